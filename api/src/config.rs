@@ -1,0 +1,161 @@
+//! What can be set about answering, storing and remembering.
+
+use std::{num::NonZeroU32, path::PathBuf, str::FromStr, time::Duration};
+
+use common::{domain::Span, text};
+use serde::{Deserialize, Serialize};
+
+/// `[api]`: where and how questions are answered.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct ApiConfig {
+    /// Address and port; port 0 picks a free one and prints it.
+    pub listen: String,
+    /// Requests each client may make, such as `600/m` or `10/s`; or `off`.
+    #[serde(with = "text")]
+    pub rate_limit: RateLimit,
+}
+
+/// `[admin]`: where operators ask about a process.
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct AdminConfig {
+    /// Address and port for metrics and health; empty: off. The API answers these on its own address
+    /// too; a poller has no other.
+    pub listen: String,
+}
+
+/// `[store]`: what is kept on disk.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct StoreConfig {
+    /// The folder; made if it is missing.
+    pub path: PathBuf,
+    /// How long ticks are answered, back from the newest slot.
+    #[serde(with = "text")]
+    pub retain_ticks: Span,
+    /// How long the quotes behind a tick are answered, back from the newest slot.
+    #[serde(with = "text")]
+    pub retain_quotes: Span,
+}
+
+/// `[windows]`: what is kept in memory.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct WindowsConfig {
+    /// The longest window that averages can be asked for.
+    #[serde(with = "text")]
+    pub keep: Span,
+    /// After how long without a tick a price is stale.
+    #[serde(with = "text")]
+    pub stale_after: Span,
+}
+
+/// How many requests a client may make, or any number.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum RateLimit {
+    /// Any number.
+    Off,
+    /// So many per period, which may come as one burst.
+    Per {
+        /// How many.
+        requests: NonZeroU32,
+        /// The period's letter: `s`, `m` or `h`.
+        unit: char,
+    },
+}
+
+/// Why a text is not a rate limit.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("`{0}` is not a rate limit: write requests per s, m or h, like 600/m, or off")]
+pub struct RateLimitError(String);
+
+impl RateLimit {
+    /// The time in which one request comes free again.
+    pub fn replenish_one(self) -> Option<(NonZeroU32, Duration)> {
+        let Self::Per { requests, unit } = self else { return None };
+        let period = match unit {
+            's' => Duration::from_secs(1),
+            'm' => Duration::from_secs(60),
+            _ => Duration::from_secs(3_600),
+        };
+        Some((requests, period / requests.get()))
+    }
+}
+
+impl FromStr for RateLimit {
+    type Err = RateLimitError;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        if text == "off" {
+            return Ok(Self::Off);
+        }
+        let parse = || {
+            let (requests, unit) = text.split_once('/')?;
+            let unit = ['s', 'm', 'h'].into_iter().find(|known| unit == known.to_string())?;
+            Some(Self::Per { requests: requests.parse().ok()?, unit })
+        };
+        parse().ok_or_else(|| RateLimitError(text.chars().take(40).collect()))
+    }
+}
+
+impl std::fmt::Display for RateLimit {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        match self {
+            Self::Off => formatter.write_str("off"),
+            Self::Per { requests, unit } => write!(formatter, "{requests}/{unit}"),
+        }
+    }
+}
+
+impl Default for ApiConfig {
+    fn default() -> Self {
+        let requests = NonZeroU32::MIN.saturating_add(599);
+        Self { listen: "127.0.0.1:8080".to_owned(), rate_limit: RateLimit::Per { requests, unit: 'm' } }
+    }
+}
+
+const DAY_SECONDS: u64 = 86_400;
+
+impl Default for StoreConfig {
+    fn default() -> Self {
+        Self { path: PathBuf::from("./data"), retain_ticks: days(360), retain_quotes: days(7) }
+    }
+}
+
+impl Default for WindowsConfig {
+    fn default() -> Self {
+        Self { keep: days(1), stale_after: Span::from_seconds(30) }
+    }
+}
+
+fn days(count: u64) -> Span {
+    // The default spans are far below the bound.
+    Span::from_millis(count * DAY_SECONDS * 1_000).unwrap_or(Span::from_seconds(1))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn rate_limits_are_read_and_written() {
+        for text in ["600/m", "10/s", "1/h", "off"] {
+            assert_eq!(text.parse::<RateLimit>().unwrap().to_string(), text);
+        }
+        for text in ["", "600", "0/m", "-1/m", "600/d", "600/min", "OFF"] {
+            assert!(text.parse::<RateLimit>().is_err(), "{text}");
+        }
+        assert_eq!(
+            "600/m".parse::<RateLimit>().unwrap().replenish_one().unwrap().1,
+            Duration::from_millis(100)
+        );
+    }
+
+    #[test]
+    fn the_defaults_are_the_documented_ones() {
+        assert_eq!(ApiConfig::default().rate_limit.to_string(), "600/m");
+        assert_eq!(StoreConfig::default().retain_ticks.to_string(), "360d");
+        assert_eq!(WindowsConfig::default().keep.to_string(), "1d");
+    }
+}

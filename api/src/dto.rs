@@ -1,0 +1,210 @@
+//! The shapes of answers. What is documented at `/docs` is what is here.
+//!
+//! Prices are strings with the digits of the log, derived values strings with eight places, times RFC 3339
+//! with milliseconds. Nothing here is computed; [`crate::routes`] fills it in.
+
+mod text;
+
+use poem_openapi::Object;
+
+pub use text::{
+    DerivedText, PairParameter, PairText, PriceText, SequenceParameter, SpanText, SpansText, TimeText,
+    TimestampParameter,
+};
+
+/// The pairs of the log.
+#[derive(Debug, Object)]
+pub struct Pairs {
+    /// One item a pair, by name.
+    pub items: Vec<PairItem>,
+}
+
+/// One pair of the log.
+#[derive(Debug, Object)]
+pub struct PairItem {
+    /// The pair.
+    pub pair: PairText,
+    /// Its newest slot, tick or gap.
+    pub slot: TimeText,
+    /// The position of that slot's record.
+    pub sequence: u64,
+    /// The distance between its slots.
+    pub interval: SpanText,
+    /// `live`, `replay` or `simulated`.
+    pub origin: String,
+    /// Whether its newest tick is too old to be taken for the price now.
+    pub stale: bool,
+}
+
+/// The newest prices.
+#[derive(Debug, Object)]
+pub struct Prices {
+    /// One item for each pair that has a price, by name.
+    pub items: Vec<PriceItem>,
+}
+
+/// The newest price of a pair.
+#[derive(Debug, Object)]
+pub struct PriceItem {
+    /// The pair.
+    pub pair: PairText,
+    /// The agreed price.
+    pub price: PriceText,
+    /// The slot the price stands for.
+    pub slot: TimeText,
+    /// The tick's position in the log; `/v1/ticks/{sequence}` explains it.
+    pub sequence: u64,
+    /// The term of the poller that wrote it.
+    pub epoch: u64,
+    /// `live`, `replay` or `simulated`.
+    pub origin: String,
+    /// The sources whose quotes made the price.
+    pub sources: Vec<String>,
+    /// (max − min) / price of those quotes.
+    pub spread: DerivedText,
+    /// How far the price is from that of 24 hours earlier, in relation to it; null where there is no tick
+    /// within three intervals before that instant.
+    pub change_24h: Option<DerivedText>,
+    /// Whether the price is too old to be taken for the price now.
+    pub stale: bool,
+    /// When the pair's next record is due.
+    pub next_slot: TimeText,
+}
+
+/// Averages of a pair over one or more windows.
+#[derive(Debug, Object)]
+pub struct Averages {
+    /// The pair.
+    pub pair: PairText,
+    /// The slot every window ends with: the pair's newest.
+    pub as_of: TimeText,
+    /// The position of that slot's record.
+    pub sequence: u64,
+    /// One item for each window asked for, in that order.
+    pub windows: Vec<WindowItem>,
+}
+
+/// Averages over one window `(from, to]`. Where it holds no tick, there is nothing to average: null.
+#[derive(Debug, Object)]
+pub struct WindowItem {
+    /// The length that was asked for.
+    pub window: SpanText,
+    /// Where it begins; a tick at this very instant is not in it.
+    pub from: TimeText,
+    /// Where it ends; a tick at this very instant is in it.
+    pub to: TimeText,
+    /// The mean of its ticks.
+    pub mean: Option<DerivedText>,
+    /// The time-weighted mean: each tick weighs the time until the next one, if that is at most three
+    /// intervals, else one interval; the newest weighs one interval.
+    pub twap: Option<DerivedText>,
+    /// The lowest price.
+    pub min: Option<PriceText>,
+    /// The highest price.
+    pub max: Option<PriceText>,
+    /// The first price.
+    pub open: Option<PriceText>,
+    /// The last price.
+    pub close: Option<PriceText>,
+    /// Close less open, exactly.
+    pub change: Option<DerivedText>,
+    /// Change in relation to open.
+    pub change_ratio: Option<DerivedText>,
+    /// The slots it has at the present interval.
+    pub expected: u64,
+    /// The ticks in it.
+    pub observed: u64,
+    /// How much of it is covered by ticks, from 0 to 1.
+    pub coverage: DerivedText,
+    /// The longest stretch of it without ticks; null where no slot is missing.
+    pub largest_gap: Option<SpanText>,
+}
+
+/// Ticks of a pair.
+#[derive(Debug, Object)]
+pub struct History {
+    /// One item a tick.
+    pub items: Vec<HistoryItem>,
+    /// What to send as `cursor` for the ticks after these; null where there are no more now.
+    pub next_cursor: Option<String>,
+}
+
+/// One tick.
+#[derive(Debug, Object)]
+pub struct HistoryItem {
+    /// The slot the price stands for.
+    pub slot: TimeText,
+    /// The agreed price.
+    pub price: PriceText,
+    /// The tick's position in the log; `/v1/ticks/{sequence}` explains it.
+    pub sequence: u64,
+}
+
+/// One record of the log, explained. Which members it has depends on `kind`.
+#[derive(Debug, Default, Object)]
+#[oai(skip_serializing_if_is_none)]
+pub struct RecordItem {
+    /// Its position in the log.
+    pub sequence: u64,
+    /// `tick`, `gap` or `lead`.
+    pub kind: String,
+    /// The pair.
+    pub pair: PairText,
+    /// The slot it stands for; of a gap, the last one it covers.
+    pub slot: Option<TimeText>,
+    /// Of a gap: the first slot it covers.
+    pub from: Option<TimeText>,
+    /// Of a lead: up to which slot the log covered the pair before.
+    pub covered: Option<TimeText>,
+    /// The distance between slots.
+    pub interval: Option<SpanText>,
+    /// The term of the poller that wrote it.
+    pub epoch: u64,
+    /// `live`, `replay` or `simulated`.
+    pub origin: String,
+    /// Of a tick: the agreed price.
+    pub price: Option<PriceText>,
+    /// Of a tick: (max − min) / price of the quotes used.
+    pub spread: Option<DerivedText>,
+    /// Of a gap: why there is no tick.
+    pub cause: Option<String>,
+    /// The rules that were in force.
+    pub policy: Option<PolicyItem>,
+    /// What each source said, and what was done with it.
+    #[oai(skip_serializing_if_is_none = false)]
+    pub quotes: Option<Vec<QuoteItem>>,
+    /// Whether the quotes are past their retention.
+    pub quotes_expired: bool,
+}
+
+/// The rules by which quotes became a price.
+#[derive(Debug, Object)]
+pub struct PolicyItem {
+    /// How many quotes a price needs.
+    pub min_sources: u32,
+    /// How far a quote may lie from the median, and the used quotes from each other.
+    pub max_deviation: DerivedText,
+    /// How old a quote's own time may be.
+    pub max_quote_age: SpanText,
+    /// How far a quote's own time may lie ahead of the poller's clock.
+    pub max_clock_skew: SpanText,
+    /// After how long an unchanged quote counts as frozen, if a peer moved meanwhile.
+    pub frozen_after: SpanText,
+}
+
+/// One source's quote.
+#[derive(Debug, Object)]
+pub struct QuoteItem {
+    /// The source.
+    pub source: String,
+    /// Its price; null where it gave none.
+    pub price: Option<PriceText>,
+    /// When its answer was here.
+    pub observed_at: Option<TimeText>,
+    /// Its own time for the price, where it gives one.
+    pub source_time: Option<TimeText>,
+    /// Since when it has been giving this same price.
+    pub unchanged_since: Option<TimeText>,
+    /// `used`, or why not.
+    pub verdict: String,
+}

@@ -1,0 +1,225 @@
+//! Values that are text in JSON, each with its format in the document.
+
+use std::{borrow::Cow, time::Duration};
+
+use common::domain::{Pair, Price, Span, Timestamp};
+use poem_openapi::{
+    registry::{MetaSchema, MetaSchemaRef},
+    types::{ParseError, ParseFromJSON, ParseFromParameter, ParseResult, ToJSON, Type},
+};
+use rust_decimal::Decimal;
+
+use crate::problem::Problem;
+
+/// Defines a type that is written as text, with its schema.
+macro_rules! text_type {
+    ($(#[$meta:meta])* $name:ident($inner:ty), $schema:literal, $format:expr, $description:literal, $example:expr) => {
+        $(#[$meta])*
+        #[derive(Debug, Clone)]
+        pub struct $name(pub $inner);
+
+        impl Type for $name {
+            const IS_REQUIRED: bool = true;
+            type RawValueType = Self;
+            type RawElementValueType = Self;
+
+            fn name() -> Cow<'static, str> {
+                $schema.into()
+            }
+
+            fn schema_ref() -> MetaSchemaRef {
+                let schema = MetaSchema {
+                    format: $format,
+                    description: Some($description),
+                    example: Some($example.into()),
+                    ..MetaSchema::new("string")
+                };
+                MetaSchemaRef::Inline(Box::new(schema))
+            }
+
+            fn as_raw_value(&self) -> Option<&Self> {
+                Some(self)
+            }
+
+            fn raw_element_iter<'a>(&'a self) -> Box<dyn Iterator<Item = &'a Self> + 'a> {
+                Box::new(std::iter::once(self))
+            }
+        }
+
+        impl ToJSON for $name {
+            fn to_json(&self) -> Option<serde_json::Value> {
+                Some(serde_json::Value::String(self.0.to_string()))
+            }
+        }
+
+        // Objects of the framework can always be read as well; ours are by clients in Rust.
+        impl ParseFromJSON for $name {
+            fn parse_from_json(value: Option<serde_json::Value>) -> ParseResult<Self> {
+                match value.unwrap_or_default() {
+                    serde_json::Value::String(text) => text.parse().map(Self).map_err(ParseError::custom),
+                    other => Err(ParseError::expected_type(other)),
+                }
+            }
+        }
+    };
+}
+
+/// Defines a parameter in the path. The framework does not know such a parameter's name when it cannot
+/// be read, so reading it is left to the handler, which calls `value()`.
+macro_rules! path_parameter {
+    ($(#[$meta:meta])* $name:ident($inner:ty), $parameter:literal, $schema:expr, $needed:literal) => {
+        $(#[$meta])*
+        #[derive(Debug)]
+        pub struct $name(String);
+
+        impl $name {
+            /// The value, or a problem that names the parameter.
+            pub fn value(&self) -> Result<$inner, Problem> {
+                self.0.parse().map_err(|error| Problem::parameter($parameter, format!("{error}; {}", $needed)))
+            }
+        }
+
+        impl Type for $name {
+            const IS_REQUIRED: bool = true;
+            type RawValueType = Self;
+            type RawElementValueType = Self;
+
+            fn name() -> Cow<'static, str> {
+                stringify!($name).into()
+            }
+
+            fn schema_ref() -> MetaSchemaRef {
+                $schema
+            }
+
+            fn as_raw_value(&self) -> Option<&Self> {
+                Some(self)
+            }
+
+            fn raw_element_iter<'a>(&'a self) -> Box<dyn Iterator<Item = &'a Self> + 'a> {
+                Box::new(std::iter::once(self))
+            }
+        }
+
+        impl ParseFromParameter for $name {
+            fn parse_from_parameter(value: &str) -> ParseResult<Self> {
+                Ok(Self(value.to_owned()))
+            }
+        }
+    };
+}
+
+/// Lets a text type be a parameter.
+macro_rules! parameter {
+    ($name:ident) => {
+        impl ParseFromParameter for $name {
+            fn parse_from_parameter(value: &str) -> ParseResult<Self> {
+                value.parse().map(Self).map_err(ParseError::custom)
+            }
+        }
+    };
+}
+
+text_type!(
+    /// A pair.
+    PairText(Pair), "string_pair", None,
+    "Base and quote asset. Any case and `-`, `_` or `/` are taken; answers are canonical.", "BTC-USD"
+);
+
+path_parameter!(
+    /// A pair in the path.
+    PairParameter(Pair), "pair", PairText::schema_ref(), "/v1/pairs lists those of the log"
+);
+
+path_parameter!(
+    /// A position in the path.
+    SequenceParameter(u64), "sequence", <u64 as Type>::schema_ref(), "a sequence is a whole number"
+);
+
+text_type!(
+    /// A price, with the digits of the log.
+    PriceText(Price), "string_price", Some("decimal"),
+    "An exact decimal, never rounded.", "97012.30"
+);
+
+text_type!(
+    /// A value computed from prices.
+    DerivedText(Decimal), "string_derived", Some("decimal"),
+    "A decimal, rounded half-even to at most eight places.", "0.00031000"
+);
+
+text_type!(
+    /// An instant.
+    TimeText(Timestamp), "string_time", Some("date-time"),
+    "RFC 3339 in UTC, with milliseconds.", "2026-11-21T00:00:10.000Z"
+);
+
+text_type!(
+    /// A length of time.
+    SpanText(Span), "string_span", Some("duration"),
+    "A whole number and one of ms, s, m, h, d.", "10s"
+);
+
+text_type!(
+    /// An instant as a parameter, in either of its spellings.
+    TimestampParameter(Timestamp), "string_timestamp", None,
+    "RFC 3339, or unix milliseconds.", "2026-11-21T00:00:00Z"
+);
+
+/// Below this, a whole number is more likely meant in seconds: in milliseconds it lies before 1973.
+const LIKELY_SECONDS: i64 = 100_000_000_000;
+
+impl ParseFromParameter for TimestampParameter {
+    fn parse_from_parameter(value: &str) -> ParseResult<Self> {
+        let parsed = match value.parse::<i64>() {
+            Ok(number) if (0..LIKELY_SECONDS).contains(&number) => {
+                return Err(ParseError::custom(format!(
+                    "{number} looks like seconds; give milliseconds ({number}000) or RFC 3339"
+                )));
+            }
+            Ok(number) => Timestamp::from_unix_millis(number),
+            Err(_) => value.parse(),
+        };
+        parsed.map(Self).map_err(ParseError::custom)
+    }
+}
+
+/// Lengths of time as a parameter, separated by commas.
+#[derive(Debug, Clone)]
+pub struct Spans(pub Vec<Span>);
+
+impl std::fmt::Display for Spans {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let texts: Vec<String> = self.0.iter().map(ToString::to_string).collect();
+        formatter.write_str(&texts.join(","))
+    }
+}
+
+impl std::str::FromStr for Spans {
+    type Err = common::domain::SpanError;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        text.split(',').map(str::parse).collect::<Result<_, _>>().map(Self)
+    }
+}
+
+text_type!(
+    /// Windows as a parameter.
+    SpansText(Spans), "string_spans", None,
+    "One or more windows, separated by commas.", "10m,1h,24h"
+);
+parameter!(SpansText);
+
+impl SpanText {
+    /// A length, where it is not zero.
+    pub fn of(length: Duration) -> Option<Self> {
+        Span::from_millis(u64::try_from(length.as_millis()).ok()?).map(Self)
+    }
+}
+
+impl Default for PairText {
+    #[expect(clippy::expect_used, reason = "a constant; only struct updates in our own code use it")]
+    fn default() -> Self {
+        Self("BTC-USD".parse().expect("a valid pair"))
+    }
+}

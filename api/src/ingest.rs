@@ -1,0 +1,178 @@
+//! Ingest: the one task that reads the log, and the only writer of the store.
+//!
+//! Every batch goes the same way: decode, check, commit (records and cursor in one atomic batch), swap in
+//! the new snapshot, tell the log. A crash between any two steps repeats the batch or finds it done.
+
+use std::{sync::Arc, time::Duration};
+
+use common::{
+    bus::{Batch, Entry, LogReader},
+    domain::Sequence,
+    readiness::{Check, Condition},
+    service::TaskError,
+    wire::{self, DecodeError},
+};
+use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
+
+use crate::{
+    metrics::Metrics,
+    snapshot::{Rejection, Snapshot},
+    store::{Store, StoreError, Stored},
+};
+
+/// More records than this behind the log, and the pod is not ready: its answers are too old.
+const MAX_READY_LAG: u64 = 100;
+
+/// How many old records are removed with each batch at most. More than a batch brings in, so that the
+/// store does not grow; few enough that reading is not held up.
+const RECLAIM_RECORDS: usize = 64;
+
+/// Follows the log into store and snapshot.
+pub struct Ingest {
+    store: Store,
+    snapshots: watch::Sender<Arc<Snapshot>>,
+    keep: Duration,
+    retain: Duration,
+    metrics: Metrics,
+    check: Check,
+}
+
+/// A record of a newer version stopped the reading.
+#[derive(Debug, thiserror::Error)]
+enum IngestError {
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    #[error("stopped before {sequence}: {source}")]
+    UnknownVersion { sequence: Sequence, source: DecodeError },
+}
+
+impl Ingest {
+    /// Loads what the store holds. Answers the ingest task and the snapshots it will publish. Blocks.
+    pub fn load(
+        store: Store,
+        keep: Duration,
+        retain: Duration,
+        metrics: Metrics,
+        check: Check,
+    ) -> Result<(Self, watch::Receiver<Arc<Snapshot>>), StoreError> {
+        let snapshot = Snapshot::load(&store, keep)?;
+        tracing::info!(
+            sequence = %snapshot.sequence,
+            pairs = snapshot.pairs.len(),
+            path = %store.path().display(),
+            "opened the store"
+        );
+        let (snapshots, receiver) = watch::channel(Arc::new(snapshot));
+        let ingest = Self { store, snapshots, keep, retain, metrics, check };
+        ingest.show();
+        Ok((ingest, receiver))
+    }
+
+    /// Follows the log until told to stop.
+    pub async fn run(
+        mut self,
+        mut reader: Box<dyn LogReader>,
+        stop: CancellationToken,
+    ) -> Result<(), TaskError> {
+        while let Some(batch) = stop.run_until_cancelled(reader.next()).await {
+            let Batch { entries, pending } = match batch {
+                // The in-process log ends with its writer, which was told to stop as well.
+                Err(_) if stop.is_cancelled() => break,
+                batch => batch?,
+            };
+            let newest = entries.last().map(|entry| entry.sequence);
+            let (ingest, taken) = tokio::task::spawn_blocking(move || {
+                let taken = self.take_in(&entries);
+                (self, taken)
+            })
+            .await?;
+            self = ingest;
+            match taken {
+                Ok(()) => {}
+                Err(IngestError::Store(error)) => return Err(error.into()),
+                Err(error @ IngestError::UnknownVersion { .. }) => {
+                    // Going on could hide prices; ending would only repeat it. Stay, and say so.
+                    tracing::error!(%error, "the log was written by a newer Tickwell: upgrade this one");
+                    self.check.set(Condition::Unready(error.to_string()));
+                    stop.cancelled().await;
+                    return Ok(());
+                }
+            }
+            if let Some(newest) = newest {
+                reader.stored(newest).await;
+            }
+            self.tell(pending);
+        }
+        Ok(())
+    }
+
+    /// Takes in one batch, up to a record of a newer version if there is one. Blocks.
+    fn take_in(&self, entries: &[Entry]) -> Result<(), IngestError> {
+        let mut next = Snapshot::clone(&self.snapshots.borrow());
+        let mut accepted = Vec::with_capacity(entries.len());
+        let mut halted = Ok(());
+        for Entry { sequence, payload } in entries {
+            let rejection = match wire::decode(payload) {
+                Ok(record) => {
+                    let stored = Stored { sequence: *sequence, record };
+                    let rejection = next.apply(&stored, self.keep);
+                    if rejection.is_none() {
+                        accepted.push(stored);
+                    }
+                    rejection
+                }
+                Err(source @ DecodeError::UnknownVersion { .. }) => {
+                    halted = Err(IngestError::UnknownVersion { sequence: *sequence, source });
+                    break;
+                }
+                Err(_) => Some(Rejection::Undecodable),
+            };
+            if let Some(rejection) = rejection {
+                tracing::warn!(%sequence, reason = %rejection, "passed over a message of the log");
+                self.metrics.rejected(rejection);
+            }
+            next.sequence = *sequence;
+        }
+        if next.sequence > self.snapshots.borrow().sequence {
+            self.store.commit(&accepted, next.sequence)?;
+            self.reclaim(&next)?;
+            next.look_back(&self.store)?;
+            self.metrics.ingested.inc_by(u64::try_from(accepted.len()).unwrap_or(u64::MAX));
+            self.snapshots.send_replace(Arc::new(next));
+            self.show();
+        }
+        halted
+    }
+
+    /// Frees the space of records that are past retention for every pair.
+    fn reclaim(&self, snapshot: &Snapshot) -> Result<(), StoreError> {
+        let oldest_head = snapshot.pairs.values().map(|view| view.slot).min();
+        if let Some(slot) = oldest_head {
+            self.store.reclaim(slot.start().minus(self.retain), RECLAIM_RECORDS)?;
+        }
+        Ok(())
+    }
+
+    fn show(&self) {
+        let snapshot = self.snapshots.borrow();
+        self.metrics.sequence.set(i64::try_from(snapshot.sequence.0).unwrap_or(i64::MAX));
+        for (pair, view) in &snapshot.pairs {
+            if let Some(newest) = &view.tick {
+                self.metrics.price(*pair, newest);
+            }
+        }
+    }
+
+    fn tell(&self, pending: u64) {
+        self.metrics.pending.set(i64::try_from(pending).unwrap_or(i64::MAX));
+        let condition = if pending > MAX_READY_LAG {
+            Condition::Unready("catching up with the log".to_owned())
+        } else if self.snapshots.borrow().pairs.is_empty() {
+            Condition::Unready("the log has no record yet".to_owned())
+        } else {
+            Condition::Ready
+        };
+        self.check.set(condition);
+    }
+}

@@ -1,0 +1,31 @@
+//! The API: it follows the log, keeps windows in memory and history on disk, and answers over HTTP.
+//!
+//! In reading order, which is also the order in which a record becomes an answer:
+//!
+//! - [`ingest`]: the one task that reads the log, and the only writer of the store.
+//! - [`store`]: records and cursor on disk, in one atomic batch each; [`local_log`] is the in-process
+//!   log that ends there.
+//! - [`summary`], [`window`]: the algebra that every average is made of, and the tree that answers for
+//!   any window.
+//! - [`snapshot`]: the immutable view that handlers read, swapped once per batch.
+//! - [`routes`], [`dto`], [`problem`]: the questions, the shapes of answers, and the shape of errors.
+//! - [`server`]: connections, with every limit named.
+//!
+//! A 200 body under `/v1` is a function of request, log identity, sequence and the fresh or stale state,
+//! and of nothing else: every pod at the same sequence answers with the same bytes. This crate never asks
+//! an exchange, and never writes to a log other than its own in-process one.
+
+pub mod config;
+pub mod dto;
+pub mod ingest;
+pub mod local_log;
+pub mod metrics;
+pub mod problem;
+pub mod routes;
+pub mod server;
+pub mod snapshot;
+pub mod store;
+pub mod summary;
+pub mod window;
+
+pub use config::{AdminConfig, ApiConfig, StoreConfig, WindowsConfig};

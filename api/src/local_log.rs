@@ -1,0 +1,119 @@
+//! The in-process log: what `tickwell run` uses instead of NATS.
+//!
+//! A record that is appended goes through a bounded queue to the ingest task, which is the only writer of
+//! the store, and is acknowledged once it is flushed there. The store is the log, and its only copy; the
+//! records above it cannot tell the difference.
+
+use std::{collections::BTreeMap, sync::Arc};
+
+use async_trait::async_trait;
+use bytes::Bytes;
+use common::{
+    bus::{AppendError, Batch, Entry, LogReader, LogWriter, Newest, ReadError},
+    domain::{Pair, Record, Sequence},
+    wire,
+};
+use tokio::sync::{Mutex, mpsc, oneshot};
+
+use crate::store::{Store, StoreError};
+
+/// Records between the poller and the ingest task. The poller waits for each acknowledgement, so there
+/// is hardly ever more than one.
+const QUEUE_RECORDS: usize = 64;
+
+/// The log was closed: its reader has ended.
+#[derive(Debug, thiserror::Error)]
+#[error("the in-process log is closed")]
+struct Closed;
+
+struct Queued {
+    entry: Entry,
+    stored: oneshot::Sender<()>,
+}
+
+/// Appends to the in-process log.
+pub struct LocalWriter {
+    store: Store,
+    queue: mpsc::Sender<Queued>,
+    /// One append at a time: the fence is checked and the next position given under this lock.
+    state: Mutex<State>,
+}
+
+struct State {
+    last: Sequence,
+    /// The newest position of each pair that has been asked about.
+    newest: BTreeMap<Pair, Sequence>,
+}
+
+/// Follows the in-process log.
+pub struct LocalReader {
+    queue: mpsc::Receiver<Queued>,
+    waiting: Vec<(Sequence, oneshot::Sender<()>)>,
+    begun: bool,
+}
+
+/// The in-process log that ends in a store.
+pub fn open(store: &Store) -> Result<(Arc<LocalWriter>, LocalReader), StoreError> {
+    let (sender, receiver) = mpsc::channel(QUEUE_RECORDS);
+    let state = Mutex::new(State { last: store.cursor()?, newest: BTreeMap::new() });
+    let writer = Arc::new(LocalWriter { store: store.clone(), queue: sender, state });
+    Ok((writer, LocalReader { queue: receiver, waiting: Vec::new(), begun: false }))
+}
+
+#[async_trait]
+impl LogWriter for LocalWriter {
+    async fn newest(&self, pair: Pair) -> Result<Newest, ReadError> {
+        let unavailable = |error: StoreError| ReadError::Unavailable(error.into());
+        // Under the lock nothing is in flight: what was appended is in the store.
+        let mut state = self.state.lock().await;
+        let record = self.store.newest_record(pair).map_err(unavailable)?;
+        let (sequence, record) =
+            record.map_or((Sequence::default(), None), |stored| (stored.sequence, Some(stored.record)));
+        state.newest.insert(pair, sequence);
+        Ok(Newest { sequence, record })
+    }
+
+    async fn append(&self, record: &Record, expected: Sequence) -> Result<Sequence, AppendError> {
+        let mut state = self.state.lock().await;
+        if state.newest.get(&record.pair).copied().unwrap_or_default() != expected {
+            return Err(AppendError::WrongLastSequence);
+        }
+        let sequence = state.last.next();
+        // Given away, whatever becomes of it: no position is ever used twice.
+        state.last = sequence;
+        let (stored, acknowledged) = oneshot::channel();
+        let entry = Entry { sequence, payload: Bytes::from(wire::encode(record)) };
+        self.queue
+            .send(Queued { entry, stored })
+            .await
+            .map_err(|_| AppendError::Unconfirmed(Closed.into()))?;
+        acknowledged.await.map_err(|_| AppendError::Unconfirmed(Closed.into()))?;
+        state.newest.insert(record.pair, sequence);
+        Ok(sequence)
+    }
+}
+
+#[async_trait]
+impl LogReader for LocalReader {
+    async fn next(&mut self) -> Result<Batch, ReadError> {
+        if !std::mem::replace(&mut self.begun, true) {
+            return Ok(Batch { entries: Vec::new(), pending: 0 });
+        }
+        let Some(queued) = self.queue.recv().await else {
+            return Err(ReadError::Unavailable(Closed.into()));
+        };
+        self.waiting.push((queued.entry.sequence, queued.stored));
+        Ok(Batch { entries: vec![queued.entry], pending: 0 })
+    }
+
+    async fn stored(&mut self, sequence: Sequence) {
+        for (waiting, stored) in std::mem::take(&mut self.waiting) {
+            if waiting <= sequence {
+                // The writer may have given up waiting; the record is stored all the same.
+                let _ = stored.send(());
+            } else {
+                self.waiting.push((waiting, stored));
+            }
+        }
+    }
+}

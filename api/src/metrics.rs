@@ -1,0 +1,106 @@
+//! What can be watched about a pod.
+
+use std::time::Duration;
+
+use common::domain::{Pair, Timestamp, Words};
+use prometheus::{
+    GaugeVec, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge, Opts, Registry,
+    core::Collector,
+};
+use rust_decimal::prelude::ToPrimitive;
+
+use crate::snapshot::{NewestTick, Rejection};
+
+/// The API's metrics. Clones count together.
+#[derive(Debug, Clone)]
+pub struct Metrics {
+    /// Records taken in from the log.
+    pub ingested: IntCounter,
+    rejected: IntCounterVec,
+    /// The newest sequence that answers are made of.
+    pub sequence: IntGauge,
+    /// Records the log holds that were not taken in yet.
+    pub pending: IntGauge,
+    /// Open connections.
+    pub connections: IntGauge,
+    price: GaugeVec,
+    price_timestamp: GaugeVec,
+    requests: HistogramVec,
+}
+
+impl Metrics {
+    /// Adds the metrics to a registry, which must not have them yet.
+    pub fn new(registry: &Registry) -> Result<Self, prometheus::Error> {
+        fn add<C: Collector + Clone + 'static>(
+            registry: &Registry,
+            collector: Result<C, prometheus::Error>,
+        ) -> Result<C, prometheus::Error> {
+            let collector = collector?;
+            registry.register(Box::new(collector.clone()))?;
+            Ok(collector)
+        }
+        let rejected =
+            Opts::new("tickwell_ingest_rejected_total", "Messages of the log passed over, by reason");
+        let price = Opts::new("tickwell_price", "The newest agreed price");
+        let price_timestamp = Opts::new(
+            "tickwell_price_timestamp_seconds",
+            "The slot of the newest agreed price, in unix seconds",
+        );
+        let requests = HistogramOpts::new("http_server_request_duration_seconds", "Time to answer a request")
+            .buckets(vec![0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5]);
+        let metrics = Self {
+            ingested: add(
+                registry,
+                IntCounter::new("tickwell_ingest_records_total", "Records taken in from the log"),
+            )?,
+            rejected: add(registry, IntCounterVec::new(rejected, &["reason"]))?,
+            sequence: add(
+                registry,
+                IntGauge::new("tickwell_ingest_sequence", "The newest sequence taken in"),
+            )?,
+            pending: add(
+                registry,
+                IntGauge::new(
+                    "tickwell_ingest_pending_records",
+                    "Records in the log that were not taken in yet",
+                ),
+            )?,
+            connections: add(registry, IntGauge::new("tickwell_http_connections", "Open connections"))?,
+            price: add(registry, GaugeVec::new(price, &["pair"]))?,
+            price_timestamp: add(registry, GaugeVec::new(price_timestamp, &["pair"]))?,
+            requests: add(
+                registry,
+                HistogramVec::new(
+                    requests,
+                    &["http_request_method", "http_route", "http_response_status_code"],
+                ),
+            )?,
+        };
+        for reason in Rejection::ALL {
+            metrics.rejected.with_label_values(&[reason.as_str()]).inc_by(0);
+        }
+        Ok(metrics)
+    }
+
+    /// Counts a message that was passed over.
+    pub fn rejected(&self, reason: Rejection) {
+        self.rejected.with_label_values(&[reason.as_str()]).inc();
+    }
+
+    /// Shows a pair's newest price.
+    pub fn price(&self, pair: Pair, newest: &NewestTick) {
+        let pair = pair.to_string();
+        // A gauge is a float in Prometheus's own format; nothing is computed from it here.
+        if let Some(price) = newest.tick.price.decimal().to_f64() {
+            self.price.with_label_values(&[pair.as_str()]).set(price);
+        }
+        let seconds = newest.tick.slot.start().since(Timestamp::EPOCH).as_secs_f64();
+        self.price_timestamp.with_label_values(&[pair.as_str()]).set(seconds);
+    }
+
+    /// Counts an answered request.
+    pub fn answered(&self, method: &str, route: &str, status: u16, took: Duration) {
+        let status = status.to_string();
+        self.requests.with_label_values(&[method, route, status.as_str()]).observe(took.as_secs_f64());
+    }
+}

@@ -1,0 +1,218 @@
+//! The one shape of errors: RFC 9457 `application/problem+json`, with a stable code.
+//!
+//! Every error of the API is made here, the framework's own included.
+
+use std::borrow::Cow;
+
+use http::StatusCode;
+use poem::{IntoResponse, Response, error::ResponseError};
+use poem_openapi::{
+    ApiResponse, Object,
+    error::ParseParamError,
+    payload::Payload,
+    registry::{MetaMediaType, MetaResponse, MetaResponses, MetaSchemaRef, Registry},
+    types::{ToJSON, Type},
+};
+
+use crate::store::StoreError;
+
+common::words! {
+    /// What went wrong, in a word that programs can rely on.
+    pub enum Code ("problem code") {
+        /// A parameter cannot be read, or is out of its range.
+        InvalidParameter = "invalid_parameter",
+        /// The log has no such pair.
+        UnknownPair = "unknown_pair",
+        /// The log has no such record, or this pod no longer keeps it.
+        UnknownSequence = "unknown_sequence",
+        /// There is no such route.
+        NotFound = "not_found",
+        /// The route does not take this method.
+        MethodNotAllowed = "method_not_allowed",
+        /// The client asked too often.
+        RateLimited = "rate_limited",
+        /// No price has been agreed yet.
+        NoPriceYet = "no_price_yet",
+        /// Something broke here; the log has the details.
+        Internal = "internal",
+    }
+}
+
+impl Code {
+    /// The HTTP status that goes with the code.
+    pub fn status(self) -> StatusCode {
+        match self {
+            Self::InvalidParameter => StatusCode::BAD_REQUEST,
+            Self::UnknownPair | Self::UnknownSequence | Self::NotFound => StatusCode::NOT_FOUND,
+            Self::MethodNotAllowed => StatusCode::METHOD_NOT_ALLOWED,
+            Self::RateLimited => StatusCode::TOO_MANY_REQUESTS,
+            Self::NoPriceYet => StatusCode::SERVICE_UNAVAILABLE,
+            Self::Internal => StatusCode::INTERNAL_SERVER_ERROR,
+        }
+    }
+}
+
+/// An answer that is an error.
+#[derive(Debug, Clone, thiserror::Error)]
+#[error("{code}: {detail}")]
+pub struct Problem {
+    code: Code,
+    detail: Cow<'static, str>,
+    parameter: Option<Cow<'static, str>>,
+    retry_after_seconds: Option<u64>,
+}
+
+/// An error, after RFC 9457.
+#[derive(Debug, Clone, Object)]
+#[oai(rename = "Problem")]
+struct ProblemDetails {
+    /// Where this kind of problem is described: the code as a relative reference.
+    #[oai(rename = "type")]
+    kind: String,
+    /// The HTTP status in words.
+    title: String,
+    /// The HTTP status.
+    status: u16,
+    /// A stable word for programs.
+    code: String,
+    /// What happened, and what to do next.
+    detail: String,
+    /// The parameter that is to blame, if one is.
+    #[oai(skip_serializing_if_is_none)]
+    parameter: Option<String>,
+}
+
+impl Problem {
+    /// A problem with a code, and a sentence that says what to do next.
+    pub fn new(code: Code, detail: impl Into<Cow<'static, str>>) -> Self {
+        Self { code, detail: detail.into(), parameter: None, retry_after_seconds: None }
+    }
+
+    /// A parameter that cannot be read or is out of range.
+    pub fn parameter(name: impl Into<Cow<'static, str>>, detail: impl Into<Cow<'static, str>>) -> Self {
+        Self { parameter: Some(name.into()), ..Self::new(Code::InvalidParameter, detail) }
+    }
+
+    /// The same problem, with the time after which asking again makes sense.
+    #[must_use]
+    pub fn retry_after(self, seconds: u64) -> Self {
+        Self { retry_after_seconds: Some(seconds.max(1)), ..self }
+    }
+
+    /// The framework's error in our shape. What it is not sure about is the client's error only if the
+    /// framework says so.
+    pub fn from_framework(error: &poem::Error) -> Self {
+        if let Some(problem) = error.downcast_ref::<Self>() {
+            return problem.clone();
+        }
+        if let Some(ParseParamError { name, reason }) = error.downcast_ref() {
+            return Self::parameter(*name, plain(reason).to_owned());
+        }
+        match error.status() {
+            StatusCode::NOT_FOUND => Self::new(Code::NotFound, "there is no such route; see /docs"),
+            StatusCode::METHOD_NOT_ALLOWED => {
+                Self::new(Code::MethodNotAllowed, "this route does not take that method; see /docs")
+            }
+            status if status.is_client_error() => Self::new(Code::InvalidParameter, error.to_string()),
+            _ => {
+                tracing::error!(%error, "a request failed");
+                Self::internal()
+            }
+        }
+    }
+
+    fn internal() -> Self {
+        Self::new(Code::Internal, "something broke while answering; the server's log has the details")
+    }
+
+    fn details(&self) -> ProblemDetails {
+        let status = self.code.status();
+        ProblemDetails {
+            kind: format!("/docs#{}", self.code),
+            title: status.canonical_reason().unwrap_or_default().to_owned(),
+            status: status.as_u16(),
+            code: self.code.to_string(),
+            detail: self.detail.clone().into_owned(),
+            parameter: self.parameter.clone().map(Cow::into_owned),
+        }
+    }
+}
+
+/// What our own parsers said, without the type names that the framework wraps around it.
+fn plain(reason: &str) -> &str {
+    let inner = reason.split_once("\": ").filter(|(before, _)| before.starts_with("failed to parse"));
+    let inner = inner.map_or(reason, |(_, inner)| inner);
+    inner.split_once(" (occurred while parsing").map_or(inner, |(inner, _)| inner)
+}
+
+impl From<StoreError> for Problem {
+    fn from(error: StoreError) -> Self {
+        tracing::error!(error = common::telemetry::chain(&error), "the store failed while answering");
+        Self::internal()
+    }
+}
+
+impl IntoResponse for Problem {
+    fn into_response(self) -> Response {
+        let mut response = Response::builder()
+            .status(self.code.status())
+            .content_type(ProblemJson::CONTENT_TYPE)
+            .header("Cache-Control", "no-store");
+        if let Some(seconds) = self.retry_after_seconds {
+            response = response.header("Retry-After", seconds);
+        }
+        response.body(self.details().to_json_string())
+    }
+}
+
+impl ResponseError for Problem {
+    fn status(&self) -> StatusCode {
+        self.code.status()
+    }
+
+    fn as_response(&self) -> Response {
+        self.clone().into_response()
+    }
+}
+
+/// The media type of problems, for the document.
+struct ProblemJson;
+
+impl Payload for ProblemJson {
+    const CONTENT_TYPE: &'static str = "application/problem+json";
+
+    fn schema_ref() -> MetaSchemaRef {
+        ProblemDetails::schema_ref()
+    }
+
+    fn register(registry: &mut Registry) {
+        ProblemDetails::register(registry);
+    }
+}
+
+impl ApiResponse for Problem {
+    fn meta() -> MetaResponses {
+        let described = [
+            (StatusCode::BAD_REQUEST, "A parameter cannot be read or is out of range"),
+            (StatusCode::NOT_FOUND, "The log has no such pair or record"),
+            (StatusCode::TOO_MANY_REQUESTS, "Too many requests; `Retry-After` says when to come back"),
+            (StatusCode::INTERNAL_SERVER_ERROR, "Something broke here"),
+            (StatusCode::SERVICE_UNAVAILABLE, "No price has been agreed yet"),
+        ];
+        let response = |(status, description): (StatusCode, &'static str)| MetaResponse {
+            description,
+            status: Some(status.as_u16()),
+            status_range: None,
+            content: vec![MetaMediaType {
+                content_type: ProblemJson::CONTENT_TYPE,
+                schema: ProblemJson::schema_ref(),
+            }],
+            headers: Vec::new(),
+        };
+        MetaResponses { responses: described.into_iter().map(response).collect() }
+    }
+
+    fn register(registry: &mut Registry) {
+        ProblemJson::register(registry);
+    }
+}

@@ -1,0 +1,115 @@
+//! The questions that can be asked.
+//!
+//! A handler takes one snapshot and answers from it alone, so that an answer belongs to one sequence.
+
+mod history;
+mod operations;
+mod prices;
+mod ticks;
+
+use std::{sync::Arc, time::Duration};
+
+use common::{clock::Clock, domain::Pair, readiness::Readiness};
+use poem_openapi::{OpenApiService, Tags};
+use prometheus::Registry;
+use tokio::sync::watch;
+
+use crate::{
+    problem::{Code, Problem},
+    snapshot::{PairView, Snapshot},
+    store::Store,
+};
+
+pub(crate) use operations::metrics_route;
+pub use operations::{Build, Operations};
+
+/// What every handler can use.
+pub struct State {
+    /// The newest snapshots.
+    pub snapshots: watch::Receiver<Arc<Snapshot>>,
+    /// History.
+    pub store: Store,
+    /// The time, for fresh or stale and nothing else.
+    pub clock: Arc<dyn Clock>,
+    /// After how long without a tick a price is stale.
+    pub stale_after: Duration,
+    /// The longest window that is kept.
+    pub keep_windows: Duration,
+    /// How far back ticks are answered.
+    pub retain_ticks: Duration,
+    /// How far back quotes are answered.
+    pub retain_quotes: Duration,
+}
+
+/// What operators ask about a process.
+#[derive(Clone)]
+pub struct Process {
+    /// Whether it is ready, and why not.
+    pub readiness: Readiness,
+    /// What it counts.
+    pub registry: Registry,
+    /// What it is.
+    pub build: Build,
+}
+
+#[derive(Tags)]
+enum Tag {
+    /// The newest prices and their averages.
+    Prices,
+    /// Earlier prices.
+    History,
+    /// Why a price was what it was.
+    Explanation,
+    /// For those who run it.
+    Operations,
+}
+
+/// The documented routes of a pod.
+pub type Service =
+    OpenApiService<(prices::PricesApi, history::HistoryApi, ticks::TicksApi, operations::OperationsApi), ()>;
+
+/// The documented routes of a pod, ready to be served.
+pub fn service(state: &Arc<State>, process: &Process) -> Service {
+    let apis = (
+        prices::PricesApi(state.clone()),
+        history::HistoryApi(state.clone()),
+        ticks::TicksApi(state.clone()),
+        operations::OperationsApi(process.clone()),
+    );
+    OpenApiService::new(apis, "Tickwell", &process.build.version)
+        .summary("A self-hosted crypto price feed")
+        .description(include_str!("routes/description.md"))
+        .license(poem_openapi::LicenseObject::new("Apache-2.0").identifier("Apache-2.0"))
+}
+
+impl State {
+    /// The newest snapshot; each request takes one and keeps to it.
+    pub fn newest_snapshot(&self) -> Arc<Snapshot> {
+        self.snapshots.borrow().clone()
+    }
+
+    fn is_stale(&self, view: &PairView) -> bool {
+        view.is_stale(self.clock.now(), self.stale_after)
+    }
+}
+
+/// A pair of the log, or why there is none.
+fn view(snapshot: &Snapshot, pair: Pair) -> Result<&PairView, Problem> {
+    snapshot.pairs.get(&pair).ok_or_else(|| {
+        if snapshot.pairs.is_empty() {
+            return no_price_yet(None);
+        }
+        let known: Vec<String> = snapshot.pairs.keys().map(ToString::to_string).collect();
+        Problem::new(Code::UnknownPair, format!("the log has no pair {pair}; it has {}", known.join(", ")))
+    })
+}
+
+/// How long to wait before asking again, where nothing says when the next slot is.
+const RETRY_SECONDS: u64 = 10;
+
+fn no_price_yet(view: Option<&PairView>) -> Problem {
+    let seconds = view.map_or(RETRY_SECONDS, |view| view.interval.duration().as_secs());
+    let detail = "no price has been agreed yet; /readyz?verbose says why. Without reachable sources, \
+                  `tickwell run --demo` shows a simulated market";
+    Problem::new(Code::NoPriceYet, detail).retry_after(seconds)
+}

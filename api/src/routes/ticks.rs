@@ -1,0 +1,117 @@
+//! Why a price was what it was.
+
+use std::sync::Arc;
+
+use common::domain::{Body, Evidence, Judged, Record, Sequence};
+use poem::web::Data;
+use poem_openapi::{OpenApi, param::Path, payload::Json};
+
+use super::{State, Tag};
+use crate::{
+    dto::{
+        DerivedText, PairText, PolicyItem, PriceText, QuoteItem, RecordItem, SequenceParameter, SpanText,
+        TimeText,
+    },
+    problem::{Code, Problem},
+    snapshot::Snapshot,
+};
+
+/// Records, explained.
+pub struct TicksApi(pub(super) Arc<State>);
+
+#[OpenApi(prefix_path = "/v1", tag = "Tag::Explanation")]
+impl TicksApi {
+    /// One record, with every source's quote and verdict
+    #[oai(path = "/ticks/:sequence", method = "get", operation_id = "getTick")]
+    async fn tick(
+        &self,
+        snapshot: Data<&Arc<Snapshot>>,
+        /// The record's position in the log.
+        sequence: Path<SequenceParameter>,
+    ) -> Result<Json<RecordItem>, Problem> {
+        let snapshot = snapshot.0;
+        let sequence = Sequence(sequence.0.value()?);
+        let unknown = || {
+            let newest = snapshot.sequence;
+            let detail = format!("there is no record {sequence} here; the newest is {newest}");
+            Problem::new(Code::UnknownSequence, detail)
+        };
+        if sequence > snapshot.sequence {
+            return Err(unknown());
+        }
+        let record = self.0.store.record(sequence)?.ok_or_else(unknown)?;
+        let newest = snapshot.pairs.get(&record.pair).map(|view| view.slot.start());
+        let age = newest.zip(record.covers_up_to()).map(|(newest, covered)| newest.since(covered));
+        if age.is_some_and(|age| age > self.0.retain_ticks) {
+            return Err(unknown());
+        }
+        let expired = age.is_some_and(|age| age > self.0.retain_quotes);
+        Ok(Json(explain(sequence, record, expired)))
+    }
+}
+
+fn explain(sequence: Sequence, record: Record, quotes_expired: bool) -> RecordItem {
+    let item = RecordItem {
+        sequence: sequence.0,
+        pair: PairText(record.pair),
+        epoch: record.epoch.0,
+        origin: record.origin.to_string(),
+        quotes_expired,
+        ..RecordItem::default()
+    };
+    let (policy, quotes) = match evidence(&record.body) {
+        Some(Evidence { policy, quotes }) => (
+            Some(PolicyItem {
+                min_sources: policy.min_sources,
+                max_deviation: DerivedText(policy.max_deviation.decimal()),
+                max_quote_age: SpanText(policy.max_quote_age),
+                max_clock_skew: SpanText(policy.max_clock_skew),
+                frozen_after: SpanText(policy.frozen_after),
+            }),
+            (!quotes_expired).then(|| quotes.iter().map(quote).collect()),
+        ),
+        None => (None, None),
+    };
+    let item = RecordItem { policy, quotes, ..item };
+    match record.body {
+        Body::Tick(tick) => RecordItem {
+            kind: "tick".to_owned(),
+            slot: Some(TimeText(tick.slot.start())),
+            interval: Some(SpanText(tick.interval.span())),
+            price: Some(PriceText(tick.price)),
+            spread: Some(DerivedText(tick.spread.decimal())),
+            ..item
+        },
+        Body::Gap(gap) => RecordItem {
+            kind: "gap".to_owned(),
+            slot: Some(TimeText(gap.slot.start())),
+            from: Some(TimeText(gap.from.start())),
+            interval: Some(SpanText(gap.interval.span())),
+            cause: Some(gap.cause.to_string()),
+            ..item
+        },
+        Body::Lead(lead) => {
+            RecordItem { kind: "lead".to_owned(), covered: lead.covered.map(TimeText), ..item }
+        }
+    }
+}
+
+fn evidence(body: &Body) -> Option<&Evidence> {
+    match body {
+        Body::Tick(tick) => Some(&tick.evidence),
+        Body::Gap(gap) => gap.evidence.as_ref(),
+        Body::Lead(_) => None,
+    }
+}
+
+fn quote(judged: &Judged) -> QuoteItem {
+    let seen = judged.observation;
+    QuoteItem {
+        source: judged.source.to_string(),
+        price: seen.map(|seen| PriceText(seen.price)),
+        observed_at: seen.map(|seen| TimeText(seen.observed_at)),
+        source_time: seen.and_then(|seen| seen.source_time).map(TimeText),
+        unchanged_since: seen.map(|seen| TimeText(seen.unchanged_since)),
+        verdict: judged.verdict.to_string(),
+    }
+}

@@ -1,0 +1,149 @@
+//! Connections: an accept loop of our own, because the framework's sets no header timeout, caps nothing
+//! and spins when descriptors run out.
+
+mod answer;
+
+use std::{io, net::SocketAddr, sync::Arc, time::Duration};
+
+use common::service::TaskError;
+use http_body_util::combinators::BoxBody;
+use hyper::service::service_fn;
+use hyper_util::{
+    rt::{TokioExecutor, TokioIo, TokioTimer},
+    server::{conn::auto::Builder, graceful::GracefulShutdown},
+};
+use poem::{Endpoint, Response, endpoint::BoxEndpoint};
+use tokio::{
+    net::{TcpListener, TcpStream},
+    sync::Semaphore,
+};
+use tokio_util::sync::CancellationToken;
+
+pub use answer::{admin_endpoint, endpoint};
+
+/// Open connections at once; later ones wait in the kernel's queue.
+const MAX_CONNECTIONS: usize = 10_000;
+
+/// A request's head must be here this soon after its first byte, or after the connection was made.
+const HEADER_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// The largest request head.
+const MAX_HEADER_BYTES: usize = 16 * 1024;
+
+/// The pause after accepting failed, as it does when descriptors run out.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+
+/// How long connections may take to finish what they are answering. Shorter than the service's own
+/// limit, so that the rest of the process still ends in time.
+const DRAIN_LIMIT: Duration = Duration::from_secs(2);
+
+/// A bound listener, before anything is answered on it.
+#[derive(Debug)]
+pub struct Listener(TcpListener);
+
+/// An address that cannot be listened on.
+#[derive(Debug, thiserror::Error)]
+#[error("{setting}: cannot listen on {address}")]
+pub struct ListenError {
+    setting: &'static str,
+    address: String,
+    #[source]
+    source: io::Error,
+}
+
+impl Listener {
+    /// Binds the address that a setting names.
+    pub async fn bind(setting: &'static str, address: &str) -> Result<Self, ListenError> {
+        let bound = TcpListener::bind(address).await;
+        bound.map(Self).map_err(|source| ListenError { setting, address: address.to_owned(), source })
+    }
+
+    /// The address it really has.
+    pub fn address(&self) -> io::Result<SocketAddr> {
+        self.0.local_addr()
+    }
+
+    /// Answers connections until told to stop, then lets them finish what they are answering, with a
+    /// bound.
+    pub async fn serve(
+        self,
+        endpoint: BoxEndpoint<'static, Response>,
+        connections: prometheus::IntGauge,
+        stop: CancellationToken,
+    ) -> Result<(), TaskError> {
+        let endpoint = Arc::new(endpoint);
+        let places = Arc::new(Semaphore::new(MAX_CONNECTIONS));
+        let graceful = GracefulShutdown::new();
+        let mut builder = Builder::new(TokioExecutor::new());
+        builder
+            .http1()
+            .timer(TokioTimer::new())
+            .header_read_timeout(HEADER_TIMEOUT)
+            .max_buf_size(MAX_HEADER_BYTES);
+        builder.http2().timer(TokioTimer::new()).max_header_list_size(MAX_HEADER_LIST);
+
+        while let Some(accepted) = stop.run_until_cancelled(accept(&self.0, &places)).await {
+            let Some((stream, remote, place)) = accepted else { continue };
+            let service = service_fn({
+                let (endpoint, local) = (endpoint.clone(), stream.local_addr());
+                move |request| {
+                    let local = local.as_ref().ok().copied().unwrap_or(remote);
+                    answer_one(endpoint.clone(), request, local, remote)
+                }
+            });
+            let connection =
+                builder.serve_connection_with_upgrades(TokioIo::new(stream), service).into_owned();
+            let connection = graceful.watch(connection);
+            let connections = connections.clone();
+            tokio::spawn(async move {
+                connections.inc();
+                // A connection that breaks is the client's business.
+                let _ = connection.await;
+                connections.dec();
+                drop(place);
+            });
+        }
+        drop(self.0);
+        if tokio::time::timeout(DRAIN_LIMIT, graceful.shutdown()).await.is_err() {
+            tracing::warn!("closed connections that did not end within {DRAIN_LIMIT:?}");
+        }
+        Ok(())
+    }
+}
+
+/// HTTP/2's own count of the head's size.
+const MAX_HEADER_LIST: u32 = 16 * 1024;
+
+/// A body as the framework makes it.
+type Body = BoxBody<bytes::Bytes, io::Error>;
+
+type Accepted = (TcpStream, SocketAddr, tokio::sync::OwnedSemaphorePermit);
+
+async fn accept(listener: &TcpListener, places: &Arc<Semaphore>) -> Option<Accepted> {
+    let place = places.clone().acquire_owned().await.ok()?;
+    match listener.accept().await {
+        Ok((stream, remote)) => {
+            // Answers are written whole; waiting to fill packets would only delay them.
+            let _ = stream.set_nodelay(true);
+            Some((stream, remote, place))
+        }
+        Err(error) => {
+            tracing::warn!(%error, "cannot accept connections; trying on");
+            tokio::time::sleep(ACCEPT_PAUSE).await;
+            None
+        }
+    }
+}
+
+async fn answer_one(
+    endpoint: Arc<BoxEndpoint<'static, Response>>,
+    request: hyper::Request<hyper::body::Incoming>,
+    local: SocketAddr,
+    remote: SocketAddr,
+) -> Result<hyper::Response<Body>, std::convert::Infallible> {
+    let local = poem::web::LocalAddr(poem::Addr::SocketAddr(local));
+    let remote = poem::web::RemoteAddr(poem::Addr::SocketAddr(remote));
+    let request = poem::Request::from((request, local, remote, http::uri::Scheme::HTTP));
+    let response = endpoint.call(request).await.unwrap_or_else(poem::Error::into_response);
+    Ok(response.into())
+}

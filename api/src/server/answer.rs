@@ -1,0 +1,168 @@
+//! What happens to every request and answer, whatever the route.
+
+use std::{
+    net::{IpAddr, SocketAddr},
+    sync::Arc,
+};
+
+use governor::{
+    DefaultKeyedRateLimiter, Quota,
+    clock::{Clock as _, DefaultClock},
+};
+use http::{HeaderName, HeaderValue, Method};
+use poem::{
+    Endpoint, EndpointExt, IntoResponse, Request, Response, Result, Route, endpoint::BoxEndpoint, get,
+    handler, middleware::Compression,
+};
+use poem_openapi::OperationId;
+use tokio::time::Instant;
+
+use crate::{
+    config::RateLimit,
+    metrics::Metrics,
+    problem::{Code, Problem},
+    routes::{self, Operations, Process, State},
+};
+
+/// The longest request target.
+const MAX_URI_BYTES: usize = 8 * 1024;
+
+/// Questions that are never refused: a limit that makes a pod look dead helps nobody.
+const EXEMPT: [&str; 4] = ["/livez", "/readyz", "/version", "/metrics"];
+
+/// Clients remembered before those that have been quiet are forgotten.
+const MAX_LIMITED_CLIENTS: usize = 10_000;
+
+/// The document of the feed, served as it lies in the repository.
+const ASYNCAPI: &str = include_str!("../../../docs/asyncapi.yaml");
+
+/// The answer belongs to the log as of this position.
+const SEQUENCE_HEADER: HeaderName = HeaderName::from_static("x-tickwell-sequence");
+
+/// Everything a pod answers.
+pub fn endpoint(
+    state: &Arc<State>,
+    process: &Process,
+    limit: RateLimit,
+    metrics: Metrics,
+) -> BoxEndpoint<'static, Response> {
+    let service = routes::service(state, process);
+    let routes = Route::new()
+        .at("/docs", service.swagger_ui())
+        .at("/openapi.json", service.spec_endpoint())
+        .at("/asyncapi.yaml", get(asyncapi))
+        .at("/metrics", routes::metrics_route(process))
+        .nest_no_strip("/", service);
+    let (limiter, state) = (Arc::new(Limiter::new(limit)), state.clone());
+    routes
+        .around(move |next, request| at_one_sequence(next, request, state.clone()))
+        .with(Compression::new())
+        .around(move |next, request| limited(next, request, limiter.clone()))
+        .around(move |next, request| answered(next, request, Some(metrics.clone())))
+        .boxed()
+}
+
+/// What a process without an API answers: its operators' questions.
+pub fn admin_endpoint(process: &Process) -> BoxEndpoint<'static, Response> {
+    Operations::routes(process).around(|next, request| answered(next, request, None)).boxed()
+}
+
+/// Takes one snapshot for the whole request, and says which in the answer's head.
+async fn at_one_sequence<E: Endpoint>(
+    next: Arc<E>,
+    mut request: Request,
+    state: Arc<State>,
+) -> Result<Response> {
+    let snapshot = state.newest_snapshot();
+    let sequence = snapshot.sequence.0;
+    request.set_data(snapshot);
+    let mut response = match next.call(request).await {
+        Ok(response) => response.into_response(),
+        Err(error) => Problem::from_framework(&error).into_response(),
+    };
+    response.headers_mut().insert(SEQUENCE_HEADER, HeaderValue::from(sequence));
+    Ok(response)
+}
+
+async fn limited<E: Endpoint>(next: Arc<E>, request: Request, limiter: Arc<Limiter>) -> Result<Response> {
+    limiter.check(&request)?;
+    Ok(next.call(request).await?.into_response())
+}
+
+/// The outermost layer: HEAD is GET, errors have our shape, and everything is counted.
+async fn answered<E: Endpoint>(
+    next: Arc<E>,
+    mut request: Request,
+    metrics: Option<Metrics>,
+) -> Result<Response> {
+    let started = Instant::now();
+    let method = request.method().clone();
+    if method == Method::HEAD {
+        // The connection leaves the body out; every route that can be got can be asked for its head.
+        request.set_method(Method::GET);
+    }
+    let answer = if request.uri().to_string().len() > MAX_URI_BYTES {
+        Err(Problem::parameter("uri", format!("the request target is longer than {MAX_URI_BYTES} bytes"))
+            .into())
+    } else {
+        next.call(request).await
+    };
+    let mut response = match answer {
+        Ok(response) => response.into_response(),
+        Err(error) => Problem::from_framework(&error).into_response(),
+    };
+    response.headers_mut().insert("X-Content-Type-Options", HeaderValue::from_static("nosniff"));
+    if let Some(metrics) = metrics {
+        let route = response.data::<OperationId>().map_or("other", |operation| operation.0);
+        metrics.answered(known(&method), route, response.status().as_u16(), started.elapsed());
+    }
+    Ok(response)
+}
+
+/// Methods as a label; clients can invent any number of others.
+fn known(method: &Method) -> &'static str {
+    match *method {
+        Method::GET => "GET",
+        Method::HEAD => "HEAD",
+        Method::POST => "POST",
+        Method::PUT => "PUT",
+        Method::DELETE => "DELETE",
+        Method::OPTIONS => "OPTIONS",
+        _ => "_OTHER",
+    }
+}
+
+/// Requests per client address.
+struct Limiter(Option<DefaultKeyedRateLimiter<IpAddr>>);
+
+impl Limiter {
+    fn new(limit: RateLimit) -> Self {
+        let quota =
+            limit.replenish_one().and_then(|(burst, one)| Some(Quota::with_period(one)?.allow_burst(burst)));
+        Self(quota.map(DefaultKeyedRateLimiter::keyed))
+    }
+
+    fn check(&self, request: &Request) -> Result<(), Problem> {
+        let Some(limiter) = &self.0 else { return Ok(()) };
+        let Some(client) = request.remote_addr().as_socket_addr().map(SocketAddr::ip) else { return Ok(()) };
+        if EXEMPT.contains(&request.uri().path()) {
+            return Ok(());
+        }
+        if limiter.len() > MAX_LIMITED_CLIENTS {
+            limiter.retain_recent();
+        }
+        limiter.check_key(&client).map_err(|until| {
+            let wait = until.wait_time_from(DefaultClock::default().now());
+            Problem::new(
+                Code::RateLimited,
+                "too many requests from this address; Retry-After says when to come back",
+            )
+            .retry_after(wait.as_secs() + 1)
+        })
+    }
+}
+
+#[handler]
+fn asyncapi() -> Response {
+    Response::builder().content_type("application/yaml").body(ASYNCAPI)
+}

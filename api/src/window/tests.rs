@@ -1,0 +1,166 @@
+//! Any window against one naive pass over its ticks, written with Decimal and without any merging.
+
+use std::time::Duration;
+
+use common::domain::{Interval, Price};
+use proptest::prelude::*;
+use rust_decimal::{Decimal, RoundingStrategy};
+
+use super::*;
+
+fn interval() -> Interval {
+    "10s".parse().unwrap()
+}
+
+fn slot(index: i64) -> Slot {
+    interval().slot(Timestamp::from_unix_millis(index * 10_000).unwrap()).unwrap()
+}
+
+fn half_even(value: Decimal) -> Decimal {
+    value.round_dp_with_strategy(8, RoundingStrategy::MidpointNearestEven)
+}
+
+/// Ticks at rising slots with gaps between them, most of them one slot apart.
+fn ticks() -> impl Strategy<Value = Vec<Point>> {
+    let step = prop_oneof![8 => Just(1_i64), 2 => 2_i64..4, 1 => 4_i64..200];
+    prop::collection::vec((step, 1_i64..1_000_000_000, 0_u32..7), 1..600).prop_map(|steps| {
+        let mut index = 10_000;
+        let point = |(step, mantissa, scale)| {
+            index += step;
+            let price = Price::new(Decimal::new(mantissa, scale)).unwrap();
+            Point { slot: slot(index), interval: interval(), price }
+        };
+        steps.into_iter().map(point).collect()
+    })
+}
+
+struct Naive {
+    mean: Decimal,
+    twap: Decimal,
+    min: Decimal,
+    max: Decimal,
+    coverage: Decimal,
+    largest_gap: Duration,
+    change_ratio: Decimal,
+}
+
+fn naive(ticks: &[Point], from: i64, to: i64) -> Naive {
+    let at = |point: &Point| point.slot.start().unix_millis();
+    let prices: Vec<Decimal> = ticks.iter().map(|point| point.price.decimal()).collect();
+    let sum: Decimal = prices.iter().sum();
+    let (mut weighted, mut weight) = (Decimal::ZERO, 0);
+    for (index, point) in ticks.iter().enumerate() {
+        let distance = ticks.get(index + 1).map_or(10_000, |next| at(next) - at(point));
+        let standing = if distance <= 30_000 { distance } else { 10_000 };
+        weighted += point.price.decimal() * Decimal::from(standing);
+        weight += standing;
+    }
+    // Every edge and every tick is a post; between posts at most one interval may pass.
+    let mut posts = vec![from];
+    posts.extend(ticks.iter().map(at));
+    posts.push(to + 10_000);
+    let largest_gap = posts.windows(2).map(|two| two[1] - two[0] - 10_000).max().unwrap();
+    let largest_gap = Duration::from_millis(largest_gap.cast_unsigned());
+    Naive {
+        mean: half_even(sum / Decimal::from(prices.len())),
+        twap: half_even(weighted / Decimal::from(weight)),
+        min: *prices.iter().min().unwrap(),
+        max: *prices.iter().max().unwrap(),
+        coverage: half_even(Decimal::from(ticks.len() * 10_000) / Decimal::from(to - from)),
+        largest_gap,
+        change_ratio: half_even((prices[prices.len() - 1] - prices[0]) / prices[0]),
+    }
+}
+
+proptest! {
+    #[test]
+    fn every_window_equals_a_naive_pass(ticks in ticks(), span in 1_i64..3_000, back in 0_i64..100) {
+        let window = ticks.iter().fold(Window::default(), |window, point| window.push(*point));
+        let to = ticks.last().unwrap().slot.start().unix_millis() - back * 10_000;
+        let from = to - span * 10_000;
+        let inside: Vec<Point> = ticks
+            .iter()
+            .copied()
+            .filter(|point| (from + 1..=to).contains(&point.slot.start().unix_millis()))
+            .collect();
+        let (from_slot, to_slot) = (slot(from / 10_000), slot(to / 10_000));
+        let found = window.summarize(from_slot.start(), to_slot);
+        prop_assert_eq!(found.is_some(), !inside.is_empty());
+        if let Some(found) = found {
+            let naive = naive(&inside, from, to);
+            prop_assert_eq!(found.count, inside.len() as u64);
+            prop_assert_eq!(found.mean(), naive.mean);
+            prop_assert_eq!(found.twap(), naive.twap);
+            prop_assert_eq!(found.min.decimal(), naive.min);
+            prop_assert_eq!(found.max.decimal(), naive.max);
+            prop_assert_eq!(found.first, inside[0]);
+            prop_assert_eq!(found.last, inside[inside.len() - 1]);
+            prop_assert_eq!(found.coverage(Duration::from_millis((to - from).cast_unsigned())), naive.coverage);
+            prop_assert_eq!(found.largest_gap(from_slot.start(), to_slot.start()), naive.largest_gap);
+            prop_assert_eq!(found.change_ratio(), naive.change_ratio);
+        }
+    }
+
+    #[test]
+    fn summaries_merge_in_any_grouping(ticks in ticks(), cut in any::<(prop::sample::Index, prop::sample::Index)>()) {
+        let mut cuts = [cut.0.index(ticks.len()), cut.1.index(ticks.len())];
+        cuts.sort_unstable();
+        let part = |range: &[Point]| {
+            range.iter().map(|point| Summary::of(*point)).reduce(|one, other| one.merge(&other))
+        };
+        let parts = (part(&ticks[..cuts[0]]), part(&ticks[cuts[0]..cuts[1]]), part(&ticks[cuts[1]..]));
+        if let (Some(a), Some(b), Some(c)) = parts {
+            let left = a.merge(&b).merge(&c);
+            prop_assert_eq!(left, a.merge(&b.merge(&c)));
+            prop_assert_eq!(Some(left), part(&ticks));
+        }
+    }
+
+    #[test]
+    fn forgetting_changes_no_later_window(ticks in ticks(), keep in 1_i64..300) {
+        let keeping = |window: Window, point: &Point| {
+            let cutoff = point.slot.start().minus(Duration::from_secs(keep.unsigned_abs() * 10));
+            window.push(*point).without_before(cutoff)
+        };
+        let kept = ticks.iter().fold(Window::default(), keeping);
+        let all = ticks.iter().fold(Window::default(), |window, point| window.push(*point));
+        let to = ticks.last().unwrap().slot;
+        let from = to.start().minus(Duration::from_secs(keep.unsigned_abs() * 10));
+        prop_assert_eq!(kept.summarize(from, to), all.summarize(from, to));
+    }
+
+    #[test]
+    fn an_older_window_is_not_changed_by_newer_ticks(ticks in ticks(), cut in any::<prop::sample::Index>()) {
+        let cut = cut.index(ticks.len());
+        let early = ticks[..cut].iter().fold(Window::default(), |window, point| window.push(*point));
+        let to = ticks.last().unwrap().slot;
+        let before = early.summarize(Timestamp::EPOCH, to);
+        let _late = ticks[cut..].iter().fold(early.clone(), |window, point| window.push(*point));
+        prop_assert_eq!(early.summarize(Timestamp::EPOCH, to), before);
+    }
+}
+
+#[test]
+fn a_long_run_stays_shallow_and_forgets() {
+    fn depth(node: &Node) -> usize {
+        match &node.children {
+            Children::Ticks(_) => 1,
+            Children::Nodes(nodes) => 1 + nodes.first().map_or(0, |node| depth(node)),
+        }
+    }
+    fn held(node: &Node) -> usize {
+        match &node.children {
+            Children::Ticks(ticks) => ticks.len(),
+            Children::Nodes(nodes) => nodes.iter().map(|node| held(node)).sum(),
+        }
+    }
+    let price: Price = "1.5".parse().unwrap();
+    let mut window = Window::default();
+    for index in 0..50_000 {
+        let point = Point { slot: slot(index), interval: interval(), price };
+        window = window.push(point).without_before(slot(index).start().minus(Duration::from_secs(86_400)));
+    }
+    let root = window.root.as_ref().unwrap();
+    assert!(depth(root) <= 5, "{}", depth(root));
+    assert!((8_641..8_641 + 16 * 16 * 16).contains(&held(root)), "{}", held(root));
+}

@@ -1,0 +1,113 @@
+//! Commands and flags.
+
+use std::path::PathBuf;
+
+use anyhow::Result;
+use clap::{Args, Parser, Subcommand};
+
+use crate::{
+    compose::{self, Mode},
+    settings::{self, Sources},
+    show,
+};
+
+/// A self-hosted crypto price feed: one poller asks public exchanges, agrees on one price per slot, and
+/// publishes it; any number of API pods answer from it.
+///
+/// Without a command, everything runs in this one process and needs nothing else. Settings come from
+/// flags, then environment variables (TICKWELL__FEED__INTERVAL=10s), then tickwell.toml, then defaults;
+/// `tickwell config example` lists them all.
+#[derive(Debug, Parser)]
+#[command(name = "tickwell", version = show::VERSION_LINE, max_term_width = 100)]
+pub(crate) struct Arguments {
+    #[command(subcommand)]
+    command: Option<Command>,
+
+    #[command(flatten)]
+    settings: SettingsArguments,
+}
+
+#[derive(Debug, Args)]
+struct SettingsArguments {
+    /// Read settings from this file, not from ./tickwell.toml
+    #[arg(long, global = true, value_name = "FILE", env = "TICKWELL_CONFIG")]
+    config: Option<PathBuf>,
+
+    /// Set one setting, such as feed.interval=5s; may be repeated
+    #[arg(long = "set", global = true, value_name = "KEY=VALUE", value_parser = settings::parse_override)]
+    overrides: Vec<(String, String)>,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Poller and API in one process, over a log in the process (or over NATS, with bus.url). The default
+    Run {
+        /// A simulated market in a folder of its own: works offline, and says that it is simulated
+        #[arg(long)]
+        demo: bool,
+    },
+    /// The poller alone: asks the sources, and publishes to NATS (bus.url)
+    Poller,
+    /// The API alone: follows NATS (bus.url), and answers over HTTP
+    Api,
+    /// Show, check or explain the settings
+    #[command(subcommand)]
+    Config(ConfigCommand),
+}
+
+#[derive(Debug, Subcommand)]
+enum ConfigCommand {
+    /// Print the settings in force, as TOML; secrets are left out
+    Show,
+    /// Check the settings without starting anything
+    Check,
+    /// Print a tickwell.toml with every setting, its meaning and its default
+    Example,
+}
+
+impl Arguments {
+    /// Does what was asked for.
+    pub(crate) fn run(self) -> Result<()> {
+        let SettingsArguments { config: file, overrides } = self.settings;
+        let sources = Sources { file, overrides, environment: environment() };
+        let mode = match self.command.unwrap_or(Command::Run { demo: false }) {
+            Command::Run { demo: false } => Mode::Run,
+            Command::Run { demo: true } => Mode::Demo,
+            Command::Poller => Mode::Poller,
+            Command::Api => Mode::Api,
+            Command::Config(command) => return config(&command, sources),
+        };
+        compose::run(mode, settings::load(sources, mode)?)
+    }
+}
+
+fn config(command: &ConfigCommand, sources: Sources) -> Result<()> {
+    match command {
+        ConfigCommand::Example => print!("{}", settings::EXAMPLE),
+        ConfigCommand::Show => print!("{}", settings::load(sources, Mode::Run)?.to_toml()?),
+        ConfigCommand::Check => {
+            settings::load(sources, Mode::Run)?;
+            println!("the settings are valid");
+        }
+    }
+    Ok(())
+}
+
+/// Variables that are not Unicode are not ours.
+fn environment() -> Vec<(String, String)> {
+    std::env::vars_os()
+        .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)))
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+
+    #[test]
+    fn the_commands_make_sense() {
+        Arguments::command().debug_assert();
+    }
+}

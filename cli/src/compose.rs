@@ -1,0 +1,184 @@
+//! Which parts each command starts, and how they are joined. What `main` and the tests run is the same.
+
+use std::{sync::Arc, time::Duration};
+
+use anyhow::{Context, Result};
+use api::{
+    ingest::Ingest,
+    local_log,
+    routes::{Process, State},
+    server::{self, Listener},
+    store::Store,
+};
+use common::{
+    bus::{
+        LogReader, LogWriter,
+        nats::{Nats, NatsWriter, Role},
+    },
+    clock::{Clock, SystemClock},
+    service::{self, Service, TaskError},
+    telemetry,
+};
+use prometheus::Registry;
+
+use crate::{settings::Settings, show};
+
+/// How long a pod goes on serving after SIGTERM, so that balancers can turn away.
+const GRACE: Duration = Duration::from_secs(1);
+
+/// What one process does.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Mode {
+    /// Poller and API.
+    Run,
+    /// Poller and API, with a simulated market.
+    Demo,
+    /// The poller alone.
+    Poller,
+    /// The API alone.
+    Api,
+}
+
+impl Mode {
+    fn has_poller(self) -> bool {
+        self != Self::Api
+    }
+
+    fn has_api(self) -> bool {
+        self != Self::Poller
+    }
+
+    /// The mode in words.
+    pub(crate) fn describe(self) -> &'static str {
+        match self {
+            Self::Run => "poller and API in one process",
+            Self::Demo => "a demo: every price is SIMULATED",
+            Self::Poller => "poller",
+            Self::Api => "API",
+        }
+    }
+}
+
+/// Runs one process until it is told to stop.
+pub(crate) fn run(mode: Mode, settings: Settings) -> Result<()> {
+    telemetry::start(&settings.log)?;
+    let runtime = tokio::runtime::Runtime::new().context("cannot start the runtime")?;
+    let grace = if mode.has_api() { GRACE } else { Duration::ZERO };
+    runtime.block_on(async {
+        tracing::info!(
+            mode = mode.describe(),
+            version = show::VERSION_LINE,
+            bus = common::bus::nats::redacted(&settings.bus.url),
+            store = %settings.store.path.display(),
+            "starting"
+        );
+        let ended = service::run(grace, async |service| build(mode, &settings, service).await).await;
+        tracing::info!("stopped");
+        ended
+    })?;
+    Ok(())
+}
+
+/// The log, from both of its ends.
+struct Log {
+    writer: Option<Arc<dyn LogWriter>>,
+    reader: Option<(Store, Box<dyn LogReader>)>,
+}
+
+async fn build(mode: Mode, settings: &Settings, service: &mut Service) -> Result<(), TaskError> {
+    let clock: Arc<dyn Clock> = Arc::new(SystemClock);
+    let registry = Registry::new();
+    let process = Process { readiness: service.readiness().clone(), registry, build: show::build() };
+
+    // The addresses come first: if one is taken, nothing else should have begun.
+    let listener = match mode.has_api() {
+        true => Some(Listener::bind("api.listen", &settings.api.listen).await?),
+        false => None,
+    };
+    admin(settings, &process, service).await?;
+
+    let log = match settings.bus.url.is_empty() {
+        true => local(settings)?,
+        false => nats(mode, settings, &*clock).await?,
+    };
+    if let (Some(listener), Some((store, reader))) = (listener, log.reader) {
+        serve(mode, settings, listener, store, reader, &clock, &process, service)?;
+    }
+    if let Some(writer) = log.writer {
+        let metrics = poller::Metrics::new(&process.registry)?;
+        poller::start(&settings.poller(), writer, clock, metrics, service)?;
+    }
+    Ok(())
+}
+
+fn local(settings: &Settings) -> Result<Log, TaskError> {
+    let store = Store::open_local(&settings.store.path)?;
+    let (writer, reader) = local_log::open(&store)?;
+    Ok(Log { writer: Some(writer), reader: Some((store, Box::new(reader))) })
+}
+
+async fn nats(mode: Mode, settings: &Settings, clock: &dyn Clock) -> Result<Log, TaskError> {
+    let mut log = Log { writer: None, reader: None };
+    if mode.has_poller() {
+        let nats = Nats::connect(&settings.bus, Role::Poller).await?;
+        log.writer = Some(Arc::new(NatsWriter::open(nats).await?));
+    }
+    if mode.has_api() {
+        let nats = Nats::connect(&settings.bus, Role::Api).await?;
+        let identity = nats.identity().await;
+        let store = Store::open_copy(&settings.store.path, &identity, clock.now())?;
+        let reader = nats.follow(identity, store.cursor()?);
+        log.reader = Some((store, Box::new(reader)));
+    }
+    Ok(log)
+}
+
+#[expect(clippy::too_many_arguments, reason = "the composition root names every part it joins")]
+fn serve(
+    mode: Mode,
+    settings: &Settings,
+    listener: Listener,
+    store: Store,
+    reader: Box<dyn LogReader>,
+    clock: &Arc<dyn Clock>,
+    process: &Process,
+    service: &mut Service,
+) -> Result<(), TaskError> {
+    let metrics = api::metrics::Metrics::new(&process.registry)?;
+    let (keep, retain) = (settings.windows.keep.duration(), settings.store.retain_ticks.duration());
+    let check = service.readiness().check("log");
+    let (ingest, snapshots) = Ingest::load(store.clone(), keep, retain, metrics.clone(), check)?;
+    let state = Arc::new(State {
+        snapshots,
+        store,
+        clock: clock.clone(),
+        stale_after: settings.windows.stale_after.duration(),
+        keep_windows: keep,
+        retain_ticks: retain,
+        retain_quotes: settings.store.retain_quotes.duration(),
+    });
+    let endpoint = server::endpoint(&state, process, settings.api.rate_limit, metrics.clone());
+    let address = listener.address()?;
+    tracing::info!(url = format!("http://{address}"), "serving");
+    if matches!(mode, Mode::Run | Mode::Demo) {
+        show::welcome(mode, settings, address);
+    }
+    let stop = service.stop();
+    service.spawn("ingest", ingest.run(reader, stop.clone()));
+    service.spawn("api", listener.serve(endpoint, metrics.connections, stop));
+    Ok(())
+}
+
+async fn admin(settings: &Settings, process: &Process, service: &mut Service) -> Result<(), TaskError> {
+    if settings.admin.listen.is_empty() {
+        return Ok(());
+    }
+    let listener = Listener::bind("admin.listen", &settings.admin.listen).await?;
+    tracing::info!(url = format!("http://{}", listener.address()?), "admin serving");
+    let connections =
+        prometheus::IntGauge::new("tickwell_admin_connections", "Open connections of operators")?;
+    process.registry.register(Box::new(connections.clone()))?;
+    let endpoint = server::admin_endpoint(process);
+    service.spawn("admin", listener.serve(endpoint, connections, service.stop()));
+    Ok(())
+}

@@ -1,0 +1,28 @@
+//! `tickwell`: the one binary. It reads settings, composes poller and API, and runs them.
+//!
+//! - [`arguments`]: the commands and flags.
+//! - [`settings`]: flag over environment over file over default.
+//! - [`compose`]: which parts each command starts, and how they are joined.
+//! - [`show`]: what it says to people.
+
+mod arguments;
+mod compose;
+mod settings;
+mod show;
+
+use std::process::ExitCode;
+
+use clap::Parser;
+
+fn main() -> ExitCode {
+    // Before anything builds a TLS client. It fails only if it was done before, which is as good.
+    let _ = rustls::crypto::ring::default_provider().install_default();
+    match arguments::Arguments::parse().run() {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            // The one place where an error's whole chain is told.
+            show::failure(&error);
+            ExitCode::FAILURE
+        }
+    }
+}

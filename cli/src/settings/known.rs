@@ -1,0 +1,52 @@
+//! Which settings there are, so that a misspelt one is an error with its name in it.
+
+use std::collections::BTreeSet;
+
+use anyhow::{Result, bail};
+
+use super::Settings;
+
+/// What every source can be told.
+const OF_A_SOURCE: [&str; 2] = ["role", "url"];
+
+/// How alike two names must be for one to be offered for the other, from 0 to 1.
+const LIKENESS: f64 = 0.7;
+
+/// Refuses a key that is no setting. `origin` is where it was found.
+pub(super) fn require(origin: &str, key: &str) -> Result<()> {
+    let known = all();
+    if known.contains(key) {
+        return Ok(());
+    }
+    let likeness = |name: &&String| strsim::jaro_winkler(name, key);
+    let nearest = known.iter().max_by(|one, other| likeness(one).total_cmp(&likeness(other)));
+    match nearest.filter(|name| likeness(name) >= LIKENESS) {
+        Some(name) => bail!("{origin}: there is no setting `{key}`; did you mean `{name}`?"),
+        None => bail!("{origin}: there is no setting `{key}`; `tickwell config example` lists them all"),
+    }
+}
+
+/// Every setting's key, such as `feed.interval`.
+pub(super) fn all() -> BTreeSet<String> {
+    let defaults = toml::Table::try_from(Settings::default()).unwrap_or_default();
+    let of_sources = poller::source::names()
+        .flat_map(|source| OF_A_SOURCE.iter().map(move |name| format!("sources.{source}.{name}")));
+    keys_of(&defaults).into_iter().chain(of_sources).collect()
+}
+
+/// The keys of a table's values, in depth.
+pub(super) fn keys_of(table: &toml::Table) -> Vec<String> {
+    let below = |(name, value): (&String, &toml::Value)| match value {
+        toml::Value::Table(table) => keys_of(table).into_iter().map(|key| format!("{name}.{key}")).collect(),
+        _ => vec![name.clone()],
+    };
+    table.iter().flat_map(below).collect()
+}
+
+/// What is wrong with a value, without what `config` adds about its own layers.
+pub(super) fn reason(error: &config::ConfigError) -> String {
+    match error {
+        config::ConfigError::At { error, .. } => reason(error),
+        other => other.to_string(),
+    }
+}

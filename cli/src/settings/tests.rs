@@ -1,0 +1,122 @@
+use super::*;
+
+fn with(overrides: &[(&str, &str)], environment: &[(&str, &str)], mode: Mode) -> Result<Settings> {
+    let _ = rustls::crypto::ring::default_provider().install_default();
+    let owned =
+        |pairs: &[(&str, &str)]| pairs.iter().map(|(key, value)| ((*key).into(), (*value).into())).collect();
+    load(Sources { file: None, overrides: owned(overrides), environment: owned(environment) }, mode)
+}
+
+fn with_file(text: &str) -> Result<Settings> {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("tickwell.toml");
+    std::fs::write(&path, text).unwrap();
+    load(Sources { file: Some(path), ..Sources::default() }, Mode::Run)
+}
+
+fn message(result: Result<Settings>) -> String {
+    format!("{:#}", result.expect_err("the settings are wrong"))
+}
+
+#[test]
+fn the_example_has_every_setting_at_its_default() {
+    let table: toml::Table = toml::from_str(EXAMPLE).unwrap();
+    let written: std::collections::BTreeSet<String> = known::keys_of(&table).into_iter().collect();
+    let defaults = toml::Table::try_from(Settings::default()).unwrap();
+    let every: std::collections::BTreeSet<String> = known::keys_of(&defaults).into_iter().collect();
+    let of_kraken = |key: &String| key.starts_with("sources.kraken.");
+    assert_eq!(
+        written.iter().filter(|key| !of_kraken(key)).cloned().collect::<std::collections::BTreeSet<_>>(),
+        every
+    );
+
+    let mut read = with_file(EXAMPLE).unwrap();
+    assert_eq!(read.sources.remove("kraken").map(|source| source.role), Some(poller::config::Role::Primary));
+    assert_eq!(read.to_toml().unwrap(), Settings::default().to_toml().unwrap());
+}
+
+#[test]
+fn flags_go_over_environment_over_file_over_default() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("any.toml");
+    std::fs::write(&path, "[feed]\ninterval = \"2s\"\npairs = [\"A-B\"]\n[bus]\nstream = \"FILE\"\n")
+        .unwrap();
+    let sources = Sources {
+        file: Some(path),
+        overrides: vec![("feed.interval".into(), "4s".into())],
+        environment: vec![
+            ("TICKWELL__FEED__INTERVAL".into(), "3s".into()),
+            ("TICKWELL__FEED__PAIRS".into(), "BTC-USD, eth-usd".into()),
+            ("UNRELATED".into(), "x".into()),
+        ],
+    };
+    let settings = load(sources, Mode::Run).unwrap();
+    assert_eq!(settings.feed.interval.to_string(), "4s");
+    assert_eq!(
+        settings.feed.pairs.iter().map(ToString::to_string).collect::<Vec<_>>(),
+        ["BTC-USD", "ETH-USD"]
+    );
+    assert_eq!(settings.bus.stream, "FILE");
+    assert_eq!(settings.bus.subject_prefix, "ticks");
+}
+
+#[test]
+fn unknown_settings_are_refused_with_their_name_and_place() {
+    let file = message(with_file("[feed]\nintervall = \"2s\"\n"));
+    assert!(file.contains("tickwell.toml") && file.contains("`feed.intervall`"), "{file}");
+    assert!(file.contains("did you mean `feed.interval`"), "{file}");
+    let environment = message(with(&[], &[("TICKWELL__API__PORT", "1")], Mode::Run));
+    assert!(
+        environment.contains("TICKWELL__API__PORT") && environment.contains("`api.port`"),
+        "{environment}"
+    );
+    assert!(message(with_file("[sources.nowhere]\nurl = \"\"\n")).contains("sources.nowhere.url"));
+    assert!(parse_override("feed.speed=1").is_err());
+}
+
+#[test]
+fn values_that_cannot_be_read_are_named_with_their_place() {
+    let file = message(with_file("[feed]\ninterval = \"fast\"\n"));
+    assert!(file.contains("tickwell.toml: feed.interval: `fast` is not a duration"), "{file}");
+    let environment = message(with(&[], &[("TICKWELL__AGGREGATE__MIN_SOURCES", "many")], Mode::Run));
+    assert!(environment.contains("TICKWELL__AGGREGATE__MIN_SOURCES: aggregate.min_sources"), "{environment}");
+    for (key, value) in [
+        ("feed.pairs", "BTCUSD"),
+        ("aggregate.max_deviation", "lots"),
+        ("sources.kraken.role", "boss"),
+        ("api.rate_limit", "fast"),
+        ("log.format", "xml"),
+        ("store.retain_ticks", "1y"),
+    ] {
+        let message = message(with(&[(key, value)], &[], Mode::Run));
+        assert!(message.contains(&format!("--set: {key}: `{value}`")), "{message}");
+    }
+    assert!(message(with_file("[feed\n")).contains("not valid TOML"));
+}
+
+#[test]
+fn settings_that_cannot_work_together_are_refused() {
+    assert!(message(with(&[], &[], Mode::Api)).starts_with("bus.url"));
+    assert!(message(with(&[], &[], Mode::Poller)).starts_with("bus.url"));
+    assert!(message(with(&[("feed.interval", "1m")], &[], Mode::Run)).starts_with("windows.stale_after"));
+    assert!(
+        message(with(&[("aggregate.min_sources", "4")], &[], Mode::Run)).starts_with("aggregate.min_sources")
+    );
+    assert!(message(with(&[("log.level", "a=b=c")], &[], Mode::Run)).starts_with("log.level"));
+}
+
+#[test]
+fn a_demo_invents_its_prices_and_keeps_them_apart() {
+    let demo = with(&[("bus.url", "nats://somewhere")], &[], Mode::Demo).unwrap();
+    assert_eq!(demo.store.path, PathBuf::from("./data/demo"));
+    assert!(demo.bus.url.is_empty());
+    assert_eq!(demo.poller().resolve().unwrap().origin, common::domain::Origin::Simulated);
+    assert_eq!(demo.feed.interval.to_string(), "1s");
+    assert_eq!(with(&[("feed.interval", "5s")], &[], Mode::Demo).unwrap().feed.interval.to_string(), "5s");
+}
+
+#[test]
+fn secrets_are_not_shown() {
+    let settings = with(&[("bus.url", "nats://me:secret@host:4222")], &[], Mode::Run).unwrap();
+    assert!(!settings.to_toml().unwrap().contains("secret"));
+}

@@ -1,0 +1,124 @@
+//! The log, as two small traits.
+//!
+//! [`LogWriter`] appends records under a fence, [`LogReader`] follows them. There are two logs: JetStream
+//! ([`nats`], the only place that knows async-nats) and the in-process log, which lives with the store it
+//! writes to. Everything above these traits is one code path.
+//!
+//! The fence is the heart of it: a record is appended only if the pair's newest record is still the one
+//! that the writer has seen. Whatever dies, pauses or is started twice, no slot is written twice.
+
+mod config;
+pub mod nats;
+mod subject;
+
+use async_trait::async_trait;
+use bytes::Bytes;
+
+pub use config::BusConfig;
+pub use subject::{SubjectError, Subjects};
+
+use crate::domain::{Pair, Record, Sequence};
+
+/// An error from beneath the log, kept for the message's chain.
+pub type Source = Box<dyn std::error::Error + Send + Sync>;
+
+/// What makes a log this log and no other: the stream's creation time, or a random id for the in-process
+/// log. Lower-case letters and digits. A cursor means nothing without it.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct LogIdentity(String);
+
+/// One message of the log, as it lies there.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Entry {
+    /// Its position.
+    pub sequence: Sequence,
+    /// Its bytes; [`crate::wire`] reads them.
+    pub payload: Bytes,
+}
+
+/// The newest record of a pair, and what an append after it must expect.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Newest {
+    /// The position of the newest message under the pair's subject: the fence of the next append.
+    pub sequence: Sequence,
+    /// The newest record there. Messages after it, if any, cannot be read: they are not ours.
+    pub record: Option<Record>,
+}
+
+/// What a reader got at once: zero or more entries, in order, without repeats.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Batch {
+    /// The entries.
+    pub entries: Vec<Entry>,
+    /// How many more the log holds already; zero means that the reader has caught up.
+    pub pending: u64,
+}
+
+/// Why a record was not appended, as far as is known.
+#[derive(Debug, thiserror::Error)]
+pub enum AppendError {
+    /// The pair's newest record is not the expected one. After an append of unknown fate this may mean
+    /// that the record itself is there already: read it and compare.
+    #[error("the log has a newer record of this pair than expected")]
+    WrongLastSequence,
+    /// No acknowledgement came. The record may still be stored, now or later.
+    #[error("the log did not acknowledge the record")]
+    Unconfirmed(#[source] Source),
+}
+
+/// Why the log could not be read.
+#[derive(Debug, thiserror::Error)]
+pub enum ReadError {
+    /// It did not answer; trying again makes sense.
+    #[error("the log did not answer")]
+    Unavailable(#[source] Source),
+    /// Another log has taken its place, or it has lost its newest records.
+    #[error("the log is not the one this reader began with: {0}")]
+    Replaced(String),
+    /// A newer Tickwell has written to it.
+    #[error("the log cannot be continued")]
+    TooNew(#[source] crate::wire::DecodeError),
+}
+
+/// Appends records.
+#[async_trait]
+pub trait LogWriter: Send + Sync {
+    /// The pair's newest record, from the log's own leader: never an older one.
+    async fn newest(&self, pair: Pair) -> Result<Newest, ReadError>;
+
+    /// Appends a record if the pair's newest record has the sequence `expected` (zero: there is none).
+    ///
+    /// Once this returns the record's sequence, the record is stored for good.
+    async fn append(&self, record: &Record, expected: Sequence) -> Result<Sequence, AppendError>;
+}
+
+/// Follows the log from where it was opened.
+#[async_trait]
+pub trait LogReader: Send {
+    /// The next entries; waits until there are some. The first answer may be empty, where the reader
+    /// begins at the log's end. Safe to cancel: nothing is lost.
+    async fn next(&mut self) -> Result<Batch, ReadError>;
+
+    /// Says that everything up to `sequence` is stored by the reader and will survive it.
+    async fn stored(&mut self, sequence: Sequence);
+}
+
+impl LogIdentity {
+    /// An identity from its text, as kept in a store: 1 to 40 lower-case letters and digits.
+    pub fn new(text: &str) -> Option<Self> {
+        let valid = (1..=40).contains(&text.len())
+            && text.bytes().all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit());
+        valid.then(|| Self(text.to_owned()))
+    }
+
+    /// The identity as text.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl std::fmt::Display for LogIdentity {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        formatter.write_str(&self.0)
+    }
+}

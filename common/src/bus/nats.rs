@@ -1,0 +1,206 @@
+//! The log on NATS JetStream. The only part of Tickwell that knows async-nats.
+//!
+//! In reading order: [`Nats`] is the connection; `stream` holds the stream's definition against what the
+//! server has; `writer` appends; `reader` follows.
+
+mod reader;
+mod stream;
+mod writer;
+
+use std::time::Duration;
+
+use async_nats::{Client, ConnectOptions, Event, ServerInfo, connection::State, jetstream};
+
+pub use reader::NatsReader;
+pub use writer::NatsWriter;
+
+use super::{BusConfig, Source, SubjectError, Subjects};
+
+/// How long one request to the server may take before it counts as lost.
+const REQUEST_TIMEOUT: Duration = Duration::from_secs(2);
+
+/// The pause between tries while something is not there yet.
+const RETRY_PAUSE: Duration = Duration::from_millis(250);
+
+/// Reconnecting backs off to this; the client's own cap of 4 s would cost whole slots.
+const MAX_RECONNECT_PAUSE: Duration = Duration::from_secs(1);
+
+/// Every stream option that the definition uses exists since this version; older servers ignore some of
+/// them without a word.
+const OLDEST_SERVER: (u64, u64) = (2, 11);
+
+/// Who connects. Each role has its own permissions, and its own inbox so that they can be narrow.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Role {
+    /// Creates the stream if it may, reads newest records, publishes.
+    Poller,
+    /// Reads.
+    Api,
+}
+
+/// A connection to the server and the names that records have there.
+#[derive(Debug, Clone)]
+pub struct Nats {
+    client: Client,
+    context: jetstream::Context,
+    stream: String,
+    subjects: Subjects,
+}
+
+/// Why there is no log on NATS.
+#[derive(Debug, thiserror::Error)]
+pub enum NatsError {
+    /// The settings cannot work.
+    #[error("bus.subject_prefix: {0}")]
+    Subject(#[from] SubjectError),
+    /// The credentials file cannot be read.
+    #[error("bus.credentials_file: cannot read {path}")]
+    Credentials {
+        /// The file.
+        path: String,
+        /// Why not.
+        #[source]
+        source: std::io::Error,
+    },
+    /// The URL cannot work, or the server refused for good.
+    #[error("bus.url: cannot connect to {url}")]
+    Connect {
+        /// The URL, without secrets.
+        url: String,
+        /// Why not.
+        #[source]
+        source: Source,
+    },
+    /// The server is older than the options that the stream needs.
+    #[error("the NATS server is version {found}; Tickwell needs 2.11 or newer: upgrade the server")]
+    ServerTooOld {
+        /// Its version.
+        found: String,
+    },
+    /// The stream cannot be made, or is not what Tickwell needs.
+    #[error("the stream {stream} cannot be used: {reason}")]
+    Stream {
+        /// The stream.
+        stream: String,
+        /// What is wrong, and what to do.
+        reason: String,
+    },
+}
+
+impl Nats {
+    /// Connects, and keeps the connection for the life of the value. Waits for a server that is not
+    /// there yet, saying so once; cancel by dropping the future.
+    pub async fn connect(config: &BusConfig, role: Role) -> Result<Self, NatsError> {
+        let subjects = Subjects::new(&config.subject_prefix)?;
+        let url = redacted(&config.url);
+        let (name, inbox) = match role {
+            Role::Poller => ("tickwell poller", "_INBOX_poller"),
+            Role::Api => ("tickwell api", "_INBOX_api"),
+        };
+        let mut options = ConnectOptions::new()
+            .name(name)
+            .custom_inbox_prefix(inbox)
+            .retry_on_initial_connect()
+            .connection_timeout(REQUEST_TIMEOUT)
+            .request_timeout(Some(REQUEST_TIMEOUT))
+            .ping_interval(Duration::from_secs(5))
+            .reconnect_delay_callback(reconnect_pause)
+            .event_callback(|event| async move { report(&event) });
+        if !config.credentials_file.as_os_str().is_empty() {
+            options = options.credentials_file(&config.credentials_file).await.map_err(|source| {
+                NatsError::Credentials { path: config.credentials_file.display().to_string(), source }
+            })?;
+        }
+        let servers: Vec<&str> = config.url.split(',').map(str::trim).collect();
+        let client = options
+            .connect(servers)
+            .await
+            .map_err(|source| NatsError::Connect { url: url.clone(), source: source.into() })?;
+        let context = jetstream::ContextBuilder::new()
+            .timeout(REQUEST_TIMEOUT)
+            .ack_timeout(REQUEST_TIMEOUT)
+            .build(client.clone());
+        let nats = Self { client, context, stream: config.stream.clone(), subjects };
+        nats.connected(&url).await?;
+        Ok(nats)
+    }
+
+    /// Whether the connection is up right now.
+    pub fn is_connected(&self) -> bool {
+        self.client.connection_state() == State::Connected
+    }
+
+    async fn connected(&self, url: &str) -> Result<(), NatsError> {
+        let mut told = false;
+        let info = loop {
+            match self.client.try_server_info().filter(|_| self.is_connected()) {
+                Some(info) => break info,
+                None if !told => {
+                    tracing::warn!(url, "NATS is not there yet; waiting for it");
+                    told = true;
+                }
+                None => {}
+            }
+            tokio::time::sleep(RETRY_PAUSE).await;
+        };
+        require_version(&info)?;
+        tracing::info!(url, server = info.version, "connected to NATS");
+        Ok(())
+    }
+}
+
+/// The URL without user names, passwords and tokens, for messages.
+pub fn redacted(url: &str) -> String {
+    let one = |url: &str| match (url.split_once("://"), url.rsplit_once('@')) {
+        (Some((scheme, _)), Some((_, host))) => format!("{scheme}://[redacted]@{host}"),
+        (None, Some((_, host))) => format!("[redacted]@{host}"),
+        _ => url.to_owned(),
+    };
+    url.split(',').map(|url| one(url.trim())).collect::<Vec<_>>().join(",")
+}
+
+fn require_version(info: &ServerInfo) -> Result<(), NatsError> {
+    let mut parts = info.version.split('.').map(|part| part.parse::<u64>().unwrap_or(0));
+    if (parts.next().unwrap_or(0), parts.next().unwrap_or(0)) < OLDEST_SERVER {
+        return Err(NatsError::ServerTooOld { found: info.version.clone() });
+    }
+    Ok(())
+}
+
+/// Doubles from 50 ms, with up to half of it left to chance so that pods do not return in step.
+fn reconnect_pause(attempts: usize) -> Duration {
+    let doublings = u32::try_from(attempts).unwrap_or(u32::MAX).min(5);
+    let pause = Duration::from_millis(50).saturating_mul(1 << doublings).min(MAX_RECONNECT_PAUSE);
+    pause / 2 + pause / 2 * u32::from(rand::random::<u8>()) / u32::from(u8::MAX)
+}
+
+fn report(event: &Event) {
+    match event {
+        Event::Connected => tracing::info!("the connection to NATS is up"),
+        Event::Disconnected => tracing::warn!("the connection to NATS is down; reconnecting"),
+        Event::SlowConsumer(_) => tracing::warn!("NATS dropped messages for this process; catching up"),
+        // A refused permission reaches the caller as a mere timeout: this is where its name is known.
+        Event::ServerError(error) => tracing::error!(%error, "NATS refused something"),
+        other => tracing::debug!(event = %other, "NATS"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn secrets_stay_out_of_messages() {
+        assert_eq!(redacted("nats://user:pass@host:4222"), "nats://[redacted]@host:4222");
+        assert_eq!(redacted("nats://a:1, nats://token@b:2"), "nats://a:1,nats://[redacted]@b:2");
+        assert_eq!(redacted("user:pass@host"), "[redacted]@host");
+    }
+
+    #[test]
+    fn reconnecting_never_waits_longer_than_a_second() {
+        for attempts in [0, 1, 5, 1_000_000] {
+            assert!(reconnect_pause(attempts) <= MAX_RECONNECT_PAUSE);
+            assert!(reconnect_pause(attempts) >= Duration::from_millis(25));
+        }
+    }
+}

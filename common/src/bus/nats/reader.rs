@@ -1,0 +1,195 @@
+//! Following the stream.
+//!
+//! The ordered consumer of the client library keeps order, but was seen silent for 16 s after a server
+//! restart, and starts over from the beginning if it is rebuilt before its first message. So the reader
+//! trusts its own cursor alone: it drops what it has seen, and when nothing comes for a while it compares
+//! the cursor with the stream's end and rebuilds the consumer if it is behind.
+
+use std::time::Duration;
+
+use async_nats::jetstream::{
+    Message,
+    consumer::{DeliverPolicy, pull},
+};
+use async_trait::async_trait;
+use futures::{FutureExt, StreamExt};
+
+use super::{Nats, RETRY_PAUSE, stream::identity};
+use crate::{
+    bus::{Batch, Entry, LogIdentity, LogReader, ReadError},
+    domain::Sequence,
+};
+
+/// How many entries a batch has at most: enough to make one store transaction worth its price while
+/// catching up, few enough to keep it short.
+const MAX_BATCH_ENTRIES: usize = 1_000;
+
+/// After this long without a message the reader looks whether it is behind.
+const PATIENCE: Duration = Duration::from_secs(5);
+
+/// Follows the stream with an ordered consumer.
+pub struct NatsReader {
+    position: Position,
+    messages: Option<pull::Ordered>,
+    /// Whether the first batch has been given; until then an empty one says where the reader stands.
+    begun: bool,
+}
+
+/// Where the reader stands, and in which log.
+struct Position {
+    nats: Nats,
+    identity: LogIdentity,
+    cursor: Sequence,
+}
+
+impl Nats {
+    /// The identity of the stream, once it is there.
+    pub async fn identity(&self) -> LogIdentity {
+        identity(self.wait_for_stream().await.cached_info())
+    }
+
+    /// Follows the stream from after `cursor`, which must be of the log with this identity.
+    pub fn follow(&self, identity: LogIdentity, cursor: Sequence) -> NatsReader {
+        let position = Position { nats: self.clone(), identity, cursor };
+        NatsReader { position, messages: None, begun: false }
+    }
+}
+
+#[async_trait]
+impl LogReader for NatsReader {
+    async fn next(&mut self) -> Result<Batch, ReadError> {
+        loop {
+            let Some(messages) = &mut self.messages else {
+                let behind = self.open().await?;
+                if !std::mem::replace(&mut self.begun, true) && behind == 0 {
+                    return Ok(Batch { entries: Vec::new(), pending: 0 });
+                }
+                continue;
+            };
+            match tokio::time::timeout(PATIENCE, messages.next()).await {
+                Ok(Some(Ok(message))) => {
+                    let batch = self.collect(&message);
+                    if !batch.entries.is_empty() {
+                        return Ok(batch);
+                    }
+                }
+                Ok(Some(Err(error))) => {
+                    tracing::debug!(%error, "the consumer failed; making a new one");
+                    self.messages = None;
+                }
+                Ok(None) => self.messages = None,
+                Err(_silent) => {
+                    // Unavailable is no reason to give up: the client reconnects by itself.
+                    match self.position.behind().await {
+                        Ok(0) | Err(ReadError::Unavailable(_)) => {}
+                        Ok(behind) => {
+                            tracing::info!(behind, "the consumer fell silent; making a new one");
+                            self.messages = None;
+                        }
+                        Err(replaced) => return Err(replaced),
+                    }
+                }
+            }
+        }
+    }
+
+    async fn stored(&mut self, _sequence: Sequence) {
+        // The cursor lives in the reader's store; the server keeps nothing about us.
+    }
+}
+
+impl Position {
+    /// How many entries lie between the cursor and the end of the stream. Fails for good where it is not
+    /// the stream that the cursor belongs to.
+    async fn behind(&self) -> Result<u64, ReadError> {
+        let info = self.nats.stream_info().await?;
+        let found = identity(&info);
+        if found != self.identity {
+            return Err(ReadError::Replaced(format!("it was {}, now it is {found}", self.identity)));
+        }
+        let last = info.state.last_sequence;
+        last.checked_sub(self.cursor.0).ok_or_else(|| {
+            ReadError::Replaced(format!("it ends at {last}, before this reader's {}", self.cursor))
+        })
+    }
+
+    async fn consumer(&self) -> Result<pull::Ordered, crate::bus::Source> {
+        let stream = self.nats.context.get_stream_no_info(&self.nats.stream).await?;
+        // Named, with one filter: then the permission for it can name the filter too.
+        let consumer = stream
+            .create_consumer(pull::OrderedConfig {
+                name: Some(consumer_name()),
+                filter_subject: self.nats.subjects.all(),
+                deliver_policy: DeliverPolicy::ByStartSequence { start_sequence: self.cursor.next().0 },
+                ..pull::OrderedConfig::default()
+            })
+            .await?;
+        Ok(consumer.messages().await?)
+    }
+
+    /// Moves on to a message, unless it was seen before.
+    fn advance(&mut self, message: &Message, batch: &mut Batch) {
+        let Ok(info) = message.info() else {
+            tracing::debug!("a message without JetStream's reply subject; not of the log");
+            return;
+        };
+        let (sequence, pending) = (Sequence(info.stream_sequence), info.pending);
+        if sequence <= self.cursor {
+            return;
+        }
+        if sequence > self.cursor.next() {
+            // Deleted or expired before we read it. The next record of each pair shows what is missing.
+            let (from, before) = (self.cursor.next().0, sequence.0);
+            tracing::warn!(from, before, "the log no longer holds these records");
+        }
+        self.cursor = sequence;
+        batch.pending = pending;
+        batch.entries.push(Entry { sequence, payload: message.payload.clone() });
+    }
+}
+
+impl NatsReader {
+    /// Opens a consumer after the cursor, trying until it works. Answers how far behind the reader is.
+    async fn open(&mut self) -> Result<u64, ReadError> {
+        let mut told = false;
+        loop {
+            let error = match self.position.behind().await {
+                Ok(behind) => match self.position.consumer().await {
+                    Ok(messages) => {
+                        self.messages = Some(messages);
+                        return Ok(behind);
+                    }
+                    Err(error) => error,
+                },
+                Err(ReadError::Unavailable(error)) => error,
+                Err(replaced) => return Err(replaced),
+            };
+            if !told {
+                tracing::warn!(error = %error, "the log cannot be read; trying on");
+                told = true;
+            }
+            tokio::time::sleep(RETRY_PAUSE).await;
+        }
+    }
+
+    /// The message, and whatever else has arrived already.
+    fn collect(&mut self, first: &Message) -> Batch {
+        let mut batch = Batch { entries: Vec::new(), pending: 0 };
+        self.position.advance(first, &mut batch);
+        while batch.entries.len() < MAX_BATCH_ENTRIES
+            && let Some(messages) = &mut self.messages
+            && let Some(next) = messages.next().now_or_never()
+        {
+            match next {
+                Some(Ok(message)) => self.position.advance(&message, &mut batch),
+                Some(Err(_)) | None => self.messages = None,
+            }
+        }
+        batch
+    }
+}
+
+/// A name no other consumer has: names are shared by everyone who reads the stream.
+fn consumer_name() -> String {
+    format!("tickwell-api-{:016x}", rand::random::<u64>())
+}

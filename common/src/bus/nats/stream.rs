@@ -1,0 +1,119 @@
+//! The stream's one definition, and holding it against what the server has.
+
+use async_nats::jetstream::{
+    context::GetStreamErrorKind,
+    stream::{Config, Info, Stream},
+};
+
+use super::{Nats, NatsError, RETRY_PAUSE};
+use crate::bus::{LogIdentity, ReadError};
+
+/// The definition, kept where operators look for it.
+const DEFINITION: &str = include_str!("../../../../nats/stream.json");
+
+impl Nats {
+    /// The stream, created if it is missing. Waits while JetStream does not answer.
+    pub(super) async fn ensure_stream(&self) -> Result<Stream, NatsError> {
+        let wanted = self.definition()?;
+        let mut told = false;
+        loop {
+            let result = match self.context.get_stream(&self.stream).await {
+                Ok(stream) => {
+                    self.hold_against(&wanted, &stream.cached_info().config)?;
+                    return Ok(stream);
+                }
+                Err(error) => match error.kind() {
+                    GetStreamErrorKind::JetStream(_) => {
+                        self.context.create_stream(&wanted).await.map_err(|error| error.to_string())
+                    }
+                    _ => Err(error.to_string()),
+                },
+            };
+            match result {
+                Ok(_) => tracing::info!(stream = self.stream, "created the stream"),
+                Err(error) => {
+                    if !told {
+                        tracing::warn!(
+                            stream = self.stream,
+                            error,
+                            "the stream is not there and could not be created; trying on"
+                        );
+                        told = true;
+                    }
+                    tokio::time::sleep(RETRY_PAUSE).await;
+                }
+            }
+        }
+    }
+
+    /// The stream, once the poller has created it.
+    pub(super) async fn wait_for_stream(&self) -> Stream {
+        let mut told = false;
+        loop {
+            match self.context.get_stream(&self.stream).await {
+                Ok(stream) => return stream,
+                Err(error) if !told => {
+                    tracing::warn!(stream = self.stream, %error, "waiting for the stream, which the poller creates");
+                    told = true;
+                }
+                Err(_) => {}
+            }
+            tokio::time::sleep(RETRY_PAUSE).await;
+        }
+    }
+
+    pub(super) async fn stream_info(&self) -> Result<Info, ReadError> {
+        let stream = self.context.get_stream(&self.stream).await;
+        Ok(stream.map_err(|error| ReadError::Unavailable(error.into()))?.cached_info().clone())
+    }
+
+    fn definition(&self) -> Result<Config, NatsError> {
+        let definition: Config = serde_json::from_str(DEFINITION)
+            .map_err(|error| self.unusable(format!("nats/stream.json: {error}")))?;
+        Ok(Config { name: self.stream.clone(), subjects: vec![self.subjects.all()], ..definition })
+    }
+
+    /// Refuses a stream that breaks an invariant, and names what else differs from the definition: an
+    /// operator may have chosen it, or the server may be too old to know the option.
+    fn hold_against(&self, wanted: &Config, found: &Config) -> Result<(), NatsError> {
+        if !found.subjects.iter().any(|subject| wanted.subjects.contains(subject)) {
+            let (expected, found) = (self.subjects.all(), found.subjects.join(", "));
+            return Err(self.unusable(format!(
+                "it holds the subjects {found}, not {expected}: set bus.stream or bus.subject_prefix to match"
+            )));
+        }
+        let differing = [
+            ("storage", wanted.storage != found.storage),
+            ("retention", wanted.retention != found.retention),
+            ("compression", wanted.compression != found.compression),
+            ("max_age", wanted.max_age != found.max_age),
+            ("max_bytes", wanted.max_bytes != found.max_bytes),
+            ("max_msgs", wanted.max_messages != found.max_messages),
+            ("max_msgs_per_subject", wanted.max_messages_per_subject != found.max_messages_per_subject),
+            ("duplicate_window", found.duplicate_window < wanted.duplicate_window),
+            ("allow_direct", wanted.allow_direct != found.allow_direct),
+            ("deny_delete", wanted.deny_delete != found.deny_delete),
+            ("deny_purge", wanted.deny_purge != found.deny_purge),
+        ];
+        let differing: Vec<&str> =
+            differing.iter().filter(|(_, differs)| *differs).map(|(name, _)| *name).collect();
+        if !differing.is_empty() {
+            tracing::warn!(
+                stream = self.stream,
+                options = differing.join(", "),
+                "the stream's options differ from nats/stream.json"
+            );
+        }
+        Ok(())
+    }
+
+    fn unusable(&self, reason: String) -> NatsError {
+        NatsError::Stream { stream: self.stream.clone(), reason }
+    }
+}
+
+/// A stream that was deleted and made anew has another creation time, and so another identity.
+pub(super) fn identity(info: &Info) -> LogIdentity {
+    let created = info.created.timestamp_nanos_opt().unwrap_or_default();
+    LogIdentity(format!("{created:x}"))
+}

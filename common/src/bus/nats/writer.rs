@@ -1,0 +1,118 @@
+//! Appending to the stream.
+
+use async_nats::jetstream::{
+    context::PublishErrorKind,
+    message::{PublishMessage, StreamMessage},
+    stream::{LastRawMessageErrorKind, Stream},
+};
+use async_trait::async_trait;
+
+use super::{Nats, NatsError};
+use crate::{
+    bus::{AppendError, LogWriter, Newest, ReadError},
+    domain::{Pair, Record, Sequence},
+    wire::{self, DecodeError},
+};
+
+/// How many messages before an unreadable one are searched for the pair's newest record.
+const MAX_LOOK_BACK: u64 = 1_000;
+
+/// Appends records to the stream.
+#[derive(Debug)]
+pub struct NatsWriter {
+    nats: Nats,
+    stream: Stream,
+}
+
+/// The connection was down when a record was to be published.
+#[derive(Debug, thiserror::Error)]
+#[error("there is no connection to NATS")]
+struct NotConnected;
+
+impl NatsWriter {
+    /// A writer on the stream, which is created if it is missing.
+    pub async fn open(nats: Nats) -> Result<Self, NatsError> {
+        let stream = nats.ensure_stream().await?;
+        Ok(Self { nats, stream })
+    }
+}
+
+#[async_trait]
+impl LogWriter for NatsWriter {
+    async fn newest(&self, pair: Pair) -> Result<Newest, ReadError> {
+        let subject = self.nats.subjects.of(pair);
+        // `STREAM.MSG.GET` is answered by the stream's leader; a direct get may come from a follower
+        // that is behind, and would make us believe that a stored record is not there.
+        let newest = match self.stream.get_last_raw_message_by_subject(&subject).await {
+            Ok(message) => message,
+            Err(error) if error.kind() == LastRawMessageErrorKind::NoMessageFound => {
+                return Ok(Newest { sequence: Sequence::default(), record: None });
+            }
+            Err(error) => return Err(ReadError::Unavailable(error.into())),
+        };
+        let sequence = Sequence(newest.sequence);
+        if let Some(record) = readable(&newest)? {
+            return Ok(Newest { sequence, record: Some(record) });
+        }
+        tracing::warn!(%pair, %sequence, "the newest message of this pair is no record; looking before it");
+        let record = self.newest_readable_before(&subject, newest.sequence).await?;
+        Ok(Newest { sequence, record })
+    }
+
+    async fn append(&self, record: &Record, expected: Sequence) -> Result<Sequence, AppendError> {
+        // While disconnected the client would buffer the message and store it whenever it returns.
+        if !self.nats.is_connected() {
+            return Err(AppendError::Unconfirmed(NotConnected.into()));
+        }
+        let message = PublishMessage::build()
+            .message_id(record.id())
+            .expected_last_subject_sequence(expected.0)
+            .header("Content-Type", "application/json")
+            .payload(wire::encode(record).into());
+        let sent = self.nats.context.send_publish(self.nats.subjects.of(record.pair), message).await;
+        let acknowledged = match sent {
+            Ok(acknowledgement) => acknowledgement.await,
+            Err(error) => Err(error),
+        };
+        match acknowledged {
+            Ok(acknowledgement) => Ok(Sequence(acknowledgement.sequence)),
+            Err(error) if error.kind() == PublishErrorKind::WrongLastSequence => {
+                Err(AppendError::WrongLastSequence)
+            }
+            Err(error) => Err(AppendError::Unconfirmed(error.into())),
+        }
+    }
+}
+
+impl NatsWriter {
+    /// JetStream finds a subject's last message, but not the one before it: this walks back.
+    async fn newest_readable_before(
+        &self,
+        subject: &str,
+        sequence: u64,
+    ) -> Result<Option<Record>, ReadError> {
+        for sequence in (sequence.saturating_sub(MAX_LOOK_BACK).max(1)..sequence).rev() {
+            match self.stream.get_raw_message(sequence).await {
+                Ok(message) if message.subject.as_str() == subject => {
+                    if let Some(record) = readable(&message)? {
+                        return Ok(Some(record));
+                    }
+                }
+                Ok(_) => {}
+                Err(error) if error.kind() == LastRawMessageErrorKind::NoMessageFound => {}
+                Err(error) => return Err(ReadError::Unavailable(error.into())),
+            }
+        }
+        Ok(None)
+    }
+}
+
+/// The record in a message; nothing where it is no record. A record of a newer version is an error: going
+/// on after it could repeat its slot.
+fn readable(message: &StreamMessage) -> Result<Option<Record>, ReadError> {
+    match wire::decode(&message.payload) {
+        Ok(record) => Ok(Some(record)),
+        Err(error @ DecodeError::UnknownVersion { .. }) => Err(ReadError::TooNew(error)),
+        Err(_) => Ok(None),
+    }
+}

@@ -1,0 +1,197 @@
+//! Prices: exact decimals that keep the digits they came with.
+
+use std::{fmt, str::FromStr};
+
+use rust_decimal::Decimal;
+
+/// An exact, positive price below 10¹², with at most 13 decimal places.
+///
+/// The digits are kept as they came: `97012.30` stays `97012.30`. Comparison is by value.
+///
+/// The bounds make every sum that is built on prices exact: in units of 10⁻¹³ a price takes 84 bits, so
+/// that a `u128` holds its product with a ratio, and any window's sums (see the API's `summary`). Sources
+/// may give at most [`Price::MAX_QUOTED_DECIMALS`] places, one fewer, because the midpoint of two prices
+/// needs one more place than they have.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Price(Decimal);
+
+/// Why a number is not a price.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum PriceError {
+    /// Not digits with an optional decimal point.
+    #[error("not a plain decimal number")]
+    NotDecimal,
+    /// Zero or below.
+    #[error("a price must be above zero")]
+    NotPositive,
+    /// At or above the bound.
+    #[error("a price must be below 1000000000000")]
+    TooLarge,
+    /// More decimal places than can be kept exactly.
+    #[error("a price can have at most {} decimal places", Price::MAX_DECIMALS)]
+    TooPrecise,
+}
+
+impl Price {
+    /// Decimal places a price may have.
+    pub const MAX_DECIMALS: u32 = 13;
+    /// Decimal places a source's price may have, so that midpoints are exact.
+    pub const MAX_QUOTED_DECIMALS: u32 = 12;
+    /// Every price is below this.
+    const BOUND: Decimal = Decimal::from_parts(0xd4a5_1000, 0xe8, 0, false, 0);
+
+    /// A price from an exact decimal, digits kept.
+    pub fn new(value: Decimal) -> Result<Self, PriceError> {
+        if value <= Decimal::ZERO {
+            Err(PriceError::NotPositive)
+        } else if value >= Self::BOUND {
+            Err(PriceError::TooLarge)
+        } else if value.scale() > Self::MAX_DECIMALS {
+            Err(PriceError::TooPrecise)
+        } else {
+            Ok(Self(value))
+        }
+    }
+
+    /// The exact value with the digits it came with.
+    pub fn decimal(self) -> Decimal {
+        self.0
+    }
+
+    /// The price as a whole number of 10⁻¹³ units: exact, below 10²⁵.
+    pub fn units(self) -> u128 {
+        let places = Self::MAX_DECIMALS.saturating_sub(self.0.scale());
+        self.0.mantissa().unsigned_abs() * 10_u128.pow(places)
+    }
+
+    /// The exact midpoint of two prices, with no more digits than it needs beyond theirs.
+    ///
+    /// Exact whenever both have at most [`Price::MAX_QUOTED_DECIMALS`] places, as sources' prices do;
+    /// else rounded half-even at the last place.
+    #[must_use]
+    pub fn midpoint(self, other: Self) -> Self {
+        let scale = self.0.scale().max(other.0.scale());
+        let sum = self.mantissa_at(scale) + other.mantissa_at(scale);
+        let (mantissa, scale) = if sum % 2 == 0 {
+            (sum / 2, scale)
+        } else if scale < Self::MAX_DECIMALS {
+            (sum * 5, scale + 1)
+        } else {
+            // Half-even: the halves meet between two numbers of which one is even.
+            (sum / 2 + (sum / 2) % 2, scale)
+        };
+        // Below 10¹² with 13 places: far within what a decimal holds.
+        Self(Decimal::try_from_i128_with_scale(mantissa, scale).unwrap_or(self.0))
+    }
+
+    /// The price as a whole number of 10⁻ˢᶜᵃˡᵉ; `scale` must not be below its own.
+    fn mantissa_at(self, scale: u32) -> i128 {
+        self.0.mantissa() * 10_i128.pow(scale.saturating_sub(self.0.scale()))
+    }
+}
+
+impl FromStr for Price {
+    type Err = PriceError;
+
+    /// Digits with an optional decimal point: no sign, no exponent, no separators.
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let plain = text.bytes().all(|byte| byte.is_ascii_digit() || byte == b'.')
+            && text.starts_with(|first: char| first.is_ascii_digit())
+            && text.ends_with(|last: char| last.is_ascii_digit());
+        if !plain {
+            return Err(PriceError::NotDecimal);
+        }
+        let value = Decimal::from_str_exact(text).map_err(|error| match error {
+            rust_decimal::Error::Underflow | rust_decimal::Error::ScaleExceedsMaximumPrecision(_) => {
+                PriceError::TooPrecise
+            }
+            rust_decimal::Error::ExceedsMaximumPossibleValue => PriceError::TooLarge,
+            _ => PriceError::NotDecimal,
+        })?;
+        Self::new(value)
+    }
+}
+
+impl fmt::Display for Price {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(formatter)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn price(text: &str) -> Price {
+        text.parse().unwrap()
+    }
+
+    #[test]
+    fn digits_are_kept() {
+        for text in ["97012.30", "97012.3", "1", "0.0000000000001", "999999999999.9999999999999"] {
+            assert_eq!(price(text).to_string(), text);
+        }
+        assert_eq!(price("97012.30"), price("97012.3"));
+    }
+
+    #[test]
+    fn refused() {
+        for (text, expected) in [
+            ("0", PriceError::NotPositive),
+            ("0.00", PriceError::NotPositive),
+            ("-1", PriceError::NotDecimal),
+            ("+1", PriceError::NotDecimal),
+            ("1e3", PriceError::NotDecimal),
+            ("1_000", PriceError::NotDecimal),
+            ("NaN", PriceError::NotDecimal),
+            ("", PriceError::NotDecimal),
+            (".5", PriceError::NotDecimal),
+            ("5.", PriceError::NotDecimal),
+            ("1.2.3", PriceError::NotDecimal),
+            ("1000000000000", PriceError::TooLarge),
+            ("0.00000000000001", PriceError::TooPrecise),
+        ] {
+            assert_eq!(text.parse::<Price>(), Err(expected), "{text}");
+        }
+        // Numbers that no decimal holds are refused too, whatever the reason given.
+        for text in ["99999999999999999999999999999999999", "1.00000000000000000000000000000000000001"] {
+            assert!(text.parse::<Price>().is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn midpoints_keep_digits() {
+        assert_eq!(price("1.20").midpoint(price("1.40")).to_string(), "1.30");
+        assert_eq!(price("1.2").midpoint(price("1.3")).to_string(), "1.25");
+        assert_eq!(price("97012.30").midpoint(price("97012.31")).to_string(), "97012.305");
+    }
+
+    prop_compose! {
+        fn quoted()(mantissa in 1_i128..10_i128.pow(24), scale in 0_u32..=12) -> Option<Price> {
+            Decimal::try_from_i128_with_scale(mantissa, scale).ok().and_then(|value| Price::new(value).ok())
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn midpoints_of_quoted_prices_are_exact(a in quoted(), b in quoted()) {
+            if let (Some(a), Some(b)) = (a, b) {
+                prop_assert_eq!(a.midpoint(b).units() * 2, a.units() + b.units());
+            }
+        }
+
+        #[test]
+        fn text_round_trips(a in quoted()) {
+            if let Some(a) = a {
+                prop_assert_eq!(price(&a.to_string()).to_string(), a.to_string());
+            }
+        }
+
+        #[test]
+        fn arbitrary_text_never_panics(text in "\\PC*") {
+            let _ = text.parse::<Price>();
+        }
+    }
+}

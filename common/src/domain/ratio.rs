@@ -1,0 +1,111 @@
+//! Ratios: how far prices lie apart, and how far they may.
+
+use std::{fmt, str::FromStr};
+
+use rust_decimal::Decimal;
+
+use super::Price;
+
+/// A ratio of two prices in whole 10⁻⁸ parts, from 0 up. Written `0.02`; settings may say `2%`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Ratio {
+    parts: u64,
+}
+
+/// Why a text is not a ratio.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("`{0}` is not a ratio: write a part like 0.02 or a percentage like 2%, at most 8 decimal places")]
+pub struct RatioError(String);
+
+impl Ratio {
+    /// Decimal places a ratio has.
+    pub const DECIMALS: u32 = 8;
+    /// 10⁸, the number of parts in one.
+    const ONE: u64 = 100_000_000;
+
+    /// How far `high` lies above `low` in relation to `base`, rounded half-even to 8 places.
+    pub fn distance(low: Price, high: Price, base: Price) -> Self {
+        let (distance, base) = (high.units().abs_diff(low.units()), base.units());
+        // Both are below 2⁸⁴, so the product is below 2¹¹¹.
+        let scaled = distance * u128::from(Self::ONE);
+        let (quotient, remainder) = (scaled / base, scaled % base);
+        let round_up = remainder * 2 > base || (remainder * 2 == base && quotient % 2 == 1);
+        Self { parts: u64::try_from(quotient + u128::from(round_up)).unwrap_or(u64::MAX) }
+    }
+
+    /// Whether two prices lie at most this ratio of `base` apart. Exact: nothing is rounded.
+    pub fn admits(self, one: Price, other: Price, base: Price) -> bool {
+        let apart = one.units().abs_diff(other.units()) * u128::from(Self::ONE);
+        apart <= base.units().saturating_mul(u128::from(self.parts))
+    }
+
+    /// The exact value, without trailing zeros.
+    pub fn decimal(self) -> Decimal {
+        Decimal::from_i128_with_scale(i128::from(self.parts), Self::DECIMALS).normalize()
+    }
+
+    /// Whether the ratio is nothing at all.
+    pub fn is_zero(self) -> bool {
+        self.parts == 0
+    }
+}
+
+impl FromStr for Ratio {
+    type Err = RatioError;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let error = || RatioError(text.chars().take(40).collect());
+        let (number, divisor) = match text.strip_suffix('%') {
+            Some(number) => (number.trim_end(), Decimal::ONE_HUNDRED),
+            None => (text, Decimal::ONE),
+        };
+        let plain = number.bytes().all(|byte| byte.is_ascii_digit() || byte == b'.');
+        let value = Decimal::from_str_exact(number).ok().filter(|_| plain).ok_or_else(error)?;
+        let parts = (value / divisor).checked_mul(Decimal::from(Self::ONE)).ok_or_else(error)?;
+        let whole = parts.normalize();
+        if whole.scale() > 0 {
+            return Err(error());
+        }
+        Ok(Self { parts: u64::try_from(whole.mantissa()).map_err(|_| error())? })
+    }
+}
+
+impl fmt::Display for Ratio {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.decimal().fmt(formatter)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn ratio(text: &str) -> Ratio {
+        text.parse().unwrap()
+    }
+
+    #[test]
+    fn percentages_and_parts_are_the_same() {
+        assert_eq!(ratio("2%"), ratio("0.02"));
+        assert_eq!(ratio("0.5%").to_string(), "0.005");
+        assert_eq!(ratio("0").to_string(), "0");
+        for text in ["", "%", "-1%", "1e2", "two", "0.000000001", "+1"] {
+            assert!(text.parse::<Ratio>().is_err(), "{text}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn distance_and_admits_agree(a in 1_u64..1_000_000_000, b in 1_u64..1_000_000_000, parts in 0_u64..100_000_000) {
+            let (a, b) = (Price::new(a.into()).unwrap(), Price::new(b.into()).unwrap());
+            let limit = Ratio { parts };
+            // Decimal does the division on its own; its 28 digits are enough for these numbers.
+            let naive = (a.decimal() - b.decimal()).abs() / b.decimal();
+            prop_assert_eq!(limit.admits(a, b, b), naive <= limit.decimal());
+            let distance = Ratio::distance(a, b, b);
+            prop_assert_eq!(distance.decimal(), naive.round_dp(8).normalize());
+        }
+    }
+}

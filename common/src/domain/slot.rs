@@ -1,0 +1,138 @@
+//! Slots: the instants that records stand for.
+
+use std::{fmt, str::FromStr, time::Duration};
+
+use super::{Span, SpanError, Timestamp};
+
+/// The distance between slots, from 100 ms to one day.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Interval(Span);
+
+/// Why a text is not an interval.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum IntervalError {
+    /// Not a duration at all.
+    #[error(transparent)]
+    NotSpan(#[from] SpanError),
+    /// Too short to poll, or longer than a day.
+    #[error("an interval must be from 100ms to 1d")]
+    OutOfRange,
+}
+
+/// The instant `k × interval` on the UTC clock, for a whole number k. Every clock names slots alike.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Slot(Timestamp);
+
+impl Interval {
+    const MIN_MILLIS: u64 = 100;
+    const MAX_MILLIS: u64 = 86_400_000;
+
+    /// An interval from a span in range.
+    pub fn new(span: Span) -> Result<Self, IntervalError> {
+        if (Self::MIN_MILLIS..=Self::MAX_MILLIS).contains(&span.millis()) {
+            Ok(Self(span))
+        } else {
+            Err(IntervalError::OutOfRange)
+        }
+    }
+
+    /// The newest slot that is not after `instant`.
+    pub fn slot_at(self, instant: Timestamp) -> Slot {
+        Slot(instant.minus(Duration::from_millis(self.millis_past_slot(instant))))
+    }
+
+    /// The slot that stands for exactly `instant`, if one does.
+    pub fn slot(self, instant: Timestamp) -> Option<Slot> {
+        (self.millis_past_slot(instant) == 0).then_some(Slot(instant))
+    }
+
+    /// The first slot after `instant`, which may be a slot of another interval's grid.
+    pub fn after(self, instant: Timestamp) -> Slot {
+        Slot(self.slot_at(instant).start().plus(self.duration()))
+    }
+
+    /// The slot before one of this interval's slots.
+    pub fn before(self, slot: Slot) -> Slot {
+        Slot(slot.start().minus(self.duration()))
+    }
+
+    /// The interval as a span.
+    pub fn span(self) -> Span {
+        self.0
+    }
+
+    /// The interval in milliseconds.
+    pub fn millis(self) -> u64 {
+        self.0.millis()
+    }
+
+    /// The interval as the standard library's type.
+    pub fn duration(self) -> Duration {
+        self.0.duration()
+    }
+
+    fn millis_past_slot(self, instant: Timestamp) -> u64 {
+        // Timestamps are never negative.
+        u64::try_from(instant.unix_millis()).unwrap_or(0) % self.millis()
+    }
+}
+
+impl Slot {
+    /// The instant the slot stands for.
+    pub fn start(self) -> Timestamp {
+        self.0
+    }
+}
+
+impl FromStr for Interval {
+    type Err = IntervalError;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        Self::new(text.parse()?)
+    }
+}
+
+impl fmt::Display for Interval {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(formatter)
+    }
+}
+
+impl fmt::Display for Slot {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(formatter)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn slots_lie_on_the_grid() {
+        let interval: Interval = "10s".parse().unwrap();
+        let instant: Timestamp = "2026-11-21T00:00:19.999Z".parse().unwrap();
+        let slot = interval.slot_at(instant);
+        assert_eq!(slot.to_string(), "2026-11-21T00:00:10.000Z");
+        assert_eq!(interval.slot(slot.start()), Some(slot));
+        assert_eq!(interval.slot(instant), None);
+        assert_eq!(interval.after(slot.start()).to_string(), "2026-11-21T00:00:20.000Z");
+        assert_eq!(interval.before(interval.after(slot.start())), slot);
+    }
+
+    #[test]
+    fn another_grid_continues_without_overlap() {
+        let slot: Timestamp = "2026-11-21T00:00:10Z".parse().unwrap();
+        let coarse: Interval = "1m".parse().unwrap();
+        assert_eq!(coarse.after(slot).to_string(), "2026-11-21T00:01:00.000Z");
+        let fine: Interval = "3s".parse().unwrap();
+        assert_eq!(fine.after(slot).to_string(), "2026-11-21T00:00:12.000Z");
+    }
+
+    #[test]
+    fn intervals_have_bounds() {
+        for text in ["99ms", "25h", "0s"] {
+            assert!(text.parse::<Interval>().is_err(), "{text}");
+        }
+    }
+}

@@ -1,0 +1,184 @@
+//! Instants and lengths of time, in whole milliseconds.
+
+use std::{fmt, str::FromStr, time::Duration};
+
+use chrono::{DateTime, SecondsFormat, Utc};
+
+/// An instant in UTC with millisecond precision, from 1970 to the end of year 9999.
+///
+/// Written as RFC 3339 with milliseconds: `2026-11-21T00:00:10.214Z`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Timestamp {
+    unix_millis: i64,
+}
+
+/// Why a text or number is not a timestamp.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum TimestampError {
+    /// Not RFC 3339.
+    #[error("`{0}` is not an RFC 3339 time like 2026-11-21T00:00:10.000Z")]
+    NotRfc3339(String),
+    /// Before 1970 or after 9999.
+    #[error("the time lies outside of the years 1970 to 9999")]
+    OutOfRange,
+}
+
+impl Timestamp {
+    /// 1970-01-01, before every record.
+    pub const EPOCH: Self = Self { unix_millis: 0 };
+    /// 9999-12-31T23:59:59.999Z, the last instant that RFC 3339 writes with four digits for the year.
+    pub const MAX: Self = Self { unix_millis: 253_402_300_799_999 };
+
+    /// From milliseconds since 1970.
+    pub fn from_unix_millis(unix_millis: i64) -> Result<Self, TimestampError> {
+        if (0..=Self::MAX.unix_millis).contains(&unix_millis) {
+            Ok(Self { unix_millis })
+        } else {
+            Err(TimestampError::OutOfRange)
+        }
+    }
+
+    /// Milliseconds since 1970.
+    pub fn unix_millis(self) -> i64 {
+        self.unix_millis
+    }
+
+    /// How long ago `earlier` was; zero if it was not.
+    pub fn since(self, earlier: Self) -> Duration {
+        Duration::from_millis(u64::try_from(self.unix_millis - earlier.unix_millis).unwrap_or(0))
+    }
+
+    /// Later by `length`, at most [`Timestamp::MAX`].
+    #[must_use]
+    pub fn plus(self, length: Duration) -> Self {
+        let millis = self.unix_millis.saturating_add(whole_millis(length));
+        Self { unix_millis: millis.min(Self::MAX.unix_millis) }
+    }
+
+    /// Earlier by `length`, at least [`Timestamp::EPOCH`].
+    #[must_use]
+    pub fn minus(self, length: Duration) -> Self {
+        Self { unix_millis: self.unix_millis.saturating_sub(whole_millis(length)).max(0) }
+    }
+}
+
+impl FromStr for Timestamp {
+    type Err = TimestampError;
+
+    /// RFC 3339 with any offset; digits beyond the millisecond are dropped.
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let parsed = DateTime::parse_from_rfc3339(text)
+            .map_err(|_| TimestampError::NotRfc3339(text.chars().take(40).collect()))?;
+        Self::from_unix_millis(parsed.timestamp_millis())
+    }
+}
+
+impl fmt::Display for Timestamp {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let instant = DateTime::<Utc>::from_timestamp_millis(self.unix_millis).unwrap_or_default();
+        formatter.write_str(&instant.to_rfc3339_opts(SecondsFormat::Millis, true))
+    }
+}
+
+/// A length of time: whole, positive milliseconds, at most 3,660 days (ten years).
+///
+/// Written as one number and one unit, `^[1-9][0-9]*(ms|s|m|h|d)$`; display uses the largest unit that is
+/// exact, so `60s` comes back as `1m`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Span {
+    millis: u64,
+}
+
+/// Why a text is not a span.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("`{0}` is not a duration: write a whole number and one of ms, s, m, h, d, like 10s, at most 3660d")]
+pub struct SpanError(String);
+
+const UNITS: [(&str, u64); 5] = [("ms", 1), ("d", 86_400_000), ("h", 3_600_000), ("m", 60_000), ("s", 1_000)];
+
+impl Span {
+    const MAX_MILLIS: u64 = 3_660 * 86_400_000;
+
+    /// From whole milliseconds, where they are in range.
+    pub fn from_millis(millis: u64) -> Option<Self> {
+        (1..=Self::MAX_MILLIS).contains(&millis).then_some(Self { millis })
+    }
+
+    /// From whole seconds, for constants: at least one, and at most the bound.
+    pub const fn from_seconds(seconds: u16) -> Self {
+        let millis = seconds as u64 * 1_000;
+        Self { millis: if millis == 0 { 1 } else { millis } }
+    }
+
+    /// The length in milliseconds.
+    pub fn millis(self) -> u64 {
+        self.millis
+    }
+
+    /// The length as the standard library's type.
+    pub fn duration(self) -> Duration {
+        Duration::from_millis(self.millis)
+    }
+}
+
+impl FromStr for Span {
+    type Err = SpanError;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        // `ms` stands first in the table: `10ms` also ends in `s`.
+        UNITS
+            .iter()
+            .find_map(|(unit, factor)| text.strip_suffix(unit).map(|number| (number, *factor)))
+            .filter(|(number, _)| !number.starts_with('0') && number.bytes().all(|b| b.is_ascii_digit()))
+            .and_then(|(number, factor)| number.parse::<u64>().ok()?.checked_mul(factor))
+            .and_then(Self::from_millis)
+            .ok_or_else(|| SpanError(text.chars().take(40).collect()))
+    }
+}
+
+impl fmt::Display for Span {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let largest = UNITS.iter().skip(1).find(|(_, factor)| self.millis.is_multiple_of(*factor));
+        let (unit, factor) = largest.copied().unwrap_or(("ms", 1));
+        write!(formatter, "{}{unit}", self.millis / factor)
+    }
+}
+
+fn whole_millis(length: Duration) -> i64 {
+    i64::try_from(length.as_millis()).unwrap_or(i64::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn timestamps_round_trip() {
+        for text in ["1970-01-01T00:00:00.000Z", "2026-11-21T00:00:10.214Z", "9999-12-31T23:59:59.999Z"] {
+            assert_eq!(text.parse::<Timestamp>().unwrap().to_string(), text);
+        }
+        let offset: Timestamp = "2026-11-21T02:00:10.2149+02:00".parse().unwrap();
+        assert_eq!(offset.to_string(), "2026-11-21T00:00:10.214Z");
+        assert!("2026-11-21".parse::<Timestamp>().is_err());
+        assert!("1969-12-31T23:59:59Z".parse::<Timestamp>().is_err());
+        assert!(Timestamp::from_unix_millis(i64::MAX).is_err());
+    }
+
+    #[test]
+    fn spans_are_written_in_their_largest_exact_unit() {
+        for (text, canonical) in [
+            ("10s", "10s"),
+            ("60s", "1m"),
+            ("90s", "90s"),
+            ("1500ms", "1500ms"),
+            ("24h", "1d"),
+            ("360d", "360d"),
+        ] {
+            assert_eq!(text.parse::<Span>().unwrap().to_string(), canonical);
+        }
+        for text in ["", "s", "0s", "01s", "1.5s", "-1s", "1w", "1 s", "1S", "99999999999999999999d", "3661d"]
+        {
+            assert!(text.parse::<Span>().is_err(), "{text}");
+        }
+    }
+}

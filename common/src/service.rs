@@ -1,0 +1,222 @@
+//! How a process lives: build, run, and a drain with a bound. Every command that keeps running uses this
+//! one lifecycle.
+//!
+//! Stopping is a token that is passed to every task. The first task that ends unasked ends the process
+//! with an error; nothing runs on half-dead.
+
+use std::{future::Future, io, time::Duration};
+
+use tokio::{
+    signal::unix::{Signal, SignalKind, signal},
+    task::JoinSet,
+};
+use tokio_util::sync::CancellationToken;
+
+use crate::readiness::Readiness;
+
+/// How long tasks may take to end once they are asked to. An orchestrator's own patience is longer.
+const DRAIN_LIMIT: Duration = Duration::from_secs(3);
+
+/// An error at the top of a task; its chain is logged once.
+pub type TaskError = Box<dyn std::error::Error + Send + Sync>;
+
+/// The tasks of a process and what they share.
+pub struct Service {
+    tasks: JoinSet<(&'static str, Result<(), TaskError>)>,
+    stop: CancellationToken,
+    readiness: Readiness,
+}
+
+/// Why a process ended other than by being asked to.
+#[derive(Debug, thiserror::Error)]
+pub enum ServiceError {
+    /// The process cannot be told to stop.
+    #[error("cannot listen for signals")]
+    Signals(#[source] io::Error),
+    /// It could not be built.
+    #[error("cannot start")]
+    Build(#[source] TaskError),
+    /// A task failed.
+    #[error("the {task} task failed")]
+    Failed {
+        /// Which.
+        task: &'static str,
+        /// Why.
+        #[source]
+        source: TaskError,
+    },
+    /// A task ended although nobody asked it to.
+    #[error("the {task} task ended unasked")]
+    Ended {
+        /// Which.
+        task: &'static str,
+    },
+    /// A task panicked.
+    #[error("a task panicked")]
+    Panicked(#[source] tokio::task::JoinError),
+    /// Tasks were still running when their time was over.
+    #[error("{count} tasks did not end within {DRAIN_LIMIT:?}")]
+    Drain {
+        /// How many.
+        count: usize,
+    },
+}
+
+impl Service {
+    /// Starts a task. It must end soon after the stop token is cancelled, and not before.
+    pub fn spawn<F>(&mut self, name: &'static str, task: F)
+    where
+        F: Future<Output = Result<(), TaskError>> + Send + 'static,
+    {
+        self.tasks.spawn(async move { (name, task.await) });
+    }
+
+    /// The token that tells tasks to stop.
+    pub fn stop(&self) -> CancellationToken {
+        self.stop.clone()
+    }
+
+    /// The readiness of the process.
+    pub fn readiness(&self) -> &Readiness {
+        &self.readiness
+    }
+}
+
+/// Lives the life of a process: builds it, runs until a signal or the first dead task, and drains.
+///
+/// On SIGTERM the process is unready at once and goes on serving for `grace`, so that balancers can turn
+/// away; on SIGINT, a person's Ctrl-C, it stops at once.
+pub async fn run<B>(grace: Duration, build: B) -> Result<(), ServiceError>
+where
+    B: AsyncFnOnce(&mut Service) -> Result<(), TaskError>,
+{
+    let mut signals = Signals::install().map_err(ServiceError::Signals)?;
+    let mut service =
+        Service { tasks: JoinSet::new(), stop: CancellationToken::new(), readiness: Readiness::default() };
+
+    let asked_while_building = tokio::select! {
+        built = build(&mut service) => { built.map_err(ServiceError::Build)?; None }
+        asked = signals.next() => Some(asked),
+    };
+    let outcome = match asked_while_building {
+        Some(_) => Ok(()),
+        None => tokio::select! {
+            ended = service.first_end() => Err(ended),
+            asked = signals.next() => service.wind_down(asked, grace).await,
+        },
+    };
+    service.stop.cancel();
+    let drained = service.drain().await;
+    outcome.and(drained)
+}
+
+/// What a person or an orchestrator asked for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Asked {
+    Interrupt,
+    Terminate,
+}
+
+struct Signals {
+    interrupt: Signal,
+    terminate: Signal,
+}
+
+impl Signals {
+    fn install() -> io::Result<Self> {
+        Ok(Self { interrupt: signal(SignalKind::interrupt())?, terminate: signal(SignalKind::terminate())? })
+    }
+
+    async fn next(&mut self) -> Asked {
+        tokio::select! {
+            _ = self.interrupt.recv() => Asked::Interrupt,
+            _ = self.terminate.recv() => Asked::Terminate,
+        }
+    }
+}
+
+impl Service {
+    async fn first_end(&mut self) -> ServiceError {
+        match self.tasks.join_next().await {
+            Some(Ok((task, Ok(())))) => ServiceError::Ended { task },
+            Some(Ok((task, Err(source)))) => ServiceError::Failed { task, source },
+            Some(Err(error)) => ServiceError::Panicked(error),
+            None => ServiceError::Ended { task: "only" },
+        }
+    }
+
+    /// Unready, but still serving, for as long as a balancer needs to notice.
+    async fn wind_down(&mut self, asked: Asked, grace: Duration) -> Result<(), ServiceError> {
+        tracing::info!(asked = ?asked, "stopping");
+        self.readiness.withdraw("stopping");
+        if asked == Asked::Interrupt {
+            return Ok(());
+        }
+        tokio::select! {
+            ended = self.first_end() => Err(ended),
+            () = tokio::time::sleep(grace) => Ok(()),
+        }
+    }
+
+    async fn drain(mut self) -> Result<(), ServiceError> {
+        let all = async {
+            let mut outcome = Ok(());
+            while let Some(joined) = self.tasks.join_next().await {
+                let ended = match joined {
+                    Ok((_, Ok(()))) => Ok(()),
+                    Ok((task, Err(source))) => Err(ServiceError::Failed { task, source }),
+                    Err(error) => Err(ServiceError::Panicked(error)),
+                };
+                outcome = outcome.and(ended);
+            }
+            outcome
+        };
+        match tokio::time::timeout(DRAIN_LIMIT, all).await {
+            Ok(outcome) => outcome,
+            Err(_elapsed) => Err(ServiceError::Drain { count: self.tasks.len() }),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn the_first_dead_task_ends_the_service() {
+        let ended = run(Duration::ZERO, async |service: &mut Service| {
+            let stop = service.stop();
+            service.spawn("patient", async move {
+                stop.cancelled().await;
+                Ok(())
+            });
+            service.spawn("weak", async { Err("broken".into()) });
+            Ok(())
+        });
+        assert!(matches!(ended.await, Err(ServiceError::Failed { task: "weak", .. })));
+    }
+
+    #[tokio::test]
+    async fn a_task_that_ends_unasked_or_panics_ends_the_service() {
+        let ended = run(Duration::ZERO, async |service: &mut Service| {
+            service.spawn("short", async { Ok(()) });
+            Ok(())
+        });
+        assert!(matches!(ended.await, Err(ServiceError::Ended { task: "short" })));
+        let panicked = run(Duration::ZERO, async |service: &mut Service| {
+            service.spawn("fragile", async { panic!("on purpose") });
+            Ok(())
+        });
+        assert!(matches!(panicked.await, Err(ServiceError::Panicked(_))));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_task_that_does_not_stop_is_named_not_waited_for() {
+        let ended = run(Duration::ZERO, async |service: &mut Service| {
+            service.spawn("deaf", std::future::pending());
+            service.spawn("weak", async { Err("broken".into()) });
+            Ok(())
+        });
+        assert!(matches!(ended.await, Err(ServiceError::Failed { task: "weak", .. })));
+    }
+}

@@ -1,0 +1,246 @@
+//! The JSON shape of records, field by field in the order they are written.
+
+use serde::{Deserialize, Serialize};
+
+use crate::{
+    domain::{
+        Body, Epoch, Evidence, Gap, GapCause, Interval, Judged, Lead, Observation, Origin, Pair, Policy,
+        Price, Ratio, Record, Slot, SourceName, Span, Tick, Timestamp, Verdict,
+    },
+    text,
+};
+
+#[derive(Deserialize)]
+pub(super) struct VersionFormat {
+    pub(super) version: u32,
+}
+
+#[derive(Serialize, Deserialize)]
+#[serde(tag = "kind", rename_all = "lowercase")]
+enum Kind {
+    Tick(TickFormat),
+    Gap(GapFormat),
+    Lead(LeadFormat),
+}
+
+#[derive(Serialize, Deserialize)]
+pub(super) struct RecordFormat {
+    version: u32,
+    #[serde(flatten)]
+    kind: Kind,
+}
+
+#[derive(Serialize, Deserialize)]
+struct TickFormat {
+    #[serde(with = "text")]
+    pair: Pair,
+    #[serde(with = "text")]
+    slot: Timestamp,
+    #[serde(with = "text")]
+    interval: Interval,
+    epoch: u64,
+    #[serde(with = "text")]
+    origin: Origin,
+    #[serde(with = "text")]
+    price: Price,
+    #[serde(with = "text")]
+    spread: Ratio,
+    policy: PolicyFormat,
+    quotes: Vec<QuoteFormat>,
+}
+
+#[derive(Serialize, Deserialize)]
+struct GapFormat {
+    #[serde(with = "text")]
+    pair: Pair,
+    #[serde(with = "text")]
+    slot: Timestamp,
+    #[serde(with = "text")]
+    from: Timestamp,
+    #[serde(with = "text")]
+    cause: GapCause,
+    #[serde(with = "text")]
+    interval: Interval,
+    epoch: u64,
+    #[serde(with = "text")]
+    origin: Origin,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    policy: Option<PolicyFormat>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    quotes: Option<Vec<QuoteFormat>>,
+}
+
+#[derive(Serialize, Deserialize)]
+struct LeadFormat {
+    #[serde(with = "text")]
+    pair: Pair,
+    #[serde(default, with = "text::option")]
+    covered: Option<Timestamp>,
+    epoch: u64,
+    #[serde(with = "text")]
+    origin: Origin,
+}
+
+#[derive(Serialize, Deserialize)]
+struct PolicyFormat {
+    min_sources: u32,
+    #[serde(with = "text")]
+    max_deviation: Ratio,
+    #[serde(with = "text")]
+    max_quote_age: Span,
+    #[serde(with = "text")]
+    max_clock_skew: Span,
+    #[serde(with = "text")]
+    frozen_after: Span,
+}
+
+#[derive(Serialize, Deserialize)]
+struct QuoteFormat {
+    #[serde(with = "text")]
+    source: SourceName,
+    #[serde(flatten)]
+    observation: Option<ObservationFormat>,
+    #[serde(with = "text")]
+    verdict: Verdict,
+}
+
+#[derive(Serialize, Deserialize)]
+struct ObservationFormat {
+    #[serde(with = "text")]
+    price: Price,
+    #[serde(with = "text")]
+    observed_at: Timestamp,
+    #[serde(with = "text::option")]
+    source_time: Option<Timestamp>,
+    #[serde(with = "text")]
+    unchanged_since: Timestamp,
+}
+
+impl From<&Record> for RecordFormat {
+    fn from(record: &Record) -> Self {
+        let (pair, epoch, origin) = (record.pair, record.epoch.0, record.origin);
+        let kind = match &record.body {
+            Body::Tick(tick) => {
+                let (policy, quotes) = write_evidence(&tick.evidence);
+                Kind::Tick(TickFormat {
+                    pair,
+                    slot: tick.slot.start(),
+                    interval: tick.interval,
+                    epoch,
+                    origin,
+                    price: tick.price,
+                    spread: tick.spread,
+                    policy,
+                    quotes,
+                })
+            }
+            Body::Gap(gap) => {
+                let (policy, quotes) = gap.evidence.as_ref().map(write_evidence).unzip();
+                Kind::Gap(GapFormat {
+                    pair,
+                    slot: gap.slot.start(),
+                    from: gap.from.start(),
+                    cause: gap.cause,
+                    interval: gap.interval,
+                    epoch,
+                    origin,
+                    policy,
+                    quotes,
+                })
+            }
+            Body::Lead(lead) => Kind::Lead(LeadFormat { pair, covered: lead.covered, epoch, origin }),
+        };
+        Self { version: super::VERSION, kind }
+    }
+}
+
+impl TryFrom<RecordFormat> for Record {
+    type Error = String;
+
+    fn try_from(format: RecordFormat) -> Result<Self, Self::Error> {
+        Ok(match format.kind {
+            Kind::Tick(tick) => Self {
+                pair: tick.pair,
+                epoch: Epoch(tick.epoch),
+                origin: tick.origin,
+                body: Body::Tick(Tick {
+                    slot: on_grid(tick.interval, tick.slot)?,
+                    interval: tick.interval,
+                    price: tick.price,
+                    spread: tick.spread,
+                    evidence: read_evidence(tick.policy, tick.quotes)?,
+                }),
+            },
+            Kind::Gap(gap) => {
+                let (from, slot) = (on_grid(gap.interval, gap.from)?, on_grid(gap.interval, gap.slot)?);
+                if from > slot {
+                    return Err(format!("the gap ends at {slot}, before it begins at {from}"));
+                }
+                let evidence = gap.policy.zip(gap.quotes);
+                Self {
+                    pair: gap.pair,
+                    epoch: Epoch(gap.epoch),
+                    origin: gap.origin,
+                    body: Body::Gap(Gap {
+                        from,
+                        slot,
+                        interval: gap.interval,
+                        cause: gap.cause,
+                        evidence: evidence
+                            .map(|(policy, quotes)| read_evidence(policy, quotes))
+                            .transpose()?,
+                    }),
+                }
+            }
+            Kind::Lead(lead) => Self {
+                pair: lead.pair,
+                epoch: Epoch(lead.epoch),
+                origin: lead.origin,
+                body: Body::Lead(Lead { covered: lead.covered }),
+            },
+        })
+    }
+}
+
+fn write_evidence(evidence: &Evidence) -> (PolicyFormat, Vec<QuoteFormat>) {
+    let Policy { min_sources, max_deviation, max_quote_age, max_clock_skew, frozen_after } = evidence.policy;
+    let policy = PolicyFormat { min_sources, max_deviation, max_quote_age, max_clock_skew, frozen_after };
+    let quotes = evidence.quotes.iter().map(|judged| QuoteFormat {
+        source: judged.source,
+        observation: judged.observation.map(
+            |Observation { price, observed_at, source_time, unchanged_since }| ObservationFormat {
+                price,
+                observed_at,
+                source_time,
+                unchanged_since,
+            },
+        ),
+        verdict: judged.verdict,
+    });
+    (policy, quotes.collect())
+}
+
+fn read_evidence(policy: PolicyFormat, quotes: Vec<QuoteFormat>) -> Result<Evidence, String> {
+    let PolicyFormat { min_sources, max_deviation, max_quote_age, max_clock_skew, frozen_after } = policy;
+    let policy = Policy { min_sources, max_deviation, max_quote_age, max_clock_skew, frozen_after };
+    let quotes = quotes.into_iter().map(|quote| {
+        let failed = matches!(quote.verdict, Verdict::Failed(_));
+        if failed == quote.observation.is_some() {
+            return Err(format!("{}: `{}` does not go with the quote's fields", quote.source, quote.verdict));
+        }
+        let observation = quote.observation.map(
+            |ObservationFormat { price, observed_at, source_time, unchanged_since }| Observation {
+                price,
+                observed_at,
+                source_time,
+                unchanged_since,
+            },
+        );
+        Ok(Judged { source: quote.source, observation, verdict: quote.verdict })
+    });
+    Ok(Evidence { policy, quotes: quotes.collect::<Result<_, _>>()? })
+}
+
+fn on_grid(interval: Interval, instant: Timestamp) -> Result<Slot, String> {
+    interval.slot(instant).ok_or_else(|| format!("{instant} is not a slot of interval {interval}"))
+}

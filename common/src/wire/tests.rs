@@ -1,0 +1,188 @@
+//! The codec against generated records, and `docs/asyncapi.yaml` against the codec.
+
+use proptest::prelude::*;
+
+use super::*;
+use crate::domain::{
+    Body, Epoch, Evidence, Failure, Gap, GapCause, Interval, Judged, Lead, Observation, Origin, Policy,
+    Price, Ratio, Span, Tick, Timestamp, Verdict, Words,
+};
+
+fn timestamps() -> impl Strategy<Value = Timestamp> {
+    (0..Timestamp::MAX.unix_millis()).prop_map(|millis| Timestamp::from_unix_millis(millis).unwrap())
+}
+
+fn intervals() -> impl Strategy<Value = Interval> {
+    (100_u64..86_400_000).prop_map(|millis| Interval::new(Span::from_millis(millis).unwrap()).unwrap())
+}
+
+fn prices() -> impl Strategy<Value = Price> {
+    (1_u64..u64::MAX, 0_u32..=13).prop_filter_map("a representable price", |(mantissa, scale)| {
+        let value = rust_decimal::Decimal::try_from_i128_with_scale(mantissa.into(), scale).ok()?;
+        Price::new(value).ok()
+    })
+}
+
+fn ratios() -> impl Strategy<Value = Ratio> {
+    (prices(), prices()).prop_map(|(one, other)| Ratio::distance(one, other, other))
+}
+
+fn judged() -> impl Strategy<Value = Judged> {
+    let observation = (prices(), timestamps(), proptest::option::of(timestamps()), timestamps()).prop_map(
+        |(price, observed_at, source_time, unchanged_since)| Observation {
+            price,
+            observed_at,
+            source_time,
+            unchanged_since,
+        },
+    );
+    let on_quote = (observation, proptest::sample::select(Verdict::ON_QUOTES.to_vec()))
+        .prop_map(|(observation, verdict)| (Some(observation), verdict));
+    let failed = proptest::sample::select(Failure::ALL).prop_map(|failure| (None, Verdict::Failed(failure)));
+    ("[a-z][a-z0-9_]{0,23}", prop_oneof![on_quote, failed]).prop_map(|(source, (observation, verdict))| {
+        Judged { source: source.parse().unwrap(), observation, verdict }
+    })
+}
+
+fn evidence() -> impl Strategy<Value = Evidence> {
+    let spans = || (1_u64..1_000_000_000).prop_map(|millis| Span::from_millis(millis).unwrap());
+    let policy = (any::<u32>(), ratios(), spans(), spans(), spans()).prop_map(
+        |(min_sources, max_deviation, max_quote_age, max_clock_skew, frozen_after)| Policy {
+            min_sources,
+            max_deviation,
+            max_quote_age,
+            max_clock_skew,
+            frozen_after,
+        },
+    );
+    (policy, proptest::collection::vec(judged(), 0..6))
+        .prop_map(|(policy, quotes)| Evidence { policy, quotes })
+}
+
+fn records() -> impl Strategy<Value = Record> {
+    let tick = (timestamps(), intervals(), prices(), ratios(), evidence()).prop_map(
+        |(instant, interval, price, spread, evidence)| {
+            Body::Tick(Tick { slot: interval.slot_at(instant), interval, price, spread, evidence })
+        },
+    );
+    let gap = (
+        timestamps(),
+        timestamps(),
+        intervals(),
+        proptest::sample::select(GapCause::ALL),
+        proptest::option::of(evidence()),
+    )
+        .prop_map(|(one, other, interval, cause, evidence)| {
+            let (from, slot) = (interval.slot_at(one.min(other)), interval.slot_at(one.max(other)));
+            Body::Gap(Gap { from, slot, interval, cause, evidence })
+        });
+    let lead = proptest::option::of(timestamps()).prop_map(|covered| Body::Lead(Lead { covered }));
+    let body = prop_oneof![tick, gap, lead];
+    (body, any::<u64>(), proptest::sample::select(Origin::ALL), "[A-Z]{2,5}-[0-9]{2,5}").prop_map(
+        |(body, epoch, origin, pair)| Record {
+            pair: pair.parse().unwrap(),
+            epoch: Epoch(epoch),
+            origin,
+            body,
+        },
+    )
+}
+
+proptest! {
+    #[test]
+    fn records_round_trip_byte_for_byte(record in records()) {
+        let bytes = encode(&record);
+        let read = decode(&bytes).unwrap();
+        prop_assert_eq!(&read, &record);
+        prop_assert_eq!(encode(&read), bytes);
+    }
+
+    #[test]
+    fn no_cut_or_flipped_record_panics(record in records(), position in any::<prop::sample::Index>(), bit in 0_u8..8) {
+        let mut bytes = encode(&record);
+        let position = position.index(bytes.len());
+        prop_assert!(decode(&bytes[..position]).is_err());
+        bytes[position] ^= 1_u8 << bit;
+        let _ = decode(&bytes);
+    }
+}
+
+const TICK: &str = r#"{"version":1,"kind":"tick","pair":"BTC-USD","slot":"2026-11-21T00:00:10.000Z","interval":"10s","epoch":42,"origin":"live","price":"97012.30","spread":"0","policy":{"min_sources":1,"max_deviation":"0.02","max_quote_age":"30s","max_clock_skew":"5s","frozen_after":"10m"},"quotes":[{"source":"kraken","price":"97012.30","observed_at":"2026-11-21T00:00:10.214Z","source_time":null,"unchanged_since":"2026-11-21T00:00:00.198Z","verdict":"used"},{"source":"gemini","verdict":"http_429"}]}"#;
+
+#[test]
+fn the_documented_tick_keeps_its_digits() {
+    let record = decode(TICK.as_bytes()).unwrap();
+    assert_eq!(record.id(), "BTC-USD:2026-11-21T00:00:10.000Z");
+    assert_eq!(String::from_utf8(encode(&record)).unwrap(), TICK);
+}
+
+#[test]
+fn unknown_fields_are_ignored_and_everything_else_is_not() {
+    assert!(decode(TICK.replace(r#""epoch""#, r#""mood":"fine","epoch""#).as_bytes()).is_ok());
+    for (from, to) in [
+        (r#""version":1"#, r#""version":2"#),
+        (r#""kind":"tick""#, r#""kind":"rumour""#),
+        (r#""slot":"2026-11-21T00:00:10"#, r#""slot":"2026-11-21T00:00:11"#),
+        (r#""price":"97012.30","spread""#, r#""price":97012.30,"spread""#),
+        (r#""price":"97012.30","spread""#, r#""price":"-1","spread""#),
+        (r#""verdict":"used""#, r#""verdict":"timeout""#),
+        (r#""verdict":"http_429""#, r#""verdict":"used""#),
+        (r#""verdict":"used""#, r#""verdict":"excellent""#),
+    ] {
+        assert!(TICK.contains(from), "{from}");
+        assert!(decode(TICK.replacen(from, to, 1).as_bytes()).is_err(), "{to}");
+    }
+    let newer = decode(TICK.replace(r#""version":1"#, r#""version":2"#).as_bytes());
+    assert!(matches!(newer, Err(DecodeError::UnknownVersion { found: 2 })));
+}
+
+mod asyncapi {
+    use serde_yaml_ng::Value;
+
+    use super::*;
+    use crate::bus::Subjects;
+
+    fn document() -> Value {
+        serde_yaml_ng::from_str(include_str!("../../../docs/asyncapi.yaml")).unwrap()
+    }
+
+    #[test]
+    fn examples_are_records_that_write_back_the_same() {
+        let document = document();
+        for message in ["Tick", "Gap", "Lead"] {
+            let examples = document["components"]["messages"][message]["examples"].as_sequence().unwrap();
+            assert!(!examples.is_empty(), "{message} has no example");
+            for example in examples {
+                let payload = serde_json::to_vec(&example["payload"]).unwrap();
+                let record = decode(&payload).unwrap();
+                let written: serde_json::Value = serde_json::from_slice(&encode(&record)).unwrap();
+                let documented: serde_json::Value = serde_json::from_slice(&payload).unwrap();
+                assert_eq!(written, documented, "{message}");
+                assert_eq!(example["headers"]["Nats-Msg-Id"].as_str().unwrap(), record.id());
+            }
+        }
+    }
+
+    #[test]
+    fn the_channel_is_the_subject() {
+        let document = document();
+        let address = document["channels"]["records"]["address"].as_str().unwrap();
+        let pair = "BTC-USD".parse().unwrap();
+        let named = address.replace("{base}", "BTC").replace("{quote}", "USD");
+        assert_eq!(named, Subjects::new("ticks").unwrap().of(pair));
+    }
+
+    #[test]
+    fn every_word_is_listed_and_none_else() {
+        let document = document();
+        let schemas = &document["components"]["schemas"];
+        let listed = |schema: &str| -> Vec<String> {
+            let words = schemas[schema]["enum"].as_sequence().unwrap();
+            words.iter().map(|word| word.as_str().unwrap().to_owned()).collect()
+        };
+        let spelled = |words: Vec<&str>| words.into_iter().map(str::to_owned).collect::<Vec<_>>();
+        assert_eq!(listed("Verdict"), spelled(Verdict::all().map(Verdict::as_str).collect()));
+        assert_eq!(listed("GapCause"), spelled(GapCause::ALL.iter().map(|word| word.as_str()).collect()));
+        assert_eq!(listed("Origin"), spelled(Origin::ALL.iter().map(|word| word.as_str()).collect()));
+    }
+}

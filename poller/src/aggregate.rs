@@ -1,0 +1,134 @@
+//! Quotes to a tick or a gap: a pure function of quotes, policy and slot.
+//!
+//! 1. Quotes of shadow sources are set aside.
+//! 2. Failed, stale, future-stamped and frozen quotes are dropped.
+//! 3. What lies further than `max_deviation` from the median of the rest is an outlier.
+//! 4. `min_sources` must be left, and their spread must be within `max_deviation` too.
+//! 5. The price is the median of what is left: the exact midpoint where their number is even.
+//!
+//! No earlier price takes part: a real crash on all venues is followed at once, and one wrong price
+//! cannot keep later right ones out. Everything used is in the result, policy included, so that anybody
+//! can repeat it.
+
+use common::domain::{
+    Body, Evidence, Gap, GapCause, Interval, Judged, Observation, Policy, Price, Quote, Ratio, Slot, Tick,
+    Verdict,
+};
+
+/// Makes a slot's tick, or its gap, of what the sources said.
+pub fn aggregate(quotes: &[Quote], policy: &Policy, slot: Slot, interval: Interval) -> Body {
+    let first_verdicts: Vec<Option<Verdict>> =
+        quotes.iter().map(|quote| reject(quote, quotes, policy)).collect();
+    let candidates = prices(quotes, &first_verdicts);
+    let needed = usize::try_from(policy.min_sources.max(1)).unwrap_or(usize::MAX);
+
+    let Some(center) = median(&candidates) else {
+        return gap(quotes, first_verdicts, policy, slot, interval, GapCause::TooFewSources);
+    };
+    let verdicts: Vec<Option<Verdict>> = quotes
+        .iter()
+        .zip(&first_verdicts)
+        .map(|(quote, verdict)| {
+            let near =
+                |observation: &Observation| policy.max_deviation.admits(observation.price, center, center);
+            verdict.or(if quote.answer.as_ref().is_ok_and(near) { None } else { Some(Verdict::Outlier) })
+        })
+        .collect();
+    let used = prices(quotes, &verdicts);
+
+    let agreed = median(&used).filter(|_| used.len() >= needed).zip(used.first().zip(used.last()));
+    match agreed {
+        Some((price, (low, high))) if policy.max_deviation.admits(*low, *high, price) => Body::Tick(Tick {
+            slot,
+            interval,
+            price,
+            spread: Ratio::distance(*low, *high, price),
+            evidence: evidence(quotes, verdicts, Verdict::Used, policy),
+        }),
+        _ => {
+            let enough = candidates.len() >= needed;
+            let cause = if enough { GapCause::Disagreement } else { GapCause::TooFewSources };
+            gap(quotes, verdicts, policy, slot, interval, cause)
+        }
+    }
+}
+
+/// The verdict that a quote earns on its own, before prices are compared.
+fn reject(quote: &Quote, quotes: &[Quote], policy: &Policy) -> Option<Verdict> {
+    let observation = match &quote.answer {
+        Err(failure) => return Some(Verdict::Failed(*failure)),
+        Ok(_) if quote.shadow => return Some(Verdict::Shadow),
+        Ok(observation) => observation,
+    };
+    if let Some(verdict) = mistimed(observation, policy) {
+        return Some(verdict);
+    }
+    let peer_moved = quotes
+        .iter()
+        .filter(|peer| !peer.shadow && peer.source != quote.source)
+        .filter_map(|peer| peer.answer.as_ref().ok())
+        .any(|peer| mistimed(peer, policy).is_none() && !unchanged_too_long(peer, policy));
+    (unchanged_too_long(observation, policy) && peer_moved).then_some(Verdict::Frozen)
+}
+
+fn mistimed(observation: &Observation, policy: &Policy) -> Option<Verdict> {
+    let source_time = observation.source_time?;
+    if observation.observed_at.since(source_time) > policy.max_quote_age.duration() {
+        Some(Verdict::Stale)
+    } else if source_time.since(observation.observed_at) > policy.max_clock_skew.duration() {
+        Some(Verdict::Future)
+    } else {
+        None
+    }
+}
+
+fn unchanged_too_long(observation: &Observation, policy: &Policy) -> bool {
+    observation.observed_at.since(observation.unchanged_since) > policy.frozen_after.duration()
+}
+
+/// The prices that no verdict has taken out yet, in order.
+fn prices(quotes: &[Quote], verdicts: &[Option<Verdict>]) -> Vec<Price> {
+    let left = quotes.iter().zip(verdicts).filter(|(_, verdict)| verdict.is_none());
+    let mut prices: Vec<Price> = left
+        .filter_map(|(quote, _)| quote.answer.as_ref().ok())
+        .map(|observation| observation.price)
+        .collect();
+    prices.sort_unstable();
+    prices
+}
+
+/// The middle of sorted prices, or the exact midpoint of the two in the middle.
+fn median(sorted: &[Price]) -> Option<Price> {
+    let upper = *sorted.get(sorted.len() / 2)?;
+    let lower = *sorted.get(sorted.len().checked_sub(1)? / 2)?;
+    Some(if sorted.len() % 2 == 1 { upper } else { lower.midpoint(upper) })
+}
+
+fn gap(
+    quotes: &[Quote],
+    verdicts: Vec<Option<Verdict>>,
+    policy: &Policy,
+    slot: Slot,
+    interval: Interval,
+    cause: GapCause,
+) -> Body {
+    let evidence = Some(evidence(quotes, verdicts, Verdict::Unused, policy));
+    Body::Gap(Gap { from: slot, slot, interval, cause, evidence })
+}
+
+fn evidence(
+    quotes: &[Quote],
+    verdicts: Vec<Option<Verdict>>,
+    otherwise: Verdict,
+    policy: &Policy,
+) -> Evidence {
+    let judged = quotes.iter().zip(verdicts).map(|(quote, verdict)| Judged {
+        source: quote.source,
+        observation: quote.answer.ok(),
+        verdict: verdict.unwrap_or(otherwise),
+    });
+    Evidence { policy: *policy, quotes: judged.collect() }
+}
+
+#[cfg(test)]
+mod tests;

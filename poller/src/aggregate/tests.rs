@@ -1,0 +1,163 @@
+//! The aggregator against single cases with a name, and against a naive computation of its own.
+
+use common::domain::{Failure, Span, Timestamp};
+use proptest::prelude::*;
+use rust_decimal::Decimal;
+
+use super::*;
+
+const NOW: &str = "2026-11-21T00:00:10.200Z";
+
+fn policy(min_sources: u32) -> Policy {
+    Policy {
+        min_sources,
+        max_deviation: "2%".parse().unwrap(),
+        max_quote_age: Span::from_seconds(30),
+        max_clock_skew: Span::from_seconds(5),
+        frozen_after: Span::from_seconds(600),
+    }
+}
+
+fn now() -> Timestamp {
+    NOW.parse().unwrap()
+}
+
+fn seconds(count: u64) -> std::time::Duration {
+    std::time::Duration::from_secs(count)
+}
+
+fn observed(price: &str) -> Observation {
+    let price = price.parse().unwrap();
+    Observation { price, observed_at: now(), source_time: None, unchanged_since: now() }
+}
+
+fn quotes(answers: &[Result<Observation, Failure>]) -> Vec<Quote> {
+    let quote = |(index, answer): (usize, &Result<Observation, Failure>)| Quote {
+        source: format!("source_{index}").parse().unwrap(),
+        shadow: false,
+        answer: *answer,
+    };
+    answers.iter().enumerate().map(quote).collect()
+}
+
+fn judge(quotes: &[Quote], min_sources: u32) -> (Result<String, GapCause>, Vec<&'static str>) {
+    let interval: Interval = "10s".parse().unwrap();
+    let body = aggregate(quotes, &policy(min_sources), interval.slot_at(now()), interval);
+    let verdicts =
+        |evidence: &Evidence| evidence.quotes.iter().map(|judged| judged.verdict.as_str()).collect();
+    match &body {
+        Body::Tick(tick) => (Ok(tick.price.to_string()), verdicts(&tick.evidence)),
+        Body::Gap(gap) => (Err(gap.cause), verdicts(gap.evidence.as_ref().unwrap())),
+        Body::Lead(_) => unreachable!(),
+    }
+}
+
+#[test]
+fn the_median_of_three_keeps_its_digits() {
+    let quotes = quotes(&[Ok(observed("100.20")), Ok(observed("100.1")), Ok(observed("100.3"))]);
+    assert_eq!(judge(&quotes, 2), (Ok("100.20".into()), vec!["used", "used", "used"]));
+}
+
+#[test]
+fn two_meet_exactly_in_the_middle() {
+    let quotes = quotes(&[Ok(observed("100.20")), Err(Failure::Timeout), Ok(observed("100.21"))]);
+    assert_eq!(judge(&quotes, 2), (Ok("100.205".into()), vec!["used", "timeout", "used"]));
+}
+
+#[test]
+fn one_far_off_is_an_outlier() {
+    let quotes = quotes(&[Ok(observed("100")), Ok(observed("10000")), Ok(observed("101"))]);
+    assert_eq!(judge(&quotes, 2), (Ok("100.5".into()), vec!["used", "outlier", "used"]));
+}
+
+#[test]
+fn two_that_disagree_make_a_gap() {
+    let quotes = quotes(&[Ok(observed("100")), Ok(observed("110"))]);
+    assert_eq!(judge(&quotes, 2), (Err(GapCause::Disagreement), vec!["outlier", "outlier"]));
+}
+
+#[test]
+fn a_spread_beyond_the_limit_makes_a_gap_though_each_is_near_the_median() {
+    let quotes = quotes(&[Ok(observed("98.5")), Ok(observed("100")), Ok(observed("101.5"))]);
+    assert_eq!(judge(&quotes, 2), (Err(GapCause::Disagreement), vec!["unused", "unused", "unused"]));
+}
+
+#[test]
+fn the_limit_itself_is_admitted() {
+    let quotes = quotes(&[Ok(observed("99")), Ok(observed("100")), Ok(observed("101"))]);
+    assert_eq!(judge(&quotes, 3).0, Ok("100".into()));
+}
+
+#[test]
+fn too_few_make_a_gap_that_keeps_what_was_seen() {
+    let alone = quotes(&[Ok(observed("100")), Err(Failure::Http5xx)]);
+    assert_eq!(judge(&alone, 2), (Err(GapCause::TooFewSources), vec!["unused", "http_5xx"]));
+    assert_eq!(judge(&[], 2), (Err(GapCause::TooFewSources), vec![]));
+    assert_eq!(judge(&[], 0), (Err(GapCause::TooFewSources), vec![]));
+}
+
+#[test]
+fn old_and_future_times_are_told_apart_at_their_exact_limits() {
+    let timed = |time: Timestamp| Ok(Observation { source_time: Some(time), ..observed("100") });
+    let late = |millis| now().minus(seconds(30)).minus(std::time::Duration::from_millis(millis));
+    let early = |millis| now().plus(seconds(5)).plus(std::time::Duration::from_millis(millis));
+    let quotes = quotes(&[timed(late(0)), timed(late(1)), timed(early(0)), timed(early(1))]);
+    assert_eq!(judge(&quotes, 2).1, vec!["used", "stale", "used", "future"]);
+}
+
+#[test]
+fn unchanged_is_frozen_only_if_a_peer_moved() {
+    let still = Observation { unchanged_since: now().minus(seconds(601)), ..observed("100") };
+    assert_eq!(
+        judge(&quotes(&[Ok(still), Ok(still), Ok(observed("101"))]), 1).1,
+        vec!["frozen", "frozen", "used"]
+    );
+    assert_eq!(judge(&quotes(&[Ok(still), Ok(still)]), 2).1, vec!["used", "used"]);
+}
+
+#[test]
+fn shadows_are_kept_and_never_used() {
+    let mut quotes = quotes(&[Ok(observed("100")), Ok(observed("101")), Ok(observed("100.9"))]);
+    quotes[0].shadow = true;
+    assert_eq!(judge(&quotes, 2), (Ok("100.95".into()), vec!["shadow", "used", "used"]));
+    assert_eq!(judge(&quotes, 3).0, Err(GapCause::TooFewSources));
+}
+
+/// The same rules, written down a second time, with Decimal instead of whole units.
+fn naive(prices: &[Decimal], min_sources: usize) -> Option<Decimal> {
+    let median = |mut prices: Vec<Decimal>| {
+        prices.sort();
+        let middle = prices.len() / 2;
+        match prices.len() {
+            0 => None,
+            count if count % 2 == 1 => Some(prices[middle]),
+            _ => Some((prices[middle - 1] + prices[middle]) / Decimal::TWO),
+        }
+    };
+    let limit = Decimal::new(2, 2);
+    let center = median(prices.to_vec())?;
+    let left: Vec<Decimal> =
+        prices.iter().copied().filter(|price| (price - center).abs() <= limit * center).collect();
+    let price = median(left.clone())?;
+    let spread = left.iter().max()? - left.iter().min()?;
+    (left.len() >= min_sources && spread <= limit * price).then_some(price)
+}
+
+proptest! {
+    #[test]
+    fn agrees_with_a_naive_computation(cents in prop::collection::vec(9_500_000_i64..10_500_000, 0..8), min_sources in 1_u32..4) {
+        let prices: Vec<Decimal> = cents.iter().map(|cents| Decimal::new(*cents, 2)).collect();
+        let answers: Vec<_> = prices.iter().map(|price| Ok(observed(&price.to_string()))).collect();
+        let expected = naive(&prices, min_sources as usize);
+        let (found, _) = judge(&quotes(&answers), min_sources);
+        prop_assert_eq!(found.ok().map(|price| price.parse::<Decimal>().unwrap()), expected);
+    }
+
+    #[test]
+    fn the_order_of_sources_does_not_matter(cents in prop::collection::vec(9_800_000_i64..10_200_000, 1..8)) {
+        let answer = |cents: &i64| Ok(observed(&Decimal::new(*cents, 2).to_string()));
+        let forward: Vec<_> = cents.iter().map(answer).collect();
+        let backward: Vec<_> = cents.iter().rev().map(answer).collect();
+        prop_assert_eq!(judge(&quotes(&forward), 2).0, judge(&quotes(&backward), 2).0);
+    }
+}

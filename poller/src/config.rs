@@ -1,0 +1,277 @@
+//! What can be set about the feed, its sources and how they agree.
+
+use std::{collections::BTreeMap, sync::Arc};
+
+use common::{
+    domain::{Interval, Origin, Pair, Policy, Ratio, SourceName, Span},
+    text,
+};
+use serde::{Deserialize, Serialize};
+
+use crate::source::{self, Source, SourceError};
+
+/// How many pairs one poller asks for. Every pair is one record a slot, and one more name in each request.
+const MAX_PAIRS: usize = 50;
+
+/// `[feed]`: what is fetched, and how often.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct FeedConfig {
+    /// The distance between slots.
+    #[serde(with = "text")]
+    pub interval: Interval,
+    /// The pairs to fetch.
+    #[serde(with = "text::list")]
+    pub pairs: Vec<Pair>,
+    /// The sources to ask.
+    #[serde(with = "text::list")]
+    pub sources: Vec<SourceName>,
+}
+
+/// `[sources.<name>]`: one source.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct SourceConfig {
+    /// `primary`: always asked. `fallback`: asked when the primaries cannot agree. `shadow`: asked and
+    /// recorded, never used.
+    #[serde(with = "text")]
+    pub role: Role,
+    /// Where the source is; empty: its public address.
+    pub url: String,
+}
+
+/// `[aggregate]`: how quotes become a price.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct AggregateConfig {
+    /// How many quotes a price needs.
+    pub min_sources: u32,
+    /// How far a quote may lie from the median, and the used quotes from each other.
+    #[serde(with = "text")]
+    pub max_deviation: Ratio,
+    /// How old a quote's own time may be.
+    #[serde(with = "text")]
+    pub max_quote_age: Span,
+    /// How far a quote's own time may lie ahead of our clock.
+    #[serde(with = "text")]
+    pub max_clock_skew: Span,
+    /// After how long an unchanged quote counts as frozen, if a peer moved meanwhile.
+    #[serde(with = "text")]
+    pub frozen_after: Span,
+}
+
+common::words! {
+    /// What part a source has.
+    pub enum Role ("role") {
+        /// Always asked.
+        Primary = "primary",
+        /// Asked when the primaries cannot agree.
+        Fallback = "fallback",
+        /// Asked and recorded, never used.
+        Shadow = "shadow",
+    }
+}
+
+/// The parts of the settings that the poller uses.
+#[derive(Debug, Clone, Default)]
+pub struct PollerConfig {
+    /// What is fetched.
+    pub feed: FeedConfig,
+    /// Overrides by source; sources without one use their defaults.
+    pub sources: BTreeMap<String, SourceConfig>,
+    /// How quotes become a price.
+    pub aggregate: AggregateConfig,
+}
+
+/// Settings that were found to make sense together.
+pub struct Settings {
+    /// The distance between slots.
+    pub interval: Interval,
+    /// The pairs, each once.
+    pub pairs: Vec<Pair>,
+    /// Who is asked.
+    pub members: Vec<Member>,
+    /// How they agree.
+    pub policy: Policy,
+    /// What the log will say about where its prices come from.
+    pub origin: Origin,
+}
+
+/// A source and its part.
+#[derive(Clone)]
+pub struct Member {
+    /// Who is asked.
+    pub source: Arc<dyn Source>,
+    /// What part it has.
+    pub role: Role,
+}
+
+/// Why the settings cannot work.
+#[derive(Debug, thiserror::Error)]
+pub enum ConfigError {
+    /// Nothing to fetch, or too much.
+    #[error("feed.pairs: name 1 to {MAX_PAIRS} pairs, not {0}")]
+    PairCount(usize),
+    /// A pair twice.
+    #[error("feed.pairs: {0} is there twice")]
+    PairTwice(Pair),
+    /// Nobody to ask.
+    #[error("feed.sources: name at least one source")]
+    NoSources,
+    /// A source twice.
+    #[error("feed.sources: {0} is there twice")]
+    SourceTwice(SourceName),
+    /// A source that cannot be built.
+    #[error(transparent)]
+    Source(#[from] SourceError),
+    /// Invented and real prices in one log.
+    #[error("feed.sources: simulated and live sources cannot share one log; name one kind")]
+    MixedOrigins,
+    /// A price that nobody has to agree with.
+    #[error("aggregate.min_sources: must be at least 1")]
+    NoQuorum,
+    /// A quorum that cannot be reached.
+    #[error(
+        "aggregate.min_sources: {min_sources} sources must agree, but feed.sources has only {count} that may \
+         be used (shadow sources are not)"
+    )]
+    UnreachableQuorum {
+        /// What is asked for.
+        min_sources: u32,
+        /// What is there.
+        count: usize,
+    },
+    /// A ratio that lets everything or nothing pass.
+    #[error("aggregate.max_deviation: must be above 0 and at most 50%")]
+    Deviation,
+}
+
+impl PollerConfig {
+    /// Checks the settings and builds the sources they name.
+    pub fn resolve(&self) -> Result<Settings, ConfigError> {
+        let FeedConfig { interval, pairs, sources } = &self.feed;
+        if pairs.is_empty() || pairs.len() > MAX_PAIRS {
+            return Err(ConfigError::PairCount(pairs.len()));
+        }
+        if let Some(pair) = first_repeated(pairs) {
+            return Err(ConfigError::PairTwice(pair));
+        }
+        if let Some(name) = first_repeated(sources) {
+            return Err(ConfigError::SourceTwice(name));
+        }
+        let client = source::http::Client::new()?;
+        let member = |name: &SourceName| {
+            let config = self.sources.get(name.as_str()).cloned().unwrap_or_default();
+            let source = source::build(*name, &config.url, pairs, &client)?;
+            Ok::<_, ConfigError>(Member { source, role: config.role })
+        };
+        let members = sources.iter().map(member).collect::<Result<Vec<_>, _>>()?;
+        let origin = members.first().ok_or(ConfigError::NoSources)?.source.origin();
+        if members.iter().any(|member| member.source.origin() != origin) {
+            return Err(ConfigError::MixedOrigins);
+        }
+        let policy = self.policy(&members)?;
+        Ok(Settings { interval: *interval, pairs: pairs.clone(), members, policy, origin })
+    }
+
+    fn policy(&self, members: &[Member]) -> Result<Policy, ConfigError> {
+        let AggregateConfig { min_sources, max_deviation, max_quote_age, max_clock_skew, frozen_after } =
+            self.aggregate;
+        let count = members.iter().filter(|member| member.role != Role::Shadow).count();
+        if min_sources == 0 {
+            return Err(ConfigError::NoQuorum);
+        }
+        if usize::try_from(min_sources).is_ok_and(|needed| needed > count) {
+            return Err(ConfigError::UnreachableQuorum { min_sources, count });
+        }
+        if max_deviation.is_zero() || max_deviation.decimal() > rust_decimal::Decimal::new(5, 1) {
+            return Err(ConfigError::Deviation);
+        }
+        Ok(Policy { min_sources, max_deviation, max_quote_age, max_clock_skew, frozen_after })
+    }
+}
+
+fn first_repeated<T: PartialEq + Copy>(items: &[T]) -> Option<T> {
+    let mut rest = items.iter();
+    while let Some(item) = rest.next() {
+        if rest.as_slice().contains(item) {
+            return Some(*item);
+        }
+    }
+    None
+}
+
+impl Default for FeedConfig {
+    #[expect(clippy::expect_used, reason = "constants, parsed by the test below")]
+    fn default() -> Self {
+        let pairs = ["BTC-USD", "ETH-USD"];
+        let sources = ["kraken", "coinbase", "bitstamp"];
+        Self {
+            interval: "10s".parse().expect("a valid interval"),
+            pairs: pairs.iter().map(|pair| pair.parse().expect("a valid pair")).collect(),
+            sources: sources.iter().map(|name| name.parse().expect("a valid name")).collect(),
+        }
+    }
+}
+
+impl Default for SourceConfig {
+    fn default() -> Self {
+        Self { role: Role::Primary, url: String::new() }
+    }
+}
+
+impl Default for AggregateConfig {
+    #[expect(clippy::expect_used, reason = "a constant, parsed by the test below")]
+    fn default() -> Self {
+        Self {
+            min_sources: 2,
+            max_deviation: "2%".parse().expect("a valid ratio"),
+            max_quote_age: Span::from_seconds(30),
+            max_clock_skew: Span::from_seconds(5),
+            frozen_after: Span::from_seconds(600),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn resolve(change: impl FnOnce(&mut PollerConfig)) -> Result<Settings, ConfigError> {
+        let _ = rustls::crypto::ring::default_provider().install_default();
+        let mut config = PollerConfig::default();
+        change(&mut config);
+        config.resolve()
+    }
+
+    #[test]
+    fn the_defaults_work() {
+        let settings = resolve(|_| {}).unwrap();
+        assert_eq!(settings.origin, Origin::Live);
+        assert_eq!(settings.members.len(), 3);
+    }
+
+    #[test]
+    fn settings_that_cannot_work_are_named() {
+        let error = |change: fn(&mut PollerConfig)| resolve(change).err().map(|error| error.to_string());
+        for (key, change) in [
+            ("feed.pairs", (|config| config.feed.pairs.clear()) as fn(&mut PollerConfig)),
+            ("feed.pairs", |config| config.feed.pairs = vec!["A-B".parse().unwrap(); 2]),
+            ("feed.sources", |config| config.feed.sources.clear()),
+            ("feed.sources", |config| config.feed.sources.push("kraken".parse().unwrap())),
+            ("feed.sources", |config| config.feed.sources.push("nowhere".parse().unwrap())),
+            ("feed.sources", |config| config.feed.sources.push("simulated_a".parse().unwrap())),
+            ("aggregate.min_sources", |config| config.aggregate.min_sources = 0),
+            ("aggregate.min_sources", |config| config.aggregate.min_sources = 4),
+            ("aggregate.max_deviation", |config| config.aggregate.max_deviation = "0".parse().unwrap()),
+            ("sources.kraken.url", |config| {
+                config
+                    .sources
+                    .insert("kraken".into(), SourceConfig { url: "nowhere".into(), ..Default::default() });
+            }),
+        ] {
+            let message = error(change).unwrap_or_default();
+            assert!(message.starts_with(key), "{key}: {message}");
+        }
+    }
+}

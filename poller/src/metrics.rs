@@ -1,0 +1,93 @@
+//! What can be watched about the poller.
+
+use common::domain::{Body, Failure, Judged, SourceName, Verdict, Words};
+use prometheus::{IntCounter, IntCounterVec, Opts, Registry};
+
+/// The poller's metrics. Clones count together.
+#[derive(Debug, Clone)]
+pub struct Metrics {
+    polls: IntCounterVec,
+    rejected: IntCounterVec,
+    published: IntCounterVec,
+    /// Appends that had to be tried again.
+    pub retries: IntCounter,
+    /// Slots that were polled and could not be queued.
+    pub dropped: IntCounter,
+}
+
+impl Metrics {
+    /// Adds the metrics to a registry, which must not have them yet.
+    pub fn new(registry: &Registry) -> Result<Self, prometheus::Error> {
+        let counters = |name: &str, help: &str, labels: &[&str]| {
+            let counters = IntCounterVec::new(Opts::new(name, help), labels)?;
+            registry.register(Box::new(counters.clone()))?;
+            Ok::<_, prometheus::Error>(counters)
+        };
+        let counter = |name: &str, help: &str| {
+            let counter = IntCounter::new(name, help)?;
+            registry.register(Box::new(counter.clone()))?;
+            Ok::<_, prometheus::Error>(counter)
+        };
+        let metrics = Self {
+            polls: counters(
+                "tickwell_source_polls_total",
+                "Answers of sources, one per source, pair and slot, by outcome: ok or the failure's name",
+                &["source", "outcome"],
+            )?,
+            rejected: counters(
+                "tickwell_quotes_rejected_total",
+                "Quotes that were not used, by verdict",
+                &["source", "reason"],
+            )?,
+            published: counters(
+                "tickwell_bus_published_total",
+                "Records the log acknowledged, by kind",
+                &["kind"],
+            )?,
+            retries: counter("tickwell_bus_publish_retries_total", "Appends that had to be tried again")?,
+            dropped: counter(
+                "tickwell_poll_slots_dropped_total",
+                "Slots that were polled while the queue to the log was full; a gap covers them",
+            )?,
+        };
+        for kind in ["tick", "gap", "lead"] {
+            metrics.published.with_label_values(&[kind]).reset();
+        }
+        Ok(metrics)
+    }
+
+    /// Makes every series of a source exist, at zero.
+    pub fn expect_source(&self, source: SourceName) {
+        self.polls.with_label_values(&[source.as_str(), "ok"]).inc_by(0);
+        for failure in Failure::ALL {
+            self.polls.with_label_values(&[source.as_str(), failure.as_str()]).inc_by(0);
+        }
+        for verdict in Verdict::ON_QUOTES.iter().filter(|verdict| **verdict != Verdict::Used) {
+            self.rejected.with_label_values(&[source.as_str(), verdict.as_str()]).inc_by(0);
+        }
+    }
+
+    /// Counts one judged quote.
+    pub fn judged(&self, judged: &Judged) {
+        let source = judged.source;
+        let outcome = match judged.verdict {
+            Verdict::Failed(failure) => failure.as_str(),
+            Verdict::Used => "ok",
+            rejected => {
+                self.rejected.with_label_values(&[source.as_str(), rejected.as_str()]).inc();
+                "ok"
+            }
+        };
+        self.polls.with_label_values(&[source.as_str(), outcome]).inc();
+    }
+
+    /// Counts one acknowledged record.
+    pub fn published(&self, body: &Body) {
+        let kind = match body {
+            Body::Tick(_) => "tick",
+            Body::Gap(_) => "gap",
+            Body::Lead(_) => "lead",
+        };
+        self.published.with_label_values(&[kind]).inc();
+    }
+}

@@ -1,0 +1,109 @@
+//! How the sources are, told once per change and not once per slot.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use common::{
+    domain::{Body, Evidence, Failure, GapCause, Pair, SourceName, Verdict},
+    readiness::{Check, Condition},
+};
+
+use crate::metrics::Metrics;
+
+/// What was last said about each source and pair.
+pub(super) struct Health {
+    check: Check,
+    sources: BTreeMap<SourceName, BTreeSet<Failure>>,
+    pairs: BTreeMap<Pair, Option<GapCause>>,
+}
+
+impl Health {
+    pub(super) fn new(check: Check) -> Self {
+        check.set(Condition::Ready);
+        Self { check, sources: BTreeMap::new(), pairs: BTreeMap::new() }
+    }
+
+    /// Takes in one slot's outcome: counts it, logs what changed, and keeps the readiness check.
+    pub(super) fn observe(&mut self, bodies: &[(Pair, Body)], metrics: &Metrics) {
+        let judged =
+            bodies.iter().filter_map(|(_, body)| evidence(body)).flat_map(|evidence| &evidence.quotes);
+        let mut failures: BTreeMap<SourceName, BTreeSet<Failure>> = BTreeMap::new();
+        for judged in judged {
+            metrics.judged(judged);
+            let failed = failures.entry(judged.source).or_default();
+            if let Verdict::Failed(failure) = judged.verdict {
+                failed.insert(failure);
+            }
+        }
+        for (source, now) in failures {
+            let before = self.sources.insert(source, now.clone());
+            if before.as_ref() != Some(&now) {
+                tell_source(source, before.as_ref(), &now);
+            }
+        }
+        for (pair, body) in bodies {
+            let now = cause(body);
+            let before = self.pairs.insert(*pair, now);
+            if before != Some(now) {
+                tell_pair(*pair, before.flatten(), body);
+            }
+        }
+        self.check.set(self.condition());
+    }
+
+    fn condition(&self) -> Condition {
+        let without: Vec<String> = self
+            .pairs
+            .iter()
+            .filter_map(|(pair, cause)| cause.map(|cause| format!("{pair}: {cause}")))
+            .collect();
+        if without.is_empty() {
+            Condition::Ready
+        } else {
+            Condition::Degraded(format!("no price is agreed ({})", without.join(", ")))
+        }
+    }
+}
+
+fn tell_source(source: SourceName, before: Option<&BTreeSet<Failure>>, now: &BTreeSet<Failure>) {
+    if !now.is_empty() {
+        let reasons = now.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
+        tracing::warn!(%source, reason = reasons, "the source gives no quote");
+    } else if before.is_some() {
+        tracing::info!(%source, "the source is back");
+    } else {
+        tracing::info!(%source, "the source answers");
+    }
+}
+
+fn tell_pair(pair: Pair, before: Option<GapCause>, body: &Body) {
+    match body {
+        Body::Tick(tick) if before.is_some() => {
+            tracing::info!(%pair, price = %tick.price, "a price is agreed again");
+        }
+        Body::Tick(tick) => tracing::info!(%pair, price = %tick.price, "a price is agreed"),
+        Body::Gap(gap) => {
+            let verdicts = gap.evidence.iter().flat_map(|evidence| &evidence.quotes);
+            let verdicts: Vec<String> =
+                verdicts.map(|judged| format!("{} {}", judged.source, judged.verdict)).collect();
+            tracing::warn!(
+                %pair,
+                cause = %gap.cause,
+                quotes = verdicts.join(", "),
+                "no price is agreed; trying again every slot"
+            );
+        }
+        Body::Lead(_) => {}
+    }
+}
+
+fn cause(body: &Body) -> Option<GapCause> {
+    if let Body::Gap(gap) = body { Some(gap.cause) } else { None }
+}
+
+fn evidence(body: &Body) -> Option<&Evidence> {
+    match body {
+        Body::Tick(tick) => Some(&tick.evidence),
+        Body::Gap(gap) => gap.evidence.as_ref(),
+        Body::Lead(_) => None,
+    }
+}

@@ -1,0 +1,135 @@
+//! An invented market, for trying Tickwell without any upstream.
+//!
+//! The price is a pure function of pair and time (value noise over several time scales, in whole
+//! numbers), so it goes on after a restart where it would have been. Now and then a venue is silent or
+//! far off, so that verdicts can be seen at work.
+
+use async_trait::async_trait;
+use common::domain::{Failure, Origin, Pair, Price, Slot, SourceName};
+use rust_decimal::Decimal;
+use tokio::time::Instant;
+
+use super::{Answers, Sample, Source};
+
+/// Three venues, so that a quorum can be lost and an outlier outvoted.
+pub(super) const NAMES: [&str; 3] = ["simulated_a", "simulated_b", "simulated_c"];
+
+/// Time scales of the market in seconds, and how far each moves the price, in parts per million.
+const WAVES: [(i64, i64); 6] =
+    [(5, 40), (40, 150), (300, 600), (2_400, 2_500), (21_600, 9_000), (172_800, 30_000)];
+
+/// How far venues differ from the market, in parts per million.
+const VENUE_NOISE: i64 = 120;
+
+/// Noise is a whole number from −NOISE to NOISE.
+const NOISE: i64 = 1_000_000;
+
+/// One simulated venue.
+pub(super) struct Simulated {
+    name: SourceName,
+    venue: u64,
+    pairs: Vec<Pair>,
+}
+
+impl Simulated {
+    pub(super) fn named(name: SourceName, pairs: &[Pair]) -> Option<Self> {
+        let venue = NAMES.iter().zip(1..).find(|(known, _)| **known == name.as_str())?.1;
+        Some(Self { name, venue, pairs: pairs.to_vec() })
+    }
+
+    fn sample(&self, pair: Pair, slot: Slot) -> Result<Sample, Failure> {
+        let millis = slot.start().unix_millis();
+        let seed = seed_of(pair);
+        let dice = hash(seed ^ self.venue, millis) % 1_000;
+        if dice < 10 {
+            return Err(Failure::Timeout);
+        }
+        let far_off = if dice < 18 { 50_000 } else { 0 };
+        let own = noise(hash(seed, self.venue.cast_signed()), millis, 10_000) * VENUE_NOISE / NOISE;
+        let market: i64 = WAVES
+            .iter()
+            .map(|(seconds, reach)| {
+                noise(seed ^ seconds.unsigned_abs(), millis, seconds * 1_000) * reach / NOISE
+            })
+            .sum();
+        let cents = base_cents(pair) * (1_000_000 + market + own + far_off) / 1_000_000;
+        let price = Price::new(Decimal::new(cents, 2)).map_err(|_| Failure::Invalid)?;
+        Ok(Sample { price, time: Some(slot.start()) })
+    }
+}
+
+#[async_trait]
+impl Source for Simulated {
+    fn name(&self) -> SourceName {
+        self.name
+    }
+
+    fn origin(&self) -> Origin {
+        Origin::Simulated
+    }
+
+    async fn ask(&self, slot: Slot, _deadline: Instant) -> Answers {
+        self.pairs.iter().map(|pair| (*pair, self.sample(*pair, slot))).collect()
+    }
+}
+
+/// Around what the price moves. Other pairs than the usual ones get some price of their own.
+fn base_cents(pair: Pair) -> i64 {
+    match (pair.base(), pair.quote()) {
+        ("BTC", "USD") => 9_700_000,
+        ("ETH", "USD") => 340_000,
+        _ => 1_000 + i64::try_from(seed_of(pair) % 1_000_000).unwrap_or(0),
+    }
+}
+
+fn seed_of(pair: Pair) -> u64 {
+    pair.to_string().bytes().fold(0, |seed, byte| hash(seed, i64::from(byte)))
+}
+
+/// Smooth noise: whole numbers drawn at multiples of `period`, and straight lines between them.
+fn noise(seed: u64, at: i64, period: i64) -> i64 {
+    let (step, past) = (at.div_euclid(period), at.rem_euclid(period));
+    let (before, after) = (drawn(seed, step), drawn(seed, step + 1));
+    before + (after - before) * past / period
+}
+
+fn drawn(seed: u64, step: i64) -> i64 {
+    i64::try_from(hash(seed, step) % 2_000_001).unwrap_or(0) - NOISE
+}
+
+/// SplitMix64 by Steele, Lea and Flood: well mixed, and the same on every machine.
+fn hash(seed: u64, value: i64) -> u64 {
+    let mut mixed = seed.wrapping_add(value.cast_unsigned()).wrapping_add(0x9e37_79b9_7f4a_7c15);
+    mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+    mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+    mixed ^ (mixed >> 31)
+}
+
+#[cfg(test)]
+mod tests {
+    use common::domain::{Interval, Timestamp};
+
+    use super::*;
+
+    #[test]
+    fn a_day_moves_but_stays_plausible_and_repeats_itself() {
+        let interval: Interval = "10s".parse().unwrap();
+        let venue = Simulated::named("simulated_b".parse().unwrap(), &[]).unwrap();
+        let pair: Pair = "BTC-USD".parse().unwrap();
+        let mut slot = interval.slot_at("2026-11-21T00:00:00Z".parse::<Timestamp>().unwrap());
+        let (mut prices, mut failures) = (std::collections::BTreeSet::new(), 0);
+        for _ in 0..8_640 {
+            match venue.sample(pair, slot) {
+                Ok(sample) => {
+                    assert_eq!(venue.sample(pair, slot), Ok(sample));
+                    assert!((85_000..110_000).contains(&(sample.price.units() / 10_u128.pow(13))));
+                    prices.insert(sample.price);
+                }
+                Err(_) => failures += 1,
+            }
+            slot = interval.after(slot.start());
+        }
+        assert!(prices.len() > 4_000, "{}", prices.len());
+        assert!((10..500).contains(&failures), "{failures}");
+    }
+}

@@ -1,0 +1,46 @@
+//! What tests, and contributors without an internet connection, use in place of the world around Tickwell.
+//!
+//! In reading order:
+//!
+//! 1. [`venue`]: the three exchanges that are played here, and how a pair is written.
+//! 2. [`recording`]: one venue's recorded prices, a row a minute. Prices stay the text of the file, so that a
+//!    test compares what was recorded with what came out, and no rounding of ours stands between the two.
+//! 3. [`market`]: what the exchanges quote at a given moment: recorded minutes, a random walk, or a script. A
+//!    market is a function of the time it is asked about and keeps no history, so a test can work out for
+//!    itself what every slot must have seen.
+//! 4. [`upstream`]: an HTTP server that speaks the exchanges' dialects over a market, keeps a log of what it
+//!    was asked, and misbehaves on command.
+//! 5. [`nats`]: a real nats-server process. What a crash does to a stream is the thing under test, and an
+//!    imitation would only give our own assumptions back.
+//! 6. [`process`]: the real `tickwell` binary, its log lines, and the signals it is sent.
+//! 7. [`wait`]: waiting for a condition with a deadline. It has the only sleep of the test suite.
+//! 8. [`clock`]: the only place here that reads the system clock.
+//!
+//! The binary `fake-upstream` puts 3 and 4 on a fixed port, for running Tickwell by hand.
+//!
+//! What this crate must never do:
+//!
+//! - be a dependency of the product: it is a dev-dependency everywhere, and its binary ships nowhere;
+//! - depend on the product's crates: it speaks HTTP and reads log lines as a stranger would, so a mistake in
+//!   the product's own types cannot hide on both sides of a test;
+//! - depend on the speed of the machine: a deadline bounds a failure, it never decides a success.
+
+use std::path::{Path, PathBuf};
+
+pub mod clock;
+pub mod market;
+pub mod nats;
+pub mod process;
+pub mod recording;
+pub mod upstream;
+pub mod venue;
+pub mod wait;
+
+pub use venue::Venue;
+pub use wait::wait_until;
+
+/// The folder of the workspace this crate was compiled in.
+pub(crate) fn workspace_root() -> PathBuf {
+    let crate_folder = Path::new(env!("CARGO_MANIFEST_DIR"));
+    crate_folder.parent().unwrap_or(crate_folder).to_path_buf()
+}

@@ -1,0 +1,34 @@
+//! What the exchanges quote at a given moment.
+//!
+//! A market answers from the time it is asked about and nothing else: asked twice about one slot it says the
+//! same, and a test can ask it, after the fact, what a slot must have seen.
+
+mod grid;
+mod recorded;
+mod script;
+mod walk;
+
+pub use grid::SlotGrid;
+pub use recorded::RecordedMarket;
+pub use script::ScriptMarket;
+pub use walk::WalkMarket;
+
+use crate::Venue;
+
+/// The last trade of a pair at a venue.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Trade {
+    /// The price as the exchange writes it.
+    pub price: String,
+    /// When it was made, unix time in milliseconds.
+    pub time_ms: i64,
+}
+
+/// A source of trades for a fake upstream.
+pub trait Market: Send + Sync + 'static {
+    /// The pairs that [`Market::trade`] knows for the venue at that time.
+    fn pairs(&self, venue: Venue, now_ms: i64) -> Vec<String>;
+
+    /// The newest trade at or before `now_ms`; `None` when the venue has no market for the pair.
+    fn trade(&self, venue: Venue, pair: &str, now_ms: i64) -> Option<Trade>;
+}

@@ -1,0 +1,83 @@
+//! Slots, and which one a market began in.
+
+use std::time::Duration;
+
+use anyhow::{Context, ensure};
+
+/// Cuts time into slots of one length, laid from the unix epoch as Tickwell's own are: a time belongs to slot
+/// `floor(time / interval)`. Slots count from the one the market began in, and before it downwards from zero.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct SlotGrid {
+    interval_ms: i64,
+    first_slot_ms: i64,
+}
+
+impl SlotGrid {
+    /// A grid whose slot 0 is the one that holds `start_ms` (unix time in milliseconds).
+    ///
+    /// # Errors
+    ///
+    /// When the interval is not a whole, positive number of milliseconds.
+    pub fn starting_at(start_ms: i64, interval: Duration) -> anyhow::Result<Self> {
+        let interval_ms = i64::try_from(interval.as_millis()).context("the interval is too long")?;
+        ensure!(interval_ms > 0, "the interval is shorter than a millisecond");
+        ensure!(
+            interval.subsec_nanos().is_multiple_of(1_000_000),
+            "the interval is not in whole milliseconds"
+        );
+        Ok(Self { interval_ms, first_slot_ms: start_ms - start_ms.rem_euclid(interval_ms) })
+    }
+
+    /// The length of a slot in milliseconds.
+    #[must_use]
+    pub const fn interval_ms(&self) -> i64 {
+        self.interval_ms
+    }
+
+    /// When slot 0 begins, unix time in milliseconds.
+    #[must_use]
+    pub const fn first_slot_ms(&self) -> i64 {
+        self.first_slot_ms
+    }
+
+    /// When the slot that holds `time_ms` begins.
+    #[must_use]
+    pub const fn slot_start_ms(&self, time_ms: i64) -> i64 {
+        time_ms - time_ms.rem_euclid(self.interval_ms)
+    }
+
+    /// How many slots after slot 0 the one that holds `time_ms` is.
+    #[must_use]
+    pub const fn index(&self, time_ms: i64) -> i64 {
+        (time_ms - self.first_slot_ms).div_euclid(self.interval_ms)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn slots_lie_on_the_grid_of_the_epoch_wherever_the_market_began() {
+        let grid = SlotGrid::starting_at(25_999, Duration::from_secs(10)).unwrap();
+        assert_eq!((grid.interval_ms(), grid.first_slot_ms()), (10_000, 20_000));
+        for (time_ms, start_ms, index) in [
+            (20_000, 20_000, 0),
+            (29_999, 20_000, 0),
+            (30_000, 30_000, 1),
+            (129_999, 120_000, 10),
+            (19_999, 10_000, -1),
+            (-1, -10_000, -3),
+        ] {
+            assert_eq!((grid.slot_start_ms(time_ms), grid.index(time_ms)), (start_ms, index), "{time_ms}");
+        }
+    }
+
+    #[test]
+    fn an_interval_is_in_whole_milliseconds() {
+        for wrong in [Duration::ZERO, Duration::from_micros(500), Duration::from_micros(1_500), Duration::MAX]
+        {
+            assert!(SlotGrid::starting_at(0, wrong).is_err(), "{wrong:?}");
+        }
+    }
+}

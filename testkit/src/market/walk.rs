@@ -1,0 +1,203 @@
+//! A random walk, for looking at Tickwell without any recording.
+//!
+//! A price is a sum of waves: noise at several time scales, added up. Each wave is a hash of the seed and the
+//! slot, so a slot's price needs no history, does not wander off over the years, and comes out the same on
+//! every machine. All of it is integer arithmetic.
+
+use std::time::Duration;
+
+use super::{Market, SlotGrid, Trade};
+use crate::Venue;
+
+/// Prices are counted in hundred-thousandths of a dollar: the five decimals that Kraken writes.
+const UNITS_PER_DOLLAR: i64 = 100_000;
+
+/// Waves that all venues ride together: how many slots between two turning points, and how far a wave reaches
+/// in millionths of the price. At ten-second slots the longest turns about once a day, by up to one percent.
+const SHARED_WAVES: [Wave; 5] = [
+    Wave { slots: 1, millionths: 20 },
+    Wave { slots: 7, millionths: 60 },
+    Wave { slots: 60, millionths: 300 },
+    Wave { slots: 720, millionths: 2_000 },
+    Wave { slots: 8_640, millionths: 10_000 },
+];
+
+/// Waves of each venue's own: venues differ by less than a fiftieth of a percent, and change places.
+const VENUE_WAVES: [Wave; 2] = [Wave { slots: 1, millionths: 20 }, Wave { slots: 30, millionths: 50 }];
+
+/// What is quoted, and how.
+const COINS: [Coin; 2] = [
+    Coin { pair: "BTC-USD", dollars: 97_000, digits: [digits(1, 5), digits(2, 2), digits(0, 0)] },
+    Coin { pair: "ETH-USD", dollars: 3_400, digits: [digits(2, 5), digits(2, 2), digits(1, 1)] },
+];
+
+/// A seeded market in BTC-USD near 97,000 and ETH-USD near 3,400, at all venues and for all times.
+#[derive(Clone, Copy, Debug)]
+pub struct WalkMarket {
+    seed: u64,
+    grid: SlotGrid,
+}
+
+struct Wave {
+    slots: i64,
+    millionths: i64,
+}
+
+struct Coin {
+    pair: &'static str,
+    dollars: i64,
+    /// By venue, in the order of [`Venue::ALL`].
+    digits: [Digits; 3],
+}
+
+/// How a venue writes a coin's price: decimals that prices move in, and decimals written, the rest zeros.
+struct Digits {
+    moving: u32,
+    written: u32,
+}
+
+const fn digits(moving: u32, written: u32) -> Digits {
+    Digits { moving, written }
+}
+
+impl WalkMarket {
+    /// The walk of this seed. It does not depend on when it is started.
+    ///
+    /// # Errors
+    ///
+    /// When the interval does not make a [`SlotGrid`].
+    pub fn new(seed: u64, interval: Duration) -> anyhow::Result<Self> {
+        Ok(Self { seed, grid: SlotGrid::starting_at(0, interval)? })
+    }
+}
+
+impl Market for WalkMarket {
+    fn pairs(&self, _venue: Venue, _now_ms: i64) -> Vec<String> {
+        COINS.iter().map(|coin| coin.pair.to_owned()).collect()
+    }
+
+    fn trade(&self, venue: Venue, pair: &str, now_ms: i64) -> Option<Trade> {
+        let coin = COINS.iter().find(|coin| coin.pair == pair)?;
+        let (venue_number, digits) = (0_u64..)
+            .zip(&coin.digits)
+            .zip(Venue::ALL)
+            .find_map(|(numbered, other)| (other == venue).then_some(numbered))?;
+        let slot = self.grid.index(now_ms);
+        let middle = coin.dollars * UNITS_PER_DOLLAR;
+        let coin_seed = hash(self.seed, coin.dollars.cast_unsigned());
+        let venue_seed = hash(coin_seed, venue_number);
+        let units = middle
+            + sum_of_waves(&SHARED_WAVES, coin_seed, slot, middle)
+            + sum_of_waves(&VENUE_WAVES, venue_seed, slot, middle);
+        Some(Trade { price: digits.write(units), time_ms: self.grid.slot_start_ms(now_ms) })
+    }
+}
+
+impl Digits {
+    fn write(&self, units: i64) -> String {
+        let step = UNITS_PER_DOLLAR / 10_i64.pow(self.moving);
+        let units = units - units.rem_euclid(step);
+        let dollars = units / UNITS_PER_DOLLAR;
+        if self.written == 0 {
+            return dollars.to_string();
+        }
+        let fraction = (units % UNITS_PER_DOLLAR) / (UNITS_PER_DOLLAR / 10_i64.pow(self.written));
+        let width = usize::try_from(self.written).unwrap_or(usize::MAX);
+        format!("{dollars}.{fraction:0width$}")
+    }
+}
+
+/// How far the waves have carried a price from its middle in this slot, in the units of `middle`.
+fn sum_of_waves(waves: &[Wave], seed: u64, slot: i64, middle: i64) -> i64 {
+    let heights = (0_u64..).zip(waves).map(|(number, wave)| {
+        let reach = middle / 1_000_000 * wave.millionths;
+        let turn = slot.div_euclid(wave.slots);
+        let passed = slot.rem_euclid(wave.slots);
+        let wave_seed = hash(seed, number);
+        let (from, to) = (noise(wave_seed, turn), noise(wave_seed, turn + 1));
+        // A straight line between the two turning points; `noise` spans 32 bits, one of them the sign.
+        let between = (from * (wave.slots - passed) + to * passed) / wave.slots;
+        (between * reach) >> 31
+    });
+    heights.sum()
+}
+
+/// Evenly spread over the range of an `i32`, but for the width of its type.
+fn noise(seed: u64, turn: i64) -> i64 {
+    let [a, b, c, d, ..] = hash(seed, turn.cast_unsigned()).to_le_bytes();
+    i64::from(i32::from_le_bytes([a, b, c, d]))
+}
+
+/// The finalizer of SplitMix64 (Steele, Lea and Flood, 2014), applied to both numbers.
+const fn hash(seed: u64, number: u64) -> u64 {
+    let mut mixed = seed.wrapping_add(number.wrapping_add(1).wrapping_mul(0x9e37_79b9_7f4a_7c15));
+    mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+    mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+    mixed ^ (mixed >> 31)
+}
+
+#[cfg(test)]
+mod tests {
+    use rust_decimal::Decimal;
+
+    use super::*;
+
+    const NOW_MS: i64 = 1_800_000_000_000;
+
+    fn walk(seed: u64) -> WalkMarket {
+        WalkMarket::new(seed, Duration::from_secs(10)).unwrap()
+    }
+
+    fn price(market: WalkMarket, venue: Venue, pair: &str, now_ms: i64) -> Decimal {
+        market.trade(venue, pair, now_ms).unwrap().price.parse().unwrap()
+    }
+
+    #[test]
+    fn stays_near_its_middle_with_venues_close_together_and_moves() {
+        for (pair, middle) in [("BTC-USD", 97_000), ("ETH-USD", 3_400)] {
+            let middle = Decimal::from(middle);
+            let mut moved = 0;
+            for slot in 0..5_000 {
+                // Spread over months, so that every wave turns many times.
+                let now_ms = NOW_MS + slot * 1_230_000;
+                let prices = Venue::ALL.map(|venue| price(walk(1), venue, pair, now_ms));
+                for price in prices {
+                    assert!((price - middle).abs() < middle * Decimal::new(13, 3), "{pair} {price}");
+                    assert!((price - prices[0]).abs() < middle * Decimal::new(5, 4), "{pair} {prices:?}");
+                }
+                moved += i64::from(price(walk(1), Venue::Kraken, pair, now_ms + 10_000) != prices[0]);
+            }
+            assert!(moved > 4_000, "{pair} moved in {moved} of 5,000 slots");
+        }
+    }
+
+    #[test]
+    fn is_the_same_for_a_seed_and_a_slot_and_different_for_another_seed() {
+        let trade = |seed, now_ms| walk(seed).trade(Venue::Coinbase, "BTC-USD", now_ms).unwrap();
+        assert_eq!(trade(1, NOW_MS), trade(1, NOW_MS + 9_999));
+        assert_eq!(trade(1, NOW_MS + 9_999).time_ms, NOW_MS);
+        assert_ne!(trade(1, NOW_MS).price, trade(2, NOW_MS).price);
+    }
+
+    #[test]
+    fn writes_as_many_decimals_as_each_venue_does() {
+        let decimals = |pair| {
+            Venue::ALL.map(|venue| {
+                let price = walk(1).trade(venue, pair, NOW_MS).unwrap().price;
+                price.split_once('.').map_or(0, |(_, fraction)| fraction.len())
+            })
+        };
+        assert_eq!(decimals("BTC-USD"), [5, 2, 0]);
+        assert_eq!(decimals("ETH-USD"), [5, 2, 1]);
+        let five_dollars_and_a_bit = 509_999;
+        assert_eq!(digits(1, 5).write(five_dollars_and_a_bit), "5.00000");
+        assert_eq!(digits(2, 2).write(five_dollars_and_a_bit), "5.09");
+        assert_eq!(digits(0, 0).write(five_dollars_and_a_bit), "5");
+    }
+
+    #[test]
+    fn knows_no_other_pair() {
+        assert_eq!(walk(1).pairs(Venue::Kraken, NOW_MS), ["BTC-USD", "ETH-USD"]);
+        assert_eq!(walk(1).trade(Venue::Kraken, "SOL-USD", NOW_MS), None);
+    }
+}

@@ -1,0 +1,248 @@
+//! A real nats-server, with JetStream, in a folder of its own.
+//!
+//! Tests that need one begin with [`require_nats!`](crate::require_nats): without the program they are
+//! skipped, so that `cargo test` works on a fresh clone, and in CI they fail, so that nobody skips them there.
+
+mod binary;
+
+use std::net::Ipv4Addr;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::time::Duration;
+
+use anyhow::{Context, anyhow};
+use serde_json::Value;
+use tempfile::TempDir;
+use tokio::io::{AsyncBufReadExt, BufReader};
+use tokio::net::TcpStream;
+
+pub use binary::{available_or_skip, nats_available};
+
+use crate::wait::poll_until;
+
+/// How long a server may take to accept connections. It takes well under a second; a loaded machine is slow.
+const START_DEADLINE: Duration = Duration::from_secs(60);
+
+/// A nats-server process. Dropping it kills it and removes its store.
+#[derive(Debug)]
+pub struct NatsServer {
+    binary: PathBuf,
+    /// Holds the store, the log and the ports file. Gone when this is dropped.
+    folder: TempDir,
+    /// The port of the first start, and of every later one.
+    port: u16,
+    /// `None` after a kill.
+    child: Option<Child>,
+}
+
+impl NatsServer {
+    /// Starts a server with an empty store on a free port of 127.0.0.1, and waits until it accepts
+    /// connections and has JetStream.
+    ///
+    /// # Errors
+    ///
+    /// When no nats-server is found, or it does not come up; the error then contains its log.
+    pub async fn start() -> anyhow::Result<Self> {
+        let binary = binary::find().context("nats-server not found, run scripts/test")?;
+        let folder = tempfile::Builder::new().prefix("tickwell-nats-").tempdir()?;
+        let mut server = Self { binary, folder, port: 0, child: None };
+        server.run(None).await?;
+        Ok(server)
+    }
+
+    /// The address for clients, `nats://127.0.0.1:PORT`. It stays the same over restarts.
+    #[must_use]
+    pub fn url(&self) -> String {
+        format!("nats://127.0.0.1:{}", self.port)
+    }
+
+    /// Kills the server as a crash would (SIGKILL), and returns when it is gone. Does nothing to a dead one.
+    pub fn kill(&mut self) {
+        if let Some(mut child) = self.child.take() {
+            // Both fail only for a process that is gone already.
+            let _killed = child.kill();
+            let _reaped = child.wait();
+        }
+    }
+
+    /// Starts the server again, after a kill if it was running, on the same port and with the same store.
+    ///
+    /// # Errors
+    ///
+    /// When it does not come up; the error contains its log.
+    pub async fn restart(&mut self) -> anyhow::Result<()> {
+        self.kill();
+        self.run(Some(self.port)).await
+    }
+
+    /// Starts the process, on this port or on one that the server picks, and waits until it is ready.
+    async fn run(&mut self, port: Option<u16>) -> anyhow::Result<()> {
+        let folder = self.folder.path();
+        let mut child = spawn(&self.binary, folder, port)?;
+        let outcome = poll_until(START_DEADLINE, async || match child.try_wait() {
+            Ok(None) => {
+                let port = read_port(folder, child.id())?;
+                is_ready(port).await.then_some(Ok(port))
+            }
+            Ok(Some(status)) => Some(Err(anyhow!("it ended with {status}"))),
+            Err(error) => Some(Err(error.into())),
+        })
+        .await;
+        // Kept before the outcome is looked at, so that a server that failed is killed too.
+        self.child = Some(child);
+        let outcome = outcome.unwrap_or_else(|| Err(anyhow!("not ready after {START_DEADLINE:?}")));
+        self.port = outcome.with_context(|| format!("nats-server, which logged:\n{}", read_log(folder)))?;
+        Ok(())
+    }
+}
+
+impl Drop for NatsServer {
+    fn drop(&mut self) {
+        self.kill();
+    }
+}
+
+/// Ends the test, with the value given if any, when there is no nats-server to run it against.
+#[macro_export]
+macro_rules! require_nats {
+    () => {
+        if !$crate::nats::available_or_skip() {
+            return;
+        }
+    };
+    ($value:expr) => {
+        if !$crate::nats::available_or_skip() {
+            return $value;
+        }
+    };
+}
+
+fn spawn(binary: &Path, folder: &Path, port: Option<u16>) -> anyhow::Result<Child> {
+    // -1 lets the server pick a free port, which it then writes to the ports file.
+    let port = port.map_or_else(|| "-1".to_owned(), |port| port.to_string());
+    Command::new(binary)
+        .args(["--jetstream", "--addr", "127.0.0.1", "--port", port.as_str()])
+        .arg("--store_dir")
+        .arg(folder.join("store"))
+        .arg("--ports_file_dir")
+        .arg(folder)
+        .arg("--log")
+        .arg(log_file(folder))
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .spawn()
+        .with_context(|| format!("starting {}", binary.display()))
+}
+
+/// The port for clients, once the process with this id has written its ports file.
+fn read_port(folder: &Path, process_id: u32) -> Option<u16> {
+    let suffix = format!("_{process_id}.ports");
+    let mut files = folder.read_dir().ok()?.filter_map(Result::ok);
+    let file = files.find(|file| file.file_name().to_string_lossy().ends_with(&suffix))?;
+    // Half-written JSON does not parse, and the next look finds it whole.
+    let ports: Value = serde_json::from_slice(&std::fs::read(file.path()).ok()?).ok()?;
+    let (_, port) = ports.pointer("/nats/0")?.as_str()?.rsplit_once(':')?;
+    port.parse().ok()
+}
+
+/// Whether the server greets a client, and with JetStream.
+async fn is_ready(port: u16) -> bool {
+    let Ok(stream) = TcpStream::connect((Ipv4Addr::LOCALHOST, port)).await else {
+        return false;
+    };
+    let mut greeting = String::new();
+    if BufReader::new(stream).read_line(&mut greeting).await.is_err() {
+        return false;
+    }
+    let info = greeting.strip_prefix("INFO ").and_then(|info| serde_json::from_str::<Value>(info).ok());
+    info.is_some_and(|info| info.get("jetstream") == Some(&Value::Bool(true)))
+}
+
+fn log_file(folder: &Path) -> PathBuf {
+    folder.join("nats-server.log")
+}
+
+fn read_log(folder: &Path) -> String {
+    std::fs::read_to_string(log_file(folder)).unwrap_or_else(|error| format!("(no log: {error})"))
+}
+
+#[cfg(test)]
+mod tests {
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+
+    use super::*;
+
+    const STREAM: &str = r#"{"name":"KEPT","subjects":["kept"],"storage":"file"}"#;
+
+    /// Sends one request in the NATS protocol and returns the reply's JSON.
+    async fn ask(server: &NatsServer, subject: &str, body: &str) -> Value {
+        let mut stream = TcpStream::connect((Ipv4Addr::LOCALHOST, server.port)).await.unwrap();
+        let length = body.len();
+        let text = format!(
+            "CONNECT {{\"verbose\":false}}\r\nSUB reply 1\r\nPUB {subject} reply {length}\r\n{body}\r\n"
+        );
+        stream.write_all(text.as_bytes()).await.unwrap();
+        let mut received = String::new();
+        loop {
+            let message = received.split_once("\r\nMSG ").and_then(|(_, rest)| rest.split_once("\r\n"));
+            if let Some((json, _)) = message.and_then(|(_, rest)| rest.split_once("\r\n")) {
+                return serde_json::from_str(json).unwrap();
+            }
+            let mut chunk = [0; 4_096];
+            let length = stream.read(&mut chunk).await.unwrap();
+            assert!(length > 0, "the server hung up after: {received}");
+            received.push_str(std::str::from_utf8(&chunk[..length]).unwrap());
+        }
+    }
+
+    #[tokio::test]
+    async fn a_killed_server_comes_back_on_its_port_with_its_store() {
+        require_nats!();
+        let mut server = NatsServer::start().await.unwrap();
+        let url = server.url();
+        let created = ask(&server, "$JS.API.STREAM.CREATE.KEPT", STREAM).await;
+        assert_eq!(created["config"]["name"], "KEPT", "{created}");
+        assert_eq!(ask(&server, "kept", "precious").await["seq"], 1);
+
+        server.kill();
+        assert!(!is_ready(server.port).await);
+        server.restart().await.unwrap();
+        assert_eq!(server.url(), url);
+        let info = ask(&server, "$JS.API.STREAM.INFO.KEPT", "").await;
+        assert_eq!(info["state"]["messages"], 1, "{info}");
+
+        server.restart().await.unwrap();
+        assert_eq!(server.url(), url);
+    }
+
+    #[tokio::test]
+    async fn servers_do_not_meet() {
+        require_nats!();
+        let (one, other) = (NatsServer::start().await.unwrap(), NatsServer::start().await.unwrap());
+        assert_ne!(one.url(), other.url());
+        ask(&one, "$JS.API.STREAM.CREATE.KEPT", STREAM).await;
+        assert_eq!(ask(&other, "$JS.API.STREAM.NAMES", "").await["total"], 0);
+    }
+
+    #[tokio::test]
+    async fn dropping_it_ends_the_process_and_removes_the_store() {
+        require_nats!();
+        let server = NatsServer::start().await.unwrap();
+        let (port, folder) = (server.port, server.folder.path().to_path_buf());
+        assert!(folder.join("store").is_dir());
+        drop(server);
+        assert!(!is_ready(port).await);
+        assert!(!folder.exists());
+    }
+
+    #[tokio::test]
+    async fn a_server_that_does_not_come_up_fails_with_its_log() {
+        require_nats!();
+        let mut server = NatsServer::start().await.unwrap();
+        server.kill();
+        let _occupied = std::net::TcpListener::bind((Ipv4Addr::LOCALHOST, server.port)).unwrap();
+        let error = format!("{:#}", server.restart().await.unwrap_err());
+        assert!(error.contains("address already in use"), "{error}");
+    }
+}

@@ -1,0 +1,155 @@
+//! Where recordings are found, and the set of them that makes a market.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, bail};
+
+use super::Recording;
+use crate::{Venue, workspace_root};
+
+/// The pair of every recording in a [`Recordings`] set.
+pub const RECORDED_PAIR: &str = "BTC-USD";
+
+/// Names the folder of recordings, over every other rule of [`recordings_folder`].
+const FOLDER_VARIABLE: &str = "TICKWELL_RECORDINGS";
+
+/// One recording per venue, all of [`RECORDED_PAIR`].
+#[derive(Clone, Debug)]
+pub struct Recordings {
+    by_venue: BTreeMap<Venue, Recording>,
+}
+
+impl Recordings {
+    /// Loads every venue's recording from `folder`.
+    ///
+    /// # Errors
+    ///
+    /// When a venue has no file there, or several, or one that does not parse.
+    pub fn load(folder: &Path) -> anyhow::Result<Self> {
+        let mut by_venue = BTreeMap::new();
+        for venue in Venue::ALL {
+            by_venue.insert(venue, Recording::load(&find_by_prefix(folder, file_prefix(venue))?)?);
+        }
+        Ok(Self { by_venue })
+    }
+
+    /// The recording played as `venue`.
+    ///
+    /// # Panics
+    ///
+    /// Never for a set that [`Recordings::load`] returned: it holds every venue.
+    #[must_use]
+    #[expect(clippy::indexing_slicing, reason = "load() fills in every venue")]
+    pub fn venue(&self, venue: Venue) -> &Recording {
+        &self.by_venue[&venue]
+    }
+
+    /// The first minute that every venue has a row for; `None` when they share none.
+    #[must_use]
+    pub fn first_common_minute(&self) -> Option<i64> {
+        let mut recordings = self.by_venue.values();
+        let first = recordings.next()?;
+        let others: Vec<&Recording> = recordings.collect();
+        let mut minutes = first.rows().iter().map(super::Row::minute);
+        minutes.find(|minute| others.iter().all(|recording| recording.row_at(*minute).is_some()))
+    }
+}
+
+/// Where recordings are: the folder that `TICKWELL_RECORDINGS` names; else real ones in `shared/data/ticks`
+/// beside the workspace, which are not ours to publish; else [`fixtures_folder`].
+#[must_use]
+pub fn recordings_folder() -> PathBuf {
+    if let Some(folder) = std::env::var_os(FOLDER_VARIABLE) {
+        return PathBuf::from(folder);
+    }
+    let shared = workspace_root().join("../shared/data/ticks");
+    if shared.is_dir() { shared } else { fixtures_folder() }
+}
+
+/// The made-up hour that comes with this crate. It is dated 2001, before there was a Bitcoin, so that nobody
+/// takes it for history. Coinbase has a hole of twelve minutes.
+#[must_use]
+pub fn fixtures_folder() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("fixtures/ticks")
+}
+
+/// How the file name of a venue's recording begins. No recording of Bitstamp is at hand; Binance US, another
+/// exchange with a USD market of its own, plays its part.
+const fn file_prefix(venue: Venue) -> &'static str {
+    match venue {
+        Venue::Kraken => "kraken-BTCUSD-",
+        Venue::Coinbase => "coinbase-BTCUSD-",
+        Venue::Bitstamp => "binanceus-BTCUSD-",
+    }
+}
+
+fn find_by_prefix(folder: &Path, prefix: &str) -> anyhow::Result<PathBuf> {
+    let mut found = Vec::new();
+    for entry in folder.read_dir().with_context(|| format!("folder {}", folder.display()))? {
+        let entry = entry?;
+        if entry.file_name().to_string_lossy().starts_with(prefix) {
+            found.push(entry.path());
+        }
+    }
+    match found.as_slice() {
+        [path] => Ok(path.clone()),
+        [] => bail!("no file {prefix}* in {}", folder.display()),
+        _ => bail!("more than one file {prefix}* in {}", folder.display()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::Hole;
+    use super::*;
+
+    /// 2001-01-01 00:00 in minutes since the unix epoch.
+    const FIXTURES_START: i64 = 16_305_120;
+
+    #[test]
+    fn the_fixtures_are_an_hour_with_a_hole_and_a_price_for_each_venue() {
+        let recordings = Recordings::load(&fixtures_folder()).unwrap();
+        assert_eq!(recordings.first_common_minute(), Some(FIXTURES_START));
+        for venue in Venue::ALL {
+            let rows = if venue == Venue::Coinbase { 48 } else { 60 };
+            assert_eq!(recordings.venue(venue).rows().len(), rows, "{venue}");
+        }
+        let hole = Hole { last_minute: FIXTURES_START + 19, missing_minutes: 12 };
+        assert_eq!(recordings.venue(Venue::Coinbase).longest_hole(), Some(hole));
+        for minute in FIXTURES_START..FIXTURES_START + 60 {
+            let prices =
+                Venue::ALL.map(|venue| &recordings.venue(venue).newest_at_or_before(minute).unwrap().price);
+            assert!(prices[0] != prices[1] && prices[1] != prices[2] && prices[0] != prices[2], "{prices:?}");
+        }
+    }
+
+    #[test]
+    fn the_first_common_minute_skips_what_one_venue_lacks() {
+        let read = |text: &str| Recording::read(format!("ts_ms,price,volume\n{text}").as_bytes()).unwrap();
+        let by_venue = BTreeMap::from([
+            (Venue::Kraken, read("59999,1,1\n119999,1,1\n239999,1,1\n")),
+            (Venue::Coinbase, read("119999,1,1\n179999,1,1\n239999,1,1\n")),
+            (Venue::Bitstamp, read("59999,1,1\n179999,1,1\n239999,1,1\n")),
+        ]);
+        assert_eq!(Recordings { by_venue }.first_common_minute(), Some(3));
+    }
+
+    #[test]
+    fn a_missing_or_doubtful_file_is_an_error() {
+        let folder = tempfile::tempdir().unwrap();
+        assert!(find_by_prefix(folder.path(), "kraken-").is_err());
+        std::fs::write(folder.path().join("kraken-1.csv"), "").unwrap();
+        assert_eq!(find_by_prefix(folder.path(), "kraken-").unwrap(), folder.path().join("kraken-1.csv"));
+        std::fs::write(folder.path().join("kraken-2.csv"), "").unwrap();
+        assert!(find_by_prefix(folder.path(), "kraken-").is_err());
+    }
+
+    /// Runs on whatever recordings this machine has, the fixtures if no others.
+    #[test]
+    fn the_recordings_at_hand_load_and_overlap() {
+        let recordings = Recordings::load(&recordings_folder()).unwrap();
+        assert!(recordings.first_common_minute().is_some());
+        assert!(recordings.venue(Venue::Coinbase).longest_hole().unwrap().missing_minutes >= 12);
+    }
+}

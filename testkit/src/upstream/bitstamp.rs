@@ -1,0 +1,57 @@
+//! Bitstamp: `GET /api/v2/ticker/` for all pairs, `GET /api/v2/ticker/btcusd/` for one.
+
+use http::StatusCode;
+use serde_json::{Value, json};
+
+use super::quotes::Quotes;
+use super::reply::Reply;
+use crate::market::Trade;
+
+pub(super) fn answer(path: &str, quotes: &Quotes<'_>) -> Reply {
+    let all = quotes.all();
+    match path.strip_prefix("/api/v2/ticker/") {
+        Some("") => Reply::ok(&all.iter().map(|(pair, trade)| with_pair(pair, trade)).collect()),
+        Some(one) => match all.iter().find(|(pair, _)| one.strip_suffix('/') == Some(&url_symbol(pair))) {
+            Some((_, trade)) => Reply::ok(&ticker(trade)),
+            None => not_found(),
+        },
+        None => not_found(),
+    }
+}
+
+/// Only the status is from the contract: a body of Bitstamp's 404 has not been seen.
+fn not_found() -> Reply {
+    Reply::empty(StatusCode::NOT_FOUND)
+}
+
+/// `BTC-USD` is `btcusd` in an address.
+fn url_symbol(pair: &str) -> String {
+    pair.replace('-', "").to_lowercase()
+}
+
+fn with_pair(pair: &str, trade: &Trade) -> Value {
+    let mut ticker = ticker(trade);
+    if let Some(fields) = ticker.as_object_mut() {
+        fields.insert("pair".to_owned(), pair.replace('-', "/").into());
+    }
+    ticker
+}
+
+/// All fields of a ticker. Beside price and time they are constants of the right form.
+fn ticker(trade: &Trade) -> Value {
+    let price = &trade.price;
+    json!({
+        "timestamp": trade.time_ms.div_euclid(1_000).to_string(),
+        "open": price,
+        "high": price,
+        "low": price,
+        "last": price,
+        "volume": "213.26801100",
+        "vwap": price,
+        "bid": price,
+        "ask": price,
+        "side": "0",
+        "open_24": price,
+        "percent_change_24": "0.00",
+    })
+}

@@ -1,0 +1,81 @@
+//! The exchanges that are played here.
+//!
+//! A pair is written `BASE-QUOTE` in capitals (`BTC-USD`) everywhere in this crate; each exchange's own
+//! spelling stays in that exchange's file under [`crate::upstream`].
+
+use std::fmt;
+use std::str::FromStr;
+
+use anyhow::bail;
+
+/// An exchange that a fake upstream plays.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Venue {
+    /// Kraken, `GET /0/public/Ticker`.
+    Kraken,
+    /// Coinbase Exchange, `GET /products/{pair}/ticker`.
+    Coinbase,
+    /// Bitstamp, `GET /api/v2/ticker/`.
+    Bitstamp,
+}
+
+impl Venue {
+    /// All of them.
+    pub const ALL: [Self; 3] = [Self::Kraken, Self::Coinbase, Self::Bitstamp];
+
+    /// The venue's name in scripts, in the upstream's paths and in Tickwell's settings (there in capitals).
+    #[must_use]
+    pub const fn name(self) -> &'static str {
+        match self {
+            Self::Kraken => "kraken",
+            Self::Coinbase => "coinbase",
+            Self::Bitstamp => "bitstamp",
+        }
+    }
+}
+
+impl fmt::Display for Venue {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str(self.name())
+    }
+}
+
+impl FromStr for Venue {
+    type Err = anyhow::Error;
+
+    fn from_str(name: &str) -> anyhow::Result<Self> {
+        match Self::ALL.into_iter().find(|venue| venue.name() == name) {
+            Some(venue) => Ok(venue),
+            None => bail!("{name:?} is not a venue of the fake upstream"),
+        }
+    }
+}
+
+/// Whether `pair` is written `BASE-QUOTE`, each part of capitals and digits.
+pub(crate) fn is_pair(pair: &str) -> bool {
+    let is_code = |code: &str| {
+        !code.is_empty() && code.bytes().all(|byte| byte.is_ascii_uppercase() || byte.is_ascii_digit())
+    };
+    pair.split_once('-').is_some_and(|(base, quote)| is_code(base) && is_code(quote))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_parse_back() {
+        for venue in Venue::ALL {
+            assert_eq!(venue.name().parse::<Venue>().unwrap(), venue);
+        }
+        assert!("Kraken".parse::<Venue>().is_err());
+    }
+
+    #[test]
+    fn a_pair_is_two_codes_in_capitals() {
+        assert!(is_pair("BTC-USD"));
+        for wrong in ["BTCUSD", "btc-usd", "BTC-", "-USD", "BTC-USD-X", "BTC/USD", ""] {
+            assert!(!is_pair(wrong), "{wrong}");
+        }
+    }
+}
