@@ -142,7 +142,6 @@ pub struct HistoryItem {
 
 /// One record of the log, explained. Which members it has depends on `kind`.
 #[derive(Debug, Default, Object)]
-#[oai(skip_serializing_if_is_none)]
 pub struct RecordItem {
     /// Its position in the log.
     pub sequence: u64,
@@ -151,27 +150,35 @@ pub struct RecordItem {
     /// The pair.
     pub pair: PairText,
     /// The slot it stands for; of a gap, the last one it covers.
+    #[oai(skip_serializing_if_is_none)]
     pub slot: Option<TimeText>,
     /// Of a gap: the first slot it covers.
+    #[oai(skip_serializing_if_is_none)]
     pub from: Option<TimeText>,
     /// Of a lead: up to which slot the log covered the pair before.
+    #[oai(skip_serializing_if_is_none)]
     pub covered: Option<TimeText>,
     /// The distance between slots.
+    #[oai(skip_serializing_if_is_none)]
     pub interval: Option<SpanText>,
     /// The term of the poller that wrote it.
     pub epoch: u64,
     /// `live`, `replay` or `simulated`.
     pub origin: String,
     /// Of a tick: the agreed price.
+    #[oai(skip_serializing_if_is_none)]
     pub price: Option<PriceText>,
     /// Of a tick: (max − min) / price of the quotes used.
+    #[oai(skip_serializing_if_is_none)]
     pub spread: Option<DerivedText>,
     /// Of a gap: why there is no tick.
+    #[oai(skip_serializing_if_is_none)]
     pub cause: Option<String>,
     /// The rules that were in force.
+    #[oai(skip_serializing_if_is_none)]
     pub policy: Option<PolicyItem>,
-    /// What each source said, and what was done with it.
-    #[oai(skip_serializing_if_is_none = false)]
+    /// What each source said, and what was done with it; null where nobody was asked, or the quotes have
+    /// expired.
     pub quotes: Option<Vec<QuoteItem>>,
     /// Whether the quotes are past their retention.
     pub quotes_expired: bool,

@@ -197,17 +197,22 @@ impl Store {
     pub fn reclaim(&self, cutoff: Timestamp, limit: usize) -> Result<usize, StoreError> {
         let mut batch = sled::Batch::default();
         let mut removed = 0;
+        // A lead may not say which slot it follows: it goes with the next record that does.
+        let mut undated = Vec::new();
         for row in self.database.scan_prefix(key::RECORD_PREFIX).take(limit) {
             let (name, value) = row?;
             let Ok(record) = wire::decode(&value) else { break };
-            if record.covers_up_to().is_some_and(|covered| covered >= cutoff) {
-                break;
+            undated.push(name);
+            match record.covers_up_to() {
+                None => continue,
+                Some(covered) if covered >= cutoff => break,
+                Some(_) => {}
             }
             if let Body::Tick(tick) = &record.body {
                 batch.remove(key::tick(record.pair, tick.slot.start()));
             }
-            batch.remove(name);
-            removed += 1;
+            removed += undated.len();
+            undated.drain(..).for_each(|name| batch.remove(name));
         }
         if removed > 0 {
             self.database.apply_batch(batch)?;

@@ -155,3 +155,6 @@ impl Poll {
 fn poll_time(interval: Interval) -> Duration {
     (interval.duration() / 2).min(MAX_POLL_TIME)
 }
+
+#[cfg(test)]
+mod tests;

@@ -48,7 +48,7 @@ pub fn endpoint(
 ) -> BoxEndpoint<'static, Response> {
     let service = routes::service(state, process);
     let routes = Route::new()
-        .at("/docs", service.swagger_ui())
+        .nest("/docs", service.swagger_ui())
         .at("/openapi.json", service.spec_endpoint())
         .at("/asyncapi.yaml", get(asyncapi))
         .at("/metrics", routes::metrics_route(process))

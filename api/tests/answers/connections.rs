@@ -1,0 +1,79 @@
+//! Connections over real sockets: limits, and an end that does not wait for ever.
+
+use std::{net::SocketAddr, time::Duration};
+
+use api::config::RateLimit;
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    net::TcpStream,
+};
+
+use crate::rig::Rig;
+
+const DEADLINE: Duration = Duration::from_secs(60);
+
+async fn open(address: SocketAddr, request: &str) -> TcpStream {
+    let mut stream = TcpStream::connect(address).await.unwrap();
+    stream.write_all(request.as_bytes()).await.unwrap();
+    stream
+}
+
+/// Everything until the other side closes.
+async fn read(mut stream: TcpStream) -> String {
+    let mut bytes = Vec::new();
+    // A reset is an end as well.
+    let _ = tokio::time::timeout(DEADLINE, stream.read_to_end(&mut bytes)).await.unwrap();
+    String::from_utf8(bytes).unwrap()
+}
+
+async fn get(address: SocketAddr, path: &str) -> String {
+    read(open(address, &format!("GET {path} HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n")).await).await
+}
+
+#[tokio::test]
+async fn who_asks_too_often_is_told_when_to_come_back() {
+    let rig = Rig::new();
+    let served = rig.serve("2/h".parse().unwrap()).await;
+    assert!(get(served.address, "/v1/pairs").await.starts_with("HTTP/1.1 200"));
+    assert!(get(served.address, "/v1/pairs").await.starts_with("HTTP/1.1 200"));
+    let refused = get(served.address, "/v1/pairs").await;
+    assert!(refused.starts_with("HTTP/1.1 429"), "{refused}");
+    assert!(refused.contains("retry-after: ") && refused.contains("rate_limited"), "{refused}");
+    for path in ["/livez", "/metrics", "/version"] {
+        assert!(get(served.address, path).await.starts_with("HTTP/1.1 200"), "{path}");
+    }
+}
+
+#[tokio::test]
+async fn a_head_that_does_not_end_is_cut_off() {
+    let rig = Rig::new();
+    let served = rig.serve(RateLimit::Off).await;
+    let half = open(served.address, "GET /v1/pairs HTTP/1.1\r\nhost:").await;
+    let _ = read(half).await;
+    testkit::wait_until("the connection is gone", DEADLINE, async || (rig.connections() == 0).then_some(()))
+        .await;
+}
+
+#[tokio::test]
+async fn oversized_heads_and_targets_are_refused() {
+    let rig = Rig::new();
+    let served = rig.serve(RateLimit::Off).await;
+    let long = get(served.address, &format!("/v1/pairs?x={}", "y".repeat(10_000))).await;
+    assert!(long.starts_with("HTTP/1.1 400") && long.contains("invalid_parameter"), "{long}");
+    let huge = format!("GET / HTTP/1.1\r\nhost: x\r\nx-padding: {}\r\n\r\n", "y".repeat(100_000));
+    assert!(read(open(served.address, &huge).await).await.starts_with("HTTP/1.1 431"));
+}
+
+#[tokio::test]
+async fn stopping_does_not_wait_for_idle_or_half_open_connections() {
+    let rig = Rig::new();
+    let served = rig.serve(RateLimit::Off).await;
+    let idle = open(served.address, "GET /v1/pairs HTTP/1.1\r\nhost: x\r\n\r\n").await;
+    let half = open(served.address, "GET /v1/pairs HTTP/1.1\r\n").await;
+    testkit::wait_until("both are open", DEADLINE, async || (rig.connections() == 2).then_some(())).await;
+    served.stop.cancel();
+    tokio::time::timeout(DEADLINE, served.task).await.unwrap().unwrap().unwrap();
+    assert!(TcpStream::connect(served.address).await.is_err(), "nobody listens any more");
+    assert!(read(idle).await.starts_with("HTTP/1.1 200"));
+    let _ = read(half).await;
+}

@@ -1,0 +1,9 @@
+//! From log entries to HTTP answers: ingest, store, snapshot and routes together, in one process and on a
+//! clock that is set by hand.
+#![expect(clippy::unwrap_used, reason = "tests stop at the first surprise")]
+
+mod connections;
+mod prices;
+mod rejected;
+mod rig;
+mod shape;

@@ -1,0 +1,222 @@
+//! A pod without a network: entries go in, answers come out.
+
+use std::{net::SocketAddr, sync::Arc, time::Duration};
+
+use api::{
+    config::RateLimit,
+    ingest::Ingest,
+    metrics::Metrics,
+    routes::{Build, Process, State},
+    server::{self, Listener},
+    store::Store,
+};
+use async_trait::async_trait;
+use common::{
+    bus::{Batch, Entry, LogIdentity, LogReader, ReadError},
+    clock::ManualClock,
+    domain::{
+        Body, Epoch, Evidence, Gap, GapCause, Interval, Judged, Lead, Observation, Origin, Policy, Ratio,
+        Record, Sequence, Slot, Span, Tick, Timestamp, Verdict,
+    },
+    readiness::Readiness,
+    service::TaskError,
+    wire,
+};
+use poem::{
+    Response,
+    endpoint::BoxEndpoint,
+    test::{TestClient, TestResponse},
+};
+use prometheus::Registry;
+use serde_json::Value;
+use tokio::{sync::mpsc, task::JoinHandle};
+use tokio_util::sync::CancellationToken;
+
+/// A log that is what the test sends.
+struct SentLog {
+    batches: mpsc::Receiver<Batch>,
+    stored: mpsc::Sender<Sequence>,
+}
+
+#[async_trait]
+impl LogReader for SentLog {
+    async fn next(&mut self) -> Result<Batch, ReadError> {
+        match self.batches.recv().await {
+            Some(batch) => Ok(batch),
+            None => std::future::pending().await,
+        }
+    }
+
+    async fn stored(&mut self, sequence: Sequence) {
+        self.stored.send(sequence).await.unwrap();
+    }
+}
+
+pub(crate) struct Rig {
+    pub(crate) clock: Arc<ManualClock>,
+    pub(crate) readiness: Readiness,
+    client: TestClient<BoxEndpoint<'static, Response>>,
+    pod: Pod,
+    batches: mpsc::Sender<Batch>,
+    stored: mpsc::Receiver<Sequence>,
+    last: Sequence,
+    _folder: tempfile::TempDir,
+}
+
+struct Pod {
+    state: Arc<State>,
+    process: Process,
+    metrics: Metrics,
+}
+
+/// The pod on a real port.
+pub(crate) struct Served {
+    pub(crate) address: SocketAddr,
+    pub(crate) stop: CancellationToken,
+    pub(crate) task: JoinHandle<Result<(), TaskError>>,
+}
+
+pub(crate) struct Answer {
+    pub(crate) status: u16,
+    pub(crate) body: Value,
+    response: TestResponse,
+}
+
+impl Answer {
+    pub(crate) fn header(&self, name: &str) -> Option<&str> {
+        self.response.0.headers().get(name).map(|value| value.to_str().unwrap())
+    }
+}
+
+impl Rig {
+    pub(crate) fn new() -> Self {
+        let folder = tempfile::tempdir().unwrap();
+        let clock = Arc::new(ManualClock::new(at(0)));
+        let store = Store::open_copy(folder.path(), &LogIdentity::new("abc").unwrap(), at(0)).unwrap();
+        let (registry, readiness) = (Registry::new(), Readiness::default());
+        let metrics = Metrics::new(&registry).unwrap();
+        let (keep, retain) = (Duration::from_secs(3_600), Duration::from_secs(2 * 86_400));
+        let (ingest, snapshots) =
+            Ingest::load(store.clone(), keep, retain, metrics.clone(), readiness.check("log")).unwrap();
+        let state = Arc::new(State {
+            snapshots,
+            store,
+            clock: clock.clone(),
+            stale_after: Duration::from_secs(30),
+            keep_windows: keep,
+            retain_ticks: retain,
+            retain_quotes: Duration::from_secs(600),
+        });
+        let build = Build {
+            version: "0.0.0".into(),
+            description: String::new(),
+            commit: String::new(),
+            build_time: String::new(),
+        };
+        let process = Process { readiness: readiness.clone(), registry, build };
+        let client = TestClient::new(server::endpoint(&state, &process, RateLimit::Off, metrics.clone()));
+        let (batches, receiver) = mpsc::channel(1);
+        let (sender, stored) = mpsc::channel(1);
+        let log = SentLog { batches: receiver, stored: sender };
+        tokio::spawn(ingest.run(Box::new(log), CancellationToken::new()));
+        let pod = Pod { state, process, metrics };
+        Self { clock, readiness, client, pod, batches, stored, last: Sequence(0), _folder: folder }
+    }
+
+    /// Sends messages as one batch, and waits until they are taken in.
+    pub(crate) async fn send(&mut self, payloads: Vec<Vec<u8>>) {
+        self.send_only(payloads).await;
+        assert_eq!(self.stored.recv().await, Some(self.last));
+    }
+
+    /// Sends messages as one batch.
+    pub(crate) async fn send_only(&mut self, payloads: Vec<Vec<u8>>) {
+        let entry = |payload: Vec<u8>| {
+            self.last = self.last.next();
+            Entry { sequence: self.last, payload: payload.into() }
+        };
+        let entries = payloads.into_iter().map(entry).collect();
+        self.batches.send(Batch { entries, pending: 0 }).await.unwrap();
+    }
+
+    pub(crate) async fn get(&self, path: &str) -> Answer {
+        let mut response = self.client.get(path).send().await;
+        let bytes = response.0.take_body().into_vec().await.unwrap();
+        let body = serde_json::from_slice(&bytes).unwrap_or(Value::Null);
+        Answer { status: response.0.status().as_u16(), body, response }
+    }
+
+    pub(crate) async fn serve(&self, limit: RateLimit) -> Served {
+        let Pod { state, process, metrics } = &self.pod;
+        let listener = Listener::bind("api.listen", "127.0.0.1:0").await.unwrap();
+        let address = listener.address().unwrap();
+        let stop = CancellationToken::new();
+        let endpoint = server::endpoint(state, process, limit, metrics.clone());
+        let task = tokio::spawn(listener.serve(endpoint, metrics.connections.clone(), stop.clone()));
+        Served { address, stop, task }
+    }
+
+    /// How many connections are open.
+    pub(crate) fn connections(&self) -> i64 {
+        self.pod.metrics.connections.get()
+    }
+
+    pub(crate) fn client(&self) -> &TestClient<BoxEndpoint<'static, Response>> {
+        &self.client
+    }
+}
+
+/// Two years after the epoch of these tests' slots, on the grid of every interval used.
+const BASE_MILLIS: i64 = 1_700_000_000_000 - 1_700_000_000_000 % 86_400_000;
+
+/// The instant so many seconds into the test.
+pub(crate) fn at(seconds: i64) -> Timestamp {
+    Timestamp::from_unix_millis(BASE_MILLIS + seconds * 1_000).unwrap()
+}
+
+fn interval() -> Interval {
+    "10s".parse().unwrap()
+}
+
+fn slot(seconds: i64) -> Slot {
+    interval().slot(at(seconds)).unwrap()
+}
+
+fn record(pair: &str, body: Body) -> Record {
+    Record { pair: pair.parse().unwrap(), epoch: Epoch(1), origin: Origin::Live, body }
+}
+
+/// The bytes of a tick of one source.
+pub(crate) fn tick(pair: &str, seconds: i64, price: &str) -> Vec<u8> {
+    wire::encode(&tick_record(pair, seconds, price))
+}
+
+pub(crate) fn tick_record(pair: &str, seconds: i64, price: &str) -> Record {
+    let price = price.parse().unwrap();
+    let policy = Policy {
+        min_sources: 1,
+        max_deviation: "2%".parse().unwrap(),
+        max_quote_age: Span::from_seconds(30),
+        max_clock_skew: Span::from_seconds(5),
+        frozen_after: Span::from_seconds(600),
+    };
+    let seen = at(seconds);
+    let observation = Observation { price, observed_at: seen, source_time: None, unchanged_since: seen };
+    let judged =
+        Judged { source: "kraken".parse().unwrap(), observation: Some(observation), verdict: Verdict::Used };
+    let evidence = Evidence { policy, quotes: vec![judged] };
+    let spread = Ratio::distance(price, price, price);
+    record(pair, Body::Tick(Tick { slot: slot(seconds), interval: interval(), price, spread, evidence }))
+}
+
+/// The bytes of a gap.
+pub(crate) fn gap(pair: &str, from: i64, to: i64) -> Vec<u8> {
+    let (from, slot) = (slot(from), slot(to));
+    let gap = Gap { from, slot, interval: interval(), cause: GapCause::NoLeader, evidence: None };
+    wire::encode(&record(pair, Body::Gap(gap)))
+}
+
+/// The bytes of a lead.
+pub(crate) fn lead(pair: &str) -> Vec<u8> {
+    wire::encode(&record(pair, Body::Lead(Lead { covered: None })))
+}

@@ -1,0 +1,88 @@
+//! What every answer has, errors above all.
+
+use serde_json::json;
+
+use crate::rig::{Rig, at, tick};
+
+#[tokio::test]
+async fn a_bad_parameter_is_named() {
+    let mut rig = Rig::new();
+    rig.send(vec![tick("BTC-USD", 10, "100")]).await;
+    let (from, to) = (at(20).unix_millis(), at(10).unix_millis());
+    let crossed = format!("/v1/prices/BTC-USD/history?from={from}&to={to}");
+    for (path, parameter) in [
+        ("/v1/prices/BTCUSD", "pair"),
+        ("/v1/prices/BTCUSD/averages", "pair"),
+        ("/v1/ticks/first", "sequence"),
+        ("/v1/ticks/-1", "sequence"),
+        ("/v1/prices/BTC-USD/averages?window=ten", "window"),
+        ("/v1/prices/BTC-USD/averages?window=", "window"),
+        ("/v1/prices/BTC-USD/averages?window=2h", "window"),
+        ("/v1/prices/BTC-USD/averages?window=5s", "window"),
+        ("/v1/prices/BTC-USD/averages?window=1m,1m,1m,1m,1m,1m,1m,1m,1m,1m,1m,1m,1m,1m,1m,1m,1m", "window"),
+        ("/v1/prices/BTC-USD/history?limit=0", "limit"),
+        ("/v1/prices/BTC-USD/history?limit=10001", "limit"),
+        ("/v1/prices/BTC-USD/history?limit=many", "limit"),
+        ("/v1/prices/BTC-USD/history?from=yesterday", "from"),
+        ("/v1/prices/BTC-USD/history?from=1700000000", "from"),
+        ("/v1/prices/BTC-USD/history?to=-1", "to"),
+        (crossed.as_str(), "from"),
+        ("/v1/prices/BTC-USD/history?order=up", "order"),
+        ("/v1/prices/BTC-USD/history?cursor=7", "cursor"),
+        ("/v1/prices/BTC-USD/history?cursor=a1700000000000&order=desc", "cursor"),
+    ] {
+        let answer = rig.get(path).await;
+        assert_eq!(answer.status, 400, "{path}");
+        assert_eq!(answer.header("content-type"), Some("application/problem+json"), "{path}");
+        assert_eq!(answer.body["code"], json!("invalid_parameter"), "{path}");
+        assert_eq!(answer.body["parameter"], json!(parameter), "{path}");
+        assert!(!answer.body["detail"].as_str().unwrap().contains("string_"), "{path}: {}", answer.body);
+    }
+}
+
+#[tokio::test]
+async fn what_is_not_there_is_a_problem_too() {
+    let mut rig = Rig::new();
+    rig.send(vec![tick("BTC-USD", 10, "100")]).await;
+    for (path, code) in [
+        ("/v1/prices/BTC-EUR", "unknown_pair"),
+        ("/v1/ticks/99", "unknown_sequence"),
+        ("/v1/nothing", "not_found"),
+    ] {
+        let answer = rig.get(path).await;
+        assert_eq!((answer.status, &answer.body["code"]), (404, &json!(code)), "{path}");
+        assert_eq!(answer.header("content-type"), Some("application/problem+json"), "{path}");
+    }
+    let posted = rig.client().post("/v1/prices").send().await;
+    posted.assert_status(poem::http::StatusCode::METHOD_NOT_ALLOWED);
+    posted.assert_content_type("application/problem+json");
+}
+
+#[tokio::test]
+async fn every_route_can_be_asked_for_its_head() {
+    let mut rig = Rig::new();
+    rig.send(vec![tick("BTC-USD", 10, "100")]).await;
+    for path in
+        ["/v1/pairs", "/v1/prices/BTC-USD", "/v1/ticks/1", "/livez", "/metrics", "/docs", "/openapi.json"]
+    {
+        let response = rig.client().head(path).send().await;
+        assert_eq!(response.0.status().as_u16(), 200, "{path}");
+    }
+}
+
+#[tokio::test]
+async fn documents_are_served_and_need_no_other_host() {
+    let rig = Rig::new();
+    let openapi = rig.get("/openapi.json").await.body;
+    for path in
+        ["/v1/pairs", "/v1/prices", "/v1/prices/{pair}", "/v1/prices/{pair}/averages", "/v1/ticks/{sequence}"]
+    {
+        assert!(openapi["paths"][path]["get"]["operationId"].is_string(), "{path}");
+    }
+    let mut docs = rig.client().get("/docs").send().await;
+    docs.assert_status_is_ok();
+    let page = docs.0.take_body().into_string().await.unwrap();
+    for foreign in ["src=\"http", "src='http", "rel=\"stylesheet\" href=\"http", "@import"] {
+        assert!(!page.contains(foreign), "{foreign}");
+    }
+}

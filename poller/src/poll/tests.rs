@@ -1,0 +1,235 @@
+//! The slot loop on a clock that is set by hand, with sources that do as they are told.
+
+use std::sync::{Mutex, PoisonError};
+
+use async_trait::async_trait;
+use common::{
+    domain::{GapCause, Origin, Policy, Span, Verdict},
+    readiness::Readiness,
+};
+use prometheus::Registry;
+
+use super::*;
+use crate::{publish::queue, source::Source};
+
+const START: i64 = 1_000_000_000_000;
+
+/// A wall clock that follows tokio's paused time, and can jump.
+#[derive(Debug)]
+struct FollowingClock {
+    began: Instant,
+    offset_millis: Mutex<i64>,
+}
+
+impl FollowingClock {
+    fn new() -> Arc<Self> {
+        Arc::new(Self { began: Instant::now(), offset_millis: Mutex::new(0) })
+    }
+
+    fn jump(&self, millis: i64) {
+        *self.offset_millis.lock().unwrap_or_else(PoisonError::into_inner) += millis;
+    }
+}
+
+impl Clock for FollowingClock {
+    fn now(&self) -> Timestamp {
+        let offset = *self.offset_millis.lock().unwrap_or_else(PoisonError::into_inner);
+        let elapsed = i64::try_from(self.began.elapsed().as_millis()).unwrap();
+        Timestamp::from_unix_millis(START + elapsed + offset).unwrap()
+    }
+}
+
+/// A source that answers after a while, with the price of the moment.
+struct Scripted {
+    name: &'static str,
+    takes: Duration,
+    price: Arc<Mutex<&'static str>>,
+}
+
+#[async_trait]
+impl Source for Scripted {
+    fn name(&self) -> SourceName {
+        self.name.parse().unwrap()
+    }
+
+    fn origin(&self) -> Origin {
+        Origin::Live
+    }
+
+    async fn ask(&self, _slot: Slot, deadline: Instant) -> Answers {
+        let price = *self.price.lock().unwrap_or_else(PoisonError::into_inner);
+        let answer = match tokio::time::timeout_at(deadline, tokio::time::sleep(self.takes)).await {
+            Ok(()) => Ok(Sample { price: price.parse().unwrap(), time: None }),
+            Err(_) => Err(Failure::Timeout),
+        };
+        [(pair(), answer)].into()
+    }
+}
+
+fn pair() -> Pair {
+    "BTC-USD".parse().unwrap()
+}
+
+struct Rig {
+    clock: Arc<FollowingClock>,
+    slots: mpsc::Receiver<PolledSlot>,
+    prices: Vec<Arc<Mutex<&'static str>>>,
+    readiness: Readiness,
+    stop: CancellationToken,
+}
+
+/// A slot loop at 10 s with sources that take so long and have such roles.
+fn rig(sources: &[(&'static str, u64, Role)], min_sources: u32) -> Rig {
+    let clock = FollowingClock::new();
+    let mut prices = Vec::new();
+    let members = sources.iter().map(|(name, millis, role)| {
+        let price = Arc::new(Mutex::new("100.0"));
+        prices.push(price.clone());
+        Member {
+            source: Arc::new(Scripted { name, takes: Duration::from_millis(*millis), price }),
+            role: *role,
+        }
+    });
+    let settings = Settings {
+        interval: "10s".parse().unwrap(),
+        pairs: vec![pair()],
+        members: members.collect(),
+        policy: Policy {
+            min_sources,
+            max_deviation: "2%".parse().unwrap(),
+            max_quote_age: Span::from_seconds(30),
+            max_clock_skew: Span::from_seconds(5),
+            frozen_after: Span::from_seconds(60),
+        },
+        origin: Origin::Live,
+    };
+    let readiness = Readiness::default();
+    let metrics = Metrics::new(&Registry::new()).unwrap();
+    let poll = Poll::new(settings, clock.clone(), metrics, readiness.check("sources"));
+    let (queue, slots) = queue();
+    let stop = CancellationToken::new();
+    tokio::spawn(poll.run(queue, stop.clone()));
+    Rig { clock, slots, prices, readiness, stop }
+}
+
+impl Rig {
+    /// The next polled slot, in seconds since the start, and its body.
+    async fn next(&mut self) -> (i64, Body) {
+        let mut polled = self.slots.recv().await.unwrap();
+        ((polled.slot.start().unix_millis() - START) / 1_000, polled.bodies.pop().unwrap().1)
+    }
+
+    fn set(&self, source: usize, price: &'static str) {
+        *self.prices[source].lock().unwrap_or_else(PoisonError::into_inner) = price;
+    }
+}
+
+fn verdicts(body: &Body) -> Vec<Verdict> {
+    let evidence = match body {
+        Body::Tick(tick) => &tick.evidence,
+        Body::Gap(gap) => gap.evidence.as_ref().unwrap(),
+        Body::Lead(_) => panic!("the slot loop makes no leads"),
+    };
+    evidence.quotes.iter().map(|judged| judged.verdict).collect()
+}
+
+const PRIMARY: Role = Role::Primary;
+
+#[tokio::test(start_paused = true)]
+async fn every_slot_is_polled_once_at_its_instant() {
+    let mut rig = rig(&[("a", 100, PRIMARY), ("b", 200, PRIMARY)], 2);
+    for expected in [10, 20, 30, 40] {
+        let (second, body) = rig.next().await;
+        assert_eq!(second, expected);
+        assert!(matches!(body, Body::Tick(_)));
+        // The slowest source decides when the slot is done, not the deadline.
+        assert_eq!(rig.clock.now().unix_millis() - START, expected * 1_000 + 200);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_source_that_hangs_is_a_timeout_and_delays_nothing_else() {
+    let mut rig = rig(&[("a", 100, PRIMARY), ("b", 100, PRIMARY), ("hangs", 60_000, PRIMARY)], 2);
+    for expected in [10, 20] {
+        let (second, body) = rig.next().await;
+        assert_eq!(second, expected);
+        assert_eq!(verdicts(&body), [Verdict::Used, Verdict::Used, Verdict::Failed(Failure::Timeout)]);
+        assert_eq!(rig.clock.now().unix_millis() - START, expected * 1_000 + 4_000);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn after_a_pause_it_goes_on_with_the_slot_that_is_due() {
+    let mut rig = rig(&[("a", 100, PRIMARY)], 1);
+    assert_eq!(rig.next().await.0, 10);
+    rig.clock.jump(45_000);
+    let (second, _) = rig.next().await;
+    assert!([50, 60].contains(&second), "{second}");
+    assert_eq!(rig.next().await.0, second + 10);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_clock_that_is_set_back_polls_no_slot_again() {
+    let mut rig = rig(&[("a", 100, PRIMARY)], 1);
+    assert_eq!(rig.next().await.0, 10);
+    assert_eq!(rig.next().await.0, 20);
+    rig.clock.jump(-3_600_000);
+    assert_eq!(rig.next().await.0, 30);
+}
+
+#[tokio::test(start_paused = true)]
+async fn fallbacks_are_asked_only_when_the_primaries_cannot_agree() {
+    let mut rig = rig(&[("a", 100, PRIMARY), ("b", 100, PRIMARY), ("spare", 100, Role::Fallback)], 2);
+    assert_eq!(verdicts(&rig.next().await.1).len(), 2);
+    rig.set(1, "200.0");
+    let (_, body) = rig.next().await;
+    assert_eq!(verdicts(&body), [Verdict::Used, Verdict::Outlier, Verdict::Used]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_primary_that_hangs_leaves_the_fallbacks_their_time() {
+    let mut rig = rig(&[("a", 100, PRIMARY), ("hangs", 60_000, PRIMARY), ("spare", 500, Role::Fallback)], 2);
+    let (_, body) = rig.next().await;
+    assert_eq!(verdicts(&body), [Verdict::Used, Verdict::Failed(Failure::Timeout), Verdict::Used]);
+    assert!(matches!(body, Body::Tick(_)));
+}
+
+#[tokio::test(start_paused = true)]
+async fn shadows_are_asked_and_never_used() {
+    let mut rig = rig(&[("a", 100, PRIMARY), ("watched", 100, Role::Shadow)], 1);
+    rig.set(1, "100.5");
+    assert_eq!(verdicts(&rig.next().await.1), [Verdict::Used, Verdict::Shadow]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_price_that_stands_still_while_its_peer_moves_is_frozen() {
+    let mut rig = rig(&[("moves", 100, PRIMARY), ("stuck", 100, PRIMARY)], 1);
+    for round in 0..9 {
+        rig.set(0, if round % 2 == 0 { "100.1" } else { "100.2" });
+        let (second, body) = rig.next().await;
+        let expected = if second > 70 { Verdict::Frozen } else { Verdict::Used };
+        assert_eq!(verdicts(&body)[1], expected, "{second}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn readiness_tells_when_no_price_is_agreed() {
+    let mut rig = rig(&[("a", 100, PRIMARY), ("b", 100, PRIMARY)], 2);
+    rig.set(1, "200.0");
+    let (_, body) = rig.next().await;
+    assert!(matches!(body, Body::Gap(gap) if gap.cause == GapCause::Disagreement));
+    let degraded = |readiness: &Readiness| {
+        matches!(readiness.report().first(), Some((_, common::readiness::Condition::Degraded(_))))
+    };
+    assert!(degraded(&rig.readiness));
+    rig.set(1, "100.0");
+    let _ = rig.next().await;
+    assert!(!degraded(&rig.readiness));
+}
+
+#[tokio::test(start_paused = true)]
+async fn stopping_ends_the_queue() {
+    let mut rig = rig(&[("a", 60_000, PRIMARY)], 1);
+    rig.stop.cancel();
+    assert!(rig.slots.recv().await.is_none());
+}
