@@ -16,6 +16,8 @@
 //! 7. [`wait`]: waiting for a condition with a deadline. It has the only sleep of the test suite.
 //! 8. [`clock`]: the only place here that reads the system clock.
 //!
+//! `architecture` is a test of the workspace itself: which way its dependencies point.
+//!
 //! The binary `fake-upstream` puts 3 and 4 on a fixed port, for running Tickwell by hand.
 //!
 //! What this crate must never do:
@@ -27,6 +29,8 @@
 
 use std::path::{Path, PathBuf};
 
+#[cfg(test)]
+mod architecture;
 pub mod clock;
 pub mod market;
 pub mod nats;

@@ -1,0 +1,135 @@
+//! Two pods at the same sequence, and one pod against its own log.
+
+use serde_json::Value;
+use testkit::wait_until;
+
+use crate::{
+    harness::{Answer, DEADLINE, Pod},
+    oracle,
+    records::{self, Point, Record, Span, Time},
+};
+
+/// The pair of most tests.
+pub(crate) const PAIR: &str = "BTC-USD";
+
+/// From shorter than three slots to longer than any test runs.
+const WINDOWS: &str = "1s,2s,3s,5s,7s,15s,1m,10m,1d";
+
+/// Asks both pods until both answer from the same sequence: their bodies must be the same bytes.
+pub(crate) async fn same_answer(pods: [&Pod; 2], path: &str) -> Answer {
+    let what = format!("two answers from the same sequence to {path}");
+    let [one, other] = wait_until(&what, DEADLINE, async || {
+        let answers = [pods[0].get(path).await, pods[1].get(path).await];
+        (answers[0].sequence() == answers[1].sequence()).then_some(answers)
+    })
+    .await;
+    assert_eq!((one.status, other.status), (200, 200), "{path}: {} {}", one.text(), other.text());
+    assert_eq!(one.text(), other.text(), "{path} at sequence {}", one.sequence());
+    one
+}
+
+/// Asks both pods everything that can be asked about the present: same sequence, same bytes.
+pub(crate) async fn pods_agree(pods: [&Pod; 2]) {
+    let base = format!("/v1/prices/{PAIR}");
+    for path in ["/v1/pairs", "/v1/prices", &base] {
+        same_answer(pods, path).await;
+    }
+    for query in [
+        format!("averages?window={WINDOWS}"),
+        "averages".to_owned(),
+        "history".to_owned(),
+        "history?limit=3".to_owned(),
+        "history?limit=5&order=asc".to_owned(),
+    ] {
+        let first = same_answer(pods, &format!("{base}/{query}")).await;
+        if let Some(cursor) = first.json()["next_cursor"].as_str() {
+            same_answer(pods, &format!("{base}/{query}&cursor={cursor}")).await;
+        }
+    }
+}
+
+/// Checks that both pods explain every record in the same bytes. Answers the records.
+pub(crate) async fn same_records(pods: [&Pod; 2]) -> Vec<Record> {
+    let one = records::all(pods[0]).await;
+    pods[1].reaches(one.last().map_or(0, |record| record.sequence)).await;
+    let other = records::all(pods[1]).await;
+    crate::audit::nothing_lost(&one, &other);
+    one
+}
+
+/// Checks a pod's averages, over windows of many lengths, against the raw records they are made of.
+pub(crate) async fn averages_are_right(pod: &Pod) {
+    let answer = pod.get(&format!("/v1/prices/{PAIR}/averages?window={WINDOWS}")).await;
+    let (sequence, averages) = (answer.sequence(), answer.found());
+    let mut known = records::all(pod).await;
+    known.retain(|record| record.sequence <= sequence && record.pair == PAIR);
+
+    let newest = known.iter().rfind(|record| record.slot.is_some()).unwrap();
+    let to = newest.slot.unwrap().0;
+    assert_eq!(averages["as_of"], time_text(to));
+    assert_eq!(averages["sequence"], newest.sequence);
+    let points = records::points(&known, PAIR);
+    let windows = averages["windows"].as_array().unwrap();
+    assert_eq!(windows.len(), WINDOWS.split(',').count());
+    for (window, span) in windows.iter().zip(WINDOWS.split(',')) {
+        let span = Span::try_from(span.to_owned()).unwrap().0;
+        assert_eq!((&window["to"], &window["from"]), (&time_text(to), &time_text(to - span)));
+        for (member, expected) in oracle::window(&points, to, span).as_object().unwrap() {
+            assert_eq!(&window[member], expected, "{member} of {window} at sequence {sequence}");
+        }
+    }
+}
+
+/// A pair's history, page by page through `next_cursor`.
+pub(crate) async fn history(pod: &Pod, order: &str, limit: usize) -> Vec<Point> {
+    let (mut points, mut cursor) = (Vec::new(), None::<String>);
+    loop {
+        let from = cursor.map_or_else(String::new, |cursor| format!("&cursor={cursor}"));
+        let answer = pod.get(&format!("/v1/prices/{PAIR}/history?order={order}&limit={limit}{from}")).await;
+        let page = answer.found();
+        let items = page["items"].as_array().unwrap();
+        points.extend(items.iter().map(point));
+        cursor = page["next_cursor"].as_str().map(str::to_owned);
+        // The link says the same as the cursor, for clients that follow links.
+        let link = answer.headers.get("link").map(|link| link.to_str().unwrap());
+        match &cursor {
+            Some(cursor) => {
+                assert_eq!(items.len(), limit, "only the last page may be short");
+                let link = link.unwrap();
+                assert!(link.contains(cursor.as_str()) && link.ends_with("; rel=\"next\""), "{link}");
+            }
+            None => {
+                assert_eq!(link, None);
+                return points;
+            }
+        }
+    }
+}
+
+/// Checks that a pod's history, in both orders, is exactly the ticks of its log. The log must be at rest.
+pub(crate) async fn history_is_the_log(pod: &Pod, records: &[Record]) {
+    let mut expected = records::points(records, PAIR);
+    for point in &mut expected {
+        // History does not say it.
+        point.interval = 0;
+    }
+    assert!(expected.len() > 6, "too few ticks to page through: {}", expected.len());
+    for limit in [3, 1_000] {
+        assert_eq!(history(pod, "asc", limit).await, expected);
+    }
+    expected.reverse();
+    for limit in [3, 1_000] {
+        assert_eq!(history(pod, "desc", limit).await, expected);
+    }
+}
+
+fn point(item: &Value) -> Point {
+    let slot = Time::try_from(item["slot"].as_str().unwrap().to_owned()).unwrap().0;
+    let price = item["price"].as_str().unwrap().to_owned();
+    Point { sequence: item["sequence"].as_u64().unwrap(), slot, interval: 0, price }
+}
+
+fn time_text(millis: i64) -> Value {
+    let time = chrono::DateTime::from_timestamp_millis(millis).unwrap();
+    time.format("%Y-%m-%dT%H:%M:%S%.3fZ").to_string().into()
+}

@@ -1,0 +1,217 @@
+//! What a test starts, and how it asks a running process.
+
+use std::{
+    path::{Path, PathBuf},
+    sync::Arc,
+    time::Duration,
+};
+
+use reqwest::header::HeaderMap;
+use serde_json::Value;
+use tempfile::TempDir;
+use testkit::{
+    market::WalkMarket,
+    nats::NatsServer,
+    process::{Tickwell, TickwellCommand},
+    upstream::FakeUpstream,
+    wait_until,
+};
+
+/// The binary under test.
+pub(crate) const BINARY: &str = env!("CARGO_BIN_EXE_tickwell");
+
+/// Never reached by a passing test, however slow the machine.
+pub(crate) const DEADLINE: Duration = Duration::from_secs(180);
+
+/// Slots where nothing else is asked for: short, so that a few of them pass in a moment.
+pub(crate) const INTERVAL: Duration = Duration::from_millis(500);
+
+/// A folder and the settings that the processes of one test share. Dropping it removes the folder.
+pub(crate) struct Scene {
+    folder: TempDir,
+    environment: Vec<(String, String)>,
+}
+
+/// A process that answers over HTTP. Dropping it kills it.
+pub(crate) struct Pod {
+    pub(crate) process: Tickwell,
+    pub(crate) url: String,
+    client: reqwest::Client,
+}
+
+/// What came back for a request.
+#[derive(Debug, Clone)]
+pub(crate) struct Answer {
+    pub(crate) status: u16,
+    pub(crate) headers: HeaderMap,
+    pub(crate) body: Vec<u8>,
+}
+
+impl Scene {
+    /// A scene without sources: one pair, slots of `interval`, any free port, no limit on requests.
+    pub(crate) fn new(interval: Duration) -> Self {
+        let scene = Self { folder: tempfile::tempdir().unwrap(), environment: Vec::new() };
+        scene
+            .with("TICKWELL__FEED__PAIRS", "BTC-USD")
+            .with("TICKWELL__FEED__INTERVAL", &format!("{}ms", interval.as_millis()))
+            .with("TICKWELL__API__LISTEN", "127.0.0.1:0")
+            .with("TICKWELL__API__RATE_LIMIT", "off")
+            // Two pods are asked one after the other: no machine is slow enough to change this in between.
+            .with("TICKWELL__WINDOWS__STALE_AFTER", "1h")
+    }
+
+    /// The scene with one more setting.
+    pub(crate) fn with(mut self, variable: &str, value: &str) -> Self {
+        self.environment.push((variable.to_owned(), value.to_owned()));
+        self
+    }
+
+    /// The scene with its sources played by `upstream`.
+    pub(crate) fn asking(mut self, upstream: &FakeUpstream) -> Self {
+        self.environment.extend(upstream.environment());
+        self
+    }
+
+    /// The scene with its log on `nats`.
+    pub(crate) fn over(self, nats: &NatsServer) -> Self {
+        self.with("TICKWELL__BUS__URL", &nats.url())
+    }
+
+    /// The working directory of its processes.
+    pub(crate) fn folder(&self) -> &Path {
+        self.folder.path()
+    }
+
+    /// The store of the process with this name.
+    pub(crate) fn store(&self, name: &str) -> PathBuf {
+        self.folder().join(name)
+    }
+
+    /// The binary with the scene's settings and a store of its own.
+    pub(crate) fn command(&self, name: &str) -> TickwellCommand {
+        Tickwell::command(BINARY, self.folder())
+            .env("RUST_BACKTRACE", "0")
+            .envs(self.environment.clone())
+            .env("TICKWELL__STORE__PATH", self.store(name))
+    }
+
+    /// A poller that leads.
+    pub(crate) async fn poller(&self) -> Tickwell {
+        let process = self.command("poller").arg("poller").start().unwrap();
+        process.wait_for_line(|line| has_message(line, "leading"), DEADLINE).await.unwrap();
+        process
+    }
+
+    /// A pod that serves, over the store of that name.
+    pub(crate) async fn pod(&self, name: &str) -> Pod {
+        Pod::of(self.command(name).arg("api").start().unwrap()).await
+    }
+
+    /// Poller and API in one process, over the store of that name.
+    pub(crate) async fn standalone(&self, name: &str) -> Pod {
+        Pod::of(self.command(name).arg("run").start().unwrap()).await
+    }
+}
+
+impl Pod {
+    /// A started process, once it serves.
+    pub(crate) async fn of(process: Tickwell) -> Self {
+        let url = process.url(DEADLINE).await.unwrap();
+        // A second installation fails, and is as good as the first.
+        let _installed = rustls::crypto::ring::default_provider().install_default();
+        // The bytes as they are sent: no compression, and no proxy of whoever runs the tests.
+        let client = reqwest::Client::builder().timeout(DEADLINE).no_gzip().no_proxy().build().unwrap();
+        Self { process, url, client }
+    }
+
+    /// Asks, and expects an answer of whatever status.
+    pub(crate) async fn get(&self, path: &str) -> Answer {
+        match self.try_get(path).await {
+            Ok(answer) => answer,
+            Err(error) => {
+                let log = self.process.lines().join("\n");
+                unreachable!("GET {path}: {error:?}; the process wrote:\n{log}")
+            }
+        }
+    }
+
+    /// Asks a process that may be gone.
+    pub(crate) async fn try_get(&self, path: &str) -> reqwest::Result<Answer> {
+        let response = self.client.get(format!("{}{path}", self.url)).send().await?;
+        let (status, headers) = (response.status().as_u16(), response.headers().clone());
+        Ok(Answer { status, headers, body: response.bytes().await?.to_vec() })
+    }
+
+    /// The sequence it answers from now.
+    pub(crate) async fn sequence(&self) -> u64 {
+        self.get("/v1/pairs").await.sequence()
+    }
+
+    /// Waits until it answers from `sequence` or a later one.
+    pub(crate) async fn reaches(&self, sequence: u64) -> u64 {
+        let what = format!("{} reaches sequence {sequence}", self.url);
+        wait_until(&what, DEADLINE, async || Some(self.sequence().await).filter(|now| *now >= sequence)).await
+    }
+
+    /// Waits until it has taken in `count` records more than now.
+    pub(crate) async fn takes_in(&self, count: u64) -> u64 {
+        self.reaches(self.sequence().await + count).await
+    }
+
+    /// A metric's value, by its line's start; the labels are part of it.
+    pub(crate) async fn metric(&self, line_start: &str) -> u64 {
+        let text = self.get("/metrics").await.text();
+        let value = text.lines().find_map(|line| line.strip_prefix(line_start)?.strip_prefix(' '));
+        value.unwrap_or_else(|| unreachable!("no metric {line_start} in:\n{text}")).parse().unwrap()
+    }
+}
+
+impl Answer {
+    /// The position in the log that the answer belongs to.
+    pub(crate) fn sequence(&self) -> u64 {
+        self.headers["x-tickwell-sequence"].to_str().unwrap().parse().unwrap()
+    }
+
+    /// The body as text.
+    pub(crate) fn text(&self) -> String {
+        String::from_utf8(self.body.clone()).unwrap()
+    }
+
+    /// The body as JSON.
+    pub(crate) fn json(&self) -> Value {
+        serde_json::from_slice(&self.body).unwrap_or_else(|error| unreachable!("{error}: {}", self.text()))
+    }
+
+    /// The body of a success as JSON.
+    pub(crate) fn found(&self) -> Value {
+        assert_eq!(self.status, 200, "{}", self.text());
+        self.json()
+    }
+}
+
+/// A market in BTC-USD and ETH-USD whose prices move with every slot.
+pub(crate) async fn moving_upstream(interval: Duration) -> FakeUpstream {
+    let market = WalkMarket::new(7, interval).unwrap();
+    FakeUpstream::start(Arc::new(market), "127.0.0.1:0").await.unwrap()
+}
+
+/// Whether a line of the log has this message.
+pub(crate) fn has_message(line: &str, message: &str) -> bool {
+    field(line, "message").is_some_and(|found| found == message)
+}
+
+/// A field of a line of the log, as text.
+pub(crate) fn field(line: &str, name: &str) -> Option<String> {
+    let line: Value = serde_json::from_str(line).ok()?;
+    match line.get(name)? {
+        Value::String(text) => Some(text.clone()),
+        other => Some(other.to_string()),
+    }
+}
+
+/// Waits until the clock has passed so many slots more.
+pub(crate) async fn slots_pass(count: u32, interval: Duration) {
+    let until = testkit::clock::now_ms() + i64::try_from((interval * count).as_millis()).unwrap();
+    let passed = async || (testkit::clock::now_ms() > until).then_some(());
+    wait_until("slots pass", interval * count + DEADLINE, passed).await;
+}

@@ -1,0 +1,31 @@
+//! The product as its users meet it: the real binary, a real nats-server, real sockets and real crashes.
+//!
+//! In reading order:
+//!
+//! 1. [`harness`]: what a test starts, and how it asks a running process.
+//! 2. [`records`]: the records of a log, read back through the API, one by one.
+//! 3. [`audit`]: what must be true of every log, whatever has happened to its writers and readers.
+//! 4. [`oracle`]: prices and averages worked out a second time, from nothing but records and recordings.
+//! 5. [`agreement`]: two pods at the same sequence, and one pod against its own log.
+//! 6. The tests: [`feed`], [`survival`], [`shutdown`], [`standalone`], [`commands`], [`subscriber`],
+//!    [`foreign`].
+//!
+//! Nothing here uses the product's own types: an answer is read as a stranger would read it, so that a
+//! mistake in them cannot hide on both sides of a comparison. And nothing here depends on how fast the
+//! machine is. A quote that came too late is a `timeout` in its record, so what a price must be is worked
+//! out from the record's own verdicts; deadlines bound failures and never decide a success.
+
+#![expect(clippy::unwrap_used, clippy::indexing_slicing, reason = "a test stops at the first surprise")]
+
+mod agreement;
+mod audit;
+mod commands;
+mod feed;
+mod foreign;
+mod harness;
+mod oracle;
+mod records;
+mod shutdown;
+mod standalone;
+mod subscriber;
+mod survival;

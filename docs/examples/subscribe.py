@@ -1,0 +1,30 @@
+"""A plain subscriber of the feed: python subscribe.py [SERVER] [SUBJECT]
+
+Prints each record as it is published: pair, slot, and the price or why there is none. Needs nats-py.
+"""
+
+import asyncio
+import json
+import sys
+
+import nats
+
+
+async def main(server="nats://127.0.0.1:4222", subject="ticks.>"):
+    connection = await nats.connect(server)
+    subscription = await connection.subscribe(subject)
+    print(f"waiting for records on {subject}; stop with Ctrl-C", file=sys.stderr)
+    async for message in subscription.messages:
+        record = json.loads(message.data)
+        if record["version"] != 1:
+            sys.exit("a newer version of the feed: upgrade this reader")
+        if record["kind"] == "tick":
+            print(record["pair"], record["slot"], record["price"], flush=True)
+        elif record["kind"] == "gap":
+            print(record["pair"], record["slot"], "no price:", record["cause"], flush=True)
+
+
+try:
+    asyncio.run(main(*sys.argv[1:]))
+except KeyboardInterrupt:
+    pass

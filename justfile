@@ -1,0 +1,75 @@
+# Tickwell's everyday commands; `just` lists them.
+
+set shell := ["bash", "-euo", "pipefail", "-c"]
+
+# List the recipes
+default:
+    @just --list --unsorted
+
+# Everything in one process: poller, log and API
+[group('run')]
+run *arguments:
+    cargo run -- {{ arguments }}
+
+# A simulated market; works offline
+[group('run')]
+demo:
+    cargo run -- run --demo
+
+# A fake upstream with recorded prices (or walk, or script), for developing without internet
+[group('run')]
+fake-upstream market="walk" *arguments:
+    cargo run -p testkit --bin fake-upstream -- --market {{ market }} {{ arguments }}
+
+# A NATS server with JetStream on 127.0.0.1:4222, its data in .tools/nats
+[group('run')]
+nats:
+    scripts/tools
+    .tools/venv/bin/nats-server --jetstream --store_dir .tools/nats --addr 127.0.0.1
+
+# The poller alone, over that server
+[group('run')]
+poller:
+    TICKWELL__BUS__URL=nats://127.0.0.1:4222 cargo run -- poller
+
+# An API pod alone, over that server
+[group('run')]
+api listen="127.0.0.1:8080" store="./data/pod":
+    TICKWELL__BUS__URL=nats://127.0.0.1:4222 TICKWELL__API__LISTEN={{ listen }} \
+        TICKWELL__STORE__PATH={{ store }} cargo run -- api
+
+# Print every record of the feed on that server, as a plain subscriber sees it
+[group('run')]
+subscribe subject="ticks.>":
+    scripts/tools
+    .tools/venv/bin/python docs/examples/subscribe.py nats://127.0.0.1:4222 {{ quote(subject) }}
+
+# All tests; installs what they need
+[group('check')]
+test *arguments:
+    ./scripts/test {{ arguments }}
+
+# Format, lints, documentation
+[group('check')]
+lint:
+    ./scripts/lint
+
+# What continuous integration runs
+[group('check')]
+ci:
+    .ci/run
+
+# Put the code into the project's format
+[group('check')]
+format:
+    cargo fmt --all
+
+# The optimised binary, target/release/tickwell
+[group('build')]
+release:
+    cargo build --release --locked
+
+# Every setting with its meaning and default
+[group('docs')]
+settings:
+    cargo run --quiet -- config example
