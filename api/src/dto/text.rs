@@ -133,7 +133,7 @@ path_parameter!(
 
 path_parameter!(
     /// A position in the path.
-    SequenceParameter(u64), "sequence", <u64 as Type>::schema_ref(), "a sequence is a whole number"
+    SequenceParameter(u64), "sequence", sequence_schema(), "a sequence is a whole number"
 );
 
 text_type!(
@@ -165,6 +165,12 @@ text_type!(
     TimestampParameter(Timestamp), "string_timestamp", None,
     "RFC 3339, or unix milliseconds.", "2026-11-21T00:00:00Z"
 );
+
+fn sequence_schema() -> MetaSchemaRef {
+    // Every log has a first record, so the example works wherever it is tried.
+    let schema = MetaSchema { example: Some(1.into()), ..MetaSchema::new_with_format("integer", "uint64") };
+    MetaSchemaRef::Inline(Box::new(schema))
+}
 
 /// Below this, a whole number is more likely meant in seconds: in milliseconds it lies before 1973.
 const LIKELY_SECONDS: i64 = 100_000_000_000;

@@ -73,6 +73,8 @@ async fn every_route_can_be_asked_for_its_head() {
 #[tokio::test]
 async fn documents_are_served_and_need_no_other_host() {
     let rig = Rig::new();
+    let start = rig.get("/").await;
+    assert_eq!((start.status, start.header("location")), (307, Some("/docs")));
     let openapi = rig.get("/openapi.json").await.body;
     for path in
         ["/v1/pairs", "/v1/prices", "/v1/prices/{pair}", "/v1/prices/{pair}/averages", "/v1/ticks/{sequence}"]

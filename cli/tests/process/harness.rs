@@ -130,7 +130,7 @@ impl Pod {
             Ok(answer) => answer,
             Err(error) => {
                 let log = self.process.lines().join("\n");
-                unreachable!("GET {path}: {error:?}; the process wrote:\n{log}")
+                panic!("GET {path}: {error:?}; the process wrote:\n{log}")
             }
         }
     }
@@ -162,7 +162,7 @@ impl Pod {
     pub(crate) async fn metric(&self, line_start: &str) -> u64 {
         let text = self.get("/metrics").await.text();
         let value = text.lines().find_map(|line| line.strip_prefix(line_start)?.strip_prefix(' '));
-        value.unwrap_or_else(|| unreachable!("no metric {line_start} in:\n{text}")).parse().unwrap()
+        value.unwrap_or_else(|| panic!("no metric {line_start} in:\n{text}")).parse().unwrap()
     }
 }
 
@@ -179,7 +179,7 @@ impl Answer {
 
     /// The body as JSON.
     pub(crate) fn json(&self) -> Value {
-        serde_json::from_slice(&self.body).unwrap_or_else(|error| unreachable!("{error}: {}", self.text()))
+        serde_json::from_slice(&self.body).unwrap_or_else(|error| panic!("{error}: {}", self.text()))
     }
 
     /// The body of a success as JSON.

@@ -86,7 +86,7 @@ impl Record {
 
     /// The quotes, of a record that must have some.
     pub(crate) fn quotes(&self) -> &[Quote] {
-        self.quotes.as_deref().unwrap_or_else(|| unreachable!("no quotes in {self:?}"))
+        self.quotes.as_deref().unwrap_or_else(|| panic!("no quotes in {self:?}"))
     }
 
     /// The quotes that made the price.
@@ -131,7 +131,7 @@ impl TryFrom<String> for Span {
 
 /// A decimal from its text.
 pub(crate) fn decimal(text: &str) -> Decimal {
-    text.parse().unwrap_or_else(|error| unreachable!("{text:?}: {error}"))
+    text.parse().unwrap_or_else(|error| panic!("{text:?}: {error}"))
 }
 
 /// Every record up to the pod's sequence. There is one at every position.
@@ -154,6 +154,11 @@ pub(crate) async fn all_but(pod: &Pod, foreign: &[u64]) -> Vec<Record> {
     records
 }
 
+/// The record at a position.
+pub(crate) async fn at(pod: &Pod, sequence: u64) -> Record {
+    read(&pod.get(&format!("/v1/ticks/{sequence}")).await, sequence)
+}
+
 /// The ticks of one pair, in the order of the log.
 pub(crate) fn points(records: &[Record], pair: &str) -> Vec<Point> {
     let ticks = records.iter().filter(|record| record.is_tick() && record.pair == pair);
@@ -170,7 +175,7 @@ pub(crate) fn points(records: &[Record], pair: &str) -> Vec<Point> {
 fn read(answer: &Answer, sequence: u64) -> Record {
     assert_eq!(answer.status, 200, "sequence {sequence}: {}", answer.text());
     let mut record: Record = serde_json::from_slice(&answer.body)
-        .unwrap_or_else(|error| unreachable!("{error}: {}", answer.text()));
+        .unwrap_or_else(|error| panic!("{error}: {}", answer.text()));
     assert_eq!(record.sequence, sequence);
     record.bytes.clone_from(&answer.body);
     record

@@ -1,0 +1,155 @@
+//! How a process ends when it is asked to.
+
+use std::time::Duration;
+
+use testkit::{nats::NatsServer, process::Tickwell, require_nats, upstream::FakeUpstream, wait_until};
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    net::TcpStream,
+};
+
+use crate::{
+    agreement::PAIR,
+    harness::{DEADLINE, INTERVAL, Pod, Scene, field, has_message, moving_upstream},
+    records::Time,
+};
+
+/// How soon a process must be gone: the patience of the least patient of the usual orchestrators.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+/// How long a process that was terminated goes on serving.
+const GRACE_MS: i64 = 1_000;
+
+/// What is shown in a moment is tried this often: a stalled machine may sleep through the moment.
+const TRIES: usize = 5;
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn sigterm_ends_poller_and_pod_whatever_their_clients_do() {
+    require_nats!();
+    let (_nats, _upstream, scene) = world().await;
+    let mut poller = scene.poller().await;
+    let mut pod = scene.pod("pod").await;
+    has_price(&pod).await;
+    let mut idle = connect(&pod).await;
+    let mut silent = connect(&pod).await;
+    let mut halfway = connect(&pod).await;
+    // An answer first, so that the connection is known to be kept alive.
+    ask(&mut idle).await;
+    halfway.write_all(b"GET /v1/prices HTTP/1.1\r\nhost: half").await.unwrap();
+
+    terminate(&mut pod.process).await;
+    terminate(&mut poller).await;
+    for connection in [&mut idle, &mut silent, &mut halfway] {
+        // Closed or reset, either is an end.
+        let _ended = connection.read_to_end(&mut Vec::new()).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn sigterm_ends_a_process_that_still_waits_for_its_log() {
+    require_nats!();
+    let (nats, upstream, scene) = world().await;
+    // Without a poller there is no stream; without a server there is nothing at all.
+    let mut waiting = scene.command("pod").arg("api").start().unwrap();
+    waiting.wait_for_line(|line| line.contains("waiting for the stream"), DEADLINE).await.unwrap();
+    terminate(&mut waiting).await;
+
+    let scene = Scene::new(INTERVAL).asking(&upstream).over(&nats);
+    drop(nats);
+    let mut waiting = scene.command("poller").arg("poller").start().unwrap();
+    waiting.wait_for_line(|line| line.contains("NATS is not there yet"), DEADLINE).await.unwrap();
+    terminate(&mut waiting).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn sigterm_ends_a_process_of_both_halves() {
+    let upstream = moving_upstream(INTERVAL).await;
+    let scene = Scene::new(INTERVAL).asking(&upstream);
+    let mut both = scene.standalone("both").await;
+    has_price(&both).await;
+    let mut idle = connect(&both).await;
+    ask(&mut idle).await;
+    terminate(&mut both.process).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_terminated_pod_is_unready_first_and_serves_a_moment_longer() {
+    let upstream = moving_upstream(INTERVAL).await;
+    let scene = Scene::new(INTERVAL).asking(&upstream);
+    for _try in 0..TRIES {
+        let mut both = scene.standalone("both").await;
+        has_price(&both).await;
+        assert_eq!(both.get("/readyz").await.status, 200);
+        both.process.signal("TERM").unwrap();
+        let served = serves_while_unready(&both).await;
+        assert!(both.process.wait_exit(PATIENCE).await.unwrap().success());
+        if served {
+            return;
+        }
+    }
+    panic!("in {TRIES} tries no price was served after /readyz had answered 503");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn sigint_ends_at_once() {
+    let upstream = moving_upstream(INTERVAL).await;
+    let scene = Scene::new(INTERVAL).asking(&upstream);
+    let mut took = Vec::new();
+    for _try in 0..TRIES {
+        let mut both = scene.standalone("both").await;
+        has_price(&both).await;
+        both.process.signal("INT").unwrap();
+        assert!(both.process.wait_exit(PATIENCE).await.unwrap().success());
+        took.push(logged_at(&both.process, "stopped") - logged_at(&both.process, "stopping"));
+        if took.iter().any(|took| *took < GRACE_MS) {
+            return;
+        }
+    }
+    panic!("stopping took {took:?} ms");
+}
+
+async fn world() -> (NatsServer, FakeUpstream, Scene) {
+    let nats = NatsServer::start().await.unwrap();
+    let upstream = moving_upstream(INTERVAL).await;
+    let scene = Scene::new(INTERVAL).asking(&upstream).over(&nats);
+    (nats, upstream, scene)
+}
+
+async fn terminate(process: &mut Tickwell) {
+    process.signal("TERM").unwrap();
+    let status = process.wait_exit(PATIENCE).await.unwrap();
+    assert_eq!(status.code(), Some(0), "{}", process.lines().join("\n"));
+}
+
+async fn has_price(pod: &Pod) {
+    wait_until("a price", DEADLINE, async || (pod.get("/v1/prices").await.status == 200).then_some(())).await;
+}
+
+/// Whether a price was served after readiness had been withdrawn. Ends when nothing is served any more.
+async fn serves_while_unready(pod: &Pod) -> bool {
+    wait_until("unready or gone", DEADLINE, async || match pod.try_get("/readyz").await {
+        Ok(answer) if answer.status == 200 => None,
+        Ok(answer) => {
+            assert_eq!(answer.status, 503);
+            Some(pod.try_get(&format!("/v1/prices/{PAIR}")).await.is_ok_and(|answer| answer.status == 200))
+        }
+        Err(_gone) => Some(false),
+    })
+    .await
+}
+
+async fn connect(pod: &Pod) -> TcpStream {
+    TcpStream::connect(pod.url.strip_prefix("http://").unwrap()).await.unwrap()
+}
+
+/// Asks over a connection and reads something of the answer.
+async fn ask(connection: &mut TcpStream) {
+    connection.write_all(b"GET /livez HTTP/1.1\r\nhost: tickwell\r\n\r\n").await.unwrap();
+    assert!(connection.read(&mut [0; 4_096]).await.unwrap() > 0);
+}
+
+/// When a line with this message was logged, in unix milliseconds.
+fn logged_at(process: &Tickwell, message: &str) -> i64 {
+    let line = process.lines().into_iter().find(|line| has_message(line, message)).unwrap();
+    Time::try_from(field(&line, "timestamp").unwrap()).unwrap().0
+}

@@ -1,0 +1,163 @@
+//! What dies, comes back, and what must not be lost or repeated on the way.
+
+use testkit::{Venue, nats::NatsServer, process::Tickwell, require_nats, upstream::FakeUpstream, wait_until};
+
+use crate::{
+    agreement::{averages_are_right, history_is_the_log, pods_agree, same_records},
+    audit::{audit, nothing_lost},
+    harness::{DEADLINE, INTERVAL, Pod, Scene, field, has_message, moving_upstream, slots_pass},
+    records::{self, Kind, Record},
+};
+
+/// Ten slots: so many records pass in each act at least.
+const SOME: u64 = 10;
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_killed_pod_goes_on_from_its_cursor_and_a_deleted_store_is_rebuilt() {
+    require_nats!();
+    let (_nats, _upstream, scene) = world().await;
+    let mut poller = scene.poller().await;
+    let witness = scene.pod("witness").await;
+    let mut victim = scene.pod("victim").await;
+
+    let answered = victim.takes_in(SOME).await;
+    victim.process.kill();
+    let missed = witness.takes_in(SOME).await;
+    let mut victim = scene.pod("victim").await;
+    let opened = opened_at(&victim).await;
+    assert!((answered..missed).contains(&opened), "answered {answered}, opened at {opened}, missed {missed}");
+    let now = victim.reaches(missed).await;
+    // It read what it had missed and nothing before it.
+    let taken = victim.metric("tickwell_ingest_records_total").await;
+    assert!((now - opened..=victim.sequence().await - opened).contains(&taken), "{taken} since {opened}");
+    pods_agree([&witness, &victim]).await;
+    same_records([&witness, &victim]).await;
+
+    end(&mut victim.process).await;
+    std::fs::remove_dir_all(scene.store("victim")).unwrap();
+    witness.takes_in(SOME).await;
+    let victim = scene.pod("victim").await;
+    assert_eq!(opened_at(&victim).await, 0);
+    victim.reaches(witness.sequence().await).await;
+    pods_agree([&witness, &victim]).await;
+
+    end(&mut poller).await;
+    let records = same_records([&witness, &victim]).await;
+    pods_agree([&witness, &victim]).await;
+    averages_are_right(&victim).await;
+    history_is_the_log(&victim, &records).await;
+    assert_eq!(audit(&records).leads, 1);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_killed_log_loses_nothing_and_everybody_goes_on() {
+    require_nats!();
+    let (mut nats, upstream, scene) = world().await;
+    let mut poller = scene.poller().await;
+    let pods = [&scene.pod("one").await, &scene.pod("other").await];
+    pods[0].takes_in(SOME).await;
+    let before = records::all(pods[0]).await;
+
+    nats.kill();
+    let polled = polls_pass(&upstream, 6).await;
+    // The pods answer from what they have, all the while.
+    pods[1].reaches(before.last().unwrap().sequence).await;
+    pods_agree(pods).await;
+    nats.restart().await.unwrap();
+    for pod in pods {
+        pod.takes_in(SOME).await;
+    }
+
+    end(&mut poller).await;
+    let records = same_records(pods).await;
+    nothing_lost(&before, &records);
+    pods_agree(pods).await;
+    averages_are_right(pods[0]).await;
+    assert_eq!(audit(&records).leads, 1, "the poller went on in the same term");
+    // What was polled while the log was away has waited for it. A stalled machine may have skipped some.
+    let has_quotes = |slot: &&i64| {
+        let covers = |record: &&Record| record.covers().is_some_and(|(from, last)| (from..=last).contains(*slot));
+        records.iter().find(covers).unwrap().quotes.is_some()
+    };
+    let kept = polled.iter().filter(has_quotes).count();
+    assert!(kept * 2 >= polled.len(), "{kept} of {} slots that were polled have quotes", polled.len());
+    // The log itself, and not only its copies, holds what was acknowledged: a new pod reads it from the start.
+    let newcomer = scene.pod("newcomer").await;
+    newcomer.reaches(records.last().unwrap().sequence).await;
+    same_records([pods[0], &newcomer]).await;
+    pods_agree([pods[0], &newcomer]).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_killed_poller_leaves_one_gap_that_the_next_one_names() {
+    require_nats!();
+    let (_nats, _upstream, scene) = world().await;
+    let mut poller = scene.poller().await;
+    let pods = [&scene.pod("one").await, &scene.pod("other").await];
+    for _death in 0..2 {
+        pods[0].takes_in(SOME).await;
+        poller.kill();
+        slots_pass(4, INTERVAL).await;
+        poller = scene.poller().await;
+    }
+    pods[0].takes_in(SOME).await;
+    end(&mut poller).await;
+
+    let records = same_records(pods).await;
+    pods_agree(pods).await;
+    averages_are_right(pods[0]).await;
+    history_is_the_log(pods[0], &records).await;
+    assert_eq!(audit(&records).leads, 3);
+    check_takeovers(&records);
+}
+
+/// Checks what stands around each lead: the audit has seen that nothing overlaps and nothing is left out.
+pub(crate) fn check_takeovers(records: &[Record]) {
+    let takeovers = records.windows(4).filter(|around| around[1].kind == Kind::Lead);
+    for (number, around) in (1..).zip(takeovers) {
+        let [last, lead, gap, next] = around else { continue };
+        assert_eq!((last.epoch, lead.epoch), (number, number + 1), "{around:?}");
+        assert_eq!(lead.covered, last.slot, "{around:?}");
+        assert_eq!((gap.kind, gap.cause.as_deref()), (Kind::Gap, Some("no_leader")), "{around:?}");
+        let (missed_from, missed_to) = gap.covers().unwrap();
+        assert!(missed_to - missed_from >= 2 * gap.interval(), "four slots passed: {gap:?}");
+        // It was not asked about, so it has no quotes; the slot after it was asked about.
+        assert!(gap.quotes.is_none() && next.quotes.is_some(), "{around:?}");
+        assert_eq!(next.covers().unwrap(), (missed_to + gap.interval(), missed_to + gap.interval()));
+    }
+}
+
+async fn world() -> (NatsServer, FakeUpstream, Scene) {
+    let nats = NatsServer::start().await.unwrap();
+    let upstream = moving_upstream(INTERVAL).await;
+    let scene = Scene::new(INTERVAL).asking(&upstream).over(&nats);
+    (nats, upstream, scene)
+}
+
+/// Ends a process as an orchestrator does.
+pub(crate) async fn end(process: &mut Tickwell) {
+    process.signal("TERM").unwrap();
+    assert!(process.wait_exit(DEADLINE).await.unwrap().success());
+}
+
+/// The sequence that a pod found in its store.
+async fn opened_at(pod: &Pod) -> u64 {
+    let line = pod.process.wait_for_line(|line| has_message(line, "opened the store"), DEADLINE).await.unwrap();
+    field(&line, "sequence").unwrap().parse().unwrap()
+}
+
+/// Waits until the poller has asked everybody about so many slots more. Answers those slots, but for the
+/// first and the last, which may have been under way at either end.
+async fn polls_pass(upstream: &FakeUpstream, count: usize) -> Vec<i64> {
+    let since = testkit::clock::now_ms();
+    let interval = i64::try_from(INTERVAL.as_millis()).unwrap();
+    let slots = wait_until("slots are polled", DEADLINE, async || {
+        let asked = upstream.requests_to(Venue::Bitstamp);
+        let recent = asked.iter().filter(|request| request.time_ms > since);
+        let mut slots: Vec<i64> = recent.map(|request| request.time_ms / interval * interval).collect();
+        slots.dedup();
+        (slots.len() >= count + 2).then_some(slots)
+    })
+    .await;
+    slots[1..slots.len() - 1].to_vec()
+}
