@@ -6,7 +6,7 @@
 use std::{sync::Arc, time::Duration};
 
 use common::{
-    bus::{Batch, Entry, LogReader},
+    bus::{Batch, Entry, LogReader, ReadError},
     domain::Sequence,
     readiness::{Check, Condition},
     service::TaskError,
@@ -79,6 +79,10 @@ impl Ingest {
             let Batch { entries, pending } = match batch {
                 // The in-process log ends with its writer, which was told to stop as well.
                 Err(_) if stop.is_cancelled() => break,
+                Err(ReadError::Unavailable(error)) => {
+                    self.tell_away(&*error);
+                    continue;
+                }
                 batch => batch?,
             };
             let newest = entries.last().map(|entry| entry.sequence);
@@ -161,6 +165,15 @@ impl Ingest {
             if let Some(newest) = &view.tick {
                 self.metrics.price(*pair, newest);
             }
+        }
+    }
+
+    /// Without the log a pod goes on answering with what it has, labelled stale.
+    fn tell_away(&self, error: &(dyn std::error::Error + 'static)) {
+        if !self.snapshots.borrow().pairs.is_empty() {
+            let reason = common::telemetry::chain(error);
+            tracing::debug!(reason, "the log does not answer");
+            self.check.set(Condition::Degraded("the log does not answer".to_owned()));
         }
     }
 

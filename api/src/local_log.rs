@@ -100,7 +100,7 @@ impl LogReader for LocalReader {
             return Ok(Batch { entries: Vec::new(), pending: 0 });
         }
         let Some(queued) = self.queue.recv().await else {
-            return Err(ReadError::Unavailable(Closed.into()));
+            return Err(ReadError::Closed);
         };
         self.waiting.push((queued.entry.sequence, queued.stored));
         Ok(Batch { entries: vec![queued.entry], pending: 0 })

@@ -110,6 +110,6 @@ const RETRY_SECONDS: u64 = 10;
 fn no_price_yet(view: Option<&PairView>) -> Problem {
     let seconds = view.map_or(RETRY_SECONDS, |view| view.interval.duration().as_secs());
     let detail = "no price has been agreed yet; /readyz?verbose says why. Without reachable sources, \
-                  `tickwell run --demo` shows a simulated market";
+                  `tickwell run --demo` (in a checkout: `cargo run -- run --demo`) shows a simulated market";
     Problem::new(Code::NoPriceYet, detail).retry_after(seconds)
 }

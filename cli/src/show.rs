@@ -38,6 +38,9 @@ pub(crate) fn welcome(mode: Mode, settings: &Settings, address: SocketAddr) {
     println!("  prices   http://{address}/v1/prices/{first}");
     println!("  docs     http://{address}/docs");
     println!("  health   http://{address}/readyz?verbose");
+    if mode == Mode::Run {
+        println!("  offline? cargo run -- run --demo (or: tickwell run --demo) works without any source");
+    }
     println!("Stop with Ctrl-C.");
 }
 

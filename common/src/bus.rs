@@ -75,6 +75,9 @@ pub enum ReadError {
     /// Another log has taken its place, or it has lost its newest records.
     #[error("the log is not the one this reader began with: {0}")]
     Replaced(String),
+    /// It was closed for good, as the in-process log is when its writer ends.
+    #[error("the log was closed")]
+    Closed,
     /// A newer Tickwell has written to it.
     #[error("the log cannot be continued")]
     TooNew(#[source] crate::wire::DecodeError),
@@ -96,7 +99,8 @@ pub trait LogWriter: Send + Sync {
 #[async_trait]
 pub trait LogReader: Send {
     /// The next entries; waits until there are some. The first answer may be empty, where the reader
-    /// begins at the log's end. Safe to cancel: nothing is lost.
+    /// begins at the log's end. Safe to cancel: nothing is lost. After [`ReadError::Unavailable`] it may be
+    /// called again, and goes on where it was.
     async fn next(&mut self) -> Result<Batch, ReadError>;
 
     /// Says that everything up to `sequence` is stored by the reader and will survive it.

@@ -24,13 +24,13 @@
 
 mod agreement;
 mod audit;
-// mod commands;
+mod commands;
 mod feed;
 // mod foreign;
 mod harness;
 mod oracle;
 mod records;
 mod shutdown;
-// mod standalone;
+mod standalone;
 // mod subscriber;
 mod survival;

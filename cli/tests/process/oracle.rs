@@ -52,7 +52,8 @@ pub(crate) fn check_verdicts(tick: &Record) {
 
 /// What `/averages` must say about the window `(to − span, to]`, of the members that are worked out here.
 pub(crate) fn window(points: &[Point], to: i64, span: i64) -> Value {
-    let inside: Vec<&Point> = points.iter().filter(|point| point.slot > to - span && point.slot <= to).collect();
+    let inside: Vec<&Point> =
+        points.iter().filter(|point| point.slot > to - span && point.slot <= to).collect();
     let covered: i64 = inside.iter().map(|point| point.interval).sum();
     let coverage = derived(Decimal::from(covered.min(span)) / Decimal::from(span));
     let observed = inside.len();

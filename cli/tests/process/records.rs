@@ -174,8 +174,8 @@ pub(crate) fn points(records: &[Record], pair: &str) -> Vec<Point> {
 
 fn read(answer: &Answer, sequence: u64) -> Record {
     assert_eq!(answer.status, 200, "sequence {sequence}: {}", answer.text());
-    let mut record: Record = serde_json::from_slice(&answer.body)
-        .unwrap_or_else(|error| panic!("{error}: {}", answer.text()));
+    let mut record: Record =
+        serde_json::from_slice(&answer.body).unwrap_or_else(|error| panic!("{error}: {}", answer.text()));
     assert_eq!(record.sequence, sequence);
     record.bytes.clone_from(&answer.body);
     record

@@ -76,7 +76,8 @@ async fn a_killed_log_loses_nothing_and_everybody_goes_on() {
     assert_eq!(audit(&records).leads, 1, "the poller went on in the same term");
     // What was polled while the log was away has waited for it. A stalled machine may have skipped some.
     let has_quotes = |slot: &&i64| {
-        let covers = |record: &&Record| record.covers().is_some_and(|(from, last)| (from..=last).contains(*slot));
+        let covers =
+            |record: &&Record| record.covers().is_some_and(|(from, last)| (from..=last).contains(*slot));
         records.iter().find(covers).unwrap().quotes.is_some()
     };
     let kept = polled.iter().filter(has_quotes).count();
@@ -142,7 +143,8 @@ pub(crate) async fn end(process: &mut Tickwell) {
 
 /// The sequence that a pod found in its store.
 async fn opened_at(pod: &Pod) -> u64 {
-    let line = pod.process.wait_for_line(|line| has_message(line, "opened the store"), DEADLINE).await.unwrap();
+    let line =
+        pod.process.wait_for_line(|line| has_message(line, "opened the store"), DEADLINE).await.unwrap();
     field(&line, "sequence").unwrap().parse().unwrap()
 }
 

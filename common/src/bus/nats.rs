@@ -22,6 +22,9 @@ const REQUEST_TIMEOUT: Duration = Duration::from_secs(2);
 /// The pause between tries while something is not there yet.
 const RETRY_PAUSE: Duration = Duration::from_millis(250);
 
+/// Waiting for a server is news after this many tries.
+const TRIES_BEFORE_NEWS: u32 = 4;
+
 /// Reconnecting backs off to this; the client's own cap of 4 s would cost whole slots.
 const MAX_RECONNECT_PAUSE: Duration = Duration::from_secs(1);
 
@@ -131,15 +134,15 @@ impl Nats {
     }
 
     async fn connected(&self, url: &str) -> Result<(), NatsError> {
-        let mut told = false;
+        let mut tries = 0_u32;
         let info = loop {
-            match self.client.try_server_info().filter(|_| self.is_connected()) {
-                Some(info) => break info,
-                None if !told => {
-                    tracing::warn!(url, "NATS is not there yet; waiting for it");
-                    told = true;
-                }
-                None => {}
+            if let Some(info) = self.client.try_server_info().filter(|_| self.is_connected()) {
+                break info;
+            }
+            tries = tries.saturating_add(1);
+            // The first tries are the time that connecting takes anyway.
+            if tries == TRIES_BEFORE_NEWS {
+                tracing::warn!(url, "NATS is not there yet; waiting for it");
             }
             tokio::time::sleep(RETRY_PAUSE).await;
         };

@@ -16,7 +16,7 @@ use futures::{FutureExt, StreamExt};
 
 use super::{Nats, RETRY_PAUSE, stream::identity};
 use crate::{
-    bus::{Batch, Entry, LogIdentity, LogReader, ReadError},
+    bus::{Batch, Entry, LogIdentity, LogReader, ReadError, Source},
     domain::Sequence,
 };
 
@@ -79,14 +79,10 @@ impl LogReader for NatsReader {
                 }
                 Ok(None) => self.messages = None,
                 Err(_silent) => {
-                    // Unavailable is no reason to give up: the client reconnects by itself.
-                    match self.position.behind().await {
-                        Ok(0) | Err(ReadError::Unavailable(_)) => {}
-                        Ok(behind) => {
-                            tracing::info!(behind, "the consumer fell silent; making a new one");
-                            self.messages = None;
-                        }
-                        Err(replaced) => return Err(replaced),
+                    let behind = self.position.behind().await?;
+                    if behind > 0 {
+                        tracing::info!(behind, "the consumer fell silent; making a new one");
+                        self.messages = None;
                     }
                 }
             }
@@ -109,11 +105,19 @@ impl Position {
         }
         let last = info.state.last_sequence;
         last.checked_sub(self.cursor.0).ok_or_else(|| {
-            ReadError::Replaced(format!("it ends at {last}, before this reader's {}", self.cursor))
+            let cursor = self.cursor;
+            ReadError::Replaced(format!(
+                "it ends at {last}, before this reader's {cursor}, so it has lost records; \
+                 move the store's folder away to build it anew"
+            ))
         })
     }
 
-    async fn consumer(&self) -> Result<pull::Ordered, crate::bus::Source> {
+    async fn consumer(&self) -> Result<pull::Ordered, ReadError> {
+        self.try_consumer().await.map_err(ReadError::Unavailable)
+    }
+
+    async fn try_consumer(&self) -> Result<pull::Ordered, Source> {
         let stream = self.nats.context.get_stream_no_info(&self.nats.stream).await?;
         // Named, with one filter: then the permission for it can name the filter too.
         let consumer = stream
@@ -149,27 +153,19 @@ impl Position {
 }
 
 impl NatsReader {
-    /// Opens a consumer after the cursor, trying until it works. Answers how far behind the reader is.
+    /// Opens a consumer after the cursor. Answers how far behind the reader is.
     async fn open(&mut self) -> Result<u64, ReadError> {
-        let mut told = false;
-        loop {
-            let error = match self.position.behind().await {
-                Ok(behind) => match self.position.consumer().await {
-                    Ok(messages) => {
-                        self.messages = Some(messages);
-                        return Ok(behind);
-                    }
-                    Err(error) => error,
-                },
-                Err(ReadError::Unavailable(error)) => error,
-                Err(replaced) => return Err(replaced),
-            };
-            if !told {
-                tracing::warn!(error = %error, "the log cannot be read; trying on");
-                told = true;
-            }
+        let opened = match self.position.behind().await {
+            Ok(behind) => self.position.consumer().await.map(|messages| (behind, messages)),
+            Err(error) => Err(error),
+        };
+        if matches!(opened, Err(ReadError::Unavailable(_))) {
+            // The caller asks again at once.
             tokio::time::sleep(RETRY_PAUSE).await;
         }
+        let (behind, messages) = opened?;
+        self.messages = Some(messages);
+        Ok(behind)
     }
 
     /// The message, and whatever else has arrived already.

@@ -1,0 +1,90 @@
+//! The commands that end by themselves, and what they say about wrong settings.
+
+use std::path::Path;
+
+use testkit::process::Tickwell;
+
+use crate::harness::{BINARY, DEADLINE};
+
+/// Runs the binary to its end. Answers its exit code and everything it wrote.
+async fn run(folder: &Path, arguments: &[&str], environment: &[(&str, &str)]) -> (Option<i32>, String) {
+    let command = Tickwell::command(BINARY, folder).args(arguments).env("RUST_BACKTRACE", "0");
+    let mut process = command.envs(environment.iter().copied()).start().unwrap();
+    let status = process.wait_exit(DEADLINE).await.unwrap();
+    (status.code(), process.lines().join("\n"))
+}
+
+#[tokio::test]
+async fn version_and_help_are_told() {
+    let folder = tempfile::tempdir().unwrap();
+    let (code, version) = run(folder.path(), &["--version"], &[]).await;
+    assert_eq!(code, Some(0));
+    assert!(version.starts_with(&format!("tickwell {}", env!("CARGO_PKG_VERSION"))), "{version}");
+    let (code, help) = run(folder.path(), &["--help"], &[]).await;
+    assert_eq!(code, Some(0));
+    for command in ["run", "poller", "api", "config"] {
+        assert!(help.lines().any(|line| line.trim_start().starts_with(&format!("{command} "))), "{help}");
+    }
+    let left: Vec<_> = folder.path().read_dir().unwrap().collect();
+    assert!(left.is_empty(), "asking leaves nothing behind: {left:?}");
+}
+
+#[tokio::test]
+async fn the_example_is_a_settings_file_and_so_is_what_is_shown() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = folder.path().join("tickwell.toml");
+    let (code, example) = run(folder.path(), &["config", "example"], &[]).await;
+    assert_eq!(code, Some(0));
+    std::fs::write(&file, &example).unwrap();
+    assert_eq!(run(folder.path(), &["config", "check"], &[]).await.0, Some(0));
+
+    let override_interval =
+        [("TICKWELL__FEED__INTERVAL", "7s"), ("TICKWELL__BUS__URL", "nats://me:secret@host:4222")];
+    let (code, shown) = run(folder.path(), &["config", "show"], &override_interval).await;
+    assert_eq!(code, Some(0));
+    assert!(shown.contains("interval = \"7s\"") && !shown.contains("secret"), "{shown}");
+    let (_, flagged) =
+        run(folder.path(), &["config", "show", "--set", "feed.interval=9s"], &override_interval).await;
+    assert!(flagged.contains("interval = \"9s\""), "a flag stands over the environment:\n{flagged}");
+
+    // What is shown is what is in force: as a file, it shows the same again.
+    let (_, shown) = run(folder.path(), &["config", "show"], &[]).await;
+    std::fs::write(&file, &shown).unwrap();
+    assert_eq!(run(folder.path(), &["config", "check"], &[]).await.0, Some(0));
+    assert_eq!(run(folder.path(), &["config", "show"], &[]).await, (Some(0), shown));
+}
+
+#[tokio::test]
+async fn a_wrong_setting_is_named_with_the_place_it_came_from() {
+    let folder = tempfile::tempdir().unwrap();
+    for arguments in [["run"].as_slice(), &["poller"], &["api"], &["config", "check"], &[]] {
+        let unknown = [("TICKWELL__FEED__INTERVALL", "1s")];
+        let (code, said) = run(folder.path(), arguments, &unknown).await;
+        assert!(code.is_some_and(|code| code != 0), "{arguments:?}: {said}");
+        assert!(said.contains("TICKWELL__FEED__INTERVALL") && said.contains("feed.intervall"), "{said}");
+        assert!(
+            said.contains("feed.interval`") || said.contains("feed.interval?"),
+            "no suggestion in: {said}"
+        );
+    }
+    let file = folder.path().join("tickwell.toml");
+    for (setting, name) in [
+        ("[feed]\nintervall = \"1s\"", "feed.intervall"),
+        ("[feed]\ninterval = \"soon\"", "feed.interval"),
+        ("[feed]\npairs = []", "feed.pairs"),
+        ("[aggregate]\nmin_sources = 9", "aggregate.min_sources"),
+        ("[windows]\nstale_after = \"1s\"", "windows.stale_after"),
+        ("[api]\nrate_limit = \"fast\"", "api.rate_limit"),
+        ("[log]\nformat = \"xml\"", "log.format"),
+    ] {
+        std::fs::write(&file, setting).unwrap();
+        let (code, said) = run(folder.path(), &["config", "check"], &[]).await;
+        assert!(code.is_some_and(|code| code != 0), "{setting} was taken");
+        assert!(said.contains(name), "{name} in: {said}");
+    }
+    std::fs::remove_file(&file).unwrap();
+    for arguments in [["poller"], ["api"]] {
+        let (code, said) = run(folder.path(), &arguments, &[]).await;
+        assert!(code != Some(0) && said.contains("bus.url"), "{said}");
+    }
+}
