@@ -117,3 +117,68 @@ impl LogReader for LocalReader {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use common::domain::{Body, Epoch, Lead, Origin};
+
+    use super::*;
+
+    fn lead(pair: &str, epoch: u64) -> Record {
+        let body = Body::Lead(Lead { covered: None });
+        Record { pair: pair.parse().unwrap(), epoch: Epoch(epoch), origin: Origin::Live, body }
+    }
+
+    /// Plays the ingest task: commits what it reads, and says so.
+    fn keep(store: &Store, mut reader: LocalReader) -> tokio::task::JoinHandle<Vec<Sequence>> {
+        let store = store.clone();
+        tokio::spawn(async move {
+            let mut seen = Vec::new();
+            while let Ok(batch) = reader.next().await {
+                for Entry { sequence, payload } in batch.entries {
+                    let record = wire::decode(&payload).unwrap();
+                    store.commit(&[crate::store::Stored { sequence, record }], sequence).unwrap();
+                    seen.push(sequence);
+                    reader.stored(sequence).await;
+                }
+            }
+            seen
+        })
+    }
+
+    #[tokio::test]
+    async fn the_fence_holds_per_pair_and_sequences_go_on() {
+        let folder = tempfile::tempdir().unwrap();
+        let store = Store::open_local(folder.path()).unwrap();
+        let (btc, eth) = ("BTC-USD", "ETH-USD");
+        for start in [0, 3] {
+            // The second round begins where the first ended, as after a restart.
+            let (writer, reader) = open(&store).unwrap();
+            let kept = keep(&store, reader);
+            let newest = writer.newest(btc.parse().unwrap()).await.unwrap();
+            assert_eq!(newest.sequence, Sequence(if start == 0 { 0 } else { 3 }));
+            assert_eq!(newest.record.is_some(), start > 0);
+            let eth_newest = writer.newest(eth.parse().unwrap()).await.unwrap().sequence;
+
+            let first = writer.append(&lead(btc, 1), newest.sequence).await.unwrap();
+            assert_eq!(first, Sequence(start + 1));
+            let repeated = writer.append(&lead(btc, 1), newest.sequence).await;
+            assert!(matches!(repeated, Err(AppendError::WrongLastSequence)));
+            let second = writer.append(&lead(eth, 1), eth_newest).await.unwrap();
+            assert_eq!(second, Sequence(start + 2));
+            assert_eq!(writer.append(&lead(btc, 2), first).await.unwrap(), Sequence(start + 3));
+            drop(writer);
+            assert_eq!(kept.await.unwrap(), [1, 2, 3].map(|number| Sequence(start + number)));
+        }
+    }
+
+    #[tokio::test]
+    async fn without_a_reader_nothing_is_acknowledged() {
+        let folder = tempfile::tempdir().unwrap();
+        let store = Store::open_local(folder.path()).unwrap();
+        let (writer, reader) = open(&store).unwrap();
+        drop(reader);
+        let refused = writer.append(&lead("BTC-USD", 1), Sequence(0)).await;
+        assert!(matches!(refused, Err(AppendError::Unconfirmed(_))));
+    }
+}
