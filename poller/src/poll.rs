@@ -69,12 +69,7 @@ impl Poll {
         stop: CancellationToken,
     ) -> Result<(), TaskError> {
         let mut newest = self.settings.interval.slot_at(self.clock.now());
-        while stop.run_until_cancelled(self.wake_after(newest)).await.is_some() {
-            let slot = self.settings.interval.slot_at(self.clock.now());
-            // The clock may have been set back; those slots are covered already.
-            if slot <= newest {
-                continue;
-            }
+        while let Some(slot) = stop.run_until_cancelled(self.slot_after(newest)).await {
             newest = slot;
             let Some(polled) = stop.run_until_cancelled(self.poll(slot)).await else { break };
             if let Some(bodies) = polled
@@ -87,15 +82,16 @@ impl Poll {
         Ok(())
     }
 
-    /// Sleeps until the clock has reached the slot after `newest`.
-    async fn wake_after(&self, newest: Slot) {
+    /// Sleeps until the clock has reached the slot after `newest`. Answers the slot it has reached: after a
+    /// pause that may be a later one, and where the clock was set back it is still a newer one.
+    async fn slot_after(&self, newest: Slot) -> Slot {
         let due = self.settings.interval.after(newest.start()).start();
         loop {
-            let left = due.since(self.clock.now());
-            if left.is_zero() {
-                return;
+            let now = self.clock.now();
+            if now >= due {
+                return self.settings.interval.slot_at(now);
             }
-            tokio::time::sleep(left.min(LONGEST_SLEEP)).await;
+            tokio::time::sleep(due.since(now).min(LONGEST_SLEEP)).await;
         }
     }
 
