@@ -50,18 +50,28 @@ pub(crate) async fn pods_agree(pods: [&Pod; 2]) {
 
 /// Checks that both pods explain every record in the same bytes. Answers the records.
 pub(crate) async fn same_records(pods: [&Pod; 2]) -> Vec<Record> {
-    let one = records::all(pods[0]).await;
+    same_records_but(pods, &[]).await
+}
+
+/// The same where some positions of the log hold `foreign` messages.
+pub(crate) async fn same_records_but(pods: [&Pod; 2], foreign: &[u64]) -> Vec<Record> {
+    let one = records::all_but(pods[0], foreign).await;
     pods[1].reaches(one.last().map_or(0, |record| record.sequence)).await;
-    let other = records::all(pods[1]).await;
+    let other = records::all_but(pods[1], foreign).await;
     crate::audit::nothing_lost(&one, &other);
     one
 }
 
 /// Checks a pod's averages, over windows of many lengths, against the raw records they are made of.
 pub(crate) async fn averages_are_right(pod: &Pod) {
+    averages_are_right_but(pod, &[]).await;
+}
+
+/// The same where some positions of the log hold `foreign` messages.
+pub(crate) async fn averages_are_right_but(pod: &Pod, foreign: &[u64]) {
     let answer = pod.get(&format!("/v1/prices/{PAIR}/averages?window={WINDOWS}")).await;
     let (sequence, averages) = (answer.sequence(), answer.found());
-    let mut known = records::all(pod).await;
+    let mut known = records::all_but(pod, foreign).await;
     known.retain(|record| record.sequence <= sequence && record.pair == PAIR);
 
     let newest = known.iter().rfind(|record| record.slot.is_some()).unwrap();

@@ -135,7 +135,11 @@ fn check_recorded(quote: &Quote, slot: i64, market: &RecordedMarket) {
 /// Checks that Coinbase was used before the hole and not within it, where the two others made the price.
 fn check_hole(ticks: &[&Record], market: &RecordedMarket, hole: Hole) {
     let minute = |tick: &Record| market.minute_at(tick.slot.unwrap().0);
-    let is_complete = |tick: &Record| tick.quotes().iter().all(|quote| quote.price.is_some());
+    // Nobody was late: what the quotes say is what the slot's own minute said.
+    let is_complete = |tick: &Record| {
+        let end = tick.slot.unwrap().0 + SLOT_MS;
+        tick.quotes().iter().all(|quote| quote.observed_at.is_some_and(|time| time.0 < end))
+    };
 
     let before = ticks.iter().filter(|tick| minute(tick) <= hole.last_minute && is_complete(tick));
     let all_used = before.filter(|tick| tick.used().len() == Venue::ALL.len()).count();
@@ -150,6 +154,6 @@ fn check_hole(ticks: &[&Record], market: &RecordedMarket, hole: Hole) {
         let sources: Vec<&str> = tick.used().iter().map(|quote| quote.source.as_str()).collect();
         assert_eq!(sources, ["kraken", "bitstamp"], "{tick:?}");
     }
-    let stale = within.iter().filter(|tick| tick.verdict("coinbase") == "stale").count();
+    let stale = within.iter().filter(|tick| tick.verdict("coinbase") == "stale" && is_complete(tick)).count();
     assert!(stale >= ENOUGH, "only {stale} ticks in the hole had a stale quote of Coinbase");
 }

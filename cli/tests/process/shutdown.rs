@@ -46,16 +46,23 @@ async fn sigterm_ends_poller_and_pod_whatever_their_clients_do() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn sigterm_ends_a_process_that_still_waits_for_its_log() {
+async fn sigterm_ends_a_process_whose_log_is_away() {
     require_nats!();
-    let (nats, upstream, scene) = world().await;
+    let (nats, _upstream, scene) = world().await;
     // Without a poller there is no stream; without a server there is nothing at all.
     let mut waiting = scene.command("pod").arg("api").start().unwrap();
     waiting.wait_for_line(|line| line.contains("waiting for the stream"), DEADLINE).await.unwrap();
     terminate(&mut waiting).await;
 
-    let scene = Scene::new(INTERVAL).asking(&upstream).over(&nats);
+    let mut poller = scene.poller().await;
+    let mut pod = scene.pod("pod").await;
+    has_price(&pod).await;
     drop(nats);
+    // The poller has a record in its hands that nobody takes.
+    poller.wait_for_line(|line| line.contains("the log does not take records"), DEADLINE).await.unwrap();
+    terminate(&mut poller).await;
+    terminate(&mut pod.process).await;
+
     let mut waiting = scene.command("poller").arg("poller").start().unwrap();
     waiting.wait_for_line(|line| line.contains("NATS is not there yet"), DEADLINE).await.unwrap();
     terminate(&mut waiting).await;
@@ -87,7 +94,7 @@ async fn a_terminated_pod_is_unready_first_and_serves_a_moment_longer() {
             return;
         }
     }
-    panic!("in {TRIES} tries no price was served after /readyz had answered 503");
+    panic!("in {TRIES} tries no price was served well after /readyz had answered 503");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -125,21 +132,32 @@ async fn has_price(pod: &Pod) {
     wait_until("a price", DEADLINE, async || (pod.get("/v1/prices").await.status == 200).then_some(())).await;
 }
 
-/// Whether a price was served after readiness had been withdrawn. Ends when nothing is served any more.
+/// Whether a new connection was answered well after readiness had been withdrawn.
 async fn serves_while_unready(pod: &Pod) -> bool {
-    wait_until("unready or gone", DEADLINE, async || match pod.try_get("/readyz").await {
-        Ok(answer) if answer.status == 200 => None,
-        Ok(answer) => {
-            assert_eq!(answer.status, 503);
-            Some(pod.try_get(&format!("/v1/prices/{PAIR}")).await.is_ok_and(|answer| answer.status == 200))
-        }
+    let unready = async || match pod.try_get("/readyz").await {
+        Ok(answer) => (answer.status == 503).then_some(true),
         Err(_gone) => Some(false),
-    })
-    .await
+    };
+    if !wait_until("unready or gone", DEADLINE, unready).await {
+        return false;
+    }
+    let halfway = logged_at(&pod.process, "stopping") + GRACE_MS / 2;
+    let later = async || (testkit::clock::now_ms() > halfway).then_some(());
+    wait_until("half of the grace", DEADLINE, later).await;
+    let Ok(mut connection) = TcpStream::connect(address(pod)).await else { return false };
+    let request = format!("GET /v1/prices/{PAIR} HTTP/1.1\r\nhost: late\r\nconnection: close\r\n\r\n");
+    let mut answer = Vec::new();
+    let exchanged = connection.write_all(request.as_bytes()).await.is_ok()
+        && connection.read_to_end(&mut answer).await.is_ok();
+    exchanged && answer.starts_with(b"HTTP/1.1 200 ")
+}
+
+fn address(pod: &Pod) -> &str {
+    pod.url.strip_prefix("http://").unwrap()
 }
 
 async fn connect(pod: &Pod) -> TcpStream {
-    TcpStream::connect(pod.url.strip_prefix("http://").unwrap()).await.unwrap()
+    TcpStream::connect(address(pod)).await.unwrap()
 }
 
 /// Asks over a connection and reads something of the answer.

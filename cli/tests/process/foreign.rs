@@ -1,0 +1,209 @@
+//! Messages in the stream that the poller did not write: damaged, foreign, repeated, or from the future.
+
+use async_nats::jetstream;
+use testkit::{nats::NatsServer, process::Tickwell, require_nats, upstream::FakeUpstream, wait_until};
+
+use crate::{
+    agreement::{averages_are_right_but, history_is_the_log, pods_agree, same_records_but},
+    audit::audit,
+    harness::{DEADLINE, INTERVAL, Pod, Scene, moving_upstream, slots_pass},
+    records::{self, Kind, Record},
+    survival::{check_takeovers, end},
+};
+
+const SUBJECT: &str = "ticks.BTC.USD";
+
+/// What is no record, in several ways.
+const GARBAGE: [&[u8]; 4] = [b"\xff\xfe\x00", b"", b"[]", br#"{"version":1,"kind":"tick","pair":"BTC-USD"}"#];
+
+/// A log with processes on it, and a connection of somebody who should not write there.
+struct World {
+    nats: NatsServer,
+    _upstream: FakeUpstream,
+    scene: Scene,
+    log: jetstream::Context,
+    /// The positions of the messages put into the log.
+    foreign: Vec<u64>,
+}
+
+impl World {
+    async fn start() -> Self {
+        let nats = NatsServer::start().await.unwrap();
+        let upstream = moving_upstream(INTERVAL).await;
+        let scene = Scene::new(INTERVAL).asking(&upstream).over(&nats);
+        let log = jetstream::new(async_nats::connect(nats.url()).await.unwrap());
+        Self { nats, _upstream: upstream, scene, log, foreign: Vec::new() }
+    }
+
+    /// Puts a message behind the newest one, without the headers by which the log would refuse it.
+    async fn put(&mut self, payload: impl Into<Vec<u8>>) -> u64 {
+        let payload: Vec<u8> = payload.into();
+        let sent = self.log.publish(SUBJECT, payload.into()).await.unwrap();
+        let sequence = sent.await.unwrap().sequence;
+        self.foreign.push(sequence);
+        sequence
+    }
+
+    /// The bytes of the log's first tick, and so of a slot that passed long ago.
+    async fn first_tick(&self, pod: &Pod) -> String {
+        let records = records::all_but(pod, &self.foreign).await;
+        let tick = records.iter().find(|record| record.is_tick()).unwrap();
+        let stream = self.log.get_stream("TICKS").await.unwrap();
+        let message = stream.get_raw_message(tick.sequence).await.unwrap();
+        String::from_utf8(message.payload.to_vec()).unwrap()
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn pods_pass_over_what_is_no_record_of_their_log_and_the_poller_goes_on() {
+    require_nats!();
+    let mut world = World::start().await;
+    let mut poller = world.scene.poller().await;
+    let pods = [&world.scene.pod("one").await, &world.scene.pod("other").await];
+    a_tick_comes(pods[0]).await;
+    pods[0].takes_in(4).await;
+    let first_tick = world.first_tick(pods[0]).await;
+
+    for garbage in GARBAGE {
+        let sequence = world.put(garbage).await;
+        pods[0].reaches(sequence + 2).await;
+    }
+    let sequence = world.put(simulated(&first_tick)).await;
+    pods[0].reaches(sequence + 3).await;
+    for _time in 0..2 {
+        let sequence = world.put(first_tick.clone()).await;
+        pods[0].reaches(sequence + 3).await;
+    }
+    pods_agree(pods).await;
+    end(&mut poller).await;
+
+    let records = same_records_but(pods, &world.foreign).await;
+    assert_eq!(audit(&records).leads, 1, "the poller went on in the same term");
+    pods_agree(pods).await;
+    averages_are_right_but(pods[1], &world.foreign).await;
+    history_is_the_log(pods[0], &records).await;
+    // A pod that meets all of it at once passes over the same.
+    let newcomer = world.scene.pod("newcomer").await;
+    newcomer.reaches(records.last().unwrap().sequence).await;
+    pods_agree([pods[0], &newcomer]).await;
+    for pod in [pods[0], pods[1], &newcomer] {
+        for (reason, count) in [("undecodable", 4), ("origin", 1), ("order", 2)] {
+            let metric = format!("tickwell_ingest_rejected_total{{reason=\"{reason}\"}}");
+            assert_eq!(pod.metric(&metric).await, count, "{reason}");
+        }
+    }
+    drop(world.nats);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_poller_starts_behind_garbage() {
+    starts_behind(|_first_tick| GARBAGE[0].to_vec()).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_poller_starts_behind_a_repeated_record() {
+    starts_behind(|first_tick| first_tick.as_bytes().to_vec()).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_poller_refuses_to_start_behind_a_record_of_another_origin() {
+    require_nats!();
+    let mut world = World::start().await;
+    let mut poller = world.scene.poller().await;
+    let pod = world.scene.pod("pod").await;
+    a_tick_comes(&pod).await;
+    let simulated = simulated(&world.first_tick(&pod).await);
+    end(&mut poller).await;
+    let sequence = world.put(simulated).await;
+
+    let mut poller = world.scene.command("poller").arg("poller").start().unwrap();
+    assert_eq!(poller.wait_exit(DEADLINE).await.unwrap().code(), Some(1));
+    let lines = poller.lines().join("\n");
+    assert!(lines.contains("holds simulated prices") && lines.contains("bus.stream"), "{lines}");
+    // It wrote nothing, and the pod passed over what somebody else wrote.
+    assert_eq!(pod.reaches(sequence).await, sequence);
+    assert_eq!(audit(&records::all_but(&pod, &world.foreign).await).leads, 1);
+}
+
+/// A poller is killed, and a message is put behind its last record. The next one goes on where the first one
+/// ended, as if the message were not there.
+async fn starts_behind(message: impl Fn(&str) -> Vec<u8>) {
+    require_nats!();
+    let mut world = World::start().await;
+    let mut poller = world.scene.poller().await;
+    let pods = [&world.scene.pod("one").await, &world.scene.pod("other").await];
+    a_tick_comes(pods[0]).await;
+    pods[0].takes_in(6).await;
+    let first_tick = world.first_tick(pods[0]).await;
+    poller.kill();
+    slots_pass(4, INTERVAL).await;
+    let sequence = world.put(message(&first_tick)).await;
+    let mut poller = world.scene.poller().await;
+    pods[0].reaches(sequence + 4).await;
+    end(&mut poller).await;
+
+    let records = same_records_but(pods, &world.foreign).await;
+    assert_eq!(audit(&records).leads, 2);
+    check_takeovers(&records);
+    pods_agree(pods).await;
+}
+
+fn simulated(record: &str) -> String {
+    let changed = record.replace(r#""origin":"live""#, r#""origin":"simulated""#);
+    assert_ne!(changed, record);
+    changed
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_record_of_a_newer_version_stops_a_pod_that_keeps_what_it_has() {
+    require_nats!();
+    let mut world = World::start().await;
+    let mut poller = world.scene.poller().await;
+    let mut pods = [world.scene.pod("one").await, world.scene.pod("other").await];
+    a_tick_comes(&pods[0]).await;
+    pods[0].takes_in(6).await;
+    let newer = world.first_tick(&pods[0]).await.replace(r#""version":1"#, r#""version":2"#);
+    let sequence = world.put(newer).await;
+
+    // Going on could repeat slots that the newer record covers.
+    let status = poller.wait_exit(DEADLINE).await.unwrap();
+    assert_eq!(status.code(), Some(1));
+    assert!(says_version(&poller), "{}", poller.lines().join("\n"));
+    for pod in &pods {
+        check_stopped(pod, sequence).await;
+    }
+    pods_agree([&pods[0], &pods[1]]).await;
+
+    // A restart changes nothing: it is the same log.
+    end(&mut pods[1].process).await;
+    pods[1] = world.scene.pod("other").await;
+    check_stopped(&pods[1], sequence).await;
+    pods_agree([&pods[0], &pods[1]]).await;
+    let records: Vec<Record> = same_records_but([&pods[0], &pods[1]], &[]).await;
+    assert!(audit(&records).ticks > 0 && records[0].kind == Kind::Lead);
+}
+
+/// Checks that a pod stands before a message that it cannot read, says so, and goes on answering.
+async fn check_stopped(pod: &Pod, message: u64) {
+    let ready = wait_until("the pod is unready", DEADLINE, async || {
+        let ready = pod.get("/readyz?verbose").await;
+        ready.text().contains("has version 2").then_some(ready)
+    })
+    .await;
+    assert_eq!((ready.status, &ready.json()["ready"]), (503, &false.into()));
+    let checks = ready.json()["checks"].to_string();
+    assert!(checks.contains(&format!("before {message}")) && checks.contains("upgrade"), "{checks}");
+    assert_eq!(pod.get("/livez").await.status, 200, "a restart would not help");
+    let price = pod.get("/v1/prices/BTC-USD").await;
+    assert_eq!((price.status, price.sequence()), (200, message - 1), "{}", price.text());
+    assert!(says_version(&pod.process));
+}
+
+fn says_version(process: &Tickwell) -> bool {
+    process.lines().iter().any(|line| line.contains("has version 2"))
+}
+
+async fn a_tick_comes(pod: &Pod) {
+    let answered = async || (pod.get("/v1/prices/BTC-USD").await.status == 200).then_some(());
+    wait_until("a tick", DEADLINE, answered).await;
+}

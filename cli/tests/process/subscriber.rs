@@ -1,0 +1,131 @@
+//! Somebody else's program on the log: Python, the public document, and nothing of ours.
+
+use std::path::{Path, PathBuf};
+
+use serde_json::Value;
+use testkit::{Venue, nats::NatsServer, require_nats, wait_until};
+
+use crate::{
+    agreement::{PAIR, history},
+    audit::audit,
+    harness::{DEADLINE, INTERVAL, Pod, Scene, moving_upstream, slots_pass},
+    records::{self, Kind, Record},
+    survival::end,
+};
+
+/// Names the Python that has nats-py, jsonschema and PyYAML, over the one that `scripts/test` installs.
+const PYTHON_VARIABLE: &str = "TICKWELL_PYTHON";
+const INSTALLED: &str = ".tools/venv/bin/python";
+
+/// Records that are heard as they are published.
+const HEARD: &str = "8";
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_outsider_reads_what_the_document_promises() {
+    require_nats!();
+    let Some(python) = python() else { return };
+    let nats = NatsServer::start().await.unwrap();
+    let upstream = moving_upstream(INTERVAL).await;
+    let scene =
+        Scene::new(INTERVAL).asking(&upstream).over(&nats).with("TICKWELL__FEED__PAIRS", "BTC-USD,ETH-USD");
+
+    // Every kind of record: ticks, gaps with quotes, a lead, a gap without quotes.
+    let mut poller = scene.poller().await;
+    let pod = scene.pod("pod").await;
+    record_comes(&pod, |record| record.is_tick()).await;
+    upstream.set_down(Venue::Kraken, true);
+    upstream.set_down(Venue::Bitstamp, true);
+    record_comes(&pod, |record| record.cause.is_some() && record.verdict("kraken") == "http_5xx").await;
+    upstream.set_down(Venue::Kraken, false);
+    upstream.set_down(Venue::Bitstamp, false);
+    record_comes(&pod, |record| record.is_tick()).await;
+    poller.kill();
+    slots_pass(3, INTERVAL).await;
+    poller = scene.poller().await;
+
+    let document = workspace().join("docs/asyncapi.yaml");
+    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/process/subscriber.py");
+    let mut command = tokio::process::Command::new(python);
+    command.arg(script).arg(nats.url()).arg(document).arg(HEARD).kill_on_drop(true);
+    let output = tokio::time::timeout(DEADLINE, command.output()).await.unwrap().unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let found: Value = serde_json::from_slice(&output.stdout).unwrap();
+    end(&mut poller).await;
+
+    assert_eq!(found["errors"].as_array().unwrap(), &Vec::<Value>::new());
+    assert_eq!(found["heard"].to_string(), HEARD);
+    let replayed = found["replayed"].as_array().unwrap();
+    pod.reaches(replayed.last().unwrap()["sequence"].as_u64().unwrap()).await;
+    compare_records(replayed, &records::all(&pod).await);
+    compare_history(replayed, &pod).await;
+}
+
+/// Checks what was replayed against what the API explains, record by record.
+fn compare_records(replayed: &[Value], records: &[Record]) {
+    let findings = audit(records);
+    assert!(findings.ticks > 0 && findings.gaps > 2 && findings.leads == 4, "{findings:?}");
+    for (theirs, ours) in replayed.iter().zip(records) {
+        let kind = match ours.kind {
+            Kind::Tick => "tick",
+            Kind::Gap => "gap",
+            Kind::Lead => "lead",
+        };
+        assert_eq!((&theirs["sequence"], &theirs["kind"]), (&ours.sequence.into(), &kind.into()));
+        assert_eq!((&theirs["pair"], &theirs["epoch"]), (&ours.pair.clone().into(), &ours.epoch.into()));
+        assert_eq!(
+            (theirs["price"].as_str(), theirs["cause"].as_str()),
+            (ours.price.as_deref(), ours.cause.as_deref())
+        );
+    }
+}
+
+/// Checks the replayed prices against the API's history, up to where the replay ended.
+async fn compare_history(replayed: &[Value], pod: &Pod) {
+    let theirs: Vec<(u64, String)> = replayed
+        .iter()
+        .filter(|record| record["kind"] == "tick" && record["pair"] == PAIR)
+        .map(|record| (record["sequence"].as_u64().unwrap(), record["price"].as_str().unwrap().to_owned()))
+        .collect();
+    let ours: Vec<(u64, String)> = history(pod, "asc", 1_000)
+        .await
+        .into_iter()
+        .map(|point| (point.sequence, point.price))
+        .take(theirs.len())
+        .collect();
+    assert!(!theirs.is_empty());
+    assert_eq!(theirs, ours);
+}
+
+/// Waits for a record of the pair, of those to come, that `wanted` accepts.
+async fn record_comes(pod: &Pod, wanted: impl Fn(&Record) -> bool) {
+    let mut next = pod.sequence().await + 1;
+    wait_until("a record of the wanted kind", DEADLINE, async || {
+        while next <= pod.sequence().await {
+            let record = records::at(pod, next).await;
+            next += 1;
+            if record.quotes.is_some() && wanted(&record) {
+                return Some(());
+            }
+        }
+        None
+    })
+    .await;
+}
+
+fn workspace() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap().to_path_buf()
+}
+
+/// The Python to use. Without one the test is skipped, and in CI it fails, as without a nats-server.
+fn python() -> Option<PathBuf> {
+    if let Some(named) = std::env::var_os(PYTHON_VARIABLE) {
+        return Some(named.into());
+    }
+    let installed = workspace().join(INSTALLED);
+    if installed.is_file() {
+        return Some(installed);
+    }
+    assert!(std::env::var_os("CI").is_none(), "no {INSTALLED}, and CI does not skip tests");
+    println!("skipped: {INSTALLED} not found, run scripts/test");
+    None
+}
