@@ -6,11 +6,11 @@
 use std::{sync::Arc, time::Duration};
 
 use common::{
-    bus::{Batch, Entry, LogReader, ReadError},
+    bus::{Batch, Entry, LogReader, NotRecord, ReadError},
     domain::Sequence,
     readiness::{Check, Condition},
     service::TaskError,
-    wire::{self, DecodeError},
+    wire::DecodeError,
 };
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
@@ -116,27 +116,29 @@ impl Ingest {
         let mut next = Snapshot::clone(&self.snapshots.borrow());
         let mut accepted = Vec::with_capacity(entries.len());
         let mut halted = Ok(());
-        for Entry { sequence, payload } in entries {
-            let rejection = match wire::decode(payload) {
+        for entry in entries {
+            let sequence = entry.sequence;
+            let rejection = match entry.record() {
                 Ok(record) => {
-                    let stored = Stored { sequence: *sequence, record };
+                    let stored = Stored { sequence, record };
                     let rejection = next.apply(&stored, self.keep);
                     if rejection.is_none() {
                         accepted.push(stored);
                     }
                     rejection
                 }
-                Err(source @ DecodeError::UnknownVersion { .. }) => {
-                    halted = Err(IngestError::UnknownVersion { sequence: *sequence, source });
+                Err(NotRecord::Undecodable(source @ DecodeError::UnknownVersion { .. })) => {
+                    halted = Err(IngestError::UnknownVersion { sequence, source });
                     break;
                 }
-                Err(_) => Some(Rejection::Undecodable),
+                Err(NotRecord::Undecodable(_)) => Some(Rejection::Undecodable),
+                Err(NotRecord::Unfenced) => Some(Rejection::Unfenced),
             };
             if let Some(rejection) = rejection {
                 tracing::warn!(%sequence, reason = %rejection, "passed over a message of the log");
                 self.metrics.rejected(rejection);
             }
-            next.sequence = *sequence;
+            next.sequence = sequence;
         }
         if next.sequence > self.snapshots.borrow().sequence {
             self.store.commit(&accepted, next.sequence)?;

@@ -29,3 +29,4 @@ pub mod summary;
 pub mod window;
 
 pub use config::{AdminConfig, ApiConfig, StoreConfig, WindowsConfig};
+pub use metrics::Metrics;

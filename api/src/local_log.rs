@@ -82,7 +82,7 @@ impl LogWriter for LocalWriter {
         // Given away, whatever becomes of it: no position is ever used twice.
         state.last = sequence;
         let (stored, acknowledged) = oneshot::channel();
-        let entry = Entry { sequence, payload: Bytes::from(wire::encode(record)) };
+        let entry = Entry { sequence, id: Some(record.id()), payload: Bytes::from(wire::encode(record)) };
         self.queue
             .send(Queued { entry, stored })
             .await
@@ -135,8 +135,8 @@ mod tests {
         tokio::spawn(async move {
             let mut seen = Vec::new();
             while let Ok(batch) = reader.next().await {
-                for Entry { sequence, payload } in batch.entries {
-                    let record = wire::decode(&payload).unwrap();
+                for entry in batch.entries {
+                    let (sequence, record) = (entry.sequence, entry.record().unwrap());
                     store.commit(&[crate::store::Stored { sequence, record }], sequence).unwrap();
                     seen.push(sequence);
                     reader.stored(sequence).await;

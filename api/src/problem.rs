@@ -33,6 +33,8 @@ common::words! {
         RateLimited = "rate_limited",
         /// No price has been agreed yet.
         NoPriceYet = "no_price_yet",
+        /// The process has only begun to start.
+        Starting = "starting",
         /// Something broke here; the log has the details.
         Internal = "internal",
     }
@@ -46,7 +48,7 @@ impl Code {
             Self::UnknownPair | Self::UnknownSequence | Self::NotFound => StatusCode::NOT_FOUND,
             Self::MethodNotAllowed => StatusCode::METHOD_NOT_ALLOWED,
             Self::RateLimited => StatusCode::TOO_MANY_REQUESTS,
-            Self::NoPriceYet => StatusCode::SERVICE_UNAVAILABLE,
+            Self::NoPriceYet | Self::Starting => StatusCode::SERVICE_UNAVAILABLE,
             Self::Internal => StatusCode::INTERNAL_SERVER_ERROR,
         }
     }
@@ -197,7 +199,7 @@ impl ApiResponse for Problem {
             (StatusCode::NOT_FOUND, "The log has no such pair or record"),
             (StatusCode::TOO_MANY_REQUESTS, "Too many requests; `Retry-After` says when to come back"),
             (StatusCode::INTERNAL_SERVER_ERROR, "Something broke here"),
-            (StatusCode::SERVICE_UNAVAILABLE, "No price has been agreed yet"),
+            (StatusCode::SERVICE_UNAVAILABLE, "No price has been agreed yet, or the process is starting"),
         ];
         let response = |(status, description): (StatusCode, &'static str)| MetaResponse {
             description,

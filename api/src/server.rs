@@ -15,11 +15,11 @@ use hyper_util::{
 use poem::{Endpoint, Response, endpoint::BoxEndpoint};
 use tokio::{
     net::{TcpListener, TcpStream},
-    sync::Semaphore,
+    sync::{Semaphore, watch},
 };
 use tokio_util::sync::CancellationToken;
 
-pub use answer::{admin_endpoint, endpoint};
+pub use answer::{endpoint, operations_endpoint, starting_endpoint};
 
 /// Open connections at once; later ones wait in the kernel's queue.
 const MAX_CONNECTIONS: usize = 10_000;
@@ -36,6 +36,9 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 /// How long connections may take to finish what they are answering. Shorter than the service's own
 /// limit, so that the rest of the process still ends in time.
 const DRAIN_LIMIT: Duration = Duration::from_secs(2);
+
+/// What answers requests.
+pub type SharedEndpoint = Arc<BoxEndpoint<'static, Response>>;
 
 /// A bound listener, before anything is answered on it.
 #[derive(Debug)]
@@ -64,14 +67,14 @@ impl Listener {
     }
 
     /// Answers connections until told to stop, then lets them finish what they are answering, with a
-    /// bound.
+    /// bound. Each request is answered by the newest endpoint: a pod answers its operators before it has
+    /// anything else to say.
     pub async fn serve(
         self,
-        endpoint: BoxEndpoint<'static, Response>,
+        endpoints: watch::Receiver<SharedEndpoint>,
         connections: prometheus::IntGauge,
         stop: CancellationToken,
     ) -> Result<(), TaskError> {
-        let endpoint = Arc::new(endpoint);
         let places = Arc::new(Semaphore::new(MAX_CONNECTIONS));
         let graceful = GracefulShutdown::new();
         let mut builder = Builder::new(TokioExecutor::new());
@@ -85,10 +88,10 @@ impl Listener {
         while let Some(accepted) = stop.run_until_cancelled(accept(&self.0, &places)).await {
             let Some((stream, remote, place)) = accepted else { continue };
             let service = service_fn({
-                let (endpoint, local) = (endpoint.clone(), stream.local_addr());
+                let (endpoints, local) = (endpoints.clone(), stream.local_addr());
                 move |request| {
                     let local = local.as_ref().ok().copied().unwrap_or(remote);
-                    answer_one(endpoint.clone(), request, local, remote)
+                    answer_one(endpoints.borrow().clone(), request, local, remote)
                 }
             });
             let connection =
@@ -136,7 +139,7 @@ async fn accept(listener: &TcpListener, places: &Arc<Semaphore>) -> Option<Accep
 }
 
 async fn answer_one(
-    endpoint: Arc<BoxEndpoint<'static, Response>>,
+    endpoint: SharedEndpoint,
     request: hyper::Request<hyper::body::Incoming>,
     local: SocketAddr,
     remote: SocketAddr,

@@ -59,6 +59,8 @@ pub struct NewestTick {
 common::words! {
     /// Why a record of the log is passed over, by every pod alike.
     pub enum Rejection ("rejection") {
+        /// It did not come through the log's fence: no poller wrote it.
+        Unfenced = "unfenced",
         /// It cannot be decoded.
         Undecodable = "undecodable",
         /// Its prices come from elsewhere than the log's first record's.

@@ -1,13 +1,13 @@
 //! Which parts each command starts, and how they are joined. What `main` and the tests run is the same.
 
-use std::{sync::Arc, time::Duration};
+use std::{net::SocketAddr, sync::Arc, time::Duration};
 
 use anyhow::{Context, Result};
 use api::{
     ingest::Ingest,
     local_log,
     routes::{Process, State},
-    server::{self, Listener},
+    server::{self, Listener, SharedEndpoint},
     store::Store,
 };
 use common::{
@@ -16,10 +16,12 @@ use common::{
         nats::{Nats, NatsWriter, Role},
     },
     clock::{Clock, SystemClock},
+    readiness::Check,
     service::{self, Service, TaskError},
     telemetry,
 };
 use prometheus::Registry;
+use tokio::sync::watch;
 
 use crate::{settings::Settings, show};
 
@@ -90,9 +92,10 @@ async fn build(mode: Mode, settings: &Settings, service: &mut Service) -> Result
     let registry = Registry::new();
     let process = Process { readiness: service.readiness().clone(), registry, build: show::build() };
 
-    // The addresses come first: if one is taken, nothing else should have begun.
-    let listener = match mode.has_api() {
-        true => Some(Listener::bind("api.listen", &settings.api.listen).await?),
+    // The addresses come first: if one is taken, nothing else should have begun. And health is answered
+    // from the first moment, however long the log is waited for.
+    let doors = match mode.has_api() {
+        true => Some(Doors::open(&settings.api.listen, &process, service).await?),
         false => None,
     };
     admin(settings, &process, service).await?;
@@ -101,14 +104,41 @@ async fn build(mode: Mode, settings: &Settings, service: &mut Service) -> Result
         true => local(settings)?,
         false => nats(mode, settings, &*clock).await?,
     };
-    if let (Some(listener), Some((store, reader))) = (listener, log.reader) {
-        serve(mode, settings, listener, store, reader, &clock, &process, service)?;
+    if let (Some(doors), Some((store, reader))) = (doors, log.reader) {
+        let state = follow(settings, store, reader, &clock, &doors, service)?;
+        let endpoint = server::endpoint(&state, &process, settings.api.rate_limit, doors.metrics);
+        doors.endpoints.send_replace(endpoint);
+        tracing::info!(url = format!("http://{}", doors.address), "serving");
+        if matches!(mode, Mode::Run | Mode::Demo) {
+            show::welcome(mode, settings, doors.address);
+        }
     }
     if let Some(writer) = log.writer {
         let metrics = poller::Metrics::new(&process.registry)?;
         poller::start(&settings.poller(), writer, clock, metrics, service)?;
     }
     Ok(())
+}
+
+/// A pod that listens already: what it answers can still be changed.
+struct Doors {
+    address: SocketAddr,
+    endpoints: watch::Sender<SharedEndpoint>,
+    metrics: api::Metrics,
+    check: Check,
+}
+
+impl Doors {
+    async fn open(address: &str, process: &Process, service: &mut Service) -> Result<Self, TaskError> {
+        let listener = Listener::bind("api.listen", address).await?;
+        let address = listener.address()?;
+        tracing::info!(url = format!("http://{address}"), "listening");
+        let metrics = api::Metrics::new(&process.registry)?;
+        let check = service.readiness().check("log");
+        let (endpoints, newest) = watch::channel(server::starting_endpoint(process));
+        service.spawn("api", listener.serve(newest, metrics.connections.clone(), service.stop()));
+        Ok(Self { address, endpoints, metrics, check })
+    }
 }
 
 fn local(settings: &Settings) -> Result<Log, TaskError> {
@@ -133,22 +163,20 @@ async fn nats(mode: Mode, settings: &Settings, clock: &dyn Clock) -> Result<Log,
     Ok(log)
 }
 
-#[expect(clippy::too_many_arguments, reason = "the composition root names every part it joins")]
-fn serve(
-    mode: Mode,
+/// Starts to follow the log into the store.
+fn follow(
     settings: &Settings,
-    listener: Listener,
     store: Store,
     reader: Box<dyn LogReader>,
     clock: &Arc<dyn Clock>,
-    process: &Process,
+    doors: &Doors,
     service: &mut Service,
-) -> Result<(), TaskError> {
-    let metrics = api::metrics::Metrics::new(&process.registry)?;
+) -> Result<Arc<State>, TaskError> {
     let (keep, retain) = (settings.windows.keep.duration(), settings.store.retain_ticks.duration());
-    let check = service.readiness().check("log");
-    let (ingest, snapshots) = Ingest::load(store.clone(), keep, retain, metrics.clone(), check)?;
-    let state = Arc::new(State {
+    let (metrics, check) = (doors.metrics.clone(), doors.check.clone());
+    let (ingest, snapshots) = Ingest::load(store.clone(), keep, retain, metrics, check)?;
+    service.spawn("ingest", ingest.run(reader, service.stop()));
+    Ok(Arc::new(State {
         snapshots,
         store,
         clock: clock.clone(),
@@ -156,17 +184,7 @@ fn serve(
         keep_windows: keep,
         retain_ticks: retain,
         retain_quotes: settings.store.retain_quotes.duration(),
-    });
-    let endpoint = server::endpoint(&state, process, settings.api.rate_limit, metrics.clone());
-    let address = listener.address()?;
-    tracing::info!(url = format!("http://{address}"), "serving");
-    if matches!(mode, Mode::Run | Mode::Demo) {
-        show::welcome(mode, settings, address);
-    }
-    let stop = service.stop();
-    service.spawn("ingest", ingest.run(reader, stop.clone()));
-    service.spawn("api", listener.serve(endpoint, metrics.connections, stop));
-    Ok(())
+    }))
 }
 
 async fn admin(settings: &Settings, process: &Process, service: &mut Service) -> Result<(), TaskError> {
@@ -178,7 +196,7 @@ async fn admin(settings: &Settings, process: &Process, service: &mut Service) ->
     let connections =
         prometheus::IntGauge::new("tickwell_admin_connections", "Open connections of operators")?;
     process.registry.register(Box::new(connections.clone()))?;
-    let endpoint = server::admin_endpoint(process);
-    service.spawn("admin", listener.serve(endpoint, connections, service.stop()));
+    let (_, endpoints) = watch::channel(server::operations_endpoint(process));
+    service.spawn("admin", listener.serve(endpoints, connections, service.stop()));
     Ok(())
 }

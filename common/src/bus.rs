@@ -17,7 +17,10 @@ use bytes::Bytes;
 pub use config::BusConfig;
 pub use subject::{SubjectError, Subjects};
 
-use crate::domain::{Pair, Record, Sequence};
+use crate::{
+    domain::{Pair, Record, Sequence},
+    wire::{self, DecodeError},
+};
 
 /// An error from beneath the log, kept for the message's chain.
 pub type Source = Box<dyn std::error::Error + Send + Sync>;
@@ -32,8 +35,21 @@ pub struct LogIdentity(String);
 pub struct Entry {
     /// Its position.
     pub sequence: Sequence,
-    /// Its bytes; [`crate::wire`] reads them.
+    /// The id under which it came through the fence; missing where it did not, and so no poller wrote it.
+    pub id: Option<String>,
+    /// Its bytes.
     pub payload: Bytes,
+}
+
+/// Why a message of the log is not one of its records.
+#[derive(Debug, thiserror::Error)]
+pub enum NotRecord {
+    /// It did not come through the fence, or under another id than its own.
+    #[error("no poller wrote it")]
+    Unfenced,
+    /// Its bytes cannot be read.
+    #[error(transparent)]
+    Undecodable(#[from] DecodeError),
 }
 
 /// The newest record of a pair, and what an append after it must expect.
@@ -80,7 +96,7 @@ pub enum ReadError {
     Closed,
     /// A newer Tickwell has written to it.
     #[error("the log cannot be continued")]
-    TooNew(#[source] crate::wire::DecodeError),
+    TooNew(#[source] DecodeError),
 }
 
 /// Appends records.
@@ -105,6 +121,18 @@ pub trait LogReader: Send {
 
     /// Says that everything up to `sequence` is stored by the reader and will survive it.
     async fn stored(&mut self, sequence: Sequence);
+}
+
+impl Entry {
+    /// The record in the message.
+    ///
+    /// Readers and writers of the log ask this one question, so that all agree on what is part of it: a
+    /// record that somebody merely published could repeat a slot, or invent one.
+    pub fn record(&self) -> Result<Record, NotRecord> {
+        let id = self.id.as_deref().ok_or(NotRecord::Unfenced)?;
+        let record = wire::decode(&self.payload)?;
+        if record.id() == id { Ok(record) } else { Err(NotRecord::Unfenced) }
+    }
 }
 
 impl LogIdentity {

@@ -11,8 +11,8 @@ use governor::{
 };
 use http::{HeaderName, HeaderValue, Method};
 use poem::{
-    Endpoint, EndpointExt, IntoResponse, Request, Response, Result, Route, endpoint::BoxEndpoint, get,
-    handler, middleware::Compression,
+    Endpoint, EndpointExt, IntoResponse, Request, Response, Result, Route, endpoint::make_sync, get, handler,
+    middleware::Compression,
 };
 use poem_openapi::OperationId;
 use tokio::time::Instant;
@@ -22,6 +22,7 @@ use crate::{
     metrics::Metrics,
     problem::{Code, Problem},
     routes::{self, Operations, Process, State},
+    server::SharedEndpoint,
 };
 
 /// The longest request target.
@@ -40,12 +41,7 @@ const ASYNCAPI: &str = include_str!("../../../docs/asyncapi.yaml");
 const SEQUENCE_HEADER: HeaderName = HeaderName::from_static("x-tickwell-sequence");
 
 /// Everything a pod answers.
-pub fn endpoint(
-    state: &Arc<State>,
-    process: &Process,
-    limit: RateLimit,
-    metrics: Metrics,
-) -> BoxEndpoint<'static, Response> {
+pub fn endpoint(state: &Arc<State>, process: &Process, limit: RateLimit, metrics: Metrics) -> SharedEndpoint {
     let service = routes::service(state, process);
     let routes = Route::new()
         .nest("/docs", service.swagger_ui())
@@ -54,17 +50,29 @@ pub fn endpoint(
         .at("/metrics", routes::metrics_route(process))
         .nest_no_strip("/", service);
     let (limiter, state) = (Arc::new(Limiter::new(limit)), state.clone());
-    routes
+    let endpoint = routes
         .around(move |next, request| at_one_sequence(next, request, state.clone()))
         .with(Compression::new())
         .around(move |next, request| limited(next, request, limiter.clone()))
         .around(move |next, request| answered(next, request, Some(metrics.clone())))
-        .boxed()
+        .boxed();
+    Arc::new(endpoint)
 }
 
-/// What a process without an API answers: its operators' questions.
-pub fn admin_endpoint(process: &Process) -> BoxEndpoint<'static, Response> {
-    Operations::routes(process).around(|next, request| answered(next, request, None)).boxed()
+/// What a process answers that has no API: its operators' questions.
+pub fn operations_endpoint(process: &Process) -> SharedEndpoint {
+    let routes = Operations::routes(process);
+    Arc::new(routes.around(|next, request| answered(next, request, None)).boxed())
+}
+
+/// What a pod answers while it waits for the log: its operators' questions, and "not yet".
+pub fn starting_endpoint(process: &Process) -> SharedEndpoint {
+    let not_yet = make_sync(|_| {
+        let detail = "nothing can be answered yet; /readyz?verbose says what is waited for";
+        Problem::new(Code::Starting, detail).retry_after(1)
+    });
+    let routes = Route::new().nest_no_strip("/", Operations::routes(process)).nest("/v1", not_yet);
+    Arc::new(routes.around(|next, request| answered(next, request, None)).boxed())
 }
 
 /// Takes one snapshot for the whole request, and says which in the answer's head.

@@ -58,17 +58,21 @@ fn prices(store: &Store, pair: &str, from: i64, to: i64, order: Order) -> Vec<(i
         .collect()
 }
 
-/// Opens the copy of the log `abc`. sled lets go of a folder a moment after its last handle is gone.
-fn reopen(folder: &Path) -> Store {
+/// Opens a folder that was in use a moment ago: sled lets go of it shortly after its last handle is gone.
+fn settled(open: impl Fn() -> Result<Store, OpenError>) -> Result<Store, OpenError> {
     let deadline = tokio::time::Instant::now() + std::time::Duration::from_secs(60);
     loop {
-        match Store::open_copy(folder, &identity("abc"), now()) {
+        match open() {
             Err(OpenError::InUse { .. }) if tokio::time::Instant::now() < deadline => {
                 std::thread::yield_now()
             }
-            opened => return opened.unwrap(),
+            opened => return opened,
         }
     }
+}
+
+fn reopen(folder: &Path) -> Store {
+    settled(|| Store::open_copy(folder, &identity("abc"), now())).unwrap()
 }
 
 proptest! {
@@ -174,8 +178,8 @@ fn a_copy_of_another_log_is_moved_aside_and_at_most_three_are_kept() {
     let folder = tempfile::tempdir().unwrap();
     for number in 0..6 {
         let log = identity(&format!("a{number}"));
-        let store = Store::open_copy(folder.path(), &log, now().plus(std::time::Duration::from_secs(number)))
-            .unwrap();
+        let later = now().plus(std::time::Duration::from_secs(number));
+        let store = settled(|| Store::open_copy(folder.path(), &log, later)).unwrap();
         assert_eq!(store.cursor().unwrap(), Sequence(0));
         store.commit(&[], Sequence(7)).unwrap();
     }
@@ -189,21 +193,17 @@ fn an_only_copy_is_never_moved_or_mistaken() {
     let name = local.identity().clone();
     local.commit(&[], Sequence(7)).unwrap();
     drop(local);
-    let refused = Store::open_copy(folder.path(), &identity("abc"), now());
+    let refused = settled(|| Store::open_copy(folder.path(), &identity("abc"), now()));
     assert!(matches!(refused, Err(OpenError::OtherKind { .. })));
-    let again = loop {
-        match Store::open_local(folder.path()) {
-            Err(OpenError::InUse { .. }) => std::thread::yield_now(),
-            opened => break opened.unwrap(),
-        }
-    };
+    let again = settled(|| Store::open_local(folder.path())).unwrap();
     assert_eq!((again.identity(), again.cursor().unwrap()), (&name, Sequence(7)));
     drop(again);
     assert_eq!(aside(folder.path()), 0);
 
     let other = tempfile::tempdir().unwrap();
     drop(Store::open_copy(other.path(), &identity("abc"), now()).unwrap());
-    assert!(matches!(Store::open_local(other.path()), Err(OpenError::OtherKind { .. })));
+    let refused = settled(|| Store::open_local(other.path()));
+    assert!(matches!(refused, Err(OpenError::OtherKind { .. })));
 }
 
 #[test]

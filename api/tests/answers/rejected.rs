@@ -45,6 +45,25 @@ async fn foreign_messages_are_passed_over_and_counted() {
 }
 
 #[tokio::test]
+async fn what_did_not_come_through_the_fence_is_no_record() {
+    let mut rig = Rig::new();
+    rig.send(vec![tick("BTC-USD", 10, "100")]).await;
+    let newer =
+        String::from_utf8(tick("BTC-USD", 20, "6")).unwrap().replace("\"version\":1", "\"version\":2");
+    rig.send_as(vec![
+        (None, tick("BTC-USD", 20, "666")),
+        (None, newer.into_bytes()),
+        (Some("BTC-USD:another".to_owned()), tick("BTC-USD", 20, "666")),
+    ])
+    .await;
+    rig.taken_in().await;
+    assert_eq!(rejected(&rig, "unfenced").await, "3");
+    assert_eq!(rig.get("/v1/prices/BTC-USD").await.body["price"], json!("100"));
+    rig.send(vec![tick("BTC-USD", 20, "101")]).await;
+    assert_eq!(rig.get("/v1/prices/BTC-USD").await.body["price"], json!("101"));
+}
+
+#[tokio::test]
 async fn a_record_of_a_newer_version_stops_the_reading_after_what_came_before() {
     let mut rig = Rig::new();
     let newer =

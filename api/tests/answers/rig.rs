@@ -7,7 +7,7 @@ use api::{
     ingest::Ingest,
     metrics::Metrics,
     routes::{Build, Process, State},
-    server::{self, Listener},
+    server::{self, Listener, SharedEndpoint},
     store::Store,
 };
 use async_trait::async_trait;
@@ -22,14 +22,13 @@ use common::{
     service::TaskError,
     wire,
 };
-use poem::{
-    Response,
-    endpoint::BoxEndpoint,
-    test::{TestClient, TestResponse},
-};
+use poem::test::{TestClient, TestResponse};
 use prometheus::Registry;
 use serde_json::Value;
-use tokio::{sync::mpsc, task::JoinHandle};
+use tokio::{
+    sync::{mpsc, watch},
+    task::JoinHandle,
+};
 use tokio_util::sync::CancellationToken;
 
 /// A log that is what the test sends.
@@ -55,7 +54,7 @@ impl LogReader for SentLog {
 pub(crate) struct Rig {
     pub(crate) clock: Arc<ManualClock>,
     pub(crate) readiness: Readiness,
-    client: TestClient<BoxEndpoint<'static, Response>>,
+    client: TestClient<SharedEndpoint>,
     pod: Pod,
     batches: mpsc::Sender<Batch>,
     stored: mpsc::Receiver<Sequence>,
@@ -126,16 +125,30 @@ impl Rig {
     /// Sends messages as one batch, and waits until they are taken in.
     pub(crate) async fn send(&mut self, payloads: Vec<Vec<u8>>) {
         self.send_only(payloads).await;
+        self.taken_in().await;
+    }
+
+    /// Waits until everything sent is taken in.
+    pub(crate) async fn taken_in(&mut self) {
         assert_eq!(self.stored.recv().await, Some(self.last));
     }
 
     /// Sends messages as one batch.
     pub(crate) async fn send_only(&mut self, payloads: Vec<Vec<u8>>) {
-        let entry = |payload: Vec<u8>| {
-            self.last = self.last.next();
-            Entry { sequence: self.last, payload: payload.into() }
+        let fenced = |payload: Vec<u8>| {
+            let id = wire::decode(&payload).map_or_else(|_| "foreign".to_owned(), |record| record.id());
+            (Some(id), payload)
         };
-        let entries = payloads.into_iter().map(entry).collect();
+        self.send_as(payloads.into_iter().map(fenced).collect()).await;
+    }
+
+    /// Sends messages as one batch, each under the id by which it came through the fence.
+    pub(crate) async fn send_as(&mut self, messages: Vec<(Option<String>, Vec<u8>)>) {
+        let entry = |(id, payload): (Option<String>, Vec<u8>)| {
+            self.last = self.last.next();
+            Entry { sequence: self.last, id, payload: payload.into() }
+        };
+        let entries = messages.into_iter().map(entry).collect();
         self.batches.send(Batch { entries, pending: 0 }).await.unwrap();
     }
 
@@ -152,7 +165,8 @@ impl Rig {
         let address = listener.address().unwrap();
         let stop = CancellationToken::new();
         let endpoint = server::endpoint(state, process, limit, metrics.clone());
-        let task = tokio::spawn(listener.serve(endpoint, metrics.connections.clone(), stop.clone()));
+        let (_, endpoints) = watch::channel(endpoint);
+        let task = tokio::spawn(listener.serve(endpoints, metrics.connections.clone(), stop.clone()));
         Served { address, stop, task }
     }
 
@@ -161,7 +175,7 @@ impl Rig {
         self.pod.metrics.connections.get()
     }
 
-    pub(crate) fn client(&self) -> &TestClient<BoxEndpoint<'static, Response>> {
+    pub(crate) fn client(&self) -> &TestClient<SharedEndpoint> {
         &self.client
     }
 }

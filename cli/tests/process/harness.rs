@@ -107,6 +107,13 @@ impl Scene {
         Pod::of(self.command(name).arg("api").start().unwrap()).await
     }
 
+    /// A pod that listens, whether or not there is a log for it.
+    pub(crate) async fn waiting_pod(&self, name: &str) -> Pod {
+        let process = self.command(name).arg("api").start().unwrap();
+        let line = process.wait_for_line(|line| has_message(line, "listening"), DEADLINE).await.unwrap();
+        Pod::at(process, field(&line, "url").unwrap())
+    }
+
     /// Poller and API in one process, over the store of that name.
     pub(crate) async fn standalone(&self, name: &str) -> Pod {
         Pod::of(self.command(name).arg("run").start().unwrap()).await
@@ -117,6 +124,10 @@ impl Pod {
     /// A started process, once it serves.
     pub(crate) async fn of(process: Tickwell) -> Self {
         let url = process.url(DEADLINE).await.unwrap();
+        Self::at(process, url)
+    }
+
+    fn at(process: Tickwell, url: String) -> Self {
         // A second installation fails, and is as good as the first.
         let _installed = rustls::crypto::ring::default_provider().install_default();
         // The bytes as they are sent: no compression, and no proxy of whoever runs the tests.

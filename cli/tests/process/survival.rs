@@ -210,3 +210,25 @@ async fn polls_pass(upstream: &FakeUpstream, count: usize) -> Vec<i64> {
     .await;
     slots[1..slots.len() - 1].to_vec()
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_pod_answers_its_operators_while_it_waits_for_the_log() {
+    require_nats!();
+    let mut nats = NatsServer::start().await.unwrap();
+    let upstream = moving_upstream(INTERVAL).await;
+    let scene = Scene::new(INTERVAL).asking(&upstream).over(&nats);
+    nats.kill();
+    let pod = scene.waiting_pod("early").await;
+    assert_eq!(pod.get("/livez").await.status, 200);
+    assert_eq!(pod.get("/metrics").await.status, 200);
+    let ready = pod.get("/readyz?verbose").await;
+    assert_eq!((ready.status, &ready.json()["checks"][0]["reason"]), (503, &"starting".into()));
+    let price = pod.get("/v1/prices").await;
+    assert_eq!((price.status, &price.json()["code"]), (503, &"starting".into()));
+
+    nats.restart().await.unwrap();
+    let _poller = scene.poller().await;
+    let answered = async || (pod.get("/v1/prices").await.status == 200).then_some(());
+    wait_until("a price", DEADLINE, answered).await;
+    assert_eq!(pod.get("/readyz").await.status, 200);
+}

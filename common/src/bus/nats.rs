@@ -9,12 +9,19 @@ mod writer;
 
 use std::time::Duration;
 
-use async_nats::{Client, ConnectOptions, Event, ServerInfo, connection::State, jetstream};
+use async_nats::{
+    Client, ConnectOptions, Event, HeaderMap, ServerInfo,
+    connection::State,
+    header::{NATS_EXPECTED_LAST_SUBJECT_SEQUENCE, NATS_MESSAGE_ID},
+    jetstream,
+};
+use bytes::Bytes;
 
 pub use reader::NatsReader;
 pub use writer::NatsWriter;
 
-use super::{BusConfig, Source, SubjectError, Subjects};
+use super::{BusConfig, Entry, Source, SubjectError, Subjects};
+use crate::domain::Sequence;
 
 /// How long one request to the server may take before it counts as lost.
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(2);
@@ -150,6 +157,14 @@ impl Nats {
         tracing::info!(url, server = info.version, "connected to NATS");
         Ok(())
     }
+}
+
+/// A message of the stream. The server refuses a message that carries an expected sequence which is wrong,
+/// so whatever carries one came through the fence.
+fn entry(sequence: u64, headers: Option<&HeaderMap>, payload: Bytes) -> Entry {
+    let fenced = headers.filter(|headers| headers.get(NATS_EXPECTED_LAST_SUBJECT_SEQUENCE).is_some());
+    let id = fenced.and_then(|headers| headers.get(NATS_MESSAGE_ID)).map(ToString::to_string);
+    Entry { sequence: Sequence(sequence), id, payload }
 }
 
 /// The URL without user names, passwords and tokens, for messages.

@@ -14,9 +14,9 @@ use async_nats::jetstream::{
 use async_trait::async_trait;
 use futures::{FutureExt, StreamExt};
 
-use super::{Nats, RETRY_PAUSE, stream::identity};
+use super::{Nats, RETRY_PAUSE, entry, stream::identity};
 use crate::{
-    bus::{Batch, Entry, LogIdentity, LogReader, ReadError, Source},
+    bus::{Batch, LogIdentity, LogReader, ReadError, Source},
     domain::Sequence,
 };
 
@@ -148,7 +148,7 @@ impl Position {
         }
         self.cursor = sequence;
         batch.pending = pending;
-        batch.entries.push(Entry { sequence, payload: message.payload.clone() });
+        batch.entries.push(entry(sequence.0, message.headers.as_ref(), message.payload.clone()));
     }
 }
 

@@ -7,9 +7,9 @@ use async_nats::jetstream::{
 };
 use async_trait::async_trait;
 
-use super::{Nats, NatsError};
+use super::{Nats, NatsError, entry};
 use crate::{
-    bus::{AppendError, LogWriter, Newest, ReadError},
+    bus::{AppendError, LogWriter, Newest, NotRecord, ReadError},
     domain::{Pair, Record, Sequence},
     wire::{self, DecodeError},
 };
@@ -51,11 +51,11 @@ impl LogWriter for NatsWriter {
             Err(error) => return Err(ReadError::Unavailable(error.into())),
         };
         let sequence = Sequence(newest.sequence);
-        if let Some(record) = readable(&newest)? {
+        if let Some(record) = readable(newest)? {
             return Ok(Newest { sequence, record: Some(record) });
         }
         tracing::warn!(%pair, %sequence, "the newest message of this pair is no record; looking before it");
-        let record = self.newest_readable_before(&subject, newest.sequence).await?;
+        let record = self.newest_readable_before(&subject, sequence.0).await?;
         Ok(Newest { sequence, record })
     }
 
@@ -94,7 +94,7 @@ impl NatsWriter {
         for sequence in (sequence.saturating_sub(MAX_LOOK_BACK).max(1)..sequence).rev() {
             match self.stream.get_raw_message(sequence).await {
                 Ok(message) if message.subject.as_str() == subject => {
-                    if let Some(record) = readable(&message)? {
+                    if let Some(record) = readable(message)? {
                         return Ok(Some(record));
                     }
                 }
@@ -109,10 +109,12 @@ impl NatsWriter {
 
 /// The record in a message; nothing where it is no record. A record of a newer version is an error: going
 /// on after it could repeat its slot.
-fn readable(message: &StreamMessage) -> Result<Option<Record>, ReadError> {
-    match wire::decode(&message.payload) {
+fn readable(message: StreamMessage) -> Result<Option<Record>, ReadError> {
+    match entry(message.sequence, Some(&message.headers), message.payload).record() {
         Ok(record) => Ok(Some(record)),
-        Err(error @ DecodeError::UnknownVersion { .. }) => Err(ReadError::TooNew(error)),
+        Err(NotRecord::Undecodable(error @ DecodeError::UnknownVersion { .. })) => {
+            Err(ReadError::TooNew(error))
+        }
         Err(_) => Ok(None),
     }
 }
