@@ -10,7 +10,8 @@ use serde::{Deserialize, Serialize};
 #[serde(default, deny_unknown_fields)]
 pub struct ApiConfig {
     /// Address and port; port 0 picks a free one and prints it.
-    pub listen: String,
+    #[serde(with = "text")]
+    pub listen: ListenAddress,
     /// Requests each client may make, such as `600/m` or `10/s`; or `off`.
     #[serde(with = "text")]
     pub rate_limit: RateLimit,
@@ -22,7 +23,8 @@ pub struct ApiConfig {
 pub struct AdminConfig {
     /// Address and port for metrics and health; empty: off. The API answers these on its own address
     /// too; a poller has no other.
-    pub listen: String,
+    #[serde(with = "text")]
+    pub listen: ListenAddress,
 }
 
 /// `[store]`: what is kept on disk.
@@ -63,6 +65,42 @@ pub enum RateLimit {
         /// The period's letter: `s`, `m` or `h`.
         unit: char,
     },
+}
+
+/// Where to listen: a host name or address, a colon, and a port; or nowhere.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct ListenAddress(Option<String>);
+
+/// Why a text is not an address to listen on.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("`{0}` is not an address and port like 127.0.0.1:8080")]
+pub struct ListenAddressError(String);
+
+impl ListenAddress {
+    /// The address, if there is one.
+    pub fn get(&self) -> Option<&str> {
+        self.0.as_deref()
+    }
+}
+
+impl FromStr for ListenAddress {
+    type Err = ListenAddressError;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let parts =
+            text.rsplit_once(':').filter(|(host, port)| !host.is_empty() && port.parse::<u16>().is_ok());
+        match parts {
+            _ if text.is_empty() => Ok(Self(None)),
+            Some(_) => Ok(Self(Some(text.to_owned()))),
+            None => Err(ListenAddressError(text.chars().take(60).collect())),
+        }
+    }
+}
+
+impl std::fmt::Display for ListenAddress {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        formatter.write_str(self.0.as_deref().unwrap_or_default())
+    }
 }
 
 /// Why a text is not a rate limit.
@@ -111,7 +149,8 @@ impl std::fmt::Display for RateLimit {
 impl Default for ApiConfig {
     fn default() -> Self {
         let requests = NonZeroU32::MIN.saturating_add(599);
-        Self { listen: "127.0.0.1:8080".to_owned(), rate_limit: RateLimit::Per { requests, unit: 'm' } }
+        let listen = ListenAddress(Some("127.0.0.1:8080".to_owned()));
+        Self { listen, rate_limit: RateLimit::Per { requests, unit: 'm' } }
     }
 }
 

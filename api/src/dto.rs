@@ -141,7 +141,7 @@ pub struct HistoryItem {
 }
 
 /// One record of the log, explained. Which members it has depends on `kind`.
-#[derive(Debug, Default, Object)]
+#[derive(Debug, Object)]
 pub struct RecordItem {
     /// Its position in the log.
     pub sequence: u64,

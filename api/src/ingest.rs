@@ -3,7 +3,7 @@
 //! Every batch goes the same way: decode, check, commit (records and cursor in one atomic batch), swap in
 //! the new snapshot, tell the log. A crash between any two steps repeats the batch or finds it done.
 
-use std::{sync::Arc, time::Duration};
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use common::{
     bus::{Batch, Entry, LogReader, NotRecord, ReadError},
@@ -36,6 +36,8 @@ pub struct Ingest {
     retain: Duration,
     metrics: Metrics,
     check: Check,
+    /// Why nothing of the newest batch was a record of this log, where that was so.
+    rejecting: Option<Rejection>,
 }
 
 /// A record of a newer version stopped the reading.
@@ -64,7 +66,7 @@ impl Ingest {
             "opened the store"
         );
         let (snapshots, receiver) = watch::channel(Arc::new(snapshot));
-        let ingest = Self { store, snapshots, keep, retain, metrics, check };
+        let ingest = Self { store, snapshots, keep, retain, metrics, check, rejecting: None };
         ingest.show();
         Ok((ingest, receiver))
     }
@@ -112,10 +114,11 @@ impl Ingest {
     }
 
     /// Takes in one batch, up to a record of a newer version if there is one. Blocks.
-    fn take_in(&self, entries: &[Entry]) -> Result<(), IngestError> {
+    fn take_in(&mut self, entries: &[Entry]) -> Result<(), IngestError> {
         let mut next = Snapshot::clone(&self.snapshots.borrow());
         let mut accepted = Vec::with_capacity(entries.len());
         let mut halted = Ok(());
+        let mut rejected: BTreeMap<Rejection, u64> = BTreeMap::new();
         for entry in entries {
             let sequence = entry.sequence;
             let rejection = match entry.record() {
@@ -135,10 +138,16 @@ impl Ingest {
                 Err(NotRecord::Unfenced) => Some(Rejection::Unfenced),
             };
             if let Some(rejection) = rejection {
-                tracing::warn!(%sequence, reason = %rejection, "passed over a message of the log");
+                *rejected.entry(rejection).or_default() += 1;
                 self.metrics.rejected(rejection);
             }
             next.sequence = sequence;
+        }
+        for (reason, count) in &rejected {
+            tracing::warn!(%reason, count, up_to = %next.sequence, "passed over messages of the log");
+        }
+        if !entries.is_empty() {
+            self.rejecting = rejected.into_keys().next().filter(|_| accepted.is_empty());
         }
         if next.sequence > self.snapshots.borrow().sequence {
             self.store.commit(&accepted, next.sequence)?;
@@ -185,6 +194,8 @@ impl Ingest {
             Condition::Unready("catching up with the log".to_owned())
         } else if self.snapshots.borrow().pairs.is_empty() {
             Condition::Unready("the log has no record yet".to_owned())
+        } else if let Some(reason) = self.rejecting {
+            Condition::Degraded(format!("the newest messages of the log were passed over: {reason}"))
         } else {
             Condition::Ready
         };

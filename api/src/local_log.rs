@@ -10,7 +10,7 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use common::{
     bus::{AppendError, Batch, Entry, LogReader, LogWriter, Newest, ReadError},
-    domain::{Pair, Record, Sequence},
+    domain::{Origin, Pair, Record, Sequence},
     wire,
 };
 use tokio::sync::{Mutex, mpsc, oneshot};
@@ -71,6 +71,14 @@ impl LogWriter for LocalWriter {
             record.map_or((Sequence::default(), None), |stored| (stored.sequence, Some(stored.record)));
         state.newest.insert(pair, sequence);
         Ok(Newest { sequence, record })
+    }
+
+    async fn origin(&self) -> Result<Option<Origin>, ReadError> {
+        let newest = || -> Result<Option<Origin>, StoreError> {
+            let Some((pair, _)) = self.store.pairs()?.first().copied() else { return Ok(None) };
+            Ok(self.store.newest_record(pair)?.map(|stored| stored.record.origin))
+        };
+        newest().map_err(|error| ReadError::Unavailable(error.into()))
     }
 
     async fn append(&self, record: &Record, expected: Sequence) -> Result<Sequence, AppendError> {
@@ -158,6 +166,7 @@ mod tests {
             let newest = writer.newest(btc.parse().unwrap()).await.unwrap();
             assert_eq!(newest.sequence, Sequence(if start == 0 { 0 } else { 3 }));
             assert_eq!(newest.record.is_some(), start > 0);
+            assert_eq!(writer.origin().await.unwrap(), (start > 0).then_some(Origin::Live));
             let eth_newest = writer.newest(eth.parse().unwrap()).await.unwrap().sequence;
 
             let first = writer.append(&lead(btc, 1), newest.sequence).await.unwrap();

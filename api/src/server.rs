@@ -7,10 +7,10 @@ use std::{io, net::SocketAddr, sync::Arc, time::Duration};
 
 use common::service::TaskError;
 use http_body_util::combinators::BoxBody;
-use hyper::service::service_fn;
+use hyper::{server::conn::http1, service::service_fn};
 use hyper_util::{
-    rt::{TokioExecutor, TokioIo, TokioTimer},
-    server::{conn::auto::Builder, graceful::GracefulShutdown},
+    rt::{TokioIo, TokioTimer},
+    server::graceful::GracefulShutdown,
 };
 use poem::{Endpoint, Response, endpoint::BoxEndpoint};
 use tokio::{
@@ -24,7 +24,7 @@ pub use answer::{endpoint, operations_endpoint, starting_endpoint};
 /// Open connections at once; later ones wait in the kernel's queue.
 const MAX_CONNECTIONS: usize = 10_000;
 
-/// A request's head must be here this soon after its first byte, or after the connection was made.
+/// A request's head must be here this soon after the connection was made, or after the answer before it.
 const HEADER_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// The largest request head.
@@ -77,13 +77,10 @@ impl Listener {
     ) -> Result<(), TaskError> {
         let places = Arc::new(Semaphore::new(MAX_CONNECTIONS));
         let graceful = GracefulShutdown::new();
-        let mut builder = Builder::new(TokioExecutor::new());
-        builder
-            .http1()
-            .timer(TokioTimer::new())
-            .header_read_timeout(HEADER_TIMEOUT)
-            .max_buf_size(MAX_HEADER_BYTES);
-        builder.http2().timer(TokioTimer::new()).max_header_list_size(MAX_HEADER_LIST);
+        // HTTP/1 alone: telling versions apart, and HTTP/2 itself, would wait for silent clients without
+        // end. Who wants HTTP/2 has it from the proxy that does TLS.
+        let mut builder = http1::Builder::new();
+        builder.timer(TokioTimer::new()).header_read_timeout(HEADER_TIMEOUT).max_buf_size(MAX_HEADER_BYTES);
 
         while let Some(accepted) = stop.run_until_cancelled(accept(&self.0, &places)).await {
             let Some((stream, remote, place)) = accepted else { continue };
@@ -94,9 +91,7 @@ impl Listener {
                     answer_one(endpoints.borrow().clone(), request, local, remote)
                 }
             });
-            let connection =
-                builder.serve_connection_with_upgrades(TokioIo::new(stream), service).into_owned();
-            let connection = graceful.watch(connection);
+            let connection = graceful.watch(builder.serve_connection(TokioIo::new(stream), service));
             let connections = connections.clone();
             tokio::spawn(async move {
                 connections.inc();
@@ -113,9 +108,6 @@ impl Listener {
         Ok(())
     }
 }
-
-/// HTTP/2's own count of the head's size.
-const MAX_HEADER_LIST: u32 = 16 * 1024;
 
 /// A body as the framework makes it.
 type Body = BoxBody<bytes::Bytes, io::Error>;

@@ -109,7 +109,7 @@ impl Snapshot {
             let Some(newest) = &view.tick else { continue };
             let then = newest.tick.slot.start().minus(DAY);
             let oldest = then.minus(newest.tick.interval.duration() * NEAR_INTERVALS);
-            let found = store.ticks(*pair, oldest, then.plus(MILLISECOND), Order::Descending).next();
+            let found = store.ticks(*pair, oldest, then.next(), Order::Descending).next();
             view.day_ago = found.transpose()?.as_ref().map(point);
         }
         Ok(())
@@ -159,11 +159,8 @@ impl PairView {
 /// A tick this many intervals before the instant still stands for it, as in the time-weighted mean.
 const NEAR_INTERVALS: u32 = 3;
 
-/// The smallest step of time: makes an exclusive end inclusive.
-const MILLISECOND: Duration = Duration::from_millis(1);
-
 fn load_window(store: &Store, pair: Pair, newest: Slot, keep: Duration) -> Result<Window, StoreError> {
-    let (from, to) = (newest.start().minus(keep), newest.start().plus(MILLISECOND));
+    let (from, to) = (newest.start().minus(keep), newest.start().next());
     let mut window = Window::default();
     for tick in store.ticks(pair, from, to, Order::Ascending) {
         window = window.push(point(&tick?));

@@ -115,10 +115,7 @@ impl Summary {
 
     /// The difference in relation to the first price.
     pub fn change_ratio(&self) -> Decimal {
-        let (first, last) = (self.first.price.units(), self.last.price.units());
-        let mut ratio = rounded(u128::abs_diff(last, first) * 10_u128.pow(DERIVED_DECIMALS), first);
-        ratio.set_sign_negative(last < first && !ratio.is_zero());
-        ratio
+        change_ratio(self.first.price, self.last.price)
     }
 
     /// How much of a span the ticks cover, from 0 to 1.
@@ -134,6 +131,14 @@ impl Summary {
         let after = millis_between(self.last.slot.start(), to);
         Duration::from_millis(self.largest_gap.max(before).max(after))
     }
+}
+
+/// How far `to` is from `from`, in relation to `from`.
+pub fn change_ratio(from: Price, to: Price) -> Decimal {
+    let (from, to) = (from.units(), to.units());
+    let mut ratio = rounded(to.abs_diff(from) * 10_u128.pow(DERIVED_DECIMALS), from);
+    ratio.set_sign_negative(to < from && !ratio.is_zero());
+    ratio
 }
 
 fn millis_between(earlier: Timestamp, later: Timestamp) -> u64 {

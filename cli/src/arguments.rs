@@ -83,14 +83,13 @@ impl Arguments {
 
 fn config(command: &ConfigCommand, sources: Sources) -> Result<()> {
     match command {
-        ConfigCommand::Example => print!("{}", settings::EXAMPLE),
-        ConfigCommand::Show => print!("{}", settings::load(sources, Mode::Run)?.to_toml()?),
+        ConfigCommand::Example => show::print(settings::EXAMPLE),
+        ConfigCommand::Show => show::print(&settings::load(sources, Mode::Run)?.to_toml()?),
         ConfigCommand::Check => {
             settings::load(sources, Mode::Run)?;
-            println!("the settings are valid");
+            show::print("the settings are valid\n")
         }
     }
-    Ok(())
 }
 
 /// Variables that are not Unicode are not ours.

@@ -95,7 +95,7 @@ async fn build(mode: Mode, settings: &Settings, service: &mut Service) -> Result
     // The addresses come first: if one is taken, nothing else should have begun. And health is answered
     // from the first moment, however long the log is waited for.
     let doors = match mode.has_api() {
-        true => Some(Doors::open(&settings.api.listen, &process, service).await?),
+        true => Some(Doors::open(settings.api.listen.get(), &process, service).await?),
         false => None,
     };
     admin(settings, &process, service).await?;
@@ -129,8 +129,12 @@ struct Doors {
 }
 
 impl Doors {
-    async fn open(address: &str, process: &Process, service: &mut Service) -> Result<Self, TaskError> {
-        let listener = Listener::bind("api.listen", address).await?;
+    async fn open(
+        address: Option<&str>,
+        process: &Process,
+        service: &mut Service,
+    ) -> Result<Self, TaskError> {
+        let listener = Listener::bind("api.listen", address.unwrap_or_default()).await?;
         let address = listener.address()?;
         tracing::info!(url = format!("http://{address}"), "listening");
         let metrics = api::Metrics::new(&process.registry)?;
@@ -188,10 +192,8 @@ fn follow(
 }
 
 async fn admin(settings: &Settings, process: &Process, service: &mut Service) -> Result<(), TaskError> {
-    if settings.admin.listen.is_empty() {
-        return Ok(());
-    }
-    let listener = Listener::bind("admin.listen", &settings.admin.listen).await?;
+    let Some(address) = settings.admin.listen.get() else { return Ok(()) };
+    let listener = Listener::bind("admin.listen", address).await?;
     tracing::info!(url = format!("http://{}", listener.address()?), "admin serving");
     let connections =
         prometheus::IntGauge::new("tickwell_admin_connections", "Open connections of operators")?;

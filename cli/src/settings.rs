@@ -24,6 +24,7 @@ const PREFIX: &str = "TICKWELL__";
 #[serde(default, deny_unknown_fields)]
 pub(crate) struct Settings {
     pub(crate) feed: poller::FeedConfig,
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     pub(crate) sources: BTreeMap<String, poller::SourceConfig>,
     pub(crate) aggregate: poller::AggregateConfig,
     pub(crate) bus: BusConfig,
@@ -92,6 +93,9 @@ pub(crate) fn load(sources: Sources, mode: Mode) -> Result<Settings> {
     Ok(settings)
 }
 
+/// How far back the 24-hour change looks, with room for the longest interval.
+const CHANGE_REACH: std::time::Duration = std::time::Duration::from_secs(2 * 86_400);
+
 /// A demo ticks once a second, so that something can be seen to happen.
 const DEMO_INTERVAL: &str = "1s";
 
@@ -125,6 +129,11 @@ impl Settings {
     /// Everything that can be found wrong without starting.
     fn check(&self, mode: Mode) -> Result<()> {
         self.log.filter()?;
+        self.bus.check()?;
+        if mode != Mode::Poller && self.api.listen.get().is_none() {
+            bail!("api.listen: name an address and port, such as 127.0.0.1:8080");
+        }
+        self.check_memory()?;
         if matches!(mode, Mode::Poller | Mode::Api) && self.bus.url.is_empty() {
             bail!(
                 "bus.url: {} needs NATS: set it, such as nats://127.0.0.1:4222; `tickwell run` needs none",
@@ -140,6 +149,24 @@ impl Settings {
             bail!(
                 "windows.stale_after: {stale_after} is shorter than two intervals of {interval}: \
                  every price would look stale between two ticks"
+            );
+        }
+        Ok(())
+    }
+
+    /// What is kept must be enough for what is answered: an answer that depended on what a pod had already
+    /// forgotten would change with its next restart.
+    fn check_memory(&self) -> Result<()> {
+        let (keep, retain) = (self.windows.keep, self.store.retain_ticks);
+        if self.store.path.as_os_str().is_empty() {
+            bail!("store.path: name a folder");
+        }
+        if keep.duration() < self.feed.interval.duration() {
+            bail!("windows.keep: {keep} is shorter than one interval of {}", self.feed.interval);
+        }
+        if retain.duration() < keep.duration().max(CHANGE_REACH) {
+            bail!(
+                "store.retain_ticks: {retain} must be at least windows.keep ({keep}), and 2d for the 24-hour change"
             );
         }
         Ok(())

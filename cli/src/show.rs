@@ -1,7 +1,11 @@
 //! What the binary says to people.
 
-use std::net::SocketAddr;
+use std::{
+    io::{ErrorKind, Write},
+    net::SocketAddr,
+};
 
+use anyhow::{Context, Result};
 use api::routes::Build;
 use common::domain::Timestamp;
 
@@ -32,16 +36,32 @@ pub(crate) fn welcome(mode: Mode, settings: &Settings, address: SocketAddr) {
         format!("{} on {}", settings.bus.stream, common::bus::nats::redacted(&settings.bus.url))
     };
     let first = settings.feed.pairs.first().map(ToString::to_string).unwrap_or_default();
-    println!("Tickwell {VERSION_LINE}, {}", mode.describe());
-    println!("  feed     {pairs} every {} from {sources}", settings.feed.interval);
-    println!("  log      {log}");
-    println!("  prices   http://{address}/v1/prices/{first}");
-    println!("  docs     http://{address}/docs");
-    println!("  health   http://{address}/readyz?verbose");
-    if mode == Mode::Run {
-        println!("  offline? cargo run -- run --demo (or: tickwell run --demo) works without any source");
+    let offline = match mode {
+        Mode::Run => {
+            "  offline? cargo run -- run --demo (or: tickwell run --demo) works without any source\n"
+        }
+        _ => "",
+    };
+    let text = format!(
+        "Tickwell {VERSION_LINE}, {}\n  feed     {pairs} every {} from {sources}\n  log      {log}\n  \
+         prices   http://{address}/v1/prices/{first}\n  docs     http://{address}/docs\n  \
+         health   http://{address}/readyz?verbose\n{offline}Stop with Ctrl-C.\n",
+        mode.describe(),
+        settings.feed.interval,
+    );
+    // Nobody may be reading; the service runs all the same.
+    let _ = print(&text);
+}
+
+/// Writes to standard output. A reader that has gone away is no error: it has seen what it wanted.
+pub(crate) fn print(text: &str) -> Result<()> {
+    let mut output = std::io::stdout().lock();
+    match output.write_all(text.as_bytes()).and_then(|()| output.flush()) {
+        Err(error) if error.kind() != ErrorKind::BrokenPipe => {
+            Err(error).context("cannot write to standard output")
+        }
+        _ => Ok(()),
     }
-    println!("Stop with Ctrl-C.");
 }
 
 /// An error and what caused it, on standard error. Log lines may be JSON; this is for whoever reads.

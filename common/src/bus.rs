@@ -14,11 +14,11 @@ mod subject;
 use async_trait::async_trait;
 use bytes::Bytes;
 
-pub use config::BusConfig;
+pub use config::{BusConfig, BusConfigError};
 pub use subject::{SubjectError, Subjects};
 
 use crate::{
-    domain::{Pair, Record, Sequence},
+    domain::{Origin, Pair, Record, Sequence},
     wire::{self, DecodeError},
 };
 
@@ -94,6 +94,17 @@ pub enum ReadError {
     /// It was closed for good, as the in-process log is when its writer ends.
     #[error("the log was closed")]
     Closed,
+    /// So many foreign messages lie at its end that the newest record was not found.
+    #[error(
+        "the last {messages} messages of the log hold no record of {subject}: find out who publishes there, \
+         or set another bus.stream and bus.subject_prefix"
+    )]
+    Buried {
+        /// Whose newest record was looked for.
+        subject: String,
+        /// How many were looked through.
+        messages: u64,
+    },
     /// A newer Tickwell has written to it.
     #[error("the log cannot be continued")]
     TooNew(#[source] DecodeError),
@@ -104,6 +115,9 @@ pub enum ReadError {
 pub trait LogWriter: Send + Sync {
     /// The pair's newest record, from the log's own leader: never an older one.
     async fn newest(&self, pair: Pair) -> Result<Newest, ReadError>;
+
+    /// Where the prices of the whole log come from; nothing while it is empty.
+    async fn origin(&self) -> Result<Option<Origin>, ReadError>;
 
     /// Appends a record if the pair's newest record has the sequence `expected` (zero: there is none).
     ///

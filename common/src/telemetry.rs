@@ -4,10 +4,13 @@ use std::io::{IsTerminal, stderr};
 
 use serde::{Deserialize, Serialize};
 
-use tracing_subscriber::{EnvFilter, fmt, layer::SubscriberExt, util::SubscriberInitExt};
+use tracing_subscriber::{
+    EnvFilter, filter::LevelFilter, fmt, layer::SubscriberExt, util::SubscriberInitExt,
+};
 
-/// Libraries whose own news is not our user's.
-const QUIET: &str = "async_nats=warn,sled=warn,hyper=warn,h2=warn,reqwest=warn,rustls=warn";
+/// Libraries whose own news is not our user's. What happens to the connection to NATS is told by
+/// [`crate::bus::nats`].
+const QUIET: &str = "async_nats=off,sled=warn,hyper=warn,h2=warn,reqwest=warn,rustls=warn";
 
 /// `[log]`: what is logged, and how.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -56,9 +59,13 @@ impl Default for LogConfig {
 impl LogConfig {
     /// The filter that `level` stands for.
     pub fn filter(&self) -> Result<EnvFilter, TelemetryError> {
-        EnvFilter::builder()
-            .parse(format!("{QUIET},{}", self.level))
-            .map_err(|_| TelemetryError::Level { level: self.level.clone() })
+        let error = || TelemetryError::Level { level: self.level.clone() };
+        // A lone word that is no level would be taken for the name of a module, and silence all others.
+        let lone = self.level.split(',').map(str::trim).filter(|directive| !directive.contains('='));
+        for word in lone {
+            word.parse::<LevelFilter>().map_err(|_| error())?;
+        }
+        EnvFilter::builder().parse(format!("{QUIET},{}", self.level)).map_err(|_| error())
     }
 }
 

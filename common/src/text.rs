@@ -16,7 +16,7 @@ where
     T: FromStr<Err: Display>,
     D: Deserializer<'de>,
 {
-    let text = std::borrow::Cow::<str>::deserialize(deserializer)?;
+    let text = String::deserialize(deserializer)?;
     text.parse().map_err(D::Error::custom)
 }
 

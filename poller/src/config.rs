@@ -1,6 +1,6 @@
 //! What can be set about the feed, its sources and how they agree.
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::{collections::BTreeMap, num::NonZeroU32, str::FromStr, sync::Arc};
 
 use common::{
     domain::{Interval, Origin, Pair, Policy, Ratio, SourceName, Span},
@@ -45,7 +45,8 @@ pub struct SourceConfig {
 #[serde(default, deny_unknown_fields)]
 pub struct AggregateConfig {
     /// How many quotes a price needs.
-    pub min_sources: u32,
+    #[serde(deserialize_with = "text::deserialize")]
+    pub min_sources: MinSources,
     /// How far a quote may lie from the median, and the used quotes from each other.
     #[serde(with = "text")]
     pub max_deviation: Ratio,
@@ -58,6 +59,25 @@ pub struct AggregateConfig {
     /// After how long an unchanged quote counts as frozen, if a peer moved meanwhile.
     #[serde(with = "text")]
     pub frozen_after: Span,
+}
+
+/// How many quotes a price needs: at least one. Read from its text, because settings would take `true`
+/// for 1.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(transparent)]
+pub struct MinSources(NonZeroU32);
+
+/// Why a text is not a number of sources.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("`{0}` is not a number of sources: write a whole number from 1 up")]
+pub struct MinSourcesError(String);
+
+impl FromStr for MinSources {
+    type Err = MinSourcesError;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        text.parse().map(Self).map_err(|_| MinSourcesError(text.chars().take(40).collect()))
+    }
 }
 
 common::words! {
@@ -127,9 +147,6 @@ pub enum ConfigError {
     /// Invented and real prices in one log.
     #[error("feed.sources: simulated and live sources cannot share one log; name one kind")]
     MixedOrigins,
-    /// A price that nobody has to agree with.
-    #[error("aggregate.min_sources: must be at least 1")]
-    NoQuorum,
     /// A quorum that cannot be reached.
     #[error(
         "aggregate.min_sources: {min_sources} sources must agree, but feed.sources has only {count} that may \
@@ -178,9 +195,7 @@ impl PollerConfig {
         let AggregateConfig { min_sources, max_deviation, max_quote_age, max_clock_skew, frozen_after } =
             self.aggregate;
         let count = members.iter().filter(|member| member.role != Role::Shadow).count();
-        if min_sources == 0 {
-            return Err(ConfigError::NoQuorum);
-        }
+        let min_sources = min_sources.0.get();
         if usize::try_from(min_sources).is_ok_and(|needed| needed > count) {
             return Err(ConfigError::UnreachableQuorum { min_sources, count });
         }
@@ -224,7 +239,7 @@ impl Default for AggregateConfig {
     #[expect(clippy::expect_used, reason = "a constant, parsed by the test below")]
     fn default() -> Self {
         Self {
-            min_sources: 2,
+            min_sources: MinSources(NonZeroU32::MIN.saturating_add(1)),
             max_deviation: "2%".parse().expect("a valid ratio"),
             max_quote_age: Span::from_seconds(30),
             max_clock_skew: Span::from_seconds(5),
@@ -261,8 +276,7 @@ mod tests {
             ("feed.sources", |config| config.feed.sources.push("kraken".parse().unwrap())),
             ("feed.sources", |config| config.feed.sources.push("nowhere".parse().unwrap())),
             ("feed.sources", |config| config.feed.sources.push("simulated_a".parse().unwrap())),
-            ("aggregate.min_sources", |config| config.aggregate.min_sources = 0),
-            ("aggregate.min_sources", |config| config.aggregate.min_sources = 4),
+            ("aggregate.min_sources", |config| config.aggregate.min_sources = "4".parse().unwrap()),
             ("aggregate.max_deviation", |config| config.aggregate.max_deviation = "0".parse().unwrap()),
             ("sources.kraken.url", |config| {
                 config

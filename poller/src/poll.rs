@@ -69,14 +69,17 @@ impl Poll {
         stop: CancellationToken,
     ) -> Result<(), TaskError> {
         let mut newest = self.settings.interval.slot_at(self.clock.now());
+        let mut dropping = false;
         while let Some(slot) = stop.run_until_cancelled(self.slot_after(newest)).await {
             newest = slot;
             let Some(polled) = stop.run_until_cancelled(self.poll(slot)).await else { break };
-            if let Some(bodies) = polled
-                && queue.try_send(PolledSlot { slot, bodies }).is_err()
-            {
+            let Some(bodies) = polled else { continue };
+            let dropped = queue.try_send(PolledSlot { slot, bodies }).is_err();
+            if dropped {
                 self.metrics.dropped.inc();
-                tracing::warn!(%slot, "the queue to the log is full; a gap will cover this slot");
+            }
+            if dropped != std::mem::replace(&mut dropping, dropped) {
+                tracing::warn!(%slot, dropping, "the queue to the log is full; a gap covers what is dropped");
             }
         }
         Ok(())

@@ -137,16 +137,15 @@ impl Publisher {
 
     /// Takes over the chains: reads each pair's newest record, and appends a lead record to it.
     async fn begin(&self, stop: &CancellationToken) -> Result<Term, PublishError> {
+        let theirs = self.read(stop, || self.writer.origin()).await?;
+        if let Some(theirs) = theirs.filter(|theirs| *theirs != self.origin) {
+            return Err(PublishError::Origin { ours: self.origin, theirs });
+        }
         let mut chain = BTreeMap::new();
         let mut newest_epoch = Epoch(0);
         for pair in &self.pairs {
             let Newest { sequence, record } = self.newest(*pair, stop).await?;
-            if let Some(record) = &record {
-                if record.origin != self.origin {
-                    return Err(PublishError::Origin { ours: self.origin, theirs: record.origin });
-                }
-                newest_epoch = newest_epoch.max(record.epoch);
-            }
+            newest_epoch = record.as_ref().map_or(newest_epoch, |record| newest_epoch.max(record.epoch));
             let covered = record.and_then(|record| record.covers_up_to());
             chain.insert(*pair, Link { sequence, covered, cause: GapCause::NoLeader });
         }
@@ -251,10 +250,18 @@ impl Publisher {
     }
 
     async fn newest(&self, pair: Pair, stop: &CancellationToken) -> Result<Newest, PublishError> {
+        self.read(stop, || self.writer.newest(pair)).await
+    }
+
+    /// Reads from the log, again and again while it does not answer.
+    async fn read<T, F>(&self, stop: &CancellationToken, ask: impl Fn() -> F) -> Result<T, PublishError>
+    where
+        F: Future<Output = Result<T, ReadError>>,
+    {
         let mut told = false;
         loop {
-            match self.writer.newest(pair).await {
-                Ok(newest) => return Ok(newest),
+            match ask().await {
+                Ok(answer) => return Ok(answer),
                 Err(ReadError::Unavailable(error)) => {
                     if !std::mem::replace(&mut told, true) {
                         tracing::warn!(reason = chain(&*error), "the log does not answer; trying on");

@@ -145,7 +145,7 @@ text_type!(
 text_type!(
     /// A value computed from prices.
     DerivedText(Decimal), "string_derived", Some("decimal"),
-    "A decimal, rounded half-even to at most eight places.", "0.00031000"
+    "A decimal. Means and ratios are rounded half-even to eight places; a difference of prices is exact.", "0.00031000"
 );
 
 text_type!(
@@ -220,12 +220,5 @@ impl SpanText {
     /// A length, where it is not zero.
     pub fn of(length: Duration) -> Option<Self> {
         Span::from_millis(u64::try_from(length.as_millis()).ok()?).map(Self)
-    }
-}
-
-impl Default for PairText {
-    #[expect(clippy::expect_used, reason = "a constant; only struct updates in our own code use it")]
-    fn default() -> Self {
-        Self("BTC-USD".parse().expect("a valid pair"))
     }
 }

@@ -24,9 +24,6 @@ const DEFAULT_LIMIT: usize = 100;
 /// Ticks on a page at most: about 1 MB of JSON.
 const MAX_LIMIT: usize = 10_000;
 
-/// The smallest step of time.
-const MILLISECOND: std::time::Duration = std::time::Duration::from_millis(1);
-
 /// Earlier prices.
 pub struct HistoryApi(pub(super) Arc<State>);
 
@@ -115,7 +112,7 @@ fn read_page(state: &State, snapshot: &Snapshot, asked: &Asked) -> Result<Histor
     let view = view(snapshot, asked.pair)?;
     // What the snapshot does not know yet may be in the store already, and what is past retention may
     // still be there: neither is part of the answer.
-    let end = view.slot.start().plus(MILLISECOND);
+    let end = view.slot.start().next();
     let begin = view.slot.start().minus(state.retain_ticks);
     let mut from = asked.from.unwrap_or(begin).max(begin);
     let mut to = asked.to.unwrap_or(end).min(end);
@@ -124,7 +121,7 @@ fn read_page(state: &State, snapshot: &Snapshot, asked: &Asked) -> Result<Histor
         OrderParameter::Desc => Order::Descending,
     };
     match (order, asked.cursor) {
-        (Order::Ascending, Some(last)) => from = from.max(last.plus(MILLISECOND)),
+        (Order::Ascending, Some(last)) => from = from.max(last.next()),
         (Order::Descending, Some(last)) => to = to.min(last),
         (_, None) => {}
     }

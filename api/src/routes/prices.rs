@@ -19,7 +19,7 @@ use crate::{
     },
     problem::Problem,
     snapshot::{PairView, Snapshot},
-    summary::Summary,
+    summary::change_ratio,
 };
 
 /// Windows one request may ask for.
@@ -109,10 +109,7 @@ impl PricesApi {
     fn price_item(&self, snapshot: &Snapshot, pair: Pair, view: &PairView) -> Option<PriceItem> {
         let newest = view.tick.as_ref()?;
         let used = newest.tick.evidence.quotes.iter().filter(|judged| judged.verdict == Verdict::Used);
-        let change = view.day_ago.map(|then| {
-            let now = crate::summary::Point { slot: newest.tick.slot, price: newest.tick.price, ..then };
-            Summary::of(then).merge(&Summary::of(now)).change_ratio()
-        });
+        let change = view.day_ago.map(|then| change_ratio(then.price, newest.tick.price));
         Some(PriceItem {
             pair: PairText(pair),
             price: PriceText(newest.tick.price),

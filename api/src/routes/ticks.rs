@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use common::domain::{Body, Evidence, Judged, Record, Sequence};
+use common::domain::{Body, Evidence, Judged, Policy, Record, Sequence};
 use poem::web::Data;
 use poem_openapi::{OpenApi, param::Path, payload::Json};
 
@@ -51,28 +51,27 @@ impl TicksApi {
 }
 
 fn explain(sequence: Sequence, record: Record, quotes_expired: bool) -> RecordItem {
+    let evidence = evidence(&record.body);
+    let policy = evidence.map(|evidence| policy(&evidence.policy));
+    let quotes =
+        evidence.filter(|_| !quotes_expired).map(|evidence| evidence.quotes.iter().map(quote).collect());
     let item = RecordItem {
         sequence: sequence.0,
+        kind: "lead".to_owned(),
         pair: PairText(record.pair),
+        slot: None,
+        from: None,
+        covered: None,
+        interval: None,
         epoch: record.epoch.0,
         origin: record.origin.to_string(),
+        price: None,
+        spread: None,
+        cause: None,
+        policy,
+        quotes,
         quotes_expired,
-        ..RecordItem::default()
     };
-    let (policy, quotes) = match evidence(&record.body) {
-        Some(Evidence { policy, quotes }) => (
-            Some(PolicyItem {
-                min_sources: policy.min_sources,
-                max_deviation: DerivedText(policy.max_deviation.decimal()),
-                max_quote_age: SpanText(policy.max_quote_age),
-                max_clock_skew: SpanText(policy.max_clock_skew),
-                frozen_after: SpanText(policy.frozen_after),
-            }),
-            (!quotes_expired).then(|| quotes.iter().map(quote).collect()),
-        ),
-        None => (None, None),
-    };
-    let item = RecordItem { policy, quotes, ..item };
     match record.body {
         Body::Tick(tick) => RecordItem {
             kind: "tick".to_owned(),
@@ -90,9 +89,17 @@ fn explain(sequence: Sequence, record: Record, quotes_expired: bool) -> RecordIt
             cause: Some(gap.cause.to_string()),
             ..item
         },
-        Body::Lead(lead) => {
-            RecordItem { kind: "lead".to_owned(), covered: lead.covered.map(TimeText), ..item }
-        }
+        Body::Lead(lead) => RecordItem { covered: lead.covered.map(TimeText), ..item },
+    }
+}
+
+fn policy(policy: &Policy) -> PolicyItem {
+    PolicyItem {
+        min_sources: policy.min_sources,
+        max_deviation: DerivedText(policy.max_deviation.decimal()),
+        max_quote_age: SpanText(policy.max_quote_age),
+        max_clock_skew: SpanText(policy.max_clock_skew),
+        frozen_after: SpanText(policy.frozen_after),
     }
 }
 

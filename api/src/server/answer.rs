@@ -51,9 +51,9 @@ pub fn endpoint(state: &Arc<State>, process: &Process, limit: RateLimit, metrics
         .nest_no_strip("/", service);
     let (limiter, state) = (Arc::new(Limiter::new(limit)), state.clone());
     let endpoint = routes
+        .around(move |next, request| limited(next, request, limiter.clone()))
         .around(move |next, request| at_one_sequence(next, request, state.clone()))
         .with(Compression::new())
-        .around(move |next, request| limited(next, request, limiter.clone()))
         .around(move |next, request| answered(next, request, Some(metrics.clone())))
         .boxed();
     Arc::new(endpoint)
@@ -119,7 +119,10 @@ async fn answered<E: Endpoint>(
         Ok(response) => response.into_response(),
         Err(error) => Problem::from_framework(&error).into_response(),
     };
-    response.headers_mut().insert("X-Content-Type-Options", HeaderValue::from_static("nosniff"));
+    let headers = response.headers_mut();
+    headers.insert("X-Content-Type-Options", HeaderValue::from_static("nosniff"));
+    // Any answer may be compressed, and a shared cache must know.
+    headers.insert("Vary", HeaderValue::from_static("Accept-Encoding"));
     if let Some(metrics) = metrics {
         let route = response.data::<OperationId>().map_or("other", |operation| operation.0);
         metrics.answered(known(&method), route, response.status().as_u16(), started.elapsed());

@@ -94,6 +94,10 @@ impl Store {
                 anew(&path, log.clone())
             }
             Err(error) if is_locked(&error) => Err(OpenError::InUse { path: path.display().to_string() }),
+            // The disk's or the system's refusal says nothing about the store.
+            Err(StoreError::Sled(sled::Error::Io(source))) => {
+                Err(OpenError::Folder { path: path.display().to_string(), source })
+            }
             Err(error) => {
                 tracing::error!(error = common::telemetry::chain(&error), "the store cannot be read");
                 move_aside(folder, &path, now)?;
@@ -115,6 +119,7 @@ impl Store {
             }),
             Ok((database, None)) => begin(database, new_identity(), path),
             Err(error) if is_locked(&error) => Err(OpenError::InUse { path: name }),
+            Err(StoreError::Sled(sled::Error::Io(source))) => Err(OpenError::Folder { path: name, source }),
             Err(source) => Err(OpenError::OnlyCopy { path: name, source }),
         }
     }
@@ -132,7 +137,10 @@ fn prepare(folder: &Path) -> Result<PathBuf, OpenError> {
 
 /// The database, and whose copy it says it is; nothing where it is new.
 fn open(path: &Path) -> Result<(sled::Db, Option<LogIdentity>), StoreError> {
-    let database = sled::Config::new().path(path).cache_capacity(CACHE_BYTES).open()?;
+    // On some damage sled panics while it opens; to us that is one more way of not being readable.
+    let opened =
+        std::panic::catch_unwind(|| sled::Config::new().path(path).cache_capacity(CACHE_BYTES).open());
+    let database = opened.map_err(|_panic| StoreError::Damaged("sled cannot make sense of it"))??;
     let Some(format) = database.get(key::FORMAT)? else {
         return if database.is_empty() {
             Ok((database, None))

@@ -207,6 +207,18 @@ fn an_only_copy_is_never_moved_or_mistaken() {
 }
 
 #[test]
+fn what_the_system_refuses_is_not_taken_for_damage() {
+    let folder = tempfile::tempdir().unwrap();
+    std::fs::write(folder.path().join("store"), "a file where a folder should be").unwrap();
+    assert!(matches!(
+        Store::open_copy(folder.path(), &identity("abc"), now()),
+        Err(OpenError::Folder { .. })
+    ));
+    assert!(matches!(Store::open_local(folder.path()), Err(OpenError::Folder { .. })));
+    assert_eq!(aside(folder.path()), 0);
+}
+
+#[test]
 fn another_format_is_not_read() {
     let folder = tempfile::tempdir().unwrap();
     let store = Store::open_copy(folder.path(), &identity("abc"), now()).unwrap();

@@ -58,9 +58,12 @@ async fn what_did_not_come_through_the_fence_is_no_record() {
     .await;
     rig.taken_in().await;
     assert_eq!(rejected(&rig, "unfenced").await, "3");
+    let degraded = rig.get("/readyz?verbose").await;
+    assert_eq!((degraded.status, &degraded.body["checks"][0]["condition"]), (200, &json!("degraded")));
     assert_eq!(rig.get("/v1/prices/BTC-USD").await.body["price"], json!("100"));
     rig.send(vec![tick("BTC-USD", 20, "101")]).await;
     assert_eq!(rig.get("/v1/prices/BTC-USD").await.body["price"], json!("101"));
+    assert_eq!(rig.get("/readyz?verbose").await.body["checks"][0]["condition"], json!("ready"));
 }
 
 #[tokio::test]

@@ -37,7 +37,10 @@ pub(super) fn all() -> BTreeSet<String> {
 /// The keys of a table's values, in depth.
 pub(super) fn keys_of(table: &toml::Table) -> Vec<String> {
     let below = |(name, value): (&String, &toml::Value)| match value {
-        toml::Value::Table(table) => keys_of(table).into_iter().map(|key| format!("{name}.{key}")).collect(),
+        // An empty table is a name as well, and may be misspelt.
+        toml::Value::Table(table) if !table.is_empty() => {
+            keys_of(table).into_iter().map(|key| format!("{name}.{key}")).collect()
+        }
         _ => vec![name.clone()],
     };
     table.iter().flat_map(below).collect()

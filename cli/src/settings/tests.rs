@@ -78,6 +78,8 @@ fn unknown_settings_are_refused_with_their_name_and_place() {
 fn values_that_cannot_be_read_are_named_with_their_place() {
     let file = message(with_file("[feed]\ninterval = \"fast\"\n"));
     assert!(file.contains("tickwell.toml: feed.interval: `fast` is not a duration"), "{file}");
+    assert!(message(with_file("[aggregate]\nmin_sources = true\n")).contains("aggregate.min_sources"));
+    assert!(message(with_file("[aggregat]\n")).contains("`aggregat`"));
     let environment = message(with(&[], &[("TICKWELL__AGGREGATE__MIN_SOURCES", "many")], Mode::Run));
     assert!(environment.contains("TICKWELL__AGGREGATE__MIN_SOURCES: aggregate.min_sources"), "{environment}");
     for (key, value) in [
@@ -85,6 +87,10 @@ fn values_that_cannot_be_read_are_named_with_their_place() {
         ("aggregate.max_deviation", "lots"),
         ("sources.kraken.role", "boss"),
         ("api.rate_limit", "fast"),
+        ("api.listen", "nonsense"),
+        ("admin.listen", "host:port"),
+        ("aggregate.min_sources", "true"),
+        ("aggregate.min_sources", "0"),
         ("log.format", "xml"),
         ("store.retain_ticks", "1y"),
     ] {
@@ -102,7 +108,21 @@ fn settings_that_cannot_work_together_are_refused() {
     assert!(
         message(with(&[("aggregate.min_sources", "4")], &[], Mode::Run)).starts_with("aggregate.min_sources")
     );
-    assert!(message(with(&[("log.level", "a=b=c")], &[], Mode::Run)).starts_with("log.level"));
+    for (key, value) in [
+        ("log.level", "a=b=c"),
+        ("log.level", "loud"),
+        ("bus.url", "http://somewhere"),
+        ("bus.stream", "a.b c"),
+        ("bus.subject_prefix", "a b"),
+        ("bus.credentials_file", "/nowhere/at.all"),
+        ("windows.keep", "1s"),
+        ("store.retain_ticks", "1d"),
+        ("store.path", ""),
+        ("api.listen", ""),
+    ] {
+        let message = message(with(&[(key, value)], &[], Mode::Run));
+        assert!(message.starts_with(key), "{key}={value}: {message}");
+    }
 }
 
 #[test]

@@ -4,6 +4,7 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
+use super::{SubjectError, Subjects};
 use crate::{domain::Span, text};
 
 /// `[bus]`: where the log is.
@@ -22,6 +23,55 @@ pub struct BusConfig {
     /// How long a leader may be silent before a standby takes over.
     #[serde(with = "text")]
     pub lease: Span,
+}
+
+/// Why the settings of the log cannot work.
+#[derive(Debug, thiserror::Error)]
+pub enum BusConfigError {
+    /// Not a NATS URL.
+    #[error("bus.url: `{0}` is not a URL like nats://127.0.0.1:4222 (also tls://, ws://, wss://)")]
+    Url(String),
+    /// Not a stream's name.
+    #[error("bus.stream: `{0}` is not a stream's name: letters, digits, - and _")]
+    Stream(String),
+    /// Not a subject prefix.
+    #[error("bus.subject_prefix: {0}")]
+    Prefix(#[from] SubjectError),
+    /// The file is not there, or may not be read.
+    #[error("bus.credentials_file: cannot read {path}")]
+    Credentials {
+        /// The file.
+        path: String,
+        /// Why not.
+        #[source]
+        source: std::io::Error,
+    },
+}
+
+impl BusConfig {
+    /// Everything that can be found wrong without connecting.
+    pub fn check(&self) -> Result<(), BusConfigError> {
+        let schemes = ["nats://", "tls://", "ws://", "wss://"];
+        let given = self.url.split(',').map(str::trim).filter(|_| !self.url.is_empty());
+        for url in given {
+            let known = schemes.iter().any(|scheme| url.len() > scheme.len() && url.starts_with(scheme));
+            if !known && (url.is_empty() || url.contains("://")) {
+                return Err(BusConfigError::Url(super::nats::redacted(url)));
+            }
+        }
+        let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-_".contains(&byte);
+        if self.stream.is_empty() || !self.stream.bytes().all(plain) {
+            return Err(BusConfigError::Stream(self.stream.clone()));
+        }
+        Subjects::new(&self.subject_prefix)?;
+        if !self.credentials_file.as_os_str().is_empty() {
+            std::fs::File::open(&self.credentials_file).map_err(|source| BusConfigError::Credentials {
+                path: self.credentials_file.display().to_string(),
+                source,
+            })?;
+        }
+        Ok(())
+    }
 }
 
 impl Default for BusConfig {

@@ -10,7 +10,7 @@ mod writer;
 use std::time::Duration;
 
 use async_nats::{
-    Client, ConnectOptions, Event, HeaderMap, ServerInfo,
+    Client, ConnectErrorKind, ConnectOptions, Event, HeaderMap, ServerInfo,
     connection::State,
     header::{NATS_EXPECTED_LAST_SUBJECT_SEQUENCE, NATS_MESSAGE_ID},
     jetstream,
@@ -20,7 +20,7 @@ use bytes::Bytes;
 pub use reader::NatsReader;
 pub use writer::NatsWriter;
 
-use super::{BusConfig, Entry, Source, SubjectError, Subjects};
+use super::{BusConfig, BusConfigError, Entry, Source, Subjects};
 use crate::domain::Sequence;
 
 /// How long one request to the server may take before it counts as lost.
@@ -28,6 +28,9 @@ const REQUEST_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// The pause between tries while something is not there yet.
 const RETRY_PAUSE: Duration = Duration::from_millis(250);
+
+/// A connection that answers nothing for two of these is dead.
+const PING_INTERVAL: Duration = Duration::from_secs(5);
 
 /// Waiting for a server is news after this many tries.
 const TRIES_BEFORE_NEWS: u32 = 4;
@@ -61,18 +64,9 @@ pub struct Nats {
 #[derive(Debug, thiserror::Error)]
 pub enum NatsError {
     /// The settings cannot work.
-    #[error("bus.subject_prefix: {0}")]
-    Subject(#[from] SubjectError),
-    /// The credentials file cannot be read.
-    #[error("bus.credentials_file: cannot read {path}")]
-    Credentials {
-        /// The file.
-        path: String,
-        /// Why not.
-        #[source]
-        source: std::io::Error,
-    },
-    /// The URL cannot work, or the server refused for good.
+    #[error(transparent)]
+    Config(#[from] BusConfigError),
+    /// The server does not accept us, or cannot be talked to; waiting would not help.
     #[error("bus.url: cannot connect to {url}")]
     Connect {
         /// The URL, without secrets.
@@ -101,62 +95,68 @@ impl Nats {
     /// Connects, and keeps the connection for the life of the value. Waits for a server that is not
     /// there yet, saying so once; cancel by dropping the future.
     pub async fn connect(config: &BusConfig, role: Role) -> Result<Self, NatsError> {
-        let subjects = Subjects::new(&config.subject_prefix)?;
+        config.check()?;
+        let subjects = Subjects::new(&config.subject_prefix).map_err(BusConfigError::from)?;
         let url = redacted(&config.url);
-        let (name, inbox) = match role {
-            Role::Poller => ("tickwell poller", "_INBOX_poller"),
-            Role::Api => ("tickwell api", "_INBOX_api"),
-        };
-        let mut options = ConnectOptions::new()
-            .name(name)
-            .custom_inbox_prefix(inbox)
-            .retry_on_initial_connect()
-            .connection_timeout(REQUEST_TIMEOUT)
-            .request_timeout(Some(REQUEST_TIMEOUT))
-            .ping_interval(Duration::from_secs(5))
-            .reconnect_delay_callback(reconnect_pause)
-            .event_callback(|event| async move { report(&event) });
-        if !config.credentials_file.as_os_str().is_empty() {
-            options = options.credentials_file(&config.credentials_file).await.map_err(|source| {
-                NatsError::Credentials { path: config.credentials_file.display().to_string(), source }
-            })?;
-        }
-        let servers: Vec<&str> = config.url.split(',').map(str::trim).collect();
-        let client = options
-            .connect(servers)
-            .await
-            .map_err(|source| NatsError::Connect { url: url.clone(), source: source.into() })?;
+        let client = first_connection(config, role, &url).await?;
+        let info = client.server_info();
+        require_version(&info)?;
+        tracing::info!(url, server = info.version, "connected to NATS");
         let context = jetstream::ContextBuilder::new()
             .timeout(REQUEST_TIMEOUT)
             .ack_timeout(REQUEST_TIMEOUT)
             .build(client.clone());
-        let nats = Self { client, context, stream: config.stream.clone(), subjects };
-        nats.connected(&url).await?;
-        Ok(nats)
+        Ok(Self { client, context, stream: config.stream.clone(), subjects })
     }
 
     /// Whether the connection is up right now.
     pub fn is_connected(&self) -> bool {
         self.client.connection_state() == State::Connected
     }
+}
 
-    async fn connected(&self, url: &str) -> Result<(), NatsError> {
-        let mut tries = 0_u32;
-        let info = loop {
-            if let Some(info) = self.client.try_server_info().filter(|_| self.is_connected()) {
-                break info;
-            }
-            tries = tries.saturating_add(1);
-            // The first tries are the time that connecting takes anyway.
-            if tries == TRIES_BEFORE_NEWS {
-                tracing::warn!(url, "NATS is not there yet; waiting for it");
-            }
-            tokio::time::sleep(RETRY_PAUSE).await;
+/// The first connection is tried here and not by the client, so that a reason can be given: a server that
+/// does not know us will not learn to by waiting.
+async fn first_connection(config: &BusConfig, role: Role, url: &str) -> Result<Client, NatsError> {
+    let servers: Vec<&str> = config.url.split(',').map(str::trim).collect();
+    let mut tries = 0_u32;
+    loop {
+        let error = match options(config, role).await?.connect(servers.as_slice()).await {
+            Ok(client) => return Ok(client),
+            Err(error) => error,
         };
-        require_version(&info)?;
-        tracing::info!(url, server = info.version, "connected to NATS");
-        Ok(())
+        use ConnectErrorKind::{Authentication, AuthorizationViolation, ServerParse, Tls};
+        if matches!(error.kind(), Authentication | AuthorizationViolation | ServerParse | Tls) {
+            return Err(NatsError::Connect { url: url.to_owned(), source: error.into() });
+        }
+        tries = tries.saturating_add(1);
+        if tries == TRIES_BEFORE_NEWS {
+            let reason = crate::telemetry::chain(&error);
+            tracing::warn!(url, reason, "NATS is not there yet; waiting for it");
+        }
+        tokio::time::sleep(RETRY_PAUSE).await;
     }
+}
+
+async fn options(config: &BusConfig, role: Role) -> Result<ConnectOptions, NatsError> {
+    let (name, inbox) = match role {
+        Role::Poller => ("tickwell poller", "_INBOX_poller"),
+        Role::Api => ("tickwell api", "_INBOX_api"),
+    };
+    let options = ConnectOptions::new()
+        .name(name)
+        .custom_inbox_prefix(inbox)
+        .connection_timeout(REQUEST_TIMEOUT)
+        .request_timeout(Some(REQUEST_TIMEOUT))
+        .ping_interval(PING_INTERVAL)
+        .reconnect_delay_callback(reconnect_pause)
+        .event_callback(|event| async move { report(&event) });
+    if config.credentials_file.as_os_str().is_empty() {
+        return Ok(options);
+    }
+    let path = config.credentials_file.display().to_string();
+    let credentials = options.credentials_file(&config.credentials_file).await;
+    credentials.map_err(|source| BusConfigError::Credentials { path, source }.into())
 }
 
 /// A message of the stream. The server refuses a message that carries an expected sequence which is wrong,

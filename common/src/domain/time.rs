@@ -55,6 +55,12 @@ impl Timestamp {
         Self { unix_millis: millis.min(Self::MAX.unix_millis) }
     }
 
+    /// The instant a millisecond later: makes an end inclusive where ranges exclude theirs.
+    #[must_use]
+    pub fn next(self) -> Self {
+        self.plus(Duration::from_millis(1))
+    }
+
     /// Earlier by `length`, at least [`Timestamp::EPOCH`].
     #[must_use]
     pub fn minus(self, length: Duration) -> Self {

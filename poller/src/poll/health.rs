@@ -18,7 +18,6 @@ pub(super) struct Health {
 
 impl Health {
     pub(super) fn new(check: Check) -> Self {
-        check.set(Condition::Ready);
         Self { check, sources: BTreeMap::new(), pairs: BTreeMap::new() }
     }
 

@@ -70,6 +70,10 @@ impl LogWriter for UnreliableLog {
         Ok(Newest { sequence: state.last(), record: state.records.iter().flatten().next_back().cloned() })
     }
 
+    async fn origin(&self) -> Result<Option<Origin>, ReadError> {
+        Ok(self.records().last().map(|record| record.origin))
+    }
+
     async fn append(&self, record: &Record, expected: Sequence) -> Result<Sequence, AppendError> {
         let mut state = self.state();
         let fate = state.fates.pop().unwrap_or(Fate::Stored);

@@ -94,14 +94,12 @@ async fn kill_is_a_crash_and_may_be_repeated() {
 #[tokio::test]
 async fn signals_arrive() {
     let script =
-        "trap 'echo told; exit 7' TERM; trap 'echo interrupted' INT; echo started; while :; do :; done";
+        // Not INT: a shell cannot trap what was ignored when it began, as it is behind a shell's `&`.
+        "trap 'echo told; exit 7' TERM; echo started; while :; do :; done";
     let mut process = shell(script).start().unwrap();
     process.wait_for_line(|line| line == "started", DEADLINE).await.unwrap();
     assert!(process.signal("KILL").is_err());
     assert!(process.signal("0; echo").is_err());
-    process.signal("INT").unwrap();
-    process.wait_for_line(|line| line == "interrupted", DEADLINE).await.unwrap();
-
     process.signal("STOP").unwrap();
     // The state is the field after the name in the stat file.
     let stat_file = format!("/proc/{}/stat", process.id());

@@ -31,8 +31,9 @@ const PATIENCE: Duration = Duration::from_secs(5);
 pub struct NatsReader {
     position: Position,
     messages: Option<pull::Ordered>,
-    /// Whether the first batch has been given; until then an empty one says where the reader stands.
-    begun: bool,
+    /// Whether a batch was given since the log last did not answer. If not, an empty one says that the
+    /// reader is at the log's end.
+    told: bool,
 }
 
 /// Where the reader stands, and in which log.
@@ -51,42 +52,16 @@ impl Nats {
     /// Follows the stream from after `cursor`, which must be of the log with this identity.
     pub fn follow(&self, identity: LogIdentity, cursor: Sequence) -> NatsReader {
         let position = Position { nats: self.clone(), identity, cursor };
-        NatsReader { position, messages: None, begun: false }
+        NatsReader { position, messages: None, told: false }
     }
 }
 
 #[async_trait]
 impl LogReader for NatsReader {
     async fn next(&mut self) -> Result<Batch, ReadError> {
-        loop {
-            let Some(messages) = &mut self.messages else {
-                let behind = self.open().await?;
-                if !std::mem::replace(&mut self.begun, true) && behind == 0 {
-                    return Ok(Batch { entries: Vec::new(), pending: 0 });
-                }
-                continue;
-            };
-            match tokio::time::timeout(PATIENCE, messages.next()).await {
-                Ok(Some(Ok(message))) => {
-                    let batch = self.collect(&message);
-                    if !batch.entries.is_empty() {
-                        return Ok(batch);
-                    }
-                }
-                Ok(Some(Err(error))) => {
-                    tracing::debug!(%error, "the consumer failed; making a new one");
-                    self.messages = None;
-                }
-                Ok(None) => self.messages = None,
-                Err(_silent) => {
-                    let behind = self.position.behind().await?;
-                    if behind > 0 {
-                        tracing::info!(behind, "the consumer fell silent; making a new one");
-                        self.messages = None;
-                    }
-                }
-            }
-        }
+        let batch = self.try_next().await;
+        self.told = batch.is_ok();
+        batch
     }
 
     async fn stored(&mut self, _sequence: Sequence) {
@@ -142,7 +117,7 @@ impl Position {
             return;
         }
         if sequence > self.cursor.next() {
-            // Deleted or expired before we read it. The next record of each pair shows what is missing.
+            // Expired before we read it. No gap is recorded for it yet; averages show that it is not covered.
             let (from, before) = (self.cursor.next().0, sequence.0);
             tracing::warn!(from, before, "the log no longer holds these records");
         }
@@ -153,6 +128,43 @@ impl Position {
 }
 
 impl NatsReader {
+    async fn try_next(&mut self) -> Result<Batch, ReadError> {
+        loop {
+            let behind = match &mut self.messages {
+                None => self.open().await?,
+                Some(messages) => match tokio::time::timeout(PATIENCE, messages.next()).await {
+                    Ok(Some(Ok(message))) => {
+                        let batch = self.collect(&message);
+                        if !batch.entries.is_empty() {
+                            return Ok(batch);
+                        }
+                        continue;
+                    }
+                    Ok(Some(Err(error))) => {
+                        tracing::debug!(%error, "the consumer failed; making a new one");
+                        self.messages = None;
+                        continue;
+                    }
+                    Ok(None) => {
+                        self.messages = None;
+                        continue;
+                    }
+                    Err(_silent) => {
+                        let behind = self.position.behind().await?;
+                        if behind > 0 {
+                            tracing::info!(behind, "the consumer fell silent; making a new one");
+                            self.messages = None;
+                        }
+                        behind
+                    }
+                },
+            };
+            if behind == 0 && !self.told {
+                return Ok(Batch { entries: Vec::new(), pending: 0 });
+            }
+        }
+    }
+
     /// Opens a consumer after the cursor. Answers how far behind the reader is.
     async fn open(&mut self) -> Result<u64, ReadError> {
         let opened = match self.position.behind().await {

@@ -76,10 +76,11 @@ impl Nats {
     /// Refuses a stream that breaks an invariant, and names what else differs from the definition: an
     /// operator may have chosen it, or the server may be too old to know the option.
     fn hold_against(&self, wanted: &Config, found: &Config) -> Result<(), NatsError> {
-        if !found.subjects.iter().any(|subject| wanted.subjects.contains(subject)) {
+        // Other subjects would count as records that never come.
+        if found.subjects != wanted.subjects {
             let (expected, found) = (self.subjects.all(), found.subjects.join(", "));
             return Err(self.unusable(format!(
-                "it holds the subjects {found}, not {expected}: set bus.stream or bus.subject_prefix to match"
+                "it holds the subjects {found}, not {expected} alone: set bus.stream or bus.subject_prefix to match"
             )));
         }
         let differing = [

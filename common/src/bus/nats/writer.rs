@@ -10,12 +10,12 @@ use async_trait::async_trait;
 use super::{Nats, NatsError, entry};
 use crate::{
     bus::{AppendError, LogWriter, Newest, NotRecord, ReadError},
-    domain::{Pair, Record, Sequence},
+    domain::{Origin, Pair, Record, Sequence},
     wire::{self, DecodeError},
 };
 
-/// How many messages before an unreadable one are searched for the pair's newest record.
-const MAX_LOOK_BACK: u64 = 1_000;
+/// How many messages before one that is no record are searched for the newest record. A few seconds' work.
+const MAX_LOOK_BACK: u64 = 10_000;
 
 /// Appends records to the stream.
 #[derive(Debug)]
@@ -40,23 +40,12 @@ impl NatsWriter {
 #[async_trait]
 impl LogWriter for NatsWriter {
     async fn newest(&self, pair: Pair) -> Result<Newest, ReadError> {
-        let subject = self.nats.subjects.of(pair);
-        // `STREAM.MSG.GET` is answered by the stream's leader; a direct get may come from a follower
-        // that is behind, and would make us believe that a stored record is not there.
-        let newest = match self.stream.get_last_raw_message_by_subject(&subject).await {
-            Ok(message) => message,
-            Err(error) if error.kind() == LastRawMessageErrorKind::NoMessageFound => {
-                return Ok(Newest { sequence: Sequence::default(), record: None });
-            }
-            Err(error) => return Err(ReadError::Unavailable(error.into())),
-        };
-        let sequence = Sequence(newest.sequence);
-        if let Some(record) = readable(newest)? {
-            return Ok(Newest { sequence, record: Some(record) });
-        }
-        tracing::warn!(%pair, %sequence, "the newest message of this pair is no record; looking before it");
-        let record = self.newest_readable_before(&subject, sequence.0).await?;
-        Ok(Newest { sequence, record })
+        self.newest_under(&self.nats.subjects.of(pair)).await
+    }
+
+    async fn origin(&self) -> Result<Option<Origin>, ReadError> {
+        let newest = self.newest_under(&self.nats.subjects.all()).await?;
+        Ok(newest.record.map(|record| record.origin))
     }
 
     async fn append(&self, record: &Record, expected: Sequence) -> Result<Sequence, AppendError> {
@@ -75,6 +64,9 @@ impl LogWriter for NatsWriter {
             Err(error) => Err(error),
         };
         match acknowledged {
+            // The log has a record under this id already. Whose it is says only its content: servers in a
+            // cluster answer so before they look at the fence.
+            Ok(acknowledgement) if acknowledgement.duplicate => Err(AppendError::WrongLastSequence),
             Ok(acknowledgement) => Ok(Sequence(acknowledgement.sequence)),
             Err(error) if error.kind() == PublishErrorKind::WrongLastSequence => {
                 Err(AppendError::WrongLastSequence)
@@ -85,15 +77,38 @@ impl LogWriter for NatsWriter {
 }
 
 impl NatsWriter {
-    /// JetStream finds a subject's last message, but not the one before it: this walks back.
+    /// The newest message under one subject, or under all of them, and the newest record there.
+    async fn newest_under(&self, subject: &str) -> Result<Newest, ReadError> {
+        // `STREAM.MSG.GET` is answered by the stream's leader; a direct get may come from a follower
+        // that is behind, and would make us believe that a stored record is not there.
+        let newest = match self.stream.get_last_raw_message_by_subject(subject).await {
+            Ok(message) => message,
+            Err(error) if error.kind() == LastRawMessageErrorKind::NoMessageFound => {
+                return Ok(Newest { sequence: Sequence::default(), record: None });
+            }
+            Err(error) => return Err(ReadError::Unavailable(error.into())),
+        };
+        let sequence = Sequence(newest.sequence);
+        if let Some(record) = readable(newest)? {
+            return Ok(Newest { sequence, record: Some(record) });
+        }
+        tracing::warn!(subject, %sequence, "the newest message is no record; looking before it");
+        let record = self.newest_readable_before(subject, sequence).await?;
+        Ok(Newest { sequence, record })
+    }
+
+    /// JetStream finds a subject's last message, but not the one before it: this walks back. Giving up
+    /// and saying that there is none would begin the pair anew, and cover its slots twice.
     async fn newest_readable_before(
         &self,
         subject: &str,
-        sequence: u64,
+        newest: Sequence,
     ) -> Result<Option<Record>, ReadError> {
-        for sequence in (sequence.saturating_sub(MAX_LOOK_BACK).max(1)..sequence).rev() {
+        let first = self.nats.stream_info().await?.state.first_sequence;
+        let oldest = newest.0.saturating_sub(MAX_LOOK_BACK).max(first);
+        for sequence in (oldest..newest.0).rev() {
             match self.stream.get_raw_message(sequence).await {
-                Ok(message) if message.subject.as_str() == subject => {
+                Ok(message) if message.subject.as_str() == subject || subject.ends_with('>') => {
                     if let Some(record) = readable(message)? {
                         return Ok(Some(record));
                     }
@@ -102,6 +117,9 @@ impl NatsWriter {
                 Err(error) if error.kind() == LastRawMessageErrorKind::NoMessageFound => {}
                 Err(error) => return Err(ReadError::Unavailable(error.into())),
             }
+        }
+        if oldest > first {
+            return Err(ReadError::Buried { subject: subject.to_owned(), messages: MAX_LOOK_BACK });
         }
         Ok(None)
     }

@@ -1,0 +1,154 @@
+//! The log on JetStream, against a real nats-server: the fence, what is newest, and following.
+#![expect(clippy::unwrap_used, reason = "tests stop at the first surprise")]
+
+use std::time::Duration;
+
+use async_nats::jetstream;
+use common::{
+    bus::{
+        AppendError, BusConfig, LogReader, LogWriter, ReadError,
+        nats::{Nats, NatsError, NatsWriter, Role},
+    },
+    domain::{Body, Epoch, Lead, Origin, Pair, Record, Sequence},
+};
+use testkit::{nats::NatsServer, require_nats};
+
+fn pair() -> Pair {
+    "BTC-USD".parse().unwrap()
+}
+
+fn lead(epoch: u64) -> Record {
+    Record {
+        pair: pair(),
+        epoch: Epoch(epoch),
+        origin: Origin::Live,
+        body: Body::Lead(Lead { covered: None }),
+    }
+}
+
+struct World {
+    _server: NatsServer,
+    nats: Nats,
+    writer: NatsWriter,
+    /// The stream as anybody who may publish sees it.
+    outside: jetstream::Context,
+}
+
+async fn world() -> World {
+    let server = NatsServer::start().await.unwrap();
+    let config = BusConfig { url: server.url(), ..BusConfig::default() };
+    let nats = Nats::connect(&config, Role::Poller).await.unwrap();
+    let writer = NatsWriter::open(nats.clone()).await.unwrap();
+    let outside = jetstream::new(async_nats::connect(server.url()).await.unwrap());
+    World { _server: server, nats, writer, outside }
+}
+
+impl World {
+    async fn put(&self, subject: &'static str) -> u64 {
+        self.outside.publish(subject, "junk".into()).await.unwrap().await.unwrap().sequence
+    }
+}
+
+#[tokio::test]
+async fn the_fence_refuses_what_is_not_expected() {
+    require_nats!();
+    let world = world().await;
+    assert_eq!(world.writer.newest(pair()).await.unwrap().sequence, Sequence(0));
+    assert_eq!(world.writer.origin().await.unwrap(), None);
+    let first = world.writer.append(&lead(1), Sequence(0)).await.unwrap();
+    let refused = world.writer.append(&lead(2), Sequence(0)).await;
+    assert!(matches!(refused, Err(AppendError::WrongLastSequence)), "{refused:?}");
+    let second = world.writer.append(&lead(2), first).await.unwrap();
+    let newest = world.writer.newest(pair()).await.unwrap();
+    assert_eq!((newest.sequence, newest.record), (second, Some(lead(2))));
+    assert_eq!(world.writer.origin().await.unwrap(), Some(Origin::Live));
+}
+
+#[tokio::test]
+async fn a_repetition_that_the_server_drops_is_not_taken_for_stored() {
+    require_nats!();
+    let world = world().await;
+    world.writer.append(&lead(1), Sequence(0)).await.unwrap();
+    let junk = world.put("ticks.BTC.USD").await;
+    // The fence is right and the id is known: the server says "duplicate", and stores nothing.
+    let repeated = world.writer.append(&lead(1), Sequence(junk)).await;
+    assert!(matches!(repeated, Err(AppendError::WrongLastSequence)), "{repeated:?}");
+}
+
+#[tokio::test]
+async fn a_record_under_much_junk_is_found_or_the_search_fails_aloud() {
+    require_nats!();
+    let world = world().await;
+    for _message in 0..20 {
+        world.put("ticks.BTC.USD").await;
+    }
+    assert_eq!(
+        world.writer.newest(pair()).await.unwrap().record,
+        None,
+        "looked through to the first message"
+    );
+    let junk = world.put("ticks.BTC.USD").await;
+    let stored = world.writer.append(&lead(1), Sequence(junk)).await.unwrap();
+    for _message in 0..20 {
+        world.put("ticks.BTC.USD").await;
+    }
+    let newest = world.writer.newest(pair()).await.unwrap();
+    assert_eq!(newest.record, Some(lead(1)));
+    assert_eq!(newest.sequence, Sequence(stored.0 + 20));
+
+    for _batch in 0..101 {
+        let mut sent = Vec::new();
+        for _message in 0..100 {
+            sent.push(world.outside.publish("ticks.BTC.USD", "junk".into()).await.unwrap());
+        }
+        for acknowledgement in sent {
+            acknowledgement.await.unwrap();
+        }
+    }
+    let buried = world.writer.newest(pair()).await;
+    assert!(matches!(buried, Err(ReadError::Buried { .. })), "{buried:?}");
+}
+
+#[tokio::test]
+async fn a_reader_goes_on_after_its_cursor_and_says_when_it_has_caught_up() {
+    require_nats!();
+    let world = world().await;
+    let identity = world.nats.identity().await;
+    let mut empty = world.nats.follow(identity.clone(), Sequence(0));
+    assert!(empty.next().await.unwrap().entries.is_empty());
+    let mut last = Sequence(0);
+    for epoch in 1..=30 {
+        last = world.writer.append(&lead(epoch), last).await.unwrap();
+    }
+    world.put("ticks.BTC.USD").await;
+    for begin in [0, 12] {
+        let mut reader = world.nats.follow(identity.clone(), Sequence(begin));
+        let mut seen = Vec::new();
+        while seen.len() < usize::try_from(31 - begin).unwrap() {
+            let batch = tokio::time::timeout(Duration::from_secs(60), reader.next()).await.unwrap().unwrap();
+            seen.extend(batch.entries);
+            if seen.last().is_some_and(|entry| entry.sequence.0 == 31) {
+                assert_eq!(batch.pending, 0);
+            }
+        }
+        let records = seen.iter().filter(|entry| entry.record().is_ok()).count();
+        assert_eq!(records, seen.len() - 1, "the junk is there, and is no record");
+        let expected: Vec<Sequence> = (begin + 1..=31).map(Sequence).collect();
+        assert_eq!(seen.iter().map(|entry| entry.sequence).collect::<Vec<_>>(), expected);
+    }
+    let beyond = world.nats.follow(identity, Sequence(99)).next().await;
+    assert!(matches!(beyond, Err(ReadError::Replaced(_))), "{beyond:?}");
+}
+
+#[tokio::test]
+async fn a_stream_that_holds_more_than_the_feed_is_refused() {
+    require_nats!();
+    let server = NatsServer::start().await.unwrap();
+    let outside = jetstream::new(async_nats::connect(server.url()).await.unwrap());
+    let subjects = vec!["ticks.>".to_owned(), "other.>".to_owned()];
+    let config = jetstream::stream::Config { name: "TICKS".to_owned(), subjects, ..Default::default() };
+    outside.create_stream(config).await.unwrap();
+    let config = BusConfig { url: server.url(), ..BusConfig::default() };
+    let nats = Nats::connect(&config, Role::Poller).await.unwrap();
+    assert!(matches!(NatsWriter::open(nats).await, Err(NatsError::Stream { .. })));
+}
