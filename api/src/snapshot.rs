@@ -9,7 +9,7 @@ use common::{
 
 use crate::{
     store::{Order, Store, StoreError, Stored},
-    summary::Point,
+    summary::{LONGEST_STANDING, Point},
     window::Window,
 };
 
@@ -73,6 +73,10 @@ common::words! {
 /// How far back "a day ago" lies.
 const DAY: Duration = Duration::from_secs(86_400);
 
+/// How far back the tick of a day ago may lie: it stands for that instant as it does in the time-weighted
+/// mean, and an interval is a day at most. Ticks must be kept for so long.
+pub const DAY_AGO_REACH: Duration = DAY.saturating_mul(1 + LONGEST_STANDING);
+
 impl Snapshot {
     /// The view of a store's whole content, with windows of `keep`.
     pub fn load(store: &Store, keep: Duration) -> Result<Self, StoreError> {
@@ -108,7 +112,7 @@ impl Snapshot {
         for (pair, view) in &mut self.pairs {
             let Some(newest) = &view.tick else { continue };
             let then = newest.tick.slot.start().minus(DAY);
-            let oldest = then.minus(newest.tick.interval.duration() * NEAR_INTERVALS);
+            let oldest = then.minus(newest.tick.interval.duration() * LONGEST_STANDING);
             let found = store.ticks(*pair, oldest, then.next(), Order::Descending).next();
             view.day_ago = found.transpose()?.as_ref().map(point);
         }
@@ -155,9 +159,6 @@ impl PairView {
         self.interval.after(self.slot.start())
     }
 }
-
-/// A tick this many intervals before the instant still stands for it, as in the time-weighted mean.
-const NEAR_INTERVALS: u32 = 3;
 
 fn load_window(store: &Store, pair: Pair, newest: Slot, keep: Duration) -> Result<Window, StoreError> {
     let (from, to) = (newest.start().minus(keep), newest.start().next());

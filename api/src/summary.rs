@@ -16,7 +16,7 @@ pub const DERIVED_DECIMALS: u32 = 8;
 /// A tick stands until the next one if that is at most this many intervals away; else for one interval.
 ///
 /// Part of the contract and not a setting: two pods must answer alike.
-pub const LONGEST_STANDING: u64 = 3;
+pub const LONGEST_STANDING: u32 = 3;
 
 /// A tick, as far as averages need it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -79,7 +79,7 @@ impl Summary {
     pub fn merge(&self, later: &Self) -> Self {
         let distance = millis_between(self.last.slot.start(), later.first.slot.start());
         let interval = self.last.interval.millis();
-        let standing = if distance <= interval * LONGEST_STANDING { distance } else { interval };
+        let standing = if distance <= interval * u64::from(LONGEST_STANDING) { distance } else { interval };
         Self {
             count: self.count + later.count,
             first: self.first,

@@ -5,6 +5,7 @@ mod known;
 use std::{collections::BTreeMap, path::PathBuf};
 
 use anyhow::{Context, Result, bail};
+use api::snapshot::DAY_AGO_REACH;
 use common::{bus::BusConfig, telemetry::LogConfig};
 use serde::{Deserialize, Serialize};
 
@@ -93,9 +94,6 @@ pub(crate) fn load(sources: Sources, mode: Mode) -> Result<Settings> {
     Ok(settings)
 }
 
-/// How far back the 24-hour change looks, with room for the longest interval.
-const CHANGE_REACH: std::time::Duration = std::time::Duration::from_secs(2 * 86_400);
-
 /// A demo ticks once a second, so that something can be seen to happen.
 const DEMO_INTERVAL: &str = "1s";
 
@@ -164,9 +162,9 @@ impl Settings {
         if keep.duration() < self.feed.interval.duration() {
             bail!("windows.keep: {keep} is shorter than one interval of {}", self.feed.interval);
         }
-        if retain.duration() < keep.duration().max(CHANGE_REACH) {
+        if retain.duration() < keep.duration().max(DAY_AGO_REACH) {
             bail!(
-                "store.retain_ticks: {retain} must be at least windows.keep ({keep}), and 2d for the 24-hour change"
+                "store.retain_ticks: {retain} must be at least windows.keep ({keep}), and 4d for the 24-hour change"
             );
         }
         Ok(())

@@ -78,8 +78,12 @@ impl Poll {
             if dropped {
                 self.metrics.dropped.inc();
             }
-            if dropped != std::mem::replace(&mut dropping, dropped) {
-                tracing::warn!(%slot, dropping, "the queue to the log is full; a gap covers what is dropped");
+            match (std::mem::replace(&mut dropping, dropped), dropped) {
+                (false, true) => {
+                    tracing::warn!(%slot, "the queue to the log is full; a gap covers what is dropped")
+                }
+                (true, false) => tracing::info!(%slot, "the queue to the log has room again"),
+                _ => {}
             }
         }
         Ok(())

@@ -79,7 +79,7 @@ impl Store {
     /// more, is moved aside and built anew from the log.
     pub fn open_copy(folder: &Path, log: &LogIdentity, now: Timestamp) -> Result<Self, OpenError> {
         let path = prepare(folder)?;
-        match open(&path) {
+        match open(&path)? {
             Ok((database, Some(found))) if found == *log => Ok(Self::new(database, found, path)),
             Ok((database, None)) => begin(database, log.clone(), path),
             Ok((_, Some(found))) if is_local(&found) => Err(OpenError::OtherKind {
@@ -93,11 +93,6 @@ impl Store {
                 move_aside(folder, &path, now)?;
                 anew(&path, log.clone())
             }
-            Err(error) if is_locked(&error) => Err(OpenError::InUse { path: path.display().to_string() }),
-            // The disk's or the system's refusal says nothing about the store.
-            Err(StoreError::Sled(sled::Error::Io(source))) => {
-                Err(OpenError::Folder { path: path.display().to_string(), source })
-            }
             Err(error) => {
                 tracing::error!(error = common::telemetry::chain(&error), "the store cannot be read");
                 move_aside(folder, &path, now)?;
@@ -110,7 +105,7 @@ impl Store {
     pub fn open_local(folder: &Path) -> Result<Self, OpenError> {
         let path = prepare(folder)?;
         let name = path.display().to_string();
-        match open(&path) {
+        match open(&path)? {
             Ok((database, Some(found))) if is_local(&found) => Ok(Self::new(database, found, path)),
             Ok((_, Some(_))) => Err(OpenError::OtherKind {
                 path: name,
@@ -118,8 +113,6 @@ impl Store {
                 wanted: "an in-process log",
             }),
             Ok((database, None)) => begin(database, new_identity(), path),
-            Err(error) if is_locked(&error) => Err(OpenError::InUse { path: name }),
-            Err(StoreError::Sled(sled::Error::Io(source))) => Err(OpenError::Folder { path: name, source }),
             Err(source) => Err(OpenError::OnlyCopy { path: name, source }),
         }
     }
@@ -136,7 +129,22 @@ fn prepare(folder: &Path) -> Result<PathBuf, OpenError> {
 }
 
 /// The database, and whose copy it says it is; nothing where it is new.
-fn open(path: &Path) -> Result<(sled::Db, Option<LogIdentity>), StoreError> {
+type Opened = (sled::Db, Option<LogIdentity>);
+
+/// Opens what is there. The inner error is damage; the outer one says nothing about the store, only that
+/// another process has it, or that the disk or the system refused.
+fn open(path: &Path) -> Result<Result<Opened, StoreError>, OpenError> {
+    let name = || path.display().to_string();
+    match open_readable(path) {
+        Err(StoreError::Sled(sled::Error::Io(source))) if is_lock(&source) => {
+            Err(OpenError::InUse { path: name() })
+        }
+        Err(StoreError::Sled(sled::Error::Io(source))) => Err(OpenError::Folder { path: name(), source }),
+        opened => Ok(opened),
+    }
+}
+
+fn open_readable(path: &Path) -> Result<Opened, StoreError> {
     // On some damage sled panics while it opens; to us that is one more way of not being readable.
     let opened =
         std::panic::catch_unwind(|| sled::Config::new().path(path).cache_capacity(CACHE_BYTES).open());
@@ -167,7 +175,7 @@ fn begin(database: sled::Db, identity: LogIdentity, path: PathBuf) -> Result<Sto
 
 fn anew(path: &Path, identity: LogIdentity) -> Result<Store, OpenError> {
     let (database, _) =
-        open(path).map_err(|source| OpenError::Write { path: path.display().to_string(), source })?;
+        open(path)?.map_err(|source| OpenError::Write { path: path.display().to_string(), source })?;
     begin(database, identity, path.to_owned())
 }
 
@@ -200,7 +208,7 @@ fn new_identity() -> LogIdentity {
     LogIdentity::new(&format!("{LOCAL}{:016x}", rand::random::<u64>())).expect("a valid identity")
 }
 
-fn is_locked(error: &StoreError) -> bool {
+fn is_lock(error: &io::Error) -> bool {
     // sled has no kind for it: the lock's error comes as another io::Error with this text.
-    matches!(error, StoreError::Sled(sled::Error::Io(error)) if error.to_string().contains("could not acquire lock"))
+    error.to_string().contains("could not acquire lock")
 }

@@ -117,6 +117,7 @@ fn settings_that_cannot_work_together_are_refused() {
         ("bus.credentials_file", "/nowhere/at.all"),
         ("windows.keep", "1s"),
         ("store.retain_ticks", "1d"),
+        ("store.retain_ticks", "3d"),
         ("store.path", ""),
         ("api.listen", ""),
     ] {

@@ -6,7 +6,7 @@ use testkit::{nats::NatsServer, process::Tickwell, require_nats, upstream::FakeU
 use crate::{
     agreement::{averages_are_right_but, history_is_the_log, pods_agree, same_records_but},
     audit::audit,
-    harness::{DEADLINE, INTERVAL, Pod, Scene, field, moving_upstream, slots_pass},
+    harness::{DEADLINE, INTERVAL, Pod, Scene, field, has_price, slots_pass, world},
     records::{self, Kind, Record},
     survival::{check_takeovers, end},
 };
@@ -28,9 +28,7 @@ struct World {
 
 impl World {
     async fn start() -> Self {
-        let nats = NatsServer::start().await.unwrap();
-        let upstream = moving_upstream(INTERVAL).await;
-        let scene = Scene::new(INTERVAL).asking(&upstream).over(&nats);
+        let (nats, upstream, scene) = world().await;
         let log = jetstream::new(async_nats::connect(nats.url()).await.unwrap());
         Self { nats, _upstream: upstream, scene, log, foreign: Vec::new() }
     }
@@ -77,7 +75,7 @@ async fn pods_pass_over_what_is_no_record_of_their_log_and_the_poller_goes_on() 
     let mut world = World::start().await;
     let mut poller = world.scene.poller().await;
     let pods = [&world.scene.pod("one").await, &world.scene.pod("other").await];
-    a_tick_comes(pods[0]).await;
+    has_price(pods[0]).await;
     pods[0].takes_in(4).await;
     let first_tick = world.first_tick(pods[0]).await;
 
@@ -130,7 +128,7 @@ async fn a_poller_does_not_continue_a_log_of_another_origin() {
     let mut world = World::start().await;
     let mut poller = world.scene.poller().await;
     let pod = world.scene.pod("pod").await;
-    a_tick_comes(&pod).await;
+    has_price(&pod).await;
     let simulated = simulated(&world.first_tick(&pod).await);
     end(&mut poller).await;
     // Of a slot of its own: under an id that it knows, the server would take it for a repetition.
@@ -155,7 +153,7 @@ async fn starts_behind(message: impl Fn(&str) -> Vec<u8>) {
     let mut world = World::start().await;
     let mut poller = world.scene.poller().await;
     let pods = [&world.scene.pod("one").await, &world.scene.pod("other").await];
-    a_tick_comes(pods[0]).await;
+    has_price(pods[0]).await;
     pods[0].takes_in(6).await;
     let first_tick = world.first_tick(pods[0]).await;
     poller.kill();
@@ -183,7 +181,7 @@ async fn a_record_of_a_newer_version_stops_a_pod_that_keeps_what_it_has() {
     let mut world = World::start().await;
     let mut poller = world.scene.poller().await;
     let mut pods = [world.scene.pod("one").await, world.scene.pod("other").await];
-    a_tick_comes(&pods[0]).await;
+    has_price(&pods[0]).await;
     pods[0].takes_in(6).await;
     let newer = world.first_tick(&pods[0]).await.replace(r#""version":1"#, r#""version":2"#);
     let sequence = world.put_fenced("a newer kind of id", &newer).await;
@@ -224,9 +222,4 @@ async fn check_stopped(pod: &Pod, message: u64) {
 
 fn says_version(process: &Tickwell) -> bool {
     process.lines().iter().any(|line| line.contains("has version 2"))
-}
-
-async fn a_tick_comes(pod: &Pod) {
-    let answered = async || (pod.get("/v1/prices/BTC-USD").await.status == 200).then_some(());
-    wait_until("a tick", DEADLINE, answered).await;
 }

@@ -200,6 +200,19 @@ impl Answer {
     }
 }
 
+/// A log server, a moving market, and a scene over both.
+pub(crate) async fn world() -> (NatsServer, FakeUpstream, Scene) {
+    let nats = NatsServer::start().await.unwrap();
+    let upstream = moving_upstream(INTERVAL).await;
+    let scene = Scene::new(INTERVAL).asking(&upstream).over(&nats);
+    (nats, upstream, scene)
+}
+
+/// Waits until a pod has a price.
+pub(crate) async fn has_price(pod: &Pod) {
+    wait_until("a price", DEADLINE, async || (pod.get("/v1/prices").await.status == 200).then_some(())).await;
+}
+
 /// A market in BTC-USD and ETH-USD whose prices move with every slot.
 pub(crate) async fn moving_upstream(interval: Duration) -> FakeUpstream {
     let market = WalkMarket::new(7, interval).unwrap();

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use testkit::{nats::NatsServer, process::Tickwell, require_nats, upstream::FakeUpstream, wait_until};
+use testkit::{process::Tickwell, require_nats, wait_until};
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::TcpStream,
@@ -10,7 +10,7 @@ use tokio::{
 
 use crate::{
     agreement::PAIR,
-    harness::{DEADLINE, INTERVAL, Pod, Scene, field, has_message, moving_upstream},
+    harness::{DEADLINE, INTERVAL, Pod, Scene, field, has_message, has_price, moving_upstream, world},
     records::Time,
 };
 
@@ -115,21 +115,10 @@ async fn sigint_ends_at_once() {
     panic!("stopping took {took:?} ms");
 }
 
-async fn world() -> (NatsServer, FakeUpstream, Scene) {
-    let nats = NatsServer::start().await.unwrap();
-    let upstream = moving_upstream(INTERVAL).await;
-    let scene = Scene::new(INTERVAL).asking(&upstream).over(&nats);
-    (nats, upstream, scene)
-}
-
 async fn terminate(process: &mut Tickwell) {
     process.signal("TERM").unwrap();
     let status = process.wait_exit(PATIENCE).await.unwrap();
     assert_eq!(status.code(), Some(0), "{}", process.lines().join("\n"));
-}
-
-async fn has_price(pod: &Pod) {
-    wait_until("a price", DEADLINE, async || (pod.get("/v1/prices").await.status == 200).then_some(())).await;
 }
 
 /// Whether a new connection was answered well after readiness had been withdrawn.

@@ -1,11 +1,11 @@
 //! What dies, comes back, and what must not be lost or repeated on the way.
 
-use testkit::{Venue, nats::NatsServer, process::Tickwell, require_nats, upstream::FakeUpstream, wait_until};
+use testkit::{Venue, process::Tickwell, require_nats, upstream::FakeUpstream, wait_until};
 
 use crate::{
     agreement::{averages_are_right, history_is_the_log, pods_agree, same_records},
     audit::{audit, nothing_lost},
-    harness::{DEADLINE, INTERVAL, Pod, Scene, field, has_message, moving_upstream, slots_pass},
+    harness::{DEADLINE, INTERVAL, Pod, Scene, field, has_message, has_price, slots_pass, world},
     records::{self, Kind, Record},
 };
 
@@ -175,13 +175,6 @@ pub(crate) fn check_takeovers(records: &[Record]) {
     }
 }
 
-async fn world() -> (NatsServer, FakeUpstream, Scene) {
-    let nats = NatsServer::start().await.unwrap();
-    let upstream = moving_upstream(INTERVAL).await;
-    let scene = Scene::new(INTERVAL).asking(&upstream).over(&nats);
-    (nats, upstream, scene)
-}
-
 /// Ends a process as an orchestrator does.
 pub(crate) async fn end(process: &mut Tickwell) {
     process.signal("TERM").unwrap();
@@ -214,9 +207,7 @@ async fn polls_pass(upstream: &FakeUpstream, count: usize) -> Vec<i64> {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_pod_answers_its_operators_while_it_waits_for_the_log() {
     require_nats!();
-    let mut nats = NatsServer::start().await.unwrap();
-    let upstream = moving_upstream(INTERVAL).await;
-    let scene = Scene::new(INTERVAL).asking(&upstream).over(&nats);
+    let (mut nats, _upstream, scene) = world().await;
     nats.kill();
     let pod = scene.waiting_pod("early").await;
     assert_eq!(pod.get("/livez").await.status, 200);
@@ -228,7 +219,6 @@ async fn a_pod_answers_its_operators_while_it_waits_for_the_log() {
 
     nats.restart().await.unwrap();
     let _poller = scene.poller().await;
-    let answered = async || (pod.get("/v1/prices").await.status == 200).then_some(());
-    wait_until("a price", DEADLINE, answered).await;
+    has_price(&pod).await;
     assert_eq!(pod.get("/readyz").await.status, 200);
 }

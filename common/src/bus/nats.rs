@@ -95,7 +95,6 @@ impl Nats {
     /// Connects, and keeps the connection for the life of the value. Waits for a server that is not
     /// there yet, saying so once; cancel by dropping the future.
     pub async fn connect(config: &BusConfig, role: Role) -> Result<Self, NatsError> {
-        config.check()?;
         let subjects = Subjects::new(&config.subject_prefix).map_err(BusConfigError::from)?;
         let url = redacted(&config.url);
         let client = first_connection(config, role, &url).await?;

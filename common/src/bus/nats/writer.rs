@@ -105,10 +105,11 @@ impl NatsWriter {
         newest: Sequence,
     ) -> Result<Option<Record>, ReadError> {
         let first = self.nats.stream_info().await?.state.first_sequence;
+        let any = subject == self.nats.subjects.all();
         let oldest = newest.0.saturating_sub(MAX_LOOK_BACK).max(first);
         for sequence in (oldest..newest.0).rev() {
             match self.stream.get_raw_message(sequence).await {
-                Ok(message) if message.subject.as_str() == subject || subject.ends_with('>') => {
+                Ok(message) if any || message.subject.as_str() == subject => {
                     if let Some(record) = readable(message)? {
                         return Ok(Some(record));
                     }
