@@ -158,6 +158,9 @@ pub struct RecordItem {
     /// Of a lead: up to which slot the log covered the pair before.
     #[oai(skip_serializing_if_is_none)]
     pub covered: Option<TimeText>,
+    /// Of a lead: which poller process leads from here on, as in its own log lines.
+    #[oai(skip_serializing_if_is_none)]
+    pub leader: Option<String>,
     /// The distance between slots.
     #[oai(skip_serializing_if_is_none)]
     pub interval: Option<SpanText>,

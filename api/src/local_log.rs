@@ -133,7 +133,7 @@ mod tests {
     use super::*;
 
     fn lead(pair: &str, epoch: u64) -> Record {
-        let body = Body::Lead(Lead { covered: None });
+        let body = Body::Lead(Lead { covered: None, leader: None });
         Record { pair: pair.parse().unwrap(), epoch: Epoch(epoch), origin: Origin::Live, body }
     }
 

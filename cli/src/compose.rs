@@ -12,8 +12,9 @@ use api::{
 };
 use common::{
     bus::{
-        LogReader, LogWriter,
-        nats::{Nats, NatsWriter, Role},
+        LogReader,
+        lease::Uncontested,
+        nats::{Nats, NatsLease, NatsWriter, Role},
     },
     clock::{Clock, SystemClock},
     readiness::Check,
@@ -83,7 +84,7 @@ pub(crate) fn run(mode: Mode, settings: Settings) -> Result<()> {
 
 /// The log, from both of its ends.
 struct Log {
-    writer: Option<Arc<dyn LogWriter>>,
+    writer: Option<poller::Log>,
     reader: Option<(Store, Box<dyn LogReader>)>,
 }
 
@@ -148,6 +149,7 @@ impl Doors {
 fn local(settings: &Settings) -> Result<Log, TaskError> {
     let store = Store::open_local(&settings.store.path)?;
     let (writer, reader) = local_log::open(&store)?;
+    let writer = poller::Log { writer, lease: Arc::new(Uncontested::new()) };
     Ok(Log { writer: Some(writer), reader: Some((store, Box::new(reader))) })
 }
 
@@ -155,7 +157,9 @@ async fn nats(mode: Mode, settings: &Settings, clock: &dyn Clock) -> Result<Log,
     let mut log = Log { writer: None, reader: None };
     if mode.has_poller() {
         let nats = Nats::connect(&settings.bus, Role::Poller).await?;
-        log.writer = Some(Arc::new(NatsWriter::open(nats).await?));
+        let writer = Arc::new(NatsWriter::open(nats.clone()).await?);
+        let lease = Arc::new(NatsLease::open(nats, settings.bus.lease).await?);
+        log.writer = Some(poller::Log { writer, lease });
     }
     if mode.has_api() {
         let nats = Nats::connect(&settings.bus, Role::Api).await?;

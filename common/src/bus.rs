@@ -8,6 +8,7 @@
 //! that the writer has seen. Whatever dies, pauses or is started twice, no slot is written twice.
 
 mod config;
+pub mod lease;
 pub mod nats;
 mod subject;
 

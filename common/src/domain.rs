@@ -16,7 +16,10 @@ pub use pair::{Pair, PairError};
 pub use price::{Price, PriceError};
 pub use quote::{Failure, Judged, Observation, Quote, SourceName, SourceNameError, Verdict};
 pub use ratio::{Ratio, RatioError};
-pub use record::{Body, Epoch, Evidence, Gap, GapCause, Lead, Origin, Policy, Record, Sequence, Tick};
+pub use record::{
+    Body, Epoch, Evidence, Gap, GapCause, Lead, LeaderId, LeaderIdError, Origin, Policy, Record, Sequence,
+    Tick,
+};
 pub use slot::{Interval, IntervalError, Slot};
 pub use time::{Span, SpanError, Timestamp, TimestampError};
 pub use words::{UnknownWord, Words};

@@ -22,7 +22,7 @@ fn lead(epoch: u64) -> Record {
         pair: pair(),
         epoch: Epoch(epoch),
         origin: Origin::Live,
-        body: Body::Lead(Lead { covered: None }),
+        body: Body::Lead(Lead { covered: None, leader: None }),
     }
 }
 

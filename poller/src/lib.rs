@@ -4,14 +4,16 @@
 //!
 //! - [`source`]: who is asked, and how bytes become prices or a named failure.
 //! - [`aggregate`]: quotes to a tick or a gap; a pure function.
-//! - [`poll`]: the slot loop, which wakes on the wall-clock grid and asks everybody at once.
+//! - [`lead`]: who leads; the lease, and standing by, leading or suspended.
 //! - [`publish`]: the chain of records per pair, fenced, without holes.
+//! - [`poll`]: the slot loop, which wakes on the wall-clock grid and asks everybody at once.
 //! - [`config`], [`metrics`]: what can be set, what can be watched.
 //!
 //! This crate never answers HTTP, never opens a store, and never uses a price twice.
 
 pub mod aggregate;
 pub mod config;
+pub mod lead;
 pub mod metrics;
 pub mod poll;
 pub mod publish;
@@ -19,26 +21,52 @@ pub mod source;
 
 use std::sync::Arc;
 
-use common::{bus::LogWriter, clock::Clock, service::Service};
+use common::{
+    bus::{LogWriter, lease::Lease},
+    clock::Clock,
+    service::Service,
+};
+use tokio_util::sync::CancellationToken;
 
 pub use config::{AggregateConfig, FeedConfig, PollerConfig, SourceConfig};
 pub use metrics::Metrics;
 
+/// The log from its writing end.
+#[derive(Clone)]
+pub struct Log {
+    /// Appends to it.
+    pub writer: Arc<dyn LogWriter>,
+    /// Says who may.
+    pub lease: Arc<dyn Lease>,
+}
+
 /// Adds the poller's tasks to a service.
 pub fn start(
     config: &PollerConfig,
-    writer: Arc<dyn LogWriter>,
+    log: Log,
     clock: Arc<dyn Clock>,
     metrics: Metrics,
     service: &mut Service,
 ) -> Result<(), config::ConfigError> {
     let settings = config.resolve()?;
+    let (stop, readiness) = (service.stop(), service.readiness().clone());
+    let (lead, leadership) = lead::Lead::new(log.lease, metrics.clone(), readiness.check("lead"));
     let (queue, slots) = publish::queue();
-    let publisher = publish::Publisher::new(&settings, writer, metrics.clone());
-    let check = service.readiness().check("sources");
-    let poll = poll::Poll::new(settings, clock, metrics, check);
-    let stop = service.stop();
-    service.spawn("poll", poll.run(queue, stop.clone()));
-    service.spawn("publish", publisher.run(slots, stop));
+    let publisher = publish::Publisher::new(
+        &settings,
+        log.writer.clone(),
+        leadership.clone(),
+        metrics.clone(),
+        stop.clone(),
+    );
+    let poll = poll::Poll::new(settings, clock, log.writer, leadership, metrics, readiness.check("sources"));
+    service.spawn("poll", poll.run(queue, stop));
+    // The lease is given back once everything that was polled is published.
+    let finished = CancellationToken::new();
+    service.spawn("lead", lead.run(finished.clone()));
+    service.spawn("publish", async move {
+        let _finished = finished.drop_guard();
+        publisher.run(slots).await
+    });
     Ok(())
 }

@@ -1,7 +1,10 @@
 //! What can be watched about the poller.
 
-use common::domain::{Body, Failure, Judged, SourceName, Verdict, Words};
-use prometheus::{IntCounter, IntCounterVec, Opts, Registry};
+use common::domain::{Body, Epoch, Failure, Judged, SourceName, Verdict, Words};
+use prometheus::{IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry};
+
+/// How a poller can stand.
+pub const STANDINGS: [&str; 3] = ["leading", "suspended", "standby"];
 
 /// The poller's metrics. Clones count together.
 #[derive(Debug, Clone)]
@@ -9,6 +12,12 @@ pub struct Metrics {
     polls: IntCounterVec,
     rejected: IntCounterVec,
     published: IntCounterVec,
+    standing: IntGaugeVec,
+    epoch: IntGauge,
+    /// Times that the log showed another leader.
+    pub fenced: IntCounter,
+    /// Polled slots that wait for the log.
+    pub queued: IntGauge,
     /// Appends that had to be tried again.
     pub retries: IntCounter,
     /// Slots that were polled and could not be queued.
@@ -28,6 +37,19 @@ impl Metrics {
             registry.register(Box::new(counter.clone()))?;
             Ok::<_, prometheus::Error>(counter)
         };
+        let gauge = |name: &str, help: &str| {
+            let gauge = IntGauge::new(name, help)?;
+            registry.register(Box::new(gauge.clone()))?;
+            Ok::<_, prometheus::Error>(gauge)
+        };
+        let standing = IntGaugeVec::new(
+            Opts::new(
+                "tickwell_poller_standing",
+                "1 for how this poller stands: leading, suspended or standby",
+            ),
+            &["standing"],
+        )?;
+        registry.register(Box::new(standing.clone()))?;
         let metrics = Self {
             polls: counters(
                 "tickwell_source_polls_total",
@@ -44,6 +66,10 @@ impl Metrics {
                 "Records the log acknowledged, by kind",
                 &["kind"],
             )?,
+            standing,
+            epoch: gauge("tickwell_poller_epoch", "The epoch in which this poller led last")?,
+            fenced: counter("tickwell_poller_fenced_total", "Times that the log showed another leader")?,
+            queued: gauge("tickwell_poll_queue_slots", "Polled slots that wait for the log")?,
             retries: counter("tickwell_bus_publish_retries_total", "Appends that had to be tried again")?,
             dropped: counter(
                 "tickwell_poll_slots_dropped_total",
@@ -79,6 +105,18 @@ impl Metrics {
             }
         };
         self.polls.with_label_values(&[source.as_str(), outcome]).inc();
+    }
+
+    /// Shows how the poller stands, in one of [`STANDINGS`].
+    pub fn standing(&self, now: &str) {
+        for standing in STANDINGS {
+            self.standing.with_label_values(&[standing]).set(i64::from(standing == now));
+        }
+    }
+
+    /// Shows the epoch of a new term.
+    pub fn epoch(&self, epoch: Epoch) {
+        self.epoch.set(i64::try_from(epoch.0).unwrap_or(i64::MAX));
     }
 
     /// Counts one acknowledged record.

@@ -1,26 +1,31 @@
 //! The slot loop: wake on the wall-clock grid, ask everybody at once, hand on what came of it.
 //!
 //! It never bursts: after a pause it goes on with the slot that is due now. The slots it slept through
-//! become a gap when the next record is published.
+//! become a gap when the next record is published. A standby polls nothing; when it takes over, it begins
+//! with the slot of that moment.
 
 mod health;
+mod memory;
 
-use std::{collections::BTreeMap, sync::Arc, time::Duration};
+use std::{sync::Arc, time::Duration};
 
 use common::{
+    bus::LogWriter,
     clock::Clock,
-    domain::{Body, Failure, Interval, Observation, Pair, Price, Quote, Slot, SourceName, Timestamp},
+    domain::{Body, Failure, Interval, Observation, Pair, Quote, Slot, SourceName, Timestamp},
     readiness::Check,
     service::TaskError,
 };
 use futures::future::join_all;
 use health::Health;
+use memory::Memory;
 use tokio::{sync::mpsc, time::Instant};
 use tokio_util::sync::CancellationToken;
 
 use crate::{
     aggregate::aggregate,
     config::{Member, Role, Settings},
+    lead::{Leadership, Standing},
     metrics::Metrics,
     publish::PolledSlot,
     source::{Answers, Sample},
@@ -32,6 +37,9 @@ const MAX_POLL_TIME: Duration = Duration::from_secs(4);
 /// Where there are fallbacks, the primaries get this part of the time, one half, and leave them the rest.
 const FALLBACK_RESERVE: u32 = 2;
 
+/// A slot that is being polled when the process is told to stop has this long to become a tick.
+const LAST_POLL_TIME: Duration = Duration::from_millis(1_500);
+
 /// Sleeping goes in steps of this, so that a clock that jumps is noticed.
 const LONGEST_SLEEP: Duration = Duration::from_secs(1);
 
@@ -39,10 +47,11 @@ const LONGEST_SLEEP: Duration = Duration::from_secs(1);
 pub struct Poll {
     settings: Settings,
     clock: Arc<dyn Clock>,
+    log: Arc<dyn LogWriter>,
+    leadership: Leadership,
     metrics: Metrics,
     health: Health,
-    /// Each source's newest price of each pair, and since when it has been the same.
-    unchanged: BTreeMap<(SourceName, Pair), (Price, Timestamp)>,
+    memory: Memory,
 }
 
 /// What one source said, and when it was here.
@@ -54,27 +63,75 @@ struct Asked {
 }
 
 impl Poll {
-    /// A slot loop for checked settings.
-    pub fn new(settings: Settings, clock: Arc<dyn Clock>, metrics: Metrics, check: Check) -> Self {
+    /// A slot loop for checked settings. What it saw in an earlier life it reads from the log.
+    pub fn new(
+        settings: Settings,
+        clock: Arc<dyn Clock>,
+        log: Arc<dyn LogWriter>,
+        leadership: Leadership,
+        metrics: Metrics,
+        check: Check,
+    ) -> Self {
         for member in &settings.members {
             metrics.expect_source(member.source.name());
         }
-        Self { settings, clock, metrics, health: Health::new(check), unchanged: BTreeMap::new() }
+        Self {
+            settings,
+            clock,
+            log,
+            leadership,
+            metrics,
+            health: Health::new(check),
+            memory: Memory::default(),
+        }
     }
 
-    /// Polls every slot until told to stop.
+    /// Polls every slot while it leads, until told to stop.
     pub async fn run(
         mut self,
         queue: mpsc::Sender<PolledSlot>,
         stop: CancellationToken,
     ) -> Result<(), TaskError> {
-        let mut newest = self.settings.interval.slot_at(self.clock.now());
+        while !stop.is_cancelled() {
+            if stop.run_until_cancelled(self.takes_over()).await.is_some() {
+                self.lead(&queue, &stop).await;
+            }
+        }
+        Ok(())
+    }
+
+    /// Waits until there is something to poll for.
+    async fn takes_over(&mut self) {
+        if self.leadership.now() == Standing::Standby {
+            self.health.stand_by();
+            self.leadership.until(|standing| *standing != Standing::Standby).await;
+        }
+        self.memory = Memory::recall(&*self.log, &self.settings.pairs).await;
+    }
+
+    /// Polls every slot until it stands by, or is told to stop.
+    async fn lead(&mut self, queue: &mpsc::Sender<PolledSlot>, stop: &CancellationToken) {
+        let interval = self.settings.interval;
+        // The slot that has begun already may still be had. If another leader has it, it is dropped.
+        let mut newest = interval.before(interval.slot_at(self.clock.now()));
         let mut dropping = false;
-        while let Some(slot) = stop.run_until_cancelled(self.slot_after(newest)).await {
+        let mut leadership = self.leadership.clone();
+        loop {
+            let slot = tokio::select! {
+                slot = self.slot_after(newest) => slot,
+                () = leadership.until(|standing| *standing == Standing::Standby) => return,
+                () = stop.cancelled() => return,
+            };
             newest = slot;
-            let Some(polled) = stop.run_until_cancelled(self.poll(slot)).await else { break };
+            let polled = tokio::select! {
+                polled = self.poll(slot) => polled,
+                () = soon_after(stop) => return,
+            };
             let Some(bodies) = polled else { continue };
             let dropped = queue.try_send(PolledSlot { slot, bodies }).is_err();
+            self.metrics
+                .queued
+                .set(i64::try_from(queue.max_capacity() - queue.capacity()).unwrap_or(i64::MAX));
             if dropped {
                 self.metrics.dropped.inc();
             }
@@ -86,19 +143,22 @@ impl Poll {
                 _ => {}
             }
         }
-        Ok(())
     }
 
     /// Sleeps until the clock has reached the slot after `newest`. Answers the slot it has reached: after a
     /// pause that may be a later one, and where the clock was set back it is still a newer one.
-    async fn slot_after(&self, newest: Slot) -> Slot {
+    async fn slot_after(&mut self, newest: Slot) -> Slot {
         let due = self.settings.interval.after(newest.start()).start();
         loop {
             let now = self.clock.now();
             if now >= due {
                 return self.settings.interval.slot_at(now);
             }
-            tokio::time::sleep(due.since(now).min(LONGEST_SLEEP)).await;
+            let wait = due.since(now);
+            if wait > self.settings.interval.duration() {
+                self.health.clock_is_behind(due);
+            }
+            tokio::time::sleep(wait.min(LONGEST_SLEEP)).await;
         }
     }
 
@@ -144,14 +204,17 @@ impl Poll {
     fn quote(&mut self, asked: &Asked, pair: Pair) -> Quote {
         let answer = asked.answers.get(&pair).copied().unwrap_or(Err(Failure::Missing));
         let answer = answer.map(|Sample { price, time }| {
-            let seen = self.unchanged.entry((asked.source, pair)).or_insert((price, asked.at));
-            if seen.0 != price {
-                *seen = (price, asked.at);
-            }
-            Observation { price, observed_at: asked.at, source_time: time, unchanged_since: seen.1 }
+            let unchanged_since = self.memory.see(asked.source, pair, price, asked.at);
+            Observation { price, observed_at: asked.at, source_time: time, unchanged_since }
         });
         Quote { source: asked.source, shadow: asked.shadow, answer }
     }
+}
+
+/// Some time after being told to stop.
+async fn soon_after(stop: &CancellationToken) {
+    stop.cancelled().await;
+    tokio::time::sleep(LAST_POLL_TIME).await;
 }
 
 /// How long after a slot's instant its sources may answer.

@@ -1,24 +1,27 @@
-//! The chain of records: each pair's slots in order, without holes or repeats, fenced by the log.
+//! Publishing what was polled, for as long as we lead.
 //!
-//! One rule covers start, restart, a paused process, a full queue and a log that was away: before a
-//! slot's record is appended, a gap is appended for every slot since the pair's newest record.
-//!
-//! And one rule covers every append whose fate is not known: try the same record again under the same
-//! fence. If the log says that there is a newer record than expected, the newest one is read: if it is
-//! ours, the first try had succeeded; if not, somebody else writes this log, and we stop.
+//! One queue leads here from the slot loop. While leading, it goes to the log through the [`chain`] of the
+//! term; while suspended it waits, bounded; while standing by it is dropped, because somebody else covers
+//! those slots.
 
-use std::{collections::BTreeMap, sync::Arc, time::Duration};
+mod chain;
 
+use std::{collections::VecDeque, sync::Arc, time::Duration};
+
+use chain::Chain;
 use common::{
-    bus::{AppendError, LogWriter, Newest, ReadError},
-    domain::{Body, Epoch, Gap, GapCause, Interval, Lead, Origin, Pair, Record, Sequence, Slot, Timestamp},
+    bus::{LogWriter, ReadError, lease::Term},
+    domain::{Body, Epoch, Interval, Origin, Pair, Slot},
     service::TaskError,
-    telemetry::chain,
 };
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
 
-use crate::{config::Settings, metrics::Metrics};
+use crate::{
+    config::Settings,
+    lead::{Leadership, Standing},
+    metrics::Metrics,
+};
 
 /// How many polled slots wait for a log that is away: an hour at the default interval. Later ones are
 /// dropped, and covered by a gap.
@@ -36,13 +39,11 @@ pub struct PolledSlot {
     pub bodies: Vec<(Pair, Body)>,
 }
 
-/// Why publishing ended.
+/// Why publishing ended, or was interrupted.
 #[derive(Debug, thiserror::Error)]
 pub enum PublishError {
     /// Somebody else wrote to the log.
-    #[error(
-        "another poller writes this log: {pair} has a record of epoch {theirs}, ours is {ours}; run one poller per log"
-    )]
+    #[error("another poller writes this log: {pair} has a record of epoch {theirs}, ours is {ours}")]
     Fenced {
         /// Where it was noticed.
         pair: Pair,
@@ -51,6 +52,9 @@ pub enum PublishError {
         /// The other's.
         theirs: Epoch,
     },
+    /// The lease is not ours at the moment.
+    #[error("not leading")]
+    NotLeading,
     /// The log's newest record cannot be continued.
     #[error("cannot write this log")]
     Log(#[source] ReadError),
@@ -81,203 +85,112 @@ pub struct Publisher {
     pairs: Vec<Pair>,
     interval: Interval,
     origin: Origin,
+    leadership: Leadership,
     metrics: Metrics,
+    stop: CancellationToken,
 }
 
-/// The newest record of a pair, as far as we know.
-#[derive(Debug, Clone, Copy)]
-struct Link {
-    sequence: Sequence,
-    covered: Option<Timestamp>,
-    /// Why slots that are missing from here on are missing.
-    cause: GapCause,
-}
-
-/// What the log says about a record whose fate was not known.
-enum Proof {
-    /// It is there, and this is the position after which to go on.
-    Stored(Sequence),
-    /// It is not; append it after this position.
-    TryAgain(Sequence),
-}
-
-/// A leader's term: its epoch, and each pair's chain.
-struct Term {
-    epoch: Epoch,
-    chain: BTreeMap<Pair, Link>,
+/// What the publisher has in hand between two looks at the leadership.
+struct Desk {
+    slots: mpsc::Receiver<PolledSlot>,
+    /// What was taken from the queue and is not known to be stored.
+    waiting: VecDeque<(Pair, Body)>,
+    /// The chain of the newest term in which we led. It stays while we are suspended.
+    chain: Option<(Term, Chain)>,
 }
 
 impl Publisher {
     /// A publisher for checked settings.
-    pub fn new(settings: &Settings, writer: Arc<dyn LogWriter>, metrics: Metrics) -> Self {
+    pub fn new(
+        settings: &Settings,
+        writer: Arc<dyn LogWriter>,
+        leadership: Leadership,
+        metrics: Metrics,
+        stop: CancellationToken,
+    ) -> Self {
         let Settings { interval, origin, .. } = *settings;
-        Self { writer, pairs: settings.pairs.clone(), interval, origin, metrics }
+        Self { writer, pairs: settings.pairs.clone(), interval, origin, leadership, metrics, stop }
     }
 
     /// Publishes until the slot loop ends, or until stopped while the log does not answer.
-    pub async fn run(
-        self,
-        mut slots: mpsc::Receiver<PolledSlot>,
-        stop: CancellationToken,
-    ) -> Result<(), TaskError> {
-        let published = async {
-            let mut term = self.begin(&stop).await?;
-            while let Some(polled) = slots.recv().await {
-                for (pair, body) in polled.bodies {
-                    self.publish(&mut term, pair, body, &stop).await?;
-                }
-            }
-            Ok(())
-        };
-        match published.await {
-            Err(PublishError::Stopped) | Ok(()) => Ok(()),
-            Err(error) => Err(error.into()),
-        }
-    }
-
-    /// Takes over the chains: reads each pair's newest record, and appends a lead record to it.
-    async fn begin(&self, stop: &CancellationToken) -> Result<Term, PublishError> {
-        let theirs = self.read(stop, || self.writer.origin()).await?;
-        if let Some(theirs) = theirs.filter(|theirs| *theirs != self.origin) {
-            return Err(PublishError::Origin { ours: self.origin, theirs });
-        }
-        let mut chain = BTreeMap::new();
-        let mut newest_epoch = Epoch(0);
-        for pair in &self.pairs {
-            let Newest { sequence, record } = self.newest(*pair, stop).await?;
-            newest_epoch = record.as_ref().map_or(newest_epoch, |record| newest_epoch.max(record.epoch));
-            let covered = record.and_then(|record| record.covers_up_to());
-            chain.insert(*pair, Link { sequence, covered, cause: GapCause::NoLeader });
-        }
-        let mut term = Term { epoch: newest_epoch.next(), chain };
-        for pair in &self.pairs {
-            let covered = term.chain.get(pair).and_then(|link| link.covered);
-            self.append(&mut term, *pair, Body::Lead(Lead { covered }), stop).await?;
-        }
-        tracing::info!(epoch = %term.epoch, "leading");
-        Ok(term)
-    }
-
-    /// Appends a slot's record, and before it the gap since the newest one.
-    async fn publish(
-        &self,
-        term: &mut Term,
-        pair: Pair,
-        body: Body,
-        stop: &CancellationToken,
-    ) -> Result<(), PublishError> {
-        let slot = match &body {
-            Body::Tick(tick) => tick.slot,
-            Body::Gap(gap) => gap.slot,
-            Body::Lead(_) => return self.append(term, pair, body, stop).await,
-        };
-        if let Some(Link { covered: Some(covered), cause, .. }) = term.chain.get(&pair).copied() {
-            if slot.start() <= covered {
-                // The clock was set back: this slot is in the log already.
-                tracing::warn!(%pair, %slot, "the log covers this slot already; was the clock set back?");
-                return Ok(());
-            }
-            let from = self.interval.after(covered);
-            if from < slot {
-                let last = self.interval.before(slot);
-                tracing::warn!(%pair, %from, to = %last, %cause, "slots have passed without a price");
-                let gap = Gap { from, slot: last, interval: self.interval, cause, evidence: None };
-                self.append(term, pair, Body::Gap(gap), stop).await?;
-            }
-        }
-        self.append(term, pair, body, stop).await?;
-        if let Some(link) = term.chain.get_mut(&pair) {
-            link.cause = GapCause::Missed;
-        }
-        Ok(())
-    }
-
-    /// Appends a record for certain: returns once it is known to be stored, or never can be.
-    async fn append(
-        &self,
-        term: &mut Term,
-        pair: Pair,
-        body: Body,
-        stop: &CancellationToken,
-    ) -> Result<(), PublishError> {
-        let Some(link) = term.chain.get_mut(&pair) else { return Ok(()) };
-        let record = Record { pair, epoch: term.epoch, origin: self.origin, body };
-        let mut told = false;
-        let sequence = loop {
-            match self.writer.append(&record, link.sequence).await {
-                Ok(sequence) => break sequence,
-                Err(AppendError::WrongLastSequence) => match self.prove(&record, link, stop).await? {
-                    Proof::Stored(sequence) => break sequence,
-                    Proof::TryAgain(sequence) => link.sequence = sequence,
-                },
-                Err(AppendError::Unconfirmed(error)) => {
-                    if !std::mem::replace(&mut told, true) {
-                        tracing::warn!(reason = chain(&*error), "the log does not take records; trying on");
-                    }
-                }
-            }
-            self.metrics.retries.inc();
-            pause(stop).await?;
-        };
-        if told {
-            tracing::info!("the log takes records again");
-        }
-        *link = Link { sequence, covered: record.covers_up_to(), ..*link };
-        self.metrics.published(&record.body);
-        Ok(())
-    }
-
-    /// After "wrong last sequence": what the newest record says about the one we were appending.
-    async fn prove(
-        &self,
-        record: &Record,
-        link: &Link,
-        stop: &CancellationToken,
-    ) -> Result<Proof, PublishError> {
-        let pair = record.pair;
-        let Newest { sequence, record: newest } = self.newest(pair, stop).await?;
-        let Some(newest) = newest else { return Ok(Proof::TryAgain(sequence)) };
-        if newest == *record {
-            return Ok(Proof::Stored(sequence));
-        }
-        if newest.epoch > record.epoch || newest.covers_up_to() > link.covered {
-            return Err(PublishError::Fenced { pair, ours: record.epoch, theirs: newest.epoch });
-        }
-        if sequence != link.sequence {
-            tracing::warn!(%pair, %sequence, "somebody put a message that is no record into the log");
-        }
-        Ok(Proof::TryAgain(sequence))
-    }
-
-    async fn newest(&self, pair: Pair, stop: &CancellationToken) -> Result<Newest, PublishError> {
-        self.read(stop, || self.writer.newest(pair)).await
-    }
-
-    /// Reads from the log, again and again while it does not answer.
-    async fn read<T, F>(&self, stop: &CancellationToken, ask: impl Fn() -> F) -> Result<T, PublishError>
-    where
-        F: Future<Output = Result<T, ReadError>>,
-    {
-        let mut told = false;
+    pub async fn run(mut self, slots: mpsc::Receiver<PolledSlot>) -> Result<(), TaskError> {
+        let mut desk = Desk { slots, waiting: VecDeque::new(), chain: None };
         loop {
-            match ask().await {
-                Ok(answer) => return Ok(answer),
-                Err(ReadError::Unavailable(error)) => {
-                    if !std::mem::replace(&mut told, true) {
-                        tracing::warn!(reason = chain(&*error), "the log does not answer; trying on");
-                    }
+            let ended = match self.leadership.now() {
+                Standing::Leading { term, .. } => self.lead(term, &mut desk).await,
+                Standing::Suspended => self.wait(&mut desk).await,
+                Standing::Standby => self.stand_by(&mut desk).await,
+            };
+            match ended {
+                Ok(()) => {}
+                Err(PublishError::Stopped) => return Ok(()),
+                Err(PublishError::NotLeading) => {
+                    // The lease may have run out before it was said so.
+                    tokio::time::sleep(RETRY_PAUSE).await;
                 }
-                Err(error) => return Err(PublishError::Log(error)),
+                Err(fenced @ PublishError::Fenced { .. }) => {
+                    tracing::warn!(reason = %fenced, "fenced");
+                    desk.chain = None;
+                    self.leadership.fenced();
+                    self.leadership.until(|standing| *standing == Standing::Standby).await;
+                }
+                Err(error) => return Err(error.into()),
             }
-            pause(stop).await?;
         }
     }
-}
 
-async fn pause(stop: &CancellationToken) -> Result<(), PublishError> {
-    match stop.run_until_cancelled(tokio::time::sleep(RETRY_PAUSE)).await {
-        Some(()) => Ok(()),
-        None => Err(PublishError::Stopped),
+    /// Publishes everything in order, until the term is over.
+    async fn lead(&mut self, term: Term, desk: &mut Desk) -> Result<(), PublishError> {
+        let before = desk.chain.as_ref().map(|(begun, chain)| (*begun, chain.epoch()));
+        if before.is_none_or(|(begun, _)| begun != term) {
+            desk.chain = Some((term, self.begin(term, before.map(|(_, epoch)| epoch)).await?));
+        }
+        let Some((_, chain)) = &mut desk.chain else { return Ok(()) };
+        loop {
+            while let Some((pair, body)) = desk.waiting.front() {
+                chain.publish(*pair, body).await?;
+                desk.waiting.pop_front();
+            }
+            tokio::select! {
+                polled = desk.slots.recv() => desk.waiting.extend(polled.ok_or(PublishError::Stopped)?.bodies),
+                () = self.leadership.ended(term) => return Ok(()),
+            }
+        }
+    }
+
+    /// Takes over the chains, and says so.
+    async fn begin(&self, term: Term, before: Option<Epoch>) -> Result<Chain, PublishError> {
+        let chain = Chain::begin(self, term, before).await?;
+        tracing::info!(epoch = %chain.epoch(), leader = %self.leadership.id(), "leading");
+        self.metrics.epoch(chain.epoch());
+        Ok(chain)
+    }
+
+    /// Leaves the queue to fill until the log answers.
+    async fn wait(&mut self, desk: &mut Desk) -> Result<(), PublishError> {
+        tokio::select! {
+            () = self.leadership.until(|standing| *standing != Standing::Suspended) => {
+                if let Standing::Leading { term, .. } = self.leadership.now()
+                    && desk.chain.as_ref().is_some_and(|(begun, _)| *begun == term)
+                {
+                    tracing::info!("leading again: the log answers");
+                }
+                Ok(())
+            }
+            () = self.stop.cancelled() => Err(PublishError::Stopped),
+        }
+    }
+
+    /// Drops what was polled before we stood by: the new leader covers those slots.
+    async fn stand_by(&mut self, desk: &mut Desk) -> Result<(), PublishError> {
+        desk.waiting.clear();
+        desk.chain = None;
+        tokio::select! {
+            // What was polled since we lead is not dropped.
+            biased;
+            () = self.leadership.until(|standing| *standing != Standing::Standby) => Ok(()),
+            polled = desk.slots.recv() => polled.map(drop).ok_or(PublishError::Stopped),
+        }
     }
 }
 

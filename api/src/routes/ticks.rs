@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use common::domain::{Body, Evidence, Judged, Policy, Record, Sequence};
+use common::domain::{Body, Evidence, Judged, Lead, Policy, Record, Sequence};
 use poem::web::Data;
 use poem_openapi::{OpenApi, param::Path, payload::Json};
 
@@ -62,6 +62,7 @@ fn explain(sequence: Sequence, record: Record, quotes_expired: bool) -> RecordIt
         slot: None,
         from: None,
         covered: None,
+        leader: None,
         interval: None,
         epoch: record.epoch.0,
         origin: record.origin.to_string(),
@@ -89,7 +90,11 @@ fn explain(sequence: Sequence, record: Record, quotes_expired: bool) -> RecordIt
             cause: Some(gap.cause.to_string()),
             ..item
         },
-        Body::Lead(lead) => RecordItem { covered: lead.covered.map(TimeText), ..item },
+        Body::Lead(Lead { covered, leader }) => RecordItem {
+            covered: covered.map(TimeText),
+            leader: leader.map(|leader| leader.to_string()),
+            ..item
+        },
     }
 }
 

@@ -232,5 +232,5 @@ pub(crate) fn gap(pair: &str, from: i64, to: i64) -> Vec<u8> {
 
 /// The bytes of a lead.
 pub(crate) fn lead(pair: &str) -> Vec<u8> {
-    wire::encode(&record(pair, Body::Lead(Lead { covered: None })))
+    wire::encode(&record(pair, Body::Lead(Lead { covered: None, leader: None })))
 }

@@ -37,6 +37,9 @@ pub enum BusConfigError {
     /// Not a subject prefix.
     #[error("bus.subject_prefix: {0}")]
     Prefix(#[from] SubjectError),
+    /// Too short to be renewed in time, or too long to be of use.
+    #[error("bus.lease: {0} is not between 1s and 10m")]
+    Lease(Span),
     /// The file is not there, or may not be read.
     #[error("bus.credentials_file: cannot read {path}")]
     Credentials {
@@ -64,6 +67,9 @@ impl BusConfig {
             return Err(BusConfigError::Stream(self.stream.clone()));
         }
         Subjects::new(&self.subject_prefix)?;
+        if !(SHORTEST_LEASE..=LONGEST_LEASE).contains(&self.lease) {
+            return Err(BusConfigError::Lease(self.lease));
+        }
         if !self.credentials_file.as_os_str().is_empty() {
             std::fs::File::open(&self.credentials_file).map_err(|source| BusConfigError::Credentials {
                 path: self.credentials_file.display().to_string(),
@@ -85,6 +91,12 @@ impl Default for BusConfig {
         }
     }
 }
+
+/// A lease is renewed several times in its span, and a server may need a good part of a second to answer.
+const SHORTEST_LEASE: Span = Span::from_seconds(1);
+
+/// A log without a leader for longer than this is no feed.
+const LONGEST_LEASE: Span = Span::from_seconds(600);
 
 /// Half of the default interval, so that a fail-over costs at most one slot.
 const DEFAULT_LEASE: Span = Span::from_seconds(5);

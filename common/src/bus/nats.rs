@@ -1,8 +1,9 @@
 //! The log on NATS JetStream. The only part of Tickwell that knows async-nats.
 //!
 //! In reading order: [`Nats`] is the connection; `stream` holds the stream's definition against what the
-//! server has; `writer` appends; `reader` follows.
+//! server has; `writer` appends; `reader` follows; `lease` says who may write.
 
+mod lease;
 mod reader;
 mod stream;
 mod writer;
@@ -17,6 +18,7 @@ use async_nats::{
 };
 use bytes::Bytes;
 
+pub use lease::NatsLease;
 pub use reader::NatsReader;
 pub use writer::NatsWriter;
 

@@ -1,6 +1,6 @@
 //! Records: what the log is made of.
 
-use std::fmt;
+use std::{fmt, str::FromStr};
 
 use super::{Interval, Judged, Pair, Price, Ratio, Slot, Span, Timestamp};
 
@@ -12,6 +12,16 @@ pub struct Sequence(pub u64);
 /// The term of the leader that wrote a record; it only grows.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Epoch(pub u64);
+
+/// Who wrote a record: one poller process, from its start to its end. Drawn at random, so that two
+/// leaders never look alike; written as 16 hexadecimal digits.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub struct LeaderId(pub u64);
+
+/// Why a text is not a leader's id.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("`{0}` is not a leader's id: 16 hexadecimal digits in lower case")]
+pub struct LeaderIdError(String);
 
 crate::words! {
     /// Where the prices of a log come from; one log holds one origin.
@@ -100,6 +110,9 @@ pub struct Lead {
     /// Up to where the log covered the pair before; missing where the pair was new. The next leader
     /// needs it when this one dies before its second record.
     pub covered: Option<Timestamp>,
+    /// Who leads. Without it, two pollers that pick the same epoch would write the same record, and each
+    /// take the other's for its own. Missing in records of early versions.
+    pub leader: Option<LeaderId>,
 }
 
 /// Everything an aggregation used: with it, anybody can repeat it.
@@ -172,5 +185,21 @@ impl fmt::Display for Sequence {
 impl fmt::Display for Epoch {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.0.fmt(formatter)
+    }
+}
+
+impl fmt::Display for LeaderId {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(formatter, "{:016x}", self.0)
+    }
+}
+
+impl FromStr for LeaderId {
+    type Err = LeaderIdError;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let id = u64::from_str_radix(text, 16).ok().map(Self);
+        // One spelling: a record that is read is written again with the same bytes.
+        id.filter(|id| id.to_string() == text).ok_or_else(|| LeaderIdError(text.chars().take(40).collect()))
     }
 }

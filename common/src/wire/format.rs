@@ -4,8 +4,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     domain::{
-        Body, Epoch, Evidence, Gap, GapCause, Interval, Judged, Lead, Observation, Origin, Pair, Policy,
-        Price, Ratio, Record, Slot, SourceName, Span, Tick, Timestamp, Verdict,
+        Body, Epoch, Evidence, Gap, GapCause, Interval, Judged, Lead, LeaderId, Observation, Origin, Pair,
+        Policy, Price, Ratio, Record, Slot, SourceName, Span, Tick, Timestamp, Verdict,
     },
     text,
 };
@@ -76,6 +76,8 @@ struct LeadFormat {
     pair: Pair,
     #[serde(default, with = "text::option")]
     covered: Option<Timestamp>,
+    #[serde(default, with = "text::option", skip_serializing_if = "Option::is_none")]
+    leader: Option<LeaderId>,
     epoch: u64,
     #[serde(with = "text")]
     origin: Origin,
@@ -148,7 +150,10 @@ impl From<&Record> for RecordFormat {
                     quotes,
                 })
             }
-            Body::Lead(lead) => Kind::Lead(LeadFormat { pair, covered: lead.covered, epoch, origin }),
+            Body::Lead(Lead { covered, leader }) => {
+                let (covered, leader) = (*covered, *leader);
+                Kind::Lead(LeadFormat { pair, covered, leader, epoch, origin })
+            }
         };
         Self { version: super::VERSION, kind }
     }
@@ -196,7 +201,7 @@ impl TryFrom<RecordFormat> for Record {
                 pair: lead.pair,
                 epoch: Epoch(lead.epoch),
                 origin: lead.origin,
-                body: Body::Lead(Lead { covered: lead.covered }),
+                body: Body::Lead(Lead { covered: lead.covered, leader: lead.leader }),
             },
         })
     }

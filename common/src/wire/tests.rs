@@ -4,8 +4,8 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::domain::{
-    Body, Epoch, Evidence, Failure, Gap, GapCause, Interval, Judged, Lead, Observation, Origin, Policy,
-    Price, Ratio, Span, Tick, Timestamp, Verdict, Words,
+    Body, Epoch, Evidence, Failure, Gap, GapCause, Interval, Judged, Lead, LeaderId, Observation, Origin,
+    Policy, Price, Ratio, Span, Tick, Timestamp, Verdict, Words,
 };
 
 fn timestamps() -> impl Strategy<Value = Timestamp> {
@@ -76,7 +76,8 @@ fn records() -> impl Strategy<Value = Record> {
             let (from, slot) = (interval.slot_at(one.min(other)), interval.slot_at(one.max(other)));
             Body::Gap(Gap { from, slot, interval, cause, evidence })
         });
-    let lead = proptest::option::of(timestamps()).prop_map(|covered| Body::Lead(Lead { covered }));
+    let lead = (proptest::option::of(timestamps()), proptest::option::of(any::<u64>()))
+        .prop_map(|(covered, leader)| Body::Lead(Lead { covered, leader: leader.map(LeaderId) }));
     let body = prop_oneof![tick, gap, lead];
     (body, any::<u64>(), proptest::sample::select(Origin::ALL), "[A-Z]{2,5}-[0-9]{2,5}").prop_map(
         |(body, epoch, origin, pair)| Record {

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use common::{
-    domain::{Body, Evidence, Failure, GapCause, Pair, SourceName, Verdict},
+    domain::{Body, Evidence, Failure, GapCause, Pair, SourceName, Timestamp, Verdict},
     readiness::{Check, Condition},
 };
 
@@ -19,6 +19,18 @@ pub(super) struct Health {
 impl Health {
     pub(super) fn new(check: Check) -> Self {
         Self { check, sources: BTreeMap::new(), pairs: BTreeMap::new() }
+    }
+
+    /// Nobody is asked while another poller leads.
+    pub(super) fn stand_by(&mut self) {
+        self.sources.clear();
+        self.pairs.clear();
+        self.check.set(Condition::Ready);
+    }
+
+    /// Slots never go back: where the clock does, none is due until it has caught up.
+    pub(super) fn clock_is_behind(&self, due: Timestamp) {
+        self.check.set(Condition::Degraded(format!("the clock was set back; the next slot is due at {due}")));
     }
 
     /// Takes in one slot's outcome: counts it, logs what changed, and keeps the readiness check.

@@ -4,10 +4,14 @@ use std::sync::{Mutex, PoisonError};
 
 use async_trait::async_trait;
 use common::{
-    domain::{GapCause, Origin, Policy, Span, Verdict},
-    readiness::Readiness,
+    bus::{AppendError, LogWriter, Newest, ReadError, lease::Term},
+    domain::{
+        Epoch, Evidence, Gap, GapCause, Judged, LeaderId, Origin, Policy, Record, Sequence, Span, Verdict,
+    },
+    readiness::{Condition, Readiness},
 };
 use prometheus::Registry;
+use tokio::sync::watch;
 
 use super::*;
 use crate::{publish::queue, source::Source};
@@ -23,7 +27,8 @@ struct FollowingClock {
 
 impl FollowingClock {
     fn new() -> Arc<Self> {
-        Arc::new(Self { began: Instant::now(), offset_millis: Mutex::new(0) })
+        // The time of the slot that has begun is over: the next one is the first.
+        Arc::new(Self { began: Instant::now(), offset_millis: Mutex::new(5_000) })
     }
 
     fn jump(&self, millis: i64) {
@@ -66,6 +71,24 @@ impl Source for Scripted {
     }
 }
 
+/// A log that has this newest record.
+struct Known(Option<Record>);
+
+#[async_trait]
+impl LogWriter for Known {
+    async fn newest(&self, _pair: Pair) -> Result<Newest, ReadError> {
+        Ok(Newest { sequence: Sequence(1), record: self.0.clone() })
+    }
+
+    async fn origin(&self) -> Result<Option<Origin>, ReadError> {
+        Ok(None)
+    }
+
+    async fn append(&self, _record: &Record, _expected: Sequence) -> Result<Sequence, AppendError> {
+        Err(AppendError::WrongLastSequence)
+    }
+}
+
 fn pair() -> Pair {
     "BTC-USD".parse().unwrap()
 }
@@ -75,11 +98,40 @@ struct Rig {
     slots: mpsc::Receiver<PolledSlot>,
     prices: Vec<Arc<Mutex<&'static str>>>,
     readiness: Readiness,
+    standing: watch::Sender<Standing>,
     stop: CancellationToken,
 }
 
-/// A slot loop at 10 s with sources that take so long and have such roles.
+fn policy(min_sources: u32) -> Policy {
+    Policy {
+        min_sources,
+        max_deviation: "2%".parse().unwrap(),
+        max_quote_age: Span::from_seconds(30),
+        max_clock_skew: Span::from_seconds(5),
+        frozen_after: Span::from_seconds(60),
+    }
+}
+
+fn degraded(readiness: &Readiness) -> bool {
+    matches!(readiness.report().first(), Some((_, Condition::Degraded(_))))
+}
+
+fn leading() -> Standing {
+    Standing::Leading { term: Term(1), until: Instant::now() + Duration::from_secs(1_000_000) }
+}
+
+/// A slot loop at 10 s that leads, with sources that take so long and have such roles.
 fn rig(sources: &[(&'static str, u64, Role)], min_sources: u32) -> Rig {
+    rig_after(None, leading(), sources, min_sources)
+}
+
+/// The same after a newest record, and standing so.
+fn rig_after(
+    newest: Option<Record>,
+    stands: Standing,
+    sources: &[(&'static str, u64, Role)],
+    min_sources: u32,
+) -> Rig {
     let clock = FollowingClock::new();
     let mut prices = Vec::new();
     let members = sources.iter().map(|(name, millis, role)| {
@@ -94,22 +146,19 @@ fn rig(sources: &[(&'static str, u64, Role)], min_sources: u32) -> Rig {
         interval: "10s".parse().unwrap(),
         pairs: vec![pair()],
         members: members.collect(),
-        policy: Policy {
-            min_sources,
-            max_deviation: "2%".parse().unwrap(),
-            max_quote_age: Span::from_seconds(30),
-            max_clock_skew: Span::from_seconds(5),
-            frozen_after: Span::from_seconds(60),
-        },
+        policy: policy(min_sources),
         origin: Origin::Live,
     };
     let readiness = Readiness::default();
     let metrics = Metrics::new(&Registry::new()).unwrap();
-    let poll = Poll::new(settings, clock.clone(), metrics, readiness.check("sources"));
+    let (standing, leadership) = Leadership::channel(LeaderId(1));
+    standing.send_replace(stands);
+    let log = Arc::new(Known(newest));
+    let poll = Poll::new(settings, clock.clone(), log, leadership, metrics, readiness.check("sources"));
     let (queue, slots) = queue();
     let stop = CancellationToken::new();
     tokio::spawn(poll.run(queue, stop.clone()));
-    Rig { clock, slots, prices, readiness, stop }
+    Rig { clock, slots, prices, readiness, standing, stop }
 }
 
 impl Rig {
@@ -174,7 +223,47 @@ async fn a_clock_that_is_set_back_polls_no_slot_again() {
     assert_eq!(rig.next().await.0, 10);
     assert_eq!(rig.next().await.0, 20);
     rig.clock.jump(-3_600_000);
+    tokio::time::sleep(Duration::from_secs(60)).await;
+    assert!(degraded(&rig.readiness), "an hour without a slot is not kept quiet");
     assert_eq!(rig.next().await.0, 30);
+    assert!(!degraded(&rig.readiness));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_standby_asks_nobody_and_takes_over_with_the_slot_that_has_begun() {
+    let mut rig = rig_after(None, Standing::Standby, &[("a", 100, PRIMARY)], 1);
+    tokio::time::sleep(Duration::from_secs(17)).await;
+    assert!(rig.slots.try_recv().is_err());
+    assert_eq!(rig.readiness.report(), [("sources", Condition::Ready)]);
+    // Two seconds into slot 20: there is time enough left for it.
+    rig.standing.send_replace(leading());
+    assert_eq!(rig.next().await.0, 20);
+    assert_eq!(rig.next().await.0, 30);
+    rig.standing.send_replace(Standing::Suspended);
+    assert_eq!(rig.next().await.0, 40, "a suspended poller goes on");
+    rig.standing.send_replace(Standing::Standby);
+    tokio::time::sleep(Duration::from_secs(60)).await;
+    assert!(rig.slots.try_recv().is_err());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_new_leader_remembers_what_was_frozen() {
+    let long_ago = Timestamp::from_unix_millis(START - 3_600_000).unwrap();
+    let observation = Observation {
+        price: "100.0".parse().unwrap(),
+        observed_at: long_ago,
+        source_time: None,
+        unchanged_since: long_ago,
+    };
+    let judged =
+        Judged { source: "stuck".parse().unwrap(), observation: Some(observation), verdict: Verdict::Unused };
+    let interval: Interval = "10s".parse().unwrap();
+    let slot = interval.slot_at(long_ago);
+    let evidence = Some(Evidence { policy: policy(1), quotes: vec![judged] });
+    let gap = Gap { from: slot, slot, interval, cause: GapCause::TooFewSources, evidence };
+    let newest = Record { pair: pair(), epoch: Epoch(1), origin: Origin::Live, body: Body::Gap(gap) };
+    let mut rig = rig_after(Some(newest), leading(), &[("moves", 100, PRIMARY), ("stuck", 100, PRIMARY)], 1);
+    assert_eq!(verdicts(&rig.next().await.1), [Verdict::Used, Verdict::Frozen]);
 }
 
 #[tokio::test(start_paused = true)]
@@ -218,9 +307,6 @@ async fn readiness_tells_when_no_price_is_agreed() {
     rig.set(1, "200.0");
     let (_, body) = rig.next().await;
     assert!(matches!(body, Body::Gap(gap) if gap.cause == GapCause::Disagreement));
-    let degraded = |readiness: &Readiness| {
-        matches!(readiness.report().first(), Some((_, common::readiness::Condition::Degraded(_))))
-    };
     assert!(degraded(&rig.readiness));
     rig.set(1, "100.0");
     let _ = rig.next().await;
@@ -231,5 +317,14 @@ async fn readiness_tells_when_no_price_is_agreed() {
 async fn stopping_ends_the_queue() {
     let mut rig = rig(&[("a", 60_000, PRIMARY)], 1);
     rig.stop.cancel();
+    assert!(rig.slots.recv().await.is_none());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_slot_that_is_being_polled_when_told_to_stop_becomes_a_tick() {
+    let mut rig = rig(&[("a", 1_000, PRIMARY)], 1);
+    tokio::time::sleep(Duration::from_millis(5_500)).await;
+    rig.stop.cancel();
+    assert_eq!(rig.next().await.0, 10);
     assert!(rig.slots.recv().await.is_none());
 }

@@ -4,10 +4,11 @@ use std::sync::{Mutex, PoisonError};
 
 use async_trait::async_trait;
 use common::{
-    bus::Source,
-    domain::{Evidence, Policy, Ratio, Span, Tick},
+    bus::{AppendError, Newest, Source},
+    domain::{Evidence, Interval, Lead, LeaderId, Policy, Ratio, Record, Sequence, Span, Tick, Timestamp},
 };
 use prometheus::Registry;
+use tokio::sync::watch;
 
 use super::*;
 
@@ -22,6 +23,8 @@ enum Fate {
     Lost,
     /// Somebody else's record of a later epoch comes first.
     Overtaken,
+    /// Another poller's lead of the same epoch comes first.
+    SameEpoch,
     /// A message that is no record comes first.
     Disturbed,
 }
@@ -84,6 +87,10 @@ impl LogWriter for UnreliableLog {
                 let theirs = Record { epoch: record.epoch.next(), ..record.clone() };
                 state.records.push(Some(theirs));
             }
+            Fate::SameEpoch => {
+                let lead = Lead { covered: record.covers_up_to(), leader: Some(LeaderId(u64::MAX)) };
+                state.records.push(Some(Record { body: Body::Lead(lead), ..record.clone() }));
+            }
             Fate::Stored | Fate::AckLost => {}
         }
         if state.last() != expected {
@@ -121,21 +128,68 @@ fn tick(index: i64) -> PolledSlot {
     PolledSlot { slot: slot(index), bodies: vec![(pair(), body)] }
 }
 
-/// Publishes the slots through a new publisher, as a process would between start and stop.
-async fn publish(log: &Arc<UnreliableLog>, origin: Origin, slots: &[i64]) -> Result<(), TaskError> {
-    let publisher = Publisher {
-        writer: log.clone(),
-        pairs: vec![pair()],
-        interval: interval(),
-        origin,
-        metrics: Metrics::new(&Registry::new()).unwrap(),
-    };
-    let (sender, receiver) = queue();
-    for index in slots {
-        sender.send(tick(*index)).await.unwrap();
+/// A publisher, its queue, and how it stands.
+struct Rig {
+    standing: watch::Sender<Standing>,
+    slots: mpsc::Sender<PolledSlot>,
+    stop: CancellationToken,
+    task: tokio::task::JoinHandle<Result<(), TaskError>>,
+    leadership: Leadership,
+}
+
+impl Rig {
+    /// A process that stands by.
+    fn start(log: &Arc<UnreliableLog>, origin: Origin) -> Self {
+        let (standing, leadership) = Leadership::channel(LeaderId(rand_id()));
+        let (slots, receiver) = queue();
+        let stop = CancellationToken::new();
+        let publisher = Publisher {
+            writer: log.clone(),
+            pairs: vec![pair()],
+            interval: interval(),
+            origin,
+            leadership: leadership.clone(),
+            metrics: Metrics::new(&Registry::new()).unwrap(),
+            stop: stop.clone(),
+        };
+        let task = tokio::spawn(publisher.run(receiver));
+        Self { standing, slots, stop, task, leadership }
     }
-    drop(sender);
-    publisher.run(receiver, CancellationToken::new()).await
+
+    fn leads(&self, term: u64) {
+        let until = tokio::time::Instant::now() + Duration::from_secs(1_000_000);
+        self.standing.send_replace(Standing::Leading { term: Term(term), until });
+    }
+
+    async fn polls(&self, slots: &[i64]) {
+        for index in slots {
+            self.slots.send(tick(*index)).await.unwrap();
+        }
+    }
+
+    /// Lets everything happen that can happen by itself. Time is paused: this takes none.
+    async fn settle(&self) {
+        tokio::time::sleep(Duration::from_secs(60)).await;
+    }
+
+    async fn end(self) -> Result<(), TaskError> {
+        drop(self.slots);
+        self.task.await.unwrap()
+    }
+}
+
+/// Every process of a test has another id.
+fn rand_id() -> u64 {
+    static NEXT: std::sync::atomic::AtomicU64 = std::sync::atomic::AtomicU64::new(1);
+    NEXT.fetch_add(1, std::sync::atomic::Ordering::Relaxed)
+}
+
+/// Publishes the slots in one process that leads from start to stop.
+async fn publish(log: &Arc<UnreliableLog>, origin: Origin, slots: &[i64]) -> Result<(), TaskError> {
+    let rig = Rig::start(log, origin);
+    rig.leads(0);
+    rig.polls(slots).await;
+    rig.end().await
 }
 
 /// Each record in a word: `L` lead, `T3` tick of slot 3, `G4-6` gap from 4 to 6.
@@ -188,11 +242,104 @@ async fn a_log_that_is_away_gets_everything_later_in_order() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_second_writer_stops_us() {
+async fn a_second_writer_sends_us_back_to_standing_by() {
     let log = UnreliableLog::with(&[Fate::Stored, Fate::Stored, Fate::Overtaken]);
-    let ended = publish(&log, Origin::Live, &[7, 8, 9]).await.unwrap_err();
-    assert!(matches!(ended.downcast_ref(), Some(PublishError::Fenced { .. })), "{ended}");
+    let rig = Rig::start(&log, Origin::Live);
+    rig.leads(0);
+    rig.polls(&[7, 8, 9]).await;
+    rig.settle().await;
     assert_eq!(words(&log), "L1 T7 T8");
+    // The one that keeps the lease is told, and says how we stand now; what was polled is another's.
+    rig.standing.send_replace(Standing::Standby);
+    rig.settle().await;
+    rig.leads(5);
+    rig.polls(&[11]).await;
+    rig.end().await.unwrap();
+    assert_eq!(words(&log), "L1 T7 T8 L5 G9-10:no_leader T11");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_second_writer_is_told_to_the_keeper_of_the_lease() {
+    let log = UnreliableLog::with(&[Fate::Stored, Fate::Overtaken]);
+    let rig = Rig::start(&log, Origin::Live);
+    rig.leads(0);
+    rig.polls(&[7]).await;
+    let told = tokio::time::timeout(Duration::from_secs(60), rig.leadership.told_fenced()).await;
+    assert!(told.is_ok());
+    rig.standing.send_replace(Standing::Standby);
+    rig.end().await.unwrap();
+}
+
+#[tokio::test(start_paused = true)]
+async fn two_pollers_that_pick_one_epoch_do_not_take_each_others_lead_for_their_own() {
+    let log = UnreliableLog::with(&[Fate::SameEpoch]);
+    let rig = Rig::start(&log, Origin::Live);
+    rig.leads(0);
+    rig.polls(&[7]).await;
+    rig.settle().await;
+    assert_eq!(words(&log), "L1", "the other's, and nothing of ours");
+    rig.standing.send_replace(Standing::Standby);
+    rig.end().await.unwrap();
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_suspended_poller_keeps_what_it_polled_and_writes_nothing() {
+    let log = UnreliableLog::with(&[]);
+    let rig = Rig::start(&log, Origin::Live);
+    rig.leads(3);
+    rig.polls(&[7]).await;
+    rig.settle().await;
+    rig.standing.send_replace(Standing::Suspended);
+    rig.polls(&[8, 9]).await;
+    rig.settle().await;
+    assert_eq!(words(&log), "L3 T7");
+    rig.leads(3);
+    rig.settle().await;
+    assert_eq!(words(&log), "L3 T7 T8 T9", "the same term goes on as if nothing had been");
+    rig.standing.send_replace(Standing::Suspended);
+    rig.polls(&[10, 13]).await;
+    rig.settle().await;
+    rig.leads(20);
+    rig.end().await.unwrap();
+    assert_eq!(words(&log), "L3 T7 T8 T9 L20 T10 G11-12:missed T13", "nobody else has led meanwhile");
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_was_polled_while_another_led_is_not_written() {
+    let log = UnreliableLog::with(&[]);
+    let rig = Rig::start(&log, Origin::Live);
+    rig.leads(3);
+    rig.polls(&[7]).await;
+    rig.settle().await;
+    rig.standing.send_replace(Standing::Suspended);
+    rig.polls(&[8, 9]).await;
+    rig.settle().await;
+    publish(&log, Origin::Live, &[8, 9, 10]).await.unwrap();
+    rig.standing.send_replace(Standing::Standby);
+    rig.settle().await;
+    assert_eq!(words(&log), "L3 T7 L4 T8 T9 T10");
+    rig.leads(30);
+    rig.polls(&[12]).await;
+    rig.end().await.unwrap();
+    assert_eq!(words(&log), "L3 T7 L4 T8 T9 T10 L30 G11-11:no_leader T12");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_lease_that_has_run_out_unnoticed_stops_the_pen() {
+    let log = UnreliableLog::with(&[]);
+    let rig = Rig::start(&log, Origin::Live);
+    let until = tokio::time::Instant::now() + Duration::from_secs(30);
+    rig.standing.send_replace(Standing::Leading { term: Term(3), until });
+    rig.polls(&[7]).await;
+    rig.settle().await;
+    // Nobody has said so, as after a pause of the whole process.
+    rig.polls(&[8]).await;
+    rig.settle().await;
+    assert_eq!(words(&log), "L3 T7");
+    rig.leads(3);
+    rig.settle().await;
+    assert_eq!(words(&log), "L3 T7 T8");
+    rig.end().await.unwrap();
 }
 
 #[tokio::test(start_paused = true)]
@@ -221,16 +368,14 @@ async fn invented_prices_do_not_follow_real_ones() {
 #[tokio::test(start_paused = true)]
 async fn stopping_does_not_wait_for_a_log_that_is_away() {
     let log = UnreliableLog::with(&[Fate::Lost; 10_000]);
-    let publisher = Publisher {
-        writer: log.clone(),
-        pairs: vec![pair()],
-        interval: interval(),
-        origin: Origin::Live,
-        metrics: Metrics::new(&Registry::new()).unwrap(),
-    };
-    let stop = CancellationToken::new();
-    stop.cancel();
-    let (_sender, receiver) = queue();
-    publisher.run(receiver, stop).await.unwrap();
+    for standing in [None, Some(Standing::Suspended)] {
+        let rig = Rig::start(&log, Origin::Live);
+        rig.leads(0);
+        if let Some(standing) = standing {
+            rig.standing.send_replace(standing);
+        }
+        rig.stop.cancel();
+        rig.end().await.unwrap();
+    }
     assert_eq!(words(&log), "");
 }

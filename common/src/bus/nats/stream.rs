@@ -6,43 +6,51 @@ use async_nats::jetstream::{
 };
 
 use super::{Nats, NatsError, RETRY_PAUSE};
-use crate::bus::{LogIdentity, ReadError};
+use crate::{
+    bus::{LogIdentity, ReadError},
+    telemetry::chain,
+};
 
 /// The definition, kept where operators look for it.
 const DEFINITION: &str = include_str!("../../../../nats/stream.json");
 
 impl Nats {
-    /// The stream, created if it is missing. Waits while JetStream does not answer.
+    /// The log's stream, created if it is missing. Waits while JetStream does not answer.
     pub(super) async fn ensure_stream(&self) -> Result<Stream, NatsError> {
         let wanted = self.definition()?;
+        let stream = self.ensure(&wanted, "nats stream add --config nats/stream.json").await;
+        self.hold_against(&wanted, &stream.cached_info().config)?;
+        Ok(stream)
+    }
+
+    /// A stream, created if it is missing. Waits while JetStream does not answer, or does not let us; `by_hand`
+    /// is the command with which somebody else can create it.
+    pub(super) async fn ensure(&self, wanted: &Config, by_hand: &str) -> Stream {
+        let stream = &wanted.name;
         let mut told = false;
         loop {
-            let result = match self.context.get_stream(&self.stream).await {
-                Ok(stream) => {
-                    self.hold_against(&wanted, &stream.cached_info().config)?;
-                    return Ok(stream);
-                }
-                Err(error) => match error.kind() {
-                    GetStreamErrorKind::JetStream(_) => {
-                        self.context.create_stream(&wanted).await.map_err(|error| error.to_string())
+            let failed = match self.context.get_stream(stream).await {
+                Ok(found) => return found,
+                Err(error) if matches!(error.kind(), GetStreamErrorKind::JetStream(_)) => {
+                    match self.context.create_stream(wanted).await {
+                        Ok(created) => {
+                            tracing::info!(stream, "created the stream");
+                            return created;
+                        }
+                        Err(error) => chain(&error),
                     }
-                    _ => Err(error.to_string()),
-                },
+                }
+                Err(error) => chain(&error),
             };
-            match result {
-                Ok(_) => tracing::info!(stream = self.stream, "created the stream"),
-                Err(error) => {
-                    if !told {
-                        tracing::warn!(
-                            stream = self.stream,
-                            error,
-                            "the stream is not there and could not be created; trying on"
-                        );
-                        told = true;
-                    }
-                    tokio::time::sleep(RETRY_PAUSE).await;
-                }
+            if !std::mem::replace(&mut told, true) {
+                tracing::warn!(
+                    stream,
+                    reason = failed,
+                    by_hand,
+                    "the stream is not there and could not be created; trying on"
+                );
             }
+            tokio::time::sleep(RETRY_PAUSE).await;
         }
     }
 

@@ -27,7 +27,7 @@ pub struct NatsWriter {
 /// The connection was down when a record was to be published.
 #[derive(Debug, thiserror::Error)]
 #[error("there is no connection to NATS")]
-struct NotConnected;
+pub(super) struct NotConnected;
 
 impl NatsWriter {
     /// A writer on the stream, which is created if it is missing.

@@ -1,0 +1,140 @@
+//! The lease as a key of a KV bucket whose `max_age` is the lease's span.
+//!
+//! The server forgets the key unless its holder writes it again in time. Every write names the revision that
+//! it replaces, so of two pollers that want it one is refused. The age is the bucket's and not the key's:
+//! a key with an age of its own was seen to lose it (see the traps in the decision on leadership).
+
+use std::time::Duration;
+
+use async_nats::jetstream::{
+    kv::{Entry, Operation, Store, UpdateErrorKind},
+    stream::Config,
+};
+use async_trait::async_trait;
+use bytes::Bytes;
+
+use super::{Nats, NatsError, writer::NotConnected};
+use crate::{
+    bus::lease::{Claim, Hold, Lease, LeaseError, Term, random_id},
+    domain::{LeaderId, Span},
+    telemetry::chain,
+};
+
+/// The bucket's definition, kept where operators look for it.
+const DEFINITION: &str = include_str!("../../../../nats/lease.json");
+
+/// The one key of the bucket.
+const KEY: &str = "poller";
+
+/// The lease on the stream's log.
+#[derive(Debug)]
+pub struct NatsLease {
+    nats: Nats,
+    bucket: Store,
+    id: LeaderId,
+    span: Duration,
+}
+
+impl NatsLease {
+    /// The lease on writing this connection's stream, which must exist. Its bucket is created if it is missing;
+    /// of one that exists, the span wins over `wanted`.
+    pub async fn open(nats: Nats, wanted: Span) -> Result<Self, NatsError> {
+        let name = format!("{}_lease", nats.stream);
+        let definition = definition(&nats, &name, wanted).await?;
+        let stream = nats.ensure(&definition, "nats kv add TICKS_lease --ttl=5s").await;
+        let found = stream.cached_info().config.max_age;
+        if found.is_zero() {
+            let reason = "its entries never expire: delete the bucket, the poller makes it anew".to_owned();
+            return Err(NatsError::Stream { stream: definition.name, reason });
+        }
+        if found != wanted.duration() {
+            tracing::warn!(bucket = name, ?found, %wanted, "the lease's bucket has another max_age than bus.lease; it wins");
+        }
+        let bucket = nats
+            .context
+            .get_key_value(&name)
+            .await
+            .map_err(|error| NatsError::Stream { stream: definition.name.clone(), reason: chain(&error) })?;
+        Ok(Self { nats, bucket, id: random_id(), span: found })
+    }
+
+    /// Writes the key if its revision is still this one; zero: if there is none. Answers the new revision.
+    async fn update(&self, revision: u64) -> Result<Option<u64>, LeaseError> {
+        match self.bucket.update(KEY, self.value(), revision).await {
+            Ok(revision) => Ok(Some(revision)),
+            Err(error) if error.kind() == UpdateErrorKind::WrongLastRevision => Ok(None),
+            Err(error) => Err(LeaseError(error.into())),
+        }
+    }
+
+    fn value(&self) -> Bytes {
+        self.id.to_string().into()
+    }
+}
+
+#[async_trait]
+impl Lease for NatsLease {
+    fn id(&self) -> LeaderId {
+        self.id
+    }
+
+    fn span(&self) -> Duration {
+        self.span
+    }
+
+    async fn claim(&self, held: Option<Hold>) -> Result<Claim, LeaseError> {
+        // While disconnected the client would keep the write, and send it whenever it returns.
+        if !self.nats.is_connected() {
+            return Err(LeaseError(NotConnected.into()));
+        }
+        if let Some(Hold { term, revision }) = held
+            && let Some(revision) = self.update(revision).await?
+        {
+            return Ok(Claim::Held(Hold { term, revision }));
+        }
+        let entry = self.bucket.entry(KEY).await.map_err(|error| LeaseError(error.into()))?;
+        let holder = entry.as_ref().filter(|entry| entry.operation == Operation::Put).map(holder);
+        match holder {
+            Some(holder) if holder != Some(self.id) => return Ok(Claim::Taken(holder)),
+            // Free, given back, or a write of ours of which we had no news. Somebody else may have led
+            // before it: a new term.
+            _ => {}
+        }
+        let revision = entry.map_or(0, |entry| entry.revision);
+        Ok(match self.update(revision).await? {
+            Some(revision) => Claim::Held(Hold { term: Term(revision), revision }),
+            None => Claim::Taken(None),
+        })
+    }
+
+    async fn release(&self, held: Hold) {
+        if !self.nats.is_connected() {
+            return;
+        }
+        if let Err(error) = self.bucket.delete_expect_revision(KEY, Some(held.revision)).await {
+            tracing::debug!(reason = chain(&error), "the lease was not released; it expires");
+        }
+    }
+}
+
+fn holder(entry: &Entry) -> Option<LeaderId> {
+    std::str::from_utf8(&entry.value).ok()?.parse().ok()
+}
+
+/// What the bucket should be, as the stream that it is. It has as many replicas as the log.
+async fn definition(nats: &Nats, bucket: &str, span: Span) -> Result<Config, NatsError> {
+    let definition: Config = serde_json::from_str(DEFINITION).map_err(|error| NatsError::Stream {
+        stream: bucket.to_owned(),
+        reason: format!("nats/lease.json: {error}"),
+    })?;
+    let num_replicas = nats.wait_for_stream().await.cached_info().config.num_replicas;
+    Ok(Config {
+        name: format!("KV_{bucket}"),
+        subjects: vec![format!("$KV.{bucket}.>")],
+        max_age: span.duration(),
+        // The server wants it no longer than the age.
+        duplicate_window: span.duration().min(definition.duplicate_window),
+        num_replicas,
+        ..definition
+    })
+}

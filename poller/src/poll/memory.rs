@@ -1,0 +1,50 @@
+//! Since when each source has said the same: the one thing that is remembered from slot to slot.
+
+use std::{collections::BTreeMap, time::Duration};
+
+use common::{
+    bus::LogWriter,
+    domain::{Body, Pair, Price, Record, SourceName, Timestamp},
+};
+use futures::future::join_all;
+
+/// A log that does not answer is not waited for: without a memory a frozen source is only found later.
+const RECALL_TIME: Duration = Duration::from_millis(500);
+
+/// Each source's newest price of each pair, and since when it has been the same.
+#[derive(Debug, Default)]
+pub(super) struct Memory(BTreeMap<(SourceName, Pair), (Price, Timestamp)>);
+
+impl Memory {
+    /// What the newest records say. A new leader goes on where the last one was: to it, a source that froze
+    /// before must not look alive again.
+    pub(super) async fn recall(log: &dyn LogWriter, pairs: &[Pair]) -> Self {
+        let newest = join_all(pairs.iter().map(|pair| log.newest(*pair)));
+        let newest = tokio::time::timeout(RECALL_TIME, newest).await.unwrap_or_default();
+        let records = newest.into_iter().filter_map(|newest| newest.ok()?.record);
+        Self(records.flat_map(|record| seen(&record)).collect())
+    }
+
+    /// Takes in a price. Answers since when the source has said it.
+    pub(super) fn see(&mut self, source: SourceName, pair: Pair, price: Price, at: Timestamp) -> Timestamp {
+        let seen = self.0.entry((source, pair)).or_insert((price, at));
+        if seen.0 != price {
+            *seen = (price, at);
+        }
+        seen.1
+    }
+}
+
+fn seen(record: &Record) -> Vec<((SourceName, Pair), (Price, Timestamp))> {
+    let evidence = match &record.body {
+        Body::Tick(tick) => Some(&tick.evidence),
+        Body::Gap(gap) => gap.evidence.as_ref(),
+        Body::Lead(_) => None,
+    };
+    let quotes = evidence.into_iter().flat_map(|evidence| &evidence.quotes);
+    let seen = quotes.filter_map(|judged| {
+        let observation = judged.observation?;
+        Some(((judged.source, record.pair), (observation.price, observation.unchanged_since)))
+    });
+    seen.collect()
+}
