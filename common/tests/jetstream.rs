@@ -1,5 +1,5 @@
 //! The log on JetStream, against a real nats-server: the fence, what is newest, and following.
-#![expect(clippy::unwrap_used, reason = "tests stop at the first surprise")]
+#![expect(clippy::unwrap_used, clippy::panic, reason = "tests stop at the first surprise")]
 
 use std::time::Duration;
 
@@ -7,9 +7,10 @@ use async_nats::jetstream;
 use common::{
     bus::{
         AppendError, BusConfig, LogReader, LogWriter, ReadError,
-        nats::{Nats, NatsError, NatsWriter, Role},
+        lease::{Claim, Hold, Lease as _},
+        nats::{Nats, NatsError, NatsLease, NatsWriter, Role},
     },
-    domain::{Body, Epoch, Lead, Origin, Pair, Record, Sequence},
+    domain::{Body, Epoch, Lead, Origin, Pair, Record, Sequence, Span},
 };
 use testkit::{nats::NatsServer, require_nats};
 
@@ -27,7 +28,7 @@ fn lead(epoch: u64) -> Record {
 }
 
 struct World {
-    _server: NatsServer,
+    server: NatsServer,
     nats: Nats,
     writer: NatsWriter,
     /// The stream as anybody who may publish sees it.
@@ -40,7 +41,7 @@ async fn world() -> World {
     let nats = Nats::connect(&config, Role::Poller).await.unwrap();
     let writer = NatsWriter::open(nats.clone()).await.unwrap();
     let outside = jetstream::new(async_nats::connect(server.url()).await.unwrap());
-    World { _server: server, nats, writer, outside }
+    World { server, nats, writer, outside }
 }
 
 impl World {
@@ -151,4 +152,58 @@ async fn a_stream_that_holds_more_than_the_feed_is_refused() {
     let config = BusConfig { url: server.url(), ..BusConfig::default() };
     let nats = Nats::connect(&config, Role::Poller).await.unwrap();
     assert!(matches!(NatsWriter::open(nats).await, Err(NatsError::Stream { .. })));
+}
+
+async fn lease(world: &World, span: Span) -> NatsLease {
+    let config = BusConfig { url: world.server.url(), ..BusConfig::default() };
+    let nats = Nats::connect(&config, Role::Poller).await.unwrap();
+    NatsLease::open(nats, span).await.unwrap()
+}
+
+async fn held(lease: &NatsLease, before: Option<Hold>) -> Hold {
+    match lease.claim(before).await.unwrap() {
+        Claim::Held(hold) => hold,
+        Claim::Taken(by) => panic!("taken by {by:?}"),
+    }
+}
+
+#[tokio::test]
+async fn one_holds_the_lease_until_it_gives_it_back() {
+    require_nats!();
+    let world = world().await;
+    let span = Span::from_seconds(60);
+    let (one, other) = (lease(&world, span).await, lease(&world, span).await);
+    let first = held(&one, None).await;
+    assert_eq!(other.claim(None).await.unwrap(), Claim::Taken(Some(one.id())));
+    let renewed = held(&one, Some(first)).await;
+    assert_eq!(renewed.term, first.term);
+    assert!(renewed.revision > first.revision);
+    // A renewal of which there was no news: the lease is still ours, and it is a new term.
+    let again = held(&one, Some(first)).await;
+    assert!(again.term > first.term);
+
+    // Giving back what is no longer ours changes nothing.
+    one.release(renewed).await;
+    assert_eq!(other.claim(None).await.unwrap(), Claim::Taken(Some(one.id())));
+    one.release(again).await;
+    let theirs = held(&other, None).await;
+    assert!(theirs.term > again.term);
+    assert_eq!(one.claim(Some(again)).await.unwrap(), Claim::Taken(Some(other.id())));
+}
+
+#[tokio::test]
+async fn a_lease_that_is_not_renewed_is_free_again() {
+    require_nats!();
+    let world = world().await;
+    let span = Span::from_seconds(1);
+    let (one, other) = (lease(&world, span).await, lease(&world, span).await);
+    let first = held(&one, None).await;
+    let taken = async || match other.claim(None).await.unwrap() {
+        Claim::Held(hold) => Some(hold),
+        Claim::Taken(_) => None,
+    };
+    let theirs = testkit::wait_until("the lease runs out", Duration::from_secs(60), taken).await;
+    assert!(theirs.term > first.term);
+    // A bucket that exists keeps its span.
+    assert_eq!(lease(&world, Span::from_seconds(30)).await.span(), Duration::from_secs(1));
 }

@@ -175,12 +175,12 @@ impl Lead {
 
     fn tell_taken(&mut self, by: Option<LeaderId>) {
         // Who it is may be known only a moment later; that is no news.
-        let known = matches!(self.told, Some(Told::Taken(before)) if before == by || by.is_none());
+        let known = matches!(self.told, Some(Told::Taken(before)) if before == by || before.is_none() || by.is_none());
         if !known {
             let leader = by.map(|id| id.to_string());
-            tracing::info!(leader, "standing by: another poller leads");
-            self.told = Some(Told::Taken(by));
+            tracing::info!(leader, own = %self.lease.id(), "standing by: another poller leads");
         }
+        self.told = Some(Told::Taken(by));
     }
 
     fn stand(&self, now: Standing) {
@@ -209,7 +209,7 @@ impl Lead {
     async fn step_down(&mut self) {
         self.metrics.fenced.inc();
         self.stand(Standing::Standby);
-        self.told = None;
+        self.told = Some(Told::Taken(None));
         self.release().await;
     }
 

@@ -129,7 +129,7 @@ impl Publisher {
                     tokio::time::sleep(RETRY_PAUSE).await;
                 }
                 Err(fenced @ PublishError::Fenced { .. }) => {
-                    tracing::warn!(reason = %fenced, "fenced");
+                    tracing::warn!(reason = %fenced, "standing by: the log shows another leader");
                     desk.chain = None;
                     self.leadership.fenced();
                     self.leadership.until(|standing| *standing == Standing::Standby).await;

@@ -10,12 +10,15 @@ pub(crate) struct Findings {
     pub(crate) ticks: usize,
     pub(crate) gaps: usize,
     pub(crate) leads: usize,
+    /// How often a pair went from one poller process to another; its first one counts.
+    pub(crate) leaders: usize,
 }
 
 /// How far a pair's chain has come.
-#[derive(Debug, Default, Clone, Copy)]
+#[derive(Debug, Default, Clone)]
 struct Chain {
     epoch: u64,
+    leader: Option<String>,
     covered: Option<i64>,
 }
 
@@ -35,6 +38,8 @@ pub(crate) fn audit(records: &[Record]) -> Findings {
                 assert_eq!(record.covered.map(|time| time.0), chain.covered, "{record:?}");
                 chain.epoch = record.epoch;
                 findings.leads += 1;
+                findings.leaders += usize::from(chain.leader != record.leader);
+                chain.leader = record.leader.clone();
             }
             Kind::Tick | Kind::Gap => {
                 assert_eq!(record.epoch, chain.epoch, "written in its leader's term: {record:?}");

@@ -151,6 +151,7 @@ async fn a_poller_does_not_continue_a_log_of_another_origin() {
 async fn starts_behind(message: impl Fn(&str) -> Vec<u8>) {
     require_nats!();
     let mut world = World::start().await;
+    world.scene = world.scene.with_short_lease();
     let mut poller = world.scene.poller().await;
     let pods = [&world.scene.pod("one").await, &world.scene.pod("other").await];
     has_price(pods[0]).await;
@@ -164,7 +165,7 @@ async fn starts_behind(message: impl Fn(&str) -> Vec<u8>) {
     end(&mut poller).await;
 
     let records = same_records_but(pods, &world.foreign).await;
-    assert_eq!(audit(&records).leads, 2);
+    assert_eq!(audit(&records).leaders, 2);
     check_takeovers(&records);
     pods_agree(pods).await;
 }

@@ -58,6 +58,8 @@ impl Scene {
             .with("TICKWELL__API__RATE_LIMIT", "off")
             // Two pods are asked one after the other: no machine is slow enough to change this in between.
             .with("TICKWELL__WINDOWS__STALE_AFTER", "1h")
+            // No machine is so slow that a leader that lives loses its lease.
+            .with("TICKWELL__BUS__LEASE", "60s")
     }
 
     /// The scene with one more setting.
@@ -70,6 +72,12 @@ impl Scene {
     pub(crate) fn asking(mut self, upstream: &FakeUpstream) -> Self {
         self.environment.extend(upstream.environment());
         self
+    }
+
+    /// The scene with a lease so short that a poller which dies is soon followed. A slow machine may take it
+    /// from one that lives: what is checked must not depend on that.
+    pub(crate) fn with_short_lease(self) -> Self {
+        self.with("TICKWELL__BUS__LEASE", "2s")
     }
 
     /// The scene with its log on `nats`.
@@ -99,6 +107,14 @@ impl Scene {
     pub(crate) async fn poller(&self) -> Tickwell {
         let process = self.command("poller").arg("poller").start().unwrap();
         process.wait_for_line(|line| has_message(line, "leading"), DEADLINE).await.unwrap();
+        process
+    }
+
+    /// A poller that stands by while another one leads.
+    pub(crate) async fn standby(&self) -> Tickwell {
+        let process = self.command("standby").arg("poller").start().unwrap();
+        let stands_by = |line: &str| has_message(line, "standing by: another poller leads");
+        process.wait_for_line(stands_by, DEADLINE).await.unwrap();
         process
     }
 

@@ -17,6 +17,7 @@ pub(crate) struct Record {
     pub(crate) covered: Option<Time>,
     pub(crate) interval: Option<Span>,
     pub(crate) epoch: u64,
+    pub(crate) leader: Option<String>,
     pub(crate) origin: String,
     pub(crate) price: Option<String>,
     pub(crate) cause: Option<String>,

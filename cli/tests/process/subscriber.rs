@@ -28,6 +28,7 @@ async fn an_outsider_reads_what_the_document_promises() {
     let upstream = moving_upstream(INTERVAL).await;
     let scene =
         Scene::new(INTERVAL).asking(&upstream).over(&nats).with("TICKWELL__FEED__PAIRS", "BTC-USD,ETH-USD");
+    let scene = scene.with_short_lease();
 
     // Every kind of record: ticks, gaps with quotes, a lead, a gap without quotes.
     let mut poller = scene.poller().await;
@@ -63,7 +64,7 @@ async fn an_outsider_reads_what_the_document_promises() {
 /// Checks what was replayed against what the API explains, record by record.
 fn compare_records(replayed: &[Value], records: &[Record]) {
     let findings = audit(records);
-    assert!(findings.ticks > 0 && findings.gaps > 2 && findings.leads == 4, "{findings:?}");
+    assert!(findings.ticks > 0 && findings.gaps > 2 && findings.leaders == 4, "{findings:?}");
     for (theirs, ours) in replayed.iter().zip(records) {
         let kind = match ours.kind {
             Kind::Tick => "tick",
