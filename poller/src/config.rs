@@ -1,5 +1,7 @@
 //! What can be set about the feed, its sources and how they agree.
 
+mod upstream;
+
 use std::{collections::BTreeMap, num::NonZeroU32, str::FromStr, sync::Arc};
 
 use common::{
@@ -8,7 +10,9 @@ use common::{
 };
 use serde::{Deserialize, Serialize};
 
-use crate::source::{self, Source, SourceError};
+use crate::source::{self, Client, Setup, Source, SourceError};
+
+pub use upstream::{Role, SourceConfig};
 
 /// How many pairs one poller asks for. Every pair is one record a slot, and one more name in each request.
 const MAX_PAIRS: usize = 50;
@@ -26,18 +30,6 @@ pub struct FeedConfig {
     /// The sources to ask.
     #[serde(with = "text::list")]
     pub sources: Vec<SourceName>,
-}
-
-/// `[sources.<name>]`: one source.
-#[derive(Debug, Clone, Serialize, Deserialize)]
-#[serde(default, deny_unknown_fields)]
-pub struct SourceConfig {
-    /// `primary`: always asked. `fallback`: asked when the primaries cannot agree. `shadow`: asked and
-    /// recorded, never used.
-    #[serde(with = "text")]
-    pub role: Role,
-    /// Where the source is; empty: its public address.
-    pub url: String,
 }
 
 /// `[aggregate]`: how quotes become a price.
@@ -77,18 +69,6 @@ impl FromStr for MinSources {
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
         text.parse().map(Self).map_err(|_| MinSourcesError(text.chars().take(40).collect()))
-    }
-}
-
-common::words! {
-    /// What part a source has.
-    pub enum Role ("role") {
-        /// Always asked.
-        Primary = "primary",
-        /// Asked when the primaries cannot agree.
-        Fallback = "fallback",
-        /// Asked and recorded, never used.
-        Shadow = "shadow",
     }
 }
 
@@ -149,10 +129,12 @@ pub enum ConfigError {
     MixedOrigins,
     /// A quorum that cannot be reached.
     #[error(
-        "aggregate.min_sources: {min_sources} sources must agree, but feed.sources has only {count} that may \
-         be used (shadow sources are not)"
+        "aggregate.min_sources: {min_sources} sources must agree on {pair}, but feed.sources has only {count} \
+         that serve it and may be used (shadow sources are not)"
     )]
     UnreachableQuorum {
+        /// For which pair.
+        pair: Pair,
         /// What is asked for.
         min_sources: u32,
         /// What is there.
@@ -176,11 +158,13 @@ impl PollerConfig {
         if let Some(name) = first_repeated(sources) {
             return Err(ConfigError::SourceTwice(name));
         }
-        let client = source::http::Client::new()?;
+        let client = Client::new()?;
         let member = |name: &SourceName| {
             let config = self.sources.get(name.as_str()).cloned().unwrap_or_default();
-            let source = source::build(*name, &config.url, pairs, &client)?;
-            Ok::<_, ConfigError>(Member { source, role: config.role })
+            let setup = Setup { key: config.key(*name)?, url: config.url, interval: *interval };
+            let source = source::build(*name, setup, pairs, &client)?;
+            source::check_limit(&*source, *interval)?;
+            Ok::<_, ConfigError>(Member { source, role: config.role.unwrap_or_else(|| Role::of(*name)) })
         };
         let members = sources.iter().map(member).collect::<Result<Vec<_>, _>>()?;
         let origin = members.first().ok_or(ConfigError::NoSources)?.source.origin();
@@ -194,10 +178,14 @@ impl PollerConfig {
     fn policy(&self, members: &[Member]) -> Result<Policy, ConfigError> {
         let AggregateConfig { min_sources, max_deviation, max_quote_age, max_clock_skew, frozen_after } =
             self.aggregate;
-        let count = members.iter().filter(|member| member.role != Role::Shadow).count();
         let min_sources = min_sources.0.get();
-        if usize::try_from(min_sources).is_ok_and(|needed| needed > count) {
-            return Err(ConfigError::UnreachableQuorum { min_sources, count });
+        let needed = usize::try_from(min_sources).unwrap_or(usize::MAX);
+        for pair in &self.feed.pairs {
+            let usable = |member: &&Member| member.role != Role::Shadow && member.source.serves(*pair);
+            let count = members.iter().filter(usable).count();
+            if needed > count {
+                return Err(ConfigError::UnreachableQuorum { pair: *pair, min_sources, count });
+            }
         }
         if max_deviation.is_zero() || max_deviation.decimal() > rust_decimal::Decimal::new(5, 1) {
             return Err(ConfigError::Deviation);
@@ -229,12 +217,6 @@ impl Default for FeedConfig {
     }
 }
 
-impl Default for SourceConfig {
-    fn default() -> Self {
-        Self { role: Role::Primary, url: String::new() }
-    }
-}
-
 impl Default for AggregateConfig {
     #[expect(clippy::expect_used, reason = "a constant, parsed by the test below")]
     fn default() -> Self {
@@ -249,43 +231,4 @@ impl Default for AggregateConfig {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn resolve(change: impl FnOnce(&mut PollerConfig)) -> Result<Settings, ConfigError> {
-        let _ = rustls::crypto::ring::default_provider().install_default();
-        let mut config = PollerConfig::default();
-        change(&mut config);
-        config.resolve()
-    }
-
-    #[test]
-    fn the_defaults_work() {
-        let settings = resolve(|_| {}).unwrap();
-        assert_eq!(settings.origin, Origin::Live);
-        assert_eq!(settings.members.len(), 3);
-    }
-
-    #[test]
-    fn settings_that_cannot_work_are_named() {
-        let error = |change: fn(&mut PollerConfig)| resolve(change).err().map(|error| error.to_string());
-        for (key, change) in [
-            ("feed.pairs", (|config| config.feed.pairs.clear()) as fn(&mut PollerConfig)),
-            ("feed.pairs", |config| config.feed.pairs = vec!["A-B".parse().unwrap(); 2]),
-            ("feed.sources", |config| config.feed.sources.clear()),
-            ("feed.sources", |config| config.feed.sources.push("kraken".parse().unwrap())),
-            ("feed.sources", |config| config.feed.sources.push("nowhere".parse().unwrap())),
-            ("feed.sources", |config| config.feed.sources.push("simulated_a".parse().unwrap())),
-            ("aggregate.min_sources", |config| config.aggregate.min_sources = "4".parse().unwrap()),
-            ("aggregate.max_deviation", |config| config.aggregate.max_deviation = "0".parse().unwrap()),
-            ("sources.kraken.url", |config| {
-                config
-                    .sources
-                    .insert("kraken".into(), SourceConfig { url: "nowhere".into(), ..Default::default() });
-            }),
-        ] {
-            let message = error(change).unwrap_or_default();
-            assert!(message.starts_with(key), "{key}: {message}");
-        }
-    }
-}
+mod tests;

@@ -18,6 +18,7 @@ pub struct Metrics {
     pub fenced: IntCounter,
     /// Polled slots that wait for the log.
     pub queued: IntGauge,
+    resting: IntGaugeVec,
     /// Appends that had to be tried again.
     pub retries: IntCounter,
     /// Slots that were polled and could not be queued.
@@ -42,15 +43,17 @@ impl Metrics {
             registry.register(Box::new(gauge.clone()))?;
             Ok::<_, prometheus::Error>(gauge)
         };
-        let standing = IntGaugeVec::new(
-            Opts::new(
-                "tickwell_poller_standing",
-                "1 for how this poller stands: leading, suspended or standby",
-            ),
-            &["standing"],
-        )?;
-        registry.register(Box::new(standing.clone()))?;
+        let gauges = |name: &str, help: &str, labels: &[&str]| {
+            let gauges = IntGaugeVec::new(Opts::new(name, help), labels)?;
+            registry.register(Box::new(gauges.clone()))?;
+            Ok::<_, prometheus::Error>(gauges)
+        };
         let metrics = Self {
+            resting: gauges(
+                "tickwell_source_resting",
+                "1 while a source is not asked: it rests after failures, or until the time it named",
+                &["source"],
+            )?,
             polls: counters(
                 "tickwell_source_polls_total",
                 "Answers of sources, one per source, pair and slot, by outcome: ok or the failure's name",
@@ -66,7 +69,11 @@ impl Metrics {
                 "Records the log acknowledged, by kind",
                 &["kind"],
             )?,
-            standing,
+            standing: gauges(
+                "tickwell_poller_standing",
+                "1 for how this poller stands: leading, suspended or standby",
+                &["standing"],
+            )?,
             epoch: gauge("tickwell_poller_epoch", "The epoch in which this poller led last")?,
             fenced: counter("tickwell_poller_fenced_total", "Times that the log showed another leader")?,
             queued: gauge("tickwell_poll_queue_slots", "Polled slots that wait for the log")?,
@@ -85,12 +92,18 @@ impl Metrics {
     /// Makes every series of a source exist, at zero.
     pub fn expect_source(&self, source: SourceName) {
         self.polls.with_label_values(&[source.as_str(), "ok"]).inc_by(0);
+        self.resting(source, false);
         for failure in Failure::ALL {
             self.polls.with_label_values(&[source.as_str(), failure.as_str()]).inc_by(0);
         }
         for verdict in Verdict::ON_QUOTES.iter().filter(|verdict| **verdict != Verdict::Used) {
             self.rejected.with_label_values(&[source.as_str(), verdict.as_str()]).inc_by(0);
         }
+    }
+
+    /// Tells whether a source rests.
+    pub fn resting(&self, source: SourceName, rests: bool) {
+        self.resting.with_label_values(&[source.as_str()]).set(rests.into());
     }
 
     /// Counts one judged quote.

@@ -3,21 +3,39 @@
 //! A source answers for many pairs at once, each with a price or a named failure; it never waits past its
 //! deadline, never retries (the next slot is the retry), and never guesses.
 //!
-//! [`HttpSource`](http::HttpSource) does the asking for every exchange; what differs between exchanges is
-//! one small file each, with two pure functions: which requests to make, and what a body says.
+//! [`HttpSource`](http::HttpSource) does the asking for every [`Exchange`]; what differs between exchanges
+//! is one small file each, with pure functions: which requests to make, and what a body says.
 
+mod backoff;
+mod binance;
+mod bitfinex;
 mod bitstamp;
+mod client;
 mod coinbase;
+mod coingecko;
+mod exchange;
+mod gemini;
 pub mod http;
+mod key;
 mod kraken;
+mod limit;
+mod manners;
+mod meaning;
+mod number;
 mod simulated;
+mod unique;
 
 use std::{collections::BTreeMap, sync::Arc};
 
 use async_trait::async_trait;
-use common::domain::{Failure, Origin, Pair, Price, Slot, SourceName, Timestamp, Words};
-use serde_json::value::RawValue;
+use common::domain::{Failure, Interval, Origin, Pair, Price, Slot, SourceName, Timestamp, Words};
 use tokio::time::Instant;
+
+pub use client::Client;
+pub use exchange::Exchange;
+pub use key::{Key, KeyError, Plan, REDACTED};
+pub use limit::{Excess, Limit, PerMinute};
+pub use meaning::meaning;
 
 /// A price as a source gave it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -28,8 +46,34 @@ pub struct Sample {
     pub time: Option<Timestamp>,
 }
 
-/// What a source says about each pair it was asked for. A pair that is not in it is missing.
+/// What a source says about each pair that it serves. A pair that is not in it is missing.
 pub type Answers = BTreeMap<Pair, Result<Sample, Failure>>;
+
+/// What can be said about a source without asking it.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct About {
+    /// Where it is; empty: in this process.
+    pub address: String,
+    /// How many requests a slot takes.
+    pub requests: usize,
+    /// How many it allows, where that is documented and the address is its public one.
+    pub limit: Option<Limit>,
+    /// Whether the address is its public one.
+    pub is_public: bool,
+    /// Whether a key is sent along.
+    pub has_key: bool,
+}
+
+/// How a source is to be asked.
+#[derive(Debug, Clone)]
+pub struct Setup {
+    /// Where it is; empty: its public address.
+    pub url: String,
+    /// The key to it, where there is one.
+    pub key: Option<Key>,
+    /// The distance between slots, by which a pause is measured.
+    pub interval: Interval,
+}
 
 /// An upstream that can be asked for prices.
 #[async_trait]
@@ -39,6 +83,17 @@ pub trait Source: Send + Sync {
 
     /// Whether its prices are real.
     fn origin(&self) -> Origin;
+
+    /// Whether it can be asked for a pair at all. A pair that it does not serve is not missing from its
+    /// answers: it is none of its business.
+    fn serves(&self, _pair: Pair) -> bool {
+        true
+    }
+
+    /// What can be said about it without asking.
+    fn about(&self) -> About {
+        About::default()
+    }
 
     /// Asks for all its pairs at once; what is not here at the deadline is a timeout.
     async fn ask(&self, slot: Slot, deadline: Instant) -> Answers;
@@ -55,6 +110,14 @@ pub enum SourceError {
         /// What could have been.
         known: String,
     },
+    /// It has none of the pairs.
+    #[error("feed.sources: {name} serves none of feed.pairs: {reason}")]
+    NothingServed {
+        /// Which source.
+        name: SourceName,
+        /// Why not, in a sentence.
+        reason: String,
+    },
     /// Its address is none.
     #[error("sources.{name}.url: `{url}` is not a URL that starts with http:// or https://")]
     Url {
@@ -63,17 +126,43 @@ pub enum SourceError {
         /// What was given.
         url: String,
     },
+    /// An address with a password in it, which would be shown with it.
+    #[error("sources.{name}.url: must not contain a user or password")]
+    Credentials {
+        /// Which source.
+        name: SourceName,
+    },
+    /// A key that cannot be used.
+    #[error("sources.{name}.{reason}")]
+    Key {
+        /// Which source.
+        name: SourceName,
+        /// Why not; it starts with the setting.
+        reason: KeyError,
+    },
+    /// More requests than the source allows.
+    #[error("sources.{name}: {}", told(*requests, *interval, excess))]
+    OverLimit {
+        /// Which source.
+        name: SourceName,
+        /// How many requests a slot takes.
+        requests: usize,
+        /// How often.
+        interval: Interval,
+        /// By how much that is too much.
+        excess: Excess,
+    },
     /// The HTTP client cannot be built.
     #[error("cannot build the HTTP client")]
     Client(#[source] reqwest::Error),
 }
 
-/// Builds a source by its name. An empty `url` means the source's public address.
+/// Builds a source by its name.
 pub fn build(
     name: SourceName,
-    url: &str,
+    setup: Setup,
     pairs: &[Pair],
-    client: &http::Client,
+    client: &Client,
 ) -> Result<Arc<dyn Source>, SourceError> {
     if let Some(simulated) = simulated::Simulated::named(name, pairs) {
         return Ok(Arc::new(simulated));
@@ -82,39 +171,40 @@ pub fn build(
         .as_str()
         .parse()
         .map_err(|_| SourceError::Unknown { name, known: names().collect::<Vec<_>>().join(", ") })?;
-    Ok(Arc::new(http::HttpSource::new(name, exchange, url, pairs, client.clone())?))
+    Ok(Arc::new(http::HttpSource::new(name, exchange, setup, pairs, client.clone())?))
+}
+
+/// Refuses more requests than a source allows. A fallback counts as if it were asked every slot: on a bad
+/// day it is.
+pub fn check_limit(source: &dyn Source, interval: Interval) -> Result<(), SourceError> {
+    let (name, about) = (source.name(), source.about());
+    let checked = about.limit.map_or(Ok(()), |limit| limit.check(about.requests, interval));
+    let requests = about.requests;
+    checked.map_err(|excess| SourceError::OverLimit { name, requests, interval, excess })
+}
+
+/// The numbers of an excess, and what to do about it.
+fn told(requests: usize, interval: Interval, excess: &Excess) -> String {
+    let (what, fewer) = match requests {
+        1 => ("one request".to_owned(), ""),
+        _ => (format!("{requests} pairs"), " or fewer pairs"),
+    };
+    let whose = if excess.is_documented { "its documented limit is" } else { "what it is known to allow is" };
+    let longer = excess.at_least.map(|enough| format!(" (at least {enough})")).unwrap_or_default();
+    format!(
+        "{what} every {interval} are {} requests a minute, {whose} {} a minute: \
+         use a longer feed.interval{longer}{fewer}",
+        excess.asked, excess.allowed
+    )
 }
 
 /// The names of all sources there are.
 pub fn names() -> impl Iterator<Item = &'static str> {
-    http::Exchange::ALL.iter().map(|exchange| exchange.as_str()).chain(simulated::NAMES)
+    Exchange::ALL.iter().map(|exchange| exchange.as_str()).chain(simulated::NAMES)
 }
 
 /// The names of the sources that invent their prices.
 #[expect(clippy::expect_used, reason = "constants, parsed by every demo")]
 pub fn simulated_names() -> Vec<SourceName> {
     simulated::NAMES.iter().map(|name| name.parse().expect("a valid name")).collect()
-}
-
-/// A source's price from its text. One place fewer than prices may have, so that midpoints are exact.
-fn price(text: &str) -> Result<Price, Failure> {
-    let price: Price = text.parse().map_err(|_| Failure::Invalid)?;
-    if price.decimal().scale() > Price::MAX_QUOTED_DECIMALS { Err(Failure::Invalid) } else { Ok(price) }
-}
-
-/// The text of a JSON string or number, unchanged: numbers never pass through f64.
-fn text_of(value: &RawValue) -> Result<String, Failure> {
-    let raw = value.get();
-    if raw.starts_with('"') {
-        serde_json::from_str(raw).map_err(|_| Failure::Malformed)
-    } else if raw.starts_with(|first: char| first.is_ascii_digit() || first == '-') {
-        Ok(raw.to_owned())
-    } else {
-        Err(Failure::Invalid)
-    }
-}
-
-/// A value's price, from a JSON string or number.
-fn price_of(value: Option<&RawValue>) -> Result<Price, Failure> {
-    price(&text_of(value.ok_or(Failure::Malformed)?)?)
 }

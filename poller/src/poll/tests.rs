@@ -14,7 +14,7 @@ use prometheus::Registry;
 use tokio::sync::watch;
 
 use super::*;
-use crate::{publish::queue, source::Source};
+use crate::publish::queue;
 
 const START: i64 = 1_000_000_000_000;
 
