@@ -7,6 +7,7 @@ use clap::{Args, Parser, Subcommand};
 
 use crate::{
     compose::{self, Mode},
+    recompute::{self, RecomputeArguments},
     settings::{self, Sources},
     show,
 };
@@ -50,6 +51,11 @@ enum Command {
     Poller,
     /// The API alone: follows NATS (bus.url), and answers over HTTP
     Api,
+    /// Work out stored records again from their quotes, and name each that differs
+    ///
+    /// The records are those of the log on NATS (bus.url), else of the store (store.path), which no other
+    /// process may be using; of a running one they can be read through its answers, with --url.
+    Recompute(RecomputeArguments),
     /// Show, check or explain the settings
     #[command(subcommand)]
     Config(ConfigCommand),
@@ -75,6 +81,7 @@ impl Arguments {
             Command::Run { demo: true } => Mode::Demo,
             Command::Poller => Mode::Poller,
             Command::Api => Mode::Api,
+            Command::Recompute(arguments) => return recompute::run(&arguments, sources),
             Command::Config(command) => return config(&command, sources),
         };
         compose::run(mode, settings::load(sources, mode)?)

@@ -3,10 +3,12 @@
 //! - [`arguments`]: the commands and flags.
 //! - [`settings`]: flag over environment over file over default.
 //! - [`compose`]: which parts each command starts, and how they are joined.
+//! - [`recompute`]: stored records, worked out again.
 //! - [`show`]: what it says to people.
 
 mod arguments;
 mod compose;
+mod recompute;
 mod settings;
 mod show;
 
