@@ -8,8 +8,8 @@ mod text;
 use poem_openapi::Object;
 
 pub use text::{
-    DerivedText, PairParameter, PairText, PriceText, SequenceParameter, SpanText, SpansText, TimeText,
-    TimestampParameter,
+    CauseParameter, DerivedText, PairParameter, PairText, PriceText, SequenceParameter, SpanText, SpansText,
+    TimeText, TimestampParameter,
 };
 
 /// The pairs of the log.
@@ -138,6 +138,36 @@ pub struct HistoryItem {
     pub price: PriceText,
     /// The tick's position in the log; `/v1/ticks/{sequence}` explains it.
     pub sequence: u64,
+}
+
+/// Gaps of a pair.
+#[derive(Debug, Object)]
+pub struct Gaps {
+    /// One item a gap record.
+    pub items: Vec<GapItem>,
+    /// What to send as `cursor` for the gaps after these; null where there are no more now.
+    pub next_cursor: Option<String>,
+}
+
+/// Slots of a pair that have no tick.
+#[derive(Debug, Object)]
+pub struct GapItem {
+    /// The first slot it covers.
+    pub from: TimeText,
+    /// The last slot it covers.
+    pub to: TimeText,
+    /// How many slots it covers.
+    pub slots: u64,
+    /// The distance between its slots.
+    pub interval: SpanText,
+    /// Why there is no tick.
+    pub cause: String,
+    /// The gap's position in the log; `/v1/ticks/{sequence}` explains it.
+    pub sequence: u64,
+    /// The term of the poller that wrote it.
+    pub epoch: u64,
+    /// How many sources were asked; null where nobody was.
+    pub sources: Option<u32>,
 }
 
 /// One record of the log, explained. Which members it has depends on `kind`.

@@ -2,8 +2,10 @@
 //!
 //! A handler takes one snapshot and answers from it alone, so that an answer belongs to one sequence.
 
+mod gaps;
 mod history;
 mod operations;
+mod paging;
 mod prices;
 mod ticks;
 
@@ -56,7 +58,7 @@ pub struct Process {
 enum Tag {
     /// The newest prices and their averages.
     Prices,
-    /// Earlier prices.
+    /// Earlier prices, and where there are none.
     History,
     /// Why a price was what it was.
     Explanation,
@@ -65,14 +67,17 @@ enum Tag {
 }
 
 /// The documented routes of a pod.
-pub type Service =
-    OpenApiService<(prices::PricesApi, history::HistoryApi, ticks::TicksApi, operations::OperationsApi), ()>;
+pub type Service = OpenApiService<
+    (prices::PricesApi, history::HistoryApi, gaps::GapsApi, ticks::TicksApi, operations::OperationsApi),
+    (),
+>;
 
 /// The documented routes of a pod, ready to be served.
 pub fn service(state: &Arc<State>, process: &Process) -> Service {
     let apis = (
         prices::PricesApi(state.clone()),
         history::HistoryApi(state.clone()),
+        gaps::GapsApi(state.clone()),
         ticks::TicksApi(state.clone()),
         operations::OperationsApi(process.clone()),
     );

@@ -6,7 +6,9 @@
 //!
 //! sled has no second writer: [`crate::ingest`] is the only one, and every other part reads.
 
+mod gaps;
 mod key;
+mod migrate;
 mod open;
 
 use std::{
@@ -20,6 +22,7 @@ use common::{
     wire::{self, DecodeError},
 };
 
+pub use gaps::StoredGap;
 pub use open::OpenError;
 
 /// A tick as history has it.
@@ -131,7 +134,11 @@ impl Store {
                     let value = key::tick_value(*sequence, tick.interval, tick.price);
                     batch.insert(key::tick(record.pair, tick.slot.start()), value);
                 }
-                Body::Gap(_) => head.covering = *sequence,
+                Body::Gap(gap) => {
+                    head.covering = *sequence;
+                    let value = key::gap_value(*sequence, record.epoch, gap);
+                    batch.insert(key::gap(record.pair, gap.slot.start()), value);
+                }
                 Body::Lead(_) => {}
             }
         }
@@ -147,6 +154,16 @@ impl Store {
     pub fn record(&self, sequence: Sequence) -> Result<Option<Record>, StoreError> {
         let Some(bytes) = self.database.get(key::record(sequence))? else { return Ok(None) };
         wire::decode(&bytes).map(Some).map_err(|source| StoreError::Record { sequence, source })
+    }
+
+    /// Every record, in the order of the log.
+    pub fn records(&self) -> impl Iterator<Item = Result<Stored, StoreError>> + use<> {
+        self.database.scan_prefix(key::RECORD_PREFIX).map(|row| {
+            let (name, value) = row?;
+            let sequence = key::read_record_sequence(&name).ok_or(StoreError::Damaged("position"))?;
+            let record = wire::decode(&value).map_err(|source| StoreError::Record { sequence, source })?;
+            Ok(Stored { sequence, record })
+        })
     }
 
     /// A pair's newest record of any kind.
@@ -208,8 +225,10 @@ impl Store {
                 Some(covered) if covered >= cutoff => break,
                 Some(_) => {}
             }
-            if let Body::Tick(tick) = &record.body {
-                batch.remove(key::tick(record.pair, tick.slot.start()));
+            match &record.body {
+                Body::Tick(tick) => batch.remove(key::tick(record.pair, tick.slot.start())),
+                Body::Gap(gap) => batch.remove(key::gap(record.pair, gap.slot.start())),
+                Body::Lead(_) => {}
             }
             removed += undated.len();
             undated.drain(..).for_each(|name| batch.remove(name));

@@ -7,6 +7,7 @@ use clap::{Args, Parser, Subcommand};
 
 use crate::{
     compose::{self, Mode},
+    recompute::{self, RecomputeArguments},
     settings::{self, Sources},
     show, sources,
 };
@@ -56,6 +57,11 @@ enum Command {
         #[arg(long)]
         no_probe: bool,
     },
+    /// Work out stored records again from their quotes, and name each that differs
+    ///
+    /// The records are those of the log on NATS (bus.url), else of the store (store.path), which no other
+    /// process may be using; of a running one they can be read through its answers, with --url.
+    Recompute(RecomputeArguments),
     /// Show, check or explain the settings
     #[command(subcommand)]
     Config(ConfigCommand),
@@ -84,6 +90,7 @@ impl Arguments {
             Command::Sources { no_probe } => {
                 return sources::run(&settings::load(given, Mode::Run)?, !no_probe);
             }
+            Command::Recompute(arguments) => return recompute::run(&arguments, given),
             Command::Config(command) => return config(&command, given),
         };
         compose::run(mode, settings::load(given, mode)?)

@@ -3,11 +3,13 @@
 //! - [`arguments`]: the commands and flags.
 //! - [`settings`]: flag over environment over file over default.
 //! - [`compose`]: which parts each command starts, and how they are joined.
+//! - [`recompute`]: stored records, worked out again.
 //! - [`show`]: what it says to people.
 //! - [`sources`]: what each source is asked for, and whether it answers.
 
 mod arguments;
 mod compose;
+mod recompute;
 mod settings;
 mod show;
 mod sources;

@@ -65,6 +65,21 @@ fn parse_file(name: &str, text: &str) -> Result<toml::Table> {
 
 /// The settings in force.
 pub(crate) fn load(sources: Sources, mode: Mode) -> Result<Settings> {
+    let settings = merge(sources, mode)?;
+    settings.check(mode)?;
+    Ok(settings)
+}
+
+/// The settings for a command that only reads the log, or a demo's. Whether a poller or a pod could start
+/// with them does not matter to it.
+pub(crate) fn load_log(sources: Sources, demo: bool) -> Result<Settings> {
+    let settings = merge(sources, if demo { Mode::Demo } else { Mode::Run })?;
+    settings.bus.check()?;
+    Ok(settings)
+}
+
+/// The settings of all layers.
+fn merge(sources: Sources, mode: Mode) -> Result<Settings> {
     // Every value goes through the same reading of text, whichever layer it comes from.
     let mut layers = config::Config::builder().add_source(config::Config::try_from(&Settings::default())?);
     if mode == Mode::Demo {
@@ -99,7 +114,6 @@ pub(crate) fn load(sources: Sources, mode: Mode) -> Result<Settings> {
     if mode == Mode::Demo {
         settings.become_demo();
     }
-    settings.check(mode)?;
     Ok(settings)
 }
 

@@ -10,6 +10,8 @@
 //! cannot keep later right ones out. Everything used is in the result, policy included, so that anybody
 //! can repeat it.
 
+pub mod recompute;
+
 use common::domain::{
     Body, Evidence, Gap, GapCause, Interval, Judged, Observation, Policy, Price, Quote, Ratio, Slot, Tick,
     Verdict,

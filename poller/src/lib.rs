@@ -3,7 +3,7 @@
 //! In reading order, which is also the order in which a tick comes to be:
 //!
 //! - [`source`]: who is asked, and how bytes become prices or a named failure.
-//! - [`aggregate`]: quotes to a tick or a gap; a pure function.
+//! - [`aggregate`]: quotes to a tick or a gap; a pure function, and the same once more for a stored record.
 //! - [`lead`]: who leads; the lease, and standing by, leading or suspended.
 //! - [`publish`]: the chain of records per pair, fenced, without holes.
 //! - [`poll`]: the slot loop, which wakes on the wall-clock grid and asks everybody at once.

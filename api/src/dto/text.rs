@@ -2,7 +2,7 @@
 
 use std::{borrow::Cow, time::Duration};
 
-use common::domain::{Pair, Price, Span, Timestamp};
+use common::domain::{GapCause, Pair, Price, Span, Timestamp, Words};
 use poem_openapi::{
     registry::{MetaSchema, MetaSchemaRef},
     types::{ParseError, ParseFromJSON, ParseFromParameter, ParseResult, ToJSON, Type},
@@ -11,9 +11,10 @@ use rust_decimal::Decimal;
 
 use crate::problem::Problem;
 
-/// Defines a type that is written as text, with its schema.
+/// Defines a type that is written as text, with its schema, and with the words that it may be where it can
+/// only be one of some.
 macro_rules! text_type {
-    ($(#[$meta:meta])* $name:ident($inner:ty), $schema:literal, $format:expr, $description:literal, $example:expr) => {
+    ($(#[$meta:meta])* $name:ident($inner:ty), $schema:literal, $format:expr, $description:literal, $example:expr $(, $words:expr)?) => {
         $(#[$meta])*
         #[derive(Debug, Clone)]
         pub struct $name(pub $inner);
@@ -32,6 +33,7 @@ macro_rules! text_type {
                     format: $format,
                     description: Some($description),
                     example: Some($example.into()),
+                    $(enum_items: $words,)?
                     ..MetaSchema::new("string")
                 };
                 MetaSchemaRef::Inline(Box::new(schema))
@@ -159,6 +161,14 @@ text_type!(
     SpanText(Span), "string_span", Some("duration"),
     "A whole number and one of ms, s, m, h, d.", "10s"
 );
+
+text_type!(
+    /// A gap's cause as a parameter. In answers it is a plain string: further words may join.
+    CauseParameter(GapCause), "string_cause", None,
+    "Why there is no tick.", "no_leader",
+    GapCause::ALL.iter().map(|cause| cause.as_str().into()).collect()
+);
+parameter!(CauseParameter);
 
 text_type!(
     /// An instant as a parameter, in either of its spellings.

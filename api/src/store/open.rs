@@ -1,5 +1,7 @@
 //! Opening the store: whose copy it is, whether it can be read, and what happens if not.
 
+mod error;
+
 use std::{
     fs, io,
     path::{Path, PathBuf},
@@ -7,10 +9,14 @@ use std::{
 
 use common::{bus::LogIdentity, domain::Timestamp};
 
-use super::{Store, StoreError, key};
+use super::{Store, StoreError, key, migrate};
+pub use error::OpenError;
 
-/// The format of this store. Another number means another Tickwell wrote it.
-const FORMAT: &[u8] = b"1";
+/// The format that is written. Another number means another Tickwell wrote it.
+pub(super) const FORMAT: &[u8] = b"2";
+
+/// The format before, which had no rows for gaps. Everything else of it is as it is now.
+const FORMAT_WITHOUT_GAPS: &[u8] = b"1";
 
 /// sled's page cache. Its default is 1 GB; more than this buys little scan time and much memory.
 const CACHE_BYTES: u64 = 8 * 1024 * 1024;
@@ -21,104 +27,120 @@ const KEPT_ASIDE: usize = 3;
 /// What every in-process log's identity starts with. JetStream's are hexadecimal, and never do.
 const LOCAL: &str = "local";
 
-/// Why there is no store.
-#[derive(Debug, thiserror::Error)]
-pub enum OpenError {
-    /// The folder cannot be used.
-    #[error("store.path: cannot use {path}")]
-    Folder {
-        /// Which.
-        path: String,
-        /// Why not.
-        #[source]
-        source: io::Error,
-    },
-    /// Another process has it open.
-    #[error("store.path: another process uses {path}: stop it, or set another store.path")]
-    InUse {
-        /// Which.
-        path: String,
-    },
-    /// The only copy of an in-process log stands where a copy of a NATS log would be put, or the reverse.
-    #[error(
-        "store.path: {path} holds {held}, not {wanted}: set another store.path, or move that folder away"
-    )]
-    OtherKind {
-        /// Which.
-        path: String,
-        /// What is there.
-        held: &'static str,
-        /// What was wanted.
-        wanted: &'static str,
-    },
-    /// The only copy of an in-process log cannot be read.
-    #[error(
-        "store.path: {path} cannot be read, and it is the only copy of its history: restore it from a backup, \
-         or move the folder away to start anew"
-    )]
-    OnlyCopy {
-        /// Which.
-        path: String,
-        /// Why not.
-        #[source]
-        source: StoreError,
-    },
-    /// It cannot be written.
-    #[error("store.path: cannot write to {path}")]
-    Write {
-        /// Which.
-        path: String,
-        /// Why not.
-        #[source]
-        source: StoreError,
-    },
-}
-
 impl Store {
-    /// Opens the copy of a NATS log. A store that cannot be read, or is the copy of a log that is no
-    /// more, is moved aside and built anew from the log.
+    /// Opens the copy of a NATS log. A store that cannot be read, is of another format, or is the copy of a
+    /// log that is no more, is moved aside and built anew from the log.
     pub fn open_copy(folder: &Path, log: &LogIdentity, now: Timestamp) -> Result<Self, OpenError> {
         let path = prepare(folder)?;
-        match open(&path)? {
-            Ok((database, Some(found))) if found == *log => Ok(Self::new(database, found, path)),
-            Ok((database, None)) => begin(database, log.clone(), path),
-            Ok((_, Some(found))) if is_local(&found) => Err(OpenError::OtherKind {
-                path: path.display().to_string(),
-                held: "the only copy of an in-process log",
-                wanted: "a copy of a NATS log",
-            }),
-            Ok((database, Some(found))) => {
-                drop(database);
-                tracing::warn!(held = %found, log = %log, "the store is a copy of another log");
-                move_aside(folder, &path, now)?;
-                anew(&path, log.clone())
-            }
+        let found = match open(&path)? {
+            Ok(Found::Nothing(database)) => return begin(database, log.clone(), path),
+            Ok(Found::Store(found)) => found,
             Err(error) => {
                 tracing::error!(error = common::telemetry::chain(&error), "the store cannot be read");
                 move_aside(folder, &path, now)?;
-                anew(&path, log.clone())
+                return anew(&path, log.clone());
             }
+        };
+        if is_local(&found.identity) {
+            return Err(OpenError::OtherKind {
+                path: path.display().to_string(),
+                held: "the only copy of an in-process log",
+                wanted: "a copy of a NATS log",
+            });
         }
+        if found.identity == *log && found.format == Format::Present {
+            return Ok(found.at(path));
+        }
+        tracing::warn!(
+            held = %found.identity, log = %log, format = ?found.format,
+            "the store is a copy of another log, or of another format"
+        );
+        drop(found);
+        move_aside(folder, &path, now)?;
+        anew(&path, log.clone())
     }
 
-    /// Opens the store of an in-process log, which is its only copy.
+    /// Opens the store of an in-process log, which is its only copy. One of an older format is brought up
+    /// to date where it is.
     pub fn open_local(folder: &Path) -> Result<Self, OpenError> {
         let path = prepare(folder)?;
         let name = path.display().to_string();
-        match open(&path)? {
-            Ok((database, Some(found))) if is_local(&found) => Ok(Self::new(database, found, path)),
-            Ok((_, Some(_))) => Err(OpenError::OtherKind {
+        let only_copy = |source| OpenError::OnlyCopy { path: name.clone(), source };
+        let found = match open(&path)?.map_err(only_copy)? {
+            Found::Nothing(database) => return begin(database, new_identity(), path),
+            Found::Store(found) => found,
+        };
+        if !is_local(&found.identity) {
+            return Err(OpenError::OtherKind {
                 path: name,
                 held: "a copy of a NATS log",
                 wanted: "an in-process log",
-            }),
-            Ok((database, None)) => begin(database, new_identity(), path),
-            Err(source) => Err(OpenError::OnlyCopy { path: name, source }),
+            });
         }
+        let format = found.format;
+        let store = found.at(path);
+        match format {
+            Format::Present => {}
+            Format::WithoutGaps => {
+                tracing::info!(path = name, "bringing the store up to date: listing its gaps");
+                migrate::add_gap_rows(&store).map_err(only_copy)?;
+            }
+            Format::Unknown => return Err(only_copy(UNKNOWN_FORMAT)),
+        }
+        Ok(store)
     }
 
-    fn new(database: sled::Db, identity: LogIdentity, path: PathBuf) -> Self {
-        Self { database, identity, path }
+    /// Opens whatever store is there for its records alone, as it is: nothing is begun, moved or brought up
+    /// to date. Of an older format, [`Store::gaps`] says nothing.
+    pub fn open_records(folder: &Path) -> Result<Self, OpenError> {
+        let path = folder.join("store");
+        let name = path.display().to_string();
+        // sled would make one.
+        if !path.join("db").exists() {
+            return Err(OpenError::NotThere { path: name });
+        }
+        let unreadable = |source| OpenError::Unreadable { path: name.clone(), source };
+        match open(&path)?.map_err(unreadable)? {
+            Found::Nothing(_) => Err(OpenError::NotThere { path: name }),
+            Found::Store(Opened { format: Format::Unknown, .. }) => Err(unreadable(UNKNOWN_FORMAT)),
+            Found::Store(found) => Ok(found.at(path)),
+        }
+    }
+}
+
+/// Of a format that nothing is known about.
+const UNKNOWN_FORMAT: StoreError =
+    StoreError::Damaged("written in another format, by another version of Tickwell");
+
+/// How a store is laid out.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Format {
+    /// As it is written now.
+    Present,
+    /// The one before: without rows for gaps.
+    WithoutGaps,
+    /// By a newer Tickwell.
+    Unknown,
+}
+
+/// What lies in a folder.
+enum Found {
+    /// No store; this would become one.
+    Nothing(sled::Db),
+    /// A store.
+    Store(Opened),
+}
+
+/// A store that is there: whose copy it says it is, and in which format.
+struct Opened {
+    database: sled::Db,
+    identity: LogIdentity,
+    format: Format,
+}
+
+impl Opened {
+    fn at(self, path: PathBuf) -> Store {
+        Store { database: self.database, identity: self.identity, path }
     }
 }
 
@@ -128,12 +150,9 @@ fn prepare(folder: &Path) -> Result<PathBuf, OpenError> {
     Ok(folder.join("store"))
 }
 
-/// The database, and whose copy it says it is; nothing where it is new.
-type Opened = (sled::Db, Option<LogIdentity>);
-
 /// Opens what is there. The inner error is damage; the outer one says nothing about the store, only that
 /// another process has it, or that the disk or the system refused.
-fn open(path: &Path) -> Result<Result<Opened, StoreError>, OpenError> {
+fn open(path: &Path) -> Result<Result<Found, StoreError>, OpenError> {
     let name = || path.display().to_string();
     match open_readable(path) {
         Err(StoreError::Sled(sled::Error::Io(source))) if is_lock(&source) => {
@@ -144,24 +163,27 @@ fn open(path: &Path) -> Result<Result<Opened, StoreError>, OpenError> {
     }
 }
 
-fn open_readable(path: &Path) -> Result<Opened, StoreError> {
+fn open_readable(path: &Path) -> Result<Found, StoreError> {
     // On some damage sled panics while it opens; to us that is one more way of not being readable.
     let opened =
         std::panic::catch_unwind(|| sled::Config::new().path(path).cache_capacity(CACHE_BYTES).open());
     let database = opened.map_err(|_panic| StoreError::Damaged("sled cannot make sense of it"))??;
     let Some(format) = database.get(key::FORMAT)? else {
-        return if database.is_empty() {
-            Ok((database, None))
-        } else {
-            Err(StoreError::Damaged("no format"))
+        return match database.is_empty() {
+            true => Ok(Found::Nothing(database)),
+            false => Err(StoreError::Damaged("no format")),
         };
     };
-    if format != FORMAT {
-        return Err(StoreError::Damaged("written in another format, by another version of Tickwell"));
-    }
+    let format = match &*format {
+        FORMAT => Format::Present,
+        FORMAT_WITHOUT_GAPS => Format::WithoutGaps,
+        _ => Format::Unknown,
+    };
+    // Of any format: whether it is an only copy must be known before anything is done with it.
     let identity = database.get(key::IDENTITY)?.ok_or(StoreError::Damaged("no identity"))?;
     let identity = std::str::from_utf8(&identity).ok().and_then(LogIdentity::new);
-    Ok((database, Some(identity.ok_or(StoreError::Damaged("identity"))?)))
+    let identity = identity.ok_or(StoreError::Damaged("identity"))?;
+    Ok(Found::Store(Opened { database, identity, format }))
 }
 
 fn begin(database: sled::Db, identity: LogIdentity, path: PathBuf) -> Result<Store, OpenError> {
@@ -170,13 +192,15 @@ fn begin(database: sled::Db, identity: LogIdentity, path: PathBuf) -> Result<Sto
     batch.insert(key::IDENTITY, identity.as_str().as_bytes());
     let written = database.apply_batch(batch).and_then(|()| database.flush());
     written.map_err(|source| OpenError::Write { path: path.display().to_string(), source: source.into() })?;
-    Ok(Store::new(database, identity, path))
+    Ok(Store { database, identity, path })
 }
 
 fn anew(path: &Path, identity: LogIdentity) -> Result<Store, OpenError> {
-    let (database, _) =
-        open(path)?.map_err(|source| OpenError::Write { path: path.display().to_string(), source })?;
-    begin(database, identity, path.to_owned())
+    let error = |source| OpenError::Write { path: path.display().to_string(), source };
+    match open(path)?.map_err(error)? {
+        Found::Nothing(database) => begin(database, identity, path.to_owned()),
+        Found::Store(_) => Err(error(StoreError::Damaged("another process has begun one"))),
+    }
 }
 
 /// Moves a store out of the way, never deleting the newest ones.

@@ -8,23 +8,23 @@ use proptest::prelude::*;
 
 use super::*;
 
-fn interval() -> Interval {
+pub(super) fn interval() -> Interval {
     "10s".parse().unwrap()
 }
 
-fn slot(index: i64) -> Slot {
+pub(super) fn slot(index: i64) -> Slot {
     interval().slot(Timestamp::from_unix_millis(index * 10_000).unwrap()).unwrap()
 }
 
-fn identity(text: &str) -> LogIdentity {
+pub(super) fn identity(text: &str) -> LogIdentity {
     LogIdentity::new(text).unwrap()
 }
 
-fn now() -> Timestamp {
+pub(super) fn now() -> Timestamp {
     "2026-11-21T00:00:00Z".parse().unwrap()
 }
 
-fn record(pair: &str, index: i64, price: Option<&str>) -> Record {
+pub(super) fn record(pair: &str, index: i64, price: Option<&str>) -> Record {
     let body = match price {
         Some(price) => {
             let price: Price = price.parse().unwrap();
@@ -59,7 +59,7 @@ fn prices(store: &Store, pair: &str, from: i64, to: i64, order: Order) -> Vec<(i
 }
 
 /// Opens a folder that was in use a moment ago: sled lets go of it shortly after its last handle is gone.
-fn settled(open: impl Fn() -> Result<Store, OpenError>) -> Result<Store, OpenError> {
+pub(super) fn settled(open: impl Fn() -> Result<Store, OpenError>) -> Result<Store, OpenError> {
     let deadline = tokio::time::Instant::now() + std::time::Duration::from_secs(60);
     loop {
         match open() {
@@ -71,7 +71,7 @@ fn settled(open: impl Fn() -> Result<Store, OpenError>) -> Result<Store, OpenErr
     }
 }
 
-fn reopen(folder: &Path) -> Store {
+pub(super) fn reopen(folder: &Path) -> Store {
     settled(|| Store::open_copy(folder, &identity("abc"), now())).unwrap()
 }
 
@@ -156,6 +156,9 @@ fn only_what_is_past_retention_is_reclaimed() {
     let left: Vec<i64> =
         prices(&store, "BTC-USD", 0, 100, Order::Ascending).iter().map(|(index, _)| *index).collect();
     assert_eq!(left, [11, 13, 14, 16, 17, 19, 20]);
+    let gaps = store.gaps("BTC-USD".parse().unwrap(), Timestamp::EPOCH, Timestamp::MAX, Order::Ascending);
+    let left: Vec<u64> = gaps.map(|gap| gap.unwrap().sequence.0).collect();
+    assert_eq!(left, [12, 15, 18]);
 }
 
 #[test]
@@ -166,7 +169,7 @@ fn a_second_process_is_refused() {
     assert!(matches!(Store::open_copy(folder.path(), &identity("abc"), now()), Err(OpenError::InUse { .. })));
 }
 
-fn aside(folder: &Path) -> usize {
+pub(super) fn aside(folder: &Path) -> usize {
     let entries = std::fs::read_dir(folder).unwrap();
     entries
         .filter(|entry| entry.as_ref().unwrap().file_name().to_string_lossy().starts_with("damaged-"))
@@ -223,7 +226,7 @@ fn another_format_is_not_read() {
     let folder = tempfile::tempdir().unwrap();
     let store = Store::open_copy(folder.path(), &identity("abc"), now()).unwrap();
     store.commit(&[], Sequence(7)).unwrap();
-    store.database.insert(key::FORMAT, b"2").unwrap();
+    store.database.insert(key::FORMAT, b"3").unwrap();
     drop(store);
     let anew = reopen(folder.path());
     assert_eq!(anew.cursor().unwrap(), Sequence(0));

@@ -3,6 +3,7 @@
 #![expect(clippy::unwrap_used, reason = "tests stop at the first surprise")]
 
 mod connections;
+mod gaps;
 mod prices;
 mod rejected;
 mod rig;

@@ -7,9 +7,13 @@ use crate::rig::{Rig, at, gap, lead, tick};
 #[tokio::test]
 async fn an_empty_log_has_no_price_and_says_so() {
     let mut rig = Rig::new();
-    for path in
-        ["/v1/prices", "/v1/prices/BTC-USD", "/v1/prices/BTC-USD/averages", "/v1/prices/BTC-USD/history"]
-    {
+    for path in [
+        "/v1/prices",
+        "/v1/prices/BTC-USD",
+        "/v1/prices/BTC-USD/averages",
+        "/v1/prices/BTC-USD/history",
+        "/v1/prices/BTC-USD/gaps",
+    ] {
         let answer = rig.get(path).await;
         assert_eq!((answer.status, &answer.body["code"]), (503, &json!("no_price_yet")), "{path}");
         assert!(answer.header("retry-after").is_some(), "{path}");

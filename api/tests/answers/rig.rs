@@ -15,8 +15,8 @@ use common::{
     bus::{Batch, Entry, LogIdentity, LogReader, ReadError},
     clock::ManualClock,
     domain::{
-        Body, Epoch, Evidence, Gap, GapCause, Interval, Judged, Lead, Observation, Origin, Policy, Ratio,
-        Record, Sequence, Slot, Span, Tick, Timestamp, Verdict,
+        Body, Epoch, Evidence, Failure, Gap, GapCause, Interval, Judged, Lead, Observation, Origin, Policy,
+        Ratio, Record, Sequence, Slot, Span, Tick, Timestamp, Verdict,
     },
     readiness::Readiness,
     service::TaskError,
@@ -196,6 +196,16 @@ fn slot(seconds: i64) -> Slot {
     interval().slot(at(seconds)).unwrap()
 }
 
+fn policy() -> Policy {
+    Policy {
+        min_sources: 1,
+        max_deviation: "2%".parse().unwrap(),
+        max_quote_age: Span::from_seconds(30),
+        max_clock_skew: Span::from_seconds(5),
+        frozen_after: Span::from_seconds(600),
+    }
+}
+
 fn record(pair: &str, body: Body) -> Record {
     Record { pair: pair.parse().unwrap(), epoch: Epoch(1), origin: Origin::Live, body }
 }
@@ -207,26 +217,30 @@ pub(crate) fn tick(pair: &str, seconds: i64, price: &str) -> Vec<u8> {
 
 pub(crate) fn tick_record(pair: &str, seconds: i64, price: &str) -> Record {
     let price = price.parse().unwrap();
-    let policy = Policy {
-        min_sources: 1,
-        max_deviation: "2%".parse().unwrap(),
-        max_quote_age: Span::from_seconds(30),
-        max_clock_skew: Span::from_seconds(5),
-        frozen_after: Span::from_seconds(600),
-    };
     let seen = at(seconds);
     let observation = Observation { price, observed_at: seen, source_time: None, unchanged_since: seen };
     let judged =
         Judged { source: "kraken".parse().unwrap(), observation: Some(observation), verdict: Verdict::Used };
-    let evidence = Evidence { policy, quotes: vec![judged] };
+    let evidence = Evidence { policy: policy(), quotes: vec![judged] };
     let spread = Ratio::distance(price, price, price);
     record(pair, Body::Tick(Tick { slot: slot(seconds), interval: interval(), price, spread, evidence }))
 }
 
-/// The bytes of a gap.
+/// The bytes of a gap that nobody was asked about.
 pub(crate) fn gap(pair: &str, from: i64, to: i64) -> Vec<u8> {
+    gap_of(pair, from, to, GapCause::NoLeader, None)
+}
+
+/// The bytes of a gap, with so many sources asked.
+pub(crate) fn gap_of(pair: &str, from: i64, to: i64, cause: GapCause, asked: Option<usize>) -> Vec<u8> {
     let (from, slot) = (slot(from), slot(to));
-    let gap = Gap { from, slot, interval: interval(), cause: GapCause::NoLeader, evidence: None };
+    let failed = Judged {
+        source: "kraken".parse().unwrap(),
+        observation: None,
+        verdict: Verdict::Failed(Failure::Timeout),
+    };
+    let evidence = asked.map(|count| Evidence { policy: policy(), quotes: vec![failed; count] });
+    let gap = Gap { from, slot, interval: interval(), cause, evidence };
     wire::encode(&record(pair, Body::Gap(gap)))
 }
 

@@ -10,6 +10,7 @@ async fn a_bad_parameter_is_named() {
     rig.send(vec![tick("BTC-USD", 10, "100")]).await;
     let (from, to) = (at(20).unix_millis(), at(10).unix_millis());
     let crossed = format!("/v1/prices/BTC-USD/history?from={from}&to={to}");
+    let crossed_gaps = format!("/v1/prices/BTC-USD/gaps?from={from}&to={to}");
     for (path, parameter) in [
         ("/v1/prices/BTCUSD", "pair"),
         ("/v1/prices/BTCUSD/averages", "pair"),
@@ -30,6 +31,17 @@ async fn a_bad_parameter_is_named() {
         ("/v1/prices/BTC-USD/history?order=up", "order"),
         ("/v1/prices/BTC-USD/history?cursor=7", "cursor"),
         ("/v1/prices/BTC-USD/history?cursor=a1700000000000&order=desc", "cursor"),
+        ("/v1/prices/BTCUSD/gaps", "pair"),
+        ("/v1/prices/BTC-USD/gaps?limit=0", "limit"),
+        ("/v1/prices/BTC-USD/gaps?limit=10001", "limit"),
+        ("/v1/prices/BTC-USD/gaps?from=yesterday", "from"),
+        ("/v1/prices/BTC-USD/gaps?to=1700000000", "to"),
+        (crossed_gaps.as_str(), "from"),
+        ("/v1/prices/BTC-USD/gaps?order=up", "order"),
+        ("/v1/prices/BTC-USD/gaps?cursor=7", "cursor"),
+        ("/v1/prices/BTC-USD/gaps?cursor=d1700000000000&order=asc", "cursor"),
+        ("/v1/prices/BTC-USD/gaps?cause=lunch", "cause"),
+        ("/v1/prices/BTC-USD/gaps?cause=", "cause"),
     ] {
         let answer = rig.get(path).await;
         assert_eq!(answer.status, 400, "{path}");
@@ -46,6 +58,7 @@ async fn what_is_not_there_is_a_problem_too() {
     rig.send(vec![tick("BTC-USD", 10, "100")]).await;
     for (path, code) in [
         ("/v1/prices/BTC-EUR", "unknown_pair"),
+        ("/v1/prices/BTC-EUR/gaps", "unknown_pair"),
         ("/v1/ticks/99", "unknown_sequence"),
         ("/v1/nothing", "not_found"),
     ] {
@@ -62,9 +75,16 @@ async fn what_is_not_there_is_a_problem_too() {
 async fn every_route_can_be_asked_for_its_head() {
     let mut rig = Rig::new();
     rig.send(vec![tick("BTC-USD", 10, "100")]).await;
-    for path in
-        ["/v1/pairs", "/v1/prices/BTC-USD", "/v1/ticks/1", "/livez", "/metrics", "/docs", "/openapi.json"]
-    {
+    for path in [
+        "/v1/pairs",
+        "/v1/prices/BTC-USD",
+        "/v1/prices/BTC-USD/gaps",
+        "/v1/ticks/1",
+        "/livez",
+        "/metrics",
+        "/docs",
+        "/openapi.json",
+    ] {
         let response = rig.client().head(path).send().await;
         assert_eq!(response.0.status().as_u16(), 200, "{path}");
     }
@@ -76,9 +96,15 @@ async fn documents_are_served_and_need_no_other_host() {
     let start = rig.get("/").await;
     assert_eq!((start.status, start.header("location")), (307, Some("/docs")));
     let openapi = rig.get("/openapi.json").await.body;
-    for path in
-        ["/v1/pairs", "/v1/prices", "/v1/prices/{pair}", "/v1/prices/{pair}/averages", "/v1/ticks/{sequence}"]
-    {
+    for path in [
+        "/v1/pairs",
+        "/v1/prices",
+        "/v1/prices/{pair}",
+        "/v1/prices/{pair}/averages",
+        "/v1/prices/{pair}/history",
+        "/v1/prices/{pair}/gaps",
+        "/v1/ticks/{sequence}",
+    ] {
         assert!(openapi["paths"][path]["get"]["operationId"].is_string(), "{path}");
     }
     let mut docs = rig.client().get("/docs").send().await;

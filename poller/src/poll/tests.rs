@@ -6,7 +6,8 @@ use async_trait::async_trait;
 use common::{
     bus::{AppendError, LogWriter, Newest, ReadError, lease::Term},
     domain::{
-        Epoch, Evidence, Gap, GapCause, Judged, LeaderId, Origin, Policy, Record, Sequence, Span, Verdict,
+        Epoch, Evidence, Gap, GapCause, Judged, LeaderId, Origin, Policy, Record, Sequence, SourceName, Span,
+        Verdict,
     },
     readiness::{Condition, Readiness},
 };

@@ -1,0 +1,40 @@
+//! Pages of one cause, where others lie between.
+
+use common::domain::{Epoch, Interval, Sequence, Timestamp};
+use proptest::prelude::*;
+
+use super::*;
+
+fn gap(index: usize, cause: GapCause) -> StoredGap {
+    let interval: Interval = "10s".parse().unwrap();
+    let millis = i64::try_from(index).unwrap() * 10_000;
+    let slot = interval.slot(Timestamp::from_unix_millis(millis).unwrap()).unwrap();
+    let (sequence, epoch) = (Sequence(u64::try_from(index).unwrap()), Epoch(1));
+    StoredGap { from: slot, slot, interval, cause, sequence, epoch, asked: None }
+}
+
+proptest! {
+    #[test]
+    fn all_pages_together_are_the_gaps_of_the_cause_however_little_one_request_looks_at(
+        missed in prop::collection::vec(any::<bool>(), 0..60),
+        limit in 1_usize..5,
+        patience in 1_usize..20,
+    ) {
+        let cause = |missed: &bool| if *missed { GapCause::Missed } else { GapCause::NoLeader };
+        let all: Vec<StoredGap> = missed.iter().map(cause).enumerate().map(|(index, cause)| gap(index, cause)).collect();
+        for wanted in [None, Some(GapCause::Missed), Some(GapCause::Disagreement)] {
+            let expected: Vec<StoredGap> =
+                all.iter().filter(|gap| wanted.is_none_or(|wanted| wanted == gap.cause)).copied().collect();
+            let (mut found, mut rest) = (Vec::new(), all.as_slice());
+            loop {
+                let (page, more) = collect(rest.iter().copied().map(Ok), wanted, limit, patience).unwrap();
+                prop_assert!(page.len() <= limit);
+                found.extend(page);
+                let Some(last) = more else { break };
+                rest = &all[usize::try_from(last.sequence.0).unwrap() + 1..];
+                prop_assert!(!rest.is_empty(), "sent on to nothing");
+            }
+            prop_assert_eq!(found, expected);
+        }
+    }
+}

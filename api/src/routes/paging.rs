@@ -1,0 +1,148 @@
+//! Lists over time, page by page: what they all take, and what they all do with it.
+//!
+//! A cursor names a place in time, not a count, so that pages stay stable while records arrive.
+
+use common::domain::{Pair, Timestamp};
+use poem_openapi::Enum;
+
+use super::State;
+use crate::{
+    dto::TimestampParameter,
+    problem::{Code, Problem},
+    snapshot::PairView,
+    store::Order,
+};
+
+/// Items on a page where nothing else is asked for.
+const DEFAULT_LIMIT: usize = 100;
+
+/// Items on a page at most: about 1 MB of JSON, or two.
+const MAX_LIMIT: usize = 10_000;
+
+/// In which order items are listed.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Enum)]
+#[oai(rename_all = "lowercase")]
+pub(super) enum OrderParameter {
+    /// Oldest first.
+    Asc,
+    /// Newest first.
+    Desc,
+}
+
+/// A checked question for one page.
+pub(super) struct Asked {
+    pub(super) pair: Pair,
+    pub(super) limit: usize,
+    from: Option<Timestamp>,
+    to: Option<Timestamp>,
+    order: OrderParameter,
+    cursor: Option<Timestamp>,
+}
+
+/// What is asked for, as it came.
+pub(super) struct Parameters {
+    pub(super) from: Option<TimestampParameter>,
+    pub(super) to: Option<TimestampParameter>,
+    pub(super) order: Option<OrderParameter>,
+    pub(super) limit: Option<u64>,
+    pub(super) cursor: Option<String>,
+}
+
+impl Parameters {
+    /// Checks what came. `items` is the plural of what a page has, for the message.
+    pub(super) fn check(self, pair: Pair, items: &str) -> Result<Asked, Problem> {
+        let limit = self.limit.map_or(Some(DEFAULT_LIMIT), |limit| usize::try_from(limit).ok());
+        let limit = limit
+            .filter(|limit| (1..=MAX_LIMIT).contains(limit))
+            .ok_or_else(|| Problem::parameter("limit", format!("a page has 1 to {MAX_LIMIT} {items}")))?;
+        let order = self.order.unwrap_or(OrderParameter::Desc);
+        let cursor = self.cursor.map(|cursor| parse_cursor(&cursor, order)).transpose()?;
+        let (from, to) = (self.from.map(|from| from.0), self.to.map(|to| to.0));
+        if let (Some(from), Some(to)) = (from, to)
+            && from > to
+        {
+            return Err(Problem::parameter("from", format!("{from} is after to, {to}")));
+        }
+        Ok(Asked { pair, limit, from, to, order, cursor })
+    }
+}
+
+impl Asked {
+    /// The order of the items.
+    pub(super) fn order(&self) -> Order {
+        match self.order {
+            OrderParameter::Asc => Order::Ascending,
+            OrderParameter::Desc => Order::Descending,
+        }
+    }
+
+    /// The range `[from, to)` in which this page's items lie; nothing where it is empty.
+    pub(super) fn range(&self, state: &State, view: &PairView) -> Option<(Timestamp, Timestamp)> {
+        // What the snapshot does not know yet may be in the store already, and what is past retention may
+        // still be there: neither is part of the answer.
+        let end = view.slot.start().next();
+        let begin = view.slot.start().minus(state.retain_ticks);
+        let mut from = self.from.unwrap_or(begin).max(begin);
+        let mut to = self.to.unwrap_or(end).min(end);
+        match (self.order, self.cursor) {
+            (OrderParameter::Asc, Some(last)) => from = from.max(last.next()),
+            (OrderParameter::Desc, Some(last)) => to = to.min(last),
+            (_, None) => {}
+        }
+        (from < to).then_some((from, to))
+    }
+
+    /// The cursor of the page after one that ends with an item from slot `first` to slot `last`.
+    pub(super) fn cursor_after(&self, first: Timestamp, last: Timestamp) -> String {
+        let end = match self.order {
+            OrderParameter::Asc => last,
+            OrderParameter::Desc => first,
+        };
+        format!("{}{}", mark(self.order), end.unix_millis())
+    }
+
+    /// The `Link` header to the page with this cursor. `list` is the last part of the route, and `more`
+    /// whatever else was asked for, each as `name=value&`.
+    pub(super) fn link(&self, list: &str, more: &str, cursor: &str) -> String {
+        let millis = |name: &str, at: Option<Timestamp>| {
+            at.map(|at| format!("{name}={}&", at.unix_millis())).unwrap_or_default()
+        };
+        let order = match self.order {
+            OrderParameter::Asc => "asc",
+            OrderParameter::Desc => "desc",
+        };
+        format!(
+            "</v1/prices/{}/{list}?{}{}{more}order={order}&limit={}&cursor={cursor}>; rel=\"next\"",
+            self.pair,
+            millis("from", self.from),
+            millis("to", self.to),
+            self.limit,
+        )
+    }
+}
+
+/// Reads a page on a thread that may wait for the disk.
+pub(super) async fn reading<T: Send + 'static>(
+    page: impl FnOnce() -> Result<T, Problem> + Send + 'static,
+) -> Result<T, Problem> {
+    let page = tokio::task::spawn_blocking(page).await;
+    page.map_err(|_| Problem::new(Code::Internal, "reading history failed"))?
+}
+
+/// The end of the last item, marked with the order it was read in.
+fn parse_cursor(text: &str, order: OrderParameter) -> Result<Timestamp, Problem> {
+    let parsed = text.strip_prefix(mark(order)).and_then(|millis| millis.parse().ok());
+    parsed.and_then(|millis| Timestamp::from_unix_millis(millis).ok()).ok_or_else(|| {
+        Problem::parameter(
+            "cursor",
+            "this is no next_cursor of a page in this order; leave it out to begin anew",
+        )
+    })
+}
+
+fn mark(order: OrderParameter) -> char {
+    match order {
+        OrderParameter::Asc => 'a',
+        OrderParameter::Desc => 'd',
+    }
+}

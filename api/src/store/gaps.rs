@@ -1,0 +1,71 @@
+//! The gaps of a pair, in the order of time.
+
+use common::domain::{Epoch, GapCause, Interval, Pair, Sequence, Slot, Timestamp};
+
+use super::{Order, Store, StoreError, key};
+
+/// A gap as its row has it: everything of the record but the quotes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct StoredGap {
+    /// The first slot it covers.
+    pub from: Slot,
+    /// The last slot it covers.
+    pub slot: Slot,
+    /// The distance between its slots.
+    pub interval: Interval,
+    /// Why there is no tick.
+    pub cause: GapCause,
+    /// Its record's position in the log.
+    pub sequence: Sequence,
+    /// The term of the leader that wrote it.
+    pub epoch: Epoch,
+    /// How many sources were asked; missing where nobody was.
+    pub asked: Option<u32>,
+}
+
+impl StoredGap {
+    /// How many slots it covers; at least one.
+    pub fn slots(&self) -> u64 {
+        let length = u64::try_from(self.slot.start().since(self.from.start()).as_millis());
+        length.unwrap_or(u64::MAX) / self.interval.millis() + 1
+    }
+
+    /// Whether any slot of it lies in `[from, to)`.
+    fn touches(&self, from: Timestamp, to: Timestamp) -> bool {
+        // Its first slot that is not before `from`; on the grid of its own interval.
+        let first = match self.from.start() < from {
+            true => self.interval.after(from.minus(std::time::Duration::from_millis(1))),
+            false => self.from,
+        };
+        first <= self.slot && first.start() < to
+    }
+}
+
+impl Store {
+    /// A pair's gaps that have a slot in `[from, to)`, each whole, one after the other.
+    pub fn gaps(
+        &self,
+        pair: Pair,
+        from: Timestamp,
+        to: Timestamp,
+        order: Order,
+    ) -> impl Iterator<Item = Result<StoredGap, StoreError>> + use<> {
+        // A crossed range would panic inside sled.
+        let from = from.min(to);
+        let ending_inside = self.database.range(key::gap(pair, from)..key::gap(pair, to));
+        // Of those that end later, only the first can have begun before `to`: gaps do not overlap.
+        let reaching_out = self.database.range(key::gap(pair, to)..=key::gap(pair, Timestamp::MAX)).take(1);
+        let rows: Box<dyn Iterator<Item = _>> = match order {
+            Order::Ascending => Box::new(ending_inside.chain(reaching_out)),
+            Order::Descending => Box::new(reaching_out.chain(ending_inside.rev())),
+        };
+        let read = |row: sled::Result<(sled::IVec, sled::IVec)>| {
+            let (name, value) = row?;
+            key::read_gap(&name, &value).ok_or(StoreError::Damaged("gap"))
+        };
+        rows.map(read).filter(move |gap| gap.as_ref().map_or(true, |gap| gap.touches(from, to)))
+    }
+}
+
+#[cfg(test)]
+mod tests;

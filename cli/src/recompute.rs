@@ -1,0 +1,144 @@
+//! `tickwell recompute`: stored records, worked out again from their quotes.
+//!
+//! - [`records`]: where records come from: the log on NATS, the store of `tickwell run`, or a running pod.
+//! - [`pod`]: records through a pod's answers.
+//! - [`report`]: what is said about each, and about all of them.
+
+mod pod;
+mod records;
+mod report;
+
+use std::{
+    io::{IsTerminal, Write, stderr},
+    time::Duration,
+};
+
+use anyhow::{Context, Result, bail};
+use clap::{Args, value_parser};
+use common::domain::Sequence;
+use poller::aggregate::recompute::recompute;
+use tokio::time::Instant;
+
+use crate::{
+    settings::{self, Sources},
+    show,
+};
+use records::{Found, Records};
+use report::Tally;
+
+/// How often progress is shown.
+const PROGRESS_PAUSE: Duration = Duration::from_millis(200);
+
+/// Which records, and where they are.
+#[derive(Debug, Args)]
+pub(crate) struct RecomputeArguments {
+    /// Positions of records in the log
+    #[arg(value_name = "SEQ", required_unless_present = "all", value_parser = value_parser!(u64).range(1..))]
+    sequences: Vec<u64>,
+
+    /// Every record of the log, with a summary; names those that differ
+    #[arg(long, conflicts_with = "sequences")]
+    all: bool,
+
+    /// Read the records through a running pod, such as http://127.0.0.1:8080
+    #[arg(long, value_name = "URL")]
+    url: Option<String>,
+
+    /// The records of `tickwell run --demo`
+    #[arg(long, conflicts_with = "url")]
+    demo: bool,
+}
+
+/// Recomputes what was asked for. Fails if a record differs or is not there.
+pub(crate) fn run(arguments: &RecomputeArguments, sources: Sources) -> Result<()> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    runtime.context("cannot start the runtime")?.block_on(async {
+        let records = match &arguments.url {
+            Some(url) => Records::through(url)?,
+            None => Records::open(&settings::load_log(sources, arguments.demo)?).await?,
+        };
+        match arguments.all {
+            true => all(records).await,
+            false => some(records, &arguments.sequences).await,
+        }
+    })
+}
+
+/// A line for each of the given records.
+async fn some(records: Records, sequences: &[u64]) -> Result<()> {
+    let (mut differing, mut absent) = (Vec::new(), Vec::new());
+    for number in sequences {
+        let line = match records.at(Sequence(*number)).await? {
+            Found::Record(record) => {
+                let result = recompute(&record);
+                if result.is_err() {
+                    differing.push(number.to_string());
+                }
+                report::line(&record, &result)
+            }
+            Found::Expired(what) => format!("{what}: its quotes have expired, not recomputable"),
+            Found::Absent(reason) => {
+                absent.push(format!("{number}: {reason}"));
+                continue;
+            }
+        };
+        show::print(&format!("{number} {line}\n"))?;
+    }
+    let differing = (!differing.is_empty()).then(|| report::differing(&differing.join(", ")));
+    let faults: Vec<String> = differing.into_iter().chain(absent).collect();
+    if faults.is_empty() { Ok(()) } else { bail!("{}", faults.join("; ")) }
+}
+
+/// A line for each record that differs, and a summary.
+async fn all(records: Records) -> Result<()> {
+    let mut tally = Tally::default();
+    let mut progress = Progress::new();
+    let mut visit = |sequence: Sequence, found: Found, end: Sequence| -> Result<()> {
+        progress.show(sequence, end);
+        if let Found::Record(record) = &found {
+            let result = recompute(record);
+            tally.count(record, &result);
+            if result.is_err() {
+                progress.clear();
+                show::print(&format!("{sequence} {}\n", report::line(record, &result)))?;
+            }
+        }
+        tally.count_others(&found);
+        Ok(())
+    };
+    let walked = records.walk(&mut visit).await;
+    progress.clear();
+    walked?;
+    show::print(&tally.to_string())?;
+    match tally.differing {
+        0 => Ok(()),
+        1 => bail!("{}", report::differing("1 record")),
+        count => bail!("{}", report::differing(&format!("{count} records"))),
+    }
+}
+
+/// How far a long walk has come, for whoever sits at a terminal.
+struct Progress {
+    is_terminal: bool,
+    shown: Option<Instant>,
+}
+
+impl Progress {
+    fn new() -> Self {
+        Self { is_terminal: stderr().is_terminal(), shown: None }
+    }
+
+    fn show(&mut self, sequence: Sequence, end: Sequence) {
+        if self.is_terminal && self.shown.is_none_or(|shown| shown.elapsed() >= PROGRESS_PAUSE) {
+            // Who cannot see it misses nothing.
+            let _ = write!(stderr(), "\r\x1b[K{sequence} of {end}");
+            self.shown = Some(Instant::now());
+        }
+    }
+
+    fn clear(&mut self) {
+        if self.shown.take().is_some() {
+            let _ = write!(stderr(), "\r\x1b[K");
+        }
+    }
+}

@@ -1,0 +1,152 @@
+//! What is said about one record, and about all of them.
+
+use std::fmt;
+
+use common::domain::{Body, Gap, Record, Tick, Verdict};
+use poller::aggregate::recompute::{Difference, Outcome};
+
+use super::records::Found;
+
+/// What a walk over the log has met.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub(super) struct Tally {
+    ticks: u64,
+    gaps: u64,
+    without_quotes: u64,
+    expired: u64,
+    absent: u64,
+    /// How many of the ticks and gaps do not follow from their quotes.
+    pub(super) differing: u64,
+}
+
+impl Tally {
+    /// Counts a record.
+    pub(super) fn count(&mut self, record: &Record, result: &Result<Outcome, Vec<Difference>>) {
+        match (result, &record.body) {
+            (Ok(Outcome::NothingToRecompute), _) | (_, Body::Lead(_)) => self.without_quotes += 1,
+            (_, Body::Tick(_)) => self.ticks += 1,
+            (_, Body::Gap(_)) => self.gaps += 1,
+        }
+        self.differing += u64::from(result.is_err());
+    }
+
+    /// Counts what is there instead of a record.
+    pub(super) fn count_others(&mut self, found: &Found) {
+        match found {
+            Found::Record(_) => {}
+            Found::Expired(_) => self.expired += 1,
+            Found::Absent(_) => self.absent += 1,
+        }
+    }
+}
+
+impl fmt::Display for Tally {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let lines = [
+            (self.ticks, "ticks"),
+            (self.gaps, "gaps with quotes"),
+            (self.without_quotes, "without quotes: leads, and gaps that nobody was asked about"),
+            (self.expired, "expired: their quotes are past retention"),
+            (self.absent, "passed over: positions without a record"),
+            (self.differing, "differing"),
+        ];
+        lines.iter().try_for_each(|(count, what)| writeln!(formatter, "{count:>9}  {what}"))
+    }
+}
+
+/// What a record says, and whether it says so again.
+pub(super) fn line(record: &Record, result: &Result<Outcome, Vec<Difference>>) -> String {
+    let result = match result {
+        Ok(Outcome::Agrees) => "agrees".to_owned(),
+        Ok(Outcome::NothingToRecompute) => "no quotes, nothing to recompute".to_owned(),
+        Err(differences) => {
+            let differences: Vec<String> = differences.iter().map(ToString::to_string).collect();
+            format!("differs: {}", differences.join("; "))
+        }
+    };
+    format!("{}: {result}", headline(record))
+}
+
+/// What the differing ones, in words, mean.
+pub(super) fn differing(which: &str) -> String {
+    format!("{which}: not what the quotes give. Changed since, or written by another version's rules")
+}
+
+fn headline(record: &Record) -> String {
+    let pair = record.pair;
+    match &record.body {
+        Body::Tick(Tick { slot, price, evidence, .. }) => {
+            let used = evidence.quotes.iter().filter(|judged| judged.verdict == Verdict::Used).count();
+            format!("tick {pair} {slot}: {price} from {used} of {} quotes", evidence.quotes.len())
+        }
+        Body::Gap(Gap { slot, cause, evidence: Some(evidence), .. }) => {
+            format!("gap {pair} {slot}: {cause}, {} asked", evidence.quotes.len())
+        }
+        Body::Gap(Gap { from, slot, cause, evidence: None, .. }) if from == slot => {
+            format!("gap {pair} {slot}: {cause}, nobody asked")
+        }
+        Body::Gap(Gap { from, slot, cause, evidence: None, .. }) => {
+            format!("gap {pair} {from} to {slot}: {cause}, nobody asked")
+        }
+        Body::Lead(_) => format!("lead {pair}: epoch {}", record.epoch),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use common::wire;
+    use poller::aggregate::recompute::recompute;
+
+    use super::*;
+
+    const TICK: &str = r#"{"version":1,"kind":"tick","pair":"BTC-USD","slot":"2026-11-21T00:00:10.000Z",
+        "interval":"10s","epoch":42,"origin":"live","price":"97012.34","spread":"0",
+        "policy":{"min_sources":1,"max_deviation":"0.02","max_quote_age":"30s","max_clock_skew":"5s","frozen_after":"10m"},
+        "quotes":[{"source":"kraken","price":"97012.34","observed_at":"2026-11-21T00:00:10.214Z","source_time":null,
+                   "unchanged_since":"2026-11-21T00:00:00.198Z","verdict":"used"},
+                  {"source":"gemini","verdict":"http_429"}]}"#;
+
+    const LEAD: &str =
+        r#"{"version":1,"kind":"lead","pair":"BTC-USD","covered":null,"epoch":42,"origin":"live"}"#;
+
+    const GAP: &str = r#"{"version":1,"kind":"gap","pair":"BTC-USD","slot":"2026-11-21T00:00:40.000Z",
+        "from":"2026-11-21T00:00:20.000Z","cause":"no_leader","interval":"10s","epoch":43,"origin":"live"}"#;
+
+    fn said(text: &str) -> String {
+        let record = wire::decode(text.as_bytes()).unwrap();
+        line(&record, &recompute(&record))
+    }
+
+    #[test]
+    fn every_kind_of_record_has_its_line() {
+        let at = "tick BTC-USD 2026-11-21T00:00:10.000Z";
+        assert_eq!(said(TICK), format!("{at}: 97012.34 from 1 of 2 quotes: agrees"));
+        let changed = TICK.replacen("97012.34", "97012.35", 1);
+        assert_eq!(
+            said(&changed),
+            format!(
+                "{at}: 97012.35 from 1 of 2 quotes: differs: price recorded 97012.35, recomputed 97012.34"
+            )
+        );
+        assert_eq!(said(LEAD), "lead BTC-USD: epoch 42: no quotes, nothing to recompute");
+        assert_eq!(
+            said(GAP),
+            "gap BTC-USD 2026-11-21T00:00:20.000Z to 2026-11-21T00:00:40.000Z: no_leader, nobody asked: \
+             no quotes, nothing to recompute"
+        );
+    }
+
+    #[test]
+    fn everything_met_is_counted_once() {
+        let mut tally = Tally::default();
+        for text in [TICK, &TICK.replacen("97012.34", "97012.35", 1), LEAD, GAP] {
+            let record = wire::decode(text.as_bytes()).unwrap();
+            tally.count(&record, &recompute(&record));
+        }
+        tally.count_others(&Found::Expired(String::new()));
+        tally.count_others(&Found::Absent(String::new()));
+        let expected = Tally { ticks: 2, gaps: 0, without_quotes: 2, expired: 1, absent: 1, differing: 1 };
+        assert_eq!(tally, expected);
+        assert!(tally.to_string().contains("        1  differing\n"), "{tally}");
+    }
+}

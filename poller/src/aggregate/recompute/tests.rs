@@ -1,0 +1,240 @@
+//! What the aggregator made always recomputes, and whatever is changed afterwards is noticed.
+
+use common::{
+    domain::{Epoch, Observation, Origin, Policy, Span, Timestamp, Words},
+    wire,
+};
+use proptest::prelude::*;
+use rust_decimal::Decimal;
+
+use super::*;
+
+const NOW: &str = "2026-11-21T00:00:10.200Z";
+
+fn now() -> Timestamp {
+    NOW.parse().unwrap()
+}
+
+fn seconds(count: u64) -> std::time::Duration {
+    std::time::Duration::from_secs(count)
+}
+
+prop_compose! {
+    /// Around the limits of the policies below, so that every verdict and both causes come up.
+    fn observation()(cents in 9_700_000_i64..10_300_000, scale in 1_u32..4, age in prop::option::of(0_u64..60),
+                     ahead in any::<bool>(), still in 0_u64..1_200) -> Observation {
+        let source_time = age.map(|age| if ahead { now().plus(seconds(age / 4)) } else { now().minus(seconds(age)) });
+        let price = Price::new(Decimal::new(cents, scale - 1) / Decimal::from(10_i64.pow(3 - scale))).unwrap();
+        Observation { price, observed_at: now(), source_time, unchanged_since: now().minus(seconds(still)) }
+    }
+}
+
+fn answer() -> impl Strategy<Value = Result<Observation, Failure>> {
+    prop_oneof![
+        4 => observation().prop_map(Ok),
+        1 => prop::sample::select(Failure::ALL).prop_map(Err),
+    ]
+}
+
+prop_compose! {
+    fn quotes()(answers in prop::collection::vec((answer(), 0_u8..6), 0..8)) -> Vec<Quote> {
+        let quote = |(index, (answer, shadow)): (usize, &(Result<Observation, Failure>, u8))| Quote {
+            source: format!("source_{index}").parse().unwrap(),
+            shadow: *shadow == 0,
+            answer: *answer,
+        };
+        answers.iter().enumerate().map(quote).collect()
+    }
+}
+
+prop_compose! {
+    fn policy()(min_sources in 0_u32..4, deviation in prop::sample::select(vec!["0", "0.5%", "2%", "5%"]),
+                age in 1_u16..60, skew in 1_u16..20, frozen in 1_u16..1_200) -> Policy {
+        Policy {
+            min_sources,
+            max_deviation: deviation.parse().unwrap(),
+            max_quote_age: Span::from_seconds(age),
+            max_clock_skew: Span::from_seconds(skew),
+            frozen_after: Span::from_seconds(frozen),
+        }
+    }
+}
+
+fn record(quotes: &[Quote], policy: &Policy) -> Record {
+    let interval: Interval = "10s".parse().unwrap();
+    let body = aggregate(quotes, policy, interval.slot_at(now()), interval);
+    Record { pair: "BTC-USD".parse().unwrap(), epoch: Epoch(3), origin: Origin::Live, body }
+}
+
+/// The texts that can be in a field and are one digit away.
+fn other_digits(text: &str) -> Vec<String> {
+    let digit = |(at, old): (usize, char)| {
+        ('0'..='9').filter(move |new| old.is_ascii_digit() && *new != old).map(move |new| {
+            let mut changed = text.to_owned();
+            changed.replace_range(at..=at, &new.to_string());
+            changed
+        })
+    };
+    text.char_indices().flat_map(digit).collect()
+}
+
+/// The record with another text in one of its own fields, if that is a record.
+fn with(record: &Record, field: &str, old: &str, new: &str) -> Option<Record> {
+    let text = String::from_utf8(wire::encode(record)).unwrap();
+    // The record's own fields come before those of its quotes.
+    let (from, to) = (format!("\"{field}\":\"{old}\""), format!("\"{field}\":\"{new}\""));
+    assert!(text.contains(&from), "{from} in {text}");
+    wire::decode(text.replacen(&from, &to, 1).as_bytes()).ok()
+}
+
+/// What was told by the source, or by the settings, and not worked out.
+fn is_given(verdict: Verdict) -> bool {
+    matches!(verdict, Verdict::Shadow | Verdict::Failed(_))
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(512))]
+
+    #[test]
+    fn what_was_aggregated_written_and_read_is_recomputed_the_same(quotes in quotes(), policy in policy()) {
+        let record = wire::decode(&wire::encode(&record(&quotes, &policy))).unwrap();
+        prop_assert_eq!(recompute(&record), Ok(Outcome::Agrees));
+    }
+
+    #[test]
+    fn a_changed_digit_of_price_or_spread_is_noticed(quotes in quotes(), policy in policy()) {
+        let record = record(&quotes, &policy);
+        if let Body::Tick(tick) = &record.body {
+            let price = tick.price.to_string();
+            // Appending changes no value, and is noticed as well.
+            for changed in other_digits(&price).into_iter().chain([format!("{}0", with_point(&price))]) {
+                let Some(changed) = with(&record, "price", &price, &changed) else { continue };
+                prop_assert!(matches!(recompute(&changed).unwrap_err()[..], [Difference::Price(_)]));
+            }
+            let spread = tick.spread.to_string();
+            for changed in other_digits(&spread) {
+                let changed = with(&record, "spread", &spread, &changed).unwrap();
+                prop_assert!(matches!(recompute(&changed).unwrap_err()[..], [Difference::Spread(_)]));
+            }
+        }
+    }
+
+    #[test]
+    fn a_changed_cause_verdict_or_kind_is_noticed(quotes in quotes(), policy in policy()) {
+        let record = record(&quotes, &policy);
+        if let Body::Gap(gap) = &record.body {
+            for cause in GapCause::ALL.iter().filter(|cause| **cause != gap.cause) {
+                let changed = with(&record, "cause", gap.cause.as_str(), cause.as_str()).unwrap();
+                prop_assert!(matches!(recompute(&changed).unwrap_err()[..], [Difference::Cause(_)]));
+            }
+        }
+        for (index, was) in judged(&record.body).iter().enumerate() {
+            for verdict in Verdict::ON_QUOTES {
+                if verdict == was.verdict || is_given(verdict) || is_given(was.verdict) {
+                    continue;
+                }
+                let mut changed = record.clone();
+                evidence(&mut changed).quotes[index].verdict = verdict;
+                let expected = Difference::Verdict(was.source, Both { recorded: verdict, recomputed: was.verdict });
+                prop_assert_eq!(recompute(&changed), Err(vec![expected]));
+            }
+        }
+        let mut other = record.clone();
+        other.body = match record.body.clone() {
+            Body::Tick(tick) => Body::Gap(common::domain::Gap {
+                from: tick.slot,
+                slot: tick.slot,
+                interval: tick.interval,
+                cause: GapCause::Disagreement,
+                evidence: Some(tick.evidence),
+            }),
+            Body::Gap(gap) => Body::Tick(common::domain::Tick {
+                slot: gap.slot,
+                interval: gap.interval,
+                price: "100".parse().unwrap(),
+                spread: "0".parse().unwrap(),
+                evidence: gap.evidence.unwrap(),
+            }),
+            Body::Lead(_) => unreachable!(),
+        };
+        prop_assert!(matches!(recompute(&other).unwrap_err()[..], [Difference::Kind(_)]));
+    }
+}
+
+fn with_point(price: &str) -> String {
+    if price.contains('.') { price.to_owned() } else { format!("{price}.") }
+}
+
+fn evidence(record: &mut Record) -> &mut Evidence {
+    match &mut record.body {
+        Body::Tick(tick) => &mut tick.evidence,
+        Body::Gap(gap) => gap.evidence.as_mut().unwrap(),
+        Body::Lead(_) => unreachable!(),
+    }
+}
+
+fn observed(price: &str) -> Result<Observation, Failure> {
+    let price = price.parse().unwrap();
+    Ok(Observation { price, observed_at: now(), source_time: None, unchanged_since: now() })
+}
+
+fn some_policy() -> Policy {
+    Policy {
+        min_sources: 2,
+        max_deviation: "2%".parse().unwrap(),
+        max_quote_age: Span::from_seconds(30),
+        max_clock_skew: Span::from_seconds(5),
+        frozen_after: Span::from_seconds(600),
+    }
+}
+
+fn three(prices: [&str; 3]) -> Record {
+    let quotes = prices.iter().zip(["kraken", "coinbase", "bitstamp"]).map(|(price, source)| Quote {
+        source: source.parse().unwrap(),
+        shadow: false,
+        answer: observed(price),
+    });
+    record(&quotes.collect::<Vec<_>>(), &some_policy())
+}
+
+#[test]
+fn a_difference_names_what_stands_there_and_what_should() {
+    let mut record = three(["97012.30", "97012.35", "97012.40"]);
+    let Body::Tick(tick) = &mut record.body else { unreachable!() };
+    tick.price = "97012.350".parse().unwrap();
+    tick.evidence.quotes[2].verdict = Verdict::Outlier;
+    let said: Vec<String> = recompute(&record).unwrap_err().iter().map(ToString::to_string).collect();
+    assert_eq!(
+        said,
+        [
+            "price recorded 97012.350, recomputed 97012.35",
+            "verdict on bitstamp recorded outlier, recomputed used",
+        ]
+    );
+}
+
+#[test]
+fn another_quote_or_rule_does_not_lead_to_the_same_price() {
+    let mut changed_quote = three(["97012.30", "97012.35", "97012.40"]);
+    evidence(&mut changed_quote).quotes[1].observation.as_mut().unwrap().price = "97012.36".parse().unwrap();
+    assert!(matches!(recompute(&changed_quote).unwrap_err()[..], [Difference::Price(_)]));
+    let mut changed_policy = three(["97012.30", "97012.35", "97012.40"]);
+    evidence(&mut changed_policy).policy.min_sources = 4;
+    let differences = recompute(&changed_policy).unwrap_err();
+    assert_eq!(differences[0].to_string(), "recorded a tick at 97012.35, recomputed a gap, too_few_sources");
+    assert_eq!(differences.len(), 4, "each quote was used, and would not be: {differences:?}");
+}
+
+#[test]
+fn without_quotes_there_is_nothing_to_recompute() {
+    let mut record = three(["1", "1", "1"]);
+    record.body = Body::Lead(common::domain::Lead { covered: None, leader: None });
+    assert_eq!(recompute(&record), Ok(Outcome::NothingToRecompute));
+    let mut record = three(["100", "200", "400"]);
+    let Body::Gap(gap) = &mut record.body else { unreachable!() };
+    gap.from = gap.interval.before(gap.from);
+    assert!(matches!(recompute(&record).unwrap_err()[..], [Difference::From(_)]));
+    let Body::Gap(gap) = &mut record.body else { unreachable!() };
+    gap.evidence = None;
+    assert_eq!(recompute(&record), Ok(Outcome::NothingToRecompute));
+}
