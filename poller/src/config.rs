@@ -3,7 +3,7 @@
 use std::{collections::BTreeMap, num::NonZeroU32, str::FromStr, sync::Arc};
 
 use common::{
-    domain::{Interval, Origin, Pair, Policy, Ratio, SourceName, Span},
+    domain::{Interval, Origin, Pair, Policy, Ratio, SourceName, Span, Words},
     text,
 };
 use serde::{Deserialize, Serialize};
@@ -29,13 +29,14 @@ pub struct FeedConfig {
 }
 
 /// `[sources.<name>]`: one source.
-#[derive(Debug, Clone, Serialize, Deserialize)]
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct SourceConfig {
     /// `primary`: always asked. `fallback`: asked when the primaries cannot agree. `shadow`: asked and
-    /// recorded, never used.
-    #[serde(with = "text")]
-    pub role: Role,
+    /// recorded, never used. Where nothing is said: `fallback` for CoinGecko, which trails the exchanges,
+    /// and `primary` for all others.
+    #[serde(with = "text::option", skip_serializing_if = "Option::is_none")]
+    pub role: Option<Role>,
     /// Where the source is; empty: its public address.
     pub url: String,
 }
@@ -89,6 +90,13 @@ common::words! {
         Fallback = "fallback",
         /// Asked and recorded, never used.
         Shadow = "shadow",
+    }
+}
+
+impl Role {
+    /// The part of a source where the settings name none.
+    pub fn of(source: SourceName) -> Self {
+        if source.as_str() == source::Exchange::Coingecko.as_str() { Self::Fallback } else { Self::Primary }
     }
 }
 
@@ -149,10 +157,12 @@ pub enum ConfigError {
     MixedOrigins,
     /// A quorum that cannot be reached.
     #[error(
-        "aggregate.min_sources: {min_sources} sources must agree, but feed.sources has only {count} that may \
-         be used (shadow sources are not)"
+        "aggregate.min_sources: {min_sources} sources must agree on {pair}, but feed.sources has only {count} \
+         that serve it and may be used (shadow sources are not)"
     )]
     UnreachableQuorum {
+        /// For which pair.
+        pair: Pair,
         /// What is asked for.
         min_sources: u32,
         /// What is there.
@@ -180,7 +190,7 @@ impl PollerConfig {
         let member = |name: &SourceName| {
             let config = self.sources.get(name.as_str()).cloned().unwrap_or_default();
             let source = source::build(*name, &config.url, pairs, &client)?;
-            Ok::<_, ConfigError>(Member { source, role: config.role })
+            Ok::<_, ConfigError>(Member { source, role: config.role.unwrap_or_else(|| Role::of(*name)) })
         };
         let members = sources.iter().map(member).collect::<Result<Vec<_>, _>>()?;
         let origin = members.first().ok_or(ConfigError::NoSources)?.source.origin();
@@ -194,10 +204,14 @@ impl PollerConfig {
     fn policy(&self, members: &[Member]) -> Result<Policy, ConfigError> {
         let AggregateConfig { min_sources, max_deviation, max_quote_age, max_clock_skew, frozen_after } =
             self.aggregate;
-        let count = members.iter().filter(|member| member.role != Role::Shadow).count();
         let min_sources = min_sources.0.get();
-        if usize::try_from(min_sources).is_ok_and(|needed| needed > count) {
-            return Err(ConfigError::UnreachableQuorum { min_sources, count });
+        let needed = usize::try_from(min_sources).unwrap_or(usize::MAX);
+        for pair in &self.feed.pairs {
+            let usable = |member: &&Member| member.role != Role::Shadow && member.source.serves(*pair);
+            let count = members.iter().filter(usable).count();
+            if needed > count {
+                return Err(ConfigError::UnreachableQuorum { pair: *pair, min_sources, count });
+            }
         }
         if max_deviation.is_zero() || max_deviation.decimal() > rust_decimal::Decimal::new(5, 1) {
             return Err(ConfigError::Deviation);
@@ -226,12 +240,6 @@ impl Default for FeedConfig {
             pairs: pairs.iter().map(|pair| pair.parse().expect("a valid pair")).collect(),
             sources: sources.iter().map(|name| name.parse().expect("a valid name")).collect(),
         }
-    }
-}
-
-impl Default for SourceConfig {
-    fn default() -> Self {
-        Self { role: Role::Primary, url: String::new() }
     }
 }
 
@@ -264,6 +272,38 @@ mod tests {
         let settings = resolve(|_| {}).unwrap();
         assert_eq!(settings.origin, Origin::Live);
         assert_eq!(settings.members.len(), 3);
+    }
+
+    #[test]
+    fn coingecko_is_a_fallback_unless_told_otherwise() {
+        let role = |role: Option<Role>| {
+            let settings = resolve(|config| {
+                config.feed.sources.push("coingecko".parse().unwrap());
+                config.sources.insert("coingecko".into(), SourceConfig { role, ..Default::default() });
+            });
+            settings.unwrap().members.iter().map(|member| member.role).collect::<Vec<_>>()
+        };
+        assert_eq!(role(None), [Role::Primary, Role::Primary, Role::Primary, Role::Fallback]);
+        assert_eq!(role(Some(Role::Shadow)).last(), Some(&Role::Shadow));
+    }
+
+    #[test]
+    fn a_source_counts_for_the_pairs_that_it_serves() {
+        let with = |pairs: &[&str], sources: &[&str]| {
+            let resolved = resolve(|config| {
+                config.feed.pairs = pairs.iter().map(|pair| pair.parse().unwrap()).collect();
+                config.feed.sources = sources.iter().map(|name| name.parse().unwrap()).collect();
+            });
+            resolved.map(|settings| settings.members.len())
+        };
+        assert_eq!(with(&["BTC-USDT"], &["kraken", "binance"]).unwrap(), 2);
+        let refused = with(&["BTC-USDT", "BTC-USD"], &["kraken", "binance"]).unwrap_err();
+        assert!(
+            matches!(refused, ConfigError::UnreachableQuorum { pair, count: 1, .. } if pair.quote() == "USD")
+        );
+        let refused = with(&["BTC-USD"], &["kraken", "coinbase", "binance"]).unwrap_err();
+        assert!(matches!(refused, ConfigError::Source(SourceError::NothingServed { .. })));
+        assert!(refused.to_string().contains("binance has no USD pairs: USDT is not USD"), "{refused}");
     }
 
     #[test]

@@ -23,7 +23,7 @@ use crate::{
     config::{Member, Role, Settings},
     metrics::Metrics,
     publish::PolledSlot,
-    source::{Answers, Sample},
+    source::{Answers, Sample, Source},
 };
 
 /// Sources get this long at most, however long the interval is: the price should not wait for the slowest.
@@ -47,7 +47,7 @@ pub struct Poll {
 
 /// What one source said, and when it was here.
 struct Asked {
-    source: SourceName,
+    source: Arc<dyn Source>,
     shadow: bool,
     answers: Answers,
     at: Timestamp,
@@ -127,7 +127,7 @@ impl Poll {
         let members = self.settings.members.iter().filter(|member| takes_part(member.role));
         let asked = members.map(async |Member { source, role }| {
             let answers = source.ask(slot, deadline).await;
-            Asked { source: source.name(), shadow: *role == Role::Shadow, answers, at: self.clock.now() }
+            Asked { source: source.clone(), shadow: *role == Role::Shadow, answers, at: self.clock.now() }
         });
         join_all(asked).await
     }
@@ -135,22 +135,24 @@ impl Poll {
     fn agree(&mut self, asked: &[Asked], slot: Slot) -> Vec<(Pair, Body)> {
         let pairs = self.settings.pairs.clone();
         let agreed = pairs.into_iter().map(|pair| {
-            let quotes: Vec<Quote> = asked.iter().map(|asked| self.quote(asked, pair)).collect();
+            let serving = asked.iter().filter(|asked| asked.source.serves(pair));
+            let quotes: Vec<Quote> = serving.map(|asked| self.quote(asked, pair)).collect();
             (pair, aggregate(&quotes, &self.settings.policy, slot, self.settings.interval))
         });
         agreed.collect()
     }
 
     fn quote(&mut self, asked: &Asked, pair: Pair) -> Quote {
+        let source = asked.source.name();
         let answer = asked.answers.get(&pair).copied().unwrap_or(Err(Failure::Missing));
         let answer = answer.map(|Sample { price, time }| {
-            let seen = self.unchanged.entry((asked.source, pair)).or_insert((price, asked.at));
+            let seen = self.unchanged.entry((source, pair)).or_insert((price, asked.at));
             if seen.0 != price {
                 *seen = (price, asked.at);
             }
             Observation { price, observed_at: asked.at, source_time: time, unchanged_since: seen.1 }
         });
-        Quote { source: asked.source, shadow: asked.shadow, answer }
+        Quote { source, shadow: asked.shadow, answer }
     }
 }
 

@@ -3,21 +3,29 @@
 //! A source answers for many pairs at once, each with a price or a named failure; it never waits past its
 //! deadline, never retries (the next slot is the retry), and never guesses.
 //!
-//! [`HttpSource`](http::HttpSource) does the asking for every exchange; what differs between exchanges is
-//! one small file each, with two pure functions: which requests to make, and what a body says.
+//! [`HttpSource`](http::HttpSource) does the asking for every [`Exchange`]; what differs between exchanges
+//! is one small file each, with pure functions: which requests to make, and what a body says.
 
+mod binance;
+mod bitfinex;
 mod bitstamp;
 mod coinbase;
+mod coingecko;
+mod exchange;
+mod gemini;
 pub mod http;
 mod kraken;
+mod number;
 mod simulated;
+mod unique;
 
 use std::{collections::BTreeMap, sync::Arc};
 
 use async_trait::async_trait;
 use common::domain::{Failure, Origin, Pair, Price, Slot, SourceName, Timestamp, Words};
-use serde_json::value::RawValue;
 use tokio::time::Instant;
+
+pub use exchange::Exchange;
 
 /// A price as a source gave it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -28,7 +36,7 @@ pub struct Sample {
     pub time: Option<Timestamp>,
 }
 
-/// What a source says about each pair it was asked for. A pair that is not in it is missing.
+/// What a source says about each pair that it serves. A pair that is not in it is missing.
 pub type Answers = BTreeMap<Pair, Result<Sample, Failure>>;
 
 /// An upstream that can be asked for prices.
@@ -39,6 +47,12 @@ pub trait Source: Send + Sync {
 
     /// Whether its prices are real.
     fn origin(&self) -> Origin;
+
+    /// Whether it can be asked for a pair at all. A pair that it does not serve is not missing from its
+    /// answers: it is none of its business.
+    fn serves(&self, _pair: Pair) -> bool {
+        true
+    }
 
     /// Asks for all its pairs at once; what is not here at the deadline is a timeout.
     async fn ask(&self, slot: Slot, deadline: Instant) -> Answers;
@@ -54,6 +68,14 @@ pub enum SourceError {
         name: SourceName,
         /// What could have been.
         known: String,
+    },
+    /// It has none of the pairs.
+    #[error("feed.sources: {name} serves none of feed.pairs: {reason}")]
+    NothingServed {
+        /// Which source.
+        name: SourceName,
+        /// Why not, in a sentence.
+        reason: String,
     },
     /// Its address is none.
     #[error("sources.{name}.url: `{url}` is not a URL that starts with http:// or https://")]
@@ -87,34 +109,11 @@ pub fn build(
 
 /// The names of all sources there are.
 pub fn names() -> impl Iterator<Item = &'static str> {
-    http::Exchange::ALL.iter().map(|exchange| exchange.as_str()).chain(simulated::NAMES)
+    Exchange::ALL.iter().map(|exchange| exchange.as_str()).chain(simulated::NAMES)
 }
 
 /// The names of the sources that invent their prices.
 #[expect(clippy::expect_used, reason = "constants, parsed by every demo")]
 pub fn simulated_names() -> Vec<SourceName> {
     simulated::NAMES.iter().map(|name| name.parse().expect("a valid name")).collect()
-}
-
-/// A source's price from its text. One place fewer than prices may have, so that midpoints are exact.
-fn price(text: &str) -> Result<Price, Failure> {
-    let price: Price = text.parse().map_err(|_| Failure::Invalid)?;
-    if price.decimal().scale() > Price::MAX_QUOTED_DECIMALS { Err(Failure::Invalid) } else { Ok(price) }
-}
-
-/// The text of a JSON string or number, unchanged: numbers never pass through f64.
-fn text_of(value: &RawValue) -> Result<String, Failure> {
-    let raw = value.get();
-    if raw.starts_with('"') {
-        serde_json::from_str(raw).map_err(|_| Failure::Malformed)
-    } else if raw.starts_with(|first: char| first.is_ascii_digit() || first == '-') {
-        Ok(raw.to_owned())
-    } else {
-        Err(Failure::Invalid)
-    }
-}
-
-/// A value's price, from a JSON string or number.
-fn price_of(value: Option<&RawValue>) -> Result<Price, Failure> {
-    price(&text_of(value.ok_or(Failure::Malformed)?)?)
 }

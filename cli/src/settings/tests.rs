@@ -31,7 +31,10 @@ fn the_example_has_every_setting_at_its_default() {
     );
 
     let mut read = with_file(EXAMPLE).unwrap();
-    assert_eq!(read.sources.remove("kraken").map(|source| source.role), Some(poller::config::Role::Primary));
+    assert_eq!(
+        read.sources.remove("kraken").and_then(|source| source.role),
+        Some(poller::config::Role::Primary)
+    );
     assert_eq!(read.to_toml().unwrap(), Settings::default().to_toml().unwrap());
 }
 

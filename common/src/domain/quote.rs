@@ -57,10 +57,14 @@ crate::words! {
     /// Why a source gave no quote.
     #[derive(thiserror::Error)]
     pub enum Failure ("failure") {
+        /// Not asked: resting after failures, or until the time it named.
+        BackingOff = "backing_off",
         /// No full answer before the slot's deadline.
         Timeout = "timeout",
-        /// No connection: refused, reset, or the name was not found.
+        /// No connection: refused or reset.
         Unreachable = "unreachable",
+        /// No connection: the name was not found.
+        Dns = "dns",
         /// The certificate or handshake was not acceptable.
         Tls = "tls",
         /// Answered with a redirect, which is never followed.
@@ -81,7 +85,9 @@ crate::words! {
         TooLarge = "too_large",
         /// The body does not follow the source's contract.
         Malformed = "malformed",
-        /// The source reported an error in its own words.
+        /// The source said in its own words, and not by HTTP 429, that it was asked too often.
+        RateLimited = "rate_limited",
+        /// The source reported another error in its own words.
         Refused = "refused",
         /// The answer does not contain the pair.
         Missing = "missing",

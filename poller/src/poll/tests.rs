@@ -10,7 +10,7 @@ use common::{
 use prometheus::Registry;
 
 use super::*;
-use crate::{publish::queue, source::Source};
+use crate::publish::queue;
 
 const START: i64 = 1_000_000_000_000;
 

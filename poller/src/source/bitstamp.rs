@@ -2,11 +2,19 @@
 
 use std::borrow::Cow;
 
-use common::domain::{Failure, Pair, Timestamp};
+use common::domain::{Failure, Pair};
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
-use super::{Answers, Sample, http::Request, price_of, text_of};
+use super::{
+    Answers, Sample,
+    http::Request,
+    number::{each, only, price_of, seconds_of},
+    unique::Unique,
+};
+
+/// The code of "too many requests".
+const TOO_MANY_REQUESTS: &str = "400.002";
 
 /// Fields stay raw until their market is one that was asked for: a strange row about another market is
 /// none of our business.
@@ -25,20 +33,26 @@ pub(super) fn requests(pairs: &[Pair]) -> Vec<Request> {
 }
 
 pub(super) fn parse(body: &[u8], pairs: &[Pair]) -> Result<Answers, Failure> {
-    let rows: Vec<Row> = serde_json::from_slice(body).map_err(|_| Failure::Malformed)?;
+    let rows: Vec<Row> =
+        serde_json::from_slice(body).map_err(|_| complaint(body).unwrap_or(Failure::Malformed))?;
     let answer = |pair: &Pair| {
         let name = format!("{}/{}", pair.base(), pair.quote());
-        let row = rows.iter().find(|row| row.pair == name).ok_or(Failure::Missing)?;
-        Ok(Sample { price: price_of(row.last)?, time: Some(time_of(row.timestamp)?) })
+        let row = only(rows.iter().filter(|row| row.pair == name))?;
+        Ok(Sample { price: price_of(row.last)?, time: Some(seconds_of(row.timestamp)?) })
     };
-    Ok(pairs.iter().map(|pair| (*pair, answer(pair))).collect())
+    Ok(each(pairs, answer))
 }
 
-fn time_of(seconds: Option<&RawValue>) -> Result<Timestamp, Failure> {
-    let text = text_of(seconds.ok_or(Failure::Malformed)?)?;
-    let seconds: i64 = text.parse().map_err(|_| Failure::Invalid)?;
-    let millis = seconds.checked_mul(1_000).ok_or(Failure::Invalid)?;
-    Timestamp::from_unix_millis(millis).map_err(|_| Failure::Invalid)
+/// `{"status":"error","reason":"…"}` or `{"response_code":"400.002","response_explanation":"…"}`, under
+/// `code` in older answers.
+pub(super) fn complaint(body: &[u8]) -> Option<Failure> {
+    let fields: Unique = serde_json::from_slice(body).ok()?;
+    let code = ["response_code", "code"].into_iter().find_map(|name| fields.text(name));
+    if code.as_deref() == Some(TOO_MANY_REQUESTS) {
+        return Some(Failure::RateLimited);
+    }
+    let error = fields.text("status").is_some_and(|status| status == "error");
+    (error || code.is_some()).then_some(Failure::Refused)
 }
 
 #[cfg(test)]
@@ -62,9 +76,20 @@ mod tests {
     #[test]
     fn what_is_no_list_or_time_is_refused() {
         let pair: Pair = "BTC-USD".parse().unwrap();
-        for body in ["", "{}", r#"{"code":"400.002"}"#, "[{}]"] {
-            assert_eq!(parse(body.as_bytes(), &[pair]), Err(Failure::Malformed), "{body}");
+        for (body, expected) in [
+            ("", Failure::Malformed),
+            ("{}", Failure::Malformed),
+            ("[{}]", Failure::Malformed),
+            (r#"{"timestamp":"1643640186","last":"2211.00"}"#, Failure::Malformed),
+            (r#"{"response_code":"400.002","response_explanation":""}"#, Failure::RateLimited),
+            (r#"{"code":"400.002"}"#, Failure::RateLimited),
+            (r#"{"status":"error","reason":"Unknown"}"#, Failure::Refused),
+        ] {
+            assert_eq!(parse(body.as_bytes(), &[pair]), Err(expected), "{body}");
         }
+        let row = BODY.split_once(",{").map(|(_, row)| row.trim_end_matches(']')).unwrap();
+        let twice = format!("[{{{row},{{{row}]");
+        assert_eq!(parse(twice.as_bytes(), &[pair]).unwrap()[&pair], Err(Failure::Malformed));
         for time in ["-1", "99999999999999999999", "1.5", "soon"] {
             let body = BODY.replace("1643640186", time);
             assert_eq!(parse(body.as_bytes(), &[pair]).unwrap()[&pair], Err(Failure::Invalid), "{time}");

@@ -6,7 +6,7 @@ use common::domain::{Failure, Pair, Timestamp};
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
-use super::{Answers, Sample, http::Request, price_of};
+use super::{Answers, Sample, http::Request, number::price_of};
 
 #[derive(Deserialize)]
 struct Body<'a> {

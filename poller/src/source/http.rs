@@ -9,7 +9,7 @@ use futures::future::join_all;
 use reqwest::{StatusCode, Url, redirect::Policy};
 use tokio::time::{Instant, timeout_at};
 
-use super::{Answers, Source, SourceError, bitstamp, coinbase, kraken};
+use super::{Answers, Exchange, Source, SourceError};
 
 /// The largest body we read, counted after decompression. Bitstamp's list of all markets, the largest
 /// honest answer, has about 150 kB.
@@ -21,18 +21,6 @@ const MAX_REQUEST_TIME: Duration = Duration::from_secs(20);
 /// Idle connections are kept across slots, so that most requests need no handshake.
 const IDLE_CONNECTION_TIME: Duration = Duration::from_secs(90);
 
-common::words! {
-    /// The exchanges we know how to ask.
-    pub enum Exchange ("exchange") {
-        /// <https://docs.kraken.com/api/docs/rest-api/get-ticker-information>
-        Kraken = "kraken",
-        /// <https://docs.cdp.coinbase.com/exchange/reference/exchangerestapi_getproductticker>
-        Coinbase = "coinbase",
-        /// <https://www.bitstamp.net/api/#tag/Tickers>
-        Bitstamp = "bitstamp",
-    }
-}
-
 /// One request: where, and for which pairs.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Request {
@@ -40,35 +28,6 @@ pub struct Request {
     pub path: String,
     /// The pairs its answer is about.
     pub pairs: Vec<Pair>,
-}
-
-impl Exchange {
-    /// Its public address.
-    pub fn address(self) -> &'static str {
-        match self {
-            Self::Kraken => "https://api.kraken.com",
-            Self::Coinbase => "https://api.exchange.coinbase.com",
-            Self::Bitstamp => "https://www.bitstamp.net",
-        }
-    }
-
-    /// The requests that ask for the pairs, one for all where the exchange can do that.
-    pub fn requests(self, pairs: &[Pair]) -> Vec<Request> {
-        match self {
-            Self::Kraken => kraken::requests(pairs),
-            Self::Coinbase => coinbase::requests(pairs),
-            Self::Bitstamp => bitstamp::requests(pairs),
-        }
-    }
-
-    /// What a body says about the pairs it was asked for.
-    pub fn parse(self, body: &[u8], pairs: &[Pair]) -> Result<Answers, Failure> {
-        match self {
-            Self::Kraken => kraken::parse(body, pairs),
-            Self::Coinbase => coinbase::parse(body, pairs),
-            Self::Bitstamp => bitstamp::parse(body, pairs),
-        }
-    }
 }
 
 /// An HTTP client that follows no redirects and reads no more than it must.
@@ -127,7 +86,11 @@ impl HttpSource {
             let url = parsed.ok_or_else(|| SourceError::Url { name, url: url.to_owned() })?;
             Ok((url, request.pairs))
         };
-        let requests = exchange.requests(pairs).into_iter().map(parse).collect::<Result<_, _>>()?;
+        let served: Vec<Pair> = pairs.iter().copied().filter(|pair| exchange.serves(*pair)).collect();
+        if let (true, Some(pair)) = (served.is_empty(), pairs.first()) {
+            return Err(SourceError::NothingServed { name, reason: exchange.why_not(*pair) });
+        }
+        let requests = exchange.requests(&served).into_iter().map(parse).collect::<Result<_, _>>()?;
         Ok(Self { name, exchange, client, requests })
     }
 
@@ -149,6 +112,10 @@ impl Source for HttpSource {
 
     fn origin(&self) -> Origin {
         Origin::Live
+    }
+
+    fn serves(&self, pair: Pair) -> bool {
+        self.exchange.serves(pair)
     }
 
     async fn ask(&self, _slot: Slot, deadline: Instant) -> Answers {
@@ -178,10 +145,13 @@ fn failure(error: &reqwest::Error) -> Failure {
         Failure::Timeout
     } else if error.is_decode() {
         Failure::Malformed
-    } else if causes.any(|cause| cause.to_string().contains("certificate")) {
-        // The TLS library's error type is wrapped in an io::Error and cannot be had by downcasting.
-        Failure::Tls
     } else {
-        Failure::Unreachable
+        // Neither the TLS library's nor the resolver's error type can be had by downcasting.
+        let named = causes.find_map(|cause| {
+            let text = cause.to_string();
+            let words = [("certificate", Failure::Tls), ("dns error", Failure::Dns)];
+            words.into_iter().find(|(word, _)| text.contains(word)).map(|(_, failure)| failure)
+        });
+        named.unwrap_or(Failure::Unreachable)
     }
 }

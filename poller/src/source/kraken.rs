@@ -1,19 +1,29 @@
 //! Kraken's `Ticker`: one request for all pairs, strings, no time, errors inside HTTP 200.
 
-use std::{borrow::Cow, collections::BTreeMap};
+use std::borrow::Cow;
 
 use common::domain::{Failure, Pair};
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
-use super::{Answers, Sample, http::Request, price_of};
+use super::{
+    Answers, Sample,
+    http::Request,
+    number::{each, only, price_of},
+    unique::Unique,
+};
+
+/// How errors begin that mean "asked too often". The last comes with the time until when.
+const TOO_OFTEN: [&str; 3] = ["EAPI:Rate limit exceeded", "EGeneral:Too many requests", THROTTLED];
+
+const THROTTLED: &str = "EService: Throttled";
 
 #[derive(Deserialize)]
 struct Body<'a> {
     #[serde(borrow)]
     error: Vec<Cow<'a, str>>,
-    #[serde(borrow, default)]
-    result: BTreeMap<Cow<'a, str>, Ticker<'a>>,
+    #[serde(borrow)]
+    result: Option<Unique<'a>>,
 }
 
 #[derive(Deserialize)]
@@ -30,16 +40,38 @@ pub(super) fn requests(pairs: &[Pair]) -> Vec<Request> {
 
 pub(super) fn parse(body: &[u8], pairs: &[Pair]) -> Result<Answers, Failure> {
     let body: Body = serde_json::from_slice(body).map_err(|_| Failure::Malformed)?;
-    // `E…` is an error, `W…` a mere warning.
-    if body.error.iter().any(|error| !error.starts_with('W')) {
-        return Err(Failure::Refused);
+    if let Some(complaint) = body.complaint() {
+        return Err(complaint);
     }
     let answer = |pair: &Pair| {
-        let names = canonical_names(pair);
-        let ticker = names.iter().find_map(|name| body.result.get(name.as_str())).ok_or(Failure::Missing)?;
+        let result = body.result.as_ref().ok_or(Failure::Malformed)?;
+        let ticker = only(canonical_names(pair).iter().filter_map(|name| result.get(name)))?;
+        let ticker: Ticker = serde_json::from_str(ticker.get()).map_err(|_| Failure::Malformed)?;
         Ok(Sample { price: price_of(ticker.c.first().copied())?, time: None })
     };
-    Ok(pairs.iter().map(|pair| (*pair, answer(pair))).collect())
+    Ok(each(pairs, answer))
+}
+
+/// `{"error":["EAPI:Rate limit exceeded"]}`
+pub(super) fn complaint(body: &[u8]) -> Option<Failure> {
+    serde_json::from_slice::<Body>(body).ok()?.complaint()
+}
+
+/// Until when it will not be asked, in seconds since 1970, where it says so: `EService: Throttled: 1779092258`.
+pub(super) fn throttled_until(body: &[u8]) -> Option<i64> {
+    let body: Body = serde_json::from_slice(body).ok()?;
+    let until = body.error.iter().filter_map(|error| error.strip_prefix(THROTTLED)?.strip_prefix(':'));
+    until.filter_map(|seconds| seconds.trim().parse().ok()).max()
+}
+
+impl Body<'_> {
+    /// `E…` is an error, `W…` a mere warning.
+    fn complaint(&self) -> Option<Failure> {
+        let mut errors = self.error.iter().filter(|error| !error.starts_with('W')).peekable();
+        errors.peek()?;
+        let too_often = errors.any(|error| TOO_OFTEN.iter().any(|start| error.starts_with(start)));
+        Some(if too_often { Failure::RateLimited } else { Failure::Refused })
+    }
 }
 
 /// Kraken's own codes for the assets that it calls otherwise than the rest of the world.
@@ -94,9 +126,17 @@ mod tests {
 
     #[test]
     fn errors_inside_success_are_failures_and_warnings_are_not() {
-        for error in ["EQuery:Unknown asset pair", "EAPI:Rate limit exceeded", "EService:Unavailable"] {
-            let body = format!(r#"{{"error":["{error}"]}}"#);
-            assert_eq!(parse(body.as_bytes(), &pairs()), Err(Failure::Refused));
+        for (error, expected) in [
+            ("EQuery:Unknown asset pair", Failure::Refused),
+            ("EService:Unavailable", Failure::Refused),
+            ("EAPI:Rate limit exceeded", Failure::RateLimited),
+            ("EGeneral:Too many requests", Failure::RateLimited),
+            ("EService: Throttled: 1779092258", Failure::RateLimited),
+        ] {
+            let body = format!(r#"{{"error":["WGeneral:Danger","{error}"]}}"#);
+            assert_eq!(parse(body.as_bytes(), &pairs()), Err(expected), "{error}");
+            let until = error.contains("Throttled").then_some(1_779_092_258);
+            assert_eq!(throttled_until(body.as_bytes()), until);
         }
         let warned = br#"{"error":["WGeneral:Danger"],"result":{"XXBTZUSD":{"c":["1.5","1"]}}}"#;
         assert!(parse(warned, &pairs()[..1]).unwrap()[&pairs()[0]].is_ok());
@@ -112,8 +152,16 @@ mod tests {
                 "{price}"
             );
         }
-        for body in ["", "<html>", "[]", "{}", r#"{"error":[],"result":{"XXBTZUSD":{}}}"#] {
+        for body in ["", "<html>", "[]", "{}", r#"{"error":[],"result":{"XXBTZUSD":1,"XXBTZUSD":1}}"#] {
             assert_eq!(parse(body.as_bytes(), &pairs()), Err(Failure::Malformed), "{body}");
+        }
+        for result in [r#"{"XXBTZUSD":{}}"#, r#"{"XXBTZUSD":{"c":["1"]},"XBTUSD":{"c":["2"]}}"#] {
+            let body = format!(r#"{{"error":[],"result":{result}}}"#);
+            assert_eq!(
+                parse(body.as_bytes(), &pairs()[..1]).unwrap()[&pairs()[0]],
+                Err(Failure::Malformed),
+                "{result}"
+            );
         }
     }
 }

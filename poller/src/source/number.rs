@@ -1,0 +1,167 @@
+//! Prices and times out of JSON, by their text: nothing here passes through f64.
+
+use common::domain::{Failure, Pair, Price, Timestamp};
+use serde_json::value::RawValue;
+
+use super::{Answers, Sample};
+
+/// Exponents beyond this belong to no price: prices lie between 10⁻¹² and 10¹².
+const MAX_EXPONENT: i32 = 40;
+
+/// A source's price from its text. One place fewer than prices may have, so that midpoints are exact.
+fn price(text: &str) -> Result<Price, Failure> {
+    let price: Price = text.parse().map_err(|_| Failure::Invalid)?;
+    if price.decimal().scale() > Price::MAX_QUOTED_DECIMALS { Err(Failure::Invalid) } else { Ok(price) }
+}
+
+/// The text of a JSON string or number, unchanged.
+fn text_of(value: &RawValue) -> Result<String, Failure> {
+    let raw = value.get();
+    if raw.starts_with('"') {
+        serde_json::from_str(raw).map_err(|_| Failure::Malformed)
+    } else if is_number(raw) {
+        Ok(raw.to_owned())
+    } else {
+        Err(Failure::Invalid)
+    }
+}
+
+fn is_number(raw: &str) -> bool {
+    raw.starts_with(|first: char| first.is_ascii_digit() || first == '-')
+}
+
+/// A value's price, from a JSON string or number without an exponent.
+pub(super) fn price_of(value: Option<&RawValue>) -> Result<Price, Failure> {
+    price(&text_of(value.ok_or(Failure::Malformed)?)?)
+}
+
+/// A value's price where the contract says JSON number, exponents included. What has more digits than a
+/// price can keep is refused, not rounded.
+pub(super) fn number_of(value: Option<&RawValue>) -> Result<Price, Failure> {
+    let raw = value.ok_or(Failure::Malformed)?.get();
+    if !is_number(raw) {
+        return Err(Failure::Invalid);
+    }
+    price(&plain(raw).ok_or(Failure::Invalid)?)
+}
+
+/// A number without its exponent: `1e-08` is `0.00000001`, exactly. Nothing for exponents out of all reason.
+fn plain(number: &str) -> Option<String> {
+    let Some((mantissa, exponent)) = number.split_once(['e', 'E']) else { return Some(number.to_owned()) };
+    let exponent: i32 = exponent.parse().ok().filter(|exponent: &i32| exponent.abs() <= MAX_EXPONENT)?;
+    let (whole, fraction) = mantissa.split_once('.').unwrap_or((mantissa, ""));
+    let digits = format!("{whole}{fraction}");
+    // Where the point goes, counted in digits from the left.
+    let point = i32::try_from(whole.len()).ok()?.checked_add(exponent)?;
+    let Ok(point) = usize::try_from(point) else {
+        let zeros = usize::try_from(point.unsigned_abs()).ok()?;
+        return Some(format!("0.{}{digits}", "0".repeat(zeros)));
+    };
+    if point >= digits.len() {
+        let text = format!("{digits}{}", "0".repeat(point - digits.len()));
+        return Some(without_leading_zeros(&text).to_owned());
+    }
+    let (whole, fraction) = digits.split_at_checked(point)?;
+    Some(format!("{}.{fraction}", without_leading_zeros(whole)))
+}
+
+fn without_leading_zeros(digits: &str) -> &str {
+    match digits.trim_start_matches('0') {
+        "" => "0",
+        trimmed => trimmed,
+    }
+}
+
+/// A time in whole seconds since 1970, from a JSON string or number.
+pub(super) fn seconds_of(value: Option<&RawValue>) -> Result<Timestamp, Failure> {
+    let text = text_of(value.ok_or(Failure::Malformed)?)?;
+    let seconds: i64 = text.parse().map_err(|_| Failure::Invalid)?;
+    let millis = seconds.checked_mul(1_000).ok_or(Failure::Invalid)?;
+    Timestamp::from_unix_millis(millis).map_err(|_| Failure::Invalid)
+}
+
+/// The one thing that is there. Two of what should be one are no answer: nothing says which is right.
+pub(super) fn only<T>(mut found: impl Iterator<Item = T>) -> Result<T, Failure> {
+    match (found.next(), found.next()) {
+        (Some(one), None) => Ok(one),
+        (Some(_), Some(_)) => Err(Failure::Malformed),
+        (None, _) => Err(Failure::Missing),
+    }
+}
+
+/// Every pair with its own answer.
+pub(super) fn each(pairs: &[Pair], answer: impl Fn(&Pair) -> Result<Sample, Failure>) -> Answers {
+    pairs.iter().map(|pair| (*pair, answer(pair))).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn number(raw: &str) -> Result<String, Failure> {
+        let value: Box<RawValue> = serde_json::from_str(raw).unwrap();
+        number_of(Some(&value)).map(|price| price.to_string())
+    }
+
+    #[test]
+    fn exponents_become_plain_digits() {
+        for (raw, expected) in [
+            ("7381.2", "7381.2"),
+            ("182.54699277", "182.54699277"),
+            ("1e-08", "0.00000001"),
+            ("1.5E-7", "0.00000015"),
+            ("12.34e-1", "1.234"),
+            ("0.0012e2", "0.12"),
+            ("0.5e1", "5"),
+            ("7.3812e3", "7381.2"),
+            ("7.3812e+5", "738120"),
+            ("1e0", "1"),
+            ("12.50e1", "125.0"),
+        ] {
+            assert_eq!(number(raw).as_deref(), Ok(expected), "{raw}");
+        }
+    }
+
+    #[test]
+    fn what_no_price_can_keep_is_invalid_and_not_rounded() {
+        for raw in [
+            "0",
+            "0e5",
+            "-1",
+            "-1e-8",
+            "1e-13",
+            "1.0000000000001",
+            "1e12",
+            "1e400",
+            "1e-400",
+            "1e99999999999",
+            "9e2147483647",
+            "\"1.5\"",
+            "null",
+            "[]",
+            "true",
+        ] {
+            assert_eq!(number(raw), Err(Failure::Invalid), "{raw}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn an_exponent_moves_the_point_and_nothing_else(mantissa in 1_u64..1_000_000_000, exponent in -12_i32..=2) {
+            let expected = rust_decimal::Decimal::from(mantissa) * if exponent < 0 {
+                rust_decimal::Decimal::new(1, exponent.unsigned_abs())
+            } else {
+                rust_decimal::Decimal::from(10_u64.pow(exponent.unsigned_abs()))
+            };
+            let read: rust_decimal::Decimal = number(&format!("{mantissa}e{exponent}")).unwrap().parse().unwrap();
+            prop_assert_eq!(read, expected);
+        }
+
+        #[test]
+        fn numbers_never_panic(raw in "-?(0|[1-9][0-9]{0,40})(\\.[0-9]{1,40})?([eE][-+]?[0-9]{1,12})?") {
+            let _ = number(&raw);
+        }
+    }
+}
