@@ -3,11 +3,13 @@
 //! [`Fault`] is only the name. What it does to an answer is in [`crate::upstream`]; [`catalogue`] lists them
 //! all with their meaning.
 
+mod assignment;
 mod catalogue;
 mod text;
 
 use rust_decimal::Decimal;
 
+pub use assignment::Assignment;
 pub use catalogue::{Entry, catalogue};
 
 use crate::Venue;

@@ -19,7 +19,8 @@
 //!
 //! `architecture` is a test of the workspace itself: which way its dependencies point.
 //!
-//! The binary `fake-upstream` puts 3 to 5 on a fixed port, for running Tickwell by hand.
+//! The binary `fake-upstream` puts 3 to 5 on a fixed port, for running Tickwell by hand;
+//! `fault-lab` runs it against faults, and shows what it made of them.
 //!
 //! What this crate must never do:
 //!
