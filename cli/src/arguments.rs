@@ -8,7 +8,7 @@ use clap::{Args, Parser, Subcommand};
 use crate::{
     compose::{self, Mode},
     settings::{self, Sources},
-    show,
+    show, sources,
 };
 
 /// A self-hosted crypto price feed: one poller asks public exchanges, agrees on one price per slot, and
@@ -50,6 +50,12 @@ enum Command {
     Poller,
     /// The API alone: follows NATS (bus.url), and answers over HTTP
     Api,
+    /// Show what each source is asked for and what it allows, and ask each once
+    Sources {
+        /// Ask nobody: only show
+        #[arg(long)]
+        no_probe: bool,
+    },
     /// Show, check or explain the settings
     #[command(subcommand)]
     Config(ConfigCommand),
@@ -69,15 +75,18 @@ impl Arguments {
     /// Does what was asked for.
     pub(crate) fn run(self) -> Result<()> {
         let SettingsArguments { config: file, overrides } = self.settings;
-        let sources = Sources { file, overrides, environment: environment() };
+        let given = Sources { file, overrides, environment: environment() };
         let mode = match self.command.unwrap_or(Command::Run { demo: false }) {
             Command::Run { demo: false } => Mode::Run,
             Command::Run { demo: true } => Mode::Demo,
             Command::Poller => Mode::Poller,
             Command::Api => Mode::Api,
-            Command::Config(command) => return config(&command, sources),
+            Command::Sources { no_probe } => {
+                return sources::run(&settings::load(given, Mode::Run)?, !no_probe);
+            }
+            Command::Config(command) => return config(&command, given),
         };
-        compose::run(mode, settings::load(sources, mode)?)
+        compose::run(mode, settings::load(given, mode)?)
     }
 }
 

@@ -4,11 +4,13 @@
 //! - [`settings`]: flag over environment over file over default.
 //! - [`compose`]: which parts each command starts, and how they are joined.
 //! - [`show`]: what it says to people.
+//! - [`sources`]: what each source is asked for, and whether it answers.
 
 mod arguments;
 mod compose;
 mod settings;
 mod show;
+mod sources;
 
 use std::process::ExitCode;
 

@@ -47,11 +47,20 @@ pub(crate) struct Sources {
     pub(crate) environment: Vec<(String, String)>,
 }
 
-/// Reads `key=value`.
+/// Reads `key=value`. Whether there is such a key is for [`load`] to say: what is refused here is repeated
+/// in full, and the value may be a secret.
 pub(crate) fn parse_override(text: &str) -> Result<(String, String), String> {
     let (key, value) = text.split_once('=').ok_or("write KEY=VALUE, such as feed.interval=5s")?;
-    known::require("--set", key).map_err(|error| error.to_string())?;
     Ok((key.to_owned(), value.to_owned()))
+}
+
+/// Reads a settings file. Errors name the line and do not repeat it: it may hold a secret.
+fn parse_file(name: &str, text: &str) -> Result<toml::Table> {
+    toml::from_str(text).map_err(|error: toml::de::Error| {
+        let before = error.span().and_then(|span| text.get(..span.start)).unwrap_or_default();
+        let line = before.matches('\n').count() + 1;
+        anyhow::anyhow!("{name} is not valid TOML: line {line}: {}", error.message())
+    })
 }
 
 /// The settings in force.
@@ -67,8 +76,7 @@ pub(crate) fn load(sources: Sources, mode: Mode) -> Result<Settings> {
     if let Some(path) = file {
         let name = path.display().to_string();
         let text = std::fs::read_to_string(&path).with_context(|| format!("cannot read {name}"))?;
-        let table: toml::Table =
-            toml::from_str(&text).with_context(|| format!("{name} is not valid TOML"))?;
+        let table = parse_file(&name, &text)?;
         for key in known::keys_of(&table) {
             known::require(&name, &key)?;
             origins.insert(key, name.clone());
@@ -82,6 +90,7 @@ pub(crate) fn load(sources: Sources, mode: Mode) -> Result<Settings> {
         origins.insert(key, name);
     }
     for (key, value) in sources.overrides {
+        known::require("--set", &key)?;
         layers = layers.set_override(&key, value)?;
         origins.insert(key, "--set".to_owned());
     }

@@ -1,14 +1,18 @@
 //! What can be set about the feed, its sources and how they agree.
 
+mod upstream;
+
 use std::{collections::BTreeMap, num::NonZeroU32, str::FromStr, sync::Arc};
 
 use common::{
-    domain::{Interval, Origin, Pair, Policy, Ratio, SourceName, Span, Words},
+    domain::{Interval, Origin, Pair, Policy, Ratio, SourceName, Span},
     text,
 };
 use serde::{Deserialize, Serialize};
 
-use crate::source::{self, Source, SourceError};
+use crate::source::{self, Client, Setup, Source, SourceError};
+
+pub use upstream::{Role, SourceConfig};
 
 /// How many pairs one poller asks for. Every pair is one record a slot, and one more name in each request.
 const MAX_PAIRS: usize = 50;
@@ -26,19 +30,6 @@ pub struct FeedConfig {
     /// The sources to ask.
     #[serde(with = "text::list")]
     pub sources: Vec<SourceName>,
-}
-
-/// `[sources.<name>]`: one source.
-#[derive(Debug, Clone, Default, Serialize, Deserialize)]
-#[serde(default, deny_unknown_fields)]
-pub struct SourceConfig {
-    /// `primary`: always asked. `fallback`: asked when the primaries cannot agree. `shadow`: asked and
-    /// recorded, never used. Where nothing is said: `fallback` for CoinGecko, which trails the exchanges,
-    /// and `primary` for all others.
-    #[serde(with = "text::option", skip_serializing_if = "Option::is_none")]
-    pub role: Option<Role>,
-    /// Where the source is; empty: its public address.
-    pub url: String,
 }
 
 /// `[aggregate]`: how quotes become a price.
@@ -78,25 +69,6 @@ impl FromStr for MinSources {
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
         text.parse().map(Self).map_err(|_| MinSourcesError(text.chars().take(40).collect()))
-    }
-}
-
-common::words! {
-    /// What part a source has.
-    pub enum Role ("role") {
-        /// Always asked.
-        Primary = "primary",
-        /// Asked when the primaries cannot agree.
-        Fallback = "fallback",
-        /// Asked and recorded, never used.
-        Shadow = "shadow",
-    }
-}
-
-impl Role {
-    /// The part of a source where the settings name none.
-    pub fn of(source: SourceName) -> Self {
-        if source.as_str() == source::Exchange::Coingecko.as_str() { Self::Fallback } else { Self::Primary }
     }
 }
 
@@ -186,10 +158,12 @@ impl PollerConfig {
         if let Some(name) = first_repeated(sources) {
             return Err(ConfigError::SourceTwice(name));
         }
-        let client = source::http::Client::new()?;
+        let client = Client::new()?;
         let member = |name: &SourceName| {
             let config = self.sources.get(name.as_str()).cloned().unwrap_or_default();
-            let source = source::build(*name, &config.url, pairs, &client)?;
+            let setup = Setup { key: config.key(*name)?, url: config.url, interval: *interval };
+            let source = source::build(*name, setup, pairs, &client)?;
+            source::check_limit(&*source, *interval)?;
             Ok::<_, ConfigError>(Member { source, role: config.role.unwrap_or_else(|| Role::of(*name)) })
         };
         let members = sources.iter().map(member).collect::<Result<Vec<_>, _>>()?;
@@ -257,75 +231,4 @@ impl Default for AggregateConfig {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn resolve(change: impl FnOnce(&mut PollerConfig)) -> Result<Settings, ConfigError> {
-        let _ = rustls::crypto::ring::default_provider().install_default();
-        let mut config = PollerConfig::default();
-        change(&mut config);
-        config.resolve()
-    }
-
-    #[test]
-    fn the_defaults_work() {
-        let settings = resolve(|_| {}).unwrap();
-        assert_eq!(settings.origin, Origin::Live);
-        assert_eq!(settings.members.len(), 3);
-    }
-
-    #[test]
-    fn coingecko_is_a_fallback_unless_told_otherwise() {
-        let role = |role: Option<Role>| {
-            let settings = resolve(|config| {
-                config.feed.sources.push("coingecko".parse().unwrap());
-                config.sources.insert("coingecko".into(), SourceConfig { role, ..Default::default() });
-            });
-            settings.unwrap().members.iter().map(|member| member.role).collect::<Vec<_>>()
-        };
-        assert_eq!(role(None), [Role::Primary, Role::Primary, Role::Primary, Role::Fallback]);
-        assert_eq!(role(Some(Role::Shadow)).last(), Some(&Role::Shadow));
-    }
-
-    #[test]
-    fn a_source_counts_for_the_pairs_that_it_serves() {
-        let with = |pairs: &[&str], sources: &[&str]| {
-            let resolved = resolve(|config| {
-                config.feed.pairs = pairs.iter().map(|pair| pair.parse().unwrap()).collect();
-                config.feed.sources = sources.iter().map(|name| name.parse().unwrap()).collect();
-            });
-            resolved.map(|settings| settings.members.len())
-        };
-        assert_eq!(with(&["BTC-USDT"], &["kraken", "binance"]).unwrap(), 2);
-        let refused = with(&["BTC-USDT", "BTC-USD"], &["kraken", "binance"]).unwrap_err();
-        assert!(
-            matches!(refused, ConfigError::UnreachableQuorum { pair, count: 1, .. } if pair.quote() == "USD")
-        );
-        let refused = with(&["BTC-USD"], &["kraken", "coinbase", "binance"]).unwrap_err();
-        assert!(matches!(refused, ConfigError::Source(SourceError::NothingServed { .. })));
-        assert!(refused.to_string().contains("binance has no USD pairs: USDT is not USD"), "{refused}");
-    }
-
-    #[test]
-    fn settings_that_cannot_work_are_named() {
-        let error = |change: fn(&mut PollerConfig)| resolve(change).err().map(|error| error.to_string());
-        for (key, change) in [
-            ("feed.pairs", (|config| config.feed.pairs.clear()) as fn(&mut PollerConfig)),
-            ("feed.pairs", |config| config.feed.pairs = vec!["A-B".parse().unwrap(); 2]),
-            ("feed.sources", |config| config.feed.sources.clear()),
-            ("feed.sources", |config| config.feed.sources.push("kraken".parse().unwrap())),
-            ("feed.sources", |config| config.feed.sources.push("nowhere".parse().unwrap())),
-            ("feed.sources", |config| config.feed.sources.push("simulated_a".parse().unwrap())),
-            ("aggregate.min_sources", |config| config.aggregate.min_sources = "4".parse().unwrap()),
-            ("aggregate.max_deviation", |config| config.aggregate.max_deviation = "0".parse().unwrap()),
-            ("sources.kraken.url", |config| {
-                config
-                    .sources
-                    .insert("kraken".into(), SourceConfig { url: "nowhere".into(), ..Default::default() });
-            }),
-        ] {
-            let message = error(change).unwrap_or_default();
-            assert!(message.starts_with(key), "{key}: {message}");
-        }
-    }
-}
+mod tests;

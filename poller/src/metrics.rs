@@ -1,7 +1,7 @@
 //! What can be watched about the poller.
 
 use common::domain::{Body, Failure, Judged, SourceName, Verdict, Words};
-use prometheus::{IntCounter, IntCounterVec, Opts, Registry};
+use prometheus::{IntCounter, IntCounterVec, IntGaugeVec, Opts, Registry};
 
 /// The poller's metrics. Clones count together.
 #[derive(Debug, Clone)]
@@ -9,6 +9,7 @@ pub struct Metrics {
     polls: IntCounterVec,
     rejected: IntCounterVec,
     published: IntCounterVec,
+    resting: IntGaugeVec,
     /// Appends that had to be tried again.
     pub retries: IntCounter,
     /// Slots that were polled and could not be queued.
@@ -28,7 +29,16 @@ impl Metrics {
             registry.register(Box::new(counter.clone()))?;
             Ok::<_, prometheus::Error>(counter)
         };
+        let resting = IntGaugeVec::new(
+            Opts::new(
+                "tickwell_source_resting",
+                "1 while a source is not asked: it rests after failures, or until the time it named",
+            ),
+            &["source"],
+        )?;
+        registry.register(Box::new(resting.clone()))?;
         let metrics = Self {
+            resting,
             polls: counters(
                 "tickwell_source_polls_total",
                 "Answers of sources, one per source, pair and slot, by outcome: ok or the failure's name",
@@ -59,12 +69,18 @@ impl Metrics {
     /// Makes every series of a source exist, at zero.
     pub fn expect_source(&self, source: SourceName) {
         self.polls.with_label_values(&[source.as_str(), "ok"]).inc_by(0);
+        self.resting(source, false);
         for failure in Failure::ALL {
             self.polls.with_label_values(&[source.as_str(), failure.as_str()]).inc_by(0);
         }
         for verdict in Verdict::ON_QUOTES.iter().filter(|verdict| **verdict != Verdict::Used) {
             self.rejected.with_label_values(&[source.as_str(), verdict.as_str()]).inc_by(0);
         }
+    }
+
+    /// Tells whether a source rests.
+    pub fn resting(&self, source: SourceName, rests: bool) {
+        self.resting.with_label_values(&[source.as_str()]).set(rests.into());
     }
 
     /// Counts one judged quote.

@@ -6,15 +6,21 @@
 //! [`HttpSource`](http::HttpSource) does the asking for every [`Exchange`]; what differs between exchanges
 //! is one small file each, with pure functions: which requests to make, and what a body says.
 
+mod backoff;
 mod binance;
 mod bitfinex;
 mod bitstamp;
+mod client;
 mod coinbase;
 mod coingecko;
 mod exchange;
 mod gemini;
 pub mod http;
+mod key;
 mod kraken;
+mod limit;
+mod manners;
+mod meaning;
 mod number;
 mod simulated;
 mod unique;
@@ -22,10 +28,14 @@ mod unique;
 use std::{collections::BTreeMap, sync::Arc};
 
 use async_trait::async_trait;
-use common::domain::{Failure, Origin, Pair, Price, Slot, SourceName, Timestamp, Words};
+use common::domain::{Failure, Interval, Origin, Pair, Price, Slot, SourceName, Timestamp, Words};
 use tokio::time::Instant;
 
+pub use client::Client;
 pub use exchange::Exchange;
+pub use key::{Key, KeyError, Plan, REDACTED};
+pub use limit::{Excess, Limit, PerMinute};
+pub use meaning::meaning;
 
 /// A price as a source gave it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -38,6 +48,32 @@ pub struct Sample {
 
 /// What a source says about each pair that it serves. A pair that is not in it is missing.
 pub type Answers = BTreeMap<Pair, Result<Sample, Failure>>;
+
+/// What can be said about a source without asking it.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct About {
+    /// Where it is; empty: in this process.
+    pub address: String,
+    /// How many requests a slot takes.
+    pub requests: usize,
+    /// How many it allows, where that is documented and the address is its public one.
+    pub limit: Option<Limit>,
+    /// Whether the address is its public one.
+    pub is_public: bool,
+    /// Whether a key is sent along.
+    pub has_key: bool,
+}
+
+/// How a source is to be asked.
+#[derive(Debug, Clone)]
+pub struct Setup {
+    /// Where it is; empty: its public address.
+    pub url: String,
+    /// The key to it, where there is one.
+    pub key: Option<Key>,
+    /// The distance between slots, by which a pause is measured.
+    pub interval: Interval,
+}
 
 /// An upstream that can be asked for prices.
 #[async_trait]
@@ -52,6 +88,11 @@ pub trait Source: Send + Sync {
     /// answers: it is none of its business.
     fn serves(&self, _pair: Pair) -> bool {
         true
+    }
+
+    /// What can be said about it without asking.
+    fn about(&self) -> About {
+        About::default()
     }
 
     /// Asks for all its pairs at once; what is not here at the deadline is a timeout.
@@ -85,17 +126,43 @@ pub enum SourceError {
         /// What was given.
         url: String,
     },
+    /// An address with a password in it, which would be shown with it.
+    #[error("sources.{name}.url: must not contain a user or password")]
+    Credentials {
+        /// Which source.
+        name: SourceName,
+    },
+    /// A key that cannot be used.
+    #[error("sources.{name}.{reason}")]
+    Key {
+        /// Which source.
+        name: SourceName,
+        /// Why not; it starts with the setting.
+        reason: KeyError,
+    },
+    /// More requests than the source allows.
+    #[error("sources.{name}: {}", told(*requests, *interval, excess))]
+    OverLimit {
+        /// Which source.
+        name: SourceName,
+        /// How many requests a slot takes.
+        requests: usize,
+        /// How often.
+        interval: Interval,
+        /// By how much that is too much.
+        excess: Excess,
+    },
     /// The HTTP client cannot be built.
     #[error("cannot build the HTTP client")]
     Client(#[source] reqwest::Error),
 }
 
-/// Builds a source by its name. An empty `url` means the source's public address.
+/// Builds a source by its name.
 pub fn build(
     name: SourceName,
-    url: &str,
+    setup: Setup,
     pairs: &[Pair],
-    client: &http::Client,
+    client: &Client,
 ) -> Result<Arc<dyn Source>, SourceError> {
     if let Some(simulated) = simulated::Simulated::named(name, pairs) {
         return Ok(Arc::new(simulated));
@@ -104,7 +171,31 @@ pub fn build(
         .as_str()
         .parse()
         .map_err(|_| SourceError::Unknown { name, known: names().collect::<Vec<_>>().join(", ") })?;
-    Ok(Arc::new(http::HttpSource::new(name, exchange, url, pairs, client.clone())?))
+    Ok(Arc::new(http::HttpSource::new(name, exchange, setup, pairs, client.clone())?))
+}
+
+/// Refuses more requests than a source allows. A fallback counts as if it were asked every slot: on a bad
+/// day it is.
+pub fn check_limit(source: &dyn Source, interval: Interval) -> Result<(), SourceError> {
+    let (name, about) = (source.name(), source.about());
+    let checked = about.limit.map_or(Ok(()), |limit| limit.check(about.requests, interval));
+    let requests = about.requests;
+    checked.map_err(|excess| SourceError::OverLimit { name, requests, interval, excess })
+}
+
+/// The numbers of an excess, and what to do about it.
+fn told(requests: usize, interval: Interval, excess: &Excess) -> String {
+    let (what, fewer) = match requests {
+        1 => ("one request".to_owned(), ""),
+        _ => (format!("{requests} pairs"), " or fewer pairs"),
+    };
+    let whose = if excess.is_documented { "its documented limit is" } else { "what it is known to allow is" };
+    let longer = excess.at_least.map(|enough| format!(" (at least {enough})")).unwrap_or_default();
+    format!(
+        "{what} every {interval} are {} requests a minute, {whose} {} a minute: \
+         use a longer feed.interval{longer}{fewer}",
+        excess.asked, excess.allowed
+    )
 }
 
 /// The names of all sources there are.

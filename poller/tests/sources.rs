@@ -4,7 +4,7 @@
 use std::{sync::Arc, time::Duration};
 
 use common::domain::{Failure, Interval, Pair, Timestamp};
-use poller::source::{self, Answers, Source, http::Client};
+use poller::source::{self, Answers, Client, Setup, Source};
 use testkit::{Venue, clock::now_ms, market::ScriptMarket, upstream::FakeUpstream};
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
@@ -18,7 +18,8 @@ fn pairs() -> Vec<Pair> {
 
 fn source(name: &str, url: &str) -> Arc<dyn Source> {
     let _ = rustls::crypto::ring::default_provider().install_default();
-    source::build(name.parse().unwrap(), url, &pairs(), &Client::new().unwrap()).unwrap()
+    let setup = Setup { url: url.to_owned(), key: None, interval: "10s".parse().unwrap() };
+    source::build(name.parse().unwrap(), setup, &pairs(), &Client::new().unwrap()).unwrap()
 }
 
 async fn ask(source: &Arc<dyn Source>, patience: Duration) -> Answers {

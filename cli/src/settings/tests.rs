@@ -24,9 +24,9 @@ fn the_example_has_every_setting_at_its_default() {
     let written: std::collections::BTreeSet<String> = known::keys_of(&table).into_iter().collect();
     let defaults = toml::Table::try_from(Settings::default()).unwrap();
     let every: std::collections::BTreeSet<String> = known::keys_of(&defaults).into_iter().collect();
-    let of_kraken = |key: &String| key.starts_with("sources.kraken.");
+    let of_a_source = |key: &String| key.starts_with("sources.");
     assert_eq!(
-        written.iter().filter(|key| !of_kraken(key)).cloned().collect::<std::collections::BTreeSet<_>>(),
+        written.iter().filter(|key| !of_a_source(key)).cloned().collect::<std::collections::BTreeSet<_>>(),
         every
     );
 
@@ -35,6 +35,7 @@ fn the_example_has_every_setting_at_its_default() {
         read.sources.remove("kraken").and_then(|source| source.role),
         Some(poller::config::Role::Primary)
     );
+    assert!(read.sources.remove("coingecko").is_some());
     assert_eq!(read.to_toml().unwrap(), Settings::default().to_toml().unwrap());
 }
 
@@ -74,7 +75,8 @@ fn unknown_settings_are_refused_with_their_name_and_place() {
         "{environment}"
     );
     assert!(message(with_file("[sources.nowhere]\nurl = \"\"\n")).contains("sources.nowhere.url"));
-    assert!(parse_override("feed.speed=1").is_err());
+    assert!(message(with(&[("feed.speed", "1")], &[], Mode::Run)).contains("--set: there is no setting"));
+    assert!(parse_override("feed.speed").is_err());
 }
 
 #[test]
@@ -143,4 +145,39 @@ fn a_demo_invents_its_prices_and_keeps_them_apart() {
 fn secrets_are_not_shown() {
     let settings = with(&[("bus.url", "nats://me:secret@host:4222")], &[], Mode::Run).unwrap();
     assert!(!settings.to_toml().unwrap().contains("secret"));
+    for layer in [
+        with(&[("sources.coingecko.key", "CG-secret")], &[], Mode::Run),
+        with(&[], &[("TICKWELL__SOURCES__COINGECKO__KEY", "CG-secret")], Mode::Run),
+        with_file("[sources.coingecko]\nkey = \"CG-secret\"\n"),
+    ] {
+        let settings = layer.unwrap();
+        let shown = settings.to_toml().unwrap();
+        assert!(shown.contains("key = \"[redacted]\"") && !shown.contains("secret"), "{shown}");
+        let debug = format!("{settings:?}");
+        assert!(!debug.contains("secret"), "{debug}");
+    }
+}
+
+#[test]
+fn errors_do_not_repeat_a_key() {
+    let both = [("sources.coingecko.key", "CG-secret"), ("sources.coingecko.key_file", "/nowhere/at.all")];
+    let asked = ("feed.sources", "kraken,coinbase,coingecko");
+    let with_asked = |more: &[(&str, &str)]| with(&[&[asked], more].concat(), &[], Mode::Run);
+    for (result, expected) in [
+        (with_asked(&both), "sources.coingecko.key and key_file"),
+        (with_asked(&both[1..]), "sources.coingecko.key_file: cannot read /nowhere/at.all"),
+        (with_asked(&[("sources.coingecko.key", "CG-secret\n")]), "sources.coingecko.key: a key has"),
+        (with_asked(&[("sources.coingecko.key", "[redacted]")]), "sources.coingecko.key: [redacted]"),
+        (with_asked(&[("sources.coingecko.keyy", "CG-secret")]), "`sources.coingecko.keyy`"),
+        (with_asked(&[("sources.kraken.key", "CG-secret")]), "sources.kraken.key: kraken takes none"),
+        (with(&[], &[("TICKWELL__SOURCES__COINGECKO__KEYY", "CG-secret")], Mode::Run), "COINGECKO__KEYY"),
+        (with_file("[sources.coingecko]\nkey = \"CG-secret\n"), "line 2"),
+        (with_file("[sources.coingecko]\nkey = \"CG-secret\" 1\n"), "line 2"),
+        (with_file("[sources.coingecko]\nkey = [\"CG-secret\"]\n"), "sources.coingecko.key"),
+        (with_file("[sources.coingecko]\nkey = { value = \"CG-secret\" }\n"), "sources.coingecko.key"),
+    ] {
+        let message = message(result);
+        assert!(message.contains(expected), "{expected}: {message}");
+        assert!(!message.contains("secret"), "{message}");
+    }
 }

@@ -34,6 +34,13 @@ impl Health {
             }
         }
         for (source, now) in failures {
+            // A source that rests is as it was when it was asked last; telling each rest would be a line
+            // every time it is tried again.
+            let rests = now.contains(&Failure::BackingOff);
+            metrics.resting(source, rests);
+            if rests && self.sources.contains_key(&source) {
+                continue;
+            }
             let before = self.sources.insert(source, now.clone());
             if before.as_ref() != Some(&now) {
                 tell_source(source, before.as_ref(), &now);

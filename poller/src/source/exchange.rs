@@ -2,7 +2,9 @@
 
 use common::domain::{Failure, Pair};
 
-use super::{Answers, binance, bitfinex, bitstamp, coinbase, coingecko, gemini, http::Request, kraken};
+use super::{
+    Answers, Limit, Plan, binance, bitfinex, bitstamp, coinbase, coingecko, gemini, http::Request, kraken,
+};
 
 common::words! {
     /// The exchanges we know how to ask.
@@ -25,9 +27,10 @@ common::words! {
 }
 
 impl Exchange {
-    /// Its public address.
-    pub fn address(self) -> &'static str {
+    /// Its public address, which for CoinGecko depends on the key.
+    pub fn address(self, plan: Option<Plan>) -> &'static str {
         match self {
+            Self::Coingecko if plan == Some(Plan::Pro) => "https://pro-api.coingecko.com",
             Self::Kraken => "https://api.kraken.com",
             Self::Coinbase => "https://api.exchange.coinbase.com",
             Self::Bitstamp => "https://www.bitstamp.net",
@@ -36,6 +39,40 @@ impl Exchange {
             Self::Binance => "https://data-api.binance.vision",
             Self::Coingecko => "https://api.coingecko.com",
         }
+    }
+
+    /// How often it may be asked without an account, or with a key of such a plan, by its documentation.
+    /// Nothing where that depends on what was paid for.
+    pub fn limit(self, plan: Option<Plan>) -> Option<Limit> {
+        match self {
+            // Its documentation says only that public calls are limited by address; about one a second is
+            // what others report.
+            Self::Kraken => Some(Limit::new(1, 1).undocumented()),
+            // "10 requests per second, up to 15 in bursts", by address:
+            // https://docs.cdp.coinbase.com/exchange/rest-api/rate-limits
+            Self::Coinbase => Some(Limit::new(10, 1).at_once(15)),
+            // "400 requests per second, 10,000 per 10 minutes": https://www.bitstamp.net/api/#section/Rate-limits
+            Self::Bitstamp => Some(Limit::new(10_000, 600).at_once(400)),
+            // "120 requests per minute", with five more queued: https://docs.gemini.com/rate-limit
+            Self::Gemini => Some(Limit::new(120, 60).at_once(5)),
+            // 30 a minute for the tickers: https://docs.bitfinex.com/reference/rest-public-tickers
+            Self::Bitfinex => Some(Limit::new(30, 60)),
+            // A weight of 6,000 a minute, and a list of symbols weighs 4:
+            // https://developers.binance.com/docs/binance-spot-api-docs/rest-api/limits
+            Self::Binance => Some(Limit::new(1_500, 60)),
+            // https://docs.coingecko.com/docs/errors-and-rate-limits; a paid plan has its own.
+            Self::Coingecko => match plan {
+                Some(Plan::Demo) => Some(Limit::new(100, 60)),
+                Some(Plan::Pro) => None,
+                // Without a key the limit is shared by everybody at one address, and not documented.
+                None => Some(Limit::new(10, 60).undocumented()),
+            },
+        }
+    }
+
+    /// Whether there are keys to it.
+    pub fn takes_key(self) -> bool {
+        self == Self::Coingecko
     }
 
     /// Whether it can be asked for a pair. Most can be asked for any, and say themselves what they lack.

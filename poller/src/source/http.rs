@@ -1,25 +1,22 @@
-//! Asking an exchange over HTTP, and distrusting what comes back.
+//! An exchange that is asked over HTTP.
 
-use std::time::Duration;
+use std::{
+    net::IpAddr,
+    sync::{Mutex, MutexGuard, PoisonError},
+};
 
 use async_trait::async_trait;
-use bytes::{Bytes, BytesMut};
 use common::domain::{Failure, Origin, Pair, Slot, SourceName};
 use futures::future::join_all;
-use reqwest::{StatusCode, Url, redirect::Policy};
-use tokio::time::{Instant, timeout_at};
+use reqwest::Url;
+use tokio::time::{Instant, sleep_until, timeout_at};
 
-use super::{Answers, Exchange, Source, SourceError};
-
-/// The largest body we read, counted after decompression. Bitstamp's list of all markets, the largest
-/// honest answer, has about 150 kB.
-const MAX_BODY_BYTES: usize = 1024 * 1024;
-
-/// A last bound on one request. The slot's own deadline is usually shorter.
-const MAX_REQUEST_TIME: Duration = Duration::from_secs(20);
-
-/// Idle connections are kept across slots, so that most requests need no handshake.
-const IDLE_CONNECTION_TIME: Duration = Duration::from_secs(90);
+use super::{
+    About, Answers, Client, Exchange, Key, KeyError, Setup, Source, SourceError,
+    backoff::Backoff,
+    client::Reply,
+    manners::{Now, retry_after},
+};
 
 /// One request: where, and for which pairs.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -30,77 +27,115 @@ pub struct Request {
     pub pairs: Vec<Pair>,
 }
 
-/// An HTTP client that follows no redirects and reads no more than it must.
-#[derive(Debug, Clone)]
-pub struct Client(reqwest::Client);
-
-impl Client {
-    /// One client for all sources; they share nothing but its settings.
-    pub fn new() -> Result<Self, SourceError> {
-        reqwest::Client::builder()
-            .redirect(Policy::none())
-            .timeout(MAX_REQUEST_TIME)
-            .pool_idle_timeout(IDLE_CONNECTION_TIME)
-            .user_agent(concat!("tickwell/", env!("CARGO_PKG_VERSION")))
-            .build()
-            .map(Self)
-            .map_err(SourceError::Client)
-    }
-
-    /// The body of a successful answer.
-    async fn get(&self, url: Url) -> Result<Bytes, Failure> {
-        let mut response = self.0.get(url).send().await.map_err(|error| failure(&error))?;
-        accept(response.status())?;
-        let mut body = BytesMut::new();
-        while let Some(chunk) = response.chunk().await.map_err(|error| failure(&error))? {
-            if body.len() + chunk.len() > MAX_BODY_BYTES {
-                return Err(Failure::TooLarge);
-            }
-            body.extend_from_slice(&chunk);
-        }
-        Ok(body.freeze())
-    }
-}
-
 /// An exchange that is asked over HTTP.
 pub struct HttpSource {
     name: SourceName,
     exchange: Exchange,
+    about: About,
+    key: Option<Key>,
     client: Client,
     requests: Vec<(Url, Vec<Pair>)>,
+    backoff: Mutex<Backoff>,
 }
 
 impl HttpSource {
-    /// A source that asks `exchange` at `url` for `pairs`; an empty `url` means its public address.
+    /// A source that asks `exchange` for those of the pairs that it serves.
     pub fn new(
         name: SourceName,
         exchange: Exchange,
-        url: &str,
+        setup: Setup,
         pairs: &[Pair],
         client: Client,
     ) -> Result<Self, SourceError> {
-        let address = if url.is_empty() { exchange.address() } else { url };
-        let parse = |request: Request| {
-            let full = format!("{}{}", address.trim_end_matches('/'), request.path);
-            let parsed = Url::parse(&full).ok().filter(|url| ["http", "https"].contains(&url.scheme()));
-            let url = parsed.ok_or_else(|| SourceError::Url { name, url: url.to_owned() })?;
-            Ok((url, request.pairs))
-        };
+        let Setup { url, key, interval } = setup;
+        let plan = key.as_ref().map(Key::plan);
+        let address = if url.is_empty() { exchange.address(plan) } else { &url };
+        let base = parse(name, address)?;
+        if key.is_some() && !is_private(&base) {
+            return Err(SourceError::Key { name, reason: KeyError::Plain });
+        }
         let served: Vec<Pair> = pairs.iter().copied().filter(|pair| exchange.serves(*pair)).collect();
         if let (true, Some(pair)) = (served.is_empty(), pairs.first()) {
             return Err(SourceError::NothingServed { name, reason: exchange.why_not(*pair) });
         }
-        let requests = exchange.requests(&served).into_iter().map(parse).collect::<Result<_, _>>()?;
-        Ok(Self { name, exchange, client, requests })
+        let request = |request: Request| {
+            let full = format!("{}{}", address.trim_end_matches('/'), request.path);
+            Ok((parse_path(name, &full)?, request.pairs))
+        };
+        let requests = exchange.requests(&served).into_iter().map(request).collect::<Result<Vec<_>, _>>()?;
+        let about = About {
+            address: address.to_owned(),
+            requests: requests.len(),
+            // At another address other rules hold.
+            limit: if url.is_empty() { exchange.limit(plan) } else { None },
+            is_public: url.is_empty(),
+            has_key: key.is_some(),
+        };
+        let backoff = Mutex::new(Backoff::new(interval));
+        Ok(Self { name, exchange, about, key, client, requests, backoff })
     }
 
-    async fn ask_one(&self, url: &Url, pairs: &[Pair], deadline: Instant) -> Answers {
-        let answer = match timeout_at(deadline, self.client.get(url.clone())).await {
-            Ok(Ok(body)) => self.exchange.parse(&body, pairs),
+    /// Asks one request in its turn.
+    async fn ask_one(
+        &self,
+        (number, (url, pairs)): (usize, &(Url, Vec<Pair>)),
+        slot: Slot,
+        start: Instant,
+        deadline: Instant,
+    ) -> Answers {
+        let turn = start + self.about.limit.map(|limit| limit.delay(number)).unwrap_or_default();
+        if turn > start {
+            sleep_until(turn.min(deadline)).await;
+            if self.backoff().rest_left(Instant::now()).is_some() {
+                return all(pairs, Failure::BackingOff);
+            }
+        }
+        let answer = match timeout_at(deadline, self.client.get(url.clone(), self.key.as_ref())).await {
+            Ok(Ok(reply)) => self.read(&reply, pairs, slot),
             Ok(Err(failure)) => Err(failure),
             Err(_elapsed) => Err(Failure::Timeout),
         };
-        answer.unwrap_or_else(|failure| pairs.iter().map(|pair| (*pair, Err(failure))).collect())
+        answer.unwrap_or_else(|failure| all(pairs, failure))
+    }
+
+    /// What a reply says about the pairs, and about when to ask again.
+    fn read(&self, reply: &Reply, pairs: &[Pair], slot: Slot) -> Result<Answers, Failure> {
+        let words = reply.body.as_deref().unwrap_or_default();
+        let answer = match reply.status {
+            Ok(()) => reply
+                .body
+                .as_ref()
+                .map_err(|failure| *failure)
+                .and_then(|body| self.exchange.parse(body, pairs)),
+            // A status says what happened, unless it is one for all errors and the words are clearer.
+            Err(Failure::Http4xx | Failure::Http5xx | Failure::Http403)
+                if self.exchange.complaint(words) == Some(Failure::RateLimited) =>
+            {
+                Err(Failure::RateLimited)
+            }
+            Err(failure) => Err(failure),
+        };
+        if let Err(failure) = answer {
+            let now = Now::of(&reply.headers, slot);
+            let by_header = reply.status.is_err().then(|| retry_after(&reply.headers, now)).flatten();
+            let by_words = self.exchange.throttled_until(words).map(|seconds| now.until_seconds(seconds));
+            self.backoff().failed(failure, by_header.max(by_words), Instant::now());
+        }
+        answer
+    }
+
+    fn backoff(&self) -> MutexGuard<'_, Backoff> {
+        self.backoff.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Ends a slot: the next is asked, or the source is left alone for a while.
+    fn end(&self, slot: Slot, began: Instant, answers: &Answers) {
+        let now = Instant::now();
+        let mut backoff = self.backoff();
+        backoff.ended(slot, answers.values().any(Result::is_ok), now);
+        if let Some((reason, rest)) = backoff.begun(began, now) {
+            tracing::warn!(source = %self.name, %reason, seconds = rest.as_secs(), "the source is not asked for a while");
+        }
     }
 }
 
@@ -118,40 +153,52 @@ impl Source for HttpSource {
         self.exchange.serves(pair)
     }
 
-    async fn ask(&self, _slot: Slot, deadline: Instant) -> Answers {
-        let asked = self.requests.iter().map(|(url, pairs)| self.ask_one(url, pairs, deadline));
-        join_all(asked).await.into_iter().flatten().collect()
+    fn about(&self) -> About {
+        self.about.clone()
+    }
+
+    async fn ask(&self, slot: Slot, deadline: Instant) -> Answers {
+        let start = Instant::now();
+        if !self.backoff().may_ask(slot, start) {
+            let pairs = self.requests.iter().flat_map(|(_, pairs)| pairs);
+            return pairs.map(|pair| (*pair, Err(Failure::BackingOff))).collect();
+        }
+        let asked =
+            self.requests.iter().enumerate().map(|request| self.ask_one(request, slot, start, deadline));
+        let answers = join_all(asked).await.into_iter().flatten().collect();
+        self.end(slot, start, &answers);
+        answers
     }
 }
 
-fn accept(status: StatusCode) -> Result<(), Failure> {
-    match status.as_u16() {
-        200 => Ok(()),
-        300..400 => Err(Failure::Redirect),
-        403 => Err(Failure::Http403),
-        418 => Err(Failure::Http418),
-        429 => Err(Failure::Http429),
-        451 => Err(Failure::Http451),
-        400..500 => Err(Failure::Http4xx),
-        500..600 => Err(Failure::Http5xx),
-        // Other 1xx and 2xx carry no price.
-        _ => Err(Failure::Malformed),
-    }
+fn all(pairs: &[Pair], failure: Failure) -> Answers {
+    pairs.iter().map(|pair| (*pair, Err(failure))).collect()
 }
 
-fn failure(error: &reqwest::Error) -> Failure {
-    let mut causes = std::iter::successors(std::error::Error::source(error), |cause| cause.source());
-    if error.is_timeout() {
-        Failure::Timeout
-    } else if error.is_decode() {
-        Failure::Malformed
-    } else {
-        // Neither the TLS library's nor the resolver's error type can be had by downcasting.
-        let named = causes.find_map(|cause| {
-            let text = cause.to_string();
-            let words = [("certificate", Failure::Tls), ("dns error", Failure::Dns)];
-            words.into_iter().find(|(word, _)| text.contains(word)).map(|(_, failure)| failure)
+/// An address that a path can be appended to.
+fn parse(name: SourceName, address: &str) -> Result<Url, SourceError> {
+    let url = parse_path(name, address)?;
+    // Whatever shows addresses would show what is in them.
+    if !url.username().is_empty() || url.password().is_some() {
+        return Err(SourceError::Credentials { name });
+    }
+    if url.query().is_some() || url.fragment().is_some() {
+        return Err(SourceError::Url {
+            name,
+            url: address.split(['?', '#']).next().unwrap_or("").to_owned(),
         });
-        named.unwrap_or(Failure::Unreachable)
     }
+    Ok(url)
+}
+
+fn parse_path(name: SourceName, text: &str) -> Result<Url, SourceError> {
+    let parsed = Url::parse(text).ok().filter(|url| ["http", "https"].contains(&url.scheme()));
+    parsed.ok_or_else(|| SourceError::Url { name, url: text.to_owned() })
+}
+
+/// Whether nobody on the way can read along.
+fn is_private(url: &Url) -> bool {
+    let host = url.host_str().unwrap_or_default().trim_matches(['[', ']']);
+    let is_loopback = host == "localhost" || host.parse().is_ok_and(|address: IpAddr| address.is_loopback());
+    url.scheme() == "https" || is_loopback
 }

@@ -1,0 +1,173 @@
+//! `tickwell sources`: what each source is asked for and what it allows, and whether it answers.
+
+use std::{fmt::Write as _, time::Duration};
+
+use anyhow::{Context, Result, bail};
+use common::{
+    clock::{Clock, SystemClock},
+    domain::{Failure, Interval, Pair, SourceName, Timestamp},
+};
+use futures::future::join_all;
+use poller::{
+    config::Member,
+    source::{self, About, Answers, PerMinute},
+};
+use tokio::time::Instant;
+
+use crate::{settings::Settings, show};
+
+/// How long the sources may take to answer: as long as the slowest gets in a slot, and some more for a
+/// first connection.
+const PATIENCE: Duration = Duration::from_secs(6);
+
+/// What a source answered when it was asked once, and after how long.
+struct Probe {
+    answers: Answers,
+    latency: Duration,
+}
+
+/// Prints the sources, and asks them if told to. An error if one of them has no price for a pair.
+pub(crate) fn run(settings: &Settings, probe: bool) -> Result<()> {
+    let feed = settings.poller().resolve()?;
+    show::print(&overview(&feed.members, feed.interval))?;
+    if !probe {
+        return Ok(());
+    }
+    let runtime = tokio::runtime::Runtime::new().context("cannot start the runtime")?;
+    let probes = runtime.block_on(ask(&feed.members, feed.interval));
+    let asked: Vec<(SourceName, Probe)> =
+        feed.members.iter().map(|member| member.source.name()).zip(probes).collect();
+    show::print(&report(&asked))?;
+    let failed: Vec<&str> = asked
+        .iter()
+        .filter(|(_, probe)| probe.answers.values().any(Result::is_err))
+        .map(|(name, _)| name.as_str())
+        .collect();
+    if !failed.is_empty() {
+        bail!("no price from {}", failed.join(", "));
+    }
+    Ok(())
+}
+
+async fn ask(members: &[Member], interval: Interval) -> Vec<Probe> {
+    let slot = interval.slot_at(SystemClock.now());
+    let (start, deadline) = (Instant::now(), Instant::now() + PATIENCE);
+    let asked = members.iter().map(async |member| {
+        let answers = member.source.ask(slot, deadline).await;
+        Probe { answers, latency: start.elapsed() }
+    });
+    join_all(asked).await
+}
+
+/// One line a source, and which others there are.
+fn overview(members: &[Member], interval: Interval) -> String {
+    let mut rows = vec![
+        ["source", "role", "requests", "a minute", "limit a minute", "share", "key", "address"]
+            .map(str::to_owned),
+    ];
+    for member in members {
+        let about = member.source.about();
+        let [limit, share] = allowed(&about, interval);
+        rows.push([
+            member.source.name().to_string(),
+            member.role.to_string(),
+            about.requests.to_string(),
+            PerMinute::every(about.requests, interval).to_string(),
+            limit,
+            share,
+            if about.has_key { "yes" } else { "no" }.to_owned(),
+            if about.address.is_empty() { "in this process".to_owned() } else { about.address },
+        ]);
+    }
+    let asked: Vec<SourceName> = members.iter().map(|member| member.source.name()).collect();
+    let others: Vec<&str> =
+        source::names().filter(|name| asked.iter().all(|asked| asked.as_str() != *name)).collect();
+    let mut text = format!("Asked every {interval}; a fallback counts as if it were asked every time.\n\n");
+    text.push_str(&aligned(&rows));
+    if !others.is_empty() {
+        text.push_str(&format!("\nNot in feed.sources: {}\n", others.join(", ")));
+    }
+    text
+}
+
+fn allowed(about: &About, interval: Interval) -> [String; 2] {
+    match about.limit {
+        Some(limit) => {
+            let burst = limit.burst.map(|burst| format!(", {burst} at once")).unwrap_or_default();
+            let doubt = if limit.is_documented { "" } else { " (not documented)" };
+            [
+                format!("{}{burst}{doubt}", limit.per_minute()),
+                format!("{}%", limit.share(about.requests, interval)),
+            ]
+        }
+        None if about.is_public => ["by its plan".to_owned(), "-".to_owned()],
+        None => ["not checked".to_owned(), "-".to_owned()],
+    }
+}
+
+/// What came back, pair by pair.
+fn report(asked: &[(SourceName, Probe)]) -> String {
+    let mut rows = Vec::new();
+    for (name, Probe { answers, latency }) in asked {
+        for (pair, answer) in answers {
+            rows.push(line(*name, *pair, answer, *latency));
+        }
+    }
+    format!("\nAsked once just now:\n\n{}", aligned(&rows))
+}
+
+fn line(
+    name: SourceName,
+    pair: Pair,
+    answer: &Result<source::Sample, Failure>,
+    latency: Duration,
+) -> [String; 5] {
+    let (what, more) = match answer {
+        Ok(sample) => {
+            let time = sample.time.map_or("(gives no time)".to_owned(), |time: Timestamp| time.to_string());
+            (sample.price.to_string(), time)
+        }
+        Err(failure) => (failure.to_string(), source::meaning(*failure).to_owned()),
+    };
+    [name.to_string(), pair.to_string(), format!("{} ms", latency.as_millis()), what, more]
+}
+
+/// Columns as wide as their widest value.
+fn aligned<const COLUMNS: usize>(rows: &[[String; COLUMNS]]) -> String {
+    let mut widths = [0; COLUMNS];
+    for row in rows {
+        for (width, cell) in widths.iter_mut().zip(row) {
+            *width = cell.chars().count().max(*width);
+        }
+    }
+    let mut text = String::new();
+    for row in rows {
+        let mut line = String::from(" ");
+        for (cell, width) in row.iter().zip(widths) {
+            // Writing to a String does not fail.
+            let _ = write!(line, " {cell:<width$} ");
+        }
+        text.push_str(line.trim_end());
+        text.push('\n');
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn columns_are_as_wide_as_their_widest_value() {
+        let rows = [["a", "long value"], ["longer", "x"]].map(|row| row.map(str::to_owned));
+        assert_eq!(aligned(&rows), "  a       long value\n  longer  x\n");
+    }
+
+    #[test]
+    fn a_failure_comes_with_what_it_means() {
+        let (name, pair) = ("kraken".parse().unwrap(), "BTC-USD".parse().unwrap());
+        let line = line(name, pair, &Err(Failure::Http451), Duration::from_millis(12));
+        assert_eq!(line[..4], ["kraken", "BTC-USD", "12 ms", "http_451"]);
+        assert!(line[4].contains("place"), "{}", line[4]);
+    }
+}

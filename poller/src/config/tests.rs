@@ -1,0 +1,136 @@
+//! Settings that work, and settings that are refused with their name.
+
+use super::*;
+use crate::source::Plan;
+
+fn resolve(change: impl FnOnce(&mut PollerConfig)) -> Result<Settings, ConfigError> {
+    let _ = rustls::crypto::ring::default_provider().install_default();
+    let mut config = PollerConfig::default();
+    change(&mut config);
+    config.resolve()
+}
+
+fn keyed(url: &str, key: &str, plan: Option<Plan>) -> SourceConfig {
+    SourceConfig { url: url.into(), key: key.to_owned().into(), plan, ..Default::default() }
+}
+
+#[test]
+fn the_defaults_work() {
+    let settings = resolve(|_| {}).unwrap();
+    assert_eq!(settings.origin, Origin::Live);
+    assert_eq!(settings.members.len(), 3);
+}
+
+#[test]
+fn coingecko_is_a_fallback_unless_told_otherwise() {
+    let role = |role: Option<Role>| {
+        let settings = resolve(|config| {
+            config.feed.sources.push("coingecko".parse().unwrap());
+            config.sources.insert("coingecko".into(), SourceConfig { role, ..Default::default() });
+        });
+        settings.unwrap().members.iter().map(|member| member.role).collect::<Vec<_>>()
+    };
+    assert_eq!(role(None), [Role::Primary, Role::Primary, Role::Primary, Role::Fallback]);
+    assert_eq!(role(Some(Role::Shadow)).last(), Some(&Role::Shadow));
+}
+
+#[test]
+fn a_source_counts_for_the_pairs_that_it_serves() {
+    let with = |pairs: &[&str], sources: &[&str]| {
+        let resolved = resolve(|config| {
+            config.feed.pairs = pairs.iter().map(|pair| pair.parse().unwrap()).collect();
+            config.feed.sources = sources.iter().map(|name| name.parse().unwrap()).collect();
+        });
+        resolved.map(|settings| settings.members.len())
+    };
+    assert_eq!(with(&["BTC-USDT"], &["kraken", "binance"]).unwrap(), 2);
+    let refused = with(&["BTC-USDT", "BTC-USD"], &["kraken", "binance"]).unwrap_err();
+    assert!(
+        matches!(refused, ConfigError::UnreachableQuorum { pair, count: 1, .. } if pair.quote() == "USD")
+    );
+    let refused = with(&["BTC-USD"], &["kraken", "coinbase", "binance"]).unwrap_err();
+    assert!(matches!(refused, ConfigError::Source(SourceError::NothingServed { .. })));
+    assert!(refused.to_string().contains("binance has no USD pairs: USDT is not USD"), "{refused}");
+}
+
+#[test]
+fn settings_that_cannot_work_are_named() {
+    let error = |change: fn(&mut PollerConfig)| resolve(change).err().map(|error| error.to_string());
+    for (key, change) in [
+        ("feed.pairs", (|config| config.feed.pairs.clear()) as fn(&mut PollerConfig)),
+        ("feed.pairs", |config| config.feed.pairs = vec!["A-B".parse().unwrap(); 2]),
+        ("feed.sources", |config| config.feed.sources.clear()),
+        ("feed.sources", |config| config.feed.sources.push("kraken".parse().unwrap())),
+        ("feed.sources", |config| config.feed.sources.push("nowhere".parse().unwrap())),
+        ("feed.sources", |config| config.feed.sources.push("simulated_a".parse().unwrap())),
+        ("aggregate.min_sources", |config| config.aggregate.min_sources = "4".parse().unwrap()),
+        ("aggregate.max_deviation", |config| config.aggregate.max_deviation = "0".parse().unwrap()),
+        ("sources.kraken: one request every 100ms", |config| {
+            config.feed.interval = "100ms".parse().unwrap();
+        }),
+        ("sources.kraken.key: kraken takes none", |config| {
+            config.sources.insert("kraken".into(), keyed("", "CG-abc", None));
+        }),
+        ("sources.coingecko.url: a key is not sent over plain http", |config| {
+            config.feed.sources.push("coingecko".parse().unwrap());
+            config.sources.insert("coingecko".into(), keyed("http://coingecko.example", "CG-abc", None));
+        }),
+        ("sources.coingecko.plan: pro needs", |config| {
+            config.feed.sources.push("coingecko".parse().unwrap());
+            config.sources.insert("coingecko".into(), keyed("", "", Some(Plan::Pro)));
+        }),
+        ("sources.kraken.url: must not contain", |config| {
+            config.sources.insert("kraken".into(), keyed("https://me:hunter2@host", "", None));
+        }),
+        ("sources.kraken.url", |config| {
+            config.sources.insert("kraken".into(), keyed("https://host/?key=hunter2", "", None));
+        }),
+        ("sources.kraken.url", |config| {
+            config
+                .sources
+                .insert("kraken".into(), SourceConfig { url: "nowhere".into(), ..Default::default() });
+        }),
+    ] {
+        let message = error(change).unwrap_or_default();
+        assert!(message.starts_with(key), "{key}: {message}");
+        assert!(!message.contains("hunter2") && !message.contains("CG-"), "{message}");
+    }
+}
+
+#[test]
+fn a_key_decides_about_address_and_limit() {
+    let about = |url: &str, key: &str, plan: Option<Plan>| {
+        let settings = resolve(|config| {
+            config.feed.sources.push("coingecko".parse().unwrap());
+            config.sources.insert("coingecko".into(), keyed(url, key, plan));
+        });
+        settings.unwrap().members.last().unwrap().source.about()
+    };
+    let (public, demo) = (about("", "", None), about("", "CG-abc", None));
+    let (pro, own) = (about("", "CG-abc", Some(Plan::Pro)), about("http://[::1]:1/", "CG-abc", None));
+    assert_eq!([public.has_key, demo.has_key, pro.has_key, own.has_key], [false, true, true, true]);
+    assert_eq!(public.address, demo.address);
+    assert_eq!(pro.address, "https://pro-api.coingecko.com");
+    let limit = |about: &source::About| about.limit.map(|limit| limit.per_minute().to_string());
+    assert_eq!([limit(&public), limit(&demo)], [Some("10".to_owned()), Some("100".to_owned())]);
+    assert_eq!((limit(&pro), limit(&own)), (None, None));
+}
+
+#[test]
+fn more_requests_than_a_source_allows_are_refused_with_the_numbers() {
+    let check = |interval: &str, url: &str| {
+        resolve(|config| {
+            config.feed.interval = interval.parse().unwrap();
+            config.feed.pairs = (0..50).map(|n| format!("A{n}-USD").parse().unwrap()).collect();
+            config.feed.sources = vec!["coinbase".parse().unwrap(), "bitstamp".parse().unwrap()];
+            config.sources.insert("coinbase".into(), keyed(url, "", None));
+        })
+    };
+    assert_eq!(
+        check("1s", "").err().unwrap().to_string(),
+        "sources.coinbase: 50 pairs every 1s are 3000 requests a minute, its documented limit is 600 a \
+         minute: use a longer feed.interval (at least 5s) or fewer pairs"
+    );
+    assert!(check("5s", "").is_ok());
+    assert!(check("1s", "https://ours.example").is_ok(), "at another address other rules hold");
+}

@@ -1,0 +1,92 @@
+//! How long a source asks us to wait, out of its headers and its own words.
+
+use std::time::{Duration, SystemTime};
+
+use common::domain::Slot;
+use reqwest::header::{DATE, HeaderMap, HeaderName, RETRY_AFTER};
+
+use super::backoff::LONGEST_REST;
+
+/// The time by which an answer's own times are to be understood.
+#[derive(Debug, Clone, Copy)]
+pub(super) struct Now(SystemTime);
+
+impl Now {
+    /// The answer's own `Date`, so that its clock need not agree with ours; where it has none, the slot's
+    /// instant, which lies before the answer, so that no wait comes out too short.
+    pub(super) fn of(headers: &HeaderMap, slot: Slot) -> Self {
+        let millis = u64::try_from(slot.start().unix_millis()).unwrap_or(0);
+        let slot = SystemTime::UNIX_EPOCH + Duration::from_millis(millis);
+        Self(date(headers, DATE).unwrap_or(slot))
+    }
+
+    /// How long to wait until a time in seconds since 1970.
+    pub(super) fn until_seconds(self, seconds: i64) -> Duration {
+        let seconds = Duration::from_secs(u64::try_from(seconds).unwrap_or(0));
+        SystemTime::UNIX_EPOCH.checked_add(seconds).map_or(LONGEST_REST, |until| self.until(until))
+    }
+
+    fn until(self, until: SystemTime) -> Duration {
+        until.duration_since(self.0).unwrap_or(Duration::ZERO).min(LONGEST_REST)
+    }
+}
+
+/// `Retry-After`, in seconds or as a date. What is neither counts as not there.
+pub(super) fn retry_after(headers: &HeaderMap, now: Now) -> Option<Duration> {
+    let text = headers.get(RETRY_AFTER)?.to_str().ok()?.trim();
+    if !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit()) {
+        // More than a number holds is still a number.
+        return Some(text.parse().map_or(LONGEST_REST, Duration::from_secs).min(LONGEST_REST));
+    }
+    date(headers, RETRY_AFTER).map(|until| now.until(until))
+}
+
+fn date(headers: &HeaderMap, name: HeaderName) -> Option<SystemTime> {
+    httpdate::parse_http_date(headers.get(name)?.to_str().ok()?).ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use common::domain::Interval;
+
+    use super::*;
+
+    fn wait(headers: &[(HeaderName, &str)]) -> Option<Duration> {
+        let headers: HeaderMap =
+            headers.iter().map(|(name, value)| (name.clone(), value.parse().unwrap())).collect();
+        let interval: Interval = "10s".parse().unwrap();
+        let slot = interval.slot_at("2026-11-21T00:00:10Z".parse().unwrap());
+        retry_after(&headers, Now::of(&headers, slot))
+    }
+
+    #[test]
+    fn seconds_and_dates_are_read() {
+        let seconds = |seconds| Some(Duration::from_secs(seconds));
+        assert_eq!(wait(&[(RETRY_AFTER, "120")]), seconds(120));
+        assert_eq!(wait(&[(RETRY_AFTER, "0")]), seconds(0));
+        assert_eq!(wait(&[(RETRY_AFTER, "999999")]), Some(LONGEST_REST));
+        assert_eq!(wait(&[(RETRY_AFTER, "99999999999999999999999")]), Some(LONGEST_REST));
+        let date = (RETRY_AFTER, "Sat, 21 Nov 2026 00:01:00 GMT");
+        assert_eq!(wait(std::slice::from_ref(&date)), seconds(50));
+        // By the answer's own clock, which may be years away from ours.
+        assert_eq!(wait(&[date.clone(), (DATE, "Sat, 21 Nov 2026 00:00:30 GMT")]), seconds(30));
+        assert_eq!(wait(&[date.clone(), (DATE, "Sat, 21 Nov 2026 01:00:00 GMT")]), seconds(0));
+        assert_eq!(wait(&[date, (DATE, "yesterday")]), seconds(50));
+        for nonsense in ["", "-1", "1.5", "soon", "Sat, 99 Nov 2026 00:01:00 GMT"] {
+            assert_eq!(wait(&[(RETRY_AFTER, nonsense)]), None, "{nonsense}");
+        }
+        assert_eq!(wait(&[]), None);
+    }
+
+    #[test]
+    fn unix_times_are_relative_to_the_answer() {
+        let interval: Interval = "10s".parse().unwrap();
+        let slot = interval.slot_at("2026-11-21T00:00:10Z".parse().unwrap());
+        let now = Now::of(&HeaderMap::new(), slot);
+        let at = slot.start().unix_millis() / 1_000;
+        assert_eq!(now.until_seconds(at + 42), Duration::from_secs(42));
+        assert_eq!(now.until_seconds(at - 42), Duration::ZERO);
+        assert_eq!(now.until_seconds(-1), Duration::ZERO);
+        assert_eq!(now.until_seconds(i64::MAX), LONGEST_REST);
+    }
+}
