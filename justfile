@@ -21,6 +21,13 @@ demo:
 fake-upstream market="walk" *arguments:
     cargo run -p testkit --bin fake-upstream -- --market {{ market }} {{ arguments }}
 
+# Tickwell against exchanges with faults, such as kraken=stuck bitstamp=451; without any, lists them
+[group('run')]
+lab *arguments:
+    cargo build --quiet
+    cargo run --quiet -p testkit --bin fault-lab -- \
+        --binary "${CARGO_TARGET_DIR:-target}/debug/tickwell" {{ arguments }}
+
 # A NATS server with JetStream on 127.0.0.1:4222, its data in .tools/nats
 [group('run')]
 nats:

@@ -2,23 +2,25 @@
 //!
 //! In reading order:
 //!
-//! 1. [`venue`]: the three exchanges that are played here, and how a pair is written.
+//! 1. [`venue`]: the exchanges, and the aggregator, that are played here, and how a pair is written.
 //! 2. [`recording`]: one venue's recorded prices, a row a minute. Prices stay the text of the file, so that a
 //!    test compares what was recorded with what came out, and no rounding of ours stands between the two.
 //! 3. [`market`]: what the exchanges quote at a given moment: recorded minutes, a random walk, or a script. A
 //!    market is a function of the time it is asked about and keeps no history, so a test can work out for
 //!    itself what every slot must have seen.
-//! 4. [`upstream`]: an HTTP server that speaks the exchanges' dialects over a market, keeps a log of what it
-//!    was asked, and misbehaves on command.
-//! 5. [`nats`]: a real nats-server process. What a crash does to a stream is the thing under test, and an
+//! 4. [`fault`]: what can be wrong with a venue.
+//! 5. [`upstream`]: an HTTP server that speaks the venues' dialects over a market, keeps a log of what it was
+//!    asked, and has whatever faults it is told to have.
+//! 6. [`nats`]: a real nats-server process. What a crash does to a stream is the thing under test, and an
 //!    imitation would only give our own assumptions back.
-//! 6. [`process`]: the real `tickwell` binary, its log lines, and the signals it is sent.
-//! 7. [`wait`]: waiting for a condition with a deadline. It has the only sleep of the test suite.
-//! 8. [`clock`]: the only place here that reads the system clock.
+//! 7. [`process`]: the real `tickwell` binary, its log lines, and the signals it is sent.
+//! 8. [`wait`]: waiting for a condition with a deadline. It has the only sleep of the test suite.
+//! 9. [`clock`]: the only place here that reads the system clock.
 //!
 //! `architecture` is a test of the workspace itself: which way its dependencies point.
 //!
-//! The binary `fake-upstream` puts 3 and 4 on a fixed port, for running Tickwell by hand.
+//! The binary `fake-upstream` puts 3 to 5 on a fixed port, for running Tickwell by hand;
+//! `fault-lab` runs it against faults, and shows what it made of them.
 //!
 //! What this crate must never do:
 //!
@@ -32,6 +34,7 @@ use std::path::{Path, PathBuf};
 #[cfg(test)]
 mod architecture;
 pub mod clock;
+pub mod fault;
 pub mod market;
 pub mod nats;
 pub mod process;

@@ -1,40 +1,50 @@
-//! An HTTP server that speaks for all exchanges at once.
+//! An HTTP server that speaks for all venues at once.
 //!
 //! A source's base address is the server's address and the venue's name, `http://127.0.0.1:PORT/kraken`, and
-//! below it the paths are the exchange's own. What an exchange answers is in the file with its name, from
-//! the contracts their vendors publish; `controls` is what a test can do to them.
+//! below it the paths are the venue's own. What a venue answers is in the file with its name, from the
+//! contracts their vendors publish; `controls` is what a test can do to them, and [`crate::fault`] lists it.
+//!
+//! The HTTP is our own, a small one: a venue that lies about a length or resets a connection is out of a
+//! well-behaved library's reach. A request goes through `connection`, `request`, `state`, then `dialect`, or
+//! `misconduct` where the venue has a fault, and out through `delivery`.
 
+mod binance;
+mod bitfinex;
 mod bitstamp;
 mod coinbase;
+mod coingecko;
+mod connection;
 mod controls;
+mod delivery;
+mod dialect;
+mod gemini;
 mod kraken;
+mod misconduct;
 mod quotes;
 mod reply;
+mod request;
 mod request_log;
 mod state;
 
-use std::convert::Infallible;
 use std::net::SocketAddr;
 use std::sync::Arc;
 
 use anyhow::Context;
-use hyper::server::conn::http1;
-use hyper::service::service_fn;
-use hyper_util::rt::TokioIo;
-use tokio::net::{TcpListener, TcpStream, ToSocketAddrs};
+use tokio::net::{TcpListener, ToSocketAddrs};
 use tokio::task::{JoinHandle, JoinSet};
 
-pub use request_log::LoggedRequest;
+pub use request_log::{LoggedRequest, SentKey};
 
-use crate::Venue;
+use crate::fault::{Fault, Status};
 use crate::market::Market;
+use crate::{Venue, clock};
 use state::State;
 
 /// Connections served at once; further ones wait to be accepted. More than any test opens, and few enough to
 /// leave the test's own process with file descriptors.
 const MAX_CONNECTIONS: usize = 256;
 
-/// A running fake of the exchanges. Dropping it stops it.
+/// A running fake of the venues. Dropping it stops it.
 #[derive(Debug)]
 pub struct FakeUpstream {
     address: SocketAddr,
@@ -78,7 +88,16 @@ impl FakeUpstream {
 
     /// From now on the venue answers every request with 503, or no longer does.
     pub fn set_down(&self, venue: Venue, down: bool) {
-        self.state.controls().set_down(venue, down);
+        self.set_fault(venue, down.then_some(Fault::Status(Status::Unavailable, None)));
+    }
+
+    /// From now on this is wrong with the venue, and nothing else; with `None` nothing is.
+    ///
+    /// # Panics
+    ///
+    /// When the fault makes no difference at the venue ([`Fault::applies_to`]).
+    pub fn set_fault(&self, venue: Venue, fault: impl Into<Option<Fault>>) {
+        self.state.controls().set_fault(venue, fault.into(), clock::now_ms());
     }
 
     /// From now on the venue quotes this price whatever the market says, as a trade of the moment it is asked
@@ -129,21 +148,12 @@ async fn accept(listener: TcpListener, state: Arc<State>) {
             accepted = listener.accept(), if connections.len() < MAX_CONNECTIONS => {
                 // A connection that was gone before it was accepted is the client's concern.
                 if let Ok((stream, _)) = accepted {
-                    connections.spawn(serve(stream, Arc::clone(&state)));
+                    connections.spawn(connection::serve(stream, Arc::clone(&state)));
                 }
             }
             Some(_finished) = connections.join_next() => {}
         }
     }
-}
-
-async fn serve(stream: TcpStream, state: Arc<State>) {
-    let service = service_fn(|request| {
-        let response = state.respond(&request);
-        async { Ok::<_, Infallible>(response) }
-    });
-    // A client that breaks off is none of the server's business.
-    let _broken_off = http1::Builder::new().serve_connection(TokioIo::new(stream), service).await;
 }
 
 #[cfg(test)]

@@ -1,4 +1,4 @@
-//! The exchanges that are played here.
+//! The exchanges, and the one aggregator, that are played here.
 //!
 //! A pair is written `BASE-QUOTE` in capitals (`BTC-USD`) everywhere in this crate; each exchange's own
 //! spelling stays in that exchange's file under [`crate::upstream`].
@@ -17,11 +17,34 @@ pub enum Venue {
     Coinbase,
     /// Bitstamp, `GET /api/v2/ticker/`.
     Bitstamp,
+    /// Gemini, `GET /v1/pricefeed`.
+    Gemini,
+    /// Bitfinex, `GET /v2/tickers`.
+    Bitfinex,
+    /// CoinGecko, `GET /api/v3/simple/price`. No exchange: it adds up what others quote.
+    Coingecko,
+    /// Binance, `GET /api/v3/ticker/price`. It has no market in USD, only in USDT.
+    Binance,
 }
 
 impl Venue {
     /// All of them.
-    pub const ALL: [Self; 3] = [Self::Kraken, Self::Coinbase, Self::Bitstamp];
+    pub const ALL: [Self; 7] = [
+        Self::Kraken,
+        Self::Coinbase,
+        Self::Bitstamp,
+        Self::Gemini,
+        Self::Bitfinex,
+        Self::Coingecko,
+        Self::Binance,
+    ];
+
+    /// Those that Tickwell asks when nothing else is set, which are also those that recordings exist for.
+    pub const DEFAULT: [Self; 3] = [Self::Kraken, Self::Coinbase, Self::Bitstamp];
+
+    /// The exchanges with markets in USD.
+    pub const USD_EXCHANGES: [Self; 5] =
+        [Self::Kraken, Self::Coinbase, Self::Bitstamp, Self::Gemini, Self::Bitfinex];
 
     /// The venue's name in scripts, in the upstream's paths and in Tickwell's settings (there in capitals).
     #[must_use]
@@ -30,7 +53,17 @@ impl Venue {
             Self::Kraken => "kraken",
             Self::Coinbase => "coinbase",
             Self::Bitstamp => "bitstamp",
+            Self::Gemini => "gemini",
+            Self::Bitfinex => "bitfinex",
+            Self::Coingecko => "coingecko",
+            Self::Binance => "binance",
         }
+    }
+
+    /// Whether its answers say of what time a price is.
+    #[must_use]
+    pub const fn gives_time(self) -> bool {
+        matches!(self, Self::Coinbase | Self::Bitstamp | Self::Coingecko)
     }
 }
 
@@ -46,7 +79,10 @@ impl FromStr for Venue {
     fn from_str(name: &str) -> anyhow::Result<Self> {
         match Self::ALL.into_iter().find(|venue| venue.name() == name) {
             Some(venue) => Ok(venue),
-            None => bail!("{name:?} is not a venue of the fake upstream"),
+            None => bail!(
+                "{name:?} is not a venue of the fake upstream ({})",
+                Self::ALL.map(Self::name).join(", ")
+            ),
         }
     }
 }

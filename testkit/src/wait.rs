@@ -24,10 +24,7 @@ pub async fn wait_until<T>(what: &str, deadline: Duration, probe: impl AsyncFnMu
 }
 
 /// Like [`wait_until`], for callers that have more to say than `what`: `None` when the deadline passed.
-pub(crate) async fn poll_until<T>(
-    deadline: Duration,
-    mut probe: impl AsyncFnMut() -> Option<T>,
-) -> Option<T> {
+pub async fn poll_until<T>(deadline: Duration, mut probe: impl AsyncFnMut() -> Option<T>) -> Option<T> {
     let polling = async {
         loop {
             if let Some(found) = probe().await {

@@ -142,7 +142,7 @@ fn check_hole(ticks: &[&Record], market: &RecordedMarket, hole: Hole) {
     };
 
     let before = ticks.iter().filter(|tick| minute(tick) <= hole.last_minute && is_complete(tick));
-    let all_used = before.filter(|tick| tick.used().len() == Venue::ALL.len()).count();
+    let all_used = before.filter(|tick| tick.used().len() == Venue::DEFAULT.len()).count();
     assert!(all_used >= ENOUGH, "only {all_used} ticks before the hole used every source");
 
     let aged = hole.last_minute + AGED_SLOTS;

@@ -1,4 +1,4 @@
-//! Kraken, Coinbase and Bitstamp without the internet: a fake of all three on one port.
+//! Every venue that Tickwell asks, without the internet: a fake of all on one port.
 //!
 //! It prints the settings that point Tickwell at it, and serves until Ctrl-C.
 
@@ -11,11 +11,12 @@ use anyhow::{Context, bail};
 use chrono::DateTime;
 use clap::{Parser, ValueEnum};
 use testkit::clock;
+use testkit::fault::Assignment;
 use testkit::market::{Market, RecordedMarket, ScriptMarket, WalkMarket};
 use testkit::recording::{Recordings, recordings_folder};
 use testkit::upstream::FakeUpstream;
 
-/// Serves made-up, recorded or scripted prices as Kraken, Coinbase and Bitstamp do.
+/// Serves made-up, recorded or scripted prices as Kraken, Coinbase and others do.
 #[derive(Debug, Parser)]
 struct Arguments {
     /// Address to serve on.
@@ -39,6 +40,9 @@ struct Arguments {
     /// The seed of `--market walk`.
     #[arg(long, default_value_t = 1)]
     seed: u64,
+    /// What is wrong with a venue, for example kraken=stuck; may be given more than once.
+    #[arg(long = "fault", value_name = "VENUE=FAULT")]
+    faults: Vec<Assignment>,
 }
 
 #[derive(Clone, Copy, Debug, ValueEnum)]
@@ -55,6 +59,10 @@ enum MarketKind {
 async fn main() -> anyhow::Result<()> {
     let arguments = Arguments::parse();
     let upstream = FakeUpstream::start(build_market(&arguments)?, arguments.listen).await?;
+    for Assignment { venue, fault } in &arguments.faults {
+        upstream.set_fault(*venue, *fault);
+        println!("{venue} has the fault {fault}");
+    }
     println!("serving {:?} prices on {}\n", arguments.market, upstream.url());
     println!("Point Tickwell here:\n");
     for (name, value) in upstream.environment() {
@@ -139,6 +147,7 @@ mod tests {
         };
         let pairs = |market: Arc<dyn Market>| market.pairs(testkit::Venue::Kraken, clock::now_ms());
         assert_eq!(pairs(build(&[]).unwrap()), ["BTC-USD", "ETH-USD"]);
+        assert!(Arguments::try_parse_from(["fake-upstream", "--fault", "kraken=nonsense"]).is_err());
         assert_eq!(pairs(build(&["--market", "recorded", "--interval", "1m"]).unwrap()), ["BTC-USD"]);
         assert!(build(&["--market", "script"]).is_err());
 

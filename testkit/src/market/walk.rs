@@ -25,13 +25,42 @@ const SHARED_WAVES: [Wave; 5] = [
 /// Waves of each venue's own: venues differ by less than a fiftieth of a percent, and change places.
 const VENUE_WAVES: [Wave; 2] = [Wave { slots: 1, millionths: 20 }, Wave { slots: 30, millionths: 50 }];
 
-/// What is quoted, and how.
+/// How much less a coin costs in USDT than in USD, in millionths: about what it was in calm weeks. Far more
+/// than venues differ, and little enough to be overlooked.
+const TETHER_DISCOUNT_MILLIONTHS: i64 = 2_000;
+
+/// What is quoted, and how: each venue's decimals in the order of [`Venue::ALL`].
 const COINS: [Coin; 2] = [
-    Coin { pair: "BTC-USD", dollars: 97_000, digits: [digits(1, 5), digits(2, 2), digits(0, 0)] },
-    Coin { pair: "ETH-USD", dollars: 3_400, digits: [digits(2, 5), digits(2, 2), digits(1, 1)] },
+    Coin {
+        base: "BTC",
+        dollars: 97_000,
+        digits: [
+            digits(1, 5),
+            digits(2, 2),
+            digits(0, 0),
+            digits(2, 2),
+            digits(0, 0),
+            digits(2, 2),
+            digits(2, 8),
+        ],
+    },
+    Coin {
+        base: "ETH",
+        dollars: 3_400,
+        digits: [
+            digits(2, 5),
+            digits(2, 2),
+            digits(1, 1),
+            digits(2, 2),
+            digits(1, 1),
+            digits(2, 2),
+            digits(2, 8),
+        ],
+    },
 ];
 
-/// A seeded market in BTC-USD near 97,000 and ETH-USD near 3,400, at all venues and for all times.
+/// A seeded market in BTC near 97,000 and ETH near 3,400 dollars, at all venues and for all times: in USDT at
+/// Binance, in USD at the others.
 #[derive(Clone, Copy, Debug)]
 pub struct WalkMarket {
     seed: u64,
@@ -44,10 +73,9 @@ struct Wave {
 }
 
 struct Coin {
-    pair: &'static str,
+    base: &'static str,
     dollars: i64,
-    /// By venue, in the order of [`Venue::ALL`].
-    digits: [Digits; 3],
+    digits: [Digits; Venue::ALL.len()],
 }
 
 /// How a venue writes a coin's price: decimals that prices move in, and decimals written, the rest zeros.
@@ -72,12 +100,13 @@ impl WalkMarket {
 }
 
 impl Market for WalkMarket {
-    fn pairs(&self, _venue: Venue, _now_ms: i64) -> Vec<String> {
-        COINS.iter().map(|coin| coin.pair.to_owned()).collect()
+    fn pairs(&self, venue: Venue, _now_ms: i64) -> Vec<String> {
+        COINS.iter().map(|coin| format!("{}-{}", coin.base, quote(venue))).collect()
     }
 
     fn trade(&self, venue: Venue, pair: &str, now_ms: i64) -> Option<Trade> {
-        let coin = COINS.iter().find(|coin| coin.pair == pair)?;
+        let (base, _) = pair.split_once('-').filter(|(_, quoted)| *quoted == quote(venue))?;
+        let coin = COINS.iter().find(|coin| coin.base == base)?;
         let (venue_number, digits) = (0_u64..)
             .zip(&coin.digits)
             .zip(Venue::ALL)
@@ -88,9 +117,19 @@ impl Market for WalkMarket {
         let venue_seed = hash(coin_seed, venue_number);
         let units = middle
             + sum_of_waves(&SHARED_WAVES, coin_seed, slot, middle)
-            + sum_of_waves(&VENUE_WAVES, venue_seed, slot, middle);
+            + sum_of_waves(&VENUE_WAVES, venue_seed, slot, middle)
+            - middle / 1_000_000 * discount_millionths(venue);
         Some(Trade { price: digits.write(units), time_ms: self.grid.slot_start_ms(now_ms) })
     }
+}
+
+/// What a venue's prices are in.
+const fn quote(venue: Venue) -> &'static str {
+    if matches!(venue, Venue::Binance) { "USDT" } else { "USD" }
+}
+
+const fn discount_millionths(venue: Venue) -> i64 {
+    if matches!(venue, Venue::Binance) { TETHER_DISCOUNT_MILLIONTHS } else { 0 }
 }
 
 impl Digits {
@@ -101,9 +140,10 @@ impl Digits {
         if self.written == 0 {
             return dollars.to_string();
         }
-        let fraction = (units % UNITS_PER_DOLLAR) / (UNITS_PER_DOLLAR / 10_i64.pow(self.written));
-        let width = usize::try_from(self.written).unwrap_or(usize::MAX);
-        format!("{dollars}.{fraction:0width$}")
+        // Five decimals, and then as many of them as the venue writes, or zeros after them.
+        let decimals = format!("{:05}", units % UNITS_PER_DOLLAR);
+        let written = usize::try_from(self.written).unwrap_or(usize::MAX);
+        format!("{dollars}.{:0<written$.written$}", decimals)
     }
 }
 
@@ -160,8 +200,16 @@ mod tests {
             for slot in 0..5_000 {
                 // Spread over months, so that every wave turns many times.
                 let now_ms = NOW_MS + slot * 1_230_000;
-                let prices = Venue::ALL.map(|venue| price(walk(1), venue, pair, now_ms));
-                for price in prices {
+                let quotes_it = |venue: &Venue| *venue != Venue::Binance;
+                let prices: Vec<Decimal> = Venue::ALL
+                    .into_iter()
+                    .filter(quotes_it)
+                    .map(|venue| price(walk(1), venue, pair, now_ms))
+                    .collect();
+                let tether = price(walk(1), Venue::Binance, &format!("{pair}T"), now_ms);
+                assert!(tether < *prices.iter().min().unwrap(), "{pair} {prices:?} {tether}");
+                assert!((tether - prices[0]).abs() < middle * Decimal::new(3, 3), "{pair} {tether}");
+                for price in &prices {
                     assert!((price - middle).abs() < middle * Decimal::new(13, 3), "{pair} {price}");
                     assert!((price - prices[0]).abs() < middle * Decimal::new(5, 4), "{pair} {prices:?}");
                 }
@@ -183,21 +231,31 @@ mod tests {
     fn writes_as_many_decimals_as_each_venue_does() {
         let decimals = |pair| {
             Venue::ALL.map(|venue| {
-                let price = walk(1).trade(venue, pair, NOW_MS).unwrap().price;
+                let tether = if venue == Venue::Binance { "T" } else { "" };
+                let price = walk(1).trade(venue, &format!("{pair}{tether}"), NOW_MS).unwrap().price;
                 price.split_once('.').map_or(0, |(_, fraction)| fraction.len())
             })
         };
-        assert_eq!(decimals("BTC-USD"), [5, 2, 0]);
-        assert_eq!(decimals("ETH-USD"), [5, 2, 1]);
+        assert_eq!(decimals("BTC-USD"), [5, 2, 0, 2, 0, 2, 8]);
+        assert_eq!(decimals("ETH-USD"), [5, 2, 1, 2, 1, 2, 8]);
         let five_dollars_and_a_bit = 509_999;
         assert_eq!(digits(1, 5).write(five_dollars_and_a_bit), "5.00000");
         assert_eq!(digits(2, 2).write(five_dollars_and_a_bit), "5.09");
         assert_eq!(digits(0, 0).write(five_dollars_and_a_bit), "5");
+        assert_eq!(digits(2, 8).write(five_dollars_and_a_bit), "5.09000000");
     }
 
     #[test]
     fn knows_no_other_pair() {
         assert_eq!(walk(1).pairs(Venue::Kraken, NOW_MS), ["BTC-USD", "ETH-USD"]);
-        assert_eq!(walk(1).trade(Venue::Kraken, "SOL-USD", NOW_MS), None);
+        for (venue, pair) in [
+            (Venue::Kraken, "SOL-USD"),
+            (Venue::Kraken, "BTC-USDT"),
+            (Venue::Kraken, "BTCUSD"),
+            (Venue::Binance, "BTC-USD"),
+        ] {
+            assert_eq!(walk(1).trade(venue, pair, NOW_MS), None, "{venue} {pair}");
+        }
+        assert_eq!(walk(1).pairs(Venue::Binance, NOW_MS), ["BTC-USDT", "ETH-USDT"]);
     }
 }

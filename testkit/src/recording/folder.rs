@@ -14,7 +14,15 @@ pub const RECORDED_PAIR: &str = "BTC-USD";
 /// Names the folder of recordings, over every other rule of [`recordings_folder`].
 const FOLDER_VARIABLE: &str = "TICKWELL_RECORDINGS";
 
-/// One recording per venue, all of [`RECORDED_PAIR`].
+/// The recorded venues, and how each one's file name begins. No recording of Bitstamp is at hand; Binance US,
+/// another exchange with a USD market of its own, plays its part.
+const FILES: [(Venue, &str); 3] = [
+    (Venue::Kraken, "kraken-BTCUSD-"),
+    (Venue::Coinbase, "coinbase-BTCUSD-"),
+    (Venue::Bitstamp, "binanceus-BTCUSD-"),
+];
+
+/// One recording for each of [`Venue::DEFAULT`], all of [`RECORDED_PAIR`].
 #[derive(Clone, Debug)]
 pub struct Recordings {
     by_venue: BTreeMap<Venue, Recording>,
@@ -28,19 +36,25 @@ impl Recordings {
     /// When a venue has no file there, or several, or one that does not parse.
     pub fn load(folder: &Path) -> anyhow::Result<Self> {
         let mut by_venue = BTreeMap::new();
-        for venue in Venue::ALL {
-            by_venue.insert(venue, Recording::load(&find_by_prefix(folder, file_prefix(venue))?)?);
+        for (venue, file_prefix) in FILES {
+            by_venue.insert(venue, Recording::load(&find_by_prefix(folder, file_prefix)?)?);
         }
         Ok(Self { by_venue })
     }
 
-    /// The recording played as `venue`.
+    /// The recording played as `venue`; `None` for a venue that has none.
+    #[must_use]
+    pub fn get(&self, venue: Venue) -> Option<&Recording> {
+        self.by_venue.get(&venue)
+    }
+
+    /// The recording played as one of [`Venue::DEFAULT`].
     ///
     /// # Panics
     ///
-    /// Never for a set that [`Recordings::load`] returned: it holds every venue.
+    /// For another venue; for one of these never, since [`Recordings::load`] fills them in.
     #[must_use]
-    #[expect(clippy::indexing_slicing, reason = "load() fills in every venue")]
+    #[expect(clippy::indexing_slicing, reason = "a test that names an unrecorded venue is wrong")]
     pub fn venue(&self, venue: Venue) -> &Recording {
         &self.by_venue[&venue]
     }
@@ -74,16 +88,6 @@ pub fn fixtures_folder() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("fixtures/ticks")
 }
 
-/// How the file name of a venue's recording begins. No recording of Bitstamp is at hand; Binance US, another
-/// exchange with a USD market of its own, plays its part.
-const fn file_prefix(venue: Venue) -> &'static str {
-    match venue {
-        Venue::Kraken => "kraken-BTCUSD-",
-        Venue::Coinbase => "coinbase-BTCUSD-",
-        Venue::Bitstamp => "binanceus-BTCUSD-",
-    }
-}
-
 fn find_by_prefix(folder: &Path, prefix: &str) -> anyhow::Result<PathBuf> {
     let mut found = Vec::new();
     for entry in folder.read_dir().with_context(|| format!("folder {}", folder.display()))? {
@@ -111,15 +115,15 @@ mod tests {
     fn the_fixtures_are_an_hour_with_a_hole_and_a_price_for_each_venue() {
         let recordings = Recordings::load(&fixtures_folder()).unwrap();
         assert_eq!(recordings.first_common_minute(), Some(FIXTURES_START));
-        for venue in Venue::ALL {
+        for venue in Venue::DEFAULT {
             let rows = if venue == Venue::Coinbase { 48 } else { 60 };
             assert_eq!(recordings.venue(venue).rows().len(), rows, "{venue}");
         }
         let hole = Hole { last_minute: FIXTURES_START + 19, missing_minutes: 12 };
         assert_eq!(recordings.venue(Venue::Coinbase).longest_hole(), Some(hole));
         for minute in FIXTURES_START..FIXTURES_START + 60 {
-            let prices =
-                Venue::ALL.map(|venue| &recordings.venue(venue).newest_at_or_before(minute).unwrap().price);
+            let prices = Venue::DEFAULT
+                .map(|venue| &recordings.venue(venue).newest_at_or_before(minute).unwrap().price);
             assert!(prices[0] != prices[1] && prices[1] != prices[2] && prices[0] != prices[2], "{prices:?}");
         }
     }

@@ -3,20 +3,29 @@
 use http::StatusCode;
 use serde_json::{Value, json};
 
-use super::quotes::Quotes;
+use super::quotes::{Quoted, Quotes};
 use super::reply::Reply;
 use crate::market::Trade;
 
 pub(super) fn answer(path: &str, quotes: &Quotes<'_>) -> Reply {
     let all = quotes.all();
     match path.strip_prefix("/api/v2/ticker/") {
-        Some("") => Reply::ok(&all.iter().map(|(pair, trade)| with_pair(pair, trade)).collect()),
-        Some(one) => match all.iter().find(|(pair, _)| one.strip_suffix('/') == Some(&url_symbol(pair))) {
-            Some((_, trade)) => Reply::ok(&ticker(trade)),
+        Some("") => Reply::ok(&all.iter().map(with_pair).collect()),
+        Some(one) => match all.iter().find(|quoted| one.strip_suffix('/') == Some(&url_symbol(&quoted.pair)))
+        {
+            Some(quoted) => Reply::ok(&ticker(&quoted.trade)),
             None => not_found(),
         },
         None => not_found(),
     }
+}
+
+/// The code is from the contract; that it comes with a status of its own is not said there.
+pub(super) fn limited() -> Reply {
+    Reply::json(
+        StatusCode::BAD_REQUEST,
+        &json!({"response_code": "400.002", "response_explanation": "Request rate limit exceeded."}),
+    )
 }
 
 /// Only the status is from the contract: a body of Bitstamp's 404 has not been seen.
@@ -29,10 +38,10 @@ fn url_symbol(pair: &str) -> String {
     pair.replace('-', "").to_lowercase()
 }
 
-fn with_pair(pair: &str, trade: &Trade) -> Value {
-    let mut ticker = ticker(trade);
+fn with_pair(quoted: &Quoted) -> Value {
+    let mut ticker = ticker(&quoted.trade);
     if let Some(fields) = ticker.as_object_mut() {
-        fields.insert("pair".to_owned(), pair.replace('-', "/").into());
+        fields.insert("pair".to_owned(), quoted.named.replace('-', "/").into());
     }
     ticker
 }

@@ -23,6 +23,14 @@ pub(super) fn answer(path: &str, quotes: &Quotes<'_>) -> Reply {
     }))
 }
 
+pub(super) fn error() -> Reply {
+    Reply::json(StatusCode::INTERNAL_SERVER_ERROR, &json!({"message": "Internal server error"}))
+}
+
+pub(super) fn limited() -> Reply {
+    Reply::json(StatusCode::TOO_MANY_REQUESTS, &json!({"message": "Public rate limit exceeded"}))
+}
+
 fn rfc3339_microseconds(time_ms: i64) -> String {
     let time = DateTime::from_timestamp_millis(time_ms).unwrap_or_default();
     time.format("%Y-%m-%dT%H:%M:%S%.6fZ").to_string()

@@ -1,29 +1,39 @@
-//! What a test has told the exchanges to do, over the head of the market.
+//! What a test has told the venues to do, over the head of the market.
 //!
-//! This is the place for further faults: late answers, nonsense, 429. A fault that is a matter of one reply
-//! joins [`Controls::fault`]; one that is a matter of prices joins the overrides.
+//! Two things: a fault, of which a venue has one at a time, and prices. What a fault does is in `quotes` where
+//! it is a matter of prices and in `misconduct` where it is not.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
-use http::StatusCode;
-
-use super::reply::Reply;
 use crate::Venue;
+use crate::fault::Fault;
 use crate::venue::is_pair;
 
 #[derive(Debug, Default)]
 pub(super) struct Controls {
-    down: BTreeSet<Venue>,
+    faults: BTreeMap<Venue, ActiveFault>,
     /// By venue and pair. `None` takes the pair off the market.
     prices: BTreeMap<Venue, BTreeMap<String, Option<String>>>,
 }
 
+/// A fault and when it began, unix time in milliseconds.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct ActiveFault {
+    pub(super) fault: Fault,
+    pub(super) since_ms: i64,
+}
+
 impl Controls {
-    pub(super) fn set_down(&mut self, venue: Venue, down: bool) {
-        if down {
-            self.down.insert(venue);
-        } else {
-            self.down.remove(&venue);
+    pub(super) fn set_fault(&mut self, venue: Venue, fault: Option<Fault>, now_ms: i64) {
+        match fault {
+            Some(fault) => {
+                // It would change nothing, and the test would not say why.
+                assert!(fault.applies_to(venue), "the fault {fault} makes no difference at {venue}");
+                self.faults.insert(venue, ActiveFault { fault, since_ms: now_ms });
+            }
+            None => {
+                self.faults.remove(&venue);
+            }
         }
     }
 
@@ -37,9 +47,9 @@ impl Controls {
         self.prices.entry(venue).or_default().remove(pair);
     }
 
-    /// The reply that stands in for the venue's own, whatever was asked.
-    pub(super) fn fault(&self, venue: Venue) -> Option<Reply> {
-        self.down.contains(&venue).then(|| Reply::empty(StatusCode::SERVICE_UNAVAILABLE))
+    /// What is wrong with the venue now.
+    pub(super) fn fault(&self, venue: Venue) -> Option<ActiveFault> {
+        self.faults.get(&venue).copied()
     }
 
     /// The prices that were set for the venue, by pair.

@@ -6,28 +6,45 @@
 use http::StatusCode;
 use serde_json::{Map, Value, json};
 
-use super::quotes::Quotes;
+use super::quotes::{Quoted, Quotes};
 use super::reply::Reply;
+use super::request::Query;
 
-pub(super) fn answer(path: &str, query: Option<&str>, quotes: &Quotes<'_>) -> Reply {
+pub(super) fn answer(path: &str, query: &Query, quotes: &Quotes<'_>) -> Reply {
     if path != "/0/public/Ticker" {
         return Reply::json(StatusCode::NOT_FOUND, &json!({"error": ["EGeneral:Unknown method"]}));
     }
     let all = quotes.all();
-    let wanted = pair_parameter(query.unwrap_or_default());
+    let wanted = query.get("pair").unwrap_or_default();
     let mut result = Map::new();
+    let answered = |quoted: &Quoted| (canonical_name(&quoted.named), ticker(&quoted.trade.price));
     if wanted.is_empty() {
         // Without a list Kraken answers with everything it trades.
-        result.extend(all.iter().map(|(pair, trade)| (canonical_name(pair), ticker(&trade.price))));
+        result.extend(all.iter().map(answered));
     }
     for name in wanted.split(',').filter(|_| !wanted.is_empty()) {
-        let known = all.iter().find(|(pair, _)| altname(pair) == name || canonical_name(pair) == name);
-        let Some((pair, trade)) = known else {
-            return Reply::ok(&json!({"error": ["EQuery:Unknown asset pair"]}));
-        };
-        result.insert(canonical_name(pair), ticker(&trade.price));
+        let is_asked =
+            |quoted: &&Quoted| altname(&quoted.pair) == name || canonical_name(&quoted.pair) == name;
+        let Some(quoted) = all.iter().find(is_asked) else { return failure("EQuery:Unknown asset pair") };
+        result.extend([answered(quoted)]);
     }
     Reply::ok(&json!({"error": [], "result": result}))
+}
+
+pub(super) fn error() -> Reply {
+    failure("EService:Unavailable")
+}
+
+pub(super) fn limited() -> Reply {
+    failure("EAPI:Rate limit exceeded")
+}
+
+pub(super) fn empty() -> Reply {
+    Reply::ok(&json!({"error": [], "result": {}}))
+}
+
+fn failure(word: &str) -> Reply {
+    Reply::ok(&json!({"error": [word]}))
 }
 
 /// The name a client asks by: `BTC-USD` is `XBTUSD`.
@@ -60,32 +77,6 @@ fn ticker(price: &str) -> Value {
     })
 }
 
-/// The decoded value of `pair=`, empty when there is none.
-fn pair_parameter(query: &str) -> String {
-    let value = query.split('&').find_map(|parameter| parameter.strip_prefix("pair="));
-    percent_decode(value.unwrap_or_default())
-}
-
-/// Decodes `%2C` and its like; clients differ in whether they encode the comma of the list.
-fn percent_decode(text: &str) -> String {
-    let mut parts = text.split('%');
-    let mut decoded = parts.next().unwrap_or_default().to_owned();
-    for part in parts {
-        let byte = part.get(..2).and_then(|digits| u8::from_str_radix(digits, 16).ok());
-        match (byte.filter(u8::is_ascii), part.get(2..)) {
-            (Some(byte), Some(rest)) => {
-                decoded.push(char::from(byte));
-                decoded.push_str(rest);
-            }
-            _ => {
-                decoded.push('%');
-                decoded.push_str(part);
-            }
-        }
-    }
-    decoded
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -101,14 +92,5 @@ mod tests {
         ] {
             assert_eq!((altname(pair).as_str(), canonical_name(pair).as_str()), (asked_by, answered_by));
         }
-    }
-
-    #[test]
-    fn the_list_may_be_percent_encoded() {
-        assert_eq!(pair_parameter("pair=XBTUSD,ETHUSD"), "XBTUSD,ETHUSD");
-        assert_eq!(pair_parameter("x=1&pair=XBTUSD%2CETHUSD&y=2"), "XBTUSD,ETHUSD");
-        assert_eq!(pair_parameter("pair=%2cA%"), ",A%");
-        assert_eq!(pair_parameter("pair=%zzA%é"), "%zzA%é");
-        assert_eq!(pair_parameter("pairs=XBTUSD"), "");
     }
 }

@@ -1,36 +1,105 @@
-//! What one venue quotes at one moment: the market, with the test's prices over it.
+//! What one venue quotes at one moment: the market, with the test's prices and faults over it.
 
 use std::collections::BTreeSet;
 
+use rust_decimal::Decimal;
+
 use super::controls::Controls;
 use crate::Venue;
+use crate::fault::Fault;
 use crate::market::{Market, Trade};
 
 pub(super) struct Quotes<'a> {
     market: &'a dyn Market,
     controls: &'a Controls,
     venue: Venue,
+    fault: Option<Fault>,
     now_ms: i64,
+}
+
+/// A pair that a venue has a market in.
+#[derive(Clone, Debug)]
+pub(super) struct Quoted {
+    pub(super) pair: String,
+    /// The pair that the answer says it is about: the same, but for a fault.
+    pub(super) named: String,
+    pub(super) trade: Trade,
 }
 
 impl<'a> Quotes<'a> {
     pub(super) fn new(market: &'a dyn Market, controls: &'a Controls, venue: Venue, now_ms: i64) -> Self {
-        Self { market, controls, venue, now_ms }
+        let active = controls.fault(venue);
+        let now_ms = match active {
+            Some(active) if active.fault == Fault::Stuck => active.since_ms,
+            _ => now_ms,
+        };
+        Self { market, controls, venue, fault: active.map(|active| active.fault), now_ms }
     }
 
     /// The newest trade of the pair; `None` when the venue has no market for it.
     pub(super) fn trade(&self, pair: &str) -> Option<Trade> {
+        self.all().into_iter().find(|quoted| quoted.pair == pair).map(|quoted| quoted.trade)
+    }
+
+    /// Every pair the venue has a market for, with its newest trade, in the order of their names.
+    pub(super) fn all(&self) -> Vec<Quoted> {
+        let mut pairs: BTreeSet<String> = self.market.pairs(self.venue, self.now_ms).into_iter().collect();
+        pairs.extend(self.controls.prices(self.venue).into_iter().flatten().map(|(pair, _)| pair.clone()));
+        let quoted = |pair: &String| self.true_trade(pair).map(|trade| (pair.clone(), trade));
+        let mut all: Vec<(String, Trade)> = pairs.iter().filter_map(quoted).collect();
+        if self.fault == Some(Fault::Swapped) {
+            let mut trades: Vec<Trade> = all.iter().map(|(_, trade)| trade.clone()).collect();
+            let by = 1.min(trades.len());
+            trades.rotate_left(by);
+            all.iter_mut().zip(trades).for_each(|((_, own), other)| *own = other);
+        }
+        let quoted = |(pair, trade): (String, Trade)| Quoted {
+            named: self.named(&pair),
+            pair,
+            trade: self.spoilt(trade),
+        };
+        all.into_iter().map(quoted).collect()
+    }
+
+    fn true_trade(&self, pair: &str) -> Option<Trade> {
         match self.controls.prices(self.venue).and_then(|prices| prices.get(pair)) {
             Some(price) => price.clone().map(|price| Trade { price, time_ms: self.now_ms }),
             None => self.market.trade(self.venue, pair, self.now_ms),
         }
     }
 
-    /// Every pair the venue has a market for, with its newest trade, in the order of their names.
-    pub(super) fn all(&self) -> Vec<(String, Trade)> {
-        let mut pairs: BTreeSet<String> = self.market.pairs(self.venue, self.now_ms).into_iter().collect();
-        pairs.extend(self.controls.prices(self.venue).into_iter().flatten().map(|(pair, _)| pair.clone()));
-        let with_trade = |pair: String| self.trade(&pair).map(|trade| (pair, trade));
-        pairs.into_iter().filter_map(with_trade).collect()
+    fn named(&self, pair: &str) -> String {
+        let stranger = |(base, quote): (&str, &str)| match base {
+            "BTC" => format!("LTC-{quote}"),
+            _ => format!("ETC-{quote}"),
+        };
+        let is_wrong = self.fault == Some(Fault::WrongPair);
+        pair.split_once('-').filter(|_| is_wrong).map_or_else(|| pair.to_owned(), stranger)
     }
+
+    fn spoilt(&self, trade: Trade) -> Trade {
+        let Some(fault) = self.fault else { return trade };
+        let price = match fault {
+            Fault::Nan => "NaN".to_owned(),
+            Fault::Infinite => "Infinity".to_owned(),
+            Fault::Huge => "1e400".to_owned(),
+            Fault::Zero => "0".to_owned(),
+            Fault::Negative => format!("-{}", trade.price),
+            Fault::Text => "unavailable".to_owned(),
+            Fault::Times(factor) => multiplied(&trade.price, factor),
+            _ => trade.price,
+        };
+        let time_ms = match fault {
+            Fault::Late(seconds) => trade.time_ms - i64::from(seconds) * 1_000,
+            Fault::Early(seconds) => trade.time_ms + i64::from(seconds) * 1_000,
+            _ => trade.time_ms,
+        };
+        Trade { price, time_ms }
+    }
+}
+
+/// A script may quote nonsense, which stays what it is.
+fn multiplied(price: &str, factor: Decimal) -> String {
+    let product = price.parse::<Decimal>().ok().and_then(|price| price.checked_mul(factor));
+    product.map_or_else(|| price.to_owned(), |product| product.normalize().to_string())
 }

@@ -1,4 +1,4 @@
-//! An answer, before it is put into HTTP.
+//! An answer, before it goes out.
 
 use http::StatusCode;
 use serde_json::Value;
@@ -6,7 +6,10 @@ use serde_json::Value;
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Reply {
     pub(super) status: StatusCode,
-    pub(super) body: String,
+    pub(super) content_type: &'static str,
+    /// Further headers.
+    pub(super) headers: Vec<(&'static str, String)>,
+    pub(super) body: Vec<u8>,
 }
 
 impl Reply {
@@ -15,10 +18,40 @@ impl Reply {
     }
 
     pub(super) fn json(status: StatusCode, body: &Value) -> Self {
-        Self { status, body: body.to_string() }
+        Self::bytes(status, body.to_string())
+    }
+
+    /// For what `Value` cannot hold: numbers with their own digits, and what only looks like JSON.
+    pub(super) fn bytes(status: StatusCode, body: impl Into<Vec<u8>>) -> Self {
+        Self { status, content_type: "application/json", headers: Vec::new(), body: body.into() }
     }
 
     pub(super) fn empty(status: StatusCode) -> Self {
-        Self { status, body: String::new() }
+        Self::bytes(status, "")
+    }
+
+    pub(super) fn with(mut self, header: &'static str, value: impl Into<String>) -> Self {
+        self.headers.push((header, value.into()));
+        self
+    }
+}
+
+/// A price as a JSON number, in the digits it has. What is no number is written as one would be that the
+/// venue's own program made of it: `NaN` bare, a word in quotes.
+pub(super) fn json_number(price: &str) -> String {
+    let is_bare = price.parse::<f64>().is_ok();
+    if is_bare { price.to_owned() } else { Value::from(price).to_string() }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_number_keeps_its_digits_and_a_word_its_quotes() {
+        for bare in ["97000.10", "1e400", "-1", "NaN", "Infinity", "1e-08"] {
+            assert_eq!(json_number(bare), bare);
+        }
+        assert_eq!(json_number("unavailable"), "\"unavailable\"");
     }
 }

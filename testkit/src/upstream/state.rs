@@ -3,13 +3,16 @@
 use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use http::{Method, Request, Response, StatusCode, Uri, header};
+use http::{Method, StatusCode};
 
 use super::controls::Controls;
+use super::delivery::Delivery;
+use super::dialect::Question;
+use super::misconduct;
 use super::quotes::Quotes;
 use super::reply::Reply;
+use super::request::Request;
 use super::request_log::{LoggedRequest, RequestLog};
-use super::{bitstamp, coinbase, kraken};
 use crate::market::Market;
 use crate::{Venue, clock};
 
@@ -33,38 +36,32 @@ impl State {
     }
 
     /// Answers a request at the present time, and logs it.
-    pub(super) fn respond<B>(&self, request: &Request<B>) -> Response<String> {
+    pub(super) fn respond(&self, request: &Request) -> (Reply, Delivery) {
         let now_ms = clock::now_ms();
-        let (venue, path) = split_venue(request.uri().path());
-        let reply = match venue {
-            _ if request.method() != Method::GET => Reply::empty(StatusCode::METHOD_NOT_ALLOWED),
-            Some(venue) => self.answer(venue, path, request.uri().query(), now_ms),
-            None => Reply::empty(StatusCode::NOT_FOUND),
+        let (venue, path) = split_venue(&request.path);
+        let (reply, delivery) = match venue {
+            _ if request.method != Method::GET => {
+                (Reply::empty(StatusCode::METHOD_NOT_ALLOWED), Delivery::Whole)
+            }
+            Some(venue) => self.answer(Question { venue, path, query: &request.query }, now_ms),
+            None => (Reply::empty(StatusCode::NOT_FOUND), Delivery::Whole),
         };
         lock(&self.log).push(LoggedRequest {
             venue,
-            path_and_query: path_and_query(request.uri(), path),
+            path_and_query: request.query.after(path),
             time_ms: now_ms,
-            status: reply.status.as_u16(),
+            status: delivery.has_status().then(|| reply.status.as_u16()),
+            key: request.key.clone(),
         });
-        let mut response = Response::new(reply.body);
-        *response.status_mut() = reply.status;
-        response
-            .headers_mut()
-            .insert(header::CONTENT_TYPE, header::HeaderValue::from_static("application/json"));
-        response
+        (reply, delivery)
     }
 
-    fn answer(&self, venue: Venue, path: &str, query: Option<&str>, now_ms: i64) -> Reply {
+    fn answer(&self, question: Question<'_>, now_ms: i64) -> (Reply, Delivery) {
         let controls = self.controls();
-        if let Some(fault) = controls.fault(venue) {
-            return fault;
-        }
-        let quotes = Quotes::new(self.market.as_ref(), &controls, venue, now_ms);
-        match venue {
-            Venue::Kraken => kraken::answer(path, query, &quotes),
-            Venue::Coinbase => coinbase::answer(path, &quotes),
-            Venue::Bitstamp => bitstamp::answer(path, &quotes),
+        let quotes = Quotes::new(self.market.as_ref(), &controls, question.venue, now_ms);
+        match controls.fault(question.venue) {
+            Some(active) => misconduct::answer(active.fault, question, &quotes, now_ms),
+            None => (question.answer(&quotes), Delivery::Whole),
         }
     }
 }
@@ -84,10 +81,6 @@ fn split_venue(path: &str) -> (Option<Venue>, &str) {
     }
 }
 
-fn path_and_query(uri: &Uri, path: &str) -> String {
-    uri.query().map_or_else(|| path.to_owned(), |query| format!("{path}?{query}"))
-}
-
 /// A panic elsewhere fails its own test; what it left here is still of use to the others.
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
@@ -101,7 +94,7 @@ mod tests {
     fn the_venue_is_the_first_part_of_the_path() {
         assert_eq!(split_venue("/kraken/0/public/Ticker"), (Some(Venue::Kraken), "/0/public/Ticker"));
         assert_eq!(split_venue("/bitstamp/"), (Some(Venue::Bitstamp), "/"));
-        for stranger in ["/gemini/v1", "/kraken", "/", "*", ""] {
+        for stranger in ["/nowhere/v1", "/kraken", "/", "*", ""] {
             assert_eq!(split_venue(stranger), (None, stranger));
         }
     }

@@ -1,0 +1,145 @@
+//! The fault lab: what the real binary does when its sources misbehave.
+//!
+//! It starts the fake upstream with a walking market and `tickwell run` over it, lets a few healthy slots pass,
+//! then lets the faults begin, and shows for people what each record, the metrics and readiness say.
+//!
+//! 1. [`table`]: a line for each slot, while it runs.
+//! 2. [`experiment`]: the two processes, and what passes between them.
+//! 3. [`metrics`]: which counters moved.
+
+mod experiment;
+mod metrics;
+mod table;
+
+use std::path::PathBuf;
+use std::time::Duration;
+
+use anyhow::{bail, ensure};
+use clap::Parser;
+use testkit::Venue;
+use testkit::fault::{Assignment, catalogue};
+
+/// Runs Tickwell against exchanges with faults, and shows what it made of them.
+///
+/// Without a fault, lists those there are.
+#[derive(Debug, Parser)]
+struct Arguments {
+    /// The tickwell binary.
+    #[arg(long)]
+    binary: PathBuf,
+    /// What is wrong with whom, for example kraken=stuck bitstamp=451.
+    #[arg(value_name = "VENUE=FAULT")]
+    faults: Vec<Assignment>,
+    /// How many slots to watch, the healthy ones included.
+    #[arg(long, default_value_t = 12)]
+    slots: usize,
+    /// How many slots pass before the faults begin.
+    #[arg(long, default_value_t = 4)]
+    healthy: usize,
+    /// The distance between slots in milliseconds.
+    #[arg(long, default_value_t = 1_000, value_parser = clap::value_parser!(u32).range(200..=60_000))]
+    interval: u32,
+    /// Who is asked; without it the five exchanges with markets in USD, and whoever has a fault.
+    #[arg(long, value_delimiter = ',')]
+    sources: Vec<Venue>,
+    /// A setting for Tickwell, such as aggregate.min_sources=3; may be given more than once.
+    #[arg(long = "set", value_name = "KEY=VALUE")]
+    settings: Vec<String>,
+}
+
+impl Arguments {
+    fn check(&self) -> anyhow::Result<()> {
+        ensure!(
+            self.healthy < self.slots,
+            "--healthy {} leaves no slot of --slots {}",
+            self.healthy,
+            self.slots
+        );
+        ensure!(self.healthy > 0, "--healthy 0 leaves nothing to compare with");
+        for Assignment { venue, .. } in &self.faults {
+            let sources: Vec<&str> = self.sources().into_iter().map(Venue::name).collect();
+            if !sources.contains(&venue.name()) {
+                bail!("{venue} has a fault and is not asked: --sources is {}", sources.join(","));
+            }
+        }
+        Ok(())
+    }
+
+    /// Who is asked, each once.
+    fn sources(&self) -> Vec<Venue> {
+        if !self.sources.is_empty() {
+            return self.sources.clone();
+        }
+        let faulty = self.faults.iter().map(|assignment| assignment.venue);
+        let is_asked = |venue: &Venue| Venue::USD_EXCHANGES.contains(venue);
+        let further: Vec<Venue> = faulty.filter(|venue| !is_asked(venue)).collect();
+        Venue::ALL.into_iter().filter(|venue| is_asked(venue) || further.contains(venue)).collect()
+    }
+
+    fn interval(&self) -> Duration {
+        Duration::from_millis(self.interval.into())
+    }
+}
+
+#[tokio::main(flavor = "multi_thread", worker_threads = 2)]
+async fn main() -> anyhow::Result<()> {
+    let arguments = Arguments::parse();
+    if arguments.faults.is_empty() {
+        print!("{}", known());
+        return Ok(());
+    }
+    arguments.check()?;
+    experiment::run(&arguments).await
+}
+
+/// The venues and faults there are, with a line of meaning for each fault.
+fn known() -> String {
+    let venues = Venue::ALL.map(Venue::name).join(", ");
+    let lines: String =
+        catalogue().iter().map(|entry| format!("  {:<20} {}\n", entry.form, entry.meaning)).collect();
+    format!(
+        "Name who misbehaves, and how: just lab kraken=stuck bitstamp=451\n\nVenues: {venues}\n\nFaults:\n{lines}"
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parse(words: &[&str]) -> anyhow::Result<Arguments> {
+        let program = ["fault-lab", "--binary", "tickwell"];
+        let arguments = Arguments::try_parse_from(program.iter().chain(words))?;
+        arguments.check().map(|()| arguments)
+    }
+
+    #[test]
+    fn wrong_words_are_answered_with_the_known_ones() {
+        for (words, hint) in [
+            (["krakken=stuck", "--slots", "12"], "bitstamp"),
+            (["kraken=stock", "--slots", "12"], "stuck"),
+            (["kraken=late:600", "--slots", "12"], "makes no difference"),
+            (["kraken=stuck", "--slots", "4"], "--healthy"),
+            (["kraken=stuck", "--sources", "gemini"], "not asked"),
+            (["kraken=stuck", "--interval", "10"], "200"),
+        ] {
+            let message = parse(&words).unwrap_err().to_string();
+            assert!(message.contains(hint), "{words:?}: {message}");
+        }
+    }
+
+    #[test]
+    fn who_has_a_fault_is_asked() {
+        let sources = |words: &[&str]| parse(words).unwrap().sources();
+        assert_eq!(sources(&["kraken=stuck"]), Venue::USD_EXCHANGES);
+        assert!(sources(&["coingecko=limited"]).contains(&Venue::Coingecko));
+        let named = sources(&["gemini=451", "--sources", "kraken,gemini"]);
+        assert_eq!(named, [Venue::Kraken, Venue::Gemini]);
+    }
+
+    #[test]
+    fn every_fault_and_venue_is_listed() {
+        let text = known();
+        assert!(catalogue().iter().all(|entry| text.contains(entry.form) && text.contains(entry.meaning)));
+        assert!(Venue::ALL.into_iter().all(|venue| text.contains(venue.name())));
+    }
+}

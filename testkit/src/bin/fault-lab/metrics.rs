@@ -1,0 +1,39 @@
+//! Which of Tickwell's counters moved.
+
+use std::collections::BTreeMap;
+
+/// What the sources and the record of a slot are counted in.
+const WATCHED: [&str; 4] = ["tickwell_source_", "tickwell_quotes_", "tickwell_poll_", "tickwell_bus_"];
+
+/// The watched counters by their name and labels.
+pub(crate) fn read(text: &str) -> BTreeMap<String, i64> {
+    let is_watched = |line: &&str| WATCHED.iter().any(|start| line.starts_with(start));
+    let counter = |line: &str| {
+        let (name, value) = line.rsplit_once(' ')?;
+        Some((name.to_owned(), value.parse().ok()?))
+    };
+    text.lines().filter(is_watched).filter_map(counter).collect()
+}
+
+/// A line for each that moved.
+pub(crate) fn moved(before: &BTreeMap<String, i64>, after: &BTreeMap<String, i64>) -> Vec<String> {
+    let grown = |(name, now): (&String, &i64)| {
+        let by = now - before.get(name).copied().unwrap_or(0);
+        (by != 0).then(|| format!("  {name} {by:+}"))
+    };
+    after.iter().filter_map(grown).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_moved_is_told_with_its_labels() {
+        let polls = "tickwell_source_polls_total{outcome=\"ok\",source=\"kraken\"}";
+        let before = read(&format!("# HELP x y\n{polls} 4\ntickwell_price{{pair=\"BTC-USD\"}} 1.5\n"));
+        let after = read(&format!("{polls} 12\ntickwell_bus_publish_retries_total 0\n"));
+        assert_eq!(before.len(), 1);
+        assert_eq!(moved(&before, &after), [format!("  {polls} +8")]);
+    }
+}

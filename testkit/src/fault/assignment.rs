@@ -1,0 +1,50 @@
+//! A fault and whose it is, as it is written on a command line: `kraken=stuck`.
+
+use std::str::FromStr;
+
+use anyhow::{Context, ensure};
+
+use super::Fault;
+use crate::Venue;
+
+/// A venue's fault, known to make a difference there.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Assignment {
+    /// Whose fault it is.
+    pub venue: Venue,
+    /// What is wrong.
+    pub fault: Fault,
+}
+
+impl FromStr for Assignment {
+    type Err = anyhow::Error;
+
+    fn from_str(text: &str) -> anyhow::Result<Self> {
+        let (venue, fault) = text
+            .split_once('=')
+            .with_context(|| format!("{text:?} is not a venue and its fault, such as kraken=stuck"))?;
+        let (venue, fault): (Venue, Fault) = (venue.parse()?, fault.parse()?);
+        ensure!(fault.applies_to(venue), "the fault {fault} makes no difference at {venue}");
+        Ok(Self { venue, fault })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_wrong_word_is_answered_with_the_right_ones() {
+        let good = Assignment { venue: Venue::Kraken, fault: Fault::Stuck };
+        assert_eq!("kraken=stuck".parse::<Assignment>().unwrap(), good);
+        for (wrong, hint) in [
+            ("kraken", "kraken=stuck"),
+            ("krakken=stuck", "bitstamp"),
+            ("kraken=stock", "stuck"),
+            ("kraken=late:600", "no difference"),
+        ] {
+            let message = wrong.parse::<Assignment>().unwrap_err().to_string();
+            assert!(message.contains(hint), "{wrong}: {message}");
+        }
+    }
+}

@@ -1,0 +1,50 @@
+//! One client's connection: requests in, answers out, one after the other.
+
+use std::io;
+use std::sync::Arc;
+
+use tokio::io::AsyncReadExt;
+use tokio::net::TcpStream;
+
+use super::delivery::deliver;
+use super::request::Request;
+use super::state::State;
+
+/// The longest head of a request; a client that sends more is cut off.
+const MAX_HEAD_BYTES: usize = 16 * 1024;
+
+/// Serves a client until it goes, or is done with.
+pub(super) async fn serve(mut stream: TcpStream, state: Arc<State>) {
+    // A client that breaks off, or speaks no HTTP, is none of the server's business.
+    let _broken_off = converse(&mut stream, &state).await;
+}
+
+async fn converse(stream: &mut TcpStream, state: &State) -> anyhow::Result<()> {
+    stream.set_nodelay(true)?;
+    let mut received = Vec::new();
+    while let Some(request) = next_request(stream, &mut received).await? {
+        let (reply, delivery) = state.respond(&request);
+        let goes_on = deliver(stream, &reply, delivery).await?;
+        if !(goes_on && request.keep_alive) {
+            break;
+        }
+    }
+    Ok(())
+}
+
+/// The next request, once its head is complete; `None` where the client is done. What comes after the head
+/// stays in `received`.
+async fn next_request(stream: &mut TcpStream, received: &mut Vec<u8>) -> anyhow::Result<Option<Request>> {
+    loop {
+        if let Some((request, length)) = Request::parse(received)? {
+            received.drain(..length);
+            return Ok(Some(request));
+        }
+        if received.len() > MAX_HEAD_BYTES {
+            return Err(io::Error::from(io::ErrorKind::InvalidData).into());
+        }
+        if stream.read_buf(received).await? == 0 {
+            return Ok(None);
+        }
+    }
+}

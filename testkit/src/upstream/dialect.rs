@@ -1,0 +1,82 @@
+//! Every venue's own way of saying things, by the venue.
+
+use http::StatusCode;
+use serde_json::json;
+
+use super::quotes::Quotes;
+use super::reply::Reply;
+use super::request::Query;
+use super::{binance, bitfinex, bitstamp, coinbase, coingecko, gemini, kraken};
+use crate::Venue;
+
+/// A question, as it was put to a venue.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Question<'a> {
+    pub(super) venue: Venue,
+    /// Without the venue's name.
+    pub(super) path: &'a str,
+    pub(super) query: &'a Query,
+}
+
+impl Question<'_> {
+    /// The venue's honest answer.
+    pub(super) fn answer(self, quotes: &Quotes<'_>) -> Reply {
+        let Self { venue, path, query } = self;
+        match venue {
+            Venue::Kraken => kraken::answer(path, query, quotes),
+            Venue::Coinbase => coinbase::answer(path, quotes),
+            Venue::Bitstamp => bitstamp::answer(path, quotes),
+            Venue::Gemini => gemini::answer(path, quotes),
+            Venue::Bitfinex => bitfinex::answer(path, query, quotes),
+            Venue::Coingecko => coingecko::answer(path, query, quotes),
+            Venue::Binance => binance::answer(path, query, quotes),
+        }
+    }
+
+    /// The form of an answer with nothing in it.
+    pub(super) fn empty(self, quotes: &Quotes<'_>) -> Reply {
+        match self.venue {
+            Venue::Kraken => kraken::empty(),
+            Venue::Coinbase => Reply::ok(&json!({})),
+            Venue::Coingecko => coingecko::empty(self.query, quotes),
+            Venue::Bitstamp | Venue::Gemini | Venue::Bitfinex | Venue::Binance => Reply::ok(&json!([])),
+        }
+    }
+
+    /// How the venue says that it has failed.
+    pub(super) fn error(self) -> Reply {
+        match self.venue {
+            Venue::Kraken => kraken::error(),
+            Venue::Coinbase => coinbase::error(),
+            // None of its own is known: `Fault::applies_to` keeps this from being asked for.
+            Venue::Bitstamp => Reply::empty(StatusCode::INTERNAL_SERVER_ERROR),
+            Venue::Gemini => gemini::error(),
+            Venue::Bitfinex => bitfinex::error(),
+            Venue::Coingecko => coingecko::error(),
+            Venue::Binance => binance::error(),
+        }
+    }
+
+    /// How the venue says that it was asked too often.
+    pub(super) fn limited(self) -> Reply {
+        match self.venue {
+            Venue::Kraken => kraken::limited(),
+            Venue::Coinbase => coinbase::limited(),
+            Venue::Bitstamp => bitstamp::limited(),
+            Venue::Gemini => gemini::limited(),
+            Venue::Bitfinex => bitfinex::limited(),
+            Venue::Coingecko => coingecko::limited(),
+            Venue::Binance => binance::limited(),
+        }
+    }
+
+    /// A bare status, with a body where a venue is known to send one.
+    pub(super) fn status(self, status: StatusCode) -> Reply {
+        match (self.venue, status) {
+            (Venue::Binance, StatusCode::UNAVAILABLE_FOR_LEGAL_REASONS) => {
+                Reply::json(status, &binance::elsewhere())
+            }
+            _ => Reply::empty(status),
+        }
+    }
+}

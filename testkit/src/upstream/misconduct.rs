@@ -1,0 +1,121 @@
+//! What a fault makes of an answer: other bytes, or another way of sending them.
+//!
+//! Faults of price and time are not here: `quotes` has put them into the honest answer already.
+
+use std::io::Write;
+use std::sync::OnceLock;
+use std::time::Duration;
+
+use chrono::DateTime;
+use flate2::{Compression, write::GzEncoder};
+use http::StatusCode;
+
+use super::delivery::Delivery;
+use super::dialect::Question;
+use super::quotes::Quotes;
+use super::reply::Reply;
+use crate::fault::{Fault, RetryAfter, Status};
+
+/// Where the machines of clouds find their secrets: what a redirect must not make anybody ask.
+const SECRETS_ADDRESS: &str = "http://169.254.169.254/";
+
+/// How deep nested JSON is: a parser that goes down by calling itself is out of stack long before.
+const NESTED_LISTS: usize = 100_000;
+
+/// What the bomb unpacks to: more than anybody's idea of a body, and a thousand times its packed size.
+const BOMB_BYTES: usize = 96 * 1024 * 1024;
+
+/// A page as proxies and challenges send it in place of an answer.
+const PAGE: &str = "<!DOCTYPE html><html><head><title>Just a moment...</title></head><body>\
+                    <h1>Checking your browser</h1><p>97000.00</p></body></html>";
+
+/// What goes out, and how, when the venue has this fault.
+pub(super) fn answer(
+    fault: Fault,
+    question: Question<'_>,
+    quotes: &Quotes<'_>,
+    now_ms: i64,
+) -> (Reply, Delivery) {
+    let delivery = match fault {
+        Fault::Hang => Delivery::Never,
+        Fault::Close => Delivery::Closed,
+        Fault::Slow(seconds) => Delivery::After(Duration::from_secs(seconds.into())),
+        Fault::Drip => Delivery::Dripping,
+        Fault::Reset => Delivery::Reset,
+        Fault::Short => Delivery::Short,
+        Fault::Long => Delivery::Long,
+        Fault::Endless => Delivery::Endless,
+        _ => Delivery::Whole,
+    };
+    let reply = match fault {
+        Fault::Status(status, retry_after) => refusal(question, status, retry_after, now_ms),
+        Fault::Redirect => Reply::empty(StatusCode::FOUND).with("location", SECRETS_ADDRESS),
+        Fault::Bomb => Reply::bytes(StatusCode::OK, bomb()).with("content-encoding", "gzip"),
+        Fault::Html => Reply { content_type: "text/html", ..Reply::bytes(StatusCode::OK, PAGE) },
+        Fault::Deep => Reply::bytes(StatusCode::OK, "[".repeat(NESTED_LISTS) + &"]".repeat(NESTED_LISTS)),
+        // Neither UTF-8 nor the start of any packed format.
+        Fault::Garbage => Reply::bytes(StatusCode::OK, [0xff, 0xfe, 0x00, 0xc3, 0x28].repeat(100)),
+        Fault::Cut => {
+            let mut reply = question.answer(quotes);
+            reply.body.truncate(reply.body.len() / 2);
+            reply
+        }
+        Fault::Empty => question.empty(quotes),
+        Fault::Error => question.error(),
+        Fault::Limited => question.limited(),
+        _ => question.answer(quotes),
+    };
+    (reply, delivery)
+}
+
+fn refusal(question: Question<'_>, status: Status, retry_after: Option<RetryAfter>, now_ms: i64) -> Reply {
+    let code = StatusCode::from_u16(status.code()).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+    let reply = question.status(code);
+    match retry_after {
+        None => reply,
+        Some(RetryAfter::Seconds(seconds)) => reply.with("retry-after", seconds.to_string()),
+        Some(RetryAfter::Date(ahead)) => {
+            reply.with("retry-after", http_date(now_ms + i64::from(ahead) * 1_000))
+        }
+    }
+}
+
+/// A time as HTTP headers have it, in whole seconds: `Sun, 06 Nov 1994 08:49:37 GMT`.
+pub(super) fn http_date(time_ms: i64) -> String {
+    let time = DateTime::from_timestamp_millis(time_ms).unwrap_or_default();
+    time.format("%a, %d %b %Y %H:%M:%S GMT").to_string()
+}
+
+/// Blanks, which are good JSON all the way, packed once.
+fn bomb() -> Vec<u8> {
+    static BOMB: OnceLock<Vec<u8>> = OnceLock::new();
+    let pack = || {
+        let piece = [b' '; 64 * 1024];
+        let mut packed = GzEncoder::new(Vec::new(), Compression::fast());
+        for _ in 0..BOMB_BYTES / piece.len() {
+            // Writing to memory does not fail.
+            let _written = packed.write_all(&piece);
+        }
+        packed.finish().unwrap_or_default()
+    };
+    BOMB.get_or_init(pack).clone()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn dates_are_those_of_http() {
+        assert_eq!(http_date(784_111_777_999), "Sun, 06 Nov 1994 08:49:37 GMT");
+    }
+
+    #[test]
+    fn the_bomb_is_small_and_unpacks_to_more_than_64_mebibytes() {
+        let packed = bomb();
+        assert!(packed.len() < 1024 * 1024, "{}", packed.len());
+        let unpacked =
+            std::io::copy(&mut flate2::read::GzDecoder::new(&*packed), &mut std::io::sink()).unwrap();
+        assert!(unpacked > 64 * 1024 * 1024);
+    }
+}

@@ -1,0 +1,143 @@
+//! Each venue's honest answers.
+
+use serde_json::json;
+
+use super::*;
+
+#[tokio::test]
+async fn kraken_answers_a_list_by_canonical_names() {
+    let upstream = start().await;
+    let (status, body) = get(&upstream, "/kraken/0/public/Ticker?pair=XBTUSD%2CETHUSD,XBTCHF").await;
+    assert_eq!((status, &body["error"]), (200, &json!([])));
+    assert_eq!(keys(&body["result"]), ["XBTCHF", "XETHZUSD", "XXBTZUSD"]);
+    assert_eq!(body["result"]["XXBTZUSD"]["c"][0], "97000.10000");
+    assert_eq!(body["result"]["XETHZUSD"]["c"][0], "3400.20000");
+    assert_eq!(keys(&body["result"]["XXBTZUSD"]), ["a", "b", "c", "h", "l", "o", "p", "t", "v"]);
+
+    let (_, everything) = get(&upstream, "/kraken/0/public/Ticker").await;
+    assert_eq!(keys(&everything["result"]).len(), 3);
+}
+
+#[tokio::test]
+async fn one_unknown_pair_fails_the_whole_list_of_kraken() {
+    let upstream = start().await;
+    for list in ["XBTUSD,NOPE", "NOPE", "XBTUSD,"] {
+        let (status, body) = get(&upstream, &format!("/kraken/0/public/Ticker?pair={list}")).await;
+        assert_eq!((status, body), (200, json!({"error": ["EQuery:Unknown asset pair"]})), "{list}");
+    }
+}
+
+#[tokio::test]
+async fn coinbase_answers_for_one_product() {
+    let upstream = start().await;
+    let (status, body) = get(&upstream, "/coinbase/products/BTC-USD/ticker").await;
+    assert_eq!((status, &body["price"]), (200, &json!("97001.25")));
+    assert_eq!(keys(&body), ["ask", "bid", "price", "size", "time", "trade_id", "volume"]);
+    let time = chrono::DateTime::parse_from_rfc3339(body["time"].as_str().unwrap()).unwrap();
+    assert_eq!(time.timestamp_millis(), slot_start_ms());
+
+    for unknown in ["/coinbase/products/ETH-USD/ticker", "/coinbase/products/BTC-USD"] {
+        assert_eq!(get(&upstream, unknown).await, (404, json!({"message": "NotFound"})));
+    }
+}
+
+#[tokio::test]
+async fn bitstamp_answers_for_all_pairs_and_for_one() {
+    let upstream = start().await;
+    let timestamp = json!((slot_start_ms() / 1_000).to_string());
+    let (status, all) = get(&upstream, "/bitstamp/api/v2/ticker/").await;
+    assert_eq!((status, all.as_array().unwrap().len()), (200, 2));
+    assert_eq!((&all[0]["pair"], &all[0]["last"]), (&json!("BTC/USD"), &json!("96999")));
+    assert_eq!((&all[1]["pair"], &all[1]["last"]), (&json!("ETH/USD"), &json!("3401.5")));
+    assert_eq!(all[0]["timestamp"], timestamp);
+
+    let (status, one) = get(&upstream, "/bitstamp/api/v2/ticker/btcusd/").await;
+    assert_eq!((status, &one["last"], &one["timestamp"]), (200, &json!("96999"), &timestamp));
+    assert_eq!(one.get("pair"), None);
+    assert_eq!(get(&upstream, "/bitstamp/api/v2/ticker/nope/").await.0, 404);
+}
+
+#[tokio::test]
+async fn gemini_answers_with_its_whole_feed() {
+    let upstream = start().await;
+    let (status, feed) = get(&upstream, "/gemini/v1/pricefeed").await;
+    assert_eq!((status, feed.as_array().unwrap().len()), (200, 2));
+    assert_eq!(feed[0], json!({"pair": "BTCUSD", "price": "97002.51", "percentChange24h": "0.0014"}));
+    assert_eq!(feed[1]["price"], "3402.10");
+    let (status, unknown) = get(&upstream, "/gemini/v1/nothing").await;
+    assert_eq!((status, &unknown["result"]), (404, &json!("error")));
+}
+
+#[tokio::test]
+async fn bitfinex_answers_with_rows_of_numbers_and_leaves_strangers_out() {
+    let upstream = start().await;
+    let (status, rows) = get(&upstream, "/bitfinex/v2/tickers?symbols=tBTCUSD,tNOPE,tDOGE2%3AUST").await;
+    assert_eq!((status, rows.as_array().unwrap().len()), (200, 2));
+    assert_eq!((rows[0].as_array().unwrap().len(), &rows[0][0]), (11, &json!("tBTCUSD")));
+    assert_eq!(
+        (&rows[0][7], &rows[1][0], &rows[1][7]),
+        (&json!(97_003), &json!("tDOGE2:UST"), &json!(0.125))
+    );
+
+    for (list, expected) in
+        [("tNOPE", (200, json!([]))), ("", (500, json!(["error", 10_020, "symbols: invalid"])))]
+    {
+        let query = if list.is_empty() { String::new() } else { format!("?symbols={list}") };
+        assert_eq!(get(&upstream, &format!("/bitfinex/v2/tickers{query}")).await, expected, "{list}");
+    }
+}
+
+#[tokio::test]
+async fn coingecko_answers_in_full_digits_for_the_coins_it_knows() {
+    let upstream = start().await;
+    let path = "/coingecko/api/v3/simple/price?ids=bitcoin,nope,ethereum&vs_currencies=usd&precision=full";
+    let answer = request(&upstream, "GET", &format!("{path}&include_last_updated_at=true")).await;
+    let seconds = slot_start_ms() / 1_000;
+    let expected = format!(
+        r#"{{"bitcoin":{{"usd":97004.123456789012,"last_updated_at":{seconds}}},"ethereum":{{"usd":3404,"last_updated_at":{seconds}}}}}"#
+    );
+    assert_eq!((answer.status, answer.text()), (200, expected.as_str()));
+    let without_time = request(&upstream, "GET", path).await;
+    assert_eq!(without_time.json()["ethereum"], json!({"usd": 3404}));
+
+    let unknown = |query: &str| format!("/coingecko/api/v3/simple/price?{query}");
+    let currency =
+        get(&upstream, &unknown("ids=bitcoin&vs_currencies=chf&include_last_updated_at=true")).await;
+    assert_eq!(currency, (200, json!({"bitcoin": {}})));
+    assert_eq!(get(&upstream, &unknown("ids=nope&vs_currencies=usd")).await, (200, json!({})));
+    assert_eq!(get(&upstream, &unknown("ids=bitcoin")).await.0, 422);
+}
+
+#[tokio::test]
+async fn a_key_is_logged_by_the_header_it_came_in() {
+    let upstream = start().await;
+    let path = "/coingecko/api/v3/simple/price?ids=bitcoin&vs_currencies=usd";
+    raw(&upstream, "GET", path, "x-cg-pro-api-key: abc\r\n", usize::MAX).await;
+    raw(&upstream, "GET", path, "", usize::MAX).await;
+    let keys: Vec<_> =
+        upstream.requests_to(Venue::Coingecko).into_iter().map(|request| request.key).collect();
+    let sent = SentKey { header: "x-cg-pro-api-key".to_owned(), value: "abc".to_owned() };
+    assert_eq!(keys, [Some(sent), None]);
+}
+
+#[tokio::test]
+async fn binance_answers_for_a_list_or_for_one_and_refuses_a_list_with_a_stranger() {
+    let upstream = start().await;
+    let path = |query: &str| format!("/binance/api/v3/ticker/price{query}");
+    let list = path("?symbols=%5B%22ETHUSDT%22,%22BTCUSDT%22%5D");
+    let answer = request(&upstream, "GET", &list).await;
+    let (btc, eth) = (
+        json!({"symbol": "BTCUSDT", "price": "96805.00000000"}),
+        json!({"symbol": "ETHUSDT", "price": "3393.20000000"}),
+    );
+    assert_eq!((answer.status, answer.json()), (200, json!([eth, btc])));
+    assert!(answer.header("x-mbx-used-weight-1m").is_some());
+    assert_eq!(get(&upstream, &path("?symbol=BTCUSDT")).await, (200, btc));
+    assert_eq!(get(&upstream, &path("")).await.1.as_array().unwrap().len(), 2);
+
+    let invalid = (400, json!({"code": -1121, "msg": "Invalid symbol."}));
+    // It has no market in USD, and Tickwell must not take one for the other.
+    for query in ["?symbols=%5B%22BTCUSDT%22,%22BTCUSD%22%5D", "?symbol=BTCUSD", "?symbols=BTCUSDT"] {
+        assert_eq!(get(&upstream, &path(query)).await, invalid, "{query}");
+    }
+}

@@ -1,0 +1,165 @@
+//! Each fault on the wire, as far as it is a matter of what is sent.
+
+use serde_json::json;
+
+use super::*;
+use crate::fault::catalogue;
+
+/// A question that each venue answers with prices.
+fn question(venue: Venue) -> String {
+    let path = match venue {
+        Venue::Kraken => "/0/public/Ticker?pair=XBTUSD,ETHUSD",
+        Venue::Coinbase => "/products/BTC-USD/ticker",
+        Venue::Bitstamp => "/api/v2/ticker/",
+        Venue::Gemini => "/v1/pricefeed",
+        Venue::Bitfinex => "/v2/tickers?symbols=tBTCUSD",
+        Venue::Coingecko => {
+            "/api/v3/simple/price?ids=bitcoin,ethereum&vs_currencies=usd&include_last_updated_at=true"
+        }
+        Venue::Binance => "/api/v3/ticker/price?symbols=%5B%22BTCUSDT%22,%22ETHUSDT%22%5D",
+    };
+    format!("/{venue}{path}")
+}
+
+async fn with_fault(upstream: &FakeUpstream, venue: Venue, fault: &str) -> Answer {
+    upstream.set_fault(venue, fault.parse::<Fault>().unwrap());
+    let answer = request(upstream, "GET", &question(venue)).await;
+    upstream.set_fault(venue, None);
+    answer
+}
+
+/// The faults that end with an answer: the others would keep the client waiting, or have none.
+fn answered(fault: &str) -> bool {
+    !["hang", "close", "drip", "endless", "slow:2"].contains(&fault)
+}
+
+#[tokio::test]
+async fn every_fault_makes_a_difference_where_it_applies_and_none_when_it_is_over() {
+    let upstream = start().await;
+    for venue in Venue::ALL {
+        let honest = request(&upstream, "GET", &question(venue)).await;
+        for entry in catalogue().iter().filter(|entry| answered(entry.example)) {
+            let fault: Fault = entry.example.parse().unwrap();
+            // These leave prices that do not move, and bodies as they are; only one pair is asked for here.
+            let same_text = matches!(fault, Fault::Stuck | Fault::Short | Fault::Long | Fault::Reset)
+                || (fault == Fault::Swapped && matches!(venue, Venue::Coinbase | Venue::Bitfinex));
+            if !fault.applies_to(venue) || same_text {
+                continue;
+            }
+            let answer = with_fault(&upstream, venue, entry.example).await;
+            assert!((answer.status, &answer.body) != (honest.status, &honest.body), "{venue}={}", entry.form);
+        }
+        let after = request(&upstream, "GET", &question(venue)).await;
+        assert_eq!((after.status, after.body), (honest.status, honest.body), "{venue}");
+    }
+}
+
+#[tokio::test]
+#[should_panic(expected = "makes no difference at kraken")]
+async fn a_fault_that_makes_no_difference_is_not_ignored() {
+    start().await.set_fault(Venue::Kraken, Fault::Late(600));
+}
+
+#[tokio::test]
+async fn a_status_may_say_when_to_come_back() {
+    let upstream = start().await;
+    let plain = with_fault(&upstream, Venue::Kraken, "418").await;
+    assert_eq!((plain.status, plain.header("retry-after")), (418, None));
+    let seconds = with_fault(&upstream, Venue::Kraken, "429:30").await;
+    assert_eq!((seconds.status, seconds.header("retry-after")), (429, Some("30")));
+
+    let before = clock::now_ms() / 1_000;
+    let dated = with_fault(&upstream, Venue::Kraken, "503:date:30").await;
+    let date = dated.header("retry-after").unwrap();
+    let ahead = chrono::DateTime::parse_from_rfc2822(date).unwrap().timestamp() - 30;
+    assert!((before..=clock::now_ms() / 1_000).contains(&ahead), "{date}");
+    assert_eq!(with_fault(&upstream, Venue::Binance, "451").await.json()["code"], 0);
+}
+
+#[tokio::test]
+async fn venues_fail_in_their_own_words() {
+    let upstream = start().await;
+    for (venue, fault, status, body) in [
+        (Venue::Kraken, "error", 200, json!({"error": ["EService:Unavailable"]})),
+        (Venue::Kraken, "limited", 200, json!({"error": ["EAPI:Rate limit exceeded"]})),
+        (Venue::Kraken, "empty", 200, json!({"error": [], "result": {}})),
+        (Venue::Coinbase, "empty", 200, json!({})),
+        (Venue::Bitfinex, "error", 500, json!(["error", 20_060, "maintenance"])),
+        (Venue::Bitfinex, "limited", 429, json!({"error": "ERR_RATE_LIMIT"})),
+        (Venue::Bitfinex, "empty", 200, json!([])),
+        (Venue::Coingecko, "empty", 200, json!({"bitcoin": {}, "ethereum": {}})),
+        (Venue::Binance, "error", 400, json!({"code": -1121, "msg": "Invalid symbol."})),
+    ] {
+        let answer = with_fault(&upstream, venue, fault).await;
+        assert_eq!((answer.status, answer.json()), (status, body), "{venue}={fault}");
+        assert_eq!(answer.header("retry-after"), None);
+    }
+    let gemini = with_fault(&upstream, Venue::Gemini, "error").await;
+    assert_eq!((gemini.status, &gemini.json()["result"]), (400, &json!("error")));
+    let bitstamp = with_fault(&upstream, Venue::Bitstamp, "limited").await;
+    assert_eq!(bitstamp.json()["response_code"], "400.002");
+    for (fault, status, code) in [("error", 401, 10_002), ("limited", 429, 429)] {
+        let answer = with_fault(&upstream, Venue::Coingecko, fault).await;
+        assert_eq!((answer.status, &answer.json()["status"]["error_code"]), (status, &json!(code)));
+    }
+    let binance = with_fault(&upstream, Venue::Binance, "limited").await;
+    assert_eq!((binance.status, binance.header("retry-after")), (429, Some("30")));
+}
+
+/// Where the dialect has strings, a string; where it has numbers, a bare word, as a careless program prints it.
+#[tokio::test]
+async fn prices_that_are_none_are_written_in_the_venues_own_way() {
+    let upstream = start().await;
+    for (fault, coinbase, bitfinex) in [
+        ("nan", "\"price\":\"NaN\"", ",NaN,"),
+        ("infinite", "\"price\":\"Infinity\"", ",Infinity,"),
+        ("huge", "\"price\":\"1e400\"", ",1e400,"),
+        ("zero", "\"price\":\"0\"", ",0,"),
+        ("negative", "\"price\":\"-97001.25\"", ",-97003,"),
+        ("text", "\"price\":\"unavailable\"", ",\"unavailable\","),
+        ("times:100", "\"price\":\"9700125\"", ",9700300,"),
+        ("times:0.5", "\"price\":\"48500.625\"", ",48501.5,"),
+    ] {
+        for (venue, expected) in [(Venue::Coinbase, coinbase), (Venue::Bitfinex, bitfinex)] {
+            let answer = with_fault(&upstream, venue, fault).await;
+            assert!(answer.text().contains(expected), "{venue}={fault}: {}", answer.text());
+        }
+    }
+}
+
+#[tokio::test]
+async fn times_and_pairs_can_be_wrong() {
+    let upstream = start().await;
+    let seconds = slot_start_ms() / 1_000;
+    for (fault, expected) in [("late:600", seconds - 600), ("early:600", seconds + 600)] {
+        let answer = with_fault(&upstream, Venue::Coingecko, fault).await.json();
+        assert_eq!((&answer["bitcoin"]["last_updated_at"]), &json!(expected));
+    }
+    let stranger = with_fault(&upstream, Venue::Kraken, "wrong_pair").await.json();
+    assert_eq!(keys(&stranger["result"]), ["ETCUSD", "LTCUSD"]);
+    let stranger = with_fault(&upstream, Venue::Bitfinex, "wrong_pair").await.json();
+    assert_eq!((&stranger[0][0], &stranger[0][7]), (&json!("tLTCUSD"), &json!(97_003)));
+
+    let swapped = with_fault(&upstream, Venue::Bitstamp, "swapped").await.json();
+    assert_eq!((&swapped[0]["pair"], &swapped[0]["last"]), (&json!("BTC/USD"), &json!("3401.5")));
+    assert_eq!((&swapped[1]["pair"], &swapped[1]["last"]), (&json!("ETH/USD"), &json!("96999")));
+}
+
+#[tokio::test]
+async fn what_is_stuck_stays_what_it_was_when_it_stuck() {
+    let market = crate::market::WalkMarket::new(1, std::time::Duration::from_millis(1)).unwrap();
+    let upstream = FakeUpstream::start(Arc::new(market), "127.0.0.1:0").await.unwrap();
+    let ask = async || request(&upstream, "GET", &question(Venue::Coinbase)).await.json();
+    let moved = async |than: &Value| {
+        let now = ask().await;
+        (now["time"] != than["time"] && now["price"] != than["price"]).then_some(now)
+    };
+    upstream.set_fault(Venue::Coinbase, Fault::Stuck);
+    let stuck = ask().await;
+    let deadline = Duration::from_secs(60);
+    let later_ms = clock::now_ms() + 5;
+    crate::wait_until("slots pass", deadline, async || (clock::now_ms() > later_ms).then_some(())).await;
+    assert_eq!(ask().await, stuck);
+    upstream.set_fault(Venue::Coinbase, None);
+    crate::wait_until("the market is followed again", deadline, async || moved(&stuck).await).await;
+}
