@@ -11,7 +11,11 @@ mod ticks;
 
 use std::{sync::Arc, time::Duration};
 
-use common::{clock::Clock, domain::Pair, readiness::Readiness};
+use common::{
+    clock::Clock,
+    domain::{Origin, Pair},
+    readiness::Readiness,
+};
 use poem_openapi::{OpenApiService, Tags};
 use prometheus::Registry;
 use tokio::sync::watch;
@@ -93,8 +97,13 @@ impl State {
         self.snapshots.borrow().clone()
     }
 
-    fn is_stale(&self, view: &PairView) -> bool {
-        view.is_stale(self.clock.now(), self.stale_after)
+    fn is_stale(&self, snapshot: &Snapshot, view: &PairView) -> bool {
+        let now = match snapshot.origin {
+            // A recording is over long since; what passes is its own time.
+            Some(Origin::Replay) => view.slot.start(),
+            _ => self.clock.now(),
+        };
+        view.is_stale(now, self.stale_after)
     }
 }
 

@@ -28,6 +28,7 @@ pub(crate) struct Settings {
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     pub(crate) sources: BTreeMap<String, poller::SourceConfig>,
     pub(crate) aggregate: poller::AggregateConfig,
+    pub(crate) replay: poller::ReplayConfig,
     pub(crate) bus: BusConfig,
     pub(crate) api: api::ApiConfig,
     pub(crate) admin: api::AdminConfig,
@@ -144,6 +145,7 @@ impl Settings {
             feed: self.feed.clone(),
             sources: self.sources.clone(),
             aggregate: self.aggregate.clone(),
+            replay: self.replay.clone(),
         }
     }
 

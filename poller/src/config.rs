@@ -1,10 +1,12 @@
 //! What can be set about the feed, its sources and how they agree.
 
+mod replay;
 mod upstream;
 
 use std::{collections::BTreeMap, num::NonZeroU32, str::FromStr, sync::Arc};
 
 use common::{
+    clock::Clock,
     domain::{Interval, Origin, Pair, Policy, Ratio, SourceName, Span},
     text,
 };
@@ -12,6 +14,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::source::{self, Client, Setup, Source, SourceError};
 
+pub use replay::{ReplayConfig, ReplayError, ReplayFile, Speed};
 pub use upstream::{Role, SourceConfig};
 
 /// How many pairs one poller asks for. Every pair is one record a slot, and one more name in each request.
@@ -81,6 +84,8 @@ pub struct PollerConfig {
     pub sources: BTreeMap<String, SourceConfig>,
     /// How quotes become a price.
     pub aggregate: AggregateConfig,
+    /// What is replayed in place of asking.
+    pub replay: ReplayConfig,
 }
 
 /// Settings that were found to make sense together.
@@ -95,6 +100,8 @@ pub struct Settings {
     pub policy: Policy,
     /// What the log will say about where its prices come from.
     pub origin: Origin,
+    /// The time of a recording, where one is replayed.
+    pub clock: Option<Arc<dyn Clock>>,
 }
 
 /// A source and its part.
@@ -124,8 +131,11 @@ pub enum ConfigError {
     /// A source that cannot be built.
     #[error(transparent)]
     Source(#[from] SourceError),
+    /// A recording that cannot be replayed.
+    #[error(transparent)]
+    Replay(#[from] ReplayError),
     /// Invented and real prices in one log.
-    #[error("feed.sources: simulated and live sources cannot share one log; name one kind")]
+    #[error("feed.sources: live, replayed and simulated sources cannot share one log; name one kind")]
     MixedOrigins,
     /// A quorum that cannot be reached.
     #[error(
@@ -166,13 +176,22 @@ impl PollerConfig {
             source::check_limit(&*source, *interval)?;
             Ok::<_, ConfigError>(Member { source, role: config.role.unwrap_or_else(|| Role::of(*name)) })
         };
-        let members = sources.iter().map(member).collect::<Result<Vec<_>, _>>()?;
+        let (mut members, mut clock) = (Vec::new(), None);
+        for name in sources {
+            if name.as_str() == source::REPLAY {
+                let recordings = self.replay.load(pairs)?;
+                clock = Some(recordings.clock(*interval, self.replay.speed));
+                members.extend(recordings.members());
+            } else {
+                members.push(member(name)?);
+            }
+        }
         let origin = members.first().ok_or(ConfigError::NoSources)?.source.origin();
         if members.iter().any(|member| member.source.origin() != origin) {
             return Err(ConfigError::MixedOrigins);
         }
         let policy = self.policy(&members)?;
-        Ok(Settings { interval: *interval, pairs: pairs.clone(), members, policy, origin })
+        Ok(Settings { interval: *interval, pairs: pairs.clone(), members, policy, origin, clock })
     }
 
     fn policy(&self, members: &[Member]) -> Result<Policy, ConfigError> {

@@ -28,7 +28,7 @@ use common::{
 };
 use tokio_util::sync::CancellationToken;
 
-pub use config::{AggregateConfig, FeedConfig, PollerConfig, SourceConfig};
+pub use config::{AggregateConfig, FeedConfig, PollerConfig, ReplayConfig, SourceConfig};
 pub use metrics::Metrics;
 
 /// The log from its writing end.
@@ -49,6 +49,7 @@ pub fn start(
     service: &mut Service,
 ) -> Result<(), config::ConfigError> {
     let settings = config.resolve()?;
+    let clock = settings.clock.clone().unwrap_or(clock);
     let (stop, readiness) = (service.stop(), service.readiness().clone());
     let (lead, leadership) = lead::Lead::new(log.lease, metrics.clone(), readiness.check("lead"));
     let (queue, slots) = publish::queue();

@@ -12,7 +12,7 @@ use std::{sync::Arc, time::Duration};
 use common::{
     bus::LogWriter,
     clock::Clock,
-    domain::{Body, Failure, Interval, Observation, Pair, Quote, Slot, Timestamp},
+    domain::{Body, Failure, Interval, Observation, Origin, Pair, Quote, Slot, Timestamp},
     readiness::Check,
     service::TaskError,
 };
@@ -39,9 +39,6 @@ const FALLBACK_RESERVE: u32 = 2;
 
 /// A slot that is being polled when the process is told to stop has this long to become a tick.
 const LAST_POLL_TIME: Duration = Duration::from_millis(1_500);
-
-/// Sleeping goes in steps of this, so that a clock that jumps is noticed.
-const LONGEST_SLEEP: Duration = Duration::from_secs(1);
 
 /// The slot loop and what it remembers between slots.
 pub struct Poll {
@@ -107,6 +104,9 @@ impl Poll {
             self.leadership.until(|standing| *standing != Standing::Standby).await;
         }
         self.memory = Memory::recall(&*self.log, &self.settings.pairs).await;
+        if let Some(covered) = self.memory.covered() {
+            self.clock.skip_to(covered);
+        }
     }
 
     /// Polls every slot until it stands by, or is told to stop.
@@ -128,6 +128,10 @@ impl Poll {
                 () = soon_after(stop) => return,
             };
             let Some(bodies) = polled else { continue };
+            if self.settings.origin == Origin::Replay {
+                // A recording has time to wait.
+                let _ = stop.run_until_cancelled(queue.reserve()).await;
+            }
             let dropped = queue.try_send(PolledSlot { slot, bodies }).is_err();
             self.metrics
                 .queued
@@ -154,11 +158,10 @@ impl Poll {
             if now >= due {
                 return self.settings.interval.slot_at(now);
             }
-            let wait = due.since(now);
-            if wait > self.settings.interval.duration() {
+            if due.since(now) > self.settings.interval.duration() {
                 self.health.clock_is_behind(due);
             }
-            tokio::time::sleep(wait.min(LONGEST_SLEEP)).await;
+            self.clock.wait(due).await;
         }
     }
 

@@ -22,6 +22,7 @@ mod limit;
 mod manners;
 mod meaning;
 mod number;
+pub mod replay;
 mod simulated;
 mod unique;
 
@@ -36,6 +37,9 @@ pub use exchange::Exchange;
 pub use key::{Key, KeyError, Plan, REDACTED};
 pub use limit::{Excess, Limit, PerMinute};
 pub use meaning::meaning;
+
+/// In place of a source's name: all recordings that are to be replayed.
+pub const REPLAY: &str = "replay";
 
 /// A price as a source gave it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -200,7 +204,7 @@ fn told(requests: usize, interval: Interval, excess: &Excess) -> String {
 
 /// The names of all sources there are.
 pub fn names() -> impl Iterator<Item = &'static str> {
-    Exchange::ALL.iter().map(|exchange| exchange.as_str()).chain(simulated::NAMES)
+    Exchange::ALL.iter().map(|exchange| exchange.as_str()).chain(simulated::NAMES).chain([REPLAY])
 }
 
 /// The names of the sources that invent their prices.

@@ -43,7 +43,7 @@ impl PricesApi {
             sequence: view.sequence.0,
             interval: interval(view),
             origin: origin(snapshot),
-            stale: self.0.is_stale(view),
+            stale: self.0.is_stale(snapshot, view),
         };
         Ok(Json(Pairs { items: snapshot.pairs.iter().map(item).collect() }))
     }
@@ -120,7 +120,7 @@ impl PricesApi {
             sources: used.map(|judged| judged.source.to_string()).collect(),
             spread: DerivedText(newest.tick.spread.decimal()),
             change_24h: change.map(DerivedText),
-            stale: self.0.is_stale(view),
+            stale: self.0.is_stale(snapshot, view),
             next_slot: TimeText(view.next_slot().start()),
         })
     }

@@ -1,4 +1,4 @@
-//! Since when each source has said the same: the one thing that is remembered from slot to slot.
+//! Since when each source has said the same, and where the log ends: all that a slot needs of earlier ones.
 
 use std::{collections::BTreeMap, time::Duration};
 
@@ -11,9 +11,14 @@ use futures::future::join_all;
 /// A log that does not answer is not waited for: without a memory a frozen source is only found later.
 const RECALL_TIME: Duration = Duration::from_millis(500);
 
-/// Each source's newest price of each pair, and since when it has been the same.
+/// What was seen before the present slot.
 #[derive(Debug, Default)]
-pub(super) struct Memory(BTreeMap<(SourceName, Pair), (Price, Timestamp)>);
+pub(super) struct Memory {
+    /// Each source's newest price of each pair, and since when it has been the same.
+    seen: BTreeMap<(SourceName, Pair), (Price, Timestamp)>,
+    /// Up to where the log covers every pair.
+    covered: Option<Timestamp>,
+}
 
 impl Memory {
     /// What the newest records say. A new leader goes on where the last one was: to it, a source that froze
@@ -21,13 +26,20 @@ impl Memory {
     pub(super) async fn recall(log: &dyn LogWriter, pairs: &[Pair]) -> Self {
         let newest = join_all(pairs.iter().map(|pair| log.newest(*pair)));
         let newest = tokio::time::timeout(RECALL_TIME, newest).await.unwrap_or_default();
-        let records = newest.into_iter().filter_map(|newest| newest.ok()?.record);
-        Self(records.flat_map(|record| seen(&record)).collect())
+        let records: Vec<Record> = newest.into_iter().filter_map(|newest| newest.ok()?.record).collect();
+        let every_pair = records.len() == pairs.len();
+        let covered = records.iter().filter(|_| every_pair).filter_map(Record::covers_up_to).min();
+        Self { seen: records.iter().flat_map(seen).collect(), covered }
+    }
+
+    /// Up to where the log covers every pair.
+    pub(super) fn covered(&self) -> Option<Timestamp> {
+        self.covered
     }
 
     /// Takes in a price. Answers since when the source has said it.
     pub(super) fn see(&mut self, source: SourceName, pair: Pair, price: Price, at: Timestamp) -> Timestamp {
-        let seen = self.0.entry((source, pair)).or_insert((price, at));
+        let seen = self.seen.entry((source, pair)).or_insert((price, at));
         if seen.0 != price {
             *seen = (price, at);
         }

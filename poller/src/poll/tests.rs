@@ -149,6 +149,7 @@ fn rig_after(
         members: members.collect(),
         policy: policy(min_sources),
         origin: Origin::Live,
+        clock: None,
     };
     let readiness = Readiness::default();
     let metrics = Metrics::new(&Registry::new()).unwrap();
