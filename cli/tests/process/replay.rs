@@ -1,0 +1,117 @@
+//! Recordings in place of venues: through the real binary, in their own time.
+
+use std::{fmt::Write as _, path::Path};
+
+use testkit::{nats::NatsServer, process::TickwellCommand, require_nats, wait_until};
+
+use crate::{
+    audit::audit,
+    harness::{DEADLINE, Pod, Scene, has_message},
+    records::{self, Record},
+    survival::end,
+};
+
+/// The first recorded minute: 2023-03-04T00:00Z.
+const FIRST: i64 = 1_677_888_000_000;
+
+const MINUTE: i64 = 60_000;
+
+/// Recorded minutes. Long enough to be interrupted.
+const MINUTES: i64 = 3_000;
+
+/// Minutes that the second venue has no rows for.
+const HOLE: std::ops::Range<i64> = 100..105;
+
+/// What a venue said in a minute: cents apart from its neighbour, and a digit of its own to be kept.
+fn price(venue: usize, minute: i64) -> String {
+    format!("{}.{venue}0", 20_000 + minute % 97)
+}
+
+fn write_recording(path: &Path, venue: usize, has: impl Fn(i64) -> bool) {
+    let mut text = String::from("ts_ms,price,volume\n");
+    for minute in (0..MINUTES).filter(|minute| has(*minute)) {
+        // A row is stamped with its minute's last millisecond: it is a slot's newest one a millisecond later.
+        writeln!(text, "{},{},1.5", FIRST + (minute + 1) * MINUTE - 1, price(venue, minute)).unwrap();
+    }
+    std::fs::write(path, text).unwrap();
+}
+
+fn scene() -> Scene {
+    let scene = Scene::new(std::time::Duration::from_secs(60));
+    write_recording(&scene.folder().join("a.csv"), 1, |_| true);
+    write_recording(&scene.folder().join("b.csv"), 3, |minute| !HOLE.contains(&minute));
+    scene
+        .with("TICKWELL__FEED__SOURCES", "replay")
+        .with("TICKWELL__REPLAY__FILES", "kraken:BTC-USD:a.csv, coinbase:BTC-USD:b.csv")
+}
+
+fn at_speed(command: TickwellCommand, speed: &str) -> TickwellCommand {
+    command.arg("--set").arg(format!("replay.speed={speed}"))
+}
+
+async fn is_over(pod: &Pod) {
+    let last = FIRST + MINUTES * MINUTE;
+    let reached = async || {
+        let newest = pod.get("/v1/pairs").await.json()["items"][0]["slot"].as_str()?.to_owned();
+        (records::Time::try_from(newest).unwrap().0 == last).then_some(())
+    };
+    wait_until("the end of the recording", DEADLINE, reached).await;
+}
+
+/// Every minute of the recording is there once, with the very digits, and the hole is a gap.
+fn check(records: &[Record]) {
+    audit(records);
+    let slots: Vec<&Record> = records.iter().filter(|record| record.covers().is_some()).collect();
+    assert_eq!(slots.len(), usize::try_from(MINUTES).unwrap());
+    for (minute, record) in (0..).zip(slots) {
+        assert_eq!(record.covers().unwrap(), (FIRST + (minute + 1) * MINUTE, FIRST + (minute + 1) * MINUTE));
+        assert_eq!(record.origin, "replay");
+        let quotes: Vec<_> = record.quotes().iter().map(|quote| quote.price.clone().unwrap()).collect();
+        let of_b = if HOLE.contains(&minute) { HOLE.start - 1 } else { minute };
+        assert_eq!(quotes, [price(3, of_b), price(1, minute)], "{record:?}");
+        assert_eq!(record.price, (!HOLE.contains(&minute)).then(|| price(2, minute)), "{record:?}");
+        let verdict = if HOLE.contains(&minute) { "stale" } else { "used" };
+        assert_eq!(record.verdict("coinbase"), verdict);
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_recording_is_replayed_to_the_digit_and_goes_on_where_it_was_interrupted() {
+    let scene = scene();
+    let mut first = Pod::of(at_speed(scene.command("store"), "60000x").arg("run").start().unwrap()).await;
+    first.takes_in(20).await;
+    first.process.kill();
+    let mut second = Pod::of(at_speed(scene.command("store"), "max").arg("run").start().unwrap()).await;
+    is_over(&second).await;
+    let price = second.get("/v1/prices/BTC-USD").await.found();
+    assert_eq!((&price["stale"], &price["origin"]), (&false.into(), &"replay".into()));
+    check(&records::all(&second).await);
+    let gaps = second.get("/v1/prices/BTC-USD/gaps").await.found();
+    assert_eq!(gaps["items"].as_array().unwrap().len(), HOLE.count());
+    end(&mut second.process).await;
+
+    // What was recorded is not mixed with what is live.
+    let live = scene.command("store").arg("run").arg("--set").arg("feed.sources=kraken,coinbase");
+    let mut live = live.start().unwrap();
+    assert!(!live.wait_exit(DEADLINE).await.unwrap().success());
+    assert!(
+        live.lines().iter().any(|line| line.contains("this log holds replay prices")),
+        "{:?}",
+        live.lines()
+    );
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn pods_over_nats_follow_a_recording_in_its_own_time() {
+    require_nats!();
+    let nats = NatsServer::start().await.unwrap();
+    let scene = scene().over(&nats).with("TICKWELL__WINDOWS__STALE_AFTER", "3m");
+    let mut poller = at_speed(scene.command("poller"), "max").arg("poller").start().unwrap();
+    let pod = scene.pod("pod").await;
+    is_over(&pod).await;
+    poller.wait_for_line(|line| has_message(line, "the recording is over"), DEADLINE).await.unwrap();
+    check(&records::all(&pod).await);
+    // Years after its newest tick it is as fresh as a recording can be.
+    assert_eq!(pod.get("/v1/prices/BTC-USD").await.found()["stale"], false);
+    end(&mut poller).await;
+}
