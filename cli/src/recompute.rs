@@ -45,7 +45,7 @@ pub(crate) struct RecomputeArguments {
     url: Option<String>,
 
     /// The records of `tickwell run --demo`
-    #[arg(long, conflicts_with = "url")]
+    #[arg(long)]
     demo: bool,
 }
 

@@ -3,8 +3,10 @@
 //! 1. Quotes of shadow sources are set aside.
 //! 2. Failed, stale, future-stamped and frozen quotes are dropped.
 //! 3. What lies further than `max_deviation` from the median of the rest is an outlier.
-//! 4. `min_sources` must be left, and their spread must be within `max_deviation` too.
-//! 5. The price is the median of what is left: the exact midpoint where their number is even.
+//! 4. If the rest are still further apart than that, the one that lies farthest out is an outlier too, for as
+//!    long as a majority of them is left.
+//! 5. `min_sources` must be left, and their spread must be within `max_deviation`.
+//! 6. The price is the median of what is left: the exact midpoint where their number is even.
 //!
 //! No earlier price takes part: a real crash on all venues is followed at once, and one wrong price
 //! cannot keep later right ones out. Everything used is in the result, policy included, so that anybody
@@ -27,15 +29,14 @@ pub fn aggregate(quotes: &[Quote], policy: &Policy, slot: Slot, interval: Interv
     let Some(center) = median(&candidates) else {
         return gap(quotes, first_verdicts, policy, slot, interval, GapCause::TooFewSources);
     };
-    let verdicts: Vec<Option<Verdict>> = quotes
-        .iter()
-        .zip(&first_verdicts)
-        .map(|(quote, verdict)| {
-            let near =
-                |observation: &Observation| policy.max_deviation.admits(observation.price, center, center);
-            verdict.or(if quote.answer.as_ref().is_ok_and(near) { None } else { Some(Verdict::Outlier) })
-        })
-        .collect();
+    let near = |price: Price| policy.max_deviation.admits(price, center, center);
+    let mut verdicts = first_verdicts;
+    mark_outliers(quotes, &mut verdicts, |price| !near(price));
+    // Fewer would be one opinion among others.
+    let least = needed.max(candidates.len() / 2 + 1);
+    while let Some(farthest) = farthest_out(&prices(quotes, &verdicts), policy, least) {
+        mark_outliers(quotes, &mut verdicts, |price| price == farthest);
+    }
     let used = prices(quotes, &verdicts);
 
     let agreed = median(&used).filter(|_| used.len() >= needed).zip(used.first().zip(used.last()));
@@ -71,6 +72,27 @@ fn reject(quote: &Quote, quotes: &[Quote], policy: &Policy) -> Option<Verdict> {
         .filter_map(|peer| peer.answer.as_ref().ok())
         .any(|peer| mistimed(peer, policy).is_none() && !unchanged_too_long(peer, policy));
     (unchanged_too_long(observation, policy) && peer_moved).then_some(Verdict::Frozen)
+}
+
+fn mark_outliers(quotes: &[Quote], verdicts: &mut [Option<Verdict>], is_outlier: impl Fn(Price) -> bool) {
+    for (quote, verdict) in quotes.iter().zip(verdicts) {
+        if verdict.is_none() && quote.answer.is_ok_and(|observation| is_outlier(observation.price)) {
+            *verdict = Some(Verdict::Outlier);
+        }
+    }
+}
+
+/// Of sorted prices that lie too far apart, the one farthest from their median; nothing where both ends are
+/// as far, or where fewer than `least` would be left.
+fn farthest_out(sorted: &[Price], policy: &Policy, least: usize) -> Option<Price> {
+    let (low, high, middle) = (*sorted.first()?, *sorted.last()?, median(sorted)?);
+    let (below, above) = (middle.units().abs_diff(low.units()), high.units().abs_diff(middle.units()));
+    if policy.max_deviation.admits(low, high, middle) || below == above {
+        return None;
+    }
+    let farthest = if below > above { low } else { high };
+    let left = sorted.iter().filter(|price| **price != farthest).count();
+    (left >= least).then_some(farthest)
 }
 
 fn mistimed(observation: &Observation, policy: &Policy) -> Option<Verdict> {

@@ -102,7 +102,7 @@ async fn pages_neither_repeat_nor_miss_while_records_arrive() {
             messages
         };
         rig.send(more(21)).await;
-        let mut path = format!("{GAPS}?{cause}order={order}&limit=3");
+        let mut path = format!("{GAPS}?{cause}order={order}&limit=2");
         let mut found = Vec::new();
         let mut arriving = 3;
         loop {

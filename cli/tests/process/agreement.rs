@@ -1,12 +1,12 @@
 //! Two pods at the same sequence, and one pod against its own log.
 
-use serde_json::Value;
+use serde_json::{Value, json};
 use testkit::wait_until;
 
 use crate::{
     harness::{Answer, DEADLINE, Pod},
     oracle,
-    records::{self, Point, Record, Span, Time},
+    records::{self, Kind, Point, Record, Span, Time},
 };
 
 /// The pair of most tests.
@@ -40,6 +40,10 @@ pub(crate) async fn pods_agree(pods: [&Pod; 2]) {
         "history".to_owned(),
         "history?limit=3".to_owned(),
         "history?limit=5&order=asc".to_owned(),
+        "gaps".to_owned(),
+        "gaps?limit=1".to_owned(),
+        "gaps?limit=1&order=asc".to_owned(),
+        "gaps?cause=no_leader".to_owned(),
     ] {
         let first = same_answer(pods, &format!("{base}/{query}")).await;
         if let Some(cursor) = first.json()["next_cursor"].as_str() {
@@ -83,22 +87,22 @@ pub(crate) async fn averages_are_right_but(pod: &Pod, foreign: &[u64]) {
     assert_eq!(windows.len(), WINDOWS.split(',').count());
     for (window, span) in windows.iter().zip(WINDOWS.split(',')) {
         let span = Span::try_from(span.to_owned()).unwrap().0;
-        assert_eq!((&window["to"], &window["from"]), (&time_text(to), &time_text(to - span)));
+        assert_eq!((&window["to"], &window["from"]), (&json!(time_text(to)), &json!(time_text(to - span))));
         for (member, expected) in oracle::window(&points, to, span).as_object().unwrap() {
             assert_eq!(&window[member], expected, "{member} of {window} at sequence {sequence}");
         }
     }
 }
 
-/// A pair's history, page by page through `next_cursor`.
-pub(crate) async fn history(pod: &Pod, order: &str, limit: usize) -> Vec<Point> {
-    let (mut points, mut cursor) = (Vec::new(), None::<String>);
+/// A list over time of a pair, page by page through `next_cursor`.
+async fn list(pod: &Pod, name: &str, order: &str, limit: usize) -> Vec<Value> {
+    let (mut all, mut cursor) = (Vec::new(), None::<String>);
     loop {
         let from = cursor.map_or_else(String::new, |cursor| format!("&cursor={cursor}"));
-        let answer = pod.get(&format!("/v1/prices/{PAIR}/history?order={order}&limit={limit}{from}")).await;
+        let answer = pod.get(&format!("/v1/prices/{PAIR}/{name}?order={order}&limit={limit}{from}")).await;
         let page = answer.found();
         let items = page["items"].as_array().unwrap();
-        points.extend(items.iter().map(point));
+        all.extend_from_slice(items);
         cursor = page["next_cursor"].as_str().map(str::to_owned);
         // The link says the same as the cursor, for clients that follow links.
         let link = answer.headers.get("link").map(|link| link.to_str().unwrap());
@@ -110,27 +114,56 @@ pub(crate) async fn history(pod: &Pod, order: &str, limit: usize) -> Vec<Point> 
             }
             None => {
                 assert_eq!(link, None);
-                return points;
+                return all;
             }
         }
     }
 }
 
-/// Checks that a pod's history, in both orders, is exactly the ticks of its log. The log must be at rest.
+/// A pair's history, page by page.
+pub(crate) async fn history(pod: &Pod, order: &str, limit: usize) -> Vec<Point> {
+    list(pod, "history", order, limit).await.iter().map(point).collect()
+}
+
+/// Checks that a pod's history and gaps, in both orders, are exactly the ticks and gaps of its log. The log
+/// must be at rest.
 pub(crate) async fn history_is_the_log(pod: &Pod, records: &[Record]) {
-    let mut expected = records::points(records, PAIR);
-    for point in &mut expected {
+    let mut ticks = records::points(records, PAIR);
+    for point in &mut ticks {
         // History does not say it.
         point.interval = 0;
     }
-    assert!(expected.len() > 6, "too few ticks to page through: {}", expected.len());
-    for limit in [3, 1_000] {
-        assert_eq!(history(pod, "asc", limit).await, expected);
+    assert!(ticks.len() > 6, "too few ticks to page through: {}", ticks.len());
+    let mut gaps = gaps(records);
+    for order in ["asc", "desc"] {
+        for limit in [3, 1_000] {
+            assert_eq!(history(pod, order, limit).await, ticks);
+        }
+        for limit in [1, 1_000] {
+            assert_eq!(list(pod, "gaps", order, limit).await, gaps);
+        }
+        ticks.reverse();
+        gaps.reverse();
     }
-    expected.reverse();
-    for limit in [3, 1_000] {
-        assert_eq!(history(pod, "desc", limit).await, expected);
-    }
+}
+
+/// What must be said of a log's gaps, oldest first.
+fn gaps(records: &[Record]) -> Vec<Value> {
+    let gap = |record: &Record| {
+        let explained: Value = serde_json::from_slice(&record.bytes).unwrap();
+        let (from, last) = record.covers().unwrap();
+        json!({
+            "from": time_text(from),
+            "to": time_text(last),
+            "slots": (last - from) / record.interval() + 1,
+            "interval": explained["interval"],
+            "cause": explained["cause"],
+            "sequence": record.sequence,
+            "epoch": record.epoch,
+            "sources": record.quotes.as_ref().map(Vec::len),
+        })
+    };
+    records.iter().filter(|record| record.kind == Kind::Gap && record.pair == PAIR).map(gap).collect()
 }
 
 fn point(item: &Value) -> Point {
@@ -139,7 +172,8 @@ fn point(item: &Value) -> Point {
     Point { sequence: item["sequence"].as_u64().unwrap(), slot, interval: 0, price }
 }
 
-fn time_text(millis: i64) -> Value {
+/// An instant as it is written in answers.
+pub(crate) fn time_text(millis: i64) -> String {
     let time = chrono::DateTime::from_timestamp_millis(millis).unwrap();
-    time.format("%Y-%m-%dT%H:%M:%S%.3fZ").to_string().into()
+    time.format("%Y-%m-%dT%H:%M:%S%.3fZ").to_string()
 }

@@ -7,7 +7,11 @@ use testkit::process::Tickwell;
 use crate::harness::{BINARY, DEADLINE};
 
 /// Runs the binary to its end. Answers its exit code and everything it wrote.
-async fn run(folder: &Path, arguments: &[&str], environment: &[(&str, &str)]) -> (Option<i32>, String) {
+pub(crate) async fn run(
+    folder: &Path,
+    arguments: &[&str],
+    environment: &[(&str, &str)],
+) -> (Option<i32>, String) {
     let command = Tickwell::command(BINARY, folder).args(arguments).env("RUST_BACKTRACE", "0");
     let mut process = command.envs(environment.iter().copied()).start().unwrap();
     let status = process.wait_exit(DEADLINE).await.unwrap();
@@ -22,7 +26,7 @@ async fn version_and_help_are_told() {
     assert!(version.starts_with(&format!("tickwell {}", env!("CARGO_PKG_VERSION"))), "{version}");
     let (code, help) = run(folder.path(), &["--help"], &[]).await;
     assert_eq!(code, Some(0));
-    for command in ["run", "poller", "api", "config"] {
+    for command in ["run", "poller", "api", "recompute", "config"] {
         assert!(help.lines().any(|line| line.trim_start().starts_with(&format!("{command} "))), "{help}");
     }
     let left: Vec<_> = folder.path().read_dir().unwrap().collect();

@@ -1,5 +1,7 @@
 //! The aggregator against single cases with a name, and against a naive computation of its own.
 
+use std::cmp::Ordering;
+
 use common::domain::{Failure, Span, Timestamp};
 use proptest::prelude::*;
 use rust_decimal::Decimal;
@@ -83,6 +85,21 @@ fn a_spread_beyond_the_limit_makes_a_gap_though_each_is_near_the_median() {
 }
 
 #[test]
+fn one_that_is_near_the_median_but_too_far_from_its_peers_does_not_keep_the_others_from_agreeing() {
+    // 1.9% below the median, 2.2% below the highest.
+    let near =
+        quotes(&[Ok(observed("98.1")), Ok(observed("99.9")), Ok(observed("100.1")), Ok(observed("100.3"))]);
+    assert_eq!(judge(&near, 2), (Ok("100.1".into()), vec!["outlier", "used", "used", "used"]));
+    // Two that say the same are as good as the other two: nobody can tell who is right.
+    let even =
+        quotes(&[Ok(observed("98")), Ok(observed("98")), Ok(observed("100.2")), Ok(observed("100.2"))]);
+    assert_eq!(judge(&even, 2), (Err(GapCause::Disagreement), vec!["unused"; 4]));
+    // A majority must be left, however few would be enough.
+    let spread = quotes(&[Ok(observed("100")), Ok(observed("102.3"))]);
+    assert_eq!(judge(&spread, 1), (Err(GapCause::Disagreement), vec!["unused"; 2]));
+}
+
+#[test]
 fn the_limit_itself_is_admitted() {
     let quotes = quotes(&[Ok(observed("99")), Ok(observed("100")), Ok(observed("101"))]);
     assert_eq!(judge(&quotes, 3).0, Ok("100".into()));
@@ -136,11 +153,25 @@ fn naive(prices: &[Decimal], min_sources: usize) -> Option<Decimal> {
     };
     let limit = Decimal::new(2, 2);
     let center = median(prices.to_vec())?;
-    let left: Vec<Decimal> =
+    let mut left: Vec<Decimal> =
         prices.iter().copied().filter(|price| (price - center).abs() <= limit * center).collect();
-    let price = median(left.clone())?;
-    let spread = left.iter().max()? - left.iter().min()?;
-    (left.len() >= min_sources && spread <= limit * price).then_some(price)
+    loop {
+        let price = median(left.clone())?;
+        let (low, high) = (*left.iter().min()?, *left.iter().max()?);
+        if high - low <= limit * price {
+            return (left.len() >= min_sources).then_some(price);
+        }
+        // One end goes, if it is the farther one and those that stay are more than those that went.
+        let out = match (price - low).cmp(&(high - price)) {
+            Ordering::Less => high,
+            Ordering::Greater => low,
+            Ordering::Equal => return None,
+        };
+        left.retain(|price| *price != out);
+        if left.len() < min_sources || left.len() * 2 <= prices.len() {
+            return None;
+        }
+    }
 }
 
 proptest! {

@@ -39,6 +39,9 @@ fn an_answer_is_the_record_of_the_log() {
                      "from": "2026-11-21T00:00:20.000Z", "interval": "10s", "cause": "no_leader", "epoch": 1,
                      "origin": "live", "quotes": null, "quotes_expired": false});
     assert!(matches!(read(&gap).unwrap(), Found::Record(_)));
+    let mut old_gap = gap;
+    old_gap["quotes_expired"] = true.into();
+    assert!(matches!(read(&old_gap).unwrap(), Found::Record(_)), "it never had quotes");
 }
 
 #[test]
