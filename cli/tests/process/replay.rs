@@ -49,8 +49,8 @@ fn at_speed(command: TickwellCommand, speed: &str) -> TickwellCommand {
     command.arg("--set").arg(format!("replay.speed={speed}"))
 }
 
-async fn is_over(pod: &Pod) {
-    let last = FIRST + MINUTES * MINUTE;
+/// Waits until the newest slot is the last one.
+pub(crate) async fn is_over(pod: &Pod, last: i64) {
     let reached = async || {
         let newest = pod.get("/v1/pairs").await.json()["items"][0]["slot"].as_str()?.to_owned();
         (records::Time::try_from(newest).unwrap().0 == last).then_some(())
@@ -82,7 +82,7 @@ async fn a_recording_is_replayed_to_the_digit_and_goes_on_where_it_was_interrupt
     first.takes_in(20).await;
     first.process.kill();
     let mut second = Pod::of(at_speed(scene.command("store"), "max").arg("run").start().unwrap()).await;
-    is_over(&second).await;
+    is_over(&second, FIRST + MINUTES * MINUTE).await;
     let price = second.get("/v1/prices/BTC-USD").await.found();
     assert_eq!((&price["stale"], &price["origin"]), (&false.into(), &"replay".into()));
     check(&records::all(&second).await);
@@ -108,7 +108,7 @@ async fn pods_over_nats_follow_a_recording_in_its_own_time() {
     let scene = scene().over(&nats).with("TICKWELL__WINDOWS__STALE_AFTER", "3m");
     let mut poller = at_speed(scene.command("poller"), "max").arg("poller").start().unwrap();
     let pod = scene.pod("pod").await;
-    is_over(&pod).await;
+    is_over(&pod, FIRST + MINUTES * MINUTE).await;
     poller.wait_for_line(|line| has_message(line, "the recording is over"), DEADLINE).await.unwrap();
     check(&records::all(&pod).await);
     // Years after its newest tick it is as fresh as a recording can be.
