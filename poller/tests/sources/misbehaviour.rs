@@ -1,63 +1,14 @@
-//! Sources over real HTTP: against the fake upstream for the contracts, and against sockets that misbehave.
-#![expect(clippy::unwrap_used, reason = "tests stop at the first surprise")]
+//! Sockets that misbehave: each way has its name, and none stops or fills the process.
 
-use std::{sync::Arc, time::Duration};
+use std::time::Duration;
 
-use common::domain::{Failure, Interval, Pair, Timestamp};
-use poller::source::{self, Answers, Client, Setup, Source};
-use testkit::{Venue, clock::now_ms, market::ScriptMarket, upstream::FakeUpstream};
+use common::domain::Failure;
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::TcpListener,
-    time::Instant,
 };
 
-fn pairs() -> Vec<Pair> {
-    vec!["BTC-USD".parse().unwrap(), "ETH-USD".parse().unwrap()]
-}
-
-fn source(name: &str, url: &str) -> Arc<dyn Source> {
-    let _ = rustls::crypto::ring::default_provider().install_default();
-    let setup = Setup { url: url.to_owned(), key: None, interval: "10s".parse().unwrap() };
-    source::build(name.parse().unwrap(), setup, &pairs(), &Client::new().unwrap()).unwrap()
-}
-
-async fn ask(source: &Arc<dyn Source>, patience: Duration) -> Answers {
-    let interval: Interval = "10s".parse().unwrap();
-    let slot = interval.slot_at(Timestamp::from_unix_millis(now_ms()).unwrap());
-    source.ask(slot, Instant::now() + patience).await
-}
-
-const PATIENT: Duration = Duration::from_secs(60);
-
-#[tokio::test]
-async fn each_exchange_is_read_by_its_contract() {
-    let prices: Vec<(Venue, &str, &str)> = Venue::ALL
-        .iter()
-        .flat_map(|venue| [(*venue, "BTC-USD", "97012.30"), (*venue, "ETH-USD", "3400.10")])
-        .collect();
-    let market = ScriptMarket::constant(&prices, Duration::from_secs(1), now_ms()).unwrap();
-    let upstream = FakeUpstream::start(Arc::new(market), "127.0.0.1:0").await.unwrap();
-    for venue in Venue::ALL {
-        let source = source(venue.name(), &upstream.venue_url(venue));
-        let answers = ask(&source, PATIENT).await;
-        for (pair, expected) in pairs().iter().zip(["97012.30", "3400.10"]) {
-            let sample = answers[pair].unwrap();
-            assert_eq!(sample.price, expected.parse().unwrap(), "{venue} {pair}");
-            // Kraken alone gives no time.
-            assert_eq!(sample.time.is_some(), venue != Venue::Kraken, "{venue}");
-        }
-        upstream.set_down(venue, true);
-        assert!(
-            ask(&source, PATIENT).await.values().all(|answer| *answer == Err(Failure::Http5xx)),
-            "{venue}"
-        );
-    }
-    // One request each for all pairs where the exchange can do that.
-    assert_eq!(upstream.requests_to(Venue::Kraken).len(), 2);
-    assert_eq!(upstream.requests_to(Venue::Bitstamp).len(), 2);
-    assert_eq!(upstream.requests_to(Venue::Coinbase).len(), 4);
-}
+use crate::{PATIENT, ask, source};
 
 /// A server that answers every request with the same bytes, and then closes or keeps silent.
 async fn misbehaving(answer: Vec<u8>, hang: bool) -> String {
