@@ -34,6 +34,10 @@ fn answer(status: &str, headers: &str, body: &[u8]) -> Vec<u8> {
     [head.as_bytes(), body].concat()
 }
 
+fn answer_of_length(length: u64, body: &[u8]) -> Vec<u8> {
+    [format!("HTTP/1.1 200 OK\r\ncontent-length: {length}\r\n\r\n").as_bytes(), body].concat()
+}
+
 /// Zeros without end compress to almost nothing.
 fn bomb() -> Vec<u8> {
     use std::io::Write;
@@ -45,6 +49,7 @@ fn bomb() -> Vec<u8> {
 #[tokio::test]
 async fn every_misbehaviour_has_its_name() {
     let endless = [b"HTTP/1.1 200 OK\r\n\r\n".as_slice(), &vec![b'['; 2 * 1024 * 1024]].concat();
+    let endless_headers = [b"HTTP/1.1 200 OK\r\n".as_slice(), &b"x: y\r\n".repeat(1_000_000)].concat();
     let cases = [
         ("a redirect", answer("302 Found", "location: http://169.254.169.254/\r\n", b""), Failure::Redirect),
         ("forbidden", answer("403 Forbidden", "", b"<html>"), Failure::Http403),
@@ -57,6 +62,31 @@ async fn every_misbehaviour_has_its_name() {
         ("html", answer("200 OK", "", b"<html>hello</html>"), Failure::Malformed),
         ("deep", answer("200 OK", "", &vec![b'['; 100_000]), Failure::Malformed),
         ("cut off", b"HTTP/1.1 200 OK\r\ncontent-length: 999\r\n\r\n{".to_vec(), Failure::Malformed),
+        (
+            "longer than it says",
+            b"HTTP/1.1 200 OK\r\ncontent-length: 1\r\n\r\n{}".to_vec(),
+            Failure::Malformed,
+        ),
+        (
+            "two lengths",
+            [b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n".as_slice(), &answer("", "", b"{}")].concat(),
+            Failure::Unreachable,
+        ),
+        ("a length without end", answer_of_length(u64::MAX, b"{}"), Failure::Unreachable),
+        (
+            "no chunk",
+            b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\nzzz\r\n{}".to_vec(),
+            Failure::Malformed,
+        ),
+        ("no gzip", answer("200 OK", "content-encoding: gzip\r\n", b"{}"), Failure::Malformed),
+        ("half a gzip", answer("200 OK", "content-encoding: gzip\r\n", &bomb()[..1_000]), Failure::Malformed),
+        (
+            "an encoding nobody asked for",
+            answer("200 OK", "content-encoding: br\r\n", b"\x0b\x02"),
+            Failure::Malformed,
+        ),
+        ("not text", answer("200 OK", "", b"{\"error\":[],\"result\":{\"\xff\":1}}"), Failure::Malformed),
+        ("headers without end", endless_headers, Failure::Unreachable),
         ("no http", b"hello\r\n\r\n".to_vec(), Failure::Unreachable),
         ("endless", endless, Failure::TooLarge),
         ("a bomb", answer("200 OK", "content-encoding: gzip\r\n", &bomb()), Failure::TooLarge),
@@ -80,4 +110,46 @@ async fn silence_is_a_timeout_and_a_closed_port_unreachable() {
     let port = TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap();
     let answers = ask(&source("bitstamp", &format!("http://{port}")), PATIENT).await;
     assert!(answers.values().all(|answer| *answer == Err(Failure::Unreachable)));
+}
+
+#[tokio::test]
+async fn a_reset_in_the_body_has_its_name() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("http://{}", listener.local_addr().unwrap());
+    tokio::spawn(async move {
+        while let Ok((mut stream, _)) = listener.accept().await {
+            let _ = stream.read(&mut [0; 4096]).await;
+            let _ = stream.write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 999\r\n\r\n{").await;
+            // Closing with nothing to linger for is a reset.
+            stream.set_zero_linger().unwrap();
+        }
+    });
+    let answers = ask(&source("kraken", &url), PATIENT).await;
+    assert_eq!(answers.values().copied().collect::<Vec<_>>(), [Err(Failure::Malformed); 2]);
+}
+
+#[tokio::test]
+async fn an_answer_that_drips_is_cut_off_at_the_deadline() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("http://{}", listener.local_addr().unwrap());
+    tokio::spawn(async move {
+        while let Ok((mut stream, _)) = listener.accept().await {
+            let _ = stream.read(&mut [0; 4096]).await;
+            let _ = stream.write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 99999\r\n\r\n").await;
+            while stream.write_all(b" ").await.is_ok() {
+                tokio::time::sleep(Duration::from_millis(20)).await;
+            }
+        }
+    });
+    let answers = ask(&source("kraken", &url), Duration::from_millis(300)).await;
+    assert_eq!(answers.values().copied().collect::<Vec<_>>(), [Err(Failure::Timeout); 2]);
+}
+
+/// The status of an error has said everything; its words are not waited for.
+#[tokio::test]
+async fn an_error_whose_body_hangs_keeps_its_name() {
+    let hanging = b"HTTP/1.1 429 Too Many Requests\r\ncontent-length: 999\r\n\r\n{".to_vec();
+    let source = source("kraken", &misbehaving(hanging, true).await);
+    let answers = ask(&source, PATIENT).await;
+    assert_eq!(answers.values().copied().collect::<Vec<_>>(), [Err(Failure::Http429); 2]);
 }
