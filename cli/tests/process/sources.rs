@@ -8,7 +8,7 @@ use tokio::{
     net::TcpListener,
 };
 
-use crate::harness::{BINARY, DEADLINE, INTERVAL, Scene, moving_upstream};
+use crate::harness::{BINARY, DEADLINE, INTERVAL, Scene, field, has_message, moving_upstream};
 
 const KEY: &str = "CG-nobody-may-see-this";
 
@@ -136,6 +136,26 @@ async fn no_error_repeats_a_key() {
         assert!(!process.wait_exit(DEADLINE).await.unwrap().success(), "{arguments:?} was taken");
         unseen(&process.lines());
     }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_source_that_is_down_is_asked_less_and_told_once() {
+    let upstream = moving_upstream(INTERVAL).await;
+    upstream.set_down(Venue::Bitstamp, true);
+    let pod = Scene::new(INTERVAL).asking(&upstream).standalone("only").await;
+    let rests = async || pod.metric("tickwell_source_resting{source=\"bitstamp\"}").await == 1;
+    // The first failure, the retry, and the two after the first rests: each a rest further from the last.
+    let asked = async || (upstream.requests_to(Venue::Bitstamp).len() >= 4 && rests().await).then_some(());
+    wait_until("the source rests", DEADLINE, asked).await;
+    let asked = upstream.requests_to(Venue::Bitstamp).len();
+    let others = upstream.requests_to(Venue::Kraken).len();
+    assert!(others >= asked + 3, "{others} slots, and the source that is down was asked {asked} times");
+    assert_eq!(pod.metric("tickwell_source_resting{source=\"kraken\"}").await, 0);
+    let told = |line: &&String| {
+        field(line, "source").is_some_and(|source| source == "bitstamp")
+            && has_message(line, "the source gives no quote")
+    };
+    assert_eq!(pod.process.lines().iter().filter(told).count(), 1);
 }
 
 fn unseen(lines: &[String]) {
