@@ -204,17 +204,21 @@ pub(crate) async fn is_set_aside(trial: &mut Trial, venue: Venue, verdict: &str)
     }
 }
 
-/// Waits until the source has been given the verdict so often, and checks that it was given no other.
+/// Waits until the source has been given the verdict so often, and checks all the while that it is given no
+/// other.
 async fn is_marked(trial: &mut Trial, venue: Venue, verdict: &str, times: usize) {
     wait_until(&format!("{venue} is {verdict}"), DEADLINE, async || {
         trial.read().await;
+        for record in &trial.records {
+            let given = record.verdict(venue.name());
+            assert!(
+                [verdict, RESTING, LATE].contains(&given),
+                "{venue} is {given}, not {verdict}: {record:?}"
+            );
+        }
         (trial.count(venue, verdict) >= times && trial.records.len() >= 3).then_some(())
     })
     .await;
-    for record in &trial.records {
-        let given = record.verdict(venue.name());
-        assert!([verdict, RESTING, LATE].contains(&given), "{venue} is {given}, not {verdict}: {record:?}");
-    }
     trial.check_honest();
     trial.readiness_says("ready").await;
 }
