@@ -97,7 +97,9 @@ impl FakeUpstream {
     ///
     /// When the fault makes no difference at the venue ([`Fault::applies_to`]).
     pub fn set_fault(&self, venue: Venue, fault: impl Into<Option<Fault>>) {
-        self.state.controls().set_fault(venue, fault.into(), clock::now_ms());
+        let fault = fault.into();
+        fault.into_iter().for_each(misconduct::prepare);
+        self.state.controls().set_fault(venue, fault, clock::now_ms());
     }
 
     /// From now on the venue quotes this price whatever the market says, as a trade of the moment it is asked

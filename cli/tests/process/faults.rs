@@ -1,0 +1,238 @@
+//! Every fault that a source can have, each in a test of its own, against the real binary.
+//!
+//! A test lets a few honest slots pass, then one thing goes wrong, and what every later record, the metrics
+//! and readiness say is read as a stranger would read it. The rows that tests name are those of the fault
+//! matrix. What an honest price is, the market itself says: it is a function of the time.
+
+mod answers;
+mod connections;
+mod manners;
+mod memory;
+mod outages;
+mod prices;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use testkit::{
+    Venue,
+    fault::Fault,
+    market::{Market, WalkMarket},
+    upstream::FakeUpstream,
+    wait_until,
+};
+
+use crate::{
+    harness::{DEADLINE, Pod, Scene},
+    oracle,
+    records::{self, Quote, Record},
+};
+
+/// Many faults need many slots; these are as short as a debug build on a busy machine can keep up with.
+pub(crate) const SLOT: Duration = Duration::from_millis(250);
+const SLOT_MS: i64 = 250;
+
+const PAIR: &str = "BTC-USD";
+
+/// The verdict on a source that is left alone after failures.
+const RESTING: &str = "backing_off";
+
+/// The verdict on a source that was too slow, as any may be on a machine that stalls.
+const LATE: &str = "timeout";
+
+/// Failures after which a source is left alone for so long that a test sees them once.
+const LONG_RESTS: [&str; 5] = ["http_403", "http_418", "http_429", "http_451", "rate_limited"];
+
+/// Tickwell over sources that are about to misbehave.
+pub(crate) struct Trial {
+    pub(crate) upstream: FakeUpstream,
+    pub(crate) pod: Pod,
+    market: WalkMarket,
+    sources: Vec<Venue>,
+    faulty: Vec<Venue>,
+    began_ms: i64,
+    /// The records of slots that began after the faults did and that sources were asked about.
+    pub(crate) records: Vec<Record>,
+    next: u64,
+    _scene: Scene,
+}
+
+impl Trial {
+    /// Starts with these sources, and returns when all of them have been used.
+    pub(crate) async fn start(sources: &[Venue]) -> Self {
+        Self::with(sources, |scene| scene).await
+    }
+
+    /// The same with further settings.
+    pub(crate) async fn with(sources: &[Venue], settings: impl FnOnce(Scene) -> Scene) -> Self {
+        let mut trial = Self::unproven(sources, settings).await;
+        wait_until("a slot in which all sources are used", DEADLINE, async || {
+            trial.read().await;
+            trial.records.iter().any(|record| record.used().len() == sources.len()).then_some(())
+        })
+        .await;
+        trial
+    }
+
+    /// The same, but with sources that the settings may have broken.
+    pub(crate) async fn unproven(sources: &[Venue], settings: impl FnOnce(Scene) -> Scene) -> Self {
+        let market = WalkMarket::new(7, SLOT).unwrap();
+        let upstream = FakeUpstream::start(Arc::new(market), "127.0.0.1:0").await.unwrap();
+        let names: Vec<&str> = sources.iter().map(|source| source.name()).collect();
+        let scene = Scene::new(SLOT)
+            .asking(&upstream)
+            .with("TICKWELL__FEED__SOURCES", &names.join(","))
+            .with("TICKWELL__SOURCES__COINGECKO__ROLE", "primary");
+        let scene = settings(scene);
+        let pod = scene.standalone("only").await;
+        let (sources, faulty, records) = (sources.to_vec(), Vec::new(), Vec::new());
+        Self { upstream, pod, market, sources, faulty, began_ms: 0, records, next: 1, _scene: scene }
+    }
+
+    /// From now on these venues have the fault; what was read before is forgotten.
+    pub(crate) fn begin(&mut self, venues: &[Venue], fault: &str) {
+        let fault: Fault = fault.parse().unwrap();
+        venues.iter().for_each(|venue| self.upstream.set_fault(*venue, fault));
+        self.faulty = venues.to_vec();
+        self.began_ms = testkit::clock::now_ms();
+        self.records.clear();
+    }
+
+    /// From now on nobody has a fault.
+    pub(crate) fn begin_honest(&mut self) {
+        self.faulty.iter().for_each(|venue| self.upstream.set_fault(*venue, None));
+        self.began_ms = testkit::clock::now_ms();
+        self.records.clear();
+    }
+
+    /// Takes in the records that are there.
+    pub(crate) async fn read(&mut self) {
+        let newest = self.pod.sequence().await;
+        while self.next <= newest {
+            let record = records::at(&self.pod, self.next).await;
+            self.next += 1;
+            let is_after = record.slot.is_some_and(|slot| slot.0 > self.began_ms);
+            if is_after && record.quotes.is_some() {
+                self.records.push(record);
+            }
+        }
+    }
+
+    /// Takes in records until `enough` says so.
+    pub(crate) async fn read_until(&mut self, what: &str, enough: impl Fn(&[Record]) -> bool) {
+        wait_until(what, DEADLINE, async || {
+            self.read().await;
+            enough(&self.records).then_some(())
+        })
+        .await;
+    }
+
+    /// Whether nobody was late who should have been in time: on a machine that stalls, anybody may be.
+    pub(crate) fn is_undisturbed(&self, record: &Record) -> bool {
+        let honest = record.quotes().iter().filter(|quote| !self.is_faulty(quote));
+        honest.into_iter().all(|quote| quote.verdict != LATE)
+    }
+
+    fn is_faulty(&self, quote: &Quote) -> bool {
+        self.faulty.iter().any(|venue| venue.name() == quote.source)
+    }
+
+    /// Checks what must hold for each record while somebody misbehaves and enough others do not: everybody
+    /// has a verdict, the honest are used with the prices they gave, and the price is their median.
+    pub(crate) fn check_honest(&self) {
+        for record in &self.records {
+            let asked: Vec<&str> = record.quotes().iter().map(|quote| quote.source.as_str()).collect();
+            let expected: Vec<&str> = self.sources.iter().map(|source| source.name()).collect();
+            assert_eq!(asked, expected, "{record:?}");
+            for quote in record.quotes().iter().filter(|quote| !self.is_faulty(quote)) {
+                assert!(["used", LATE].contains(&quote.verdict.as_str()) || !record.is_tick(), "{record:?}");
+                self.check_price(quote, record);
+            }
+            assert!(record.is_tick() || !self.is_undisturbed(record), "{record:?}");
+            if record.is_tick() {
+                oracle::check_price(record);
+            }
+        }
+    }
+
+    /// Checks a price against the market: what it said in the slot, or in one that a stalled machine let pass.
+    fn check_price(&self, quote: &Quote, record: &Record) {
+        let (Some(price), Some(seen)) = (&quote.price, quote.observed_at) else { return };
+        let (venue, slot) = (quote.source.parse().unwrap(), record.slot.unwrap().0);
+        let mut given = (slot..=seen.0.max(slot)).step_by(usize::try_from(SLOT_MS).unwrap());
+        let said = |time_ms| self.market.trade(venue, PAIR, time_ms).unwrap().price;
+        assert!(given.any(|time_ms| said(time_ms) == *price), "{quote:?} in {record:?}");
+    }
+
+    /// How often a source got this verdict.
+    pub(crate) fn count(&self, venue: Venue, verdict: &str) -> usize {
+        self.records.iter().filter(|record| record.verdict(venue.name()) == verdict).count()
+    }
+
+    /// Checks that the sources' part of readiness comes to this condition. Never is the process taken out of
+    /// service for it.
+    pub(crate) async fn readiness_says(&self, condition: &str) {
+        wait_until(&format!("sources are {condition}"), DEADLINE, async || {
+            let ready = self.pod.get("/readyz?verbose").await.found();
+            let checks = ready["checks"].as_array().unwrap().clone();
+            let sources = checks.into_iter().find(|check| check["name"] == "sources").unwrap();
+            (sources["condition"] == condition).then_some(())
+        })
+        .await;
+    }
+}
+
+/// One of five sources has a fault that makes its answers no quotes: that, and nothing else, is what its
+/// verdict says, in every slot that it is asked in.
+pub(crate) async fn fails(venue: Venue, fault: &str, verdict: &str) -> Trial {
+    let mut trial = Trial::start(&five_with(venue)).await;
+    trial.begin(&[venue], fault);
+    is_marked(&mut trial, venue, verdict, if LONG_RESTS.contains(&verdict) { 1 } else { 2 }).await;
+    let counter = format!("tickwell_source_polls_total{{outcome=\"{verdict}\",source=\"{venue}\"}}");
+    assert!(trial.pod.metric(&counter).await >= count(&trial, venue, verdict), "{counter}");
+    trial
+}
+
+/// One of five sources has a fault that makes its quotes unfit: they are in the record, and not in the price.
+pub(crate) async fn is_set_aside(trial: &mut Trial, venue: Venue, verdict: &str) {
+    is_marked(trial, venue, verdict, 3).await;
+    let counter = format!("tickwell_quotes_rejected_total{{reason=\"{verdict}\",source=\"{venue}\"}}");
+    assert!(trial.pod.metric(&counter).await >= count(trial, venue, verdict), "{counter}");
+    for record in trial.records.iter().filter(|record| record.verdict(venue.name()) == verdict) {
+        let quote = record.quotes().iter().find(|quote| quote.source == venue.name()).unwrap();
+        assert!(quote.price.is_some(), "a quote that is judged is kept: {record:?}");
+    }
+}
+
+/// Waits until the source has been given the verdict so often, and checks all the while that it is given no
+/// other.
+async fn is_marked(trial: &mut Trial, venue: Venue, verdict: &str, times: usize) {
+    wait_until(&format!("{venue} is {verdict}"), DEADLINE, async || {
+        trial.read().await;
+        for record in &trial.records {
+            let given = record.verdict(venue.name());
+            assert!(
+                [verdict, RESTING, LATE].contains(&given),
+                "{venue} is {given}, not {verdict}: {record:?}"
+            );
+        }
+        (trial.count(venue, verdict) >= times && trial.records.len() >= 3).then_some(())
+    })
+    .await;
+    trial.check_honest();
+    trial.readiness_says("ready").await;
+}
+
+fn count(trial: &Trial, venue: Venue, verdict: &str) -> u64 {
+    u64::try_from(trial.count(venue, verdict)).unwrap()
+}
+
+/// Five sources in the order they are known in, this one among them.
+fn five_with(venue: Venue) -> Vec<Venue> {
+    let mut sources = Venue::USD_EXCHANGES.to_vec();
+    if !sources.contains(&venue) {
+        sources.pop();
+        sources.push(venue);
+    }
+    sources
+}

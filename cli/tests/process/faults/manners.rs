@@ -1,0 +1,115 @@
+//! Sources that say "not now": when they are asked again, by the upstream's own log of requests.
+
+use testkit::{
+    Venue::{self, Bitfinex, Bitstamp, Coinbase, Gemini, Kraken},
+    wait_until,
+};
+
+use super::{RESTING, Trial, fails};
+use crate::harness::DEADLINE;
+
+/// When a venue was asked since its fault began, oldest first.
+fn asked_since(trial: &Trial, venue: Venue) -> Vec<i64> {
+    let requests = trial.upstream.requests_to(venue);
+    requests.into_iter().map(|request| request.time_ms).filter(|time_ms| *time_ms > trial.began_ms).collect()
+}
+
+/// The second request since the fault began, once it has come.
+async fn first_two(trial: &Trial, venue: Venue) -> [i64; 2] {
+    wait_until("the source is asked again", DEADLINE, async || {
+        let asked = asked_since(trial, venue);
+        Some([*asked.first()?, *asked.get(1)?])
+    })
+    .await
+}
+
+/// Row 21: no request before the time that the source named.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn row_21_retry_after_in_seconds() {
+    let mut trial = fails(Kraken, "429:2", "http_429").await;
+    let [first, second] = first_two(&trial, Kraken).await;
+    assert!(second - first >= 2_000, "asked again after {} ms", second - first);
+    trial.upstream.set_fault(Kraken, None);
+    trial.read().await;
+    assert!(trial.count(Kraken, RESTING) >= 4, "two seconds are eight slots");
+    trial.read_until("it is used again", |records| records.last().unwrap().verdict("kraken") == "used").await;
+}
+
+/// Row 21, with a date.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn row_21_retry_after_as_a_date() {
+    let trial = fails(Gemini, "429:date:3", "http_429").await;
+    let [first, second] = first_two(&trial, Gemini).await;
+    // The date was in whole seconds.
+    let named = (first + 3_000) / 1_000 * 1_000;
+    assert!(second >= named, "asked {} ms too early", named - second);
+}
+
+/// Row 21: any refusal may name its time.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn row_21_unavailable_until_later() {
+    let trial = fails_once(Coinbase, "503:2", "http_5xx").await;
+    let [first, second] = first_two(&trial, Coinbase).await;
+    assert!(second - first >= 2_000, "asked again after {} ms", second - first);
+}
+
+/// The same for a failure that is otherwise tried again soon.
+async fn fails_once(venue: Venue, fault: &str, verdict: &str) -> Trial {
+    let mut trial = Trial::start(&super::five_with(venue)).await;
+    trial.begin(&[venue], fault);
+    super::is_marked(&mut trial, venue, verdict, 1).await;
+    trial
+}
+
+/// What is asked for too often, without a word about when to come back, is left alone for a minute.
+async fn is_left_alone(venue: Venue, fault: &str, verdict: &str) {
+    let mut trial = fails(venue, fault, verdict).await;
+    trial.read_until("slots pass", |records| records.len() >= 8).await;
+    // The one answer that said so. A slot that a stalled machine gave up on may have asked before it.
+    let late = trial.count(venue, super::LATE);
+    assert!(asked_since(&trial, venue).len() <= 1 + late, "{:?}", asked_since(&trial, venue));
+    assert!(trial.count(venue, RESTING) >= 6);
+}
+
+/// Row 21: Bitfinex blocks for a minute, and does not say so.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn row_21_bitfinex_is_left_alone() {
+    is_left_alone(Bitfinex, "limited", "http_429").await;
+}
+
+/// Row 21: Kraken says so within HTTP 200.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn row_21_kraken_is_left_alone() {
+    is_left_alone(Kraken, "limited", "rate_limited").await;
+}
+
+/// Row 21: Bitstamp has a code for it.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn row_21_bitstamp_is_left_alone() {
+    is_left_alone(Bitstamp, "limited", "rate_limited").await;
+}
+
+/// Row 22.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn row_22_a_ban_is_obeyed() {
+    is_left_alone(Coinbase, "418", "http_418").await;
+}
+
+/// Row 23: a source that goes on failing is asked after one slot, two, four, and so on.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn row_23_failures_in_a_row_are_tried_more_and_more_rarely() {
+    let mut trial = fails(Kraken, "500", "http_5xx").await;
+    trial
+        .read_until("four tries", |records| {
+            records.iter().filter(|record| record.verdict("kraken") != RESTING).count() >= 4
+        })
+        .await;
+    let tried = trial.records.iter().filter(|record| record.verdict("kraken") != RESTING);
+    let slots: Vec<i64> = tried.map(|record| record.slot.unwrap().0 / super::SLOT_MS).collect();
+    for (number, between) in slots.windows(2).enumerate() {
+        // A machine that sleeps through the slot that was due makes it longer, and nothing shorter.
+        assert!(between[1] - between[0] >= 1 << number, "{slots:?}");
+    }
+    // One request a try; a further one may be on its way.
+    assert!(asked_since(&trial, Kraken).len() <= slots.len() + 1);
+}

@@ -1,0 +1,42 @@
+//! Bodies that would fill the memory: refused before they do.
+
+use std::fs;
+
+use testkit::Venue::{self, Gemini, Kraken};
+
+use super::Trial;
+
+/// How much more memory such a body may cost, in kilobytes.
+const MAX_GROWTH_KILOBYTES: u64 = 16 * 1024;
+
+/// So many bodies at least are sent.
+const BODIES: usize = 3;
+
+/// Row 35: 96 MiB out of 96 kB.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn row_35_a_bomb() {
+    stays_small(Kraken, "bomb").await;
+}
+
+/// Row 36.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn row_36_a_body_without_an_end() {
+    stays_small(Gemini, "endless").await;
+}
+
+async fn stays_small(venue: Venue, fault: &str) {
+    let mut trial = Trial::start(&Venue::USD_EXCHANGES).await;
+    let before = peak_kilobytes(&trial);
+    trial.begin(&[venue], fault);
+    super::is_marked(&mut trial, venue, "too_large", BODIES).await;
+    let grown = peak_kilobytes(&trial).saturating_sub(before);
+    println!("{fault}: the peak grew by {grown} kB");
+    assert!(grown <= MAX_GROWTH_KILOBYTES, "{grown} kB more");
+}
+
+/// The most memory that the process has ever had.
+fn peak_kilobytes(trial: &Trial) -> u64 {
+    let status = fs::read_to_string(format!("/proc/{}/status", trial.pod.process.id())).unwrap();
+    let peak = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).unwrap();
+    peak.trim().strip_suffix(" kB").unwrap().parse().unwrap()
+}
