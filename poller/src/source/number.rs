@@ -10,6 +10,10 @@ const MAX_EXPONENT: i32 = 40;
 
 /// A source's price from its text. One place fewer than prices may have, so that midpoints are exact.
 fn price(text: &str) -> Result<Price, Failure> {
+    // No exchange writes zeros in front: what has them has lost a digit, or is no number.
+    if text.starts_with('0') && text.as_bytes().get(1).is_some_and(u8::is_ascii_digit) {
+        return Err(Failure::Invalid);
+    }
     let price: Price = text.parse().map_err(|_| Failure::Invalid)?;
     if price.decimal().scale() > Price::MAX_QUOTED_DECIMALS { Err(Failure::Invalid) } else { Ok(price) }
 }
@@ -144,6 +148,14 @@ mod tests {
             "true",
         ] {
             assert_eq!(number(raw), Err(Failure::Invalid), "{raw}");
+        }
+    }
+
+    #[test]
+    fn a_text_with_zeros_in_front_is_no_price() {
+        for (text, is_price) in [("012.30", false), ("00.5", false), ("0.5", true), ("12.30", true)] {
+            let value: Box<RawValue> = serde_json::from_str(&format!("\"{text}\"")).unwrap();
+            assert_eq!(price_of(Some(&value)).is_ok(), is_price, "{text}");
         }
     }
 

@@ -84,8 +84,12 @@ fn what_json_does_not_have_is_malformed() {
         for body in [format!("\u{feff}{valid}"), format!("{valid}{valid}"), valid[1..].to_owned()] {
             assert_eq!(exchange.parse(body.as_bytes(), &pairs), Err(Malformed), "{exchange} {body}");
         }
+        // Also in a field that is not read.
         let mut bytes = valid.as_bytes().to_vec();
-        bytes.splice(2..2, [0xff]);
+        match valid.rfind('}') {
+            Some(end) => bytes.splice(end..end, *b",\"more\":\"\xff\"").for_each(drop),
+            None => bytes.splice(2..2, [0xff]).for_each(drop),
+        }
         assert_eq!(exchange.parse(&bytes, &pairs), Err(Malformed), "{exchange}");
         for depth in [100, 10_000] {
             let deep = [vec![b'['; depth], vec![b']'; depth]].concat();

@@ -33,10 +33,10 @@ async fn counting(answer: &'static str) -> (String, Arc<AtomicUsize>) {
     (url, count)
 }
 
-/// Coinbase with ten markets, at an address that is held to a limit as the public one is.
+/// Coinbase with four markets, at an address that is held to a limit as the public one is.
 fn limited(url: String, limit: Limit) -> HttpSource {
     let _ = rustls::crypto::ring::default_provider().install_default();
-    let pairs: Vec<Pair> = (0..10).map(|number| format!("A{number}-USD").parse().unwrap()).collect();
+    let pairs: Vec<Pair> = (0..4).map(|number| format!("A{number}-USD").parse().unwrap()).collect();
     let setup = Setup { url, key: None, interval: "10s".parse().unwrap() };
     let name = "coinbase".parse().unwrap();
     let mut source =
@@ -58,9 +58,9 @@ fn count(answers: &Answers, failure: Failure) -> usize {
 async fn requests_beyond_the_burst_wait_their_turn_and_are_not_sent_once_the_source_objects() {
     let (url, asked) =
         counting("HTTP/1.1 429 Too Many Requests\r\nconnection: close\r\ncontent-length: 0\r\n\r\n").await;
-    let source = limited(url, Limit::new(1, 1).at_once(3));
+    let source = limited(url, Limit::new(1, 3).at_once(3));
     let answers = source.ask(slot(), Instant::now() + Duration::from_secs(60)).await;
-    assert_eq!((count(&answers, Failure::Http429), count(&answers, Failure::BackingOff)), (3, 7));
+    assert_eq!((count(&answers, Failure::Http429), count(&answers, Failure::BackingOff)), (3, 1));
     assert_eq!(asked.load(Ordering::SeqCst), 3);
 }
 
@@ -72,7 +72,7 @@ async fn a_turn_after_the_deadline_is_no_turn() {
     let (url, asked) = counting(answer.leak()).await;
     let source = limited(url, Limit::new(1, 3_600).at_once(3));
     let answers = source.ask(slot(), Instant::now() + Duration::from_secs(60)).await;
-    assert_eq!(count(&answers, Failure::Timeout), 7);
+    assert_eq!(count(&answers, Failure::Timeout), 1);
     assert_eq!(asked.load(Ordering::SeqCst), 3);
 }
 
