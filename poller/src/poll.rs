@@ -172,11 +172,24 @@ impl Poll {
         let (start, has_fallbacks) = (Instant::now(), self.has_fallbacks());
         let first_deadline = start + if has_fallbacks { left / FALLBACK_RESERVE } else { left };
 
-        let mut asked = self.ask(slot, first_deadline, |role| role != Role::Fallback).await;
-        let mut bodies = self.agree(&asked, slot);
-        if has_fallbacks && bodies.iter().any(|(_, body)| matches!(body, Body::Gap(_))) {
-            asked.extend(self.ask(slot, start + left, |role| role == Role::Fallback).await);
-            bodies = self.agree(&asked, slot);
+        let mut asked = self.ask(slot, first_deadline, |member| member.role != Role::Fallback).await;
+        let mut bodies: Vec<(Pair, Body)> = self
+            .settings
+            .pairs
+            .clone()
+            .into_iter()
+            .map(|pair| (pair, self.agree(&asked, pair, slot)))
+            .collect();
+        let open: Vec<Pair> = bodies.iter().filter(|(_, body)| is_gap(body)).map(|(pair, _)| *pair).collect();
+        if has_fallbacks && !open.is_empty() {
+            let can_help = |member: &Member| {
+                member.role == Role::Fallback && open.iter().any(|pair| member.source.serves(*pair))
+            };
+            asked.extend(self.ask(slot, start + left, can_help).await);
+            // A pair that the primaries agreed on stays as it is.
+            for (pair, body) in bodies.iter_mut().filter(|(_, body)| is_gap(body)) {
+                *body = self.agree(&asked, *pair, slot);
+            }
         }
         self.health.observe(&bodies, &self.metrics);
         Some(bodies)
@@ -186,8 +199,8 @@ impl Poll {
         self.settings.members.iter().any(|member| member.role == Role::Fallback)
     }
 
-    async fn ask(&self, slot: Slot, deadline: Instant, takes_part: impl Fn(Role) -> bool) -> Vec<Asked> {
-        let members = self.settings.members.iter().filter(|member| takes_part(member.role));
+    async fn ask(&self, slot: Slot, deadline: Instant, takes_part: impl Fn(&Member) -> bool) -> Vec<Asked> {
+        let members = self.settings.members.iter().filter(|member| takes_part(member));
         let asked = members.map(async |Member { source, role }| {
             let answers = source.ask(slot, deadline).await;
             Asked { source: source.clone(), shadow: *role == Role::Shadow, answers, at: self.clock.now() }
@@ -195,14 +208,10 @@ impl Poll {
         join_all(asked).await
     }
 
-    fn agree(&mut self, asked: &[Asked], slot: Slot) -> Vec<(Pair, Body)> {
-        let pairs = self.settings.pairs.clone();
-        let agreed = pairs.into_iter().map(|pair| {
-            let serving = asked.iter().filter(|asked| asked.source.serves(pair));
-            let quotes: Vec<Quote> = serving.map(|asked| self.quote(asked, pair)).collect();
-            (pair, aggregate(&quotes, &self.settings.policy, slot, self.settings.interval))
-        });
-        agreed.collect()
+    fn agree(&mut self, asked: &[Asked], pair: Pair, slot: Slot) -> Body {
+        let serving = asked.iter().filter(|asked| asked.source.serves(pair));
+        let quotes: Vec<Quote> = serving.map(|asked| self.quote(asked, pair)).collect();
+        aggregate(&quotes, &self.settings.policy, slot, self.settings.interval)
     }
 
     fn quote(&mut self, asked: &Asked, pair: Pair) -> Quote {
@@ -214,6 +223,10 @@ impl Poll {
         });
         Quote { source, shadow: asked.shadow, answer }
     }
+}
+
+fn is_gap(body: &Body) -> bool {
+    matches!(body, Body::Gap(_))
 }
 
 /// Some time after being told to stop.
