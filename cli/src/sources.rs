@@ -100,6 +100,7 @@ fn allowed(about: &About, interval: Interval) -> [String; 2] {
                 format!("{}%", limit.share(about.requests, interval)),
             ]
         }
+        None if about.address.is_empty() => ["-", "-"].map(str::to_owned),
         None if about.is_public => ["by its plan".to_owned(), "-".to_owned()],
         None => ["not checked".to_owned(), "-".to_owned()],
     }

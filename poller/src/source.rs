@@ -185,14 +185,15 @@ pub fn check_limit(source: &dyn Source, interval: Interval) -> Result<(), Source
 
 /// The numbers of an excess, and what to do about it.
 fn told(requests: usize, interval: Interval, excess: &Excess) -> String {
+    // Where each pair is a request of its own, fewer of them help as well.
     let (what, fewer) = match requests {
-        1 => ("one request".to_owned(), ""),
-        _ => (format!("{requests} pairs"), " or fewer pairs"),
+        1 => (format!("one request every {interval} makes"), ""),
+        _ => (format!("{requests} pairs every {interval} are"), " or fewer pairs"),
     };
     let whose = if excess.is_documented { "its documented limit is" } else { "what it is known to allow is" };
     let longer = excess.at_least.map(|enough| format!(" (at least {enough})")).unwrap_or_default();
     format!(
-        "{what} every {interval} are {} requests a minute, {whose} {} a minute: \
+        "{what} {} requests a minute, {whose} {} a minute: \
          use a longer feed.interval{longer}{fewer}",
         excess.asked, excess.allowed
     )

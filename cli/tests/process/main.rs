@@ -7,8 +7,8 @@
 //! 3. [`audit`]: what must be true of every log, whatever has happened to its writers and readers.
 //! 4. [`oracle`]: prices and averages worked out a second time, from nothing but records and recordings.
 //! 5. [`agreement`]: two pods at the same sequence, and one pod against its own log.
-//! 6. The tests: [`feed`], [`survival`], [`shutdown`], [`standalone`], [`commands`], [`subscriber`],
-//!    [`foreign`], [`faults`].
+//! 6. The tests: [`feed`], [`sources`], [`faults`], [`survival`], [`shutdown`], [`standalone`], [`commands`],
+//!    [`subscriber`], [`foreign`].
 //!
 //! Nothing here uses the product's own types: an answer is read as a stranger would read it, so that a
 //! mistake in them cannot hide on both sides of a comparison. And nothing here depends on how fast the
@@ -32,6 +32,7 @@ mod harness;
 mod oracle;
 mod records;
 mod shutdown;
+mod sources;
 mod standalone;
 mod subscriber;
 mod survival;

@@ -61,7 +61,7 @@ crate::words! {
         BackingOff = "backing_off",
         /// No full answer before the slot's deadline.
         Timeout = "timeout",
-        /// No connection: refused or reset.
+        /// No connection that speaks HTTP: refused, reset, or another protocol.
         Unreachable = "unreachable",
         /// No connection: the name was not found.
         Dns = "dns",

@@ -102,18 +102,35 @@ fn accept(status: StatusCode) -> Result<(), Failure> {
 }
 
 fn failure(error: &reqwest::Error) -> Failure {
-    let mut causes = std::iter::successors(std::error::Error::source(error), |cause| cause.source());
     if error.is_timeout() {
         return Failure::Timeout;
     }
     if error.is_decode() {
         return Failure::Malformed;
     }
-    // Neither the TLS library's nor the resolver's error type can be had by downcasting.
-    let named = causes.find_map(|cause| {
-        let text = cause.to_string();
-        let words = [("certificate", Failure::Tls), ("dns error", Failure::Dns)];
-        words.into_iter().find(|(word, _)| text.contains(word)).map(|(_, failure)| failure)
-    });
-    named.unwrap_or(Failure::Unreachable)
+    let mut causes = std::iter::successors(std::error::Error::source(error), |cause| cause.source());
+    causes.find_map(cause_of).unwrap_or(Failure::Unreachable)
 }
+
+/// What a cause stands for, where it is more than a connection that failed.
+fn cause_of(cause: &(dyn std::error::Error + 'static)) -> Option<Failure> {
+    // The TLS library's error lies within one I/O error or more, which show only its causes.
+    let mut inner = within(cause);
+    while let Some(error) = inner {
+        if error.is::<rustls::Error>() {
+            return Some(Failure::Tls);
+        }
+        inner = within(error);
+    }
+    // The resolver's error type is private to the HTTP library.
+    cause.to_string().starts_with("dns error").then_some(Failure::Dns)
+}
+
+type Cause = dyn std::error::Error + Send + Sync + 'static;
+
+fn within<'a>(error: &'a (dyn std::error::Error + 'static)) -> Option<&'a Cause> {
+    error.downcast_ref::<std::io::Error>()?.get_ref()
+}
+
+#[cfg(test)]
+mod tests;

@@ -85,7 +85,10 @@ impl HttpSource {
     ) -> Answers {
         let turn = start + self.about.limit.map(|limit| limit.delay(number)).unwrap_or_default();
         if turn > start {
-            sleep_until(turn.min(deadline)).await;
+            if turn >= deadline {
+                return all(pairs, Failure::Timeout);
+            }
+            sleep_until(turn).await;
             if self.backoff().rest_left(Instant::now()).is_some() {
                 return all(pairs, Failure::BackingOff);
             }
@@ -202,3 +205,6 @@ fn is_private(url: &Url) -> bool {
     let is_loopback = host == "localhost" || host.parse().is_ok_and(|address: IpAddr| address.is_loopback());
     url.scheme() == "https" || is_loopback
 }
+
+#[cfg(test)]
+mod tests;

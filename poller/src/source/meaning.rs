@@ -7,7 +7,9 @@ pub fn meaning(failure: Failure) -> &'static str {
     match failure {
         Failure::BackingOff => "not asked: it rests after failures, or until the time it named",
         Failure::Timeout => "no full answer in time: it is slow, or something on the way drops packets",
-        Failure::Unreachable => "no connection: check the network, the firewall and the address",
+        Failure::Unreachable => {
+            "no connection that speaks HTTP: check the network, the firewall and the address"
+        }
         Failure::Dns => "its name was not found: check the resolver and the address",
         Failure::Tls => {
             "its certificate is not acceptable: check this machine's clock and roots, and what is in between"

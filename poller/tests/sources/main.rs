@@ -1,0 +1,69 @@
+//! Sources over real HTTP and over recorded answers: the contracts against the fake upstream, and everything
+//! that can go wrong against sockets that misbehave.
+#![expect(
+    clippy::unwrap_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    reason = "tests stop at the first surprise"
+)]
+
+mod manners;
+mod misbehaviour;
+mod oracle;
+mod parsers;
+mod payloads;
+
+use std::{sync::Arc, time::Duration};
+
+use common::domain::{Failure, Interval, Pair, Timestamp};
+use poller::source::{self, Answers, Client, Setup, Source};
+use testkit::{Venue, clock::now_ms, market::ScriptMarket, upstream::FakeUpstream};
+use tokio::time::Instant;
+
+fn pairs() -> Vec<Pair> {
+    vec!["BTC-USD".parse().unwrap(), "ETH-USD".parse().unwrap()]
+}
+
+fn source(name: &str, url: &str) -> Arc<dyn Source> {
+    let _ = rustls::crypto::ring::default_provider().install_default();
+    let setup = Setup { url: url.to_owned(), key: None, interval: "10s".parse().unwrap() };
+    source::build(name.parse().unwrap(), setup, &pairs(), &Client::new().unwrap()).unwrap()
+}
+
+async fn ask(source: &Arc<dyn Source>, patience: Duration) -> Answers {
+    let interval: Interval = "10s".parse().unwrap();
+    let slot = interval.slot_at(Timestamp::from_unix_millis(now_ms()).unwrap());
+    source.ask(slot, Instant::now() + patience).await
+}
+
+const PATIENT: Duration = Duration::from_secs(60);
+
+#[tokio::test]
+async fn each_exchange_is_read_by_its_contract() {
+    // Binance has nothing in USD.
+    let venues: Vec<Venue> = Venue::ALL.into_iter().filter(|venue| *venue != Venue::Binance).collect();
+    let prices: Vec<(Venue, &str, &str)> = venues
+        .iter()
+        .flat_map(|venue| [(*venue, "BTC-USD", "97012.30"), (*venue, "ETH-USD", "3400.10")])
+        .collect();
+    let market = ScriptMarket::constant(&prices, Duration::from_secs(1), now_ms()).unwrap();
+    let upstream = FakeUpstream::start(Arc::new(market), "127.0.0.1:0").await.unwrap();
+    for venue in venues {
+        let source = source(venue.name(), &upstream.venue_url(venue));
+        let answers = ask(&source, PATIENT).await;
+        for (pair, expected) in pairs().iter().zip(["97012.30", "3400.10"]) {
+            let sample = answers[pair].unwrap();
+            assert_eq!(sample.price, expected.parse().unwrap(), "{venue} {pair}");
+            assert_eq!(sample.time.is_some(), venue.gives_time(), "{venue}");
+        }
+        upstream.set_down(venue, true);
+        assert!(
+            ask(&source, PATIENT).await.values().all(|answer| *answer == Err(Failure::Http5xx)),
+            "{venue}"
+        );
+    }
+    // One request each for all pairs where the exchange can do that.
+    assert_eq!(upstream.requests_to(Venue::Kraken).len(), 2);
+    assert_eq!(upstream.requests_to(Venue::Bitstamp).len(), 2);
+    assert_eq!(upstream.requests_to(Venue::Coinbase).len(), 4);
+}
