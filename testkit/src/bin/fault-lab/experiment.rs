@@ -92,6 +92,11 @@ impl Subject {
             .env("TICKWELL__API__LISTEN", "127.0.0.1:0")
             .env("TICKWELL__API__RATE_LIMIT", "off")
             .env("TICKWELL__STORE__PATH", folder.join("store"));
+        for Assignment { venue, .. } in &arguments.faults {
+            // A fallback is asked only when the others cannot agree, and its fault would not be seen.
+            command =
+                command.env(format!("TICKWELL__SOURCES__{}__ROLE", venue.name().to_uppercase()), "primary");
+        }
         for setting in &arguments.settings {
             command = command.arg("--set").arg(setting);
         }
