@@ -5,7 +5,7 @@ use std::time::Duration;
 use bytes::{Bytes, BytesMut};
 use common::domain::Failure;
 use reqwest::{Response, StatusCode, Url, header::HeaderMap, redirect::Policy};
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout_at};
 
 use super::{Key, SourceError};
 
@@ -56,21 +56,22 @@ impl Client {
             .map_err(SourceError::Client)
     }
 
-    /// Asks once. An error is one of the connection; what the answer says of itself is in the reply.
-    pub(super) async fn get(&self, url: Url, key: Option<&Key>) -> Result<Reply, Failure> {
+    /// Asks once. An error is one of the connection; what the answer says of itself is in the reply, which is
+    /// there as soon as its head is: an answer that stalls in its body has still said when to come back.
+    pub(super) async fn get(&self, url: Url, key: Option<&Key>, deadline: Instant) -> Result<Reply, Failure> {
         let request = self.0.get(url);
         let request = match key.map(Key::header) {
             Some((name, value)) => request.header(name, value),
             None => request,
         };
-        let response = request.send().await.map_err(|error| failure(&error))?;
+        let sent = timeout_at(deadline, request.send()).await.map_err(|_| Failure::Timeout)?;
+        let response = sent.map_err(|error| failure(&error))?;
         let (status, headers) = (accept(response.status()), response.headers().clone());
-        let body = match status {
-            Ok(()) => read(response, MAX_BODY_BYTES).await,
-            Err(_) => timeout(MAX_ERROR_TIME, read(response, MAX_ERROR_BYTES))
-                .await
-                .unwrap_or(Err(Failure::Timeout)),
+        let (limit, until) = match status {
+            Ok(()) => (MAX_BODY_BYTES, deadline),
+            Err(_) => (MAX_ERROR_BYTES, deadline.min(Instant::now() + MAX_ERROR_TIME)),
         };
+        let body = timeout_at(until, read(response, limit)).await.unwrap_or(Err(Failure::Timeout));
         Ok(Reply { status, headers, body })
     }
 }

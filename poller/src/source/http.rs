@@ -9,7 +9,7 @@ use async_trait::async_trait;
 use common::domain::{Failure, Origin, Pair, Slot, SourceName};
 use futures::future::join_all;
 use reqwest::Url;
-use tokio::time::{Instant, sleep_until, timeout_at};
+use tokio::time::{Instant, sleep_until};
 
 use super::{
     About, Answers, Client, Exchange, Key, KeyError, Setup, Source, SourceError,
@@ -93,11 +93,8 @@ impl HttpSource {
                 return all(pairs, Failure::BackingOff);
             }
         }
-        let answer = match timeout_at(deadline, self.client.get(url.clone(), self.key.as_ref())).await {
-            Ok(Ok(reply)) => self.read(&reply, pairs, slot),
-            Ok(Err(failure)) => Err(failure),
-            Err(_elapsed) => Err(Failure::Timeout),
-        };
+        let reply = self.client.get(url.clone(), self.key.as_ref(), deadline).await;
+        let answer = reply.and_then(|reply| self.read(&reply, pairs, slot));
         answer.unwrap_or_else(|failure| all(pairs, failure))
     }
 

@@ -154,3 +154,13 @@ async fn an_error_whose_body_hangs_keeps_its_name() {
     let answers = ask(&source, Duration::from_secs(10)).await;
     assert_eq!(answers.values().copied().collect::<Vec<_>>(), [Err(Failure::Http429); 2]);
 }
+
+#[tokio::test]
+async fn an_answer_that_stalls_after_its_head_has_still_said_when_to_come_back() {
+    let head = "HTTP/1.1 429 Too Many Requests\r\nretry-after: 3600\r\ncontent-length: 999\r\n\r\n{";
+    let source = source("kraken", &misbehaving(head.into(), true).await);
+    let answers = ask(&source, Duration::from_millis(300)).await;
+    assert!(answers.values().all(|answer| *answer == Err(Failure::Http429)), "{answers:?}");
+    let answers = ask(&source, PATIENT).await;
+    assert!(answers.values().all(|answer| *answer == Err(Failure::BackingOff)), "{answers:?}");
+}

@@ -1,12 +1,13 @@
 //! Sources that say "not now": when they are asked again, by the upstream's own log of requests.
 
 use testkit::{
-    Venue::{self, Bitfinex, Bitstamp, Coinbase, Gemini, Kraken},
+    Venue::{self, Bitfinex, Bitstamp, Coinbase, Coingecko, Gemini, Kraken},
+    upstream::SentKey,
     wait_until,
 };
 
 use super::{RESTING, Trial, fails};
-use crate::harness::DEADLINE;
+use crate::harness::{DEADLINE, Scene};
 
 /// When a venue was asked since its fault began, oldest first.
 fn asked_since(trial: &Trial, venue: Venue) -> Vec<i64> {
@@ -112,4 +113,17 @@ async fn row_23_failures_in_a_row_are_tried_more_and_more_rarely() {
     }
     // One request a try; a further one may be on its way.
     assert!(asked_since(&trial, Kraken).len() <= slots.len() + 1);
+}
+
+/// What CoinGecko was given a key for is asked with it, in the header of its kind; nobody else gets one.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn coingecko_is_asked_with_its_key() {
+    let keyed = |scene: Scene| scene.with("TICKWELL__SOURCES__COINGECKO__KEY", "CG-not-a-real-key");
+    let trial = Trial::with(&super::five_with(Coingecko), keyed).await;
+    let sent = SentKey { header: "x-cg-demo-api-key".to_owned(), value: "CG-not-a-real-key".to_owned() };
+    for request in trial.upstream.requests() {
+        assert_eq!(request.key, (request.venue == Some(Coingecko)).then(|| sent.clone()), "{request:?}");
+    }
+    let lines = trial.pod.process.lines().join("\n");
+    assert!(!lines.contains("not-a-real-key"), "{lines}");
 }

@@ -43,6 +43,10 @@ fn params(host: &str, until: i32) -> CertificateParams {
 }
 
 /// Serves one certificate, and answers everybody with `[]`.
+fn patient() -> Instant {
+    Instant::now() + std::time::Duration::from_secs(60)
+}
+
 async fn serve((certificate, key): (Certificate, KeyPair)) -> SocketAddr {
     let key = PrivateKeyDer::try_from(key.serialize_der()).unwrap();
     let config = ServerConfig::builder().with_no_client_auth();
@@ -68,7 +72,7 @@ async fn get(authority: &Authority, address: SocketAddr) -> Result<Reply, Failur
     let trusted = reqwest::Certificate::from_der(authority.certificate.der()).unwrap();
     let builder = reqwest::Client::builder().no_proxy().resolve(HOST, address).tls_certs_only([trusted]);
     let url = format!("https://{HOST}:{}/", address.port());
-    Client::build(builder).unwrap().get(url.parse().unwrap(), None).await
+    Client::build(builder).unwrap().get(url.parse().unwrap(), None, patient()).await
 }
 
 #[tokio::test]
@@ -109,6 +113,6 @@ async fn a_server_without_tls_is_no_way_around_it() {
 async fn a_name_that_is_not_there_is_not_a_machine_that_does_not_answer() {
     let _ = rustls::crypto::ring::default_provider().install_default();
     // `.invalid` is reserved for names that do not exist (RFC 2606).
-    let gone = Client::new().unwrap().get("http://exchange.invalid/".parse().unwrap(), None).await;
+    let gone = Client::new().unwrap().get("http://exchange.invalid/".parse().unwrap(), None, patient()).await;
     assert_eq!(gone.err(), Some(Failure::Dns));
 }

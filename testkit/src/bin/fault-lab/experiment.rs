@@ -1,5 +1,6 @@
 //! The processes of one experiment, and the story it tells.
 
+use std::io::{Write as _, stdout};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -30,39 +31,39 @@ struct Subject {
     client: reqwest::Client,
 }
 
-/// Runs the experiment and prints it.
+/// Runs the experiment and prints it. Whoever reads may stop reading: that ends it, as an error.
 pub(super) async fn run(arguments: &Arguments) -> anyhow::Result<()> {
     let folder = tempfile::tempdir()?;
     let market = WalkMarket::new(clock::now_ms().unsigned_abs(), arguments.interval())?;
     let upstream = FakeUpstream::start(Arc::new(market), "127.0.0.1:0").await?;
     let sources = arguments.sources();
-    println!("starting {}", arguments.binary.display());
+    writeln!(stdout(), "starting {}", arguments.binary.display())?;
     let subject = Subject::start(arguments, &upstream, folder.path()).await?;
 
-    println!("\n{}", table::header(&sources));
+    writeln!(stdout(), "\n{}", table::header(&sources))?;
     let healthy = subject.watch(1, arguments.healthy, arguments, &sources).await?;
     let metrics_before = metrics::read(&subject.get("/metrics").await?.1);
     let began_ms = clock::now_ms();
     for Assignment { venue, fault } in &arguments.faults {
         upstream.set_fault(*venue, *fault);
-        println!("  -- from now on {venue} has the fault {fault}");
+        writeln!(stdout(), "  -- from now on {venue} has the fault {fault}")?;
     }
     let watched = arguments.slots - arguments.healthy;
     let next = subject.watch(healthy, watched, arguments, &sources).await?;
 
     let (_, last) = subject.get(&format!("/v1/ticks/{}", next - 1)).await?;
-    println!("\nThe last record, /v1/ticks/{}:\n{}", next - 1, pretty(&last));
-    println!("\nCounters that moved since the faults began:");
+    writeln!(stdout(), "\nThe last record, /v1/ticks/{}:\n{}", next - 1, pretty(&last))?;
+    writeln!(stdout(), "\nCounters that moved since the faults began:")?;
     for line in metrics::moved(&metrics_before, &metrics::read(&subject.get("/metrics").await?.1)) {
-        println!("{line}");
+        writeln!(stdout(), "{line}")?;
     }
     let (status, ready) = subject.get("/readyz?verbose").await?;
-    println!("\n/readyz?verbose answers {status}:\n{}", pretty(&ready));
-    println!("\nRequests:  before the faults  after they began");
+    writeln!(stdout(), "\n/readyz?verbose answers {status}:\n{}", pretty(&ready))?;
+    writeln!(stdout(), "\nRequests:  before the faults  after they began")?;
     for venue in sources {
         let requests = upstream.requests_to(venue);
         let before = requests.iter().filter(|request| request.time_ms < began_ms).count();
-        println!("  {:<10} {before:>15}  {:>16}", venue.name(), requests.len() - before);
+        writeln!(stdout(), "  {:<10} {before:>15}  {:>16}", venue.name(), requests.len() - before)?;
     }
     Ok(())
 }
@@ -92,6 +93,11 @@ impl Subject {
             .env("TICKWELL__API__LISTEN", "127.0.0.1:0")
             .env("TICKWELL__API__RATE_LIMIT", "off")
             .env("TICKWELL__STORE__PATH", folder.join("store"));
+        for Assignment { venue, .. } in &arguments.faults {
+            // A fallback is asked only when the others cannot agree, and its fault would not be seen.
+            command =
+                command.env(format!("TICKWELL__SOURCES__{}__ROLE", venue.name().to_uppercase()), "primary");
+        }
         for setting in &arguments.settings {
             command = command.arg("--set").arg(setting);
         }
@@ -123,7 +129,7 @@ impl Subject {
             })?;
             next += 1;
             if let Some(row) = table::row(&record, sources) {
-                println!("{row}");
+                writeln!(stdout(), "{row}")?;
                 seen += 1;
             }
         }

@@ -1,0 +1,182 @@
+//! A clock that is set by hand, sources that do as they are told, and a slot loop before them.
+
+use std::sync::{Mutex, PoisonError};
+
+use async_trait::async_trait;
+use common::{
+    bus::{AppendError, LogWriter, Newest, ReadError, lease::Term},
+    domain::{LeaderId, Origin, Policy, Record, Sequence, SourceName, Span, Verdict},
+    readiness::{Condition, Readiness},
+};
+use prometheus::Registry;
+use tokio::sync::watch;
+
+use crate::poll::*;
+use crate::publish::queue;
+
+pub(super) const START: i64 = 1_000_000_000_000;
+
+/// A wall clock that follows tokio's paused time, and can jump.
+#[derive(Debug)]
+pub(super) struct FollowingClock {
+    began: Instant,
+    offset_millis: Mutex<i64>,
+}
+
+impl FollowingClock {
+    pub(super) fn new() -> Arc<Self> {
+        // The time of the slot that has begun is over: the next one is the first.
+        Arc::new(Self { began: Instant::now(), offset_millis: Mutex::new(5_000) })
+    }
+
+    pub(super) fn jump(&self, millis: i64) {
+        *self.offset_millis.lock().unwrap_or_else(PoisonError::into_inner) += millis;
+    }
+}
+
+impl Clock for FollowingClock {
+    fn now(&self) -> Timestamp {
+        let offset = *self.offset_millis.lock().unwrap_or_else(PoisonError::into_inner);
+        let elapsed = i64::try_from(self.began.elapsed().as_millis()).unwrap();
+        Timestamp::from_unix_millis(START + elapsed + offset).unwrap()
+    }
+}
+
+/// A source that answers after a while, with the price of the moment.
+pub(super) struct Scripted {
+    name: &'static str,
+    takes: Duration,
+    price: Arc<Mutex<&'static str>>,
+}
+
+#[async_trait]
+impl Source for Scripted {
+    fn name(&self) -> SourceName {
+        self.name.parse().unwrap()
+    }
+
+    fn origin(&self) -> Origin {
+        Origin::Live
+    }
+
+    async fn ask(&self, _slot: Slot, deadline: Instant) -> Answers {
+        let price = *self.price.lock().unwrap_or_else(PoisonError::into_inner);
+        let answer = match tokio::time::timeout_at(deadline, tokio::time::sleep(self.takes)).await {
+            Ok(()) => Ok(Sample { price: price.parse().unwrap(), time: None }),
+            Err(_) => Err(Failure::Timeout),
+        };
+        [(pair(), answer)].into()
+    }
+}
+
+/// A log that has this newest record.
+pub(super) struct Known(Option<Record>);
+
+#[async_trait]
+impl LogWriter for Known {
+    async fn newest(&self, _pair: Pair) -> Result<Newest, ReadError> {
+        Ok(Newest { sequence: Sequence(1), record: self.0.clone() })
+    }
+
+    async fn origin(&self) -> Result<Option<Origin>, ReadError> {
+        Ok(None)
+    }
+
+    async fn append(&self, _record: &Record, _expected: Sequence) -> Result<Sequence, AppendError> {
+        Err(AppendError::WrongLastSequence)
+    }
+}
+
+pub(super) fn pair() -> Pair {
+    "BTC-USD".parse().unwrap()
+}
+
+pub(super) struct Rig {
+    pub(super) clock: Arc<FollowingClock>,
+    pub(super) slots: mpsc::Receiver<PolledSlot>,
+    pub(super) prices: Vec<Arc<Mutex<&'static str>>>,
+    pub(super) readiness: Readiness,
+    pub(super) standing: watch::Sender<Standing>,
+    pub(super) stop: CancellationToken,
+}
+
+pub(super) fn policy(min_sources: u32) -> Policy {
+    Policy {
+        min_sources,
+        max_deviation: "2%".parse().unwrap(),
+        max_quote_age: Span::from_seconds(30),
+        max_clock_skew: Span::from_seconds(5),
+        frozen_after: Span::from_seconds(60),
+    }
+}
+
+pub(super) fn degraded(readiness: &Readiness) -> bool {
+    matches!(readiness.report().first(), Some((_, Condition::Degraded(_))))
+}
+
+pub(super) fn leading() -> Standing {
+    Standing::Leading { term: Term(1), until: Instant::now() + Duration::from_secs(1_000_000) }
+}
+
+/// A slot loop at 10 s that leads, with sources that take so long and have such roles.
+pub(super) fn rig(sources: &[(&'static str, u64, Role)], min_sources: u32) -> Rig {
+    rig_after(None, leading(), sources, min_sources)
+}
+
+/// The same after a newest record, and standing so.
+pub(super) fn rig_after(
+    newest: Option<Record>,
+    stands: Standing,
+    sources: &[(&'static str, u64, Role)],
+    min_sources: u32,
+) -> Rig {
+    let clock = FollowingClock::new();
+    let mut prices = Vec::new();
+    let members = sources.iter().map(|(name, millis, role)| {
+        let price = Arc::new(Mutex::new("100.0"));
+        prices.push(price.clone());
+        Member {
+            source: Arc::new(Scripted { name, takes: Duration::from_millis(*millis), price }),
+            role: *role,
+        }
+    });
+    let settings = Settings {
+        interval: "10s".parse().unwrap(),
+        pairs: vec![pair()],
+        members: members.collect(),
+        policy: policy(min_sources),
+        origin: Origin::Live,
+        clock: None,
+    };
+    let readiness = Readiness::default();
+    let metrics = Metrics::new(&Registry::new()).unwrap();
+    let (standing, leadership) = Leadership::channel(LeaderId(1));
+    standing.send_replace(stands);
+    let log = Arc::new(Known(newest));
+    let poll = Poll::new(settings, clock.clone(), log, leadership, metrics, readiness.check("sources"));
+    let (queue, slots) = queue();
+    let stop = CancellationToken::new();
+    tokio::spawn(poll.run(queue, stop.clone()));
+    Rig { clock, slots, prices, readiness, standing, stop }
+}
+
+impl Rig {
+    /// The next polled slot, in seconds since the start, and its body.
+    pub(super) async fn next(&mut self) -> (i64, Body) {
+        let mut polled = self.slots.recv().await.unwrap();
+        ((polled.slot.start().unix_millis() - START) / 1_000, polled.bodies.pop().unwrap().1)
+    }
+
+    pub(super) fn set(&self, source: usize, price: &'static str) {
+        *self.prices[source].lock().unwrap_or_else(PoisonError::into_inner) = price;
+    }
+}
+
+pub(super) fn verdicts(body: &Body) -> Vec<Verdict> {
+    let evidence = match body {
+        Body::Tick(tick) => &tick.evidence,
+        Body::Gap(gap) => gap.evidence.as_ref().unwrap(),
+        Body::Lead(_) => panic!("the slot loop makes no leads"),
+    };
+    evidence.quotes.iter().map(|judged| judged.verdict).collect()
+}

@@ -1,0 +1,208 @@
+//! A log that fails as it is told, and a publisher before it.
+
+use std::sync::{Mutex, PoisonError};
+
+use async_trait::async_trait;
+use common::{
+    bus::{AppendError, Newest, Source},
+    domain::{Evidence, Interval, Lead, LeaderId, Policy, Ratio, Record, Sequence, Span, Tick, Timestamp},
+};
+use prometheus::Registry;
+use tokio::sync::watch;
+
+use crate::publish::*;
+
+/// What becomes of the next append.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Fate {
+    /// Stored and acknowledged.
+    Stored,
+    /// Stored, but the acknowledgement is lost.
+    AckLost,
+    /// Neither stored nor acknowledged.
+    Lost,
+    /// Somebody else's record of a later epoch comes first.
+    Overtaken,
+    /// Another poller's lead of the same epoch comes first.
+    SameEpoch,
+    /// A message that is no record comes first.
+    Disturbed,
+}
+
+/// A log in memory that keeps the fence as JetStream does, and fails as it is told.
+#[derive(Default)]
+pub(super) struct UnreliableLog {
+    pub(super) state: Mutex<State>,
+}
+
+#[derive(Default)]
+pub(super) struct State {
+    pub(super) records: Vec<Option<Record>>,
+    pub(super) fates: Vec<Fate>,
+}
+
+impl UnreliableLog {
+    pub(super) fn with(fates: &[Fate]) -> Arc<Self> {
+        let state = State { fates: fates.iter().rev().copied().collect(), ..State::default() };
+        Arc::new(Self { state: Mutex::new(state) })
+    }
+
+    pub(super) fn records(&self) -> Vec<Record> {
+        self.state().records.iter().flatten().cloned().collect()
+    }
+
+    pub(super) fn state(&self) -> std::sync::MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+impl State {
+    pub(super) fn last(&self) -> Sequence {
+        Sequence(u64::try_from(self.records.len()).unwrap_or(u64::MAX))
+    }
+}
+
+pub(super) fn lost() -> AppendError {
+    AppendError::Unconfirmed(Source::from("no answer"))
+}
+
+#[async_trait]
+impl LogWriter for UnreliableLog {
+    async fn newest(&self, _pair: Pair) -> Result<Newest, ReadError> {
+        let state = self.state();
+        Ok(Newest { sequence: state.last(), record: state.records.iter().flatten().next_back().cloned() })
+    }
+
+    async fn origin(&self) -> Result<Option<Origin>, ReadError> {
+        Ok(self.records().last().map(|record| record.origin))
+    }
+
+    async fn append(&self, record: &Record, expected: Sequence) -> Result<Sequence, AppendError> {
+        let mut state = self.state();
+        let fate = state.fates.pop().unwrap_or(Fate::Stored);
+        match fate {
+            Fate::Lost => return Err(lost()),
+            Fate::Disturbed => state.records.push(None),
+            Fate::Overtaken => {
+                let theirs = Record { epoch: record.epoch.next(), ..record.clone() };
+                state.records.push(Some(theirs));
+            }
+            Fate::SameEpoch => {
+                let lead = Lead { covered: record.covers_up_to(), leader: Some(LeaderId(u64::MAX)) };
+                state.records.push(Some(Record { body: Body::Lead(lead), ..record.clone() }));
+            }
+            Fate::Stored | Fate::AckLost => {}
+        }
+        if state.last() != expected {
+            return Err(AppendError::WrongLastSequence);
+        }
+        state.records.push(Some(record.clone()));
+        if fate == Fate::AckLost { Err(lost()) } else { Ok(state.last()) }
+    }
+}
+
+pub(super) fn interval() -> Interval {
+    "10s".parse().unwrap()
+}
+
+pub(super) fn slot(index: i64) -> Slot {
+    interval().slot(Timestamp::from_unix_millis(index * 10_000).unwrap()).unwrap()
+}
+
+pub(super) fn pair() -> Pair {
+    "BTC-USD".parse().unwrap()
+}
+
+pub(super) fn tick(index: i64) -> PolledSlot {
+    let policy = Policy {
+        min_sources: 1,
+        max_deviation: "2%".parse().unwrap(),
+        max_quote_age: Span::from_seconds(30),
+        max_clock_skew: Span::from_seconds(5),
+        frozen_after: Span::from_seconds(600),
+    };
+    let price = "97012.30".parse().unwrap();
+    let spread = Ratio::distance(price, price, price);
+    let evidence = Evidence { policy, quotes: Vec::new() };
+    let body = Body::Tick(Tick { slot: slot(index), interval: interval(), price, spread, evidence });
+    PolledSlot { slot: slot(index), bodies: vec![(pair(), body)] }
+}
+
+/// A publisher, its queue, and how it stands.
+pub(super) struct Rig {
+    pub(super) standing: watch::Sender<Standing>,
+    pub(super) slots: mpsc::Sender<PolledSlot>,
+    pub(super) stop: CancellationToken,
+    pub(super) task: tokio::task::JoinHandle<Result<(), TaskError>>,
+    pub(super) leadership: Leadership,
+}
+
+impl Rig {
+    /// A process that stands by.
+    pub(super) fn start(log: &Arc<UnreliableLog>, origin: Origin) -> Self {
+        let (standing, leadership) = Leadership::channel(LeaderId(rand_id()));
+        let (slots, receiver) = queue();
+        let stop = CancellationToken::new();
+        let publisher = Publisher {
+            writer: log.clone(),
+            pairs: vec![pair()],
+            interval: interval(),
+            origin,
+            leadership: leadership.clone(),
+            metrics: Metrics::new(&Registry::new()).unwrap(),
+            stop: stop.clone(),
+        };
+        let task = tokio::spawn(publisher.run(receiver));
+        Self { standing, slots, stop, task, leadership }
+    }
+
+    pub(super) fn leads(&self, term: u64) {
+        let until = tokio::time::Instant::now() + Duration::from_secs(1_000_000);
+        self.standing.send_replace(Standing::Leading { term: Term(term), until });
+    }
+
+    pub(super) async fn polls(&self, slots: &[i64]) {
+        for index in slots {
+            self.slots.send(tick(*index)).await.unwrap();
+        }
+    }
+
+    /// Lets everything happen that can happen by itself. Time is paused: this takes none.
+    pub(super) async fn settle(&self) {
+        tokio::time::sleep(Duration::from_secs(60)).await;
+    }
+
+    pub(super) async fn end(self) -> Result<(), TaskError> {
+        drop(self.slots);
+        self.task.await.unwrap()
+    }
+}
+
+/// Every process of a test has another id.
+pub(super) fn rand_id() -> u64 {
+    static NEXT: std::sync::atomic::AtomicU64 = std::sync::atomic::AtomicU64::new(1);
+    NEXT.fetch_add(1, std::sync::atomic::Ordering::Relaxed)
+}
+
+/// Publishes the slots in one process that leads from start to stop.
+pub(super) async fn publish(
+    log: &Arc<UnreliableLog>,
+    origin: Origin,
+    slots: &[i64],
+) -> Result<(), TaskError> {
+    let rig = Rig::start(log, origin);
+    rig.leads(0);
+    rig.polls(slots).await;
+    rig.end().await
+}
+
+/// Each record in a word: `L` lead, `T3` tick of slot 3, `G4-6` gap from 4 to 6.
+pub(super) fn words(log: &UnreliableLog) -> String {
+    let index = |slot: Slot| slot.start().unix_millis() / 10_000;
+    let word = |record: Record| match record.body {
+        Body::Lead(_) => format!("L{}", record.epoch),
+        Body::Tick(tick) => format!("T{}", index(tick.slot)),
+        Body::Gap(gap) => format!("G{}-{}:{}", index(gap.from), index(gap.slot), gap.cause),
+    };
+    log.records().into_iter().map(word).collect::<Vec<_>>().join(" ")
+}
