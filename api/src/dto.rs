@@ -245,6 +245,9 @@ pub struct QuoteItem {
     pub source_time: Option<TimeText>,
     /// Since when it has been giving this same price.
     pub unchanged_since: Option<TimeText>,
+    /// How old its own time may be, where it has a limit of its own and not the policy's.
+    #[oai(skip_serializing_if_is_none)]
+    pub max_quote_age: Option<SpanText>,
     /// `used`, or why not.
     pub verdict: String,
 }

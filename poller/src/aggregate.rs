@@ -97,7 +97,8 @@ fn farthest_out(sorted: &[Price], policy: &Policy, least: usize) -> Option<Price
 
 fn mistimed(observation: &Observation, policy: &Policy) -> Option<Verdict> {
     let source_time = observation.source_time?;
-    if observation.observed_at.since(source_time) > policy.max_quote_age.duration() {
+    let max_age = observation.max_age.unwrap_or(policy.max_quote_age);
+    if observation.observed_at.since(source_time) > max_age.duration() {
         Some(Verdict::Stale)
     } else if source_time.since(observation.observed_at) > policy.max_clock_skew.duration() {
         Some(Verdict::Future)

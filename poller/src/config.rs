@@ -111,6 +111,8 @@ pub struct Member {
     pub source: Arc<dyn Source>,
     /// What part it has.
     pub role: Role,
+    /// How old its own time may be, where it has a limit of its own.
+    pub max_age: Option<Span>,
 }
 
 /// Why the settings cannot work.
@@ -171,10 +173,15 @@ impl PollerConfig {
         let client = Client::new()?;
         let member = |name: &SourceName| {
             let config = self.sources.get(name.as_str()).cloned().unwrap_or_default();
+            let max_age = config.max_age(*name);
             let setup = Setup { key: config.key(*name)?, url: config.url, interval: *interval };
             let source = source::build(*name, setup, pairs, &client)?;
             source::check_limit(&*source, *interval)?;
-            Ok::<_, ConfigError>(Member { source, role: config.role.unwrap_or_else(|| Role::of(*name)) })
+            Ok::<_, ConfigError>(Member {
+                source,
+                role: config.role.unwrap_or_else(|| Role::of(*name)),
+                max_age,
+            })
         };
         let (mut members, mut clock) = (Vec::new(), None);
         for name in sources {

@@ -28,7 +28,7 @@ use crate::{
     lead::{Leadership, Standing},
     metrics::Metrics,
     publish::PolledSlot,
-    source::{Answers, Sample, Source},
+    source::{Answers, Sample},
 };
 
 /// Sources get this long at most, however long the interval is: the price should not wait for the slowest.
@@ -53,8 +53,7 @@ pub struct Poll {
 
 /// What one source said, and when it was here.
 struct Asked {
-    source: Arc<dyn Source>,
-    shadow: bool,
+    member: Member,
     answers: Answers,
     at: Timestamp,
 }
@@ -201,27 +200,27 @@ impl Poll {
 
     async fn ask(&self, slot: Slot, deadline: Instant, takes_part: impl Fn(&Member) -> bool) -> Vec<Asked> {
         let members = self.settings.members.iter().filter(|member| takes_part(member));
-        let asked = members.map(async |Member { source, role }| {
-            let answers = source.ask(slot, deadline).await;
-            Asked { source: source.clone(), shadow: *role == Role::Shadow, answers, at: self.clock.now() }
+        let asked = members.map(async |member| {
+            let answers = member.source.ask(slot, deadline).await;
+            Asked { member: member.clone(), answers, at: self.clock.now() }
         });
         join_all(asked).await
     }
 
     fn agree(&mut self, asked: &[Asked], pair: Pair, slot: Slot) -> Body {
-        let serving = asked.iter().filter(|asked| asked.source.serves(pair));
+        let serving = asked.iter().filter(|asked| asked.member.source.serves(pair));
         let quotes: Vec<Quote> = serving.map(|asked| self.quote(asked, pair)).collect();
         aggregate(&quotes, &self.settings.policy, slot, self.settings.interval)
     }
 
     fn quote(&mut self, asked: &Asked, pair: Pair) -> Quote {
-        let source = asked.source.name();
+        let (source, max_age) = (asked.member.source.name(), asked.member.max_age);
         let answer = asked.answers.get(&pair).copied().unwrap_or(Err(Failure::Missing));
         let answer = answer.map(|Sample { price, time }| {
             let unchanged_since = self.memory.see(source, pair, price, asked.at);
-            Observation { price, observed_at: asked.at, source_time: time, unchanged_since }
+            Observation { price, observed_at: asked.at, source_time: time, unchanged_since, max_age }
         });
-        Quote { source, shadow: asked.shadow, answer }
+        Quote { source, shadow: asked.member.role == Role::Shadow, answer }
     }
 }
 

@@ -124,6 +124,7 @@ fn quote(judged: &Judged) -> QuoteItem {
         observed_at: seen.map(|seen| TimeText(seen.observed_at)),
         source_time: seen.and_then(|seen| seen.source_time).map(TimeText),
         unchanged_since: seen.map(|seen| TimeText(seen.unchanged_since)),
+        max_quote_age: seen.and_then(|seen| seen.max_age).map(SpanText),
         verdict: judged.verdict.to_string(),
     }
 }

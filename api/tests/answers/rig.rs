@@ -218,7 +218,8 @@ pub(crate) fn tick(pair: &str, seconds: i64, price: &str) -> Vec<u8> {
 pub(crate) fn tick_record(pair: &str, seconds: i64, price: &str) -> Record {
     let price = price.parse().unwrap();
     let seen = at(seconds);
-    let observation = Observation { price, observed_at: seen, source_time: None, unchanged_since: seen };
+    let observation =
+        Observation { price, observed_at: seen, source_time: None, unchanged_since: seen, max_age: None };
     let judged =
         Judged { source: "kraken".parse().unwrap(), observation: Some(observation), verdict: Verdict::Used };
     let evidence = Evidence { policy: policy(), quotes: vec![judged] };

@@ -7,7 +7,7 @@ use anyhow::{Result, bail};
 use super::Settings;
 
 /// What a source can be told. Most take no key, and say so themselves.
-const OF_A_SOURCE: [&str; 5] = ["role", "url", "key", "key_file", "plan"];
+const OF_A_SOURCE: [&str; 6] = ["role", "url", "max_quote_age", "key", "key_file", "plan"];
 
 /// How alike two names must be for one to be offered for the other, from 0 to 1.
 const LIKENESS: f64 = 0.7;

@@ -4,7 +4,7 @@ use std::{fmt, str::FromStr};
 
 use arrayvec::ArrayString;
 
-use super::{Price, Timestamp, UnknownWord, Words};
+use super::{Price, Span, Timestamp, UnknownWord, Words};
 
 /// The longest source name; they become metric labels and JSON values.
 const MAX_NAME_LENGTH: usize = 24;
@@ -29,6 +29,8 @@ pub struct Observation {
     pub source_time: Option<Timestamp>,
     /// Since when the poller has seen this same price from this source.
     pub unchanged_since: Timestamp,
+    /// How old its own time may be, where the source has a limit of its own and not the policy's.
+    pub max_age: Option<Span>,
 }
 
 /// One source's answer for one pair in one slot.

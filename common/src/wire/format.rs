@@ -116,6 +116,8 @@ struct ObservationFormat {
     source_time: Option<Timestamp>,
     #[serde(with = "text")]
     unchanged_since: Timestamp,
+    #[serde(default, with = "text::option", skip_serializing_if = "Option::is_none")]
+    max_quote_age: Option<Span>,
 }
 
 impl From<&Record> for RecordFormat {
@@ -213,11 +215,12 @@ fn write_evidence(evidence: &Evidence) -> (PolicyFormat, Vec<QuoteFormat>) {
     let quotes = evidence.quotes.iter().map(|judged| QuoteFormat {
         source: judged.source,
         observation: judged.observation.map(
-            |Observation { price, observed_at, source_time, unchanged_since }| ObservationFormat {
+            |Observation { price, observed_at, source_time, unchanged_since, max_age }| ObservationFormat {
                 price,
                 observed_at,
                 source_time,
                 unchanged_since,
+                max_quote_age: max_age,
             },
         ),
         verdict: judged.verdict,
@@ -234,11 +237,8 @@ fn read_evidence(policy: PolicyFormat, quotes: Vec<QuoteFormat>) -> Result<Evide
             return Err(format!("{}: `{}` does not go with the quote's fields", quote.source, quote.verdict));
         }
         let observation = quote.observation.map(
-            |ObservationFormat { price, observed_at, source_time, unchanged_since }| Observation {
-                price,
-                observed_at,
-                source_time,
-                unchanged_since,
+            |ObservationFormat { price, observed_at, source_time, unchanged_since, max_quote_age }| {
+                Observation { price, observed_at, source_time, unchanged_since, max_age: max_quote_age }
             },
         );
         Ok(Judged { source: quote.source, observation, verdict: quote.verdict })

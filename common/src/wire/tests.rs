@@ -28,14 +28,20 @@ fn ratios() -> impl Strategy<Value = Ratio> {
 }
 
 fn judged() -> impl Strategy<Value = Judged> {
-    let observation = (prices(), timestamps(), proptest::option::of(timestamps()), timestamps()).prop_map(
-        |(price, observed_at, source_time, unchanged_since)| Observation {
+    let observation = (
+        prices(),
+        timestamps(),
+        proptest::option::of(timestamps()),
+        timestamps(),
+        proptest::option::of((1_u16..).prop_map(Span::from_seconds)),
+    )
+        .prop_map(|(price, observed_at, source_time, unchanged_since, max_age)| Observation {
             price,
             observed_at,
             source_time,
             unchanged_since,
-        },
-    );
+            max_age,
+        });
     let on_quote = (observation, proptest::sample::select(Verdict::ON_QUOTES.to_vec()))
         .prop_map(|(observation, verdict)| (Some(observation), verdict));
     let failed = proptest::sample::select(Failure::ALL).prop_map(|failure| (None, Verdict::Failed(failure)));

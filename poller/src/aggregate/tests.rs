@@ -30,7 +30,7 @@ fn seconds(count: u64) -> std::time::Duration {
 
 fn observed(price: &str) -> Observation {
     let price = price.parse().unwrap();
-    Observation { price, observed_at: now(), source_time: None, unchanged_since: now() }
+    Observation { price, observed_at: now(), source_time: None, unchanged_since: now(), max_age: None }
 }
 
 fn quotes(answers: &[Result<Observation, Failure>]) -> Vec<Quote> {
@@ -120,6 +120,16 @@ fn old_and_future_times_are_told_apart_at_their_exact_limits() {
     let early = |millis| now().plus(seconds(5)).plus(std::time::Duration::from_millis(millis));
     let quotes = quotes(&[timed(late(0)), timed(late(1)), timed(early(0)), timed(early(1))]);
     assert_eq!(judge(&quotes, 2).1, vec!["used", "stale", "used", "future"]);
+}
+
+#[test]
+fn a_source_may_have_an_age_limit_of_its_own() {
+    let aged = |age, max_age| {
+        let source_time = Some(now().minus(seconds(age)));
+        Ok(Observation { source_time, max_age: Some(Span::from_seconds(max_age)), ..observed("100") })
+    };
+    let quotes = quotes(&[aged(180, 180), aged(181, 180), aged(10, 10), aged(11, 10)]);
+    assert_eq!(judge(&quotes, 2).1, vec!["used", "stale", "used", "stale"]);
 }
 
 #[test]

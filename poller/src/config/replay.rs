@@ -127,6 +127,7 @@ impl Recordings {
         self.venues.into_iter().map(|(venue, recordings)| Member {
             source: Arc::new(Replayed::new(venue, recordings)),
             role: Role::Primary,
+            max_age: None,
         })
     }
 }

@@ -35,6 +35,19 @@ fn coingecko_is_a_fallback_unless_told_otherwise() {
 }
 
 #[test]
+fn coingecko_may_be_older_than_the_exchanges_unless_told_otherwise() {
+    let limits = |max_quote_age: Option<Span>| {
+        let settings = resolve(|config| {
+            config.feed.sources.push("coingecko".parse().unwrap());
+            config.sources.insert("coingecko".into(), SourceConfig { max_quote_age, ..Default::default() });
+        });
+        settings.unwrap().members.iter().map(|member| member.max_age).collect::<Vec<_>>()
+    };
+    assert_eq!(limits(None), [None, None, None, Some(Span::from_seconds(180))]);
+    assert_eq!(limits(Some(Span::from_seconds(60))).last(), Some(&Some(Span::from_seconds(60))));
+}
+
+#[test]
 fn a_source_counts_for_the_pairs_that_it_serves() {
     let with = |pairs: &[&str], sources: &[&str]| {
         let resolved = resolve(|config| {

@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use common::{
-    domain::{SourceName, Words as _},
+    domain::{SourceName, Span, Words as _},
     text,
 };
 use secrecy::{ExposeSecret, SecretString};
@@ -22,6 +22,10 @@ pub struct SourceConfig {
     pub role: Option<Role>,
     /// Where the source is; empty: its public address.
     pub url: String,
+    /// How old its own time may be, where not `aggregate.max_quote_age` counts. Three minutes for CoinGecko,
+    /// which is refreshed once a minute and trails the exchanges.
+    #[serde(with = "text::option", skip_serializing_if = "Option::is_none")]
+    pub max_quote_age: Option<Span>,
     /// The key to it, for those that take one; empty: none. Shown as `[redacted]`, and never logged.
     #[serde(serialize_with = "redacted", skip_serializing_if = "is_empty")]
     pub key: SecretString,
@@ -61,7 +65,16 @@ impl SourceConfig {
         };
         found.map_err(|reason| SourceError::Key { name, reason })
     }
+
+    /// How old its own time may be, where it has a limit of its own.
+    pub(super) fn max_age(&self, name: SourceName) -> Option<Span> {
+        let trails = name.as_str() == Exchange::Coingecko.as_str();
+        self.max_quote_age.or(trails.then_some(COINGECKO_AGE))
+    }
 }
+
+/// CoinGecko is refreshed once a minute, and was seen to trail the exchanges by more than that.
+const COINGECKO_AGE: Span = Span::from_seconds(180);
 
 impl Role {
     /// The part of a source where the settings name none.

@@ -82,6 +82,7 @@ async fn a_new_leader_remembers_what_was_frozen() {
         observed_at: long_ago,
         source_time: None,
         unchanged_since: long_ago,
+        max_age: None,
     };
     let judged =
         Judged { source: "stuck".parse().unwrap(), observation: Some(observation), verdict: Verdict::Unused };

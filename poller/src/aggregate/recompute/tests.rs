@@ -22,10 +22,11 @@ fn seconds(count: u64) -> std::time::Duration {
 prop_compose! {
     /// Around the limits of the policies below, so that every verdict and both causes come up.
     fn observation()(cents in 9_700_000_i64..10_300_000, scale in 1_u32..4, age in prop::option::of(0_u64..60),
-                     ahead in any::<bool>(), still in 0_u64..1_200) -> Observation {
+                     ahead in any::<bool>(), still in 0_u64..1_200, own_limit in prop::option::of(1_u16..90)) -> Observation {
         let source_time = age.map(|age| if ahead { now().plus(seconds(age / 4)) } else { now().minus(seconds(age)) });
         let price = Price::new(Decimal::new(cents, scale - 1) / Decimal::from(10_i64.pow(3 - scale))).unwrap();
-        Observation { price, observed_at: now(), source_time, unchanged_since: now().minus(seconds(still)) }
+        let max_age = own_limit.map(Span::from_seconds);
+        Observation { price, observed_at: now(), source_time, unchanged_since: now().minus(seconds(still)), max_age }
     }
 }
 
@@ -175,7 +176,7 @@ fn evidence(record: &mut Record) -> &mut Evidence {
 
 fn observed(price: &str) -> Result<Observation, Failure> {
     let price = price.parse().unwrap();
-    Ok(Observation { price, observed_at: now(), source_time: None, unchanged_since: now() })
+    Ok(Observation { price, observed_at: now(), source_time: None, unchanged_since: now(), max_age: None })
 }
 
 fn some_policy() -> Policy {

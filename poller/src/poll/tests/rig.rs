@@ -11,8 +11,8 @@ use common::{
 use prometheus::Registry;
 use tokio::sync::watch;
 
-use crate::poll::*;
 use crate::publish::queue;
+use crate::{poll::*, source::Source};
 
 pub(super) const START: i64 = 1_000_000_000_000;
 
@@ -138,6 +138,7 @@ pub(super) fn rig_after(
         Member {
             source: Arc::new(Scripted { name, takes: Duration::from_millis(*millis), price }),
             role: *role,
+            max_age: None,
         }
     });
     let settings = Settings {
