@@ -56,6 +56,11 @@ subscribe subject="ticks.>":
 test *arguments:
     ./scripts/test {{ arguments }}
 
+# Mutated answers and records against the parsers, the codec and the aggregator: [TARGET…] [--runs N]
+[group('check')]
+fuzz *arguments:
+    ./scripts/fuzz {{ arguments }}
+
 # Format, lints, documentation
 [group('check')]
 lint:
@@ -70,6 +75,7 @@ ci:
 [group('check')]
 format:
     cargo fmt --all
+    cargo fmt --manifest-path testkit/fuzz/Cargo.toml
 
 # The optimised binary, target/release/tickwell
 [group('build')]

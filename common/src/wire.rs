@@ -16,6 +16,10 @@ pub const VERSION: u32 = 1;
 /// The largest record that is read. A tick with twenty sources takes about 4 kB.
 pub const MAX_RECORD_BYTES: usize = 64 * 1024;
 
+/// The most quotes of a record that is read. However short their spelling was, as many are written with fewer
+/// than [`MAX_RECORD_BYTES`], so that what was read once can be read again.
+pub const MAX_QUOTES: usize = 200;
+
 /// Why bytes are not a record.
 #[derive(Debug, thiserror::Error)]
 pub enum DecodeError {

@@ -20,7 +20,7 @@ const CRATES: [(&str, &[&str]); 5] = [
 
 /// The modules of a crate in the order of the data: each may use those before it, none after it.
 const MODULES: [(&str, &[&str]); 3] = [
-    ("common", &["domain", "text", "clock", "wire", "telemetry", "bus", "readiness", "service"]),
+    ("common", &["domain", "text", "object", "clock", "wire", "telemetry", "bus", "readiness", "service"]),
     ("poller", &["source", "aggregate", "config", "metrics", "lead", "publish", "poll"]),
     (
         "api",

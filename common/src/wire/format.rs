@@ -7,6 +7,7 @@ use crate::{
         Body, Epoch, Evidence, Gap, GapCause, Interval, Judged, Lead, LeaderId, Observation, Origin, Pair,
         Policy, Price, Ratio, Record, Slot, SourceName, Span, Tick, Timestamp, Verdict,
     },
+    object::Object,
     text,
 };
 
@@ -45,7 +46,7 @@ struct TickFormat {
     price: Price,
     #[serde(with = "text")]
     spread: Ratio,
-    policy: PolicyFormat,
+    policy: Object<PolicyFormat>,
     quotes: Vec<QuoteFormat>,
 }
 
@@ -65,7 +66,7 @@ struct GapFormat {
     #[serde(with = "text")]
     origin: Origin,
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    policy: Option<PolicyFormat>,
+    policy: Option<Object<PolicyFormat>>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     quotes: Option<Vec<QuoteFormat>>,
 }
@@ -209,7 +210,7 @@ impl TryFrom<RecordFormat> for Record {
     }
 }
 
-fn write_evidence(evidence: &Evidence) -> (PolicyFormat, Vec<QuoteFormat>) {
+fn write_evidence(evidence: &Evidence) -> (Object<PolicyFormat>, Vec<QuoteFormat>) {
     let Policy { min_sources, max_deviation, max_quote_age, max_clock_skew, frozen_after } = evidence.policy;
     let policy = PolicyFormat { min_sources, max_deviation, max_quote_age, max_clock_skew, frozen_after };
     let quotes = evidence.quotes.iter().map(|judged| QuoteFormat {
@@ -225,12 +226,15 @@ fn write_evidence(evidence: &Evidence) -> (PolicyFormat, Vec<QuoteFormat>) {
         ),
         verdict: judged.verdict,
     });
-    (policy, quotes.collect())
+    (Object(policy), quotes.collect())
 }
 
-fn read_evidence(policy: PolicyFormat, quotes: Vec<QuoteFormat>) -> Result<Evidence, String> {
+fn read_evidence(Object(policy): Object<PolicyFormat>, quotes: Vec<QuoteFormat>) -> Result<Evidence, String> {
     let PolicyFormat { min_sources, max_deviation, max_quote_age, max_clock_skew, frozen_after } = policy;
     let policy = Policy { min_sources, max_deviation, max_quote_age, max_clock_skew, frozen_after };
+    if quotes.len() > super::MAX_QUOTES {
+        return Err(format!("{} quotes are more than {}", quotes.len(), super::MAX_QUOTES));
+    }
     let quotes = quotes.into_iter().map(|quote| {
         let failed = matches!(quote.verdict, Verdict::Failed(_));
         if failed == quote.observation.is_some() {

@@ -116,6 +116,8 @@ proptest! {
 
 const TICK: &str = r#"{"version":1,"kind":"tick","pair":"BTC-USD","slot":"2026-11-21T00:00:10.000Z","interval":"10s","epoch":42,"origin":"live","price":"97012.30","spread":"0","policy":{"min_sources":1,"max_deviation":"0.02","max_quote_age":"30s","max_clock_skew":"5s","frozen_after":"10m"},"quotes":[{"source":"kraken","price":"97012.30","observed_at":"2026-11-21T00:00:10.214Z","source_time":null,"unchanged_since":"2026-11-21T00:00:00.198Z","verdict":"used"},{"source":"gemini","verdict":"http_429"}]}"#;
 
+const POLICY: &str = r#""policy":{"min_sources":1,"max_deviation":"0.02","max_quote_age":"30s","max_clock_skew":"5s","frozen_after":"10m"}"#;
+
 #[test]
 fn the_documented_tick_keeps_its_digits() {
     let record = decode(TICK.as_bytes()).unwrap();
@@ -135,12 +137,25 @@ fn unknown_fields_are_ignored_and_everything_else_is_not() {
         (r#""verdict":"used""#, r#""verdict":"timeout""#),
         (r#""verdict":"http_429""#, r#""verdict":"used""#),
         (r#""verdict":"used""#, r#""verdict":"excellent""#),
+        (POLICY, r#""policy":[1,"0.02","30s","5s","10m"]"#),
     ] {
         assert!(TICK.contains(from), "{from}");
         assert!(decode(TICK.replacen(from, to, 1).as_bytes()).is_err(), "{to}");
     }
     let newer = decode(TICK.replace(r#""version":1"#, r#""version":2"#).as_bytes());
     assert!(matches!(newer, Err(DecodeError::UnknownVersion { found: 2 })));
+}
+
+#[test]
+fn what_is_read_is_not_too_large_once_it_is_written() {
+    // Records spell times with milliseconds; readers take them without, and such a record grows.
+    const QUOTE: &str = r#"{"source":"a_name_as_long_as_may_be","price":"999999999999.9999999999999","observed_at":"2026-11-21T00:00:10Z","source_time":"2026-11-21T00:00:10Z","unchanged_since":"2026-11-21T00:00:10Z","verdict":"outlier"}"#;
+    let (head, _) = TICK.split_once("[").unwrap();
+    let with = |quotes: usize| format!("{head}[{}]}}", vec![QUOTE; quotes].join(","));
+    let most = encode(&decode(with(MAX_QUOTES).as_bytes()).unwrap());
+    assert!(most.len() > with(MAX_QUOTES).len() && most.len() < MAX_RECORD_BYTES, "{}", most.len());
+    let more = with(MAX_QUOTES + 1);
+    assert!(more.len() < MAX_RECORD_BYTES && decode(more.as_bytes()).is_err());
 }
 
 mod asyncapi {

@@ -2,7 +2,10 @@
 
 use std::borrow::Cow;
 
-use common::domain::{Failure, Pair};
+use common::{
+    domain::{Failure, Pair},
+    object::Object,
+};
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
@@ -45,11 +48,11 @@ pub(super) fn requests(pairs: &[Pair]) -> Vec<Request> {
 }
 
 pub(super) fn parse(body: &[u8], pairs: &[Pair]) -> Result<Answers, Failure> {
-    let rows: Vec<Row> =
+    let rows: Vec<Object<Row>> =
         serde_json::from_slice(body).map_err(|_| complaint(body).unwrap_or(Failure::Malformed))?;
     let answer = |pair: &Pair| {
         let symbol = symbol(pair);
-        let row = only(rows.iter().filter(|row| row.symbol == symbol))?;
+        let row = only(rows.iter().map(|Object(row)| row).filter(|row| row.symbol == symbol))?;
         Ok(Sample { price: price_of(row.price)?, time: None })
     };
     Ok(each(pairs, answer))
@@ -109,6 +112,7 @@ mod tests {
             ("", Failure::Malformed),
             ("{}", Failure::Malformed),
             ("[{}]", Failure::Malformed),
+            (r#"[["BTCUSDT","77726.1"]]"#, Failure::Malformed),
             (r#"{"symbol":"BTCUSDT","price":"1"}"#, Failure::Malformed),
             (r#"{"code":-1121,"msg":"Invalid symbol."}"#, Failure::Refused),
             (r#"{"code":-1003,"msg":"Too many requests."}"#, Failure::RateLimited),

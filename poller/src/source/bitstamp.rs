@@ -2,7 +2,10 @@
 
 use std::borrow::Cow;
 
-use common::domain::{Failure, Pair};
+use common::{
+    domain::{Failure, Pair},
+    object::Object,
+};
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
@@ -33,11 +36,11 @@ pub(super) fn requests(pairs: &[Pair]) -> Vec<Request> {
 }
 
 pub(super) fn parse(body: &[u8], pairs: &[Pair]) -> Result<Answers, Failure> {
-    let rows: Vec<Row> =
+    let rows: Vec<Object<Row>> =
         serde_json::from_slice(body).map_err(|_| complaint(body).unwrap_or(Failure::Malformed))?;
     let answer = |pair: &Pair| {
         let name = format!("{}/{}", pair.base(), pair.quote());
-        let row = only(rows.iter().filter(|row| row.pair == name))?;
+        let row = only(rows.iter().map(|Object(row)| row).filter(|row| row.pair == name))?;
         Ok(Sample { price: price_of(row.last)?, time: Some(seconds_of(row.timestamp)?) })
     };
     Ok(each(pairs, answer))
@@ -80,6 +83,7 @@ mod tests {
             ("", Failure::Malformed),
             ("{}", Failure::Malformed),
             ("[{}]", Failure::Malformed),
+            (r#"[["BTC/USD","2211.00","1643640186"]]"#, Failure::Malformed),
             (r#"{"timestamp":"1643640186","last":"2211.00"}"#, Failure::Malformed),
             (r#"{"response_code":"400.002","response_explanation":""}"#, Failure::RateLimited),
             (r#"{"code":"400.002"}"#, Failure::RateLimited),

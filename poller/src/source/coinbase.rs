@@ -2,7 +2,10 @@
 
 use std::borrow::Cow;
 
-use common::domain::{Failure, Pair, Timestamp};
+use common::{
+    domain::{Failure, Pair, Timestamp},
+    object::Object,
+};
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
@@ -22,7 +25,7 @@ pub(super) fn requests(pairs: &[Pair]) -> Vec<Request> {
 }
 
 pub(super) fn parse(body: &[u8], pairs: &[Pair]) -> Result<Answers, Failure> {
-    let body: Body = serde_json::from_slice(body).map_err(|_| Failure::Malformed)?;
+    let Object(body): Object<Body> = serde_json::from_slice(body).map_err(|_| Failure::Malformed)?;
     let price = price_of(body.price);
     let time: Timestamp = body.time.parse().map_err(|_| Failure::Invalid)?;
     let sample = price.map(|price| Sample { price, time: Some(time) });
@@ -53,7 +56,9 @@ mod tests {
     #[test]
     fn what_is_no_answer_is_refused() {
         let pair: Pair = "BTC-USD".parse().unwrap();
-        for body in ["", "[]", r#"{"message":"NotFound"}"#, r#"{"price":"1"}"#] {
+        for body in
+            ["", "[]", r#"["1","2015-04-08T20:49:06Z"]"#, r#"{"message":"NotFound"}"#, r#"{"price":"1"}"#]
+        {
             assert_eq!(parse(body.as_bytes(), &[pair]), Err(Failure::Malformed), "{body}");
         }
         assert_eq!(parse(br#"{"price":"1","time":"yesterday"}"#, &[pair]), Err(Failure::Invalid));

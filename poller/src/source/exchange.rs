@@ -146,3 +146,21 @@ impl Exchange {
         if self == Self::Kraken { kraken::throttled_until(body) } else { None }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+
+    use common::domain::Words;
+
+    use super::*;
+
+    #[test]
+    fn every_parser_is_fuzzed() {
+        let targets = Path::new(env!("CARGO_MANIFEST_DIR")).join("../testkit/fuzz/targets");
+        for exchange in Exchange::ALL {
+            let target = targets.join(format!("{exchange}.rs"));
+            assert!(target.exists(), "{exchange} has no fuzz target: {}", target.display());
+        }
+    }
+}

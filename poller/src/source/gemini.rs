@@ -2,7 +2,10 @@
 
 use std::borrow::Cow;
 
-use common::domain::{Failure, Pair};
+use common::{
+    domain::{Failure, Pair},
+    object::Object,
+};
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
@@ -27,11 +30,11 @@ pub(super) fn requests(pairs: &[Pair]) -> Vec<Request> {
 }
 
 pub(super) fn parse(body: &[u8], pairs: &[Pair]) -> Result<Answers, Failure> {
-    let rows: Vec<Row> =
+    let rows: Vec<Object<Row>> =
         serde_json::from_slice(body).map_err(|_| complaint(body).unwrap_or(Failure::Malformed))?;
     let answer = |pair: &Pair| {
         let name = format!("{}{}", pair.base(), pair.quote());
-        let row = only(rows.iter().filter(|row| row.pair == name))?;
+        let row = only(rows.iter().map(|Object(row)| row).filter(|row| row.pair == name))?;
         Ok(Sample { price: price_of(row.price)?, time: None })
     };
     Ok(each(pairs, answer))
@@ -70,6 +73,7 @@ mod tests {
             ("", Failure::Malformed),
             ("{}", Failure::Malformed),
             ("[{}]", Failure::Malformed),
+            (r#"[["BTCUSD","97012.30"]]"#, Failure::Malformed),
             (r#"{"bid":"977.59","last":"977.65"}"#, Failure::Malformed),
             (r#"{"result":"error","reason":"InvalidSymbol","message":""}"#, Failure::Refused),
             (r#"{"result":"error","reason":"RateLimit","message":""}"#, Failure::RateLimited),

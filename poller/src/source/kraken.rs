@@ -2,7 +2,10 @@
 
 use std::borrow::Cow;
 
-use common::domain::{Failure, Pair};
+use common::{
+    domain::{Failure, Pair},
+    object::Object,
+};
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
@@ -39,14 +42,15 @@ pub(super) fn requests(pairs: &[Pair]) -> Vec<Request> {
 }
 
 pub(super) fn parse(body: &[u8], pairs: &[Pair]) -> Result<Answers, Failure> {
-    let body: Body = serde_json::from_slice(body).map_err(|_| Failure::Malformed)?;
+    let Object(body): Object<Body> = serde_json::from_slice(body).map_err(|_| Failure::Malformed)?;
     if let Some(complaint) = body.complaint() {
         return Err(complaint);
     }
     let answer = |pair: &Pair| {
         let result = body.result.as_ref().ok_or(Failure::Malformed)?;
         let ticker = only(canonical_names(pair).iter().filter_map(|name| result.get(name)))?;
-        let ticker: Ticker = serde_json::from_str(ticker.get()).map_err(|_| Failure::Malformed)?;
+        let Object(ticker): Object<Ticker> =
+            serde_json::from_str(ticker.get()).map_err(|_| Failure::Malformed)?;
         Ok(Sample { price: price_of(ticker.c.first().copied())?, time: None })
     };
     Ok(each(pairs, answer))
@@ -54,12 +58,12 @@ pub(super) fn parse(body: &[u8], pairs: &[Pair]) -> Result<Answers, Failure> {
 
 /// `{"error":["EAPI:Rate limit exceeded"]}`
 pub(super) fn complaint(body: &[u8]) -> Option<Failure> {
-    serde_json::from_slice::<Body>(body).ok()?.complaint()
+    serde_json::from_slice::<Object<Body>>(body).ok()?.0.complaint()
 }
 
 /// Until when it will not be asked, in seconds since 1970, where it says so: `EService: Throttled: 1779092258`.
 pub(super) fn throttled_until(body: &[u8]) -> Option<i64> {
-    let body: Body = serde_json::from_slice(body).ok()?;
+    let Object(body): Object<Body> = serde_json::from_slice(body).ok()?;
     let until = body.error.iter().filter_map(|error| error.strip_prefix(THROTTLED)?.strip_prefix(':'));
     until.filter_map(|seconds| seconds.trim().parse().ok()).max()
 }
@@ -152,10 +156,22 @@ mod tests {
                 "{price}"
             );
         }
-        for body in ["", "<html>", "[]", "{}", r#"{"error":[],"result":{"XXBTZUSD":1,"XXBTZUSD":1}}"#] {
+        for body in [
+            "",
+            "<html>",
+            "[]",
+            "{}",
+            r#"[[],{"XXBTZUSD":{"c":["1"]}}]"#,
+            r#"{"error":[],"result":{"XXBTZUSD":1,"XXBTZUSD":1}}"#,
+        ] {
             assert_eq!(parse(body.as_bytes(), &pairs()), Err(Failure::Malformed), "{body}");
         }
-        for result in [r#"{"XXBTZUSD":{}}"#, r#"{"XXBTZUSD":{"c":["1"]},"XBTUSD":{"c":["2"]}}"#] {
+        // The last is how Kraken answers when it is asked for trades.
+        for result in [
+            r#"{"XXBTZUSD":{}}"#,
+            r#"{"XXBTZUSD":{"c":["1"]},"XBTUSD":{"c":["2"]}}"#,
+            r#"{"XXBTZUSD":[["1023.82219","0.00435995",1385579841.7774,"s",""]],"last":"1"}"#,
+        ] {
             let body = format!(r#"{{"error":[],"result":{result}}}"#);
             assert_eq!(
                 parse(body.as_bytes(), &pairs()[..1]).unwrap()[&pairs()[0]],

@@ -48,6 +48,8 @@ fn date(headers: &HeaderMap, name: HeaderName) -> Option<SystemTime> {
 #[cfg(test)]
 mod tests {
     use common::domain::Interval;
+    use proptest::prelude::*;
+    use reqwest::header::HeaderValue;
 
     use super::*;
 
@@ -88,5 +90,30 @@ mod tests {
         assert_eq!(now.until_seconds(at - 42), Duration::ZERO);
         assert_eq!(now.until_seconds(-1), Duration::ZERO);
         assert_eq!(now.until_seconds(i64::MAX), LONGEST_REST);
+    }
+    /// The last instant that the header's dates can write: the end of the year 9999.
+    const LAST_DATE: u64 = 253_402_300_799;
+
+    proptest! {
+        #[test]
+        fn a_wait_is_what_the_header_says_up_to_the_longest(seconds: u64, now in 0..=LAST_DATE, until in 0..=LAST_DATE) {
+            prop_assert_eq!(wait(&[(RETRY_AFTER, &seconds.to_string())]), Some(Duration::from_secs(seconds).min(LONGEST_REST)));
+            let date = |seconds| httpdate::fmt_http_date(SystemTime::UNIX_EPOCH + Duration::from_secs(seconds));
+            let expected = Duration::from_secs(until.saturating_sub(now)).min(LONGEST_REST);
+            prop_assert_eq!(wait(&[(RETRY_AFTER, &date(until)), (DATE, &date(now))]), Some(expected));
+        }
+
+        #[test]
+        fn no_header_panics_or_makes_a_longer_wait(retry: Vec<u8>, date: Vec<u8>, text in "[A-Za-z]{3}, [0-9]{2} [A-Z][a-z]{2} [0-9]{4} [0-9]{2}:[0-9]{2}:[0-9]{2} GMT") {
+            let interval: Interval = "10s".parse().unwrap();
+            let slot = interval.slot_at("2026-11-21T00:00:10Z".parse().unwrap());
+            for (retry, date) in [(&retry[..], &date[..]), (text.as_bytes(), &date), (&retry, text.as_bytes()), (text.as_bytes(), text.as_bytes())] {
+                let headers: HeaderMap = [(RETRY_AFTER, retry), (DATE, date)]
+                    .into_iter()
+                    .filter_map(|(name, value)| Some((name, HeaderValue::from_bytes(value).ok()?)))
+                    .collect();
+                prop_assert!(retry_after(&headers, Now::of(&headers, slot)).is_none_or(|wait| wait <= LONGEST_REST));
+            }
+        }
     }
 }

@@ -1,0 +1,2 @@
+#![no_main]
+libfuzzer_sys::fuzz_target!(|body: &[u8]| fuzz::parser(poller::source::Exchange::Gemini, body));
