@@ -1,6 +1,6 @@
 //! Publishing what was polled, for as long as we lead.
 //!
-//! One queue leads here from the slot loop. While leading, it goes to the log through the [`chain`] of the
+//! One queue leads here from the slot loop. While leading, it goes to the log through the `chain` of the
 //! term; while suspended it waits, bounded; while standing by it is dropped, because somebody else covers
 //! those slots.
 

@@ -1,6 +1,6 @@
 //! What can be wrong with a venue: a closed set, written as one word each, some with a value after a colon.
 //!
-//! [`Fault`] is only the name. What it does to an answer is in [`crate::upstream`]; [`catalogue`] lists them
+//! [`Fault`] is only the name. What it does to an answer is in [`crate::upstream`]; [`catalogue()`] lists them
 //! all with their meaning.
 
 mod assignment;
