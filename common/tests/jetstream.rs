@@ -207,3 +207,14 @@ async fn a_lease_that_is_not_renewed_is_free_again() {
     // A bucket that exists keeps its span.
     assert_eq!(lease(&world, Span::from_seconds(30)).await.span(), Duration::from_secs(1));
 }
+
+#[tokio::test]
+async fn a_bucket_that_was_deleted_is_made_anew() {
+    require_nats!();
+    let world = world().await;
+    let lease = lease(&world, Span::from_seconds(60)).await;
+    let before = held(&lease, None).await;
+    world.outside.delete_key_value("TICKS_lease").await.unwrap();
+    let after = held(&lease, Some(before)).await;
+    assert_eq!(held(&lease, Some(after)).await.term, after.term);
+}

@@ -16,7 +16,7 @@ use common::{
 };
 use tokio::{
     sync::{Notify, watch},
-    time::{Instant, sleep_until, timeout, timeout_at},
+    time::{Instant, sleep, sleep_until, timeout, timeout_at},
 };
 use tokio_util::sync::CancellationToken;
 
@@ -27,6 +27,10 @@ const CLAIMS_PER_SPAN: u32 = 5;
 
 /// The lease counts as lost for its holder before it does for others, after this many tenths of its span.
 const SAFE_TENTHS: u32 = 9;
+
+/// After the log was away, a standby leaves the lease free for a span, and for as long as this: a leader that
+/// was suspended has polled all the while, and the log would not get that from anybody else.
+const SUSPENDED_FIRST: Duration = Duration::from_secs(3);
 
 /// Giving the lease back is a courtesy; a log that does not answer is not waited for.
 const RELEASE_TIME: Duration = Duration::from_millis(500);
@@ -55,6 +59,8 @@ pub struct Lead {
     held: Option<Hold>,
     /// Until when the lease is ours for certain.
     until: Instant,
+    /// Whether it did not answer when it was asked for last.
+    was_away: bool,
     /// Whether it was said that the lease does not answer, or who else has it.
     told: Option<Told>,
     metrics: Metrics,
@@ -99,6 +105,7 @@ impl Lead {
                 leadership: leadership.clone(),
                 held: None,
                 until,
+                was_away: false,
                 told: None,
                 metrics,
                 check,
@@ -132,6 +139,12 @@ impl Lead {
             Standing::Leading { .. } => sleep_until(next.min(self.until)).await,
             Standing::Standby | Standing::Suspended => sleep_until(next).await,
         }
+        if self.was_away && self.leadership.now() == Standing::Standby {
+            if !self.lease.answers().await {
+                return;
+            }
+            sleep(self.lease.span().max(SUSPENDED_FIRST)).await;
+        }
         // From before the request: the server counts from when it stores it, which is later.
         let asked = Instant::now();
         let claim = self.lease.claim(self.held);
@@ -139,6 +152,7 @@ impl Lead {
             Standing::Leading { .. } => timeout_at(self.until, claim).await,
             Standing::Standby | Standing::Suspended => Ok(claim.await),
         };
+        self.was_away = !matches!(claimed, Ok(Ok(_)));
         match claimed {
             Ok(Ok(Claim::Held(hold))) => {
                 self.held = Some(hold);

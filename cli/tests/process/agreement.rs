@@ -47,7 +47,8 @@ pub(crate) async fn pods_agree(pods: [&Pod; 2]) {
     ] {
         let first = same_answer(pods, &format!("{base}/{query}")).await;
         if let Some(cursor) = first.json()["next_cursor"].as_str() {
-            same_answer(pods, &format!("{base}/{query}&cursor={cursor}")).await;
+            let mark = if query.contains('?') { '&' } else { '?' };
+            same_answer(pods, &format!("{base}/{query}{mark}cursor={cursor}")).await;
         }
     }
 }

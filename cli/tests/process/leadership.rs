@@ -167,8 +167,8 @@ async fn a_leader_that_was_paused_comes_back_as_a_standby() {
     end(&mut standby).await;
     end(&mut leader).await;
     audited(pods).await;
-    pods_agree(pods).await;
     times.report();
+    pods_agree(pods).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -46,6 +46,9 @@ pub trait Lease: Send + Sync {
     /// How long it lasts without being renewed.
     fn span(&self) -> Duration;
 
+    /// Whether it could be asked for just now.
+    async fn answers(&self) -> bool;
+
     /// Takes the lease, or renews the one that is held.
     async fn claim(&self, held: Option<Hold>) -> Result<Claim, LeaseError>;
 
@@ -81,6 +84,10 @@ impl Lease for Uncontested {
 
     fn span(&self) -> Duration {
         Self::SPAN
+    }
+
+    async fn answers(&self) -> bool {
+        true
     }
 
     async fn claim(&self, _held: Option<Hold>) -> Result<Claim, LeaseError> {

@@ -45,6 +45,10 @@ impl Lease for Client {
         SPAN
     }
 
+    async fn answers(&self) -> bool {
+        !self.server.state().silent
+    }
+
     async fn claim(&self, held: Option<Hold>) -> Result<Claim, LeaseError> {
         if self.server.state().hangs {
             std::future::pending::<()>().await;
@@ -187,6 +191,37 @@ async fn a_suspended_leader_goes_on_in_its_term_or_in_a_new_one_or_not_at_all() 
             (false, false) => assert!(leader.term() > term),
         }
     }
+}
+
+#[tokio::test(start_paused = true)]
+async fn after_the_log_was_away_the_suspended_leader_comes_first() {
+    for millis in (0..5_000).step_by(190) {
+        let server = Arc::new(Server::default());
+        let leader = start(&server, 1);
+        sleep(Duration::from_millis(millis)).await;
+        let standby = start(&server, 2);
+        pass(3).await;
+        server.state().silent = true;
+        pass(60).await;
+        assert_eq!(leader.leadership.now(), Standing::Suspended);
+        server.state().silent = false;
+        pass(30).await;
+        assert!(leader.term().is_some(), "{millis}");
+        assert_eq!(standby.leadership.now(), Standing::Standby);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn after_the_log_was_away_the_standby_leads_if_nobody_else_does() {
+    let server = Arc::new(Server::default());
+    server.state().holder = Some((LeaderId(9), Instant::now()));
+    let standby = start(&server, 2);
+    pass(1).await;
+    server.state().silent = true;
+    pass(60).await;
+    server.state().silent = false;
+    pass(8).await;
+    assert!(standby.term().is_some());
 }
 
 #[tokio::test(start_paused = true)]

@@ -7,6 +7,7 @@
 use std::time::Duration;
 
 use async_nats::jetstream::{
+    context::GetStreamErrorKind,
     kv::{Entry, Operation, Store, UpdateErrorKind},
     stream::Config,
 };
@@ -31,6 +32,7 @@ const KEY: &str = "poller";
 pub struct NatsLease {
     nats: Nats,
     bucket: Store,
+    definition: Config,
     id: LeaderId,
     span: Duration,
 }
@@ -50,12 +52,13 @@ impl NatsLease {
         if found != wanted.duration() {
             tracing::warn!(bucket = name, ?found, %wanted, "the lease's bucket has another max_age than bus.lease; it wins");
         }
+        let definition = aged(definition, found);
         let bucket = nats
             .context
             .get_key_value(&name)
             .await
             .map_err(|error| NatsError::Stream { stream: definition.name.clone(), reason: chain(&error) })?;
-        Ok(Self { nats, bucket, id: random_id(), span: found })
+        Ok(Self { nats, bucket, definition, id: random_id(), span: found })
     }
 
     /// Writes the key if its revision is still this one; zero: if there is none. Answers the new revision.
@@ -67,26 +70,7 @@ impl NatsLease {
         }
     }
 
-    fn value(&self) -> Bytes {
-        self.id.to_string().into()
-    }
-}
-
-#[async_trait]
-impl Lease for NatsLease {
-    fn id(&self) -> LeaderId {
-        self.id
-    }
-
-    fn span(&self) -> Duration {
-        self.span
-    }
-
-    async fn claim(&self, held: Option<Hold>) -> Result<Claim, LeaseError> {
-        // While disconnected the client would keep the write, and send it whenever it returns.
-        if !self.nats.is_connected() {
-            return Err(LeaseError(NotConnected.into()));
-        }
+    async fn try_claim(&self, held: Option<Hold>) -> Result<Claim, LeaseError> {
         if let Some(Hold { term, revision }) = held
             && let Some(revision) = self.update(revision).await?
         {
@@ -105,6 +89,47 @@ impl Lease for NatsLease {
             Some(revision) => Claim::Held(Hold { term: Term(revision), revision }),
             None => Claim::Taken(None),
         })
+    }
+
+    /// Makes the bucket anew if somebody has deleted it.
+    async fn was_missing(&self) -> bool {
+        let Err(error) = self.nats.context.get_stream(&self.definition.name).await else { return false };
+        let made = matches!(error.kind(), GetStreamErrorKind::JetStream(_))
+            && self.nats.context.create_stream(&self.definition).await.is_ok();
+        if made {
+            tracing::warn!(bucket = self.bucket.name, "the lease's bucket was gone; made it anew");
+        }
+        made
+    }
+
+    fn value(&self) -> Bytes {
+        self.id.to_string().into()
+    }
+}
+
+#[async_trait]
+impl Lease for NatsLease {
+    fn id(&self) -> LeaderId {
+        self.id
+    }
+
+    fn span(&self) -> Duration {
+        self.span
+    }
+
+    async fn answers(&self) -> bool {
+        self.nats.is_connected() && self.bucket.entry(KEY).await.is_ok()
+    }
+
+    async fn claim(&self, held: Option<Hold>) -> Result<Claim, LeaseError> {
+        // While disconnected the client would keep the write, and send it whenever it returns.
+        if !self.nats.is_connected() {
+            return Err(LeaseError(NotConnected.into()));
+        }
+        match self.try_claim(held).await {
+            Err(_) if self.was_missing().await => self.try_claim(held).await,
+            claim => claim,
+        }
     }
 
     async fn release(&self, held: Hold) {
@@ -128,13 +153,11 @@ async fn definition(nats: &Nats, bucket: &str, span: Span) -> Result<Config, Nat
         reason: format!("nats/lease.json: {error}"),
     })?;
     let num_replicas = nats.wait_for_stream().await.cached_info().config.num_replicas;
-    Ok(Config {
-        name: format!("KV_{bucket}"),
-        subjects: vec![format!("$KV.{bucket}.>")],
-        max_age: span.duration(),
-        // The server wants it no longer than the age.
-        duplicate_window: span.duration().min(definition.duplicate_window),
-        num_replicas,
-        ..definition
-    })
+    let (name, subjects) = (format!("KV_{bucket}"), vec![format!("$KV.{bucket}.>")]);
+    Ok(aged(Config { name, subjects, num_replicas, ..definition }, span.duration()))
+}
+
+/// The server wants messages to be remembered as duplicates for no longer than they live.
+fn aged(definition: Config, max_age: Duration) -> Config {
+    Config { max_age, duplicate_window: max_age.min(definition.duplicate_window), ..definition }
 }
