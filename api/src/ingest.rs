@@ -79,8 +79,9 @@ impl Ingest {
     ) -> Result<(), TaskError> {
         while let Some(batch) = stop.run_until_cancelled(reader.next()).await {
             let Batch { entries, pending } = match batch {
-                // The in-process log ends with its writer, which was told to stop as well.
                 Err(_) if stop.is_cancelled() => break,
+                // The in-process log ends with its writer, and not before: what it still has to say is said.
+                Err(ReadError::Closed) => break,
                 Err(ReadError::Unavailable(error)) => {
                     self.tell_away(&*error);
                     continue;

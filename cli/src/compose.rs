@@ -23,6 +23,7 @@ use common::{
 };
 use prometheus::Registry;
 use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
 
 use crate::{settings::Settings, show};
 
@@ -85,7 +86,15 @@ pub(crate) fn run(mode: Mode, settings: Settings) -> Result<()> {
 /// The log, from both of its ends.
 struct Log {
     writer: Option<poller::Log>,
-    reader: Option<(Store, Box<dyn LogReader>)>,
+    reader: Option<Reader>,
+}
+
+/// The reading end, and the store that it fills.
+struct Reader {
+    store: Store,
+    log: Box<dyn LogReader>,
+    /// When to stop reading.
+    stop: CancellationToken,
 }
 
 async fn build(mode: Mode, settings: &Settings, service: &mut Service) -> Result<(), TaskError> {
@@ -103,10 +112,10 @@ async fn build(mode: Mode, settings: &Settings, service: &mut Service) -> Result
 
     let log = match settings.bus.url.is_empty() {
         true => local(settings)?,
-        false => nats(mode, settings, &*clock).await?,
+        false => nats(mode, settings, &*clock, service.stop()).await?,
     };
-    if let (Some(doors), Some((store, reader))) = (doors, log.reader) {
-        let state = follow(settings, store, reader, &clock, &doors, service)?;
+    if let (Some(doors), Some(reader)) = (doors, log.reader) {
+        let state = follow(settings, reader, &clock, &doors, service)?;
         let endpoint = server::endpoint(&state, &process, settings.api.rate_limit, doors.metrics);
         doors.endpoints.send_replace(endpoint);
         tracing::info!(url = format!("http://{}", doors.address), "serving");
@@ -150,10 +159,17 @@ fn local(settings: &Settings) -> Result<Log, TaskError> {
     let store = Store::open_local(&settings.store.path)?;
     let (writer, reader) = local_log::open(&store)?;
     let writer = poller::Log { writer, lease: Arc::new(Uncontested::new()) };
-    Ok(Log { writer: Some(writer), reader: Some((store, Box::new(reader))) })
+    // It ends with its writer, which still has something to say when it is told to stop.
+    let stop = CancellationToken::new();
+    Ok(Log { writer: Some(writer), reader: Some(Reader { store, log: Box::new(reader), stop }) })
 }
 
-async fn nats(mode: Mode, settings: &Settings, clock: &dyn Clock) -> Result<Log, TaskError> {
+async fn nats(
+    mode: Mode,
+    settings: &Settings,
+    clock: &dyn Clock,
+    stop: CancellationToken,
+) -> Result<Log, TaskError> {
     let mut log = Log { writer: None, reader: None };
     if mode.has_poller() {
         let nats = Nats::connect(&settings.bus, Role::Poller).await?;
@@ -166,7 +182,7 @@ async fn nats(mode: Mode, settings: &Settings, clock: &dyn Clock) -> Result<Log,
         let identity = nats.identity().await;
         let store = Store::open_copy(&settings.store.path, &identity, clock.now())?;
         let reader = nats.follow(identity, store.cursor()?);
-        log.reader = Some((store, Box::new(reader)));
+        log.reader = Some(Reader { store, log: Box::new(reader), stop });
     }
     Ok(log)
 }
@@ -174,16 +190,16 @@ async fn nats(mode: Mode, settings: &Settings, clock: &dyn Clock) -> Result<Log,
 /// Starts to follow the log into the store.
 fn follow(
     settings: &Settings,
-    store: Store,
-    reader: Box<dyn LogReader>,
+    reader: Reader,
     clock: &Arc<dyn Clock>,
     doors: &Doors,
     service: &mut Service,
 ) -> Result<Arc<State>, TaskError> {
+    let Reader { store, log, stop } = reader;
     let (keep, retain) = (settings.windows.keep.duration(), settings.store.retain_ticks.duration());
     let (metrics, check) = (doors.metrics.clone(), doors.check.clone());
     let (ingest, snapshots) = Ingest::load(store.clone(), keep, retain, metrics, check)?;
-    service.spawn("ingest", ingest.run(reader, service.stop()));
+    service.spawn("ingest", ingest.run(log, stop));
     Ok(Arc::new(State {
         snapshots,
         store,

@@ -1,6 +1,7 @@
-//! The log, as two small traits.
+//! The log, as three small traits.
 //!
-//! [`LogWriter`] appends records under a fence, [`LogReader`] follows them. There are two logs: JetStream
+//! [`LogWriter`] appends records under a fence, [`LogReader`] follows them, and [`lease::Lease`] says who may
+//! write. There are two logs: JetStream
 //! ([`nats`], the only place that knows async-nats) and the in-process log, which lives with the store it
 //! writes to. Everything above these traits is one code path.
 //!

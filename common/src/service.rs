@@ -15,7 +15,7 @@ use tokio_util::sync::CancellationToken;
 use crate::readiness::Readiness;
 
 /// How long tasks may take to end once they are asked to. An orchestrator's own patience is longer.
-const DRAIN_LIMIT: Duration = Duration::from_secs(3);
+pub const DRAIN_LIMIT: Duration = Duration::from_secs(3);
 
 /// An error at the top of a task; its chain is logged once.
 pub type TaskError = Box<dyn std::error::Error + Send + Sync>;

@@ -22,18 +22,21 @@ use tokio_util::sync::CancellationToken;
 
 use crate::metrics::Metrics;
 
+/// However long the lease is, it is asked for this often: a standby should not be late.
+const LONGEST_PAUSE: Duration = Duration::from_secs(1);
+
 /// The lease is asked for this many times in its span: some tries may fail, and a standby is not late.
 const CLAIMS_PER_SPAN: u32 = 5;
 
 /// The lease counts as lost for its holder before it does for others, after this many tenths of its span.
 const SAFE_TENTHS: u32 = 9;
 
-/// After the log was away, a standby leaves the lease free for a span, and for as long as this: a leader that
-/// was suspended has polled all the while, and the log would not get that from anybody else.
-const SUSPENDED_FIRST: Duration = Duration::from_secs(3);
+/// After the log was away, a standby leaves the lease free for so long: a leader that was suspended asks far
+/// more often, has polled all the while, and nobody else can give that to the log.
+const SUSPENDED_FIRST: Duration = Duration::from_secs(5);
 
 /// Giving the lease back is a courtesy; a log that does not answer is not waited for.
-const RELEASE_TIME: Duration = Duration::from_millis(500);
+pub(crate) const RELEASE_TIME: Duration = Duration::from_millis(500);
 
 /// How a poller stands.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -126,7 +129,9 @@ impl Lead {
                     // Somebody else leads: not even a lease that is free would make that wrong.
                     pause = self.lease.span();
                 }
-                () = self.claim_after(pause) => pause = self.lease.span() / CLAIMS_PER_SPAN,
+                () = self.claim_after(pause) => {
+                    pause = (self.lease.span() / CLAIMS_PER_SPAN).min(LONGEST_PAUSE);
+                }
             }
         }
         self.release().await;
@@ -143,7 +148,7 @@ impl Lead {
             if !self.lease.answers().await {
                 return;
             }
-            sleep(self.lease.span().max(SUSPENDED_FIRST)).await;
+            sleep(SUSPENDED_FIRST).await;
         }
         // From before the request: the server counts from when it stores it, which is later.
         let asked = Instant::now();
@@ -165,8 +170,24 @@ impl Lead {
                 self.stand(Standing::Standby);
                 self.tell_taken(by);
             }
-            Ok(Err(error)) => self.unanswered(&chain(&error)),
+            Err(_elapsed) if asked >= self.until => {
+                self.unanswered("this process was held up past its lease")
+            }
             Err(_elapsed) => self.unanswered("no answer in time"),
+            Ok(Err(error)) => self.unanswered(&chain(&error)),
+        }
+        self.check.set(self.condition());
+    }
+
+    fn condition(&self) -> Condition {
+        match self.leadership.now() {
+            Standing::Suspended => {
+                Condition::Degraded("the lease was lost or does not answer; polled slots wait for it".into())
+            }
+            Standing::Standby if self.was_away => {
+                Condition::Degraded("standing by, and the lease does not answer".into())
+            }
+            Standing::Standby | Standing::Leading { .. } => Condition::Ready,
         }
     }
 
@@ -175,11 +196,11 @@ impl Lead {
             Standing::Leading { .. } if Instant::now() >= self.until => {
                 tracing::warn!(
                     reason,
-                    "suspended: the log does not answer; polling goes on, publishing waits"
+                    "suspended: the lease ran out before it was renewed; polling goes on, publishing waits"
                 );
                 self.stand(Standing::Suspended);
             }
-            Standing::Standby if self.told.is_none() => {
+            Standing::Standby if self.told != Some(Told::Silent) => {
                 tracing::warn!(reason, "the lease does not answer; trying on");
                 self.told = Some(Told::Silent);
             }
@@ -208,16 +229,9 @@ impl Lead {
             *standing = now;
             !same
         });
-        if same {
-            return;
+        if !same {
+            self.metrics.standing(now.as_str());
         }
-        self.metrics.standing(now.as_str());
-        self.check.set(match now {
-            Standing::Suspended => {
-                Condition::Degraded("the log does not answer; polled slots wait for it".into())
-            }
-            Standing::Standby | Standing::Leading { .. } => Condition::Ready,
-        });
     }
 
     async fn step_down(&mut self) {
@@ -229,9 +243,10 @@ impl Lead {
 
     async fn release(&mut self) {
         if let Some(held) = self.held.take() {
-            // Where it fails, the lease expires.
-            let _ = timeout(RELEASE_TIME, self.lease.release(held)).await;
-            tracing::info!("gave the lease back");
+            match timeout(RELEASE_TIME, self.lease.release(held)).await {
+                Ok(true) => tracing::info!("gave the lease back"),
+                Ok(false) | Err(_) => tracing::info!("did not give the lease back; it runs out by itself"),
+            }
         }
     }
 }

@@ -24,12 +24,18 @@ use std::sync::Arc;
 use common::{
     bus::{LogWriter, lease::Lease},
     clock::Clock,
-    service::Service,
+    service::{DRAIN_LIMIT, Service},
 };
 use tokio_util::sync::CancellationToken;
 
 pub use config::{AggregateConfig, FeedConfig, PollerConfig, ReplayConfig, SourceConfig};
 pub use metrics::Metrics;
+
+// Told to stop, a poller polls to the end, publishes that, and gives the lease back, all before it is cut off.
+const _: () = assert!(
+    poll::LAST_POLL_TIME.as_millis() < publish::LAST_PUBLISH_TIME.as_millis()
+        && publish::LAST_PUBLISH_TIME.as_millis() + lead::RELEASE_TIME.as_millis() < DRAIN_LIMIT.as_millis()
+);
 
 /// The log from its writing end.
 #[derive(Clone)]
@@ -55,12 +61,14 @@ pub fn start(
     let (queue, slots) = publish::queue();
     let publisher = publish::Publisher::new(
         &settings,
-        log.writer.clone(),
+        log.writer,
         leadership.clone(),
         metrics.clone(),
+        readiness.check("publish"),
         stop.clone(),
     );
-    let poll = poll::Poll::new(settings, clock, log.writer, leadership, metrics, readiness.check("sources"));
+    let takeovers = publisher.takeovers();
+    let poll = poll::Poll::new(settings, clock, leadership, takeovers, metrics, readiness.check("sources"));
     service.spawn("poll", poll.run(queue, stop));
     // The lease is given back once everything that was polled is published.
     let finished = CancellationToken::new();

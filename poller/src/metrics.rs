@@ -16,8 +16,7 @@ pub struct Metrics {
     epoch: IntGauge,
     /// Times that the log showed another leader.
     pub fenced: IntCounter,
-    /// Polled slots that wait for the log.
-    pub queued: IntGauge,
+    queued: IntGauge,
     resting: IntGaugeVec,
     /// Appends that had to be tried again.
     pub retries: IntCounter,
@@ -56,7 +55,7 @@ impl Metrics {
             )?,
             polls: counters(
                 "tickwell_source_polls_total",
-                "Answers of sources, one per source, pair and slot, by outcome: ok or the failure's name",
+                "What came of each source, pair and slot, by outcome: ok or the failure's name, backing_off where it was not asked",
                 &["source", "outcome"],
             )?,
             rejected: counters(
@@ -125,6 +124,11 @@ impl Metrics {
         for standing in STANDINGS {
             self.standing.with_label_values(&[standing]).set(i64::from(standing == now));
         }
+    }
+
+    /// Shows how many polled slots wait for the log.
+    pub fn queued(&self, slots: usize) {
+        self.queued.set(i64::try_from(slots).unwrap_or(i64::MAX));
     }
 
     /// Shows the epoch of a new term.

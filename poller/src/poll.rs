@@ -10,16 +10,18 @@ mod memory;
 use std::{sync::Arc, time::Duration};
 
 use common::{
-    bus::LogWriter,
     clock::Clock,
-    domain::{Body, Failure, Interval, Observation, Origin, Pair, Quote, Slot, Timestamp},
+    domain::{Body, Failure, Interval, Observation, Origin, Pair, Quote, Record, Slot, Timestamp},
     readiness::Check,
     service::TaskError,
 };
 use futures::future::join_all;
 use health::Health;
 use memory::Memory;
-use tokio::{sync::mpsc, time::Instant};
+use tokio::{
+    sync::{mpsc, watch},
+    time::Instant,
+};
 use tokio_util::sync::CancellationToken;
 
 use crate::{
@@ -27,7 +29,7 @@ use crate::{
     config::{Member, Role, Settings},
     lead::{Leadership, Standing},
     metrics::Metrics,
-    publish::PolledSlot,
+    publish::{PolledSlot, Takeover, soon_after},
     source::{Answers, Sample},
 };
 
@@ -38,14 +40,17 @@ const MAX_POLL_TIME: Duration = Duration::from_secs(4);
 const FALLBACK_RESERVE: u32 = 2;
 
 /// A slot that is being polled when the process is told to stop has this long to become a tick.
-const LAST_POLL_TIME: Duration = Duration::from_millis(1_500);
+pub(crate) const LAST_POLL_TIME: Duration = Duration::from_millis(1_500);
+
+/// A log that does not answer is not waited for: without a memory a frozen source is only found later.
+const RECALL_TIME: Duration = Duration::from_millis(500);
 
 /// The slot loop and what it remembers between slots.
 pub struct Poll {
     settings: Settings,
     clock: Arc<dyn Clock>,
-    log: Arc<dyn LogWriter>,
     leadership: Leadership,
+    takeovers: watch::Receiver<Option<Arc<Takeover>>>,
     metrics: Metrics,
     health: Health,
     memory: Memory,
@@ -59,12 +64,12 @@ struct Asked {
 }
 
 impl Poll {
-    /// A slot loop for checked settings. What it saw in an earlier life it reads from the log.
+    /// A slot loop for checked settings. What was seen before it led is in the takeovers.
     pub fn new(
         settings: Settings,
         clock: Arc<dyn Clock>,
-        log: Arc<dyn LogWriter>,
         leadership: Leadership,
+        takeovers: watch::Receiver<Option<Arc<Takeover>>>,
         metrics: Metrics,
         check: Check,
     ) -> Self {
@@ -74,7 +79,7 @@ impl Poll {
         Self {
             settings,
             clock,
-            log,
+            takeovers,
             leadership,
             metrics,
             health: Health::new(check),
@@ -99,12 +104,24 @@ impl Poll {
     /// Waits until there is something to poll for.
     async fn takes_over(&mut self) {
         if self.leadership.now() == Standing::Standby {
-            self.health.stand_by();
+            self.health.stand_by(&self.metrics);
             self.leadership.until(|standing| *standing != Standing::Standby).await;
         }
-        self.memory = Memory::recall(&*self.log, &self.settings.pairs).await;
+        let found = tokio::time::timeout(RECALL_TIME, self.found()).await.unwrap_or_default();
+        self.memory = Memory::of(&found, self.settings.pairs.len());
         if let Some(covered) = self.memory.covered() {
             self.clock.skip_to(covered);
+        }
+    }
+
+    /// The newest records as the publisher found them in this term, before it added its own.
+    async fn found(&mut self) -> Vec<Record> {
+        let Standing::Leading { term, .. } = self.leadership.now() else { return Vec::new() };
+        let of_term =
+            |takeover: &Option<Arc<Takeover>>| takeover.as_ref().is_some_and(|found| found.term == term);
+        match self.takeovers.wait_for(of_term).await.as_deref() {
+            Ok(Some(takeover)) => takeover.newest.clone(),
+            _ => Vec::new(),
         }
     }
 
@@ -124,17 +141,17 @@ impl Poll {
             newest = slot;
             let polled = tokio::select! {
                 polled = self.poll(slot) => polled,
-                () = soon_after(stop) => return,
+                () = soon_after(stop, LAST_POLL_TIME) => return,
             };
             let Some(bodies) = polled else { continue };
-            if self.settings.origin == Origin::Replay {
-                // A recording has time to wait.
-                let _ = stop.run_until_cancelled(queue.reserve()).await;
+            if self.settings.origin == Origin::Replay
+                && stop.run_until_cancelled(queue.reserve()).await.is_none()
+            {
+                // A recording has time to wait, but not for ever.
+                return;
             }
             let dropped = queue.try_send(PolledSlot { slot, bodies }).is_err();
-            self.metrics
-                .queued
-                .set(i64::try_from(queue.max_capacity() - queue.capacity()).unwrap_or(i64::MAX));
+            self.metrics.queued(queue.max_capacity() - queue.capacity());
             if dropped {
                 self.metrics.dropped.inc();
             }
@@ -226,12 +243,6 @@ impl Poll {
 
 fn is_gap(body: &Body) -> bool {
     matches!(body, Body::Gap(_))
-}
-
-/// Some time after being told to stop.
-async fn soon_after(stop: &CancellationToken) {
-    stop.cancelled().await;
-    tokio::time::sleep(LAST_POLL_TIME).await;
 }
 
 /// How long after a slot's instant its sources may answer.

@@ -11,10 +11,11 @@ use std::{collections::VecDeque, sync::Arc, time::Duration};
 use chain::Chain;
 use common::{
     bus::{LogWriter, ReadError, lease::Term},
-    domain::{Body, Epoch, Interval, Origin, Pair, Slot},
+    domain::{Body, Epoch, Interval, Origin, Pair, Record, Slot},
+    readiness::{Check, Condition},
     service::TaskError,
 };
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
 
 use crate::{
@@ -29,6 +30,10 @@ const QUEUE_SLOTS: usize = 360;
 
 /// The pause between tries of an append.
 const RETRY_PAUSE: Duration = Duration::from_millis(250);
+
+/// Once told to stop, what was polled has this long to be published. With the slot loop's last poll before it
+/// and the lease given back after it, a process is gone within its drain limit.
+pub(crate) const LAST_PUBLISH_TIME: Duration = Duration::from_millis(2_200);
 
 /// What was polled for one slot.
 #[derive(Debug)]
@@ -55,6 +60,12 @@ pub enum PublishError {
     /// The lease is not ours at the moment.
     #[error("not leading")]
     NotLeading,
+    /// The log no longer has what we wrote: its newest records were lost, or it was made anew.
+    #[error("the log has lost the newest records of {pair}")]
+    Rewound {
+        /// Where it was noticed.
+        pair: Pair,
+    },
     /// The log's newest record cannot be continued.
     #[error("cannot write this log")]
     Log(#[source] ReadError),
@@ -74,6 +85,15 @@ pub enum PublishError {
     Stopped,
 }
 
+/// What a new leader found in the log.
+#[derive(Debug)]
+pub struct Takeover {
+    /// In which term.
+    pub term: Term,
+    /// Each pair's newest record, of those that have one.
+    pub newest: Vec<Record>,
+}
+
 /// A bounded queue from the slot loop to the publisher.
 pub fn queue() -> (mpsc::Sender<PolledSlot>, mpsc::Receiver<PolledSlot>) {
     mpsc::channel(QUEUE_SLOTS)
@@ -86,7 +106,9 @@ pub struct Publisher {
     interval: Interval,
     origin: Origin,
     leadership: Leadership,
+    takeovers: watch::Sender<Option<Arc<Takeover>>>,
     metrics: Metrics,
+    check: Check,
     stop: CancellationToken,
 }
 
@@ -97,6 +119,8 @@ struct Desk {
     waiting: VecDeque<(Pair, Body)>,
     /// The chain of the newest term in which we led. It stays while we are suspended.
     chain: Option<(Term, Chain)>,
+    /// The epoch in which we led last.
+    epoch: Option<Epoch>,
 }
 
 impl Publisher {
@@ -106,15 +130,34 @@ impl Publisher {
         writer: Arc<dyn LogWriter>,
         leadership: Leadership,
         metrics: Metrics,
+        check: Check,
         stop: CancellationToken,
     ) -> Self {
         let Settings { interval, origin, .. } = *settings;
-        Self { writer, pairs: settings.pairs.clone(), interval, origin, leadership, metrics, stop }
+        let (pairs, (takeovers, _)) = (settings.pairs.clone(), watch::channel(None));
+        check.set(Condition::Ready);
+        Self { writer, pairs, interval, origin, leadership, takeovers, metrics, check, stop }
+    }
+
+    /// What it finds in the log each time it begins to lead.
+    pub fn takeovers(&self) -> watch::Receiver<Option<Arc<Takeover>>> {
+        self.takeovers.subscribe()
     }
 
     /// Publishes until the slot loop ends, or until stopped while the log does not answer.
     pub async fn run(mut self, slots: mpsc::Receiver<PolledSlot>) -> Result<(), TaskError> {
-        let mut desk = Desk { slots, waiting: VecDeque::new(), chain: None };
+        let stop = self.stop.clone();
+        tokio::select! {
+            ended = self.publish_all(slots) => ended,
+            () = soon_after(&stop, LAST_PUBLISH_TIME) => {
+                tracing::warn!("the log did not answer in time; a gap covers what was polled last");
+                Ok(())
+            }
+        }
+    }
+
+    async fn publish_all(&mut self, slots: mpsc::Receiver<PolledSlot>) -> Result<(), TaskError> {
+        let mut desk = Desk { slots, waiting: VecDeque::new(), chain: None, epoch: None };
         loop {
             let ended = match self.leadership.now() {
                 Standing::Leading { term, .. } => self.lead(term, &mut desk).await,
@@ -127,6 +170,10 @@ impl Publisher {
                 Err(PublishError::NotLeading) => {
                     // The lease may have run out before it was said so.
                     tokio::time::sleep(RETRY_PAUSE).await;
+                }
+                Err(rewound @ PublishError::Rewound { .. }) => {
+                    tracing::warn!(reason = %rewound, "taking the log over anew");
+                    desk.chain = None;
                 }
                 Err(fenced @ PublishError::Fenced { .. }) => {
                     tracing::warn!(reason = %fenced, "standing by: the log shows another leader");
@@ -141,9 +188,10 @@ impl Publisher {
 
     /// Publishes everything in order, until the term is over.
     async fn lead(&mut self, term: Term, desk: &mut Desk) -> Result<(), PublishError> {
-        let before = desk.chain.as_ref().map(|(begun, chain)| (*begun, chain.epoch()));
-        if before.is_none_or(|(begun, _)| begun != term) {
-            desk.chain = Some((term, self.begin(term, before.map(|(_, epoch)| epoch)).await?));
+        if desk.chain.as_ref().is_none_or(|(begun, _)| *begun != term) {
+            let chain = self.begin(term, desk.epoch).await?;
+            desk.epoch = Some(chain.epoch());
+            desk.chain = Some((term, chain));
         }
         let Some((_, chain)) = &mut desk.chain else { return Ok(()) };
         loop {
@@ -152,7 +200,10 @@ impl Publisher {
                 desk.waiting.pop_front();
             }
             tokio::select! {
-                polled = desk.slots.recv() => desk.waiting.extend(polled.ok_or(PublishError::Stopped)?.bodies),
+                polled = desk.slots.recv() => {
+                    desk.waiting.extend(polled.ok_or(PublishError::Stopped)?.bodies);
+                    self.metrics.queued(desk.slots.len());
+                }
                 () = self.leadership.ended(term) => return Ok(()),
             }
         }
@@ -184,7 +235,8 @@ impl Publisher {
     /// Drops what was polled before we stood by: the new leader covers those slots.
     async fn stand_by(&mut self, desk: &mut Desk) -> Result<(), PublishError> {
         desk.waiting.clear();
-        desk.chain = None;
+        (desk.chain, desk.epoch) = (None, None);
+        self.metrics.queued(desk.slots.len());
         tokio::select! {
             // What was polled since we lead is not dropped.
             biased;
@@ -192,6 +244,12 @@ impl Publisher {
             polled = desk.slots.recv() => polled.map(drop).ok_or(PublishError::Stopped),
         }
     }
+}
+
+/// Some time after being told to stop.
+pub(crate) async fn soon_after(stop: &CancellationToken, time: Duration) {
+    stop.cancelled().await;
+    tokio::time::sleep(time).await;
 }
 
 #[cfg(test)]

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use testkit::{process::Tickwell, require_nats, wait_until};
+use testkit::{Venue, fault::Fault, process::Tickwell, require_nats, wait_until};
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::TcpStream,
@@ -11,7 +11,7 @@ use tokio::{
 use crate::{
     agreement::PAIR,
     harness::{DEADLINE, INTERVAL, Pod, Scene, field, has_message, has_price, moving_upstream, world},
-    records::Time,
+    records::{self, Record, Time},
 };
 
 /// How soon a process must be gone: the patience of the least patient of the usual orchestrators.
@@ -113,6 +113,39 @@ async fn sigint_ends_at_once() {
         }
     }
     panic!("stopping took {took:?} ms");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_slot_that_is_being_polled_is_published_before_the_end() {
+    // Long slots, so that the one in hand is known; its sources take a second.
+    let interval = Duration::from_secs(4);
+    let upstream = moving_upstream(interval).await;
+    let scene = Scene::new(interval).asking(&upstream);
+    for _try in 0..TRIES {
+        let mut both = scene.standalone("both").await;
+        has_price(&both).await;
+        for venue in Venue::DEFAULT {
+            upstream.set_fault(venue, Fault::Slow(1));
+        }
+        let before = upstream.requests_to(Venue::Bitstamp).len();
+        let polls = async || upstream.requests_to(Venue::Bitstamp).get(before).map(|request| request.time_ms);
+        let asked_at = wait_until("the next poll", DEADLINE, polls).await;
+        both.process.signal("INT").unwrap();
+        assert!(both.process.wait_exit(PATIENCE).await.unwrap().success());
+        let refused = |line: &String| line.contains("the log does not take records");
+        assert!(!both.process.lines().iter().any(refused), "{:?}", both.process.lines());
+        for venue in Venue::DEFAULT {
+            upstream.set_fault(venue, None);
+        }
+        let again = scene.standalone("both").await;
+        let in_hand = asked_at / 4_000 * 4_000;
+        let records = records::all(&again).await;
+        let kept = records.iter().find(|record| record.covers().is_some_and(|(_, last)| last == in_hand));
+        if kept.is_some_and(Record::is_tick) {
+            return;
+        }
+    }
+    panic!("in {TRIES} tries no slot that was being polled became a tick");
 }
 
 async fn terminate(process: &mut Tickwell) {

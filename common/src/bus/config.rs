@@ -93,10 +93,10 @@ impl Default for BusConfig {
 }
 
 /// A lease is renewed several times in its span, and a server may need a good part of a second to answer.
-const SHORTEST_LEASE: Span = Span::from_seconds(1);
+pub(super) const SHORTEST_LEASE: Span = Span::from_seconds(1);
 
 /// A log without a leader for longer than this is no feed.
-const LONGEST_LEASE: Span = Span::from_seconds(600);
+pub(super) const LONGEST_LEASE: Span = Span::from_seconds(600);
 
 /// Half of the default interval, so that a fail-over costs at most one slot.
 const DEFAULT_LEASE: Span = Span::from_seconds(5);

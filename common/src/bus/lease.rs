@@ -52,8 +52,9 @@ pub trait Lease: Send + Sync {
     /// Takes the lease, or renews the one that is held.
     async fn claim(&self, held: Option<Hold>) -> Result<Claim, LeaseError>;
 
-    /// Gives it back, so that somebody else need not wait for it to expire.
-    async fn release(&self, held: Hold);
+    /// Gives it back, so that somebody else need not wait for it to expire. Answers whether that is known to
+    /// have worked.
+    async fn release(&self, held: Hold) -> bool;
 }
 
 /// The lease on a log that nobody else can write, as the in-process log is: the store's lock keeps others out.
@@ -94,7 +95,9 @@ impl Lease for Uncontested {
         Ok(Claim::Held(Hold { term: Term(0), revision: 0 }))
     }
 
-    async fn release(&self, _held: Hold) {}
+    async fn release(&self, _held: Hold) -> bool {
+        true
+    }
 }
 
 /// An id for this process's life.

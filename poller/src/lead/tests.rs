@@ -71,11 +71,13 @@ impl Lease for Client {
         Ok(Claim::Held(Hold { term, revision }))
     }
 
-    async fn release(&self, held: Hold) {
+    async fn release(&self, held: Hold) -> bool {
         let mut state = self.server.state();
-        if state.revision == held.revision {
+        let is_ours = state.revision == held.revision;
+        if is_ours {
             state.holder = None;
         }
+        is_ours
     }
 }
 

@@ -22,7 +22,8 @@ impl Health {
     }
 
     /// Nobody is asked while another poller leads.
-    pub(super) fn stand_by(&mut self) {
+    pub(super) fn stand_by(&mut self, metrics: &Metrics) {
+        self.sources.keys().for_each(|source| metrics.resting(*source, false));
         self.sources.clear();
         self.pairs.clear();
         self.check.set(Condition::Ready);

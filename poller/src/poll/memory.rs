@@ -1,15 +1,8 @@
 //! Since when each source has said the same, and where the log ends: all that a slot needs of earlier ones.
 
-use std::{collections::BTreeMap, time::Duration};
+use std::collections::BTreeMap;
 
-use common::{
-    bus::LogWriter,
-    domain::{Body, Pair, Price, Record, SourceName, Timestamp},
-};
-use futures::future::join_all;
-
-/// A log that does not answer is not waited for: without a memory a frozen source is only found later.
-const RECALL_TIME: Duration = Duration::from_millis(500);
+use common::domain::{Body, Pair, Price, Record, SourceName, Timestamp};
 
 /// What was seen before the present slot.
 #[derive(Debug, Default)]
@@ -21,15 +14,12 @@ pub(super) struct Memory {
 }
 
 impl Memory {
-    /// What the newest records say. A new leader goes on where the last one was: to it, a source that froze
-    /// before must not look alive again.
-    pub(super) async fn recall(log: &dyn LogWriter, pairs: &[Pair]) -> Self {
-        let newest = join_all(pairs.iter().map(|pair| log.newest(*pair)));
-        let newest = tokio::time::timeout(RECALL_TIME, newest).await.unwrap_or_default();
-        let records: Vec<Record> = newest.into_iter().filter_map(|newest| newest.ok()?.record).collect();
-        let every_pair = records.len() == pairs.len();
-        let covered = records.iter().filter(|_| every_pair).filter_map(Record::covers_up_to).min();
-        Self { seen: records.iter().flat_map(seen).collect(), covered }
+    /// What the newest records of so many pairs say. A new leader goes on where the last one was: to it, a
+    /// source that froze before must not look alive again.
+    pub(super) fn of(newest: &[Record], pairs: usize) -> Self {
+        let every_pair = newest.len() == pairs;
+        let covered = newest.iter().filter(|_| every_pair).filter_map(Record::covers_up_to).min();
+        Self { seen: newest.iter().flat_map(seen).collect(), covered }
     }
 
     /// Up to where the log covers every pair.

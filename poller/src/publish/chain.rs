@@ -14,11 +14,12 @@ use common::{
     domain::{
         Body, Epoch, Gap, GapCause, Interval, Lead, Origin, Pair, Record, Sequence, Slot, Tick, Timestamp,
     },
+    readiness::{Check, Condition},
     telemetry::chain,
 };
 use tokio_util::sync::CancellationToken;
 
-use super::{PublishError, Publisher, RETRY_PAUSE};
+use super::{PublishError, Publisher, RETRY_PAUSE, Takeover};
 use crate::{lead::Leadership, metrics::Metrics};
 
 /// The chains of all pairs in one term.
@@ -29,9 +30,11 @@ pub(super) struct Chain {
 }
 
 /// The newest record of a pair, as far as we know.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 struct Link {
     sequence: Sequence,
+    /// Which record it is; nothing where the pair has none.
+    newest: Option<(Epoch, String)>,
     covered: Option<Timestamp>,
     /// Why slots that are missing from here on are missing.
     cause: GapCause,
@@ -60,18 +63,21 @@ impl Chain {
         if let Some(theirs) = theirs.filter(|theirs| *theirs != log.origin) {
             return Err(PublishError::Origin { ours: log.origin, theirs });
         }
-        let mut links = BTreeMap::new();
-        let mut newest_epoch = Epoch(0);
+        let (mut links, mut records) = (BTreeMap::new(), Vec::new());
+        let mut newest_epoch = before.unwrap_or(Epoch(0));
         for pair in &publisher.pairs {
             let Newest { sequence, record } = log.newest(*pair).await?;
             let written_in = record.as_ref().map(|record| record.epoch);
             newest_epoch = newest_epoch.max(written_in.unwrap_or(Epoch(0)));
             // Where nobody has led since, we were there all the time, and something else was away.
             let cause =
-                if before.is_some() && written_in == before { GapCause::Missed } else { GapCause::NoLeader };
-            let covered = record.and_then(|record| record.covers_up_to());
-            links.insert(*pair, Link { sequence, covered, cause, told: false });
+                if before.is_some() && written_in <= before { GapCause::Missed } else { GapCause::NoLeader };
+            let (newest, covered) =
+                (record.as_ref().map(name), record.as_ref().and_then(Record::covers_up_to));
+            links.insert(*pair, Link { sequence, newest, covered, cause, told: false });
+            records.extend(record);
         }
+        publisher.takeovers.send_replace(Some(Arc::new(Takeover { term, newest: records })));
         let epoch = newest_epoch.next().max(Epoch(term.0));
         let mut chain = Self { log, epoch, links };
         for pair in &publisher.pairs {
@@ -119,7 +125,8 @@ impl Chain {
         let Some(link) = self.links.get_mut(&pair) else { return Ok(()) };
         let record = Record { pair, epoch: self.epoch, origin: self.log.origin, body };
         let sequence = self.log.append(&record, link).await?;
-        *link = Link { sequence, covered: record.covers_up_to(), ..*link };
+        (link.sequence, link.newest) = (sequence, Some(name(&record)));
+        link.covered = record.covers_up_to();
         self.log.metrics.published(&record.body);
         Ok(())
     }
@@ -133,12 +140,13 @@ struct Log {
     interval: Interval,
     origin: Origin,
     metrics: Metrics,
+    check: Check,
     stop: CancellationToken,
 }
 
 impl Log {
     fn new(publisher: &Publisher, term: Term) -> Self {
-        let Publisher { writer, leadership, interval, origin, metrics, stop, .. } = publisher;
+        let Publisher { writer, leadership, interval, origin, metrics, check, stop, .. } = publisher;
         Self {
             writer: writer.clone(),
             leadership: leadership.clone(),
@@ -146,6 +154,7 @@ impl Log {
             interval: *interval,
             origin: *origin,
             metrics: metrics.clone(),
+            check: check.clone(),
             stop: stop.clone(),
         }
     }
@@ -168,6 +177,7 @@ impl Log {
                     if told {
                         tracing::info!("the log takes records again");
                     }
+                    self.check.set(Condition::Ready);
                     return Ok(sequence);
                 }
                 Err(AppendError::WrongLastSequence) => match self.prove(record, link).await? {
@@ -176,7 +186,10 @@ impl Log {
                 },
                 Err(AppendError::Unconfirmed(error)) => {
                     if !std::mem::replace(&mut told, true) {
-                        tracing::warn!(reason = chain(&*error), "the log does not take records; trying on");
+                        let reason = chain(&*error);
+                        tracing::warn!(reason, "the log does not take records; trying on");
+                        self.check
+                            .set(Condition::Degraded(format!("the log does not take records: {reason}")));
                     }
                 }
             }
@@ -189,7 +202,10 @@ impl Log {
     async fn prove(&self, record: &Record, link: &Link) -> Result<Proof, PublishError> {
         let pair = record.pair;
         let Newest { sequence, record: newest } = self.newest(pair).await?;
-        let Some(newest) = newest else { return Ok(Proof::TryAgain(sequence)) };
+        let Some(newest) = newest else {
+            let rewound = Err(PublishError::Rewound { pair });
+            return if link.newest.is_some() { rewound } else { Ok(Proof::TryAgain(sequence)) };
+        };
         if newest == *record {
             return Ok(Proof::Stored(sequence));
         }
@@ -199,6 +215,9 @@ impl Log {
         };
         if led_by_another || newest.covers_up_to() > link.covered {
             return Err(PublishError::Fenced { pair, ours: record.epoch, theirs: newest.epoch });
+        }
+        if link.newest != Some(name(&newest)) {
+            return Err(PublishError::Rewound { pair });
         }
         if sequence != link.sequence {
             tracing::warn!(%pair, %sequence, "somebody put a message that is no record into the log");
@@ -237,4 +256,9 @@ impl Log {
         let slept = self.stop.run_until_cancelled(tokio::time::sleep(RETRY_PAUSE)).await;
         slept.ok_or(PublishError::Stopped)
     }
+}
+
+/// What tells a record from all others, whoever wrote them.
+fn name(record: &Record) -> (Epoch, String) {
+    (record.epoch, record.id())
 }

@@ -157,6 +157,18 @@ async fn a_message_that_is_no_record_is_stepped_over() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_log_that_lost_its_newest_records_is_taken_over_anew() {
+    let stored = [Fate::Stored; 4];
+    let log = UnreliableLog::with(&[stored.as_slice(), &[Fate::Rewound]].concat());
+    publish(&log, Origin::Live, &[7, 8, 9, 10]).await.unwrap();
+    assert_eq!(words(&log), "L1 T7 L2 G8-9:missed T10", "what was lost is named, and nothing is left out");
+    // A lead that is lost is missed as well.
+    let log = UnreliableLog::with(&[Fate::Stored, Fate::Rewound]);
+    publish(&log, Origin::Live, &[7]).await.unwrap();
+    assert_eq!(words(&log), "L2 T7");
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_clock_that_is_set_back_repeats_no_slot() {
     let log = UnreliableLog::with(&[]);
     publish(&log, Origin::Live, &[7, 8, 6, 7, 8, 9]).await.unwrap();

@@ -16,7 +16,10 @@ use bytes::Bytes;
 
 use super::{Nats, NatsError, writer::NotConnected};
 use crate::{
-    bus::lease::{Claim, Hold, Lease, LeaseError, Term, random_id},
+    bus::{
+        config::{LONGEST_LEASE, SHORTEST_LEASE},
+        lease::{Claim, Hold, Lease, LeaseError, Term, random_id},
+    },
     domain::{LeaderId, Span},
     telemetry::chain,
 };
@@ -43,10 +46,14 @@ impl NatsLease {
     pub async fn open(nats: Nats, wanted: Span) -> Result<Self, NatsError> {
         let name = format!("{}_lease", nats.stream);
         let definition = definition(&nats, &name, wanted).await?;
-        let stream = nats.ensure(&definition, "nats kv add TICKS_lease --ttl=5s").await;
+        let by_hand = format!("nats kv add {name} --ttl={wanted}");
+        let stream = nats.ensure(&definition, &by_hand).await;
         let found = stream.cached_info().config.max_age;
-        if found.is_zero() {
-            let reason = "its entries never expire: delete the bucket, the poller makes it anew".to_owned();
+        if !(SHORTEST_LEASE.duration()..=LONGEST_LEASE.duration()).contains(&found) {
+            let reason = format!(
+                "its entries live for {found:?}, and a lease for {SHORTEST_LEASE} to {LONGEST_LEASE}: \
+                 delete the bucket {name}, the poller makes it anew"
+            );
             return Err(NatsError::Stream { stream: definition.name, reason });
         }
         if found != wanted.duration() {
@@ -132,13 +139,8 @@ impl Lease for NatsLease {
         }
     }
 
-    async fn release(&self, held: Hold) {
-        if !self.nats.is_connected() {
-            return;
-        }
-        if let Err(error) = self.bucket.delete_expect_revision(KEY, Some(held.revision)).await {
-            tracing::debug!(reason = chain(&error), "the lease was not released; it expires");
-        }
+    async fn release(&self, held: Hold) -> bool {
+        self.nats.is_connected() && self.bucket.delete_expect_revision(KEY, Some(held.revision)).await.is_ok()
     }
 }
 

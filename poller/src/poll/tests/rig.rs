@@ -4,8 +4,8 @@ use std::sync::{Mutex, PoisonError};
 
 use async_trait::async_trait;
 use common::{
-    bus::{AppendError, LogWriter, Newest, ReadError, lease::Term},
-    domain::{LeaderId, Origin, Policy, Record, Sequence, SourceName, Span, Verdict},
+    bus::lease::Term,
+    domain::{LeaderId, Origin, Policy, Record, SourceName, Span, Verdict},
     readiness::{Condition, Readiness},
 };
 use prometheus::Registry;
@@ -66,24 +66,6 @@ impl Source for Scripted {
             Err(_) => Err(Failure::Timeout),
         };
         [(pair(), answer)].into()
-    }
-}
-
-/// A log that has this newest record.
-pub(super) struct Known(Option<Record>);
-
-#[async_trait]
-impl LogWriter for Known {
-    async fn newest(&self, _pair: Pair) -> Result<Newest, ReadError> {
-        Ok(Newest { sequence: Sequence(1), record: self.0.clone() })
-    }
-
-    async fn origin(&self) -> Result<Option<Origin>, ReadError> {
-        Ok(None)
-    }
-
-    async fn append(&self, _record: &Record, _expected: Sequence) -> Result<Sequence, AppendError> {
-        Err(AppendError::WrongLastSequence)
     }
 }
 
@@ -153,8 +135,9 @@ pub(super) fn rig_after(
     let metrics = Metrics::new(&Registry::new()).unwrap();
     let (standing, leadership) = Leadership::channel(LeaderId(1));
     standing.send_replace(stands);
-    let log = Arc::new(Known(newest));
-    let poll = Poll::new(settings, clock.clone(), log, leadership, metrics, readiness.check("sources"));
+    let newest = newest.into_iter().collect();
+    let (_, takeovers) = watch::channel(Some(Arc::new(Takeover { term: Term(1), newest })));
+    let poll = Poll::new(settings, clock.clone(), leadership, takeovers, metrics, readiness.check("sources"));
     let (queue, slots) = queue();
     let stop = CancellationToken::new();
     tokio::spawn(poll.run(queue, stop.clone()));

@@ -3,6 +3,7 @@
 use std::sync::{Mutex, PoisonError};
 
 use async_trait::async_trait;
+use common::readiness::Readiness;
 use common::{
     bus::{AppendError, Newest, Source},
     domain::{Evidence, Interval, Lead, LeaderId, Policy, Ratio, Record, Sequence, Span, Tick, Timestamp},
@@ -27,6 +28,8 @@ pub(super) enum Fate {
     SameEpoch,
     /// A message that is no record comes first.
     Disturbed,
+    /// The log loses its two newest records first.
+    Rewound,
 }
 
 /// A log in memory that keeps the fence as JetStream does, and fails as it is told.
@@ -83,6 +86,10 @@ impl LogWriter for UnreliableLog {
         match fate {
             Fate::Lost => return Err(lost()),
             Fate::Disturbed => state.records.push(None),
+            Fate::Rewound => {
+                let left = state.records.len().saturating_sub(2);
+                state.records.truncate(left);
+            }
             Fate::Overtaken => {
                 let theirs = Record { epoch: record.epoch.next(), ..record.clone() };
                 state.records.push(Some(theirs));
@@ -149,6 +156,8 @@ impl Rig {
             interval: interval(),
             origin,
             leadership: leadership.clone(),
+            takeovers: watch::channel(None).0,
+            check: Readiness::default().check("publish"),
             metrics: Metrics::new(&Registry::new()).unwrap(),
             stop: stop.clone(),
         };
