@@ -125,4 +125,14 @@ mod tests {
     fn the_commands_make_sense() {
         Arguments::command().debug_assert();
     }
+
+    #[test]
+    fn recompute_without_a_record_is_told_of_both_ways_to_name_them() {
+        let parse = |arguments: &[&str]| {
+            Arguments::try_parse_from([&["tickwell", "recompute"], arguments].concat()).map(|_| ())
+        };
+        let message = parse(&[]).unwrap_err().to_string();
+        assert!(message.contains("SEQ") && message.contains("--all"), "{message}");
+        assert!(parse(&["--all"]).is_ok() && parse(&["1", "2"]).is_ok() && parse(&["1", "--all"]).is_err());
+    }
 }

@@ -14,7 +14,7 @@ use std::{
 };
 
 use anyhow::{Context, Result, bail};
-use clap::{Args, value_parser};
+use clap::{ArgGroup, Args, value_parser};
 use common::domain::Sequence;
 use poller::aggregate::recompute::recompute;
 use tokio::time::Instant;
@@ -31,13 +31,14 @@ const PROGRESS_PAUSE: Duration = Duration::from_millis(200);
 
 /// Which records, and where they are.
 #[derive(Debug, Args)]
+#[command(group = ArgGroup::new("which").required(true).args(["sequences", "all"]))]
 pub(crate) struct RecomputeArguments {
     /// Positions of records in the log
-    #[arg(value_name = "SEQ", required_unless_present = "all", value_parser = value_parser!(u64).range(1..))]
+    #[arg(value_name = "SEQ", value_parser = value_parser!(u64).range(1..))]
     sequences: Vec<u64>,
 
     /// Every record of the log, with a summary; names those that differ
-    #[arg(long, conflicts_with = "sequences")]
+    #[arg(long)]
     all: bool,
 
     /// Read the records through a running pod, such as http://127.0.0.1:8080
@@ -55,7 +56,10 @@ pub(crate) fn run(arguments: &RecomputeArguments, sources: Sources) -> Result<()
     runtime.context("cannot start the runtime")?.block_on(async {
         let records = match &arguments.url {
             Some(url) => Records::through(url)?,
-            None => Records::open(&settings::load_log(sources, arguments.demo)?).await?,
+            None => {
+                let settings = settings::load_log(sources, arguments.demo)?;
+                Records::open(&settings, arguments.demo).await?
+            }
         };
         match arguments.all {
             true => all(records).await,

@@ -7,7 +7,7 @@ use std::{
 
 use anyhow::{Context, Result};
 use api::routes::Build;
-use common::domain::Timestamp;
+use common::domain::{SourceName, Timestamp};
 
 use crate::{compose::Mode, settings::Settings};
 
@@ -36,11 +36,10 @@ pub(crate) fn welcome(mode: Mode, settings: &Settings, address: SocketAddr) {
         format!("{} on {}", settings.bus.stream, common::bus::nats::redacted(&settings.bus.url))
     };
     let first = settings.feed.pairs.first().map(ToString::to_string).unwrap_or_default();
-    let offline = match mode {
-        Mode::Run => {
-            "  offline? cargo run -- run --demo (or: tickwell run --demo) works without any source\n"
-        }
-        _ => "",
+    let offline = if needs_network(mode, &settings.feed.sources) {
+        "  offline? cargo run -- run --demo (or: tickwell run --demo) works without any source\n"
+    } else {
+        ""
     };
     let text = format!(
         "Tickwell {VERSION_LINE}, {}\n  feed     {pairs} every {} from {sources}\n  log      {log}\n  \
@@ -51,6 +50,13 @@ pub(crate) fn welcome(mode: Mode, settings: &Settings, address: SocketAddr) {
     );
     // Nobody may be reading; the service runs all the same.
     let _ = print(&text);
+}
+
+/// Whether prices come from elsewhere, and not from this process or its files.
+fn needs_network(mode: Mode, sources: &[SourceName]) -> bool {
+    let own = poller::source::simulated_names();
+    let is_live = |name: &SourceName| name.as_str() != poller::source::REPLAY && !own.contains(name);
+    mode == Mode::Run && sources.iter().any(is_live)
 }
 
 /// Writes to standard output. A reader that has gone away is no error: it has seen what it wanted.
@@ -70,5 +76,20 @@ pub(crate) fn failure(error: &anyhow::Error) {
         tracing::error!(error = format!("{error:#}"), "tickwell ended");
     } else {
         eprintln!("tickwell: {error:#}");
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_live_sources_need_a_network() {
+        let names = |names: &[&str]| names.iter().map(|name| name.parse().unwrap()).collect::<Vec<_>>();
+        assert!(needs_network(Mode::Run, &names(&["kraken", "coinbase"])));
+        for sources in [&["replay"] as &[&str], &["simulated_a", "simulated_b"]] {
+            assert!(!needs_network(Mode::Run, &names(sources)), "{sources:?}");
+        }
+        assert!(!needs_network(Mode::Demo, &names(&["kraken"])));
     }
 }

@@ -188,7 +188,7 @@ impl PollerConfig {
             if name.as_str() == source::REPLAY {
                 let recordings = self.replay.load(pairs)?;
                 clock = Some(recordings.clock(*interval, self.replay.speed));
-                members.extend(recordings.members());
+                members.extend(recordings.members(&self.sources));
             } else {
                 members.push(member(name)?);
             }

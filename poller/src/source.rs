@@ -22,6 +22,7 @@ mod limit;
 mod manners;
 mod meaning;
 mod number;
+pub mod patience;
 pub mod replay;
 mod simulated;
 mod unique;
@@ -35,7 +36,7 @@ use tokio::time::Instant;
 pub use client::Client;
 pub use exchange::Exchange;
 pub use key::{Key, KeyError, Plan, REDACTED};
-pub use limit::{Excess, Limit, PerMinute};
+pub use limit::{Excess, Late, Limit, PerMinute};
 pub use meaning::meaning;
 
 /// In place of a source's name: all recordings that are to be replayed.
@@ -156,6 +157,18 @@ pub enum SourceError {
         /// By how much that is too much.
         excess: Excess,
     },
+    /// More requests than can be sent in time at the pace that the source allows.
+    #[error("sources.{name}: {}", told_late(*requests, *interval, late))]
+    TooManyAtPace {
+        /// Which source.
+        name: SourceName,
+        /// How many requests a slot takes.
+        requests: usize,
+        /// How often.
+        interval: Interval,
+        /// By how much the last of them is too late.
+        late: Late,
+    },
     /// The HTTP client cannot be built.
     #[error("cannot build the HTTP client")]
     Client(#[source] reqwest::Error),
@@ -182,8 +195,15 @@ pub fn build(
 /// day it is.
 pub fn check_limit(source: &dyn Source, interval: Interval) -> Result<(), SourceError> {
     let (name, about) = (source.name(), source.about());
-    let checked = about.limit.map_or(Ok(()), |limit| limit.check(about.requests, interval));
-    let requests = about.requests;
+    let (Some(limit), requests) = (about.limit, about.requests) else { return Ok(()) };
+    // The pace comes first: what it recommends keeps the limit, and the reverse does not hold.
+    limit.check_pace(requests, interval).map_err(|late| SourceError::TooManyAtPace {
+        name,
+        requests,
+        interval,
+        late,
+    })?;
+    let checked = limit.check(requests, interval);
     checked.map_err(|excess| SourceError::OverLimit { name, requests, interval, excess })
 }
 
@@ -200,6 +220,18 @@ fn told(requests: usize, interval: Interval, excess: &Excess) -> String {
         "{what} {} requests a minute, {whose} {} a minute: \
          use a longer feed.interval{longer}{fewer}",
         excess.asked, excess.allowed
+    )
+}
+
+/// How late the last request would be, and what to do about it.
+fn told_late(requests: usize, interval: Interval, late: &Late) -> String {
+    let Late { delay, left, at_least, at_most } = late;
+    let longer = at_least.map(|enough| format!("a longer feed.interval (at least {enough}) or "));
+    format!(
+        "of {requests} requests, one for each pair, the last may be sent {delay:?} after the first, by the \
+         source's limit, and every {interval} a source has {left:?} to answer, where there are fallbacks: use \
+         {}fewer pairs (at most {at_most})",
+        longer.unwrap_or_default()
     )
 }
 

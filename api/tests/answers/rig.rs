@@ -235,12 +235,12 @@ pub(crate) fn gap(pair: &str, from: i64, to: i64) -> Vec<u8> {
 /// The bytes of a gap, with so many sources asked.
 pub(crate) fn gap_of(pair: &str, from: i64, to: i64, cause: GapCause, asked: Option<usize>) -> Vec<u8> {
     let (from, slot) = (slot(from), slot(to));
-    let failed = Judged {
-        source: "kraken".parse().unwrap(),
+    let failed = |number| Judged {
+        source: format!("source_{number}").parse().unwrap(),
         observation: None,
         verdict: Verdict::Failed(Failure::Timeout),
     };
-    let evidence = asked.map(|count| Evidence { policy: policy(), quotes: vec![failed; count] });
+    let evidence = asked.map(|count| Evidence { policy: policy(), quotes: (0..count).map(failed).collect() });
     let gap = Gap { from, slot, interval: interval(), cause, evidence };
     wire::encode(&record(pair, Body::Gap(gap)))
 }

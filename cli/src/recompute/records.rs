@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use anyhow::{Context, Result, anyhow};
+use anyhow::{Context, Result, anyhow, bail};
 use api::store::{OpenError, Store};
 use common::{
     bus::{
@@ -19,6 +19,9 @@ use crate::settings::Settings;
 
 /// How long the log may stay silent. A command is not a service: whoever typed it wants to know.
 const PATIENCE: Duration = Duration::from_secs(10);
+
+/// How long NATS is waited for. A server that is there accepts a connection much sooner.
+const CONNECT_PATIENCE: Duration = Duration::from_secs(3);
 
 /// What lies at a position of the log.
 #[derive(Debug)]
@@ -51,19 +54,17 @@ impl Records {
     }
 
     /// The records of the log that the settings name.
-    pub(super) async fn open(settings: &Settings) -> Result<Self> {
+    pub(super) async fn open(settings: &Settings, demo: bool) -> Result<Self> {
         if settings.bus.url.is_empty() {
-            return store(settings).map(Self::Store);
+            return store(settings, demo).map(Self::Store);
         }
-        let connect = async {
-            let nats = Nats::connect(&settings.bus, Role::Api).await?;
-            let identity = nats.identity().await;
-            anyhow::Ok((nats, identity))
-        };
-        let name = format!("{} on {}", settings.bus.stream, redacted(&settings.bus.url));
-        let (nats, identity) = timeout(PATIENCE, connect)
+        let url = redacted(&settings.bus.url);
+        let connected = timeout(CONNECT_PATIENCE, Nats::connect(&settings.bus, Role::Api)).await;
+        let nats = connected.map_err(|_elapsed| anyhow!("bus.url: NATS at {url} cannot be reached"))??;
+        let name = format!("{} on {url}", settings.bus.stream);
+        let identity = timeout(PATIENCE, nats.identity())
             .await
-            .map_err(|_elapsed| anyhow!("bus.url: there is no {name}, or it does not answer"))??;
+            .map_err(|_elapsed| anyhow!("bus.url: there is no {name}, or it does not answer"))?;
         Ok(Self::Log { nats: Box::new(nats), identity, name })
     }
 
@@ -132,20 +133,28 @@ impl Records {
 }
 
 /// The store of `tickwell run`, or a pod's copy: the records in it are the same.
-fn store(settings: &Settings) -> Result<Store> {
-    Store::open_records(&settings.store.path).map_err(|error| {
-        let advice = match &error {
-            OpenError::InUse { .. } => {
-                let address = settings.api.listen.get().unwrap_or("127.0.0.1:8080");
-                format!("read the records through the running process: add --url http://{address}")
-            }
-            OpenError::NotThere { .. } => {
-                "name the log: --set store.path=…, --set bus.url=…, --url of a pod, or --demo".to_owned()
-            }
-            _ => return error.into(),
-        };
-        anyhow::Error::from(error).context(advice)
-    })
+fn store(settings: &Settings, demo: bool) -> Result<Store> {
+    let folder = settings.store.path.display();
+    match Store::open_records(&settings.store.path) {
+        Ok(store) => Ok(store),
+        Err(OpenError::InUse { .. }) => {
+            // Whoever uses it may have other settings than these; a port of its own choice nobody knows.
+            let address = settings.api.listen.get().filter(|address| !address.ends_with(":0"));
+            let address = address.unwrap_or("HOST:PORT");
+            bail!(
+                "the store {folder} is in use by another process; stop it, or read through it with --url \
+                 http://{address}"
+            )
+        }
+        Err(OpenError::NotThere { .. }) if demo => {
+            bail!("there is no store of a demo in {folder}; name its store.path, or the --url of a pod")
+        }
+        Err(OpenError::NotThere { .. }) => bail!(
+            "there is no store in {folder}; name the log: --set store.path=…, --set bus.url=…, --url of a pod, \
+             or --demo"
+        ),
+        Err(error) => Err(error.into()),
+    }
 }
 
 /// The next entries of the log, however often it has to be asked.

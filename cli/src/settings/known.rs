@@ -29,7 +29,9 @@ pub(super) fn require(origin: &str, key: &str) -> Result<()> {
 /// Every setting's key, such as `feed.interval`.
 pub(super) fn all() -> BTreeSet<String> {
     let defaults = toml::Table::try_from(Settings::default()).unwrap_or_default();
+    // `replay` stands for the venues that are replayed, each of which has settings of its own.
     let of_sources = poller::source::names()
+        .filter(|source| *source != poller::source::REPLAY)
         .flat_map(|source| OF_A_SOURCE.iter().map(move |name| format!("sources.{source}.{name}")));
     keys_of(&defaults).into_iter().chain(of_sources).collect()
 }

@@ -75,6 +75,7 @@ fn unknown_settings_are_refused_with_their_name_and_place() {
         "{environment}"
     );
     assert!(message(with_file("[sources.nowhere]\nurl = \"\"\n")).contains("sources.nowhere.url"));
+    assert!(message(with_file("[sources.replay]\nrole = \"shadow\"\n")).contains("`sources.replay.role`"));
     assert!(message(with(&[("feed.speed", "1")], &[], Mode::Run)).contains("--set: there is no setting"));
     assert!(parse_override("feed.speed").is_err());
 }

@@ -184,7 +184,9 @@ async fn the_only_copy_is_read_through_its_process_or_once_it_is_stopped() {
     let upstream = moving_upstream(INTERVAL).await;
     let scene = Scene::new(INTERVAL).asking(&upstream);
     let (code, said) = recompute(&scene, "only", &["--all"]).await;
-    assert!(code == Some(1) && said.contains("there is no store"), "{said}");
+    assert!(code == Some(1) && said.contains("there is no store") && said.contains("--demo"), "{said}");
+    let (code, said) = recompute(&scene, "only", &["--all", "--demo"]).await;
+    assert!(code == Some(1) && said.contains("there is no store") && !said.contains("--demo"), "{said}");
     assert!(!scene.store("only").exists(), "looking leaves nothing behind");
 
     let mut process = scene.standalone("only").await;
@@ -194,7 +196,8 @@ async fn the_only_copy_is_read_through_its_process_or_once_it_is_stopped() {
     process = scene.standalone("only").await;
     process.takes_in(6).await;
     let (code, said) = recompute(&scene, "only", &["--all"]).await;
-    assert!(code == Some(1) && said.contains("another process") && said.contains("--url http://"), "{said}");
+    let (wrong, advice) = (said.find("is in use by another process"), said.find("--url http://"));
+    assert!(code == Some(1) && wrong.is_some() && wrong < advice, "{said}");
     let (code, said) = recompute(&scene, "only", &["--all", "--url", &process.url]).await;
     assert_eq!(code, Some(0), "{said}");
     assert!(count(&said, "ticks") > 0 && count(&said, "without quotes") >= 3, "{said}");
@@ -211,4 +214,13 @@ async fn the_only_copy_is_read_through_its_process_or_once_it_is_stopped() {
     }
     let (code, said) = recompute(&scene, "only", &[&(end + 1).to_string()]).await;
     assert!(code == Some(1) && said.contains(&format!("the newest is {end}")), "{said}");
+}
+
+#[tokio::test]
+async fn a_server_that_is_not_there_is_named_soon() {
+    let scene = Scene::new(INTERVAL).with("TICKWELL__BUS__URL", "nats://127.0.0.1:1");
+    let (code, said) = recompute(&scene, "unused", &["--all"]).await;
+    assert_eq!(code, Some(1));
+    assert!(said.contains("NATS at nats://127.0.0.1:1 cannot be reached"), "{said}");
+    assert!(!said.contains("there is no TICKS"), "{said}");
 }

@@ -1,5 +1,7 @@
 //! The JSON shape of records, field by field in the order they are written.
 
+use std::collections::BTreeSet;
+
 use serde::{Deserialize, Serialize};
 
 use crate::{
@@ -184,20 +186,17 @@ impl TryFrom<RecordFormat> for Record {
                 if from > slot {
                     return Err(format!("the gap ends at {slot}, before it begins at {from}"));
                 }
-                let evidence = gap.policy.zip(gap.quotes);
+                let evidence = match (gap.policy, gap.quotes) {
+                    (Some(policy), Some(quotes)) => Some(read_evidence(policy, quotes)?),
+                    (None, None) => None,
+                    (Some(_), None) => return Err("it has a policy without quotes".to_owned()),
+                    (None, Some(_)) => return Err("it has quotes without a policy".to_owned()),
+                };
                 Self {
                     pair: gap.pair,
                     epoch: Epoch(gap.epoch),
                     origin: gap.origin,
-                    body: Body::Gap(Gap {
-                        from,
-                        slot,
-                        interval: gap.interval,
-                        cause: gap.cause,
-                        evidence: evidence
-                            .map(|(policy, quotes)| read_evidence(policy, quotes))
-                            .transpose()?,
-                    }),
+                    body: Body::Gap(Gap { from, slot, interval: gap.interval, cause: gap.cause, evidence }),
                 }
             }
             Kind::Lead(lead) => Self {
@@ -232,10 +231,17 @@ fn write_evidence(evidence: &Evidence) -> (Object<PolicyFormat>, Vec<QuoteFormat
 fn read_evidence(Object(policy): Object<PolicyFormat>, quotes: Vec<QuoteFormat>) -> Result<Evidence, String> {
     let PolicyFormat { min_sources, max_deviation, max_quote_age, max_clock_skew, frozen_after } = policy;
     let policy = Policy { min_sources, max_deviation, max_quote_age, max_clock_skew, frozen_after };
+    if min_sources == 0 {
+        return Err("min_sources: a price needs at least one".to_owned());
+    }
     if quotes.len() > super::MAX_QUOTES {
         return Err(format!("{} quotes are more than {}", quotes.len(), super::MAX_QUOTES));
     }
+    let mut sources = BTreeSet::new();
     let quotes = quotes.into_iter().map(|quote| {
+        if !sources.insert(quote.source) {
+            return Err(format!("{}: there are two quotes of it", quote.source));
+        }
         let failed = matches!(quote.verdict, Verdict::Failed(_));
         if failed == quote.observation.is_some() {
             return Err(format!("{}: `{}` does not go with the quote's fields", quote.source, quote.verdict));

@@ -52,7 +52,7 @@ fn judged() -> impl Strategy<Value = Judged> {
 
 fn evidence() -> impl Strategy<Value = Evidence> {
     let spans = || (1_u64..1_000_000_000).prop_map(|millis| Span::from_millis(millis).unwrap());
-    let policy = (any::<u32>(), ratios(), spans(), spans(), spans()).prop_map(
+    let policy = (1_u32.., ratios(), spans(), spans(), spans()).prop_map(
         |(min_sources, max_deviation, max_quote_age, max_clock_skew, frozen_after)| Policy {
             min_sources,
             max_deviation,
@@ -61,8 +61,11 @@ fn evidence() -> impl Strategy<Value = Evidence> {
             frozen_after,
         },
     );
-    (policy, proptest::collection::vec(judged(), 0..6))
-        .prop_map(|(policy, quotes)| Evidence { policy, quotes })
+    (policy, proptest::collection::vec(judged(), 0..6)).prop_map(|(policy, mut quotes)| {
+        let mut sources = std::collections::BTreeSet::new();
+        quotes.retain(|judged| sources.insert(judged.source));
+        Evidence { policy, quotes }
+    })
 }
 
 fn records() -> impl Strategy<Value = Record> {
@@ -138,6 +141,8 @@ fn unknown_fields_are_ignored_and_everything_else_is_not() {
         (r#""verdict":"http_429""#, r#""verdict":"used""#),
         (r#""verdict":"used""#, r#""verdict":"excellent""#),
         (POLICY, r#""policy":[1,"0.02","30s","5s","10m"]"#),
+        (r#""min_sources":1"#, r#""min_sources":0"#),
+        (r#""source":"gemini""#, r#""source":"kraken""#),
     ] {
         assert!(TICK.contains(from), "{from}");
         assert!(decode(TICK.replacen(from, to, 1).as_bytes()).is_err(), "{to}");
@@ -146,12 +151,32 @@ fn unknown_fields_are_ignored_and_everything_else_is_not() {
     assert!(matches!(newer, Err(DecodeError::UnknownVersion { found: 2 })));
 }
 
+const GAP: &str = r#"{"version":1,"kind":"gap","pair":"BTC-USD","slot":"2026-11-21T00:00:10.000Z","from":"2026-11-21T00:00:10.000Z","cause":"too_few_sources","interval":"10s","epoch":42,"origin":"live","policy":{"min_sources":1,"max_deviation":"0.02","max_quote_age":"30s","max_clock_skew":"5s","frozen_after":"10m"},"quotes":[{"source":"gemini","verdict":"http_429"}]}"#;
+
+#[test]
+fn a_gap_has_both_policy_and_quotes_or_neither() {
+    let without = |parts: &[&str]| {
+        let text = parts.iter().fold(GAP.to_owned(), |text, part| {
+            assert!(text.contains(part), "{part}");
+            text.replacen(part, "", 1)
+        });
+        decode(text.as_bytes())
+    };
+    let (policy, quotes) = (format!(",{POLICY}"), r#","quotes":[{"source":"gemini","verdict":"http_429"}]"#);
+    assert!(without(&[]).is_ok());
+    assert!(without(&[&policy, quotes]).is_ok());
+    for half in [policy.as_str(), quotes] {
+        assert!(matches!(without(&[half]), Err(DecodeError::Malformed(_))), "{half}");
+    }
+}
+
 #[test]
 fn what_is_read_is_not_too_large_once_it_is_written() {
     // Records spell times with milliseconds; readers take them without, and such a record grows.
-    const QUOTE: &str = r#"{"source":"a_name_as_long_as_may_be","price":"999999999999.9999999999999","observed_at":"2026-11-21T00:00:10Z","source_time":"2026-11-21T00:00:10Z","unchanged_since":"2026-11-21T00:00:10Z","verdict":"outlier"}"#;
+    const QUOTE: &str = r#"{"source":"a_name_as_long_as_maynnn","price":"999999999999.9999999999999","observed_at":"2026-11-21T00:00:10Z","source_time":"2026-11-21T00:00:10Z","unchanged_since":"2026-11-21T00:00:10Z","verdict":"outlier"}"#;
     let (head, _) = TICK.split_once("[").unwrap();
-    let with = |quotes: usize| format!("{head}[{}]}}", vec![QUOTE; quotes].join(","));
+    let quote = |number: usize| QUOTE.replace("nnn", &format!("{number:03}"));
+    let with = |quotes: usize| format!("{head}[{}]}}", (0..quotes).map(quote).collect::<Vec<_>>().join(","));
     let most = encode(&decode(with(MAX_QUOTES).as_bytes()).unwrap());
     assert!(most.len() > with(MAX_QUOTES).len() && most.len() < MAX_RECORD_BYTES, "{}", most.len());
     let more = with(MAX_QUOTES + 1);

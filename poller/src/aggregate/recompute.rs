@@ -46,6 +46,10 @@ pub enum Difference {
     From(Both<Slot>),
     /// Another verdict.
     Verdict(SourceName, Both<Verdict>),
+    /// A gap whose cause only quotes can show, without any.
+    QuotesMissing(GapCause),
+    /// A quote that is unchanged since later than it was observed.
+    TimesReversed(SourceName),
 }
 
 /// What stands in the record, and what should.
@@ -63,12 +67,28 @@ pub fn recompute(record: &Record) -> Result<Outcome, Vec<Difference>> {
         Body::Tick(tick) => (&tick.evidence, tick.slot, tick.interval),
         Body::Gap(gap) => match &gap.evidence {
             Some(evidence) => (evidence, gap.slot, gap.interval),
+            None if comes_from_quotes(gap.cause) => return Err(vec![Difference::QuotesMissing(gap.cause)]),
             None => return Ok(Outcome::NothingToRecompute),
         },
         Body::Lead(_) => return Ok(Outcome::NothingToRecompute),
     };
-    let differences = compare(&record.body, &again(evidence, slot, interval));
+    let mut differences = compare(&record.body, &again(evidence, slot, interval));
+    differences.extend(evidence.quotes.iter().filter_map(reversed));
     if differences.is_empty() { Ok(Outcome::Agrees) } else { Err(differences) }
+}
+
+fn comes_from_quotes(cause: GapCause) -> bool {
+    match cause {
+        GapCause::TooFewSources | GapCause::Disagreement => true,
+        GapCause::NoLeader | GapCause::Missed => false,
+    }
+}
+
+/// No verdict follows from it, so that comparing them would not notice.
+fn reversed(judged: &Judged) -> Option<Difference> {
+    let observation = judged.observation?;
+    let is_reversed = observation.unchanged_since > observation.observed_at;
+    is_reversed.then_some(Difference::TimesReversed(judged.source))
 }
 
 fn again(evidence: &Evidence, slot: Slot, interval: Interval) -> Body {
@@ -170,6 +190,12 @@ impl fmt::Display for Difference {
             Self::Cause(pair) => write!(formatter, "cause {pair}"),
             Self::From(pair) => write!(formatter, "from {pair}"),
             Self::Verdict(source, pair) => write!(formatter, "verdict on {source} {pair}"),
+            Self::QuotesMissing(cause) => {
+                write!(formatter, "the cause {cause} comes from quotes, and it has none")
+            }
+            Self::TimesReversed(source) => {
+                write!(formatter, "{source} is unchanged since later than it was observed")
+            }
         }
     }
 }

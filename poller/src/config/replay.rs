@@ -9,7 +9,7 @@ use common::{
 };
 use serde::{Deserialize, Serialize};
 
-use super::{Member, Role};
+use super::{Member, Role, SourceConfig};
 use crate::source::replay::{Recording, RecordingError, Replayed};
 
 /// `[replay]`: recorded prices for the source `replay`.
@@ -122,12 +122,15 @@ impl Recordings {
         Arc::new(ReplayClock::new(first.start(), last.start(), speed))
     }
 
-    /// The venues, each as a source that is always asked.
-    pub(super) fn members(self) -> impl Iterator<Item = Member> {
-        self.venues.into_iter().map(|(venue, recordings)| Member {
-            source: Arc::new(Replayed::new(venue, recordings)),
-            role: Role::Primary,
-            max_age: None,
+    /// The venues, each with the part that it has, or would have, when it is asked itself.
+    pub(super) fn members(self, settings: &BTreeMap<String, SourceConfig>) -> impl Iterator<Item = Member> {
+        self.venues.into_iter().map(|(venue, recordings)| {
+            let config = settings.get(venue.as_str()).cloned().unwrap_or_default();
+            Member {
+                source: Arc::new(Replayed::new(venue, recordings)),
+                role: config.role.unwrap_or_else(|| Role::of(venue)),
+                max_age: config.max_age(venue),
+            }
         })
     }
 }

@@ -131,19 +131,57 @@ fn a_key_decides_about_address_and_limit() {
 
 #[test]
 fn more_requests_than_a_source_allows_are_refused_with_the_numbers() {
-    let check = |interval: &str, url: &str| {
+    let check = |pairs: u32, interval: &str, url: &str| {
         resolve(|config| {
             config.feed.interval = interval.parse().unwrap();
-            config.feed.pairs = (0..50).map(|n| format!("A{n}-USD").parse().unwrap()).collect();
+            config.feed.pairs = (0..pairs).map(|n| format!("A{n}-USD").parse().unwrap()).collect();
             config.feed.sources = vec!["coinbase".parse().unwrap(), "bitstamp".parse().unwrap()];
             config.sources.insert("coinbase".into(), keyed(url, "", None));
         })
     };
     assert_eq!(
-        check("1s", "").err().unwrap().to_string(),
-        "sources.coinbase: 50 pairs every 1s are 3000 requests a minute, its documented limit is 600 a \
-         minute: use a longer feed.interval (at least 5s) or fewer pairs"
+        check(15, "1s", "").err().unwrap().to_string(),
+        "sources.coinbase: 15 pairs every 1s are 900 requests a minute, its documented limit is 600 a \
+         minute: use a longer feed.interval (at least 1500ms) or fewer pairs"
     );
-    assert!(check("5s", "").is_ok());
-    assert!(check("1s", "https://ours.example").is_ok(), "at another address other rules hold");
+    assert!(check(15, "1500ms", "").is_ok());
+    assert!(check(50, "1s", "https://ours.example").is_ok(), "at another address other rules hold");
+    let refused = check(30, "3s", "").err().unwrap();
+    assert!(matches!(refused, ConfigError::Source(SourceError::TooManyAtPace { requests: 30, .. })));
+    for words in
+        ["1.5s after the first", "every 3s a source has 750ms", "at least 7s) or fewer pairs (at most 22)"]
+    {
+        assert!(refused.to_string().contains(words), "{refused}");
+    }
+    assert!(check(30, "7s", "").is_ok() && check(22, "3s", "").is_ok());
+    let refused = check(50, "1d", "").err().unwrap().to_string();
+    assert!(refused.ends_with("use fewer pairs (at most 34)"), "{refused}");
+}
+
+#[test]
+fn a_venue_that_is_replayed_has_the_part_that_is_set_for_it() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("any.csv");
+    std::fs::write(&path, "ts_ms,price\n1677888059999,1\n").unwrap();
+    let settings = resolve(|config| {
+        let file = |venue: &str| format!("{venue}:BTC-USD:{}", path.display()).parse().unwrap();
+        config.feed.pairs = vec!["BTC-USD".parse().unwrap()];
+        config.feed.sources = vec!["replay".parse().unwrap()];
+        config.replay.files = ["bitstamp", "coingecko", "gemini", "kraken"].map(file).to_vec();
+        let mut set = |venue: &str, role, max_quote_age| {
+            config.sources.insert(venue.into(), SourceConfig { role, max_quote_age, ..Default::default() })
+        };
+        set("gemini", Some(Role::Shadow), None);
+        set("kraken", Some(Role::Fallback), Some(Span::from_seconds(90)));
+    });
+    let parts: Vec<_> =
+        settings.unwrap().members.iter().map(|member| (member.role, member.max_age)).collect();
+    let (three_minutes, ninety) = (Some(Span::from_seconds(180)), Some(Span::from_seconds(90)));
+    let expected = [
+        (Role::Primary, None),
+        (Role::Fallback, three_minutes),
+        (Role::Shadow, None),
+        (Role::Fallback, ninety),
+    ];
+    assert_eq!(parts, expected);
 }

@@ -40,6 +40,9 @@ pub(super) struct Backoff {
     /// Not asked before, by the grid.
     paused_until: Timestamp,
     failures_in_a_row: u32,
+    /// Whether this slot brought one.
+    is_banned: bool,
+    /// Slots with a ban in a row: what many requests of one slot are told is one ban.
     bans_in_a_row: u32,
 }
 
@@ -52,6 +55,7 @@ impl Backoff {
             is_told: false,
             paused_until: Timestamp::EPOCH,
             failures_in_a_row: 0,
+            is_banned: false,
             bans_in_a_row: 0,
         }
     }
@@ -68,16 +72,13 @@ impl Backoff {
 
     /// Takes in one failed answer, as soon as it is here. `announced` is how long the source said to wait.
     pub(super) fn failed(&mut self, failure: Failure, announced: Option<Duration>, now: Instant) {
-        let banned = failure == Failure::Http418;
         let rest = announced.or(match failure {
             Failure::Http429 | Failure::RateLimited => Some(RATE_LIMITED),
             Failure::Http418 => Some(doubled(BANNED, self.bans_in_a_row)),
             Failure::Http403 | Failure::Http451 => Some(FORBIDDEN),
             _ => None,
         });
-        if banned {
-            self.bans_in_a_row = self.bans_in_a_row.saturating_add(1);
-        }
+        self.is_banned |= failure == Failure::Http418;
         let until = rest.and_then(|rest| now.checked_add(rest.min(LONGEST_REST)));
         // Of several answers to one slot the longest rest holds.
         if until > self.resting_until {
@@ -95,6 +96,9 @@ impl Backoff {
 
     /// Takes in how a slot ended: whether any pair got a price.
     pub(super) fn ended(&mut self, slot: Slot, any_price: bool, now: Instant) {
+        if std::mem::take(&mut self.is_banned) {
+            self.bans_in_a_row = self.bans_in_a_row.saturating_add(1);
+        }
         if !any_price {
             let slots = 1_u32.checked_shl(self.failures_in_a_row).unwrap_or(u32::MAX);
             let pause = self.interval.duration().saturating_mul(slots).min(self.longest_pause());

@@ -1,10 +1,15 @@
 //! How often a source may be asked, by its own documentation, and what the settings would ask of it.
 
-use std::fmt;
+use std::{fmt, time::Duration};
 
 use common::domain::{Interval, Span};
 
+use super::patience::surely_left;
+
 const MINUTE_MILLIS: u128 = 60_000;
+
+/// The longest interval that is recommended, in whole seconds.
+const LONGEST_TRIED: u16 = 3_600;
 
 /// A limit: so many requests in so long a time.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -36,6 +41,19 @@ pub struct Excess {
     pub is_documented: bool,
     /// The shortest interval that would do, if one does.
     pub at_least: Option<Interval>,
+}
+
+/// Requests of a slot that cannot all be sent in time.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Late {
+    /// How long after the first request the last one may be sent.
+    pub delay: Duration,
+    /// How long a source can count on for answering.
+    pub left: Duration,
+    /// An interval that is long enough, if one is.
+    pub at_least: Option<Interval>,
+    /// How many requests would do.
+    pub at_most: usize,
 }
 
 impl Limit {
@@ -77,6 +95,29 @@ impl Limit {
         })
     }
 
+    /// Whether so many requests every interval can all be sent before their answers are due.
+    pub fn check_pace(self, requests: usize, interval: Interval) -> Result<(), Late> {
+        if self.is_in_time(requests, interval) {
+            return Ok(());
+        }
+        let fits = |requests, interval| {
+            self.is_in_time(requests, interval) && self.check(requests, interval).is_ok()
+        };
+        // Longer intervals leave no more time from some length on: one of these is long enough, or none is.
+        let longer = (1..=LONGEST_TRIED).map(Span::from_seconds).filter_map(|span| Interval::new(span).ok());
+        Err(Late {
+            delay: self.delay(requests.saturating_sub(1)),
+            left: surely_left(interval),
+            at_least: longer.filter(|longer| *longer > interval).find(|longer| fits(requests, *longer)),
+            at_most: (1..requests).rev().find(|fewer| fits(*fewer, interval)).unwrap_or(0),
+        })
+    }
+
+    fn is_in_time(self, requests: usize, interval: Interval) -> bool {
+        let delay = self.delay(requests.saturating_sub(1));
+        delay.is_zero() || delay < surely_left(interval)
+    }
+
     /// The share of the limit that so many requests every interval take, in per cent, rounded up.
     pub fn share(self, requests: usize, interval: Interval) -> u128 {
         let asked = wide(requests) * u128::from(self.span.millis()) * 100;
@@ -85,11 +126,11 @@ impl Limit {
 
     /// How long after the first request the one with this number, counted from zero, may be sent: at once
     /// within the burst, then one at a time as the limit lets them through.
-    pub fn delay(self, number: usize) -> std::time::Duration {
-        let Some(burst) = self.burst else { return std::time::Duration::ZERO };
+    pub fn delay(self, number: usize) -> Duration {
+        let Some(burst) = self.burst else { return Duration::ZERO };
         let late = (wide(number) + 1).saturating_sub(burst.into());
         let millis = (late * u128::from(self.span.millis())).div_ceil(u128::from(self.requests.max(1)));
-        std::time::Duration::from_millis(u64::try_from(millis).unwrap_or(u64::MAX))
+        Duration::from_millis(u64::try_from(millis).unwrap_or(u64::MAX))
     }
 }
 
@@ -148,6 +189,21 @@ mod tests {
     }
 
     #[test]
+    fn requests_that_could_only_be_late_are_refused() {
+        let coinbase = Limit::new(10, 1).at_once(15);
+        let ten = interval("10s");
+        assert_eq!(coinbase.check_pace(34, ten), Ok(()));
+        let late = coinbase.check_pace(35, ten).unwrap_err();
+        assert_eq!((late.delay.as_millis(), late.left.as_millis()), (2_000, 2_000));
+        assert_eq!((late.at_least, late.at_most), (None, 34));
+        let late = coinbase.check_pace(30, interval("3s")).unwrap_err();
+        assert_eq!((late.delay.as_millis(), late.left.as_millis()), (1_500, 750));
+        assert_eq!((late.at_least, late.at_most), (Some(interval("7s")), 22));
+        assert_eq!(coinbase.check_pace(15, interval("100ms")), Ok(()), "all at once are never late");
+        assert_eq!(Limit::new(1, 600).check_pace(1_000, ten), Ok(()), "there is no pace without a burst");
+    }
+
+    #[test]
     fn extremes_do_not_overflow() {
         let limit =
             Limit { requests: 1, span: "3660d".parse().unwrap(), burst: Some(1), is_documented: true };
@@ -159,6 +215,32 @@ mod tests {
     }
 
     proptest! {
+        #[test]
+        fn what_is_recommended_to_be_in_time_is_allowed_too(
+            per in 1_u32..100,
+            seconds in 1_u16..20,
+            burst in 1_u32..50,
+            requests in 1_usize..100,
+            millis in 100_u64..10_000,
+        ) {
+            let limit = Limit::new(per, seconds).at_once(burst);
+            let interval = Interval::new(Span::from_millis(millis).unwrap()).unwrap();
+            let fits = |requests, interval| {
+                limit.check_pace(requests, interval).is_ok() && limit.check(requests, interval).is_ok()
+            };
+            match limit.check_pace(requests, interval) {
+                // Then what the limit itself recommends is in time as well.
+                Ok(()) => if let Err(Excess { at_least: Some(enough), .. }) = limit.check(requests, interval) {
+                    prop_assert!(fits(requests, enough));
+                },
+                Err(Late { at_least, at_most, .. }) => {
+                    prop_assert!(at_least.is_none_or(|enough| fits(requests, enough)));
+                    prop_assert!(at_most == 0 || fits(at_most, interval));
+                    prop_assert!(at_most < requests && !fits(at_most + 1, interval));
+                }
+            }
+        }
+
         #[test]
         fn the_recommended_interval_passes_and_one_step_shorter_does_not(
             // Mostly too much, so that there is something to recommend.

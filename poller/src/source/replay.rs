@@ -12,13 +12,17 @@ use std::{
 
 use async_trait::async_trait;
 use common::domain::{Failure, Origin, Pair, Price, PriceError, Slot, SourceName, Timestamp, TimestampError};
-use flate2::read::GzDecoder;
+use flate2::read::MultiGzDecoder;
 use tokio::time::Instant;
 
 use super::{About, Answers, Sample, Source};
 
 /// The most rows of one file: ten years of minutes, in about 200 MB.
 const MAX_ROWS: usize = 5_300_000;
+
+/// 2001-09-09, before every recording: an earlier time is one in seconds, which as milliseconds would be in
+/// January 1970, and until the year 33658 no time in seconds is this late.
+const FIRST_MILLIS: i64 = 1_000_000_000_000;
 
 /// One venue's prices of one pair, oldest first, never none.
 #[derive(Debug, Clone)]
@@ -48,6 +52,14 @@ pub enum RecordingError {
         /// Why not, where it is a number at all.
         #[source]
         source: Option<TimestampError>,
+    },
+    /// A row's time would be in the seventies.
+    #[error("row {row}: `{text}` looks like seconds; ts_ms is unix milliseconds")]
+    Seconds {
+        /// Which, from 1.
+        row: usize,
+        /// What stands there.
+        text: String,
     },
     /// A row has no such price.
     #[error("row {row}: `{text}` is not a price")]
@@ -79,7 +91,8 @@ impl Recording {
     pub fn load(path: &Path) -> Result<Self, RecordingError> {
         let file = File::open(path)?;
         match path.extension().is_some_and(|ending| ending == "gz") {
-            true => Self::read(GzDecoder::new(file)),
+            // Files that were packed one by one may have been joined: all of them are read.
+            true => Self::read(MultiGzDecoder::new(file)),
             false => Self::read(file),
         }
     }
@@ -122,15 +135,19 @@ impl Recording {
 }
 
 fn parse(row: usize, time: &str, price: &str) -> Result<(Timestamp, Price), RecordingError> {
-    let no_time = |source| RecordingError::Time { row, text: time.chars().take(40).collect(), source };
+    let text = || time.chars().take(40).collect();
+    let no_time = |source| RecordingError::Time { row, text: text(), source };
     let millis = time.parse().map_err(|_| no_time(None))?;
-    let time = Timestamp::from_unix_millis(millis).map_err(|error| no_time(Some(error)))?;
+    let instant = Timestamp::from_unix_millis(millis).map_err(|error| no_time(Some(error)))?;
+    if millis < FIRST_MILLIS {
+        return Err(RecordingError::Seconds { row, text: text() });
+    }
     let no_price = |source| RecordingError::Price { row, text: price.chars().take(40).collect(), source };
     let price: Price = price.parse().map_err(no_price)?;
     if price.decimal().scale() > Price::MAX_QUOTED_DECIMALS {
         return Err(no_price(PriceError::TooPrecise));
     }
-    Ok((time, price))
+    Ok((instant, price))
 }
 
 /// One venue, as it was recorded.

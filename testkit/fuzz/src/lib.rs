@@ -102,7 +102,10 @@ pub fn aggregate(bytes: &[u8]) {
         assert_in_the_middle(tick.price, &tick.evidence);
     }
     let again = Record { body, ..record };
-    assert_eq!(recompute::recompute(&again), Ok(recompute::Outcome::Agrees));
+    // The times of the quotes were made up: they may run backwards, and nothing else may be wrong.
+    let differences = recompute::recompute(&again).err().unwrap_or_default();
+    let is_given = |difference: &_| matches!(difference, recompute::Difference::TimesReversed(_));
+    assert!(differences.iter().all(is_given), "{differences:?}");
     assert_written(&again);
 }
 

@@ -40,12 +40,15 @@ fn log(plans: &[Plan]) -> Vec<Stored> {
             Body::Tick(tick) if !plan.is_gap => (tick.slot, tick.interval) = (slot, interval),
             body => {
                 let Body::Tick(tick) = body.clone() else { unreachable!() };
-                let judged = common::domain::Judged {
-                    source: "kraken".parse().unwrap(),
+                let judged = |number| common::domain::Judged {
+                    source: format!("source_{number}").parse().unwrap(),
                     observation: None,
                     verdict: "timeout".parse().unwrap(),
                 };
-                let evidence = |count| Evidence { policy: tick.evidence.policy, quotes: vec![judged; count] };
+                let evidence = |count| Evidence {
+                    policy: tick.evidence.policy,
+                    quotes: (0..count).map(judged).collect(),
+                };
                 let (cause, evidence) = (GapCause::ALL[plan.cause], plan.asked.map(evidence));
                 *body = Body::Gap(Gap { from, slot, interval, cause, evidence });
             }

@@ -49,7 +49,7 @@ prop_compose! {
 }
 
 prop_compose! {
-    fn policy()(min_sources in 0_u32..4, deviation in prop::sample::select(vec!["0", "0.5%", "2%", "5%"]),
+    fn policy()(min_sources in 1_u32..4, deviation in prop::sample::select(vec!["0", "0.5%", "2%", "5%"]),
                 age in 1_u16..60, skew in 1_u16..20, frozen in 1_u16..1_200) -> Policy {
         Policy {
             min_sources,
@@ -235,7 +235,24 @@ fn without_quotes_there_is_nothing_to_recompute() {
     let Body::Gap(gap) = &mut record.body else { unreachable!() };
     gap.from = gap.interval.before(gap.from);
     assert!(matches!(recompute(&record).unwrap_err()[..], [Difference::From(_)]));
-    let Body::Gap(gap) = &mut record.body else { unreachable!() };
-    gap.evidence = None;
-    assert_eq!(recompute(&record), Ok(Outcome::NothingToRecompute));
+    for (cause, is_missed) in [
+        (GapCause::TooFewSources, true),
+        (GapCause::Disagreement, true),
+        (GapCause::NoLeader, false),
+        (GapCause::Missed, false),
+    ] {
+        let Body::Gap(gap) = &mut record.body else { unreachable!() };
+        (gap.evidence, gap.cause) = (None, cause);
+        let missing = Err(vec![Difference::QuotesMissing(cause)]);
+        assert_eq!(recompute(&record), if is_missed { missing } else { Ok(Outcome::NothingToRecompute) });
+    }
+}
+
+#[test]
+fn a_quote_that_is_unchanged_since_later_than_it_was_observed_is_noticed() {
+    let mut record = three(["97012.30", "97012.35", "97012.40"]);
+    let quote = &mut evidence(&mut record).quotes[1];
+    let (source, seen) = (quote.source, quote.observation.as_mut().unwrap());
+    seen.unchanged_since = seen.observed_at.plus(std::time::Duration::from_millis(1));
+    assert_eq!(recompute(&record), Err(vec![Difference::TimesReversed(source)]));
 }

@@ -95,6 +95,18 @@ async fn bans_double_up_to_three_days() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn many_requests_of_a_slot_that_are_banned_are_one_ban() {
+    let mut rig = Rig::new("60s");
+    for minutes in [2, 4, 8] {
+        for _ in 0..10 {
+            rig.backoff.failed(Failure::Http418, None, rig.now);
+        }
+        rig.backoff.ended(rig.slot, false, rig.now);
+        assert_eq!(rig.slots_until_asked(), minutes);
+    }
+}
+
+#[tokio::test(start_paused = true)]
 async fn an_announced_time_is_obeyed_over_the_usual_one_and_bounded() {
     let mut rig = Rig::new("10s");
     rig.fail(Failure::Http5xx, Some(95 * SECOND));

@@ -1,4 +1,4 @@
-//! TLS as it should be, and as it must not be. The client trusts one authority of our own, so that each
+//! TLS as it should be, and as it must not be: row 25 of the fault matrix. The client trusts one authority of our own, so that each
 //! certificate is refused for what is wrong with it and for nothing else.
 
 use std::{net::SocketAddr, sync::Arc};
@@ -42,11 +42,11 @@ fn params(host: &str, until: i32) -> CertificateParams {
     params
 }
 
-/// Serves one certificate, and answers everybody with `[]`.
 fn patient() -> Instant {
     Instant::now() + std::time::Duration::from_secs(60)
 }
 
+/// Serves one certificate, and answers everybody with `[]`.
 async fn serve((certificate, key): (Certificate, KeyPair)) -> SocketAddr {
     let key = PrivateKeyDer::try_from(key.serialize_der()).unwrap();
     let config = ServerConfig::builder().with_no_client_auth();
@@ -75,6 +75,7 @@ async fn get(authority: &Authority, address: SocketAddr) -> Result<Reply, Failur
     Client::build(builder).unwrap().get(url.parse().unwrap(), None, patient()).await
 }
 
+/// Row 25.
 #[tokio::test]
 async fn only_a_valid_certificate_for_the_host_by_a_trusted_authority_is_accepted() {
     let _ = rustls::crypto::ring::default_provider().install_default();
@@ -95,6 +96,7 @@ async fn only_a_valid_certificate_for_the_host_by_a_trusted_authority_is_accepte
     }
 }
 
+/// Row 25: no insecure fallback.
 #[tokio::test]
 async fn a_server_without_tls_is_no_way_around_it() {
     let _ = rustls::crypto::ring::default_provider().install_default();

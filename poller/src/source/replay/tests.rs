@@ -1,4 +1,11 @@
+use std::io::Write;
+
+use flate2::{Compression, write::GzEncoder};
+
 use super::*;
+
+/// 2023-03-04T00:00Z.
+const FIRST: i64 = 1_677_888_000_000;
 
 fn read(text: &str) -> Result<Recording, RecordingError> {
     Recording::read(text.as_bytes())
@@ -10,15 +17,15 @@ fn instant(millis: i64) -> Timestamp {
 
 #[test]
 fn a_row_stands_from_its_time_until_the_next() {
-    let recording = read("ts_ms,price,volume\n60000,100.10,1\n120000,100.2,1\n").unwrap();
-    assert_eq!(recording.at(instant(59_999)), Err(Failure::Missing));
+    let recording = read("ts_ms,price,volume\n1677888060000,100.10,1\n1677888120000,100.2,1\n").unwrap();
+    assert_eq!(recording.at(instant(FIRST + 59_999)), Err(Failure::Missing));
     for (at, price, time) in
         [(60_000, "100.10", 60_000), (119_999, "100.10", 60_000), (900_000, "100.2", 120_000)]
     {
-        let sample = recording.at(instant(at)).unwrap();
-        assert_eq!((sample.price.to_string().as_str(), sample.time), (price, Some(instant(time))));
+        let sample = recording.at(instant(FIRST + at)).unwrap();
+        assert_eq!((sample.price.to_string().as_str(), sample.time), (price, Some(instant(FIRST + time))));
     }
-    assert_eq!(recording.span(), (instant(60_000), instant(120_000)));
+    assert_eq!(recording.span(), (instant(FIRST + 60_000), instant(FIRST + 120_000)));
 }
 
 #[test]
@@ -26,17 +33,41 @@ fn what_is_no_recording_is_refused_with_its_row() {
     let header = "ts_ms,price\n";
     assert!(matches!(read("price,ts_ms\n1,2\n"), Err(RecordingError::Header)));
     assert!(matches!(read(header), Err(RecordingError::Empty)));
-    let broken = |rows: &str| read(&format!("{header}60000,1\n{rows}")).unwrap_err();
-    assert!(matches!(broken("60000,1\n"), RecordingError::Order { row: 2 }));
+    let broken = |rows: &str| read(&format!("{header}1677888060000,1\n{rows}")).unwrap_err();
+    assert!(matches!(broken("1677888060000,1\n"), RecordingError::Order { row: 2 }));
     for price in ["0", "-1", "NaN", "1e5", "", "0.0000000000001"] {
         assert!(
-            matches!(broken(&format!("70000,{price}\n")), RecordingError::Price { row: 2, .. }),
+            matches!(broken(&format!("1677888070000,{price}\n")), RecordingError::Price { row: 2, .. }),
             "{price}"
         );
     }
     for time in ["-1", "soon", "1.5", "99999999999999999999"] {
         assert!(matches!(broken(&format!("{time},1\n")), RecordingError::Time { row: 2, .. }), "{time}");
     }
-    assert!(matches!(broken("70000,1,2,3\n"), RecordingError::Csv(_)));
+    assert!(matches!(broken("1677888070000,1,2,3\n"), RecordingError::Csv(_)));
     assert!(matches!(Recording::load(Path::new("/nowhere.csv")), Err(RecordingError::Io(_))));
+}
+
+#[test]
+fn times_in_seconds_are_not_taken_for_january_1970() {
+    for time in ["1677888060", "999999999999", "0"] {
+        let refused = read(&format!("ts_ms,price\n{time},1\n")).unwrap_err();
+        assert!(matches!(&refused, RecordingError::Seconds { row: 1, text } if text == time), "{refused}");
+    }
+    assert!(read("ts_ms,price\n1000000000000,1\n").is_ok());
+}
+
+#[test]
+fn every_part_of_a_packed_file_is_read() {
+    let packed = |text: &str| {
+        let mut encoder = GzEncoder::new(Vec::new(), Compression::default());
+        encoder.write_all(text.as_bytes()).unwrap();
+        encoder.finish().unwrap()
+    };
+    let parts = [packed("ts_ms,price\n1677888060000,1\n"), packed("1677888120000,2\n")];
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("joined.csv.gz");
+    std::fs::write(&path, parts.concat()).unwrap();
+    let recording = Recording::load(&path).unwrap();
+    assert_eq!(recording.span(), (instant(FIRST + 60_000), instant(FIRST + 120_000)));
 }

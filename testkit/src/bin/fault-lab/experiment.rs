@@ -53,7 +53,7 @@ pub(super) async fn run(arguments: &Arguments) -> anyhow::Result<()> {
 
     let (_, last) = subject.get(&format!("/v1/ticks/{}", next - 1)).await?;
     writeln!(stdout(), "\nThe last record, /v1/ticks/{}:\n{}", next - 1, pretty(&last))?;
-    writeln!(stdout(), "\nCounters that moved since the faults began:")?;
+    writeln!(stdout(), "\nMetrics that moved since the faults began:")?;
     for line in metrics::moved(&metrics_before, &metrics::read(&subject.get("/metrics").await?.1)) {
         writeln!(stdout(), "{line}")?;
     }

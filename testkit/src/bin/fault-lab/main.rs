@@ -5,13 +5,14 @@
 //!
 //! 1. [`table`]: a line for each slot, while it runs.
 //! 2. [`experiment`]: the two processes, and what passes between them.
-//! 3. [`metrics`]: which counters moved.
+//! 3. [`metrics`]: which of them moved.
 
 mod experiment;
 mod metrics;
 mod table;
 
 use std::path::PathBuf;
+use std::process::ExitCode;
 use std::time::Duration;
 
 use anyhow::{bail, ensure};
@@ -82,8 +83,18 @@ impl Arguments {
 }
 
 #[tokio::main(flavor = "multi_thread", worker_threads = 2)]
-async fn main() -> anyhow::Result<()> {
-    let arguments = Arguments::parse();
+async fn main() -> ExitCode {
+    match run(Arguments::parse()).await {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            // Its causes, and no backtrace: what is wrong is the experiment's arguments or its machine.
+            eprintln!("fault-lab: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+async fn run(arguments: Arguments) -> anyhow::Result<()> {
     if arguments.faults.is_empty() {
         print!("{}", known());
         return Ok(());

@@ -1,18 +1,18 @@
-//! Which of Tickwell's counters moved.
+//! Which of Tickwell's metrics moved, counters and gauges alike.
 
 use std::collections::BTreeMap;
 
-/// What the sources and the record of a slot are counted in.
+/// What the sources and the record of a slot are measured in.
 const WATCHED: [&str; 4] = ["tickwell_source_", "tickwell_quotes_", "tickwell_poll_", "tickwell_bus_"];
 
-/// The watched counters by their name and labels.
+/// The watched metrics by their name and labels.
 pub(crate) fn read(text: &str) -> BTreeMap<String, i64> {
     let is_watched = |line: &&str| WATCHED.iter().any(|start| line.starts_with(start));
-    let counter = |line: &str| {
+    let metric = |line: &str| {
         let (name, value) = line.rsplit_once(' ')?;
         Some((name.to_owned(), value.parse().ok()?))
     };
-    text.lines().filter(is_watched).filter_map(counter).collect()
+    text.lines().filter(is_watched).filter_map(metric).collect()
 }
 
 /// A line for each that moved.
