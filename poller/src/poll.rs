@@ -11,7 +11,7 @@ use std::{sync::Arc, time::Duration};
 
 use common::{
     clock::Clock,
-    domain::{Body, Failure, Interval, Observation, Origin, Pair, Quote, Record, Slot, Timestamp},
+    domain::{Body, Failure, Observation, Origin, Pair, Quote, Record, Slot, Timestamp},
     readiness::Check,
     service::TaskError,
 };
@@ -30,14 +30,11 @@ use crate::{
     lead::{Leadership, Standing},
     metrics::Metrics,
     publish::{PolledSlot, Takeover, soon_after},
-    source::{Answers, Sample},
+    source::{
+        Answers, Sample,
+        patience::{FALLBACK_RESERVE, poll_time},
+    },
 };
-
-/// Sources get this long at most, however long the interval is: the price should not wait for the slowest.
-const MAX_POLL_TIME: Duration = Duration::from_secs(4);
-
-/// Where there are fallbacks, the primaries get this part of the time, one half, and leave them the rest.
-const FALLBACK_RESERVE: u32 = 2;
 
 /// A slot that is being polled when the process is told to stop has this long to become a tick.
 pub(crate) const LAST_POLL_TIME: Duration = Duration::from_millis(1_500);
@@ -243,11 +240,6 @@ impl Poll {
 
 fn is_gap(body: &Body) -> bool {
     matches!(body, Body::Gap(_))
-}
-
-/// How long after a slot's instant its sources may answer.
-fn poll_time(interval: Interval) -> Duration {
-    (interval.duration() / 2).min(MAX_POLL_TIME)
 }
 
 #[cfg(test)]

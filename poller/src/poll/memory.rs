@@ -30,9 +30,8 @@ impl Memory {
     /// Takes in a price. Answers since when the source has said it.
     pub(super) fn see(&mut self, source: SourceName, pair: Pair, price: Price, at: Timestamp) -> Timestamp {
         let seen = self.seen.entry((source, pair)).or_insert((price, at));
-        if seen.0 != price {
-            *seen = (price, at);
-        }
+        // Where the clock was set back, it is not before now that we know of.
+        *seen = if seen.0 == price { (price, seen.1.min(at)) } else { (price, at) };
         seen.1
     }
 }

@@ -3,7 +3,7 @@
 mod rig;
 
 use common::{
-    domain::{Epoch, Evidence, Gap, GapCause, Judged, Record, Verdict},
+    domain::{Epoch, Evidence, Gap, GapCause, Interval, Judged, Record, Verdict},
     readiness::Condition,
 };
 use rig::{START, degraded, leading, pair, policy, rig, rig_after, verdicts};
