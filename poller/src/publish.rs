@@ -237,6 +237,8 @@ impl Publisher {
         desk.waiting.clear();
         (desk.chain, desk.epoch) = (None, None);
         self.metrics.queued(desk.slots.len());
+        // Whether the log takes records is the new leader's concern.
+        self.check.set(Condition::Ready);
         tokio::select! {
             // What was polled since we lead is not dropped.
             biased;

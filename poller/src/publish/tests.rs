@@ -4,7 +4,7 @@ mod rig;
 
 use std::time::Duration;
 
-use common::{bus::lease::Term, domain::Origin};
+use common::{bus::lease::Term, domain::Origin, readiness::Condition};
 use rig::{Fate, Rig, UnreliableLog, publish, words};
 
 use super::PublishError;
@@ -129,6 +129,23 @@ async fn what_was_polled_while_another_led_is_not_written() {
     rig.polls(&[12]).await;
     rig.end().await.unwrap();
     assert_eq!(words(&log), "L3 T7 L4 T8 T9 T10 L30 G11-11:no_leader T12");
+}
+
+#[tokio::test(start_paused = true)]
+async fn readiness_tells_when_the_log_takes_no_records_from_a_leader() {
+    let log = UnreliableLog::with(&[&[Fate::Stored; 2][..], &[Fate::Lost; 10_000]].concat());
+    let rig = Rig::start(&log, Origin::Live);
+    let degraded = || matches!(rig.readiness.report()[..], [(_, Condition::Degraded(_))]);
+    rig.leads(0);
+    rig.polls(&[7]).await;
+    rig.settle().await;
+    assert!(!degraded());
+    rig.polls(&[8]).await;
+    rig.settle().await;
+    assert!(degraded());
+    rig.standing.send_replace(Standing::Standby);
+    rig.settle().await;
+    assert!(!degraded(), "now it is another leader's concern");
 }
 
 #[tokio::test(start_paused = true)]

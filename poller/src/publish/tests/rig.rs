@@ -142,6 +142,7 @@ pub(super) struct Rig {
     pub(super) stop: CancellationToken,
     pub(super) task: tokio::task::JoinHandle<Result<(), TaskError>>,
     pub(super) leadership: Leadership,
+    pub(super) readiness: Readiness,
 }
 
 impl Rig {
@@ -149,7 +150,7 @@ impl Rig {
     pub(super) fn start(log: &Arc<UnreliableLog>, origin: Origin) -> Self {
         let (standing, leadership) = Leadership::channel(LeaderId(rand_id()));
         let (slots, receiver) = queue();
-        let stop = CancellationToken::new();
+        let (stop, readiness) = (CancellationToken::new(), Readiness::default());
         let publisher = Publisher {
             writer: log.clone(),
             pairs: vec![pair()],
@@ -157,12 +158,12 @@ impl Rig {
             origin,
             leadership: leadership.clone(),
             takeovers: watch::channel(None).0,
-            check: Readiness::default().check("publish"),
+            check: readiness.check("publish"),
             metrics: Metrics::new(&Registry::new()).unwrap(),
             stop: stop.clone(),
         };
         let task = tokio::spawn(publisher.run(receiver));
-        Self { standing, slots, stop, task, leadership }
+        Self { standing, slots, stop, task, leadership, readiness }
     }
 
     pub(super) fn leads(&self, term: u64) {
