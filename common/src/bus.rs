@@ -1,9 +1,8 @@
 //! The log, as three small traits.
 //!
 //! [`LogWriter`] appends records under a fence, [`LogReader`] follows them, and [`lease::Lease`] says who may
-//! write. There are two logs: JetStream
-//! ([`nats`], the only place that knows async-nats) and the in-process log, which lives with the store it
-//! writes to. Everything above these traits is one code path.
+//! write. There are two logs: JetStream ([`nats`], the only place that knows async-nats) and the in-process
+//! log, which lives with the store it writes to. Everything above these traits is one code path.
 //!
 //! The fence is the heart of it: a record is appended only if the pair's newest record is still the one
 //! that the writer has seen. Whatever dies, pauses or is started twice, no slot is written twice.

@@ -20,7 +20,7 @@ use tokio::{
 };
 use tokio_util::sync::CancellationToken;
 
-use crate::metrics::Metrics;
+use crate::metrics::{Metrics, StandingLabel};
 
 /// However long the lease is, it is asked for this often: a standby should not be late.
 const LONGEST_PAUSE: Duration = Duration::from_secs(1);
@@ -85,11 +85,11 @@ pub struct Leadership {
 }
 
 impl Standing {
-    fn as_str(self) -> &'static str {
+    fn label(self) -> StandingLabel {
         match self {
-            Self::Leading { .. } => "leading",
-            Self::Suspended => "suspended",
-            Self::Standby => "standby",
+            Self::Leading { .. } => StandingLabel::Leading,
+            Self::Suspended => StandingLabel::Suspended,
+            Self::Standby => StandingLabel::Standby,
         }
     }
 }
@@ -98,7 +98,7 @@ impl Lead {
     /// A poller that stands by, and what others see of it.
     pub fn new(lease: Arc<dyn Lease>, metrics: Metrics, check: Check) -> (Self, Leadership) {
         let (standing, leadership) = Leadership::channel(lease.id());
-        metrics.standing(Standing::Standby.as_str());
+        metrics.standing(Standing::Standby.label());
         check.set(Condition::Ready);
         let until = Instant::now();
         (
@@ -230,7 +230,7 @@ impl Lead {
             !same
         });
         if !same {
-            self.metrics.standing(now.as_str());
+            self.metrics.standing(now.label());
         }
     }
 

@@ -3,8 +3,17 @@
 use common::domain::{Body, Epoch, Failure, Judged, SourceName, Verdict, Words};
 use prometheus::{IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry};
 
-/// How a poller can stand.
-pub const STANDINGS: [&str; 3] = ["leading", "suspended", "standby"];
+common::words! {
+    /// How a poller can stand, as a label.
+    pub enum StandingLabel ("standing") {
+        /// It polls and publishes.
+        Leading = "leading",
+        /// It polls, and waits to publish.
+        Suspended = "suspended",
+        /// It does neither.
+        Standby = "standby",
+    }
+}
 
 /// The poller's metrics. Clones count together.
 #[derive(Debug, Clone)]
@@ -119,10 +128,10 @@ impl Metrics {
         self.polls.with_label_values(&[source.as_str(), outcome]).inc();
     }
 
-    /// Shows how the poller stands, in one of [`STANDINGS`].
-    pub fn standing(&self, now: &str) {
-        for standing in STANDINGS {
-            self.standing.with_label_values(&[standing]).set(i64::from(standing == now));
+    /// Shows how the poller stands.
+    pub fn standing(&self, now: StandingLabel) {
+        for standing in StandingLabel::ALL {
+            self.standing.with_label_values(&[standing.as_str()]).set(i64::from(*standing == now));
         }
     }
 

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use common::domain::{Body, Evidence, Judged, Lead, Policy, Record, Sequence};
+use common::domain::{Body, Judged, Lead, Policy, Record, Sequence};
 use poem::web::Data;
 use poem_openapi::{OpenApi, param::Path, payload::Json};
 
@@ -51,7 +51,7 @@ impl TicksApi {
 }
 
 fn explain(sequence: Sequence, record: Record, quotes_expired: bool) -> RecordItem {
-    let evidence = evidence(&record.body);
+    let evidence = record.body.evidence();
     let policy = evidence.map(|evidence| policy(&evidence.policy));
     let quotes =
         evidence.filter(|_| !quotes_expired).map(|evidence| evidence.quotes.iter().map(quote).collect());
@@ -105,14 +105,6 @@ fn policy(policy: &Policy) -> PolicyItem {
         max_quote_age: SpanText(policy.max_quote_age),
         max_clock_skew: SpanText(policy.max_clock_skew),
         frozen_after: SpanText(policy.frozen_after),
-    }
-}
-
-fn evidence(body: &Body) -> Option<&Evidence> {
-    match body {
-        Body::Tick(tick) => Some(&tick.evidence),
-        Body::Gap(gap) => gap.evidence.as_ref(),
-        Body::Lead(_) => None,
     }
 }
 

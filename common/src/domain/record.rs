@@ -160,6 +160,17 @@ impl Record {
     }
 }
 
+impl Body {
+    /// What it was made of; missing where nobody was asked.
+    pub fn evidence(&self) -> Option<&Evidence> {
+        match self {
+            Self::Tick(tick) => Some(&tick.evidence),
+            Self::Gap(gap) => gap.evidence.as_ref(),
+            Self::Lead(_) => None,
+        }
+    }
+}
+
 impl Epoch {
     /// The term after this one.
     #[must_use]

@@ -159,11 +159,7 @@ fn agreed(body: &Body) -> Option<Agreed> {
 }
 
 fn judged(body: &Body) -> &[Judged] {
-    match body {
-        Body::Tick(tick) => &tick.evidence.quotes,
-        Body::Gap(gap) => gap.evidence.as_ref().map_or(&[], |evidence| &evidence.quotes),
-        Body::Lead(_) => &[],
-    }
+    body.evidence().map_or(&[], |evidence| &evidence.quotes)
 }
 
 impl fmt::Display for Agreed {

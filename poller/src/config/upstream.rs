@@ -68,8 +68,7 @@ impl SourceConfig {
 
     /// How old its own time may be, where it has a limit of its own.
     pub(super) fn max_age(&self, name: SourceName) -> Option<Span> {
-        let trails = name.as_str() == Exchange::Coingecko.as_str();
-        self.max_quote_age.or(trails.then_some(COINGECKO_AGE))
+        self.max_quote_age.or(trails(name).then_some(COINGECKO_AGE))
     }
 }
 
@@ -79,8 +78,13 @@ const COINGECKO_AGE: Span = Span::from_seconds(180);
 impl Role {
     /// The part of a source where the settings name none.
     pub fn of(source: SourceName) -> Self {
-        if source.as_str() == Exchange::Coingecko.as_str() { Self::Fallback } else { Self::Primary }
+        if trails(source) { Self::Fallback } else { Self::Primary }
     }
+}
+
+/// Whether a source is an aggregate that trails the exchanges.
+fn trails(source: SourceName) -> bool {
+    source.as_str() == Exchange::Coingecko.as_str()
 }
 
 fn redacted<S: Serializer>(_: &SecretString, serializer: S) -> Result<S::Ok, S::Error> {

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use common::{
-    domain::{Body, Evidence, Failure, GapCause, Pair, SourceName, Timestamp, Verdict},
+    domain::{Body, Failure, GapCause, Pair, SourceName, Timestamp, Verdict},
     readiness::{Check, Condition},
 };
 
@@ -37,7 +37,7 @@ impl Health {
     /// Takes in one slot's outcome: counts it, logs what changed, and keeps the readiness check.
     pub(super) fn observe(&mut self, bodies: &[(Pair, Body)], metrics: &Metrics) {
         let judged =
-            bodies.iter().filter_map(|(_, body)| evidence(body)).flat_map(|evidence| &evidence.quotes);
+            bodies.iter().filter_map(|(_, body)| body.evidence()).flat_map(|evidence| &evidence.quotes);
         let mut failures: BTreeMap<SourceName, BTreeSet<Failure>> = BTreeMap::new();
         for judged in judged {
             metrics.judged(judged);
@@ -117,12 +117,4 @@ fn tell_pair(pair: Pair, before: Option<GapCause>, body: &Body) {
 
 fn cause(body: &Body) -> Option<GapCause> {
     if let Body::Gap(gap) = body { Some(gap.cause) } else { None }
-}
-
-fn evidence(body: &Body) -> Option<&Evidence> {
-    match body {
-        Body::Tick(tick) => Some(&tick.evidence),
-        Body::Gap(gap) => gap.evidence.as_ref(),
-        Body::Lead(_) => None,
-    }
 }

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use common::domain::{Body, Pair, Price, Record, SourceName, Timestamp};
+use common::domain::{Pair, Price, Record, SourceName, Timestamp};
 
 /// What was seen before the present slot.
 #[derive(Debug, Default)]
@@ -37,12 +37,7 @@ impl Memory {
 }
 
 fn seen(record: &Record) -> Vec<((SourceName, Pair), (Price, Timestamp))> {
-    let evidence = match &record.body {
-        Body::Tick(tick) => Some(&tick.evidence),
-        Body::Gap(gap) => gap.evidence.as_ref(),
-        Body::Lead(_) => None,
-    };
-    let quotes = evidence.into_iter().flat_map(|evidence| &evidence.quotes);
+    let quotes = record.body.evidence().into_iter().flat_map(|evidence| &evidence.quotes);
     let seen = quotes.filter_map(|judged| {
         let observation = judged.observation?;
         Some(((judged.source, record.pair), (observation.price, observation.unchanged_since)))
