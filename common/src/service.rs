@@ -107,7 +107,11 @@ where
     };
     service.stop.cancel();
     let drained = service.drain().await;
-    outcome.and(drained)
+    match (outcome, drained) {
+        // One task may end because another failed, and be noticed first: the failure is what explains it.
+        (Err(ServiceError::Ended { .. }), Err(failed @ ServiceError::Failed { .. })) => Err(failed),
+        (outcome, drained) => outcome.and(drained),
+    }
 }
 
 /// What a person or an orchestrator asked for.
@@ -208,6 +212,20 @@ mod tests {
             Ok(())
         });
         assert!(matches!(panicked.await, Err(ServiceError::Panicked(_))));
+    }
+
+    #[tokio::test]
+    async fn of_two_that_end_together_the_failed_one_explains_it() {
+        let ended = run(Duration::ZERO, async |service: &mut Service| {
+            let stop = service.stop();
+            service.spawn("reader", async { Ok(()) });
+            service.spawn("writer", async move {
+                stop.cancelled().await;
+                Err("broken".into())
+            });
+            Ok(())
+        });
+        assert!(matches!(ended.await, Err(ServiceError::Failed { task: "writer", .. })));
     }
 
     #[tokio::test(start_paused = true)]
