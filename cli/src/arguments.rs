@@ -1,6 +1,6 @@
 //! Commands and flags.
 
-use std::path::PathBuf;
+use std::{path::PathBuf, process::ExitCode};
 
 use anyhow::Result;
 use clap::{Args, Parser, Subcommand};
@@ -10,6 +10,7 @@ use crate::{
     recompute::{self, RecomputeArguments},
     settings::{self, Sources},
     show, sources,
+    verify::{self, VerifyArguments},
 };
 
 /// A self-hosted crypto price feed: one poller asks public exchanges, agrees on one price per slot, and
@@ -62,6 +63,12 @@ enum Command {
     /// The records are those of the log on NATS (bus.url), else of the store (store.path), which no other
     /// process may be using; of a running one they can be read through its answers, with --url.
     Recompute(RecomputeArguments),
+    /// Ask pods for the same sequence, compare their answers byte for byte, and say where they differ
+    ///
+    /// Every route of /v1 is asked for, pinned to the newest sequence that all of them have. Whether a price is
+    /// stale depends on the clock too, and is left out. The exit code is 0 where all is the same, 1 where an
+    /// answer differs, and 2 where they could not be asked.
+    VerifyPods(VerifyArguments),
     /// Show, check or explain the settings
     #[command(subcommand)]
     Config(ConfigCommand),
@@ -78,22 +85,22 @@ enum ConfigCommand {
 }
 
 impl Arguments {
-    /// Does what was asked for.
-    pub(crate) fn run(self) -> Result<()> {
+    /// Does what was asked for. Most of it succeeds or fails; some has more to say.
+    pub(crate) fn run(self) -> Result<ExitCode> {
         let SettingsArguments { config: file, overrides } = self.settings;
         let given = Sources { file, overrides, environment: environment() };
-        let mode = match self.command.unwrap_or(Command::Run { demo: false }) {
-            Command::Run { demo: false } => Mode::Run,
-            Command::Run { demo: true } => Mode::Demo,
-            Command::Poller => Mode::Poller,
-            Command::Api => Mode::Api,
-            Command::Sources { no_probe } => {
-                return sources::run(&settings::load(given, Mode::Run)?, !no_probe);
-            }
-            Command::Recompute(arguments) => return recompute::run(&arguments, given),
-            Command::Config(command) => return config(&command, given),
+        let start = |mode, given| compose::run(mode, settings::load(given, mode)?);
+        let done = match self.command.unwrap_or(Command::Run { demo: false }) {
+            Command::Run { demo: false } => start(Mode::Run, given),
+            Command::Run { demo: true } => start(Mode::Demo, given),
+            Command::Poller => start(Mode::Poller, given),
+            Command::Api => start(Mode::Api, given),
+            Command::Sources { no_probe } => sources::run(&settings::load(given, Mode::Run)?, !no_probe),
+            Command::Recompute(arguments) => recompute::run(&arguments, given),
+            Command::VerifyPods(arguments) => return Ok(verify::run(&arguments)),
+            Command::Config(command) => config(&command, given),
         };
-        compose::run(mode, settings::load(given, mode)?)
+        done.map(|()| ExitCode::SUCCESS)
     }
 }
 

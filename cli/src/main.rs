@@ -3,16 +3,22 @@
 //! - [`arguments`]: the commands and flags.
 //! - [`settings`]: flag over environment over file over default.
 //! - [`compose`]: which parts each command starts, and how they are joined.
+//! - [`pod`]: a running pod, asked over HTTP.
+//! - [`progress`]: how far a long piece of work has come.
 //! - [`recompute`]: stored records, worked out again.
 //! - [`show`]: what it says to people.
 //! - [`sources`]: what each source is asked for, and whether it answers.
+//! - [`verify`]: whether pods give the same answers.
 
 mod arguments;
 mod compose;
+mod pod;
+mod progress;
 mod recompute;
 mod settings;
 mod show;
 mod sources;
+mod verify;
 
 use std::process::ExitCode;
 
@@ -22,7 +28,7 @@ fn main() -> ExitCode {
     // Before anything builds a TLS client. It fails only if it was done before, which is as good.
     let _ = rustls::crypto::ring::default_provider().install_default();
     match arguments::Arguments::parse().run() {
-        Ok(()) => ExitCode::SUCCESS,
+        Ok(code) => code,
         Err(error) => {
             // The one place where an error's whole chain is told.
             show::failure(&error);

@@ -14,8 +14,8 @@ use common::{
 };
 use tokio::time::timeout;
 
-use super::pod::Pod;
-use crate::settings::Settings;
+use super::answer;
+use crate::{pod::Pod, settings::Settings};
 
 /// How long the log may stay silent. A command is not a service: whoever typed it wants to know.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -50,7 +50,7 @@ pub(super) enum Records {
 impl Records {
     /// The records that a running pod answers.
     pub(super) fn through(url: &str) -> Result<Self> {
-        Pod::new(url).map(Self::Pod)
+        Pod::new("--url", url).map(Self::Pod)
     }
 
     /// The records of the log that the settings name.
@@ -92,7 +92,7 @@ impl Records {
                     Ok(Found::Absent(format!("there is no such record in {path}; the newest is {newest}")))
                 }
             },
-            Self::Pod(pod) => pod.record(sequence).await,
+            Self::Pod(pod) => answer::record(pod, sequence).await,
         }
     }
 
@@ -124,7 +124,7 @@ impl Records {
                 let end = pod.newest().await?;
                 for number in 1..=end.0 {
                     let sequence = Sequence(number);
-                    visit(sequence, pod.record(sequence).await?, end)?;
+                    visit(sequence, answer::record(pod, sequence).await?, end)?;
                 }
                 Ok(())
             }
