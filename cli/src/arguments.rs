@@ -7,6 +7,7 @@ use clap::{Args, Parser, Subcommand};
 
 use crate::{
     compose::{self, Mode},
+    export::{self, ExportArguments},
     recompute::{self, RecomputeArguments},
     settings::{self, Sources},
     show, sources,
@@ -63,6 +64,10 @@ enum Command {
     /// The records are those of the log on NATS (bus.url), else of the store (store.path), which no other
     /// process may be using; of a running one they can be read through its answers, with --url.
     Recompute(RecomputeArguments),
+    /// Write ticks or gaps of a pair as CSV or NDJSON, oldest first, with the digits of the log
+    ///
+    /// They are read through a running pod (--url), or from the store of a stopped one (store.path).
+    Export(ExportArguments),
     /// Ask pods for the same sequence, compare their answers byte for byte, and say where they differ
     ///
     /// Every route of /v1 is asked for, pinned to the newest sequence that all of them have. Whether a price is
@@ -97,6 +102,7 @@ impl Arguments {
             Command::Api => start(Mode::Api, given),
             Command::Sources { no_probe } => sources::run(&settings::load(given, Mode::Run)?, !no_probe),
             Command::Recompute(arguments) => recompute::run(&arguments, given),
+            Command::Export(arguments) => export::run(&arguments, given),
             Command::VerifyPods(arguments) => return Ok(verify::run(&arguments)),
             Command::Config(command) => config(&command, given),
         };

@@ -3,21 +3,27 @@
 //! - [`arguments`]: the commands and flags.
 //! - [`settings`]: flag over environment over file over default.
 //! - [`compose`]: which parts each command starts, and how they are joined.
+//! - [`export`]: ticks and gaps as CSV or NDJSON.
+//! - [`output`]: files that are written whole or not at all.
 //! - [`pod`]: a running pod, asked over HTTP.
 //! - [`progress`]: how far a long piece of work has come.
 //! - [`recompute`]: stored records, worked out again.
 //! - [`show`]: what it says to people.
 //! - [`sources`]: what each source is asked for, and whether it answers.
+//! - [`stopped`]: the store of a process that is not running.
 //! - [`verify`]: whether pods give the same answers.
 
 mod arguments;
 mod compose;
+mod export;
+mod output;
 mod pod;
 mod progress;
 mod recompute;
 mod settings;
 mod show;
 mod sources;
+mod stopped;
 mod verify;
 
 use std::process::ExitCode;

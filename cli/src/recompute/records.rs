@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use anyhow::{Context, Result, anyhow, bail};
-use api::store::{OpenError, Store};
+use api::store::Store;
 use common::{
     bus::{
         Batch, Entry, LogIdentity, LogReader, NotRecord, ReadError,
@@ -15,7 +15,7 @@ use common::{
 use tokio::time::timeout;
 
 use super::answer;
-use crate::{pod::Pod, settings::Settings};
+use crate::{pod::Pod, settings::Settings, stopped};
 
 /// How long the log may stay silent. A command is not a service: whoever typed it wants to know.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -135,25 +135,15 @@ impl Records {
 /// The store of `tickwell run`, or a pod's copy: the records in it are the same.
 fn store(settings: &Settings, demo: bool) -> Result<Store> {
     let folder = settings.store.path.display();
-    match Store::open_records(&settings.store.path) {
-        Ok(store) => Ok(store),
-        Err(OpenError::InUse { .. }) => {
-            // Whoever uses it may have other settings than these; a port of its own choice nobody knows.
-            let address = settings.api.listen.get().filter(|address| !address.ends_with(":0"));
-            let address = address.unwrap_or("HOST:PORT");
-            bail!(
-                "the store {folder} is in use by another process; stop it, or read through it with --url \
-                 http://{address}"
-            )
-        }
-        Err(OpenError::NotThere { .. }) if demo => {
+    match stopped::open(settings, "--url", &settings.api.listen)? {
+        Some(store) => Ok(store),
+        None if demo => {
             bail!("there is no store of a demo in {folder}; name its store.path, or the --url of a pod")
         }
-        Err(OpenError::NotThere { .. }) => bail!(
+        None => bail!(
             "there is no store in {folder}; name the log: --set store.path=…, --set bus.url=…, --url of a pod, \
              or --demo"
         ),
-        Err(error) => Err(error.into()),
     }
 }
 
