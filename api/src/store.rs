@@ -6,6 +6,7 @@
 //!
 //! sled has no second writer: [`crate::ingest`] is the only one, and every other part reads.
 
+pub mod backup;
 mod gaps;
 mod key;
 mod migrate;
@@ -14,6 +15,7 @@ mod open;
 use std::{
     collections::{BTreeMap, btree_map::Entry},
     path::{Path, PathBuf},
+    sync::{Arc, Mutex, PoisonError},
 };
 
 use common::{
@@ -93,6 +95,8 @@ pub struct Store {
     database: sled::Db,
     identity: LogIdentity,
     path: PathBuf,
+    /// Held while something is written.
+    writer: Arc<Mutex<()>>,
 }
 
 impl Store {
@@ -145,6 +149,7 @@ impl Store {
         for (pair, head) in heads {
             batch.insert(key::heads(pair), key::heads_value(head));
         }
+        let _writing = self.writer.lock().unwrap_or_else(PoisonError::into_inner);
         self.database.apply_batch(batch)?;
         self.database.flush()?;
         Ok(())
@@ -234,6 +239,7 @@ impl Store {
             undated.drain(..).for_each(|name| batch.remove(name));
         }
         if removed > 0 {
+            let _writing = self.writer.lock().unwrap_or_else(PoisonError::into_inner);
             self.database.apply_batch(batch)?;
         }
         Ok(removed)

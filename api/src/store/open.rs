@@ -5,6 +5,7 @@ mod error;
 use std::{
     fs, io,
     path::{Path, PathBuf},
+    sync::Arc,
 };
 
 use common::{bus::LogIdentity, domain::Timestamp};
@@ -19,7 +20,7 @@ pub(super) const FORMAT: &[u8] = b"2";
 const FORMAT_WITHOUT_GAPS: &[u8] = b"1";
 
 /// sled's page cache. Its default is 1 GB; more than this buys little scan time and much memory.
-const CACHE_BYTES: u64 = 8 * 1024 * 1024;
+pub(super) const CACHE_BYTES: u64 = 8 * 1024 * 1024;
 
 /// How many stores that were moved aside are kept.
 const KEPT_ASIDE: usize = 3;
@@ -123,6 +124,21 @@ enum Format {
     Unknown,
 }
 
+impl Format {
+    fn of(written: &[u8]) -> Self {
+        match written {
+            FORMAT => Self::Present,
+            FORMAT_WITHOUT_GAPS => Self::WithoutGaps,
+            _ => Self::Unknown,
+        }
+    }
+}
+
+/// Whether something can be made of rows in this format.
+pub(super) fn is_known(format: &[u8]) -> bool {
+    Format::of(format) != Format::Unknown
+}
+
 /// What lies in a folder.
 enum Found {
     /// No store; this would become one.
@@ -140,7 +156,7 @@ struct Opened {
 
 impl Opened {
     fn at(self, path: PathBuf) -> Store {
-        Store { database: self.database, identity: self.identity, path }
+        Store { database: self.database, identity: self.identity, path, writer: Arc::default() }
     }
 }
 
@@ -174,11 +190,7 @@ fn open_readable(path: &Path) -> Result<Found, StoreError> {
             false => Err(StoreError::Damaged("no format")),
         };
     };
-    let format = match &*format {
-        FORMAT => Format::Present,
-        FORMAT_WITHOUT_GAPS => Format::WithoutGaps,
-        _ => Format::Unknown,
-    };
+    let format = Format::of(&format);
     // Of any format: whether it is an only copy must be known before anything is done with it.
     let identity = database.get(key::IDENTITY)?.ok_or(StoreError::Damaged("no identity"))?;
     let identity = std::str::from_utf8(&identity).ok().and_then(LogIdentity::new);
@@ -192,7 +204,7 @@ fn begin(database: sled::Db, identity: LogIdentity, path: PathBuf) -> Result<Sto
     batch.insert(key::IDENTITY, identity.as_str().as_bytes());
     let written = database.apply_batch(batch).and_then(|()| database.flush());
     written.map_err(|source| OpenError::Write { path: path.display().to_string(), source: source.into() })?;
-    Ok(Store { database, identity, path })
+    Ok(Store { database, identity, path, writer: Arc::default() })
 }
 
 fn anew(path: &Path, identity: LogIdentity) -> Result<Store, OpenError> {
@@ -223,12 +235,12 @@ fn move_aside(folder: &Path, path: &Path, now: Timestamp) -> Result<(), OpenErro
     Ok(())
 }
 
-fn is_local(identity: &LogIdentity) -> bool {
+pub(super) fn is_local(identity: &LogIdentity) -> bool {
     identity.as_str().starts_with(LOCAL)
 }
 
 #[expect(clippy::expect_used, reason = "letters and digits, shorter than the limit")]
-fn new_identity() -> LogIdentity {
+pub(super) fn new_identity() -> LogIdentity {
     LogIdentity::new(&format!("{LOCAL}{:016x}", rand::random::<u64>())).expect("a valid identity")
 }
 

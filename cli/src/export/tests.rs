@@ -61,8 +61,7 @@ fn columns_are_the_members_in_their_order() {
     let gap = json!({"from": "a", "to": "b", "slots": 1, "interval": "10s", "cause": "missed", "sequence": null,
                      "epoch": null, "sources": null});
     let gap: GapRow = serde_json::from_value(gap).unwrap();
-    for (row, columns) in [(serde_json::to_string(&gap).unwrap(), GapRow::COLUMNS)] {
-        let places: Vec<_> = columns.iter().map(|name| row.find(&format!("\"{name}\":")).unwrap()).collect();
-        assert!(places.is_sorted(), "{row}");
-    }
+    let row = serde_json::to_string(&gap).unwrap();
+    let places: Vec<_> = GapRow::COLUMNS.iter().map(|name| row.find(&format!("\"{name}\":")).unwrap()).collect();
+    assert!(places.is_sorted(), "{row}");
 }
