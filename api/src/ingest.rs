@@ -18,22 +18,22 @@ use tokio_util::sync::CancellationToken;
 use crate::{
     metrics::Metrics,
     snapshot::{Rejection, Snapshot},
-    store::{Store, StoreError, Stored},
+    store::{Retention, Store, StoreError, Stored},
 };
 
 /// More records than this behind the log, and the pod is not ready: its answers are too old.
 const MAX_READY_LAG: u64 = 100;
 
-/// How many old records are removed with each batch at most. More than a batch brings in, so that the
-/// store does not grow; few enough that reading is not held up.
-const RECLAIM_RECORDS: usize = 64;
+/// How much longer than they are answered rows stay in the store: whoever answers from an older snapshot
+/// still finds what belongs to it.
+const RECLAIM_DELAY: Duration = Duration::from_secs(3_600);
 
 /// Follows the log into store and snapshot.
 pub struct Ingest {
     store: Store,
     snapshots: watch::Sender<Arc<Snapshot>>,
     keep: Duration,
-    retain: Duration,
+    retention: Retention,
     metrics: Metrics,
     check: Check,
     /// Why nothing of the newest batch was a record of this log, where that was so.
@@ -54,7 +54,7 @@ impl Ingest {
     pub fn load(
         store: Store,
         keep: Duration,
-        retain: Duration,
+        retention: Retention,
         metrics: Metrics,
         check: Check,
     ) -> Result<(Self, watch::Receiver<Arc<Snapshot>>), StoreError> {
@@ -66,7 +66,9 @@ impl Ingest {
             "opened the store"
         );
         let (snapshots, receiver) = watch::channel(Arc::new(snapshot));
-        let ingest = Self { store, snapshots, keep, retain, metrics, check, rejecting: None };
+        let delay = keep + RECLAIM_DELAY;
+        let retention = Retention { ticks: retention.ticks + delay, quotes: retention.quotes + delay };
+        let ingest = Self { store, snapshots, keep, retention, metrics, check, rejecting: None };
         ingest.show();
         Ok((ingest, receiver))
     }
@@ -120,8 +122,12 @@ impl Ingest {
         let mut accepted = Vec::with_capacity(entries.len());
         let mut halted = Ok(());
         let mut rejected: BTreeMap<Rejection, u64> = BTreeMap::new();
+        let mut hole = None;
         for entry in entries {
             let sequence = entry.sequence;
+            if sequence > next.sequence.next() {
+                hole = Some(sequence);
+            }
             let rejection = match entry.record() {
                 Ok(record) => {
                     let stored = Stored { sequence, record };
@@ -151,23 +157,14 @@ impl Ingest {
             self.rejecting = rejected.into_keys().next().filter(|_| accepted.is_empty());
         }
         if next.sequence > self.snapshots.borrow().sequence {
-            self.store.commit(&accepted, next.sequence)?;
-            self.reclaim(&next)?;
+            self.store.commit(&accepted, next.sequence, hole)?;
+            self.store.reclaim(self.retention)?;
             next.look_back(&self.store)?;
             self.metrics.ingested.inc_by(u64::try_from(accepted.len()).unwrap_or(u64::MAX));
             self.snapshots.send_replace(Arc::new(next));
             self.show();
         }
         halted
-    }
-
-    /// Frees the space of records that are past retention for every pair.
-    fn reclaim(&self, snapshot: &Snapshot) -> Result<(), StoreError> {
-        let oldest_head = snapshot.pairs.values().map(|view| view.slot).min();
-        if let Some(slot) = oldest_head {
-            self.store.reclaim(slot.start().minus(self.retain), RECLAIM_RECORDS)?;
-        }
-        Ok(())
     }
 
     fn show(&self) {

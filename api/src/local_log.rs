@@ -145,7 +145,7 @@ mod tests {
             while let Ok(batch) = reader.next().await {
                 for entry in batch.entries {
                     let (sequence, record) = (entry.sequence, entry.record().unwrap());
-                    store.commit(&[crate::store::Stored { sequence, record }], sequence).unwrap();
+                    store.commit(&[crate::store::Stored { sequence, record }], sequence, None).unwrap();
                     seen.push(sequence);
                     reader.stored(sequence).await;
                 }

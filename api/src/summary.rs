@@ -4,14 +4,27 @@
 //! neighbouring runs merge into the summary of both, in any grouping, so that a window is the merge of a
 //! few ready-made parts. All of it is exact: prices count in whole 10⁻¹³ units, and what is derived is
 //! rounded once, at the end.
+//!
+//! Bounds: a price is below 10²⁵ units (84 bits; [`Price`] refuses others where they come in, at the sources
+//! and at the log), a span at most ten years of milliseconds (39 bits), and no two ticks share a millisecond.
+//! So a sum of prices, and one of price × milliseconds, stays below 2¹²³; a sum of squares below 2²⁰⁶, which
+//! is why it has 256 bits, and four times n² of the variance below 2²⁴⁸.
+
+mod encoding;
+mod wide;
 
 use std::time::Duration;
 
 use common::domain::{Interval, Price, Slot, Timestamp};
 use rust_decimal::Decimal;
 
+use self::wide::Wide;
+
 /// Decimal places of derived values: means, ratios. Prices themselves are never rounded.
 pub const DERIVED_DECIMALS: u32 = 8;
+
+/// Price units in one part of 10⁻⁸.
+const UNITS_PER_PART: u128 = 10_u128.pow(Price::MAX_DECIMALS - DERIVED_DECIMALS);
 
 /// A tick stands until the next one if that is at most this many intervals away; else for one interval.
 ///
@@ -30,9 +43,6 @@ pub struct Point {
 }
 
 /// Everything that sums and extremes say about one or more ticks in slot order.
-///
-/// Bounds: a price is below 10²⁵ units (84 bits) and a span at most ten years of milliseconds (39 bits),
-/// so that the sums stay below 2¹²⁸ for every window that can be asked for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Summary {
     /// How many ticks.
@@ -41,12 +51,14 @@ pub struct Summary {
     pub first: Point,
     /// The last tick.
     pub last: Point,
-    /// The lowest price.
-    pub min: Price,
-    /// The highest price.
-    pub max: Price,
+    /// The first tick with the lowest price.
+    pub min: Point,
+    /// The first tick with the highest price.
+    pub max: Point,
     /// The sum of prices, in units.
     sum: u128,
+    /// The sum of their squares, in square units.
+    squares: Wide,
     /// The sum of price × milliseconds for all ticks but the last, whose standing is not known yet.
     weighted: u128,
     /// The milliseconds in `weighted`.
@@ -64,9 +76,10 @@ impl Summary {
             count: 1,
             first: point,
             last: point,
-            min: point.price,
-            max: point.price,
+            min: point,
+            max: point,
             sum: point.price.units(),
+            squares: Wide::square(point.price.units()),
             weighted: 0,
             weight: 0,
             covered: point.interval.millis(),
@@ -80,17 +93,22 @@ impl Summary {
         let distance = millis_between(self.last.slot.start(), later.first.slot.start());
         let interval = self.last.interval.millis();
         let standing = if distance <= interval * u64::from(LONGEST_STANDING) { distance } else { interval };
+        // Nothing saturates within the bounds above; beyond them, nothing may panic.
         Self {
-            count: self.count + later.count,
+            count: self.count.saturating_add(later.count),
             first: self.first,
             last: later.last,
             // On a tie the earlier one stays: equal prices may have different digits.
-            min: if later.min < self.min { later.min } else { self.min },
-            max: if later.max > self.max { later.max } else { self.max },
-            sum: self.sum + later.sum,
-            weighted: self.weighted + self.last.price.units() * u128::from(standing) + later.weighted,
-            weight: self.weight + standing + later.weight,
-            covered: self.covered + later.covered,
+            min: if later.min.price < self.min.price { later.min } else { self.min },
+            max: if later.max.price > self.max.price { later.max } else { self.max },
+            sum: self.sum.saturating_add(later.sum),
+            squares: self.squares.plus(later.squares).unwrap_or(Wide::MAX),
+            weighted: self
+                .weighted
+                .saturating_add(self.last.price.units() * u128::from(standing))
+                .saturating_add(later.weighted),
+            weight: self.weight.saturating_add(standing).saturating_add(later.weight),
+            covered: self.covered.saturating_add(later.covered),
             largest_gap: self.largest_gap.max(later.largest_gap).max(distance.saturating_sub(interval)),
         }
     }
@@ -108,13 +126,37 @@ impl Summary {
         quotient(weighted, u128::from(self.weight + interval))
     }
 
+    /// The standard deviation of the prices from their mean, as of a whole population. Its square is the
+    /// exact rational (n Σp² − (Σp)²) / n²; the root is rounded once.
+    pub fn stddev(&self) -> Decimal {
+        let count = u128::from(self.count);
+        let variance = self.squares.times(count).and_then(|squares| squares.minus(Wide::square(self.sum)));
+        let doubled = variance.and_then(|variance| variance.times(4)).unwrap_or(Wide::ZERO);
+        // With q parts of 10⁻⁸ and d = n × units per part: (2q − 1)² d² < 4 n² variance tells that the root
+        // lies above the middle between q − 1 and q.
+        let divisor = count * UNITS_PER_PART;
+        let middle = |parts: u128| Wide::square((2 * parts - 1) * divisor);
+        // No deviation is larger than half the distance between the extremes.
+        let most = self.max.price.units().abs_diff(self.min.price.units()) / 2 / UNITS_PER_PART + 1;
+        let (mut parts, mut beyond) = (0, most + 1);
+        while beyond - parts > 1 {
+            let tried = parts.midpoint(beyond);
+            if middle(tried) < doubled || (middle(tried) == doubled && tried.is_multiple_of(2)) {
+                parts = tried;
+            } else {
+                beyond = tried;
+            }
+        }
+        decimal_of_parts(parts)
+    }
+
     /// The exact difference between last and first price.
     pub fn change(&self) -> Decimal {
         self.last.price.decimal() - self.first.price.decimal()
     }
 
-    /// The difference in relation to the first price.
-    pub fn change_ratio(&self) -> Decimal {
+    /// The difference in relation to the first price; nothing where no decimal holds it.
+    pub fn change_ratio(&self) -> Option<Decimal> {
         change_ratio(self.first.price, self.last.price)
     }
 
@@ -133,12 +175,13 @@ impl Summary {
     }
 }
 
-/// How far `to` is from `from`, in relation to `from`.
-pub fn change_ratio(from: Price, to: Price) -> Decimal {
+/// How far `to` is from `from`, in relation to `from`. Nothing where no decimal holds it: above 10²⁰.
+pub fn change_ratio(from: Price, to: Price) -> Option<Decimal> {
     let (from, to) = (from.units(), to.units());
-    let mut ratio = rounded(to.abs_diff(from) * 10_u128.pow(DERIVED_DECIMALS), from);
+    let parts = half_even(to.abs_diff(from) * 10_u128.pow(DERIVED_DECIMALS), from);
+    let mut ratio = Decimal::try_from_i128_with_scale(i128::try_from(parts).ok()?, DERIVED_DECIMALS).ok()?;
     ratio.set_sign_negative(to < from && !ratio.is_zero());
-    ratio
+    Some(ratio)
 }
 
 fn millis_between(earlier: Timestamp, later: Timestamp) -> u64 {
@@ -147,15 +190,26 @@ fn millis_between(earlier: Timestamp, later: Timestamp) -> u64 {
 
 /// Price units divided by a count or weight, as a decimal of eight places.
 fn quotient(units: u128, divisor: u128) -> Decimal {
-    const UNITS_PER_PART: u128 = 10_u128.pow(Price::MAX_DECIMALS - DERIVED_DECIMALS);
     rounded(units, divisor * UNITS_PER_PART)
 }
 
-/// A quotient in 10⁻⁸ parts, rounded half-even.
+/// A quotient of 10⁻⁸ parts, rounded half-even. It must be below 10²⁰, as means of prices are.
 fn rounded(dividend: u128, divisor: u128) -> Decimal {
+    decimal_of_parts(half_even(dividend, divisor))
+}
+
+/// A quotient, rounded half-even.
+fn half_even(dividend: u128, divisor: u128) -> u128 {
     let (whole, rest) = (dividend / divisor, dividend % divisor);
     let up = rest * 2 > divisor || (rest * 2 == divisor && whole % 2 == 1);
-    // A mean is a price, below 10²⁰ parts; a ratio of two prices may be larger than a decimal holds.
-    let parts = i128::try_from(whole + u128::from(up)).unwrap_or(i128::MAX);
+    whole + u128::from(up)
+}
+
+/// Parts of 10⁻⁸ as a decimal, which holds far more than 10²⁰ of them.
+fn decimal_of_parts(parts: u128) -> Decimal {
+    let parts = i128::try_from(parts).unwrap_or(i128::MAX);
     Decimal::try_from_i128_with_scale(parts, DERIVED_DECIMALS).unwrap_or(Decimal::MAX)
 }
+
+#[cfg(test)]
+mod tests;

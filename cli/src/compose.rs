@@ -8,7 +8,7 @@ use api::{
     local_log,
     routes::{Process, State},
     server::{self, Listener, SharedEndpoint},
-    store::Store,
+    store::{Retention, Store},
 };
 use common::{
     bus::{
@@ -196,9 +196,13 @@ fn follow(
     service: &mut Service,
 ) -> Result<Arc<State>, TaskError> {
     let Reader { store, log, stop } = reader;
-    let (keep, retain) = (settings.windows.keep.duration(), settings.store.retain_ticks.duration());
+    let keep = settings.windows.keep.duration();
+    let retention = Retention {
+        ticks: settings.store.retain_ticks.duration(),
+        quotes: settings.store.retain_quotes.duration(),
+    };
     let (metrics, check) = (doors.metrics.clone(), doors.check.clone());
-    let (ingest, snapshots) = Ingest::load(store.clone(), keep, retain, metrics, check)?;
+    let (ingest, snapshots) = Ingest::load(store.clone(), keep, retention, metrics, check)?;
     service.spawn("ingest", ingest.run(log, stop));
     Ok(Arc::new(State {
         snapshots,
@@ -206,7 +210,7 @@ fn follow(
         clock: clock.clone(),
         stale_after: settings.windows.stale_after.duration(),
         keep_windows: keep,
-        retain_ticks: retain,
+        retain_ticks: settings.store.retain_ticks.duration(),
         retain_quotes: settings.store.retain_quotes.duration(),
     }))
 }

@@ -19,7 +19,7 @@ use crate::{
     },
     problem::Problem,
     snapshot::{PairView, Snapshot},
-    summary::change_ratio,
+    summary::{Summary, change_ratio},
 };
 
 /// Windows one request may ask for.
@@ -109,7 +109,7 @@ impl PricesApi {
     fn price_item(&self, snapshot: &Snapshot, pair: Pair, view: &PairView) -> Option<PriceItem> {
         let newest = view.tick.as_ref()?;
         let used = newest.tick.evidence.quotes.iter().filter(|judged| judged.verdict == Verdict::Used);
-        let change = view.day_ago.map(|then| change_ratio(then.price, newest.tick.price));
+        let change = view.day_ago.and_then(|then| change_ratio(then.price, newest.tick.price));
         Some(PriceItem {
             pair: PairText(pair),
             price: PriceText(newest.tick.price),
@@ -147,12 +147,12 @@ impl PricesApi {
             to: TimeText(to.start()),
             mean: of.map(|summary| DerivedText(summary.mean())),
             twap: of.map(|summary| DerivedText(summary.twap())),
-            min: of.map(|summary| PriceText(summary.min)),
-            max: of.map(|summary| PriceText(summary.max)),
+            min: of.map(|summary| PriceText(summary.min.price)),
+            max: of.map(|summary| PriceText(summary.max.price)),
             open: of.map(|summary| PriceText(summary.first.price)),
             close: of.map(|summary| PriceText(summary.last.price)),
             change: of.map(|summary| DerivedText(summary.change())),
-            change_ratio: of.map(|summary| DerivedText(summary.change_ratio())),
+            change_ratio: of.and_then(Summary::change_ratio).map(DerivedText),
             expected: span.millis().div_ceil(view.interval.millis()),
             observed: of.map_or(0, |summary| summary.count),
             coverage: DerivedText(of.map_or(Decimal::ZERO, |summary| summary.coverage(span.duration()))),

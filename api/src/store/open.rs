@@ -14,10 +14,10 @@ use super::{Store, StoreError, key, migrate};
 pub use error::OpenError;
 
 /// The format that is written. Another number means another Tickwell wrote it.
-pub(super) const FORMAT: &[u8] = b"2";
+pub(super) const FORMAT: &[u8] = b"3";
 
-/// The format before, which had no rows for gaps. Everything else of it is as it is now.
-const FORMAT_WITHOUT_GAPS: &[u8] = b"1";
+/// The formats before: one row a tick, and every whole record kept. The first had no rows for gaps.
+const OLD_FORMATS: [&[u8]; 2] = [b"1", b"2"];
 
 /// sled's page cache. Its default is 1 GB; more than this buys little scan time and much memory.
 pub(super) const CACHE_BYTES: u64 = 8 * 1024 * 1024;
@@ -82,17 +82,15 @@ impl Store {
         let store = found.at(path);
         match format {
             Format::Present => {}
-            Format::WithoutGaps => {
-                tracing::info!(path = name, "bringing the store up to date: listing its gaps");
-                migrate::add_gap_rows(&store).map_err(only_copy)?;
-            }
+            Format::Old => migrate::rebuild(&store).map_err(only_copy)?,
             Format::Unknown => return Err(only_copy(UNKNOWN_FORMAT)),
         }
         Ok(store)
     }
 
     /// Opens whatever store is there for its records alone, as it is: nothing is begun, moved or brought up
-    /// to date. Of an older format, [`Store::gaps`] says nothing.
+    /// to date. Of an older format, only
+    /// [`Store::records`] says anything.
     pub fn open_records(folder: &Path) -> Result<Self, OpenError> {
         let path = folder.join("store");
         let name = path.display().to_string();
@@ -118,8 +116,8 @@ const UNKNOWN_FORMAT: StoreError =
 enum Format {
     /// As it is written now.
     Present,
-    /// The one before: without rows for gaps.
-    WithoutGaps,
+    /// One before, from which the present one can be made.
+    Old,
     /// By a newer Tickwell.
     Unknown,
 }
@@ -128,7 +126,7 @@ impl Format {
     fn of(written: &[u8]) -> Self {
         match written {
             FORMAT => Self::Present,
-            FORMAT_WITHOUT_GAPS => Self::WithoutGaps,
+            old if OLD_FORMATS.contains(&old) => Self::Old,
             _ => Self::Unknown,
         }
     }
@@ -154,9 +152,15 @@ struct Opened {
     format: Format,
 }
 
+impl Store {
+    fn of(database: sled::Db, identity: LogIdentity, path: PathBuf) -> Self {
+        Self { database, identity, path, writer: Arc::default() }
+    }
+}
+
 impl Opened {
     fn at(self, path: PathBuf) -> Store {
-        Store { database: self.database, identity: self.identity, path, writer: Arc::default() }
+        Store::of(self.database, self.identity, path)
     }
 }
 
@@ -204,7 +208,7 @@ fn begin(database: sled::Db, identity: LogIdentity, path: PathBuf) -> Result<Sto
     batch.insert(key::IDENTITY, identity.as_str().as_bytes());
     let written = database.apply_batch(batch).and_then(|()| database.flush());
     written.map_err(|source| OpenError::Write { path: path.display().to_string(), source: source.into() })?;
-    Ok(Store { database, identity, path, writer: Arc::default() })
+    Ok(Store::of(database, identity, path))
 }
 
 fn anew(path: &Path, identity: LogIdentity) -> Result<Store, OpenError> {

@@ -91,13 +91,13 @@ proptest! {
             prop_assert_eq!(found.count, inside.len() as u64);
             prop_assert_eq!(found.mean(), naive.mean);
             prop_assert_eq!(found.twap(), naive.twap);
-            prop_assert_eq!(found.min.decimal(), naive.min);
-            prop_assert_eq!(found.max.decimal(), naive.max);
+            prop_assert_eq!(found.min.price.decimal(), naive.min);
+            prop_assert_eq!(found.max.price.decimal(), naive.max);
             prop_assert_eq!(found.first, inside[0]);
             prop_assert_eq!(found.last, inside[inside.len() - 1]);
             prop_assert_eq!(found.coverage(Duration::from_millis((to - from).cast_unsigned())), naive.coverage);
             prop_assert_eq!(found.largest_gap(from_slot.start(), to_slot.start()), naive.largest_gap);
-            prop_assert_eq!(found.change_ratio(), naive.change_ratio);
+            prop_assert_eq!(found.change_ratio(), Some(naive.change_ratio));
         }
     }
 

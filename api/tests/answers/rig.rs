@@ -8,7 +8,7 @@ use api::{
     metrics::Metrics,
     routes::{Build, Process, State},
     server::{self, Listener, SharedEndpoint},
-    store::Store,
+    store::{Retention, Store},
 };
 use async_trait::async_trait;
 use common::{
@@ -94,17 +94,19 @@ impl Rig {
         let store = Store::open_copy(folder.path(), &LogIdentity::new("abc").unwrap(), at(0)).unwrap();
         let (registry, readiness) = (Registry::new(), Readiness::default());
         let metrics = Metrics::new(&registry).unwrap();
-        let (keep, retain) = (Duration::from_secs(3_600), Duration::from_secs(2 * 86_400));
+        let keep = Duration::from_secs(3_600);
+        let retention =
+            Retention { ticks: Duration::from_secs(2 * 86_400), quotes: Duration::from_secs(600) };
         let (ingest, snapshots) =
-            Ingest::load(store.clone(), keep, retain, metrics.clone(), readiness.check("log")).unwrap();
+            Ingest::load(store.clone(), keep, retention, metrics.clone(), readiness.check("log")).unwrap();
         let state = Arc::new(State {
             snapshots,
             store,
             clock: clock.clone(),
             stale_after: Duration::from_secs(30),
             keep_windows: keep,
-            retain_ticks: retain,
-            retain_quotes: Duration::from_secs(600),
+            retain_ticks: retention.ticks,
+            retain_quotes: retention.quotes,
         });
         let build = Build {
             version: "0.0.0".into(),

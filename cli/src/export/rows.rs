@@ -242,8 +242,8 @@ impl From<StoredGap> for GapRow {
             slots: gap.slots(),
             interval: gap.interval.to_string(),
             cause: gap.cause.to_string(),
-            sequence: Some(gap.sequence.0),
-            epoch: Some(gap.epoch.0),
+            sequence: gap.recorded.map(|(sequence, _)| sequence.0),
+            epoch: gap.recorded.map(|(_, epoch)| epoch.0),
             sources: gap.asked,
         }
     }

@@ -62,6 +62,7 @@ fn columns_are_the_members_in_their_order() {
                      "epoch": null, "sources": null});
     let gap: GapRow = serde_json::from_value(gap).unwrap();
     let row = serde_json::to_string(&gap).unwrap();
-    let places: Vec<_> = GapRow::COLUMNS.iter().map(|name| row.find(&format!("\"{name}\":")).unwrap()).collect();
+    let places: Vec<_> =
+        GapRow::COLUMNS.iter().map(|name| row.find(&format!("\"{name}\":")).unwrap()).collect();
     assert!(places.is_sorted(), "{row}");
 }

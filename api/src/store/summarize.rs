@@ -1,0 +1,91 @@
+//! Summaries of any range, put together from roll-ups, and from ticks at the edges.
+
+use common::domain::{Pair, Timestamp};
+
+use super::{
+    Order, Store, StoreError, key,
+    rollup::{Row, Tier, later},
+};
+use crate::summary::{Point, Summary};
+
+impl Store {
+    /// The summary of a pair's ticks with slots in `[from, to)`; nothing where there are none.
+    ///
+    /// `to` must not lie beyond the slots that are covered: whoever asks from a snapshot asks for its past.
+    pub fn summarize(
+        &self,
+        pair: Pair,
+        from: Timestamp,
+        to: Timestamp,
+    ) -> Result<Option<Summary>, StoreError> {
+        let mut whole: Option<Summary> = None;
+        self.pieces(&Tier::ALL, pair, from, to, &mut |piece| {
+            whole = Some(whole.map_or(*piece, |whole| whole.merge(piece)));
+        })?;
+        Ok(whole)
+    }
+
+    /// The summaries of a pair's ticks in each bucket of `length` milliseconds that touches `[from, to)`,
+    /// oldest first, with the start of the bucket; buckets without ticks are left out. Buckets lie on the
+    /// calendar (UTC), and `length` divides a day; the first and last are cut where the range is.
+    pub fn candles(
+        &self,
+        pair: Pair,
+        length: i64,
+        from: Timestamp,
+        to: Timestamp,
+    ) -> Result<Vec<(Timestamp, Summary)>, StoreError> {
+        let fitting = Tier::ALL.iter().position(|tier| length % tier.millis() == 0);
+        let tiers = Tier::ALL.get(fitting.unwrap_or(Tier::ALL.len())..).unwrap_or(&[]);
+        let mut candles: Vec<(Timestamp, Summary)> = Vec::new();
+        self.pieces(tiers, pair, from, to, &mut |piece| {
+            let start = super::rollup::floor(piece.first.slot.start(), length);
+            match candles.last_mut() {
+                Some((open, candle)) if *open == start => *candle = candle.merge(piece),
+                _ => candles.push((start, *piece)),
+            }
+        })?;
+        Ok(candles)
+    }
+
+    /// Visits the ticks in `[from, to)` in order, as the fewest ready-made summaries: of these tiers, from
+    /// the longest to the shortest, and of single ticks. None crosses a border of the first tier.
+    fn pieces(
+        &self,
+        tiers: &[Tier],
+        pair: Pair,
+        from: Timestamp,
+        to: Timestamp,
+        each: &mut impl FnMut(&Summary),
+    ) -> Result<(), StoreError> {
+        let Some((tier, shorter)) = tiers.split_first() else {
+            for tick in self.ticks(pair, from, to, Order::Ascending) {
+                let tick = tick?;
+                let (slot, interval, price) = (tick.slot, tick.interval, tick.price);
+                each(&Summary::of(Point { slot, interval, price }));
+            }
+            return Ok(());
+        };
+        // Up to where everything has been visited.
+        let mut done = from;
+        for row in self.database.range(key::rollup(*tier, pair, tier.row(from))..key::rollup(*tier, pair, to))
+        {
+            let (name, bytes) = row?;
+            let start = key::read_instant(&name).ok_or(StoreError::Damaged("roll-up"))?;
+            let buckets = Row::buckets(*tier, start, &bytes).ok_or(StoreError::Damaged("roll-up"))?;
+            for (bucket, summary) in buckets {
+                let end = later(bucket, tier.millis());
+                if bucket < done || end > to {
+                    continue;
+                }
+                // What no bucket was written for is made of shorter ones.
+                if done < bucket {
+                    self.pieces(shorter, pair, done, bucket, each)?;
+                }
+                each(&summary);
+                done = end;
+            }
+        }
+        if done < to { self.pieces(shorter, pair, done, to, each) } else { Ok(()) }
+    }
+}

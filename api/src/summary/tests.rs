@@ -1,0 +1,184 @@
+//! Deviation against its definition, and summaries as bytes, at the extremes too.
+
+use common::domain::Span;
+use proptest::prelude::*;
+use rust_decimal::RoundingStrategy;
+
+use super::*;
+
+/// Any price there can be: small ones and large ones, with few digits and with all.
+fn price() -> impl Strategy<Value = Price> {
+    let bound = prop_oneof![Just(1_000_i128), Just(10_i128.pow(12)), Just(10_i128.pow(25))];
+    (bound, any::<u128>(), 0_u32..=13).prop_map(|(bound, number, scale)| {
+        let bound = bound.min(10_i128.pow(12 + scale)) - 1;
+        let mantissa = i128::try_from(number % bound.cast_unsigned()).unwrap() + 1;
+        Price::new(Decimal::from_i128_with_scale(mantissa, scale)).unwrap()
+    })
+}
+
+/// Prices as they are, some cents apart.
+fn near(from: i64) -> impl Strategy<Value = Price> {
+    (0_i64..2_000).prop_map(move |cents| Price::new(Decimal::new(from + cents, 2)).unwrap())
+}
+
+/// Ticks of these prices at rising slots, with gaps, and with intervals that change now and then.
+fn ticks(prices: impl Strategy<Value = Price>) -> impl Strategy<Value = Vec<Point>> {
+    let step = prop_oneof![8 => Just(0_u64), 1 => 1_u64..5, 1 => 1_000_u64..100_000];
+    let interval = prop_oneof![16 => Just(10_000_u64), 1 => 100_u64..86_400_000];
+    prop::collection::vec((step, interval, prices), 1..80).prop_map(|ticks| {
+        let mut now = Timestamp::from_unix_millis(1_700_000_000_000).unwrap();
+        let point = |(steps, millis, price)| {
+            let interval = Interval::new(Span::from_millis(millis).unwrap()).unwrap();
+            let slot = interval.after(now.plus(interval.duration() * u32::try_from(steps).unwrap() / 1_000));
+            now = slot.start();
+            Point { slot, interval, price }
+        };
+        ticks.into_iter().map(point).collect()
+    })
+}
+
+fn summary(ticks: &[Point]) -> Summary {
+    ticks.iter().map(|point| Summary::of(*point)).reduce(|one, other| one.merge(&other)).unwrap()
+}
+
+/// The root, to more digits than are asked for.
+fn root(of: Decimal) -> Decimal {
+    let mut root = of.max(Decimal::ONE);
+    for _ in 0..100 {
+        if !root.is_zero() {
+            root = (root + of / root) / Decimal::TWO;
+        }
+    }
+    root
+}
+
+proptest! {
+    #[test]
+    fn deviation_is_the_root_of_the_mean_square_distance(ticks in ticks(near(9_701_230))) {
+        let prices: Vec<Decimal> = ticks.iter().map(|tick| tick.price.decimal()).collect();
+        let count = Decimal::from(prices.len());
+        let mean = prices.iter().sum::<Decimal>() / count;
+        let variance = prices.iter().map(|price| (price - mean) * (price - mean)).sum::<Decimal>() / count;
+        let expected = root(variance).round_dp_with_strategy(8, RoundingStrategy::MidpointNearestEven);
+        prop_assert_eq!(summary(&ticks).stddev(), expected);
+    }
+
+    #[test]
+    fn bytes_come_back_as_the_same_summary(
+        ticks in prop_oneof![ticks(price()), ticks(near(9_701_230))],
+        behind in prop::collection::vec(any::<u8>(), 0..3),
+    ) {
+        let summary = summary(&ticks);
+        let mut bytes = Vec::new();
+        summary.encode(&mut bytes);
+        let length = bytes.len();
+        bytes.extend_from_slice(&behind);
+        let mut rest = bytes.as_slice();
+        let read = Summary::decode(&mut rest);
+        prop_assert_eq!(read, Some(summary));
+        prop_assert_eq!(rest, behind.as_slice());
+        // Prices are equal by value; digits must come back too.
+        let digits = |of: &Summary| [of.first, of.last, of.min, of.max].map(|point| point.price.to_string());
+        prop_assert_eq!(digits(&read.unwrap()), digits(&summary));
+        for cut in 0..length {
+            prop_assert_eq!(Summary::decode(&mut &bytes[..cut]), None, "cut to {}", cut);
+        }
+    }
+
+    #[test]
+    fn damage_is_refused_or_does_no_harm(
+        one in ticks(price()), other in ticks(price()),
+        at in any::<prop::sample::Index>(), bit in 0_u32..8,
+    ) {
+        let mut bytes = Vec::new();
+        summary(&one).encode(&mut bytes);
+        let at = at.index(bytes.len());
+        bytes[at] ^= 1 << bit;
+        if let Some(read) = Summary::decode(&mut bytes.as_slice()) {
+            let merged = read.merge(&summary(&other)).merge(&read);
+            for summary in [read, merged] {
+                let derived = [summary.mean(), summary.twap(), summary.stddev()];
+                prop_assert!(derived.into_iter().all(|value| value <= Decimal::from(10_u64.pow(12))));
+                summary.encode(&mut Vec::new());
+            }
+        }
+    }
+
+    #[test]
+    fn any_bytes_are_read_without_harm(bytes in prop::collection::vec(any::<u8>(), 0..80)) {
+        if let Some(read) = Summary::decode(&mut bytes.as_slice()) {
+            read.merge(&read).encode(&mut Vec::new());
+        }
+    }
+}
+
+fn point(second: i64, price: &str) -> Point {
+    let interval: Interval = "10s".parse().unwrap();
+    let slot = interval.slot(Timestamp::from_unix_millis(second * 1_000).unwrap()).unwrap();
+    Point { slot, interval, price: price.parse().unwrap() }
+}
+
+#[test]
+fn deviation_is_rounded_to_the_even_neighbour() {
+    for (other, expected) in [
+        ("1", "0.00000000"),
+        ("1.00000001", "0.00000000"),
+        ("1.0000000100001", "0.00000001"),
+        ("1.0000000299999", "0.00000001"),
+        ("1.00000003", "0.00000002"),
+        ("1.00000005", "0.00000002"),
+        ("3", "1.00000000"),
+    ] {
+        let deviation = summary(&[point(10, "1"), point(20, other)]).stddev();
+        assert_eq!(deviation.to_string(), expected, "1 and {other}");
+    }
+    // 1, 2 and 4: a variance of 14/9.
+    let three = summary(&[point(10, "1"), point(20, "2"), point(30, "4")]);
+    assert_eq!(three.stddev().to_string(), "1.24721913");
+}
+
+/// The lowest and the highest price there is, as often as ten years of the shortest interval have slots.
+#[test]
+fn ten_years_of_extremes_are_exact_and_come_back() {
+    let interval: Interval = "100ms".parse().unwrap();
+    let at = |millis: i64| interval.slot(Timestamp::from_unix_millis(millis).unwrap()).unwrap();
+    let (low, high): (Price, Price) =
+        ("0.0000000000001".parse().unwrap(), "999999999999.9999999999999".parse().unwrap());
+    let [one, other] = [low, high].map(|price| Point { slot: at(0), interval, price });
+    // Summaries of twice as many ticks from two of the same shape; the slots are set by hand.
+    let mut run = Summary::of(one).merge(&Summary::of(Point { slot: at(100), ..other }));
+    for _ in 0..30 {
+        let mut later = run;
+        let past = run.last.slot.start().unix_millis() + 100;
+        for point in [&mut later.first, &mut later.last, &mut later.min, &mut later.max] {
+            point.slot = at(point.slot.start().unix_millis() + past);
+        }
+        run = run.merge(&later);
+    }
+    assert_eq!(run.count, 1 << 31);
+    assert_eq!(run.mean().to_string(), "500000000000.00000000");
+    // Exactly 499,999,999,999.9999999999999 from the mean, each of them.
+    assert_eq!(run.stddev().to_string(), "500000000000.00000000");
+    let mut bytes = Vec::new();
+    run.encode(&mut bytes);
+    assert_eq!(Summary::decode(&mut bytes.as_slice()), Some(run));
+}
+
+#[test]
+fn a_typical_minute_is_short() {
+    let prices = ["97012.34", "97013.005", "97010.90", "97011.22", "97009.87", "97014.01"];
+    let second = |index: usize| 1_764_000_000 + 10 * i64::try_from(index).unwrap();
+    let ticks: Vec<Point> =
+        prices.iter().enumerate().map(|(index, price)| point(second(index), price)).collect();
+    let mut bytes = Vec::new();
+    summary(&ticks).encode(&mut bytes);
+    assert!(bytes.len() <= 50, "{} bytes", bytes.len());
+}
+
+#[test]
+fn the_first_of_equal_extremes_is_kept_with_its_slot() {
+    let ticks = [point(10, "2"), point(20, "1.0"), point(30, "3"), point(40, "1"), point(50, "3.00")];
+    let summary = summary(&ticks);
+    assert_eq!((summary.min.slot, summary.max.slot), (ticks[1].slot, ticks[2].slot));
+    assert_eq!((summary.min.price.to_string(), summary.max.price.to_string()), ("1.0".into(), "3".into()));
+}
