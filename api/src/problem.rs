@@ -33,6 +33,8 @@ common::words! {
         RateLimited = "rate_limited",
         /// No price has been agreed yet.
         NoPriceYet = "no_price_yet",
+        /// Another backup is being made or sent.
+        BackupRunning = "backup_running",
         /// The process has only begun to start.
         Starting = "starting",
         /// Something broke here; the log has the details.
@@ -46,6 +48,7 @@ impl Code {
         match self {
             Self::InvalidParameter => StatusCode::BAD_REQUEST,
             Self::UnknownPair | Self::UnknownSequence | Self::NotFound => StatusCode::NOT_FOUND,
+            Self::BackupRunning => StatusCode::CONFLICT,
             Self::MethodNotAllowed => StatusCode::METHOD_NOT_ALLOWED,
             Self::RateLimited => StatusCode::TOO_MANY_REQUESTS,
             Self::NoPriceYet | Self::Starting => StatusCode::SERVICE_UNAVAILABLE,

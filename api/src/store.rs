@@ -124,6 +124,12 @@ impl Store {
         &self.path
     }
 
+    /// Whether it has the rows of this version. One of an older version that was opened for its records alone has
+    /// nothing else.
+    pub fn is_current(&self) -> Result<bool, StoreError> {
+        Ok(self.database.get(key::FORMAT)?.is_some_and(|format| format == open::FORMAT))
+    }
+
     /// The newest position that was committed.
     pub fn cursor(&self) -> Result<Sequence, StoreError> {
         match self.database.get(key::CURSOR)? {

@@ -6,6 +6,7 @@ use anyhow::Result;
 use clap::{Args, Parser, Subcommand};
 
 use crate::{
+    backup::{self, BackupArguments, RestoreArguments},
     compose::{self, Mode},
     export::{self, ExportArguments},
     recompute::{self, RecomputeArguments},
@@ -68,6 +69,13 @@ enum Command {
     ///
     /// They are read through a running pod (--url), or from the store of a stopped one (store.path).
     Export(ExportArguments),
+    /// Copy a pod's store into one file, as of one moment, while it runs (or of a stopped one, from store.path)
+    Backup(BackupArguments),
+    /// Make a store of a backup, where there is none
+    ///
+    /// A pod goes on from there with the log on NATS. The store of `tickwell run` is the log itself: what was
+    /// recorded after the backup is lost, and the log goes on as another one.
+    Restore(RestoreArguments),
     /// Ask pods for the same sequence, compare their answers byte for byte, and say where they differ
     ///
     /// Every route of /v1 is asked for, pinned to the newest sequence that all of them have. Whether a price is
@@ -103,6 +111,8 @@ impl Arguments {
             Command::Sources { no_probe } => sources::run(&settings::load(given, Mode::Run)?, !no_probe),
             Command::Recompute(arguments) => recompute::run(&arguments, given),
             Command::Export(arguments) => export::run(&arguments, given),
+            Command::Backup(arguments) => backup::backup(&arguments, given),
+            Command::Restore(arguments) => backup::restore(&arguments, given),
             Command::VerifyPods(arguments) => return Ok(verify::run(&arguments)),
             Command::Config(command) => config(&command, given),
         };

@@ -108,7 +108,7 @@ async fn build(mode: Mode, settings: &Settings, service: &mut Service) -> Result
         true => Some(Doors::open(settings.api.listen.get(), &process, service).await?),
         false => None,
     };
-    admin(settings, &process, service).await?;
+    let operators = admin(mode, settings, &process, service).await?;
 
     let log = match settings.bus.url.is_empty() {
         true => local(settings)?,
@@ -118,6 +118,9 @@ async fn build(mode: Mode, settings: &Settings, service: &mut Service) -> Result
         let state = follow(settings, reader, &clock, &doors, service)?;
         let endpoint = server::endpoint(&state, &process, settings.api.rate_limit, doors.metrics);
         doors.endpoints.send_replace(endpoint);
+        if let Some(operators) = operators {
+            operators.send_replace(server::admin_endpoint(&state, &process));
+        }
         tracing::info!(url = format!("http://{}", doors.address), "serving");
         if matches!(mode, Mode::Run | Mode::Demo) {
             show::welcome(mode, settings, doors.address);
@@ -149,7 +152,7 @@ impl Doors {
         tracing::info!(url = format!("http://{address}"), "listening");
         let metrics = api::Metrics::new(&process.registry)?;
         let check = service.readiness().check("log");
-        let (endpoints, newest) = watch::channel(server::starting_endpoint(process));
+        let (endpoints, newest) = watch::channel(server::starting_endpoint(process, "/v1"));
         service.spawn("api", listener.serve(newest, metrics.connections.clone(), service.stop()));
         Ok(Self { address, endpoints, metrics, check })
     }
@@ -215,14 +218,23 @@ fn follow(
     }))
 }
 
-async fn admin(settings: &Settings, process: &Process, service: &mut Service) -> Result<(), TaskError> {
-    let Some(address) = settings.admin.listen.get() else { return Ok(()) };
+/// Listens for operators, where that is set. What is answered can still be changed.
+async fn admin(
+    mode: Mode,
+    settings: &Settings,
+    process: &Process,
+    service: &mut Service,
+) -> Result<Option<watch::Sender<SharedEndpoint>>, TaskError> {
+    let Some(address) = settings.admin.listen.get() else { return Ok(None) };
     let listener = Listener::bind("admin.listen", address).await?;
     tracing::info!(url = format!("http://{}", listener.address()?), "admin serving");
     let connections =
         prometheus::IntGauge::new("tickwell_admin_connections", "Open connections of operators")?;
     process.registry.register(Box::new(connections.clone()))?;
-    let (_, endpoints) = watch::channel(server::operations_endpoint(process));
-    service.spawn("admin", listener.serve(endpoints, connections, service.stop()));
-    Ok(())
+    let (endpoints, newest) = watch::channel(match mode.has_api() {
+        true => server::starting_endpoint(process, "/admin"),
+        false => server::operations_endpoint(process),
+    });
+    service.spawn("admin", listener.serve(newest, connections, service.stop()));
+    Ok(Some(endpoints))
 }

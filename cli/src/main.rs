@@ -3,6 +3,7 @@
 //! - [`arguments`]: the commands and flags.
 //! - [`settings`]: flag over environment over file over default.
 //! - [`compose`]: which parts each command starts, and how they are joined.
+//! - [`backup`]: a store in one file, and back.
 //! - [`export`]: ticks and gaps as CSV or NDJSON.
 //! - [`output`]: files that are written whole or not at all.
 //! - [`pod`]: a running pod, asked over HTTP.
@@ -14,6 +15,7 @@
 //! - [`verify`]: whether pods give the same answers.
 
 mod arguments;
+mod backup;
 mod compose;
 mod export;
 mod output;

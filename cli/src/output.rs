@@ -1,7 +1,7 @@
 //! Files that are written whole or not at all.
 
 use std::{
-    fs::Permissions,
+    fs::{File, Permissions},
     io::{self, Write},
     os::unix::fs::PermissionsExt,
     path::{Path, PathBuf},
@@ -30,6 +30,12 @@ impl Output {
         let file = builder.tempfile_in(folder.unwrap_or(Path::new(".")));
         let file = file.with_context(|| format!("cannot write beside {name}"))?;
         Ok(Self { file, path: path.to_owned(), force })
+    }
+
+    /// What was written so far, from its beginning.
+    pub(crate) fn reread(&mut self) -> Result<File> {
+        self.file.flush()?;
+        Ok(self.file.reopen()?)
     }
 
     /// Gives the file its name, once it is on the disk.

@@ -16,6 +16,9 @@ pub(crate) use reqwest::StatusCode;
 /// A last bound on one request.
 const MAX_REQUEST_TIME: Duration = Duration::from_secs(20);
 
+/// How long an answer that is read piece by piece may say nothing. The store is copied before it begins.
+const MAX_SILENCE: Duration = Duration::from_secs(120);
+
 /// More than any answer has: a page of 10,000 items is about 2 MB.
 const MAX_ANSWER_BYTES: usize = 16 * 1024 * 1024;
 
@@ -46,12 +49,19 @@ pub(crate) struct Answer {
     pub(crate) body: Vec<u8>,
 }
 
+/// An answer that is read piece by piece.
+#[derive(Debug)]
+pub(crate) struct Download(reqwest::Response);
+
 impl Pod {
     /// The pod at an address that was given as `name`.
     pub(crate) fn new(name: &str, url: &str) -> Result<Self> {
         let parsed: Url = url.parse().with_context(|| format!("{name}: `{url}` is not a URL"))?;
         ensure!(["http", "https"].contains(&parsed.scheme()), "{name}: write http://… or https://…");
-        let client = reqwest::Client::builder().redirect(Policy::none()).timeout(MAX_REQUEST_TIME);
+        let client = reqwest::Client::builder()
+            .redirect(Policy::none())
+            .connect_timeout(MAX_REQUEST_TIME)
+            .read_timeout(MAX_SILENCE);
         let client = client.user_agent(concat!("tickwell/", env!("CARGO_PKG_VERSION"))).build()?;
         Ok(Self { client, url: parsed })
     }
@@ -65,7 +75,7 @@ impl Pod {
     pub(crate) async fn get(&self, path: &str) -> Result<Answer> {
         let url = format!("{}{path}", self.url());
         for _wait in 0..MAX_WAITS {
-            let response = self.client.get(&url).send().await?;
+            let response = self.client.get(&url).timeout(MAX_REQUEST_TIME).send().await?;
             let answer = read(response).await.with_context(|| format!("GET {url}"))?;
             match answer.status {
                 StatusCode::TOO_MANY_REQUESTS | StatusCode::CONFLICT => {}
@@ -79,6 +89,16 @@ impl Pod {
              until it follows the log",
             self.url()
         )
+    }
+
+    /// Asks for what is too long to be read at once.
+    pub(crate) async fn download(&self, path: &str) -> Result<Download> {
+        let url = format!("{}{path}", self.url());
+        let response = self.client.get(&url).send().await?;
+        if response.status() == StatusCode::OK {
+            return Ok(Download(response));
+        }
+        Err(read(response).await.with_context(|| format!("GET {url}"))?.refusal(self))
     }
 
     /// The sequence it answers from.
@@ -110,6 +130,18 @@ impl Answer {
     /// The answer of `pod` as an error.
     pub(crate) fn refusal(&self, pod: &Pod) -> anyhow::Error {
         anyhow!("{} answers {}: {}", pod.url(), self.status, text(&self.object(), "detail"))
+    }
+}
+
+impl Download {
+    /// How many bytes it will have, if the pod says so.
+    pub(crate) fn length(&self) -> Option<u64> {
+        self.0.content_length()
+    }
+
+    /// The next bytes; nothing at the end. An answer that was cut off is an error.
+    pub(crate) async fn next(&mut self) -> Result<Option<impl AsRef<[u8]> + use<>>> {
+        Ok(self.0.chunk().await?)
     }
 }
 
