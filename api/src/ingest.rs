@@ -58,6 +58,7 @@ impl Ingest {
         metrics: Metrics,
         check: Check,
     ) -> Result<(Self, watch::Receiver<Arc<Snapshot>>), StoreError> {
+        store.check()?;
         let snapshot = Snapshot::load(&store, keep)?;
         tracing::info!(
             sequence = %snapshot.sequence,

@@ -7,6 +7,8 @@
 //! sled has no second writer: [`crate::ingest`] is the only one, and every other part reads.
 
 mod block;
+mod check;
+mod database;
 mod gaps;
 mod key;
 mod migrate;
@@ -30,6 +32,7 @@ use common::{
     wire::DecodeError,
 };
 
+use database::Database;
 pub use gaps::StoredGap;
 pub use open::OpenError;
 pub use reclaim::Retention;
@@ -88,6 +91,9 @@ pub enum StoreError {
     /// The disk, or sled.
     #[error("the store failed")]
     Sled(#[from] sled::Error),
+    /// It failed to write before, and is closed until it is opened anew.
+    #[error("the store is closed: {0}")]
+    Closed(String),
     /// A row that this program did not write.
     #[error("the store holds a damaged row: {0}")]
     Damaged(&'static str),
@@ -105,7 +111,7 @@ pub enum StoreError {
 /// The open store. Clones are handles to the same one.
 #[derive(Debug, Clone)]
 pub struct Store {
-    database: sled::Db,
+    database: Database,
     identity: LogIdentity,
     path: PathBuf,
     /// What the one writer remembers between batches; nothing before the first, or after one that failed.
@@ -147,9 +153,8 @@ impl Store {
                 writer.lost_before(hole, &mut batch);
             }
             writer.write(self, records, &mut batch)?;
-            self.database.apply_batch(batch)?;
-            self.database.flush()?;
-            Ok(())
+            self.database.apply(batch)?;
+            self.database.flush()
         })
     }
 

@@ -10,7 +10,7 @@ use std::{
 
 use common::{bus::LogIdentity, domain::Timestamp};
 
-use super::{Store, StoreError, key, migrate};
+use super::{Store, StoreError, database::Database, key, migrate};
 pub use error::OpenError;
 
 /// The format that is written. Another number means another Tickwell wrote it.
@@ -139,7 +139,7 @@ struct Opened {
 
 impl Store {
     fn of(database: sled::Db, identity: LogIdentity, path: PathBuf) -> Self {
-        Self { database, identity, path, writer: Arc::default() }
+        Self { database: Database::new(database), identity, path, writer: Arc::default() }
     }
 }
 

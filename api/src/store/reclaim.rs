@@ -37,12 +37,13 @@ impl Store {
             self.quotes_before(newest, retention, &mut batch)?;
         }
         if batch.rows > 0 {
-            self.database.apply_batch(batch.batch)?;
+            self.database.apply(batch.batch)?;
         }
         Ok(batch.rows)
     }
 
     fn history_before(&self, pair: Pair, cutoff: Timestamp, batch: &mut Removal) -> Result<(), StoreError> {
+        let before = batch.rows;
         let blocks = key::block(pair, Timestamp::EPOCH)..key::block(pair, cutoff);
         for row in self.database.range(blocks).take(ROWS) {
             let (name, bytes) = row?;
@@ -57,8 +58,8 @@ impl Store {
         }
         for tier in Tier::ALL {
             let rows = key::rollup(tier, pair, Timestamp::EPOCH)..key::rollup(tier, pair, cutoff);
-            for name in self.database.range(rows).keys().take(ROWS) {
-                let name = name?;
+            for row in self.database.range(rows).take(ROWS) {
+                let (name, _) = row?;
                 let start = key::read_instant(&name).ok_or(StoreError::Damaged("roll-up"))?;
                 if later(start, tier.row_millis()) > cutoff {
                     break;
@@ -74,6 +75,9 @@ impl Store {
                 batch.remove(key::gap_index(pair, sequence));
             }
             batch.remove(name);
+        }
+        if batch.rows > before {
+            batch.batch.insert(key::oldest(pair), &key::instant(cutoff));
         }
         Ok(())
     }
