@@ -40,7 +40,18 @@ pub struct Ingest {
     rejecting: Option<Rejection>,
 }
 
-/// A record of a newer version stopped the reading.
+/// How following a log ended.
+#[derive(Debug)]
+pub enum Ended {
+    /// It was told to stop, or the log was closed by its writer.
+    Stopped,
+    /// The store is a copy of a log that is no more: why that is so.
+    Replaced(String),
+    /// The store cannot be read any more.
+    Damaged(StoreError),
+}
+
+/// Why a batch was not taken in, or not all of it.
 #[derive(Debug, thiserror::Error)]
 enum IngestError {
     #[error(transparent)]
@@ -58,6 +69,7 @@ impl Ingest {
         metrics: Metrics,
         check: Check,
     ) -> Result<(Self, watch::Receiver<Arc<Snapshot>>), StoreError> {
+        store.check()?;
         let snapshot = Snapshot::load(&store, keep)?;
         tracing::info!(
             sequence = %snapshot.sequence,
@@ -73,39 +85,47 @@ impl Ingest {
         Ok((ingest, receiver))
     }
 
-    /// Follows the log until told to stop.
+    /// Follows the log until told to stop, or until the store is not a good copy of it any more.
     pub async fn run(
         mut self,
         mut reader: Box<dyn LogReader>,
         stop: CancellationToken,
-    ) -> Result<(), TaskError> {
+    ) -> Result<Ended, TaskError> {
+        let mut halted = false;
         while let Some(batch) = stop.run_until_cancelled(reader.next()).await {
             let Batch { entries, pending } = match batch {
                 Err(_) if stop.is_cancelled() => break,
                 // The in-process log ends with its writer, and not before: what it still has to say is said.
                 Err(ReadError::Closed) => break,
-                Err(ReadError::Unavailable(error)) => {
-                    self.tell_away(&*error);
+                Err(ReadError::Replaced(reason)) => return Ok(Ended::Replaced(reason)),
+                // Only another log would help.
+                _ if halted => continue,
+                Err(error) if error.trouble().is_some() => {
+                    self.tell_away(&error);
                     continue;
                 }
                 batch => batch?,
             };
             let newest = entries.last().map(|entry| entry.sequence);
-            let (ingest, taken) = tokio::task::spawn_blocking(move || {
+            let taking = tokio::task::spawn_blocking(move || {
                 let taken = self.take_in(&entries);
                 (self, taken)
-            })
-            .await?;
+            });
+            let Ok((ingest, taken)) = taking.await else {
+                // On some damage sled panics; it has said where.
+                return Ok(Ended::Damaged(StoreError::Damaged("taking in a batch panicked")));
+            };
             self = ingest;
             match taken {
                 Ok(()) => {}
+                Err(IngestError::Store(error)) if error.is_damage() => return Ok(Ended::Damaged(error)),
                 Err(IngestError::Store(error)) => return Err(error.into()),
                 Err(error @ IngestError::UnknownVersion { .. }) => {
                     // Going on could hide prices; ending would only repeat it. Stay, and say so.
                     tracing::error!(%error, "the log was written by a newer Tickwell: upgrade this one");
                     self.check.set(Condition::Unready(error.to_string()));
-                    stop.cancelled().await;
-                    return Ok(());
+                    halted = true;
+                    continue;
                 }
             }
             if let Some(newest) = newest {
@@ -113,7 +133,7 @@ impl Ingest {
             }
             self.tell(pending);
         }
-        Ok(())
+        Ok(Ended::Stopped)
     }
 
     /// Takes in one batch, up to a record of a newer version if there is one. Blocks.
@@ -178,15 +198,18 @@ impl Ingest {
     }
 
     /// Without the log a pod goes on answering with what it has, labelled stale.
-    fn tell_away(&self, error: &(dyn std::error::Error + 'static)) {
-        if !self.snapshots.borrow().pairs.is_empty() {
-            let reason = common::telemetry::chain(error);
-            tracing::debug!(reason, "the log does not answer");
-            self.check.set(Condition::Degraded("the log does not answer".to_owned()));
-        }
+    pub fn tell_away(&self, error: &ReadError) {
+        tracing::debug!(error = common::telemetry::chain(error), "the log cannot be had");
+        self.metrics.trouble(error.trouble());
+        let reason = error.to_string();
+        self.check.set(match self.snapshots.borrow().pairs.is_empty() {
+            true => Condition::Unready(reason),
+            false => Condition::Degraded(reason),
+        });
     }
 
     fn tell(&self, pending: u64) {
+        self.metrics.trouble(None);
         self.metrics.pending.set(i64::try_from(pending).unwrap_or(i64::MAX));
         let condition = if pending > MAX_READY_LAG {
             Condition::Unready("catching up with the log".to_owned())

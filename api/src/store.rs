@@ -8,6 +8,8 @@
 
 pub mod backup;
 mod block;
+mod check;
+mod database;
 mod gaps;
 mod key;
 mod migrate;
@@ -31,6 +33,7 @@ use common::{
     wire::DecodeError,
 };
 
+use database::Database;
 pub use gaps::StoredGap;
 pub use open::OpenError;
 pub use reclaim::Retention;
@@ -89,6 +92,9 @@ pub enum StoreError {
     /// The disk, or sled.
     #[error("the store failed")]
     Sled(#[from] sled::Error),
+    /// It failed to write before, and is closed until it is opened anew.
+    #[error("the store is closed: {0}")]
+    Closed(String),
     /// A row that this program did not write.
     #[error("the store holds a damaged row: {0}")]
     Damaged(&'static str),
@@ -106,7 +112,7 @@ pub enum StoreError {
 /// The open store. Clones are handles to the same one.
 #[derive(Debug, Clone)]
 pub struct Store {
-    database: sled::Db,
+    database: Database,
     identity: LogIdentity,
     path: PathBuf,
     /// What the one writer remembers between batches; nothing before the first, or after one that failed.
@@ -154,9 +160,8 @@ impl Store {
                 writer.lost_before(hole, &mut batch);
             }
             writer.write(self, records, &mut batch)?;
-            self.database.apply_batch(batch)?;
-            self.database.flush()?;
-            Ok(())
+            self.database.apply(batch)?;
+            self.database.flush()
         })
     }
 

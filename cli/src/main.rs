@@ -3,6 +3,7 @@
 //! - [`arguments`]: the commands and flags.
 //! - [`settings`]: flag over environment over file over default.
 //! - [`compose`]: which parts each command starts, and how they are joined.
+//! - [`follow`]: how a pod follows its log, whatever becomes of either.
 //! - [`backup`]: a store in one file, and back.
 //! - [`export`]: ticks and gaps as CSV or NDJSON.
 //! - [`output`]: files that are written whole or not at all.
@@ -18,6 +19,7 @@ mod arguments;
 mod backup;
 mod compose;
 mod export;
+mod follow;
 mod output;
 mod pod;
 mod progress;

@@ -6,16 +6,21 @@ use std::time::Duration;
 use async_nats::jetstream;
 use common::{
     bus::{
-        AppendError, BusConfig, LogReader, LogWriter, ReadError,
+        AppendError, BusConfig, LogReader, LogWriter, Metrics, ReadError,
         lease::{Claim, Hold, Lease as _},
         nats::{Nats, NatsError, NatsLease, NatsWriter, Role},
     },
     domain::{Body, Epoch, Lead, Origin, Pair, Record, Sequence, Span},
 };
+use prometheus::Registry;
 use testkit::{nats::NatsServer, require_nats};
 
 fn pair() -> Pair {
     "BTC-USD".parse().unwrap()
+}
+
+fn metrics() -> Metrics {
+    Metrics::new(&Registry::new()).unwrap()
 }
 
 fn lead(epoch: u64) -> Record {
@@ -38,7 +43,7 @@ struct World {
 async fn world() -> World {
     let server = NatsServer::start().await.unwrap();
     let config = BusConfig { url: server.url(), ..BusConfig::default() };
-    let nats = Nats::connect(&config, Role::Poller).await.unwrap();
+    let nats = Nats::connect(&config, Role::Poller, &metrics()).await.unwrap();
     let writer = NatsWriter::open(nats.clone()).await.unwrap();
     let outside = jetstream::new(async_nats::connect(server.url()).await.unwrap());
     World { server, nats, writer, outside }
@@ -114,8 +119,8 @@ async fn a_record_under_much_junk_is_found_or_the_search_fails_aloud() {
 async fn a_reader_goes_on_after_its_cursor_and_says_when_it_has_caught_up() {
     require_nats!();
     let world = world().await;
-    let identity = world.nats.identity().await;
-    let mut empty = world.nats.follow(identity.clone(), Sequence(0));
+    let identity = world.nats.identity().await.unwrap();
+    let mut empty = world.nats.follow(identity.clone(), Sequence(0), None);
     assert!(empty.next().await.unwrap().entries.is_empty());
     let mut last = Sequence(0);
     for epoch in 1..=30 {
@@ -123,7 +128,7 @@ async fn a_reader_goes_on_after_its_cursor_and_says_when_it_has_caught_up() {
     }
     world.put("ticks.BTC.USD").await;
     for begin in [0, 12] {
-        let mut reader = world.nats.follow(identity.clone(), Sequence(begin));
+        let mut reader = world.nats.follow(identity.clone(), Sequence(begin), None);
         let mut seen = Vec::new();
         while seen.len() < usize::try_from(31 - begin).unwrap() {
             let batch = tokio::time::timeout(Duration::from_secs(60), reader.next()).await.unwrap().unwrap();
@@ -137,7 +142,7 @@ async fn a_reader_goes_on_after_its_cursor_and_says_when_it_has_caught_up() {
         let expected: Vec<Sequence> = (begin + 1..=31).map(Sequence).collect();
         assert_eq!(seen.iter().map(|entry| entry.sequence).collect::<Vec<_>>(), expected);
     }
-    let beyond = world.nats.follow(identity, Sequence(99)).next().await;
+    let beyond = world.nats.follow(identity, Sequence(99), None).next().await;
     assert!(matches!(beyond, Err(ReadError::Replaced(_))), "{beyond:?}");
 }
 
@@ -150,13 +155,13 @@ async fn a_stream_that_holds_more_than_the_feed_is_refused() {
     let config = jetstream::stream::Config { name: "TICKS".to_owned(), subjects, ..Default::default() };
     outside.create_stream(config).await.unwrap();
     let config = BusConfig { url: server.url(), ..BusConfig::default() };
-    let nats = Nats::connect(&config, Role::Poller).await.unwrap();
+    let nats = Nats::connect(&config, Role::Poller, &metrics()).await.unwrap();
     assert!(matches!(NatsWriter::open(nats).await, Err(NatsError::Stream { .. })));
 }
 
 async fn lease(world: &World, span: Span) -> NatsLease {
     let config = BusConfig { url: world.server.url(), ..BusConfig::default() };
-    let nats = Nats::connect(&config, Role::Poller).await.unwrap();
+    let nats = Nats::connect(&config, Role::Poller, &metrics()).await.unwrap();
     NatsLease::open(nats, span).await.unwrap()
 }
 

@@ -75,6 +75,30 @@ impl NatsServer {
         self.run(Some(self.port)).await
     }
 
+    /// Kills the server, and keeps what is in its store now.
+    ///
+    /// # Errors
+    ///
+    /// When the store cannot be copied.
+    pub fn save(&mut self) -> anyhow::Result<TempDir> {
+        self.kill();
+        let saved = tempfile::Builder::new().prefix("tickwell-nats-saved-").tempdir()?;
+        copy_folder(&self.folder.path().join("store"), &saved.path().join("store"))?;
+        Ok(saved)
+    }
+
+    /// Kills the server, and puts back what its store held when it was saved.
+    ///
+    /// # Errors
+    ///
+    /// When the store cannot be put back.
+    pub fn restore(&mut self, saved: &TempDir) -> anyhow::Result<()> {
+        self.kill();
+        let store = self.folder.path().join("store");
+        std::fs::remove_dir_all(&store)?;
+        copy_folder(&saved.path().join("store"), &store)
+    }
+
     /// Starts the process, on this port or on one that the server picks, and waits until it is ready.
     async fn run(&mut self, port: Option<u16>) -> anyhow::Result<()> {
         let folder = self.folder.path();
@@ -133,6 +157,20 @@ fn spawn(binary: &Path, folder: &Path, port: Option<u16>) -> anyhow::Result<Chil
         .stderr(Stdio::null())
         .spawn()
         .with_context(|| format!("starting {}", binary.display()))
+}
+
+fn copy_folder(from: &Path, to: &Path) -> anyhow::Result<()> {
+    std::fs::create_dir_all(to)?;
+    for entry in from.read_dir()? {
+        let entry = entry?;
+        let target = to.join(entry.file_name());
+        if entry.file_type()?.is_dir() {
+            copy_folder(&entry.path(), &target)?;
+        } else {
+            std::fs::copy(entry.path(), target)?;
+        }
+    }
+    Ok(())
 }
 
 /// The port for clients, once the process with this id has written its ports file.

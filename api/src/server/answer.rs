@@ -40,6 +40,12 @@ const ASYNCAPI: &str = include_str!("../../../docs/asyncapi.yaml");
 /// The answer belongs to the log as of this position.
 const SEQUENCE_HEADER: HeaderName = HeaderName::from_static("x-tickwell-sequence");
 
+/// What a pod is there for.
+pub const API: &str = "/v1";
+
+/// What operators may ask of a pod, on a listener of their own.
+pub const ADMIN: &str = "/admin";
+
 /// Everything a pod answers.
 pub fn endpoint(state: &Arc<State>, process: &Process, limit: RateLimit, metrics: Metrics) -> SharedEndpoint {
     let service = routes::service(state, process);
@@ -67,7 +73,7 @@ pub fn operations_endpoint(process: &Process) -> SharedEndpoint {
 /// What a pod answers its operators, on a listener of their own.
 pub fn admin_endpoint(state: &Arc<State>, process: &Process) -> SharedEndpoint {
     let operations = Operations::routes(process);
-    operators(Route::new().nest_no_strip("/", operations).nest("/admin", routes::admin::routes(state)))
+    operators(Route::new().nest_no_strip("/", operations).nest(ADMIN, routes::admin::routes(state)))
 }
 
 /// What a pod answers while it waits for the log: its operators' questions, and "not yet" to everything below

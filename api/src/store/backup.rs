@@ -46,12 +46,6 @@ pub enum BackupError {
     Write(#[from] io::Error),
 }
 
-impl From<sled::Error> for BackupError {
-    fn from(error: sled::Error) -> Self {
-        Self::Store(error.into())
-    }
-}
-
 impl Store {
     /// Copies everything as of one moment. Commits wait until that is done. Blocks.
     pub fn backup(&self, now: Timestamp) -> Result<Backup, BackupError> {
@@ -75,7 +69,7 @@ impl Store {
             format: String::from_utf8_lossy(&format).into_owned(),
         };
         let mut writer = file::Writer::begin(header, write)?;
-        for row in self.database.iter() {
+        for row in self.database.scan_prefix(b"") {
             let (name, value) = row?;
             writer.row(&name, &value)?;
         }

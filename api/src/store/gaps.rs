@@ -2,7 +2,7 @@
 
 use common::domain::{Epoch, Gap, GapCause, Interval, Pair, Sequence, Slot, Timestamp};
 
-use super::{Order, Store, StoreError, key};
+use super::{Order, Store, StoreError, database::Row, key};
 
 /// A gap as its row has it: everything of the record but the quotes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -72,7 +72,7 @@ impl Store {
             Order::Ascending => Box::new(ending_inside.chain(reaching_out)),
             Order::Descending => Box::new(reaching_out.chain(ending_inside.rev())),
         };
-        let read = |row: sled::Result<(sled::IVec, sled::IVec)>| {
+        let read = |row: Result<Row, StoreError>| {
             let (name, value) = row?;
             key::read_gap(&name, &value).ok_or(StoreError::Damaged("gap"))
         };

@@ -11,6 +11,7 @@
 //! | `u` tier pair `\0` start | summaries of minutes, hours or days ([`super::rollup`]) |
 //! | `g` pair `\0` last slot | sequence, first slot, interval, epoch, how many were asked, cause |
 //! | `j` pair `\0` sequence of a gap | that gap's last slot |
+//! | `o` pair | the slot from which on everything of the pair is kept |
 //! | `h` pair | positions of the pair's newest record, tick or gap, and tick; the newest slot and its interval |
 
 use common::domain::{Epoch, GapCause, Interval, Pair, Sequence, Slot, Span, Timestamp, Words};
@@ -26,8 +27,8 @@ pub(super) const LEAD_PREFIX: &[u8] = b"l";
 pub(super) const HEADS_PREFIX: &[u8] = b"h";
 
 /// What is worked out from records: everything but them and what is said about the store.
-pub(super) const DERIVED_PREFIXES: [&[u8]; 8] =
-    [LEAD_PREFIX, HEADS_PREFIX, b"b", b"i", b"u", b"g", b"j", b"t"];
+pub(super) const DERIVED_PREFIXES: [&[u8]; 9] =
+    [LEAD_PREFIX, HEADS_PREFIX, b"o", b"b", b"i", b"u", b"g", b"j", b"t"];
 
 pub(super) fn sequence(sequence: Sequence) -> [u8; 8] {
     sequence.0.to_be_bytes()
@@ -84,6 +85,11 @@ pub(super) fn read_heads(value: &[u8]) -> Option<Heads> {
         tick: read_sequence(tick)?,
         covered,
     })
+}
+
+/// From where on everything of a pair is kept.
+pub(super) fn oldest(pair: Pair) -> Vec<u8> {
+    [b"o", pair.to_string().as_bytes()].concat()
 }
 
 /// A block, by its first slot.

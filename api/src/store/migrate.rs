@@ -35,7 +35,7 @@ pub(super) fn rebuild(store: &Store) -> Result<(), StoreError> {
         }
     }
     store.database.flush()?;
-    store.database.insert(key::FORMAT, open::FORMAT)?;
+    store.database.put(key::FORMAT, open::FORMAT)?;
     store.database.flush()?;
     tracing::info!(records = done, "the store is up to date");
     Ok(())
@@ -45,14 +45,14 @@ fn clear(store: &Store, prefix: &[u8]) -> Result<(), StoreError> {
     loop {
         let mut batch = sled::Batch::default();
         let mut rows = 0;
-        for name in store.database.scan_prefix(prefix).keys().take(BATCH_RECORDS) {
-            batch.remove(name?);
+        for row in store.database.scan_prefix(prefix).take(BATCH_RECORDS) {
+            batch.remove(row?.0);
             rows += 1;
         }
         if rows == 0 {
             return Ok(());
         }
-        store.database.apply_batch(batch)?;
+        store.database.apply(batch)?;
     }
 }
 
@@ -61,7 +61,7 @@ impl Store {
         let mut batch = sled::Batch::default();
         self.with_writer(|writer| {
             writer.derive(self, records, &mut batch)?;
-            Ok(self.database.apply_batch(batch)?)
+            self.database.apply(batch)
         })
     }
 }

@@ -10,7 +10,7 @@ use std::{
 
 use common::{bus::LogIdentity, domain::Timestamp};
 
-use super::{Store, StoreError, key, migrate};
+use super::{Store, StoreError, database::Database, key, migrate};
 pub use error::OpenError;
 
 /// The format that is written. Another number means another Tickwell wrote it.
@@ -21,6 +21,9 @@ const OLD_FORMATS: [&[u8]; 2] = [b"1", b"2"];
 
 /// sled's page cache. Its default is 1 GB; more than this buys little scan time and much memory.
 pub(super) const CACHE_BYTES: u64 = 8 * 1024 * 1024;
+
+/// sled's data, and what it locks.
+pub(super) const DATA_FILE: &str = "db";
 
 /// How many stores that were moved aside are kept.
 const KEPT_ASIDE: usize = 3;
@@ -43,11 +46,7 @@ impl Store {
             }
         };
         if is_local(&found.identity) {
-            return Err(OpenError::OtherKind {
-                path: path.display().to_string(),
-                held: "the only copy of an in-process log",
-                wanted: "a copy of a NATS log",
-            });
+            return Err(only_copy_there(&path));
         }
         if found.identity == *log && found.format == Format::Present {
             return Ok(found.at(path));
@@ -59,6 +58,41 @@ impl Store {
         drop(found);
         move_aside(folder, &path, now)?;
         anew(&path, log.clone())
+    }
+
+    /// Opens the copy of a NATS log that lies there, of whichever log, as long as it can be used as it is: which log
+    /// there is now, somebody has to find out afterwards. Nothing is begun or moved for want of one.
+    pub fn open_present_copy(folder: &Path) -> Result<Option<Self>, OpenError> {
+        let path = prepare(folder)?;
+        // sled would make one.
+        if !path.join(DATA_FILE).exists() {
+            return Ok(None);
+        }
+        match open(&path)? {
+            Ok(Found::Store(found)) if is_local(&found.identity) => Err(only_copy_there(&path)),
+            Ok(Found::Store(found)) if found.format == Format::Present => Ok(Some(found.at(path))),
+            _ => Ok(None),
+        }
+    }
+
+    /// Moves the store that lies there out of the way, although it may well open: its log is no more, or it was found
+    /// damaged. In use until the last handle to it has been dropped, and for a moment longer.
+    pub fn set_aside(folder: &Path, now: Timestamp) -> Result<(), OpenError> {
+        let path = prepare(folder)?;
+        let error = |source| OpenError::Folder { path: path.display().to_string(), source };
+        // sled's own lock: while it is held, sled may still write to files that it finds by their names.
+        let _held = match fs::File::open(path.join(DATA_FILE)) {
+            Ok(file) => match file.try_lock() {
+                Ok(()) => Some(file),
+                Err(fs::TryLockError::WouldBlock) => {
+                    return Err(OpenError::InUse { path: path.display().to_string() });
+                }
+                Err(fs::TryLockError::Error(source)) => return Err(error(source)),
+            },
+            Err(source) if source.kind() == io::ErrorKind::NotFound => None,
+            Err(source) => return Err(error(source)),
+        };
+        if path.exists() { move_aside(folder, &path, now) } else { Ok(()) }
     }
 
     /// Opens the store of an in-process log, which is its only copy. One of an older format is brought up
@@ -95,7 +129,7 @@ impl Store {
         let path = folder.join("store");
         let name = path.display().to_string();
         // sled would make one.
-        if !path.join("db").exists() {
+        if !path.join(DATA_FILE).exists() {
             return Err(OpenError::NotThere { path: name });
         }
         let unreadable = |source| OpenError::Unreadable { path: name.clone(), source };
@@ -154,7 +188,7 @@ struct Opened {
 
 impl Store {
     fn of(database: sled::Db, identity: LogIdentity, path: PathBuf) -> Self {
-        Self { database, identity, path, writer: Arc::default() }
+        Self { database: Database::new(database), identity, path, writer: Arc::default() }
     }
 }
 
@@ -237,6 +271,25 @@ fn move_aside(folder: &Path, path: &Path, now: Timestamp) -> Result<(), OpenErro
         fs::remove_dir_all(old).map_err(error)?;
     }
     Ok(())
+}
+
+impl StoreError {
+    /// Whether what lies there is wrong, and a store built anew would be better.
+    pub fn is_damage(&self) -> bool {
+        match self {
+            Self::Damaged(_) | Self::Record { .. } => true,
+            Self::Sled(error) => matches!(error, sled::Error::Corruption { .. }),
+            Self::Closed(_) => false,
+        }
+    }
+}
+
+fn only_copy_there(path: &Path) -> OpenError {
+    OpenError::OtherKind {
+        path: path.display().to_string(),
+        held: "the only copy of an in-process log",
+        wanted: "a copy of a NATS log",
+    }
 }
 
 pub(super) fn is_local(identity: &LogIdentity) -> bool {

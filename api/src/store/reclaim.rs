@@ -38,12 +38,13 @@ impl Store {
         }
         if batch.rows > 0 {
             // Like every writing: a copy of the store is of a moment between two of them.
-            self.with_writer(|_| Ok(self.database.apply_batch(batch.batch)?))?;
+            self.with_writer(|_| self.database.apply(batch.batch))?;
         }
         Ok(batch.rows)
     }
 
     fn history_before(&self, pair: Pair, cutoff: Timestamp, batch: &mut Removal) -> Result<(), StoreError> {
+        let before = batch.rows;
         let blocks = key::block(pair, Timestamp::EPOCH)..key::block(pair, cutoff);
         for row in self.database.range(blocks).take(ROWS) {
             let (name, bytes) = row?;
@@ -58,8 +59,8 @@ impl Store {
         }
         for tier in Tier::ALL {
             let rows = key::rollup(tier, pair, Timestamp::EPOCH)..key::rollup(tier, pair, cutoff);
-            for name in self.database.range(rows).keys().take(ROWS) {
-                let name = name?;
+            for row in self.database.range(rows).take(ROWS) {
+                let (name, _) = row?;
                 let start = key::read_instant(&name).ok_or(StoreError::Damaged("roll-up"))?;
                 if later(start, tier.row_millis()) > cutoff {
                     break;
@@ -75,6 +76,9 @@ impl Store {
                 batch.remove(key::gap_index(pair, sequence));
             }
             batch.remove(name);
+        }
+        if batch.rows > before {
+            batch.batch.insert(key::oldest(pair), &key::instant(cutoff));
         }
         Ok(())
     }

@@ -208,7 +208,7 @@ fn another_format_is_not_read() {
     let folder = tempfile::tempdir().unwrap();
     let store = Store::open_copy(folder.path(), &identity("abc"), now()).unwrap();
     store.commit(&[], Sequence(7), None).unwrap();
-    store.database.insert(key::FORMAT, b"4").unwrap();
+    store.database.put(key::FORMAT, b"4").unwrap();
     drop(store);
     let anew = reopen(folder.path());
     assert_eq!(anew.cursor().unwrap(), Sequence(0));

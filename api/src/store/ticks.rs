@@ -1,13 +1,12 @@
 //! The ticks of a pair, in the order of time.
 
-use common::domain::{Pair, Timestamp};
-use sled::IVec;
-
 use super::{
     Order, Store, StoreError, StoredTick,
     block::{self, Block},
+    database::Row,
     key,
 };
+use common::domain::{Pair, Timestamp};
 
 impl Store {
     /// A pair's ticks with slots in `[from, to)`, one after the other.
@@ -52,7 +51,7 @@ const DAMAGED: StoreError = StoreError::Damaged("block of ticks");
 
 /// The ticks of one row that lie in the range.
 fn in_order(
-    row: sled::Result<(IVec, IVec)>,
+    row: Result<Row, StoreError>,
     from: Timestamp,
     to: Timestamp,
     order: Order,

@@ -14,7 +14,7 @@ use common::bus::LogIdentity;
 use tokio::time::Instant;
 
 use super::file::{Header, ReadBackupError, Reader, Summary};
-use crate::store::{StoreError, key, open};
+use crate::store::{StoreError, database::Database, key, open};
 
 /// Rows that are written at once: enough to be quick, few enough to fit into memory whatever they hold.
 const BATCH_ROWS: usize = 1_000;
@@ -121,17 +121,17 @@ impl Drop for Growing {
 
 /// Whether a process has this store open: sled holds a lock on its file.
 fn is_in_use(path: &Path) -> bool {
-    File::open(path.join("db")).is_ok_and(|file| file.try_lock().is_err())
+    File::open(path.join(open::DATA_FILE)).is_ok_and(|file| file.try_lock().is_err())
 }
 
 /// Writes every row to a new store, and closes it.
 fn grow(path: &Path, reader: &mut Reader<impl BufRead>) -> Result<(), RestoreError> {
     let failed = |source| RestoreError::Write { path: path.display().to_string(), source };
     let config = sled::Config::new().path(path).cache_capacity(open::CACHE_BYTES);
-    let database = config.open().map_err(|error| failed(error.into()))?;
+    let database = Database::new(config.open().map_err(|error| failed(error.into()))?);
     write(&database, reader, failed)?;
     check(&database, reader.header(), failed)?;
-    database.flush().map_err(|error| failed(error.into()))?;
+    database.flush().map_err(failed)?;
     drop(database);
     // sled lets go of it shortly after, and would still write to where it was.
     let started = Instant::now();
@@ -145,7 +145,7 @@ fn grow(path: &Path, reader: &mut Reader<impl BufRead>) -> Result<(), RestoreErr
 }
 
 fn write(
-    database: &sled::Db,
+    database: &Database,
     reader: &mut Reader<impl BufRead>,
     failed: impl Fn(StoreError) -> RestoreError,
 ) -> Result<(), RestoreError> {
@@ -159,8 +159,7 @@ fn write(
             batch.insert(name, value);
         }
         if is_last || rows >= BATCH_ROWS || bytes >= BATCH_BYTES {
-            let written = database.apply_batch(std::mem::take(&mut batch));
-            written.map_err(|error| failed(error.into()))?;
+            database.apply(std::mem::take(&mut batch)).map_err(&failed)?;
             (rows, bytes) = (0, 0);
         }
         if is_last {
@@ -172,11 +171,11 @@ fn write(
 /// Whether the rows are what the backup says it has. An in-process log gets a new identity: the old one stands
 /// for what its clients were told, and that may have gone further than the backup.
 fn check(
-    database: &sled::Db,
+    database: &Database,
     header: &Header,
     failed: impl Fn(StoreError) -> RestoreError,
 ) -> Result<(), RestoreError> {
-    let get = |name: &[u8]| database.get(name).map_err(|error| failed(error.into()));
+    let get = |name: &[u8]| database.get(name).map_err(&failed);
     let (format, identity, cursor) = (get(key::FORMAT)?, get(key::IDENTITY)?, get(key::CURSOR)?);
     let cursor = cursor.map_or(Some(0), |bytes| Some(key::read_sequence(&bytes)?.0));
     let told = (header.format.as_bytes(), header.log.as_bytes(), Some(header.sequence));
@@ -188,8 +187,8 @@ fn check(
     }
     let identity = LogIdentity::new(&header.log).ok_or(ReadBackupError::Damaged("its log's identity"))?;
     if open::is_local(&identity) {
-        let anew = database.insert(key::IDENTITY, open::new_identity().as_str());
-        anew.map_err(|error| failed(error.into()))?;
+        let anew = open::new_identity();
+        database.put(key::IDENTITY, anew.as_str().as_bytes()).map_err(&failed)?;
     }
     Ok(())
 }

@@ -15,7 +15,7 @@ use crate::store::{OpenError, Stored, tests};
 fn rows(store: &Store) -> BTreeMap<Vec<u8>, Vec<u8>> {
     store
         .database
-        .iter()
+        .scan_prefix(b"")
         .map(|row| row.map(|(name, value)| (name.to_vec(), value.to_vec())).unwrap())
         .collect()
 }
@@ -183,7 +183,7 @@ fn a_backup_that_says_something_else_than_its_rows_is_refused() {
         let refused = restore(other.path(), bytes.as_slice());
         assert!(matches!(refused, Err(RestoreError::Backup(ReadBackupError::Damaged(_)))), "{refused:?}");
     }
-    store.database.insert(key::FORMAT, b"999").unwrap();
+    store.database.put(key::FORMAT, b"999").unwrap();
     let other = tempfile::tempdir().unwrap();
     let refused = restore(other.path(), bytes(&store).0.as_slice());
     assert!(matches!(refused, Err(RestoreError::UnknownFormat { .. })), "{refused:?}");

@@ -9,7 +9,7 @@ use crate::store::{OpenError, tests};
 type Rows = Vec<(sled::IVec, sled::IVec)>;
 
 fn rows(store: &Store) -> Rows {
-    store.database.iter().map(Result::unwrap).filter(|(name, _)| name != key::FORMAT).collect()
+    store.database.scan_prefix(b"").map(Result::unwrap).filter(|(name, _)| name != key::FORMAT).collect()
 }
 
 /// A store of format 1: its whole records and what is said about it, a row a tick, and what a try that did
@@ -32,9 +32,9 @@ fn old_store(folder: &std::path::Path, identity: Option<&LogIdentity>) -> (Rows,
     let wanted = rows(&store);
     for prefix in key::DERIVED_PREFIXES {
         clear(&store, prefix).unwrap();
-        store.database.insert([prefix, b"BTC-USD\0\0\0\0\0\0\0\0\x01"].concat(), b"old").unwrap();
+        store.database.put(&[prefix, b"BTC-USD\0\0\0\0\0\0\0\0\x01"].concat(), b"old").unwrap();
     }
-    store.database.insert(key::FORMAT, b"1").unwrap();
+    store.database.put(key::FORMAT, b"1").unwrap();
     (wanted, records)
 }
 
@@ -66,7 +66,7 @@ fn what_cannot_be_brought_up_to_date_stays_as_it_was() {
     let folder = tempfile::tempdir().unwrap();
     old_store(folder.path(), None);
     let store = tests::settled(|| Store::open_records(folder.path())).unwrap();
-    store.database.insert(key::record(Sequence(39)), b"damaged").unwrap();
+    store.database.put(&key::record(Sequence(39)), b"damaged").unwrap();
     drop(store);
     let refused = open_local(folder.path());
     let reason = refused.map(|_| ()).unwrap_err();
@@ -92,7 +92,7 @@ fn a_copy_is_built_anew_and_an_only_copy_is_never_taken_for_one() {
         let folder = tempfile::tempdir().unwrap();
         old_store(folder.path(), None);
         let store = tests::settled(|| Store::open_records(folder.path())).unwrap();
-        store.database.insert(key::FORMAT, format).unwrap();
+        store.database.put(key::FORMAT, format.as_bytes()).unwrap();
         drop(store);
         let refused =
             tests::settled(|| Store::open_copy(folder.path(), &tests::identity("abc"), tests::now()));

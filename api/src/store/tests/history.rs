@@ -161,6 +161,7 @@ proptest! {
         prop_assume!(!log.is_empty());
         let folder = tempfile::tempdir().unwrap();
         let store = fill(folder.path(), &log, &batches);
+        store.check().unwrap();
         for pair in PAIRS.map(|pair| pair.parse::<Pair>().unwrap()) {
             let (ticks, gaps) = naive(&log, pair);
             let read: Vec<StoredGap> =
@@ -226,4 +227,51 @@ proptest! {
             }
         }
     }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(32))]
+
+    #[test]
+    fn a_row_that_is_missing_or_of_another_time_is_noticed_or_does_not_matter(
+        runs in prop::collection::vec(run(), 2..10),
+        which in any::<prop::sample::Index>(),
+        earlier in any::<bool>(),
+    ) {
+        let log = log(&runs);
+        prop_assume!(log.len() > 2);
+        let folder = tempfile::tempdir().unwrap();
+        let store = fill(folder.path(), &log[..log.len() / 2], &[(1_000, false)]);
+        let old: BTreeMap<_, _> = store.database.scan_prefix(b"").map(Result::unwrap).collect();
+        drop(store);
+        // The same again in one go, so that it has the rows of the first half, in the state of the end.
+        let other = tempfile::tempdir().unwrap();
+        let store = fill(other.path(), &log, &[(1_000, false)]);
+        let rows: Vec<_> = store.database.scan_prefix(b"").map(|row| row.unwrap()).filter(|(name, _)| !name.starts_with(b"m")).collect();
+        let (name, value) = &rows[which.index(rows.len())];
+        let answers = |store: &Store| {
+            let of_pair = |pair: &str| {
+                let pair: Pair = pair.parse().unwrap();
+                let heads = store.heads(pair).unwrap().and_then(|heads| heads.covered);
+                let end = heads.map_or(Timestamp::EPOCH, |(slot, _)| slot.start().next());
+                (naive_read(store, pair), store.summarize(pair, Timestamp::EPOCH, end).unwrap())
+            };
+            PAIRS.map(of_pair)
+        };
+        let right = answers(&store);
+        match old.get(name).filter(|_| earlier) {
+            Some(older) if older == value => return Ok(()),
+            Some(older) => store.database.put(name, older).unwrap(),
+            None => store.database.delete(name).unwrap(),
+        }
+        if store.check().is_ok() {
+            prop_assert_eq!(answers(&store), right, "without {:?}", name);
+        }
+    }
+}
+
+fn naive_read(store: &Store, pair: Pair) -> (Vec<StoredTick>, Vec<StoredGap>) {
+    let ticks = store.ticks(pair, Timestamp::EPOCH, Timestamp::MAX, Order::Ascending).map(Result::unwrap);
+    let gaps = store.gaps(pair, Timestamp::EPOCH, Timestamp::MAX, Order::Ascending).map(Result::unwrap);
+    (ticks.collect(), gaps.collect())
 }

@@ -39,6 +39,7 @@ proptest! {
             (history(&store, *pair, from), store.summarize(*pair, from, slot.next()).unwrap())
         }).collect();
         while store.reclaim(retention).unwrap() > 0 {}
+        store.check().unwrap();
         for ((pair, slot), wanted) in cutoffs.iter().zip(wanted) {
             let from = slot.minus(retention.ticks);
             prop_assert_eq!((history(&store, *pair, from), store.summarize(*pair, from, slot.next()).unwrap()), wanted);
