@@ -10,9 +10,9 @@ use super::{
     rollup::{Tier, later},
 };
 
-/// Rows of each kind that are looked at with each batch at most: more than a batch brings in, so that the
-/// store does not grow; few enough that reading the log is not held up.
-const ROWS: usize = 64;
+/// Rows of each kind that are looked at with each batch at most: more than the largest batch brings in, while the
+/// log is caught up with, so that the store does not grow; few enough that reading the log is not held up.
+const ROWS: usize = 2_000;
 
 /// How long rows are kept, back from a pair's newest slot.
 #[derive(Debug, Clone, Copy)]
