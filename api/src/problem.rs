@@ -33,6 +33,8 @@ common::words! {
         RateLimited = "rate_limited",
         /// No price has been agreed yet.
         NoPriceYet = "no_price_yet",
+        /// History is not at hand for the moment; prices are.
+        StoreUnavailable = "store_unavailable",
         /// The process has only begun to start.
         Starting = "starting",
         /// Something broke here; the log has the details.
@@ -48,7 +50,7 @@ impl Code {
             Self::UnknownPair | Self::UnknownSequence | Self::NotFound => StatusCode::NOT_FOUND,
             Self::MethodNotAllowed => StatusCode::METHOD_NOT_ALLOWED,
             Self::RateLimited => StatusCode::TOO_MANY_REQUESTS,
-            Self::NoPriceYet | Self::Starting => StatusCode::SERVICE_UNAVAILABLE,
+            Self::NoPriceYet | Self::StoreUnavailable | Self::Starting => StatusCode::SERVICE_UNAVAILABLE,
             Self::Internal => StatusCode::INTERNAL_SERVER_ERROR,
         }
     }
@@ -140,6 +142,9 @@ impl Problem {
     }
 }
 
+/// When to ask again for what only a store can answer.
+const STORE_RETRY_SECONDS: u64 = 10;
+
 /// What our own parsers said, without the type names that the framework wraps around it.
 fn plain(reason: &str) -> &str {
     let inner = reason.split_once("\": ").filter(|(before, _)| before.starts_with("failed to parse"));
@@ -149,6 +154,11 @@ fn plain(reason: &str) -> &str {
 
 impl From<StoreError> for Problem {
     fn from(error: StoreError) -> Self {
+        if let StoreError::Closed(_) = error {
+            let detail = "the store takes no records at the moment, so history is not answered; \
+                          the newest prices and averages still are";
+            return Self::new(Code::StoreUnavailable, detail).retry_after(STORE_RETRY_SECONDS);
+        }
         tracing::error!(error = common::telemetry::chain(&error), "the store failed while answering");
         Self::internal()
     }
@@ -199,7 +209,10 @@ impl ApiResponse for Problem {
             (StatusCode::NOT_FOUND, "The log has no such pair or record"),
             (StatusCode::TOO_MANY_REQUESTS, "Too many requests; `Retry-After` says when to come back"),
             (StatusCode::INTERNAL_SERVER_ERROR, "Something broke here"),
-            (StatusCode::SERVICE_UNAVAILABLE, "No price has been agreed yet, or the process is starting"),
+            (
+                StatusCode::SERVICE_UNAVAILABLE,
+                "No price has been agreed yet, the store is not at hand, or the process is starting",
+            ),
         ];
         let response = |(status, description): (StatusCode, &'static str)| MetaResponse {
             description,

@@ -49,6 +49,8 @@ impl LogReader for SentLog {
     async fn stored(&mut self, sequence: Sequence) {
         self.stored.send(sequence).await.unwrap();
     }
+
+    async fn rewind(&mut self, _sequence: Sequence) {}
 }
 
 pub(crate) struct Rig {

@@ -129,6 +129,11 @@ impl LogReader for NatsReader {
     async fn stored(&mut self, _sequence: Sequence) {
         // The cursor lives in the reader's store; the server keeps nothing about us.
     }
+
+    async fn rewind(&mut self, sequence: Sequence) {
+        (self.position.cursor, self.position.newest) = (sequence, None);
+        (self.messages, self.behind) = (None, None);
+    }
 }
 
 impl Position {
