@@ -313,3 +313,6 @@ fn is_lock(error: &io::Error) -> bool {
     // sled has no kind for it: the lock's error comes as another io::Error with this text.
     error.to_string().contains("could not acquire lock")
 }
+
+#[cfg(test)]
+mod tests;
