@@ -10,6 +10,7 @@ mod gaps;
 mod key;
 mod migrate;
 mod open;
+mod summarize;
 
 use std::{
     collections::{BTreeMap, btree_map::Entry},
@@ -160,9 +161,7 @@ impl Store {
     pub fn records(&self) -> impl Iterator<Item = Result<Stored, StoreError>> + use<> {
         self.database.scan_prefix(key::RECORD_PREFIX).map(|row| {
             let (name, value) = row?;
-            let sequence = key::read_record_sequence(&name).ok_or(StoreError::Damaged("position"))?;
-            let record = wire::decode(&value).map_err(|source| StoreError::Record { sequence, source })?;
-            Ok(Stored { sequence, record })
+            read_record(&name, &value)
         })
     }
 
@@ -238,6 +237,12 @@ impl Store {
         }
         Ok(removed)
     }
+}
+
+fn read_record(name: &[u8], value: &[u8]) -> Result<Stored, StoreError> {
+    let sequence = key::read_record_sequence(name).ok_or(StoreError::Damaged("position"))?;
+    let record = wire::decode(value).map_err(|source| StoreError::Record { sequence, source })?;
+    Ok(Stored { sequence, record })
 }
 
 #[cfg(test)]

@@ -208,6 +208,7 @@ fn follow(
         keep_windows: keep,
         retain_ticks: retain,
         retain_quotes: settings.store.retain_quotes.duration(),
+        scans: api::averages::Scans::default(),
     }))
 }
 

@@ -3,17 +3,15 @@
 use std::sync::Arc;
 
 use common::domain::{Body, Judged, Lead, Policy, Record, Sequence};
-use poem::web::Data;
 use poem_openapi::{OpenApi, param::Path, payload::Json};
 
-use super::{State, Tag};
+use super::{State, Tag, as_of::AsOf};
 use crate::{
     dto::{
         DerivedText, PairText, PolicyItem, PriceText, QuoteItem, RecordItem, SequenceParameter, SpanText,
         TimeText,
     },
     problem::{Code, Problem},
-    snapshot::Snapshot,
 };
 
 /// Records, explained.
@@ -25,11 +23,12 @@ impl TicksApi {
     #[oai(path = "/ticks/:sequence", method = "get", operation_id = "getTick")]
     async fn tick(
         &self,
-        snapshot: Data<&Arc<Snapshot>>,
         /// The record's position in the log.
         sequence: Path<SequenceParameter>,
+        /// The position in the log to answer as of; the newest, if absent.
+        at_sequence: AsOf,
     ) -> Result<Json<RecordItem>, Problem> {
-        let snapshot = snapshot.0;
+        let snapshot = &at_sequence.snapshot;
         let sequence = Sequence(sequence.0.value()?);
         let unknown = || {
             let newest = snapshot.sequence;

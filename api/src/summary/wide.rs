@@ -50,7 +50,7 @@ impl Wide {
         let upper = (rest << 64) | (self.low >> 64);
         let lower = ((upper % divisor) << 64) | (self.low & u128::from(u64::MAX));
         let low = ((upper / divisor) << 64) | (lower / divisor);
-        (lower % divisor == 0).then_some(Self { high, low })
+        lower.is_multiple_of(divisor).then_some(Self { high, low })
     }
 
     /// Both halves, the lower one first.

@@ -2,9 +2,13 @@
 //! clock that is set by hand.
 #![expect(clippy::unwrap_used, reason = "tests stop at the first surprise")]
 
+mod averages;
+mod candles;
 mod connections;
 mod gaps;
+mod pinned;
 mod prices;
+mod random_log;
 mod rejected;
 mod rig;
 mod shape;

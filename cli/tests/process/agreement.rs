@@ -89,7 +89,7 @@ pub(crate) async fn averages_are_right_but(pod: &Pod, foreign: &[u64]) {
     for (window, span) in windows.iter().zip(WINDOWS.split(',')) {
         let span = Span::try_from(span.to_owned()).unwrap().0;
         assert_eq!((&window["to"], &window["from"]), (&json!(time_text(to)), &json!(time_text(to - span))));
-        for (member, expected) in oracle::window(&points, to, span).as_object().unwrap() {
+        for (member, expected) in oracle::window(&points, to, span, newest.interval()).as_object().unwrap() {
             assert_eq!(&window[member], expected, "{member} of {window} at sequence {sequence}");
         }
     }
