@@ -1,6 +1,5 @@
 //! Prices and averages worked out a second time, in the plainest way, from records alone.
 
-use rust_decimal::Decimal;
 use serde_json::Value;
 use testkit::naive;
 pub(crate) use testkit::naive::median;
