@@ -45,7 +45,8 @@ pub struct StoreConfig {
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct WindowsConfig {
-    /// The longest window that averages can be asked for.
+    /// How far back ticks are in memory, and how far back `at_sequence` reaches. Longer windows are read
+    /// from the store.
     #[serde(with = "text")]
     pub keep: Span,
     /// After how long without a tick a price is stale.

@@ -8,8 +8,8 @@ mod text;
 use poem_openapi::Object;
 
 pub use text::{
-    CauseParameter, DerivedText, PairParameter, PairText, PriceText, SequenceParameter, SpanText, SpansText,
-    TimeText, TimestampParameter,
+    CandleIntervalParameter, CauseParameter, DerivedText, PairParameter, PairText, PriceText, RatioParameter,
+    SequenceParameter, SpanText, SpansText, TimeText, TimestampParameter, sequence_schema,
 };
 
 /// The pairs of the log.
@@ -98,6 +98,12 @@ pub struct WindowItem {
     /// The time-weighted mean: each tick weighs the time until the next one, if that is at most three
     /// intervals, else one interval; the newest weighs one interval.
     pub twap: Option<DerivedText>,
+    /// The price in the middle, or the midpoint of the two; null also where the window has more than 100,000
+    /// ticks.
+    pub median: Option<DerivedText>,
+    /// The exponential moving average: α = 2 / (`expected` + 1), seeded by the first tick, missing slots passed
+    /// over; null also where the window has more than 100,000 ticks.
+    pub ema: Option<DerivedText>,
     /// The lowest price.
     pub min: Option<PriceText>,
     /// The highest price.
@@ -108,8 +114,10 @@ pub struct WindowItem {
     pub close: Option<PriceText>,
     /// Close less open, exactly.
     pub change: Option<DerivedText>,
-    /// Change in relation to open.
+    /// Change in relation to open; null also where that is above 10²⁰.
     pub change_ratio: Option<DerivedText>,
+    /// The standard deviation of its ticks, as of a whole population.
+    pub stddev: Option<DerivedText>,
     /// The slots it has at the present interval.
     pub expected: u64,
     /// The ticks in it.
@@ -118,6 +126,36 @@ pub struct WindowItem {
     pub coverage: DerivedText,
     /// The longest stretch of it without ticks; null where no slot is missing.
     pub largest_gap: Option<SpanText>,
+    /// Whether every slot of it has a tick.
+    pub complete: bool,
+}
+
+/// Candles of a pair.
+#[derive(Debug, Object)]
+pub struct Candles {
+    /// One item for each bucket with a tick.
+    pub items: Vec<CandleItem>,
+    /// What to send as `cursor` for the candles after these; null where there are no more now.
+    pub next_cursor: Option<String>,
+}
+
+/// One bucket `[start, start + interval)`. There is no volume: these are prices that were polled.
+#[derive(Debug, Object)]
+pub struct CandleItem {
+    /// Where it begins; a tick at this very instant is in it.
+    pub start: TimeText,
+    /// The first price.
+    pub open: PriceText,
+    /// The highest price.
+    pub high: PriceText,
+    /// The lowest price.
+    pub low: PriceText,
+    /// The last price.
+    pub close: PriceText,
+    /// The ticks in it.
+    pub samples: u64,
+    /// Whether it is over and every slot of it has a tick.
+    pub complete: bool,
 }
 
 /// Ticks of a pair.

@@ -2,6 +2,10 @@
 //!
 //! Every batch goes the same way: decode, check, commit (records and cursor in one atomic batch), swap in
 //! the new snapshot, tell the log. A crash between any two steps repeats the batch or finds it done.
+//!
+//! A store that takes no records, as on a full disk, is no reason to go silent: the copy of a log goes on in
+//! memory, and the store catches up once it can be written to again. Where the store is the log itself,
+//! nothing is acknowledged until then.
 
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
@@ -12,7 +16,10 @@ use common::{
     service::TaskError,
     wire::DecodeError,
 };
-use tokio::sync::watch;
+use tokio::{
+    sync::watch,
+    time::{Instant, sleep_until},
+};
 use tokio_util::sync::CancellationToken;
 
 use crate::{
@@ -28,6 +35,9 @@ const MAX_READY_LAG: u64 = 100;
 /// still finds what belongs to it.
 const RECLAIM_DELAY: Duration = Duration::from_secs(3_600);
 
+/// How long a store that takes no records is left alone before it is tried again.
+const REOPEN_PAUSE: Duration = Duration::from_secs(5);
+
 /// Follows the log into store and snapshot.
 pub struct Ingest {
     store: Store,
@@ -38,6 +48,10 @@ pub struct Ingest {
     check: Check,
     /// Why nothing of the newest batch was a record of this log, where that was so.
     rejecting: Option<Rejection>,
+    /// What the next batch is added to: the newest snapshot, unless the store is catching up with it.
+    current: Arc<Snapshot>,
+    /// The store takes no records: why, and when it is tried again.
+    closed: Option<(String, Instant)>,
 }
 
 /// How following a log ended.
@@ -77,10 +91,12 @@ impl Ingest {
             path = %store.path().display(),
             "opened the store"
         );
-        let (snapshots, receiver) = watch::channel(Arc::new(snapshot));
+        let current = Arc::new(snapshot);
+        let (snapshots, receiver) = watch::channel(current.clone());
         let delay = keep + RECLAIM_DELAY;
         let retention = Retention { ticks: retention.ticks + delay, quotes: retention.quotes + delay };
-        let ingest = Self { store, snapshots, keep, retention, metrics, check, rejecting: None };
+        let (rejecting, closed) = (None, None);
+        let ingest = Self { store, snapshots, keep, retention, metrics, check, rejecting, current, closed };
         ingest.show();
         Ok((ingest, receiver))
     }
@@ -92,7 +108,16 @@ impl Ingest {
         stop: CancellationToken,
     ) -> Result<Ended, TaskError> {
         let mut halted = false;
-        while let Some(batch) = stop.run_until_cancelled(reader.next()).await {
+        loop {
+            let retry = self.closed.as_ref().map(|(_, retry)| *retry);
+            let batch = tokio::select! {
+                () = stop.cancelled() => break,
+                () = until(retry) => {
+                    self = self.reopen(&mut *reader).await?;
+                    continue;
+                }
+                batch = reader.next() => batch,
+            };
             let Batch { entries, pending } = match batch {
                 Err(_) if stop.is_cancelled() => break,
                 // The in-process log ends with its writer, and not before: what it still has to say is said.
@@ -119,7 +144,11 @@ impl Ingest {
             match taken {
                 Ok(()) => {}
                 Err(IngestError::Store(error)) if error.is_damage() => return Ok(Ended::Damaged(error)),
-                Err(IngestError::Store(error)) => return Err(error.into()),
+                Err(IngestError::Store(error)) => {
+                    self.close(&error);
+                    reader.rewind(self.current.sequence).await;
+                    continue;
+                }
                 Err(error @ IngestError::UnknownVersion { .. }) => {
                     // Going on could hide prices; ending would only repeat it. Stay, and say so.
                     tracing::error!(%error, "the log was written by a newer Tickwell: upgrade this one");
@@ -138,7 +167,7 @@ impl Ingest {
 
     /// Takes in one batch, up to a record of a newer version if there is one. Blocks.
     fn take_in(&mut self, entries: &[Entry]) -> Result<(), IngestError> {
-        let mut next = Snapshot::clone(&self.snapshots.borrow());
+        let mut next = Snapshot::clone(&self.current);
         let mut accepted = Vec::with_capacity(entries.len());
         let mut halted = Ok(());
         let mut rejected: BTreeMap<Rejection, u64> = BTreeMap::new();
@@ -176,15 +205,73 @@ impl Ingest {
         if !entries.is_empty() {
             self.rejecting = rejected.into_keys().next().filter(|_| accepted.is_empty());
         }
-        if next.sequence > self.snapshots.borrow().sequence {
-            self.store.commit(&accepted, next.sequence, hole)?;
-            self.store.reclaim(self.retention)?;
-            next.look_back(&self.store)?;
+        if next.sequence > self.current.sequence {
+            match self.store(&accepted, &mut next, hole) {
+                Err(error) if error.is_damage() || self.store.is_only_copy() => return Err(error.into()),
+                Err(error) => {
+                    self.close(&error);
+                    next.look_back(&self.store)?;
+                }
+                Ok(()) => {}
+            }
             self.metrics.ingested.inc_by(u64::try_from(accepted.len()).unwrap_or(u64::MAX));
-            self.snapshots.send_replace(Arc::new(next));
-            self.show();
+            self.current = Arc::new(next);
+            if self.current.sequence > self.snapshots.borrow().sequence {
+                self.snapshots.send_replace(self.current.clone());
+                self.show();
+            }
         }
         halted
+    }
+
+    fn store(
+        &self,
+        accepted: &[Stored],
+        next: &mut Snapshot,
+        hole: Option<Sequence>,
+    ) -> Result<(), StoreError> {
+        self.store.commit(accepted, next.sequence, hole)?;
+        self.store.reclaim(self.retention)?;
+        next.look_back(&self.store)
+    }
+
+    /// The store takes no records: says so once, and when to try again.
+    fn close(&mut self, error: &StoreError) {
+        if self.closed.is_none() {
+            let reason = common::telemetry::chain(error);
+            tracing::error!(reason, path = %self.store.path().display(), "the store takes no records");
+            self.closed = Some((reason, Instant::now() + REOPEN_PAUSE));
+        }
+        self.metrics.store_closed.set(1);
+        self.tell(0);
+    }
+
+    /// Opens the store again, and goes on from where it ends.
+    async fn reopen(mut self, reader: &mut dyn LogReader) -> Result<Self, TaskError> {
+        let (ingest, reopened) = tokio::task::spawn_blocking(move || {
+            let reopened = self.store.reopen().map_err(TaskError::from);
+            let loaded = reopened.and_then(|()| Ok(Snapshot::load(&self.store, self.keep)?));
+            (self, loaded)
+        })
+        .await?;
+        self = ingest;
+        match reopened {
+            Ok(loaded) => {
+                tracing::info!(sequence = %loaded.sequence, "the store is open again");
+                reader.rewind(loaded.sequence).await;
+                (self.current, self.closed) = (Arc::new(loaded), None);
+                self.metrics.store_closed.set(0);
+                self.tell(0);
+            }
+            Err(error) => {
+                tracing::debug!(
+                    error = common::telemetry::chain(&*error),
+                    "the store cannot be opened again"
+                );
+                self.closed = self.closed.map(|(reason, _)| (reason, Instant::now() + REOPEN_PAUSE));
+            }
+        }
+        Ok(self)
     }
 
     fn show(&self) {
@@ -215,11 +302,21 @@ impl Ingest {
             Condition::Unready("catching up with the log".to_owned())
         } else if self.snapshots.borrow().pairs.is_empty() {
             Condition::Unready("the log has no record yet".to_owned())
+        } else if let Some((reason, _)) = &self.closed {
+            Condition::Degraded(format!("the store takes no records, so history is not answered: {reason}"))
         } else if let Some(reason) = self.rejecting {
             Condition::Degraded(format!("the newest messages of the log were passed over: {reason}"))
         } else {
             Condition::Ready
         };
         self.check.set(condition);
+    }
+}
+
+/// Waits for an instant; for ever, where there is none.
+async fn until(instant: Option<Instant>) {
+    match instant {
+        Some(instant) => sleep_until(instant).await,
+        None => std::future::pending().await,
     }
 }

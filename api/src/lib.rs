@@ -8,6 +8,7 @@
 //! - [`summary`], [`window`]: the algebra that every average is made of, and the tree that answers for
 //!   any window.
 //! - [`snapshot`]: the immutable view that handlers read, swapped once per batch.
+//! - [`candle`], [`averages`]: what is said about buckets and windows, from memory or from the store.
 //! - [`routes`], [`dto`], [`problem`]: the questions, the shapes of answers, and the shape of errors.
 //! - [`server`]: connections, with every limit named.
 //!
@@ -15,6 +16,8 @@
 //! and of nothing else: every pod at the same sequence answers with the same bytes. This crate never asks
 //! an exchange, and never writes to a log other than its own in-process one.
 
+pub mod averages;
+pub mod candle;
 pub mod config;
 pub mod dto;
 pub mod ingest;

@@ -124,6 +124,11 @@ impl LogReader for LocalReader {
             }
         }
     }
+
+    async fn rewind(&mut self, _sequence: Sequence) {
+        // Whoever waits learns that nothing is acknowledged; there is no log to read it from again.
+        self.waiting.clear();
+    }
 }
 
 #[cfg(test)]

@@ -26,6 +26,8 @@ pub struct Metrics {
     pub pending: IntGauge,
     /// Open connections.
     pub connections: IntGauge,
+    /// 1 while the store takes no records.
+    pub store_closed: IntGauge,
     trouble: IntGaugeVec,
     rebuilds: IntCounterVec,
     price: GaugeVec,
@@ -87,6 +89,13 @@ impl Metrics {
                 ),
             )?,
             connections: add(registry, IntGauge::new("tickwell_http_connections", "Open connections"))?,
+            store_closed: add(
+                registry,
+                IntGauge::new(
+                    "tickwell_store_closed",
+                    "1 while the store takes no records, as on a full disk; prices are served from memory",
+                ),
+            )?,
             trouble: add(registry, IntGaugeVec::new(trouble, &["trouble"]))?,
             rebuilds: add(registry, IntCounterVec::new(rebuilds, &["reason"]))?,
             price: add(registry, GaugeVec::new(price, &["pair"]))?,

@@ -14,7 +14,7 @@ use poem_openapi::{
     types::{ToJSON, Type},
 };
 
-use crate::store::StoreError;
+use crate::{snapshot::PinError, store::StoreError};
 
 common::words! {
     /// What went wrong, in a word that programs can rely on.
@@ -25,6 +25,10 @@ common::words! {
         UnknownPair = "unknown_pair",
         /// The log has no such record, or this pod no longer keeps it.
         UnknownSequence = "unknown_sequence",
+        /// This pod has not read the log up to `at_sequence` yet.
+        SequenceAhead = "sequence_ahead",
+        /// `at_sequence` is longer ago than answers reach back.
+        SequenceGone = "sequence_gone",
         /// There is no such route.
         NotFound = "not_found",
         /// The route does not take this method.
@@ -35,6 +39,10 @@ common::words! {
         NoPriceYet = "no_price_yet",
         /// Another backup is being made or sent.
         BackupRunning = "backup_running",
+        /// Too little of a window is covered by ticks.
+        ThinWindow = "thin_window",
+        /// History is not at hand for the moment; prices are.
+        StoreUnavailable = "store_unavailable",
         /// The process has only begun to start.
         Starting = "starting",
         /// Something broke here; the log has the details.
@@ -48,10 +56,13 @@ impl Code {
         match self {
             Self::InvalidParameter => StatusCode::BAD_REQUEST,
             Self::UnknownPair | Self::UnknownSequence | Self::NotFound => StatusCode::NOT_FOUND,
-            Self::BackupRunning => StatusCode::CONFLICT,
             Self::MethodNotAllowed => StatusCode::METHOD_NOT_ALLOWED,
             Self::RateLimited => StatusCode::TOO_MANY_REQUESTS,
-            Self::NoPriceYet | Self::Starting => StatusCode::SERVICE_UNAVAILABLE,
+            Self::SequenceAhead | Self::BackupRunning => StatusCode::CONFLICT,
+            Self::SequenceGone => StatusCode::GONE,
+            Self::NoPriceYet | Self::ThinWindow | Self::StoreUnavailable | Self::Starting => {
+                StatusCode::SERVICE_UNAVAILABLE
+            }
             Self::Internal => StatusCode::INTERNAL_SERVER_ERROR,
         }
     }
@@ -96,6 +107,12 @@ impl Problem {
     /// A parameter that cannot be read or is out of range.
     pub fn parameter(name: impl Into<Cow<'static, str>>, detail: impl Into<Cow<'static, str>>) -> Self {
         Self { parameter: Some(name.into()), ..Self::new(Code::InvalidParameter, detail) }
+    }
+
+    /// The same problem, with the parameter that is to blame.
+    #[must_use]
+    pub fn naming(self, parameter: &'static str) -> Self {
+        Self { parameter: Some(parameter.into()), ..self }
     }
 
     /// The same problem, with the time after which asking again makes sense.
@@ -143,8 +160,14 @@ impl Problem {
     }
 }
 
+/// When to ask again for what only a store can answer.
+const STORE_RETRY_SECONDS: u64 = 10;
+
 /// What our own parsers said, without the type names that the framework wraps around it.
 fn plain(reason: &str) -> &str {
+    if reason.ends_with("expects an input value.") {
+        return "this parameter is needed; see /docs for what it takes";
+    }
     let inner = reason.split_once("\": ").filter(|(before, _)| before.starts_with("failed to parse"));
     let inner = inner.map_or(reason, |(_, inner)| inner);
     inner.split_once(" (occurred while parsing").map_or(inner, |(inner, _)| inner)
@@ -152,8 +175,29 @@ fn plain(reason: &str) -> &str {
 
 impl From<StoreError> for Problem {
     fn from(error: StoreError) -> Self {
+        if let StoreError::Closed(_) = error {
+            let detail = "the store takes no records at the moment, so history is not answered; \
+                          the newest prices and averages still are";
+            return Self::new(Code::StoreUnavailable, detail).retry_after(STORE_RETRY_SECONDS);
+        }
         tracing::error!(error = common::telemetry::chain(&error), "the store failed while answering");
         Self::internal()
+    }
+}
+
+/// Pods are a moment apart.
+const AHEAD_RETRY_SECONDS: u64 = 1;
+
+impl From<PinError> for Problem {
+    fn from(error: PinError) -> Self {
+        let detail = error.to_string();
+        match error {
+            PinError::Ahead { .. } => {
+                Self::new(Code::SequenceAhead, detail).naming("at_sequence").retry_after(AHEAD_RETRY_SECONDS)
+            }
+            PinError::Gone { .. } => Self::new(Code::SequenceGone, detail).naming("at_sequence"),
+            PinError::Store(error) => error.into(),
+        }
     }
 }
 
@@ -200,9 +244,17 @@ impl ApiResponse for Problem {
         let described = [
             (StatusCode::BAD_REQUEST, "A parameter cannot be read or is out of range"),
             (StatusCode::NOT_FOUND, "The log has no such pair or record"),
+            (
+                StatusCode::CONFLICT,
+                "This pod is not at `at_sequence` yet; `Retry-After` says when to ask again",
+            ),
+            (StatusCode::GONE, "`at_sequence` is longer ago than answers reach back"),
             (StatusCode::TOO_MANY_REQUESTS, "Too many requests; `Retry-After` says when to come back"),
             (StatusCode::INTERNAL_SERVER_ERROR, "Something broke here"),
-            (StatusCode::SERVICE_UNAVAILABLE, "No price has been agreed yet, or the process is starting"),
+            (
+                StatusCode::SERVICE_UNAVAILABLE,
+                "No price has been agreed yet, a window is too thin, the store is not at hand, or the process is starting",
+            ),
         ];
         let response = |(status, description): (StatusCode, &'static str)| MetaResponse {
             description,

@@ -3,6 +3,9 @@
 //! A handler takes one snapshot and answers from it alone, so that an answer belongs to one sequence.
 
 pub(crate) mod admin;
+mod as_of;
+mod averages;
+mod candles;
 mod gaps;
 mod history;
 mod operations;
@@ -14,7 +17,7 @@ use std::{sync::Arc, time::Duration};
 
 use common::{
     clock::Clock,
-    domain::{Origin, Pair},
+    domain::{Origin, Pair, Sequence},
     readiness::Readiness,
 };
 use poem_openapi::{OpenApiService, Tags};
@@ -22,11 +25,13 @@ use prometheus::Registry;
 use tokio::sync::watch;
 
 use crate::{
+    averages::Scans,
     problem::{Code, Problem},
     snapshot::{PairView, Snapshot},
     store::Store,
 };
 
+pub(crate) use as_of::Pinned;
 pub(crate) use operations::metrics_route;
 pub use operations::{Build, Operations};
 
@@ -40,12 +45,14 @@ pub struct State {
     pub clock: Arc<dyn Clock>,
     /// After how long without a tick a price is stale.
     pub stale_after: Duration,
-    /// The longest window that is kept.
+    /// How far back ticks are in memory, and how far back answers can be pinned.
     pub keep_windows: Duration,
     /// How far back ticks are answered.
     pub retain_ticks: Duration,
     /// How far back quotes are answered.
     pub retain_quotes: Duration,
+    /// The averages that took a look at every tick.
+    pub scans: Scans,
 }
 
 /// What operators ask about a process.
@@ -73,7 +80,15 @@ enum Tag {
 
 /// The documented routes of a pod.
 pub type Service = OpenApiService<
-    (prices::PricesApi, history::HistoryApi, gaps::GapsApi, ticks::TicksApi, operations::OperationsApi),
+    (
+        prices::PricesApi,
+        averages::AveragesApi,
+        history::HistoryApi,
+        candles::CandlesApi,
+        gaps::GapsApi,
+        ticks::TicksApi,
+        operations::OperationsApi,
+    ),
     (),
 >;
 
@@ -81,7 +96,9 @@ pub type Service = OpenApiService<
 pub fn service(state: &Arc<State>, process: &Process) -> Service {
     let apis = (
         prices::PricesApi(state.clone()),
+        averages::AveragesApi(state.clone()),
         history::HistoryApi(state.clone()),
+        candles::CandlesApi(state.clone()),
         gaps::GapsApi(state.clone()),
         ticks::TicksApi(state.clone()),
         operations::OperationsApi(process.clone()),
@@ -96,6 +113,19 @@ impl State {
     /// The newest snapshot; each request takes one and keeps to it.
     pub fn newest_snapshot(&self) -> Arc<Snapshot> {
         self.snapshots.borrow().clone()
+    }
+
+    /// The snapshot of an earlier sequence. Only what is not told about a newer one is read again.
+    pub(crate) async fn snapshot_at(
+        self: &Arc<Self>,
+        newest: Arc<Snapshot>,
+        sequence: Sequence,
+    ) -> Result<Arc<Snapshot>, Problem> {
+        if sequence == newest.sequence {
+            return Ok(newest);
+        }
+        let state = self.clone();
+        paging::reading(move || Ok(Arc::new(newest.at(&state.store, sequence, state.keep_windows)?))).await
     }
 
     fn is_stale(&self, snapshot: &Snapshot, view: &PairView) -> bool {

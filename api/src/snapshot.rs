@@ -8,7 +8,7 @@ use common::{
 };
 
 use crate::{
-    store::{Order, Store, StoreError, Stored},
+    store::{Heads, Order, Store, StoreError, Stored},
     summary::{LONGEST_STANDING, Point},
     window::Window,
 };
@@ -41,8 +41,10 @@ pub struct PairView {
     pub tick: Option<Arc<NewestTick>>,
     /// The tick one day before the newest one, where the log has one near that instant.
     pub day_ago: Option<Point>,
-    /// Its newest ticks.
+    /// Its newest ticks, and maybe some that are newer than this view.
     pub window: Window,
+    /// Since when the window holds every tick.
+    pub kept_from: Timestamp,
 }
 
 /// A pair's newest tick.
@@ -70,8 +72,31 @@ common::words! {
     }
 }
 
+/// Why there is no view at an earlier position.
+#[derive(Debug, thiserror::Error)]
+pub enum PinError {
+    /// This pod has not read the log so far.
+    #[error("this pod has the log up to {newest} only: ask again, or ask another pod")]
+    Ahead {
+        /// How far it has read.
+        newest: Sequence,
+    },
+    /// It is too long ago.
+    #[error("that is longer ago than the {reach:?} that answers reach back (windows.keep)")]
+    Gone {
+        /// How far back views reach.
+        reach: Duration,
+    },
+    /// The store did not answer.
+    #[error("the store did not answer")]
+    Store(#[from] StoreError),
+}
+
 /// How far back "a day ago" lies.
 const DAY: Duration = Duration::from_secs(86_400);
+
+/// Times are whole milliseconds.
+const MILLISECOND: Duration = Duration::from_millis(1);
 
 /// How far back the tick of a day ago may lie: it stands for that instant as it does in the time-weighted
 /// mean, and an interval is a day at most. Ticks must be kept for so long.
@@ -86,24 +111,51 @@ impl Snapshot {
             if let Some(newest) = store.record(heads.newest)? {
                 origin = Some(newest.origin);
             }
-            let Some(record) = store.record(heads.covering)? else { continue };
-            let tick = match store.record(heads.tick)? {
-                Some(Record { epoch, body: Body::Tick(tick), .. }) => {
-                    Some(Arc::new(NewestTick { sequence: heads.tick, epoch, tick }))
-                }
-                _ => None,
-            };
-            if let Some((slot, interval)) = slot_and_interval(&record.body) {
-                let window = load_window(store, pair, slot, keep)?;
-                let (sequence, epoch) = (heads.covering, record.epoch);
-                let view = PairView { slot, sequence, interval, epoch, tick, day_ago: None, window };
-                pairs.insert(pair, view);
+            if let Some(view) = PairView::load(store, heads)? {
+                let kept_from = view.slot.start().minus(keep);
+                let window = load_window(store, pair, kept_from, view.slot)?;
+                pairs.insert(pair, PairView { window, kept_from, ..view });
             }
         }
         let mut snapshot =
             Self { identity: store.identity().clone(), sequence: store.cursor()?, origin, pairs };
         snapshot.look_back(store)?;
         Ok(snapshot)
+    }
+
+    /// The view as it was at an earlier position, as far back as `reach` from the newest slot. Whether that
+    /// is too long ago is told by slots alone, so that every pod says the same.
+    pub fn at(&self, store: &Store, sequence: Sequence, reach: Duration) -> Result<Self, PinError> {
+        if sequence > self.sequence {
+            return Err(PinError::Ahead { newest: self.sequence });
+        }
+        let mut pairs = BTreeMap::new();
+        for (pair, newest) in &self.pairs {
+            let view = if newest.sequence <= sequence {
+                Some(newest.clone())
+            } else {
+                let heads = store.covering_at(*pair, sequence)?;
+                let older = heads.map(|heads| PairView::load(store, heads)).transpose()?.flatten();
+                older.map(|older| PairView {
+                    window: newest.window.clone(),
+                    kept_from: newest.kept_from,
+                    ..older
+                })
+            };
+            pairs.extend(view.map(|view| (*pair, view)));
+        }
+        let mut pinned = Self { identity: self.identity.clone(), sequence, origin: self.origin, pairs };
+        let oldest = self.newest_slot().map(|slot| slot.start().minus(reach));
+        if pinned.newest_slot().map(Slot::start) < oldest {
+            return Err(PinError::Gone { reach });
+        }
+        pinned.look_back(store)?;
+        Ok(pinned)
+    }
+
+    /// The newest slot of any pair.
+    fn newest_slot(&self) -> Option<Slot> {
+        self.pairs.values().map(|view| view.slot).max()
     }
 
     /// Finds each pair's tick of a day ago. In the store, not in the window: how much a pod keeps in
@@ -113,8 +165,20 @@ impl Snapshot {
             let Some(newest) = &view.tick else { continue };
             let then = newest.tick.slot.start().minus(DAY);
             let oldest = then.minus(newest.tick.interval.duration() * LONGEST_STANDING);
-            let found = store.ticks(*pair, oldest, then.next(), Order::Descending).next();
-            view.day_ago = found.transpose()?.as_ref().map(point);
+            // Where memory has a tick of that very instant, it is the one that is looked for.
+            let remembered =
+                view.window.summarize(then.minus(MILLISECOND), newest.tick.interval.slot_at(then));
+            view.day_ago = match remembered {
+                Some(then) => Some(then.last),
+                None => {
+                    let mut found = store.ticks(*pair, oldest, then.next(), Order::Descending);
+                    match found.next() {
+                        // Not known for the moment.
+                        Some(Err(StoreError::Closed(_))) => None,
+                        found => found.transpose()?.as_ref().map(point),
+                    }
+                }
+            };
         }
         Ok(())
     }
@@ -140,18 +204,40 @@ impl Snapshot {
             let newest = NewestTick { sequence: *sequence, epoch: record.epoch, tick: new.clone() };
             (tick, window) = (Some(Arc::new(newest)), window.push(point));
         }
-        let window = window.without_before(slot.start().minus(keep));
-        let epoch = record.epoch;
-        let view = PairView { slot, sequence: *sequence, interval, epoch, tick, day_ago: None, window };
+        let kept_from = slot.start().minus(keep);
+        let window = window.without_before(kept_from);
+        let (sequence, epoch) = (*sequence, record.epoch);
+        let view = PairView { slot, sequence, interval, epoch, tick, day_ago: None, window, kept_from };
         self.pairs.insert(record.pair, view);
         None
     }
 }
 
 impl PairView {
+    /// The view from a pair's newest records, without its window and the tick of a day ago. Nothing where no
+    /// slot of it is covered.
+    fn load(store: &Store, heads: Heads) -> Result<Option<Self>, StoreError> {
+        let Some(record) = store.record(heads.covering)? else { return Ok(None) };
+        let Some((slot, interval)) = slot_and_interval(&record.body) else { return Ok(None) };
+        let tick = match store.record(heads.tick)? {
+            Some(Record { epoch, body: Body::Tick(tick), .. }) => {
+                Some(Arc::new(NewestTick { sequence: heads.tick, epoch, tick }))
+            }
+            _ => None,
+        };
+        let (sequence, epoch) = (heads.covering, record.epoch);
+        let (window, kept_from) = (Window::default(), Timestamp::MAX);
+        Ok(Some(Self { slot, sequence, interval, epoch, tick, day_ago: None, window, kept_from }))
+    }
+
     /// Whether its newest tick is older than `limit`, or there is none.
     pub fn is_stale(&self, now: Timestamp, limit: Duration) -> bool {
         self.tick.as_ref().is_none_or(|newest| now.since(newest.tick.slot.start()) > limit)
+    }
+
+    /// The ticks in memory, where they reach back far enough for windows that begin at `from`.
+    pub fn window_since(&self, from: Timestamp) -> Option<&Window> {
+        (from >= self.kept_from).then_some(&self.window)
     }
 
     /// The instant the next record is due.
@@ -160,10 +246,9 @@ impl PairView {
     }
 }
 
-fn load_window(store: &Store, pair: Pair, newest: Slot, keep: Duration) -> Result<Window, StoreError> {
-    let (from, to) = (newest.start().minus(keep), newest.start().next());
+fn load_window(store: &Store, pair: Pair, from: Timestamp, newest: Slot) -> Result<Window, StoreError> {
     let mut window = Window::default();
-    for tick in store.ticks(pair, from, to, Order::Ascending) {
+    for tick in store.ticks(pair, from, newest.start().next(), Order::Ascending) {
         window = window.push(point(&tick?));
     }
     Ok(window)

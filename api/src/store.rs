@@ -165,6 +165,10 @@ impl Store {
         })
     }
 
+    fn forget_writer(&self) {
+        *self.writer.lock().unwrap_or_else(std::sync::PoisonError::into_inner) = None;
+    }
+
     /// Lets the writer do something. What it remembers is forgotten if that fails.
     fn with_writer<T>(
         &self,

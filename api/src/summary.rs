@@ -24,7 +24,7 @@ use self::wide::Wide;
 pub const DERIVED_DECIMALS: u32 = 8;
 
 /// Price units in one part of 10⁻⁸.
-const UNITS_PER_PART: u128 = 10_u128.pow(Price::MAX_DECIMALS - DERIVED_DECIMALS);
+pub(crate) const UNITS_PER_PART: u128 = 10_u128.pow(Price::MAX_DECIMALS - DERIVED_DECIMALS);
 
 /// A tick stands until the next one if that is at most this many intervals away; else for one interval.
 ///
@@ -93,6 +93,8 @@ impl Summary {
         let distance = millis_between(self.last.slot.start(), later.first.slot.start());
         let interval = self.last.interval.millis();
         let standing = if distance <= interval * u64::from(LONGEST_STANDING) { distance } else { interval };
+        // Where the interval changes, a slot of either kind may be missing.
+        let shorter = interval.min(later.first.interval.millis());
         // Nothing saturates within the bounds above; beyond them, nothing may panic.
         Self {
             count: self.count.saturating_add(later.count),
@@ -109,7 +111,7 @@ impl Summary {
                 .saturating_add(later.weighted),
             weight: self.weight.saturating_add(standing).saturating_add(later.weight),
             covered: self.covered.saturating_add(later.covered),
-            largest_gap: self.largest_gap.max(later.largest_gap).max(distance.saturating_sub(interval)),
+            largest_gap: self.largest_gap.max(later.largest_gap).max(distance.saturating_sub(shorter)),
         }
     }
 
@@ -189,7 +191,7 @@ fn millis_between(earlier: Timestamp, later: Timestamp) -> u64 {
 }
 
 /// Price units divided by a count or weight, as a decimal of eight places.
-fn quotient(units: u128, divisor: u128) -> Decimal {
+pub(crate) fn quotient(units: u128, divisor: u128) -> Decimal {
     rounded(units, divisor * UNITS_PER_PART)
 }
 
@@ -199,14 +201,14 @@ fn rounded(dividend: u128, divisor: u128) -> Decimal {
 }
 
 /// A quotient, rounded half-even.
-fn half_even(dividend: u128, divisor: u128) -> u128 {
+pub(crate) fn half_even(dividend: u128, divisor: u128) -> u128 {
     let (whole, rest) = (dividend / divisor, dividend % divisor);
     let up = rest * 2 > divisor || (rest * 2 == divisor && whole % 2 == 1);
     whole + u128::from(up)
 }
 
 /// Parts of 10⁻⁸ as a decimal, which holds far more than 10²⁰ of them.
-fn decimal_of_parts(parts: u128) -> Decimal {
+pub(crate) fn decimal_of_parts(parts: u128) -> Decimal {
     let parts = i128::try_from(parts).unwrap_or(i128::MAX);
     Decimal::try_from_i128_with_scale(parts, DERIVED_DECIMALS).unwrap_or(Decimal::MAX)
 }

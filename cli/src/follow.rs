@@ -8,6 +8,7 @@
 use std::{net::SocketAddr, path::Path, sync::Arc, time::Duration};
 
 use api::{
+    averages::Scans,
     ingest::{Ended, Ingest},
     metrics::Rebuild,
     routes::{Process, State},
@@ -86,6 +87,7 @@ impl Pod {
             keep_windows: keep,
             retain_ticks: retention.ticks,
             retain_quotes: retention.quotes,
+            scans: Scans::default(),
         });
         let limit = self.settings.api.rate_limit;
         let endpoint = server::endpoint(&state, &self.process, limit, self.metrics.clone());

@@ -192,6 +192,13 @@ impl Settings {
                 "store.retain_ticks: {retain} must be at least windows.keep ({keep}), and 4d for the 24-hour change"
             );
         }
+        let quotes = self.store.retain_quotes;
+        if quotes.duration() < keep.duration() {
+            bail!(
+                "store.retain_quotes: {quotes} must be at least windows.keep ({keep}): answers can be pinned so \
+                 far back (at_sequence), and a price names its sources"
+            );
+        }
         Ok(())
     }
 

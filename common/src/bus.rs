@@ -175,6 +175,9 @@ pub trait LogReader: Send {
 
     /// Says that everything up to `sequence` is stored by the reader and will survive it.
     async fn stored(&mut self, sequence: Sequence);
+
+    /// Says that nothing after `sequence` is stored: the reader goes on after it, where the log still can.
+    async fn rewind(&mut self, sequence: Sequence);
 }
 
 impl ReadError {

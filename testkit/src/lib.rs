@@ -16,6 +16,7 @@
 //! 7. [`process`]: the real `tickwell` binary, its log lines, and the signals it is sent.
 //! 8. [`wait`]: waiting for a condition with a deadline. It has the only sleep of the test suite.
 //! 9. [`clock`]: the only place here that reads the system clock.
+//! 10. [`naive`]: averages and candles worked out a second time.
 //!
 //! `architecture` is a test of the workspace itself: which way its dependencies point.
 //!
@@ -36,6 +37,7 @@ mod architecture;
 pub mod clock;
 pub mod fault;
 pub mod market;
+pub mod naive;
 pub mod nats;
 pub mod process;
 pub mod recording;

@@ -4,6 +4,7 @@
 //! skipped, so that `cargo test` works on a fresh clone, and in CI they fail, so that nobody skips them there.
 
 mod binary;
+mod operate;
 
 use std::net::Ipv4Addr;
 use std::path::{Path, PathBuf};
@@ -46,6 +47,7 @@ impl NatsServer {
         let binary = binary::find().context("nats-server not found, run scripts/test")?;
         let folder = tempfile::Builder::new().prefix("tickwell-nats-").tempdir()?;
         let mut server = Self { binary, folder, port: 0, child: None };
+        server.configure("")?;
         server.run(None).await?;
         Ok(server)
     }
@@ -73,30 +75,6 @@ impl NatsServer {
     pub async fn restart(&mut self) -> anyhow::Result<()> {
         self.kill();
         self.run(Some(self.port)).await
-    }
-
-    /// Kills the server, and keeps what is in its store now.
-    ///
-    /// # Errors
-    ///
-    /// When the store cannot be copied.
-    pub fn save(&mut self) -> anyhow::Result<TempDir> {
-        self.kill();
-        let saved = tempfile::Builder::new().prefix("tickwell-nats-saved-").tempdir()?;
-        copy_folder(&self.folder.path().join("store"), &saved.path().join("store"))?;
-        Ok(saved)
-    }
-
-    /// Kills the server, and puts back what its store held when it was saved.
-    ///
-    /// # Errors
-    ///
-    /// When the store cannot be put back.
-    pub fn restore(&mut self, saved: &TempDir) -> anyhow::Result<()> {
-        self.kill();
-        let store = self.folder.path().join("store");
-        std::fs::remove_dir_all(&store)?;
-        copy_folder(&saved.path().join("store"), &store)
     }
 
     /// Starts the process, on this port or on one that the server picks, and waits until it is ready.
@@ -146,6 +124,8 @@ fn spawn(binary: &Path, folder: &Path, port: Option<u16>) -> anyhow::Result<Chil
     let port = port.map_or_else(|| "-1".to_owned(), |port| port.to_string());
     Command::new(binary)
         .args(["--jetstream", "--addr", "127.0.0.1", "--port", port.as_str()])
+        .arg("--config")
+        .arg(folder.join(operate::CONFIGURATION))
         .arg("--store_dir")
         .arg(folder.join("store"))
         .arg("--ports_file_dir")
@@ -157,20 +137,6 @@ fn spawn(binary: &Path, folder: &Path, port: Option<u16>) -> anyhow::Result<Chil
         .stderr(Stdio::null())
         .spawn()
         .with_context(|| format!("starting {}", binary.display()))
-}
-
-fn copy_folder(from: &Path, to: &Path) -> anyhow::Result<()> {
-    std::fs::create_dir_all(to)?;
-    for entry in from.read_dir()? {
-        let entry = entry?;
-        let target = to.join(entry.file_name());
-        if entry.file_type()?.is_dir() {
-            copy_folder(&entry.path(), &target)?;
-        } else {
-            std::fs::copy(entry.path(), target)?;
-        }
-    }
-    Ok(())
 }
 
 /// The port for clients, once the process with this id has written its ports file.

@@ -2,14 +2,14 @@
 
 use std::{borrow::Cow, time::Duration};
 
-use common::domain::{GapCause, Pair, Price, Span, Timestamp, Words};
+use common::domain::{GapCause, Pair, Price, Ratio, Span, Timestamp, Words};
 use poem_openapi::{
     registry::{MetaSchema, MetaSchemaRef},
     types::{ParseError, ParseFromJSON, ParseFromParameter, ParseResult, ToJSON, Type},
 };
 use rust_decimal::Decimal;
 
-use crate::problem::Problem;
+use crate::{candle::CandleInterval, problem::Problem};
 
 /// Defines a type that is written as text, with its schema, and with the words that it may be where it can
 /// only be one of some.
@@ -171,12 +171,28 @@ text_type!(
 parameter!(CauseParameter);
 
 text_type!(
+    /// A candle's length as a parameter.
+    CandleIntervalParameter(CandleInterval), "string_candle_interval", None,
+    "How long a candle's bucket is.", "1h",
+    CandleInterval::ALL.iter().map(|interval| interval.as_str().into()).collect()
+);
+parameter!(CandleIntervalParameter);
+
+text_type!(
+    /// A ratio as a parameter.
+    RatioParameter(Ratio), "string_ratio", None,
+    "A part like 0.95, or a percentage like 95%.", "0.95"
+);
+parameter!(RatioParameter);
+
+text_type!(
     /// An instant as a parameter, in either of its spellings.
     TimestampParameter(Timestamp), "string_timestamp", None,
     "RFC 3339, or unix milliseconds.", "2026-11-21T00:00:00Z"
 );
 
-fn sequence_schema() -> MetaSchemaRef {
+/// The schema of a position in the log.
+pub fn sequence_schema() -> MetaSchemaRef {
     // Every log has a first record, so the example works wherever it is tried.
     let schema = MetaSchema { example: Some(1.into()), ..MetaSchema::new_with_format("integer", "uint64") };
     MetaSchemaRef::Inline(Box::new(schema))

@@ -3,7 +3,6 @@
 use std::sync::Arc;
 
 use common::domain::GapCause;
-use poem::web::Data;
 use poem_openapi::{
     ApiResponse, OpenApi,
     param::{Path, Query},
@@ -12,6 +11,7 @@ use poem_openapi::{
 
 use super::{
     State, Tag,
+    as_of::AsOf,
     paging::{Asked, OrderParameter, Parameters, reading},
     view,
 };
@@ -54,7 +54,6 @@ impl GapsApi {
     #[expect(clippy::too_many_arguments, reason = "each is a documented query parameter")]
     async fn gaps(
         &self,
-        snapshot: Data<&Arc<Snapshot>>,
         /// The pair.
         pair: Path<PairParameter>,
         /// The first instant; as early as history goes, if absent.
@@ -69,13 +68,21 @@ impl GapsApi {
         limit: Query<Option<u64>>,
         /// The `next_cursor` of the page before.
         cursor: Query<Option<String>>,
+        /// The position in the log to answer as of; the newest, if absent.
+        at_sequence: AsOf,
     ) -> Result<GapsResponse, Problem> {
         let pair = pair.0.value()?;
-        let parameters =
-            Parameters { from: from.0, to: to.0, order: order.0, limit: limit.0, cursor: cursor.0 };
+        let parameters = Parameters {
+            from: from.0,
+            to: to.0,
+            order: order.0,
+            limit: limit.0,
+            cursor: cursor.0,
+            at_sequence: at_sequence.sequence,
+        };
         let asked = parameters.check(pair, "gaps")?;
         let cause = cause.0.map(|cause| cause.0);
-        let (state, snapshot) = (self.0.clone(), snapshot.0.clone());
+        let (state, snapshot) = (self.0.clone(), at_sequence.snapshot);
         reading(move || read_page(&state, &snapshot, &asked, cause)).await
     }
 }

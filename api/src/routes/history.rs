@@ -2,7 +2,6 @@
 
 use std::sync::Arc;
 
-use poem::web::Data;
 use poem_openapi::{
     ApiResponse, OpenApi,
     param::{Path, Query},
@@ -11,6 +10,7 @@ use poem_openapi::{
 
 use super::{
     State, Tag,
+    as_of::AsOf,
     paging::{Asked, OrderParameter, Parameters, reading},
     view,
 };
@@ -45,7 +45,6 @@ impl HistoryApi {
     #[expect(clippy::too_many_arguments, reason = "each is a documented query parameter")]
     async fn history(
         &self,
-        snapshot: Data<&Arc<Snapshot>>,
         /// The pair.
         pair: Path<PairParameter>,
         /// The first instant; as early as history goes, if absent.
@@ -58,12 +57,20 @@ impl HistoryApi {
         limit: Query<Option<u64>>,
         /// The `next_cursor` of the page before.
         cursor: Query<Option<String>>,
+        /// The position in the log to answer as of; the newest, if absent.
+        at_sequence: AsOf,
     ) -> Result<HistoryResponse, Problem> {
         let pair = pair.0.value()?;
-        let parameters =
-            Parameters { from: from.0, to: to.0, order: order.0, limit: limit.0, cursor: cursor.0 };
+        let parameters = Parameters {
+            from: from.0,
+            to: to.0,
+            order: order.0,
+            limit: limit.0,
+            cursor: cursor.0,
+            at_sequence: at_sequence.sequence,
+        };
         let asked = parameters.check(pair, "ticks")?;
-        let (state, snapshot) = (self.0.clone(), snapshot.0.clone());
+        let (state, snapshot) = (self.0.clone(), at_sequence.snapshot);
         reading(move || read_page(&state, &snapshot, &asked)).await
     }
 }

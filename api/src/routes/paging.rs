@@ -2,7 +2,7 @@
 //!
 //! A cursor names a place in time, not a count, so that pages stay stable while records arrive.
 
-use common::domain::{Pair, Timestamp};
+use common::domain::{Pair, Sequence, Timestamp};
 use poem_openapi::Enum;
 
 use super::State;
@@ -37,6 +37,7 @@ pub(super) struct Asked {
     to: Option<Timestamp>,
     order: OrderParameter,
     cursor: Option<Timestamp>,
+    at_sequence: Option<Sequence>,
 }
 
 /// What is asked for, as it came.
@@ -46,6 +47,7 @@ pub(super) struct Parameters {
     pub(super) order: Option<OrderParameter>,
     pub(super) limit: Option<u64>,
     pub(super) cursor: Option<String>,
+    pub(super) at_sequence: Option<Sequence>,
 }
 
 impl Parameters {
@@ -63,7 +65,7 @@ impl Parameters {
         {
             return Err(Problem::parameter("from", format!("{from} is after to, {to}")));
         }
-        Ok(Asked { pair, limit, from, to, order, cursor })
+        Ok(Asked { pair, limit, from, to, order, cursor, at_sequence: self.at_sequence })
     }
 }
 
@@ -107,12 +109,13 @@ impl Asked {
         let millis = |name: &str, at: Option<Timestamp>| {
             at.map(|at| format!("{name}={}&", at.unix_millis())).unwrap_or_default()
         };
+        let pinned = self.at_sequence.map(|at| format!("at_sequence={at}&")).unwrap_or_default();
         let order = match self.order {
             OrderParameter::Asc => "asc",
             OrderParameter::Desc => "desc",
         };
         format!(
-            "</v1/prices/{}/{list}?{}{}{more}order={order}&limit={}&cursor={cursor}>; rel=\"next\"",
+            "</v1/prices/{}/{list}?{}{}{more}{pinned}order={order}&limit={}&cursor={cursor}>; rel=\"next\"",
             self.pair,
             millis("from", self.from),
             millis("to", self.to),

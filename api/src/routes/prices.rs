@@ -1,42 +1,34 @@
-//! The newest prices and their averages.
+//! The newest prices.
 
 use std::sync::Arc;
 
-use common::domain::{Pair, Span, Verdict};
-use poem::web::Data;
-use poem_openapi::{
-    OpenApi,
-    param::{Path, Query},
-    payload::Json,
-};
-use rust_decimal::Decimal;
+use common::domain::{Pair, Verdict};
+use poem_openapi::{OpenApi, param::Path, payload::Json};
 
-use super::{State, Tag, no_price_yet, view};
+use super::{State, Tag, as_of::AsOf, no_price_yet, view};
 use crate::{
     dto::{
-        Averages, DerivedText, PairItem, PairParameter, PairText, Pairs, PriceItem, PriceText, Prices,
-        SpanText, SpansText, TimeText, WindowItem,
+        DerivedText, PairItem, PairParameter, PairText, Pairs, PriceItem, PriceText, Prices, SpanText,
+        TimeText,
     },
     problem::Problem,
     snapshot::{PairView, Snapshot},
-    summary::{Summary, change_ratio},
+    summary::change_ratio,
 };
 
-/// Windows one request may ask for.
-const MAX_WINDOWS: usize = 16;
-
-/// The window that is answered when none is asked for.
-const DEFAULT_WINDOW: Span = Span::from_seconds(600);
-
-/// Prices and averages.
+/// The newest prices.
 pub struct PricesApi(pub(super) Arc<State>);
 
 #[OpenApi(prefix_path = "/v1", tag = "Tag::Prices")]
 impl PricesApi {
     /// The pairs of the log
     #[oai(path = "/pairs", method = "get", operation_id = "listPairs")]
-    async fn pairs(&self, snapshot: Data<&Arc<Snapshot>>) -> Result<Json<Pairs>, Problem> {
-        let snapshot = snapshot.0;
+    async fn pairs(
+        &self,
+        /// The position in the log to answer as of; the newest, if absent.
+        at_sequence: AsOf,
+    ) -> Result<Json<Pairs>, Problem> {
+        let snapshot = &at_sequence.snapshot;
         let item = |(pair, view): (&Pair, &PairView)| PairItem {
             pair: PairText(*pair),
             slot: TimeText(view.slot.start()),
@@ -50,8 +42,12 @@ impl PricesApi {
 
     /// The newest price of each pair
     #[oai(path = "/prices", method = "get", operation_id = "listPrices")]
-    async fn prices(&self, snapshot: Data<&Arc<Snapshot>>) -> Result<Json<Prices>, Problem> {
-        let snapshot = snapshot.0;
+    async fn prices(
+        &self,
+        /// The position in the log to answer as of; the newest, if absent.
+        at_sequence: AsOf,
+    ) -> Result<Json<Prices>, Problem> {
+        let snapshot = &at_sequence.snapshot;
         let items: Vec<PriceItem> =
             snapshot.pairs.iter().filter_map(|(pair, view)| self.price_item(snapshot, *pair, view)).collect();
         if items.is_empty() {
@@ -64,44 +60,14 @@ impl PricesApi {
     #[oai(path = "/prices/:pair", method = "get", operation_id = "getPrice")]
     async fn price(
         &self,
-        snapshot: Data<&Arc<Snapshot>>,
         /// The pair.
         pair: Path<PairParameter>,
+        /// The position in the log to answer as of; the newest, if absent.
+        at_sequence: AsOf,
     ) -> Result<Json<PriceItem>, Problem> {
-        let (snapshot, pair) = (snapshot.0, pair.0.value()?);
+        let (snapshot, pair) = (&at_sequence.snapshot, pair.0.value()?);
         let view = view(snapshot, pair)?;
         self.price_item(snapshot, pair, view).map(Json).ok_or_else(|| no_price_yet(Some(view)))
-    }
-
-    /// Averages of a pair over one or more windows
-    ///
-    /// A window of span `w` is `(to − w, to]`, where `to` is the pair's newest slot, tick or gap.
-    #[oai(path = "/prices/:pair/averages", method = "get", operation_id = "getAverages")]
-    async fn averages(
-        &self,
-        snapshot: Data<&Arc<Snapshot>>,
-        /// The pair.
-        pair: Path<PairParameter>,
-        /// The windows, separated by commas; `10m` if absent. At least one slot long, at most what the
-        /// server keeps.
-        window: Query<Option<SpansText>>,
-    ) -> Result<Json<Averages>, Problem> {
-        let (snapshot, pair) = (snapshot.0, pair.0.value()?);
-        let view = view(snapshot, pair)?;
-        let spans = window.0.map_or_else(|| vec![DEFAULT_WINDOW], |spans| spans.0.0);
-        if spans.len() > MAX_WINDOWS {
-            return Err(Problem::parameter(
-                "window",
-                format!("at most {MAX_WINDOWS} windows, not {}", spans.len()),
-            ));
-        }
-        let windows = spans.into_iter().map(|span| self.window(view, span)).collect::<Result<_, _>>()?;
-        Ok(Json(Averages {
-            pair: PairText(pair),
-            as_of: TimeText(view.slot.start()),
-            sequence: view.sequence.0,
-            windows,
-        }))
     }
 }
 
@@ -122,44 +88,6 @@ impl PricesApi {
             change_24h: change.map(DerivedText),
             stale: self.0.is_stale(snapshot, view),
             next_slot: TimeText(view.next_slot().start()),
-        })
-    }
-
-    fn window(&self, view: &PairView, span: Span) -> Result<WindowItem, Problem> {
-        if span.duration() > self.0.keep_windows {
-            let limit =
-                SpanText::of(self.0.keep_windows).map_or_else(String::new, |limit| limit.0.to_string());
-            return Err(Problem::parameter(
-                "window",
-                format!("{span} is longer than the {limit} that are kept"),
-            ));
-        }
-        if span.duration() < view.interval.duration() {
-            let detail = format!("{span} is shorter than one slot of {}", view.interval);
-            return Err(Problem::parameter("window", detail));
-        }
-        let (from, to) = (view.slot.start().minus(span.duration()), view.slot);
-        let summary = view.window.summarize(from, to);
-        let of = summary.as_ref();
-        Ok(WindowItem {
-            window: SpanText(span),
-            from: TimeText(from),
-            to: TimeText(to.start()),
-            mean: of.map(|summary| DerivedText(summary.mean())),
-            twap: of.map(|summary| DerivedText(summary.twap())),
-            min: of.map(|summary| PriceText(summary.min.price)),
-            max: of.map(|summary| PriceText(summary.max.price)),
-            open: of.map(|summary| PriceText(summary.first.price)),
-            close: of.map(|summary| PriceText(summary.last.price)),
-            change: of.map(|summary| DerivedText(summary.change())),
-            change_ratio: of.and_then(Summary::change_ratio).map(DerivedText),
-            expected: span.millis().div_ceil(view.interval.millis()),
-            observed: of.map_or(0, |summary| summary.count),
-            coverage: DerivedText(of.map_or(Decimal::ZERO, |summary| summary.coverage(span.duration()))),
-            largest_gap: match of {
-                Some(summary) => SpanText::of(summary.largest_gap(from, to.start())),
-                None => Some(SpanText(span)),
-            },
         })
     }
 }

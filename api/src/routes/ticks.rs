@@ -3,10 +3,9 @@
 use std::sync::Arc;
 
 use common::domain::{Body, Epoch, Judged, Lead, Origin, Pair, Policy, Record, Sequence, Timestamp};
-use poem::web::Data;
 use poem_openapi::{OpenApi, param::Path, payload::Json};
 
-use super::{State, Tag};
+use super::{State, Tag, as_of::AsOf};
 use crate::{
     dto::{
         DerivedText, PairText, PolicyItem, PriceText, QuoteItem, RecordItem, SequenceParameter, SpanText,
@@ -26,11 +25,12 @@ impl TicksApi {
     #[oai(path = "/ticks/:sequence", method = "get", operation_id = "getTick")]
     async fn tick(
         &self,
-        snapshot: Data<&Arc<Snapshot>>,
         /// The record's position in the log.
         sequence: Path<SequenceParameter>,
+        /// The position in the log to answer as of; the newest, if absent.
+        at_sequence: AsOf,
     ) -> Result<Json<RecordItem>, Problem> {
-        let snapshot = snapshot.0;
+        let snapshot = &at_sequence.snapshot;
         let sequence = Sequence(sequence.0.value()?);
         let unknown = || {
             let newest = snapshot.sequence;

@@ -5,6 +5,7 @@ use std::{
     sync::Arc,
 };
 
+use common::domain::Sequence;
 use governor::{
     DefaultKeyedRateLimiter, Quota,
     clock::{Clock as _, DefaultClock},
@@ -21,8 +22,9 @@ use crate::{
     config::RateLimit,
     metrics::Metrics,
     problem::{Code, Problem},
-    routes::{self, Operations, Process, State},
+    routes::{self, Operations, Pinned, Process, State},
     server::SharedEndpoint,
+    snapshot::Snapshot,
 };
 
 /// The longest request target.
@@ -46,6 +48,9 @@ pub const API: &str = "/v1";
 /// What operators may ask of a pod, on a listener of their own.
 pub const ADMIN: &str = "/admin";
 
+/// Where an answer belongs to a sequence that can be asked for.
+const PINNED_ROUTES: &str = "/v1/";
+
 /// Everything a pod answers.
 pub fn endpoint(state: &Arc<State>, process: &Process, limit: RateLimit, metrics: Metrics) -> SharedEndpoint {
     let service = routes::service(state, process);
@@ -55,8 +60,9 @@ pub fn endpoint(state: &Arc<State>, process: &Process, limit: RateLimit, metrics
         .at("/asyncapi.yaml", get(asyncapi))
         .at("/metrics", routes::metrics_route(process))
         .nest_no_strip("/", service);
-    let (limiter, state) = (Arc::new(Limiter::new(limit)), state.clone());
+    let (limiter, state, pinning) = (Arc::new(Limiter::new(limit)), state.clone(), state.clone());
     let endpoint = routes
+        .around(move |next, request| pinned(next, request, pinning.clone()))
         .around(move |next, request| limited(next, request, limiter.clone()))
         .around(move |next, request| at_one_sequence(next, request, state.clone()))
         .with(Compression::new())
@@ -103,8 +109,33 @@ async fn at_one_sequence<E: Endpoint>(
         Ok(response) => response.into_response(),
         Err(error) => Problem::from_framework(&error).into_response(),
     };
-    response.headers_mut().insert(SEQUENCE_HEADER, HeaderValue::from(sequence));
+    response.headers_mut().entry(SEQUENCE_HEADER).or_insert_with(|| HeaderValue::from(sequence));
     Ok(response)
+}
+
+/// Goes back to the snapshot of an earlier sequence, where one is asked for.
+async fn pinned<E: Endpoint>(next: Arc<E>, mut request: Request, state: Arc<State>) -> Result<Response> {
+    let asked =
+        if request.uri().path().starts_with(PINNED_ROUTES) { asked_sequence(&request)? } else { None };
+    let (Some(sequence), Some(newest)) = (asked, request.data::<Arc<Snapshot>>().cloned()) else {
+        return Ok(next.call(request).await?.into_response());
+    };
+    request.set_data(state.snapshot_at(newest, sequence).await?);
+    request.set_data(Pinned(sequence));
+    let mut response = match next.call(request).await {
+        Ok(response) => response.into_response(),
+        Err(error) => Problem::from_framework(&error).into_response(),
+    };
+    response.headers_mut().insert(SEQUENCE_HEADER, HeaderValue::from(sequence.0));
+    Ok(response)
+}
+
+fn asked_sequence(request: &Request) -> Result<Option<Sequence>, Problem> {
+    let parameters: Vec<(String, String)> = request.params().unwrap_or_default();
+    let asked = parameters.into_iter().find(|(name, _)| name == "at_sequence");
+    let sequence = |text: String| text.parse().ok().filter(|number| *number > 0).map(Sequence);
+    let wrong = || Problem::parameter("at_sequence", "a sequence is a whole number from 1 up");
+    asked.map(|(_, text)| sequence(text).ok_or_else(wrong)).transpose()
 }
 
 async fn limited<E: Endpoint>(next: Arc<E>, request: Request, limiter: Arc<Limiter>) -> Result<Response> {

@@ -4,11 +4,14 @@
 //! when it was written. So the rows of a pair lie end to end, up to its newest slot; where they do not, some
 //! are missing, or are those of another time, whatever the disk says.
 
-use std::iter::Peekable;
+use std::{iter::Peekable, time::Duration};
 
 use common::domain::{Interval, Pair, Sequence, Slot, Timestamp};
 
 use super::{Heads, Order, Store, StoreError, StoredGap, StoredTick, key};
+
+/// Times are whole milliseconds.
+const MILLISECOND: Duration = Duration::from_millis(1);
 
 /// What covers slots.
 struct Cover {
@@ -22,7 +25,13 @@ impl Store {
     /// Reads all ticks and gaps, and fails where rows are missing or contradict each other. Takes about a
     /// second for a year of two pairs.
     pub fn check(&self) -> Result<(), StoreError> {
-        self.pairs()?.into_iter().try_for_each(|(pair, heads)| self.check_pair(pair, &heads))
+        let pairs = self.pairs()?;
+        // Two rows of a pair tell that it has slots.
+        let begun = self.database.scan_prefix(key::OLDEST_PREFIX).count();
+        if begun != pairs.iter().filter(|(_, heads)| heads.covered.is_some()).count() {
+            return Err(StoreError::Damaged("a pair is missing"));
+        }
+        pairs.into_iter().try_for_each(|(pair, heads)| self.check_pair(pair, &heads))
     }
 
     fn check_pair(&self, pair: Pair, heads: &Heads) -> Result<(), StoreError> {
@@ -34,7 +43,9 @@ impl Store {
         let oldest = oldest.and_then(|bytes| key::read_instant(&bytes));
         while let Some((cover, is_tick)) = next(&mut ticks, &mut gaps)? {
             let fits = match &before {
-                None => oldest.is_some_and(|oldest| cover.first.start() <= oldest),
+                // The first of its slots that is not before the oldest that is kept.
+                None => oldest
+                    .is_some_and(|oldest| cover.first <= cover.interval.after(oldest.minus(MILLISECOND))),
                 Some(before) => {
                     let newest = before.sequence.unwrap_or_default();
                     cover.first == cover.interval.after(before.last.start())
@@ -50,6 +61,10 @@ impl Store {
             // A gap that is in no record has no place in the log: what follows is held against the one before.
             let sequence = cover.sequence.or(before.and_then(|before| before.sequence));
             before = Some(Cover { sequence, ..cover });
+        }
+        if heads.covered.is_none() && before.is_none() {
+            // Nothing but leads so far.
+            return Ok(());
         }
         let newest = before.map(|before| (before.sequence.unwrap_or_default(), before.last, before.interval));
         let told = heads.covered.map(|(slot, interval)| (heads.covering, slot, interval));

@@ -25,10 +25,11 @@ pub(super) const HOLE: &[u8] = b"mhole";
 pub(super) const RECORD_PREFIX: &[u8] = b"r";
 pub(super) const LEAD_PREFIX: &[u8] = b"l";
 pub(super) const HEADS_PREFIX: &[u8] = b"h";
+pub(super) const OLDEST_PREFIX: &[u8] = b"o";
 
 /// What is worked out from records: everything but them and what is said about the store.
 pub(super) const DERIVED_PREFIXES: [&[u8]; 9] =
-    [LEAD_PREFIX, HEADS_PREFIX, b"o", b"b", b"i", b"u", b"g", b"j", b"t"];
+    [LEAD_PREFIX, HEADS_PREFIX, OLDEST_PREFIX, b"b", b"i", b"u", b"g", b"j", b"t"];
 
 pub(super) fn sequence(sequence: Sequence) -> [u8; 8] {
     sequence.0.to_be_bytes()
@@ -89,7 +90,7 @@ pub(super) fn read_heads(value: &[u8]) -> Option<Heads> {
 
 /// From where on everything of a pair is kept.
 pub(super) fn oldest(pair: Pair) -> Vec<u8> {
-    [b"o", pair.to_string().as_bytes()].concat()
+    [OLDEST_PREFIX, pair.to_string().as_bytes()].concat()
 }
 
 /// A block, by its first slot.

@@ -122,6 +122,25 @@ impl Store {
         Ok(store)
     }
 
+    /// Opens the files anew, after a write that failed. Fails as long as they cannot be opened.
+    pub fn reopen(&self) -> Result<(), OpenError> {
+        let name = || self.path.display().to_string();
+        let unreadable = |source| OpenError::Unreadable { path: name(), source };
+        match open(&self.path)?.map_err(unreadable)? {
+            Found::Store(found) if found.identity == self.identity && found.format == Format::Present => {
+                self.forget_writer();
+                self.database.reopen(found.database);
+                self.check().map_err(unreadable)
+            }
+            _ => Err(unreadable(StoreError::Damaged("it is another store now"))),
+        }
+    }
+
+    /// Whether there is no log that it could be built anew from: it is the log.
+    pub fn is_only_copy(&self) -> bool {
+        is_local(&self.identity)
+    }
+
     /// Opens whatever store is there for its records alone, as it is: nothing is begun, moved or brought up
     /// to date. Of an older format, only
     /// [`Store::records`] says anything.
@@ -305,3 +324,6 @@ fn is_lock(error: &io::Error) -> bool {
     // sled has no kind for it: the lock's error comes as another io::Error with this text.
     error.to_string().contains("could not acquire lock")
 }
+
+#[cfg(test)]
+mod tests;

@@ -99,10 +99,13 @@ impl Store {
                 let Stored { sequence, record } = records::read(&name, &value)?;
                 // A lead has a row of its own besides.
                 let covered = record.covers_up_to().unwrap_or(Timestamp::EPOCH);
-                let of_pair = self.heads(record.pair)?.and_then(|heads| heads.covered);
-                let of_pair = of_pair.map_or(newest, |(slot, _)| slot.start());
+                let heads = self.heads(record.pair)?.unwrap_or_default();
+                let of_pair = heads.covered.map_or(newest, |(slot, _)| slot.start());
                 if covered < of_pair.minus(retention.quotes) {
-                    batch.remove(name);
+                    // The newest price is told with its sources, however old it is.
+                    if sequence != heads.tick {
+                        batch.remove(name);
+                    }
                 } else if of_pair >= newest.minus(retention.quotes) {
                     break;
                 }

@@ -182,3 +182,20 @@ fn the_first_of_equal_extremes_is_kept_with_its_slot() {
     assert_eq!((summary.min.slot, summary.max.slot), (ticks[1].slot, ticks[2].slot));
     assert_eq!((summary.min.price.to_string(), summary.max.price.to_string()), ("1.0".into(), "3".into()));
 }
+
+#[test]
+fn where_the_interval_changes_the_shorter_one_tells_what_is_missing() {
+    let at = |second: i64, interval: &str| {
+        let interval: Interval = interval.parse().unwrap();
+        let slot = interval.slot(Timestamp::from_unix_millis(second * 1_000).unwrap()).unwrap();
+        Point { slot, interval, price: "1".parse().unwrap() }
+    };
+    let gap = |ticks: [Point; 2]| {
+        summary(&ticks)
+            .largest_gap(ticks[0].slot.start().minus(Duration::from_millis(1)), ticks[1].slot.start())
+    };
+    assert_eq!(gap([at(10, "10s"), at(11, "1s")]), Duration::ZERO);
+    assert_eq!(gap([at(10, "10s"), at(20, "1s")]), Duration::from_secs(9));
+    assert_eq!(gap([at(19, "1s"), at(20, "10s")]), Duration::ZERO);
+    assert_eq!(gap([at(10, "1s"), at(20, "10s")]), Duration::from_secs(9));
+}

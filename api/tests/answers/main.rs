@@ -1,10 +1,14 @@
 //! From log entries to HTTP answers: ingest, store, snapshot and routes together, in one process and on a
 //! clock that is set by hand.
-#![expect(clippy::unwrap_used, reason = "tests stop at the first surprise")]
+#![expect(clippy::unwrap_used, clippy::indexing_slicing, reason = "tests stop at the first surprise")]
 
+mod averages;
+mod candles;
 mod connections;
 mod gaps;
+mod pinned;
 mod prices;
+mod random_log;
 mod rejected;
 mod rig;
 mod shape;

@@ -79,9 +79,13 @@ async fn averages_say_what_they_cover() {
         body["windows"][1],
         json!({
             "window": "90s", "from": at(10).to_string(), "to": at(100).to_string(),
-            "mean": "100.16666667", "twap": "100.16666667", "min": "90", "max": "110.5",
+            "mean": "100.16666667", "twap": "100.16666667", "median": "100.00000000",
+            // Nine slots: a fifth of the way from 110.5 to 90, and from there to 100.
+            "ema": "105.12000000", "min": "90", "max": "110.5",
             "open": "110.5", "close": "100.0", "change": "-10.5", "change_ratio": "-0.09502262",
-            "expected": 9, "observed": 3, "coverage": "0.33333333", "largest_gap": "40s",
+            // The root of (10.33..² + 10.17..² + 0.17..²) / 3.
+            "stddev": "8.36991969", "expected": 9, "observed": 3, "coverage": "0.33333333",
+            "largest_gap": "40s", "complete": false,
         })
     );
 }

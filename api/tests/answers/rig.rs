@@ -4,11 +4,11 @@ use std::{net::SocketAddr, sync::Arc, time::Duration};
 
 use api::{
     config::RateLimit,
-    ingest::Ingest,
+    ingest::{Ended, Ingest},
     metrics::Metrics,
     routes::{Build, Process, State},
     server::{self, Listener, SharedEndpoint},
-    store::{Retention, Store},
+    store::{OpenError, Retention, Store},
 };
 use async_trait::async_trait;
 use common::{
@@ -49,6 +49,8 @@ impl LogReader for SentLog {
     async fn stored(&mut self, sequence: Sequence) {
         self.stored.send(sequence).await.unwrap();
     }
+
+    async fn rewind(&mut self, _sequence: Sequence) {}
 }
 
 pub(crate) struct Rig {
@@ -59,7 +61,10 @@ pub(crate) struct Rig {
     batches: mpsc::Sender<Batch>,
     stored: mpsc::Receiver<Sequence>,
     last: Sequence,
-    _folder: tempfile::TempDir,
+    ingest: JoinHandle<Result<Ended, TaskError>>,
+    stop: CancellationToken,
+    keep: Duration,
+    folder: tempfile::TempDir,
 }
 
 struct Pod {
@@ -89,12 +94,29 @@ impl Answer {
 
 impl Rig {
     pub(crate) fn new() -> Self {
-        let folder = tempfile::tempdir().unwrap();
+        Self::keeping(Duration::from_secs(3_600))
+    }
+
+    /// A pod that has so much of the log in memory.
+    pub(crate) fn keeping(keep: Duration) -> Self {
+        Self::over(tempfile::tempdir().unwrap(), keep, Sequence(0))
+    }
+
+    /// The pod after a restart, over the store that it had.
+    pub(crate) async fn restarted(self) -> Self {
+        let Self { ingest, stop, keep, folder, last, client, pod, .. } = self;
+        stop.cancel();
+        ingest.await.unwrap().unwrap();
+        // The last handles to the store.
+        drop((client, pod));
+        Self::over(folder, keep, last)
+    }
+
+    fn over(folder: tempfile::TempDir, keep: Duration, last: Sequence) -> Self {
         let clock = Arc::new(ManualClock::new(at(0)));
-        let store = Store::open_copy(folder.path(), &LogIdentity::new("abc").unwrap(), at(0)).unwrap();
+        let store = settled(|| Store::open_copy(folder.path(), &LogIdentity::new("abc").unwrap(), at(0)));
         let (registry, readiness) = (Registry::new(), Readiness::default());
         let metrics = Metrics::new(&registry).unwrap();
-        let keep = Duration::from_secs(3_600);
         let retention =
             Retention { ticks: Duration::from_secs(2 * 86_400), quotes: Duration::from_secs(600) };
         let (ingest, snapshots) =
@@ -107,6 +129,7 @@ impl Rig {
             keep_windows: keep,
             retain_ticks: retention.ticks,
             retain_quotes: retention.quotes,
+            scans: api::averages::Scans::default(),
         });
         let build = Build {
             version: "0.0.0".into(),
@@ -119,9 +142,10 @@ impl Rig {
         let (batches, receiver) = mpsc::channel(1);
         let (sender, stored) = mpsc::channel(1);
         let log = SentLog { batches: receiver, stored: sender };
-        tokio::spawn(ingest.run(Box::new(log), CancellationToken::new()));
+        let stop = CancellationToken::new();
+        let ingest = tokio::spawn(ingest.run(Box::new(log), stop.clone()));
         let pod = Pod { state, process, metrics };
-        Self { clock, readiness, client, pod, batches, stored, last: Sequence(0), _folder: folder }
+        Self { clock, readiness, client, pod, batches, stored, last, ingest, stop, keep, folder }
     }
 
     /// Sends messages as one batch, and waits until they are taken in.
@@ -179,6 +203,19 @@ impl Rig {
 
     pub(crate) fn client(&self) -> &TestClient<SharedEndpoint> {
         &self.client
+    }
+}
+
+/// Opens a store that was in use a moment ago: sled lets go of it shortly after its last handle is gone.
+fn settled(open: impl Fn() -> Result<Store, OpenError>) -> Store {
+    let deadline = tokio::time::Instant::now() + Duration::from_secs(60);
+    loop {
+        match open() {
+            Err(OpenError::InUse { .. }) if tokio::time::Instant::now() < deadline => {
+                std::thread::yield_now()
+            }
+            opened => return opened.unwrap(),
+        }
     }
 }
 

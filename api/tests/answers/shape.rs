@@ -18,9 +18,18 @@ async fn a_bad_parameter_is_named() {
         ("/v1/ticks/-1", "sequence"),
         ("/v1/prices/BTC-USD/averages?window=ten", "window"),
         ("/v1/prices/BTC-USD/averages?window=", "window"),
-        ("/v1/prices/BTC-USD/averages?window=2h", "window"),
+        ("/v1/prices/BTC-USD/averages?window=49h", "window"),
         ("/v1/prices/BTC-USD/averages?window=5s", "window"),
         ("/v1/prices/BTC-USD/averages?window=1m,1m,1m,1m,1m,1m,1m,1m,1m,1m,1m,1m,1m,1m,1m,1m,1m", "window"),
+        ("/v1/prices/BTC-USD/averages?min_coverage=most", "min_coverage"),
+        ("/v1/prices/BTC-USD/averages?min_coverage=101%25", "min_coverage"),
+        ("/v1/prices/BTC-USD/averages?at_sequence=0", "at_sequence"),
+        ("/v1/prices?at_sequence=first", "at_sequence"),
+        ("/v1/ticks/1?at_sequence=-1", "at_sequence"),
+        ("/v1/prices/BTC-USD/candles", "interval"),
+        ("/v1/prices/BTC-USD/candles?interval=2m", "interval"),
+        ("/v1/prices/BTC-USD/candles?interval=1m&limit=0", "limit"),
+        ("/v1/prices/BTC-USD/candles?interval=1m&cursor=7", "cursor"),
         ("/v1/prices/BTC-USD/history?limit=0", "limit"),
         ("/v1/prices/BTC-USD/history?limit=10001", "limit"),
         ("/v1/prices/BTC-USD/history?limit=many", "limit"),
@@ -103,9 +112,14 @@ async fn documents_are_served_and_need_no_other_host() {
         "/v1/prices/{pair}/averages",
         "/v1/prices/{pair}/history",
         "/v1/prices/{pair}/gaps",
+        "/v1/prices/{pair}/candles",
         "/v1/ticks/{sequence}",
     ] {
-        assert!(openapi["paths"][path]["get"]["operationId"].is_string(), "{path}");
+        let operation = &openapi["paths"][path]["get"];
+        assert!(operation["operationId"].is_string(), "{path}");
+        let parameters = operation["parameters"].as_array().unwrap();
+        let pinning = parameters.iter().find(|parameter| parameter["name"] == "at_sequence");
+        assert!(pinning.is_some_and(|parameter| parameter["in"] == "query"), "{path}: {operation}");
     }
     let mut docs = rig.client().get("/docs").send().await;
     docs.assert_status_is_ok();

@@ -44,6 +44,8 @@ pub(crate) async fn pods_agree(pods: [&Pod; 2]) {
         "gaps?limit=1".to_owned(),
         "gaps?limit=1&order=asc".to_owned(),
         "gaps?cause=no_leader".to_owned(),
+        "candles?interval=1m".to_owned(),
+        "candles?interval=1m&limit=1&order=asc".to_owned(),
     ] {
         let first = same_answer(pods, &format!("{base}/{query}")).await;
         if let Some(cursor) = first.json()["next_cursor"].as_str() {
@@ -89,7 +91,7 @@ pub(crate) async fn averages_are_right_but(pod: &Pod, foreign: &[u64]) {
     for (window, span) in windows.iter().zip(WINDOWS.split(',')) {
         let span = Span::try_from(span.to_owned()).unwrap().0;
         assert_eq!((&window["to"], &window["from"]), (&json!(time_text(to)), &json!(time_text(to - span))));
-        for (member, expected) in oracle::window(&points, to, span).as_object().unwrap() {
+        for (member, expected) in oracle::window(&points, to, span, newest.interval()).as_object().unwrap() {
             assert_eq!(&window[member], expected, "{member} of {window} at sequence {sequence}");
         }
     }
@@ -100,7 +102,9 @@ async fn list(pod: &Pod, name: &str, order: &str, limit: usize) -> Vec<Value> {
     let (mut all, mut cursor) = (Vec::new(), None::<String>);
     loop {
         let from = cursor.map_or_else(String::new, |cursor| format!("&cursor={cursor}"));
-        let answer = pod.get(&format!("/v1/prices/{PAIR}/{name}?order={order}&limit={limit}{from}")).await;
+        let mark = if name.contains('?') { '&' } else { '?' };
+        let path = format!("/v1/prices/{PAIR}/{name}{mark}order={order}&limit={limit}{from}");
+        let answer = pod.get(&path).await;
         let page = answer.found();
         let items = page["items"].as_array().unwrap();
         all.extend_from_slice(items);
@@ -126,10 +130,13 @@ pub(crate) async fn history(pod: &Pod, order: &str, limit: usize) -> Vec<Point> 
     list(pod, "history", order, limit).await.iter().map(point).collect()
 }
 
-/// Checks that a pod's history and gaps, in both orders, are exactly the ticks and gaps of its log. The log
-/// must be at rest.
+/// Checks that a pod's history, gaps and candles, in both orders, are exactly those of its log. The log must be
+/// at rest.
 pub(crate) async fn history_is_the_log(pod: &Pod, records: &[Record]) {
     let mut ticks = records::points(records, PAIR);
+    let newest = records.iter().rfind(|record| record.slot.is_some() && record.pair == PAIR).unwrap();
+    let next = newest.slot.unwrap().0 + newest.interval();
+    let mut candles = oracle::candles(&ticks, 60_000, next);
     for point in &mut ticks {
         // History does not say it.
         point.interval = 0;
@@ -142,9 +149,11 @@ pub(crate) async fn history_is_the_log(pod: &Pod, records: &[Record]) {
         }
         for limit in [1, 1_000] {
             assert_eq!(list(pod, "gaps", order, limit).await, gaps);
+            assert_eq!(list(pod, "candles?interval=1m", order, limit).await, candles);
         }
         ticks.reverse();
         gaps.reverse();
+        candles.reverse();
     }
 }
 

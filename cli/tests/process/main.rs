@@ -8,8 +8,8 @@
 //! 4. [`oracle`]: prices and averages worked out a second time, from nothing but records and recordings.
 //! 5. [`agreement`]: two pods at the same sequence, and one pod against its own log.
 //! 6. The tests: [`feed`], [`sources`], [`faults`], [`survival`], [`leadership`], [`shutdown`], [`standalone`],
-//!    [`replay`], [`liar`], [`commands`], [`subscriber`], [`foreign`], [`recompute`], [`stream`],
-//!    [`export`], [`backup`].
+//!    [`replay`], [`liar`], [`commands`], [`subscriber`], [`foreign`], [`recompute`], [`stream`], [`full_disk`],
+//!    [`pinned`], [`export`], [`backup`], [`verify`].
 //!
 //! Nothing here uses the product's own types: an answer is read as a stranger would read it, so that a
 //! mistake in them cannot hide on both sides of a comparison. And nothing here depends on how fast the
@@ -31,10 +31,12 @@ mod export;
 mod faults;
 mod feed;
 mod foreign;
+mod full_disk;
 mod harness;
 mod leadership;
 mod liar;
 mod oracle;
+mod pinned;
 mod recompute;
 mod records;
 mod replay;
@@ -44,3 +46,4 @@ mod standalone;
 mod stream;
 mod subscriber;
 mod survival;
+mod verify;

@@ -1,22 +1,10 @@
 //! Prices and averages worked out a second time, in the plainest way, from records alone.
 
-use rust_decimal::{Decimal, RoundingStrategy};
-use serde_json::{Value, json};
+use serde_json::Value;
+use testkit::naive;
+pub(crate) use testkit::naive::median;
 
 use crate::records::{Point, Quote, Record, decimal};
-
-/// The decimal places of derived values.
-const DERIVED_DECIMALS: u32 = 8;
-
-/// A tick stands until the next one if that is at most this many intervals away, else for one interval.
-const LONGEST_STANDING: i64 = 3;
-
-/// The middle of some prices, or the exact midpoint of the two in the middle.
-pub(crate) fn median(mut prices: Vec<Decimal>) -> Decimal {
-    prices.sort_unstable();
-    let (lower, upper) = (prices[(prices.len() - 1) / 2], prices[prices.len() / 2]);
-    (lower + upper) / Decimal::TWO
-}
 
 /// Checks a tick's price against its quotes.
 pub(crate) fn check_price(tick: &Record) {
@@ -50,73 +38,21 @@ pub(crate) fn check_verdicts(tick: &Record) {
     }
 }
 
-/// What `/averages` must say about the window `(to − span, to]`, of the members that are worked out here.
-pub(crate) fn window(points: &[Point], to: i64, span: i64) -> Value {
-    let inside: Vec<&Point> =
-        points.iter().filter(|point| point.slot > to - span && point.slot <= to).collect();
-    let covered: i64 = inside.iter().map(|point| point.interval).sum();
-    let coverage = derived(Decimal::from(covered.min(span)) / Decimal::from(span));
-    let observed = inside.len();
-    let (Some(first), Some(last)) = (inside.first(), inside.last()) else {
-        return json!({"mean": null, "twap": null, "min": null, "max": null, "open": null, "close": null,
-                      "observed": 0, "coverage": coverage});
-    };
-    let prices: Vec<Decimal> = inside.iter().map(|point| decimal(&point.price)).collect();
-    let sum: Decimal = prices.iter().sum();
-    let weights: Vec<Decimal> = standings(&inside).into_iter().map(Decimal::from).collect();
-    let weighted: Decimal = prices.iter().zip(&weights).map(|(price, weight)| price * weight).sum();
-    let extreme = |wanted: Option<&Decimal>| {
-        let found = inside.iter().find(|point| Some(&decimal(&point.price)) == wanted);
-        found.map(|point| point.price.clone())
-    };
-    json!({
-        "mean": derived(sum / Decimal::from(observed)),
-        "twap": derived(weighted / weights.iter().sum::<Decimal>()),
-        "min": extreme(prices.iter().min()),
-        "max": extreme(prices.iter().max()),
-        "open": first.price,
-        "close": last.price,
-        "observed": observed,
-        "coverage": coverage,
-    })
+/// What `/averages` must say about the window `(to − span, to]` of a pair whose slots are `interval` apart now.
+pub(crate) fn window(points: &[Point], to: i64, span: i64, interval: i64) -> Value {
+    naive::window(&ticks(points), to, span, interval)
 }
 
-/// For how long each tick stands.
-fn standings(points: &[&Point]) -> Vec<i64> {
-    let next = points.iter().skip(1).map(|point| Some(point.slot)).chain([None]);
-    let standing = |(point, next): (&&Point, Option<i64>)| match next.map(|next| next - point.slot) {
-        Some(distance) if distance <= LONGEST_STANDING * point.interval => distance,
-        _ => point.interval,
+/// What `/candles` must say, oldest first, where `next` is the slot that is due next.
+pub(crate) fn candles(points: &[Point], length: i64, next: i64) -> Vec<Value> {
+    naive::candles(&ticks(points), length, next)
+}
+
+fn ticks(points: &[Point]) -> Vec<naive::Tick> {
+    let tick = |point: &Point| naive::Tick {
+        slot: point.slot,
+        interval: point.interval,
+        price: point.price.clone(),
     };
-    points.iter().zip(next).map(standing).collect()
-}
-
-/// A derived value as it is written: rounded half-even to eight places, all of them there.
-fn derived(value: Decimal) -> String {
-    let mut rounded = value.round_dp_with_strategy(DERIVED_DECIMALS, RoundingStrategy::MidpointNearestEven);
-    rounded.rescale(DERIVED_DECIMALS);
-    rounded.to_string()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn point(slot: i64, price: &str) -> Point {
-        Point { sequence: 0, slot, interval: 10, price: price.to_owned() }
-    }
-
-    /// Worked out by hand.
-    #[test]
-    fn a_window_with_holes() {
-        // The first stands for 10, the second for 30 (three intervals), the third for 10 (four), the last for 10.
-        let points = [point(0, "9"), point(10, "1.0"), point(20, "2"), point(50, "4.50"), point(90, "8")];
-        assert_eq!(
-            window(&points, 90, 90),
-            json!({"mean": "3.87500000", "twap": "3.25000000", "min": "1.0", "max": "8", "open": "1.0",
-                   "close": "8", "observed": 4, "coverage": "0.44444444"})
-        );
-        assert_eq!(window(&points, 130, 40)["mean"], Value::Null);
-        assert_eq!(median(vec![decimal("1.1"), decimal("1.2")]), decimal("1.15"));
-    }
+    points.iter().map(tick).collect()
 }

@@ -288,3 +288,102 @@ async fn a_full_log_takes_nothing_until_there_is_room_and_then_everything() {
     nothing_lost(&before, &records);
     assert_eq!(audit(&records).leads, 1, "the poller went on in the same term");
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn two_pollers_outlive_a_server_that_forgets_everything() {
+    require_nats!();
+    let (nats, _upstream, scene) = world().await;
+    let scene = scene.with_short_lease();
+    let log = operator(&nats).await;
+    let (mut one, mut other) = (scene.poller().await, scene.standby().await);
+    let pods = [&scene.pod("one").await, &scene.pod("other").await];
+    pods[0].takes_in(SOME).await;
+    log.delete_stream(STREAM).await.unwrap();
+    log.delete_key_value("TICKS_lease").await.unwrap();
+    begins_anew(pods[0], &scene, "one", 1).await;
+    begins_anew(pods[1], &scene, "other", 1).await;
+    pods[0].takes_in(SOME).await;
+    end(&mut one).await;
+    pods[0].takes_in(SOME).await;
+    end(&mut other).await;
+    audit(&same_records(pods).await);
+    pods_agree(pods).await;
+}
+
+/// The server's settings: who there is, and what the poller and the pods may ask of JetStream.
+fn permissions(poller: &[&str], pod: Option<&[&str]>) -> String {
+    let list = |subjects: &[&str]| format!("{subjects:?}");
+    let user = |name: &str, inbox: &str, publish: String| {
+        format!(
+            "{{ user: {name}, password: x, permissions: {{ publish: {publish}, subscribe: \"{inbox}.>\" }} }}"
+        )
+    };
+    let poller = user("poller", "_INBOX_poller", list(poller));
+    let pod = pod.map_or(String::new(), |pod| user("pod", "_INBOX_api", list(pod)));
+    format!("authorization {{ users: [ {{ user: operator, password: x }}, {poller}, {pod} ] }}\n")
+}
+
+/// Everything that a poller asks for, but for creating a stream.
+const POLLER: [&str; 7] = [
+    "ticks.>",
+    "$KV.TICKS_lease.poller",
+    "$JS.API.STREAM.INFO.TICKS",
+    "$JS.API.STREAM.INFO.KV_TICKS_lease",
+    "$JS.API.DIRECT.GET.KV_TICKS_lease.>",
+    "$JS.API.STREAM.MSG.GET.TICKS",
+    "$JS.API.STREAM.CREATE.KV_TICKS_lease",
+];
+
+/// Everything that a pod asks for, but for one.
+const POD: [&str; 2] = ["$JS.API.CONSUMER.CREATE.TICKS.*.ticks.>", "$JS.API.CONSUMER.MSG.NEXT.TICKS.*"];
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_nats_refuses_is_named_and_counted() {
+    require_nats!();
+    // Fault matrix, row 20.
+    let (mut nats, _upstream, scene) = world().await;
+    let poller_with = |one: &'static str| [&POLLER[..], &[one]].concat();
+    let may_create = poller_with("$JS.API.STREAM.CREATE.TICKS");
+    let pod_may = [&POD[..], &["$JS.API.STREAM.INFO.TICKS"]].concat();
+    let all = permissions(&may_create, Some(&pod_may));
+    nats.configure(&all).unwrap();
+    nats.restart().await.unwrap();
+    let url = |user: &str| nats.url().replace("://", &format!("://{user}:x@"));
+    let (as_poller, as_pod) = (url("poller"), url("pod"));
+    let operator = async_nats::ConnectOptions::with_user_and_password("operator".into(), "x".into());
+    let log = jetstream::new(operator.connect(nats.url()).await.unwrap());
+    let poller = scene.command("poller").arg("poller").env("TICKWELL__BUS__URL", as_poller).start().unwrap();
+    let pod =
+        Pod::of(scene.command("pod").arg("api").env("TICKWELL__BUS__URL", as_pod).start().unwrap()).await;
+    has_price(&pod).await;
+    let violations = async || pod.metric("tickwell_bus_permission_violations_total").await;
+    assert_eq!(violations().await, 0, "the rights that are documented are enough");
+
+    // While messages come, a refused look at the stream is counted and told, and no more.
+    nats.configure(&permissions(&may_create, Some(&POD))).unwrap();
+    let refused = |line: &str| {
+        has_message(line, "NATS refuses this process: look at its permissions and credentials")
+            && line.contains("$JS.API.STREAM.INFO.TICKS")
+    };
+    pod.process.wait_for_line(refused, DEADLINE).await.unwrap();
+    assert!(violations().await > 0);
+    nats.configure(&permissions(&may_create, None)).unwrap();
+    is_in_trouble(&pod, "refused", "uthorization").await;
+    nats.configure(&all).unwrap();
+    is_well(&pod).await;
+
+    nats.configure(&permissions(&POLLER, Some(&pod_may))).unwrap();
+    log.delete_stream(STREAM).await.unwrap();
+    let says_how = |line: &str| {
+        has_message(line, "degraded")
+            && ["nats stream add --config nats/stream.json", "ermissions Violation", "STREAM.CREATE.TICKS"]
+                .iter()
+                .all(|part| line.contains(part))
+    };
+    poller.wait_for_line(says_how, DEADLINE).await.unwrap();
+    is_in_trouble(&pod, "gone", "there is no stream TICKS").await;
+    nats.configure(&all).unwrap();
+    begins_anew(&pod, &scene, "pod", 1).await;
+    pod.takes_in(SOME).await;
+    audit(&records::all(&pod).await);
+}

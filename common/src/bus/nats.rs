@@ -13,7 +13,7 @@ mod writer;
 use std::time::Duration;
 
 use async_nats::{
-    Client, ConnectErrorKind, ConnectOptions, HeaderMap, ServerInfo,
+    Client, ConnectErrorKind, ConnectOptions, HeaderMap, ServerAddr, ServerInfo,
     connection::State,
     header::{NATS_EXPECTED_LAST_SUBJECT_SEQUENCE, NATS_MESSAGE_ID},
     jetstream,
@@ -183,6 +183,14 @@ async fn options(config: &BusConfig, role: Role, reports: Reports) -> Result<Con
             reports.take_in(&event);
             std::future::ready(())
         });
+    // The client itself passes over the user in a URL. All servers of a cluster know the same ones.
+    let first: Option<ServerAddr> = config.url.split(',').find_map(|url| url.trim().parse().ok());
+    let named = first.as_ref().and_then(|url| Some((url.username()?, url.password())));
+    let options = match named {
+        Some((user, Some(password))) => options.user_and_password(user.to_owned(), password.to_owned()),
+        Some((token, None)) => options.token(token.to_owned()),
+        None => options,
+    };
     if config.credentials_file.as_os_str().is_empty() {
         return Ok(options);
     }

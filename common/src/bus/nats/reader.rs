@@ -6,7 +6,7 @@
 //! there before the connection was lost is replaced by one that begins with the newest message seen, and every
 //! new one is held against the log's identity and that message before it is believed.
 
-use std::time::Duration;
+use std::{pin::Pin, time::Duration};
 
 use async_nats::jetstream::{
     Message,
@@ -17,7 +17,7 @@ use async_nats::jetstream::{
     stream::Config,
 };
 use async_trait::async_trait;
-use futures::{FutureExt, StreamExt};
+use futures::{FutureExt, StreamExt, stream::Peekable};
 use tokio::{
     sync::watch,
     time::{Instant, sleep, sleep_until},
@@ -74,7 +74,7 @@ struct Position {
 
 /// The messages of one consumer.
 struct Messages {
-    stream: pull::Stream,
+    stream: Peekable<pull::Stream>,
     /// How many it has delivered: it counts them itself, so one that was lost on the way is missed.
     delivered: u64,
     /// Whether the newest message that was seen before has come again, or is no longer there to come.
@@ -128,6 +128,11 @@ impl LogReader for NatsReader {
 
     async fn stored(&mut self, _sequence: Sequence) {
         // The cursor lives in the reader's store; the server keeps nothing about us.
+    }
+
+    async fn rewind(&mut self, sequence: Sequence) {
+        (self.position.cursor, self.position.newest) = (sequence, None);
+        (self.messages, self.behind) = (None, None);
     }
 }
 
@@ -236,14 +241,22 @@ impl NatsReader {
         // What the look says explains why there is no consumer, if there is none.
         let Look { behind, first } = self.position.look().await?;
         let proven = self.position.newest.as_ref().is_none_or(|newest| newest.sequence < first);
-        self.messages = Some(Messages { stream: opened?, delivered: 0, proven });
+        self.messages = Some(Messages { stream: opened?.peekable(), delivered: 0, proven });
         self.looked(behind);
         Ok(())
     }
 
     /// Looks at the stream, and whether the consumer should have said something.
     async fn look_again(&mut self) -> Result<(), ReadError> {
-        let Look { behind, .. } = self.position.look().await?;
+        let behind = match self.position.look().await {
+            Ok(look) => look.behind,
+            // Messages have come meanwhile all the same.
+            Err(ReadError::Unavailable(_) | ReadError::Refused(_)) if self.has_message() => {
+                self.next_look = Instant::now() + LOOK_PAUSE;
+                return Ok(());
+            }
+            Err(error) => return Err(error),
+        };
         if !self.heard && behind > 0 {
             self.messages = None;
             if let Some(refusal) = self.position.nats.reports.refusal() {
@@ -261,6 +274,12 @@ impl NatsReader {
     fn looked(&mut self, behind: u64) {
         self.next_look = Instant::now() + LOOK_PAUSE;
         (self.behind, self.heard) = (Some(behind), false);
+    }
+
+    fn has_message(&mut self) -> bool {
+        let waiting =
+            self.messages.as_mut().map(|messages| Pin::new(&mut messages.stream).peek().now_or_never());
+        matches!(waiting, Some(Some(Some(Ok(_)))))
     }
 
     /// Whether the reader is at the log's end, and has not said so.

@@ -1,0 +1,134 @@
+//! Candles: summaries of the ticks in calendar-aligned buckets of time.
+
+use std::time::Duration;
+
+use common::domain::{Pair, Slot, Timestamp};
+
+use crate::{
+    store::{Order, Store, StoreError},
+    summary::Summary,
+};
+
+common::words! {
+    /// How long a candle's bucket is.
+    pub enum CandleInterval ("candle interval") {
+        /// One minute.
+        Minute = "1m",
+        /// Five minutes.
+        FiveMinutes = "5m",
+        /// A quarter of an hour.
+        QuarterHour = "15m",
+        /// One hour.
+        Hour = "1h",
+        /// Four hours.
+        FourHours = "4h",
+        /// One day.
+        Day = "1d",
+    }
+}
+
+/// Buckets that are read at once at most, where some of them may be empty: about 2 MB of summaries.
+const MAX_BUCKETS: i64 = 10_000;
+
+/// One bucket that has a tick.
+#[derive(Debug, Clone, Copy)]
+pub struct Candle {
+    /// Where its bucket begins.
+    pub start: Timestamp,
+    /// Its ticks.
+    pub summary: Summary,
+    /// Whether its bucket is over and every slot of it has a tick.
+    pub complete: bool,
+}
+
+impl CandleInterval {
+    /// The bucket's length in milliseconds; each divides a day.
+    fn millis(self) -> i64 {
+        let minutes = match self {
+            Self::Minute => 1,
+            Self::FiveMinutes => 5,
+            Self::QuarterHour => 15,
+            Self::Hour => 60,
+            Self::FourHours => 240,
+            Self::Day => 1_440,
+        };
+        minutes * 60_000
+    }
+}
+
+/// The buckets of a pair.
+#[derive(Debug, Clone, Copy)]
+pub struct Buckets {
+    /// The pair.
+    pub pair: Pair,
+    /// How long they are.
+    pub interval: CandleInterval,
+    /// The pair's newest slot: what is newer is not known yet.
+    pub newest: Slot,
+    /// The slot that is due next.
+    pub next: Slot,
+}
+
+impl Buckets {
+    /// Those whose buckets begin in `[from, to)`, up to `limit` of them.
+    pub fn page(
+        &self,
+        store: &Store,
+        (from, to): (Timestamp, Timestamp),
+        order: Order,
+        limit: usize,
+    ) -> Result<Vec<Candle>, StoreError> {
+        let length = self.interval.millis();
+        // Bucket k begins at k × length.
+        let (mut first, mut end) = (first_at_or_after(from, length), first_at_or_after(to, length));
+        let mut count = i64::try_from(limit).unwrap_or(MAX_BUCKETS).clamp(1, MAX_BUCKETS);
+        let mut found = Vec::new();
+        while first < end && found.len() < limit {
+            let part = match order {
+                Order::Ascending => first..end.min(first + count),
+                Order::Descending => first.max(end - count)..end,
+            };
+            let candles = store.candles(
+                self.pair,
+                length,
+                instant(part.start * length),
+                instant(part.end * length).min(self.newest.start().next()),
+            )?;
+            let candles = candles.into_iter().map(|(start, summary)| self.candle(start, summary));
+            match order {
+                Order::Ascending => {
+                    found.extend(candles);
+                    first = part.end;
+                }
+                Order::Descending => {
+                    found.extend(candles.rev());
+                    end = part.start;
+                }
+            }
+            // Where buckets are empty, longer strides.
+            count = (count * 2).min(MAX_BUCKETS);
+        }
+        found.truncate(limit);
+        Ok(found)
+    }
+
+    fn candle(&self, start: Timestamp, summary: Summary) -> Candle {
+        let end = start.plus(Duration::from_millis(self.interval.millis().unsigned_abs()));
+        let last = summary.last;
+        // A window begins after an instant, a bucket at one.
+        let before = start.minus(Duration::from_millis(1));
+        let complete = self.next.start() >= end
+            && last.interval.after(last.slot.start()).start() >= end
+            && summary.largest_gap(before, last.slot.start()).is_zero();
+        Candle { start, summary, complete }
+    }
+}
+
+fn first_at_or_after(instant: Timestamp, length: i64) -> i64 {
+    // Timestamps are never negative.
+    instant.unix_millis().unsigned_abs().div_ceil(length.unsigned_abs()).cast_signed()
+}
+
+fn instant(millis: i64) -> Timestamp {
+    Timestamp::from_unix_millis(millis).unwrap_or(Timestamp::MAX)
+}

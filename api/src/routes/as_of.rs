@@ -1,0 +1,49 @@
+//! Which state of the log a request is answered from.
+
+use std::sync::Arc;
+
+use common::domain::Sequence;
+use poem::{Request, RequestBody, error::GetDataError};
+use poem_openapi::{
+    ApiExtractor, ApiExtractorType, ExtractParamOptions,
+    registry::{MetaParamIn, MetaSchemaRef},
+};
+
+use crate::{dto::sequence_schema, snapshot::Snapshot};
+
+/// The position that a request asked for, where it asked for one.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Pinned(pub(crate) Sequence);
+
+/// The one snapshot of a request, as the server chose it. In the document it is the parameter that the
+/// choice is made by.
+pub(super) struct AsOf {
+    pub(super) snapshot: Arc<Snapshot>,
+    /// What was asked for, for the links to further pages.
+    pub(super) sequence: Option<Sequence>,
+}
+
+impl<'a> ApiExtractor<'a> for AsOf {
+    const TYPES: &'static [ApiExtractorType] = &[ApiExtractorType::Parameter];
+
+    type ParamType = u64;
+    type ParamRawType = u64;
+
+    fn param_in() -> Option<MetaParamIn> {
+        Some(MetaParamIn::Query)
+    }
+
+    fn param_schema_ref() -> Option<MetaSchemaRef> {
+        Some(sequence_schema())
+    }
+
+    async fn from_request(
+        request: &'a Request,
+        _body: &mut RequestBody,
+        _options: ExtractParamOptions<Self::ParamType>,
+    ) -> poem::Result<Self> {
+        let snapshot = request.data::<Arc<Snapshot>>().cloned();
+        let sequence = request.data::<Pinned>().map(|pinned| pinned.0);
+        Ok(Self { snapshot: snapshot.ok_or(GetDataError("the request's snapshot"))?, sequence })
+    }
+}

@@ -1,0 +1,138 @@
+//! Averages over windows that end with a pair's newest slot.
+
+use std::sync::Arc;
+
+use common::domain::{Pair, Ratio, Span};
+use poem_openapi::{
+    OpenApi,
+    param::{Path, Query},
+    payload::Json,
+};
+use rust_decimal::Decimal;
+
+use super::{State, Tag, as_of::AsOf, paging::reading, view};
+use crate::{
+    averages::WindowAverages,
+    dto::{
+        Averages, DerivedText, PairParameter, PairText, PriceText, RatioParameter, SpanText, SpansText,
+        TimeText, WindowItem,
+    },
+    problem::{Code, Problem},
+    snapshot::{PairView, Snapshot},
+    summary::Summary,
+};
+
+/// Windows one request may ask for.
+const MAX_WINDOWS: usize = 16;
+
+/// The window that is answered when none is asked for.
+const DEFAULT_WINDOW: Span = Span::from_seconds(600);
+
+/// Averages.
+pub struct AveragesApi(pub(super) Arc<State>);
+
+#[OpenApi(prefix_path = "/v1", tag = "Tag::Prices")]
+impl AveragesApi {
+    /// Averages of a pair over one or more windows
+    ///
+    /// A window of span `w` is `(to − w, to]`, where `to` is the pair's newest slot, tick or gap. It may be as
+    /// long as history is kept.
+    #[oai(path = "/prices/:pair/averages", method = "get", operation_id = "getAverages")]
+    async fn averages(
+        &self,
+        /// The pair.
+        pair: Path<PairParameter>,
+        /// The windows, separated by commas; `10m` if absent. At least one slot long, at most as long as
+        /// history is kept.
+        window: Query<Option<SpansText>>,
+        /// How much of each window must be covered by ticks, such as `0.95` or `95%`. If one has less, the
+        /// answer is 503 `thin_window`. Any coverage will do, if absent.
+        min_coverage: Query<Option<RatioParameter>>,
+        /// The position in the log to answer as of; the newest, if absent.
+        at_sequence: AsOf,
+    ) -> Result<Json<Averages>, Problem> {
+        let pair = pair.0.value()?;
+        let spans = window.0.map_or_else(|| vec![DEFAULT_WINDOW], |spans| spans.0.0);
+        if spans.len() > MAX_WINDOWS {
+            let detail = format!("at most {MAX_WINDOWS} windows, not {}", spans.len());
+            return Err(Problem::parameter("window", detail));
+        }
+        let min_coverage = min_coverage.0.map(|ratio| ratio.0);
+        if min_coverage.is_some_and(|ratio| ratio.decimal() > Decimal::ONE) {
+            return Err(Problem::parameter("min_coverage", "no window is covered by more than 1, or 100%"));
+        }
+        let (state, snapshot) = (self.0.clone(), at_sequence.snapshot);
+        reading(move || averages(&state, &snapshot, pair, &spans, min_coverage)).await.map(Json)
+    }
+}
+
+fn averages(
+    state: &State,
+    snapshot: &Snapshot,
+    pair: Pair,
+    spans: &[Span],
+    min_coverage: Option<Ratio>,
+) -> Result<Averages, Problem> {
+    let view = view(snapshot, pair)?;
+    spans.iter().try_for_each(|span| check(state, view, *span))?;
+    let item = |span: &Span| {
+        let averages = state.scans.window(&state.store, pair, view, *span)?;
+        let item = item(*span, &averages);
+        match min_coverage {
+            Some(least) if item.coverage.0 < least.decimal() => Err(thin(view, &item, least)),
+            _ => Ok(item),
+        }
+    };
+    let windows = spans.iter().map(item).collect::<Result<_, _>>()?;
+    let (as_of, sequence) = (TimeText(view.slot.start()), view.sequence.0);
+    Ok(Averages { pair: PairText(pair), as_of, sequence, windows })
+}
+
+fn check(state: &State, view: &PairView, span: Span) -> Result<(), Problem> {
+    if span.duration() > state.retain_ticks {
+        let limit = SpanText::of(state.retain_ticks).map_or_else(String::new, |limit| limit.0.to_string());
+        let detail = format!("{span} is longer than the {limit} that history is kept");
+        return Err(Problem::parameter("window", detail));
+    }
+    if span.duration() < view.interval.duration() {
+        let detail = format!("{span} is shorter than one slot of {}", view.interval);
+        return Err(Problem::parameter("window", detail));
+    }
+    Ok(())
+}
+
+fn thin(view: &PairView, window: &WindowItem, least: Ratio) -> Problem {
+    let detail = format!(
+        "{} of the window {} is covered by ticks, and not {least}; ask for less, or for a window without gaps",
+        window.coverage.0, window.window.0
+    );
+    let problem = Problem::new(Code::ThinWindow, detail).naming("min_coverage");
+    problem.retry_after(view.interval.duration().as_secs())
+}
+
+fn item(span: Span, window: &WindowAverages) -> WindowItem {
+    let (from, to) = (window.from, window.to.start());
+    let (of, scanned) = (window.summary.as_ref(), window.scanned);
+    let gap = of.map(|summary| summary.largest_gap(from, to));
+    WindowItem {
+        window: SpanText(span),
+        from: TimeText(from),
+        to: TimeText(to),
+        mean: of.map(|summary| DerivedText(summary.mean())),
+        twap: of.map(|summary| DerivedText(summary.twap())),
+        median: scanned.map(|scanned| DerivedText(scanned.median)),
+        ema: scanned.map(|scanned| DerivedText(scanned.ema)),
+        min: of.map(|summary| PriceText(summary.min.price)),
+        max: of.map(|summary| PriceText(summary.max.price)),
+        open: of.map(|summary| PriceText(summary.first.price)),
+        close: of.map(|summary| PriceText(summary.last.price)),
+        change: of.map(|summary| DerivedText(summary.change())),
+        change_ratio: of.and_then(Summary::change_ratio).map(DerivedText),
+        stddev: of.map(|summary| DerivedText(summary.stddev())),
+        expected: window.expected,
+        observed: of.map_or(0, |summary| summary.count),
+        coverage: DerivedText(of.map_or(Decimal::ZERO, |summary| summary.coverage(span.duration()))),
+        largest_gap: gap.map_or(Some(SpanText(span)), SpanText::of),
+        complete: gap.is_some_and(|gap| gap.is_zero()),
+    }
+}

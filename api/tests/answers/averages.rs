@@ -1,0 +1,100 @@
+//! Averages over any window, against a naive pass over the records.
+
+use std::time::Duration;
+
+use serde_json::json;
+use testkit::naive;
+
+use crate::{
+    random_log::{PAIRS, RandomLog},
+    rig::{Rig, at, gap, tick},
+};
+
+/// From one slot to longer than anything that is kept in memory; some no multiple of the interval.
+const WINDOWS: [&str; 9] = ["10s", "20s", "45s", "5m", "37m", "1h", "3h", "1d", "2d"];
+
+fn millis(span: &str) -> i64 {
+    let span: common::domain::Span = span.parse().unwrap();
+    i64::try_from(span.millis()).unwrap()
+}
+
+/// Three pods that keep much, little, and next to nothing in memory; the second is restarted now and then.
+#[tokio::test]
+async fn every_window_equals_a_naive_pass_whatever_a_pod_keeps_in_memory() {
+    for seed in 0..3 {
+        let log = RandomLog::new(seed, 240);
+        let [mut much, mut little, mut nothing] =
+            [86_400, 600, 10].map(|seconds| Rig::keeping(Duration::from_secs(seconds)));
+        let mut count = 0;
+        for (number, batch) in log.batches.iter().enumerate() {
+            for pod in [&mut much, &mut little, &mut nothing] {
+                pod.send(batch.clone()).await;
+            }
+            count += batch.len();
+            if number % 9 == 8 {
+                little = little.restarted().await;
+            }
+            for pair in PAIRS {
+                let Some(newest) = log.newest_slot(Some(pair), count) else { continue };
+                let path = format!("/v1/prices/{pair}/averages?window={}", WINDOWS.join(","));
+                let found = much.get(&path).await.body;
+                for other in [&little, &nothing] {
+                    assert_eq!(other.get(&path).await.body, found, "seed {seed}, {count} records");
+                }
+                let (ticks, to) = (log.ticks(pair, count), at(newest).unix_millis());
+                for (window, span) in found["windows"].as_array().unwrap().iter().zip(WINDOWS) {
+                    let expected = naive::window(&ticks, to, millis(span), 10_000);
+                    for (member, expected) in expected.as_object().unwrap() {
+                        let found = &window[member];
+                        assert_eq!(found, expected, "{member} of {span}, seed {seed}, {count} records");
+                    }
+                }
+            }
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_thin_window_can_be_refused() {
+    let mut rig = Rig::new();
+    let ticks = (1..=10).map(|index| tick("BTC-USD", index * 10, "100")).collect();
+    rig.send(ticks).await;
+    rig.send(vec![gap("BTC-USD", 110, 120)]).await;
+    for (query, status) in [
+        ("window=20s", 200),
+        ("window=20s&min_coverage=0", 200),
+        ("window=20s&min_coverage=0.01", 503),
+        ("window=40s&min_coverage=50%25", 200),
+        ("window=40s&min_coverage=0.50000001", 503),
+        ("window=40s,20s&min_coverage=0.5", 503),
+        ("window=2m&min_coverage=0.9", 503),
+    ] {
+        let answer = rig.get(&format!("/v1/prices/BTC-USD/averages?{query}")).await;
+        assert_eq!(answer.status, status, "{query}: {}", answer.body);
+        if status == 503 {
+            assert_eq!(answer.body["code"], json!("thin_window"), "{query}");
+            assert_eq!(answer.header("retry-after"), Some("10"), "{query}");
+        }
+    }
+    let thin = rig.get("/v1/prices/BTC-USD/averages?window=40s,20s&min_coverage=0.5").await;
+    let detail = thin.body["detail"].as_str().unwrap();
+    assert!(detail.contains("0 of the window 20s"), "{detail}");
+}
+
+#[tokio::test]
+async fn a_window_is_complete_if_every_slot_of_it_has_a_tick() {
+    let mut rig = Rig::new();
+    rig.send((1..=6).map(|index| tick("BTC-USD", index * 10, "100")).collect()).await;
+    let complete = async |rig: &Rig, span: &str| {
+        let body = rig.get(&format!("/v1/prices/BTC-USD/averages?window={span}")).await.body;
+        body["windows"][0]["complete"].clone()
+    };
+    assert_eq!(complete(&rig, "1m").await, json!(true));
+    // The log begins too late for one slot more.
+    assert_eq!(complete(&rig, "70s").await, json!(false));
+    rig.send(vec![gap("BTC-USD", 70, 70)]).await;
+    assert_eq!(complete(&rig, "10s").await, json!(false));
+    rig.send((8..=9).map(|index| tick("BTC-USD", index * 10, "100")).collect()).await;
+    assert_eq!(complete(&rig, "20s").await, json!(true));
+    assert_eq!(complete(&rig, "30s").await, json!(false));
+}

@@ -1,0 +1,97 @@
+//! Candles, against a naive pass over the records.
+
+use std::time::Duration;
+
+use serde_json::{Value, json};
+use testkit::naive;
+
+use crate::{
+    random_log::{PAIRS, RandomLog},
+    rig::{Rig, at, gap, tick},
+};
+
+const INTERVALS: [(&str, i64); 6] =
+    [("1m", 60), ("5m", 300), ("15m", 900), ("1h", 3_600), ("4h", 14_400), ("1d", 86_400)];
+
+/// Every page, by the links between them.
+async fn pages(rig: &Rig, first: &str) -> Vec<Value> {
+    let (mut path, mut found) = (first.to_owned(), Vec::new());
+    loop {
+        let answer = rig.get(&path).await;
+        assert_eq!(answer.status, 200, "{path}: {}", answer.body);
+        found.extend_from_slice(answer.body["items"].as_array().unwrap());
+        let Some(link) = answer.header("link") else {
+            assert_eq!(answer.body["next_cursor"], Value::Null);
+            return found;
+        };
+        assert!(link.contains(answer.body["next_cursor"].as_str().unwrap()), "{link}");
+        path = link.split(['<', '>']).nth(1).unwrap().to_owned();
+    }
+}
+
+#[tokio::test]
+async fn candles_equal_a_naive_pass_page_by_page() {
+    for seed in 10..12 {
+        let log = RandomLog::new(seed, 200);
+        let mut rig = Rig::keeping(Duration::from_secs(600));
+        let mut count = 0;
+        for (number, batch) in log.batches.iter().enumerate() {
+            rig.send(batch.clone()).await;
+            count += batch.len();
+            if number % 8 != 7 {
+                continue;
+            }
+            for pair in PAIRS {
+                let Some(newest) = log.newest_slot(Some(pair), count) else { continue };
+                let ticks = log.ticks(pair, count);
+                for (interval, seconds) in INTERVALS {
+                    let mut expected = naive::candles(&ticks, seconds * 1_000, at(newest + 10).unix_millis());
+                    for order in ["asc", "desc"] {
+                        for limit in [3, 1_000] {
+                            let path = format!(
+                                "/v1/prices/{pair}/candles?interval={interval}&order={order}&limit={limit}"
+                            );
+                            let found = pages(&rig, &path).await;
+                            assert_eq!(found, expected, "{path}, seed {seed}, {count} records");
+                        }
+                        expected.reverse();
+                    }
+                }
+            }
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_range_picks_buckets_by_where_they_begin() {
+    let mut rig = Rig::new();
+    rig.send((1..=30).map(|index| tick("BTC-USD", index * 10, &index.to_string())).collect()).await;
+    let (from, to) = (at(61).unix_millis(), at(180).unix_millis());
+    let path = format!("/v1/prices/BTC-USD/candles?interval=1m&from={from}&to={to}&order=asc");
+    assert_eq!(
+        rig.get(&path).await.body,
+        json!({"items": [{"start": at(120).to_string(), "open": "12", "high": "17", "low": "12", "close": "17",
+                          "samples": 6, "complete": true}], "next_cursor": null})
+    );
+    let none = format!("/v1/prices/BTC-USD/candles?interval=1m&from={from}&to={from}");
+    assert_eq!(rig.get(&none).await.body, json!({"items": [], "next_cursor": null}));
+}
+
+#[tokio::test]
+async fn an_open_bucket_is_there_and_a_bucket_with_a_hole_is_incomplete() {
+    let mut rig = Rig::new();
+    let complete = async |rig: &Rig| {
+        let body = rig.get("/v1/prices/BTC-USD/candles?interval=1m&order=asc").await.body;
+        let items = body["items"].as_array().unwrap().iter();
+        items.map(|item| item["complete"].as_bool().unwrap()).collect::<Vec<bool>>()
+    };
+    rig.send((0..=4).map(|index| tick("BTC-USD", index * 10, "1")).collect()).await;
+    assert_eq!(complete(&rig).await, [false]);
+    rig.send(vec![tick("BTC-USD", 50, "1")]).await;
+    assert_eq!(complete(&rig).await, [true]);
+    // The first slot of the next is missing, and in the one after it the last.
+    rig.send(vec![gap("BTC-USD", 60, 60)]).await;
+    rig.send((7..=16).map(|index| tick("BTC-USD", index * 10, "1")).collect()).await;
+    rig.send(vec![gap("BTC-USD", 170, 170), tick("BTC-USD", 180, "1")]).await;
+    assert_eq!(complete(&rig).await, [true, false, false, false]);
+}

@@ -1,0 +1,139 @@
+//! Answers as of an earlier sequence.
+
+use std::{collections::BTreeMap, time::Duration};
+
+use serde_json::{Value, json};
+
+use crate::{
+    random_log::RandomLog,
+    rig::{Rig, gap, lead, tick},
+};
+
+const KEEP_SECONDS: i64 = 3_600;
+
+/// Everything that can be asked, of both pairs.
+fn paths(sequence: u64) -> Vec<String> {
+    let mut paths = vec!["/v1/pairs".to_owned(), "/v1/prices".to_owned(), format!("/v1/ticks/{sequence}")];
+    for pair in ["BTC-USD", "ETH-USD"] {
+        let of_pair = [
+            "",
+            "/averages?window=10s,5m,1h,3h,2d",
+            "/averages?window=1h&min_coverage=50%25",
+            "/history?limit=5",
+            "/history?limit=1000&order=asc",
+            "/gaps",
+            "/gaps?order=asc&limit=2",
+            "/candles?interval=1m&limit=7",
+            "/candles?interval=1h&order=asc",
+        ];
+        paths.extend(of_pair.map(|rest| format!("/v1/prices/{pair}{rest}")));
+    }
+    paths
+}
+
+fn pinned(path: &str, sequence: u64) -> String {
+    let mark = if path.contains('?') { '&' } else { '?' };
+    format!("{path}{mark}at_sequence={sequence}")
+}
+
+/// What was answered at a sequence is what is answered as of it ever after, also after a restart: until it is
+/// too long ago by the slots of the log.
+#[tokio::test]
+async fn an_answer_as_of_a_sequence_is_the_answer_that_was_given_at_it() {
+    for seed in 20..22 {
+        let log = RandomLog::new(seed, 220);
+        let mut rig = Rig::keeping(Duration::from_secs(KEEP_SECONDS.unsigned_abs()));
+        let mut given: BTreeMap<u64, Vec<(String, u16, Value)>> = BTreeMap::new();
+        let mut count = 0;
+        for (number, batch) in log.batches.iter().enumerate() {
+            rig.send(batch.clone()).await;
+            count += batch.len();
+            let sequence = u64::try_from(count).unwrap();
+            let mut answers = Vec::new();
+            for path in paths(sequence) {
+                let answer = rig.get(&path).await;
+                let same = rig.get(&pinned(&path, sequence)).await;
+                assert_eq!((same.status, &same.body), (answer.status, &answer.body), "{path}");
+                answers.push((path, answer.status, answer.body));
+            }
+            given.insert(sequence, answers);
+            if number % 10 == 9 {
+                rig = rig.restarted().await;
+                check(&rig, &log, count, &given).await;
+            }
+        }
+        check(&rig, &log, count, &given).await;
+    }
+}
+
+async fn check(rig: &Rig, log: &RandomLog, count: usize, given: &BTreeMap<u64, Vec<(String, u16, Value)>>) {
+    let now = log.newest_slot(None, count).unwrap();
+    for (sequence, answers) in given {
+        let then = log.newest_slot(None, usize::try_from(*sequence).unwrap());
+        let gone = then.is_none_or(|then| then < now - KEEP_SECONDS);
+        for (path, status, body) in answers {
+            let answer = rig.get(&pinned(path, *sequence)).await;
+            if gone && *sequence < u64::try_from(count).unwrap() {
+                assert_eq!((answer.status, &answer.body["code"]), (410, &json!("sequence_gone")), "{path}");
+                continue;
+            }
+            assert_eq!((answer.status, &answer.body), (*status, body), "{path} as of {sequence} at {count}");
+            assert_eq!(answer.header("x-tickwell-sequence"), Some(sequence.to_string().as_str()), "{path}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn what_is_not_there_yet_or_any_more_is_told_apart() {
+    let mut rig = Rig::new();
+    rig.send(vec![lead("BTC-USD"), tick("BTC-USD", 10, "1"), tick("BTC-USD", 20, "2")]).await;
+    for path in ["/v1/pairs", "/v1/prices/BTC-USD", "/v1/ticks/1"] {
+        let ahead = rig.get(&pinned(path, 4)).await;
+        assert_eq!((ahead.status, &ahead.body["code"]), (409, &json!("sequence_ahead")), "{path}");
+        assert_eq!(ahead.body["parameter"], json!("at_sequence"));
+        assert_eq!(ahead.header("retry-after"), Some("1"));
+        assert_eq!(ahead.header("x-tickwell-sequence"), Some("3"));
+        // As of the first record no slot had been covered.
+        let gone = rig.get(&pinned(path, 1)).await;
+        assert_eq!((gone.status, &gone.body["code"]), (410, &json!("sequence_gone")), "{path}");
+    }
+    // Records after the pinned sequence are not known yet.
+    assert_eq!(rig.get(&pinned("/v1/ticks/3", 2)).await.body["code"], json!("unknown_sequence"));
+    rig.send(vec![gap("BTC-USD", 30, 3_610)]).await;
+    assert_eq!(rig.get(&pinned("/v1/prices/BTC-USD", 2)).await.body["price"], json!("1"));
+    rig.send(vec![gap("BTC-USD", 3_620, 3_620)]).await;
+    assert_eq!(rig.get(&pinned("/v1/prices/BTC-USD", 2)).await.status, 410);
+    assert_eq!(rig.get(&pinned("/v1/prices/BTC-USD", 3)).await.body["price"], json!("2"));
+}
+
+#[tokio::test]
+async fn pages_stay_at_the_sequence_they_began_with() {
+    for order in ["asc", "desc"] {
+        for list in ["history", "gaps", "candles"] {
+            let mut rig = Rig::new();
+            let records = |slots: std::ops::Range<i64>| {
+                let record = |index: i64| match index % 2 {
+                    0 => tick("BTC-USD", index * 60, "1"),
+                    _ => gap("BTC-USD", index * 60, index * 60),
+                };
+                slots.map(record).collect::<Vec<_>>()
+            };
+            rig.send(records(0..10)).await;
+            let filter = if list == "candles" { "interval=1m&" } else { "" };
+            let mut path = format!("/v1/prices/BTC-USD/{list}?{filter}order={order}&limit=2&at_sequence=8");
+            let mut found = 0;
+            loop {
+                let answer = rig.get(&path).await;
+                assert_eq!(answer.header("x-tickwell-sequence"), Some("8"), "{path}");
+                // The slots between these have no record, which is noted as a gap.
+                let items = answer.body["items"].as_array().unwrap().iter();
+                found += items.filter(|item| item["cause"] != json!("unreadable")).count();
+                let Some(link) = answer.header("link") else { break };
+                path = link.split(['<', '>']).nth(1).unwrap().to_owned();
+                rig.send(records(10 + i64::try_from(found).unwrap()..11 + i64::try_from(found).unwrap()))
+                    .await;
+            }
+            assert_eq!(found, 4, "{order} {list}");
+        }
+    }
+}

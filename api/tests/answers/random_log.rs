@@ -1,0 +1,78 @@
+//! Logs drawn at random: ticks, gaps short and long, a pair that begins late, batches of any size.
+
+use rand::{Rng, SeedableRng, rngs::StdRng};
+use testkit::naive::Tick;
+
+use crate::rig::{at, gap, lead, tick};
+
+pub(crate) const PAIRS: [&str; 2] = ["BTC-USD", "ETH-USD"];
+
+/// A log, and what is known of it after each record.
+pub(crate) struct RandomLog {
+    /// The records, as they arrive.
+    pub(crate) batches: Vec<Vec<Vec<u8>>>,
+    /// What each record covers: its pair, its last slot in seconds, and its price if it is a tick.
+    pub(crate) covered: Vec<Option<(&'static str, i64, Option<String>)>>,
+}
+
+impl RandomLog {
+    /// A log of so many records; the same for the same seed.
+    pub(crate) fn new(seed: u64, records: usize) -> Self {
+        let mut random = StdRng::seed_from_u64(seed);
+        let (mut messages, mut covered) = (Vec::new(), Vec::new());
+        // Not on the border of a minute or an hour.
+        let mut next = [3_590, 3_590 + 10 * random.random_range(1..60)];
+        let mut cents = [9_701_230, 345_678];
+        while messages.len() < records {
+            // Whichever is behind, so that both go on together.
+            let which = usize::from(next[1] < next[0]);
+            let (pair, slot) = (PAIRS[which], next[which]);
+            let dice = random.random_range(0..100);
+            let slots = match dice {
+                0..80 => 1,
+                80..96 => random.random_range(1..6),
+                96..98 => random.random_range(60..400),
+                _ => {
+                    messages.push(lead(pair));
+                    covered.push(None);
+                    continue;
+                }
+            };
+            let last = slot + 10 * (slots - 1);
+            if dice < 80 {
+                cents[which] += random.random_range(-500..=500);
+                // Now and then with digits that are not needed, or that are missing.
+                let zeros = ["", "0", "00"][random.random_range(0..3)];
+                let price = format!("{}.{:02}{zeros}", cents[which] / 100, cents[which] % 100);
+                messages.push(tick(pair, slot, &price));
+                covered.push(Some((pair, last, Some(price))));
+            } else {
+                messages.push(gap(pair, slot, last));
+                covered.push(Some((pair, last, None)));
+            }
+            next[which] = last + 10;
+        }
+        let mut batches = Vec::new();
+        while !messages.is_empty() {
+            let size = random.random_range(1..=12).min(messages.len());
+            batches.push(messages.drain(..size).collect());
+        }
+        Self { batches, covered }
+    }
+
+    /// A pair's ticks among the first `count` records.
+    pub(crate) fn ticks(&self, pair: &str, count: usize) -> Vec<Tick> {
+        let of_pair = self.covered[..count].iter().flatten().filter(|(of, ..)| *of == pair);
+        let tick = |(_, second, price): &(&str, i64, Option<String>)| {
+            let slot = at(*second).unix_millis();
+            price.clone().map(|price| Tick { slot, interval: 10_000, price })
+        };
+        of_pair.filter_map(tick).collect()
+    }
+
+    /// The newest slot of a pair, or of any, among the first `count` records, in seconds.
+    pub(crate) fn newest_slot(&self, pair: Option<&str>, count: usize) -> Option<i64> {
+        let all = self.covered[..count].iter().flatten();
+        all.filter(|(of, ..)| pair.is_none_or(|pair| pair == *of)).map(|(_, last, _)| *last).max()
+    }
+}
