@@ -41,6 +41,8 @@ common::words! {
         ThinWindow = "thin_window",
         /// History is not at hand for the moment; prices are.
         StoreUnavailable = "store_unavailable",
+        /// Another backup is being made or sent.
+        BackupRunning = "backup_running",
         /// The process has only begun to start.
         Starting = "starting",
         /// Something broke here; the log has the details.
@@ -54,6 +56,7 @@ impl Code {
         match self {
             Self::InvalidParameter => StatusCode::BAD_REQUEST,
             Self::UnknownPair | Self::UnknownSequence | Self::NotFound => StatusCode::NOT_FOUND,
+            Self::BackupRunning => StatusCode::CONFLICT,
             Self::MethodNotAllowed => StatusCode::METHOD_NOT_ALLOWED,
             Self::RateLimited => StatusCode::TOO_MANY_REQUESTS,
             Self::SequenceAhead => StatusCode::CONFLICT,

@@ -2,6 +2,7 @@
 //!
 //! A handler takes one snapshot and answers from it alone, so that an answer belongs to one sequence.
 
+pub(crate) mod admin;
 mod as_of;
 mod averages;
 mod candles;

@@ -19,7 +19,7 @@ use tokio::{
 };
 use tokio_util::sync::CancellationToken;
 
-pub use answer::{endpoint, operations_endpoint, starting_endpoint};
+pub use answer::{ADMIN, API, admin_endpoint, endpoint, operations_endpoint, starting_endpoint};
 
 /// Open connections at once; later ones wait in the kernel's queue.
 const MAX_CONNECTIONS: usize = 10_000;

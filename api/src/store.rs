@@ -6,6 +6,7 @@
 //!
 //! sled has no second writer: [`crate::ingest`] is the only one, and every other part reads.
 
+pub mod backup;
 mod block;
 mod check;
 mod database;
@@ -127,6 +128,12 @@ impl Store {
     /// Where it lies.
     pub fn path(&self) -> &Path {
         &self.path
+    }
+
+    /// Whether it has the rows of this version. One of an older version that was opened for its records alone has
+    /// nothing else.
+    pub fn is_current(&self) -> Result<bool, StoreError> {
+        Ok(self.database.get(key::FORMAT)?.is_some_and(|format| format == open::FORMAT))
     }
 
     /// The newest position that was committed.

@@ -1,15 +1,18 @@
 //! Commands and flags.
 
-use std::path::PathBuf;
+use std::{path::PathBuf, process::ExitCode};
 
 use anyhow::Result;
 use clap::{Args, Parser, Subcommand};
 
 use crate::{
+    backup::{self, BackupArguments, RestoreArguments},
     compose::{self, Mode},
+    export::{self, ExportArguments},
     recompute::{self, RecomputeArguments},
     settings::{self, Sources},
     show, sources,
+    verify::{self, VerifyArguments},
 };
 
 /// A self-hosted crypto price feed: one poller asks public exchanges, agrees on one price per slot, and
@@ -62,6 +65,23 @@ enum Command {
     /// The records are those of the log on NATS (bus.url), else of the store (store.path), which no other
     /// process may be using; of a running one they can be read through its answers, with --url.
     Recompute(RecomputeArguments),
+    /// Write ticks or gaps of a pair as CSV or NDJSON, oldest first, with the digits of the log
+    ///
+    /// They are read through a running pod (--url), or from the store of a stopped one (store.path).
+    Export(ExportArguments),
+    /// Copy a pod's store into one file, as of one moment, while it runs (or of a stopped one, from store.path)
+    Backup(BackupArguments),
+    /// Make a store of a backup, where there is none
+    ///
+    /// A pod goes on from there with the log on NATS. The store of `tickwell run` is the log itself: what was
+    /// recorded after the backup is lost, and the log goes on as another one.
+    Restore(RestoreArguments),
+    /// Ask pods for the same sequence, compare their answers byte for byte, and say where they differ
+    ///
+    /// Every route of /v1 is asked for, pinned to the newest sequence that all of them have. Whether a price is
+    /// stale depends on the clock too, and is left out. The exit code is 0 where all is the same, 1 where an
+    /// answer differs, and 2 where they could not be asked.
+    VerifyPods(VerifyArguments),
     /// Show, check or explain the settings
     #[command(subcommand)]
     Config(ConfigCommand),
@@ -78,22 +98,25 @@ enum ConfigCommand {
 }
 
 impl Arguments {
-    /// Does what was asked for.
-    pub(crate) fn run(self) -> Result<()> {
+    /// Does what was asked for. Most of it succeeds or fails; some has more to say.
+    pub(crate) fn run(self) -> Result<ExitCode> {
         let SettingsArguments { config: file, overrides } = self.settings;
         let given = Sources { file, overrides, environment: environment() };
-        let mode = match self.command.unwrap_or(Command::Run { demo: false }) {
-            Command::Run { demo: false } => Mode::Run,
-            Command::Run { demo: true } => Mode::Demo,
-            Command::Poller => Mode::Poller,
-            Command::Api => Mode::Api,
-            Command::Sources { no_probe } => {
-                return sources::run(&settings::load(given, Mode::Run)?, !no_probe);
-            }
-            Command::Recompute(arguments) => return recompute::run(&arguments, given),
-            Command::Config(command) => return config(&command, given),
+        let start = |mode, given| compose::run(mode, settings::load(given, mode)?);
+        let done = match self.command.unwrap_or(Command::Run { demo: false }) {
+            Command::Run { demo: false } => start(Mode::Run, given),
+            Command::Run { demo: true } => start(Mode::Demo, given),
+            Command::Poller => start(Mode::Poller, given),
+            Command::Api => start(Mode::Api, given),
+            Command::Sources { no_probe } => sources::run(&settings::load(given, Mode::Run)?, !no_probe),
+            Command::Recompute(arguments) => recompute::run(&arguments, given),
+            Command::Export(arguments) => export::run(&arguments, given),
+            Command::Backup(arguments) => backup::backup(&arguments, given),
+            Command::Restore(arguments) => backup::restore(&arguments, given),
+            Command::VerifyPods(arguments) => return Ok(verify::run(&arguments)),
+            Command::Config(command) => config(&command, given),
         };
-        compose::run(mode, settings::load(given, mode)?)
+        done.map(|()| ExitCode::SUCCESS)
     }
 }
 

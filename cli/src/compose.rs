@@ -6,7 +6,7 @@ use anyhow::{Context, Result};
 use api::{
     local_log,
     routes::Process,
-    server::{self, Listener},
+    server::{self, Listener, SharedEndpoint},
     store::Store,
 };
 use common::{
@@ -93,9 +93,11 @@ async fn build(mode: Mode, settings: &Settings, service: &mut Service) -> Result
     // from the first moment, however long the log is waited for.
     let pod = match mode.has_api() {
         true => Some(listen(settings, clock.clone(), &process, service).await?),
-        false => None,
+        false => {
+            admin(settings, server::operations_endpoint(&process), &process, service).await?;
+            None
+        }
     };
-    admin(settings, &process, service).await?;
 
     let log = match settings.bus.url.is_empty() {
         true => local(mode, settings, pod, service).await?,
@@ -120,10 +122,12 @@ async fn listen(
     tracing::info!(url = format!("http://{address}"), "listening");
     let metrics = api::Metrics::new(&process.registry)?;
     let check = service.readiness().check("log");
-    let (endpoints, newest) = watch::channel(server::starting_endpoint(process));
+    let (endpoints, newest) = watch::channel(server::starting_endpoint(process, server::API));
     service.spawn("api", listener.serve(newest, metrics.connections.clone(), service.stop()));
+    let operators =
+        admin(settings, server::starting_endpoint(process, server::ADMIN), process, service).await?;
     let (settings, process) = (settings.clone(), process.clone());
-    Ok(Pod { settings, clock, process, address, endpoints, metrics, check })
+    Ok(Pod { settings, clock, process, address, endpoints, operators, metrics, check })
 }
 
 /// Everything in one process: the store is the log.
@@ -167,14 +171,20 @@ async fn nats(
     Ok(Some(poller::Log { writer, lease }))
 }
 
-async fn admin(settings: &Settings, process: &Process, service: &mut Service) -> Result<(), TaskError> {
-    let Some(address) = settings.admin.listen.get() else { return Ok(()) };
+/// Listens for operators, where that is set. What they are answered with can still be changed.
+async fn admin(
+    settings: &Settings,
+    endpoint: SharedEndpoint,
+    process: &Process,
+    service: &mut Service,
+) -> Result<Option<watch::Sender<SharedEndpoint>>, TaskError> {
+    let Some(address) = settings.admin.listen.get() else { return Ok(None) };
     let listener = Listener::bind("admin.listen", address).await?;
     tracing::info!(url = format!("http://{}", listener.address()?), "admin serving");
     let connections =
         prometheus::IntGauge::new("tickwell_admin_connections", "Open connections of operators")?;
     process.registry.register(Box::new(connections.clone()))?;
-    let (_, endpoints) = watch::channel(server::operations_endpoint(process));
-    service.spawn("admin", listener.serve(endpoints, connections, service.stop()));
-    Ok(())
+    let (endpoints, newest) = watch::channel(endpoint);
+    service.spawn("admin", listener.serve(newest, connections, service.stop()));
+    Ok(Some(endpoints))
 }

@@ -57,6 +57,8 @@ pub(crate) struct Pod {
     pub(crate) process: Process,
     pub(crate) address: SocketAddr,
     pub(crate) endpoints: watch::Sender<SharedEndpoint>,
+    /// What operators are answered with, where they have a listener of their own.
+    pub(crate) operators: Option<watch::Sender<SharedEndpoint>>,
     pub(crate) metrics: api::Metrics,
     pub(crate) check: Check,
 }
@@ -90,6 +92,7 @@ impl Pod {
         let limit = self.settings.api.rate_limit;
         let endpoint = server::endpoint(&state, &self.process, limit, self.metrics.clone());
         self.endpoints.send_replace(endpoint);
+        self.tell_operators(|| server::admin_endpoint(&state, &self.process));
         tracing::info!(url = format!("http://{}", self.address), "serving");
         Ok(ingest)
     }
@@ -199,12 +202,19 @@ impl Pod {
         self.check.set(Condition::Unready(error.to_string()));
     }
 
+    fn tell_operators(&self, endpoint: impl FnOnce() -> SharedEndpoint) {
+        if let Some(operators) = &self.operators {
+            operators.send_replace(endpoint());
+        }
+    }
+
     /// Stops serving the store, and moves it out of the way.
     async fn begin_anew(&self, why: Rebuild, reason: &str) -> Result<(), OpenError> {
         tracing::error!(reason, "moving the store aside and building it anew from the log");
         self.metrics.rebuilt(why);
         self.check.set(Condition::Unready(format!("building the store anew: {reason}")));
-        self.endpoints.send_replace(server::starting_endpoint(&self.process));
+        self.endpoints.send_replace(server::starting_endpoint(&self.process, server::API));
+        self.tell_operators(|| server::starting_endpoint(&self.process, server::ADMIN));
         sleep(REBUILD_PAUSE).await;
         let (path, now) = (self.settings.store.path.clone(), self.clock.now());
         unlocked(move || Store::set_aside(&path, now)).await

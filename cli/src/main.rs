@@ -4,17 +4,31 @@
 //! - [`settings`]: flag over environment over file over default.
 //! - [`compose`]: which parts each command starts, and how they are joined.
 //! - [`follow`]: how a pod follows its log, whatever becomes of either.
+//! - [`backup`]: a store in one file, and back.
+//! - [`export`]: ticks and gaps as CSV or NDJSON.
+//! - [`output`]: files that are written whole or not at all.
+//! - [`pod`]: a running pod, asked over HTTP.
+//! - [`progress`]: how far a long piece of work has come.
 //! - [`recompute`]: stored records, worked out again.
 //! - [`show`]: what it says to people.
 //! - [`sources`]: what each source is asked for, and whether it answers.
+//! - [`stopped`]: the store of a process that is not running.
+//! - [`verify`]: whether pods give the same answers.
 
 mod arguments;
+mod backup;
 mod compose;
+mod export;
 mod follow;
+mod output;
+mod pod;
+mod progress;
 mod recompute;
 mod settings;
 mod show;
 mod sources;
+mod stopped;
+mod verify;
 
 use std::process::ExitCode;
 
@@ -24,7 +38,7 @@ fn main() -> ExitCode {
     // Before anything builds a TLS client. It fails only if it was done before, which is as good.
     let _ = rustls::crypto::ring::default_provider().install_default();
     match arguments::Arguments::parse().run() {
-        Ok(()) => ExitCode::SUCCESS,
+        Ok(code) => code,
         Err(error) => {
             // The one place where an error's whole chain is told.
             show::failure(&error);

@@ -1,33 +1,25 @@
 //! `tickwell recompute`: stored records, worked out again from their quotes.
 //!
 //! - [`records`]: where records come from: the log on NATS, the store of `tickwell run`, or a running pod.
-//! - [`pod`]: records through a pod's answers.
+//! - [`answer`]: records through a pod's answers.
 //! - [`report`]: what is said about each, and about all of them.
 
-mod pod;
+mod answer;
 mod records;
 mod report;
-
-use std::{
-    io::{IsTerminal, Write, stderr},
-    time::Duration,
-};
 
 use anyhow::{Context, Result, bail};
 use clap::{ArgGroup, Args, value_parser};
 use common::domain::Sequence;
 use poller::aggregate::recompute::recompute;
-use tokio::time::Instant;
 
 use crate::{
+    progress::Progress,
     settings::{self, Sources},
     show,
 };
 use records::{Found, Records};
 use report::Tally;
-
-/// How often progress is shown.
-const PROGRESS_PAUSE: Duration = Duration::from_millis(200);
 
 /// Which records, and where they are.
 #[derive(Debug, Args)]
@@ -98,7 +90,7 @@ async fn all(records: Records) -> Result<()> {
     let mut tally = Tally::default();
     let mut progress = Progress::new();
     let mut visit = |sequence: Sequence, found: Found, end: Sequence| -> Result<()> {
-        progress.show(sequence, end);
+        progress.show(|| format!("{sequence} of {end}"));
         if let Found::Record(record) = &found {
             let result = recompute(record);
             tally.count(record, &result);
@@ -118,31 +110,5 @@ async fn all(records: Records) -> Result<()> {
         0 => Ok(()),
         1 => bail!("{}", report::differing("1 record")),
         count => bail!("{}", report::differing(&format!("{count} records"))),
-    }
-}
-
-/// How far a long walk has come, for whoever sits at a terminal.
-struct Progress {
-    is_terminal: bool,
-    shown: Option<Instant>,
-}
-
-impl Progress {
-    fn new() -> Self {
-        Self { is_terminal: stderr().is_terminal(), shown: None }
-    }
-
-    fn show(&mut self, sequence: Sequence, end: Sequence) {
-        if self.is_terminal && self.shown.is_none_or(|shown| shown.elapsed() >= PROGRESS_PAUSE) {
-            // Who cannot see it misses nothing.
-            let _ = write!(stderr(), "\r\x1b[K{sequence} of {end}");
-            self.shown = Some(Instant::now());
-        }
-    }
-
-    fn clear(&mut self) {
-        if self.shown.take().is_some() {
-            let _ = write!(stderr(), "\r\x1b[K");
-        }
     }
 }

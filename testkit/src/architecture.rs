@@ -47,7 +47,7 @@ const MODULES: [(&str, &[&str]); 3] = [
 const LIBRARIES: [(&str, &[&str]); 7] = [
     ("async_nats", &["common/src/bus/nats"]),
     ("sled", &["api/src/store"]),
-    ("reqwest", &["poller/src/source", "cli/src/recompute/pod"]),
+    ("reqwest", &["poller/src/source", "cli/src/pod"]),
     ("poem", &["api/src/routes", "api/src/server", "api/src/problem", "api/src/dto"]),
     ("poem_openapi", &["api/src/routes", "api/src/server", "api/src/problem", "api/src/dto"]),
     ("hyper", &["api/src/server"]),

@@ -201,18 +201,25 @@ pub fn sequence_schema() -> MetaSchemaRef {
 /// Below this, a whole number is more likely meant in seconds: in milliseconds it lies before 1973.
 const LIKELY_SECONDS: i64 = 100_000_000_000;
 
-impl ParseFromParameter for TimestampParameter {
-    fn parse_from_parameter(value: &str) -> ParseResult<Self> {
-        let parsed = match value.parse::<i64>() {
+impl TimestampParameter {
+    /// Reads either spelling. Commands take instants as routes do.
+    pub fn read(text: &str) -> Result<Self, String> {
+        let parsed = match text.parse::<i64>() {
             Ok(number) if (0..LIKELY_SECONDS).contains(&number) => {
-                return Err(ParseError::custom(format!(
+                return Err(format!(
                     "{number} looks like seconds; give milliseconds ({number}000) or RFC 3339"
-                )));
+                ));
             }
             Ok(number) => Timestamp::from_unix_millis(number),
-            Err(_) => value.parse(),
+            Err(_) => text.parse(),
         };
-        parsed.map(Self).map_err(ParseError::custom)
+        parsed.map(Self).map_err(|error| error.to_string())
+    }
+}
+
+impl ParseFromParameter for TimestampParameter {
+    fn parse_from_parameter(value: &str) -> ParseResult<Self> {
+        Self::read(value).map_err(ParseError::custom)
     }
 }
 

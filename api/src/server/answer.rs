@@ -42,6 +42,12 @@ const ASYNCAPI: &str = include_str!("../../../docs/asyncapi.yaml");
 /// The answer belongs to the log as of this position.
 const SEQUENCE_HEADER: HeaderName = HeaderName::from_static("x-tickwell-sequence");
 
+/// What a pod is there for.
+pub const API: &str = "/v1";
+
+/// What operators may ask of a pod, on a listener of their own.
+pub const ADMIN: &str = "/admin";
+
 /// Where an answer belongs to a sequence that can be asked for.
 const PINNED_ROUTES: &str = "/v1/";
 
@@ -67,17 +73,26 @@ pub fn endpoint(state: &Arc<State>, process: &Process, limit: RateLimit, metrics
 
 /// What a process answers that has no API: its operators' questions.
 pub fn operations_endpoint(process: &Process) -> SharedEndpoint {
-    let routes = Operations::routes(process);
-    Arc::new(routes.around(|next, request| answered(next, request, None)).boxed())
+    operators(Operations::routes(process))
 }
 
-/// What a pod answers while it waits for the log: its operators' questions, and "not yet".
-pub fn starting_endpoint(process: &Process) -> SharedEndpoint {
+/// What a pod answers its operators, on a listener of their own.
+pub fn admin_endpoint(state: &Arc<State>, process: &Process) -> SharedEndpoint {
+    let operations = Operations::routes(process);
+    operators(Route::new().nest_no_strip("/", operations).nest(ADMIN, routes::admin::routes(state)))
+}
+
+/// What a pod answers while it waits for the log: its operators' questions, and "not yet" to everything below
+/// `later`.
+pub fn starting_endpoint(process: &Process, later: &str) -> SharedEndpoint {
     let not_yet = make_sync(|_| {
         let detail = "nothing can be answered yet; /readyz?verbose says what is waited for";
         Problem::new(Code::Starting, detail).retry_after(1)
     });
-    let routes = Route::new().nest_no_strip("/", Operations::routes(process)).nest("/v1", not_yet);
+    operators(Route::new().nest_no_strip("/", Operations::routes(process)).nest(later, not_yet))
+}
+
+fn operators(routes: impl Endpoint + 'static) -> SharedEndpoint {
     Arc::new(routes.around(|next, request| answered(next, request, None)).boxed())
 }
 

@@ -20,10 +20,10 @@ pub(super) const FORMAT: &[u8] = b"3";
 const OLD_FORMATS: [&[u8]; 2] = [b"1", b"2"];
 
 /// sled's page cache. Its default is 1 GB; more than this buys little scan time and much memory.
-const CACHE_BYTES: u64 = 8 * 1024 * 1024;
+pub(super) const CACHE_BYTES: u64 = 8 * 1024 * 1024;
 
 /// sled's data, and what it locks.
-const DATA_FILE: &str = "db";
+pub(super) const DATA_FILE: &str = "db";
 
 /// How many stores that were moved aside are kept.
 const KEPT_ASIDE: usize = 3;
@@ -175,6 +175,21 @@ enum Format {
     Unknown,
 }
 
+impl Format {
+    fn of(written: &[u8]) -> Self {
+        match written {
+            FORMAT => Self::Present,
+            old if OLD_FORMATS.contains(&old) => Self::Old,
+            _ => Self::Unknown,
+        }
+    }
+}
+
+/// Whether something can be made of rows in this format.
+pub(super) fn is_known(format: &[u8]) -> bool {
+    Format::of(format) != Format::Unknown
+}
+
 /// What lies in a folder.
 enum Found {
     /// No store; this would become one.
@@ -232,11 +247,7 @@ fn open_readable(path: &Path) -> Result<Found, StoreError> {
             false => Err(StoreError::Damaged("no format")),
         };
     };
-    let format = match &*format {
-        FORMAT => Format::Present,
-        old if OLD_FORMATS.contains(&old) => Format::Old,
-        _ => Format::Unknown,
-    };
+    let format = Format::of(&format);
     // Of any format: whether it is an only copy must be known before anything is done with it.
     let identity = database.get(key::IDENTITY)?.ok_or(StoreError::Damaged("no identity"))?;
     let identity = std::str::from_utf8(&identity).ok().and_then(LogIdentity::new);
@@ -300,12 +311,12 @@ fn only_copy_there(path: &Path) -> OpenError {
     }
 }
 
-fn is_local(identity: &LogIdentity) -> bool {
+pub(super) fn is_local(identity: &LogIdentity) -> bool {
     identity.as_str().starts_with(LOCAL)
 }
 
 #[expect(clippy::expect_used, reason = "letters and digits, shorter than the limit")]
-fn new_identity() -> LogIdentity {
+pub(super) fn new_identity() -> LogIdentity {
     LogIdentity::new(&format!("{LOCAL}{:016x}", rand::random::<u64>())).expect("a valid identity")
 }
 

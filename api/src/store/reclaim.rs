@@ -10,9 +10,9 @@ use super::{
     rollup::{Tier, later},
 };
 
-/// Rows of each kind that are looked at with each batch at most: more than a batch brings in, so that the
-/// store does not grow; few enough that reading the log is not held up.
-const ROWS: usize = 64;
+/// Rows of each kind that are looked at with each batch at most: more than the largest batch brings in, while the
+/// log is caught up with, so that the store does not grow; few enough that reading the log is not held up.
+const ROWS: usize = 2_000;
 
 /// Blocks of a pair that are removed with each batch at most, with the gaps between their ticks.
 const BLOCKS: usize = 8;
@@ -40,7 +40,8 @@ impl Store {
             self.quotes_before(newest, retention, &mut batch)?;
         }
         if batch.rows > 0 {
-            self.database.apply(batch.batch)?;
+            // Like every writing: a copy of the store is of a moment between two of them.
+            self.with_writer(|_| self.database.apply(batch.batch))?;
         }
         Ok(batch.rows)
     }

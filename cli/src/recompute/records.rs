@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use anyhow::{Context, Result, anyhow, bail};
-use api::store::{OpenError, Store};
+use api::store::Store;
 use common::{
     bus::{
         Batch, Entry, LogIdentity, LogReader, Metrics, NotRecord, ReadError,
@@ -15,8 +15,8 @@ use common::{
 use prometheus::Registry;
 use tokio::time::timeout;
 
-use super::pod::Pod;
-use crate::settings::Settings;
+use super::answer;
+use crate::{pod::Pod, settings::Settings, stopped};
 
 /// How long the log may stay silent. A command is not a service: whoever typed it wants to know.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -51,7 +51,7 @@ pub(super) enum Records {
 impl Records {
     /// The records that a running pod answers.
     pub(super) fn through(url: &str) -> Result<Self> {
-        Pod::new(url).map(Self::Pod)
+        Pod::new("--url", url).map(Self::Pod)
     }
 
     /// The records of the log that the settings name.
@@ -95,7 +95,7 @@ impl Records {
                     Ok(Found::Absent(format!("there is no such record in {path}; the newest is {newest}")))
                 }
             },
-            Self::Pod(pod) => pod.record(sequence).await,
+            Self::Pod(pod) => answer::record(pod, sequence).await,
         }
     }
 
@@ -127,7 +127,7 @@ impl Records {
                 let end = pod.newest().await?;
                 for number in 1..=end.0 {
                     let sequence = Sequence(number);
-                    visit(sequence, pod.record(sequence).await?, end)?;
+                    visit(sequence, answer::record(pod, sequence).await?, end)?;
                 }
                 Ok(())
             }
@@ -138,25 +138,15 @@ impl Records {
 /// The store of `tickwell run`, or a pod's copy: the records in it are the same.
 fn store(settings: &Settings, demo: bool) -> Result<Store> {
     let folder = settings.store.path.display();
-    match Store::open_records(&settings.store.path) {
-        Ok(store) => Ok(store),
-        Err(OpenError::InUse { .. }) => {
-            // Whoever uses it may have other settings than these; a port of its own choice nobody knows.
-            let address = settings.api.listen.get().filter(|address| !address.ends_with(":0"));
-            let address = address.unwrap_or("HOST:PORT");
-            bail!(
-                "the store {folder} is in use by another process; stop it, or read through it with --url \
-                 http://{address}"
-            )
-        }
-        Err(OpenError::NotThere { .. }) if demo => {
+    match stopped::open(settings, "--url", &settings.api.listen)? {
+        Some(store) => Ok(store),
+        None if demo => {
             bail!("there is no store of a demo in {folder}; name its store.path, or the --url of a pod")
         }
-        Err(OpenError::NotThere { .. }) => bail!(
+        None => bail!(
             "there is no store in {folder}; name the log: --set store.path=…, --set bus.url=…, --url of a pod, \
              or --demo"
         ),
-        Err(error) => Err(error.into()),
     }
 }
 

@@ -9,7 +9,7 @@
 //! 5. [`agreement`]: two pods at the same sequence, and one pod against its own log.
 //! 6. The tests: [`feed`], [`sources`], [`faults`], [`survival`], [`leadership`], [`shutdown`], [`standalone`],
 //!    [`replay`], [`liar`], [`commands`], [`subscriber`], [`foreign`], [`recompute`], [`stream`], [`full_disk`],
-//!    [`pinned`].
+//!    [`pinned`], [`export`], [`backup`].
 //!
 //! Nothing here uses the product's own types: an answer is read as a stranger would read it, so that a
 //! mistake in them cannot hide on both sides of a comparison. And nothing here depends on how fast the
@@ -25,7 +25,9 @@
 
 mod agreement;
 mod audit;
+mod backup;
 mod commands;
+mod export;
 mod faults;
 mod feed;
 mod foreign;

@@ -37,7 +37,7 @@ async fn a_crash_costs_one_gap_and_nothing_that_was_acknowledged() {
     averages_are_right(&process).await;
     end(&mut process.process).await;
 
-    let process = resting(&scene).await;
+    let process = resting(&scene, "only").await;
     let records = records::all(&process).await;
     nothing_lost(&before, &records);
     assert_eq!(audit(&records).leads, 4 * PAIRS.len());
@@ -161,8 +161,8 @@ async fn documents_and_operations_are_answered_offline() {
 }
 
 /// The same store once more, with nobody to ask and slots that take a day: the log is at rest.
-async fn resting(scene: &Scene) -> Pod {
-    let process = scene.command("only").arg("run");
+pub(crate) async fn resting(scene: &Scene, store: &str) -> Pod {
+    let process = scene.command(store).arg("run");
     let process = process.env("TICKWELL__FEED__INTERVAL", "1d").env("TICKWELL__WINDOWS__STALE_AFTER", "2d");
     let process = process.start().unwrap();
     // It writes a lead for each pair before it says so, and then nothing until midnight.

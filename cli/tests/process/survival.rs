@@ -139,7 +139,7 @@ pub(crate) async fn end(process: &mut Tickwell) {
 }
 
 /// The sequence that a pod found in its store.
-async fn opened_at(pod: &Pod) -> u64 {
+pub(crate) async fn opened_at(pod: &Pod) -> u64 {
     let line =
         pod.process.wait_for_line(|line| has_message(line, "opened the store"), DEADLINE).await.unwrap();
     field(&line, "sequence").unwrap().parse().unwrap()

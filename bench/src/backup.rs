@@ -1,0 +1,27 @@
+//! How long a backup of the year holds commits up, and how long it takes to restore one.
+
+use std::{io::BufReader, path::Path, time::Instant};
+
+use anyhow::Result;
+use api::store::{
+    Store,
+    backup::{Backup, restore},
+};
+
+use crate::{ours::identity, year};
+
+/// What is said about backing up and restoring the store in `folder`.
+pub fn measure(folder: &Path) -> Result<Vec<String>> {
+    let store = Store::open_copy(folder, &identity(), year::begin())?;
+    let Backup { file, summary, held } = store.backup(year::begin())?;
+    let place = tempfile::tempdir_in(folder)?;
+    let started = Instant::now();
+    restore(place.path(), BufReader::new(file))?;
+    Ok(vec![format!(
+        "a backup of it: {} rows, {:.0} MB, commits held up for {:.2} s; restored in {:.1} s",
+        summary.rows,
+        summary.bytes as f64 / 1e6,
+        held.as_secs_f64(),
+        started.elapsed().as_secs_f64()
+    )])
+}

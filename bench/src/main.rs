@@ -1,0 +1,35 @@
+//! Benchmarks whose figures mean something on any machine: each is a ratio of two ways of doing the same work, in
+//! one run.
+//!
+//! - [`year`]: a generated year of records, the same each time.
+//! - [`store`]: that year written and read by Tickwell's store, and by SQLite.
+//! - [`rebuild`]: a log read into a store, and read by a consumer that only counts bytes.
+//! - [`report`]: the table, and the JSON beside it.
+
+mod backup;
+mod ours;
+mod rebuild;
+mod report;
+mod sqlite;
+mod store;
+mod year;
+
+use anyhow::{Context, Result, bail};
+
+fn main() -> Result<()> {
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    let number = |name: &str, default: u64| match arguments.iter().position(|argument| argument == name) {
+        None => Ok(default),
+        Some(place) => {
+            let value = arguments.get(place + 1).with_context(|| format!("{name} takes a number"))?;
+            value.parse::<u64>().with_context(|| format!("{name}: {value} is no number"))
+        }
+    };
+    match arguments.first().map(String::as_str) {
+        Some("store") => store::run(number("--days", 365)?),
+        Some("rebuild") => rebuild::run(number("--records", 300_000)?, number("--rounds", 3)?),
+        // What the first starts for itself, so that memory is that of one store alone.
+        Some("opened") => store::opened(&arguments[1..]),
+        _ => bail!("bench store [--days N] | bench rebuild [--records N] [--rounds N]"),
+    }
+}

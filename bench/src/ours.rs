@@ -1,0 +1,75 @@
+//! Tickwell's store, used as the product uses it.
+
+use std::{path::Path, time::Duration};
+
+use anyhow::Result;
+use api::{
+    snapshot::Snapshot,
+    store::{Order, Retention, Store, Stored},
+    summary::Summary,
+};
+use common::{
+    bus::LogIdentity,
+    domain::{Pair, Sequence, Timestamp},
+};
+
+use crate::{
+    store::{Contender, DAY, KEEP, QUOTES},
+    year,
+};
+
+pub struct Ours {
+    store: Store,
+    snapshot: Option<Snapshot>,
+}
+
+pub fn identity() -> LogIdentity {
+    LogIdentity::new("bench").expect("an identity")
+}
+
+pub fn retention() -> Retention {
+    Retention { ticks: DAY * 360, quotes: QUOTES }
+}
+
+impl Contender for Ours {
+    fn create(folder: &Path) -> Result<Self> {
+        Ok(Self { store: Store::open_copy(folder, &identity(), year::begin())?, snapshot: None })
+    }
+
+    fn commit(&mut self, records: &[Stored], cursor: Sequence) -> Result<()> {
+        self.store.commit(records, cursor, None)?;
+        self.store.reclaim(retention())?;
+        Ok(())
+    }
+
+    fn open(folder: &Path) -> Result<Self> {
+        let mut ours = Self::create(folder)?;
+        // As a pod does when it starts: it holds all rows against each other first.
+        ours.store.check()?;
+        ours.snapshot = Some(Snapshot::load(&ours.store, KEEP)?);
+        Ok(ours)
+    }
+
+    fn scan(&self, pair: Pair, from: Timestamp, to: Timestamp) -> Result<usize> {
+        let mut count = 0;
+        for tick in self.store.ticks(pair, from, to, Order::Ascending) {
+            count += usize::from(std::hint::black_box(tick?).price.units() > 0);
+        }
+        Ok(count)
+    }
+
+    fn daily(&self, pair: Pair, from: Timestamp, to: Timestamp) -> Result<usize> {
+        let day = i64::try_from(DAY.as_millis())?;
+        Ok(std::hint::black_box(self.store.candles(pair, day, from, to)?).len())
+    }
+
+    fn window(&self, pair: Pair, span: Duration) -> Result<u64> {
+        let view = self.snapshot.as_ref().and_then(|snapshot| snapshot.pairs.get(&pair)).expect("a pair");
+        let (from, to) = (view.slot.start().minus(span), view.slot);
+        let summary: Option<Summary> = match span <= KEEP {
+            true => view.window.summarize(from, to),
+            false => self.store.summarize(pair, from.next(), to.start().next())?,
+        };
+        Ok(std::hint::black_box(summary).map_or(0, |summary| summary.count))
+    }
+}

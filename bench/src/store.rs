@@ -1,0 +1,218 @@
+//! A year written and read by Tickwell's store, and by SQLite, side by side.
+
+use std::{
+    fs,
+    path::Path,
+    process::Command,
+    time::{Duration, Instant},
+};
+
+use anyhow::{Context, Result, bail, ensure};
+use api::store::Stored;
+use common::domain::{Pair, Sequence, Timestamp};
+use serde_json::{Value, json};
+
+use crate::{
+    backup,
+    ours::Ours,
+    report::{self, line, median},
+    sqlite::Sqlite,
+    year::{self, Year},
+};
+
+/// Records in a batch, as the ingest task gets them while it catches up.
+const BATCH: usize = 1_000;
+
+pub const DAY: Duration = Duration::from_secs(86_400);
+
+/// What is kept in memory.
+pub const KEEP: Duration = DAY;
+
+/// How long whole records are kept.
+pub const QUOTES: Duration = Duration::from_secs(7 * 86_400);
+
+/// Days that are scanned, spread over the year.
+const SCANS: u32 = 200;
+
+/// How often everything else is asked.
+const REPEATS: usize = 200;
+
+const WINDOWS: [(&str, u32); 4] =
+    [("1h", 3_600), ("24h", 86_400), ("7d", 7 * 86_400), ("365d", 365 * 86_400)];
+
+/// A way of storing a year.
+pub trait Contender: Sized {
+    fn create(folder: &Path) -> Result<Self>;
+    /// One batch, all or nothing, with everything that follows from it.
+    fn commit(&mut self, records: &[Stored], cursor: Sequence) -> Result<()>;
+    /// Opens what is there, and has windows of a day in memory.
+    fn open(folder: &Path) -> Result<Self>;
+    /// Reads the ticks in `[from, to)`; answers how many.
+    fn scan(&self, pair: Pair, from: Timestamp, to: Timestamp) -> Result<usize>;
+    /// Reads daily candles; answers how many.
+    fn daily(&self, pair: Pair, from: Timestamp, to: Timestamp) -> Result<usize>;
+    /// The summary of the newest ticks; answers how many there are.
+    fn window(&self, pair: Pair, span: Duration) -> Result<u64>;
+}
+
+pub fn run(days: u64) -> Result<()> {
+    let folder = tempfile::Builder::new().prefix("tickwell-bench-").tempdir()?;
+    let (ours, other) = (folder.path().join("ours"), folder.path().join("sqlite"));
+    [&ours, &other].into_iter().try_for_each(fs::create_dir)?;
+    let (records, write) = fill(days, &ours, &other)?;
+    let bytes = [&ours, &other].map(|folder| size(folder));
+    eprintln!("opening each in a process of its own");
+    let [mine, theirs] =
+        [("ours", &ours), ("sqlite", &other)].map(|(kind, folder)| open_elsewhere(kind, folder, days));
+    let (mine, theirs) = (mine?, theirs?);
+    ensure!(mine["found"] == theirs["found"], "they do not agree: {mine} {theirs}");
+
+    let per_second = |time: Duration| records as f64 / time.as_secs_f64();
+    let mut lines = vec![
+        line("write, records a second", "", per_second(write[0]), per_second(write[1])),
+        line("write, whole", "s", write[0].as_secs_f64(), write[1].as_secs_f64()),
+        line("on disk", "MB", bytes[0] as f64 / 1e6, bytes[1] as f64 / 1e6),
+        line("on disk, a record", "B", bytes[0] as f64 / records as f64, bytes[1] as f64 / records as f64),
+    ];
+    for (name, unit) in [
+        ("open until ready", "ms"),
+        ("a day's scan, 8,640 ticks, median", "ms"),
+        ("a year of daily candles, median", "ms"),
+        ("window 1h, median", "µs"),
+        ("window 24h, median", "µs"),
+        ("window 7d, median", "µs"),
+        ("window 365d, median", "µs"),
+        ("resident when ready", "MB"),
+        ("resident after all questions", "MB"),
+    ] {
+        let of = |told: &Value| told["took"][name].as_f64().with_context(|| format!("no {name} in {told}"));
+        lines.push(line(name, unit, of(&mine)?, of(&theirs)?));
+    }
+    let mut about = vec![
+        format!("{days} days of {} at 10 s: {records} records in batches of {BATCH}", year::PAIRS.join(" and ")),
+        "SQLite: the same ticks, gaps, roll-ups, records of 7 days and cursor; WAL, synchronous = NORMAL, 8 MiB cache"
+            .to_owned(),
+        "Tickwell holds all rows against each other when it opens; SQLite does not".to_owned(),
+        "windows up to 24h come from memory on both sides, by the same code".to_owned(),
+    ];
+    about.extend(backup::measure(&ours)?);
+    report::write("store", "SQLite", &about, &lines)
+}
+
+/// Writes the year both ways, batch by batch.
+fn fill(days: u64, ours: &Path, other: &Path) -> Result<(u64, [Duration; 2])> {
+    let (mut mine, mut theirs) = (Ours::create(ours)?, Sqlite::create(other)?);
+    let (mut year, mut records, mut took) = (Year::new(days), 0_u64, [Duration::ZERO; 2]);
+    loop {
+        let batch: Vec<Stored> = year.by_ref().take(BATCH).collect();
+        let Some(cursor) = batch.last().map(|last| last.sequence) else { break };
+        // Whoever comes second finds the records in the processor's cache.
+        let turns: [usize; 2] = if records % 2_000 == 0 { [0, 1] } else { [1, 0] };
+        for which in turns {
+            let started = Instant::now();
+            match which {
+                0 => mine.commit(&batch, cursor)?,
+                _ => theirs.commit(&batch, cursor)?,
+            }
+            took[which] += started.elapsed();
+        }
+        records += batch.len() as u64;
+        if records % 500_000 == 0 {
+            eprintln!("{records} records: {:.1} s and {:.1} s", took[0].as_secs_f64(), took[1].as_secs_f64());
+        }
+    }
+    Ok((records, took))
+}
+
+fn open_elsewhere(kind: &str, folder: &Path, days: u64) -> Result<Value> {
+    let mut command = Command::new(std::env::current_exe()?);
+    let output = command.args(["opened", kind]).arg(folder).arg(days.to_string()).output()?;
+    ensure!(output.status.success(), "{kind}: {}", String::from_utf8_lossy(&output.stderr));
+    Ok(serde_json::from_slice(&output.stdout)?)
+}
+
+/// In a process of its own: opens one of them and asks everything.
+pub fn opened(arguments: &[String]) -> Result<()> {
+    let [kind, folder, days] = arguments else { bail!("opened KIND FOLDER DAYS") };
+    let (folder, days) = (Path::new(folder), days.parse()?);
+    let told = match kind.as_str() {
+        "ours" => ask::<Ours>(folder, days),
+        _ => ask::<Sqlite>(folder, days),
+    };
+    println!("{}", told?);
+    Ok(())
+}
+
+fn ask<C: Contender>(folder: &Path, days: u32) -> Result<Value> {
+    let started = Instant::now();
+    let contender = C::open(folder)?;
+    let ready = started.elapsed();
+    let mut took = serde_json::Map::new();
+    took.insert("open until ready".to_owned(), json!(ready.as_secs_f64() * 1e3));
+    took.insert("resident when ready".to_owned(), json!(resident_bytes()? as f64 / 1e6));
+
+    let pairs: Vec<Pair> = year::PAIRS.iter().map(|pair| pair.parse()).collect::<Result<_, _>>()?;
+    let mut found = Vec::new();
+    let mut measure =
+        |name: &str, factor: f64, mut ask: Box<dyn FnMut(usize) -> Result<u64> + '_>| -> Result<()> {
+            let mut times = Vec::new();
+            for turn in 0..REPEATS {
+                let started = Instant::now();
+                let count = ask(turn)?;
+                times.push(started.elapsed().as_secs_f64() * factor);
+                found.push(count);
+            }
+            took.insert(name.to_owned(), json!(median(times)));
+            Ok(())
+        };
+    let day = |turn: usize| {
+        // Steps of a prime number of days, so that neighbours in time are not neighbours on the disk.
+        let number = u32::try_from(turn).unwrap_or(0) % SCANS * 37 % days;
+        let from = year::begin().plus(DAY * number);
+        (from, from.plus(DAY))
+    };
+    measure(
+        "a day's scan, 8,640 ticks, median",
+        1e3,
+        Box::new(|turn| {
+            let (from, to) = day(turn);
+            Ok(contender.scan(pairs[turn % 2], from, to)? as u64)
+        }),
+    )?;
+    let (begin, end) = (year::begin(), year::begin().plus(DAY * days));
+    measure(
+        "a year of daily candles, median",
+        1e3,
+        Box::new(|turn| Ok(contender.daily(pairs[turn % 2], begin, end)? as u64)),
+    )?;
+    for (name, seconds) in WINDOWS {
+        let span = Duration::from_secs(seconds.into());
+        measure(
+            &format!("window {name}, median"),
+            1e6,
+            Box::new(|turn| contender.window(pairs[turn % 2], span)),
+        )?;
+    }
+    took.insert("resident after all questions".to_owned(), json!(resident_bytes()? as f64 / 1e6));
+    Ok(json!({"took": took, "found": found}))
+}
+
+/// Everything that lies in a folder.
+fn size(folder: &Path) -> u64 {
+    let entries = fs::read_dir(folder).into_iter().flatten().filter_map(Result::ok);
+    entries
+        .map(|entry| match entry.metadata() {
+            Ok(metadata) if metadata.is_dir() => size(&entry.path()),
+            Ok(metadata) => metadata.len(),
+            Err(_) => 0,
+        })
+        .sum()
+}
+
+/// The memory of this process.
+pub fn resident_bytes() -> Result<u64> {
+    let status = fs::read_to_string("/proc/self/status")?;
+    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).context("VmRSS")?;
+    let kilobytes: u64 = line.trim().trim_end_matches(" kB").trim().parse()?;
+    Ok(kilobytes * 1_024)
+}

@@ -1,0 +1,122 @@
+//! What is asked: every route of `/v1`, in the ways that users ask it.
+
+use std::{collections::VecDeque, fmt};
+
+use common::domain::Sequence;
+use serde_json::Value;
+
+use crate::pod::{Answer, text};
+
+/// From one that is shorter than many intervals to the longest that can be asked for.
+const WINDOWS: [&str; 10] = ["1m", "5m", "10m", "1h", "6h", "1d", "7d", "30d", "90d", "365d"];
+
+const CANDLES: [&str; 6] = ["1m", "5m", "15m", "1h", "4h", "1d"];
+
+const ORDERS: [&str; 2] = ["desc", "asc"];
+
+/// Lists over time are read so many pages far, from either end.
+const MAX_PAGES: u32 = 3;
+
+/// Items on a page.
+const PAGE: u32 = 1_000;
+
+/// Pairs that are asked about. A log has a few.
+const MAX_PAIRS: usize = 100;
+
+/// Records that are asked for one by one, spread over the newest [`REACH`].
+const RECORDS: u64 = 32;
+
+/// How far back records are asked for.
+const REACH: u64 = 1_000;
+
+/// One question to every pod.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Question {
+    path: String,
+    kind: Kind,
+}
+
+/// What an answer leads on to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Kind {
+    /// Questions about each pair in it.
+    Pairs,
+    /// The page after this one, of which so many have been read.
+    Page(u32),
+    /// Nothing.
+    Single,
+}
+
+/// The questions that can be asked without knowing anything but the sequence.
+pub(super) fn first(sequence: Sequence) -> VecDeque<Question> {
+    let mut questions = VecDeque::from([
+        Question { path: "/v1/pairs".to_owned(), kind: Kind::Pairs },
+        Question::single("/v1/prices".to_owned()),
+    ]);
+    questions.extend(records(sequence).map(|number| Question::single(format!("/v1/ticks/{number}"))));
+    questions
+}
+
+/// The newest record, and some before it at even distances.
+fn records(newest: Sequence) -> impl Iterator<Item = u64> {
+    let reach = REACH.min(newest.0);
+    (0..RECORDS.min(reach)).map(move |number| newest.0 - number * reach / RECORDS.min(reach))
+}
+
+impl Question {
+    fn single(path: String) -> Self {
+        Self { path, kind: Kind::Single }
+    }
+
+    /// The request target that asks it of the log as of `sequence`.
+    pub(super) fn pinned(&self, sequence: Sequence) -> String {
+        let mark = if self.path.contains('?') { '&' } else { '?' };
+        format!("{}{mark}at_sequence={sequence}", self.path)
+    }
+
+    /// What one answer to it leads on to.
+    pub(super) fn next(&self, answer: &Answer) -> Vec<Self> {
+        let answer = answer.object();
+        match self.kind {
+            Kind::Single => Vec::new(),
+            Kind::Pairs => {
+                let items = answer.get("items").and_then(Value::as_array).into_iter().flatten();
+                let pairs = items.filter_map(|item| item.get("pair")?.as_str());
+                pairs.take(MAX_PAIRS).flat_map(about).collect()
+            }
+            Kind::Page(read) => {
+                let cursor = text(&answer, "next_cursor");
+                if cursor.is_empty() || read >= MAX_PAGES {
+                    return Vec::new();
+                }
+                // A later page is asked for as the first was, and then some.
+                let first = self.path.split("&cursor=").next().unwrap_or_default();
+                vec![Self { path: format!("{first}&cursor={cursor}"), kind: Kind::Page(read + 1) }]
+            }
+        }
+    }
+}
+
+/// Everything that can be asked about a pair.
+fn about(pair: &str) -> Vec<Question> {
+    let base = format!("/v1/prices/{pair}");
+    let mut questions = vec![Question::single(base.clone())];
+    questions.extend(WINDOWS.map(|window| Question::single(format!("{base}/averages?window={window}"))));
+    for list in ["history", "gaps"] {
+        questions.extend(ORDERS.map(|order| Question {
+            path: format!("{base}/{list}?order={order}&limit={PAGE}"),
+            kind: Kind::Page(1),
+        }));
+    }
+    questions.extend(CANDLES.map(|interval| Question {
+        path: format!("{base}/candles?interval={interval}"),
+        kind: Kind::Page(1),
+    }));
+    questions
+}
+
+impl fmt::Display for Question {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str(&self.path)
+    }
+}

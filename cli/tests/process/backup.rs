@@ -1,0 +1,122 @@
+//! `tickwell backup` of processes that run, and `tickwell restore` of what they were.
+
+use testkit::{process::Tickwell, require_nats};
+
+use crate::{
+    agreement::{averages_are_right, history_is_the_log, pods_agree, same_records},
+    audit::{audit, nothing_lost},
+    harness::{DEADLINE, INTERVAL, Scene, field, has_message, moving_upstream, world},
+    records::{self, Record},
+    standalone::resting,
+    survival::{end, opened_at},
+};
+
+/// So many records pass between two acts at least.
+const SOME: u64 = 5;
+
+/// Runs a command of the binary. Answers its exit code, and what it wrote.
+async fn run(scene: &Scene, arguments: &[&str]) -> (Option<i32>, String) {
+    let mut process = scene.command("unused").args(arguments).start().unwrap();
+    let code = process.wait_exit(DEADLINE).await.unwrap().code();
+    (code, process.lines().join("\n"))
+}
+
+/// Where a process listens for its operators.
+async fn operators(process: &Tickwell) -> String {
+    let line = process.wait_for_line(|line| has_message(line, "admin serving"), DEADLINE).await.unwrap();
+    field(&line, "url").unwrap()
+}
+
+/// Makes a backup of a running process. Answers the sequence that it says it goes up to.
+async fn back_up(scene: &Scene, process: &Tickwell, file: &str) -> u64 {
+    let (code, said) = run(scene, &["backup", "--from", &operators(process).await, "--output", file]).await;
+    assert_eq!(code, Some(0), "{said}");
+    let told = said.split("up to sequence ").nth(1).and_then(|rest| rest.split(',').next());
+    told.unwrap_or_else(|| panic!("no sequence in: {said}")).parse().unwrap()
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_restored_pod_goes_on_with_the_log_and_answers_as_the_others() {
+    require_nats!();
+    let (_nats, _upstream, scene) = world().await;
+    let scene = scene.with("TICKWELL__ADMIN__LISTEN", "127.0.0.1:0");
+    let mut poller = scene.poller().await;
+    let (witness, mut victim) = (scene.pod("witness").await, scene.pod("victim").await);
+    let before = victim.takes_in(SOME).await;
+
+    let sequence = back_up(&scene, &victim.process, "pod.backup").await;
+    assert!((before..=victim.sequence().await).contains(&sequence), "{before} {sequence}");
+    let (code, said) =
+        run(&scene, &["backup", "--from", &operators(&victim.process).await, "--output", "pod.backup"]).await;
+    assert!(code == Some(1) && said.contains("--force"), "{said}");
+    // Only operators may have it, and a poller has nothing to give.
+    assert_eq!(victim.get("/admin/backup").await.json()["code"], "not_found");
+    let (code, said) = run(&scene, &["backup", "--from", &operators(&poller).await, "--output", "no"]).await;
+    assert!(code == Some(1) && said.contains("404"), "{said}");
+    assert!(!scene.folder().join("no").exists());
+
+    victim.takes_in(SOME).await;
+    victim.process.kill();
+    for store in ["victim", "witness"] {
+        let path = scene.store(store).display().to_string();
+        let (code, said) = run(&scene, &["restore", "pod.backup", "--path", &path]).await;
+        assert!(code == Some(1) && said.contains("there is a store in"), "{said}");
+    }
+    let path = scene.store("restored").display().to_string();
+    let (code, said) = run(&scene, &["restore", "pod.backup", "--path", &path]).await;
+    assert!(code == Some(0) && said.contains(&format!("up to sequence {sequence},")), "{said}");
+
+    let restored = scene.pod("restored").await;
+    assert_eq!(opened_at(&restored).await, sequence);
+    restored.reaches(witness.sequence().await).await;
+    pods_agree([&witness, &restored]).await;
+    restored.takes_in(SOME).await;
+    end(&mut poller).await;
+    let records = same_records([&witness, &restored]).await;
+    averages_are_right(&restored).await;
+    history_is_the_log(&restored, &records).await;
+    assert_eq!(audit(&records).leads, 1);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_restored_only_copy_goes_on_above_its_highest_position() {
+    let upstream = moving_upstream(INTERVAL).await;
+    let scene = Scene::new(INTERVAL).asking(&upstream).with("TICKWELL__ADMIN__LISTEN", "127.0.0.1:0");
+    let mut process = scene.standalone("only").await;
+    process.takes_in(SOME).await;
+    let sequence = back_up(&scene, &process.process, "only.backup").await;
+    process.takes_in(SOME).await;
+    let mut before = records::all(&process).await;
+    process.process.kill();
+
+    // A backup that was cut off leaves nothing behind.
+    let whole = std::fs::read(scene.folder().join("only.backup")).unwrap();
+    std::fs::write(scene.folder().join("cut.backup"), &whole[..whole.len() - 7]).unwrap();
+    let set = format!("store.path={}", scene.store("restored").display());
+    let (code, said) = run(&scene, &["restore", "cut.backup", "--set", &set]).await;
+    assert!(code == Some(1) && said.contains("cut off"), "{said}");
+    let left = scene.store("restored").read_dir().unwrap().count();
+    assert_eq!(left, 0);
+    let (code, said) = run(&scene, &["restore", "only.backup", "--set", &set]).await;
+    assert_eq!(code, Some(0), "{said}");
+
+    let mut process = scene.standalone("restored").await;
+    assert_eq!(opened_at(&process).await, sequence);
+    process.takes_in(SOME).await;
+    averages_are_right(&process).await;
+    end(&mut process.process).await;
+    let process = resting(&scene, "restored").await;
+    let after = records::all(&process).await;
+    before.retain(|record| record.sequence <= sequence);
+    nothing_lost(&before, &after);
+    let next: &Record = &after[before.len()];
+    assert_eq!((next.sequence, next.epoch > before.last().unwrap().epoch), (sequence + 1, true));
+    audit(&after);
+
+    // The same of a store that no process uses.
+    let set = format!("store.path={}", scene.store("only").display());
+    let (code, said) = run(&scene, &["backup", "--output", "stopped.backup", "--set", &set]).await;
+    assert_eq!(code, Some(0), "{said}");
+    let path = scene.store("again").display().to_string();
+    assert_eq!(run(&scene, &["restore", "stopped.backup", "--path", &path]).await.0, Some(0));
+}

@@ -1,0 +1,122 @@
+//! `tickwell export` of a running process and of a stopped store, against the records of the log.
+
+use std::path::Path;
+
+use serde_json::{Value, json};
+
+use crate::{
+    agreement::time_text,
+    harness::{DEADLINE, INTERVAL, Pod, Scene, has_price, moving_upstream, slots_pass},
+    records::{self, Kind, Record},
+    survival::end,
+};
+
+/// Runs the command over the store of that name. Answers its exit code, and what it wrote.
+async fn export(scene: &Scene, store: &str, arguments: &[&str]) -> (Option<i32>, String) {
+    let command = scene.command(store).args(["export", "--pair", "btc_usd"]).args(arguments);
+    let mut process = command.start().unwrap();
+    let code = process.wait_exit(DEADLINE).await.unwrap().code();
+    (code, process.lines().join("\n"))
+}
+
+fn tick_line(record: &Record) -> String {
+    let slot = time_text(record.slot.unwrap().0);
+    format!("{slot},{},{}", record.price.as_ref().unwrap(), record.sequence)
+}
+
+/// The lines that must be there of the records before `to`, in either format.
+fn expected(records: &[Record], to: i64) -> (Vec<String>, Vec<Value>) {
+    let before = |record: &&Record| record.covers().is_some_and(|(from, _)| from < to);
+    let ticks = records.iter().filter(|record| record.is_tick()).filter(before).map(tick_line);
+    let gaps = records.iter().filter(|record| record.kind == Kind::Gap).filter(before).map(|record| {
+        let explained: Value = serde_json::from_slice(&record.bytes).unwrap();
+        let (from, last) = record.covers().unwrap();
+        json!({
+            "from": time_text(from), "to": time_text(last), "slots": (last - from) / record.interval() + 1,
+            "interval": explained["interval"], "cause": record.cause, "sequence": record.sequence,
+            "epoch": record.epoch, "sources": record.quotes.as_ref().map(Vec::len),
+        })
+    });
+    (["slot,price,sequence".to_owned()].into_iter().chain(ticks).collect(), gaps.collect())
+}
+
+async fn restarted(scene: &Scene, mut process: Pod) -> Pod {
+    process.process.kill();
+    slots_pass(3, INTERVAL).await;
+    let process = scene.standalone("only").await;
+    process.takes_in(6).await;
+    process
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_is_exported_is_the_log_whether_the_process_runs_or_not() {
+    let upstream = moving_upstream(INTERVAL).await;
+    let scene = Scene::new(INTERVAL).asking(&upstream);
+    let (code, said) = export(&scene, "only", &[]).await;
+    assert!(code == Some(1) && said.contains("there is no store in"), "{said}");
+    assert!(!scene.store("only").exists(), "looking leaves nothing behind");
+
+    let process = scene.standalone("only").await;
+    has_price(&process).await;
+    let mut process = restarted(&scene, process).await;
+    let (code, said) = export(&scene, "only", &[]).await;
+    assert!(code == Some(1) && said.contains("--url http://"), "{said}");
+    // Of what is there now; more comes meanwhile.
+    let records = records::all(&process).await;
+    let to = records.iter().rev().find_map(|record| record.slot).unwrap().0;
+    let (ticks, gaps) = expected(&records, to);
+    assert!(ticks.len() > 3 && !gaps.is_empty());
+    let to = time_text(to);
+    let first = ticks[1].split(',').next().unwrap().to_owned();
+    for through in [["--url", &process.url].as_slice(), &[]] {
+        if through.is_empty() {
+            end(&mut process.process).await;
+        }
+        let asked = |arguments: &[&str]| [arguments, &["--to", &to], through].concat().join("\n");
+        let run = async |arguments: &[&str]| {
+            let arguments = asked(arguments);
+            let (code, said) = export(&scene, "only", &arguments.split('\n').collect::<Vec<_>>()).await;
+            assert_eq!(code, Some(0), "{said}");
+            said
+        };
+        assert_eq!(run(&[]).await.lines().collect::<Vec<_>>(), ticks);
+        let without_first = run(&["--from", &time_text(millis(&first) + 1)]).await;
+        assert_eq!(without_first.lines().skip(1).collect::<Vec<_>>(), ticks[2..]);
+        let lines = run(&["--gaps", "--format", "ndjson"]).await;
+        let lines: Vec<Value> = lines.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+        assert_eq!(lines, gaps);
+        check_file(&scene, &asked(&[]), &ticks).await;
+    }
+    let (code, said) = export(&scene, "only", &["--from", "1795219240"]).await;
+    assert!(code == Some(2) && said.contains("looks like seconds"), "{said}");
+}
+
+/// Into a file: whole, and never over another one unasked.
+async fn check_file(scene: &Scene, asked: &str, ticks: &[String]) {
+    let path = scene.folder().join("ticks.csv");
+    let name = path.display().to_string();
+    let run = async |more: &[&str]| {
+        let arguments: Vec<&str> =
+            asked.split('\n').chain(["--output", &name]).chain(more.iter().copied()).collect();
+        let arguments: Vec<&str> = arguments.into_iter().filter(|argument| !argument.is_empty()).collect();
+        export(scene, "only", &arguments).await
+    };
+    let read =
+        |path: &Path| std::fs::read_to_string(path).unwrap().lines().map(str::to_owned).collect::<Vec<_>>();
+    std::fs::write(&path, "precious\n").unwrap();
+    let (code, said) = run(&[]).await;
+    assert!(code == Some(1) && said.contains("--force"), "{said}");
+    assert_eq!(read(&path), ["precious"]);
+    let (code, said) = run(&["--force"]).await;
+    assert_eq!(code, Some(0), "{said}");
+    assert!(said.contains(&format!("{} ticks of BTC-USD in {name}", ticks.len() - 1)), "{said}");
+    assert_eq!(read(&path), ticks);
+    std::fs::remove_file(&path).unwrap();
+    assert_eq!(run(&[]).await.0, Some(0));
+    assert_eq!(read(&path), ticks);
+    std::fs::remove_file(&path).unwrap();
+}
+
+fn millis(time: &str) -> i64 {
+    records::Time::try_from(time.to_owned()).unwrap().0
+}
