@@ -125,8 +125,10 @@ impl Metrics {
         }
     }
 
-    /// Counts a store that is begun anew.
+    /// Counts a store that is begun anew, and forgets its prices.
     pub fn rebuilt(&self, reason: Rebuild) {
+        self.price.reset();
+        self.price_timestamp.reset();
         self.rebuilds.with_label_values(&[reason.as_str()]).inc();
     }
 

@@ -37,12 +37,12 @@ common::words! {
         RateLimited = "rate_limited",
         /// No price has been agreed yet.
         NoPriceYet = "no_price_yet",
-        /// Another backup is being made or sent.
-        BackupRunning = "backup_running",
         /// Too little of a window is covered by ticks.
         ThinWindow = "thin_window",
         /// History is not at hand for the moment; prices are.
         StoreUnavailable = "store_unavailable",
+        /// Another backup is being made or sent.
+        BackupRunning = "backup_running",
         /// The process has only begun to start.
         Starting = "starting",
         /// Something broke here; the log has the details.
@@ -56,9 +56,10 @@ impl Code {
         match self {
             Self::InvalidParameter => StatusCode::BAD_REQUEST,
             Self::UnknownPair | Self::UnknownSequence | Self::NotFound => StatusCode::NOT_FOUND,
+            Self::BackupRunning => StatusCode::CONFLICT,
             Self::MethodNotAllowed => StatusCode::METHOD_NOT_ALLOWED,
             Self::RateLimited => StatusCode::TOO_MANY_REQUESTS,
-            Self::SequenceAhead | Self::BackupRunning => StatusCode::CONFLICT,
+            Self::SequenceAhead => StatusCode::CONFLICT,
             Self::SequenceGone => StatusCode::GONE,
             Self::NoPriceYet | Self::ThinWindow | Self::StoreUnavailable | Self::Starting => {
                 StatusCode::SERVICE_UNAVAILABLE

@@ -92,7 +92,7 @@ crate::words! {
         Silent = "silent",
         /// The server answers, and says that there is no such stream.
         Gone = "gone",
-        /// The stream is there, and is set up so that the records are not in it.
+        /// The stream is there, and is set up so that the records are not in it, or not alone.
         Reconfigured = "reconfigured",
         /// The server does not let us.
         Refused = "refused",
@@ -113,8 +113,8 @@ pub enum ReadError {
         /// The command that creates it.
         by_hand: String,
     },
-    /// The stream does not take the records.
-    #[error("the stream {stream} holds the subjects {found}, not {wanted}: `{by_hand}`")]
+    /// The stream does not take the records, or takes others too.
+    #[error("the stream {stream} holds the subjects {found}, not {wanted} alone: `{by_hand}`")]
     Reconfigured {
         /// Its name.
         stream: String,

@@ -4,14 +4,11 @@
 //! when it was written. So the rows of a pair lie end to end, up to its newest slot; where they do not, some
 //! are missing, or are those of another time, whatever the disk says.
 
-use std::{iter::Peekable, time::Duration};
+use std::iter::Peekable;
 
 use common::domain::{Interval, Pair, Sequence, Slot, Timestamp};
 
 use super::{Heads, Order, Store, StoreError, StoredGap, StoredTick, key};
-
-/// Times are whole milliseconds.
-const MILLISECOND: Duration = Duration::from_millis(1);
 
 /// What covers slots.
 struct Cover {
@@ -43,9 +40,7 @@ impl Store {
         let oldest = oldest.and_then(|bytes| key::read_instant(&bytes));
         while let Some((cover, is_tick)) = next(&mut ticks, &mut gaps)? {
             let fits = match &before {
-                // The first of its slots that is not before the oldest that is kept.
-                None => oldest
-                    .is_some_and(|oldest| cover.first <= cover.interval.after(oldest.minus(MILLISECOND))),
+                None => oldest == Some(cover.first.start()),
                 Some(before) => {
                     let newest = before.sequence.unwrap_or_default();
                     cover.first == cover.interval.after(before.last.start())

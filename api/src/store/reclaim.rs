@@ -14,6 +14,9 @@ use super::{
 /// log is caught up with, so that the store does not grow; few enough that reading the log is not held up.
 const ROWS: usize = 2_000;
 
+/// Blocks of a pair that are removed with each batch at most, with the gaps between their ticks.
+const BLOCKS: usize = 8;
+
 /// How long rows are kept, back from a pair's newest slot.
 #[derive(Debug, Clone, Copy)]
 pub struct Retention {
@@ -44,19 +47,6 @@ impl Store {
     }
 
     fn history_before(&self, pair: Pair, cutoff: Timestamp, batch: &mut Removal) -> Result<(), StoreError> {
-        let before = batch.rows;
-        let blocks = key::block(pair, Timestamp::EPOCH)..key::block(pair, cutoff);
-        for row in self.database.range(blocks).take(ROWS) {
-            let (name, bytes) = row?;
-            let start = key::read_instant(&name).ok_or(StoreError::Damaged("block"))?;
-            let ticks = block::ticks(start, &bytes).ok_or(StoreError::Damaged("block"))?;
-            let (Some(first), Some(last)) = (ticks.first(), ticks.last()) else { break };
-            if last.slot.start() >= cutoff {
-                break;
-            }
-            batch.remove(key::block_index(pair, first.sequence));
-            batch.remove(name);
-        }
         for tier in Tier::ALL {
             let rows = key::rollup(tier, pair, Timestamp::EPOCH)..key::rollup(tier, pair, cutoff);
             for row in self.database.range(rows).take(ROWS) {
@@ -68,19 +58,62 @@ impl Store {
                 batch.remove(name);
             }
         }
-        let gaps = key::gap(pair, Timestamp::EPOCH)..key::gap(pair, cutoff);
-        for row in self.database.range(gaps).take(ROWS) {
+        let before = batch.rows;
+        let (removed_to, kept_block) = self.blocks_before(pair, cutoff, batch)?;
+        let kept_gap = self.gaps_before(pair, cutoff.min(kept_block), removed_to, batch)?;
+        if batch.rows > before {
+            batch.batch.insert(key::oldest(pair), &key::instant(kept_block.min(kept_gap)));
+        }
+        Ok(())
+    }
+
+    /// Removes blocks. Answers the slot of the last tick in them, and with which one those begin that stay.
+    fn blocks_before(
+        &self,
+        pair: Pair,
+        cutoff: Timestamp,
+        batch: &mut Removal,
+    ) -> Result<(Timestamp, Timestamp), StoreError> {
+        let mut removed_to = Timestamp::EPOCH;
+        let all = key::block(pair, Timestamp::EPOCH)..=key::block(pair, Timestamp::MAX);
+        for (number, row) in self.database.range(all).enumerate() {
+            let (name, bytes) = row?;
+            let start = key::read_instant(&name).ok_or(StoreError::Damaged("block"))?;
+            let ticks = block::ticks(start, &bytes).ok_or(StoreError::Damaged("block"))?;
+            let past = ticks.last().map(|last| last.slot.start()).filter(|last| *last < cutoff);
+            let (Some(first), Some(last), true) = (ticks.first(), past, number < BLOCKS) else {
+                return Ok((removed_to, start));
+            };
+            batch.remove(key::block_index(pair, first.sequence));
+            batch.remove(name);
+            removed_to = last;
+        }
+        Ok((removed_to, Timestamp::MAX))
+    }
+
+    /// Removes the gaps that end before `end`: all of those between the ticks that were removed, for what
+    /// stays must lie end to end. Answers with which slot those begin that stay.
+    fn gaps_before(
+        &self,
+        pair: Pair,
+        end: Timestamp,
+        removed_to: Timestamp,
+        batch: &mut Removal,
+    ) -> Result<Timestamp, StoreError> {
+        let all = key::gap(pair, Timestamp::EPOCH)..=key::gap(pair, Timestamp::MAX);
+        for (number, row) in self.database.range(all).enumerate() {
             let (name, value) = row?;
             let gap = key::read_gap(&name, &value).ok_or(StoreError::Damaged("gap"))?;
+            let last = gap.slot.start();
+            if last >= end || (last > removed_to && number >= ROWS) {
+                return Ok(gap.from.start());
+            }
             if let Some((sequence, _)) = gap.recorded {
                 batch.remove(key::gap_index(pair, sequence));
             }
             batch.remove(name);
         }
-        if batch.rows > before {
-            batch.batch.insert(key::oldest(pair), &key::instant(cutoff));
-        }
-        Ok(())
+        Ok(Timestamp::MAX)
     }
 
     /// Whole records go in the order of the log. Those of a pair that gets no new ones stay where they are:

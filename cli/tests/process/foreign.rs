@@ -8,6 +8,7 @@ use crate::{
     audit::audit,
     harness::{DEADLINE, INTERVAL, Pod, Scene, field, has_price, slots_pass, world},
     records::{self, Kind, Record},
+    stream::begins_anew,
     survival::{check_takeovers, end},
 };
 
@@ -203,6 +204,12 @@ async fn a_record_of_a_newer_version_stops_a_pod_that_keeps_what_it_has() {
     pods_agree([&pods[0], &pods[1]]).await;
     let records: Vec<Record> = same_records_but([&pods[0], &pods[1]], &[]).await;
     assert!(audit(&records).ticks > 0 && records[0].kind == Kind::Lead);
+
+    // Another log has nothing to do with that.
+    world.log.delete_stream("TICKS").await.unwrap();
+    let _poller = world.scene.poller().await;
+    begins_anew(&pods[0], &world.scene, "one", 1).await;
+    pods[0].takes_in(2).await;
 }
 
 /// Checks that a pod stands before a message that it cannot read, says so, and goes on answering.

@@ -51,7 +51,7 @@ async fn sigterm_ends_a_process_whose_log_is_away() {
     let (nats, _upstream, scene) = world().await;
     // Without a poller there is no stream; without a server there is nothing at all.
     let mut waiting = scene.command("pod").arg("api").start().unwrap();
-    waiting.wait_for_line(|line| line.contains("waiting for the stream"), DEADLINE).await.unwrap();
+    waiting.wait_for_line(|line| line.contains("there is no stream TICKS"), DEADLINE).await.unwrap();
     terminate(&mut waiting).await;
 
     let mut poller = scene.poller().await;

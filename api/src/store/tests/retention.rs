@@ -38,8 +38,9 @@ proptest! {
             let from = slot.minus(retention.ticks);
             (history(&store, *pair, from), store.summarize(*pair, from, slot.next()).unwrap())
         }).collect();
-        while store.reclaim(retention).unwrap() > 0 {}
-        store.check().unwrap();
+        while store.reclaim(retention).unwrap() > 0 {
+            store.check().unwrap();
+        }
         for ((pair, slot), wanted) in cutoffs.iter().zip(wanted) {
             let from = slot.minus(retention.ticks);
             prop_assert_eq!((history(&store, *pair, from), store.summarize(*pair, from, slot.next()).unwrap()), wanted);

@@ -255,7 +255,10 @@ impl NatsReader {
                 self.next_look = Instant::now() + LOOK_PAUSE;
                 return Ok(());
             }
-            Err(error) => return Err(error),
+            Err(error) => {
+                self.messages = None;
+                return Err(error);
+            }
         };
         if !self.heard && behind > 0 {
             self.messages = None;

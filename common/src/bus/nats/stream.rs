@@ -64,7 +64,7 @@ impl Nats {
         }
     }
 
-    /// The stream as it is now, if it can hold the records.
+    /// The stream as it is now, if it holds the records and nothing else. A mirror has no subjects of its own.
     pub(super) async fn stream_info(&self) -> Result<Info, ReadError> {
         self.require_connection()?;
         let stream = self.context.get_stream(&self.stream).await;
@@ -72,7 +72,7 @@ impl Nats {
         let Config { subjects, mirror, sources, .. } = &info.config;
         let copied = mirror.is_some() || sources.as_ref().is_some_and(|sources| !sources.is_empty());
         let wanted = self.subjects.all();
-        if copied || subjects.iter().any(|subject| covers(subject, &wanted)) {
+        if copied || *subjects == [wanted.as_str()] {
             return Ok(info);
         }
         let found = subjects.join(", ");
@@ -163,37 +163,8 @@ fn tell_differing(wanted: &Config, found: &Config) {
     }
 }
 
-/// Whether a subject with wildcards matches all that another one does.
-fn covers(subject: &str, other: &str) -> bool {
-    let (mut wide, mut narrow) = (subject.split('.'), other.split('.'));
-    loop {
-        match (wide.next(), narrow.next()) {
-            (Some(">"), Some(_)) | (None, None) => return true,
-            (Some("*"), Some(part)) if part != ">" => {}
-            (Some(one), Some(part)) if one == part => {}
-            _ => return false,
-        }
-    }
-}
-
 /// A stream that was deleted and made anew has another creation time, and so another identity.
 pub(super) fn identity(info: &Info) -> LogIdentity {
     let created = info.created.timestamp_nanos_opt().unwrap_or_default();
     LogIdentity(format!("{created:x}"))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_subject_covers_what_it_matches_and_no_more() {
-        for subject in ["ticks.>", ">", "*.>"] {
-            assert!(covers(subject, "ticks.>"), "{subject}");
-        }
-        for subject in ["ticks", "ticks.*", "ticks.*.*", "ticks.BTC.>", "other.>", ""] {
-            assert!(!covers(subject, "ticks.>"), "{subject}");
-        }
-        assert!(covers("prices.*.>", "prices.prod.>") && !covers("prices.prod.a.>", "prices.prod.>"));
-    }
 }
