@@ -5,7 +5,7 @@
 //! 1. [`harness`]: what a test starts, and how it asks a running process.
 //! 2. [`records`]: the records of a log, read back through the API, one by one.
 //! 3. [`audit`]: what must be true of every log, whatever has happened to its writers and readers.
-//! 4. [`oracle`]: prices and averages worked out a second time, from nothing but records and recordings.
+//! 4. `testkit::oracle`: prices and averages worked out a second time, from nothing but records.
 //! 5. [`agreement`]: two pods at the same sequence, and one pod against its own log.
 //! 6. The tests: [`feed`], [`sources`], [`faults`], [`survival`], [`leadership`], [`shutdown`], [`standalone`],
 //!    [`replay`], [`liar`], [`commands`], [`subscriber`], [`foreign`], [`recompute`].
@@ -31,7 +31,6 @@ mod foreign;
 mod harness;
 mod leadership;
 mod liar;
-mod oracle;
 mod recompute;
 mod records;
 mod replay;
@@ -40,3 +39,5 @@ mod sources;
 mod standalone;
 mod subscriber;
 mod survival;
+
+use testkit::oracle;

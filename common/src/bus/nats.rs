@@ -60,6 +60,8 @@ pub struct Nats {
     context: jetstream::Context,
     stream: String,
     subjects: Subjects,
+    /// Of a stream that is made anew.
+    replicas: usize,
 }
 
 /// Why there is no log on NATS.
@@ -107,7 +109,7 @@ impl Nats {
             .timeout(REQUEST_TIMEOUT)
             .ack_timeout(REQUEST_TIMEOUT)
             .build(client.clone());
-        Ok(Self { client, context, stream: config.stream.clone(), subjects })
+        Ok(Self { client, context, stream: config.stream.clone(), subjects, replicas: config.replicas })
     }
 
     /// Whether the connection is up right now.

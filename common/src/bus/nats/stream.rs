@@ -78,7 +78,8 @@ impl Nats {
     fn definition(&self) -> Result<Config, NatsError> {
         let definition: Config = serde_json::from_str(DEFINITION)
             .map_err(|error| self.unusable(format!("nats/stream.json: {error}")))?;
-        Ok(Config { name: self.stream.clone(), subjects: vec![self.subjects.all()], ..definition })
+        let (name, subjects) = (self.stream.clone(), vec![self.subjects.all()]);
+        Ok(Config { name, subjects, num_replicas: self.replicas, ..definition })
     }
 
     /// Refuses a stream that breaks an invariant, and names what else differs from the definition: an
@@ -100,6 +101,7 @@ impl Nats {
             ("max_msgs", wanted.max_messages != found.max_messages),
             ("max_msgs_per_subject", wanted.max_messages_per_subject != found.max_messages_per_subject),
             ("duplicate_window", found.duplicate_window < wanted.duplicate_window),
+            ("num_replicas", found.num_replicas < wanted.num_replicas),
             ("allow_direct", wanted.allow_direct != found.allow_direct),
             ("deny_delete", wanted.deny_delete != found.deny_delete),
             ("deny_purge", wanted.deny_purge != found.deny_purge),

@@ -1,9 +1,15 @@
 //! Prices and averages worked out a second time, in the plainest way, from records alone.
 
+#![expect(
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    reason = "a test stops at the first record that is not as documented"
+)]
+
 use rust_decimal::{Decimal, RoundingStrategy};
 use serde_json::{Value, json};
 
-use crate::records::{Point, Quote, Record, decimal};
+use crate::records::{Kind, Point, Quote, Record, decimal, time_text};
 
 /// The decimal places of derived values.
 const DERIVED_DECIMALS: u32 = 8;
@@ -12,14 +18,23 @@ const DERIVED_DECIMALS: u32 = 8;
 const LONGEST_STANDING: i64 = 3;
 
 /// The middle of some prices, or the exact midpoint of the two in the middle.
-pub(crate) fn median(mut prices: Vec<Decimal>) -> Decimal {
+///
+/// # Panics
+///
+/// Where there are none.
+#[must_use]
+pub fn median(mut prices: Vec<Decimal>) -> Decimal {
     prices.sort_unstable();
     let (lower, upper) = (prices[(prices.len() - 1) / 2], prices[prices.len() / 2]);
     (lower + upper) / Decimal::TWO
 }
 
 /// Checks a tick's price against its quotes.
-pub(crate) fn check_price(tick: &Record) {
+///
+/// # Panics
+///
+/// Where it is another than they make.
+pub fn check_price(tick: &Record) {
     let used = tick.used();
     let prices: Vec<&str> = used.iter().map(|quote| quote.price.as_deref().unwrap()).collect();
     let price = tick.price.as_deref().unwrap();
@@ -30,7 +45,11 @@ pub(crate) fn check_price(tick: &Record) {
 }
 
 /// Checks the verdict on each quote of a tick: too old by its own time, too far from the others, or used.
-pub(crate) fn check_verdicts(tick: &Record) {
+///
+/// # Panics
+///
+/// Where a verdict is another.
+pub fn check_verdicts(tick: &Record) {
     let policy = tick.policy.as_ref().unwrap();
     let answered: Vec<&Quote> = tick.quotes().iter().filter(|quote| quote.price.is_some()).collect();
     let price = |quote: &Quote| decimal(quote.price.as_deref().unwrap());
@@ -51,7 +70,8 @@ pub(crate) fn check_verdicts(tick: &Record) {
 }
 
 /// What `/averages` must say about the window `(to − span, to]`, of the members that are worked out here.
-pub(crate) fn window(points: &[Point], to: i64, span: i64) -> Value {
+#[must_use]
+pub fn window(points: &[Point], to: i64, span: i64) -> Value {
     let inside: Vec<&Point> =
         points.iter().filter(|point| point.slot > to - span && point.slot <= to).collect();
     let covered: i64 = inside.iter().map(|point| point.interval).sum();
@@ -79,6 +99,30 @@ pub(crate) fn window(points: &[Point], to: i64, span: i64) -> Value {
         "observed": observed,
         "coverage": coverage,
     })
+}
+
+/// What `/gaps` must say of a pair's gaps, oldest first.
+///
+/// # Panics
+///
+/// Where a gap does not say what it covers.
+#[must_use]
+pub fn gaps(records: &[Record], pair: &str) -> Vec<Value> {
+    let gap = |record: &Record| {
+        let explained: Value = serde_json::from_slice(&record.bytes).unwrap();
+        let (from, last) = record.covers().unwrap();
+        json!({
+            "from": time_text(from),
+            "to": time_text(last),
+            "slots": (last - from) / record.interval() + 1,
+            "interval": explained["interval"],
+            "cause": explained["cause"],
+            "sequence": record.sequence,
+            "epoch": record.epoch,
+            "sources": record.quotes.as_ref().map(Vec::len),
+        })
+    };
+    records.iter().filter(|record| record.kind == Kind::Gap && record.pair == pair).map(gap).collect()
 }
 
 /// For how long each tick stands.
