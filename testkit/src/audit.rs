@@ -103,3 +103,70 @@ pub fn nothing_lost(before: &[Record], after: &[Record]) -> anyhow::Result<()> {
 fn text(record: &Record) -> String {
     String::from_utf8_lossy(&record.bytes).into_owned()
 }
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{Value, json};
+
+    use super::*;
+    use crate::records::time_text;
+
+    fn record(members: Value) -> Record {
+        let mut whole = json!({"pair": "BTC-USD", "epoch": 1, "origin": "live", "interval": "1s"});
+        whole.as_object_mut().unwrap().extend(members.as_object().unwrap().clone());
+        Record::read(whole.to_string().as_bytes()).unwrap()
+    }
+
+    fn lead(epoch: u64, covered: Option<i64>) -> Record {
+        let covered = covered.map(|slot| time_text(slot * 1_000));
+        record(json!({"kind": "lead", "epoch": epoch, "leader": format!("{epoch}"), "covered": covered}))
+    }
+
+    fn tick(epoch: u64, slot: i64) -> Record {
+        let policy = json!({"min_sources": 1, "max_deviation": "0.02", "max_quote_age": "30s"});
+        let quotes = json!([{"source": "kraken", "price": "1", "verdict": "used"}]);
+        let slot = time_text(slot * 1_000);
+        record(
+            json!({"kind": "tick", "epoch": epoch, "slot": slot, "price": "1", "policy": policy, "quotes": quotes}),
+        )
+    }
+
+    fn gap(epoch: u64, from: i64, slot: i64) -> Record {
+        let (from, slot) = (time_text(from * 1_000), time_text(slot * 1_000));
+        record(json!({"kind": "gap", "epoch": epoch, "from": from, "slot": slot, "cause": "missed"}))
+    }
+
+    #[test]
+    fn a_whole_log_is_counted() {
+        let records =
+            [lead(1, None), tick(1, 1), gap(1, 2, 4), tick(1, 5), lead(2, Some(5)), gap(2, 6, 6), tick(2, 7)];
+        let found = audit(&records).unwrap();
+        assert_eq!(found, Findings { ticks: 3, gaps: 2, leads: 2, leaders: 2, slots: 7 });
+    }
+
+    #[test]
+    fn whatever_breaks_the_chain_is_found() {
+        for (what, records) in [
+            ("a hole", [lead(1, None), tick(1, 1), tick(1, 3)]),
+            ("a repeat", [lead(1, None), tick(1, 1), tick(1, 1)]),
+            ("a slot that goes back", [lead(1, None), tick(1, 2), tick(1, 1)]),
+            ("a gap over a tick", [lead(1, None), tick(1, 1), gap(1, 1, 2)]),
+            ("an epoch that goes back", [lead(2, None), tick(2, 1), lead(1, Some(1))]),
+            ("an epoch of nobody", [lead(1, None), tick(1, 1), tick(2, 2)]),
+            ("a leader who read another log", [lead(1, None), tick(1, 1), lead(2, Some(2))]),
+        ] {
+            assert!(audit(&records).is_err(), "{what}");
+        }
+        let mut mixed = [lead(1, None), tick(1, 1)];
+        mixed[1].origin = "simulated".to_owned();
+        assert!(audit(&mixed).is_err());
+    }
+
+    #[test]
+    fn what_was_there_must_stay() {
+        let (before, more) = ([tick(1, 1), tick(1, 2)], [tick(1, 1), tick(1, 2), tick(1, 3)]);
+        nothing_lost(&before, &more).unwrap();
+        assert!(nothing_lost(&more, &before).is_err());
+        assert!(nothing_lost(&before, &[tick(1, 1), tick(1, 9)]).is_err());
+    }
+}

@@ -8,7 +8,8 @@
 //! 4. `testkit::oracle`: prices and averages worked out a second time, from nothing but records.
 //! 5. [`agreement`]: two pods at the same sequence, and one pod against its own log.
 //! 6. The tests: [`feed`], [`sources`], [`faults`], [`survival`], [`leadership`], [`shutdown`], [`standalone`],
-//!    [`replay`], [`liar`], [`commands`], [`subscriber`], [`foreign`], [`recompute`].
+//!    [`replay`], [`liar`], [`commands`], [`subscriber`], [`foreign`], [`recompute`], [`cluster`], [`damage`],
+//!    [`grind`].
 //!
 //! Nothing here uses the product's own types: an answer is read as a stranger would read it, so that a
 //! mistake in them cannot hide on both sides of a comparison. And nothing here depends on how fast the
@@ -24,10 +25,13 @@
 
 mod agreement;
 mod audit;
+mod cluster;
 mod commands;
+mod damage;
 mod faults;
 mod feed;
 mod foreign;
+mod grind;
 mod harness;
 mod leadership;
 mod liar;

@@ -105,13 +105,23 @@ fn items(answer: &Value) -> anyhow::Result<&Vec<Value>> {
     answer.get("items").and_then(Value::as_array).context("no items")
 }
 
-/// Checks that an object has these members, with these values.
+/// Checks that a value is as expected. Of objects, it may have more members than that.
 pub(super) fn has(found: &Value, expected: &Value) -> anyhow::Result<()> {
-    for (member, expected) in expected.as_object().context("an object is expected")? {
-        let found = found.get(member).unwrap_or(&Value::Null);
-        ensure!(found == expected, "{member} is {found} and must be {expected}");
+    match (found, expected) {
+        (Value::Object(found), Value::Object(expected)) => {
+            expected.iter().try_for_each(|(member, expected)| {
+                let found = found.get(member).unwrap_or(&Value::Null);
+                has(found, expected).with_context(|| member.clone())
+            })
+        }
+        (Value::Array(found), Value::Array(expected)) if found.len() == expected.len() => {
+            found.iter().zip(expected).try_for_each(|(found, expected)| has(found, expected))
+        }
+        _ => {
+            ensure!(found == expected, "{found} must be {expected}");
+            Ok(())
+        }
     }
-    Ok(())
 }
 
 #[cfg(test)]

@@ -100,19 +100,10 @@ impl Plan {
     /// One to three at once.
     fn kill(&mut self) -> Step {
         let count = self.chance.random_range(1..=3);
-        let everybody =
-            (0..self.members).map(Target::Member).chain((0..self.servers.min(1)).map(Target::Server));
+        let everybody = (0..self.members).map(Target::Member).chain((0..self.servers).map(Target::Server));
         let mut victims = everybody.choose_multiple(&mut self.chance, count);
         victims.sort();
-        let mut with_time = |target| {
-            // One of several servers is as likely as one alone.
-            let target = match target {
-                Target::Server(_) => Target::Server(self.chance.random_range(0..self.servers)),
-                member @ Target::Member(_) => member,
-            };
-            (target, self.millis(0..2_000))
-        };
-        Step::Kill(victims.into_iter().map(&mut with_time).collect())
+        Step::Kill(victims.into_iter().map(|victim| (victim, self.millis(0..2_000))).collect())
     }
 
     fn target(&mut self) -> Target {
