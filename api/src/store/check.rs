@@ -35,7 +35,7 @@ impl Store {
         let (begin, end) = (Timestamp::EPOCH, Timestamp::MAX);
         let mut ticks = self.ticks(pair, begin, end, Order::Ascending).peekable();
         let mut gaps = self.gaps(pair, begin, end, Order::Ascending).peekable();
-        let (mut before, mut newest_tick): (Option<Cover>, _) = (None, Sequence::default());
+        let (mut before, mut newest_tick): (Option<Cover>, _) = (None, None);
         let oldest = self.database.get(key::oldest(pair))?;
         let oldest = oldest.and_then(|bytes| key::read_instant(&bytes));
         while let Some((cover, is_tick)) = next(&mut ticks, &mut gaps)? {
@@ -51,7 +51,7 @@ impl Store {
                 return Err(StoreError::Damaged("rows are missing, or are of another time"));
             }
             if is_tick {
-                newest_tick = cover.sequence.unwrap_or_default();
+                newest_tick = cover.sequence;
             }
             // A gap that is in no record has no place in the log: what follows is held against the one before.
             let sequence = cover.sequence.or(before.and_then(|before| before.sequence));
@@ -63,7 +63,8 @@ impl Store {
         }
         let newest = before.map(|before| (before.sequence.unwrap_or_default(), before.last, before.interval));
         let told = heads.covered.map(|(slot, interval)| (heads.covering, slot, interval));
-        if newest != told || newest_tick != heads.tick {
+        // Without any tick the newest one is past retention.
+        if newest != told || newest_tick.is_some_and(|newest| newest != heads.tick) {
             return Err(StoreError::Damaged("the newest rows are missing"));
         }
         Ok(())
