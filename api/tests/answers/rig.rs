@@ -205,10 +205,12 @@ impl Rig {
 
 /// Opens a store that was in use a moment ago: sled lets go of it shortly after its last handle is gone.
 fn settled(open: impl Fn() -> Result<Store, OpenError>) -> Store {
-    let deadline = std::time::Instant::now() + Duration::from_secs(60);
+    let deadline = tokio::time::Instant::now() + Duration::from_secs(60);
     loop {
         match open() {
-            Err(OpenError::InUse { .. }) if std::time::Instant::now() < deadline => std::thread::yield_now(),
+            Err(OpenError::InUse { .. }) if tokio::time::Instant::now() < deadline => {
+                std::thread::yield_now()
+            }
             opened => return opened.unwrap(),
         }
     }
