@@ -200,10 +200,11 @@ pub struct GapItem {
     pub interval: SpanText,
     /// Why there is no tick.
     pub cause: String,
-    /// The gap's position in the log; `/v1/ticks/{sequence}` explains it.
-    pub sequence: u64,
-    /// The term of the poller that wrote it.
-    pub epoch: u64,
+    /// The gap's position in the log; `/v1/ticks/{sequence}` explains it. Null where the log no longer held
+    /// a record of these slots when they were read (`retention`), or holds what is none (`unreadable`).
+    pub sequence: Option<u64>,
+    /// The term of the poller that wrote it; null likewise.
+    pub epoch: Option<u64>,
     /// How many sources were asked; null where nobody was.
     pub sources: Option<u32>,
 }
@@ -239,13 +240,13 @@ pub struct RecordItem {
     /// Of a tick: the agreed price.
     #[oai(skip_serializing_if_is_none)]
     pub price: Option<PriceText>,
-    /// Of a tick: (max − min) / price of the quotes used.
+    /// Of a tick: (max − min) / price of the quotes used; as long as these are kept.
     #[oai(skip_serializing_if_is_none)]
     pub spread: Option<DerivedText>,
     /// Of a gap: why there is no tick.
     #[oai(skip_serializing_if_is_none)]
     pub cause: Option<String>,
-    /// The rules that were in force.
+    /// The rules that were in force, as long as the quotes are kept.
     #[oai(skip_serializing_if_is_none)]
     pub policy: Option<PolicyItem>,
     /// What each source said, and what was done with it; null where nobody was asked, or the quotes have

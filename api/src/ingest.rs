@@ -2,6 +2,10 @@
 //!
 //! Every batch goes the same way: decode, check, commit (records and cursor in one atomic batch), swap in
 //! the new snapshot, tell the log. A crash between any two steps repeats the batch or finds it done.
+//!
+//! A store that takes no records, as on a full disk, is no reason to go silent: the copy of a log goes on in
+//! memory, and the store catches up once it can be written to again. Where the store is the log itself,
+//! nothing is acknowledged until then.
 
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
@@ -12,35 +16,56 @@ use common::{
     service::TaskError,
     wire::DecodeError,
 };
-use tokio::sync::watch;
+use tokio::{
+    sync::watch,
+    time::{Instant, sleep_until},
+};
 use tokio_util::sync::CancellationToken;
 
 use crate::{
     metrics::Metrics,
     snapshot::{Rejection, Snapshot},
-    store::{Store, StoreError, Stored},
+    store::{Retention, Store, StoreError, Stored},
 };
 
 /// More records than this behind the log, and the pod is not ready: its answers are too old.
 const MAX_READY_LAG: u64 = 100;
 
-/// How many old records are removed with each batch at most. More than a batch brings in, so that the
-/// store does not grow; few enough that reading is not held up.
-const RECLAIM_RECORDS: usize = 64;
+/// How much longer than they are answered rows stay in the store: whoever answers from an older snapshot
+/// still finds what belongs to it.
+const RECLAIM_DELAY: Duration = Duration::from_secs(3_600);
+
+/// How long a store that takes no records is left alone before it is tried again.
+const REOPEN_PAUSE: Duration = Duration::from_secs(5);
 
 /// Follows the log into store and snapshot.
 pub struct Ingest {
     store: Store,
     snapshots: watch::Sender<Arc<Snapshot>>,
     keep: Duration,
-    retain: Duration,
+    retention: Retention,
     metrics: Metrics,
     check: Check,
     /// Why nothing of the newest batch was a record of this log, where that was so.
     rejecting: Option<Rejection>,
+    /// What the next batch is added to: the newest snapshot, unless the store is catching up with it.
+    current: Arc<Snapshot>,
+    /// The store takes no records: why, and when it is tried again.
+    closed: Option<(String, Instant)>,
 }
 
-/// A record of a newer version stopped the reading.
+/// How following a log ended.
+#[derive(Debug)]
+pub enum Ended {
+    /// It was told to stop, or the log was closed by its writer.
+    Stopped,
+    /// The store is a copy of a log that is no more: why that is so.
+    Replaced(String),
+    /// The store cannot be read any more.
+    Damaged(StoreError),
+}
+
+/// Why a batch was not taken in, or not all of it.
 #[derive(Debug, thiserror::Error)]
 enum IngestError {
     #[error(transparent)]
@@ -54,10 +79,11 @@ impl Ingest {
     pub fn load(
         store: Store,
         keep: Duration,
-        retain: Duration,
+        retention: Retention,
         metrics: Metrics,
         check: Check,
     ) -> Result<(Self, watch::Receiver<Arc<Snapshot>>), StoreError> {
+        store.check()?;
         let snapshot = Snapshot::load(&store, keep)?;
         tracing::info!(
             sequence = %snapshot.sequence,
@@ -65,45 +91,70 @@ impl Ingest {
             path = %store.path().display(),
             "opened the store"
         );
-        let (snapshots, receiver) = watch::channel(Arc::new(snapshot));
-        let ingest = Self { store, snapshots, keep, retain, metrics, check, rejecting: None };
+        let current = Arc::new(snapshot);
+        let (snapshots, receiver) = watch::channel(current.clone());
+        let delay = keep + RECLAIM_DELAY;
+        let retention = Retention { ticks: retention.ticks + delay, quotes: retention.quotes + delay };
+        let (rejecting, closed) = (None, None);
+        let ingest = Self { store, snapshots, keep, retention, metrics, check, rejecting, current, closed };
         ingest.show();
         Ok((ingest, receiver))
     }
 
-    /// Follows the log until told to stop.
+    /// Follows the log until told to stop, or until the store is not a good copy of it any more.
     pub async fn run(
         mut self,
         mut reader: Box<dyn LogReader>,
         stop: CancellationToken,
-    ) -> Result<(), TaskError> {
-        while let Some(batch) = stop.run_until_cancelled(reader.next()).await {
+    ) -> Result<Ended, TaskError> {
+        let mut halted = false;
+        loop {
+            let retry = self.closed.as_ref().map(|(_, retry)| *retry);
+            let batch = tokio::select! {
+                () = stop.cancelled() => break,
+                () = until(retry) => {
+                    self = self.reopen(&mut *reader).await?;
+                    continue;
+                }
+                batch = reader.next() => batch,
+            };
             let Batch { entries, pending } = match batch {
                 Err(_) if stop.is_cancelled() => break,
                 // The in-process log ends with its writer, and not before: what it still has to say is said.
                 Err(ReadError::Closed) => break,
-                Err(ReadError::Unavailable(error)) => {
-                    self.tell_away(&*error);
+                Err(ReadError::Replaced(reason)) => return Ok(Ended::Replaced(reason)),
+                // Only another log would help.
+                _ if halted => continue,
+                Err(error) if error.trouble().is_some() => {
+                    self.tell_away(&error);
                     continue;
                 }
                 batch => batch?,
             };
             let newest = entries.last().map(|entry| entry.sequence);
-            let (ingest, taken) = tokio::task::spawn_blocking(move || {
+            let taking = tokio::task::spawn_blocking(move || {
                 let taken = self.take_in(&entries);
                 (self, taken)
-            })
-            .await?;
+            });
+            let Ok((ingest, taken)) = taking.await else {
+                // On some damage sled panics; it has said where.
+                return Ok(Ended::Damaged(StoreError::Damaged("taking in a batch panicked")));
+            };
             self = ingest;
             match taken {
                 Ok(()) => {}
-                Err(IngestError::Store(error)) => return Err(error.into()),
+                Err(IngestError::Store(error)) if error.is_damage() => return Ok(Ended::Damaged(error)),
+                Err(IngestError::Store(error)) => {
+                    self.close(&error);
+                    reader.rewind(self.current.sequence).await;
+                    continue;
+                }
                 Err(error @ IngestError::UnknownVersion { .. }) => {
                     // Going on could hide prices; ending would only repeat it. Stay, and say so.
                     tracing::error!(%error, "the log was written by a newer Tickwell: upgrade this one");
                     self.check.set(Condition::Unready(error.to_string()));
-                    stop.cancelled().await;
-                    return Ok(());
+                    halted = true;
+                    continue;
                 }
             }
             if let Some(newest) = newest {
@@ -111,17 +162,21 @@ impl Ingest {
             }
             self.tell(pending);
         }
-        Ok(())
+        Ok(Ended::Stopped)
     }
 
     /// Takes in one batch, up to a record of a newer version if there is one. Blocks.
     fn take_in(&mut self, entries: &[Entry]) -> Result<(), IngestError> {
-        let mut next = Snapshot::clone(&self.snapshots.borrow());
+        let mut next = Snapshot::clone(&self.current);
         let mut accepted = Vec::with_capacity(entries.len());
         let mut halted = Ok(());
         let mut rejected: BTreeMap<Rejection, u64> = BTreeMap::new();
+        let mut hole = None;
         for entry in entries {
             let sequence = entry.sequence;
+            if sequence > next.sequence.next() {
+                hole = Some(sequence);
+            }
             let rejection = match entry.record() {
                 Ok(record) => {
                     let stored = Stored { sequence, record };
@@ -150,24 +205,73 @@ impl Ingest {
         if !entries.is_empty() {
             self.rejecting = rejected.into_keys().next().filter(|_| accepted.is_empty());
         }
-        if next.sequence > self.snapshots.borrow().sequence {
-            self.store.commit(&accepted, next.sequence)?;
-            self.reclaim(&next)?;
-            next.look_back(&self.store)?;
+        if next.sequence > self.current.sequence {
+            match self.store(&accepted, &mut next, hole) {
+                Err(error) if error.is_damage() || self.store.is_only_copy() => return Err(error.into()),
+                Err(error) => {
+                    self.close(&error);
+                    next.look_back(&self.store)?;
+                }
+                Ok(()) => {}
+            }
             self.metrics.ingested.inc_by(u64::try_from(accepted.len()).unwrap_or(u64::MAX));
-            self.snapshots.send_replace(Arc::new(next));
-            self.show();
+            self.current = Arc::new(next);
+            if self.current.sequence > self.snapshots.borrow().sequence {
+                self.snapshots.send_replace(self.current.clone());
+                self.show();
+            }
         }
         halted
     }
 
-    /// Frees the space of records that are past retention for every pair.
-    fn reclaim(&self, snapshot: &Snapshot) -> Result<(), StoreError> {
-        let oldest_head = snapshot.pairs.values().map(|view| view.slot).min();
-        if let Some(slot) = oldest_head {
-            self.store.reclaim(slot.start().minus(self.retain), RECLAIM_RECORDS)?;
+    fn store(
+        &self,
+        accepted: &[Stored],
+        next: &mut Snapshot,
+        hole: Option<Sequence>,
+    ) -> Result<(), StoreError> {
+        self.store.commit(accepted, next.sequence, hole)?;
+        self.store.reclaim(self.retention)?;
+        next.look_back(&self.store)
+    }
+
+    /// The store takes no records: says so once, and when to try again.
+    fn close(&mut self, error: &StoreError) {
+        if self.closed.is_none() {
+            let reason = common::telemetry::chain(error);
+            tracing::error!(reason, path = %self.store.path().display(), "the store takes no records");
+            self.closed = Some((reason, Instant::now() + REOPEN_PAUSE));
         }
-        Ok(())
+        self.metrics.store_closed.set(1);
+        self.tell(0);
+    }
+
+    /// Opens the store again, and goes on from where it ends.
+    async fn reopen(mut self, reader: &mut dyn LogReader) -> Result<Self, TaskError> {
+        let (ingest, reopened) = tokio::task::spawn_blocking(move || {
+            let reopened = self.store.reopen().map_err(TaskError::from);
+            let loaded = reopened.and_then(|()| Ok(Snapshot::load(&self.store, self.keep)?));
+            (self, loaded)
+        })
+        .await?;
+        self = ingest;
+        match reopened {
+            Ok(loaded) => {
+                tracing::info!(sequence = %loaded.sequence, "the store is open again");
+                reader.rewind(loaded.sequence).await;
+                (self.current, self.closed) = (Arc::new(loaded), None);
+                self.metrics.store_closed.set(0);
+                self.tell(0);
+            }
+            Err(error) => {
+                tracing::debug!(
+                    error = common::telemetry::chain(&*error),
+                    "the store cannot be opened again"
+                );
+                self.closed = self.closed.map(|(reason, _)| (reason, Instant::now() + REOPEN_PAUSE));
+            }
+        }
+        Ok(self)
     }
 
     fn show(&self) {
@@ -181,25 +285,38 @@ impl Ingest {
     }
 
     /// Without the log a pod goes on answering with what it has, labelled stale.
-    fn tell_away(&self, error: &(dyn std::error::Error + 'static)) {
-        if !self.snapshots.borrow().pairs.is_empty() {
-            let reason = common::telemetry::chain(error);
-            tracing::debug!(reason, "the log does not answer");
-            self.check.set(Condition::Degraded("the log does not answer".to_owned()));
-        }
+    pub fn tell_away(&self, error: &ReadError) {
+        tracing::debug!(error = common::telemetry::chain(error), "the log cannot be had");
+        self.metrics.trouble(error.trouble());
+        let reason = error.to_string();
+        self.check.set(match self.snapshots.borrow().pairs.is_empty() {
+            true => Condition::Unready(reason),
+            false => Condition::Degraded(reason),
+        });
     }
 
     fn tell(&self, pending: u64) {
+        self.metrics.trouble(None);
         self.metrics.pending.set(i64::try_from(pending).unwrap_or(i64::MAX));
         let condition = if pending > MAX_READY_LAG {
             Condition::Unready("catching up with the log".to_owned())
         } else if self.snapshots.borrow().pairs.is_empty() {
             Condition::Unready("the log has no record yet".to_owned())
+        } else if let Some((reason, _)) = &self.closed {
+            Condition::Degraded(format!("the store takes no records, so history is not answered: {reason}"))
         } else if let Some(reason) = self.rejecting {
             Condition::Degraded(format!("the newest messages of the log were passed over: {reason}"))
         } else {
             Condition::Ready
         };
         self.check.set(condition);
+    }
+}
+
+/// Waits for an instant; for ever, where there is none.
+async fn until(instant: Option<Instant>) {
+    match instant {
+        Some(instant) => sleep_until(instant).await,
+        None => std::future::pending().await,
     }
 }

@@ -124,6 +124,11 @@ impl LogReader for LocalReader {
             }
         }
     }
+
+    async fn rewind(&mut self, _sequence: Sequence) {
+        // Whoever waits learns that nothing is acknowledged; there is no log to read it from again.
+        self.waiting.clear();
+    }
 }
 
 #[cfg(test)]
@@ -145,7 +150,7 @@ mod tests {
             while let Ok(batch) = reader.next().await {
                 for entry in batch.entries {
                     let (sequence, record) = (entry.sequence, entry.record().unwrap());
-                    store.commit(&[crate::store::Stored { sequence, record }], sequence).unwrap();
+                    store.commit(&[crate::store::Stored { sequence, record }], sequence, None).unwrap();
                     seen.push(sequence);
                     reader.stored(sequence).await;
                 }

@@ -2,9 +2,12 @@
 
 use std::time::Duration;
 
-use common::domain::{Pair, Timestamp, Words};
+use common::{
+    bus::Trouble,
+    domain::{Pair, Timestamp, Words},
+};
 use prometheus::{
-    GaugeVec, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge, Opts, Registry,
+    GaugeVec, HistogramOpts, HistogramVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry,
     core::Collector,
 };
 use rust_decimal::prelude::ToPrimitive;
@@ -23,9 +26,23 @@ pub struct Metrics {
     pub pending: IntGauge,
     /// Open connections.
     pub connections: IntGauge,
+    /// 1 while the store takes no records.
+    pub store_closed: IntGauge,
+    trouble: IntGaugeVec,
+    rebuilds: IntCounterVec,
     price: GaugeVec,
     price_timestamp: GaugeVec,
     requests: HistogramVec,
+}
+
+common::words! {
+    /// Why a pod began its store anew.
+    pub enum Rebuild ("reason") {
+        /// Another log has taken the place of the one that it was a copy of.
+        Replaced = "replaced",
+        /// It could not be read any more.
+        Damaged = "damaged",
+    }
 }
 
 impl Metrics {
@@ -41,6 +58,12 @@ impl Metrics {
         }
         let rejected =
             Opts::new("tickwell_ingest_rejected_total", "Messages of the log passed over, by reason");
+        let trouble = Opts::new(
+            "tickwell_bus_trouble",
+            "1 while the log cannot be had: silent, gone, reconfigured or refused; the pod serves what it has",
+        );
+        let rebuilds =
+            Opts::new("tickwell_store_rebuilds_total", "Stores moved aside and begun anew, by reason");
         let price = Opts::new("tickwell_price", "The newest agreed price");
         let price_timestamp = Opts::new(
             "tickwell_price_timestamp_seconds",
@@ -66,6 +89,15 @@ impl Metrics {
                 ),
             )?,
             connections: add(registry, IntGauge::new("tickwell_http_connections", "Open connections"))?,
+            store_closed: add(
+                registry,
+                IntGauge::new(
+                    "tickwell_store_closed",
+                    "1 while the store takes no records, as on a full disk; prices are served from memory",
+                ),
+            )?,
+            trouble: add(registry, IntGaugeVec::new(trouble, &["trouble"]))?,
+            rebuilds: add(registry, IntCounterVec::new(rebuilds, &["reason"]))?,
             price: add(registry, GaugeVec::new(price, &["pair"]))?,
             price_timestamp: add(registry, GaugeVec::new(price_timestamp, &["pair"]))?,
             requests: add(
@@ -79,7 +111,23 @@ impl Metrics {
         for reason in Rejection::ALL {
             metrics.rejected.with_label_values(&[reason.as_str()]).inc_by(0);
         }
+        for reason in Rebuild::ALL {
+            metrics.rebuilds.with_label_values(&[reason.as_str()]).inc_by(0);
+        }
+        metrics.trouble(None);
         Ok(metrics)
+    }
+
+    /// Shows why the log cannot be had, or that it can.
+    pub fn trouble(&self, now: Option<Trouble>) {
+        for trouble in Trouble::ALL {
+            self.trouble.with_label_values(&[trouble.as_str()]).set((Some(*trouble) == now).into());
+        }
+    }
+
+    /// Counts a store that is begun anew.
+    pub fn rebuilt(&self, reason: Rebuild) {
+        self.rebuilds.with_label_values(&[reason.as_str()]).inc();
     }
 
     /// Counts a message that was passed over.

@@ -39,6 +39,8 @@ common::words! {
         NoPriceYet = "no_price_yet",
         /// Too little of a window is covered by ticks.
         ThinWindow = "thin_window",
+        /// History is not at hand for the moment; prices are.
+        StoreUnavailable = "store_unavailable",
         /// The process has only begun to start.
         Starting = "starting",
         /// Something broke here; the log has the details.
@@ -56,7 +58,9 @@ impl Code {
             Self::RateLimited => StatusCode::TOO_MANY_REQUESTS,
             Self::SequenceAhead => StatusCode::CONFLICT,
             Self::SequenceGone => StatusCode::GONE,
-            Self::NoPriceYet | Self::ThinWindow | Self::Starting => StatusCode::SERVICE_UNAVAILABLE,
+            Self::NoPriceYet | Self::ThinWindow | Self::StoreUnavailable | Self::Starting => {
+                StatusCode::SERVICE_UNAVAILABLE
+            }
             Self::Internal => StatusCode::INTERNAL_SERVER_ERROR,
         }
     }
@@ -154,6 +158,9 @@ impl Problem {
     }
 }
 
+/// When to ask again for what only a store can answer.
+const STORE_RETRY_SECONDS: u64 = 10;
+
 /// What our own parsers said, without the type names that the framework wraps around it.
 fn plain(reason: &str) -> &str {
     if reason.ends_with("expects an input value.") {
@@ -166,6 +173,11 @@ fn plain(reason: &str) -> &str {
 
 impl From<StoreError> for Problem {
     fn from(error: StoreError) -> Self {
+        if let StoreError::Closed(_) = error {
+            let detail = "the store takes no records at the moment, so history is not answered; \
+                          the newest prices and averages still are";
+            return Self::new(Code::StoreUnavailable, detail).retry_after(STORE_RETRY_SECONDS);
+        }
         tracing::error!(error = common::telemetry::chain(&error), "the store failed while answering");
         Self::internal()
     }
@@ -239,7 +251,7 @@ impl ApiResponse for Problem {
             (StatusCode::INTERNAL_SERVER_ERROR, "Something broke here"),
             (
                 StatusCode::SERVICE_UNAVAILABLE,
-                "No price has been agreed yet, a window is too thin, or the process is starting",
+                "No price has been agreed yet, a window is too thin, the store is not at hand, or the process is starting",
             ),
         ];
         let response = |(status, description): (StatusCode, &'static str)| MetaResponse {

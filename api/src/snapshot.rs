@@ -94,6 +94,9 @@ pub enum PinError {
 /// How far back "a day ago" lies.
 const DAY: Duration = Duration::from_secs(86_400);
 
+/// Times are whole milliseconds.
+const MILLISECOND: Duration = Duration::from_millis(1);
+
 /// How far back the tick of a day ago may lie: it stands for that instant as it does in the time-weighted
 /// mean, and an interval is a day at most. Ticks must be kept for so long.
 pub const DAY_AGO_REACH: Duration = DAY.saturating_mul(1 + LONGEST_STANDING);
@@ -161,8 +164,20 @@ impl Snapshot {
             let Some(newest) = &view.tick else { continue };
             let then = newest.tick.slot.start().minus(DAY);
             let oldest = then.minus(newest.tick.interval.duration() * LONGEST_STANDING);
-            let found = store.ticks(*pair, oldest, then.next(), Order::Descending).next();
-            view.day_ago = found.transpose()?.as_ref().map(point);
+            // Where memory has a tick of that very instant, it is the one that is looked for.
+            let remembered =
+                view.window.summarize(then.minus(MILLISECOND), newest.tick.interval.slot_at(then));
+            view.day_ago = match remembered {
+                Some(then) => Some(then.last),
+                None => {
+                    let mut found = store.ticks(*pair, oldest, then.next(), Order::Descending);
+                    match found.next() {
+                        // Not known for the moment.
+                        Some(Err(StoreError::Closed(_))) => None,
+                        found => found.transpose()?.as_ref().map(point),
+                    }
+                }
+            };
         }
         Ok(())
     }

@@ -6,25 +6,38 @@
 //!
 //! sled has no second writer: [`crate::ingest`] is the only one, and every other part reads.
 
+mod block;
+mod check;
+mod database;
 mod gaps;
 mod key;
 mod migrate;
+mod number;
 mod open;
+mod reclaim;
+mod records;
+mod rollup;
 mod summarize;
+mod ticks;
+mod writer;
 
 use std::{
-    collections::{BTreeMap, btree_map::Entry},
     path::{Path, PathBuf},
+    sync::{Arc, Mutex},
 };
 
 use common::{
     bus::LogIdentity,
-    domain::{Body, Interval, Pair, Price, Record, Sequence, Slot, Timestamp},
-    wire::{self, DecodeError},
+    domain::{Epoch, Interval, Pair, Price, Record, Sequence, Slot},
+    wire::DecodeError,
 };
 
+use database::Database;
 pub use gaps::StoredGap;
 pub use open::OpenError;
+pub use reclaim::Retention;
+pub use records::Expired;
+use writer::Writer;
 
 /// A tick as history has it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -37,6 +50,8 @@ pub struct StoredTick {
     pub price: Price,
     /// Its record's position in the log.
     pub sequence: Sequence,
+    /// The term of the leader that wrote it.
+    pub epoch: Epoch,
 }
 
 /// A record with its position, as it came from the log.
@@ -57,6 +72,8 @@ pub struct Heads {
     pub covering: Sequence,
     /// Its newest tick; zero if there was none.
     pub tick: Sequence,
+    /// The newest slot that a tick or gap covers, and the distance between slots there.
+    pub covered: Option<(Slot, Interval)>,
 }
 
 /// In which order history is read.
@@ -74,6 +91,9 @@ pub enum StoreError {
     /// The disk, or sled.
     #[error("the store failed")]
     Sled(#[from] sled::Error),
+    /// It failed to write before, and is closed until it is opened anew.
+    #[error("the store is closed: {0}")]
+    Closed(String),
     /// A row that this program did not write.
     #[error("the store holds a damaged row: {0}")]
     Damaged(&'static str),
@@ -91,9 +111,11 @@ pub enum StoreError {
 /// The open store. Clones are handles to the same one.
 #[derive(Debug, Clone)]
 pub struct Store {
-    database: sled::Db,
+    database: Database,
     identity: LogIdentity,
     path: PathBuf,
+    /// What the one writer remembers between batches; nothing before the first, or after one that failed.
+    writer: Arc<Mutex<Option<Writer>>>,
 }
 
 impl Store {
@@ -116,59 +138,44 @@ impl Store {
     }
 
     /// Writes one batch and moves the cursor, all or nothing, and waits until it will survive a crash of
-    /// this process. Blocks.
-    pub fn commit(&self, records: &[Stored], cursor: Sequence) -> Result<(), StoreError> {
+    /// this process. `hole` is the newest position before which the log no longer held others, if this
+    /// batch met one. Blocks.
+    pub fn commit(
+        &self,
+        records: &[Stored],
+        cursor: Sequence,
+        hole: Option<Sequence>,
+    ) -> Result<(), StoreError> {
         let mut batch = sled::Batch::default();
         batch.insert(key::CURSOR, &key::sequence(cursor));
-        let mut heads = BTreeMap::new();
-        for Stored { sequence, record } in records {
-            // The codec is exact: these are the bytes that came from the log, less unknown fields.
-            batch.insert(key::record(*sequence).as_slice(), wire::encode(record));
-            let head = match heads.entry(record.pair) {
-                Entry::Occupied(known) => known.into_mut(),
-                Entry::Vacant(unknown) => unknown.insert(self.heads(record.pair)?.unwrap_or_default()),
-            };
-            head.newest = *sequence;
-            match &record.body {
-                Body::Tick(tick) => {
-                    (head.covering, head.tick) = (*sequence, *sequence);
-                    let value = key::tick_value(*sequence, tick.interval, tick.price);
-                    batch.insert(key::tick(record.pair, tick.slot.start()), value);
-                }
-                Body::Gap(gap) => {
-                    head.covering = *sequence;
-                    let value = key::gap_value(*sequence, record.epoch, gap);
-                    batch.insert(key::gap(record.pair, gap.slot.start()), value);
-                }
-                Body::Lead(_) => {}
+        self.with_writer(|writer| {
+            if let Some(hole) = hole {
+                writer.lost_before(hole, &mut batch);
             }
-        }
-        for (pair, head) in heads {
-            batch.insert(key::heads(pair), key::heads_value(head));
-        }
-        self.database.apply_batch(batch)?;
-        self.database.flush()?;
-        Ok(())
-    }
-
-    /// The record at a position.
-    pub fn record(&self, sequence: Sequence) -> Result<Option<Record>, StoreError> {
-        let Some(bytes) = self.database.get(key::record(sequence))? else { return Ok(None) };
-        wire::decode(&bytes).map(Some).map_err(|source| StoreError::Record { sequence, source })
-    }
-
-    /// Every record, in the order of the log.
-    pub fn records(&self) -> impl Iterator<Item = Result<Stored, StoreError>> + use<> {
-        self.database.scan_prefix(key::RECORD_PREFIX).map(|row| {
-            let (name, value) = row?;
-            read_record(&name, &value)
+            writer.write(self, records, &mut batch)?;
+            self.database.apply(batch)?;
+            self.database.flush()
         })
     }
 
-    /// A pair's newest record of any kind.
-    pub fn newest_record(&self, pair: Pair) -> Result<Option<Stored>, StoreError> {
-        let Some(Heads { newest: sequence, .. }) = self.heads(pair)? else { return Ok(None) };
-        Ok(self.record(sequence)?.map(|record| Stored { sequence, record }))
+    fn forget_writer(&self) {
+        *self.writer.lock().unwrap_or_else(std::sync::PoisonError::into_inner) = None;
+    }
+
+    /// Lets the writer do something. What it remembers is forgotten if that fails.
+    fn with_writer<T>(
+        &self,
+        write: impl FnOnce(&mut Writer) -> Result<T, StoreError>,
+    ) -> Result<T, StoreError> {
+        // After a panic in here the writer is missing, and is read anew.
+        let mut kept = self.writer.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        let mut writer = match kept.take() {
+            Some(writer) => writer,
+            None => Writer::load(self)?,
+        };
+        let written = write(&mut writer)?;
+        *kept = Some(writer);
+        Ok(written)
     }
 
     /// The pairs that have a record.
@@ -188,61 +195,6 @@ impl Store {
         let Some(value) = self.database.get(key::heads(pair))? else { return Ok(None) };
         key::read_heads(&value).map(Some).ok_or(StoreError::Damaged("heads"))
     }
-
-    /// A pair's ticks with slots in `[from, to)`, one after the other.
-    pub fn ticks(
-        &self,
-        pair: Pair,
-        from: Timestamp,
-        to: Timestamp,
-        order: Order,
-    ) -> impl Iterator<Item = Result<StoredTick, StoreError>> + use<> {
-        // An empty range would panic inside sled where its ends are the wrong way round.
-        let range = self.database.range(key::tick(pair, from.min(to))..key::tick(pair, to));
-        let rows: Box<dyn Iterator<Item = _>> = match order {
-            Order::Ascending => Box::new(range),
-            Order::Descending => Box::new(range.rev()),
-        };
-        rows.map(|row| {
-            let (name, value) = row?;
-            key::read_tick(&name, &value).ok_or(StoreError::Damaged("tick"))
-        })
-    }
-
-    /// Removes up to `limit` of the oldest records, where they end before `cutoff`. Answers how many.
-    pub fn reclaim(&self, cutoff: Timestamp, limit: usize) -> Result<usize, StoreError> {
-        let mut batch = sled::Batch::default();
-        let mut removed = 0;
-        // A lead may not say which slot it follows: it goes with the next record that does.
-        let mut undated = Vec::new();
-        for row in self.database.scan_prefix(key::RECORD_PREFIX).take(limit) {
-            let (name, value) = row?;
-            let Ok(record) = wire::decode(&value) else { break };
-            undated.push(name);
-            match record.covers_up_to() {
-                None => continue,
-                Some(covered) if covered >= cutoff => break,
-                Some(_) => {}
-            }
-            match &record.body {
-                Body::Tick(tick) => batch.remove(key::tick(record.pair, tick.slot.start())),
-                Body::Gap(gap) => batch.remove(key::gap(record.pair, gap.slot.start())),
-                Body::Lead(_) => {}
-            }
-            removed += undated.len();
-            undated.drain(..).for_each(|name| batch.remove(name));
-        }
-        if removed > 0 {
-            self.database.apply_batch(batch)?;
-        }
-        Ok(removed)
-    }
-}
-
-fn read_record(name: &[u8], value: &[u8]) -> Result<Stored, StoreError> {
-    let sequence = key::read_record_sequence(name).ok_or(StoreError::Damaged("position"))?;
-    let record = wire::decode(value).map_err(|source| StoreError::Record { sequence, source })?;
-    Ok(Stored { sequence, record })
 }
 
 #[cfg(test)]

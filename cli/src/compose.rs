@@ -1,31 +1,32 @@
 //! Which parts each command starts, and how they are joined. What `main` and the tests run is the same.
 
-use std::{net::SocketAddr, sync::Arc, time::Duration};
+use std::{sync::Arc, time::Duration};
 
 use anyhow::{Context, Result};
 use api::{
-    ingest::Ingest,
     local_log,
-    routes::{Process, State},
-    server::{self, Listener, SharedEndpoint},
+    routes::Process,
+    server::{self, Listener},
     store::Store,
 };
 use common::{
     bus::{
-        LogReader,
+        self,
         lease::Uncontested,
         nats::{Nats, NatsLease, NatsWriter, Role},
     },
     clock::{Clock, SystemClock},
-    readiness::Check,
     service::{self, Service, TaskError},
     telemetry,
 };
 use prometheus::Registry;
 use tokio::sync::watch;
-use tokio_util::sync::CancellationToken;
 
-use crate::{settings::Settings, show};
+use crate::{
+    follow::{self, Pod},
+    settings::Settings,
+    show,
+};
 
 /// How long a pod goes on serving after SIGTERM, so that balancers can turn away.
 const GRACE: Duration = Duration::from_secs(1);
@@ -83,20 +84,6 @@ pub(crate) fn run(mode: Mode, settings: Settings) -> Result<()> {
     Ok(())
 }
 
-/// The log, from both of its ends.
-struct Log {
-    writer: Option<poller::Log>,
-    reader: Option<Reader>,
-}
-
-/// The reading end, and the store that it fills.
-struct Reader {
-    store: Store,
-    log: Box<dyn LogReader>,
-    /// When to stop reading.
-    stop: CancellationToken,
-}
-
 async fn build(mode: Mode, settings: &Settings, service: &mut Service) -> Result<(), TaskError> {
     let clock: Arc<dyn Clock> = Arc::new(SystemClock);
     let registry = Registry::new();
@@ -104,112 +91,80 @@ async fn build(mode: Mode, settings: &Settings, service: &mut Service) -> Result
 
     // The addresses come first: if one is taken, nothing else should have begun. And health is answered
     // from the first moment, however long the log is waited for.
-    let doors = match mode.has_api() {
-        true => Some(Doors::open(settings.api.listen.get(), &process, service).await?),
+    let pod = match mode.has_api() {
+        true => Some(listen(settings, clock.clone(), &process, service).await?),
         false => None,
     };
     admin(settings, &process, service).await?;
 
     let log = match settings.bus.url.is_empty() {
-        true => local(settings)?,
-        false => nats(mode, settings, &*clock, service.stop()).await?,
+        true => local(mode, settings, pod, service).await?,
+        false => nats(mode, settings, pod, &process, service).await?,
     };
-    if let (Some(doors), Some(reader)) = (doors, log.reader) {
-        let state = follow(settings, reader, &clock, &doors, service)?;
-        let endpoint = server::endpoint(&state, &process, settings.api.rate_limit, doors.metrics);
-        doors.endpoints.send_replace(endpoint);
-        tracing::info!(url = format!("http://{}", doors.address), "serving");
-        if matches!(mode, Mode::Run | Mode::Demo) {
-            show::welcome(mode, settings, doors.address);
-        }
-    }
-    if let Some(writer) = log.writer {
+    if let Some(log) = log {
         let metrics = poller::Metrics::new(&process.registry)?;
-        poller::start(&settings.poller(), writer, clock, metrics, service)?;
+        poller::start(&settings.poller(), log, clock, metrics, service)?;
     }
     Ok(())
 }
 
-/// A pod that listens already: what it answers can still be changed.
-struct Doors {
-    address: SocketAddr,
-    endpoints: watch::Sender<SharedEndpoint>,
-    metrics: api::Metrics,
-    check: Check,
+/// A pod that answers its operators, and nothing else yet.
+async fn listen(
+    settings: &Settings,
+    clock: Arc<dyn Clock>,
+    process: &Process,
+    service: &mut Service,
+) -> Result<Pod, TaskError> {
+    let listener = Listener::bind("api.listen", settings.api.listen.get().unwrap_or_default()).await?;
+    let address = listener.address()?;
+    tracing::info!(url = format!("http://{address}"), "listening");
+    let metrics = api::Metrics::new(&process.registry)?;
+    let check = service.readiness().check("log");
+    let (endpoints, newest) = watch::channel(server::starting_endpoint(process));
+    service.spawn("api", listener.serve(newest, metrics.connections.clone(), service.stop()));
+    let (settings, process) = (settings.clone(), process.clone());
+    Ok(Pod { settings, clock, process, address, endpoints, metrics, check })
 }
 
-impl Doors {
-    async fn open(
-        address: Option<&str>,
-        process: &Process,
-        service: &mut Service,
-    ) -> Result<Self, TaskError> {
-        let listener = Listener::bind("api.listen", address.unwrap_or_default()).await?;
-        let address = listener.address()?;
-        tracing::info!(url = format!("http://{address}"), "listening");
-        let metrics = api::Metrics::new(&process.registry)?;
-        let check = service.readiness().check("log");
-        let (endpoints, newest) = watch::channel(server::starting_endpoint(process));
-        service.spawn("api", listener.serve(newest, metrics.connections.clone(), service.stop()));
-        Ok(Self { address, endpoints, metrics, check })
-    }
-}
-
-fn local(settings: &Settings) -> Result<Log, TaskError> {
+/// Everything in one process: the store is the log.
+async fn local(
+    mode: Mode,
+    settings: &Settings,
+    pod: Option<Pod>,
+    service: &mut Service,
+) -> Result<Option<poller::Log>, TaskError> {
     let store = Store::open_local(&settings.store.path)?;
     let (writer, reader) = local_log::open(&store)?;
-    let writer = poller::Log { writer, lease: Arc::new(Uncontested::new()) };
-    // It ends with its writer, which still has something to say when it is told to stop.
-    let stop = CancellationToken::new();
-    Ok(Log { writer: Some(writer), reader: Some(Reader { store, log: Box::new(reader), stop }) })
+    if let Some(pod) = pod {
+        let ingest = pod.serve(store).await?;
+        show::welcome(mode, settings, pod.address);
+        service.spawn("follow", pod.follow_local(ingest, reader));
+    }
+    Ok(Some(poller::Log { writer, lease: Arc::new(Uncontested::new()) }))
 }
 
 async fn nats(
     mode: Mode,
     settings: &Settings,
-    clock: &dyn Clock,
-    stop: CancellationToken,
-) -> Result<Log, TaskError> {
-    let mut log = Log { writer: None, reader: None };
-    if mode.has_poller() {
-        let nats = Nats::connect(&settings.bus, Role::Poller).await?;
-        let writer = Arc::new(NatsWriter::open(nats.clone()).await?);
-        let lease = Arc::new(NatsLease::open(nats, settings.bus.lease).await?);
-        log.writer = Some(poller::Log { writer, lease });
-    }
-    if mode.has_api() {
-        let nats = Nats::connect(&settings.bus, Role::Api).await?;
-        let identity = nats.identity().await;
-        let store = Store::open_copy(&settings.store.path, &identity, clock.now())?;
-        let reader = nats.follow(identity, store.cursor()?);
-        log.reader = Some(Reader { store, log: Box::new(reader), stop });
-    }
-    Ok(log)
-}
-
-/// Starts to follow the log into the store.
-fn follow(
-    settings: &Settings,
-    reader: Reader,
-    clock: &Arc<dyn Clock>,
-    doors: &Doors,
+    pod: Option<Pod>,
+    process: &Process,
     service: &mut Service,
-) -> Result<Arc<State>, TaskError> {
-    let Reader { store, log, stop } = reader;
-    let (keep, retain) = (settings.windows.keep.duration(), settings.store.retain_ticks.duration());
-    let (metrics, check) = (doors.metrics.clone(), doors.check.clone());
-    let (ingest, snapshots) = Ingest::load(store.clone(), keep, retain, metrics, check)?;
-    service.spawn("ingest", ingest.run(log, stop));
-    Ok(Arc::new(State {
-        snapshots,
-        store,
-        clock: clock.clone(),
-        stale_after: settings.windows.stale_after.duration(),
-        keep_windows: keep,
-        retain_ticks: retain,
-        retain_quotes: settings.store.retain_quotes.duration(),
-        scans: api::averages::Scans::default(),
-    }))
+) -> Result<Option<poller::Log>, TaskError> {
+    let metrics = bus::Metrics::new(&process.registry)?;
+    if let Some(pod) = pod {
+        let found = follow::present_copy(&settings.store.path).await?;
+        if mode.has_poller() {
+            show::welcome(mode, settings, pod.address);
+        }
+        service.spawn("follow", pod.follow(found, metrics.clone(), service.stop()));
+    }
+    if !mode.has_poller() {
+        return Ok(None);
+    }
+    let nats = Nats::connect(&settings.bus, Role::Poller, &metrics).await?;
+    let writer = Arc::new(NatsWriter::open(nats.clone()).await?);
+    let lease = Arc::new(NatsLease::open(nats, settings.bus.lease).await?);
+    Ok(Some(poller::Log { writer, lease }))
 }
 
 async fn admin(settings: &Settings, process: &Process, service: &mut Service) -> Result<(), TaskError> {

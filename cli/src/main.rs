@@ -3,12 +3,14 @@
 //! - [`arguments`]: the commands and flags.
 //! - [`settings`]: flag over environment over file over default.
 //! - [`compose`]: which parts each command starts, and how they are joined.
+//! - [`follow`]: how a pod follows its log, whatever becomes of either.
 //! - [`recompute`]: stored records, worked out again.
 //! - [`show`]: what it says to people.
 //! - [`sources`]: what each source is asked for, and whether it answers.
 
 mod arguments;
 mod compose;
+mod follow;
 mod recompute;
 mod settings;
 mod show;

@@ -9,6 +9,7 @@
 
 mod config;
 pub mod lease;
+mod metrics;
 pub mod nats;
 mod subject;
 
@@ -16,6 +17,7 @@ use async_trait::async_trait;
 use bytes::Bytes;
 
 pub use config::{BusConfig, BusConfigError};
+pub use metrics::Metrics;
 pub use subject::{SubjectError, Subjects};
 
 use crate::{
@@ -83,12 +85,49 @@ pub enum AppendError {
     Unconfirmed(#[source] Source),
 }
 
+crate::words! {
+    /// Why a log cannot be had for now. Asking again makes sense: it may come back, or somebody may put it right.
+    pub enum Trouble ("trouble") {
+        /// It does not answer.
+        Silent = "silent",
+        /// The server answers, and says that there is no such stream.
+        Gone = "gone",
+        /// The stream is there, and is set up so that the records are not in it.
+        Reconfigured = "reconfigured",
+        /// The server does not let us.
+        Refused = "refused",
+    }
+}
+
 /// Why the log could not be read.
 #[derive(Debug, thiserror::Error)]
 pub enum ReadError {
-    /// It did not answer; trying again makes sense.
-    #[error("the log did not answer")]
+    /// It did not answer.
+    #[error("the log does not answer")]
     Unavailable(#[source] Source),
+    /// There is no such stream.
+    #[error("there is no stream {stream}: a poller creates it if it may, or `{by_hand}`")]
+    Gone {
+        /// Its name.
+        stream: String,
+        /// The command that creates it.
+        by_hand: String,
+    },
+    /// The stream does not take the records.
+    #[error("the stream {stream} holds the subjects {found}, not {wanted}: `{by_hand}`")]
+    Reconfigured {
+        /// Its name.
+        stream: String,
+        /// Its subjects.
+        found: String,
+        /// The ones of the records.
+        wanted: String,
+        /// The command that puts it right.
+        by_hand: String,
+    },
+    /// The server does not let us.
+    #[error("NATS refuses this process ({0}): look at its permissions and credentials")]
+    Refused(String),
     /// Another log has taken its place, or it has lost its newest records.
     #[error("the log is not the one this reader began with: {0}")]
     Replaced(String),
@@ -130,12 +169,28 @@ pub trait LogWriter: Send + Sync {
 #[async_trait]
 pub trait LogReader: Send {
     /// The next entries; waits until there are some. The first answer may be empty, where the reader
-    /// begins at the log's end. Safe to cancel: nothing is lost. After [`ReadError::Unavailable`] it may be
-    /// called again, and goes on where it was.
+    /// begins at the log's end. Safe to cancel: nothing is lost. After a [`Trouble`] it may be called again,
+    /// and goes on where it was.
     async fn next(&mut self) -> Result<Batch, ReadError>;
 
     /// Says that everything up to `sequence` is stored by the reader and will survive it.
     async fn stored(&mut self, sequence: Sequence);
+
+    /// Says that nothing after `sequence` is stored: the reader goes on after it, where the log still can.
+    async fn rewind(&mut self, sequence: Sequence);
+}
+
+impl ReadError {
+    /// What is the matter, where asking again makes sense.
+    pub fn trouble(&self) -> Option<Trouble> {
+        match self {
+            Self::Unavailable(_) => Some(Trouble::Silent),
+            Self::Gone { .. } => Some(Trouble::Gone),
+            Self::Reconfigured { .. } => Some(Trouble::Reconfigured),
+            Self::Refused(_) => Some(Trouble::Refused),
+            Self::Replaced(_) | Self::Closed | Self::Buried { .. } | Self::TooNew(_) => None,
+        }
+    }
 }
 
 impl Entry {

@@ -4,18 +4,25 @@
 use std::time::Duration;
 
 use async_nats::jetstream;
+use bytes::Bytes;
 use common::{
     bus::{
-        AppendError, BusConfig, LogReader, LogWriter, ReadError,
+        AppendError, Batch, BusConfig, Entry, LogReader, LogWriter, Metrics, ReadError,
         lease::{Claim, Hold, Lease as _},
-        nats::{Nats, NatsError, NatsLease, NatsWriter, Role},
+        nats::{Nats, NatsError, NatsLease, NatsReader, NatsWriter, Role},
     },
     domain::{Body, Epoch, Lead, Origin, Pair, Record, Sequence, Span},
+    wire,
 };
+use prometheus::Registry;
 use testkit::{nats::NatsServer, require_nats};
 
 fn pair() -> Pair {
     "BTC-USD".parse().unwrap()
+}
+
+fn metrics() -> Metrics {
+    Metrics::new(&Registry::new()).unwrap()
 }
 
 fn lead(epoch: u64) -> Record {
@@ -38,13 +45,19 @@ struct World {
 async fn world() -> World {
     let server = NatsServer::start().await.unwrap();
     let config = BusConfig { url: server.url(), ..BusConfig::default() };
-    let nats = Nats::connect(&config, Role::Poller).await.unwrap();
+    let nats = Nats::connect(&config, Role::Poller, &metrics()).await.unwrap();
     let writer = NatsWriter::open(nats.clone()).await.unwrap();
     let outside = jetstream::new(async_nats::connect(server.url()).await.unwrap());
     World { server, nats, writer, outside }
 }
 
 impl World {
+    /// Appends a lead, however often that has to be tried.
+    async fn append(&self, epoch: u64, after: Sequence) -> Sequence {
+        let append = async || self.writer.append(&lead(epoch), after).await.ok();
+        testkit::wait_until("the record is stored", Duration::from_secs(60), append).await
+    }
+
     async fn put(&self, subject: &'static str) -> u64 {
         self.outside.publish(subject, "junk".into()).await.unwrap().await.unwrap().sequence
     }
@@ -114,8 +127,8 @@ async fn a_record_under_much_junk_is_found_or_the_search_fails_aloud() {
 async fn a_reader_goes_on_after_its_cursor_and_says_when_it_has_caught_up() {
     require_nats!();
     let world = world().await;
-    let identity = world.nats.identity().await;
-    let mut empty = world.nats.follow(identity.clone(), Sequence(0));
+    let identity = world.nats.identity().await.unwrap();
+    let mut empty = world.nats.follow(identity.clone(), Sequence(0), None);
     assert!(empty.next().await.unwrap().entries.is_empty());
     let mut last = Sequence(0);
     for epoch in 1..=30 {
@@ -123,7 +136,7 @@ async fn a_reader_goes_on_after_its_cursor_and_says_when_it_has_caught_up() {
     }
     world.put("ticks.BTC.USD").await;
     for begin in [0, 12] {
-        let mut reader = world.nats.follow(identity.clone(), Sequence(begin));
+        let mut reader = world.nats.follow(identity.clone(), Sequence(begin), None);
         let mut seen = Vec::new();
         while seen.len() < usize::try_from(31 - begin).unwrap() {
             let batch = tokio::time::timeout(Duration::from_secs(60), reader.next()).await.unwrap().unwrap();
@@ -137,8 +150,84 @@ async fn a_reader_goes_on_after_its_cursor_and_says_when_it_has_caught_up() {
         let expected: Vec<Sequence> = (begin + 1..=31).map(Sequence).collect();
         assert_eq!(seen.iter().map(|entry| entry.sequence).collect::<Vec<_>>(), expected);
     }
-    let beyond = world.nats.follow(identity, Sequence(99)).next().await;
+    let beyond = world.nats.follow(identity, Sequence(99), None).next().await;
     assert!(matches!(beyond, Err(ReadError::Replaced(_))), "{beyond:?}");
+}
+
+/// What a reader says next that is not merely an end or the trouble of a moment.
+async fn next_of(reader: &mut NatsReader) -> Result<Batch, ReadError> {
+    testkit::wait_until("the reader says something", Duration::from_secs(60), async || {
+        match reader.next().await {
+            Ok(batch) if batch.entries.is_empty() => None,
+            Err(error) if error.trouble().is_some() => None,
+            said => Some(said),
+        }
+    })
+    .await
+}
+
+#[tokio::test]
+async fn a_reader_never_goes_on_in_a_stream_that_took_the_place_of_its_own() {
+    require_nats!();
+    let world = world().await;
+    let identity = world.nats.identity().await.unwrap();
+    world.writer.append(&lead(1), Sequence(0)).await.unwrap();
+    let mut reader = world.nats.follow(identity, Sequence(0), None);
+    assert_eq!(next_of(&mut reader).await.unwrap().entries.len(), 1);
+    world.outside.delete_stream("TICKS").await.unwrap();
+    // Longer than the old one at once: by position alone, its second record would be the next.
+    let mut last = Sequence(0);
+    for epoch in 2..=9 {
+        last = world.append(epoch, last).await;
+    }
+    let said = next_of(&mut reader).await;
+    assert!(matches!(said, Err(ReadError::Replaced(_))), "{said:?}");
+}
+
+#[tokio::test]
+async fn a_reader_knows_its_log_by_the_newest_message_it_has_seen() {
+    require_nats!();
+    let world = world().await;
+    let identity = world.nats.identity().await.unwrap();
+    let mut last = Sequence(0);
+    for epoch in 1..=5 {
+        last = world.writer.append(&lead(epoch), last).await.unwrap();
+    }
+    let seen = |epoch: u64| Entry {
+        sequence: Sequence(3),
+        id: Some(lead(epoch).id()),
+        payload: wire::encode(&lead(epoch)).into(),
+    };
+    let mut reader = world.nats.follow(identity.clone(), Sequence(3), Some(seen(3)));
+    let entries = next_of(&mut reader).await.unwrap().entries;
+    assert_eq!(entries.first().map(|entry| entry.sequence), Some(Sequence(4)));
+    let mut reader = world.nats.follow(identity.clone(), Sequence(3), Some(seen(7)));
+    let said = next_of(&mut reader).await;
+    assert!(matches!(said, Err(ReadError::Replaced(_))), "{said:?}");
+    // At the end of the log too, before the reader says that it has caught up.
+    let at_end = Entry { sequence: Sequence(5), ..seen(7) };
+    let said = world.nats.follow(identity, Sequence(5), Some(at_end)).next().await;
+    assert!(matches!(said, Err(ReadError::Replaced(_))), "{said:?}");
+}
+
+#[tokio::test]
+async fn a_newest_message_that_has_expired_proves_nothing_and_stops_nobody() {
+    require_nats!();
+    let world = world().await;
+    let identity = world.nats.identity().await.unwrap();
+    let mut last = Sequence(0);
+    for epoch in 1..=5 {
+        last = world.writer.append(&lead(epoch), last).await.unwrap();
+    }
+    let mut config = world.outside.get_stream("TICKS").await.unwrap().cached_info().config.clone();
+    config.max_messages = 1;
+    world.outside.update_stream(config).await.unwrap();
+    let gone = Entry { sequence: Sequence(3), id: None, payload: Bytes::new() };
+    let entries = next_of(&mut world.nats.follow(identity.clone(), Sequence(3), Some(gone.clone()))).await;
+    assert_eq!(entries.unwrap().entries[0].sequence, Sequence(5));
+    // Nothing comes at all: what lies behind the newest one was no record and has expired as well.
+    let caught_up = world.nats.follow(identity, Sequence(5), Some(gone)).next().await.unwrap();
+    assert!(caught_up.entries.is_empty());
 }
 
 #[tokio::test]
@@ -150,13 +239,13 @@ async fn a_stream_that_holds_more_than_the_feed_is_refused() {
     let config = jetstream::stream::Config { name: "TICKS".to_owned(), subjects, ..Default::default() };
     outside.create_stream(config).await.unwrap();
     let config = BusConfig { url: server.url(), ..BusConfig::default() };
-    let nats = Nats::connect(&config, Role::Poller).await.unwrap();
+    let nats = Nats::connect(&config, Role::Poller, &metrics()).await.unwrap();
     assert!(matches!(NatsWriter::open(nats).await, Err(NatsError::Stream { .. })));
 }
 
 async fn lease(world: &World, span: Span) -> NatsLease {
     let config = BusConfig { url: world.server.url(), ..BusConfig::default() };
-    let nats = Nats::connect(&config, Role::Poller).await.unwrap();
+    let nats = Nats::connect(&config, Role::Poller, &metrics()).await.unwrap();
     NatsLease::open(nats, span).await.unwrap()
 }
 

@@ -4,6 +4,7 @@
 //! skipped, so that `cargo test` works on a fresh clone, and in CI they fail, so that nobody skips them there.
 
 mod binary;
+mod operate;
 
 use std::net::Ipv4Addr;
 use std::path::{Path, PathBuf};
@@ -46,6 +47,7 @@ impl NatsServer {
         let binary = binary::find().context("nats-server not found, run scripts/test")?;
         let folder = tempfile::Builder::new().prefix("tickwell-nats-").tempdir()?;
         let mut server = Self { binary, folder, port: 0, child: None };
+        server.configure("")?;
         server.run(None).await?;
         Ok(server)
     }
@@ -122,6 +124,8 @@ fn spawn(binary: &Path, folder: &Path, port: Option<u16>) -> anyhow::Result<Chil
     let port = port.map_or_else(|| "-1".to_owned(), |port| port.to_string());
     Command::new(binary)
         .args(["--jetstream", "--addr", "127.0.0.1", "--port", port.as_str()])
+        .arg("--config")
+        .arg(folder.join(operate::CONFIGURATION))
         .arg("--store_dir")
         .arg(folder.join("store"))
         .arg("--ports_file_dir")

@@ -135,8 +135,8 @@ fn item(gap: StoredGap) -> GapItem {
         slots: gap.slots(),
         interval: SpanText(gap.interval.span()),
         cause: gap.cause.to_string(),
-        sequence: gap.sequence.0,
-        epoch: gap.epoch.0,
+        sequence: gap.recorded.map(|(sequence, _)| sequence.0),
+        epoch: gap.recorded.map(|(_, epoch)| epoch.0),
         sources: gap.asked,
     }
 }

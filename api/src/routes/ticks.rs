@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use common::domain::{Body, Judged, Lead, Policy, Record, Sequence};
+use common::domain::{Body, Epoch, Judged, Lead, Origin, Pair, Policy, Record, Sequence, Timestamp};
 use poem_openapi::{OpenApi, param::Path, payload::Json};
 
 use super::{State, Tag, as_of::AsOf};
@@ -12,6 +12,8 @@ use crate::{
         TimeText,
     },
     problem::{Code, Problem},
+    snapshot::Snapshot,
+    store::Expired,
 };
 
 /// Records, explained.
@@ -38,41 +40,36 @@ impl TicksApi {
         if sequence > snapshot.sequence {
             return Err(unknown());
         }
-        let record = self.0.store.record(sequence)?.ok_or_else(unknown)?;
-        let newest = snapshot.pairs.get(&record.pair).map(|view| view.slot.start());
-        let age = newest.zip(record.covers_up_to()).map(|(newest, covered)| newest.since(covered));
-        if age.is_some_and(|age| age > self.0.retain_ticks) {
-            return Err(unknown());
-        }
-        let expired = age.is_some_and(|age| age > self.0.retain_quotes);
-        Ok(Json(explain(sequence, record, expired)))
+        let newest = |pair| snapshot.pairs.get(&pair).map(|view| view.slot.start());
+        let is_past = |limit, pair, covered: Option<Timestamp>| {
+            let age = newest(pair).zip(covered).map(|(newest, covered)| newest.since(covered));
+            age.is_some_and(|age| age > limit)
+        };
+        let record = self.0.store.record(sequence)?;
+        let whole = record.as_ref().filter(|record| {
+            // What is left of a record is all that is told, whether or not the rest is still on disk.
+            matches!(record.body, Body::Lead(_))
+                || !is_past(self.0.retain_quotes, record.pair, record.covers_up_to())
+        });
+        let (pair, covered, item) = match (whole, &record) {
+            (Some(record), _) => (record.pair, record.covers_up_to(), explain(sequence, record)),
+            (None, Some(record)) => left(&Expired::of(sequence, record).ok_or_else(unknown)?, snapshot),
+            (None, None) => left(&self.0.store.expired(sequence)?.ok_or_else(unknown)?, snapshot),
+        };
+        if is_past(self.0.retain_ticks, pair, covered) { Err(unknown()) } else { Ok(Json(item)) }
     }
 }
 
-fn explain(sequence: Sequence, record: Record, quotes_expired: bool) -> RecordItem {
+/// A record with everything it says.
+fn explain(sequence: Sequence, record: &Record) -> RecordItem {
     let evidence = record.body.evidence();
-    let policy = evidence.map(|evidence| policy(&evidence.policy));
-    let quotes =
-        evidence.filter(|_| !quotes_expired).map(|evidence| evidence.quotes.iter().map(quote).collect());
     let item = RecordItem {
-        sequence: sequence.0,
-        kind: "lead".to_owned(),
-        pair: PairText(record.pair),
-        slot: None,
-        from: None,
-        covered: None,
-        leader: None,
-        interval: None,
         epoch: record.epoch.0,
-        origin: record.origin.to_string(),
-        price: None,
-        spread: None,
-        cause: None,
-        policy,
-        quotes,
-        quotes_expired,
+        policy: evidence.map(|evidence| policy(&evidence.policy)),
+        quotes: evidence.map(|evidence| evidence.quotes.iter().map(quote).collect()),
+        ..nothing_but(sequence, record.pair, record.origin)
     };
-    match record.body {
+    match &record.body {
         Body::Tick(tick) => RecordItem {
             kind: "tick".to_owned(),
             slot: Some(TimeText(tick.slot.start())),
@@ -94,6 +91,62 @@ fn explain(sequence: Sequence, record: Record, quotes_expired: bool) -> RecordIt
             leader: leader.map(|leader| leader.to_string()),
             ..item
         },
+    }
+}
+
+/// What is left of a record whose quotes have expired: its pair, up to which slot it covers, and the rest.
+fn left(expired: &Expired, snapshot: &Snapshot) -> (Pair, Option<Timestamp>, RecordItem) {
+    // The log that holds a record has an origin.
+    let origin = snapshot.origin.unwrap_or(Origin::Live);
+    match expired {
+        Expired::Tick(pair, tick) => {
+            let item = RecordItem {
+                kind: "tick".to_owned(),
+                epoch: tick.epoch.0,
+                slot: Some(TimeText(tick.slot.start())),
+                interval: Some(SpanText(tick.interval.span())),
+                price: Some(PriceText(tick.price)),
+                quotes_expired: true,
+                ..nothing_but(tick.sequence, *pair, origin)
+            };
+            (*pair, Some(tick.slot.start()), item)
+        }
+        Expired::Gap(pair, gap) => {
+            let (sequence, epoch) = gap.recorded.unwrap_or((Sequence::default(), Epoch(0)));
+            let item = RecordItem {
+                kind: "gap".to_owned(),
+                epoch: epoch.0,
+                slot: Some(TimeText(gap.slot.start())),
+                from: Some(TimeText(gap.from.start())),
+                interval: Some(SpanText(gap.interval.span())),
+                cause: Some(gap.cause.to_string()),
+                quotes_expired: gap.asked.is_some(),
+                ..nothing_but(sequence, *pair, origin)
+            };
+            (*pair, Some(gap.slot.start()), item)
+        }
+    }
+}
+
+/// What every record has; a lead, as long as nothing else is said.
+fn nothing_but(sequence: Sequence, pair: Pair, origin: Origin) -> RecordItem {
+    RecordItem {
+        sequence: sequence.0,
+        kind: "lead".to_owned(),
+        pair: PairText(pair),
+        slot: None,
+        from: None,
+        covered: None,
+        leader: None,
+        interval: None,
+        epoch: 0,
+        origin: origin.to_string(),
+        price: None,
+        spread: None,
+        cause: None,
+        policy: None,
+        quotes: None,
+        quotes_expired: false,
     }
 }
 

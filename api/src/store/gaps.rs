@@ -1,8 +1,8 @@
 //! The gaps of a pair, in the order of time.
 
-use common::domain::{Epoch, GapCause, Interval, Pair, Sequence, Slot, Timestamp};
+use common::domain::{Epoch, Gap, GapCause, Interval, Pair, Sequence, Slot, Timestamp};
 
-use super::{Order, Store, StoreError, key};
+use super::{Order, Store, StoreError, database::Row, key};
 
 /// A gap as its row has it: everything of the record but the quotes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -15,15 +15,28 @@ pub struct StoredGap {
     pub interval: Interval,
     /// Why there is no tick.
     pub cause: GapCause,
-    /// Its record's position in the log.
-    pub sequence: Sequence,
-    /// The term of the leader that wrote it.
-    pub epoch: Epoch,
+    /// Its record's position in the log, and the term of the leader that wrote it; missing where the log
+    /// had no record of these slots any more.
+    pub recorded: Option<(Sequence, Epoch)>,
     /// How many sources were asked; missing where nobody was.
     pub asked: Option<u32>,
 }
 
 impl StoredGap {
+    /// The row of a gap that a record tells of.
+    pub(super) fn of(sequence: Sequence, epoch: Epoch, gap: &Gap) -> Self {
+        let asked = gap.evidence.as_ref().map(|evidence| evidence.quotes.len());
+        Self {
+            from: gap.from,
+            slot: gap.slot,
+            interval: gap.interval,
+            cause: gap.cause,
+            recorded: Some((sequence, epoch)),
+            // A record of 64 kB holds a few hundred quotes at most.
+            asked: asked.map(|count| u32::try_from(count).unwrap_or(u32::MAX - 1)),
+        }
+    }
+
     /// How many slots it covers; at least one.
     pub fn slots(&self) -> u64 {
         let length = u64::try_from(self.slot.start().since(self.from.start()).as_millis());
@@ -59,7 +72,7 @@ impl Store {
             Order::Ascending => Box::new(ending_inside.chain(reaching_out)),
             Order::Descending => Box::new(reaching_out.chain(ending_inside.rev())),
         };
-        let read = |row: sled::Result<(sled::IVec, sled::IVec)>| {
+        let read = |row: Result<Row, StoreError>| {
             let (name, value) = row?;
             key::read_gap(&name, &value).ok_or(StoreError::Damaged("gap"))
         };

@@ -3,29 +3,41 @@
 //! | key | value |
 //! |---|---|
 //! | `mformat`, `midentity`, `mcursor` | format version, log identity, newest committed position |
-//! | `r` sequence | the record's bytes |
-//! | `t` pair `\0` slot | sequence, interval, price |
+//! | `mhole` | the newest position before which the log had lost others |
+//! | `r` sequence | a record's bytes, quotes included, as long as quotes are kept |
+//! | `l` sequence | a lead's bytes, as long as ticks are kept |
+//! | `b` pair `\0` first slot | up to 256 slots of ticks ([`super::block`]) |
+//! | `i` pair `\0` sequence of a block's first tick | that block's first slot |
+//! | `u` tier pair `\0` start | summaries of minutes, hours or days ([`super::rollup`]) |
 //! | `g` pair `\0` last slot | sequence, first slot, interval, epoch, how many were asked, cause |
-//! | `h` pair | positions of the pair's newest record, tick or gap, and tick |
+//! | `j` pair `\0` sequence of a gap | that gap's last slot |
+//! | `o` pair | the slot from which on everything of the pair is kept |
+//! | `h` pair | positions of the pair's newest record, tick or gap, and tick; the newest slot and its interval |
 
-use common::domain::{Epoch, Gap, GapCause, Interval, Pair, Price, Sequence, Slot, Span, Timestamp, Words};
-use rust_decimal::Decimal;
+use common::domain::{Epoch, GapCause, Interval, Pair, Sequence, Slot, Span, Timestamp, Words};
 
-use super::{Heads, StoredGap, StoredTick};
+use super::{Heads, StoredGap, rollup::Tier};
 
 pub(super) const FORMAT: &[u8] = b"mformat";
 pub(super) const IDENTITY: &[u8] = b"midentity";
 pub(super) const CURSOR: &[u8] = b"mcursor";
+pub(super) const HOLE: &[u8] = b"mhole";
 pub(super) const RECORD_PREFIX: &[u8] = b"r";
+pub(super) const LEAD_PREFIX: &[u8] = b"l";
 pub(super) const HEADS_PREFIX: &[u8] = b"h";
-pub(super) const GAP_PREFIX: &[u8] = b"g";
+pub(super) const OLDEST_PREFIX: &[u8] = b"o";
+
+/// What is worked out from records: everything but them and what is said about the store.
+pub(super) const DERIVED_PREFIXES: [&[u8]; 9] =
+    [LEAD_PREFIX, HEADS_PREFIX, OLDEST_PREFIX, b"b", b"i", b"u", b"g", b"j", b"t"];
 
 pub(super) fn sequence(sequence: Sequence) -> [u8; 8] {
     sequence.0.to_be_bytes()
 }
 
+/// The position in the key of a whole record or lead.
 pub(super) fn read_record_sequence(key: &[u8]) -> Option<Sequence> {
-    read_sequence(key.strip_prefix(RECORD_PREFIX)?)
+    read_sequence(key.strip_prefix(RECORD_PREFIX).or_else(|| key.strip_prefix(LEAD_PREFIX))?)
 }
 
 pub(super) fn read_sequence(bytes: &[u8]) -> Option<Sequence> {
@@ -36,12 +48,21 @@ pub(super) fn record(at: Sequence) -> Vec<u8> {
     [RECORD_PREFIX, &sequence(at)].concat()
 }
 
+pub(super) fn lead(at: Sequence) -> Vec<u8> {
+    [LEAD_PREFIX, &sequence(at)].concat()
+}
+
 pub(super) fn heads(pair: Pair) -> Vec<u8> {
     [HEADS_PREFIX, pair.to_string().as_bytes()].concat()
 }
 
-pub(super) fn heads_value(heads: Heads) -> Vec<u8> {
-    [heads.newest, heads.covering, heads.tick].map(sequence).concat()
+pub(super) fn heads_value(heads: &Heads) -> Vec<u8> {
+    let mut value = [heads.newest, heads.covering, heads.tick].map(sequence).concat();
+    if let Some((slot, interval)) = heads.covered {
+        value.extend(instant(slot.start()));
+        value.extend(interval.millis().to_be_bytes());
+    }
+    value
 }
 
 pub(super) fn read_heads_pair(key: &[u8]) -> Option<Pair> {
@@ -50,58 +71,76 @@ pub(super) fn read_heads_pair(key: &[u8]) -> Option<Pair> {
 
 pub(super) fn read_heads(value: &[u8]) -> Option<Heads> {
     let (newest, rest) = value.split_at_checked(8)?;
-    let (covering, tick) = rest.split_at_checked(8)?;
+    let (covering, rest) = rest.split_at_checked(8)?;
+    let (tick, rest) = rest.split_at_checked(8)?;
+    let covered = match rest.split_at_checked(8) {
+        None => None,
+        Some((slot, millis)) => {
+            let interval = read_interval(millis)?;
+            Some((read_slot(interval, slot)?, interval))
+        }
+    };
     Some(Heads {
         newest: read_sequence(newest)?,
         covering: read_sequence(covering)?,
         tick: read_sequence(tick)?,
+        covered,
     })
 }
 
-pub(super) fn tick(pair: Pair, slot: Timestamp) -> Vec<u8> {
-    // Timestamps are never negative, so their bytes are in order.
-    [b"t", pair.to_string().as_bytes(), b"\0", &slot.unix_millis().to_be_bytes()].concat()
+/// From where on everything of a pair is kept.
+pub(super) fn oldest(pair: Pair) -> Vec<u8> {
+    [OLDEST_PREFIX, pair.to_string().as_bytes()].concat()
 }
 
-pub(super) fn tick_value(at: Sequence, interval: Interval, price: Price) -> Vec<u8> {
-    let (mantissa, scale) = (price.decimal().mantissa(), price.decimal().scale());
-    let millis = interval.millis().to_be_bytes();
-    [sequence(at).as_slice(), &millis, &mantissa.to_be_bytes(), &scale.to_be_bytes()].concat()
+/// A block, by its first slot.
+pub(super) fn block(pair: Pair, start: Timestamp) -> Vec<u8> {
+    of_pair(b"b", pair, instant(start))
 }
 
-pub(super) fn read_tick(key: &[u8], value: &[u8]) -> Option<StoredTick> {
-    let (_, slot) = key.split_last_chunk::<8>()?;
-    let (at, rest) = value.split_at_checked(8)?;
-    let (millis, rest) = rest.split_at_checked(8)?;
-    let (mantissa, scale) = rest.split_at_checked(16)?;
-    let interval = read_interval(millis)?;
-    let mantissa = i128::from_be_bytes(mantissa.try_into().ok()?);
-    let scale = u32::from_be_bytes(scale.try_into().ok()?);
-    let price = Decimal::try_from_i128_with_scale(mantissa, scale).ok()?;
-    Some(StoredTick {
-        slot: read_slot(interval, slot)?,
-        interval,
-        price: Price::new(price).ok()?,
-        sequence: read_sequence(at)?,
-    })
+/// Where the block is that begins with the tick at a position.
+pub(super) fn block_index(pair: Pair, first: Sequence) -> Vec<u8> {
+    of_pair(b"i", pair, sequence(first))
+}
+
+/// A row of roll-ups.
+pub(super) fn rollup(tier: Tier, pair: Pair, start: Timestamp) -> Vec<u8> {
+    of_pair(&[b'u', tier.letter()], pair, instant(start))
 }
 
 /// Gaps of a pair do not overlap, so that their last slots put them in order, and the first row at or
 /// behind an instant is that of the only gap which can contain it.
 pub(super) fn gap(pair: Pair, last: Timestamp) -> Vec<u8> {
-    [GAP_PREFIX, pair.to_string().as_bytes(), b"\0", &last.unix_millis().to_be_bytes()].concat()
+    of_pair(b"g", pair, instant(last))
 }
 
-pub(super) fn gap_value(at: Sequence, epoch: Epoch, gap: &Gap) -> Vec<u8> {
-    let asked = gap.evidence.as_ref().map(|evidence| evidence.quotes.len());
-    // A record of 64 kB holds a few hundred quotes at most.
-    let asked = asked.map_or(NOBODY_ASKED, |count| u32::try_from(count).unwrap_or(NOBODY_ASKED - 1));
+/// Where the gap is whose record has a position.
+pub(super) fn gap_index(pair: Pair, at: Sequence) -> Vec<u8> {
+    of_pair(b"j", pair, sequence(at))
+}
+
+fn of_pair(prefix: &[u8], pair: Pair, number: [u8; 8]) -> Vec<u8> {
+    [prefix, pair.to_string().as_bytes(), b"\0", &number].concat()
+}
+
+/// An instant as a value, or at the end of a key. Timestamps are never negative, so their bytes are in order.
+pub(super) fn instant(at: Timestamp) -> [u8; 8] {
+    at.unix_millis().to_be_bytes()
+}
+
+/// The instant that a key or value ends with.
+pub(super) fn read_instant(bytes: &[u8]) -> Option<Timestamp> {
+    Timestamp::from_unix_millis(i64::from_be_bytes(*bytes.last_chunk()?)).ok()
+}
+
+pub(super) fn gap_value(gap: &StoredGap) -> Vec<u8> {
+    let (at, epoch) = gap.recorded.unwrap_or((Sequence::default(), Epoch(0)));
     [
         sequence(at).as_slice(),
-        &gap.from.start().unix_millis().to_be_bytes(),
+        &instant(gap.from.start()),
         &gap.interval.millis().to_be_bytes(),
         &epoch.0.to_be_bytes(),
-        &asked.to_be_bytes(),
+        &gap.asked.unwrap_or(NOBODY_ASKED).to_be_bytes(),
         gap.cause.as_str().as_bytes(),
     ]
     .concat()
@@ -116,13 +155,13 @@ pub(super) fn read_gap(key: &[u8], value: &[u8]) -> Option<StoredGap> {
     let (asked, cause) = rest.split_at_checked(4)?;
     let interval = read_interval(millis)?;
     let asked = u32::from_be_bytes(asked.try_into().ok()?);
+    let (at, epoch) = (read_sequence(at)?, Epoch(u64::from_be_bytes(epoch.try_into().ok()?)));
     Some(StoredGap {
         from: read_slot(interval, from)?,
         slot: read_slot(interval, last)?,
         interval,
         cause: std::str::from_utf8(cause).ok()?.parse::<GapCause>().ok()?,
-        sequence: read_sequence(at)?,
-        epoch: Epoch(u64::from_be_bytes(epoch.try_into().ok()?)),
+        recorded: (at != Sequence::default()).then_some((at, epoch)),
         asked: (asked != NOBODY_ASKED).then_some(asked),
     })
 }
@@ -135,6 +174,5 @@ fn read_interval(millis: &[u8]) -> Option<Interval> {
 }
 
 fn read_slot(interval: Interval, millis: &[u8]) -> Option<Slot> {
-    let instant = Timestamp::from_unix_millis(i64::from_be_bytes(millis.try_into().ok()?)).ok()?;
-    interval.slot(instant)
+    interval.slot(read_instant(millis)?)
 }

@@ -2,55 +2,68 @@
 //!
 //! A copy of a NATS log is built anew instead: that is one way less for it to become wrong.
 
-use common::domain::Body;
-
 use super::{Store, StoreError, Stored, key, open};
 
-/// How many rows are written at once: enough to be quick, few enough to fit into memory with any history.
-const BATCH_ROWS: usize = 10_000;
+/// How many records are written at once: enough to be quick, few enough to fit into memory with any history.
+const BATCH_RECORDS: usize = 1_000;
 
-/// Makes of format 1 format 2, which has a row for every gap.
+/// How many records pass between two lines about progress.
+const TOLD_EVERY: usize = 500_000;
+
+/// Makes everything anew that follows from the whole records. Older formats keep those for as long as
+/// ticks, so nothing is lost.
 ///
 /// The new format's number is written last, once everything before it is on disk. Whatever ends this half
-/// way leaves a store of format 1 that is as good as before, and is brought up to date the next time.
-pub(super) fn add_gap_rows(store: &Store) -> Result<(), StoreError> {
-    // Rows of a try that did not end may be those of records that were removed since.
-    let left_over = store.database.scan_prefix(key::GAP_PREFIX).keys();
-    apply(store, left_over.map(|name| Ok((name?.to_vec(), None))))?;
-    let rows = store.records().filter_map(|stored| match stored {
-        Ok(Stored { sequence, record }) => match &record.body {
-            Body::Gap(gap) => {
-                let value = key::gap_value(sequence, record.epoch, gap);
-                Some(Ok((key::gap(record.pair, gap.slot.start()), Some(value))))
-            }
-            Body::Tick(_) | Body::Lead(_) => None,
-        },
-        Err(error) => Some(Err(error)),
-    });
-    apply(store, rows)?;
+/// way leaves a store of the old format whose records are all there, and it is brought up to date the next
+/// time.
+pub(super) fn rebuild(store: &Store) -> Result<(), StoreError> {
+    tracing::info!(path = %store.path.display(), "bringing the store up to date; this is done once");
+    for prefix in key::DERIVED_PREFIXES {
+        clear(store, prefix)?;
+    }
+    let mut records = store.records();
+    let mut done = 0;
+    loop {
+        let batch = records.by_ref().take(BATCH_RECORDS).collect::<Result<Vec<Stored>, _>>()?;
+        if batch.is_empty() {
+            break;
+        }
+        store.derive(&batch)?;
+        done += batch.len();
+        if done % TOLD_EVERY < BATCH_RECORDS {
+            tracing::info!(records = done, "still bringing the store up to date");
+        }
+    }
     store.database.flush()?;
-    store.database.insert(key::FORMAT, open::FORMAT)?;
+    store.database.put(key::FORMAT, open::FORMAT)?;
     store.database.flush()?;
+    tracing::info!(records = done, "the store is up to date");
     Ok(())
 }
 
-/// A row to write, or to remove where it has no value.
-type Row = (Vec<u8>, Option<Vec<u8>>);
-
-fn apply(store: &Store, rows: impl Iterator<Item = Result<Row, StoreError>>) -> Result<(), StoreError> {
-    let (mut batch, mut waiting) = (sled::Batch::default(), 0);
-    for row in rows {
-        match row? {
-            (name, Some(value)) => batch.insert(name, value),
-            (name, None) => batch.remove(name),
+fn clear(store: &Store, prefix: &[u8]) -> Result<(), StoreError> {
+    loop {
+        let mut batch = sled::Batch::default();
+        let mut rows = 0;
+        for row in store.database.scan_prefix(prefix).take(BATCH_RECORDS) {
+            batch.remove(row?.0);
+            rows += 1;
         }
-        waiting += 1;
-        if waiting == BATCH_ROWS {
-            store.database.apply_batch(std::mem::take(&mut batch))?;
-            waiting = 0;
+        if rows == 0 {
+            return Ok(());
         }
+        store.database.apply(batch)?;
     }
-    Ok(store.database.apply_batch(batch)?)
+}
+
+impl Store {
+    fn derive(&self, records: &[Stored]) -> Result<(), StoreError> {
+        let mut batch = sled::Batch::default();
+        self.with_writer(|writer| {
+            writer.derive(self, records, &mut batch)?;
+            self.database.apply(batch)
+        })
+    }
 }
 
 #[cfg(test)]

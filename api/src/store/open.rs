@@ -5,21 +5,25 @@ mod error;
 use std::{
     fs, io,
     path::{Path, PathBuf},
+    sync::Arc,
 };
 
 use common::{bus::LogIdentity, domain::Timestamp};
 
-use super::{Store, StoreError, key, migrate};
+use super::{Store, StoreError, database::Database, key, migrate};
 pub use error::OpenError;
 
 /// The format that is written. Another number means another Tickwell wrote it.
-pub(super) const FORMAT: &[u8] = b"2";
+pub(super) const FORMAT: &[u8] = b"3";
 
-/// The format before, which had no rows for gaps. Everything else of it is as it is now.
-const FORMAT_WITHOUT_GAPS: &[u8] = b"1";
+/// The formats before: one row a tick, and every whole record kept. The first had no rows for gaps.
+const OLD_FORMATS: [&[u8]; 2] = [b"1", b"2"];
 
 /// sled's page cache. Its default is 1 GB; more than this buys little scan time and much memory.
 const CACHE_BYTES: u64 = 8 * 1024 * 1024;
+
+/// sled's data, and what it locks.
+const DATA_FILE: &str = "db";
 
 /// How many stores that were moved aside are kept.
 const KEPT_ASIDE: usize = 3;
@@ -42,11 +46,7 @@ impl Store {
             }
         };
         if is_local(&found.identity) {
-            return Err(OpenError::OtherKind {
-                path: path.display().to_string(),
-                held: "the only copy of an in-process log",
-                wanted: "a copy of a NATS log",
-            });
+            return Err(only_copy_there(&path));
         }
         if found.identity == *log && found.format == Format::Present {
             return Ok(found.at(path));
@@ -58,6 +58,41 @@ impl Store {
         drop(found);
         move_aside(folder, &path, now)?;
         anew(&path, log.clone())
+    }
+
+    /// Opens the copy of a NATS log that lies there, of whichever log, as long as it can be used as it is: which log
+    /// there is now, somebody has to find out afterwards. Nothing is begun or moved for want of one.
+    pub fn open_present_copy(folder: &Path) -> Result<Option<Self>, OpenError> {
+        let path = prepare(folder)?;
+        // sled would make one.
+        if !path.join(DATA_FILE).exists() {
+            return Ok(None);
+        }
+        match open(&path)? {
+            Ok(Found::Store(found)) if is_local(&found.identity) => Err(only_copy_there(&path)),
+            Ok(Found::Store(found)) if found.format == Format::Present => Ok(Some(found.at(path))),
+            _ => Ok(None),
+        }
+    }
+
+    /// Moves the store that lies there out of the way, although it may well open: its log is no more, or it was found
+    /// damaged. In use until the last handle to it has been dropped, and for a moment longer.
+    pub fn set_aside(folder: &Path, now: Timestamp) -> Result<(), OpenError> {
+        let path = prepare(folder)?;
+        let error = |source| OpenError::Folder { path: path.display().to_string(), source };
+        // sled's own lock: while it is held, sled may still write to files that it finds by their names.
+        let _held = match fs::File::open(path.join(DATA_FILE)) {
+            Ok(file) => match file.try_lock() {
+                Ok(()) => Some(file),
+                Err(fs::TryLockError::WouldBlock) => {
+                    return Err(OpenError::InUse { path: path.display().to_string() });
+                }
+                Err(fs::TryLockError::Error(source)) => return Err(error(source)),
+            },
+            Err(source) if source.kind() == io::ErrorKind::NotFound => None,
+            Err(source) => return Err(error(source)),
+        };
+        if path.exists() { move_aside(folder, &path, now) } else { Ok(()) }
     }
 
     /// Opens the store of an in-process log, which is its only copy. One of an older format is brought up
@@ -81,22 +116,39 @@ impl Store {
         let store = found.at(path);
         match format {
             Format::Present => {}
-            Format::WithoutGaps => {
-                tracing::info!(path = name, "bringing the store up to date: listing its gaps");
-                migrate::add_gap_rows(&store).map_err(only_copy)?;
-            }
+            Format::Old => migrate::rebuild(&store).map_err(only_copy)?,
             Format::Unknown => return Err(only_copy(UNKNOWN_FORMAT)),
         }
         Ok(store)
     }
 
+    /// Opens the files anew, after a write that failed. Fails as long as they cannot be opened.
+    pub fn reopen(&self) -> Result<(), OpenError> {
+        let name = || self.path.display().to_string();
+        let unreadable = |source| OpenError::Unreadable { path: name(), source };
+        match open(&self.path)?.map_err(unreadable)? {
+            Found::Store(found) if found.identity == self.identity && found.format == Format::Present => {
+                self.forget_writer();
+                self.database.reopen(found.database);
+                self.check().map_err(unreadable)
+            }
+            _ => Err(unreadable(StoreError::Damaged("it is another store now"))),
+        }
+    }
+
+    /// Whether there is no log that it could be built anew from: it is the log.
+    pub fn is_only_copy(&self) -> bool {
+        is_local(&self.identity)
+    }
+
     /// Opens whatever store is there for its records alone, as it is: nothing is begun, moved or brought up
-    /// to date. Of an older format, [`Store::gaps`] says nothing.
+    /// to date. Of an older format, only
+    /// [`Store::records`] says anything.
     pub fn open_records(folder: &Path) -> Result<Self, OpenError> {
         let path = folder.join("store");
         let name = path.display().to_string();
         // sled would make one.
-        if !path.join("db").exists() {
+        if !path.join(DATA_FILE).exists() {
             return Err(OpenError::NotThere { path: name });
         }
         let unreadable = |source| OpenError::Unreadable { path: name.clone(), source };
@@ -117,8 +169,8 @@ const UNKNOWN_FORMAT: StoreError =
 enum Format {
     /// As it is written now.
     Present,
-    /// The one before: without rows for gaps.
-    WithoutGaps,
+    /// One before, from which the present one can be made.
+    Old,
     /// By a newer Tickwell.
     Unknown,
 }
@@ -138,9 +190,15 @@ struct Opened {
     format: Format,
 }
 
+impl Store {
+    fn of(database: sled::Db, identity: LogIdentity, path: PathBuf) -> Self {
+        Self { database: Database::new(database), identity, path, writer: Arc::default() }
+    }
+}
+
 impl Opened {
     fn at(self, path: PathBuf) -> Store {
-        Store { database: self.database, identity: self.identity, path }
+        Store::of(self.database, self.identity, path)
     }
 }
 
@@ -176,7 +234,7 @@ fn open_readable(path: &Path) -> Result<Found, StoreError> {
     };
     let format = match &*format {
         FORMAT => Format::Present,
-        FORMAT_WITHOUT_GAPS => Format::WithoutGaps,
+        old if OLD_FORMATS.contains(&old) => Format::Old,
         _ => Format::Unknown,
     };
     // Of any format: whether it is an only copy must be known before anything is done with it.
@@ -192,7 +250,7 @@ fn begin(database: sled::Db, identity: LogIdentity, path: PathBuf) -> Result<Sto
     batch.insert(key::IDENTITY, identity.as_str().as_bytes());
     let written = database.apply_batch(batch).and_then(|()| database.flush());
     written.map_err(|source| OpenError::Write { path: path.display().to_string(), source: source.into() })?;
-    Ok(Store { database, identity, path })
+    Ok(Store::of(database, identity, path))
 }
 
 fn anew(path: &Path, identity: LogIdentity) -> Result<Store, OpenError> {
@@ -223,6 +281,25 @@ fn move_aside(folder: &Path, path: &Path, now: Timestamp) -> Result<(), OpenErro
     Ok(())
 }
 
+impl StoreError {
+    /// Whether what lies there is wrong, and a store built anew would be better.
+    pub fn is_damage(&self) -> bool {
+        match self {
+            Self::Damaged(_) | Self::Record { .. } => true,
+            Self::Sled(error) => matches!(error, sled::Error::Corruption { .. }),
+            Self::Closed(_) => false,
+        }
+    }
+}
+
+fn only_copy_there(path: &Path) -> OpenError {
+    OpenError::OtherKind {
+        path: path.display().to_string(),
+        held: "the only copy of an in-process log",
+        wanted: "a copy of a NATS log",
+    }
+}
+
 fn is_local(identity: &LogIdentity) -> bool {
     identity.as_str().starts_with(LOCAL)
 }
@@ -236,3 +313,6 @@ fn is_lock(error: &io::Error) -> bool {
     // sled has no kind for it: the lock's error comes as another io::Error with this text.
     error.to_string().contains("could not acquire lock")
 }
+
+#[cfg(test)]
+mod tests;

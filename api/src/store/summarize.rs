@@ -1,8 +1,11 @@
-//! Summaries of any range, and what was newest at an earlier position.
+//! Summaries of any range, put together from roll-ups, and from ticks at the edges.
 
-use common::domain::{Pair, Sequence, Timestamp};
+use common::domain::{Pair, Timestamp};
 
-use super::{Heads, Order, Store, StoreError, Stored, key};
+use super::{
+    Order, Store, StoreError, key,
+    rollup::{Row, Tier, later},
+};
 use crate::summary::{Point, Summary};
 
 impl Store {
@@ -16,11 +19,9 @@ impl Store {
         to: Timestamp,
     ) -> Result<Option<Summary>, StoreError> {
         let mut whole: Option<Summary> = None;
-        for tick in self.ticks(pair, from, to, Order::Ascending) {
-            let tick = tick?;
-            let one = Summary::of(Point { slot: tick.slot, interval: tick.interval, price: tick.price });
-            whole = Some(whole.map_or(one, |whole| whole.merge(&one)));
-        }
+        self.pieces(&Tier::ALL, pair, from, to, &mut |piece| {
+            whole = Some(whole.map_or(*piece, |whole| whole.merge(piece)));
+        })?;
         Ok(whole)
     }
 
@@ -34,40 +35,57 @@ impl Store {
         from: Timestamp,
         to: Timestamp,
     ) -> Result<Vec<(Timestamp, Summary)>, StoreError> {
+        let fitting = Tier::ALL.iter().position(|tier| length % tier.millis() == 0);
+        let tiers = Tier::ALL.get(fitting.unwrap_or(Tier::ALL.len())..).unwrap_or(&[]);
         let mut candles: Vec<(Timestamp, Summary)> = Vec::new();
-        for tick in self.ticks(pair, from, to, Order::Ascending) {
-            let tick = tick?;
-            let one = Summary::of(Point { slot: tick.slot, interval: tick.interval, price: tick.price });
-            let at = tick.slot.start().unix_millis();
-            let start = Timestamp::from_unix_millis(at - at % length).unwrap_or(Timestamp::EPOCH);
+        self.pieces(tiers, pair, from, to, &mut |piece| {
+            let start = super::rollup::floor(piece.first.slot.start(), length);
             match candles.last_mut() {
-                Some((open, candle)) if *open == start => *candle = candle.merge(&one),
-                _ => candles.push((start, one)),
+                Some((open, candle)) if *open == start => *candle = candle.merge(piece),
+                _ => candles.push((start, *piece)),
             }
-        }
+        })?;
         Ok(candles)
     }
 
-    /// A pair's newest tick or gap, and its newest tick, at or before a position. Nothing where the store
-    /// knows of neither.
-    pub fn covering_at(&self, pair: Pair, at: Sequence) -> Result<Option<Heads>, StoreError> {
-        let mut heads = Heads::default();
-        let rows = self.database.range(key::record(Sequence::default())..=key::record(at));
-        for row in rows.rev() {
-            let (name, value) = row?;
-            let Stored { sequence, record } = super::read_record(&name, &value)?;
-            if record.pair != pair {
-                continue;
+    /// Visits the ticks in `[from, to)` in order, as the fewest ready-made summaries: of these tiers, from
+    /// the longest to the shortest, and of single ticks. None crosses a border of the first tier.
+    fn pieces(
+        &self,
+        tiers: &[Tier],
+        pair: Pair,
+        from: Timestamp,
+        to: Timestamp,
+        each: &mut impl FnMut(&Summary),
+    ) -> Result<(), StoreError> {
+        let Some((tier, shorter)) = tiers.split_first() else {
+            for tick in self.ticks(pair, from, to, Order::Ascending) {
+                let tick = tick?;
+                let (slot, interval, price) = (tick.slot, tick.interval, tick.price);
+                each(&Summary::of(Point { slot, interval, price }));
             }
-            heads.newest = heads.newest.max(sequence);
-            if matches!(record.body, common::domain::Body::Gap(_) | common::domain::Body::Tick(_)) {
-                heads.covering = heads.covering.max(sequence);
-            }
-            if matches!(record.body, common::domain::Body::Tick(_)) {
-                heads.tick = sequence;
-                break;
+            return Ok(());
+        };
+        // Up to where everything has been visited.
+        let mut done = from;
+        for row in self.database.range(key::rollup(*tier, pair, tier.row(from))..key::rollup(*tier, pair, to))
+        {
+            let (name, bytes) = row?;
+            let start = key::read_instant(&name).ok_or(StoreError::Damaged("roll-up"))?;
+            let buckets = Row::buckets(*tier, start, &bytes).ok_or(StoreError::Damaged("roll-up"))?;
+            for (bucket, summary) in buckets {
+                let end = later(bucket, tier.millis());
+                if bucket < done || end > to {
+                    continue;
+                }
+                // What no bucket was written for is made of shorter ones.
+                if done < bucket {
+                    self.pieces(shorter, pair, done, bucket, each)?;
+                }
+                each(&summary);
+                done = end;
             }
         }
-        Ok(Some(heads).filter(|heads| heads.covering > Sequence::default()))
+        if done < to { self.pieces(shorter, pair, done, to, each) } else { Ok(()) }
     }
 }

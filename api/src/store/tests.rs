@@ -1,9 +1,12 @@
 //! The store against a plain map of what was committed, across reopening, and with folders that are not
 //! what they should be.
 
+mod history;
+mod retention;
+
 use std::collections::BTreeMap;
 
-use common::domain::{Epoch, Evidence, Gap, GapCause, Origin, Policy, Ratio, Span, Tick};
+use common::domain::{Body, Epoch, Evidence, Gap, GapCause, Origin, Policy, Ratio, Span, Tick, Timestamp};
 use proptest::prelude::*;
 
 use super::*;
@@ -106,7 +109,7 @@ proptest! {
                 }
                 (next, index) = (next.next(), index + 1);
             }
-            store.commit(&stored, Sequence(next.0 - 1)).unwrap();
+            store.commit(&stored, Sequence(next.0 - 1), None).unwrap();
             for Stored { sequence, record } in &stored {
                 let read = store.record(*sequence).unwrap();
                 prop_assert_eq!(read.as_ref(), Some(record));
@@ -131,34 +134,13 @@ fn a_range_with_its_ends_crossed_is_empty() {
     let folder = tempfile::tempdir().unwrap();
     let store = Store::open_local(folder.path()).unwrap();
     store
-        .commit(&[Stored { sequence: Sequence(1), record: record("BTC-USD", 5, Some("1")) }], Sequence(1))
+        .commit(
+            &[Stored { sequence: Sequence(1), record: record("BTC-USD", 5, Some("1")) }],
+            Sequence(1),
+            None,
+        )
         .unwrap();
     assert!(prices(&store, "BTC-USD", 9, 1, Order::Ascending).is_empty());
-}
-
-#[test]
-fn only_what_is_past_retention_is_reclaimed() {
-    let folder = tempfile::tempdir().unwrap();
-    let store = Store::open_local(folder.path()).unwrap();
-    let stored = |number: u64| {
-        let price = (!number.is_multiple_of(3)).then_some("1.5");
-        Stored {
-            sequence: Sequence(number),
-            record: record("BTC-USD", i64::try_from(number).unwrap(), price),
-        }
-    };
-    store.commit(&(1..=20).map(stored).collect::<Vec<_>>(), Sequence(20)).unwrap();
-    assert_eq!(store.reclaim(slot(11).start(), 4).unwrap(), 4);
-    assert_eq!(store.reclaim(slot(11).start(), 100).unwrap(), 6);
-    assert_eq!(store.reclaim(slot(11).start(), 100).unwrap(), 0);
-    assert!(store.record(Sequence(10)).unwrap().is_none());
-    assert!(store.record(Sequence(11)).unwrap().is_some());
-    let left: Vec<i64> =
-        prices(&store, "BTC-USD", 0, 100, Order::Ascending).iter().map(|(index, _)| *index).collect();
-    assert_eq!(left, [11, 13, 14, 16, 17, 19, 20]);
-    let gaps = store.gaps("BTC-USD".parse().unwrap(), Timestamp::EPOCH, Timestamp::MAX, Order::Ascending);
-    let left: Vec<u64> = gaps.map(|gap| gap.unwrap().sequence.0).collect();
-    assert_eq!(left, [12, 15, 18]);
 }
 
 #[test]
@@ -184,7 +166,7 @@ fn a_copy_of_another_log_is_moved_aside_and_at_most_three_are_kept() {
         let later = now().plus(std::time::Duration::from_secs(number));
         let store = settled(|| Store::open_copy(folder.path(), &log, later)).unwrap();
         assert_eq!(store.cursor().unwrap(), Sequence(0));
-        store.commit(&[], Sequence(7)).unwrap();
+        store.commit(&[], Sequence(7), None).unwrap();
     }
     assert_eq!(aside(folder.path()), 3);
 }
@@ -194,7 +176,7 @@ fn an_only_copy_is_never_moved_or_mistaken() {
     let folder = tempfile::tempdir().unwrap();
     let local = Store::open_local(folder.path()).unwrap();
     let name = local.identity().clone();
-    local.commit(&[], Sequence(7)).unwrap();
+    local.commit(&[], Sequence(7), None).unwrap();
     drop(local);
     let refused = settled(|| Store::open_copy(folder.path(), &identity("abc"), now()));
     assert!(matches!(refused, Err(OpenError::OtherKind { .. })));
@@ -225,8 +207,8 @@ fn what_the_system_refuses_is_not_taken_for_damage() {
 fn another_format_is_not_read() {
     let folder = tempfile::tempdir().unwrap();
     let store = Store::open_copy(folder.path(), &identity("abc"), now()).unwrap();
-    store.commit(&[], Sequence(7)).unwrap();
-    store.database.insert(key::FORMAT, b"3").unwrap();
+    store.commit(&[], Sequence(7), None).unwrap();
+    store.database.put(key::FORMAT, b"4").unwrap();
     drop(store);
     let anew = reopen(folder.path());
     assert_eq!(anew.cursor().unwrap(), Sequence(0));

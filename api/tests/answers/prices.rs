@@ -127,7 +127,9 @@ async fn what_is_past_retention_is_not_answered() {
         (&first["price"], &first["quotes"], &first["quotes_expired"]),
         (&json!("1"), &Value::Null, &json!(true))
     );
-    assert_eq!(first["policy"]["max_deviation"], json!("0.02"));
+    assert_eq!((first.get("policy"), first.get("spread"), &first["epoch"]), (None, None, &json!(1)));
+    let second = rig.get("/v1/ticks/2").await.body;
+    assert_eq!((&second["quotes"], &second["quotes_expired"]), (&Value::Null, &json!(false)), "it had none");
     let third = rig.get("/v1/ticks/3").await.body;
     assert_eq!(third["quotes"][0]["verdict"], json!("used"));
     assert_eq!(third["quotes_expired"], json!(false));

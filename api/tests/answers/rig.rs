@@ -4,11 +4,11 @@ use std::{net::SocketAddr, sync::Arc, time::Duration};
 
 use api::{
     config::RateLimit,
-    ingest::Ingest,
+    ingest::{Ended, Ingest},
     metrics::Metrics,
     routes::{Build, Process, State},
     server::{self, Listener, SharedEndpoint},
-    store::{OpenError, Store},
+    store::{OpenError, Retention, Store},
 };
 use async_trait::async_trait;
 use common::{
@@ -49,6 +49,8 @@ impl LogReader for SentLog {
     async fn stored(&mut self, sequence: Sequence) {
         self.stored.send(sequence).await.unwrap();
     }
+
+    async fn rewind(&mut self, _sequence: Sequence) {}
 }
 
 pub(crate) struct Rig {
@@ -59,7 +61,7 @@ pub(crate) struct Rig {
     batches: mpsc::Sender<Batch>,
     stored: mpsc::Receiver<Sequence>,
     last: Sequence,
-    ingest: JoinHandle<Result<(), TaskError>>,
+    ingest: JoinHandle<Result<Ended, TaskError>>,
     stop: CancellationToken,
     keep: Duration,
     folder: tempfile::TempDir,
@@ -115,17 +117,18 @@ impl Rig {
         let store = settled(|| Store::open_copy(folder.path(), &LogIdentity::new("abc").unwrap(), at(0)));
         let (registry, readiness) = (Registry::new(), Readiness::default());
         let metrics = Metrics::new(&registry).unwrap();
-        let retain = Duration::from_secs(2 * 86_400);
+        let retention =
+            Retention { ticks: Duration::from_secs(2 * 86_400), quotes: Duration::from_secs(600) };
         let (ingest, snapshots) =
-            Ingest::load(store.clone(), keep, retain, metrics.clone(), readiness.check("log")).unwrap();
+            Ingest::load(store.clone(), keep, retention, metrics.clone(), readiness.check("log")).unwrap();
         let state = Arc::new(State {
             snapshots,
             store,
             clock: clock.clone(),
             stale_after: Duration::from_secs(30),
             keep_windows: keep,
-            retain_ticks: retain,
-            retain_quotes: Duration::from_secs(600),
+            retain_ticks: retention.ticks,
+            retain_quotes: retention.quotes,
             scans: api::averages::Scans::default(),
         });
         let build = Build {

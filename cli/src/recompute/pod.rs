@@ -103,8 +103,7 @@ fn understand(mut answer: Map<String, Value>, sequence: Sequence) -> Result<Foun
     ensure!(found == Some(sequence.0.into()), "it is about {found:?}");
     let expired = answer.remove("quotes_expired");
     let expired = expired.and_then(|expired| expired.as_bool()).context("it does not say quotes_expired")?;
-    // A record that never had quotes has no policy either, and is whole without them.
-    if expired && answer.contains_key("policy") {
+    if expired {
         let (kind, pair, slot) = (text(&answer, "kind"), text(&answer, "pair"), text(&answer, "slot"));
         return Ok(Found::Expired(format!("{kind} {pair} {slot}")));
     }

@@ -6,12 +6,13 @@ use anyhow::{Context, Result, anyhow, bail};
 use api::store::{OpenError, Store};
 use common::{
     bus::{
-        Batch, Entry, LogIdentity, LogReader, NotRecord, ReadError,
+        Batch, Entry, LogIdentity, LogReader, Metrics, NotRecord, ReadError,
         nats::{Nats, NatsReader, Role, redacted},
     },
     domain::{Record, Sequence},
     wire::DecodeError,
 };
+use prometheus::Registry;
 use tokio::time::timeout;
 
 use super::pod::Pod;
@@ -59,12 +60,14 @@ impl Records {
             return store(settings, demo).map(Self::Store);
         }
         let url = redacted(&settings.bus.url);
-        let connected = timeout(CONNECT_PATIENCE, Nats::connect(&settings.bus, Role::Api)).await;
+        // Nobody asks a command for its metrics.
+        let metrics = Metrics::new(&Registry::new())?;
+        let connected = timeout(CONNECT_PATIENCE, Nats::connect(&settings.bus, Role::Api, &metrics)).await;
         let nats = connected.map_err(|_elapsed| anyhow!("bus.url: NATS at {url} cannot be reached"))??;
         let name = format!("{} on {url}", settings.bus.stream);
-        let identity = timeout(PATIENCE, nats.identity())
-            .await
-            .map_err(|_elapsed| anyhow!("bus.url: there is no {name}, or it does not answer"))?;
+        let identity = nats.identity().await;
+        let identity =
+            identity.with_context(|| format!("bus.url: there is no {name}, or it does not answer"))?;
         Ok(Self::Log { nats: Box::new(nats), identity, name })
     }
 
@@ -73,7 +76,7 @@ impl Records {
         match self {
             Self::Log { nats, identity, name } => {
                 let before = Sequence(sequence.0.saturating_sub(1));
-                let mut reader = nats.follow(identity.clone(), before);
+                let mut reader = nats.follow(identity.clone(), before, None);
                 let absent = || Found::Absent(format!("there is no such record in {name}"));
                 match next(&mut reader).await {
                     Ok(batch) => match batch.entries.first().filter(|entry| entry.sequence == sequence) {
@@ -100,7 +103,7 @@ impl Records {
     pub(super) async fn walk(&self, visit: Visit<'_>) -> Result<()> {
         match self {
             Self::Log { nats, identity, .. } => {
-                let mut reader = nats.follow(identity.clone(), Sequence(0));
+                let mut reader = nats.follow(identity.clone(), Sequence(0), None);
                 loop {
                     let batch = next(&mut reader).await?;
                     let end = batch.entries.last().map_or(0, |entry| entry.sequence.0) + batch.pending;
@@ -163,14 +166,14 @@ async fn next(reader: &mut NatsReader) -> Result<Batch, ReadError> {
     let answered = timeout(PATIENCE, async {
         loop {
             match reader.next().await {
-                Err(ReadError::Unavailable(error)) => reason = Some(error),
+                Err(error) if error.trouble().is_some() => reason = Some(error),
                 other => return other,
             }
         }
     });
     match answered.await {
         Ok(answer) => answer,
-        Err(elapsed) => Err(ReadError::Unavailable(reason.unwrap_or_else(|| elapsed.into()))),
+        Err(elapsed) => Err(reason.unwrap_or_else(|| ReadError::Unavailable(elapsed.into()))),
     }
 }
 

@@ -97,7 +97,12 @@ impl Scene {
 
     /// The binary with the scene's settings and a store of its own.
     pub(crate) fn command(&self, name: &str) -> TickwellCommand {
-        Tickwell::command(BINARY, self.folder())
+        self.dressed(Tickwell::command(BINARY, self.folder()), name)
+    }
+
+    /// A command with the scene's settings and a store of its own.
+    pub(crate) fn dressed(&self, command: TickwellCommand, name: &str) -> TickwellCommand {
+        command
             .env("RUST_BACKTRACE", "0")
             .envs(self.environment.clone())
             .env("TICKWELL__STORE__PATH", self.store(name))

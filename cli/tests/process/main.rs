@@ -8,7 +8,7 @@
 //! 4. [`oracle`]: prices and averages worked out a second time, from nothing but records and recordings.
 //! 5. [`agreement`]: two pods at the same sequence, and one pod against its own log.
 //! 6. The tests: [`feed`], [`sources`], [`faults`], [`survival`], [`leadership`], [`shutdown`], [`standalone`],
-//!    [`replay`], [`liar`], [`commands`], [`subscriber`], [`foreign`], [`recompute`],
+//!    [`replay`], [`liar`], [`commands`], [`subscriber`], [`foreign`], [`recompute`], [`stream`], [`full_disk`],
 //!    [`pinned`].
 //!
 //! Nothing here uses the product's own types: an answer is read as a stranger would read it, so that a
@@ -29,6 +29,7 @@ mod commands;
 mod faults;
 mod feed;
 mod foreign;
+mod full_disk;
 mod harness;
 mod leadership;
 mod liar;
@@ -40,5 +41,6 @@ mod replay;
 mod shutdown;
 mod sources;
 mod standalone;
+mod stream;
 mod subscriber;
 mod survival;

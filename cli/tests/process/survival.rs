@@ -169,8 +169,12 @@ async fn a_pod_answers_its_operators_while_it_waits_for_the_log() {
     let pod = scene.waiting_pod("early").await;
     assert_eq!(pod.get("/livez").await.status, 200);
     assert_eq!(pod.get("/metrics").await.status, 200);
-    let ready = pod.get("/readyz?verbose").await;
-    assert_eq!((ready.status, &ready.json()["checks"][0]["reason"]), (503, &"starting".into()));
+    wait_until("the pod says what it waits for", DEADLINE, async || {
+        let ready = pod.get("/readyz?verbose").await;
+        assert_eq!(ready.status, 503);
+        (ready.json()["checks"][0]["reason"] == "the log does not answer").then_some(())
+    })
+    .await;
     let price = pod.get("/v1/prices").await;
     assert_eq!((price.status, &price.json()["code"]), (503, &"starting".into()));
 

@@ -1,17 +1,19 @@
 //! The log on NATS JetStream. The only part of Tickwell that knows async-nats.
 //!
-//! In reading order: [`Nats`] is the connection; `stream` holds the stream's definition against what the
-//! server has; `writer` appends; `reader` follows; `lease` says who may write.
+//! In reading order: [`Nats`] is the connection; `reports` is what it says by itself; `stream` holds the
+//! stream's definition against what the server has; `writer` appends; `reader` follows; `lease` says who may
+//! write.
 
 mod lease;
 mod reader;
+mod reports;
 mod stream;
 mod writer;
 
 use std::time::Duration;
 
 use async_nats::{
-    Client, ConnectErrorKind, ConnectOptions, Event, HeaderMap, ServerInfo,
+    Client, ConnectErrorKind, ConnectOptions, HeaderMap, ServerAddr, ServerInfo,
     connection::State,
     header::{NATS_EXPECTED_LAST_SUBJECT_SEQUENCE, NATS_MESSAGE_ID},
     jetstream,
@@ -22,8 +24,9 @@ pub use lease::NatsLease;
 pub use reader::NatsReader;
 pub use writer::NatsWriter;
 
-use super::{BusConfig, BusConfigError, Entry, Source, Subjects};
+use super::{BusConfig, BusConfigError, Entry, Metrics, ReadError, Source, Subjects};
 use crate::domain::Sequence;
+use reports::Reports;
 
 /// How long one request to the server may take before it counts as lost.
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(2);
@@ -60,7 +63,13 @@ pub struct Nats {
     context: jetstream::Context,
     stream: String,
     subjects: Subjects,
+    reports: Reports,
 }
+
+/// The connection was down when something was to be sent.
+#[derive(Debug, thiserror::Error)]
+#[error("there is no connection to NATS")]
+struct NotConnected;
 
 /// Why there is no log on NATS.
 #[derive(Debug, thiserror::Error)]
@@ -96,10 +105,11 @@ pub enum NatsError {
 impl Nats {
     /// Connects, and keeps the connection for the life of the value. Waits for a server that is not
     /// there yet, saying so once; cancel by dropping the future.
-    pub async fn connect(config: &BusConfig, role: Role) -> Result<Self, NatsError> {
+    pub async fn connect(config: &BusConfig, role: Role, metrics: &Metrics) -> Result<Self, NatsError> {
         let subjects = Subjects::new(&config.subject_prefix).map_err(BusConfigError::from)?;
         let url = redacted(&config.url);
-        let client = first_connection(config, role, &url).await?;
+        let reports = Reports::new(metrics.clone());
+        let client = first_connection(config, role, &url, &reports).await?;
         let info = client.server_info();
         require_version(&info)?;
         tracing::info!(url, server = info.version, "connected to NATS");
@@ -107,22 +117,40 @@ impl Nats {
             .timeout(REQUEST_TIMEOUT)
             .ack_timeout(REQUEST_TIMEOUT)
             .build(client.clone());
-        Ok(Self { client, context, stream: config.stream.clone(), subjects })
+        Ok(Self { client, context, stream: config.stream.clone(), subjects, reports })
     }
 
     /// Whether the connection is up right now.
     pub fn is_connected(&self) -> bool {
         self.client.connection_state() == State::Connected
     }
+
+    /// A request failed: for want of a permission, as far as is known, or because nothing answers.
+    fn unanswered(&self, error: impl Into<Source>) -> ReadError {
+        match self.reports.refusal() {
+            Some(refusal) => ReadError::Refused(refusal),
+            None => ReadError::Unavailable(error.into()),
+        }
+    }
+
+    /// While disconnected the client would keep a request, and send it whenever it returns.
+    fn require_connection(&self) -> Result<(), ReadError> {
+        if self.is_connected() { Ok(()) } else { Err(self.unanswered(NotConnected)) }
+    }
 }
 
 /// The first connection is tried here and not by the client, so that a reason can be given: a server that
 /// does not know us will not learn to by waiting.
-async fn first_connection(config: &BusConfig, role: Role, url: &str) -> Result<Client, NatsError> {
+async fn first_connection(
+    config: &BusConfig,
+    role: Role,
+    url: &str,
+    reports: &Reports,
+) -> Result<Client, NatsError> {
     let servers: Vec<&str> = config.url.split(',').map(str::trim).collect();
     let mut tries = 0_u32;
     loop {
-        let error = match options(config, role).await?.connect(servers.as_slice()).await {
+        let error = match options(config, role, reports.clone()).await?.connect(servers.as_slice()).await {
             Ok(client) => return Ok(client),
             Err(error) => error,
         };
@@ -139,7 +167,7 @@ async fn first_connection(config: &BusConfig, role: Role, url: &str) -> Result<C
     }
 }
 
-async fn options(config: &BusConfig, role: Role) -> Result<ConnectOptions, NatsError> {
+async fn options(config: &BusConfig, role: Role, reports: Reports) -> Result<ConnectOptions, NatsError> {
     let (name, inbox) = match role {
         Role::Poller => ("tickwell poller", "_INBOX_poller"),
         Role::Api => ("tickwell api", "_INBOX_api"),
@@ -151,7 +179,18 @@ async fn options(config: &BusConfig, role: Role) -> Result<ConnectOptions, NatsE
         .request_timeout(Some(REQUEST_TIMEOUT))
         .ping_interval(PING_INTERVAL)
         .reconnect_delay_callback(reconnect_pause)
-        .event_callback(|event| async move { report(&event) });
+        .event_callback(move |event| {
+            reports.take_in(&event);
+            std::future::ready(())
+        });
+    // The client itself passes over the user in a URL. All servers of a cluster know the same ones.
+    let first: Option<ServerAddr> = config.url.split(',').find_map(|url| url.trim().parse().ok());
+    let named = first.as_ref().and_then(|url| Some((url.username()?, url.password())));
+    let options = match named {
+        Some((user, Some(password))) => options.user_and_password(user.to_owned(), password.to_owned()),
+        Some((token, None)) => options.token(token.to_owned()),
+        None => options,
+    };
     if config.credentials_file.as_os_str().is_empty() {
         return Ok(options);
     }
@@ -191,17 +230,6 @@ fn reconnect_pause(attempts: usize) -> Duration {
     let doublings = u32::try_from(attempts).unwrap_or(u32::MAX).min(5);
     let pause = Duration::from_millis(50).saturating_mul(1 << doublings).min(MAX_RECONNECT_PAUSE);
     pause / 2 + pause / 2 * u32::from(rand::random::<u8>()) / u32::from(u8::MAX)
-}
-
-fn report(event: &Event) {
-    match event {
-        Event::Connected => tracing::info!("the connection to NATS is up"),
-        Event::Disconnected => tracing::warn!("the connection to NATS is down; reconnecting"),
-        Event::SlowConsumer(_) => tracing::warn!("NATS dropped messages for this process; catching up"),
-        // A refused permission reaches the caller as a mere timeout: this is where its name is known.
-        Event::ServerError(error) => tracing::error!(%error, "NATS refused something"),
-        other => tracing::debug!(event = %other, "NATS"),
-    }
 }
 
 #[cfg(test)]

@@ -47,6 +47,17 @@ crate::words! {
         /// The poller was running, but slots passed without it: it was paused, or the log was away for
         /// longer than its queue reaches.
         Missed = "missed",
+        /// The log no longer held the records of these slots when they were read; noted by the reader.
+        Retention = "retention",
+        /// The log holds something here that is no record; noted by the reader.
+        Unreadable = "unreadable",
+    }
+}
+
+impl GapCause {
+    /// Whether a gap of the log may have this cause. The others are what readers note for themselves.
+    pub fn is_of_log(self) -> bool {
+        !matches!(self, Self::Retention | Self::Unreadable)
     }
 }
 

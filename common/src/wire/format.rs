@@ -186,6 +186,9 @@ impl TryFrom<RecordFormat> for Record {
                 if from > slot {
                     return Err(format!("the gap ends at {slot}, before it begins at {from}"));
                 }
+                if !gap.cause.is_of_log() {
+                    return Err(format!("a gap of the log is never caused by {}", gap.cause));
+                }
                 let evidence = match (gap.policy, gap.quotes) {
                     (Some(policy), Some(quotes)) => Some(read_evidence(policy, quotes)?),
                     (None, None) => None,

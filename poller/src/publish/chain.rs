@@ -185,12 +185,12 @@ impl Log {
                     Proof::TryAgain(sequence) => link.sequence = sequence,
                 },
                 Err(AppendError::Unconfirmed(error)) => {
+                    let reason = chain(&*error);
                     if !std::mem::replace(&mut told, true) {
-                        let reason = chain(&*error);
                         tracing::warn!(reason, "the log does not take records; trying on");
-                        self.check
-                            .set(Condition::Degraded(format!("the log does not take records: {reason}")));
                     }
+                    // What is the matter may become clear, or change, while it is tried.
+                    self.check.set(Condition::Degraded(format!("the log does not take records: {reason}")));
                 }
             }
             self.metrics.retries.inc();
@@ -238,10 +238,12 @@ impl Log {
         loop {
             match ask().await {
                 Ok(answer) => return Ok(answer),
-                Err(ReadError::Unavailable(error)) => {
+                Err(error) if error.trouble().is_some() => {
+                    let reason = chain(&error);
                     if !std::mem::replace(&mut told, true) {
-                        tracing::warn!(reason = chain(&*error), "the log does not answer; trying on");
+                        tracing::warn!(reason, "the log cannot be read; trying on");
                     }
+                    self.check.set(Condition::Degraded(reason));
                 }
                 Err(error) => return Err(PublishError::Log(error)),
             }

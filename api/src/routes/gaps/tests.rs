@@ -10,7 +10,7 @@ fn gap(index: usize, cause: GapCause) -> StoredGap {
     let millis = i64::try_from(index).unwrap() * 10_000;
     let slot = interval.slot(Timestamp::from_unix_millis(millis).unwrap()).unwrap();
     let (sequence, epoch) = (Sequence(u64::try_from(index).unwrap()), Epoch(1));
-    StoredGap { from: slot, slot, interval, cause, sequence, epoch, asked: None }
+    StoredGap { from: slot, slot, interval, cause, recorded: Some((sequence, epoch)), asked: None }
 }
 
 proptest! {
@@ -31,7 +31,7 @@ proptest! {
                 prop_assert!(page.len() <= limit);
                 found.extend(page);
                 let Some(last) = more else { break };
-                rest = &all[usize::try_from(last.sequence.0).unwrap() + 1..];
+                rest = &all[usize::try_from(last.recorded.unwrap().0.0).unwrap() + 1..];
                 prop_assert!(!rest.is_empty(), "sent on to nothing");
             }
             prop_assert_eq!(found, expected);

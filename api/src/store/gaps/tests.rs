@@ -21,7 +21,7 @@ struct Plan {
 
 prop_compose! {
     fn plan()(pair in 0_usize..2, is_gap in any::<bool>(), interval in prop::sample::select(vec!["1s", "3s", "10s"]),
-              slots in 1_u64..5, asked in prop::option::of(0_usize..4), cause in 0..GapCause::ALL.len()) -> Plan {
+              slots in 1_u64..5, asked in prop::option::of(0_usize..4), cause in 0_usize..4) -> Plan {
         Plan { pair, is_gap, interval, slots, asked, cause }
     }
 }
@@ -77,8 +77,7 @@ fn naive(log: &[Stored], pair: &str, from: Timestamp, to: Timestamp) -> Vec<Stor
             slot: gap.slot,
             interval: gap.interval,
             cause: gap.cause,
-            sequence: *sequence,
-            epoch: record.epoch,
+            recorded: Some((*sequence, record.epoch)),
             asked,
         };
         assert_eq!(stored.slots(), slots.len() as u64);
@@ -110,8 +109,8 @@ proptest! {
         let store = Store::open_local(folder.path()).unwrap();
         let log = log(&plans);
         let (one, other) = log.split_at(cut.min(log.len()));
-        store.commit(one, Sequence(one.len() as u64)).unwrap();
-        store.commit(other, Sequence(log.len() as u64)).unwrap();
+        store.commit(one, Sequence(one.len() as u64), None).unwrap();
+        store.commit(other, Sequence(log.len() as u64), None).unwrap();
         let millis = std::time::Duration::from_millis;
         let some = ranges.iter().map(|(start, length)| {
             let from = tests::slot(1).start().plus(millis(*start));
@@ -144,7 +143,7 @@ fn between_two_slots_of_a_gap_there_is_none() {
         origin: Origin::Live,
         body: Body::Gap(gap),
     };
-    store.commit(&[Stored { sequence: Sequence(1), record }], Sequence(1)).unwrap();
+    store.commit(&[Stored { sequence: Sequence(1), record }], Sequence(1), None).unwrap();
     let count = |from: Timestamp, to: Timestamp| read(&store, "BTC-USD", from, to, Order::Ascending).len();
     let (first, last) = (first.start(), last.start());
     assert_eq!(count(first.next(), tests::slot(11).start()), 0);

@@ -1,15 +1,20 @@
 //! A store as an older Tickwell left it.
 
-use common::{
-    bus::LogIdentity,
-    domain::{Sequence, Timestamp},
-};
+use common::{bus::LogIdentity, domain::Sequence};
 
 use super::*;
-use crate::store::{OpenError, Order, StoredGap, tests};
+use crate::store::{OpenError, tests};
 
-/// A store of format 1 with ticks and gaps: the same rows, less those of gaps.
-fn old_store(folder: &std::path::Path, identity: Option<&LogIdentity>) -> (Vec<StoredGap>, Vec<Stored>) {
+/// The rows of a store, its format's apart.
+type Rows = Vec<(sled::IVec, sled::IVec)>;
+
+fn rows(store: &Store) -> Rows {
+    store.database.scan_prefix(b"").map(Result::unwrap).filter(|(name, _)| name != key::FORMAT).collect()
+}
+
+/// A store of format 1: its whole records and what is said about it, a row a tick, and what a try that did
+/// not end has left. Answers the rows that belong there, and the records.
+fn old_store(folder: &std::path::Path, identity: Option<&LogIdentity>) -> (Rows, Vec<Stored>) {
     let store = match identity {
         None => Store::open_local(folder).unwrap(),
         Some(identity) => Store::open_copy(folder, identity, tests::now()).unwrap(),
@@ -18,28 +23,19 @@ fn old_store(folder: &std::path::Path, identity: Option<&LogIdentity>) -> (Vec<S
         sequence: Sequence(number),
         record: tests::record(
             if number.is_multiple_of(2) { "BTC-USD" } else { "ETH-USD" },
-            i64::try_from(number).unwrap(),
+            i64::try_from(number / 2).unwrap(),
             (!number.is_multiple_of(3)).then_some("1.50"),
         ),
     };
-    let records: Vec<Stored> = (1..=40).map(stored).collect();
-    store.commit(&records, Sequence(41)).unwrap();
-    let gaps = all_gaps(&store);
-    for row in store.database.scan_prefix(key::GAP_PREFIX) {
-        store.database.remove(row.unwrap().0).unwrap();
+    let records: Vec<Stored> = (1..=1_500).map(stored).collect();
+    store.commit(&records, Sequence(1_501), None).unwrap();
+    let wanted = rows(&store);
+    for prefix in key::DERIVED_PREFIXES {
+        clear(&store, prefix).unwrap();
+        store.database.put(&[prefix, b"BTC-USD\0\0\0\0\0\0\0\0\x01"].concat(), b"old").unwrap();
     }
-    store.database.insert(key::FORMAT, b"1").unwrap();
-    assert_eq!((gaps.len(), all_gaps(&store).len()), (13, 0));
-    (gaps, records)
-}
-
-fn all_gaps(store: &Store) -> Vec<StoredGap> {
-    let of = |pair: &str| {
-        store
-            .gaps(pair.parse().unwrap(), Timestamp::EPOCH, Timestamp::MAX, Order::Ascending)
-            .map(Result::unwrap)
-    };
-    of("BTC-USD").chain(of("ETH-USD")).collect()
+    store.database.put(key::FORMAT, b"1").unwrap();
+    (wanted, records)
 }
 
 fn open_local(folder: &std::path::Path) -> Result<Store, OpenError> {
@@ -49,28 +45,20 @@ fn open_local(folder: &std::path::Path) -> Result<Store, OpenError> {
 #[test]
 fn an_only_copy_is_brought_up_to_date_where_it_is() {
     let folder = tempfile::tempdir().unwrap();
-    let (gaps, records) = old_store(folder.path(), None);
-    let everything = |store: &Store| -> Vec<_> {
-        let rows = store.database.iter().map(Result::unwrap);
-        rows.filter(|(name, _)| !name.starts_with(key::GAP_PREFIX) && name != key::FORMAT).collect()
-    };
+    let (wanted, records) = old_store(folder.path(), None);
     // Records alone can be read as they are, and that changes nothing.
     let store = tests::settled(|| Store::open_records(folder.path())).unwrap();
-    let before = everything(&store);
+    let before = rows(&store);
     assert_eq!(store.records().count(), records.len());
-    assert_eq!(&*store.database.get(key::FORMAT).unwrap().unwrap(), b"1");
-    // As if a row had been left over by a try that did not end, and its record had been removed since.
-    store.database.insert(key::gap("BTC-USD".parse().unwrap(), tests::slot(1).start()), b"old").unwrap();
+    assert_eq!((rows(&store), &*store.database.get(key::FORMAT).unwrap().unwrap()), (before, &b"1"[..]));
     drop(store);
 
     let store = open_local(folder.path()).unwrap();
-    assert_eq!(all_gaps(&store), gaps);
-    assert_eq!(everything(&store), before);
-    assert_eq!(store.cursor().unwrap(), Sequence(41));
+    assert_eq!(rows(&store), wanted);
     assert_eq!(store.database.get(key::FORMAT).unwrap().unwrap(), open::FORMAT);
     drop(store);
     let store = open_local(folder.path()).unwrap();
-    assert_eq!((all_gaps(&store), tests::aside(folder.path())), (gaps, 0));
+    assert_eq!((rows(&store), tests::aside(folder.path())), (wanted, 0));
 }
 
 #[test]
@@ -78,7 +66,7 @@ fn what_cannot_be_brought_up_to_date_stays_as_it_was() {
     let folder = tempfile::tempdir().unwrap();
     old_store(folder.path(), None);
     let store = tests::settled(|| Store::open_records(folder.path())).unwrap();
-    store.database.insert(key::record(Sequence(39)), b"damaged").unwrap();
+    store.database.put(&key::record(Sequence(39)), b"damaged").unwrap();
     drop(store);
     let refused = open_local(folder.path());
     let reason = refused.map(|_| ()).unwrap_err();
@@ -100,17 +88,17 @@ fn a_copy_is_built_anew_and_an_only_copy_is_never_taken_for_one() {
     let anew = tests::reopen(folder.path());
     assert_eq!((anew.cursor().unwrap(), tests::aside(folder.path())), (Sequence(0), 1));
 
-    for format in ["1", "3"] {
+    for format in ["1", "4"] {
         let folder = tempfile::tempdir().unwrap();
         old_store(folder.path(), None);
         let store = tests::settled(|| Store::open_records(folder.path())).unwrap();
-        store.database.insert(key::FORMAT, format).unwrap();
+        store.database.put(key::FORMAT, format.as_bytes()).unwrap();
         drop(store);
         let refused =
             tests::settled(|| Store::open_copy(folder.path(), &tests::identity("abc"), tests::now()));
         assert!(matches!(refused, Err(OpenError::OtherKind { .. })), "{format}");
         let local = open_local(folder.path());
-        assert_eq!(matches!(local, Err(OpenError::OnlyCopy { .. })), format == "3");
+        assert_eq!(matches!(local, Err(OpenError::OnlyCopy { .. })), format == "4");
         assert_eq!(tests::aside(folder.path()), 0);
     }
 }

@@ -14,9 +14,10 @@ use async_nats::jetstream::{
 use async_trait::async_trait;
 use bytes::Bytes;
 
-use super::{Nats, NatsError, writer::NotConnected};
+use super::{Nats, NatsError};
 use crate::{
     bus::{
+        Source,
         config::{LONGEST_LEASE, SHORTEST_LEASE},
         lease::{Claim, Hold, Lease, LeaseError, Term, random_id},
     },
@@ -73,8 +74,12 @@ impl NatsLease {
         match self.bucket.update(KEY, self.value(), revision).await {
             Ok(revision) => Ok(Some(revision)),
             Err(error) if error.kind() == UpdateErrorKind::WrongLastRevision => Ok(None),
-            Err(error) => Err(LeaseError(error.into())),
+            Err(error) => Err(self.unanswered(error)),
         }
+    }
+
+    fn unanswered(&self, error: impl Into<Source>) -> LeaseError {
+        LeaseError(self.nats.unanswered(error).into())
     }
 
     async fn try_claim(&self, held: Option<Hold>) -> Result<Claim, LeaseError> {
@@ -83,7 +88,7 @@ impl NatsLease {
         {
             return Ok(Claim::Held(Hold { term, revision }));
         }
-        let entry = self.bucket.entry(KEY).await.map_err(|error| LeaseError(error.into()))?;
+        let entry = self.bucket.entry(KEY).await.map_err(|error| self.unanswered(error))?;
         let holder = entry.as_ref().filter(|entry| entry.operation == Operation::Put).map(holder);
         match holder {
             Some(holder) if holder != Some(self.id) => return Ok(Claim::Taken(holder)),
@@ -129,10 +134,7 @@ impl Lease for NatsLease {
     }
 
     async fn claim(&self, held: Option<Hold>) -> Result<Claim, LeaseError> {
-        // While disconnected the client would keep the write, and send it whenever it returns.
-        if !self.nats.is_connected() {
-            return Err(LeaseError(NotConnected.into()));
-        }
+        self.nats.require_connection().map_err(|error| LeaseError(error.into()))?;
         match self.try_claim(held).await {
             Err(_) if self.was_missing().await => self.try_claim(held).await,
             claim => claim,
@@ -154,7 +156,7 @@ async fn definition(nats: &Nats, bucket: &str, span: Span) -> Result<Config, Nat
         stream: bucket.to_owned(),
         reason: format!("nats/lease.json: {error}"),
     })?;
-    let num_replicas = nats.wait_for_stream().await.cached_info().config.num_replicas;
+    let num_replicas = nats.replicas().await?;
     let (name, subjects) = (format!("KV_{bucket}"), vec![format!("$KV.{bucket}.>")]);
     Ok(aged(Config { name, subjects, num_replicas, ..definition }, span.duration()))
 }

@@ -1,22 +1,31 @@
 //! Following the stream.
 //!
-//! The ordered consumer of the client library keeps order, but was seen silent for 16 s after a server
-//! restart, and starts over from the beginning if it is rebuilt before its first message. So the reader
-//! trusts its own cursor alone: it drops what it has seen, and when nothing comes for a while it compares
-//! the cursor with the stream's end and rebuilds the consumer if it is behind.
+//! The reader trusts its own cursor alone. The ordered consumer of the client library is not used: it was seen
+//! silent for 16 s after a server restart, and when its stream is deleted it makes itself anew, at the old
+//! position, in whatever stream has the name by then. Here a consumer that fails, leaves something out or was
+//! there before the connection was lost is replaced by one that begins with the newest message seen, and every
+//! new one is held against the log's identity and that message before it is believed.
 
-use std::time::Duration;
+use std::{pin::Pin, time::Duration};
 
 use async_nats::jetstream::{
     Message,
-    consumer::{DeliverPolicy, pull},
+    consumer::{
+        AckPolicy, Consumer, DeliverPolicy,
+        pull::{self, MessagesError},
+    },
+    stream::Config,
 };
 use async_trait::async_trait;
-use futures::{FutureExt, StreamExt};
+use futures::{FutureExt, StreamExt, stream::Peekable};
+use tokio::{
+    sync::watch,
+    time::{Instant, sleep, sleep_until},
+};
 
-use super::{Nats, RETRY_PAUSE, entry, stream::identity};
+use super::{Nats, REQUEST_TIMEOUT, RETRY_PAUSE, entry, stream::identity};
 use crate::{
-    bus::{Batch, LogIdentity, LogReader, ReadError, Source},
+    bus::{Batch, Entry, LogIdentity, LogReader, ReadError},
     domain::Sequence,
 };
 
@@ -24,15 +33,31 @@ use crate::{
 /// catching up, few enough to keep it short.
 const MAX_BATCH_ENTRIES: usize = 1_000;
 
-/// After this long without a message the reader looks whether it is behind.
-const PATIENCE: Duration = Duration::from_secs(5);
+/// How many messages the server is asked for at once.
+const PULL_MESSAGES: usize = 500;
 
-/// Follows the stream with an ordered consumer.
+/// The reader looks at the stream this often. Together with the time of one request this is five seconds: so
+/// soon it is noticed, whatever the interval, that the log is away, gone, or another one.
+const LOOK_PAUSE: Duration = Duration::from_secs(5).saturating_sub(REQUEST_TIMEOUT);
+
+/// The server forgets a consumer that nobody asks for so long.
+const FORGOTTEN_AFTER: Duration = Duration::from_secs(30);
+
+/// Follows the stream with consumers that only it knows.
 pub struct NatsReader {
     position: Position,
-    messages: Option<pull::Ordered>,
-    /// Whether a batch was given since the log last did not answer. If not, an empty one says that the
-    /// reader is at the log's end.
+    messages: Option<Messages>,
+    connections: watch::Receiver<u64>,
+    /// When a consumer may be opened again, if the last one fails at once.
+    next_open: Instant,
+    /// When the stream is to be looked at again.
+    next_look: Instant,
+    /// How far behind the reader was when it was looked at; not known since there is trouble.
+    behind: Option<u64>,
+    /// Whether a message has come since.
+    heard: bool,
+    /// Whether a batch was given since the log was in trouble last. If not, an empty one says that the reader is
+    /// at the log's end.
     told: bool,
 }
 
@@ -41,18 +66,50 @@ struct Position {
     nats: Nats,
     identity: LogIdentity,
     cursor: Sequence,
+    /// The newest message that was seen, to know the log by.
+    newest: Option<Entry>,
+    /// The stream's settings when it was looked at last.
+    settings: Option<Config>,
+}
+
+/// The messages of one consumer.
+struct Messages {
+    stream: Peekable<pull::Stream>,
+    /// How many it has delivered: it counts them itself, so one that was lost on the way is missed.
+    delivered: u64,
+    /// Whether the newest message that was seen before has come again, or is no longer there to come.
+    proven: bool,
+}
+
+/// What a look at the stream shows.
+struct Look {
+    /// How many messages lie between the cursor and the stream's end.
+    behind: u64,
+    /// The oldest message that it holds.
+    first: Sequence,
 }
 
 impl Nats {
-    /// The identity of the stream, once it is there.
-    pub async fn identity(&self) -> LogIdentity {
-        identity(self.wait_for_stream().await.cached_info())
+    /// The identity of the stream as it is now.
+    pub async fn identity(&self) -> Result<LogIdentity, ReadError> {
+        Ok(identity(&self.stream_info().await?))
     }
 
-    /// Follows the stream from after `cursor`, which must be of the log with this identity.
-    pub fn follow(&self, identity: LogIdentity, cursor: Sequence) -> NatsReader {
-        let position = Position { nats: self.clone(), identity, cursor };
-        NatsReader { position, messages: None, told: false }
+    /// Follows the log with this identity from after `cursor`. `newest` is the newest message up to there that
+    /// is known: a log that has another one in its place is another log.
+    pub fn follow(&self, identity: LogIdentity, cursor: Sequence, newest: Option<Entry>) -> NatsReader {
+        let position = Position { nats: self.clone(), identity, cursor, newest, settings: None };
+        let (connections, now) = (self.reports.connections(), Instant::now());
+        NatsReader {
+            position,
+            messages: None,
+            connections,
+            next_open: now,
+            next_look: now,
+            behind: None,
+            heard: false,
+            told: false,
+        }
     }
 }
 
@@ -61,139 +118,228 @@ impl LogReader for NatsReader {
     async fn next(&mut self) -> Result<Batch, ReadError> {
         let batch = self.try_next().await;
         self.told = batch.is_ok();
+        if batch.as_ref().is_err_and(|error| error.trouble().is_some()) {
+            self.behind = None;
+            // The caller asks again at once.
+            sleep(RETRY_PAUSE).await;
+        }
         batch
     }
 
     async fn stored(&mut self, _sequence: Sequence) {
         // The cursor lives in the reader's store; the server keeps nothing about us.
     }
+
+    async fn rewind(&mut self, sequence: Sequence) {
+        (self.position.cursor, self.position.newest) = (sequence, None);
+        (self.messages, self.behind) = (None, None);
+    }
 }
 
 impl Position {
-    /// How many entries lie between the cursor and the end of the stream. Fails for good where it is not
-    /// the stream that the cursor belongs to.
-    async fn behind(&self) -> Result<u64, ReadError> {
+    /// Looks at the stream. Fails for good where it is not the one that the cursor belongs to.
+    async fn look(&mut self) -> Result<Look, ReadError> {
         let info = self.nats.stream_info().await?;
         let found = identity(&info);
         if found != self.identity {
             return Err(ReadError::Replaced(format!("it was {}, now it is {found}", self.identity)));
         }
-        let last = info.state.last_sequence;
-        last.checked_sub(self.cursor.0).ok_or_else(|| {
-            let cursor = self.cursor;
+        if self.settings.as_ref() != Some(&info.config) {
+            self.nats.tell_differing(&info.config);
+            self.settings = Some(info.config);
+        }
+        let (last, cursor) = (info.state.last_sequence, self.cursor);
+        let behind = last.checked_sub(cursor.0).ok_or_else(|| {
             ReadError::Replaced(format!(
-                "it ends at {last}, before this reader's {cursor}, so it has lost records; \
-                 move the store's folder away to build it anew"
+                "it ends at {last}, before this reader's {cursor}, so it has lost records"
             ))
-        })
+        })?;
+        Ok(Look { behind, first: Sequence(info.state.first_sequence) })
     }
 
-    async fn consumer(&self) -> Result<pull::Ordered, ReadError> {
-        self.try_consumer().await.map_err(ReadError::Unavailable)
-    }
-
-    async fn try_consumer(&self) -> Result<pull::Ordered, Source> {
-        let stream = self.nats.context.get_stream_no_info(&self.nats.stream).await?;
-        // Named, with one filter: then the permission for it can name the filter too.
-        let consumer = stream
-            .create_consumer(pull::OrderedConfig {
-                name: Some(consumer_name()),
-                filter_subject: self.nats.subjects.all(),
-                deliver_policy: DeliverPolicy::ByStartSequence { start_sequence: self.cursor.next().0 },
-                ..pull::OrderedConfig::default()
-            })
-            .await?;
-        Ok(consumer.messages().await?)
+    /// A consumer that begins with the newest message seen.
+    async fn consumer(&self) -> Result<pull::Stream, ReadError> {
+        self.nats.require_connection()?;
+        let begin = self.newest.as_ref().map_or(self.cursor.next(), |newest| newest.sequence);
+        let config = pull::Config {
+            // Named, with one filter: then the permission for it can name the filter too.
+            name: Some(consumer_name()),
+            filter_subject: self.nats.subjects.all(),
+            deliver_policy: DeliverPolicy::ByStartSequence { start_sequence: begin.0 },
+            ack_policy: AckPolicy::None,
+            inactive_threshold: FORGOTTEN_AFTER,
+            memory_storage: true,
+            num_replicas: 1,
+            ..pull::Config::default()
+        };
+        let created = self.nats.context.create_consumer_on_stream(config, &self.nats.stream).await;
+        let consumer: Consumer<pull::Config> = created.map_err(|error| self.nats.unanswered(error))?;
+        let messages = consumer.stream().max_messages_per_batch(PULL_MESSAGES).messages().await;
+        messages.map_err(|error| self.nats.unanswered(error))
     }
 
     /// Moves on to a message, unless it was seen before.
-    fn advance(&mut self, message: &Message, batch: &mut Batch) {
-        let Ok(info) = message.info() else {
-            tracing::debug!("a message without JetStream's reply subject; not of the log");
-            return;
-        };
-        let (sequence, pending) = (Sequence(info.stream_sequence), info.pending);
-        if sequence <= self.cursor {
-            return;
-        }
-        if sequence > self.cursor.next() {
+    fn advance(&mut self, entry: Entry, batch: &mut Batch) {
+        if entry.sequence > self.cursor.next() {
             // Expired before we read it. No gap is recorded for it yet; averages show that it is not covered.
-            let (from, before) = (self.cursor.next().0, sequence.0);
+            let (from, before) = (self.cursor.next().0, entry.sequence.0);
             tracing::warn!(from, before, "the log no longer holds these records");
         }
-        self.cursor = sequence;
-        batch.pending = pending;
-        batch.entries.push(entry(sequence.0, message.headers.as_ref(), message.payload.clone()));
+        self.cursor = entry.sequence;
+        batch.entries.push(entry);
+    }
+
+    /// Whether a message is the one that was there before.
+    fn holds_still(&self, found: &Entry) -> Result<(), ReadError> {
+        let same =
+            self.newest.as_ref().filter(|newest| newest.sequence == found.sequence).is_none_or(|newest| {
+                // What comes from a store is the record, less what its codec does not know.
+                newest == found
+                    || matches!((newest.record(), found.record()), (Ok(ours), Ok(theirs)) if ours == theirs)
+            });
+        let sequence = found.sequence;
+        let error =
+            || ReadError::Replaced(format!("its message {sequence} is another one, so it was set back"));
+        same.then_some(()).ok_or_else(error)
     }
 }
 
 impl NatsReader {
     async fn try_next(&mut self) -> Result<Batch, ReadError> {
         loop {
-            let behind = match &mut self.messages {
-                None => self.open().await?,
-                Some(messages) => match tokio::time::timeout(PATIENCE, messages.next()).await {
-                    Ok(Some(Ok(message))) => {
-                        let batch = self.collect(&message);
-                        if !batch.entries.is_empty() {
-                            return Ok(batch);
-                        }
-                        continue;
-                    }
-                    Ok(Some(Err(error))) => {
-                        tracing::debug!(%error, "the consumer failed; making a new one");
-                        self.messages = None;
-                        continue;
-                    }
-                    Ok(None) => {
-                        self.messages = None;
-                        continue;
-                    }
-                    Err(_silent) => {
-                        let behind = self.position.behind().await?;
-                        if behind > 0 {
-                            tracing::info!(behind, "the consumer fell silent; making a new one");
-                            self.messages = None;
-                        }
-                        behind
-                    }
-                },
-            };
-            if behind == 0 && !self.told {
+            if self.messages.is_none() {
+                self.open().await?;
+            }
+            if self.has_caught_up() {
                 return Ok(Batch { entries: Vec::new(), pending: 0 });
+            }
+            let Some(messages) = &mut self.messages else { continue };
+            tokio::select! {
+                // While messages come there is nothing to look for.
+                biased;
+                message = messages.stream.next() => {
+                    let batch = self.collect(message)?;
+                    if !batch.entries.is_empty() {
+                        return Ok(batch);
+                    }
+                }
+                _ = self.connections.changed() => {
+                    tracing::debug!("the connection is a new one; so shall the consumer be");
+                    self.messages = None;
+                }
+                () = sleep_until(self.next_look) => self.look_again().await?,
             }
         }
     }
+    /// Opens a consumer, and looks at the stream afterwards: a consumer goes with its stream, so one that was
+    /// there before the look is of the stream that is found.
+    async fn open(&mut self) -> Result<(), ReadError> {
+        sleep_until(self.next_open).await;
+        self.next_open = Instant::now() + RETRY_PAUSE;
+        self.connections.mark_unchanged();
+        let opened = self.position.consumer().await;
+        // What the look says explains why there is no consumer, if there is none.
+        let Look { behind, first } = self.position.look().await?;
+        let proven = self.position.newest.as_ref().is_none_or(|newest| newest.sequence < first);
+        self.messages = Some(Messages { stream: opened?.peekable(), delivered: 0, proven });
+        self.looked(behind);
+        Ok(())
+    }
 
-    /// Opens a consumer after the cursor. Answers how far behind the reader is.
-    async fn open(&mut self) -> Result<u64, ReadError> {
-        let opened = match self.position.behind().await {
-            Ok(behind) => self.position.consumer().await.map(|messages| (behind, messages)),
-            Err(error) => Err(error),
+    /// Looks at the stream, and whether the consumer should have said something.
+    async fn look_again(&mut self) -> Result<(), ReadError> {
+        let behind = match self.position.look().await {
+            Ok(look) => look.behind,
+            // Messages have come meanwhile all the same.
+            Err(ReadError::Unavailable(_) | ReadError::Refused(_)) if self.has_message() => {
+                self.next_look = Instant::now() + LOOK_PAUSE;
+                return Ok(());
+            }
+            Err(error) => return Err(error),
         };
-        if matches!(opened, Err(ReadError::Unavailable(_))) {
-            // The caller asks again at once.
-            tokio::time::sleep(RETRY_PAUSE).await;
+        if !self.heard && behind > 0 {
+            self.messages = None;
+            if let Some(refusal) = self.position.nats.reports.refusal() {
+                return Err(ReadError::Refused(refusal));
+            }
+            tracing::info!(behind, "the consumer fell silent; making a new one");
+        } else if let Some(messages) = &mut self.messages {
+            // If it were to come again, it would have come.
+            messages.proven |= !self.heard;
         }
-        let (behind, messages) = opened?;
-        self.messages = Some(messages);
-        Ok(behind)
+        self.looked(behind);
+        Ok(())
+    }
+
+    fn looked(&mut self, behind: u64) {
+        self.next_look = Instant::now() + LOOK_PAUSE;
+        (self.behind, self.heard) = (Some(behind), false);
+    }
+
+    fn has_message(&mut self) -> bool {
+        let waiting =
+            self.messages.as_mut().map(|messages| Pin::new(&mut messages.stream).peek().now_or_never());
+        matches!(waiting, Some(Some(Some(Ok(_)))))
+    }
+
+    /// Whether the reader is at the log's end, and has not said so.
+    fn has_caught_up(&self) -> bool {
+        !self.told && self.behind == Some(0) && self.messages.as_ref().is_some_and(|messages| messages.proven)
     }
 
     /// The message, and whatever else has arrived already.
-    fn collect(&mut self, first: &Message) -> Batch {
+    fn collect(&mut self, first: Option<Result<Message, MessagesError>>) -> Result<Batch, ReadError> {
         let mut batch = Batch { entries: Vec::new(), pending: 0 };
-        self.position.advance(first, &mut batch);
-        while batch.entries.len() < MAX_BATCH_ENTRIES
-            && let Some(messages) = &mut self.messages
-            && let Some(next) = messages.next().now_or_never()
-        {
-            match next {
-                Some(Ok(message)) => self.position.advance(&message, &mut batch),
-                Some(Err(_)) | None => self.messages = None,
-            }
+        let mut arrived = Some(first);
+        while let Some(message) = arrived {
+            self.take(message, &mut batch)?;
+            arrived = match &mut self.messages {
+                Some(messages) if batch.entries.len() < MAX_BATCH_ENTRIES => {
+                    messages.stream.next().now_or_never()
+                }
+                _ => None,
+            };
         }
-        batch
+        if let Some(newest) = batch.entries.last() {
+            self.position.newest = Some(newest.clone());
+        }
+        Ok(batch)
+    }
+
+    fn take(
+        &mut self,
+        message: Option<Result<Message, MessagesError>>,
+        batch: &mut Batch,
+    ) -> Result<(), ReadError> {
+        let Some(messages) = &mut self.messages else { return Ok(()) };
+        let message = match message {
+            Some(Ok(message)) => message,
+            ended => {
+                let error = ended.and_then(Result::err).map(|error| error.to_string());
+                tracing::debug!(error, "the consumer ended; making a new one");
+                self.messages = None;
+                return Ok(());
+            }
+        };
+        let Ok(info) = message.info() else {
+            tracing::debug!("a message without JetStream's reply subject; not of the log");
+            return Ok(());
+        };
+        messages.delivered += 1;
+        if info.consumer_sequence != messages.delivered {
+            tracing::info!("messages were lost on the way; making a new consumer");
+            self.messages = None;
+            return Ok(());
+        }
+        let (sequence, pending) = (info.stream_sequence, info.pending);
+        let entry = entry(sequence, message.headers.as_ref(), message.payload.clone());
+        self.position.holds_still(&entry)?;
+        (messages.proven, self.heard) = (true, true);
+        if entry.sequence > self.position.cursor {
+            batch.pending = pending;
+            self.position.advance(entry, batch);
+        }
+        Ok(())
     }
 }
 

@@ -1,7 +1,8 @@
 //! The stream's one definition, and holding it against what the server has.
 
 use async_nats::jetstream::{
-    context::GetStreamErrorKind,
+    ErrorCode,
+    context::{GetStreamError, GetStreamErrorKind},
     stream::{Config, Info, Stream},
 };
 
@@ -14,13 +15,22 @@ use crate::{
 /// The definition, kept where operators look for it.
 const DEFINITION: &str = include_str!("../../../../nats/stream.json");
 
+/// The command with which somebody else can create the stream.
+const BY_HAND: &str = "nats stream add --config nats/stream.json";
+
 impl Nats {
     /// The log's stream, created if it is missing. Waits while JetStream does not answer.
     pub(super) async fn ensure_stream(&self) -> Result<Stream, NatsError> {
         let wanted = self.definition()?;
-        let stream = self.ensure(&wanted, "nats stream add --config nats/stream.json").await;
+        let stream = self.ensure(&wanted, BY_HAND).await;
         self.hold_against(&wanted, &stream.cached_info().config)?;
         Ok(stream)
+    }
+
+    /// How many replicas the log's stream has.
+    pub(super) async fn replicas(&self) -> Result<usize, NatsError> {
+        let stream = self.ensure(&self.definition()?, BY_HAND).await;
+        Ok(stream.cached_info().config.num_replicas)
     }
 
     /// A stream, created if it is missing. Waits while JetStream does not answer, or does not let us; `by_hand`
@@ -37,10 +47,10 @@ impl Nats {
                             tracing::info!(stream, "created the stream");
                             return created;
                         }
-                        Err(error) => chain(&error),
+                        Err(error) => chain(&self.unanswered(error)),
                     }
                 }
-                Err(error) => chain(&error),
+                Err(error) => chain(&self.unanswered(error)),
             };
             if !std::mem::replace(&mut told, true) {
                 tracing::warn!(
@@ -54,25 +64,44 @@ impl Nats {
         }
     }
 
-    /// The stream, once the poller has created it.
-    pub(super) async fn wait_for_stream(&self) -> Stream {
-        let mut told = false;
-        loop {
-            match self.context.get_stream(&self.stream).await {
-                Ok(stream) => return stream,
-                Err(error) if !told => {
-                    tracing::warn!(stream = self.stream, %error, "waiting for the stream, which the poller creates");
-                    told = true;
-                }
-                Err(_) => {}
+    /// The stream as it is now, if it can hold the records.
+    pub(super) async fn stream_info(&self) -> Result<Info, ReadError> {
+        self.require_connection()?;
+        let stream = self.context.get_stream(&self.stream).await;
+        let info = stream.map_err(|error| self.not_found(error))?.cached_info().clone();
+        let Config { subjects, mirror, sources, .. } = &info.config;
+        let copied = mirror.is_some() || sources.as_ref().is_some_and(|sources| !sources.is_empty());
+        let wanted = self.subjects.all();
+        if copied || subjects.iter().any(|subject| covers(subject, &wanted)) {
+            return Ok(info);
+        }
+        let found = subjects.join(", ");
+        let by_hand = format!("nats stream edit {} --subjects='{wanted}'", self.stream);
+        Err(ReadError::Reconfigured { stream: self.stream.clone(), found, wanted, by_hand })
+    }
+
+    fn not_found(&self, error: GetStreamError) -> ReadError {
+        match error.kind() {
+            GetStreamErrorKind::JetStream(error) if error.error_code() == ErrorCode::STREAM_NOT_FOUND => {
+                ReadError::Gone { stream: self.stream.clone(), by_hand: BY_HAND.to_owned() }
             }
-            tokio::time::sleep(RETRY_PAUSE).await;
+            _ => self.unanswered(error),
         }
     }
 
-    pub(super) async fn stream_info(&self) -> Result<Info, ReadError> {
-        let stream = self.context.get_stream(&self.stream).await;
-        Ok(stream.map_err(|error| ReadError::Unavailable(error.into()))?.cached_info().clone())
+    /// Creates the stream again after it was deleted while this process ran.
+    pub(super) async fn make_anew(&self) -> Result<(), ReadError> {
+        let definition = self.definition().map_err(|error| ReadError::Unavailable(error.into()))?;
+        self.context.create_stream(&definition).await.map_err(|error| self.unanswered(error))?;
+        tracing::warn!(stream = self.stream, "the stream was gone; made it anew: this is another log");
+        Ok(())
+    }
+
+    /// Says which options of the stream are not as they are defined.
+    pub(super) fn tell_differing(&self, found: &Config) {
+        if let Ok(wanted) = self.definition() {
+            tell_differing(&wanted, found);
+        }
     }
 
     fn definition(&self) -> Result<Config, NatsError> {
@@ -91,28 +120,7 @@ impl Nats {
                 "it holds the subjects {found}, not {expected} alone: set bus.stream or bus.subject_prefix to match"
             )));
         }
-        let differing = [
-            ("storage", wanted.storage != found.storage),
-            ("retention", wanted.retention != found.retention),
-            ("compression", wanted.compression != found.compression),
-            ("max_age", wanted.max_age != found.max_age),
-            ("max_bytes", wanted.max_bytes != found.max_bytes),
-            ("max_msgs", wanted.max_messages != found.max_messages),
-            ("max_msgs_per_subject", wanted.max_messages_per_subject != found.max_messages_per_subject),
-            ("duplicate_window", found.duplicate_window < wanted.duplicate_window),
-            ("allow_direct", wanted.allow_direct != found.allow_direct),
-            ("deny_delete", wanted.deny_delete != found.deny_delete),
-            ("deny_purge", wanted.deny_purge != found.deny_purge),
-        ];
-        let differing: Vec<&str> =
-            differing.iter().filter(|(_, differs)| *differs).map(|(name, _)| *name).collect();
-        if !differing.is_empty() {
-            tracing::warn!(
-                stream = self.stream,
-                options = differing.join(", "),
-                "the stream's options differ from nats/stream.json"
-            );
-        }
+        tell_differing(wanted, found);
         Ok(())
     }
 
@@ -121,8 +129,71 @@ impl Nats {
     }
 }
 
+/// An operator may have chosen them, or the server may be too old to know them. Those that decide for how long
+/// the log remembers are among them.
+fn tell_differing(wanted: &Config, found: &Config) {
+    let options = [
+        ("storage", format!("{:?}", wanted.storage), format!("{:?}", found.storage)),
+        ("retention", format!("{:?}", wanted.retention), format!("{:?}", found.retention)),
+        ("discard", format!("{:?}", wanted.discard), format!("{:?}", found.discard)),
+        ("compression", format!("{:?}", wanted.compression), format!("{:?}", found.compression)),
+        ("max_age", format!("{:?}", wanted.max_age), format!("{:?}", found.max_age)),
+        ("max_bytes", wanted.max_bytes.to_string(), found.max_bytes.to_string()),
+        ("max_msgs", wanted.max_messages.to_string(), found.max_messages.to_string()),
+        (
+            "max_msgs_per_subject",
+            wanted.max_messages_per_subject.to_string(),
+            found.max_messages_per_subject.to_string(),
+        ),
+        (
+            "duplicate_window",
+            format!("{:?}", wanted.duplicate_window),
+            format!("{:?}", found.duplicate_window.min(wanted.duplicate_window)),
+        ),
+        ("allow_direct", wanted.allow_direct.to_string(), found.allow_direct.to_string()),
+        ("deny_delete", wanted.deny_delete.to_string(), found.deny_delete.to_string()),
+        ("deny_purge", wanted.deny_purge.to_string(), found.deny_purge.to_string()),
+    ];
+    let differing = options.iter().filter(|(_, wanted, found)| wanted != found);
+    let differing: Vec<String> =
+        differing.map(|(name, wanted, found)| format!("{name} is {found}, not {wanted}")).collect();
+    if !differing.is_empty() {
+        let (stream, options) = (&found.name, differing.join("; "));
+        tracing::warn!(stream, options, "the stream's options differ from nats/stream.json");
+    }
+}
+
+/// Whether a subject with wildcards matches all that another one does.
+fn covers(subject: &str, other: &str) -> bool {
+    let (mut wide, mut narrow) = (subject.split('.'), other.split('.'));
+    loop {
+        match (wide.next(), narrow.next()) {
+            (Some(">"), Some(_)) | (None, None) => return true,
+            (Some("*"), Some(part)) if part != ">" => {}
+            (Some(one), Some(part)) if one == part => {}
+            _ => return false,
+        }
+    }
+}
+
 /// A stream that was deleted and made anew has another creation time, and so another identity.
 pub(super) fn identity(info: &Info) -> LogIdentity {
     let created = info.created.timestamp_nanos_opt().unwrap_or_default();
     LogIdentity(format!("{created:x}"))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_subject_covers_what_it_matches_and_no_more() {
+        for subject in ["ticks.>", ">", "*.>"] {
+            assert!(covers(subject, "ticks.>"), "{subject}");
+        }
+        for subject in ["ticks", "ticks.*", "ticks.*.*", "ticks.BTC.>", "other.>", ""] {
+            assert!(!covers(subject, "ticks.>"), "{subject}");
+        }
+        assert!(covers("prices.*.>", "prices.prod.>") && !covers("prices.prod.a.>", "prices.prod.>"));
+    }
 }

@@ -9,25 +9,29 @@ use async_trait::async_trait;
 
 use super::{Nats, NatsError, entry};
 use crate::{
-    bus::{AppendError, LogWriter, Newest, NotRecord, ReadError},
+    bus::{AppendError, LogWriter, Newest, NotRecord, ReadError, Source},
     domain::{Origin, Pair, Record, Sequence},
+    telemetry::chain,
     wire::{self, DecodeError},
 };
 
 /// How many messages before one that is no record are searched for the newest record. A few seconds' work.
 const MAX_LOOK_BACK: u64 = 10_000;
 
-/// Appends records to the stream.
+/// Appends records to the stream. One that is deleted meanwhile is made anew, if that is allowed.
 #[derive(Debug)]
 pub struct NatsWriter {
     nats: Nats,
     stream: Stream,
 }
 
-/// The connection was down when a record was to be published.
+/// The stream is gone, and this process could not create it.
 #[derive(Debug, thiserror::Error)]
-#[error("there is no connection to NATS")]
-pub(super) struct NotConnected;
+#[error("{gone}; creating it failed: {}", chain(refused))]
+struct NotRemade {
+    gone: ReadError,
+    refused: ReadError,
+}
 
 impl NatsWriter {
     /// A writer on the stream, which is created if it is missing.
@@ -49,10 +53,7 @@ impl LogWriter for NatsWriter {
     }
 
     async fn append(&self, record: &Record, expected: Sequence) -> Result<Sequence, AppendError> {
-        // While disconnected the client would buffer the message and store it whenever it returns.
-        if !self.nats.is_connected() {
-            return Err(AppendError::Unconfirmed(NotConnected.into()));
-        }
+        self.nats.require_connection().map_err(|error| AppendError::Unconfirmed(error.into()))?;
         let message = PublishMessage::build()
             .message_id(record.id())
             .expected_last_subject_sequence(expected.0)
@@ -71,12 +72,29 @@ impl LogWriter for NatsWriter {
             Err(error) if error.kind() == PublishErrorKind::WrongLastSequence => {
                 Err(AppendError::WrongLastSequence)
             }
-            Err(error) => Err(AppendError::Unconfirmed(error.into())),
+            // Nobody takes messages of this subject.
+            Err(error) if error.kind() == PublishErrorKind::StreamNotFound => {
+                Err(AppendError::Unconfirmed(self.look_into(error).await.into()))
+            }
+            Err(error) => Err(AppendError::Unconfirmed(self.nats.unanswered(error).into())),
         }
     }
 }
 
 impl NatsWriter {
+    /// What is the matter with the stream. One that is gone is made anew, if that is allowed: then the next try
+    /// meets a log that does not have what it expects, which is for the caller to see.
+    async fn look_into(&self, error: impl Into<Source>) -> ReadError {
+        match self.nats.stream_info().await {
+            Ok(_) => self.nats.unanswered(error),
+            Err(gone @ ReadError::Gone { .. }) => match self.nats.make_anew().await {
+                Ok(()) => gone,
+                Err(refused) => ReadError::Unavailable(NotRemade { gone, refused }.into()),
+            },
+            Err(other) => other,
+        }
+    }
+
     /// The newest message under one subject, or under all of them, and the newest record there.
     async fn newest_under(&self, subject: &str) -> Result<Newest, ReadError> {
         // `STREAM.MSG.GET` is answered by the stream's leader; a direct get may come from a follower
@@ -86,7 +104,7 @@ impl NatsWriter {
             Err(error) if error.kind() == LastRawMessageErrorKind::NoMessageFound => {
                 return Ok(Newest { sequence: Sequence::default(), record: None });
             }
-            Err(error) => return Err(ReadError::Unavailable(error.into())),
+            Err(error) => return Err(self.look_into(error).await),
         };
         let sequence = Sequence(newest.sequence);
         if let Some(record) = readable(newest)? {
@@ -116,7 +134,7 @@ impl NatsWriter {
                 }
                 Ok(_) => {}
                 Err(error) if error.kind() == LastRawMessageErrorKind::NoMessageFound => {}
-                Err(error) => return Err(ReadError::Unavailable(error.into())),
+                Err(error) => return Err(self.nats.unanswered(error)),
             }
         }
         if oldest > first {

@@ -1,0 +1,140 @@
+//! Freeing the space of what is past retention. Reading applies retention by itself, exactly; this only
+//! follows, a little behind, so that whoever still answers from an older snapshot finds what it needs.
+
+use std::time::Duration;
+
+use common::domain::{Pair, Sequence, Timestamp};
+
+use super::{
+    Store, StoreError, Stored, block, key, records,
+    rollup::{Tier, later},
+};
+
+/// Rows of each kind that are looked at with each batch at most: more than a batch brings in, so that the
+/// store does not grow; few enough that reading the log is not held up.
+const ROWS: usize = 64;
+
+/// How long rows are kept, back from a pair's newest slot.
+#[derive(Debug, Clone, Copy)]
+pub struct Retention {
+    /// Ticks, roll-ups, gaps and leads.
+    pub ticks: Duration,
+    /// Whole records, with their quotes.
+    pub quotes: Duration,
+}
+
+impl Store {
+    /// Removes some of the oldest rows, where they are past retention. Answers how many.
+    pub fn reclaim(&self, retention: Retention) -> Result<usize, StoreError> {
+        let mut batch = Removal::default();
+        let mut newest: Option<Timestamp> = None;
+        for (pair, heads) in self.pairs()? {
+            let Some((slot, _)) = heads.covered else { continue };
+            newest = newest.max(Some(slot.start()));
+            self.history_before(pair, slot.start().minus(retention.ticks), &mut batch)?;
+        }
+        if let Some(newest) = newest {
+            self.quotes_before(newest, retention, &mut batch)?;
+        }
+        if batch.rows > 0 {
+            self.database.apply(batch.batch)?;
+        }
+        Ok(batch.rows)
+    }
+
+    fn history_before(&self, pair: Pair, cutoff: Timestamp, batch: &mut Removal) -> Result<(), StoreError> {
+        let before = batch.rows;
+        let blocks = key::block(pair, Timestamp::EPOCH)..key::block(pair, cutoff);
+        for row in self.database.range(blocks).take(ROWS) {
+            let (name, bytes) = row?;
+            let start = key::read_instant(&name).ok_or(StoreError::Damaged("block"))?;
+            let ticks = block::ticks(start, &bytes).ok_or(StoreError::Damaged("block"))?;
+            let (Some(first), Some(last)) = (ticks.first(), ticks.last()) else { break };
+            if last.slot.start() >= cutoff {
+                break;
+            }
+            batch.remove(key::block_index(pair, first.sequence));
+            batch.remove(name);
+        }
+        for tier in Tier::ALL {
+            let rows = key::rollup(tier, pair, Timestamp::EPOCH)..key::rollup(tier, pair, cutoff);
+            for row in self.database.range(rows).take(ROWS) {
+                let (name, _) = row?;
+                let start = key::read_instant(&name).ok_or(StoreError::Damaged("roll-up"))?;
+                if later(start, tier.row_millis()) > cutoff {
+                    break;
+                }
+                batch.remove(name);
+            }
+        }
+        let gaps = key::gap(pair, Timestamp::EPOCH)..key::gap(pair, cutoff);
+        for row in self.database.range(gaps).take(ROWS) {
+            let (name, value) = row?;
+            let gap = key::read_gap(&name, &value).ok_or(StoreError::Damaged("gap"))?;
+            if let Some((sequence, _)) = gap.recorded {
+                batch.remove(key::gap_index(pair, sequence));
+            }
+            batch.remove(name);
+        }
+        if batch.rows > before {
+            batch.batch.insert(key::oldest(pair), &key::instant(cutoff));
+        }
+        Ok(())
+    }
+
+    /// Whole records go in the order of the log. Those of a pair that gets no new ones stay where they are:
+    /// its newest slot does not move on, so they are never past retention.
+    fn quotes_before(
+        &self,
+        newest: Timestamp,
+        retention: Retention,
+        batch: &mut Removal,
+    ) -> Result<(), StoreError> {
+        self.with_writer(|writer| {
+            let from = key::record(writer.reclaimed.next());
+            let rows = self.database.range(from..=key::record(Sequence(u64::MAX))).take(ROWS);
+            for row in rows {
+                let (name, value) = row?;
+                let Stored { sequence, record } = records::read(&name, &value)?;
+                // A lead has a row of its own besides.
+                let covered = record.covers_up_to().unwrap_or(Timestamp::EPOCH);
+                let heads = self.heads(record.pair)?.unwrap_or_default();
+                let of_pair = heads.covered.map_or(newest, |(slot, _)| slot.start());
+                if covered < of_pair.minus(retention.quotes) {
+                    // The newest price is told with its sources, however old it is.
+                    if sequence != heads.tick {
+                        batch.remove(name);
+                    }
+                } else if of_pair >= newest.minus(retention.quotes) {
+                    break;
+                }
+                writer.reclaimed = sequence;
+            }
+            // Leads are few: one each time a leader begins.
+            for row in self.database.scan_prefix(key::LEAD_PREFIX).take(ROWS) {
+                let (name, value) = row?;
+                match records::read(&name, &value)?.record.covers_up_to() {
+                    // The first of its pair follows nothing.
+                    None => {}
+                    Some(covered) if covered < newest.minus(retention.ticks) => batch.remove(name),
+                    Some(_) => break,
+                }
+            }
+            Ok(())
+        })
+    }
+}
+
+/// Rows to remove, counted.
+#[derive(Default)]
+struct Removal {
+    batch: sled::Batch,
+    rows: usize,
+}
+
+impl Removal {
+    fn remove(&mut self, name: impl Into<sled::IVec>) {
+        self.batch.remove(name);
+        self.rows += 1;
+    }
+}

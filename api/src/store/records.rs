@@ -1,0 +1,112 @@
+//! Single records, by their positions.
+
+use common::{
+    domain::{Body, Pair, Record, Sequence, Tick, Timestamp},
+    wire,
+};
+
+use super::{Heads, Order, Store, StoreError, Stored, StoredGap, StoredTick, key};
+
+/// What is left of a record whose quotes are past their retention.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Expired {
+    /// A tick.
+    Tick(Pair, StoredTick),
+    /// A gap.
+    Gap(Pair, StoredGap),
+}
+
+impl Expired {
+    /// What will be left of a record; nothing of a lead, which is kept whole.
+    pub fn of(sequence: Sequence, record: &Record) -> Option<Self> {
+        let (pair, epoch) = (record.pair, record.epoch);
+        match &record.body {
+            Body::Tick(tick) => {
+                let Tick { slot, interval, price, .. } = *tick;
+                Some(Self::Tick(pair, StoredTick { slot, interval, price, sequence, epoch }))
+            }
+            Body::Gap(gap) => Some(Self::Gap(pair, StoredGap::of(sequence, epoch, gap))),
+            Body::Lead(_) => None,
+        }
+    }
+}
+
+impl Store {
+    /// The whole record at a position, as long as quotes are kept; a lead's for as long as ticks are.
+    pub fn record(&self, sequence: Sequence) -> Result<Option<Record>, StoreError> {
+        let whole = match self.database.get(key::record(sequence))? {
+            None => self.database.get(key::lead(sequence))?,
+            found => found,
+        };
+        let Some(bytes) = whole else { return Ok(None) };
+        wire::decode(&bytes).map(Some).map_err(|source| StoreError::Record { sequence, source })
+    }
+
+    /// What is left of a record that is not there as a whole any more.
+    pub fn expired(&self, sequence: Sequence) -> Result<Option<Expired>, StoreError> {
+        for (pair, _) in self.pairs()? {
+            if let Some(tick) =
+                self.tick_at_or_before(pair, sequence)?.filter(|tick| tick.sequence == sequence)
+            {
+                return Ok(Some(Expired::Tick(pair, tick)));
+            }
+            let at_position = |gap: &StoredGap| gap.recorded.is_some_and(|(at, _)| at == sequence);
+            if let Some(gap) = self.gap_at_or_before(pair, sequence)?.filter(at_position) {
+                return Ok(Some(Expired::Gap(pair, gap)));
+            }
+        }
+        Ok(None)
+    }
+
+    /// Every whole record that is kept, in the order of the log.
+    pub fn records(&self) -> impl Iterator<Item = Result<Stored, StoreError>> + use<> {
+        self.database.scan_prefix(key::RECORD_PREFIX).map(|row| {
+            let (name, value) = row?;
+            read(&name, &value)
+        })
+    }
+
+    /// A pair's newest record of any kind.
+    pub fn newest_record(&self, pair: Pair) -> Result<Option<Stored>, StoreError> {
+        let Some(Heads { newest: sequence, .. }) = self.heads(pair)? else { return Ok(None) };
+        Ok(self.record(sequence)?.map(|record| Stored { sequence, record }))
+    }
+
+    /// A pair's newest tick or gap, and its newest tick, at or before a position. Nothing where the store
+    /// knows of neither.
+    pub fn covering_at(&self, pair: Pair, at: Sequence) -> Result<Option<Heads>, StoreError> {
+        let tick = self.tick_at_or_before(pair, at)?;
+        let gap = self.gap_at_or_before(pair, at)?;
+        let of_tick = tick.map(|tick| (tick.sequence, (tick.slot, tick.interval)));
+        let of_gap = gap.and_then(|gap| Some((gap.recorded?.0, (gap.slot, gap.interval))));
+        let newest = of_tick.into_iter().chain(of_gap).max_by_key(|(sequence, _)| *sequence);
+        Ok(newest.map(|(sequence, covered)| Heads {
+            newest: sequence,
+            covering: sequence,
+            tick: tick.map(|tick| tick.sequence).unwrap_or_default(),
+            covered: Some(covered),
+        }))
+    }
+
+    fn tick_at_or_before(&self, pair: Pair, at: Sequence) -> Result<Option<StoredTick>, StoreError> {
+        let blocks = key::block_index(pair, Sequence::default())..=key::block_index(pair, at);
+        let Some(row) = self.database.range(blocks).next_back() else { return Ok(None) };
+        let start = key::read_instant(&row?.1).ok_or(StoreError::Damaged("block index"))?;
+        let ticks = self.block(pair, start)?;
+        Ok(ticks.into_iter().rev().find(|tick| tick.sequence <= at))
+    }
+
+    fn gap_at_or_before(&self, pair: Pair, at: Sequence) -> Result<Option<StoredGap>, StoreError> {
+        let gaps = key::gap_index(pair, Sequence::default())..=key::gap_index(pair, at);
+        let Some(row) = self.database.range(gaps).next_back() else { return Ok(None) };
+        let last: Timestamp = key::read_instant(&row?.1).ok_or(StoreError::Damaged("gap index"))?;
+        self.gaps(pair, last, last.next(), Order::Ascending).next().transpose()
+    }
+}
+
+/// The record in a row of whole records or leads.
+pub(super) fn read(name: &[u8], value: &[u8]) -> Result<Stored, StoreError> {
+    let sequence = key::read_record_sequence(name).ok_or(StoreError::Damaged("position"))?;
+    let record = wire::decode(value).map_err(|source| StoreError::Record { sequence, source })?;
+    Ok(Stored { sequence, record })
+}

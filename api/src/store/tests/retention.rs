@@ -1,0 +1,102 @@
+//! What is removed, and what is noted where the log has none.
+
+use std::time::Duration;
+
+use proptest::prelude::*;
+
+use super::{
+    history::{PAIRS, fill, log, run},
+    *,
+};
+
+/// Every row, less the whole records.
+fn history(store: &Store, pair: Pair, from: Timestamp) -> (Vec<StoredTick>, Vec<StoredGap>) {
+    let ticks = store.ticks(pair, from, Timestamp::MAX, Order::Ascending).map(Result::unwrap);
+    let gaps = store.gaps(pair, from, Timestamp::MAX, Order::Ascending).map(Result::unwrap);
+    (ticks.collect(), gaps.collect())
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(24))]
+
+    #[test]
+    fn what_is_within_retention_stays_and_the_rest_goes(
+        runs in prop::collection::vec(run(), 1..12),
+        ticks in 0_u64..1_000_000,
+        quotes in 0_u64..100_000,
+    ) {
+        let log = log(&runs);
+        let folder = tempfile::tempdir().unwrap();
+        let store = fill(folder.path(), &log, &[(500, false)]);
+        let retention = Retention { ticks: Duration::from_secs(ticks), quotes: Duration::from_secs(quotes) };
+        let cutoffs: Vec<(Pair, Timestamp)> = PAIRS
+            .map(|pair| pair.parse::<Pair>().unwrap())
+            .into_iter()
+            .filter_map(|pair| Some((pair, store.heads(pair).unwrap()?.covered?.0.start())))
+            .collect();
+        let wanted: Vec<_> = cutoffs.iter().map(|(pair, slot)| {
+            let from = slot.minus(retention.ticks);
+            (history(&store, *pair, from), store.summarize(*pair, from, slot.next()).unwrap())
+        }).collect();
+        while store.reclaim(retention).unwrap() > 0 {}
+        store.check().unwrap();
+        for ((pair, slot), wanted) in cutoffs.iter().zip(wanted) {
+            let from = slot.minus(retention.ticks);
+            prop_assert_eq!((history(&store, *pair, from), store.summarize(*pair, from, slot.next()).unwrap()), wanted);
+            // At most one block reaches out of the range.
+            let before = store.ticks(*pair, Timestamp::EPOCH, from, Order::Ascending).count();
+            prop_assert!(before < 256, "{}", before);
+            prop_assert_eq!(store.gaps(*pair, Timestamp::EPOCH, from, Order::Ascending).filter(|gap| gap.as_ref().unwrap().slot.start() < from).count(), 0);
+        }
+        for Stored { sequence, record } in &log {
+            let of_pair = cutoffs.iter().find(|(pair, _)| *pair == record.pair);
+            let Some((_, of_pair)) = of_pair else { continue };
+            let is_past = record.covers_up_to().unwrap() < of_pair.minus(retention.quotes);
+            let row = store.database.get(key::record(*sequence)).unwrap();
+            prop_assert!(row.is_some() || is_past, "{} of {:?}", sequence, cutoffs);
+        }
+    }
+}
+
+fn commit(store: &Store, number: u64, index: i64, hole: bool) {
+    let (sequence, record) = (Sequence(number), record("BTC-USD", index, Some("1.5")));
+    store.commit(&[Stored { sequence, record }], sequence, hole.then_some(sequence)).unwrap();
+}
+
+#[test]
+fn slots_without_a_record_are_a_gap_that_says_whether_the_log_lost_them() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = Store::open_local(folder.path()).unwrap();
+    commit(&store, 1, 10, false);
+    // Message 2 is no record: whoever reads the log finds that.
+    commit(&store, 3, 12, false);
+    // Messages 4 to 8 have expired.
+    commit(&store, 9, 17, true);
+    commit(&store, 10, 18, false);
+    let gaps: Vec<StoredGap> = history(&store, "BTC-USD".parse().unwrap(), Timestamp::EPOCH).1;
+    let told: Vec<_> = gaps.iter().map(|gap| (gap.from, gap.slot, gap.cause, gap.recorded)).collect();
+    assert_eq!(
+        told,
+        [(slot(11), slot(11), GapCause::Unreadable, None), (slot(13), slot(16), GapCause::Retention, None)]
+    );
+}
+
+#[test]
+fn whole_records_of_a_pair_that_gets_no_more_do_not_hold_up_the_others() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = Store::open_local(folder.path()).unwrap();
+    let dead = Stored { sequence: Sequence(1), record: record("ETH-USD", 1, Some("1")) };
+    store.commit(std::slice::from_ref(&dead), Sequence(1), None).unwrap();
+    let records: Vec<Stored> = (2..=400)
+        .map(|number| Stored {
+            sequence: Sequence(number),
+            record: record("BTC-USD", i64::try_from(number).unwrap(), Some("2")),
+        })
+        .collect();
+    store.commit(&records, Sequence(400), None).unwrap();
+    let retention = Retention { ticks: Duration::from_secs(86_400), quotes: Duration::from_secs(1_000) };
+    while store.reclaim(retention).unwrap() > 0 {}
+    let left: Vec<u64> = store.records().map(|stored| stored.unwrap().sequence.0).collect();
+    assert_eq!(left, std::iter::once(1).chain(300..=400).collect::<Vec<_>>());
+    assert_eq!(store.record(Sequence(1)).unwrap(), Some(dead.record));
+}

@@ -1,0 +1,74 @@
+//! The ticks of a pair, in the order of time.
+
+use super::{
+    Order, Store, StoreError, StoredTick,
+    block::{self, Block},
+    database::Row,
+    key,
+};
+use common::domain::{Pair, Timestamp};
+
+impl Store {
+    /// A pair's ticks with slots in `[from, to)`, one after the other.
+    pub fn ticks(
+        &self,
+        pair: Pair,
+        from: Timestamp,
+        to: Timestamp,
+        order: Order,
+    ) -> impl Iterator<Item = Result<StoredTick, StoreError>> + use<> {
+        // A crossed range would panic inside sled.
+        let from = from.min(to);
+        // Of the blocks that begin before `from`, only the last can reach into the range.
+        let reaching_in =
+            self.database.range(key::block(pair, Timestamp::EPOCH)..key::block(pair, from)).rev();
+        let reaching_in = reaching_in.take(1);
+        let beginning_inside = self.database.range(key::block(pair, from)..key::block(pair, to));
+        let rows: Box<dyn Iterator<Item = _>> = match order {
+            Order::Ascending => Box::new(reaching_in.chain(beginning_inside)),
+            Order::Descending => Box::new(beginning_inside.rev().chain(reaching_in)),
+        };
+        rows.flat_map(move |row| in_order(row, from, to, order))
+    }
+
+    /// The ticks of the block that begins with a slot.
+    pub(super) fn block(&self, pair: Pair, start: Timestamp) -> Result<Vec<StoredTick>, StoreError> {
+        let bytes = self.database.get(key::block(pair, start))?.ok_or(DAMAGED)?;
+        block::ticks(start, &bytes).ok_or(DAMAGED)
+    }
+
+    /// The block that is still being filled.
+    pub(super) fn newest_block(&self, pair: Pair) -> Result<Option<Block>, StoreError> {
+        let blocks = key::block(pair, Timestamp::EPOCH)..=key::block(pair, Timestamp::MAX);
+        let Some(row) = self.database.range(blocks).next_back() else { return Ok(None) };
+        let (name, bytes) = row?;
+        let start = key::read_instant(&name).ok_or(DAMAGED)?;
+        Block::resume(start, &bytes).ok_or(DAMAGED).map(Some)
+    }
+}
+
+const DAMAGED: StoreError = StoreError::Damaged("block of ticks");
+
+/// The ticks of one row that lie in the range.
+fn in_order(
+    row: Result<Row, StoreError>,
+    from: Timestamp,
+    to: Timestamp,
+    order: Order,
+) -> impl Iterator<Item = Result<StoredTick, StoreError>> {
+    let read = || {
+        let (name, bytes) = row?;
+        let start = key::read_instant(&name).ok_or(DAMAGED)?;
+        let mut ticks = block::ticks(start, &bytes).ok_or(DAMAGED)?;
+        ticks.retain(|tick| tick.slot.start() >= from && tick.slot.start() < to);
+        if order == Order::Descending {
+            ticks.reverse();
+        }
+        Ok(ticks)
+    };
+    let (ticks, error) = match read() {
+        Ok(ticks) => (ticks, None),
+        Err(error) => (Vec::new(), Some(Err(error))),
+    };
+    ticks.into_iter().map(Ok).chain(error)
+}

@@ -1,0 +1,196 @@
+//! The writing end: what one batch of records changes.
+//!
+//! For each pair the writer remembers the block that is being filled and the roll-ups that are still open,
+//! so that a record costs no reading. What it remembers can be read back from the store at any time, and is
+//! after a failed write.
+
+use std::collections::{BTreeMap, btree_map::Entry};
+
+use common::{
+    domain::{Body, GapCause, Interval, Pair, Record, Sequence, Slot, Timestamp},
+    wire,
+};
+
+use super::{
+    Expired, Heads, Store, StoreError, Stored, StoredGap, StoredTick,
+    block::Block,
+    key,
+    rollup::{Rolling, Row, Tier},
+};
+use crate::summary::{Point, Summary};
+
+/// What the writer remembers between batches.
+#[derive(Debug, Default)]
+pub(super) struct Writer {
+    pairs: BTreeMap<Pair, PairWriter>,
+    /// The newest position before which the log had lost others.
+    hole: Option<Sequence>,
+    /// Records up to here are past the quotes' retention, or of a pair that gets no new ones.
+    pub(super) reclaimed: Sequence,
+}
+
+#[derive(Debug)]
+struct PairWriter {
+    pair: Pair,
+    heads: Heads,
+    /// The block with its newest tick; missing where there is no tick.
+    block: Option<Block>,
+    rolling: [Rolling; 3],
+    changed: bool,
+}
+
+impl Writer {
+    /// Adds to the batch these records, in the order of the log, and all that follows from them.
+    pub(super) fn write(
+        &mut self,
+        store: &Store,
+        records: &[Stored],
+        batch: &mut sled::Batch,
+    ) -> Result<(), StoreError> {
+        for Stored { sequence, record } in records {
+            // The codec is exact: these are the bytes that came from the log, less unknown fields.
+            batch.insert(key::record(*sequence).as_slice(), wire::encode(record));
+        }
+        self.derive(store, records, batch)
+    }
+
+    /// Adds to the batch what follows from these records, and not the records themselves.
+    pub(super) fn derive(
+        &mut self,
+        store: &Store,
+        records: &[Stored],
+        batch: &mut sled::Batch,
+    ) -> Result<(), StoreError> {
+        for Stored { sequence, record } in records {
+            let pair = match self.pairs.entry(record.pair) {
+                Entry::Occupied(known) => known.into_mut(),
+                Entry::Vacant(unknown) => unknown.insert(PairWriter::load(store, record.pair)?),
+            };
+            if let Body::Lead(_) = &record.body {
+                batch.insert(key::lead(*sequence), wire::encode(record));
+            }
+            pair.write(*sequence, record, self.hole, batch);
+        }
+        for pair in self.pairs.values_mut().filter(|pair| pair.changed) {
+            pair.finish(batch);
+        }
+        Ok(())
+    }
+
+    /// The log had lost records before this position.
+    pub(super) fn lost_before(&mut self, position: Sequence, batch: &mut sled::Batch) {
+        batch.insert(key::HOLE, &key::sequence(position));
+        self.hole = Some(position);
+    }
+
+    /// Reads what it must know before the first batch.
+    pub(super) fn load(store: &Store) -> Result<Self, StoreError> {
+        let hole = store.database.get(key::HOLE)?;
+        let hole = hole.map(|bytes| key::read_sequence(&bytes).ok_or(StoreError::Damaged("hole")));
+        Ok(Self { hole: hole.transpose()?, ..Self::default() })
+    }
+}
+
+impl PairWriter {
+    fn load(store: &Store, pair: Pair) -> Result<Self, StoreError> {
+        let heads = store.heads(pair)?.unwrap_or_default();
+        let block = store.newest_block(pair)?;
+        if block.as_ref().map(Block::last).unwrap_or_default() != heads.tick {
+            return Err(StoreError::Damaged("the newest tick is not where it should be"));
+        }
+        let newest = heads.covered.map(|(slot, _)| slot.start());
+        let rolling = |tier: Tier| -> Result<Rolling, StoreError> {
+            let Some(newest) = newest else {
+                let start = Timestamp::EPOCH;
+                return Ok(Rolling { tier, open: None, row: Row { start, bytes: Vec::new() } });
+            };
+            let bucket = tier.bucket(newest);
+            let open = store.summarize(pair, bucket, newest.next())?.map(|summary| (bucket, summary));
+            let start = tier.row(newest);
+            let bytes = store.database.get(key::rollup(tier, pair, start))?;
+            Ok(Rolling {
+                tier,
+                open,
+                row: Row { start, bytes: bytes.map_or_else(Vec::new, |bytes| bytes.to_vec()) },
+            })
+        };
+        let [day, hour, minute] = Tier::ALL;
+        let rolling = [rolling(day)?, rolling(hour)?, rolling(minute)?];
+        Ok(Self { pair, heads, block, rolling, changed: false })
+    }
+
+    fn write(
+        &mut self,
+        sequence: Sequence,
+        record: &Record,
+        hole: Option<Sequence>,
+        batch: &mut sled::Batch,
+    ) {
+        let before = self.heads.covering;
+        self.changed = true;
+        self.heads.newest = sequence;
+        let (first, slot, interval) = match &record.body {
+            Body::Tick(tick) => (tick.slot, tick.slot, tick.interval),
+            Body::Gap(gap) => (gap.from, gap.slot, gap.interval),
+            Body::Lead(_) => return,
+        };
+        if self.heads.covered.is_none() {
+            batch.insert(key::oldest(self.pair), &key::instant(first.start()));
+        }
+        if let Some(lost) = self.lost(first, interval, hole.is_some_and(|hole| before < hole)) {
+            batch.insert(key::gap(self.pair, lost.slot.start()), key::gap_value(&lost));
+        }
+        self.heads.covering = sequence;
+        self.heads.covered = Some((slot, interval));
+        for rolling in &mut self.rolling {
+            if rolling.reach(slot.start()) {
+                let row = &rolling.row;
+                batch.insert(key::rollup(rolling.tier, self.pair, row.start), row.bytes.as_slice());
+            }
+        }
+        match Expired::of(sequence, record) {
+            Some(Expired::Tick(_, tick)) => self.tick(&tick, batch),
+            Some(Expired::Gap(_, gap)) => {
+                batch.insert(key::gap(self.pair, slot.start()), key::gap_value(&gap));
+                batch.insert(key::gap_index(self.pair, sequence), &key::instant(slot.start()));
+            }
+            None => {}
+        }
+    }
+
+    fn tick(&mut self, tick: &StoredTick, batch: &mut sled::Batch) {
+        let StoredTick { slot, interval, price, sequence, .. } = *tick;
+        let summary = Summary::of(Point { slot, interval, price });
+        for rolling in &mut self.rolling {
+            rolling.add(slot.start(), &summary);
+        }
+        self.heads.tick = sequence;
+        if !self.block.as_mut().is_some_and(|block| block.push(tick)) {
+            self.put_block(batch);
+            batch.insert(key::block_index(self.pair, sequence), &key::instant(slot.start()));
+            self.block = Some(Block::begin(tick));
+        }
+    }
+
+    /// The slots between the newest and this one, which no record covers. The poller covers every slot; so
+    /// there was a record, and it is gone, or it could not be read.
+    fn lost(&self, first: Slot, interval: Interval, expired: bool) -> Option<StoredGap> {
+        let (newest, _) = self.heads.covered?;
+        let from = interval.after(newest.start());
+        let slot = interval.before(first);
+        let cause = if expired { GapCause::Retention } else { GapCause::Unreadable };
+        (from <= slot).then_some(StoredGap { from, slot, interval, cause, recorded: None, asked: None })
+    }
+
+    fn finish(&mut self, batch: &mut sled::Batch) {
+        self.changed = false;
+        batch.insert(key::heads(self.pair), key::heads_value(&self.heads));
+        self.put_block(batch);
+    }
+
+    fn put_block(&self, batch: &mut sled::Batch) {
+        if let Some(block) = &self.block {
+            batch.insert(key::block(self.pair, block.start().start()), block.bytes());
+        }
+    }
+}
