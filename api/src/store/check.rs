@@ -2,7 +2,8 @@
 //!
 //! Every slot of a pair is covered by exactly one tick or gap, and what no record covers was noted as a gap
 //! when it was written. So the rows of a pair lie end to end, up to its newest slot; where they do not, some
-//! are missing, or are those of another time, whatever the disk says.
+//! are missing, or are those of another time, whatever the disk says. (Only where the interval changes can
+//! a gap before the first slot of the new one be missing unnoticed.)
 
 use std::iter::Peekable;
 
