@@ -4,8 +4,8 @@
 //! takes a second or two and not as long as somebody's network, they are read into a file beside the store
 //! first. Rows are copied as they lie there, whatever they mean.
 //!
-//! - [`file`](mod@file): how such a file looks, and how it is read.
-//! - [`restore`]: a store made from one.
+//! - `file`: how such a file looks, and how it is read.
+//! - `restore`: a store made from one.
 
 mod file;
 mod restore;
