@@ -61,6 +61,14 @@ test *arguments:
 fuzz *arguments:
     ./scripts/fuzz {{ arguments }}
 
+# A feed under kills, pauses, damage and clock jumps at random, for MINUTES from SEED: [--cluster] [--pods N] [--without KIND,…]
+[group('check')]
+grind minutes="1" seed="1" *arguments:
+    scripts/tools
+    cargo build --quiet --workspace --bins
+    "${CARGO_TARGET_DIR:-target}/debug/grind" {{ minutes }} {{ seed }} \
+        --binary "${CARGO_TARGET_DIR:-target}/debug/tickwell" {{ arguments }}
+
 # Format, lints, documentation
 [group('check')]
 lint:

@@ -196,7 +196,7 @@ impl From<PinError> for Problem {
             PinError::Ahead { .. } => {
                 Self::new(Code::SequenceAhead, detail).naming("at_sequence").retry_after(AHEAD_RETRY_SECONDS)
             }
-            PinError::Gone { .. } => Self::new(Code::SequenceGone, detail).naming("at_sequence"),
+            PinError::Gone => Self::new(Code::SequenceGone, detail).naming("at_sequence"),
             PinError::Store(error) => error.into(),
         }
     }

@@ -82,11 +82,10 @@ pub enum PinError {
         newest: Sequence,
     },
     /// It is too long ago.
-    #[error("that is longer ago than the {reach:?} that answers reach back (windows.keep)")]
-    Gone {
-        /// How far back views reach.
-        reach: Duration,
-    },
+    #[error(
+        "that is longer ago than answers reach back, which windows.keep decides; history reaches further"
+    )]
+    Gone,
     /// The store did not answer.
     #[error("the store did not answer")]
     Store(#[from] StoreError),
@@ -147,7 +146,7 @@ impl Snapshot {
         let mut pinned = Self { identity: self.identity.clone(), sequence, origin: self.origin, pairs };
         let oldest = self.newest_slot().map(|slot| slot.start().minus(reach));
         if pinned.newest_slot().map(Slot::start) < oldest {
-            return Err(PinError::Gone { reach });
+            return Err(PinError::Gone);
         }
         pinned.look_back(store)?;
         Ok(pinned)

@@ -82,6 +82,7 @@ pub struct Leadership {
     standing: watch::Receiver<Standing>,
     fenced: Arc<Notify>,
     id: LeaderId,
+    contested: bool,
 }
 
 impl Standing {
@@ -97,7 +98,8 @@ impl Standing {
 impl Lead {
     /// A poller that stands by, and what others see of it.
     pub fn new(lease: Arc<dyn Lease>, metrics: Metrics, check: Check) -> (Self, Leadership) {
-        let (standing, leadership) = Leadership::channel(lease.id());
+        let (standing, mut leadership) = Leadership::channel(lease.id());
+        leadership.contested = lease.is_contested();
         metrics.standing(Standing::Standby.label());
         check.set(Condition::Ready);
         let until = Instant::now();
@@ -126,7 +128,7 @@ impl Lead {
                 () = finished.cancelled() => break,
                 () = leadership.told_fenced() => {
                     self.step_down().await;
-                    // Somebody else leads: not even a lease that is free would make that wrong.
+                    // Somebody else leads, or should: not even a lease that is free would make that wrong.
                     pause = self.lease.span();
                 }
                 () = self.claim_after(pause) => {
@@ -235,7 +237,6 @@ impl Lead {
     }
 
     async fn step_down(&mut self) {
-        self.metrics.fenced.inc();
         self.stand(Standing::Standby);
         self.told = Some(Told::Taken(None));
         self.release().await;
@@ -255,7 +256,7 @@ impl Leadership {
     /// A poller that stands by, and the means to change that.
     pub(crate) fn channel(id: LeaderId) -> (watch::Sender<Standing>, Self) {
         let (sender, standing) = watch::channel(Standing::Standby);
-        (sender, Self { standing, fenced: Arc::new(Notify::new()), id })
+        (sender, Self { standing, fenced: Arc::new(Notify::new()), id, contested: true })
     }
 
     /// Who we are.
@@ -284,7 +285,7 @@ impl Leadership {
         self.until(|standing| !matches!(standing, Standing::Leading { term: now, .. } if *now == term)).await;
     }
 
-    /// Waits until the log has shown that somebody else leads.
+    /// Waits until the log has shown that somebody else leads, or somebody else should.
     pub(crate) async fn told_fenced(&self) {
         self.fenced.notified().await;
     }
@@ -292,6 +293,13 @@ impl Leadership {
     /// The log has shown that somebody else leads.
     pub fn fenced(&self) {
         self.fenced.notify_one();
+    }
+
+    /// Somebody else should lead, if there is somebody.
+    pub fn hand_over(&self) {
+        if self.contested {
+            self.fenced.notify_one();
+        }
     }
 }
 

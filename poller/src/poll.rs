@@ -1,9 +1,11 @@
 //! The slot loop: wake on the wall-clock grid, ask everybody at once, hand on what came of it.
 //!
 //! It never bursts: after a pause it goes on with the slot that is due now. The slots it slept through
-//! become a gap when the next record is published. A standby polls nothing; when it takes over, it begins
+//! become a gap when the next record is published. A clock that is suddenly far ahead is doubted, and what it
+//! says is not published, until the sources' times bear it out. A standby polls nothing; when it takes over, it begins
 //! with the slot of that moment.
 
+mod doubt;
 mod health;
 mod memory;
 
@@ -15,6 +17,7 @@ use common::{
     readiness::Check,
     service::TaskError,
 };
+use doubt::{Doubt, LEAST_LEAP};
 use futures::future::join_all;
 use health::Health;
 use memory::Memory;
@@ -42,6 +45,9 @@ pub(crate) const LAST_POLL_TIME: Duration = Duration::from_millis(1_500);
 /// A log that does not answer is not waited for: without a memory a frozen source is only found later.
 const RECALL_TIME: Duration = Duration::from_millis(500);
 
+/// A poller whose clock is wrong gives the lease to whoever wants it so often: each term begins with a record.
+const HAND_OVER_PAUSE: Duration = Duration::from_secs(60);
+
 /// The slot loop and what it remembers between slots.
 pub struct Poll {
     settings: Settings,
@@ -51,6 +57,9 @@ pub struct Poll {
     metrics: Metrics,
     health: Health,
     memory: Memory,
+    doubt: Doubt,
+    /// When the lease was last given away because the clock is wrong.
+    handed_over: Option<Instant>,
 }
 
 /// What one source said, and when it was here.
@@ -81,6 +90,8 @@ impl Poll {
             metrics,
             health: Health::new(check),
             memory: Memory::default(),
+            doubt: Doubt::default(),
+            handed_over: None,
         }
     }
 
@@ -108,6 +119,7 @@ impl Poll {
         self.memory = Memory::of(&found, self.settings.pairs.len());
         if let Some(covered) = self.memory.covered() {
             self.clock.skip_to(covered);
+            self.doubt.begin(covered);
         }
     }
 
@@ -125,21 +137,32 @@ impl Poll {
     /// Polls every slot until it stands by, or is told to stop.
     async fn lead(&mut self, queue: &mpsc::Sender<PolledSlot>, stop: &CancellationToken) {
         let interval = self.settings.interval;
-        // The slot that has begun already may still be had. If another leader has it, it is dropped.
-        let mut newest = interval.before(interval.slot_at(self.clock.now()));
-        let mut dropping = false;
+        // The slot that has begun already may still be had. If another leader has it, it is dropped. Of a log
+        // that covers something, this clock needs not be believed to know where it ends.
+        let begun = interval.before(interval.slot_at(self.clock.now()));
+        let mut newest = self.memory.covered().map_or(begun, |covered| interval.slot_at(covered));
+        let (mut dropping, mut doubted) = (false, None);
         let mut leadership = self.leadership.clone();
         loop {
             let slot = tokio::select! {
-                slot = self.slot_after(newest) => slot,
+                slot = self.slot_after(newest, doubted) => slot,
                 () = leadership.until(|standing| *standing == Standing::Standby) => return,
                 () = stop.cancelled() => return,
             };
-            newest = slot;
+            self.look_at_clock();
             let polled = tokio::select! {
                 polled = self.poll(slot) => polled,
                 () = soon_after(stop, LAST_POLL_TIME) => return,
             };
+            doubted = self.doubt.ahead().map(|ahead| {
+                self.health.clock_is_ahead(ahead);
+                slot
+            });
+            if doubted.is_some() {
+                self.hand_over();
+                continue;
+            }
+            newest = slot;
             let Some(bodies) = polled else { continue };
             if self.settings.origin == Origin::Replay
                 && stop.run_until_cancelled(queue.reserve()).await.is_none()
@@ -162,19 +185,26 @@ impl Poll {
         }
     }
 
-    /// Sleeps until the clock has reached the slot after `newest`. Answers the slot it has reached: after a
-    /// pause that may be a later one, and where the clock was set back it is still a newer one.
-    async fn slot_after(&mut self, newest: Slot) -> Slot {
-        let due = self.settings.interval.after(newest.start()).start();
+    /// Sleeps until the clock has reached the slot after `newest`, and is past a slot that was `doubted`. Answers
+    /// the slot it has reached: after a pause that may be a later one, and where the clock was set back it is
+    /// still a newer one.
+    async fn slot_after(&mut self, newest: Slot, doubted: Option<Slot>) -> Slot {
+        let interval = self.settings.interval;
+        let due = interval.after(newest.start()).start();
         loop {
             let now = self.clock.now();
-            if now >= due {
-                return self.settings.interval.slot_at(now);
+            let reached = interval.slot_at(now);
+            if now >= due && doubted != Some(reached) {
+                return reached;
             }
-            if due.since(now) > self.settings.interval.duration() {
+            if due.since(now) > interval.duration() {
                 self.health.clock_is_behind(due);
             }
-            self.clock.wait(due).await;
+            if due.since(now) > LEAST_LEAP.max(interval.duration()) {
+                self.hand_over();
+            }
+            let next = if now < due { due } else { interval.after(now).start() };
+            self.clock.wait(next).await;
         }
     }
 
@@ -186,6 +216,10 @@ impl Poll {
         let first_deadline = start + if has_fallbacks { left / FALLBACK_RESERVE } else { left };
 
         let mut asked = self.ask(slot, first_deadline, |member| member.role != Role::Fallback).await;
+        self.hear_of_time(&asked);
+        if self.doubt.ahead().is_some() {
+            return None;
+        }
         let mut bodies: Vec<(Pair, Body)> = self
             .settings
             .pairs
@@ -206,6 +240,28 @@ impl Poll {
         }
         self.health.observe(&bodies, &self.metrics);
         Some(bodies)
+    }
+
+    fn look_at_clock(&mut self) {
+        // The time of a recording passes as fast as it likes.
+        if self.settings.origin != Origin::Replay {
+            self.doubt.look(self.clock.now());
+        }
+    }
+
+    fn hear_of_time(&mut self, asked: &[Asked]) {
+        let samples = asked.iter().flat_map(|asked| {
+            asked.answers.values().flatten().map(|sample| sample.time.map(|time| asked.at.since(time)))
+        });
+        self.doubt.hear(self.clock.now(), &samples.collect::<Vec<_>>());
+    }
+
+    /// Somebody whose clock is right may want to lead. If there is nobody, the lease comes back.
+    fn hand_over(&mut self) {
+        if self.handed_over.is_none_or(|before| before.elapsed() >= HAND_OVER_PAUSE) {
+            self.handed_over = Some(Instant::now());
+            self.leadership.hand_over();
+        }
     }
 
     fn has_fallbacks(&self) -> bool {

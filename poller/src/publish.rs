@@ -178,6 +178,7 @@ impl Publisher {
                 Err(fenced @ PublishError::Fenced { .. }) => {
                     tracing::warn!(reason = %fenced, "standing by: the log shows another leader");
                     desk.chain = None;
+                    self.metrics.fenced.inc();
                     self.leadership.fenced();
                     self.leadership.until(|standing| *standing == Standing::Standby).await;
                 }

@@ -14,14 +14,18 @@
 //! 6. [`nats`]: a real nats-server process. What a crash does to a stream is the thing under test, and an
 //!    imitation would only give our own assumptions back.
 //! 7. [`process`]: the real `tickwell` binary, its log lines, and the signals it is sent.
-//! 8. [`wait`]: waiting for a condition with a deadline. It has the only sleep of the test suite.
-//! 9. [`clock`]: the only place here that reads the system clock.
-//! 10. [`naive`]: averages and candles worked out a second time.
+//! 8. [`records`], [`audit`], [`oracle`]: the records of a log as a stranger reads them, what must be true of
+//!    every log, and what must be answered from one, worked out a second time.
+//! 9. [`naive`]: averages and candles worked out a second time; the oracle's arithmetic.
+//! 10. [`faketime`]: a clock that jumps under a running process; [`damage`]: what can befall a stopped pod's store.
+//! 11. [`grinder`]: all of that at random, from a seed, for as long as one likes.
+//! 12. [`wait`]: waiting for a condition with a deadline. It has the only sleep of the test suite.
+//! 13. [`clock`]: the only place here that reads the system clock.
 //!
 //! `architecture` is a test of the workspace itself: which way its dependencies point.
 //!
 //! The binary `fake-upstream` puts 3 to 5 on a fixed port, for running Tickwell by hand;
-//! `fault-lab` runs it against faults, and shows what it made of them.
+//! `fault-lab` runs it against faults, and shows what it made of them; `grind` is 10 from the command line.
 //!
 //! What this crate must never do:
 //!
@@ -34,13 +38,19 @@ use std::path::{Path, PathBuf};
 
 #[cfg(test)]
 mod architecture;
+pub mod audit;
 pub mod clock;
+pub mod damage;
+pub mod faketime;
 pub mod fault;
+pub mod grinder;
 pub mod market;
 pub mod naive;
 pub mod nats;
+pub mod oracle;
 pub mod process;
 pub mod recording;
+pub mod records;
 pub mod upstream;
 pub mod venue;
 pub mod wait;

@@ -4,6 +4,7 @@
 //! skipped, so that `cargo test` works on a fresh clone, and in CI they fail, so that nobody skips them there.
 
 mod binary;
+mod cluster;
 mod operate;
 
 use std::net::Ipv4Addr;
@@ -18,7 +19,9 @@ use tokio::io::{AsyncBufReadExt, BufReader};
 use tokio::net::TcpStream;
 
 pub use binary::{available_or_skip, nats_available};
+pub use cluster::NatsCluster;
 
+use crate::process::send_signal;
 use crate::wait::poll_until;
 
 /// How long a server may take to accept connections. It takes well under a second; a loaded machine is slow.
@@ -32,6 +35,8 @@ pub struct NatsServer {
     folder: TempDir,
     /// The port of the first start, and of every later one.
     port: u16,
+    /// What makes it one of several.
+    cluster_arguments: Vec<String>,
     /// `None` after a kill.
     child: Option<Child>,
 }
@@ -44,9 +49,13 @@ impl NatsServer {
     ///
     /// When no nats-server is found, or it does not come up; the error then contains its log.
     pub async fn start() -> anyhow::Result<Self> {
+        Self::start_with(Vec::new()).await
+    }
+
+    async fn start_with(cluster_arguments: Vec<String>) -> anyhow::Result<Self> {
         let binary = binary::find().context("nats-server not found, run scripts/test")?;
         let folder = tempfile::Builder::new().prefix("tickwell-nats-").tempdir()?;
-        let mut server = Self { binary, folder, port: 0, child: None };
+        let mut server = Self { binary, folder, port: 0, cluster_arguments, child: None };
         server.configure("")?;
         server.run(None).await?;
         Ok(server)
@@ -56,6 +65,35 @@ impl NatsServer {
     #[must_use]
     pub fn url(&self) -> String {
         format!("nats://127.0.0.1:{}", self.port)
+    }
+
+    /// Whether it was not killed. A paused one is running.
+    #[must_use]
+    pub fn is_running(&self) -> bool {
+        self.child.is_some()
+    }
+
+    /// Stops the process where it is (SIGSTOP): its connections stay, and nothing answers.
+    ///
+    /// # Errors
+    ///
+    /// When the signal cannot be sent.
+    pub fn pause(&self) -> anyhow::Result<()> {
+        self.signal("STOP")
+    }
+
+    /// Lets a paused process go on (SIGCONT).
+    ///
+    /// # Errors
+    ///
+    /// When the signal cannot be sent.
+    pub fn resume(&self) -> anyhow::Result<()> {
+        self.signal("CONT")
+    }
+
+    fn signal(&self, signal: &str) -> anyhow::Result<()> {
+        // One that was killed has nothing to pause.
+        self.child.as_ref().map_or(Ok(()), |child| send_signal(child.id(), signal))
     }
 
     /// Kills the server as a crash would (SIGKILL), and returns when it is gone. Does nothing to a dead one.
@@ -80,7 +118,7 @@ impl NatsServer {
     /// Starts the process, on this port or on one that the server picks, and waits until it is ready.
     async fn run(&mut self, port: Option<u16>) -> anyhow::Result<()> {
         let folder = self.folder.path();
-        let mut child = spawn(&self.binary, folder, port)?;
+        let mut child = spawn(&self.binary, folder, port, &self.cluster_arguments)?;
         let outcome = poll_until(START_DEADLINE, async || match child.try_wait() {
             Ok(None) => {
                 let port = read_port(folder, child.id())?;
@@ -119,7 +157,12 @@ macro_rules! require_nats {
     };
 }
 
-fn spawn(binary: &Path, folder: &Path, port: Option<u16>) -> anyhow::Result<Child> {
+fn spawn(
+    binary: &Path,
+    folder: &Path,
+    port: Option<u16>,
+    cluster_arguments: &[String],
+) -> anyhow::Result<Child> {
     // -1 lets the server pick a free port, which it then writes to the ports file.
     let port = port.map_or_else(|| "-1".to_owned(), |port| port.to_string());
     Command::new(binary)
@@ -132,6 +175,7 @@ fn spawn(binary: &Path, folder: &Path, port: Option<u16>) -> anyhow::Result<Chil
         .arg(folder)
         .arg("--log")
         .arg(log_file(folder))
+        .args(cluster_arguments)
         .stdin(Stdio::null())
         .stdout(Stdio::null())
         .stderr(Stdio::null())

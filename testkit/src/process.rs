@@ -161,11 +161,16 @@ impl Tickwell {
             // Its id may be another process's by now.
             bail!("the process has ended with {status}; it wrote:\n{}", self.log);
         }
-        // The shell's own `kill`, for not every system has the program.
-        let status =
-            Command::new("/bin/sh").arg("-c").arg(format!("kill -s {signal} {}", self.id())).status()?;
-        ensure!(status.success(), "kill -s {signal}: {status}");
-        Ok(())
+        send_signal(self.id(), signal)
+    }
+
+    /// Whether the process is still there.
+    ///
+    /// # Errors
+    ///
+    /// When the system does not say.
+    pub fn is_running(&mut self) -> anyhow::Result<bool> {
+        Ok(self.child.try_wait()?.is_none())
     }
 
     /// Waits until the process has ended, and its output too, so that [`Tickwell::lines`] is complete.
@@ -193,6 +198,14 @@ impl Drop for Tickwell {
             println!("process {} wrote:\n{}", self.id(), self.log);
         }
     }
+}
+
+/// Sends a signal to a process that has not been waited for.
+pub(crate) fn send_signal(id: u32, signal: &str) -> anyhow::Result<()> {
+    // The shell's own `kill`, for not every system has the program.
+    let status = Command::new("/bin/sh").arg("-c").arg(format!("kill -s {signal} {id}")).status()?;
+    ensure!(status.success(), "kill -s {signal}: {status}");
+    Ok(())
 }
 
 /// The address in a line that says the process is serving. JSON loggers differ in where they put fields.

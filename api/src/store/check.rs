@@ -2,7 +2,8 @@
 //!
 //! Every slot of a pair is covered by exactly one tick or gap, and what no record covers was noted as a gap
 //! when it was written. So the rows of a pair lie end to end, up to its newest slot; where they do not, some
-//! are missing, or are those of another time, whatever the disk says.
+//! are missing, or are those of another time, whatever the disk says. (Only where the interval changes can
+//! a gap before the first slot of the new one be missing unnoticed.)
 
 use std::iter::Peekable;
 
@@ -35,7 +36,7 @@ impl Store {
         let (begin, end) = (Timestamp::EPOCH, Timestamp::MAX);
         let mut ticks = self.ticks(pair, begin, end, Order::Ascending).peekable();
         let mut gaps = self.gaps(pair, begin, end, Order::Ascending).peekable();
-        let (mut before, mut newest_tick): (Option<Cover>, _) = (None, Sequence::default());
+        let (mut before, mut newest_tick): (Option<Cover>, _) = (None, None);
         let oldest = self.database.get(key::oldest(pair))?;
         let oldest = oldest.and_then(|bytes| key::read_instant(&bytes));
         while let Some((cover, is_tick)) = next(&mut ticks, &mut gaps)? {
@@ -51,7 +52,7 @@ impl Store {
                 return Err(StoreError::Damaged("rows are missing, or are of another time"));
             }
             if is_tick {
-                newest_tick = cover.sequence.unwrap_or_default();
+                newest_tick = cover.sequence;
             }
             // A gap that is in no record has no place in the log: what follows is held against the one before.
             let sequence = cover.sequence.or(before.and_then(|before| before.sequence));
@@ -63,7 +64,8 @@ impl Store {
         }
         let newest = before.map(|before| (before.sequence.unwrap_or_default(), before.last, before.interval));
         let told = heads.covered.map(|(slot, interval)| (heads.covering, slot, interval));
-        if newest != told || newest_tick != heads.tick {
+        // Without any tick the newest one is past retention.
+        if newest != told || newest_tick.is_some_and(|newest| newest != heads.tick) {
             return Err(StoreError::Damaged("the newest rows are missing"));
         }
         Ok(())

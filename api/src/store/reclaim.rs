@@ -130,16 +130,16 @@ impl Store {
             for row in rows {
                 let (name, value) = row?;
                 let Stored { sequence, record } = records::read(&name, &value)?;
-                // A lead has a row of its own besides.
-                let covered = record.covers_up_to().unwrap_or(Timestamp::EPOCH);
                 let heads = self.heads(record.pair)?.unwrap_or_default();
                 let of_pair = heads.covered.map_or(newest, |(slot, _)| slot.start());
+                // The first lead of a pair follows nothing, and stays.
+                let covered = record.covers_up_to().unwrap_or(Timestamp::MAX);
                 if covered < of_pair.minus(retention.quotes) {
                     // The newest price is told with its sources, however old it is.
                     if sequence != heads.tick {
                         batch.remove(name);
                     }
-                } else if of_pair >= newest.minus(retention.quotes) {
+                } else if covered < Timestamp::MAX && of_pair >= newest.minus(retention.quotes) {
                     break;
                 }
                 writer.reclaimed = sequence;

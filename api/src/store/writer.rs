@@ -95,7 +95,8 @@ impl PairWriter {
     fn load(store: &Store, pair: Pair) -> Result<Self, StoreError> {
         let heads = store.heads(pair)?.unwrap_or_default();
         let block = store.newest_block(pair)?;
-        if block.as_ref().map(Block::last).unwrap_or_default() != heads.tick {
+        // Without any block its newest tick is past retention.
+        if block.as_ref().is_some_and(|block| block.last() != heads.tick) {
             return Err(StoreError::Damaged("the newest tick is not where it should be"));
         }
         let newest = heads.covered.map(|(slot, _)| slot.start());

@@ -199,3 +199,32 @@ fn where_the_interval_changes_the_shorter_one_tells_what_is_missing() {
     assert_eq!(gap([at(19, "1s"), at(20, "10s")]), Duration::ZERO);
     assert_eq!(gap([at(10, "1s"), at(20, "10s")]), Duration::from_secs(9));
 }
+
+#[test]
+fn sums_that_no_ticks_have_are_refused() {
+    let good = summary(&[point(10, "1"), point(20, "3"), point(30, "2")]);
+    let far = point(10, "4");
+    let refused = |wrong: Summary| {
+        let mut bytes = Vec::new();
+        wrong.encode(&mut bytes);
+        Summary::decode(&mut bytes.as_slice()).is_none()
+    };
+    assert!(!refused(good));
+    // Their variance would be larger than the extremes allow, or below zero.
+    let square = Wide::square(10_u128.pow(13));
+    assert!(refused(Summary { squares: good.squares.plus(square.times(2).unwrap()).unwrap(), ..good }));
+    assert!(refused(Summary { squares: good.squares.minus(square.times(3).unwrap()).unwrap(), ..good }));
+    for wrong in [
+        Summary { sum: good.sum * 2, ..good },
+        Summary { weighted: good.weighted * 2, ..good },
+        Summary { largest_gap: 20_001, ..good },
+        Summary { count: 20_002, ..good },
+        Summary { count: 1, ..good },
+        Summary { min: far, ..good },
+        Summary { max: good.min, ..good },
+        Summary { first: far, ..good },
+        Summary { last: good.first, ..good },
+    ] {
+        assert!(refused(wrong), "{wrong:?}");
+    }
+}

@@ -6,7 +6,7 @@ use testkit::wait_until;
 use crate::{
     harness::{Answer, DEADLINE, Pod},
     oracle,
-    records::{self, Kind, Point, Record, Span, Time},
+    records::{self, Point, Record, Span, Time, time_text},
 };
 
 /// The pair of most tests.
@@ -142,7 +142,7 @@ pub(crate) async fn history_is_the_log(pod: &Pod, records: &[Record]) {
         point.interval = 0;
     }
     assert!(ticks.len() > 6, "too few ticks to page through: {}", ticks.len());
-    let mut gaps = gaps(records);
+    let mut gaps = oracle::gaps(records, PAIR);
     for order in ["asc", "desc"] {
         for limit in [3, 1_000] {
             assert_eq!(history(pod, order, limit).await, ticks);
@@ -157,33 +157,8 @@ pub(crate) async fn history_is_the_log(pod: &Pod, records: &[Record]) {
     }
 }
 
-/// What must be said of a log's gaps, oldest first.
-fn gaps(records: &[Record]) -> Vec<Value> {
-    let gap = |record: &Record| {
-        let explained: Value = serde_json::from_slice(&record.bytes).unwrap();
-        let (from, last) = record.covers().unwrap();
-        json!({
-            "from": time_text(from),
-            "to": time_text(last),
-            "slots": (last - from) / record.interval() + 1,
-            "interval": explained["interval"],
-            "cause": explained["cause"],
-            "sequence": record.sequence,
-            "epoch": record.epoch,
-            "sources": record.quotes.as_ref().map(Vec::len),
-        })
-    };
-    records.iter().filter(|record| record.kind == Kind::Gap && record.pair == PAIR).map(gap).collect()
-}
-
 fn point(item: &Value) -> Point {
     let slot = Time::try_from(item["slot"].as_str().unwrap().to_owned()).unwrap().0;
     let price = item["price"].as_str().unwrap().to_owned();
     Point { sequence: item["sequence"].as_u64().unwrap(), slot, interval: 0, price }
-}
-
-/// An instant as it is written in answers.
-pub(crate) fn time_text(millis: i64) -> String {
-    let time = chrono::DateTime::from_timestamp_millis(millis).unwrap();
-    time.format("%Y-%m-%dT%H:%M:%S%.3fZ").to_string()
 }

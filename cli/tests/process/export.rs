@@ -5,9 +5,8 @@ use std::path::Path;
 use serde_json::{Value, json};
 
 use crate::{
-    agreement::time_text,
     harness::{DEADLINE, INTERVAL, Pod, Scene, has_price, moving_upstream, slots_pass},
-    records::{self, Kind, Record},
+    records::{self, Kind, Record, time_text},
     survival::end,
 };
 

@@ -5,11 +5,12 @@
 //! 1. [`harness`]: what a test starts, and how it asks a running process.
 //! 2. [`records`]: the records of a log, read back through the API, one by one.
 //! 3. [`audit`]: what must be true of every log, whatever has happened to its writers and readers.
-//! 4. [`oracle`]: prices and averages worked out a second time, from nothing but records and recordings.
+//! 4. `testkit::oracle`: prices and averages worked out a second time, from nothing but records.
 //! 5. [`agreement`]: two pods at the same sequence, and one pod against its own log.
 //! 6. The tests: [`feed`], [`sources`], [`faults`], [`survival`], [`leadership`], [`shutdown`], [`standalone`],
 //!    [`replay`], [`liar`], [`commands`], [`subscriber`], [`foreign`], [`recompute`], [`stream`], [`full_disk`],
-//!    [`pinned`], [`export`], [`backup`], [`verify`].
+//!    [`pinned`], [`export`], [`backup`], [`cluster`], [`damage`], [`grind`],
+//!    [`verify`].
 //!
 //! Nothing here uses the product's own types: an answer is read as a stranger would read it, so that a
 //! mistake in them cannot hide on both sides of a comparison. And nothing here depends on how fast the
@@ -26,16 +27,18 @@
 mod agreement;
 mod audit;
 mod backup;
+mod cluster;
 mod commands;
+mod damage;
 mod export;
 mod faults;
 mod feed;
 mod foreign;
 mod full_disk;
+mod grind;
 mod harness;
 mod leadership;
 mod liar;
-mod oracle;
 mod pinned;
 mod recompute;
 mod records;
@@ -47,3 +50,5 @@ mod stream;
 mod subscriber;
 mod survival;
 mod verify;
+
+use testkit::oracle;

@@ -4,10 +4,9 @@ use async_nats::jetstream::{self, message::PublishMessage};
 use testkit::{Venue, nats::NatsServer, require_nats, wait_until};
 
 use crate::{
-    agreement::time_text,
     audit::{Findings, audit},
     harness::{DEADLINE, INTERVAL, Pod, Scene, has_price, moving_upstream, slots_pass, world},
-    records::{self, Kind, Record},
+    records::{self, Kind, Record, time_text},
     survival::end,
 };
 

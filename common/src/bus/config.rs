@@ -23,6 +23,8 @@ pub struct BusConfig {
     /// How long a leader may be silent before a standby takes over.
     #[serde(with = "text")]
     pub lease: Span,
+    /// On how many servers of a cluster the log is kept: 1, 3 or 5. Only for a stream that is made anew.
+    pub replicas: usize,
 }
 
 /// Why the settings of the log cannot work.
@@ -40,6 +42,9 @@ pub enum BusConfigError {
     /// Too short to be renewed in time, or too long to be of use.
     #[error("bus.lease: {0} is not between 1s and 10m")]
     Lease(Span),
+    /// No majority is smaller than with one server fewer, or JetStream does not keep so many.
+    #[error("bus.replicas: {0} is not 1, 3 or 5")]
+    Replicas(usize),
     /// The file is not there, or may not be read.
     #[error("bus.credentials_file: cannot read {path}")]
     Credentials {
@@ -70,6 +75,9 @@ impl BusConfig {
         if !(SHORTEST_LEASE..=LONGEST_LEASE).contains(&self.lease) {
             return Err(BusConfigError::Lease(self.lease));
         }
+        if ![1, 3, 5].contains(&self.replicas) {
+            return Err(BusConfigError::Replicas(self.replicas));
+        }
         if !self.credentials_file.as_os_str().is_empty() {
             std::fs::File::open(&self.credentials_file).map_err(|source| BusConfigError::Credentials {
                 path: self.credentials_file.display().to_string(),
@@ -88,6 +96,7 @@ impl Default for BusConfig {
             subject_prefix: "ticks".to_owned(),
             credentials_file: PathBuf::new(),
             lease: DEFAULT_LEASE,
+            replicas: 1,
         }
     }
 }

@@ -46,6 +46,11 @@ pub trait Lease: Send + Sync {
     /// How long it lasts without being renewed.
     fn span(&self) -> Duration;
 
+    /// Whether somebody else may want it.
+    fn is_contested(&self) -> bool {
+        true
+    }
+
     /// Whether it could be asked for just now.
     async fn answers(&self) -> bool;
 
@@ -85,6 +90,10 @@ impl Lease for Uncontested {
 
     fn span(&self) -> Duration {
         Self::SPAN
+    }
+
+    fn is_contested(&self) -> bool {
+        false
     }
 
     async fn answers(&self) -> bool {

@@ -64,6 +64,8 @@ pub struct Nats {
     stream: String,
     subjects: Subjects,
     reports: Reports,
+    /// Of a stream that is made anew.
+    replicas: usize,
 }
 
 /// The connection was down when something was to be sent.
@@ -117,7 +119,8 @@ impl Nats {
             .timeout(REQUEST_TIMEOUT)
             .ack_timeout(REQUEST_TIMEOUT)
             .build(client.clone());
-        Ok(Self { client, context, stream: config.stream.clone(), subjects, reports })
+        let replicas = config.replicas;
+        Ok(Self { client, context, stream: config.stream.clone(), subjects, reports, replicas })
     }
 
     /// Whether the connection is up right now.

@@ -1,6 +1,9 @@
 //! How the sources are, told once per change and not once per slot.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::Duration,
+};
 
 use common::{
     domain::{Body, Failure, GapCause, Pair, SourceName, Timestamp, Verdict},
@@ -32,6 +35,14 @@ impl Health {
     /// Slots never go back: where the clock does, none is due until it has caught up.
     pub(super) fn clock_is_behind(&self, due: Timestamp) {
         self.check.set(Condition::Degraded(format!("the clock was set back; the next slot is due at {due}")));
+    }
+
+    /// What this clock says is not written down: a slot that was named wrongly stays so.
+    pub(super) fn clock_is_ahead(&self, ahead: Duration) {
+        let seconds = ahead.as_secs();
+        self.check.set(Condition::Degraded(format!(
+            "the clock leapt ahead by {seconds} s and no source's time bears it out; nothing is published until one does"
+        )));
     }
 
     /// Takes in one slot's outcome: counts it, logs what changed, and keeps the readiness check.

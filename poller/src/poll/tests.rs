@@ -1,6 +1,7 @@
 //! The slot loop on a clock that is set by hand, with sources that do as they are told.
 
 mod rig;
+mod wrong_clock;
 
 use common::{
     domain::{Epoch, Evidence, Gap, GapCause, Interval, Judged, Record, Verdict},

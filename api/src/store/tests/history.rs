@@ -238,6 +238,8 @@ proptest! {
         which in any::<prop::sample::Index>(),
         earlier in any::<bool>(),
     ) {
+        // Where the interval changes, the two grids do not tell which slots there were in between.
+        let runs: Vec<Run> = runs.into_iter().map(|run| Run { interval: "10s", ..run }).collect();
         let log = log(&runs);
         prop_assume!(log.len() > 2);
         let folder = tempfile::tempdir().unwrap();

@@ -181,7 +181,7 @@ impl Position {
     /// Moves on to a message, unless it was seen before.
     fn advance(&mut self, entry: Entry, batch: &mut Batch) {
         if entry.sequence > self.cursor.next() {
-            // Expired before we read it. No gap is recorded for it yet; averages show that it is not covered.
+            // Expired before we read it. Whoever takes the messages in sees the hole, too.
             let (from, before) = (self.cursor.next().0, entry.sequence.0);
             tracing::warn!(from, before, "the log no longer holds these records");
         }
@@ -231,6 +231,7 @@ impl NatsReader {
             }
         }
     }
+
     /// Opens a consumer, and looks at the stream afterwards: a consumer goes with its stream, so one that was
     /// there before the look is of the stream that is found.
     async fn open(&mut self) -> Result<(), ReadError> {

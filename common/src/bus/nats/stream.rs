@@ -107,7 +107,8 @@ impl Nats {
     fn definition(&self) -> Result<Config, NatsError> {
         let definition: Config = serde_json::from_str(DEFINITION)
             .map_err(|error| self.unusable(format!("nats/stream.json: {error}")))?;
-        Ok(Config { name: self.stream.clone(), subjects: vec![self.subjects.all()], ..definition })
+        let (name, subjects) = (self.stream.clone(), vec![self.subjects.all()]);
+        Ok(Config { name, subjects, num_replicas: self.replicas, ..definition })
     }
 
     /// Refuses a stream that breaks an invariant, and names what else differs from the definition: an
@@ -149,6 +150,11 @@ fn tell_differing(wanted: &Config, found: &Config) {
             "duplicate_window",
             format!("{:?}", wanted.duplicate_window),
             format!("{:?}", found.duplicate_window.min(wanted.duplicate_window)),
+        ),
+        (
+            "num_replicas",
+            wanted.num_replicas.to_string(),
+            found.num_replicas.min(wanted.num_replicas).to_string(),
         ),
         ("allow_direct", wanted.allow_direct.to_string(), found.allow_direct.to_string()),
         ("deny_delete", wanted.deny_delete.to_string(), found.deny_delete.to_string()),

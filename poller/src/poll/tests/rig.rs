@@ -16,6 +16,9 @@ use crate::{poll::*, source::Source};
 
 pub(super) const START: i64 = 1_000_000_000_000;
 
+/// The time of the slot that has begun is over: the next one is the first.
+const FIRST_OFFSET_MILLIS: i64 = 5_000;
+
 /// A wall clock that follows tokio's paused time, and can jump.
 #[derive(Debug)]
 pub(super) struct FollowingClock {
@@ -25,8 +28,13 @@ pub(super) struct FollowingClock {
 
 impl FollowingClock {
     pub(super) fn new() -> Arc<Self> {
-        // The time of the slot that has begun is over: the next one is the first.
-        Arc::new(Self { began: Instant::now(), offset_millis: Mutex::new(5_000) })
+        Arc::new(Self { began: Instant::now(), offset_millis: Mutex::new(FIRST_OFFSET_MILLIS) })
+    }
+
+    /// The time, whatever this clock shows.
+    fn right(&self) -> Timestamp {
+        let elapsed = i64::try_from(self.began.elapsed().as_millis()).unwrap();
+        Timestamp::from_unix_millis(START + elapsed + FIRST_OFFSET_MILLIS).unwrap()
     }
 
     pub(super) fn jump(&self, millis: i64) {
@@ -47,6 +55,8 @@ pub(super) struct Scripted {
     name: &'static str,
     takes: Duration,
     price: Arc<Mutex<&'static str>>,
+    /// It says the right time with each price.
+    clock: Option<Arc<FollowingClock>>,
 }
 
 #[async_trait]
@@ -62,7 +72,10 @@ impl Source for Scripted {
     async fn ask(&self, _slot: Slot, deadline: Instant) -> Answers {
         let price = *self.price.lock().unwrap_or_else(PoisonError::into_inner);
         let answer = match tokio::time::timeout_at(deadline, tokio::time::sleep(self.takes)).await {
-            Ok(()) => Ok(Sample { price: price.parse().unwrap(), time: None }),
+            Ok(()) => {
+                let time = self.clock.as_ref().map(|clock| clock.right());
+                Ok(Sample { price: price.parse().unwrap(), time })
+            }
             Err(_) => Err(Failure::Timeout),
         };
         [(pair(), answer)].into()
@@ -79,6 +92,7 @@ pub(super) struct Rig {
     pub(super) prices: Vec<Arc<Mutex<&'static str>>>,
     pub(super) readiness: Readiness,
     pub(super) standing: watch::Sender<Standing>,
+    pub(super) leadership: Leadership,
     pub(super) stop: CancellationToken,
 }
 
@@ -100,7 +114,8 @@ pub(super) fn leading() -> Standing {
     Standing::Leading { term: Term(1), until: Instant::now() + Duration::from_secs(1_000_000) }
 }
 
-/// A slot loop at 10 s that leads, with sources that take so long and have such roles.
+/// A slot loop at 10 s that leads, with sources that take so long and have such roles. Those whose name begins
+/// with `timed` say the time of their prices.
 pub(super) fn rig(sources: &[(&'static str, u64, Role)], min_sources: u32) -> Rig {
     rig_after(None, leading(), sources, min_sources)
 }
@@ -118,7 +133,12 @@ pub(super) fn rig_after(
         let price = Arc::new(Mutex::new("100.0"));
         prices.push(price.clone());
         Member {
-            source: Arc::new(Scripted { name, takes: Duration::from_millis(*millis), price }),
+            source: Arc::new(Scripted {
+                name,
+                takes: Duration::from_millis(*millis),
+                price,
+                clock: name.starts_with("timed").then(|| clock.clone()),
+            }),
             role: *role,
             max_age: None,
         }
@@ -137,11 +157,18 @@ pub(super) fn rig_after(
     standing.send_replace(stands);
     let newest = newest.into_iter().collect();
     let (_, takeovers) = watch::channel(Some(Arc::new(Takeover { term: Term(1), newest })));
-    let poll = Poll::new(settings, clock.clone(), leadership, takeovers, metrics, readiness.check("sources"));
+    let poll = Poll::new(
+        settings,
+        clock.clone(),
+        leadership.clone(),
+        takeovers,
+        metrics,
+        readiness.check("sources"),
+    );
     let (queue, slots) = queue();
     let stop = CancellationToken::new();
     tokio::spawn(poll.run(queue, stop.clone()));
-    Rig { clock, slots, prices, readiness, standing, stop }
+    Rig { clock, slots, prices, readiness, standing, leadership, stop }
 }
 
 impl Rig {

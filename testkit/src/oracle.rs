@@ -1,13 +1,26 @@
 //! Prices and averages worked out a second time, in the plainest way, from records alone.
 
-use serde_json::Value;
-use testkit::naive;
-pub(crate) use testkit::naive::median;
+#![expect(
+    clippy::unwrap_used,
+    clippy::indexing_slicing,
+    reason = "a test stops at the first record that is not as documented"
+)]
 
-use crate::records::{Point, Quote, Record, decimal};
+use serde_json::{Value, json};
+
+use crate::{
+    naive,
+    records::{Kind, Point, Quote, Record, decimal, time_text},
+};
+
+pub use crate::naive::median;
 
 /// Checks a tick's price against its quotes.
-pub(crate) fn check_price(tick: &Record) {
+///
+/// # Panics
+///
+/// Where it is another than they make.
+pub fn check_price(tick: &Record) {
     let used = tick.used();
     let prices: Vec<&str> = used.iter().map(|quote| quote.price.as_deref().unwrap()).collect();
     let price = tick.price.as_deref().unwrap();
@@ -18,7 +31,11 @@ pub(crate) fn check_price(tick: &Record) {
 }
 
 /// Checks the verdict on each quote of a tick: too old by its own time, too far from the others, or used.
-pub(crate) fn check_verdicts(tick: &Record) {
+///
+/// # Panics
+///
+/// Where a verdict is another.
+pub fn check_verdicts(tick: &Record) {
     let policy = tick.policy.as_ref().unwrap();
     let answered: Vec<&Quote> = tick.quotes().iter().filter(|quote| quote.price.is_some()).collect();
     let price = |quote: &Quote| decimal(quote.price.as_deref().unwrap());
@@ -39,12 +56,14 @@ pub(crate) fn check_verdicts(tick: &Record) {
 }
 
 /// What `/averages` must say about the window `(to − span, to]` of a pair whose slots are `interval` apart now.
-pub(crate) fn window(points: &[Point], to: i64, span: i64, interval: i64) -> Value {
+#[must_use]
+pub fn window(points: &[Point], to: i64, span: i64, interval: i64) -> Value {
     naive::window(&ticks(points), to, span, interval)
 }
 
 /// What `/candles` must say, oldest first, where `next` is the slot that is due next.
-pub(crate) fn candles(points: &[Point], length: i64, next: i64) -> Vec<Value> {
+#[must_use]
+pub fn candles(points: &[Point], length: i64, next: i64) -> Vec<Value> {
     naive::candles(&ticks(points), length, next)
 }
 
@@ -55,4 +74,28 @@ fn ticks(points: &[Point]) -> Vec<naive::Tick> {
         price: point.price.clone(),
     };
     points.iter().map(tick).collect()
+}
+
+/// What `/gaps` must say of a pair's gaps, oldest first.
+///
+/// # Panics
+///
+/// Where a gap does not say what it covers.
+#[must_use]
+pub fn gaps(records: &[Record], pair: &str) -> Vec<Value> {
+    let gap = |record: &Record| {
+        let explained: Value = serde_json::from_slice(&record.bytes).unwrap();
+        let (from, last) = record.covers().unwrap();
+        json!({
+            "from": time_text(from),
+            "to": time_text(last),
+            "slots": (last - from) / record.interval() + 1,
+            "interval": explained["interval"],
+            "cause": explained["cause"],
+            "sequence": record.sequence,
+            "epoch": record.epoch,
+            "sources": record.quotes.as_ref().map(Vec::len),
+        })
+    };
+    records.iter().filter(|record| record.kind == Kind::Gap && record.pair == pair).map(gap).collect()
 }

@@ -1,0 +1,96 @@
+//! A log on three servers: one may die without anybody noticing, and with two of them away the pods answer on.
+
+use std::time::Duration;
+
+use testkit::{market::WalkMarket, nats::NatsCluster, require_nats, upstream::FakeUpstream, wait_until};
+
+use crate::{
+    agreement::{averages_are_right, history_is_the_log, pods_agree, same_records},
+    audit::{audit, nothing_lost},
+    harness::{DEADLINE, Pod, Scene, has_price},
+    records,
+    survival::end,
+};
+
+/// An election among the servers takes some of them.
+const INTERVAL: Duration = Duration::from_secs(1);
+
+/// Records that pass between two acts.
+const SOME: u64 = 4;
+
+/// Waits until a pod says so of the log.
+async fn says_of_log(pod: &Pod, wanted: &str) {
+    let found = async || {
+        let ready = pod.get("/readyz?verbose").await;
+        assert_eq!(ready.status, 200, "a pod stays in service: {}", ready.text());
+        let ready = ready.json();
+        let mut checks = ready["checks"].as_array().unwrap().iter();
+        let log = checks.find(|check| check["name"] == "log").unwrap();
+        (log["condition"] == wanted).then_some(())
+    };
+    wait_until(&format!("the log is {wanted}"), DEADLINE, found).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_log_on_three_servers_outlives_them_one_by_one() {
+    require_nats!();
+    // Fault matrix, rows 10 to 12.
+    let mut cluster = NatsCluster::start().await.unwrap();
+    let market = std::sync::Arc::new(WalkMarket::new(7, INTERVAL).unwrap());
+    let upstream = FakeUpstream::start(market, "127.0.0.1:0").await.unwrap();
+    let scene = Scene::new(INTERVAL)
+        .asking(&upstream)
+        .with_short_lease()
+        .with("TICKWELL__BUS__URL", &cluster.url())
+        .with("TICKWELL__BUS__REPLICAS", "3");
+    let mut poller = scene.poller().await;
+    let pods = [&scene.pod("one").await, &scene.pod("other").await];
+    has_price(pods[0]).await;
+
+    // The stream's leader dies: another follows, and what it had missed is there when it is back.
+    let leading = async || cluster.leader_of("TICKS").await;
+    let leader = wait_until("a leader of the stream", DEADLINE, leading).await;
+    cluster.nodes[leader].kill();
+    pods[0].takes_in(SOME).await;
+    pods[1].takes_in(SOME).await;
+    cluster.nodes[leader].restart().await.unwrap();
+
+    // A server that is not the leader falls silent: nobody needs it.
+    let leading = async || cluster.leader_of("TICKS").await;
+    let leader = wait_until("a leader of the stream", DEADLINE, leading).await;
+    let follower = (leader + 1) % 3;
+    cluster.nodes[follower].pause().unwrap();
+    pods[0].takes_in(SOME).await;
+    cluster.nodes[follower].resume().unwrap();
+
+    // Two are away: nothing can be stored, and pods answer from what they have, and say so.
+    let before = records::all(pods[0]).await;
+    let away = [leader, follower];
+    for node in away {
+        cluster.nodes[node].kill();
+    }
+    for pod in pods {
+        says_of_log(pod, "degraded").await;
+        assert_eq!(pod.get("/v1/prices/BTC-USD").await.status, 200);
+    }
+    pods_agree(pods).await;
+    for node in away {
+        cluster.nodes[node].restart().await.unwrap();
+    }
+    for pod in pods {
+        says_of_log(pod, "ready").await;
+        pod.takes_in(SOME).await;
+    }
+
+    end(&mut poller).await;
+    let records = same_records(pods).await;
+    nothing_lost(&before, &records);
+    audit(&records);
+    pods_agree(pods).await;
+    averages_are_right(pods[1]).await;
+    history_is_the_log(pods[1], &records).await;
+    // What the cluster holds, and not only the pods: a new one reads it from the start.
+    let newcomer = scene.pod("newcomer").await;
+    newcomer.reaches(records.last().unwrap().sequence).await;
+    same_records([pods[0], &newcomer]).await;
+}

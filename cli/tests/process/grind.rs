@@ -1,0 +1,33 @@
+//! A short grind: everything at random for a while, from one seed. `just grind` runs long.
+
+use std::time::Duration;
+
+use testkit::{
+    grinder::{self, Options},
+    require_nats,
+};
+
+use crate::harness::BINARY;
+
+/// Enough for each kind of step; the plan is the seed's, and how much of it is reached the machine's.
+const SHORT: Duration = Duration::from_secs(20);
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_feed_comes_through_a_short_grind() {
+    require_nats!();
+    let folder = tempfile::tempdir().unwrap();
+    let options = Options {
+        binary: BINARY.into(),
+        folder: folder.path().to_path_buf(),
+        seed: 20_261_121,
+        duration: SHORT,
+        steps_between_checks: 25,
+        cluster: false,
+        pods: 2,
+        without: Vec::new(),
+    };
+    let mut told = Vec::new();
+    let report = grinder::run(options, |line| told.push(line.to_owned())).await.unwrap();
+    assert!(report.failures.is_empty(), "{}\n{report}", told.join("\n"));
+    assert!(report.checks >= 2 && report.compared > 0 && report.total("kill") > 0, "{report}");
+}

@@ -1,0 +1,172 @@
+//! What must be true of every log, whatever has happened to its writers and readers.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use anyhow::{Context, ensure};
+
+use crate::records::{Kind, Record};
+
+/// What an audited log holds, over all its pairs.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub struct Findings {
+    /// Records with a price.
+    pub ticks: usize,
+    /// Records of slots without one.
+    pub gaps: usize,
+    /// Terms that began.
+    pub leads: usize,
+    /// How often a pair went from one poller process to another; its first one counts.
+    pub leaders: usize,
+    /// Slots that are covered.
+    pub slots: usize,
+}
+
+/// How far a pair's chain has come.
+#[derive(Debug, Default, Clone)]
+struct Chain {
+    epoch: u64,
+    leader: Option<String>,
+    covered: Option<i64>,
+}
+
+/// Holds a whole log against the first invariant: each elapsed slot of a pair is covered by exactly one
+/// tick or gap, in slot order, and epochs never go back. Needs the interval to be the same throughout.
+///
+/// # Errors
+///
+/// The first record that breaks it, and how.
+pub fn audit(records: &[Record]) -> anyhow::Result<Findings> {
+    let mut findings = Findings::default();
+    let mut chains: BTreeMap<&str, Chain> = BTreeMap::new();
+    let origins: BTreeSet<&str> = records.iter().map(|record| record.origin.as_str()).collect();
+    ensure!(origins.len() <= 1, "one log holds one origin, not {origins:?}");
+
+    for record in records {
+        let chain = chains.entry(&record.pair).or_default();
+        match record.kind {
+            Kind::Lead => {
+                ensure!(record.epoch > chain.epoch, "a leader's term is new: {record:?} after {chain:?}");
+                let covered = record.covered.map(|time| time.0);
+                ensure!(covered == chain.covered, "found another end than {chain:?}: {record:?}");
+                chain.epoch = record.epoch;
+                findings.leads += 1;
+                findings.leaders += usize::from(chain.leader != record.leader);
+                chain.leader.clone_from(&record.leader);
+            }
+            Kind::Tick | Kind::Gap => {
+                ensure!(record.epoch == chain.epoch, "not of its leader's term: {record:?} after {chain:?}");
+                let slots = extend(record, chain)?;
+                match record.kind {
+                    Kind::Tick => findings.ticks += 1,
+                    _ => findings.gaps += 1,
+                }
+                findings.slots += slots;
+            }
+        }
+    }
+    Ok(findings)
+}
+
+/// Checks that a record begins where its pair's chain ends. Answers how many slots it adds to the chain.
+fn extend(record: &Record, chain: &mut Chain) -> anyhow::Result<usize> {
+    let interval = record.interval.with_context(|| format!("no interval: {record:?}"))?.0;
+    let (from, last) = record.covers().with_context(|| format!("no slot: {record:?}"))?;
+    ensure!(from % interval == 0 && last % interval == 0, "not slots of the grid: {record:?}");
+    ensure!(from <= last, "covers nothing: {record:?}");
+    if record.is_tick() {
+        let policy = record.policy.as_ref().with_context(|| format!("no policy: {record:?}"))?;
+        ensure!(record.used().len() >= policy.min_sources.max(1), "too few were used: {record:?}");
+        ensure!(record.price.is_some() && from == last, "no price of one slot: {record:?}");
+    } else {
+        ensure!(record.price.is_none() && record.cause.is_some(), "no gap of a cause: {record:?}");
+    }
+    if let Some(covered) = chain.covered {
+        ensure!(from == covered + interval, "a hole or a repeat after {covered}: {record:?}");
+    }
+    chain.covered = Some(last);
+    Ok(usize::try_from((last - from) / interval + 1)?)
+}
+
+/// Checks that every record of an earlier reading is still there, byte for byte.
+///
+/// # Errors
+///
+/// The first record that is not.
+pub fn nothing_lost(before: &[Record], after: &[Record]) -> anyhow::Result<()> {
+    for (old, new) in before.iter().zip(after) {
+        ensure!(old.bytes == new.bytes, "sequence {}: {} became {}", old.sequence, text(old), text(new));
+    }
+    ensure!(after.len() >= before.len(), "{} records became {}", before.len(), after.len());
+    Ok(())
+}
+
+fn text(record: &Record) -> String {
+    String::from_utf8_lossy(&record.bytes).into_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::{Value, json};
+
+    use super::*;
+    use crate::records::time_text;
+
+    fn record(members: Value) -> Record {
+        let mut whole = json!({"pair": "BTC-USD", "epoch": 1, "origin": "live", "interval": "1s"});
+        whole.as_object_mut().unwrap().extend(members.as_object().unwrap().clone());
+        Record::read(whole.to_string().as_bytes()).unwrap()
+    }
+
+    fn lead(epoch: u64, covered: Option<i64>) -> Record {
+        let covered = covered.map(|slot| time_text(slot * 1_000));
+        record(json!({"kind": "lead", "epoch": epoch, "leader": format!("{epoch}"), "covered": covered}))
+    }
+
+    fn tick(epoch: u64, slot: i64) -> Record {
+        let policy = json!({"min_sources": 1, "max_deviation": "0.02", "max_quote_age": "30s"});
+        let quotes = json!([{"source": "kraken", "price": "1", "verdict": "used"}]);
+        let slot = time_text(slot * 1_000);
+        record(
+            json!({"kind": "tick", "epoch": epoch, "slot": slot, "price": "1", "policy": policy, "quotes": quotes}),
+        )
+    }
+
+    fn gap(epoch: u64, from: i64, slot: i64) -> Record {
+        let (from, slot) = (time_text(from * 1_000), time_text(slot * 1_000));
+        record(json!({"kind": "gap", "epoch": epoch, "from": from, "slot": slot, "cause": "missed"}))
+    }
+
+    #[test]
+    fn a_whole_log_is_counted() {
+        let records =
+            [lead(1, None), tick(1, 1), gap(1, 2, 4), tick(1, 5), lead(2, Some(5)), gap(2, 6, 6), tick(2, 7)];
+        let found = audit(&records).unwrap();
+        assert_eq!(found, Findings { ticks: 3, gaps: 2, leads: 2, leaders: 2, slots: 7 });
+    }
+
+    #[test]
+    fn whatever_breaks_the_chain_is_found() {
+        for (what, records) in [
+            ("a hole", [lead(1, None), tick(1, 1), tick(1, 3)]),
+            ("a repeat", [lead(1, None), tick(1, 1), tick(1, 1)]),
+            ("a slot that goes back", [lead(1, None), tick(1, 2), tick(1, 1)]),
+            ("a gap over a tick", [lead(1, None), tick(1, 1), gap(1, 1, 2)]),
+            ("an epoch that goes back", [lead(2, None), tick(2, 1), lead(1, Some(1))]),
+            ("an epoch of nobody", [lead(1, None), tick(1, 1), tick(2, 2)]),
+            ("a leader who read another log", [lead(1, None), tick(1, 1), lead(2, Some(2))]),
+        ] {
+            assert!(audit(&records).is_err(), "{what}");
+        }
+        let mut mixed = [lead(1, None), tick(1, 1)];
+        mixed[1].origin = "simulated".to_owned();
+        assert!(audit(&mixed).is_err());
+    }
+
+    #[test]
+    fn what_was_there_must_stay() {
+        let (before, more) = ([tick(1, 1), tick(1, 2)], [tick(1, 1), tick(1, 2), tick(1, 3)]);
+        nothing_lost(&before, &more).unwrap();
+        assert!(nothing_lost(&more, &before).is_err());
+        assert!(nothing_lost(&before, &[tick(1, 1), tick(1, 9)]).is_err());
+    }
+}

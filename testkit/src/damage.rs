@@ -1,0 +1,177 @@
+//! What can befall the files of a stopped process: named kinds of damage, placed by chance.
+//!
+//! It knows nothing of what is in the files. Whoever opens them again must notice, or must not need what is
+//! gone: a silently wrong answer is the one thing that may not come of it.
+
+use std::fmt;
+use std::fs::{self, File, OpenOptions};
+use std::io::{Read as _, Seek as _, SeekFrom, Write as _};
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, ensure};
+use rand::{Rng, seq::IndexedRandom as _};
+
+/// Bits that are flipped at once: more than one place, and far from a whole file.
+const FLIPPED_BITS: u32 = 8;
+
+/// As much as a disk writes at once.
+const BLOCK_BYTES: usize = 4_096;
+
+/// What happens to the files.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Damage {
+    /// A file loses its end.
+    Truncated,
+    /// Some bits of a file are others.
+    Flipped,
+    /// A block of a file was never written: it is zeros.
+    HalfWritten,
+    /// A block of a file holds what belongs elsewhere in it.
+    Misplaced,
+    /// A file is gone.
+    Removed,
+    /// A file is there and empty.
+    Emptied,
+}
+
+impl Damage {
+    /// All of them.
+    pub const ALL: [Self; 6] =
+        [Self::Truncated, Self::Flipped, Self::HalfWritten, Self::Misplaced, Self::Removed, Self::Emptied];
+
+    /// Does it to one of the files below a folder. Answers what was done, for people.
+    ///
+    /// # Errors
+    ///
+    /// When the folder holds no file with anything in it, or one cannot be read or written.
+    pub fn befall(self, folder: &Path, chance: &mut impl Rng) -> anyhow::Result<String> {
+        let mut files = Vec::new();
+        collect(folder, &mut files)?;
+        // In one order on every machine, so that a seed picks the same one.
+        files.sort();
+        let path = files.choose(chance).with_context(|| format!("no files in {}", folder.display()))?;
+        let where_to = self.damage(path, chance).with_context(|| format!("{self} {}", path.display()))?;
+        let name = path.strip_prefix(folder).unwrap_or(path).display();
+        Ok(format!("{self} {name} ({where_to})"))
+    }
+
+    fn damage(self, path: &Path, chance: &mut impl Rng) -> anyhow::Result<String> {
+        let length = fs::metadata(path)?.len();
+        ensure!(length > 0, "an empty file cannot be damaged");
+        let at = chance.random_range(0..length);
+        let mut file = OpenOptions::new().read(true).write(true).open(path)?;
+        Ok(match self {
+            Self::Truncated => {
+                file.set_len(at)?;
+                format!("{at} of {length} bytes are left")
+            }
+            Self::Emptied => {
+                file.set_len(0)?;
+                format!("it had {length} bytes")
+            }
+            Self::Removed => {
+                fs::remove_file(path)?;
+                format!("it had {length} bytes")
+            }
+            Self::Flipped => {
+                for _bit in 0..FLIPPED_BITS {
+                    let at = chance.random_range(0..length);
+                    let [byte] = read(&mut file, at, 1)?[..] else { continue };
+                    write(&mut file, at, &[byte ^ (1 << chance.random_range(0..u8::BITS))])?;
+                }
+                format!("{FLIPPED_BITS} bits of {length} bytes")
+            }
+            Self::HalfWritten => {
+                let block = read(&mut file, at, BLOCK_BYTES)?;
+                write(&mut file, at, &vec![0; block.len()])?;
+                format!("{} bytes from {at} of {length}", block.len())
+            }
+            Self::Misplaced => {
+                let from = chance.random_range(0..length);
+                let block = read(&mut file, from, BLOCK_BYTES)?;
+                // Not over the end: the file keeps its length.
+                let room = usize::try_from(length - at)?.min(block.len());
+                write(&mut file, at, block.get(..room).unwrap_or(&block))?;
+                format!("{room} bytes from {from} are at {at} too, of {length}")
+            }
+        })
+    }
+}
+
+impl fmt::Display for Damage {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str(match self {
+            Self::Truncated => "truncated",
+            Self::Flipped => "flipped bits of",
+            Self::HalfWritten => "half-wrote",
+            Self::Misplaced => "misplaced a block of",
+            Self::Removed => "removed",
+            Self::Emptied => "emptied",
+        })
+    }
+}
+
+/// Every file below a folder that has anything in it.
+fn collect(folder: &Path, files: &mut Vec<PathBuf>) -> std::io::Result<()> {
+    for entry in folder.read_dir()? {
+        let entry = entry?;
+        let metadata = entry.metadata()?;
+        if metadata.is_dir() {
+            collect(&entry.path(), files)?;
+        } else if metadata.len() > 0 {
+            files.push(entry.path());
+        }
+    }
+    Ok(())
+}
+
+fn read(file: &mut File, at: u64, length: usize) -> anyhow::Result<Vec<u8>> {
+    file.seek(SeekFrom::Start(at))?;
+    let mut bytes = Vec::new();
+    file.take(u64::try_from(length)?).read_to_end(&mut bytes)?;
+    Ok(bytes)
+}
+
+fn write(file: &mut File, at: u64, bytes: &[u8]) -> std::io::Result<()> {
+    file.seek(SeekFrom::Start(at))?;
+    file.write_all(bytes)
+}
+
+#[cfg(test)]
+mod tests {
+    use rand::{SeedableRng as _, rngs::StdRng};
+
+    use super::*;
+
+    fn contents(folder: &Path) -> Vec<Option<Vec<u8>>> {
+        ["one", "below/other"].map(|name| fs::read(folder.join(name)).ok()).into()
+    }
+
+    #[test]
+    fn each_kind_changes_one_file_and_a_seed_repeats_it() {
+        for damage in Damage::ALL {
+            let done = [7, 7].map(|seed| {
+                let folder = tempfile::tempdir().unwrap();
+                fs::create_dir(folder.path().join("below")).unwrap();
+                let text: Vec<u8> = (1..=250).cycle().take(100_000).collect();
+                fs::write(folder.path().join("one"), &text).unwrap();
+                fs::write(folder.path().join("below/other"), &text).unwrap();
+                fs::write(folder.path().join("empty"), "").unwrap();
+                let before = contents(folder.path());
+                let said = damage.befall(folder.path(), &mut StdRng::seed_from_u64(seed)).unwrap();
+                let after = contents(folder.path());
+                let changed = before.iter().zip(&after).filter(|(before, after)| before != after).count();
+                assert_eq!(changed, 1, "{said}");
+                (said, after)
+            });
+            assert!(done[0] == done[1], "{damage}");
+        }
+    }
+
+    #[test]
+    fn nothing_cannot_be_damaged() {
+        let folder = tempfile::tempdir().unwrap();
+        fs::write(folder.path().join("empty"), "").unwrap();
+        assert!(Damage::Removed.befall(folder.path(), &mut StdRng::seed_from_u64(1)).is_err());
+    }
+}

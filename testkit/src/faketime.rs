@@ -1,0 +1,152 @@
+//! A clock that jumps under a running process, while the one that measures time goes on: libfaketime, loaded
+//! before a dynamically linked program's own libraries.
+//!
+//! `scripts/tools` installs it. Where it is missing there are no jumps, and whoever wanted some says so.
+
+use std::ffi::OsString;
+use std::path::{Path, PathBuf};
+
+use crate::workspace_root;
+
+/// Names the library, over the one that `scripts/tools` installs.
+const LIBRARY_VARIABLE: &str = "TICKWELL_FAKETIME";
+
+/// Where `scripts/tools` installs Python packages, under the workspace root: a folder for each version of Python.
+const INSTALLED: &str = ".tools/venv/lib";
+
+/// The library in its package.
+const IN_PACKAGE: &str = "site-packages/libfaketime/vendor/libfaketime/src/libfaketime.so.1";
+
+/// Where the library keeps what a process's threads share, named by the process. One that is killed leaves it.
+const SHARED_MEMORY: &str = "/dev/shm";
+
+/// The library, once it was found.
+#[derive(Debug, Clone)]
+pub struct FakeTime {
+    library: PathBuf,
+}
+
+/// One process's clock.
+#[derive(Debug)]
+pub struct FakeClock {
+    time: FakeTime,
+    file: PathBuf,
+}
+
+impl FakeTime {
+    /// The library, if it is installed.
+    #[must_use]
+    pub fn find() -> Option<Self> {
+        let named = std::env::var_os(LIBRARY_VARIABLE).map(PathBuf::from);
+        let library = named.or_else(|| installed(&workspace_root()))?;
+        Some(Self { library })
+    }
+
+    /// [`FakeTime::find`], and a line that says so if there is none.
+    ///
+    /// # Panics
+    ///
+    /// When there is none and the variable `CI` is set: there, a skipped test is a failed one.
+    #[must_use]
+    pub fn find_or_skip() -> Option<Self> {
+        let found = Self::find();
+        if found.is_none() {
+            assert!(std::env::var_os("CI").is_none(), "libfaketime not found, and CI does not skip tests");
+            println!("without clock jumps: libfaketime not found, run scripts/test");
+        }
+        found
+    }
+
+    /// A clock that goes right, kept in this file.
+    ///
+    /// # Errors
+    ///
+    /// When the file cannot be written.
+    pub fn clock(&self, file: &Path) -> anyhow::Result<FakeClock> {
+        let clock = FakeClock { time: self.clone(), file: file.to_path_buf() };
+        clock.set(0)?;
+        Ok(clock)
+    }
+}
+
+impl FakeClock {
+    /// What a process must have in its environment to go by this clock.
+    #[must_use]
+    pub fn environment(&self) -> Vec<(&'static str, OsString)> {
+        vec![
+            ("LD_PRELOAD", self.time.library.clone().into()),
+            ("FAKETIME_TIMESTAMP_FILE", self.file.clone().into()),
+            // The file is looked at whenever the time is.
+            ("FAKETIME_NO_CACHE", "1".into()),
+            // A jump of the wall clock is what is played here. Nobody's monotonic clock jumps.
+            ("FAKETIME_DONT_FAKE_MONOTONIC", "1".into()),
+            ("NO_FAKE_STAT", "1".into()),
+        ]
+    }
+
+    /// From now on the clock is so far ahead of the right time; behind it where that is negative.
+    ///
+    /// # Errors
+    ///
+    /// When the file cannot be written.
+    pub fn set(&self, ahead_seconds: i64) -> anyhow::Result<()> {
+        // Never half written: whoever reads it meanwhile reads the old one.
+        let next = self.file.with_extension("next");
+        std::fs::write(&next, format!("{ahead_seconds:+}\n"))?;
+        std::fs::rename(next, &self.file)?;
+        Ok(())
+    }
+}
+
+/// Removes what the library left of a process that was killed: a later process of the same number would trip
+/// over it.
+pub fn forget(process_id: u32) {
+    for name in [format!("faketime_shm_{process_id}"), format!("sem.faketime_sem_{process_id}")] {
+        // There is nothing of a process that ended by itself.
+        let _gone = std::fs::remove_file(Path::new(SHARED_MEMORY).join(name));
+    }
+}
+
+fn installed(workspace: &Path) -> Option<PathBuf> {
+    let versions = workspace.join(INSTALLED).read_dir().ok()?.filter_map(Result::ok);
+    versions.map(|version| version.path().join(IN_PACKAGE)).find(|library| library.is_file())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::process::Command;
+    use std::time::Duration;
+
+    use super::*;
+    use crate::clock::now_ms;
+
+    /// What a program of the system takes for the time, in seconds.
+    fn told(clock: &FakeClock) -> i64 {
+        let output = Command::new("date").arg("+%s").envs(clock.environment()).output().unwrap();
+        String::from_utf8(output.stdout).unwrap().trim().parse().unwrap()
+    }
+
+    #[test]
+    fn a_clock_jumps_and_comes_back() {
+        let Some(time) = FakeTime::find_or_skip() else { return };
+        let folder = tempfile::tempdir().unwrap();
+        let clock = time.clock(&folder.path().join("clock")).unwrap();
+        for ahead in [0, 3_600, -3_600, 0] {
+            clock.set(ahead).unwrap();
+            let (before, told) = (now_ms() / 1_000, told(&clock));
+            let late = Duration::from_secs(u64::try_from(told - before - ahead).unwrap());
+            assert!(late < Duration::from_secs(60), "{told} is not {ahead} ahead of {before}");
+        }
+    }
+
+    #[test]
+    fn it_is_found_whatever_python_installed_it() {
+        let workspace = tempfile::tempdir().unwrap();
+        assert_eq!(installed(workspace.path()), None);
+        let library = workspace.path().join(INSTALLED).join("python3.99").join(IN_PACKAGE);
+        std::fs::create_dir_all(library.parent().unwrap()).unwrap();
+        assert_eq!(installed(workspace.path()), None);
+        std::fs::write(&library, "").unwrap();
+        assert_eq!(installed(workspace.path()), Some(library));
+    }
+}

@@ -1,0 +1,179 @@
+//! What a pod must answer at a sequence, worked out from the log alone.
+
+use anyhow::{Context as _, ensure};
+use serde_json::{Value, json};
+
+use crate::oracle;
+use crate::records::{self, Record, Span, time_text};
+
+/// From a slot to longer than any run.
+pub(super) const WINDOWS: &str = "1s,2s,3s,5s,7s,15s,1m,10m,1h,1d";
+
+/// As many as one answer holds.
+pub(super) const PAGE: usize = 10_000;
+
+/// Something that pods are asked about a pair.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Question {
+    Price,
+    Averages,
+    History,
+    Gaps,
+}
+
+impl Question {
+    pub(super) const ALL: [Self; 4] = [Self::Price, Self::Averages, Self::History, Self::Gaps];
+
+    pub(super) fn path(self, pair: &str) -> String {
+        let base = format!("/v1/prices/{pair}");
+        match self {
+            Self::Price => base,
+            Self::Averages => format!("{base}/averages?window={WINDOWS}"),
+            Self::History => format!("{base}/history?limit={PAGE}"),
+            Self::Gaps => format!("{base}/gaps?order=asc&limit={PAGE}"),
+        }
+    }
+
+    /// Holds the body of a success against the records up to its sequence.
+    pub(super) fn check(self, pair: &str, records: &[Record], body: &[u8]) -> anyhow::Result<()> {
+        let answer: Value = serde_json::from_slice(body)?;
+        let wrong = match self {
+            Self::Price => price(pair, records, &answer),
+            Self::Averages => averages(pair, records, &answer),
+            Self::History => history(pair, records, &answer),
+            Self::Gaps => gaps(pair, records, &answer),
+        };
+        wrong.with_context(|| {
+            let shown: String = answer.to_string().chars().take(2_000).collect();
+            format!("{self:?} of {pair} after {} records: {shown}", records.len())
+        })
+    }
+}
+
+fn price(pair: &str, records: &[Record], answer: &Value) -> anyhow::Result<()> {
+    let of_pair = |record: &&Record| record.pair == pair && record.is_tick();
+    let newest = records.iter().rfind(of_pair).context("a price, and the log has none")?;
+    let sources: Vec<&str> = newest.used().into_iter().map(|quote| quote.source.as_str()).collect();
+    let expected = json!({
+        "pair": pair,
+        "price": newest.price,
+        "slot": newest.slot.map(|slot| time_text(slot.0)),
+        "sequence": newest.sequence,
+        "epoch": newest.epoch,
+        "sources": sources,
+    });
+    has(answer, &expected)
+}
+
+fn averages(pair: &str, records: &[Record], answer: &Value) -> anyhow::Result<()> {
+    let of_pair = |record: &&Record| record.pair == pair && record.slot.is_some();
+    let newest = records.iter().rfind(of_pair).context("averages, and the log has no slot")?;
+    let to = newest.slot.context("a slot")?.0;
+    has(answer, &json!({"as_of": time_text(to), "sequence": newest.sequence}))?;
+    let points = records::points(records, pair);
+    let windows = answer.get("windows").and_then(Value::as_array).context("no windows")?;
+    ensure!(windows.len() == WINDOWS.split(',').count(), "{} windows", windows.len());
+    for (window, span) in windows.iter().zip(WINDOWS.split(',')) {
+        let span = Span::try_from(span.to_owned()).map_err(anyhow::Error::msg)?.0;
+        has(window, &json!({"from": time_text(to - span), "to": time_text(to)}))?;
+        has(window, &oracle::window(&points, to, span, newest.interval()))?;
+    }
+    Ok(())
+}
+
+/// Newest first, as far as one page goes.
+fn history(pair: &str, records: &[Record], answer: &Value) -> anyhow::Result<()> {
+    let items = items(answer)?;
+    let points = records::points(records, pair);
+    ensure!(items.len() == points.len().min(PAGE), "{} ticks instead of {}", items.len(), points.len());
+    for (item, point) in items.iter().zip(points.iter().rev()) {
+        let expected =
+            json!({"slot": time_text(point.slot), "price": point.price, "sequence": point.sequence});
+        has(item, &expected)?;
+    }
+    Ok(())
+}
+
+/// Oldest first, as far as one page goes.
+fn gaps(pair: &str, records: &[Record], answer: &Value) -> anyhow::Result<()> {
+    let (items, expected) = (items(answer)?, oracle::gaps(records, pair));
+    ensure!(items.len() == expected.len().min(PAGE), "{} gaps instead of {}", items.len(), expected.len());
+    items.iter().zip(&expected).try_for_each(|(item, expected)| has(item, expected))
+}
+
+fn items(answer: &Value) -> anyhow::Result<&Vec<Value>> {
+    answer.get("items").and_then(Value::as_array).context("no items")
+}
+
+/// Checks that a value is as expected. Of objects, it may have more members than that.
+pub(super) fn has(found: &Value, expected: &Value) -> anyhow::Result<()> {
+    match (found, expected) {
+        (Value::Object(found), Value::Object(expected)) => {
+            expected.iter().try_for_each(|(member, expected)| {
+                let found = found.get(member).unwrap_or(&Value::Null);
+                has(found, expected).with_context(|| member.clone())
+            })
+        }
+        (Value::Array(found), Value::Array(expected)) if found.len() == expected.len() => {
+            found.iter().zip(expected).try_for_each(|(found, expected)| has(found, expected))
+        }
+        _ => {
+            ensure!(found == expected, "{found} must be {expected}");
+            Ok(())
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn tick(sequence: u64, slot: i64, price: &str) -> Record {
+        let text = json!({
+            "sequence": sequence, "kind": "tick", "pair": "BTC-USD", "slot": time_text(slot), "interval": "1s",
+            "epoch": 1, "origin": "live", "price": price,
+            "policy": {"min_sources": 1, "max_deviation": "0.02", "max_quote_age": "30s"},
+            "quotes": [{"source": "kraken", "price": price, "verdict": "used"}],
+        });
+        Record::read(text.to_string().as_bytes()).unwrap()
+    }
+
+    #[test]
+    fn a_wrong_answer_is_found_in_each_kind() {
+        let records = [tick(1, 1_000, "10.0"), tick(2, 2_000, "11.0"), tick(3, 3_000, "12.5")];
+        let item = |record: &Record| json!({"slot": time_text(record.slot.unwrap().0), "price": record.price, "sequence": record.sequence});
+        let points = records::points(&records, "BTC-USD");
+        let window = |span: &str| {
+            let length = Span::try_from(span.to_owned()).unwrap().0;
+            let mut window = oracle::window(&points, 3_000, length, 1_000);
+            window["from"] = time_text(3_000 - length).into();
+            window["to"] = time_text(3_000).into();
+            window
+        };
+        let right = [
+            (
+                Question::Price,
+                json!({"pair": "BTC-USD", "price": "12.5", "slot": time_text(3_000), "sequence": 3, "epoch": 1, "sources": ["kraken"]}),
+            ),
+            (
+                Question::Averages,
+                json!({"as_of": time_text(3_000), "sequence": 3, "windows": WINDOWS.split(',').map(window).collect::<Vec<_>>()}),
+            ),
+            (Question::History, json!({"items": records.iter().rev().map(item).collect::<Vec<_>>()})),
+            (Question::Gaps, json!({"items": []})),
+        ];
+        for (question, answer) in right {
+            let check = |records: &[Record], answer: &Value| {
+                question.check("BTC-USD", records, answer.to_string().as_bytes())
+            };
+            check(&records, &answer).unwrap();
+            if question != Question::Gaps {
+                assert!(check(&records[..2], &answer).is_err(), "{question:?}: a tick more than the log");
+                let other = answer.to_string().replace("12.5", "12.4");
+                assert!(question.check("BTC-USD", &records, other.as_bytes()).is_err(), "{question:?}");
+            } else {
+                assert!(check(&records, &json!({"items": [{"from": "never"}]})).is_err());
+            }
+        }
+    }
+}

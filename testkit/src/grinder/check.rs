@@ -1,0 +1,166 @@
+//! Everything is put right, the pollers end, the log comes to rest; then it is audited, and whatever pods say
+//! or have said is compared with it.
+
+use std::time::Duration;
+
+use anyhow::{Context as _, bail, ensure};
+use rand::{Rng as _, SeedableRng as _, rngs::StdRng};
+use serde_json::Value;
+
+use super::answers::{Question, has};
+use super::log::{self, Log};
+use super::play::Play;
+use super::probe::Answer;
+use super::stage::PAIRS;
+use crate::audit;
+use crate::wait::poll_until;
+
+/// How long anything may take once everything is right again. It takes seconds; a loaded machine is slow.
+const RECOVERY_DEADLINE: Duration = Duration::from_secs(180);
+
+/// So many records that pods explain are compared with the log's own at each check.
+const EXPLAINED: u64 = 40;
+
+impl Play {
+    /// Checks everything. What is wrong goes into the report; an error ends the check.
+    pub(super) async fn check(&mut self) -> anyhow::Result<()> {
+        self.settle().await?;
+        let log = Log::read(&self.stage.url).await.context("reading the log")?;
+        self.report.log = audit::audit(&log.records).context("the log")?;
+        audit::nothing_lost(&self.log.records, &log.records).context("acknowledged records are lost")?;
+        for sighting in self.sightings.drain(..) {
+            sighting.check(&log)?;
+            self.report.compared += 1;
+        }
+        self.log = log;
+        self.wait_for_pods().await?;
+        for pair in PAIRS {
+            for question in Question::ALL {
+                let answer = self.ask_all(&question.path(pair)).await?;
+                question.check(pair, &self.log.records, &answer.body)?;
+            }
+        }
+        self.explained().await?;
+        self.report.checks += 1;
+        for member in &mut self.stage.members {
+            member.damage = None;
+        }
+        Ok(())
+    }
+
+    /// Everybody runs and the clocks are right: then a price must come, and each poller must end in peace.
+    async fn settle(&mut self) -> anyhow::Result<()> {
+        self.due.clear();
+        self.stage.put_right().await?;
+        let url = self.stage.url.clone();
+        let first = poll_until(RECOVERY_DEADLINE, async || log::last_sequence(&url).await).await;
+        let first = first.context("the log does not answer, with all its servers running")?;
+        let ticks = poll_until(RECOVERY_DEADLINE, async || ticks_since(&url, first).await).await;
+        if ticks.is_none() {
+            let told: Vec<String> = self.stage.pollers().map(|poller| poller.tail()).collect();
+            bail!("no price in {RECOVERY_DEADLINE:?}, with everything running:\n{}", told.join("\n"));
+        }
+        for poller in self.stage.pollers() {
+            poller.end().await?;
+        }
+        Ok(())
+    }
+
+    /// Every pod must come to the log's end, and be ready.
+    async fn wait_for_pods(&mut self) -> anyhow::Result<()> {
+        for number in 0..self.stage.members.len() {
+            let mut last = String::new();
+            let arrived = poll_until(RECOVERY_DEADLINE, async || match self.has_arrived(number).await {
+                Ok(None) => Some(Ok(())),
+                Ok(Some(how)) => {
+                    last = how;
+                    None
+                }
+                Err(error) => Some(Err(error)),
+            });
+            match arrived.await {
+                Some(outcome) => outcome?,
+                None => {
+                    let member = self.stage.members.get(number).context("a member")?;
+                    let damage = member.damage.as_deref().unwrap_or("nobody touched");
+                    bail!(
+                        "{} is not at the log's end in {RECOVERY_DEADLINE:?}: {last}; its store {damage}; it wrote:\n{}",
+                        member.name,
+                        member.tail()
+                    );
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Nothing once the member needs not be waited for, else how it is.
+    async fn has_arrived(&mut self, number: usize) -> anyhow::Result<Option<String>> {
+        let Some(member) = self.stage.members.get_mut(number) else { return Ok(None) };
+        if member.look_after()? {
+            self.report.count("store refused");
+        }
+        if member.process.is_none() {
+            return Ok(None);
+        }
+        let Some(url) = member.url() else { return Ok(Some("it does not listen".to_owned())) };
+        let (Ok(pairs), Ok(ready)) =
+            (self.client.get(&url, "/v1/pairs").await, self.client.get(&url, "/readyz").await)
+        else {
+            return Ok(Some("it does not answer".to_owned()));
+        };
+        let (name, last) = (&member.name, self.log.last());
+        ensure!(pairs.sequence <= last, "{name} answers from {}, after the log's end {last}", pairs.sequence);
+        let arrived = pairs.sequence == last && ready.status == 200;
+        Ok((!arrived).then(|| format!("at {} of {last}, /readyz {}", pairs.sequence, ready.status)))
+    }
+
+    /// Asks every pod the same: they must answer in the same bytes.
+    async fn ask_all(&mut self, path: &str) -> anyhow::Result<Answer> {
+        let mut first: Option<(String, Answer)> = None;
+        for pod in self.stage.pods() {
+            let url = pod.url().context("a pod that listens")?;
+            let answer = self.client.get(&url, path).await.with_context(|| format!("{} {path}", pod.name))?;
+            let text = String::from_utf8_lossy(&answer.body).into_owned();
+            ensure!(answer.status == 200, "{} answers {path} with {}: {text}", pod.name, answer.status);
+            ensure!(answer.sequence == self.log.last(), "{} moved to {}", pod.name, answer.sequence);
+            self.report.compared += 1;
+            match &first {
+                Some((name, other)) => ensure!(
+                    other.body == answer.body,
+                    "{name} and {} differ at sequence {} on {path}:\n{}\n{text}",
+                    pod.name,
+                    answer.sequence,
+                    String::from_utf8_lossy(&other.body)
+                ),
+                None => first = Some((pod.name.clone(), answer)),
+            }
+        }
+        first.map(|(_, answer)| answer).context("there are pods")
+    }
+
+    /// Some records, the newest among them: pods must explain them as the log has them.
+    async fn explained(&mut self) -> anyhow::Result<()> {
+        let last = self.log.last();
+        let mut chance = StdRng::seed_from_u64(last);
+        let newest = last.saturating_sub(EXPLAINED / 2) + 1..=last;
+        let others = (0..EXPLAINED / 2).map(|_| chance.random_range(1..=last));
+        for sequence in newest.chain(others) {
+            let answer = self.ask_all(&format!("/v1/ticks/{sequence}")).await?;
+            let record = self.log.up_to(sequence).last().context("a record at every position")?;
+            let mut written: Value = serde_json::from_slice(&record.bytes)?;
+            // The format is the log's own concern.
+            written.as_object_mut().context("a record is an object")?.remove("version");
+            let told: Value = serde_json::from_slice(&answer.body)?;
+            has(&told, &written).with_context(|| format!("/v1/ticks/{sequence}: {told}"))?;
+        }
+        Ok(())
+    }
+}
+
+/// Whether the log has got a price after a position.
+async fn ticks_since(url: &str, first: u64) -> Option<()> {
+    let log = Log::read(url).await.ok()?;
+    let after = log.records.iter().skip(usize::try_from(first).ok()?);
+    after.into_iter().any(crate::records::Record::is_tick).then_some(())
+}

@@ -1,0 +1,90 @@
+//! The log, read straight from the server: what the pods' answers are held against.
+
+use std::collections::HashSet;
+use std::time::Duration;
+
+use anyhow::{Context as _, ensure};
+use async_nats::jetstream::{self, consumer::DeliverPolicy, consumer::pull, stream::Stream};
+use futures::StreamExt as _;
+
+use super::stage::STREAM;
+use crate::records::Record;
+
+/// The server says within this that it has nothing more, or is asked again.
+const SILENCE: Duration = Duration::from_secs(10);
+
+/// Every record of a log, in order.
+#[derive(Debug, Default)]
+pub(super) struct Log {
+    pub(super) records: Vec<Record>,
+    /// When the server stored each, unix time in milliseconds.
+    stored_ms: Vec<i64>,
+}
+
+impl Log {
+    /// Reads the whole log. It must be at rest.
+    pub(super) async fn read(url: &str) -> anyhow::Result<Self> {
+        let stream = stream(url).await?;
+        let state = &stream.cached_info().state;
+        let last = state.last_sequence;
+        ensure!(
+            state.messages == last,
+            "the stream has {} messages and ends at {last}: some are gone",
+            state.messages
+        );
+        let (mut log, mut ids) = (Self::default(), HashSet::new());
+        if last == 0 {
+            return Ok(log);
+        }
+        let config = pull::OrderedConfig { deliver_policy: DeliverPolicy::All, ..Default::default() };
+        let mut messages = stream.create_consumer(config).await?.messages().await?;
+        while log.last() < last {
+            let message = tokio::time::timeout(SILENCE, messages.next()).await;
+            let message =
+                message.context("the server fell silent")?.context("the server ended the reading")??;
+            let info = message.info().map_err(|error| anyhow::anyhow!("{error}"))?;
+            // It may begin anew, and then repeats itself.
+            if info.stream_sequence <= log.last() {
+                continue;
+            }
+            ensure!(info.stream_sequence == log.last() + 1, "no message after {}", log.last());
+            let text = String::from_utf8_lossy(&message.payload);
+            let mut record = Record::read(&message.payload).with_context(|| format!("no record: {text}"))?;
+            record.sequence = info.stream_sequence;
+            log.stored_ms.push(info.published.timestamp_millis());
+            let id = message.headers.as_ref().and_then(|headers| headers.get("Nats-Msg-Id"));
+            let id = id.with_context(|| format!("no id: {text}"))?.to_string();
+            ensure!(ids.insert(id.clone()), "two messages have the id {id}: {text}");
+            log.records.push(record);
+        }
+        Ok(log)
+    }
+
+    /// The newest position.
+    pub(super) fn last(&self) -> u64 {
+        self.records.last().map_or(0, |record| record.sequence)
+    }
+
+    /// The records up to a position.
+    pub(super) fn up_to(&self, sequence: u64) -> &[Record] {
+        let end = usize::try_from(sequence).unwrap_or(usize::MAX).min(self.records.len());
+        self.records.get(..end).unwrap_or_default()
+    }
+
+    /// The newest position that was stored before an instant.
+    pub(super) fn last_before(&self, time_ms: i64) -> u64 {
+        u64::try_from(self.stored_ms.partition_point(|stored| *stored < time_ms)).unwrap_or(u64::MAX)
+    }
+}
+
+/// The newest position of the log on a server that may be away or have none.
+pub(super) async fn last_sequence(url: &str) -> Option<u64> {
+    let asked = tokio::time::timeout(SILENCE, stream(url)).await;
+    asked.ok()?.ok().map(|stream| stream.cached_info().state.last_sequence)
+}
+
+async fn stream(url: &str) -> anyhow::Result<Stream> {
+    let servers: Vec<&str> = url.split(',').collect();
+    let context = jetstream::new(async_nats::connect(servers.as_slice()).await?);
+    Ok(context.get_stream(STREAM).await?)
+}

@@ -1,0 +1,194 @@
+//! One poller or pod: a process that is started again and again over the same store and clock.
+
+use std::fs::OpenOptions;
+use std::io::Write as _;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use anyhow::{Context as _, bail};
+use serde_json::Value;
+use tokio::time::Instant;
+
+use crate::faketime::{self, FakeClock};
+use crate::process::Tickwell;
+
+/// A process that was told to end has at most its drain limit to do so; a loaded machine is slow.
+const END_DEADLINE: Duration = Duration::from_secs(60);
+
+/// What a member does.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Role {
+    Poller,
+    Pod,
+}
+
+/// What all members share.
+#[derive(Debug, Clone)]
+pub(super) struct Setting {
+    pub(super) binary: PathBuf,
+    pub(super) folder: PathBuf,
+    pub(super) environment: Vec<(String, String)>,
+}
+
+/// A poller or pod, running or not.
+#[derive(Debug)]
+pub(super) struct Member {
+    pub(super) name: String,
+    pub(super) role: Role,
+    setting: Setting,
+    clock: Option<FakeClock>,
+    pub(super) process: Option<Tickwell>,
+    pub(super) paused: bool,
+    /// Since when it has run without a pause.
+    pub(super) undisturbed_since: Instant,
+    /// What was done to its store since it last showed that it is well.
+    pub(super) damage: Option<String>,
+}
+
+impl Member {
+    pub(super) fn new(name: String, role: Role, setting: Setting, clock: Option<FakeClock>) -> Self {
+        let undisturbed_since = Instant::now();
+        Self { name, role, setting, clock, process: None, paused: false, undisturbed_since, damage: None }
+    }
+
+    /// The folder of its store, which is its own alone.
+    pub(super) fn data(&self) -> PathBuf {
+        self.setting.folder.join(&self.name)
+    }
+
+    /// Starts it, unless it runs.
+    pub(super) fn start(&mut self) -> anyhow::Result<()> {
+        if self.process.is_none() {
+            let command = match self.role {
+                Role::Poller => "poller",
+                Role::Pod => "api",
+            };
+            let clock = self.clock.iter().flat_map(FakeClock::environment);
+            let process = Tickwell::command(&self.setting.binary, &self.setting.folder)
+                .arg(command)
+                .env("RUST_BACKTRACE", "0")
+                .envs(self.setting.environment.iter().map(|(name, value)| (name, value)))
+                .env("TICKWELL__STORE__PATH", self.data())
+                .envs(clock);
+            self.process = Some(process.start()?);
+            self.undisturbed_since = Instant::now();
+        }
+        Ok(())
+    }
+
+    /// Kills it. Answers whether there was something to kill.
+    pub(super) fn kill(&mut self) -> anyhow::Result<bool> {
+        let Some(mut process) = self.process.take() else { return Ok(false) };
+        process.kill();
+        self.bury(&process, "killed")?;
+        Ok(true)
+    }
+
+    /// Tells it to end, and waits until it has: it must say that all is well.
+    pub(super) async fn end(&mut self) -> anyhow::Result<bool> {
+        self.resume()?;
+        let Some(mut process) = self.process.take() else { return Ok(false) };
+        let ended = async {
+            process.signal("TERM")?;
+            let status = process.wait_exit(END_DEADLINE).await?;
+            anyhow::ensure!(status.success(), "{status} after SIGTERM");
+            Ok(())
+        };
+        let ended = ended.await.with_context(|| format!("{} was told to end", self.name));
+        self.bury(&process, "ended")?;
+        ended.map(|()| true)
+    }
+
+    /// Stops it where it is. Answers whether it ran.
+    pub(super) fn pause(&mut self) -> anyhow::Result<bool> {
+        let Some(process) = self.process.as_mut().filter(|_| !self.paused) else { return Ok(false) };
+        process.signal("STOP")?;
+        self.paused = true;
+        Ok(true)
+    }
+
+    /// Lets it go on, if it was paused.
+    pub(super) fn resume(&mut self) -> anyhow::Result<()> {
+        if let Some(process) = self.process.as_mut().filter(|_| self.paused) {
+            process.signal("CONT")?;
+        }
+        self.paused = false;
+        self.undisturbed_since = Instant::now();
+        Ok(())
+    }
+
+    /// Sets its clock. Answers whether it has one to set.
+    pub(super) fn set_clock(&self, ahead_seconds: i64) -> anyhow::Result<bool> {
+        self.clock.as_ref().map_or(Ok(false), |clock| clock.set(ahead_seconds).map(|()| true))
+    }
+
+    /// Fails where it has ended unasked. One whose store was damaged may refuse it, with an error that says so:
+    /// then its store is taken away and it is started over. Answers whether that was so.
+    pub(super) fn look_after(&mut self) -> anyhow::Result<bool> {
+        let Some(process) = self.process.as_mut() else { return Ok(false) };
+        if process.is_running()? {
+            return Ok(false);
+        }
+        let lines = process.lines();
+        if let Some(process) = self.process.take() {
+            self.bury(&process, "ended unasked")?;
+        }
+        let panicked = lines.iter().any(|line| line.contains("panicked at"));
+        match self.damage.take() {
+            Some(_) if !panicked => {
+                std::fs::remove_dir_all(self.data())?;
+                self.start()?;
+                Ok(true)
+            }
+            damage => bail!(
+                "{} ended unasked{}; its last lines:\n{}",
+                self.name,
+                damage.map(|damage| format!(", its store {damage}")).unwrap_or_default(),
+                tail(&lines)
+            ),
+        }
+    }
+
+    /// Its address, once it has said it.
+    pub(super) fn url(&self) -> Option<String> {
+        let says = |line: &String| {
+            let line: Value = serde_json::from_str(line).ok()?;
+            (line.get("message")? == "listening").then(|| line.get("url")?.as_str().map(str::to_owned))?
+        };
+        self.process.as_ref()?.lines().iter().find_map(says)
+    }
+
+    /// The last lines of the process that runs.
+    pub(super) fn tail(&self) -> String {
+        self.process.as_ref().map_or_else(String::new, |process| tail(&process.lines()))
+    }
+
+    /// Keeps what a process wrote, and removes what its clock left.
+    fn bury(&mut self, process: &Tickwell, how: &str) -> anyhow::Result<()> {
+        self.paused = false;
+        faketime::forget(process.id());
+        let mut file =
+            OpenOptions::new().create(true).append(true).open(log_file(&self.setting, &self.name))?;
+        for line in process.lines() {
+            writeln!(file, "{line}")?;
+        }
+        writeln!(file, "-- {} {how}", process.id())?;
+        Ok(())
+    }
+}
+
+impl Drop for Member {
+    fn drop(&mut self) {
+        // Whether its last lines could be kept is of no concern to whoever lets it go.
+        let _killed = self.kill();
+    }
+}
+
+fn log_file(setting: &Setting, name: &str) -> PathBuf {
+    Path::new(&setting.folder).join(format!("{name}.log"))
+}
+
+fn tail(lines: &[String]) -> String {
+    const SHOWN_LINES: usize = 15;
+    lines.get(lines.len().saturating_sub(SHOWN_LINES)..).unwrap_or(lines).join("\n")
+}

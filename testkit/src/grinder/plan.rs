@@ -1,0 +1,187 @@
+//! What happens next. It depends on the seed alone, and not on how fast the machine is: the same seed does
+//! the same things in the same order.
+
+use std::time::Duration;
+
+use rand::{Rng as _, SeedableRng as _, rngs::StdRng, seq::IteratorRandom as _};
+
+use crate::damage::Damage;
+
+/// The lease of the pollers under test. Pauses are shorter and longer than it.
+pub(super) const LEASE: Duration = Duration::from_secs(2);
+
+/// An hour.
+const JUMP_SECONDS: i64 = 3_600;
+
+/// Who something happens to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) enum Target {
+    /// A server, by its number.
+    Server(usize),
+    /// A poller or pod, by its number: the pollers come first.
+    Member(usize),
+}
+
+/// Something that happens.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Step {
+    /// Killed all at once, each away for so long.
+    Kill(Vec<(Target, Duration)>),
+    /// Stopped where it is, for so long.
+    Pause(Target, Duration),
+    /// Told to end, and started again.
+    Restart(usize),
+    /// A pod is killed, and its store deleted.
+    Delete(usize),
+    /// A pod is killed, and its store damaged: how, and the seed of where.
+    Corrupt(usize, Damage, u64),
+    /// A clock is so many seconds ahead, for so long.
+    Jump(usize, i64, Duration),
+}
+
+/// A step, and how long the next one waits.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Turn {
+    pub(super) step: Step,
+    pub(super) pause: Duration,
+}
+
+/// An endless plan.
+pub(super) struct Plan {
+    chance: StdRng,
+    servers: usize,
+    pollers: usize,
+    members: usize,
+    without: Vec<String>,
+}
+
+impl Step {
+    /// The name of its kind.
+    pub(super) fn kind(&self) -> &'static str {
+        match self {
+            Self::Kill(_) => "kill",
+            Self::Pause(..) => "pause",
+            Self::Restart(_) => "restart",
+            Self::Delete(_) => "delete",
+            Self::Corrupt(..) => "corrupt",
+            Self::Jump(..) => "jump",
+        }
+    }
+}
+
+impl Plan {
+    pub(super) fn new(seed: u64, servers: usize, pollers: usize, pods: usize, without: Vec<String>) -> Self {
+        let chance = StdRng::seed_from_u64(seed);
+        Self { chance, servers, pollers, members: pollers + pods, without }
+    }
+
+    fn step(&mut self) -> Step {
+        match self.chance.random_range(0..100) {
+            0..50 => self.kill(),
+            50..64 => {
+                let victim = self.target();
+                Step::Pause(victim, self.pause())
+            }
+            64..70 => Step::Restart(self.chance.random_range(0..self.members)),
+            70..73 => Step::Delete(self.pod()),
+            73..85 => {
+                let (pod, kind) = (self.pod(), self.chance.random_range(0..Damage::ALL.len()));
+                let damage = Damage::ALL.get(kind).copied().unwrap_or(Damage::Truncated);
+                Step::Corrupt(pod, damage, self.chance.random())
+            }
+            _ => {
+                let victim = self.chance.random_range(0..self.members);
+                let ahead = if self.chance.random() { JUMP_SECONDS } else { -JUMP_SECONDS };
+                Step::Jump(victim, ahead, self.millis(200..6_000))
+            }
+        }
+    }
+
+    /// One to three at once.
+    fn kill(&mut self) -> Step {
+        let count = self.chance.random_range(1..=3);
+        let everybody = (0..self.members).map(Target::Member).chain((0..self.servers).map(Target::Server));
+        let mut victims = everybody.choose_multiple(&mut self.chance, count);
+        victims.sort();
+        Step::Kill(victims.into_iter().map(|victim| (victim, self.millis(0..2_000))).collect())
+    }
+
+    fn target(&mut self) -> Target {
+        match self.chance.random_range(0..=self.members) {
+            0 => Target::Server(self.chance.random_range(0..self.servers)),
+            member => Target::Member(member - 1),
+        }
+    }
+
+    fn pod(&mut self) -> usize {
+        self.chance.random_range(self.pollers..self.members)
+    }
+
+    /// Shorter than the lease, or longer.
+    fn pause(&mut self) -> Duration {
+        let lease = u64::try_from(LEASE.as_millis()).unwrap_or(u64::MAX);
+        if self.chance.random() { self.millis(100..lease) } else { self.millis(lease..3 * lease) }
+    }
+
+    fn millis(&mut self, range: std::ops::Range<u64>) -> Duration {
+        Duration::from_millis(self.chance.random_range(range))
+    }
+}
+
+impl Iterator for Plan {
+    type Item = Turn;
+
+    fn next(&mut self) -> Option<Turn> {
+        loop {
+            let turn = Turn { step: self.step(), pause: self.millis(100..900) };
+            if !self.without.iter().any(|kind| kind == turn.step.kind()) {
+                return Some(turn);
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use super::*;
+
+    #[test]
+    fn a_seed_is_a_plan() {
+        let plan = |seed| Plan::new(seed, 3, 2, 3, Vec::new()).take(50).collect::<Vec<_>>();
+        assert_eq!(plan(7), plan(7));
+        assert_ne!(plan(7), plan(8));
+    }
+
+    #[test]
+    fn everything_happens_to_everybody_it_can_happen_to() {
+        let mut seen: BTreeMap<&str, Vec<Target>> = BTreeMap::new();
+        for turn in Plan::new(1, 1, 2, 3, Vec::new()).take(2_000) {
+            let kind = turn.step.kind();
+            let victims = match turn.step {
+                Step::Kill(victims) => victims.into_iter().map(|(victim, _)| victim).collect(),
+                Step::Pause(victim, _) => vec![victim],
+                Step::Restart(member)
+                | Step::Delete(member)
+                | Step::Corrupt(member, ..)
+                | Step::Jump(member, ..) => {
+                    vec![Target::Member(member)]
+                }
+            };
+            seen.entry(kind).or_default().extend(victims);
+        }
+        for (kind, mut victims) in seen {
+            victims.sort();
+            victims.dedup();
+            let expected = match kind {
+                "kill" | "pause" => 6,
+                "delete" | "corrupt" => 3,
+                _ => 5,
+            };
+            assert_eq!(victims.len(), expected, "{kind}: {victims:?}");
+        }
+        let mut tamed = Plan::new(1, 1, 2, 3, vec!["jump".to_owned()]).take(500);
+        assert!(tamed.all(|turn| turn.step.kind() != "jump"));
+    }
+}

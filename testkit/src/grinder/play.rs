@@ -1,0 +1,264 @@
+//! The loop: a step of the plan, what has fallen due, a look at the pods, and now and then a check.
+
+use std::time::Duration;
+
+use rand::{SeedableRng as _, rngs::StdRng};
+use tokio::time::{Instant, sleep};
+
+use super::answers::Question;
+use super::log::Log;
+use super::plan::{Plan, Step, Target, Turn};
+use super::probe::{Client, READY_WITHIN, Seen, Sighting};
+use super::report::Report;
+use super::stage::{PAIRS, POLLERS, Stage};
+use super::{Options, member::Member};
+
+/// Between two looks at what has fallen due.
+const TICK: Duration = Duration::from_millis(50);
+
+/// What is asked while things happen; the lists would take too long.
+const ASKED: [Question; 2] = [Question::Price, Question::Averages];
+
+/// Something that undoes a step in its time.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Undo {
+    Start(Target),
+    Resume(Target),
+    ClockBack(usize),
+}
+
+/// One run.
+pub(super) struct Play {
+    options: Options,
+    began: Instant,
+    pub(super) stage: Stage,
+    pub(super) client: Client,
+    pub(super) report: Report,
+    /// What was read at the last check.
+    pub(super) log: Log,
+    pub(super) sightings: Vec<Sighting>,
+    pub(super) due: Vec<(Instant, Undo)>,
+}
+
+impl Play {
+    pub(super) async fn start(options: Options, tell: &mut impl FnMut(&str)) -> anyhow::Result<Self> {
+        let stage = Stage::start(&options).await?;
+        let servers = if options.cluster { "three nats-servers" } else { "a nats-server" };
+        let without = if stage.has_clocks { "" } else { "; libfaketime is not here, no clock jumps" };
+        tell(&format!(
+            "seed {}: {servers}, {POLLERS} pollers, {} pods, in {}{without}",
+            options.seed,
+            options.pods,
+            options.folder.display()
+        ));
+        let report = Report { seed: options.seed, ..Report::default() };
+        let (client, began) = (Client::new()?, Instant::now());
+        let (log, sightings, due) = (Log::default(), Vec::new(), Vec::new());
+        Ok(Self { options, began, stage, client, report, log, sightings, due })
+    }
+
+    /// Until its time is over, or something is wrong.
+    pub(super) async fn run(mut self, tell: &mut impl FnMut(&str)) -> anyhow::Result<Report> {
+        let outcome = self.grind(tell).await;
+        self.report.took = self.began.elapsed();
+        if let Err(error) = outcome {
+            self.report.failures.push(format!("{error:#}"));
+            self.keep_log();
+        }
+        Ok(self.report)
+    }
+
+    async fn grind(&mut self, tell: &mut impl FnMut(&str)) -> anyhow::Result<()> {
+        let (seed, servers) = (self.options.seed, self.stage.servers.len());
+        let (pods, without) = (self.options.pods, self.options.without.clone());
+        let mut plan = Plan::new(seed, servers, POLLERS, pods, without);
+        // Before anything else happens, it must work.
+        self.check_all(tell).await?;
+        while self.began.elapsed() < self.options.duration {
+            for _step in 0..self.options.steps_between_checks {
+                if self.began.elapsed() >= self.options.duration {
+                    break;
+                }
+                let Some(turn) = plan.next() else { break };
+                self.turn(turn, tell).await?;
+            }
+            self.check_all(tell).await?;
+        }
+        Ok(())
+    }
+
+    async fn check_all(&mut self, tell: &mut impl FnMut(&str)) -> anyhow::Result<()> {
+        let began = Instant::now();
+        self.check().await?;
+        for poller in self.stage.pollers() {
+            poller.start()?;
+        }
+        let (took, slots, last) = (began.elapsed().as_secs_f64(), self.report.log.slots, self.log.last());
+        self.tell(tell, &format!("all is well after {took:.1} s: {last} records over {slots} slots"));
+        Ok(())
+    }
+
+    async fn turn(&mut self, turn: Turn, tell: &mut impl FnMut(&str)) -> anyhow::Result<()> {
+        if let Some(told) = self.step(turn.step).await? {
+            self.tell(tell, &told);
+        }
+        let next = Instant::now() + turn.pause;
+        while Instant::now() < next {
+            self.undo_what_is_due().await?;
+            sleep(TICK).await;
+        }
+        self.look_after_all(tell)?;
+        self.look_at_pods().await;
+        Ok(())
+    }
+
+    /// Does a step, where there is somebody to do it to. Answers what was done.
+    async fn step(&mut self, step: Step) -> anyhow::Result<Option<String>> {
+        Ok(match step {
+            Step::Kill(victims) => {
+                let mut told = Vec::new();
+                for (victim, down) in victims {
+                    if self.stage.kill(victim)? {
+                        let name = self.stage.name(victim);
+                        self.report.count(&format!("kill -9 of {}", kind(&name)));
+                        told.push(format!("{name} for {:.1} s", down.as_secs_f64()));
+                        self.later(down, Undo::Start(victim));
+                    }
+                }
+                (!told.is_empty()).then(|| format!("killed {}", told.join(", ")))
+            }
+            Step::Pause(victim, time) => self.stage.pause(victim)?.then(|| {
+                let name = self.stage.name(victim);
+                self.report.count(&format!("pause of {}", kind(&name)));
+                self.later(time, Undo::Resume(victim));
+                format!("paused {name} for {:.1} s", time.as_secs_f64())
+            }),
+            Step::Restart(number) => {
+                let Some(member) = self.stage.members.get_mut(number) else { return Ok(None) };
+                let ended = member.end().await?;
+                member.start()?;
+                let name = member.name.clone();
+                ended.then(|| {
+                    self.report.count(&format!("restart of {}", kind(&name)));
+                    format!("restarted {name}")
+                })
+            }
+            Step::Delete(number) => self.change_store(number, |member| {
+                std::fs::remove_dir_all(member.data())?;
+                Ok("was deleted".to_owned())
+            })?,
+            Step::Corrupt(number, damage, seed) => self.change_store(number, |member| {
+                let store = member.data().join("store");
+                let done = damage.befall(&store, &mut StdRng::seed_from_u64(seed))?;
+                Ok(format!("was damaged: {done}"))
+            })?,
+            Step::Jump(number, ahead, time) => {
+                let Some(member) = self.stage.members.get(number) else { return Ok(None) };
+                if !member.set_clock(ahead)? {
+                    return Ok(None);
+                }
+                let (name, seconds) = (member.name.clone(), time.as_secs_f64());
+                self.report.count(&format!("clock jump of {}", kind(&name)));
+                self.later(time, Undo::ClockBack(number));
+                Some(format!("the clock of {name} jumped by {ahead} s, for {seconds:.1} s"))
+            }
+        })
+    }
+
+    /// Kills a pod and does something to its store, if it has one yet; then it is started again.
+    fn change_store(
+        &mut self,
+        number: usize,
+        change: impl FnOnce(&Member) -> anyhow::Result<String>,
+    ) -> anyhow::Result<Option<String>> {
+        let Some(member) = self.stage.members.get_mut(number) else { return Ok(None) };
+        if member.kill()? {
+            self.report.count("kill -9 of pod");
+        }
+        if !member.data().join("store").is_dir() {
+            member.start()?;
+            return Ok(None);
+        }
+        let what = change(member)?;
+        member.start()?;
+        member.damage = Some(what.clone());
+        let told = format!("the store of {} {what}", member.name);
+        let counted = if what.contains("deleted") { "store deleted" } else { "store damaged" };
+        self.report.count(counted);
+        Ok(Some(told))
+    }
+
+    fn later(&mut self, time: Duration, undo: Undo) {
+        self.due.push((Instant::now() + time, undo));
+    }
+
+    async fn undo_what_is_due(&mut self) -> anyhow::Result<()> {
+        let now = Instant::now();
+        let (due, later) = self.due.drain(..).partition(|(when, _)| *when <= now);
+        self.due = later;
+        let due: Vec<(Instant, Undo)> = due;
+        for (_, undo) in due {
+            match undo {
+                Undo::Start(target) => self.stage.start_again(target).await?,
+                Undo::Resume(target) => self.stage.resume(target)?,
+                Undo::ClockBack(number) => {
+                    if let Some(member) = self.stage.members.get(number) {
+                        member.set_clock(0)?;
+                    }
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn look_after_all(&mut self, tell: &mut impl FnMut(&str)) -> anyhow::Result<()> {
+        let mut refused = Vec::new();
+        for member in &mut self.stage.members {
+            if member.look_after()? {
+                refused.push(member.name.clone());
+            }
+        }
+        for name in refused {
+            self.report.count("store refused");
+            self.tell(tell, &format!("{name} refused its store, and was given none"));
+        }
+        Ok(())
+    }
+
+    /// Asks each pod that should answer.
+    async fn look_at_pods(&mut self) {
+        let turn = self.sightings.len();
+        let question = ASKED.get(turn % ASKED.len()).copied().unwrap_or(Question::Price);
+        let pair = PAIRS.get(turn / ASKED.len() % PAIRS.len()).copied().unwrap_or("BTC-USD");
+        let mut sightings = Vec::new();
+        for pod in self.stage.pods().filter(|pod| !pod.paused) {
+            let Some(url) = pod.url() else { continue };
+            let settled = pod.undisturbed_since.elapsed() > READY_WITHIN;
+            let damage =
+                pod.damage.as_ref().map(|damage| format!(", its store {damage}")).unwrap_or_default();
+            for seen in self.client.look(&url, question, pair).await {
+                if settled || matches!(seen, Seen::Answer(..)) {
+                    sightings.push(Sighting { whose: format!("{}{damage}", pod.name), seen });
+                }
+            }
+        }
+        self.sightings.append(&mut sightings);
+    }
+
+    fn tell(&self, tell: &mut impl FnMut(&str), what: &str) {
+        tell(&format!("{:>7.1} s  {what}", self.began.elapsed().as_secs_f64()));
+    }
+
+    /// Keeps the log as it was at the last check, for whoever looks into a failure.
+    fn keep_log(&self) {
+        let lines = self.log.records.iter().map(|record| String::from_utf8_lossy(&record.bytes).into_owned());
+        // The failure itself has been told; what cannot be kept is not there to look into.
+        let _written =
+            std::fs::write(self.options.folder.join("log.ndjson"), lines.collect::<Vec<_>>().join("\n"));
+    }
+}
+
+/// The name without its number.
+fn kind(name: &str) -> &str {
+    name.split('-').next().unwrap_or(name)
+}

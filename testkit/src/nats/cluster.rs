@@ -1,0 +1,134 @@
+//! Three servers that are one log: what a majority of them has stored survives the others.
+
+use std::net::{Ipv4Addr, TcpListener};
+use std::time::Duration;
+
+use anyhow::Context as _;
+use async_nats::jetstream;
+use futures::future::try_join_all;
+
+use super::NatsServer;
+use crate::wait::poll_until;
+
+/// As many as are needed to lose one and go on.
+const NODES: usize = 3;
+
+/// How long they may take to find each other. It takes a few seconds; a loaded machine is slow.
+const MEETING_DEADLINE: Duration = Duration::from_secs(120);
+
+/// One question to a server that may be away.
+const ASK_TIME: Duration = Duration::from_secs(2);
+
+/// Nodes of one cluster, each on a port of its own. Dropping it kills them.
+#[derive(Debug)]
+pub struct NatsCluster {
+    /// In the order of their names, `node-0` and so on.
+    pub nodes: Vec<NatsServer>,
+}
+
+impl NatsCluster {
+    /// Starts three nodes with empty stores, and waits until a stream of three replicas could be made.
+    ///
+    /// # Errors
+    ///
+    /// When no nats-server is found, or they do not find each other.
+    pub async fn start() -> anyhow::Result<Self> {
+        let routes = free_ports()?;
+        let list = routes.map(|port| format!("nats://127.0.0.1:{port}")).join(",");
+        let nodes = routes.iter().enumerate().map(|(number, port)| {
+            let arguments = [
+                ("--name", format!("node-{number}")),
+                ("--cluster_name", "tickwell".to_owned()),
+                ("--cluster", format!("nats://127.0.0.1:{port}")),
+                ("--routes", list.clone()),
+            ];
+            let arguments = arguments.into_iter().flat_map(|(flag, value)| [flag.to_owned(), value]);
+            NatsServer::start_with(arguments.collect())
+        });
+        let cluster = Self { nodes: try_join_all(nodes).await? };
+        let met = poll_until(MEETING_DEADLINE, async || cluster.can_replicate().await.then_some(())).await;
+        met.with_context(|| format!("the nodes did not find each other in {MEETING_DEADLINE:?}"))?;
+        Ok(cluster)
+    }
+
+    /// The addresses for clients, separated by commas.
+    #[must_use]
+    pub fn url(&self) -> String {
+        self.nodes.iter().map(NatsServer::url).collect::<Vec<_>>().join(",")
+    }
+
+    /// Which node leads the stream with this name, if the cluster says so.
+    pub async fn leader_of(&self, stream: &str) -> Option<usize> {
+        let asking = async {
+            let context = jetstream::new(connect(&self.url()).await?);
+            let info = context.get_stream(stream).await.ok()?.cached_info().clone();
+            let name = info.cluster?.leader?;
+            name.strip_prefix("node-")?.parse().ok()
+        };
+        tokio::time::timeout(ASK_TIME, asking).await.ok()?
+    }
+
+    /// Whether the cluster makes a stream with a copy on each node; it is removed again.
+    async fn can_replicate(&self) -> bool {
+        let trying = async {
+            let context = jetstream::new(connect(&self.url()).await?);
+            let wanted = jetstream::stream::Config {
+                name: "MEETING".to_owned(),
+                subjects: vec!["meeting".to_owned()],
+                num_replicas: NODES,
+                ..Default::default()
+            };
+            context.create_stream(wanted).await.ok()?;
+            context.delete_stream("MEETING").await.ok()
+        };
+        tokio::time::timeout(ASK_TIME, trying).await.ok().flatten().is_some()
+    }
+}
+
+async fn connect(url: &str) -> Option<async_nats::Client> {
+    let servers: Vec<&str> = url.split(',').collect();
+    async_nats::connect(servers.as_slice()).await.ok()
+}
+
+/// Ports that nobody listens on: each node must know the others' before they start.
+fn free_ports() -> std::io::Result<[u16; NODES]> {
+    let mut ports = [0; NODES];
+    // All are held until all are known, so that they differ.
+    let mut held = Vec::new();
+    for port in &mut ports {
+        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?;
+        *port = listener.local_addr()?.port();
+        held.push(listener);
+    }
+    Ok(ports)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::require_nats;
+
+    #[tokio::test]
+    async fn a_stream_outlives_its_leader() {
+        require_nats!();
+        let mut cluster = NatsCluster::start().await.unwrap();
+        let context = jetstream::new(connect(&cluster.url()).await.unwrap());
+        let wanted = jetstream::stream::Config {
+            name: "KEPT".to_owned(),
+            subjects: vec!["kept".to_owned()],
+            num_replicas: NODES,
+            ..Default::default()
+        };
+        context.create_stream(wanted).await.unwrap();
+        context.publish("kept", "precious".into()).await.unwrap().await.unwrap();
+        let leader =
+            crate::wait_until("a leader", MEETING_DEADLINE, async || cluster.leader_of("KEPT").await);
+        let leader = leader.await;
+        cluster.nodes[leader].kill();
+        let another = async || cluster.leader_of("KEPT").await.filter(|now| *now != leader);
+        crate::wait_until("another leader", MEETING_DEADLINE, another).await;
+        let kept =
+            async || context.get_stream("KEPT").await.ok().map(|stream| stream.cached_info().state.messages);
+        assert_eq!(crate::wait_until("the stream", MEETING_DEADLINE, kept).await, 1);
+    }
+}
