@@ -9,7 +9,8 @@
 //! 5. [`agreement`]: two pods at the same sequence, and one pod against its own log.
 //! 6. The tests: [`feed`], [`sources`], [`faults`], [`survival`], [`leadership`], [`shutdown`], [`standalone`],
 //!    [`replay`], [`liar`], [`commands`], [`subscriber`], [`foreign`], [`recompute`], [`stream`], [`full_disk`],
-//!    [`pinned`], [`export`], [`backup`], [`cluster`], [`damage`], [`grind`].
+//!    [`pinned`], [`export`], [`backup`], [`cluster`], [`damage`], [`grind`],
+//!    [`may_2021`].
 //!
 //! Nothing here uses the product's own types: an answer is read as a stranger would read it, so that a
 //! mistake in them cannot hide on both sides of a comparison. And nothing here depends on how fast the
@@ -38,6 +39,7 @@ mod grind;
 mod harness;
 mod leadership;
 mod liar;
+mod may_2021;
 mod pinned;
 mod recompute;
 mod records;
