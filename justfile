@@ -84,6 +84,27 @@ ci:
 format:
     cargo fmt --all
     cargo fmt --manifest-path testkit/fuzz/Cargo.toml
+    cargo fmt --manifest-path bench/Cargo.toml
+
+# Side-by-side benchmarks into bench/results: store [--days N], or rebuild [--records N] [--rounds N]
+[group('check')]
+bench *arguments="store":
+    scripts/bench {{ arguments }}
+
+# Copy the log out of a NATS server that runs
+[group('operate')]
+log-backup folder url="nats://127.0.0.1:4222":
+    scripts/log backup {{ quote(folder) }} {{ quote(url) }}
+
+# Copy the log back into a NATS server that has none; stop the pollers first
+[group('operate')]
+log-restore folder url="nats://127.0.0.1:4222":
+    scripts/log restore {{ quote(folder) }} {{ quote(url) }}
+
+# The store of a running process in one file, through its admin.listen
+[group('operate')]
+backup file url="http://127.0.0.1:9090":
+    cargo run --quiet -- backup --from {{ quote(url) }} --output {{ quote(file) }}
 
 # The optimised binary, target/release/tickwell
 [group('build')]

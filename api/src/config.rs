@@ -21,8 +21,8 @@ pub struct ApiConfig {
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct AdminConfig {
-    /// Address and port for metrics and health; empty: off. The API answers these on its own address
-    /// too; a poller has no other.
+    /// Address and port for metrics and health, and for a backup of a pod's store; empty: off. The API answers
+    /// metrics and health on its own address too; a poller has no other.
     #[serde(with = "text")]
     pub listen: ListenAddress,
 }

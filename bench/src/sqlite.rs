@@ -137,8 +137,9 @@ impl Contender for Sqlite {
         Ok(transaction.commit()?)
     }
 
-    fn open(folder: &Path) -> Result<Self> {
+    fn open(folder: &Path, stage: &mut dyn FnMut(&str)) -> Result<Self> {
         let mut sqlite = Self::create(folder)?;
+        stage("SQLite opens");
         for pair in year::PAIRS {
             let pair: Pair = pair.parse()?;
             let newest: i64 = sqlite
@@ -151,6 +152,7 @@ impl Contender for Sqlite {
             sqlite.visit(pair, to.minus(KEEP), to.next(), |point, _| window = window.push(point))?;
             sqlite.windows.insert(number(pair), (window, year::interval().slot_at(to)));
         }
+        stage("windows");
         Ok(sqlite)
     }
 

@@ -45,8 +45,8 @@ pub trait Contender: Sized {
     fn create(folder: &Path) -> Result<Self>;
     /// One batch, all or nothing, with everything that follows from it.
     fn commit(&mut self, records: &[Stored], cursor: Sequence) -> Result<()>;
-    /// Opens what is there, and has windows of a day in memory.
-    fn open(folder: &Path) -> Result<Self>;
+    /// Opens what is there, and has windows of a day in memory. Says when each stage is done.
+    fn open(folder: &Path, stage: &mut dyn FnMut(&str)) -> Result<Self>;
     /// Reads the ticks in `[from, to)`; answers how many.
     fn scan(&self, pair: Pair, from: Timestamp, to: Timestamp) -> Result<usize>;
     /// Reads daily candles; answers how many.
@@ -65,7 +65,7 @@ pub fn run(days: u64) -> Result<()> {
     let [mine, theirs] =
         [("ours", &ours), ("sqlite", &other)].map(|(kind, folder)| open_elsewhere(kind, folder, days));
     let (mine, theirs) = (mine?, theirs?);
-    ensure!(mine["found"] == theirs["found"], "they do not agree: {mine} {theirs}");
+    ensure!(mine["found"] == theirs["found"], "their answers differ");
 
     let per_second = |time: Duration| records as f64 / time.as_secs_f64();
     let mut lines = vec![
@@ -95,6 +95,7 @@ pub fn run(days: u64) -> Result<()> {
         "Tickwell holds all rows against each other when it opens; SQLite does not".to_owned(),
         "windows up to 24h come from memory on both sides, by the same code".to_owned(),
     ];
+    about.push(format!("until ready: Tickwell: {}; SQLite: {}", mine["stages"], theirs["stages"]));
     about.extend(backup::measure(&ours)?);
     report::write("store", "SQLite", &about, &lines)
 }
@@ -145,7 +146,10 @@ pub fn opened(arguments: &[String]) -> Result<()> {
 
 fn ask<C: Contender>(folder: &Path, days: u32) -> Result<Value> {
     let started = Instant::now();
-    let contender = C::open(folder)?;
+    let mut stages = Vec::new();
+    let contender = C::open(folder, &mut |stage| {
+        stages.push(format!("{stage} by {:.0} ms", started.elapsed().as_secs_f64() * 1e3));
+    })?;
     let ready = started.elapsed();
     let mut took = serde_json::Map::new();
     took.insert("open until ready".to_owned(), json!(ready.as_secs_f64() * 1e3));
@@ -194,7 +198,7 @@ fn ask<C: Contender>(folder: &Path, days: u32) -> Result<Value> {
         )?;
     }
     took.insert("resident after all questions".to_owned(), json!(resident_bytes()? as f64 / 1e6));
-    Ok(json!({"took": took, "found": found}))
+    Ok(json!({"took": took, "stages": stages.join(", "), "found": found}))
 }
 
 /// Everything that lies in a folder.

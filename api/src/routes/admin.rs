@@ -74,14 +74,15 @@ async fn send(
 ) {
     loop {
         let mut chunk = BytesMut::with_capacity(CHUNK_BYTES);
-        let read = file.read_buf(&mut chunk).await.map(|_length| chunk.freeze());
-        let is_last = read.as_ref().map_or(true, Bytes::is_empty);
-        if let Err(error) = &read {
-            tracing::error!(error = chain(error), "cannot read the backup that was just made");
-        }
-        if matches!(&read, Ok(chunk) if chunk.is_empty()) {
-            return;
-        }
+        let read = match file.read_buf(&mut chunk).await {
+            Ok(0) => return,
+            Ok(_length) => Ok(chunk.freeze()),
+            Err(error) => {
+                tracing::error!(error = chain(&error), "cannot read the backup that was just made");
+                Err(error)
+            }
+        };
+        let is_last = read.is_err();
         match timeout(MAX_STALL, chunks.send(read)).await {
             Ok(Ok(())) if !is_last => {}
             Ok(_) => return,

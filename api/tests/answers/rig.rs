@@ -196,6 +196,11 @@ impl Rig {
         Served { address, stop, task }
     }
 
+    /// What the pod answers its operators.
+    pub(crate) fn operators(&self) -> SharedEndpoint {
+        server::admin_endpoint(&self.pod.state, &self.pod.process)
+    }
+
     /// How many connections are open.
     pub(crate) fn connections(&self) -> i64 {
         self.pod.metrics.connections.get()

@@ -102,16 +102,14 @@ fn about(pair: &str) -> Vec<Question> {
     let base = format!("/v1/prices/{pair}");
     let mut questions = vec![Question::single(base.clone())];
     questions.extend(WINDOWS.map(|window| Question::single(format!("{base}/averages?window={window}"))));
-    for list in ["history", "gaps"] {
+    let lists = ["history?".to_owned(), "gaps?".to_owned()].into_iter();
+    let candles = CANDLES.map(|interval| format!("candles?interval={interval}&"));
+    for list in lists.chain(candles) {
         questions.extend(ORDERS.map(|order| Question {
-            path: format!("{base}/{list}?order={order}&limit={PAGE}"),
+            path: format!("{base}/{list}order={order}&limit={PAGE}"),
             kind: Kind::Page(1),
         }));
     }
-    questions.extend(CANDLES.map(|interval| Question {
-        path: format!("{base}/candles?interval={interval}"),
-        kind: Kind::Page(1),
-    }));
     questions
 }
 

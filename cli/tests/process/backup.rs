@@ -70,6 +70,8 @@ async fn a_restored_pod_goes_on_with_the_log_and_answers_as_the_others() {
     assert_eq!(opened_at(&restored).await, sequence);
     restored.reaches(witness.sequence().await).await;
     pods_agree([&witness, &restored]).await;
+    let (code, said) = run(&scene, &["verify-pods", &witness.url, &restored.url]).await;
+    assert_eq!(code, Some(0), "{said}");
     restored.takes_in(SOME).await;
     end(&mut poller).await;
     let records = same_records([&witness, &restored]).await;

@@ -71,10 +71,9 @@ async fn what_is_exported_is_the_log_whether_the_process_runs_or_not() {
         if through.is_empty() {
             end(&mut process.process).await;
         }
-        let asked = |arguments: &[&str]| [arguments, &["--to", &to], through].concat().join("\n");
+        let range = [&["--to", &to], through].concat();
         let run = async |arguments: &[&str]| {
-            let arguments = asked(arguments);
-            let (code, said) = export(&scene, "only", &arguments.split('\n').collect::<Vec<_>>()).await;
+            let (code, said) = export(&scene, "only", &[arguments, &range].concat()).await;
             assert_eq!(code, Some(0), "{said}");
             said
         };
@@ -84,22 +83,18 @@ async fn what_is_exported_is_the_log_whether_the_process_runs_or_not() {
         let lines = run(&["--gaps", "--format", "ndjson"]).await;
         let lines: Vec<Value> = lines.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
         assert_eq!(lines, gaps);
-        check_file(&scene, &asked(&[]), &ticks).await;
+        check_file(&scene, &range, &ticks).await;
     }
     let (code, said) = export(&scene, "only", &["--from", "1795219240"]).await;
     assert!(code == Some(2) && said.contains("looks like seconds"), "{said}");
 }
 
 /// Into a file: whole, and never over another one unasked.
-async fn check_file(scene: &Scene, asked: &str, ticks: &[String]) {
+async fn check_file(scene: &Scene, range: &[&str], ticks: &[String]) {
     let path = scene.folder().join("ticks.csv");
     let name = path.display().to_string();
-    let run = async |more: &[&str]| {
-        let arguments: Vec<&str> =
-            asked.split('\n').chain(["--output", &name]).chain(more.iter().copied()).collect();
-        let arguments: Vec<&str> = arguments.into_iter().filter(|argument| !argument.is_empty()).collect();
-        export(scene, "only", &arguments).await
-    };
+    let run =
+        async |more: &[&str]| export(scene, "only", &[range, &["--output", &name], more].concat()).await;
     let read =
         |path: &Path| std::fs::read_to_string(path).unwrap().lines().map(str::to_owned).collect::<Vec<_>>();
     std::fs::write(&path, "precious\n").unwrap();

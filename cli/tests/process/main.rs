@@ -10,7 +10,7 @@
 //! 6. The tests: [`feed`], [`sources`], [`faults`], [`survival`], [`leadership`], [`shutdown`], [`standalone`],
 //!    [`replay`], [`liar`], [`commands`], [`subscriber`], [`foreign`], [`recompute`], [`stream`], [`full_disk`],
 //!    [`pinned`], [`export`], [`backup`], [`cluster`], [`damage`], [`grind`],
-//!    [`may_2021`].
+//!    [`may_2021`], [`verify`].
 //!
 //! Nothing here uses the product's own types: an answer is read as a stranger would read it, so that a
 //! mistake in them cannot hide on both sides of a comparison. And nothing here depends on how fast the
@@ -50,5 +50,6 @@ mod standalone;
 mod stream;
 mod subscriber;
 mod survival;
+mod verify;
 
 use testkit::oracle;

@@ -1,0 +1,44 @@
+//! What operators get on a listener of their own.
+
+use std::io::BufReader;
+
+use api::store::backup;
+use poem::test::TestClient;
+
+use crate::rig::{Rig, tick};
+
+/// Longer than what is read ahead of a client that reads nothing.
+const SLOTS: i64 = 400;
+
+const PAIRS: [&str; 4] = ["BTC-USD", "ETH-USD", "BTC-EUR", "ETH-EUR"];
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn one_backup_is_sent_at_a_time_and_it_is_whole() {
+    let mut rig = Rig::new();
+    for pair in PAIRS {
+        rig.send((1..=SLOTS).map(|slot| tick(pair, slot * 10, "97012.30")).collect()).await;
+    }
+    let client = TestClient::new(rig.operators());
+    for path in ["/livez", "/metrics", "/version"] {
+        client.get(path).send().await.assert_status_is_ok();
+    }
+    client.get("/v1/pairs").send().await.assert_status(http::StatusCode::NOT_FOUND);
+    let first = client.get("/admin/backup").send().await;
+    first.assert_status_is_ok();
+    let second = client.get("/admin/backup").send().await;
+    second.assert_status(http::StatusCode::CONFLICT);
+    second.assert_header_exist("retry-after");
+    assert!(second.0.into_body().into_string().await.unwrap().contains("backup_running"));
+
+    let length: usize = first.0.header("content-length").unwrap().parse().unwrap();
+    let bytes = first.0.into_body().into_bytes().await.unwrap();
+    assert!(bytes.len() == length && length > 5 * 64 * 1024, "{} of {length}", bytes.len());
+    let summary = backup::check(BufReader::new(bytes.as_ref())).unwrap();
+    assert_eq!(summary.header.sequence, u64::try_from(SLOTS).unwrap() * 4);
+    // The first is over: its place is free again.
+    testkit::wait_until("another backup", std::time::Duration::from_secs(60), async || {
+        let again = client.get("/admin/backup").send().await;
+        (again.0.status() == http::StatusCode::OK).then_some(())
+    })
+    .await;
+}

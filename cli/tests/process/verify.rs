@@ -1,0 +1,52 @@
+//! `tickwell verify-pods` of real pods.
+
+use testkit::require_nats;
+
+use crate::{
+    harness::{DEADLINE, Pod, Scene, has_price, world},
+    survival::end,
+};
+
+/// Runs the command. Answers its exit code, and what it wrote.
+async fn verify(scene: &Scene, pods: &[&str]) -> (Option<i32>, String) {
+    let mut process = scene.command("unused").arg("verify-pods").args(pods).start().unwrap();
+    let code = process.wait_exit(DEADLINE).await.unwrap().code();
+    (code, process.lines().join("\n"))
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn pods_of_one_log_are_the_same_and_one_that_differs_is_named() {
+    require_nats!();
+    let (_nats, _upstream, scene) = world().await;
+    let mut poller = scene.poller().await;
+    let (one, other) = (scene.pod("one").await, scene.pod("other").await);
+    // It has forgotten quotes that the others still answer.
+    let forgetful = scene.command("forgetful").arg("api").env("TICKWELL__STORE__RETAIN_QUOTES", "1s");
+    let forgetful = Pod::of(forgetful.env("TICKWELL__WINDOWS__KEEP", "1s").start().unwrap()).await;
+    for pod in [&one, &other, &forgetful] {
+        has_price(pod).await;
+    }
+    one.takes_in(6).await;
+
+    // While records arrive.
+    let (code, said) = verify(&scene, &[&one.url, &other.url]).await;
+    assert_eq!(code, Some(0), "{said}");
+    assert!(said.contains(" 0 differing, 0 skipped"), "{said}");
+    let document = one.get("/openapi.json").await.found();
+    for path in document["paths"].as_object().unwrap().keys().filter(|path| path.starts_with("/v1/")) {
+        let asked = path.replace("{pair}", "BTC-USD").replace("{sequence}", "1");
+        assert!(said.contains(&format!("same     {asked}")), "{path} is not asked for: {said}");
+    }
+
+    end(&mut poller).await;
+    let (code, said) = verify(&scene, &[&one.url, &other.url, &forgetful.url]).await;
+    assert_eq!(code, Some(1), "{said}");
+    assert!(said.lines().any(|line| line.starts_with("DIFFERS  /v1/ticks/")), "{said}");
+    assert!(said.contains("same     /v1/prices/BTC-USD/history?"), "{said}");
+    assert!(!said.contains("\n             B  "), "{said}");
+    assert!(said.contains("\n             C  "), "{said}");
+    let mut gone = other;
+    gone.process.kill();
+    let (code, said) = verify(&scene, &[&one.url, &gone.url]).await;
+    assert!(code == Some(2) && said.contains(&gone.url), "{said}");
+}
