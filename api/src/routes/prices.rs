@@ -19,7 +19,7 @@ use crate::{
     },
     problem::Problem,
     snapshot::{PairView, Snapshot},
-    summary::change_ratio,
+    summary::{DERIVED_DECIMALS, change_ratio},
 };
 
 /// Windows one request may ask for.
@@ -155,13 +155,18 @@ impl PricesApi {
             change_ratio: of.map(|summary| DerivedText(summary.change_ratio())),
             expected: span.millis().div_ceil(view.interval.millis()),
             observed: of.map_or(0, |summary| summary.count),
-            coverage: DerivedText(of.map_or(Decimal::ZERO, |summary| summary.coverage(span.duration()))),
+            coverage: DerivedText(of.map_or_else(no_coverage, |summary| summary.coverage(span.duration()))),
             largest_gap: match of {
                 Some(summary) => SpanText::of(summary.largest_gap(from, to.start())),
                 None => Some(SpanText(span)),
             },
         })
     }
+}
+
+/// Nothing of a window, in as many places as any part of it.
+fn no_coverage() -> Decimal {
+    Decimal::new(0, DERIVED_DECIMALS)
 }
 
 fn interval(view: &PairView) -> SpanText {

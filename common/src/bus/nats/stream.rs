@@ -70,9 +70,15 @@ impl Nats {
         }
     }
 
+    /// The stream as its leader knows it.
     pub(super) async fn stream_info(&self) -> Result<Info, ReadError> {
         let stream = self.context.get_stream(&self.stream).await;
-        Ok(stream.map_err(|error| ReadError::Unavailable(error.into()))?.cached_info().clone())
+        let info = stream.map_err(|error| ReadError::Unavailable(error.into()))?.cached_info().clone();
+        // Without a majority any server answers with what it has, which may be less than the log.
+        if info.cluster.as_ref().is_some_and(|cluster| cluster.leader.is_none()) {
+            return Err(ReadError::Unavailable("the stream has no leader".into()));
+        }
+        Ok(info)
     }
 
     fn definition(&self) -> Result<Config, NatsError> {
