@@ -4,6 +4,7 @@
 //! millisecond, so `ts_ms / 60_000` names the minute. A minute without trades has no row.
 
 mod folder;
+mod published;
 
 use std::fs::File;
 use std::io::Read;
@@ -14,6 +15,7 @@ use flate2::read::GzDecoder;
 use rust_decimal::Decimal;
 
 pub use folder::{RECORDED_PAIR, Recordings, fixtures_folder, recordings_folder};
+pub use published::{PublishedCandle, published_candles};
 
 /// Milliseconds of a minute.
 const MINUTE_MS: i64 = 60_000;

@@ -24,7 +24,7 @@ async fn an_empty_log_has_no_price_and_says_so() {
     assert_eq!(rig.get("/v1/pairs").await.body["items"][0]["stale"], json!(true));
     let averages = rig.get("/v1/prices/BTC-USD/averages?window=1m").await.body;
     assert_eq!(averages["windows"][0]["mean"], Value::Null);
-    assert_eq!(averages["windows"][0]["coverage"], json!("0"));
+    assert_eq!(averages["windows"][0]["coverage"], json!("0.00000000"));
     assert_eq!(averages["windows"][0]["largest_gap"], json!("1m"));
 }
 

@@ -117,7 +117,6 @@ async fn where_the_store_is_the_log_nothing_is_acknowledged_until_it_can_be_writ
     let records = records::all_but(&process, &unused).await;
     nothing_lost(&before, &records);
     audit(&records);
-    history_is_the_log(&process, &records).await;
 }
 
 async fn field_of(process: &Tickwell, message: &str, name: &str) -> u64 {

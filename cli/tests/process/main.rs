@@ -10,7 +10,7 @@
 //! 6. The tests: [`feed`], [`sources`], [`faults`], [`survival`], [`leadership`], [`shutdown`], [`standalone`],
 //!    [`replay`], [`liar`], [`commands`], [`subscriber`], [`foreign`], [`recompute`], [`stream`], [`full_disk`],
 //!    [`pinned`], [`export`], [`backup`], [`cluster`], [`damage`], [`grind`],
-//!    [`verify`].
+//!    [`may_2021`], [`verify`].
 //!
 //! Nothing here uses the product's own types: an answer is read as a stranger would read it, so that a
 //! mistake in them cannot hide on both sides of a comparison. And nothing here depends on how fast the
@@ -39,6 +39,7 @@ mod grind;
 mod harness;
 mod leadership;
 mod liar;
+mod may_2021;
 mod pinned;
 mod recompute;
 mod records;

@@ -13,6 +13,7 @@ use super::play::Play;
 use super::probe::Answer;
 use super::stage::PAIRS;
 use crate::audit;
+use crate::records::Record;
 use crate::wait::poll_until;
 
 /// How long anything may take once everything is right again. It takes seconds; a loaded machine is slow.
@@ -160,7 +161,6 @@ impl Play {
 
 /// Whether the log has got a price after a position.
 async fn ticks_since(url: &str, first: u64) -> Option<()> {
-    let log = Log::read(url).await.ok()?;
-    let after = log.records.iter().skip(usize::try_from(first).ok()?);
-    after.into_iter().any(crate::records::Record::is_tick).then_some(())
+    let log = Log::read_after(url, first).await.ok()?;
+    log.records.iter().any(Record::is_tick).then_some(())
 }

@@ -11,9 +11,9 @@ use super::stage::STREAM;
 use crate::records::Record;
 
 /// The server says within this that it has nothing more, or is asked again.
-const SILENCE: Duration = Duration::from_secs(10);
+const SILENCE: Duration = Duration::from_secs(30);
 
-/// Every record of a log, in order.
+/// Records of a log, in order: all of them, where their positions matter.
 #[derive(Debug, Default)]
 pub(super) struct Log {
     pub(super) records: Vec<Record>,
@@ -22,8 +22,13 @@ pub(super) struct Log {
 }
 
 impl Log {
-    /// Reads the whole log. It must be at rest.
+    /// Reads the whole log.
     pub(super) async fn read(url: &str) -> anyhow::Result<Self> {
+        Self::read_after(url, 0).await
+    }
+
+    /// Reads what the log holds after a position.
+    pub(super) async fn read_after(url: &str, after: u64) -> anyhow::Result<Self> {
         let stream = stream(url).await?;
         let state = &stream.cached_info().state;
         let last = state.last_sequence;
@@ -32,25 +37,27 @@ impl Log {
             "the stream has {} messages and ends at {last}: some are gone",
             state.messages
         );
-        let (mut log, mut ids) = (Self::default(), HashSet::new());
-        if last == 0 {
+        let (mut log, mut ids, mut position) = (Self::default(), HashSet::new(), after);
+        if last <= after {
             return Ok(log);
         }
-        let config = pull::OrderedConfig { deliver_policy: DeliverPolicy::All, ..Default::default() };
+        let deliver_policy = DeliverPolicy::ByStartSequence { start_sequence: after + 1 };
+        let config = pull::OrderedConfig { deliver_policy, ..Default::default() };
         let mut messages = stream.create_consumer(config).await?.messages().await?;
-        while log.last() < last {
+        while position < last {
             let message = tokio::time::timeout(SILENCE, messages.next()).await;
             let message =
                 message.context("the server fell silent")?.context("the server ended the reading")??;
             let info = message.info().map_err(|error| anyhow::anyhow!("{error}"))?;
             // It may begin anew, and then repeats itself.
-            if info.stream_sequence <= log.last() {
+            if info.stream_sequence <= position {
                 continue;
             }
-            ensure!(info.stream_sequence == log.last() + 1, "no message after {}", log.last());
+            ensure!(info.stream_sequence == position + 1, "no message after {position}");
+            position = info.stream_sequence;
             let text = String::from_utf8_lossy(&message.payload);
             let mut record = Record::read(&message.payload).with_context(|| format!("no record: {text}"))?;
-            record.sequence = info.stream_sequence;
+            record.sequence = position;
             log.stored_ms.push(info.published.timestamp_millis());
             let id = message.headers.as_ref().and_then(|headers| headers.get("Nats-Msg-Id"));
             let id = id.with_context(|| format!("no id: {text}"))?.to_string();

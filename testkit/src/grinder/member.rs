@@ -5,7 +5,7 @@ use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use anyhow::{Context as _, bail};
+use anyhow::{Context as _, bail, ensure};
 use serde_json::Value;
 use tokio::time::Instant;
 
@@ -91,7 +91,9 @@ impl Member {
         let ended = async {
             process.signal("TERM")?;
             let status = process.wait_exit(END_DEADLINE).await?;
-            anyhow::ensure!(status.success(), "{status} after SIGTERM");
+            // Before its second line it does not listen for signals, and simply ends.
+            let lines = process.lines();
+            ensure!(status.success() || lines.len() < 2, "{status} after SIGTERM:\n{}", tail(&lines));
             Ok(())
         };
         let ended = ended.await.with_context(|| format!("{} was told to end", self.name));

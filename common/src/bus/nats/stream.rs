@@ -69,6 +69,10 @@ impl Nats {
         self.require_connection()?;
         let stream = self.context.get_stream(&self.stream).await;
         let info = stream.map_err(|error| self.not_found(error))?.cached_info().clone();
+        // Without a majority any server answers with what it has, which may be less than the log.
+        if info.cluster.as_ref().is_some_and(|cluster| cluster.leader.is_none()) {
+            return Err(ReadError::Unavailable("the stream has no leader".into()));
+        }
         let Config { subjects, mirror, sources, .. } = &info.config;
         let copied = mirror.is_some() || sources.as_ref().is_some_and(|sources| !sources.is_empty());
         let wanted = self.subjects.all();
