@@ -8,7 +8,7 @@ use api::store::{
     backup::{Backup, restore},
 };
 
-use crate::{ours::identity, year};
+use crate::{ours::identity, store::size, year};
 
 /// What is said about backing up and restoring the store in `folder`.
 pub fn measure(folder: &Path) -> Result<Vec<String>> {
@@ -18,10 +18,11 @@ pub fn measure(folder: &Path) -> Result<Vec<String>> {
     let started = Instant::now();
     restore(place.path(), BufReader::new(file))?;
     Ok(vec![format!(
-        "a backup of it: {} rows, {:.0} MB, commits held up for {:.2} s; restored in {:.1} s",
+        "a backup of it: {} rows, {:.0} MB, commits held up for {:.2} s; restored in {:.1} s to {:.0} MB on disk",
         summary.rows,
         summary.bytes as f64 / 1e6,
         held.as_secs_f64(),
-        started.elapsed().as_secs_f64()
+        started.elapsed().as_secs_f64(),
+        size(place.path()) as f64 / 1e6
     )])
 }

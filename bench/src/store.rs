@@ -202,7 +202,7 @@ fn ask<C: Contender>(folder: &Path, days: u32) -> Result<Value> {
 }
 
 /// Everything that lies in a folder.
-fn size(folder: &Path) -> u64 {
+pub fn size(folder: &Path) -> u64 {
     let entries = fs::read_dir(folder).into_iter().flatten().filter_map(Result::ok);
     entries
         .map(|entry| match entry.metadata() {
