@@ -11,7 +11,7 @@ use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use common::{
     bus::{Batch, Entry, LogReader, NotRecord, ReadError},
-    domain::Sequence,
+    domain::{Sequence, Timestamp},
     readiness::{Check, Condition},
     service::TaskError,
     wire::DecodeError,
@@ -30,6 +30,9 @@ use crate::{
 
 /// More records than this behind the log, and the pod is not ready: its answers are too old.
 const MAX_READY_LAG: u64 = 100;
+
+/// So far behind the log it is worth asking where it ends: what is too old by then need not be kept whole.
+const FAR_BEHIND: u64 = 10_000;
 
 /// How much longer than they are answered rows stay in the store: whoever answers from an older snapshot
 /// still finds what belongs to it.
@@ -50,6 +53,8 @@ pub struct Ingest {
     rejecting: Option<Rejection>,
     /// What the next batch is added to: the newest snapshot, unless the store is catching up with it.
     current: Arc<Snapshot>,
+    /// Records before this will be past the quotes' retention once the log has been read.
+    whole_from: Timestamp,
     /// The store takes no records: why, and when it is tried again.
     closed: Option<(String, Instant)>,
 }
@@ -95,8 +100,18 @@ impl Ingest {
         let (snapshots, receiver) = watch::channel(current.clone());
         let delay = keep + RECLAIM_DELAY;
         let retention = Retention { ticks: retention.ticks + delay, quotes: retention.quotes + delay };
-        let (rejecting, closed) = (None, None);
-        let ingest = Self { store, snapshots, keep, retention, metrics, check, rejecting, current, closed };
+        let ingest = Self {
+            store,
+            snapshots,
+            keep,
+            retention,
+            metrics,
+            check,
+            rejecting: None,
+            current,
+            whole_from: Timestamp::EPOCH,
+            closed: None,
+        };
         ingest.show();
         Ok((ingest, receiver))
     }
@@ -131,6 +146,12 @@ impl Ingest {
                 }
                 batch => batch?,
             };
+            if pending > FAR_BEHIND
+                && self.whole_from == Timestamp::EPOCH
+                && let Some(newest) = reader.newest_slot().await
+            {
+                self.whole_from = newest.minus(self.retention.quotes);
+            }
             let newest = entries.last().map(|entry| entry.sequence);
             let taking = tokio::task::spawn_blocking(move || {
                 let taken = self.take_in(&entries);
@@ -230,7 +251,7 @@ impl Ingest {
         next: &mut Snapshot,
         hole: Option<Sequence>,
     ) -> Result<(), StoreError> {
-        self.store.commit(accepted, next.sequence, hole)?;
+        self.store.commit(accepted, next.sequence, hole, self.whole_from)?;
         self.store.reclaim(self.retention)?;
         next.look_back(&self.store)
     }

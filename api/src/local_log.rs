@@ -10,7 +10,7 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use common::{
     bus::{AppendError, Batch, Entry, LogReader, LogWriter, Newest, ReadError},
-    domain::{Origin, Pair, Record, Sequence},
+    domain::{Origin, Pair, Record, Sequence, Timestamp},
     wire,
 };
 use tokio::sync::{Mutex, mpsc, oneshot};
@@ -125,6 +125,10 @@ impl LogReader for LocalReader {
         }
     }
 
+    async fn newest_slot(&mut self) -> Option<Timestamp> {
+        None
+    }
+
     async fn rewind(&mut self, _sequence: Sequence) {
         // Whoever waits learns that nothing is acknowledged; there is no log to read it from again.
         self.waiting.clear();
@@ -150,7 +154,14 @@ mod tests {
             while let Ok(batch) = reader.next().await {
                 for entry in batch.entries {
                     let (sequence, record) = (entry.sequence, entry.record().unwrap());
-                    store.commit(&[crate::store::Stored { sequence, record }], sequence, None).unwrap();
+                    store
+                        .commit(
+                            &[crate::store::Stored { sequence, record }],
+                            sequence,
+                            None,
+                            Timestamp::EPOCH,
+                        )
+                        .unwrap();
                     seen.push(sequence);
                     reader.stored(sequence).await;
                 }

@@ -153,7 +153,7 @@ impl Snapshot {
     }
 
     /// The newest slot of any pair.
-    fn newest_slot(&self) -> Option<Slot> {
+    pub fn newest_slot(&self) -> Option<Slot> {
         self.pairs.values().map(|view| view.slot).max()
     }
 

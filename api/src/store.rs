@@ -15,6 +15,7 @@ mod key;
 mod migrate;
 mod number;
 mod open;
+mod packs;
 mod reclaim;
 mod records;
 mod rollup;
@@ -29,7 +30,7 @@ use std::{
 
 use common::{
     bus::LogIdentity,
-    domain::{Epoch, Interval, Pair, Price, Record, Sequence, Slot},
+    domain::{Epoch, Interval, Pair, Price, Record, Sequence, Slot, Timestamp},
     wire::DecodeError,
 };
 
@@ -92,6 +93,9 @@ pub enum StoreError {
     /// The disk, or sled.
     #[error("the store failed")]
     Sled(#[from] sled::Error),
+    /// A library refused to pack what was to be written.
+    #[error("records cannot be packed")]
+    Packing(#[source] std::io::Error),
     /// It failed to write before, and is closed until it is opened anew.
     #[error("the store is closed: {0}")]
     Closed(String),
@@ -146,12 +150,14 @@ impl Store {
 
     /// Writes one batch and moves the cursor, all or nothing, and waits until it will survive a crash of
     /// this process. `hole` is the newest position before which the log no longer held others, if this
-    /// batch met one. Blocks.
+    /// batch met one. Records that end before `whole_from` will be past the quotes' retention once the log has
+    /// been read: what is left of them is written at once. Blocks.
     pub fn commit(
         &self,
         records: &[Stored],
         cursor: Sequence,
         hole: Option<Sequence>,
+        whole_from: Timestamp,
     ) -> Result<(), StoreError> {
         let mut batch = sled::Batch::default();
         batch.insert(key::CURSOR, &key::sequence(cursor));
@@ -159,7 +165,7 @@ impl Store {
             if let Some(hole) = hole {
                 writer.lost_before(hole, &mut batch);
             }
-            writer.write(self, records, &mut batch)?;
+            writer.write(self, records, whole_from, &mut batch)?;
             self.database.apply(batch)?;
             self.database.flush()
         })

@@ -21,7 +21,7 @@ pub use metrics::Metrics;
 pub use subject::{SubjectError, Subjects};
 
 use crate::{
-    domain::{Origin, Pair, Record, Sequence},
+    domain::{Origin, Pair, Record, Sequence, Timestamp},
     wire::{self, DecodeError},
 };
 
@@ -175,6 +175,9 @@ pub trait LogReader: Send {
 
     /// Says that everything up to `sequence` is stored by the reader and will survive it.
     async fn stored(&mut self, sequence: Sequence);
+
+    /// The newest slot that the log covers now, where that is known to whoever is behind.
+    async fn newest_slot(&mut self) -> Option<Timestamp>;
 
     /// Says that nothing after `sequence` is stored: the reader goes on after it, where the log still can.
     async fn rewind(&mut self, sequence: Sequence);

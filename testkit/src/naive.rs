@@ -43,7 +43,7 @@ pub fn window(ticks: &[Tick], to: i64, span: i64, interval: i64) -> Value {
         return json!({
             "mean": null, "twap": null, "median": null, "ema": null, "min": null, "max": null, "open": null,
             "close": null, "change": null, "change_ratio": null, "stddev": null, "expected": expected,
-            "observed": 0, "coverage": "0", "largest_gap": span_text(span), "complete": false,
+            "observed": 0, "coverage": derived(Decimal::ZERO), "largest_gap": span_text(span), "complete": false,
         });
     };
     let prices: Vec<Decimal> = inside.iter().map(|tick| decimal(&tick.price)).collect();

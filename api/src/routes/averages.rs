@@ -19,11 +19,14 @@ use crate::{
     },
     problem::{Code, Problem},
     snapshot::{PairView, Snapshot},
-    summary::Summary,
+    summary::{DERIVED_DECIMALS, Summary},
 };
 
 /// Windows one request may ask for.
 const MAX_WINDOWS: usize = 16;
+
+/// In as many places as any other part.
+const NOTHING_COVERED: Decimal = Decimal::from_parts(0, 0, 0, false, DERIVED_DECIMALS);
 
 /// The window that is answered when none is asked for.
 const DEFAULT_WINDOW: Span = Span::from_seconds(600);
@@ -131,7 +134,7 @@ fn item(span: Span, window: &WindowAverages) -> WindowItem {
         stddev: of.map(|summary| DerivedText(summary.stddev())),
         expected: window.expected,
         observed: of.map_or(0, |summary| summary.count),
-        coverage: DerivedText(of.map_or(Decimal::ZERO, |summary| summary.coverage(span.duration()))),
+        coverage: DerivedText(of.map_or(NOTHING_COVERED, |summary| summary.coverage(span.duration()))),
         largest_gap: gap.map_or(Some(SpanText(span)), SpanText::of),
         complete: gap.is_some_and(|gap| gap.is_zero()),
     }

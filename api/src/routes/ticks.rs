@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use common::domain::{Body, Epoch, Judged, Lead, Origin, Pair, Policy, Record, Sequence, Timestamp};
+use common::domain::{Body, Epoch, Judged, Lead, Origin, Pair, Policy, Record, Sequence, Slot, Timestamp};
 use poem_openapi::{OpenApi, param::Path, payload::Json};
 
 use super::{State, Tag, as_of::AsOf};
@@ -40,23 +40,23 @@ impl TicksApi {
         if sequence > snapshot.sequence {
             return Err(unknown());
         }
-        let newest = |pair| snapshot.pairs.get(&pair).map(|view| view.slot.start());
-        let is_past = |limit, pair, covered: Option<Timestamp>| {
-            let age = newest(pair).zip(covered).map(|(newest, covered)| newest.since(covered));
+        let is_past = |limit, newest: Option<Slot>, covered: Option<Timestamp>| {
+            let age = newest.zip(covered).map(|(newest, covered)| newest.start().since(covered));
             age.is_some_and(|age| age > limit)
         };
         let record = self.0.store.record(sequence)?;
         let whole = record.as_ref().filter(|record| {
             // What is left of a record is all that is told, whether or not the rest is still on disk.
             matches!(record.body, Body::Lead(_))
-                || !is_past(self.0.retain_quotes, record.pair, record.covers_up_to())
+                || !is_past(self.0.retain_quotes, snapshot.newest_slot(), record.covers_up_to())
         });
         let (pair, covered, item) = match (whole, &record) {
             (Some(record), _) => (record.pair, record.covers_up_to(), explain(sequence, record)),
             (None, Some(record)) => left(&Expired::of(sequence, record).ok_or_else(unknown)?, snapshot),
             (None, None) => left(&self.0.store.expired(sequence)?.ok_or_else(unknown)?, snapshot),
         };
-        if is_past(self.0.retain_ticks, pair, covered) { Err(unknown()) } else { Ok(Json(item)) }
+        let newest = snapshot.pairs.get(&pair).map(|view| view.slot);
+        if is_past(self.0.retain_ticks, newest, covered) { Err(unknown()) } else { Ok(Json(item)) }
     }
 }
 

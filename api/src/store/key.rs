@@ -4,7 +4,8 @@
 //! |---|---|
 //! | `mformat`, `midentity`, `mcursor` | format version, log identity, newest committed position |
 //! | `mhole` | the newest position before which the log had lost others |
-//! | `r` sequence | a record's bytes, quotes included, as long as quotes are kept |
+//! | `q` sequence of the first | whole records, quotes included, as long as quotes are kept ([`super::packs`]) |
+//! | `r` sequence | the newest of them, too few to be packed yet |
 //! | `l` sequence | a lead's bytes, as long as ticks are kept |
 //! | `b` pair `\0` first slot | up to 256 slots of ticks ([`super::block`]) |
 //! | `i` pair `\0` sequence of a block's first tick | that block's first slot |
@@ -23,6 +24,7 @@ pub(super) const IDENTITY: &[u8] = b"midentity";
 pub(super) const CURSOR: &[u8] = b"mcursor";
 pub(super) const HOLE: &[u8] = b"mhole";
 pub(super) const RECORD_PREFIX: &[u8] = b"r";
+pub(super) const PACK_PREFIX: &[u8] = b"q";
 pub(super) const LEAD_PREFIX: &[u8] = b"l";
 pub(super) const HEADS_PREFIX: &[u8] = b"h";
 pub(super) const OLDEST_PREFIX: &[u8] = b"o";
@@ -46,6 +48,11 @@ pub(super) fn read_sequence(bytes: &[u8]) -> Option<Sequence> {
 
 pub(super) fn record(at: Sequence) -> Vec<u8> {
     [RECORD_PREFIX, &sequence(at)].concat()
+}
+
+/// A pack, by its first record.
+pub(super) fn pack(first: Sequence) -> Vec<u8> {
+    [PACK_PREFIX, &sequence(first)].concat()
 }
 
 pub(super) fn lead(at: Sequence) -> Vec<u8> {

@@ -2,7 +2,7 @@
 //!
 //! A copy of a NATS log is built anew instead: that is one way less for it to become wrong.
 
-use super::{Store, StoreError, Stored, key, open};
+use super::{Store, StoreError, Stored, key, open, packs::Packing};
 
 /// How many records are written at once: enough to be quick, few enough to fit into memory with any history.
 const BATCH_RECORDS: usize = 1_000;
@@ -21,6 +21,7 @@ pub(super) fn rebuild(store: &Store) -> Result<(), StoreError> {
     for prefix in key::DERIVED_PREFIXES {
         clear(store, prefix)?;
     }
+    pack(store)?;
     let mut records = store.records();
     let mut done = 0;
     loop {
@@ -38,6 +39,22 @@ pub(super) fn rebuild(store: &Store) -> Result<(), StoreError> {
     store.database.put(key::FORMAT, open::FORMAT)?;
     store.database.flush()?;
     tracing::info!(records = done, "the store is up to date");
+    Ok(())
+}
+
+/// Packs whole records, of which each has a row in older formats.
+fn pack(store: &Store) -> Result<(), StoreError> {
+    let mut packing = Packing::default();
+    let mut rows = store.database.scan_prefix(key::RECORD_PREFIX).peekable();
+    while rows.peek().is_some() {
+        let mut batch = sled::Batch::default();
+        for row in rows.by_ref().take(BATCH_RECORDS) {
+            let (name, bytes) = row?;
+            let sequence = key::read_record_sequence(&name).ok_or(StoreError::Damaged("position"))?;
+            packing.push(sequence, bytes.to_vec(), true, &mut batch)?;
+        }
+        store.database.apply(batch)?;
+    }
     Ok(())
 }
 

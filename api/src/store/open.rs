@@ -298,7 +298,7 @@ impl StoreError {
         match self {
             Self::Damaged(_) | Self::Record { .. } => true,
             Self::Sled(error) => matches!(error, sled::Error::Corruption { .. }),
-            Self::Closed(_) => false,
+            Self::Closed(_) | Self::Packing(_) => false,
         }
     }
 }

@@ -3,26 +3,29 @@
 
 use std::time::Duration;
 
-use common::domain::{Pair, Sequence, Timestamp};
+use common::domain::{Body, Pair, Sequence, Timestamp};
 
 use super::{
-    Store, StoreError, Stored, block, key, records,
+    Store, StoreError, Stored, block, key, packs,
     rollup::{Tier, later},
 };
 
-/// Rows of each kind that are looked at with each batch at most: more than the largest batch brings in, while the
-/// log is caught up with, so that the store does not grow; few enough that reading the log is not held up.
+/// Rows of each kind that are looked at with each batch at most: more than the largest batch brings in, while
+/// the log is caught up with, so that the store does not grow; few enough that reading it is not held up.
 const ROWS: usize = 2_000;
 
 /// Blocks of a pair that are removed with each batch at most, with the gaps between their ticks.
 const BLOCKS: usize = 8;
+
+/// Packs of whole records that are looked at with each batch at most.
+const PACKS: usize = 32;
 
 /// How long rows are kept, back from a pair's newest slot.
 #[derive(Debug, Clone, Copy)]
 pub struct Retention {
     /// Ticks, roll-ups, gaps and leads.
     pub ticks: Duration,
-    /// Whole records, with their quotes.
+    /// Whole records, with their quotes; back from the newest slot of any pair.
     pub quotes: Duration,
 }
 
@@ -116,8 +119,7 @@ impl Store {
         Ok(Timestamp::MAX)
     }
 
-    /// Whole records go in the order of the log. Those of a pair that gets no new ones stay where they are:
-    /// its newest slot does not move on, so they are never past retention.
+    /// Whole records go in the order of the log, a pack at a time.
     fn quotes_before(
         &self,
         newest: Timestamp,
@@ -125,29 +127,29 @@ impl Store {
         batch: &mut Removal,
     ) -> Result<(), StoreError> {
         self.with_writer(|writer| {
-            let from = key::record(writer.reclaimed.next());
-            let rows = self.database.range(from..=key::record(Sequence(u64::MAX))).take(ROWS);
-            for row in rows {
+            let from = key::pack(writer.reclaimed.next());
+            for row in self.database.range(from..=key::pack(Sequence(u64::MAX))).take(PACKS) {
                 let (name, value) = row?;
-                let Stored { sequence, record } = records::read(&name, &value)?;
-                let heads = self.heads(record.pair)?.unwrap_or_default();
-                let of_pair = heads.covered.map_or(newest, |(slot, _)| slot.start());
-                // The first lead of a pair follows nothing, and stays.
-                let covered = record.covers_up_to().unwrap_or(Timestamp::MAX);
-                if covered < of_pair.minus(retention.quotes) {
-                    // The newest price is told with its sources, however old it is.
-                    if sequence != heads.tick {
-                        batch.remove(name);
-                    }
-                } else if covered < Timestamp::MAX && of_pair >= newest.minus(retention.quotes) {
+                let records = packs::unpack(&value)?;
+                let fate = |(sequence, bytes): &(Sequence, Vec<u8>)| {
+                    self.fate(&packs::decode(*sequence, bytes)?, newest.minus(retention.quotes))
+                };
+                // The last of them is the youngest.
+                let (Some(first), Some(last)) = (records.first(), records.last()) else { break };
+                if fate(last)? == Fate::Young {
                     break;
                 }
-                writer.reclaimed = sequence;
+                let fates = records.iter().map(fate).collect::<Result<Vec<Fate>, StoreError>>()?;
+                if fates.iter().all(|fate| *fate == Fate::Past) {
+                    batch.remove(name);
+                }
+                writer.reclaimed = first.0;
             }
             // Leads are few: one each time a leader begins.
             for row in self.database.scan_prefix(key::LEAD_PREFIX).take(ROWS) {
                 let (name, value) = row?;
-                match records::read(&name, &value)?.record.covers_up_to() {
+                let sequence = key::read_record_sequence(&name).ok_or(StoreError::Damaged("position"))?;
+                match packs::decode(sequence, &value)?.record.covers_up_to() {
                     // The first of its pair follows nothing.
                     None => {}
                     Some(covered) if covered < newest.minus(retention.ticks) => batch.remove(name),
@@ -157,6 +159,29 @@ impl Store {
             Ok(())
         })
     }
+
+    fn fate(&self, stored: &Stored, cutoff: Timestamp) -> Result<Fate, StoreError> {
+        let Stored { sequence, record } = stored;
+        let heads = self.heads(record.pair)?.unwrap_or_default();
+        Ok(match &record.body {
+            // It has a row of its own besides.
+            Body::Lead(_) => Fate::Past,
+            _ if [heads.tick, heads.covering].contains(sequence) => Fate::Stays,
+            _ if record.covers_up_to() < Some(cutoff) => Fate::Past,
+            _ => Fate::Young,
+        })
+    }
+}
+
+/// What becomes of a whole record.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Fate {
+    /// It is past retention.
+    Past,
+    /// It would be, but a pair's newest price is told with its sources, however old it is.
+    Stays,
+    /// It will be, some day.
+    Young,
 }
 
 /// Rows to remove, counted.

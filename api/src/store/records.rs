@@ -1,11 +1,8 @@
 //! Single records, by their positions.
 
-use common::{
-    domain::{Body, Pair, Record, Sequence, Tick, Timestamp},
-    wire,
-};
+use common::domain::{Body, Pair, Record, Sequence, Tick, Timestamp};
 
-use super::{Heads, Order, Store, StoreError, Stored, StoredGap, StoredTick, key};
+use super::{Heads, Order, Store, StoreError, Stored, StoredGap, StoredTick, key, packs};
 
 /// What is left of a record whose quotes are past their retention.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -34,12 +31,11 @@ impl Expired {
 impl Store {
     /// The whole record at a position, as long as quotes are kept; a lead's for as long as ticks are.
     pub fn record(&self, sequence: Sequence) -> Result<Option<Record>, StoreError> {
-        let whole = match self.database.get(key::record(sequence))? {
-            None => self.database.get(key::lead(sequence))?,
+        let whole = match self.whole(sequence)? {
+            None => self.database.get(key::lead(sequence))?.map(|bytes| bytes.to_vec()),
             found => found,
         };
-        let Some(bytes) = whole else { return Ok(None) };
-        wire::decode(&bytes).map(Some).map_err(|source| StoreError::Record { sequence, source })
+        whole.map(|bytes| Ok(packs::decode(sequence, &bytes)?.record)).transpose()
     }
 
     /// What is left of a record that is not there as a whole any more.
@@ -56,14 +52,6 @@ impl Store {
             }
         }
         Ok(None)
-    }
-
-    /// Every whole record that is kept, in the order of the log.
-    pub fn records(&self) -> impl Iterator<Item = Result<Stored, StoreError>> + use<> {
-        self.database.scan_prefix(key::RECORD_PREFIX).map(|row| {
-            let (name, value) = row?;
-            read(&name, &value)
-        })
     }
 
     /// A pair's newest record of any kind.
@@ -102,11 +90,4 @@ impl Store {
         let last: Timestamp = key::read_instant(&row?.1).ok_or(StoreError::Damaged("gap index"))?;
         self.gaps(pair, last, last.next(), Order::Ascending).next().transpose()
     }
-}
-
-/// The record in a row of whole records or leads.
-pub(super) fn read(name: &[u8], value: &[u8]) -> Result<Stored, StoreError> {
-    let sequence = key::read_record_sequence(name).ok_or(StoreError::Damaged("position"))?;
-    let record = wire::decode(value).map_err(|source| StoreError::Record { sequence, source })?;
-    Ok(Stored { sequence, record })
 }

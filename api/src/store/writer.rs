@@ -15,6 +15,7 @@ use super::{
     Expired, Heads, Store, StoreError, Stored, StoredGap, StoredTick,
     block::Block,
     key,
+    packs::Packing,
     rollup::{Rolling, Row, Tier},
 };
 use crate::summary::{Point, Summary};
@@ -25,8 +26,9 @@ pub(super) struct Writer {
     pairs: BTreeMap<Pair, PairWriter>,
     /// The newest position before which the log had lost others.
     hole: Option<Sequence>,
-    /// Records up to here are past the quotes' retention, or of a pair that gets no new ones.
+    /// The packs that begin up to here are past the quotes' retention, or hold records that stay for ever.
     pub(super) reclaimed: Sequence,
+    packing: Packing,
 }
 
 #[derive(Debug)]
@@ -40,17 +42,29 @@ struct PairWriter {
 }
 
 impl Writer {
-    /// Adds to the batch these records, in the order of the log, and all that follows from them.
+    /// Adds to the batch these records, in the order of the log, and all that follows from them. Of those
+    /// that end before `whole_from` only the latter.
     pub(super) fn write(
         &mut self,
         store: &Store,
         records: &[Stored],
+        whole_from: Timestamp,
         batch: &mut sled::Batch,
     ) -> Result<(), StoreError> {
-        for Stored { sequence, record } in records {
-            // The codec is exact: these are the bytes that came from the log, less unknown fields.
-            batch.insert(key::record(*sequence).as_slice(), wire::encode(record));
+        // The newest tick and the newest gap of each pair are kept, however old they are.
+        let mut newest: BTreeMap<(Pair, bool), Sequence> = BTreeMap::new();
+        for Stored { sequence, record } in records.iter().filter(|stored| !is_lead(stored)) {
+            newest.insert((record.pair, matches!(record.body, Body::Tick(_))), *sequence);
         }
+        let is_newest = |sequence| newest.values().any(|newest| *newest == sequence);
+        for Stored { sequence, record } in records {
+            let covered = record.covers_up_to();
+            if covered.is_none_or(|covered| covered >= whole_from) || is_newest(*sequence) {
+                // The codec is exact: these are the bytes that came from the log, less unknown fields.
+                self.packing.push(*sequence, wire::encode(record), false, batch)?;
+            }
+        }
+        self.packing.finish(batch);
         self.derive(store, records, batch)
     }
 
@@ -87,8 +101,12 @@ impl Writer {
     pub(super) fn load(store: &Store) -> Result<Self, StoreError> {
         let hole = store.database.get(key::HOLE)?;
         let hole = hole.map(|bytes| key::read_sequence(&bytes).ok_or(StoreError::Damaged("hole")));
-        Ok(Self { hole: hole.transpose()?, ..Self::default() })
+        Ok(Self { hole: hole.transpose()?, packing: Packing::load(store)?, ..Self::default() })
     }
+}
+
+fn is_lead(stored: &Stored) -> bool {
+    matches!(stored.record.body, Body::Lead(_))
 }
 
 impl PairWriter {

@@ -8,7 +8,7 @@ use poem::test::TestClient;
 use crate::rig::{Rig, tick};
 
 /// Longer than what is read ahead of a client that reads nothing.
-const SLOTS: i64 = 400;
+const SLOTS: i64 = 2_000;
 
 const PAIRS: [&str; 4] = ["BTC-USD", "ETH-USD", "BTC-EUR", "ETH-EUR"];
 
@@ -16,7 +16,14 @@ const PAIRS: [&str; 4] = ["BTC-USD", "ETH-USD", "BTC-EUR", "ETH-EUR"];
 async fn one_backup_is_sent_at_a_time_and_it_is_whole() {
     let mut rig = Rig::new();
     for pair in PAIRS {
-        rig.send((1..=SLOTS).map(|slot| tick(pair, slot * 10, "97012.30")).collect()).await;
+        // Digits that do not pack well.
+        let price = |slot: i64| {
+            format!(
+                "9.{:012}",
+                slot.wrapping_mul(0x9e37_79b9_7f4a_7c15_u64.cast_signed()).unsigned_abs() % 1_000_000_000_000
+            )
+        };
+        rig.send((1..=SLOTS).map(|slot| tick(pair, slot * 10, &price(slot))).collect()).await;
     }
     let client = TestClient::new(rig.operators());
     for path in ["/livez", "/metrics", "/version"] {

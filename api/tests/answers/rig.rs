@@ -50,6 +50,10 @@ impl LogReader for SentLog {
         self.stored.send(sequence).await.unwrap();
     }
 
+    async fn newest_slot(&mut self) -> Option<Timestamp> {
+        None
+    }
+
     async fn rewind(&mut self, _sequence: Sequence) {}
 }
 

@@ -1,6 +1,9 @@
 //! A store as an older Tickwell left it.
 
-use common::{bus::LogIdentity, domain::Sequence};
+use common::{
+    bus::LogIdentity,
+    domain::{Sequence, Timestamp},
+};
 
 use super::*;
 use crate::store::{OpenError, tests};
@@ -28,8 +31,12 @@ fn old_store(folder: &std::path::Path, identity: Option<&LogIdentity>) -> (Rows,
         ),
     };
     let records: Vec<Stored> = (1..=1_500).map(stored).collect();
-    store.commit(&records, Sequence(1_501), None).unwrap();
+    store.commit(&records, Sequence(1_501), None, Timestamp::EPOCH).unwrap();
     let wanted = rows(&store);
+    clear(&store, key::PACK_PREFIX).unwrap();
+    for Stored { sequence, record } in &records {
+        store.database.put(&key::record(*sequence), &common::wire::encode(record)).unwrap();
+    }
     for prefix in key::DERIVED_PREFIXES {
         clear(&store, prefix).unwrap();
         store.database.put(&[prefix, b"BTC-USD\0\0\0\0\0\0\0\0\x01"].concat(), b"old").unwrap();

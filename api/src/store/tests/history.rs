@@ -100,7 +100,7 @@ pub(super) fn fill(folder: &Path, log: &[Stored], batches: &[(usize, bool)]) -> 
             }
             cursor = *sequence;
         }
-        store.commit(batch, cursor, hole).unwrap();
+        store.commit(batch, cursor, hole, Timestamp::EPOCH).unwrap();
         rest = later;
         if rest.is_empty() {
             break;

@@ -26,7 +26,7 @@ use tokio::{
 use super::{Nats, REQUEST_TIMEOUT, RETRY_PAUSE, entry, stream::identity};
 use crate::{
     bus::{Batch, Entry, LogIdentity, LogReader, ReadError},
-    domain::Sequence,
+    domain::{Sequence, Timestamp},
 };
 
 /// How many entries a batch has at most: enough to make one store transaction worth its price while
@@ -128,6 +128,10 @@ impl LogReader for NatsReader {
 
     async fn stored(&mut self, _sequence: Sequence) {
         // The cursor lives in the reader's store; the server keeps nothing about us.
+    }
+
+    async fn newest_slot(&mut self) -> Option<Timestamp> {
+        self.position.nats.newest_slot().await
     }
 
     async fn rewind(&mut self, sequence: Sequence) {

@@ -6,9 +6,10 @@ use async_nats::jetstream::{
     stream::{Config, Info, Stream},
 };
 
-use super::{Nats, NatsError, RETRY_PAUSE};
+use super::{Nats, NatsError, RETRY_PAUSE, entry};
 use crate::{
     bus::{LogIdentity, ReadError},
+    domain::Timestamp,
     telemetry::chain,
 };
 
@@ -99,6 +100,14 @@ impl Nats {
         self.context.create_stream(&definition).await.map_err(|error| self.unanswered(error))?;
         tracing::warn!(stream = self.stream, "the stream was gone; made it anew: this is another log");
         Ok(())
+    }
+
+    /// Up to which slot the newest message covers its pair, if it can be had and is a record.
+    pub(super) async fn newest_slot(&self) -> Option<Timestamp> {
+        let stream = self.context.get_stream(&self.stream).await.ok()?;
+        let last = stream.cached_info().state.last_sequence;
+        let message = stream.direct_get(last).await.ok()?;
+        entry(last, Some(&message.headers), message.payload).record().ok()?.covers_up_to()
     }
 
     /// Says which options of the stream are not as they are defined.
