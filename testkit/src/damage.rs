@@ -39,20 +39,21 @@ impl Damage {
     pub const ALL: [Self; 6] =
         [Self::Truncated, Self::Flipped, Self::HalfWritten, Self::Misplaced, Self::Removed, Self::Emptied];
 
-    /// Does it to one of the files below a folder. Answers what was done, for people.
+    /// Does it to one of the files below a folder. Answers what was done, for people; nothing where no file has
+    /// anything in it.
     ///
     /// # Errors
     ///
-    /// When the folder holds no file with anything in it, or one cannot be read or written.
-    pub fn befall(self, folder: &Path, chance: &mut impl Rng) -> anyhow::Result<String> {
+    /// When one cannot be read or written.
+    pub fn befall(self, folder: &Path, chance: &mut impl Rng) -> anyhow::Result<Option<String>> {
         let mut files = Vec::new();
         collect(folder, &mut files)?;
         // In one order on every machine, so that a seed picks the same one.
         files.sort();
-        let path = files.choose(chance).with_context(|| format!("no files in {}", folder.display()))?;
+        let Some(path) = files.choose(chance) else { return Ok(None) };
         let where_to = self.damage(path, chance).with_context(|| format!("{self} {}", path.display()))?;
         let name = path.strip_prefix(folder).unwrap_or(path).display();
-        Ok(format!("{self} {name} ({where_to})"))
+        Ok(Some(format!("{self} {name} ({where_to})")))
     }
 
     fn damage(self, path: &Path, chance: &mut impl Rng) -> anyhow::Result<String> {
@@ -158,7 +159,7 @@ mod tests {
                 fs::write(folder.path().join("below/other"), &text).unwrap();
                 fs::write(folder.path().join("empty"), "").unwrap();
                 let before = contents(folder.path());
-                let said = damage.befall(folder.path(), &mut StdRng::seed_from_u64(seed)).unwrap();
+                let said = damage.befall(folder.path(), &mut StdRng::seed_from_u64(seed)).unwrap().unwrap();
                 let after = contents(folder.path());
                 let changed = before.iter().zip(&after).filter(|(before, after)| before != after).count();
                 assert_eq!(changed, 1, "{said}");
@@ -172,6 +173,6 @@ mod tests {
     fn nothing_cannot_be_damaged() {
         let folder = tempfile::tempdir().unwrap();
         fs::write(folder.path().join("empty"), "").unwrap();
-        assert!(Damage::Removed.befall(folder.path(), &mut StdRng::seed_from_u64(1)).is_err());
+        assert_eq!(Damage::Removed.befall(folder.path(), &mut StdRng::seed_from_u64(1)).unwrap(), None);
     }
 }

@@ -8,7 +8,7 @@ use poem::test::TestClient;
 use crate::rig::{Rig, tick};
 
 /// Longer than what is read ahead of a client that reads nothing.
-const SLOTS: i64 = 2_000;
+const SLOTS: i64 = 4_000;
 
 const PAIRS: [&str; 4] = ["BTC-USD", "ETH-USD", "BTC-EUR", "ETH-EUR"];
 

@@ -130,8 +130,8 @@ pub(crate) async fn history(pod: &Pod, order: &str, limit: usize) -> Vec<Point> 
     list(pod, "history", order, limit).await.iter().map(point).collect()
 }
 
-/// Checks that a pod's history, gaps and candles, in both orders, are exactly those of its log. The log must be
-/// at rest.
+/// Checks that a pod's history, gaps and candles, in both orders, are exactly those of its log as of the last of
+/// these records.
 pub(crate) async fn history_is_the_log(pod: &Pod, records: &[Record]) {
     let mut ticks = records::points(records, PAIR);
     let newest = records.iter().rfind(|record| record.slot.is_some() && record.pair == PAIR).unwrap();
@@ -143,13 +143,16 @@ pub(crate) async fn history_is_the_log(pod: &Pod, records: &[Record]) {
     }
     assert!(ticks.len() > 6, "too few ticks to page through: {}", ticks.len());
     let mut gaps = oracle::gaps(records, PAIR);
+    let at = format!("at_sequence={}", records.last().unwrap().sequence);
+    let lists = [format!("history?{at}"), format!("gaps?{at}"), format!("candles?interval=1m&{at}")];
     for order in ["asc", "desc"] {
         for limit in [3, 1_000] {
-            assert_eq!(history(pod, order, limit).await, ticks);
+            let listed: Vec<Point> = list(pod, &lists[0], order, limit).await.iter().map(point).collect();
+            assert_eq!(listed, ticks);
         }
         for limit in [1, 1_000] {
-            assert_eq!(list(pod, "gaps", order, limit).await, gaps);
-            assert_eq!(list(pod, "candles?interval=1m", order, limit).await, candles);
+            assert_eq!(list(pod, &lists[1], order, limit).await, gaps);
+            assert_eq!(list(pod, &lists[2], order, limit).await, candles);
         }
         ticks.reverse();
         gaps.reverse();

@@ -38,7 +38,7 @@ async fn a_damaged_store_is_rebuilt_or_refused() {
 
     for (seed, damage) in (1..).zip(Damage::ALL) {
         victim.process.kill();
-        let done = damage.befall(&store, &mut StdRng::seed_from_u64(seed)).unwrap();
+        let done = damage.befall(&store, &mut StdRng::seed_from_u64(seed)).unwrap().unwrap();
         let process = scene.command("victim").arg("api").start().unwrap();
         let (outcome, pod) = returns(process, &witness, &records).await;
         println!("seed {seed}, {done}: {outcome:?}");

@@ -145,12 +145,12 @@ impl Play {
             }
             Step::Delete(number) => self.change_store(number, |member| {
                 std::fs::remove_dir_all(member.data())?;
-                Ok("was deleted".to_owned())
+                Ok(Some("was deleted".to_owned()))
             })?,
             Step::Corrupt(number, damage, seed) => self.change_store(number, |member| {
                 let store = member.data().join("store");
                 let done = damage.befall(&store, &mut StdRng::seed_from_u64(seed))?;
-                Ok(format!("was damaged: {done}"))
+                Ok(done.map(|done| format!("was damaged: {done}")))
             })?,
             Step::Jump(number, ahead, time) => {
                 let Some(member) = self.stage.members.get(number) else { return Ok(None) };
@@ -169,18 +169,16 @@ impl Play {
     fn change_store(
         &mut self,
         number: usize,
-        change: impl FnOnce(&Member) -> anyhow::Result<String>,
+        change: impl FnOnce(&Member) -> anyhow::Result<Option<String>>,
     ) -> anyhow::Result<Option<String>> {
         let Some(member) = self.stage.members.get_mut(number) else { return Ok(None) };
         if member.kill()? {
             self.report.count("kill -9 of pod");
         }
-        if !member.data().join("store").is_dir() {
-            member.start()?;
-            return Ok(None);
-        }
-        let what = change(member)?;
+        let has_store = member.data().join("store").is_dir();
+        let what = if has_store { change(member)? } else { None };
         member.start()?;
+        let Some(what) = what else { return Ok(None) };
         member.damage = Some(what.clone());
         let told = format!("the store of {} {what}", member.name);
         let counted = if what.contains("deleted") { "store deleted" } else { "store damaged" };

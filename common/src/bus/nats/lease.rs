@@ -14,7 +14,7 @@ use async_nats::jetstream::{
 use async_trait::async_trait;
 use bytes::Bytes;
 
-use super::{Nats, NatsError};
+use super::{Nats, NatsError, RETRY_PAUSE};
 use crate::{
     bus::{
         Source,
@@ -61,11 +61,7 @@ impl NatsLease {
             tracing::warn!(bucket = name, ?found, %wanted, "the lease's bucket has another max_age than bus.lease; it wins");
         }
         let definition = aged(definition, found);
-        let bucket = nats
-            .context
-            .get_key_value(&name)
-            .await
-            .map_err(|error| NatsError::Stream { stream: definition.name.clone(), reason: chain(&error) })?;
+        let bucket = bucket(&nats, &name).await;
         Ok(Self { nats, bucket, definition, id: random_id(), span: found })
     }
 
@@ -143,6 +139,25 @@ impl Lease for NatsLease {
 
     async fn release(&self, held: Hold) -> bool {
         self.nats.is_connected() && self.bucket.delete_expect_revision(KEY, Some(held.revision)).await.is_ok()
+    }
+}
+
+/// The bucket, which was there a moment ago. Waits while the server does not answer.
+async fn bucket(nats: &Nats, name: &str) -> Store {
+    let mut told = false;
+    loop {
+        match nats.context.get_key_value(name).await {
+            Ok(bucket) => return bucket,
+            Err(error) if !std::mem::replace(&mut told, true) => {
+                tracing::warn!(
+                    bucket = name,
+                    reason = chain(&error),
+                    "the lease's bucket does not answer; trying on"
+                );
+            }
+            Err(_) => {}
+        }
+        tokio::time::sleep(RETRY_PAUSE).await;
     }
 }
 
