@@ -7,25 +7,27 @@
 //! memory, and the store catches up once it can be written to again. Where the store is the log itself,
 //! nothing is acknowledged until then.
 
-use std::{collections::BTreeMap, sync::Arc, time::Duration};
+mod closed;
+mod take;
+
+use std::{sync::Arc, time::Duration};
 
 use common::{
-    bus::{Batch, Entry, LogReader, NotRecord, ReadError},
+    bus::{Batch, LogReader, ReadError},
     domain::{Sequence, Timestamp},
     readiness::{Check, Condition},
     service::TaskError,
     wire::DecodeError,
 };
-use tokio::{
-    sync::watch,
-    time::{Instant, sleep_until},
-};
+use tokio::{sync::watch, time::Instant};
 use tokio_util::sync::CancellationToken;
+
+use closed::until;
 
 use crate::{
     metrics::Metrics,
     snapshot::{Rejection, Snapshot},
-    store::{Retention, Store, StoreError, Stored},
+    store::{Retention, Store, StoreError},
 };
 
 /// More records than this behind the log, and the pod is not ready: its answers are too old.
@@ -37,9 +39,6 @@ const FAR_BEHIND: u64 = 10_000;
 /// How much longer than they are answered rows stay in the store: whoever answers from an older snapshot
 /// still finds what belongs to it.
 const RECLAIM_DELAY: Duration = Duration::from_secs(3_600);
-
-/// How long a store that takes no records is left alone before it is tried again.
-const REOPEN_PAUSE: Duration = Duration::from_secs(5);
 
 /// Follows the log into store and snapshot.
 pub struct Ingest {
@@ -128,7 +127,11 @@ impl Ingest {
             let batch = tokio::select! {
                 () = stop.cancelled() => break,
                 () = until(retry) => {
-                    self = self.reopen(&mut *reader).await?;
+                    let (ingest, damage) = self.reopen(&mut *reader).await?;
+                    if let Some(damage) = damage {
+                        return Ok(Ended::Damaged(damage));
+                    }
+                    self = ingest;
                     continue;
                 }
                 batch = reader.next() => batch,
@@ -186,115 +189,6 @@ impl Ingest {
         Ok(Ended::Stopped)
     }
 
-    /// Takes in one batch, up to a record of a newer version if there is one. Blocks.
-    fn take_in(&mut self, entries: &[Entry]) -> Result<(), IngestError> {
-        let mut next = Snapshot::clone(&self.current);
-        let mut accepted = Vec::with_capacity(entries.len());
-        let mut halted = Ok(());
-        let mut rejected: BTreeMap<Rejection, u64> = BTreeMap::new();
-        let mut hole = None;
-        for entry in entries {
-            let sequence = entry.sequence;
-            if sequence > next.sequence.next() {
-                hole = Some(sequence);
-            }
-            let rejection = match entry.record() {
-                Ok(record) => {
-                    let stored = Stored { sequence, record };
-                    let rejection = next.apply(&stored, self.keep);
-                    if rejection.is_none() {
-                        accepted.push(stored);
-                    }
-                    rejection
-                }
-                Err(NotRecord::Undecodable(source @ DecodeError::UnknownVersion { .. })) => {
-                    halted = Err(IngestError::UnknownVersion { sequence, source });
-                    break;
-                }
-                Err(NotRecord::Undecodable(_)) => Some(Rejection::Undecodable),
-                Err(NotRecord::Unfenced) => Some(Rejection::Unfenced),
-            };
-            if let Some(rejection) = rejection {
-                *rejected.entry(rejection).or_default() += 1;
-                self.metrics.rejected(rejection);
-            }
-            next.sequence = sequence;
-        }
-        for (reason, count) in &rejected {
-            tracing::warn!(%reason, count, up_to = %next.sequence, "passed over messages of the log");
-        }
-        if !entries.is_empty() {
-            self.rejecting = rejected.into_keys().next().filter(|_| accepted.is_empty());
-        }
-        if next.sequence > self.current.sequence {
-            match self.store(&accepted, &mut next, hole) {
-                Err(error) if error.is_damage() || self.store.is_only_copy() => return Err(error.into()),
-                Err(error) => {
-                    self.close(&error);
-                    next.look_back(&self.store)?;
-                }
-                Ok(()) => {}
-            }
-            self.metrics.ingested.inc_by(u64::try_from(accepted.len()).unwrap_or(u64::MAX));
-            self.current = Arc::new(next);
-            if self.current.sequence > self.snapshots.borrow().sequence {
-                self.snapshots.send_replace(self.current.clone());
-                self.show();
-            }
-        }
-        halted
-    }
-
-    fn store(
-        &self,
-        accepted: &[Stored],
-        next: &mut Snapshot,
-        hole: Option<Sequence>,
-    ) -> Result<(), StoreError> {
-        self.store.commit(accepted, next.sequence, hole, self.whole_from)?;
-        self.store.reclaim(self.retention)?;
-        next.look_back(&self.store)
-    }
-
-    /// The store takes no records: says so once, and when to try again.
-    fn close(&mut self, error: &StoreError) {
-        if self.closed.is_none() {
-            let reason = common::telemetry::chain(error);
-            tracing::error!(reason, path = %self.store.path().display(), "the store takes no records");
-            self.closed = Some((reason, Instant::now() + REOPEN_PAUSE));
-        }
-        self.metrics.store_closed.set(1);
-        self.tell(0);
-    }
-
-    /// Opens the store again, and goes on from where it ends.
-    async fn reopen(mut self, reader: &mut dyn LogReader) -> Result<Self, TaskError> {
-        let (ingest, reopened) = tokio::task::spawn_blocking(move || {
-            let reopened = self.store.reopen().map_err(TaskError::from);
-            let loaded = reopened.and_then(|()| Ok(Snapshot::load(&self.store, self.keep)?));
-            (self, loaded)
-        })
-        .await?;
-        self = ingest;
-        match reopened {
-            Ok(loaded) => {
-                tracing::info!(sequence = %loaded.sequence, "the store is open again");
-                reader.rewind(loaded.sequence).await;
-                (self.current, self.closed) = (Arc::new(loaded), None);
-                self.metrics.store_closed.set(0);
-                self.tell(0);
-            }
-            Err(error) => {
-                tracing::debug!(
-                    error = common::telemetry::chain(&*error),
-                    "the store cannot be opened again"
-                );
-                self.closed = self.closed.map(|(reason, _)| (reason, Instant::now() + REOPEN_PAUSE));
-            }
-        }
-        Ok(self)
-    }
-
     fn show(&self) {
         let snapshot = self.snapshots.borrow();
         self.metrics.sequence.set(i64::try_from(snapshot.sequence.0).unwrap_or(i64::MAX));
@@ -331,13 +225,5 @@ impl Ingest {
             Condition::Ready
         };
         self.check.set(condition);
-    }
-}
-
-/// Waits for an instant; for ever, where there is none.
-async fn until(instant: Option<Instant>) {
-    match instant {
-        Some(instant) => sleep_until(instant).await,
-        None => std::future::pending().await,
     }
 }
