@@ -4,6 +4,8 @@
 //! the store, and is acknowledged once it is flushed there. The store is the log, and its only copy; the
 //! records above it cannot tell the difference.
 
+mod acknowledged;
+
 use std::{collections::BTreeMap, sync::Arc};
 
 use async_trait::async_trait;
@@ -16,6 +18,7 @@ use common::{
 use tokio::sync::{Mutex, mpsc, oneshot};
 
 use crate::store::{Store, StoreError};
+use acknowledged::Acknowledged;
 
 /// Records between the poller and the ingest task. The poller waits for each acknowledgement, so there
 /// is hardly ever more than one.
@@ -43,6 +46,7 @@ struct State {
     last: Sequence,
     /// The newest position of each pair that has been asked about.
     newest: BTreeMap<Pair, Sequence>,
+    acknowledged: Acknowledged,
 }
 
 /// Follows the in-process log.
@@ -55,7 +59,16 @@ pub struct LocalReader {
 /// The in-process log that ends in a store.
 pub fn open(store: &Store) -> Result<(Arc<LocalWriter>, LocalReader), StoreError> {
     let (sender, receiver) = mpsc::channel(QUEUE_RECORDS);
-    let state = Mutex::new(State { last: store.cursor()?, newest: BTreeMap::new() });
+    let (acknowledged, noted) = Acknowledged::open(store);
+    let stored = store.cursor()?;
+    if let Some(noted) = noted.filter(|noted| *noted > stored) {
+        tracing::error!(
+            from = %stored.next(), to = %noted, path = %store.path().display(),
+            "the store has lost records that had been acknowledged; their positions are not given again"
+        );
+    }
+    let last = noted.unwrap_or_default().max(stored);
+    let state = Mutex::new(State { last, newest: BTreeMap::new(), acknowledged });
     let writer = Arc::new(LocalWriter { store: store.clone(), queue: sender, state });
     Ok((writer, LocalReader { queue: receiver, waiting: Vec::new(), begun: false }))
 }
@@ -97,6 +110,7 @@ impl LogWriter for LocalWriter {
             .map_err(|_| AppendError::Unconfirmed(Closed.into()))?;
         acknowledged.await.map_err(|_| AppendError::Unconfirmed(Closed.into()))?;
         state.newest.insert(record.pair, sequence);
+        state.acknowledged.note(sequence);
         Ok(sequence)
     }
 }
@@ -195,6 +209,35 @@ mod tests {
             drop(writer);
             assert_eq!(kept.await.unwrap(), [1, 2, 3].map(|number| Sequence(start + number)));
         }
+    }
+
+    #[tokio::test]
+    async fn positions_that_the_store_has_lost_are_not_given_again() {
+        let folder = tempfile::tempdir().unwrap();
+        let store = Store::open_local(folder.path()).unwrap();
+        let pair = "BTC-USD";
+        // Acknowledged, and then gone: nobody keeps what this reader is given.
+        let (writer, mut reader) = open(&store).unwrap();
+        let lost = tokio::spawn(async move {
+            let first = writer.append(&lead(pair, 1), Sequence(0)).await.unwrap();
+            writer.append(&lead(pair, 2), first).await.unwrap()
+        });
+        while !lost.is_finished() {
+            if let Ok(Ok(batch)) =
+                tokio::time::timeout(std::time::Duration::from_millis(10), reader.next()).await
+                && let Some(entry) = batch.entries.last()
+            {
+                reader.stored(entry.sequence).await;
+            }
+        }
+        assert_eq!(lost.await.unwrap(), Sequence(2));
+        drop(reader);
+        let (writer, reader) = open(&store).unwrap();
+        let kept = keep(&store, reader);
+        writer.newest(pair.parse().unwrap()).await.unwrap();
+        assert_eq!(writer.append(&lead(pair, 3), Sequence(0)).await.unwrap(), Sequence(3));
+        drop(writer);
+        assert_eq!(kept.await.unwrap(), [Sequence(3)]);
     }
 
     #[tokio::test]

@@ -36,6 +36,7 @@ use common::{
 
 use database::Database;
 pub use gaps::StoredGap;
+pub(crate) use open::ACKNOWLEDGED;
 pub use open::OpenError;
 pub use reclaim::Retention;
 pub use records::Expired;
@@ -111,6 +112,17 @@ pub enum StoreError {
         #[source]
         source: DecodeError,
     },
+}
+
+impl StoreError {
+    /// Whether what lies there is wrong, and a store built anew would be better.
+    pub fn is_damage(&self) -> bool {
+        match self {
+            Self::Damaged(_) | Self::Record { .. } => true,
+            Self::Sled(error) => matches!(error, sled::Error::Corruption { .. }),
+            Self::Closed(_) | Self::Packing(_) => false,
+        }
+    }
 }
 
 /// The open store. Clones are handles to the same one.

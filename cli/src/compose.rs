@@ -7,7 +7,7 @@ use api::{
     local_log,
     routes::Process,
     server::{self, Listener, SharedEndpoint},
-    store::Store,
+    store::{OpenError, Store},
 };
 use common::{
     bus::{
@@ -140,7 +140,9 @@ async fn local(
     let store = Store::open_local(&settings.store.path)?;
     let (writer, reader) = local_log::open(&store)?;
     if let Some(pod) = pod {
-        let ingest = pod.serve(store).await?;
+        let path = store.path().display().to_string();
+        let serving = pod.serve(store).await;
+        let ingest = serving.map_err(|source| OpenError::OnlyCopy { path, source })?;
         show::welcome(mode, settings, pod.address);
         service.spawn("follow", pod.follow_local(ingest, reader));
     }

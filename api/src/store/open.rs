@@ -1,5 +1,6 @@
 //! Opening the store: whose copy it is, whether it can be read, and what happens if not.
 
+mod aside;
 mod error;
 
 use std::{
@@ -11,6 +12,7 @@ use std::{
 use common::{bus::LogIdentity, domain::Timestamp};
 
 use super::{Store, StoreError, database::Database, key, migrate};
+use aside::{move_aside, set_snapshots_aside};
 pub use error::OpenError;
 
 /// The format that is written. Another number means another Tickwell wrote it.
@@ -25,8 +27,8 @@ pub(super) const CACHE_BYTES: u64 = 8 * 1024 * 1024;
 /// sled's data, and what it locks.
 pub(super) const DATA_FILE: &str = "db";
 
-/// How many stores that were moved aside are kept.
-const KEPT_ASIDE: usize = 3;
+/// The note of what an in-process log has acknowledged, beside its store.
+pub(crate) const ACKNOWLEDGED: &str = "acknowledged";
 
 /// What every in-process log's identity starts with. JetStream's are hexadecimal, and never do.
 const LOCAL: &str = "local";
@@ -75,33 +77,28 @@ impl Store {
         }
     }
 
-    /// Moves the store that lies there out of the way, although it may well open: its log is no more, or it was found
-    /// damaged. In use until the last handle to it has been dropped, and for a moment longer.
-    pub fn set_aside(folder: &Path, now: Timestamp) -> Result<(), OpenError> {
-        let path = prepare(folder)?;
-        let error = |source| OpenError::Folder { path: path.display().to_string(), source };
-        // sled's own lock: while it is held, sled may still write to files that it finds by their names.
-        let _held = match fs::File::open(path.join(DATA_FILE)) {
-            Ok(file) => match file.try_lock() {
-                Ok(()) => Some(file),
-                Err(fs::TryLockError::WouldBlock) => {
-                    return Err(OpenError::InUse { path: path.display().to_string() });
-                }
-                Err(fs::TryLockError::Error(source)) => return Err(error(source)),
-            },
-            Err(source) if source.kind() == io::ErrorKind::NotFound => None,
-            Err(source) => return Err(error(source)),
-        };
-        if path.exists() { move_aside(folder, &path, now) } else { Ok(()) }
-    }
-
     /// Opens the store of an in-process log, which is its only copy. One of an older format is brought up
     /// to date where it is.
     pub fn open_local(folder: &Path) -> Result<Self, OpenError> {
         let path = prepare(folder)?;
         let name = path.display().to_string();
         let only_copy = |source| OpenError::OnlyCopy { path: name.clone(), source };
-        let found = match open(&path)?.map_err(only_copy)? {
+        let mut opened = open(&path)?;
+        if let Err(damage) = &opened
+            && set_snapshots_aside(&path)?
+        {
+            tracing::error!(
+                error = common::telemetry::chain(damage),
+                "the store cannot be read; trying without sled's snapshot"
+            );
+            opened = open(&path)?;
+        }
+        let found = match opened.map_err(only_copy)? {
+            Found::Nothing(_) if folder.join(ACKNOWLEDGED).exists() => {
+                return Err(only_copy(StoreError::Damaged(
+                    "it is empty, and records in it had been acknowledged",
+                )));
+            }
             Found::Nothing(database) => return begin(database, new_identity(), path),
             Found::Store(found) => found,
         };
@@ -269,37 +266,6 @@ fn anew(path: &Path, identity: LogIdentity) -> Result<Store, OpenError> {
     match open(path)?.map_err(error)? {
         Found::Nothing(database) => begin(database, identity, path.to_owned()),
         Found::Store(_) => Err(error(StoreError::Damaged("another process has begun one"))),
-    }
-}
-
-/// Moves a store out of the way, never deleting the newest ones.
-fn move_aside(folder: &Path, path: &Path, now: Timestamp) -> Result<(), OpenError> {
-    let error = |source| OpenError::Folder { path: folder.display().to_string(), source };
-    let aside = folder.join(format!("damaged-{}", now.to_string().replace(':', "-")));
-    fs::rename(path, &aside).map_err(error)?;
-    tracing::warn!(path = %aside.display(), "moved the store aside; building it anew from the log");
-    let mut kept: Vec<PathBuf> = fs::read_dir(folder)
-        .map_err(error)?
-        .filter_map(|entry| entry.ok().map(|entry| entry.path()))
-        .filter(|path| {
-            path.file_name().and_then(|name| name.to_str()).is_some_and(|name| name.starts_with("damaged-"))
-        })
-        .collect();
-    kept.sort();
-    for old in kept.iter().rev().skip(KEPT_ASIDE) {
-        fs::remove_dir_all(old).map_err(error)?;
-    }
-    Ok(())
-}
-
-impl StoreError {
-    /// Whether what lies there is wrong, and a store built anew would be better.
-    pub fn is_damage(&self) -> bool {
-        match self {
-            Self::Damaged(_) | Self::Record { .. } => true,
-            Self::Sled(error) => matches!(error, sled::Error::Corruption { .. }),
-            Self::Closed(_) | Self::Packing(_) => false,
-        }
     }
 }
 

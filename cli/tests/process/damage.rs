@@ -1,13 +1,16 @@
 //! What befalls the files of a stopped pod's store: it comes back with the log's answers, or refuses with an
 //! error that says what to do; never with a number that is silently wrong.
 
+use std::path::Path;
+
 use rand::{SeedableRng as _, rngs::StdRng};
+use serde_json::Value;
 use testkit::{damage::Damage, process::Tickwell, require_nats};
 
 use crate::{
     agreement::{averages_are_right, history_is_the_log, pods_agree, same_records},
-    harness::{DEADLINE, Pod, has_message, world},
-    records::Record,
+    harness::{DEADLINE, INTERVAL, Pod, Scene, has_message, moving_upstream, world},
+    records::{self, Record},
     survival::end,
 };
 
@@ -70,4 +73,61 @@ async fn returns(mut process: Tickwell, witness: &Pod, records: &[Record]) -> (O
     averages_are_right(&pod).await;
     history_is_the_log(&pod, records).await;
     (Outcome::CameBack, Some(pod))
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_damaged_only_copy_is_refused_or_its_loss_is_named() {
+    let upstream = moving_upstream(INTERVAL).await;
+    let scene = Scene::new(INTERVAL).asking(&upstream);
+    let mut process = scene.standalone("only").await;
+    process.takes_in(RECORDS).await;
+    end(&mut process.process).await;
+    let process = scene.standalone("only").await;
+    let before = records::all(&process).await;
+    drop(process);
+
+    for (seed, damage) in (1..).zip(Damage::ALL.into_iter().cycle().take(2 * Damage::ALL.len())) {
+        let name = format!("copy-{seed}");
+        copy(&scene.store("only"), &scene.store(&name));
+        let done = damage.befall(&scene.store(&name).join("store"), &mut StdRng::seed_from_u64(seed));
+        let done = done.unwrap().unwrap();
+        let mut process = scene.command(&name).arg("run").start().unwrap();
+        if process.wait_for_line(|line| has_message(line, "serving"), DEADLINE).await.is_err() {
+            assert!(!process.wait_exit(DEADLINE).await.unwrap().success(), "{done}");
+            let error = process.lines().last().cloned().unwrap_or_default();
+            assert!(error.contains("restore it from a backup"), "{done}: {error}");
+            println!("seed {seed}, {done}: refused");
+            continue;
+        }
+        let pod = Pod::of(process).await;
+        let named = pod.process.lines().iter().any(|line| line.contains("the store has lost records"));
+        let mut lost = 0;
+        for record in &before {
+            let answer = pod.get(&format!("/v1/ticks/{}", record.sequence)).await;
+            match answer.status {
+                404 => lost += 1,
+                _ => assert_eq!(
+                    answer.found(),
+                    serde_json::from_slice::<Value>(&record.bytes).unwrap(),
+                    "{done}"
+                ),
+            }
+        }
+        assert!(lost == 0 || named, "{done}: lost {lost} records without a word");
+        println!("seed {seed}, {done}: came back without {lost} of {} records", before.len());
+        // What comes now has positions that nobody has seen.
+        let newest = before.last().unwrap().sequence;
+        assert!(pod.reaches(newest + 1).await > newest, "{done}");
+    }
+}
+
+fn copy(from: &Path, to: &Path) {
+    std::fs::create_dir_all(to).unwrap();
+    for entry in std::fs::read_dir(from).unwrap().map(Result::unwrap) {
+        let target = to.join(entry.file_name());
+        match entry.file_type().unwrap().is_dir() {
+            true => copy(&entry.path(), &target),
+            false => std::mem::drop(std::fs::copy(entry.path(), target).unwrap()),
+        }
+    }
 }
