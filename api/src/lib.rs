@@ -23,6 +23,7 @@ pub mod dto;
 pub mod ingest;
 pub mod local_log;
 pub mod metrics;
+mod number;
 pub mod problem;
 pub mod routes;
 pub mod server;

@@ -13,7 +13,6 @@ mod database;
 mod gaps;
 mod key;
 mod migrate;
-mod number;
 mod open;
 mod packs;
 mod reclaim;

@@ -26,6 +26,7 @@ const MODULES: [(&str, &[&str]); 3] = [
         "api",
         &[
             "config",
+            "number",
             "summary",
             "window",
             "store",

@@ -17,10 +17,8 @@
 use common::domain::{Epoch, Interval, Price, Sequence, Slot, Span, Timestamp};
 use rust_decimal::Decimal;
 
-use super::{
-    StoredTick,
-    number::{self, fold, unfold},
-};
+use super::StoredTick;
+use crate::number::{self, fold, unfold};
 
 /// The slots of a block. More make values larger, which are written anew with every tick; fewer make a
 /// long scan slower, for it costs a look-up for each.

@@ -8,7 +8,8 @@ use common::{
     wire,
 };
 
-use super::{Store, StoreError, Stored, key, number};
+use super::{Store, StoreError, Stored, key};
+use crate::number;
 
 /// Records of a pack. More would pack better, and make looking at a single one slower.
 const RECORDS: usize = 64;

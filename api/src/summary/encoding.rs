@@ -8,9 +8,7 @@ use common::domain::{Interval, Price, Slot, Span, Timestamp};
 use rust_decimal::Decimal;
 
 use super::{Point, Summary, wide::Wide};
-
-/// The most bytes a number of 128 bits takes.
-const MAX_VARINT_BYTES: u32 = 19;
+use crate::number::{fold, read, unfold, write};
 
 /// A price's scale is at most 13, so that it fits beside the digits.
 const SCALE_BITS: u32 = 4;
@@ -197,14 +195,14 @@ fn read_point(bytes: &mut &[u8], first: &Point) -> Option<Point> {
 fn write_price(bytes: &mut Vec<u8>, units: u128, price: Price) {
     let (mantissa, scale) = (price.decimal().mantissa(), price.decimal().scale());
     let difference = mantissa.saturating_sub_unsigned(cut(units, scale));
-    write(bytes, (zigzag(difference) << SCALE_BITS) | u128::from(scale));
+    write(bytes, (fold(difference) << SCALE_BITS) | u128::from(scale));
 }
 
 fn read_price(bytes: &mut &[u8], units: u128) -> Option<Price> {
     let number = read(bytes)?;
     let scale = u32::try_from(number & ((1 << SCALE_BITS) - 1)).ok()?;
     let scale = Some(scale).filter(|scale| *scale <= Price::MAX_DECIMALS)?;
-    let mantissa = unzigzag(number >> SCALE_BITS).checked_add_unsigned(cut(units, scale))?;
+    let mantissa = unfold(number >> SCALE_BITS).checked_add_unsigned(cut(units, scale))?;
     Price::new(Decimal::try_from_i128_with_scale(mantissa, scale).ok()?).ok()
 }
 
@@ -235,47 +233,10 @@ fn difference(one: u128, other: u128) -> i128 {
     if one < other { -apart } else { apart }
 }
 
-/// Small numbers of either sign as small numbers: 0, −1, 1, −2, …
-fn zigzag(number: i128) -> u128 {
-    ((number << 1) ^ (number >> 127)).cast_unsigned()
-}
-
-fn unzigzag(number: u128) -> i128 {
-    (number >> 1).cast_signed() ^ -(number & 1).cast_signed()
-}
-
 fn write_signed(bytes: &mut Vec<u8>, number: i128) {
-    write(bytes, zigzag(number));
+    write(bytes, fold(number));
 }
 
 fn read_signed(bytes: &mut &[u8]) -> Option<i128> {
-    read(bytes).map(unzigzag)
-}
-
-fn write(bytes: &mut Vec<u8>, number: u128) {
-    let mut rest = number;
-    loop {
-        let [low, ..] = rest.to_le_bytes();
-        rest >>= 7;
-        if rest == 0 {
-            bytes.push(low & 0x7f);
-            return;
-        }
-        bytes.push(low | 0x80);
-    }
-}
-
-fn read(bytes: &mut &[u8]) -> Option<u128> {
-    let mut number = 0_u128;
-    for index in 0..MAX_VARINT_BYTES {
-        let (byte, rest) = bytes.split_first()?;
-        *bytes = rest;
-        let part = u128::from(byte & 0x7f);
-        // The last of nineteen bytes has room for two bits only.
-        number |= part.checked_shl(7 * index).filter(|shifted| shifted >> (7 * index) == part)?;
-        if byte & 0x80 == 0 {
-            return Some(number);
-        }
-    }
-    None
+    read(bytes).map(unfold)
 }
