@@ -57,8 +57,6 @@ pub struct Scanned {
 pub struct Scans {
     /// By the position of the record that the window ends with, so that the oldest goes first.
     remembered: Mutex<BTreeMap<(Sequence, Pair, Span), Scanned>>,
-    /// Whoever scans: one at a time, so that memory is bounded and no work is done twice.
-    turn: Mutex<()>,
 }
 
 impl Scans {
@@ -101,10 +99,6 @@ impl Scans {
         scan: impl FnOnce() -> Result<Option<Scanned>, StoreError>,
     ) -> Result<Option<Scanned>, StoreError> {
         let remembered = || lock(&self.remembered).get(&key).copied();
-        if let Some(known) = remembered() {
-            return Ok(Some(known));
-        }
-        let _turn = lock(&self.turn);
         if let Some(known) = remembered() {
             return Ok(Some(known));
         }

@@ -19,10 +19,10 @@ use common::{
     service::TaskError,
     wire::DecodeError,
 };
-use tokio::{sync::watch, time::Instant};
+use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
-use closed::until;
+use closed::{Closed, until};
 
 use crate::{
     metrics::Metrics,
@@ -55,7 +55,7 @@ pub struct Ingest {
     /// Records before this will be past the quotes' retention once the log has been read.
     whole_from: Timestamp,
     /// The store takes no records: why, and when it is tried again.
-    closed: Option<(String, Instant)>,
+    closed: Option<Closed>,
 }
 
 /// How following a log ended.
@@ -100,7 +100,7 @@ impl Ingest {
         let delay = keep + RECLAIM_DELAY;
         let retention = Retention { ticks: retention.ticks + delay, quotes: retention.quotes + delay };
         let ingest = Self {
-            store,
+            store: store.of_writer(),
             snapshots,
             keep,
             retention,
@@ -123,7 +123,7 @@ impl Ingest {
     ) -> Result<Ended, TaskError> {
         let mut halted = false;
         loop {
-            let retry = self.closed.as_ref().map(|(_, retry)| *retry);
+            let retry = self.closed.as_ref().and_then(|closed| closed.retry);
             let batch = tokio::select! {
                 () = stop.cancelled() => break,
                 () = until(retry) => {
@@ -217,8 +217,8 @@ impl Ingest {
             Condition::Unready("catching up with the log".to_owned())
         } else if self.snapshots.borrow().pairs.is_empty() {
             Condition::Unready("the log has no record yet".to_owned())
-        } else if let Some((reason, _)) = &self.closed {
-            Condition::Degraded(format!("the store takes no records, so history is not answered: {reason}"))
+        } else if let Some(Closed { reason, .. }) = &self.closed {
+            Condition::Degraded(format!("the store is not at hand, so history is not answered: {reason}"))
         } else if let Some(reason) = self.rejecting {
             Condition::Degraded(format!("the newest messages of the log were passed over: {reason}"))
         } else {

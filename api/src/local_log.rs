@@ -169,12 +169,7 @@ mod tests {
                 for entry in batch.entries {
                     let (sequence, record) = (entry.sequence, entry.record().unwrap());
                     store
-                        .commit(
-                            &[crate::store::Stored { sequence, record }],
-                            sequence,
-                            None,
-                            Timestamp::EPOCH,
-                        )
+                        .commit(&[crate::store::Stored { sequence, record }], sequence, &[], Timestamp::EPOCH)
                         .unwrap();
                     seen.push(sequence);
                     reader.stored(sequence).await;

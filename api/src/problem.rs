@@ -39,6 +39,8 @@ common::words! {
         NoPriceYet = "no_price_yet",
         /// Too little of a window is covered by ticks.
         ThinWindow = "thin_window",
+        /// Too many others are reading history.
+        Busy = "busy",
         /// History is not at hand for the moment; prices are.
         StoreUnavailable = "store_unavailable",
         /// Another backup is being made or sent.
@@ -61,7 +63,7 @@ impl Code {
             Self::RateLimited => StatusCode::TOO_MANY_REQUESTS,
             Self::SequenceAhead => StatusCode::CONFLICT,
             Self::SequenceGone => StatusCode::GONE,
-            Self::NoPriceYet | Self::ThinWindow | Self::StoreUnavailable | Self::Starting => {
+            Self::NoPriceYet | Self::ThinWindow | Self::Busy | Self::StoreUnavailable | Self::Starting => {
                 StatusCode::SERVICE_UNAVAILABLE
             }
             Self::Internal => StatusCode::INTERNAL_SERVER_ERROR,

@@ -11,6 +11,7 @@ mod history;
 mod operations;
 mod paging;
 mod prices;
+mod reading;
 mod ticks;
 
 use std::{sync::Arc, time::Duration};
@@ -34,6 +35,7 @@ use crate::{
 pub(crate) use as_of::Pinned;
 pub(crate) use operations::metrics_route;
 pub use operations::{Build, Operations};
+pub use reading::Readers;
 
 /// What every handler can use.
 pub struct State {
@@ -51,6 +53,8 @@ pub struct State {
     pub retain_ticks: Duration,
     /// How far back quotes are answered.
     pub retain_quotes: Duration,
+    /// The places for those who read from the store.
+    pub readers: Readers,
     /// The averages that took a look at every tick.
     pub scans: Scans,
 }
@@ -125,7 +129,8 @@ impl State {
             return Ok(newest);
         }
         let state = self.clone();
-        paging::reading(move || Ok(Arc::new(newest.at(&state.store, sequence, state.keep_windows)?))).await
+        let readers = state.readers.clone();
+        readers.read(move || Ok(Arc::new(newest.at(&state.store, sequence, state.keep_windows)?))).await
     }
 
     fn is_stale(&self, snapshot: &Snapshot, view: &PairView) -> bool {

@@ -81,9 +81,10 @@ pub enum PinError {
         /// How far it has read.
         newest: Sequence,
     },
-    /// It is too long ago.
+    /// It is too long ago, or nothing was covered yet.
     #[error(
-        "that is longer ago than answers reach back, which windows.keep decides; history reaches further"
+        "that is before the first slot, or longer ago than answers reach back, which windows.keep decides; \
+         history reaches further"
     )]
     Gone,
     /// The store did not answer.
@@ -110,11 +111,13 @@ impl Snapshot {
             if let Some(newest) = store.record(heads.newest)? {
                 origin = Some(newest.origin);
             }
-            if let Some(view) = PairView::load(store, heads)? {
-                let kept_from = view.slot.start().minus(keep);
-                let window = load_window(store, pair, kept_from, view.slot)?;
-                pairs.insert(pair, PairView { window, kept_from, ..view });
+            if heads.covered.is_none() {
+                continue;
             }
+            let view = PairView::load(store, heads)?;
+            let kept_from = view.slot.start().minus(keep);
+            let window = load_window(store, pair, kept_from, view.slot)?;
+            pairs.insert(pair, PairView { window, kept_from, ..view });
         }
         let mut snapshot =
             Self { identity: store.identity().clone(), sequence: store.cursor()?, origin, pairs };
@@ -134,7 +137,7 @@ impl Snapshot {
                 Some(newest.clone())
             } else {
                 let heads = store.covering_at(*pair, sequence)?;
-                let older = heads.map(|heads| PairView::load(store, heads)).transpose()?.flatten();
+                let older = heads.map(|heads| PairView::load(store, heads)).transpose()?;
                 older.map(|older| PairView {
                     window: newest.window.clone(),
                     kept_from: newest.kept_from,
@@ -213,20 +216,21 @@ impl Snapshot {
 }
 
 impl PairView {
-    /// The view from a pair's newest records, without its window and the tick of a day ago. Nothing where no
-    /// slot of it is covered.
-    fn load(store: &Store, heads: Heads) -> Result<Option<Self>, StoreError> {
-        let Some(record) = store.record(heads.covering)? else { return Ok(None) };
-        let Some((slot, interval)) = slot_and_interval(&record.body) else { return Ok(None) };
+    /// The view from a pair's newest records, without its window and the tick of a day ago.
+    fn load(store: &Store, heads: Heads) -> Result<Self, StoreError> {
+        const MISSING: StoreError = StoreError::Damaged("a pair's newest record is missing");
+        let record = store.record(heads.covering)?.ok_or(MISSING)?;
+        let (slot, interval) = slot_and_interval(&record.body).ok_or(MISSING)?;
         let tick = match store.record(heads.tick)? {
             Some(Record { epoch, body: Body::Tick(tick), .. }) => {
                 Some(Arc::new(NewestTick { sequence: heads.tick, epoch, tick }))
             }
-            _ => None,
+            None if heads.tick == Sequence::default() => None,
+            _ => return Err(MISSING),
         };
         let (sequence, epoch) = (heads.covering, record.epoch);
         let (window, kept_from) = (Window::default(), Timestamp::MAX);
-        Ok(Some(Self { slot, sequence, interval, epoch, tick, day_ago: None, window, kept_from }))
+        Ok(Self { slot, sequence, interval, epoch, tick, day_ago: None, window, kept_from })
     }
 
     /// Whether its newest tick is older than `limit`, or there is none.

@@ -160,30 +160,40 @@ impl Store {
     }
 
     /// Writes one batch and moves the cursor, all or nothing, and waits until it will survive a crash of
-    /// this process. `hole` is the newest position before which the log no longer held others, if this
-    /// batch met one. Records that end before `whole_from` will be past the quotes' retention once the log has
+    /// this process. `holes` are the positions before which the log no longer held others, where this
+    /// batch met any. Records that end before `whole_from` will be past the quotes' retention once the log has
     /// been read: what is left of them is written at once. Blocks.
     pub fn commit(
         &self,
         records: &[Stored],
         cursor: Sequence,
-        hole: Option<Sequence>,
+        holes: &[Sequence],
         whole_from: Timestamp,
     ) -> Result<(), StoreError> {
         let mut batch = sled::Batch::default();
         batch.insert(key::CURSOR, &key::sequence(cursor));
         self.with_writer(|writer| {
-            if let Some(hole) = hole {
-                writer.lost_before(hole, &mut batch);
-            }
-            writer.write(self, records, whole_from, &mut batch)?;
+            writer.write(self, records, holes, whole_from, &mut batch)?;
             self.database.apply(batch)?;
             self.database.flush()
         })
     }
 
-    fn forget_writer(&self) {
+    /// The handle of its one writer, which alone may use it while it is catching up.
+    #[must_use]
+    pub fn of_writer(&self) -> Self {
+        Self { database: self.database.of_writer(), ..self.clone() }
+    }
+
+    /// Lets go of the files, as after a write that failed; [`Store::reopen`] takes them again.
+    pub fn close(&self, reason: String) {
         *self.writer.lock().unwrap_or_else(std::sync::PoisonError::into_inner) = None;
+        self.database.close(reason);
+    }
+
+    /// After [`Store::reopen`]: it has everything that anybody was told. Everybody may read it again.
+    pub fn caught_up(&self) {
+        self.database.caught_up();
     }
 
     /// Lets the writer do something. What it remembers is forgotten if that fails.

@@ -38,7 +38,7 @@ impl Contender for Ours {
     }
 
     fn commit(&mut self, records: &[Stored], cursor: Sequence) -> Result<()> {
-        self.store.commit(records, cursor, None, Timestamp::EPOCH)?;
+        self.store.commit(records, cursor, &[], Timestamp::EPOCH)?;
         self.store.reclaim(retention())?;
         Ok(())
     }

@@ -11,7 +11,7 @@ use api::{
     averages::Scans,
     ingest::{Ended, Ingest},
     metrics::Rebuild,
-    routes::{Process, State},
+    routes::{Process, Readers, State},
     server::{self, SharedEndpoint},
     store::{OpenError, Retention, Store, StoreError},
 };
@@ -87,6 +87,7 @@ impl Pod {
             keep_windows: keep,
             retain_ticks: retention.ticks,
             retain_quotes: retention.quotes,
+            readers: Readers::default(),
             scans: Scans::default(),
         });
         let limit = self.settings.api.rate_limit;
@@ -103,10 +104,11 @@ impl Pod {
         ingest: Ingest,
         log: impl LogReader + 'static,
     ) -> Result<(), TaskError> {
+        let path = self.settings.store.path.display().to_string();
         // It ends with its writer, which still has something to say when it is told to stop.
         match ingest.run(Box::new(log), CancellationToken::new()).await? {
             Ended::Stopped => Ok(()),
-            Ended::Damaged(error) => Err(error.into()),
+            Ended::Damaged(source) => Err(OpenError::OnlyCopy { path, source }.into()),
             Ended::Replaced(reason) => Err(reason.into()),
         }
     }

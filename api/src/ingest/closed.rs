@@ -20,10 +20,22 @@ impl Ingest {
         if self.closed.is_none() {
             let reason = chain(error);
             tracing::error!(reason, path = %self.store.path().display(), "the store takes no records");
-            self.closed = Some((reason, Instant::now() + REOPEN_PAUSE));
+            self.store.close(reason.clone());
+            self.closed = Some(Closed { reason, retry: Some(Instant::now() + REOPEN_PAUSE) });
         }
         self.metrics.store_closed.set(1);
         self.tell(0);
+    }
+
+    /// The store may be read again once it has everything that was told meanwhile.
+    pub(super) fn caught_up(&mut self) {
+        let is_open = self.closed.as_ref().is_some_and(|closed| closed.retry.is_none());
+        if is_open && self.current.sequence >= self.snapshots.borrow().sequence {
+            self.store.caught_up();
+            self.closed = None;
+            self.metrics.store_closed.set(0);
+            tracing::info!(sequence = %self.current.sequence, "the store has caught up");
+        }
     }
 
     /// Opens the store again, if it can be by now, and goes on from where it ends. Answers besides what is wrong
@@ -43,8 +55,11 @@ impl Ingest {
                 let loaded = Snapshot::load(&self.store, self.keep)?;
                 tracing::info!(sequence = %loaded.sequence, "the store is open again");
                 reader.rewind(loaded.sequence).await;
-                (self.current, self.closed) = (Arc::new(loaded), None);
-                self.metrics.store_closed.set(0);
+                self.current = Arc::new(loaded);
+                if let Some(closed) = &mut self.closed {
+                    *closed = Closed { reason: "it is catching up with the log".to_owned(), retry: None };
+                }
+                self.caught_up();
                 self.tell(0);
             }
             Err(OpenError::Unreadable { source, .. }) if source.is_damage() => {
@@ -52,11 +67,20 @@ impl Ingest {
             }
             Err(error) => {
                 tracing::debug!(error = chain(&error), "the store cannot be opened again");
-                self.closed = self.closed.map(|(reason, _)| (reason, Instant::now() + REOPEN_PAUSE));
+                self.closed =
+                    Some(Closed { reason: chain(&error), retry: Some(Instant::now() + REOPEN_PAUSE) });
+                self.tell(0);
             }
         }
         Ok((self, None))
     }
+}
+
+/// Why a store is not at hand, and when it is tried again.
+pub(super) struct Closed {
+    pub(super) reason: String,
+    /// Missing while it is open for ingest alone, and catches up with what was told from memory.
+    pub(super) retry: Option<Instant>,
 }
 
 /// Waits for an instant; for ever, where there is none.

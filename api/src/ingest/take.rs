@@ -27,11 +27,11 @@ impl Ingest {
         let mut accepted = Vec::with_capacity(entries.len());
         let mut halted = Ok(());
         let mut rejected: BTreeMap<Rejection, u64> = BTreeMap::new();
-        let mut hole = None;
+        let mut holes = Vec::new();
         for (entry, record) in entries.iter().zip(records(entries)) {
             let sequence = entry.sequence;
             if sequence > next.sequence.next() {
-                hole = Some(sequence);
+                holes.push(sequence);
             }
             let rejection = match record {
                 Ok(record) => {
@@ -62,7 +62,7 @@ impl Ingest {
             self.rejecting = rejected.into_keys().next().filter(|_| accepted.is_empty());
         }
         if next.sequence > self.current.sequence {
-            match self.store(&accepted, &mut next, hole) {
+            match self.store(&accepted, &mut next, &holes) {
                 Err(error) if error.is_damage() || self.store.is_only_copy() => return Err(error.into()),
                 Err(error) => {
                     self.close(&error);
@@ -76,17 +76,13 @@ impl Ingest {
                 self.snapshots.send_replace(self.current.clone());
                 self.show();
             }
+            self.caught_up();
         }
         halted
     }
 
-    fn store(
-        &self,
-        accepted: &[Stored],
-        next: &mut Snapshot,
-        hole: Option<Sequence>,
-    ) -> Result<(), StoreError> {
-        self.store.commit(accepted, next.sequence, hole, self.whole_from)?;
+    fn store(&self, accepted: &[Stored], next: &mut Snapshot, holes: &[Sequence]) -> Result<(), StoreError> {
+        self.store.commit(accepted, next.sequence, holes, self.whole_from)?;
         self.store.reclaim(self.retention)?;
         next.look_back(&self.store)
     }

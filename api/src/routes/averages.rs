@@ -10,7 +10,7 @@ use poem_openapi::{
 };
 use rust_decimal::Decimal;
 
-use super::{State, Tag, as_of::AsOf, paging::reading, view};
+use super::{State, Tag, as_of::AsOf, view};
 use crate::{
     averages::WindowAverages,
     dto::{
@@ -65,7 +65,16 @@ impl AveragesApi {
             return Err(Problem::parameter("min_coverage", "no window is covered by more than 1, or 100%"));
         }
         let (state, snapshot) = (self.0.clone(), at_sequence.snapshot);
-        reading(move || averages(&state, &snapshot, pair, &spans, min_coverage)).await.map(Json)
+        let view = view(&snapshot, pair)?;
+        let begins = |span: &Span| view.slot.start().minus(span.duration());
+        let in_memory = spans.iter().all(|span| view.window_since(begins(span)).is_some());
+        let readers = state.readers.clone();
+        let work = move || averages(&state, &snapshot, pair, &spans, min_coverage);
+        match in_memory {
+            true => readers.read(work).await,
+            false => readers.scan(work).await,
+        }
+        .map(Json)
     }
 }
 

@@ -11,7 +11,7 @@ use poem_openapi::{
 use super::{
     State, Tag,
     as_of::AsOf,
-    paging::{Asked, OrderParameter, Parameters, reading},
+    paging::{Asked, OrderParameter, Parameters},
     view,
 };
 use crate::{
@@ -78,7 +78,8 @@ impl CandlesApi {
         };
         let asked = parameters.check(pair, "candles")?;
         let (state, snapshot, interval) = (self.0.clone(), at_sequence.snapshot, interval.0.0);
-        reading(move || read_page(&state, &snapshot, &asked, interval)).await
+        let readers = state.readers.clone();
+        readers.read(move || read_page(&state, &snapshot, &asked, interval)).await
     }
 }
 

@@ -12,7 +12,7 @@ use poem_openapi::{
 use super::{
     State, Tag,
     as_of::AsOf,
-    paging::{Asked, OrderParameter, Parameters, reading},
+    paging::{Asked, OrderParameter, Parameters},
     view,
 };
 use crate::{
@@ -83,7 +83,8 @@ impl GapsApi {
         let asked = parameters.check(pair, "gaps")?;
         let cause = cause.0.map(|cause| cause.0);
         let (state, snapshot) = (self.0.clone(), at_sequence.snapshot);
-        reading(move || read_page(&state, &snapshot, &asked, cause)).await
+        let readers = state.readers.clone();
+        readers.read(move || read_page(&state, &snapshot, &asked, cause)).await
     }
 }
 

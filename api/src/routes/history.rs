@@ -11,7 +11,7 @@ use poem_openapi::{
 use super::{
     State, Tag,
     as_of::AsOf,
-    paging::{Asked, OrderParameter, Parameters, reading},
+    paging::{Asked, OrderParameter, Parameters},
     view,
 };
 use crate::{
@@ -71,7 +71,8 @@ impl HistoryApi {
         };
         let asked = parameters.check(pair, "ticks")?;
         let (state, snapshot) = (self.0.clone(), at_sequence.snapshot);
-        reading(move || read_page(&state, &snapshot, &asked)).await
+        let readers = state.readers.clone();
+        readers.read(move || read_page(&state, &snapshot, &asked)).await
     }
 }
 

@@ -6,12 +6,7 @@ use common::domain::{Pair, Sequence, Timestamp};
 use poem_openapi::Enum;
 
 use super::State;
-use crate::{
-    dto::TimestampParameter,
-    problem::{Code, Problem},
-    snapshot::PairView,
-    store::Order,
-};
+use crate::{dto::TimestampParameter, problem::Problem, snapshot::PairView, store::Order};
 
 /// Items on a page where nothing else is asked for.
 const DEFAULT_LIMIT: usize = 100;
@@ -122,14 +117,6 @@ impl Asked {
             self.limit,
         )
     }
-}
-
-/// Reads a page on a thread that may wait for the disk.
-pub(super) async fn reading<T: Send + 'static>(
-    page: impl FnOnce() -> Result<T, Problem> + Send + 'static,
-) -> Result<T, Problem> {
-    let page = tokio::task::spawn_blocking(page).await;
-    page.map_err(|_| Problem::new(Code::Internal, "reading history failed"))?
 }
 
 /// The end of the last item, marked with the order it was read in.

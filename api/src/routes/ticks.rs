@@ -30,34 +30,39 @@ impl TicksApi {
         /// The position in the log to answer as of; the newest, if absent.
         at_sequence: AsOf,
     ) -> Result<Json<RecordItem>, Problem> {
-        let snapshot = &at_sequence.snapshot;
         let sequence = Sequence(sequence.0.value()?);
-        let unknown = || {
-            let newest = snapshot.sequence;
-            let detail = format!("there is no record {sequence} here; the newest is {newest}");
-            Problem::new(Code::UnknownSequence, detail)
-        };
-        if sequence > snapshot.sequence {
-            return Err(unknown());
-        }
-        let is_past = |limit, newest: Option<Slot>, covered: Option<Timestamp>| {
-            let age = newest.zip(covered).map(|(newest, covered)| newest.start().since(covered));
-            age.is_some_and(|age| age > limit)
-        };
-        let record = self.0.store.record(sequence)?;
-        let whole = record.as_ref().filter(|record| {
-            // What is left of a record is all that is told, whether or not the rest is still on disk.
-            matches!(record.body, Body::Lead(_))
-                || !is_past(self.0.retain_quotes, snapshot.newest_slot(), record.covers_up_to())
-        });
-        let (pair, covered, item) = match (whole, &record) {
-            (Some(record), _) => (record.pair, record.covers_up_to(), explain(sequence, record)),
-            (None, Some(record)) => left(&Expired::of(sequence, record).ok_or_else(unknown)?, snapshot),
-            (None, None) => left(&self.0.store.expired(sequence)?.ok_or_else(unknown)?, snapshot),
-        };
-        let newest = snapshot.pairs.get(&pair).map(|view| view.slot);
-        if is_past(self.0.retain_ticks, newest, covered) { Err(unknown()) } else { Ok(Json(item)) }
+        let (state, snapshot) = (self.0.clone(), at_sequence.snapshot);
+        let readers = state.readers.clone();
+        readers.read(move || read(&state, &snapshot, sequence)).await.map(Json)
     }
+}
+
+fn read(state: &State, snapshot: &Snapshot, sequence: Sequence) -> Result<RecordItem, Problem> {
+    let unknown = || {
+        let newest = snapshot.sequence;
+        let detail = format!("there is no record {sequence} here; the newest is {newest}");
+        Problem::new(Code::UnknownSequence, detail)
+    };
+    if sequence > snapshot.sequence {
+        return Err(unknown());
+    }
+    let is_past = |limit, newest: Option<Slot>, covered: Option<Timestamp>| {
+        let age = newest.zip(covered).map(|(newest, covered)| newest.start().since(covered));
+        age.is_some_and(|age| age > limit)
+    };
+    let record = state.store.record(sequence)?;
+    let whole = record.as_ref().filter(|record| {
+        // What is left of a record is all that is told, whether or not the rest is still on disk.
+        matches!(record.body, Body::Lead(_))
+            || !is_past(state.retain_quotes, snapshot.newest_slot(), record.covers_up_to())
+    });
+    let (pair, covered, item) = match (whole, &record) {
+        (Some(record), _) => (record.pair, record.covers_up_to(), explain(sequence, record)),
+        (None, Some(record)) => left(&Expired::of(sequence, record).ok_or_else(unknown)?, snapshot),
+        (None, None) => left(&state.store.expired(sequence)?.ok_or_else(unknown)?, snapshot),
+    };
+    let newest = snapshot.pairs.get(&pair).map(|view| view.slot);
+    if is_past(state.retain_ticks, newest, covered) { Err(unknown()) } else { Ok(item) }
 }
 
 /// A record with everything it says.

@@ -17,17 +17,28 @@ pub(super) type Row = (IVec, IVec);
 
 /// The database. Clones are handles to the same one.
 #[derive(Debug, Clone)]
-pub(super) struct Database(Arc<RwLock<State>>);
+pub(super) struct Database {
+    state: Arc<RwLock<State>>,
+    /// Whether this handle may use it while it is catching up.
+    is_writers: bool,
+}
 
 #[derive(Debug)]
 enum State {
     Open(sled::Db),
+    /// It lacks what others have been told already: its writer alone uses it until it has caught up.
+    CatchingUp(sled::Db),
     Closed(Arc<str>),
 }
 
 impl Database {
     pub(super) fn new(opened: sled::Db) -> Self {
-        Self(Arc::new(RwLock::new(State::Open(opened))))
+        Self { state: Arc::new(RwLock::new(State::Open(opened))), is_writers: false }
+    }
+
+    /// A handle that may use it while it is catching up.
+    pub(super) fn of_writer(&self) -> Self {
+        Self { state: self.state.clone(), is_writers: true }
     }
 
     /// The value of a row.
@@ -88,17 +99,27 @@ impl Database {
 
     /// Lets go of the files, for every handle. A reader that has begun finishes first.
     pub(super) fn close(&self, reason: String) {
-        *self.0.write().unwrap_or_else(PoisonError::into_inner) = State::Closed(reason.into());
+        *self.state.write().unwrap_or_else(PoisonError::into_inner) = State::Closed(reason.into());
     }
 
-    /// Uses the files again that were let go of.
+    /// Uses the files again that were let go of, for the writer alone.
     pub(super) fn reopen(&self, opened: sled::Db) {
-        *self.0.write().unwrap_or_else(PoisonError::into_inner) = State::Open(opened);
+        *self.state.write().unwrap_or_else(PoisonError::into_inner) = State::CatchingUp(opened);
+    }
+
+    /// It has caught up: everybody may use it again.
+    pub(super) fn caught_up(&self) {
+        let mut state = self.state.write().unwrap_or_else(PoisonError::into_inner);
+        if let State::CatchingUp(database) = &*state {
+            *state = State::Open(database.clone());
+        }
     }
 
     fn opened(&self) -> Result<sled::Db, StoreError> {
-        match &*self.0.read().unwrap_or_else(PoisonError::into_inner) {
+        match &*self.state.read().unwrap_or_else(PoisonError::into_inner) {
             State::Open(database) => Ok(database.clone()),
+            State::CatchingUp(database) if self.is_writers => Ok(database.clone()),
+            State::CatchingUp(_) => Err(StoreError::Closed("it is catching up".to_owned())),
             State::Closed(reason) => Err(StoreError::Closed(reason.to_string())),
         }
     }

@@ -77,7 +77,7 @@ impl Store {
     fn derive(&self, records: &[Stored]) -> Result<(), StoreError> {
         let mut batch = sled::Batch::default();
         self.with_writer(|writer| {
-            writer.derive(self, records, &mut batch)?;
+            writer.derive(self, records, &[], &mut batch)?;
             self.database.apply(batch)
         })
     }

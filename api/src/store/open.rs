@@ -125,9 +125,10 @@ impl Store {
         let unreadable = |source| OpenError::Unreadable { path: name(), source };
         match open(&self.path)?.map_err(unreadable)? {
             Found::Store(found) if found.identity == self.identity && found.format == Format::Present => {
-                self.forget_writer();
-                self.database.reopen(found.database);
-                self.check().map_err(unreadable)
+                let opened = found.database.clone();
+                found.at(self.path.clone()).check().map_err(unreadable)?;
+                self.database.reopen(opened);
+                Ok(())
             }
             _ => Err(unreadable(StoreError::Damaged("it is another store now"))),
         }

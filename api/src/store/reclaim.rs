@@ -6,7 +6,7 @@ use std::time::Duration;
 use common::domain::{Body, Pair, Sequence, Timestamp};
 
 use super::{
-    Store, StoreError, Stored, block, key, packs,
+    Order, Store, StoreError, Stored, block, key, packs,
     rollup::{Tier, later},
 };
 
@@ -166,10 +166,28 @@ impl Store {
         Ok(match &record.body {
             // It has a row of its own besides.
             Body::Lead(_) => Fate::Past,
+            _ if record.covers_up_to() >= Some(cutoff) => Fate::Young,
             _ if [heads.tick, heads.covering].contains(sequence) => Fate::Stays,
-            _ if record.covers_up_to() < Some(cutoff) => Fate::Past,
-            _ => Fate::Young,
+            // As long as it may be the newest of its kind that somebody asks about, it is told whole.
+            body if self.successor(record.pair, body)? < cutoff => Fate::Past,
+            _ => Fate::Stays,
         })
+    }
+
+    /// The slot of a pair's next tick, or of its next tick or gap where this is a gap.
+    fn successor(&self, pair: Pair, body: &Body) -> Result<Timestamp, StoreError> {
+        let (covered, is_gap) = match body {
+            Body::Tick(tick) => (tick.slot.start(), false),
+            Body::Gap(gap) => (gap.slot.start(), true),
+            Body::Lead(_) => return Ok(Timestamp::EPOCH),
+        };
+        let tick = self.ticks(pair, covered.next(), Timestamp::MAX, Order::Ascending).next().transpose()?;
+        let gap = match is_gap {
+            true => self.gaps(pair, covered.next(), Timestamp::MAX, Order::Ascending).next().transpose()?,
+            false => None,
+        };
+        let slots = tick.map(|tick| tick.slot.start()).into_iter().chain(gap.map(|gap| gap.from.start()));
+        Ok(slots.min().unwrap_or(Timestamp::MAX))
     }
 }
 
@@ -178,7 +196,7 @@ impl Store {
 enum Fate {
     /// It is past retention.
     Past,
-    /// It would be, but a pair's newest price is told with its sources, however old it is.
+    /// It would be, but a pair's newest price is told with its sources, however old it is, also of the past.
     Stays,
     /// It will be, some day.
     Young,

@@ -72,7 +72,8 @@ impl Store {
         {
             let (name, bytes) = row?;
             let start = key::read_instant(&name).ok_or(StoreError::Damaged("roll-up"))?;
-            let buckets = Row::buckets(*tier, start, &bytes).ok_or(StoreError::Damaged("roll-up"))?;
+            // A damaged one is as good as none: it is worked out from below.
+            let buckets = Row::buckets(*tier, start, &bytes).unwrap_or_default();
             for (bucket, summary) in buckets {
                 let end = later(bucket, tier.millis());
                 if bucket < done || end > to {

@@ -109,7 +109,7 @@ proptest! {
                 }
                 (next, index) = (next.next(), index + 1);
             }
-            store.commit(&stored, Sequence(next.0 - 1), None, Timestamp::EPOCH).unwrap();
+            store.commit(&stored, Sequence(next.0 - 1), &[], Timestamp::EPOCH).unwrap();
             for Stored { sequence, record } in &stored {
                 let read = store.record(*sequence).unwrap();
                 prop_assert_eq!(read.as_ref(), Some(record));
@@ -137,7 +137,7 @@ fn a_range_with_its_ends_crossed_is_empty() {
         .commit(
             &[Stored { sequence: Sequence(1), record: record("BTC-USD", 5, Some("1")) }],
             Sequence(1),
-            None,
+            &[],
             Timestamp::EPOCH,
         )
         .unwrap();
@@ -167,7 +167,7 @@ fn a_copy_of_another_log_is_moved_aside_and_at_most_three_are_kept() {
         let later = now().plus(std::time::Duration::from_secs(number));
         let store = settled(|| Store::open_copy(folder.path(), &log, later)).unwrap();
         assert_eq!(store.cursor().unwrap(), Sequence(0));
-        store.commit(&[], Sequence(7), None, Timestamp::EPOCH).unwrap();
+        store.commit(&[], Sequence(7), &[], Timestamp::EPOCH).unwrap();
     }
     assert_eq!(aside(folder.path()), 3);
 }
@@ -177,7 +177,7 @@ fn an_only_copy_is_never_moved_or_mistaken() {
     let folder = tempfile::tempdir().unwrap();
     let local = Store::open_local(folder.path()).unwrap();
     let name = local.identity().clone();
-    local.commit(&[], Sequence(7), None, Timestamp::EPOCH).unwrap();
+    local.commit(&[], Sequence(7), &[], Timestamp::EPOCH).unwrap();
     drop(local);
     let refused = settled(|| Store::open_copy(folder.path(), &identity("abc"), now()));
     assert!(matches!(refused, Err(OpenError::OtherKind { .. })));
@@ -208,7 +208,7 @@ fn what_the_system_refuses_is_not_taken_for_damage() {
 fn another_format_is_not_read() {
     let folder = tempfile::tempdir().unwrap();
     let store = Store::open_copy(folder.path(), &identity("abc"), now()).unwrap();
-    store.commit(&[], Sequence(7), None, Timestamp::EPOCH).unwrap();
+    store.commit(&[], Sequence(7), &[], Timestamp::EPOCH).unwrap();
     store.database.put(key::FORMAT, b"4").unwrap();
     drop(store);
     let anew = reopen(folder.path());

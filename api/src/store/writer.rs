@@ -48,24 +48,28 @@ impl Writer {
         &mut self,
         store: &Store,
         records: &[Stored],
+        holes: &[Sequence],
         whole_from: Timestamp,
         batch: &mut sled::Batch,
     ) -> Result<(), StoreError> {
-        // The newest tick and the newest gap of each pair are kept, however old they are.
+        let is_old = |record: &Record| record.covers_up_to().is_some_and(|covered| covered < whole_from);
+        // Of the old ones the newest tick and the newest gap of each pair are kept: what comes next may be long
+        // in coming, and until then they are what is told.
         let mut newest: BTreeMap<(Pair, bool), Sequence> = BTreeMap::new();
-        for Stored { sequence, record } in records.iter().filter(|stored| !is_lead(stored)) {
-            newest.insert((record.pair, matches!(record.body, Body::Tick(_))), *sequence);
+        for Stored { sequence, record } in records.iter().filter(|stored| is_old(&stored.record)) {
+            if !matches!(record.body, Body::Lead(_)) {
+                newest.insert((record.pair, matches!(record.body, Body::Tick(_))), *sequence);
+            }
         }
         let is_newest = |sequence| newest.values().any(|newest| *newest == sequence);
         for Stored { sequence, record } in records {
-            let covered = record.covers_up_to();
-            if covered.is_none_or(|covered| covered >= whole_from) || is_newest(*sequence) {
+            if !is_old(record) || is_newest(*sequence) {
                 // The codec is exact: these are the bytes that came from the log, less unknown fields.
                 self.packing.push(*sequence, wire::encode(record), false, batch)?;
             }
         }
         self.packing.finish(batch);
-        self.derive(store, records, batch)
+        self.derive(store, records, holes, batch)
     }
 
     /// Adds to the batch what follows from these records, and not the records themselves.
@@ -73,9 +77,14 @@ impl Writer {
         &mut self,
         store: &Store,
         records: &[Stored],
+        holes: &[Sequence],
         batch: &mut sled::Batch,
     ) -> Result<(), StoreError> {
+        let mut holes = holes.iter().peekable();
         for Stored { sequence, record } in records {
+            while let Some(hole) = holes.next_if(|hole| *hole <= sequence) {
+                self.hole = Some(*hole);
+            }
             let pair = match self.pairs.entry(record.pair) {
                 Entry::Occupied(known) => known.into_mut(),
                 Entry::Vacant(unknown) => unknown.insert(PairWriter::load(store, record.pair)?),
@@ -88,13 +97,14 @@ impl Writer {
         for pair in self.pairs.values_mut().filter(|pair| pair.changed) {
             pair.finish(batch);
         }
+        if let Some(hole) = holes.next_back() {
+            // Nothing after it was a record.
+            self.hole = Some(*hole);
+        }
+        if let Some(hole) = self.hole {
+            batch.insert(key::HOLE, &key::sequence(hole));
+        }
         Ok(())
-    }
-
-    /// The log had lost records before this position.
-    pub(super) fn lost_before(&mut self, position: Sequence, batch: &mut sled::Batch) {
-        batch.insert(key::HOLE, &key::sequence(position));
-        self.hole = Some(position);
     }
 
     /// Reads what it must know before the first batch.
@@ -103,10 +113,6 @@ impl Writer {
         let hole = hole.map(|bytes| key::read_sequence(&bytes).ok_or(StoreError::Damaged("hole")));
         Ok(Self { hole: hole.transpose()?, packing: Packing::load(store)?, ..Self::default() })
     }
-}
-
-fn is_lead(stored: &Stored) -> bool {
-    matches!(stored.record.body, Body::Lead(_))
 }
 
 impl PairWriter {

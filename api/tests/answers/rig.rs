@@ -6,7 +6,7 @@ use api::{
     config::RateLimit,
     ingest::{Ended, Ingest},
     metrics::Metrics,
-    routes::{Build, Process, State},
+    routes::{Build, Process, Readers, State},
     server::{self, Listener, SharedEndpoint},
     store::{OpenError, Retention, Store},
 };
@@ -133,6 +133,7 @@ impl Rig {
             keep_windows: keep,
             retain_ticks: retention.ticks,
             retain_quotes: retention.quotes,
+            readers: Readers::default(),
             scans: api::averages::Scans::default(),
         });
         let build = Build {

@@ -48,7 +48,7 @@ async fn says_so(pod: &Pod) {
     wait_until("readiness says so", DEADLINE, async || {
         let ready = pod.get("/readyz?verbose").await;
         assert_eq!(ready.status, 200, "{}", ready.text());
-        ready.text().contains("the store takes no records").then_some(())
+        ready.text().contains("the store is not at hand").then_some(())
     })
     .await;
 }

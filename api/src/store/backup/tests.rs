@@ -28,7 +28,7 @@ fn tick(number: u64) -> Stored {
 fn fill(store: &Store, numbers: std::ops::RangeInclusive<u64>) {
     let records: Vec<Stored> = numbers.map(tick).collect();
     let newest = records.last().unwrap().sequence;
-    store.commit(&records, newest, None, Timestamp::EPOCH).unwrap();
+    store.commit(&records, newest, &[], Timestamp::EPOCH).unwrap();
 }
 
 fn bytes(store: &Store) -> (Vec<u8>, Summary) {

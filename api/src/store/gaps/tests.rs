@@ -109,8 +109,8 @@ proptest! {
         let store = Store::open_local(folder.path()).unwrap();
         let log = log(&plans);
         let (one, other) = log.split_at(cut.min(log.len()));
-        store.commit(one, Sequence(one.len() as u64), None, Timestamp::EPOCH).unwrap();
-        store.commit(other, Sequence(log.len() as u64), None, Timestamp::EPOCH).unwrap();
+        store.commit(one, Sequence(one.len() as u64), &[], Timestamp::EPOCH).unwrap();
+        store.commit(other, Sequence(log.len() as u64), &[], Timestamp::EPOCH).unwrap();
         let millis = std::time::Duration::from_millis;
         let some = ranges.iter().map(|(start, length)| {
             let from = tests::slot(1).start().plus(millis(*start));
@@ -143,7 +143,7 @@ fn between_two_slots_of_a_gap_there_is_none() {
         origin: Origin::Live,
         body: Body::Gap(gap),
     };
-    store.commit(&[Stored { sequence: Sequence(1), record }], Sequence(1), None, Timestamp::EPOCH).unwrap();
+    store.commit(&[Stored { sequence: Sequence(1), record }], Sequence(1), &[], Timestamp::EPOCH).unwrap();
     let count = |from: Timestamp, to: Timestamp| read(&store, "BTC-USD", from, to, Order::Ascending).len();
     let (first, last) = (first.start(), last.start());
     assert_eq!(count(first.next(), tests::slot(11).start()), 0);

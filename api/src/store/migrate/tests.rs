@@ -31,7 +31,7 @@ fn old_store(folder: &std::path::Path, identity: Option<&LogIdentity>) -> (Rows,
         ),
     };
     let records: Vec<Stored> = (1..=1_500).map(stored).collect();
-    store.commit(&records, Sequence(1_501), None, Timestamp::EPOCH).unwrap();
+    store.commit(&records, Sequence(1_501), &[], Timestamp::EPOCH).unwrap();
     let wanted = rows(&store);
     clear(&store, key::PACK_PREFIX).unwrap();
     for Stored { sequence, record } in &records {

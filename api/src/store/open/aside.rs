@@ -48,11 +48,13 @@ pub(super) fn move_aside(folder: &Path, path: &Path, now: Timestamp) -> Result<(
         .map_err(error)?
         .filter_map(|entry| entry.ok().map(|entry| entry.path()))
         .filter(|path| {
-            path.file_name().and_then(|name| name.to_str()).is_some_and(|name| name.starts_with("damaged-"))
+            let name = path.file_name().and_then(|name| name.to_str());
+            // Not the newest one, whatever the clock says.
+            name.is_some_and(|name| name.starts_with("damaged-")) && path.is_dir() && *path != aside
         })
         .collect();
     kept.sort();
-    for old in kept.iter().rev().skip(KEPT_ASIDE) {
+    for old in kept.iter().rev().skip(KEPT_ASIDE - 1) {
         fs::remove_dir_all(old).map_err(error)?;
     }
     Ok(())

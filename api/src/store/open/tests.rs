@@ -17,7 +17,7 @@ fn a_copy_is_found_as_it_is_or_not_at_all() {
     assert!(Store::open_present_copy(folder.path()).unwrap().is_none());
     assert!(!folder.path().join("store").exists(), "nothing is begun for want of one");
     let store = Store::open_copy(folder.path(), &identity("abc"), now()).unwrap();
-    store.commit(&[], Sequence(7), None, Timestamp::EPOCH).unwrap();
+    store.commit(&[], Sequence(7), &[], Timestamp::EPOCH).unwrap();
     drop(store);
     let found = settled(|| Ok(Store::open_present_copy(folder.path())?.unwrap())).unwrap();
     assert_eq!((found.identity(), found.cursor().unwrap()), (&identity("abc"), Sequence(7)));
@@ -41,7 +41,7 @@ fn a_store_is_moved_aside_once_nobody_uses_it() {
     Store::set_aside(folder.path(), now()).unwrap();
     assert_eq!(aside(folder.path()), 0, "there is none");
     let store = Store::open_copy(folder.path(), &identity("abc"), now()).unwrap();
-    store.commit(&[], Sequence(7), None, Timestamp::EPOCH).unwrap();
+    store.commit(&[], Sequence(7), &[], Timestamp::EPOCH).unwrap();
     let reader = store.clone();
     drop(store);
     assert!(matches!(Store::set_aside(folder.path(), now()), Err(OpenError::InUse { .. })));

@@ -93,14 +93,14 @@ pub(super) fn fill(folder: &Path, log: &[Stored], batches: &[(usize, bool)]) -> 
     let (mut rest, mut cursor) = (log, Sequence(0));
     for (length, restart) in batches.iter().cycle() {
         let (batch, later) = rest.split_at((*length).min(rest.len()));
-        let mut hole = None;
+        let mut holes = Vec::new();
         for Stored { sequence, .. } in batch {
             if *sequence > cursor.next() {
-                hole = Some(*sequence);
+                holes.push(*sequence);
             }
             cursor = *sequence;
         }
-        store.commit(batch, cursor, hole, Timestamp::EPOCH).unwrap();
+        store.commit(batch, cursor, &holes, Timestamp::EPOCH).unwrap();
         rest = later;
         if rest.is_empty() {
             break;

@@ -62,7 +62,12 @@ proptest! {
 fn commit(store: &Store, number: u64, index: i64, hole: bool) {
     let (sequence, record) = (Sequence(number), record("BTC-USD", index, Some("1.5")));
     store
-        .commit(&[Stored { sequence, record }], sequence, hole.then_some(sequence), Timestamp::EPOCH)
+        .commit(
+            &[Stored { sequence, record }],
+            sequence,
+            hole.then_some(sequence).as_slice(),
+            Timestamp::EPOCH,
+        )
         .unwrap();
 }
 
@@ -89,14 +94,14 @@ fn whole_records_of_a_pair_that_gets_no_more_do_not_hold_up_the_others() {
     let folder = tempfile::tempdir().unwrap();
     let store = Store::open_local(folder.path()).unwrap();
     let dead = Stored { sequence: Sequence(1), record: record("ETH-USD", 1, Some("1")) };
-    store.commit(std::slice::from_ref(&dead), Sequence(1), None, Timestamp::EPOCH).unwrap();
+    store.commit(std::slice::from_ref(&dead), Sequence(1), &[], Timestamp::EPOCH).unwrap();
     let records: Vec<Stored> = (2..=400)
         .map(|number| Stored {
             sequence: Sequence(number),
             record: record("BTC-USD", i64::try_from(number).unwrap(), Some("2")),
         })
         .collect();
-    store.commit(&records, Sequence(400), None, Timestamp::EPOCH).unwrap();
+    store.commit(&records, Sequence(400), &[], Timestamp::EPOCH).unwrap();
     let retention = Retention { ticks: Duration::from_secs(86_400), quotes: Duration::from_secs(1_000) };
     while store.reclaim(retention).unwrap() > 0 {}
     // They go a pack at a time, and the one with its newest tick stays.
@@ -115,11 +120,107 @@ fn of_records_that_will_be_past_retention_only_the_rest_is_written() {
     };
     let records: Vec<Stored> =
         (1..=200).map(|number| stored(number, (!(100..=150).contains(&number)).then_some("2"))).collect();
-    store.commit(&records, Sequence(200), None, slot(190).start()).unwrap();
+    store.commit(&records, Sequence(200), &[], slot(190).start()).unwrap();
     let left: Vec<u64> = store.records().map(|stored| stored.unwrap().sequence.0).collect();
-    assert_eq!(left, std::iter::once(150).chain(190..=200).collect::<Vec<_>>(), "and the newest gap");
+    assert_eq!(
+        left,
+        [150, 189].into_iter().chain(190..=200).collect::<Vec<_>>(),
+        "and the newest gap and tick"
+    );
     for Stored { sequence, record } in &records {
         assert_eq!(store.expired(*sequence).unwrap(), Expired::of(*sequence, record));
     }
     store.check().unwrap();
+}
+
+#[test]
+fn each_lost_slot_has_the_cause_of_its_own_hole_however_batches_fall() {
+    let stored = |number: u64, index: i64| Stored {
+        sequence: Sequence(number),
+        record: record("BTC-USD", index, Some("1.5")),
+    };
+    // Message 2 is no record; 5 to 8 have expired.
+    let log = [stored(1, 10), stored(3, 12), stored(4, 13), stored(9, 18), stored(10, 19)];
+    let causes = |batches: &[&[Stored]]| -> Vec<(Slot, GapCause)> {
+        let folder = tempfile::tempdir().unwrap();
+        let store = Store::open_local(folder.path()).unwrap();
+        for batch in batches {
+            let has_hole = batch.iter().any(|stored| stored.sequence == Sequence(9));
+            let holes: &[Sequence] = if has_hole { &[Sequence(9)] } else { &[] };
+            store.commit(batch, batch.last().unwrap().sequence, holes, Timestamp::EPOCH).unwrap();
+        }
+        let gaps = history(&store, "BTC-USD".parse().unwrap(), Timestamp::EPOCH).1;
+        gaps.iter().map(|gap| (gap.from, gap.cause)).collect()
+    };
+    let expected = [(slot(11), GapCause::Unreadable), (slot(14), GapCause::Retention)];
+    assert_eq!(causes(&[&log]), expected);
+    assert_eq!(causes(&[&log[..1], &log[1..2], &log[2..3], &log[3..4], &log[4..]]), expected);
+}
+
+#[test]
+fn what_was_newest_within_retention_is_kept_whole_however_old_it_is() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = Store::open_local(folder.path()).unwrap();
+    let stored = |number: u64, pair: &str, index: i64, price: Option<&str>| Stored {
+        sequence: Sequence(number),
+        record: record(pair, index, price),
+    };
+    // The other pair has no price for long, and then one again.
+    let mut log = vec![stored(1, "ETH-USD", 1, Some("5"))];
+    log.extend((2..700).map(|number| stored(number, "BTC-USD", i64::try_from(number).unwrap(), Some("2"))));
+    log.push(stored(700, "ETH-USD", 690, Some("6")));
+    log.extend((701..800).map(|number| stored(number, "BTC-USD", i64::try_from(number).unwrap(), Some("2"))));
+    store.commit(&log, Sequence(799), &[], Timestamp::EPOCH).unwrap();
+    let reclaim = |slots: u64| {
+        let retention =
+            Retention { ticks: Duration::from_secs(86_400), quotes: Duration::from_secs(slots * 10) };
+        while store.reclaim(retention).unwrap() > 0 {}
+        store.record(Sequence(1)).unwrap().is_some()
+    };
+    assert!(reclaim(200), "as of slot 600 it is the newest");
+    assert_eq!(store.record(Sequence(200)).unwrap(), None);
+    // Where the next one is past retention as well, nobody can ask for it any more.
+    *store.writer.lock().unwrap() = None;
+    assert!(!reclaim(50));
+}
+
+#[test]
+fn a_damaged_roll_up_is_worked_out_from_below_and_a_missing_head_is_noticed() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = Store::open_local(folder.path()).unwrap();
+    let pair = "BTC-USD".parse().unwrap();
+    let log: Vec<Stored> = (1..2_000)
+        .map(|number| Stored {
+            sequence: Sequence(number),
+            record: record("BTC-USD", i64::try_from(number).unwrap(), Some("1.5")),
+        })
+        .collect();
+    store.commit(&log, Sequence(1_999), &[], Timestamp::EPOCH).unwrap();
+    let (from, to) = (slot(1).start(), slot(1_999).start());
+    let right = store.summarize(pair, from, to).unwrap();
+    let rows: Vec<_> = store.database.scan_prefix(b"u").map(Result::unwrap).collect();
+    assert!(!rows.is_empty());
+    for (name, _) in rows {
+        store.database.put(&name, b"damaged").unwrap();
+    }
+    assert_eq!(store.summarize(pair, from, to).unwrap(), right);
+    let load = || crate::snapshot::Snapshot::load(&store, Duration::from_secs(60));
+    assert!(load().is_ok());
+    store.database.delete(&key::record(Sequence(1_999))).unwrap();
+    assert!(matches!(load(), Err(StoreError::Damaged(_))));
+}
+
+#[test]
+fn a_store_that_lacks_what_was_told_is_its_writers_alone_until_it_has_caught_up() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = Store::open_copy(folder.path(), &identity("abc"), now()).unwrap();
+    let writer = store.of_writer();
+    writer.commit(&[], Sequence(7), &[], Timestamp::EPOCH).unwrap();
+    writer.close("full".to_owned());
+    assert!(matches!(writer.cursor(), Err(StoreError::Closed(_))));
+    settled(|| writer.reopen().map(|()| writer.clone())).unwrap();
+    assert!(matches!(store.cursor(), Err(StoreError::Closed(_))));
+    writer.commit(&[], Sequence(8), &[], Timestamp::EPOCH).unwrap();
+    writer.caught_up();
+    assert_eq!(store.cursor().unwrap(), Sequence(8));
 }
