@@ -68,6 +68,12 @@ impl Store {
         if newest != told || newest_tick.is_some_and(|newest| newest != heads.tick) {
             return Err(StoreError::Damaged("the newest rows are missing"));
         }
+        for newest in [heads.covering, heads.tick].into_iter().filter(|newest| *newest != Sequence::default())
+        {
+            if self.whole(newest)?.is_none() {
+                return Err(StoreError::Damaged("a pair's newest record is missing"));
+            }
+        }
         Ok(())
     }
 }

@@ -204,10 +204,9 @@ fn a_damaged_roll_up_is_worked_out_from_below_and_a_missing_head_is_noticed() {
         store.database.put(&name, b"damaged").unwrap();
     }
     assert_eq!(store.summarize(pair, from, to).unwrap(), right);
-    let load = || crate::snapshot::Snapshot::load(&store, Duration::from_secs(60));
-    assert!(load().is_ok());
+    store.check().unwrap();
     store.database.delete(&key::record(Sequence(1_999))).unwrap();
-    assert!(matches!(load(), Err(StoreError::Damaged(_))));
+    assert!(matches!(store.check(), Err(StoreError::Damaged(_))));
 }
 
 #[test]
