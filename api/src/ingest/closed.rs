@@ -17,7 +17,8 @@ const REOPEN_PAUSE: Duration = Duration::from_secs(5);
 impl Ingest {
     /// The store takes no records: says so once, and when to try again.
     pub(super) fn close(&mut self, error: &StoreError) {
-        if self.closed.is_none() {
+        // While it catches up it may fail again.
+        if self.closed.as_ref().is_none_or(|closed| closed.retry.is_none()) {
             let reason = chain(error);
             tracing::error!(reason, path = %self.store.path().display(), "the store takes no records");
             self.store.close(reason.clone());
