@@ -116,7 +116,7 @@ impl Buckets {
         let end = start.plus(Duration::from_millis(self.interval.millis().unsigned_abs()));
         let last = summary.last;
         // A window begins after an instant, a bucket at one.
-        let before = start.minus(Duration::from_millis(1));
+        let before = start.previous();
         let complete = self.next.start() >= end
             && last.interval.after(last.slot.start()).start() >= end
             && summary.largest_gap(before, last.slot.start()).is_zero();

@@ -95,9 +95,6 @@ pub enum PinError {
 /// How far back "a day ago" lies.
 const DAY: Duration = Duration::from_secs(86_400);
 
-/// Times are whole milliseconds.
-const MILLISECOND: Duration = Duration::from_millis(1);
-
 /// How far back the tick of a day ago may lie: it stands for that instant as it does in the time-weighted
 /// mean, and an interval is a day at most. Ticks must be kept for so long.
 pub const DAY_AGO_REACH: Duration = DAY.saturating_mul(1 + LONGEST_STANDING);
@@ -168,8 +165,7 @@ impl Snapshot {
             let then = newest.tick.slot.start().minus(DAY);
             let oldest = then.minus(newest.tick.interval.duration() * LONGEST_STANDING);
             // Where memory has a tick of that very instant, it is the one that is looked for.
-            let remembered =
-                view.window.summarize(then.minus(MILLISECOND), newest.tick.interval.slot_at(then));
+            let remembered = view.window.summarize(then.previous(), newest.tick.interval.slot_at(then));
             view.day_ago = match remembered {
                 Some(then) => Some(then.last),
                 None => {
@@ -177,7 +173,7 @@ impl Snapshot {
                     match found.next() {
                         // Not known for the moment.
                         Some(Err(StoreError::Closed(_))) => None,
-                        found => found.transpose()?.as_ref().map(point),
+                        found => found.transpose()?.map(|tick| tick.point()),
                     }
                 }
             };
@@ -252,13 +248,9 @@ impl PairView {
 fn load_window(store: &Store, pair: Pair, from: Timestamp, newest: Slot) -> Result<Window, StoreError> {
     let mut window = Window::default();
     for tick in store.ticks(pair, from, newest.start().next(), Order::Ascending) {
-        window = window.push(point(&tick?));
+        window = window.push(tick?.point());
     }
     Ok(window)
-}
-
-fn point(tick: &crate::store::StoredTick) -> Point {
-    Point { slot: tick.slot, interval: tick.interval, price: tick.price }
 }
 
 fn slot_and_interval(body: &Body) -> Option<(Slot, Interval)> {

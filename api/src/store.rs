@@ -33,6 +33,7 @@ use common::{
     wire::DecodeError,
 };
 
+use crate::summary::Point;
 use database::Database;
 pub use gaps::StoredGap;
 pub(crate) use open::ACKNOWLEDGED;
@@ -54,6 +55,13 @@ pub struct StoredTick {
     pub sequence: Sequence,
     /// The term of the leader that wrote it.
     pub epoch: Epoch,
+}
+
+impl StoredTick {
+    /// What averages need of it.
+    pub fn point(&self) -> Point {
+        Point { slot: self.slot, interval: self.interval, price: self.price }
+    }
 }
 
 /// A record with its position, as it came from the log.

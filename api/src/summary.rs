@@ -90,7 +90,7 @@ impl Summary {
     /// The summary of this run and a later one.
     #[must_use]
     pub fn merge(&self, later: &Self) -> Self {
-        let distance = millis_between(self.last.slot.start(), later.first.slot.start());
+        let distance = later.first.slot.start().millis_since(self.last.slot.start());
         let interval = self.last.interval.millis();
         let standing = if distance <= interval * u64::from(LONGEST_STANDING) { distance } else { interval };
         // Where the interval changes, a slot of either kind may be missing.
@@ -170,9 +170,8 @@ impl Summary {
 
     /// The longest stretch without ticks in the window `(from, to]`, its edges included.
     pub fn largest_gap(&self, from: Timestamp, to: Timestamp) -> Duration {
-        let before =
-            millis_between(from, self.first.slot.start()).saturating_sub(self.first.interval.millis());
-        let after = millis_between(self.last.slot.start(), to);
+        let before = self.first.slot.start().millis_since(from).saturating_sub(self.first.interval.millis());
+        let after = to.millis_since(self.last.slot.start());
         Duration::from_millis(self.largest_gap.max(before).max(after))
     }
 }
@@ -184,10 +183,6 @@ pub fn change_ratio(from: Price, to: Price) -> Option<Decimal> {
     let mut ratio = Decimal::try_from_i128_with_scale(i128::try_from(parts).ok()?, DERIVED_DECIMALS).ok()?;
     ratio.set_sign_negative(to < from && !ratio.is_zero());
     Some(ratio)
-}
-
-fn millis_between(earlier: Timestamp, later: Timestamp) -> u64 {
-    u64::try_from(later.since(earlier).as_millis()).unwrap_or(u64::MAX)
 }
 
 /// Price units divided by a count or weight, as a decimal of eight places.

@@ -46,14 +46,14 @@ impl Ingest {
         reader: &mut dyn LogReader,
     ) -> Result<(Self, Option<StoreError>), TaskError> {
         let (ingest, reopened) = tokio::task::spawn_blocking(move || {
-            let reopened = self.store.reopen();
+            let reopened = self.store.reopen().map(|()| Snapshot::load(&self.store, self.keep));
             (self, reopened)
         })
         .await?;
         self = ingest;
         match reopened {
-            Ok(()) => {
-                let loaded = Snapshot::load(&self.store, self.keep)?;
+            Ok(loaded) => {
+                let loaded = loaded?;
                 tracing::info!(sequence = %loaded.sequence, "the store is open again");
                 reader.rewind(loaded.sequence).await;
                 self.current = Arc::new(loaded);

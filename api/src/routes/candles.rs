@@ -96,10 +96,7 @@ fn read_page(
     let buckets = Buckets { pair: asked.pair, interval, newest: view.slot, next: view.next_slot() };
     // One more than the page has, to know whether there is another.
     let mut candles = buckets.page(&state.store, range, asked.order(), asked.limit + 1)?;
-    let more = candles.len() > asked.limit;
-    candles.truncate(asked.limit);
-    let last = candles.last().filter(|_| more).map(|candle| candle.start);
-    let next_cursor = last.map(|last| asked.cursor_after(last, last));
+    let next_cursor = asked.cut(&mut candles, |candle| candle.start);
     let filter = format!("interval={interval}&");
     let link = next_cursor.as_ref().map(|cursor| asked.link("candles", &filter, cursor));
     let items = candles.into_iter().map(item).collect();

@@ -86,10 +86,7 @@ fn read_page(state: &State, snapshot: &Snapshot, asked: &Asked) -> Result<Histor
         .ticks(asked.pair, from, to, asked.order())
         .take(asked.limit + 1)
         .collect::<Result<Vec<StoredTick>, _>>()?;
-    let more = ticks.len() > asked.limit;
-    ticks.truncate(asked.limit);
-    let last = ticks.last().filter(|_| more).map(|tick| tick.slot.start());
-    let next_cursor = last.map(|last| asked.cursor_after(last, last));
+    let next_cursor = asked.cut(&mut ticks, |tick| tick.slot.start());
     let link = next_cursor.as_ref().map(|cursor| asked.link("history", "", cursor));
     let item = |tick: StoredTick| HistoryItem {
         slot: TimeText(tick.slot.start()),

@@ -89,6 +89,15 @@ impl Asked {
         (from < to).then_some((from, to))
     }
 
+    /// Takes off the item beyond the page that tells of another one, and answers that page's cursor. `place` is
+    /// where an item lies in time.
+    pub(super) fn cut<T>(&self, items: &mut Vec<T>, place: impl Fn(&T) -> Timestamp) -> Option<String> {
+        let more = items.len() > self.limit;
+        items.truncate(self.limit);
+        let last = items.last().filter(|_| more).map(place);
+        last.map(|last| self.cursor_after(last, last))
+    }
+
     /// The cursor of the page after one that ends with an item from slot `first` to slot `last`.
     pub(super) fn cursor_after(&self, first: Timestamp, last: Timestamp) -> String {
         let end = match self.order {

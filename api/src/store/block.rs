@@ -60,7 +60,7 @@ impl Block {
 
     /// Appends a later tick, if there is room for it.
     pub(super) fn push(&mut self, tick: &StoredTick) -> bool {
-        let distance = millis_between(self.start.start(), tick.slot.start());
+        let distance = tick.slot.start().millis_since(self.start.start());
         let fits = tick.interval == self.last.interval && distance / tick.interval.millis() < SLOTS;
         if fits {
             self.last.append(tick, &mut self.bytes);
@@ -108,7 +108,7 @@ fn read(start: Timestamp, mut bytes: &[u8], mut each: impl FnMut(StoredTick, Las
     while !rest.is_empty() {
         let tick = last.read(rest)?;
         // Anything else was not written by `push`.
-        if millis_between(start, last.slot) / last.interval.millis() >= SLOTS {
+        if last.slot.millis_since(start) / last.interval.millis() >= SLOTS {
             return None;
         }
         each(tick, last);
@@ -125,7 +125,7 @@ impl Last {
 
     fn append(&mut self, tick: &StoredTick, bytes: &mut Vec<u8>) {
         let (slot, price) = (tick.slot.start(), tick.price.decimal());
-        let steps = millis_between(self.slot, slot) / self.interval.millis();
+        let steps = slot.millis_since(self.slot) / self.interval.millis();
         let epochs = tick.epoch.0.saturating_sub(self.epoch);
         let mut control = u8::try_from(price.scale()).unwrap_or(PLACES) & PLACES;
         control |= if steps == 1 { NEXT_SLOT } else { 0 };
@@ -179,10 +179,6 @@ impl Last {
             None => self.mantissa / 10_i128.pow(self.places - places),
         }
     }
-}
-
-fn millis_between(earlier: Timestamp, later: Timestamp) -> u64 {
-    u64::try_from(later.since(earlier).as_millis()).unwrap_or(u64::MAX)
 }
 
 #[cfg(test)]

@@ -39,15 +39,14 @@ impl StoredGap {
 
     /// How many slots it covers; at least one.
     pub fn slots(&self) -> u64 {
-        let length = u64::try_from(self.slot.start().since(self.from.start()).as_millis());
-        length.unwrap_or(u64::MAX) / self.interval.millis() + 1
+        self.slot.start().millis_since(self.from.start()) / self.interval.millis() + 1
     }
 
     /// Whether any slot of it lies in `[from, to)`.
     fn touches(&self, from: Timestamp, to: Timestamp) -> bool {
         // Its first slot that is not before `from`; on the grid of its own interval.
         let first = match self.from.start() < from {
-            true => self.interval.after(from.minus(std::time::Duration::from_millis(1))),
+            true => self.interval.after(from.previous()),
             false => self.from,
         };
         first <= self.slot && first.start() < to

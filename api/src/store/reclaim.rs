@@ -126,17 +126,20 @@ impl Store {
         retention: Retention,
         batch: &mut Removal,
     ) -> Result<(), StoreError> {
+        let cutoff = newest.minus(retention.quotes);
         self.with_writer(|writer| {
+            let packs = if writer.young_until >= Some(cutoff) { 0 } else { PACKS };
             let from = key::pack(writer.reclaimed.next());
-            for row in self.database.range(from..=key::pack(Sequence(u64::MAX))).take(PACKS) {
+            for row in self.database.range(from..=key::pack(Sequence(u64::MAX))).take(packs) {
                 let (name, value) = row?;
                 let records = packs::unpack(&value)?;
                 let fate = |(sequence, bytes): &(Sequence, Vec<u8>)| {
-                    self.fate(&packs::decode(*sequence, bytes)?, newest.minus(retention.quotes))
+                    self.fate(&packs::decode(*sequence, bytes)?, cutoff)
                 };
                 // The last of them is the youngest.
                 let (Some(first), Some(last)) = (records.first(), records.last()) else { break };
                 if fate(last)? == Fate::Young {
+                    writer.young_until = packs::decode(last.0, &last.1)?.record.covers_up_to();
                     break;
                 }
                 let fates = records.iter().map(fate).collect::<Result<Vec<Fate>, StoreError>>()?;

@@ -6,7 +6,7 @@ use super::{
     Order, Store, StoreError, key,
     rollup::{Row, Tier, later},
 };
-use crate::summary::{Point, Summary};
+use crate::summary::Summary;
 
 impl Store {
     /// The summary of a pair's ticks with slots in `[from, to)`; nothing where there are none.
@@ -60,9 +60,7 @@ impl Store {
     ) -> Result<(), StoreError> {
         let Some((tier, shorter)) = tiers.split_first() else {
             for tick in self.ticks(pair, from, to, Order::Ascending) {
-                let tick = tick?;
-                let (slot, interval, price) = (tick.slot, tick.interval, tick.price);
-                each(&Summary::of(Point { slot, interval, price }));
+                each(&Summary::of(tick?.point()));
             }
             return Ok(());
         };

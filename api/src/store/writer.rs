@@ -18,7 +18,7 @@ use super::{
     packs::Packing,
     rollup::{Rolling, Row, Tier},
 };
-use crate::summary::{Point, Summary};
+use crate::summary::Summary;
 
 /// What the writer remembers between batches.
 #[derive(Debug, Default)]
@@ -28,6 +28,9 @@ pub(super) struct Writer {
     hole: Option<Sequence>,
     /// The packs that begin up to here are past the quotes' retention, or hold records that stay for ever.
     pub(super) reclaimed: Sequence,
+    /// Up to where the oldest pack covers its pair, once it was found too young to go: no need to look again
+    /// before that is past retention.
+    pub(super) young_until: Option<Timestamp>,
     packing: Packing,
 }
 
@@ -184,8 +187,8 @@ impl PairWriter {
     }
 
     fn tick(&mut self, tick: &StoredTick, batch: &mut sled::Batch) {
-        let StoredTick { slot, interval, price, sequence, .. } = *tick;
-        let summary = Summary::of(Point { slot, interval, price });
+        let StoredTick { slot, sequence, .. } = *tick;
+        let summary = Summary::of(tick.point());
         for rolling in &mut self.rolling {
             rolling.add(slot.start(), &summary);
         }

@@ -72,7 +72,7 @@ impl Summary {
     /// Whether there can be ticks that have these sums and extremes.
     fn is_possible(&self) -> bool {
         let Self { count, first, last, min, max, sum, squares, weighted, weight, .. } = self;
-        let distance = super::millis_between(first.slot.start(), last.slot.start());
+        let distance = last.slot.start().millis_since(first.slot.start());
         let (low, high) = (min.price.units(), max.price.units());
         let within = |total: u128, count: u64| {
             low.saturating_mul(u128::from(count)) <= total && total <= high.saturating_mul(u128::from(count))

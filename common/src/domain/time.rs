@@ -45,7 +45,12 @@ impl Timestamp {
 
     /// How long ago `earlier` was; zero if it was not.
     pub fn since(self, earlier: Self) -> Duration {
-        Duration::from_millis(u64::try_from(self.unix_millis - earlier.unix_millis).unwrap_or(0))
+        Duration::from_millis(self.millis_since(earlier))
+    }
+
+    /// How many milliseconds ago `earlier` was; zero if it was not.
+    pub fn millis_since(self, earlier: Self) -> u64 {
+        u64::try_from(self.unix_millis - earlier.unix_millis).unwrap_or(0)
     }
 
     /// Later by `length`, at most [`Timestamp::MAX`].
@@ -59,6 +64,12 @@ impl Timestamp {
     #[must_use]
     pub fn next(self) -> Self {
         self.plus(Duration::from_millis(1))
+    }
+
+    /// The instant a millisecond earlier: makes a beginning inclusive where ranges exclude theirs.
+    #[must_use]
+    pub fn previous(self) -> Self {
+        self.minus(Duration::from_millis(1))
     }
 
     /// Earlier by `length`, at least [`Timestamp::EPOCH`].

@@ -6,7 +6,7 @@ use proptest::prelude::*;
 use super::*;
 use crate::{
     store::{Expired, rollup},
-    summary::{Point, Summary},
+    summary::Summary,
 };
 
 pub(super) const PAIRS: [&str; 2] = ["BTC-USD", "BTC-USDT"];
@@ -145,7 +145,7 @@ fn naive(log: &[Stored], pair: Pair) -> (Vec<StoredTick>, Vec<StoredGap>) {
 /// The ticks in a range, one by one.
 fn summaries(ticks: &[StoredTick], from: Timestamp, to: Timestamp) -> impl Iterator<Item = Summary> {
     let inside = ticks.iter().filter(move |tick| tick.slot.start() >= from && tick.slot.start() < to);
-    inside.map(|tick| Summary::of(Point { slot: tick.slot, interval: tick.interval, price: tick.price }))
+    inside.map(|tick| Summary::of(tick.point()))
 }
 
 proptest! {
