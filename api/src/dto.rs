@@ -10,8 +10,9 @@ use poem_openapi::Object;
 
 pub use event::EventItem;
 pub use text::{
-    CandleIntervalParameter, CauseParameter, DerivedText, PairParameter, PairText, PriceText, RatioParameter,
-    SequenceParameter, SpanText, SpansText, TimeText, TimestampParameter, sequence_schema,
+    CandleIntervalParameter, CauseParameter, CursorParameter, DerivedText, PairParameter, PairText,
+    PairsParameter, PriceText, RatioParameter, SequenceParameter, SpanText, SpansText, TimeText,
+    TimestampParameter, sequence_schema,
 };
 
 /// The pairs of the log.

@@ -26,6 +26,51 @@ use crate::{
 /// Events in memory: an hour of two pairs at ten seconds. Whoever is further behind reads from the store.
 const MAX_RECENT: usize = 1_024;
 
+common::words! {
+    /// How events get to a client.
+    pub enum Transport ("transport") {
+        /// Server-sent events.
+        Sse = "sse",
+        /// Lines of JSON.
+        Ndjson = "ndjson",
+        /// A WebSocket.
+        WebSocket = "websocket",
+    }
+}
+
+common::words! {
+    /// Why a stream ended that the client did not end.
+    pub enum StreamEnd ("end of a stream") {
+        /// The process is about to stop.
+        ShuttingDown = "shutting_down",
+        /// The log is another one now, or the pod's copy is built anew.
+        LogReplaced = "log_replaced",
+        /// The client takes less than there is, and falls ever further behind.
+        TooSlow = "too_slow",
+        /// The stream is a day old. Balancers need a chance to move it.
+        TooLong = "too_long",
+        /// The store does not answer, and the client needs what is only there.
+        StoreUnavailable = "store_unavailable",
+    }
+}
+
+impl StreamEnd {
+    /// What it means, and what to do.
+    pub fn detail(self) -> &'static str {
+        match self {
+            Self::ShuttingDown => "this pod is about to stop; go on at another, behind the last event",
+            Self::LogReplaced => {
+                "the log is another one now: ask again, and if the cursor is unknown, without it"
+            }
+            Self::TooSlow => "events come faster than you take them; go on behind the last one",
+            Self::TooLong => "this stream is a day old; go on behind the last event",
+            Self::StoreUnavailable => {
+                "history is not at hand here for the moment; go on at another pod, or later"
+            }
+        }
+    }
+}
+
 /// A place in the log, between two events. Every event is told by the place right behind it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default)]
 pub struct Position {
@@ -85,6 +130,15 @@ pub struct Cursor {
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("this is neither the id of an event nor a sequence; leave it out to begin with the newest")]
 pub struct CursorError;
+
+impl fmt::Display for Cursor {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match &self.log {
+            Some(log) => write!(formatter, "{log}-{}", self.position),
+            None => self.position.fmt(formatter),
+        }
+    }
+}
 
 impl FromStr for Cursor {
     type Err = CursorError;

@@ -6,7 +6,7 @@ use api::{
     config::RateLimit,
     ingest::{Ended, Ingest},
     metrics::Metrics,
-    routes::{Build, Process, Readers, State},
+    routes::{Build, Process, Readers, State, Streams},
     server::{self, Listener, SharedEndpoint},
     store::{OpenError, Retention, Store},
 };
@@ -117,7 +117,7 @@ impl Rig {
     }
 
     fn over(folder: tempfile::TempDir, keep: Duration, last: Sequence) -> Self {
-        let clock = Arc::new(ManualClock::new(at(0)));
+        let (clock, stop) = (Arc::new(ManualClock::new(at(0))), CancellationToken::new());
         let store = settled(|| Store::open_copy(folder.path(), &LogIdentity::new("abc").unwrap(), at(0)));
         let (registry, readiness) = (Registry::new(), Readiness::default());
         let metrics = Metrics::new(&registry).unwrap();
@@ -135,6 +135,7 @@ impl Rig {
             retain_quotes: retention.quotes,
             readers: Readers::default(),
             scans: api::averages::Scans::default(),
+            streams: Streams::new(stop.clone(), metrics.clone()),
         });
         let build = Build {
             version: "0.0.0".into(),
@@ -147,7 +148,6 @@ impl Rig {
         let (batches, receiver) = mpsc::channel(1);
         let (sender, stored) = mpsc::channel(1);
         let log = SentLog { batches: receiver, stored: sender };
-        let stop = CancellationToken::new();
         let ingest = tokio::spawn(ingest.run(Box::new(log), stop.clone()));
         let pod = Pod { state, process, metrics };
         Self { clock, readiness, client, pod, batches, stored, last, ingest, stop, keep, folder }
