@@ -8,7 +8,8 @@ use common::{
 };
 
 use crate::{
-    events::{Event, Position, Recent},
+    events::{Event, Recent},
+    position::Position,
     store::{Covering, Heads, Order, Store, StoreError, Stored, StoredGap, StoredTick},
     summary::{LONGEST_STANDING, Point},
     window::Window,

@@ -9,7 +9,7 @@ use poem_openapi::{
 };
 use rust_decimal::Decimal;
 
-use crate::{candle::CandleInterval, events::Cursor, problem::Problem};
+use crate::{candle::CandleInterval, position::Cursor, problem::Problem};
 
 /// Defines a type that is written as text, with its schema, and with the words that it may be where it can
 /// only be one of some.

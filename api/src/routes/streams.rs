@@ -5,6 +5,7 @@
 //! that comes back goes on where it was, on any pod.
 
 mod follower;
+mod frame;
 mod http;
 mod socket;
 
@@ -19,8 +20,9 @@ use tokio_util::{
 
 use super::{State, view};
 use crate::{
-    events::{Cursor, Position, StreamEnd, Transport},
+    events::{StreamEnd, Transport},
     metrics::Metrics,
+    position::{Cursor, Position},
     problem::{Code, Problem},
     snapshot::Snapshot,
 };

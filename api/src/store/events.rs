@@ -5,7 +5,7 @@ use std::{cmp::Ordering, iter::Peekable};
 use common::domain::{Pair, Sequence, Timestamp};
 
 use super::{Covering, Order, Store, StoreError, StoredGap, StoredTick, key};
-use crate::events::Position;
+use crate::position::Position;
 
 /// A tick or gap, and the place in the log right behind it.
 type Placed = (Position, Covering);
@@ -42,10 +42,9 @@ impl Store {
         }
         // The pair began later, unless its beginning is what was lost.
         let Some(oldest) = self.database.get(key::oldest(pair))? else { return Ok(true) };
-        let oldest = key::read_instant(&oldest).ok_or(StoreError::Damaged("oldest slot"))?;
-        let hole = self.database.get(key::HOLE)?.map(|bytes| key::read_sequence(&bytes));
-        let hole = hole.map(|hole| hole.ok_or(StoreError::Damaged("hole"))).transpose()?.unwrap_or_default();
-        Ok(oldest >= from && hole <= last.next())
+        let first = key::read_instant(&oldest).ok_or(StoreError::Damaged("oldest slot"))?;
+        let hole = key::read_hole_before(&oldest).unwrap_or_default();
+        Ok(first >= from && hole <= last.next())
     }
 
     fn placed_of(

@@ -163,7 +163,7 @@ impl PairWriter {
             Body::Lead(_) => return,
         };
         if self.heads.covered.is_none() {
-            batch.insert(key::oldest(self.pair), &key::instant(first.start()));
+            batch.insert(key::oldest(self.pair), key::oldest_value(hole, first.start()));
         }
         if let Some(lost) = self.lost(first, interval, hole.is_some_and(|hole| before < hole)) {
             batch.insert(key::gap(self.pair, lost.slot.start()), key::gap_value(&lost));

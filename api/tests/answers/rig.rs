@@ -183,6 +183,22 @@ impl Rig {
         self.batches.send(Batch { entries, pending: 0 }).await.unwrap();
     }
 
+    /// Leaves positions out, as a log does that has lost what was there.
+    pub(crate) fn lose(&mut self, count: u64) {
+        self.last = Sequence(self.last.0 + count);
+    }
+
+    /// The task that follows the log ends, as when the log is another one.
+    pub(crate) async fn lose_log(&mut self) {
+        self.ingest.abort();
+        assert!((&mut self.ingest).await.unwrap_err().is_cancelled());
+    }
+
+    /// Tells the pod to stop.
+    pub(crate) fn stop(&self) {
+        self.stop.cancel();
+    }
+
     pub(crate) async fn get(&self, path: &str) -> Answer {
         let mut response = self.client.get(path).send().await;
         let bytes = response.0.take_body().into_vec().await.unwrap();
@@ -209,6 +225,12 @@ impl Rig {
     /// How many connections are open.
     pub(crate) fn connections(&self) -> i64 {
         self.pod.metrics.connections.get()
+    }
+
+    /// A client that does not keep others from changing the rig.
+    pub(crate) fn another_client(&self) -> TestClient<SharedEndpoint> {
+        let Pod { state, process, metrics } = &self.pod;
+        TestClient::new(server::endpoint(state, process, RateLimit::Off, metrics.clone()))
     }
 
     pub(crate) fn client(&self) -> &TestClient<SharedEndpoint> {

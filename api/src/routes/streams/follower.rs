@@ -13,12 +13,7 @@ use tokio::{
 use tokio_util::sync::CancellationToken;
 
 use super::{Place, State, StreamEnd, Wanted};
-use crate::{
-    events::{Event, Position},
-    problem::Problem,
-    snapshot::Snapshot,
-    store::StoreError,
-};
+use crate::{events::Event, position::Position, problem::Problem, snapshot::Snapshot, store::StoreError};
 
 /// After so much silence a sign of life is sent.
 const HEARTBEAT: Duration = Duration::from_secs(15);
@@ -126,7 +121,7 @@ impl Follower {
             self.keeps_up(&snapshot)?;
             let events = match snapshot.recent.behind(self.position) {
                 Some(recent) => {
-                    let wanted = recent.filter(|event| self.wanted.includes(event.pair));
+                    let wanted = recent.filter(|event| self.wanted.includes(event.pair()));
                     wanted.take(CHUNK).cloned().collect::<Vec<_>>()
                 }
                 None => self.read(&snapshot).await?,

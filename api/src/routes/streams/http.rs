@@ -18,6 +18,7 @@ use super::{
     super::{State, Tag},
     Follower, StreamEnd, Transport, follow,
     follower::Step,
+    frame::frame,
 };
 use crate::{
     dto::{CursorParameter, EventItem, PairsParameter},
@@ -140,12 +141,13 @@ fn respond(follower: Follower, format: StreamFormat, media_type: &str, first: Op
 
 /// What is sent for a step.
 fn frames(step: &Step, follower: &Follower, format: StreamFormat) -> Vec<Bytes> {
-    let log = follower.log();
     match (step, format) {
         (Step::Events(events), StreamFormat::Sse) => {
-            events.iter().map(|event| event.server_sent(log)).collect()
+            events.iter().map(|event| frame(event, follower.log()).server_sent()).collect()
         }
-        (Step::Events(events), StreamFormat::Ndjson) => events.iter().map(|event| event.line(log)).collect(),
+        (Step::Events(events), StreamFormat::Ndjson) => {
+            events.iter().map(|event| frame(event, follower.log()).line()).collect()
+        }
         (Step::Quiet, StreamFormat::Sse) => vec![HEARTBEAT],
         (Step::Quiet, StreamFormat::Ndjson) => vec![EMPTY_LINE],
         (Step::End(end), StreamFormat::Sse) => vec![farewell(*end)],

@@ -19,6 +19,7 @@ use super::{
     super::{State, Tag},
     Follower, StreamEnd, Transport, follow,
     follower::Step,
+    frame::frame,
 };
 use crate::{
     dto::{CursorParameter, PairsParameter},
@@ -106,7 +107,7 @@ async fn send(
     match step {
         Step::Events(events) => {
             for event in events {
-                let text = String::from_utf8_lossy(&event.json(follower.log())).into_owned();
+                let text = String::from_utf8_lossy(&frame(&event, follower.log()).json()).into_owned();
                 socket.feed(Message::Text(text)).await?;
             }
             socket.flush().await?;
