@@ -2,6 +2,7 @@
 //! and spins when descriptors run out.
 
 mod answer;
+mod parameters;
 
 use std::{io, net::SocketAddr, pin::pin, sync::Arc, time::Duration};
 

@@ -22,4 +22,4 @@ pub use record::{
 };
 pub use slot::{Interval, IntervalError, Slot};
 pub use time::{Span, SpanError, Timestamp, TimestampError};
-pub use words::{UnknownWord, Words};
+pub use words::{UnknownWord, Words, nearest};

@@ -23,7 +23,7 @@ use crate::{
     metrics::Metrics,
     problem::{Code, Problem},
     routes::{self, Operations, Pinned, Process, State},
-    server::SharedEndpoint,
+    server::{SharedEndpoint, parameters::Known},
     snapshot::Snapshot,
 };
 
@@ -54,6 +54,7 @@ const PINNED_ROUTES: &str = "/v1/";
 /// Everything a pod answers.
 pub fn endpoint(state: &Arc<State>, process: &Process, limit: RateLimit, metrics: Metrics) -> SharedEndpoint {
     let service = routes::service(state, process);
+    let known = Arc::new(Known::from_document(&service.spec()));
     let routes = Route::new()
         .nest("/docs", service.swagger_ui())
         .at("/openapi.json", service.spec_endpoint())
@@ -63,6 +64,7 @@ pub fn endpoint(state: &Arc<State>, process: &Process, limit: RateLimit, metrics
     let (limiter, state, pinning) = (Arc::new(Limiter::new(limit)), state.clone(), state.clone());
     let endpoint = routes
         .around(move |next, request| pinned(next, request, pinning.clone()))
+        .around(move |next, request| understood(next, request, known.clone()))
         .around(move |next, request| limited(next, request, limiter.clone()))
         .around(move |next, request| at_one_sequence(next, request, state.clone()))
         .with(Compression::new())
@@ -111,6 +113,12 @@ async fn at_one_sequence<E: Endpoint>(
     };
     response.headers_mut().entry(SEQUENCE_HEADER).or_insert_with(|| HeaderValue::from(sequence));
     Ok(response)
+}
+
+/// Lets pass only what the route knows.
+async fn understood<E: Endpoint>(next: Arc<E>, request: Request, known: Arc<Known>) -> Result<Response> {
+    known.check(&request)?;
+    Ok(next.call(request).await?.into_response())
 }
 
 /// Goes back to the snapshot of an earlier sequence, where one is asked for.

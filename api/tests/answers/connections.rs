@@ -61,7 +61,7 @@ async fn a_head_that_does_not_end_is_cut_off() {
 async fn oversized_heads_and_targets_are_refused() {
     let rig = Rig::new();
     let served = rig.serve(RateLimit::Off).await;
-    let long = get(served.address, &format!("/v1/pairs?x={}", "y".repeat(10_000))).await;
+    let long = get(served.address, &format!("/v1/pairs?at_sequence={}", "1".repeat(10_000))).await;
     assert!(long.starts_with("HTTP/1.1 400") && long.contains("invalid_parameter"), "{long}");
     let huge = format!("GET / HTTP/1.1\r\nhost: x\r\nx-padding: {}\r\n\r\n", "y".repeat(100_000));
     assert!(read(open(served.address, &huge).await).await.starts_with("HTTP/1.1 431"));

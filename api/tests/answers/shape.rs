@@ -62,6 +62,50 @@ async fn a_bad_parameter_is_named() {
 }
 
 #[tokio::test]
+async fn what_a_route_does_not_know_is_refused_with_the_nearest_it_does() {
+    let mut rig = Rig::new();
+    rig.send(vec![tick("BTC-USD", 10, "100")]).await;
+    for (path, parameter, said) in [
+        ("/v1/prices/BTC-USD/averages?windw=1h", "windw", "did you mean `window`?"),
+        ("/v1/prices/BTC-USD/history?from=0&limt=5", "limt", "did you mean `limit`?"),
+        ("/v1/prices/BTC-USD/history?LIMIT=5", "LIMIT", "did you mean `limit`?"),
+        ("/v1/prices/BTC-USD/history?%6Cimt=5", "limt", "did you mean `limit`?"),
+        ("/v1/pairs?zzz", "zzz", "`zzz`. It takes at_sequence"),
+        ("/v1/ticks/1?=1", "", "It takes at_sequence"),
+        ("/v1/prices?%FF=1", "%FF", "not UTF-8"),
+        ("/v1/prices/BTC-USD/history?limit=5&limit=5", "limit", "given twice"),
+        ("/v1/prices/BTC-USD/history?limit=5&l%69mit=6", "limit", "given twice"),
+        ("/v1/pairs?at_sequence=1&at_sequence=1", "at_sequence", "given twice"),
+        ("/v1/prices/BTC-USD/history?limit=abc", "limit", "`abc` is not a whole number from 0"),
+        ("/v1/prices/BTC-USD/history?limit=-1", "limit", "`-1` is not a whole number"),
+        ("/v1/prices/BTC-USD/history?limit=%2B1", "limit", "`+1` is not a whole number"),
+        ("/v1/prices/BTC-USD/history?limit=", "limit", "`` is not a whole number"),
+        ("/v1/prices/BTC-USD/history?limit=99999999999999999999", "limit", "from 0 to 18446744073709551615"),
+        ("/v1/prices/BTC-USD/history?order=up", "order", "`up` is not one of asc, desc"),
+        ("/v1/prices/BTC-USD/history?order=DESC", "order", "did you mean `desc`?"),
+        ("/v1/prices/BTC-USD/candles?interval=15min", "interval", "did you mean `15m`?"),
+        ("/v1/prices/BTC-USD/gaps?cause=miss", "cause", "did you mean `missed`?"),
+        ("/v1/prices/BTC-USD/history?cursor=%C3", "cursor", "not UTF-8"),
+        ("/v1/prices/BTC%FFUSD", "pair", "not UTF-8"),
+        ("/v1/ticks/%FF", "sequence", "not UTF-8"),
+    ] {
+        let answer = rig.get(path).await;
+        assert_eq!((answer.status, &answer.body["code"]), (400, &json!("invalid_parameter")), "{path}");
+        assert_eq!(answer.body["parameter"], json!(parameter), "{path}");
+        let detail = answer.body["detail"].as_str().unwrap();
+        assert!(detail.contains(said), "{path}: {detail}");
+    }
+    let long = "x".repeat(7_000);
+    let answer = rig.get(&format!("/v1/pairs?{long}={long}")).await;
+    assert!(answer.body["detail"].as_str().unwrap().len() < 200, "{}", answer.body);
+    // Nothing was asked here that anybody would miss, and operators' tools are let be.
+    for path in ["/v1/pairs?", "/v1/pairs?&&", "/livez?probe=1", "/readyz?verbose&x=1", "/openapi.json?x=1"] {
+        assert_eq!(rig.get(path).await.status, 200, "{path}");
+    }
+    assert_eq!(rig.get("/v1/nothing?x=1").await.status, 404);
+}
+
+#[tokio::test]
 async fn what_is_not_there_is_a_problem_too() {
     let mut rig = Rig::new();
     rig.send(vec![tick("BTC-USD", 10, "100")]).await;
