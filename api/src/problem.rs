@@ -2,6 +2,8 @@
 //!
 //! Every error of the API is made here, the framework's own included.
 
+mod trace;
+
 use std::borrow::Cow;
 
 use http::StatusCode;
@@ -14,7 +16,12 @@ use poem_openapi::{
     types::{ToJSON, Type},
 };
 
+pub(crate) use trace::{TraceId, within};
+
 use crate::{snapshot::PinError, store::StoreError};
+
+/// What every route takes: nothing here is changed by asking.
+const METHODS: &str = "GET, HEAD";
 
 common::words! {
     /// What went wrong, in a word that programs can rely on.
@@ -89,6 +96,8 @@ pub struct Problem {
     detail: Cow<'static, str>,
     parameter: Option<Cow<'static, str>>,
     retry_after_seconds: Option<u64>,
+    /// What only the server's log is told.
+    cause: Option<String>,
 }
 
 /// An error, after RFC 9457.
@@ -109,12 +118,15 @@ struct ProblemDetails {
     /// The parameter that is to blame, if one is.
     #[oai(skip_serializing_if_is_none)]
     parameter: Option<String>,
+    /// The trace this answer belongs to, 32 hex digits: that of the request's `traceparent`, else a new one. The
+    /// server's log says it with every error of its own.
+    trace_id: String,
 }
 
 impl Problem {
     /// A problem with a code, and a sentence that says what to do next.
     pub fn new(code: Code, detail: impl Into<Cow<'static, str>>) -> Self {
-        Self { code, detail: detail.into(), parameter: None, retry_after_seconds: None }
+        Self { code, detail: detail.into(), parameter: None, retry_after_seconds: None, cause: None }
     }
 
     /// A parameter that cannot be read or is out of range.
@@ -134,6 +146,12 @@ impl Problem {
         Self { retry_after_seconds: Some(seconds.max(1)), ..self }
     }
 
+    /// Something broke here. What broke is for the server's log.
+    pub fn internal(cause: impl std::fmt::Display) -> Self {
+        let detail = "something broke while answering; the server's log says what, under this trace_id";
+        Self { cause: Some(cause.to_string()), ..Self::new(Code::Internal, detail) }
+    }
+
     /// The framework's error in our shape. What it is not sure about is the client's error only if the
     /// framework says so.
     pub fn from_framework(error: &poem::Error) -> Self {
@@ -146,21 +164,14 @@ impl Problem {
         match error.status() {
             StatusCode::NOT_FOUND => Self::new(Code::NotFound, "there is no such route; see /docs"),
             StatusCode::METHOD_NOT_ALLOWED => {
-                Self::new(Code::MethodNotAllowed, "this route does not take that method; see /docs")
+                Self::new(Code::MethodNotAllowed, "this route takes GET and HEAD; see /docs")
             }
             status if status.is_client_error() => Self::new(Code::InvalidParameter, error.to_string()),
-            _ => {
-                tracing::error!(%error, "a request failed");
-                Self::internal()
-            }
+            _ => Self::internal(error),
         }
     }
 
-    fn internal() -> Self {
-        Self::new(Code::Internal, "something broke while answering; the server's log has the details")
-    }
-
-    fn details(&self) -> ProblemDetails {
+    fn details(&self, trace: TraceId) -> ProblemDetails {
         let status = self.code.status();
         ProblemDetails {
             kind: format!("/docs#{}", self.code),
@@ -169,6 +180,7 @@ impl Problem {
             code: self.code.to_string(),
             detail: self.detail.clone().into_owned(),
             parameter: self.parameter.clone().map(Cow::into_owned),
+            trace_id: trace.to_string(),
         }
     }
 }
@@ -193,8 +205,7 @@ impl From<StoreError> for Problem {
                           the newest prices and averages still are";
             return Self::new(Code::StoreUnavailable, detail).retry_after(STORE_RETRY_SECONDS);
         }
-        tracing::error!(error = common::telemetry::chain(&error), "the store failed while answering");
-        Self::internal()
+        Self::internal(common::telemetry::chain(&error))
     }
 }
 
@@ -216,6 +227,11 @@ impl From<PinError> for Problem {
 
 impl IntoResponse for Problem {
     fn into_response(self) -> Response {
+        let trace = TraceId::current();
+        if self.code == Code::Internal {
+            let (trace_id, error) = (trace.to_string(), self.cause.as_deref().unwrap_or(&self.detail));
+            tracing::error!(trace_id, error, "a request failed");
+        }
         let mut response = Response::builder()
             .status(self.code.status())
             .content_type(ProblemJson::CONTENT_TYPE)
@@ -223,7 +239,10 @@ impl IntoResponse for Problem {
         if let Some(seconds) = self.retry_after_seconds {
             response = response.header("Retry-After", seconds);
         }
-        response.body(self.details().to_json_string())
+        if self.code == Code::MethodNotAllowed {
+            response = response.header("Allow", METHODS);
+        }
+        response.body(self.details(trace).to_json_string())
     }
 }
 

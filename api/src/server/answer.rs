@@ -10,7 +10,7 @@ use governor::{
     DefaultKeyedRateLimiter, Quota,
     clock::{Clock as _, DefaultClock},
 };
-use http::{HeaderName, HeaderValue, Method};
+use http::{HeaderName, HeaderValue, Method, header};
 use poem::{
     Endpoint, EndpointExt, IntoResponse, Request, Response, Result, Route, endpoint::make_sync, get, handler,
     middleware::Compression,
@@ -21,7 +21,7 @@ use tokio::time::Instant;
 use crate::{
     config::RateLimit,
     metrics::Metrics,
-    problem::{Code, Problem},
+    problem::{self, Code, Problem, TraceId},
     routes::{self, Operations, Pinned, Process, State},
     server::{SharedEndpoint, parameters::Known},
     snapshot::Snapshot,
@@ -56,8 +56,8 @@ pub fn endpoint(state: &Arc<State>, process: &Process, limit: RateLimit, metrics
     let service = routes::service(state, process);
     let known = Arc::new(Known::from_document(&service.spec()));
     let routes = Route::new()
-        .nest("/docs", service.swagger_ui())
-        .at("/openapi.json", service.spec_endpoint())
+        .nest("/docs", get(service.swagger_ui()))
+        .at("/openapi.json", get(service.spec_endpoint()))
         .at("/asyncapi.yaml", get(asyncapi))
         .at("/metrics", routes::metrics_route(process))
         .nest_no_strip("/", service);
@@ -163,20 +163,18 @@ async fn answered<E: Endpoint>(
         // The connection leaves the body out; every route that can be got can be asked for its head.
         request.set_method(Method::GET);
     }
-    if routes::STREAMS.contains(&request.uri().path()) {
-        // A compressor holds events back until it has a block of them.
-        request.headers_mut().remove(http::header::ACCEPT_ENCODING);
-    }
-    let answer = if request.uri().to_string().len() > MAX_URI_BYTES {
-        Err(Problem::parameter("uri", format!("the request target is longer than {MAX_URI_BYTES} bytes"))
-            .into())
-    } else {
-        next.call(request).await
+    let trace = TraceId::said_in(request.headers());
+    let answering = async {
+        let answer = match acceptable(&request) {
+            Ok(()) => next.call(request).await,
+            Err(problem) => Err(problem.into()),
+        };
+        match answer {
+            Ok(response) => response.into_response(),
+            Err(error) => Problem::from_framework(&error).into_response(),
+        }
     };
-    let mut response = match answer {
-        Ok(response) => response.into_response(),
-        Err(error) => Problem::from_framework(&error).into_response(),
-    };
+    let mut response = problem::within(trace, answering).await;
     let headers = response.headers_mut();
     headers.insert("X-Content-Type-Options", HeaderValue::from_static("nosniff"));
     // Any answer may be compressed, and a shared cache must know.
@@ -186,6 +184,22 @@ async fn answered<E: Endpoint>(
         metrics.answered(known(&method), route, response.status().as_u16(), started.elapsed());
     }
     Ok(response)
+}
+
+/// Refuses what nobody reads, whatever the route.
+fn acceptable(request: &Request) -> Result<(), Problem> {
+    let (uri, headers) = (request.uri(), request.headers());
+    let target_bytes = uri.path_and_query().map_or(0, |target| target.as_str().len());
+    if target_bytes > MAX_URI_BYTES {
+        let detail = format!("the request target is longer than {MAX_URI_BYTES} bytes");
+        return Err(Problem::parameter("uri", detail));
+    }
+    let length = headers.get(header::CONTENT_LENGTH).is_some_and(|length| length.as_bytes() != b"0");
+    if request.method() == Method::GET && (length || headers.contains_key(header::TRANSFER_ENCODING)) {
+        let detail = "a GET request has no body here; what is asked for goes into the query";
+        return Err(Problem::parameter("body", detail));
+    }
+    Ok(())
 }
 
 /// Methods as a label; clients can invent any number of others.

@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 
 use crate::{
     random_log::RandomLog,
-    rig::{Rig, gap, lead, tick},
+    rig::{Answer, Rig, gap, lead, tick},
 };
 
 const KEEP_SECONDS: i64 = 3_600;
@@ -36,6 +36,11 @@ fn pinned(path: &str, sequence: u64) -> String {
     format!("{path}{mark}at_sequence={sequence}")
 }
 
+/// An answer within one and the same trace, so that errors are the same as well.
+async fn traced(rig: &Rig, path: &str) -> Answer {
+    rig.ask(path, &[("traceparent", "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01")]).await
+}
+
 /// What was answered at a sequence is what is answered as of it ever after, also after a restart: until it is
 /// too long ago by the slots of the log.
 #[tokio::test]
@@ -51,8 +56,8 @@ async fn an_answer_as_of_a_sequence_is_the_answer_that_was_given_at_it() {
             let sequence = u64::try_from(count).unwrap();
             let mut answers = Vec::new();
             for path in paths(sequence) {
-                let answer = rig.get(&path).await;
-                let same = rig.get(&pinned(&path, sequence)).await;
+                let answer = traced(&rig, &path).await;
+                let same = traced(&rig, &pinned(&path, sequence)).await;
                 assert_eq!((same.status, &same.body), (answer.status, &answer.body), "{path}");
                 answers.push((path, answer.status, answer.body));
             }
@@ -72,7 +77,7 @@ async fn check(rig: &Rig, log: &RandomLog, count: usize, given: &BTreeMap<u64, V
         let then = log.newest_slot(None, usize::try_from(*sequence).unwrap());
         let gone = then.is_none_or(|then| then < now - KEEP_SECONDS);
         for (path, status, body) in answers {
-            let answer = rig.get(&pinned(path, *sequence)).await;
+            let answer = traced(rig, &pinned(path, *sequence)).await;
             if gone && *sequence < u64::try_from(count).unwrap() {
                 assert_eq!((answer.status, &answer.body["code"]), (410, &json!("sequence_gone")), "{path}");
                 continue;

@@ -200,7 +200,14 @@ impl Rig {
     }
 
     pub(crate) async fn get(&self, path: &str) -> Answer {
-        let mut response = self.client.get(path).send().await;
+        self.ask(path, &[]).await
+    }
+
+    /// An answer to a request with headers.
+    pub(crate) async fn ask(&self, path: &str, headers: &[(&'static str, &str)]) -> Answer {
+        let request = self.client.get(path);
+        let request = headers.iter().fold(request, |request, (name, value)| request.header(*name, *value));
+        let mut response = request.send().await;
         let bytes = response.0.take_body().into_vec().await.unwrap();
         let body = serde_json::from_slice(&bytes).unwrap_or(Value::Null);
         Answer { status: response.0.status().as_u16(), body, response }

@@ -119,9 +119,38 @@ async fn what_is_not_there_is_a_problem_too() {
         assert_eq!((answer.status, &answer.body["code"]), (404, &json!(code)), "{path}");
         assert_eq!(answer.header("content-type"), Some("application/problem+json"), "{path}");
     }
-    let posted = rig.client().post("/v1/prices").send().await;
-    posted.assert_status(poem::http::StatusCode::METHOD_NOT_ALLOWED);
-    posted.assert_content_type("application/problem+json");
+    for path in ["/v1/prices", "/livez", "/docs", "/openapi.json", "/metrics"] {
+        let posted = rig.client().post(path).send().await;
+        posted.assert_status(poem::http::StatusCode::METHOD_NOT_ALLOWED);
+        posted.assert_content_type("application/problem+json");
+        posted.assert_header("allow", "GET, HEAD");
+    }
+}
+
+#[tokio::test]
+async fn a_body_that_nobody_reads_is_refused() {
+    let rig = Rig::new();
+    for (name, value) in [("content-length", "3"), ("transfer-encoding", "chunked")] {
+        let answer = rig.ask("/v1/pairs", &[(name, value)]).await;
+        assert_eq!((answer.status, &answer.body["parameter"]), (400, &json!("body")), "{name}");
+    }
+    assert_eq!(rig.ask("/v1/pairs", &[("content-length", "0")]).await.status, 200);
+}
+
+#[tokio::test]
+async fn a_problem_says_which_trace_it_belongs_to() {
+    let rig = Rig::new();
+    let id = "4bf92f3577b34da6a3ce929d0e0e4736";
+    let said = format!("00-{id}-00f067aa0ba902b7-01");
+    let unbelievable = format!("00-{id}-0000000000000000-01");
+    for path in ["/v1/nothing", "/v1/prices", "/v1/pairs?x=1", "/v1/pairs?at_sequence=0", "/docs/nothing"] {
+        let answer = rig.ask(path, &[("traceparent", said.as_str())]).await;
+        assert_eq!(answer.body["trace_id"], json!(id), "{path}");
+        let (one, other) = (rig.get(path).await, rig.ask(path, &[("traceparent", &unbelievable)]).await);
+        let trace = |answer: &crate::rig::Answer| answer.body["trace_id"].as_str().unwrap().to_owned();
+        assert_eq!(trace(&one).len(), 32, "{path}");
+        assert!(trace(&one) != trace(&other) && trace(&other) != id, "{path}");
+    }
 }
 
 #[tokio::test]
