@@ -8,6 +8,7 @@ mod averages;
 mod candles;
 mod gaps;
 mod history;
+mod lifetime;
 mod operations;
 mod paging;
 mod prices;
@@ -34,6 +35,7 @@ use crate::{
 };
 
 pub(crate) use as_of::Pinned;
+pub(crate) use lifetime::Lifetime;
 pub(crate) use operations::metrics_route;
 pub use operations::{Build, Operations};
 pub use reading::Readers;

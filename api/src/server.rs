@@ -2,6 +2,8 @@
 //! and spins when descriptors run out.
 
 mod answer;
+mod caching;
+mod compressed;
 mod parameters;
 
 use std::{io, net::SocketAddr, pin::pin, sync::Arc, time::Duration};

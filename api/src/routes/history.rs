@@ -70,6 +70,7 @@ impl HistoryApi {
             at_sequence: at_sequence.sequence,
         };
         let asked = parameters.check(pair, "ticks")?;
+        at_sequence.lifetime.close_if(asked.is_closed(&self.0, &at_sequence.snapshot, |to| to));
         let (state, snapshot) = (self.0.clone(), at_sequence.snapshot);
         let readers = state.readers.clone();
         readers.read(move || read_page(&state, &snapshot, &asked)).await

@@ -6,7 +6,12 @@ use common::domain::{Pair, Sequence, Timestamp};
 use poem_openapi::Enum;
 
 use super::State;
-use crate::{dto::TimestampParameter, problem::Problem, snapshot::PairView, store::Order};
+use crate::{
+    dto::TimestampParameter,
+    problem::Problem,
+    snapshot::{PairView, Snapshot},
+    store::Order,
+};
 
 /// Items on a page where nothing else is asked for.
 const DEFAULT_LIMIT: usize = 100;
@@ -87,6 +92,22 @@ impl Asked {
             (_, None) => {}
         }
         (from < to).then_some((from, to))
+    }
+
+    /// Whether no record to come can change any page of this range: it is said where it begins and ends, it begins
+    /// within what is told, and everything before `needed` of its end is covered by records.
+    pub(super) fn is_closed(
+        &self,
+        state: &State,
+        snapshot: &Snapshot,
+        needed: impl FnOnce(Timestamp) -> Timestamp,
+    ) -> bool {
+        let (Some(view), Some(from), Some(to)) = (snapshot.pairs.get(&self.pair), self.from, self.to) else {
+            return false;
+        };
+        let newest = view.slot.start();
+        // Not the slot that is due: a pair whose interval is shortened has one before it.
+        from >= newest.minus(state.retain_ticks) && needed(to) <= newest.next()
     }
 
     /// Takes off the item beyond the page that tells of another one, and answers that page's cursor. `place` is

@@ -13,7 +13,6 @@ use governor::{
 use http::{HeaderName, HeaderValue, Method, header};
 use poem::{
     Endpoint, EndpointExt, IntoResponse, Request, Response, Result, Route, endpoint::make_sync, get, handler,
-    middleware::Compression,
 };
 use poem_openapi::OperationId;
 use tokio::time::Instant;
@@ -23,7 +22,12 @@ use crate::{
     metrics::Metrics,
     problem::{self, Code, Problem, TraceId},
     routes::{self, Operations, Pinned, Process, State},
-    server::{SharedEndpoint, parameters::Known},
+    server::{
+        SharedEndpoint,
+        caching::{Audience, tagged},
+        compressed::compressed,
+        parameters::Known,
+    },
     snapshot::Snapshot,
 };
 
@@ -61,13 +65,15 @@ pub fn endpoint(state: &Arc<State>, process: &Process, limit: RateLimit, metrics
         .at("/asyncapi.yaml", get(asyncapi))
         .at("/metrics", routes::metrics_route(process))
         .nest_no_strip("/", service);
-    let (limiter, state, pinning) = (Arc::new(Limiter::new(limit)), state.clone(), state.clone());
+    let (limiter, state) = (Arc::new(Limiter::new(limit)), state.clone());
+    let (pinning, tagging) = (state.clone(), state.clone());
     let endpoint = routes
+        .around(move |next, request| tagged(next, request, tagging.clone(), Audience::Everybody))
         .around(move |next, request| pinned(next, request, pinning.clone()))
         .around(move |next, request| understood(next, request, known.clone()))
         .around(move |next, request| limited(next, request, limiter.clone()))
         .around(move |next, request| at_one_sequence(next, request, state.clone()))
-        .with(Compression::new())
+        .around(compressed)
         .around(move |next, request| answered(next, request, Some(metrics.clone())))
         .boxed();
     Arc::new(endpoint)
@@ -177,8 +183,10 @@ async fn answered<E: Endpoint>(
     let mut response = problem::within(trace, answering).await;
     let headers = response.headers_mut();
     headers.insert("X-Content-Type-Options", HeaderValue::from_static("nosniff"));
-    // Any answer may be compressed, and a shared cache must know.
-    headers.insert("Vary", HeaderValue::from_static("Accept-Encoding"));
+    // Who may hold what, and for how long, is said on purpose or not at all.
+    headers.entry(header::CACHE_CONTROL).or_insert(HeaderValue::from_static("no-store"));
+    // Any answer may be compressed, and a shared cache must know. What else it depends on, its route says.
+    headers.append(header::VARY, HeaderValue::from_static("Accept-Encoding"));
     if let Some(metrics) = metrics {
         let route = response.data::<OperationId>().map_or("other", |operation| operation.0);
         metrics.answered(known(&method), route, response.status().as_u16(), started.elapsed());

@@ -4,6 +4,7 @@
 
 mod admin;
 mod averages;
+mod caching;
 mod candles;
 mod connections;
 mod gaps;

@@ -87,6 +87,7 @@ pub(crate) struct Served {
 pub(crate) struct Answer {
     pub(crate) status: u16,
     pub(crate) body: Value,
+    pub(crate) bytes: Vec<u8>,
     response: TestResponse,
 }
 
@@ -210,7 +211,7 @@ impl Rig {
         let mut response = request.send().await;
         let bytes = response.0.take_body().into_vec().await.unwrap();
         let body = serde_json::from_slice(&bytes).unwrap_or(Value::Null);
-        Answer { status: response.0.status().as_u16(), body, response }
+        Answer { status: response.0.status().as_u16(), body, bytes, response }
     }
 
     pub(crate) async fn serve(&self, limit: RateLimit) -> Served {
