@@ -4,6 +4,7 @@
 mod answer;
 mod caching;
 mod compressed;
+mod limit;
 mod parameters;
 
 use std::{io, net::SocketAddr, pin::pin, sync::Arc, time::Duration};

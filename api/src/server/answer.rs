@@ -1,15 +1,8 @@
 //! What happens to every request and answer, whatever the route.
 
-use std::{
-    net::{IpAddr, SocketAddr},
-    sync::Arc,
-};
+use std::sync::Arc;
 
 use common::domain::Sequence;
-use governor::{
-    DefaultKeyedRateLimiter, Quota,
-    clock::{Clock as _, DefaultClock},
-};
 use http::{HeaderName, HeaderValue, Method, header};
 use poem::{
     Endpoint, EndpointExt, IntoResponse, Request, Response, Result, Route, endpoint::make_sync, get, handler,
@@ -26,6 +19,7 @@ use crate::{
         SharedEndpoint,
         caching::{Audience, tagged},
         compressed::compressed,
+        limit::{Limiter, limited},
         parameters::Known,
     },
     snapshot::Snapshot,
@@ -33,12 +27,6 @@ use crate::{
 
 /// The longest request target.
 const MAX_URI_BYTES: usize = 8 * 1024;
-
-/// Questions that are never refused: a limit that makes a pod look dead helps nobody.
-const EXEMPT: [&str; 4] = ["/livez", "/readyz", "/version", "/metrics"];
-
-/// Clients remembered before those that have been quiet are forgotten.
-const MAX_LIMITED_CLIENTS: usize = 10_000;
 
 /// The document of the feed, served as it lies in the repository.
 const ASYNCAPI: &str = include_str!("../../../docs/asyncapi.yaml");
@@ -152,11 +140,6 @@ fn asked_sequence(request: &Request) -> Result<Option<Sequence>, Problem> {
     asked.map(|(_, text)| sequence(text).ok_or_else(wrong)).transpose()
 }
 
-async fn limited<E: Endpoint>(next: Arc<E>, request: Request, limiter: Arc<Limiter>) -> Result<Response> {
-    limiter.check(&request)?;
-    Ok(next.call(request).await?.into_response())
-}
-
 /// The outermost layer: HEAD is GET, errors have our shape, and everything is counted.
 async fn answered<E: Endpoint>(
     next: Arc<E>,
@@ -220,36 +203,6 @@ fn known(method: &Method) -> &'static str {
         Method::DELETE => "DELETE",
         Method::OPTIONS => "OPTIONS",
         _ => "_OTHER",
-    }
-}
-
-/// Requests per client address.
-struct Limiter(Option<DefaultKeyedRateLimiter<IpAddr>>);
-
-impl Limiter {
-    fn new(limit: RateLimit) -> Self {
-        let quota =
-            limit.replenish_one().and_then(|(burst, one)| Some(Quota::with_period(one)?.allow_burst(burst)));
-        Self(quota.map(DefaultKeyedRateLimiter::keyed))
-    }
-
-    fn check(&self, request: &Request) -> Result<(), Problem> {
-        let Some(limiter) = &self.0 else { return Ok(()) };
-        let Some(client) = request.remote_addr().as_socket_addr().map(SocketAddr::ip) else { return Ok(()) };
-        if EXEMPT.contains(&request.uri().path()) {
-            return Ok(());
-        }
-        if limiter.len() > MAX_LIMITED_CLIENTS {
-            limiter.retain_recent();
-        }
-        limiter.check_key(&client).map_err(|until| {
-            let wait = until.wait_time_from(DefaultClock::default().now());
-            Problem::new(
-                Code::RateLimited,
-                "too many requests from this address; Retry-After says when to come back",
-            )
-            .retry_after(wait.as_secs() + 1)
-        })
     }
 }
 
