@@ -39,8 +39,8 @@ pub(crate) use lifetime::Lifetime;
 pub(crate) use operations::metrics_route;
 pub use operations::{Build, Operations};
 pub use reading::Readers;
+pub(crate) use streams::MAX_STREAMS;
 pub use streams::Streams;
-pub(crate) use streams::{MAX_STREAMS, STREAMS};
 
 /// What every handler can use.
 pub struct State {

@@ -204,3 +204,16 @@ async fn documents_are_asked_for_again_and_errors_are_never_held() {
         assert_ne!(answer.status, 304, "{path}");
     }
 }
+
+#[tokio::test]
+async fn a_stream_is_neither_held_nor_compressed() {
+    let mut rig = Rig::new();
+    rig.send(vec![tick("BTC-USD", 10, "100")]).await;
+    for path in ["/v1/stream", "/v1/stream?format=ndjson"] {
+        let request = rig.client().get(path).header("accept-encoding", "gzip").header("if-none-match", "*");
+        let response = request.send().await.0;
+        let header = |name: &str| response.headers().get(name).map(|value| value.to_str().unwrap());
+        assert_eq!((response.status().as_u16(), header("cache-control")), (200, Some("no-store")), "{path}");
+        assert_eq!((header("etag"), header("content-encoding")), (None, None), "{path}");
+    }
+}
