@@ -8,7 +8,9 @@
 //! - [`summary`], [`window`]: the algebra that every average is made of, and the tree that answers for
 //!   any window.
 //! - [`snapshot`]: the immutable view that handlers read, swapped once per batch.
-//! - [`candle`], [`averages`]: what is said about buckets and windows, from memory or from the store.
+//! - [`candle`], [`sample`], [`averages`]: what is said about buckets, stretches and windows, from memory or
+//!   from the store.
+//! - [`lines`]: lists as CSV and NDJSON.
 //! - [`routes`], [`dto`], [`problem`]: the questions, the shapes of answers, and the shape of errors.
 //! - [`server`]: connections, with every limit named.
 //!
@@ -21,11 +23,13 @@ pub mod candle;
 pub mod config;
 pub mod dto;
 pub mod ingest;
+pub mod lines;
 pub mod local_log;
 pub mod metrics;
 mod number;
 pub mod problem;
 pub mod routes;
+pub mod sample;
 pub mod server;
 pub mod snapshot;
 pub mod store;

@@ -14,7 +14,7 @@ use poem_openapi::{
     types::{ToJSON, Type},
 };
 
-use crate::{snapshot::PinError, store::StoreError};
+use crate::{lines::LineError, snapshot::PinError, store::StoreError};
 
 common::words! {
     /// What went wrong, in a word that programs can rely on.
@@ -31,6 +31,8 @@ common::words! {
         SequenceGone = "sequence_gone",
         /// There is no such route.
         NotFound = "not_found",
+        /// The route has no form of answer that the client takes.
+        NotAcceptable = "not_acceptable",
         /// The route does not take this method.
         MethodNotAllowed = "method_not_allowed",
         /// The client asked too often.
@@ -59,6 +61,7 @@ impl Code {
             Self::InvalidParameter => StatusCode::BAD_REQUEST,
             Self::UnknownPair | Self::UnknownSequence | Self::NotFound => StatusCode::NOT_FOUND,
             Self::BackupRunning => StatusCode::CONFLICT,
+            Self::NotAcceptable => StatusCode::NOT_ACCEPTABLE,
             Self::MethodNotAllowed => StatusCode::METHOD_NOT_ALLOWED,
             Self::RateLimited => StatusCode::TOO_MANY_REQUESTS,
             Self::SequenceAhead => StatusCode::CONFLICT,
@@ -188,6 +191,13 @@ impl From<StoreError> for Problem {
     }
 }
 
+impl From<LineError> for Problem {
+    fn from(error: LineError) -> Self {
+        tracing::error!(error = common::telemetry::chain(&error), "lines could not be written");
+        Self::internal()
+    }
+}
+
 /// Pods are a moment apart.
 const AHEAD_RETRY_SECONDS: u64 = 1;
 
@@ -247,6 +257,7 @@ impl ApiResponse for Problem {
         let described = [
             (StatusCode::BAD_REQUEST, "A parameter cannot be read or is out of range"),
             (StatusCode::NOT_FOUND, "The log has no such pair or record"),
+            (StatusCode::NOT_ACCEPTABLE, "The route has no form of answer that the `Accept` header takes"),
             (
                 StatusCode::CONFLICT,
                 "This pod is not at `at_sequence` yet; `Retry-After` says when to ask again",

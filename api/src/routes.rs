@@ -6,6 +6,7 @@ pub(crate) mod admin;
 mod as_of;
 mod averages;
 mod candles;
+mod format;
 mod gaps;
 mod history;
 mod operations;

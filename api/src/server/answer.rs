@@ -168,7 +168,7 @@ async fn answered<E: Endpoint>(
     let headers = response.headers_mut();
     headers.insert("X-Content-Type-Options", HeaderValue::from_static("nosniff"));
     // Any answer may be compressed, and a shared cache must know.
-    headers.insert("Vary", HeaderValue::from_static("Accept-Encoding"));
+    headers.append("Vary", HeaderValue::from_static("Accept-Encoding"));
     if let Some(metrics) = metrics {
         let route = response.data::<OperationId>().map_or("other", |operation| operation.0);
         metrics.answered(known(&method), route, response.status().as_u16(), started.elapsed());

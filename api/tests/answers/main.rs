@@ -7,6 +7,7 @@ mod averages;
 mod candles;
 mod connections;
 mod gaps;
+mod history;
 mod pinned;
 mod prices;
 mod random_log;

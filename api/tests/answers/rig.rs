@@ -87,6 +87,7 @@ pub(crate) struct Served {
 pub(crate) struct Answer {
     pub(crate) status: u16,
     pub(crate) body: Value,
+    pub(crate) text: String,
     response: TestResponse,
 }
 
@@ -184,10 +185,15 @@ impl Rig {
     }
 
     pub(crate) async fn get(&self, path: &str) -> Answer {
-        let mut response = self.client.get(path).send().await;
-        let bytes = response.0.take_body().into_vec().await.unwrap();
-        let body = serde_json::from_slice(&bytes).unwrap_or(Value::Null);
-        Answer { status: response.0.status().as_u16(), body, response }
+        self.get_as(path, "*/*").await
+    }
+
+    /// What a client is answered that accepts this.
+    pub(crate) async fn get_as(&self, path: &str, accept: &str) -> Answer {
+        let mut response = self.client.get(path).header("Accept", accept).send().await;
+        let text = response.0.take_body().into_string().await.unwrap();
+        let body = serde_json::from_str(&text).unwrap_or(Value::Null);
+        Answer { status: response.0.status().as_u16(), body, text, response }
     }
 
     pub(crate) async fn serve(&self, limit: RateLimit) -> Served {

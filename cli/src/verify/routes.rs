@@ -14,6 +14,12 @@ const CANDLES: [&str; 6] = ["1m", "5m", "15m", "1h", "4h", "1d"];
 
 const ORDERS: [&str; 2] = ["desc", "asc"];
 
+/// The forms of history, beside JSON.
+const FORMATS: [&str; 2] = ["csv", "ndjson"];
+
+/// How few ticks all history is brought down to.
+const POINTS: [u32; 3] = [4, 500, 10_000];
+
 /// Lists over time are read so many pages far, from either end.
 const MAX_PAGES: u32 = 3;
 
@@ -102,6 +108,8 @@ fn about(pair: &str) -> Vec<Question> {
     let base = format!("/v1/prices/{pair}");
     let mut questions = vec![Question::single(base.clone())];
     questions.extend(WINDOWS.map(|window| Question::single(format!("{base}/averages?window={window}"))));
+    questions.extend(FORMATS.map(|format| Question::single(format!("{base}/history?format={format}"))));
+    questions.extend(POINTS.map(|points| Question::single(format!("{base}/history?max_points={points}"))));
     let lists = ["history?".to_owned(), "gaps?".to_owned()].into_iter();
     let candles = CANDLES.map(|interval| format!("candles?interval={interval}&"));
     for list in lists.chain(candles) {
