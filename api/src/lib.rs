@@ -10,6 +10,7 @@
 //! - [`snapshot`]: the immutable view that handlers read, swapped once per batch.
 //! - [`candle`], [`sample`], [`averages`]: what is said about buckets, stretches and windows, from memory or
 //!   from the store.
+//! - [`rate`]: what one asset is worth in another.
 //! - [`lines`]: lists as CSV and NDJSON.
 //! - [`routes`], [`dto`], [`problem`]: the questions, the shapes of answers, and the shape of errors.
 //! - [`server`]: connections, with every limit named.
@@ -28,6 +29,7 @@ pub mod local_log;
 pub mod metrics;
 mod number;
 pub mod problem;
+pub mod rate;
 pub mod routes;
 pub mod sample;
 pub mod server;

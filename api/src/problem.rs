@@ -23,6 +23,8 @@ common::words! {
         InvalidParameter = "invalid_parameter",
         /// The log has no such pair.
         UnknownPair = "unknown_pair",
+        /// The log has no pairs that lead from one asset to the other.
+        NoRate = "no_rate",
         /// The log has no such record, or this pod no longer keeps it.
         UnknownSequence = "unknown_sequence",
         /// This pod has not read the log up to `at_sequence` yet.
@@ -59,7 +61,9 @@ impl Code {
     pub fn status(self) -> StatusCode {
         match self {
             Self::InvalidParameter => StatusCode::BAD_REQUEST,
-            Self::UnknownPair | Self::UnknownSequence | Self::NotFound => StatusCode::NOT_FOUND,
+            Self::UnknownPair | Self::NoRate | Self::UnknownSequence | Self::NotFound => {
+                StatusCode::NOT_FOUND
+            }
             Self::BackupRunning => StatusCode::CONFLICT,
             Self::NotAcceptable => StatusCode::NOT_ACCEPTABLE,
             Self::MethodNotAllowed => StatusCode::METHOD_NOT_ALLOWED,
@@ -256,7 +260,7 @@ impl ApiResponse for Problem {
     fn meta() -> MetaResponses {
         let described = [
             (StatusCode::BAD_REQUEST, "A parameter cannot be read or is out of range"),
-            (StatusCode::NOT_FOUND, "The log has no such pair or record"),
+            (StatusCode::NOT_FOUND, "The log has no such pair or record, or no such rate"),
             (StatusCode::NOT_ACCEPTABLE, "The route has no form of answer that the `Accept` header takes"),
             (
                 StatusCode::CONFLICT,

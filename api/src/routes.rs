@@ -6,6 +6,7 @@ pub(crate) mod admin;
 mod as_of;
 mod averages;
 mod candles;
+mod convert;
 mod format;
 mod gaps;
 mod history;
@@ -19,7 +20,7 @@ use std::{sync::Arc, time::Duration};
 
 use common::{
     clock::Clock,
-    domain::{Origin, Pair, Sequence},
+    domain::{Origin, Pair, Sequence, Slot},
     readiness::Readiness,
 };
 use poem_openapi::{OpenApiService, Tags};
@@ -88,6 +89,7 @@ pub type Service = OpenApiService<
     (
         prices::PricesApi,
         averages::AveragesApi,
+        convert::ConvertApi,
         history::HistoryApi,
         candles::CandlesApi,
         gaps::GapsApi,
@@ -102,6 +104,7 @@ pub fn service(state: &Arc<State>, process: &Process) -> Service {
     let apis = (
         prices::PricesApi(state.clone()),
         averages::AveragesApi(state.clone()),
+        convert::ConvertApi(state.clone()),
         history::HistoryApi(state.clone()),
         candles::CandlesApi(state.clone()),
         gaps::GapsApi(state.clone()),
@@ -135,12 +138,18 @@ impl State {
     }
 
     fn is_stale(&self, snapshot: &Snapshot, view: &PairView) -> bool {
+        view.tick.as_ref().is_none_or(|newest| self.is_past(snapshot, newest.tick.slot, view.slot))
+    }
+
+    /// Whether the price of a slot is too old to be taken for the price now. `newest` is the newest slot of the
+    /// pairs in question.
+    fn is_past(&self, snapshot: &Snapshot, slot: Slot, newest: Slot) -> bool {
         let now = match snapshot.origin {
             // A recording is over long since; what passes is its own time.
-            Some(Origin::Replay) => view.slot.start(),
+            Some(Origin::Replay) => newest.start(),
             _ => self.clock.now(),
         };
-        view.is_stale(now, self.stale_after)
+        now.since(slot.start()) > self.stale_after
     }
 }
 

@@ -35,6 +35,7 @@ const MODULES: [(&str, &[&str]); 3] = [
             "sample",
             "snapshot",
             "averages",
+            "rate",
             "lines",
             "metrics",
             "ingest",

@@ -6,6 +6,7 @@ mod admin;
 mod averages;
 mod candles;
 mod connections;
+mod convert;
 mod gaps;
 mod history;
 mod pinned;

@@ -45,6 +45,15 @@ async fn a_bad_parameter_is_named() {
         ("/v1/prices/BTC-USD/history?max_points=10001", "max_points"),
         ("/v1/prices/BTC-USD/history?max_points=9&limit=9", "max_points"),
         ("/v1/prices/BTC-USD/history?max_points=9&cursor=d1700000000000", "max_points"),
+        ("/v1/convert?to=BTC", "from"),
+        ("/v1/convert?from=ETH", "to"),
+        ("/v1/convert?from=E-H&to=BTC", "from"),
+        ("/v1/convert?from=ETH&to=eth", "to"),
+        ("/v1/convert?from=BTC&to=USD&amount=0", "amount"),
+        ("/v1/convert?from=BTC&to=USD&amount=-1", "amount"),
+        ("/v1/convert?from=BTC&to=USD&amount=1e3", "amount"),
+        ("/v1/convert?from=BTC&to=USD&amount=1000000000000000", "amount"),
+        ("/v1/convert?from=BTC&to=USD&amount=0.0000000000000000001", "amount"),
         ("/v1/prices/BTCUSD/gaps", "pair"),
         ("/v1/prices/BTC-USD/gaps?limit=0", "limit"),
         ("/v1/prices/BTC-USD/gaps?limit=10001", "limit"),
@@ -119,6 +128,7 @@ async fn documents_are_served_and_need_no_other_host() {
         "/v1/prices/{pair}/gaps",
         "/v1/prices/{pair}/candles",
         "/v1/ticks/{sequence}",
+        "/v1/convert",
     ] {
         let operation = &openapi["paths"][path]["get"];
         assert!(operation["operationId"].is_string(), "{path}");

@@ -88,7 +88,8 @@ impl Question {
             Kind::Pairs => {
                 let items = answer.get("items").and_then(Value::as_array).into_iter().flatten();
                 let pairs = items.filter_map(|item| item.get("pair")?.as_str());
-                pairs.take(MAX_PAIRS).flat_map(about).collect()
+                let pairs: Vec<&str> = pairs.take(MAX_PAIRS).collect();
+                pairs.iter().flat_map(|pair| about(pair)).chain(conversions(&pairs)).collect()
             }
             Kind::Page(read) => {
                 let cursor = text(&answer, "next_cursor");
@@ -119,6 +120,16 @@ fn about(pair: &str) -> Vec<Question> {
         }));
     }
     questions
+}
+
+/// Every pair either way round, and what the base of each is worth in that of the next.
+fn conversions(pairs: &[&str]) -> Vec<Question> {
+    let assets: Vec<(&str, &str)> = pairs.iter().filter_map(|pair| pair.split_once('-')).collect();
+    let bases = assets.iter().zip(assets.iter().skip(1)).map(|((one, _), (next, _))| (*one, *next));
+    let ways = assets.iter().flat_map(|(base, quote)| [(*base, *quote), (*quote, *base)]).chain(bases);
+    let convert =
+        |(from, to): (&str, &str)| Question::single(format!("/v1/convert?from={from}&to={to}&amount=1.5"));
+    ways.filter(|(from, to)| from != to).map(convert).collect()
 }
 
 impl fmt::Display for Question {
