@@ -10,7 +10,7 @@
 //! - [`snapshot`]: the immutable view that handlers read, swapped once per batch.
 //! - [`candle`], [`sample`], [`averages`]: what is said about buckets, stretches and windows, from memory or
 //!   from the store.
-//! - [`rate`]: what one asset is worth in another.
+//! - [`rate`]: what one asset is worth in another; [`sources`]: what became of the sources' quotes.
 //! - [`lines`]: lists as CSV and NDJSON.
 //! - [`routes`], [`dto`], [`problem`]: the questions, the shapes of answers, and the shape of errors.
 //! - [`server`]: connections, with every limit named.
@@ -34,6 +34,7 @@ pub mod routes;
 pub mod sample;
 pub mod server;
 pub mod snapshot;
+pub mod sources;
 pub mod store;
 pub mod summary;
 pub mod window;

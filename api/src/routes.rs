@@ -14,6 +14,7 @@ mod operations;
 mod paging;
 mod prices;
 mod reading;
+mod sources;
 mod ticks;
 
 use std::{sync::Arc, time::Duration};
@@ -31,6 +32,7 @@ use crate::{
     averages::Scans,
     problem::{Code, Problem},
     snapshot::{PairView, Snapshot},
+    sources::Reports,
     store::Store,
 };
 
@@ -59,6 +61,8 @@ pub struct State {
     pub readers: Readers,
     /// The averages that took a look at every tick.
     pub scans: Scans,
+    /// What was found out about the sources.
+    pub reports: Reports,
 }
 
 /// What operators ask about a process.
@@ -94,6 +98,7 @@ pub type Service = OpenApiService<
         candles::CandlesApi,
         gaps::GapsApi,
         ticks::TicksApi,
+        sources::SourcesApi,
         operations::OperationsApi,
     ),
     (),
@@ -109,6 +114,7 @@ pub fn service(state: &Arc<State>, process: &Process) -> Service {
         candles::CandlesApi(state.clone()),
         gaps::GapsApi(state.clone()),
         ticks::TicksApi(state.clone()),
+        sources::SourcesApi(state.clone()),
         operations::OperationsApi(process.clone()),
     );
     OpenApiService::new(apis, "Tickwell", &process.build.version)

@@ -13,6 +13,7 @@ use api::{
     metrics::Rebuild,
     routes::{Process, Readers, State},
     server::{self, SharedEndpoint},
+    sources::Reports,
     store::{OpenError, Retention, Store, StoreError},
 };
 use common::{
@@ -89,6 +90,7 @@ impl Pod {
             retain_quotes: retention.quotes,
             readers: Readers::default(),
             scans: Scans::default(),
+            reports: Reports::default(),
         });
         let limit = self.settings.api.rate_limit;
         let endpoint = server::endpoint(&state, &self.process, limit, self.metrics.clone());

@@ -36,6 +36,7 @@ const MODULES: [(&str, &[&str]); 3] = [
             "snapshot",
             "averages",
             "rate",
+            "sources",
             "lines",
             "metrics",
             "ingest",

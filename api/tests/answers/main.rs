@@ -15,3 +15,4 @@ mod random_log;
 mod rejected;
 mod rig;
 mod shape;
+mod sources;

@@ -129,6 +129,7 @@ async fn documents_are_served_and_need_no_other_host() {
         "/v1/prices/{pair}/candles",
         "/v1/ticks/{sequence}",
         "/v1/convert",
+        "/v1/sources",
     ] {
         let operation = &openapi["paths"][path]["get"];
         assert!(operation["operationId"].is_string(), "{path}");

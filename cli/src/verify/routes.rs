@@ -58,6 +58,7 @@ pub(super) fn first(sequence: Sequence) -> VecDeque<Question> {
     let mut questions = VecDeque::from([
         Question { path: "/v1/pairs".to_owned(), kind: Kind::Pairs },
         Question::single("/v1/prices".to_owned()),
+        Question::single("/v1/sources".to_owned()),
     ]);
     questions.extend(records(sequence).map(|number| Question::single(format!("/v1/ticks/{number}"))));
     questions
