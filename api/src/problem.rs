@@ -18,7 +18,7 @@ use poem_openapi::{
 
 pub(crate) use trace::{TraceId, within};
 
-use crate::{snapshot::PinError, store::StoreError};
+use crate::{lines::LineError, snapshot::PinError, store::StoreError};
 
 /// What every route takes: nothing here is changed by asking.
 const METHODS: &str = "GET, HEAD";
@@ -30,6 +30,8 @@ common::words! {
         InvalidParameter = "invalid_parameter",
         /// The log has no such pair.
         UnknownPair = "unknown_pair",
+        /// The log has no pairs that lead from one asset to the other.
+        NoRate = "no_rate",
         /// The log has no such record, or this pod no longer keeps it.
         UnknownSequence = "unknown_sequence",
         /// This pod has not read the log up to `at_sequence` yet.
@@ -40,6 +42,8 @@ common::words! {
         UnknownCursor = "unknown_cursor",
         /// There is no such route.
         NotFound = "not_found",
+        /// The route has no form of answer that the client takes.
+        NotAcceptable = "not_acceptable",
         /// The route does not take this method.
         MethodNotAllowed = "method_not_allowed",
         /// The route speaks another protocol alone.
@@ -70,8 +74,11 @@ impl Code {
     pub fn status(self) -> StatusCode {
         match self {
             Self::InvalidParameter => StatusCode::BAD_REQUEST,
-            Self::UnknownPair | Self::UnknownSequence | Self::NotFound => StatusCode::NOT_FOUND,
+            Self::UnknownPair | Self::NoRate | Self::UnknownSequence | Self::NotFound => {
+                StatusCode::NOT_FOUND
+            }
             Self::BackupRunning => StatusCode::CONFLICT,
+            Self::NotAcceptable => StatusCode::NOT_ACCEPTABLE,
             Self::MethodNotAllowed => StatusCode::METHOD_NOT_ALLOWED,
             Self::RateLimited => StatusCode::TOO_MANY_REQUESTS,
             Self::SequenceAhead | Self::UnknownCursor => StatusCode::CONFLICT,
@@ -209,6 +216,12 @@ impl From<StoreError> for Problem {
     }
 }
 
+impl From<LineError> for Problem {
+    fn from(error: LineError) -> Self {
+        Self::internal(common::telemetry::chain(&error))
+    }
+}
+
 /// Pods are a moment apart.
 const AHEAD_RETRY_SECONDS: u64 = 1;
 
@@ -275,7 +288,8 @@ impl ApiResponse for Problem {
     fn meta() -> MetaResponses {
         let described = [
             (StatusCode::BAD_REQUEST, "A parameter cannot be read or is out of range"),
-            (StatusCode::NOT_FOUND, "The log has no such pair or record"),
+            (StatusCode::NOT_FOUND, "The log has no such pair or record, or no such rate"),
+            (StatusCode::NOT_ACCEPTABLE, "The route has no form of answer that the `Accept` header takes"),
             (
                 StatusCode::CONFLICT,
                 "This pod is not at `at_sequence` yet; `Retry-After` says when to ask again",

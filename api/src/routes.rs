@@ -6,6 +6,8 @@ pub(crate) mod admin;
 mod as_of;
 mod averages;
 mod candles;
+mod convert;
+mod format;
 mod gaps;
 mod history;
 mod lifetime;
@@ -13,6 +15,7 @@ mod operations;
 mod paging;
 mod prices;
 mod reading;
+mod sources;
 mod streams;
 mod ticks;
 
@@ -20,7 +23,7 @@ use std::{sync::Arc, time::Duration};
 
 use common::{
     clock::Clock,
-    domain::{Origin, Pair, Sequence, Timestamp},
+    domain::{Origin, Pair, Sequence, Slot, Timestamp},
     readiness::Readiness,
 };
 use poem_openapi::{OpenApiService, Tags};
@@ -31,6 +34,7 @@ use crate::{
     averages::Scans,
     problem::{Code, Problem},
     snapshot::{PairView, Snapshot},
+    sources::Reports,
     store::Store,
 };
 
@@ -64,6 +68,8 @@ pub struct State {
     pub scans: Scans,
     /// The clients that follow the log.
     pub streams: Streams,
+    /// What was found out about the sources.
+    pub reports: Reports,
 }
 
 /// What operators ask about a process.
@@ -96,12 +102,14 @@ pub type Service = OpenApiService<
     (
         prices::PricesApi,
         averages::AveragesApi,
+        convert::ConvertApi,
         history::HistoryApi,
         candles::CandlesApi,
         gaps::GapsApi,
         ticks::TicksApi,
         streams::StreamApi,
         streams::SocketApi,
+        sources::SourcesApi,
         operations::OperationsApi,
     ),
     (),
@@ -112,12 +120,14 @@ pub fn service(state: &Arc<State>, process: &Process) -> Service {
     let apis = (
         prices::PricesApi(state.clone()),
         averages::AveragesApi(state.clone()),
+        convert::ConvertApi(state.clone()),
         history::HistoryApi(state.clone()),
         candles::CandlesApi(state.clone()),
         gaps::GapsApi(state.clone()),
         ticks::TicksApi(state.clone()),
         streams::StreamApi(state.clone()),
         streams::SocketApi(state.clone()),
+        sources::SourcesApi(state.clone()),
         operations::OperationsApi(process.clone()),
     );
     OpenApiService::new(apis, "Tickwell", &process.build.version)
@@ -152,12 +162,18 @@ impl State {
     }
 
     fn is_stale(&self, snapshot: &Snapshot, view: &PairView) -> bool {
+        view.tick.as_ref().is_none_or(|newest| self.is_past(snapshot, newest.tick.slot, view.slot))
+    }
+
+    /// Whether the price of a slot is too old to be taken for the price now. `newest` is the newest slot of the
+    /// pairs in question.
+    fn is_past(&self, snapshot: &Snapshot, slot: Slot, newest: Slot) -> bool {
         let now = match snapshot.origin {
             // A recording is over long since; what passes is its own time.
-            Some(Origin::Replay) => view.slot.start(),
+            Some(Origin::Replay) => newest.start(),
             _ => self.clock.now(),
         };
-        view.is_stale(now, self.stale_after)
+        now.since(slot.start()) > self.stale_after
     }
 }
 

@@ -2,14 +2,19 @@
 
 use std::{borrow::Cow, time::Duration};
 
-use common::domain::{GapCause, Pair, Price, Ratio, Span, Timestamp, Words};
+use common::domain::{Asset, GapCause, Pair, Price, Ratio, Span, Timestamp, Words};
 use poem_openapi::{
     registry::{MetaSchema, MetaSchemaRef},
     types::{ParseError, ParseFromJSON, ParseFromParameter, ParseResult, ToJSON, Type},
 };
 use rust_decimal::Decimal;
 
-use crate::{candle::CandleInterval, position::Cursor, problem::Problem};
+use crate::{
+    candle::CandleInterval,
+    position::Cursor,
+    problem::Problem,
+    rate::{Amount, Rounded},
+};
 
 /// Defines a type that is written as text, with its schema, and with the words that it may be where it can
 /// only be one of some.
@@ -126,6 +131,40 @@ text_type!(
     /// A pair.
     PairText(Pair), "string_pair", None,
     "Base and quote asset. Any case and `-`, `_` or `/` are taken; answers are canonical.", "BTC-USD"
+);
+
+text_type!(
+    /// An asset.
+    AssetText(Asset), "string_asset", None,
+    "An asset, in its canonical spelling.", "BTC"
+);
+
+text_type!(
+    /// The asset to convert from, as a parameter.
+    FromAssetText(Asset), "string_from_asset", None,
+    "An asset of one of the log's pairs, in any case.", "ETH"
+);
+parameter!(FromAssetText);
+
+text_type!(
+    /// The asset to convert to, as a parameter.
+    ToAssetText(Asset), "string_to_asset", None,
+    "An asset of one of the log's pairs, in any case.", "BTC"
+);
+parameter!(ToAssetText);
+
+text_type!(
+    /// How much of an asset.
+    AmountText(Amount), "string_amount", Some("decimal"),
+    "An exact decimal above zero: digits with an optional point.", "1.5"
+);
+parameter!(AmountText);
+
+text_type!(
+    /// A rate, or what an amount is worth by it.
+    RateText(Rounded), "string_rate", Some("decimal"),
+    "A decimal, rounded half-even to eight places, or to as many more as it takes to have twelve digits from the \
+     first that is not zero.", "0.0350481281981"
 );
 
 path_parameter!(
