@@ -6,6 +6,7 @@ pub(crate) mod admin;
 mod as_of;
 mod averages;
 mod candles;
+mod document;
 mod gaps;
 mod history;
 mod operations;
@@ -21,7 +22,7 @@ use common::{
     domain::{Origin, Pair, Sequence},
     readiness::Readiness,
 };
-use poem_openapi::{OpenApiService, Tags};
+use poem_openapi::{LicenseObject, OpenApiService, ServerObject, Tags};
 use prometheus::Registry;
 use tokio::sync::watch;
 
@@ -33,8 +34,9 @@ use crate::{
 };
 
 pub(crate) use as_of::Pinned;
-pub(crate) use operations::metrics_route;
+pub(crate) use document::Document;
 pub use operations::{Build, Operations};
+pub(crate) use operations::{errors, metrics_route};
 pub use reading::Readers;
 
 /// What every handler can use.
@@ -108,9 +110,9 @@ pub fn service(state: &Arc<State>, process: &Process) -> Service {
         operations::OperationsApi(process.clone()),
     );
     OpenApiService::new(apis, "Tickwell", &process.build.version)
-        .summary("A self-hosted crypto price feed")
         .description(include_str!("routes/description.md"))
-        .license(poem_openapi::LicenseObject::new("Apache-2.0").identifier("Apache-2.0"))
+        .license(LicenseObject::new("Apache-2.0").url("https://www.apache.org/licenses/LICENSE-2.0"))
+        .server(ServerObject::new("/").description("The pod that this document is from"))
 }
 
 impl State {

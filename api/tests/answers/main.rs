@@ -6,6 +6,7 @@ mod admin;
 mod averages;
 mod candles;
 mod connections;
+mod document;
 mod gaps;
 mod pinned;
 mod prices;

@@ -137,7 +137,7 @@ impl Rig {
             scans: api::averages::Scans::default(),
         });
         let build = Build {
-            version: "0.0.0".into(),
+            version: env!("CARGO_PKG_VERSION").into(),
             description: String::new(),
             commit: String::new(),
             build_time: String::new(),
@@ -188,6 +188,11 @@ impl Rig {
         let bytes = response.0.take_body().into_vec().await.unwrap();
         let body = serde_json::from_slice(&bytes).unwrap_or(Value::Null);
         Answer { status: response.0.status().as_u16(), body, response }
+    }
+
+    /// The body of an answer that is no JSON.
+    pub(crate) async fn text(&self, path: &str) -> String {
+        self.client.get(path).send().await.0.take_body().into_string().await.unwrap()
     }
 
     pub(crate) async fn serve(&self, limit: RateLimit) -> Served {
