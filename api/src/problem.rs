@@ -2,6 +2,7 @@
 //!
 //! Every error of the API is made here, the framework's own included.
 
+mod advice;
 mod trace;
 
 use std::borrow::Cow;
@@ -16,12 +17,10 @@ use poem_openapi::{
     types::{ToJSON, Type},
 };
 
+pub use advice::{ERRORS_PATH, errors_html, errors_markdown};
 pub(crate) use trace::{TraceId, within};
 
 use crate::{lines::LineError, snapshot::PinError, store::StoreError};
-
-/// What every route takes: nothing here is changed by asking.
-const METHODS: &str = "GET, HEAD";
 
 common::words! {
     /// What went wrong, in a word that programs can rely on.
@@ -95,6 +94,9 @@ impl Code {
     }
 }
 
+/// What every route takes: the API only answers questions.
+const ALLOWED_METHODS: &str = "GET, HEAD";
+
 /// An answer that is an error.
 #[derive(Debug, Clone, thiserror::Error)]
 #[error("{code}: {detail}")]
@@ -111,7 +113,7 @@ pub struct Problem {
 #[derive(Debug, Clone, Object)]
 #[oai(rename = "Problem")]
 struct ProblemDetails {
-    /// Where this kind of problem is described: the code as a relative reference.
+    /// Where this kind of problem is described, on the same pod.
     #[oai(rename = "type")]
     kind: String,
     /// The HTTP status in words.
@@ -181,7 +183,7 @@ impl Problem {
     fn details(&self, trace: TraceId) -> ProblemDetails {
         let status = self.code.status();
         ProblemDetails {
-            kind: format!("/docs#{}", self.code),
+            kind: format!("{ERRORS_PATH}#{}", self.code),
             title: status.canonical_reason().unwrap_or_default().to_owned(),
             status: status.as_u16(),
             code: self.code.to_string(),
@@ -253,7 +255,7 @@ impl IntoResponse for Problem {
             response = response.header("Retry-After", seconds);
         }
         if self.code == Code::MethodNotAllowed {
-            response = response.header("Allow", METHODS);
+            response = response.header("Allow", ALLOWED_METHODS);
         }
         response.body(self.details(trace).to_json_string())
     }
@@ -270,7 +272,7 @@ impl ResponseError for Problem {
 }
 
 /// The media type of problems, for the document.
-struct ProblemJson;
+pub(crate) struct ProblemJson;
 
 impl Payload for ProblemJson {
     const CONTENT_TYPE: &'static str = "application/problem+json";
@@ -285,34 +287,18 @@ impl Payload for ProblemJson {
 }
 
 impl ApiResponse for Problem {
+    /// Which problems a route can really have, [`crate::routes`] puts into the document.
     fn meta() -> MetaResponses {
-        let described = [
-            (StatusCode::BAD_REQUEST, "A parameter cannot be read or is out of range"),
-            (StatusCode::NOT_FOUND, "The log has no such pair or record, or no such rate"),
-            (StatusCode::NOT_ACCEPTABLE, "The route has no form of answer that the `Accept` header takes"),
-            (
-                StatusCode::CONFLICT,
-                "This pod is not at `at_sequence` yet; `Retry-After` says when to ask again",
-            ),
-            (StatusCode::GONE, "`at_sequence` is longer ago than answers reach back"),
-            (StatusCode::TOO_MANY_REQUESTS, "Too many requests; `Retry-After` says when to come back"),
-            (StatusCode::INTERNAL_SERVER_ERROR, "Something broke here"),
-            (
-                StatusCode::SERVICE_UNAVAILABLE,
-                "No price has been agreed yet, a window is too thin, the store is not at hand, or the process is starting",
-            ),
-        ];
-        let response = |(status, description): (StatusCode, &'static str)| MetaResponse {
-            description,
-            status: Some(status.as_u16()),
+        let content =
+            MetaMediaType { content_type: ProblemJson::CONTENT_TYPE, schema: ProblemJson::schema_ref() };
+        let response = MetaResponse {
+            description: "Something broke here",
+            status: Some(StatusCode::INTERNAL_SERVER_ERROR.as_u16()),
             status_range: None,
-            content: vec![MetaMediaType {
-                content_type: ProblemJson::CONTENT_TYPE,
-                schema: ProblemJson::schema_ref(),
-            }],
+            content: vec![content],
             headers: Vec::new(),
         };
-        MetaResponses { responses: described.into_iter().map(response).collect() }
+        MetaResponses { responses: vec![response] }
     }
 
     fn register(registry: &mut Registry) {

@@ -7,6 +7,7 @@ mod as_of;
 mod averages;
 mod candles;
 mod convert;
+mod document;
 mod format;
 mod gaps;
 mod history;
@@ -26,7 +27,7 @@ use common::{
     domain::{Origin, Pair, Sequence, Slot, Timestamp},
     readiness::Readiness,
 };
-use poem_openapi::{OpenApiService, Tags};
+use poem_openapi::{LicenseObject, OpenApiService, ServerObject, Tags};
 use prometheus::Registry;
 use tokio::sync::watch;
 
@@ -39,9 +40,10 @@ use crate::{
 };
 
 pub(crate) use as_of::Pinned;
+pub(crate) use document::Document;
 pub(crate) use lifetime::Lifetime;
-pub(crate) use operations::metrics_route;
 pub use operations::{Build, Operations};
+pub(crate) use operations::{errors, metrics_route};
 pub use reading::Readers;
 pub(crate) use streams::MAX_STREAMS;
 pub use streams::Streams;
@@ -131,9 +133,9 @@ pub fn service(state: &Arc<State>, process: &Process) -> Service {
         operations::OperationsApi(process.clone()),
     );
     OpenApiService::new(apis, "Tickwell", &process.build.version)
-        .summary("A self-hosted crypto price feed")
         .description(include_str!("routes/description.md"))
-        .license(poem_openapi::LicenseObject::new("Apache-2.0").identifier("Apache-2.0"))
+        .license(LicenseObject::new("Apache-2.0").url("https://www.apache.org/licenses/LICENSE-2.0"))
+        .server(ServerObject::new("/").description("The pod that this document is from"))
 }
 
 impl State {

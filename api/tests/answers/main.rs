@@ -8,6 +8,7 @@ mod caching;
 mod candles;
 mod connections;
 mod convert;
+mod document;
 mod gaps;
 mod history;
 mod pinned;

@@ -150,7 +150,7 @@ impl Rig {
             reports: api::sources::Reports::default(),
         });
         let build = Build {
-            version: "0.0.0".into(),
+            version: env!("CARGO_PKG_VERSION").into(),
             description: String::new(),
             commit: String::new(),
             build_time: String::new(),
@@ -229,6 +229,11 @@ impl Rig {
     /// What a client is answered that accepts this.
     pub(crate) async fn get_as(&self, path: &str, accept: &str) -> Answer {
         self.ask(path, &[("Accept", accept)]).await
+    }
+
+    /// The body of an answer that is no JSON.
+    pub(crate) async fn text(&self, path: &str) -> String {
+        self.client.get(path).send().await.0.take_body().into_string().await.unwrap()
     }
 
     pub(crate) async fn serve(&self, limit: RateLimit) -> Served {
