@@ -3,14 +3,16 @@
 //! Prices are strings with the digits of the log, derived values strings with eight places, times RFC 3339
 //! with milliseconds. Nothing here is computed; [`crate::routes`] fills it in.
 
+mod conversion;
 mod event;
+mod sources;
 mod text;
-
-use std::collections::BTreeMap;
 
 use poem_openapi::Object;
 
+pub use conversion::{Conversion, LegItem};
 pub use event::EventItem;
+pub use sources::{SourceItem, SourcePairItem, Sources};
 pub use text::{
     AmountText, AssetText, CandleIntervalParameter, CauseParameter, CursorParameter, DerivedText,
     FromAssetText, PairParameter, PairText, PairsParameter, PriceText, RateText, RatioParameter,
@@ -74,46 +76,6 @@ pub struct PriceItem {
     pub stale: bool,
     /// When the pair's next record is due.
     pub next_slot: TimeText,
-}
-
-/// What an amount of one asset is worth in another.
-#[derive(Debug, Object)]
-pub struct Conversion {
-    /// The asset that there is an amount of.
-    pub from: AssetText,
-    /// The asset that it is converted to.
-    pub to: AssetText,
-    /// How much there is, with the digits that were asked for.
-    pub amount: AmountText,
-    /// What one of it is worth.
-    pub rate: RateText,
-    /// What all of it is worth: the exact product, and not that of the rounded rate.
-    pub result: RateText,
-    /// The slot that all prices stand for.
-    pub slot: TimeText,
-    /// The position of the newest of their ticks.
-    pub sequence: u64,
-    /// The prices that the rate is made of, from `from` to `to`.
-    pub legs: Vec<LegItem>,
-    /// `live`, `replay` or `simulated`.
-    pub origin: String,
-    /// Whether the prices are too old to be taken for those now.
-    pub stale: bool,
-}
-
-/// One price that a rate is made of.
-#[derive(Debug, Object)]
-pub struct LegItem {
-    /// The pair.
-    pub pair: PairText,
-    /// Its agreed price.
-    pub price: PriceText,
-    /// The slot the price stands for.
-    pub slot: TimeText,
-    /// The tick's position in the log; `/v1/ticks/{sequence}` explains it.
-    pub sequence: u64,
-    /// Whether the rate is divided by this price, and not multiplied.
-    pub inverted: bool,
 }
 
 /// Averages of a pair over one or more windows.
@@ -299,57 +261,6 @@ pub struct RecordItem {
     pub quotes: Option<Vec<QuoteItem>>,
     /// Whether the quotes are past their retention.
     pub quotes_expired: bool,
-}
-
-/// How the sources did in the slots of `(from, to]`.
-#[derive(Debug, Object)]
-pub struct Sources {
-    /// Where the slots begin: an hour before `to`, or later where that is more than 10,000 records. A slot at this
-    /// very instant is not counted.
-    pub from: TimeText,
-    /// The newest slot of any pair.
-    pub to: TimeText,
-    /// One item for each source that was asked, by name.
-    pub items: Vec<SourceItem>,
-}
-
-/// How one source did, on all pairs together and on each.
-#[derive(Debug, Object)]
-pub struct SourceItem {
-    /// The source.
-    pub source: String,
-    /// The slots that have a verdict on it; a slot of two pairs counts twice.
-    pub slots: u64,
-    /// The share of them whose price its quote is part of, from 0 to 1.
-    pub share_used: DerivedText,
-    /// The newest of them.
-    pub last_slot: TimeText,
-    /// The verdict there: `used`, or why not.
-    pub last_verdict: String,
-    /// How often each verdict was given.
-    pub verdicts: BTreeMap<String, u64>,
-    /// One item for each pair it was asked for, by name.
-    pub pairs: Vec<SourcePairItem>,
-}
-
-/// How one source did on one pair.
-#[derive(Debug, Object)]
-pub struct SourcePairItem {
-    /// The pair.
-    pub pair: PairText,
-    /// The slots that have a verdict on it.
-    pub slots: u64,
-    /// The share of them whose price its quote is part of, from 0 to 1.
-    pub share_used: DerivedText,
-    /// The newest of them.
-    pub last_slot: TimeText,
-    /// The verdict there: `used`, or why not.
-    pub last_verdict: String,
-    /// (quote − price) / price of its newest quote in a slot that has a price, whether used or not: above zero where
-    /// it quoted more. Null where there is none.
-    pub deviation: Option<DerivedText>,
-    /// How often each verdict was given.
-    pub verdicts: BTreeMap<String, u64>,
 }
 
 /// The rules by which quotes became a price.

@@ -70,15 +70,23 @@ fn steps<'a>(pairs: impl Iterator<Item = &'a Pair>, from: Asset) -> impl Iterato
     })
 }
 
+/// The newest prices along a way, where all are of the same slot. Nothing is read for it.
+pub fn together(snapshot: &Snapshot, way: &[Step]) -> Option<Vec<Leg>> {
+    let legs = newest_of(snapshot, way)?;
+    legs.iter().zip(legs.iter().skip(1)).all(|(one, next)| one.slot == next.slot).then_some(legs)
+}
+
 /// The prices along a way at the newest slot that all its pairs have a tick for; nothing where there is none
-/// within [`REACH`]. May wait for the disk, but not where their newest ticks are of the same slot.
+/// within [`REACH`]. May wait for the disk.
 pub fn legs(store: &Store, snapshot: &Snapshot, way: &[Step]) -> Result<Option<Vec<Leg>>, StoreError> {
-    let newest: Option<Vec<Leg>> =
-        way.iter().map(|step| newest(*step, snapshot.pairs.get(&step.pair)?)).collect();
-    match newest.as_deref() {
-        Some([one, other]) if one.slot != other.slot => common(store, *one, *other),
-        _ => Ok(newest),
+    match newest_of(snapshot, way).as_deref() {
+        Some([one, other]) => common(store, *one, *other),
+        newest => Ok(newest.map(<[Leg]>::to_vec)),
     }
+}
+
+fn newest_of(snapshot: &Snapshot, way: &[Step]) -> Option<Vec<Leg>> {
+    way.iter().map(|step| newest(*step, snapshot.pairs.get(&step.pair)?)).collect()
 }
 
 fn newest(step: Step, view: &PairView) -> Option<Leg> {

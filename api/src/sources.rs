@@ -61,9 +61,8 @@ pub struct Reports {
 impl Reports {
     /// The report of a snapshot; nothing where it has no slot yet. May wait for the disk.
     pub fn of(&self, store: &Store, snapshot: &Snapshot) -> Result<Option<Arc<Report>>, StoreError> {
-        let known = self.remembered().get(&snapshot.sequence).cloned();
-        if known.is_some() {
-            return Ok(known);
+        if let Some(known) = self.known(snapshot) {
+            return Ok(Some(known));
         }
         let Some(report) = Report::of(store, snapshot)?.map(Arc::new) else { return Ok(None) };
         let mut all = self.remembered();
@@ -72,6 +71,11 @@ impl Reports {
             all.pop_first();
         }
         Ok(Some(report))
+    }
+
+    /// The report of a snapshot, where somebody asked for it before.
+    pub fn known(&self, snapshot: &Snapshot) -> Option<Arc<Report>> {
+        self.remembered().get(&snapshot.sequence).cloned()
     }
 
     /// What is in it is whole at any time, whoever panicked while holding it.

@@ -47,13 +47,21 @@ impl ConvertApi {
         let (from, to, snapshot) = (from.0.0, to.0.0, at_sequence.snapshot);
         let amount = amount.0.map_or(Amount::ONE, |amount| amount.0);
         let way = way(&snapshot, from, to)?;
-        let (state, readers) = (self.0.clone(), self.0.readers.clone());
-        let conversion = move || {
-            let legs =
-                rate::legs(&state.store, &snapshot, &way)?.ok_or_else(|| not_together(&snapshot, &way))?;
-            conversion(&state, &snapshot, [from, to], amount, &legs)
+        let legs = match rate::together(&snapshot, &way) {
+            Some(legs) => legs,
+            None => self.legs(snapshot.clone(), way).await?,
         };
-        readers.read(conversion).await.map(Json)
+        conversion(&self.0, &snapshot, [from, to], amount, &legs).map(Json)
+    }
+}
+
+impl ConvertApi {
+    /// Looks for the newest slot that the pairs of a way share.
+    async fn legs(&self, snapshot: Arc<Snapshot>, way: Vec<Step>) -> Result<Vec<Leg>, Problem> {
+        let state = self.0.clone();
+        let find =
+            move || rate::legs(&state.store, &snapshot, &way)?.ok_or_else(|| not_together(&snapshot, &way));
+        self.0.readers.read(find).await
     }
 }
 

@@ -29,10 +29,12 @@ impl SourcesApi {
         at_sequence: AsOf,
     ) -> Result<Json<Sources>, Problem> {
         let (state, snapshot) = (self.0.clone(), at_sequence.snapshot);
+        if let Some(report) = state.reports.known(&snapshot) {
+            return Ok(Json(sources(&report)));
+        }
         let readers = state.readers.clone();
         let report = readers.scan(move || Ok(state.reports.of(&state.store, &snapshot)?)).await?;
-        let report = report.ok_or_else(|| no_price_yet(None))?;
-        Ok(Json(sources(&report)))
+        report.map(|report| Json(sources(&report))).ok_or_else(|| no_price_yet(None))
     }
 }
 
