@@ -7,9 +7,10 @@
 //! 3. [`audit`]: what must be true of every log, whatever has happened to its writers and readers.
 //! 4. `testkit::oracle`: prices and averages worked out a second time, from nothing but records.
 //! 5. [`agreement`]: two pods at the same sequence, and one pod against its own log.
-//! 6. The tests: [`feed`], [`sources`], [`faults`], [`survival`], [`leadership`], [`shutdown`], [`standalone`],
+//! 6. [`author`]: a log that the test writes itself, longer than one could wait for.
+//! 7. The tests: [`feed`], [`sources`], [`faults`], [`survival`], [`leadership`], [`shutdown`], [`standalone`],
 //!    [`replay`], [`liar`], [`commands`], [`subscriber`], [`foreign`], [`recompute`], [`stream`], [`full_disk`],
-//!    [`pinned`], [`export`], [`backup`], [`cluster`], [`damage`], [`grind`],
+//!    [`pinned`], [`paging`], [`export`], [`backup`], [`cluster`], [`damage`], [`grind`],
 //!    [`may_2021`], [`verify`].
 //!
 //! Nothing here uses the product's own types: an answer is read as a stranger would read it, so that a
@@ -26,6 +27,7 @@
 
 mod agreement;
 mod audit;
+mod author;
 mod backup;
 mod cluster;
 mod commands;
@@ -40,6 +42,7 @@ mod harness;
 mod leadership;
 mod liar;
 mod may_2021;
+mod paging;
 mod pinned;
 mod recompute;
 mod records;
