@@ -25,7 +25,7 @@ common::words! {
         UnknownPair = "unknown_pair",
         /// The log has no such record, or this pod no longer keeps it.
         UnknownSequence = "unknown_sequence",
-        /// This pod has not read the log up to `at_sequence` yet.
+        /// This pod has not read the log up to `at_sequence`, or up to a cursor, yet.
         SequenceAhead = "sequence_ahead",
         /// `at_sequence` is longer ago than answers reach back.
         SequenceGone = "sequence_gone",
@@ -249,7 +249,7 @@ impl ApiResponse for Problem {
             (StatusCode::NOT_FOUND, "The log has no such pair or record"),
             (
                 StatusCode::CONFLICT,
-                "This pod is not at `at_sequence` yet; `Retry-After` says when to ask again",
+                "This pod is not at `at_sequence`, or at the cursor, yet; `Retry-After` says when to ask again",
             ),
             (StatusCode::GONE, "`at_sequence` is longer ago than answers reach back"),
             (StatusCode::TOO_MANY_REQUESTS, "Too many requests; `Retry-After` says when to come back"),

@@ -77,7 +77,7 @@ impl HistoryApi {
 }
 
 fn read_page(state: &State, snapshot: &Snapshot, asked: &Asked) -> Result<HistoryResponse, Problem> {
-    let Some((from, to)) = asked.range(state, view(snapshot, asked.pair)?) else {
+    let Some((from, to)) = asked.range(state, view(snapshot, asked.pair)?)? else {
         return Ok(HistoryResponse::Page(Json(History { items: Vec::new(), next_cursor: None }), None));
     };
     // One more than the page has, to know whether there is another.
