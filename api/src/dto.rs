@@ -3,13 +3,16 @@
 //! Prices are strings with the digits of the log, derived values strings with eight places, times RFC 3339
 //! with milliseconds. Nothing here is computed; [`crate::routes`] fills it in.
 
+mod event;
 mod text;
 
 use poem_openapi::Object;
 
+pub use event::EventItem;
 pub use text::{
-    CandleIntervalParameter, CauseParameter, DerivedText, PairParameter, PairText, PriceText, RatioParameter,
-    SequenceParameter, SpanText, SpansText, TimeText, TimestampParameter, sequence_schema,
+    CandleIntervalParameter, CauseParameter, CursorParameter, DerivedText, PairParameter, PairText,
+    PairsParameter, PriceText, RatioParameter, SequenceParameter, SpanText, SpansText, TimeText,
+    TimestampParameter, sequence_schema,
 };
 
 /// The pairs of the log.

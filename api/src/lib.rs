@@ -7,6 +7,7 @@
 //!   log that ends there.
 //! - [`summary`], [`window`]: the algebra that every average is made of, and the tree that answers for
 //!   any window.
+//! - [`position`], [`events`]: where the clients of streams are in the log, and what they are sent.
 //! - [`snapshot`]: the immutable view that handlers read, swapped once per batch.
 //! - [`candle`], [`averages`]: what is said about buckets and windows, from memory or from the store.
 //! - [`routes`], [`dto`], [`problem`]: the questions, the shapes of answers, and the shape of errors.
@@ -20,10 +21,12 @@ pub mod averages;
 pub mod candle;
 pub mod config;
 pub mod dto;
+pub mod events;
 pub mod ingest;
 pub mod local_log;
 pub mod metrics;
 mod number;
+pub mod position;
 pub mod problem;
 pub mod routes;
 pub mod server;

@@ -29,16 +29,22 @@ common::words! {
         SequenceAhead = "sequence_ahead",
         /// `at_sequence` is longer ago than answers reach back.
         SequenceGone = "sequence_gone",
+        /// A stream's cursor is of another log, or beyond the end of this one.
+        UnknownCursor = "unknown_cursor",
         /// There is no such route.
         NotFound = "not_found",
         /// The route does not take this method.
         MethodNotAllowed = "method_not_allowed",
+        /// The route speaks another protocol alone.
+        UpgradeRequired = "upgrade_required",
         /// The client asked too often.
         RateLimited = "rate_limited",
         /// No price has been agreed yet.
         NoPriceYet = "no_price_yet",
         /// Too little of a window is covered by ticks.
         ThinWindow = "thin_window",
+        /// Too many others are following the log here.
+        TooManyStreams = "too_many_streams",
         /// Too many others are reading history.
         Busy = "busy",
         /// History is not at hand for the moment; prices are.
@@ -61,11 +67,15 @@ impl Code {
             Self::BackupRunning => StatusCode::CONFLICT,
             Self::MethodNotAllowed => StatusCode::METHOD_NOT_ALLOWED,
             Self::RateLimited => StatusCode::TOO_MANY_REQUESTS,
-            Self::SequenceAhead => StatusCode::CONFLICT,
+            Self::SequenceAhead | Self::UnknownCursor => StatusCode::CONFLICT,
+            Self::UpgradeRequired => StatusCode::UPGRADE_REQUIRED,
             Self::SequenceGone => StatusCode::GONE,
-            Self::NoPriceYet | Self::ThinWindow | Self::Busy | Self::StoreUnavailable | Self::Starting => {
-                StatusCode::SERVICE_UNAVAILABLE
-            }
+            Self::NoPriceYet
+            | Self::ThinWindow
+            | Self::TooManyStreams
+            | Self::Busy
+            | Self::StoreUnavailable
+            | Self::Starting => StatusCode::SERVICE_UNAVAILABLE,
             Self::Internal => StatusCode::INTERNAL_SERVER_ERROR,
         }
     }

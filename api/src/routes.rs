@@ -12,13 +12,14 @@ mod operations;
 mod paging;
 mod prices;
 mod reading;
+mod streams;
 mod ticks;
 
 use std::{sync::Arc, time::Duration};
 
 use common::{
     clock::Clock,
-    domain::{Origin, Pair, Sequence},
+    domain::{Origin, Pair, Sequence, Timestamp},
     readiness::Readiness,
 };
 use poem_openapi::{OpenApiService, Tags};
@@ -36,6 +37,8 @@ pub(crate) use as_of::Pinned;
 pub(crate) use operations::metrics_route;
 pub use operations::{Build, Operations};
 pub use reading::Readers;
+pub use streams::Streams;
+pub(crate) use streams::{MAX_STREAMS, STREAMS};
 
 /// What every handler can use.
 pub struct State {
@@ -57,6 +60,8 @@ pub struct State {
     pub readers: Readers,
     /// The averages that took a look at every tick.
     pub scans: Scans,
+    /// The clients that follow the log.
+    pub streams: Streams,
 }
 
 /// What operators ask about a process.
@@ -78,6 +83,8 @@ enum Tag {
     History,
     /// Why a price was what it was.
     Explanation,
+    /// Every tick and gap as it happens.
+    Streams,
     /// For those who run it.
     Operations,
 }
@@ -91,6 +98,8 @@ pub type Service = OpenApiService<
         candles::CandlesApi,
         gaps::GapsApi,
         ticks::TicksApi,
+        streams::StreamApi,
+        streams::SocketApi,
         operations::OperationsApi,
     ),
     (),
@@ -105,6 +114,8 @@ pub fn service(state: &Arc<State>, process: &Process) -> Service {
         candles::CandlesApi(state.clone()),
         gaps::GapsApi(state.clone()),
         ticks::TicksApi(state.clone()),
+        streams::StreamApi(state.clone()),
+        streams::SocketApi(state.clone()),
         operations::OperationsApi(process.clone()),
     );
     OpenApiService::new(apis, "Tickwell", &process.build.version)
@@ -131,6 +142,11 @@ impl State {
         let state = self.clone();
         let readers = state.readers.clone();
         readers.read(move || Ok(Arc::new(newest.at(&state.store, sequence, state.keep_windows)?))).await
+    }
+
+    /// From when on a pair's history is told.
+    fn history_from(&self, view: &PairView) -> Timestamp {
+        view.slot.start().minus(self.retain_ticks)
     }
 
     fn is_stale(&self, snapshot: &Snapshot, view: &PairView) -> bool {

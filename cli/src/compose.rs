@@ -5,7 +5,7 @@ use std::{sync::Arc, time::Duration};
 use anyhow::{Context, Result};
 use api::{
     local_log,
-    routes::Process,
+    routes::{Process, Streams},
     server::{self, Listener, SharedEndpoint},
     store::{OpenError, Store},
 };
@@ -126,8 +126,17 @@ async fn listen(
     service.spawn("api", listener.serve(newest, metrics.connections.clone(), service.stop()));
     let operators =
         admin(settings, server::starting_endpoint(process, server::ADMIN), process, service).await?;
+    let streams = Streams::new(service.stop(), metrics.clone());
+    service.spawn("streams", {
+        let (streams, stop) = (streams.clone(), service.stop());
+        async move {
+            stop.cancelled().await;
+            streams.ended().await;
+            Ok(())
+        }
+    });
     let (settings, process) = (settings.clone(), process.clone());
-    Ok(Pod { settings, clock, process, address, endpoints, operators, metrics, check })
+    Ok(Pod { settings, clock, process, address, endpoints, operators, metrics, streams, check })
 }
 
 /// Everything in one process: the store is the log.

@@ -11,7 +11,7 @@ use api::{
     averages::Scans,
     ingest::{Ended, Ingest},
     metrics::Rebuild,
-    routes::{Process, Readers, State},
+    routes::{Process, Readers, State, Streams},
     server::{self, SharedEndpoint},
     store::{OpenError, Retention, Store, StoreError},
 };
@@ -60,6 +60,7 @@ pub(crate) struct Pod {
     /// What operators are answered with, where they have a listener of their own.
     pub(crate) operators: Option<watch::Sender<SharedEndpoint>>,
     pub(crate) metrics: api::Metrics,
+    pub(crate) streams: Streams,
     pub(crate) check: Check,
 }
 
@@ -89,6 +90,7 @@ impl Pod {
             retain_quotes: retention.quotes,
             readers: Readers::default(),
             scans: Scans::default(),
+            streams: self.streams.clone(),
         });
         let limit = self.settings.api.rate_limit;
         let endpoint = server::endpoint(&state, &self.process, limit, self.metrics.clone());

@@ -9,7 +9,7 @@ use poem_openapi::{
 };
 use rust_decimal::Decimal;
 
-use crate::{candle::CandleInterval, problem::Problem};
+use crate::{candle::CandleInterval, position::Cursor, problem::Problem};
 
 /// Defines a type that is written as text, with its schema, and with the words that it may be where it can
 /// only be one of some.
@@ -248,6 +248,39 @@ text_type!(
     "One or more windows, separated by commas.", "10m,1h,24h"
 );
 parameter!(SpansText);
+
+/// Pairs as a parameter, separated by commas.
+#[derive(Debug, Clone)]
+pub struct PairList(pub Vec<Pair>);
+
+impl std::fmt::Display for PairList {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let texts: Vec<String> = self.0.iter().map(ToString::to_string).collect();
+        formatter.write_str(&texts.join(","))
+    }
+}
+
+impl std::str::FromStr for PairList {
+    type Err = common::domain::PairError;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        text.split(',').map(str::parse).collect::<Result<_, _>>().map(Self)
+    }
+}
+
+text_type!(
+    /// Pairs as a parameter.
+    PairsParameter(PairList), "string_pairs", None,
+    "One or more pairs, separated by commas.", "BTC-USD"
+);
+parameter!(PairsParameter);
+
+text_type!(
+    /// A place in the log, to go on behind.
+    CursorParameter(Cursor), "string_cursor", None,
+    "The `id` of an event, or a sequence.", "0"
+);
+parameter!(CursorParameter);
 
 impl SpanText {
     /// A length, where it is not zero.

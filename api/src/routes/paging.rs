@@ -94,7 +94,7 @@ impl Asked {
         // What the snapshot does not know yet may be in the store already, and what is past retention may
         // still be there: neither is part of the answer.
         let end = view.slot.start().next();
-        let begin = view.slot.start().minus(state.retain_ticks);
+        let begin = state.history_from(view);
         let mut from = self.from.unwrap_or(begin).max(begin);
         let mut to = self.to.unwrap_or(end).min(end);
         match (self.order, self.cursor) {

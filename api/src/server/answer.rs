@@ -155,6 +155,10 @@ async fn answered<E: Endpoint>(
         // The connection leaves the body out; every route that can be got can be asked for its head.
         request.set_method(Method::GET);
     }
+    if routes::STREAMS.contains(&request.uri().path()) {
+        // A compressor holds events back until it has a block of them.
+        request.headers_mut().remove(http::header::ACCEPT_ENCODING);
+    }
     let answer = if request.uri().to_string().len() > MAX_URI_BYTES {
         Err(Problem::parameter("uri", format!("the request target is longer than {MAX_URI_BYTES} bytes"))
             .into())

@@ -13,3 +13,4 @@ mod random_log;
 mod rejected;
 mod rig;
 mod shape;
+mod streams;

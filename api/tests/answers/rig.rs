@@ -6,7 +6,7 @@ use api::{
     config::RateLimit,
     ingest::{Ended, Ingest},
     metrics::Metrics,
-    routes::{Build, Process, Readers, State},
+    routes::{Build, Process, Readers, State, Streams},
     server::{self, Listener, SharedEndpoint},
     store::{OpenError, Retention, Store},
 };
@@ -117,7 +117,7 @@ impl Rig {
     }
 
     fn over(folder: tempfile::TempDir, keep: Duration, last: Sequence) -> Self {
-        let clock = Arc::new(ManualClock::new(at(0)));
+        let (clock, stop) = (Arc::new(ManualClock::new(at(0))), CancellationToken::new());
         let store = settled(|| Store::open_copy(folder.path(), &LogIdentity::new("abc").unwrap(), at(0)));
         let (registry, readiness) = (Registry::new(), Readiness::default());
         let metrics = Metrics::new(&registry).unwrap();
@@ -135,6 +135,7 @@ impl Rig {
             retain_quotes: retention.quotes,
             readers: Readers::default(),
             scans: api::averages::Scans::default(),
+            streams: Streams::new(stop.clone(), metrics.clone()),
         });
         let build = Build {
             version: "0.0.0".into(),
@@ -147,7 +148,6 @@ impl Rig {
         let (batches, receiver) = mpsc::channel(1);
         let (sender, stored) = mpsc::channel(1);
         let log = SentLog { batches: receiver, stored: sender };
-        let stop = CancellationToken::new();
         let ingest = tokio::spawn(ingest.run(Box::new(log), stop.clone()));
         let pod = Pod { state, process, metrics };
         Self { clock, readiness, client, pod, batches, stored, last, ingest, stop, keep, folder }
@@ -183,6 +183,22 @@ impl Rig {
         self.batches.send(Batch { entries, pending: 0 }).await.unwrap();
     }
 
+    /// Leaves positions out, as a log does that has lost what was there.
+    pub(crate) fn lose(&mut self, count: u64) {
+        self.last = Sequence(self.last.0 + count);
+    }
+
+    /// The task that follows the log ends, as when the log is another one.
+    pub(crate) async fn lose_log(&mut self) {
+        self.ingest.abort();
+        assert!((&mut self.ingest).await.unwrap_err().is_cancelled());
+    }
+
+    /// Tells the pod to stop.
+    pub(crate) fn stop(&self) {
+        self.stop.cancel();
+    }
+
     pub(crate) async fn get(&self, path: &str) -> Answer {
         let mut response = self.client.get(path).send().await;
         let bytes = response.0.take_body().into_vec().await.unwrap();
@@ -209,6 +225,12 @@ impl Rig {
     /// How many connections are open.
     pub(crate) fn connections(&self) -> i64 {
         self.pod.metrics.connections.get()
+    }
+
+    /// A client that does not keep others from changing the rig.
+    pub(crate) fn another_client(&self) -> TestClient<SharedEndpoint> {
+        let Pod { state, process, metrics } = &self.pod;
+        TestClient::new(server::endpoint(state, process, RateLimit::Off, metrics.clone()))
     }
 
     pub(crate) fn client(&self) -> &TestClient<SharedEndpoint> {
