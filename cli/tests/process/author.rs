@@ -102,6 +102,19 @@ impl Author {
         arrived(&mut sent).await;
     }
 
+    /// Writes slots until there are so many ticks and gaps.
+    pub(crate) async fn write_up_to(&mut self, count: usize) {
+        while self.written.len() < count {
+            let short = i64::try_from(count - self.written.len()).unwrap();
+            self.write(short / i64::try_from(self.chains.len()).unwrap() + 1).await;
+        }
+    }
+
+    /// Everything that was written, in the order of the log.
+    pub(crate) fn written(&self) -> &[Written] {
+        &self.written
+    }
+
     /// The newest position of the log.
     pub(crate) fn last(&self) -> u64 {
         self.last
@@ -188,6 +201,22 @@ impl Written {
     pub(crate) fn history_item(&self) -> Option<Value> {
         let price = self.price.as_ref()?;
         Some(json!({"slot": time_text(self.slot), "price": price, "sequence": self.sequence}))
+    }
+
+    /// What a stream says of it.
+    pub(crate) fn event(&self, log: &str) -> Value {
+        let mut event = json!({
+            "id": format!("{log}-{}", self.sequence), "pair": self.pair, "sequence": self.sequence,
+            "slot": time_text(self.slot), "interval": INTERVAL, "epoch": EPOCH, "origin": "live",
+        });
+        match self.gap {
+            None => (event["kind"], event["price"]) = ("tick".into(), self.price.clone().into()),
+            Some((cause, _)) => {
+                (event["kind"], event["cause"]) = ("gap".into(), cause.into());
+                event["from"] = time_text(self.from).into();
+            }
+        }
+        event
     }
 
     /// What `/gaps` says of it, if it is one.

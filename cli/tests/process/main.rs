@@ -8,9 +8,10 @@
 //! 4. `testkit::oracle`: prices and averages worked out a second time, from nothing but records.
 //! 5. [`agreement`]: two pods at the same sequence, and one pod against its own log.
 //! 6. [`author`]: a log that the test writes itself, longer than one could wait for.
-//! 7. The tests: [`feed`], [`sources`], [`faults`], [`survival`], [`leadership`], [`shutdown`], [`standalone`],
+//! 7. [`stream_client`]: a client of the streams, which can be cut off at any byte.
+//! 8. The tests: [`feed`], [`sources`], [`faults`], [`survival`], [`leadership`], [`shutdown`], [`standalone`],
 //!    [`replay`], [`liar`], [`commands`], [`subscriber`], [`foreign`], [`recompute`], [`stream`], [`full_disk`],
-//!    [`pinned`], [`paging`], [`export`], [`backup`], [`cluster`], [`damage`], [`grind`],
+//!    [`pinned`], [`paging`], [`streams`], [`export`], [`backup`], [`cluster`], [`damage`], [`grind`],
 //!    [`may_2021`], [`verify`].
 //!
 //! Nothing here uses the product's own types: an answer is read as a stranger would read it, so that a
@@ -51,6 +52,8 @@ mod shutdown;
 mod sources;
 mod standalone;
 mod stream;
+mod stream_client;
+mod streams;
 mod subscriber;
 mod survival;
 mod verify;
