@@ -3,12 +3,12 @@
 use rand::{Rng as _, SeedableRng as _, rngs::StdRng};
 use serde_json::Value;
 use testkit::{nats::NatsServer, require_nats};
-use tokio::sync::watch;
+use tokio::{sync::watch, time::timeout};
 
 use crate::{
     agreement::PAIR,
     author::Author,
-    harness::{Pod, Scene},
+    harness::{DEADLINE, Pod, Scene},
     stream_client::{Heard, Refusal, Stream, Transport},
 };
 
@@ -51,9 +51,9 @@ impl Pods {
     }
 
     async fn come_back(&mut self, connection: usize) {
-        for at in 0..NAMES.len() {
-            if self.pods[at].is_none() && connection >= self.back_at[at] {
-                self.pods[at] = Some(self.scene.waiting_pod(NAMES[at]).await);
+        for ((pod, back_at), name) in self.pods.iter_mut().zip(self.back_at).zip(NAMES) {
+            if pod.is_none() && connection >= back_at {
+                *pod = Some(self.scene.waiting_pod(name).await);
             }
         }
     }
@@ -113,7 +113,7 @@ async fn a_client_that_is_cut_off_again_and_again_while_pods_die_receives_everyt
         // There is always more than will be heard.
         demand.send_replace(received.len() + bytes / SHORTEST_EVENT + 2);
         let mut heard = 0;
-        while let Some(next) = stream.next().await {
+        while let Some(next) = timeout(DEADLINE, stream.next()).await.unwrap() {
             match next {
                 Heard::Event(event) => received.push(event),
                 Heard::Heartbeat => {}
