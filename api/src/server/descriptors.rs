@@ -2,10 +2,8 @@
 
 use rlimit::Resource;
 
-use crate::routes::MAX_STREAMS;
-
-/// Open connections at once. Streams alone cannot take them all.
-const MAX_CONNECTIONS: usize = MAX_STREAMS + 2_000;
+/// Open connections at once: 10,000 streams, and requests.
+const MAX_CONNECTIONS: usize = 12_000;
 
 /// Descriptors that are left for everything else: the store's files, the log, a backup, operators.
 const RESERVED: u64 = 320;

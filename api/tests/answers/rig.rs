@@ -146,7 +146,7 @@ impl Rig {
             retain_quotes: retention.quotes,
             readers: Readers::default(),
             scans: api::averages::Scans::default(),
-            streams: Streams::new(stop.clone(), metrics.clone()),
+            streams: Streams::new(12, stop.clone(), metrics.clone()),
             reports: api::sources::Reports::default(),
         });
         let build = Build {
