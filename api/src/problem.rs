@@ -2,6 +2,7 @@
 //!
 //! Every error of the API is made here, the framework's own included.
 
+mod newest;
 mod trace;
 
 use std::borrow::Cow;
@@ -16,6 +17,7 @@ use poem_openapi::{
     types::{ToJSON, Type},
 };
 
+use newest::Newest;
 pub(crate) use trace::{TraceId, within};
 
 use crate::{snapshot::PinError, store::StoreError};
@@ -48,6 +50,8 @@ common::words! {
         RateLimited = "rate_limited",
         /// No price has been agreed yet.
         NoPriceYet = "no_price_yet",
+        /// The newest price is not what `max_age`, `min_sources` or `max_spread` asks for; `parameter` says which.
+        ContractNotMet = "contract_not_met",
         /// Too little of a window is covered by ticks.
         ThinWindow = "thin_window",
         /// Too many others are following the log here.
@@ -78,6 +82,7 @@ impl Code {
             Self::UpgradeRequired => StatusCode::UPGRADE_REQUIRED,
             Self::SequenceGone => StatusCode::GONE,
             Self::NoPriceYet
+            | Self::ContractNotMet
             | Self::ThinWindow
             | Self::TooManyStreams
             | Self::Busy
@@ -98,6 +103,7 @@ pub struct Problem {
     retry_after_seconds: Option<u64>,
     /// What only the server's log is told.
     cause: Option<String>,
+    newest: Option<Box<Newest>>,
 }
 
 /// An error, after RFC 9457.
@@ -121,12 +127,22 @@ struct ProblemDetails {
     /// The trace this answer belongs to, 32 hex digits: that of the request's `traceparent`, else a new one. The
     /// server's log says it with every error of its own.
     trace_id: String,
+    /// Of `contract_not_met`: the newest price there is, as `/v1/prices/{pair}` answers it.
+    #[oai(skip_serializing_if_is_none)]
+    newest: Option<Newest>,
 }
 
 impl Problem {
     /// A problem with a code, and a sentence that says what to do next.
     pub fn new(code: Code, detail: impl Into<Cow<'static, str>>) -> Self {
-        Self { code, detail: detail.into(), parameter: None, retry_after_seconds: None, cause: None }
+        Self {
+            code,
+            detail: detail.into(),
+            parameter: None,
+            retry_after_seconds: None,
+            cause: None,
+            newest: None,
+        }
     }
 
     /// A parameter that cannot be read or is out of range.
@@ -144,6 +160,12 @@ impl Problem {
     #[must_use]
     pub fn retry_after(self, seconds: u64) -> Self {
         Self { retry_after_seconds: Some(seconds.max(1)), ..self }
+    }
+
+    /// The same problem, with the newest price there is, as the routes answer it.
+    #[must_use]
+    pub fn with_newest(self, newest: serde_json::Value) -> Self {
+        Self { newest: Some(Box::new(Newest(newest))), ..self }
     }
 
     /// Something broke here. What broke is for the server's log.
@@ -181,6 +203,7 @@ impl Problem {
             detail: self.detail.clone().into_owned(),
             parameter: self.parameter.clone().map(Cow::into_owned),
             trace_id: trace.to_string(),
+            newest: self.newest.as_deref().cloned(),
         }
     }
 }
@@ -285,7 +308,7 @@ impl ApiResponse for Problem {
             (StatusCode::INTERNAL_SERVER_ERROR, "Something broke here"),
             (
                 StatusCode::SERVICE_UNAVAILABLE,
-                "No price has been agreed yet, a window is too thin, the store is not at hand, or the process is starting",
+                "No price has been agreed yet, the newest is not what is asked for, a window is too thin, the store is not at hand, or the process is starting",
             ),
         ];
         let response = |(status, description): (StatusCode, &'static str)| MetaResponse {

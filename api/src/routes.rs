@@ -6,6 +6,7 @@ pub(crate) mod admin;
 mod as_of;
 mod averages;
 mod candles;
+mod contract;
 mod gaps;
 mod history;
 mod lifetime;
@@ -152,12 +153,16 @@ impl State {
     }
 
     fn is_stale(&self, snapshot: &Snapshot, view: &PairView) -> bool {
-        let now = match snapshot.origin {
+        view.is_stale(self.now(snapshot, view), self.stale_after)
+    }
+
+    /// The instant by which the age of a pair's price is told.
+    fn now(&self, snapshot: &Snapshot, view: &PairView) -> Timestamp {
+        match snapshot.origin {
             // A recording is over long since; what passes is its own time.
             Some(Origin::Replay) => view.slot.start(),
             _ => self.clock.now(),
-        };
-        view.is_stale(now, self.stale_after)
+        }
     }
 }
 

@@ -7,6 +7,7 @@ mod averages;
 mod caching;
 mod candles;
 mod connections;
+mod contract;
 mod gaps;
 mod pinned;
 mod prices;
