@@ -46,6 +46,8 @@ common::words! {
         MethodNotAllowed = "method_not_allowed",
         /// The route speaks another protocol alone.
         UpgradeRequired = "upgrade_required",
+        /// A key is needed, and the request has none that is known.
+        Unauthorized = "unauthorized",
         /// The client asked too often.
         RateLimited = "rate_limited",
         /// No price has been agreed yet.
@@ -77,6 +79,7 @@ impl Code {
             Self::UnknownPair | Self::UnknownSequence | Self::NotFound => StatusCode::NOT_FOUND,
             Self::BackupRunning => StatusCode::CONFLICT,
             Self::MethodNotAllowed => StatusCode::METHOD_NOT_ALLOWED,
+            Self::Unauthorized => StatusCode::UNAUTHORIZED,
             Self::RateLimited => StatusCode::TOO_MANY_REQUESTS,
             Self::SequenceAhead | Self::UnknownCursor => StatusCode::CONFLICT,
             Self::UpgradeRequired => StatusCode::UPGRADE_REQUIRED,
@@ -264,6 +267,9 @@ impl IntoResponse for Problem {
         }
         if self.code == Code::MethodNotAllowed {
             response = response.header("Allow", METHODS);
+        }
+        if self.code == Code::Unauthorized {
+            response = response.header("WWW-Authenticate", "Bearer");
         }
         response.body(self.details(trace).to_json_string())
     }

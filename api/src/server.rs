@@ -3,7 +3,9 @@
 
 mod answer;
 mod caching;
+mod client;
 mod compressed;
+mod cors;
 mod limit;
 mod parameters;
 
