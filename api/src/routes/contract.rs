@@ -86,7 +86,7 @@ impl Contract {
             self.min_sources.filter(|least| u64::try_from(used).is_ok_and(|used| used < *least))
         {
             let detail =
-                format!("the newest price of {pair} is made of {used} sources, and not of {least} or more");
+                format!("the newest price of {pair} has {used} of the {least} sources that are asked for");
             return Some(("min_sources", detail));
         }
         let limit = self.max_spread.filter(|limit| tick.spread.decimal() > limit.decimal())?;
