@@ -2,6 +2,7 @@
 //!
 //! Every error of the API is made here, the framework's own included.
 
+mod advice;
 mod newest;
 mod trace;
 
@@ -17,13 +18,11 @@ use poem_openapi::{
     types::{ToJSON, Type},
 };
 
+pub use advice::{ERRORS_PATH, errors_html, errors_markdown};
 use newest::Newest;
 pub(crate) use trace::{TraceId, within};
 
-use crate::{snapshot::PinError, store::StoreError};
-
-/// What every route takes: nothing here is changed by asking.
-const METHODS: &str = "GET, HEAD";
+use crate::{lines::LineError, snapshot::PinError, store::StoreError};
 
 common::words! {
     /// What went wrong, in a word that programs can rely on.
@@ -32,6 +31,8 @@ common::words! {
         InvalidParameter = "invalid_parameter",
         /// The log has no such pair.
         UnknownPair = "unknown_pair",
+        /// The log has no pairs that lead from one asset to the other.
+        NoRate = "no_rate",
         /// The log has no such record, or this pod no longer keeps it.
         UnknownSequence = "unknown_sequence",
         /// This pod has not read the log up to `at_sequence` yet.
@@ -42,6 +43,8 @@ common::words! {
         UnknownCursor = "unknown_cursor",
         /// There is no such route.
         NotFound = "not_found",
+        /// The route has no form of answer that the client takes.
+        NotAcceptable = "not_acceptable",
         /// The route does not take this method.
         MethodNotAllowed = "method_not_allowed",
         /// The route speaks another protocol alone.
@@ -76,8 +79,11 @@ impl Code {
     pub fn status(self) -> StatusCode {
         match self {
             Self::InvalidParameter => StatusCode::BAD_REQUEST,
-            Self::UnknownPair | Self::UnknownSequence | Self::NotFound => StatusCode::NOT_FOUND,
+            Self::UnknownPair | Self::NoRate | Self::UnknownSequence | Self::NotFound => {
+                StatusCode::NOT_FOUND
+            }
             Self::BackupRunning => StatusCode::CONFLICT,
+            Self::NotAcceptable => StatusCode::NOT_ACCEPTABLE,
             Self::MethodNotAllowed => StatusCode::METHOD_NOT_ALLOWED,
             Self::Unauthorized => StatusCode::UNAUTHORIZED,
             Self::RateLimited => StatusCode::TOO_MANY_REQUESTS,
@@ -96,6 +102,9 @@ impl Code {
     }
 }
 
+/// What every route takes: the API only answers questions.
+const ALLOWED_METHODS: &str = "GET, HEAD";
+
 /// An answer that is an error.
 #[derive(Debug, Clone, thiserror::Error)]
 #[error("{code}: {detail}")]
@@ -113,7 +122,7 @@ pub struct Problem {
 #[derive(Debug, Clone, Object)]
 #[oai(rename = "Problem")]
 struct ProblemDetails {
-    /// Where this kind of problem is described: the code as a relative reference.
+    /// Where this kind of problem is described, on the same pod.
     #[oai(rename = "type")]
     kind: String,
     /// The HTTP status in words.
@@ -199,7 +208,7 @@ impl Problem {
     fn details(&self, trace: TraceId) -> ProblemDetails {
         let status = self.code.status();
         ProblemDetails {
-            kind: format!("/docs#{}", self.code),
+            kind: format!("{ERRORS_PATH}#{}", self.code),
             title: status.canonical_reason().unwrap_or_default().to_owned(),
             status: status.as_u16(),
             code: self.code.to_string(),
@@ -235,6 +244,12 @@ impl From<StoreError> for Problem {
     }
 }
 
+impl From<LineError> for Problem {
+    fn from(error: LineError) -> Self {
+        Self::internal(common::telemetry::chain(&error))
+    }
+}
+
 /// Pods are a moment apart.
 const AHEAD_RETRY_SECONDS: u64 = 1;
 
@@ -266,7 +281,7 @@ impl IntoResponse for Problem {
             response = response.header("Retry-After", seconds);
         }
         if self.code == Code::MethodNotAllowed {
-            response = response.header("Allow", METHODS);
+            response = response.header("Allow", ALLOWED_METHODS);
         }
         if self.code == Code::Unauthorized {
             response = response.header("WWW-Authenticate", "Bearer");
@@ -286,7 +301,7 @@ impl ResponseError for Problem {
 }
 
 /// The media type of problems, for the document.
-struct ProblemJson;
+pub(crate) struct ProblemJson;
 
 impl Payload for ProblemJson {
     const CONTENT_TYPE: &'static str = "application/problem+json";
@@ -301,33 +316,18 @@ impl Payload for ProblemJson {
 }
 
 impl ApiResponse for Problem {
+    /// Which problems a route can really have, [`crate::routes`] puts into the document.
     fn meta() -> MetaResponses {
-        let described = [
-            (StatusCode::BAD_REQUEST, "A parameter cannot be read or is out of range"),
-            (StatusCode::NOT_FOUND, "The log has no such pair or record"),
-            (
-                StatusCode::CONFLICT,
-                "This pod is not at `at_sequence` yet; `Retry-After` says when to ask again",
-            ),
-            (StatusCode::GONE, "`at_sequence` is longer ago than answers reach back"),
-            (StatusCode::TOO_MANY_REQUESTS, "Too many requests; `Retry-After` says when to come back"),
-            (StatusCode::INTERNAL_SERVER_ERROR, "Something broke here"),
-            (
-                StatusCode::SERVICE_UNAVAILABLE,
-                "No price has been agreed yet, the newest is not what is asked for, a window is too thin, the store is not at hand, or the process is starting",
-            ),
-        ];
-        let response = |(status, description): (StatusCode, &'static str)| MetaResponse {
-            description,
-            status: Some(status.as_u16()),
+        let content =
+            MetaMediaType { content_type: ProblemJson::CONTENT_TYPE, schema: ProblemJson::schema_ref() };
+        let response = MetaResponse {
+            description: "Something broke here",
+            status: Some(StatusCode::INTERNAL_SERVER_ERROR.as_u16()),
             status_range: None,
-            content: vec![MetaMediaType {
-                content_type: ProblemJson::CONTENT_TYPE,
-                schema: ProblemJson::schema_ref(),
-            }],
+            content: vec![content],
             headers: Vec::new(),
         };
-        MetaResponses { responses: described.into_iter().map(response).collect() }
+        MetaResponses { responses: vec![response] }
     }
 
     fn register(registry: &mut Registry) {

@@ -7,6 +7,9 @@ mod as_of;
 mod averages;
 mod candles;
 mod contract;
+mod convert;
+mod document;
+mod format;
 mod gaps;
 mod history;
 mod lifetime;
@@ -14,6 +17,7 @@ mod operations;
 mod paging;
 mod prices;
 mod reading;
+mod sources;
 mod streams;
 mod ticks;
 
@@ -21,10 +25,10 @@ use std::{sync::Arc, time::Duration};
 
 use common::{
     clock::Clock,
-    domain::{Origin, Pair, Sequence, Timestamp},
+    domain::{Origin, Pair, Sequence, Slot, Timestamp},
     readiness::Readiness,
 };
-use poem_openapi::{OpenApiService, Tags};
+use poem_openapi::{LicenseObject, OpenApiService, ServerObject, Tags};
 use prometheus::Registry;
 use tokio::sync::watch;
 
@@ -32,13 +36,15 @@ use crate::{
     averages::Scans,
     problem::{Code, Problem},
     snapshot::{PairView, Snapshot},
+    sources::Reports,
     store::Store,
 };
 
 pub(crate) use as_of::Pinned;
+pub(crate) use document::Document;
 pub(crate) use lifetime::Lifetime;
-pub(crate) use operations::metrics_route;
 pub use operations::{Build, Operations};
+pub(crate) use operations::{errors, metrics_route};
 pub use reading::Readers;
 pub(crate) use streams::MAX_STREAMS;
 pub use streams::Streams;
@@ -65,6 +71,8 @@ pub struct State {
     pub scans: Scans,
     /// The clients that follow the log.
     pub streams: Streams,
+    /// What was found out about the sources.
+    pub reports: Reports,
 }
 
 /// What operators ask about a process.
@@ -97,12 +105,14 @@ pub type Service = OpenApiService<
     (
         prices::PricesApi,
         averages::AveragesApi,
+        convert::ConvertApi,
         history::HistoryApi,
         candles::CandlesApi,
         gaps::GapsApi,
         ticks::TicksApi,
         streams::StreamApi,
         streams::SocketApi,
+        sources::SourcesApi,
         operations::OperationsApi,
     ),
     (),
@@ -113,18 +123,20 @@ pub fn service(state: &Arc<State>, process: &Process) -> Service {
     let apis = (
         prices::PricesApi(state.clone()),
         averages::AveragesApi(state.clone()),
+        convert::ConvertApi(state.clone()),
         history::HistoryApi(state.clone()),
         candles::CandlesApi(state.clone()),
         gaps::GapsApi(state.clone()),
         ticks::TicksApi(state.clone()),
         streams::StreamApi(state.clone()),
         streams::SocketApi(state.clone()),
+        sources::SourcesApi(state.clone()),
         operations::OperationsApi(process.clone()),
     );
     OpenApiService::new(apis, "Tickwell", &process.build.version)
-        .summary("A self-hosted crypto price feed")
         .description(include_str!("routes/description.md"))
-        .license(poem_openapi::LicenseObject::new("Apache-2.0").identifier("Apache-2.0"))
+        .license(LicenseObject::new("Apache-2.0").url("https://www.apache.org/licenses/LICENSE-2.0"))
+        .server(ServerObject::new("/").description("The pod that this document is from"))
 }
 
 impl State {
@@ -153,14 +165,20 @@ impl State {
     }
 
     fn is_stale(&self, snapshot: &Snapshot, view: &PairView) -> bool {
-        view.is_stale(self.now(snapshot, view), self.stale_after)
+        view.tick.as_ref().is_none_or(|newest| self.is_past(snapshot, newest.tick.slot, view.slot))
     }
 
-    /// The instant by which the age of a pair's price is told.
-    fn now(&self, snapshot: &Snapshot, view: &PairView) -> Timestamp {
+    /// Whether the price of a slot is too old to be taken for the price now. `newest` is the newest slot of the
+    /// pairs in question.
+    fn is_past(&self, snapshot: &Snapshot, slot: Slot, newest: Slot) -> bool {
+        self.now(snapshot, newest).since(slot.start()) > self.stale_after
+    }
+
+    /// The instant by which the age of a price is told, where `newest` is the newest slot of the pairs in question.
+    fn now(&self, snapshot: &Snapshot, newest: Slot) -> Timestamp {
         match snapshot.origin {
             // A recording is over long since; what passes is its own time.
-            Some(Origin::Replay) => view.slot.start(),
+            Some(Origin::Replay) => newest.start(),
             _ => self.clock.now(),
         }
     }

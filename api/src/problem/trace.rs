@@ -18,6 +18,9 @@ tokio::task_local! {
 }
 
 impl TraceId {
+    /// The one of the standard's own examples.
+    pub(super) const EXAMPLE: Self = Self(0x4bf9_2f35_77b3_4da6_a3ce_929d_0e0e_4736);
+
     /// The trace that a request says it belongs to, if it says so in a way that can be believed.
     pub(crate) fn said_in(headers: &HeaderMap) -> Option<Self> {
         let mut said = headers.get_all(TRACEPARENT).iter();

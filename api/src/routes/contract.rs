@@ -73,7 +73,7 @@ impl Contract {
         newest: &NewestTick,
     ) -> Option<(&'static str, String)> {
         let tick = &newest.tick;
-        let age = state.now(snapshot, view).since(tick.slot.start());
+        let age = state.now(snapshot, view.slot).since(tick.slot.start());
         if let Some(limit) = self.max_age.filter(|limit| age > limit.duration()) {
             let slot = tick.slot.start();
             return Some((
@@ -99,7 +99,7 @@ impl Contract {
 
 /// How long it is until there may be another price: whole seconds, rounded up.
 fn seconds_to_next_slot(state: &State, snapshot: &Snapshot, view: &PairView) -> u64 {
-    let now = state.now(snapshot, view);
+    let now = state.now(snapshot, view.slot);
     // By the clock, and not the slot after the newest one: that may be overdue.
     let wait = view.interval.after(now).start().since(now);
     (wait + Duration::from_millis(999)).as_secs()

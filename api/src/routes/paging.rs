@@ -14,10 +14,10 @@ use crate::{
 };
 
 /// Items on a page where nothing else is asked for.
-const DEFAULT_LIMIT: usize = 100;
+pub(super) const DEFAULT_LIMIT: usize = 100;
 
 /// Items on a page at most: about 1 MB of JSON, or two.
-const MAX_LIMIT: usize = 10_000;
+pub(super) const MAX_LIMIT: usize = 10_000;
 
 /// In which order items are listed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Enum)]

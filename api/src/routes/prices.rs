@@ -26,6 +26,8 @@ pub struct PricesApi(pub(super) Arc<State>);
 #[OpenApi(prefix_path = "/v1", tag = "Tag::Prices")]
 impl PricesApi {
     /// The pairs of the log
+    ///
+    /// Each with its newest slot, whether or not that slot has a price.
     #[oai(path = "/pairs", method = "get", operation_id = "listPairs")]
     async fn pairs(
         &self,

@@ -2,10 +2,12 @@
 
 use std::sync::Arc;
 
+use bytes::Bytes;
 use common::domain::Sequence;
 use http::{HeaderName, HeaderValue, Method, header};
 use poem::{
     Endpoint, EndpointExt, IntoResponse, Request, Response, Result, Route, endpoint::make_sync, get, handler,
+    web::Data,
 };
 use poem_openapi::OperationId;
 use tokio::time::Instant;
@@ -13,8 +15,8 @@ use tokio::time::Instant;
 use crate::{
     config::{ApiConfig, Origin},
     metrics::Metrics,
-    problem::{self, Code, Problem, TraceId},
-    routes::{self, Operations, Pinned, Process, State},
+    problem::{self, Code, ERRORS_PATH, Problem, TraceId},
+    routes::{self, Document, Operations, Pinned, Process, State},
     server::{
         SharedEndpoint,
         caching::{Audience, tagged},
@@ -58,10 +60,12 @@ pub fn endpoint(
     metrics: Metrics,
 ) -> SharedEndpoint {
     let service = routes::service(state, process);
-    let known = Arc::new(Known::from_document(&service.spec()));
+    let document = Document::of(&service);
+    let known = Arc::new(Known::from_document(document.json()));
     let routes = Route::new()
-        .nest("/docs", get(service.swagger_ui()))
-        .at("/openapi.json", get(service.spec_endpoint()))
+        .at("/docs", get(page).data(Page(document.swagger_ui(&service).into())))
+        .at("/openapi.json", get(openapi).data(document))
+        .at(ERRORS_PATH, get(routes::errors))
         .at("/asyncapi.yaml", get(asyncapi))
         .at("/metrics", routes::metrics_route(process))
         .nest_no_strip("/", service);
@@ -129,8 +133,7 @@ async fn understood<E: Endpoint>(next: Arc<E>, request: Request, known: Arc<Know
 
 /// Goes back to the snapshot of an earlier sequence, where one is asked for.
 async fn pinned<E: Endpoint>(next: Arc<E>, mut request: Request, state: Arc<State>) -> Result<Response> {
-    let asked =
-        if request.uri().path().starts_with(PINNED_ROUTES) { asked_sequence(&request)? } else { None };
+    let asked = if is_pinnable(&request) { asked_sequence(&request)? } else { None };
     let (Some(sequence), Some(newest)) = (asked, request.data::<Arc<Snapshot>>().cloned()) else {
         return Ok(next.call(request).await?.into_response());
     };
@@ -139,6 +142,11 @@ async fn pinned<E: Endpoint>(next: Arc<E>, mut request: Request, state: Arc<Stat
     let mut response = settled(next.call(request).await);
     response.headers_mut().insert(SEQUENCE_HEADER, HeaderValue::from(sequence.0));
     Ok(response)
+}
+
+/// Whether it is a question that can be asked of an earlier sequence.
+fn is_pinnable(request: &Request) -> bool {
+    *request.method() == Method::GET && request.uri().path().starts_with(PINNED_ROUTES)
 }
 
 fn asked_sequence(request: &Request) -> Result<Option<Sequence>, Problem> {
@@ -223,6 +231,20 @@ fn known(method: &Method) -> &'static str {
         Method::OPTIONS => "OPTIONS",
         _ => "_OTHER",
     }
+}
+
+/// A page, made once.
+#[derive(Clone)]
+struct Page(Bytes);
+
+#[handler]
+fn page(page: Data<&Page>) -> Response {
+    Response::builder().content_type("text/html; charset=utf-8").body(page.0.0.clone())
+}
+
+#[handler]
+fn openapi(document: Data<&Document>) -> Response {
+    Response::builder().content_type("application/json").body(document.0.json().to_owned())
 }
 
 #[handler]

@@ -14,6 +14,7 @@ const KEEP_SECONDS: i64 = 3_600;
 /// Everything that can be asked, of both pairs.
 fn paths(sequence: u64) -> Vec<String> {
     let mut paths = vec!["/v1/pairs".to_owned(), "/v1/prices".to_owned(), format!("/v1/ticks/{sequence}")];
+    paths.extend(["ETH&to=BTC", "USD&to=ETH"].map(|assets| format!("/v1/convert?from={assets}")));
     for pair in ["BTC-USD", "ETH-USD"] {
         let of_pair = [
             "",
@@ -21,6 +22,7 @@ fn paths(sequence: u64) -> Vec<String> {
             "/averages?window=1h&min_coverage=50%25",
             "/history?limit=5",
             "/history?limit=1000&order=asc",
+            "/history?max_points=30",
             "/gaps",
             "/gaps?order=asc&limit=2",
             "/candles?interval=1m&limit=7",

@@ -7,10 +7,11 @@
 //! 3. [`audit`]: what must be true of every log, whatever has happened to its writers and readers.
 //! 4. `testkit::oracle`: prices and averages worked out a second time, from nothing but records.
 //! 5. [`agreement`]: two pods at the same sequence, and one pod against its own log.
-//! 6. The tests: [`feed`], [`sources`], [`faults`], [`survival`], [`leadership`], [`shutdown`], [`standalone`],
+//! 6. [`tools`]: programs of others, and where they are.
+//! 7. The tests: [`feed`], [`sources`], [`faults`], [`survival`], [`leadership`], [`shutdown`], [`standalone`],
 //!    [`replay`], [`liar`], [`commands`], [`subscriber`], [`foreign`], [`recompute`], [`stream`], [`full_disk`],
 //!    [`pinned`], [`export`], [`backup`], [`cluster`], [`damage`], [`grind`],
-//!    [`may_2021`], [`verify`].
+//!    [`may_2021`], [`verify`], [`document`].
 //!
 //! Nothing here uses the product's own types: an answer is read as a stranger would read it, so that a
 //! mistake in them cannot hide on both sides of a comparison. And nothing here depends on how fast the
@@ -30,6 +31,7 @@ mod backup;
 mod cluster;
 mod commands;
 mod damage;
+mod document;
 mod export;
 mod faults;
 mod feed;
@@ -50,6 +52,7 @@ mod standalone;
 mod stream;
 mod subscriber;
 mod survival;
+mod tools;
 mod verify;
 
 use testkit::oracle;
