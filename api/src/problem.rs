@@ -35,7 +35,7 @@ common::words! {
         NoRate = "no_rate",
         /// The log has no such record, or this pod no longer keeps it.
         UnknownSequence = "unknown_sequence",
-        /// This pod has not read the log up to `at_sequence` yet.
+        /// This pod has not read the log up to `at_sequence`, or up to a cursor, yet.
         SequenceAhead = "sequence_ahead",
         /// `at_sequence` is longer ago than answers reach back.
         SequenceGone = "sequence_gone",

@@ -123,7 +123,10 @@ async fn listen(
     let metrics = api::Metrics::new(&process.registry)?;
     let check = service.readiness().check("log");
     let (endpoints, newest) = watch::channel(server::starting_endpoint(process, server::API));
-    service.spawn("api", listener.serve(newest, metrics.connections.clone(), service.stop()));
+    service.spawn(
+        "api",
+        listener.serve(newest, server::api_places(), metrics.connections.clone(), service.stop()),
+    );
     let operators =
         admin(settings, server::starting_endpoint(process, server::ADMIN), process, service).await?;
     let streams = Streams::new(service.stop(), metrics.clone());
@@ -196,6 +199,6 @@ async fn admin(
         prometheus::IntGauge::new("tickwell_admin_connections", "Open connections of operators")?;
     process.registry.register(Box::new(connections.clone()))?;
     let (endpoints, newest) = watch::channel(endpoint);
-    service.spawn("admin", listener.serve(newest, connections, service.stop()));
+    service.spawn("admin", listener.serve(newest, server::ADMIN_PLACES, connections, service.stop()));
     Ok(Some(endpoints))
 }

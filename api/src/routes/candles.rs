@@ -94,7 +94,7 @@ fn read_page(
     interval: CandleInterval,
 ) -> Result<CandlesResponse, Problem> {
     let view = view(snapshot, asked.pair)?;
-    let Some(range) = asked.range(state, view) else {
+    let Some(range) = asked.range(state, view)? else {
         return Ok(CandlesResponse::Page(Json(Candles { items: Vec::new(), next_cursor: None }), None));
     };
     let buckets = Buckets { pair: asked.pair, interval, newest: view.slot, next: view.next_slot() };

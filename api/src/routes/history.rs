@@ -131,7 +131,7 @@ impl Question {
     fn is_long(&self, state: &State, snapshot: &Snapshot) -> bool {
         let view = self.max_points.and_then(|_| snapshot.pairs.get(&self.asked.pair));
         view.and_then(|view| {
-            let (from, to) = self.asked.range(state, view)?;
+            let (from, to) = self.asked.range(state, view).ok()??;
             Some(to.millis_since(from) / view.interval.millis() > SHORT_SLOTS)
         })
         .unwrap_or(false)
@@ -146,7 +146,7 @@ impl Question {
 
     fn sample(&self, state: &State, snapshot: &Snapshot, points: usize) -> Result<HistoryResponse, Problem> {
         let asked = &self.asked;
-        let Some(range) = asked.range(state, view(snapshot, asked.pair)?) else {
+        let Some(range) = asked.range(state, view(snapshot, asked.pair)?)? else {
             return self.response(Vec::new(), None);
         };
         let mut ticks = sample(&state.store, asked.pair, range, points)?;
@@ -158,7 +158,7 @@ impl Question {
 
     fn page(&self, state: &State, snapshot: &Snapshot) -> Result<HistoryResponse, Problem> {
         let asked = &self.asked;
-        let Some((from, to)) = asked.range(state, view(snapshot, asked.pair)?) else {
+        let Some((from, to)) = asked.range(state, view(snapshot, asked.pair)?)? else {
             return self.response(Vec::new(), None);
         };
         // One more than the page has, to know whether there is another.

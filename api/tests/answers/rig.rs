@@ -267,7 +267,7 @@ impl Rig {
         let stop = CancellationToken::new();
         let endpoint = server::endpoint(state, process, config, metrics.clone());
         let (_, endpoints) = watch::channel(endpoint);
-        let task = tokio::spawn(listener.serve(endpoints, metrics.connections.clone(), stop.clone()));
+        let task = tokio::spawn(listener.serve(endpoints, 64, metrics.connections.clone(), stop.clone()));
         Served { address, stop, task }
     }
 

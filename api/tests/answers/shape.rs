@@ -123,6 +123,28 @@ async fn what_a_route_does_not_know_is_refused_with_the_nearest_it_does() {
 }
 
 #[tokio::test]
+async fn a_cursor_of_a_later_state_is_no_end_of_the_list() {
+    let mut rig = Rig::new();
+    rig.send(vec![tick("BTC-USD", 10, "100"), tick("BTC-USD", 20, "101")]).await;
+    let later = at(30).unix_millis();
+    for list in ["history?", "gaps?", "candles?interval=1m&"] {
+        for order in ["asc", "desc"] {
+            let mark = &order[..1];
+            let path = format!("/v1/prices/BTC-USD/{list}order={order}&cursor={mark}{later}");
+            let behind = rig.get(&path).await;
+            assert_eq!((behind.status, &behind.body["code"]), (409, &json!("sequence_ahead")), "{path}");
+            assert_eq!(
+                (&behind.body["parameter"], behind.header("retry-after")),
+                (&json!("cursor"), Some("1"))
+            );
+            // Of a state that was asked for by name, waiting changes nothing.
+            let pinned = rig.get(&format!("{path}&at_sequence=1")).await;
+            assert_eq!((pinned.status, &pinned.body["parameter"]), (400, &json!("cursor")), "{path}");
+        }
+    }
+}
+
+#[tokio::test]
 async fn what_is_not_there_is_a_problem_too() {
     let mut rig = Rig::new();
     rig.send(vec![tick("BTC-USD", 10, "100")]).await;
