@@ -1,9 +1,13 @@
 //! What can be set about answering, storing and remembering.
 
+mod access;
+
 use std::{num::NonZeroU32, path::PathBuf, str::FromStr};
 
 use common::{domain::Span, text};
 use serde::{Deserialize, Serialize};
+
+pub use access::{ClientKey, ClientKeyError, Network, NetworkError, Origin, OriginError};
 
 /// `[api]`: where and how questions are answered.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -15,6 +19,15 @@ pub struct ApiConfig {
     /// Requests each client may make, such as `600/m` or `10/s`; or `off`.
     #[serde(with = "text")]
     pub rate_limit: RateLimit,
+    /// The origins whose pages may read answers, exactly as browsers write them; none: no page of another origin.
+    #[serde(with = "text::list")]
+    pub cors_origins: Vec<Origin>,
+    /// Addresses or networks of proxies that are believed when they say whom they ask for.
+    #[serde(with = "text::list")]
+    pub trusted_proxies: Vec<Network>,
+    /// The keys one of which a client must have, each as name=SHA-256; none: anybody may ask.
+    #[serde(with = "text::list")]
+    pub keys: Vec<ClientKey>,
 }
 
 /// `[admin]`: where operators ask about a process.
@@ -151,7 +164,9 @@ impl Default for ApiConfig {
     fn default() -> Self {
         let requests = NonZeroU32::MIN.saturating_add(599);
         let listen = ListenAddress(Some("127.0.0.1:8080".to_owned()));
-        Self { listen, rate_limit: RateLimit::Per { requests, unit: 'm' } }
+        let (cors_origins, trusted_proxies, keys) = Default::default();
+        let rate_limit = RateLimit::Per { requests, unit: 'm' };
+        Self { listen, rate_limit, cors_origins, trusted_proxies, keys }
     }
 }
 

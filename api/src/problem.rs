@@ -3,6 +3,7 @@
 //! Every error of the API is made here, the framework's own included.
 
 mod advice;
+mod newest;
 mod trace;
 
 use std::borrow::Cow;
@@ -18,6 +19,7 @@ use poem_openapi::{
 };
 
 pub use advice::{ERRORS_PATH, errors_html, errors_markdown};
+use newest::Newest;
 pub(crate) use trace::{TraceId, within};
 
 use crate::{lines::LineError, snapshot::PinError, store::StoreError};
@@ -47,10 +49,14 @@ common::words! {
         MethodNotAllowed = "method_not_allowed",
         /// The route speaks another protocol alone.
         UpgradeRequired = "upgrade_required",
+        /// A key is needed, and the request has none that is known.
+        Unauthorized = "unauthorized",
         /// The client asked too often.
         RateLimited = "rate_limited",
         /// No price has been agreed yet.
         NoPriceYet = "no_price_yet",
+        /// The newest price is not what `max_age`, `min_sources` or `max_spread` asks for; `parameter` says which.
+        ContractNotMet = "contract_not_met",
         /// Too little of a window is covered by ticks.
         ThinWindow = "thin_window",
         /// Too many others are following the log here.
@@ -79,11 +85,13 @@ impl Code {
             Self::BackupRunning => StatusCode::CONFLICT,
             Self::NotAcceptable => StatusCode::NOT_ACCEPTABLE,
             Self::MethodNotAllowed => StatusCode::METHOD_NOT_ALLOWED,
+            Self::Unauthorized => StatusCode::UNAUTHORIZED,
             Self::RateLimited => StatusCode::TOO_MANY_REQUESTS,
             Self::SequenceAhead | Self::UnknownCursor => StatusCode::CONFLICT,
             Self::UpgradeRequired => StatusCode::UPGRADE_REQUIRED,
             Self::SequenceGone => StatusCode::GONE,
             Self::NoPriceYet
+            | Self::ContractNotMet
             | Self::ThinWindow
             | Self::TooManyStreams
             | Self::Busy
@@ -107,6 +115,7 @@ pub struct Problem {
     retry_after_seconds: Option<u64>,
     /// What only the server's log is told.
     cause: Option<String>,
+    newest: Option<Box<Newest>>,
 }
 
 /// An error, after RFC 9457.
@@ -130,12 +139,22 @@ struct ProblemDetails {
     /// The trace this answer belongs to, 32 hex digits: that of the request's `traceparent`, else a new one. The
     /// server's log says it with every error of its own.
     trace_id: String,
+    /// Of `contract_not_met`: the newest price there is, as `/v1/prices/{pair}` answers it.
+    #[oai(skip_serializing_if_is_none)]
+    newest: Option<Newest>,
 }
 
 impl Problem {
     /// A problem with a code, and a sentence that says what to do next.
     pub fn new(code: Code, detail: impl Into<Cow<'static, str>>) -> Self {
-        Self { code, detail: detail.into(), parameter: None, retry_after_seconds: None, cause: None }
+        Self {
+            code,
+            detail: detail.into(),
+            parameter: None,
+            retry_after_seconds: None,
+            cause: None,
+            newest: None,
+        }
     }
 
     /// A parameter that cannot be read or is out of range.
@@ -153,6 +172,12 @@ impl Problem {
     #[must_use]
     pub fn retry_after(self, seconds: u64) -> Self {
         Self { retry_after_seconds: Some(seconds.max(1)), ..self }
+    }
+
+    /// The same problem, with the newest price there is, as the routes answer it.
+    #[must_use]
+    pub fn with_newest(self, newest: serde_json::Value) -> Self {
+        Self { newest: Some(Box::new(Newest(newest))), ..self }
     }
 
     /// Something broke here. What broke is for the server's log.
@@ -190,6 +215,7 @@ impl Problem {
             detail: self.detail.clone().into_owned(),
             parameter: self.parameter.clone().map(Cow::into_owned),
             trace_id: trace.to_string(),
+            newest: self.newest.as_deref().cloned(),
         }
     }
 }
@@ -256,6 +282,9 @@ impl IntoResponse for Problem {
         }
         if self.code == Code::MethodNotAllowed {
             response = response.header("Allow", ALLOWED_METHODS);
+        }
+        if self.code == Code::Unauthorized {
+            response = response.header("WWW-Authenticate", "Bearer");
         }
         response.body(self.details(trace).to_json_string())
     }

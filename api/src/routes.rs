@@ -6,6 +6,7 @@ pub(crate) mod admin;
 mod as_of;
 mod averages;
 mod candles;
+mod contract;
 mod convert;
 mod document;
 mod format;
@@ -169,12 +170,16 @@ impl State {
     /// Whether the price of a slot is too old to be taken for the price now. `newest` is the newest slot of the
     /// pairs in question.
     fn is_past(&self, snapshot: &Snapshot, slot: Slot, newest: Slot) -> bool {
-        let now = match snapshot.origin {
+        self.now(snapshot, newest).since(slot.start()) > self.stale_after
+    }
+
+    /// The instant by which the age of a price is told, where `newest` is the newest slot of the pairs in question.
+    fn now(&self, snapshot: &Snapshot, newest: Slot) -> Timestamp {
+        match snapshot.origin {
             // A recording is over long since; what passes is its own time.
             Some(Origin::Replay) => newest.start(),
             _ => self.clock.now(),
-        };
-        now.since(slot.start()) > self.stale_after
+        }
     }
 }
 

@@ -3,7 +3,9 @@
 
 mod answer;
 mod caching;
+mod client;
 mod compressed;
+mod cors;
 mod descriptors;
 mod limit;
 mod parameters;

@@ -94,8 +94,7 @@ impl Pod {
             streams: self.streams.clone(),
             reports: Reports::default(),
         });
-        let limit = self.settings.api.rate_limit;
-        let endpoint = server::endpoint(&state, &self.process, limit, self.metrics.clone());
+        let endpoint = server::endpoint(&state, &self.process, &self.settings.api, self.metrics.clone());
         self.endpoints.send_replace(endpoint);
         self.tell_operators(|| server::admin_endpoint(&state, &self.process));
         tracing::info!(url = format!("http://{}", self.address), "serving");

@@ -70,6 +70,8 @@ pub mod list {
         D: Deserializer<'de>,
     {
         let texts = match Given::deserialize(deserializer)? {
+            // A variable that is set to nothing.
+            Given::One(text) if text.is_empty() => Vec::new(),
             Given::One(text) => text.split(',').map(|part| part.trim().to_owned()).collect(),
             Given::Many(texts) => texts,
         };

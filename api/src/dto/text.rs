@@ -2,7 +2,7 @@
 
 use std::{borrow::Cow, time::Duration};
 
-use common::domain::{Asset, GapCause, Pair, Price, Ratio, Span, Timestamp, Words};
+use common::domain::{Asset, GapCause, Pair, PairError, Price, Ratio, Span, Timestamp, Words};
 use poem_openapi::{
     registry::{MetaSchema, MetaSchemaRef},
     types::{ParseError, ParseFromJSON, ParseFromParameter, ParseResult, ToJSON, Type},
@@ -232,6 +232,7 @@ text_type!(
     SpanText(Span), "string_span", shaped("^[1-9][0-9]*(ms|s|m|h|d)$"),
     "A whole number and one of ms, s, m, h, d.", "10s"
 );
+parameter!(SpanText);
 
 text_type!(
     /// A gap's cause as a parameter. In answers it is a plain string: further words may join.
@@ -329,11 +330,39 @@ impl std::fmt::Display for PairList {
     }
 }
 
+/// Pairs that can be named at once.
+const MAX_PAIRS: usize = 64;
+
+/// Why a text is no list of pairs.
+#[derive(Debug, thiserror::Error)]
+pub enum PairListError {
+    /// One of them is no pair.
+    #[error(transparent)]
+    Pair(#[from] PairError),
+    /// A pair is there twice.
+    #[error("{0} is named twice")]
+    Repeated(Pair),
+    /// There are too many.
+    #[error("at most {MAX_PAIRS} pairs can be named at once")]
+    TooMany,
+}
+
 impl std::str::FromStr for PairList {
-    type Err = common::domain::PairError;
+    type Err = PairListError;
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
-        text.split(',').map(str::parse).collect::<Result<_, _>>().map(Self)
+        let mut pairs = Vec::new();
+        for text in text.split(',') {
+            let pair = text.parse()?;
+            if pairs.contains(&pair) {
+                return Err(PairListError::Repeated(pair));
+            }
+            if pairs.len() == MAX_PAIRS {
+                return Err(PairListError::TooMany);
+            }
+            pairs.push(pair);
+        }
+        Ok(Self(pairs))
     }
 }
 

@@ -32,8 +32,13 @@ impl Code {
             Self::NotAcceptable => "The route has no form of answer that `Accept` takes.",
             Self::UpgradeRequired => "The route speaks WebSocket alone.",
             Self::MethodNotAllowed => "The route does not take this method.",
-            Self::RateLimited => "This address has asked too often.",
+            Self::Unauthorized => "A key is needed here, and the request has none that is known.",
+            Self::RateLimited => "This client has asked too often.",
             Self::NoPriceYet => "No price has been agreed yet.",
+            Self::ContractNotMet => {
+                "The newest price is not what `max_age`, `min_sources` or `max_spread` asks for; `parameter` says which, \
+                 and `newest` is that price."
+            }
             Self::ThinWindow => "Less of a window is covered by ticks than `min_coverage` asks for.",
             Self::TooManyStreams => "Too many others are following the log here.",
             Self::Busy => "Too many others are reading history.",
@@ -68,10 +73,16 @@ impl Code {
             Self::NotAcceptable => "Ask for a media type that `detail` names, or leave `Accept` out.",
             Self::UpgradeRequired => "Use a WebSocket client, or `/v1/stream`.",
             Self::MethodNotAllowed => "Use a method that `Allow` names.",
+            Self::Unauthorized => {
+                "Send `Authorization: Bearer KEY` or `X-API-Key: KEY`; those who run it give out keys."
+            }
             Self::RateLimited => {
                 "Wait as long as `Retry-After` says; the limit is the setting `api.rate_limit`."
             }
             Self::NoPriceYet => "Ask again after `Retry-After`; `/readyz?verbose` says what is missing.",
+            Self::ContractNotMet => {
+                "Do without a price, or ask again after `Retry-After`, when the next slot begins."
+            }
             Self::ThinWindow => "Ask for less coverage or another window, or again after `Retry-After`.",
             Self::TooManyStreams | Self::Busy => "Ask again after `Retry-After`, or another pod.",
             Self::StoreUnavailable => {
@@ -90,6 +101,7 @@ impl Code {
             Self::SequenceAhead
             | Self::RateLimited
             | Self::NoPriceYet
+            | Self::ContractNotMet
             | Self::ThinWindow
             | Self::TooManyStreams
             | Self::Busy
@@ -106,6 +118,7 @@ impl Code {
             | Self::NotAcceptable
             | Self::UpgradeRequired
             | Self::MethodNotAllowed
+            | Self::Unauthorized
             | Self::Internal => false,
         }
     }
@@ -117,6 +130,7 @@ impl Code {
             Self::SequenceAhead | Self::SequenceGone => {
                 Problem::new(self, self.meaning()).naming("at_sequence")
             }
+            Self::ContractNotMet => Problem::new(self, self.meaning()).naming("max_age"),
             Self::ThinWindow => Problem::new(self, self.meaning()).naming("min_coverage"),
             _ => Problem::new(self, self.meaning()),
         };

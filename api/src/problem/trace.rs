@@ -85,6 +85,18 @@ mod tests {
         }
     }
 
+    #[test]
+    fn a_request_says_it_once() {
+        let said =
+            "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01".parse::<http::HeaderValue>().unwrap();
+        let mut headers = HeaderMap::new();
+        assert_eq!(TraceId::said_in(&headers), None);
+        headers.append(TRACEPARENT, said.clone());
+        assert!(TraceId::said_in(&headers).is_some());
+        headers.append(TRACEPARENT, said);
+        assert_eq!(TraceId::said_in(&headers), None);
+    }
+
     #[tokio::test]
     async fn a_request_without_a_trace_gets_one() {
         let said = TraceId::parse("00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01");

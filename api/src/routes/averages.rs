@@ -10,7 +10,7 @@ use poem_openapi::{
 };
 use rust_decimal::Decimal;
 
-use super::{State, Tag, as_of::AsOf, view};
+use super::{State, Tag, as_of::AsOf, contract::Contract, view};
 use crate::{
     averages::WindowAverages,
     dto::{
@@ -40,7 +40,11 @@ impl AveragesApi {
     ///
     /// A window of span `w` is `(to − w, to]`, where `to` is the pair's newest slot, tick or gap. It may be as
     /// long as history is kept.
+    ///
+    /// With `max_age`, `min_sources` or `max_spread`, the pair's newest price must meet all of them. If it does not,
+    /// the answer is 503 `contract_not_met`, with that price as `newest`.
     #[oai(path = "/prices/:pair/averages", method = "get", operation_id = "getAverages")]
+    #[expect(clippy::too_many_arguments, reason = "each is a documented query parameter")]
     async fn averages(
         &self,
         /// The pair.
@@ -51,6 +55,12 @@ impl AveragesApi {
         /// How much of each window must be covered by ticks, such as `0.95` or `95%`. If one has less, the
         /// answer is 503 `thin_window`. Any coverage will do, if absent.
         min_coverage: Query<Option<RatioParameter>>,
+        /// How long ago the slot of the pair's newest price may be; any time, if absent.
+        max_age: Query<Option<SpanText>>,
+        /// How many sources that price must be made of; any number, if absent.
+        min_sources: Query<Option<u64>>,
+        /// How far apart these may be, such as `0.005` or `0.5%`; any distance, if absent.
+        max_spread: Query<Option<RatioParameter>>,
         /// The position in the log to answer as of; the newest, if absent.
         at_sequence: AsOf,
     ) -> Result<Json<Averages>, Problem> {
@@ -64,8 +74,10 @@ impl AveragesApi {
         if min_coverage.is_some_and(|ratio| ratio.decimal() > Decimal::ONE) {
             return Err(Problem::parameter("min_coverage", "no window is covered by more than 1, or 100%"));
         }
+        let contract = Contract::of(max_age, min_sources, max_spread)?;
         let (state, snapshot) = (self.0.clone(), at_sequence.snapshot);
         let view = view(&snapshot, pair)?;
+        contract.check(&state, &snapshot, pair, view)?;
         let begins = |span: &Span| view.slot.start().minus(span.duration());
         let in_memory = spans.iter().all(|span| view.window_since(begins(span)).is_some());
         let readers = state.readers.clone();

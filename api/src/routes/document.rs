@@ -23,7 +23,7 @@ const EXAMPLES: &str = include_str!("document/examples.json");
 /// Members that are left out where there is nothing to say; every other one is always there, and may be null.
 const LEFT_OUT: [(&str, &[&str]); 5] = [
     ("CheckItem", &["reason"]),
-    ("Problem", &["parameter", "trace_id"]),
+    ("Problem", &["parameter", "newest"]),
     ("QuoteItem", &["max_quote_age"]),
     ("Ready", &["checks"]),
     ("RecordItem", &["slot", "from", "covered", "leader", "interval", "price", "spread", "cause", "policy"]),
@@ -31,6 +31,12 @@ const LEFT_OUT: [(&str, &[&str]); 5] = [
 
 /// Where every answer of `/v1` says what it is as of.
 const SEQUENCE_HEADER: &str = "X-Tickwell-Sequence";
+
+/// What every answer of `/v1` tells beside its body.
+const TOLD: [&str; 5] = ["Cache-Control", "ETag", "RateLimit", "RateLimit-Policy", SEQUENCE_HEADER];
+
+/// What a stream tells: there is nothing of it to hold.
+const TOLD_ALWAYS: [&str; 3] = ["RateLimit", "RateLimit-Policy", SEQUENCE_HEADER];
 
 /// A ratio from 0 to 1, or a percentage.
 const NO_MORE_THAN_ALL: &str = r"^(0(\.[0-9]{1,8})?|1|[0-9]{1,2}(\.[0-9]{1,6})?%|100%)$";
@@ -86,8 +92,16 @@ fn amend(path: &str, operation: &mut Value, examples: &mut Value) {
         if path.starts_with("/v1/") && status.starts_with('2') {
             let headers =
                 response.as_object_mut().map(|response| response.entry("headers").or_insert(json!({})));
-            set(headers, SEQUENCE_HEADER, reference("headers", SEQUENCE_HEADER));
+            let headers = headers.and_then(Value::as_object_mut);
+            let told = if problems::follows(&id) { &TOLD_ALWAYS[..] } else { &TOLD[..] };
+            headers.into_iter().for_each(|headers| {
+                headers.extend(told.iter().map(|name| ((*name).to_owned(), reference("headers", name))));
+            });
         }
+    }
+    if path.starts_with("/v1/") && !problems::follows(&id) {
+        let description = "What `If-None-Match` names is still the answer.";
+        responses.insert("304".to_owned(), json!({"description": description}));
     }
     responses.extend(problems);
 }
@@ -119,6 +133,23 @@ fn is_problem(response: &Value) -> bool {
 fn headers() -> Value {
     let header = |description: &str, schema: Value| json!({"description": description, "schema": schema});
     json!({
+        "Cache-Control": header(
+            "How long the answer holds: until the next slot, and no longer than its prices are fresh. Closed history is \
+             `immutable`.",
+            json!({"type": "string", "example": "public, max-age=8"}),
+        ),
+        "ETag": header(
+            "What `If-None-Match` takes; the same on every pod. Weak where the answer is compressed.",
+            json!({"type": "string", "example": "\"9f86d081884c7d659a2feaa0c55ad015\""}),
+        ),
+        "RateLimit": header(
+            "How many requests are left, and in how many seconds all are; absent where there is no limit.",
+            json!({"type": "string", "example": "\"default\";r=599;t=1"}),
+        ),
+        "RateLimit-Policy": header(
+            "How many requests are free, and in how many seconds; absent where there is no limit.",
+            json!({"type": "string", "example": "\"default\";q=600;w=60"}),
+        ),
         "Link": header(
             "The next page, as `<…>; rel=\"next\"`; absent on the last.",
             json!({"type": "string", "example": "</v1/prices/BTC-USD/gaps?order=desc&limit=100&cursor=d1763683200000>; rel=\"next\""}),
@@ -153,6 +184,7 @@ fn limit(parameter: &mut Value) {
         "cursor" => json!({"pattern": "^[ad][0-9]{1,15}$"}),
         "sequence" | "at_sequence" => json!({"maximum": u64::MAX}),
         "min_coverage" => json!({"pattern": NO_MORE_THAN_ALL}),
+        "min_sources" => json!({"minimum": 1}),
         _ => json!({}),
     };
     let example = match name {
@@ -162,6 +194,10 @@ fn limit(parameter: &mut Value) {
         "cursor" => Some(json!("d4102444800000")),
         "to" => Some(json!("2100-01-01T00:00:00Z")),
         "min_coverage" => Some(json!("0")),
+        // What any price that was just agreed meets.
+        "max_age" => Some(json!("1d")),
+        "min_sources" => Some(json!(1)),
+        "max_spread" => Some(json!("5%")),
         "verbose" => Some(json!("true")),
         // Every log has a first record.
         "sequence" => Some(json!(1)),

@@ -13,7 +13,7 @@ use poem_openapi::OperationId;
 use tokio::time::Instant;
 
 use crate::{
-    config::RateLimit,
+    config::{ApiConfig, Origin},
     metrics::Metrics,
     problem::{self, Code, ERRORS_PATH, Problem, TraceId},
     routes::{self, Document, Operations, Pinned, Process, State},
@@ -21,7 +21,8 @@ use crate::{
         SharedEndpoint,
         caching::{Audience, tagged},
         compressed::compressed,
-        limit::{Limiter, limited},
+        cors::shared,
+        limit::{Gate, limited},
         parameters::Known,
     },
     snapshot::Snapshot,
@@ -29,6 +30,12 @@ use crate::{
 
 /// The longest request target.
 const MAX_URI_BYTES: usize = 8 * 1024;
+
+/// What a browser may do with an answer that is no page: nothing, wherever it is put.
+const DATA_POLICY: &str = "default-src 'none'; frame-ancestors 'none'";
+
+/// What it may not do with a page that says nothing about it itself.
+const PAGE_POLICY: &str = "object-src 'none'; base-uri 'none'; form-action 'self'; frame-ancestors 'none'";
 
 /// The document of the feed, served as it lies in the repository.
 const ASYNCAPI: &str = include_str!("../../../docs/asyncapi.yaml");
@@ -46,7 +53,12 @@ pub const ADMIN: &str = "/admin";
 const PINNED_ROUTES: &str = "/v1/";
 
 /// Everything a pod answers.
-pub fn endpoint(state: &Arc<State>, process: &Process, limit: RateLimit, metrics: Metrics) -> SharedEndpoint {
+pub fn endpoint(
+    state: &Arc<State>,
+    process: &Process,
+    config: &ApiConfig,
+    metrics: Metrics,
+) -> SharedEndpoint {
     let service = routes::service(state, process);
     let document = Document::of(&service);
     let known = Arc::new(Known::from_document(document.json()));
@@ -57,15 +69,18 @@ pub fn endpoint(state: &Arc<State>, process: &Process, limit: RateLimit, metrics
         .at("/asyncapi.yaml", get(asyncapi))
         .at("/metrics", routes::metrics_route(process))
         .nest_no_strip("/", service);
-    let (limiter, state) = (Arc::new(Limiter::new(limit)), state.clone());
+    let (gate, state) = (Arc::new(Gate::new(config)), state.clone());
+    let origins: Arc<[Origin]> = config.cors_origins.clone().into();
+    let audience = if config.keys.is_empty() { Audience::Everybody } else { Audience::KeyHolders };
     let (pinning, tagging) = (state.clone(), state.clone());
     let endpoint = routes
-        .around(move |next, request| tagged(next, request, tagging.clone(), Audience::Everybody))
+        .around(move |next, request| tagged(next, request, tagging.clone(), audience))
         .around(move |next, request| pinned(next, request, pinning.clone()))
         .around(move |next, request| understood(next, request, known.clone()))
-        .around(move |next, request| limited(next, request, limiter.clone()))
+        .around(move |next, request| limited(next, request, gate.clone()))
         .around(move |next, request| at_one_sequence(next, request, state.clone()))
         .around(compressed)
+        .around(move |next, request| shared(next, request, origins.clone()))
         .around(move |next, request| answered(next, request, Some(metrics.clone())))
         .boxed();
     Arc::new(endpoint)
@@ -105,10 +120,7 @@ async fn at_one_sequence<E: Endpoint>(
     let snapshot = state.newest_snapshot();
     let sequence = snapshot.sequence.0;
     request.set_data(snapshot);
-    let mut response = match next.call(request).await {
-        Ok(response) => response.into_response(),
-        Err(error) => Problem::from_framework(&error).into_response(),
-    };
+    let mut response = settled(next.call(request).await);
     response.headers_mut().entry(SEQUENCE_HEADER).or_insert_with(|| HeaderValue::from(sequence));
     Ok(response)
 }
@@ -127,10 +139,7 @@ async fn pinned<E: Endpoint>(next: Arc<E>, mut request: Request, state: Arc<Stat
     };
     request.set_data(state.snapshot_at(newest, sequence).await?);
     request.set_data(Pinned(sequence));
-    let mut response = match next.call(request).await {
-        Ok(response) => response.into_response(),
-        Err(error) => Problem::from_framework(&error).into_response(),
-    };
+    let mut response = settled(next.call(request).await);
     response.headers_mut().insert(SEQUENCE_HEADER, HeaderValue::from(sequence.0));
     Ok(response)
 }
@@ -166,14 +175,16 @@ async fn answered<E: Endpoint>(
             Ok(()) => next.call(request).await,
             Err(problem) => Err(problem.into()),
         };
-        match answer {
-            Ok(response) => response.into_response(),
-            Err(error) => Problem::from_framework(&error).into_response(),
-        }
+        settled(answer)
     };
     let mut response = problem::within(trace, answering).await;
     let headers = response.headers_mut();
-    headers.insert("X-Content-Type-Options", HeaderValue::from_static("nosniff"));
+    headers.insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
+    headers.insert(header::REFERRER_POLICY, HeaderValue::from_static("no-referrer"));
+    let is_page =
+        headers.get(header::CONTENT_TYPE).is_some_and(|kind| kind.as_bytes().starts_with(b"text/html"));
+    let policy = if is_page { PAGE_POLICY } else { DATA_POLICY };
+    headers.entry(header::CONTENT_SECURITY_POLICY).or_insert(HeaderValue::from_static(policy));
     // Who may hold what, and for how long, is said on purpose or not at all.
     headers.entry(header::CACHE_CONTROL).or_insert(HeaderValue::from_static("no-store"));
     // Any answer may be compressed, and a shared cache must know. What else it depends on, its route says.
@@ -199,6 +210,14 @@ fn acceptable(request: &Request) -> Result<(), Problem> {
         return Err(Problem::parameter("body", detail));
     }
     Ok(())
+}
+
+/// An answer in any case: errors in our shape.
+pub(super) fn settled<R: IntoResponse>(answer: Result<R>) -> Response {
+    match answer {
+        Ok(response) => response.into_response(),
+        Err(error) => Problem::from_framework(&error).into_response(),
+    }
 }
 
 /// Methods as a label; clients can invent any number of others.

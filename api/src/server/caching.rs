@@ -24,17 +24,27 @@ const LOG_ROUTES: &str = "/v1/";
 /// What changes with the version of a pod alone. It may be held, and is asked for again each time.
 const DOCUMENTS: [&str; 3] = ["/docs", "/openapi.json", "/asyncapi.yaml"];
 
+/// Whether something is a document, or a part of one.
+pub(super) fn is_document(path: &str) -> bool {
+    DOCUMENTS.iter().any(|document| {
+        path.strip_prefix(document).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+    })
+}
+
 /// Who may hold answers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Audience {
     /// Any cache.
     Everybody,
+    /// A client's own cache, and none that it shares with others.
+    KeyHolders,
 }
 
 impl Audience {
     fn word(self) -> &'static str {
         match self {
             Self::Everybody => "public",
+            Self::KeyHolders => "private",
         }
     }
 }
@@ -47,7 +57,7 @@ pub(super) async fn tagged<E: Endpoint>(
     audience: Audience,
 ) -> Result<Response> {
     let path = request.uri().path();
-    let (is_of_log, is_document) = (path.starts_with(LOG_ROUTES), DOCUMENTS.contains(&path));
+    let (is_of_log, is_document) = (path.starts_with(LOG_ROUTES), is_document(path));
     let known = request.headers().get_all(header::IF_NONE_MATCH).iter().cloned().collect::<Vec<_>>();
     let snapshot = request.data::<Arc<Snapshot>>().cloned();
     let lifetime = Lifetime::default();

@@ -3,11 +3,7 @@
 //! The headers are those of draft-ietf-httpapi-ratelimit-headers: the quota and its window in `RateLimit-Policy`, and
 //! in `RateLimit` what is left of it, and in how many seconds it will be whole again.
 
-use std::{
-    net::{IpAddr, SocketAddr},
-    sync::Arc,
-    time::Duration,
-};
+use std::{sync::Arc, time::Duration};
 
 use governor::{
     DefaultKeyedRateLimiter, Quota,
@@ -17,13 +13,21 @@ use governor::{
 use http::{HeaderName, HeaderValue};
 use poem::{Endpoint, IntoResponse, Request, Response, Result};
 
+use super::{
+    answer::settled,
+    caching::is_document,
+    client::{Client, Clients},
+};
 use crate::{
-    config::RateLimit,
+    config::ApiConfig,
     problem::{Code, Problem},
 };
 
 /// Questions that are never refused: a limit that makes a pod look dead helps nobody.
 const EXEMPT: [&str; 4] = ["/livez", "/readyz", "/version", "/metrics"];
+
+/// Where somebody who only has the address begins.
+const START: &str = "/";
 
 /// Clients remembered before those that have been quiet are forgotten.
 const MAX_LIMITED_CLIENTS: usize = 10_000;
@@ -32,11 +36,14 @@ const POLICY_HEADER: HeaderName = HeaderName::from_static("ratelimit-policy");
 
 const LIMIT_HEADER: HeaderName = HeaderName::from_static("ratelimit");
 
-/// Requests per client, within a pod.
-pub(super) struct Limiter(Option<Limits>);
+/// Who may ask, and how often, within a pod.
+pub(super) struct Gate {
+    clients: Clients,
+    limits: Option<Limits>,
+}
 
 struct Limits {
-    clients: DefaultKeyedRateLimiter<IpAddr, StateInformationMiddleware>,
+    clients: DefaultKeyedRateLimiter<Client, StateInformationMiddleware>,
     /// How many requests are free at once.
     burst: u32,
     /// How long it takes until one is free again.
@@ -50,22 +57,34 @@ struct Left {
     whole_in: Duration,
 }
 
-impl Limiter {
-    pub(super) fn new(limit: RateLimit) -> Self {
-        let limits = limit.quota().and_then(|(requests, seconds)| {
+impl Gate {
+    pub(super) fn new(config: &ApiConfig) -> Self {
+        let limits = config.rate_limit.quota().and_then(|(requests, seconds)| {
             let one = Duration::from_secs(seconds.into()) / requests.get();
             let quota = Quota::with_period(one)?.allow_burst(requests);
             let policy = HeaderValue::from_str(&format!("\"default\";q={requests};w={seconds}")).ok()?;
             let clients = DefaultKeyedRateLimiter::keyed(quota).with_middleware();
             Some(Limits { clients, burst: requests.get(), one, policy })
         });
-        Self(limits)
+        let clients = Clients { keys: config.keys.clone(), proxies: config.trusted_proxies.clone() };
+        Self { clients, limits }
+    }
+
+    /// Refuses those who need a key and have none. What tells people how to ask, they may read.
+    fn check_key(&self, path: &str, client: Option<Client>) -> Result<(), Problem> {
+        let has_key = matches!(client, Some(Client::Key(_)));
+        if self.clients.keys.is_empty() || has_key || path == START || is_document(path) {
+            return Ok(());
+        }
+        let detail = "a key is needed here, and this request has none that is known: send it as \
+                      `Authorization: Bearer KEY` or `X-API-Key: KEY`";
+        Err(Problem::new(Code::Unauthorized, detail))
     }
 }
 
 impl Limits {
     /// What is left once this request is answered; or how long to wait before it can be.
-    fn take(&self, client: IpAddr) -> Result<Left, Duration> {
+    fn take(&self, client: Client) -> Result<Left, Duration> {
         if self.clients.len() > MAX_LIMITED_CLIENTS {
             self.clients.retain_recent();
         }
@@ -91,24 +110,33 @@ impl Limits {
     }
 }
 
-/// Answers a request that is within its client's limit, and says what is left of it.
+/// Answers those who may ask, within their limit, and says what is left of it.
 pub(super) async fn limited<E: Endpoint>(
     next: Arc<E>,
     request: Request,
-    limiter: Arc<Limiter>,
+    gate: Arc<Gate>,
 ) -> Result<Response> {
-    let client = request.remote_addr().as_socket_addr().map(SocketAddr::ip);
-    let is_exempt = EXEMPT.contains(&request.uri().path());
-    let (Some(limits), Some(client), false) = (&limiter.0, client, is_exempt) else {
+    let path = request.uri().path();
+    if EXEMPT.contains(&path) {
+        return Ok(next.call(request).await?.into_response());
+    }
+    let client = gate.clients.of(&request);
+    let allowed = gate.check_key(path, client);
+    let (Some(limits), Some(client)) = (&gate.limits, client) else {
+        allowed?;
         return Ok(next.call(request).await?.into_response());
     };
+    // Whoever tries out keys is counted as well, by address.
     let (mut response, left) = match limits.take(client) {
-        Ok(left) => match next.call(request).await {
-            Ok(response) => (response.into_response(), left),
-            Err(error) => (Problem::from_framework(&error).into_response(), left),
-        },
+        Ok(left) => {
+            let answer = match allowed {
+                Ok(()) => next.call(request).await,
+                Err(problem) => Err(problem.into()),
+            };
+            (settled(answer), left)
+        }
         Err(wait) => {
-            let detail = "too many requests from this address; Retry-After says when to come back";
+            let detail = "too many requests from this client; Retry-After says when to come back";
             // Rounded up: who comes back a moment early is refused again.
             let seconds = wait.as_secs() + 1;
             let problem = Problem::new(Code::RateLimited, detail).retry_after(seconds);

@@ -2,7 +2,7 @@
 
 use std::{net::SocketAddr, time::Duration};
 
-use api::config::RateLimit;
+use api::config::{ApiConfig, RateLimit};
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::TcpStream,
@@ -93,4 +93,26 @@ async fn stopping_does_not_wait_for_idle_or_half_open_connections() {
     assert!(TcpStream::connect(served.address).await.is_err(), "nobody listens any more");
     assert!(read(idle).await.starts_with("HTTP/1.1 200"));
     let _ = read(half).await;
+}
+
+#[tokio::test]
+async fn clients_behind_a_proxy_of_ours_have_a_limit_each() {
+    let rig = Rig::new();
+    let config = |proxies: &[&str]| ApiConfig {
+        rate_limit: "1/h".parse().unwrap(),
+        trusted_proxies: proxies.iter().map(|proxy| proxy.parse().unwrap()).collect(),
+        ..ApiConfig::default()
+    };
+    for (proxies, second) in [(&["127.0.0.0/8", "10.0.0.1"][..], 200), (&[], 429), (&["10.0.0.1"], 429)] {
+        let served = rig.serve_as(&config(proxies)).await;
+        let mut statuses = Vec::new();
+        for client in ["1.1.1.1", "6.6.6.6, 2.2.2.2, 10.0.0.1", "7.7.7.7, 2.2.2.2"] {
+            let head = format!(
+                "GET /v1/pairs HTTP/1.1\r\nhost: x\r\nconnection: close\r\nx-forwarded-for: {client}\r\n\r\n"
+            );
+            let answer = read(open(served.address, &head).await).await;
+            statuses.push(answer.split(' ').nth(1).unwrap().parse::<u16>().unwrap());
+        }
+        assert_eq!(statuses, [200, second, 429], "{proxies:?}");
+    }
 }

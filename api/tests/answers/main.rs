@@ -2,11 +2,13 @@
 //! clock that is set by hand.
 #![expect(clippy::unwrap_used, clippy::indexing_slicing, reason = "tests stop at the first surprise")]
 
+mod access;
 mod admin;
 mod averages;
 mod caching;
 mod candles;
 mod connections;
+mod contract;
 mod convert;
 mod document;
 mod gaps;

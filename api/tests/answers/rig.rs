@@ -3,7 +3,7 @@
 use std::{net::SocketAddr, sync::Arc, time::Duration};
 
 use api::{
-    config::RateLimit,
+    config::{ApiConfig, RateLimit},
     ingest::{Ended, Ingest},
     metrics::Metrics,
     routes::{Build, Process, Readers, State, Streams},
@@ -101,6 +101,11 @@ impl Answer {
     pub(crate) fn header(&self, name: &str) -> Option<&str> {
         self.response.0.headers().get(name).map(|value| value.to_str().unwrap())
     }
+
+    /// Every value of a header that may be there several times.
+    pub(crate) fn all(&self, name: &str) -> Vec<&str> {
+        self.response.0.headers().get_all(name).iter().map(|value| value.to_str().unwrap()).collect()
+    }
 }
 
 impl Rig {
@@ -156,7 +161,7 @@ impl Rig {
             build_time: String::new(),
         };
         let process = Process { readiness: readiness.clone(), registry, build };
-        let client = TestClient::new(server::endpoint(&state, &process, RateLimit::Off, metrics.clone()));
+        let client = TestClient::new(server::endpoint(&state, &process, &unlimited(), metrics.clone()));
         let (batches, receiver) = mpsc::channel(1);
         let (sender, stored) = mpsc::channel(1);
         let log = SentLog { batches: receiver, stored: sender };
@@ -217,7 +222,22 @@ impl Rig {
 
     /// An answer to a request with headers.
     pub(crate) async fn ask(&self, path: &str, headers: &[(&'static str, &str)]) -> Answer {
-        let request = self.client.get(path);
+        Self::answer(&self.client, path, headers).await
+    }
+
+    /// The same pod, as other settings have it answer.
+    pub(crate) fn configured(&self, config: &ApiConfig) -> TestClient<SharedEndpoint> {
+        let Pod { state, process, metrics } = &self.pod;
+        TestClient::new(server::endpoint(state, process, config, metrics.clone()))
+    }
+
+    /// An answer to a client.
+    pub(crate) async fn answer(
+        client: &TestClient<SharedEndpoint>,
+        path: &str,
+        headers: &[(&'static str, &str)],
+    ) -> Answer {
+        let request = client.get(path);
         let request = headers.iter().fold(request, |request, (name, value)| request.header(*name, *value));
         let mut response = request.send().await;
         let bytes = response.0.take_body().into_vec().await.unwrap();
@@ -237,11 +257,15 @@ impl Rig {
     }
 
     pub(crate) async fn serve(&self, limit: RateLimit) -> Served {
+        self.serve_as(&ApiConfig { rate_limit: limit, ..ApiConfig::default() }).await
+    }
+
+    pub(crate) async fn serve_as(&self, config: &ApiConfig) -> Served {
         let Pod { state, process, metrics } = &self.pod;
         let listener = Listener::bind("api.listen", "127.0.0.1:0").await.unwrap();
         let address = listener.address().unwrap();
         let stop = CancellationToken::new();
-        let endpoint = server::endpoint(state, process, limit, metrics.clone());
+        let endpoint = server::endpoint(state, process, config, metrics.clone());
         let (_, endpoints) = watch::channel(endpoint);
         let task = tokio::spawn(listener.serve(endpoints, 64, metrics.connections.clone(), stop.clone()));
         Served { address, stop, task }
@@ -259,13 +283,16 @@ impl Rig {
 
     /// A client that does not keep others from changing the rig.
     pub(crate) fn another_client(&self) -> TestClient<SharedEndpoint> {
-        let Pod { state, process, metrics } = &self.pod;
-        TestClient::new(server::endpoint(state, process, RateLimit::Off, metrics.clone()))
+        self.configured(&unlimited())
     }
 
     pub(crate) fn client(&self) -> &TestClient<SharedEndpoint> {
         &self.client
     }
+}
+
+fn unlimited() -> ApiConfig {
+    ApiConfig { rate_limit: RateLimit::Off, ..ApiConfig::default() }
 }
 
 /// Opens a store that was in use a moment ago: sled lets go of it shortly after its last handle is gone.

@@ -93,6 +93,8 @@ fn values_that_cannot_be_read_are_named_with_their_place() {
         ("aggregate.max_deviation", "lots"),
         ("sources.kraken.role", "boss"),
         ("api.rate_limit", "fast"),
+        ("api.cors_origins", "*"),
+        ("api.trusted_proxies", "10.0.0.0/33"),
         ("api.listen", "nonsense"),
         ("admin.listen", "host:port"),
         ("aggregate.min_sources", "true"),
@@ -103,6 +105,15 @@ fn values_that_cannot_be_read_are_named_with_their_place() {
         let message = message(with(&[(key, value)], &[], Mode::Run));
         assert!(message.contains(&format!("--set: {key}: `{value}`")), "{message}");
     }
+    let key = message(with(&[("api.keys", "team=secret")], &[], Mode::Run));
+    assert!(key.starts_with("--set: api.keys: write a name") && !key.contains("secret"), "{key}");
+    let lists = with(
+        &[],
+        &[("TICKWELL__API__CORS_ORIGINS", ""), ("TICKWELL__API__TRUSTED_PROXIES", "::1, 10.0.0.0/8")],
+        Mode::Run,
+    );
+    let lists = lists.unwrap().api;
+    assert_eq!((lists.cors_origins.len(), lists.trusted_proxies.len()), (0, 2));
     assert!(message(with_file("[feed\n")).contains("not valid TOML"));
 }
 

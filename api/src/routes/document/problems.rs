@@ -9,11 +9,13 @@ use serde_json::{Map, Value, json};
 use crate::problem::{Code, ProblemJson};
 
 /// What any route of `/v1` may answer, whatever it is asked.
-const ALWAYS: [Code; 4] = [Code::InvalidParameter, Code::RateLimited, Code::Starting, Code::Internal];
+const ALWAYS: [Code; 5] =
+    [Code::InvalidParameter, Code::Unauthorized, Code::RateLimited, Code::Starting, Code::Internal];
 
 /// What is answered by those that take a parameter of this name.
-const BY_PARAMETER: [(&str, &[Code]); 3] = [
+const BY_PARAMETER: [(&str, &[Code]); 4] = [
     ("at_sequence", &[Code::SequenceAhead, Code::SequenceGone, Code::Busy, Code::StoreUnavailable]),
+    ("max_age", &[Code::ContractNotMet]),
     ("pair", &[Code::UnknownPair, Code::NoPriceYet]),
     ("pairs", &[Code::UnknownPair, Code::NoPriceYet]),
 ];
@@ -51,6 +53,11 @@ pub(super) fn of(path: &str, id: &str, parameters: &[Value]) -> Map<String, Valu
         by_status.entry(code.status().as_u16().to_string()).or_default().push(*code);
     }
     by_status.into_iter().map(|(status, codes)| (status, response(&codes))).collect()
+}
+
+/// Whether an operation follows the log.
+pub(super) fn follows(id: &str) -> bool {
+    BY_OPERATION.iter().any(|(known, codes)| *known == id && *codes == FOLLOWING)
 }
 
 /// The answer of a status that stands for these codes.

@@ -1,0 +1,106 @@
+//! The freshness contract: what a client asks of a price, so that it never has to look whether one is good enough.
+//!
+//! A price that does not meet it is not answered. The answers that are given do not change because of it.
+
+use std::time::Duration;
+
+use common::domain::{Pair, Ratio, Span, Verdict};
+use poem_openapi::{param::Query, types::ToJSON};
+
+use super::{State, no_price_yet, prices::price_item};
+use crate::{
+    dto::{RatioParameter, SpanText},
+    problem::{Code, Problem},
+    snapshot::{NewestTick, PairView, Snapshot},
+};
+
+/// What a price must be.
+#[derive(Debug, Clone, Copy, Default)]
+pub(super) struct Contract {
+    max_age: Option<Span>,
+    min_sources: Option<u64>,
+    max_spread: Option<Ratio>,
+}
+
+impl Contract {
+    /// The contract of a request, from its parameters.
+    pub(super) fn of(
+        max_age: Query<Option<SpanText>>,
+        min_sources: Query<Option<u64>>,
+        max_spread: Query<Option<RatioParameter>>,
+    ) -> Result<Self, Problem> {
+        if min_sources.0 == Some(0) {
+            return Err(Problem::parameter("min_sources", "no price is made of fewer than 1 source"));
+        }
+        Ok(Self {
+            max_age: max_age.0.map(|age| age.0),
+            min_sources: min_sources.0,
+            max_spread: max_spread.0.map(|spread| spread.0),
+        })
+    }
+
+    /// Refuses the newest price of a pair if it does not meet the contract. Where nothing is asked, anything will do,
+    /// also no price at all.
+    pub(super) fn check(
+        &self,
+        state: &State,
+        snapshot: &Snapshot,
+        pair: Pair,
+        view: &PairView,
+    ) -> Result<(), Problem> {
+        if self.max_age.is_none() && self.min_sources.is_none() && self.max_spread.is_none() {
+            return Ok(());
+        }
+        let newest = view.tick.as_deref().ok_or_else(|| no_price_yet(Some(view)))?;
+        let broken = self.broken(state, snapshot, pair, view, newest);
+        broken.map_or(Ok(()), |(parameter, detail)| {
+            let problem = Problem::new(Code::ContractNotMet, detail).naming(parameter);
+            let problem = problem.retry_after(seconds_to_next_slot(state, snapshot, view));
+            Err(match price_item(state, snapshot, pair, view).and_then(|item| item.to_json()) {
+                Some(newest) => problem.with_newest(newest),
+                None => problem,
+            })
+        })
+    }
+
+    /// The first parameter that is not met, and why.
+    fn broken(
+        &self,
+        state: &State,
+        snapshot: &Snapshot,
+        pair: Pair,
+        view: &PairView,
+        newest: &NewestTick,
+    ) -> Option<(&'static str, String)> {
+        let tick = &newest.tick;
+        let age = state.now(snapshot, view.slot).since(tick.slot.start());
+        if let Some(limit) = self.max_age.filter(|limit| age > limit.duration()) {
+            let slot = tick.slot.start();
+            return Some((
+                "max_age",
+                format!("the newest price of {pair} is that of {slot}, longer ago than {limit}"),
+            ));
+        }
+        let used = tick.evidence.quotes.iter().filter(|judged| judged.verdict == Verdict::Used).count();
+        if let Some(least) =
+            self.min_sources.filter(|least| u64::try_from(used).is_ok_and(|used| used < *least))
+        {
+            let detail =
+                format!("the newest price of {pair} has {used} of the {least} sources that are asked for");
+            return Some(("min_sources", detail));
+        }
+        let limit = self.max_spread.filter(|limit| tick.spread.decimal() > limit.decimal())?;
+        let spread = tick.spread;
+        let detail =
+            format!("the sources of the newest price of {pair} are {spread} apart, and not {limit} or less");
+        Some(("max_spread", detail))
+    }
+}
+
+/// How long it is until there may be another price: whole seconds, rounded up.
+fn seconds_to_next_slot(state: &State, snapshot: &Snapshot, view: &PairView) -> u64 {
+    let now = state.now(snapshot, view.slot);
+    // By the clock, and not the slot after the newest one: that may be overdue.
+    let wait = view.interval.after(now).start().since(now);
+    (wait + Duration::from_millis(999)).as_secs()
+}

@@ -1,0 +1,157 @@
+//! Who asks: the holder of a key, or an address.
+
+use std::net::{IpAddr, Ipv6Addr, SocketAddr};
+
+use http::{HeaderMap, HeaderName, header};
+use poem::Request;
+use sha2::{Digest, Sha256};
+use subtle::ConstantTimeEq;
+
+use crate::config::{ClientKey, Network};
+
+const KEY_HEADER: HeaderName = HeaderName::from_static("x-api-key");
+
+/// Where most proxies write whom they ask for. `Forwarded`, which is the standard, is read where this is missing.
+const FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
+
+/// The network of one customer, where addresses are long enough to be given out by the billion.
+const CUSTOMER_BITS: u32 = 64;
+
+/// Who is counted.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub(super) enum Client {
+    /// The holder of a key, by its place in the settings.
+    Key(usize),
+    /// Whoever asks from an address.
+    Address(IpAddr),
+}
+
+/// How clients are told apart.
+pub(super) struct Clients {
+    pub(super) keys: Vec<ClientKey>,
+    pub(super) proxies: Vec<Network>,
+}
+
+impl Clients {
+    /// Who asks; nobody where a connection has no address.
+    pub(super) fn of(&self, request: &Request) -> Option<Client> {
+        if let Some(key) = self.key(request.headers()) {
+            return Some(Client::Key(key));
+        }
+        let remote = request.remote_addr().as_socket_addr().map(SocketAddr::ip)?;
+        Some(Client::Address(customer(self.behind_proxies(remote.to_canonical(), request.headers()))))
+    }
+
+    /// The place of the key that a request has. All of them are looked at, in the same time whatever they are.
+    fn key(&self, headers: &HeaderMap) -> Option<usize> {
+        if self.keys.is_empty() {
+            return None;
+        }
+        let bearer = headers.get(header::AUTHORIZATION).and_then(|value| {
+            let (scheme, token) = value.to_str().ok()?.split_once(' ')?;
+            scheme.eq_ignore_ascii_case("bearer").then(|| token.trim().as_bytes())
+        });
+        let key = bearer.or_else(|| headers.get(KEY_HEADER).map(|value| value.as_bytes()))?;
+        let digest = Sha256::digest(key);
+        let is_same = |known: &ClientKey| bool::from(digest.as_slice().ct_eq(&known.digest));
+        let matching = |found, (place, known)| if is_same(known) { Some(place) } else { found };
+        self.keys.iter().enumerate().fold(None, matching)
+    }
+
+    /// The last address on the way here that is no proxy of ours. What was written before it, anybody can have
+    /// written.
+    fn behind_proxies(&self, remote: IpAddr, headers: &HeaderMap) -> IpAddr {
+        let is_trusted = |address: IpAddr| self.proxies.iter().any(|network| network.contains(address));
+        let mut hops = if self.proxies.is_empty() { Vec::new() } else { hops(headers) };
+        let mut last = remote;
+        while is_trusted(last) {
+            match hops.pop().flatten() {
+                Some(hop) => last = hop,
+                None => break,
+            }
+        }
+        last
+    }
+}
+
+/// The addresses that proxies noted, oldest first. What cannot be read is none.
+fn hops(headers: &HeaderMap) -> Vec<Option<IpAddr>> {
+    let texts = |name: HeaderName| {
+        let values = headers.get_all(name).into_iter().filter_map(|value| value.to_str().ok());
+        values.flat_map(|text| text.split(',')).collect::<Vec<_>>()
+    };
+    if headers.contains_key(FORWARDED_FOR) {
+        return texts(FORWARDED_FOR).into_iter().map(address).collect();
+    }
+    let noted_for = |hop: &str| {
+        let pairs = hop.split(';').filter_map(|pair| pair.split_once('='));
+        let mut noted = pairs.filter(|(name, _)| name.trim().eq_ignore_ascii_case("for"));
+        noted.next().and_then(|(_, noted)| address(noted))
+    };
+    texts(header::FORWARDED).into_iter().map(noted_for).collect()
+}
+
+/// An address as proxies write it: maybe in quotes, in brackets, or with a port.
+fn address(text: &str) -> Option<IpAddr> {
+    let text = text.trim().trim_matches('"');
+    let alone = || text.trim_start_matches('[').trim_end_matches(']').parse::<IpAddr>().ok();
+    let address = alone().or_else(|| text.parse::<SocketAddr>().ok().map(|address| address.ip()));
+    address.map(|address| address.to_canonical())
+}
+
+fn customer(address: IpAddr) -> IpAddr {
+    match address {
+        IpAddr::V4(_) => address,
+        IpAddr::V6(long) => {
+            let kept = u128::MAX << (Ipv6Addr::BITS - CUSTOMER_BITS);
+            IpAddr::V6(Ipv6Addr::from_bits(long.to_bits() & kept))
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn behind(proxies: &[&str], remote: &str, said: &[(&'static str, &str)]) -> String {
+        let proxies = proxies.iter().map(|text| text.parse().unwrap()).collect();
+        let mut headers = HeaderMap::new();
+        for (name, value) in said {
+            headers.append(*name, value.parse().unwrap());
+        }
+        let clients = Clients { keys: Vec::new(), proxies };
+        clients.behind_proxies(remote.parse().unwrap(), &headers).to_string()
+    }
+
+    #[test]
+    fn only_a_proxy_of_ours_is_believed_and_only_its_own_word() {
+        let ours = ["10.0.0.0/8", "fd00::1"];
+        let said = "x-forwarded-for";
+        assert_eq!(behind(&[], "10.0.0.1", &[(said, "1.1.1.1")]), "10.0.0.1");
+        assert_eq!(behind(&ours, "9.9.9.9", &[(said, "1.1.1.1")]), "9.9.9.9");
+        assert_eq!(behind(&ours, "10.0.0.1", &[]), "10.0.0.1");
+        assert_eq!(behind(&ours, "10.0.0.1", &[(said, "1.1.1.1")]), "1.1.1.1");
+        assert_eq!(behind(&ours, "fd00::1", &[(said, "6.6.6.6, 1.1.1.1 , 10.2.3.4")]), "1.1.1.1");
+        assert_eq!(
+            behind(&ours, "10.0.0.1", &[(said, "6.6.6.6"), (said, "1.1.1.1:80, 10.1.1.1")]),
+            "1.1.1.1"
+        );
+        // All are ours: the one farthest out. And beyond what cannot be read, nothing is.
+        assert_eq!(behind(&ours, "10.0.0.1", &[(said, "10.0.0.3, 10.0.0.2")]), "10.0.0.3");
+        assert_eq!(behind(&ours, "10.0.0.1", &[(said, "1.1.1.1, unknown, 10.0.0.2")]), "10.0.0.2");
+        let forwarded = "for=6.6.6.6, For=\"[2001:db8::7]:4711\";proto=https, by=10.0.0.9;for=10.0.0.2";
+        assert_eq!(behind(&ours, "10.0.0.1", &[("forwarded", forwarded)]), "2001:db8::7");
+        assert_eq!(behind(&ours, "10.0.0.1", &[("forwarded", "for=_hidden")]), "10.0.0.1");
+        assert_eq!(
+            behind(&ours, "10.0.0.1", &[("forwarded", "for=6.6.6.6"), (said, "::ffff:1.1.1.1")]),
+            "1.1.1.1"
+        );
+    }
+
+    #[test]
+    fn a_customer_has_one_limit_for_all_its_addresses() {
+        let customer = |text: &str| super::customer(text.parse().unwrap()).to_string();
+        assert_eq!(customer("2001:db8:1:2:3:4:5:6"), "2001:db8:1:2::");
+        assert_eq!(customer("10.0.0.1"), "10.0.0.1");
+    }
+}

@@ -1,0 +1,153 @@
+//! The freshness contract: a price that is not what was asked for is not answered.
+
+use common::{
+    domain::{Body, Ratio},
+    wire,
+};
+use serde_json::{Value, json};
+
+use crate::rig::{Rig, at, gap, tick, tick_record};
+
+/// The bytes of a tick of two sources, half a percent apart.
+fn wide_tick(pair: &str, seconds: i64) -> Vec<u8> {
+    let mut record = tick_record(pair, seconds, "100");
+    let Body::Tick(tick) = &mut record.body else { unreachable!("a tick was asked for") };
+    let mut other = tick.evidence.quotes[0];
+    other.source = "bitstamp".parse().unwrap();
+    tick.evidence.quotes.push(other);
+    let [low, high] = ["99.75", "100.25"].map(|price| price.parse().unwrap());
+    tick.spread = Ratio::distance(low, high, tick.price);
+    wire::encode(&record)
+}
+
+const ROUTES: [&str; 3] =
+    ["/v1/prices/BTC-USD?", "/v1/prices?pairs=ETH-USD,BTC-USD&", "/v1/prices/BTC-USD/averages?window=10s&"];
+
+#[tokio::test]
+async fn a_price_that_does_not_meet_the_contract_is_refused_with_the_newest_there_is() {
+    let mut rig = Rig::new();
+    let log = [
+        tick("BTC-USD", 10, "100"),
+        wide_tick("ETH-USD", 20),
+        wide_tick("BTC-USD", 20),
+        gap("BTC-USD", 30, 30),
+    ];
+    rig.send(log.to_vec()).await;
+    rig.clock.set(at(33));
+    let price = rig.get("/v1/prices/BTC-USD").await.body;
+    for route in ROUTES {
+        let plain = rig.get(route.trim_end_matches(['?', '&'])).await;
+        for met in [
+            "max_age=13s",
+            "min_sources=2",
+            "min_sources=1",
+            "max_spread=0.005",
+            "max_spread=0.5%25",
+            "max_spread=0.5%",
+            "max_age=1d&min_sources=2&max_spread=1",
+        ] {
+            let answer = rig.get(&format!("{route}{met}")).await;
+            assert_eq!((answer.status, &answer.bytes), (200, &plain.bytes), "{route}{met}: {}", answer.body);
+        }
+        for (query, parameter) in [
+            ("max_age=12s", "max_age"),
+            ("max_age=12999ms&min_sources=9", "max_age"),
+            ("min_sources=3", "min_sources"),
+            ("max_spread=0.00499999", "max_spread"),
+            ("max_spread=0.4%25", "max_spread"),
+            ("max_age=13s&min_sources=2&max_spread=0", "max_spread"),
+        ] {
+            let answer = rig.get(&format!("{route}{query}")).await;
+            assert_eq!(answer.status, 503, "{route}{query}: {}", answer.body);
+            assert_eq!(answer.body["code"], json!("contract_not_met"), "{route}{query}");
+            assert_eq!(answer.body["parameter"], json!(parameter), "{route}{query}");
+            // The next slot is that of 40.
+            assert_eq!(answer.header("retry-after"), Some("7"), "{route}{query}");
+            assert_eq!(answer.header("cache-control"), Some("no-store"));
+            let newest = &answer.body["newest"];
+            assert!(["BTC-USD", "ETH-USD"].contains(&newest["pair"].as_str().unwrap()));
+            if newest["pair"] == json!("BTC-USD") {
+                assert_eq!(newest, &price, "{route}{query}");
+            }
+        }
+    }
+    // Without a contract a stale price is an answer, and says what it is.
+    rig.clock.set(at(1_000));
+    assert_eq!(rig.get("/v1/prices/BTC-USD").await.body["stale"], json!(true));
+    let refused = rig.get("/v1/prices/BTC-USD?max_age=30s").await;
+    assert_eq!((refused.status, &refused.body["newest"]["stale"]), (503, &json!(true)));
+    assert_eq!(
+        refused.header("retry-after"),
+        Some("10"),
+        "the slot of 1000 is the clock's; the next is 1010"
+    );
+    assert_eq!(rig.get("/v1/nothing").await.body.get("newest"), None);
+}
+
+#[tokio::test]
+async fn all_that_are_listed_must_meet_it() {
+    let mut rig = Rig::new();
+    rig.send(vec![tick("BTC-USD", 10, "100"), wide_tick("ETH-USD", 10), gap("SOL-USD", 10, 10)]).await;
+    rig.clock.set(at(11));
+    let narrow = rig.get("/v1/prices?max_spread=0.1%25").await;
+    assert_eq!((narrow.status, &narrow.body["newest"]["pair"]), (503, &json!("ETH-USD")));
+    assert_eq!(rig.get("/v1/prices?max_spread=0.1%25&pairs=BTC-USD").await.status, 200);
+    let many = rig.get("/v1/prices?min_sources=2").await;
+    assert_eq!((many.status, &many.body["newest"]["pair"]), (503, &json!("BTC-USD")));
+    assert_eq!(rig.get("/v1/prices?max_age=1s").await.body["items"].as_array().unwrap().len(), 2);
+    // Nothing to look at is nothing that meets anything.
+    for path in ["/v1/prices/SOL-USD?min_sources=1", "/v1/prices/SOL-USD/averages?max_age=1d"] {
+        assert_eq!(rig.get(path).await.body["code"], json!("no_price_yet"), "{path}");
+    }
+}
+
+#[tokio::test]
+async fn a_contract_that_cannot_be_read_is_named() {
+    let mut rig = Rig::new();
+    rig.send(vec![tick("BTC-USD", 10, "100")]).await;
+    for route in ["/v1/prices?", "/v1/prices/BTC-USD?", "/v1/prices/BTC-USD/averages?"] {
+        for (query, parameter) in [
+            ("max_age=30", "max_age"),
+            ("max_age=", "max_age"),
+            ("min_sources=0", "min_sources"),
+            ("min_sources=two", "min_sources"),
+            ("max_spread=-1", "max_spread"),
+            ("max_spread=0.000000001", "max_spread"),
+        ] {
+            let answer = rig.get(&format!("{route}{query}")).await;
+            let said = (answer.status, &answer.body["code"], &answer.body["parameter"]);
+            assert_eq!(said, (400, &json!("invalid_parameter"), &json!(parameter)), "{route}{query}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn some_pairs_are_answered_in_the_order_they_are_asked_in() {
+    let mut rig = Rig::new();
+    rig.send(vec![tick("BTC-USD", 10, "100"), tick("ETH-USD", 10, "5"), gap("SOL-USD", 10, 10)]).await;
+    let names = |body: &Value| {
+        let items = body["items"].as_array().unwrap().iter();
+        items.map(|item| item["pair"].as_str().unwrap().to_owned()).collect::<Vec<_>>()
+    };
+    assert_eq!(names(&rig.get("/v1/prices").await.body), ["BTC-USD", "ETH-USD"]);
+    let asked = rig.get("/v1/prices?pairs=eth_usd,BTC%2FUSD").await.body;
+    assert_eq!(names(&asked), ["ETH-USD", "BTC-USD"]);
+    assert_eq!(asked["items"][1], rig.get("/v1/prices/BTC-USD").await.body);
+    assert_eq!(names(&rig.get("/v1/prices?pairs=ETH-USD&at_sequence=2").await.body), ["ETH-USD"]);
+
+    let many: Vec<String> = (0..65).map(|number| format!("A{number}-USD")).collect();
+    for (pairs, status, code) in [
+        ("BTC-USD,DOGE-USD", 404, "unknown_pair"),
+        ("BTC-USD,btc/usd", 400, "invalid_parameter"),
+        ("", 400, "invalid_parameter"),
+        ("BTC-USD,", 400, "invalid_parameter"),
+        ("BTCUSD", 400, "invalid_parameter"),
+        (&many.join(","), 400, "invalid_parameter"),
+    ] {
+        let answer = rig.get(&format!("/v1/prices?pairs={pairs}")).await;
+        assert_eq!((answer.status, &answer.body["code"]), (status, &json!(code)), "{pairs}");
+        assert_eq!(answer.body["parameter"], json!("pairs"), "{pairs}");
+    }
+    let silent = rig.get("/v1/prices?pairs=BTC-USD,SOL-USD").await;
+    assert_eq!((silent.status, &silent.body["code"]), (503, &json!("no_price_yet")));
+}
