@@ -2,10 +2,27 @@
 
 use std::{fs, path::Path};
 
-use crate::rig::Rig;
+use serde_json::Value;
+
+use crate::rig::{Answer, Rig};
 
 /// Set, the documents are written and not compared: `just documents`.
 const RENEW: &str = "TICKWELL_RENEW_DOCUMENTS";
+
+/// The document in the repository promises such an answer of this operation: its status, and the code of a problem.
+pub(crate) fn assert_promised(operation: &str, answer: &Answer) {
+    let document: Value = serde_json::from_str(include_str!("../../../docs/openapi.json")).unwrap();
+    let mut operations = document["paths"].as_object().unwrap().values().map(|path| &path["get"]);
+    let promised = operations.find(|known| known["operationId"] == operation);
+    // What is not shown in the document promises nothing.
+    let Some(promised) = promised else { return };
+    let response = &promised["responses"][answer.status.to_string()];
+    assert!(response.is_object(), "{operation} answers {}, which the document does not say", answer.status);
+    let problems = &response["content"]["application/problem+json"]["examples"];
+    if let Some(code) = answer.body["code"].as_str() {
+        assert!(problems[code].is_object(), "{operation} answers {code}, which the document does not say");
+    }
+}
 
 fn committed(name: &str, now: &str) {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs").join(name);

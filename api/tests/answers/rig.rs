@@ -31,6 +31,8 @@ use tokio::{
 };
 use tokio_util::sync::CancellationToken;
 
+use crate::document;
+
 /// A log that is what the test sends.
 struct SentLog {
     batches: mpsc::Receiver<Batch>,
@@ -187,7 +189,11 @@ impl Rig {
         let mut response = self.client.get(path).send().await;
         let bytes = response.0.take_body().into_vec().await.unwrap();
         let body = serde_json::from_slice(&bytes).unwrap_or(Value::Null);
-        Answer { status: response.0.status().as_u16(), body, response }
+        let answer = Answer { status: response.0.status().as_u16(), body, response };
+        if let Some(operation) = answer.response.0.data::<poem_openapi::OperationId>() {
+            document::assert_promised(operation.0, &answer);
+        }
+        answer
     }
 
     /// The body of an answer that is no JSON.
