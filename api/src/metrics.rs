@@ -12,7 +12,10 @@ use prometheus::{
 };
 use rust_decimal::prelude::ToPrimitive;
 
-use crate::snapshot::{NewestTick, Rejection};
+use crate::{
+    events::{StreamEnd, Transport},
+    snapshot::{NewestTick, Rejection},
+};
 
 /// The API's metrics. Clones count together.
 #[derive(Debug, Clone)]
@@ -33,6 +36,8 @@ pub struct Metrics {
     price: GaugeVec,
     price_timestamp: GaugeVec,
     requests: HistogramVec,
+    stream_clients: IntGaugeVec,
+    stream_ends: IntCounterVec,
 }
 
 common::words! {
@@ -69,6 +74,8 @@ impl Metrics {
             "tickwell_price_timestamp_seconds",
             "The slot of the newest agreed price, in unix seconds",
         );
+        let stream_clients = Opts::new("tickwell_stream_clients", "Clients that follow the log now");
+        let stream_ends = Opts::new("tickwell_stream_ends_total", "Streams that this pod ended, by reason");
         let requests = HistogramOpts::new("http_server_request_duration_seconds", "Time to answer a request")
             .buckets(vec![0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5]);
         let metrics = Self {
@@ -107,7 +114,15 @@ impl Metrics {
                     &["http_request_method", "http_route", "http_response_status_code"],
                 ),
             )?,
+            stream_clients: add(registry, IntGaugeVec::new(stream_clients, &["transport"]))?,
+            stream_ends: add(registry, IntCounterVec::new(stream_ends, &["transport", "reason"]))?,
         };
+        for transport in Transport::ALL {
+            metrics.stream_clients(*transport).set(0);
+            for reason in StreamEnd::ALL {
+                metrics.stream_ends.with_label_values(&[transport.as_str(), reason.as_str()]).inc_by(0);
+            }
+        }
         for reason in Rejection::ALL {
             metrics.rejected.with_label_values(&[reason.as_str()]).inc_by(0);
         }
@@ -146,6 +161,16 @@ impl Metrics {
         }
         let seconds = newest.tick.slot.start().since(Timestamp::EPOCH).as_secs_f64();
         self.price_timestamp.with_label_values(&[pair.as_str()]).set(seconds);
+    }
+
+    /// How many clients follow the log now.
+    pub fn stream_clients(&self, transport: Transport) -> IntGauge {
+        self.stream_clients.with_label_values(&[transport.as_str()])
+    }
+
+    /// Counts a stream that this pod ended.
+    pub fn stream_ended(&self, transport: Transport, reason: StreamEnd) {
+        self.stream_ends.with_label_values(&[transport.as_str(), reason.as_str()]).inc();
     }
 
     /// Counts an answered request.

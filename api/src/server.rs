@@ -2,33 +2,37 @@
 //! and spins when descriptors run out.
 
 mod answer;
+mod caching;
+mod compressed;
+mod descriptors;
+mod limit;
+mod parameters;
 
-use std::{io, net::SocketAddr, sync::Arc, time::Duration};
+use std::{io, net::SocketAddr, pin::pin, sync::Arc, time::Duration};
 
 use common::service::TaskError;
 use http_body_util::combinators::BoxBody;
 use hyper::{server::conn::http1, service::service_fn};
-use hyper_util::{
-    rt::{TokioIo, TokioTimer},
-    server::graceful::GracefulShutdown,
-};
+use hyper_util::rt::{TokioIo, TokioTimer};
 use poem::{Endpoint, Response, endpoint::BoxEndpoint};
 use tokio::{
     net::{TcpListener, TcpStream},
     sync::{Semaphore, watch},
 };
-use tokio_util::sync::CancellationToken;
+use tokio_io_timeout::TimeoutStream;
+use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 pub use answer::{ADMIN, API, admin_endpoint, endpoint, operations_endpoint, starting_endpoint};
-
-/// Open connections at once; later ones wait in the kernel's queue.
-const MAX_CONNECTIONS: usize = 10_000;
+pub use descriptors::{ADMIN_PLACES, api_places};
 
 /// A request's head must be here this soon after the connection was made, or after the answer before it.
 const HEADER_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// The largest request head.
 const MAX_HEADER_BYTES: usize = 16 * 1024;
+
+/// A client that takes no byte for so long, although there are some for it, is cut off.
+const WRITE_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// The pause after accepting failed, as it does when descriptors run out.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
@@ -68,15 +72,17 @@ impl Listener {
 
     /// Answers connections until told to stop, then lets them finish what they are answering, with a
     /// bound. Each request is answered by the newest endpoint: a pod answers its operators before it has
-    /// anything else to say.
+    /// anything else to say. `places` is how many connections may be open at once; later ones wait in the kernel's
+    /// queue.
     pub async fn serve(
         self,
         endpoints: watch::Receiver<SharedEndpoint>,
+        places: usize,
         connections: prometheus::IntGauge,
         stop: CancellationToken,
     ) -> Result<(), TaskError> {
-        let places = Arc::new(Semaphore::new(MAX_CONNECTIONS));
-        let graceful = GracefulShutdown::new();
+        let places = Arc::new(Semaphore::new(places));
+        let open = TaskTracker::new();
         // HTTP/1 alone: telling versions apart, and HTTP/2 itself, would wait for silent clients without
         // end. Who wants HTTP/2 has it from the proxy that does TLS.
         let mut builder = http1::Builder::new();
@@ -91,18 +97,29 @@ impl Listener {
                     answer_one(endpoints.borrow().clone(), request, local, remote)
                 }
             });
-            let connection = graceful.watch(builder.serve_connection(TokioIo::new(stream), service));
-            let connections = connections.clone();
-            tokio::spawn(async move {
+            let mut stream = TimeoutStream::new(stream);
+            stream.set_write_timeout(Some(WRITE_TIMEOUT));
+            let connection =
+                builder.serve_connection(TokioIo::new(Box::pin(stream)), service).with_upgrades();
+            let (connections, stop) = (connections.clone(), stop.clone());
+            open.spawn(async move {
                 connections.inc();
-                // A connection that breaks is the client's business.
-                let _ = connection.await;
+                let mut connection = pin!(connection);
+                tokio::select! {
+                    // A connection that breaks is the client's business.
+                    _ = connection.as_mut() => {}
+                    () = stop.cancelled() => {
+                        connection.as_mut().graceful_shutdown();
+                        let _ = connection.await;
+                    }
+                }
                 connections.dec();
                 drop(place);
             });
         }
         drop(self.0);
-        if tokio::time::timeout(DRAIN_LIMIT, graceful.shutdown()).await.is_err() {
+        open.close();
+        if tokio::time::timeout(DRAIN_LIMIT, open.wait()).await.is_err() {
             tracing::warn!("closed connections that did not end within {DRAIN_LIMIT:?}");
         }
         Ok(())

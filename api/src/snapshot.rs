@@ -8,7 +8,9 @@ use common::{
 };
 
 use crate::{
-    store::{Heads, Order, Store, StoreError, Stored},
+    events::{Event, Recent},
+    position::Position,
+    store::{Covering, Heads, Order, Store, StoreError, Stored, StoredGap, StoredTick},
     summary::{LONGEST_STANDING, Point},
     window::Window,
 };
@@ -24,6 +26,8 @@ pub struct Snapshot {
     pub origin: Option<Origin>,
     /// Every pair that has a tick or a gap.
     pub pairs: BTreeMap<Pair, PairView>,
+    /// The newest events, up to here.
+    pub recent: Arc<Recent>,
 }
 
 /// What is known of one pair.
@@ -39,6 +43,8 @@ pub struct PairView {
     pub epoch: Epoch,
     /// Its newest tick; missing where there has been none.
     pub tick: Option<Arc<NewestTick>>,
+    /// The gap that its newest slot is in; missing where that slot has a tick.
+    pub gap: Option<StoredGap>,
     /// The tick one day before the newest one, where the log has one near that instant.
     pub day_ago: Option<Point>,
     /// Its newest ticks, and maybe some that are newer than this view.
@@ -116,8 +122,9 @@ impl Snapshot {
             let window = load_window(store, pair, kept_from, view.slot)?;
             pairs.insert(pair, PairView { window, kept_from, ..view });
         }
-        let mut snapshot =
-            Self { identity: store.identity().clone(), sequence: store.cursor()?, origin, pairs };
+        let sequence = store.cursor()?;
+        let recent = Arc::new(Recent::since(Position::behind(sequence)));
+        let mut snapshot = Self { identity: store.identity().clone(), sequence, origin, pairs, recent };
         snapshot.look_back(store)?;
         Ok(snapshot)
     }
@@ -143,7 +150,8 @@ impl Snapshot {
             };
             pairs.extend(view.map(|view| (*pair, view)));
         }
-        let mut pinned = Self { identity: self.identity.clone(), sequence, origin: self.origin, pairs };
+        let (identity, origin, recent) = (self.identity.clone(), self.origin, Arc::default());
+        let mut pinned = Self { identity, sequence, origin, pairs, recent };
         let oldest = self.newest_slot().map(|slot| slot.start().minus(reach));
         if pinned.newest_slot().map(Slot::start) < oldest {
             return Err(PinError::Gone);
@@ -155,6 +163,22 @@ impl Snapshot {
     /// The newest slot of any pair.
     pub fn newest_slot(&self) -> Option<Slot> {
         self.pairs.values().map(|view| view.slot).max()
+    }
+
+    /// What a client begins with that has no cursor: each pair's newest tick, and the gap since, if there is
+    /// one; in the order of the log.
+    pub fn newest_events(&self, wanted: impl Fn(Pair) -> bool) -> Vec<Arc<Event>> {
+        let origin = self.origin.unwrap_or(Origin::Live);
+        let event = |sequence, covering| Arc::new(Event::new(Position::behind(sequence), covering, origin));
+        let mut events = Vec::new();
+        for (pair, view) in self.pairs.iter().filter(|(pair, _)| wanted(**pair)) {
+            let tick =
+                view.tick.as_ref().map(|newest| (newest.sequence, Covering::Tick(*pair, newest.kept())));
+            let gap = view.gap.map(|gap| (view.sequence, Covering::Gap(*pair, gap)));
+            events.extend(tick.into_iter().chain(gap).map(|(sequence, covering)| event(sequence, covering)));
+        }
+        events.sort_by_key(|event| event.position);
+        events
     }
 
     /// Finds each pair's tick of a day ago. In the store, not in the window: how much a pod keeps in
@@ -195,8 +219,15 @@ impl Snapshot {
         }
         self.origin = Some(record.origin);
         let (slot, interval) = slot_and_interval(&record.body)?;
+        let covering = Covering::of(*sequence, record)?;
         let (mut tick, mut window) =
             view.map(|view| (view.tick.clone(), view.window.clone())).unwrap_or_default();
+        let recent = Arc::make_mut(&mut self.recent);
+        if view.is_some_and(|view| interval.between(view.slot, covering.first()).is_some()) {
+            // What the log had lost here is an event too, and the store knows it.
+            *recent = Recent::since(Position::before(*sequence));
+        }
+        recent.push(Event::new(Position::behind(*sequence), covering, record.origin));
         if let Body::Tick(new) = &record.body {
             let point = Point { slot: new.slot, interval: new.interval, price: new.price };
             let newest = NewestTick { sequence: *sequence, epoch: record.epoch, tick: new.clone() };
@@ -204,10 +235,18 @@ impl Snapshot {
         }
         let kept_from = slot.start().minus(keep);
         let window = window.without_before(kept_from);
-        let (sequence, epoch) = (*sequence, record.epoch);
-        let view = PairView { slot, sequence, interval, epoch, tick, day_ago: None, window, kept_from };
+        let (sequence, epoch, gap) = (*sequence, record.epoch, covering.gap());
+        let view = PairView { slot, sequence, interval, epoch, tick, gap, day_ago: None, window, kept_from };
         self.pairs.insert(record.pair, view);
         None
+    }
+}
+
+impl NewestTick {
+    /// What history has of it.
+    fn kept(&self) -> StoredTick {
+        let Tick { slot, interval, price, .. } = self.tick;
+        StoredTick { slot, interval, price, sequence: self.sequence, epoch: self.epoch }
     }
 }
 
@@ -225,13 +264,9 @@ impl PairView {
             _ => return Err(MISSING),
         };
         let (sequence, epoch) = (heads.covering, record.epoch);
+        let gap = Covering::of(sequence, &record).and_then(|covering| covering.gap());
         let (window, kept_from) = (Window::default(), Timestamp::MAX);
-        Ok(Self { slot, sequence, interval, epoch, tick, day_ago: None, window, kept_from })
-    }
-
-    /// Whether its newest tick is older than `limit`, or there is none.
-    pub fn is_stale(&self, now: Timestamp, limit: Duration) -> bool {
-        self.tick.as_ref().is_none_or(|newest| now.since(newest.tick.slot.start()) > limit)
+        Ok(Self { slot, sequence, interval, epoch, tick, gap, day_ago: None, window, kept_from })
     }
 
     /// The ticks in memory, where they reach back far enough for windows that begin at `from`.

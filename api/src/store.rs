@@ -10,6 +10,7 @@ pub mod backup;
 mod block;
 mod check;
 mod database;
+mod events;
 mod gaps;
 mod key;
 mod migrate;
@@ -39,7 +40,7 @@ pub use gaps::StoredGap;
 pub(crate) use open::ACKNOWLEDGED;
 pub use open::OpenError;
 pub use reclaim::Retention;
-pub use records::Expired;
+pub use records::Covering;
 use writer::Writer;
 
 /// A tick as history has it.

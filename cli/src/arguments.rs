@@ -13,6 +13,7 @@ use crate::{
     settings::{self, Sources},
     show, sources,
     verify::{self, VerifyArguments},
+    watch::{self, WatchArguments},
 };
 
 /// A self-hosted crypto price feed: one poller asks public exchanges, agrees on one price per slot, and
@@ -54,6 +55,11 @@ enum Command {
     Poller,
     /// The API alone: follows NATS (bus.url), and answers over HTTP
     Api,
+    /// Show live prices, as they come, from a running pod
+    ///
+    /// On a terminal there is one line a pair, else one line an event. A connection that is lost is made anew and
+    /// goes on behind the last event, at another pod if several are named.
+    Watch(WatchArguments),
     /// Show what each source is asked for and what it allows, and ask each once
     Sources {
         /// Ask nobody: only show
@@ -114,6 +120,7 @@ impl Arguments {
             Command::Backup(arguments) => backup::backup(&arguments, given),
             Command::Restore(arguments) => backup::restore(&arguments, given),
             Command::VerifyPods(arguments) => return Ok(verify::run(&arguments)),
+            Command::Watch(arguments) => watch::run(&arguments),
             Command::Config(command) => config(&command, given),
         };
         done.map(|()| ExitCode::SUCCESS)

@@ -5,7 +5,7 @@ use std::{sync::Arc, time::Duration};
 use anyhow::{Context, Result};
 use api::{
     local_log,
-    routes::Process,
+    routes::{Process, Streams},
     server::{self, Listener, SharedEndpoint},
     store::{OpenError, Store},
 };
@@ -123,11 +123,23 @@ async fn listen(
     let metrics = api::Metrics::new(&process.registry)?;
     let check = service.readiness().check("log");
     let (endpoints, newest) = watch::channel(server::starting_endpoint(process, server::API));
-    service.spawn("api", listener.serve(newest, metrics.connections.clone(), service.stop()));
+    service.spawn(
+        "api",
+        listener.serve(newest, server::api_places(), metrics.connections.clone(), service.stop()),
+    );
     let operators =
         admin(settings, server::starting_endpoint(process, server::ADMIN), process, service).await?;
+    let streams = Streams::new(service.stop(), metrics.clone());
+    service.spawn("streams", {
+        let (streams, stop) = (streams.clone(), service.stop());
+        async move {
+            stop.cancelled().await;
+            streams.ended().await;
+            Ok(())
+        }
+    });
     let (settings, process) = (settings.clone(), process.clone());
-    Ok(Pod { settings, clock, process, address, endpoints, operators, metrics, check })
+    Ok(Pod { settings, clock, process, address, endpoints, operators, metrics, streams, check })
 }
 
 /// Everything in one process: the store is the log.
@@ -187,6 +199,6 @@ async fn admin(
         prometheus::IntGauge::new("tickwell_admin_connections", "Open connections of operators")?;
     process.registry.register(Box::new(connections.clone()))?;
     let (endpoints, newest) = watch::channel(endpoint);
-    service.spawn("admin", listener.serve(newest, connections, service.stop()));
+    service.spawn("admin", listener.serve(newest, server::ADMIN_PLACES, connections, service.stop()));
     Ok(Some(endpoints))
 }

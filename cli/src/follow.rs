@@ -11,8 +11,9 @@ use api::{
     averages::Scans,
     ingest::{Ended, Ingest},
     metrics::Rebuild,
-    routes::{Process, Readers, State},
+    routes::{Process, Readers, State, Streams},
     server::{self, SharedEndpoint},
+    sources::Reports,
     store::{OpenError, Retention, Store, StoreError},
 };
 use common::{
@@ -60,6 +61,7 @@ pub(crate) struct Pod {
     /// What operators are answered with, where they have a listener of their own.
     pub(crate) operators: Option<watch::Sender<SharedEndpoint>>,
     pub(crate) metrics: api::Metrics,
+    pub(crate) streams: Streams,
     pub(crate) check: Check,
 }
 
@@ -89,6 +91,8 @@ impl Pod {
             retain_quotes: retention.quotes,
             readers: Readers::default(),
             scans: Scans::default(),
+            streams: self.streams.clone(),
+            reports: Reports::default(),
         });
         let limit = self.settings.api.rate_limit;
         let endpoint = server::endpoint(&state, &self.process, limit, self.metrics.clone());

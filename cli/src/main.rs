@@ -14,6 +14,7 @@
 //! - [`sources`]: what each source is asked for, and whether it answers.
 //! - [`stopped`]: the store of a process that is not running.
 //! - [`verify`]: whether pods give the same answers.
+//! - [`watch`]: live prices in a terminal.
 
 mod arguments;
 mod backup;
@@ -29,6 +30,7 @@ mod show;
 mod sources;
 mod stopped;
 mod verify;
+mod watch;
 
 use std::process::ExitCode;
 

@@ -1,4 +1,8 @@
 //! A running pod, asked over HTTP. The only part of the commands that knows how.
+//!
+//! - [`events`]: its stream of events.
+
+mod events;
 
 use std::time::Duration;
 
@@ -11,6 +15,7 @@ use reqwest::{
 };
 use serde_json::{Map, Value};
 
+pub(crate) use events::Refusal;
 pub(crate) use reqwest::StatusCode;
 
 /// A last bound on one request.
@@ -56,12 +61,17 @@ pub(crate) struct Download(reqwest::Response);
 impl Pod {
     /// The pod at an address that was given as `name`.
     pub(crate) fn new(name: &str, url: &str) -> Result<Self> {
+        Self::streaming(name, url, MAX_SILENCE)
+    }
+
+    /// The same, where it is gone when it has said nothing for so long.
+    pub(crate) fn streaming(name: &str, url: &str, silence: Duration) -> Result<Self> {
         let parsed: Url = url.parse().with_context(|| format!("{name}: `{url}` is not a URL"))?;
         ensure!(["http", "https"].contains(&parsed.scheme()), "{name}: write http://… or https://…");
         let client = reqwest::Client::builder()
             .redirect(Policy::none())
             .connect_timeout(MAX_REQUEST_TIME)
-            .read_timeout(MAX_SILENCE);
+            .read_timeout(silence);
         let client = client.user_agent(concat!("tickwell/", env!("CARGO_PKG_VERSION"))).build()?;
         Ok(Self { client, url: parsed })
     }
@@ -127,9 +137,14 @@ impl Answer {
         text(&self.object(), "code").to_owned()
     }
 
+    /// What an error says in words; empty where there is none.
+    pub(crate) fn detail(&self) -> String {
+        text(&self.object(), "detail").to_owned()
+    }
+
     /// The answer of `pod` as an error.
     pub(crate) fn refusal(&self, pod: &Pod) -> anyhow::Error {
-        anyhow!("{} answers {}: {}", pod.url(), self.status, text(&self.object(), "detail"))
+        anyhow!("{} answers {}: {}", pod.url(), self.status, self.detail())
     }
 }
 

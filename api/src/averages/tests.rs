@@ -68,6 +68,7 @@ fn a_window_of_too_many_ticks_has_everything_but_median_and_moving_average() {
         interval.slot(instant).unwrap()
     };
     let mut view = PairView {
+        gap: None,
         slot: slot(0),
         sequence: Sequence(0),
         interval,

@@ -2,14 +2,19 @@
 
 use std::{borrow::Cow, time::Duration};
 
-use common::domain::{GapCause, Pair, Price, Ratio, Span, Timestamp, Words};
+use common::domain::{Asset, GapCause, Pair, Price, Ratio, Span, Timestamp, Words};
 use poem_openapi::{
     registry::{MetaSchema, MetaSchemaRef},
     types::{ParseError, ParseFromJSON, ParseFromParameter, ParseResult, ToJSON, Type},
 };
 use rust_decimal::Decimal;
 
-use crate::{candle::CandleInterval, problem::Problem};
+use crate::{
+    candle::CandleInterval,
+    position::Cursor,
+    problem::Problem,
+    rate::{Amount, Rounded},
+};
 
 /// Text that a pattern tells the shape of.
 fn shaped(pattern: &str) -> MetaSchema {
@@ -160,6 +165,40 @@ text_type!(
     "Base and quote asset. Any case and `-`, `_` or `/` are taken; answers are canonical.", "BTC-USD"
 );
 
+text_type!(
+    /// An asset.
+    AssetText(Asset), "string_asset", shaped(r"^[A-Za-z0-9]{1,10}$"),
+    "An asset, in its canonical spelling.", "BTC"
+);
+
+text_type!(
+    /// The asset to convert from, as a parameter.
+    FromAssetText(Asset), "string_from_asset", shaped(r"^[A-Za-z0-9]{1,10}$"),
+    "An asset of one of the log's pairs, in any case.", "ETH"
+);
+parameter!(FromAssetText);
+
+text_type!(
+    /// The asset to convert to, as a parameter.
+    ToAssetText(Asset), "string_to_asset", shaped(r"^[A-Za-z0-9]{1,10}$"),
+    "An asset of one of the log's pairs, in any case.", "BTC"
+);
+parameter!(ToAssetText);
+
+text_type!(
+    /// How much of an asset.
+    AmountText(Amount), "string_amount", decimal(r"^[0-9]+(\.[0-9]+)?$"),
+    "An exact decimal above zero: digits with an optional point.", "1.5"
+);
+parameter!(AmountText);
+
+text_type!(
+    /// A rate, or what an amount is worth by it.
+    RateText(Rounded), "string_rate", decimal(r"^[0-9]+(\.[0-9]+)?$"),
+    "A decimal, rounded half-even to eight places, or to as many more as it takes to have twelve digits from the \
+     first that is not zero.", "0.0350481281981"
+);
+
 path_parameter!(
     /// A pair in the path.
     PairParameter(Pair), "pair", PairText::schema_ref(), "/v1/pairs lists those of the log"
@@ -278,6 +317,40 @@ text_type!(
     "One or more windows, separated by commas.", "10m,1h,24h"
 );
 parameter!(SpansText);
+
+/// Pairs as a parameter, separated by commas.
+#[derive(Debug, Clone)]
+pub struct PairList(pub Vec<Pair>);
+
+impl std::fmt::Display for PairList {
+    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let texts: Vec<String> = self.0.iter().map(ToString::to_string).collect();
+        formatter.write_str(&texts.join(","))
+    }
+}
+
+impl std::str::FromStr for PairList {
+    type Err = common::domain::PairError;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        text.split(',').map(str::parse).collect::<Result<_, _>>().map(Self)
+    }
+}
+
+text_type!(
+    /// Pairs as a parameter.
+    PairsParameter(PairList), "string_pairs",
+    shaped("^[A-Za-z0-9]{1,10}[-_/][A-Za-z0-9]{1,10}(,[A-Za-z0-9]{1,10}[-_/][A-Za-z0-9]{1,10})*$"),
+    "One or more pairs, separated by commas.", "BTC-USD"
+);
+parameter!(PairsParameter);
+
+text_type!(
+    /// A place in the log, to go on behind.
+    CursorParameter(Cursor), "string_cursor", shaped("^([a-z0-9]+-(before-)?)?[0-9]{1,19}$"),
+    "The `id` of an event, or a sequence.", "0"
+);
+parameter!(CursorParameter);
 
 impl SpanText {
     /// A length, where it is not zero.

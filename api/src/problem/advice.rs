@@ -5,7 +5,7 @@ use common::domain::Words;
 use poem_openapi::types::ToJSON;
 use serde_json::Value;
 
-use super::{Code, Problem};
+use super::{Code, Problem, TraceId};
 
 /// Where the page of errors is served.
 pub const ERRORS_PATH: &str = "/docs/errors";
@@ -26,11 +26,16 @@ impl Code {
             Self::UnknownSequence => "The log has no such record, or this pod no longer keeps it.",
             Self::SequenceAhead => "This pod has not read the log up to `at_sequence` yet.",
             Self::SequenceGone => "`at_sequence` is longer ago than answers reach back.",
+            Self::NoRate => "No prices of the log lead from the one asset to the other.",
+            Self::UnknownCursor => "A stream's cursor is of another log, or beyond the end of this one.",
             Self::NotFound => "There is no such route.",
+            Self::NotAcceptable => "The route has no form of answer that `Accept` takes.",
+            Self::UpgradeRequired => "The route speaks WebSocket alone.",
             Self::MethodNotAllowed => "The route does not take this method.",
             Self::RateLimited => "This address has asked too often.",
             Self::NoPriceYet => "No price has been agreed yet.",
             Self::ThinWindow => "Less of a window is covered by ticks than `min_coverage` asks for.",
+            Self::TooManyStreams => "Too many others are following the log here.",
             Self::Busy => "Too many others are reading history.",
             Self::StoreUnavailable => "History is not at hand for the moment; the newest prices still are.",
             Self::BackupRunning => "Another backup is being made or sent.",
@@ -55,14 +60,20 @@ impl Code {
             Self::SequenceGone => {
                 "Ask for a newer sequence; `/v1/prices/{pair}/history` reaches further back."
             }
+            Self::NoRate => "Ask for assets that `detail` names.",
+            Self::UnknownCursor => {
+                "Begin anew, without the cursor. Where it was only a moment ahead of this pod, asking again helps."
+            }
             Self::NotFound => "Look for the route in `/docs`.",
+            Self::NotAcceptable => "Ask for a media type that `detail` names, or leave `Accept` out.",
+            Self::UpgradeRequired => "Use a WebSocket client, or `/v1/stream`.",
             Self::MethodNotAllowed => "Use a method that `Allow` names.",
             Self::RateLimited => {
                 "Wait as long as `Retry-After` says; the limit is the setting `api.rate_limit`."
             }
             Self::NoPriceYet => "Ask again after `Retry-After`; `/readyz?verbose` says what is missing.",
             Self::ThinWindow => "Ask for less coverage or another window, or again after `Retry-After`.",
-            Self::Busy => "Ask again after `Retry-After`, or another pod.",
+            Self::TooManyStreams | Self::Busy => "Ask again after `Retry-After`, or another pod.",
             Self::StoreUnavailable => {
                 "Ask again after `Retry-After`, or another pod. Operators: `/readyz?verbose` says why; mostly the disk \
                  is full."
@@ -80,6 +91,7 @@ impl Code {
             | Self::RateLimited
             | Self::NoPriceYet
             | Self::ThinWindow
+            | Self::TooManyStreams
             | Self::Busy
             | Self::StoreUnavailable
             | Self::BackupRunning
@@ -88,7 +100,11 @@ impl Code {
             | Self::UnknownPair
             | Self::UnknownSequence
             | Self::SequenceGone
+            | Self::NoRate
+            | Self::UnknownCursor
             | Self::NotFound
+            | Self::NotAcceptable
+            | Self::UpgradeRequired
             | Self::MethodNotAllowed
             | Self::Internal => false,
         }
@@ -104,7 +120,7 @@ impl Code {
             Self::ThinWindow => Problem::new(self, self.meaning()).naming("min_coverage"),
             _ => Problem::new(self, self.meaning()),
         };
-        problem.details().to_json().unwrap_or_default()
+        problem.details(TraceId::EXAMPLE).to_json().unwrap_or_default()
     }
 }
 

@@ -12,7 +12,10 @@ use super::{
     Service,
     paging::{DEFAULT_LIMIT, MAX_LIMIT},
 };
-use crate::problem::ProblemJson;
+use crate::{
+    problem::ProblemJson,
+    sample::{MAX_POINTS, MIN_POINTS},
+};
 
 /// The version of OpenAPI that it is written in. The framework says 3.0.0, which has typing errors.
 const OPENAPI: &str = "3.0.3";
@@ -21,8 +24,9 @@ const OPENAPI: &str = "3.0.3";
 const EXAMPLES: &str = include_str!("document/examples.json");
 
 /// Members that are left out where there is nothing to say; every other one is always there, and may be null.
-const LEFT_OUT: [(&str, &[&str]); 5] = [
+const LEFT_OUT: [(&str, &[&str]); 6] = [
     ("CheckItem", &["reason"]),
+    ("Event", &["price", "from", "cause"]),
     ("Problem", &["parameter", "trace_id"]),
     ("QuoteItem", &["max_quote_age"]),
     ("Ready", &["checks"]),
@@ -31,6 +35,9 @@ const LEFT_OUT: [(&str, &[&str]); 5] = [
 
 /// Where every answer of `/v1` says what it is as of.
 const SEQUENCE_HEADER: &str = "X-Tickwell-Sequence";
+
+/// What an answer of `/v1` comes with.
+const OF_AN_ANSWER: [&str; 3] = ["Cache-Control", "ETag", SEQUENCE_HEADER];
 
 /// A ratio from 0 to 1, or a percentage.
 const NO_MORE_THAN_ALL: &str = r"^(0(\.[0-9]{1,8})?|1|[0-9]{1,2}(\.[0-9]{1,6})?%|100%)$";
@@ -76,7 +83,7 @@ fn amend(path: &str, operation: &mut Value, examples: &mut Value) {
     let (id, summary) = (text("operationId"), text("summary"));
     let parameters = operation.get_mut("parameters").and_then(Value::as_array_mut);
     let parameters = parameters.map_or(&mut [][..], Vec::as_mut_slice);
-    parameters.iter_mut().for_each(limit);
+    parameters.iter_mut().for_each(|parameter| limit(&id, parameter));
     let problems = problems::of(path, &id, parameters);
     let Some(responses) = operation.get_mut("responses").and_then(Value::as_object_mut) else { return };
     responses.retain(|_status, response| !is_problem(response));
@@ -84,10 +91,14 @@ fn amend(path: &str, operation: &mut Value, examples: &mut Value) {
         let examples = examples.get_mut(&id).and_then(|examples| examples.get_mut(status));
         succeed(response, &summary, examples);
         if path.starts_with("/v1/") && status.starts_with('2') {
-            let headers =
-                response.as_object_mut().map(|response| response.entry("headers").or_insert(json!({})));
-            set(headers, SEQUENCE_HEADER, reference("headers", SEQUENCE_HEADER));
+            add_headers(response, if is_stream(&id) { &[SEQUENCE_HEADER] } else { &OF_AN_ANSWER });
         }
+    }
+    if path.starts_with("/v1/") && responses.contains_key("200") && !is_stream(&id) {
+        let mut unchanged =
+            json!({"description": "The answer is still the one with the `ETag` of `If-None-Match`"});
+        add_headers(&mut unchanged, &OF_AN_ANSWER);
+        responses.insert("304".to_owned(), unchanged);
     }
     responses.extend(problems);
 }
@@ -111,6 +122,18 @@ fn succeed(response: &mut Value, summary: &str, mut examples: Option<&mut Value>
     }
 }
 
+/// Whether it answers for as long as the client likes, and what it answers is never the same.
+fn is_stream(operation: &str) -> bool {
+    operation == "streamEvents"
+}
+
+fn add_headers(response: &mut Value, names: &[&str]) {
+    let headers = response.as_object_mut().map(|response| response.entry("headers").or_insert(json!({})));
+    if let Some(Value::Object(headers)) = headers {
+        headers.extend(names.iter().map(|name| ((*name).to_owned(), reference("headers", name))));
+    }
+}
+
 fn is_problem(response: &Value) -> bool {
     response.get("content").is_some_and(|content| content.get(ProblemJson::CONTENT_TYPE).is_some())
 }
@@ -119,6 +142,14 @@ fn is_problem(response: &Value) -> bool {
 fn headers() -> Value {
     let header = |description: &str, schema: Value| json!({"description": description, "schema": schema});
     json!({
+        "Cache-Control": header(
+            "For how many seconds the answer stays what it is: mostly until the next slot.",
+            json!({"type": "string", "example": "public, max-age=7"}),
+        ),
+        "ETag": header(
+            "Stands for the answer; sent back as `If-None-Match`, it saves it while it stays the same.",
+            json!({"type": "string", "example": "\"4711-3f29c1d07be8a5d1\""}),
+        ),
         "Link": header(
             "The next page, as `<…>; rel=\"next\"`; absent on the last.",
             json!({"type": "string", "example": "</v1/prices/BTC-USD/gaps?order=desc&limit=100&cursor=d1763683200000>; rel=\"next\""}),
@@ -126,6 +157,10 @@ fn headers() -> Value {
         "Retry-After": header(
             "After how many seconds asking again makes sense.",
             json!({"type": "integer", "minimum": 1, "example": 10}),
+        ),
+        "Vary": header(
+            "What of the request the answer depends on.",
+            json!({"type": "string", "example": "Accept-Encoding"}),
         ),
         (SEQUENCE_HEADER): header(
             "The position in the log that the answer is as of; `at_sequence` asks for it again.",
@@ -146,9 +181,10 @@ fn reference(kind: &str, name: &str) -> Value {
 }
 
 /// What a parameter may be where its type does not say so, and an example that works.
-fn limit(parameter: &mut Value) {
+fn limit(operation: &str, parameter: &mut Value) {
     let Some(name) = parameter.get("name").and_then(Value::as_str) else { return };
     let limits = match name {
+        "max_points" => json!({"minimum": MIN_POINTS, "maximum": MAX_POINTS}),
         "limit" => json!({"minimum": 1, "maximum": MAX_LIMIT, "default": DEFAULT_LIMIT}),
         "cursor" => json!({"pattern": "^[ad][0-9]{1,15}$"}),
         "sequence" | "at_sequence" => json!({"maximum": u64::MAX}),
@@ -156,6 +192,9 @@ fn limit(parameter: &mut Value) {
         _ => json!({}),
     };
     let example = match name {
+        "to" if operation == "convert" => Some(json!("USD")),
+        "format" if operation == "streamEvents" => Some(json!("sse")),
+        "format" => Some(json!("json")),
         "limit" => Some(json!(DEFAULT_LIMIT)),
         "order" => Some(json!("desc")),
         // What comes before the year 2100 is everything, newest first.

@@ -81,6 +81,7 @@ impl GapsApi {
             at_sequence: at_sequence.sequence,
         };
         let asked = parameters.check(pair, "gaps")?;
+        at_sequence.lifetime.close_if(asked.is_closed(&self.0, &at_sequence.snapshot, |to| to));
         let cause = cause.0.map(|cause| cause.0);
         let (state, snapshot) = (self.0.clone(), at_sequence.snapshot);
         let readers = state.readers.clone();
@@ -94,32 +95,35 @@ fn read_page(
     asked: &Asked,
     cause: Option<GapCause>,
 ) -> Result<GapsResponse, Problem> {
-    let Some((from, to)) = asked.range(state, view(snapshot, asked.pair)?) else {
+    let Some((from, to)) = asked.range(state, view(snapshot, asked.pair)?)? else {
         return Ok(GapsResponse::Page(Json(Gaps { items: Vec::new(), next_cursor: None }), None));
     };
     let gaps = state.store.gaps(asked.pair, from, to, asked.order());
     let (gaps, more) = collect(gaps, cause, asked.limit, MAX_LOOKED_AT)?;
-    let next_cursor = more.map(|last| asked.cursor_after(last.from.start(), last.slot.start()));
+    let next_cursor = more.map(|(last, next)| asked.cursor_between(last.from.start(), next.from.start()));
     let filter = cause.map_or_else(String::new, |cause| format!("cause={cause}&"));
     let link = next_cursor.as_ref().map(|cursor| asked.link("gaps", &filter, cursor));
     Ok(GapsResponse::Page(Json(Gaps { items: gaps.into_iter().map(item).collect(), next_cursor }), link))
 }
 
-/// Up to `limit` gaps of a cause, looking at no more than `patience`; and the gap to go on after, where
-/// there are more to look at. What is looked at depends on the log and the question alone.
+/// A page's gaps, and the two between which the next page begins, if there is one.
+type Found = (Vec<StoredGap>, Option<(StoredGap, StoredGap)>);
+
+/// Up to `limit` gaps of a cause, looking at no more than `patience`; and the gaps to go on after and with,
+/// where there are more to look at. What is looked at depends on the log and the question alone.
 fn collect(
     gaps: impl Iterator<Item = Result<StoredGap, StoreError>>,
     cause: Option<GapCause>,
     limit: usize,
     patience: usize,
-) -> Result<(Vec<StoredGap>, Option<StoredGap>), StoreError> {
+) -> Result<Found, StoreError> {
     let (mut found, mut seen, mut last) = (Vec::new(), 0, None);
     for gap in gaps {
         let gap = gap?;
         let fits = cause.is_none_or(|cause| cause == gap.cause);
         // Whoever has a full page, of which nothing is left over, should not be sent on for an empty one.
         if seen == patience || (fits && found.len() == limit) {
-            return Ok((found, last));
+            return Ok((found, last.map(|last| (last, gap))));
         }
         if fits {
             found.push(gap);

@@ -1,12 +1,21 @@
 //! Lists over time, page by page: what they all take, and what they all do with it.
 //!
-//! A cursor names a place in time, not a count, so that pages stay stable while records arrive.
+//! A cursor names a place in time, not a count, so that pages stay stable while records arrive. A pod that has
+//! not read the log up to that place says so: what it would leave out, nobody would ask for again.
 
 use common::domain::{Pair, Sequence, Timestamp};
 use poem_openapi::Enum;
 
 use super::State;
-use crate::{dto::TimestampParameter, problem::Problem, snapshot::PairView, store::Order};
+use crate::{
+    dto::TimestampParameter,
+    problem::{Code, Problem},
+    snapshot::{PairView, Snapshot},
+    store::Order,
+};
+
+/// When to ask a pod again that is behind: pods are a moment apart.
+const BEHIND_RETRY_SECONDS: u64 = 1;
 
 /// Items on a page where nothing else is asked for.
 pub(super) const DEFAULT_LIMIT: usize = 100;
@@ -74,37 +83,71 @@ impl Asked {
     }
 
     /// The range `[from, to)` in which this page's items lie; nothing where it is empty.
-    pub(super) fn range(&self, state: &State, view: &PairView) -> Option<(Timestamp, Timestamp)> {
+    pub(super) fn range(
+        &self,
+        state: &State,
+        view: &PairView,
+    ) -> Result<Option<(Timestamp, Timestamp)>, Problem> {
+        if self.cursor.is_some_and(|cursor| cursor > view.slot.start()) {
+            return Err(self.behind());
+        }
         // What the snapshot does not know yet may be in the store already, and what is past retention may
         // still be there: neither is part of the answer.
         let end = view.slot.start().next();
-        let begin = view.slot.start().minus(state.retain_ticks);
+        let begin = state.history_from(view);
         let mut from = self.from.unwrap_or(begin).max(begin);
         let mut to = self.to.unwrap_or(end).min(end);
         match (self.order, self.cursor) {
-            (OrderParameter::Asc, Some(last)) => from = from.max(last.next()),
+            (OrderParameter::Asc, Some(next)) => from = from.max(next),
             (OrderParameter::Desc, Some(last)) => to = to.min(last),
             (_, None) => {}
         }
-        (from < to).then_some((from, to))
+        Ok((from < to).then_some((from, to)))
+    }
+
+    /// What to say to whoever comes with a cursor of a later state of the log than this one.
+    fn behind(&self) -> Problem {
+        if self.at_sequence.is_some() {
+            return Problem::parameter("cursor", "this is the cursor of a page of a later at_sequence");
+        }
+        let detail = "this pod has not read the log up to this cursor yet; ask again in a moment";
+        Problem::new(Code::SequenceAhead, detail).naming("cursor").retry_after(BEHIND_RETRY_SECONDS)
+    }
+
+    /// Whether no record to come can change any page of this range: it is said where it begins and ends, it begins
+    /// within what is told, and everything before `needed` of its end is covered by records.
+    pub(super) fn is_closed(
+        &self,
+        state: &State,
+        snapshot: &Snapshot,
+        needed: impl FnOnce(Timestamp) -> Timestamp,
+    ) -> bool {
+        let (Some(view), Some(from), Some(to)) = (snapshot.pairs.get(&self.pair), self.from, self.to) else {
+            return false;
+        };
+        let newest = view.slot.start();
+        // Not the slot that is due: a pair whose interval is shortened has one before it.
+        from >= newest.minus(state.retain_ticks) && needed(to) <= newest.next()
     }
 
     /// Takes off the item beyond the page that tells of another one, and answers that page's cursor. `place` is
-    /// where an item lies in time.
+    /// where an item begins.
     pub(super) fn cut<T>(&self, items: &mut Vec<T>, place: impl Fn(&T) -> Timestamp) -> Option<String> {
-        let more = items.len() > self.limit;
+        let next = items.get(self.limit).map(&place)?;
         items.truncate(self.limit);
-        let last = items.last().filter(|_| more).map(place);
-        last.map(|last| self.cursor_after(last, last))
+        items.last().map(|last| self.cursor_between(place(last), next))
     }
 
-    /// The cursor of the page after one that ends with an item from slot `first` to slot `last`.
-    pub(super) fn cursor_after(&self, first: Timestamp, last: Timestamp) -> String {
-        let end = match self.order {
-            OrderParameter::Asc => last,
-            OrderParameter::Desc => first,
+    /// The cursor of the page whose items come after one that begins at `last`, and from one at `next` on.
+    ///
+    /// Both are of the log already, and a pod that has them has everything that this page leads to: forwards it
+    /// is told by the item that was promised.
+    pub(super) fn cursor_between(&self, last: Timestamp, next: Timestamp) -> String {
+        let place = match self.order {
+            OrderParameter::Asc => next,
+            OrderParameter::Desc => last,
         };
-        format!("{}{}", mark(self.order), end.unix_millis())
+        format!("{}{}", mark(self.order), place.unix_millis())
     }
 
     /// The `Link` header to the page with this cursor. `list` is the last part of the route, and `more`
@@ -128,7 +171,7 @@ impl Asked {
     }
 }
 
-/// The end of the last item, marked with the order it was read in.
+/// A place in time, marked with the order that it was read in.
 fn parse_cursor(text: &str, order: OrderParameter) -> Result<Timestamp, Problem> {
     let parsed = text.strip_prefix(mark(order)).and_then(|millis| millis.parse().ok());
     parsed.and_then(|millis| Timestamp::from_unix_millis(millis).ok()).ok_or_else(|| {

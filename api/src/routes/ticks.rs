@@ -13,7 +13,7 @@ use crate::{
     },
     problem::{Code, Problem},
     snapshot::Snapshot,
-    store::Expired,
+    store::Covering,
 };
 
 /// Records, explained.
@@ -61,7 +61,7 @@ fn read(state: &State, snapshot: &Snapshot, sequence: Sequence) -> Result<Record
     });
     let (pair, covered, item) = match (whole, &record) {
         (Some(record), _) => (record.pair, record.covers_up_to(), explain(sequence, record)),
-        (None, Some(record)) => left(&Expired::of(sequence, record).ok_or_else(unknown)?, snapshot),
+        (None, Some(record)) => left(&Covering::of(sequence, record).ok_or_else(unknown)?, snapshot),
         (None, None) => left(&state.store.expired(sequence)?.ok_or_else(unknown)?, snapshot),
     };
     let newest = snapshot.pairs.get(&pair).map(|view| view.slot);
@@ -103,11 +103,11 @@ fn explain(sequence: Sequence, record: &Record) -> RecordItem {
 }
 
 /// What is left of a record whose quotes have expired: its pair, up to which slot it covers, and the rest.
-fn left(expired: &Expired, snapshot: &Snapshot) -> (Pair, Option<Timestamp>, RecordItem) {
+fn left(covering: &Covering, snapshot: &Snapshot) -> (Pair, Option<Timestamp>, RecordItem) {
     // The log that holds a record has an origin.
     let origin = snapshot.origin.unwrap_or(Origin::Live);
-    match expired {
-        Expired::Tick(pair, tick) => {
+    match covering {
+        Covering::Tick(pair, tick) => {
             let item = RecordItem {
                 kind: "tick".to_owned(),
                 epoch: tick.epoch.0,
@@ -119,7 +119,7 @@ fn left(expired: &Expired, snapshot: &Snapshot) -> (Pair, Option<Timestamp>, Rec
             };
             (*pair, Some(tick.slot.start()), item)
         }
-        Expired::Gap(pair, gap) => {
+        Covering::Gap(pair, gap) => {
             let (sequence, epoch) = gap.recorded.unwrap_or((Sequence::default(), Epoch(0)));
             let item = RecordItem {
                 kind: "gap".to_owned(),

@@ -24,7 +24,7 @@ pub struct StoredGap {
 
 impl StoredGap {
     /// The row of a gap that a record tells of.
-    pub(super) fn of(sequence: Sequence, epoch: Epoch, gap: &Gap) -> Self {
+    pub(crate) fn of(sequence: Sequence, epoch: Epoch, gap: &Gap) -> Self {
         let asked = gap.evidence.as_ref().map(|evidence| evidence.quotes.len());
         Self {
             from: gap.from,
@@ -80,4 +80,4 @@ impl Store {
 }
 
 #[cfg(test)]
-mod tests;
+pub(super) mod tests;

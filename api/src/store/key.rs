@@ -100,6 +100,18 @@ pub(super) fn oldest(pair: Pair) -> Vec<u8> {
     [OLDEST_PREFIX, pair.to_string().as_bytes()].concat()
 }
 
+/// A pair's first slot, behind the newest position before which the log had lost others when the pair was first
+/// met: there may have been records of it.
+pub(super) fn oldest_value(hole: Option<Sequence>, first: Timestamp) -> Vec<u8> {
+    [sequence(hole.unwrap_or_default()), instant(first)].concat()
+}
+
+/// That position, if there is one: only an instant is left where the oldest slots are past retention.
+pub(super) fn read_hole_before(value: &[u8]) -> Option<Sequence> {
+    let (hole, _first) = value.split_first_chunk::<8>().filter(|(_, rest)| rest.len() == 8)?;
+    Some(Sequence(u64::from_be_bytes(*hole)))
+}
+
 /// A block, by its first slot.
 pub(super) fn block(pair: Pair, start: Timestamp) -> Vec<u8> {
     of_pair(b"b", pair, instant(start))

@@ -1,19 +1,19 @@
 //! Single records, by their positions.
 
-use common::domain::{Body, Pair, Record, Sequence, Tick, Timestamp};
+use common::domain::{Body, Pair, Record, Sequence, Slot, Tick, Timestamp};
 
 use super::{Heads, Order, Store, StoreError, Stored, StoredGap, StoredTick, key, packs};
 
-/// What is left of a record whose quotes are past their retention.
+/// A tick or a gap as history has it for good: what is left of a record whose quotes are past their retention.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Expired {
+pub enum Covering {
     /// A tick.
     Tick(Pair, StoredTick),
     /// A gap.
     Gap(Pair, StoredGap),
 }
 
-impl Expired {
+impl Covering {
     /// What will be left of a record; nothing of a lead, which is kept whole.
     pub fn of(sequence: Sequence, record: &Record) -> Option<Self> {
         let (pair, epoch) = (record.pair, record.epoch);
@@ -24,6 +24,24 @@ impl Expired {
             }
             Body::Gap(gap) => Some(Self::Gap(pair, StoredGap::of(sequence, epoch, gap))),
             Body::Lead(_) => None,
+        }
+    }
+}
+
+impl Covering {
+    /// The first slot that it covers.
+    pub fn first(&self) -> Slot {
+        match self {
+            Self::Tick(_, tick) => tick.slot,
+            Self::Gap(_, gap) => gap.from,
+        }
+    }
+
+    /// The gap, if it is one.
+    pub fn gap(&self) -> Option<StoredGap> {
+        match self {
+            Self::Tick(..) => None,
+            Self::Gap(_, gap) => Some(*gap),
         }
     }
 }
@@ -39,16 +57,16 @@ impl Store {
     }
 
     /// What is left of a record that is not there as a whole any more.
-    pub fn expired(&self, sequence: Sequence) -> Result<Option<Expired>, StoreError> {
+    pub fn expired(&self, sequence: Sequence) -> Result<Option<Covering>, StoreError> {
         for (pair, _) in self.pairs()? {
             if let Some(tick) =
                 self.tick_at_or_before(pair, sequence)?.filter(|tick| tick.sequence == sequence)
             {
-                return Ok(Some(Expired::Tick(pair, tick)));
+                return Ok(Some(Covering::Tick(pair, tick)));
             }
             let at_position = |gap: &StoredGap| gap.recorded.is_some_and(|(at, _)| at == sequence);
             if let Some(gap) = self.gap_at_or_before(pair, sequence)?.filter(at_position) {
-                return Ok(Some(Expired::Gap(pair, gap)));
+                return Ok(Some(Covering::Gap(pair, gap)));
             }
         }
         Ok(None)

@@ -12,7 +12,7 @@ use common::{
 };
 
 use super::{
-    Expired, Heads, Store, StoreError, Stored, StoredGap, StoredTick,
+    Covering, Heads, Store, StoreError, Stored, StoredGap, StoredTick,
     block::Block,
     key,
     packs::Packing,
@@ -163,7 +163,7 @@ impl PairWriter {
             Body::Lead(_) => return,
         };
         if self.heads.covered.is_none() {
-            batch.insert(key::oldest(self.pair), &key::instant(first.start()));
+            batch.insert(key::oldest(self.pair), key::oldest_value(hole, first.start()));
         }
         if let Some(lost) = self.lost(first, interval, hole.is_some_and(|hole| before < hole)) {
             batch.insert(key::gap(self.pair, lost.slot.start()), key::gap_value(&lost));
@@ -176,9 +176,9 @@ impl PairWriter {
                 batch.insert(key::rollup(rolling.tier, self.pair, row.start), row.bytes.as_slice());
             }
         }
-        match Expired::of(sequence, record) {
-            Some(Expired::Tick(_, tick)) => self.tick(&tick, batch),
-            Some(Expired::Gap(_, gap)) => {
+        match Covering::of(sequence, record) {
+            Some(Covering::Tick(_, tick)) => self.tick(&tick, batch),
+            Some(Covering::Gap(_, gap)) => {
                 batch.insert(key::gap(self.pair, slot.start()), key::gap_value(&gap));
                 batch.insert(key::gap_index(self.pair, sequence), &key::instant(slot.start()));
             }
@@ -204,10 +204,9 @@ impl PairWriter {
     /// there was a record, and it is gone, or it could not be read.
     fn lost(&self, first: Slot, interval: Interval, expired: bool) -> Option<StoredGap> {
         let (newest, _) = self.heads.covered?;
-        let from = interval.after(newest.start());
-        let slot = interval.before(first);
+        let (from, slot) = interval.between(newest, first)?;
         let cause = if expired { GapCause::Retention } else { GapCause::Unreadable };
-        (from <= slot).then_some(StoredGap { from, slot, interval, cause, recorded: None, asked: None })
+        Some(StoredGap { from, slot, interval, cause, recorded: None, asked: None })
     }
 
     fn finish(&mut self, batch: &mut sled::Batch) {

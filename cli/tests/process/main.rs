@@ -8,9 +8,11 @@
 //! 4. `testkit::oracle`: prices and averages worked out a second time, from nothing but records.
 //! 5. [`agreement`]: two pods at the same sequence, and one pod against its own log.
 //! 6. [`tools`]: programs of others, and where they are.
-//! 7. The tests: [`feed`], [`sources`], [`faults`], [`survival`], [`leadership`], [`shutdown`], [`standalone`],
+//! 7. [`author`]: a log that the test writes itself, longer than one could wait for.
+//! 8. [`stream_client`]: a client of the streams, which can be cut off at any byte.
+//! 9. The tests: [`feed`], [`sources`], [`faults`], [`survival`], [`leadership`], [`shutdown`], [`standalone`],
 //!    [`replay`], [`liar`], [`commands`], [`subscriber`], [`foreign`], [`recompute`], [`stream`], [`full_disk`],
-//!    [`pinned`], [`export`], [`backup`], [`cluster`], [`damage`], [`grind`],
+//!    [`pinned`], [`paging`], [`streams`], [`export`], [`backup`], [`cluster`], [`damage`], [`grind`],
 //!    [`may_2021`], [`verify`], [`document`].
 //!
 //! Nothing here uses the product's own types: an answer is read as a stranger would read it, so that a
@@ -27,6 +29,7 @@
 
 mod agreement;
 mod audit;
+mod author;
 mod backup;
 mod cluster;
 mod commands;
@@ -42,6 +45,7 @@ mod harness;
 mod leadership;
 mod liar;
 mod may_2021;
+mod paging;
 mod pinned;
 mod recompute;
 mod records;
@@ -50,6 +54,8 @@ mod shutdown;
 mod sources;
 mod standalone;
 mod stream;
+mod stream_client;
+mod streams;
 mod subscriber;
 mod survival;
 mod tools;

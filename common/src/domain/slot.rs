@@ -56,6 +56,12 @@ impl Interval {
         Slot(slot.start().minus(self.duration()))
     }
 
+    /// The first and the last of the slots that lie after one and before another, if any do.
+    pub fn between(self, one: Slot, other: Slot) -> Option<(Slot, Slot)> {
+        let (first, last) = (self.after(one.start()), self.before(other));
+        (first <= last).then_some((first, last))
+    }
+
     /// The interval as a span.
     pub fn span(self) -> Span {
         self.0

@@ -12,16 +12,27 @@ use crate::problem::{Code, ProblemJson};
 const ALWAYS: [Code; 4] = [Code::InvalidParameter, Code::RateLimited, Code::Starting, Code::Internal];
 
 /// What is answered by those that take a parameter of this name.
-const BY_PARAMETER: [(&str, &[Code]); 2] = [
+const BY_PARAMETER: [(&str, &[Code]); 3] = [
     ("at_sequence", &[Code::SequenceAhead, Code::SequenceGone, Code::Busy, Code::StoreUnavailable]),
     ("pair", &[Code::UnknownPair, Code::NoPriceYet]),
+    ("pairs", &[Code::UnknownPair, Code::NoPriceYet]),
 ];
 
+/// What whoever follows the log may be answered at first.
+const FOLLOWING: [Code; 5] =
+    [Code::UnknownCursor, Code::SequenceGone, Code::TooManyStreams, Code::Busy, Code::StoreUnavailable];
+
 /// What else an operation may answer.
-const BY_OPERATION: [(&str, &[Code]); 3] = [
+const BY_OPERATION: [(&str, &[Code]); 9] = [
     ("listPrices", &[Code::NoPriceYet]),
     ("getAverages", &[Code::ThinWindow]),
+    ("getHistory", &[Code::NotAcceptable]),
     ("getTick", &[Code::UnknownSequence]),
+    ("convert", &[Code::NoRate, Code::NoPriceYet]),
+    ("listSources", &[Code::NoPriceYet]),
+    ("streamEvents", &FOLLOWING),
+    ("openSocket", &FOLLOWING),
+    ("openSocket", &[Code::UpgradeRequired]),
 ];
 
 /// The problems of an operation, by status.

@@ -30,9 +30,9 @@ proptest! {
                 let (page, more) = collect(rest.iter().copied().map(Ok), wanted, limit, patience).unwrap();
                 prop_assert!(page.len() <= limit);
                 found.extend(page);
-                let Some(last) = more else { break };
+                let Some((last, next)) = more else { break };
                 rest = &all[usize::try_from(last.recorded.unwrap().0.0).unwrap() + 1..];
-                prop_assert!(!rest.is_empty(), "sent on to nothing");
+                prop_assert_eq!(rest.first(), Some(&next));
             }
             prop_assert_eq!(found, expected);
         }

@@ -6,7 +6,7 @@ use proptest::prelude::*;
 use super::*;
 use crate::store::{Stored, tests};
 
-const PAIRS: [&str; 2] = ["BTC-USD", "BTC-USDT"];
+pub(crate) const PAIRS: [&str; 2] = ["BTC-USD", "BTC-USDT"];
 
 /// What a record of the log will be: whose, a gap or a tick, at which interval, of how many slots.
 #[derive(Debug, Clone)]
@@ -56,6 +56,11 @@ fn log(plans: &[Plan]) -> Vec<Stored> {
         Stored { sequence: Sequence(number), record: Record { epoch: Epoch(number * 3), ..record } }
     };
     (1..).zip(plans).map(record).collect()
+}
+
+/// Any such log.
+pub(crate) fn any_log() -> impl Strategy<Value = Vec<Stored>> {
+    prop::collection::vec(plan(), 1..60).prop_map(|plans| log(&plans))
 }
 
 /// The gaps with a slot in the range, slot by slot.

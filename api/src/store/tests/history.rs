@@ -5,7 +5,7 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::{
-    store::{Expired, rollup},
+    store::{Covering, rollup},
     summary::Summary,
 };
 
@@ -134,9 +134,9 @@ fn naive(log: &[Stored], pair: Pair) -> (Vec<StoredTick>, Vec<StoredGap>) {
             gaps.push(StoredGap { from, slot, interval, cause, recorded: None, asked: None });
         }
         covered = Some(last);
-        match Expired::of(*sequence, record).unwrap() {
-            Expired::Tick(_, tick) => ticks.push(tick),
-            Expired::Gap(_, gap) => gaps.push(gap),
+        match Covering::of(*sequence, record).unwrap() {
+            Covering::Tick(_, tick) => ticks.push(tick),
+            Covering::Gap(_, gap) => gaps.push(gap),
         }
     }
     (ticks, gaps)
@@ -210,7 +210,7 @@ proptest! {
             let here = log.iter().find(|stored| stored.sequence == at).map(|stored| &stored.record);
             let read = store.record(at).unwrap();
             prop_assert_eq!(read.as_ref(), here);
-            prop_assert_eq!(store.expired(at).unwrap(), here.and_then(|record| Expired::of(at, record)));
+            prop_assert_eq!(store.expired(at).unwrap(), here.and_then(|record| Covering::of(at, record)));
             for pair in PAIRS.map(|pair| pair.parse::<Pair>().unwrap()) {
                 let until = log.iter().filter(|stored| stored.sequence <= at && stored.record.pair == pair);
                 let (mut expected, mut any) = (Heads::default(), false);

@@ -128,7 +128,7 @@ fn of_records_that_will_be_past_retention_only_the_rest_is_written() {
         "and the newest gap and tick"
     );
     for Stored { sequence, record } in &records {
-        assert_eq!(store.expired(*sequence).unwrap(), Expired::of(*sequence, record));
+        assert_eq!(store.expired(*sequence).unwrap(), Covering::of(*sequence, record));
     }
     store.check().unwrap();
 }

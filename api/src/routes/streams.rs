@@ -1,0 +1,179 @@
+//! Streams: a client is a cursor over the log.
+//!
+//! There is no queue for anybody. A client that can take more is given what lies behind its cursor: from memory,
+//! where the newest events are, or else from the store. So a slow client costs no more than a quick one, and one
+//! that comes back goes on where it was, on any pod.
+
+mod follower;
+mod frame;
+mod http;
+mod socket;
+
+use std::{collections::BTreeSet, sync::Arc, time::Duration};
+
+use common::domain::Pair;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio_util::{
+    sync::CancellationToken,
+    task::{TaskTracker, task_tracker::TaskTrackerToken},
+};
+
+use super::{State, view};
+use crate::{
+    events::{StreamEnd, Transport},
+    metrics::Metrics,
+    position::{Cursor, Position},
+    problem::{Code, Problem},
+    snapshot::Snapshot,
+};
+
+use follower::Follower;
+pub(super) use http::StreamApi;
+pub(super) use socket::SocketApi;
+
+/// Streams at once. Some connections are left over for requests, the operators' among them.
+pub(crate) const MAX_STREAMS: usize = 10_000;
+
+/// How long streams may take to end. Who takes nothing any more cannot be told.
+const END_LIMIT: Duration = Duration::from_secs(2);
+
+/// When to come back, if all places are taken.
+const RETRY_SECONDS: u64 = 10;
+
+/// How long a client that is ahead of this pod waits for it. Pods are a moment apart, and a browser that is refused
+/// does not come back by itself.
+const AHEAD_PATIENCE: Duration = Duration::from_secs(2);
+
+/// What all streams of a process share. Clones are the same.
+#[derive(Debug, Clone)]
+pub struct Streams {
+    places: Arc<Semaphore>,
+    open: TaskTracker,
+    stop: CancellationToken,
+    metrics: Metrics,
+}
+
+/// A client's place among the streams, for as long as its stream lasts.
+#[derive(Debug)]
+struct Place {
+    transport: Transport,
+    metrics: Metrics,
+    _place: OwnedSemaphorePermit,
+    _open: TaskTrackerToken,
+}
+
+impl Streams {
+    /// Streams that end when they are told to stop.
+    pub fn new(stop: CancellationToken, metrics: Metrics) -> Self {
+        Self { places: Arc::new(Semaphore::new(MAX_STREAMS)), open: TaskTracker::new(), stop, metrics }
+    }
+
+    /// Waits until all have ended, with a bound. They do so soon after they were told to stop.
+    pub async fn ended(&self) {
+        self.open.close();
+        let _ = tokio::time::timeout(END_LIMIT, self.open.wait()).await;
+    }
+
+    fn place(&self, transport: Transport) -> Result<Place, Problem> {
+        let Ok(place) = self.places.clone().try_acquire_owned() else {
+            let detail = format!("{MAX_STREAMS} clients are following here already; ask another pod");
+            return Err(Problem::new(Code::TooManyStreams, detail).retry_after(RETRY_SECONDS));
+        };
+        let metrics = self.metrics.clone();
+        metrics.stream_clients(transport).inc();
+        Ok(Place { transport, metrics, _place: place, _open: self.open.token() })
+    }
+}
+
+impl Place {
+    fn ended(&self, end: StreamEnd) {
+        self.metrics.stream_ended(self.transport, end);
+    }
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        self.metrics.stream_clients(self.transport).dec();
+    }
+}
+
+/// What a client asked for: some pairs, or all, also those to come; from a place in the log on, or the newest.
+#[derive(Debug)]
+struct Wanted {
+    pairs: Option<BTreeSet<Pair>>,
+    behind: Option<Position>,
+}
+
+impl Wanted {
+    fn includes(&self, pair: Pair) -> bool {
+        self.pairs.as_ref().is_none_or(|pairs| pairs.contains(&pair))
+    }
+
+    /// The pairs of the log among these.
+    fn known<'a>(
+        &'a self,
+        snapshot: &'a Snapshot,
+    ) -> impl Iterator<Item = (Pair, &'a crate::snapshot::PairView)> {
+        snapshot.pairs.iter().map(|(pair, view)| (*pair, view)).filter(|(pair, _)| self.includes(*pair))
+    }
+}
+
+/// Holds what was asked for against the log, and begins to follow it.
+async fn follow(
+    state: &Arc<State>,
+    pairs: Option<BTreeSet<Pair>>,
+    after: Option<Cursor>,
+    transport: Transport,
+) -> Result<Follower, Problem> {
+    let place = state.streams.place(transport)?;
+    let mut snapshots = state.snapshots.clone();
+    if let Some(cursor) = &after {
+        is_of_log(cursor, &snapshots.borrow())?;
+    }
+    let ahead = after.as_ref().map(|cursor| cursor.position.sequence);
+    let arrived = snapshots.wait_for(|snapshot| ahead.is_none_or(|ahead| ahead <= snapshot.sequence));
+    // Where it does not come in time, that is found out below.
+    let _ = tokio::time::timeout(AHEAD_PATIENCE, arrived).await;
+    let snapshot = snapshots.borrow_and_update().clone();
+    for pair in pairs.iter().flatten() {
+        view(&snapshot, *pair).map_err(|problem| problem.naming("pairs"))?;
+    }
+    if let Some(ahead) = ahead.filter(|ahead| *ahead > snapshot.sequence) {
+        let newest = snapshot.sequence;
+        return unknown(format!(
+            "{ahead} is beyond the end of the log here, {newest}; ask again, or begin anew"
+        ));
+    }
+    let wanted = Wanted { pairs, behind: after.map(|cursor| cursor.position) };
+    if let Some(behind) = wanted.behind.filter(|behind| *behind > Position::default())
+        && snapshot.recent.behind(behind).is_none()
+    {
+        let (state, snapshot) = (state.clone(), snapshot.clone());
+        let pairs: Vec<_> =
+            wanted.known(&snapshot).map(|(pair, view)| (pair, state.history_from(view))).collect();
+        let reading = state.clone();
+        let reaches = move || {
+            let reaches = |(pair, from): &(Pair, _)| reading.store.reaches_back(*pair, behind, *from);
+            pairs.iter().map(reaches).try_fold(true, |all, reaches| Ok(all && reaches?))
+        };
+        if !state.readers.read(reaches).await? {
+            let detail =
+                "that is longer ago than history reaches; begin with after=0 for all there is, or without";
+            return Err(Problem::new(Code::SequenceGone, detail).naming("after"));
+        }
+    }
+    Ok(Follower::new(state, snapshots, &snapshot, wanted, place))
+}
+
+fn is_of_log(cursor: &Cursor, snapshot: &Snapshot) -> Result<(), Problem> {
+    match &cursor.log {
+        Some(log) if *log != snapshot.identity.to_string() => {
+            unknown("that cursor is of another log; begin anew, without it".to_owned())
+        }
+        _ => Ok(()),
+    }
+}
+
+fn unknown<T>(detail: String) -> Result<T, Problem> {
+    Err(Problem::new(Code::UnknownCursor, detail).naming("after"))
+}

@@ -1,0 +1,150 @@
+//! Ticks and gaps of several pairs, in the order of the log.
+
+use std::{cmp::Ordering, iter::Peekable};
+
+use common::domain::{Pair, Sequence, Timestamp};
+
+use super::{Covering, Order, Store, StoreError, StoredGap, StoredTick, key};
+use crate::position::Position;
+
+/// A tick or gap, and the place in the log right behind it.
+type Placed = (Position, Covering);
+
+type Reading = Box<dyn Iterator<Item = Result<Placed, StoreError>>>;
+
+impl Store {
+    /// The ticks and gaps of some pairs that lie behind a position, in the order of the log, each pair's from an
+    /// instant on and up to another.
+    pub fn placed(
+        &self,
+        pairs: &[(Pair, Timestamp, Timestamp)],
+        behind: Position,
+    ) -> Result<impl Iterator<Item = Result<Placed, StoreError>> + use<>, StoreError> {
+        let mut readings = Vec::with_capacity(pairs.len());
+        for (pair, from, to) in pairs {
+            // Within a pair the order of slots is that of the log.
+            let known = self.covering_at(*pair, behind.last())?.and_then(|heads| heads.covered);
+            let from = known.map_or(*from, |(slot, _)| slot.start().next().max(*from));
+            let reading: Reading = Box::new(
+                self.placed_of(*pair, from, *to)
+                    .filter(move |placed| placed.as_ref().map_or(true, |(position, _)| *position > behind)),
+            );
+            readings.push(reading.peekable());
+        }
+        Ok(InOrder(readings))
+    }
+
+    /// Whether nothing of a pair that lies behind a position is missing from what is there from an instant on.
+    pub fn reaches_back(&self, pair: Pair, behind: Position, from: Timestamp) -> Result<bool, StoreError> {
+        let last = behind.last();
+        if let Some((slot, interval)) = self.covering_at(pair, last)?.and_then(|heads| heads.covered) {
+            return Ok(interval.after(slot.start()).start() >= from);
+        }
+        // The pair began later, unless its beginning is what was lost.
+        let Some(oldest) = self.database.get(key::oldest(pair))? else { return Ok(true) };
+        let first = key::read_instant(&oldest).ok_or(StoreError::Damaged("oldest slot"))?;
+        let hole = key::read_hole_before(&oldest).unwrap_or_default();
+        Ok(first >= from && hole <= last.next())
+    }
+
+    fn placed_of(
+        &self,
+        pair: Pair,
+        from: Timestamp,
+        to: Timestamp,
+    ) -> impl Iterator<Item = Result<Placed, StoreError>> + use<> {
+        let ticks = self.ticks(pair, from, to, Order::Ascending).peekable();
+        let gaps = self.gaps(pair, from, to, Order::Ascending).peekable();
+        let mut by_slot = BySlot { ticks, gaps }.peekable();
+        std::iter::from_fn(move || {
+            loop {
+                let found = match by_slot.next()? {
+                    Ok(found) => found,
+                    Err(error) => return Some(Err(error)),
+                };
+                let position = match found.sequence() {
+                    Some(sequence) => Position::behind(sequence),
+                    // What the log had lost lies before the record that showed it. Where that one is beyond
+                    // the range, so is this.
+                    None => match by_slot.peek().and_then(|next| next.as_ref().ok()?.sequence()) {
+                        Some(sequence) => Position::before(sequence),
+                        None => continue,
+                    },
+                };
+                return Some(Ok((position, found.covering(pair))));
+            }
+        })
+    }
+}
+
+/// The ticks and gaps of one pair, by slot.
+struct BySlot<T: Iterator, G: Iterator> {
+    ticks: Peekable<T>,
+    gaps: Peekable<G>,
+}
+
+enum Found {
+    Tick(StoredTick),
+    Gap(StoredGap),
+}
+
+impl Found {
+    fn sequence(&self) -> Option<Sequence> {
+        match self {
+            Self::Tick(tick) => Some(tick.sequence),
+            Self::Gap(gap) => gap.recorded.map(|(sequence, _)| sequence),
+        }
+    }
+
+    fn covering(self, pair: Pair) -> Covering {
+        match self {
+            Self::Tick(tick) => Covering::Tick(pair, tick),
+            Self::Gap(gap) => Covering::Gap(pair, gap),
+        }
+    }
+}
+
+impl<T, G> Iterator for BySlot<T, G>
+where
+    T: Iterator<Item = Result<StoredTick, StoreError>>,
+    G: Iterator<Item = Result<StoredGap, StoreError>>,
+{
+    type Item = Result<Found, StoreError>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        let tick_first = match (self.ticks.peek(), self.gaps.peek()) {
+            (Some(Ok(tick)), Some(Ok(gap))) => tick.slot < gap.slot,
+            // An error comes out as soon as it is met.
+            (Some(Err(_)), _) | (Some(_), None) => true,
+            (_, Some(_)) => false,
+            (None, None) => return None,
+        };
+        match tick_first {
+            true => self.ticks.next().map(|tick| tick.map(Found::Tick)),
+            false => self.gaps.next().map(|gap| gap.map(Found::Gap)),
+        }
+    }
+}
+
+/// Several pairs, as the log has them.
+struct InOrder(Vec<Peekable<Reading>>);
+
+impl Iterator for InOrder {
+    type Item = Result<Placed, StoreError>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        let mut first: Option<(usize, Option<Position>)> = None;
+        for (index, reading) in self.0.iter_mut().enumerate() {
+            // An error has no position, and comes first.
+            let Some(next) = reading.peek() else { continue };
+            let place = next.as_ref().ok().map(|(position, _)| *position);
+            if first.is_none_or(|(_, least)| place.cmp(&least) == Ordering::Less) {
+                first = Some((index, place));
+            }
+        }
+        self.0.get_mut(first?.0)?.next()
+    }
+}
+
+#[cfg(test)]
+mod tests;

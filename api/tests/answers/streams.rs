@@ -1,0 +1,227 @@
+//! Streams: every event once, in the order of the log, whoever comes back where.
+
+use std::time::Duration;
+
+use api::server::SharedEndpoint;
+use futures::{Stream, StreamExt};
+use poem::test::TestClient;
+use serde_json::Value;
+
+use crate::rig::{Rig, gap, lead, tick};
+
+/// Long enough for any machine, short enough to say that nothing came.
+const DEADLINE: Duration = Duration::from_secs(60);
+
+/// A client that reads lines of JSON.
+struct Client(std::pin::Pin<Box<dyn Stream<Item = String> + Send>>);
+
+impl Client {
+    async fn open(rig: &Rig, query: &str) -> Self {
+        Self::by(rig.client(), query).await
+    }
+
+    async fn by(client: &TestClient<SharedEndpoint>, query: &str) -> Self {
+        let mut response = client.get(format!("/v1/stream?format=ndjson{query}")).send().await;
+        response.assert_status_is_ok();
+        let bytes = response.0.take_body().into_bytes_stream();
+        Self(Box::pin(bytes.map(|line| String::from_utf8(line.unwrap().to_vec()).unwrap())))
+    }
+
+    /// The next event.
+    async fn next(&mut self) -> String {
+        let line = tokio::time::timeout(DEADLINE, self.0.next()).await.unwrap();
+        let line = line.unwrap();
+        assert_eq!(line.find('\n'), Some(line.len() - 1), "{line:?}");
+        line
+    }
+
+    async fn take(&mut self, count: usize) -> Vec<String> {
+        let mut events = Vec::new();
+        while events.len() < count {
+            events.push(self.next().await);
+        }
+        events
+    }
+}
+
+fn field(event: &str, name: &str) -> String {
+    let event: Value = serde_json::from_str(event).unwrap();
+    event[name].as_str().map_or_else(|| event[name].to_string(), str::to_owned)
+}
+
+fn ids(events: &[String]) -> Vec<String> {
+    events.iter().map(|event| field(event, "id").replace("abc-", "")).collect()
+}
+
+/// Ticks, gaps, a lead and a hole.
+async fn eventful(rig: &mut Rig) {
+    rig.send(vec![lead("BTC-USD"), tick("BTC-USD", 10, "1.5"), tick("ETH-USD", 10, "2.50")]).await;
+    rig.send(vec![gap("BTC-USD", 20, 40), tick("ETH-USD", 20, "2.51"), b"foreign".to_vec()]).await;
+    rig.lose(5);
+    rig.send(vec![tick("BTC-USD", 70, "1.6"), tick("ETH-USD", 30, "2.52")]).await;
+    rig.send(vec![tick("ETH-USD", 40, "2.53"), tick("BTC-USD", 80, "1.7")]).await;
+}
+
+const EVENTFUL: [&str; 9] = ["2", "3", "4", "5", "before-12", "12", "13", "14", "15"];
+
+#[tokio::test]
+async fn whoever_comes_back_behind_an_event_gets_the_rest_and_nothing_twice() {
+    let mut rig = Rig::new();
+    // One that is there from the beginning.
+    let mut live = Client::open(&rig, "").await;
+    eventful(&mut rig).await;
+    let all = live.take(EVENTFUL.len()).await;
+    assert_eq!(ids(&all), EVENTFUL);
+    for round in ["from memory", "from the store"] {
+        for (index, event) in all.iter().enumerate().take(all.len() - 1) {
+            let mut client = Client::open(&rig, &format!("&after={}", field(event, "id"))).await;
+            assert_eq!(client.take(all.len() - index - 1).await, all[index + 1..], "{round} {event}");
+        }
+        let mut beginning = Client::open(&rig, "&after=0").await;
+        assert_eq!(beginning.take(all.len()).await, all);
+        let mut one_pair = Client::open(&rig, "&after=0&pairs=eth_usd").await;
+        assert_eq!(ids(&one_pair.take(4).await), ["3", "5", "13", "14"]);
+        rig = rig.restarted().await;
+    }
+}
+
+#[tokio::test]
+async fn a_client_without_a_cursor_begins_with_the_newest_and_goes_on() {
+    let mut rig = Rig::new();
+    eventful(&mut rig).await;
+    rig.send(vec![gap("BTC-USD", 90, 100)]).await;
+    let mut both = Client::open(&rig, "").await;
+    let mut one = Client::open(&rig, "&pairs=BTC-USD").await;
+    assert_eq!(ids(&both.take(3).await), ["14", "15", "16"]);
+    assert_eq!(ids(&one.take(2).await), ["15", "16"]);
+    rig.send(vec![tick("ETH-USD", 50, "2.54"), tick("BTC-USD", 110, "1.8")]).await;
+    let events = both.take(2).await;
+    assert_eq!(ids(&events), ["17", "18"]);
+    assert_eq!(events[1], one.next().await);
+    let expected = serde_json::json!({
+        "id": "abc-18", "kind": "tick", "pair": "BTC-USD", "sequence": 18, "slot": "2023-11-14T00:01:50.000Z",
+        "interval": "10s", "epoch": 1, "origin": "live", "price": "1.8",
+    });
+    assert_eq!(serde_json::from_str::<Value>(&events[1]).unwrap(), expected);
+    // A pair that joins later is told of to those who want all.
+    rig.send(vec![tick("SOL-USD", 110, "9")]).await;
+    assert_eq!(ids(&both.take(1).await), ["19"]);
+}
+
+#[tokio::test]
+async fn what_is_sent_is_an_event_stream() {
+    let mut rig = Rig::new();
+    rig.send(vec![tick("BTC-USD", 10, "1.5"), gap("BTC-USD", 20, 40)]).await;
+    let mut response = rig.client().get("/v1/stream").header("last-event-id", "abc-0").send().await;
+    response.assert_header("content-type", "text/event-stream");
+    response.assert_header("cache-control", "no-store");
+    let frames = response.0.take_body().into_bytes_stream().take(3).map(Result::unwrap);
+    let text = String::from_utf8(frames.collect::<Vec<_>>().await.concat()).unwrap();
+    let events: Vec<&str> = text.split_terminator("\n\n").collect();
+    assert_eq!((events.len(), events[0]), (3, "retry: 1000"), "{text}");
+    for (event, (id, kind)) in events[1..].iter().zip([("abc-1", "tick"), ("abc-2", "gap")]) {
+        let data = event.strip_prefix(&format!("id: {id}\nevent: {kind}\ndata: ")).expect(event);
+        assert_eq!((field(data, "id").as_str(), field(data, "kind").as_str()), (id, kind));
+    }
+}
+
+#[tokio::test]
+async fn a_cursor_must_be_of_this_log_and_not_beyond_its_end() {
+    let mut rig = Rig::new();
+    eventful(&mut rig).await;
+    for (cursor, status, code) in [
+        ("other-3", 409, "unknown_cursor"),
+        ("abc-999", 409, "unknown_cursor"),
+        ("16", 409, "unknown_cursor"),
+        ("abc", 400, "invalid_parameter"),
+        ("-1", 409, "unknown_cursor"),
+        ("1.5", 400, "invalid_parameter"),
+    ] {
+        let refused = rig.get(&format!("/v1/stream?after={cursor}")).await;
+        assert_eq!((refused.status, refused.body["code"].as_str()), (status, Some(code)), "{cursor}");
+        assert_eq!(refused.body["parameter"], "after");
+    }
+    let unknown = rig.get("/v1/stream?pairs=BTC-USD,DOGE-USD").await;
+    assert_eq!((unknown.status, unknown.body["parameter"].as_str()), (404, Some("pairs")));
+    assert_eq!(rig.get("/v1/ws").await.status, 426);
+}
+
+#[tokio::test]
+async fn a_pod_that_is_a_moment_behind_lets_the_client_wait_for_it() {
+    let mut rig = Rig::new();
+    eventful(&mut rig).await;
+    let client = rig.another_client();
+    let (mut client, ()) = tokio::join!(Client::by(&client, "&after=abc-16"), async {
+        tokio::task::yield_now().await;
+        rig.send_only(vec![tick("ETH-USD", 50, "2.54"), tick("ETH-USD", 60, "2.55")]).await;
+    });
+    assert_eq!(ids(&client.take(1).await), ["17"]);
+}
+
+#[tokio::test]
+async fn a_cursor_from_before_history_is_told_so() {
+    let mut rig = Rig::new();
+    const DAY: i64 = 86_400;
+    rig.send(vec![tick("BTC-USD", 0, "1"), tick("BTC-USD", 10, "2")]).await;
+    // Two days are kept.
+    rig.send(vec![gap("BTC-USD", 20, 2 * DAY), tick("BTC-USD", 2 * DAY + 10, "3")]).await;
+    rig = rig.restarted().await;
+    assert_eq!(ids(&Client::open(&rig, "&after=1").await.take(2).await), ["2", "3"]);
+    rig.send(vec![tick("BTC-USD", 2 * DAY + 20, "4")]).await;
+    rig = rig.restarted().await;
+    let gone = rig.get("/v1/stream?after=1").await;
+    assert_eq!((gone.status, gone.body["code"].as_str()), (410, Some("sequence_gone")));
+    assert_eq!(ids(&Client::open(&rig, "&after=2").await.take(2).await), ["3", "4"]);
+    assert_eq!(ids(&Client::open(&rig, "&after=0").await.take(2).await), ["3", "4"]);
+}
+
+/// What a stream that has been read so far says at its end.
+async fn farewell(rig: &Rig, end: impl AsyncFnOnce()) -> String {
+    let mut response = rig.client().get("/v1/stream?after=abc-0").send().await;
+    let mut frames = response.0.take_body().into_bytes_stream();
+    frames.next().await.unwrap().unwrap();
+    end().await;
+    let rest: Vec<_> = tokio::time::timeout(DEADLINE, frames.map(Result::unwrap).collect()).await.unwrap();
+    let last = String::from_utf8(rest.last().unwrap().to_vec()).unwrap();
+    let data = last.strip_prefix("event: end\ndata: ").unwrap();
+    assert!(!field(data, "detail").is_empty());
+    field(data, "code")
+}
+
+#[tokio::test]
+async fn a_stream_says_why_it_ends() {
+    let mut rig = Rig::new();
+    rig.send(vec![tick("BTC-USD", 0, "1")]).await;
+    let rig = rig;
+    assert_eq!(farewell(&rig, async || rig.stop()).await, "shutting_down");
+
+    let mut rig = Rig::new();
+    rig.send(vec![tick("BTC-USD", 0, "1")]).await;
+    let mut response = rig.client().get("/v1/stream?after=abc-0").send().await;
+    let frames = response.0.take_body().into_bytes_stream();
+    rig.lose_log().await;
+    let text: Vec<_> = frames.map(Result::unwrap).collect::<Vec<_>>().await.concat();
+    assert!(String::from_utf8(text).unwrap().contains("log_replaced"));
+}
+
+#[tokio::test]
+async fn who_falls_ever_further_behind_is_told_to_come_back() {
+    let mut rig = Rig::new();
+    rig.send(vec![tick("BTC-USD", 0, "1")]).await;
+    let slow = rig.client().get("/v1/stream?after=abc-0").send().await;
+    let mut frames = { slow }.0.take_body().into_bytes_stream();
+    for _ in 0..2 {
+        frames.next().await.unwrap().unwrap();
+    }
+    // It takes nothing while all of this happens.
+    for batch in 0..11 {
+        let ticks = (0..1_000).map(|index| tick("BTC-USD", 10 * (1 + batch * 1_000 + index), "1"));
+        rig.send(ticks.collect()).await;
+    }
+    let rest: Vec<_> = frames.map(Result::unwrap).collect().await;
+    assert!(rest.len() == 1 && String::from_utf8_lossy(&rest[0]).contains("too_slow"), "{rest:?}");
+    // It comes back, and one that makes its way is not sent off again.
+    let mut client = Client::open(&rig, "&after=abc-1").await;
+    let all = client.take(11_000).await;
+    assert_eq!((field(&all[0], "id"), field(&all[10_999], "id")), ("abc-2".into(), "abc-11001".into()));
+}

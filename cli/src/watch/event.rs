@@ -1,0 +1,91 @@
+//! What a pod sends.
+
+use common::domain::{Pair, Price, Span, Timestamp};
+use serde::Deserialize;
+
+/// Something that was sent.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Message {
+    /// A tick or a gap.
+    Event(Event),
+    /// The pod ends the stream, for this reason.
+    End(String),
+    /// What this version does not know.
+    Other,
+}
+
+/// A tick or a gap.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) struct Event {
+    /// Where it stands, for the pods.
+    pub(super) id: String,
+    pub(super) pair: Pair,
+    pub(super) slot: Timestamp,
+    pub(super) interval: Span,
+    /// Where its prices come from.
+    pub(super) origin: String,
+    pub(super) body: Body,
+}
+
+/// What it says.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(super) enum Body {
+    Tick(Price),
+    Gap { from: Timestamp, cause: String },
+}
+
+#[derive(Deserialize)]
+struct Written {
+    id: String,
+    pair: String,
+    slot: String,
+    interval: String,
+    origin: String,
+    price: Option<String>,
+    from: Option<String>,
+    cause: Option<String>,
+}
+
+#[derive(Deserialize)]
+struct End {
+    detail: String,
+}
+
+impl Message {
+    /// Reads what was sent under a name.
+    pub(super) fn read(kind: &str, data: &str) -> Result<Self, String> {
+        match kind {
+            "tick" | "gap" => {
+                let written: Written = serde_json::from_str(data).map_err(|error| error.to_string())?;
+                written.read(kind).map(Self::Event)
+            }
+            "end" => {
+                let end: End = serde_json::from_str(data).map_err(|error| error.to_string())?;
+                Ok(Self::End(end.detail))
+            }
+            _ => Ok(Self::Other),
+        }
+    }
+}
+
+impl Written {
+    fn read(self, kind: &str) -> Result<Event, String> {
+        let body = match (kind, self.price, self.from, self.cause) {
+            ("tick", Some(price), _, _) => Body::Tick(parse("price", &price)?),
+            ("gap", _, Some(from), Some(cause)) => Body::Gap { from: parse("from", &from)?, cause },
+            _ => return Err(format!("a {kind} lacks a member")),
+        };
+        Ok(Event {
+            id: self.id,
+            pair: parse("pair", &self.pair)?,
+            slot: parse("slot", &self.slot)?,
+            interval: parse("interval", &self.interval)?,
+            origin: self.origin,
+            body,
+        })
+    }
+}
+
+fn parse<T: std::str::FromStr<Err: std::fmt::Display>>(name: &str, text: &str) -> Result<T, String> {
+    text.parse().map_err(|error| format!("{name}: {error}"))
+}

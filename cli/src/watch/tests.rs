@@ -1,0 +1,315 @@
+//! What is shown of a stream that comes in pieces, breaks, ends, falls silent or is refused.
+
+use std::{
+    io::Write,
+    sync::{Arc, Mutex},
+};
+
+use common::{clock::ManualClock, domain::Timestamp};
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    net::TcpListener,
+    sync::mpsc,
+};
+
+use super::*;
+use crate::watch::{
+    event::Body,
+    screen::{line, table_line},
+};
+
+/// So long a pod may say nothing, here: longer than any test.
+const SILENCE: Duration = Duration::from_secs(600);
+
+const STREAM: &str =
+    "HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\nconnection: close\r\n\r\nretry: 1000\n\n";
+
+/// What was written, for as long as anybody writes.
+#[derive(Clone, Default)]
+struct Paper(Arc<Mutex<Vec<u8>>>);
+
+impl Write for Paper {
+    fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
+        self.0.lock().unwrap().extend_from_slice(bytes);
+        Ok(bytes.len())
+    }
+
+    fn flush(&mut self) -> io::Result<()> {
+        Ok(())
+    }
+}
+
+impl Paper {
+    fn text(&self) -> String {
+        String::from_utf8(self.0.lock().unwrap().clone()).unwrap()
+    }
+}
+
+fn at(second: i64) -> Timestamp {
+    Timestamp::from_unix_millis(second * 1_000).unwrap()
+}
+
+fn tick(number: i64, price: &str) -> String {
+    let slot = at(number * 10);
+    let data = format!(
+        r#"{{"id":"log-{number}","kind":"tick","pair":"BTC-USD","sequence":{number},"slot":"{slot}","interval":"10s","price":"{price}","epoch":1,"origin":"live"}}"#
+    );
+    format!("id: log-{number}\nevent: tick\ndata: {data}\n\n")
+}
+
+fn gap(number: i64, from: i64) -> String {
+    let (slot, from) = (at(number * 10), at(from * 10));
+    let data = format!(
+        r#"{{"id":"log-{number}","kind":"gap","pair":"BTC-USD","sequence":null,"slot":"{slot}","from":"{from}","interval":"10s","cause":"retention","epoch":null,"origin":"simulated"}}"#
+    );
+    format!("id: log-{number}\nevent: gap\ndata: {data}\n\n")
+}
+
+fn read(sent: &str) -> Event {
+    let data = sent.lines().find_map(|line| line.strip_prefix("data: ")).unwrap();
+    let kind = sent.lines().find_map(|line| line.strip_prefix("event: ")).unwrap();
+    match Message::read(kind, data).unwrap() {
+        Message::Event(event) => event,
+        other => panic!("{other:?}"),
+    }
+}
+
+/// A pod that says this, byte for byte, to one client after the other. It hangs up after each, but not where a
+/// part is empty: there it falls silent. Answers its address, and the requests that it gets.
+async fn pod(says: Vec<Vec<String>>) -> (String, mpsc::Receiver<String>) {
+    let _installed = rustls::crypto::ring::default_provider().install_default();
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("http://{}", listener.local_addr().unwrap());
+    let (requests, received) = mpsc::channel(64);
+    tokio::spawn(async move {
+        for parts in says {
+            let (mut client, _) = listener.accept().await.unwrap();
+            let mut request = Vec::new();
+            while !request.ends_with(b"\r\n\r\n") {
+                request.push(client.read_u8().await.unwrap());
+            }
+            requests.send(String::from_utf8(request).unwrap()).await.unwrap();
+            for part in parts {
+                if part.is_empty() {
+                    // Until the client hangs up.
+                    let _ = client.read_u8().await;
+                }
+                client.write_all(part.as_bytes()).await.unwrap();
+                client.flush().await.unwrap();
+                tokio::task::yield_now().await;
+            }
+        }
+        std::future::pending::<()>().await;
+    });
+    (url, received)
+}
+
+/// Watches until `enough` is written. Answers what was shown, and what was noted.
+async fn watched(look: Look, urls: &[&str], enough: impl Fn(&str) -> bool) -> (String, String) {
+    let (output, notes) = (Paper::default(), Paper::default());
+    let ended = watching(look, urls, SILENCE, (&output, &notes), &enough).await;
+    assert!(ended.is_none(), "{ended:?}; {}", notes.text());
+    (output.text(), notes.text())
+}
+
+async fn watching(
+    look: Look,
+    urls: &[&str],
+    silence: Duration,
+    (output, notes): (&Paper, &Paper),
+    enough: &impl Fn(&str) -> bool,
+) -> Option<String> {
+    let pods = urls.iter().map(|url| Pod::streaming("--url", url, silence).unwrap()).collect();
+    let mut watch = Watch {
+        pods,
+        state: State::new(vec!["BTC-USD".parse().unwrap()]),
+        screen: Screen::new(look, Box::new(output.clone()), Box::new(notes.clone())),
+        clock: Arc::new(ManualClock::new(at(40))),
+    };
+    let seen = testkit::wait_until("what is waited for", Duration::from_secs(60), async || {
+        enough(&output.text()).then_some(())
+    });
+    tokio::select! {
+        ended = watch.run() => Some(format!("{:#}", ended.unwrap_err())),
+        () = seen => None,
+    }
+}
+
+#[tokio::test]
+async fn a_stream_that_breaks_goes_on_behind_the_last_whole_event_at_the_next_pod() {
+    let second = tick(2, "101.50");
+    let (half, _) = second.split_at(second.len() - 1);
+    let (one, mut asked_one) = pod(vec![
+        // In pieces, with a comment between them and half an event at the end.
+        vec![
+            STREAM.into(),
+            ": heartbeat\n\n".into(),
+            tick(1, "100.00")[..20].into(),
+            tick(1, "100.00")[20..].into(),
+            half.into(),
+        ],
+        vec![STREAM.into(), tick(4, "101.2"), String::new()],
+    ])
+    .await;
+    let end = "event: end\ndata: {\"code\":\"shutting_down\",\"detail\":\"this pod is about to stop\"}\n\n";
+    let (other, mut asked_other) =
+        pod(vec![vec![STREAM.into(), tick(2, "101.50"), gap(3, 3), end.into()], vec![String::new()]]).await;
+    let (shown, noted) = watched(Look::Plain, &[&one, &other], |text| text.lines().count() == 4).await;
+    assert_eq!(
+        shown.lines().collect::<Vec<_>>(),
+        [
+            "1970-01-01T00:00:10.000Z BTC-USD 100.00",
+            "1970-01-01T00:00:20.000Z BTC-USD 101.50 ▲ +1.50",
+            "1970-01-01T00:00:30.000Z BTC-USD gap retention from 1970-01-01T00:00:30.000Z simulated",
+            "1970-01-01T00:00:40.000Z BTC-USD 101.2 ▼ −0.30",
+        ]
+    );
+    assert!(asked_one.recv().await.unwrap().starts_with("GET /v1/stream?pairs=BTC-USD HTTP/1.1\r\n"));
+    assert!(asked_other.recv().await.unwrap().contains("last-event-id: log-1\r\n"));
+    assert!(asked_one.recv().await.unwrap().contains("last-event-id: log-3\r\n"));
+    assert!(noted.contains("about to stop; trying"), "{noted}");
+}
+
+#[tokio::test]
+async fn a_pod_that_falls_silent_is_gone() {
+    let (url, _asked) = pod(vec![
+        vec![STREAM.into(), tick(1, "100.00"), String::new()],
+        vec![STREAM.into(), tick(2, "100.00"), String::new()],
+    ])
+    .await;
+    let (output, notes) = (Paper::default(), Paper::default());
+    let (silence, enough) = (Duration::from_millis(300), |text: &str| text.lines().count() == 2);
+    watching(Look::Plain, &[&url], silence, (&output, &notes), &enough).await;
+    assert!(output.text().ends_with("BTC-USD 100.00 = 0\n"), "{}", output.text());
+    assert!(notes.text().contains("fallen silent"), "{}", notes.text());
+}
+
+#[tokio::test]
+async fn an_event_without_an_end_is_cut_off() {
+    let (url, _asked) = pod(vec![
+        vec![STREAM.into(), tick(1, "1"), format!("data: {}", "x".repeat(2 * 1024 * 1024)), String::new()],
+        vec![STREAM.into(), tick(2, "2"), String::new()],
+    ])
+    .await;
+    let (_, noted) = watched(Look::Json, &[&url], |text| text.contains("log-2")).await;
+    assert!(!noted.contains("silent"), "{noted}");
+}
+
+#[tokio::test]
+async fn a_cursor_that_nobody_knows_is_given_up_and_that_is_said() {
+    let problem = r#"{"code":"unknown_cursor","detail":"that cursor is of another log"}"#;
+    let refused = format!(
+        "HTTP/1.1 409 Conflict\r\ncontent-type: application/problem+json\r\nconnection: close\r\ncontent-length: {}\r\n\r\n{problem}",
+        problem.len()
+    );
+    let (url, mut asked) = pod(vec![
+        vec![STREAM.into(), tick(5, "100.00")],
+        vec![refused],
+        // The newest of that pair is the one that is shown already.
+        vec![STREAM.into(), tick(5, "100.00"), tick(6, "99.9"), String::new()],
+    ])
+    .await;
+    let (shown, noted) = watched(Look::Plain, &[&url], |text| text.lines().count() == 2).await;
+    assert!(shown.ends_with("BTC-USD 99.9 ▼ −0.10\n"), "{shown}");
+    assert!(noted.contains("another log; beginning anew"), "{noted}");
+    let requests = [asked.recv().await.unwrap(), asked.recv().await.unwrap(), asked.recv().await.unwrap()];
+    assert_eq!(requests.map(|request| request.contains("last-event-id")), [false, true, false]);
+}
+
+#[tokio::test]
+async fn what_waiting_does_not_mend_ends_it_and_says_what_to_do() {
+    let answer = |status: &str, media_type: &str, body: &str| {
+        let length = body.len();
+        format!(
+            "HTTP/1.1 {status}\r\ncontent-type: {media_type}\r\nconnection: close\r\ncontent-length: {length}\r\n\r\n{body}"
+        )
+    };
+    let unknown = r#"{"code":"unknown_pair","detail":"the log has no pair BTC-USD; it has ETH-USD"}"#;
+    for (says, expected) in [
+        (answer("404 Not Found", "application/problem+json", unknown), "it has ETH-USD"),
+        (answer("200 OK", "text/html", "<p>hello"), "does not answer as a Tickwell pod does (200 OK)"),
+        (answer("404 Not Found", "text/plain", "no"), "--url"),
+    ] {
+        let (url, _asked) = pod(vec![vec![says]]).await;
+        let papers = (Paper::default(), Paper::default());
+        let ended =
+            watching(Look::Plain, &[&url], SILENCE, (&papers.0, &papers.1), &|_| false).await.unwrap();
+        assert!(ended.contains(expected) && ended.contains(&url), "{ended}");
+    }
+}
+
+#[test]
+fn waits_grow_are_bounded_and_obey_the_pod() {
+    let millis = |failures, told| {
+        let told = Option::<u64>::map(told, Duration::from_secs);
+        [wait(failures, told, |_| 0).as_millis(), wait(failures, told, |whole| whole).as_millis()]
+    };
+    assert_eq!(millis(0, None), [250, 500]);
+    assert_eq!(millis(3, None), [2_000, 4_000]);
+    assert_eq!(millis(1_000, None), [16_000, 32_000]);
+    assert_eq!(millis(0, Some(7)), [7_000, 7_000]);
+    assert_eq!(millis(9, Some(7)), [16_000, 32_000]);
+    assert_eq!(millis(0, Some(1_000_000)), [60_000, 60_000]);
+}
+
+#[test]
+fn a_row_says_what_is_known_and_how_old_it_is() {
+    let mut state = State::new(vec!["BTC-USD".parse().unwrap()]);
+    let row = |state: &State, second| table_line(&state.rows[0], at(second), false);
+    assert_eq!(row(&state, 0), "BTC-USD    waiting for a price");
+    state.take(read(&tick(1, "100.0"))).unwrap();
+    let shown = state.take(read(&tick(2, "98.25"))).unwrap();
+    assert_eq!(line(&shown), "1970-01-01T00:00:20.000Z BTC-USD 98.25 ▼ −1.75");
+    assert_eq!(row(&state, 50), "BTC-USD             98.25  ▼ −1.75       1970-01-01T00:00:20.000Z  30s ago");
+    assert!(row(&state, 51).ends_with("31s ago  stale"));
+    assert!(row(&state, 20 + 7_300).ends_with("2h ago  stale"));
+    let coloured = table_line(&state.rows[0], at(50), true);
+    assert!(coloured.contains("\x1b[31m▼ −1.75") && coloured.contains("\x1b[0m"), "{coloured:?}");
+    // The same event once more is no news, and one of another pair is none of ours.
+    assert!(state.take(read(&tick(2, "98.25"))).is_none());
+    assert!(state.take(read(&tick(3, "98.25").replace("BTC-USD", "ETH-USD"))).is_none());
+    let shown = state.take(read(&gap(4, 3))).unwrap();
+    assert!(matches!(&shown.event.body, Body::Gap { cause, .. } if cause == "retention"));
+    let gone = row(&state, 50);
+    assert!(
+        gone.contains("98.25")
+            && gone.ends_with("no price since 1970-01-01T00:00:30.000Z: retention  simulated"),
+        "{gone}"
+    );
+    // A recording has its own time.
+    state.take(read(&tick(5, "98.3").replace("\"live\"", "\"replay\""))).unwrap();
+    assert!(
+        row(&state, 1_000_000).ends_with("1970-01-01T00:00:50.000Z  replay"),
+        "{}",
+        row(&state, 1_000_000)
+    );
+}
+
+#[tokio::test]
+async fn a_table_is_drawn_over_itself() {
+    let (url, _asked) =
+        pod(vec![vec![STREAM.into(), tick(1, "100.00"), tick(2, "101.00"), String::new()]]).await;
+    let look = Look::Table { colour: false };
+    let (shown, noted) = watched(look, &[&url], |text| text.contains("▲ +1.00")).await;
+    let first = "\x1b[?7l\r\x1b[KBTC-USD    waiting for a price\n\r\x1b[Kconnecting\n\x1b[?7h";
+    assert!(shown.starts_with(&format!("{first}\x1b[?7l\x1b[2A\r\x1b[K")), "{shown:?}");
+    assert!(
+        shown.contains(&format!("\r\x1b[Kconnected to {url}\n")) && noted.is_empty(),
+        "{shown:?} {noted}"
+    );
+}
+
+#[test]
+fn what_is_no_event_is_not_taken_for_one() {
+    for (kind, data) in [
+        ("tick", "{}"),
+        ("tick", "no JSON"),
+        ("gap", tick(1, "1").lines().find_map(|line| line.strip_prefix("data: ")).unwrap()),
+        ("end", "{}"),
+    ] {
+        assert!(Message::read(kind, data).is_err(), "{kind} {data}");
+    }
+    let zero = tick(1, "0");
+    assert!(Message::read("tick", zero.lines().nth(2).unwrap().strip_prefix("data: ").unwrap()).is_err());
+    assert_eq!(Message::read("novelty", "{}"), Ok(Message::Other));
+}

@@ -1,0 +1,231 @@
+//! A log that the test writes itself: slots of its own choice, as many and as fast as it likes, under the ids
+//! and through the fence that a poller's records have.
+//!
+//! What it wrote is the oracle: nothing of it has been through a pod.
+
+use async_nats::jetstream::{self, context::PublishAckFuture, message::PublishMessage, stream::Config};
+use rand::{Rng as _, SeedableRng as _, rngs::StdRng};
+use serde_json::{Value, json};
+use testkit::nats::NatsServer;
+
+use crate::records::{Point, time_text};
+
+/// The definition that the poller would create the stream from.
+const STREAM: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../nats/stream.json");
+
+/// Messages on their way to the log at once.
+const IN_FLIGHT: usize = 500;
+
+/// The distance between slots, and how records write it.
+pub(crate) const INTERVAL_MS: i64 = 60_000;
+const INTERVAL: &str = "1m";
+
+/// A slot in so many is the first of a gap.
+const GAP_IN: u32 = 40;
+
+/// The most slots that one gap covers.
+const LONGEST_GAP: i64 = 30;
+
+/// The term of the only leader there is.
+const EPOCH: u64 = 7;
+
+/// Who writes.
+pub(crate) struct Author {
+    log: jetstream::Context,
+    chance: StdRng,
+    /// The newest position of the log: nobody else writes to it.
+    last: u64,
+    chains: Vec<Chain>,
+    written: Vec<Written>,
+}
+
+/// One pair's end of the log.
+struct Chain {
+    pair: &'static str,
+    /// The slot that is due next.
+    next: i64,
+    /// The position of its newest record.
+    newest: u64,
+    cents: u64,
+}
+
+/// A tick or a gap, as it was written.
+#[derive(Debug, Clone)]
+pub(crate) struct Written {
+    pub(crate) sequence: u64,
+    pub(crate) pair: &'static str,
+    pub(crate) from: i64,
+    pub(crate) slot: i64,
+    /// A tick's price.
+    pub(crate) price: Option<String>,
+    /// Why a gap is one, and how many sources were asked, if they were.
+    pub(crate) gap: Option<(&'static str, Option<usize>)>,
+}
+
+impl Author {
+    /// Makes the stream, and begins these pairs at a slot.
+    pub(crate) async fn begin(nats: &NatsServer, seed: u64, pairs: &[&'static str], slot: i64) -> Self {
+        let log = jetstream::new(async_nats::connect(nats.url()).await.unwrap());
+        let definition = std::fs::read(STREAM).unwrap();
+        log.create_stream(serde_json::from_slice::<Config>(&definition).unwrap()).await.unwrap();
+        let chains = pairs.iter().map(|pair| Chain { pair, next: slot, newest: 0, cents: 5_000_000 });
+        let (chance, chains) = (StdRng::seed_from_u64(seed), chains.collect());
+        let mut author = Self { log, chance, last: 0, chains, written: Vec::new() };
+        let mut sent = Vec::new();
+        for at in 0..author.chains.len() {
+            let pair = author.chains[at].pair;
+            let lead = json!({
+                "version": 1, "kind": "lead", "pair": pair, "covered": null, "leader": "00000000000000a1",
+                "epoch": EPOCH, "origin": "live",
+            });
+            sent.push(author.send(at, &format!("{pair}:lead:{EPOCH}"), &lead).await);
+        }
+        arrived(&mut sent).await;
+        author
+    }
+
+    /// Writes so many slots more of every pair, and waits until the log has them.
+    pub(crate) async fn write(&mut self, slots: i64) {
+        let mut sent = Vec::new();
+        let until = self.chains[0].next + slots * INTERVAL_MS;
+        // In the order of the slots, as a poller writes: pairs take turns.
+        while let Some(at) = (0..self.chains.len()).min_by_key(|at| self.chains[*at].next) {
+            if self.chains[at].next >= until {
+                break;
+            }
+            let left = (until - self.chains[at].next) / INTERVAL_MS;
+            sent.push(self.record(at, left).await);
+            if sent.len() == IN_FLIGHT {
+                arrived(&mut sent).await;
+            }
+        }
+        arrived(&mut sent).await;
+    }
+
+    /// Writes slots until there are so many ticks and gaps.
+    pub(crate) async fn write_up_to(&mut self, count: usize) {
+        while self.written.len() < count {
+            let short = i64::try_from(count - self.written.len()).unwrap();
+            self.write(short / i64::try_from(self.chains.len()).unwrap() + 1).await;
+        }
+    }
+
+    /// Everything that was written, in the order of the log.
+    pub(crate) fn written(&self) -> &[Written] {
+        &self.written
+    }
+
+    /// The newest position of the log.
+    pub(crate) fn last(&self) -> u64 {
+        self.last
+    }
+
+    /// Everything of a pair up to a position, oldest first.
+    pub(crate) fn up_to(&self, pair: &str, sequence: u64) -> impl DoubleEndedIterator<Item = &Written> {
+        self.written.iter().filter(move |written| written.pair == pair && written.sequence <= sequence)
+    }
+
+    /// The next record of a chain, which covers at most so many slots.
+    async fn record(&mut self, at: usize, left: i64) -> PublishAckFuture {
+        let gap = self.chance.random_ratio(1, GAP_IN).then(|| match self.chance.random_bool(0.5) {
+            true => ("no_leader", None, self.chance.random_range(1..=LONGEST_GAP).min(left)),
+            false => ("too_few_sources", Some(1), 1),
+        });
+        let step = self.chance.random_range(0..2_001);
+        let Chain { pair, next: from, cents, .. } = &mut self.chains[at];
+        let (pair, from) = (*pair, *from);
+        *cents = cents.saturating_sub(1_000).max(100) + step;
+        let price = format!("{}.{:02}", *cents / 100, *cents % 100);
+        let slot = from + gap.map_or(0, |(_, _, slots)| slots - 1) * INTERVAL_MS;
+        let mut record = json!({
+            "version": 1, "kind": "tick", "pair": pair, "slot": time_text(slot), "interval": INTERVAL,
+            "epoch": EPOCH, "origin": "live",
+        });
+        if gap.is_none_or(|(_, asked, _)| asked.is_some()) {
+            record["policy"] = json!({
+                "min_sources": 1, "max_deviation": "0.02", "max_quote_age": "30s", "max_clock_skew": "5s",
+                "frozen_after": "10m",
+            });
+            record["quotes"] = json!([{"source": "kraken", "verdict": "timeout"}]);
+        }
+        match gap {
+            Some((cause, _, _)) => {
+                record["kind"] = "gap".into();
+                (record["from"], record["cause"]) = (time_text(from).into(), cause.into());
+            }
+            None => {
+                let at = time_text(slot);
+                (record["price"], record["spread"]) = (price.clone().into(), "0".into());
+                record["quotes"] = json!([{
+                    "source": "kraken", "price": price, "observed_at": at, "source_time": null,
+                    "unchanged_since": at, "verdict": "used",
+                }]);
+            }
+        }
+        let acknowledged = self.send(at, &format!("{pair}:{}", time_text(slot)), &record).await;
+        self.chains[at].next = slot + INTERVAL_MS;
+        let price = gap.is_none().then_some(price);
+        let gap = gap.map(|(cause, asked, _)| (cause, asked));
+        self.written.push(Written { sequence: self.last, pair, from, slot, price, gap });
+        acknowledged
+    }
+
+    async fn send(&mut self, at: usize, id: &str, record: &Value) -> PublishAckFuture {
+        let chain = &mut self.chains[at];
+        let message = PublishMessage::build()
+            .message_id(id)
+            .expected_last_subject_sequence(chain.newest)
+            .payload(record.to_string().into());
+        let subject = format!("ticks.{}", chain.pair.replace('-', "."));
+        // The fence refuses whatever is not as foretold here.
+        self.last += 1;
+        chain.newest = self.last;
+        self.log.send_publish(subject, message).await.unwrap()
+    }
+}
+
+async fn arrived(sent: &mut Vec<PublishAckFuture>) {
+    for acknowledged in sent.drain(..) {
+        acknowledged.await.unwrap();
+    }
+}
+
+impl Written {
+    /// It as a tick of history, if it is one.
+    pub(crate) fn point(&self) -> Option<Point> {
+        let price = self.price.clone()?;
+        Some(Point { sequence: self.sequence, slot: self.slot, interval: INTERVAL_MS, price })
+    }
+
+    /// What history says of it, if it is a tick.
+    pub(crate) fn history_item(&self) -> Option<Value> {
+        let price = self.price.as_ref()?;
+        Some(json!({"slot": time_text(self.slot), "price": price, "sequence": self.sequence}))
+    }
+
+    /// What a stream says of it.
+    pub(crate) fn event(&self, log: &str) -> Value {
+        let mut event = json!({
+            "id": format!("{log}-{}", self.sequence), "pair": self.pair, "sequence": self.sequence,
+            "slot": time_text(self.slot), "interval": INTERVAL, "epoch": EPOCH, "origin": "live",
+        });
+        match self.gap {
+            None => (event["kind"], event["price"]) = ("tick".into(), self.price.clone().into()),
+            Some((cause, _)) => {
+                (event["kind"], event["cause"]) = ("gap".into(), cause.into());
+                event["from"] = time_text(self.from).into();
+            }
+        }
+        event
+    }
+
+    /// What `/gaps` says of it, if it is one.
+    pub(crate) fn gap_item(&self) -> Option<Value> {
+        let (cause, asked) = self.gap?;
+        Some(json!({
+            "from": time_text(self.from), "to": time_text(self.slot),
+            "slots": (self.slot - self.from) / INTERVAL_MS + 1, "interval": INTERVAL, "cause": cause,
+            "sequence": self.sequence, "epoch": EPOCH, "sources": asked,
+        }))
+    }
+}

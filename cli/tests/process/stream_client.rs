@@ -1,0 +1,168 @@
+//! A client of the streams, which can be cut off at any byte.
+
+use std::collections::VecDeque;
+
+use futures::StreamExt as _;
+use serde_json::Value;
+use tokio::net::TcpStream;
+use tokio_tungstenite::{
+    MaybeTlsStream, WebSocketStream, connect_async,
+    tungstenite::{Error, Message},
+};
+
+/// How events travel.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Transport {
+    Sse,
+    Lines,
+    Socket,
+}
+
+/// An open stream.
+pub(crate) struct Stream {
+    connection: Connection,
+    /// Bytes that are no whole event yet.
+    rest: Vec<u8>,
+    heard: VecDeque<Heard>,
+    /// So many bytes are heard, and not one more.
+    budget: usize,
+}
+
+enum Connection {
+    Http(reqwest::Response, Transport),
+    Socket(Box<WebSocketStream<MaybeTlsStream<TcpStream>>>),
+}
+
+/// Something that was heard whole.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) enum Heard {
+    /// A tick or a gap: its id, what the transport calls it, and its JSON.
+    Event(Value),
+    /// Nothing but a sign of life.
+    Heartbeat,
+    /// Why the pod ends the stream.
+    Farewell(String),
+}
+
+/// Why there is no stream.
+#[derive(Debug)]
+pub(crate) enum Refusal {
+    /// The pod is not there.
+    Away,
+    /// It says no, with this status and code.
+    Told(u16, String),
+}
+
+impl Stream {
+    /// Begins to follow. `query` is all that stands behind the question mark.
+    pub(crate) async fn open(
+        url: &str,
+        transport: Transport,
+        query: &str,
+        last: Option<&str>,
+    ) -> Result<Self, Refusal> {
+        let connection = match transport {
+            Transport::Socket => {
+                let after = last.map(|last| format!("&after={last}")).unwrap_or_default();
+                let url = format!("{}/v1/ws?{query}{after}", url.replace("http://", "ws://"));
+                match connect_async(url).await {
+                    Ok((socket, _)) => Connection::Socket(Box::new(socket)),
+                    Err(Error::Http(response)) => {
+                        let body = response.body().as_deref().unwrap_or_default();
+                        return Err(told(response.status().as_u16(), body));
+                    }
+                    Err(_) => return Err(Refusal::Away),
+                }
+            }
+            Transport::Sse | Transport::Lines => {
+                let format = if transport == Transport::Sse { "sse" } else { "ndjson" };
+                let client = reqwest::Client::builder().no_proxy().build().unwrap();
+                let mut request = client.get(format!("{url}/v1/stream?format={format}&{query}"));
+                if let Some(last) = last {
+                    request = request.header("Last-Event-ID", last);
+                }
+                let response = request.send().await.map_err(|_| Refusal::Away)?;
+                let status = response.status().as_u16();
+                if status != 200 {
+                    return Err(told(status, &response.bytes().await.map_err(|_| Refusal::Away)?));
+                }
+                Connection::Http(response, transport)
+            }
+        };
+        Ok(Self { connection, rest: Vec::new(), heard: VecDeque::new(), budget: usize::MAX })
+    }
+
+    /// It is cut off after so many bytes.
+    pub(crate) fn cut_after(&mut self, bytes: usize) {
+        self.budget = bytes;
+    }
+
+    /// What is heard next; nothing at the end, whoever has made it.
+    pub(crate) async fn next(&mut self) -> Option<Heard> {
+        loop {
+            if let Some(heard) = self.heard.pop_front() {
+                return Some(heard);
+            }
+            if self.budget == 0 {
+                return None;
+            }
+            match &mut self.connection {
+                Connection::Http(response, transport) => {
+                    let chunk = response.chunk().await.ok()??;
+                    let taken = chunk.len().min(self.budget);
+                    self.budget -= taken;
+                    self.rest.extend_from_slice(&chunk[..taken]);
+                    let transport = *transport;
+                    self.parse(transport);
+                }
+                Connection::Socket(socket) => {
+                    let heard = match socket.next().await?.ok()? {
+                        Message::Text(text) if text.len() > self.budget => return None,
+                        Message::Text(text) => {
+                            self.budget -= text.len();
+                            Heard::Event(serde_json::from_str(&text).unwrap())
+                        }
+                        Message::Close(why) => {
+                            Heard::Farewell(why.map(|why| why.reason.to_string()).unwrap_or_default())
+                        }
+                        _ => Heard::Heartbeat,
+                    };
+                    return Some(heard);
+                }
+            }
+        }
+    }
+
+    /// Takes whole events off the bytes that are there.
+    fn parse(&mut self, transport: Transport) {
+        let end: &[u8] = if transport == Transport::Sse { b"\n\n" } else { b"\n" };
+        while let Some(at) = self.rest.windows(end.len()).position(|bytes| bytes == end) {
+            let block: Vec<u8> = self.rest.drain(..at + end.len()).collect();
+            let block = String::from_utf8(block).unwrap();
+            self.heard.extend(match transport {
+                Transport::Sse => server_sent(block.trim_end()),
+                _ if block.trim().is_empty() => Some(Heard::Heartbeat),
+                _ => Some(Heard::Event(serde_json::from_str(&block).unwrap())),
+            });
+        }
+    }
+}
+
+fn server_sent(block: &str) -> Option<Heard> {
+    let field = |name: &str| block.lines().find_map(|line| line.strip_prefix(name)?.strip_prefix(": "));
+    if block.starts_with(": ") {
+        return Some(Heard::Heartbeat);
+    }
+    // Nothing else has no data: how soon to come back.
+    let data: Value = serde_json::from_str(field("data")?).unwrap();
+    if field("event") == Some("end") {
+        return Some(Heard::Farewell(data["code"].as_str().unwrap().to_owned()));
+    }
+    assert_eq!((field("id"), field("event")), (data["id"].as_str(), data["kind"].as_str()), "{block}");
+    Some(Heard::Event(data))
+}
+
+fn told(status: u16, body: &[u8]) -> Refusal {
+    let problem: Value = serde_json::from_slice(body).unwrap_or_default();
+    Refusal::Told(status, problem["code"].as_str().unwrap_or_default().to_owned())
+}

@@ -1,0 +1,148 @@
+//! Clients that follow the log: cut off, sent elsewhere, far behind; every event comes once, in order.
+
+use rand::{Rng as _, SeedableRng as _, rngs::StdRng};
+use serde_json::Value;
+use testkit::{nats::NatsServer, require_nats};
+use tokio::{sync::watch, time::timeout};
+
+use crate::{
+    agreement::PAIR,
+    author::Author,
+    harness::{DEADLINE, Pod, Scene},
+    stream_client::{Heard, Refusal, Stream, Transport},
+};
+
+/// What happens when depends on this alone, as far as it is for the test to say.
+const SEED: u64 = 5;
+
+/// How often the client is cut off, unless the variable says otherwise.
+const CUTS: usize = 200;
+const CUTS_VARIABLE: &str = "TICKWELL_STREAM_CUTS";
+
+/// 1 October 2026.
+const FIRST_SLOT: i64 = 1_790_812_800_000;
+
+/// Up to so many bytes come between two cuts: about a hundred events.
+const LONGEST_BYTES: usize = 25_000;
+
+/// Fewer bytes than the shortest event has.
+const SHORTEST_EVENT: usize = 150;
+
+/// A pod is killed at one connection in so many, and comes back up to so many connections later.
+const KILLED_IN: u32 = 8;
+const AWAY_FOR: usize = 5;
+
+const NAMES: [&str; 2] = ["one", "other"];
+
+/// Two pods that come and go.
+struct Pods {
+    scene: Scene,
+    pods: [Option<Pod>; 2],
+    /// At which connection each comes back.
+    back_at: [usize; 2],
+    kills: usize,
+}
+
+impl Pods {
+    async fn start(nats: &NatsServer) -> Self {
+        let scene = Scene::new(std::time::Duration::from_secs(60)).over(nats);
+        let pods = [Some(scene.pod(NAMES[0]).await), Some(scene.pod(NAMES[1]).await)];
+        Self { scene, pods, back_at: [0; 2], kills: 0 }
+    }
+
+    async fn come_back(&mut self, connection: usize) {
+        for ((pod, back_at), name) in self.pods.iter_mut().zip(self.back_at).zip(NAMES) {
+            if pod.is_none() && connection >= back_at {
+                *pod = Some(self.scene.waiting_pod(name).await);
+            }
+        }
+    }
+
+    fn kill(&mut self, at: usize, back_at: usize) {
+        if let Some(mut pod) = self.pods[at].take() {
+            pod.process.kill();
+            self.back_at[at] = back_at;
+            self.kills += 1;
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_client_that_is_cut_off_again_and_again_while_pods_die_receives_everything_once() {
+    require_nats!();
+    let cuts = std::env::var(CUTS_VARIABLE).map_or(CUTS, |cuts| cuts.parse().unwrap());
+    let nats = NatsServer::start().await.unwrap();
+    let mut author = Author::begin(&nats, SEED, &[PAIR, "ETH-USD"], FIRST_SLOT).await;
+    author.write_up_to(10).await;
+    let mut pods = Pods::start(&nats).await;
+    let (demand, mut demanded) = watch::channel(0);
+    let writing = tokio::spawn(async move {
+        while demanded.changed().await.is_ok() {
+            let count = *demanded.borrow_and_update();
+            author.write_up_to(count).await;
+        }
+        author
+    });
+
+    let mut chance = StdRng::seed_from_u64(SEED);
+    let (mut received, mut connections, mut cut) = (Vec::<Value>::new(), 0, 0);
+    let mut refusals = std::collections::BTreeMap::<String, usize>::new();
+    while cut < cuts {
+        connections += 1;
+        pods.come_back(connections).await;
+        let at = chance.random_range(0..NAMES.len());
+        let transport = [Transport::Sse, Transport::Lines, Transport::Socket][chance.random_range(0..3)];
+        let bytes = chance.random_range(0..LONGEST_BYTES);
+        let dies_after = chance.random_ratio(1, KILLED_IN).then(|| chance.random_range(0..50));
+        let back_at = connections + chance.random_range(1..=AWAY_FOR);
+        let Some(url) = pods.pods[at].as_ref().map(|pod| pod.url.clone()) else { continue };
+        let last = received.last().map(|event| event["id"].as_str().unwrap().to_owned());
+        let from = if last.is_none() { "after=0" } else { "" };
+        let mut stream = match Stream::open(&url, transport, from, last.as_deref()).await {
+            Ok(stream) => stream,
+            // Just back, and not there yet or not so far.
+            Err(refusal) => {
+                if let Refusal::Told(status, code) = &refusal {
+                    assert!([409, 503].contains(status), "{refusal:?}");
+                    *refusals.entry(code.clone()).or_default() += 1;
+                }
+                continue;
+            }
+        };
+        stream.cut_after(bytes);
+        // There is always more than will be heard.
+        demand.send_replace(received.len() + bytes / SHORTEST_EVENT + 2);
+        let mut heard = 0;
+        while let Some(next) = timeout(DEADLINE, stream.next()).await.unwrap() {
+            match next {
+                Heard::Event(event) => received.push(event),
+                Heard::Heartbeat => {}
+                Heard::Farewell(why) => panic!("nobody has ended anything: {why}"),
+            }
+            heard += 1;
+            if Some(heard) == dies_after {
+                pods.kill(at, back_at);
+            }
+        }
+        cut += 1;
+    }
+    drop(demand);
+    let author = writing.await.unwrap();
+    println!(
+        "{cut} cuts, {connections} connections, {} kills, {} events; refused: {refusals:?}",
+        pods.kills,
+        received.len()
+    );
+    assert!(pods.kills > cuts / 40, "{} kills", pods.kills);
+    compare(&received, &author);
+}
+
+/// Holds what was received against what was written, from its beginning on.
+fn compare(received: &[Value], author: &Author) {
+    assert!(!received.is_empty());
+    let (log, _) = received[0]["id"].as_str().unwrap().split_once('-').unwrap();
+    for (at, (event, written)) in received.iter().zip(author.written()).enumerate() {
+        assert_eq!(event, &written.event(log), "event {at} of {}", received.len());
+    }
+    assert!(received.len() <= author.written().len());
+}
