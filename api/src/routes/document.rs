@@ -12,7 +12,10 @@ use super::{
     Service,
     paging::{DEFAULT_LIMIT, MAX_LIMIT},
 };
-use crate::problem::ProblemJson;
+use crate::{
+    problem::ProblemJson,
+    sample::{MAX_POINTS, MIN_POINTS},
+};
 
 /// The version of OpenAPI that it is written in. The framework says 3.0.0, which has typing errors.
 const OPENAPI: &str = "3.0.3";
@@ -21,8 +24,9 @@ const OPENAPI: &str = "3.0.3";
 const EXAMPLES: &str = include_str!("document/examples.json");
 
 /// Members that are left out where there is nothing to say; every other one is always there, and may be null.
-const LEFT_OUT: [(&str, &[&str]); 5] = [
+const LEFT_OUT: [(&str, &[&str]); 6] = [
     ("CheckItem", &["reason"]),
+    ("Event", &["price", "from", "cause"]),
     ("Problem", &["parameter", "newest"]),
     ("QuoteItem", &["max_quote_age"]),
     ("Ready", &["checks"]),
@@ -82,7 +86,7 @@ fn amend(path: &str, operation: &mut Value, examples: &mut Value) {
     let (id, summary) = (text("operationId"), text("summary"));
     let parameters = operation.get_mut("parameters").and_then(Value::as_array_mut);
     let parameters = parameters.map_or(&mut [][..], Vec::as_mut_slice);
-    parameters.iter_mut().for_each(limit);
+    parameters.iter_mut().for_each(|parameter| limit(&id, parameter));
     let problems = problems::of(path, &id, parameters);
     let Some(responses) = operation.get_mut("responses").and_then(Value::as_object_mut) else { return };
     responses.retain(|_status, response| !is_problem(response));
@@ -90,18 +94,13 @@ fn amend(path: &str, operation: &mut Value, examples: &mut Value) {
         let examples = examples.get_mut(&id).and_then(|examples| examples.get_mut(status));
         succeed(response, &summary, examples);
         if path.starts_with("/v1/") && status.starts_with('2') {
-            let headers =
-                response.as_object_mut().map(|response| response.entry("headers").or_insert(json!({})));
-            let headers = headers.and_then(Value::as_object_mut);
-            let told = if problems::follows(&id) { &TOLD_ALWAYS[..] } else { &TOLD[..] };
-            headers.into_iter().for_each(|headers| {
-                headers.extend(told.iter().map(|name| ((*name).to_owned(), reference("headers", name))));
-            });
+            add_headers(response, if problems::follows(&id) { &TOLD_ALWAYS } else { &TOLD });
         }
     }
-    if path.starts_with("/v1/") && !problems::follows(&id) {
-        let description = "What `If-None-Match` names is still the answer.";
-        responses.insert("304".to_owned(), json!({"description": description}));
+    if path.starts_with("/v1/") && responses.contains_key("200") && !problems::follows(&id) {
+        let mut unchanged = json!({"description": "What `If-None-Match` names is still the answer"});
+        add_headers(&mut unchanged, &TOLD);
+        responses.insert("304".to_owned(), unchanged);
     }
     responses.extend(problems);
 }
@@ -122,6 +121,13 @@ fn succeed(response: &mut Value, summary: &str, mut examples: Option<&mut Value>
             .into_iter()
             .map(|(name, header)| known_header(&name).unwrap_or((name, header)))
             .collect();
+    }
+}
+
+fn add_headers(response: &mut Value, names: &[&str]) {
+    let headers = response.as_object_mut().map(|response| response.entry("headers").or_insert(json!({})));
+    if let Some(Value::Object(headers)) = headers {
+        headers.extend(names.iter().map(|name| ((*name).to_owned(), reference("headers", name))));
     }
 }
 
@@ -158,6 +164,10 @@ fn headers() -> Value {
             "After how many seconds asking again makes sense.",
             json!({"type": "integer", "minimum": 1, "example": 10}),
         ),
+        "Vary": header(
+            "What of the request the answer depends on.",
+            json!({"type": "string", "example": "Accept-Encoding"}),
+        ),
         (SEQUENCE_HEADER): header(
             "The position in the log that the answer is as of; `at_sequence` asks for it again.",
             json!({"type": "integer", "format": "uint64", "minimum": 0, "example": 4711}),
@@ -177,9 +187,10 @@ fn reference(kind: &str, name: &str) -> Value {
 }
 
 /// What a parameter may be where its type does not say so, and an example that works.
-fn limit(parameter: &mut Value) {
+fn limit(operation: &str, parameter: &mut Value) {
     let Some(name) = parameter.get("name").and_then(Value::as_str) else { return };
     let limits = match name {
+        "max_points" => json!({"minimum": MIN_POINTS, "maximum": MAX_POINTS}),
         "limit" => json!({"minimum": 1, "maximum": MAX_LIMIT, "default": DEFAULT_LIMIT}),
         "cursor" => json!({"pattern": "^[ad][0-9]{1,15}$"}),
         "sequence" | "at_sequence" => json!({"maximum": u64::MAX}),
@@ -188,6 +199,9 @@ fn limit(parameter: &mut Value) {
         _ => json!({}),
     };
     let example = match name {
+        "to" if operation == "convert" => Some(json!("USD")),
+        "format" if operation == "streamEvents" => Some(json!("sse")),
+        "format" => Some(json!("json")),
         "limit" => Some(json!(DEFAULT_LIMIT)),
         "order" => Some(json!("desc")),
         // What comes before the year 2100 is everything, newest first.

@@ -2,10 +2,33 @@
 
 use std::{fs, path::Path};
 
-use crate::rig::Rig;
+use serde_json::Value;
+
+use crate::rig::{Answer, Rig};
 
 /// Set, the documents are written and not compared: `just documents`.
 const RENEW: &str = "TICKWELL_RENEW_DOCUMENTS";
+
+/// The document in the repository promises such an answer of this route: its status, and the code of a problem.
+pub(crate) fn assert_promised(path: &str, answer: &Answer) {
+    let document: Value = serde_json::from_str(include_str!("../../../docs/openapi.json")).unwrap();
+    let path = path.split('?').next().unwrap();
+    // What is not in the document promises nothing.
+    let mut routes = document["paths"].as_object().unwrap().iter();
+    let Some((route, item)) = routes.find(|(route, _)| is_at(path, route)) else { return };
+    let response = &item["get"]["responses"][answer.status.to_string()];
+    assert!(response.is_object(), "{route} answers {}, which the document does not say", answer.status);
+    let problems = &response["content"]["application/problem+json"]["examples"];
+    if let Some(code) = answer.body["code"].as_str() {
+        assert!(problems[code].is_object(), "{route} answers {code}, which the document does not say");
+    }
+}
+
+fn is_at(path: &str, route: &str) -> bool {
+    let (parts, names) = (path.split('/'), route.split('/'));
+    parts.clone().count() == names.clone().count()
+        && parts.zip(names).all(|(part, name)| part == name || name.starts_with('{'))
+}
 
 fn committed(name: &str, now: &str) {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs").join(name);

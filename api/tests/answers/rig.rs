@@ -31,6 +31,8 @@ use tokio::{
 };
 use tokio_util::sync::CancellationToken;
 
+use crate::document;
+
 /// A log that is what the test sends.
 struct SentLog {
     batches: mpsc::Receiver<Batch>,
@@ -243,7 +245,9 @@ impl Rig {
         let bytes = response.0.take_body().into_vec().await.unwrap();
         let body = serde_json::from_slice(&bytes).unwrap_or(Value::Null);
         let text = String::from_utf8_lossy(&bytes).into_owned();
-        Answer { status: response.0.status().as_u16(), body, bytes, text, response }
+        let answer = Answer { status: response.0.status().as_u16(), body, bytes, text, response };
+        document::assert_promised(path, &answer);
+        answer
     }
 
     /// What a client is answered that accepts this.

@@ -25,12 +25,13 @@ const FOLLOWING: [Code; 5] =
     [Code::UnknownCursor, Code::SequenceGone, Code::TooManyStreams, Code::Busy, Code::StoreUnavailable];
 
 /// What else an operation may answer.
-const BY_OPERATION: [(&str, &[Code]); 8] = [
+const BY_OPERATION: [(&str, &[Code]); 9] = [
     ("listPrices", &[Code::NoPriceYet]),
     ("getAverages", &[Code::ThinWindow]),
     ("getHistory", &[Code::NotAcceptable]),
     ("getTick", &[Code::UnknownSequence]),
     ("convert", &[Code::NoRate, Code::NoPriceYet]),
+    ("listSources", &[Code::NoPriceYet]),
     ("streamEvents", &FOLLOWING),
     ("openSocket", &FOLLOWING),
     ("openSocket", &[Code::UpgradeRequired]),
