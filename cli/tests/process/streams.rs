@@ -1,5 +1,7 @@
 //! Clients that follow the log: cut off, sent elsewhere, far behind; every event comes once, in order.
 
+use std::path::Path;
+
 use rand::{Rng as _, SeedableRng as _, rngs::StdRng};
 use serde_json::Value;
 use testkit::{nats::NatsServer, require_nats};
@@ -10,6 +12,7 @@ use crate::{
     author::{Author, Written},
     harness::{DEADLINE, Pod, Scene},
     stream_client::{Heard, Refusal, Stream, Transport},
+    subscriber::python,
 };
 
 /// What happens when depends on this alone, as far as it is for the test to say.
@@ -221,6 +224,24 @@ async fn a_cursor_that_is_not_of_this_log_is_refused() {
             assert_eq!(told, expected, "{cursor} by {transport:?}");
         }
     }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn clients_that_others_have_written_go_on_behind_each_other() {
+    require_nats!();
+    let Some(python) = python() else { return };
+    let (_nats, author, pods) = small_log().await;
+    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/process/follower.py");
+    let mut command = tokio::process::Command::new(python);
+    // Four clients, and all there is.
+    command.arg(script).arg((author.written().len() / 4).to_string());
+    command.args(pods.pods.iter().flatten().map(|pod| &pod.url)).kill_on_drop(true);
+    let output = timeout(DEADLINE, command.output()).await.unwrap().unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let lines = String::from_utf8(output.stdout).unwrap();
+    let received: Vec<Value> = lines.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    assert_eq!(received.len(), author.written().len() / 4 * 4);
+    compare(&received, &author);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -118,7 +118,7 @@ fn workspace() -> PathBuf {
 }
 
 /// The Python to use. Without one the test is skipped, and in CI it fails, as without a nats-server.
-fn python() -> Option<PathBuf> {
+pub(crate) fn python() -> Option<PathBuf> {
     if let Some(named) = std::env::var_os(PYTHON_VARIABLE) {
         return Some(named.into());
     }
