@@ -48,8 +48,8 @@ const REDRAW: Duration = Duration::from_secs(1);
 /// Pods that one command goes through.
 const MAX_PODS: usize = 16;
 
-/// Lines that fit on a screen.
-const MAX_PAIRS: usize = 50;
+/// Lines that fit on any screen.
+const MAX_PAIRS: usize = 20;
 
 /// What to watch, and where.
 #[derive(Debug, Args)]
