@@ -61,6 +61,11 @@ test *arguments:
 fuzz *arguments:
     ./scripts/fuzz {{ arguments }}
 
+# All that the REST document allows and much that it does not, asked of a demo: [--max-examples N] [--seed S]
+[group('check')]
+schemathesis *arguments:
+    ./scripts/schemathesis {{ arguments }}
+
 # A feed under kills, pauses, damage and clock jumps at random, for MINUTES from SEED: [--cluster] [--pods N] [--without KIND,…]
 [group('check')]
 grind minutes="1" seed="1" *arguments:
@@ -110,6 +115,11 @@ backup file url="http://127.0.0.1:9090":
 [group('build')]
 release:
     cargo build --release --locked
+
+# Write docs/openapi.json and docs/errors.md as the code says
+[group('docs')]
+documents:
+    TICKWELL_RENEW_DOCUMENTS=1 cargo test --quiet -p api --test answers document::
 
 # Every setting with its meaning and default
 [group('docs')]

@@ -54,6 +54,12 @@ impl CandleInterval {
         };
         minutes * 60_000
     }
+
+    /// Where the last bucket ends that begins before an instant.
+    pub fn end_of_buckets_before(self, instant_after: Timestamp) -> Timestamp {
+        let length = self.millis();
+        instant(first_at_or_after(instant_after, length) * length)
+    }
 }
 
 /// The buckets of a pair.

@@ -1,6 +1,6 @@
 //! What can be set about answering, storing and remembering.
 
-use std::{num::NonZeroU32, path::PathBuf, str::FromStr, time::Duration};
+use std::{num::NonZeroU32, path::PathBuf, str::FromStr};
 
 use common::{domain::Span, text};
 use serde::{Deserialize, Serialize};
@@ -110,15 +110,15 @@ impl std::fmt::Display for ListenAddress {
 pub struct RateLimitError(String);
 
 impl RateLimit {
-    /// The time in which one request comes free again.
-    pub fn replenish_one(self) -> Option<(NonZeroU32, Duration)> {
+    /// How many requests are free in how many seconds, where there is a limit.
+    pub fn quota(self) -> Option<(NonZeroU32, u32)> {
         let Self::Per { requests, unit } = self else { return None };
-        let period = match unit {
-            's' => Duration::from_secs(1),
-            'm' => Duration::from_secs(60),
-            _ => Duration::from_secs(3_600),
+        let seconds = match unit {
+            's' => 1,
+            'm' => 60,
+            _ => 3_600,
         };
-        Some((requests, period / requests.get()))
+        Some((requests, seconds))
     }
 }
 
@@ -186,10 +186,10 @@ mod tests {
         for text in ["", "600", "0/m", "-1/m", "600/d", "600/min", "OFF"] {
             assert!(text.parse::<RateLimit>().is_err(), "{text}");
         }
-        assert_eq!(
-            "600/m".parse::<RateLimit>().unwrap().replenish_one().unwrap().1,
-            Duration::from_millis(100)
-        );
+        let quota = |text: &str| text.parse::<RateLimit>().unwrap().quota();
+        assert_eq!(quota("600/m").map(|(requests, seconds)| (requests.get(), seconds)), Some((600, 60)));
+        assert_eq!(quota("1/h").map(|(requests, seconds)| (requests.get(), seconds)), Some((1, 3_600)));
+        assert_eq!(quota("off"), None);
     }
 
     #[test]

@@ -3,16 +3,20 @@
 //! Prices are strings with the digits of the log, derived values strings with eight places, times RFC 3339
 //! with milliseconds. Nothing here is computed; [`crate::routes`] fills it in.
 
+mod conversion;
 mod event;
+mod sources;
 mod text;
 
 use poem_openapi::Object;
 
+pub use conversion::{Conversion, LegItem};
 pub use event::EventItem;
+pub use sources::{SourceItem, SourcePairItem, Sources};
 pub use text::{
-    CandleIntervalParameter, CauseParameter, CursorParameter, DerivedText, PairParameter, PairText,
-    PairsParameter, PriceText, RatioParameter, SequenceParameter, SpanText, SpansText, TimeText,
-    TimestampParameter, sequence_schema,
+    AmountText, AssetText, CandleIntervalParameter, CauseParameter, CursorParameter, DerivedText,
+    FromAssetText, PairParameter, PairText, PairsParameter, PriceText, RateText, RatioParameter,
+    SequenceParameter, SpanText, SpansText, TimeText, TimestampParameter, ToAssetText, sequence_schema,
 };
 
 /// The pairs of the log.

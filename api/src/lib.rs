@@ -9,7 +9,10 @@
 //!   any window.
 //! - [`position`], [`events`]: where the clients of streams are in the log, and what they are sent.
 //! - [`snapshot`]: the immutable view that handlers read, swapped once per batch.
-//! - [`candle`], [`averages`]: what is said about buckets and windows, from memory or from the store.
+//! - [`candle`], [`sample`], [`averages`]: what is said about buckets, stretches and windows, from memory or
+//!   from the store.
+//! - [`rate`]: what one asset is worth in another; [`sources`]: what became of the sources' quotes.
+//! - [`lines`]: lists as CSV and NDJSON.
 //! - [`routes`], [`dto`], [`problem`]: the questions, the shapes of answers, and the shape of errors.
 //! - [`server`]: connections, with every limit named.
 //!
@@ -23,14 +26,18 @@ pub mod config;
 pub mod dto;
 pub mod events;
 pub mod ingest;
+pub mod lines;
 pub mod local_log;
 pub mod metrics;
 mod number;
 pub mod position;
 pub mod problem;
+pub mod rate;
 pub mod routes;
+pub mod sample;
 pub mod server;
 pub mod snapshot;
+pub mod sources;
 pub mod store;
 pub mod summary;
 pub mod window;

@@ -2,6 +2,9 @@
 //!
 //! Every error of the API is made here, the framework's own included.
 
+mod advice;
+mod trace;
+
 use std::borrow::Cow;
 
 use http::StatusCode;
@@ -14,7 +17,10 @@ use poem_openapi::{
     types::{ToJSON, Type},
 };
 
-use crate::{snapshot::PinError, store::StoreError};
+pub use advice::{ERRORS_PATH, errors_html, errors_markdown};
+pub(crate) use trace::{TraceId, within};
+
+use crate::{lines::LineError, snapshot::PinError, store::StoreError};
 
 common::words! {
     /// What went wrong, in a word that programs can rely on.
@@ -23,6 +29,8 @@ common::words! {
         InvalidParameter = "invalid_parameter",
         /// The log has no such pair.
         UnknownPair = "unknown_pair",
+        /// The log has no pairs that lead from one asset to the other.
+        NoRate = "no_rate",
         /// The log has no such record, or this pod no longer keeps it.
         UnknownSequence = "unknown_sequence",
         /// This pod has not read the log up to `at_sequence`, or up to a cursor, yet.
@@ -33,6 +41,8 @@ common::words! {
         UnknownCursor = "unknown_cursor",
         /// There is no such route.
         NotFound = "not_found",
+        /// The route has no form of answer that the client takes.
+        NotAcceptable = "not_acceptable",
         /// The route does not take this method.
         MethodNotAllowed = "method_not_allowed",
         /// The route speaks another protocol alone.
@@ -63,8 +73,11 @@ impl Code {
     pub fn status(self) -> StatusCode {
         match self {
             Self::InvalidParameter => StatusCode::BAD_REQUEST,
-            Self::UnknownPair | Self::UnknownSequence | Self::NotFound => StatusCode::NOT_FOUND,
+            Self::UnknownPair | Self::NoRate | Self::UnknownSequence | Self::NotFound => {
+                StatusCode::NOT_FOUND
+            }
             Self::BackupRunning => StatusCode::CONFLICT,
+            Self::NotAcceptable => StatusCode::NOT_ACCEPTABLE,
             Self::MethodNotAllowed => StatusCode::METHOD_NOT_ALLOWED,
             Self::RateLimited => StatusCode::TOO_MANY_REQUESTS,
             Self::SequenceAhead | Self::UnknownCursor => StatusCode::CONFLICT,
@@ -81,6 +94,9 @@ impl Code {
     }
 }
 
+/// What every route takes: the API only answers questions.
+const ALLOWED_METHODS: &str = "GET, HEAD";
+
 /// An answer that is an error.
 #[derive(Debug, Clone, thiserror::Error)]
 #[error("{code}: {detail}")]
@@ -89,13 +105,15 @@ pub struct Problem {
     detail: Cow<'static, str>,
     parameter: Option<Cow<'static, str>>,
     retry_after_seconds: Option<u64>,
+    /// What only the server's log is told.
+    cause: Option<String>,
 }
 
 /// An error, after RFC 9457.
 #[derive(Debug, Clone, Object)]
 #[oai(rename = "Problem")]
 struct ProblemDetails {
-    /// Where this kind of problem is described: the code as a relative reference.
+    /// Where this kind of problem is described, on the same pod.
     #[oai(rename = "type")]
     kind: String,
     /// The HTTP status in words.
@@ -109,12 +127,15 @@ struct ProblemDetails {
     /// The parameter that is to blame, if one is.
     #[oai(skip_serializing_if_is_none)]
     parameter: Option<String>,
+    /// The trace this answer belongs to, 32 hex digits: that of the request's `traceparent`, else a new one. The
+    /// server's log says it with every error of its own.
+    trace_id: String,
 }
 
 impl Problem {
     /// A problem with a code, and a sentence that says what to do next.
     pub fn new(code: Code, detail: impl Into<Cow<'static, str>>) -> Self {
-        Self { code, detail: detail.into(), parameter: None, retry_after_seconds: None }
+        Self { code, detail: detail.into(), parameter: None, retry_after_seconds: None, cause: None }
     }
 
     /// A parameter that cannot be read or is out of range.
@@ -134,6 +155,12 @@ impl Problem {
         Self { retry_after_seconds: Some(seconds.max(1)), ..self }
     }
 
+    /// Something broke here. What broke is for the server's log.
+    pub fn internal(cause: impl std::fmt::Display) -> Self {
+        let detail = "something broke while answering; the server's log says what, under this trace_id";
+        Self { cause: Some(cause.to_string()), ..Self::new(Code::Internal, detail) }
+    }
+
     /// The framework's error in our shape. What it is not sure about is the client's error only if the
     /// framework says so.
     pub fn from_framework(error: &poem::Error) -> Self {
@@ -146,29 +173,23 @@ impl Problem {
         match error.status() {
             StatusCode::NOT_FOUND => Self::new(Code::NotFound, "there is no such route; see /docs"),
             StatusCode::METHOD_NOT_ALLOWED => {
-                Self::new(Code::MethodNotAllowed, "this route does not take that method; see /docs")
+                Self::new(Code::MethodNotAllowed, "this route takes GET and HEAD; see /docs")
             }
             status if status.is_client_error() => Self::new(Code::InvalidParameter, error.to_string()),
-            _ => {
-                tracing::error!(%error, "a request failed");
-                Self::internal()
-            }
+            _ => Self::internal(error),
         }
     }
 
-    fn internal() -> Self {
-        Self::new(Code::Internal, "something broke while answering; the server's log has the details")
-    }
-
-    fn details(&self) -> ProblemDetails {
+    fn details(&self, trace: TraceId) -> ProblemDetails {
         let status = self.code.status();
         ProblemDetails {
-            kind: format!("/docs#{}", self.code),
+            kind: format!("{ERRORS_PATH}#{}", self.code),
             title: status.canonical_reason().unwrap_or_default().to_owned(),
             status: status.as_u16(),
             code: self.code.to_string(),
             detail: self.detail.clone().into_owned(),
             parameter: self.parameter.clone().map(Cow::into_owned),
+            trace_id: trace.to_string(),
         }
     }
 }
@@ -193,8 +214,13 @@ impl From<StoreError> for Problem {
                           the newest prices and averages still are";
             return Self::new(Code::StoreUnavailable, detail).retry_after(STORE_RETRY_SECONDS);
         }
-        tracing::error!(error = common::telemetry::chain(&error), "the store failed while answering");
-        Self::internal()
+        Self::internal(common::telemetry::chain(&error))
+    }
+}
+
+impl From<LineError> for Problem {
+    fn from(error: LineError) -> Self {
+        Self::internal(common::telemetry::chain(&error))
     }
 }
 
@@ -216,6 +242,11 @@ impl From<PinError> for Problem {
 
 impl IntoResponse for Problem {
     fn into_response(self) -> Response {
+        let trace = TraceId::current();
+        if self.code == Code::Internal {
+            let (trace_id, error) = (trace.to_string(), self.cause.as_deref().unwrap_or(&self.detail));
+            tracing::error!(trace_id, error, "a request failed");
+        }
         let mut response = Response::builder()
             .status(self.code.status())
             .content_type(ProblemJson::CONTENT_TYPE)
@@ -223,7 +254,10 @@ impl IntoResponse for Problem {
         if let Some(seconds) = self.retry_after_seconds {
             response = response.header("Retry-After", seconds);
         }
-        response.body(self.details().to_json_string())
+        if self.code == Code::MethodNotAllowed {
+            response = response.header("Allow", ALLOWED_METHODS);
+        }
+        response.body(self.details(trace).to_json_string())
     }
 }
 
@@ -238,7 +272,7 @@ impl ResponseError for Problem {
 }
 
 /// The media type of problems, for the document.
-struct ProblemJson;
+pub(crate) struct ProblemJson;
 
 impl Payload for ProblemJson {
     const CONTENT_TYPE: &'static str = "application/problem+json";
@@ -253,33 +287,18 @@ impl Payload for ProblemJson {
 }
 
 impl ApiResponse for Problem {
+    /// Which problems a route can really have, [`crate::routes`] puts into the document.
     fn meta() -> MetaResponses {
-        let described = [
-            (StatusCode::BAD_REQUEST, "A parameter cannot be read or is out of range"),
-            (StatusCode::NOT_FOUND, "The log has no such pair or record"),
-            (
-                StatusCode::CONFLICT,
-                "This pod is not at `at_sequence`, or at the cursor, yet; `Retry-After` says when to ask again",
-            ),
-            (StatusCode::GONE, "`at_sequence` is longer ago than answers reach back"),
-            (StatusCode::TOO_MANY_REQUESTS, "Too many requests; `Retry-After` says when to come back"),
-            (StatusCode::INTERNAL_SERVER_ERROR, "Something broke here"),
-            (
-                StatusCode::SERVICE_UNAVAILABLE,
-                "No price has been agreed yet, a window is too thin, the store is not at hand, or the process is starting",
-            ),
-        ];
-        let response = |(status, description): (StatusCode, &'static str)| MetaResponse {
-            description,
-            status: Some(status.as_u16()),
+        let content =
+            MetaMediaType { content_type: ProblemJson::CONTENT_TYPE, schema: ProblemJson::schema_ref() };
+        let response = MetaResponse {
+            description: "Something broke here",
+            status: Some(StatusCode::INTERNAL_SERVER_ERROR.as_u16()),
             status_range: None,
-            content: vec![MetaMediaType {
-                content_type: ProblemJson::CONTENT_TYPE,
-                schema: ProblemJson::schema_ref(),
-            }],
+            content: vec![content],
             headers: Vec::new(),
         };
-        MetaResponses { responses: described.into_iter().map(response).collect() }
+        MetaResponses { responses: vec![response] }
     }
 
     fn register(registry: &mut Registry) {

@@ -6,12 +6,17 @@ pub(crate) mod admin;
 mod as_of;
 mod averages;
 mod candles;
+mod convert;
+mod document;
+mod format;
 mod gaps;
 mod history;
+mod lifetime;
 mod operations;
 mod paging;
 mod prices;
 mod reading;
+mod sources;
 mod streams;
 mod ticks;
 
@@ -19,10 +24,10 @@ use std::{sync::Arc, time::Duration};
 
 use common::{
     clock::Clock,
-    domain::{Origin, Pair, Sequence, Timestamp},
+    domain::{Origin, Pair, Sequence, Slot, Timestamp},
     readiness::Readiness,
 };
-use poem_openapi::{OpenApiService, Tags};
+use poem_openapi::{LicenseObject, OpenApiService, ServerObject, Tags};
 use prometheus::Registry;
 use tokio::sync::watch;
 
@@ -30,15 +35,18 @@ use crate::{
     averages::Scans,
     problem::{Code, Problem},
     snapshot::{PairView, Snapshot},
+    sources::Reports,
     store::Store,
 };
 
 pub(crate) use as_of::Pinned;
-pub(crate) use operations::metrics_route;
+pub(crate) use document::Document;
+pub(crate) use lifetime::Lifetime;
 pub use operations::{Build, Operations};
+pub(crate) use operations::{errors, metrics_route};
 pub use reading::Readers;
+pub(crate) use streams::MAX_STREAMS;
 pub use streams::Streams;
-pub(crate) use streams::{MAX_STREAMS, STREAMS};
 
 /// What every handler can use.
 pub struct State {
@@ -62,6 +70,8 @@ pub struct State {
     pub scans: Scans,
     /// The clients that follow the log.
     pub streams: Streams,
+    /// What was found out about the sources.
+    pub reports: Reports,
 }
 
 /// What operators ask about a process.
@@ -94,12 +104,14 @@ pub type Service = OpenApiService<
     (
         prices::PricesApi,
         averages::AveragesApi,
+        convert::ConvertApi,
         history::HistoryApi,
         candles::CandlesApi,
         gaps::GapsApi,
         ticks::TicksApi,
         streams::StreamApi,
         streams::SocketApi,
+        sources::SourcesApi,
         operations::OperationsApi,
     ),
     (),
@@ -110,18 +122,20 @@ pub fn service(state: &Arc<State>, process: &Process) -> Service {
     let apis = (
         prices::PricesApi(state.clone()),
         averages::AveragesApi(state.clone()),
+        convert::ConvertApi(state.clone()),
         history::HistoryApi(state.clone()),
         candles::CandlesApi(state.clone()),
         gaps::GapsApi(state.clone()),
         ticks::TicksApi(state.clone()),
         streams::StreamApi(state.clone()),
         streams::SocketApi(state.clone()),
+        sources::SourcesApi(state.clone()),
         operations::OperationsApi(process.clone()),
     );
     OpenApiService::new(apis, "Tickwell", &process.build.version)
-        .summary("A self-hosted crypto price feed")
         .description(include_str!("routes/description.md"))
-        .license(poem_openapi::LicenseObject::new("Apache-2.0").identifier("Apache-2.0"))
+        .license(LicenseObject::new("Apache-2.0").url("https://www.apache.org/licenses/LICENSE-2.0"))
+        .server(ServerObject::new("/").description("The pod that this document is from"))
 }
 
 impl State {
@@ -150,12 +164,18 @@ impl State {
     }
 
     fn is_stale(&self, snapshot: &Snapshot, view: &PairView) -> bool {
+        view.tick.as_ref().is_none_or(|newest| self.is_past(snapshot, newest.tick.slot, view.slot))
+    }
+
+    /// Whether the price of a slot is too old to be taken for the price now. `newest` is the newest slot of the
+    /// pairs in question.
+    fn is_past(&self, snapshot: &Snapshot, slot: Slot, newest: Slot) -> bool {
         let now = match snapshot.origin {
             // A recording is over long since; what passes is its own time.
-            Some(Origin::Replay) => view.slot.start(),
+            Some(Origin::Replay) => newest.start(),
             _ => self.clock.now(),
         };
-        view.is_stale(now, self.stale_after)
+        now.since(slot.start()) > self.stale_after
     }
 }
 

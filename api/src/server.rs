@@ -2,6 +2,10 @@
 //! and spins when descriptors run out.
 
 mod answer;
+mod caching;
+mod compressed;
+mod limit;
+mod parameters;
 
 use std::{io, net::SocketAddr, pin::pin, sync::Arc, time::Duration};
 

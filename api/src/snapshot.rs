@@ -269,11 +269,6 @@ impl PairView {
         Ok(Self { slot, sequence, interval, epoch, tick, gap, day_ago: None, window, kept_from })
     }
 
-    /// Whether its newest tick is older than `limit`, or there is none.
-    pub fn is_stale(&self, now: Timestamp, limit: Duration) -> bool {
-        self.tick.as_ref().is_none_or(|newest| now.since(newest.tick.slot.start()) > limit)
-    }
-
     /// The ticks in memory, where they reach back far enough for windows that begin at `from`.
     pub fn window_since(&self, from: Timestamp) -> Option<&Window> {
         (from >= self.kept_from).then_some(&self.window)

@@ -13,7 +13,10 @@ use std::{
 };
 
 use anyhow::{Context, Result, ensure};
-use api::dto::TimestampParameter;
+use api::{
+    dto::TimestampParameter,
+    lines::{LineFormat, Lines, TickLine},
+};
 use clap::{Args, ValueEnum};
 use common::domain::{Pair, Timestamp};
 
@@ -24,7 +27,7 @@ use crate::{
     settings::{self, Sources},
     show, stopped,
 };
-use rows::{Asked, GapRow, Origin, Row, TickRow};
+use rows::{Asked, GapRow, Origin, Row};
 
 /// What to export, and where to.
 #[derive(Debug, Args)]
@@ -70,6 +73,15 @@ enum Format {
     Ndjson,
 }
 
+impl Format {
+    fn lines(self) -> LineFormat {
+        match self {
+            Self::Csv => LineFormat::Csv,
+            Self::Ndjson => LineFormat::Ndjson,
+        }
+    }
+}
+
 fn instant(text: &str) -> Result<Timestamp, String> {
     TimestampParameter::read(text).map(|instant| instant.0)
 }
@@ -100,7 +112,7 @@ pub(crate) fn run(arguments: &ExportArguments, sources: Sources) -> Result<()> {
         };
         match arguments.gaps {
             true => export::<GapRow>(origin, arguments).await,
-            false => export::<TickRow>(origin, arguments).await,
+            false => export::<TickLine>(origin, arguments).await,
         }
     };
     runtime.block_on(output::unless_interrupted(exported))
@@ -125,7 +137,7 @@ async fn export<R: Row>(origin: Origin, arguments: &ExportArguments) -> Result<(
 /// Writes all lines. Answers how many.
 async fn write<R: Row>(origin: Origin, asked: Asked, format: Format, output: impl Write) -> Result<u64> {
     let mut pages = origin.pages::<R>(asked).await?;
-    let mut lines = Lines::begin::<R>(format, output)?;
+    let mut lines = Lines::begin::<R>(format.lines(), output)?;
     let (mut count, mut progress) = (0_u64, Progress::new());
     while let Some(page) = pages.next().await? {
         for row in &page {
@@ -141,45 +153,6 @@ async fn write<R: Row>(origin: Origin, asked: Asked, format: Format, output: imp
     }
     lines.finish()?;
     Ok(count)
-}
-
-/// Lines of one format.
-enum Lines<W: Write> {
-    Csv(Box<csv::Writer<W>>),
-    Ndjson(W),
-}
-
-impl<W: Write> Lines<W> {
-    fn begin<R: Row>(format: Format, output: W) -> Result<Self> {
-        match format {
-            Format::Ndjson => Ok(Self::Ndjson(output)),
-            Format::Csv => {
-                // The header is there even where nothing else is.
-                let mut writer = csv::WriterBuilder::new().has_headers(false).from_writer(output);
-                writer.write_record(R::COLUMNS)?;
-                Ok(Self::Csv(Box::new(writer)))
-            }
-        }
-    }
-
-    fn write(&mut self, row: &impl Row) -> Result<()> {
-        match self {
-            Self::Csv(writer) => writer.serialize(row)?,
-            Self::Ndjson(output) => {
-                serde_json::to_writer(&mut *output, row)?;
-                output.write_all(b"\n")?;
-            }
-        }
-        Ok(())
-    }
-
-    fn finish(mut self) -> Result<()> {
-        match &mut self {
-            Self::Csv(writer) => writer.flush()?,
-            Self::Ndjson(output) => output.flush()?,
-        }
-        Ok(())
-    }
 }
 
 fn is_broken_pipe(error: &anyhow::Error) -> bool {

@@ -13,6 +13,7 @@ use api::{
     metrics::Rebuild,
     routes::{Process, Readers, State, Streams},
     server::{self, SharedEndpoint},
+    sources::Reports,
     store::{OpenError, Retention, Store, StoreError},
 };
 use common::{
@@ -91,6 +92,7 @@ impl Pod {
             readers: Readers::default(),
             scans: Scans::default(),
             streams: self.streams.clone(),
+            reports: Reports::default(),
         });
         let limit = self.settings.api.rate_limit;
         let endpoint = server::endpoint(&state, &self.process, limit, self.metrics.clone());

@@ -5,7 +5,7 @@ mod known;
 use std::{collections::BTreeMap, path::PathBuf};
 
 use anyhow::{Context, Result, bail};
-use api::snapshot::DAY_AGO_REACH;
+use api::{snapshot::DAY_AGO_REACH, sources::REACH as SOURCES_REACH};
 use common::{bus::BusConfig, telemetry::LogConfig};
 use serde::{Deserialize, Serialize};
 
@@ -193,10 +193,10 @@ impl Settings {
             );
         }
         let quotes = self.store.retain_quotes;
-        if quotes.duration() < keep.duration() {
+        if quotes.duration() < keep.duration() + SOURCES_REACH {
             bail!(
-                "store.retain_quotes: {quotes} must be at least windows.keep ({keep}): answers can be pinned so \
-                 far back (at_sequence), and a price names its sources"
+                "store.retain_quotes: {quotes} must be at least windows.keep ({keep}) and an hour: answers can be \
+                 pinned so far back (at_sequence), and an hour of quotes says how the sources did"
             );
         }
         Ok(())

@@ -12,7 +12,7 @@ mod slot;
 mod time;
 mod words;
 
-pub use pair::{Pair, PairError};
+pub use pair::{Asset, AssetError, Pair, PairError};
 pub use price::{Price, PriceError};
 pub use quote::{Failure, Judged, Observation, Quote, SourceName, SourceNameError, Verdict};
 pub use ratio::{Ratio, RatioError};
@@ -22,4 +22,4 @@ pub use record::{
 };
 pub use slot::{Interval, IntervalError, Slot};
 pub use time::{Span, SpanError, Timestamp, TimestampError};
-pub use words::{UnknownWord, Words};
+pub use words::{UnknownWord, Words, nearest};

@@ -2,19 +2,58 @@
 
 use std::{borrow::Cow, time::Duration};
 
-use common::domain::{GapCause, Pair, Price, Ratio, Span, Timestamp, Words};
+use common::domain::{Asset, GapCause, Pair, Price, Ratio, Span, Timestamp, Words};
 use poem_openapi::{
     registry::{MetaSchema, MetaSchemaRef},
     types::{ParseError, ParseFromJSON, ParseFromParameter, ParseResult, ToJSON, Type},
 };
 use rust_decimal::Decimal;
 
-use crate::{candle::CandleInterval, position::Cursor, problem::Problem};
+use crate::{
+    candle::CandleInterval,
+    position::Cursor,
+    problem::Problem,
+    rate::{Amount, Rounded},
+};
 
-/// Defines a type that is written as text, with its schema, and with the words that it may be where it can
-/// only be one of some.
+/// Text that a pattern tells the shape of.
+fn shaped(pattern: &str) -> MetaSchema {
+    MetaSchema { pattern: Some(pattern.to_owned()), ..MetaSchema::new("string") }
+}
+
+/// An exact number, as text.
+fn decimal(pattern: &str) -> MetaSchema {
+    MetaSchema { format: Some("decimal"), ..shaped(pattern) }
+}
+
+/// Text that is one of some words.
+fn one_of<W: Words>() -> MetaSchema {
+    let words = W::ALL.iter().map(|word| word.as_str().into()).collect();
+    MetaSchema { enum_items: words, ..MetaSchema::new("string") }
+}
+
+/// Text in a format that the document's readers know.
+fn formatted(format: &'static str) -> MetaSchema {
+    MetaSchema::new_with_format("string", format)
+}
+
+/// Either spelling of an instant: from what is not likely meant in seconds, to the end of the year 9999.
+fn instant() -> MetaSchema {
+    let millis = MetaSchema {
+        minimum: Some(100_000_000_000.0),
+        maximum: Some(253_402_300_799_999.0),
+        ..MetaSchema::new("integer")
+    };
+    let spellings = [formatted("date-time"), millis];
+    MetaSchema {
+        any_of: spellings.map(|spelling| MetaSchemaRef::Inline(Box::new(spelling))).into(),
+        ..MetaSchema::ANY
+    }
+}
+
+/// Defines a type that is written as text, with its schema.
 macro_rules! text_type {
-    ($(#[$meta:meta])* $name:ident($inner:ty), $schema:literal, $format:expr, $description:literal, $example:expr $(, $words:expr)?) => {
+    ($(#[$meta:meta])* $name:ident($inner:ty), $schema:literal, $base:expr, $description:literal, $example:expr) => {
         $(#[$meta])*
         #[derive(Debug, Clone)]
         pub struct $name(pub $inner);
@@ -30,11 +69,9 @@ macro_rules! text_type {
 
             fn schema_ref() -> MetaSchemaRef {
                 let schema = MetaSchema {
-                    format: $format,
                     description: Some($description),
                     example: Some($example.into()),
-                    $(enum_items: $words,)?
-                    ..MetaSchema::new("string")
+                    ..$base
                 };
                 MetaSchemaRef::Inline(Box::new(schema))
             }
@@ -124,8 +161,42 @@ macro_rules! parameter {
 
 text_type!(
     /// A pair.
-    PairText(Pair), "string_pair", None,
+    PairText(Pair), "string_pair", shaped(r"^[A-Za-z0-9]{1,10}[-_/][A-Za-z0-9]{1,10}$"),
     "Base and quote asset. Any case and `-`, `_` or `/` are taken; answers are canonical.", "BTC-USD"
+);
+
+text_type!(
+    /// An asset.
+    AssetText(Asset), "string_asset", shaped(r"^[A-Za-z0-9]{1,10}$"),
+    "An asset, in its canonical spelling.", "BTC"
+);
+
+text_type!(
+    /// The asset to convert from, as a parameter.
+    FromAssetText(Asset), "string_from_asset", shaped(r"^[A-Za-z0-9]{1,10}$"),
+    "An asset of one of the log's pairs, in any case.", "ETH"
+);
+parameter!(FromAssetText);
+
+text_type!(
+    /// The asset to convert to, as a parameter.
+    ToAssetText(Asset), "string_to_asset", shaped(r"^[A-Za-z0-9]{1,10}$"),
+    "An asset of one of the log's pairs, in any case.", "BTC"
+);
+parameter!(ToAssetText);
+
+text_type!(
+    /// How much of an asset.
+    AmountText(Amount), "string_amount", decimal(r"^[0-9]+(\.[0-9]+)?$"),
+    "An exact decimal above zero: digits with an optional point.", "1.5"
+);
+parameter!(AmountText);
+
+text_type!(
+    /// A rate, or what an amount is worth by it.
+    RateText(Rounded), "string_rate", decimal(r"^[0-9]+(\.[0-9]+)?$"),
+    "A decimal, rounded half-even to eight places, or to as many more as it takes to have twelve digits from the \
+     first that is not zero.", "0.0350481281981"
 );
 
 path_parameter!(
@@ -140,61 +211,58 @@ path_parameter!(
 
 text_type!(
     /// A price, with the digits of the log.
-    PriceText(Price), "string_price", Some("decimal"),
+    PriceText(Price), "string_price", decimal(r"^[0-9]+(\.[0-9]+)?$"),
     "An exact decimal, never rounded.", "97012.30"
 );
 
 text_type!(
     /// A value computed from prices.
-    DerivedText(Decimal), "string_derived", Some("decimal"),
+    DerivedText(Decimal), "string_derived", decimal(r"^-?[0-9]+(\.[0-9]+)?$"),
     "A decimal. Means and ratios are rounded half-even to eight places; a difference of prices is exact.", "0.00031000"
 );
 
 text_type!(
     /// An instant.
-    TimeText(Timestamp), "string_time", Some("date-time"),
+    TimeText(Timestamp), "string_time", formatted("date-time"),
     "RFC 3339 in UTC, with milliseconds.", "2026-11-21T00:00:10.000Z"
 );
 
 text_type!(
     /// A length of time.
-    SpanText(Span), "string_span", Some("duration"),
+    SpanText(Span), "string_span", shaped("^[1-9][0-9]*(ms|s|m|h|d)$"),
     "A whole number and one of ms, s, m, h, d.", "10s"
 );
 
 text_type!(
     /// A gap's cause as a parameter. In answers it is a plain string: further words may join.
-    CauseParameter(GapCause), "string_cause", None,
-    "Why there is no tick.", "no_leader",
-    GapCause::ALL.iter().map(|cause| cause.as_str().into()).collect()
+    CauseParameter(GapCause), "string_cause", one_of::<GapCause>(),
+    "Why there is no tick.", "no_leader"
 );
 parameter!(CauseParameter);
 
 text_type!(
     /// A candle's length as a parameter.
-    CandleIntervalParameter(CandleInterval), "string_candle_interval", None,
-    "How long a candle's bucket is.", "1h",
-    CandleInterval::ALL.iter().map(|interval| interval.as_str().into()).collect()
+    CandleIntervalParameter(CandleInterval), "string_candle_interval", one_of::<CandleInterval>(),
+    "How long a candle's bucket is.", "1h"
 );
 parameter!(CandleIntervalParameter);
 
 text_type!(
     /// A ratio as a parameter.
-    RatioParameter(Ratio), "string_ratio", None,
+    RatioParameter(Ratio), "string_ratio", shaped(r"^([0-9]{1,6}(\.[0-9]{1,8})?|[0-9]{1,6}(\.[0-9]{1,6})?%)$"),
     "A part like 0.95, or a percentage like 95%.", "0.95"
 );
 parameter!(RatioParameter);
 
 text_type!(
     /// An instant as a parameter, in either of its spellings.
-    TimestampParameter(Timestamp), "string_timestamp", None,
-    "RFC 3339, or unix milliseconds.", "2026-11-21T00:00:00Z"
+    TimestampParameter(Timestamp), "string_timestamp", instant(),
+    "RFC 3339, or unix milliseconds.", "2026-01-01T00:00:00Z"
 );
 
 /// The schema of a position in the log.
 pub fn sequence_schema() -> MetaSchemaRef {
-    // Every log has a first record, so the example works wherever it is tried.
-    let schema = MetaSchema { example: Some(1.into()), ..MetaSchema::new_with_format("integer", "uint64") };
+    let schema = MetaSchema { minimum: Some(1.0), ..MetaSchema::new_with_format("integer", "uint64") };
     MetaSchemaRef::Inline(Box::new(schema))
 }
 
@@ -244,7 +312,8 @@ impl std::str::FromStr for Spans {
 
 text_type!(
     /// Windows as a parameter.
-    SpansText(Spans), "string_spans", None,
+    SpansText(Spans), "string_spans",
+    shaped("^[1-9][0-9]*(ms|s|m|h|d)(,[1-9][0-9]*(ms|s|m|h|d))*$"),
     "One or more windows, separated by commas.", "10m,1h,24h"
 );
 parameter!(SpansText);
@@ -270,14 +339,15 @@ impl std::str::FromStr for PairList {
 
 text_type!(
     /// Pairs as a parameter.
-    PairsParameter(PairList), "string_pairs", None,
+    PairsParameter(PairList), "string_pairs",
+    shaped("^[A-Za-z0-9]{1,10}[-_/][A-Za-z0-9]{1,10}(,[A-Za-z0-9]{1,10}[-_/][A-Za-z0-9]{1,10})*$"),
     "One or more pairs, separated by commas.", "BTC-USD"
 );
 parameter!(PairsParameter);
 
 text_type!(
     /// A place in the log, to go on behind.
-    CursorParameter(Cursor), "string_cursor", None,
+    CursorParameter(Cursor), "string_cursor", shaped("^([a-z0-9]+-(before-)?)?[0-9]{1,19}$"),
     "The `id` of an event, or a sequence.", "0"
 );
 parameter!(CursorParameter);

@@ -49,7 +49,7 @@ async fn backup(state: Data<&Arc<State>>, places: Data<&Arc<Semaphore>>) -> Resu
     })?;
     let (store, now) = (state.store.clone(), state.clock.now());
     let made = tokio::task::spawn_blocking(move || store.backup(now)).await;
-    let made = made.map_err(|_| Problem::new(Code::Internal, "making the backup failed"))?;
+    let made = made.map_err(Problem::internal)?;
     let Backup { file, summary, held } = made.map_err(refuse)?;
     let (sequence, held_millis) = (summary.header.sequence, held.as_millis());
     tracing::info!(sequence, rows = summary.rows, bytes = summary.bytes, held_millis, "made a backup");

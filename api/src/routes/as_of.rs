@@ -9,6 +9,7 @@ use poem_openapi::{
     registry::{MetaParamIn, MetaSchemaRef},
 };
 
+use super::Lifetime;
 use crate::{dto::sequence_schema, snapshot::Snapshot};
 
 /// The position that a request asked for, where it asked for one.
@@ -21,6 +22,8 @@ pub(super) struct AsOf {
     pub(super) snapshot: Arc<Snapshot>,
     /// What was asked for, for the links to further pages.
     pub(super) sequence: Option<Sequence>,
+    /// Where the route says whether its answer is closed.
+    pub(super) lifetime: Lifetime,
 }
 
 impl<'a> ApiExtractor<'a> for AsOf {
@@ -44,6 +47,7 @@ impl<'a> ApiExtractor<'a> for AsOf {
     ) -> poem::Result<Self> {
         let snapshot = request.data::<Arc<Snapshot>>().cloned();
         let sequence = request.data::<Pinned>().map(|pinned| pinned.0);
-        Ok(Self { snapshot: snapshot.ok_or(GetDataError("the request's snapshot"))?, sequence })
+        let lifetime = request.data::<Lifetime>().cloned().unwrap_or_default();
+        Ok(Self { snapshot: snapshot.ok_or(GetDataError("the request's snapshot"))?, sequence, lifetime })
     }
 }

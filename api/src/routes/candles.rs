@@ -77,7 +77,11 @@ impl CandlesApi {
             at_sequence: at_sequence.sequence,
         };
         let asked = parameters.check(pair, "candles")?;
-        let (state, snapshot, interval) = (self.0.clone(), at_sequence.snapshot, interval.0.0);
+        let interval = interval.0.0;
+        let is_closed =
+            asked.is_closed(&self.0, &at_sequence.snapshot, |to| interval.end_of_buckets_before(to));
+        at_sequence.lifetime.close_if(is_closed);
+        let (state, snapshot) = (self.0.clone(), at_sequence.snapshot);
         let readers = state.readers.clone();
         readers.read(move || read_page(&state, &snapshot, &asked, interval)).await
     }

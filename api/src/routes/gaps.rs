@@ -81,6 +81,7 @@ impl GapsApi {
             at_sequence: at_sequence.sequence,
         };
         let asked = parameters.check(pair, "gaps")?;
+        at_sequence.lifetime.close_if(asked.is_closed(&self.0, &at_sequence.snapshot, |to| to));
         let cause = cause.0.map(|cause| cause.0);
         let (state, snapshot) = (self.0.clone(), at_sequence.snapshot);
         let readers = state.readers.clone();

@@ -11,6 +11,7 @@ use poem_openapi::{
 use prometheus::{Encoder, TextEncoder};
 
 use super::{Process, Tag};
+use crate::problem::{ERRORS_PATH, errors_html};
 
 /// What a process is.
 #[derive(Debug, Clone, Object)]
@@ -77,12 +78,16 @@ impl OperationsApi {
     }
 
     /// Whether the process lives
+    ///
+    /// It does as long as it answers at all.
     #[oai(path = "/livez", method = "get", operation_id = "getLiveness")]
     async fn livez(&self) -> PlainText<&'static str> {
         PlainText("alive")
     }
 
     /// Whether the process should get requests
+    ///
+    /// A pod whose sources or log are away stays ready and labels its answers; `verbose` says what it lacks.
     #[oai(path = "/readyz", method = "get", operation_id = "getReadiness")]
     async fn readyz(
         &self,
@@ -94,6 +99,8 @@ impl OperationsApi {
     }
 
     /// What the process is
+    ///
+    /// The released version, and what it was built from.
     #[oai(path = "/version", method = "get", operation_id = "getVersion")]
     async fn version(&self) -> Json<Build> {
         Json(self.0.build.clone())
@@ -131,10 +138,13 @@ impl Process {
 pub struct Operations;
 
 impl Operations {
-    /// `/livez`, `/readyz`, `/version` and `/metrics`.
+    /// `/livez`, `/readyz`, `/version`, `/metrics`, and the page that problems point to.
     pub fn routes(process: &Process) -> impl Endpoint + use<> {
         let service = poem_openapi::OpenApiService::new(OperationsApi(process.clone()), "Tickwell", "");
-        Route::new().nest_no_strip("/", service).at("/metrics", metrics_route(process))
+        Route::new()
+            .nest_no_strip("/", service)
+            .at("/metrics", metrics_route(process))
+            .at(ERRORS_PATH, get(errors))
     }
 }
 
@@ -142,6 +152,12 @@ impl Operations {
 pub(crate) fn metrics_route(process: &Process) -> impl Endpoint + use<> {
     use poem::EndpointExt;
     get(metrics).data(process.clone())
+}
+
+/// The page that problems point to.
+#[handler]
+pub(crate) fn errors() -> Response {
+    Response::builder().content_type("text/html; charset=utf-8").body(errors_html())
 }
 
 #[handler]

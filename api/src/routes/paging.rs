@@ -10,7 +10,7 @@ use super::State;
 use crate::{
     dto::TimestampParameter,
     problem::{Code, Problem},
-    snapshot::PairView,
+    snapshot::{PairView, Snapshot},
     store::Order,
 };
 
@@ -18,10 +18,10 @@ use crate::{
 const BEHIND_RETRY_SECONDS: u64 = 1;
 
 /// Items on a page where nothing else is asked for.
-const DEFAULT_LIMIT: usize = 100;
+pub(super) const DEFAULT_LIMIT: usize = 100;
 
 /// Items on a page at most: about 1 MB of JSON, or two.
-const MAX_LIMIT: usize = 10_000;
+pub(super) const MAX_LIMIT: usize = 10_000;
 
 /// In which order items are listed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Enum)]
@@ -112,6 +112,22 @@ impl Asked {
         }
         let detail = "this pod has not read the log up to this cursor yet; ask again in a moment";
         Problem::new(Code::SequenceAhead, detail).naming("cursor").retry_after(BEHIND_RETRY_SECONDS)
+    }
+
+    /// Whether no record to come can change any page of this range: it is said where it begins and ends, it begins
+    /// within what is told, and everything before `needed` of its end is covered by records.
+    pub(super) fn is_closed(
+        &self,
+        state: &State,
+        snapshot: &Snapshot,
+        needed: impl FnOnce(Timestamp) -> Timestamp,
+    ) -> bool {
+        let (Some(view), Some(from), Some(to)) = (snapshot.pairs.get(&self.pair), self.from, self.to) else {
+            return false;
+        };
+        let newest = view.slot.start();
+        // Not the slot that is due: a pair whose interval is shortened has one before it.
+        from >= newest.minus(state.retain_ticks) && needed(to) <= newest.next()
     }
 
     /// Takes off the item beyond the page that tells of another one, and answers that page's cursor. `place` is

@@ -22,6 +22,8 @@ pub struct PricesApi(pub(super) Arc<State>);
 #[OpenApi(prefix_path = "/v1", tag = "Tag::Prices")]
 impl PricesApi {
     /// The pairs of the log
+    ///
+    /// Each with its newest slot, whether or not that slot has a price.
     #[oai(path = "/pairs", method = "get", operation_id = "listPairs")]
     async fn pairs(
         &self,
@@ -41,6 +43,8 @@ impl PricesApi {
     }
 
     /// The newest price of each pair
+    ///
+    /// A price that is too old to be taken for the price now is answered all the same, with `stale: true`.
     #[oai(path = "/prices", method = "get", operation_id = "listPrices")]
     async fn prices(
         &self,
@@ -57,6 +61,8 @@ impl PricesApi {
     }
 
     /// The newest price of a pair
+    ///
+    /// A price that is too old to be taken for the price now is answered all the same, with `stale: true`.
     #[oai(path = "/prices/:pair", method = "get", operation_id = "getPrice")]
     async fn price(
         &self,

@@ -62,7 +62,7 @@ async fn run<T: Send + 'static>(
         let _place = place;
         read()
     });
-    reading.await.map_err(|_panicked| Problem::new(Code::Internal, "reading history failed"))?
+    reading.await.map_err(Problem::internal)?
 }
 
 #[cfg(test)]

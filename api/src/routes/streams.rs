@@ -34,9 +34,6 @@ pub(super) use socket::SocketApi;
 /// Streams at once. Some connections are left over for requests, the operators' among them.
 pub(crate) const MAX_STREAMS: usize = 10_000;
 
-/// Where they are.
-pub(crate) const STREAMS: [&str; 2] = ["/v1/stream", "/v1/ws"];
-
 /// How long streams may take to end. Who takes nothing any more cannot be told.
 const END_LIMIT: Duration = Duration::from_secs(2);
 

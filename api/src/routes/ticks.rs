@@ -22,6 +22,9 @@ pub struct TicksApi(pub(super) Arc<State>);
 #[OpenApi(prefix_path = "/v1", tag = "Tag::Explanation")]
 impl TicksApi {
     /// One record, with every source's quote and verdict
+    ///
+    /// With the quotes and the policy anybody can work the price out again. They are kept for a shorter time than
+    /// prices: after that, `quotes_expired` is true.
     #[oai(path = "/ticks/:sequence", method = "get", operation_id = "getTick")]
     async fn tick(
         &self,

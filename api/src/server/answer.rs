@@ -1,19 +1,13 @@
 //! What happens to every request and answer, whatever the route.
 
-use std::{
-    net::{IpAddr, SocketAddr},
-    sync::Arc,
-};
+use std::sync::Arc;
 
+use bytes::Bytes;
 use common::domain::Sequence;
-use governor::{
-    DefaultKeyedRateLimiter, Quota,
-    clock::{Clock as _, DefaultClock},
-};
-use http::{HeaderName, HeaderValue, Method};
+use http::{HeaderName, HeaderValue, Method, header};
 use poem::{
     Endpoint, EndpointExt, IntoResponse, Request, Response, Result, Route, endpoint::make_sync, get, handler,
-    middleware::Compression,
+    web::Data,
 };
 use poem_openapi::OperationId;
 use tokio::time::Instant;
@@ -21,20 +15,20 @@ use tokio::time::Instant;
 use crate::{
     config::RateLimit,
     metrics::Metrics,
-    problem::{Code, Problem},
-    routes::{self, Operations, Pinned, Process, State},
-    server::SharedEndpoint,
+    problem::{self, Code, ERRORS_PATH, Problem, TraceId},
+    routes::{self, Document, Operations, Pinned, Process, State},
+    server::{
+        SharedEndpoint,
+        caching::{Audience, tagged},
+        compressed::compressed,
+        limit::{Limiter, limited},
+        parameters::Known,
+    },
     snapshot::Snapshot,
 };
 
 /// The longest request target.
 const MAX_URI_BYTES: usize = 8 * 1024;
-
-/// Questions that are never refused: a limit that makes a pod look dead helps nobody.
-const EXEMPT: [&str; 4] = ["/livez", "/readyz", "/version", "/metrics"];
-
-/// Clients remembered before those that have been quiet are forgotten.
-const MAX_LIMITED_CLIENTS: usize = 10_000;
 
 /// The document of the feed, served as it lies in the repository.
 const ASYNCAPI: &str = include_str!("../../../docs/asyncapi.yaml");
@@ -54,18 +48,24 @@ const PINNED_ROUTES: &str = "/v1/";
 /// Everything a pod answers.
 pub fn endpoint(state: &Arc<State>, process: &Process, limit: RateLimit, metrics: Metrics) -> SharedEndpoint {
     let service = routes::service(state, process);
+    let document = Document::of(&service);
+    let known = Arc::new(Known::from_document(document.json()));
     let routes = Route::new()
-        .nest("/docs", service.swagger_ui())
-        .at("/openapi.json", service.spec_endpoint())
+        .at("/docs", get(page).data(Page(document.swagger_ui(&service).into())))
+        .at("/openapi.json", get(openapi).data(document))
+        .at(ERRORS_PATH, get(routes::errors))
         .at("/asyncapi.yaml", get(asyncapi))
         .at("/metrics", routes::metrics_route(process))
         .nest_no_strip("/", service);
-    let (limiter, state, pinning) = (Arc::new(Limiter::new(limit)), state.clone(), state.clone());
+    let (limiter, state) = (Arc::new(Limiter::new(limit)), state.clone());
+    let (pinning, tagging) = (state.clone(), state.clone());
     let endpoint = routes
+        .around(move |next, request| tagged(next, request, tagging.clone(), Audience::Everybody))
         .around(move |next, request| pinned(next, request, pinning.clone()))
+        .around(move |next, request| understood(next, request, known.clone()))
         .around(move |next, request| limited(next, request, limiter.clone()))
         .around(move |next, request| at_one_sequence(next, request, state.clone()))
-        .with(Compression::new())
+        .around(compressed)
         .around(move |next, request| answered(next, request, Some(metrics.clone())))
         .boxed();
     Arc::new(endpoint)
@@ -113,10 +113,15 @@ async fn at_one_sequence<E: Endpoint>(
     Ok(response)
 }
 
+/// Lets pass only what the route knows.
+async fn understood<E: Endpoint>(next: Arc<E>, request: Request, known: Arc<Known>) -> Result<Response> {
+    known.check(&request)?;
+    Ok(next.call(request).await?.into_response())
+}
+
 /// Goes back to the snapshot of an earlier sequence, where one is asked for.
 async fn pinned<E: Endpoint>(next: Arc<E>, mut request: Request, state: Arc<State>) -> Result<Response> {
-    let asked =
-        if request.uri().path().starts_with(PINNED_ROUTES) { asked_sequence(&request)? } else { None };
+    let asked = if is_pinnable(&request) { asked_sequence(&request)? } else { None };
     let (Some(sequence), Some(newest)) = (asked, request.data::<Arc<Snapshot>>().cloned()) else {
         return Ok(next.call(request).await?.into_response());
     };
@@ -130,17 +135,17 @@ async fn pinned<E: Endpoint>(next: Arc<E>, mut request: Request, state: Arc<Stat
     Ok(response)
 }
 
+/// Whether it is a question that can be asked of an earlier sequence.
+fn is_pinnable(request: &Request) -> bool {
+    *request.method() == Method::GET && request.uri().path().starts_with(PINNED_ROUTES)
+}
+
 fn asked_sequence(request: &Request) -> Result<Option<Sequence>, Problem> {
     let parameters: Vec<(String, String)> = request.params().unwrap_or_default();
     let asked = parameters.into_iter().find(|(name, _)| name == "at_sequence");
     let sequence = |text: String| text.parse().ok().filter(|number| *number > 0).map(Sequence);
     let wrong = || Problem::parameter("at_sequence", "a sequence is a whole number from 1 up");
     asked.map(|(_, text)| sequence(text).ok_or_else(wrong)).transpose()
-}
-
-async fn limited<E: Endpoint>(next: Arc<E>, request: Request, limiter: Arc<Limiter>) -> Result<Response> {
-    limiter.check(&request)?;
-    Ok(next.call(request).await?.into_response())
 }
 
 /// The outermost layer: HEAD is GET, errors have our shape, and everything is counted.
@@ -155,29 +160,45 @@ async fn answered<E: Endpoint>(
         // The connection leaves the body out; every route that can be got can be asked for its head.
         request.set_method(Method::GET);
     }
-    if routes::STREAMS.contains(&request.uri().path()) {
-        // A compressor holds events back until it has a block of them.
-        request.headers_mut().remove(http::header::ACCEPT_ENCODING);
-    }
-    let answer = if request.uri().to_string().len() > MAX_URI_BYTES {
-        Err(Problem::parameter("uri", format!("the request target is longer than {MAX_URI_BYTES} bytes"))
-            .into())
-    } else {
-        next.call(request).await
+    let trace = TraceId::said_in(request.headers());
+    let answering = async {
+        let answer = match acceptable(&request) {
+            Ok(()) => next.call(request).await,
+            Err(problem) => Err(problem.into()),
+        };
+        match answer {
+            Ok(response) => response.into_response(),
+            Err(error) => Problem::from_framework(&error).into_response(),
+        }
     };
-    let mut response = match answer {
-        Ok(response) => response.into_response(),
-        Err(error) => Problem::from_framework(&error).into_response(),
-    };
+    let mut response = problem::within(trace, answering).await;
     let headers = response.headers_mut();
     headers.insert("X-Content-Type-Options", HeaderValue::from_static("nosniff"));
-    // Any answer may be compressed, and a shared cache must know.
-    headers.insert("Vary", HeaderValue::from_static("Accept-Encoding"));
+    // Who may hold what, and for how long, is said on purpose or not at all.
+    headers.entry(header::CACHE_CONTROL).or_insert(HeaderValue::from_static("no-store"));
+    // Any answer may be compressed, and a shared cache must know. What else it depends on, its route says.
+    headers.append(header::VARY, HeaderValue::from_static("Accept-Encoding"));
     if let Some(metrics) = metrics {
         let route = response.data::<OperationId>().map_or("other", |operation| operation.0);
         metrics.answered(known(&method), route, response.status().as_u16(), started.elapsed());
     }
     Ok(response)
+}
+
+/// Refuses what nobody reads, whatever the route.
+fn acceptable(request: &Request) -> Result<(), Problem> {
+    let (uri, headers) = (request.uri(), request.headers());
+    let target_bytes = uri.path_and_query().map_or(0, |target| target.as_str().len());
+    if target_bytes > MAX_URI_BYTES {
+        let detail = format!("the request target is longer than {MAX_URI_BYTES} bytes");
+        return Err(Problem::parameter("uri", detail));
+    }
+    let length = headers.get(header::CONTENT_LENGTH).is_some_and(|length| length.as_bytes() != b"0");
+    if request.method() == Method::GET && (length || headers.contains_key(header::TRANSFER_ENCODING)) {
+        let detail = "a GET request has no body here; what is asked for goes into the query";
+        return Err(Problem::parameter("body", detail));
+    }
+    Ok(())
 }
 
 /// Methods as a label; clients can invent any number of others.
@@ -193,34 +214,18 @@ fn known(method: &Method) -> &'static str {
     }
 }
 
-/// Requests per client address.
-struct Limiter(Option<DefaultKeyedRateLimiter<IpAddr>>);
+/// A page, made once.
+#[derive(Clone)]
+struct Page(Bytes);
 
-impl Limiter {
-    fn new(limit: RateLimit) -> Self {
-        let quota =
-            limit.replenish_one().and_then(|(burst, one)| Some(Quota::with_period(one)?.allow_burst(burst)));
-        Self(quota.map(DefaultKeyedRateLimiter::keyed))
-    }
+#[handler]
+fn page(page: Data<&Page>) -> Response {
+    Response::builder().content_type("text/html; charset=utf-8").body(page.0.0.clone())
+}
 
-    fn check(&self, request: &Request) -> Result<(), Problem> {
-        let Some(limiter) = &self.0 else { return Ok(()) };
-        let Some(client) = request.remote_addr().as_socket_addr().map(SocketAddr::ip) else { return Ok(()) };
-        if EXEMPT.contains(&request.uri().path()) {
-            return Ok(());
-        }
-        if limiter.len() > MAX_LIMITED_CLIENTS {
-            limiter.retain_recent();
-        }
-        limiter.check_key(&client).map_err(|until| {
-            let wait = until.wait_time_from(DefaultClock::default().now());
-            Problem::new(
-                Code::RateLimited,
-                "too many requests from this address; Retry-After says when to come back",
-            )
-            .retry_after(wait.as_secs() + 1)
-        })
-    }
+#[handler]
+fn openapi(document: Data<&Document>) -> Response {
+    Response::builder().content_type("application/json").body(document.0.json().to_owned())
 }
 
 #[handler]

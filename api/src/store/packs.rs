@@ -121,6 +121,41 @@ impl Store {
         Ok(records.find(|(at, _)| *at == sequence).map(|(_, bytes)| bytes))
     }
 
+    /// The whole records in `[first, last]` that are kept, in the order of the log.
+    pub fn records_between(
+        &self,
+        first: Sequence,
+        last: Sequence,
+    ) -> Result<impl Iterator<Item = Result<Stored, StoreError>> + use<>, StoreError> {
+        // A crossed range would panic inside sled.
+        let end = last.max(first);
+        // Those with rows of their own before those in packs: what is packed meanwhile is found twice then, and not
+        // passed over.
+        let rows = self.database.range(key::record(first)..=key::record(end));
+        let rows = rows.map(|row| {
+            let (name, value) = row?;
+            let sequence = key::read_record_sequence(&name).ok_or(StoreError::Damaged("position"))?;
+            Ok((sequence, value.to_vec()))
+        });
+        let rows: Vec<(Sequence, Vec<u8>)> = rows.collect::<Result<_, StoreError>>()?;
+        // Of the packs that begin before `first`, only the last can reach so far.
+        let reaching = self.database.range(key::pack(Sequence::default())..key::pack(first)).rev().take(1);
+        let packs = reaching.chain(self.database.range(key::pack(first)..=key::pack(end)));
+        let packed = packs.flat_map(|row| match row.and_then(|(_, value)| unpack(&value)) {
+            Ok(records) => records.into_iter().map(Ok).collect(),
+            Err(error) => vec![Err(error)],
+        });
+        let mut done = Sequence(first.0.saturating_sub(1));
+        Ok(packed.chain(rows.into_iter().map(Ok)).filter_map(move |record| match record {
+            Ok((sequence, bytes)) => {
+                let is_next = sequence > done && sequence <= last;
+                done = done.max(sequence);
+                is_next.then(|| decode(sequence, &bytes))
+            }
+            Err(error) => Some(Err(error)),
+        }))
+    }
+
     /// Every whole record that is kept, in the order of the log.
     pub fn records(&self) -> impl Iterator<Item = Result<Stored, StoreError>> + use<> {
         let packed = self.database.scan_prefix(key::PACK_PREFIX).flat_map(|row| {

@@ -27,7 +27,7 @@ impl Store {
 
     /// The summaries of a pair's ticks in each bucket of `length` milliseconds that touches `[from, to)`,
     /// oldest first, with the start of the bucket; buckets without ticks are left out. Buckets lie on the
-    /// calendar (UTC), and `length` divides a day; the first and last are cut where the range is.
+    /// calendar (UTC), at multiples of `length`; the first and last are cut where the range is.
     pub fn candles(
         &self,
         pair: Pair,

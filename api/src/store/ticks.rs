@@ -6,7 +6,7 @@ use super::{
     database::Row,
     key,
 };
-use common::domain::{Pair, Timestamp};
+use common::domain::{Pair, Slot, Timestamp};
 
 impl Store {
     /// A pair's ticks with slots in `[from, to)`, one after the other.
@@ -29,6 +29,22 @@ impl Store {
             Order::Descending => Box::new(beginning_inside.rev().chain(reaching_in)),
         };
         rows.flat_map(move |row| in_order(row, from, to, order))
+    }
+
+    /// A pair's ticks of these slots, which are there, oldest first.
+    pub fn ticks_at(&self, pair: Pair, slots: &[Slot]) -> Result<Vec<StoredTick>, StoreError> {
+        let mut block: Vec<StoredTick> = Vec::new();
+        let find = |slot: &Slot| {
+            if block.last().is_none_or(|last| last.slot < *slot) {
+                let reaching = key::block(pair, Timestamp::EPOCH)..=key::block(pair, slot.start());
+                let (name, bytes) = self.database.range(reaching).next_back().ok_or(DAMAGED)??;
+                let start = key::read_instant(&name).ok_or(DAMAGED)?;
+                block = block::ticks(start, &bytes).ok_or(DAMAGED)?;
+            }
+            let place = block.binary_search_by_key(slot, |tick| tick.slot).map_err(|_missing| DAMAGED)?;
+            block.get(place).copied().ok_or(DAMAGED)
+        };
+        slots.iter().map(find).collect()
     }
 
     /// The ticks of the block that begins with a slot.

@@ -33,15 +33,29 @@ async fn get(address: SocketAddr, path: &str) -> String {
 #[tokio::test]
 async fn who_asks_too_often_is_told_when_to_come_back() {
     let rig = Rig::new();
-    let served = rig.serve("2/h".parse().unwrap()).await;
-    assert!(get(served.address, "/v1/pairs").await.starts_with("HTTP/1.1 200"));
-    assert!(get(served.address, "/v1/pairs").await.starts_with("HTTP/1.1 200"));
-    let refused = get(served.address, "/v1/pairs").await;
-    assert!(refused.starts_with("HTTP/1.1 429"), "{refused}");
-    assert!(refused.contains("retry-after: ") && refused.contains("rate_limited"), "{refused}");
-    for path in ["/livez", "/metrics", "/version"] {
-        assert!(get(served.address, path).await.starts_with("HTTP/1.1 200"), "{path}");
+    let served = rig.serve("3/h".parse().unwrap()).await;
+    // An answer is an answer, also where it is an error: how many are left is told with each.
+    for (path, status, left) in [
+        ("/v1/pairs", 200, "r=2;t=1200"),
+        ("/v1/nothing", 404, "r=1;t=2400"),
+        ("/v1/pairs?x=1", 400, "r=0;t=1200"),
+    ] {
+        let answer = get(served.address, path).await;
+        assert!(answer.starts_with(&format!("HTTP/1.1 {status}")), "{answer}");
+        assert!(answer.contains("\r\nratelimit-policy: \"default\";q=3;w=3600\r\n"), "{answer}");
+        assert!(answer.contains(&format!("\r\nratelimit: \"default\";{left}\r\n")), "{answer}");
     }
+    let refused = get(served.address, "/v1/pairs").await;
+    assert!(refused.starts_with("HTTP/1.1 429") && refused.contains("rate_limited"), "{refused}");
+    let wait = refused.split("\r\nretry-after: ").nth(1).unwrap().split('\r').next().unwrap();
+    assert!((1_000..=1_200).contains(&wait.parse::<u32>().unwrap()), "{refused}");
+    assert!(refused.contains(&format!("\r\nratelimit: \"default\";r=0;t={wait}\r\n")), "{refused}");
+    for path in ["/livez", "/metrics", "/version"] {
+        let exempt = get(served.address, path).await;
+        assert!(exempt.starts_with("HTTP/1.1 200") && !exempt.contains("ratelimit"), "{exempt}");
+    }
+    let unlimited = rig.serve(RateLimit::Off).await;
+    assert!(!get(unlimited.address, "/v1/pairs").await.contains("ratelimit"));
 }
 
 #[tokio::test]
@@ -61,7 +75,7 @@ async fn a_head_that_does_not_end_is_cut_off() {
 async fn oversized_heads_and_targets_are_refused() {
     let rig = Rig::new();
     let served = rig.serve(RateLimit::Off).await;
-    let long = get(served.address, &format!("/v1/pairs?x={}", "y".repeat(10_000))).await;
+    let long = get(served.address, &format!("/v1/pairs?at_sequence={}", "1".repeat(10_000))).await;
     assert!(long.starts_with("HTTP/1.1 400") && long.contains("invalid_parameter"), "{long}");
     let huge = format!("GET / HTTP/1.1\r\nhost: x\r\nx-padding: {}\r\n\r\n", "y".repeat(100_000));
     assert!(read(open(served.address, &huge).await).await.starts_with("HTTP/1.1 431"));

@@ -4,13 +4,18 @@
 
 mod admin;
 mod averages;
+mod caching;
 mod candles;
 mod connections;
+mod convert;
+mod document;
 mod gaps;
+mod history;
 mod pinned;
 mod prices;
 mod random_log;
 mod rejected;
 mod rig;
 mod shape;
+mod sources;
 mod streams;

@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 
 use crate::{
     random_log::RandomLog,
-    rig::{Rig, gap, lead, tick},
+    rig::{Answer, Rig, gap, lead, tick},
 };
 
 const KEEP_SECONDS: i64 = 3_600;
@@ -14,6 +14,7 @@ const KEEP_SECONDS: i64 = 3_600;
 /// Everything that can be asked, of both pairs.
 fn paths(sequence: u64) -> Vec<String> {
     let mut paths = vec!["/v1/pairs".to_owned(), "/v1/prices".to_owned(), format!("/v1/ticks/{sequence}")];
+    paths.extend(["ETH&to=BTC", "USD&to=ETH"].map(|assets| format!("/v1/convert?from={assets}")));
     for pair in ["BTC-USD", "ETH-USD"] {
         let of_pair = [
             "",
@@ -21,6 +22,7 @@ fn paths(sequence: u64) -> Vec<String> {
             "/averages?window=1h&min_coverage=50%25",
             "/history?limit=5",
             "/history?limit=1000&order=asc",
+            "/history?max_points=30",
             "/gaps",
             "/gaps?order=asc&limit=2",
             "/candles?interval=1m&limit=7",
@@ -34,6 +36,11 @@ fn paths(sequence: u64) -> Vec<String> {
 fn pinned(path: &str, sequence: u64) -> String {
     let mark = if path.contains('?') { '&' } else { '?' };
     format!("{path}{mark}at_sequence={sequence}")
+}
+
+/// An answer within one and the same trace, so that errors are the same as well.
+async fn traced(rig: &Rig, path: &str) -> Answer {
+    rig.ask(path, &[("traceparent", "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01")]).await
 }
 
 /// What was answered at a sequence is what is answered as of it ever after, also after a restart: until it is
@@ -51,8 +58,8 @@ async fn an_answer_as_of_a_sequence_is_the_answer_that_was_given_at_it() {
             let sequence = u64::try_from(count).unwrap();
             let mut answers = Vec::new();
             for path in paths(sequence) {
-                let answer = rig.get(&path).await;
-                let same = rig.get(&pinned(&path, sequence)).await;
+                let answer = traced(&rig, &path).await;
+                let same = traced(&rig, &pinned(&path, sequence)).await;
                 assert_eq!((same.status, &same.body), (answer.status, &answer.body), "{path}");
                 answers.push((path, answer.status, answer.body));
             }
@@ -72,7 +79,7 @@ async fn check(rig: &Rig, log: &RandomLog, count: usize, given: &BTreeMap<u64, V
         let then = log.newest_slot(None, usize::try_from(*sequence).unwrap());
         let gone = then.is_none_or(|then| then < now - KEEP_SECONDS);
         for (path, status, body) in answers {
-            let answer = rig.get(&pinned(path, *sequence)).await;
+            let answer = traced(rig, &pinned(path, *sequence)).await;
             if gone && *sequence < u64::try_from(count).unwrap() {
                 assert_eq!((answer.status, &answer.body["code"]), (410, &json!("sequence_gone")), "{path}");
                 continue;

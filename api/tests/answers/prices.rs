@@ -13,6 +13,8 @@ async fn an_empty_log_has_no_price_and_says_so() {
         "/v1/prices/BTC-USD/averages",
         "/v1/prices/BTC-USD/history",
         "/v1/prices/BTC-USD/gaps",
+        "/v1/convert?from=ETH&to=BTC",
+        "/v1/sources",
     ] {
         let answer = rig.get(path).await;
         assert_eq!((answer.status, &answer.body["code"]), (503, &json!("no_price_yet")), "{path}");

@@ -1,5 +1,6 @@
 //! Logs drawn at random: ticks, gaps short and long, a pair that begins late, batches of any size.
 
+use common::domain::Timestamp;
 use rand::{Rng, SeedableRng, rngs::StdRng};
 use testkit::naive::Tick;
 
@@ -68,6 +69,14 @@ impl RandomLog {
             price.clone().map(|price| Tick { slot, interval: 10_000, price })
         };
         of_pair.filter_map(tick).collect()
+    }
+
+    /// The position of the record that ends with a pair's slot.
+    pub(crate) fn sequence_of(&self, pair: &str, slot: Timestamp) -> u64 {
+        let is_it = |record: &Option<(&str, i64, Option<String>)>| {
+            record.as_ref().is_some_and(|(of, last, _)| *of == pair && at(*last) == slot)
+        };
+        self.covered.iter().position(is_it).unwrap() as u64 + 1
     }
 
     /// The newest slot of a pair, or of any, among the first `count` records, in seconds.

@@ -68,6 +68,7 @@ pub(crate) struct Rig {
     ingest: JoinHandle<Result<Ended, TaskError>>,
     stop: CancellationToken,
     keep: Duration,
+    retention: Retention,
     folder: tempfile::TempDir,
 }
 
@@ -87,10 +88,16 @@ pub(crate) struct Served {
 pub(crate) struct Answer {
     pub(crate) status: u16,
     pub(crate) body: Value,
+    pub(crate) bytes: Vec<u8>,
+    pub(crate) text: String,
     response: TestResponse,
 }
 
 impl Answer {
+    pub(crate) fn headers(&self, name: &str) -> Vec<&str> {
+        self.response.0.headers().get_all(name).iter().map(|value| value.to_str().unwrap()).collect()
+    }
+
     pub(crate) fn header(&self, name: &str) -> Option<&str> {
         self.response.0.headers().get(name).map(|value| value.to_str().unwrap())
     }
@@ -103,26 +110,30 @@ impl Rig {
 
     /// A pod that has so much of the log in memory.
     pub(crate) fn keeping(keep: Duration) -> Self {
-        Self::over(tempfile::tempdir().unwrap(), keep, Sequence(0))
+        Self::keeping_quotes(keep, Duration::from_secs(600))
+    }
+
+    /// A pod that has so much of the log in memory, and whole records for so long.
+    pub(crate) fn keeping_quotes(keep: Duration, quotes: Duration) -> Self {
+        let retention = Retention { ticks: Duration::from_secs(2 * 86_400), quotes };
+        Self::over(tempfile::tempdir().unwrap(), keep, retention, Sequence(0))
     }
 
     /// The pod after a restart, over the store that it had.
     pub(crate) async fn restarted(self) -> Self {
-        let Self { ingest, stop, keep, folder, last, client, pod, .. } = self;
+        let Self { ingest, stop, keep, retention, folder, last, client, pod, .. } = self;
         stop.cancel();
         ingest.await.unwrap().unwrap();
         // The last handles to the store.
         drop((client, pod));
-        Self::over(folder, keep, last)
+        Self::over(folder, keep, retention, last)
     }
 
-    fn over(folder: tempfile::TempDir, keep: Duration, last: Sequence) -> Self {
+    fn over(folder: tempfile::TempDir, keep: Duration, retention: Retention, last: Sequence) -> Self {
         let (clock, stop) = (Arc::new(ManualClock::new(at(0))), CancellationToken::new());
         let store = settled(|| Store::open_copy(folder.path(), &LogIdentity::new("abc").unwrap(), at(0)));
         let (registry, readiness) = (Registry::new(), Readiness::default());
         let metrics = Metrics::new(&registry).unwrap();
-        let retention =
-            Retention { ticks: Duration::from_secs(2 * 86_400), quotes: Duration::from_secs(600) };
         let (ingest, snapshots) =
             Ingest::load(store.clone(), keep, retention, metrics.clone(), readiness.check("log")).unwrap();
         let state = Arc::new(State {
@@ -136,9 +147,10 @@ impl Rig {
             readers: Readers::default(),
             scans: api::averages::Scans::default(),
             streams: Streams::new(stop.clone(), metrics.clone()),
+            reports: api::sources::Reports::default(),
         });
         let build = Build {
-            version: "0.0.0".into(),
+            version: env!("CARGO_PKG_VERSION").into(),
             description: String::new(),
             commit: String::new(),
             build_time: String::new(),
@@ -150,7 +162,7 @@ impl Rig {
         let log = SentLog { batches: receiver, stored: sender };
         let ingest = tokio::spawn(ingest.run(Box::new(log), stop.clone()));
         let pod = Pod { state, process, metrics };
-        Self { clock, readiness, client, pod, batches, stored, last, ingest, stop, keep, folder }
+        Self { clock, readiness, client, pod, batches, stored, last, ingest, stop, keep, retention, folder }
     }
 
     /// Sends messages as one batch, and waits until they are taken in.
@@ -200,10 +212,28 @@ impl Rig {
     }
 
     pub(crate) async fn get(&self, path: &str) -> Answer {
-        let mut response = self.client.get(path).send().await;
+        self.ask(path, &[]).await
+    }
+
+    /// An answer to a request with headers.
+    pub(crate) async fn ask(&self, path: &str, headers: &[(&'static str, &str)]) -> Answer {
+        let request = self.client.get(path);
+        let request = headers.iter().fold(request, |request, (name, value)| request.header(*name, *value));
+        let mut response = request.send().await;
         let bytes = response.0.take_body().into_vec().await.unwrap();
         let body = serde_json::from_slice(&bytes).unwrap_or(Value::Null);
-        Answer { status: response.0.status().as_u16(), body, response }
+        let text = String::from_utf8_lossy(&bytes).into_owned();
+        Answer { status: response.0.status().as_u16(), body, bytes, text, response }
+    }
+
+    /// What a client is answered that accepts this.
+    pub(crate) async fn get_as(&self, path: &str, accept: &str) -> Answer {
+        self.ask(path, &[("Accept", accept)]).await
+    }
+
+    /// The body of an answer that is no JSON.
+    pub(crate) async fn text(&self, path: &str) -> String {
+        self.client.get(path).send().await.0.take_body().into_string().await.unwrap()
     }
 
     pub(crate) async fn serve(&self, limit: RateLimit) -> Served {

@@ -40,6 +40,20 @@ async fn a_bad_parameter_is_named() {
         ("/v1/prices/BTC-USD/history?order=up", "order"),
         ("/v1/prices/BTC-USD/history?cursor=7", "cursor"),
         ("/v1/prices/BTC-USD/history?cursor=a1700000000000&order=desc", "cursor"),
+        ("/v1/prices/BTC-USD/history?format=xml", "format"),
+        ("/v1/prices/BTC-USD/history?max_points=3", "max_points"),
+        ("/v1/prices/BTC-USD/history?max_points=10001", "max_points"),
+        ("/v1/prices/BTC-USD/history?max_points=9&limit=9", "max_points"),
+        ("/v1/prices/BTC-USD/history?max_points=9&cursor=d1700000000000", "max_points"),
+        ("/v1/convert?to=BTC", "from"),
+        ("/v1/convert?from=ETH", "to"),
+        ("/v1/convert?from=E-H&to=BTC", "from"),
+        ("/v1/convert?from=ETH&to=eth", "to"),
+        ("/v1/convert?from=BTC&to=USD&amount=0", "amount"),
+        ("/v1/convert?from=BTC&to=USD&amount=-1", "amount"),
+        ("/v1/convert?from=BTC&to=USD&amount=1e3", "amount"),
+        ("/v1/convert?from=BTC&to=USD&amount=1000000000000000", "amount"),
+        ("/v1/convert?from=BTC&to=USD&amount=0.0000000000000000001", "amount"),
         ("/v1/prices/BTCUSD/gaps", "pair"),
         ("/v1/prices/BTC-USD/gaps?limit=0", "limit"),
         ("/v1/prices/BTC-USD/gaps?limit=10001", "limit"),
@@ -59,6 +73,53 @@ async fn a_bad_parameter_is_named() {
         assert_eq!(answer.body["parameter"], json!(parameter), "{path}");
         assert!(!answer.body["detail"].as_str().unwrap().contains("string_"), "{path}: {}", answer.body);
     }
+}
+
+#[tokio::test]
+async fn what_a_route_does_not_know_is_refused_with_the_nearest_it_does() {
+    let mut rig = Rig::new();
+    rig.send(vec![tick("BTC-USD", 10, "100")]).await;
+    for (path, parameter, said) in [
+        ("/v1/prices/BTC-USD/averages?windw=1h", "windw", "did you mean `window`?"),
+        ("/v1/prices/BTC-USD/history?from=0&limt=5", "limt", "did you mean `limit`?"),
+        ("/v1/prices/BTC-USD/history?LIMIT=5", "LIMIT", "did you mean `limit`?"),
+        ("/v1/prices/BTC-USD/history?%6Cimt=5", "limt", "did you mean `limit`?"),
+        ("/v1/stream?pair=BTC-USD", "pair", "did you mean `pairs`?"),
+        ("/v1/stream?format=sse,", "format", "did you mean `sse`?"),
+        ("/v1/ws?afterr=1", "afterr", "did you mean `after`?"),
+        ("/v1/pairs?zzz", "zzz", "`zzz`. It takes at_sequence"),
+        ("/v1/ticks/1?=1", "", "It takes at_sequence"),
+        ("/v1/prices?%FF=1", "%FF", "not UTF-8"),
+        ("/v1/prices/BTC-USD/history?limit=5&limit=5", "limit", "given twice"),
+        ("/v1/prices/BTC-USD/history?limit=5&l%69mit=6", "limit", "given twice"),
+        ("/v1/pairs?at_sequence=1&at_sequence=1", "at_sequence", "given twice"),
+        ("/v1/prices/BTC-USD/history?limit=abc", "limit", "`abc` is not a whole number from 0"),
+        ("/v1/prices/BTC-USD/history?limit=-1", "limit", "`-1` is not a whole number"),
+        ("/v1/prices/BTC-USD/history?limit=%2B1", "limit", "`+1` is not a whole number"),
+        ("/v1/prices/BTC-USD/history?limit=", "limit", "`` is not a whole number"),
+        ("/v1/prices/BTC-USD/history?limit=99999999999999999999", "limit", "from 0 to 18446744073709551615"),
+        ("/v1/prices/BTC-USD/history?order=up", "order", "`up` is not one of asc, desc"),
+        ("/v1/prices/BTC-USD/history?order=DESC", "order", "did you mean `desc`?"),
+        ("/v1/prices/BTC-USD/candles?interval=15min", "interval", "did you mean `15m`?"),
+        ("/v1/prices/BTC-USD/gaps?cause=miss", "cause", "did you mean `missed`?"),
+        ("/v1/prices/BTC-USD/history?cursor=%C3", "cursor", "not UTF-8"),
+        ("/v1/prices/BTC%FFUSD", "pair", "not UTF-8"),
+        ("/v1/ticks/%FF", "sequence", "not UTF-8"),
+    ] {
+        let answer = rig.get(path).await;
+        assert_eq!((answer.status, &answer.body["code"]), (400, &json!("invalid_parameter")), "{path}");
+        assert_eq!(answer.body["parameter"], json!(parameter), "{path}");
+        let detail = answer.body["detail"].as_str().unwrap();
+        assert!(detail.contains(said), "{path}: {detail}");
+    }
+    let long = "x".repeat(7_000);
+    let answer = rig.get(&format!("/v1/pairs?{long}={long}")).await;
+    assert!(answer.body["detail"].as_str().unwrap().len() < 200, "{}", answer.body);
+    // Nothing was asked here that anybody would miss, and operators' tools are let be.
+    for path in ["/v1/pairs?", "/v1/pairs?&&", "/livez?probe=1", "/readyz?verbose&x=1", "/openapi.json?x=1"] {
+        assert_eq!(rig.get(path).await.status, 200, "{path}");
+    }
+    assert_eq!(rig.get("/v1/nothing?x=1").await.status, 404);
 }
 
 #[tokio::test]
@@ -97,9 +158,38 @@ async fn what_is_not_there_is_a_problem_too() {
         assert_eq!((answer.status, &answer.body["code"]), (404, &json!(code)), "{path}");
         assert_eq!(answer.header("content-type"), Some("application/problem+json"), "{path}");
     }
-    let posted = rig.client().post("/v1/prices").send().await;
-    posted.assert_status(poem::http::StatusCode::METHOD_NOT_ALLOWED);
-    posted.assert_content_type("application/problem+json");
+    for path in ["/v1/prices", "/livez", "/docs", "/openapi.json", "/metrics"] {
+        let posted = rig.client().post(path).send().await;
+        posted.assert_status(poem::http::StatusCode::METHOD_NOT_ALLOWED);
+        posted.assert_content_type("application/problem+json");
+        posted.assert_header("allow", "GET, HEAD");
+    }
+}
+
+#[tokio::test]
+async fn a_body_that_nobody_reads_is_refused() {
+    let rig = Rig::new();
+    for (name, value) in [("content-length", "3"), ("transfer-encoding", "chunked")] {
+        let answer = rig.ask("/v1/pairs", &[(name, value)]).await;
+        assert_eq!((answer.status, &answer.body["parameter"]), (400, &json!("body")), "{name}");
+    }
+    assert_eq!(rig.ask("/v1/pairs", &[("content-length", "0")]).await.status, 200);
+}
+
+#[tokio::test]
+async fn a_problem_says_which_trace_it_belongs_to() {
+    let rig = Rig::new();
+    let id = "4bf92f3577b34da6a3ce929d0e0e4736";
+    let said = format!("00-{id}-00f067aa0ba902b7-01");
+    let unbelievable = format!("00-{id}-0000000000000000-01");
+    for path in ["/v1/nothing", "/v1/prices", "/v1/pairs?x=1", "/v1/pairs?at_sequence=0", "/docs/nothing"] {
+        let answer = rig.ask(path, &[("traceparent", said.as_str())]).await;
+        assert_eq!(answer.body["trace_id"], json!(id), "{path}");
+        let (one, other) = (rig.get(path).await, rig.ask(path, &[("traceparent", &unbelievable)]).await);
+        let trace = |answer: &crate::rig::Answer| answer.body["trace_id"].as_str().unwrap().to_owned();
+        assert_eq!(trace(&one).len(), 32, "{path}");
+        assert!(trace(&one) != trace(&other) && trace(&other) != id, "{path}");
+    }
 }
 
 #[tokio::test]
@@ -110,6 +200,9 @@ async fn every_route_can_be_asked_for_its_head() {
         "/v1/pairs",
         "/v1/prices/BTC-USD",
         "/v1/prices/BTC-USD/gaps",
+        "/v1/prices/BTC-USD/history?format=csv",
+        "/v1/convert?from=BTC&to=USD",
+        "/v1/sources",
         "/v1/ticks/1",
         "/livez",
         "/metrics",
@@ -136,6 +229,8 @@ async fn documents_are_served_and_need_no_other_host() {
         "/v1/prices/{pair}/gaps",
         "/v1/prices/{pair}/candles",
         "/v1/ticks/{sequence}",
+        "/v1/convert",
+        "/v1/sources",
     ] {
         let operation = &openapi["paths"][path]["get"];
         assert!(operation["operationId"].is_string(), "{path}");

@@ -6,8 +6,9 @@ use std::{collections::VecDeque, time::Duration};
 
 use anyhow::{Context, Result, bail};
 use api::{
+    lines::{Line, TickLine},
     snapshot::Snapshot,
-    store::{Order, Store, StoreError, StoredGap, StoredTick},
+    store::{Order, Store, StoreError, StoredGap},
 };
 use common::domain::{Pair, Timestamp};
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
@@ -25,11 +26,9 @@ pub(super) enum List {
 }
 
 /// One line.
-pub(super) trait Row: Serialize + DeserializeOwned + Sized + 'static {
+pub(super) trait Row: Line + DeserializeOwned + Sized + 'static {
     /// The list that it is of.
     const LIST: List;
-    /// Its members.
-    const COLUMNS: &'static [&'static str];
 
     /// All rows of a store in a range, oldest first.
     fn of_store(store: &Store, pair: Pair, from: Timestamp, to: Timestamp) -> Stored<Self>;
@@ -40,14 +39,6 @@ pub(super) trait Row: Serialize + DeserializeOwned + Sized + 'static {
 
 /// Rows as they lie in a store.
 pub(super) type Stored<R> = Box<dyn Iterator<Item = Result<R, StoreError>>>;
-
-/// A tick.
-#[derive(Debug, PartialEq, Eq, Serialize, Deserialize)]
-pub(super) struct TickRow {
-    slot: String,
-    price: String,
-    sequence: u64,
-}
 
 /// A gap.
 #[derive(Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -200,9 +191,8 @@ impl List {
     }
 }
 
-impl Row for TickRow {
+impl Row for TickLine {
     const LIST: List = List::Ticks;
-    const COLUMNS: &'static [&'static str] = &["slot", "price", "sequence"];
 
     fn of_store(store: &Store, pair: Pair, from: Timestamp, to: Timestamp) -> Stored<Self> {
         Box::new(store.ticks(pair, from, to, Order::Ascending).map(|tick| tick.map(Self::from)))
@@ -213,10 +203,13 @@ impl Row for TickRow {
     }
 }
 
-impl Row for GapRow {
-    const LIST: List = List::Gaps;
+impl Line for GapRow {
     const COLUMNS: &'static [&'static str] =
         &["from", "to", "slots", "interval", "cause", "sequence", "epoch", "sources"];
+}
+
+impl Row for GapRow {
+    const LIST: List = List::Gaps;
 
     fn of_store(store: &Store, pair: Pair, from: Timestamp, to: Timestamp) -> Stored<Self> {
         Box::new(store.gaps(pair, from, to, Order::Ascending).map(|gap| gap.map(Self::from)))
@@ -224,13 +217,6 @@ impl Row for GapRow {
 
     fn last_slot(&self) -> &str {
         &self.to
-    }
-}
-
-impl From<StoredTick> for TickRow {
-    fn from(tick: StoredTick) -> Self {
-        let (slot, price) = (tick.slot.start().to_string(), tick.price.to_string());
-        Self { slot, price, sequence: tick.sequence.0 }
     }
 }
 

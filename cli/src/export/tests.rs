@@ -1,5 +1,6 @@
 //! Lines from a store and from a pod, and what is refused.
 
+use api::lines::Line;
 use serde_json::json;
 
 use super::*;
@@ -43,16 +44,16 @@ async fn written<R: Row>(pair: &str, format: Format) -> Result<String> {
 
 #[tokio::test]
 async fn lines_have_the_digits_of_the_log() {
-    let csv = written::<TickRow>("BTC-USD", Format::Csv).await.unwrap();
+    let csv = written::<TickLine>("BTC-USD", Format::Csv).await.unwrap();
     let lines: Vec<String> =
         HISTORY.iter().map(|(slot, price, at)| format!("{slot},{price},{at}\n")).collect();
     assert_eq!(csv, format!("slot,price,sequence\n{}", lines.concat()));
-    let ndjson = written::<TickRow>("BTC-USD", Format::Ndjson).await.unwrap();
+    let ndjson = written::<TickLine>("BTC-USD", Format::Ndjson).await.unwrap();
     let line = |(slot, price, at): &(&str, &str, u64)| {
         format!("{{\"slot\":\"{slot}\",\"price\":\"{price}\",\"sequence\":{at}}}\n")
     };
     assert_eq!(ndjson, HISTORY.iter().map(line).collect::<String>());
-    let unknown = written::<TickRow>("ETH-USD", Format::Csv).await.unwrap_err().to_string();
+    let unknown = written::<TickLine>("ETH-USD", Format::Csv).await.unwrap_err().to_string();
     assert!(unknown.contains("no pair ETH-USD; it has BTC-USD"), "{unknown}");
 }
 

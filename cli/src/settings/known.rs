@@ -3,14 +3,12 @@
 use std::collections::BTreeSet;
 
 use anyhow::{Result, bail};
+use common::domain::nearest;
 
 use super::Settings;
 
 /// What a source can be told. Most take no key, and say so themselves.
 const OF_A_SOURCE: [&str; 6] = ["role", "url", "max_quote_age", "key", "key_file", "plan"];
-
-/// How alike two names must be for one to be offered for the other, from 0 to 1.
-const LIKENESS: f64 = 0.7;
 
 /// Refuses a key that is no setting. `origin` is where it was found.
 pub(super) fn require(origin: &str, key: &str) -> Result<()> {
@@ -18,9 +16,7 @@ pub(super) fn require(origin: &str, key: &str) -> Result<()> {
     if known.contains(key) {
         return Ok(());
     }
-    let likeness = |name: &&String| strsim::jaro_winkler(name, key);
-    let nearest = known.iter().max_by(|one, other| likeness(one).total_cmp(&likeness(other)));
-    match nearest.filter(|name| likeness(name) >= LIKENESS) {
+    match nearest(known.iter().map(String::as_str), key) {
         Some(name) => bail!("{origin}: there is no setting `{key}`; did you mean `{name}`?"),
         None => bail!("{origin}: there is no setting `{key}`; `tickwell config example` lists them all"),
     }

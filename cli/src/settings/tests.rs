@@ -124,7 +124,7 @@ fn settings_that_cannot_work_together_are_refused() {
         ("windows.keep", "1s"),
         ("store.retain_ticks", "1d"),
         ("store.retain_ticks", "3d"),
-        ("store.retain_quotes", "23h"),
+        ("store.retain_quotes", "24h"),
         ("store.path", ""),
         ("api.listen", ""),
     ] {

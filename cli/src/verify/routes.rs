@@ -14,6 +14,12 @@ const CANDLES: [&str; 6] = ["1m", "5m", "15m", "1h", "4h", "1d"];
 
 const ORDERS: [&str; 2] = ["desc", "asc"];
 
+/// The forms of history, beside JSON.
+const FORMATS: [&str; 2] = ["csv", "ndjson"];
+
+/// How few ticks all history is brought down to.
+const POINTS: [u32; 3] = [4, 500, 10_000];
+
 /// Lists over time are read so many pages far, from either end.
 const MAX_PAGES: u32 = 3;
 
@@ -52,6 +58,7 @@ pub(super) fn first(sequence: Sequence) -> VecDeque<Question> {
     let mut questions = VecDeque::from([
         Question { path: "/v1/pairs".to_owned(), kind: Kind::Pairs },
         Question::single("/v1/prices".to_owned()),
+        Question::single("/v1/sources".to_owned()),
     ]);
     questions.extend(records(sequence).map(|number| Question::single(format!("/v1/ticks/{number}"))));
     questions
@@ -82,7 +89,8 @@ impl Question {
             Kind::Pairs => {
                 let items = answer.get("items").and_then(Value::as_array).into_iter().flatten();
                 let pairs = items.filter_map(|item| item.get("pair")?.as_str());
-                pairs.take(MAX_PAIRS).flat_map(about).collect()
+                let pairs: Vec<&str> = pairs.take(MAX_PAIRS).collect();
+                pairs.iter().flat_map(|pair| about(pair)).chain(conversions(&pairs)).collect()
             }
             Kind::Page(read) => {
                 let cursor = text(&answer, "next_cursor");
@@ -102,6 +110,8 @@ fn about(pair: &str) -> Vec<Question> {
     let base = format!("/v1/prices/{pair}");
     let mut questions = vec![Question::single(base.clone())];
     questions.extend(WINDOWS.map(|window| Question::single(format!("{base}/averages?window={window}"))));
+    questions.extend(FORMATS.map(|format| Question::single(format!("{base}/history?format={format}"))));
+    questions.extend(POINTS.map(|points| Question::single(format!("{base}/history?max_points={points}"))));
     let lists = ["history?".to_owned(), "gaps?".to_owned()].into_iter();
     let candles = CANDLES.map(|interval| format!("candles?interval={interval}&"));
     for list in lists.chain(candles) {
@@ -111,6 +121,16 @@ fn about(pair: &str) -> Vec<Question> {
         }));
     }
     questions
+}
+
+/// Every pair either way round, and what the base of each is worth in that of the next.
+fn conversions(pairs: &[&str]) -> Vec<Question> {
+    let assets: Vec<(&str, &str)> = pairs.iter().filter_map(|pair| pair.split_once('-')).collect();
+    let bases = assets.iter().zip(assets.iter().skip(1)).map(|((one, _), (next, _))| (*one, *next));
+    let ways = assets.iter().flat_map(|(base, quote)| [(*base, *quote), (*quote, *base)]).chain(bases);
+    let convert =
+        |(from, to): (&str, &str)| Question::single(format!("/v1/convert?from={from}&to={to}&amount=1.5"));
+    ways.filter(|(from, to)| from != to).map(convert).collect()
 }
 
 impl fmt::Display for Question {

@@ -55,10 +55,16 @@ async fn pods_at_different_sequences_are_asked_for_the_older_one() {
     let tally = tally.unwrap();
     assert!(said.starts_with("at sequence 900 of the log:\n  A  http"), "{said}");
     assert_eq!((tally.differing, tally.skipped), (0, 0), "{said}");
-    for route in ["/v1/pairs", "/v1/prices", "/v1/ticks/900", "/v1/prices/BTC-USD"] {
+    for route in ["/v1/pairs", "/v1/prices", "/v1/sources", "/v1/ticks/900", "/v1/prices/BTC-USD"] {
         assert!(said.contains(&format!("same     {route}\n")), "{route} in:\n{said}");
     }
-    for part in ["window=365d", "interval=4h", "order=asc&limit=1000&cursor=a1", "gaps?order=desc"] {
+    for part in [
+        "convert?from=USD&to=BTC&amount=1.5",
+        "window=365d",
+        "interval=4h",
+        "order=asc&limit=1000&cursor=a1",
+        "gaps?order=desc",
+    ] {
         assert!(said.contains(part), "{part} in:\n{said}");
     }
     assert_eq!(said.matches("/v1/ticks/").count(), 32);

@@ -7,12 +7,13 @@
 //! 3. [`audit`]: what must be true of every log, whatever has happened to its writers and readers.
 //! 4. `testkit::oracle`: prices and averages worked out a second time, from nothing but records.
 //! 5. [`agreement`]: two pods at the same sequence, and one pod against its own log.
-//! 6. [`author`]: a log that the test writes itself, longer than one could wait for.
-//! 7. [`stream_client`]: a client of the streams, which can be cut off at any byte.
-//! 8. The tests: [`feed`], [`sources`], [`faults`], [`survival`], [`leadership`], [`shutdown`], [`standalone`],
+//! 6. [`tools`]: programs of others, and where they are.
+//! 7. [`author`]: a log that the test writes itself, longer than one could wait for.
+//! 8. [`stream_client`]: a client of the streams, which can be cut off at any byte.
+//! 9. The tests: [`feed`], [`sources`], [`faults`], [`survival`], [`leadership`], [`shutdown`], [`standalone`],
 //!    [`replay`], [`liar`], [`commands`], [`subscriber`], [`foreign`], [`recompute`], [`stream`], [`full_disk`],
 //!    [`pinned`], [`paging`], [`streams`], [`export`], [`backup`], [`cluster`], [`damage`], [`grind`],
-//!    [`may_2021`], [`verify`], [`watch`].
+//!    [`may_2021`], [`verify`], [`watch`], [`document`].
 //!
 //! Nothing here uses the product's own types: an answer is read as a stranger would read it, so that a
 //! mistake in them cannot hide on both sides of a comparison. And nothing here depends on how fast the
@@ -33,6 +34,7 @@ mod backup;
 mod cluster;
 mod commands;
 mod damage;
+mod document;
 mod export;
 mod faults;
 mod feed;
@@ -56,6 +58,7 @@ mod stream_client;
 mod streams;
 mod subscriber;
 mod survival;
+mod tools;
 mod verify;
 mod watch;
 

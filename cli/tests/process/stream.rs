@@ -23,12 +23,12 @@ const STREAM: &str = "TICKS";
 const SOME: u64 = 6;
 
 /// The log as its operator sees it.
-async fn operator(nats: &NatsServer) -> jetstream::Context {
+pub(crate) async fn operator(nats: &NatsServer) -> jetstream::Context {
     jetstream::new(async_nats::connect(nats.url()).await.unwrap())
 }
 
 /// The settings of the stream, changed.
-async fn change(log: &jetstream::Context, change: impl Fn(&mut Config)) {
+pub(crate) async fn change(log: &jetstream::Context, change: impl Fn(&mut Config)) {
     let mut config = log.get_stream(STREAM).await.unwrap().cached_info().config.clone();
     change(&mut config);
     log.update_stream(config).await.unwrap();

@@ -12,7 +12,7 @@ use crate::{
     author::{Author, Written},
     harness::{DEADLINE, Pod, Scene},
     stream_client::{Heard, Refusal, Stream, Transport},
-    subscriber::python,
+    tools::python,
 };
 
 /// What happens when depends on this alone, as far as it is for the test to say.

@@ -1,6 +1,6 @@
 //! Somebody else's program on the log: Python, the public document, and nothing of ours.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use serde_json::Value;
 use testkit::{Venue, nats::NatsServer, require_nats, wait_until};
@@ -11,11 +11,8 @@ use crate::{
     harness::{DEADLINE, INTERVAL, Pod, Scene, moving_upstream, slots_pass},
     records::{self, Kind, Record},
     survival::end,
+    tools::{python, workspace},
 };
-
-/// Names the Python that has nats-py, jsonschema and PyYAML, over the one that `scripts/test` installs.
-const PYTHON_VARIABLE: &str = "TICKWELL_PYTHON";
-const INSTALLED: &str = ".tools/venv/bin/python";
 
 /// Records that are heard as they are published.
 const HEARD: &str = "8";
@@ -111,22 +108,4 @@ async fn record_comes(pod: &Pod, wanted: impl Fn(&Record) -> bool) {
         None
     })
     .await;
-}
-
-fn workspace() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap().to_path_buf()
-}
-
-/// The Python to use. Without one the test is skipped, and in CI it fails, as without a nats-server.
-pub(crate) fn python() -> Option<PathBuf> {
-    if let Some(named) = std::env::var_os(PYTHON_VARIABLE) {
-        return Some(named.into());
-    }
-    let installed = workspace().join(INSTALLED);
-    if installed.is_file() {
-        return Some(installed);
-    }
-    assert!(std::env::var_os("CI").is_none(), "no {INSTALLED}, and CI does not skip tests");
-    println!("skipped: {INSTALLED} not found, run scripts/test");
-    None
 }

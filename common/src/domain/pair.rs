@@ -7,7 +7,14 @@ use arrayvec::ArrayString;
 /// The longest asset symbol we take; the longest in wide use have nine characters.
 const MAX_ASSET_LENGTH: usize = 10;
 
-type Asset = ArrayString<MAX_ASSET_LENGTH>;
+/// An asset, written `BTC`: letters and digits. Parsing takes any case; display is canonical.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Asset(ArrayString<MAX_ASSET_LENGTH>);
+
+/// Why a text is not an asset.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("`{0}` is not an asset: write letters and digits like BTC, at most 10")]
+pub struct AssetError(String);
 
 /// Base and quote asset. `BTC-USDT` is another pair than `BTC-USD`.
 ///
@@ -26,12 +33,17 @@ pub struct PairError(String);
 impl Pair {
     /// The asset that is priced, such as `BTC`.
     pub fn base(&self) -> &str {
-        &self.base
+        &self.base.0
     }
 
     /// The asset that the price counts, such as `USD`.
     pub fn quote(&self) -> &str {
-        &self.quote
+        &self.quote.0
+    }
+
+    /// Both: the one that is priced, and the one that the price counts.
+    pub fn assets(&self) -> [Asset; 2] {
+        [self.base, self.quote]
     }
 }
 
@@ -40,8 +52,8 @@ impl FromStr for Pair {
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
         let (base, quote) = text.split_once(['-', '_', '/']).ok_or_else(|| PairError(excerpt(text)))?;
-        match (asset(base), asset(quote)) {
-            (Some(base), Some(quote)) if base != quote => Ok(Self { base, quote }),
+        match (base.parse::<Asset>(), quote.parse::<Asset>()) {
+            (Ok(base), Ok(quote)) if base != quote => Ok(Self { base, quote }),
             _ => Err(PairError(excerpt(text))),
         }
     }
@@ -54,9 +66,22 @@ impl fmt::Display for Pair {
     }
 }
 
-fn asset(text: &str) -> Option<Asset> {
-    let valid = !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_alphanumeric());
-    valid.then(|| Asset::from(&text.to_ascii_uppercase()).ok()).flatten()
+impl FromStr for Asset {
+    type Err = AssetError;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let valid = !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_alphanumeric());
+        let name = ArrayString::from(text).ok().filter(|_| valid);
+        let mut name = name.ok_or_else(|| AssetError(excerpt(text)))?;
+        name.make_ascii_uppercase();
+        Ok(Self(name))
+    }
+}
+
+impl fmt::Display for Asset {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.pad(&self.0)
+    }
 }
 
 /// Error messages repeat what was given, but never a megabyte of it.
@@ -91,6 +116,10 @@ mod tests {
             "₿-USD",
         ] {
             assert!(text.parse::<Pair>().is_err(), "{text}");
+        }
+        assert_eq!("eth2".parse::<Asset>().unwrap().to_string(), "ETH2");
+        for text in ["", "ABCDEFGHIJK", "BTC-USD", "₿", "B C"] {
+            assert!(text.parse::<Asset>().is_err(), "{text}");
         }
     }
 }

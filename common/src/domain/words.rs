@@ -11,7 +11,7 @@ pub trait Words: Sized + Copy + 'static {
 
 /// A word that is not in its set.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("`{word}` is not a known {what} (known: {known})")]
+#[error("`{word}` is not a known {what} (known: {known}){}", suggestion(known.split(", "), word))]
 pub struct UnknownWord {
     /// The set that was searched, for the message.
     pub what: &'static str,
@@ -19,6 +19,24 @@ pub struct UnknownWord {
     pub word: String,
     /// What could have been given.
     pub known: String,
+}
+
+/// How alike two words must be for one to be offered for the other, from 0 to 1.
+const LIKENESS: f64 = 0.7;
+
+/// The known word that somebody most likely meant by an unknown one.
+pub fn nearest<'a>(known: impl IntoIterator<Item = &'a str>, word: &str) -> Option<&'a str> {
+    let word = word.to_lowercase();
+    let likeness = |known: &'a str| (known, strsim::jaro_winkler(known, &word));
+    let all = known.into_iter().map(likeness);
+    all.max_by(|one, other| one.1.total_cmp(&other.1))
+        .filter(|(_, likeness)| *likeness >= LIKENESS)
+        .map(|it| it.0)
+}
+
+/// The end of a sentence that says what somebody most likely meant, where anything comes near.
+fn suggestion<'a>(known: impl IntoIterator<Item = &'a str>, word: &str) -> String {
+    nearest(known, word).map_or_else(String::new, |nearest| format!("; did you mean `{nearest}`?"))
 }
 
 /// Defines a closed set of words: the enum, [`Words`], `Display` and `FromStr`.

@@ -1,0 +1,102 @@
+//! Lists as lines of text, in CSV or NDJSON: the same lines from a route and from `tickwell export`.
+
+use std::io::{self, Write};
+
+use serde::{Deserialize, Serialize};
+
+use crate::store::StoredTick;
+
+/// How a line looks.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum LineFormat {
+    /// A header row, and values separated by commas.
+    Csv,
+    /// One JSON object a line, with the members that lists in JSON give.
+    Ndjson,
+}
+
+/// One line of a list.
+pub trait Line: Serialize {
+    /// Its members, in their order.
+    const COLUMNS: &'static [&'static str];
+}
+
+/// A tick.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TickLine {
+    /// The slot the price stands for.
+    pub slot: String,
+    /// The agreed price.
+    pub price: String,
+    /// The tick's position in the log.
+    pub sequence: u64,
+}
+
+impl Line for TickLine {
+    const COLUMNS: &'static [&'static str] = &["slot", "price", "sequence"];
+}
+
+impl From<StoredTick> for TickLine {
+    fn from(tick: StoredTick) -> Self {
+        let (slot, price) = (tick.slot.start().to_string(), tick.price.to_string());
+        Self { slot, price, sequence: tick.sequence.0 }
+    }
+}
+
+/// Why a line was not written.
+#[derive(Debug, thiserror::Error)]
+pub enum LineError {
+    /// It could not be written as CSV.
+    #[error("cannot write a line of CSV")]
+    Csv(#[from] csv::Error),
+    /// It could not be written as JSON.
+    #[error("cannot write a line of NDJSON")]
+    Json(#[from] serde_json::Error),
+    /// The output failed.
+    #[error("cannot write lines")]
+    Output(#[from] io::Error),
+}
+
+/// Lines of one format, as they are written.
+#[derive(Debug)]
+pub enum Lines<W: Write> {
+    /// CSV.
+    Csv(Box<csv::Writer<W>>),
+    /// NDJSON.
+    Ndjson(W),
+}
+
+impl<W: Write> Lines<W> {
+    /// Begins an output. CSV has its header row even where nothing follows.
+    pub fn begin<L: Line>(format: LineFormat, output: W) -> Result<Self, LineError> {
+        match format {
+            LineFormat::Ndjson => Ok(Self::Ndjson(output)),
+            LineFormat::Csv => {
+                let mut writer = csv::WriterBuilder::new().has_headers(false).from_writer(output);
+                writer.write_record(L::COLUMNS)?;
+                Ok(Self::Csv(Box::new(writer)))
+            }
+        }
+    }
+
+    /// Writes one line.
+    pub fn write(&mut self, line: &impl Line) -> Result<(), LineError> {
+        match self {
+            Self::Csv(writer) => writer.serialize(line)?,
+            Self::Ndjson(output) => {
+                serde_json::to_writer(&mut *output, line)?;
+                output.write_all(b"\n")?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Hands everything to the output.
+    pub fn finish(mut self) -> Result<(), LineError> {
+        match &mut self {
+            Self::Csv(writer) => writer.flush()?,
+            Self::Ndjson(output) => output.flush()?,
+        }
+        Ok(())
+    }
+}

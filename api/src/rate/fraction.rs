@@ -1,0 +1,168 @@
+//! Exact fractions of prices and amounts, and how they are rounded.
+
+use std::{fmt, str::FromStr};
+
+use common::domain::Price;
+use num_bigint::BigUint;
+use rust_decimal::Decimal;
+
+use super::Leg;
+use crate::summary::DERIVED_DECIMALS;
+
+/// Digits, from the first that is not zero, that a rounded number has at least: enough to be used on its own,
+/// however small it is.
+const LEAST_DIGITS: i64 = 12;
+
+/// Zeros that a number of here can have behind its point before another digit comes, with room to spare: the
+/// least amount is 10⁻¹⁸, and two prices make no less than 10⁻²⁶ of it.
+const MOST_ZEROS: u32 = 64;
+
+/// How much of an asset: above zero and below 10¹⁵, at most 18 decimal places and 28 digits in all. The digits are
+/// kept as they came.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Amount(Decimal);
+
+/// Why a text is no amount.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum AmountError {
+    /// Not digits with an optional decimal point.
+    #[error("not a plain decimal number like 1.5")]
+    NotDecimal,
+    /// Zero.
+    #[error("an amount must be above zero")]
+    NotPositive,
+    /// At or above the bound.
+    #[error("an amount must be below 1000000000000000")]
+    TooLarge,
+    /// More digits than are kept.
+    #[error("an amount has at most {} decimal places, and 28 digits in all", Amount::MAX_DECIMALS)]
+    TooPrecise,
+}
+
+impl Amount {
+    /// One.
+    pub const ONE: Self = Self(Decimal::ONE);
+    /// Decimal places an amount may have: as many as the finest asset in wide use.
+    const MAX_DECIMALS: u32 = 18;
+    /// Digits it may have before its point.
+    const MAX_WHOLE_DIGITS: usize = 15;
+    /// Every amount is below this: 10¹⁵.
+    const BOUND: Decimal = Decimal::from_parts(0xa4c6_8000, 0x3_8d7e, 0, false, 0);
+}
+
+impl FromStr for Amount {
+    type Err = AmountError;
+
+    /// Digits with an optional decimal point: no sign, no exponent, no separators.
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let (whole, part) = text.split_once('.').unwrap_or((text, "0"));
+        let is_number = |part: &str| !part.is_empty() && part.bytes().all(|byte| byte.is_ascii_digit());
+        if !is_number(whole) || !is_number(part) {
+            return Err(AmountError::NotDecimal);
+        }
+        // No decimal holds so many digits: there are too many of them before the point, or else behind it.
+        let unheld = |_| match whole.trim_start_matches('0').len() > Self::MAX_WHOLE_DIGITS {
+            true => AmountError::TooLarge,
+            false => AmountError::TooPrecise,
+        };
+        let value = Decimal::from_str_exact(text).map_err(unheld)?;
+        if value.is_zero() {
+            Err(AmountError::NotPositive)
+        } else if value >= Self::BOUND {
+            Err(AmountError::TooLarge)
+        } else if value.scale() > Self::MAX_DECIMALS {
+            Err(AmountError::TooPrecise)
+        } else {
+            Ok(Self(value))
+        }
+    }
+}
+
+impl fmt::Display for Amount {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(formatter)
+    }
+}
+
+/// An exact, positive number.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Fraction {
+    dividend: BigUint,
+    divisor: BigUint,
+}
+
+impl Fraction {
+    /// What one of the first asset is worth in the last, at the prices along the way.
+    pub fn of(legs: &[Leg]) -> Self {
+        let one = Self { dividend: BigUint::from(1_u8), divisor: BigUint::from(1_u8) };
+        legs.iter().fold(one, |rate, leg| {
+            let (units, unit) = (BigUint::from(leg.price.units()), power(Price::MAX_DECIMALS));
+            match leg.step.inverted {
+                true => rate.times(unit, units),
+                false => rate.times(units, unit),
+            }
+        })
+    }
+
+    /// So much of it.
+    #[must_use]
+    pub fn amount(self, amount: Amount) -> Self {
+        self.times(BigUint::from(amount.0.mantissa().unsigned_abs()), power(amount.0.scale()))
+    }
+
+    fn times(self, dividend: BigUint, divisor: BigUint) -> Self {
+        Self { dividend: self.dividend * dividend, divisor: self.divisor * divisor }
+    }
+
+    /// Rounded half-even to eight decimal places, or to as many more as it takes to have twelve digits from
+    /// the first that is not zero.
+    pub fn rounded(&self) -> Rounded {
+        // The digits of the number, cut off far behind its first one.
+        let long = (&self.dividend * power(MOST_ZEROS) / &self.divisor).to_string();
+        let whole_digits = i64::try_from(long.len()).unwrap_or(0) - i64::from(MOST_ZEROS);
+        let places = (LEAST_DIGITS - whole_digits).max(i64::from(DERIVED_DECIMALS));
+        let places = u32::try_from(places).unwrap_or(MOST_ZEROS);
+        let scaled = &self.dividend * power(places);
+        let (whole, rest) = (&scaled / &self.divisor, &scaled % &self.divisor);
+        let twice = rest * 2_u8;
+        let up = twice > self.divisor || (twice == self.divisor && whole.bit(0));
+        let digits = (whole + u8::from(up)).to_string();
+        let places = usize::try_from(places).unwrap_or(0);
+        // At least one digit stands before the point.
+        let padded = format!("{digits:0>width$}", width = places + 1);
+        let (whole, part) = padded.split_at(padded.len().saturating_sub(places));
+        Rounded(format!("{whole}.{part}"))
+    }
+}
+
+fn power(tens: u32) -> BigUint {
+    BigUint::from(10_u8).pow(tens)
+}
+
+/// A rounded number, as it is written. It may have more digits than a [`Decimal`] holds.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Rounded(String);
+
+/// Why a text is no such number.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("not digits with a decimal point among them")]
+pub struct RoundedError;
+
+impl FromStr for Rounded {
+    type Err = RoundedError;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let is_number = |part: &str| !part.is_empty() && part.bytes().all(|byte| byte.is_ascii_digit());
+        let (whole, part) = text.split_once('.').ok_or(RoundedError)?;
+        (is_number(whole) && is_number(part)).then(|| Self(text.to_owned())).ok_or(RoundedError)
+    }
+}
+
+impl fmt::Display for Rounded {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str(&self.0)
+    }
+}
+
+#[cfg(test)]
+mod tests;

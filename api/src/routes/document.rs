@@ -1,0 +1,226 @@
+//! The document of the routes, as `/openapi.json`, `/docs` and `docs/openapi.json` have it.
+//!
+//! The framework writes most of it, from handlers and shapes. What it cannot say is put in here, in one place:
+//! which problems a route can have, what may be null, headers, limits of parameters, and examples.
+
+mod problems;
+
+use poem_openapi::payload::Payload;
+use serde_json::{Value, json};
+
+use super::{
+    Service,
+    paging::{DEFAULT_LIMIT, MAX_LIMIT},
+};
+use crate::problem::ProblemJson;
+
+/// The version of OpenAPI that it is written in. The framework says 3.0.0, which has typing errors.
+const OPENAPI: &str = "3.0.3";
+
+/// What is answered where all is well, by operation, status and media type. Spectral holds each against its schema.
+const EXAMPLES: &str = include_str!("document/examples.json");
+
+/// Members that are left out where there is nothing to say; every other one is always there, and may be null.
+const LEFT_OUT: [(&str, &[&str]); 5] = [
+    ("CheckItem", &["reason"]),
+    ("Problem", &["parameter", "trace_id"]),
+    ("QuoteItem", &["max_quote_age"]),
+    ("Ready", &["checks"]),
+    ("RecordItem", &["slot", "from", "covered", "leader", "interval", "price", "spread", "cause", "policy"]),
+];
+
+/// Where every answer of `/v1` says what it is as of.
+const SEQUENCE_HEADER: &str = "X-Tickwell-Sequence";
+
+/// A ratio from 0 to 1, or a percentage.
+const NO_MORE_THAN_ALL: &str = r"^(0(\.[0-9]{1,8})?|1|[0-9]{1,2}(\.[0-9]{1,6})?%|100%)$";
+
+/// The document, once it has everything.
+#[derive(Debug, Clone)]
+pub(crate) struct Document(String);
+
+impl Document {
+    /// The document of these routes.
+    pub(crate) fn of(service: &Service) -> Self {
+        // What the framework wrote is JSON, and so is what lies beside this file; were it not, tests would see an
+        // empty document.
+        let mut document: Value = serde_json::from_str(&service.spec()).unwrap_or_default();
+        let mut examples: Value = serde_json::from_str(EXAMPLES).unwrap_or_default();
+        whole_numbers(&mut document);
+        set(Some(&mut document), "openapi", OPENAPI.into());
+        set(document.get_mut("components"), "headers", headers());
+        for (name, schema) in members(document.pointer_mut("/components/schemas")) {
+            complete(name, schema);
+        }
+        for (path, item) in members(document.get_mut("paths")) {
+            for (_method, operation) in members(Some(item)) {
+                amend(path, operation, &mut examples);
+            }
+        }
+        Self(format!("{document:#}\n"))
+    }
+
+    /// The document, as it lies in the repository.
+    pub(crate) fn json(&self) -> &str {
+        &self.0
+    }
+
+    /// The page that shows it and tries it out, all from the binary.
+    pub(crate) fn swagger_ui(&self, service: &Service) -> String {
+        service.swagger_ui_html().replace(&service.spec(), &self.0)
+    }
+}
+
+fn amend(path: &str, operation: &mut Value, examples: &mut Value) {
+    let text = |name: &str| operation.get(name).and_then(Value::as_str).unwrap_or_default().to_owned();
+    let (id, summary) = (text("operationId"), text("summary"));
+    let parameters = operation.get_mut("parameters").and_then(Value::as_array_mut);
+    let parameters = parameters.map_or(&mut [][..], Vec::as_mut_slice);
+    parameters.iter_mut().for_each(limit);
+    let problems = problems::of(path, &id, parameters);
+    let Some(responses) = operation.get_mut("responses").and_then(Value::as_object_mut) else { return };
+    responses.retain(|_status, response| !is_problem(response));
+    for (status, response) in responses.iter_mut() {
+        let examples = examples.get_mut(&id).and_then(|examples| examples.get_mut(status));
+        succeed(response, &summary, examples);
+        if path.starts_with("/v1/") && status.starts_with('2') {
+            let headers =
+                response.as_object_mut().map(|response| response.entry("headers").or_insert(json!({})));
+            set(headers, SEQUENCE_HEADER, reference("headers", SEQUENCE_HEADER));
+        }
+    }
+    responses.extend(problems);
+}
+
+/// What the framework left out of an answer that is no problem.
+fn succeed(response: &mut Value, summary: &str, mut examples: Option<&mut Value>) {
+    if response.get("description").is_none_or(|description| description == "") {
+        set(Some(response), "description", summary.into());
+    }
+    for (media_type, content) in members(response.get_mut("content")) {
+        let name = media_type.split(';').next().unwrap_or_default();
+        if let Some(example) = examples.as_mut().and_then(|examples| examples.get_mut(name)) {
+            set(Some(content), "example", example.take());
+        }
+    }
+    if let Some(Value::Object(told)) = response.get_mut("headers") {
+        *told = std::mem::take(told)
+            .into_iter()
+            .map(|(name, header)| known_header(&name).unwrap_or((name, header)))
+            .collect();
+    }
+}
+
+fn is_problem(response: &Value) -> bool {
+    response.get("content").is_some_and(|content| content.get(ProblemJson::CONTENT_TYPE).is_some())
+}
+
+/// Headers of answers, each described once.
+fn headers() -> Value {
+    let header = |description: &str, schema: Value| json!({"description": description, "schema": schema});
+    json!({
+        "Link": header(
+            "The next page, as `<…>; rel=\"next\"`; absent on the last.",
+            json!({"type": "string", "example": "</v1/prices/BTC-USD/gaps?order=desc&limit=100&cursor=d1763683200000>; rel=\"next\""}),
+        ),
+        "Retry-After": header(
+            "After how many seconds asking again makes sense.",
+            json!({"type": "integer", "minimum": 1, "example": 10}),
+        ),
+        (SEQUENCE_HEADER): header(
+            "The position in the log that the answer is as of; `at_sequence` asks for it again.",
+            json!({"type": "integer", "format": "uint64", "minimum": 0, "example": 4711}),
+        ),
+    })
+}
+
+/// A header that the framework wrote, its name in capitals, as a reference to the one that is described here.
+fn known_header(name: &str) -> Option<(String, Value)> {
+    let headers = headers();
+    let known = headers.as_object()?.keys().find(|known| known.eq_ignore_ascii_case(name))?;
+    Some((known.clone(), reference("headers", known)))
+}
+
+fn reference(kind: &str, name: &str) -> Value {
+    json!({"$ref": format!("#/components/{kind}/{name}")})
+}
+
+/// What a parameter may be where its type does not say so, and an example that works.
+fn limit(parameter: &mut Value) {
+    let Some(name) = parameter.get("name").and_then(Value::as_str) else { return };
+    let limits = match name {
+        "limit" => json!({"minimum": 1, "maximum": MAX_LIMIT, "default": DEFAULT_LIMIT}),
+        "cursor" => json!({"pattern": "^[ad][0-9]{1,15}$"}),
+        "sequence" | "at_sequence" => json!({"maximum": u64::MAX}),
+        "min_coverage" => json!({"pattern": NO_MORE_THAN_ALL}),
+        _ => json!({}),
+    };
+    let example = match name {
+        "limit" => Some(json!(DEFAULT_LIMIT)),
+        "order" => Some(json!("desc")),
+        // What comes before the year 2100 is everything, newest first.
+        "cursor" => Some(json!("d4102444800000")),
+        "to" => Some(json!("2100-01-01T00:00:00Z")),
+        "min_coverage" => Some(json!("0")),
+        "verbose" => Some(json!("true")),
+        // Every log has a first record.
+        "sequence" => Some(json!(1)),
+        _ => None,
+    };
+    if let (Some(Value::Object(schema)), Value::Object(limits)) = (parameter.get_mut("schema"), limits) {
+        schema.extend(limits);
+        if example.is_some() {
+            schema.remove("example");
+        }
+    }
+    if let Some(example) = example {
+        set(Some(parameter), "example", example);
+    }
+}
+
+/// Says which members of an object are always there, and which of them may be null.
+fn complete(name: &str, schema: &mut Value) {
+    let left_out = LEFT_OUT.iter().find(|(known, _)| *known == name).map_or(&[][..], |(_, members)| members);
+    let required = schema.get("required").and_then(Value::as_array).cloned().unwrap_or_default();
+    let mut always = Vec::new();
+    for (member, schema) in members(schema.get_mut("properties")) {
+        if left_out.contains(&member.as_str()) {
+            continue;
+        }
+        always.push(Value::from(member.as_str()));
+        if !required.iter().any(|name| name == member) {
+            if schema.get("$ref").is_some() {
+                *schema = json!({"allOf": [schema.take()]});
+            }
+            set(Some(schema), "nullable", true.into());
+        }
+    }
+    if !always.is_empty() {
+        set(Some(schema), "required", always.into());
+    }
+}
+
+/// The framework knows limits as floating-point numbers alone.
+fn whole_numbers(value: &mut Value) {
+    match value {
+        Value::Object(members) => members.values_mut().for_each(whole_numbers),
+        Value::Array(items) => items.iter_mut().for_each(whole_numbers),
+        Value::Number(number) => {
+            let whole = number.to_string().strip_suffix(".0").and_then(|whole| whole.parse::<i64>().ok());
+            if let Some(whole) = whole {
+                *value = whole.into();
+            }
+        }
+        _ => {}
+    }
+}
+
+fn members(value: Option<&mut Value>) -> impl Iterator<Item = (&String, &mut Value)> {
+    value.and_then(Value::as_object_mut).into_iter().flatten()
+}
+
+fn set(object: Option<&mut Value>, name: &str, value: Value) {
+    if let Some(Value::Object(members)) = object {
+        members.insert(name.to_owned(), value);
+    }
+}

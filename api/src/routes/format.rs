@@ -1,0 +1,197 @@
+//! In which form a list is answered: asked for by `?format=`, or by the `Accept` header.
+
+use http::{HeaderMap, header};
+use mime::Mime;
+use poem::{IntoResponse, Response};
+use poem_openapi::{
+    Enum,
+    payload::Payload,
+    registry::{MetaSchema, MetaSchemaRef},
+};
+
+use crate::problem::{Code, Problem};
+
+/// What the answers of routes with several formats depend on beside the request target.
+pub(super) const VARY: &str = "Accept";
+
+/// In which form a list is answered.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Enum)]
+#[oai(rename_all = "lowercase")]
+pub(super) enum FormatParameter {
+    /// One JSON object.
+    Json,
+    /// CSV with a header row.
+    Csv,
+    /// One JSON object a line.
+    Ndjson,
+}
+
+impl FormatParameter {
+    /// In the order in which they are preferred where a client takes several alike.
+    const ALL: [Self; 3] = [Self::Json, Self::Csv, Self::Ndjson];
+
+    /// Its word in a request target.
+    pub(super) fn word(self) -> &'static str {
+        match self {
+            Self::Json => "json",
+            Self::Csv => "csv",
+            Self::Ndjson => "ndjson",
+        }
+    }
+
+    fn type_and_subtype(self) -> (&'static str, &'static str) {
+        match self {
+            Self::Json => ("application", "json"),
+            Self::Csv => ("text", "csv"),
+            Self::Ndjson => ("application", "x-ndjson"),
+        }
+    }
+
+    /// The form of an answer. The parameter wins; without it, it is what the client likes best.
+    pub(super) fn choose(asked: Option<Self>, headers: &HeaderMap) -> Result<Self, Problem> {
+        match asked {
+            Some(format) => Ok(format),
+            None => negotiate(headers),
+        }
+    }
+}
+
+/// How much a client wants something, in thousandths, and how closely it described it.
+type Wish = (u16, u8);
+
+/// After RFC 9110, 12.5.1: of the ranges that match a media type, the closest one says how much it is wanted.
+fn negotiate(headers: &HeaderMap) -> Result<FormatParameter, Problem> {
+    let texts = headers.get_all(header::ACCEPT).iter().filter_map(|value| value.to_str().ok());
+    let ranges: Vec<Mime> =
+        texts.flat_map(|text| text.split(',')).filter_map(|range| range.trim().parse().ok()).collect();
+    if ranges.is_empty() {
+        return Ok(FormatParameter::Json);
+    }
+    let wished =
+        FormatParameter::ALL.into_iter().rev().filter_map(|format| Some((wish(&ranges, format)?, format)));
+    // Of several that are the same to it, the last one is taken: the first of those we have.
+    wished.max_by_key(|(wish, _)| *wish).map(|(_, format)| format).ok_or_else(|| {
+        let detail = "this route answers application/json, text/csv and application/x-ndjson; name one of them in \
+                      the Accept header, or ask with format=json, csv or ndjson";
+        Problem::new(Code::NotAcceptable, detail)
+    })
+}
+
+fn wish(ranges: &[Mime], format: FormatParameter) -> Option<Wish> {
+    let (kind, subtype) = format.type_and_subtype();
+    let closeness = |range: &Mime| match (range.type_().as_str(), range.essence_str()) {
+        ("*", "*/*") => Some(0),
+        (of, _) if of == kind && range.subtype() == mime::STAR => Some(1),
+        (of, _) if of == kind && range.subtype() == subtype && range.suffix().is_none() => Some(2),
+        _ => None,
+    };
+    let (closeness, range) =
+        ranges.iter().filter_map(|range| Some((closeness(range)?, range))).max_by_key(|(close, _)| *close)?;
+    Some((thousandths(range), closeness)).filter(|(thousandths, _)| *thousandths > 0)
+}
+
+/// A range's weight; all of it where it has none that can be read.
+fn thousandths(range: &Mime) -> u16 {
+    let weight = |text: &str| {
+        let (whole, part) = text.split_once('.').unwrap_or((text, ""));
+        // A missing digit is a zero, and there are three at most.
+        let part: u16 = format!("{part:0<3}").get(..3)?.parse().ok()?;
+        Some((whole.parse::<u16>().ok()?.saturating_mul(1_000) + part).min(1_000))
+    };
+    range.get_param("q").and_then(|q| weight(q.as_str())).unwrap_or(1_000)
+}
+
+/// Lines of CSV.
+pub(super) struct Csv(pub(super) Vec<u8>);
+
+/// Lines of JSON.
+pub(super) struct Ndjson(pub(super) Vec<u8>);
+
+/// The media type of CSV in full, as answers have it.
+const CSV_WITH_HEADER: &str = "text/csv; charset=utf-8; header=present";
+
+fn text_schema(description: &'static str, example: &str) -> MetaSchemaRef {
+    let schema = MetaSchema {
+        description: Some(description),
+        example: Some(example.into()),
+        ..MetaSchema::new("string")
+    };
+    MetaSchemaRef::Inline(Box::new(schema))
+}
+
+impl Payload for Csv {
+    const CONTENT_TYPE: &'static str = "text/csv";
+
+    fn schema_ref() -> MetaSchemaRef {
+        let example =
+            "slot,price,sequence\n2026-11-21T00:00:20.000Z,97012.34,4\n2026-11-21T00:00:10.000Z,97012.30,2\n";
+        text_schema("A header row, and one tick a row. The next page is in the `Link` header alone.", example)
+    }
+}
+
+impl Payload for Ndjson {
+    const CONTENT_TYPE: &'static str = "application/x-ndjson";
+
+    fn schema_ref() -> MetaSchemaRef {
+        let example = "{\"slot\":\"2026-11-21T00:00:20.000Z\",\"price\":\"97012.34\",\"sequence\":4}\n\
+                       {\"slot\":\"2026-11-21T00:00:10.000Z\",\"price\":\"97012.30\",\"sequence\":2}\n";
+        text_schema("One `HistoryItem` a line. The next page is in the `Link` header alone.", example)
+    }
+}
+
+impl IntoResponse for Csv {
+    fn into_response(self) -> Response {
+        Response::builder().content_type(CSV_WITH_HEADER).body(self.0)
+    }
+}
+
+impl IntoResponse for Ndjson {
+    fn into_response(self) -> Response {
+        Response::builder().content_type(Self::CONTENT_TYPE).body(self.0)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn chosen(accept: &str) -> Option<FormatParameter> {
+        let mut headers = HeaderMap::new();
+        headers.insert(header::ACCEPT, accept.parse().unwrap());
+        negotiate(&headers).ok()
+    }
+
+    #[test]
+    fn the_format_is_what_a_client_likes_best() {
+        use FormatParameter::{Csv, Json, Ndjson};
+        assert_eq!(negotiate(&HeaderMap::new()).ok(), Some(Json));
+        for (accept, expected) in [
+            ("", Some(Json)),
+            ("*/*", Some(Json)),
+            ("nonsense", Some(Json)),
+            ("text/html,application/xhtml+xml,application/xml;q=0.9,*/*;q=0.8", Some(Json)),
+            ("application/json", Some(Json)),
+            ("text/csv", Some(Csv)),
+            ("TEXT/CSV", Some(Csv)),
+            ("text/*", Some(Csv)),
+            ("text/csv; header=present; charset=utf-8", Some(Csv)),
+            ("application/x-ndjson", Some(Ndjson)),
+            ("application/*", Some(Json)),
+            ("application/*, application/json;q=0.5", Some(Ndjson)),
+            ("text/csv, application/json", Some(Json)),
+            ("text/csv, */*", Some(Csv)),
+            ("text/csv;q=0.9, */*;q=0.95", Some(Json)),
+            ("text/csv;q=0.31, application/x-ndjson;q=0.4, application/json;q=0.305", Some(Ndjson)),
+            ("application/json;q=0, */*;q=0.1", Some(Csv)),
+            ("application/json;q=0.000, text/*;q=0, */*", Some(Ndjson)),
+            ("text/csv;q=1.000", Some(Csv)),
+            ("text/csv;q=0", None),
+            ("*/*;q=0", None),
+            ("text/html", None),
+            ("application/problem+json", None),
+            ("application/vnd.x+json", None),
+        ] {
+            assert_eq!(chosen(accept), expected, "{accept}");
+        }
+    }
+}

@@ -1,0 +1,82 @@
+//! How the sources did lately.
+
+use std::{collections::BTreeMap, sync::Arc};
+
+use common::domain::{Pair, SourceName, Verdict};
+use poem_openapi::{OpenApi, payload::Json};
+
+use super::{State, Tag, as_of::AsOf, no_price_yet};
+use crate::{
+    dto::{DerivedText, PairText, SourceItem, SourcePairItem, Sources, TimeText},
+    problem::Problem,
+    sources::{Report, Standing},
+};
+
+/// The sources.
+pub struct SourcesApi(pub(super) Arc<State>);
+
+#[OpenApi(prefix_path = "/v1", tag = "Tag::Explanation")]
+impl SourcesApi {
+    /// How each source did in the last hour of slots
+    ///
+    /// The hour ends with the newest slot of any pair and not with the clock. It begins later where an hour has
+    /// more than 10,000 records; `from` says when. Slots in which nobody was asked, because no poller was running, are
+    /// not counted.
+    #[oai(path = "/sources", method = "get", operation_id = "listSources")]
+    async fn sources(
+        &self,
+        /// The position in the log to answer as of; the newest, if absent.
+        at_sequence: AsOf,
+    ) -> Result<Json<Sources>, Problem> {
+        let (state, snapshot) = (self.0.clone(), at_sequence.snapshot);
+        if let Some(report) = state.reports.known(&snapshot) {
+            return Ok(Json(sources(&report)));
+        }
+        let readers = state.readers.clone();
+        let report = readers.scan(move || Ok(state.reports.of(&state.store, &snapshot)?)).await?;
+        report.map(|report| Json(sources(&report))).ok_or_else(|| no_price_yet(None))
+    }
+}
+
+fn sources(report: &Report) -> Sources {
+    Sources {
+        from: TimeText(report.from),
+        to: TimeText(report.to.start()),
+        items: report.sources.iter().filter_map(|(source, pairs)| item(*source, pairs)).collect(),
+    }
+}
+
+fn item(source: SourceName, pairs: &BTreeMap<Pair, Standing>) -> Option<SourceItem> {
+    let all = pairs.values().cloned().reduce(|mut all, standing| {
+        all.merge(&standing);
+        all
+    })?;
+    let (_, slot, verdict) = all.last;
+    Some(SourceItem {
+        source: source.to_string(),
+        slots: all.slots(),
+        share_used: DerivedText(all.share_used()),
+        last_slot: TimeText(slot.start()),
+        last_verdict: verdict.to_string(),
+        verdicts: counts(&all),
+        pairs: pairs.iter().map(|(pair, standing)| pair_item(*pair, standing)).collect(),
+    })
+}
+
+fn pair_item(pair: Pair, standing: &Standing) -> SourcePairItem {
+    let (_, slot, verdict) = standing.last;
+    SourcePairItem {
+        pair: PairText(pair),
+        slots: standing.slots(),
+        share_used: DerivedText(standing.share_used()),
+        last_slot: TimeText(slot.start()),
+        last_verdict: verdict.to_string(),
+        deviation: standing.deviation().map(DerivedText),
+        verdicts: counts(standing),
+    }
+}
+
+fn counts(standing: &Standing) -> BTreeMap<String, u64> {
+    let count = |(verdict, count): (&Verdict, &u64)| (verdict.to_string(), *count);
+    standing.verdicts.iter().map(count).collect()
+}

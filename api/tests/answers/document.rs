@@ -1,0 +1,40 @@
+//! The documents in the repository, held against what the code says.
+
+use std::{fs, path::Path};
+
+use crate::rig::Rig;
+
+/// Set, the documents are written and not compared: `just documents`.
+const RENEW: &str = "TICKWELL_RENEW_DOCUMENTS";
+
+fn committed(name: &str, now: &str) {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs").join(name);
+    if std::env::var_os(RENEW).is_some() {
+        fs::write(&path, now).unwrap();
+    }
+    let committed = fs::read_to_string(&path).unwrap_or_default();
+    assert!(committed == now, "docs/{name} is not what the code says; renew it with: just documents");
+}
+
+#[tokio::test]
+async fn the_document_of_the_routes_is_the_committed_one() {
+    let rig = Rig::new();
+    let served = rig.text("/openapi.json").await;
+    committed("openapi.json", &served);
+    assert!(rig.text("/docs").await.contains(&served), "/docs shows another document than /openapi.json");
+}
+
+#[tokio::test]
+async fn every_code_is_described_where_problems_point_to() {
+    let rig = Rig::new();
+    committed("errors.md", &api::problem::errors_markdown());
+    let missing = rig.get("/v1/nothing").await;
+    let kind = missing.body["type"].as_str().unwrap();
+    let (page, code) = kind.split_once('#').unwrap();
+    assert_eq!(missing.body["code"], code);
+    let page = rig.text(page).await;
+    for code in <api::problem::Code as common::domain::Words>::ALL {
+        let (anchor, status) = (format!("id=\"{code}\""), code.status().to_string());
+        assert!(page.contains(&anchor) && page.contains(&status), "{code}");
+    }
+}

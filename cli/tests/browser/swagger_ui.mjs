@@ -1,0 +1,33 @@
+// Tries every operation of /docs, as it is filled in there: "Try it out", "Execute". Prints what came, as JSON:
+//   node swagger_ui.mjs http://127.0.0.1:8080
+
+import { open } from "./browser.mjs";
+
+const { page, problems, close } = await open(`${process.argv[2]}/docs`);
+const tried = [];
+try {
+  const operations = page.locator(".opblock");
+  await operations.first().waitFor();
+  for (const operation of await operations.all()) {
+    const summary = operation.locator(".opblock-summary-control");
+    await summary.click();
+    await operation.locator(".try-out__btn").click();
+    const answered = page.waitForResponse(() => true);
+    await operation.locator(".execute").click();
+    const answer = await answered;
+    // A stream does not end, and is shown only then.
+    const isStream = /event-stream|ndjson/.test(answer.headers()["content-type"] ?? "");
+    const shown = operation.locator(".live-responses-table .response .response-col_status").first();
+    tried.push({
+      path: await operation.locator(".opblock-summary-path").getAttribute("data-path"),
+      asked: answer.url(),
+      status: answer.status(),
+      shown: isStream ? answer.status() : Number.parseInt(await shown.innerText(), 10),
+    });
+    // What was answered can be long; the page is quicker without it.
+    await summary.click();
+  }
+} finally {
+  await close();
+}
+console.log(JSON.stringify({ tried, problems }));

@@ -1,0 +1,49 @@
+//! The document of the routes, believed: everything that it allows is asked, and every operation is tried out.
+
+use std::collections::BTreeSet;
+
+use serde_json::Value;
+
+use crate::{
+    harness::{BINARY, DEADLINE, Pod, Scene},
+    tools::{PYTHON_VARIABLE, browser_script, python, workspace},
+};
+
+/// Requests generated for each operation, beside those that its document alone gives: a run of some seconds.
+/// `just schemathesis --max-examples 1000` is a long one.
+const GENERATED: &str = "10";
+const SEED: &str = "1";
+
+#[tokio::test]
+async fn no_generated_request_finds_an_answer_that_is_not_in_the_document() {
+    let Some(python) = python() else { return };
+    let mut command = tokio::process::Command::new(workspace().join("scripts/schemathesis"));
+    command.args(["--binary", BINARY, "--max-examples", GENERATED, "--seed", SEED]);
+    let output = command.env(PYTHON_VARIABLE, python).output().await.unwrap();
+    let told = String::from_utf8_lossy(&output.stdout);
+    assert!(output.status.success(), "{told}{}", String::from_utf8_lossy(&output.stderr));
+}
+
+#[tokio::test]
+async fn every_operation_can_be_tried_out_in_a_browser() {
+    let Some(mut script) = browser_script("swagger_ui.mjs") else { return };
+    let scene = Scene::new(std::time::Duration::from_secs(1));
+    let pod = Pod::of(scene.command("demo").args(["run", "--demo"]).start().unwrap()).await;
+    crate::harness::has_price(&pod).await;
+
+    let output = tokio::time::timeout(DEADLINE, script.arg(&pod.url).output()).await.unwrap().unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let found: Value = serde_json::from_slice(&output.stdout).unwrap();
+    assert_eq!(found["problems"].as_array().unwrap(), &Vec::<Value>::new());
+    let tried = found["tried"].as_array().unwrap();
+    for tried in tried {
+        assert_eq!((&tried["status"], &tried["shown"]), (&Value::from(200), &Value::from(200)), "{tried}");
+    }
+    let document = pod.get("/openapi.json").await.found();
+    let documented: BTreeSet<&str> =
+        document["paths"].as_object().unwrap().keys().map(String::as_str).collect();
+    assert_eq!(
+        tried.iter().map(|tried| tried["path"].as_str().unwrap()).collect::<BTreeSet<_>>(),
+        documented
+    );
+}

@@ -1,0 +1,37 @@
+"""What a request must not be that the document allows, because no schema can say it."""
+
+import re
+from datetime import datetime, timezone
+
+import schemathesis
+
+EPOCH = datetime(1970, 1, 1, tzinfo=timezone.utc)
+
+
+@schemathesis.hook
+def filter_path_parameters(context, path_parameters):
+    """A pair is of two assets."""
+    halves = re.split("[-_/]", str((path_parameters or {}).get("pair", "")))
+    return len(halves) != 2 or halves[0].upper() != halves[1].upper()
+
+
+@schemathesis.hook
+def filter_query(context, query):
+    """Time begins in 1970 and does not run backwards, and a page goes on in the order of the one before it."""
+    query = query or {}
+    bounds = [millis(query[name]) for name in ("from", "to") if name in query]
+    known = [bound for bound in bounds if bound is not None]
+    if any(bound < 0 for bound in known) or known != sorted(known):
+        return False
+    cursor, order = str(query.get("cursor", "")), str(query.get("order", "desc"))
+    return not re.match("[ad][0-9]", cursor) or cursor[0] == order[:1]
+
+
+def millis(text):
+    """An instant in either spelling; none where it is no instant."""
+    if re.fullmatch("[0-9]+", str(text)):
+        return int(text)
+    try:
+        return (datetime.fromisoformat(str(text)) - EPOCH).total_seconds() * 1000
+    except (TypeError, ValueError, OverflowError):
+        return None
