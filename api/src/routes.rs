@@ -45,7 +45,6 @@ pub(crate) use lifetime::Lifetime;
 pub use operations::{Build, Operations};
 pub(crate) use operations::{errors, metrics_route};
 pub use reading::Readers;
-pub(crate) use streams::MAX_STREAMS;
 pub use streams::Streams;
 
 /// What every handler can use.

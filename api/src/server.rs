@@ -4,6 +4,7 @@
 mod answer;
 mod caching;
 mod compressed;
+mod descriptors;
 mod limit;
 mod parameters;
 
@@ -21,12 +22,8 @@ use tokio::{
 use tokio_io_timeout::TimeoutStream;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
-use crate::routes::MAX_STREAMS;
-
 pub use answer::{ADMIN, API, admin_endpoint, endpoint, operations_endpoint, starting_endpoint};
-
-/// Open connections at once; later ones wait in the kernel's queue. Streams alone cannot take them all.
-const MAX_CONNECTIONS: usize = MAX_STREAMS + 2_000;
+pub use descriptors::{ADMIN_PLACES, api_places};
 
 /// A request's head must be here this soon after the connection was made, or after the answer before it.
 const HEADER_TIMEOUT: Duration = Duration::from_secs(5);
@@ -75,14 +72,16 @@ impl Listener {
 
     /// Answers connections until told to stop, then lets them finish what they are answering, with a
     /// bound. Each request is answered by the newest endpoint: a pod answers its operators before it has
-    /// anything else to say.
+    /// anything else to say. `places` is how many connections may be open at once; later ones wait in the kernel's
+    /// queue.
     pub async fn serve(
         self,
         endpoints: watch::Receiver<SharedEndpoint>,
+        places: usize,
         connections: prometheus::IntGauge,
         stop: CancellationToken,
     ) -> Result<(), TaskError> {
-        let places = Arc::new(Semaphore::new(MAX_CONNECTIONS));
+        let places = Arc::new(Semaphore::new(places));
         let open = TaskTracker::new();
         // HTTP/1 alone: telling versions apart, and HTTP/2 itself, would wait for silent clients without
         // end. Who wants HTTP/2 has it from the proxy that does TLS.

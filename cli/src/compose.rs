@@ -117,16 +117,17 @@ async fn listen(
     process: &Process,
     service: &mut Service,
 ) -> Result<Pod, TaskError> {
+    let places = server::api_places();
     let listener = Listener::bind("api.listen", settings.api.listen.get().unwrap_or_default()).await?;
     let address = listener.address()?;
     tracing::info!(url = format!("http://{address}"), "listening");
     let metrics = api::Metrics::new(&process.registry)?;
     let check = service.readiness().check("log");
     let (endpoints, newest) = watch::channel(server::starting_endpoint(process, server::API));
-    service.spawn("api", listener.serve(newest, metrics.connections.clone(), service.stop()));
+    service.spawn("api", listener.serve(newest, places, metrics.connections.clone(), service.stop()));
     let operators =
         admin(settings, server::starting_endpoint(process, server::ADMIN), process, service).await?;
-    let streams = Streams::new(service.stop(), metrics.clone());
+    let streams = Streams::new(places, service.stop(), metrics.clone());
     service.spawn("streams", {
         let (streams, stop) = (streams.clone(), service.stop());
         async move {
@@ -196,6 +197,6 @@ async fn admin(
         prometheus::IntGauge::new("tickwell_admin_connections", "Open connections of operators")?;
     process.registry.register(Box::new(connections.clone()))?;
     let (endpoints, newest) = watch::channel(endpoint);
-    service.spawn("admin", listener.serve(newest, connections, service.stop()));
+    service.spawn("admin", listener.serve(newest, server::ADMIN_PLACES, connections, service.stop()));
     Ok(Some(endpoints))
 }

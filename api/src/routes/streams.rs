@@ -31,8 +31,8 @@ use follower::Follower;
 pub(super) use http::StreamApi;
 pub(super) use socket::SocketApi;
 
-/// Streams at once. Some connections are left over for requests, the operators' among them.
-pub(crate) const MAX_STREAMS: usize = 10_000;
+/// So many of all connections are left over for requests, the operators' among them: one of these.
+const LEFT_OVER: usize = 6;
 
 /// How long streams may take to end. Who takes nothing any more cannot be told.
 const END_LIMIT: Duration = Duration::from_secs(2);
@@ -47,6 +47,8 @@ const AHEAD_PATIENCE: Duration = Duration::from_secs(2);
 /// What all streams of a process share. Clones are the same.
 #[derive(Debug, Clone)]
 pub struct Streams {
+    /// Streams at once.
+    most: usize,
     places: Arc<Semaphore>,
     open: TaskTracker,
     stop: CancellationToken,
@@ -63,9 +65,10 @@ struct Place {
 }
 
 impl Streams {
-    /// Streams that end when they are told to stop.
-    pub fn new(stop: CancellationToken, metrics: Metrics) -> Self {
-        Self { places: Arc::new(Semaphore::new(MAX_STREAMS)), open: TaskTracker::new(), stop, metrics }
+    /// Streams that end when they are told to stop, among so many connections at most.
+    pub fn new(connections: usize, stop: CancellationToken, metrics: Metrics) -> Self {
+        let most = connections - connections / LEFT_OVER;
+        Self { most, places: Arc::new(Semaphore::new(most)), open: TaskTracker::new(), stop, metrics }
     }
 
     /// Waits until all have ended, with a bound. They do so soon after they were told to stop.
@@ -76,7 +79,7 @@ impl Streams {
 
     fn place(&self, transport: Transport) -> Result<Place, Problem> {
         let Ok(place) = self.places.clone().try_acquire_owned() else {
-            let detail = format!("{MAX_STREAMS} clients are following here already; ask another pod");
+            let detail = format!("{} clients are following here already; ask another pod", self.most);
             return Err(Problem::new(Code::TooManyStreams, detail).retry_after(RETRY_SECONDS));
         };
         let metrics = self.metrics.clone();

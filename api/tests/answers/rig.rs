@@ -146,7 +146,7 @@ impl Rig {
             retain_quotes: retention.quotes,
             readers: Readers::default(),
             scans: api::averages::Scans::default(),
-            streams: Streams::new(stop.clone(), metrics.clone()),
+            streams: Streams::new(12, stop.clone(), metrics.clone()),
             reports: api::sources::Reports::default(),
         });
         let build = Build {
@@ -243,7 +243,7 @@ impl Rig {
         let stop = CancellationToken::new();
         let endpoint = server::endpoint(state, process, limit, metrics.clone());
         let (_, endpoints) = watch::channel(endpoint);
-        let task = tokio::spawn(listener.serve(endpoints, metrics.connections.clone(), stop.clone()));
+        let task = tokio::spawn(listener.serve(endpoints, 64, metrics.connections.clone(), stop.clone()));
         Served { address, stop, task }
     }
 

@@ -225,3 +225,19 @@ async fn who_falls_ever_further_behind_is_told_to_come_back() {
     let all = client.take(11_000).await;
     assert_eq!((field(&all[0], "id"), field(&all[10_999], "id")), ("abc-2".into(), "abc-11001".into()));
 }
+
+#[tokio::test]
+async fn when_all_places_are_taken_others_are_sent_on() {
+    let mut rig = Rig::new();
+    rig.send(vec![tick("BTC-USD", 0, "1")]).await;
+    let mut clients = Vec::new();
+    // Of twelve connections two are left over for requests.
+    for _ in 0..10 {
+        clients.push(Client::open(&rig, "").await);
+    }
+    let refused = rig.get("/v1/stream").await;
+    assert_eq!((refused.status, refused.body["code"].as_str()), (503, Some("too_many_streams")));
+    assert!(refused.header("retry-after").is_some() && rig.get("/v1/pairs").await.status == 200);
+    clients.pop();
+    Client::open(&rig, "").await.next().await;
+}
