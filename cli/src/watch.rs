@@ -48,8 +48,8 @@ const REDRAW: Duration = Duration::from_secs(1);
 /// Pods that one command goes through.
 const MAX_PODS: usize = 16;
 
-/// Lines that fit on a screen.
-const MAX_PAIRS: usize = 50;
+/// Lines that fit on any screen.
+const MAX_PAIRS: usize = 20;
 
 /// What to watch, and where.
 #[derive(Debug, Args)]
@@ -90,7 +90,13 @@ pub(crate) fn run(arguments: &WatchArguments) -> Result<()> {
         let mut terminated = signal(SignalKind::terminate())?;
         let look = Look::of_process(arguments.plain, arguments.json);
         let screen = Screen::new(look, Box::new(io::stdout()), Box::new(io::stderr()));
-        let mut watch = Watch { pods, state: State::new(pairs), screen, clock: Arc::new(SystemClock) };
+        let mut watch = Watch {
+            pods,
+            state: State::new(pairs),
+            screen,
+            clock: Arc::new(SystemClock),
+            first_wait: FIRST_WAIT,
+        };
         tokio::select! {
             ended = watch.run() => ended,
             interrupted = tokio::signal::ctrl_c() => Ok(interrupted?),
@@ -113,6 +119,7 @@ struct Watch {
     state: State,
     screen: Screen,
     clock: Arc<dyn Clock>,
+    first_wait: Duration,
 }
 
 /// Why a connection is none, or none any more.
@@ -131,7 +138,8 @@ impl Watch {
             let lost = self.connection(turn % self.pods.len()).await?;
             failures = if self.state.events() > before { 0 } else { failures + 1 };
             let next = self.pods.get((turn + 1) % self.pods.len()).map(Pod::url).unwrap_or_default();
-            let wait = wait(failures, lost.wait, |whole| rand::rng().random_range(0..=whole));
+            let wait =
+                wait(self.first_wait, failures, lost.wait, |whole| rand::rng().random_range(0..=whole));
             let until = Instant::now() + wait;
             self.state.lost(lost.why, next.to_owned(), until);
             self.screen.status(&self.state);
@@ -216,8 +224,11 @@ fn refused(pod: &Pod, answer: &Answer, state: &mut State) -> Result<Lost> {
     };
     match answer.status {
         StatusCode::CONFLICT | StatusCode::GONE if state.last().is_some() => {
-            state.begin_anew();
-            return Ok(Lost { why: format!("{why}; beginning anew"), wait: None });
+            let why = match state.refused(answer.status == StatusCode::GONE) {
+                true => format!("{why}; beginning anew"),
+                false => why,
+            };
+            return Ok(Lost { why, wait: None });
         }
         _ if state.has_been_connected() => {}
         status if status.is_server_error() || status == StatusCode::TOO_MANY_REQUESTS => {}
@@ -233,8 +244,8 @@ fn refused(pod: &Pod, answer: &Answer, state: &mut State) -> Result<Lost> {
 
 /// How long to wait after so many failures in a row. Half of it is chance, so that clients who have lost the same
 /// pod do not come back all at once.
-fn wait(failures: u32, told: Option<Duration>, chance: impl FnOnce(u64) -> u64) -> Duration {
-    let longest = FIRST_WAIT * 2_u32.pow(failures.min(MAX_DOUBLINGS));
+fn wait(first: Duration, failures: u32, told: Option<Duration>, chance: impl FnOnce(u64) -> u64) -> Duration {
+    let longest = first * 2_u32.pow(failures.min(MAX_DOUBLINGS));
     let half = longest / 2;
     let wait = half + Duration::from_millis(chance(u64::try_from(half.as_millis()).unwrap_or_default()));
     wait.max(told.unwrap_or_default().min(MAX_WAIT))

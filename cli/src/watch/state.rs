@@ -5,11 +5,16 @@ use tokio::time::Instant;
 
 use super::event::{Body, Event};
 
+/// So many refusals in a row mean that nobody knows the place. Fewer may come from pods that are a little behind.
+const MAX_REFUSALS: u32 = 4;
+
 /// Everything that can be shown.
 pub(super) struct State {
     pub(super) rows: Vec<Row>,
     pub(super) connection: Connection,
     last: Option<String>,
+    /// How often in a row the place was refused.
+    refusals: u32,
     events: u64,
     has_been_connected: bool,
 }
@@ -55,7 +60,14 @@ pub(super) enum Connection {
 impl State {
     pub(super) fn new(pairs: Vec<Pair>) -> Self {
         let rows = pairs.into_iter().map(|pair| Row { pair, tick: None, newest: None }).collect();
-        Self { rows, connection: Connection::Beginning, last: None, events: 0, has_been_connected: false }
+        Self {
+            rows,
+            connection: Connection::Beginning,
+            last: None,
+            refusals: 0,
+            events: 0,
+            has_been_connected: false,
+        }
     }
 
     pub(super) fn pairs(&self) -> impl Iterator<Item = Pair> {
@@ -79,6 +91,7 @@ impl State {
     /// Takes in an event. Answers how it is to be shown; one that was shown already is not shown again.
     pub(super) fn take(&mut self, event: Event) -> Option<Shown> {
         self.events += 1;
+        self.refusals = 0;
         self.last = Some(event.id.clone());
         let row = self.rows.iter_mut().find(|row| row.pair == event.pair)?;
         if row.newest.as_ref().is_some_and(|newest| newest.id == event.id) {
@@ -101,8 +114,13 @@ impl State {
         self.connection = Connection::Lost { why, next, until };
     }
 
-    /// Forgets where it was: nobody knows that place any more.
-    pub(super) fn begin_anew(&mut self) {
-        self.last = None;
+    /// The place was refused. Forgets it, and says so, where asking again is of no use.
+    pub(super) fn refused(&mut self, for_good: bool) -> bool {
+        self.refusals += 1;
+        let gives_up = for_good || self.refusals >= MAX_REFUSALS;
+        if gives_up {
+            (self.last, self.refusals) = (None, 0);
+        }
+        gives_up
     }
 }

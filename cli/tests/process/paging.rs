@@ -10,6 +10,7 @@ use crate::{
     author::{Author, INTERVAL_MS},
     harness::{Answer, DEADLINE, Pod, Scene, has_price},
     oracle,
+    streams::everything_is_streamed,
 };
 
 /// What happens when depends on this alone, as far as it is for the test to say.
@@ -101,6 +102,7 @@ async fn a_month_is_paged_through_without_a_miss_or_a_repeat_while_records_arriv
     for pod in [&one, &other] {
         pod.reaches(author.last()).await;
     }
+    everything_is_streamed(&one, &mut author).await;
     who_is_behind_says_so(&scene, &one, other, &mut author).await;
 }
 

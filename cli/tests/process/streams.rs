@@ -1,5 +1,7 @@
 //! Clients that follow the log: cut off, sent elsewhere, far behind; every event comes once, in order.
 
+use std::path::Path;
+
 use rand::{Rng as _, SeedableRng as _, rngs::StdRng};
 use serde_json::Value;
 use testkit::{nats::NatsServer, require_nats};
@@ -7,9 +9,10 @@ use tokio::{sync::watch, time::timeout};
 
 use crate::{
     agreement::PAIR,
-    author::Author,
+    author::{Author, Written},
     harness::{DEADLINE, Pod, Scene},
     stream_client::{Heard, Refusal, Stream, Transport},
+    tools::python,
 };
 
 /// What happens when depends on this alone, as far as it is for the test to say.
@@ -31,6 +34,9 @@ const SHORTEST_EVENT: usize = 150;
 /// A pod is killed at one connection in so many, and comes back up to so many connections later.
 const KILLED_IN: u32 = 8;
 const AWAY_FOR: usize = 5;
+
+/// How soon a pod that was terminated must be gone, whoever follows it.
+const PATIENCE: std::time::Duration = std::time::Duration::from_secs(10);
 
 const NAMES: [&str; 2] = ["one", "other"];
 
@@ -139,10 +145,139 @@ async fn a_client_that_is_cut_off_again_and_again_while_pods_die_receives_everyt
 
 /// Holds what was received against what was written, from its beginning on.
 fn compare(received: &[Value], author: &Author) {
+    same_events(received, author.written().iter());
+    assert!(received.len() <= author.written().len());
+}
+
+fn same_events<'a>(received: &[Value], written: impl Iterator<Item = &'a Written>) {
     assert!(!received.is_empty());
     let (log, _) = received[0]["id"].as_str().unwrap().split_once('-').unwrap();
-    for (at, (event, written)) in received.iter().zip(author.written()).enumerate() {
+    for (at, (event, written)) in received.iter().zip(written).enumerate() {
         assert_eq!(event, &written.event(log), "event {at} of {}", received.len());
     }
-    assert!(received.len() <= author.written().len());
+}
+
+/// The next so many events of a stream that nobody ends.
+pub(crate) async fn events(stream: &mut Stream, count: usize) -> Vec<Value> {
+    let mut events = Vec::new();
+    while events.len() < count {
+        match timeout(DEADLINE, stream.next()).await.unwrap() {
+            Some(Heard::Event(event)) => events.push(event),
+            Some(Heard::Heartbeat) => {}
+            end => panic!("it ended after {} events of {count}: {end:?}", events.len()),
+        }
+    }
+    events
+}
+
+/// Follows a long log from its very beginning, and then on, for all pairs and for one.
+pub(crate) async fn everything_is_streamed(pod: &Pod, author: &mut Author) {
+    let (before, more) = (author.written().len(), 40);
+    let of_pair = |author: &Author| author.up_to(PAIR, author.last()).count();
+    let before_of_pair = of_pair(author);
+    let mut all = Stream::open(&pod.url, Transport::Sse, "after=0", None).await.unwrap();
+    let mut one = Stream::open(&pod.url, Transport::Lines, "after=0&pairs=btc_usd", None).await.unwrap();
+    let (mut of_all, mut of_one) = tokio::join!(events(&mut all, before), events(&mut one, before_of_pair));
+    author.write_up_to(before + more).await;
+    of_all.extend(events(&mut all, author.written().len() - before).await);
+    of_one.extend(events(&mut one, of_pair(author) - before_of_pair).await);
+    same_events(&of_all, author.written().iter());
+    same_events(&of_one, author.up_to(PAIR, author.last()));
+}
+
+/// A log with a few records, and two pods.
+async fn small_log() -> (NatsServer, Author, Pods) {
+    let nats = NatsServer::start().await.unwrap();
+    let mut author = Author::begin(&nats, SEED, &[PAIR, "ETH-USD"], FIRST_SLOT).await;
+    author.write_up_to(20).await;
+    let pods = Pods::start(&nats).await;
+    for pod in pods.pods.iter().flatten() {
+        pod.reaches(author.last()).await;
+    }
+    (nats, author, pods)
+}
+
+const TRANSPORTS: [Transport; 3] = [Transport::Sse, Transport::Lines, Transport::Socket];
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_cursor_that_is_not_of_this_log_is_refused() {
+    require_nats!();
+    let (_nats, author, pods) = small_log().await;
+    let pod = pods.pods[0].as_ref().unwrap();
+    let mut stream = Stream::open(&pod.url, Transport::Sse, "after=0", None).await.unwrap();
+    let id = events(&mut stream, 1).await[0]["id"].as_str().unwrap().to_owned();
+    let (log, _) = id.split_once('-').unwrap();
+    let last = author.last();
+    for (cursor, expected) in [
+        (format!("{log}-{last}"), None),
+        (format!("{log}-{}", last + 1), Some((409, "unknown_cursor"))),
+        (format!("other-{last}"), Some((409, "unknown_cursor"))),
+        ("nonsense-".to_owned(), Some((400, "invalid_parameter"))),
+    ] {
+        for transport in TRANSPORTS {
+            let told = match Stream::open(&pod.url, transport, "", Some(&cursor)).await {
+                Ok(_) => None,
+                Err(Refusal::Told(status, code)) => Some((status, code)),
+                Err(Refusal::Away) => panic!("{cursor} by {transport:?}: no answer"),
+            };
+            let told = told.as_ref().map(|(status, code)| (*status, code.as_str()));
+            assert_eq!(told, expected, "{cursor} by {transport:?}");
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn clients_that_others_have_written_go_on_behind_each_other() {
+    require_nats!();
+    let Some(python) = python() else { return };
+    let (_nats, author, pods) = small_log().await;
+    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/process/follower.py");
+    let mut command = tokio::process::Command::new(python);
+    // Four clients, and all there is.
+    command.arg(script).arg((author.written().len() / 4).to_string());
+    command.args(pods.pods.iter().flatten().map(|pod| &pod.url)).kill_on_drop(true);
+    let output = timeout(DEADLINE, command.output()).await.unwrap().unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let lines = String::from_utf8(output.stdout).unwrap();
+    let received: Vec<Value> = lines.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    assert_eq!(received.len(), author.written().len() / 4 * 4);
+    compare(&received, &author);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_quiet_stream_shows_that_it_lives_and_sigterm_ends_it_with_a_reason() {
+    require_nats!();
+    let (_nats, mut author, mut pods) = small_log().await;
+    let (pod, before) = (pods.pods[0].as_mut().unwrap(), author.written().len());
+    let mut streams = Vec::new();
+    for transport in TRANSPORTS {
+        let behind = format!("after={}", author.last());
+        let stream = Stream::open(&pod.url, transport, &behind, None).await.unwrap();
+        streams.push((transport, stream));
+    }
+    for (transport, stream) in &mut streams {
+        let next = timeout(DEADLINE, stream.next()).await.unwrap();
+        assert_eq!(next, Some(Heard::Heartbeat), "{transport:?}");
+    }
+    author.write_up_to(before + 2).await;
+    pod.reaches(author.last()).await;
+    pod.process.signal("TERM").unwrap();
+    let written: Vec<Value> =
+        author.written()[before..].iter().map(|written| serde_json::json!(written.sequence)).collect();
+    for (transport, stream) in &mut streams {
+        let (mut sequences, mut farewell) = (Vec::new(), None);
+        while let Some(heard) = timeout(DEADLINE, stream.next()).await.unwrap() {
+            match heard {
+                Heard::Event(event) => sequences.push(event["sequence"].clone()),
+                Heard::Heartbeat => {}
+                Heard::Farewell(why) => farewell = Some(why),
+            }
+        }
+        assert_eq!(sequences, written, "{transport:?}");
+        // Readers of lines are told by the end of them.
+        let expected = (*transport != Transport::Lines).then(|| "shutting_down".to_owned());
+        assert_eq!(farewell, expected, "{transport:?}");
+    }
+    let status = pod.process.wait_exit(PATIENCE).await.unwrap();
+    assert_eq!(status.code(), Some(0));
 }
