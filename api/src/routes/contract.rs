@@ -4,7 +4,7 @@
 
 use std::time::Duration;
 
-use common::domain::{Pair, Ratio, Span, Verdict};
+use common::domain::{Pair, Ratio, Span, Tick, Verdict};
 use poem_openapi::{param::Query, types::ToJSON};
 
 use super::{State, no_price_yet, prices::price_item};
@@ -48,11 +48,28 @@ impl Contract {
         pair: Pair,
         view: &PairView,
     ) -> Result<(), Problem> {
-        if self.max_age.is_none() && self.min_sources.is_none() && self.max_spread.is_none() {
+        if !self.asks() {
             return Ok(());
         }
         let newest = view.tick.as_deref().ok_or_else(|| no_price_yet(Some(view)))?;
-        let broken = self.broken(state, snapshot, pair, view, newest);
+        self.check_tick(state, snapshot, pair, view, newest)
+    }
+
+    /// Whether anything is asked.
+    pub(super) fn asks(&self) -> bool {
+        self.max_age.is_some() || self.min_sources.is_some() || self.max_spread.is_some()
+    }
+
+    /// Refuses the price of one tick of a pair, if that does not meet the contract.
+    pub(super) fn check_tick(
+        &self,
+        state: &State,
+        snapshot: &Snapshot,
+        pair: Pair,
+        view: &PairView,
+        tick: &NewestTick,
+    ) -> Result<(), Problem> {
+        let broken = self.broken(state, snapshot, pair, view, &tick.tick);
         broken.map_or(Ok(()), |(parameter, detail)| {
             let problem = Problem::new(Code::ContractNotMet, detail).naming(parameter);
             let problem = problem.retry_after(seconds_to_next_slot(state, snapshot, view));
@@ -70,29 +87,27 @@ impl Contract {
         snapshot: &Snapshot,
         pair: Pair,
         view: &PairView,
-        newest: &NewestTick,
+        tick: &Tick,
     ) -> Option<(&'static str, String)> {
-        let tick = &newest.tick;
         let age = state.now(snapshot, view.slot).since(tick.slot.start());
         if let Some(limit) = self.max_age.filter(|limit| age > limit.duration()) {
             let slot = tick.slot.start();
             return Some((
                 "max_age",
-                format!("the newest price of {pair} is that of {slot}, longer ago than {limit}"),
+                format!("the price of {pair} is that of {slot}, longer ago than {limit}"),
             ));
         }
         let used = tick.evidence.quotes.iter().filter(|judged| judged.verdict == Verdict::Used).count();
         if let Some(least) =
             self.min_sources.filter(|least| u64::try_from(used).is_ok_and(|used| used < *least))
         {
-            let detail =
-                format!("the newest price of {pair} has {used} of the {least} sources that are asked for");
+            let detail = format!("the price of {pair} has {used} of the {least} sources that are asked for");
             return Some(("min_sources", detail));
         }
         let limit = self.max_spread.filter(|limit| tick.spread.decimal() > limit.decimal())?;
         let spread = tick.spread;
         let detail =
-            format!("the sources of the newest price of {pair} are {spread} apart, and not {limit} or less");
+            format!("the sources of the price of {pair} are {spread} apart, and not {limit} or less");
         Some(("max_spread", detail))
     }
 }

@@ -2,18 +2,18 @@
 
 use std::{collections::BTreeSet, sync::Arc};
 
-use common::domain::Asset;
+use common::domain::{Asset, Body};
 use poem_openapi::{OpenApi, param::Query, payload::Json};
 
-use super::{State, Tag, as_of::AsOf, no_price_yet};
+use super::{State, Tag, as_of::AsOf, contract::Contract, no_price_yet, view};
 use crate::{
     dto::{
-        AmountText, AssetText, Conversion, FromAssetText, LegItem, PairText, PriceText, RateText, TimeText,
-        ToAssetText,
+        AmountText, AssetText, Conversion, FromAssetText, LegItem, PairText, PriceText, RateText,
+        RatioParameter, SpanText, TimeText, ToAssetText,
     },
     problem::{Code, Problem},
     rate::{self, Amount, Fraction, Leg, Step},
-    snapshot::Snapshot,
+    snapshot::{NewestTick, PairView, Snapshot},
 };
 
 /// Conversions.
@@ -28,10 +28,14 @@ impl ConvertApi {
     /// by the pairs' names. Both prices are of the same slot, the newest that both pairs have a tick for. If there
     /// is none within an hour before the older of their newest ticks, the answer is 503 `no_price_yet`.
     ///
+    /// `max_age`, `min_sources` and `max_spread` ask something of both prices; if one does not meet it, the answer is
+    /// 503 `contract_not_met`, with the newest price of its pair as `newest`.
+    ///
     /// `rate` and `result` are each rounded once from the exact quotient, half-even, to eight decimal places, or to
     /// as many more as it takes to have twelve digits from the first that is not zero. `rate` times `amount` may so
     /// differ from `result` in its last digits; `result` is the one that is right.
     #[oai(path = "/convert", method = "get", operation_id = "convert")]
+    #[expect(clippy::too_many_arguments, reason = "each is a documented query parameter")]
     async fn convert(
         &self,
         /// The asset that there is an amount of.
@@ -41,9 +45,16 @@ impl ConvertApi {
         /// How much there is: above zero and below 10¹⁵, at most 18 decimal places and 28 digits in all; 1 if
         /// absent.
         amount: Query<Option<AmountText>>,
+        /// How old the prices may be, such as `30s`.
+        max_age: Query<Option<SpanText>>,
+        /// How many sources must have made each price.
+        min_sources: Query<Option<u64>>,
+        /// How far the sources of each price may be apart, such as `0.5%`.
+        max_spread: Query<Option<RatioParameter>>,
         /// The position in the log to answer as of; the newest, if absent.
         at_sequence: AsOf,
     ) -> Result<Json<Conversion>, Problem> {
+        let contract = Contract::of(max_age, min_sources, max_spread)?;
         let (from, to, snapshot) = (from.0.0, to.0.0, at_sequence.snapshot);
         let amount = amount.0.map_or(Amount::ONE, |amount| amount.0);
         let way = way(&snapshot, from, to)?;
@@ -51,11 +62,33 @@ impl ConvertApi {
             Some(legs) => legs,
             None => self.legs(snapshot.clone(), way).await?,
         };
+        if contract.asks() {
+            self.check(contract, snapshot.clone(), legs.clone()).await?;
+        }
         conversion(&self.0, &snapshot, [from, to], amount, &legs).map(Json)
     }
 }
 
 impl ConvertApi {
+    /// Refuses prices that do not meet the contract.
+    async fn check(
+        &self,
+        contract: Contract,
+        snapshot: Arc<Snapshot>,
+        legs: Vec<Leg>,
+    ) -> Result<(), Problem> {
+        let state = self.0.clone();
+        let check = move || {
+            legs.iter().try_for_each(|leg| {
+                let pair = leg.step.pair;
+                let view = view(&snapshot, pair)?;
+                let tick = tick(&state, view, leg)?.ok_or_else(|| no_price_yet(Some(view)))?;
+                contract.check_tick(&state, &snapshot, pair, view, &tick)
+            })
+        };
+        self.0.readers.read(check).await
+    }
+
     /// Looks for the newest slot that the pairs of a way share.
     async fn legs(&self, snapshot: Arc<Snapshot>, way: Vec<Step>) -> Result<Vec<Leg>, Problem> {
         let state = self.0.clone();
@@ -63,6 +96,18 @@ impl ConvertApi {
             move || rate::legs(&state.store, &snapshot, &way)?.ok_or_else(|| not_together(&snapshot, &way));
         self.0.readers.read(find).await
     }
+}
+
+/// The tick of a leg, which is mostly the newest of its pair.
+fn tick(state: &State, view: &PairView, leg: &Leg) -> Result<Option<Arc<NewestTick>>, Problem> {
+    if let Some(newest) = view.tick.as_ref().filter(|newest| newest.sequence == leg.sequence) {
+        return Ok(Some(newest.clone()));
+    }
+    let record = state.store.record(leg.sequence)?;
+    Ok(record.and_then(|record| match record.body {
+        Body::Tick(tick) => Some(Arc::new(NewestTick { sequence: leg.sequence, epoch: record.epoch, tick })),
+        _ => None,
+    }))
 }
 
 /// The first way whose pairs have prices.

@@ -20,8 +20,13 @@ fn wide_tick(pair: &str, seconds: i64) -> Vec<u8> {
     wire::encode(&record)
 }
 
-const ROUTES: [&str; 3] =
-    ["/v1/prices/BTC-USD?", "/v1/prices?pairs=ETH-USD,BTC-USD&", "/v1/prices/BTC-USD/averages?window=10s&"];
+const ROUTES: [&str; 5] = [
+    "/v1/prices/BTC-USD?",
+    "/v1/prices?pairs=ETH-USD,BTC-USD&",
+    "/v1/prices/BTC-USD/averages?window=10s&",
+    "/v1/convert?from=USD&to=BTC&",
+    "/v1/convert?from=ETH&to=BTC&",
+];
 
 #[tokio::test]
 async fn a_price_that_does_not_meet_the_contract_is_refused_with_the_newest_there_is() {
@@ -150,4 +155,18 @@ async fn some_pairs_are_answered_in_the_order_they_are_asked_in() {
     }
     let silent = rig.get("/v1/prices?pairs=BTC-USD,SOL-USD").await;
     assert_eq!((silent.status, &silent.body["code"]), (503, &json!("no_price_yet")));
+}
+
+#[tokio::test]
+async fn a_conversion_is_held_to_the_prices_that_it_is_made_of() {
+    let mut rig = Rig::new();
+    // The newest slot of both is 20; the newest price of one is another.
+    rig.send(vec![wide_tick("BTC-USD", 20), wide_tick("ETH-USD", 20), tick("BTC-USD", 30, "100")]).await;
+    rig.clock.set(at(33));
+    let path = "/v1/convert?from=ETH&to=BTC&";
+    assert_eq!(rig.get(&format!("{path}min_sources=2&max_age=13s")).await.status, 200);
+    for (query, parameter) in [("max_age=12s", "max_age"), ("max_spread=0.1%25", "max_spread")] {
+        let answer = rig.get(&format!("{path}{query}")).await;
+        assert_eq!((answer.status, &answer.body["parameter"]), (503, &json!(parameter)), "{query}");
+    }
 }
