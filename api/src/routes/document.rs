@@ -39,6 +39,9 @@ const SEQUENCE_HEADER: &str = "X-Tickwell-Sequence";
 /// What an answer of `/v1` comes with.
 const OF_AN_ANSWER: [&str; 3] = ["Cache-Control", "ETag", SEQUENCE_HEADER];
 
+/// An exact decimal that is not zero.
+const ABOVE_ZERO: &str = r"^([1-9][0-9]{0,11}(\.[0-9]{1,8})?|0\.[0-9]{0,7}[1-9])$";
+
 /// A ratio from 0 to 1, or a percentage.
 const NO_MORE_THAN_ALL: &str = r"^(0(\.[0-9]{1,8})?|1|[0-9]{1,2}(\.[0-9]{1,6})?%|100%)$";
 
@@ -188,6 +191,7 @@ fn limit(operation: &str, parameter: &mut Value) {
         "limit" => json!({"minimum": 1, "maximum": MAX_LIMIT, "default": DEFAULT_LIMIT}),
         "cursor" => json!({"pattern": "^[ad][0-9]{1,15}$"}),
         "sequence" | "at_sequence" => json!({"maximum": u64::MAX}),
+        "amount" => json!({"pattern": ABOVE_ZERO}),
         "min_coverage" => json!({"pattern": NO_MORE_THAN_ALL}),
         _ => json!({}),
     };
@@ -197,8 +201,6 @@ fn limit(operation: &str, parameter: &mut Value) {
         "format" => Some(json!("json")),
         "limit" => Some(json!(DEFAULT_LIMIT)),
         "order" => Some(json!("desc")),
-        // What comes before the year 2100 is everything, newest first.
-        "cursor" => Some(json!("d4102444800000")),
         "to" => Some(json!("2100-01-01T00:00:00Z")),
         "min_coverage" => Some(json!("0")),
         "verbose" => Some(json!("true")),
