@@ -42,6 +42,9 @@ const TOLD: [&str; 5] = ["Cache-Control", "ETag", "RateLimit", "RateLimit-Policy
 /// What a stream tells: there is nothing of it to hold.
 const TOLD_ALWAYS: [&str; 3] = ["RateLimit", "RateLimit-Policy", SEQUENCE_HEADER];
 
+/// An exact decimal that is not zero.
+const ABOVE_ZERO: &str = r"^([1-9][0-9]{0,11}(\.[0-9]{1,8})?|0\.[0-9]{0,7}[1-9])$";
+
 /// A ratio from 0 to 1, or a percentage.
 const NO_MORE_THAN_ALL: &str = r"^(0(\.[0-9]{1,8})?|1|[0-9]{1,2}(\.[0-9]{1,6})?%|100%)$";
 
@@ -194,6 +197,7 @@ fn limit(operation: &str, parameter: &mut Value) {
         "limit" => json!({"minimum": 1, "maximum": MAX_LIMIT, "default": DEFAULT_LIMIT}),
         "cursor" => json!({"pattern": "^[ad][0-9]{1,15}$"}),
         "sequence" | "at_sequence" => json!({"maximum": u64::MAX}),
+        "amount" => json!({"pattern": ABOVE_ZERO}),
         "min_coverage" => json!({"pattern": NO_MORE_THAN_ALL}),
         "min_sources" => json!({"minimum": 1}),
         _ => json!({}),
@@ -204,8 +208,6 @@ fn limit(operation: &str, parameter: &mut Value) {
         "format" => Some(json!("json")),
         "limit" => Some(json!(DEFAULT_LIMIT)),
         "order" => Some(json!("desc")),
-        // What comes before the year 2100 is everything, newest first.
-        "cursor" => Some(json!("d4102444800000")),
         "to" => Some(json!("2100-01-01T00:00:00Z")),
         "min_coverage" => Some(json!("0")),
         // What any price that was just agreed meets.

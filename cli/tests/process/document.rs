@@ -27,7 +27,9 @@ async fn no_generated_request_finds_an_answer_that_is_not_in_the_document() {
 #[tokio::test]
 async fn every_operation_can_be_tried_out_in_a_browser() {
     let Some(mut script) = browser_script("swagger_ui.mjs") else { return };
-    let scene = Scene::new(std::time::Duration::from_secs(1));
+    // What the examples are about.
+    let scene =
+        Scene::new(std::time::Duration::from_secs(1)).with("TICKWELL__FEED__PAIRS", "BTC-USD,ETH-USD");
     let pod = Pod::of(scene.command("demo").args(["run", "--demo"]).start().unwrap()).await;
     crate::harness::has_price(&pod).await;
 
