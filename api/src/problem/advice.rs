@@ -24,7 +24,9 @@ impl Code {
             Self::InvalidParameter => "A parameter is missing, cannot be read, or is out of its range.",
             Self::UnknownPair => "The log has no such pair.",
             Self::UnknownSequence => "The log has no such record, or this pod no longer keeps it.",
-            Self::SequenceAhead => "This pod has not read the log up to `at_sequence` yet.",
+            Self::SequenceAhead => {
+                "This pod has not read the log up to `at_sequence`, or up to the `cursor` of a page, yet."
+            }
             Self::SequenceGone => "`at_sequence` is longer ago than answers reach back.",
             Self::NoRate => "No prices of the log lead from the one asset to the other.",
             Self::UnknownCursor => "A stream's cursor is of another log, or beyond the end of this one.",
@@ -59,9 +61,7 @@ impl Code {
             Self::UnknownSequence => {
                 "Ask for a position up to the answer's `X-Tickwell-Sequence`, and a newer one."
             }
-            Self::SequenceAhead => {
-                "Ask again after `Retry-After`, or ask the pod that gave you the sequence."
-            }
+            Self::SequenceAhead => "Ask again after `Retry-After`, or ask the pod that gave you either.",
             Self::SequenceGone => {
                 "Ask for a newer sequence; `/v1/prices/{pair}/history` reaches further back."
             }
