@@ -10,13 +10,20 @@ EPOCH = datetime(1970, 1, 1, tzinfo=timezone.utc)
 
 @schemathesis.hook
 def filter_case(context, case):
-    return is_pair(case.path_parameters or {}) and is_question(case.query or {})
+    path, query = case.path_parameters or {}, case.query or {}
+    return is_pair(str(path.get("pair", ""))) and are_pairs(str(query.get("pairs", ""))) and is_question(query)
 
 
-def is_pair(path_parameters):
+def is_pair(text):
     """A pair is of two assets."""
-    halves = re.split("[-_/]", str(path_parameters.get("pair", "")))
+    halves = re.split("[-_/]", text)
     return len(halves) != 2 or halves[0].upper() != halves[1].upper()
+
+
+def are_pairs(text):
+    """Each pair is named once."""
+    pairs = re.sub("[_/]", "-", text.upper()).split(",")
+    return len(set(pairs)) == len(pairs) <= 64 and all(is_pair(pair) for pair in pairs)
 
 
 def is_question(query):

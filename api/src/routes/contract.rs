@@ -4,7 +4,10 @@
 
 use std::time::Duration;
 
-use common::domain::{Pair, Ratio, Span, Tick, Verdict};
+use common::{
+    domain::{Pair, Ratio, Span, Tick, Verdict},
+    wire,
+};
 use poem_openapi::{param::Query, types::ToJSON};
 
 use super::{State, no_price_yet, prices::price_item};
@@ -13,6 +16,10 @@ use crate::{
     problem::{Code, Problem},
     snapshot::{NewestTick, PairView, Snapshot},
 };
+
+/// As many sources as a record has quotes at most.
+#[expect(clippy::as_conversions, reason = "there is no other conversion in a constant, and it is 200")]
+pub(super) const MAX_SOURCES: u64 = wire::MAX_QUOTES as u64;
 
 /// What a price must be.
 #[derive(Debug, Clone, Copy, Default)]
@@ -29,8 +36,9 @@ impl Contract {
         min_sources: Query<Option<u64>>,
         max_spread: Query<Option<RatioParameter>>,
     ) -> Result<Self, Problem> {
-        if min_sources.0 == Some(0) {
-            return Err(Problem::parameter("min_sources", "no price is made of fewer than 1 source"));
+        if min_sources.0.is_some_and(|least| !(1..=MAX_SOURCES).contains(&least)) {
+            let detail = format!("a price is made of 1 to {MAX_SOURCES} sources");
+            return Err(Problem::parameter("min_sources", detail));
         }
         Ok(Self {
             max_age: max_age.0.map(|age| age.0),

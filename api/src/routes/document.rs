@@ -10,6 +10,7 @@ use serde_json::{Value, json};
 
 use super::{
     Service,
+    contract::MAX_SOURCES,
     paging::{DEFAULT_LIMIT, MAX_LIMIT},
 };
 use crate::{
@@ -199,7 +200,7 @@ fn limit(operation: &str, parameter: &mut Value) {
         "sequence" | "at_sequence" => json!({"maximum": u64::MAX}),
         "amount" => json!({"pattern": ABOVE_ZERO}),
         "min_coverage" => json!({"pattern": NO_MORE_THAN_ALL}),
-        "min_sources" => json!({"minimum": 1}),
+        "min_sources" => json!({"minimum": 1, "maximum": MAX_SOURCES}),
         _ => json!({}),
     };
     let example = match name {
