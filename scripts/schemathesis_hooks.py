@@ -35,12 +35,21 @@ def is_question(query):
         return False
     if "from" in query and str(query["from"]).upper() == str(query.get("to")).upper():
         return False
+    if not all(is_span(span) for name in ("max_age", "window") for span in str(query.get(name, "")).split(",")):
+        return False
     bounds = [millis(query[name]) for name in ("from", "to") if name in query]
     known = [bound for bound in bounds if bound is not None]
     if any(bound < 0 for bound in known) or known != sorted(known):
         return False
     cursor, order = str(query.get("cursor", "")), str(query.get("order", "desc"))
     return not re.match("[ad][0-9]", cursor) or cursor[0] == order[:1]
+
+
+def is_span(text):
+    """No length of time is longer than ten years."""
+    found = re.fullmatch("([1-9][0-9]*)(ms|s|m|h|d)", text)
+    seconds = {"ms": 0.001, "s": 1, "m": 60, "h": 3_600, "d": 86_400}
+    return not found or int(found[1]) * seconds[found[2]] <= 3_660 * 86_400
 
 
 def millis(text):

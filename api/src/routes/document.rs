@@ -196,7 +196,7 @@ fn limit(operation: &str, parameter: &mut Value) {
     let limits = match name {
         "max_points" => json!({"minimum": MIN_POINTS, "maximum": MAX_POINTS}),
         "limit" => json!({"minimum": 1, "maximum": MAX_LIMIT, "default": DEFAULT_LIMIT}),
-        "cursor" => json!({"pattern": "^[ad][0-9]{1,15}$"}),
+        "cursor" => json!({"pattern": "^[ad][0-9]{1,14}$"}),
         "sequence" | "at_sequence" => json!({"maximum": u64::MAX}),
         "amount" => json!({"pattern": ABOVE_ZERO}),
         "min_coverage" => json!({"pattern": NO_MORE_THAN_ALL}),
