@@ -29,7 +29,8 @@ def are_pairs(text):
 def is_question(query):
     """Time begins in 1970 and does not run backwards, and a page goes on in the order of the one before it.
 
-    A range is either paged or thinned, and an asset is not converted to itself.
+    A range is either paged or thinned, an asset is not converted to itself, and a page of an earlier position is
+    not later than that.
     """
     if "max_points" in query and ("limit" in query or "cursor" in query):
         return False
@@ -40,6 +41,8 @@ def is_question(query):
     bounds = [millis(query[name]) for name in ("from", "to") if name in query]
     known = [bound for bound in bounds if bound is not None]
     if any(bound < 0 for bound in known) or known != sorted(known):
+        return False
+    if "at_sequence" in query and "cursor" in query:
         return False
     cursor, order = str(query.get("cursor", "")), str(query.get("order", "desc"))
     return not re.match("[ad][0-9]", cursor) or cursor[0] == order[:1]
