@@ -40,6 +40,8 @@ common::words! {
         TooSlow = "too_slow",
         /// The stream is a day old. Balancers need a chance to move it.
         TooLong = "too_long",
+        /// The client is so far behind that what comes next for it is no longer kept.
+        HistoryGone = "history_gone",
         /// The store does not answer, and the client needs what is only there.
         StoreUnavailable = "store_unavailable",
     }
@@ -55,6 +57,7 @@ impl StreamEnd {
             }
             Self::TooSlow => "events come faster than you take them; go on behind the last one",
             Self::TooLong => "this stream is a day old; go on behind the last event",
+            Self::HistoryGone => "what comes next for you is longer ago than history reaches; begin anew",
             Self::StoreUnavailable => {
                 "history is not at hand here for the moment; go on at another pod, or later"
             }

@@ -162,6 +162,11 @@ impl Problem {
         Self { parameter: Some(name.into()), ..Self::new(Code::InvalidParameter, detail) }
     }
 
+    /// Which problem it is.
+    pub(crate) fn code(&self) -> Code {
+        self.code
+    }
+
     /// The same problem, with the parameter that is to blame.
     #[must_use]
     pub fn naming(self, parameter: &'static str) -> Self {
@@ -285,6 +290,12 @@ impl IntoResponse for Problem {
         }
         if self.code == Code::Unauthorized {
             response = response.header("WWW-Authenticate", "Bearer");
+        }
+        if self.code == Code::UpgradeRequired {
+            let upgrade =
+                [("Connection", "Upgrade"), ("Upgrade", "websocket"), ("Sec-WebSocket-Version", "13")];
+            response =
+                upgrade.into_iter().fold(response, |response, (name, value)| response.header(name, value));
         }
         response.body(self.details(trace).to_json_string())
     }

@@ -5,6 +5,7 @@ mod answer;
 mod caching;
 mod client;
 mod compressed;
+mod connection;
 mod cors;
 mod descriptors;
 mod limit;
@@ -21,8 +22,9 @@ use tokio::{
     net::{TcpListener, TcpStream},
     sync::{Semaphore, watch},
 };
-use tokio_io_timeout::TimeoutStream;
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
+
+use connection::Connection;
 
 pub use answer::{ADMIN, API, admin_endpoint, endpoint, operations_endpoint, starting_endpoint};
 pub use descriptors::{ADMIN_PLACES, api_places};
@@ -32,9 +34,6 @@ const HEADER_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// The largest request head.
 const MAX_HEADER_BYTES: usize = 16 * 1024;
-
-/// A client that takes no byte for so long, although there are some for it, is cut off.
-const WRITE_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// The pause after accepting failed, as it does when descriptors run out.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
@@ -99,13 +98,10 @@ impl Listener {
                     answer_one(endpoints.borrow().clone(), request, local, remote)
                 }
             });
-            let mut stream = TimeoutStream::new(stream);
-            stream.set_write_timeout(Some(WRITE_TIMEOUT));
-            let connection =
-                builder.serve_connection(TokioIo::new(Box::pin(stream)), service).with_upgrades();
-            let (connections, stop) = (connections.clone(), stop.clone());
+            let stream = TokioIo::new(Connection::new(stream, connections.clone(), place));
+            let connection = builder.serve_connection(stream, service).with_upgrades();
+            let stop = stop.clone();
             open.spawn(async move {
-                connections.inc();
                 let mut connection = pin!(connection);
                 tokio::select! {
                     // A connection that breaks is the client's business.
@@ -115,8 +111,6 @@ impl Listener {
                         let _ = connection.await;
                     }
                 }
-                connections.dec();
-                drop(place);
             });
         }
         drop(self.0);
@@ -136,11 +130,7 @@ type Accepted = (TcpStream, SocketAddr, tokio::sync::OwnedSemaphorePermit);
 async fn accept(listener: &TcpListener, places: &Arc<Semaphore>) -> Option<Accepted> {
     let place = places.clone().acquire_owned().await.ok()?;
     match listener.accept().await {
-        Ok((stream, remote)) => {
-            // Answers are written whole; waiting to fill packets would only delay them.
-            let _ = stream.set_nodelay(true);
-            Some((stream, remote, place))
-        }
+        Ok((stream, remote)) => Some((stream, remote, place)),
         Err(error) => {
             tracing::warn!(%error, "cannot accept connections; trying on");
             tokio::time::sleep(ACCEPT_PAUSE).await;

@@ -74,14 +74,15 @@ impl AveragesApi {
         if min_coverage.is_some_and(|ratio| ratio.decimal() > Decimal::ONE) {
             return Err(Problem::parameter("min_coverage", "no window is covered by more than 1, or 100%"));
         }
-        let contract = Contract::of(max_age, min_sources, max_spread)?;
+        let contract = Contract::of(max_age, min_sources, max_spread, &at_sequence)?;
         let (state, snapshot) = (self.0.clone(), at_sequence.snapshot);
         let view = view(&snapshot, pair)?;
         contract.check(&state, &snapshot, pair, view)?;
         let begins = |span: &Span| view.slot.start().minus(span.duration());
         let in_memory = spans.iter().all(|span| view.window_since(begins(span)).is_some());
         let readers = state.readers.clone();
-        let work = move || averages(&state, &snapshot, pair, &spans, min_coverage);
+        let is_pinned = at_sequence.sequence.is_some();
+        let work = move || averages(&state, &snapshot, pair, &spans, min_coverage, is_pinned);
         match in_memory {
             true => readers.read(work).await,
             false => readers.scan(work).await,
@@ -96,6 +97,7 @@ fn averages(
     pair: Pair,
     spans: &[Span],
     min_coverage: Option<Ratio>,
+    is_pinned: bool,
 ) -> Result<Averages, Problem> {
     let view = view(snapshot, pair)?;
     spans.iter().try_for_each(|span| check(state, view, *span))?;
@@ -103,7 +105,7 @@ fn averages(
         let averages = state.scans.window(&state.store, pair, view, *span)?;
         let item = item(*span, &averages);
         match min_coverage {
-            Some(least) if item.coverage.0 < least.decimal() => Err(thin(view, &item, least)),
+            Some(least) if item.coverage.0 < least.decimal() => Err(thin(view, &item, least, is_pinned)),
             _ => Ok(item),
         }
     };
@@ -125,13 +127,14 @@ fn check(state: &State, view: &PairView, span: Span) -> Result<(), Problem> {
     Ok(())
 }
 
-fn thin(view: &PairView, window: &WindowItem, least: Ratio) -> Problem {
+fn thin(view: &PairView, window: &WindowItem, least: Ratio, is_pinned: bool) -> Problem {
     let detail = format!(
         "{} of the window {} is covered by ticks, and not {least}; ask for less, or for a window without gaps",
         window.coverage.0, window.window.0
     );
     let problem = Problem::new(Code::ThinWindow, detail).naming("min_coverage");
-    problem.retry_after(view.interval.duration().as_secs())
+    // What is as of a position that was named will not be better later.
+    if is_pinned { problem } else { problem.retry_after(view.interval.duration().as_secs()) }
 }
 
 fn item(span: Span, window: &WindowAverages) -> WindowItem {

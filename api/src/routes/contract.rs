@@ -10,7 +10,7 @@ use common::{
 };
 use poem_openapi::{param::Query, types::ToJSON};
 
-use super::{State, no_price_yet, prices::price_item};
+use super::{Lifetime, State, as_of::AsOf, no_price_yet, prices::price_item};
 use crate::{
     dto::{RatioParameter, SpanText},
     problem::{Code, Problem},
@@ -22,11 +22,15 @@ use crate::{
 pub(super) const MAX_SOURCES: u64 = wire::MAX_QUOTES as u64;
 
 /// What a price must be.
-#[derive(Debug, Clone, Copy, Default)]
+#[derive(Debug, Clone)]
 pub(super) struct Contract {
     max_age: Option<Span>,
     min_sources: Option<u64>,
     max_spread: Option<Ratio>,
+    /// Whether the answer is as of a position that was named: nothing about it will change but its age.
+    is_pinned: bool,
+    /// How long caches may hold the answer.
+    lifetime: Lifetime,
 }
 
 impl Contract {
@@ -35,6 +39,7 @@ impl Contract {
         max_age: Query<Option<SpanText>>,
         min_sources: Query<Option<u64>>,
         max_spread: Query<Option<RatioParameter>>,
+        as_of: &AsOf,
     ) -> Result<Self, Problem> {
         if min_sources.0.is_some_and(|least| !(1..=MAX_SOURCES).contains(&least)) {
             let detail = format!("a price is made of 1 to {MAX_SOURCES} sources");
@@ -44,6 +49,8 @@ impl Contract {
             max_age: max_age.0.map(|age| age.0),
             min_sources: min_sources.0,
             max_spread: max_spread.0.map(|spread| spread.0),
+            is_pinned: as_of.sequence.is_some(),
+            lifetime: as_of.lifetime.clone(),
         })
     }
 
@@ -80,7 +87,11 @@ impl Contract {
         let broken = self.broken(state, snapshot, pair, view, &tick.tick);
         broken.map_or(Ok(()), |(parameter, detail)| {
             let problem = Problem::new(Code::ContractNotMet, detail).naming(parameter);
-            let problem = problem.retry_after(seconds_to_next_slot(state, snapshot, view));
+            // What was named will not be better later.
+            let problem = match self.is_pinned {
+                true => problem,
+                false => problem.retry_after(seconds_to_next_slot(state, snapshot, view)),
+            };
             Err(match price_item(state, snapshot, pair, view).and_then(|item| item.to_json()) {
                 Some(newest) => problem.with_newest(newest),
                 None => problem,
@@ -98,6 +109,10 @@ impl Contract {
         tick: &Tick,
     ) -> Option<(&'static str, String)> {
         let age = state.now(snapshot, view.slot).since(tick.slot.start());
+        if let Some(limit) = self.max_age {
+            // A cache must not answer what we would not.
+            self.lifetime.end_after(limit.duration().saturating_sub(age));
+        }
         if let Some(limit) = self.max_age.filter(|limit| age > limit.duration()) {
             let slot = tick.slot.start();
             return Some((

@@ -54,7 +54,7 @@ impl ConvertApi {
         /// The position in the log to answer as of; the newest, if absent.
         at_sequence: AsOf,
     ) -> Result<Json<Conversion>, Problem> {
-        let contract = Contract::of(max_age, min_sources, max_spread)?;
+        let contract = Contract::of(max_age, min_sources, max_spread, &at_sequence)?;
         let (from, to, snapshot) = (from.0.0, to.0.0, at_sequence.snapshot);
         let amount = amount.0.map_or(Amount::ONE, |amount| amount.0);
         let way = way(&snapshot, from, to)?;

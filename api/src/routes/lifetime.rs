@@ -3,7 +3,7 @@
 use std::{
     sync::{
         Arc,
-        atomic::{AtomicBool, Ordering},
+        atomic::{AtomicBool, AtomicU64, Ordering},
     },
     time::Duration,
 };
@@ -15,17 +15,40 @@ use crate::snapshot::{PairView, Snapshot};
 
 /// Where a route says that its answer is closed: that nothing which will ever be recorded can change it.
 #[derive(Debug, Clone, Default)]
-pub(crate) struct Lifetime(Arc<AtomicBool>);
+pub(crate) struct Lifetime(Arc<Said>);
+
+#[derive(Debug)]
+struct Said {
+    closed: AtomicBool,
+    at_most_millis: AtomicU64,
+}
+
+impl Default for Said {
+    fn default() -> Self {
+        Self { closed: AtomicBool::new(false), at_most_millis: AtomicU64::new(u64::MAX) }
+    }
+}
 
 impl Lifetime {
+    /// Says that it is not what was asked for any more after this time.
+    pub(super) fn end_after(&self, time: Duration) {
+        let millis = u64::try_from(time.as_millis()).unwrap_or(u64::MAX);
+        self.0.at_most_millis.fetch_min(millis, Ordering::Relaxed);
+    }
+
+    /// How long an answer that holds for some time holds by what the route said.
+    pub(crate) fn limit(&self, holds: Duration) -> Duration {
+        holds.min(Duration::from_millis(self.0.at_most_millis.load(Ordering::Relaxed)))
+    }
+
     /// Says so, if it is.
     pub(super) fn close_if(&self, is_closed: bool) {
-        self.0.store(is_closed, Ordering::Relaxed);
+        self.0.closed.store(is_closed, Ordering::Relaxed);
     }
 
     /// Whether the route said so.
     pub(crate) fn is_closed(&self) -> bool {
-        self.0.load(Ordering::Relaxed)
+        self.0.closed.load(Ordering::Relaxed)
     }
 }
 

@@ -65,7 +65,7 @@ impl PricesApi {
         at_sequence: AsOf,
     ) -> Result<Json<Prices>, Problem> {
         let (state, snapshot) = (&self.0, &at_sequence.snapshot);
-        let contract = Contract::of(max_age, min_sources, max_spread)?;
+        let contract = Contract::of(max_age, min_sources, max_spread, &at_sequence)?;
         let asked = pairs.0.map(|pairs| pairs.0.0);
         let views: Vec<(Pair, &PairView)> = match &asked {
             Some(pairs) => {
@@ -108,7 +108,7 @@ impl PricesApi {
         /// The position in the log to answer as of; the newest, if absent.
         at_sequence: AsOf,
     ) -> Result<Json<PriceItem>, Problem> {
-        let contract = Contract::of(max_age, min_sources, max_spread)?;
+        let contract = Contract::of(max_age, min_sources, max_spread, &at_sequence)?;
         let (state, snapshot, pair) = (&self.0, &at_sequence.snapshot, pair.0.value()?);
         let view = view(snapshot, pair)?;
         contract.check(state, snapshot, pair, view)?;

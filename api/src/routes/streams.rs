@@ -11,7 +11,7 @@ mod socket;
 
 use std::{collections::BTreeSet, sync::Arc, time::Duration};
 
-use common::domain::Pair;
+use common::domain::{Pair, Timestamp};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio_util::{
     sync::CancellationToken,
@@ -25,6 +25,7 @@ use crate::{
     position::{Cursor, Position},
     problem::{Code, Problem},
     snapshot::Snapshot,
+    store::{Store, StoreError},
 };
 
 use follower::Follower;
@@ -112,13 +113,24 @@ impl Wanted {
         self.pairs.as_ref().is_none_or(|pairs| pairs.contains(&pair))
     }
 
-    /// The pairs of the log among these.
-    fn known<'a>(
-        &'a self,
-        snapshot: &'a Snapshot,
-    ) -> impl Iterator<Item = (Pair, &'a crate::snapshot::PairView)> {
-        snapshot.pairs.iter().map(|(pair, view)| (*pair, view)).filter(|(pair, _)| self.includes(*pair))
+    /// The pairs of the log among these, and the slots of each that are told of.
+    fn ranges(&self, state: &State, snapshot: &Snapshot) -> Vec<Range> {
+        let wanted = snapshot.pairs.iter().filter(|(pair, _)| self.includes(**pair));
+        wanted.map(|(pair, view)| (*pair, state.history_from(view), view.slot.start().next())).collect()
     }
+}
+
+/// A pair, and the slots of it from one instant up to another.
+type Range = (Pair, Timestamp, Timestamp);
+
+/// Whether nothing behind a position is missing from these ranges. From the very beginning, whatever is there is all
+/// that there is.
+fn reaches_back(store: &Store, ranges: &[Range], behind: Position) -> Result<bool, StoreError> {
+    if behind == Position::default() {
+        return Ok(true);
+    }
+    let reaches = |(pair, from, _): &Range| store.reaches_back(*pair, behind, *from);
+    ranges.iter().map(reaches).try_fold(true, |all, reaches| Ok(all && reaches?))
 }
 
 /// Holds what was asked for against the log, and begins to follow it.
@@ -148,17 +160,9 @@ async fn follow(
         ));
     }
     let wanted = Wanted { pairs, behind: after.map(|cursor| cursor.position) };
-    if let Some(behind) = wanted.behind.filter(|behind| *behind > Position::default())
-        && snapshot.recent.behind(behind).is_none()
-    {
-        let (state, snapshot) = (state.clone(), snapshot.clone());
-        let pairs: Vec<_> =
-            wanted.known(&snapshot).map(|(pair, view)| (pair, state.history_from(view))).collect();
-        let reading = state.clone();
-        let reaches = move || {
-            let reaches = |(pair, from): &(Pair, _)| reading.store.reaches_back(*pair, behind, *from);
-            pairs.iter().map(reaches).try_fold(true, |all, reaches| Ok(all && reaches?))
-        };
+    if let Some(behind) = wanted.behind.filter(|behind| snapshot.recent.behind(*behind).is_none()) {
+        let (reading, ranges) = (state.clone(), wanted.ranges(state, &snapshot));
+        let reaches = move || Ok(reaches_back(&reading.store, &ranges, behind)?);
         if !state.readers.read(reaches).await? {
             let detail =
                 "that is longer ago than history reaches; begin with after=0 for all there is, or without";

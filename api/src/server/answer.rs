@@ -168,6 +168,8 @@ async fn answered<E: Endpoint>(
     if method == Method::HEAD {
         // The connection leaves the body out; every route that can be got can be asked for its head.
         request.set_method(Method::GET);
+        // Only a GET can ask for another protocol.
+        request.headers_mut().remove(header::UPGRADE);
     }
     let trace = TraceId::said_in(request.headers());
     let answering = async {

@@ -70,7 +70,10 @@ pub(super) async fn tagged<E: Endpoint>(
     let Some(body) = whole(&mut response).await else { return Ok(response) };
     let held = match snapshot.filter(|_| is_of_log) {
         _ if lifetime.is_closed() => format!("{}, max-age={CLOSED_SECONDS}, immutable", audience.word()),
-        Some(snapshot) => format!("{}, max-age={}", audience.word(), state.holds(&snapshot).as_secs()),
+        Some(snapshot) => {
+            let seconds = lifetime.limit(state.holds(&snapshot)).as_secs();
+            format!("{}, max-age={seconds}, must-revalidate", audience.word())
+        }
         None => "no-cache".to_owned(),
     };
     let tag = Tag::of(&body, response.headers().get(header::CONTENT_TYPE));

@@ -11,6 +11,9 @@ use crate::config::{ClientKey, Network};
 
 const KEY_HEADER: HeaderName = HeaderName::from_static("x-api-key");
 
+/// Keys of one request that are looked at.
+const MAX_SENT_KEYS: usize = 4;
+
 /// Where most proxies write whom they ask for. `Forwarded`, which is the standard, is read where this is missing.
 const FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 
@@ -47,14 +50,18 @@ impl Clients {
         if self.keys.is_empty() {
             return None;
         }
-        let bearer = headers.get(header::AUTHORIZATION).and_then(|value| {
+        let bearers = headers.get_all(header::AUTHORIZATION).into_iter().filter_map(|value| {
             let (scheme, token) = value.to_str().ok()?.split_once(' ')?;
             scheme.eq_ignore_ascii_case("bearer").then(|| token.trim().as_bytes())
         });
-        let key = bearer.or_else(|| headers.get(KEY_HEADER).map(|value| value.as_bytes()))?;
-        let digest = Sha256::digest(key);
-        let is_same = |known: &ClientKey| bool::from(digest.as_slice().ct_eq(&known.digest));
-        let matching = |found, (place, known)| if is_same(known) { Some(place) } else { found };
+        // A gateway may have tokens of its own in the one header.
+        let keys = headers.get_all(KEY_HEADER).into_iter().map(|value| value.as_bytes());
+        let sent: Vec<_> = bearers.chain(keys).take(MAX_SENT_KEYS).map(Sha256::digest).collect();
+        let is_sent = |known: &ClientKey| {
+            sent.iter()
+                .fold(false, |found, digest| found | bool::from(digest.as_slice().ct_eq(&known.digest)))
+        };
+        let matching = |found, (place, known)| if is_sent(known) { Some(place) } else { found };
         self.keys.iter().enumerate().fold(None, matching)
     }
 

@@ -25,7 +25,7 @@ async fn what_is_held_already_is_not_sent_again() {
         let answer = rig.get(path).await;
         let strong = tag(&answer);
         assert!(strong.starts_with('"') && strong.len() == 34, "{path}: {strong}");
-        assert_eq!(answer.header("cache-control"), Some("public, max-age=8"), "{path}");
+        assert_eq!(answer.header("cache-control"), Some("public, max-age=8, must-revalidate"), "{path}");
         for (known, told) in [
             (strong.clone(), strong.clone()),
             (format!("W/{strong}"), format!("W/{strong}")),
@@ -83,19 +83,23 @@ async fn an_answer_is_held_until_the_next_slot_and_never_longer_than_it_is_fresh
     let held = async |rig: &Rig| {
         rig.get("/v1/prices/BTC-USD").await.header("cache-control").unwrap_or_default().to_owned()
     };
-    assert_eq!(rig.get("/v1/pairs").await.header("cache-control"), Some("public, max-age=0"), "an empty log");
+    assert_eq!(
+        rig.get("/v1/pairs").await.header("cache-control"),
+        Some("public, max-age=0, must-revalidate"),
+        "an empty log"
+    );
     rig.send(vec![tick("BTC-USD", 10, "100"), tick("ETH-USD", 10, "5")]).await;
     for (second, seconds) in [(10, 10), (11, 9), (19, 1), (20, 0), (25, 0), (39, 0), (41, 0), (1_000, 0)] {
         rig.clock.set(at(second));
-        assert_eq!(held(&rig).await, format!("public, max-age={seconds}"), "{second}");
+        assert_eq!(held(&rig).await, format!("public, max-age={seconds}, must-revalidate"), "{second}");
     }
     // ETH is no longer polled, and BTC has no tick: what is told of it is stale 30 s after its last one.
     rig.send(vec![gap("BTC-USD", 20, 30), tick("BTC-USD", 1_000, "1"), gap("BTC-USD", 1_010, 1_020)]).await;
     rig.clock.set(at(1_022));
-    assert_eq!(held(&rig).await, "public, max-age=8");
+    assert_eq!(held(&rig).await, "public, max-age=8, must-revalidate");
     rig.send(vec![gap("BTC-USD", 1_030, 1_030)]).await;
     rig.clock.set(at(1_030));
-    assert_eq!(held(&rig).await, "public, max-age=0", "fresh for no more than a moment");
+    assert_eq!(held(&rig).await, "public, max-age=0, must-revalidate", "fresh for no more than a moment");
 }
 
 #[tokio::test]

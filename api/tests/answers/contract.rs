@@ -170,3 +170,32 @@ async fn a_conversion_is_held_to_the_prices_that_it_is_made_of() {
         assert_eq!((answer.status, &answer.body["parameter"]), (503, &json!(parameter)), "{query}");
     }
 }
+
+#[tokio::test]
+async fn no_cache_keeps_a_price_for_longer_than_it_was_asked_to_be_young() {
+    let mut rig = Rig::new();
+    rig.send(vec![tick("BTC-USD", 10, "100"), tick("ETH-USD", 20, "10"), tick("BTC-USD", 20, "100")]).await;
+    rig.clock.set(at(21));
+    for (path, seconds) in [
+        ("/v1/prices/BTC-USD", 9),
+        ("/v1/prices/BTC-USD?max_age=3s", 2),
+        ("/v1/prices?max_age=1500ms", 0),
+        ("/v1/prices/BTC-USD/averages?max_age=5s", 4),
+        ("/v1/convert?from=BTC&to=ETH&max_age=8s", 7),
+        ("/v1/prices/BTC-USD?max_age=1d", 9),
+    ] {
+        let held = format!("public, max-age={seconds}, must-revalidate");
+        assert_eq!(rig.get(path).await.header("cache-control"), Some(held.as_str()), "{path}");
+    }
+}
+
+#[tokio::test]
+async fn whoever_asks_for_a_named_position_is_not_told_to_wait_for_a_better_one() {
+    let mut rig = Rig::new();
+    rig.send(vec![tick("BTC-USD", 10, "100"), tick("BTC-USD", 20, "100")]).await;
+    for path in ["/v1/prices/BTC-USD?min_sources=2", "/v1/prices/BTC-USD/averages?window=1h&min_coverage=1"] {
+        assert!(rig.get(path).await.header("retry-after").is_some(), "{path}");
+        let pinned = rig.get(&format!("{path}&at_sequence=1")).await;
+        assert_eq!((pinned.status, pinned.header("retry-after")), (503, None), "{path}");
+    }
+}

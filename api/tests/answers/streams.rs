@@ -2,10 +2,11 @@
 
 use std::time::Duration;
 
-use api::server::SharedEndpoint;
-use futures::{Stream, StreamExt};
+use api::{config::RateLimit, server::SharedEndpoint};
+use futures::{SinkExt, Stream, StreamExt};
 use poem::test::TestClient;
 use serde_json::Value;
+use tokio_tungstenite::tungstenite::Message;
 
 use crate::rig::{Rig, gap, lead, tick};
 
@@ -240,4 +241,70 @@ async fn when_all_places_are_taken_others_are_sent_on() {
     assert!(refused.header("retry-after").is_some() && rig.get("/v1/pairs").await.status == 200);
     clients.pop();
     Client::open(&rig, "").await.next().await;
+}
+
+#[tokio::test]
+async fn a_reader_that_history_overtakes_is_told_so() {
+    let mut rig = Rig::new();
+    let ticks = |from: i64, count: i64| (from..from + count).map(|index| tick("BTC-USD", 10 * index, "1"));
+    // A little more than the two days that are kept.
+    rig.send(ticks(1, 17_400).collect()).await;
+    let mut response = rig.client().get("/v1/stream?after=0").send().await;
+    let mut frames = response.0.take_body().into_bytes_stream();
+    for _ in 0..10 {
+        frames.next().await.unwrap().unwrap();
+    }
+    rig.send(ticks(17_401, 2_000).collect()).await;
+    let rest: Vec<String> = tokio::time::timeout(DEADLINE, frames.collect::<Vec<_>>())
+        .await
+        .unwrap()
+        .into_iter()
+        .map(|frame| String::from_utf8(frame.unwrap().to_vec()).unwrap())
+        .collect();
+    let (last, events) = rest.split_last().unwrap();
+    assert!(last.contains("history_gone"), "{last}");
+    let sequence = |event: &String| event[8..event.find('\n').unwrap()].parse::<u64>().unwrap();
+    assert!(events.windows(2).all(|pair| sequence(&pair[0]) + 1 == sequence(&pair[1])));
+    let behind = format!("/v1/stream?after=abc-{}", sequence(events.last().unwrap()));
+    assert_eq!(rig.get(&behind).await.body["code"].as_str(), Some("sequence_gone"));
+}
+
+#[tokio::test]
+async fn a_websocket_is_a_connection_until_it_ends_and_is_told_why_it_does() {
+    let mut rig = Rig::new();
+    rig.send(vec![tick("BTC-USD", 0, "1")]).await;
+    let served = rig.serve(RateLimit::Off).await;
+    let url = format!("ws://{}/v1/ws", served.address);
+    let (mut socket, _) = tokio_tungstenite::connect_async(url).await.unwrap();
+    let first = socket.next().await.unwrap().unwrap().into_text().unwrap();
+    assert_eq!((field(&first, "id").as_str(), rig.connections()), ("abc-1", 1));
+    // What can be read is passed over; what cannot ends it.
+    socket.send(Message::text("hello")).await.unwrap();
+    rig.send(vec![tick("BTC-USD", 10, "1")]).await;
+    assert!(socket.next().await.unwrap().unwrap().is_text());
+    socket.send(Message::text("x".repeat(5_000))).await.unwrap();
+    let Message::Close(Some(farewell)) = socket.next().await.unwrap().unwrap() else {
+        unreachable!("a close frame")
+    };
+    assert_eq!(u16::from(farewell.code), 1_002);
+    drop(socket);
+    testkit::wait_until("the connection is gone", DEADLINE, async || (rig.connections() == 0).then_some(()))
+        .await;
+}
+
+#[tokio::test]
+async fn only_a_get_that_asks_for_it_becomes_a_websocket() {
+    let rig = Rig::new();
+    let asking = [
+        ("connection", "Upgrade"),
+        ("upgrade", "websocket"),
+        ("sec-websocket-version", "13"),
+        ("sec-websocket-key", "AAAAAAAAAAAAAAAAAAAAAA=="),
+    ];
+    let plain = rig.get("/v1/ws").await;
+    assert_eq!((plain.status, plain.header("upgrade")), (426, Some("websocket")));
+    assert_eq!(plain.header("sec-websocket-version"), Some("13"));
+    let head = rig.client().head("/v1/ws");
+    let head = asking.iter().fold(head, |head, (name, value)| head.header(*name, *value)).send().await;
+    head.assert_status(poem::http::StatusCode::UPGRADE_REQUIRED);
 }

@@ -5,15 +5,21 @@ use std::{
     time::Duration,
 };
 
-use common::{bus::LogIdentity, domain::Pair};
+use common::bus::LogIdentity;
 use tokio::{
     sync::watch,
     time::{Instant, sleep_until},
 };
 use tokio_util::sync::CancellationToken;
 
-use super::{Place, State, StreamEnd, Wanted};
-use crate::{events::Event, position::Position, problem::Problem, snapshot::Snapshot, store::StoreError};
+use super::{Place, Range, State, StreamEnd, Wanted, reaches_back};
+use crate::{
+    events::Event,
+    position::Position,
+    problem::Code,
+    snapshot::Snapshot,
+    store::{Store, StoreError},
+};
 
 /// After so much silence a sign of life is sent.
 const HEARTBEAT: Duration = Duration::from_secs(15);
@@ -159,36 +165,35 @@ impl Follower {
     /// The next events, from the store.
     async fn read(&self, snapshot: &Arc<Snapshot>) -> Result<Vec<Arc<Event>>, Option<StreamEnd>> {
         let Some(state) = self.state.upgrade() else { return Err(Some(StreamEnd::LogReplaced)) };
-        let pairs: Vec<_> = self
-            .wanted
-            .known(snapshot)
-            .map(|(pair, view)| (pair, state.history_from(view), view.slot.start().next()))
-            .collect();
+        let ranges = self.wanted.ranges(&state, snapshot);
         let (reading, snapshot, behind) = (state.clone(), snapshot.clone(), self.position);
-        let page = move || Ok(page(&reading, &snapshot, &pairs, behind));
+        let page = move || Ok(page(&reading.store, &snapshot, &ranges, behind)?);
         match state.readers.read(page).await {
-            Ok(Ok(events)) => Ok(events),
-            Ok(Err(error)) => {
-                let _told: Problem = error.into();
+            Ok(Some(events)) => Ok(events),
+            Ok(None) => Err(Some(StreamEnd::HistoryGone)),
+            // All places are taken. It has waited, and will again.
+            Err(problem) if problem.code() == Code::Busy => Err(None),
+            Err(problem) => {
+                tracing::warn!(%problem, "a stream ends, because the store cannot be read");
                 Err(Some(StreamEnd::StoreUnavailable))
             }
-            // All places are taken. It has waited, and will again.
-            Err(_busy) => Err(None),
         }
     }
 }
 
-type Range = (Pair, common::domain::Timestamp, common::domain::Timestamp);
-
+/// The next events of some pairs; nothing where history does not reach back to them any more.
 fn page(
-    state: &State,
+    store: &Store,
     snapshot: &Snapshot,
-    pairs: &[Range],
+    ranges: &[Range],
     behind: Position,
-) -> Result<Vec<Arc<Event>>, StoreError> {
+) -> Result<Option<Vec<Arc<Event>>>, StoreError> {
     let mut events = Vec::new();
-    let Some(origin) = snapshot.origin else { return Ok(events) };
-    for placed in state.store.placed(pairs, behind)? {
+    let Some(origin) = snapshot.origin else { return Ok(Some(events)) };
+    if !reaches_back(store, ranges, behind)? {
+        return Ok(None);
+    }
+    for placed in store.placed(ranges, behind)? {
         let (position, covering) = placed?;
         // The store may be ahead of the snapshot.
         if position.sequence > snapshot.sequence || events.len() == PAGE {
@@ -196,5 +201,5 @@ fn page(
         }
         events.push(Arc::new(Event::new(position, covering, origin)));
     }
-    Ok(events)
+    Ok(Some(events))
 }

@@ -1,6 +1,6 @@
 //! Streams over a WebSocket.
 
-use std::{collections::BTreeSet, sync::Arc, time::Duration};
+use std::{collections::BTreeSet, io::ErrorKind, pin::pin, sync::Arc, time::Duration};
 
 use futures::{SinkExt, StreamExt};
 use http::StatusCode;
@@ -70,32 +70,59 @@ impl SocketApi {
 /// Sends events until either side ends it.
 async fn talk(mut socket: WebSocketStream, mut follower: Follower) {
     let farewell = loop {
-        tokio::select! {
-            step = follower.next() => match send(&mut socket, &follower, step).await {
+        match hear(&mut socket, follower.next()).await {
+            Heard::Step(step) => match send(&mut socket, &follower, step).await {
                 Ok(None) => {}
-                Ok(Some(end)) => break end,
+                Ok(Some(end)) => break (close_code(end), end.to_string()),
                 Err(_gone) => return,
             },
-            heard = socket.next() => match heard {
-                // A ping is answered, and a close frame too, by the next read or write.
-                Some(Ok(_)) => {}
-                Some(Err(_)) | None => return,
-            },
+            Heard::Nonsense => {
+                let reason = format!("a message is broken, or longer than {MAX_MESSAGE_BYTES} bytes");
+                break (CloseCode::Protocol, reason);
+            }
+            Heard::Nothing => return,
         }
     };
-    drop(follower);
-    let code = match farewell {
-        StreamEnd::ShuttingDown | StreamEnd::TooLong => CloseCode::Away,
-        StreamEnd::LogReplaced => CloseCode::Restart,
-        StreamEnd::TooSlow => CloseCode::Policy,
-        StreamEnd::StoreUnavailable => CloseCode::Again,
-    };
     let last_words = async {
-        let _ = socket.send(Message::Close(Some((code, farewell.to_string())))).await;
+        let _ = socket.send(Message::Close(Some(farewell))).await;
         // The close frame is on its way; leaving before the other side has it could take it back.
         while let Some(Ok(_)) = socket.next().await {}
     };
     let _ = timeout(FAREWELL, last_words).await;
+}
+
+/// What came first.
+enum Heard {
+    /// Something to send.
+    Step(Step),
+    /// The client sent what cannot be read.
+    Nonsense,
+    /// The client has gone.
+    Nothing,
+}
+
+/// Waits for the next step, and meanwhile passes over what the client sends; a ping is answered by the library.
+async fn hear(socket: &mut WebSocketStream, next: impl Future<Output = Step>) -> Heard {
+    let mut next = pin!(next);
+    loop {
+        tokio::select! {
+            step = next.as_mut() => return Heard::Step(step),
+            heard = socket.next() => match heard {
+                Some(Ok(_)) => {}
+                Some(Err(error)) if error.kind() == ErrorKind::Other => return Heard::Nonsense,
+                Some(Err(_)) | None => return Heard::Nothing,
+            },
+        }
+    }
+}
+
+fn close_code(end: StreamEnd) -> CloseCode {
+    match end {
+        StreamEnd::ShuttingDown | StreamEnd::TooLong => CloseCode::Away,
+        StreamEnd::LogReplaced => CloseCode::Restart,
+        StreamEnd::TooSlow | StreamEnd::HistoryGone => CloseCode::Policy,
+        StreamEnd::StoreUnavailable => CloseCode::Again,
+    }
 }
 
 /// Sends what is sent for a step; answers why it was the last one, if it was.
