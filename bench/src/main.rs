@@ -4,14 +4,18 @@
 //! - [`year`]: a generated year of records, the same each time.
 //! - [`store`]: that year written and read by Tickwell's store, and by SQLite.
 //! - [`rebuild`]: a log read into a store, and read by a consumer that only counts bytes.
+//! - [`pod`], [`http`], [`streams`]: a pod's answers beside bare hyper, and its streams beside raw sockets.
 //! - [`report`]: the table, and the JSON beside it.
 
 mod backup;
+mod http;
 mod ours;
+mod pod;
 mod rebuild;
 mod report;
 mod sqlite;
 mod store;
+mod streams;
 mod year;
 
 use anyhow::{Context, Result, bail};
@@ -28,8 +32,13 @@ fn main() -> Result<()> {
     match arguments.first().map(String::as_str) {
         Some("store") => store::run(number("--days", 365)?),
         Some("rebuild") => rebuild::run(number("--records", 300_000)?, number("--rounds", 3)?),
+        Some("http") => http::run(number("--seconds", 5)?, number("--rounds", 5)?),
+        Some("streams") => streams::run(number("--clients", 3_000)?),
         // What the first starts for itself, so that memory is that of one store alone.
         Some("opened") => store::opened(&arguments[1..]),
-        _ => bail!("bench store [--days N] | bench rebuild [--records N] [--rounds N]"),
+        _ => bail!(
+            "bench store [--days N] | bench rebuild [--records N] [--rounds N] | bench http [--seconds N] [--rounds N] | \
+                 bench streams [--clients N]"
+        ),
     }
 }

@@ -1,0 +1,162 @@
+//! Answers of a pod, and the same bytes from a bare hyper server: the same library beneath, the same connections, in
+//! turns. What lies between the two is what the product does for an answer.
+
+use std::{
+    net::SocketAddr,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, AtomicU64, Ordering},
+    },
+    time::Duration,
+};
+
+use anyhow::{Context, Result, ensure};
+use bytes::Bytes;
+use http_body_util::Full;
+use hyper::{Response, server::conn::http1, service::service_fn};
+use hyper_util::rt::TokioIo;
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    net::{TcpListener, TcpStream},
+    runtime::{Builder, Runtime},
+    task::JoinSet,
+};
+
+use crate::{
+    pod::Pod,
+    report::{self, line, median},
+};
+
+/// Connections that ask at once.
+const CONNECTIONS: usize = 64;
+
+/// What is asked: its name in the table, the path, and whether the client has the answer already.
+const QUESTIONS: [(&str, &str, bool); 4] = [
+    ("newest price", "/v1/prices/BTC-USD", false),
+    ("newest price, not modified", "/v1/prices/BTC-USD", true),
+    ("averages of 10m, 1h, 24h", "/v1/prices/BTC-USD/averages?window=10m,1h,24h", false),
+    ("history, 100 ticks", "/v1/prices/BTC-USD/history", false),
+];
+
+pub fn run(seconds: u64, rounds: u64) -> Result<()> {
+    // Each has threads of its own, and clients others: what one does must not wait for the other.
+    let (servers, clients) =
+        (Runtime::new()?, Builder::new_multi_thread().worker_threads(1).enable_all().build()?);
+    let pod = servers.block_on(Pod::start())?;
+    let mut lines = Vec::new();
+    for (name, path, known) in QUESTIONS {
+        let (request, answer) = clients.block_on(ask(pod.address, path, known))?;
+        let bare = servers.block_on(bare(&answer))?;
+        let (mut ours, mut theirs) = (Vec::new(), Vec::new());
+        for _ in 0..rounds {
+            for (address, rates) in [(pod.address, &mut ours), (bare, &mut theirs)] {
+                let length = clients.block_on(exchange(address, &request))?.len();
+                rates.push(clients.block_on(load(
+                    address,
+                    &request,
+                    length,
+                    Duration::from_secs(seconds),
+                ))?);
+            }
+        }
+        eprintln!("{name}: {} bytes", answer.len());
+        lines.push(line(name, "/s", median(ours), median(theirs)));
+    }
+    let about = [
+        format!(
+            "{CONNECTIONS} connections, one request at a time each; clients have a thread of their own on the same machine"
+        ),
+        format!("median of {rounds} rounds of {seconds} s, in turns"),
+        "Tickwell: limits, metrics, tags, checks of parameters, as by default".to_owned(),
+        "the other: hyper, answering ready bytes of the same length".to_owned(),
+        "the target for the newest price is a ratio of 0.8".to_owned(),
+    ];
+    report::write("http", "bare hyper", &about, &lines)
+}
+
+/// The request for a path, and what the pod answers.
+async fn ask(address: SocketAddr, path: &str, known: bool) -> Result<(String, String)> {
+    let plain = format!("GET {path} HTTP/1.1\r\nhost: bench\r\n\r\n");
+    let answer = exchange(address, &plain).await?;
+    ensure!(answer.starts_with("HTTP/1.1 200"), "{answer}");
+    if !known {
+        return Ok((plain, answer));
+    }
+    let tag = answer.lines().find_map(|line| line.strip_prefix("etag: ")).context("a tag")?;
+    let request = format!("GET {path} HTTP/1.1\r\nhost: bench\r\nif-none-match: {tag}\r\n\r\n");
+    let answer = exchange(address, &request).await?;
+    ensure!(answer.starts_with("HTTP/1.1 304"), "{answer}");
+    Ok((request, answer))
+}
+
+/// A server that has the same status, headers and body ready.
+async fn bare(answer: &str) -> Result<SocketAddr> {
+    let (head, body) = answer.split_once("\r\n\r\n").context("a head")?;
+    let mut lines = head.lines();
+    let status: u16 = lines.next().and_then(|line| line.split(' ').nth(1)).context("a status")?.parse()?;
+    let skipped = ["date", "content-length"];
+    let headers: Vec<(String, String)> = lines
+        .filter_map(|line| line.split_once(": "))
+        .filter(|(name, _)| !skipped.contains(name))
+        .map(|(name, value)| (name.to_owned(), value.to_owned()))
+        .collect();
+    let (headers, body) = (Arc::new(headers), Bytes::from(body.to_owned()));
+    let listener = TcpListener::bind("127.0.0.1:0").await?;
+    let address = listener.local_addr()?;
+    tokio::spawn(async move {
+        while let Ok((stream, _)) = listener.accept().await {
+            let _ = stream.set_nodelay(true);
+            let (headers, body) = (headers.clone(), body.clone());
+            let service = service_fn(move |_request| {
+                let (headers, body) = (headers.clone(), body.clone());
+                async move {
+                    let mut response = Response::builder().status(status);
+                    for (name, value) in headers.iter() {
+                        response = response.header(name, value);
+                    }
+                    response.body(Full::new(body))
+                }
+            });
+            tokio::spawn(http1::Builder::new().serve_connection(TokioIo::new(stream), service));
+        }
+    });
+    Ok(address)
+}
+
+/// One request and its whole answer.
+async fn exchange(address: SocketAddr, request: &str) -> Result<String> {
+    let mut stream = TcpStream::connect(address).await?;
+    stream.write_all(request.replace("\r\n\r\n", "\r\nconnection: close\r\n\r\n").as_bytes()).await?;
+    let mut answer = String::new();
+    stream.read_to_string(&mut answer).await?;
+    // As it is where the connection goes on.
+    Ok(answer.replace("connection: close\r\n", ""))
+}
+
+/// Requests a second, over all connections.
+async fn load(address: SocketAddr, request: &str, length: usize, time: Duration) -> Result<f64> {
+    let (answered, over) = (Arc::new(AtomicU64::new(0)), Arc::new(AtomicBool::new(false)));
+    let mut clients = JoinSet::new();
+    for _ in 0..CONNECTIONS {
+        let (answered, over, request) = (answered.clone(), over.clone(), request.to_owned());
+        clients.spawn(async move {
+            let mut stream = TcpStream::connect(address).await?;
+            stream.set_nodelay(true)?;
+            let mut answer = vec![0; length];
+            while !over.load(Ordering::Relaxed) {
+                stream.write_all(request.as_bytes()).await?;
+                stream.read_exact(&mut answer).await?;
+                answered.fetch_add(1, Ordering::Relaxed);
+            }
+            anyhow::Ok(())
+        });
+    }
+    let begun = std::time::Instant::now();
+    tokio::time::sleep(time).await;
+    let rate = answered.load(Ordering::Relaxed) as f64 / begun.elapsed().as_secs_f64();
+    over.store(true, Ordering::Relaxed);
+    while let Some(ended) = clients.join_next().await {
+        ended??;
+    }
+    Ok(rate)
+}

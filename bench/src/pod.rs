@@ -1,0 +1,117 @@
+//! A pod in this process, with everything switched on that a pod has by default, over two days of records.
+
+use std::{sync::Arc, time::Duration};
+
+use anyhow::{Result, anyhow};
+use api::{
+    ApiConfig,
+    averages::Scans,
+    config::RateLimit,
+    ingest::Ingest,
+    routes::{Build, Process, Readers, State, Streams},
+    server::{self, Listener},
+    sources::Reports,
+    store::Store,
+};
+use async_trait::async_trait;
+use common::{
+    bus::{Batch, Entry, LogReader, ReadError},
+    clock::{Clock, SystemClock},
+    domain::{Sequence, Timestamp},
+    readiness::Readiness,
+    wire,
+};
+use prometheus::Registry;
+use tokio::sync::{mpsc, watch};
+use tokio_util::sync::CancellationToken;
+
+use crate::{
+    ours::{identity, retention},
+    store::KEEP,
+    year::{self, Year},
+};
+
+/// Two days, so that what looks back a day finds something.
+const DAYS: u64 = 2;
+
+/// Connections that are let in.
+const PLACES: usize = 12_000;
+
+/// A pod that answers on a port of its own.
+pub struct Pod {
+    pub address: std::net::SocketAddr,
+    /// Takes in the next record of the year.
+    pub next: mpsc::Sender<Batch>,
+    /// The records that it has not been given yet.
+    pub year: Box<dyn Iterator<Item = api::store::Stored> + Send>,
+    _folder: tempfile::TempDir,
+}
+
+struct Sent(mpsc::Receiver<Batch>);
+
+#[async_trait]
+impl LogReader for Sent {
+    async fn next(&mut self) -> Result<Batch, ReadError> {
+        self.0.recv().await.ok_or(ReadError::Closed)
+    }
+
+    async fn stored(&mut self, _sequence: Sequence) {}
+
+    async fn newest_slot(&mut self) -> Option<Timestamp> {
+        None
+    }
+
+    async fn rewind(&mut self, _sequence: Sequence) {}
+}
+
+/// The message that a record comes in.
+pub fn entry(stored: &api::store::Stored) -> Entry {
+    let payload = wire::encode(&stored.record).into();
+    Entry { sequence: stored.sequence, id: Some(stored.record.id()), payload }
+}
+
+impl Pod {
+    pub async fn start() -> Result<Self> {
+        let folder = tempfile::tempdir()?;
+        let store = Store::open_copy(folder.path(), &identity(), year::begin())?;
+        let mut year = Year::new(DAYS + 1);
+        let records: Vec<_> = year.by_ref().take(usize::try_from(DAYS * year::SLOTS_A_DAY * 2)?).collect();
+        for batch in records.chunks(1_000) {
+            let cursor = batch.last().map(|stored| stored.sequence).unwrap_or_default();
+            store.commit(batch, cursor, &[], Timestamp::EPOCH)?;
+        }
+        let (registry, readiness) = (Registry::new(), Readiness::default());
+        let metrics = api::Metrics::new(&registry)?;
+        let check = readiness.check("log");
+        let (ingest, snapshots) = Ingest::load(store.clone(), KEEP, retention(), metrics.clone(), check)?;
+        let clock: Arc<dyn Clock> = Arc::new(SystemClock);
+        let stop = CancellationToken::new();
+        let state = Arc::new(State {
+            snapshots,
+            store,
+            clock,
+            stale_after: Duration::from_secs(30),
+            keep_windows: KEEP,
+            retain_ticks: retention().ticks,
+            retain_quotes: retention().quotes,
+            readers: Readers::default(),
+            scans: Scans::default(),
+            reports: Reports::default(),
+            streams: Streams::new(PLACES, stop.clone(), metrics.clone()),
+        });
+        let text = String::new;
+        let build = Build { version: text(), description: text(), commit: text(), build_time: text() };
+        // A limit that is never reached costs what one that is would.
+        let rate_limit: RateLimit = "1000000000/s".parse().map_err(|error| anyhow!("{error}"))?;
+        let config = ApiConfig { rate_limit, ..ApiConfig::default() };
+        let process = Process { readiness, registry, build };
+        let endpoint = server::endpoint(&state, &process, &config, metrics.clone());
+        let listener = Listener::bind("bench", "127.0.0.1:0").await?;
+        let address = listener.address()?;
+        let (next, batches) = mpsc::channel(1);
+        tokio::spawn(ingest.run(Box::new(Sent(batches)), stop.clone()));
+        let (_, endpoints) = watch::channel(endpoint);
+        tokio::spawn(listener.serve(endpoints, PLACES, metrics.connections.clone(), stop));
+        Ok(Self { address, next, year: Box::new(year), _folder: folder })
+    }
+}

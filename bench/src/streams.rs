@@ -1,0 +1,150 @@
+//! Clients of a stream: what each costs, and how long a tick takes to all of them, beside a server that does nothing but
+//! write the same bytes to as many sockets.
+
+use std::{
+    net::SocketAddr,
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use anyhow::{Context, Result};
+use common::bus::Batch;
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    net::{TcpListener, TcpStream},
+    runtime::{Builder, Runtime},
+    sync::{broadcast, mpsc},
+};
+
+use crate::{
+    pod::{Pod, entry},
+    report::{self, line, median},
+};
+
+/// Ticks that are sent to everybody.
+const TICKS: usize = 50;
+
+/// A pause between two: the tick before has arrived everywhere by then, or is waited for.
+const PAUSE: Duration = Duration::from_millis(20);
+
+pub fn run(clients: u64) -> Result<()> {
+    let count = usize::try_from(clients)?;
+    let (servers, readers) =
+        (Runtime::new()?, Builder::new_multi_thread().worker_threads(1).enable_all().build()?);
+    let mut pod = servers.block_on(Pod::start())?;
+    let alone = resident_kilobytes()?;
+    let (seen, mut arrivals) = mpsc::unbounded_channel();
+    readers.block_on(follow(pod.address, "/v1/stream", count, &seen))?;
+    // Each is sent the newest tick of each pair at once.
+    for _ in 0..count {
+        readers.block_on(arrivals.recv()).context("a client")?;
+    }
+    let ours_memory = (resident_kilobytes()? - alone) / clients as f64;
+    let mut ours = Vec::new();
+    for _ in 0..TICKS {
+        let stored = pod.year.next().context("a record")?;
+        let sent = Instant::now();
+        servers.block_on(pod.next.send(Batch { entries: vec![entry(&stored)], pending: 0 }))?;
+        ours.push(servers.block_on(all(&mut arrivals, count, sent))?);
+        std::thread::sleep(PAUSE);
+    }
+    drop(arrivals);
+
+    let (feed, address) = servers.block_on(raw())?;
+    let before = resident_kilobytes()?;
+    let (seen, mut arrivals) = mpsc::unbounded_channel();
+    readers.block_on(follow(address, "/", count, &seen))?;
+    for _ in 0..count {
+        readers.block_on(arrivals.recv()).context("a client")?;
+    }
+    let raw_memory = (resident_kilobytes()? - before) / clients as f64;
+    let event = vec![b'x'; 300];
+    let mut theirs = Vec::new();
+    for _ in 0..TICKS {
+        let sent = Instant::now();
+        feed.send(Arc::new(event.clone()))?;
+        theirs.push(servers.block_on(all(&mut arrivals, count, sent))?);
+        std::thread::sleep(PAUSE);
+    }
+    let about = [
+        format!(
+            "{clients} clients on one connection each, {TICKS} ticks; the clients' own memory counts for both"
+        ),
+        "Tickwell: from the message of the log to the last client, taking in and storing included".to_owned(),
+        "the other: one write a client, of ready bytes".to_owned(),
+        "the target is 12 kB a client".to_owned(),
+    ];
+    let lines = [
+        line("a tick at all clients, median", "ms", median(ours), median(theirs)),
+        line("memory a client", "kB", ours_memory, raw_memory),
+    ];
+    report::write("streams", "raw sockets", &about, &lines)
+}
+
+/// Connects so many clients; each tells when something came.
+async fn follow(
+    address: SocketAddr,
+    path: &str,
+    count: usize,
+    seen: &mpsc::UnboundedSender<Instant>,
+) -> Result<()> {
+    for _ in 0..count {
+        let mut stream = TcpStream::connect(address).await?;
+        stream.write_all(format!("GET {path} HTTP/1.1\r\nhost: bench\r\n\r\n").as_bytes()).await?;
+        let seen = seen.clone();
+        tokio::spawn(async move {
+            let mut bytes = [0; 2_048];
+            let mut tail = Vec::new();
+            while let Ok(length @ 1..) = stream.read(&mut bytes).await {
+                // The end of an event may come in pieces, and several events at once.
+                tail.extend_from_slice(&bytes[..length]);
+                let is_event =
+                    |bytes: &[u8]| bytes.windows(6).any(|part| part == b"data: ") || bytes.contains(&b'x');
+                if (tail.ends_with(b"\n\n\r\n") || tail.ends_with(b"xxxx")) && is_event(&tail) {
+                    tail.clear();
+                    if seen.send(Instant::now()).is_err() {
+                        return;
+                    }
+                }
+            }
+        });
+    }
+    Ok(())
+}
+
+/// How long it took until all had the tick, in milliseconds.
+async fn all(arrivals: &mut mpsc::UnboundedReceiver<Instant>, count: usize, sent: Instant) -> Result<f64> {
+    let mut last = sent;
+    for _ in 0..count {
+        last = last.max(arrivals.recv().await.context("a client has gone")?);
+    }
+    Ok((last - sent).as_secs_f64() * 1_000.0)
+}
+
+/// A server that writes what it is given to whoever is there.
+async fn raw() -> Result<(broadcast::Sender<Arc<Vec<u8>>>, SocketAddr)> {
+    let listener = TcpListener::bind("127.0.0.1:0").await?;
+    let address = listener.local_addr()?;
+    let (feed, _) = broadcast::channel::<Arc<Vec<u8>>>(16);
+    let sender = feed.clone();
+    tokio::spawn(async move {
+        while let Ok((mut stream, _)) = listener.accept().await {
+            let mut events = sender.subscribe();
+            tokio::spawn(async move {
+                let _ = stream.write_all(b"xxxx").await;
+                while let Ok(event) = events.recv().await {
+                    if stream.write_all(&event).await.is_err() {
+                        return;
+                    }
+                }
+            });
+        }
+    });
+    Ok((feed, address))
+}
+
+fn resident_kilobytes() -> Result<f64> {
+    let status = std::fs::read_to_string("/proc/self/status")?;
+    let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).context("VmRSS")?;
+    Ok(line.trim().trim_end_matches(" kB").parse::<f64>()?)
+}
