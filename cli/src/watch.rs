@@ -25,7 +25,7 @@ use tokio::{
     time::{Instant, MissedTickBehavior, interval, sleep_until},
 };
 
-use crate::pod::{Answer, Pod, Refusal, StatusCode};
+use crate::pod::{Answer, KeyArguments, Pod, Refusal, StatusCode};
 use event::{Event, Message};
 use screen::{Look, Screen};
 use state::State;
@@ -62,6 +62,9 @@ pub(crate) struct WatchArguments {
     #[arg(long = "url", value_name = "URL", default_value = "http://127.0.0.1:8080")]
     urls: Vec<String>,
 
+    #[command(flatten)]
+    key: KeyArguments,
+
     /// A line for each event, also on a terminal
     #[arg(long, conflicts_with = "json")]
     plain: bool,
@@ -76,8 +79,9 @@ pub(crate) fn run(arguments: &WatchArguments) -> Result<()> {
     if arguments.urls.len() > MAX_PODS {
         bail!("--url: {MAX_PODS} pods are enough");
     }
-    let pods: Vec<Pod> =
-        arguments.urls.iter().map(|url| Pod::streaming("--url", url, MAX_SILENCE)).collect::<Result<_>>()?;
+    let key = arguments.key.find()?;
+    let pod = |url: &String| Pod::streaming("--url", url, &key, MAX_SILENCE);
+    let pods: Vec<Pod> = arguments.urls.iter().map(pod).collect::<Result<_>>()?;
     let mut pairs: Vec<Pair> = Vec::new();
     for pair in &arguments.pairs {
         if !pairs.contains(pair) {
@@ -217,10 +221,9 @@ impl Watch {
 
 /// What an answer means that is no stream: something to wait for, or the end.
 fn refused(pod: &Pod, answer: &Answer, state: &mut State) -> Result<Lost> {
-    let (code, url) = (answer.code(), pod.url());
-    let why = match answer.detail() {
-        detail if detail.is_empty() => format!("it answers {}", answer.status),
-        detail => detail,
+    let why = match pod.reason(answer) {
+        reason if reason.is_empty() => format!("it answers {}", answer.status),
+        reason => reason,
     };
     match answer.status {
         StatusCode::CONFLICT | StatusCode::GONE if state.last().is_some() => {
@@ -232,12 +235,7 @@ fn refused(pod: &Pod, answer: &Answer, state: &mut State) -> Result<Lost> {
         }
         _ if state.has_been_connected() => {}
         status if status.is_server_error() || status == StatusCode::TOO_MANY_REQUESTS => {}
-        _ if code.is_empty() => bail!(
-            "{url} does not answer as a Tickwell pod does ({}): name the address of its API with --url, such as \
-             http://127.0.0.1:8080",
-            answer.status
-        ),
-        _ => bail!("{url}: {why}"),
+        _ => return Err(pod.refusal(answer)),
     }
     Ok(Lost { why, wait: answer.retry_after() })
 }

@@ -13,9 +13,12 @@ use tokio::{
 };
 
 use super::*;
-use crate::watch::{
-    event::Body,
-    screen::{line, table_line},
+use crate::{
+    pod::Key,
+    watch::{
+        event::Body,
+        screen::{line, table_line},
+    },
 };
 
 /// So long a pod may say nothing, here: longer than any test.
@@ -119,7 +122,8 @@ async fn watching(
     (output, notes): (&Paper, &Paper),
     enough: &impl Fn(&str) -> bool,
 ) -> Option<String> {
-    let pods = urls.iter().map(|url| Pod::streaming("--url", url, silence).unwrap()).collect();
+    let pods =
+        urls.iter().map(|url| Pod::streaming("--url", url, &Key::default(), silence).unwrap()).collect();
     let mut watch = Watch {
         pods,
         state: State::new(vec!["BTC-USD".parse().unwrap()]),
