@@ -3,6 +3,7 @@
 //! - [`event`]: what a pod sends.
 //! - [`state`]: what is known, and what an event or a lost connection changes of it.
 //! - [`screen`]: how it looks, and where it goes.
+//! - [`table`]: how it looks on a terminal, however small.
 //!
 //! A connection that ends is made anew, at the next pod if there are several, behind the last event: nothing is
 //! left out and nothing comes twice.
@@ -10,6 +11,7 @@
 mod event;
 mod screen;
 mod state;
+mod table;
 
 use std::{io, pin::pin, sync::Arc, time::Duration};
 
@@ -29,6 +31,7 @@ use crate::pod::{Answer, KeyArguments, Pod, Refusal, StatusCode};
 use event::{Event, Message};
 use screen::{Look, Screen};
 use state::State;
+use table::Size;
 
 /// A pod that sends nothing for so long is gone: it says so every 15 seconds that it is there.
 const MAX_SILENCE: Duration = Duration::from_secs(45);
@@ -48,7 +51,7 @@ const REDRAW: Duration = Duration::from_secs(1);
 /// Pods that one command goes through.
 const MAX_PODS: usize = 16;
 
-/// Lines that fit on any screen.
+/// Lines that fit on most screens.
 const MAX_PAIRS: usize = 20;
 
 /// What to watch, and where.
@@ -93,7 +96,7 @@ pub(crate) fn run(arguments: &WatchArguments) -> Result<()> {
     let watched = runtime.block_on(async {
         let mut terminated = signal(SignalKind::terminate())?;
         let look = Look::of_process(arguments.plain, arguments.json);
-        let screen = Screen::new(look, Box::new(io::stdout()), Box::new(io::stderr()));
+        let screen = Screen::new(look, Box::new(io::stdout()), Box::new(io::stderr()), Box::new(size));
         let mut watch = Watch {
             pods,
             state: State::new(pairs),
@@ -112,6 +115,12 @@ pub(crate) fn run(arguments: &WatchArguments) -> Result<()> {
         Err(error) if is_broken_pipe(&error) => Ok(()),
         other => other,
     }
+}
+
+/// What the terminal has room for now, if it is one and says so.
+fn size() -> Size {
+    let said = terminal_size::terminal_size_of(io::stdout());
+    said.map_or(Size::USUAL, |(columns, lines)| Size { columns: columns.0.into(), lines: lines.0.into() })
 }
 
 fn is_broken_pipe(error: &anyhow::Error) -> bool {
