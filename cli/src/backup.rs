@@ -13,7 +13,7 @@ use common::clock::{Clock, SystemClock};
 
 use crate::{
     output::{self, Output},
-    pod::Pod,
+    pod::{Key, Pod},
     progress::Progress,
     settings::{self, Sources},
     show, stopped,
@@ -59,7 +59,7 @@ pub(crate) fn backup(arguments: &BackupArguments, sources: Sources) -> Result<()
     let copied = async {
         let mut output = Output::begin(&arguments.output, arguments.force)?;
         match &arguments.from {
-            Some(url) => download(&Pod::new("--from", url)?, &mut output).await?,
+            Some(url) => download(&Pod::new("--from", url, &Key::default())?, &mut output).await?,
             None => copy(sources, &mut output).await?,
         }
         let summary = check(BufReader::new(output.reread()?))?;

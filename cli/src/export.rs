@@ -22,7 +22,7 @@ use common::domain::{Pair, Timestamp};
 
 use crate::{
     output::{self, Output},
-    pod::Pod,
+    pod::{KeyArguments, Pod},
     progress::Progress,
     settings::{self, Sources},
     show, stopped,
@@ -63,6 +63,9 @@ pub(crate) struct ExportArguments {
     /// Read through a running pod, such as http://127.0.0.1:8080
     #[arg(long, value_name = "URL")]
     url: Option<String>,
+
+    #[command(flatten)]
+    key: KeyArguments,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -95,7 +98,7 @@ pub(crate) fn run(arguments: &ExportArguments, sources: Sources) -> Result<()> {
     let runtime = runtime.context("cannot start the runtime")?;
     let exported = async {
         let origin = match &arguments.url {
-            Some(url) => Origin::Pod(Pod::new("--url", url)?),
+            Some(url) => Origin::Pod(Pod::new("--url", url, &arguments.key.find()?)?),
             None => {
                 let settings = settings::load_log(sources, false)?;
                 let store = stopped::open(&settings, "--url", &settings.api.listen)?;

@@ -1,8 +1,10 @@
 //! A running pod, asked over HTTP. The only part of the commands that knows how.
 //!
 //! - [`events`]: its stream of events.
+//! - [`key`]: the key that it may ask for.
 
 mod events;
+mod key;
 
 use std::time::Duration;
 
@@ -16,6 +18,7 @@ use reqwest::{
 use serde_json::{Map, Value};
 
 pub(crate) use events::Refusal;
+pub(crate) use key::{Key, KeyArguments};
 pub(crate) use reqwest::StatusCode;
 
 /// A last bound on one request.
@@ -36,6 +39,9 @@ const DEFAULT_WAIT: Duration = Duration::from_secs(5);
 /// How often in a row it may say so.
 const MAX_WAITS: u32 = 10;
 
+/// An address as it should be.
+const EXAMPLE: &str = "http://127.0.0.1:8080";
+
 /// The answer belongs to the log as of this position.
 const SEQUENCE_HEADER: &str = "x-tickwell-sequence";
 
@@ -44,6 +50,9 @@ const SEQUENCE_HEADER: &str = "x-tickwell-sequence";
 pub(crate) struct Pod {
     client: reqwest::Client,
     url: Url,
+    /// What its address was given as.
+    name: &'static str,
+    key: Key,
 }
 
 /// What a pod said.
@@ -60,20 +69,21 @@ pub(crate) struct Download(reqwest::Response);
 
 impl Pod {
     /// The pod at an address that was given as `name`.
-    pub(crate) fn new(name: &str, url: &str) -> Result<Self> {
-        Self::streaming(name, url, MAX_SILENCE)
+    pub(crate) fn new(name: &'static str, url: &str, key: &Key) -> Result<Self> {
+        Self::streaming(name, url, key, MAX_SILENCE)
     }
 
     /// The same, where it is gone when it has said nothing for so long.
-    pub(crate) fn streaming(name: &str, url: &str, silence: Duration) -> Result<Self> {
+    pub(crate) fn streaming(name: &'static str, url: &str, key: &Key, silence: Duration) -> Result<Self> {
         let parsed: Url = url.parse().with_context(|| format!("{name}: `{url}` is not a URL"))?;
         ensure!(["http", "https"].contains(&parsed.scheme()), "{name}: write http://… or https://…");
         let client = reqwest::Client::builder()
             .redirect(Policy::none())
+            .default_headers(key.headers())
             .connect_timeout(MAX_REQUEST_TIME)
             .read_timeout(silence);
         let client = client.user_agent(concat!("tickwell/", env!("CARGO_PKG_VERSION"))).build()?;
-        Ok(Self { client, url: parsed })
+        Ok(Self { client, url: parsed, name, key: key.clone() })
     }
 
     /// Its address.
@@ -108,7 +118,7 @@ impl Pod {
         if response.status() == StatusCode::OK {
             return Ok(Download(response));
         }
-        Err(read(response).await.with_context(|| format!("GET {url}"))?.refusal(self))
+        Err(self.refusal(&read(response).await.with_context(|| format!("GET {url}"))?))
     }
 
     /// The sequence it answers from.
@@ -116,7 +126,34 @@ impl Pod {
         let answer = self.get("/v1/pairs").await?;
         match answer.sequence() {
             Some(sequence) if answer.status == StatusCode::OK => Ok(sequence),
-            _ => bail!("{} does not answer as a Tickwell pod does ({})", self.url(), answer.status),
+            _ => Err(self.refusal(&answer)),
+        }
+    }
+
+    /// An answer that is not what was asked for, as an error.
+    pub(crate) fn refusal(&self, answer: &Answer) -> anyhow::Error {
+        let (url, status, name) = (self.url(), answer.status, self.name);
+        if answer.code().is_empty() {
+            return anyhow!(
+                "{url} does not answer as a Tickwell pod does ({status}): {name} is the address of one alone, such \
+                 as {EXAMPLE}"
+            );
+        }
+        anyhow!("{url} answers {status}: {}", self.reason(answer))
+    }
+
+    /// Why it refuses, in words, and what helps where that is known here; empty where it does not say.
+    pub(crate) fn reason(&self, answer: &Answer) -> String {
+        let detail = text(&answer.object(), "detail").to_owned();
+        match (answer.code().as_str(), self.url.path()) {
+            ("unauthorized", _) => key::advice(&self.key),
+            ("not_found", path) if path != "/" => {
+                format!(
+                    "{detail}; leave {path} off {}: it is the address alone, such as {EXAMPLE}",
+                    self.name
+                )
+            }
+            _ => detail,
         }
     }
 }
@@ -135,16 +172,6 @@ impl Answer {
     /// The stable word of an error; empty where there is none.
     pub(crate) fn code(&self) -> String {
         text(&self.object(), "code").to_owned()
-    }
-
-    /// What an error says in words; empty where there is none.
-    pub(crate) fn detail(&self) -> String {
-        text(&self.object(), "detail").to_owned()
-    }
-
-    /// The answer of `pod` as an error.
-    pub(crate) fn refusal(&self, pod: &Pod) -> anyhow::Error {
-        anyhow!("{} answers {}: {}", pod.url(), self.status, self.detail())
     }
 }
 

@@ -14,6 +14,7 @@ use common::domain::Sequence;
 use poller::aggregate::recompute::recompute;
 
 use crate::{
+    pod::KeyArguments,
     progress::Progress,
     settings::{self, Sources},
     show,
@@ -37,6 +38,9 @@ pub(crate) struct RecomputeArguments {
     #[arg(long, value_name = "URL")]
     url: Option<String>,
 
+    #[command(flatten)]
+    key: KeyArguments,
+
     /// The records of `tickwell run --demo`
     #[arg(long)]
     demo: bool,
@@ -47,7 +51,7 @@ pub(crate) fn run(arguments: &RecomputeArguments, sources: Sources) -> Result<()
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     runtime.context("cannot start the runtime")?.block_on(async {
         let records = match &arguments.url {
-            Some(url) => Records::through(url)?,
+            Some(url) => Records::through(url, &arguments.key.find()?)?,
             None => {
                 let settings = settings::load_log(sources, arguments.demo)?;
                 Records::open(&settings, arguments.demo).await?

@@ -14,7 +14,7 @@ use common::domain::Sequence;
 use futures::future::try_join_all;
 
 use crate::{
-    pod::{Answer, Pod, StatusCode},
+    pod::{Answer, Key, KeyArguments, Pod, StatusCode},
     progress::Progress,
     show,
 };
@@ -34,6 +34,9 @@ pub(crate) struct VerifyArguments {
     /// The addresses of two to 16 pods, such as http://127.0.0.1:8080
     #[arg(value_name = "URL", required = true, num_args = 2..=MAX_PODS)]
     urls: Vec<String>,
+
+    #[command(flatten)]
+    key: KeyArguments,
 }
 
 /// What came of all questions.
@@ -47,8 +50,9 @@ struct Tally {
 /// Compares the pods, and tells how the process should end.
 pub(crate) fn run(arguments: &VerifyArguments) -> ExitCode {
     let verified = || {
+        let key = arguments.key.find()?;
         let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
-        runtime.context("cannot start the runtime")?.block_on(verify(&arguments.urls, &mut show::print))
+        runtime.context("cannot start the runtime")?.block_on(verify(&arguments.urls, &key, &mut show::print))
     };
     match verified() {
         Ok(Tally { differing: 0, .. }) => ExitCode::SUCCESS,
@@ -63,8 +67,8 @@ pub(crate) fn run(arguments: &VerifyArguments) -> ExitCode {
 /// Told of each line, as soon as it is known.
 type Say<'a> = &'a mut dyn FnMut(&str) -> Result<()>;
 
-async fn verify(urls: &[String], say: Say<'_>) -> Result<Tally> {
-    let pods: Vec<Pod> = urls.iter().map(|url| Pod::new("URL", url)).collect::<Result<_>>()?;
+async fn verify(urls: &[String], key: &Key, say: Say<'_>) -> Result<Tally> {
+    let pods: Vec<Pod> = urls.iter().map(|url| Pod::new("URL", url, key)).collect::<Result<_>>()?;
     let newest = try_join_all(pods.iter().map(async |pod| {
         pod.newest().await.with_context(|| format!("{} does not say where it is", pod.url()))
     }));
@@ -103,7 +107,7 @@ async fn ask(pod: &Pod, path: &str, sequence: Sequence) -> Result<Answer> {
             pod.url()
         ),
         (status, _) if status.is_server_error() && answer.code() != "no_price_yet" => {
-            Err(answer.refusal(pod).context(format!("{path} cannot be compared")))
+            Err(pod.refusal(&answer).context(format!("{path} cannot be compared")))
         }
         (StatusCode::OK, Some(told)) if told != sequence => bail!(
             "{} answers from {told} and not from {sequence}: it is of a version that does not know at_sequence",

@@ -3,6 +3,7 @@
 //! - [`event`]: what a pod sends.
 //! - [`state`]: what is known, and what an event or a lost connection changes of it.
 //! - [`screen`]: how it looks, and where it goes.
+//! - [`table`]: how it looks on a terminal, however small.
 //!
 //! A connection that ends is made anew, at the next pod if there are several, behind the last event: nothing is
 //! left out and nothing comes twice.
@@ -10,6 +11,7 @@
 mod event;
 mod screen;
 mod state;
+mod table;
 
 use std::{io, pin::pin, sync::Arc, time::Duration};
 
@@ -25,10 +27,11 @@ use tokio::{
     time::{Instant, MissedTickBehavior, interval, sleep_until},
 };
 
-use crate::pod::{Answer, Pod, Refusal, StatusCode};
+use crate::pod::{Answer, KeyArguments, Pod, Refusal, StatusCode};
 use event::{Event, Message};
 use screen::{Look, Screen};
 use state::State;
+use table::Size;
 
 /// A pod that sends nothing for so long is gone: it says so every 15 seconds that it is there.
 const MAX_SILENCE: Duration = Duration::from_secs(45);
@@ -48,7 +51,7 @@ const REDRAW: Duration = Duration::from_secs(1);
 /// Pods that one command goes through.
 const MAX_PODS: usize = 16;
 
-/// Lines that fit on any screen.
+/// Lines that fit on most screens.
 const MAX_PAIRS: usize = 20;
 
 /// What to watch, and where.
@@ -61,6 +64,9 @@ pub(crate) struct WatchArguments {
     /// The address of a pod; given several times, the next one is tried when one is lost
     #[arg(long = "url", value_name = "URL", default_value = "http://127.0.0.1:8080")]
     urls: Vec<String>,
+
+    #[command(flatten)]
+    key: KeyArguments,
 
     /// A line for each event, also on a terminal
     #[arg(long, conflicts_with = "json")]
@@ -76,8 +82,9 @@ pub(crate) fn run(arguments: &WatchArguments) -> Result<()> {
     if arguments.urls.len() > MAX_PODS {
         bail!("--url: {MAX_PODS} pods are enough");
     }
-    let pods: Vec<Pod> =
-        arguments.urls.iter().map(|url| Pod::streaming("--url", url, MAX_SILENCE)).collect::<Result<_>>()?;
+    let key = arguments.key.find()?;
+    let pod = |url: &String| Pod::streaming("--url", url, &key, MAX_SILENCE);
+    let pods: Vec<Pod> = arguments.urls.iter().map(pod).collect::<Result<_>>()?;
     let mut pairs: Vec<Pair> = Vec::new();
     for pair in &arguments.pairs {
         if !pairs.contains(pair) {
@@ -89,7 +96,7 @@ pub(crate) fn run(arguments: &WatchArguments) -> Result<()> {
     let watched = runtime.block_on(async {
         let mut terminated = signal(SignalKind::terminate())?;
         let look = Look::of_process(arguments.plain, arguments.json);
-        let screen = Screen::new(look, Box::new(io::stdout()), Box::new(io::stderr()));
+        let screen = Screen::new(look, Box::new(io::stdout()), Box::new(io::stderr()), Box::new(size));
         let mut watch = Watch {
             pods,
             state: State::new(pairs),
@@ -108,6 +115,12 @@ pub(crate) fn run(arguments: &WatchArguments) -> Result<()> {
         Err(error) if is_broken_pipe(&error) => Ok(()),
         other => other,
     }
+}
+
+/// What the terminal has room for now, if it is one and says so.
+fn size() -> Size {
+    let said = terminal_size::terminal_size_of(io::stdout());
+    said.map_or(Size::USUAL, |(columns, lines)| Size { columns: columns.0.into(), lines: lines.0.into() })
 }
 
 fn is_broken_pipe(error: &anyhow::Error) -> bool {
@@ -217,10 +230,9 @@ impl Watch {
 
 /// What an answer means that is no stream: something to wait for, or the end.
 fn refused(pod: &Pod, answer: &Answer, state: &mut State) -> Result<Lost> {
-    let (code, url) = (answer.code(), pod.url());
-    let why = match answer.detail() {
-        detail if detail.is_empty() => format!("it answers {}", answer.status),
-        detail => detail,
+    let why = match pod.reason(answer) {
+        reason if reason.is_empty() => format!("it answers {}", answer.status),
+        reason => reason,
     };
     match answer.status {
         StatusCode::CONFLICT | StatusCode::GONE if state.last().is_some() => {
@@ -232,12 +244,7 @@ fn refused(pod: &Pod, answer: &Answer, state: &mut State) -> Result<Lost> {
         }
         _ if state.has_been_connected() => {}
         status if status.is_server_error() || status == StatusCode::TOO_MANY_REQUESTS => {}
-        _ if code.is_empty() => bail!(
-            "{url} does not answer as a Tickwell pod does ({}): name the address of its API with --url, such as \
-             http://127.0.0.1:8080",
-            answer.status
-        ),
-        _ => bail!("{url}: {why}"),
+        _ => return Err(pod.refusal(answer)),
     }
     Ok(Lost { why, wait: answer.retry_after() })
 }

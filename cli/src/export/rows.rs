@@ -123,7 +123,7 @@ impl Origin {
 async fn end_of(pod: &Pod, pair: Pair) -> Result<Timestamp> {
     let answer = pod.get("/v1/pairs").await?;
     if answer.status != StatusCode::OK {
-        return Err(answer.refusal(pod));
+        return Err(pod.refusal(&answer));
     }
     let page: Page<PairItem> = serde_json::from_slice(&answer.body)
         .with_context(|| format!("{} does not answer as a Tickwell pod does", pod.url()))?;
@@ -153,7 +153,7 @@ impl<R: Row> Pages<R> {
                 let cursor_part = cursor.as_ref().map(|at| format!("&cursor={at}")).unwrap_or_default();
                 let answer = pod.get(&format!("{path}{cursor_part}")).await?;
                 if answer.status != StatusCode::OK {
-                    return Err(answer.refusal(pod));
+                    return Err(pod.refusal(&answer));
                 }
                 let page: Page<R> = serde_json::from_slice(&answer.body)
                     .with_context(|| format!("{} does not answer as a Tickwell pod does", pod.url()))?;

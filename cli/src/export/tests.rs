@@ -4,7 +4,7 @@ use api::lines::Line;
 use serde_json::json;
 
 use super::*;
-use crate::pod::fake;
+use crate::pod::{Key, fake};
 
 const HISTORY: [(&str, &str, u64); 3] = [
     ("2026-11-21T00:00:10.000Z", "97012.30", 2),
@@ -32,7 +32,7 @@ async fn pod() -> Pod {
         };
         (200, String::new(), body.to_string())
     });
-    Pod::new("--url", &url.await).unwrap()
+    Pod::new("--url", &url.await, &Key::default()).unwrap()
 }
 
 async fn written<R: Row>(pair: &str, format: Format) -> Result<String> {

@@ -22,7 +22,7 @@ pub(super) async fn record(pod: &Pod, sequence: Sequence) -> Result<Found> {
         _ if answer.code() == "unknown_sequence" => {
             Ok(Found::Absent(text(&answer.object(), "detail").to_owned()))
         }
-        _ => Err(answer.refusal(pod).context(format!("{sequence} cannot be read"))),
+        _ => Err(pod.refusal(&answer).context(format!("{sequence} cannot be read"))),
     }
 }
 

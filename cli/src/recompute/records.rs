@@ -16,7 +16,11 @@ use prometheus::Registry;
 use tokio::time::timeout;
 
 use super::answer;
-use crate::{pod::Pod, settings::Settings, stopped};
+use crate::{
+    pod::{Key, Pod},
+    settings::Settings,
+    stopped,
+};
 
 /// How long the log may stay silent. A command is not a service: whoever typed it wants to know.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -50,8 +54,8 @@ pub(super) enum Records {
 
 impl Records {
     /// The records that a running pod answers.
-    pub(super) fn through(url: &str) -> Result<Self> {
-        Pod::new("--url", url).map(Self::Pod)
+    pub(super) fn through(url: &str, key: &Key) -> Result<Self> {
+        Pod::new("--url", url, key).map(Self::Pod)
     }
 
     /// The records of the log that the settings name.

@@ -40,7 +40,7 @@ fn honest(_target: &str, _at: u64, _said: &mut Said) {}
 async fn verified(urls: &[&String]) -> (Result<Tally>, String) {
     let mut said = String::new();
     let urls: Vec<String> = urls.iter().map(|url| (*url).clone()).collect();
-    let tally = verify(&urls, &mut |line| {
+    let tally = verify(&urls, &Key::default(), &mut |line| {
         said.push_str(line);
         Ok(())
     })

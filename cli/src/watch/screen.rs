@@ -1,7 +1,6 @@
 //! How it looks, and where it goes.
 //!
-//! On a terminal there is one line a pair, written over and over, and below it how the connection stands. Anywhere
-//! else there is one line an event on standard output, and how the connection stands on standard error.
+//! On a terminal there is the [table](super::table), drawn over itself again and again. Anywhere else there is one line an event on standard output, and how the connection stands on standard error.
 
 use std::io::{self, IsTerminal, Write};
 
@@ -10,11 +9,9 @@ use tokio::time::Instant;
 
 use super::{
     event::{Body, Event},
-    state::{Connection, Row, Shown, State},
+    state::{Connection, Shown, State},
+    table::{Size, table},
 };
-
-/// A price is stale when so many intervals have passed since its slot.
-const STALE_AFTER: u32 = 3;
 
 /// Longer reasons are cut off; a line has to be read at a glance.
 const MAX_REASON: usize = 100;
@@ -49,13 +46,20 @@ pub(super) struct Screen {
     output: Box<dyn Write + Send>,
     /// For how it goes, where that is not on the table.
     notes: Box<dyn Write + Send>,
-    /// Lines of the table that are there now.
-    drawn: usize,
+    /// What the terminal has room for now.
+    size: Box<dyn Fn() -> Size + Send>,
+    /// Lines of the table that are there now, and the room that they were drawn in.
+    drawn: Option<(usize, Size)>,
 }
 
 impl Screen {
-    pub(super) fn new(look: Look, output: Box<dyn Write + Send>, notes: Box<dyn Write + Send>) -> Self {
-        Self { look, output, notes, drawn: 0 }
+    pub(super) fn new(
+        look: Look,
+        output: Box<dyn Write + Send>,
+        notes: Box<dyn Write + Send>,
+        size: Box<dyn Fn() -> Size + Send>,
+    ) -> Self {
+        Self { look, output, notes, size, drawn: None }
     }
 
     /// An event has come.
@@ -78,18 +82,21 @@ impl Screen {
     /// Draws the table again, where there is one.
     pub(super) fn redraw(&mut self, state: &State, now: Timestamp) -> io::Result<()> {
         let Look::Table { colour } = self.look else { return Ok(()) };
-        let mut lines: Vec<String> = state.rows.iter().map(|row| table_line(row, now, colour)).collect();
-        lines.push(connection(&state.connection, Instant::now()));
-        // Without wrapping, a line of the table is one of the terminal, however narrow it is.
+        let size = (self.size)();
+        let lines = table(state, now, size, colour);
+        // A line is a line without wrapping, even one with characters that are wider than others.
         let mut text = "\x1b[?7l".to_owned();
-        if self.drawn > 0 {
-            text.push_str(&format!("\x1b[{}A", self.drawn));
+        match self.drawn {
+            Some((drawn, before)) if before == size => text.push_str(&format!("\x1b[{drawn}A")),
+            // Where a terminal has put what was there, once it has another size, nobody knows.
+            Some(_) => text.push_str("\x1b[H\x1b[2J"),
+            None => {}
         }
         for line in &lines {
             text.push_str(&format!("\r\x1b[K{line}\n"));
         }
-        text.push_str("\x1b[?7h");
-        self.drawn = lines.len();
+        text.push_str("\x1b[J\x1b[?7h");
+        self.drawn = Some((lines.len(), size));
         self.put(&text)
     }
 
@@ -97,33 +104,6 @@ impl Screen {
         self.output.write_all(text.as_bytes())?;
         self.output.flush()
     }
-}
-
-/// A pair on one line.
-pub(super) fn table_line(row: &Row, now: Timestamp, colour: bool) -> String {
-    let pair = format!("{:<9}", row.pair.to_string());
-    let Some(newest) = &row.newest else { return format!("{pair}  waiting for a price") };
-    let mut parts = vec![pair];
-    if let Some(tick) = row.tick {
-        parts.push(format!("{:>14}", tick.price.to_string()));
-        parts.push(painted(
-            &format!("{:<12}", change(tick.before, tick.price)),
-            tick.before,
-            tick.price,
-            colour,
-        ));
-        parts.push(tick.slot.to_string());
-        if is_of_now(newest) {
-            let age = now.since(tick.slot);
-            let stale = age > tick.interval.duration() * STALE_AFTER;
-            parts.push(format!("{} ago{}", in_words(age.as_secs()), if stale { "  stale" } else { "" }));
-        }
-    }
-    if let Body::Gap { from, cause } = &newest.body {
-        parts.push(format!("no price since {from}: {cause}"));
-    }
-    parts.extend(label(newest));
-    parts.join("  ")
 }
 
 /// An event on one line.
@@ -135,7 +115,7 @@ pub(super) fn line(shown: &Shown) -> String {
             parts.push(price.to_string());
             parts.extend(Some(change(shown.before, *price)).filter(|change| !change.is_empty()));
         }
-        Body::Gap { from, cause } => parts.push(format!("gap {cause} from {from}")),
+        Body::Gap { from, cause } => parts.push(format!("gap {} from {from}", clean(cause))),
     }
     parts.extend(label(event));
     parts.join(" ")
@@ -147,16 +127,21 @@ pub(super) fn connection(connection: &Connection, now: Instant) -> String {
         Connection::Beginning => "connecting".to_owned(),
         Connection::Connected { url } => format!("connected to {url}"),
         Connection::Lost { why, next, until } => {
-            let why: String = why.chars().take(MAX_REASON).collect();
+            let why: String = clean(why).chars().take(MAX_REASON).collect();
             let left = until.saturating_duration_since(now);
             let seconds = left.as_secs() + u64::from(left.subsec_nanos() > 0);
-            format!("not connected: {why}; trying {next} in {seconds}s")
+            format!("not connected; next try in {seconds}s at {next}; reason: {why}")
         }
     }
 }
 
+/// A text of a stranger's, without what a terminal would obey.
+pub(super) fn clean(text: &str) -> String {
+    text.chars().map(|sign| if sign.is_control() { ' ' } else { sign }).collect()
+}
+
 /// How far a price is from the one before, by arrow and sign.
-fn change(before: Option<Price>, price: Price) -> String {
+pub(super) fn change(before: Option<Price>, price: Price) -> String {
     let Some(before) = before else { return String::new() };
     let difference = price.decimal() - before.decimal();
     match before.cmp(&price) {
@@ -166,27 +151,12 @@ fn change(before: Option<Price>, price: Price) -> String {
     }
 }
 
-fn painted(text: &str, before: Option<Price>, price: Price, colour: bool) -> String {
-    match before.map(|before| before.cmp(&price)) {
-        Some(std::cmp::Ordering::Less) if colour => format!("\x1b[32m{text}\x1b[0m"),
-        Some(std::cmp::Ordering::Greater) if colour => format!("\x1b[31m{text}\x1b[0m"),
-        _ => text.to_owned(),
-    }
-}
-
 /// What must be said of prices that are not of a market.
-fn label(event: &Event) -> Option<String> {
-    (event.origin != Origin::Live.as_str()).then(|| event.origin.clone())
+pub(super) fn label(event: &Event) -> Option<String> {
+    (event.origin != Origin::Live.as_str()).then(|| clean(&event.origin))
 }
 
 /// Whether the wall clock says how old it is. A recording has its own time.
-fn is_of_now(event: &Event) -> bool {
+pub(super) fn is_of_now(event: &Event) -> bool {
     event.origin != Origin::Replay.as_str()
-}
-
-/// A number of seconds in its largest units.
-fn in_words(seconds: u64) -> String {
-    let units = [("d", 86_400), ("h", 3_600), ("m", 60)];
-    let largest = units.into_iter().find(|(_, length)| seconds >= *length);
-    largest.map_or_else(|| format!("{seconds}s"), |(unit, length)| format!("{}{unit}", seconds / length))
 }

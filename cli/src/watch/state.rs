@@ -24,6 +24,8 @@ pub(super) struct Row {
     pub(super) pair: Pair,
     /// Its newest tick, and the price before it.
     pub(super) tick: Option<Tick>,
+    /// The first slot without a price since that tick, however many gaps there were.
+    pub(super) since: Option<Timestamp>,
     /// Its newest slot: a tick's, or the last one of a gap.
     pub(super) newest: Option<Event>,
 }
@@ -59,7 +61,8 @@ pub(super) enum Connection {
 
 impl State {
     pub(super) fn new(pairs: Vec<Pair>) -> Self {
-        let rows = pairs.into_iter().map(|pair| Row { pair, tick: None, newest: None }).collect();
+        let rows =
+            pairs.into_iter().map(|pair| Row { pair, tick: None, since: None, newest: None }).collect();
         Self {
             rows,
             connection: Connection::Beginning,
@@ -98,8 +101,16 @@ impl State {
             return None;
         }
         let before = row.tick.map(|tick| tick.price);
-        if let Body::Tick(price) = event.body {
-            row.tick = Some(Tick { price, before, slot: event.slot, interval: event.interval });
+        match event.body {
+            Body::Tick(price) => {
+                row.tick = Some(Tick { price, before, slot: event.slot, interval: event.interval });
+                row.since = None;
+            }
+            Body::Gap { from, .. } => {
+                // Of several gaps behind a tick, who has just come is told of the newest alone.
+                let behind = row.tick.map(|tick| tick.slot.plus(tick.interval.duration()));
+                row.since = row.since.or(behind).map_or(Some(from), |since| Some(since.min(from)));
+            }
         }
         row.newest = Some(event.clone());
         Some(Shown { event, before })

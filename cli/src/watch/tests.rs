@@ -2,7 +2,10 @@
 
 use std::{
     io::Write,
-    sync::{Arc, Mutex},
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicUsize, Ordering},
+    },
 };
 
 use common::{clock::ManualClock, domain::Timestamp};
@@ -13,9 +16,9 @@ use tokio::{
 };
 
 use super::*;
-use crate::watch::{
-    event::Body,
-    screen::{line, table_line},
+use crate::{
+    pod::Key,
+    watch::{event::Body, screen::line},
 };
 
 /// So long a pod may say nothing, here: longer than any test.
@@ -45,11 +48,11 @@ impl Paper {
     }
 }
 
-fn at(second: i64) -> Timestamp {
+pub(super) fn at(second: i64) -> Timestamp {
     Timestamp::from_unix_millis(second * 1_000).unwrap()
 }
 
-fn tick(number: i64, price: &str) -> String {
+pub(super) fn tick(number: i64, price: &str) -> String {
     let slot = at(number * 10);
     let data = format!(
         r#"{{"id":"log-{number}","kind":"tick","pair":"BTC-USD","sequence":{number},"slot":"{slot}","interval":"10s","price":"{price}","epoch":1,"origin":"live"}}"#
@@ -57,7 +60,7 @@ fn tick(number: i64, price: &str) -> String {
     format!("id: log-{number}\nevent: tick\ndata: {data}\n\n")
 }
 
-fn gap(number: i64, from: i64) -> String {
+pub(super) fn gap(number: i64, from: i64) -> String {
     let (slot, from) = (at(number * 10), at(from * 10));
     let data = format!(
         r#"{{"id":"log-{number}","kind":"gap","pair":"BTC-USD","sequence":null,"slot":"{slot}","from":"{from}","interval":"10s","cause":"retention","epoch":null,"origin":"simulated"}}"#
@@ -65,7 +68,7 @@ fn gap(number: i64, from: i64) -> String {
     format!("id: log-{number}\nevent: gap\ndata: {data}\n\n")
 }
 
-fn read(sent: &str) -> Event {
+pub(super) fn read(sent: &str) -> Event {
     let data = sent.lines().find_map(|line| line.strip_prefix("data: ")).unwrap();
     let kind = sent.lines().find_map(|line| line.strip_prefix("event: ")).unwrap();
     match Message::read(kind, data).unwrap() {
@@ -119,11 +122,17 @@ async fn watching(
     (output, notes): (&Paper, &Paper),
     enough: &impl Fn(&str) -> bool,
 ) -> Option<String> {
-    let pods = urls.iter().map(|url| Pod::streaming("--url", url, silence).unwrap()).collect();
+    let pods =
+        urls.iter().map(|url| Pod::streaming("--url", url, &Key::default(), silence).unwrap()).collect();
     let mut watch = Watch {
         pods,
         state: State::new(vec!["BTC-USD".parse().unwrap()]),
-        screen: Screen::new(look, Box::new(output.clone()), Box::new(notes.clone())),
+        screen: Screen::new(
+            look,
+            Box::new(output.clone()),
+            Box::new(notes.clone()),
+            Box::new(|| Size::USUAL),
+        ),
         clock: Arc::new(ManualClock::new(at(40))),
         first_wait: Duration::from_millis(20),
     };
@@ -168,7 +177,7 @@ async fn a_stream_that_breaks_goes_on_behind_the_last_whole_event_at_the_next_po
     assert!(asked_one.recv().await.unwrap().starts_with("GET /v1/stream?pairs=BTC-USD HTTP/1.1\r\n"));
     assert!(asked_other.recv().await.unwrap().contains("last-event-id: log-1\r\n"));
     assert!(asked_one.recv().await.unwrap().contains("last-event-id: log-3\r\n"));
-    assert!(noted.contains("about to stop; trying"), "{noted}");
+    assert!(noted.contains("reason: this pod is about to stop"), "{noted}");
 }
 
 #[tokio::test]
@@ -260,36 +269,17 @@ fn waits_grow_are_bounded_and_obey_the_pod() {
 }
 
 #[test]
-fn a_row_says_what_is_known_and_how_old_it_is() {
+fn an_event_is_a_line_and_is_shown_once() {
     let mut state = State::new(vec!["BTC-USD".parse().unwrap()]);
-    let row = |state: &State, second| table_line(&state.rows[0], at(second), false);
-    assert_eq!(row(&state, 0), "BTC-USD    waiting for a price");
     state.take(read(&tick(1, "100.0"))).unwrap();
     let shown = state.take(read(&tick(2, "98.25"))).unwrap();
     assert_eq!(line(&shown), "1970-01-01T00:00:20.000Z BTC-USD 98.25 ▼ −1.75");
-    assert_eq!(row(&state, 50), "BTC-USD             98.25  ▼ −1.75       1970-01-01T00:00:20.000Z  30s ago");
-    assert!(row(&state, 51).ends_with("31s ago  stale"));
-    assert!(row(&state, 20 + 7_300).ends_with("2h ago  stale"));
-    let coloured = table_line(&state.rows[0], at(50), true);
-    assert!(coloured.contains("\x1b[31m▼ −1.75") && coloured.contains("\x1b[0m"), "{coloured:?}");
     // The same event once more is no news, and one of another pair is none of ours.
     assert!(state.take(read(&tick(2, "98.25"))).is_none());
     assert!(state.take(read(&tick(3, "98.25").replace("BTC-USD", "ETH-USD"))).is_none());
-    let shown = state.take(read(&gap(4, 3))).unwrap();
-    assert!(matches!(&shown.event.body, Body::Gap { cause, .. } if cause == "retention"));
-    let gone = row(&state, 50);
-    assert!(
-        gone.contains("98.25")
-            && gone.ends_with("no price since 1970-01-01T00:00:30.000Z: retention  simulated"),
-        "{gone}"
-    );
-    // A recording has its own time.
-    state.take(read(&tick(5, "98.3").replace("\"live\"", "\"replay\""))).unwrap();
-    assert!(
-        row(&state, 1_000_000).ends_with("1970-01-01T00:00:50.000Z  replay"),
-        "{}",
-        row(&state, 1_000_000)
-    );
+    let shown = state.take(read(&gap(4, 3).replace("retention", "re\\u001b[31mtention"))).unwrap();
+    assert!(matches!(&shown.event.body, Body::Gap { cause, .. } if cause.contains('\x1b')));
+    assert!(line(&shown).contains("gap re [31mtention from"), "{}", line(&shown));
 }
 
 #[tokio::test]
@@ -298,12 +288,34 @@ async fn a_table_is_drawn_over_itself() {
         pod(vec![vec![STREAM.into(), tick(1, "100.00"), tick(2, "101.00"), String::new()]]).await;
     let look = Look::Table { colour: false };
     let (shown, noted) = watched(look, &[&url], |text| text.contains("▲ +1.00")).await;
-    let first = "\x1b[?7l\r\x1b[KBTC-USD    waiting for a price\n\r\x1b[Kconnecting\n\x1b[?7h";
+    let first = "\x1b[?7l\r\x1b[KBTC-USD    waiting for a price\n\r\x1b[Kconnecting\n\x1b[J\x1b[?7h";
     assert!(shown.starts_with(&format!("{first}\x1b[?7l\x1b[2A\r\x1b[K")), "{shown:?}");
     assert!(
         shown.contains(&format!("\r\x1b[Kconnected to {url}\n")) && noted.is_empty(),
         "{shown:?} {noted}"
     );
+}
+
+#[test]
+fn a_terminal_of_another_size_is_drawn_from_its_top() {
+    let (output, columns) = (Paper::default(), Arc::new(AtomicUsize::new(80)));
+    let size = {
+        let columns = columns.clone();
+        move || Size { columns: columns.load(Ordering::Relaxed), lines: 24 }
+    };
+    let look = Look::Table { colour: false };
+    let mut screen = Screen::new(look, Box::new(output.clone()), Box::new(Paper::default()), Box::new(size));
+    let state = State::new(vec!["BTC-USD".parse().unwrap()]);
+    let mut drawn = || {
+        let before = output.text().len();
+        screen.redraw(&state, at(0)).unwrap();
+        output.text().split_off(before)
+    };
+    assert!(drawn().starts_with("\x1b[?7l\r\x1b[KBTC-USD"));
+    assert!(drawn().starts_with("\x1b[?7l\x1b[2A\r\x1b[KBTC-USD"));
+    columns.store(12, Ordering::Relaxed);
+    assert!(drawn().starts_with("\x1b[?7l\x1b[H\x1b[2J\r\x1b[KBTC-USD …\n"));
+    assert!(drawn().starts_with("\x1b[?7l\x1b[2A\r"));
 }
 
 #[test]

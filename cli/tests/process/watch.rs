@@ -97,7 +97,7 @@ async fn watching_goes_on_at_another_pod_without_a_line_missed_or_repeated() {
         );
     }
     let log = process.lines().join("\n");
-    assert!(log.contains(&format!("connected to {}", other.url)) && log.contains("not connected: "), "{log}");
+    assert!(log.contains(&format!("connected to {}", other.url)) && log.contains("not connected; "), "{log}");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -134,9 +134,9 @@ async fn what_cannot_be_watched_is_told() {
     // It greets whoever comes, and not in HTTP.
     let stranger = nats.url().replace("nats://", "http://");
     let process = watch(&scene, &["--url", &stranger]);
-    let tries_on = |line: &str| line.contains("not connected: ") && line.contains(&stranger);
+    let tries_on = |line: &str| line.contains("not connected; ") && line.contains(&stranger);
     process.wait_for_line(tries_on, DEADLINE).await.unwrap();
     let away = watch(&scene, &["--url", "http://127.0.0.1:1"]);
-    let tries_on = |line: &str| line.contains("refused") && line.contains("trying http://127.0.0.1:1 in");
+    let tries_on = |line: &str| line.contains("refused") && line.contains("s at http://127.0.0.1:1; ");
     away.wait_for_line(tries_on, DEADLINE).await.unwrap();
 }

@@ -1,0 +1,260 @@
+//! The table: a line a pair, and how the connection stands, in the room that there is.
+//!
+//! What must not be missed (that prices are simulated, that there is none, that one is late) comes before what may
+//! be missed. Nothing of a price is ever cut off: it stands there whole, or not at all.
+
+use std::cmp::Ordering;
+
+use common::domain::{Price, Timestamp};
+use tokio::time::Instant;
+
+use super::{
+    event::Body,
+    screen::{change, clean, connection, is_of_now, label},
+    state::{Row, State, Tick},
+};
+
+/// A price is late when so many intervals have passed since its slot.
+const LATE_AFTER: u32 = 3;
+
+/// What the terminal has room for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) struct Size {
+    pub(super) columns: usize,
+    pub(super) lines: usize,
+}
+
+impl Size {
+    /// Of a terminal that does not say.
+    pub(super) const USUAL: Self = Self { columns: 80, lines: 24 };
+}
+
+/// How much is said of a pair, all of it first.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Detail {
+    Whole,
+    /// Times without their date.
+    Short,
+    /// No slot, and columns no wider than they must be.
+    Close,
+    /// No change of the price, and no cause of a gap.
+    Little,
+    /// The price last, where it has room.
+    Least,
+}
+
+impl Detail {
+    const ALL: [Self; 5] = [Self::Whole, Self::Short, Self::Close, Self::Little, Self::Least];
+
+    fn has_wide_columns(self) -> bool {
+        self <= Self::Short
+    }
+}
+
+/// How wide columns are that stand below each other.
+#[derive(Debug, Clone, Copy)]
+struct Widths {
+    pair: usize,
+    price: usize,
+    change: usize,
+}
+
+impl Widths {
+    /// Of wide columns: they stay where they are while prices come and go.
+    const WIDE: Self = Self { pair: 9, price: 14, change: 12 };
+
+    fn of(rows: &[Row], detail: Detail) -> Self {
+        let least =
+            if detail.has_wide_columns() { Self::WIDE } else { Self { pair: 0, price: 0, change: 0 } };
+        rows.iter().fold(least, |widths, row| {
+            let tick = |text: fn(Tick) -> String| row.tick.map_or(0, |tick| width(&text(tick)));
+            Self {
+                pair: widths.pair.max(width(&row.pair.to_string())),
+                price: widths.price.max(tick(|tick| tick.price.to_string())),
+                change: widths.change.max(tick(|tick| change(tick.before, tick.price))),
+            }
+        })
+    }
+}
+
+/// Something that a line says.
+struct Part {
+    text: String,
+    colour: Option<&'static str>,
+}
+
+impl Part {
+    fn new(text: impl Into<String>) -> Self {
+        Self { text: text.into(), colour: None }
+    }
+
+    fn painted(text: impl Into<String>, colour: &'static str) -> Self {
+        Self { text: text.into(), colour: Some(colour) }
+    }
+}
+
+const RED: &str = "31";
+const GREEN: &str = "32";
+const YELLOW: &str = "33";
+const DIM: &str = "2";
+
+/// The lines of the table: none is wider than the terminal, and the line below them is still on it.
+pub(super) fn table(state: &State, now: Timestamp, size: Size, colour: bool) -> Vec<String> {
+    let room = size.lines.saturating_sub(1).max(1);
+    let has_room = state.rows.len() < room;
+    let shown = if has_room { state.rows.len() } else { room.saturating_sub(2) };
+    let rows: Vec<Line> = Detail::ALL
+        .into_iter()
+        .map(|detail| Line::all(&state.rows, now, detail))
+        .find(|lines| lines.iter().all(|line| line.width() <= size.columns))
+        .unwrap_or_else(|| Line::all(&state.rows, now, Detail::Least));
+    let mut lines: Vec<String> =
+        rows.iter().take(shown).map(|line| line.text(size.columns, colour)).collect();
+    if !has_room {
+        lines.push(cut(&format!("… {} more: no room", state.rows.len() - shown), size.columns));
+    }
+    lines.push(cut(&connection(&state.connection, Instant::now()), size.columns));
+    lines.truncate(room);
+    lines
+}
+
+/// A pair.
+struct Line {
+    parts: Vec<Part>,
+    /// What stands between them.
+    between: &'static str,
+}
+
+impl Line {
+    fn all(rows: &[Row], now: Timestamp, detail: Detail) -> Vec<Self> {
+        let widths = Widths::of(rows, detail);
+        let between = if detail == Detail::Least { " " } else { "  " };
+        rows.iter().map(|row| Self { parts: parts(row, now, detail, widths), between }).collect()
+    }
+
+    fn width(&self) -> usize {
+        let between = self.between.len() * self.parts.len().saturating_sub(1);
+        self.parts.iter().map(|part| width(&part.text)).sum::<usize>() + between
+    }
+
+    /// As many of its parts as fit, and a sign if that is not all.
+    fn text(&self, columns: usize, colour: bool) -> String {
+        let room = if self.width() <= columns { columns } else { columns.saturating_sub(2) };
+        let (mut text, mut taken) = (String::new(), 0);
+        for (number, part) in self.parts.iter().enumerate() {
+            let between = if number == 0 { "" } else { self.between };
+            if number > 0 && taken + between.len() + width(&part.text) > room {
+                text.push_str(&cut(" …", columns.saturating_sub(taken)));
+                break;
+            }
+            let said = cut(&part.text, columns);
+            taken += between.len() + width(&said);
+            text.push_str(between);
+            match part.colour.filter(|_| colour) {
+                Some(code) => text.push_str(&format!("\x1b[{code}m{said}\x1b[0m")),
+                None => text.push_str(&said),
+            }
+        }
+        text
+    }
+}
+
+/// What is said of a pair.
+fn parts(row: &Row, now: Timestamp, detail: Detail, widths: Widths) -> Vec<Part> {
+    let pair = Part::new(format!("{:<1$}", row.pair.to_string(), widths.pair));
+    let Some(newest) = &row.newest else { return vec![pair, Part::new("waiting for a price")] };
+    // A recording has its own time.
+    let today = if is_of_now(newest) { now } else { newest.slot };
+    let label = label(newest).map(Part::new);
+    let cause = match &newest.body {
+        Body::Gap { cause, .. } => Some(cause),
+        Body::Tick(_) => None,
+    };
+    let price = row.tick.map(|tick| {
+        let text = format!("{:>1$}", tick.price.to_string(), widths.price);
+        if cause.is_some() { Part::painted(text, DIM) } else { Part::new(text) }
+    });
+    let notice = match (cause, row.tick) {
+        (Some(cause), _) => Some(Part::painted(no_price(row.since, cause, today, detail), YELLOW)),
+        (None, Some(tick)) if is_of_now(newest) => age(tick, now, detail),
+        (None, _) => None,
+    };
+    if detail == Detail::Least {
+        return [Some(pair), label, notice, price].into_iter().flatten().collect();
+    }
+    // What a price was once is of no interest where there is none any more.
+    let tick = row.tick.filter(|_| cause.is_none());
+    let change = tick.filter(|_| detail < Detail::Little).map(|tick| changed(tick, widths.change));
+    let slot = tick.and_then(|tick| match detail {
+        Detail::Whole => Some(Part::new(tick.slot.to_string())),
+        Detail::Short => Some(Part::new(short(tick.slot, today))),
+        _ => None,
+    });
+    [Some(pair), price, change, label, notice, slot].into_iter().flatten().collect()
+}
+
+/// That there is no price, since when, and why.
+fn no_price(since: Option<Timestamp>, cause: &str, today: Timestamp, detail: Detail) -> String {
+    let Some(since) = since.filter(|_| detail < Detail::Least) else { return "no price".to_owned() };
+    let since = if detail == Detail::Whole { since.to_string() } else { short(since, today) };
+    match detail < Detail::Little {
+        true => format!("no price since {since}: {}", clean(cause)),
+        false => format!("no price since {since}"),
+    }
+}
+
+/// How old a price is; where room is scarce, only if it is late.
+fn age(tick: Tick, now: Timestamp, detail: Detail) -> Option<Part> {
+    let age = now.since(tick.slot);
+    let words = in_words(age.as_secs());
+    match (age > tick.interval.duration() * LATE_AFTER, detail) {
+        (true, Detail::Least) => Some(Part::painted(format!("{words} late"), YELLOW)),
+        (true, _) => Some(Part::painted(format!("{words} ago late"), YELLOW)),
+        (false, Detail::Least) => None,
+        (false, _) => Some(Part::new(format!("{words} ago"))),
+    }
+}
+
+fn changed(tick: Tick, width: usize) -> Part {
+    let text = format!("{:<1$}", change(tick.before, tick.price), width);
+    match tick.before.map(|before: Price| before.cmp(&tick.price)) {
+        Some(Ordering::Less) => Part::painted(text, GREEN),
+        Some(Ordering::Greater) => Part::painted(text, RED),
+        _ => Part::new(text),
+    }
+}
+
+/// The time of a slot of today; the date of any other.
+fn short(slot: Timestamp, today: Timestamp) -> String {
+    let (slot, today) = (slot.to_string(), today.to_string());
+    let date = |text: &str| text.split_once('T').map(|(date, _)| date.to_owned());
+    match slot.split_once('T') {
+        Some((day, time)) if date(&today).as_deref() == Some(day) => {
+            format!("{}Z", time.chars().take_while(|sign| !['.', 'Z'].contains(sign)).collect::<String>())
+        }
+        Some((day, _)) => day.to_owned(),
+        None => slot,
+    }
+}
+
+/// A number of seconds in its largest units.
+fn in_words(seconds: u64) -> String {
+    let units = [("d", 86_400), ("h", 3_600), ("m", 60)];
+    let largest = units.into_iter().find(|(_, length)| seconds >= *length);
+    largest.map_or_else(|| format!("{seconds}s"), |(unit, length)| format!("{}{unit}", seconds / length))
+}
+
+fn width(text: &str) -> usize {
+    text.chars().count()
+}
+
+/// What fits of a text, with a sign where something is missing.
+fn cut(text: &str, columns: usize) -> String {
+    match width(text) <= columns {
+        true => text.to_owned(),
+        false => text.chars().take(columns.saturating_sub(1)).chain(['…']).take(columns).collect(),
+    }
+}
+
+#[cfg(test)]
+mod tests;
