@@ -376,7 +376,7 @@ parameter!(PairsParameter);
 
 text_type!(
     /// A place in the log, to go on behind.
-    CursorParameter(Cursor), "string_cursor", shaped("^([a-z0-9]+-(before-)?)?[0-9]{1,19}$"),
+    CursorParameter(Cursor), "string_cursor", shaped("^([a-z0-9]{1,40}-(before-)?)?[0-9]{1,19}$"),
     "The `id` of an event, or a sequence.", "0"
 );
 parameter!(CursorParameter);

@@ -12,7 +12,7 @@ use poem_openapi::{
 use super::{
     State, Tag,
     as_of::AsOf,
-    format::{Csv, FormatParameter, Ndjson, VARY},
+    format::{self, Csv, FormatParameter, Ndjson, VARY},
     paging::{Asked, OrderParameter, Parameters},
     view,
 };
@@ -100,7 +100,7 @@ impl HistoryApi {
         let question = Question {
             asked: parameters.check(pair, "ticks")?,
             max_points,
-            format: FormatParameter::choose(format.0, headers)?,
+            format: format::choose(format.0, headers)?,
             named_format: format.0,
         };
         let is_closed = question.asked.is_closed(&self.0, &at_sequence.snapshot, |to| to);
