@@ -153,6 +153,9 @@ impl Code {
             Self::SequenceAhead | Self::SequenceGone => {
                 Problem::new(self, self.meaning()).naming("at_sequence")
             }
+            Self::UnknownPair => Problem::new(self, self.meaning()).naming("pair"),
+            Self::UnknownSequence => Problem::new(self, self.meaning()).naming("sequence"),
+            Self::UnknownCursor => Problem::new(self, self.meaning()).naming("after"),
             Self::ContractNotMet => Problem::new(self, self.meaning()).naming("max_age"),
             Self::ThinWindow => Problem::new(self, self.meaning()).naming("min_coverage"),
             _ => Problem::new(self, self.meaning()),

@@ -53,7 +53,9 @@ enum HistoryPage {
 
 #[OpenApi(prefix_path = "/v1", tag = "Tag::History")]
 impl HistoryApi {
-    /// Ticks of a pair in `[from, to)`
+    /// Ticks of a pair in a range of time
+    ///
+    /// Those whose slot is in `[from, to)`.
     ///
     /// Pages stay stable while records arrive: a cursor names a place in time, not a count.
     ///

@@ -147,6 +147,8 @@ async fn a_cursor_must_be_of_this_log_and_not_beyond_its_end() {
         let refused = rig.ask("/v1/stream?after=0", &[("last-event-id", cursor)]).await;
         assert_eq!((refused.status, refused.body["parameter"].as_str()), (status, Some("Last-Event-ID")));
     }
+    let json = rig.get_as("/v1/stream", "application/json").await;
+    assert_eq!((json.status, json.body["code"].as_str()), (406, Some("not_acceptable")));
     let unknown = rig.get("/v1/stream?pairs=BTC-USD,DOGE-USD").await;
     assert_eq!((unknown.status, unknown.body["parameter"].as_str()), (404, Some("pairs")));
     assert_eq!(rig.get("/v1/ws").await.status, 426);
