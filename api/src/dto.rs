@@ -46,7 +46,7 @@ pub struct PairItem {
 /// The newest prices.
 #[derive(Debug, Object)]
 pub struct Prices {
-    /// One item for each pair that has a price, by name.
+    /// One item for each pair that has a price, by name; with `pairs`, one for each of these, as asked.
     pub items: Vec<PriceItem>,
 }
 
@@ -94,7 +94,7 @@ pub struct Averages {
 /// Averages over one window `(from, to]`. Where it holds no tick, there is nothing to average: null.
 #[derive(Debug, Object)]
 pub struct WindowItem {
-    /// The length that was asked for.
+    /// The length that was asked for, in its canonical spelling: the largest unit that is exact, so `60m` is `1h`.
     pub window: SpanText,
     /// Where it begins; a tick at this very instant is not in it.
     pub from: TimeText,

@@ -48,7 +48,33 @@ common::words! {
 }
 
 impl StreamEnd {
-    /// What it means, and what to do.
+    /// What a WebSocket is closed with, after RFC 6455 and its registry: going away, restart, policy, try again.
+    pub fn close_code(self) -> u16 {
+        match self {
+            Self::ShuttingDown | Self::TooLong => 1001,
+            Self::LogReplaced => 1012,
+            Self::TooSlow | Self::HistoryGone => 1008,
+            Self::StoreUnavailable => 1013,
+        }
+    }
+
+    /// What has happened.
+    pub fn meaning(self) -> &'static str {
+        match self {
+            Self::ShuttingDown => "The process is about to stop.",
+            Self::LogReplaced => "The log is another one now, or the pod's copy of it is built anew.",
+            Self::TooSlow => {
+                "The client takes less than there is: it fell 10,000 records further behind than it had been before."
+            }
+            Self::TooLong => "The stream is a day old; balancers need a chance to move it.",
+            Self::HistoryGone => "The client is so far behind that what comes next for it is no longer kept.",
+            Self::StoreUnavailable => {
+                "The client needs what is only in the pod's store, and that does not answer."
+            }
+        }
+    }
+
+    /// What it means, and what to do, in a sentence for the client.
     pub fn detail(self) -> &'static str {
         match self {
             Self::ShuttingDown => "this pod is about to stop; go on at another, behind the last event",

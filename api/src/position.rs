@@ -2,7 +2,7 @@
 
 use std::{fmt, str::FromStr};
 
-use common::domain::Sequence;
+use common::{bus::LogIdentity, domain::Sequence};
 
 /// A place in the log, between two events. Every event is told by the place right behind it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default)]
@@ -78,7 +78,8 @@ impl FromStr for Cursor {
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
         let (log, place) = match text.split_once('-') {
-            Some((log, place)) => (Some(log), place),
+            Some((log, place)) if LogIdentity::new(log).is_some() => (Some(log), place),
+            Some(_) => return Err(CursorError),
             None => (None, text),
         };
         let sequence = |digits: &str| match digits.bytes().all(|byte| byte.is_ascii_digit()) {
@@ -105,7 +106,20 @@ mod tests {
         }
         let plain = Cursor { log: None, position: Position::behind(Sequence(7)) };
         assert_eq!("7".parse(), Ok(plain));
-        for text in ["", "x", "-", "abc-", "abc-x", "1-+2", "1.5", "abc-before-", "99999999999999999999"] {
+        for text in [
+            "",
+            "x",
+            "-",
+            "abc-",
+            "abc-x",
+            "1-+2",
+            "1.5",
+            "-1",
+            "ABC-1",
+            "a.b-1",
+            "abc-before-",
+            "99999999999999999999",
+        ] {
             assert!(text.parse::<Cursor>().is_err(), "{text}");
         }
     }

@@ -183,23 +183,28 @@ impl State {
     }
 }
 
-/// A pair of the log, or why there is none.
+/// A pair of the log, or why there is none. Most routes are asked for it as `pair`.
 fn view(snapshot: &Snapshot, pair: Pair) -> Result<&PairView, Problem> {
     snapshot.pairs.get(&pair).ok_or_else(|| {
         if snapshot.pairs.is_empty() {
-            return no_price_yet(None);
+            return no_price_yet(None, None);
         }
         let known: Vec<String> = snapshot.pairs.keys().map(ToString::to_string).collect();
         Problem::new(Code::UnknownPair, format!("the log has no pair {pair}; it has {}", known.join(", ")))
+            .naming("pair")
     })
 }
 
 /// How long to wait before asking again, where nothing says when the next slot is.
 const RETRY_SECONDS: u64 = 10;
 
-fn no_price_yet(view: Option<&PairView>) -> Problem {
+/// There is no price of a pair, or of any.
+fn no_price_yet(pair: Option<Pair>, view: Option<&PairView>) -> Problem {
     let seconds = view.map_or(RETRY_SECONDS, |view| view.interval.duration().as_secs());
-    let detail = "no price has been agreed yet; /readyz?verbose says why. Without reachable sources, \
-                  `tickwell run --demo` (in a checkout: `cargo run -- run --demo`) shows a simulated market";
+    let of = pair.map(|pair| format!(" of {pair}")).unwrap_or_default();
+    let detail = format!(
+        "no price{of} has been agreed yet; /readyz?verbose says why. Without reachable sources, \
+         `tickwell run --demo` (in a checkout: `cargo run -- run --demo`) shows a simulated market"
+    );
     Problem::new(Code::NoPriceYet, detail).retry_after(seconds)
 }

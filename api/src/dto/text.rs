@@ -1,8 +1,10 @@
 //! Values that are text in JSON, each with its format in the document.
 
-use std::{borrow::Cow, time::Duration};
+use std::{borrow::Cow, collections::BTreeSet, num::ParseIntError, time::Duration};
 
-use common::domain::{Asset, GapCause, Pair, PairError, Price, Ratio, Span, Timestamp, Words};
+use common::domain::{
+    Asset, GapCause, Pair, PairError, Price, Ratio, Span, SpanError, Timestamp, TimestampError, Words,
+};
 use poem_openapi::{
     registry::{MetaSchema, MetaSchemaRef},
     types::{ParseError, ParseFromJSON, ParseFromParameter, ParseResult, ToJSON, Type},
@@ -106,7 +108,7 @@ macro_rules! text_type {
 /// Defines a parameter in the path. The framework does not know such a parameter's name when it cannot
 /// be read, so reading it is left to the handler, which calls `value()`.
 macro_rules! path_parameter {
-    ($(#[$meta:meta])* $name:ident($inner:ty), $parameter:literal, $schema:expr, $needed:literal) => {
+    ($(#[$meta:meta])* $name:ident($inner:ty), $parameter:literal, $schema:expr, $refuse:expr) => {
         $(#[$meta])*
         #[derive(Debug)]
         pub struct $name(String);
@@ -114,7 +116,7 @@ macro_rules! path_parameter {
         impl $name {
             /// The value, or a problem that names the parameter.
             pub fn value(&self) -> Result<$inner, Problem> {
-                self.0.parse().map_err(|error| Problem::parameter($parameter, format!("{error}; {}", $needed)))
+                self.0.parse().map_err(|error| Problem::parameter($parameter, ($refuse)(error)))
             }
         }
 
@@ -162,7 +164,8 @@ macro_rules! parameter {
 text_type!(
     /// A pair.
     PairText(Pair), "string_pair", shaped(r"^[A-Za-z0-9]{1,10}[-_/][A-Za-z0-9]{1,10}$"),
-    "Base and quote asset. Any case and `-`, `_` or `/` are taken; answers are canonical.", "BTC-USD"
+    "Base and quote asset. Any case and `-`, `_` or `/` are taken, so `btc-usd`, `BTC_USD` and `BTC/USD` (in a path \
+     `BTC%2FUSD`) too; answers are canonical.", "BTC-USD"
 );
 
 text_type!(
@@ -201,12 +204,14 @@ text_type!(
 
 path_parameter!(
     /// A pair in the path.
-    PairParameter(Pair), "pair", PairText::schema_ref(), "/v1/pairs lists those of the log"
+    PairParameter(Pair), "pair", PairText::schema_ref(),
+    |error: PairError| format!("{error}; /v1/pairs lists those of the log")
 );
 
 path_parameter!(
     /// A position in the path.
-    SequenceParameter(u64), "sequence", sequence_schema(), "a sequence is a whole number"
+    SequenceParameter(u64), "sequence", sequence_schema(),
+    |_: ParseIntError| format!("a sequence is a whole number from 1 to {}", u64::MAX)
 );
 
 text_type!(
@@ -282,12 +287,32 @@ impl TimestampParameter {
             Ok(number) => Timestamp::from_unix_millis(number),
             Err(_) => text.parse(),
         };
-        parsed.map(Self).map_err(|error| error.to_string())
+        parsed.map(Self).map_err(|error: TimestampError| match with_zone(text) {
+            Some(meant) => format!("`{text}` says no time zone; write {meant} if it is UTC"),
+            None => error.to_string(),
+        })
     }
+}
+
+/// An instant whose time zone was left out, as it is in UTC; nothing where something else is amiss.
+fn with_zone(text: &str) -> Option<String> {
+    let zoned = ["Z", "T00:00:00Z"].map(|missing| format!("{text}{missing}"));
+    zoned.into_iter().find(|text| text.parse::<Timestamp>().is_ok())
+}
+
+/// An instant whose `+` came as a space, which it stands for in a query.
+fn is_unescaped(text: &str) -> bool {
+    text.contains(' ') && text.replace(' ', "+").parse::<Timestamp>().is_ok()
 }
 
 impl ParseFromParameter for TimestampParameter {
     fn parse_from_parameter(value: &str) -> ParseResult<Self> {
+        if is_unescaped(value) {
+            let meant = value.replace(' ', "%2B");
+            return Err(ParseError::custom(format!(
+                "`{value}` has a space; in a query + is written %2B: {meant}"
+            )));
+        }
         Self::read(value).map_err(ParseError::custom)
     }
 }
@@ -303,11 +328,27 @@ impl std::fmt::Display for Spans {
     }
 }
 
+/// Why a text is no list of lengths.
+#[derive(Debug, thiserror::Error)]
+pub enum SpansError {
+    /// One of them is no length.
+    #[error(transparent)]
+    Span(#[from] SpanError),
+    /// A length is there twice.
+    #[error("{0} is asked for twice")]
+    Repeated(Span),
+}
+
 impl std::str::FromStr for Spans {
-    type Err = common::domain::SpanError;
+    type Err = SpansError;
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
-        text.split(',').map(str::parse).collect::<Result<_, _>>().map(Self)
+        let mut seen = BTreeSet::new();
+        let span = |text: &str| {
+            let span = text.parse()?;
+            if seen.insert(span) { Ok(span) } else { Err(SpansError::Repeated(span)) }
+        };
+        text.split(',').map(span).collect::<Result<_, _>>().map(Self)
     }
 }
 
@@ -315,7 +356,7 @@ text_type!(
     /// Windows as a parameter.
     SpansText(Spans), "string_spans",
     shaped("^[1-9][0-9]*(ms|s|m|h|d)(,[1-9][0-9]*(ms|s|m|h|d))*$"),
-    "One or more windows, separated by commas.", "10m,1h,24h"
+    "One or more windows, separated by commas, each of another length.", "10m,1h,24h"
 );
 parameter!(SpansText);
 
@@ -376,7 +417,7 @@ parameter!(PairsParameter);
 
 text_type!(
     /// A place in the log, to go on behind.
-    CursorParameter(Cursor), "string_cursor", shaped("^([a-z0-9]+-(before-)?)?[0-9]{1,19}$"),
+    CursorParameter(Cursor), "string_cursor", shaped("^([a-z0-9]{1,40}-(before-)?)?[0-9]{1,19}$"),
     "The `id` of an event, or a sequence.", "0"
 );
 parameter!(CursorParameter);

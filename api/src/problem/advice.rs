@@ -6,6 +6,7 @@ use poem_openapi::types::ToJSON;
 use serde_json::Value;
 
 use super::{Code, Problem, TraceId};
+use crate::events::StreamEnd;
 
 /// Where the page of errors is served.
 pub const ERRORS_PATH: &str = "/docs/errors";
@@ -15,7 +16,19 @@ const TITLE: &str = "Errors";
 const INTRODUCTION: &str = "Every error is `application/problem+json` (RFC 9457): `code` is a stable word for programs, \
     `detail` says in a sentence what happened and what to do next, `parameter` names the parameter that is to blame, \
     and `type` points here. Codes are only ever added; a program that meets one that it does not know goes by the \
-    status.";
+    status. There is one exception: what is no HTTP at all, or a request whose head is larger than 16 KiB, is answered \
+    400 or 431 without a body, and the connection is closed.";
+
+/// How streams end is told on the same page.
+const ENDS: &str = "Ends of streams";
+
+const ENDS_ANCHOR: &str = "ends-of-streams";
+
+const ENDS_INTRODUCTION: &str = "A pod that ends a stream says why: in server-sent events as `event: end` with `code` \
+    and `detail`, in NDJSON as a last line `{\"kind\":\"end\",\"code\":…,\"detail\":…}`, on a WebSocket in the close frame, \
+    whose reason is the code. Go on behind the last event, with its id as `Last-Event-ID` or `after`: nothing is lost, \
+    and nothing comes twice. A stream that breaks off without such a word was cut on its way, or its client took \
+    no byte for 30 seconds; go on likewise.";
 
 impl Code {
     /// What has happened.
@@ -25,9 +38,13 @@ impl Code {
             Self::UnknownPair => "The log has no such pair.",
             Self::UnknownSequence => "The log has no such record, or this pod no longer keeps it.",
             Self::SequenceAhead => {
-                "This pod has not read the log up to `at_sequence`, or up to the `cursor` of a page, yet."
+                "This pod has not read the log up to `at_sequence`, or up to the `cursor` of a page, yet; `parameter` says \
+                 which."
             }
-            Self::SequenceGone => "`at_sequence` is longer ago than answers reach back.",
+            Self::SequenceGone => {
+                "`at_sequence` is longer ago than answers reach back, or where a stream is to go on (`after` or \
+                 `Last-Event-ID`) longer ago than history does; `parameter` says which."
+            }
             Self::NoRate => "No prices of the log lead from the one asset to the other.",
             Self::UnknownCursor => "A stream's cursor is of another log, or beyond the end of this one.",
             Self::NotFound => "There is no such route.",
@@ -36,7 +53,9 @@ impl Code {
             Self::MethodNotAllowed => "The route does not take this method.",
             Self::Unauthorized => "A key is needed here, and the request has none that is known.",
             Self::RateLimited => "This client has asked too often.",
-            Self::NoPriceYet => "No price has been agreed yet.",
+            Self::NoPriceYet => {
+                "No price has been agreed yet; of a conversion, also: no prices of the same slot within the last hour."
+            }
             Self::ContractNotMet => {
                 "The newest price is not what `max_age`, `min_sources` or `max_spread` asks for; `parameter` says which, \
                  and `newest` is that price."
@@ -63,7 +82,8 @@ impl Code {
             }
             Self::SequenceAhead => "Ask again after `Retry-After`, or ask the pod that gave you either.",
             Self::SequenceGone => {
-                "Ask for a newer sequence; `/v1/prices/{pair}/history` reaches further back."
+                "Ask for a newer sequence; `/v1/prices/{pair}/history` reaches further back. Begin a stream with `after=0` \
+                 for all that there is, or without a cursor."
             }
             Self::NoRate => "Ask for assets that `detail` names.",
             Self::UnknownCursor => {
@@ -77,9 +97,12 @@ impl Code {
                 "Send `Authorization: Bearer KEY` or `X-API-Key: KEY`; those who run it give out keys."
             }
             Self::RateLimited => {
-                "Wait as long as `Retry-After` says; the limit is the setting `api.rate_limit`."
+                "Wait as long as `Retry-After` says; `RateLimit-Policy` says how many requests are free in how many seconds."
             }
-            Self::NoPriceYet => "Ask again after `Retry-After`; `/readyz?verbose` says what is missing.",
+            Self::NoPriceYet => {
+                "Ask again after `Retry-After`; `/readyz?verbose` says what is missing. A conversion's prices can be asked for \
+                 each by itself."
+            }
             Self::ContractNotMet => {
                 "Do without a price, or ask again after `Retry-After`, when the next slot begins."
             }
@@ -130,6 +153,9 @@ impl Code {
             Self::SequenceAhead | Self::SequenceGone => {
                 Problem::new(self, self.meaning()).naming("at_sequence")
             }
+            Self::UnknownPair => Problem::new(self, self.meaning()).naming("pair"),
+            Self::UnknownSequence => Problem::new(self, self.meaning()).naming("sequence"),
+            Self::UnknownCursor => Problem::new(self, self.meaning()).naming("after"),
             Self::ContractNotMet => Problem::new(self, self.meaning()).naming("max_age"),
             Self::ThinWindow => Problem::new(self, self.meaning()).naming("min_coverage"),
             _ => Problem::new(self, self.meaning()),
@@ -143,7 +169,12 @@ pub fn errors_markdown() -> String {
     let entry = |code: &Code| {
         format!("\n## `{code}`\n\n{}. {}\n\n{}\n", status(*code), code.meaning(), code.remedy())
     };
-    format!("# {TITLE}\n\n{INTRODUCTION}\n{}", Code::ALL.iter().map(entry).collect::<String>())
+    let end = |end: &StreamEnd| format!("\n### `{end}`\n\n{}\n", told(*end));
+    format!(
+        "# {TITLE}\n\n{INTRODUCTION}\n{}\n## {ENDS}\n\n{ENDS_INTRODUCTION}\n{}",
+        Code::ALL.iter().map(entry).collect::<String>(),
+        StreamEnd::ALL.iter().map(end).collect::<String>()
+    )
 }
 
 /// The page of errors for a browser; each code can be pointed to.
@@ -156,11 +187,26 @@ pub fn errors_html() -> String {
             marked_up(code.remedy())
         )
     };
+    let end = |end: &StreamEnd| {
+        format!("<h3 id=\"end-{end}\"><code>{end}</code></h3>\n<p>{}</p>\n", marked_up(&told(*end)))
+    };
     format!(
         "<!doctype html>\n<html lang=\"en\">\n<meta charset=\"utf-8\">\n<title>{TITLE}</title>\n<h1>{TITLE}</h1>\n\
-         <p>{}</p>\n{}</html>\n",
+         <p>{}</p>\n{}<h2 id=\"{ENDS_ANCHOR}\">{ENDS}</h2>\n<p>{}</p>\n{}</html>\n",
         marked_up(INTRODUCTION),
-        Code::ALL.iter().map(entry).collect::<String>()
+        Code::ALL.iter().map(entry).collect::<String>(),
+        marked_up(ENDS_INTRODUCTION),
+        StreamEnd::ALL.iter().map(end).collect::<String>()
+    )
+}
+
+/// What the end of a stream means, what to do, and how a WebSocket is closed with it.
+fn told(end: StreamEnd) -> String {
+    format!(
+        "{} The `detail`: “{}”. A WebSocket is closed with {}.",
+        end.meaning(),
+        end.detail(),
+        end.close_code()
     )
 }
 

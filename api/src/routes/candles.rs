@@ -40,7 +40,9 @@ enum CandlesResponse {
 
 #[OpenApi(prefix_path = "/v1", tag = "Tag::History")]
 impl CandlesApi {
-    /// Candles of a pair whose buckets begin in `[from, to)`
+    /// Candles of a pair in a range of time
+    ///
+    /// Those whose buckets begin in `[from, to)`.
     ///
     /// Buckets `[start, start + interval)` lie on the calendar, in UTC. One without a tick is left out; the
     /// newest is there while it is still open, with `complete: false`.

@@ -66,7 +66,7 @@ impl Contract {
         if !self.asks() {
             return Ok(());
         }
-        let newest = view.tick.as_deref().ok_or_else(|| no_price_yet(Some(view)))?;
+        let newest = view.tick.as_deref().ok_or_else(|| no_price_yet(Some(pair), Some(view)))?;
         self.check_tick(state, snapshot, pair, view, newest)
     }
 

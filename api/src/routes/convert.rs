@@ -82,7 +82,7 @@ impl ConvertApi {
             legs.iter().try_for_each(|leg| {
                 let pair = leg.step.pair;
                 let view = view(&snapshot, pair)?;
-                let tick = tick(&state, view, leg)?.ok_or_else(|| no_price_yet(Some(view)))?;
+                let tick = tick(&state, view, leg)?.ok_or_else(|| no_price_yet(Some(pair), Some(view)))?;
                 contract.check_tick(&state, &snapshot, pair, view, &tick)
             })
         };
@@ -117,17 +117,17 @@ fn way(snapshot: &Snapshot, from: Asset, to: Asset) -> Result<Vec<Step>, Problem
         return Err(Problem::parameter("to", detail));
     }
     if snapshot.pairs.is_empty() {
-        return Err(no_price_yet(None));
+        return Err(no_price_yet(None, None));
     }
     let mut ways = rate::ways(snapshot.pairs.keys(), from, to).peekable();
     if ways.peek().is_none() {
         return Err(no_rate(snapshot, from, to));
     }
     let view = |step: &Step| snapshot.pairs.get(&step.pair);
-    let unpriced = ways.peek().and_then(|way| way.iter().filter_map(view).find(|view| view.tick.is_none()));
-    let has_prices =
-        |way: &Vec<Step>| way.iter().all(|step| view(step).is_some_and(|view| view.tick.is_some()));
-    ways.find(has_prices).ok_or_else(|| no_price_yet(unpriced))
+    let priced = |step: &Step| view(step).is_some_and(|view| view.tick.is_some());
+    let unpriced = ways.peek().and_then(|way| way.iter().find(|step| !priced(step)));
+    let unpriced = no_price_yet(unpriced.map(|step| step.pair), unpriced.and_then(view));
+    ways.find(|way| way.iter().all(priced)).ok_or(unpriced)
 }
 
 fn no_rate(snapshot: &Snapshot, from: Asset, to: Asset) -> Problem {
@@ -170,7 +170,7 @@ fn conversion(
 ) -> Result<Conversion, Problem> {
     let views = legs.iter().filter_map(|leg| snapshot.pairs.get(&leg.step.pair));
     let newest = views.map(|view| view.slot).max();
-    let (Some(first), Some(newest)) = (legs.first(), newest) else { return Err(no_price_yet(None)) };
+    let (Some(first), Some(newest)) = (legs.first(), newest) else { return Err(no_price_yet(None, None)) };
     let sequence = legs.iter().map(|leg| leg.sequence).max().unwrap_or_default();
     let rate = Fraction::of(legs);
     Ok(Conversion {

@@ -37,6 +37,13 @@ const LEFT_OUT: [(&str, &[&str]); 6] = [
 /// Where every answer of `/v1` says what it is as of.
 const SEQUENCE_HEADER: &str = "X-Tickwell-Sequence";
 
+/// Parameters without an example, which Swagger UI would ask for: it would go before the `Accept` header, or leave out
+/// what is there.
+const FILTERS: [&str; 2] = ["format", "cause"];
+
+/// Groups of operations, as they are shown. The framework sorts them by name.
+const TAGS: [&str; 5] = ["Prices", "History", "Explanation", "Streams", "Operations"];
+
 /// What every answer of `/v1` tells beside its body.
 const TOLD: [&str; 5] = ["Cache-Control", "ETag", "RateLimit", "RateLimit-Policy", SEQUENCE_HEADER];
 
@@ -63,6 +70,12 @@ impl Document {
         whole_numbers(&mut document);
         set(Some(&mut document), "openapi", OPENAPI.into());
         set(document.get_mut("components"), "headers", headers());
+        set(document.get_mut("components"), "securitySchemes", key_schemes());
+        if let Some(Value::Array(tags)) = document.get_mut("tags") {
+            tags.sort_by_key(|tag| {
+                TAGS.iter().position(|name| tag.get("name").is_some_and(|tag| tag == name))
+            });
+        }
         for (name, schema) in members(document.pointer_mut("/components/schemas")) {
             complete(name, schema);
         }
@@ -81,7 +94,8 @@ impl Document {
 
     /// The page that shows it and tries it out, all from the binary.
     pub(crate) fn swagger_ui(&self, service: &Service) -> String {
-        service.swagger_ui_html().replace(&service.spec(), &self.0)
+        let page = service.swagger_ui_html().replace(&service.spec(), &self.0);
+        page.replacen("<title>Swagger UI</title>", "<title>Tickwell</title>", 1)
     }
 }
 
@@ -92,6 +106,10 @@ fn amend(path: &str, operation: &mut Value, examples: &mut Value) {
     let parameters = parameters.map_or(&mut [][..], Vec::as_mut_slice);
     parameters.iter_mut().for_each(|parameter| limit(&id, parameter));
     let problems = problems::of(path, &id, parameters);
+    if path.starts_with("/v1/") {
+        // One of them, or none where the pod asks for none.
+        set(Some(operation), "security", json!([{}, {"bearer": []}, {"key": []}]));
+    }
     let Some(responses) = operation.get_mut("responses").and_then(Value::as_object_mut) else { return };
     responses.retain(|_status, response| !is_problem(response));
     for (status, response) in responses.iter_mut() {
@@ -179,6 +197,23 @@ fn headers() -> Value {
     })
 }
 
+/// How a request shows its key, where the pod asks for one.
+fn key_schemes() -> Value {
+    json!({
+        "bearer": {
+            "type": "http",
+            "scheme": "bearer",
+            "description": "A key, where the pod asks for one; those who run it give out keys.",
+        },
+        "key": {
+            "type": "apiKey",
+            "in": "header",
+            "name": "X-API-Key",
+            "description": "The same key in a header of its own.",
+        },
+    })
+}
+
 /// A header that the framework wrote, its name in capitals, as a reference to the one that is described here.
 fn known_header(name: &str) -> Option<(String, Value)> {
     let headers = headers();
@@ -192,8 +227,8 @@ fn reference(kind: &str, name: &str) -> Value {
 
 /// What a parameter may be where its type does not say so, and an example that works.
 fn limit(operation: &str, parameter: &mut Value) {
-    let Some(name) = parameter.get("name").and_then(Value::as_str) else { return };
-    let limits = match name {
+    let Some(name) = parameter.get("name").and_then(Value::as_str).map(str::to_owned) else { return };
+    let limits = match name.as_str() {
         "max_points" => json!({"minimum": MIN_POINTS, "maximum": MAX_POINTS}),
         "limit" => json!({"minimum": 1, "maximum": MAX_LIMIT, "default": DEFAULT_LIMIT}),
         "cursor" => json!({"pattern": "^[ad][0-9]{1,14}$"}),
@@ -203,10 +238,8 @@ fn limit(operation: &str, parameter: &mut Value) {
         "min_sources" => json!({"minimum": 1, "maximum": MAX_SOURCES}),
         _ => json!({}),
     };
-    let example = match name {
+    let example = match name.as_str() {
         "to" if operation == "convert" => Some(json!("USD")),
-        "format" if operation == "streamEvents" => Some(json!("sse")),
-        "format" => Some(json!("json")),
         "limit" => Some(json!(DEFAULT_LIMIT)),
         "order" => Some(json!("desc")),
         "to" => Some(json!("2100-01-01T00:00:00Z")),
@@ -216,19 +249,31 @@ fn limit(operation: &str, parameter: &mut Value) {
         "min_sources" => Some(json!(1)),
         "max_spread" => Some(json!("5%")),
         "verbose" => Some(json!("true")),
-        // Every log has a first record.
-        "sequence" => Some(json!(1)),
+        // A log of two pairs begins with a leader of each.
+        "sequence" => Some(json!(3)),
         _ => None,
     };
     if let (Some(Value::Object(schema)), Value::Object(limits)) = (parameter.get_mut("schema"), limits) {
         schema.extend(limits);
-        if example.is_some() {
+        if example.is_some() || FILTERS.contains(&name.as_str()) {
             schema.remove("example");
         }
     }
     if let Some(example) = example {
         set(Some(parameter), "example", example);
     }
+    let spelling = match name.as_str() {
+        "pair" => {
+            "In any case, and with `-`, `_` or `%2F`: `btc-usd`, `BTC_USD` and `BTC%2FUSD` are `BTC-USD`."
+        }
+        "from" | "to" if operation != "convert" => {
+            "RFC 3339, where `+` is written `%2B`, or unix milliseconds; what looks like seconds is refused."
+        }
+        _ => return,
+    };
+    let said = parameter.get("description").and_then(Value::as_str).unwrap_or_default();
+    let said = format!("{said}\n\n{spelling}");
+    set(Some(parameter), "description", said.into());
 }
 
 /// Says which members of an object are always there, and which of them may be null.

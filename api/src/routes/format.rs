@@ -11,6 +11,23 @@ use poem_openapi::{
 
 use crate::problem::{Code, Problem};
 
+/// The forms that a route answers in.
+pub(super) trait Format: Copy + 'static {
+    /// In the order in which they are preferred where a client takes several alike; the first one where it does not
+    /// say.
+    const ALL: &[Self];
+    /// What to say to whoever takes none of them.
+    const NAMES: &str;
+
+    /// Its media type.
+    fn type_and_subtype(self) -> (&'static str, &'static str);
+}
+
+/// The form of an answer. The parameter wins; without it, it is what the client likes best.
+pub(super) fn choose<F: Format>(asked: Option<F>, headers: &HeaderMap) -> Result<F, Problem> {
+    asked.map_or_else(|| negotiate(headers), Ok)
+}
+
 /// What the answers of routes with several formats depend on beside the request target.
 pub(super) const VARY: &str = "Accept";
 
@@ -27,9 +44,6 @@ pub(super) enum FormatParameter {
 }
 
 impl FormatParameter {
-    /// In the order in which they are preferred where a client takes several alike.
-    const ALL: [Self; 3] = [Self::Json, Self::Csv, Self::Ndjson];
-
     /// Its word in a request target.
     pub(super) fn word(self) -> &'static str {
         match self {
@@ -38,6 +52,12 @@ impl FormatParameter {
             Self::Ndjson => "ndjson",
         }
     }
+}
+
+impl Format for FormatParameter {
+    const ALL: &[Self] = &[Self::Json, Self::Csv, Self::Ndjson];
+    const NAMES: &str = "this route answers application/json, text/csv and application/x-ndjson; name one of them in \
+                         the Accept header, or ask with format=json, csv or ndjson";
 
     fn type_and_subtype(self) -> (&'static str, &'static str) {
         match self {
@@ -46,38 +66,26 @@ impl FormatParameter {
             Self::Ndjson => ("application", "x-ndjson"),
         }
     }
-
-    /// The form of an answer. The parameter wins; without it, it is what the client likes best.
-    pub(super) fn choose(asked: Option<Self>, headers: &HeaderMap) -> Result<Self, Problem> {
-        match asked {
-            Some(format) => Ok(format),
-            None => negotiate(headers),
-        }
-    }
 }
 
 /// How much a client wants something, in thousandths, and how closely it described it.
 type Wish = (u16, u8);
 
 /// After RFC 9110, 12.5.1: of the ranges that match a media type, the closest one says how much it is wanted.
-fn negotiate(headers: &HeaderMap) -> Result<FormatParameter, Problem> {
+fn negotiate<F: Format>(headers: &HeaderMap) -> Result<F, Problem> {
     let texts = headers.get_all(header::ACCEPT).iter().filter_map(|value| value.to_str().ok());
     let ranges: Vec<Mime> =
         texts.flat_map(|text| text.split(',')).filter_map(|range| range.trim().parse().ok()).collect();
+    let refused = || Problem::new(Code::NotAcceptable, F::NAMES);
     if ranges.is_empty() {
-        return Ok(FormatParameter::Json);
+        return F::ALL.first().copied().ok_or_else(refused);
     }
-    let wished =
-        FormatParameter::ALL.into_iter().rev().filter_map(|format| Some((wish(&ranges, format)?, format)));
+    let wished = F::ALL.iter().rev().filter_map(|format| Some((wish(&ranges, *format)?, *format)));
     // Of several that are the same to it, the last one is taken: the first of those we have.
-    wished.max_by_key(|(wish, _)| *wish).map(|(_, format)| format).ok_or_else(|| {
-        let detail = "this route answers application/json, text/csv and application/x-ndjson; name one of them in \
-                      the Accept header, or ask with format=json, csv or ndjson";
-        Problem::new(Code::NotAcceptable, detail)
-    })
+    wished.max_by_key(|(wish, _)| *wish).map(|(_, format)| format).ok_or_else(refused)
 }
 
-fn wish(ranges: &[Mime], format: FormatParameter) -> Option<Wish> {
+fn wish(ranges: &[Mime], format: impl Format) -> Option<Wish> {
     let (kind, subtype) = format.type_and_subtype();
     let closeness = |range: &Mime| match (range.type_().as_str(), range.essence_str()) {
         ("*", "*/*") => Some(0),
@@ -164,7 +172,7 @@ mod tests {
     #[test]
     fn the_format_is_what_a_client_likes_best() {
         use FormatParameter::{Csv, Json, Ndjson};
-        assert_eq!(negotiate(&HeaderMap::new()).ok(), Some(Json));
+        assert_eq!(choose(None, &HeaderMap::new()).ok(), Some(Json));
         for (accept, expected) in [
             ("", Some(Json)),
             ("*/*", Some(Json)),

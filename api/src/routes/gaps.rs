@@ -42,7 +42,9 @@ enum GapsResponse {
 
 #[OpenApi(prefix_path = "/v1", tag = "Tag::History")]
 impl GapsApi {
-    /// Gaps of a pair that have a slot in `[from, to)`
+    /// Gaps of a pair in a range of time
+    ///
+    /// Those that have a slot in `[from, to)`.
     ///
     /// Where history has no tick there is a gap, and every slot is in one or the other. An item is one
     /// record of the log and is given whole, also where it begins before `from` or ends after `to`; what one

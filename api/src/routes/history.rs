@@ -12,7 +12,7 @@ use poem_openapi::{
 use super::{
     State, Tag,
     as_of::AsOf,
-    format::{Csv, FormatParameter, Ndjson, VARY},
+    format::{self, Csv, FormatParameter, Ndjson, VARY},
     paging::{Asked, OrderParameter, Parameters},
     view,
 };
@@ -53,7 +53,9 @@ enum HistoryPage {
 
 #[OpenApi(prefix_path = "/v1", tag = "Tag::History")]
 impl HistoryApi {
-    /// Ticks of a pair in `[from, to)`
+    /// Ticks of a pair in a range of time
+    ///
+    /// Those whose slot is in `[from, to)`.
     ///
     /// Pages stay stable while records arrive: a cursor names a place in time, not a count.
     ///
@@ -100,7 +102,7 @@ impl HistoryApi {
         let question = Question {
             asked: parameters.check(pair, "ticks")?,
             max_points,
-            format: FormatParameter::choose(format.0, headers)?,
+            format: format::choose(format.0, headers)?,
             named_format: format.0,
         };
         let is_closed = question.asked.is_closed(&self.0, &at_sequence.snapshot, |to| to);

@@ -71,7 +71,11 @@ impl PricesApi {
             Some(pairs) => {
                 let named = |pair: &Pair| {
                     let view = view(snapshot, *pair).map_err(|problem| problem.naming("pairs"))?;
-                    if view.tick.is_none() { Err(no_price_yet(Some(view))) } else { Ok((*pair, view)) }
+                    if view.tick.is_none() {
+                        Err(no_price_yet(Some(*pair), Some(view)))
+                    } else {
+                        Ok((*pair, view))
+                    }
                 };
                 pairs.iter().map(named).collect::<Result<_, _>>()?
             }
@@ -84,7 +88,7 @@ impl PricesApi {
         let item = |(pair, view): (Pair, &PairView)| price_item(state, snapshot, pair, view);
         let items: Vec<PriceItem> = views.into_iter().filter_map(item).collect();
         if items.is_empty() {
-            return Err(no_price_yet(snapshot.pairs.values().next()));
+            return Err(no_price_yet(None, snapshot.pairs.values().next()));
         }
         Ok(Json(Prices { items }))
     }
@@ -112,7 +116,7 @@ impl PricesApi {
         let (state, snapshot, pair) = (&self.0, &at_sequence.snapshot, pair.0.value()?);
         let view = view(snapshot, pair)?;
         contract.check(state, snapshot, pair, view)?;
-        price_item(state, snapshot, pair, view).map(Json).ok_or_else(|| no_price_yet(Some(view)))
+        price_item(state, snapshot, pair, view).map(Json).ok_or_else(|| no_price_yet(Some(pair), Some(view)))
     }
 }
 

@@ -34,7 +34,7 @@ impl SourcesApi {
         }
         let readers = state.readers.clone();
         let report = readers.scan(move || Ok(state.reports.of(&state.store, &snapshot)?)).await?;
-        report.map(|report| Json(sources(&report))).ok_or_else(|| no_price_yet(None))
+        report.map(|report| Json(sources(&report))).ok_or_else(|| no_price_yet(None, None))
     }
 }
 

@@ -20,6 +20,7 @@ use tokio_util::{
 
 use super::{State, view};
 use crate::{
+    dto::CursorParameter,
     events::{StreamEnd, Transport},
     metrics::Metrics,
     position::{Cursor, Position},
@@ -133,19 +134,45 @@ fn reaches_back(store: &Store, ranges: &[Range], behind: Position) -> Result<boo
     ranges.iter().map(reaches).try_fold(true, |all, reaches| Ok(all && reaches?))
 }
 
+/// Where a client wants to go on, and the parameter that said so.
+#[derive(Debug)]
+struct After {
+    cursor: Cursor,
+    parameter: &'static str,
+}
+
+impl After {
+    fn named(parameter: &'static str, cursor: Option<CursorParameter>) -> Option<Self> {
+        cursor.map(|cursor| Self { cursor: cursor.0, parameter })
+    }
+
+    fn unknown<T>(&self, detail: String) -> Result<T, Problem> {
+        Err(Problem::new(Code::UnknownCursor, detail).naming(self.parameter))
+    }
+
+    fn is_of_log(&self, snapshot: &Snapshot) -> Result<(), Problem> {
+        match &self.cursor.log {
+            Some(log) if *log != snapshot.identity.to_string() => {
+                self.unknown("that cursor is of another log; begin anew, without it".to_owned())
+            }
+            _ => Ok(()),
+        }
+    }
+}
+
 /// Holds what was asked for against the log, and begins to follow it.
 async fn follow(
     state: &Arc<State>,
     pairs: Option<BTreeSet<Pair>>,
-    after: Option<Cursor>,
+    after: Option<After>,
     transport: Transport,
 ) -> Result<Follower, Problem> {
     let place = state.streams.place(transport)?;
     let mut snapshots = state.snapshots.clone();
-    if let Some(cursor) = &after {
-        is_of_log(cursor, &snapshots.borrow())?;
+    if let Some(after) = &after {
+        after.is_of_log(&snapshots.borrow())?;
     }
-    let ahead = after.as_ref().map(|cursor| cursor.position.sequence);
+    let ahead = after.as_ref().map(|after| after.cursor.position.sequence);
     let arrived = snapshots.wait_for(|snapshot| ahead.is_none_or(|ahead| ahead <= snapshot.sequence));
     // Where it does not come in time, that is found out below.
     let _ = tokio::time::timeout(AHEAD_PATIENCE, arrived).await;
@@ -153,34 +180,23 @@ async fn follow(
     for pair in pairs.iter().flatten() {
         view(&snapshot, *pair).map_err(|problem| problem.naming("pairs"))?;
     }
-    if let Some(ahead) = ahead.filter(|ahead| *ahead > snapshot.sequence) {
-        let newest = snapshot.sequence;
-        return unknown(format!(
+    if let Some(after) = after.as_ref().filter(|after| after.cursor.position.sequence > snapshot.sequence) {
+        let (ahead, newest) = (after.cursor.position.sequence, snapshot.sequence);
+        return after.unknown(format!(
             "{ahead} is beyond the end of the log here, {newest}; ask again, or begin anew"
         ));
     }
-    let wanted = Wanted { pairs, behind: after.map(|cursor| cursor.position) };
-    if let Some(behind) = wanted.behind.filter(|behind| snapshot.recent.behind(*behind).is_none()) {
+    let wanted = Wanted { pairs, behind: after.as_ref().map(|after| after.cursor.position) };
+    if let Some((after, behind)) = after.as_ref().zip(wanted.behind)
+        && snapshot.recent.behind(behind).is_none()
+    {
         let (reading, ranges) = (state.clone(), wanted.ranges(state, &snapshot));
         let reaches = move || Ok(reaches_back(&reading.store, &ranges, behind)?);
         if !state.readers.read(reaches).await? {
             let detail =
                 "that is longer ago than history reaches; begin with after=0 for all there is, or without";
-            return Err(Problem::new(Code::SequenceGone, detail).naming("after"));
+            return Err(Problem::new(Code::SequenceGone, detail).naming(after.parameter));
         }
     }
     Ok(Follower::new(state, snapshots, &snapshot, wanted, place))
-}
-
-fn is_of_log(cursor: &Cursor, snapshot: &Snapshot) -> Result<(), Problem> {
-    match &cursor.log {
-        Some(log) if *log != snapshot.identity.to_string() => {
-            unknown("that cursor is of another log; begin anew, without it".to_owned())
-        }
-        _ => Ok(()),
-    }
-}
-
-fn unknown<T>(detail: String) -> Result<T, Problem> {
-    Err(Problem::new(Code::UnknownCursor, detail).naming("after"))
 }

@@ -44,7 +44,7 @@ fn read(state: &State, snapshot: &Snapshot, sequence: Sequence) -> Result<Record
     let unknown = || {
         let newest = snapshot.sequence;
         let detail = format!("there is no record {sequence} here; the newest is {newest}");
-        Problem::new(Code::UnknownSequence, detail)
+        Problem::new(Code::UnknownSequence, detail).naming("sequence")
     };
     if sequence > snapshot.sequence {
         return Err(unknown());

@@ -6,8 +6,8 @@ use bytes::Bytes;
 use common::domain::Sequence;
 use http::{HeaderName, HeaderValue, Method, header};
 use poem::{
-    Endpoint, EndpointExt, IntoResponse, Request, Response, Result, Route, endpoint::make_sync, get, handler,
-    web::Data,
+    Endpoint, EndpointExt, IntoResponse, Request, Response, Result, Route, endpoint::make_sync,
+    error::NotFoundError, get, handler, web::Data,
 };
 use poem_openapi::OperationId;
 use tokio::time::Instant;
@@ -125,10 +125,14 @@ async fn at_one_sequence<E: Endpoint>(
     Ok(response)
 }
 
-/// Lets pass only what the route knows.
+/// Lets pass only what the route knows, and says which route was meant where there is none.
 async fn understood<E: Endpoint>(next: Arc<E>, request: Request, known: Arc<Known>) -> Result<Response> {
     known.check(&request)?;
-    Ok(next.call(request).await?.into_response())
+    let uri = request.uri().clone();
+    match next.call(request).await {
+        Err(error) if error.is::<NotFoundError>() => Err(known.missing(uri.path()).into()),
+        answer => Ok(answer?.into_response()),
+    }
 }
 
 /// Goes back to the snapshot of an earlier sequence, where one is asked for.

@@ -12,7 +12,7 @@ use percent_encoding::percent_decode_str;
 use poem::Request;
 use serde::Deserialize;
 
-use crate::problem::Problem;
+use crate::problem::{Code, Problem};
 
 /// Where only what is known may be asked. Operators' tools have habits of their own.
 const STRICT: &str = "/v1/";
@@ -49,8 +49,8 @@ enum Takes {
     Text,
     /// One of these words.
     Words(Vec<String>),
-    /// A whole number from 0 up.
-    Number,
+    /// A whole number in this range, as it is told.
+    Number(String),
 }
 
 impl Known {
@@ -88,6 +88,32 @@ impl Known {
         route.check_path(path)?;
         route.check_query(query)
     }
+
+    /// What to say where there is no route: which one was most likely meant.
+    pub(super) fn missing(&self, path: &str) -> Problem {
+        let trimmed = path.trim_end_matches('/');
+        let hint = if trimmed != path && self.0.iter().any(|route| route.fits(trimmed)) {
+            format!("there is one without the slash at the end: {}", shortened(trimmed))
+        } else if let Some(meant) = self.meant(path) {
+            format!("did you mean `{}`?", shortened(&meant))
+        } else {
+            "see /docs".to_owned()
+        };
+        Problem::new(Code::NotFound, format!("there is no such route; {hint}"))
+    }
+
+    /// The path with the one part put right that keeps it from being a route.
+    fn meant(&self, path: &str) -> Option<String> {
+        let given: Vec<&str> = path.split('/').collect();
+        let slips: Vec<(usize, &str)> = self.0.iter().filter_map(|route| route.slip(&given)).collect();
+        slips.iter().find_map(|(place, _)| {
+            let names = slips.iter().filter(|(other, _)| other == place).map(|(_, name)| *name);
+            let name = nearest(names, given.get(*place)?)?;
+            let mut meant = given.clone();
+            *meant.get_mut(*place)? = name;
+            Some(meant.join("/"))
+        })
+    }
 }
 
 impl Route {
@@ -99,6 +125,17 @@ impl Route {
             (_, None) => false,
         };
         self.parts.iter().all(fits) && given.next().is_none()
+    }
+
+    /// The one fixed part that is another one in a path that would fit otherwise, and where.
+    fn slip(&self, given: &[&str]) -> Option<(usize, &str)> {
+        let pairs = self.parts.iter().zip(given).enumerate();
+        let mut slips = pairs.filter_map(|(place, (part, given))| match part {
+            Part::Fixed(name) if name != given => Some((place, name.as_str())),
+            _ => None,
+        });
+        let slip = slips.next().filter(|_| self.parts.len() == given.len());
+        slip.filter(|_| slips.next().is_none())
     }
 
     fn check_path(&self, path: &str) -> Result<(), Problem> {
@@ -142,8 +179,8 @@ impl Parameter {
     fn check(&self, value: &str) -> Result<(), Problem> {
         let problem = |detail: String| Err(Problem::parameter(self.name.clone(), detail));
         match &self.takes {
-            Takes::Number if value.parse::<u64>().is_err() || value.starts_with('+') => {
-                problem(format!("`{}` is not a whole number from 0 to {}", shortened(value), u64::MAX))
+            Takes::Number(range) if value.parse::<u64>().is_err() || value.starts_with('+') => {
+                problem(format!("`{}` is not a whole number {range}", shortened(value)))
             }
             Takes::Words(words) if !words.iter().any(|word| word == value) => {
                 let meant = nearest(words.iter().map(String::as_str), value)
@@ -214,8 +251,17 @@ struct Schema {
     #[serde(rename = "type")]
     kind: Option<String>,
     format: Option<String>,
+    #[serde(deserialize_with = "unsigned")]
+    minimum: Option<u64>,
+    #[serde(deserialize_with = "unsigned")]
+    maximum: Option<u64>,
     #[serde(rename = "enum")]
     words: Vec<serde_json::Value>,
+}
+
+/// A limit, where it is one that whole numbers from 0 up can have.
+fn unsigned<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<Option<u64>, D::Error> {
+    Ok(serde_json::Value::deserialize(deserializer)?.as_u64())
 }
 
 impl Part {
@@ -238,12 +284,21 @@ impl Documented {
 }
 
 impl Schema {
+    /// From where to where a whole number may be.
+    fn range(&self) -> String {
+        let least = self.minimum.unwrap_or_default();
+        match self.maximum.filter(|most| *most < u64::MAX) {
+            Some(most) => format!("from {least} to {most}"),
+            None => format!("from {least} up"),
+        }
+    }
+
     fn takes(&self) -> Takes {
         let words: Vec<String> =
             self.words.iter().filter_map(serde_json::Value::as_str).map(str::to_owned).collect();
         let is_unsigned = self.format.as_ref().is_some_and(|format| format.starts_with("uint"));
         match self.kind.as_deref() {
-            Some("integer") if is_unsigned => Takes::Number,
+            Some("integer") if is_unsigned => Takes::Number(self.range()),
             Some("string") if !words.is_empty() => Takes::Words(words),
             _ => Takes::Text,
         }

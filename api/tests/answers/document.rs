@@ -60,4 +60,9 @@ async fn every_code_is_described_where_problems_point_to() {
         let (anchor, status) = (format!("id=\"{code}\""), code.status().to_string());
         assert!(page.contains(&anchor) && page.contains(&status), "{code}");
     }
+    assert!(page.contains("id=\"ends-of-streams\""));
+    for end in <api::events::StreamEnd as common::domain::Words>::ALL {
+        let told = format!("<code>{end}</code>");
+        assert!(page.contains(&told) && page.contains(&end.close_code().to_string()), "{end}");
+    }
 }

@@ -2,7 +2,7 @@
 
 use serde_json::json;
 
-use crate::rig::{Rig, at, tick};
+use crate::rig::{Rig, at, gap, tick};
 
 #[tokio::test]
 async fn a_bad_parameter_is_named() {
@@ -20,7 +20,10 @@ async fn a_bad_parameter_is_named() {
         ("/v1/prices/BTC-USD/averages?window=", "window"),
         ("/v1/prices/BTC-USD/averages?window=49h", "window"),
         ("/v1/prices/BTC-USD/averages?window=5s", "window"),
-        ("/v1/prices/BTC-USD/averages?window=1m,1m,1m,1m,1m,1m,1m,1m,1m,1m,1m,1m,1m,1m,1m,1m,1m", "window"),
+        (
+            "/v1/prices/BTC-USD/averages?window=1m,2m,3m,4m,5m,6m,7m,8m,9m,10m,11m,12m,13m,14m,15m,16m,17m",
+            "window",
+        ),
         ("/v1/prices/BTC-USD/averages?min_coverage=most", "min_coverage"),
         ("/v1/prices/BTC-USD/averages?min_coverage=101%25", "min_coverage"),
         ("/v1/prices/BTC-USD/averages?at_sequence=0", "at_sequence"),
@@ -93,16 +96,23 @@ async fn what_a_route_does_not_know_is_refused_with_the_nearest_it_does() {
         ("/v1/prices/BTC-USD/history?limit=5&limit=5", "limit", "given twice"),
         ("/v1/prices/BTC-USD/history?limit=5&l%69mit=6", "limit", "given twice"),
         ("/v1/pairs?at_sequence=1&at_sequence=1", "at_sequence", "given twice"),
-        ("/v1/prices/BTC-USD/history?limit=abc", "limit", "`abc` is not a whole number from 0"),
+        ("/v1/prices/BTC-USD/history?limit=abc", "limit", "`abc` is not a whole number from 1 to 10000"),
         ("/v1/prices/BTC-USD/history?limit=-1", "limit", "`-1` is not a whole number"),
         ("/v1/prices/BTC-USD/history?limit=%2B1", "limit", "`+1` is not a whole number"),
         ("/v1/prices/BTC-USD/history?limit=", "limit", "`` is not a whole number"),
-        ("/v1/prices/BTC-USD/history?limit=99999999999999999999", "limit", "from 0 to 18446744073709551615"),
+        ("/v1/prices/BTC-USD/history?limit=99999999999999999999", "limit", "from 1 to 10000"),
         ("/v1/prices/BTC-USD/history?order=up", "order", "`up` is not one of asc, desc"),
         ("/v1/prices/BTC-USD/history?order=DESC", "order", "did you mean `desc`?"),
         ("/v1/prices/BTC-USD/candles?interval=15min", "interval", "did you mean `15m`?"),
         ("/v1/prices/BTC-USD/gaps?cause=miss", "cause", "did you mean `missed`?"),
         ("/v1/prices/BTC-USD/history?cursor=%C3", "cursor", "not UTF-8"),
+        ("/v1/pairs?at_sequence=x", "at_sequence", "`x` is not a whole number from 1 up"),
+        ("/v1/ticks/abc", "sequence", "a whole number from 1 to 18446744073709551615"),
+        ("/v1/ticks/99999999999999999999", "sequence", "a whole number from 1 to 18446744073709551615"),
+        ("/v1/prices/BTC-USD/gaps?from=2023-11-14T00:00:00+01:00", "from", "2023-11-14T00:00:00%2B01:00"),
+        ("/v1/prices/BTC-USD/gaps?from=2023-11-14T00:00:00", "from", "write 2023-11-14T00:00:00Z if"),
+        ("/v1/prices/BTC-USD/gaps?to=2023-11-14", "to", "write 2023-11-14T00:00:00Z if"),
+        ("/v1/prices/BTC-USD/averages?window=60m,1h", "window", "1h is asked for twice"),
         ("/v1/prices/BTC%FFUSD", "pair", "not UTF-8"),
         ("/v1/ticks/%FF", "sequence", "not UTF-8"),
     ] {
@@ -120,6 +130,35 @@ async fn what_a_route_does_not_know_is_refused_with_the_nearest_it_does() {
         assert_eq!(rig.get(path).await.status, 200, "{path}");
     }
     assert_eq!(rig.get("/v1/nothing?x=1").await.status, 404);
+}
+
+#[tokio::test]
+async fn whoever_asks_for_what_is_not_there_is_told_what_was_meant() {
+    let mut rig = Rig::new();
+    rig.send(vec![tick("BTC-USD", 10, "100"), gap("ADA-USD", 10, 10)]).await;
+    for (path, code, parameter, said) in [
+        ("/v1/pairs/", "not_found", None, "without the slash at the end: /v1/pairs"),
+        ("/v1/prices/BTC-USD/", "not_found", None, "without the slash at the end: /v1/prices/BTC-USD"),
+        ("/v1/price/BTC-USD", "not_found", None, "did you mean `/v1/prices/BTC-USD`?"),
+        ("/v1/prices/BTC-USD/histroy?limit=1", "not_found", None, "mean `/v1/prices/BTC-USD/history`?"),
+        ("/v1/zzz", "not_found", None, "see /docs"),
+        ("/v1/", "not_found", None, "see /docs"),
+        ("/v1/prices/DOGE-USD", "unknown_pair", Some("pair"), "DOGE-USD"),
+        ("/v1/prices/DOGE-USD/candles?interval=1m", "unknown_pair", Some("pair"), "DOGE-USD"),
+        ("/v1/prices?pairs=BTC-USD,DOGE-USD", "unknown_pair", Some("pairs"), "DOGE-USD"),
+        ("/v1/ticks/99999999", "unknown_sequence", Some("sequence"), "99999999"),
+        ("/v1/prices?pairs=BTC-USD,ADA-USD", "no_price_yet", None, "no price of ADA-USD"),
+        ("/v1/convert?from=ADA&to=USD", "no_price_yet", None, "no price of ADA-USD"),
+    ] {
+        let answer = rig.get(path).await;
+        assert_eq!(
+            (&answer.body["code"], answer.body["parameter"].as_str()),
+            (&json!(code), parameter),
+            "{path}"
+        );
+        let detail = answer.body["detail"].as_str().unwrap();
+        assert!(detail.contains(said), "{path}: {detail}");
+    }
 }
 
 #[tokio::test]

@@ -135,13 +135,21 @@ async fn a_cursor_must_be_of_this_log_and_not_beyond_its_end() {
         ("abc-999", 409, "unknown_cursor"),
         ("16", 409, "unknown_cursor"),
         ("abc", 400, "invalid_parameter"),
-        ("-1", 409, "unknown_cursor"),
+        ("-1", 400, "invalid_parameter"),
+        ("a.b-1", 400, "invalid_parameter"),
         ("1.5", 400, "invalid_parameter"),
     ] {
         let refused = rig.get(&format!("/v1/stream?after={cursor}")).await;
         assert_eq!((refused.status, refused.body["code"].as_str()), (status, Some(code)), "{cursor}");
         assert_eq!(refused.body["parameter"], "after");
     }
+    for (cursor, status) in [("other-3", 409), ("16", 409), ("1.5", 400)] {
+        // It goes before a cursor that would do.
+        let refused = rig.ask("/v1/stream?after=0", &[("last-event-id", cursor)]).await;
+        assert_eq!((refused.status, refused.body["parameter"].as_str()), (status, Some("Last-Event-ID")));
+    }
+    let json = rig.get_as("/v1/stream", "application/json").await;
+    assert_eq!((json.status, json.body["code"].as_str()), (406, Some("not_acceptable")));
     let unknown = rig.get("/v1/stream?pairs=BTC-USD,DOGE-USD").await;
     assert_eq!((unknown.status, unknown.body["parameter"].as_str()), (404, Some("pairs")));
     assert_eq!(rig.get("/v1/ws").await.status, 426);
@@ -195,6 +203,15 @@ async fn a_stream_says_why_it_ends() {
     rig.send(vec![tick("BTC-USD", 0, "1")]).await;
     let rig = rig;
     assert_eq!(farewell(&rig, async || rig.stop()).await, "shutting_down");
+
+    let mut rig = Rig::new();
+    rig.send(vec![tick("BTC-USD", 0, "1")]).await;
+    let mut lines = Client::open(&rig, "&after=abc-0").await;
+    assert_eq!(field(&lines.next().await, "kind"), "tick");
+    rig.stop();
+    let last = lines.next().await;
+    assert_eq!((field(&last, "kind"), field(&last, "code")), ("end".into(), "shutting_down".into()));
+    assert!(!field(&last, "detail").is_empty() && lines.0.next().await.is_none());
 
     let mut rig = Rig::new();
     rig.send(vec![tick("BTC-USD", 0, "1")]).await;

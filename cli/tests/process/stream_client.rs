@@ -142,9 +142,17 @@ impl Stream {
             self.heard.extend(match transport {
                 Transport::Sse => server_sent(block.trim_end()),
                 _ if block.trim().is_empty() => Some(Heard::Heartbeat),
-                _ => Some(Heard::Event(serde_json::from_str(&block).unwrap())),
+                _ => Some(line(&block)),
             });
         }
+    }
+}
+
+fn line(block: &str) -> Heard {
+    let event: Value = serde_json::from_str(block).unwrap();
+    match event["kind"].as_str() {
+        Some("end") => Heard::Farewell(event["code"].as_str().unwrap().to_owned()),
+        _ => Heard::Event(event),
     }
 }
 

@@ -25,7 +25,7 @@ const FOLLOWING: [Code; 5] =
     [Code::UnknownCursor, Code::SequenceGone, Code::TooManyStreams, Code::Busy, Code::StoreUnavailable];
 
 /// What else an operation may answer.
-const BY_OPERATION: [(&str, &[Code]); 9] = [
+const BY_OPERATION: [(&str, &[Code]); 10] = [
     ("listPrices", &[Code::NoPriceYet]),
     ("getAverages", &[Code::ThinWindow]),
     ("getHistory", &[Code::NotAcceptable]),
@@ -33,6 +33,7 @@ const BY_OPERATION: [(&str, &[Code]); 9] = [
     ("convert", &[Code::NoRate, Code::NoPriceYet]),
     ("listSources", &[Code::NoPriceYet]),
     ("streamEvents", &FOLLOWING),
+    ("streamEvents", &[Code::NotAcceptable]),
     ("openSocket", &FOLLOWING),
     ("openSocket", &[Code::UpgradeRequired]),
 ];

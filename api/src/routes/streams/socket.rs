@@ -17,7 +17,7 @@ use tokio::time::timeout;
 
 use super::{
     super::{State, Tag},
-    Follower, StreamEnd, Transport, follow,
+    After, Follower, StreamEnd, Transport, follow,
     follower::Step,
     frame::frame,
 };
@@ -40,7 +40,12 @@ impl SocketApi {
     /// Every tick and gap from now on, over a WebSocket
     ///
     /// The events of `/v1/stream`, one text message each. A ping is sent after 15 seconds without an event. Before
-    /// the pod ends a stream it says why, in the close frame. What a client sends is passed over.
+    /// the pod ends a stream it says why, in the close frame: its reason is one of the codes at
+    /// [/docs/errors](/docs/errors#ends-of-streams). What a client sends is passed over. Limits are those of
+    /// `/v1/stream`.
+    ///
+    /// "Try it out" can only show 426 here. In the console of a browser that shows a page of this pod:
+    /// `new WebSocket('/v1/ws').onmessage = event => console.log(event.data)`.
     #[oai(path = "/ws", method = "get", operation_id = "openSocket")]
     async fn socket(
         &self,
@@ -58,7 +63,7 @@ impl SocketApi {
                 "this route speaks WebSocket (version 13) alone; /v1/stream has the same over plain HTTP";
             Problem::new(Code::UpgradeRequired, detail)
         })?;
-        let follower = follow(&self.0, pairs, after.0.map(|cursor| cursor.0), Transport::WebSocket).await?;
+        let follower = follow(&self.0, pairs, After::named("after", after.0), Transport::WebSocket).await?;
         let mut config = WebSocketConfig::default();
         config.max_message_size = Some(MAX_MESSAGE_BYTES);
         config.max_frame_size = Some(MAX_MESSAGE_BYTES);
@@ -73,7 +78,7 @@ async fn talk(mut socket: WebSocketStream, mut follower: Follower) {
         match hear(&mut socket, follower.next()).await {
             Heard::Step(step) => match send(&mut socket, &follower, step).await {
                 Ok(None) => {}
-                Ok(Some(end)) => break (close_code(end), end.to_string()),
+                Ok(Some(end)) => break (CloseCode::from(end.close_code()), end.to_string()),
                 Err(_gone) => return,
             },
             Heard::Nonsense => {
@@ -113,15 +118,6 @@ async fn hear(socket: &mut WebSocketStream, next: impl Future<Output = Step>) ->
                 Some(Err(_)) | None => return Heard::Nothing,
             },
         }
-    }
-}
-
-fn close_code(end: StreamEnd) -> CloseCode {
-    match end {
-        StreamEnd::ShuttingDown | StreamEnd::TooLong => CloseCode::Away,
-        StreamEnd::LogReplaced => CloseCode::Restart,
-        StreamEnd::TooSlow | StreamEnd::HistoryGone => CloseCode::Policy,
-        StreamEnd::StoreUnavailable => CloseCode::Again,
     }
 }
 
