@@ -173,7 +173,9 @@ impl Asked {
 
 /// A place in time, marked with the order that it was read in.
 fn parse_cursor(text: &str, order: OrderParameter) -> Result<Timestamp, Problem> {
-    let parsed = text.strip_prefix(mark(order)).and_then(|millis| millis.parse().ok());
+    let digits =
+        text.strip_prefix(mark(order)).filter(|digits| digits.bytes().all(|byte| byte.is_ascii_digit()));
+    let parsed = digits.and_then(|millis| millis.parse().ok());
     parsed.and_then(|millis| Timestamp::from_unix_millis(millis).ok()).ok_or_else(|| {
         Problem::parameter(
             "cursor",

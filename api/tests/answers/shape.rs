@@ -42,6 +42,7 @@ async fn a_bad_parameter_is_named() {
         (crossed.as_str(), "from"),
         ("/v1/prices/BTC-USD/history?order=up", "order"),
         ("/v1/prices/BTC-USD/history?cursor=7", "cursor"),
+        ("/v1/prices/BTC-USD/history?cursor=d%2B5", "cursor"),
         ("/v1/prices/BTC-USD/history?cursor=a1700000000000&order=desc", "cursor"),
         ("/v1/prices/BTC-USD/history?format=xml", "format"),
         ("/v1/prices/BTC-USD/history?max_points=3", "max_points"),
