@@ -193,12 +193,12 @@ fn parts(row: &Row, now: Timestamp, detail: Detail, widths: Widths) -> Vec<Part>
     [Some(pair), price, change, label, notice, slot].into_iter().flatten().collect()
 }
 
-/// That there is no price, since when, and why.
+/// That there is no price, since when, and why: of several gaps, that is the cause of the newest.
 fn no_price(since: Option<Timestamp>, cause: &str, today: Timestamp, detail: Detail) -> String {
     let Some(since) = since.filter(|_| detail < Detail::Least) else { return "no price".to_owned() };
     let since = if detail == Detail::Whole { since.to_string() } else { short(since, today) };
     match detail < Detail::Little {
-        true => format!("no price since {since}: {}", clean(cause)),
+        true => format!("no price since {since}, now {}", clean(cause)),
         false => format!("no price since {since}"),
     }
 }

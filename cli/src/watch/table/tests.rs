@@ -56,9 +56,9 @@ fn what_matters_is_there_at_every_width() {
     }
     take(&mut state, &gap(3, 3));
     for (columns, expected) in [
-        (200, "BTC-USD          98695.07  simulated  no price since 1970-01-01T00:00:30.000Z: retention"),
-        (80, "BTC-USD          98695.07  simulated  no price since 00:00:30Z: retention"),
-        (70, "BTC-USD  98695.07  simulated  no price since 00:00:30Z: retention"),
+        (200, "BTC-USD          98695.07  simulated  no price since 1970-01-01T00:00:30.000Z, now retention"),
+        (80, "BTC-USD          98695.07  simulated  no price since 00:00:30Z, now retention"),
+        (70, "BTC-USD  98695.07  simulated  no price since 00:00:30Z, now retention"),
         (60, "BTC-USD  98695.07  simulated  no price since 00:00:30Z"),
         (40, "BTC-USD simulated no price 98695.07"),
         (30, "BTC-USD simulated no price …"),
@@ -107,19 +107,19 @@ fn several_gaps_are_one_time_without_a_price() {
     let since = |state: &State| row(state, 50, 200).split_once("since ").unwrap().1.to_owned();
     assert_eq!(
         since(&state),
-        "1970-01-01T00:00:30.000Z: disagreement",
+        "1970-01-01T00:00:30.000Z, now disagreement",
         "the first one is known, and no price"
     );
     take(&mut state, &tick(5, "100"));
     // Who has just come is told of the newest tick and the newest gap, and not of those between them.
     for number in 8..12 {
         take(&mut state, &disagreeing(number));
-        assert_eq!(since(&state), "1970-01-01T00:01:00.000Z: disagreement", "{number}");
+        assert_eq!(since(&state), "1970-01-01T00:01:00.000Z, now disagreement", "{number}");
     }
     take(&mut state, &tick(12, "100"));
     assert!(!row(&state, 125, 80).contains("no price"));
     take(&mut state, &disagreeing(13));
-    assert_eq!(since(&state), "1970-01-01T00:02:10.000Z: disagreement");
+    assert_eq!(since(&state), "1970-01-01T00:02:10.000Z, now disagreement");
 }
 
 #[test]
