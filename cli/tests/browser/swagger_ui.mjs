@@ -18,7 +18,17 @@ try {
     // A stream does not end, and is shown only then.
     const isStream = /event-stream|ndjson/.test(answer.headers()["content-type"] ?? "");
     const shown = operation.locator(".live-responses-table .response .response-col_status").first();
+    // Where there is a choice of media types, each of them is chosen; not while a stream goes on.
+    const choice = operation.locator(".response-control-media-type--accept-controller select").first();
+    const chosen = [];
+    for (const type of !isStream && (await choice.count()) ? await choice.locator("option").allInnerTexts() : []) {
+      await choice.selectOption(type);
+      const again = page.waitForResponse(() => true);
+      await operation.locator(".execute").click();
+      chosen.push([type, (await again).headers()["content-type"]]);
+    }
     tried.push({
+      chosen,
       path: await operation.locator(".opblock-summary-path").getAttribute("data-path"),
       asked: answer.url(),
       status: answer.status(),

@@ -44,7 +44,13 @@ async fn every_operation_can_be_tried_out_in_a_browser() {
         // A page cannot make a request into a WebSocket.
         let expected = Value::from(if responses["101"].is_object() { 426 } else { 200 });
         assert_eq!((&tried["status"], &tried["shown"]), (&expected, &expected), "{tried}");
+        for chosen in tried["chosen"].as_array().unwrap() {
+            let [media_type, answered] = [&chosen[0], &chosen[1]].map(|text| text.as_str().unwrap());
+            assert!(answered.starts_with(media_type) && !media_type.is_empty(), "{tried}");
+        }
     }
+    let history = tried.iter().find(|tried| tried["path"].as_str().unwrap().ends_with("/history")).unwrap();
+    assert_eq!(history["chosen"].as_array().map(Vec::len), Some(3), "{history}");
     let documented: BTreeSet<&str> =
         document["paths"].as_object().unwrap().keys().map(String::as_str).collect();
     assert_eq!(

@@ -274,9 +274,7 @@ async fn a_quiet_stream_shows_that_it_lives_and_sigterm_ends_it_with_a_reason() 
             }
         }
         assert_eq!(sequences, written, "{transport:?}");
-        // Readers of lines are told by the end of them.
-        let expected = (*transport != Transport::Lines).then(|| "shutting_down".to_owned());
-        assert_eq!(farewell, expected, "{transport:?}");
+        assert_eq!(farewell.as_deref(), Some("shutting_down"), "{transport:?}");
     }
     let status = pod.process.wait_exit(PATIENCE).await.unwrap();
     assert_eq!(status.code(), Some(0));
