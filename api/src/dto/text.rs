@@ -279,13 +279,14 @@ impl TimestampParameter {
     /// Reads either spelling. Commands take instants as routes do.
     pub fn read(text: &str) -> Result<Self, String> {
         let parsed = match text.parse::<i64>() {
-            Ok(number) if (0..LIKELY_SECONDS).contains(&number) => {
+            Ok(0) => return Err("leave it out to begin with the oldest there is".to_owned()),
+            Ok(number) if (1..LIKELY_SECONDS).contains(&number) => {
                 return Err(format!(
                     "{number} looks like seconds; give milliseconds ({number}000) or RFC 3339"
                 ));
             }
-            Ok(number) => Timestamp::from_unix_millis(number),
-            Err(_) => text.parse(),
+            Ok(number) if !text.starts_with('+') => Timestamp::from_unix_millis(number),
+            _ => text.parse(),
         };
         parsed.map(Self).map_err(|error: TimestampError| match with_zone(text) {
             Some(meant) => format!("`{text}` says no time zone; write {meant} if it is UTC"),

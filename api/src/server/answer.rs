@@ -43,6 +43,9 @@ const ASYNCAPI: &str = include_str!("../../../docs/asyncapi.yaml");
 /// The answer belongs to the log as of this position.
 const SEQUENCE_HEADER: HeaderName = HeaderName::from_static("x-tickwell-sequence");
 
+/// Where a client of a stream wants to go on.
+const LAST_EVENT_ID: HeaderName = HeaderName::from_static("last-event-id");
+
 /// What a pod is there for.
 pub const API: &str = "/v1";
 
@@ -174,6 +177,10 @@ async fn answered<E: Endpoint>(
         request.set_method(Method::GET);
         // Only a GET can ask for another protocol.
         request.headers_mut().remove(header::UPGRADE);
+    }
+    if request.headers().get(LAST_EVENT_ID).is_some_and(HeaderValue::is_empty) {
+        // Some clients send it before they have any.
+        request.headers_mut().remove(LAST_EVENT_ID);
     }
     let trace = TraceId::said_in(request.headers());
     let answering = async {

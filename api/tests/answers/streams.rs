@@ -150,6 +150,8 @@ async fn a_cursor_must_be_of_this_log_and_not_beyond_its_end() {
     }
     let json = rig.get_as("/v1/stream", "application/json").await;
     assert_eq!((json.status, json.body["code"].as_str()), (406, Some("not_acceptable")));
+    let none_yet = rig.client().get("/v1/stream").header("last-event-id", "").send().await;
+    none_yet.assert_status_is_ok();
     let unknown = rig.get("/v1/stream?pairs=BTC-USD,DOGE-USD").await;
     assert_eq!((unknown.status, unknown.body["parameter"].as_str()), (404, Some("pairs")));
     assert_eq!(rig.get("/v1/ws").await.status, 426);
@@ -264,14 +266,15 @@ async fn when_all_places_are_taken_others_are_sent_on() {
 async fn a_reader_that_history_overtakes_is_told_so() {
     let mut rig = Rig::new();
     let ticks = |from: i64, count: i64| (from..from + count).map(|index| tick("BTC-USD", 10 * index, "1"));
-    // A little more than the two days that are kept.
-    rig.send(ticks(1, 17_400).collect()).await;
+    // Nearly the two days that are kept.
+    rig.send(ticks(1, 600).chain([gap("BTC-USD", 6_010, 172_000)]).collect()).await;
     let mut response = rig.client().get("/v1/stream?after=0").send().await;
     let mut frames = response.0.take_body().into_bytes_stream();
     for _ in 0..10 {
         frames.next().await.unwrap().unwrap();
     }
-    rig.send(ticks(17_401, 2_000).collect()).await;
+    // What it has been given a page of is kept; what comes after that is not.
+    rig.send(ticks(17_201, 480).collect()).await;
     let rest: Vec<String> = tokio::time::timeout(DEADLINE, frames.collect::<Vec<_>>())
         .await
         .unwrap()
