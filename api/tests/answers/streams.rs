@@ -267,14 +267,14 @@ async fn a_reader_that_history_overtakes_is_told_so() {
     let mut rig = Rig::new();
     let ticks = |from: i64, count: i64| (from..from + count).map(|index| tick("BTC-USD", 10 * index, "1"));
     // Nearly the two days that are kept.
-    rig.send(ticks(1, 600).chain([gap("BTC-USD", 6_010, 172_000)]).collect()).await;
+    rig.send(ticks(1, 900).chain([gap("BTC-USD", 9_010, 172_000)]).collect()).await;
     let mut response = rig.client().get("/v1/stream?after=0").send().await;
     let mut frames = response.0.take_body().into_bytes_stream();
     for _ in 0..10 {
         frames.next().await.unwrap().unwrap();
     }
-    // What it has been given a page of is kept; what comes after that is not.
-    rig.send(ticks(17_201, 480).collect()).await;
+    // Neither in memory nor kept is what comes after the page that it has been given.
+    rig.send(ticks(17_201, 1_000).collect()).await;
     let rest: Vec<String> = tokio::time::timeout(DEADLINE, frames.collect::<Vec<_>>())
         .await
         .unwrap()
