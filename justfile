@@ -16,6 +16,11 @@ run *arguments:
 demo:
     cargo run -- run --demo
 
+# Live prices in a terminal, from a running pod
+[group('run')]
+watch +pairs="BTC-USD ETH-USD":
+    cargo run --quiet -- watch {{ pairs }}
+
 # A fake upstream with recorded prices (or walk, or script), for developing without internet
 [group('run')]
 fake-upstream market="walk" *arguments:
