@@ -5,6 +5,8 @@
 
 mod conversion;
 mod event;
+mod list;
+mod schema;
 mod sources;
 mod text;
 
@@ -12,11 +14,12 @@ use poem_openapi::Object;
 
 pub use conversion::{Conversion, LegItem};
 pub use event::EventItem;
+pub use schema::sequence_schema;
 pub use sources::{SourceItem, SourcePairItem, Sources};
 pub use text::{
     AmountText, AssetText, CandleIntervalParameter, CauseParameter, CursorParameter, DerivedText,
     FromAssetText, PairParameter, PairText, PairsParameter, PriceText, RateText, RatioParameter,
-    SequenceParameter, SpanText, SpansText, TimeText, TimestampParameter, ToAssetText, sequence_schema,
+    SequenceParameter, SpanText, SpansText, TimeText, TimestampParameter, ToAssetText,
 };
 
 /// The pairs of the log.

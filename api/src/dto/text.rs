@@ -1,57 +1,26 @@
 //! Values that are text in JSON, each with its format in the document.
 
-use std::{borrow::Cow, collections::BTreeSet, num::ParseIntError, time::Duration};
+use std::{borrow::Cow, num::ParseIntError, time::Duration};
 
-use common::domain::{
-    Asset, GapCause, Pair, PairError, Price, Ratio, Span, SpanError, Timestamp, TimestampError, Words,
-};
+use common::domain::{Asset, GapCause, Pair, PairError, Price, Ratio, Span, Timestamp, TimestampError};
 use poem_openapi::{
     registry::{MetaSchema, MetaSchemaRef},
     types::{ParseError, ParseFromJSON, ParseFromParameter, ParseResult, ToJSON, Type},
 };
 use rust_decimal::Decimal;
 
+use super::{
+    list::List,
+    schema::{
+        ASSET, PAIR, SPAN, UNSIGNED, decimal, formatted, instant, list_of, one_of, sequence_schema, shaped,
+    },
+};
 use crate::{
     candle::CandleInterval,
     position::Cursor,
     problem::Problem,
     rate::{Amount, Rounded},
 };
-
-/// Text that a pattern tells the shape of.
-fn shaped(pattern: &str) -> MetaSchema {
-    MetaSchema { pattern: Some(pattern.to_owned()), ..MetaSchema::new("string") }
-}
-
-/// An exact number, as text.
-fn decimal(pattern: &str) -> MetaSchema {
-    MetaSchema { format: Some("decimal"), ..shaped(pattern) }
-}
-
-/// Text that is one of some words.
-fn one_of<W: Words>() -> MetaSchema {
-    let words = W::ALL.iter().map(|word| word.as_str().into()).collect();
-    MetaSchema { enum_items: words, ..MetaSchema::new("string") }
-}
-
-/// Text in a format that the document's readers know.
-fn formatted(format: &'static str) -> MetaSchema {
-    MetaSchema::new_with_format("string", format)
-}
-
-/// Either spelling of an instant: from what is not likely meant in seconds, to the end of the year 9999.
-fn instant() -> MetaSchema {
-    let millis = MetaSchema {
-        minimum: Some(100_000_000_000.0),
-        maximum: Some(253_402_300_799_999.0),
-        ..MetaSchema::new("integer")
-    };
-    let spellings = [formatted("date-time"), millis];
-    MetaSchema {
-        any_of: spellings.map(|spelling| MetaSchemaRef::Inline(Box::new(spelling))).into(),
-        ..MetaSchema::ANY
-    }
-}
 
 /// Defines a type that is written as text, with its schema.
 macro_rules! text_type {
@@ -163,41 +132,41 @@ macro_rules! parameter {
 
 text_type!(
     /// A pair.
-    PairText(Pair), "string_pair", shaped(r"^[A-Za-z0-9]{1,10}[-_/][A-Za-z0-9]{1,10}$"),
+    PairText(Pair), "string_pair", shaped(PAIR),
     "Base and quote asset. Any case and `-`, `_` or `/` are taken, so `btc-usd`, `BTC_USD` and `BTC/USD` (in a path \
      `BTC%2FUSD`) too; answers are canonical.", "BTC-USD"
 );
 
 text_type!(
     /// An asset.
-    AssetText(Asset), "string_asset", shaped(r"^[A-Za-z0-9]{1,10}$"),
+    AssetText(Asset), "string_asset", shaped(ASSET),
     "An asset, in its canonical spelling.", "BTC"
 );
 
 text_type!(
     /// The asset to convert from, as a parameter.
-    FromAssetText(Asset), "string_from_asset", shaped(r"^[A-Za-z0-9]{1,10}$"),
+    FromAssetText(Asset), "string_from_asset", shaped(ASSET),
     "An asset of one of the log's pairs, in any case.", "ETH"
 );
 parameter!(FromAssetText);
 
 text_type!(
     /// The asset to convert to, as a parameter.
-    ToAssetText(Asset), "string_to_asset", shaped(r"^[A-Za-z0-9]{1,10}$"),
+    ToAssetText(Asset), "string_to_asset", shaped(ASSET),
     "An asset of one of the log's pairs, in any case.", "BTC"
 );
 parameter!(ToAssetText);
 
 text_type!(
     /// How much of an asset.
-    AmountText(Amount), "string_amount", decimal(r"^[0-9]+(\.[0-9]+)?$"),
+    AmountText(Amount), "string_amount", decimal(UNSIGNED),
     "An exact decimal above zero: digits with an optional point.", "1.5"
 );
 parameter!(AmountText);
 
 text_type!(
     /// A rate, or what an amount is worth by it.
-    RateText(Rounded), "string_rate", decimal(r"^[0-9]+(\.[0-9]+)?$"),
+    RateText(Rounded), "string_rate", decimal(UNSIGNED),
     "A decimal, rounded half-even to eight places, or to as many more as it takes to have twelve digits from the \
      first that is not zero.", "0.0350481281981"
 );
@@ -216,13 +185,13 @@ path_parameter!(
 
 text_type!(
     /// A price, with the digits of the log.
-    PriceText(Price), "string_price", decimal(r"^[0-9]+(\.[0-9]+)?$"),
+    PriceText(Price), "string_price", decimal(UNSIGNED),
     "An exact decimal, never rounded.", "97012.30"
 );
 
 text_type!(
     /// A value computed from prices.
-    DerivedText(Decimal), "string_derived", decimal(r"^-?[0-9]+(\.[0-9]+)?$"),
+    DerivedText(Decimal), "string_derived", decimal(&format!("-?{UNSIGNED}")),
     "A decimal. Means and ratios are rounded half-even to eight places; a difference of prices is exact.", "0.00031000"
 );
 
@@ -234,7 +203,7 @@ text_type!(
 
 text_type!(
     /// A length of time.
-    SpanText(Span), "string_span", shaped("^[1-9][0-9]*(ms|s|m|h|d)$"),
+    SpanText(Span), "string_span", shaped(SPAN),
     "A whole number and one of ms, s, m, h, d.", "10s"
 );
 parameter!(SpanText);
@@ -255,7 +224,7 @@ parameter!(CandleIntervalParameter);
 
 text_type!(
     /// A ratio as a parameter.
-    RatioParameter(Ratio), "string_ratio", shaped(r"^([0-9]{1,6}(\.[0-9]{1,8})?|[0-9]{1,6}(\.[0-9]{1,6})?%)$"),
+    RatioParameter(Ratio), "string_ratio", shaped(r"([0-9]{1,6}(\.[0-9]{1,8})?|[0-9]{1,6}(\.[0-9]{1,6})?%)"),
     "A part like 0.95, or a percentage like 95%.", "0.95"
 );
 parameter!(RatioParameter);
@@ -265,12 +234,6 @@ text_type!(
     TimestampParameter(Timestamp), "string_timestamp", instant(),
     "RFC 3339, or unix milliseconds.", "2026-01-01T00:00:00Z"
 );
-
-/// The schema of a position in the log.
-pub fn sequence_schema() -> MetaSchemaRef {
-    let schema = MetaSchema { minimum: Some(1.0), ..MetaSchema::new_with_format("integer", "uint64") };
-    MetaSchemaRef::Inline(Box::new(schema))
-}
 
 /// Below this, a whole number is more likely meant in seconds: in milliseconds it lies before 1973.
 const LIKELY_SECONDS: i64 = 100_000_000_000;
@@ -318,107 +281,25 @@ impl ParseFromParameter for TimestampParameter {
     }
 }
 
-/// Lengths of time as a parameter, separated by commas.
-#[derive(Debug, Clone)]
-pub struct Spans(pub Vec<Span>);
-
-impl std::fmt::Display for Spans {
-    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let texts: Vec<String> = self.0.iter().map(ToString::to_string).collect();
-        formatter.write_str(&texts.join(","))
-    }
-}
-
-/// Why a text is no list of lengths.
-#[derive(Debug, thiserror::Error)]
-pub enum SpansError {
-    /// One of them is no length.
-    #[error(transparent)]
-    Span(#[from] SpanError),
-    /// A length is there twice.
-    #[error("{0} is asked for twice")]
-    Repeated(Span),
-}
-
-impl std::str::FromStr for Spans {
-    type Err = SpansError;
-
-    fn from_str(text: &str) -> Result<Self, Self::Err> {
-        let mut seen = BTreeSet::new();
-        let span = |text: &str| {
-            let span = text.parse()?;
-            if seen.insert(span) { Ok(span) } else { Err(SpansError::Repeated(span)) }
-        };
-        text.split(',').map(span).collect::<Result<_, _>>().map(Self)
-    }
-}
-
 text_type!(
     /// Windows as a parameter.
-    SpansText(Spans), "string_spans",
-    shaped("^[1-9][0-9]*(ms|s|m|h|d)(,[1-9][0-9]*(ms|s|m|h|d))*$"),
+    SpansText(List<Span>), "string_spans",
+    list_of(SPAN),
     "One or more windows, separated by commas, each of another length.", "10m,1h,24h"
 );
 parameter!(SpansText);
 
-/// Pairs as a parameter, separated by commas.
-#[derive(Debug, Clone)]
-pub struct PairList(pub Vec<Pair>);
-
-impl std::fmt::Display for PairList {
-    fn fmt(&self, formatter: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let texts: Vec<String> = self.0.iter().map(ToString::to_string).collect();
-        formatter.write_str(&texts.join(","))
-    }
-}
-
-/// Pairs that can be named at once.
-const MAX_PAIRS: usize = 64;
-
-/// Why a text is no list of pairs.
-#[derive(Debug, thiserror::Error)]
-pub enum PairListError {
-    /// One of them is no pair.
-    #[error(transparent)]
-    Pair(#[from] PairError),
-    /// A pair is there twice.
-    #[error("{0} is named twice")]
-    Repeated(Pair),
-    /// There are too many.
-    #[error("at most {MAX_PAIRS} pairs can be named at once")]
-    TooMany,
-}
-
-impl std::str::FromStr for PairList {
-    type Err = PairListError;
-
-    fn from_str(text: &str) -> Result<Self, Self::Err> {
-        let mut pairs = Vec::new();
-        for text in text.split(',') {
-            let pair = text.parse()?;
-            if pairs.contains(&pair) {
-                return Err(PairListError::Repeated(pair));
-            }
-            if pairs.len() == MAX_PAIRS {
-                return Err(PairListError::TooMany);
-            }
-            pairs.push(pair);
-        }
-        Ok(Self(pairs))
-    }
-}
-
 text_type!(
     /// Pairs as a parameter.
-    PairsParameter(PairList), "string_pairs",
-    shaped("^[A-Za-z0-9]{1,10}[-_/][A-Za-z0-9]{1,10}(,[A-Za-z0-9]{1,10}[-_/][A-Za-z0-9]{1,10})*$"),
+    PairsParameter(List<Pair>), "string_pairs",
+    list_of(PAIR),
     "One or more pairs, separated by commas.", "BTC-USD"
 );
 parameter!(PairsParameter);
 
 text_type!(
     /// A place in the log, to go on behind.
-    CursorParameter(Cursor), "string_cursor", shaped("^([a-z0-9]{1,40}-(before-)?)?[0-9]{1,19}$"),
+    CursorParameter(Cursor), "string_cursor", shaped("([a-z0-9]{1,40}-(before-)?)?[0-9]{1,19}"),
     "The `id` of an event, or a sequence.", "0"
 );
 parameter!(CursorParameter);

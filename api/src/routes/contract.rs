@@ -84,35 +84,28 @@ impl Contract {
         view: &PairView,
         tick: &NewestTick,
     ) -> Result<(), Problem> {
-        let broken = self.broken(state, snapshot, pair, view, &tick.tick);
-        broken.map_or(Ok(()), |(parameter, detail)| {
-            let problem = Problem::new(Code::ContractNotMet, detail).naming(parameter);
-            // What was named will not be better later.
-            let problem = match self.is_pinned {
-                true => problem,
-                false => problem.retry_after(seconds_to_next_slot(state, snapshot, view)),
-            };
-            Err(match price_item(state, snapshot, pair, view).and_then(|item| item.to_json()) {
-                Some(newest) => problem.with_newest(newest),
-                None => problem,
-            })
+        let age = state.now(snapshot, view.slot).since(tick.tick.slot.start());
+        let Some((parameter, detail)) = self.broken(pair, &tick.tick, age) else {
+            if let Some(limit) = self.max_age {
+                // A cache must not answer what we would not.
+                self.lifetime.end_after(limit.duration().saturating_sub(age));
+            }
+            return Ok(());
+        };
+        let problem = Problem::new(Code::ContractNotMet, detail).naming(parameter);
+        // What was named will not be better later.
+        let problem = match self.is_pinned {
+            true => problem,
+            false => problem.retry_after(seconds_to_next_slot(state, snapshot, view)),
+        };
+        Err(match price_item(state, snapshot, pair, view).and_then(|item| item.to_json()) {
+            Some(newest) => problem.with_newest(newest),
+            None => problem,
         })
     }
 
     /// The first parameter that is not met, and why.
-    fn broken(
-        &self,
-        state: &State,
-        snapshot: &Snapshot,
-        pair: Pair,
-        view: &PairView,
-        tick: &Tick,
-    ) -> Option<(&'static str, String)> {
-        let age = state.now(snapshot, view.slot).since(tick.slot.start());
-        if let Some(limit) = self.max_age {
-            // A cache must not answer what we would not.
-            self.lifetime.end_after(limit.duration().saturating_sub(age));
-        }
+    fn broken(&self, pair: Pair, tick: &Tick, age: Duration) -> Option<(&'static str, String)> {
         if let Some(limit) = self.max_age.filter(|limit| age > limit.duration()) {
             let slot = tick.slot.start();
             return Some((

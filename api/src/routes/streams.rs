@@ -20,7 +20,7 @@ use tokio_util::{
 
 use super::{State, view};
 use crate::{
-    dto::CursorParameter,
+    dto::{CursorParameter, PairsParameter},
     events::{StreamEnd, Transport},
     metrics::Metrics,
     position::{Cursor, Position},
@@ -163,10 +163,11 @@ impl After {
 /// Holds what was asked for against the log, and begins to follow it.
 async fn follow(
     state: &Arc<State>,
-    pairs: Option<BTreeSet<Pair>>,
+    pairs: Option<PairsParameter>,
     after: Option<After>,
     transport: Transport,
 ) -> Result<Follower, Problem> {
+    let pairs = pairs.map(|pairs| pairs.0.0.into_iter().collect::<BTreeSet<_>>());
     let place = state.streams.place(transport)?;
     let mut snapshots = state.snapshots.clone();
     if let Some(after) = &after {

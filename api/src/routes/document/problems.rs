@@ -20,21 +20,22 @@ const BY_PARAMETER: [(&str, &[Code]); 4] = [
     ("pairs", &[Code::UnknownPair, Code::NoPriceYet]),
 ];
 
+/// Operations that follow the log.
+const STREAMS: [&str; 2] = ["streamEvents", "openSocket"];
+
 /// What whoever follows the log may be answered at first.
 const FOLLOWING: [Code; 5] =
     [Code::UnknownCursor, Code::SequenceGone, Code::TooManyStreams, Code::Busy, Code::StoreUnavailable];
 
 /// What else an operation may answer.
-const BY_OPERATION: [(&str, &[Code]); 10] = [
+const BY_OPERATION: [(&str, &[Code]); 8] = [
     ("listPrices", &[Code::NoPriceYet]),
     ("getAverages", &[Code::ThinWindow]),
     ("getHistory", &[Code::NotAcceptable]),
     ("getTick", &[Code::UnknownSequence]),
     ("convert", &[Code::NoRate, Code::NoPriceYet]),
     ("listSources", &[Code::NoPriceYet]),
-    ("streamEvents", &FOLLOWING),
     ("streamEvents", &[Code::NotAcceptable]),
-    ("openSocket", &FOLLOWING),
     ("openSocket", &[Code::UpgradeRequired]),
 ];
 
@@ -48,8 +49,12 @@ pub(super) fn of(path: &str, id: &str, parameters: &[Value]) -> Map<String, Valu
     };
     let by_parameter = BY_PARAMETER.iter().filter(|(name, _)| has(name));
     let by_operation = BY_OPERATION.iter().filter(|(known, _)| *known == id);
-    let more: Vec<Code> =
-        by_parameter.chain(by_operation).flat_map(|(_, codes)| codes.iter().copied()).collect();
+    let following = FOLLOWING.into_iter().filter(|_| follows(id));
+    let more: Vec<Code> = by_parameter
+        .chain(by_operation)
+        .flat_map(|(_, codes)| codes.iter().copied())
+        .chain(following)
+        .collect();
     let mut by_status = BTreeMap::<String, Vec<Code>>::new();
     for code in Code::ALL.iter().filter(|code| ALWAYS.contains(code) || more.contains(code)) {
         by_status.entry(code.status().as_u16().to_string()).or_default().push(*code);
@@ -59,7 +64,7 @@ pub(super) fn of(path: &str, id: &str, parameters: &[Value]) -> Map<String, Valu
 
 /// Whether an operation follows the log.
 pub(super) fn follows(id: &str) -> bool {
-    BY_OPERATION.iter().any(|(known, codes)| *known == id && *codes == FOLLOWING)
+    STREAMS.contains(&id)
 }
 
 /// The answer of a status that stands for these codes.

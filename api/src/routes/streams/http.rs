@@ -1,6 +1,6 @@
 //! Streams over plain HTTP: server-sent events, and lines of JSON.
 
-use std::{collections::BTreeSet, sync::Arc};
+use std::sync::Arc;
 
 use bytes::Bytes;
 use futures::{StreamExt, stream};
@@ -106,14 +106,13 @@ impl StreamApi {
         /// How events are written; it goes before the `Accept` header, which says it otherwise. `sse`, if neither does.
         format: Query<Option<StreamFormat>>,
     ) -> Result<StreamResponse, Problem> {
-        let pairs = pairs.0.map(|pairs| pairs.0.0.into_iter().collect::<BTreeSet<_>>());
         let after = After::named("Last-Event-ID", last_event_id.0).or(After::named("after", after.0));
         let format = format::choose(format.0, request.headers())?;
         let transport = match format {
             StreamFormat::Sse => Transport::Sse,
             StreamFormat::Ndjson => Transport::Ndjson,
         };
-        let follower = follow(&self.0, pairs, after, transport).await?;
+        let follower = follow(&self.0, pairs.0, after, transport).await?;
         Ok(StreamResponse::Events(match format {
             StreamFormat::Sse => StreamContent::Sse(ServerSent(respond(
                 follower,

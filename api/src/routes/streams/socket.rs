@@ -1,6 +1,6 @@
 //! Streams over a WebSocket.
 
-use std::{collections::BTreeSet, io::ErrorKind, pin::pin, sync::Arc, time::Duration};
+use std::{io::ErrorKind, pin::pin, sync::Arc, time::Duration};
 
 use futures::{SinkExt, StreamExt};
 use http::StatusCode;
@@ -56,14 +56,13 @@ impl SocketApi {
         /// history has.
         after: Query<Option<CursorParameter>>,
     ) -> Result<SocketResponse, Problem> {
-        let pairs = pairs.0.map(|pairs| pairs.0.0.into_iter().collect::<BTreeSet<_>>());
         let socket = WebSocket::from_request(request, &mut RequestBody::default()).await;
         let socket = socket.map_err(|_not_asked_for| {
             let detail =
                 "this route speaks WebSocket (version 13) alone; /v1/stream has the same over plain HTTP";
             Problem::new(Code::UpgradeRequired, detail)
         })?;
-        let follower = follow(&self.0, pairs, After::named("after", after.0), Transport::WebSocket).await?;
+        let follower = follow(&self.0, pairs.0, After::named("after", after.0), Transport::WebSocket).await?;
         let mut config = WebSocketConfig::default();
         config.max_message_size = Some(MAX_MESSAGE_BYTES);
         config.max_frame_size = Some(MAX_MESSAGE_BYTES);
