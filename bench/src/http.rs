@@ -2,6 +2,7 @@
 //! turns. What lies between the two is what the product does for an answer.
 
 use std::{
+    convert::Infallible,
     net::SocketAddr,
     sync::{
         Arc,
@@ -13,7 +14,12 @@ use std::{
 use anyhow::{Context, Result, ensure};
 use bytes::Bytes;
 use http_body_util::Full;
-use hyper::{Response, server::conn::http1, service::service_fn};
+use hyper::{
+    Response, StatusCode,
+    header::{HeaderName, HeaderValue},
+    server::conn::http1,
+    service::service_fn,
+};
 use hyper_util::rt::TokioIo;
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
@@ -95,28 +101,19 @@ async fn bare(answer: &str) -> Result<SocketAddr> {
     let mut lines = head.lines();
     let status: u16 = lines.next().and_then(|line| line.split(' ').nth(1)).context("a status")?.parse()?;
     let skipped = ["date", "content-length"];
-    let headers: Vec<(String, String)> = lines
-        .filter_map(|line| line.split_once(": "))
-        .filter(|(name, _)| !skipped.contains(name))
-        .map(|(name, value)| (name.to_owned(), value.to_owned()))
-        .collect();
-    let (headers, body) = (Arc::new(headers), Bytes::from(body.to_owned()));
+    let mut ready = Response::new(Full::new(Bytes::from(body.to_owned())));
+    *ready.status_mut() = StatusCode::from_u16(status)?;
+    let headers = lines.filter_map(|line| line.split_once(": ")).filter(|(name, _)| !skipped.contains(name));
+    for (name, value) in headers {
+        ready.headers_mut().append(HeaderName::try_from(name)?, HeaderValue::try_from(value)?);
+    }
     let listener = TcpListener::bind("127.0.0.1:0").await?;
     let address = listener.local_addr()?;
     tokio::spawn(async move {
         while let Ok((stream, _)) = listener.accept().await {
             let _ = stream.set_nodelay(true);
-            let (headers, body) = (headers.clone(), body.clone());
-            let service = service_fn(move |_request| {
-                let (headers, body) = (headers.clone(), body.clone());
-                async move {
-                    let mut response = Response::builder().status(status);
-                    for (name, value) in headers.iter() {
-                        response = response.header(name, value);
-                    }
-                    response.body(Full::new(body))
-                }
-            });
+            let ready = ready.clone();
+            let service = service_fn(move |_request| std::future::ready(Ok::<_, Infallible>(ready.clone())));
             tokio::spawn(http1::Builder::new().serve_connection(TokioIo::new(stream), service));
         }
     });
