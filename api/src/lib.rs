@@ -25,6 +25,7 @@ pub mod candle;
 pub mod config;
 pub mod dto;
 pub mod events;
+mod html;
 pub mod ingest;
 pub mod lines;
 pub mod local_log;

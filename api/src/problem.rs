@@ -167,6 +167,11 @@ impl Problem {
         self.code
     }
 
+    /// What happened, and what to do next.
+    pub(crate) fn detail(&self) -> &str {
+        &self.detail
+    }
+
     /// The same problem, with the parameter that is to blame.
     #[must_use]
     pub fn naming(self, parameter: &'static str) -> Self {

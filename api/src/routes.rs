@@ -14,6 +14,7 @@ mod gaps;
 mod history;
 mod lifetime;
 mod operations;
+mod page;
 mod paging;
 mod prices;
 mod reading;
@@ -45,6 +46,7 @@ pub(crate) use document::Document;
 pub(crate) use lifetime::Lifetime;
 pub use operations::{Build, Operations};
 pub(crate) use operations::{errors, metrics_route};
+pub(crate) use page::{FILES, ICON, NOT_YET, PAGE, Page};
 pub use reading::Readers;
 pub use streams::Streams;
 

@@ -26,7 +26,7 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use connection::Connection;
 
-pub use answer::{ADMIN, API, admin_endpoint, endpoint, operations_endpoint, starting_endpoint};
+pub use answer::{admin_endpoint, endpoint, operations_endpoint, starting_admin_endpoint, starting_endpoint};
 pub use descriptors::{ADMIN_PLACES, api_places};
 
 /// A request's head must be here this soon after the connection was made, or after the answer before it.

@@ -123,10 +123,9 @@ async fn listen(
     tracing::info!(url = format!("http://{address}"), "listening");
     let metrics = api::Metrics::new(&process.registry)?;
     let check = service.readiness().check("log");
-    let (endpoints, newest) = watch::channel(server::starting_endpoint(process, server::API));
+    let (endpoints, newest) = watch::channel(server::starting_endpoint(process));
     service.spawn("api", listener.serve(newest, places, metrics.connections.clone(), service.stop()));
-    let operators =
-        admin(settings, server::starting_endpoint(process, server::ADMIN), process, service).await?;
+    let operators = admin(settings, server::starting_admin_endpoint(process), process, service).await?;
     let streams = Streams::new(places, service.stop(), metrics.clone());
     service.spawn("streams", {
         let (streams, stop) = (streams.clone(), service.stop());

@@ -218,8 +218,8 @@ impl Pod {
         tracing::error!(reason, "moving the store aside and building it anew from the log");
         self.metrics.rebuilt(why);
         self.check.set(Condition::Unready(format!("building the store anew: {reason}")));
-        self.endpoints.send_replace(server::starting_endpoint(&self.process, server::API));
-        self.tell_operators(|| server::starting_endpoint(&self.process, server::ADMIN));
+        self.endpoints.send_replace(server::starting_endpoint(&self.process));
+        self.tell_operators(|| server::starting_admin_endpoint(&self.process));
         sleep(REBUILD_PAUSE).await;
         let (path, now) = (self.settings.store.path.clone(), self.clock.now());
         unlocked(move || Store::set_aside(&path, now)).await

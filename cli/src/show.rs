@@ -43,7 +43,7 @@ pub(crate) fn welcome(mode: Mode, settings: &Settings, address: SocketAddr) {
     };
     let text = format!(
         "Tickwell {VERSION_LINE}, {}\n  feed     {pairs} every {} from {sources}\n  log      {log}\n  \
-         prices   http://{address}/v1/prices/{first}\n  docs     http://{address}/docs\n  \
+         page     http://{address}/\n  prices   http://{address}/v1/prices/{first}\n  docs     http://{address}/docs\n  \
          health   http://{address}/readyz?verbose\n{offline}Stop with Ctrl-C.\n",
         mode.describe(),
         settings.feed.interval,

@@ -27,6 +27,7 @@ const MODULES: [(&str, &[&str]); 3] = [
         &[
             "config",
             "number",
+            "html",
             "summary",
             "window",
             "position",

@@ -6,7 +6,7 @@ use poem_openapi::types::ToJSON;
 use serde_json::Value;
 
 use super::{Code, Problem, TraceId};
-use crate::events::StreamEnd;
+use crate::{events::StreamEnd, html::marked_up};
 
 /// Where the page of errors is served.
 pub const ERRORS_PATH: &str = "/docs/errors";
@@ -212,13 +212,4 @@ fn told(end: StreamEnd) -> String {
 
 fn status(code: Code) -> String {
     code.status().to_string()
-}
-
-/// Text with `words` in code, as HTML.
-fn marked_up(text: &str) -> String {
-    let escaped = text.replace('&', "&amp;").replace('<', "&lt;");
-    let parts = escaped.split('`').enumerate();
-    parts
-        .map(|(place, part)| if place % 2 == 1 { format!("<code>{part}</code>") } else { part.to_owned() })
-        .collect()
 }

@@ -59,24 +59,11 @@ enum ReadyResponse {
     Unready(Json<Ready>),
 }
 
-#[derive(ApiResponse)]
-enum StartResponse {
-    /// Go there
-    #[oai(status = 307)]
-    Docs(#[oai(header = "Location")] String),
-}
-
 /// The operators' routes of a pod, documented with the others.
 pub struct OperationsApi(pub(super) Process);
 
 #[OpenApi(tag = "Tag::Operations")]
 impl OperationsApi {
-    /// Where somebody who only has the address begins
-    #[oai(path = "/", method = "get", operation_id = "getStart", hidden)]
-    async fn start(&self) -> StartResponse {
-        StartResponse::Docs("/docs".to_owned())
-    }
-
     /// Whether the process lives
     ///
     /// It does as long as it answers at all.

@@ -16,7 +16,7 @@ use crate::{
     config::{ApiConfig, Origin},
     metrics::Metrics,
     problem::{self, Code, ERRORS_PATH, Problem, TraceId},
-    routes::{self, Document, Operations, Pinned, Process, State},
+    routes::{self, Document, NOT_YET, Operations, Page, Pinned, Process, State},
     server::{
         SharedEndpoint,
         caching::{Audience, tagged},
@@ -47,10 +47,10 @@ const SEQUENCE_HEADER: HeaderName = HeaderName::from_static("x-tickwell-sequence
 const LAST_EVENT_ID: HeaderName = HeaderName::from_static("last-event-id");
 
 /// What a pod is there for.
-pub const API: &str = "/v1";
+const API: &str = "/v1";
 
 /// What operators may ask of a pod, on a listener of their own.
-pub const ADMIN: &str = "/admin";
+const ADMIN: &str = "/admin";
 
 /// Where an answer belongs to a sequence that can be asked for.
 const PINNED_ROUTES: &str = "/v1/";
@@ -65,13 +65,15 @@ pub fn endpoint(
     let service = routes::service(state, process);
     let document = Document::of(&service);
     let known = Arc::new(Known::from_document(document.json()));
+    let page = if config.keys.is_empty() { Page::open(state) } else { Page::for_key_holders() };
     let routes = Route::new()
-        .at("/docs", get(page).data(Page(document.swagger_ui(&service).into())))
+        .at("/docs", get(docs).data(Docs(document.swagger_ui(&service).into())))
         .at("/openapi.json", get(openapi).data(document))
         .at(ERRORS_PATH, get(routes::errors))
         .at("/asyncapi.yaml", get(asyncapi))
         .at("/metrics", routes::metrics_route(process))
         .nest_no_strip("/", service);
+    let routes = page.added_to(routes);
     let (gate, state) = (Arc::new(Gate::new(config)), state.clone());
     let origins: Arc<[Origin]> = config.cors_origins.clone().into();
     let audience = if config.keys.is_empty() { Audience::Everybody } else { Audience::KeyHolders };
@@ -100,14 +102,20 @@ pub fn admin_endpoint(state: &Arc<State>, process: &Process) -> SharedEndpoint {
     operators(Route::new().nest_no_strip("/", operations).nest(ADMIN, routes::admin::routes(state)))
 }
 
-/// What a pod answers while it waits for the log: its operators' questions, and "not yet" to everything below
-/// `later`.
-pub fn starting_endpoint(process: &Process, later: &str) -> SharedEndpoint {
-    let not_yet = make_sync(|_| {
-        let detail = "nothing can be answered yet; /readyz?verbose says what is waited for";
-        Problem::new(Code::Starting, detail).retry_after(1)
-    });
-    operators(Route::new().nest_no_strip("/", Operations::routes(process)).nest(later, not_yet))
+/// What a pod answers while it waits for the log: its operators' questions, "not yet" to everything else, and the page,
+/// which says so.
+pub fn starting_endpoint(process: &Process) -> SharedEndpoint {
+    operators(Page::starting().added_to(not_yet(process, API)))
+}
+
+/// What a pod answers its operators meanwhile, on a listener of their own.
+pub fn starting_admin_endpoint(process: &Process) -> SharedEndpoint {
+    operators(not_yet(process, ADMIN))
+}
+
+fn not_yet(process: &Process, later: &str) -> Route {
+    let not_yet = make_sync(|_| Problem::new(Code::Starting, NOT_YET).retry_after(1));
+    Route::new().nest_no_strip("/", Operations::routes(process)).nest(later, not_yet)
 }
 
 fn operators(routes: impl Endpoint + 'static) -> SharedEndpoint {
@@ -246,13 +254,13 @@ fn known(method: &Method) -> &'static str {
     }
 }
 
-/// A page, made once.
+/// The documentation in a browser, made once.
 #[derive(Clone)]
-struct Page(Bytes);
+struct Docs(Bytes);
 
 #[handler]
-fn page(page: Data<&Page>) -> Response {
-    Response::builder().content_type("text/html; charset=utf-8").body(page.0.0.clone())
+fn docs(docs: Data<&Docs>) -> Response {
+    Response::builder().content_type("text/html; charset=utf-8").body(docs.0.0.clone())
 }
 
 #[handler]

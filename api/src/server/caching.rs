@@ -10,7 +10,7 @@ use sha2::{Digest, Sha256};
 
 use super::Body as SentBody;
 use crate::{
-    routes::{Lifetime, State},
+    routes::{FILES, ICON, Lifetime, PAGE, State},
     snapshot::Snapshot,
 };
 
@@ -18,11 +18,12 @@ use crate::{
 /// once it is past retention.
 const CLOSED_SECONDS: u64 = 86_400;
 
-/// The answers of the log.
+/// The answers of the log, and beside them the page, which has some of their numbers.
 const LOG_ROUTES: &str = "/v1/";
 
-/// What changes with the version of a pod alone. It may be held, and is asked for again each time.
-const DOCUMENTS: [&str; 3] = ["/docs", "/openapi.json", "/asyncapi.yaml"];
+/// What changes with the version of a pod alone. It may be held, and is asked for again each time, but for the files
+/// that are named after what is in them.
+const DOCUMENTS: [&str; 5] = ["/docs", "/openapi.json", "/asyncapi.yaml", FILES, ICON];
 
 /// Whether something is a document, or a part of one.
 pub(super) fn is_document(path: &str) -> bool {
@@ -57,7 +58,8 @@ pub(super) async fn tagged<E: Endpoint>(
     audience: Audience,
 ) -> Result<Response> {
     let path = request.uri().path();
-    let (is_of_log, is_document) = (path.starts_with(LOG_ROUTES), is_document(path));
+    let is_of_log = path == PAGE || path.starts_with(LOG_ROUTES);
+    let is_document = is_document(path);
     let known = request.headers().get_all(header::IF_NONE_MATCH).iter().cloned().collect::<Vec<_>>();
     let snapshot = request.data::<Arc<Snapshot>>().cloned();
     let lifetime = Lifetime::default();

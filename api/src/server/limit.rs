@@ -21,13 +21,11 @@ use super::{
 use crate::{
     config::ApiConfig,
     problem::{Code, Problem},
+    routes::PAGE,
 };
 
 /// Questions that are never refused: a limit that makes a pod look dead helps nobody.
 const EXEMPT: [&str; 4] = ["/livez", "/readyz", "/version", "/metrics"];
-
-/// Where somebody who only has the address begins.
-const START: &str = "/";
 
 /// Clients remembered before those that have been quiet are forgotten.
 const MAX_LIMITED_CLIENTS: usize = 10_000;
@@ -73,7 +71,7 @@ impl Gate {
     /// Refuses those who need a key and have none. What tells people how to ask, they may read.
     fn check_key(&self, path: &str, client: Option<Client>) -> Result<(), Problem> {
         let has_key = matches!(client, Some(Client::Key(_)));
-        if self.clients.keys.is_empty() || has_key || path == START || is_document(path) {
+        if self.clients.keys.is_empty() || has_key || path == PAGE || is_document(path) {
             return Ok(());
         }
         let detail = "a key is needed here, and this request has none that is known: send it as \

@@ -1,0 +1,59 @@
+//! The numbers of the page without its scripts, for browsers that run none.
+
+use common::domain::Pair;
+
+use super::super::{State, no_price_yet, prices::price_item};
+use crate::{
+    html::{escaped, marked_up},
+    snapshot::{PairView, Snapshot},
+};
+
+/// The columns of the table; where there is no price, the reason takes all but the first.
+const COLUMNS: [&str; 6] = ["Pair", "Price in the quote asset", "Slot", "State", "Origin", "Sources"];
+
+/// The newest price of each pair, or why there is none.
+pub(super) fn numbers(state: &State, snapshot: &Snapshot) -> String {
+    if snapshot.pairs.is_empty() {
+        return words(no_price_yet(None, None).detail());
+    }
+    let rows = snapshot.pairs.iter().map(|(pair, view)| match price(state, snapshot, *pair, view) {
+        Some(cells) => row(&pair.to_string(), &cells),
+        None => row(&pair.to_string(), &[no_price(view)]),
+    });
+    table(snapshot, &rows.collect::<String>())
+}
+
+/// A sentence where there are no numbers.
+pub(super) fn words(text: &str) -> String {
+    format!("<p>{}</p>", marked_up(text))
+}
+
+/// What is told of a price, in the digits of the log.
+fn price(state: &State, snapshot: &Snapshot, pair: Pair, view: &PairView) -> Option<Vec<String>> {
+    let item = price_item(state, snapshot, pair, view)?;
+    let freshness = if item.stale { "stale" } else { "fresh" };
+    let sources = item.sources.len().to_string();
+    Some(vec![item.price.0.to_string(), item.slot.0.to_string(), freshness.to_owned(), item.origin, sources])
+}
+
+fn no_price(view: &PairView) -> String {
+    let why = view.gap.as_ref().map(|gap| format!(": {} since {}", gap.cause, gap.from.start()));
+    format!("no price yet{}", why.unwrap_or_default())
+}
+
+fn table(snapshot: &Snapshot, rows: &str) -> String {
+    let head: String = COLUMNS.iter().map(|name| format!("<th scope=\"col\">{name}</th>")).collect();
+    format!(
+        "<table>\n<caption>As of sequence {}</caption>\n<tr>{head}</tr>\n{rows}</table>",
+        snapshot.sequence
+    )
+}
+
+fn row(pair: &str, cells: &[String]) -> String {
+    let span = match cells {
+        [_] => format!(" colspan=\"{}\"", COLUMNS.len() - 1),
+        _ => String::new(),
+    };
+    let cells: String = cells.iter().map(|cell| format!("<td{span}>{}</td>", escaped(cell))).collect();
+    format!("<tr><th scope=\"row\">{}</th>{cells}</tr>\n", escaped(pair))
+}
