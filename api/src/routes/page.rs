@@ -43,9 +43,9 @@ const NOT_AT_ALL: &str = "no-store";
 /// What is told before anything is known.
 pub(crate) const NOT_YET: &str = "nothing can be answered yet; /readyz?verbose says what is waited for";
 
-/// What is told where only those with a key are told numbers. A browser sends none when it opens a page.
-const KEY_NEEDED: &str = "a key is needed for prices here, and it takes scripts to send one with a page's requests; \
-    programs send it as `Authorization: Bearer KEY` or `X-API-Key: KEY`";
+/// What is told where a key is needed: a browser cannot send one when it opens a page.
+const KEY_NEEDED: &str = "a key is needed here, which the page can send only by its scripts; programs send it as \
+    `Authorization: Bearer KEY` or `X-API-Key: KEY`";
 
 /// The page of a pod.
 #[derive(Clone)]
@@ -61,7 +61,7 @@ pub(crate) struct Page {
 #[derive(Clone)]
 enum Told {
     Numbers(Arc<State>),
-    Words(&'static str),
+    Nothing(&'static str),
 }
 
 impl Page {
@@ -72,12 +72,12 @@ impl Page {
 
     /// The page of a pod that tells numbers to those who have a key.
     pub(crate) fn for_key_holders() -> Self {
-        Self::telling(Told::Words(KEY_NEEDED))
+        Self::telling(Told::Nothing(KEY_NEEDED))
     }
 
     /// The page of a pod that is starting.
     pub(crate) fn starting() -> Self {
-        Self::telling(Told::Words(NOT_YET))
+        Self::telling(Told::Nothing(NOT_YET))
     }
 
     fn telling(told: Told) -> Self {
@@ -108,7 +108,7 @@ fn get_page(page: Data<&Page>, request: &Request) -> Result<Response> {
             let snapshot = request.data::<Arc<Snapshot>>().ok_or(GetDataError("the request's snapshot"))?;
             plain::numbers(state, snapshot)
         }
-        Told::Words(words) => plain::words(words),
+        Told::Nothing(reason) => plain::no_numbers(reason),
     };
     let response = Response::builder()
         .content_type("text/html; charset=utf-8")

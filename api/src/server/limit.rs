@@ -24,7 +24,8 @@ use crate::{
     routes::PAGE,
 };
 
-/// Questions that are never refused: a limit that makes a pod look dead helps nobody.
+/// Questions that are never refused: a limit that makes a pod look dead helps nobody. All others count, also what people
+/// read: a limit by the pod's load leaves nothing out, and a browser asks for the page's files once.
 const EXEMPT: [&str; 4] = ["/livez", "/readyz", "/version", "/metrics"];
 
 /// Clients remembered before those that have been quiet are forgotten.
@@ -68,7 +69,8 @@ impl Gate {
         Self { clients, limits }
     }
 
-    /// Refuses those who need a key and have none. What tells people how to ask, they may read.
+    /// Refuses those who need a key and have none. What tells people how to ask, they may read; so they may the page,
+    /// which tells no number itself.
     fn check_key(&self, path: &str, client: Option<Client>) -> Result<(), Problem> {
         let has_key = matches!(client, Some(Client::Key(_)));
         if self.clients.keys.is_empty() || has_key || path == PAGE || is_document(path) {

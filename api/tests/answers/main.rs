@@ -13,6 +13,7 @@ mod convert;
 mod document;
 mod gaps;
 mod history;
+mod page;
 mod pinned;
 mod prices;
 mod random_log;

@@ -275,6 +275,11 @@ impl Rig {
         Served { address, stop, task }
     }
 
+    /// The pod while it waited for its log.
+    pub(crate) fn starting(&self) -> TestClient<SharedEndpoint> {
+        TestClient::new(server::starting_endpoint(&self.pod.process))
+    }
+
     /// What the pod answers its operators.
     pub(crate) fn operators(&self) -> SharedEndpoint {
         server::admin_endpoint(&self.pod.state, &self.pod.process)

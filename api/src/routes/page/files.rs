@@ -55,3 +55,43 @@ fn name_of(files: &[File]) -> String {
     let number = u64::from_be_bytes(digest.finalize().first_chunk().copied().unwrap_or_default());
     format!("{number:016x}")
 }
+
+#[cfg(test)]
+mod tests {
+    use std::{collections::BTreeSet, fs};
+
+    use super::*;
+
+    const FOLDER: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/web");
+
+    #[test]
+    fn all_that_lies_in_the_folder_is_embedded() {
+        let found =
+            fs::read_dir(FOLDER).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap());
+        let embedded: BTreeSet<String> =
+            FILES.iter().map(|file| file.name.to_owned()).chain(["index.html".to_owned()]).collect();
+        assert_eq!(found.collect::<BTreeSet<String>>(), embedded);
+        for file in FILES {
+            assert_ne!(file.content_type(), "application/octet-stream", "{}", file.name);
+        }
+    }
+
+    #[test]
+    fn the_name_changes_with_any_of_the_files() {
+        let file = |name, text| File { name, text };
+        let one = [file("a.js", "1"), file("b.js", "2")];
+        let others = [
+            vec![file("a.js", "1"), file("b.js", "3")],
+            vec![file("a.js", "0"), file("b.js", "2")],
+            vec![file("a.js", "1"), file("c.js", "2")],
+            vec![file("a.js", "1"), file("b.js", "2"), file("c.js", "")],
+            vec![file("a.js", "1")],
+            vec![file("a.js", "1b"), file(".js", "2")],
+            vec![file("a.js1", ""), file("b.js", "2")],
+        ];
+        let names: BTreeSet<String> = others.iter().map(|files| name_of(files)).collect();
+        assert_eq!((names.len(), names.contains(&name_of(&one))), (others.len(), false));
+        assert_eq!(name_of(&one), name_of(&one.clone()));
+        assert!(name_of(&one).len() == 16 && name_of(&one).bytes().all(|digit| digit.is_ascii_hexdigit()));
+    }
+}

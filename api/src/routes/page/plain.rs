@@ -14,7 +14,7 @@ const COLUMNS: [&str; 6] = ["Pair", "Price in the quote asset", "Slot", "State",
 /// The newest price of each pair, or why there is none.
 pub(super) fn numbers(state: &State, snapshot: &Snapshot) -> String {
     if snapshot.pairs.is_empty() {
-        return words(no_price_yet(None, None).detail());
+        return no_numbers(no_price_yet(None, None).detail());
     }
     let rows = snapshot.pairs.iter().map(|(pair, view)| match price(state, snapshot, *pair, view) {
         Some(cells) => row(&pair.to_string(), &cells),
@@ -23,9 +23,9 @@ pub(super) fn numbers(state: &State, snapshot: &Snapshot) -> String {
     table(snapshot, &rows.collect::<String>())
 }
 
-/// A sentence where there are no numbers.
-pub(super) fn words(text: &str) -> String {
-    format!("<p>{}</p>", marked_up(text))
+/// Why there are no numbers.
+pub(super) fn no_numbers(reason: &str) -> String {
+    format!("<p>No numbers: {}</p>", marked_up(reason))
 }
 
 /// What is told of a price, in the digits of the log.
@@ -56,4 +56,20 @@ fn row(pair: &str, cells: &[String]) -> String {
     };
     let cells: String = cells.iter().map(|cell| format!("<td{span}>{}</td>", escaped(cell))).collect();
     format!("<tr><th scope=\"row\">{}</th>{cells}</tr>\n", escaped(pair))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_told_stands_for_itself() {
+        let hostile = "</td><script>alert(\"1\" & '2')</script>";
+        let row = row(hostile, &[hostile.to_owned(), "1".to_owned()]);
+        for part in ["<script", "</td><s", "\"1\"", " & "] {
+            assert!(!row.contains(part), "{part} in {row}");
+        }
+        assert_eq!(row.matches("&lt;/td&gt;&lt;script&gt;alert(&quot;1&quot; &amp; '2')").count(), 2);
+        assert_eq!(no_numbers("`a` < b"), "<p>No numbers: <code>a</code> &lt; b</p>");
+    }
 }
