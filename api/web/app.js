@@ -1,1 +1,250 @@
-document.title = "Tickwell";
+// The page: what is known, what is looked at, and when to ask for more.
+
+import { draw } from "./chart.js";
+import { ask, follow, list, now } from "./feed.js";
+import { listen } from "./gestures.js";
+import { find, joined, make, makeCard, readTables, showCard, words, write } from "./panels.js";
+import { MAX_TICKS, moved, movingAverage, nearest, resolution, search, within, zoomed } from "./scale.js";
+import { DAY, change, grouped, milliseconds, span } from "./text.js";
+
+const { ceil, max, min, round } = Math;
+
+const RANGES = ["10m", "1h", "6h", "1d", "7d", "30d", "365d"].map(milliseconds);
+const ORIGINS = { simulated: "Simulated: these prices are made up.", replay: "Replayed: these are not today's prices." };
+
+const canvas = find("chart");
+const controls = find("controls");
+const pairs = new Map();
+/** What is looked at: pairs, and so many milliseconds up to `until`, else up to now. */
+let [chosen, length, until] = [[], DAY];
+let [connection, reason] = ["connecting"];
+let cursor, loading, later, frame, spoken;
+let timeAt = () => 0;
+
+function shown() {
+	const found = chosen.map((name) => pairs.get(name)).filter(Boolean);
+	return found.length ? found : [...pairs.values()].slice(0, 2);
+}
+
+/** Now by the pod's clock. A recording has a time of its own. */
+const present = () => max(...[...pairs.values()].map(({ newest, origin }) => max(newest, origin === "replay" ? 0 : now())));
+const view = (to = until ?? present()) => ({ from: to - length, to });
+const average = () => milliseconds(controls.average.value) || 0;
+
+function remember() {
+	const address = new URLSearchParams(new FormData(controls));
+	address.set("range", `${round(length)}ms`);
+	if (until) address.set("to", round(until));
+	if (chosen.length) address.set("pairs", chosen.join());
+	history.replaceState(null, "", `#${address}`);
+}
+
+function recall() {
+	const address = new URLSearchParams(location.hash.slice(1));
+	length = milliseconds(address.get("range")) || DAY;
+	until = Number(address.get("to")) || undefined;
+	chosen = address.get("pairs")?.split(",") ?? [];
+	controls.average.value = address.get("average") ?? "10m";
+	for (const name of ["candles", "table"]) controls[name].checked = address.has(name);
+}
+
+/** A candle, or a tick, of which one price says all; `text` keeps the digits of the log. */
+function pointOf({ slot, price, start, open = price, high = price, low = price, close = price }, step) {
+	const time = slot ? Date.parse(slot) : Date.parse(start) + step / 2;
+	return { time, open: +open, high: +high, low: +low, close: +close, text: { start, open, high, low, close } };
+}
+
+/** Reads what the view needs. */
+async function read(pair, signal) {
+	const { candles, step } = resolution(length, pair.interval, controls.candles.checked && canvas.clientWidth / 6);
+	const start = view().from - max(average(), length / 8);
+	const to = until < pair.newest ? ceil(until + length / 8) : Infinity;
+	const path = (route, from) => `/v1/prices/${pair.name}/${route}from=${Math.floor(from)}${to < Infinity ? `&to=${to}` : ""}`;
+	const [items, gapItems] = await Promise.all([
+		list(path(candles ? `candles?interval=${candles}&` : "history?", start), signal),
+		list(path("gaps?", min(start, present() - DAY)), signal),
+	]);
+	const points = items.map((item) => pointOf(item, step));
+	// What came while they were read.
+	if (pair.step === step && pair.to === to) points.push(...within(pair.points, { from: (points.at(-1)?.time ?? 0) + 1, to }));
+	Object.assign(pair, { candles, step, to, points, gapItems, averages: undefined, note: "no prices in this range" });
+}
+
+/** What is looked at has changed. */
+function look(pause = 0) {
+	for (const radio of controls.range) radio.checked = !until && Number(radio.value) === length;
+	canvas.hidden = controls.table.checked;
+	find("points").parentNode.hidden = !canvas.hidden;
+	for (const pair of pairs.values()) pair.averages = undefined;
+	remember();
+	redraw();
+	clearTimeout(later);
+	later = setTimeout(async () => {
+		loading?.abort();
+		const { signal } = (loading = new AbortController());
+		await Promise.all(shown().map((pair) => read(pair, signal))).catch((error) => signal.aborted || (reason = error));
+		calm();
+	}, pause);
+}
+
+function know({ pair: name, interval, origin }) {
+	if (!pairs.has(name)) {
+		const hue = `line-${pairs.size % 3}`;
+		const card = makeCard(hue);
+		card.onclick = () => {
+			const names = shown().map(({ name }) => name);
+			chosen = names.includes(name) ? names.filter((other) => other !== name) : [...names, name];
+			look();
+		};
+		find("cards").append(card);
+		pairs.set(name, { name, card, hue, newest: 0, points: [], gapItems: [], note: "loading …" });
+		look();
+	}
+	return Object.assign(pairs.get(name), { origin, interval: milliseconds(interval) });
+}
+
+async function begin() {
+	const { items } = await ask("/v1/pairs");
+	pairs.clear();
+	find("cards").replaceChildren();
+	for (const item of items) Object.assign(know(item), { stale: item.stale, newest: Date.parse(item.slot) });
+}
+
+function take(event) {
+	const pair = know(event);
+	const time = Date.parse(event.slot);
+	if (time <= pair.time) return;
+	pair.time = pair.newest = time;
+	if (event.kind === "gap") {
+		pair.gap = { ...event, from: pair.gap?.from ?? event.from };
+		pair.gapItems = [...pair.gapItems, { ...event, to: event.slot }].slice(-MAX_TICKS);
+	} else {
+		Object.assign(pair, { before: pair.tick?.price, tick: event, arrived: performance.now(), gap: undefined, stale: false, averages: undefined });
+		if (pair.to === Infinity) append(pair, event, time);
+	}
+	redraw();
+}
+
+function append({ points, candles, step }, { price, slot }, time) {
+	if (points.length > 4 * MAX_TICKS) points.splice(0, MAX_TICKS);
+	if (!candles) return points.push(pointOf({ price, slot }));
+	const isSame = time < points.at(-1)?.time + step / 2;
+	const item = isSame ? points.pop().text : { start: new Date(time - (time % step)), open: price, high: price, low: price };
+	item.close = price;
+	if (price - item.high > 0) item.high = price;
+	if (price - item.low < 0) item.low = price;
+	points.push(pointOf(item, step));
+}
+
+const redraw = () => (frame ??= requestAnimationFrame(paint));
+
+function paint() {
+	frame = undefined;
+	const seen = view();
+	for (const pair of pairs.values()) {
+		const { name, card, tick, origin, points, step } = pair;
+		pair.seen = within(points, seen);
+		const [first, last] = [pair.seen[0], pair.seen.at(-1)];
+		// Where there is less than fits into the view, the card says so.
+		const range = first && span(first.time - seen.from < step + length / 50 ? length : last.time - first.time);
+		const move = first && change(first.text.open, last.text.close);
+		const age = origin === "replay" ? performance.now() - pair.arrived : now() - Date.parse(tick?.slot);
+		pair.gaps = joined(pair.gapItems);
+		pair.averages ??= movingAverage(points, average(), step);
+		pair.label = tick && grouped(tick.price);
+		card.ariaPressed = shown().some((other) => other.name === name);
+		showCard(card, { ...pair, age, isConnected: connection === "live", move, range });
+	}
+	const panels = shown();
+	if (!canvas.hidden && panels.length) timeAt = draw(canvas, { panels, view: seen, cursor, candles: controls.candles.checked, average: span(average()) });
+	showState(panels);
+}
+
+function showState(panels) {
+	const [{ name, tick, candles, step, gap, stale, origin } = {}] = panels;
+	const coarse = average() && average() < 2 * step ? ", too coarse for this average" : "";
+	write(find("drawn"), `Drawn: ${candles ? `${candles} candles` : "every tick"}${coarse}. Shaded: gaps.`);
+	write(find("state"), connection, connection);
+	const why = gap ? words(gap.cause) : (reason?.message ?? "waiting for the first tick");
+	const trouble = !tick ? `No price yet: ${why}.` : connection === "offline" && `Not connected: ${why}.`;
+	const says = [trouble, ORIGINS[origin]].filter(Boolean).join(" ");
+	write(find("banner"), says);
+	find("banner").hidden = !says;
+	find("key").hidden = reason?.code !== "unauthorized";
+	const state = connection !== "live" ? connection : stale ? "stale" : "";
+	document.title = tick ? `${state} ${grouped(tick.price)} ${name} · Tickwell` : "Tickwell";
+	const states = `${connection}${panels.map(({ stale }) => stale)}`;
+	if (states === spoken) return;
+	spoken = states;
+	write(find("spoken"), [connection, ...panels.map(({ name, tick, stale }) => `${name} ${tick?.price ?? "no price yet"}${stale ? " stale" : ""}`)].join(", "));
+}
+
+/** Reads the tables, and whether prices are fresh by the pod's rule. */
+async function calm() {
+	if (document.hidden || connection !== "live") return;
+	try {
+		for (const item of (await ask("/v1/pairs")).items) know(item).stale = item.stale;
+		await readTables(shown());
+		reason = undefined;
+	} catch (error) {
+		reason = error;
+	}
+	redraw();
+}
+
+function show({ from, to }) {
+	length = to - from;
+	until = to >= present() - length / 200 ? undefined : to;
+	look(150);
+}
+
+function point(time) {
+	cursor = time;
+	redraw();
+}
+
+find("ranges").append(...RANGES.map((value) => make("label", [make("input", "", { type: "radio", name: "range", value }), span(value)])));
+controls.onchange = ({ target }) => {
+	if (target.name === "range") [length, until] = [Number(target.value)];
+	look();
+};
+find("key").onsubmit = (event) => {
+	event.preventDefault();
+	sessionStorage.key = event.target.elements[0].value;
+	dispatchEvent(new Event("online"));
+};
+listen(canvas, {
+	live: () => {
+		[until, cursor] = [];
+		look();
+	},
+	zoom: (factor, x) => show(zoomed(view(), factor, x === undefined ? (cursor ?? view().to) : timeAt(x), 12 * (shown()[0]?.interval ?? 0), present())),
+	pan: (pixels) => show(moved(view(), timeAt(pixels) - timeAt(0), present())),
+	point: (x) => {
+		const { points, step } = shown()[0] ?? { points: [] };
+		const time = x && timeAt(x);
+		const next = nearest(points, time);
+		point(Math.abs(next?.time - time) < step ? next.time : time);
+	},
+	step: (count) => {
+		const seen = shown()[0]?.seen ?? [];
+		const at = cursor ? search(seen, cursor) + count * ceil(seen.length / 200) : seen.length - 1;
+		point(seen[min(max(at, 0), seen.length - 1)]?.time);
+	},
+});
+document.onvisibilitychange = calm;
+setInterval(redraw, 1_000);
+// The tables are read this often, however fast ticks come; and this often listeners are told.
+setInterval(calm, 5_000);
+setInterval(() => (spoken = ""), 60_000);
+recall();
+look();
+follow({
+	begin,
+	event: take,
+	state: (next, why) => {
+		[connection, reason] = [next, why];
+		redraw();
+		calm();
+	},
+});

@@ -44,8 +44,10 @@ impl Simulated {
         if dice < 10 {
             return Err(Failure::Timeout);
         }
-        let far_off = if dice < 18 { 50_000 } else { 0 };
-        let own = noise(hash(seed, self.venue.cast_signed()), millis, 10_000) * VENUE_NOISE / NOISE;
+        let venue = self.venue.cast_signed();
+        // Each in its own way: two that are wrong at once must not agree on it.
+        let far_off = if dice < 18 { 30_000 * venue } else { 0 };
+        let own = noise(hash(seed, venue), millis, 10_000) * VENUE_NOISE / NOISE;
         let market: i64 = WAVES
             .iter()
             .map(|(seconds, reach)| {

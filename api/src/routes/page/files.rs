@@ -20,7 +20,17 @@ macro_rules! embedded {
 }
 
 /// Every file that the page loads.
-const FILES: &[File] = embedded!["app.css", "app.js", "icon.svg"];
+const FILES: &[File] = embedded![
+    "app.css",
+    "app.js",
+    "chart.js",
+    "feed.js",
+    "gestures.js",
+    "icon.svg",
+    "panels.js",
+    "scale.js",
+    "text.js",
+];
 
 impl File {
     /// The file of a name.

@@ -1,0 +1,134 @@
+import { decimated, nearest, priceMarks, priceRange, timeMarks, within } from "./scale.js";
+import { DAY, clock, grouped, moment, places, span } from "./text.js";
+
+const { max, min, round } = Math;
+
+const HEAD = 34;
+const FOOT = 24;
+
+/** Draws panels over one time axis, and answers which time is where. */
+export function draw(canvas, { panels, view, cursor, candles, average }) {
+	const { clientWidth: width, clientHeight: height } = canvas;
+	// This clears it, too.
+	[canvas.width, canvas.height] = [width * devicePixelRatio, height * devicePixelRatio];
+	const pen = canvas.getContext("2d");
+	pen.scale(devicePixelRatio, devicePixelRatio);
+	pen.textBaseline = "middle";
+	pen.lineJoin = "round";
+	const style = getComputedStyle(canvas);
+	const ink = (name, lineWidth = 1, globalAlpha = 1) => {
+		const colour = style.getPropertyValue(`--${name}`);
+		Object.assign(pen, { fillStyle: colour, strokeStyle: colour, lineWidth, globalAlpha });
+	};
+	const text = (words, atX, atY, { colour = "muted", align = "left", weight = 400, margin } = {}) => {
+		pen.font = `${weight} 12px system-ui, sans-serif`;
+		pen.textAlign = align;
+		const length = pen.measureText(words).width;
+		const x = align === "left" ? atX : min(max(atX, length / 2 + 4), right - length / 2 - 4);
+		if (margin) pen.fillRect(x - (align === "left" ? 4 : length / 2 + 4), atY - 9, length + 8, 18);
+		ink(colour);
+		pen.fillText(words, x, atY);
+		return atX + length + 12;
+	};
+	const stroke = (...points) => {
+		pen.beginPath();
+		let isBroken = true;
+		for (const point of points) {
+			if (point && isBroken) pen.moveTo(point[0] - 0.5, point[1]);
+			if (point) pen.lineTo(...point);
+			isBroken = !point;
+		}
+		pen.stroke();
+	};
+	const dot = (atX, atY, radius) => {
+		pen.beginPath();
+		pen.arc(atX, atY, radius, 0, 7);
+		pen.fill();
+	};
+	const sharp = (place) => round(place) + 0.5;
+	const upright = (time, top) => stroke([sharp(x(time)), top], [sharp(x(time)), height - FOOT]);
+	const level = (place, length) => stroke([0, sharp(place)], [length, sharp(place)]);
+
+	const tall = (height - FOOT) / panels.length;
+	for (const panel of panels) {
+		const [lows, highs] = [panel.seen.map(({ low }) => low), panel.seen.map(({ high }) => high)];
+		panel.extremes = [min(...lows), max(...highs)];
+		panel.range = lows.length ? priceRange(panel.range, ...panel.extremes) : undefined;
+		panel.marks = panel.range ? priceMarks(panel.range.low, panel.range.high, tall / 45) : [];
+	}
+	pen.font = "12px system-ui, sans-serif";
+	const labels = panels.flatMap(({ marks, label = "" }) => [{ label }, ...marks]);
+	const right = width - max(44, ...labels.map(({ label }) => pen.measureText(label).width + 12));
+	const x = (time) => ((time - view.from) / (view.to - view.from)) * right;
+
+	for (const { time, label } of timeMarks(view.from, view.to, right / 90)) {
+		ink("grid");
+		upright(time, 0);
+		if (x(time) > 20 && x(time) < right - 20) text(label, x(time), height - 12, { align: "center" });
+	}
+	text("UTC", right + 8, height - 12);
+
+	panels.forEach(({ name, points, seen, candles: isCandles, averages, step, gaps, range, extremes, marks, label, note, hue }, index) => {
+		const top = index * tall;
+		const bottom = top + tall - 10;
+		const y = (price) => bottom - ((price - range.low) / (range.high - range.low)) * (bottom - top - HEAD);
+		ink("edge");
+		if (index) level(top, width);
+
+		const pointed = cursor && nearest(seen, cursor);
+		const gap = gaps.find(({ from, to }) => cursor > from && cursor < to);
+		const last = pointed ?? seen.at(-1);
+		let story = last ? grouped(last.text.close) : note;
+		if (last && isCandles) story = ["open", "high", "low", "close"].map((name) => `${name} ${grouped(last.text[name])}`).join("  ");
+		if (gap) story = `no price for ${span(gap.length)}: ${gap.cause}`;
+		const behind = text(story, text(name, 0, top + 16, { colour: hue, weight: 600 }), top + 16, { colour: gap ? "bad" : "ink" });
+		const mean = last && !gap && nearest(averages, last.time);
+		if (mean?.time === last?.time && mean && behind < right - 150) {
+			text(`average ${average} ≈ ${grouped(mean.close.toFixed(places(last.text.close)))}`, behind, top + 16);
+		}
+		if (!range) return;
+
+		pen.save();
+		pen.beginPath();
+		pen.rect(0, top, right, tall);
+		pen.clip();
+		ink("gap");
+		for (const { from, to } of gaps) pen.fillRect(x(from), top + HEAD - 6, max(1, x(to) - x(from)), bottom - top - HEAD + 12);
+		ink("grid");
+		for (const { price } of marks) level(y(price), right);
+		const body = candles ? min(14, x(view.from + step) * 0.7) : 0;
+		for (const { time, open, high, low, close } of within(points, view, 1)) {
+			if (high === low && !body) continue;
+			// A line keeps what candles know beside their closes, as wicks.
+			ink(body ? (close < open ? "down" : "up") : hue, 1, body ? 1 : 0.4);
+			stroke([x(time), y(high)], [x(time), y(low)]);
+			const [upper, lower] = [y(max(open, close)), y(min(open, close))];
+			pen.fillRect(x(time) - body / 2, upper, body, max(1, lower - upper));
+		}
+		const curve = (points, lineWidth, alpha) => {
+			ink(hue, lineWidth, alpha);
+			stroke(...decimated(within(points, view, 1), step, x).map((point) => point && [x(point.time), y(point.close)]));
+		};
+		curve(averages, 2.5, 0.5);
+		if (!body) curve(points, 1.5);
+		ink("muted");
+		for (const [place, name] of ["low", "high"].entries()) {
+			const point = seen.find((point) => point[name] === extremes[place]);
+			dot(x(point.time), y(extremes[place]), 2.5);
+			text(`${place ? "max" : "min"} ${grouped(point.text[name])}`, x(point.time), y(extremes[place]) + (place ? -11 : 11), { align: "center" });
+		}
+		pen.restore();
+
+		for (const { price, label } of marks) text(label, right + 8, y(price));
+		ink(hue);
+		if (pointed) dot(x(pointed.time), y(pointed.close), 4);
+		const { close } = points.at(-1);
+		if (label && close > range.low && close < range.high) text(label, right + 8, y(close), { colour: "ground", margin: true });
+	});
+	if (cursor) {
+		ink("muted");
+		upright(cursor, HEAD - 8);
+		text((view.to - view.from > DAY ? moment : clock)(cursor), x(cursor), height - 12, { colour: "ground", align: "center", margin: true });
+	}
+	return (place) => view.from + ((place ?? right / 2) / right) * (view.to - view.from);
+}

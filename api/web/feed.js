@@ -1,0 +1,89 @@
+// The pod's answers, and the log as it happens.
+
+/** A stream says something every 15 seconds, or is dead. */
+const SILENCE = 40_000;
+/** Failures in a row before it is called offline. */
+const PATIENCE = 3;
+/** After these nothing joins on to what was there. */
+const LOST = ["unknown_cursor", "sequence_gone", "log_replaced", "history_gone"];
+
+let ahead = 0;
+/** The pod's clock. */
+export const now = () => Date.now() + ahead;
+
+const refused = ({ code, detail }) => Object.assign(new Error(detail), { code });
+
+async function request(path, signal, headers) {
+	const { key } = sessionStorage;
+	const response = await fetch(path, { headers: { ...headers, ...(key && { "X-API-Key": key }) }, cache: "no-cache", signal });
+	const told = Date.parse(response.headers.get("Date")) + 500;
+	// The header has whole seconds.
+	if (Math.abs(told - now()) > 1_000) ahead = told - Date.now();
+	if (response.ok) return response;
+	throw refused(await response.json().catch(() => ({ detail: `the answer is HTTP ${response.status}` })));
+}
+
+/** What a route answers. */
+export const ask = async (path, signal) => (await request(path, signal)).json();
+
+/** The newest page of a list, oldest first. */
+export const list = async (path, signal) => (await ask(`${path}&limit=10000`, signal)).items.reverse();
+
+/** The events of one connection. */
+async function* connection(cursor, opened) {
+	const abort = new AbortController();
+	let watchdog;
+	const alive = () => {
+		clearTimeout(watchdog);
+		watchdog = setTimeout(() => abort.abort(), SILENCE);
+	};
+	try {
+		alive();
+		const { body } = await request("/v1/stream", abort.signal, { Accept: "text/event-stream", ...(cursor && { "Last-Event-ID": cursor }) });
+		opened();
+		const reader = body.pipeThrough(new TextDecoderStream()).getReader();
+		let rest = "";
+		for (;;) {
+			const { done, value } = await reader.read();
+			if (done) return;
+			alive();
+			const blocks = (rest + value).split("\n\n");
+			rest = blocks.pop();
+			for (const block of blocks) {
+				const data = /^data: (.*)$/m.exec(block);
+				if (data) yield JSON.parse(data[1]);
+			}
+		}
+	} finally {
+		clearTimeout(watchdog);
+		abort.abort();
+	}
+}
+
+/**
+ * Follows the log for good, after an interruption behind the last event. `event` takes ticks and gaps, `state` "live", or
+ * "reconnecting" or "offline" and why; `begin` comes first, and again when nothing joins on.
+ */
+export async function follow({ begin, event, state }) {
+	let cursor;
+	for (let failures = 0; ; failures++) {
+		let reason;
+		try {
+			if (!cursor) await begin();
+			for await (const next of connection(cursor, () => state("live"))) {
+				if (!next.kind) throw refused(next);
+				failures = 0;
+				cursor = next.id;
+				event(next);
+			}
+		} catch (error) {
+			reason = error;
+		}
+		if (LOST.includes(reason?.code)) cursor = undefined;
+		state(failures < PATIENCE && navigator.onLine ? "reconnecting" : "offline", reason);
+		await new Promise((resolve) => {
+			setTimeout(resolve, Math.min(15_000, 500 * 2 ** failures) * (0.75 + Math.random() / 2));
+			addEventListener("online", resolve, { once: true });
+		});
+	}
+}

@@ -1,0 +1,104 @@
+// Cards, and the tables that say why a price is to be believed.
+
+import { ask } from "./feed.js";
+import { change, clock, grouped, milliseconds, moment, percent, places, span } from "./text.js";
+
+export const find = (id) => document.getElementById(id);
+export const words = (code) => code.replaceAll("_", " ");
+
+export function make(tag, content, properties) {
+	const element = Object.assign(document.createElement(tag), properties);
+	element.append(...[content].flat());
+	return element;
+}
+
+/** Writes only what differs, so that a selection is not lost, nor told again. */
+export function write(element, text, className = element.className) {
+	if (element.textContent !== text) element.textContent = text;
+	if (element.className !== className) element.className = className;
+}
+
+const row = (...cells) => make("tr", cells.map((cell) => (cell instanceof Node ? cell : make("td", cell ?? "–"))));
+const heading = (...parts) => make("tr", make("th", parts, { colSpan: 5, scope: "rowgroup" }));
+
+const fill = (id, groups) => {
+	const table = find(id);
+	table.replaceChildren(table.tHead, ...groups.map((rows) => make("tbody", rows)));
+};
+
+export function makeCard(hue) {
+	const parts = ["pair", "", "price", "", "", "bad"].map((className) => make("span", "", { className }));
+	const card = make("button", parts, { className: "card" });
+	card.style.setProperty("--line", `var(--${hue})`);
+	return card;
+}
+
+export function showCard(card, { name, tick, before, gap, stale, age, isConnected, move, range }) {
+	const [pair, fresh, price, last, moves, why] = card.children;
+	const state = !tick ? "no price yet" : !isConnected ? "not connected" : stale ? "stale" : "fresh";
+	write(pair, name);
+	write(fresh, tick ? `${state} · ${span(age)} ago` : state, `fresh ${state === "fresh" ? "" : "bad"}`);
+	write(price, tick ? grouped(tick.price) : "–", `price ${state === "fresh" ? "" : "old"}`);
+	const step = tick && before && change(before, tick.price);
+	write(last, step?.amount ?? "", `arrow ${step?.direction ?? ""}`);
+	write(moves, move ? `${move.percent} (${move.amount}) over ${range}` : "", `arrow ${move?.direction ?? ""}`);
+	write(why, gap ? `no price since ${clock(Date.parse(gap.from))} UTC: ${words(gap.cause)}` : "");
+}
+
+const showQuotes = (records) =>
+	fill("quotes", records.map(({ pair, price, sequence, epoch, slot, quotes }) => [
+		heading(`${pair} at ${clock(Date.parse(slot))} UTC, epoch ${epoch}, `, make("a", `sequence ${sequence}`, { href: `/v1/ticks/${sequence}` })),
+		...(quotes ?? []).map(({ source, price: quoted, verdict }) =>
+			row(source, quoted && grouped(quoted), quoted && change(price, quoted, 3).percent, make("td", words(verdict), { className: verdict === "used" ? "up" : "bad" }))),
+	]));
+
+const showAverages = (answers) =>
+	fill("averages", answers.map(({ pair, windows }) => [
+		heading(pair),
+		...windows.map(({ window, twap, min, max, close, coverage }) => {
+			const covered = percent(coverage, 1).slice(1);
+			const prices = [twap && Number(twap).toFixed(places(close)), min, max].map((price) => price && grouped(price));
+			return row(span(milliseconds(window)), ...prices, make("td", [make("meter", covered, { value: coverage }), ` ${covered}`]));
+		}),
+	]));
+
+const showSources = ({ items }) =>
+	fill("sources", [items.map(({ source, share_used, verdicts, last_verdict }) => {
+		const others = Object.entries(verdicts).filter(([verdict]) => verdict !== "used");
+		return row(source, percent(share_used, 1).replace("+", ""), others.map(([verdict, count]) => `${words(verdict)} ${count}`).join(", "), words(last_verdict));
+	})]);
+
+/** Gaps that follow one another for one cause, as one, from the tick before to the tick behind. */
+export function joined(items) {
+	const gaps = [];
+	for (const item of items) {
+		const [first, last, step, cause] = [Date.parse(item.from), Date.parse(item.to), milliseconds(item.interval), words(item.cause)];
+		if (gaps.at(-1)?.cause !== cause || first > gaps.at(-1).to) gaps.push({ from: first - step, cause });
+		const gap = gaps.at(-1);
+		gap.to = last + step;
+		gap.length = last - gap.from;
+	}
+	return gaps;
+}
+
+function showGaps(pairs) {
+	const gaps = pairs.flatMap(({ name, gaps }) => gaps.map((gap) => ({ name, ...gap })));
+	const rows = gaps.sort((a, b) => b.to - a.to).map(({ name, from, length, cause }) => row(name, moment(from), span(length), cause));
+	fill("gaps", [rows.length ? rows.slice(0, 8) : row("none in the last 24 h")]);
+}
+
+const showPoints = (panels) =>
+	fill("points", panels.map(({ name, seen }) => [
+		heading(name),
+		...seen.slice(-100).reverse().map(({ time, text }) => row(moment(time), ...["open", "high", "low", "close"].map((name) => grouped(text[name])))),
+	]));
+
+/** Reads the tables again. */
+export async function readTables(pairs) {
+	const ticks = pairs.map(({ tick }) => tick).filter(Boolean);
+	showQuotes(await Promise.all(ticks.map(({ sequence }) => ask(`/v1/ticks/${sequence}`))));
+	showAverages(await Promise.all(ticks.map(({ pair }) => ask(`/v1/prices/${pair}/averages?window=10m,1h,24h`))));
+	showSources(await ask("/v1/sources"));
+	showGaps(pairs);
+	showPoints(pairs);
+}

@@ -1,0 +1,108 @@
+// What is drawn where. Here prices are floating numbers: a pixel needs no more.
+
+import { DAY, clock, date, grouped, milliseconds } from "./text.js";
+
+const { ceil, floor, max, min } = Math;
+
+/** A page of the API. */
+export const MAX_TICKS = 10_000;
+const CANDLES = ["1m", "5m", "15m", "1h", "4h", "1d"];
+const TIME_STEPS = "1s 2s 5s 10s 15s 30s 1m 2m 5m 10m 15m 30m 1h 2h 3h 6h 12h 1d 2d 7d 14d 28d".split(" ").map(milliseconds);
+
+/** What a view is made of: ticks while they fit into a page, else the finest candles that do, or of which there is `room`. */
+export function resolution(length, interval, room) {
+	if (!room && length / interval < MAX_TICKS * 0.88) return { step: interval };
+	const fits = (name) => milliseconds(name) >= interval && length / milliseconds(name) <= (room || MAX_TICKS / 4);
+	const candles = CANDLES.find(fits) ?? "1d";
+	return { candles, step: milliseconds(candles) };
+}
+
+/** About `count` round prices in a range. */
+export function priceMarks(low, high, count) {
+	const rough = (high - low) / max(1, count);
+	const power = 10 ** floor(Math.log10(rough));
+	const step = power * ([1, 2, 5].find((factor) => factor * power >= rough) ?? 10);
+	const digits = max(0, -floor(Math.log10(step) + 1e-9));
+	const marks = [];
+	for (let index = ceil(low / step); index * step <= high; index++) {
+		marks.push({ price: index * step, label: grouped((index * step).toFixed(digits)) });
+	}
+	return marks;
+}
+
+/** About `count` round times in a range; midnight says its date. */
+export function timeMarks(from, to, count) {
+	const step = TIME_STEPS.find((step) => step >= (to - from) / max(1, count)) ?? 56 * DAY;
+	const marks = [];
+	for (let time = ceil(from / step) * step; time <= to; time += step) {
+		marks.push({ time, label: time % DAY ? clock(time, step < 60_000 ? 19 : 16) : date(time) });
+	}
+	return marks;
+}
+
+/** The place of the first point at or behind `time`. */
+export const search = (points, time) => points.findLastIndex((point) => point.time < time) + 1;
+
+/** The point next to `time`. */
+export function nearest(points, time) {
+	const index = search(points, time);
+	const [before, behind] = [points[index - 1], points[index]];
+	return !before || behind?.time - time < time - before.time ? behind : before;
+}
+
+/** The points in a view, and so many `beyond` its ends. */
+export const within = (points, { from, to }, beyond = 0) =>
+	points.slice(max(0, search(points, from) - beyond), search(points, to + 1) + beyond);
+
+/** A line with fewer points: of each pixel the first, lowest, highest and last; `null` where something is missing. */
+export function decimated(points, step, x) {
+	const line = [];
+	let column = [];
+	points.forEach((point, index) => {
+		const next = points[index + 1];
+		const breaks = next && next.time - point.time > step * 1.5;
+		column.push(point);
+		if (next && !breaks && floor(x(next.time)) === floor(x(point.time))) return;
+		const closes = column.map(({ close }) => close);
+		const kept = [0, closes.indexOf(min(...closes)), closes.indexOf(max(...closes)), closes.length - 1];
+		line.push(...column.filter((_, place) => kept.includes(place)));
+		if (breaks) line.push(null);
+		column = [];
+	});
+	return line;
+}
+
+/** The mean of the closes of the last `length`, where at least half of them are there. */
+export function movingAverage(points, length, step) {
+	const expected = length / step;
+	const averages = [];
+	let [first, sum] = [0, 0];
+	points.forEach(({ time, close }, index) => {
+		sum += close;
+		for (; points[first].time <= time - length; first++) sum -= points[first].close;
+		const count = index - first + 1;
+		if (expected >= 2 && count >= expected / 2) averages.push({ time, close: sum / count });
+	});
+	return averages;
+}
+
+/** The prices to show. They stay while they fit, so that nothing hops with a tick. */
+export function priceRange(before, low, high) {
+	const margin = max(high - low, high * 1e-5) / 20;
+	const isFit = before && before.low <= low - margin && before.high >= high + margin;
+	if (isFit && before.high - before.low < (high - low + margin) * 1.8) return before;
+	return { low: low - margin * 3, high: high + margin * 3 };
+}
+
+/** A view moved in time; the future is not shown. */
+export function moved({ from, to }, by, newest) {
+	const bounded = min(by, newest - to);
+	return { from: from + bounded, to: to + bounded };
+}
+
+/** A view of another length, in which `time` stays where it is. */
+export function zoomed({ from, to }, factor, time, shortest, newest) {
+	const length = min(max((to - from) * factor, shortest), 366 * DAY);
+	const before = ((time - from) / (to - from)) * length;
+	return moved({ from: time - before, to: time - before + length }, 0, newest);
+}

@@ -1,0 +1,57 @@
+// Numbers and times as people read them. A price keeps the digits of the log, and differences are taken in whole
+// numbers. Only ratios are floating: they are rounded anyway.
+
+const UNITS = { ms: 1, s: 1e3, m: 6e4, h: 36e5, d: 864e5 };
+export const DAY = UNITS.d;
+
+/** "97012.30" → "97,012.30" */
+export const grouped = (decimal) => decimal.replace(/^\d+/, (whole) => whole.replace(/\B(?=(\d{3})+$)/g, ","));
+
+export const places = (decimal) => decimal.split(".")[1]?.length ?? 0;
+
+const signed = (sign, text) => (sign > 0 ? "+" : sign < 0 ? "−" : "") + text;
+
+/** A ratio as a percentage: -0.00031245 → "−0.03 %" */
+export function percent(ratio, digits = 2) {
+	const text = Math.abs(ratio * 100).toFixed(digits);
+	return `${signed(Number(text) && Math.sign(ratio), text)} %`;
+}
+
+/** What became of a price: "down", "−1,204.10", "−1.26 %" */
+export function change(earlier, later, digits) {
+	const scale = Math.max(places(earlier), places(later));
+	const units = (decimal) => BigInt(decimal.replace(".", "") + "0".repeat(scale - places(decimal)));
+	const difference = units(later) - units(earlier);
+	const text = `${difference}`.replace("-", "").padStart(scale + 1, "0");
+	const point = text.length - scale;
+	return {
+		direction: difference > 0 ? "up" : difference < 0 ? "down" : "same",
+		amount: signed(difference, grouped(text.slice(0, point) + (scale ? `.${text.slice(point)}` : ""))),
+		percent: percent(later / earlier - 1, digits),
+	};
+}
+
+/** "10s" → 10000 */
+export function milliseconds(duration) {
+	const [, count, unit] = /^([1-9]\d*)(ms|s|m|h|d)$/.exec(duration) ?? [];
+	return count * UNITS[unit];
+}
+
+/** How long something is, in its two largest units: "2 h 5 min" */
+export function span(length) {
+	const seconds = Math.max(0, Math.floor(length / 1e3));
+	const parts = [[86_400, 1e9, "d"], [3_600, 24, "h"], [60, 60, "min"], [1, 60, "s"]];
+	const counts = parts.map(([size, most, unit]) => [Math.floor(seconds / size) % most, unit]);
+	const first = counts.findIndex(([count]) => count);
+	const told = counts.slice(first).slice(0, 2).filter(([count]) => count);
+	return told.flat().join(" ") || "0 s";
+}
+
+/** "2026-11-21 14:05:09"; all times are UTC, as in the log. */
+export const moment = (time) => new Date(time).toISOString().slice(0, 19).replace("T", " ");
+
+/** "14:05:09" or "14:05" */
+export const clock = (time, end = 19) => moment(time).slice(11, end);
+
+/** "21 Nov" */
+export const date = (time) => new Date(time).toLocaleDateString("en-GB", { day: "numeric", month: "short", timeZone: "UTC" });
