@@ -46,7 +46,7 @@ pub(crate) use document::Document;
 pub(crate) use lifetime::Lifetime;
 pub use operations::{Build, Operations};
 pub(crate) use operations::{errors, metrics_route};
-pub(crate) use page::{FILES, ICON, NOT_YET, PAGE, Page};
+pub(crate) use page::{ICON, NOT_YET, PAGE, PAGE_FILES, Page};
 pub use reading::Readers;
 pub use streams::Streams;
 

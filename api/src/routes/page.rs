@@ -21,7 +21,7 @@ use files::File;
 pub(crate) const PAGE: &str = "/";
 
 /// Below it are the files that the page loads, in a folder that is named after all of them.
-pub(crate) const FILES: &str = "/web";
+pub(crate) const PAGE_FILES: &str = "/web";
 
 /// Where browsers look for a picture of whatever they show, the documents included.
 pub(crate) const ICON: &str = "/favicon.ico";
@@ -82,7 +82,7 @@ impl Page {
 
     fn telling(told: Told) -> Self {
         let build = files::build();
-        let html = files::TEMPLATE.replace("{{assets}}", &format!("{FILES}/{build}"));
+        let html = files::TEMPLATE.replace("{{assets}}", &format!("{PAGE_FILES}/{build}"));
         Self { build: build.into(), html: html.into(), told }
     }
 
@@ -90,7 +90,7 @@ impl Page {
     pub(crate) fn added_to(self, routes: Route) -> impl Endpoint {
         let page = Arc::new(get(get_page).data(self.clone()));
         let routes =
-            routes.at(format!("{FILES}/:build/:name"), get(get_file).data(self)).at(ICON, get(get_icon));
+            routes.at(format!("{PAGE_FILES}/:build/:name"), get(get_file).data(self)).at(ICON, get(get_icon));
         // What is nested at `/` would be asked for `/` itself as well, whatever else is there.
         routes.around(move |next, request| {
             let page = page.clone();

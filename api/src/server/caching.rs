@@ -10,7 +10,7 @@ use sha2::{Digest, Sha256};
 
 use super::Body as SentBody;
 use crate::{
-    routes::{FILES, ICON, Lifetime, PAGE, State},
+    routes::{ICON, Lifetime, PAGE, PAGE_FILES, State},
     snapshot::Snapshot,
 };
 
@@ -23,7 +23,7 @@ const LOG_ROUTES: &str = "/v1/";
 
 /// What changes with the version of a pod alone. It may be held, and is asked for again each time, but for the files
 /// that are named after what is in them.
-const DOCUMENTS: [&str; 5] = ["/docs", "/openapi.json", "/asyncapi.yaml", FILES, ICON];
+const DOCUMENTS: [&str; 5] = ["/docs", "/openapi.json", "/asyncapi.yaml", PAGE_FILES, ICON];
 
 /// Whether something is a document, or a part of one.
 pub(super) fn is_document(path: &str) -> bool {
