@@ -7,7 +7,7 @@ import { find, joined, make, makeCard, readTables, showCard, words, write } from
 import { MAX_TICKS, moved, movingAverage, nearest, resolution, search, within, zoomed } from "./scale.js";
 import { DAY, change, grouped, milliseconds, span } from "./text.js";
 
-const { ceil, max, min, round } = Math;
+const { ceil, floor, max, min, round } = Math;
 
 const RANGES = ["10m", "1h", "6h", "1d", "7d", "30d", "365d"].map(milliseconds);
 const ORIGINS = { simulated: "Simulated: these prices are made up.", replay: "Replayed: these are not today's prices." };
@@ -26,8 +26,10 @@ function shown() {
 	return found.length ? found : [...pairs.values()].slice(0, 2);
 }
 
+const names = () => shown().map(({ name }) => name);
+
 /** Now by the pod's clock. A recording has a time of its own. */
-const present = () => max(...[...pairs.values()].map(({ newest, origin }) => max(newest, origin === "replay" ? 0 : now())));
+const present = () => max(0, ...[...pairs.values()].map(({ newest, origin }) => max(newest, origin === "replay" ? 0 : now())));
 const view = (to = until ?? present()) => ({ from: to - length, to });
 const average = () => milliseconds(controls.average.value) || 0;
 
@@ -51,7 +53,7 @@ function recall() {
 /** A candle, or a tick, of which one price says all; `text` keeps the digits of the log. */
 function pointOf({ slot, price, start, open = price, high = price, low = price, close = price }, step) {
 	const time = slot ? Date.parse(slot) : Date.parse(start) + step / 2;
-	return { time, open: +open, high: +high, low: +low, close: +close, text: { start, open, high, low, close } };
+	return { time, open: +open, high: +high, low: +low, close: +close, text: { open, high, low, close } };
 }
 
 /** Reads what the view needs. */
@@ -59,15 +61,15 @@ async function read(pair, signal) {
 	const { candles, step } = resolution(length, pair.interval, controls.candles.checked && canvas.clientWidth / 6);
 	const start = view().from - max(average(), length / 8);
 	const to = until < pair.newest ? ceil(until + length / 8) : Infinity;
-	const path = (route, from) => `/v1/prices/${pair.name}/${route}from=${Math.floor(from)}${to < Infinity ? `&to=${to}` : ""}`;
+	const path = (route, from) => `/v1/prices/${pair.name}/${route}from=${floor(from)}`;
 	const [items, gapItems] = await Promise.all([
-		list(path(candles ? `candles?interval=${candles}&` : "history?", start), signal),
+		list(path(candles ? `candles?interval=${candles}&` : "history?", start) + (to < Infinity ? `&to=${to}` : ""), signal),
 		list(path("gaps?", min(start, present() - DAY)), signal),
 	]);
 	const points = items.map((item) => pointOf(item, step));
+	Object.assign(pair, { candles, step, to, points, gapItems, averages: undefined, gaps: undefined, note: "no prices in this range" });
 	// What came while they were read.
-	if (pair.step === step && pair.to === to) points.push(...within(pair.points, { from: (points.at(-1)?.time ?? 0) + 1, to }));
-	Object.assign(pair, { candles, step, to, points, gapItems, averages: undefined, note: "no prices in this range" });
+	for (const event of pair.recent) append(pair, event);
 }
 
 /** What is looked at has changed. */
@@ -89,15 +91,14 @@ function look(pause = 0) {
 
 function know({ pair: name, interval, origin }) {
 	if (!pairs.has(name)) {
-		const hue = `line-${pairs.size % 3}`;
-		const card = makeCard(hue);
+		const hue = `line-${pairs.size % 2}`;
+		const card = makeCard(name, hue);
 		card.onclick = () => {
-			const names = shown().map(({ name }) => name);
-			chosen = names.includes(name) ? names.filter((other) => other !== name) : [...names, name];
+			chosen = names().includes(name) ? names().filter((other) => other !== name) : [...names(), name];
 			look();
 		};
 		find("cards").append(card);
-		pairs.set(name, { name, card, hue, newest: 0, points: [], gapItems: [], note: "loading …" });
+		pairs.set(name, { name, card, hue, newest: 0, points: [], recent: [], gapItems: [], note: "loading …" });
 		look();
 	}
 	return Object.assign(pairs.get(name), { origin, interval: milliseconds(interval) });
@@ -118,25 +119,31 @@ function take(event) {
 	if (event.kind === "gap") {
 		pair.gap = { ...event, from: pair.gap?.from ?? event.from };
 		pair.gapItems = [...pair.gapItems, { ...event, to: event.slot }].slice(-MAX_TICKS);
+		pair.gaps = undefined;
 	} else {
 		Object.assign(pair, { before: pair.tick?.price, tick: event, arrived: performance.now(), gap: undefined, stale: false, averages: undefined });
-		if (pair.to === Infinity) append(pair, event, time);
+		pair.recent = [...pair.recent.slice(-99), event];
+		append(pair, event);
 	}
 	redraw();
 }
 
-function append({ points, candles, step }, { price, slot }, time) {
+/** Puts a tick behind what is drawn, where that reaches up to now and does not hold it. */
+function append({ points, candles, step, to }, { price, slot }) {
+	const [time, end] = [Date.parse(slot), points.at(-1)?.time ?? 0];
+	if (to !== Infinity || time <= (candles ? end - step / 2 : end)) return;
 	if (points.length > 4 * MAX_TICKS) points.splice(0, MAX_TICKS);
 	if (!candles) return points.push(pointOf({ price, slot }));
-	const isSame = time < points.at(-1)?.time + step / 2;
-	const item = isSame ? points.pop().text : { start: new Date(time - (time % step)), open: price, high: price, low: price };
+	const isSame = time < end + step / 2;
+	const item = isSame ? points.pop().text : { open: price, high: price, low: price };
 	item.close = price;
 	if (price - item.high > 0) item.high = price;
 	if (price - item.low < 0) item.low = price;
-	points.push(pointOf(item, step));
+	points.push(pointOf({ ...item, start: new Date(time - (time % step)) }, step));
 }
 
-const redraw = () => (frame ??= requestAnimationFrame(paint));
+// A hidden page has no frames, but a title.
+const redraw = () => (frame ??= (document.hidden ? setTimeout : requestAnimationFrame)(() => paint()));
 
 function paint() {
 	frame = undefined;
@@ -145,14 +152,14 @@ function paint() {
 		const { name, card, tick, origin, points, step } = pair;
 		pair.seen = within(points, seen);
 		const [first, last] = [pair.seen[0], pair.seen.at(-1)];
-		// Where there is less than fits into the view, the card says so.
+		// It is not said over more than there is.
 		const range = first && span(first.time - seen.from < step + length / 50 ? length : last.time - first.time);
 		const move = first && change(first.text.open, last.text.close);
 		const age = origin === "replay" ? performance.now() - pair.arrived : now() - Date.parse(tick?.slot);
-		pair.gaps = joined(pair.gapItems);
+		pair.gaps ??= joined(pair.gapItems);
 		pair.averages ??= movingAverage(points, average(), step);
 		pair.label = tick && grouped(tick.price);
-		card.ariaPressed = shown().some((other) => other.name === name);
+		card.ariaPressed = names().includes(name);
 		showCard(card, { ...pair, age, isConnected: connection === "live", move, range });
 	}
 	const panels = shown();
@@ -161,15 +168,12 @@ function paint() {
 }
 
 function showState(panels) {
-	const [{ name, tick, candles, step, gap, stale, origin } = {}] = panels;
-	const coarse = average() && average() < 2 * step ? ", too coarse for this average" : "";
-	write(find("drawn"), `Drawn: ${candles ? `${candles} candles` : "every tick"}${coarse}. Shaded: gaps.`);
+	const [{ name, tick, candles, gap, stale, origin } = {}] = panels;
+	write(find("drawn"), `Drawn: ${candles ? `${candles} candles` : "every tick"}. Shaded: gaps.`);
 	write(find("state"), connection, connection);
 	const why = gap ? words(gap.cause) : (reason?.message ?? "waiting for the first tick");
-	const trouble = !tick ? `No price yet: ${why}.` : connection === "offline" && `Not connected: ${why}.`;
-	const says = [trouble, ORIGINS[origin]].filter(Boolean).join(" ");
-	write(find("banner"), says);
-	find("banner").hidden = !says;
+	const trouble = !tick ? `No price yet: ${why}.` : connection === "offline" ? `Not connected: ${why}.` : connection === "live" && reason?.message;
+	write(find("banner"), [trouble, ORIGINS[origin]].filter(Boolean).join(" "));
 	find("key").hidden = reason?.code !== "unauthorized";
 	const state = connection !== "live" ? connection : stale ? "stale" : "";
 	document.title = tick ? `${state} ${grouped(tick.price)} ${name} · Tickwell` : "Tickwell";
@@ -181,10 +185,11 @@ function showState(panels) {
 
 /** Reads the tables, and whether prices are fresh by the pod's rule. */
 async function calm() {
-	if (document.hidden || connection !== "live") return;
+	if (connection !== "live") return;
+	if (reason) look();
 	try {
 		for (const item of (await ask("/v1/pairs")).items) know(item).stale = item.stale;
-		await readTables(shown());
+		if (!document.hidden) await readTables(shown());
 		reason = undefined;
 	} catch (error) {
 		reason = error;
@@ -232,7 +237,10 @@ listen(canvas, {
 		point(seen[min(max(at, 0), seen.length - 1)]?.time);
 	},
 });
-document.onvisibilitychange = calm;
+document.onvisibilitychange = () => {
+	frame = undefined;
+	calm();
+};
 setInterval(redraw, 1_000);
 // The tables are read this often, however fast ticks come; and this often listeners are told.
 setInterval(calm, 5_000);

@@ -79,7 +79,7 @@ export function draw(canvas, { panels, view, cursor, candles, average }) {
 		const gap = gaps.find(({ from, to }) => cursor > from && cursor < to);
 		const last = pointed ?? seen.at(-1);
 		let story = last ? grouped(last.text.close) : note;
-		if (last && isCandles) story = ["open", "high", "low", "close"].map((name) => `${name} ${grouped(last.text[name])}`).join("  ");
+		if (last && isCandles) story = Object.entries(last.text).map(([name, price]) => `${name} ${grouped(price)}`).join("  ");
 		if (gap) story = `no price for ${span(gap.length)}: ${gap.cause}`;
 		const behind = text(story, text(name, 0, top + 16, { colour: hue, weight: 600 }), top + 16, { colour: gap ? "bad" : "ink" });
 		const mean = last && !gap && nearest(averages, last.time);

@@ -61,8 +61,8 @@ async function* connection(cursor, opened) {
 }
 
 /**
- * Follows the log for good, after an interruption behind the last event. `event` takes ticks and gaps, `state` "live", or
- * "reconnecting" or "offline" and why; `begin` comes first, and again when nothing joins on.
+ * Follows the log for good. `event` takes ticks and gaps, each once; `state` "live", or "reconnecting" or "offline" and why;
+ * `begin` comes first, and again when nothing joins on.
  */
 export async function follow({ begin, event, state }) {
 	let cursor;

@@ -24,8 +24,8 @@ export function listen(canvas, { zoom, pan, point, step, live }) {
 		point(x);
 	});
 	on("pointerup pointercancel", ({ pointerId }) => held.delete(pointerId));
-	on("pointerleave blur", () => point());
-	on("dblclick", live);
+	// A finger that is lifted leaves the crosshair.
+	on("pointerleave blur", ({ pointerType }) => pointerType === "touch" || point());
 	on("wheel", (event) => {
 		event.preventDefault();
 		const { deltaX, deltaY, shiftKey, ctrlKey } = event;

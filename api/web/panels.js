@@ -19,6 +19,7 @@ export function write(element, text, className = element.className) {
 }
 
 const row = (...cells) => make("tr", cells.map((cell) => (cell instanceof Node ? cell : make("td", cell ?? "–"))));
+const share = (ratio) => percent(ratio, 1).replace("+", "");
 const heading = (...parts) => make("tr", make("th", parts, { colSpan: 5, scope: "rowgroup" }));
 
 const fill = (id, groups) => {
@@ -26,17 +27,16 @@ const fill = (id, groups) => {
 	table.replaceChildren(table.tHead, ...groups.map((rows) => make("tbody", rows)));
 };
 
-export function makeCard(hue) {
-	const parts = ["pair", "", "price", "", "", "bad"].map((className) => make("span", "", { className }));
+export function makeCard(name, hue) {
+	const parts = ["pair", "", "price", "", "", "bad"].map((className, index) => make("span", index ? "" : name, { className }));
 	const card = make("button", parts, { className: "card" });
 	card.style.setProperty("--line", `var(--${hue})`);
 	return card;
 }
 
-export function showCard(card, { name, tick, before, gap, stale, age, isConnected, move, range }) {
-	const [pair, fresh, price, last, moves, why] = card.children;
+export function showCard(card, { tick, before, gap, stale, age, isConnected, move, range }) {
+	const [, fresh, price, last, moves, why] = card.children;
 	const state = !tick ? "no price yet" : !isConnected ? "not connected" : stale ? "stale" : "fresh";
-	write(pair, name);
 	write(fresh, tick ? `${state} · ${span(age)} ago` : state, `fresh ${state === "fresh" ? "" : "bad"}`);
 	write(price, tick ? grouped(tick.price) : "–", `price ${state === "fresh" ? "" : "old"}`);
 	const step = tick && before && change(before, tick.price);
@@ -56,16 +56,15 @@ const showAverages = (answers) =>
 	fill("averages", answers.map(({ pair, windows }) => [
 		heading(pair),
 		...windows.map(({ window, twap, min, max, close, coverage }) => {
-			const covered = percent(coverage, 1).slice(1);
 			const prices = [twap && Number(twap).toFixed(places(close)), min, max].map((price) => price && grouped(price));
-			return row(span(milliseconds(window)), ...prices, make("td", [make("meter", covered, { value: coverage }), ` ${covered}`]));
+			return row(span(milliseconds(window)), ...prices, share(coverage));
 		}),
 	]));
 
 const showSources = ({ items }) =>
 	fill("sources", [items.map(({ source, share_used, verdicts, last_verdict }) => {
 		const others = Object.entries(verdicts).filter(([verdict]) => verdict !== "used");
-		return row(source, percent(share_used, 1).replace("+", ""), others.map(([verdict, count]) => `${words(verdict)} ${count}`).join(", "), words(last_verdict));
+		return row(source, share(share_used), others.map(([verdict, count]) => `${words(verdict)} ${count}`).join(", "), words(last_verdict));
 	})]);
 
 /** Gaps that follow one another for one cause, as one, from the tick before to the tick behind. */
@@ -90,7 +89,7 @@ function showGaps(pairs) {
 const showPoints = (panels) =>
 	fill("points", panels.map(({ name, seen }) => [
 		heading(name),
-		...seen.slice(-100).reverse().map(({ time, text }) => row(moment(time), ...["open", "high", "low", "close"].map((name) => grouped(text[name])))),
+		...seen.slice(-100).reverse().map(({ time, text }) => row(moment(time), ...Object.values(text).map(grouped))),
 	]));
 
 /** Reads the tables again. */

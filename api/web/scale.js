@@ -7,9 +7,9 @@ const { ceil, floor, max, min } = Math;
 /** A page of the API. */
 export const MAX_TICKS = 10_000;
 const CANDLES = ["1m", "5m", "15m", "1h", "4h", "1d"];
-const TIME_STEPS = "1s 2s 5s 10s 15s 30s 1m 2m 5m 10m 15m 30m 1h 2h 3h 6h 12h 1d 2d 7d 14d 28d".split(" ").map(milliseconds);
+const TIME_STEPS = "1s 2s 5s 10s 15s 30s 1m 2m 5m 10m 15m 30m 1h 2h 3h 6h 12h 1d 2d 7d 14d".split(" ").map(milliseconds);
 
-/** What a view is made of: ticks while they fit into a page, else the finest candles that do, or of which there is `room`. */
+/** What a view is made of: ticks while they fit, else the finest candles that do, or for which there is `room`. */
 export function resolution(length, interval, room) {
 	if (!room && length / interval < MAX_TICKS * 0.88) return { step: interval };
 	const fits = (name) => milliseconds(name) >= interval && length / milliseconds(name) <= (room || MAX_TICKS / 4);
@@ -32,7 +32,7 @@ export function priceMarks(low, high, count) {
 
 /** About `count` round times in a range; midnight says its date. */
 export function timeMarks(from, to, count) {
-	const step = TIME_STEPS.find((step) => step >= (to - from) / max(1, count)) ?? 56 * DAY;
+	const step = TIME_STEPS.find((step) => step >= (to - from) / max(1, count)) ?? 28 * DAY;
 	const marks = [];
 	for (let time = ceil(from / step) * step; time <= to; time += step) {
 		marks.push({ time, label: time % DAY ? clock(time, step < 60_000 ? 19 : 16) : date(time) });
@@ -72,7 +72,7 @@ export function decimated(points, step, x) {
 	return line;
 }
 
-/** The mean of the closes of the last `length`, where at least half of them are there. */
+/** The mean close of the last `length`, where at least half of it is there. */
 export function movingAverage(points, length, step) {
 	const expected = length / step;
 	const averages = [];

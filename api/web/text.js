@@ -1,5 +1,4 @@
-// Numbers and times as people read them. A price keeps the digits of the log, and differences are taken in whole
-// numbers. Only ratios are floating: they are rounded anyway.
+// Numbers and times as people read them. Prices keep the digits of the log; only ratios are floating numbers.
 
 const UNITS = { ms: 1, s: 1e3, m: 6e4, h: 36e5, d: 864e5 };
 export const DAY = UNITS.d;
