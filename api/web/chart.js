@@ -27,7 +27,7 @@ export function draw(canvas, { panels, view, cursor, candles, average }) {
 		const x = align === "left" ? atX : min(max(atX, length / 2 + 4), right - length / 2 - 4);
 		if (margin) pen.fillRect(x - (align === "left" ? 4 : length / 2 + 4), atY - 9, length + 8, 18);
 		ink(colour);
-		pen.fillText(words, x, atY);
+		pen.fillText(words, x, atY, width - x);
 		return atX + length + 12;
 	};
 	const stroke = (...points) => {

@@ -32,7 +32,8 @@ export function priceMarks(low, high, count) {
 
 /** About `count` round times in a range; midnight says its date. */
 export function timeMarks(from, to, count) {
-	const step = TIME_STEPS.find((step) => step >= (to - from) / max(1, count)) ?? 28 * DAY;
+	const rough = (to - from) / max(1, count);
+	const step = TIME_STEPS.find((step) => step >= rough) ?? ceil(rough / DAY) * DAY;
 	const marks = [];
 	for (let time = ceil(from / step) * step; time <= to; time += step) {
 		marks.push({ time, label: time % DAY ? clock(time, step < 60_000 ? 19 : 16) : date(time) });

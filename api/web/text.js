@@ -30,7 +30,6 @@ export function change(earlier, later, digits) {
 	};
 }
 
-/** "10s" → 10000 */
 export function milliseconds(duration) {
 	const [, count, unit] = /^([1-9]\d*)(ms|s|m|h|d)$/.exec(duration) ?? [];
 	return count * UNITS[unit];
@@ -52,5 +51,4 @@ export const moment = (time) => new Date(time).toISOString().slice(0, 19).replac
 /** "14:05:09" or "14:05" */
 export const clock = (time, end = 19) => moment(time).slice(11, end);
 
-/** "21 Nov" */
 export const date = (time) => new Date(time).toLocaleDateString("en-GB", { day: "numeric", month: "short", timeZone: "UTC" });
