@@ -24,7 +24,7 @@ export function priceMarks(low, high, count) {
 	const step = power * ([1, 2, 5].find((factor) => factor * power >= rough) ?? 10);
 	const digits = max(0, -floor(Math.log10(step) + 1e-9));
 	const marks = [];
-	for (let index = ceil(low / step); index * step <= high; index++) {
+	for (let index = max(0, ceil(low / step)); index * step <= high; index++) {
 		marks.push({ price: index * step, label: grouped((index * step).toFixed(digits)) });
 	}
 	return marks;
@@ -80,7 +80,7 @@ export function movingAverage(points, length, step) {
 	let [first, sum] = [0, 0];
 	points.forEach(({ time, close }, index) => {
 		sum += close;
-		for (; points[first].time <= time - length; first++) sum -= points[first].close;
+		for (; points[first]?.time <= time - length; first++) sum -= points[first].close;
 		const count = index - first + 1;
 		if (expected >= 2 && count >= expected / 2) averages.push({ time, close: sum / count });
 	});
@@ -91,7 +91,7 @@ export function movingAverage(points, length, step) {
 export function priceRange(before, low, high) {
 	const margin = max(high - low, high * 1e-5) / 20;
 	const isFit = before && before.low <= low - margin && before.high >= high + margin;
-	if (isFit && before.high - before.low < (high - low + margin) * 1.8) return before;
+	if (isFit && before.high - before.low < margin * 38) return before;
 	return { low: low - margin * 3, high: high + margin * 3 };
 }
 
