@@ -5,7 +5,7 @@
 
 use std::{net::SocketAddr, time::Duration};
 
-use anyhow::{Context, Result, bail, ensure};
+use anyhow::{Context, Result, anyhow, bail, ensure};
 use api::{AdminConfig, ApiConfig};
 use clap::Args;
 use reqwest::{Client, Response, StatusCode, redirect::Policy};
@@ -70,8 +70,10 @@ async fn ask(url: &str, ready: bool) -> Result<()> {
     // What is in this container is not behind a proxy, whatever its environment says.
     let client = Client::builder().no_proxy().redirect(Policy::none()).timeout(PATIENCE).build()?;
     let path = if ready { "/readyz?verbose" } else { "/livez" };
-    let answer = client.get(format!("{url}{path}")).send().await;
-    let answer = answer.context("it does not answer: a poller only does where admin.listen is set")?;
+    let answer = client.get(format!("{url}{path}")).send().await.map_err(|error| {
+        let hint = if error.is_connect() { "; a poller only does where admin.listen is set" } else { "" };
+        anyhow!(error).context(format!("{url} does not answer{hint}"))
+    })?;
     match answer.status() {
         StatusCode::OK => show::print(&format!("{url} is {}\n", if ready { "ready" } else { "alive" })),
         StatusCode::SERVICE_UNAVAILABLE if ready => bail!("{url} is not ready: {}", lacking(answer).await),
