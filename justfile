@@ -120,7 +120,7 @@ up:
     {{ compose }} up --detach
     @echo "prices   http://${TICKWELL_PUBLISH:-127.0.0.1:8080}/v1/prices"
     @echo "docs     http://${TICKWELL_PUBLISH:-127.0.0.1:8080}/docs"
-    @echo "feed     nats://127.0.0.1:4222, subject ticks.>, with secrets/feed.nk"
+    @echo "feed     nats://${TICKWELL_PUBLISH_FEED:-127.0.0.1:4222}, subject ticks.>, with secrets/feed.nk"
     @echo "just compose-logs shows what they say, just down ends them"
 
 # End them; the log and the stores stay, but for --volumes
@@ -138,7 +138,7 @@ keys:
     mkdir -p -m 0700 secrets
     {{ compose }} run --rm --user "$(id -u):$(id -g)" keys
     # The folder is closed to others. The files are not: the roles run as another user.
-    chmod 0644 secrets/*.nk
+    chmod 0644 secrets/*
 
 # Copy the log out of a NATS server that runs
 [group('operate')]
