@@ -2,6 +2,11 @@
 
 set shell := ["bash", "-euo", "pipefail", "-c"]
 
+# Docker, or another engine that takes the same words
+engine := env("CONTAINER_ENGINE", "docker")
+compose := env("COMPOSE", engine + " compose")
+image := env("TICKWELL_IMAGE", "tickwell")
+
 # List the recipes
 default:
     @just --list --unsorted
@@ -100,6 +105,40 @@ format:
 [group('check')]
 bench *arguments="store":
     scripts/bench {{ arguments }}
+
+# The image of every role, named tickwell or $TICKWELL_IMAGE; with podman, CONTAINER_ENGINE=podman BUILDAH_FORMAT=docker
+[group('containers')]
+image *arguments:
+    {{ engine }} build --tag {{ image }} --build-arg COMMIT="$(git rev-parse --short=12 HEAD)" \
+        --build-arg VERSION="$(grep --max-count 1 '^version' Cargo.toml | cut -d '"' -f 2)" {{ arguments }} .
+
+# NATS, two pollers, two pods and a balancer, as compose.yaml says; makes image and keys where there are none
+[group('containers')]
+up:
+    {{ engine }} image inspect {{ image }} >/dev/null 2>&1 || {{ just_executable() }} image
+    [ -e secrets/keys.conf ] || {{ just_executable() }} keys
+    {{ compose }} up --detach
+    @echo "prices   http://${TICKWELL_PUBLISH:-127.0.0.1:8080}/v1/prices"
+    @echo "docs     http://${TICKWELL_PUBLISH:-127.0.0.1:8080}/docs"
+    @echo "feed     nats://${TICKWELL_PUBLISH_FEED:-127.0.0.1:4222}, subject ticks.>, with secrets/feed.nk"
+    @echo "just compose-logs shows what they say, just down ends them"
+
+# End them; the log and the stores stay, but for --volumes
+[group('containers')]
+down *arguments:
+    {{ compose }} down {{ arguments }}
+
+# What they say: [SERVICE…]
+[group('containers')]
+compose-logs *services:
+    {{ compose }} logs --follow --tail 100 {{ services }}
+
+[private]
+keys:
+    mkdir -p -m 0700 secrets
+    {{ compose }} run --rm --user "$(id -u):$(id -g)" keys
+    # The folder is closed to others. The files are not: the roles run as another user.
+    chmod 0644 secrets/*
 
 # Copy the log out of a NATS server that runs
 [group('operate')]

@@ -3,7 +3,9 @@
 use std::{env, path::Path, process::Command};
 
 fn main() {
-    let commit = env::var("TICKWELL_COMMIT").ok().or_else(|| git(&["rev-parse", "--short=12", "HEAD"]));
+    // An image is built without .git; an argument that was left out is empty there.
+    let told = env::var("TICKWELL_COMMIT").ok().filter(|commit| !commit.is_empty());
+    let commit = told.or_else(|| git(&["rev-parse", "--short=12", "HEAD"]));
     println!("cargo::rustc-env=TICKWELL_COMMIT={}", commit.unwrap_or_else(|| "unknown".to_owned()));
     println!("cargo::rustc-env=TICKWELL_BUILD_SECONDS={}", build_seconds());
     println!("cargo::rerun-if-env-changed=TICKWELL_COMMIT");

@@ -9,6 +9,7 @@ use crate::{
     backup::{self, BackupArguments, RestoreArguments},
     compose::{self, Mode},
     export::{self, ExportArguments},
+    healthcheck::{self, HealthcheckArguments},
     recompute::{self, RecomputeArguments},
     settings::{self, Sources},
     show, sources,
@@ -88,6 +89,11 @@ enum Command {
     /// stale depends on the clock too, and is left out. The exit code is 0 where all is the same, 1 where an
     /// answer differs, and 2 where they could not be asked.
     VerifyPods(VerifyArguments),
+    /// Ask the process of these settings whether it lives: 0 if it does, 1 with the reason if not
+    ///
+    /// For container engines. The address is admin.listen if it is set, else api.listen; flags that the process
+    /// was given must be given here too.
+    Healthcheck(HealthcheckArguments),
     /// Show, check or explain the settings
     #[command(subcommand)]
     Config(ConfigCommand),
@@ -121,6 +127,7 @@ impl Arguments {
             Command::Restore(arguments) => backup::restore(&arguments, given),
             Command::VerifyPods(arguments) => return Ok(verify::run(&arguments)),
             Command::Watch(arguments) => watch::run(&arguments),
+            Command::Healthcheck(arguments) => healthcheck::run(&arguments, given),
             Command::Config(command) => config(&command, given),
         };
         done.map(|()| ExitCode::SUCCESS)

@@ -6,6 +6,7 @@
 //! - [`follow`]: how a pod follows its log, whatever becomes of either.
 //! - [`backup`]: a store in one file, and back.
 //! - [`export`]: ticks and gaps as CSV or NDJSON.
+//! - [`healthcheck`]: whether the process of a container is well.
 //! - [`output`]: files that are written whole or not at all.
 //! - [`pod`]: a running pod, asked over HTTP.
 //! - [`progress`]: how far a long piece of work has come.
@@ -21,6 +22,7 @@ mod backup;
 mod compose;
 mod export;
 mod follow;
+mod healthcheck;
 mod output;
 mod pod;
 mod progress;

@@ -22,7 +22,7 @@ async fn run(scene: &Scene, arguments: &[&str]) -> (Option<i32>, String) {
 }
 
 /// Where a process listens for its operators.
-async fn operators(process: &Tickwell) -> String {
+pub(crate) async fn operators(process: &Tickwell) -> String {
     let line = process.wait_for_line(|line| has_message(line, "admin serving"), DEADLINE).await.unwrap();
     field(&line, "url").unwrap()
 }

@@ -59,6 +59,17 @@ async fn the_example_is_a_settings_file_and_so_is_what_is_shown() {
 }
 
 #[tokio::test]
+async fn a_container_answers_from_outside_of_it_and_keeps_its_store_in_the_volume() {
+    let folder = tempfile::tempdir().unwrap();
+    let file = concat!(env!("CARGO_MANIFEST_DIR"), "/../container/tickwell.toml");
+    let (code, shown) = run(folder.path(), &["config", "show"], &[("TICKWELL_CONFIG", file)]).await;
+    assert_eq!(code, Some(0), "{shown}");
+    for setting in ["listen = \"0.0.0.0:8080\"", "listen = \"0.0.0.0:9090\"", "path = \"/data\""] {
+        assert!(shown.contains(setting), "{setting} in: {shown}");
+    }
+}
+
+#[tokio::test]
 async fn a_wrong_setting_is_named_with_the_place_it_came_from() {
     let folder = tempfile::tempdir().unwrap();
     for arguments in [["run"].as_slice(), &["poller"], &["api"], &["config", "check"], &[]] {

@@ -1,0 +1,69 @@
+//! `tickwell healthcheck`, as a container engine runs it: beside the process, with the same settings.
+
+use testkit::require_nats;
+use tokio::net::TcpListener;
+
+use crate::{
+    backup::operators,
+    commands::run,
+    harness::{DEADLINE, has_price, world},
+};
+
+/// Asks the process behind `url`, found by a setting. Answers the exit code, and what was written.
+async fn check(setting: &str, url: &str, arguments: &[&str]) -> (Option<i32>, String) {
+    let folder = tempfile::tempdir().unwrap();
+    let address = url.strip_prefix("http://").unwrap();
+    // Whatever else goes through a proxy, this does not.
+    let environment = [(setting, address), ("http_proxy", "http://127.0.0.1:1")];
+    run(folder.path(), &[&["healthcheck"], arguments].concat(), &environment).await
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_process_that_lives_is_not_always_ready() {
+    require_nats!();
+    let (_nats, _upstream, scene) = world().await;
+    let scene = scene.with("TICKWELL__ADMIN__LISTEN", "127.0.0.1:0");
+    // It waits for a stream that nobody has made.
+    let pod = scene.waiting_pod("pod").await;
+    pod.process.wait_for_line(|line| line.contains("there is no stream TICKS"), DEADLINE).await.unwrap();
+    let admin = operators(&pod.process).await;
+    for (setting, url) in [("TICKWELL__API__LISTEN", &pod.url), ("TICKWELL__ADMIN__LISTEN", &admin)] {
+        assert_eq!(check(setting, url, &[]).await, (Some(0), format!("{url} is alive")));
+        let (code, said) = check(setting, url, &["--ready"]).await;
+        assert_eq!((code, said.lines().count()), (Some(1), 1), "{said}");
+        assert!(said.contains(&format!("{url} is not ready: log: ")), "{said}");
+    }
+
+    let poller = scene.poller().await;
+    has_price(&pod).await;
+    for url in [&admin, &pod.url, &operators(&poller).await] {
+        assert_eq!(
+            check("TICKWELL__ADMIN__LISTEN", url, &["--ready"]).await,
+            (Some(0), format!("{url} is ready"))
+        );
+        // With --url the settings do not matter.
+        let asked = check("TICKWELL__ADMIN__LISTEN", "http://127.0.0.1:1", &["--url", url]).await;
+        assert_eq!(asked, (Some(0), format!("{url} is alive")));
+    }
+}
+
+#[tokio::test]
+async fn a_process_that_is_gone_hangs_or_is_another_fails_the_check_in_time() {
+    let silent = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let hangs = format!("http://{}", silent.local_addr().unwrap());
+    let other = testkit::upstream::FakeUpstream::start(
+        std::sync::Arc::new(testkit::market::WalkMarket::new(7, DEADLINE).unwrap()),
+        "127.0.0.1:0",
+    )
+    .await
+    .unwrap();
+    for (url, reason) in [
+        (hangs.as_str(), "timed out"),
+        ("http://127.0.0.1:1", "admin.listen"),
+        (&other.url(), "is that a Tickwell process?"),
+    ] {
+        let (code, said) = check("TICKWELL__API__LISTEN", url, &[]).await;
+        assert_eq!((code, said.lines().count()), (Some(1), 1), "{said}");
+        assert!(said.contains(url) && said.contains(reason), "{said}");
+    }
+}
