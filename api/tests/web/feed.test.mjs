@@ -1,0 +1,375 @@
+// How the page follows the log, against a pod that cuts, breaks, fails, falls silent and forgets as real ones do.
+//
+// The clock stands still unless a test moves it, so nothing here depends on the machine's speed.
+
+import assert from "node:assert/strict";
+import { afterEach, beforeEach, mock, test } from "node:test";
+
+import { always } from "./random.mjs";
+import { ask, follow, list, now } from "../../web/feed.js";
+
+const SILENCE_MILLIS = 40_000;
+/** Longer than any pause between two attempts, and shorter than the silence after which a stream is dead. */
+const PAUSE_MILLIS = 20_000;
+/** Never reached by a passing test. */
+const MOST_TURNS = 20_000;
+
+const encoder = new TextEncoder();
+const globals = new Map();
+let online;
+
+/** Replaces what a browser has, and Node.js has not, or should not use. */
+function replace(name, value) {
+  if (!globals.has(name)) globals.set(name, Object.getOwnPropertyDescriptor(globalThis, name));
+  Object.defineProperty(globalThis, name, { value, configurable: true, writable: true });
+}
+
+/** Stops the clock, and forgets who waited for it. */
+function stopClock() {
+  mock.timers.reset();
+  mock.timers.enable({ apis: ["setTimeout", "Date"], now: Date.parse("2026-11-21T14:05:00Z") });
+}
+
+beforeEach(() => {
+  stopClock();
+  online = [];
+  replace("navigator", { onLine: true });
+  replace("sessionStorage", {});
+  replace("addEventListener", (name, listener) => name === "online" && online.push(listener));
+});
+
+afterEach(() => {
+  mock.timers.reset();
+  for (const [name, descriptor] of globals) {
+    delete globalThis[name];
+    if (descriptor) Object.defineProperty(globalThis, name, descriptor);
+  }
+  globals.clear();
+});
+
+/** Lets everything run that can, until something is so. */
+async function until(isSo, what = `${isSo}`) {
+  for (let turn = 0; !isSo(); turn++) {
+    if (turn === MOST_TURNS) throw new Error(`it did not come about: ${what}`);
+    await new Promise(setImmediate);
+  }
+}
+
+/** Long enough for whatever could still happen without time passing. */
+async function rest() {
+  for (let turn = 0; turn < 50; turn++) await new Promise(setImmediate);
+}
+
+const headers = () => ({ Date: new Date().toUTCString() });
+const json = (status, body) => new Response(JSON.stringify(body), { status, headers: headers() });
+
+/** An answer whose body a test writes. Like a real one it breaks when the request is given up. */
+function stream(signal) {
+  let control;
+  const body = new ReadableStream({ start: (controller) => (control = controller) });
+  signal.addEventListener("abort", () => control.error(signal.reason));
+  const write = (text) => control.enqueue(typeof text === "string" ? encoder.encode(text) : text);
+  const response = new Response(body, { headers: headers() });
+  return { response, write, close: () => control.close(), break: () => control.error(new TypeError("terminated")) };
+}
+
+const frame = ({ id, ...event }) => `id: ${id}\nevent: ${event.kind}\ndata: ${JSON.stringify({ id, ...event })}\n\n`;
+const end = (code) => `event: end\ndata: ${JSON.stringify({ code, detail: `It is ${code}.` })}\n\n`;
+const tick = (number) => ({ id: `a-${number}`, kind: "tick", number });
+
+/** A pod that answers each request for the stream by the next of some functions, and then never. */
+function pod(...answers) {
+  const requests = [];
+  replace("fetch", async (path, { headers: { ...sent }, signal }) => {
+    assert.equal(path, "/v1/stream");
+    const request = { cursor: sent["Last-Event-ID"], headers: sent, signal, at: Date.now() };
+    requests.push(request);
+    const answer = answers.shift();
+    if (answer) return answer(request);
+    return new Promise((_, reject) => signal.addEventListener("abort", () => reject(signal.reason)));
+  });
+  return requests;
+}
+
+/** Follows, and writes down what it is told. It goes on for good, so nobody waits for it. */
+function listen(begin = async () => {}) {
+  const heard = { begins: 0, events: [], states: [], reasons: [] };
+  follow({
+    begin: () => {
+      heard.begins++;
+      return begin();
+    },
+    event: (event) => heard.events.push(event.number),
+    state: (state, reason) => {
+      heard.states.push(state);
+      heard.reasons.push(reason);
+    },
+  });
+  return heard;
+}
+
+test("events come as they are in the log, however the bytes are cut and the connection ends", async () => {
+  await always(async (random) => {
+    const log = Array.from({ length: random.whole(1, 60) }, (_, number) => ({
+      ...tick(number),
+      // Characters of several bytes, and what looks like the end of an event inside of one.
+      cause: random.pick(["", "€ 97", "日本 🜚", "\n\ndata: {}\n\n", "a".repeat(random.whole(0, 5_000))]),
+    }));
+    const heard = [];
+    const [asked, expected] = [[], []];
+    let begins = 0;
+
+    const answer = async (_, { headers: { "Last-Event-ID": cursor }, signal }) => {
+      asked.push(cursor);
+      expected.push(log[heard.length - 1]?.id);
+      const first = cursor ? log.findIndex(({ id }) => id === cursor) + 1 : 0;
+      if (random.chance(0.1)) throw new TypeError("fetch failed");
+      if (random.chance(0.1)) return new Response("<html>Bad gateway", { status: 502, headers: headers() });
+      if (random.chance(0.1)) return json(503, { code: "not_ready", detail: "It reads the log." });
+
+      const { response, write, close, break: breaks } = stream(signal);
+      const last = random.whole(first, log.length);
+      const comment = () => random.pick(["", "", ": heartbeat\n\n", ": data: {}\n\n"]);
+      const frames = log.slice(first, last).map((event) => comment() + frame(event));
+      const ending = random.pick(["closes", "breaks", "ends", "cut"]);
+      const farewell = ending === "ends" ? end("shutting_down") : "";
+      const bytes = encoder.encode(["retry: 1000\n\n", ...frames, farewell].join(""));
+      const length = ending === "cut" ? random.whole(0, bytes.length) : bytes.length;
+      const cuts = Array.from({ length: random.whole(0, 20) }, () => random.whole(0, length)).sort((a, b) => a - b);
+      const chunks = [0, ...cuts].map((from, index) => bytes.slice(from, [...cuts, length][index]));
+      (async () => {
+        for (const chunk of chunks) {
+          if (random.chance(0.3)) await new Promise(setImmediate);
+          if (signal.aborted) return;
+          if (chunk.length) write(chunk);
+        }
+        if (ending === "breaks") breaks();
+        else close();
+      })();
+      return response;
+    };
+    replace("fetch", answer);
+    follow({
+      begin: async () => void begins++,
+      event: (event) => heard.push(event),
+      state: (state) => state === "live" || setImmediate(() => mock.timers.tick(PAUSE_MILLIS)),
+    });
+    await until(() => heard.length >= log.length, `${heard.length} of ${log.length} events`);
+    // It goes on for good: it is left with a pod that never answers, and a clock that stands still.
+    replace("fetch", () => new Promise(() => {}));
+    await rest();
+    stopClock();
+    assert.deepEqual(heard, log);
+    assert.deepEqual(asked, expected, "it does not go on behind the last event");
+    assert.equal(begins, asked.filter((cursor) => !cursor).length);
+  }, 100);
+});
+
+test("an event is told when it is whole, and not before", async () => {
+  let body;
+  pod(({ signal }) => (body = stream(signal)).response);
+  const heard = listen();
+  await until(() => body);
+  body.write(": data: {}\n\n");
+  const text = frame(tick(1)) + frame(tick(2));
+  body.write(text.slice(0, -1));
+  await until(() => heard.events.length === 1);
+  await rest();
+  assert.deepEqual(heard.events, [1]);
+  body.write("\n");
+  await until(() => heard.events.length === 2);
+  assert.deepEqual(heard.events, [1, 2]);
+  assert.deepEqual(heard.states, ["live"]);
+});
+
+test("it begins before it follows, and again when the first attempt brought nothing", async () => {
+  let isFailing = true;
+  const requests = pod(({ signal }) => stream(signal).response);
+  const heard = listen(async () => {
+    if (isFailing) throw Object.assign(new Error("It is not ready."), { code: "not_ready" });
+  });
+  await until(() => heard.states.length === 1);
+  assert.deepEqual([heard.begins, requests.length, heard.states[0]], [1, 0, "reconnecting"]);
+  assert.equal(heard.reasons[0].code, "not_ready");
+  isFailing = false;
+  mock.timers.tick(PAUSE_MILLIS);
+  await until(() => heard.states.at(-1) === "live");
+  assert.deepEqual([heard.begins, requests.length, requests[0].cursor], [2, 1, undefined]);
+  assert.equal(heard.reasons.at(-1), undefined);
+});
+
+for (const code of ["unknown_cursor", "sequence_gone", "log_replaced", "history_gone"]) {
+  test(`after ${code} it begins anew, told by an answer or by the end of a stream`, async () => {
+    const bodies = [];
+    const open = ({ signal }) => {
+      bodies.push(stream(signal));
+      return bodies.at(-1).response;
+    };
+    const requests = pod(open, () => json(409, { code, detail: "Begin anew." }), open, open);
+    const heard = listen();
+    await until(() => bodies.length === 1);
+    bodies[0].write(frame(tick(7)));
+    await until(() => heard.events.length === 1);
+    bodies[0].close();
+    for (const count of [2, 3]) {
+      await until(() => heard.states.at(-1) === "reconnecting");
+      mock.timers.tick(PAUSE_MILLIS);
+      await until(() => requests.length === count && heard.states.at(-1) === (count === 2 ? "reconnecting" : "live"));
+    }
+    assert.deepEqual(requests.map(({ cursor }) => cursor), [undefined, "a-7", undefined]);
+    assert.equal(heard.begins, 2);
+    assert.ok(heard.reasons.some((reason) => reason?.code === code && reason.message === "Begin anew."));
+
+    bodies[1].write(frame(tick(1)) + end(code));
+    await until(() => heard.states.at(-1) === "reconnecting");
+    assert.equal(heard.reasons.at(-1).message, `It is ${code}.`);
+    mock.timers.tick(PAUSE_MILLIS);
+    await until(() => requests.length === 4);
+    assert.equal(requests[3].cursor, undefined);
+    assert.equal(heard.begins, 3);
+    assert.deepEqual(heard.events, [7, 1]);
+  });
+}
+
+test("any other end is gone on from", async () => {
+  const bodies = [];
+  const open = ({ signal }) => (bodies[bodies.length] = stream(signal)).response;
+  const requests = pod(open, open);
+  const heard = listen();
+  await until(() => bodies.length === 1);
+  bodies[0].write(frame(tick(1)) + end("too_slow"));
+  await until(() => heard.states.at(-1) === "reconnecting");
+  assert.ok(requests[0].signal.aborted, "the connection is left open");
+  mock.timers.tick(PAUSE_MILLIS);
+  await until(() => requests.length === 2);
+  assert.deepEqual([requests[1].cursor, heard.begins, heard.reasons.at(-2).code], ["a-1", 1, "too_slow"]);
+});
+
+test("a stream that says nothing is given up, and a heartbeat is enough", async () => {
+  let body;
+  const requests = pod(({ signal }) => (body = stream(signal)).response);
+  const heard = listen();
+  await until(() => body);
+  body.write(frame(tick(1)));
+  await until(() => heard.events.length === 1);
+  for (let beat = 0; beat < 5; beat++) {
+    mock.timers.tick(SILENCE_MILLIS - 1);
+    await rest();
+    assert.ok(!requests[0].signal.aborted, `after ${beat} heartbeats`);
+    body.write(": heartbeat\n\n");
+    await rest();
+  }
+  assert.deepEqual(heard.states, ["live"]);
+  mock.timers.tick(SILENCE_MILLIS - 1);
+  await rest();
+  assert.ok(!requests[0].signal.aborted);
+  mock.timers.tick(1);
+  await until(() => heard.states.at(-1) === "reconnecting");
+  assert.ok(requests[0].signal.aborted);
+  mock.timers.tick(PAUSE_MILLIS);
+  await until(() => requests.length === 2);
+  assert.equal(requests[1].cursor, "a-1");
+
+  // Nor does it wait for good for an answer.
+  mock.timers.tick(SILENCE_MILLIS);
+  await until(() => heard.states.length === 3);
+  assert.ok(requests[1].signal.aborted);
+});
+
+test("it asks again later and later, and is offline when that does not help", async () => {
+  const requests = pod(...Array(12).fill(() => Promise.reject(new TypeError("fetch failed"))));
+  const heard = listen();
+  for (let count = 1; count <= 12; count++) {
+    await until(() => heard.states.length === count);
+    assert.equal(requests.length, count);
+    const pause = Math.min(15_000, 500 * 2 ** (count - 1));
+    mock.timers.tick(Math.floor(pause * 0.75) - 1);
+    await rest();
+    assert.equal(requests.length, count, "it does not wait");
+    mock.timers.tick(Math.ceil(pause / 2) + 2);
+    await until(() => requests.length === count + 1, `attempt ${count + 1} after ${pause} ms`);
+  }
+  assert.deepEqual(heard.states, [...Array(3).fill("reconnecting"), ...Array(9).fill("offline")]);
+  assert.equal(heard.reasons[0].message, "fetch failed");
+});
+
+test("an event makes the failures before it forgotten", async () => {
+  const bodies = [];
+  const fails = () => Promise.reject(new TypeError("fetch failed"));
+  const open = ({ signal }) => (bodies[bodies.length] = stream(signal)).response;
+  const requests = pod(...Array(5).fill(fails), open);
+  const heard = listen();
+  for (let count = 1; count <= 5; count++) {
+    await until(() => heard.states.length === count);
+    mock.timers.tick(PAUSE_MILLIS);
+  }
+  await until(() => heard.states.at(-1) === "live");
+  bodies[0].write(frame(tick(1)));
+  await until(() => heard.events.length === 1);
+  bodies[0].close();
+  await until(() => heard.states.at(-1) !== "live");
+  assert.equal(heard.states.at(-1), "reconnecting");
+  mock.timers.tick(625);
+  await until(() => requests.length === 7);
+});
+
+test("a browser without a network is offline at once, and asks as soon as it has one", async () => {
+  navigator.onLine = false;
+  const requests = pod(() => Promise.reject(new TypeError("fetch failed")), ({ signal }) => stream(signal).response);
+  const heard = listen();
+  await until(() => heard.states.length === 1);
+  assert.deepEqual(heard.states, ["offline"]);
+  await rest();
+  assert.equal(requests.length, 1);
+  online.at(-1)();
+  await until(() => heard.states.at(-1) === "live");
+});
+
+test("a key goes with every request, and no header without a value", async () => {
+  const requests = pod(({ signal }) => stream(signal).response, ({ signal }) => stream(signal).response);
+  listen();
+  await until(() => requests.length === 1);
+  assert.deepEqual(requests[0].headers, { Accept: "text/event-stream" });
+  sessionStorage.key = "one";
+  listen();
+  await until(() => requests.length === 2);
+  assert.deepEqual(requests[1].headers, { Accept: "text/event-stream", "X-API-Key": "one" });
+});
+
+test("an answer is what the pod says, and a refusal its code and words", async () => {
+  const paths = [];
+  const answers = [
+    json(200, { items: [3, 2, 1] }),
+    json(401, { code: "unauthorized", detail: "Send a key." }),
+    new Response("<html>", { status: 502, headers: headers() }),
+  ];
+  replace("fetch", async (path) => {
+    paths.push(path);
+    return answers.shift();
+  });
+  assert.deepEqual(await list("/v1/prices/BTC-USD/history?from=5"), [1, 2, 3]);
+  await assert.rejects(ask("/v1/pairs"), { code: "unauthorized", message: "Send a key." });
+  await assert.rejects(ask("/v1/pairs"), { code: undefined, message: "the answer is HTTP 502" });
+  assert.deepEqual(paths, ["/v1/prices/BTC-USD/history?from=5&limit=10000", "/v1/pairs", "/v1/pairs"]);
+});
+
+test("now is the pod's, and does not hop with the part of a second that its answers leave out", async () => {
+  const answer = async (ahead) => {
+    const date = new Date(Math.floor((Date.now() + ahead) / 1_000) * 1_000).toUTCString();
+    replace("fetch", async () => new Response("{}", { headers: { Date: date } }));
+    await ask("/v1/pairs");
+    return now() - Date.now();
+  };
+  for (const ahead of [3_600_000, -7_200_000, 90_000]) {
+    const first = await answer(ahead);
+    assert.ok(Math.abs(first - ahead) <= 1_000, `${first} is not ${ahead}`);
+    for (let turn = 0; turn < 10; turn++) {
+      mock.timers.tick(137);
+      assert.equal(await answer(ahead), first);
+    }
+  }
+  replace("fetch", async () => new Response("{}"));
+  const before = now();
+  await ask("/v1/pairs");
+  assert.equal(now(), before);
+});

@@ -1,0 +1,40 @@
+// Random inputs that can be had again: whatever fails names its seed, and TICKWELL_TEST_SEED=… repeats that alone.
+
+import { randomInt } from "node:crypto";
+
+const RUNS = 300;
+
+/** Random numbers from a seed, by the generator mulberry32. */
+function generator(seed) {
+  let state = seed >>> 0;
+  const fraction = () => {
+    state = (state + 0x6d2b79f5) >>> 0;
+    let mixed = Math.imul(state ^ (state >>> 15), state | 1);
+    mixed ^= mixed + Math.imul(mixed ^ (mixed >>> 7), mixed | 61);
+    return ((mixed ^ (mixed >>> 14)) >>> 0) / 2 ** 32;
+  };
+  const between = (low, high) => low + fraction() * (high - low);
+  const whole = (low, high) => Math.floor(between(low, high + 1));
+  return {
+    between,
+    whole,
+    /** A number whose magnitude is random, too. */
+    magnitude: (low, high) => Math.exp(between(Math.log(low), Math.log(high))),
+    chance: (probability) => fraction() < probability,
+    pick: (items) => items[whole(0, items.length - 1)],
+    digits: (count) => Array.from({ length: count }, () => whole(0, 9)).join(""),
+  };
+}
+
+/** Holds `check` against many random inputs, one after the other. */
+export async function always(check, runs = RUNS) {
+  const given = process.env.TICKWELL_TEST_SEED;
+  const first = Number(given ?? randomInt(2 ** 31));
+  for (let seed = first; seed < first + (given ? 1 : runs); seed++) {
+    try {
+      await check(generator(seed));
+    } catch (cause) {
+      throw new Error(`it fails with TICKWELL_TEST_SEED=${seed}: ${cause.message}`, { cause });
+    }
+  }
+}
