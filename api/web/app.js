@@ -58,9 +58,10 @@ function pointOf({ slot, price, start, open = price, high = price, low = price, 
 
 /** Reads what the view needs. */
 async function read(pair, signal) {
-	const { candles, step } = resolution(length, pair.interval, controls.candles.checked && canvas.clientWidth / 6);
-	const start = view().from - max(average(), length / 8);
-	const to = until < pair.newest ? ceil(until + length / 8) : Infinity;
+	const lead = max(average(), length / 8);
+	const { candles, step } = resolution(length, pair.interval, controls.candles.checked && canvas.clientWidth / 6, lead);
+	const start = view().from - lead;
+	const to = until < pair.newest ? ceil(until) : Infinity;
 	const path = (route, from) => `/v1/prices/${pair.name}/${route}from=${floor(from)}`;
 	const [items, gapItems] = await Promise.all([
 		list(path(candles ? `candles?interval=${candles}&` : "history?", start) + (to < Infinity ? `&to=${to}` : ""), signal),
@@ -116,20 +117,22 @@ function take(event) {
 	const time = Date.parse(event.slot);
 	if (time <= pair.time) return;
 	pair.time = pair.newest = time;
-	if (event.kind === "gap") {
-		pair.gap = { ...event, from: pair.gap?.from ?? event.from };
-		pair.gapItems = [...pair.gapItems, { ...event, to: event.slot }].slice(-MAX_TICKS);
-		pair.gaps = undefined;
-	} else {
-		Object.assign(pair, { before: pair.tick?.price, tick: event, arrived: performance.now(), gap: undefined, stale: false, averages: undefined });
-		pair.recent = [...pair.recent.slice(-99), event];
-		append(pair, event);
-	}
+	if (event.kind === "gap") pair.gap = { ...event, from: pair.gap?.from ?? event.from };
+	else Object.assign(pair, { before: pair.tick?.price, tick: event, arrived: performance.now(), gap: undefined, stale: false, averages: undefined });
+	pair.recent = [...pair.recent.slice(-99), event];
+	append(pair, event);
 	redraw();
 }
 
-/** Puts a tick behind what is drawn, where that reaches up to now and does not hold it. */
-function append({ points, candles, step, to }, { price, slot }) {
+/** Puts a tick or gap behind what is drawn, where that reaches up to now and does not hold it. */
+function append(pair, { kind, price, slot, ...gap }) {
+	const { points, candles, step, to, gapItems } = pair;
+	if (kind === "gap") {
+		if (gapItems.at(-1)?.to >= slot) return;
+		pair.gapItems = [...gapItems, { ...gap, to: slot }].slice(-MAX_TICKS);
+		pair.gaps = undefined;
+		return;
+	}
 	const [time, end] = [Date.parse(slot), points.at(-1)?.time ?? 0];
 	if (to !== Infinity || time <= (candles ? end - step / 2 : end)) return;
 	if (points.length > 4 * MAX_TICKS) points.splice(0, MAX_TICKS);

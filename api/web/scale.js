@@ -10,8 +10,8 @@ const CANDLES = ["1m", "5m", "15m", "1h", "4h", "1d"];
 const TIME_STEPS = "1s 2s 5s 10s 15s 30s 1m 2m 5m 10m 15m 30m 1h 2h 3h 6h 12h 1d 2d 7d 14d".split(" ").map(milliseconds);
 
 /** What a view is made of: ticks while they fit, else the finest candles that do, or for which there is `room`. */
-export function resolution(length, interval, room) {
-	if (!room && length / interval < MAX_TICKS * 0.88) return { step: interval };
+export function resolution(length, interval, room, lead) {
+	if (!room && (length + lead) / interval < MAX_TICKS) return { step: interval };
 	const fits = (name) => milliseconds(name) >= interval && length / milliseconds(name) <= (room || MAX_TICKS / 4);
 	const candles = CANDLES.find(fits) ?? "1d";
 	return { candles, step: milliseconds(candles) };

@@ -35,22 +35,23 @@ function feed(random, count, step, missing = random.pick([0, 0.02, 0.3])) {
 }
 
 test("a view has no more points than fit, and the finest that do", async () => {
-  assert.deepEqual(resolution(DAY, 10 * SECOND), { step: 10 * SECOND });
-  assert.deepEqual(resolution(7 * DAY, 10 * SECOND), { candles: "5m", step: 5 * MINUTE });
-  assert.deepEqual(resolution(365 * DAY, 10 * SECOND), { candles: "4h", step: 4 * HOUR });
-  assert.deepEqual(resolution(365 * DAY, HOUR), { step: HOUR });
-  assert.deepEqual(resolution(DAY, 10 * SECOND, 100), { candles: "15m", step: 15 * MINUTE });
+  assert.deepEqual(resolution(DAY, 10 * SECOND, 0, DAY / 8), { step: 10 * SECOND });
+  assert.deepEqual(resolution(DAY, 10 * SECOND, 0, DAY), { candles: "1m", step: MINUTE });
+  assert.deepEqual(resolution(7 * DAY, 10 * SECOND, 0, DAY), { candles: "5m", step: 5 * MINUTE });
+  assert.deepEqual(resolution(365 * DAY, 10 * SECOND, 0, 0), { candles: "4h", step: 4 * HOUR });
+  assert.deepEqual(resolution(365 * DAY, HOUR, 0, 0), { step: HOUR });
+  assert.deepEqual(resolution(DAY, 10 * SECOND, 100, 0), { candles: "15m", step: 15 * MINUTE });
   await always((random) => {
     const interval = random.pick(INTERVALS);
     const length = random.magnitude(MINUTE, YEAR);
     const room = random.pick([undefined, random.between(10, 400)]);
-    const { candles, step } = resolution(length, interval, room);
+    const lead = length * random.pick([0, 1 / 8, 1, 30]);
+    const { candles, step } = resolution(length, interval, room, lead);
     const context = `${length} at ${interval} with room for ${room}: ${candles}, ${step}`;
 
-    // An eighth is read beside it.
-    const fits = (length * 1.125) / interval < MAX_TICKS;
-    assert.equal(candles === undefined, !room && length / interval < MAX_TICKS * 0.88, context);
-    if (!candles) return assert.ok(fits && step === interval, context);
+    const fits = (length + lead) / interval < MAX_TICKS;
+    assert.equal(candles === undefined, !room && fits, context);
+    if (!candles) return assert.equal(step, interval, context);
 
     const most = room ?? MAX_TICKS / 4;
     assert.equal(step, milliseconds(candles), context);
@@ -60,7 +61,7 @@ test("a view has no more points than fit, and the finest that do", async () => {
     for (const finer of CANDLES.slice(0, CANDLES.indexOf(candles)).map(milliseconds)) {
       assert.ok(finer < interval || length / finer > most, `${context}, but not ${finer}`);
     }
-    assert.ok(resolution(length * random.between(1, 3), interval, room).step >= step, context);
+    assert.ok(resolution(length * random.between(1, 3), interval, room, lead).step >= step, context);
   });
 });
 
