@@ -124,7 +124,7 @@ function take(event) {
 	redraw();
 }
 
-/** Puts a tick or gap behind what is drawn, where that reaches up to now and does not hold it. */
+/** Puts an event behind what is drawn, where that goes on and does not hold it. */
 function append(pair, { kind, price, slot, ...gap }) {
 	const { points, candles, step, to, gapItems } = pair;
 	if (kind === "gap") {
