@@ -9,6 +9,7 @@ use crate::{
     backup::{self, BackupArguments, RestoreArguments},
     compose::{self, Mode},
     export::{self, ExportArguments},
+    log::{self, LogCommand},
     recompute::{self, RecomputeArguments},
     settings::{self, Sources},
     show, sources,
@@ -88,6 +89,9 @@ enum Command {
     /// stale depends on the clock too, and is left out. The exit code is 0 where all is the same, 1 where an
     /// answer differs, and 2 where they could not be asked.
     VerifyPods(VerifyArguments),
+    /// Make keys for the log on NATS, make its stream, and check it
+    #[command(subcommand)]
+    Log(LogCommand),
     /// Show, check or explain the settings
     #[command(subcommand)]
     Config(ConfigCommand),
@@ -121,6 +125,7 @@ impl Arguments {
             Command::Restore(arguments) => backup::restore(&arguments, given),
             Command::VerifyPods(arguments) => return Ok(verify::run(&arguments)),
             Command::Watch(arguments) => watch::run(&arguments),
+            Command::Log(command) => log::run(&command, given),
             Command::Config(command) => config(&command, given),
         };
         done.map(|()| ExitCode::SUCCESS)
