@@ -45,8 +45,8 @@ async def backup(client, folder, stream):
         while True:
             piece = await pieces.next_msg(timeout=PATIENCE_SECONDS)
             if not piece.data:
-                # An end that is a failure says so in its head.
-                if status := (piece.headers or {}).get("Status", ""):
+                # An end that is a failure says so in its head; 204 is the end of all there is.
+                if (status := (piece.headers or {}).get("Status", "204")) != "204":
                     sys.exit(f"the server broke off: {status} {(piece.headers or {}).get('Description', '')}")
                 break
             content.write(piece.data)
@@ -84,13 +84,29 @@ async def restore(client, folder, stream):
     print(f"{stream}: {told['state']['messages']} messages, up to sequence {told['state']['last_seq']}, created {told['created']}")
 
 
+def credentials():
+    """What the client library is told of the file, which holds a bare seed or is a .creds file."""
+    path = os.environ.get("TICKWELL__BUS__CREDENTIALS_FILE")
+    if not path:
+        return {}
+    is_seed = pathlib.Path(path).read_text().lstrip().startswith("SU")
+    return {"nkeys_seed" if is_seed else "user_credentials": path}
+
+
+async def tell(error):
+    """A right that is missing is told beside the request, which then only times out."""
+    if "violation" in str(error).lower():
+        print(error, file=sys.stderr)
+
+
 async def main():
     if len(sys.argv) not in (3, 4, 5) or sys.argv[1] not in ("backup", "restore"):
         sys.exit("usage: scripts/log backup|restore FOLDER [URL] [STREAM]")
     url = sys.argv[3] if len(sys.argv) > 3 else os.environ.get("TICKWELL__BUS__URL", "nats://127.0.0.1:4222")
     stream = sys.argv[4] if len(sys.argv) > 4 else os.environ.get("TICKWELL__BUS__STREAM", "TICKS")
-    credentials = os.environ.get("TICKWELL__BUS__CREDENTIALS_FILE") or None
-    client = await nats.connect(url, user_credentials=credentials, allow_reconnect=False, connect_timeout=5)
+    client = await nats.connect(
+        url, inbox_prefix=b"_INBOX_admin", allow_reconnect=False, connect_timeout=5, error_cb=tell, **credentials()
+    )
     try:
         act = backup if sys.argv[1] == "backup" else restore
         await act(client, pathlib.Path(sys.argv[2]), stream)

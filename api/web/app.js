@@ -245,7 +245,7 @@ document.onvisibilitychange = () => {
 	calm();
 };
 setInterval(redraw, 1_000);
-// The tables are read this often, however fast ticks come; and this often listeners are told.
+// So often the tables are read, however fast ticks come, and listeners told.
 setInterval(calm, 5_000);
 setInterval(() => (spoken = ""), 60_000);
 recall();

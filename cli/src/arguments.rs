@@ -10,6 +10,7 @@ use crate::{
     compose::{self, Mode},
     export::{self, ExportArguments},
     healthcheck::{self, HealthcheckArguments},
+    log::{self, LogCommand},
     recompute::{self, RecomputeArguments},
     settings::{self, Sources},
     show, sources,
@@ -94,6 +95,9 @@ enum Command {
     /// For container engines. The address is admin.listen if it is set, else api.listen; flags that the process
     /// was given must be given here too.
     Healthcheck(HealthcheckArguments),
+    /// Make keys for the log on NATS, make its stream, and check it
+    #[command(subcommand)]
+    Log(LogCommand),
     /// Show, check or explain the settings
     #[command(subcommand)]
     Config(ConfigCommand),
@@ -128,6 +132,7 @@ impl Arguments {
             Command::VerifyPods(arguments) => return Ok(verify::run(&arguments)),
             Command::Watch(arguments) => watch::run(&arguments),
             Command::Healthcheck(arguments) => healthcheck::run(&arguments, given),
+            Command::Log(command) => log::run(&command, given),
             Command::Config(command) => config(&command, given),
         };
         done.map(|()| ExitCode::SUCCESS)

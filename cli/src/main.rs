@@ -4,6 +4,8 @@
 //! - [`settings`]: flag over environment over file over default.
 //! - [`compose`]: which parts each command starts, and how they are joined.
 //! - [`follow`]: how a pod follows its log, whatever becomes of either.
+//! - [`connect`]: the log on NATS, for a command that ends.
+//! - [`log`]: keys for the log's roles, its stream and its lease, made and checked.
 //! - [`backup`]: a store in one file, and back.
 //! - [`export`]: ticks and gaps as CSV or NDJSON.
 //! - [`healthcheck`]: whether the process of a container is well.
@@ -20,9 +22,11 @@
 mod arguments;
 mod backup;
 mod compose;
+mod connect;
 mod export;
 mod follow;
 mod healthcheck;
+mod log;
 mod output;
 mod pod;
 mod progress;

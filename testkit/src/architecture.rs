@@ -52,8 +52,9 @@ const MODULES: [(&str, &[&str]); 3] = [
 ];
 
 /// Libraries that only one place may know. A path without an ending names a module with all below it.
-const LIBRARIES: [(&str, &[&str]); 7] = [
+const LIBRARIES: [(&str, &[&str]); 8] = [
     ("async_nats", &["common/src/bus/nats"]),
+    ("nkeys", &["common/src/bus/nats"]),
     ("sled", &["api/src/store"]),
     ("reqwest", &["poller/src/source", "cli/src/pod"]),
     ("poem", &["api/src/routes", "api/src/server", "api/src/problem", "api/src/dto"]),

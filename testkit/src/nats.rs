@@ -35,8 +35,10 @@ pub struct NatsServer {
     folder: TempDir,
     /// The port of the first start, and of every later one.
     port: u16,
-    /// What makes it one of several.
-    cluster_arguments: Vec<String>,
+    /// The file of its configuration, in its folder.
+    configuration: &'static str,
+    /// Its arguments, but for those that every one has.
+    arguments: Vec<String>,
     /// `None` after a kill.
     child: Option<Child>,
 }
@@ -52,13 +54,49 @@ impl NatsServer {
         Self::start_with(Vec::new()).await
     }
 
-    async fn start_with(cluster_arguments: Vec<String>) -> anyhow::Result<Self> {
-        let binary = binary::find().context("nats-server not found, run scripts/test")?;
-        let folder = tempfile::Builder::new().prefix("tickwell-nats-").tempdir()?;
-        let mut server = Self { binary, folder, port: 0, cluster_arguments, child: None };
-        server.configure("")?;
+    /// Starts a server on a free port of 127.0.0.1 with the configuration that ships, `nats/nats.conf`, and these
+    /// public keys. Only the place of its store is another.
+    ///
+    /// # Errors
+    ///
+    /// When no nats-server is found, or it does not come up; the error then contains its log.
+    pub async fn start_shipped(keys: &str) -> anyhow::Result<Self> {
+        Self::start_shipped_with(keys, operate::CONFIGURATION, Vec::new()).await
+    }
+
+    async fn start_shipped_with(
+        keys: &str,
+        configuration: &'static str,
+        arguments: Vec<String>,
+    ) -> anyhow::Result<Self> {
+        let mut server = Self::new(configuration)?;
+        server.write_shipped(keys)?;
+        // The ports of probes may be taken.
+        let own = ["--http_port", "-1"].map(str::to_owned);
+        server.arguments = own.into_iter().chain(arguments).collect();
         server.run(None).await?;
         Ok(server)
+    }
+
+    async fn start_with(cluster_arguments: Vec<String>) -> anyhow::Result<Self> {
+        let mut server = Self::new(operate::CONFIGURATION)?;
+        server.configure("")?;
+        let store = server.store().display().to_string();
+        let own = ["--jetstream".to_owned(), "--store_dir".to_owned(), store];
+        server.arguments = own.into_iter().chain(cluster_arguments).collect();
+        server.run(None).await?;
+        Ok(server)
+    }
+
+    /// One that does not run yet.
+    fn new(configuration: &'static str) -> anyhow::Result<Self> {
+        let binary = binary::find().context("nats-server not found, run scripts/test")?;
+        let folder = tempfile::Builder::new().prefix("tickwell-nats-").tempdir()?;
+        Ok(Self { binary, folder, port: 0, configuration, arguments: Vec::new(), child: None })
+    }
+
+    fn store(&self) -> PathBuf {
+        self.folder.path().join("store")
     }
 
     /// The address for clients, `nats://127.0.0.1:PORT`. It stays the same over restarts.
@@ -118,7 +156,7 @@ impl NatsServer {
     /// Starts the process, on this port or on one that the server picks, and waits until it is ready.
     async fn run(&mut self, port: Option<u16>) -> anyhow::Result<()> {
         let folder = self.folder.path();
-        let mut child = spawn(&self.binary, folder, port, &self.cluster_arguments)?;
+        let mut child = self.spawn(port)?;
         let outcome = poll_until(START_DEADLINE, async || match child.try_wait() {
             Ok(None) => {
                 let port = read_port(folder, child.id())?;
@@ -133,6 +171,28 @@ impl NatsServer {
         let outcome = outcome.unwrap_or_else(|| Err(anyhow!("not ready after {START_DEADLINE:?}")));
         self.port = outcome.with_context(|| format!("nats-server, which logged:\n{}", read_log(folder)))?;
         Ok(())
+    }
+
+    fn spawn(&self, port: Option<u16>) -> anyhow::Result<Child> {
+        let folder = self.folder.path();
+        // -1 lets the server pick a free port, which it then writes to the ports file.
+        let port = port.map_or_else(|| "-1".to_owned(), |port| port.to_string());
+        Command::new(&self.binary)
+            .args(["--addr", "127.0.0.1", "--port", port.as_str()])
+            .arg("--config")
+            .arg(folder.join(self.configuration))
+            .arg("--ports_file_dir")
+            .arg(folder)
+            .arg("--log")
+            .arg(log_file(folder))
+            .args(&self.arguments)
+            // The shipped configuration takes it from there.
+            .env("SERVER_NAME", "node-0")
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .spawn()
+            .with_context(|| format!("starting {}", self.binary.display()))
     }
 }
 
@@ -155,32 +215,6 @@ macro_rules! require_nats {
             return $value;
         }
     };
-}
-
-fn spawn(
-    binary: &Path,
-    folder: &Path,
-    port: Option<u16>,
-    cluster_arguments: &[String],
-) -> anyhow::Result<Child> {
-    // -1 lets the server pick a free port, which it then writes to the ports file.
-    let port = port.map_or_else(|| "-1".to_owned(), |port| port.to_string());
-    Command::new(binary)
-        .args(["--jetstream", "--addr", "127.0.0.1", "--port", port.as_str()])
-        .arg("--config")
-        .arg(folder.join(operate::CONFIGURATION))
-        .arg("--store_dir")
-        .arg(folder.join("store"))
-        .arg("--ports_file_dir")
-        .arg(folder)
-        .arg("--log")
-        .arg(log_file(folder))
-        .args(cluster_arguments)
-        .stdin(Stdio::null())
-        .stdout(Stdio::null())
-        .stderr(Stdio::null())
-        .spawn()
-        .with_context(|| format!("starting {}", binary.display()))
 }
 
 /// The port for clients, once the process with this id has written its ports file.

@@ -2,21 +2,21 @@
 
 use std::time::Duration;
 
-use anyhow::{Context, Result, anyhow, bail};
+use anyhow::{Context, Result, bail};
 use api::store::Store;
 use common::{
     bus::{
-        Batch, Entry, LogIdentity, LogReader, Metrics, NotRecord, ReadError,
+        Batch, Entry, LogIdentity, LogReader, NotRecord, ReadError,
         nats::{Nats, NatsReader, Role, redacted},
     },
     domain::{Record, Sequence},
     wire::DecodeError,
 };
-use prometheus::Registry;
 use tokio::time::timeout;
 
 use super::answer;
 use crate::{
+    connect,
     pod::{Key, Pod},
     settings::Settings,
     stopped,
@@ -24,9 +24,6 @@ use crate::{
 
 /// How long the log may stay silent. A command is not a service: whoever typed it wants to know.
 const PATIENCE: Duration = Duration::from_secs(10);
-
-/// How long NATS is waited for. A server that is there accepts a connection much sooner.
-const CONNECT_PATIENCE: Duration = Duration::from_secs(3);
 
 /// What lies at a position of the log.
 #[derive(Debug)]
@@ -64,10 +61,7 @@ impl Records {
             return store(settings, demo).map(Self::Store);
         }
         let url = redacted(&settings.bus.url);
-        // Nobody asks a command for its metrics.
-        let metrics = Metrics::new(&Registry::new())?;
-        let connected = timeout(CONNECT_PATIENCE, Nats::connect(&settings.bus, Role::Api, &metrics)).await;
-        let nats = connected.map_err(|_elapsed| anyhow!("bus.url: NATS at {url} cannot be reached"))??;
+        let nats = connect::to_log(settings, Role::Api).await?;
         let name = format!("{} on {url}", settings.bus.stream);
         let identity = nats.identity().await;
         let identity =

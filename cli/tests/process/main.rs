@@ -13,7 +13,7 @@
 //! 9. The tests: [`feed`], [`sources`], [`faults`], [`survival`], [`leadership`], [`shutdown`], [`standalone`],
 //!    [`replay`], [`liar`], [`commands`], [`subscriber`], [`foreign`], [`recompute`], [`stream`], [`full_disk`],
 //!    [`pinned`], [`paging`], [`streams`], [`export`], [`backup`], [`cluster`], [`damage`], [`grind`],
-//!    [`may_2021`], [`verify`], [`watch`], [`access`], [`document`], [`healthcheck`].
+//!    [`may_2021`], [`verify`], [`watch`], [`access`], [`document`], [`healthcheck`], [`roles`].
 //!
 //! Nothing here uses the product's own types: an answer is read as a stranger would read it, so that a
 //! mistake in them cannot hide on both sides of a comparison. And nothing here depends on how fast the
@@ -52,6 +52,7 @@ mod pinned;
 mod recompute;
 mod records;
 mod replay;
+mod roles;
 mod shutdown;
 mod sources;
 mod standalone;

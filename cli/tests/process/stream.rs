@@ -48,7 +48,7 @@ pub(crate) async fn begins_anew(pod: &Pod, scene: &Scene, name: &str, times: usi
 }
 
 /// Waits until a pod says that its log is in this trouble, and why. It goes on serving.
-async fn is_in_trouble(pod: &Pod, trouble: &str, reason: &str) {
+pub(crate) async fn is_in_trouble(pod: &Pod, trouble: &str, reason: &str) {
     let since = now_ms();
     let ready = wait_until(&format!("the pod says {reason:?}"), DEADLINE, async || {
         let ready = pod.get("/readyz?verbose").await;
@@ -64,7 +64,7 @@ async fn is_in_trouble(pod: &Pod, trouble: &str, reason: &str) {
 }
 
 /// Waits until nothing is the matter.
-async fn is_well(pod: &Pod) {
+pub(crate) async fn is_well(pod: &Pod) {
     let well = async || (!pod.get("/readyz?verbose").await.text().contains("reason")).then_some(());
     wait_until("all is well", DEADLINE, well).await;
 }
@@ -376,7 +376,7 @@ async fn what_nats_refuses_is_named_and_counted() {
     log.delete_stream(STREAM).await.unwrap();
     let says_how = |line: &str| {
         has_message(line, "degraded")
-            && ["nats stream add --config nats/stream.json", "ermissions Violation", "STREAM.CREATE.TICKS"]
+            && ["tickwell log apply", "ermissions Violation", "STREAM.CREATE.TICKS"]
                 .iter()
                 .all(|part| line.contains(part))
     };

@@ -4,7 +4,10 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
-use super::{SubjectError, Subjects};
+use super::{
+    SubjectError, Subjects,
+    nats::{Credentials, CredentialsFault},
+};
 use crate::{domain::Span, text};
 
 /// `[bus]`: where the log is.
@@ -18,12 +21,13 @@ pub struct BusConfig {
     pub stream: String,
     /// Records have the subject `<prefix>.<base>.<quote>`.
     pub subject_prefix: String,
-    /// A NATS `.creds` file; empty: none.
+    /// A file with the seed of an nkey (`SU…`), or a NATS `.creds` file; empty: none.
     pub credentials_file: PathBuf,
     /// How long a leader may be silent before a standby takes over.
     #[serde(with = "text")]
     pub lease: Span,
-    /// On how many servers of a cluster the log is kept: 1, 3 or 5. Only for a stream that is made anew.
+    /// On how many servers of a cluster the log is kept: 1, 3 or 5. For a stream that is made anew;
+    /// `tickwell log apply` raises it later.
     pub replicas: usize,
 }
 
@@ -54,6 +58,14 @@ pub enum BusConfigError {
         #[source]
         source: std::io::Error,
     },
+    /// The file holds something else.
+    #[error("bus.credentials_file: {path} {fault}")]
+    CredentialsFault {
+        /// The file.
+        path: String,
+        /// What is wrong with it.
+        fault: CredentialsFault,
+    },
 }
 
 impl BusConfig {
@@ -79,10 +91,7 @@ impl BusConfig {
             return Err(BusConfigError::Replicas(self.replicas));
         }
         if !self.credentials_file.as_os_str().is_empty() {
-            std::fs::File::open(&self.credentials_file).map_err(|source| BusConfigError::Credentials {
-                path: self.credentials_file.display().to_string(),
-                source,
-            })?;
+            Credentials::read(&self.credentials_file)?;
         }
         Ok(())
     }

@@ -1,31 +1,37 @@
 //! The log on NATS JetStream. The only part of Tickwell that knows async-nats.
 //!
-//! In reading order: [`Nats`] is the connection; `reports` is what it says by itself; `stream` holds the
-//! stream's definition against what the server has; `writer` appends; `reader` follows; `lease` says who may
-//! write.
+//! In reading order: [`Nats`] is the connection; `credentials` is what it is let in with; `reports` is what it says
+//! by itself; `stream` holds the stream's definition against what the server has, `difference` option by option;
+//! `writer` appends; `reader` follows; `lease` says who may write; `setup` makes and mends what the others need.
 
+mod credentials;
+mod difference;
 mod lease;
 mod reader;
 mod reports;
+mod setup;
 mod stream;
 mod writer;
 
 use std::time::Duration;
 
 use async_nats::{
-    Client, ConnectErrorKind, ConnectOptions, HeaderMap, ServerAddr, ServerInfo,
+    AuthError, Client, ConnectErrorKind, ConnectOptions, HeaderMap, ServerAddr, ServerInfo,
     connection::State,
     header::{NATS_EXPECTED_LAST_SUBJECT_SEQUENCE, NATS_MESSAGE_ID},
     jetstream,
 };
 use bytes::Bytes;
 
+pub use credentials::{Credentials, CredentialsFault, KeyError, UserKey};
+pub use difference::Difference;
 pub use lease::NatsLease;
 pub use reader::NatsReader;
+pub use setup::{Presence, Standing};
 pub use writer::NatsWriter;
 
 use super::{BusConfig, BusConfigError, Entry, Metrics, ReadError, Source, Subjects};
-use crate::domain::Sequence;
+use crate::{domain::Sequence, telemetry::chain};
 use reports::Reports;
 
 /// How long one request to the server may take before it counts as lost.
@@ -47,6 +53,9 @@ const MAX_RECONNECT_PAUSE: Duration = Duration::from_secs(1);
 /// them without a word.
 const OLDEST_SERVER: (u64, u64) = (2, 11);
 
+/// The command with which somebody who may makes the stream and the lease's bucket, and sets them right.
+const BY_HAND: &str = "tickwell log apply";
+
 /// Who connects. Each role has its own permissions, and its own inbox so that they can be narrow.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Role {
@@ -54,6 +63,8 @@ pub enum Role {
     Poller,
     /// Reads.
     Api,
+    /// Makes the stream and the lease's bucket.
+    Admin,
 }
 
 /// A connection to the server and the names that records have there.
@@ -88,6 +99,14 @@ pub enum NatsError {
         #[source]
         source: Source,
     },
+    /// The server does not know us.
+    #[error("bus.credentials_file: NATS at {url} does not know {}", told(file))]
+    NotLetIn {
+        /// The URL, without secrets.
+        url: String,
+        /// The file; empty where none is set.
+        file: String,
+    },
     /// The server is older than the options that the stream needs.
     #[error("the NATS server is version {found}; Tickwell needs 2.11 or newer: upgrade the server")]
     ServerTooOld {
@@ -102,6 +121,16 @@ pub enum NatsError {
         /// What is wrong, and what to do.
         reason: String,
     },
+    /// The log cannot be asked.
+    #[error(transparent)]
+    Log(#[from] ReadError),
+}
+
+impl NatsError {
+    /// Whether asking again makes sense, with nothing changed.
+    pub fn may_pass(&self) -> bool {
+        matches!(self, Self::Log(ReadError::Unavailable(_)))
+    }
 }
 
 impl Nats {
@@ -153,29 +182,34 @@ async fn first_connection(
     let servers: Vec<&str> = config.url.split(',').map(str::trim).collect();
     let mut tries = 0_u32;
     loop {
-        let error = match options(config, role, reports.clone()).await?.connect(servers.as_slice()).await {
+        let error = match options(config, role, reports.clone())?.connect(servers.as_slice()).await {
             Ok(client) => return Ok(client),
             Err(error) => error,
         };
         use ConnectErrorKind::{Authentication, AuthorizationViolation, ServerParse, Tls};
-        if matches!(error.kind(), Authentication | AuthorizationViolation | ServerParse | Tls) {
+        if error.kind() == AuthorizationViolation {
+            let file = config.credentials_file.display().to_string();
+            return Err(NatsError::NotLetIn { url: url.to_owned(), file });
+        }
+        if matches!(error.kind(), Authentication | ServerParse | Tls) {
             return Err(NatsError::Connect { url: url.to_owned(), source: error.into() });
         }
         tries = tries.saturating_add(1);
         if tries == TRIES_BEFORE_NEWS {
-            let reason = crate::telemetry::chain(&error);
+            let reason = chain(&error);
             tracing::warn!(url, reason, "NATS is not there yet; waiting for it");
         }
         tokio::time::sleep(RETRY_PAUSE).await;
     }
 }
 
-async fn options(config: &BusConfig, role: Role, reports: Reports) -> Result<ConnectOptions, NatsError> {
+fn options(config: &BusConfig, role: Role, reports: Reports) -> Result<ConnectOptions, NatsError> {
     let (name, inbox) = match role {
         Role::Poller => ("tickwell poller", "_INBOX_poller"),
         Role::Api => ("tickwell api", "_INBOX_api"),
+        Role::Admin => ("tickwell admin", "_INBOX_admin"),
     };
-    let options = ConnectOptions::new()
+    let options = authenticated(config)?
         .name(name)
         .custom_inbox_prefix(inbox)
         .connection_timeout(REQUEST_TIMEOUT)
@@ -189,17 +223,27 @@ async fn options(config: &BusConfig, role: Role, reports: Reports) -> Result<Con
     // The client itself passes over the user in a URL. All servers of a cluster know the same ones.
     let first: Option<ServerAddr> = config.url.split(',').find_map(|url| url.trim().parse().ok());
     let named = first.as_ref().and_then(|url| Some((url.username()?, url.password())));
-    let options = match named {
+    Ok(match named {
         Some((user, Some(password))) => options.user_and_password(user.to_owned(), password.to_owned()),
         Some((token, None)) => options.token(token.to_owned()),
         None => options,
-    };
-    if config.credentials_file.as_os_str().is_empty() {
-        return Ok(options);
+    })
+}
+
+/// The credentials are read now, so that what is wrong with them is said, and again for each connection after a
+/// lost one: a key that was replaced is taken up without a restart.
+fn authenticated(config: &BusConfig) -> Result<ConnectOptions, BusConfigError> {
+    let path = &config.credentials_file;
+    if path.as_os_str().is_empty() {
+        return Ok(ConnectOptions::new());
     }
-    let path = config.credentials_file.display().to_string();
-    let credentials = options.credentials_file(&config.credentials_file).await;
-    credentials.map_err(|source| BusConfigError::Credentials { path, source }.into())
+    Credentials::read(path)?;
+    let path = path.clone();
+    Ok(ConnectOptions::with_auth_callback(move |nonce| {
+        let answer = Credentials::read(&path).map_err(|error| chain(&error));
+        let answer = answer.and_then(|credentials| credentials.answer(&nonce));
+        std::future::ready(answer.map_err(AuthError::new))
+    }))
 }
 
 /// A message of the stream. The server refuses a message that carries an expected sequence which is wrong,
@@ -218,6 +262,15 @@ pub fn redacted(url: &str) -> String {
         _ => url.to_owned(),
     };
     url.split(',').map(|url| one(url.trim())).collect::<Vec<_>>().join(",")
+}
+
+fn told(file: &str) -> String {
+    match file {
+        "" => "this process: name the file of its role's key".to_owned(),
+        file => format!(
+            "the key in {file}: is it the one of this role, and its public key in the server's keys.conf?"
+        ),
+    }
 }
 
 fn require_version(info: &ServerInfo) -> Result<(), NatsError> {

@@ -7,7 +7,7 @@ use anyhow::Context as _;
 use async_nats::jetstream;
 use futures::future::try_join_all;
 
-use super::NatsServer;
+use super::{NatsServer, operate::CLUSTER_CONFIGURATION};
 use crate::wait::poll_until;
 
 /// As many as are needed to lose one and go on.
@@ -33,22 +33,24 @@ impl NatsCluster {
     ///
     /// When no nats-server is found, or they do not find each other.
     pub async fn start() -> anyhow::Result<Self> {
-        let routes = free_ports()?;
-        let list = routes.map(|port| format!("nats://127.0.0.1:{port}")).join(",");
-        let nodes = routes.iter().enumerate().map(|(number, port)| {
-            let arguments = [
-                ("--name", format!("node-{number}")),
-                ("--cluster_name", "tickwell".to_owned()),
-                ("--cluster", format!("nats://127.0.0.1:{port}")),
-                ("--routes", list.clone()),
-            ];
-            let arguments = arguments.into_iter().flat_map(|(flag, value)| [flag.to_owned(), value]);
-            NatsServer::start_with(arguments.collect())
-        });
+        let arguments = meeting_arguments()?;
+        let nodes = arguments.map(|own| NatsServer::start_with(with_name(own)));
         let cluster = Self { nodes: try_join_all(nodes).await? };
         let met = poll_until(MEETING_DEADLINE, async || cluster.can_replicate().await.then_some(())).await;
         met.with_context(|| format!("the nodes did not find each other in {MEETING_DEADLINE:?}"))?;
         Ok(cluster)
+    }
+
+    /// Starts three nodes with the configuration that ships, `nats/cluster.conf`, and these public keys. They may
+    /// not have found each other yet.
+    ///
+    /// # Errors
+    ///
+    /// When no nats-server is found, or one does not come up.
+    pub async fn start_shipped(keys: &str) -> anyhow::Result<Self> {
+        let nodes =
+            meeting_arguments()?.map(|own| NatsServer::start_shipped_with(keys, CLUSTER_CONFIGURATION, own));
+        Ok(Self { nodes: try_join_all(nodes).await? })
     }
 
     /// The addresses for clients, separated by commas.
@@ -88,6 +90,23 @@ impl NatsCluster {
 async fn connect(url: &str) -> Option<async_nats::Client> {
     let servers: Vec<&str> = url.split(',').collect();
     async_nats::connect(servers.as_slice()).await.ok()
+}
+
+fn with_name(arguments: Vec<String>) -> Vec<String> {
+    ["--cluster_name", "tickwell"].map(str::to_owned).into_iter().chain(arguments).collect()
+}
+
+/// What each node is told of itself and the others.
+fn meeting_arguments() -> std::io::Result<[Vec<String>; NODES]> {
+    let routes = free_ports()?;
+    let list = routes.map(|port| format!("nats://127.0.0.1:{port}")).join(",");
+    let mut number = 0;
+    Ok(routes.map(|port| {
+        let name = format!("node-{number}");
+        number += 1;
+        let own = format!("nats://127.0.0.1:{port}");
+        ["--name", &name, "--cluster", &own, "--routes", &list].map(str::to_owned).into()
+    }))
 }
 
 /// Ports that nobody listens on: each node must know the others' before they start.

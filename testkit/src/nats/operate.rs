@@ -1,14 +1,24 @@
 //! What the operator of a server does to it: other settings, and a store that is put back.
 
-use std::{path::Path, process::Command};
+use std::path::Path;
 
 use anyhow::ensure;
 use tempfile::TempDir;
 
 use super::NatsServer;
+use crate::workspace_root;
 
 /// The server's settings, but for those that are arguments, in its folder.
 pub(super) const CONFIGURATION: &str = "nats.conf";
+
+/// The same for a server of a cluster, as it ships. It includes the other.
+pub(super) const CLUSTER_CONFIGURATION: &str = "cluster.conf";
+
+/// What the shipped configuration includes.
+const KEYS: &str = "keys.conf";
+
+/// Where the shipped configuration keeps the log.
+const SHIPPED_STORE: &str = "\"/data/jetstream\"";
 
 impl NatsServer {
     /// Gives the server other settings, in the words of its configuration file. One that runs takes them over
@@ -18,13 +28,32 @@ impl NatsServer {
     ///
     /// When they cannot be written, or the server cannot be told.
     pub fn configure(&mut self, settings: &str) -> anyhow::Result<()> {
-        std::fs::write(self.folder.path().join(CONFIGURATION), settings)?;
-        if let Some(child) = &self.child {
-            let kill = format!("kill -s HUP {}", child.id());
-            let status = Command::new("/bin/sh").arg("-c").arg(&kill).status()?;
-            ensure!(status.success(), "{kill}: {status}");
-        }
-        Ok(())
+        self.write(CONFIGURATION, settings)
+    }
+
+    /// Gives a server that was started as it ships other public keys. It takes them over a moment later.
+    ///
+    /// # Errors
+    ///
+    /// When they cannot be written, or the server cannot be told.
+    pub fn configure_keys(&mut self, keys: &str) -> anyhow::Result<()> {
+        self.write(KEYS, keys)
+    }
+
+    /// The configuration that ships, with these keys and a store of this server's own.
+    pub(super) fn write_shipped(&mut self, keys: &str) -> anyhow::Result<()> {
+        let shipped = |name| std::fs::read_to_string(workspace_root().join("nats").join(name));
+        let settings = shipped(CONFIGURATION)?;
+        ensure!(settings.contains(SHIPPED_STORE), "nats/{CONFIGURATION} keeps the log elsewhere");
+        let store = format!("\"{}\"", self.store().display());
+        self.write(KEYS, keys)?;
+        self.write(CLUSTER_CONFIGURATION, &shipped(CLUSTER_CONFIGURATION)?)?;
+        self.write(CONFIGURATION, &settings.replace(SHIPPED_STORE, &store))
+    }
+
+    fn write(&mut self, name: &str, text: &str) -> anyhow::Result<()> {
+        std::fs::write(self.folder.path().join(name), text)?;
+        self.signal("HUP")
     }
 
     /// Kills the server, and keeps what is in its store now.
@@ -35,7 +64,7 @@ impl NatsServer {
     pub fn save(&mut self) -> anyhow::Result<TempDir> {
         self.kill();
         let saved = tempfile::Builder::new().prefix("tickwell-nats-saved-").tempdir()?;
-        copy_folder(&self.folder.path().join("store"), &saved.path().join("store"))?;
+        copy_folder(&self.store(), &saved.path().join("store"))?;
         Ok(saved)
     }
 
@@ -46,7 +75,7 @@ impl NatsServer {
     /// When the store cannot be put back.
     pub fn restore(&mut self, saved: &TempDir) -> anyhow::Result<()> {
         self.kill();
-        let store = self.folder.path().join("store");
+        let store = self.store();
         std::fs::remove_dir_all(&store)?;
         copy_folder(&saved.path().join("store"), &store)
     }

@@ -14,7 +14,7 @@ use async_nats::jetstream::{
 use async_trait::async_trait;
 use bytes::Bytes;
 
-use super::{Nats, NatsError, RETRY_PAUSE};
+use super::{BY_HAND, Nats, NatsError, RETRY_PAUSE};
 use crate::{
     bus::{
         Source,
@@ -45,15 +45,14 @@ impl NatsLease {
     /// The lease on writing this connection's stream, which must exist. Its bucket is created if it is missing;
     /// of one that exists, the span wins over `wanted`.
     pub async fn open(nats: Nats, wanted: Span) -> Result<Self, NatsError> {
-        let name = format!("{}_lease", nats.stream);
-        let definition = definition(&nats, &name, wanted).await?;
-        let by_hand = format!("nats kv add {name} --ttl={wanted}");
-        let stream = nats.ensure(&definition, &by_hand).await;
+        let name = bucket_name(&nats);
+        let definition = definition(&nats, wanted, nats.replicas().await?)?;
+        let stream = nats.ensure(&definition).await;
         let found = stream.cached_info().config.max_age;
         if !(SHORTEST_LEASE.duration()..=LONGEST_LEASE.duration()).contains(&found) {
             let reason = format!(
                 "its entries live for {found:?}, and a lease for {SHORTEST_LEASE} to {LONGEST_LEASE}: \
-                 delete the bucket {name}, the poller makes it anew"
+                 `{BY_HAND}` sets it to bus.lease"
             );
             return Err(NatsError::Stream { stream: definition.name, reason });
         }
@@ -165,13 +164,17 @@ fn holder(entry: &Entry) -> Option<LeaderId> {
     std::str::from_utf8(&entry.value).ok()?.parse().ok()
 }
 
+fn bucket_name(nats: &Nats) -> String {
+    format!("{}_lease", nats.stream)
+}
+
 /// What the bucket should be, as the stream that it is. It has as many replicas as the log.
-async fn definition(nats: &Nats, bucket: &str, span: Span) -> Result<Config, NatsError> {
+pub(super) fn definition(nats: &Nats, span: Span, num_replicas: usize) -> Result<Config, NatsError> {
+    let bucket = bucket_name(nats);
     let definition: Config = serde_json::from_str(DEFINITION).map_err(|error| NatsError::Stream {
-        stream: bucket.to_owned(),
+        stream: bucket.clone(),
         reason: format!("nats/lease.json: {error}"),
     })?;
-    let num_replicas = nats.replicas().await?;
     let (name, subjects) = (format!("KV_{bucket}"), vec![format!("$KV.{bucket}.>")]);
     Ok(aged(Config { name, subjects, num_replicas, ..definition }, span.duration()))
 }

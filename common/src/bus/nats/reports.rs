@@ -26,7 +26,14 @@ const REFUSAL_IS_OLD: Duration = Duration::from_secs(60);
 pub(super) struct Reports {
     metrics: Metrics,
     connections: watch::Sender<u64>,
-    refusal: Arc<Mutex<Option<Refusal>>>,
+    refusals: Arc<Mutex<Refusals>>,
+}
+
+#[derive(Debug, Default)]
+struct Refusals {
+    newest: Option<Refusal>,
+    /// Why this connection hears no answer. A subscription is asked for once, so this is said once.
+    deaf: Option<String>,
 }
 
 #[derive(Debug)]
@@ -38,7 +45,7 @@ struct Refusal {
 
 impl Reports {
     pub(super) fn new(metrics: Metrics) -> Self {
-        Self { metrics, connections: watch::channel(0).0, refusal: Arc::default() }
+        Self { metrics, connections: watch::channel(0).0, refusals: Arc::default() }
     }
 
     /// Changes with each new connection.
@@ -46,10 +53,11 @@ impl Reports {
         self.connections.subscribe()
     }
 
-    /// What the server refused a moment ago.
+    /// What the server refused a moment ago, or what keeps its answers from this connection.
     pub(super) fn refusal(&self) -> Option<String> {
-        let refusal = self.refusal.lock().unwrap_or_else(PoisonError::into_inner);
-        refusal.as_ref().filter(|refusal| refusal.at.elapsed() < REFUSAL_LASTS).map(|it| it.reason.clone())
+        let refusals = self.refusals.lock().unwrap_or_else(PoisonError::into_inner);
+        let newest = refusals.newest.as_ref().filter(|refusal| refusal.at.elapsed() < REFUSAL_LASTS);
+        newest.map(|refusal| &refusal.reason).or(refusals.deaf.as_ref()).cloned()
     }
 
     /// Takes in an event of the connection.
@@ -57,6 +65,7 @@ impl Reports {
         match event {
             Event::Connected => {
                 tracing::info!("the connection to NATS is up");
+                self.refusals.lock().unwrap_or_else(PoisonError::into_inner).deaf = None;
                 self.connections.send_modify(|count| *count = count.wrapping_add(1));
             }
             Event::Disconnected => tracing::warn!("the connection to NATS is down; reconnecting"),
@@ -75,13 +84,17 @@ impl Reports {
     fn refused(&self, reason: &str) {
         self.metrics.violations.inc();
         let now = Instant::now();
-        let mut refusal = self.refusal.lock().unwrap_or_else(PoisonError::into_inner);
-        let before = refusal.take().filter(|before| before.reason == reason);
+        let mut refusals = self.refusals.lock().unwrap_or_else(PoisonError::into_inner);
+        let before = refusals.newest.take().filter(|before| before.reason == reason);
         let told = before.map(|before| before.told).filter(|told| told.elapsed() < REFUSAL_IS_OLD);
         if told.is_none() {
             tracing::error!(reason, "NATS refuses this process: look at its permissions and credentials");
         }
-        *refusal = Some(Refusal { reason: reason.to_owned(), at: now, told: told.unwrap_or(now) });
+        refusals.newest = Some(Refusal { reason: reason.to_owned(), at: now, told: told.unwrap_or(now) });
+        // Nothing of ours subscribes to anything but its own inbox.
+        if reason.to_ascii_lowercase().contains("violation for subscription") {
+            refusals.deaf = Some(reason.to_owned());
+        }
     }
 }
 
@@ -113,5 +126,13 @@ mod tests {
         assert_eq!(reports.refusal(), None, "what fails now has another reason");
         reports.take_in(&Event::ClientError(ClientError::Other("authorization violation".to_owned())));
         assert!(reports.refusal().is_some());
+        let deaf = "Permissions Violation for Subscription to \"_INBOX_api.x.*\"";
+        reports.take_in(&Event::ServerError(ServerError::Other(deaf.to_owned())));
+        reports.take_in(&Event::ServerError(ServerError::Other(reason.to_owned())));
+        assert_eq!(reports.refusal().as_deref(), Some(reason));
+        tokio::time::advance(REFUSAL_LASTS).await;
+        assert_eq!(reports.refusal().as_deref(), Some(deaf), "no answer will come, however often one asks");
+        reports.take_in(&Event::Connected);
+        assert_eq!(reports.refusal(), None);
     }
 }

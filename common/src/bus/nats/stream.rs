@@ -6,7 +6,7 @@ use async_nats::jetstream::{
     stream::{Config, Info, Stream},
 };
 
-use super::{Nats, NatsError, RETRY_PAUSE, entry};
+use super::{BY_HAND, Nats, NatsError, RETRY_PAUSE, difference::differences, entry};
 use crate::{
     bus::{LogIdentity, ReadError},
     domain::Timestamp,
@@ -16,27 +16,24 @@ use crate::{
 /// The definition, kept where operators look for it.
 const DEFINITION: &str = include_str!("../../../../nats/stream.json");
 
-/// The command with which somebody else can create the stream.
-const BY_HAND: &str = "nats stream add --config nats/stream.json";
-
 impl Nats {
     /// The log's stream, created if it is missing. Waits while JetStream does not answer.
     pub(super) async fn ensure_stream(&self) -> Result<Stream, NatsError> {
         let wanted = self.definition()?;
-        let stream = self.ensure(&wanted, BY_HAND).await;
+        let stream = self.ensure(&wanted).await;
         self.hold_against(&wanted, &stream.cached_info().config)?;
         Ok(stream)
     }
 
     /// How many replicas the log's stream has.
     pub(super) async fn replicas(&self) -> Result<usize, NatsError> {
-        let stream = self.ensure(&self.definition()?, BY_HAND).await;
+        let stream = self.ensure(&self.definition()?).await;
         Ok(stream.cached_info().config.num_replicas)
     }
 
-    /// A stream, created if it is missing. Waits while JetStream does not answer, or does not let us; `by_hand`
-    /// is the command with which somebody else can create it.
-    pub(super) async fn ensure(&self, wanted: &Config, by_hand: &str) -> Stream {
+    /// A stream, created if it is missing. Waits while JetStream does not answer, or does not let us, and says
+    /// which command creates it.
+    pub(super) async fn ensure(&self, wanted: &Config) -> Stream {
         let stream = &wanted.name;
         let mut told = false;
         loop {
@@ -57,7 +54,7 @@ impl Nats {
                 tracing::warn!(
                     stream,
                     reason = failed,
-                    by_hand,
+                    by_hand = BY_HAND,
                     "the stream is not there and could not be created; trying on"
                 );
             }
@@ -85,7 +82,7 @@ impl Nats {
         Err(ReadError::Reconfigured { stream: self.stream.clone(), found, wanted, by_hand })
     }
 
-    fn not_found(&self, error: GetStreamError) -> ReadError {
+    pub(super) fn not_found(&self, error: GetStreamError) -> ReadError {
         match error.kind() {
             GetStreamErrorKind::JetStream(error) if error.error_code() == ErrorCode::STREAM_NOT_FOUND => {
                 ReadError::Gone { stream: self.stream.clone(), by_hand: BY_HAND.to_owned() }
@@ -117,7 +114,7 @@ impl Nats {
         }
     }
 
-    fn definition(&self) -> Result<Config, NatsError> {
+    pub(super) fn definition(&self) -> Result<Config, NatsError> {
         let definition: Config = serde_json::from_str(DEFINITION)
             .map_err(|error| self.unusable(format!("nats/stream.json: {error}")))?;
         let (name, subjects) = (self.stream.clone(), vec![self.subjects.all()]);
@@ -146,39 +143,10 @@ impl Nats {
 /// An operator may have chosen them, or the server may be too old to know them. Those that decide for how long
 /// the log remembers are among them.
 fn tell_differing(wanted: &Config, found: &Config) {
-    let options = [
-        ("storage", format!("{:?}", wanted.storage), format!("{:?}", found.storage)),
-        ("retention", format!("{:?}", wanted.retention), format!("{:?}", found.retention)),
-        ("discard", format!("{:?}", wanted.discard), format!("{:?}", found.discard)),
-        ("compression", format!("{:?}", wanted.compression), format!("{:?}", found.compression)),
-        ("max_age", format!("{:?}", wanted.max_age), format!("{:?}", found.max_age)),
-        ("max_bytes", wanted.max_bytes.to_string(), found.max_bytes.to_string()),
-        ("max_msgs", wanted.max_messages.to_string(), found.max_messages.to_string()),
-        (
-            "max_msgs_per_subject",
-            wanted.max_messages_per_subject.to_string(),
-            found.max_messages_per_subject.to_string(),
-        ),
-        (
-            "duplicate_window",
-            format!("{:?}", wanted.duplicate_window),
-            format!("{:?}", found.duplicate_window.min(wanted.duplicate_window)),
-        ),
-        (
-            "num_replicas",
-            wanted.num_replicas.to_string(),
-            found.num_replicas.min(wanted.num_replicas).to_string(),
-        ),
-        ("allow_direct", wanted.allow_direct.to_string(), found.allow_direct.to_string()),
-        ("deny_delete", wanted.deny_delete.to_string(), found.deny_delete.to_string()),
-        ("deny_purge", wanted.deny_purge.to_string(), found.deny_purge.to_string()),
-    ];
-    let differing = options.iter().filter(|(_, wanted, found)| wanted != found);
-    let differing: Vec<String> =
-        differing.map(|(name, wanted, found)| format!("{name} is {found}, not {wanted}")).collect();
+    let differing = differences(wanted, found).unwrap_or_default();
     if !differing.is_empty() {
-        let (stream, options) = (&found.name, differing.join("; "));
-        tracing::warn!(stream, options, "the stream's options differ from nats/stream.json");
+        let options = differing.iter().map(ToString::to_string).collect::<Vec<_>>().join("; ");
+        tracing::warn!(stream = found.name, options, "the stream's options differ from nats/stream.json");
     }
 }
 

@@ -1,0 +1,45 @@
+//! `tickwell log`: what whoever runs the NATS server does for the log.
+//!
+//! - [`keys`]: a key for each role.
+//! - [`setup`]: the stream and the lease's bucket, made and checked.
+
+mod keys;
+mod setup;
+
+use std::path::PathBuf;
+
+use anyhow::Result;
+use clap::Subcommand;
+
+use crate::settings::{self, Sources};
+
+#[derive(Debug, Subcommand)]
+pub(crate) enum LogCommand {
+    /// Make a key for each role (poller, api, feed, admin), and the list of public keys for the server
+    ///
+    /// Writes DIR/ROLE.nk, the seed for that role's bus.credentials_file, and DIR/keys.conf, which the server's
+    /// configuration includes (nats/nats.conf). Nothing that is there is overwritten.
+    Keys {
+        /// The folder, made if it is missing
+        #[arg(value_name = "DIR")]
+        folder: PathBuf,
+    },
+    /// Make the stream and the lease's bucket on NATS, or set them right where no record is lost by it
+    ///
+    /// Give it the settings of the pollers (bus.url, bus.lease, bus.replicas) and the admin's key
+    /// (bus.credentials_file). What it may not change is named, and the exit code is 1.
+    Apply,
+    /// Compare the stream and the lease's bucket with what they should be, and name each difference
+    ///
+    /// It changes nothing. The exit code is 0 where there is no difference.
+    Verify,
+}
+
+/// Does it.
+pub(crate) fn run(command: &LogCommand, sources: Sources) -> Result<()> {
+    match command {
+        LogCommand::Keys { folder } => keys::make(folder),
+        LogCommand::Apply => setup::apply(&settings::load_log(sources, false)?),
+        LogCommand::Verify => setup::verify(&settings::load_log(sources, false)?),
+    }
+}

@@ -1,0 +1,327 @@
+//! The server as it ships (`nats/nats.conf`), the real binary under each role's key, and what no role may do.
+
+use std::path::{Path, PathBuf};
+
+use async_nats::{Client, ConnectOptions, Event};
+use futures::StreamExt;
+use testkit::{
+    nats::{NatsCluster, NatsServer},
+    process::Tickwell,
+    require_nats, wait_until,
+};
+use tokio::sync::mpsc;
+
+use crate::{
+    audit::audit,
+    commands::run,
+    harness::{DEADLINE, INTERVAL, Pod, Scene, has_message, has_price, moving_upstream},
+    records,
+    stream::{is_in_trouble, is_well},
+};
+
+const ROLES: [&str; 4] = ["poller", "api", "feed", "admin"];
+
+/// More than a test provokes before it looks.
+const REFUSALS: usize = 16;
+
+const REFUSED: &str = "NATS refuses this process: look at its permissions and credentials";
+
+/// A server as it ships, and a key for each of its roles.
+struct Shipped {
+    nats: NatsServer,
+    keys: PathBuf,
+}
+
+impl Shipped {
+    async fn start(folder: &Path) -> Self {
+        let keys = make_keys(folder, "keys").await;
+        let public = std::fs::read_to_string(keys.join("keys.conf")).unwrap();
+        Self { nats: NatsServer::start_shipped(&public).await.unwrap(), keys }
+    }
+
+    fn seed_file(&self, role: &str) -> PathBuf {
+        self.keys.join(format!("{role}.nk"))
+    }
+
+    /// Runs `tickwell log WHAT` with a role's key. Answers its exit code and what it said.
+    async fn log(&self, folder: &Path, what: &str, role: &str, more: &[&str]) -> (Option<i32>, String) {
+        let (url, file) = (self.nats.url(), self.seed_file(role).display().to_string());
+        let environment = [("TICKWELL__BUS__URL", url.as_str()), ("TICKWELL__BUS__CREDENTIALS_FILE", &file)];
+        run(folder, &[&["log", what], more].concat(), &environment).await
+    }
+
+    /// A connection with a role's key, and what the server refuses on it.
+    async fn connect(&self, role: &str) -> (Client, mpsc::Receiver<String>) {
+        let seed = std::fs::read_to_string(self.seed_file(role)).unwrap().trim().to_owned();
+        let (refused, refusals) = mpsc::channel(REFUSALS);
+        let options = ConnectOptions::with_nkey(seed).custom_inbox_prefix(format!("_INBOX_{role}"));
+        let options = options.event_callback(move |event| {
+            if let Event::ServerError(error) = event {
+                let _gone = refused.try_send(error.to_string());
+            }
+            std::future::ready(())
+        });
+        (options.connect(self.nats.url()).await.unwrap(), refusals)
+    }
+}
+
+/// A key for each role, in a folder with this name. Answers it.
+async fn make_keys(folder: &Path, name: &str) -> PathBuf {
+    let (code, said) = run(folder, &["log", "keys", name], &[]).await;
+    assert_eq!(code, Some(0), "{said}");
+    folder.join(name)
+}
+
+impl Scene {
+    fn as_role(&self, role: &str, key: &Path) -> testkit::process::TickwellCommand {
+        self.command(role).arg(role).env("TICKWELL__BUS__CREDENTIALS_FILE", key)
+    }
+}
+
+/// Waits for a line that says that NATS refuses something, and what.
+async fn is_refused(process: &Tickwell, what: &str) {
+    let line = |line: &str| has_message(line, REFUSED) && line.contains(what);
+    process.wait_for_line(line, DEADLINE).await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn each_role_does_its_part_with_its_key() {
+    require_nats!();
+    let upstream = moving_upstream(INTERVAL).await;
+    let scene = Scene::new(INTERVAL).asking(&upstream);
+    let folder = scene.folder().to_owned();
+    let shipped = Shipped::start(&folder).await;
+    let scene = scene.over(&shipped.nats);
+
+    // A poller may not make the stream. It says who may, and goes on once it is there.
+    let poller = scene.as_role("poller", &shipped.seed_file("poller")).start().unwrap();
+    let says_how = |line: &str| {
+        ["STREAM.CREATE.TICKS", "ermissions Violation", "tickwell log apply"]
+            .iter()
+            .all(|part| line.contains(part))
+    };
+    poller.wait_for_line(says_how, DEADLINE).await.unwrap();
+    let lease = ["--set", "bus.lease=60s"];
+    let (code, said) = shipped.log(&folder, "verify", "admin", &lease).await;
+    assert!(code == Some(1) && said.contains("TICKS: is missing"), "{said}");
+    let (code, said) = shipped.log(&folder, "apply", "admin", &lease).await;
+    assert!(code == Some(0) && said.contains("KV_TICKS_lease: made"), "{said}");
+    let (code, said) = shipped.log(&folder, "verify", "admin", &lease).await;
+    assert!(code == Some(0) && said.contains("TICKS: as it should be"), "{said}");
+    poller.wait_for_line(|line| has_message(line, "leading"), DEADLINE).await.unwrap();
+
+    let pod = Pod::of(scene.as_role("api", &shipped.seed_file("api")).start().unwrap()).await;
+    has_price(&pod).await;
+    // An outsider hears what the pods take in.
+    let (feed, _refusals) = shipped.connect("feed").await;
+    let mut heard = feed.subscribe("ticks.>").await.unwrap();
+    let message = tokio::time::timeout(DEADLINE, heard.next()).await.unwrap().unwrap();
+    let record: serde_json::Value = serde_json::from_slice(&message.payload).unwrap();
+    assert_eq!((message.subject.as_str(), &record["pair"]), ("ticks.BTC.USD", &"BTC-USD".into()));
+    pod.takes_in(2).await;
+    assert_eq!(pod.metric("tickwell_bus_permission_violations_total").await, 0);
+    audit(&records::all(&pod).await);
+
+    // A seed is in its file, and nowhere else.
+    let config = [("TICKWELL__BUS__CREDENTIALS_FILE", shipped.seed_file("poller").display().to_string())];
+    let config = config.each_ref().map(|(name, value)| (*name, value.as_str()));
+    let (_, settings) = run(&folder, &["config", "show"], &config).await;
+    let told = [poller.lines().join("\n"), pod.process.lines().join("\n"), settings].concat();
+    for role in ROLES {
+        let seed = std::fs::read_to_string(shipped.seed_file(role)).unwrap();
+        assert!(!told.contains(seed.trim()), "the seed of {role} was told");
+    }
+    assert!(told.contains("poller.nk"), "where it is may be told");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_a_role_must_not_do_the_server_refuses() {
+    require_nats!();
+    let folder = tempfile::tempdir().unwrap();
+    let shipped = Shipped::start(folder.path()).await;
+    let (code, said) = shipped.log(folder.path(), "apply", "admin", &[]).await;
+    assert_eq!(code, Some(0), "{said}");
+    let publishing: [(&str, &[&str]); 4] = [
+        (
+            "poller",
+            &[
+                "$JS.API.STREAM.CREATE.OTHER",
+                "$JS.API.STREAM.UPDATE.TICKS",
+                "$JS.API.STREAM.DELETE.TICKS",
+                "$JS.API.STREAM.PURGE.TICKS",
+                "$JS.API.CONSUMER.CREATE.TICKS.mine.ticks.>",
+                "$KV.TICKS_lease.other",
+                "elsewhere",
+            ],
+        ),
+        (
+            "api",
+            &[
+                "ticks.BTC.USD",
+                "$KV.TICKS_lease.poller",
+                "$JS.API.STREAM.DELETE.TICKS",
+                "$JS.API.STREAM.INFO.KV_TICKS_lease",
+                "$JS.API.CONSUMER.CREATE.KV_TICKS_lease.mine.ticks.>",
+                "$JS.API.CONSUMER.DELETE.TICKS.other",
+            ],
+        ),
+        (
+            "feed",
+            &["ticks.BTC.USD", "$JS.API.STREAM.INFO.TICKS", "$JS.API.CONSUMER.CREATE.TICKS.mine.ticks.>"],
+        ),
+        (
+            "admin",
+            &[
+                "ticks.BTC.USD",
+                "$KV.TICKS_lease.poller",
+                "$JS.API.STREAM.CREATE.OTHER",
+                "$JS.API.STREAM.DELETE.TICKS",
+                "$JS.API.STREAM.MSG.GET.TICKS",
+            ],
+        ),
+    ];
+    let subscribing: [(&str, &[&str]); 4] = [
+        ("poller", &["ticks.>", "_INBOX_api.>"]),
+        ("api", &["ticks.>", "_INBOX_poller.>", "$KV.>"]),
+        ("feed", &[">", "_INBOX_api.>", "$KV.>"]),
+        ("admin", &["ticks.>", "_INBOX_poller.>"]),
+    ];
+    for ((role, publishing), (_, subscribing)) in publishing.into_iter().zip(subscribing) {
+        let (client, mut refusals) = shipped.connect(role).await;
+        for subject in publishing {
+            client.publish(*subject, "{}".into()).await.unwrap();
+            expect_refusal(&mut refusals, role, &format!("Publish to \"{subject}\"")).await;
+        }
+        for subject in subscribing {
+            let _subscription = client.subscribe(*subject).await.unwrap();
+            expect_refusal(&mut refusals, role, &format!("Subscription to \"{subject}\"")).await;
+        }
+    }
+    // What a pod asks for when it is far behind.
+    let (pod, _refusals) = shipped.connect("api").await;
+    let answer = pod.request("$JS.API.DIRECT.GET.TICKS", r#"{"seq":1}"#.into()).await.unwrap();
+    assert_eq!(answer.status, Some(async_nats::StatusCode::NOT_FOUND), "{answer:?}");
+    // Nothing came of any of it.
+    let (code, said) = shipped.log(folder.path(), "verify", "admin", &[]).await;
+    assert_eq!(code, Some(0), "{said}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn three_servers_as_they_ship_are_one_log() {
+    require_nats!();
+    let upstream = moving_upstream(INTERVAL).await;
+    let scene = Scene::new(INTERVAL).asking(&upstream).with("TICKWELL__BUS__REPLICAS", "3");
+    let keys = make_keys(scene.folder(), "keys").await;
+    let public = std::fs::read_to_string(keys.join("keys.conf")).unwrap();
+    let mut cluster = NatsCluster::start_shipped(&public).await.unwrap();
+    let (url, admin) = (cluster.url(), keys.join("admin.nk").display().to_string());
+    let scene = scene.with("TICKWELL__BUS__URL", &url);
+    let environment = [("TICKWELL__BUS__URL", url.as_str()), ("TICKWELL__BUS__CREDENTIALS_FILE", &admin)];
+    let log = async |arguments: &[&str]| {
+        let replicas = ["--set", "bus.lease=60s", "--set"];
+        run(scene.folder(), &[&["log"], arguments, &replicas, &["bus.replicas=3"]].concat(), &environment)
+            .await
+    };
+    // Made on one server, it is then kept on all of them.
+    let (code, said) = run(scene.folder(), &["log", "apply"], &environment).await;
+    assert!(code == Some(0) && said.contains("TICKS: made"), "{said}");
+    let (code, said) = log(&["verify"]).await;
+    assert!(code == Some(1) && said.contains("num_replicas is 1, not 3"), "{said}");
+    let (code, said) = log(&["apply"]).await;
+    assert!(code == Some(0) && said.contains("set right: max_age is 5s, not 60s"), "{said}");
+    assert_eq!(log(&["verify"]).await.0, Some(0));
+
+    let poller = scene.as_role("poller", &keys.join("poller.nk")).start().unwrap();
+    poller.wait_for_line(|line| has_message(line, "leading"), DEADLINE).await.unwrap();
+    let pod = Pod::of(scene.as_role("api", &keys.join("api.nk")).start().unwrap()).await;
+    has_price(&pod).await;
+    for number in 0..2 {
+        cluster.nodes[number].kill();
+        pod.takes_in(4).await;
+        cluster.nodes[number].restart().await.unwrap();
+        pod.takes_in(4).await;
+    }
+    assert_eq!(pod.metric("tickwell_bus_permission_violations_total").await, 0);
+    assert!(!poller.lines().iter().any(|line| has_message(line, REFUSED)));
+    audit(&records::all(&pod).await);
+}
+
+async fn expect_refusal(refusals: &mut mpsc::Receiver<String>, role: &str, what: &str) {
+    let refusal = tokio::time::timeout(DEADLINE, refusals.recv()).await;
+    let refusal = refusal.unwrap_or_else(|_| panic!("{role}: {what} was not refused"));
+    // The server says it in its own spelling.
+    assert!(refusal.as_ref().is_some_and(|it| it.contains(what)), "{role}: {what}: {refusal:?}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_process_with_anothers_key_says_which_right_is_missing() {
+    require_nats!();
+    let upstream = moving_upstream(INTERVAL).await;
+    let scene = Scene::new(INTERVAL).asking(&upstream);
+    let folder = scene.folder().to_owned();
+    let shipped = Shipped::start(&folder).await;
+    let scene = scene.over(&shipped.nats);
+    for role in ["poller", "api", "feed"] {
+        for what in ["apply", "verify"] {
+            let (code, said) = shipped.log(&folder, what, role, &[]).await;
+            assert!(code == Some(1) && said.contains("ermissions Violation"), "log {what} as {role}: {said}");
+        }
+    }
+    let (code, said) = shipped.log(&folder, "apply", "admin", &[]).await;
+    assert_eq!(code, Some(0), "{said}");
+
+    let poller = scene.as_role("poller", &shipped.seed_file("api")).start().unwrap();
+    is_refused(&poller, "_INBOX_poller").await;
+    let pod = scene.as_role("api", &shipped.seed_file("poller")).start().unwrap();
+    is_refused(&pod, "_INBOX_api").await;
+    let unready = |line: &str| has_message(line, "not ready") && line.contains("_INBOX_api");
+    pod.wait_for_line(unready, DEADLINE).await.unwrap();
+
+    // A key that the server does not know ends the process at once.
+    let stranger = make_keys(&folder, "strangers").await.join("poller.nk");
+    let mut stranger = scene.as_role("poller", &stranger).start().unwrap();
+    assert!(!stranger.wait_exit(DEADLINE).await.unwrap().success());
+    let said = stranger.lines().join("\n");
+    assert!(said.contains("bus.credentials_file") && said.contains("does not know"), "{said}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_key_is_replaced_without_a_restart() {
+    require_nats!();
+    // Fault matrix, row 20.
+    let upstream = moving_upstream(INTERVAL).await;
+    let scene = Scene::new(INTERVAL).asking(&upstream);
+    let folder = scene.folder().to_owned();
+    let mut shipped = Shipped::start(&folder).await;
+    let scene = scene.over(&shipped.nats);
+    let (code, said) = shipped.log(&folder, "apply", "admin", &["--set", "bus.lease=60s"]).await;
+    assert_eq!(code, Some(0), "{said}");
+    let poller = scene.as_role("poller", &shipped.seed_file("poller")).start().unwrap();
+    let pod = Pod::of(scene.as_role("api", &shipped.seed_file("api")).start().unwrap()).await;
+    has_price(&pod).await;
+
+    // First the files, then the server: both come back with their new keys.
+    let new = make_keys(&folder, "new").await;
+    for role in ["poller", "api"] {
+        std::fs::copy(new.join(format!("{role}.nk")), shipped.seed_file(role)).unwrap();
+    }
+    let old_public = std::fs::read_to_string(shipped.keys.join("keys.conf")).unwrap();
+    let new_public = std::fs::read_to_string(new.join("keys.conf")).unwrap();
+    shipped.nats.configure_keys(&new_public).unwrap();
+    let is_back = |process: &Tickwell| {
+        process.lines().iter().filter(|line| has_message(line, "the connection to NATS is up")).count() > 1
+    };
+    let both_back = async || (is_back(&poller) && is_back(&pod.process)).then_some(());
+    wait_until("both come back", DEADLINE, both_back).await;
+    pod.takes_in(4).await;
+    is_well(&pod).await;
+
+    // The other way round: until its file is replaced, a process says what is the matter.
+    shipped.nats.configure_keys(&old_public).unwrap();
+    is_in_trouble(&pod, "refused", "uthorization").await;
+    shipped.nats.configure_keys(&new_public).unwrap();
+    is_well(&pod).await;
+    pod.takes_in(4).await;
+    let findings = audit(&records::all(&pod).await);
+    assert_eq!(findings.leaders, 1, "{findings:?}");
+}

@@ -1,0 +1,192 @@
+//! In what a stream differs from its definition, option by option.
+//!
+//! Both are compared as the JSON that the server is sent, so that an option which the definition does not name, and
+//! somebody has set, is found as well.
+
+use std::{fmt, time::Duration};
+
+use async_nats::jetstream::stream::Config;
+use serde_json::{Map, Value};
+
+/// What says nothing about the records: for operators to label and to place.
+const FREE: [&str; 3] = ["description", "metadata", "placement"];
+
+/// What the server can change without a record being lost.
+const CHANGEABLE: [&str; 8] = [
+    "discard",
+    "compression",
+    "max_msg_size",
+    "num_replicas",
+    "duplicate_window",
+    "allow_direct",
+    "deny_delete",
+    "deny_purge",
+];
+
+/// What decides for how long a message is kept. Widened it loses nothing; narrowed it does.
+const LIMITS: [&str; 4] = ["max_age", "max_bytes", "max_msgs", "max_msgs_per_subject"];
+
+/// An option of a stream that is not as it is defined.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Difference {
+    option: String,
+    wanted: Value,
+    found: Value,
+}
+
+impl Difference {
+    /// Whether the option can be set right, and no record is lost.
+    pub(super) fn loses_nothing(&self) -> bool {
+        let option = self.option.as_str();
+        CHANGEABLE.contains(&option)
+            || (LIMITS.contains(&option) && limit(&self.wanted) >= limit(&self.found))
+    }
+
+    /// Whether it is about for how long a message is kept.
+    pub(super) fn is_limit(&self) -> bool {
+        LIMITS.contains(&self.option.as_str())
+    }
+}
+
+impl fmt::Display for Difference {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { option, wanted, found } = self;
+        write!(formatter, "{option} is {}, not {}", told(option, found, wanted), told(option, wanted, found))
+    }
+}
+
+/// The options in which a stream is not as it is defined.
+pub(super) fn differences(wanted: &Config, found: &Config) -> serde_json::Result<Vec<Difference>> {
+    let (wanted, found) = (options(wanted)?, options(found)?);
+    let mut names: Vec<&String> = wanted.keys().chain(found.keys()).collect();
+    names.sort();
+    names.dedup();
+    let value = |of: &Map<String, Value>, name: &str| of.get(name).cloned().unwrap_or_default();
+    Ok(names
+        .into_iter()
+        .filter(|name| !FREE.contains(&name.as_str()))
+        .map(|name| Difference {
+            option: name.clone(),
+            wanted: value(&wanted, name),
+            found: value(&found, name),
+        })
+        .filter(|difference| difference.wanted != difference.found && !is_more(difference, &wanted))
+        .collect())
+}
+
+/// The stream's options with these differences set right.
+pub(super) fn corrected(found: &Config, differences: &[Difference]) -> serde_json::Result<Config> {
+    let mut options = options(found)?;
+    for Difference { option, wanted, .. } in differences {
+        options.insert(option.clone(), wanted.clone());
+    }
+    options.retain(|_, value| !value.is_null());
+    serde_json::from_value(Value::Object(options))
+}
+
+fn options(config: &Config) -> serde_json::Result<Map<String, Value>> {
+    match serde_json::to_value(config)? {
+        Value::Object(options) => Ok(options),
+        _ => Ok(Map::new()),
+    }
+}
+
+/// More replicas are safer, and a longer memory for duplicates too; the server wants it to be no longer than
+/// messages live.
+fn is_more(difference: &Difference, wanted: &Map<String, Value>) -> bool {
+    let bound = match difference.option.as_str() {
+        "num_replicas" => i64::MAX,
+        "duplicate_window" => wanted.get("max_age").map_or(i64::MAX, limit),
+        _ => return false,
+    };
+    (limit(&difference.wanted)..=bound).contains(&limit(&difference.found))
+}
+
+/// A limit that is not there, zero or negative is none.
+fn limit(value: &Value) -> i64 {
+    value.as_i64().filter(|limit| *limit > 0).unwrap_or(i64::MAX)
+}
+
+/// A value in words. What is left out is what the other one's kind has as its default.
+fn told(option: &str, value: &Value, other: &Value) -> String {
+    let is_time = ["max_age", "duplicate_window"].contains(&option);
+    match (value, other) {
+        (Value::Null, Value::Bool(_)) => false.to_string(),
+        (Value::Null, Value::Number(_)) => 0.to_string(),
+        (Value::Null, _) => "unset".to_owned(),
+        (Value::String(text), _) => text.clone(),
+        (Value::Number(nanoseconds), _) if is_time => {
+            format!("{:?}", Duration::from_nanos(nanoseconds.as_u64().unwrap_or_default()))
+        }
+        _ => value.to_string(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use async_nats::jetstream::stream::{DiscardPolicy, Republish};
+
+    use super::*;
+
+    fn log() -> Config {
+        serde_json::from_str(include_str!("../../../../nats/stream.json")).unwrap()
+    }
+
+    fn told(found: &Config) -> Vec<(String, bool)> {
+        let found = differences(&log(), found).unwrap();
+        found.iter().map(|difference| (difference.to_string(), difference.loses_nothing())).collect()
+    }
+
+    #[test]
+    fn every_option_is_compared_and_those_that_lose_records_are_known() {
+        assert_eq!(told(&log()), []);
+        let republish =
+            Republish { source: ">".to_owned(), destination: "copy.>".to_owned(), headers_only: false };
+        let changed = Config {
+            max_age: Duration::from_secs(60),
+            max_bytes: -1,
+            max_messages: 7,
+            discard: DiscardPolicy::New,
+            deny_purge: false,
+            republish: Some(republish),
+            description: Some("ours".to_owned()),
+            ..log()
+        };
+        let told: Vec<(String, bool)> = told(&changed);
+        let expected = [
+            ("deny_purge is false, not true", true),
+            ("discard is new, not old", true),
+            ("max_age is 60s, not 31536000s", true),
+            ("max_bytes is -1, not 8589934592", false),
+            ("max_msgs is 7, not -1", true),
+        ];
+        let expected = expected.map(|(text, loses_nothing)| (text.to_owned(), loses_nothing));
+        assert_eq!(told[..5], expected);
+        let (republish, loses_nothing) = &told[5];
+        assert!(
+            republish.starts_with("republish is {") && republish.ends_with("not unset") && !loses_nothing
+        );
+        assert_eq!(told.len(), 6);
+    }
+
+    #[test]
+    fn more_than_what_is_defined_is_no_difference() {
+        let more = Config { num_replicas: 3, duplicate_window: Duration::from_secs(600), ..log() };
+        assert_eq!(told(&more), []);
+        let less = Config { duplicate_window: Duration::from_secs(1), ..log() };
+        assert_eq!(told(&less), [("duplicate_window is 1s, not 120s".to_owned(), true)]);
+        // A window may be no longer than messages live.
+        let lease =
+            Config { max_age: Duration::from_secs(5), duplicate_window: Duration::from_secs(5), ..log() };
+        let longer = Config { duplicate_window: Duration::from_secs(60), ..lease.clone() };
+        assert_eq!(differences(&lease, &longer).unwrap().len(), 1);
+    }
+
+    #[test]
+    fn what_is_corrected_no_longer_differs_and_the_rest_stays() {
+        let found = Config { max_age: Duration::from_secs(60), deny_purge: false, max_messages: 7, ..log() };
+        let all = differences(&log(), &found).unwrap();
+        assert_eq!(corrected(&found, &all).unwrap(), log());
+        assert_eq!(corrected(&found, &[]).unwrap(), found);
+    }
+}

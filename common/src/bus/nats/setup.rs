@@ -1,0 +1,141 @@
+//! Making the log's stream and the lease's bucket, and setting them right: what whoever runs the log does, and its
+//! processes need no right to.
+
+use async_nats::jetstream::{
+    self, ErrorCode,
+    context::{CreateStreamError, CreateStreamErrorKind},
+    stream::{Config, Info},
+};
+
+use super::{
+    Nats, NatsError,
+    difference::{Difference, corrected, differences},
+    lease,
+};
+use crate::{bus::ReadError, domain::Span};
+
+/// How a stream stands beside its definition.
+#[derive(Debug)]
+pub struct Standing {
+    /// The stream's name.
+    pub stream: String,
+    /// Whether it is there, and since when.
+    pub presence: Presence,
+    /// What was set right.
+    pub corrected: Vec<Difference>,
+    /// In what it differs from its definition.
+    pub differing: Vec<Difference>,
+    /// The servers of a cluster that do not have all of it, or are away. A replica is only asked for by the
+    /// definition; until it is there, the server that has it must not be lost.
+    pub behind: Vec<String>,
+}
+
+/// Whether a stream is there.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Presence {
+    /// It is not.
+    Missing,
+    /// It was made just now.
+    Made,
+    /// It was there.
+    Found,
+}
+
+impl Standing {
+    /// How the stream stands now, and what was done before it stood so.
+    pub fn after(self, earlier: Self) -> Self {
+        let presence = if earlier.presence == Presence::Made { Presence::Made } else { self.presence };
+        let corrected = earlier.corrected.into_iter().chain(self.corrected).collect();
+        Self { presence, corrected, ..self }
+    }
+}
+
+impl Nats {
+    /// Holds the log's stream and the lease's bucket against their definitions. `lease` is `bus.lease`.
+    pub async fn verify(&self, lease: Span) -> Result<Vec<Standing>, NatsError> {
+        let mut standings = Vec::new();
+        for wanted in self.definitions(lease)? {
+            standings.push(self.standing(&wanted).await?.1);
+        }
+        Ok(standings)
+    }
+
+    /// Makes the log's stream and the lease's bucket where they are missing, and sets right in what they differ
+    /// from their definitions, as far as no record is lost by it.
+    pub async fn apply(&self, lease: Span) -> Result<Vec<Standing>, NatsError> {
+        let mut standings = Vec::new();
+        for wanted in self.definitions(lease)? {
+            standings.push(self.apply_one(&wanted).await?);
+        }
+        Ok(standings)
+    }
+
+    fn definitions(&self, lease: Span) -> Result<[Config; 2], NatsError> {
+        Ok([self.definition()?, lease::definition(self, lease, self.replicas)?])
+    }
+
+    async fn apply_one(&self, wanted: &Config) -> Result<Standing, NatsError> {
+        let (found, before) = self.standing(wanted).await?;
+        let Some(found) = found else {
+            let made = self.context.create_stream(wanted).await;
+            made.map_err(|error| self.not_done("make", wanted, error))?;
+            let (_, now) = self.standing(wanted).await?;
+            return Ok(Standing { presence: Presence::Made, ..now });
+        };
+        // The bucket holds one key, which its holder writes again all the time.
+        let may_narrow = wanted.name != self.stream;
+        // Whose records are others is somebody else's stream.
+        let is_ours = found.subjects == wanted.subjects;
+        let allowed = |it: &Difference| is_ours && (it.loses_nothing() || (may_narrow && it.is_limit()));
+        let (able, _) = before.differing.into_iter().partition::<Vec<_>, _>(allowed);
+        if !able.is_empty() {
+            let better = corrected(&found, &able).map_err(|error| unreadable(wanted, &error))?;
+            let changed = self.context.update_stream(&better).await;
+            changed.map_err(|error| self.not_done("change", wanted, error))?;
+        }
+        let (_, now) = self.standing(wanted).await?;
+        Ok(Standing { corrected: able, ..now })
+    }
+
+    /// The stream with the definition's name, and how it stands beside it.
+    async fn standing(&self, wanted: &Config) -> Result<(Option<Config>, Standing), NatsError> {
+        let stream = wanted.name.clone();
+        let info = match self.context.get_stream(&stream).await.map_err(|error| self.not_found(error)) {
+            Ok(found) => Some(found.cached_info().clone()),
+            Err(ReadError::Gone { .. }) => None,
+            Err(error) => return Err(error.into()),
+        };
+        let behind = info.as_ref().map(behind).unwrap_or_default();
+        let found = info.map(|info| info.config);
+        let presence = if found.is_some() { Presence::Found } else { Presence::Missing };
+        let differing = found.as_ref().map_or(Ok(Vec::new()), |found| differences(wanted, found));
+        let differing = differing.map_err(|error| unreadable(wanted, &error))?;
+        Ok((found, Standing { stream, presence, corrected: Vec::new(), differing, behind }))
+    }
+
+    /// The server may say why itself. Until its cluster has come together, the reason is a passing one.
+    fn not_done(&self, act: &str, wanted: &Config, error: CreateStreamError) -> NatsError {
+        let passes = |reason: &jetstream::Error| {
+            reason.code() == 503 || reason.error_code() == ErrorCode::CLUSTER_NO_PEERS
+        };
+        match error.kind() {
+            CreateStreamErrorKind::JetStream(reason) if !passes(&reason) => NatsError::Stream {
+                stream: wanted.name.clone(),
+                reason: format!("the server does not {act} it: {reason}"),
+            },
+            _ => self.unanswered(error).into(),
+        }
+    }
+}
+
+fn behind(info: &Info) -> Vec<String> {
+    let replicas = info.cluster.as_ref().map(|cluster| cluster.replicas.as_slice()).unwrap_or_default();
+    let unplaced = info.config.num_replicas.saturating_sub(replicas.len() + 1);
+    let lagging = replicas.iter().filter(|replica| !replica.current || replica.offline);
+    let unplaced = (0..unplaced).map(|_| "a server still to be found".to_owned());
+    lagging.map(|replica| replica.name.clone()).chain(unplaced).collect()
+}
+
+fn unreadable(wanted: &Config, error: &serde_json::Error) -> NatsError {
+    NatsError::Stream { stream: wanted.name.clone(), reason: format!("its options are not JSON: {error}") }
+}
