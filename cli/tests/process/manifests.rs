@@ -2,10 +2,11 @@
 
 use std::{path::Path, time::Duration};
 
-use testkit::require_nats;
+use serde_json::Value;
+use testkit::{nats::NatsServer, require_nats, wait_until};
 
 use crate::{
-    harness::{BINARY, moving_upstream},
+    harness::{BINARY, DEADLINE, INTERVAL, Pod, Scene, field, has_message, moving_upstream},
     tools::python_beside_kubectl,
 };
 
@@ -49,4 +50,28 @@ async fn pods_started_as_the_manifests_say_are_a_working_system() {
         let Some(said) = said else { return };
         println!("{overlay}:\n{}", said.unwrap_or_else(|said| panic!("{overlay}:\n{said}")));
     }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_poller_is_not_ready_before_it_has_reached_the_log() {
+    // Else a rolling update would go on with one that never does.
+    require_nats!();
+    let mut nats = NatsServer::start().await.unwrap();
+    let upstream = moving_upstream(INTERVAL).await;
+    let scene =
+        Scene::new(INTERVAL).asking(&upstream).over(&nats).with("TICKWELL__ADMIN__LISTEN", "127.0.0.1:0");
+    nats.kill();
+    let process = scene.command("poller").arg("poller").start().unwrap();
+    let line = process.wait_for_line(|line| has_message(line, "admin serving"), DEADLINE).await.unwrap();
+    let poller = Pod::at(process, field(&line, "url").unwrap());
+    // A moment later the process has nothing to do but to wait for its log.
+    let waits = |line: &str| line.contains("NATS is not there yet");
+    poller.process.wait_for_line(waits, DEADLINE).await.unwrap();
+    let checks: Value = poller.get("/readyz?verbose").await.json();
+    assert_eq!((&checks["ready"], &checks["checks"][0]["name"]), (&false.into(), &"log".into()), "{checks}");
+    assert_eq!(poller.get("/livez").await.status, 200);
+
+    nats.restart().await.unwrap();
+    let ready = async || (poller.get("/readyz").await.status == 200).then_some(());
+    wait_until("the poller is ready", DEADLINE, ready).await;
 }
