@@ -260,6 +260,9 @@ def story(world):
         lost.probe("readinessProbe")
     if len(world.of("api")) > 1:
         verify(world)
+    for pod in world.of("poller") + world.of("api"):
+        if pod.metric("tickwell_bus_permission_violations_total") != 0:
+            sys.exit(f"{pod.name} lacks a right at NATS")
     for pod in running[::-1]:
         pod.lives()
         pod.terminate()
