@@ -155,6 +155,72 @@ log-restore folder url="nats://127.0.0.1:4222":
 backup file url="http://127.0.0.1:9090":
     cargo run --quiet -- backup --from {{ quote(url) }} --output {{ quote(file) }}
 
+# Behind kubectl and all else that is there, what scripts/tools installed
+export PATH := env("PATH") + ":" + justfile_directory() / ".tools/venv/bin"
+
+# What an overlay (dev, production, or a folder of your own) gives to a cluster
+[group('kubernetes')]
+k8s-render overlay="production":
+    kubectl kustomize "$(scripts/k8s-overlay {{ quote(overlay) }})"
+
+# Give the cluster the keys that `tickwell log keys FOLDER` made, before the first k8s-apply and when they change
+[group('kubernetes')]
+k8s-keys folder:
+    kubectl apply --filename k8s/base/namespace.yaml
+    scripts/k8s-keys {{ quote(folder) }} | kubectl apply --server-side --force-conflicts --filename -
+
+# Install or upgrade, and wait until all of it is ready; the cluster is kubectl's current one
+[group('kubernetes')]
+k8s-apply overlay="production":
+    scripts/k8s-apply "$(scripts/k8s-overlay {{ quote(overlay) }})"
+
+# What runs, what it waits for, and what happened last
+[group('kubernetes')]
+k8s-status:
+    kubectl --namespace tickwell get statefulsets,deployments,jobs,pods,horizontalpodautoscalers,poddisruptionbudgets,persistentvolumeclaims,ingresses
+    kubectl --namespace tickwell get events --sort-by .lastTimestamp | tail -n 15
+
+# What pods of a component say: api, poller, nats or log
+[group('kubernetes')]
+logs component="api" *arguments="--follow --tail 100":
+    kubectl --namespace tickwell logs --prefix --max-log-requests 20 \
+        --selector app.kubernetes.io/name=tickwell,app.kubernetes.io/component={{ component }} {{ arguments }}
+
+# Let the autoscaler choose between MINIMUM and MAXIMUM pods, until the next k8s-apply
+[group('kubernetes')]
+scale minimum maximum=minimum:
+    kubectl --namespace tickwell patch horizontalpodautoscaler tickwell-api \
+        --patch '{"spec": {"minReplicas": {{ minimum }}, "maxReplicas": {{ maximum }}}}'
+
+# The metrics of a pod, such as pod/tickwell-api-0, or of all of a component: api, poller
+[group('kubernetes')]
+metrics who="api":
+    scripts/k8s-forwarded 9090/metrics {{ quote(who) }} curl --fail --silent --show-error
+
+# Whether all pods give the same answers
+[group('kubernetes')]
+verify-pods *arguments:
+    cargo build --quiet
+    scripts/k8s-forwarded 8080 api "${CARGO_TARGET_DIR:-target}/debug/tickwell" verify-pods {{ arguments }}
+
+# Ask for prices from inside the cluster, with a pod that is thrown away
+[group('kubernetes')]
+smoke:
+    scripts/k8s-smoke
+
+# The store of a pod in one file
+[group('kubernetes')]
+k8s-backup file pod="tickwell-api-0":
+    cargo build --quiet
+    scripts/k8s-forwarded 9090 pod/{{ pod }} "${CARGO_TARGET_DIR:-target}/debug/tickwell" backup --output {{ quote(file) }} --from
+
+# Let the servers take over a changed keys.conf, once it has reached them; nobody whose key stays is cut off
+[group('kubernetes')]
+k8s-reload:
+    for pod in $(kubectl --namespace tickwell get pods --output name --selector app.kubernetes.io/component=nats); do \
+        kubectl --namespace tickwell exec "$pod" -- nats-server --signal reload=1; \
+    done
+
 # The optimised binary, target/release/tickwell
 [group('build')]
 release:

@@ -16,6 +16,7 @@ use common::{
         nats::{Nats, NatsLease, NatsWriter, Role},
     },
     clock::{Clock, SystemClock},
+    readiness::Condition,
     service::{self, Service, TaskError},
     telemetry,
 };
@@ -176,9 +177,15 @@ async fn nats(
     if !mode.has_poller() {
         return Ok(None);
     }
+    // A poller alone is not ready before it has reached the log: a version that cannot must not replace one that can.
+    // A pod that polls as well has a copy to answer from, and a check of its own.
+    let check = (!mode.has_api()).then(|| process.readiness.check("log"));
     let nats = Nats::connect(&settings.bus, Role::Poller, &metrics).await?;
     let writer = Arc::new(NatsWriter::open(nats.clone()).await?);
     let lease = Arc::new(NatsLease::open(nats, settings.bus.lease).await?);
+    if let Some(check) = check {
+        check.set(Condition::Ready);
+    }
     Ok(Some(poller::Log { writer, lease }))
 }
 

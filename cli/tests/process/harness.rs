@@ -148,7 +148,8 @@ impl Pod {
         Self::at(process, url)
     }
 
-    fn at(process: Tickwell, url: String) -> Self {
+    /// A started process that answers at `url`.
+    pub(crate) fn at(process: Tickwell, url: String) -> Self {
         // A second installation fails, and is as good as the first.
         let _installed = rustls::crypto::ring::default_provider().install_default();
         // The bytes as they are sent: no compression, and no proxy of whoever runs the tests.

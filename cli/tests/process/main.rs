@@ -13,7 +13,7 @@
 //! 9. The tests: [`feed`], [`sources`], [`faults`], [`survival`], [`leadership`], [`shutdown`], [`standalone`],
 //!    [`replay`], [`liar`], [`commands`], [`subscriber`], [`foreign`], [`recompute`], [`stream`], [`full_disk`],
 //!    [`pinned`], [`paging`], [`streams`], [`export`], [`backup`], [`cluster`], [`damage`], [`grind`],
-//!    [`may_2021`], [`verify`], [`watch`], [`access`], [`document`], [`healthcheck`], [`roles`].
+//!    [`may_2021`], [`verify`], [`watch`], [`access`], [`document`], [`healthcheck`], [`roles`], [`manifests`].
 //!
 //! Nothing here uses the product's own types: an answer is read as a stranger would read it, so that a
 //! mistake in them cannot hide on both sides of a comparison. And nothing here depends on how fast the
@@ -46,6 +46,7 @@ mod harness;
 mod healthcheck;
 mod leadership;
 mod liar;
+mod manifests;
 mod may_2021;
 mod paging;
 mod pinned;

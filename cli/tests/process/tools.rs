@@ -19,6 +19,12 @@ pub(crate) fn python() -> Option<PathBuf> {
     std::env::var_os(PYTHON_VARIABLE).map(PathBuf::from).or_else(|| installed(PYTHON))
 }
 
+/// That Python, where kubectl is beside it, which renders manifests.
+pub(crate) fn python_beside_kubectl() -> Option<PathBuf> {
+    let python = python()?;
+    there(python.with_file_name("kubectl")).map(|_kubectl| python)
+}
+
 /// A script that drives a browser, by its name, and the Node.js to run it with.
 pub(crate) fn browser_script(name: &str) -> Option<tokio::process::Command> {
     installed(BROWSER_DRIVER)?;
@@ -28,11 +34,14 @@ pub(crate) fn browser_script(name: &str) -> Option<tokio::process::Command> {
 }
 
 fn installed(path: &str) -> Option<PathBuf> {
-    let installed = workspace().join(path);
-    if installed.exists() {
-        return Some(installed);
+    there(workspace().join(path))
+}
+
+fn there(path: PathBuf) -> Option<PathBuf> {
+    if path.exists() {
+        return Some(path);
     }
-    assert!(std::env::var_os("CI").is_none(), "no {path}, and CI does not skip tests");
-    println!("skipped: {path} not found, run scripts/test");
+    assert!(std::env::var_os("CI").is_none(), "no {}, and CI does not skip tests", path.display());
+    println!("skipped: {} not found, run scripts/test", path.display());
     None
 }

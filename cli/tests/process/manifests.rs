@@ -1,0 +1,77 @@
+//! `k8s/` against the binary: rendered as a cluster would get it, read with the eyes of Kubernetes, and started by hand.
+
+use std::{path::Path, time::Duration};
+
+use serde_json::Value;
+use testkit::{nats::NatsServer, require_nats, wait_until};
+
+use crate::{
+    harness::{BINARY, DEADLINE, INTERVAL, Pod, Scene, field, has_message, moving_upstream},
+    tools::python_beside_kubectl,
+};
+
+const OVERLAYS: [&str; 2] = ["dev", "production"];
+
+/// Slots of the pods that are started by hand: long enough for processes that all start at once.
+const SLOTS: Duration = Duration::from_secs(2);
+
+/// One of the scripts beside this file, and what it says; `None` without what it needs.
+async fn script(
+    name: &str,
+    arguments: &[&str],
+    environment: Vec<(String, String)>,
+) -> Option<Result<String, String>> {
+    let python = python_beside_kubectl()?;
+    let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/process/manifests").join(name);
+    let mut command = tokio::process::Command::new(python);
+    // No files beside the scripts.
+    let output = command.arg("-B").arg(script).args(arguments).envs(environment).output().await.unwrap();
+    let said = [output.stdout, output.stderr].map(|bytes| String::from_utf8_lossy(&bytes).into_owned());
+    Some(if output.status.success() { Ok(said.concat()) } else { Err(said.concat()) })
+}
+
+#[tokio::test]
+async fn manifests_agree_with_each_other_and_with_the_binary() {
+    let drain = common::service::DRAIN_LIMIT.as_secs().to_string();
+    for overlay in OVERLAYS {
+        let Some(said) = script("checks.py", &[BINARY, overlay, &drain], Vec::new()).await else { return };
+        assert_eq!(said, Ok("\n".to_owned()), "{overlay}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn pods_started_as_the_manifests_say_are_a_working_system() {
+    require_nats!();
+    let upstream = moving_upstream(SLOTS).await;
+    let mut environment = upstream.environment();
+    environment.push(("TICKWELL__FEED__INTERVAL".to_owned(), format!("{}s", SLOTS.as_secs())));
+    for overlay in OVERLAYS {
+        let said = script("by_hand.py", &[BINARY, overlay], environment.clone()).await;
+        let Some(said) = said else { return };
+        println!("{overlay}:\n{}", said.unwrap_or_else(|said| panic!("{overlay}:\n{said}")));
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_poller_is_not_ready_before_it_has_reached_the_log() {
+    // Else a rolling update would go on with one that never does.
+    require_nats!();
+    let mut nats = NatsServer::start().await.unwrap();
+    let upstream = moving_upstream(INTERVAL).await;
+    let scene =
+        Scene::new(INTERVAL).asking(&upstream).over(&nats).with("TICKWELL__ADMIN__LISTEN", "127.0.0.1:0");
+    nats.kill();
+    let process = scene.command("poller").arg("poller").start().unwrap();
+    let line = process.wait_for_line(|line| has_message(line, "admin serving"), DEADLINE).await.unwrap();
+    let poller = Pod::at(process, field(&line, "url").unwrap());
+    // A moment later the process has nothing to do but to wait for its log.
+    let waits = |line: &str| line.contains("NATS is not there yet");
+    poller.process.wait_for_line(waits, DEADLINE).await.unwrap();
+    let checks: Value = poller.get("/readyz?verbose").await.json();
+    assert_eq!((&checks["ready"], &checks["checks"][0]["name"]), (&false.into(), &"log".into()), "{checks}");
+    assert_eq!(poller.get("/livez").await.status, 200);
+
+    nats.restart().await.unwrap();
+    let ready = async || (poller.get("/readyz").await.status == 200).then_some(());
+    wait_until("the poller is ready", DEADLINE, ready).await;
+}

@@ -1,0 +1,169 @@
+"""Holds the manifests of an overlay against each other and against the binary. What no schema knows.
+
+usage: checks.py BINARY OVERLAY DRAIN_SECONDS. Prints a line for each fault.
+"""
+
+import ipaddress
+import json
+import os
+import pathlib
+import re
+import sys
+import tempfile
+
+from network import End, connects, matches
+from pods import Product, bytes_of, check_pod, check_probes, faults, hold, ports_of
+from rendered import OURS, WORKSPACE, Manifests, output
+
+PRODUCT, OVERLAY = Product(sys.argv[1], float(sys.argv[3])), sys.argv[2]
+
+
+def check_selectors(manifests, templates):
+    labels = {component: template["metadata"]["labels"] for component, (template, _) in templates.items()}
+
+    def picked(selector):
+        return [component for component in labels if matches(selector, labels[component])]
+
+    for item in manifests.of("StatefulSet", "Deployment"):
+        name, own = item["metadata"]["name"], item["spec"]["template"]["metadata"]["labels"]
+        hold(picked(item["spec"]["selector"]) == [own[OURS + "component"]], name, "its selector finds other pods than its own")
+        service = item["spec"].get("serviceName")
+        found = service and manifests.find("Service", service)
+        hold(service is None or (found and found["spec"].get("clusterIP") == "None"), name, f"{service} is no headless Service")
+    for item in manifests.of("Service"):
+        name, found = item["metadata"]["name"], picked({"matchLabels": item["spec"]["selector"]})
+        hold(len(found) == 1, name, f"finds {found}")
+        for port in item["spec"]["ports"]:
+            hold(
+                found and port["targetPort"] in ports_of(templates[found[0]][0]), name, f"no pod has the port {port['targetPort']}"
+            )
+    for item in manifests.of("PodDisruptionBudget"):
+        name, spec = item["metadata"]["name"], item["spec"]
+        hold(len(picked(spec["selector"])) == 1, name, "finds no pods of one kind")
+        hold(len({"minAvailable", "maxUnavailable"} & set(spec)) == 1, name, "must say one of minAvailable and maxUnavailable")
+    for item in manifests.of("NetworkPolicy"):
+        name, spec = item["metadata"]["name"], item["spec"]
+        hold(picked(spec["podSelector"]), name, "finds no pod")
+        rules = [(kind, rule) for kind in ["ingress", "egress"] for rule in spec.get(kind, [])]
+        types = spec.get("policyTypes", [])
+        hold(types and set(types) <= {"Ingress", "Egress"}, name, f"policyTypes {types}")
+        hold(all(kind.title() in types for kind, _ in rules), name, "has rules of a kind that policyTypes does not name")
+        for peer in [peer for _, rule in rules for peer in rule.get("from", []) + rule.get("to", [])]:
+            hold("podSelector" not in peer or "namespaceSelector" in peer or picked(peer["podSelector"]), name, f"finds no {peer}")
+            for text in [peer["ipBlock"]["cidr"], *peer["ipBlock"].get("except", [])] if "ipBlock" in peer else []:
+                inside = ipaddress.ip_network(text).subnet_of(ipaddress.ip_network(peer["ipBlock"]["cidr"]))
+                hold(inside, name, f"{text} is not in {peer['ipBlock']['cidr']}")
+
+
+def check_network(manifests, templates):
+    """All that gets through, pod by pod and port by port, is what is written here."""
+    home, policies = {"kubernetes.io/metadata.name": "tickwell"}, manifests.of("NetworkPolicy")
+
+    def stranger(name):
+        return End(name, namespace={"kubernetes.io/metadata.name": name}, labels={OURS + "name": name})
+
+    def address(name, text):
+        return End(name, address=text)
+
+    pods = [
+        End(component, template["metadata"]["labels"], home, ports_of(template)) for component, (template, _) in templates.items()
+    ]
+    strangers = [stranger(name) for name in ["ingress-nginx", "monitoring", "default"]]
+    strangers.append(End("subscribers", namespace={"kubernetes.io/metadata.name": "any", "tickwell-feed": "allowed"}))
+    names = End("dns", {"k8s-app": "kube-dns"}, {"kubernetes.io/metadata.name": "kube-system"}, {"dns": 53})
+    outside = [address("internet", "104.16.0.1"), address("internet6", "2606:4700::1")]
+    inside = [address("metadata", "169.254.169.254"), address("node", "10.0.0.1"), address("node6", "fd00::1")]
+
+    through = set()
+    for source in pods + strangers:
+        for target in pods:
+            through |= {
+                (source.name, target.name, port)
+                for port in target.ports.values()
+                if connects(policies, home, source, target, port)
+            }
+    for source in pods:
+        for target in outside + inside + [names]:
+            for port in [22, 53, 80, 443, 6443]:
+                through |= {(source.name, target.name, port)} if connects(policies, home, source, target, port) else set()
+        hold(connects(policies, home, source, names, 53, "UDP"), source.name, "cannot ask for names")
+
+    expected = {(pod.name, "dns", 53) for pod in pods}
+    expected |= {("poller", "nats", 4222), ("api", "nats", 4222), ("log", "nats", 4222), ("subscribers", "nats", 4222)}
+    expected |= {("nats", "nats", 6222), ("ingress-nginx", "api", 8080), ("smoke", "api", 8080)}
+    expected |= {("monitoring", "poller", 9090), ("monitoring", "api", 9090), ("monitoring", "nats", 8222)}
+    expected |= {("poller", "internet", 443), ("poller", "internet6", 443)}
+    for source, target, port in through ^ expected:
+        hold(False, "network", f"{source} {'reaches' if (source, target, port) in through else 'does not reach'} {target}:{port}")
+
+
+def check_autoscalers(manifests):
+    for item in manifests.of("HorizontalPodAutoscaler"):
+        name, spec = item["metadata"]["name"], item["spec"]
+        reference = spec["scaleTargetRef"]
+        target = manifests.find(reference["kind"], reference["name"])
+        hold(target and "replicas" not in target["spec"], name, "its target is not there, or has a number of replicas of its own")
+        hold(1 < spec["minReplicas"] <= spec["maxReplicas"], name, "minReplicas and maxReplicas")
+
+
+def check_ingress(manifests):
+    """What the document describes is routed, and what is for operators is not."""
+    operators = {"/livez", "/readyz", "/metrics"}
+    documented = set(json.loads((WORKSPACE / "docs/openapi.json").read_text())["paths"]) - operators
+    for item in manifests.of("Ingress"):
+        name = item["metadata"]["name"]
+        rules = [path for rule in item["spec"]["rules"] for path in rule["http"]["paths"]]
+        for rule in rules:
+            backend = rule["backend"]["service"]
+            service = manifests.find("Service", backend["name"])
+            hold(service and backend["port"]["name"] in [port["name"] for port in service["spec"]["ports"]], name, f"no {backend}")
+
+        def routed(path):
+            return any(
+                path == rule["path"] or (rule["pathType"] == "Prefix" and path.startswith(rule["path"].rstrip("/") + "/"))
+                for rule in rules
+            )
+
+        for path in documented | {"/", "/docs", "/docs/errors", "/openapi.json", "/asyncapi.yaml"}:
+            hold(routed(path), name, f"{path} is not routed")
+        for path in operators | {"/admin/backup"}:
+            hold(not routed(path), name, f"{path} is routed")
+
+
+def check_log(manifests):
+    """What NATS may fill must fit where it is put, and in a pod's memory."""
+    _, owner = manifests.pods()["nats"]
+    settings = next(item["data"] for item in manifests.of("ConfigMap") if "nats.conf" in item["data"])["nats.conf"]
+    allowed = re.search(r"^\s*max_file_store:\s*(\S+)", settings, re.MULTILINE)[1]
+    claim = owner["spec"]["volumeClaimTemplates"][0]["spec"]["resources"]["requests"]["storage"]
+    hold(bytes_of(claim) > bytes_of(allowed), "nats", f"a volume of {claim} is too small for {allowed}")
+    container = owner["spec"]["template"]["spec"]["containers"][0]
+    memory = {entry["name"]: entry.get("value") for entry in container["env"]}["GOMEMLIMIT"]
+    hold(bytes_of(memory) < bytes_of(container["resources"]["limits"]["memory"]), "nats", "GOMEMLIMIT")
+    leaving = sum(
+        int(re.search(rf"^\s*{name}:\s*\"(\d+)s\"", settings, re.MULTILINE)[1])
+        for name in ["lame_duck_grace_period", "lame_duck_duration"]
+    )
+    hold(owner["spec"]["template"]["spec"]["terminationGracePeriodSeconds"] > leaving, "nats", f"is killed before {leaving} s")
+
+
+def main():
+    with tempfile.TemporaryDirectory() as folder:
+        os.environ.pop("TICKWELL_CONFIG", None)
+        keys = pathlib.Path(folder) / "keys"
+        output(PRODUCT.binary, "log", "keys", keys)
+        manifests = Manifests(OVERLAY, keys)
+    templates = manifests.pods()
+    for component, (template, owner) in templates.items():
+        check_pod(PRODUCT, manifests, component, template, owner)
+    check_probes(templates)
+    check_selectors(manifests, templates)
+    check_network(manifests, templates)
+    check_autoscalers(manifests)
+    check_ingress(manifests)
+    check_log(manifests)
+    print("\n".join(faults))
+    sys.exit(1 if faults else 0)
+
+
+main()

@@ -1,0 +1,73 @@
+"""What a cluster is given: the manifests of an overlay, rendered, and the keys beside them."""
+
+import base64
+import os
+import pathlib
+import subprocess
+import sys
+
+import yaml
+
+WORKSPACE = pathlib.Path(__file__).resolve().parents[4]
+# `scripts/tools` installs kubectl beside this Python; it is also what the scripts find.
+os.environ["PATH"] = f"{pathlib.Path(sys.executable).parent}:{os.environ['PATH']}"
+
+OURS = "app.kubernetes.io/"
+
+
+def output(*command):
+    return subprocess.run([str(part) for part in command], check=True, stdout=subprocess.PIPE, text=True).stdout
+
+
+class Manifests:
+    """Every object of an overlay, with those of `k8s-keys` for the keys in a folder."""
+
+    def __init__(self, overlay, keys):
+        texts = [
+            output("kubectl", "kustomize", WORKSPACE / "k8s/overlays" / overlay),
+            output(WORKSPACE / "scripts/k8s-keys", keys),
+            (WORKSPACE / "k8s/smoke.yaml").read_text(),
+        ]
+        self.objects = [item for text in texts for item in yaml.safe_load_all(text) if item]
+
+    def of(self, *kinds):
+        return [item for item in self.objects if item["kind"] in kinds]
+
+    def find(self, kind, name):
+        found = [item for item in self.of(kind) if item["metadata"]["name"] == name]
+        return found[0] if found else None
+
+    def pods(self):
+        """What pods are made of, by component: the template, and the object that makes them."""
+        templates = {}
+        for item in self.of("StatefulSet", "Deployment", "Job"):
+            template = item["spec"]["template"]
+            templates[template["metadata"]["labels"][OURS + "component"]] = (template, item)
+        for item in self.of("Pod"):
+            templates[item["metadata"]["labels"][OURS + "component"]] = (item, item)
+        return templates
+
+    def mounts(self, template, owner, container):
+        """What a container finds where: a dict of files for each path, or None for a folder of its own to write in."""
+        volumes = {volume["name"]: volume for volume in template["spec"].get("volumes", [])}
+        claims = {claim["metadata"]["name"] for claim in owner["spec"].get("volumeClaimTemplates", [])}
+
+        def found(name):
+            return None if name in claims else self.files(volumes[name])
+
+        return {mount["mountPath"]: found(mount["name"]) for mount in container.get("volumeMounts", [])}
+
+    def files(self, source):
+        """The files of a volume, or of a part of one. A KeyError, if what it names is not there."""
+        if "configMap" in source:
+            return self.data("ConfigMap", source["configMap"]["name"])
+        if "secret" in source:
+            return self.data("Secret", source["secret"]["secretName"])
+        return {name: text for part in source["projected"]["sources"] for name, text in self.files(part).items()}
+
+    def data(self, kind, name):
+        item = self.find(kind, name)
+        if item is None:
+            raise KeyError(f"there is no {kind} {name}")
+        plain = item.get("data", {})
+        return plain if kind == "ConfigMap" else {key: base64.b64decode(text).decode() for key, text in plain.items()}
