@@ -47,6 +47,7 @@ mod leadership;
 mod liar;
 mod may_2021;
 mod paging;
+mod page;
 mod pinned;
 mod recompute;
 mod records;
