@@ -12,6 +12,9 @@ const TOOLS = fileURLToPath(new URL("../../../.tools/", import.meta.url));
 const NAMES = ["chromium", "chromium-browser", "google-chrome", "google-chrome-stable"];
 const INSTALLED = join(TOOLS, "browser/chromium");
 
+/** Looks for what some people cannot see, hear or reach: a script that runs in a page. */
+export const axe = () => createRequire(join(TOOLS, "node/")).resolve("axe-core/axe.min.js");
+
 /** Never reached by a passing test, however slow the machine. */
 export const DEADLINE_MILLIS = 120_000;
 

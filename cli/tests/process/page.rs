@@ -9,7 +9,9 @@ use testkit::{Venue, nats::NatsServer, process::Tickwell, require_nats, upstream
 use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
 
 use crate::{
-    harness::{DEADLINE, INTERVAL, Scene, has_price, moving_upstream, slots_pass},
+    access::KNOWN,
+    harness::{DEADLINE, INTERVAL, Pod, Scene, has_price, moving_upstream, slots_pass},
+    replay,
     tools::browser_script,
 };
 
@@ -62,6 +64,59 @@ async fn prices_the_chart_and_every_outage_are_seen() {
             other => panic!("nobody knows how to {other}"),
         }
         "done".to_owned()
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn hands_move_it_and_it_looks_right_everywhere() {
+    let upstream = moving_upstream(INTERVAL).await;
+    let scene = Scene::new(INTERVAL).asking(&upstream).with("TICKWELL__FEED__PAIRS", "BTC-USD,ETH-USD");
+    let pod = scene.standalone("only").await;
+    has_price(&pod).await;
+    play(&pod.url, &["hands", "looks"], async |wish| panic!("nobody knows how to {wish}")).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn where_there_is_no_price_it_says_why() {
+    require_nats!();
+    let upstream = moving_upstream(INTERVAL).await;
+    let scene = Scene::new(INTERVAL).asking(&upstream).with("TICKWELL__FEED__PAIRS", "BTC-USD,ETH-USD");
+    set_sources_down(&upstream, true);
+    let first = scene.standalone("first").await;
+    let recorded = replay::scene();
+    let mut nats = NatsServer::start().await.unwrap();
+    let bus = nats.url();
+    let mut pods: Vec<Pod> = Vec::new();
+    let mut processes: Vec<Tickwell> = Vec::new();
+    play(&first.url, &["reasons"], async |wish| {
+        let command = scene.command(wish);
+        pods.push(match wish {
+            "sources recover" => {
+                set_sources_down(&upstream, false);
+                return "done".to_owned();
+            }
+            "start the log" => {
+                nats.restart().await.unwrap();
+                let poller = scene.command("poller").arg("poller").env("TICKWELL__BUS__URL", &bus);
+                processes.push(poller.start().unwrap());
+                return "done".to_owned();
+            }
+            "start a pod without a log" => {
+                nats.kill();
+                let process = command.arg("api").env("TICKWELL__BUS__URL", &bus).start().unwrap();
+                Pod::listening(process).await
+            }
+            "start a demo" => Pod::of(command.args(["run", "--demo"]).start().unwrap()).await,
+            "start a replay" => {
+                Pod::of(replay::at_speed(recorded.command("replay"), "max").arg("run").start().unwrap()).await
+            }
+            "start a pod with keys" => {
+                Pod::of(command.arg("run").env("TICKWELL__API__KEYS", KNOWN).start().unwrap()).await
+            }
+            other => panic!("nobody knows how to {other}"),
+        });
+        pods.last().unwrap().url.clone()
     })
     .await;
 }
