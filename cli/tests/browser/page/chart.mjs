@@ -57,7 +57,11 @@ export default async function ({ browser, url, behind }) {
         return shaded || !columns.some((column) => holds(line, column));
       });
     };
-    const seen = await until(`${pair} as it was`, () => past.plot(panel), (seen) => seen.line.length && !wrong(seen).length);
+    const look = async () => {
+      const { right, line, gap } = await past.plot(panel);
+      return { right, line, gap, wrong: line.length ? wrong({ right, line, gap }) : "nothing is drawn" };
+    };
+    const seen = await until(`${pair} as it was`, look, ({ wrong }) => !wrong.length);
     assert(width(seen.gap) > 20 && width(seen.line) > 20, `${pair}: ${JSON.stringify(seen)}`);
     const prices = ticks.map(({ price }) => Number(price));
     const words = await past.words();
