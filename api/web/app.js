@@ -30,7 +30,9 @@ const names = () => shown().map(({ name }) => name);
 
 /** Now by the pod's clock. A recording has a time of its own. */
 const present = () => max(0, ...[...pairs.values()].map(({ newest, origin }) => max(newest, origin === "replay" ? 0 : now())));
-const view = (to = until ?? present()) => ({ from: to - length, to });
+/** The newest candle stands in the middle of its time. */
+const edge = ({ candles, step } = shown()[0] ?? {}) => present() + (candles ? step / 2 : 0);
+const view = (to = until ?? edge()) => ({ from: to - length, to });
 const average = () => milliseconds(controls.average.value) || 0;
 
 function remember() {
@@ -61,14 +63,14 @@ async function read(pair, signal) {
 	const lead = max(average(), length / 8);
 	const { candles, step } = resolution(length, pair.interval, controls.candles.checked && canvas.clientWidth / 6, lead);
 	const start = view().from - lead;
-	const to = until < pair.newest ? ceil(until) : Infinity;
+	const to = until < pair.newest ? ceil(until + step) : Infinity;
 	const path = (route, from) => `/v1/prices/${pair.name}/${route}from=${floor(from)}`;
 	const [items, gapItems] = await Promise.all([
 		list(path(candles ? `candles?interval=${candles}&` : "history?", start) + (to < Infinity ? `&to=${to}` : ""), signal),
 		list(path("gaps?", min(start, present() - DAY)), signal),
 	]);
 	const points = items.map((item) => pointOf(item, step));
-	Object.assign(pair, { candles, step, to, points, gapItems, averages: undefined, gaps: undefined, note: "no prices in this range" });
+	Object.assign(pair, { candles, step, to, points, gapItems, averages: undefined, gaps: undefined, note: "no prices here" });
 	// What came while they were read.
 	for (const event of pair.recent) append(pair, event);
 }
@@ -155,13 +157,13 @@ function paint() {
 		const { name, card, tick, origin, points, step } = pair;
 		pair.seen = within(points, seen);
 		const [first, last] = [pair.seen[0], pair.seen.at(-1)];
-		// It is not said over more than there is.
+		// Over no more than there is.
 		const range = first && span(first.time - seen.from < step + length / 50 ? length : last.time - first.time);
 		const move = first && change(first.text.open, last.text.close);
 		const age = origin === "replay" ? performance.now() - pair.arrived : now() - Date.parse(tick?.slot);
 		pair.gaps ??= joined(pair.gapItems);
 		pair.averages ??= movingAverage(points, average(), step);
-		pair.label = tick && grouped(tick.price);
+		pair.label = until ? "" : tick && grouped(tick.price);
 		card.ariaPressed = names().includes(name);
 		showCard(card, { ...pair, age, isConnected: connection === "live", move, range });
 	}
@@ -174,13 +176,14 @@ function showState(panels) {
 	const [{ name, tick, candles, gap, stale, origin } = {}] = panels;
 	write(find("drawn"), `Drawn: ${candles ? `${candles} candles` : "every tick"}. Shaded: gaps.`);
 	write(find("state"), connection, connection);
-	const why = gap ? words(gap.cause) : (reason?.message ?? "waiting for the first tick");
+	const isRefused = reason?.code === "unauthorized";
+	const why = isRefused && sessionStorage.apiKey ? "this key is not known" : gap ? words(gap.cause) : (reason?.message ?? "waiting for a tick");
 	const trouble = !tick ? `No price yet: ${why}.` : connection === "offline" ? `Not connected: ${why}.` : connection === "live" && reason?.message;
 	write(find("banner"), [trouble, ORIGINS[origin]].filter(Boolean).join(" "));
-	find("key").hidden = reason?.code !== "unauthorized";
+	find("key").hidden = !isRefused;
 	const state = connection !== "live" ? connection : stale ? "stale" : "";
 	document.title = tick ? `${state} ${grouped(tick.price)} ${name} · Tickwell` : "Tickwell";
-	const states = `${connection}${panels.map(({ stale }) => stale)}`;
+	const states = `${connection}${panels.map(({ tick, stale }) => [!tick, stale])}`;
 	if (states === spoken) return;
 	spoken = states;
 	write(find("spoken"), [connection, ...panels.map(({ name, tick, stale }) => `${name} ${tick?.price ?? "no price yet"}${stale ? " stale" : ""}`)].join(", "));
@@ -218,7 +221,7 @@ controls.onchange = ({ target }) => {
 };
 find("key").onsubmit = (event) => {
 	event.preventDefault();
-	sessionStorage.key = event.target.elements[0].value;
+	sessionStorage.apiKey = event.target.elements[0].value;
 	dispatchEvent(new Event("online"));
 };
 listen(canvas, {

@@ -58,7 +58,7 @@ export function draw(canvas, { panels, view, cursor, candles, average }) {
 	}
 	pen.font = "12px system-ui, sans-serif";
 	const labels = panels.flatMap(({ marks, label = "" }) => [{ label }, ...marks]);
-	const right = width - max(44, ...labels.map(({ label }) => pen.measureText(label).width + 12));
+	const right = width - (panels[0].room = max(panels[0].room ?? 44, ...labels.map(({ label }) => pen.measureText(label).width + 12)));
 	const x = (time) => ((time - view.from) / (view.to - view.from)) * right;
 
 	for (const { time, label } of timeMarks(view.from, view.to, right / 90)) {

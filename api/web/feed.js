@@ -4,7 +4,7 @@
 const SILENCE = 40_000;
 /** Failures in a row before it is called offline. */
 const PATIENCE = 3;
-/** After these nothing joins on to what was there. */
+/** Nothing joins on. */
 const LOST = ["unknown_cursor", "sequence_gone", "log_replaced", "history_gone"];
 
 let ahead = 0;
@@ -14,8 +14,8 @@ export const now = () => Date.now() + ahead;
 const refused = ({ code, detail }) => Object.assign(new Error(detail), { code });
 
 async function request(path, signal, headers) {
-	const { key } = sessionStorage;
-	const response = await fetch(path, { headers: { ...headers, ...(key && { "X-API-Key": key }) }, cache: "no-cache", signal });
+	const { apiKey } = sessionStorage;
+	const response = await fetch(path, { headers: { ...headers, ...(apiKey && { "X-API-Key": apiKey }) }, cache: "no-cache", signal });
 	const told = Date.parse(response.headers.get("Date")) + 500;
 	// The header has whole seconds.
 	if (Math.abs(told - now()) > 1_000) ahead = told - Date.now();
@@ -60,10 +60,7 @@ async function* connection(cursor, opened) {
 	}
 }
 
-/**
- * Follows the log for good. `event` takes ticks and gaps, each once; `state` "live", or "reconnecting" or "offline" and why;
- * `begin` comes first, and again when nothing joins on.
- */
+/** Follows the log for good: `begin` where nothing joins on, `event` for ticks and gaps, `state` for the connection. */
 export async function follow({ begin, event, state }) {
 	let cursor;
 	for (let failures = 0; ; failures++) {

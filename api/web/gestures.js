@@ -3,17 +3,16 @@
 
 export function listen(canvas, { zoom, pan, point, step, live }) {
 	const held = new Map();
-	const place = (event) => event.clientX - canvas.getBoundingClientRect().left;
 	const apart = () => 1 + Math.abs([...held.values()].reduce((a, b) => a - b));
 	const on = (names, act) => names.split(" ").forEach((name) => canvas.addEventListener(name, act, { passive: false }));
 
 	on("pointerdown", (event) => {
-		held.set(event.pointerId, place(event));
+		held.set(event.pointerId, event.offsetX);
 		canvas.setPointerCapture(event.pointerId);
-		point(place(event));
+		point(event.offsetX);
 	});
 	on("pointermove", (event) => {
-		const x = place(event);
+		const x = event.offsetX;
 		const before = held.get(event.pointerId);
 		const distance = held.size > 1 && apart();
 		if (before !== undefined) {
@@ -30,7 +29,7 @@ export function listen(canvas, { zoom, pan, point, step, live }) {
 		event.preventDefault();
 		const { deltaX, deltaY, shiftKey, ctrlKey } = event;
 		if (shiftKey || Math.abs(deltaX) > Math.abs(deltaY)) pan(deltaX || deltaY);
-		else zoom(Math.exp(deltaY * (ctrlKey ? 0.01 : 0.002)), place(event));
+		else zoom(Math.exp(deltaY * (ctrlKey ? 0.01 : 0.002)), event.offsetX);
 	});
 	on("keydown", (event) => {
 		if (event.ctrlKey || event.metaKey || event.altKey) return;

@@ -24,6 +24,8 @@ const heading = (...parts) => make("tr", make("th", parts, { colSpan: 5, scope: 
 
 const fill = (id, groups) => {
 	const table = find(id);
+	// So that keys can scroll it.
+	table.parentNode.tabIndex = 0;
 	table.replaceChildren(table.tHead, ...groups.map((rows) => make("tbody", rows)));
 };
 
@@ -63,8 +65,8 @@ const showAverages = (answers) =>
 
 const showSources = ({ items }) =>
 	fill("sources", [items.map(({ source, share_used, verdicts, last_verdict }) => {
-		const others = Object.entries(verdicts).filter(([verdict]) => verdict !== "used");
-		return row(source, share(share_used), others.map(([verdict, count]) => `${words(verdict)} ${count}`).join(", "), words(last_verdict));
+		const { used, ...others } = verdicts;
+		return row(source, share(share_used), Object.entries(others).map(([verdict, count]) => `${words(verdict)} ${count}`).join(", "), words(last_verdict));
 	})]);
 
 /** Gaps that follow one another for one cause, as one, from the tick before to the tick behind. */

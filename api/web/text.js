@@ -37,12 +37,11 @@ export function milliseconds(duration) {
 
 /** How long something is, in its two largest units: "2 h 5 min" */
 export function span(length) {
-	const seconds = Math.max(0, Math.floor(length / 1e3));
-	const parts = [[86_400, 1e9, "d"], [3_600, 24, "h"], [60, 60, "min"], [1, 60, "s"]];
-	const counts = parts.map(([size, most, unit]) => [Math.floor(seconds / size) % most, unit]);
-	const first = counts.findIndex(([count]) => count);
-	const told = counts.slice(first).slice(0, 2).filter(([count]) => count);
-	return told.flat().join(" ") || "0 s";
+	const { s, m, h, d } = UNITS;
+	const parts = [[length / d, "d"], [(length % d) / h, "h"], [(length % h) / m, "min"], [(length % m) / s, "s"]];
+	const first = parts.findIndex(([count]) => count >= 1);
+	const told = parts.slice(first).slice(0, 2).filter(([count]) => count >= 1);
+	return told.map(([count, unit]) => `${Math.floor(count)} ${unit}`).join(" ") || "0 s";
 }
 
 /** "2026-11-21 14:05:09"; all times are UTC, as in the log. */

@@ -330,7 +330,7 @@ test("a key goes with every request, and no header without a value", async () =>
   listen();
   await until(() => requests.length === 1);
   assert.deepEqual(requests[0].headers, { Accept: "text/event-stream" });
-  sessionStorage.key = "one";
+  sessionStorage.apiKey = "one";
   listen();
   await until(() => requests.length === 2);
   assert.deepEqual(requests[1].headers, { Accept: "text/event-stream", "X-API-Key": "one" });

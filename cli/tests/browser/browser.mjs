@@ -1,4 +1,4 @@
-// A real, headless browser for tests: `const { page, close } = await open(url)`.
+// A real, headless browser for tests: `const { page, problems, close } = await open(url)`.
 //
 // It takes the browser that $TICKWELL_BROWSER names, else the system's Chromium or Chrome, else the one that
 // scripts/tools put into .tools.
@@ -11,6 +11,9 @@ import { fileURLToPath } from "node:url";
 const TOOLS = fileURLToPath(new URL("../../../.tools/", import.meta.url));
 const NAMES = ["chromium", "chromium-browser", "google-chrome", "google-chrome-stable"];
 const INSTALLED = join(TOOLS, "browser/chromium");
+
+/** Looks for what some people cannot see, hear or reach: a script that runs in a page. */
+export const axe = () => createRequire(join(TOOLS, "node/")).resolve("axe-core/axe.min.js");
 
 /** Never reached by a passing test, however slow the machine. */
 export const DEADLINE_MILLIS = 120_000;
@@ -25,8 +28,8 @@ function find() {
   return found;
 }
 
-/** Opens a page in a browser of its own. `problems` fills with what the page complains of. */
-export async function open(url) {
+/** A browser, for any number of visits. */
+export async function launch() {
   const { chromium } = createRequire(join(TOOLS, "node/"))("playwright-core");
   const executablePath = find();
   const env = { ...process.env };
@@ -36,15 +39,39 @@ export async function open(url) {
     env.FONTCONFIG_PATH = join(TOOLS, "browser/fonts");
   }
   // The pages are our own, and in a container its sandbox cannot be had.
-  const browser = await chromium.launch({ executablePath, env, args: ["--no-sandbox"], timeout: DEADLINE_MILLIS });
-  const page = await browser.newPage();
+  return chromium.launch({ executablePath, env, args: ["--no-sandbox"], timeout: DEADLINE_MILLIS });
+}
+
+/**
+ * Opens a page for somebody who was never there before; `options` are those of a browser's context, and `prepare` runs in
+ * the page before its own scripts. `problems` fills with what the page complains of.
+ */
+export async function visit(browser, url, options = {}, prepare = () => {}) {
+  const context = await browser.newContext(options);
+  const page = await context.newPage();
   page.setDefaultTimeout(DEADLINE_MILLIS);
   const problems = [];
+  // For those who say why a visit failed.
+  browser.problems = problems;
   page.on("pageerror", (error) => problems.push(`${error}`));
+  page.on("console", (message) => {
+    if (message.type() === "error") problems.push(`${message.text()} (${message.location().url})`);
+  });
   page.on("request", (request) => {
     const foreign = !request.url().startsWith("data:") && new URL(request.url()).origin !== new URL(url).origin;
     if (foreign) problems.push(`it asks another host: ${request.url()}`);
   });
+  await page.addInitScript(() => {
+    document.addEventListener("securitypolicyviolation", ({ violatedDirective, blockedURI, sample }) =>
+      console.error(`against its policy: ${violatedDirective}, ${blockedURI} ${sample}`));
+  });
+  await page.addInitScript(prepare);
   await page.goto(url);
-  return { page, problems, close: () => browser.close() };
+  return { page, problems, leave: () => context.close() };
+}
+
+/** Opens a page in a browser of its own. */
+export async function open(url) {
+  const browser = await launch();
+  return { ...(await visit(browser, url)), close: () => browser.close() };
 }

@@ -10,7 +10,7 @@ use crate::{
 const KEY: &str = "foo";
 
 /// [`KEY`] as a pod is told of it.
-const KNOWN: &str = "team=2c26b46b68ffc68ff99b453c1d30413413422d706483bfa0f98a5e886266e7ae";
+pub(crate) const KNOWN: &str = "team=2c26b46b68ffc68ff99b453c1d30413413422d706483bfa0f98a5e886266e7ae";
 
 /// Every command that asks pods, but for `watch`, which goes on.
 fn commands(one: &str, keyed: &str) -> [Vec<String>; 3] {

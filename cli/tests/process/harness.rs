@@ -130,9 +130,7 @@ impl Scene {
 
     /// A pod that listens, whether or not there is a log for it.
     pub(crate) async fn waiting_pod(&self, name: &str) -> Pod {
-        let process = self.command(name).arg("api").start().unwrap();
-        let line = process.wait_for_line(|line| has_message(line, "listening"), DEADLINE).await.unwrap();
-        Pod::at(process, field(&line, "url").unwrap())
+        Pod::listening(self.command(name).arg("api").start().unwrap()).await
     }
 
     /// Poller and API in one process, over the store of that name.
@@ -145,6 +143,13 @@ impl Pod {
     /// A started process, once it serves.
     pub(crate) async fn of(process: Tickwell) -> Self {
         let url = process.url(DEADLINE).await.unwrap();
+        Self::at(process, url)
+    }
+
+    /// A started process, once it listens, whether or not there is a log for it.
+    pub(crate) async fn listening(process: Tickwell) -> Self {
+        let line = process.wait_for_line(|line| has_message(line, "listening"), DEADLINE).await.unwrap();
+        let url = field(&line, "url").unwrap();
         Self::at(process, url)
     }
 

@@ -36,7 +36,8 @@ fn write_recording(path: &Path, venue: usize, has: impl Fn(i64) -> bool) {
     std::fs::write(path, text).unwrap();
 }
 
-fn scene() -> Scene {
+/// A scene with a recording in place of venues.
+pub(crate) fn scene() -> Scene {
     let scene = Scene::new(std::time::Duration::from_secs(60));
     write_recording(&scene.folder().join("a.csv"), 1, |_| true);
     write_recording(&scene.folder().join("b.csv"), 3, |minute| !HOLE.contains(&minute));
@@ -45,7 +46,7 @@ fn scene() -> Scene {
         .with("TICKWELL__REPLAY__FILES", "kraken:BTC-USD:a.csv, coinbase:BTC-USD:b.csv")
 }
 
-fn at_speed(command: TickwellCommand, speed: &str) -> TickwellCommand {
+pub(crate) fn at_speed(command: TickwellCommand, speed: &str) -> TickwellCommand {
     command.arg("--set").arg(format!("replay.speed={speed}"))
 }
 

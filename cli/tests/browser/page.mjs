@@ -1,0 +1,32 @@
+// Plays scenes with the page, one after the other in one browser, and ends at the first surprise:
+//   node page.mjs http://127.0.0.1:8080 prices chart
+//
+// What is to happen behind the page is asked for with a line on stdout ("kill the pod"); a line on stdin says that it has.
+// Such a line may be the address of a pod that was started.
+
+import { createInterface } from "node:readline";
+
+import { launch } from "./browser.mjs";
+
+const [url, ...names] = process.argv.slice(2);
+const answers = createInterface({ input: process.stdin })[Symbol.asyncIterator]();
+
+async function behind(what) {
+  console.log(what);
+  return (await answers.next()).value;
+}
+
+const browser = await launch();
+try {
+  for (const name of names) {
+    const { default: play } = await import(`./page/${name}.mjs`);
+    const began = Date.now();
+    await play({ browser, url, behind }).catch((error) => {
+      throw new Error(`${name}; the page said: ${JSON.stringify(browser.problems)}`, { cause: error });
+    });
+    console.error(`${name}: ${Date.now() - began} ms`);
+  }
+} finally {
+  await browser.close();
+  process.stdin.destroy();
+}

@@ -1,0 +1,82 @@
+// The chart draws what is in the log: lines where there are ticks, shade where there are none.
+
+import assert from "node:assert/strict";
+
+import { PAIRS, answer, arrive, grouped, holds, until, width } from "./sight.mjs";
+
+/** What is looked at, and where the gap is to end in it. */
+const RANGE = 20_000;
+const BEHIND = 2_000;
+
+/** Between two ticks. */
+const STEP = 500;
+
+/** Columns beside a point in which its line may lie. */
+const BLUR = 2;
+
+export default async function ({ browser, url, behind }) {
+  const now = await arrive(browser, `${url}/#range=${RANGE}ms`);
+  await now.isLive();
+  for (const [panel, pair] of PAIRS.entries()) {
+    await until(`a line of ${pair}`, () => now.plot(panel), ({ line }) => width(line) > 20);
+  }
+
+  const newest = async () => Date.parse((await answer(url, "/v1/prices/BTC-USD")).slot);
+  const before = await newest();
+  await behind("sources fail");
+  const missing = async () => (await answer(url, `/v1/prices/BTC-USD/gaps?from=${before}`)).items;
+  await until("three slots without a price", missing, (gaps) => gaps.length >= 3);
+  assert.match((await until("the reason on the card", () => now.card("BTC-USD"), ({ why }) => why)).why, /^no price since \d\d:\d\d:\d\d UTC: too few sources$/);
+  await behind("sources recover");
+  const end = await until("a price again", newest, (slot) => slot > before);
+  await until("ticks behind the gap", newest, (slot) => slot > end + BEHIND + RANGE / 8);
+  assert.equal((await now.card("BTC-USD")).why, "");
+  for (const panel of [0, 1]) await until("shade", () => now.plot(panel), ({ gap }) => width(gap) > 3);
+  const rows = await until("the gap in its table", () => now.rows("gaps"), (rows) => rows[1]?.length === 4);
+  assert.match(rows[1].join(" "), /^(BTC|ETH)-USD 20.* too few sources$/);
+  await now.goodbye();
+
+  // A view of the past stays, whatever comes.
+  const past = await arrive(browser, `${url}/#range=${RANGE}ms&to=${end + BEHIND}&average=`);
+  await past.isLive();
+  const from = end + BEHIND - RANGE;
+  for (const [panel, pair] of PAIRS.entries()) {
+    const history = await answer(url, `/v1/prices/${pair}/history?from=${from}&to=${end + BEHIND + 1}&limit=1000`);
+    const ticks = history.items.reverse().map(({ slot, price }) => ({ time: Date.parse(slot), price }));
+    /** What is drawn between two ticks otherwise than it is in the log. */
+    const wrong = ({ right, line, gap }) => {
+      const x = (time) => ((time - from) / RANGE) * right;
+      return ticks.slice(1).filter(({ time }, index) => {
+        const [first, end] = [Math.ceil(x(ticks[index].time) + BLUR), x(time) - BLUR];
+        const columns = Array.from({ length: Math.max(0, Math.ceil(end - first)) }, (_, column) => first + column);
+        const isGap = time - ticks[index].time > STEP * 1.5;
+        const shaded = columns.filter((column) => holds(gap, column)).length;
+        // A line of the grid may run through it.
+        if (isGap) return shaded < 0.9 * columns.length || columns.some((column) => holds(line, column));
+        // The dot of an extreme may cover a part of it.
+        return shaded || !columns.some((column) => holds(line, column));
+      });
+    };
+    const look = async () => {
+      const { right, line, gap } = await past.plot(panel);
+      return { right, line, gap, wrong: line.length ? wrong({ right, line, gap }) : "nothing is drawn" };
+    };
+    const seen = await until(`${pair} as it was`, look, ({ wrong }) => !wrong.length);
+    assert(width(seen.gap) > 20 && width(seen.line) > 20, `${pair}: ${JSON.stringify(seen)}`);
+    const prices = ticks.map(({ price }) => Number(price));
+    const words = await past.words();
+    for (const [name, extreme] of [["min", Math.min(...prices)], ["max", Math.max(...prices)]]) {
+      const { price } = ticks.find(({ price }) => Number(price) === extreme);
+      assert(words.includes(`${name} ${grouped(price)}`), `${name} ${price} is not in ${words}`);
+    }
+  }
+  const { right } = await past.plot();
+  const pixels = await past.pixels(right);
+  for (let ticks = 0; ticks < 3; ticks++) {
+    const { price } = await past.card("BTC-USD");
+    await until("another tick", () => past.card("BTC-USD"), (card) => card.price !== price);
+    await past.page.evaluate(() => new Promise((resolve) => requestAnimationFrame(() => requestAnimationFrame(resolve))));
+    assert.equal(await past.pixels(right), pixels, "a tick moved what was already drawn");
+  }
+  await past.goodbye();
+}

@@ -1,0 +1,57 @@
+// The feed stops, the pod dies, and comes back: what is shown meanwhile, and that nothing is missing afterwards.
+
+import assert from "node:assert/strict";
+
+import { PAIRS, answer, arrive, grouped, until } from "./sight.mjs";
+
+/** What a browser says of its own accord where nobody listens. */
+const UNREACHABLE = /net::ERR_(CONNECTION|INCOMPLETE|EMPTY)/;
+
+const age = ({ fresh }) => Number(/ (\d+) s ago/.exec(fresh)?.[1]);
+
+export default async function ({ browser, url, behind }) {
+  const { page, text, card, points, isLive, goodbye } = await arrive(browser, `${url}/#range=10m&average=`);
+  await isLive();
+
+  await behind("sources fail");
+  const stale = await until("stale", () => card("BTC-USD"), ({ fresh }) => fresh.startsWith("stale · "));
+  assert.equal((await answer(url, "/v1/prices/BTC-USD")).stale, true);
+  assert.equal(await text("#state"), "live");
+  await until("it growing older", () => card("BTC-USD"), (later) => age(later) > age(stale) + 1);
+  assert.match(await page.title(), /^stale [\d,.]+ BTC-USD/);
+  assert.match(await until("stale for listeners", () => text("#spoken"), (said) => said.includes("stale")), /BTC-USD [\d.]+ stale/);
+  await behind("sources recover");
+  await until("fresh again", () => card("BTC-USD"), (card) => card.fresh.startsWith("fresh · ") && age(card) < age(stale));
+
+  await page.getByRole("checkbox", { name: "Table" }).check();
+  await until("a table", points, (seen) => PAIRS.every((pair) => seen[pair]?.length > 3));
+  const killed = Date.now();
+  await behind("kill the pod");
+  await until("offline", () => text("#state"), (state) => state === "offline");
+  assert.deepEqual(await page.evaluate(() => window.states.slice(-2)), ["reconnecting", "offline"]);
+  assert.match(await until("the reason", () => text("#banner")), /^Not connected: .+\.$/);
+  assert(await page.locator("#banner").isVisible());
+  assert.match((await card("BTC-USD")).fresh, /^not connected · /);
+  assert.match(await page.title(), /^offline [\d,.]+ BTC-USD/);
+
+  await behind("start the pod");
+  await isLive();
+  assert.equal(await page.locator("#banner").isVisible(), false);
+  await until("fresh", () => card("BTC-USD"), ({ fresh }) => fresh.startsWith("fresh"));
+  // What came while the pod was away is there, and nothing twice.
+  for (const pair of PAIRS) {
+    const moment = (slot) => new Date(slot).toISOString().slice(0, 19).replace("T", " ");
+    const compared = async () => {
+      const shown = (await points())[pair].map(([time, , , , price]) => [time, price]);
+      const history = (await answer(url, `/v1/prices/${pair}/history?limit=1000`)).items.reverse();
+      return [shown, history.map(({ slot, price }) => [moment(slot), grouped(price)])];
+    };
+    const isThere = ([shown, logged]) => {
+      const text = JSON.stringify(shown).slice(1, -1);
+      return shown.at(-1)[0] > moment(killed + 8_000) && JSON.stringify(logged).includes(text);
+    };
+    const [shown] = await until(`the log of ${pair} in the table`, compared, isThere);
+    assert(shown[0][0] < moment(killed), "the table does not reach back so far");
+  }
+  await goodbye(UNREACHABLE);
+}

@@ -1,0 +1,59 @@
+// Prices come by the stream, and change; below them is why to believe them.
+
+import assert from "node:assert/strict";
+
+import { PAIRS, answer, arrive, difference, grouped, until } from "./sight.mjs";
+
+const CHANGES = 4;
+
+export default async function ({ browser, url }) {
+  const { page, text, card, rows, isLive, goodbye } = await arrive(browser, url);
+  await isLive();
+
+  const seen = [await card("BTC-USD")];
+  while (seen.length <= CHANGES) {
+    seen.push(await until("another price", () => card("BTC-USD"), ({ price }) => price !== seen.at(-1).price));
+  }
+  const history = (await answer(url, "/v1/prices/BTC-USD/history?limit=1000")).items.reverse().map(({ price }) => price);
+  for (const { price, step, direction, arrow, moves, fresh } of seen.slice(1)) {
+    const found = history.flatMap((later, index) => (index && grouped(later) === price ? [difference(history[index - 1], later)] : []));
+    assert(found.includes(step), `${price} ${step} is not in the log, where it moved by ${found}`);
+    const expected = step.startsWith("+") ? "up" : step.startsWith("−") ? "down" : undefined;
+    assert.equal(direction, expected, `${price} ${step}`);
+    assert.equal(arrow !== "", expected !== undefined, `${price} ${step} has the arrow ${arrow}`);
+    assert.match(moves, /^[+−]?\d+\.\d\d % \([+−]?[\d,.]+\) over \d/);
+    assert.match(fresh, /^fresh · \d+ s ago$/);
+  }
+  for (const pair of PAIRS) {
+    const both = async () => [(await card(pair)).price, grouped((await answer(url, `/v1/prices/${pair}`)).price)];
+    await until(`the newest price of ${pair} as the API has it`, both, ([shown, answered]) => shown === answered);
+  }
+  const titled = async () => [await page.title(), (await card("BTC-USD")).price];
+  await until("the price in the title", titled, ([title, price]) => title === `${price} BTC-USD · Tickwell`);
+  assert.equal(await text("#banner"), "");
+  assert.equal(await page.locator("#key").isVisible(), false);
+  // Those who listen are told as soon as there is something, and then at rest.
+  assert.match(await text("#spoken"), /^live, BTC-USD [\d.]+, ETH-USD [\d.]+$/);
+
+  // The quotes of a tick, as the log has them.
+  await until("quotes of both pairs", () => rows("quotes"), (found) => found.filter((cells) => cells.length === 1).length === 2);
+  const [links, quotes] = await page.evaluate(() => {
+    const table = document.getElementById("quotes");
+    return [[...table.querySelectorAll("a")].map((link) => link.getAttribute("href")), [...table.rows].map((row) => [...row.cells].map((cell) => cell.innerText))];
+  });
+  const records = await Promise.all(links.map((link) => answer(url, link)));
+  const expected = records.flatMap(({ pair, sequence, epoch, quotes }) => [
+    [pair, `sequence ${sequence}`, `epoch ${epoch}`],
+    ...quotes.map(({ source, price, verdict }) => [source, price ? grouped(price) : "–", verdict.replaceAll("_", " ")]),
+  ]);
+  assert.equal(quotes.length - 1, expected.length, JSON.stringify(quotes));
+  for (const [index, cells] of quotes.slice(1).entries()) {
+    for (const part of expected[index]) assert(cells.join(" ").includes(part), `${part} is not in ${cells}`);
+  }
+  const sources = (await rows("sources")).slice(1).map(([name]) => name);
+  assert.deepEqual(sources.sort(), (await answer(url, "/v1/sources")).items.map(({ source }) => source).sort());
+  const averages = (await rows("averages")).slice(1).map(([first]) => first);
+  assert.deepEqual(averages, PAIRS.flatMap((pair) => [pair, "10 min", "1 h", "1 d"]));
+  assert.match((await rows("gaps"))[1].join(), /none|USD/);
+  await goodbye();
+}

@@ -1,0 +1,66 @@
+// What is said where there is no price, no right one, or none for everybody.
+
+import assert from "node:assert/strict";
+
+import { answer, arrive, until } from "./sight.mjs";
+
+/** What a browser says of its own accord of an answer that is an error. */
+const ANSWERED = /the server responded with a status of (401|503)/;
+
+export default async function ({ browser, url, behind }) {
+  // Sources fail from the first slot on.
+  const empty = await arrive(browser, url);
+  await until("no price yet, and why", () => empty.text("#banner"), (words) => words === "No price yet: too few sources.");
+  assert.equal((await empty.card("BTC-USD")).fresh, "no price yet");
+  assert.equal((await empty.card("BTC-USD")).price, "–");
+  assert.equal(await empty.text("#state"), "live");
+  assert.equal(await empty.page.title(), "Tickwell");
+  assert.match(await empty.text("#spoken"), /BTC-USD no price yet/);
+  await behind("sources recover");
+  await empty.isLive();
+  await until("nothing to say", () => empty.page.locator("#banner").isVisible(), (isVisible) => !isVisible);
+  await empty.goodbye();
+
+  const starting = await arrive(browser, await behind("start a pod without a log"));
+  const { detail, code } = await answer(starting.page.url(), "/v1/prices");
+  assert.equal(code, "starting");
+  await until("that it starts", () => starting.text("#banner"), (words) => words === `No price yet: ${detail}.`);
+  assert.notEqual(await starting.text("#state"), "live");
+  await behind("start the log");
+  await starting.isLive();
+  await starting.goodbye(ANSWERED);
+
+  for (const [what, says] of [["a demo", "Simulated: "], ["a replay", "Replayed: "]]) {
+    const other = await arrive(browser, await behind(`start ${what}`));
+    await until(`that it is ${what}`, () => other.text("#banner"), (words) => words.startsWith(says));
+    assert(await other.page.locator("#banner").isVisible());
+    await until("a price beside it", () => other.card("BTC-USD"), ({ price }) => /\d/.test(price));
+    await other.goodbye();
+  }
+
+  const address = await behind("start a pod with keys");
+  const sent = [];
+  const keyed = await arrive(browser, address);
+  keyed.page.on("request", (request) => sent.push(request.headers()["x-api-key"]));
+  const asks = async () => [await keyed.page.locator("#key").isVisible(), await keyed.text("#banner")];
+  await until("that it asks for a key", asks, ([isVisible, words]) => isVisible && words !== "");
+  const use = async (key) => {
+    await keyed.page.getByLabel("API key").fill(key);
+    await keyed.page.keyboard.press("Enter");
+  };
+  const refused = async (key) => `No price yet: ${(await answer(address, "/v1/prices", key && { "X-API-Key": key })).detail}.`;
+  assert.equal((await asks())[1], await refused());
+  const tried = keyed.page.waitForResponse((response) => response.request().headers()["x-api-key"] === "wrong");
+  await use("wrong");
+  assert.equal((await tried).status(), 401);
+  const wrong = await refused("wrong");
+  await until("that it is not known", asks, ([isVisible, words]) => isVisible && words === wrong);
+  await use("foo");
+  await keyed.isLive();
+  assert.deepEqual(await asks(), [false, ""]);
+  // It is asked for once.
+  await keyed.page.reload();
+  await keyed.isLive();
+  assert.deepEqual([...new Set(sent.filter(Boolean))], ["wrong", "foo"]);
+  await keyed.goodbye(ANSWERED);
+}

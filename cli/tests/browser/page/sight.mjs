@@ -1,0 +1,163 @@
+// What somebody sees on the page: words, states, and the pixels of the chart.
+
+import assert from "node:assert/strict";
+
+import { DEADLINE_MILLIS, visit } from "../browser.mjs";
+
+export const PAIRS = ["BTC-USD", "ETH-USD"];
+
+/** Looks again and again until it is `wanted`, and answers what was seen then. */
+export async function until(what, look, wanted = Boolean) {
+  const deadline = Date.now() + DEADLINE_MILLIS;
+  for (;;) {
+    const seen = await look();
+    if (wanted(seen)) return seen;
+    if (Date.now() > deadline) throw new Error(`never seen: ${what}; at last: ${JSON.stringify(seen)?.slice(0, 2_000)}`);
+    await new Promise((resolve) => setTimeout(resolve, 40));
+  }
+}
+
+/** How many columns of pixels are in stretches. */
+export const width = (stretches) => stretches.reduce((sum, [from, to]) => sum + to - from, 0);
+
+/** Whether a column of pixels is in one of the stretches. */
+export const holds = (stretches, column) => stretches.some(([from, to]) => from <= column && column < to);
+
+/** The pod's own answer. */
+export const answer = async (url, path, headers = {}) => (await fetch(new URL(path, url), { headers })).json();
+
+/** A price as people write it, by somebody else's rules. */
+export const grouped = (decimal) =>
+  new Intl.NumberFormat("en-US", { minimumFractionDigits: decimal.split(".")[1]?.length ?? 0 }).format(decimal);
+
+/** A difference of two prices with its sign, in whole numbers. */
+export function difference(earlier, later) {
+  const digits = Math.max(...[earlier, later].map((decimal) => decimal.split(".")[1]?.length ?? 0));
+  const units = (decimal) => BigInt(decimal.replace(".", "") + "0".repeat(digits - (decimal.split(".")[1]?.length ?? 0)));
+  const moved = units(later) - units(earlier);
+  const text = `${moved < 0n ? -moved : moved}`.padStart(digits + 1, "0");
+  const sign = moved < 0n ? "−" : moved > 0n ? "+" : "";
+  return sign + grouped(digits ? `${text.slice(0, -digits)}.${text.slice(-digits)}` : text);
+}
+
+/** Runs before the page's scripts: keeps the words that the last drawing wrote, and every state that was shown. */
+function watch() {
+  const { getContext } = HTMLCanvasElement.prototype;
+  const { fillText } = CanvasRenderingContext2D.prototype;
+  window.drawn = [];
+  window.states = [];
+  HTMLCanvasElement.prototype.getContext = function (...how) {
+    // Those who only look say so with a second argument.
+    if (how.length === 1) window.drawn = [];
+    return getContext.apply(this, how);
+  };
+  CanvasRenderingContext2D.prototype.fillText = function (words, ...place) {
+    window.drawn.push(words);
+    return fillText.call(this, words, ...place);
+  };
+  addEventListener("DOMContentLoaded", () => {
+    const state = document.getElementById("state");
+    new MutationObserver(() => window.states.push(state.textContent)).observe(state, { childList: true });
+  });
+}
+
+/** The page, with what can be seen on it. */
+export async function arrive(browser, url, options) {
+  const { page, problems, leave } = await visit(browser, url, options, watch);
+  const text = (selector) => page.locator(selector).innerText();
+
+  const card = (pair) =>
+    page.evaluate((pair) => {
+      const found = [...document.querySelectorAll(".card")].find((card) => card.querySelector(".pair").textContent === pair);
+      if (!found) return {};
+      const [, fresh, price, step, moves, why] = [...found.children].map((part) => part.textContent);
+      const arrow = getComputedStyle(found.children[3], "::before");
+      const direction = ["up", "down"].find((name) => found.children[3].classList.contains(name));
+      const isDrawn = arrow.content !== "none" && arrow.clipPath.startsWith("polygon") && parseFloat(arrow.width) > 0;
+      return { fresh, price, step, moves, why, direction, arrow: isDrawn ? arrow.clipPath : "", isShown: found.ariaPressed === "true" };
+    }, pair);
+
+  /** One panel of the chart: the stretches of its columns of pixels that hold the line, or are filled by a gap's shade. */
+  const plot = (panel = 0, panels = 2) =>
+    page.evaluate(([panel, panels]) => {
+      const canvas = document.getElementById("chart");
+      const pen = canvas.getContext("2d", {});
+      const style = getComputedStyle(canvas);
+      const { width, height } = canvas;
+      const ratio = width / canvas.clientWidth;
+      // Below the words at its top, above the times.
+      const tall = (height / ratio - 24) / panels;
+      const [top, bottom] = [(panel * tall + 36) * ratio, (panel * tall + tall - 12) * ratio].map(Math.floor);
+      const { data } = pen.getImageData(0, top, width, bottom - top);
+      const colour = (name) => style.getPropertyValue(`--${name}`).match(/[0-9a-f]{2}/g).map((part) => parseInt(part, 16));
+      const counts = (wanted, low, high) =>
+        Array.from({ length: width }, (_, x) => {
+          let count = 0;
+          for (let y = 0; y < bottom - top; y++) {
+            const at = 4 * (y * width + x);
+            const isClose = wanted.slice(0, 3).every((part, index) => Math.abs(part - data[at + index]) < 14);
+            count += isClose && data[at + 3] >= low && data[at + 3] <= high;
+          }
+          return count;
+        });
+      const grid = counts(colour("grid"), 30, 60);
+      const right = grid.findLastIndex((count) => count > 0);
+      const stretches = (what, isIt = (count) => count > 0) => {
+        const found = [];
+        for (const [x, count] of counts(...what).slice(0, right + 1).entries()) {
+          if (!isIt(count)) continue;
+          if (found.at(-1)?.[1] === x) found.at(-1)[1] = x + 1;
+          else found.push([x, x + 1]);
+        }
+        return found;
+      };
+      const hue = colour(`line-${panel}`);
+      return {
+        right: (right + 1) / ratio,
+        line: stretches([hue, 150, 255]),
+        average: stretches([hue, 90, 149]),
+        gap: stretches([colour("gap"), 30, 60], (count) => count > (bottom - top) / 2),
+        candles: stretches([colour("up"), 150, 255]).concat(stretches([colour("down"), 150, 255])),
+      };
+    }, [panel, panels]);
+
+  /** All that is drawn left of the prices, as text to be compared. */
+  const pixels = (right) =>
+    page.evaluate(([right]) => {
+      const canvas = document.getElementById("chart");
+      const { data } = canvas.getContext("2d", {}).getImageData(0, 0, Math.floor(right), canvas.height);
+      let hash = 0;
+      for (const byte of data) hash = (Math.imul(hash, 31) + byte) | 0;
+      return hash;
+    }, [right]);
+
+  /** The words on the chart as they were drawn last. */
+  const words = () => page.evaluate(() => [...window.drawn]);
+  const address = () => Object.fromEntries(new URLSearchParams(new URL(page.url()).hash.slice(1)));
+
+  /** The rows of a table, each as the texts of its cells. */
+  const rows = (id) =>
+    page.evaluate((id) => [...document.getElementById(id).rows].map((row) => [...row.cells].map((cell) => cell.innerText)), id);
+
+  /** The table in place of the chart, pair by pair, oldest first. */
+  const points = async () => {
+    const found = {};
+    let pair;
+    for (const cells of (await rows("points")).slice(1)) {
+      if (cells.length === 1) found[(pair = cells[0])] = [];
+      else found[pair].unshift(cells);
+    }
+    return found;
+  };
+
+  const isLive = () =>
+    until("live, with prices", async () => [await text("#state"), ...(await Promise.all(PAIRS.map(card)))], ([state, ...cards]) =>
+      state === "live" && cards.every(({ price }) => /\d/.test(price)));
+
+  /** Nothing was amiss, but for what may be. */
+  const goodbye = async (allowed = /^$/) => {
+    assert.deepEqual(problems.filter((problem) => !allowed.test(problem)), []);
+    await leave();
+  };
+  return { page, problems, text, card, plot, pixels, words, address, rows, points, isLive, goodbye };
+}
