@@ -81,10 +81,10 @@ function look(pause = 0) {
 	canvas.hidden = controls.table.checked;
 	find("points").parentNode.hidden = !canvas.hidden;
 	for (const pair of pairs.values()) pair.averages = undefined;
-	remember();
 	redraw();
 	clearTimeout(later);
 	later = setTimeout(async () => {
+		remember();
 		loading?.abort();
 		const { signal } = (loading = new AbortController());
 		await Promise.all(shown().map((pair) => read(pair, signal))).catch((error) => signal.aborted || (reason = error));
