@@ -86,9 +86,7 @@ export default async function ({ browser, url }) {
   const { right } = await plot();
   const length = range();
   await mouse.wheel(-200, 0);
-  // A wheel's turn may come in pieces.
-  const turned = Math.min(late, Date.now()) - (199 / right) * length;
-  const { to: held } = await becomes("the past, by the wheel", (_, { to }) => Number(to) <= turned);
+  const { to: held } = await becomes("the past, by the wheel", (_, { to }) => Number(to) < late);
   await mouse.down();
   await mouse.move(middle[0] + 50, middle[1]);
   await mouse.move(middle[0] + 100, middle[1]);
