@@ -118,7 +118,7 @@ up:
     {{ engine }} image inspect {{ image }} >/dev/null 2>&1 || {{ just_executable() }} image
     [ -e secrets/keys.conf ] || {{ just_executable() }} keys
     {{ compose }} up --detach
-    @echo "prices   http://${TICKWELL_PUBLISH:-127.0.0.1:8080}/v1/prices"
+    @echo "page     http://${TICKWELL_PUBLISH:-127.0.0.1:8080}/"
     @echo "docs     http://${TICKWELL_PUBLISH:-127.0.0.1:8080}/docs"
     @echo "feed     nats://${TICKWELL_PUBLISH_FEED:-127.0.0.1:4222}, subject ticks.>, with secrets/feed.nk"
     @echo "just compose-logs shows what they say, just down ends them"
