@@ -25,8 +25,8 @@ function find() {
   return found;
 }
 
-/** Opens a page in a browser of its own. `problems` fills with what the page complains of. */
-export async function open(url) {
+/** A browser, for any number of visits. */
+export async function launch() {
   const { chromium } = createRequire(join(TOOLS, "node/"))("playwright-core");
   const executablePath = find();
   const env = { ...process.env };
@@ -36,7 +36,12 @@ export async function open(url) {
     env.FONTCONFIG_PATH = join(TOOLS, "browser/fonts");
   }
   // The pages are our own, and in a container its sandbox cannot be had.
-  const browser = await chromium.launch({ executablePath, env, args: ["--no-sandbox"], timeout: DEADLINE_MILLIS });
+  return chromium.launch({ executablePath, env, args: ["--no-sandbox"], timeout: DEADLINE_MILLIS });
+}
+
+/** Opens a page in a browser of its own. `problems` fills with what the page complains of. */
+export async function open(url) {
+  const browser = await launch();
   const page = await browser.newPage();
   page.setDefaultTimeout(DEADLINE_MILLIS);
   const problems = [];
