@@ -101,7 +101,7 @@ format:
     cargo fmt --manifest-path testkit/fuzz/Cargo.toml
     cargo fmt --manifest-path bench/Cargo.toml
 
-# Side-by-side benchmarks into bench/results: store, rebuild, http or streams; bench/README.md has their options
+# Side-by-side benchmarks into bench/results: store, rebuild, http, streams or page; bench/README.md has their options
 [group('check')]
 bench *arguments="store":
     scripts/bench {{ arguments }}

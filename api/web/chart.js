@@ -14,7 +14,7 @@ export function draw(canvas, { panels, view, cursor, candles, average }) {
 	const pen = canvas.getContext("2d");
 	pen.scale(devicePixelRatio, devicePixelRatio);
 	pen.textBaseline = "middle";
-	pen.lineJoin = "round";
+	pen.lineJoin = "bevel";
 	const style = getComputedStyle(canvas);
 	const ink = (name, lineWidth = 1, globalAlpha = 1) => {
 		const colour = style.getPropertyValue(`--${name}`);

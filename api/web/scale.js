@@ -58,17 +58,16 @@ export const within = (points, { from, to }, beyond = 0) =>
 /** A line with fewer points: of each pixel the first, lowest, highest and last; `null` where something is missing. */
 export function decimated(points, step, x) {
 	const line = [];
-	let column = [];
-	points.forEach((point, index) => {
-		const next = points[index + 1];
-		const breaks = next && next.time - point.time > step * 1.5;
-		column.push(point);
-		if (next && !breaks && floor(x(next.time)) === floor(x(point.time))) return;
-		const closes = column.map(({ close }) => close);
-		const kept = [0, closes.indexOf(min(...closes)), closes.indexOf(max(...closes)), closes.length - 1];
-		line.push(...column.filter((_, place) => kept.includes(place)));
+	let [first, low, high] = [0, 0, 0];
+	points.forEach(({ time, close }, index) => {
+		if (close < points[low].close) low = index;
+		if (close > points[high].close) high = index;
+		const next = points[index + 1]?.time;
+		const breaks = next - time > step * 1.5;
+		if (next && !breaks && floor(x(next)) === floor(x(time))) return;
+		for (const place of new Set([first, min(low, high), max(low, high), index])) line.push(points[place]);
 		if (breaks) line.push(null);
-		column = [];
+		first = low = high = index + 1;
 	});
 	return line;
 }
