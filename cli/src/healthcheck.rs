@@ -5,13 +5,13 @@
 
 use std::{net::SocketAddr, time::Duration};
 
-use anyhow::{Context, Result, anyhow, bail, ensure};
+use anyhow::{Context, Result, bail, ensure};
 use api::{AdminConfig, ApiConfig};
 use clap::Args;
-use reqwest::{Client, Response, StatusCode, redirect::Policy};
 use serde_json::Value;
 
 use crate::{
+    pod::{Answer, Pod, StatusCode, text},
     settings::{self, Sources},
     show,
 };
@@ -67,27 +67,21 @@ fn own_url(api: &ApiConfig, admin: &AdminConfig) -> Result<String> {
 }
 
 async fn ask(url: &str, ready: bool) -> Result<()> {
-    // What is in this container is not behind a proxy, whatever its environment says.
-    let client = Client::builder().no_proxy().redirect(Policy::none()).timeout(PATIENCE).build()?;
     let path = if ready { "/readyz?verbose" } else { "/livez" };
-    let answer = client.get(format!("{url}{path}")).send().await.map_err(|error| {
-        let hint = if error.is_connect() { "; a poller only does where admin.listen is set" } else { "" };
-        anyhow!(error).context(format!("{url} does not answer{hint}"))
-    })?;
-    match answer.status() {
+    let answer = Pod::get_here(url, path, PATIENCE).await?;
+    match answer.status {
         StatusCode::OK => show::print(&format!("{url} is {}\n", if ready { "ready" } else { "alive" })),
-        StatusCode::SERVICE_UNAVAILABLE if ready => bail!("{url} is not ready: {}", lacking(answer).await),
+        StatusCode::SERVICE_UNAVAILABLE if ready => bail!("{url} is not ready: {}", lacking(&answer)),
         status => bail!("{url} answers {path} with {status}: is that a Tickwell process?"),
     }
 }
 
 /// The checks that fail, and why.
-async fn lacking(answer: Response) -> String {
-    let report: Value = answer.json().await.unwrap_or_default();
-    let text =
-        |check: &Value, name: &str| check.get(name).and_then(Value::as_str).unwrap_or_default().to_owned();
+fn lacking(answer: &Answer) -> String {
+    let report = answer.object();
     let checks = report.get("checks").and_then(Value::as_array).map(Vec::as_slice).unwrap_or_default();
-    let unready = checks.iter().filter(|check| text(check, "condition") == "unready");
+    let unready =
+        checks.iter().filter_map(Value::as_object).filter(|check| text(check, "condition") == "unready");
     unready
         .map(|check| format!("{}: {}", text(check, "name"), text(check, "reason")))
         .collect::<Vec<_>>()

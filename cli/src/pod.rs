@@ -111,6 +111,18 @@ impl Pod {
         )
     }
 
+    /// Asks the process beside this one, once, within `patience`. Nothing may answer in its place, neither a proxy nor
+    /// where it would send us.
+    pub(crate) async fn get_here(url: &str, path: &str, patience: Duration) -> Result<Answer> {
+        let client =
+            reqwest::Client::builder().no_proxy().redirect(Policy::none()).timeout(patience).build()?;
+        let answer = client.get(format!("{url}{path}")).send().await.map_err(|error| {
+            let hint = if error.is_connect() { "; a poller only does where admin.listen is set" } else { "" };
+            anyhow!(error).context(format!("{url} does not answer{hint}"))
+        })?;
+        read(answer).await
+    }
+
     /// Asks for what is too long to be read at once.
     pub(crate) async fn download(&self, path: &str) -> Result<Download> {
         let url = format!("{}{path}", self.url());
