@@ -83,13 +83,13 @@ export function joined(items) {
 }
 
 function showGaps(pairs) {
-	const gaps = pairs.flatMap(({ name, gaps }) => gaps.map((gap) => ({ name, ...gap })));
+	const gaps = pairs.flatMap(({ name, gapItems }) => joined(gapItems).map((gap) => ({ name, ...gap })));
 	const rows = gaps.sort((a, b) => b.to - a.to).map(({ name, from, length, cause }) => row(name, moment(from), span(length), cause));
 	fill("gaps", [rows.length ? rows.slice(0, 8) : row("none in the last 24 h")]);
 }
 
 const showPoints = (panels) =>
-	fill("points", panels.map(({ name, seen }) => [
+	fill("points", panels.map(({ name, seen = [] }) => [
 		heading(name),
 		...seen.slice(-100).reverse().map(({ time, text }) => row(moment(time), ...Object.values(text).map(grouped))),
 	]));
