@@ -5,9 +5,9 @@ import { ask, follow, list, now } from "./feed.js";
 import { listen } from "./gestures.js";
 import { find, joined, make, makeCard, readTables, showCard, words, write } from "./panels.js";
 import { MAX_TICKS, moved, movingAverage, nearest, resolution, search, within, zoomed } from "./scale.js";
-import { DAY, change, grouped, milliseconds, span } from "./text.js";
+import { DAY, change, grouped, milliseconds, moment, span } from "./text.js";
 
-const { ceil, floor, max, min, round } = Math;
+const { abs, ceil, floor, max, min, round } = Math;
 
 const RANGES = ["10m", "1h", "6h", "1d", "7d", "30d", "365d"].map(milliseconds);
 const ORIGINS = { simulated: "Simulated: these prices are made up.", replay: "Replayed: these are not today's prices." };
@@ -18,7 +18,7 @@ const pairs = new Map();
 /** What is looked at: pairs, and so many milliseconds up to `until`, else up to now. */
 let [chosen, length, until] = [[], DAY];
 let [connection, reason] = ["connecting"];
-let cursor, loading, later, frame, spoken;
+let cursor, loading, unread, later, frame, spoken;
 let timeAt = () => 0;
 
 function shown() {
@@ -45,8 +45,8 @@ function remember() {
 
 function recall() {
 	const address = new URLSearchParams(location.hash.slice(1));
-	length = milliseconds(address.get("range")) || DAY;
-	until = Number(address.get("to")) || undefined;
+	length = min(milliseconds(address.get("range")), 366 * DAY) || DAY;
+	until = max(0, min(address.get("to"), now())) || undefined;
 	chosen = address.get("pairs")?.split(",") ?? [];
 	controls.average.value = address.get("average") ?? "10m";
 	for (const name of ["candles", "table"]) controls[name].checked = address.has(name);
@@ -61,7 +61,7 @@ function pointOf({ slot, price, start, open = price, high = price, low = price, 
 /** Reads what the view needs. */
 async function read(pair, signal) {
 	const lead = max(average(), length / 8);
-	const { candles, step } = resolution(length, pair.interval, controls.candles.checked && canvas.clientWidth / 6, lead);
+	const { candles, step } = resolution(length, pair.interval, controls.candles.checked && controls.clientWidth / 6, lead);
 	const start = view().from - lead;
 	const to = until < pair.newest ? ceil(until + step) : Infinity;
 	const path = (route, from) => `/v1/prices/${pair.name}/${route}from=${floor(from)}`;
@@ -70,8 +70,7 @@ async function read(pair, signal) {
 		list(path("gaps?", min(start, present() - DAY)), signal),
 	]);
 	const points = items.map((item) => pointOf(item, step));
-	Object.assign(pair, { candles, step, to, points, gapItems, averages: undefined, gaps: undefined, note: "no prices here" });
-	// What came while they were read.
+	Object.assign(pair, { candles, step, to, points, gapItems, averages: undefined, gaps: undefined, note: "no prices" });
 	for (const event of pair.recent) append(pair, event);
 }
 
@@ -87,7 +86,7 @@ function look(pause = 0) {
 		remember();
 		loading?.abort();
 		const { signal } = (loading = new AbortController());
-		await Promise.all(shown().map((pair) => read(pair, signal))).catch((error) => signal.aborted || (reason = error));
+		await Promise.all(shown().map((pair) => read(pair, signal))).then(() => (unread = undefined), (error) => signal.aborted || (unread = error));
 		calm();
 	}, pause);
 }
@@ -119,7 +118,7 @@ function take(event) {
 	const time = Date.parse(event.slot);
 	if (time <= pair.time) return;
 	pair.time = pair.newest = time;
-	if (event.kind === "gap") pair.gap = { ...event, from: pair.gap?.from ?? event.from };
+	if (event.kind === "gap") pair.gap = event;
 	else Object.assign(pair, { before: pair.tick?.price, tick: event, arrived: performance.now(), gap: undefined, stale: false, averages: undefined });
 	pair.recent = [...pair.recent.slice(-99), event];
 	append(pair, event);
@@ -153,12 +152,14 @@ const redraw = () => (frame ??= (document.hidden ? setTimeout : requestAnimation
 function paint() {
 	frame = undefined;
 	const seen = view();
+	if (cursor < seen.from) cursor = undefined;
 	for (const pair of pairs.values()) {
-		const { name, card, tick, origin, points, step } = pair;
+		const { name, card, tick, origin, points, candles, step, interval } = pair;
 		pair.seen = within(points, seen);
 		const [first, last] = [pair.seen[0], pair.seen.at(-1)];
 		// Over no more than there is.
-		const range = first && span(first.time - seen.from < step + length / 50 ? length : last.time - first.time);
+		const start = first && first.time - (candles ? step / 2 : 0);
+		const range = abs(start - seen.from) < 2 * interval ? `over ${span(length)}` : `since ${moment(start || 0).slice(0, 16)}`;
 		const move = first && change(first.text.open, last.text.close);
 		const age = origin === "replay" ? performance.now() - pair.arrived : now() - Date.parse(tick?.slot);
 		pair.gaps ??= joined(pair.gapItems);
@@ -192,11 +193,10 @@ function showState(panels) {
 /** Reads the tables, and whether prices are fresh by the pod's rule. */
 async function calm() {
 	if (connection !== "live") return;
-	if (reason) look();
 	try {
 		for (const item of (await ask("/v1/pairs")).items) know(item).stale = item.stale;
 		if (!document.hidden) await readTables(shown());
-		reason = undefined;
+		reason = unread;
 	} catch (error) {
 		reason = error;
 	}
@@ -235,7 +235,7 @@ listen(canvas, {
 		const { points, step } = shown()[0] ?? { points: [] };
 		const time = x && timeAt(x);
 		const next = nearest(points, time);
-		point(Math.abs(next?.time - time) < step ? next.time : time);
+		point(abs(next?.time - time) < step ? next.time : time);
 	},
 	step: (count) => {
 		const seen = shown()[0]?.seen ?? [];
@@ -248,11 +248,13 @@ document.onvisibilitychange = () => {
 	calm();
 };
 setInterval(redraw, 1_000);
-// So often the tables are read, however fast ticks come, and listeners told.
-setInterval(calm, 5_000);
+// However fast ticks come; and when listeners are told.
+setInterval(() => (unread ? look() : calm()), 5_000);
 setInterval(() => (spoken = ""), 60_000);
-recall();
-look();
+(onhashchange = () => {
+	recall();
+	look();
+})();
 follow({
 	begin,
 	event: take,

@@ -75,7 +75,8 @@ export function draw(canvas, { panels, view, cursor, candles, average }) {
 		ink("edge");
 		if (index) level(top, width);
 
-		const pointed = cursor && nearest(seen, cursor);
+		const near = cursor && nearest(seen, cursor);
+		const pointed = Math.abs(near?.time - cursor) <= step ? near : undefined;
 		const gap = gaps.find(({ from, to }) => cursor > from && cursor < to);
 		const last = pointed ?? seen.at(-1);
 		let story = last ? grouped(last.text.close) : note;
@@ -86,14 +87,13 @@ export function draw(canvas, { panels, view, cursor, candles, average }) {
 		if (mean?.time === last?.time && mean && behind < right - 150) {
 			text(`average ${average} ≈ ${grouped(mean.close.toFixed(places(last.text.close)))}`, behind, top + 16);
 		}
-		if (!range) return;
-
 		pen.save();
 		pen.beginPath();
 		pen.rect(0, top, right, tall);
 		pen.clip();
 		ink("gap");
 		for (const { from, to } of gaps) pen.fillRect(x(from), top + HEAD - 6, max(1, x(to) - x(from)), bottom - top - HEAD + 12);
+		if (!range) return pen.restore();
 		ink("grid");
 		for (const { price } of marks) level(y(price), right);
 		const body = candles ? min(14, x(view.from + step) * 0.7) : 0;

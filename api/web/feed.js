@@ -17,19 +17,16 @@ async function request(path, signal, headers) {
 	const { apiKey } = sessionStorage;
 	const response = await fetch(path, { headers: { ...headers, ...(apiKey && { "X-API-Key": apiKey }) }, cache: "no-cache", signal });
 	const told = Date.parse(response.headers.get("Date")) + 500;
-	// The header has whole seconds.
 	if (Math.abs(told - now()) > 1_000) ahead = told - Date.now();
 	if (response.ok) return response;
 	throw refused(await response.json().catch(() => ({ detail: `the answer is HTTP ${response.status}` })));
 }
 
-/** What a route answers. */
 export const ask = async (path, signal) => (await request(path, signal)).json();
 
 /** The newest page of a list, oldest first. */
 export const list = async (path, signal) => (await ask(`${path}&limit=10000`, signal)).items.reverse();
 
-/** The events of one connection. */
 async function* connection(cursor, opened) {
 	const abort = new AbortController();
 	let watchdog;

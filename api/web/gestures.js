@@ -23,7 +23,6 @@ export function listen(canvas, { zoom, pan, point, step, live }) {
 		point(x);
 	});
 	on("pointerup pointercancel", ({ pointerId }) => held.delete(pointerId));
-	// A lifted finger leaves it there.
 	on("pointerleave blur", ({ pointerType }) => pointerType === "touch" || point());
 	on("wheel", (event) => {
 		event.preventDefault();

@@ -12,7 +12,7 @@ export function make(tag, content, properties) {
 	return element;
 }
 
-/** Writes only what differs, so that a selection is not lost, nor told again. */
+/** Writes only what differs, so that a selection stays. */
 export function write(element, text, className = element.className) {
 	if (element.textContent !== text) element.textContent = text;
 	if (element.className !== className) element.className = className;
@@ -24,7 +24,6 @@ const heading = (...parts) => make("tr", make("th", parts, { colSpan: 5, scope: 
 
 const fill = (id, groups) => {
 	const table = find(id);
-	// So that keys can scroll it.
 	table.parentNode.tabIndex = 0;
 	table.replaceChildren(table.tHead, ...groups.map((rows) => make("tbody", rows)));
 };
@@ -43,8 +42,8 @@ export function showCard(card, { tick, before, gap, stale, age, isConnected, mov
 	write(price, tick ? grouped(tick.price) : "–", `price ${state === "fresh" ? "" : "old"}`);
 	const step = tick && before && change(before, tick.price);
 	write(last, step?.amount ?? "", `arrow ${step?.direction ?? ""}`);
-	write(moves, move ? `${move.percent} (${move.amount}) over ${range}` : "", `arrow ${move?.direction ?? ""}`);
-	write(why, gap ? `no price since ${clock(Date.parse(gap.from))} UTC: ${words(gap.cause)}` : "");
+	write(moves, move ? `${move.percent} (${move.amount}) ${range}` : "", `arrow ${move?.direction ?? ""}`);
+	write(why, gap ? `no price: ${words(gap.cause)}` : "");
 }
 
 const showQuotes = (records) =>
@@ -94,12 +93,11 @@ const showPoints = (panels) =>
 		...seen.slice(-100).reverse().map(({ time, text }) => row(moment(time), ...Object.values(text).map(grouped))),
 	]));
 
-/** Reads the tables again. */
 export async function readTables(pairs) {
+	showGaps(pairs);
+	showPoints(pairs);
 	const ticks = pairs.map(({ tick }) => tick).filter(Boolean);
 	showQuotes(await Promise.all(ticks.map(({ sequence }) => ask(`/v1/ticks/${sequence}`))));
 	showAverages(await Promise.all(ticks.map(({ pair }) => ask(`/v1/prices/${pair}/averages?window=10m,1h,24h`))));
 	showSources(await ask("/v1/sources"));
-	showGaps(pairs);
-	showPoints(pairs);
 }

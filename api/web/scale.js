@@ -41,10 +41,9 @@ export function timeMarks(from, to, count) {
 	return marks;
 }
 
-/** The place of the first point at or behind `time`. */
+/** The first place at or behind `time`. */
 export const search = (points, time) => points.findLastIndex((point) => point.time < time) + 1;
 
-/** The point next to `time`. */
 export function nearest(points, time) {
 	const index = search(points, time);
 	const [before, behind] = [points[index - 1], points[index]];

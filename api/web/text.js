@@ -10,7 +10,7 @@ export const places = (decimal) => decimal.split(".")[1]?.length ?? 0;
 
 const signed = (sign, text) => (sign > 0 ? "+" : sign < 0 ? "−" : "") + text;
 
-/** A ratio as a percentage: -0.00031245 → "−0.03 %" */
+/** -0.00031245 → "−0.03 %" */
 export function percent(ratio, digits = 2) {
 	const text = Math.abs(ratio * 100).toFixed(digits);
 	return `${signed(Number(text) && Math.sign(ratio), text)} %`;
@@ -35,7 +35,7 @@ export function milliseconds(duration) {
 	return count * UNITS[unit];
 }
 
-/** How long something is, in its two largest units: "2 h 5 min" */
+/** In its two largest units: "2 h 5 min" */
 export function span(length) {
 	const { s, m, h, d } = UNITS;
 	const parts = [[length / d, "d"], [(length % d) / h, "h"], [(length % h) / m, "min"], [(length % m) / s, "s"]];

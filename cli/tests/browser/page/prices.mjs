@@ -21,7 +21,7 @@ export default async function ({ browser, url }) {
     const expected = step.startsWith("+") ? "up" : step.startsWith("−") ? "down" : undefined;
     assert.equal(direction, expected, `${price} ${step}`);
     assert.equal(arrow !== "", expected !== undefined, `${price} ${step} has the arrow ${arrow}`);
-    assert.match(moves, /^[+−]?\d+\.\d\d % \([+−]?[\d,.]+\) over \d/);
+    assert.match(moves, /^[+−]?\d+\.\d\d % \([+−]?[\d,.]+\) (over|since) \d/);
     assert.match(fresh, /^fresh · \d+ s ago$/);
   }
   for (const pair of PAIRS) {
@@ -55,5 +55,16 @@ export default async function ({ browser, url }) {
   const averages = (await rows("averages")).slice(1).map(([first]) => first);
   assert.deepEqual(averages, PAIRS.flatMap((pair) => [pair, "10 min", "1 h", "1 d"]));
   assert.match((await rows("gaps"))[1].join(), /none|USD/);
-  await goodbye();
+
+  // What is refused is asked for again at the page's own pace, and nothing else with it.
+  const asked = [];
+  page.on("request", (request) => asked.push(new URL(request.url()).pathname));
+  const refusal = { status: 429, contentType: "application/problem+json", body: '{"code":"rate_limited","detail":"too often"}' };
+  await page.route("**/v1/sources", (route) => route.fulfill(refusal));
+  await until("the reason", () => text("#banner"), (words) => words === "too often");
+  await until("it to ask again", () => asked.filter((path) => path === "/v1/sources").length, (count) => count > 2);
+  assert.deepEqual(asked.filter((path) => path.endsWith("/history")), []);
+  await page.unroute("**/v1/sources");
+  await until("nothing to say", () => text("#banner"), (words) => words === "");
+  await goodbye(/status of 429/);
 }
