@@ -11,7 +11,7 @@ import re
 import sys
 import tempfile
 
-from network import End, connects, matches
+from network import End, allows, connects, matches
 from pods import Product, bytes_of, check_pod, check_probes, faults, hold, ports_of
 from rendered import OURS, WORKSPACE, Manifests, output
 
@@ -95,6 +95,9 @@ def check_network(manifests, templates):
     expected |= {("nats", "nats", 6222), ("ingress-nginx", "api", 8080), ("smoke", "api", 8080)}
     expected |= {("monitoring", "poller", 9090), ("monitoring", "api", 9090), ("monitoring", "nats", 8222)}
     expected |= {("poller", "internet", 443), ("poller", "internet6", 443)}
+    by_name = {pod.name: pod for pod in pods}
+    tried = allows(policies, home, "Egress", by_name["smoke"], by_name["api"], 9090, "TCP")
+    hold(tried, "smoke", "is stopped at port 9090 by its own policy, so it does not try that of the pods")
     for source, target, port in through ^ expected:
         hold(False, "network", f"{source} {'reaches' if (source, target, port) in through else 'does not reach'} {target}:{port}")
 
