@@ -166,8 +166,9 @@ k8s-render overlay="production":
 # Give the cluster the keys that `tickwell log keys FOLDER` made, before the first k8s-apply and when they change
 [group('kubernetes')]
 k8s-keys folder:
-    kubectl apply --filename k8s/base/namespace.yaml
-    scripts/k8s-keys {{ quote(folder) }} | kubectl apply --server-side --force-conflicts --filename -
+    # All of them or none.
+    made="$(scripts/k8s-keys {{ quote(folder) }})" && kubectl apply --filename k8s/base/namespace.yaml && \
+        kubectl apply --server-side --force-conflicts --filename - <<<"$made"
 
 # Install or upgrade, and wait until all of it is ready; the cluster is kubectl's current one
 [group('kubernetes')]

@@ -33,13 +33,13 @@ async def backup(client, folder, stream):
         sys.exit(f"{folder} is there already: name another folder")
     # Under another name until it is whole.
     growing = folder.with_name(folder.name + ".part")
-    growing.mkdir(parents=True)
     pieces = await client.subscribe(inbox := client.new_inbox())
     asked = {"deliver_subject": inbox, "no_consumers": True, "chunk_size": PIECE_BYTES}
     answer = await client.request(
         f"$JS.API.STREAM.SNAPSHOT.{stream}", json.dumps(asked).encode(), timeout=PATIENCE_SECONDS
     )
     told = understand(answer)
+    growing.mkdir(parents=True)
     done = 0
     with open(growing / CONTENT, "wb") as content:
         while True:
@@ -84,19 +84,17 @@ async def restore(client, folder, stream):
     print(f"{stream}: {told['state']['messages']} messages, up to sequence {told['state']['last_seq']}, created {told['created']}")
 
 
+def credentials_file():
+    return os.environ.get("TICKWELL__BUS__CREDENTIALS_FILE", "")
+
+
 def credentials():
     """What the client library is told of the file, which holds a bare seed or is a .creds file."""
-    path = os.environ.get("TICKWELL__BUS__CREDENTIALS_FILE")
+    path = credentials_file()
     if not path:
         return {}
     is_seed = pathlib.Path(path).read_text().lstrip().startswith("SU")
     return {"nkeys_seed" if is_seed else "user_credentials": path}
-
-
-async def tell(error):
-    """A right that is missing is told beside the request, which then only times out."""
-    if "violation" in str(error).lower():
-        print(error, file=sys.stderr)
 
 
 async def main():
@@ -104,12 +102,27 @@ async def main():
         sys.exit("usage: scripts/log backup|restore FOLDER [URL] [STREAM]")
     url = sys.argv[3] if len(sys.argv) > 3 else os.environ.get("TICKWELL__BUS__URL", "nats://127.0.0.1:4222")
     stream = sys.argv[4] if len(sys.argv) > 4 else os.environ.get("TICKWELL__BUS__STREAM", "TICKS")
-    client = await nats.connect(
-        url, inbox_prefix=b"_INBOX_admin", allow_reconnect=False, connect_timeout=5, error_cb=tell, **credentials()
-    )
+    this, refusals = asyncio.current_task(), []
+
+    async def take_in(error):
+        # A right that is missing is told beside the request, which would wait for its answer in vain.
+        if "violation" in str(error).lower():
+            refusals.append(str(error))
+            this.cancel()
+
+    try:
+        client = await nats.connect(
+            url, inbox_prefix=b"_INBOX_admin", allow_reconnect=False, connect_timeout=5, error_cb=take_in, **credentials()
+        )
+    except (nats.errors.Error, OSError) as error:
+        sys.exit(f"cannot connect to {url} with TICKWELL__BUS__CREDENTIALS_FILE={credentials_file()}: {error}")
     try:
         act = backup if sys.argv[1] == "backup" else restore
         await act(client, pathlib.Path(sys.argv[2]), stream)
+    except asyncio.CancelledError:
+        if not refusals:
+            raise
+        sys.exit(f"the server refuses: {refusals[0]}; nats/README.md says which rights this key needs")
     finally:
         await client.close()
 

@@ -156,6 +156,9 @@ impl Settings {
         if mode != Mode::Poller && self.api.listen.get().is_none() {
             bail!("api.listen: name an address and port, such as 127.0.0.1:8080");
         }
+        if mode != Mode::Poller {
+            self.check_listeners()?;
+        }
         self.check_memory()?;
         if matches!(mode, Mode::Poller | Mode::Api) && self.bus.url.is_empty() {
             bail!(
@@ -175,6 +178,16 @@ impl Settings {
             );
         }
         Ok(())
+    }
+
+    /// Port 0 is another one each time.
+    fn check_listeners(&self) -> Result<()> {
+        match (self.api.listen.get(), self.admin.listen.get()) {
+            (Some(api), Some(admin)) if api == admin && !api.ends_with(":0") => {
+                bail!("admin.listen: {admin} is api.listen as well: give one of them another port")
+            }
+            _ => Ok(()),
+        }
     }
 
     /// What is kept must be enough for what is answered: an answer that depended on what a pod had already

@@ -138,10 +138,15 @@ fn settings_that_cannot_work_together_are_refused() {
         ("store.retain_quotes", "24h"),
         ("store.path", ""),
         ("api.listen", ""),
+        ("admin.listen", "127.0.0.1:8080"),
     ] {
         let message = message(with(&[(key, value)], &[], Mode::Run));
         assert!(message.starts_with(key), "{key}={value}: {message}");
     }
+    let listening = |mode, address| with(&[("api.listen", address), ("admin.listen", address)], &[], mode);
+    let message = message(listening(Mode::Run, "[::]:9090"));
+    assert!(message.contains("api.listen") && message.contains("admin.listen"), "{message}");
+    assert!(listening(Mode::Run, "127.0.0.1:0").is_ok(), "two ports that the system picks");
 }
 
 #[test]

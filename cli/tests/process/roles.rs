@@ -272,6 +272,10 @@ async fn a_process_with_anothers_key_says_which_right_is_missing() {
 
     let poller = scene.as_role("poller", &shipped.seed_file("api")).start().unwrap();
     is_refused(&poller, "_INBOX_poller").await;
+    // The stream is there; this poller only cannot know.
+    let cannot_know =
+        |line: &str| has_message(line, "the server does not say whether the stream is there; trying on");
+    poller.wait_for_line(cannot_know, DEADLINE).await.unwrap();
     let pod = scene.as_role("api", &shipped.seed_file("poller")).start().unwrap();
     is_refused(&pod, "_INBOX_api").await;
     let unready = |line: &str| has_message(line, "not ready") && line.contains("_INBOX_api");

@@ -11,7 +11,7 @@ import re
 import sys
 import tempfile
 
-from network import End, connects, matches
+from network import End, allows, connects, matches
 from pods import Product, bytes_of, check_pod, check_probes, faults, hold, ports_of
 from rendered import OURS, WORKSPACE, Manifests, output
 
@@ -70,7 +70,8 @@ def check_network(manifests, templates):
     ]
     strangers = [stranger(name) for name in ["ingress-nginx", "monitoring", "default"]]
     strangers.append(End("subscribers", namespace={"kubernetes.io/metadata.name": "any", "tickwell-feed": "allowed"}))
-    names = End("dns", {"k8s-app": "kube-dns"}, {"kubernetes.io/metadata.name": "kube-system"}, {"dns": 53})
+    system = {"kubernetes.io/metadata.name": "kube-system"}
+    servers_of_names = [End(app, {"k8s-app": app}, system, {"dns": 53}) for app in ["kube-dns", "node-local-dns"]]
     outside = [address("internet", "104.16.0.1"), address("internet6", "2606:4700::1")]
     inside = [address("metadata", "169.254.169.254"), address("node", "10.0.0.1"), address("node6", "fd00::1")]
 
@@ -83,16 +84,20 @@ def check_network(manifests, templates):
                 if connects(policies, home, source, target, port)
             }
     for source in pods:
-        for target in outside + inside + [names]:
+        for target in outside + inside + servers_of_names:
             for port in [22, 53, 80, 443, 6443]:
                 through |= {(source.name, target.name, port)} if connects(policies, home, source, target, port) else set()
-        hold(connects(policies, home, source, names, 53, "UDP"), source.name, "cannot ask for names")
+        for names in servers_of_names:
+            hold(connects(policies, home, source, names, 53, "UDP"), source.name, f"cannot ask {names.name} for names")
 
-    expected = {(pod.name, "dns", 53) for pod in pods}
+    expected = {(pod.name, names.name, 53) for pod in pods for names in servers_of_names}
     expected |= {("poller", "nats", 4222), ("api", "nats", 4222), ("log", "nats", 4222), ("subscribers", "nats", 4222)}
     expected |= {("nats", "nats", 6222), ("ingress-nginx", "api", 8080), ("smoke", "api", 8080)}
     expected |= {("monitoring", "poller", 9090), ("monitoring", "api", 9090), ("monitoring", "nats", 8222)}
     expected |= {("poller", "internet", 443), ("poller", "internet6", 443)}
+    by_name = {pod.name: pod for pod in pods}
+    tried = allows(policies, home, "Egress", by_name["smoke"], by_name["api"], 9090, "TCP")
+    hold(tried, "smoke", "is stopped at port 9090 by its own policy, so it does not try that of the pods")
     for source, target, port in through ^ expected:
         hold(False, "network", f"{source} {'reaches' if (source, target, port) in through else 'does not reach'} {target}:{port}")
 
@@ -117,14 +122,18 @@ def check_ingress(manifests):
             backend = rule["backend"]["service"]
             service = manifests.find("Service", backend["name"])
             hold(service and backend["port"]["name"] in [port["name"] for port in service["spec"]["ports"]], name, f"no {backend}")
+            # What ingress-nginx takes, unless the type is ImplementationSpecific.
+            plain = re.fullmatch(r"/[A-Za-z0-9_/-]*", rule["path"]) or rule["pathType"] == "ImplementationSpecific"
+            hold(plain, name, f"ingress-nginx refuses {rule['path']} with pathType {rule['pathType']}")
 
+        # ImplementationSpecific counts as Exact: every controller takes that much.
         def routed(path):
             return any(
                 path == rule["path"] or (rule["pathType"] == "Prefix" and path.startswith(rule["path"].rstrip("/") + "/"))
                 for rule in rules
             )
 
-        for path in documented | {"/", "/docs", "/docs/errors", "/openapi.json", "/asyncapi.yaml"}:
+        for path in documented | {"/", "/docs", "/docs/errors", "/favicon.ico", "/openapi.json", "/asyncapi.yaml"}:
             hold(routed(path), name, f"{path} is not routed")
         for path in operators | {"/admin/backup"}:
             hold(not routed(path), name, f"{path} is routed")

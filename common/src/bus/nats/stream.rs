@@ -37,7 +37,7 @@ impl Nats {
         let stream = &wanted.name;
         let mut told = false;
         loop {
-            let failed = match self.context.get_stream(stream).await {
+            let (known, failed) = match self.context.get_stream(stream).await {
                 Ok(found) => return found,
                 Err(error) if matches!(error.kind(), GetStreamErrorKind::JetStream(_)) => {
                     match self.context.create_stream(wanted).await {
@@ -45,18 +45,27 @@ impl Nats {
                             tracing::info!(stream, "created the stream");
                             return created;
                         }
-                        Err(error) => chain(&self.unanswered(error)),
+                        Err(error) => (true, chain(&self.unanswered(error))),
                     }
                 }
-                Err(error) => chain(&self.unanswered(error)),
+                Err(error) => (false, chain(&self.unanswered(error))),
             };
             if !std::mem::replace(&mut told, true) {
-                tracing::warn!(
-                    stream,
-                    reason = failed,
-                    by_hand = BY_HAND,
-                    "the stream is not there and could not be created; trying on"
-                );
+                let (reason, by_hand) = (failed, BY_HAND);
+                if known {
+                    tracing::warn!(
+                        stream,
+                        reason,
+                        by_hand,
+                        "the stream is not there and could not be created; trying on"
+                    );
+                } else {
+                    tracing::warn!(
+                        stream,
+                        reason,
+                        "the server does not say whether the stream is there; trying on"
+                    );
+                }
             }
             tokio::time::sleep(RETRY_PAUSE).await;
         }
