@@ -40,4 +40,5 @@ try {
 } finally {
   await close();
 }
-console.log(JSON.stringify({ tried, problems }));
+// The browser's own words about the WebSocket, which a page cannot ask for this way.
+console.log(JSON.stringify({ tried, problems: problems.filter((problem) => !problem.includes("status of 426")) }));

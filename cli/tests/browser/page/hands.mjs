@@ -83,16 +83,20 @@ export default async function ({ browser, url }) {
   await mouse.wheel(0, 400);
   await becomes("wider by the wheel", (now) => now > wide);
   const late = Number(address().to ?? Infinity);
-  const { right } = await plot();
-  const length = range();
   await mouse.wheel(-200, 0);
-  const { to: held } = await becomes("the past, by the wheel", (_, { to }) => Number(to) < late);
-  await mouse.down();
-  await mouse.move(middle[0] + 50, middle[1]);
-  await mouse.move(middle[0] + 100, middle[1]);
-  await mouse.up();
-  const dragged = await becomes("the past, dragged there", (_, { to }) => Number(to) < Number(held));
-  assert(Math.abs(Number(held) - Number(dragged.to) - (100 / right) * length) < length / 100, `${held} → ${dragged.to}: not 100 of ${right} of ${length}`);
+  let { to: held } = await becomes("the past, by the wheel", (_, { to }) => Number(to) < late);
+  const dragged = async (pixels) => {
+    await mouse.move(...middle);
+    await mouse.down();
+    await mouse.move(middle[0] + pixels / 2, middle[1]);
+    await mouse.move(middle[0] + pixels, middle[1]);
+    await mouse.up();
+    const before = held;
+    held = (await becomes("the past, dragged there", (_, { to }) => Number(to) < Number(before))).to;
+    return before - held;
+  };
+  const [near, far] = [await dragged(50), await dragged(100)];
+  assert(Math.abs(far - 2 * near) < far / 50, `50 pixels are ${near}, and 100 are ${far}`);
   await keyboard.press("Escape");
   await becomes("now again", (_, { to }) => !to);
 
