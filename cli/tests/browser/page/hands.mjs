@@ -120,6 +120,7 @@ export default async function ({ browser, url }) {
   await keyboard.press("Space");
   await until("the table", () => page.locator("#points").isVisible());
   assert.equal(await chart.isVisible(), false);
+  await becomes("the table in the address", (_, { table }) => table);
   await page.reload();
   await isLive();
   assert(await page.locator("#points").isVisible());
@@ -132,7 +133,7 @@ export default async function ({ browser, url }) {
   await card.click();
   await until("one pair", words, (drawn) => drawn.includes("BTC-USD") && !drawn.includes("ETH-USD"));
   assert.equal(await card.getAttribute("aria-pressed"), "false");
-  assert.equal(address().pairs, "BTC-USD");
+  await becomes("one pair in the address", (_, { pairs }) => pairs === "BTC-USD");
   await card.click();
   await until("both pairs", words, (drawn) => drawn.includes("ETH-USD"));
   await goodbye();
