@@ -7,7 +7,9 @@ use futures::StreamExt;
 use testkit::{
     nats::{NatsCluster, NatsServer},
     process::Tickwell,
-    require_nats, wait_until,
+    require_nats,
+    upstream::FakeUpstream,
+    wait_until,
 };
 use tokio::sync::mpsc;
 
@@ -72,6 +74,15 @@ async fn make_keys(folder: &Path, name: &str) -> PathBuf {
     folder.join(name)
 }
 
+/// Prices that move, the server as it ships, and a scene over both.
+async fn stage() -> (FakeUpstream, Shipped, Scene) {
+    let upstream = moving_upstream(INTERVAL).await;
+    let scene = Scene::new(INTERVAL).asking(&upstream);
+    let shipped = Shipped::start(scene.folder()).await;
+    let scene = scene.over(&shipped.nats);
+    (upstream, shipped, scene)
+}
+
 impl Scene {
     fn as_role(&self, role: &str, key: &Path) -> testkit::process::TickwellCommand {
         self.command(role).arg(role).env("TICKWELL__BUS__CREDENTIALS_FILE", key)
@@ -87,11 +98,8 @@ async fn is_refused(process: &Tickwell, what: &str) {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn each_role_does_its_part_with_its_key() {
     require_nats!();
-    let upstream = moving_upstream(INTERVAL).await;
-    let scene = Scene::new(INTERVAL).asking(&upstream);
+    let (_upstream, shipped, scene) = stage().await;
     let folder = scene.folder().to_owned();
-    let shipped = Shipped::start(&folder).await;
-    let scene = scene.over(&shipped.nats);
 
     // A poller may not make the stream. It says who may, and goes on once it is there.
     let poller = scene.as_role("poller", &shipped.seed_file("poller")).start().unwrap();
@@ -256,11 +264,8 @@ async fn expect_refusal(refusals: &mut mpsc::Receiver<String>, role: &str, what:
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_process_with_anothers_key_says_which_right_is_missing() {
     require_nats!();
-    let upstream = moving_upstream(INTERVAL).await;
-    let scene = Scene::new(INTERVAL).asking(&upstream);
+    let (_upstream, shipped, scene) = stage().await;
     let folder = scene.folder().to_owned();
-    let shipped = Shipped::start(&folder).await;
-    let scene = scene.over(&shipped.nats);
     for role in ["poller", "api", "feed"] {
         for what in ["apply", "verify"] {
             let (code, said) = shipped.log(&folder, what, role, &[]).await;
@@ -293,11 +298,8 @@ async fn a_process_with_anothers_key_says_which_right_is_missing() {
 async fn a_key_is_replaced_without_a_restart() {
     require_nats!();
     // Fault matrix, row 20.
-    let upstream = moving_upstream(INTERVAL).await;
-    let scene = Scene::new(INTERVAL).asking(&upstream);
+    let (_upstream, mut shipped, scene) = stage().await;
     let folder = scene.folder().to_owned();
-    let mut shipped = Shipped::start(&folder).await;
-    let scene = scene.over(&shipped.nats);
     let (code, said) = shipped.log(&folder, "apply", "admin", &["--set", "bus.lease=60s"]).await;
     assert_eq!(code, Some(0), "{said}");
     let poller = scene.as_role("poller", &shipped.seed_file("poller")).start().unwrap();
