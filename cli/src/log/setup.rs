@@ -3,7 +3,10 @@
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
-use common::bus::nats::{Nats, NatsError, Presence, Role, Standing};
+use common::{
+    bus::nats::{Nats, NatsError, Presence, Role, Standing},
+    domain::Span,
+};
 use tokio::time::{sleep, timeout};
 
 use crate::{connect, settings::Settings, show};
@@ -18,29 +21,9 @@ const RETRY_PAUSE: Duration = Duration::from_millis(500);
 /// Makes the streams, or sets them right, and waits until each server that is to have them does.
 pub(super) fn apply(settings: &Settings) -> Result<()> {
     let standings = run(settings, async |nats| {
-        let mut done: Option<Vec<Standing>> = None;
-        let settled = timeout(PATIENCE, async {
-            loop {
-                match nats.apply(settings.bus.lease).await {
-                    Ok(now) => {
-                        let earlier = done.take();
-                        let now = done.insert(match earlier {
-                            Some(earlier) => {
-                                now.into_iter().zip(earlier).map(|(it, was)| it.after(was)).collect()
-                            }
-                            None => now,
-                        });
-                        if now.iter().all(|standing| standing.behind.is_empty()) {
-                            return Ok(());
-                        }
-                    }
-                    Err(error) if !error.may_pass() => return Err(error),
-                    Err(_) => {}
-                }
-                sleep(RETRY_PAUSE).await;
-            }
-        });
-        match (settled.await, done) {
+        let mut done = None;
+        let settled = timeout(PATIENCE, settle(nats, settings.bus.lease, &mut done)).await;
+        match (settled, done) {
             (Ok(Err(error)), _) => Err(error),
             (_, Some(done)) => Ok(done),
             // What is the matter says one more try.
@@ -57,6 +40,26 @@ pub(super) fn apply(settings: &Settings) -> Result<()> {
             "what still differs cannot be changed, or records would be lost by it: leave it, or change it by hand \
              (nats stream edit)"
         ),
+    }
+}
+
+/// Applies the definitions until no server is behind. `done` is what has been reached, and all that was done for it.
+async fn settle(nats: &Nats, lease: Span, done: &mut Option<Vec<Standing>>) -> Result<(), NatsError> {
+    loop {
+        match nats.apply(lease).await {
+            Ok(now) => {
+                let now = match done.take() {
+                    Some(earlier) => now.into_iter().zip(earlier).map(|(it, was)| it.after(was)).collect(),
+                    None => now,
+                };
+                if done.insert(now).iter().all(|standing| standing.behind.is_empty()) {
+                    return Ok(());
+                }
+            }
+            Err(error) if !error.may_pass() => return Err(error),
+            Err(_) => {}
+        }
+        sleep(RETRY_PAUSE).await;
     }
 }
 
