@@ -190,7 +190,7 @@ function showState(panels) {
 	write(find("spoken"), [connection, ...panels.map(({ name, tick, stale }) => `${name} ${tick?.price ?? "no price yet"}${stale ? " stale" : ""}`)].join(", "));
 }
 
-/** Reads the tables, and whether prices are fresh by the pod's rule. */
+/** Reads the tables, and what is fresh by the pod's rule. */
 async function calm() {
 	if (connection !== "live") return;
 	try {

@@ -68,7 +68,7 @@ const showSources = ({ items }) =>
 		return row(source, share(share_used), Object.entries(others).map(([verdict, count]) => `${words(verdict)} ${count}`).join(", "), words(last_verdict));
 	})]);
 
-/** Gaps that follow one another for one cause, as one, from the tick before to the tick behind. */
+/** Gaps in a row for one cause as one, from the tick before to the tick behind. */
 export function joined(items) {
 	const gaps = [];
 	for (const item of items) {
@@ -95,7 +95,7 @@ const showPoints = (panels) =>
 
 export async function readTables(pairs) {
 	showGaps(pairs);
-	showPoints(pairs);
+	if (find("chart").hidden) showPoints(pairs);
 	const ticks = pairs.map(({ tick }) => tick).filter(Boolean);
 	showQuotes(await Promise.all(ticks.map(({ sequence }) => ask(`/v1/ticks/${sequence}`))));
 	showAverages(await Promise.all(ticks.map(({ pair }) => ask(`/v1/prices/${pair}/averages?window=10m,1h,24h`))));
