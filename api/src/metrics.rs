@@ -147,9 +147,9 @@ impl Metrics {
         self.rebuilds.with_label_values(&[reason.as_str()]).inc();
     }
 
-    /// Counts a message that was passed over.
-    pub fn rejected(&self, reason: Rejection) {
-        self.rejected.with_label_values(&[reason.as_str()]).inc();
+    /// Counts messages that were passed over.
+    pub fn rejected(&self, reason: Rejection, count: u64) {
+        self.rejected.with_label_values(&[reason.as_str()]).inc_by(count);
     }
 
     /// Shows a pair's newest price.

@@ -21,7 +21,8 @@ use common::{
     telemetry,
 };
 use prometheus::Registry;
-use tokio::sync::watch;
+use tokio::{sync::watch, time::sleep};
+use tokio_util::sync::CancellationToken;
 
 use crate::{
     follow::{self, Pod},
@@ -31,6 +32,10 @@ use crate::{
 
 /// How long a pod goes on serving after SIGTERM, so that balancers can turn away.
 const GRACE: Duration = Duration::from_secs(1);
+
+/// The pause between two looks of a poller at the log: often enough for a standby to know about where the log ended, should
+/// the log be damaged when it has to take over.
+const OBSERVE_PAUSE: Duration = Duration::from_secs(2);
 
 /// What one process does.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -180,13 +185,32 @@ async fn nats(
     // A poller alone is not ready before it has reached the log: a version that cannot must not replace one that can.
     // A pod that polls as well has a copy to answer from, and a check of its own.
     let check = (!mode.has_api()).then(|| process.readiness.check("log"));
-    let nats = Nats::connect(&settings.bus, Role::Poller, &metrics).await?;
+    let mut nats = Nats::connect(&settings.bus, Role::Poller, &metrics).await?;
+    if !mode.has_api() {
+        nats = nats.with_replica_check(&process.readiness);
+    }
     let writer = Arc::new(NatsWriter::open(nats.clone()).await?);
+    service.spawn("observe", observe(writer.clone(), service.stop()));
     let lease = Arc::new(NatsLease::open(nats, settings.bus.lease).await?);
     if let Some(check) = check {
         check.set(Condition::Ready);
     }
     Ok(Some(poller::Log { writer, lease }))
+}
+
+/// Looks at the log regularly, whether this poller leads or stands by: so it knows where the log ended and which servers
+/// have it.
+async fn observe(writer: Arc<NatsWriter>, stop: CancellationToken) -> Result<(), TaskError> {
+    while stop.run_until_cancelled(sleep(OBSERVE_PAUSE)).await.is_some() {
+        if let Err(error) = writer.observe().await {
+            tracing::debug!(
+                event = "log_not_observed",
+                error = telemetry::chain(&error),
+                "cannot look at the log"
+            );
+        }
+    }
+    Ok(())
 }
 
 /// Listens for operators, where that is set. What they are answered with can still be changed.

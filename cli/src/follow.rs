@@ -178,13 +178,14 @@ impl Pod {
             Some(nats) => nats,
             None => {
                 let mut connecting = Box::pin(Nats::connect(&self.settings.bus, Role::Api, bus));
-                match timeout(CONNECT_PATIENCE, &mut connecting).await {
+                let connected = match timeout(CONNECT_PATIENCE, &mut connecting).await {
                     Ok(connected) => connected?,
                     Err(elapsed) => {
                         away(&ReadError::Unavailable(elapsed.into()));
                         connecting.await?
                     }
-                }
+                };
+                connected.with_replica_check(&self.process.readiness)
             }
         };
         Ok(nats.insert(connected))

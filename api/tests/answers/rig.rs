@@ -56,6 +56,10 @@ impl LogReader for SentLog {
         None
     }
 
+    async fn still_holds(&mut self, _sequence: Sequence, _record: &Record) -> Result<bool, ReadError> {
+        Ok(true)
+    }
+
     async fn rewind(&mut self, _sequence: Sequence) {}
 }
 
@@ -199,7 +203,7 @@ impl Rig {
             Entry { sequence: self.last, id, payload: payload.into() }
         };
         let entries = messages.into_iter().map(entry).collect();
-        self.batches.send(Batch { entries, pending: 0 }).await.unwrap();
+        self.batches.send(Batch { entries, pending: 0, first: Sequence(u64::MAX) }).await.unwrap();
     }
 
     /// Leaves positions out, as a log does that has lost what was there.
