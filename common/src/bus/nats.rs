@@ -8,7 +8,9 @@ mod credentials;
 mod difference;
 mod lease;
 mod memory;
+mod opinions;
 mod reader;
+mod repair;
 mod replicas;
 mod reports;
 mod search;
@@ -30,6 +32,7 @@ pub use credentials::{Credentials, CredentialsFault, KeyError, UserKey};
 pub use difference::Difference;
 pub use lease::NatsLease;
 pub use reader::NatsReader;
+pub use repair::LeadersCopy;
 pub use setup::{Presence, Standing};
 pub use writer::NatsWriter;
 
