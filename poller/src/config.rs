@@ -14,8 +14,9 @@ use serde::{Deserialize, Serialize};
 
 use crate::source::{self, Client, Setup, Source, SourceError};
 
+pub use crate::source::Role;
 pub use replay::{ReplayConfig, ReplayError, ReplayFile, Speed};
-pub use upstream::{Role, SourceConfig};
+pub use upstream::SourceConfig;
 
 /// How many pairs one poller asks for. Every pair is one record a slot, and one more name in each request.
 const MAX_PAIRS: usize = 50;
@@ -173,15 +174,11 @@ impl PollerConfig {
         let client = Client::new()?;
         let member = |name: &SourceName| {
             let config = self.sources.get(name.as_str()).cloned().unwrap_or_default();
-            let max_age = config.max_age(*name);
+            let (role, max_age) = (config.role(*name), config.max_age(*name));
             let setup = Setup { key: config.key(*name)?, url: config.url, interval: *interval };
             let source = source::build(*name, setup, pairs, &client)?;
             source::check_limit(&*source, *interval)?;
-            Ok::<_, ConfigError>(Member {
-                source,
-                role: config.role.unwrap_or_else(|| Role::of(*name)),
-                max_age,
-            })
+            Ok::<_, ConfigError>(Member { source, role, max_age })
         };
         let (mut members, mut clock) = (Vec::new(), None);
         for name in sources {

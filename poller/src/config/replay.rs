@@ -9,7 +9,7 @@ use common::{
 };
 use serde::{Deserialize, Serialize};
 
-use super::{Member, Role, SourceConfig};
+use super::{Member, SourceConfig};
 use crate::source::replay::{Recording, RecordingError, Replayed};
 
 /// `[replay]`: recorded prices for the source `replay`.
@@ -128,7 +128,7 @@ impl Recordings {
             let config = settings.get(venue.as_str()).cloned().unwrap_or_default();
             Member {
                 source: Arc::new(Replayed::new(venue, recordings)),
-                role: config.role.unwrap_or_else(|| Role::of(venue)),
+                role: config.role(venue),
                 max_age: config.max_age(venue),
             }
         })
