@@ -88,7 +88,7 @@ impl Health {
         if without.is_empty() {
             Condition::Ready
         } else {
-            Condition::Degraded(format!("no price is agreed ({})", without.join(", ")))
+            Condition::Degraded(format!("no agreed price ({})", without.join(", ")))
         }
     }
 }
@@ -121,7 +121,7 @@ fn log_pair(pair: Pair, before: Option<GapCause>, body: &Body) {
                 %pair,
                 cause = %gap.cause,
                 quotes = verdicts.join(", "),
-                "the sources do not agree on a price; trying again in every slot"
+                "no agreed price; trying again in every slot"
             );
         }
         Body::Lead(_) => {}
