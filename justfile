@@ -42,7 +42,9 @@ lab *arguments:
 [group('run')]
 nats:
     scripts/tools
-    .tools/venv/bin/nats-server --jetstream --store_dir .tools/nats --addr 127.0.0.1
+    # The log may grow to 16 GiB. Without a limit of its own, a server refuses that where the disk has less left.
+    echo 'jetstream { max_file_store: 34GiB, store_dir: .tools/nats }' >.tools/nats.conf
+    .tools/venv/bin/nats-server --config .tools/nats.conf --addr 127.0.0.1
 
 # The poller alone, over that server
 [group('run')]

@@ -10,10 +10,15 @@ import pathlib
 import re
 import sys
 import tempfile
+import tomllib
 
 from network import End, allows, connects, matches
 from pods import Product, bytes_of, check_pod, check_probes, faults, hold, ports_of
 from rendered import OURS, WORKSPACE, Manifests, output
+
+# What one record takes in the log with seven sources and the fields that are planned. docs/operations.md has the
+# measurements ("How large the log gets").
+RECORD_BYTES = 2_010
 
 PRODUCT, OVERLAY = Product(sys.argv[1], float(sys.argv[3])), sys.argv[2]
 
@@ -140,12 +145,20 @@ def check_ingress(manifests):
 
 
 def check_log(manifests):
-    """What NATS may fill must fit where it is put, and in a pod's memory."""
+    """A year of records fits into the stream, the stream into the server's limit, and that onto the volume."""
+    feed = tomllib.loads(output(PRODUCT.binary, "config", "example"))["feed"]
+    stream, lease = (json.loads((WORKSPACE / "nats" / name).read_text()) for name in ["stream.json", "lease.json"])
+    records = len(feed["pairs"]) * stream["max_age"] / 10**9 / int(feed["interval"].removesuffix("s"))
+    limit = stream["max_bytes"]
+    hold(records * RECORD_BYTES < limit, "nats", f"max_bytes {limit} is less than {records:.0f} records take")
     _, owner = manifests.pods()["nats"]
     settings = next(item["data"] for item in manifests.of("ConfigMap") if "nats.conf" in item["data"])["nats.conf"]
     allowed = re.search(r"^\s*max_file_store:\s*(\S+)", settings, re.MULTILINE)[1]
     claim = owner["spec"]["volumeClaimTemplates"][0]["spec"]["resources"]["requests"]["storage"]
-    hold(bytes_of(claim) > bytes_of(allowed), "nats", f"a volume of {claim} is too small for {allowed}")
+    # The log, a mirror of it, and the lease's bucket.
+    hold(bytes_of(allowed) > 2 * limit + lease["max_bytes"], "nats", f"max_file_store {allowed} is too small for the log")
+    # The file system needs some of a volume for itself.
+    hold(bytes_of(claim) > 1.1 * bytes_of(allowed), "nats", f"a volume of {claim} is too small for {allowed}")
     container = owner["spec"]["template"]["spec"]["containers"][0]
     memory = {entry["name"]: entry.get("value") for entry in container["env"]}["GOMEMLIMIT"]
     hold(bytes_of(memory) < bytes_of(container["resources"]["limits"]["memory"]), "nats", "GOMEMLIMIT")
