@@ -14,7 +14,7 @@
 //!    [`replay`], [`liar`], [`commands`], [`subscriber`], [`foreign`], [`recompute`], [`stream`], [`full_disk`],
 //!    [`pinned`], [`paging`], [`streams`], [`export`], [`backup`], [`cluster`], [`damage`], [`grind`],
 //!    [`may_2021`], [`verify`], [`watch`], [`access`], [`document`], [`healthcheck`], [`roles`], [`manifests`],
-//!    [`page`], [`log_apply`].
+//!    [`page`], [`log_apply`], [`recipes`].
 //!
 //! Nothing here uses the product's own types: an answer is read as a stranger would read it, so that a
 //! mistake in them cannot hide on both sides of a comparison. And nothing here depends on how fast the
@@ -53,6 +53,7 @@ mod may_2021;
 mod page;
 mod paging;
 mod pinned;
+mod recipes;
 mod recompute;
 mod records;
 mod replay;
