@@ -107,6 +107,22 @@ def check_network(manifests, templates):
         hold(False, "network", f"{source} {'reaches' if (source, target, port) in through else 'does not reach'} {target}:{port}")
 
 
+def check_priorities(manifests, templates):
+    """The log before the pollers before the pods, and before everything that has no class."""
+    values = {item["metadata"]["name"]: item["value"] for item in manifests.of("PriorityClass")}
+    own = {component: values.get(templates[component][0]["spec"].get("priorityClassName"), 0) for component in templates}
+    order = own["nats"] == own["log"] > own["poller"] > own["api"] > own["smoke"] == 0
+    hold(order, "priorities", f"are {own}")
+    hold(all("namespace" not in item["metadata"] for item in manifests.of("PriorityClass")), "priorities", "are the cluster's")
+
+
+def check_claims(manifests):
+    """No volume goes with what used it."""
+    for item in manifests.of("StatefulSet"):
+        policy = item["spec"].get("persistentVolumeClaimRetentionPolicy")
+        hold(policy == {"whenDeleted": "Retain", "whenScaled": "Retain"}, item["metadata"]["name"], f"its claims: {policy}")
+
+
 def check_autoscalers(manifests):
     for item in manifests.of("HorizontalPodAutoscaler"):
         name, spec = item["metadata"]["name"], item["spec"]
@@ -181,6 +197,8 @@ def main():
     check_probes(templates)
     check_selectors(manifests, templates)
     check_network(manifests, templates)
+    check_priorities(manifests, templates)
+    check_claims(manifests)
     check_autoscalers(manifests)
     check_ingress(manifests)
     check_log(manifests)
