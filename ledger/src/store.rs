@@ -13,7 +13,6 @@ mod database;
 mod events;
 mod gaps;
 mod key;
-mod migrate;
 mod open;
 mod packs;
 mod reclaim;
@@ -161,12 +160,6 @@ impl Store {
     /// Where it lies.
     pub fn path(&self) -> &Path {
         &self.path
-    }
-
-    /// Whether it has the rows of this version. One of an older version that was opened for its records alone has
-    /// nothing else.
-    pub fn is_current(&self) -> Result<bool, StoreError> {
-        Ok(self.database.get(key::FORMAT)?.is_some_and(|format| format == open::FORMAT))
     }
 
     /// The newest position that was committed.

@@ -1,8 +1,11 @@
 //! The gaps of a pair, in the order of time.
 
-use common::domain::{Epoch, Gap, GapCause, Interval, Pair, Sequence, Slot, Timestamp};
+use common::domain::{Epoch, Gap, GapCause, Interval, Pair, Sequence, Slot, Timestamp, Words};
 
 use super::{Order, Store, StoreError, database::Row, key};
+
+/// In a gap's row: no source was asked, so there are no quotes.
+const NOT_ASKED: u32 = u32::MAX;
 
 /// A gap as its row has it: everything of the record but the quotes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -33,11 +36,50 @@ impl StoredGap {
             cause: gap.cause,
             recorded: Some((sequence, epoch)),
             // A record of 64 kB holds a few hundred quotes at most.
-            asked: asked.map(|count| u32::try_from(count).unwrap_or(u32::MAX - 1)),
+            asked: asked.map(|count| u32::try_from(count).unwrap_or(NOT_ASKED - 1)),
         }
     }
 
-    /// How many slots it covers; at least one.
+    /// The value of the gap's row.
+    pub(super) fn encode(&self) -> Vec<u8> {
+        let (at, epoch) = self.recorded.unwrap_or((Sequence::default(), Epoch(0)));
+        [
+            key::sequence(at).as_slice(),
+            &key::instant(self.from.start()),
+            &self.interval.millis().to_be_bytes(),
+            &epoch.0.to_be_bytes(),
+            &self.asked.unwrap_or(NOT_ASKED).to_be_bytes(),
+            self.cause.as_str().as_bytes(),
+        ]
+        .concat()
+    }
+
+    /// Reads a gap from its row.
+    pub(super) fn decode((name, value): &Row) -> Result<Self, StoreError> {
+        Self::try_decode(name, value).ok_or(StoreError::Damaged("gap"))
+    }
+
+    fn try_decode(name: &[u8], value: &[u8]) -> Option<Self> {
+        let (_, last) = name.split_last_chunk::<8>()?;
+        let (at, rest) = value.split_at_checked(8)?;
+        let (from, rest) = rest.split_at_checked(8)?;
+        let (millis, rest) = rest.split_at_checked(8)?;
+        let (epoch, rest) = rest.split_at_checked(8)?;
+        let (asked, cause) = rest.split_at_checked(4)?;
+        let interval = key::read_interval(millis)?;
+        let asked = u32::from_be_bytes(asked.try_into().ok()?);
+        let (at, epoch) = (key::read_sequence(at)?, Epoch(u64::from_be_bytes(epoch.try_into().ok()?)));
+        Some(Self {
+            from: key::read_slot(interval, from)?,
+            slot: key::read_slot(interval, last)?,
+            interval,
+            cause: std::str::from_utf8(cause).ok()?.parse::<GapCause>().ok()?,
+            recorded: (at != Sequence::default()).then_some((at, epoch)),
+            asked: (asked != NOT_ASKED).then_some(asked),
+        })
+    }
+
+    /// The number of slots it covers; at least one.
     pub fn slots(&self) -> u64 {
         self.slot.start().millis_since(self.from.start()) / self.interval.millis() + 1
     }
@@ -71,11 +113,8 @@ impl Store {
             Order::Ascending => Box::new(ending_inside.chain(reaching_out)),
             Order::Descending => Box::new(reaching_out.chain(ending_inside.rev())),
         };
-        let read = |row: Result<Row, StoreError>| {
-            let (name, value) = row?;
-            key::read_gap(&name, &value).ok_or(StoreError::Damaged("gap"))
-        };
-        rows.map(read).filter(move |gap| gap.as_ref().map_or(true, |gap| gap.touches(from, to)))
+        rows.map(|row: Result<Row, StoreError>| StoredGap::decode(&row?))
+            .filter(move |gap| gap.as_ref().map_or(true, |gap| gap.touches(from, to)))
     }
 }
 

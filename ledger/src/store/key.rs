@@ -16,9 +16,9 @@
 //! | `o` pair | the slot from which on everything of the pair is kept |
 //! | `h` pair | positions of the pair's newest record, tick or gap, and tick; the newest slot and its interval |
 
-use common::domain::{Epoch, GapCause, Interval, Pair, Sequence, Slot, Span, Timestamp, Words};
+use common::domain::{Interval, Pair, Sequence, Slot, Span, Timestamp};
 
-use super::{Heads, StoredGap, rollup::Tier};
+use super::{Heads, rollup::Tier};
 
 pub(super) const FORMAT: &[u8] = b"mformat";
 pub(super) const IDENTITY: &[u8] = b"midentity";
@@ -30,10 +30,6 @@ pub(super) const PACK_PREFIX: &[u8] = b"q";
 pub(super) const LEAD_PREFIX: &[u8] = b"l";
 pub(super) const HEADS_PREFIX: &[u8] = b"h";
 pub(super) const OLDEST_PREFIX: &[u8] = b"o";
-
-/// What is worked out from records: everything but them and what is said about the store.
-pub(super) const DERIVED_PREFIXES: [&[u8]; 9] =
-    [LEAD_PREFIX, HEADS_PREFIX, OLDEST_PREFIX, b"b", b"i", b"u", b"g", b"j", b"t"];
 
 pub(super) fn sequence(sequence: Sequence) -> [u8; 8] {
     sequence.0.to_be_bytes()
@@ -154,46 +150,10 @@ pub(super) fn read_instant(bytes: &[u8]) -> Option<Timestamp> {
     Timestamp::from_unix_millis(i64::from_be_bytes(*bytes.last_chunk()?)).ok()
 }
 
-pub(super) fn gap_value(gap: &StoredGap) -> Vec<u8> {
-    let (at, epoch) = gap.recorded.unwrap_or((Sequence::default(), Epoch(0)));
-    [
-        sequence(at).as_slice(),
-        &instant(gap.from.start()),
-        &gap.interval.millis().to_be_bytes(),
-        &epoch.0.to_be_bytes(),
-        &gap.asked.unwrap_or(NOBODY_ASKED).to_be_bytes(),
-        gap.cause.as_str().as_bytes(),
-    ]
-    .concat()
-}
-
-pub(super) fn read_gap(key: &[u8], value: &[u8]) -> Option<StoredGap> {
-    let (_, last) = key.split_last_chunk::<8>()?;
-    let (at, rest) = value.split_at_checked(8)?;
-    let (from, rest) = rest.split_at_checked(8)?;
-    let (millis, rest) = rest.split_at_checked(8)?;
-    let (epoch, rest) = rest.split_at_checked(8)?;
-    let (asked, cause) = rest.split_at_checked(4)?;
-    let interval = read_interval(millis)?;
-    let asked = u32::from_be_bytes(asked.try_into().ok()?);
-    let (at, epoch) = (read_sequence(at)?, Epoch(u64::from_be_bytes(epoch.try_into().ok()?)));
-    Some(StoredGap {
-        from: read_slot(interval, from)?,
-        slot: read_slot(interval, last)?,
-        interval,
-        cause: std::str::from_utf8(cause).ok()?.parse::<GapCause>().ok()?,
-        recorded: (at != Sequence::default()).then_some((at, epoch)),
-        asked: (asked != NOBODY_ASKED).then_some(asked),
-    })
-}
-
-/// In a gap's row: there are no quotes, because nobody was asked.
-const NOBODY_ASKED: u32 = u32::MAX;
-
-fn read_interval(millis: &[u8]) -> Option<Interval> {
+pub(super) fn read_interval(millis: &[u8]) -> Option<Interval> {
     Interval::new(Span::from_millis(u64::from_be_bytes(millis.try_into().ok()?))?).ok()
 }
 
-fn read_slot(interval: Interval, millis: &[u8]) -> Option<Slot> {
+pub(super) fn read_slot(interval: Interval, millis: &[u8]) -> Option<Slot> {
     interval.slot(read_instant(millis)?)
 }

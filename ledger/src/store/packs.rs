@@ -53,16 +53,15 @@ impl Packing {
         Ok(packing)
     }
 
-    /// Takes a record in, after all before it, that has a row of its own or not.
+    /// Takes a record in, after all before it.
     pub(super) fn push(
         &mut self,
         sequence: Sequence,
         bytes: Vec<u8>,
-        has_row: bool,
         batch: &mut sled::Batch,
     ) -> Result<(), StoreError> {
         self.bytes += bytes.len();
-        self.waiting.push(Waiting { sequence, bytes, has_row });
+        self.waiting.push(Waiting { sequence, bytes, has_row: false });
         if self.waiting.len() >= RECORDS || self.bytes >= BYTES { self.pack(batch) } else { Ok(()) }
     }
 

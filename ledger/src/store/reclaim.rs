@@ -6,7 +6,7 @@ use std::time::Duration;
 use common::domain::{Body, Pair, Sequence, Timestamp};
 
 use super::{
-    Order, Store, StoreError, Stored, block, key, packs,
+    Order, Store, StoreError, Stored, StoredGap, block, key, packs,
     rollup::{Tier, later},
 };
 
@@ -105,8 +105,8 @@ impl Store {
     ) -> Result<Timestamp, StoreError> {
         let all = key::gap(pair, Timestamp::EPOCH)..=key::gap(pair, Timestamp::MAX);
         for (number, row) in self.database.range(all).enumerate() {
-            let (name, value) = row?;
-            let gap = key::read_gap(&name, &value).ok_or(StoreError::Damaged("gap"))?;
+            let row = row?;
+            let gap = StoredGap::decode(&row)?;
             let last = gap.slot.start();
             if last >= end || (last > removed_to && number >= ROWS) {
                 return Ok(gap.from.start());
@@ -114,7 +114,7 @@ impl Store {
             if let Some((sequence, _)) = gap.recorded {
                 batch.remove(key::gap_index(pair, sequence));
             }
-            batch.remove(name);
+            batch.remove(row.0);
         }
         Ok(Timestamp::MAX)
     }

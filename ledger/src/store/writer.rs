@@ -76,7 +76,7 @@ impl Writer {
         for Stored { sequence, record } in records {
             if !is_old(record) || is_newest(*sequence) {
                 // The codec is exact: these are the bytes that came from the log, less unknown fields.
-                self.packing.push(*sequence, wire::encode(record), false, batch)?;
+                self.packing.push(*sequence, wire::encode(record), batch)?;
             }
         }
         self.packing.finish(batch);
@@ -84,7 +84,7 @@ impl Writer {
     }
 
     /// Adds to the batch what follows from these records, and not the records themselves.
-    pub(super) fn derive(
+    fn derive(
         &mut self,
         store: &Store,
         records: &[Stored],
@@ -201,7 +201,7 @@ impl PairWriter {
             batch.insert(key::oldest(self.pair), key::oldest_value(broken.expired, first.start()));
         }
         if let Some(lost) = self.lost(first, interval, broken.cause_since(before)) {
-            batch.insert(key::gap(self.pair, lost.slot.start()), key::gap_value(&lost));
+            batch.insert(key::gap(self.pair, lost.slot.start()), lost.encode());
         }
         self.heads.covering = sequence;
         self.heads.covered = Some((slot, interval));
@@ -214,7 +214,7 @@ impl PairWriter {
         match Covering::of(sequence, record) {
             Some(Covering::Tick(_, tick)) => self.tick(&tick, batch),
             Some(Covering::Gap(_, gap)) => {
-                batch.insert(key::gap(self.pair, slot.start()), key::gap_value(&gap));
+                batch.insert(key::gap(self.pair, slot.start()), gap.encode());
                 batch.insert(key::gap_index(self.pair, sequence), &key::instant(slot.start()));
             }
             None => {}

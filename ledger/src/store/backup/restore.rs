@@ -46,11 +46,16 @@ pub enum RestoreError {
     /// The file is not as it should be.
     #[error(transparent)]
     Backup(#[from] ReadBackupError),
-    /// A newer version has made the store.
-    #[error("the backup is of a store in the format {format}, of another Tickwell: restore it with that one")]
+    /// Another version of Tickwell wrote the store that was backed up, in a format that this version does not read.
+    #[error(
+        "the backup holds a store of format {found}, from another version of Tickwell; this version reads and writes \
+         format {written} only. Restore it with the version that made it"
+    )]
     UnknownFormat {
-        /// Which.
-        format: String,
+        /// The format of the backup's rows.
+        found: String,
+        /// The format that this version reads and writes.
+        written: &'static str,
     },
     /// The folder cannot be used.
     #[error("cannot use {path}")]
@@ -182,8 +187,8 @@ fn check(
     if (format.as_deref().unwrap_or_default(), identity.as_deref().unwrap_or_default(), cursor) != told {
         return Err(ReadBackupError::Damaged("its head is another's").into());
     }
-    if !open::is_known(header.format.as_bytes()) {
-        return Err(RestoreError::UnknownFormat { format: header.format.clone() });
+    if header.format != open::FORMAT {
+        return Err(RestoreError::UnknownFormat { found: header.format.clone(), written: open::FORMAT });
     }
     let identity = LogIdentity::new(&header.log).ok_or(ReadBackupError::Damaged("its log's identity"))?;
     if open::is_local(&identity) {

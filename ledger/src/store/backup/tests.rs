@@ -183,8 +183,15 @@ fn a_backup_that_says_something_else_than_its_rows_is_refused() {
         let refused = restore(other.path(), bytes.as_slice());
         assert!(matches!(refused, Err(RestoreError::Backup(ReadBackupError::Damaged(_)))), "{refused:?}");
     }
-    store.database.put(key::FORMAT, b"999").unwrap();
-    let other = tempfile::tempdir().unwrap();
-    let refused = restore(other.path(), bytes(&store).0.as_slice());
-    assert!(matches!(refused, Err(RestoreError::UnknownFormat { .. })), "{refused:?}");
+    for format in ["1", "2", "999"] {
+        store.database.put(key::FORMAT, format.as_bytes()).unwrap();
+        let other = tempfile::tempdir().unwrap();
+        match restore(other.path(), bytes(&store).0.as_slice()) {
+            Err(RestoreError::UnknownFormat { found, written }) => {
+                assert_eq!((&*found, written), (format, "3"))
+            }
+            other => panic!("{other:?}"),
+        }
+        assert_eq!(other.path().read_dir().unwrap().count(), 0);
+    }
 }
