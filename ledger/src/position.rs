@@ -1,38 +1,38 @@
-//! Places in the log, and how clients name them.
+//! Positions in the log, and the cursors in which clients name them.
 
 use std::{fmt, str::FromStr};
 
 use common::{bus::LogIdentity, domain::Sequence};
 
-/// A place in the log, between two events. Every event is told by the place right behind it.
+/// A position between two events of the log. An event is identified by the position right after it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default)]
 pub struct Position {
-    /// The record that it lies beside.
+    /// The record next to the position.
     pub sequence: Sequence,
     side: Side,
 }
 
-/// On which side of a record.
+/// The side of the record that the position is on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default)]
 enum Side {
-    /// Before it, but behind the gap for what the log had lost in front of it.
+    /// Before the record, but after the gap for records that the log had lost in front of it.
     Before,
     #[default]
     Behind,
 }
 
 impl Position {
-    /// Right behind a record.
+    /// The position right after a record.
     pub const fn behind(sequence: Sequence) -> Self {
         Self { sequence, side: Side::Behind }
     }
 
-    /// Right before a record, behind the gap for what the log had lost in front of it.
+    /// The position right before a record, after the gap for records that the log had lost in front of it.
     pub const fn before(sequence: Sequence) -> Self {
         Self { sequence, side: Side::Before }
     }
 
-    /// The last record that lies before it.
+    /// The last record before the position.
     pub fn last(self) -> Sequence {
         match self.side {
             Side::Before => Sequence(self.sequence.0.saturating_sub(1)),
@@ -50,18 +50,18 @@ impl fmt::Display for Position {
     }
 }
 
-/// Where a client wants to go on, as it says so.
+/// The position from which a client wants to continue.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Cursor {
-    /// The log that it means; missing where it gave a sequence alone.
+    /// The log that the client means. `None` if it gave only a sequence.
     pub log: Option<String>,
-    /// The place in it.
+    /// The position in that log.
     pub position: Position,
 }
 
 /// Why a text is not a cursor.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("this is neither the id of an event nor a sequence; leave it out to begin with the newest")]
+#[error("this is neither the id of an event nor a sequence; leave it out to start with the newest events")]
 pub struct CursorError;
 
 impl fmt::Display for Cursor {

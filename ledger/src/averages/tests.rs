@@ -106,9 +106,9 @@ fn what_is_remembered_is_bounded_and_the_newest() {
     let (pair, span) = ("BTC-USD".parse().unwrap(), Span::from_seconds(60));
     for sequence in 1..=5_000 {
         let key = (Sequence(sequence), pair, span);
-        assert_eq!(scans.remembered_or(key, || Ok(Some(found))).unwrap(), Some(found));
+        assert_eq!(scans.cached_or(key, || Ok(Some(found))).unwrap(), Some(found));
     }
-    let remembered = lock(&scans.remembered);
-    assert_eq!(remembered.len(), MAX_REMEMBERED);
-    assert_eq!(remembered.last_key_value().unwrap().0.0, Sequence(5_000));
+    let cache = lock(&scans.cache);
+    assert_eq!(cache.len(), MAX_CACHED);
+    assert_eq!(cache.last_key_value().unwrap().0.0, Sequence(5_000));
 }

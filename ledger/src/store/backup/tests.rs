@@ -109,8 +109,8 @@ fn a_store_that_is_there_is_never_replaced() {
     assert_eq!(store.cursor().unwrap(), Sequence(3));
     // Where somebody else is restoring right now, and where a try was killed.
     let other = tempfile::tempdir().unwrap();
-    let growing = other.path().join("restoring");
-    let held = sled::Config::new().path(&growing).open().unwrap();
+    let temporary = other.path().join("restoring");
+    let held = sled::Config::new().path(&temporary).open().unwrap();
     assert!(matches!(restore(other.path(), bytes.as_slice()), Err(RestoreError::Busy { .. })));
     drop(held);
     tests::settled(|| match restore(other.path(), bytes.as_slice()) {
@@ -121,7 +121,7 @@ fn a_store_that_is_there_is_never_replaced() {
         }
     })
     .unwrap();
-    assert!(!growing.exists());
+    assert!(!temporary.exists());
 }
 
 #[test]

@@ -214,7 +214,7 @@ fn a_damaged_roll_up_is_worked_out_from_below_and_a_missing_head_is_noticed() {
 fn a_store_that_lacks_what_was_told_is_its_writers_alone_until_it_has_caught_up() {
     let folder = tempfile::tempdir().unwrap();
     let store = Store::open_copy(folder.path(), &identity("abc"), now()).unwrap();
-    let writer = store.of_writer();
+    let writer = store.writer_handle();
     writer.commit(&[], Sequence(7), &[], Timestamp::EPOCH).unwrap();
     writer.close("full".to_owned());
     assert!(matches!(writer.cursor(), Err(StoreError::Closed(_))));
