@@ -197,7 +197,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn the_fence_holds_per_pair_and_sequences_go_on() {
+    async fn the_fence_holds_per_pair_and_sequences_continue() {
         let folder = tempfile::tempdir().unwrap();
         let store = Store::open_local(folder.path()).unwrap();
         let (btc, eth) = ("BTC-USD", "ETH-USD");
@@ -224,7 +224,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn positions_that_the_store_has_lost_are_not_given_again() {
+    async fn sequences_that_the_store_has_lost_are_not_used_again() {
         let folder = tempfile::tempdir().unwrap();
         let store = Store::open_local(folder.path()).unwrap();
         let pair = "BTC-USD";

@@ -99,7 +99,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn cursors_are_read_as_ids_are_written() {
+    fn a_cursor_is_parsed_from_the_id_of_an_event() {
         for position in [Position::behind(Sequence(12)), Position::before(Sequence(12))] {
             let cursor: Cursor = format!("abc1-{position}").parse().unwrap();
             assert_eq!(cursor, Cursor { log: Some("abc1".into()), position });
@@ -125,7 +125,7 @@ mod tests {
     }
 
     #[test]
-    fn a_place_before_a_record_lies_behind_the_one_before_it() {
+    fn the_position_before_a_record_is_after_the_previous_one() {
         let (before, behind) = (Position::before(Sequence(5)), Position::behind(Sequence(5)));
         assert!(Position::behind(Sequence(4)) < before && before < behind);
         assert_eq!((before.last(), behind.last()), (Sequence(4), Sequence(5)));

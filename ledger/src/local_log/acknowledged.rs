@@ -61,7 +61,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_was_noted_is_found_again_for_the_same_log_alone() {
+    fn the_recorded_sequence_is_found_for_the_same_log_only() {
         let folder = tempfile::tempdir().unwrap();
         let store = Store::open_local(folder.path()).unwrap();
         let (note, nothing) = Acknowledged::open(&store);

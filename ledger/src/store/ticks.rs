@@ -63,7 +63,7 @@ impl Store {
     }
 }
 
-const DAMAGED: StoreError = StoreError::Damaged("block of ticks");
+const DAMAGED: StoreError = StoreError::Damaged("block");
 
 /// The ticks of one row that are in the range.
 fn in_order(

@@ -193,8 +193,8 @@ fn check(
     }
     let identity = LogIdentity::new(&header.log).ok_or(ReadBackupError::Damaged("log identity"))?;
     if open::is_local(&identity) {
-        let anew = open::new_identity();
-        database.put(key::IDENTITY, anew.as_str().as_bytes()).map_err(&failed)?;
+        let new = open::new_identity();
+        database.put(key::IDENTITY, new.as_str().as_bytes()).map_err(&failed)?;
     }
     Ok(())
 }
