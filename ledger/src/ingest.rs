@@ -4,8 +4,8 @@
 //! published and the log is told that the batch is stored. After a crash between any two steps, the batch is either
 //! read again or found committed.
 //!
-//! If the store cannot be written, for example because the disk is full, a copy of a NATS log continues in memory. The
-//! store catches up once it can be written again. An in-process log acknowledges nothing until then.
+//! If the store cannot be written, for example because the disk is full, a copy of a NATS log continues in memory.
+//! The store catches up once it can be written again. An in-process log acknowledges nothing until then.
 
 mod batch;
 mod closed;
@@ -37,8 +37,8 @@ const MAX_READY_LAG: u64 = 100;
 /// retention need not be stored whole.
 const FAR_BEHIND: u64 = 10_000;
 
-/// How long rows stay in the store after readers stop using them. A request that uses an older snapshot still finds the
-/// rows that belong to it.
+/// How long rows stay in the store after readers stop using them. A request that uses an older snapshot still finds
+/// the rows that belong to it.
 const RECLAIM_DELAY: Duration = Duration::from_secs(3_600);
 
 /// Follows the log and keeps the store and the snapshot up to date.

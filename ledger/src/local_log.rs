@@ -1,8 +1,8 @@
 //! The in-process log, which `tickwell run` uses instead of NATS.
 //!
 //! An appended record goes through a bounded queue to the ingest task, the only writer of the store, and is
-//! acknowledged once the store has flushed it. The store is the log and the only copy of it. Poller and ingest use the
-//! same traits as with NATS.
+//! acknowledged once the store has flushed it. The store is the log and the only copy of it. Poller and ingest use
+//! the same traits as with NATS.
 
 mod acknowledged;
 
@@ -23,8 +23,8 @@ use tokio::sync::{Mutex, mpsc, oneshot};
 use crate::store::{Store, StoreError};
 use acknowledged::Acknowledged;
 
-/// The capacity of the queue between the poller and the ingest task. The poller waits for each acknowledgement, so the
-/// queue rarely holds more than one record.
+/// The capacity of the queue between the poller and the ingest task. The poller waits for each acknowledgement, so
+/// the queue rarely holds more than one record.
 const QUEUE_RECORDS: usize = 64;
 
 /// The log's reader has ended, so nothing can be appended any more.

@@ -1,7 +1,7 @@
 //! Rates: what one asset is worth in another, from the price of one pair or of two pairs that share an asset.
 //!
-//! The log alone decides which pairs and which slot are used. A rate is an exact fraction of prices. It is rounded once,
-//! when it is formatted, and so is an amount that was multiplied by it.
+//! The log alone decides which pairs and which slot are used. A rate is an exact fraction of prices. It is rounded
+//! once, when it is formatted, and so is an amount that was multiplied by it.
 
 mod fraction;
 
@@ -17,8 +17,8 @@ use crate::{
 };
 
 /// How far back to look for a slot in which both pairs have a tick, from the older of their newest ticks. Pairs of a
-/// log are polled together, so it is nearly always the first slot. An hour of the shortest interval has 36,000 ticks a
-/// pair, which takes a few milliseconds. Part of the contract rather than a setting, because all pods must agree.
+/// log are polled together, so it is nearly always the first slot. An hour of the shortest interval has 36,000 ticks
+/// a pair, which takes a few milliseconds. Part of the contract rather than a setting, because all pods must agree.
 pub const REACH: Duration = Duration::from_secs(3_600);
 
 /// One pair on the path from one asset to another.

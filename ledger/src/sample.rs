@@ -1,12 +1,12 @@
 //! Downsampling: a long range of history in few ticks that keep all extremes, for charts.
 //!
-//! The range is cut into buckets of equal length. From each bucket, the first, last, lowest and highest ticks are taken.
-//! So the first, last, lowest and highest ticks of the whole range are always among them, and a line through them looks
-//! like a line through all ticks. Nothing is averaged: every point is a tick of the log.
+//! The range is cut into buckets of equal length. From each bucket, the first, last, lowest and highest ticks are
+//! taken. So the first, last, lowest and highest ticks of the whole range are always among them, and a line through
+//! them looks like a line through all ticks. Nothing is averaged: every point is a tick of the log.
 //!
-//! The result depends only on the ticks in the range and on the number of points. It does not matter whether the store
-//! merges a bucket from roll-ups or from ticks: a roll-up knows the first, last, lowest and highest of its ticks and, if
-//! prices are equal, the earliest.
+//! The result depends only on the ticks in the range and on the number of points. It does not matter whether the
+//! store merges a bucket from roll-ups or from ticks: a roll-up knows the first, last, lowest and highest of its
+//! ticks and, if prices are equal, the earliest.
 
 use common::domain::{Pair, Slot, Timestamp};
 
@@ -19,24 +19,25 @@ use crate::{
 pub const MIN_POINTS: usize = PER_BUCKET;
 
 /// The largest allowed number of points, more than a wide screen has columns. It also bounds the work. There are at
-/// most 2,500 buckets. Buckets shorter than two days are merged from hours, those shorter than two hours from minutes,
-/// and those shorter than two minutes from ticks. A roll-up stands for at least 16 ticks. So at most 4.5 million ticks
-/// are read one by one at the worst interval, four seconds, and 1.8 million at the usual ten seconds, which takes a few
-/// tenths of a second.
+/// most 2,500 buckets. Buckets shorter than two days are merged from hours, those shorter than two hours from
+/// minutes, and those shorter than two minutes from ticks. A roll-up stands for at least 16 ticks. So at most 4.5
+/// million ticks are read one by one at the worst interval, four seconds, and 1.8 million at the usual ten seconds,
+/// which takes a few tenths of a second.
 pub const MAX_POINTS: usize = 10_000;
 
 /// The number of ticks that are taken from a bucket.
 const PER_BUCKET: usize = 4;
 
-/// Bucket lengths are multiples of one of these, in milliseconds: days, hours, minutes, seconds. Buckets are aligned to
-/// the calendar, so that a chart does not flicker when its range advances by a slot.
+/// Bucket lengths are multiples of one of these, in milliseconds: days, hours, minutes, seconds. Buckets are aligned
+/// to the calendar, so that a chart does not flicker when its range advances by a slot.
 const UNITS_MILLIS: [u64; 4] = [86_400_000, 3_600_000, 60_000, 1_000];
 
 /// A bucket has at least this many units, so that rounding up its length adds at most a third or a half.
 const LEAST_UNITS: u64 = 2;
 
-/// At most `points` of a pair's ticks with slots in `[from, to)`, oldest first, or all ticks if there are no more than
-/// that. `points` must be at least [`MIN_POINTS`], and `to` must not be later than the newest slot that is covered.
+/// At most `points` of a pair's ticks with slots in `[from, to)`, oldest first, or all ticks if there are no more
+/// than that. `points` must be at least [`MIN_POINTS`], and `to` must not be later than the newest slot that is
+/// covered.
 pub fn sample(
     store: &Store,
     pair: Pair,
@@ -60,7 +61,8 @@ pub fn sample(
     store.ticks_at(pair, &slots)
 }
 
-/// The bucket length for which at most `count` calendar-aligned buckets hold all ticks. `None` if only one is allowed.
+/// The bucket length for which at most `count` calendar-aligned buckets hold all ticks. `None` if only one is
+/// allowed.
 fn bucket_millis(whole: &Summary, count: usize) -> Option<i64> {
     let length = whole.last.slot.start().millis_since(whole.first.slot.start());
     // The boundaries of the first and last buckets can be anywhere.

@@ -103,8 +103,8 @@ pub enum PinError {
 /// How far back the tick "a day ago" is.
 const DAY: Duration = Duration::from_secs(86_400);
 
-/// How far before the newest tick the tick "a day ago" can be. A tick stands for up to [`MAX_CARRIED_INTERVALS`] intervals,
-/// as in the time-weighted mean, and an interval is at most a day. Ticks must be kept for this long.
+/// How far before the newest tick the tick "a day ago" can be. A tick stands for up to [`MAX_CARRIED_INTERVALS`]
+/// intervals, as in the time-weighted mean, and an interval is at most a day. Ticks must be kept for this long.
 pub const DAY_AGO_REACH: Duration = DAY.saturating_mul(1 + MAX_CARRIED_INTERVALS);
 
 impl Snapshot {
@@ -131,8 +131,8 @@ impl Snapshot {
         Ok(snapshot)
     }
 
-    /// The snapshot at an earlier sequence, if that is within `reach` of the newest slot. Only slots decide whether it is
-    /// too old, so that every pod decides alike.
+    /// The snapshot at an earlier sequence, if that is within `reach` of the newest slot. Only slots decide whether
+    /// it is too old, so that every pod decides alike.
     pub fn at(&self, store: &Store, sequence: Sequence, reach: Duration) -> Result<Self, PinError> {
         if sequence > self.sequence {
             return Err(PinError::Ahead { newest: self.sequence });
@@ -183,8 +183,9 @@ impl Snapshot {
         events
     }
 
-    /// Sets each pair's tick of a day ago. It is looked for in the store if the window may not reach back far enough, so
-    /// that answers do not depend on how much is kept in memory. The store must hold every record up to this snapshot.
+    /// Sets each pair's tick of a day ago. It is looked for in the store if the window may not reach back far enough,
+    /// so that answers do not depend on how much is kept in memory. The store must hold every record up to this
+    /// snapshot.
     pub fn find_day_ago_ticks(&mut self, store: &Store) -> Result<(), StoreError> {
         for (pair, view) in &mut self.pairs {
             let Some(newest) = &view.tick else { continue };
@@ -207,9 +208,10 @@ impl Snapshot {
         Ok(())
     }
 
-    /// The sequence of the pair's newest slot if this record does not continue from there. In an intact log, each term
-    /// starts with a lead that names the newest slot, and each slot follows the one before. Otherwise, either the log
-    /// itself is broken here, or it was restored to an older state and what this pod knows is no longer part of it.
+    /// The sequence of the pair's newest slot if this record does not continue from there. In an intact log, each
+    /// term starts with a lead that names the newest slot, and each slot follows the one before. Otherwise, either
+    /// the log itself is broken here, or it was restored to an older state and what this pod knows is no longer part
+    /// of it.
     pub fn discontinuity_at(&self, record: &Record) -> Option<Sequence> {
         let view = self.pairs.get(&record.pair)?;
         let joins = match &record.body {

@@ -22,8 +22,8 @@ use crate::{
 /// sequence that can be asked for.
 pub const REACH: Duration = Duration::from_secs(3_600);
 
-/// The most sequences of the log that are read: an hour of two pairs at one-second intervals, which takes a tenth of a
-/// second. If an hour has more, the report starts later, and `from` says so. Part of the contract rather than a
+/// The most sequences of the log that are read: an hour of two pairs at one-second intervals, which takes a tenth of
+/// a second. If an hour has more, the report starts later, and `from` says so. Part of the contract rather than a
 /// setting, because all pods must agree.
 const MAX_RECORDS: u64 = 10_000;
 

@@ -1,13 +1,13 @@
 //! Summaries: the mergeable sums and extremes that windows, roll-ups and candles are made of.
 //!
 //! A [`Summary`] holds the sums and extremes of a run of ticks. The summaries of two adjacent runs merge into the
-//! summary of both, in any grouping, so that a window is merged from a few stored parts. Everything is exact: prices are
-//! counted in units of 10⁻¹³, and derived values are rounded once, at the end.
+//! summary of both, in any grouping, so that a window is merged from a few stored parts. Everything is exact: prices
+//! are counted in units of 10⁻¹³, and derived values are rounded once, at the end.
 //!
-//! Bounds: a price is below 10²⁵ units (84 bits; [`Price`] rejects larger ones from sources and from the log), a span is
-//! at most ten years in milliseconds (39 bits), and no two ticks have the same millisecond. So sums of prices and of
-//! price × milliseconds are below 2¹²³. Sums of squares are below 2²⁰⁶, and four times n² of the variance is below 2²⁴⁸,
-//! so these have 256 bits.
+//! Bounds: a price is below 10²⁵ units (84 bits; [`Price`] rejects larger ones from sources and from the log), a span
+//! is at most ten years in milliseconds (39 bits), and no two ticks have the same millisecond. So sums of prices and
+//! of price × milliseconds are below 2¹²³. Sums of squares are below 2²⁰⁶, and four times n² of the variance is below
+//! 2²⁴⁸, so these have 256 bits.
 
 mod encoding;
 mod wide;
@@ -121,16 +121,16 @@ impl Summary {
         quotient(self.sum, u128::from(self.count))
     }
 
-    /// The time-weighted mean. Each tick weighs the time until the next one if that is at most [`MAX_CARRIED_INTERVALS`]
-    /// intervals, and otherwise one interval. The newest tick weighs one interval.
+    /// The time-weighted mean. Each tick weighs the time until the next one if that is at most
+    /// [`MAX_CARRIED_INTERVALS`] intervals, and otherwise one interval. The newest tick weighs one interval.
     pub fn twap(&self) -> Decimal {
         let interval = self.last.interval.millis();
         let weighted = self.weighted + self.last.price.units() * u128::from(interval);
         quotient(weighted, u128::from(self.weight + interval))
     }
 
-    /// The population standard deviation of the prices. Its square is the exact rational (n Σp² − (Σp)²) / n², and the
-    /// root is rounded once.
+    /// The population standard deviation of the prices. Its square is the exact rational (n Σp² − (Σp)²) / n², and
+    /// the root is rounded once.
     pub fn stddev(&self) -> Decimal {
         let count = u128::from(self.count);
         let variance = self.squares.times(count).and_then(|squares| squares.minus(Wide::square(self.sum)));

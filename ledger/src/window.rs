@@ -1,8 +1,8 @@
 //! Windows: a tree of summaries over the newest ticks.
 //!
-//! The tree is persistent. Adding a tick copies the few nodes on the right edge and shares all others, so every snapshot
-//! owns a tree at almost no cost. Any window is merged from a few stored summaries in O(log n), without any state per
-//! configured window.
+//! The tree is persistent. Adding a tick copies the few nodes on the right edge and shares all others, so every
+//! snapshot owns a tree at almost no cost. Any window is merged from a few stored summaries in O(log n), without any
+//! state per configured window.
 
 use std::sync::Arc;
 
@@ -46,8 +46,8 @@ impl Window {
         Self { root: Some(root) }
     }
 
-    /// The window without ticks before `cutoff`, to free memory. Some of them stay if their node also holds newer ones;
-    /// [`Window::summarize`] is exact either way.
+    /// The window without ticks before `cutoff`, to free memory. Some of them stay if their node also holds newer
+    /// ones; [`Window::summarize`] is exact either way.
     #[must_use]
     pub fn without_before(&self, cutoff: Timestamp) -> Self {
         let Some(root) = &self.root else { return Self::default() };

@@ -56,8 +56,8 @@ impl Ingest {
         processing.await.map_err(|_panic| Ended::Damaged(StoreError::Damaged("storing a batch panicked")))
     }
 
-    /// Processes one batch, up to the first record of a newer version if there is one. Unless the store is known to be
-    /// a copy of this log, returns an error before storing anything if a record does not continue it. Blocks.
+    /// Processes one batch, up to the first record of a newer version if there is one. Unless the store is known to
+    /// be a copy of this log, returns an error before storing anything if a record does not continue it. Blocks.
     fn process_blocking(&mut self, batch: &Batch, is_known_copy: bool) -> Result<(), IngestError> {
         let entries = batch.entries.as_slice();
         let mut next = Snapshot::clone(&self.current);

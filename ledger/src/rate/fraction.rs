@@ -12,8 +12,8 @@ use crate::summary::DERIVED_DECIMALS;
 /// The least number of significant digits of a rounded number, so that small numbers are useful too.
 const LEAST_DIGITS: i64 = 12;
 
-/// More zeros than a number can have between its decimal point and its first significant digit: the smallest amount is
-/// 10⁻¹⁸, and two prices reduce it to no less than 10⁻²⁶ of that.
+/// More zeros than a number can have between its decimal point and its first significant digit: the smallest amount
+/// is 10⁻¹⁸, and two prices reduce it to no less than 10⁻²⁶ of that.
 const MOST_ZEROS: u32 = 64;
 
 /// An amount of an asset: above zero and below 10¹⁵, with at most 18 decimal places and 28 digits in all. Its digits
@@ -113,8 +113,8 @@ impl Fraction {
         Self { dividend: self.dividend * dividend, divisor: self.divisor * divisor }
     }
 
-    /// The number rounded half-even to eight decimal places, or to as many more as it takes to show twelve significant
-    /// digits.
+    /// The number rounded half-even to eight decimal places, or to as many more as it takes to show twelve
+    /// significant digits.
     pub fn rounded(&self) -> Rounded {
         // The number's digits, truncated long after the first significant one.
         let long = (&self.dividend * power(MOST_ZEROS) / &self.divisor).to_string();

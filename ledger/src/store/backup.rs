@@ -1,7 +1,7 @@
 //! Backups: a copy of the store in one file, made while the store is in use, and a store restored from such a file.
 //!
-//! The copy is consistent: no commit happens while rows are read. So that commits wait for a second or two and not for
-//! a slow client, rows are first read into a temporary file beside the store. Rows are copied without being
+//! The copy is consistent: no commit happens while rows are read. So that commits wait for a second or two and not
+//! for a slow client, rows are first read into a temporary file beside the store. Rows are copied without being
 //! interpreted.
 //!
 //! - `file`: the layout of a backup, and reading it.

@@ -5,7 +5,7 @@
 //! | `mformat`, `midentity`, `mcursor` | format number, log identity, newest committed sequence |
 //! | `mhole` | the newest sequence before which the log had dropped records because of their age |
 //! | `munread` | the newest sequence of a message that is not a record |
-//! | `q` sequence of the first record | a pack of whole records with their quotes, kept for `retain_quotes` ([`super::packs`]) |
+//! | `q` sequence of the first record | a pack of whole records, kept for `retain_quotes` ([`super::packs`]) |
 //! | `r` sequence | one of the newest whole records, which are not packed yet |
 //! | `l` sequence | a lead's bytes, kept for `retain_ticks` |
 //! | `b` pair `\0` first slot | the ticks of up to 256 slots ([`super::block`]) |
@@ -14,7 +14,7 @@
 //! | `g` pair `\0` last slot | a gap ([`super::gaps`]) |
 //! | `j` pair `\0` sequence of a gap | that gap's last slot |
 //! | `o` pair | the oldest slot from which history is complete |
-//! | `h` pair | the sequences of the newest record, newest tick or gap, and newest tick; the newest slot and its interval |
+//! | `h` pair | sequences of the newest record, tick or gap, and tick; the newest slot and its interval |
 
 use common::domain::{Interval, Pair, Sequence, Slot, Span, Timestamp};
 
@@ -98,8 +98,8 @@ pub(super) fn oldest(pair: Pair) -> Vec<u8> {
     [OLDEST_PREFIX, pair.to_string().as_bytes()].concat()
 }
 
-/// A pair's first slot, preceded by the newest sequence before which the log had already dropped records when the pair
-/// first appeared. Some of the dropped records may have been this pair's.
+/// A pair's first slot, preceded by the newest sequence before which the log had already dropped records when the
+/// pair first appeared. Some of the dropped records may have been this pair's.
 pub(super) fn oldest_value(hole: Option<Sequence>, first: Timestamp) -> Vec<u8> {
     [sequence(hole.unwrap_or_default()), instant(first)].concat()
 }

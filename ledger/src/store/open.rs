@@ -1,8 +1,8 @@
 //! Opening the store: which log it belongs to, whether this version can read it, and what happens if it cannot.
 //!
-//! The copy of a NATS log can be rebuilt from the log, so a copy that cannot be used is moved aside and replaced by an
-//! empty one. The store of an in-process log is the only copy of its history, so it is never moved: opening it fails
-//! with an error that says what to do.
+//! The copy of a NATS log can be rebuilt from the log, so a copy that cannot be used is moved aside and replaced by
+//! an empty one. The store of an in-process log is the only copy of its history, so it is never moved: opening it
+//! fails with an error that says what to do.
 
 mod aside;
 mod error;
@@ -31,7 +31,8 @@ pub(super) const DATA_FILE: &str = "db";
 /// The file beside the store that records what an in-process log has acknowledged.
 pub(crate) const ACKNOWLEDGED: &str = "acknowledged";
 
-/// The prefix of every in-process log's identity. JetStream's identities are hexadecimal, so they never start with it.
+/// The prefix of every in-process log's identity. JetStream's identities are hexadecimal, so they never start with
+/// it.
 const LOCAL: &str = "local";
 
 impl Store {
@@ -60,8 +61,8 @@ impl Store {
         create_in_place(&path, log.clone())
     }
 
-    /// Opens an existing copy of a NATS log, whichever log it belongs to; the caller checks that later. Returns `None`
-    /// if there is no copy or it cannot be used as it is. Never creates or moves a store.
+    /// Opens an existing copy of a NATS log, whichever log it belongs to; the caller checks that later. Returns
+    /// `None` if there is no copy or it cannot be used as it is. Never creates or moves a store.
     pub fn open_present_copy(folder: &Path) -> Result<Option<Self>, OpenError> {
         let path = create_folder(folder)?;
         // sled would create the store.

@@ -34,8 +34,8 @@ impl Tier {
         }
     }
 
-    /// The length of a row in milliseconds. A row has enough buckets that reading it at once pays, and few enough that
-    /// it can be rewritten for each new bucket.
+    /// The length of a row in milliseconds. A row has enough buckets that reading it at once pays, and few enough
+    /// that it can be rewritten for each new bucket.
     pub(super) fn row_millis(self) -> i64 {
         match self {
             Self::Minute => Self::Hour.millis(),

@@ -36,8 +36,8 @@ impl Summary {
         write(bytes, u128::from(self.largest_gap));
     }
 
-    /// Decodes a summary from the front of `bytes`. Returns `None` if it is invalid. Sums and extremes that no ticks can
-    /// have are invalid too, so that the result is safe to merge.
+    /// Decodes a summary from the front of `bytes`. Returns `None` if it is invalid. Sums and extremes that no ticks
+    /// can have are invalid too, so that the result is safe to merge.
     pub fn decode(bytes: &mut &[u8]) -> Option<Self> {
         let count = u64::try_from(read(bytes)?).ok()?;
         let slot = i64::try_from(read(bytes)?).ok()?;
