@@ -105,7 +105,7 @@ impl Recent {
     }
 
     /// The events after a position. `None` if some of them are no longer in memory.
-    pub fn behind(&self, position: Position) -> Option<impl Iterator<Item = &Arc<Event>>> {
+    pub fn after(&self, position: Position) -> Option<impl Iterator<Item = &Arc<Event>>> {
         let begin = self.events.partition_point(|event| event.position <= position);
         (position >= self.since).then(|| self.events.range(begin..))
     }

@@ -18,13 +18,13 @@ enum Side {
     /// Before the record, but after the gap for records that the log had lost in front of it.
     Before,
     #[default]
-    Behind,
+    After,
 }
 
 impl Position {
     /// The position right after a record.
-    pub const fn behind(sequence: Sequence) -> Self {
-        Self { sequence, side: Side::Behind }
+    pub const fn after(sequence: Sequence) -> Self {
+        Self { sequence, side: Side::After }
     }
 
     /// The position right before a record, after the gap for records that the log had lost in front of it.
@@ -36,7 +36,7 @@ impl Position {
     pub fn last(self) -> Sequence {
         match self.side {
             Side::Before => Sequence(self.sequence.0.saturating_sub(1)),
-            Side::Behind => self.sequence,
+            Side::After => self.sequence,
         }
     }
 }
@@ -45,7 +45,7 @@ impl fmt::Display for Position {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self.side {
             Side::Before => write!(formatter, "before-{}", self.sequence),
-            Side::Behind => self.sequence.fmt(formatter),
+            Side::After => self.sequence.fmt(formatter),
         }
     }
 }
@@ -88,7 +88,7 @@ impl FromStr for Cursor {
         };
         let position = match place.strip_prefix("before-") {
             Some(digits) if log.is_some() => Position::before(sequence(digits)?),
-            _ => Position::behind(sequence(place)?),
+            _ => Position::after(sequence(place)?),
         };
         Ok(Self { log: log.map(str::to_owned), position })
     }
@@ -100,11 +100,11 @@ mod tests {
 
     #[test]
     fn a_cursor_is_parsed_from_the_id_of_an_event() {
-        for position in [Position::behind(Sequence(12)), Position::before(Sequence(12))] {
+        for position in [Position::after(Sequence(12)), Position::before(Sequence(12))] {
             let cursor: Cursor = format!("abc1-{position}").parse().unwrap();
             assert_eq!(cursor, Cursor { log: Some("abc1".into()), position });
         }
-        let plain = Cursor { log: None, position: Position::behind(Sequence(7)) };
+        let plain = Cursor { log: None, position: Position::after(Sequence(7)) };
         assert_eq!("7".parse(), Ok(plain));
         for text in [
             "",
@@ -126,8 +126,8 @@ mod tests {
 
     #[test]
     fn the_position_before_a_record_is_after_the_previous_one() {
-        let (before, behind) = (Position::before(Sequence(5)), Position::behind(Sequence(5)));
-        assert!(Position::behind(Sequence(4)) < before && before < behind);
-        assert_eq!((before.last(), behind.last()), (Sequence(4), Sequence(5)));
+        let (before, after) = (Position::before(Sequence(5)), Position::after(Sequence(5)));
+        assert!(Position::after(Sequence(4)) < before && before < after);
+        assert_eq!((before.last(), after.last()), (Sequence(4), Sequence(5)));
     }
 }

@@ -45,7 +45,7 @@ pub struct Leg {
 
 /// The paths from one asset to another, preferred ones first: those of one pair before those of two, and then in the
 /// order of the pairs' names. `pairs` must be in that order too.
-pub fn ways<'a>(
+pub fn paths<'a>(
     pairs: impl Iterator<Item = &'a Pair> + Clone,
     from: Asset,
     to: Asset,
@@ -70,22 +70,26 @@ fn steps<'a>(pairs: impl Iterator<Item = &'a Pair>, from: Asset) -> impl Iterato
 }
 
 /// The newest prices along a path, if all of them have the same slot. Reads nothing from the store.
-pub fn together(snapshot: &Snapshot, way: &[Step]) -> Option<Vec<Leg>> {
-    let legs = newest_of(snapshot, way)?;
+pub fn newest_legs(snapshot: &Snapshot, path: &[Step]) -> Option<Vec<Leg>> {
+    let legs = newest_of(snapshot, path)?;
     legs.iter().zip(legs.iter().skip(1)).all(|(one, next)| one.slot == next.slot).then_some(legs)
 }
 
 /// The prices along a path at the newest slot in which all of its pairs have a tick. `None` if there is no such slot
 /// within [`REACH`]. May read from disk.
-pub fn legs(store: &Store, snapshot: &Snapshot, way: &[Step]) -> Result<Option<Vec<Leg>>, StoreError> {
-    match newest_of(snapshot, way).as_deref() {
+pub fn legs_in_shared_slot(
+    store: &Store,
+    snapshot: &Snapshot,
+    path: &[Step],
+) -> Result<Option<Vec<Leg>>, StoreError> {
+    match newest_of(snapshot, path).as_deref() {
         Some([one, other]) => common(store, *one, *other),
         newest => Ok(newest.map(<[Leg]>::to_vec)),
     }
 }
 
-fn newest_of(snapshot: &Snapshot, way: &[Step]) -> Option<Vec<Leg>> {
-    way.iter().map(|step| newest(*step, snapshot.pairs.get(&step.pair)?)).collect()
+fn newest_of(snapshot: &Snapshot, path: &[Step]) -> Option<Vec<Leg>> {
+    path.iter().map(|step| newest(*step, snapshot.pairs.get(&step.pair)?)).collect()
 }
 
 fn newest(step: Step, view: &PairView) -> Option<Leg> {

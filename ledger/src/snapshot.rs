@@ -125,7 +125,7 @@ impl Snapshot {
             pairs.insert(pair, PairView { window, kept_from, ..view });
         }
         let sequence = store.cursor()?;
-        let recent = Arc::new(Recent::since(Position::behind(sequence)));
+        let recent = Arc::new(Recent::since(Position::after(sequence)));
         let mut snapshot = Self { identity: store.identity().clone(), sequence, origin, pairs, recent };
         snapshot.find_day_ago_ticks(store)?;
         Ok(snapshot)
@@ -171,7 +171,7 @@ impl Snapshot {
     /// then, if there is one.
     pub fn newest_events(&self, wanted: impl Fn(Pair) -> bool) -> Vec<Arc<Event>> {
         let origin = self.origin.unwrap_or(Origin::Live);
-        let event = |sequence, covering| Arc::new(Event::new(Position::behind(sequence), covering, origin));
+        let event = |sequence, covering| Arc::new(Event::new(Position::after(sequence), covering, origin));
         let mut events = Vec::new();
         for (pair, view) in self.pairs.iter().filter(|(pair, _)| wanted(**pair)) {
             let tick =
@@ -250,7 +250,7 @@ impl Snapshot {
             // The gap for records that the log had lost is an event too, but only the store has it.
             *recent = Recent::since(Position::before(*sequence));
         }
-        recent.push(Event::new(Position::behind(*sequence), covering, record.origin));
+        recent.push(Event::new(Position::after(*sequence), covering, record.origin));
         if let Body::Tick(new) = &record.body {
             let point = Point { slot: new.slot, interval: new.interval, price: new.price };
             let newest = NewestTick { sequence: *sequence, epoch: record.epoch, tick: new.clone() };

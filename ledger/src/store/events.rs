@@ -8,26 +8,26 @@ use super::{Covering, Order, Store, StoreError, StoredGap, StoredTick, key};
 use crate::position::Position;
 
 /// A tick or gap, and the position right after it in the log.
-type Placed = (Position, Covering);
+type Positioned = (Position, Covering);
 
-type Reading = Box<dyn Iterator<Item = Result<Placed, StoreError>>>;
+type Reading = Box<dyn Iterator<Item = Result<Positioned, StoreError>>>;
 
 impl Store {
     /// The ticks and gaps of these pairs after a position, in log order. Each pair has its own range of slots,
     /// `[from, to)`.
-    pub fn placed(
+    pub fn ticks_and_gaps_after(
         &self,
         pairs: &[(Pair, Timestamp, Timestamp)],
-        behind: Position,
-    ) -> Result<impl Iterator<Item = Result<Placed, StoreError>> + use<>, StoreError> {
+        after: Position,
+    ) -> Result<impl Iterator<Item = Result<Positioned, StoreError>> + use<>, StoreError> {
         let mut readings = Vec::with_capacity(pairs.len());
         for (pair, from, to) in pairs {
             // Within a pair, slots are in log order.
-            let known = self.covering_at(*pair, behind.last())?.and_then(|heads| heads.covered);
+            let known = self.covering_at(*pair, after.last())?.and_then(|heads| heads.covered);
             let from = known.map_or(*from, |(slot, _)| slot.start().next().max(*from));
             let reading: Reading = Box::new(
-                self.placed_of(*pair, from, *to)
-                    .filter(move |placed| placed.as_ref().map_or(true, |(position, _)| *position > behind)),
+                self.ticks_and_gaps_of(*pair, from, *to)
+                    .filter(move |found| found.as_ref().map_or(true, |(position, _)| *position > after)),
             );
             readings.push(reading.peekable());
         }
@@ -35,8 +35,13 @@ impl Store {
     }
 
     /// Whether the store has all of a pair's ticks and gaps after a position, if slots before `from` are not kept.
-    pub fn reaches_back(&self, pair: Pair, behind: Position, from: Timestamp) -> Result<bool, StoreError> {
-        let last = behind.last();
+    pub fn is_complete_after(
+        &self,
+        pair: Pair,
+        after: Position,
+        from: Timestamp,
+    ) -> Result<bool, StoreError> {
+        let last = after.last();
         if let Some((slot, interval)) = self.covering_at(pair, last)?.and_then(|heads| heads.covered) {
             return Ok(interval.after(slot.start()).start() >= from);
         }
@@ -47,12 +52,12 @@ impl Store {
         Ok(first >= from && hole <= last.next())
     }
 
-    fn placed_of(
+    fn ticks_and_gaps_of(
         &self,
         pair: Pair,
         from: Timestamp,
         to: Timestamp,
-    ) -> impl Iterator<Item = Result<Placed, StoreError>> + use<> {
+    ) -> impl Iterator<Item = Result<Positioned, StoreError>> + use<> {
         let ticks = self.ticks(pair, from, to, Order::Ascending).peekable();
         let gaps = self.gaps(pair, from, to, Order::Ascending).peekable();
         let mut by_slot = BySlot { ticks, gaps }.peekable();
@@ -63,7 +68,7 @@ impl Store {
                     Err(error) => return Some(Err(error)),
                 };
                 let position = match found.sequence() {
-                    Some(sequence) => Position::behind(sequence),
+                    Some(sequence) => Position::after(sequence),
                     // A gap without a record is positioned before the next record. If that record is outside the
                     // range, so is the gap.
                     None => match by_slot.peek().and_then(|next| next.as_ref().ok()?.sequence()) {
@@ -130,7 +135,7 @@ where
 struct InOrder(Vec<Peekable<Reading>>);
 
 impl Iterator for InOrder {
-    type Item = Result<Placed, StoreError>;
+    type Item = Result<Positioned, StoreError>;
 
     fn next(&mut self) -> Option<Self::Item> {
         let mut first: Option<(usize, Option<Position>)> = None;

@@ -57,7 +57,7 @@ impl Store {
     }
 
     /// What is kept of a record after its quotes have expired.
-    pub fn expired(&self, sequence: Sequence) -> Result<Option<Covering>, StoreError> {
+    pub fn covering(&self, sequence: Sequence) -> Result<Option<Covering>, StoreError> {
         for (pair, _) in self.pairs()? {
             if let Some(tick) =
                 self.tick_at_or_before(pair, sequence)?.filter(|tick| tick.sequence == sequence)

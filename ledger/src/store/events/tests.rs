@@ -7,20 +7,20 @@ use super::*;
 use crate::store::{Break, Stored, gaps::tests as plans, tests};
 
 /// The ticks and gaps that a store returns after a position, up to a sequence.
-fn read(store: &Store, pairs: &[&str], behind: Position, up_to: Sequence) -> Vec<Placed> {
+fn read(store: &Store, pairs: &[&str], after: Position, up_to: Sequence) -> Vec<Positioned> {
     let pairs: Vec<_> =
         pairs.iter().map(|pair| (pair.parse().unwrap(), Timestamp::EPOCH, Timestamp::MAX)).collect();
-    let placed = store.placed(&pairs, behind).unwrap().map(Result::unwrap);
-    placed.take_while(|(position, _)| position.sequence <= up_to).collect()
+    let found = store.ticks_and_gaps_after(&pairs, after).unwrap().map(Result::unwrap);
+    found.take_while(|(position, _)| position.sequence <= up_to).collect()
 }
 
 /// The same, computed record by record.
-fn naive(log: &[Stored], pairs: &[&str], behind: Position) -> Vec<Placed> {
+fn naive(log: &[Stored], pairs: &[&str], after: Position) -> Vec<Positioned> {
     let of_pairs = log.iter().filter(|stored| pairs.contains(&stored.record.pair.to_string().as_str()));
-    let placed = of_pairs.filter_map(|Stored { sequence, record }| {
-        Some((Position::behind(*sequence), Covering::of(*sequence, record)?))
+    let found = of_pairs.filter_map(|Stored { sequence, record }| {
+        Some((Position::after(*sequence), Covering::of(*sequence, record)?))
     });
-    placed.filter(|(position, _)| *position > behind).collect()
+    found.filter(|(position, _)| *position > after).collect()
 }
 
 proptest! {
@@ -29,14 +29,14 @@ proptest! {
     #[test]
     fn after_any_position_the_store_returns_what_the_log_has(
         log in plans::any_log(),
-        behind in prop::collection::vec(0_u64..62, 1..8),
+        after in prop::collection::vec(0_u64..62, 1..8),
     ) {
         let folder = tempfile::tempdir().unwrap();
         let store = Store::open_local(folder.path()).unwrap();
         let newest = Sequence(log.len() as u64);
         store.commit(&log, newest, &[], Timestamp::EPOCH).unwrap();
-        for sequence in behind.into_iter().map(Sequence) {
-            for position in [Position::behind(sequence), Position::before(sequence)] {
+        for sequence in after.into_iter().map(Sequence) {
+            for position in [Position::after(sequence), Position::before(sequence)] {
                 for pairs in [&plans::PAIRS[..], &plans::PAIRS[..1], &plans::PAIRS[1..]] {
                     prop_assert_eq!(read(&store, pairs, position, newest), naive(&log, pairs, position));
                 }
@@ -88,9 +88,13 @@ fn the_store_knows_how_far_back_a_pair_is_complete() {
         .unwrap();
     let reaches = |sequence, from: i64| {
         let from = tests::slot(from).start();
-        store.reaches_back("BTC-USD".parse().unwrap(), Position::behind(Sequence(sequence)), from).unwrap()
+        store
+            .is_complete_after("BTC-USD".parse().unwrap(), Position::after(Sequence(sequence)), from)
+            .unwrap()
     };
     assert!(!reaches(3, 0) && reaches(4, 0) && reaches(4, 5) && !reaches(4, 6));
     assert!(reaches(5, 0) && reaches(5, 6) && !reaches(5, 7));
-    assert!(store.reaches_back("ETH-USD".parse().unwrap(), Position::default(), Timestamp::EPOCH).unwrap());
+    assert!(
+        store.is_complete_after("ETH-USD".parse().unwrap(), Position::default(), Timestamp::EPOCH).unwrap()
+    );
 }

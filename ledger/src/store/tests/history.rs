@@ -210,7 +210,7 @@ proptest! {
             let here = log.iter().find(|stored| stored.sequence == at).map(|stored| &stored.record);
             let read = store.record(at).unwrap();
             prop_assert_eq!(read.as_ref(), here);
-            prop_assert_eq!(store.expired(at).unwrap(), here.and_then(|record| Covering::of(at, record)));
+            prop_assert_eq!(store.covering(at).unwrap(), here.and_then(|record| Covering::of(at, record)));
             for pair in PAIRS.map(|pair| pair.parse::<Pair>().unwrap()) {
                 let until = log.iter().filter(|stored| stored.sequence <= at && stored.record.pair == pair);
                 let (mut expected, mut any) = (Heads::default(), false);

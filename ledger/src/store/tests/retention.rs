@@ -127,7 +127,7 @@ fn records_that_will_be_past_retention_are_not_written_whole() {
         "and the newest gap and tick"
     );
     for Stored { sequence, record } in &records {
-        assert_eq!(store.expired(*sequence).unwrap(), Covering::of(*sequence, record));
+        assert_eq!(store.covering(*sequence).unwrap(), Covering::of(*sequence, record));
     }
     store.check().unwrap();
 }
