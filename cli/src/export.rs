@@ -106,10 +106,6 @@ pub(crate) fn run(arguments: &ExportArguments, sources: Sources) -> Result<()> {
                 let store = store.with_context(|| {
                     format!("there is no store in {folder}; name one with --set store.path=…, or the --url of a pod")
                 })?;
-                ensure!(
-                    store.is_current()?,
-                    "the store in {folder} is of an older version: start this one on it once, then export"
-                );
                 Origin::Store(store, settings.store.retain_ticks.duration())
             }
         };

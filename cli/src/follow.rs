@@ -165,7 +165,7 @@ impl Pod {
             }
         };
         let ingest = self.serve(store.clone()).await?;
-        let log = self.connected(nats, bus, |error| ingest.tell_away(error)).await?;
+        let log = self.connected(nats, bus, |error| ingest.report_unavailable(error)).await?;
         let reader = log.follow(store.identity().clone(), store.cursor()?, newest(&store)?);
         Ok((ingest, Box::new(reader)))
     }

@@ -251,6 +251,11 @@ pub(crate) fn has_message(line: &str, message: &str) -> bool {
     field(line, "message").is_some_and(|found| found == message)
 }
 
+/// Whether a line of the log reports this event.
+pub(crate) fn has_event(line: &str, event: &str) -> bool {
+    field(line, "event").is_some_and(|found| found == event)
+}
+
 /// A field of a line of the log, as text.
 pub(crate) fn field(line: &str, name: &str) -> Option<String> {
     let line: Value = serde_json::from_str(line).ok()?;
