@@ -87,7 +87,7 @@ impl NatsCluster {
     }
 }
 
-async fn connect(url: &str) -> Option<async_nats::Client> {
+pub(super) async fn connect(url: &str) -> Option<async_nats::Client> {
     let servers: Vec<&str> = url.split(',').collect();
     async_nats::connect(servers.as_slice()).await.ok()
 }
