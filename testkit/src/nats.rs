@@ -63,7 +63,7 @@ impl NatsServer {
     ///
     /// When no nats-server is found, or it does not come up; the error then contains its log.
     pub async fn start() -> anyhow::Result<Self> {
-        Self::start_with(Vec::new()).await
+        Self::start_with("", Vec::new()).await
     }
 
     /// Starts a server on a free port of 127.0.0.1 with the configuration that ships, `nats/nats.conf`, and these
@@ -88,9 +88,9 @@ impl NatsServer {
         Ok(server)
     }
 
-    async fn start_with(cluster_arguments: Vec<String>) -> anyhow::Result<Self> {
+    async fn start_with(settings: &str, cluster_arguments: Vec<String>) -> anyhow::Result<Self> {
         let mut server = Self::new(operate::CONFIGURATION)?;
-        server.configure("")?;
+        server.configure(settings)?;
         let store = server.store().display().to_string();
         let own = ["--jetstream".to_owned(), "--store_dir".to_owned(), store];
         server.arguments = own.into_iter().chain(cluster_arguments).collect();

@@ -8,7 +8,7 @@ use super::plan::LEASE;
 use super::{Options, plan::Target};
 use crate::faketime::FakeTime;
 use crate::market::WalkMarket;
-use crate::nats::{NatsCluster, NatsServer};
+use crate::nats::{NatsCluster, NatsServer, create_stream};
 use crate::upstream::FakeUpstream;
 
 /// A leader and a standby.
@@ -44,6 +44,10 @@ impl Stage {
             let url = server.url();
             (vec![server], url)
         };
+        if let Some(compression) = &options.compression {
+            let options = [("compression", compression.as_str().into()), ("num_replicas", servers.len().into())];
+            create_stream(&url, &options).await?;
+        }
         let upstream =
             FakeUpstream::start(Arc::new(WalkMarket::new(options.seed, INTERVAL)?), "127.0.0.1:0").await?;
         let setting = Setting {

@@ -61,6 +61,15 @@ impl NatsServer {
         self.signal("HUP")
     }
 
+    /// Copies the server's store, settings and log as they are now.
+    ///
+    /// # Errors
+    ///
+    /// When they cannot be copied.
+    pub fn copy_folder(&self, to: &Path) -> anyhow::Result<()> {
+        copy_folder(self.folder.path(), to)
+    }
+
     /// Kills the server, and keeps what is in its store now.
     ///
     /// # Errors

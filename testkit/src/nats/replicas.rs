@@ -17,6 +17,10 @@ use crate::wait::poll_until_ok;
 /// machine is slow.
 const DEADLINE: Duration = Duration::from_secs(180);
 
+/// A message that is being written looks like a damaged one. It is whole within milliseconds; a loaded machine is
+/// slow.
+const WRITE_TIME: Duration = Duration::from_secs(10);
+
 /// One question about a stream to servers that may be away.
 const ASK_TIME: Duration = Duration::from_secs(2);
 
@@ -40,7 +44,7 @@ pub struct Inspection {
 pub async fn inspect(servers: &mut [NatsServer], stream: &str) -> anyhow::Result<Inspection> {
     let mut inspection = Inspection::default();
     wait_until_healthy(servers, stream).await?;
-    blocks_are_sane(servers, stream).context("before a clean restart")?;
+    blocks_are_sane(servers, stream).await.context("before a clean restart")?;
     inspection.health_checks += servers.len();
     for number in 0..servers.len() {
         if let Some(server) = servers.get_mut(number) {
@@ -53,7 +57,7 @@ pub async fn inspect(servers: &mut [NatsServer], stream: &str) -> anyhow::Result
         inspection.health_checks += servers.len();
     }
     inspection.records = same_records(servers, stream).await?.len();
-    blocks_are_sane(servers, stream).context("after a clean restart")?;
+    blocks_are_sane(servers, stream).await.context("after a clean restart")?;
     Ok(inspection)
 }
 
@@ -96,12 +100,27 @@ pub async fn same_records(servers: &[NatsServer], stream: &str) -> anyhow::Resul
     poll_until_ok(DEADLINE, async || compare(servers, stream)).await
 }
 
-/// Checks that each server's files can be read by its next start.
+/// Checks that each server's files can be read by its next start. Servers may be writing to them.
 ///
 /// # Errors
 ///
 /// As [`NatsServer::read_replica`], with the server's name.
-pub fn blocks_are_sane(servers: &[NatsServer], stream: &str) -> anyhow::Result<()> {
+pub async fn blocks_are_sane(servers: &[NatsServer], stream: &str) -> anyhow::Result<()> {
+    poll_until_ok(WRITE_TIME, async || are_sane(servers, stream)).await
+}
+
+/// What each server that is not healthy says.
+pub async fn complaints(servers: &[NatsServer]) -> Vec<String> {
+    let mut complaints = Vec::new();
+    for (number, server) in (1..).zip(servers) {
+        if let Err(error) = server.health().await {
+            complaints.push(format!("nats-{number}: {error:#}"));
+        }
+    }
+    complaints
+}
+
+fn are_sane(servers: &[NatsServer], stream: &str) -> anyhow::Result<()> {
     for (number, server) in (1..).zip(servers) {
         server.read_replica(stream).with_context(|| format!("nats-{number}"))?;
     }
@@ -164,11 +183,11 @@ mod tests {
         let at = bytes.windows(5).position(|window| window == b"three").unwrap();
         bytes[at] = b'T';
         std::fs::write(&block, &bytes).unwrap();
-        blocks_are_sane(&cluster.nodes, STREAM).unwrap();
+        are_sane(&cluster.nodes, STREAM).unwrap();
         assert!(compare(&cluster.nodes, STREAM).is_err(), "another payload");
         bytes[..3].copy_from_slice(b"cmp");
         std::fs::write(&block, &bytes).unwrap();
-        assert!(blocks_are_sane(&cluster.nodes, STREAM).is_err(), "a compressed newest block");
+        assert!(are_sane(&cluster.nodes, STREAM).is_err(), "a compressed newest block");
 
         // The repair: an empty store is filled by the others.
         cluster.nodes[1].wipe().unwrap();
