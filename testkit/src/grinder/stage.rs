@@ -3,6 +3,8 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use anyhow::ensure;
+
 use super::member::{Member, Role, Setting};
 use super::plan::LEASE;
 use super::{Options, plan::Target};
@@ -97,7 +99,11 @@ impl Stage {
     pub(super) async fn start_again(&mut self, target: Target) -> anyhow::Result<()> {
         match target {
             Target::Server(number) => match self.servers.get_mut(number) {
-                Some(server) if !server.is_running() => server.restart().await,
+                Some(server) if !server.is_running() => {
+                    let compressed = server.newest_is_compressed(STREAM)?;
+                    ensure!(!compressed, "the newest block of nats-{} is compressed", number + 1);
+                    server.restart().await
+                }
                 _ => Ok(()),
             },
             Target::Member(number) => self.members.get_mut(number).map_or(Ok(()), Member::start),

@@ -74,10 +74,20 @@ impl NatsServer {
         read_blocks(&blocks(&self.store().join("jetstream"), stream)?)
     }
 
+    /// Whether the block that a stream's next message is written to is compressed. A server that has no such stream
+    /// has no such block.
+    ///
+    /// # Errors
+    ///
+    /// When the block cannot be read.
+    pub fn newest_is_compressed(&self, stream: &str) -> anyhow::Result<bool> {
+        let newest = self.newest_block(stream);
+        newest.map_or(Ok(false), |path| Ok(std::fs::read(path)?.starts_with(COMPRESSED)))
+    }
+
     /// The file of the block that a stream's next message is written to.
-    #[cfg(test)]
-    pub(super) fn newest_block(&self, stream: &str) -> anyhow::Result<PathBuf> {
-        blocks(&self.store().join("jetstream"), stream)?.pop_last().map(|(_, path)| path).context("a block")
+    pub(super) fn newest_block(&self, stream: &str) -> Option<PathBuf> {
+        blocks(&self.store().join("jetstream"), stream).ok()?.pop_last().map(|(_, path)| path)
     }
 
     /// Removes all that the server has stored, as a new volume does. It must not run.

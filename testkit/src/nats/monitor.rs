@@ -5,7 +5,7 @@ use std::time::Duration;
 use anyhow::{Context as _, ensure};
 use serde::Deserialize;
 
-use super::NatsServer;
+use super::{NatsServer, read_log};
 
 /// How long one answer may take. A server that is starting answers slowly.
 const ANSWER_TIME: Duration = Duration::from_secs(5);
@@ -18,7 +18,18 @@ struct Health {
     error: String,
 }
 
+/// What a server logs when it cannot read its own copy of a stream. It may get another copy from the others of its
+/// cluster, and is healthy afterwards.
+const LOST_COPY: &str = "Error recreating stream";
+
 impl NatsServer {
+    /// The lines of its log that say that it could not read its copy of a stream.
+    #[must_use]
+    pub fn lost_copies(&self) -> Vec<String> {
+        let log = read_log(self.folder.path());
+        log.lines().filter(|line| line.contains(LOST_COPY)).map(str::to_owned).collect()
+    }
+
     /// Asks `/healthz`.
     ///
     /// A server can be `ok` and still have a replica that its leader does not count as current;

@@ -100,7 +100,7 @@ pub async fn same_records(servers: &[NatsServer], stream: &str) -> anyhow::Resul
     poll_until_ok(DEADLINE, async || compare(servers, stream)).await
 }
 
-/// Checks that each server's files can be read by its next start. Servers may be writing to them.
+/// Checks that each server could read its files whenever it was started, and can at its next start. Servers may be writing to them.
 ///
 /// # Errors
 ///
@@ -122,6 +122,8 @@ pub async fn complaints(servers: &[NatsServer]) -> Vec<String> {
 
 fn are_sane(servers: &[NatsServer], stream: &str) -> anyhow::Result<()> {
     for (number, server) in (1..).zip(servers) {
+        let lost = server.lost_copies();
+        ensure!(lost.is_empty(), "nats-{number} could not read its own copy: {}", lost.join("\n"));
         server.read_replica(stream).with_context(|| format!("nats-{number}"))?;
     }
     Ok(())
