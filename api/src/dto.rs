@@ -211,7 +211,8 @@ pub struct GapItem {
     /// Why there is no tick.
     pub cause: String,
     /// The gap's position in the log; `/v1/ticks/{sequence}` explains it. Null where the log no longer held
-    /// a record of these slots when they were read (`retention`), or holds what is none (`unreadable`).
+    /// a record of these slots when they were read (`retention`), or lost it (`log_lost`), or holds a message
+    /// there that is not a record (`unreadable`).
     pub sequence: Option<u64>,
     /// The term of the poller that wrote it; null likewise.
     pub epoch: Option<u64>,

@@ -7,7 +7,7 @@ use std::{
 };
 
 use anyhow::{Context, Result, ensure};
-use api::{ingest::Ingest, snapshot::Snapshot, store::Store};
+use ledger::{ingest::Ingest, snapshot::Snapshot, store::Store};
 use async_nats::jetstream::{self, consumer::push::OrderedConfig, message::PublishMessage};
 use common::{
     bus::{

@@ -4,10 +4,8 @@ use std::{sync::Arc, time::Duration};
 
 use anyhow::{Context, Result};
 use api::{
-    local_log,
     routes::{Process, Streams},
     server::{self, Listener, SharedEndpoint},
-    store::{OpenError, Store},
 };
 use common::{
     bus::{
@@ -20,8 +18,13 @@ use common::{
     service::{self, Service, TaskError},
     telemetry,
 };
+use ledger::{
+    local_log,
+    store::{OpenError, Store},
+};
 use prometheus::Registry;
-use tokio::sync::watch;
+use tokio::{sync::watch, time::sleep};
+use tokio_util::sync::CancellationToken;
 
 use crate::{
     follow::{self, Pod},
@@ -31,6 +34,10 @@ use crate::{
 
 /// How long a pod goes on serving after SIGTERM, so that balancers can turn away.
 const GRACE: Duration = Duration::from_secs(1);
+
+/// The pause between two looks of a poller at the log: often enough for a standby to know about where the log ended, should
+/// the log be damaged when it has to take over.
+const OBSERVE_PAUSE: Duration = Duration::from_secs(2);
 
 /// What one process does.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -123,6 +130,7 @@ async fn listen(
     let address = listener.address()?;
     tracing::info!(url = format!("http://{address}"), "listening");
     let metrics = api::Metrics::new(&process.registry)?;
+    let copy_metrics = ledger::Metrics::new(&process.registry)?;
     let check = service.readiness().check("log");
     let (endpoints, newest) = watch::channel(server::starting_endpoint(process));
     service.spawn("api", listener.serve(newest, places, metrics.connections.clone(), service.stop()));
@@ -137,7 +145,7 @@ async fn listen(
         }
     });
     let (settings, process) = (settings.clone(), process.clone());
-    Ok(Pod { settings, clock, process, address, endpoints, operators, metrics, streams, check })
+    Ok(Pod { settings, clock, process, address, endpoints, operators, metrics, copy_metrics, streams, check })
 }
 
 /// Everything in one process: the store is the log.
@@ -180,13 +188,32 @@ async fn nats(
     // A poller alone is not ready before it has reached the log: a version that cannot must not replace one that can.
     // A pod that polls as well has a copy to answer from, and a check of its own.
     let check = (!mode.has_api()).then(|| process.readiness.check("log"));
-    let nats = Nats::connect(&settings.bus, Role::Poller, &metrics).await?;
+    let mut nats = Nats::connect(&settings.bus, Role::Poller, &metrics).await?;
+    if !mode.has_api() {
+        nats = nats.with_replica_check(&process.readiness);
+    }
     let writer = Arc::new(NatsWriter::open(nats.clone()).await?);
+    service.spawn("observe", observe(writer.clone(), service.stop()));
     let lease = Arc::new(NatsLease::open(nats, settings.bus.lease).await?);
     if let Some(check) = check {
         check.set(Condition::Ready);
     }
     Ok(Some(poller::Log { writer, lease }))
+}
+
+/// Looks at the log regularly, whether this poller leads or stands by: so it knows where the log ended and which servers
+/// have it.
+async fn observe(writer: Arc<NatsWriter>, stop: CancellationToken) -> Result<(), TaskError> {
+    while stop.run_until_cancelled(sleep(OBSERVE_PAUSE)).await.is_some() {
+        if let Err(error) = writer.observe().await {
+            tracing::debug!(
+                event = "log_not_observed",
+                error = telemetry::chain(&error),
+                "cannot look at the log"
+            );
+        }
+    }
+    Ok(())
 }
 
 /// Listens for operators, where that is set. What they are answered with can still be changed.

@@ -62,6 +62,12 @@ pub struct Newest {
     pub sequence: Sequence,
     /// The newest record there. Messages after it, if any, cannot be read: they are not ours.
     pub record: Option<Record>,
+    /// The newest slot of the pair that has a record, as far as is known. Usually the slot that `record` covers. It is
+    /// older where that record began the chain from nothing although there were records before it, and it is set
+    /// without a `record` where the log has lost them all.
+    pub covered: Option<Timestamp>,
+    /// Whether acknowledged records of the log were lost, so that slots after `covered` had records which are gone.
+    pub lost: bool,
 }
 
 /// What a reader got at once: zero or more entries, in order, without repeats.
@@ -71,6 +77,8 @@ pub struct Batch {
     pub entries: Vec<Entry>,
     /// How many more the log holds already; zero means that the reader has caught up.
     pub pending: u64,
+    /// The oldest position that the log still held afterwards; older messages were dropped because of their age.
+    pub first: Sequence,
 }
 
 /// Why a record was not appended, as far as is known.
@@ -96,6 +104,8 @@ crate::words! {
         Reconfigured = "reconfigured",
         /// The server does not let us.
         Refused = "refused",
+        /// Its servers contradict each other, or one of them has lost records, and it is not settled which is right.
+        InDoubt = "in_doubt",
     }
 }
 
@@ -128,6 +138,9 @@ pub enum ReadError {
     /// The server does not let us.
     #[error("NATS refuses this process ({0}): look at its permissions and credentials")]
     Refused(String),
+    /// What the leading server says contradicts what is known of the log, and other servers may still know better.
+    #[error("the servers of the log contradict what is known of it: {0}")]
+    InDoubt(String),
     /// Another log has taken its place, or it has lost its newest records.
     #[error("the log is not the one this reader began with: {0}")]
     Replaced(String),
@@ -153,7 +166,10 @@ pub enum ReadError {
 /// Appends records.
 #[async_trait]
 pub trait LogWriter: Send + Sync {
-    /// The pair's newest record, from the log's own leader: never an older one.
+    /// The pair's newest record, from the log's own leader, checked against everything this process knows of the log.
+    ///
+    /// Where the two contradict each other, or where the absence of any record cannot be proven yet, this fails with
+    /// [`ReadError::InDoubt`]; asking again makes sense.
     async fn newest(&self, pair: Pair) -> Result<Newest, ReadError>;
 
     /// Where the prices of the whole log come from; nothing while it is empty.
@@ -181,6 +197,18 @@ pub trait LogReader: Send {
 
     /// Says that nothing after `sequence` is stored: the reader goes on after it, where the log still can.
     async fn rewind(&mut self, sequence: Sequence);
+
+    /// Fails with [`ReadError::Replaced`] unless the log still holds this record at its position, or has dropped it
+    /// because of its age. The log's leader decides: a log that was set back has another record there, or none.
+    async fn require(&mut self, sequence: Sequence, record: &Record) -> Result<(), ReadError>;
+}
+
+impl Newest {
+    /// What is newest where nothing was lost.
+    pub fn new(sequence: Sequence, record: Option<Record>) -> Self {
+        let covered = record.as_ref().and_then(Record::covers_up_to);
+        Self { sequence, record, covered, lost: false }
+    }
 }
 
 impl ReadError {
@@ -191,6 +219,7 @@ impl ReadError {
             Self::Gone { .. } => Some(Trouble::Gone),
             Self::Reconfigured { .. } => Some(Trouble::Reconfigured),
             Self::Refused(_) => Some(Trouble::Refused),
+            Self::InDoubt(_) => Some(Trouble::InDoubt),
             Self::Replaced(_) | Self::Closed | Self::Buried { .. } | Self::TooNew(_) => None,
         }
     }

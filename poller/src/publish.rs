@@ -123,6 +123,16 @@ struct Desk {
     epoch: Option<Epoch>,
 }
 
+impl Desk {
+    /// Ends the chain, and keeps what was polled for pairs that were in doubt.
+    fn end_chain(&mut self) {
+        if let Some((_, chain)) = self.chain.take() {
+            let newer = std::mem::take(&mut self.waiting);
+            self.waiting = chain.into_waiting().chain(newer).collect();
+        }
+    }
+}
+
 impl Publisher {
     /// A publisher for checked settings.
     pub fn new(
@@ -172,8 +182,8 @@ impl Publisher {
                     tokio::time::sleep(RETRY_PAUSE).await;
                 }
                 Err(rewound @ PublishError::Rewound { .. }) => {
-                    tracing::warn!(reason = %rewound, "taking the log over anew");
-                    desk.chain = None;
+                    tracing::warn!(event = "chain_restarted", reason = %rewound, "taking over the log again");
+                    desk.end_chain();
                 }
                 Err(fenced @ PublishError::Fenced { .. }) => {
                     tracing::warn!(reason = %fenced, "standing by: the log shows another leader");
@@ -190,6 +200,7 @@ impl Publisher {
     /// Publishes everything in order, until the term is over.
     async fn lead(&mut self, term: Term, desk: &mut Desk) -> Result<(), PublishError> {
         if desk.chain.as_ref().is_none_or(|(begun, _)| *begun != term) {
+            desk.end_chain();
             let chain = self.begin(term, desk.epoch).await?;
             desk.epoch = Some(chain.epoch());
             desk.chain = Some((term, chain));
@@ -205,6 +216,7 @@ impl Publisher {
                     desk.waiting.extend(polled.ok_or(PublishError::Stopped)?.bodies);
                     self.metrics.queued(desk.slots.len());
                 }
+                () = chain.doubt_is_due() => chain.settle_doubts().await?,
                 () = self.leadership.ended(term) => return Ok(()),
             }
         }

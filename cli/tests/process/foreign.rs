@@ -18,17 +18,17 @@ const SUBJECT: &str = "ticks.BTC.USD";
 const GARBAGE: [&[u8]; 4] = [b"\xff\xfe\x00", b"", b"[]", br#"{"version":1,"kind":"tick","pair":"BTC-USD"}"#];
 
 /// A log with processes on it, and a connection of somebody who should not write there.
-struct World {
-    nats: NatsServer,
+pub(crate) struct World {
+    pub(crate) nats: NatsServer,
     _upstream: FakeUpstream,
-    scene: Scene,
+    pub(crate) scene: Scene,
     log: jetstream::Context,
     /// The positions of the messages put into the log.
-    foreign: Vec<u64>,
+    pub(crate) foreign: Vec<u64>,
 }
 
 impl World {
-    async fn start() -> Self {
+    pub(crate) async fn start() -> Self {
         let (nats, upstream, scene) = world().await;
         let log = jetstream::new(async_nats::connect(nats.url()).await.unwrap());
         Self { nats, _upstream: upstream, scene, log, foreign: Vec::new() }
@@ -44,7 +44,7 @@ impl World {
     }
 
     /// Puts a message behind the newest one as a poller would: under its id, and through the fence.
-    async fn put_fenced(&mut self, id: &str, payload: &str) -> u64 {
+    pub(crate) async fn put_fenced(&mut self, id: &str, payload: &str) -> u64 {
         let stream = self.log.get_stream("TICKS").await.unwrap();
         let try_once = async || {
             let newest = stream.get_last_raw_message_by_subject(SUBJECT).await.unwrap().sequence;
@@ -63,9 +63,13 @@ impl World {
     /// The bytes of the log's first tick, and so of a slot that passed long ago.
     async fn first_tick(&self, pod: &Pod) -> String {
         let records = records::all_but(pod, &self.foreign).await;
-        let tick = records.iter().find(|record| record.is_tick()).unwrap();
+        self.message(records.iter().find(|record| record.is_tick()).unwrap().sequence).await
+    }
+
+    /// The bytes of a message of the log.
+    pub(crate) async fn message(&self, sequence: u64) -> String {
         let stream = self.log.get_stream("TICKS").await.unwrap();
-        let message = stream.get_raw_message(tick.sequence).await.unwrap();
+        let message = stream.get_raw_message(sequence).await.unwrap();
         String::from_utf8(message.payload.to_vec()).unwrap()
     }
 }

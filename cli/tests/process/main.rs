@@ -47,6 +47,7 @@ mod harness;
 mod healthcheck;
 mod leadership;
 mod liar;
+mod log_lost;
 mod manifests;
 mod may_2021;
 mod page;

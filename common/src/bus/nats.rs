@@ -7,8 +7,13 @@
 mod credentials;
 mod difference;
 mod lease;
+mod memory;
+mod opinions;
 mod reader;
+mod repair;
+mod replicas;
 mod reports;
+mod search;
 mod setup;
 mod stream;
 mod writer;
@@ -27,11 +32,13 @@ pub use credentials::{Credentials, CredentialsFault, KeyError, UserKey};
 pub use difference::Difference;
 pub use lease::NatsLease;
 pub use reader::NatsReader;
+pub use repair::LeadersCopy;
 pub use setup::{Presence, Standing};
 pub use writer::NatsWriter;
 
 use super::{BusConfig, BusConfigError, Entry, Metrics, ReadError, Source, Subjects};
-use crate::{domain::Sequence, telemetry::chain};
+use crate::{domain::Sequence, readiness::Readiness, telemetry::chain};
+use replicas::ReplicaReport;
 use reports::Reports;
 
 /// How long one request to the server may take before it counts as lost.
@@ -75,6 +82,7 @@ pub struct Nats {
     stream: String,
     subjects: Subjects,
     reports: Reports,
+    replica_report: ReplicaReport,
     /// Of a stream that is made anew.
     replicas: usize,
 }
@@ -149,7 +157,14 @@ impl Nats {
             .ack_timeout(REQUEST_TIMEOUT)
             .build(client.clone());
         let replicas = config.replicas;
-        Ok(Self { client, context, stream: config.stream.clone(), subjects, reports, replicas })
+        let (stream, replica_report) = (config.stream.clone(), ReplicaReport::new(metrics.clone()));
+        Ok(Self { client, context, stream, subjects, reports, replica_report, replicas })
+    }
+
+    /// The same connection, which also reports as a readiness check how many servers have all of the log.
+    #[must_use]
+    pub fn with_replica_check(self, readiness: &Readiness) -> Self {
+        Self { replica_report: self.replica_report.with_check(readiness.check("log_replicas")), ..self }
     }
 
     /// Whether the connection is up right now.

@@ -47,6 +47,9 @@ crate::words! {
         /// The poller was running, but slots passed without it: it was paused, or the log was away for
         /// longer than its queue reaches.
         Missed = "missed",
+        /// The slots had records, and the log has lost them although it had acknowledged them; or it was continued
+        /// without regard to them. Written by the poller that finds it, or noted by the reader.
+        LogLost = "log_lost",
         /// The log no longer held the records of these slots when they were read; noted by the reader.
         Retention = "retention",
         /// The log holds something here that is no record; noted by the reader.

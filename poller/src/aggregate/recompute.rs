@@ -80,7 +80,11 @@ pub fn recompute(record: &Record) -> Result<Outcome, Vec<Difference>> {
 fn comes_from_quotes(cause: GapCause) -> bool {
     match cause {
         GapCause::TooFewSources | GapCause::Disagreement => true,
-        GapCause::NoLeader | GapCause::Missed | GapCause::Retention | GapCause::Unreadable => false,
+        GapCause::NoLeader
+        | GapCause::Missed
+        | GapCause::LogLost
+        | GapCause::Retention
+        | GapCause::Unreadable => false,
     }
 }
 

@@ -6,8 +6,15 @@
 //! And one rule covers every append whose fate is not known: try the same record again under the same
 //! fence. If the log says that there is a newer record than expected, the newest one is read: if it is
 //! ours, the first try had succeeded; if not, somebody else leads.
+//!
+//! A pair whose newest record is in doubt, because the log's servers contradict what is known or cannot all be asked,
+//! is not continued. What is polled for it waits until the doubt is settled; the other pairs go on.
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::{
+    collections::{BTreeMap, VecDeque},
+    sync::Arc,
+    time::Duration,
+};
 
 use common::{
     bus::{AppendError, LogWriter, Newest, ReadError, lease::Term},
@@ -19,14 +26,21 @@ use common::{
 };
 use tokio_util::sync::CancellationToken;
 
-use super::{PublishError, Publisher, RETRY_PAUSE, Takeover};
+use super::{PublishError, Publisher, QUEUE_SLOTS, RETRY_PAUSE, Takeover};
 use crate::{lead::Leadership, metrics::Metrics};
+
+/// The pause between two questions whether a pair's newest record is still in doubt.
+const DOUBT_PAUSE: Duration = Duration::from_secs(1);
 
 /// The chains of all pairs in one term.
 pub(super) struct Chain {
     log: Log,
     epoch: Epoch,
+    /// The epoch in which this process led last.
+    before: Option<Epoch>,
     links: BTreeMap<Pair, Link>,
+    /// The pairs whose newest record is in doubt.
+    doubtful: BTreeMap<Pair, Doubtful>,
 }
 
 /// The newest record of a pair, as far as we know.
@@ -42,12 +56,26 @@ struct Link {
     told: bool,
 }
 
+/// A pair that is not continued for now.
+struct Doubtful {
+    reason: String,
+    /// What was polled for it meanwhile.
+    bodies: VecDeque<Body>,
+}
+
 /// What the log says about a record whose fate was not known.
 enum Proof {
     /// It is there, and this is the position after which to go on.
     Stored(Sequence),
     /// It is not; append it after this position.
     TryAgain(Sequence),
+}
+
+/// What the log says about a pair's newest record.
+enum Found {
+    Newest(Newest),
+    /// It cannot be said for certain yet: why.
+    InDoubt(String),
 }
 
 impl Chain {
@@ -63,29 +91,93 @@ impl Chain {
         if let Some(theirs) = theirs.filter(|theirs| *theirs != log.origin) {
             return Err(PublishError::Origin { ours: log.origin, theirs });
         }
-        let (mut links, mut records) = (BTreeMap::new(), Vec::new());
-        let mut newest_epoch = before.unwrap_or(Epoch(0));
+        let (mut found, mut doubtful) = (Vec::new(), BTreeMap::new());
         for pair in &publisher.pairs {
-            let Newest { sequence, record } = log.newest(*pair).await?;
-            let written_in = record.as_ref().map(|record| record.epoch);
-            newest_epoch = newest_epoch.max(written_in.unwrap_or(Epoch(0)));
-            // Where nobody has led since, we were there all the time, and something else was away.
-            let cause =
-                if before.is_some() && written_in <= before { GapCause::Missed } else { GapCause::NoLeader };
-            let (newest, covered) =
-                (record.as_ref().map(name), record.as_ref().and_then(Record::covers_up_to));
-            links.insert(*pair, Link { sequence, newest, covered, cause, told: false });
-            records.extend(record);
+            match log.newest(*pair).await? {
+                Found::Newest(newest) => found.push((*pair, newest)),
+                Found::InDoubt(reason) => {
+                    tracing::warn!(event = "pair_in_doubt", %pair, reason, "not publishing this pair for now");
+                    doubtful.insert(*pair, Doubtful { reason, bodies: VecDeque::new() });
+                }
+            }
         }
+        let records: Vec<Record> = found.iter().filter_map(|(_, newest)| newest.record.clone()).collect();
+        let newest_epoch = records.iter().map(|record| record.epoch).chain(before).max().unwrap_or(Epoch(0));
         publisher.takeovers.send_replace(Some(Arc::new(Takeover { term, newest: records })));
         let epoch = newest_epoch.next().max(Epoch(term.0));
-        let mut chain = Self { log, epoch, links };
-        for pair in &publisher.pairs {
-            let covered = chain.links.get(pair).and_then(|link| link.covered);
-            let leader = Some(chain.log.leadership.id());
-            chain.append(*pair, Body::Lead(Lead { covered, leader })).await?;
+        let mut chain = Self { log, epoch, before, links: BTreeMap::new(), doubtful };
+        for (pair, newest) in found {
+            chain.take_over(pair, newest).await?;
         }
         Ok(chain)
+    }
+
+    /// Continues a pair's chain from its newest record, with a lead record.
+    async fn take_over(&mut self, pair: Pair, newest: Newest) -> Result<(), PublishError> {
+        let Newest { sequence, record, covered, lost } = newest;
+        let written_in = record.as_ref().map(|record| record.epoch);
+        // Where nobody has led since, we were there all the time, and something else was away.
+        let cause = match (lost, self.before.is_some() && written_in <= self.before) {
+            (true, _) => GapCause::LogLost,
+            (false, true) => GapCause::Missed,
+            (false, false) => GapCause::NoLeader,
+        };
+        let newest = record.as_ref().map(name);
+        self.links.insert(pair, Link { sequence, newest, covered, cause, told: false });
+        let leader = Some(self.log.leadership.id());
+        self.append(pair, Body::Lead(Lead { covered, leader })).await
+    }
+
+    /// Returns when pairs that are in doubt should be looked at again; never if there are none.
+    pub(super) async fn doubt_is_due(&self) {
+        match self.doubtful.is_empty() {
+            true => std::future::pending().await,
+            false => tokio::time::sleep(DOUBT_PAUSE).await,
+        }
+    }
+
+    /// Continues the pairs that are no longer in doubt, with what was polled for them meanwhile.
+    pub(super) async fn settle_doubts(&mut self) -> Result<(), PublishError> {
+        for pair in self.doubtful.keys().copied().collect::<Vec<_>>() {
+            let newest = match self.log.newest(pair).await? {
+                Found::Newest(newest) => newest,
+                Found::InDoubt(reason) => {
+                    if let Some(doubtful) = self.doubtful.get_mut(&pair) {
+                        doubtful.reason = reason;
+                    }
+                    self.show();
+                    continue;
+                }
+            };
+            if newest.record.as_ref().is_some_and(|record| record.epoch >= self.epoch) {
+                // This term's epoch was chosen without knowledge of that record: a new one is needed.
+                return Err(PublishError::Rewound { pair });
+            }
+            let bodies = self.doubtful.remove(&pair).map(|doubtful| doubtful.bodies).unwrap_or_default();
+            tracing::info!(event = "pair_settled", %pair, waited = bodies.len(), "publishing this pair again");
+            self.take_over(pair, newest).await?;
+            for body in &bodies {
+                self.publish(pair, body).await?;
+            }
+        }
+        Ok(())
+    }
+
+    /// What was polled for the pairs that are still in doubt.
+    pub(super) fn into_waiting(self) -> impl Iterator<Item = (Pair, Body)> {
+        self.doubtful
+            .into_iter()
+            .flat_map(|(pair, doubtful)| doubtful.bodies.into_iter().map(move |body| (pair, body)))
+    }
+
+    /// Shows how publishing is in the process's readiness.
+    fn show(&self) {
+        let doubts: Vec<_> =
+            self.doubtful.iter().map(|(pair, doubtful)| format!("{pair}: {}", doubtful.reason)).collect();
+        self.log.check.set(match doubts.is_empty() {
+            true => Condition::Ready,
+            false => Condition::Degraded(format!("not publishing {}", doubts.join("; "))),
+        });
     }
 
     /// The epoch of this term's records.
@@ -98,6 +190,13 @@ impl Chain {
         let (Body::Tick(Tick { slot, .. }) | Body::Gap(Gap { slot, .. })) = body else {
             return Ok(());
         };
+        if let Some(Doubtful { bodies, .. }) = self.doubtful.get_mut(&pair) {
+            if bodies.len() == QUEUE_SLOTS {
+                bodies.pop_front();
+            }
+            bodies.push_back(body.clone());
+            return Ok(());
+        }
         let Some(link) = self.links.get_mut(&pair) else { return Ok(()) };
         if let Some(covered) = link.covered {
             if slot.start() <= covered {
@@ -128,6 +227,7 @@ impl Chain {
         (link.sequence, link.newest) = (sequence, Some(name(&record)));
         link.covered = record.covers_up_to();
         self.log.metrics.published(&record.body);
+        self.show();
         Ok(())
     }
 }
@@ -177,7 +277,6 @@ impl Log {
                     if told {
                         tracing::info!("the log takes records again");
                     }
-                    self.check.set(Condition::Ready);
                     return Ok(sequence);
                 }
                 Err(AppendError::WrongLastSequence) => match self.prove(record, link).await? {
@@ -201,7 +300,7 @@ impl Log {
     /// After "wrong last sequence": what the newest record says about the one we were appending.
     async fn prove(&self, record: &Record, link: &Link) -> Result<Proof, PublishError> {
         let pair = record.pair;
-        let Newest { sequence, record: newest } = self.newest(pair).await?;
+        let Newest { sequence, record: newest, .. } = self.settled_newest(pair).await?;
         let Some(newest) = newest else {
             let rewound = Err(PublishError::Rewound { pair });
             return if link.newest.is_some() { rewound } else { Ok(Proof::TryAgain(sequence)) };
@@ -225,7 +324,20 @@ impl Log {
         Ok(Proof::TryAgain(sequence))
     }
 
-    async fn newest(&self, pair: Pair) -> Result<Newest, PublishError> {
+    /// The pair's newest record, or that it is in doubt. Waits while the log does not answer.
+    async fn newest(&self, pair: Pair) -> Result<Found, PublishError> {
+        let ask = || async {
+            match self.writer.newest(pair).await {
+                Ok(newest) => Ok(Found::Newest(newest)),
+                Err(error @ ReadError::InDoubt(_)) => Ok(Found::InDoubt(error.to_string())),
+                Err(error) => Err(error),
+            }
+        };
+        self.read(ask).await
+    }
+
+    /// The pair's newest record, once it is not in doubt.
+    async fn settled_newest(&self, pair: Pair) -> Result<Newest, PublishError> {
         self.read(|| self.writer.newest(pair)).await
     }
 

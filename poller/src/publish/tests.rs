@@ -178,11 +178,46 @@ async fn a_log_that_lost_its_newest_records_is_taken_over_anew() {
     let stored = [Fate::Stored; 4];
     let log = UnreliableLog::with(&[stored.as_slice(), &[Fate::Rewound]].concat());
     publish(&log, Origin::Live, &[7, 8, 9, 10]).await.unwrap();
-    assert_eq!(words(&log), "L1 T7 L2 G8-9:missed T10", "what was lost is named, and nothing is left out");
+    assert_eq!(words(&log), "L1 T7 L2 G8-9:log_lost T10", "what was lost is named, and nothing is left out");
     // A lead that is lost is missed as well.
     let log = UnreliableLog::with(&[Fate::Stored, Fate::Rewound]);
     publish(&log, Origin::Live, &[7]).await.unwrap();
     assert_eq!(words(&log), "L2 T7");
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_is_polled_for_a_pair_in_doubt_waits_until_the_doubt_is_settled() {
+    let log = UnreliableLog::with(&[]);
+    publish(&log, Origin::Live, &[7]).await.unwrap();
+    log.state().doubt = Some("a server is away");
+    let rig = Rig::start(&log, Origin::Live);
+    rig.leads(0);
+    rig.polls(&[8, 9]).await;
+    rig.settle().await;
+    assert_eq!(words(&log), "L1 T7", "nothing is written on top of a doubt");
+    let said = rig.readiness.report();
+    assert!(
+        matches!(&said[..], [(_, Condition::Degraded(why))] if why.contains("a server is away")),
+        "{said:?}"
+    );
+    log.state().doubt = None;
+    rig.settle().await;
+    assert_eq!(words(&log), "L1 T7 L2 T8 T9");
+    assert_eq!(rig.readiness.report()[0].1, Condition::Ready);
+    rig.end().await.unwrap();
+}
+
+#[tokio::test(start_paused = true)]
+async fn slots_whose_records_were_lost_get_a_gap_that_says_so() {
+    let log = UnreliableLog::with(&[]);
+    publish(&log, Origin::Live, &[7, 8]).await.unwrap();
+    {
+        let mut state = log.state();
+        state.records.pop();
+        state.lost = true;
+    }
+    publish(&log, Origin::Live, &[11, 13]).await.unwrap();
+    assert_eq!(words(&log), "L1 T7 L2 G8-10:log_lost T11 G12-12:missed T13");
 }
 
 #[tokio::test(start_paused = true)]

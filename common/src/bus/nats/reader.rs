@@ -14,7 +14,7 @@ use async_nats::jetstream::{
         AckPolicy, Consumer, DeliverPolicy,
         pull::{self, MessagesError},
     },
-    stream::Config,
+    stream::{Config, Info, RawMessageErrorKind},
 };
 use async_trait::async_trait;
 use futures::{FutureExt, StreamExt, stream::Peekable};
@@ -23,10 +23,10 @@ use tokio::{
     time::{Instant, sleep, sleep_until},
 };
 
-use super::{Nats, REQUEST_TIMEOUT, RETRY_PAUSE, entry, stream::identity};
+use super::{Nats, REQUEST_TIMEOUT, RETRY_PAUSE, entry, replicas::Replicas, stream::identity};
 use crate::{
     bus::{Batch, Entry, LogIdentity, LogReader, ReadError},
-    domain::{Sequence, Timestamp},
+    domain::{Record, Sequence, Timestamp},
 };
 
 /// How many entries a batch has at most: enough to make one store transaction worth its price while
@@ -59,6 +59,8 @@ pub struct NatsReader {
     /// Whether a batch was given since the log was in trouble last. If not, an empty one says that the reader is
     /// at the log's end.
     told: bool,
+    /// Whether a message contradicted what was seen before, and the log's leader is to be asked.
+    disputed: bool,
 }
 
 /// Where the reader stands, and in which log.
@@ -66,6 +68,10 @@ struct Position {
     nats: Nats,
     identity: LogIdentity,
     cursor: Sequence,
+    /// The oldest message that the stream held when it was looked at last.
+    first: Sequence,
+    /// Whether messages were missing since.
+    has_skipped: bool,
     /// The newest message that was seen, to know the log by.
     newest: Option<Entry>,
     /// The stream's settings when it was looked at last.
@@ -85,8 +91,7 @@ struct Messages {
 struct Look {
     /// How many messages lie between the cursor and the stream's end.
     behind: u64,
-    /// The oldest message that it holds.
-    first: Sequence,
+    info: Info,
 }
 
 impl Nats {
@@ -98,7 +103,8 @@ impl Nats {
     /// Follows the log with this identity from after `cursor`. `newest` is the newest message up to there that
     /// is known: a log that has another one in its place is another log.
     pub fn follow(&self, identity: LogIdentity, cursor: Sequence, newest: Option<Entry>) -> NatsReader {
-        let position = Position { nats: self.clone(), identity, cursor, newest, settings: None };
+        let (nats, first) = (self.clone(), Sequence::default());
+        let position = Position { nats, identity, cursor, first, has_skipped: false, newest, settings: None };
         let (connections, now) = (self.reports.connections(), Instant::now());
         NatsReader {
             position,
@@ -109,6 +115,7 @@ impl Nats {
             behind: None,
             heard: false,
             told: false,
+            disputed: false,
         }
     }
 }
@@ -138,6 +145,12 @@ impl LogReader for NatsReader {
         (self.position.cursor, self.position.newest) = (sequence, None);
         (self.messages, self.behind) = (None, None);
     }
+
+    async fn require(&mut self, sequence: Sequence, record: &Record) -> Result<(), ReadError> {
+        self.position
+            .require_on_leader(sequence, |entry| entry.record().is_ok_and(|found| found == *record))
+            .await
+    }
 }
 
 impl Position {
@@ -150,15 +163,15 @@ impl Position {
         }
         if self.settings.as_ref() != Some(&info.config) {
             self.nats.tell_differing(&info.config);
-            self.settings = Some(info.config);
+            self.settings = Some(info.config.clone());
         }
         let (last, cursor) = (info.state.last_sequence, self.cursor);
-        let behind = last.checked_sub(cursor.0).ok_or_else(|| {
-            ReadError::Replaced(format!(
-                "it ends at {last}, before this reader's {cursor}, so it has lost records"
-            ))
-        })?;
-        Ok(Look { behind, first: Sequence(info.state.first_sequence) })
+        self.first = Sequence(info.state.first_sequence);
+        let Some(behind) = last.checked_sub(cursor.0) else {
+            let reason = format!("it ends at {last}, before this reader's {cursor}");
+            return Err(self.gone_or_in_doubt(cursor, reason, &info).await);
+        };
+        Ok(Look { behind, info })
     }
 
     /// A consumer that begins with the newest message seen.
@@ -182,29 +195,78 @@ impl Position {
         messages.map_err(|error| self.nats.unanswered(error))
     }
 
+    /// Fails unless the stream's leader has the expected message at a position, or none because it was dropped for its
+    /// age.
+    async fn require_on_leader(
+        &mut self,
+        sequence: Sequence,
+        is_expected: impl Fn(&Entry) -> bool,
+    ) -> Result<(), ReadError> {
+        let stream = self.nats.context.get_stream_no_info(&self.nats.stream).await;
+        let stream = stream.map_err(|error| self.nats.unanswered(error))?;
+        let found = stream.get_raw_message(sequence.0).await;
+        // Asked afterwards: a leader that a majority still follows now was the right one to ask.
+        let Look { info, .. } = self.look().await?;
+        let holds = match found {
+            Ok(message) => is_expected(&entry(message.sequence, Some(&message.headers), message.payload)),
+            Err(error) if error.kind() == RawMessageErrorKind::NoMessageFound => sequence < self.first,
+            Err(error) => return Err(self.nats.unanswered(error)),
+        };
+        if !holds {
+            let reason = format!("its message {sequence} is another one");
+            return Err(self.gone_or_in_doubt(sequence, reason, &info).await);
+        }
+        Ok(())
+    }
+
     /// Moves on to a message, unless it was seen before.
     fn advance(&mut self, entry: Entry, batch: &mut Batch) {
         if entry.sequence > self.cursor.next() {
-            // Expired before we read it. Whoever takes the messages in sees the hole, too.
+            // Whoever takes the messages in sees the hole, too.
             let (from, before) = (self.cursor.next().0, entry.sequence.0);
-            tracing::warn!(from, before, "the log no longer holds these records");
+            tracing::warn!(
+                event = "messages_missing",
+                from,
+                before,
+                "the log no longer holds these messages"
+            );
+            self.has_skipped = true;
         }
         self.cursor = entry.sequence;
         batch.entries.push(entry);
     }
 
-    /// Whether a message is the one that was there before.
-    fn holds_still(&self, found: &Entry) -> Result<(), ReadError> {
-        let same =
-            self.newest.as_ref().filter(|newest| newest.sequence == found.sequence).is_none_or(|newest| {
-                // What comes from a store is the record, less what its codec does not know.
-                newest == found
-                    || matches!((newest.record(), found.record()), (Ok(ours), Ok(theirs)) if ours == theirs)
-            });
-        let sequence = found.sequence;
-        let error =
-            || ReadError::Replaced(format!("its message {sequence} is another one, so it was set back"));
-        same.then_some(()).ok_or_else(error)
+    /// Whether a message contradicts the one that was seen at the same position.
+    fn contradicts(&self, found: &Entry) -> bool {
+        let seen = self.newest.as_ref().filter(|newest| newest.sequence == found.sequence);
+        seen.is_some_and(|seen| !is_same(seen, found))
+    }
+
+    /// A consumer lives on one server, which may be a damaged one: only the leader decides whether this is another log.
+    async fn settle(&mut self) -> Result<(), ReadError> {
+        let Some(newest) = self.newest.clone() else { return Ok(()) };
+        let sequence = newest.sequence;
+        self.require_on_leader(sequence, |found| is_same(&newest, found)).await?;
+        tracing::warn!(
+            event = "replica_differs",
+            %sequence,
+            "a NATS server delivered another message than the stream's leader has; creating a new consumer"
+        );
+        Ok(())
+    }
+
+    /// The log does not have what this reader has seen. That is final unless another server has it, or may have it.
+    async fn gone_or_in_doubt(&self, sequence: Sequence, reason: String, info: &Info) -> ReadError {
+        let replicas = Replicas::of(info);
+        if !replicas.are_all_current() {
+            let behind = replicas.behind.join(", ");
+            return ReadError::InDoubt(format!("{reason}, while these servers are behind or away: {behind}"));
+        }
+        match self.nats.is_held_elsewhere(sequence, info).await {
+            Ok(true) => ReadError::InDoubt(format!("{reason}, and not all servers agree on that")),
+            Ok(false) => ReadError::Replaced(format!("{reason}, so it has lost records")),
+            Err(error) => error,
+        }
     }
 }
 
@@ -215,14 +277,24 @@ impl NatsReader {
                 self.open().await?;
             }
             if self.has_caught_up() {
-                return Ok(Batch { entries: Vec::new(), pending: 0 });
+                return Ok(Batch { entries: Vec::new(), pending: 0, first: self.position.first });
             }
             let Some(messages) = &mut self.messages else { continue };
             tokio::select! {
                 // While messages come there is nothing to look for.
                 biased;
                 message = messages.stream.next() => {
-                    let batch = self.collect(message)?;
+                    let mut batch = self.collect(message);
+                    if std::mem::take(&mut self.position.has_skipped) {
+                        // Whether they were dropped for their age, or lost, shows where the log begins now. What
+                        // else is the matter with it, the next look will say.
+                        let _ = self.position.look().await;
+                        batch.first = self.position.first;
+                    }
+                    if std::mem::take(&mut self.disputed) {
+                        self.messages = None;
+                        self.position.settle().await?;
+                    }
                     if !batch.entries.is_empty() {
                         return Ok(batch);
                     }
@@ -244,7 +316,8 @@ impl NatsReader {
         self.connections.mark_unchanged();
         let opened = self.position.consumer().await;
         // What the look says explains why there is no consumer, if there is none.
-        let Look { behind, first } = self.position.look().await?;
+        let Look { behind, .. } = self.position.look().await?;
+        let first = self.position.first;
         let proven = self.position.newest.as_ref().is_none_or(|newest| newest.sequence < first);
         self.messages = Some(Messages { stream: opened?.peekable(), delivered: 0, proven });
         self.looked(behind);
@@ -296,11 +369,11 @@ impl NatsReader {
     }
 
     /// The message, and whatever else has arrived already.
-    fn collect(&mut self, first: Option<Result<Message, MessagesError>>) -> Result<Batch, ReadError> {
-        let mut batch = Batch { entries: Vec::new(), pending: 0 };
+    fn collect(&mut self, first: Option<Result<Message, MessagesError>>) -> Batch {
+        let mut batch = Batch { entries: Vec::new(), pending: 0, first: self.position.first };
         let mut arrived = Some(first);
         while let Some(message) = arrived {
-            self.take(message, &mut batch)?;
+            self.take(message, &mut batch);
             arrived = match &mut self.messages {
                 Some(messages) if batch.entries.len() < MAX_BATCH_ENTRIES => {
                     messages.stream.next().now_or_never()
@@ -311,44 +384,47 @@ impl NatsReader {
         if let Some(newest) = batch.entries.last() {
             self.position.newest = Some(newest.clone());
         }
-        Ok(batch)
+        batch
     }
 
-    fn take(
-        &mut self,
-        message: Option<Result<Message, MessagesError>>,
-        batch: &mut Batch,
-    ) -> Result<(), ReadError> {
-        let Some(messages) = &mut self.messages else { return Ok(()) };
+    fn take(&mut self, message: Option<Result<Message, MessagesError>>, batch: &mut Batch) {
+        let Some(messages) = &mut self.messages else { return };
         let message = match message {
             Some(Ok(message)) => message,
             ended => {
                 let error = ended.and_then(Result::err).map(|error| error.to_string());
                 tracing::debug!(error, "the consumer ended; making a new one");
                 self.messages = None;
-                return Ok(());
+                return;
             }
         };
         let Ok(info) = message.info() else {
             tracing::debug!("a message without JetStream's reply subject; not of the log");
-            return Ok(());
+            return;
         };
         messages.delivered += 1;
         if info.consumer_sequence != messages.delivered {
             tracing::info!("messages were lost on the way; making a new consumer");
             self.messages = None;
-            return Ok(());
+            return;
         }
         let (sequence, pending) = (info.stream_sequence, info.pending);
         let entry = entry(sequence, message.headers.as_ref(), message.payload.clone());
-        self.position.holds_still(&entry)?;
+        if self.position.contradicts(&entry) {
+            (self.disputed, self.messages) = (true, None);
+            return;
+        }
         (messages.proven, self.heard) = (true, true);
         if entry.sequence > self.position.cursor {
             batch.pending = pending;
             self.position.advance(entry, batch);
         }
-        Ok(())
     }
+}
+
+/// What comes from a store is the record, less what its codec does not know.
+fn is_same(one: &Entry, other: &Entry) -> bool {
+    one == other || matches!((one.record(), other.record()), (Ok(one), Ok(other)) if one == other)
 }
 
 /// A name no other consumer has: names are shared by everyone who reads the stream.

@@ -4,13 +4,14 @@
 use async_nats::jetstream::{
     self, ErrorCode,
     context::{CreateStreamError, CreateStreamErrorKind},
-    stream::{Config, Info},
+    stream::Config,
 };
 
 use super::{
     Nats, NatsError,
     difference::{Difference, corrected, differences},
     lease,
+    replicas::Replicas,
 };
 use crate::{bus::ReadError, domain::Span};
 
@@ -105,7 +106,7 @@ impl Nats {
             Err(ReadError::Gone { .. }) => None,
             Err(error) => return Err(error.into()),
         };
-        let behind = info.as_ref().map(behind).unwrap_or_default();
+        let behind = info.as_ref().map(|info| Replicas::of(info).behind).unwrap_or_default();
         let found = info.map(|info| info.config);
         let presence = if found.is_some() { Presence::Found } else { Presence::Missing };
         let differing = found.as_ref().map_or(Ok(Vec::new()), |found| differences(wanted, found));
@@ -126,14 +127,6 @@ impl Nats {
             _ => self.unanswered(error).into(),
         }
     }
-}
-
-fn behind(info: &Info) -> Vec<String> {
-    let replicas = info.cluster.as_ref().map(|cluster| cluster.replicas.as_slice()).unwrap_or_default();
-    let unplaced = info.config.num_replicas.saturating_sub(replicas.len() + 1);
-    let lagging = replicas.iter().filter(|replica| !replica.current || replica.offline);
-    let unplaced = (0..unplaced).map(|_| "a server still to be found".to_owned());
-    lagging.map(|replica| replica.name.clone()).chain(unplaced).collect()
 }
 
 fn unreadable(wanted: &Config, error: &serde_json::Error) -> NatsError {

@@ -6,7 +6,7 @@ use async_nats::jetstream::{
     stream::{Config, Info, Stream},
 };
 
-use super::{BY_HAND, Nats, NatsError, RETRY_PAUSE, difference::differences, entry};
+use super::{BY_HAND, Nats, NatsError, RETRY_PAUSE, difference::differences, entry, replicas::Replicas};
 use crate::{
     bus::{LogIdentity, ReadError},
     domain::Timestamp,
@@ -73,12 +73,24 @@ impl Nats {
 
     /// The stream as it is now, if it holds the records and nothing else. A mirror has no subjects of its own.
     pub(super) async fn stream_info(&self) -> Result<Info, ReadError> {
+        let info = self.led_stream_info().await;
+        if info.is_err() {
+            self.replica_report.unknown();
+        }
+        info
+    }
+
+    async fn led_stream_info(&self) -> Result<Info, ReadError> {
         self.require_connection()?;
         let stream = self.context.get_stream(&self.stream).await;
         let info = stream.map_err(|error| self.not_found(error))?.cached_info().clone();
         // Without a majority any server answers with what it has, which may be less than the log.
-        if info.cluster.as_ref().is_some_and(|cluster| cluster.leader.is_none()) {
-            return Err(ReadError::Unavailable("the stream has no leader".into()));
+        let replicas = Replicas::of(&info);
+        self.replica_report.report(&replicas);
+        if !replicas.is_led {
+            return Err(ReadError::Unavailable(
+                "the stream has no leader that a majority of the servers follows".into(),
+            ));
         }
         let Config { subjects, mirror, sources, .. } = &info.config;
         let copied = mirror.is_some() || sources.as_ref().is_some_and(|sources| !sources.is_empty());

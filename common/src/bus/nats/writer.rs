@@ -1,28 +1,41 @@
-//! Appending to the stream.
+//! Appending to the stream, and finding out where a pair's chain goes on.
+
+use std::{
+    sync::{Mutex, MutexGuard, PoisonError},
+    time::Duration,
+};
 
 use async_nats::jetstream::{
     context::PublishErrorKind,
-    message::{PublishMessage, StreamMessage},
-    stream::{LastRawMessageErrorKind, Stream},
+    message::PublishMessage,
+    stream::{Info, Stream},
 };
 use async_trait::async_trait;
+use tokio::time::Instant;
 
-use super::{Nats, NatsError, entry};
+use super::{
+    Nats, NatsError,
+    memory::{Answer, Judgement, Memory, SETTLED_AFTER},
+    opinions::Wanted,
+    replicas::Replicas,
+    search::{Search, SearchError, readable},
+    stream::identity,
+};
 use crate::{
-    bus::{AppendError, LogWriter, Newest, NotRecord, ReadError, Source},
-    domain::{Origin, Pair, Record, Sequence},
+    bus::{AppendError, LogWriter, Newest, ReadError, Source},
+    domain::{Body, Lead, Origin, Pair, Record, Sequence},
     telemetry::chain,
-    wire::{self, DecodeError},
+    wire,
 };
 
-/// How many messages before one that is no record are searched for the newest record. A few seconds' work.
-const MAX_LOOK_BACK: u64 = 10_000;
+const HELD_ELSEWHERE: &str = ": see \"The servers of the log contradict each other\" in docs/operations.md";
 
 /// Appends records to the stream. One that is deleted meanwhile is made anew, if that is allowed.
 #[derive(Debug)]
 pub struct NatsWriter {
     nats: Nats,
     stream: Stream,
+    memory: Mutex<Memory>,
 }
 
 /// The stream is gone, and this process could not create it.
@@ -37,14 +50,26 @@ impl NatsWriter {
     /// A writer on the stream, which is created if it is missing.
     pub async fn open(nats: Nats) -> Result<Self, NatsError> {
         let stream = nats.ensure_stream().await?;
-        Ok(Self { nats, stream })
+        Ok(Self { nats, stream, memory: Mutex::default() })
+    }
+
+    /// Looks at the stream, and remembers where it ends. A standby does so regularly: what it saw is evidence that does
+    /// not depend on the servers, should it have to take over from a log that was damaged.
+    pub async fn observe(&self) -> Result<(), ReadError> {
+        let info = self.nats.stream_info().await?;
+        self.memory().saw_end(&identity(&info), Sequence(info.state.last_sequence));
+        Ok(())
     }
 }
 
 #[async_trait]
 impl LogWriter for NatsWriter {
     async fn newest(&self, pair: Pair) -> Result<Newest, ReadError> {
-        self.newest_under(&self.nats.subjects.of(pair)).await
+        let subject = self.nats.subjects.of(pair);
+        let found = self.newest_under(&subject).await?;
+        // Asked afterwards: a leader that a majority still follows now was the right one to ask.
+        let info = self.nats.stream_info().await?;
+        self.checked(pair, &subject, found, &info).await
     }
 
     async fn origin(&self) -> Result<Option<Origin>, ReadError> {
@@ -68,7 +93,11 @@ impl LogWriter for NatsWriter {
             // The log has a record under this id already. Whose it is says only its content: servers in a
             // cluster answer so before they look at the fence.
             Ok(acknowledgement) if acknowledgement.duplicate => Err(AppendError::WrongLastSequence),
-            Ok(acknowledgement) => Ok(Sequence(acknowledgement.sequence)),
+            Ok(acknowledgement) => {
+                let sequence = Sequence(acknowledgement.sequence);
+                self.memory().appended(record.pair, sequence, record.covers_up_to());
+                Ok(sequence)
+            }
             Err(error) if error.kind() == PublishErrorKind::WrongLastSequence => {
                 Err(AppendError::WrongLastSequence)
             }
@@ -82,6 +111,132 @@ impl LogWriter for NatsWriter {
 }
 
 impl NatsWriter {
+    fn memory(&self) -> MutexGuard<'_, Memory> {
+        self.memory.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// The newest message under one subject, or under all of them, and the newest record there, as the leader has them.
+    async fn newest_under(&self, subject: &str) -> Result<Newest, ReadError> {
+        let search = Search { stream: &self.stream, subject, first: 0 };
+        let Some(message) = self.answered(search.newest().await).await? else {
+            return Ok(Newest::new(Sequence::default(), None));
+        };
+        let sequence = Sequence(message.sequence);
+        if let Some(record) = readable(message)? {
+            return Ok(Newest::new(sequence, Some(record)));
+        }
+        tracing::warn!(
+            event = "foreign_message",
+            subject,
+            %sequence,
+            "the newest message of this subject is not a record; looking for one before it"
+        );
+        let search = Search { first: self.nats.stream_info().await?.state.first_sequence, ..search };
+        let record = self.answered(search.newest_before(sequence.0, Some).await).await?;
+        Ok(Newest::new(sequence, record))
+    }
+
+    /// What the leader says of a pair, compared with everything else that is known of it.
+    async fn checked(
+        &self,
+        pair: Pair,
+        subject: &str,
+        found: Newest,
+        info: &Info,
+    ) -> Result<Newest, ReadError> {
+        let log = identity(info);
+        let replicas = Replicas::of(info);
+        let answer = Answer {
+            log: &log,
+            end: Sequence(info.state.last_sequence),
+            newest: found.sequence,
+            settled_after: replicas.are_all_current().then_some(match replicas.wanted {
+                // There is no other server that could know better.
+                1 => Duration::ZERO,
+                _ => SETTLED_AFTER,
+            }),
+        };
+        let mut judgement = self.memory().judge(pair, &answer, Instant::now());
+        if judgement == Judgement::Consistent && found.sequence == Sequence::default() {
+            self.look_for_any(pair, subject, info, &replicas).await?;
+            judgement = self.memory().judge(pair, &answer, Instant::now());
+        }
+        if let Judgement::Missing(sequence, reason) = &judgement {
+            if self.nats.is_held_elsewhere(*sequence, info).await? {
+                self.memory().unsettle();
+                return Err(ReadError::InDoubt(format!(
+                    "{reason}, but another server has it{HELD_ELSEWHERE}"
+                )));
+            }
+            tracing::error!(
+                event = "log_lost",
+                %pair,
+                reason,
+                "the log has lost records that it had acknowledged; a gap covers their slots"
+            );
+            self.memory().give_up(answer.end);
+            judgement = self.memory().judge(pair, &answer, Instant::now());
+        }
+        let found = match judgement {
+            Judgement::InDoubt(reason) | Judgement::Missing(_, reason) => {
+                return Err(ReadError::InDoubt(reason + &away(&replicas)));
+            }
+            Judgement::Lost(covered) => Newest { covered: found.covered.or(covered), lost: true, ..found },
+            Judgement::Consistent => self.continued(subject, found, info).await?,
+        };
+        self.memory().saw(&log, pair, found.sequence, found.covered);
+        Ok(found)
+    }
+
+    /// Asks everybody else before it is believed that a pair has no record. What turns up is remembered, and then
+    /// contradicts the leader.
+    async fn look_for_any(
+        &self,
+        pair: Pair,
+        subject: &str,
+        info: &Info,
+        replicas: &Replicas,
+    ) -> Result<(), ReadError> {
+        if !replicas.are_all_current() {
+            let reason = format!("the leader has no record of {pair}");
+            return Err(ReadError::InDoubt(reason + &away(replicas)));
+        }
+        let first = info.state.first_sequence;
+        let search = Search { stream: &self.stream, subject, first };
+        // The leader finds a subject's newest message in one index, and messages after a position in others.
+        let mut found = self.answered(search.next(first).await).await?;
+        if found.is_none() {
+            found = self.nats.ask_any_server(info, Wanted::LastOf(subject), |_| true).await?;
+        }
+        if let Some(message) = found {
+            let sequence = Sequence(message.sequence);
+            let covered = readable(message)?.and_then(|record| record.covers_up_to());
+            self.memory().saw(&identity(info), pair, sequence, covered);
+        }
+        Ok(())
+    }
+
+    /// A pair whose chain was begun from nothing is continued from where it had come to, if it had records before: then
+    /// somebody believed a damaged server.
+    async fn continued(&self, subject: &str, found: Newest, info: &Info) -> Result<Newest, ReadError> {
+        let begun = matches!(found.record, Some(Record { body: Body::Lead(Lead { covered: None, .. }), .. }));
+        if !begun {
+            return Ok(found);
+        }
+        let search = Search { stream: &self.stream, subject, first: info.state.first_sequence };
+        let covered = search.newest_before(found.sequence.0, |record| record.covers_up_to()).await;
+        let covered = self.answered(covered).await?;
+        Ok(Newest { covered, lost: covered.is_some(), ..found })
+    }
+
+    async fn answered<T>(&self, answer: Result<T, SearchError>) -> Result<T, ReadError> {
+        match answer {
+            Ok(found) => Ok(found),
+            Err(SearchError::Read(error)) => Err(error),
+            Err(SearchError::Unanswered(error)) => Err(self.look_into(error).await),
+        }
+    }
+
     /// What is the matter with the stream. One that is gone is made anew, if that is allowed: then the next try
     /// meets a log that does not have what it expects, which is for the caller to see.
     async fn look_into(&self, error: impl Into<Source>) -> ReadError {
@@ -94,64 +249,12 @@ impl NatsWriter {
             Err(other) => other,
         }
     }
-
-    /// The newest message under one subject, or under all of them, and the newest record there.
-    async fn newest_under(&self, subject: &str) -> Result<Newest, ReadError> {
-        // `STREAM.MSG.GET` is answered by the stream's leader; a direct get may come from a follower
-        // that is behind, and would make us believe that a stored record is not there.
-        let newest = match self.stream.get_last_raw_message_by_subject(subject).await {
-            Ok(message) => message,
-            Err(error) if error.kind() == LastRawMessageErrorKind::NoMessageFound => {
-                return Ok(Newest { sequence: Sequence::default(), record: None });
-            }
-            Err(error) => return Err(self.look_into(error).await),
-        };
-        let sequence = Sequence(newest.sequence);
-        if let Some(record) = readable(newest)? {
-            return Ok(Newest { sequence, record: Some(record) });
-        }
-        tracing::warn!(subject, %sequence, "the newest message is no record; looking before it");
-        let record = self.newest_readable_before(subject, sequence).await?;
-        Ok(Newest { sequence, record })
-    }
-
-    /// JetStream finds a subject's last message, but not the one before it: this walks back. Giving up
-    /// and saying that there is none would begin the pair anew, and cover its slots twice.
-    async fn newest_readable_before(
-        &self,
-        subject: &str,
-        newest: Sequence,
-    ) -> Result<Option<Record>, ReadError> {
-        let first = self.nats.stream_info().await?.state.first_sequence;
-        let any = subject == self.nats.subjects.all();
-        let oldest = newest.0.saturating_sub(MAX_LOOK_BACK).max(first);
-        for sequence in (oldest..newest.0).rev() {
-            match self.stream.get_raw_message(sequence).await {
-                Ok(message) if any || message.subject.as_str() == subject => {
-                    if let Some(record) = readable(message)? {
-                        return Ok(Some(record));
-                    }
-                }
-                Ok(_) => {}
-                Err(error) if error.kind() == LastRawMessageErrorKind::NoMessageFound => {}
-                Err(error) => return Err(self.nats.unanswered(error)),
-            }
-        }
-        if oldest > first {
-            return Err(ReadError::Buried { subject: subject.to_owned(), messages: MAX_LOOK_BACK });
-        }
-        Ok(None)
-    }
 }
 
-/// The record in a message; nothing where it is no record. A record of a newer version is an error: going
-/// on after it could repeat its slot.
-fn readable(message: StreamMessage) -> Result<Option<Record>, ReadError> {
-    match entry(message.sequence, Some(&message.headers), message.payload).record() {
-        Ok(record) => Ok(Some(record)),
-        Err(NotRecord::Undecodable(error @ DecodeError::UnknownVersion { .. })) => {
-            Err(ReadError::TooNew(error))
-        }
-        Err(_) => Ok(None),
+/// Which servers cannot be asked, for the end of a sentence.
+fn away(replicas: &Replicas) -> String {
+    match replicas.behind.as_slice() {
+        [] => String::new(),
+        behind => format!(", while these servers are behind or away: {}", behind.join(", ")),
     }
 }

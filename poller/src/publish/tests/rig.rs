@@ -42,6 +42,10 @@ pub(super) struct UnreliableLog {
 pub(super) struct State {
     pub(super) records: Vec<Option<Record>>,
     pub(super) fates: Vec<Fate>,
+    /// Why nobody can say what is newest.
+    pub(super) doubt: Option<&'static str>,
+    /// Whether acknowledged records are known to be lost, until the next append.
+    pub(super) lost: bool,
 }
 
 impl UnreliableLog {
@@ -73,7 +77,11 @@ pub(super) fn lost() -> AppendError {
 impl LogWriter for UnreliableLog {
     async fn newest(&self, _pair: Pair) -> Result<Newest, ReadError> {
         let state = self.state();
-        Ok(Newest { sequence: state.last(), record: state.records.iter().flatten().next_back().cloned() })
+        if let Some(reason) = state.doubt {
+            return Err(ReadError::InDoubt(reason.to_owned()));
+        }
+        let newest = Newest::new(state.last(), state.records.iter().flatten().next_back().cloned());
+        Ok(Newest { lost: state.lost, ..newest })
     }
 
     async fn origin(&self) -> Result<Option<Origin>, ReadError> {
@@ -89,6 +97,7 @@ impl LogWriter for UnreliableLog {
             Fate::Rewound => {
                 let left = state.records.len().saturating_sub(2);
                 state.records.truncate(left);
+                state.lost = true;
             }
             Fate::Overtaken => {
                 let theirs = Record { epoch: record.epoch.next(), ..record.clone() };
@@ -104,6 +113,7 @@ impl LogWriter for UnreliableLog {
             return Err(AppendError::WrongLastSequence);
         }
         state.records.push(Some(record.clone()));
+        state.lost = false;
         if fate == Fate::AckLost { Err(lost()) } else { Ok(state.last()) }
     }
 }

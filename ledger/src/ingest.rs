@@ -13,8 +13,8 @@ mod take;
 use std::{sync::Arc, time::Duration};
 
 use common::{
-    bus::{Batch, LogReader, ReadError},
-    domain::{Sequence, Timestamp},
+    bus::{LogReader, ReadError},
+    domain::{Record, Sequence, Timestamp},
     readiness::{Check, Condition},
     service::TaskError,
     wire::DecodeError,
@@ -74,6 +74,11 @@ pub enum Ended {
 enum IngestError {
     #[error(transparent)]
     Store(#[from] StoreError),
+    /// A record does not continue the copy: whether the log still holds `ours` decides which of the two is broken.
+    #[error("the record at {sequence} is not continued")]
+    BrokenOff { sequence: Sequence, ours: Box<Record> },
+    #[error(transparent)]
+    Log(#[from] ReadError),
     #[error("stopped before {sequence}: {source}")]
     UnknownVersion { sequence: Sequence, source: DecodeError },
 }
@@ -136,7 +141,7 @@ impl Ingest {
                 }
                 batch = reader.next() => batch,
             };
-            let Batch { entries, pending } = match batch {
+            let batch = match batch {
                 Err(_) if stop.is_cancelled() => break,
                 // The in-process log ends with its writer, and not before: what it still has to say is said.
                 Err(ReadError::Closed) => break,
@@ -149,20 +154,17 @@ impl Ingest {
                 }
                 batch => batch?,
             };
+            let pending = batch.pending;
             if pending > FAR_BEHIND
                 && self.whole_from == Timestamp::EPOCH
                 && let Some(newest) = reader.newest_slot().await
             {
                 self.whole_from = newest.minus(self.retention.quotes);
             }
-            let newest = entries.last().map(|entry| entry.sequence);
-            let taking = tokio::task::spawn_blocking(move || {
-                let taken = self.take_in(&entries);
-                (self, taken)
-            });
-            let Ok((ingest, taken)) = taking.await else {
-                // On some damage sled panics; it has said where.
-                return Ok(Ended::Damaged(StoreError::Damaged("taking in a batch panicked")));
+            let newest = batch.entries.last().map(|entry| entry.sequence);
+            let (ingest, taken) = match self.take(batch, &mut *reader).await {
+                Ok(taken) => taken,
+                Err(ended) => return Ok(ended),
             };
             self = ingest;
             match taken {
@@ -172,6 +174,14 @@ impl Ingest {
                     self.close(&error);
                     reader.rewind(self.current.sequence).await;
                     continue;
+                }
+                Err(IngestError::Log(error)) if error.trouble().is_some() => {
+                    self.tell_away(&error);
+                    reader.rewind(self.current.sequence).await;
+                    continue;
+                }
+                Err(error @ (IngestError::Log(_) | IngestError::BrokenOff { .. })) => {
+                    return Err(error.into());
                 }
                 Err(error @ IngestError::UnknownVersion { .. }) => {
                     // Going on could hide prices; ending would only repeat it. Stay, and say so.

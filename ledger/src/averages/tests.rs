@@ -73,6 +73,7 @@ fn a_window_of_too_many_ticks_has_everything_but_median_and_moving_average() {
         sequence: Sequence(0),
         interval,
         epoch: Epoch(1),
+        term: Epoch(1),
         tick: None,
         day_ago: None,
         window: Window::default(),

@@ -74,6 +74,15 @@ pub struct Stored {
     pub record: Record,
 }
 
+/// What the log held in place of a record. Slots that no record covers are explained by it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Break {
+    /// The messages before this position were dropped because of their age.
+    Expired(Sequence),
+    /// The message at this position is not a record.
+    Unreadable(Sequence),
+}
+
 /// The positions of a pair's newest records.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Heads {
@@ -169,20 +178,19 @@ impl Store {
     }
 
     /// Writes one batch and moves the cursor, all or nothing, and waits until it will survive a crash of
-    /// this process. `holes` are the positions before which the log no longer held others, where this
-    /// batch met any. Records that end before `whole_from` will be past the quotes' retention once the log has
+    /// this process. `breaks` say what this batch met in place of records, in the order of the log. Records that end before `whole_from` will be past the quotes' retention once the log has
     /// been read: what is left of them is written at once. Blocks.
     pub fn commit(
         &self,
         records: &[Stored],
         cursor: Sequence,
-        holes: &[Sequence],
+        breaks: &[Break],
         whole_from: Timestamp,
     ) -> Result<(), StoreError> {
         let mut batch = sled::Batch::default();
         batch.insert(key::CURSOR, &key::sequence(cursor));
         self.with_writer(|writer| {
-            writer.write(self, records, holes, whole_from, &mut batch)?;
+            writer.write(self, records, breaks, whole_from, &mut batch)?;
             self.database.apply(batch)?;
             self.database.flush()
         })

@@ -12,7 +12,7 @@ use common::{
 };
 
 use super::{
-    Covering, Heads, Store, StoreError, Stored, StoredGap, StoredTick,
+    Break, Covering, Heads, Store, StoreError, Stored, StoredGap, StoredTick,
     block::Block,
     key,
     packs::Packing,
@@ -24,14 +24,22 @@ use crate::summary::Summary;
 #[derive(Debug, Default)]
 pub(super) struct Writer {
     pairs: BTreeMap<Pair, PairWriter>,
-    /// The newest position before which the log had lost others.
-    hole: Option<Sequence>,
+    broken: Broken,
     /// The packs that begin up to here are past the quotes' retention, or hold records that stay for ever.
     pub(super) reclaimed: Sequence,
     /// Up to where the oldest pack covers its pair, once it was found too young to go: no need to look again
     /// before that is past retention.
     pub(super) young_until: Option<Timestamp>,
     packing: Packing,
+}
+
+/// The newest break of each kind.
+#[derive(Debug, Default, Clone, Copy)]
+struct Broken {
+    /// The newest position before which the log had dropped others for their age.
+    expired: Option<Sequence>,
+    /// The newest message that is not a record.
+    unreadable: Option<Sequence>,
 }
 
 #[derive(Debug)]
@@ -51,7 +59,7 @@ impl Writer {
         &mut self,
         store: &Store,
         records: &[Stored],
-        holes: &[Sequence],
+        breaks: &[Break],
         whole_from: Timestamp,
         batch: &mut sled::Batch,
     ) -> Result<(), StoreError> {
@@ -72,7 +80,7 @@ impl Writer {
             }
         }
         self.packing.finish(batch);
-        self.derive(store, records, holes, batch)
+        self.derive(store, records, breaks, batch)
     }
 
     /// Adds to the batch what follows from these records, and not the records themselves.
@@ -80,13 +88,13 @@ impl Writer {
         &mut self,
         store: &Store,
         records: &[Stored],
-        holes: &[Sequence],
+        breaks: &[Break],
         batch: &mut sled::Batch,
     ) -> Result<(), StoreError> {
-        let mut holes = holes.iter().peekable();
+        let mut breaks = breaks.iter().peekable();
         for Stored { sequence, record } in records {
-            while let Some(hole) = holes.next_if(|hole| *hole <= sequence) {
-                self.hole = Some(*hole);
+            while let Some(met) = breaks.next_if(|met| met.position() <= *sequence) {
+                self.broken.add(*met);
             }
             let pair = match self.pairs.entry(record.pair) {
                 Entry::Occupied(known) => known.into_mut(),
@@ -95,26 +103,59 @@ impl Writer {
             if let Body::Lead(_) = &record.body {
                 batch.insert(key::lead(*sequence), wire::encode(record));
             }
-            pair.write(*sequence, record, self.hole, batch);
+            pair.write(*sequence, record, self.broken, batch);
         }
         for pair in self.pairs.values_mut().filter(|pair| pair.changed) {
             pair.finish(batch);
         }
-        if let Some(hole) = holes.next_back() {
-            // Nothing after it was a record.
-            self.hole = Some(*hole);
-        }
-        if let Some(hole) = self.hole {
-            batch.insert(key::HOLE, &key::sequence(hole));
+        // Nothing after the rest was a record.
+        breaks.for_each(|met| self.broken.add(*met));
+        for (name, position) in [(key::HOLE, self.broken.expired), (key::UNREADABLE, self.broken.unreadable)]
+        {
+            if let Some(position) = position {
+                batch.insert(name, &key::sequence(position));
+            }
         }
         Ok(())
     }
 
     /// Reads what it must know before the first batch.
     pub(super) fn load(store: &Store) -> Result<Self, StoreError> {
-        let hole = store.database.get(key::HOLE)?;
-        let hole = hole.map(|bytes| key::read_sequence(&bytes).ok_or(StoreError::Damaged("hole")));
-        Ok(Self { hole: hole.transpose()?, packing: Packing::load(store)?, ..Self::default() })
+        let position = |name: &[u8]| -> Result<Option<Sequence>, StoreError> {
+            let Some(bytes) = store.database.get(name)? else { return Ok(None) };
+            key::read_sequence(&bytes).map(Some).ok_or(StoreError::Damaged("hole"))
+        };
+        let broken = Broken { expired: position(key::HOLE)?, unreadable: position(key::UNREADABLE)? };
+        Ok(Self { broken, packing: Packing::load(store)?, ..Self::default() })
+    }
+}
+
+impl Break {
+    fn position(self) -> Sequence {
+        match self {
+            Self::Expired(position) | Self::Unreadable(position) => position,
+        }
+    }
+}
+
+impl Broken {
+    fn add(&mut self, met: Break) {
+        match met {
+            Break::Expired(position) => self.expired = Some(position),
+            Break::Unreadable(position) => self.unreadable = Some(position),
+        }
+    }
+
+    /// Why slots have no record whose pair's newest one is at this position. The poller covers every slot, so there was
+    /// a record; if nothing that was met explains its absence, the log has lost it, or was continued without it.
+    fn cause_since(self, newest: Sequence) -> GapCause {
+        if self.expired.is_some_and(|expired| newest < expired) {
+            GapCause::Retention
+        } else if self.unreadable.is_some_and(|unreadable| newest < unreadable) {
+            GapCause::Unreadable
+        } else {
+            GapCause::LogLost
+        }
     }
 }
 
@@ -147,13 +188,7 @@ impl PairWriter {
         Ok(Self { pair, heads, block, rolling, changed: false })
     }
 
-    fn write(
-        &mut self,
-        sequence: Sequence,
-        record: &Record,
-        hole: Option<Sequence>,
-        batch: &mut sled::Batch,
-    ) {
+    fn write(&mut self, sequence: Sequence, record: &Record, broken: Broken, batch: &mut sled::Batch) {
         let before = self.heads.covering;
         self.changed = true;
         self.heads.newest = sequence;
@@ -163,9 +198,9 @@ impl PairWriter {
             Body::Lead(_) => return,
         };
         if self.heads.covered.is_none() {
-            batch.insert(key::oldest(self.pair), key::oldest_value(hole, first.start()));
+            batch.insert(key::oldest(self.pair), key::oldest_value(broken.expired, first.start()));
         }
-        if let Some(lost) = self.lost(first, interval, hole.is_some_and(|hole| before < hole)) {
+        if let Some(lost) = self.lost(first, interval, broken.cause_since(before)) {
             batch.insert(key::gap(self.pair, lost.slot.start()), key::gap_value(&lost));
         }
         self.heads.covering = sequence;
@@ -200,12 +235,10 @@ impl PairWriter {
         }
     }
 
-    /// The slots between the newest and this one, which no record covers. The poller covers every slot; so
-    /// there was a record, and it is gone, or it could not be read.
-    fn lost(&self, first: Slot, interval: Interval, expired: bool) -> Option<StoredGap> {
+    /// The slots between the newest and this one, which no record covers.
+    fn lost(&self, first: Slot, interval: Interval, cause: GapCause) -> Option<StoredGap> {
         let (newest, _) = self.heads.covered?;
         let (from, slot) = interval.between(newest, first)?;
-        let cause = if expired { GapCause::Retention } else { GapCause::Unreadable };
         Some(StoredGap { from, slot, interval, cause, recorded: None, asked: None })
     }
 

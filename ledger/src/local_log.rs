@@ -6,7 +6,10 @@
 
 mod acknowledged;
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
 
 use async_trait::async_trait;
 use bytes::Bytes;
@@ -46,6 +49,8 @@ struct State {
     last: Sequence,
     /// The newest position of each pair that has been asked about.
     newest: BTreeMap<Pair, Sequence>,
+    /// Where acknowledged records were lost: the pairs that were continued since.
+    continued: Option<BTreeSet<Pair>>,
     acknowledged: Acknowledged,
 }
 
@@ -61,14 +66,16 @@ pub fn open(store: &Store) -> Result<(Arc<LocalWriter>, LocalReader), StoreError
     let (sender, receiver) = mpsc::channel(QUEUE_RECORDS);
     let (acknowledged, noted) = Acknowledged::open(store);
     let stored = store.cursor()?;
-    if let Some(noted) = noted.filter(|noted| *noted > stored) {
+    let lost = noted.filter(|noted| *noted > stored);
+    if let Some(noted) = lost {
         tracing::error!(
             from = %stored.next(), to = %noted, path = %store.path().display(),
             "the store has lost records that had been acknowledged; their positions are not given again"
         );
     }
     let last = noted.unwrap_or_default().max(stored);
-    let state = Mutex::new(State { last, newest: BTreeMap::new(), acknowledged });
+    let (newest, continued) = (BTreeMap::new(), lost.map(|_| BTreeSet::new()));
+    let state = Mutex::new(State { last, newest, continued, acknowledged });
     let writer = Arc::new(LocalWriter { store: store.clone(), queue: sender, state });
     Ok((writer, LocalReader { queue: receiver, waiting: Vec::new(), begun: false }))
 }
@@ -83,7 +90,8 @@ impl LogWriter for LocalWriter {
         let (sequence, record) =
             record.map_or((Sequence::default(), None), |stored| (stored.sequence, Some(stored.record)));
         state.newest.insert(pair, sequence);
-        Ok(Newest { sequence, record })
+        let lost = state.continued.as_ref().is_some_and(|continued| !continued.contains(&pair));
+        Ok(Newest { lost, ..Newest::new(sequence, record) })
     }
 
     async fn origin(&self) -> Result<Option<Origin>, ReadError> {
@@ -110,6 +118,9 @@ impl LogWriter for LocalWriter {
             .map_err(|_| AppendError::Unconfirmed(Closed.into()))?;
         acknowledged.await.map_err(|_| AppendError::Unconfirmed(Closed.into()))?;
         state.newest.insert(record.pair, sequence);
+        if let Some(continued) = &mut state.continued {
+            continued.insert(record.pair);
+        }
         state.acknowledged.note(sequence);
         Ok(sequence)
     }
@@ -119,13 +130,13 @@ impl LogWriter for LocalWriter {
 impl LogReader for LocalReader {
     async fn next(&mut self) -> Result<Batch, ReadError> {
         if !std::mem::replace(&mut self.begun, true) {
-            return Ok(Batch { entries: Vec::new(), pending: 0 });
+            return Ok(Batch { entries: Vec::new(), pending: 0, first: Sequence::default() });
         }
         let Some(queued) = self.queue.recv().await else {
             return Err(ReadError::Closed);
         };
         self.waiting.push((queued.entry.sequence, queued.stored));
-        Ok(Batch { entries: vec![queued.entry], pending: 0 })
+        Ok(Batch { entries: vec![queued.entry], pending: 0, first: Sequence::default() })
     }
 
     async fn stored(&mut self, sequence: Sequence) {
@@ -141,6 +152,11 @@ impl LogReader for LocalReader {
 
     async fn newest_slot(&mut self) -> Option<Timestamp> {
         None
+    }
+
+    async fn require(&mut self, _sequence: Sequence, _record: &Record) -> Result<(), ReadError> {
+        // The store that asks is the log.
+        Ok(())
     }
 
     async fn rewind(&mut self, _sequence: Sequence) {

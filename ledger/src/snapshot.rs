@@ -4,7 +4,7 @@ use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use common::{
     bus::LogIdentity,
-    domain::{Body, Epoch, Interval, Origin, Pair, Record, Sequence, Slot, Tick, Timestamp},
+    domain::{Body, Epoch, Gap, Interval, Origin, Pair, Record, Sequence, Slot, Tick, Timestamp},
 };
 
 use crate::{
@@ -41,6 +41,8 @@ pub struct PairView {
     pub interval: Interval,
     /// The term of the leader that wrote it.
     pub epoch: Epoch,
+    /// The term of its newest record of any kind.
+    pub term: Epoch,
     /// Its newest tick; missing where there has been none.
     pub tick: Option<Arc<NewestTick>>,
     /// The gap that its newest slot is in; missing where that slot has a tick.
@@ -205,6 +207,22 @@ impl Snapshot {
         Ok(())
     }
 
+    /// The position of the pair's newest slot, where this record does not continue from there. In a whole log each term
+    /// begins with a lead that names the newest slot, and each slot follows the one before. So either the log itself is
+    /// broken here, or it was set back and what is known of it is no longer part of it.
+    pub fn broken_off_at(&self, record: &Record) -> Option<Sequence> {
+        let view = self.pairs.get(&record.pair)?;
+        let joins = match &record.body {
+            Body::Lead(lead) => record.epoch > view.term && lead.covered == Some(view.slot.start()),
+            Body::Tick(Tick { slot: first, interval, .. }) | Body::Gap(Gap { from: first, interval, .. }) => {
+                record.epoch == view.term
+                    && follows(&record.body, view.slot)
+                    && interval.between(view.slot, *first).is_none()
+            }
+        };
+        (!joins).then_some(view.sequence)
+    }
+
     /// Takes in one record. One that contradicts what is known is rejected, and changes nothing but the
     /// sequence.
     pub fn apply(&mut self, stored: &Stored, keep: Duration) -> Option<Rejection> {
@@ -218,6 +236,10 @@ impl Snapshot {
             return Some(Rejection::Order);
         }
         self.origin = Some(record.origin);
+        if let Some(view) = self.pairs.get_mut(&record.pair) {
+            view.term = view.term.max(record.epoch);
+        }
+        let view = self.pairs.get(&record.pair);
         let (slot, interval) = slot_and_interval(&record.body)?;
         let covering = Covering::of(*sequence, record)?;
         let (mut tick, mut window) =
@@ -236,7 +258,8 @@ impl Snapshot {
         let kept_from = slot.start().minus(keep);
         let window = window.without_before(kept_from);
         let (sequence, epoch, gap) = (*sequence, record.epoch, covering.gap());
-        let view = PairView { slot, sequence, interval, epoch, tick, gap, day_ago: None, window, kept_from };
+        let (term, day_ago) = (epoch, None);
+        let view = PairView { slot, sequence, interval, epoch, term, tick, gap, day_ago, window, kept_from };
         self.pairs.insert(record.pair, view);
         None
     }
@@ -266,7 +289,8 @@ impl PairView {
         let (sequence, epoch) = (heads.covering, record.epoch);
         let gap = Covering::of(sequence, &record).and_then(|covering| covering.gap());
         let (window, kept_from) = (Window::default(), Timestamp::MAX);
-        Ok(Self { slot, sequence, interval, epoch, tick, gap, day_ago: None, window, kept_from })
+        let term = store.record(heads.newest)?.map_or(epoch, |newest| newest.epoch);
+        Ok(Self { slot, sequence, interval, epoch, term, tick, gap, day_ago: None, window, kept_from })
     }
 
     /// The ticks in memory, where they reach back far enough for windows that begin at `from`.

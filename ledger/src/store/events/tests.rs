@@ -4,7 +4,7 @@ use common::domain::{Body, GapCause};
 use proptest::prelude::*;
 
 use super::*;
-use crate::store::{Stored, gaps::tests as plans, tests};
+use crate::store::{Break, Stored, gaps::tests as plans, tests};
 
 /// What a store tells of the pairs behind a position, up to a sequence.
 fn read(store: &Store, pairs: &[&str], behind: Position, up_to: Sequence) -> Vec<Placed> {
@@ -61,7 +61,7 @@ fn what_the_log_had_lost_lies_before_the_record_that_showed_it() {
         stored(7, one, 4),
         stored(8, other, 4),
     ];
-    store.commit(&log, Sequence(8), &[Sequence(7)], Timestamp::EPOCH).unwrap();
+    store.commit(&log, Sequence(8), &[Break::Expired(Sequence(7))], Timestamp::EPOCH).unwrap();
     let all = read(&store, &[one, other], Position::default(), Sequence(8));
     let places: Vec<String> = all.iter().map(|(position, _)| position.to_string()).collect();
     assert_eq!(places, ["1", "2", "before-7", "7", "before-8", "8"]);
@@ -83,7 +83,9 @@ fn it_is_known_how_far_back_a_pair_is_told_of() {
         record: tests::record("BTC-USD", index, Some("1.5")),
     };
     // The log had lost what was before 5 when it was read.
-    store.commit(&[record(5, 5), record(6, 6)], Sequence(6), &[Sequence(5)], Timestamp::EPOCH).unwrap();
+    store
+        .commit(&[record(5, 5), record(6, 6)], Sequence(6), &[Break::Expired(Sequence(5))], Timestamp::EPOCH)
+        .unwrap();
     let reaches = |sequence, from: i64| {
         let from = tests::slot(from).start();
         store.reaches_back("BTC-USD".parse().unwrap(), Position::behind(Sequence(sequence)), from).unwrap()

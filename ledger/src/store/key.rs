@@ -3,7 +3,8 @@
 //! | key | value |
 //! |---|---|
 //! | `mformat`, `midentity`, `mcursor` | format version, log identity, newest committed position |
-//! | `mhole` | the newest position before which the log had lost others |
+//! | `mhole` | the newest position before which the log had dropped others for their age |
+//! | `munread` | the newest position of a message that is not a record |
 //! | `q` sequence of the first | whole records, quotes included, as long as quotes are kept ([`super::packs`]) |
 //! | `r` sequence | the newest of them, too few to be packed yet |
 //! | `l` sequence | a lead's bytes, as long as ticks are kept |
@@ -23,6 +24,7 @@ pub(super) const FORMAT: &[u8] = b"mformat";
 pub(super) const IDENTITY: &[u8] = b"midentity";
 pub(super) const CURSOR: &[u8] = b"mcursor";
 pub(super) const HOLE: &[u8] = b"mhole";
+pub(super) const UNREADABLE: &[u8] = b"munread";
 pub(super) const RECORD_PREFIX: &[u8] = b"r";
 pub(super) const PACK_PREFIX: &[u8] = b"q";
 pub(super) const LEAD_PREFIX: &[u8] = b"l";

@@ -96,7 +96,7 @@ pub(super) fn fill(folder: &Path, log: &[Stored], batches: &[(usize, bool)]) -> 
         let mut holes = Vec::new();
         for Stored { sequence, .. } in batch {
             if *sequence > cursor.next() {
-                holes.push(*sequence);
+                holes.push(Break::Expired(*sequence));
             }
             cursor = *sequence;
         }

@@ -59,33 +59,32 @@ proptest! {
     }
 }
 
-fn commit(store: &Store, number: u64, index: i64, hole: bool) {
+fn commit(store: &Store, number: u64, index: i64, breaks: &[Break]) {
     let (sequence, record) = (Sequence(number), record("BTC-USD", index, Some("1.5")));
-    store
-        .commit(
-            &[Stored { sequence, record }],
-            sequence,
-            hole.then_some(sequence).as_slice(),
-            Timestamp::EPOCH,
-        )
-        .unwrap();
+    store.commit(&[Stored { sequence, record }], sequence, breaks, Timestamp::EPOCH).unwrap();
 }
 
 #[test]
-fn slots_without_a_record_are_a_gap_that_says_whether_the_log_lost_them() {
+fn slots_without_a_record_are_a_gap_that_says_what_became_of_it() {
     let folder = tempfile::tempdir().unwrap();
     let store = Store::open_local(folder.path()).unwrap();
-    commit(&store, 1, 10, false);
-    // Message 2 is no record: whoever reads the log finds that.
-    commit(&store, 3, 12, false);
+    commit(&store, 1, 10, &[]);
+    // Message 2 is not a record: whoever reads the log finds that.
+    commit(&store, 3, 12, &[Break::Unreadable(Sequence(2))]);
     // Messages 4 to 8 have expired.
-    commit(&store, 9, 17, true);
-    commit(&store, 10, 18, false);
+    commit(&store, 9, 17, &[Break::Expired(Sequence(9))]);
+    commit(&store, 10, 18, &[]);
+    // Nothing in the log explains why slots 19 to 21 have no record.
+    commit(&store, 11, 22, &[]);
     let gaps: Vec<StoredGap> = history(&store, "BTC-USD".parse().unwrap(), Timestamp::EPOCH).1;
     let told: Vec<_> = gaps.iter().map(|gap| (gap.from, gap.slot, gap.cause, gap.recorded)).collect();
     assert_eq!(
         told,
-        [(slot(11), slot(11), GapCause::Unreadable, None), (slot(13), slot(16), GapCause::Retention, None)]
+        [
+            (slot(11), slot(11), GapCause::Unreadable, None),
+            (slot(13), slot(16), GapCause::Retention, None),
+            (slot(19), slot(21), GapCause::LogLost, None),
+        ]
     );
 }
 
@@ -145,9 +144,11 @@ fn each_lost_slot_has_the_cause_of_its_own_hole_however_batches_fall() {
         let folder = tempfile::tempdir().unwrap();
         let store = Store::open_local(folder.path()).unwrap();
         for batch in batches {
-            let has_hole = batch.iter().any(|stored| stored.sequence == Sequence(9));
-            let holes: &[Sequence] = if has_hole { &[Sequence(9)] } else { &[] };
-            store.commit(batch, batch.last().unwrap().sequence, holes, Timestamp::EPOCH).unwrap();
+            let holds = |position| batch.iter().any(|stored| stored.sequence == Sequence(position));
+            let unreadable = holds(3).then_some(Break::Unreadable(Sequence(2)));
+            let expired = holds(9).then_some(Break::Expired(Sequence(9)));
+            let breaks: Vec<Break> = unreadable.into_iter().chain(expired).collect();
+            store.commit(batch, batch.last().unwrap().sequence, &breaks, Timestamp::EPOCH).unwrap();
         }
         let gaps = history(&store, "BTC-USD".parse().unwrap(), Timestamp::EPOCH).1;
         gaps.iter().map(|gap| (gap.from, gap.cause)).collect()
