@@ -23,6 +23,7 @@ async fn a_feed_comes_through_a_short_grind() {
         duration: SHORT,
         steps_between_checks: 25,
         cluster: false,
+        compression: None,
         pods: 2,
         without: Vec::new(),
     };
@@ -30,4 +31,5 @@ async fn a_feed_comes_through_a_short_grind() {
     let report = grinder::run(options, |line| told.push(line.to_owned())).await.unwrap();
     assert!(report.failures.is_empty(), "{}\n{report}", told.join("\n"));
     assert!(report.checks >= 2 && report.compared > 0 && report.total("kill") > 0, "{report}");
+    assert!(report.total("clean restart of nats") >= 2 && report.replicated > 0, "{report}");
 }
