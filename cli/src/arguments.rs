@@ -7,12 +7,13 @@ use clap::{Args, Parser, Subcommand};
 
 use crate::{
     backup::{self, BackupArguments, RestoreArguments},
-    compose::{self, Mode},
+    compose,
     export::{self, ExportArguments},
     healthcheck::{self, HealthcheckArguments},
     log::{self, LogCommand},
+    mode::Mode,
     recompute::{self, RecomputeArguments},
-    settings::{self, Sources},
+    settings::{self, SettingsLayers},
     show, sources,
     verify::{self, VerifyArguments},
     watch::{self, WatchArguments},
@@ -63,7 +64,7 @@ enum Command {
     /// goes on behind the last event, at another pod if several are named.
     Watch(WatchArguments),
     /// Show what each source is asked for and what it allows, and ask each once
-    Sources {
+    SettingsLayers {
         /// Ask nobody: only show
         #[arg(long)]
         no_probe: bool,
@@ -117,14 +118,16 @@ impl Arguments {
     /// Does what was asked for. Most of it succeeds or fails; some has more to say.
     pub(crate) fn run(self) -> Result<ExitCode> {
         let SettingsArguments { config: file, overrides } = self.settings;
-        let given = Sources { file, overrides, environment: environment() };
+        let given = SettingsLayers { file, overrides, environment: environment() };
         let start = |mode, given| compose::run(mode, settings::load(given, mode)?);
         let done = match self.command.unwrap_or(Command::Run { demo: false }) {
             Command::Run { demo: false } => start(Mode::Run, given),
             Command::Run { demo: true } => start(Mode::Demo, given),
             Command::Poller => start(Mode::Poller, given),
             Command::Api => start(Mode::Api, given),
-            Command::Sources { no_probe } => sources::run(&settings::load(given, Mode::Run)?, !no_probe),
+            Command::SettingsLayers { no_probe } => {
+                sources::run(&settings::load(given, Mode::Run)?, !no_probe)
+            }
             Command::Recompute(arguments) => recompute::run(&arguments, given),
             Command::Export(arguments) => export::run(&arguments, given),
             Command::Backup(arguments) => backup::backup(&arguments, given),
@@ -139,12 +142,12 @@ impl Arguments {
     }
 }
 
-fn config(command: &ConfigCommand, sources: Sources) -> Result<()> {
+fn config(command: &ConfigCommand, layers: SettingsLayers) -> Result<()> {
     match command {
         ConfigCommand::Example => show::print(settings::EXAMPLE),
-        ConfigCommand::Show => show::print(&settings::load(sources, Mode::Run)?.to_toml()?),
+        ConfigCommand::Show => show::print(&settings::load(layers, Mode::Run)?.to_toml()?),
         ConfigCommand::Check => {
-            settings::load(sources, Mode::Run)?;
+            settings::load(layers, Mode::Run)?;
             show::print("the settings are valid\n")
         }
     }

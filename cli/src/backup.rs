@@ -13,9 +13,9 @@ use ledger::store::backup::{Backup, Summary, check, restore as restore_store};
 
 use crate::{
     output::{self, Output},
-    pod::{Key, Pod},
+    pod::{Key, PodClient},
     progress::Progress,
-    settings::{self, Sources},
+    settings::{self, SettingsLayers},
     show, stopped,
 };
 
@@ -54,13 +54,13 @@ pub(crate) struct RestoreArguments {
 }
 
 /// Makes a backup, and reads it once again to see that it is one.
-pub(crate) fn backup(arguments: &BackupArguments, sources: Sources) -> Result<()> {
+pub(crate) fn backup(arguments: &BackupArguments, layers: SettingsLayers) -> Result<()> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     let copied = async {
         let mut output = Output::begin(&arguments.output, arguments.force)?;
         match &arguments.from {
-            Some(url) => download(&Pod::new("--from", url, &Key::default())?, &mut output).await?,
-            None => copy(sources, &mut output).await?,
+            Some(url) => download(&PodClient::new("--from", url, &Key::default())?, &mut output).await?,
+            None => copy(layers, &mut output).await?,
         }
         let summary = check(BufReader::new(output.reread()?))?;
         output.finish()?;
@@ -71,7 +71,7 @@ pub(crate) fn backup(arguments: &BackupArguments, sources: Sources) -> Result<()
     show::print(&format!("{} in {}\n", describe(&summary), arguments.output.display()))
 }
 
-async fn download(pod: &Pod, output: &mut Output) -> Result<()> {
+async fn download(pod: &PodClient, output: &mut Output) -> Result<()> {
     let mut progress = Progress::new();
     progress.show(|| "the pod copies its store".to_owned());
     let mut answer = pod.download("/admin/backup").await?;
@@ -86,8 +86,8 @@ async fn download(pod: &Pod, output: &mut Output) -> Result<()> {
     Ok(write.flush()?)
 }
 
-async fn copy(sources: Sources, output: &mut Output) -> Result<()> {
-    let settings = settings::load_log(sources, false)?;
+async fn copy(layers: SettingsLayers, output: &mut Output) -> Result<()> {
+    let settings = settings::load_log(layers, false)?;
     let store = stopped::open(&settings, "--from", &settings.admin.listen)?;
     let store = store.with_context(|| {
         let folder = settings.store.path.display();
@@ -121,10 +121,10 @@ fn far(taken: u64, length: Option<u64>) -> String {
 }
 
 /// Makes a store of a backup.
-pub(crate) fn restore(arguments: &RestoreArguments, sources: Sources) -> Result<()> {
+pub(crate) fn restore(arguments: &RestoreArguments, layers: SettingsLayers) -> Result<()> {
     let folder = match &arguments.path {
         Some(path) => path.clone(),
-        None => settings::load_log(sources, false)?.store.path,
+        None => settings::load_log(layers, false)?.store.path,
     };
     let file = &arguments.file;
     let open = || -> io::Result<(File, u64)> {

@@ -28,6 +28,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::{
     follow::{self, Pod},
+    mode::Mode,
     settings::Settings,
     show,
 };
@@ -38,39 +39,6 @@ const GRACE: Duration = Duration::from_secs(1);
 /// The pause between two looks of a poller at the log: often enough for a standby to know about where the log ended, should
 /// the log be damaged when it has to take over.
 const OBSERVE_PAUSE: Duration = Duration::from_secs(2);
-
-/// What one process does.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Mode {
-    /// Poller and API.
-    Run,
-    /// Poller and API, with a simulated market.
-    Demo,
-    /// The poller alone.
-    Poller,
-    /// The API alone.
-    Api,
-}
-
-impl Mode {
-    fn has_poller(self) -> bool {
-        self != Self::Api
-    }
-
-    fn has_api(self) -> bool {
-        self != Self::Poller
-    }
-
-    /// The mode in words.
-    pub(crate) fn describe(self) -> &'static str {
-        match self {
-            Self::Run => "poller and API in one process",
-            Self::Demo => "a demo: every price is SIMULATED",
-            Self::Poller => "poller",
-            Self::Api => "API",
-        }
-    }
-}
 
 /// Runs one process until it is told to stop.
 pub(crate) fn run(mode: Mode, settings: Settings) -> Result<()> {

@@ -22,12 +22,12 @@ use common::domain::{Pair, Timestamp};
 
 use crate::{
     output::{self, Output},
-    pod::{KeyArguments, Pod},
+    pod::{KeyArguments, PodClient},
     progress::Progress,
-    settings::{self, Sources},
+    settings::{self, SettingsLayers},
     show, stopped,
 };
-use rows::{Asked, GapRow, Origin, Row};
+use rows::{Asked, ExportInput, GapRow, Row};
 
 /// What to export, and where to.
 #[derive(Debug, Args)]
@@ -90,17 +90,17 @@ fn instant(text: &str) -> Result<Timestamp, String> {
 }
 
 /// Exports what was asked for.
-pub(crate) fn run(arguments: &ExportArguments, sources: Sources) -> Result<()> {
+pub(crate) fn run(arguments: &ExportArguments, layers: SettingsLayers) -> Result<()> {
     if let (Some(from), Some(to)) = (arguments.from, arguments.to) {
         ensure!(from <= to, "--from: {from} is after --to, {to}");
     }
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     let runtime = runtime.context("cannot start the runtime")?;
     let exported = async {
-        let origin = match &arguments.url {
-            Some(url) => Origin::Pod(Pod::new("--url", url, &arguments.key.find()?)?),
+        let input = match &arguments.url {
+            Some(url) => ExportInput::Pod(PodClient::new("--url", url, &arguments.key.find()?)?),
             None => {
-                let settings = settings::load_log(sources, false)?;
+                let settings = settings::load_log(layers, false)?;
                 let store = stopped::open(&settings, "--url", &settings.api.listen)?;
                 let folder = settings.store.path.display();
                 let store = store.with_context(|| {
@@ -110,21 +110,21 @@ pub(crate) fn run(arguments: &ExportArguments, sources: Sources) -> Result<()> {
                     store.is_current()?,
                     "the store in {folder} is of an older version: start this one on it once, then export"
                 );
-                Origin::Store(store, settings.store.retain_ticks.duration())
+                ExportInput::Store(store, settings.store.retain_ticks.duration())
             }
         };
         match arguments.gaps {
-            true => export::<GapRow>(origin, arguments).await,
-            false => export::<TickLine>(origin, arguments).await,
+            true => export::<GapRow>(input, arguments).await,
+            false => export::<TickLine>(input, arguments).await,
         }
     };
     runtime.block_on(output::unless_interrupted(exported))
 }
 
-async fn export<R: Row>(origin: Origin, arguments: &ExportArguments) -> Result<()> {
+async fn export<R: Row>(input: ExportInput, arguments: &ExportArguments) -> Result<()> {
     let asked = Asked { pair: arguments.pair, from: arguments.from, to: arguments.to };
     let Some(path) = &arguments.output else {
-        let written = write::<R>(origin, asked, arguments.format, BufWriter::new(io::stdout().lock())).await;
+        let written = write::<R>(input, asked, arguments.format, BufWriter::new(io::stdout().lock())).await;
         return match written {
             // A reader that has gone away has seen what it wanted.
             Err(error) if is_broken_pipe(&error) => Ok(()),
@@ -132,14 +132,14 @@ async fn export<R: Row>(origin: Origin, arguments: &ExportArguments) -> Result<(
         };
     };
     let mut output = Output::begin(path, arguments.force)?;
-    let count = write::<R>(origin, asked, arguments.format, BufWriter::new(&mut output)).await?;
+    let count = write::<R>(input, asked, arguments.format, BufWriter::new(&mut output)).await?;
     output.finish()?;
     show::print(&format!("{count} {} of {} in {}\n", R::LIST.things(), arguments.pair, path.display()))
 }
 
 /// Writes all lines. Answers how many.
-async fn write<R: Row>(origin: Origin, asked: Asked, format: Format, output: impl Write) -> Result<u64> {
-    let mut pages = origin.pages::<R>(asked).await?;
+async fn write<R: Row>(input: ExportInput, asked: Asked, format: Format, output: impl Write) -> Result<u64> {
+    let mut pages = input.pages::<R>(asked).await?;
     let mut lines = Lines::begin::<R>(format.lines(), output)?;
     let (mut count, mut progress) = (0_u64, Progress::new());
     while let Some(page) = pages.next().await? {

@@ -11,8 +11,8 @@ use clap::Args;
 use serde_json::Value;
 
 use crate::{
-    pod::{Answer, Pod, StatusCode, text},
-    settings::{self, Sources},
+    pod::{Answer, PodClient, StatusCode, text},
+    settings::{self, SettingsLayers},
     show,
 };
 
@@ -33,11 +33,11 @@ pub(crate) struct HealthcheckArguments {
 }
 
 /// Asks once. An error if the process does not answer, or is not well.
-pub(crate) fn run(arguments: &HealthcheckArguments, sources: Sources) -> Result<()> {
+pub(crate) fn run(arguments: &HealthcheckArguments, layers: SettingsLayers) -> Result<()> {
     let url = match &arguments.url {
         Some(url) => url.trim_end_matches('/').to_owned(),
         None => {
-            let settings = settings::load_log(sources, false)?;
+            let settings = settings::load_log(layers, false)?;
             own_url(&settings.api, &settings.admin)?
         }
     };
@@ -68,7 +68,7 @@ fn own_url(api: &ApiConfig, admin: &AdminConfig) -> Result<String> {
 
 async fn ask(url: &str, ready: bool) -> Result<()> {
     let path = if ready { "/readyz?verbose" } else { "/livez" };
-    let answer = Pod::get_here(url, path, PATIENCE).await?;
+    let answer = PodClient::get_here(url, path, PATIENCE).await?;
     match answer.status {
         StatusCode::OK => show::print(&format!("{url} is {}\n", if ready { "ready" } else { "alive" })),
         StatusCode::SERVICE_UNAVAILABLE if ready => bail!("{url} is not ready: {}", lacking(&answer)),

@@ -27,6 +27,7 @@ mod export;
 mod follow;
 mod healthcheck;
 mod log;
+mod mode;
 mod output;
 mod pod;
 mod progress;

@@ -47,7 +47,7 @@ const SEQUENCE_HEADER: &str = "x-tickwell-sequence";
 
 /// A pod, or any process that answers over HTTP as one does.
 #[derive(Debug)]
-pub(crate) struct Pod {
+pub(crate) struct PodClient {
     client: reqwest::Client,
     url: Url,
     /// What its address was given as.
@@ -67,7 +67,7 @@ pub(crate) struct Answer {
 #[derive(Debug)]
 pub(crate) struct Download(reqwest::Response);
 
-impl Pod {
+impl PodClient {
     /// The pod at an address that was given as `name`.
     pub(crate) fn new(name: &'static str, url: &str, key: &Key) -> Result<Self> {
         Self::streaming(name, url, key, MAX_SILENCE)

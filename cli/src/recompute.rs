@@ -5,6 +5,7 @@
 //! - [`report`]: what is said about each, and about all of them.
 
 mod answer;
+mod found;
 mod records;
 mod report;
 
@@ -16,10 +17,11 @@ use poller::aggregate::recompute::recompute;
 use crate::{
     pod::KeyArguments,
     progress::Progress,
-    settings::{self, Sources},
+    settings::{self, SettingsLayers},
     show,
 };
-use records::{Found, Records};
+use found::Found;
+use records::Records;
 use report::Tally;
 
 /// Which records, and where they are.
@@ -47,13 +49,13 @@ pub(crate) struct RecomputeArguments {
 }
 
 /// Recomputes what was asked for. Fails if a record differs or is not there.
-pub(crate) fn run(arguments: &RecomputeArguments, sources: Sources) -> Result<()> {
+pub(crate) fn run(arguments: &RecomputeArguments, layers: SettingsLayers) -> Result<()> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     runtime.context("cannot start the runtime")?.block_on(async {
         let records = match &arguments.url {
             Some(url) => Records::through(url, &arguments.key.find()?)?,
             None => {
-                let settings = settings::load_log(sources, arguments.demo)?;
+                let settings = settings::load_log(layers, arguments.demo)?;
                 Records::open(&settings, arguments.demo).await?
             }
         };

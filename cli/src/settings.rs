@@ -9,7 +9,7 @@ use common::{bus::BusConfig, telemetry::LogConfig};
 use ledger::{snapshot::DAY_AGO_REACH, sources::REACH as SOURCES_REACH};
 use serde::{Deserialize, Serialize};
 
-use crate::compose::Mode;
+use crate::mode::Mode;
 
 /// A settings file with everything in it, commented. A test holds it against the defaults.
 pub(crate) const EXAMPLE: &str = include_str!("settings/example.toml");
@@ -39,7 +39,7 @@ pub(crate) struct Settings {
 
 /// Where settings come from.
 #[derive(Debug, Default)]
-pub(crate) struct Sources {
+pub(crate) struct SettingsLayers {
     /// `--config`.
     pub(crate) file: Option<PathBuf>,
     /// `--set`.
@@ -65,30 +65,30 @@ fn parse_file(name: &str, text: &str) -> Result<toml::Table> {
 }
 
 /// The settings in force.
-pub(crate) fn load(sources: Sources, mode: Mode) -> Result<Settings> {
-    let settings = merge(sources, mode)?;
+pub(crate) fn load(layers: SettingsLayers, mode: Mode) -> Result<Settings> {
+    let settings = merge(layers, mode)?;
     settings.check(mode)?;
     Ok(settings)
 }
 
 /// The settings for a command that only reads the log, or a demo's. Whether a poller or a pod could start
 /// with them does not matter to it.
-pub(crate) fn load_log(sources: Sources, demo: bool) -> Result<Settings> {
-    let settings = merge(sources, if demo { Mode::Demo } else { Mode::Run })?;
+pub(crate) fn load_log(layers: SettingsLayers, demo: bool) -> Result<Settings> {
+    let settings = merge(layers, if demo { Mode::Demo } else { Mode::Run })?;
     settings.bus.check()?;
     Ok(settings)
 }
 
 /// The settings of all layers.
-fn merge(sources: Sources, mode: Mode) -> Result<Settings> {
+fn merge(layers: SettingsLayers, mode: Mode) -> Result<Settings> {
     // Every value goes through the same reading of text, whichever layer it comes from.
-    let mut layers = config::Config::builder().add_source(config::Config::try_from(&Settings::default())?);
+    let mut merged = config::Config::builder().add_source(config::Config::try_from(&Settings::default())?);
     if mode == Mode::Demo {
         let demo = config::Config::builder().set_default("feed.interval", DEMO_INTERVAL)?.build()?;
-        layers = layers.add_source(demo);
+        merged = merged.add_source(demo);
     }
     let mut origins = BTreeMap::new();
-    let file = sources.file.or_else(|| Some(PathBuf::from(DEFAULT_FILE)).filter(|path| path.exists()));
+    let file = layers.file.or_else(|| Some(PathBuf::from(DEFAULT_FILE)).filter(|path| path.exists()));
     if let Some(path) = file {
         let name = path.display().to_string();
         let text = std::fs::read_to_string(&path).with_context(|| format!("cannot read {name}"))?;
@@ -97,20 +97,20 @@ fn merge(sources: Sources, mode: Mode) -> Result<Settings> {
             known::require(&name, &key)?;
             origins.insert(key, name.clone());
         }
-        layers = layers.add_source(config::File::from_str(&text, config::FileFormat::Toml));
+        merged = merged.add_source(config::File::from_str(&text, config::FileFormat::Toml));
     }
-    for (name, value) in sources.environment.into_iter().filter(|(name, _)| name.starts_with(PREFIX)) {
+    for (name, value) in layers.environment.into_iter().filter(|(name, _)| name.starts_with(PREFIX)) {
         let key = name.trim_start_matches(PREFIX).to_ascii_lowercase().replace("__", ".");
         known::require(&name, &key)?;
-        layers = layers.set_override(&key, value)?;
+        merged = merged.set_override(&key, value)?;
         origins.insert(key, name);
     }
-    for (key, value) in sources.overrides {
+    for (key, value) in layers.overrides {
         known::require("--set", &key)?;
-        layers = layers.set_override(&key, value)?;
+        merged = merged.set_override(&key, value)?;
         origins.insert(key, "--set".to_owned());
     }
-    let merged = layers.build()?;
+    let merged = merged.build()?;
     let mut settings = read(merged, &origins)?;
     if mode == Mode::Demo {
         settings.become_demo();

@@ -9,7 +9,7 @@ use anyhow::{Context, Result};
 use api::routes::Build;
 use common::domain::{SourceName, Timestamp};
 
-use crate::{compose::Mode, settings::Settings};
+use crate::{mode::Mode, settings::Settings};
 
 /// Version and commit, for `--version`.
 pub(crate) const VERSION_LINE: &str = concat!(env!("CARGO_PKG_VERSION"), " (", env!("TICKWELL_COMMIT"), ")");

@@ -14,7 +14,7 @@ use common::domain::Sequence;
 use futures::future::try_join_all;
 
 use crate::{
-    pod::{Answer, Key, KeyArguments, Pod, StatusCode},
+    pod::{Answer, Key, KeyArguments, PodClient, StatusCode},
     progress::Progress,
     show,
 };
@@ -68,7 +68,8 @@ pub(crate) fn run(arguments: &VerifyArguments) -> ExitCode {
 type Say<'a> = &'a mut dyn FnMut(&str) -> Result<()>;
 
 async fn verify(urls: &[String], key: &Key, say: Say<'_>) -> Result<Tally> {
-    let pods: Vec<Pod> = urls.iter().map(|url| Pod::new("URL", url, key)).collect::<Result<_>>()?;
+    let pods: Vec<PodClient> =
+        urls.iter().map(|url| PodClient::new("URL", url, key)).collect::<Result<_>>()?;
     let newest = try_join_all(pods.iter().map(async |pod| {
         pod.newest().await.with_context(|| format!("{} does not say where it is", pod.url()))
     }));
@@ -98,7 +99,7 @@ async fn verify(urls: &[String], key: &Key, say: Say<'_>) -> Result<Tally> {
 }
 
 /// What a pod answers as of the sequence. An error of its own is none of the answers that can be compared.
-async fn ask(pod: &Pod, path: &str, sequence: Sequence) -> Result<Answer> {
+async fn ask(pod: &PodClient, path: &str, sequence: Sequence) -> Result<Answer> {
     let answer = pod.get(path).await.with_context(|| format!("{}{path} does not answer", pod.url()))?;
     match (answer.status, answer.sequence()) {
         (StatusCode::GONE, _) => bail!(

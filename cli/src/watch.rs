@@ -12,6 +12,7 @@ mod event;
 mod screen;
 mod state;
 mod table;
+mod text;
 
 use std::{io, pin::pin, sync::Arc, time::Duration};
 
@@ -27,7 +28,7 @@ use tokio::{
     time::{Instant, MissedTickBehavior, interval, sleep_until},
 };
 
-use crate::pod::{Answer, KeyArguments, Pod, Refusal, StatusCode};
+use crate::pod::{Answer, KeyArguments, PodClient, Refusal, StatusCode};
 use event::{Event, Message};
 use screen::{Look, Screen};
 use state::State;
@@ -83,8 +84,8 @@ pub(crate) fn run(arguments: &WatchArguments) -> Result<()> {
         bail!("--url: {MAX_PODS} pods are enough");
     }
     let key = arguments.key.find()?;
-    let pod = |url: &String| Pod::streaming("--url", url, &key, MAX_SILENCE);
-    let pods: Vec<Pod> = arguments.urls.iter().map(pod).collect::<Result<_>>()?;
+    let pod = |url: &String| PodClient::streaming("--url", url, &key, MAX_SILENCE);
+    let pods: Vec<PodClient> = arguments.urls.iter().map(pod).collect::<Result<_>>()?;
     let mut pairs: Vec<Pair> = Vec::new();
     for pair in &arguments.pairs {
         if !pairs.contains(pair) {
@@ -128,7 +129,7 @@ fn is_broken_pipe(error: &anyhow::Error) -> bool {
 }
 
 struct Watch {
-    pods: Vec<Pod>,
+    pods: Vec<PodClient>,
     state: State,
     screen: Screen,
     clock: Arc<dyn Clock>,
@@ -150,7 +151,7 @@ impl Watch {
             let before = self.state.events();
             let lost = self.connection(turn % self.pods.len()).await?;
             failures = if self.state.events() > before { 0 } else { failures + 1 };
-            let next = self.pods.get((turn + 1) % self.pods.len()).map(Pod::url).unwrap_or_default();
+            let next = self.pods.get((turn + 1) % self.pods.len()).map(PodClient::url).unwrap_or_default();
             let wait =
                 wait(self.first_wait, failures, lost.wait, |whole| rand::rng().random_range(0..=whole));
             let until = Instant::now() + wait;
@@ -229,7 +230,7 @@ impl Watch {
 }
 
 /// What an answer means that is no stream: something to wait for, or the end.
-fn refused(pod: &Pod, answer: &Answer, state: &mut State) -> Result<Lost> {
+fn refused(pod: &PodClient, answer: &Answer, state: &mut State) -> Result<Lost> {
     let why = match pod.reason(answer) {
         reason if reason.is_empty() => format!("it answers {}", answer.status),
         reason => reason,

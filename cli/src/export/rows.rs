@@ -13,7 +13,7 @@ use ledger::{
 };
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 
-use crate::pod::{Pod, StatusCode};
+use crate::pod::{PodClient, StatusCode};
 
 /// Rows of a page: the most that a pod gives at once.
 const PAGE: usize = 10_000;
@@ -62,16 +62,16 @@ pub(super) struct Asked {
 }
 
 /// Where rows come from.
-pub(super) enum Origin {
+pub(super) enum ExportInput {
     /// A running pod.
-    Pod(Pod),
+    Pod(PodClient),
     /// A store that no process uses, and how long its ticks are answered.
     Store(Store, Duration),
 }
 
 /// Rows, page by page.
 pub(super) enum Pages<R> {
-    Pod { pod: Pod, path: String, cursor: Option<String>, ended: bool, end: Timestamp },
+    Pod { pod: PodClient, path: String, cursor: Option<String>, ended: bool, end: Timestamp },
     Store { rows: Stored<R>, end: Timestamp },
 }
 
@@ -89,7 +89,7 @@ struct PairItem {
     slot: String,
 }
 
-impl Origin {
+impl ExportInput {
     /// The rows that are asked for, up to the pair's newest slot now.
     pub(super) async fn pages<R: Row>(self, asked: Asked) -> Result<Pages<R>> {
         let Asked { pair, from, to } = asked;
@@ -120,7 +120,7 @@ impl Origin {
 }
 
 /// The end of what a pod has of a pair now.
-async fn end_of(pod: &Pod, pair: Pair) -> Result<Timestamp> {
+async fn end_of(pod: &PodClient, pair: Pair) -> Result<Timestamp> {
     let answer = pod.get("/v1/pairs").await?;
     if answer.status != StatusCode::OK {
         return Err(pod.refusal(&answer));

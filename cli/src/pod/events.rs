@@ -13,7 +13,7 @@ use eventsource_stream::{EventStreamError, Eventsource};
 use futures::{Stream, StreamExt};
 use reqwest::header::{ACCEPT, CONTENT_TYPE, RETRY_AFTER};
 
-use super::{Answer, Pod, header, read};
+use super::{Answer, PodClient, header, read};
 
 /// More bytes than any event has: it has one price and no quotes.
 const MAX_EVENT_BYTES: usize = 256 * 1024;
@@ -47,7 +47,7 @@ pub(crate) struct Events {
     unfinished: Arc<AtomicUsize>,
 }
 
-impl Pod {
+impl PodClient {
     /// Begins to follow at a path, behind the event with the id `last`.
     pub(crate) async fn follow(&self, path: &str, last: Option<&str>) -> Result<Events, Refusal> {
         let mut request = self.client.get(format!("{}{path}", self.url())).header(ACCEPT, SERVER_SENT);

@@ -7,11 +7,11 @@ use common::{
 };
 use serde_json::{Map, Value};
 
-use super::records::Found;
-use crate::pod::{Pod, StatusCode, text};
+use super::found::Found;
+use crate::pod::{PodClient, StatusCode, text};
 
 /// The record at a position, as a pod explains it.
-pub(super) async fn record(pod: &Pod, sequence: Sequence) -> Result<Found> {
+pub(super) async fn record(pod: &PodClient, sequence: Sequence) -> Result<Found> {
     let answer = pod.get(&format!("/v1/ticks/{sequence}")).await?;
     match answer.status {
         StatusCode::OK => {

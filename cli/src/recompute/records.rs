@@ -8,33 +8,22 @@ use common::{
         Batch, Entry, LogIdentity, LogReader, NotRecord, ReadError,
         nats::{Nats, NatsReader, Role, redacted},
     },
-    domain::{Record, Sequence},
+    domain::Sequence,
     wire::DecodeError,
 };
 use ledger::store::Store;
 use tokio::time::timeout;
 
-use super::answer;
+use super::{answer, found::Found};
 use crate::{
     connect,
-    pod::{Key, Pod},
+    pod::{Key, PodClient},
     settings::Settings,
     stopped,
 };
 
 /// How long the log may stay silent. A command is not a service: whoever typed it wants to know.
 const PATIENCE: Duration = Duration::from_secs(10);
-
-/// What lies at a position of the log.
-#[derive(Debug)]
-pub(super) enum Found {
-    /// A record.
-    Record(Box<Record>),
-    /// This record, without its quotes: the pod no longer answers them.
-    Expired(String),
-    /// None, for this reason.
-    Absent(String),
-}
 
 /// Told of each position of the log that holds something, with what lies there and where the log ends.
 pub(super) type Visit<'a> = &'a mut dyn FnMut(Sequence, Found, Sequence) -> Result<()>;
@@ -46,13 +35,13 @@ pub(super) enum Records {
     /// In a store that no process uses.
     Store(Store),
     /// Behind a pod.
-    Pod(Pod),
+    Pod(PodClient),
 }
 
 impl Records {
     /// The records that a running pod answers.
     pub(super) fn through(url: &str, key: &Key) -> Result<Self> {
-        Pod::new("--url", url, key).map(Self::Pod)
+        PodClient::new("--url", url, key).map(Self::Pod)
     }
 
     /// The records of the log that the settings name.

@@ -5,7 +5,7 @@ use std::fmt;
 use common::domain::{Body, Gap, Record, Tick, Verdict};
 use poller::aggregate::recompute::{Difference, Outcome};
 
-use super::records::Found;
+use super::found::Found;
 
 /// What a walk over the log has met.
 #[derive(Debug, Default, PartialEq, Eq)]

@@ -4,14 +4,14 @@ fn with(overrides: &[(&str, &str)], environment: &[(&str, &str)], mode: Mode) ->
     let _ = rustls::crypto::ring::default_provider().install_default();
     let owned =
         |pairs: &[(&str, &str)]| pairs.iter().map(|(key, value)| ((*key).into(), (*value).into())).collect();
-    load(Sources { file: None, overrides: owned(overrides), environment: owned(environment) }, mode)
+    load(SettingsLayers { file: None, overrides: owned(overrides), environment: owned(environment) }, mode)
 }
 
 fn with_file(text: &str) -> Result<Settings> {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("tickwell.toml");
     std::fs::write(&path, text).unwrap();
-    load(Sources { file: Some(path), ..Sources::default() }, Mode::Run)
+    load(SettingsLayers { file: Some(path), ..SettingsLayers::default() }, Mode::Run)
 }
 
 fn message(result: Result<Settings>) -> String {
@@ -45,7 +45,7 @@ fn flags_go_over_environment_over_file_over_default() {
     let path = folder.path().join("any.toml");
     std::fs::write(&path, "[feed]\ninterval = \"2s\"\npairs = [\"A-B\"]\n[bus]\nstream = \"FILE\"\n")
         .unwrap();
-    let sources = Sources {
+    let layers = SettingsLayers {
         file: Some(path),
         overrides: vec![("feed.interval".into(), "4s".into())],
         environment: vec![
@@ -54,7 +54,7 @@ fn flags_go_over_environment_over_file_over_default() {
             ("UNRELATED".into(), "x".into()),
         ],
     };
-    let settings = load(sources, Mode::Run).unwrap();
+    let settings = load(layers, Mode::Run).unwrap();
     assert_eq!(settings.feed.interval.to_string(), "4s");
     assert_eq!(
         settings.feed.pairs.iter().map(ToString::to_string).collect::<Vec<_>>(),

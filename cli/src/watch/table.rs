@@ -10,8 +10,8 @@ use tokio::time::Instant;
 
 use super::{
     event::Body,
-    screen::{change, clean, connection, is_of_now, label},
     state::{Row, State, Tick},
+    text::{change, clean, connection, is_of_now, label},
 };
 
 /// A price is late when so many intervals have passed since its slot.

@@ -18,7 +18,7 @@ use tokio::{
 use super::*;
 use crate::{
     pod::Key,
-    watch::{event::Body, screen::line},
+    watch::{event::Body, text::line},
 };
 
 /// So long a pod may say nothing, here: longer than any test.
@@ -122,8 +122,10 @@ async fn watching(
     (output, notes): (&Paper, &Paper),
     enough: &impl Fn(&str) -> bool,
 ) -> Option<String> {
-    let pods =
-        urls.iter().map(|url| Pod::streaming("--url", url, &Key::default(), silence).unwrap()).collect();
+    let pods = urls
+        .iter()
+        .map(|url| PodClient::streaming("--url", url, &Key::default(), silence).unwrap())
+        .collect();
     let mut watch = Watch {
         pods,
         state: State::new(vec!["BTC-USD".parse().unwrap()]),
