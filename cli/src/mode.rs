@@ -26,7 +26,7 @@ impl Mode {
     pub(crate) fn describe(self) -> &'static str {
         match self {
             Self::Run => "poller and API in one process",
-            Self::Demo => "a demo: every price is SIMULATED",
+            Self::Demo => "demo: every price is SIMULATED",
             Self::Poller => "poller",
             Self::Api => "API",
         }

@@ -148,7 +148,7 @@ impl Pod {
 
     /// A started process, once it listens, whether or not there is a log for it.
     pub(crate) async fn listening(process: Tickwell) -> Self {
-        let line = process.wait_for_line(|line| has_message(line, "listening"), DEADLINE).await.unwrap();
+        let line = process.wait_for_line(|line| has_event(line, "listening"), DEADLINE).await.unwrap();
         let url = field(&line, "url").unwrap();
         Self::at(process, url)
     }
@@ -249,6 +249,11 @@ pub(crate) async fn moving_upstream(interval: Duration) -> FakeUpstream {
 /// Whether a line of the log has this message.
 pub(crate) fn has_message(line: &str, message: &str) -> bool {
     field(line, "message").is_some_and(|found| found == message)
+}
+
+/// Whether a line of the log reports this event.
+pub(crate) fn has_event(line: &str, event: &str) -> bool {
+    field(line, "event").is_some_and(|found| found == event)
 }
 
 /// A field of a line of the log, as text.
