@@ -11,7 +11,7 @@ use clap::Args;
 use serde_json::Value;
 
 use crate::{
-    pod::{Answer, PodClient, StatusCode, text},
+    pod::{PodClient, Response, StatusCode, text},
     settings::{self, SettingsLayers},
     show,
 };
@@ -77,7 +77,7 @@ async fn ask(url: &str, ready: bool) -> Result<()> {
 }
 
 /// The checks that fail, and why.
-fn lacking(answer: &Answer) -> String {
+fn lacking(answer: &Response) -> String {
     let report = answer.object();
     let checks = report.get("checks").and_then(Value::as_array).map(Vec::as_slice).unwrap_or_default();
     let unready =

@@ -26,6 +26,7 @@
 //! - [`stopped`]: opens the store of a process that is not running.
 //! - [`output`]: files that are written completely or not at all.
 //! - [`progress`]: a progress line on standard error.
+//! - [`runtime`]: runs the asynchronous work of a command.
 //! - [`show`]: prints to standard output, and reports a final error.
 
 mod arguments;
@@ -41,6 +42,7 @@ mod output;
 mod pod;
 mod progress;
 mod recompute;
+mod runtime;
 mod settings;
 mod show;
 mod sources;

@@ -1,13 +1,13 @@
 //! `tickwell recompute`: stored records, worked out again from their quotes.
 //!
 //! - [`records`]: where records come from: the log on NATS, the store of `tickwell run`, or a running pod.
-//! - [`answer`]: records through a pod's answers.
+//! - [`response`]: records through a pod's answers.
 //! - [`report`]: what is said about each, and about all of them.
 
-mod answer;
 mod found;
 mod records;
 mod report;
+mod response;
 
 use anyhow::{Context, Result, bail};
 use clap::{ArgGroup, Args, value_parser};

@@ -14,7 +14,7 @@ use common::{
 use ledger::store::Store;
 use tokio::time::timeout;
 
-use super::{answer, found::Found};
+use super::{found::Found, response};
 use crate::{
     connect,
     pod::{Key, PodClient},
@@ -82,7 +82,7 @@ impl Records {
                     Ok(Found::Absent(format!("there is no such record in {path}; the newest is {newest}")))
                 }
             },
-            Self::Pod(pod) => answer::record(pod, sequence).await,
+            Self::Pod(pod) => response::record(pod, sequence).await,
         }
     }
 
@@ -114,7 +114,7 @@ impl Records {
                 let end = pod.newest().await?;
                 for number in 1..=end.0 {
                     let sequence = Sequence(number);
-                    visit(sequence, answer::record(pod, sequence).await?, end)?;
+                    visit(sequence, response::record(pod, sequence).await?, end)?;
                 }
                 Ok(())
             }

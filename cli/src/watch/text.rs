@@ -1,4 +1,4 @@
-//! Events and the connection as text, for lines and for the table.
+//! Events and the state of the connection as text, for lines and for the table.
 
 use common::domain::{Origin, Price, Words};
 use tokio::time::Instant;
@@ -26,7 +26,7 @@ pub(super) fn line(shown: &Shown) -> String {
     parts.join(" ")
 }
 
-/// How the connection stands.
+/// The state of the connection.
 pub(super) fn connection(connection: &Connection, now: Instant) -> String {
     match connection {
         Connection::Beginning => "connecting".to_owned(),
@@ -40,12 +40,12 @@ pub(super) fn connection(connection: &Connection, now: Instant) -> String {
     }
 }
 
-/// A text of a stranger's, without what a terminal would obey.
+/// A text from the network without control characters, which could change the terminal.
 pub(super) fn clean(text: &str) -> String {
     text.chars().map(|sign| if sign.is_control() { ' ' } else { sign }).collect()
 }
 
-/// How far a price is from the one before, by arrow and sign.
+/// The change from the price before, with an arrow and a sign.
 pub(super) fn change(before: Option<Price>, price: Price) -> String {
     let Some(before) = before else { return String::new() };
     let difference = price.decimal() - before.decimal();
@@ -56,12 +56,12 @@ pub(super) fn change(before: Option<Price>, price: Price) -> String {
     }
 }
 
-/// What must be said of prices that are not of a market.
+/// The label of prices that are not live.
 pub(super) fn label(event: &Event) -> Option<String> {
     (event.origin != Origin::Live.as_str()).then(|| clean(&event.origin))
 }
 
-/// Whether the wall clock says how old it is. A recording has its own time.
+/// Whether the age of the event can be measured with the clock. A recording has its own time.
 pub(super) fn is_of_now(event: &Event) -> bool {
     event.origin != Origin::Replay.as_str()
 }
