@@ -1,4 +1,4 @@
-//! Lines from a store and from a pod, and what is refused.
+//! Exports from a fake pod.
 
 use api::lines::Line;
 use serde_json::json;

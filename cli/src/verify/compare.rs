@@ -70,7 +70,7 @@ fn difference(one: &Response, other: &Response) -> Option<(String, [String; 2])>
         let kinds = [kind(one), kind(other)];
         return (kinds[0] != kinds[1]).then(|| ("status".to_owned(), kinds));
     }
-    let bodies = [one, other].map(|answer| without_freshness(&answer.body));
+    let bodies = [one, other].map(|response| without_freshness(&response.body));
     if bodies[0] == bodies[1] {
         return None;
     }
