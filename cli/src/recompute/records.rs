@@ -83,7 +83,7 @@ impl Records {
                 None => {
                     let (path, newest) = (store.path().display(), store.cursor()?);
                     Ok(Found::Absent(format!(
-                        "the store in {path} has no record there; its newest is {newest}"
+                        "the store in {path} has no record there; the newest is {newest}"
                     )))
                 }
             },
