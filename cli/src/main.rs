@@ -33,6 +33,8 @@ mod arguments;
 mod backup;
 mod compose;
 mod connect;
+#[cfg(test)]
+mod documents;
 mod export;
 mod follow;
 mod healthcheck;

@@ -2,7 +2,7 @@
 //!
 //! - [`known`]: the names of all settings.
 
-mod known;
+pub(crate) mod known;
 
 use std::{collections::BTreeMap, path::PathBuf, time::Duration};
 
@@ -20,10 +20,10 @@ pub(crate) const EXAMPLE: &str = include_str!("settings/example.toml");
 const DEFAULT_FILE: &str = "tickwell.toml";
 
 /// The start of every environment variable that is a setting.
-const PREFIX: &str = "TICKWELL__";
+pub(crate) const PREFIX: &str = "TICKWELL__";
 
 /// Stands for the dot of a setting's name in environment variables.
-const SEPARATOR: &str = "__";
+pub(crate) const SEPARATOR: &str = "__";
 
 /// A demo has one slot per second, so that prices visibly move.
 const DEMO_INTERVAL: &str = "1s";

@@ -25,7 +25,7 @@ pub(super) fn require(origin: &str, key: &str) -> Result<()> {
 }
 
 /// The keys of all settings, such as `feed.interval`.
-pub(super) fn all() -> BTreeSet<String> {
+pub(crate) fn all() -> BTreeSet<String> {
     let defaults = toml::Table::try_from(Settings::default()).unwrap_or_default();
     // `replay` has no settings under `sources`: the venues that it replays have them.
     let of_sources = poller::source::names()
@@ -35,12 +35,12 @@ pub(super) fn all() -> BTreeSet<String> {
 }
 
 /// The names of the settings that each source has. Not every source takes a key; building one refuses it.
-pub(super) fn of_a_source() -> &'static [&'static str] {
+pub(crate) fn of_a_source() -> &'static [&'static str] {
     field_names::<poller::SourceConfig>()
 }
 
 /// The keys of all values in a table and its subtables.
-pub(super) fn keys_of(table: &toml::Table) -> Vec<String> {
+pub(crate) fn keys_of(table: &toml::Table) -> Vec<String> {
     let below = |(name, value): (&String, &toml::Value)| match value {
         // The name of an empty table may be misspelt too, so it counts as a key.
         toml::Value::Table(table) if !table.is_empty() => {
