@@ -91,7 +91,8 @@ async fn copy(layers: SettingsLayers, output: &mut Output) -> Result<()> {
     let store = store.with_context(|| {
         let folder = settings.store.path.display();
         format!(
-            "there is no store in {folder}; set store.path to the directory of one, or use --from to back up a running pod"
+            "there is no store in {folder}; set store.path to the directory of one, or use --from to back up a running \
+             pod"
         )
     })?;
     let Backup { mut file, summary, .. } = store.backup(SystemClock.now())?;

@@ -104,7 +104,10 @@ pub(crate) fn run(arguments: &ExportArguments, layers: SettingsLayers) -> Result
                 let store = stopped::open(&settings, "--url", &settings.api.listen)?;
                 let folder = settings.store.path.display();
                 let store = store.with_context(|| {
-                    format!("there is no store in {folder}; set store.path to the directory of one, or use --url to read from a running pod")
+                    format!(
+                        "there is no store in {folder}; set store.path to the directory of one, or use --url to read \
+                         from a running pod"
+                    )
                 })?;
                 ensure!(
                     store.is_current()?,
@@ -128,7 +131,7 @@ async fn export<R: Row>(input: ExportInput, arguments: &ExportArguments) -> Resu
         let written = write::<R>(input, asked, arguments.format, BufWriter::new(io::stdout().lock())).await;
         return match written {
             // A closed pipe is not an error: its reader, such as `head`, needs no more.
-            Err(error) if is_broken_pipe(&error) => Ok(()),
+            Err(error) if output::is_broken_pipe(&error) => Ok(()),
             other => other.map(drop),
         };
     };
@@ -162,18 +165,6 @@ async fn write<R: Row>(input: ExportInput, asked: Asked, format: Format, output:
     }
     lines.finish()?;
     Ok(count)
-}
-
-fn is_broken_pipe(error: &anyhow::Error) -> bool {
-    let kind = |cause: &(dyn std::error::Error + 'static)| {
-        let csv = cause.downcast_ref::<csv::Error>().and_then(|error| match error.kind() {
-            csv::ErrorKind::Io(error) => Some(error.kind()),
-            _ => None,
-        });
-        let json = cause.downcast_ref::<serde_json::Error>().and_then(serde_json::Error::io_error_kind);
-        csv.or(json).or_else(|| cause.downcast_ref::<io::Error>().map(io::Error::kind))
-    };
-    error.chain().any(|cause| kind(cause) == Some(io::ErrorKind::BrokenPipe))
 }
 
 #[cfg(test)]

@@ -75,6 +75,19 @@ pub(crate) async fn unless_interrupted<T>(work: impl Future<Output = Result<T>>)
     }
 }
 
+/// Whether an error, or one of its causes, is that the reader of a pipe has closed it.
+pub(crate) fn is_broken_pipe(error: &anyhow::Error) -> bool {
+    let kind = |cause: &(dyn std::error::Error + 'static)| {
+        let csv = cause.downcast_ref::<csv::Error>().and_then(|error| match error.kind() {
+            csv::ErrorKind::Io(error) => Some(error.kind()),
+            _ => None,
+        });
+        let json = cause.downcast_ref::<serde_json::Error>().and_then(serde_json::Error::io_error_kind);
+        csv.or(json).or_else(|| cause.downcast_ref::<io::Error>().map(io::Error::kind))
+    };
+    error.chain().any(|cause| kind(cause) == Some(io::ErrorKind::BrokenPipe))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -45,7 +45,7 @@ pub(crate) fn run(settings: &Settings, probe: bool) -> Result<()> {
         .collect();
     if !failed.is_empty() {
         bail!(
-            "no price from {}; fix or remove the failing sources in feed.sources, or the pairs that they lack in feed.pairs",
+            "no price from {}; remove these sources from feed.sources, or the pairs that they lack from feed.pairs",
             failed.join(", ")
         );
     }

@@ -16,7 +16,8 @@ pub(crate) fn open(settings: &Settings, flag: &str, address: &ListenAddress) -> 
             // The address comes from our own settings, which may differ from those of the process. Port 0 says nothing.
             let address = address.get().filter(|address| !address.ends_with(":0")).unwrap_or("HOST:PORT");
             bail!(
-                "the store {} is in use by another process; stop that process, or read through it with {flag} http://{address}",
+                "the store {} is in use by another process; stop that process, or read through it \
+                 with {flag} http://{address}",
                 settings.store.path.display()
             )
         }

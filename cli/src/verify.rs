@@ -14,7 +14,7 @@ use common::domain::Sequence;
 use futures::future::try_join_all;
 
 use crate::{
-    pod::{Key, KeyArguments, PodClient, Response, StatusCode},
+    pod::{DEFAULT_URL, Key, KeyArguments, PodClient, Response, StatusCode},
     progress::Progress,
     runtime, show,
 };
@@ -30,8 +30,12 @@ const NOT_COMPARED: u8 = 2;
 /// Which pods to compare.
 #[derive(Debug, Args)]
 pub(crate) struct VerifyArguments {
-    /// The addresses of 2 to 16 pods, such as http://127.0.0.1:8080
-    #[arg(value_name = "URL", required = true, num_args = 2..=MAX_PODS)]
+    #[arg(
+        value_name = "URL",
+        required = true,
+        num_args = 2..=MAX_PODS,
+        help = format!("The addresses of 2 to {MAX_PODS} pods, such as {DEFAULT_URL}")
+    )]
     urls: Vec<String>,
 
     #[command(flatten)]

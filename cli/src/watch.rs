@@ -30,6 +30,7 @@ use tokio::{
 };
 
 use crate::{
+    output,
     pod::{self, KeyArguments, PodClient, Response, StatusCode, StreamError},
     runtime,
 };
@@ -115,7 +116,7 @@ pub(crate) fn run(arguments: &WatchArguments) -> Result<()> {
     });
     match watched {
         // The reader of a closed pipe needs no more events.
-        Err(error) if is_broken_pipe(&error) => Ok(()),
+        Err(error) if output::is_broken_pipe(&error) => Ok(()),
         other => other,
     }
 }
@@ -124,10 +125,6 @@ pub(crate) fn run(arguments: &WatchArguments) -> Result<()> {
 fn size() -> Size {
     let size = terminal_size::terminal_size_of(io::stdout());
     size.map_or(Size::USUAL, |(columns, lines)| Size { columns: columns.0.into(), lines: lines.0.into() })
-}
-
-fn is_broken_pipe(error: &anyhow::Error) -> bool {
-    error.downcast_ref::<io::Error>().is_some_and(|error| error.kind() == io::ErrorKind::BrokenPipe)
 }
 
 struct Watch {

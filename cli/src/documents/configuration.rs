@@ -20,8 +20,8 @@ Every setting has a default, so Tickwell runs without any configuration. A setti
 places that has it:
 
 1. A flag: `--set feed.interval=10s`. It can be repeated.
-2. An environment variable: `TICKWELL__FEED__INTERVAL=10s`. Its name is `TICKWELL__` and the name of the setting in capital
-   letters, with two underscores for each dot.
+2. An environment variable: `TICKWELL__FEED__INTERVAL=10s`. Its name is `TICKWELL__` and the name of the setting in
+   capital letters, with two underscores for each dot.
 3. A file: the one given with `--config` or `TICKWELL_CONFIG`, or else `tickwell.toml` in the working directory, if it
    exists.
 4. The default.
@@ -50,7 +50,7 @@ enum Format {
     Address,
     Role,
     Plan,
-    LogFormat,
+    LogStyle,
     Path,
     Text,
 }
@@ -90,7 +90,7 @@ const FORMATS: [(&str, Format); 35] = [
     ("store.retain_quotes", Format::Duration),
     ("windows.keep", Format::Duration),
     ("windows.stale_after", Format::Duration),
-    ("log.format", Format::LogFormat),
+    ("log.format", Format::LogStyle),
     ("log.level", Format::Text),
 ];
 
@@ -112,7 +112,7 @@ impl Format {
             Self::Address => "`HOST:PORT`".to_owned(),
             Self::Role => one_of::<Role>(),
             Self::Plan => one_of::<Plan>(),
-            Self::LogFormat => one_of::<LogFormat>(),
+            Self::LogStyle => one_of::<LogFormat>(),
             Self::Path => "path".to_owned(),
             Self::Text => "text".to_owned(),
         }
@@ -133,7 +133,7 @@ impl Format {
             Self::ApiKeys => Some("key"),
             Self::RateLimit => Some("600"),
             Self::Address => Some("127.0.0.1"),
-            Self::Role | Self::Plan | Self::LogFormat => Some("something"),
+            Self::Role | Self::Plan | Self::LogStyle => Some("something"),
             Self::Path | Self::Text => None,
         }
     }

@@ -134,7 +134,8 @@ fn store(settings: &Settings, demo: bool) -> Result<Store> {
         Some(store) => Ok(store),
         None if demo => {
             bail!(
-                "there is no store of a demo in {folder}; set store.path as for the demo, or use --url to read from a running one"
+                "there is no store of a demo in {folder}; set store.path as for the demo, or use --url to read from a \
+                 running one"
             )
         }
         None => bail!(

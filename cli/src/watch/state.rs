@@ -92,8 +92,8 @@ impl State {
         self.has_been_connected
     }
 
-    /// Updates the state with an event. Returns what to show, or `None` if the event was shown before or is about another
-    /// pair.
+    /// Updates the state with an event. Returns what to show, or `None` if the event was shown before or is about
+    /// another pair.
     pub(super) fn take(&mut self, event: Event) -> Option<Shown> {
         self.events += 1;
         self.refusals = 0;
@@ -127,8 +127,8 @@ impl State {
         self.connection = Connection::Lost { why, next, until };
     }
 
-    /// Counts a refusal of the cursor. Returns whether the cursor was given up, because the refusal is final or there were
-    /// too many.
+    /// Counts a refusal of the cursor. Returns whether the cursor was given up, because the refusal is final or there
+    /// were too many.
     pub(super) fn refused(&mut self, is_final: bool) -> bool {
         self.refusals += 1;
         let gives_up = is_final || self.refusals >= MAX_REFUSALS;
