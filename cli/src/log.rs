@@ -13,7 +13,7 @@ use std::path::PathBuf;
 use anyhow::Result;
 use clap::Subcommand;
 
-use crate::settings::{self, Sources};
+use crate::settings::{self, SettingsLayers};
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum LogCommand {
@@ -53,11 +53,11 @@ pub(crate) enum LogCommand {
 }
 
 /// Does it.
-pub(crate) fn run(command: &LogCommand, sources: Sources) -> Result<()> {
+pub(crate) fn run(command: &LogCommand, layers: SettingsLayers) -> Result<()> {
     match command {
         LogCommand::Keys { folder } => keys::make(folder),
-        LogCommand::Apply { max_bytes } => setup::apply(&settings::load_log(sources, false)?, *max_bytes),
-        LogCommand::Repair { yes } => repair::repair(&settings::load_log(sources, false)?, *yes),
-        LogCommand::Verify => setup::verify(&settings::load_log(sources, false)?),
+        LogCommand::Apply { max_bytes } => setup::apply(&settings::load_log(layers, false)?, *max_bytes),
+        LogCommand::Repair { yes } => repair::repair(&settings::load_log(layers, false)?, *yes),
+        LogCommand::Verify => setup::verify(&settings::load_log(layers, false)?),
     }
 }

@@ -178,7 +178,8 @@ impl NatsServer {
         let Some(child) = &mut self.child else { return Ok(()) };
         let ended = poll_until(STOP_DEADLINE, async || child.try_wait().transpose()).await;
         let folder = self.folder.path();
-        ended.with_context(|| format!("running {STOP_DEADLINE:?} after SIGTERM:\n{}", read_log(folder)))??;
+        ended
+            .with_context(|| format!("running {STOP_DEADLINE:?} after SIGTERM:\n{}", read_log(folder)))??;
         self.child = None;
         Ok(())
     }

@@ -55,19 +55,22 @@ async fn a_pod_that_asks_for_a_key_is_sent_one() {
     for command in commands(&one.url, &keyed.url) {
         let (code, said_with) = said(&scene, &command, &[], &[("TICKWELL_API_KEY", KEY)]).await;
         assert_eq!(code, Some(0), "{command:?}: {said_with}");
-        // A flag stands over the environment.
+        // The flag overrides the environment.
         let (code, said_with) =
             said(&scene, &command, &["--key-file", file], &[("TICKWELL_API_KEY", "bar")]).await;
         assert_eq!(code, Some(0), "{command:?}: {said_with}");
     }
     for command in commands(&one.url, &keyed.url).into_iter().chain([watch]) {
         let (code, without) = said(&scene, &command, &[], &[]).await;
-        assert!(code != Some(0) && without.contains("asks for a key"), "{command:?}: {without}");
+        assert!(code != Some(0) && without.contains("API key"), "{command:?}: {without}");
         for way in ["TICKWELL_API_KEY", "--key-file"] {
             assert!(without.contains(way), "{way} in: {without}");
         }
         let (code, wrong) = said(&scene, &command, &[], &[("TICKWELL_API_KEY", "wrong-one")]).await;
-        assert!(code != Some(0) && wrong.contains("does not know the key"), "{command:?}: {wrong}");
+        assert!(
+            code != Some(0) && wrong.contains("API key") && wrong.contains("not valid"),
+            "{command:?}: {wrong}"
+        );
         assert!(!wrong.contains("wrong-one"), "{wrong}");
     }
     let known = keyed.process.lines().join("\n");
@@ -75,7 +78,7 @@ async fn a_pod_that_asks_for_a_key_is_sent_one() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn an_address_with_a_path_is_told_to_be_one_without() {
+async fn an_address_with_a_path_is_an_error_with_a_remedy() {
     require_nats!();
     let (_nats, _upstream, scene) = world().await;
     let _poller = scene.poller().await;
@@ -85,6 +88,6 @@ async fn an_address_with_a_path_is_told_to_be_one_without() {
     for command in commands(&pod.url, &url).into_iter().chain([watch]) {
         let (code, said) = said(&scene, &command, &[], &[]).await;
         assert!(code != Some(0), "{command:?}: {said}");
-        assert!(said.contains("leave /v1 off") && said.contains(&pod.url), "{command:?}: {said}");
+        assert!(said.contains("remove /v1 from") && said.contains(&pod.url), "{command:?}: {said}");
     }
 }

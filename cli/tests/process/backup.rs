@@ -5,7 +5,7 @@ use testkit::{process::Tickwell, require_nats};
 use crate::{
     agreement::{averages_are_right, history_is_the_log, pods_agree, same_records},
     audit::{audit, nothing_lost},
-    harness::{DEADLINE, INTERVAL, Scene, field, has_message, moving_upstream, world},
+    harness::{DEADLINE, INTERVAL, Scene, field, has_event, moving_upstream, world},
     records::{self, Record},
     standalone::resting,
     survival::{end, opened_at},
@@ -23,7 +23,7 @@ async fn run(scene: &Scene, arguments: &[&str]) -> (Option<i32>, String) {
 
 /// Where a process listens for its operators.
 pub(crate) async fn operators(process: &Tickwell) -> String {
-    let line = process.wait_for_line(|line| has_message(line, "admin serving"), DEADLINE).await.unwrap();
+    let line = process.wait_for_line(|line| has_event(line, "admin_listening"), DEADLINE).await.unwrap();
     field(&line, "url").unwrap()
 }
 

@@ -103,7 +103,7 @@ async fn check_file(scene: &Scene, range: &[&str], ticks: &[String]) {
     assert_eq!(read(&path), ["precious"]);
     let (code, said) = run(&["--force"]).await;
     assert_eq!(code, Some(0), "{said}");
-    assert!(said.contains(&format!("{} ticks of BTC-USD in {name}", ticks.len() - 1)), "{said}");
+    assert!(said.contains(&format!("{} ticks of BTC-USD to {name}", ticks.len() - 1)), "{said}");
     assert_eq!(read(&path), ticks);
     std::fs::remove_file(&path).unwrap();
     assert_eq!(run(&[]).await.0, Some(0));

@@ -148,7 +148,7 @@ impl Pod {
 
     /// A started process, once it listens, whether or not there is a log for it.
     pub(crate) async fn listening(process: Tickwell) -> Self {
-        let line = process.wait_for_line(|line| has_message(line, "listening"), DEADLINE).await.unwrap();
+        let line = process.wait_for_line(|line| has_event(line, "listening"), DEADLINE).await.unwrap();
         let url = field(&line, "url").unwrap();
         Self::at(process, url)
     }

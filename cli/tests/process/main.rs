@@ -11,8 +11,8 @@
 //! 7. [`author`]: a log that the test writes itself, longer than one could wait for.
 //! 8. [`stream_client`]: a client of the streams, which can be cut off at any byte.
 //! 9. The tests: [`feed`], [`sources`], [`faults`], [`survival`], [`leadership`], [`shutdown`], [`standalone`],
-//!    [`replay`], [`liar`], [`commands`], [`subscriber`], [`foreign`], [`recompute`], [`stream`], [`full_disk`],
-//!    [`pinned`], [`paging`], [`streams`], [`export`], [`backup`], [`cluster`], [`damage`], [`grind`],
+//!    [`replay`], [`liar`], [`commands`], [`subscriber`], [`foreign`], [`recompute`], [`nats_stream`], [`full_disk`],
+//!    [`pinned`], [`paging`], [`client_streams`], [`export`], [`backup`], [`cluster`], [`damage`], [`grind`],
 //!    [`may_2021`], [`verify`], [`watch`], [`access`], [`document`], [`healthcheck`], [`roles`], [`manifests`],
 //!    [`page`], [`log_apply`], [`recipes`].
 //!
@@ -33,6 +33,7 @@ mod agreement;
 mod audit;
 mod author;
 mod backup;
+mod client_streams;
 mod cluster;
 mod commands;
 mod damage;
@@ -51,6 +52,7 @@ mod log_apply;
 mod log_lost;
 mod manifests;
 mod may_2021;
+mod nats_stream;
 mod page;
 mod paging;
 mod pinned;
@@ -62,9 +64,7 @@ mod roles;
 mod shutdown;
 mod sources;
 mod standalone;
-mod stream;
 mod stream_client;
-mod streams;
 mod subscriber;
 mod survival;
 mod tools;

@@ -17,8 +17,8 @@ use crate::{
     audit::audit,
     commands::run,
     harness::{DEADLINE, INTERVAL, Pod, Scene, has_message, has_price, moving_upstream},
+    nats_stream::{is_in_trouble, is_well},
     records,
-    stream::{is_in_trouble, is_well},
 };
 
 const ROLES: [&str; 4] = ["poller", "api", "feed", "admin"];

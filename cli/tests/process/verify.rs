@@ -4,7 +4,7 @@ use testkit::require_nats;
 
 use crate::{
     harness::{DEADLINE, Scene, has_price, world},
-    stream::{change, operator},
+    nats_stream::{change, operator},
     survival::end,
 };
 

@@ -47,7 +47,8 @@ impl Stage {
             (vec![server], url)
         };
         if let Some(compression) = &options.compression {
-            let options = [("compression", compression.as_str().into()), ("num_replicas", servers.len().into())];
+            let options =
+                [("compression", compression.as_str().into()), ("num_replicas", servers.len().into())];
             create_stream(&url, &options).await?;
         }
         let upstream =

@@ -131,7 +131,8 @@ fn read_blocks(blocks: &BTreeMap<u64, PathBuf>) -> anyhow::Result<ReplicaFiles> 
             files.compressed.push(*number);
             next = None;
         } else {
-            next = read_block(&bytes, next, &mut files.messages).with_context(|| format!("block {number}"))?;
+            next =
+                read_block(&bytes, next, &mut files.messages).with_context(|| format!("block {number}"))?;
         }
     }
     Ok(files)
@@ -229,7 +230,10 @@ mod tests {
             payload: b"one".to_vec(),
         };
         assert_eq!(found.messages[&7], expected);
-        assert_eq!((&found.messages[&8].headers, found.messages[&8].payload.as_slice()), (&vec![], &b"two"[..]));
+        assert_eq!(
+            (&found.messages[&8].headers, found.messages[&8].payload.as_slice()),
+            (&vec![], &b"two"[..])
+        );
     }
 
     #[test]

@@ -108,7 +108,8 @@ pub async fn create_stream(url: &str, options: &[(&str, Value)]) -> anyhow::Resu
     let shipped = std::fs::read(workspace_root().join(STREAM_DEFINITION))?;
     let mut definition: Value = serde_json::from_slice(&shipped)?;
     for (name, value) in options {
-        *definition.get_mut(name).with_context(|| format!("{STREAM_DEFINITION} has no {name}"))? = value.clone();
+        *definition.get_mut(name).with_context(|| format!("{STREAM_DEFINITION} has no {name}"))? =
+            value.clone();
     }
     let context = jetstream::new(connect(url).await.context("no connection")?);
     context.create_stream(serde_json::from_value::<jetstream::stream::Config>(definition)?).await?;

@@ -135,7 +135,9 @@ fn compare(servers: &[NatsServer], stream: &str) -> anyhow::Result<Messages> {
         let found = server.read_replica(stream).with_context(|| format!("nats-{number}"))?;
         ensure!(found.compressed.is_empty(), "nats-{number} has compressed blocks: {:?}", found.compressed);
         match &first {
-            Some(first) => same(first, &found.messages).with_context(|| format!("nats-1 and nats-{number}"))?,
+            Some(first) => {
+                same(first, &found.messages).with_context(|| format!("nats-1 and nats-{number}"))?
+            }
             None => first = Some(found.messages),
         }
     }
