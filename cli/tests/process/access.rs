@@ -1,4 +1,4 @@
-//! The commands that ask pods, of one that answers only those who have a key.
+//! Commands that send requests to a pod that requires an API key.
 
 use testkit::{process::Tickwell, require_nats};
 
@@ -9,10 +9,10 @@ use crate::{
 
 const KEY: &str = "foo";
 
-/// [`KEY`] as a pod is told of it.
+/// [`KEY`] as it is written in `api.keys`.
 pub(crate) const KNOWN: &str = "team=2c26b46b68ffc68ff99b453c1d30413413422d706483bfa0f98a5e886266e7ae";
 
-/// Every command that asks pods, but for `watch`, which goes on.
+/// Every command that sends requests to pods, except `watch`, which does not end.
 fn commands(one: &str, keyed: &str) -> [Vec<String>; 3] {
     let words = |line: String| line.split(' ').map(str::to_owned).collect();
     [
@@ -33,7 +33,7 @@ async fn said(
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_pod_that_asks_for_a_key_is_sent_one() {
+async fn commands_send_the_key_that_a_pod_requires() {
     require_nats!();
     let (_nats, _upstream, scene) = world().await;
     let _poller = scene.poller().await;
@@ -41,7 +41,7 @@ async fn a_pod_that_asks_for_a_key_is_sent_one() {
     let keyed =
         Pod::of(scene.command("keyed").env("TICKWELL__API__KEYS", KNOWN).arg("api").start().unwrap()).await;
     has_price(&one).await;
-    // By itself it goes on until there is a price.
+    // `watch` waits until there is a price.
     let watching = Tickwell::command(BINARY, scene.folder())
         .args(["watch", "BTC-USD", "--json", "--url", &keyed.url])
         .env("TICKWELL_API_KEY", KEY);
