@@ -111,14 +111,14 @@ impl Scene {
     /// A poller that leads.
     pub(crate) async fn poller(&self) -> Tickwell {
         let process = self.command("poller").arg("poller").start().unwrap();
-        process.wait_for_line(|line| has_message(line, "leading"), DEADLINE).await.unwrap();
+        process.wait_for_line(|line| has_event(line, "leading"), DEADLINE).await.unwrap();
         process
     }
 
     /// A poller that stands by while another one leads.
     pub(crate) async fn standby(&self) -> Tickwell {
         let process = self.command("standby").arg("poller").start().unwrap();
-        let stands_by = |line: &str| has_message(line, "standing by: another poller leads");
+        let stands_by = |line: &str| has_event(line, "standing_by");
         process.wait_for_line(stands_by, DEADLINE).await.unwrap();
         process
     }

@@ -12,7 +12,7 @@ use testkit::{clock::now_ms, nats::NatsServer, process::Tickwell, require_nats, 
 use crate::{
     agreement::{history_is_the_log, pods_agree, same_records},
     audit::{audit, nothing_lost},
-    harness::{DEADLINE, INTERVAL, Pod, Scene, has_message, has_price, slots_pass, world},
+    harness::{DEADLINE, INTERVAL, Pod, Scene, has_event, has_message, has_price, slots_pass, world},
     records::{self, Kind, Record},
     survival::end,
 };
@@ -269,10 +269,7 @@ async fn a_full_log_takes_nothing_until_there_is_room_and_then_everything() {
         (config.max_bytes, config.discard) = (i64::try_from(bytes).unwrap() + 1, DiscardPolicy::New);
     })
     .await;
-    let refused = |line: &str| {
-        has_message(line, "the log does not take records; trying on")
-            && line.contains("maximum bytes exceeded")
-    };
+    let refused = |line: &str| has_event(line, "publish_failed") && line.contains("maximum bytes exceeded");
     poller.wait_for_line(refused, DEADLINE).await.unwrap();
     let before = records::all(&pod).await;
     slots_pass(3, INTERVAL).await;

@@ -1,5 +1,5 @@
-//! Valid and invalid TLS. The client trusts one authority of our own, so that each
-//! certificate is refused for what is wrong with it and for nothing else.
+//! Invalid TLS certificates, servers without TLS, and unknown host names. The client trusts only the tests' own
+//! certificate authority, so that each certificate is refused for a single reason.
 
 use std::{net::SocketAddr, sync::Arc};
 
@@ -29,7 +29,7 @@ impl Authority {
         Self { certificate, issuer: Issuer::new(params, key) }
     }
 
-    /// A certificate of ours for `host`, valid until the start of a year.
+    /// A certificate for `host`, valid until the start of a year.
     fn signed(&self, host: &str, until: i32) -> (Certificate, KeyPair) {
         let key = KeyPair::generate().unwrap();
         (params(host, until).signed_by(&key, &self.issuer).unwrap(), key)
@@ -42,11 +42,11 @@ fn params(host: &str, until: i32) -> CertificateParams {
     params
 }
 
-fn patient() -> Instant {
+fn far_deadline() -> Instant {
     Instant::now() + std::time::Duration::from_secs(60)
 }
 
-/// Serves one certificate, and answers everybody with `[]`.
+/// Serves with one certificate, and responds to every request with `[]`.
 async fn serve((certificate, key): (Certificate, KeyPair)) -> SocketAddr {
     let key = PrivateKeyDer::try_from(key.serialize_der()).unwrap();
     let config = ServerConfig::builder().with_no_client_auth();
@@ -68,11 +68,11 @@ async fn serve((certificate, key): (Certificate, KeyPair)) -> SocketAddr {
     address
 }
 
-async fn get(authority: &Authority, address: SocketAddr) -> Result<Reply, Failure> {
+async fn get(authority: &Authority, address: SocketAddr) -> Result<Response, Failure> {
     let trusted = reqwest::Certificate::from_der(authority.certificate.der()).unwrap();
     let builder = reqwest::Client::builder().no_proxy().resolve(HOST, address).tls_certs_only([trusted]);
     let url = format!("https://{HOST}:{}/", address.port());
-    Client::build(builder).unwrap().get(url.parse().unwrap(), None, patient()).await
+    Client::build(builder).unwrap().get(url.parse().unwrap(), None, far_deadline()).await
 }
 
 #[tokio::test]
@@ -95,9 +95,9 @@ async fn only_a_valid_certificate_for_the_host_by_a_trusted_authority_is_accepte
     }
 }
 
-/// There is no fallback to plain HTTP.
+/// A server without TLS must not make the client fall back to plain HTTP.
 #[tokio::test]
-async fn a_server_without_tls_is_no_way_around_it() {
+async fn a_server_without_tls_is_refused() {
     let _ = rustls::crypto::ring::default_provider().install_default();
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
@@ -111,9 +111,10 @@ async fn a_server_without_tls_is_no_way_around_it() {
 }
 
 #[tokio::test]
-async fn a_name_that_is_not_there_is_not_a_machine_that_does_not_answer() {
+async fn an_unknown_host_name_is_told_apart_from_an_unreachable_host() {
     let _ = rustls::crypto::ring::default_provider().install_default();
     // `.invalid` is reserved for names that do not exist (RFC 2606).
-    let gone = Client::new().unwrap().get("http://exchange.invalid/".parse().unwrap(), None, patient()).await;
-    assert_eq!(gone.err(), Some(Failure::Dns));
+    let unknown =
+        Client::new().unwrap().get("http://exchange.invalid/".parse().unwrap(), None, far_deadline()).await;
+    assert_eq!(unknown.err(), Some(Failure::Dns));
 }

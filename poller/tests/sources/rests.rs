@@ -1,4 +1,4 @@
-//! What sources ask of us, over sockets that count: rests, dates, keys.
+//! When a source is asked again after a failure, and which API key it is sent, over sockets that record requests.
 
 use std::{
     collections::VecDeque,
@@ -16,26 +16,33 @@ use tokio::{
 
 use crate::pairs;
 
-/// An exchange that gives its answers one after another, the last for ever, and keeps what it was asked.
+/// A server with canned responses. It records the requests.
+pub(crate) struct Server {
+    pub(crate) url: String,
+    pub(crate) requests: Arc<Mutex<Vec<String>>>,
+}
+
+/// A source at such a server, and the newest slot that it was asked for.
 struct Upstream {
     source: Arc<dyn Source>,
-    requests: Arc<Mutex<Vec<String>>>,
+    server: Server,
     slot: Slot,
     interval: Interval,
 }
 
 const GOOD: &str = r#"{"error":[],"result":{"XXBTZUSD":{"c":["97012.30"]},"XETHZUSD":{"c":["3400.10"]}}}"#;
 
-fn answer(status: &str, headers: &str, body: &str) -> String {
+pub(crate) fn response(status: &str, headers: &str, body: &str) -> String {
     format!("HTTP/1.1 {status}\r\nconnection: close\r\ncontent-length: {}\r\n{headers}\r\n{body}", body.len())
 }
 
-async fn upstream(name: &str, key: Option<Key>, answers: &[String]) -> Upstream {
+/// Serves the responses one after another, and the last one for ever.
+pub(crate) async fn canned(responses: &[String]) -> Server {
     let _ = rustls::crypto::ring::default_provider().install_default();
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let url = format!("http://{}", listener.local_addr().unwrap());
     let requests = Arc::new(Mutex::new(Vec::new()));
-    let (seen, mut answers) = (requests.clone(), VecDeque::from(answers.to_vec()));
+    let (seen, mut responses) = (requests.clone(), VecDeque::from(responses.to_vec()));
     tokio::spawn(async move {
         while let Ok((mut stream, _)) = listener.accept().await {
             let mut head = Vec::new();
@@ -43,20 +50,25 @@ async fn upstream(name: &str, key: Option<Key>, answers: &[String]) -> Upstream 
                 head.push(stream.read_u8().await.unwrap());
             }
             seen.lock().unwrap().push(String::from_utf8(head).unwrap());
-            let answer = answers.front().unwrap().clone();
-            if answers.len() > 1 {
-                answers.pop_front();
+            let response = responses.front().unwrap().clone();
+            if responses.len() > 1 {
+                responses.pop_front();
             }
-            let _ = stream.write_all(answer.as_bytes()).await;
+            let _ = stream.write_all(response.as_bytes()).await;
             let _ = stream.shutdown().await;
         }
     });
+    Server { url, requests }
+}
+
+async fn upstream(name: &str, key: Option<Key>, responses: &[String]) -> Upstream {
+    let server = canned(responses).await;
     let interval: Interval = "10s".parse().unwrap();
-    let setup = Setup { url, key, interval };
+    let setup = Setup { url: server.url.clone(), key, interval };
     let client = Client::new().unwrap();
     let source = source::build(name.parse().unwrap(), setup, &pairs(), &client).unwrap();
     let slot = interval.slot_at("2026-11-21T00:00:10Z".parse::<Timestamp>().unwrap());
-    Upstream { source, requests, slot, interval }
+    Upstream { source, server, slot, interval }
 }
 
 impl Upstream {
@@ -66,18 +78,18 @@ impl Upstream {
         self.source.ask(self.slot, Instant::now() + Duration::from_secs(60)).await
     }
 
-    /// Asks for the next slot, which must fail like this for all pairs.
+    /// Asks for the next slot, and checks that all pairs fail in this way.
     async fn fails(&mut self, expected: Failure) {
         let answers = self.ask().await;
         assert_eq!(answers.values().copied().collect::<Vec<_>>(), [Err(expected); 2]);
     }
 
     fn count(&self) -> usize {
-        self.requests.lock().unwrap().len()
+        self.server.requests.lock().unwrap().len()
     }
 }
 
-/// Lets time pass for whatever waits on it, and for nothing else.
+/// Advances tokio's clock without waiting. It is paused only for that, because sockets need real time.
 async fn pass(length: Duration) {
     tokio::time::pause();
     tokio::time::advance(length).await;
@@ -85,11 +97,11 @@ async fn pass(length: Duration) {
 }
 
 #[tokio::test]
-async fn nobody_is_asked_before_the_time_they_named() {
+async fn no_source_is_asked_before_the_time_that_it_announced() {
     let day = 86_400;
     let date = "date: Tue, 01 Jan 2030 00:00:00 GMT\r\nretry-after: Tue, 01 Jan 2030 00:05:00 GMT\r\n";
     let throttled = |seconds| format!(r#"{{"error":["EService: Throttled: {seconds}"]}}"#);
-    let in_words = throttled(1_893_456_000 + 90);
+    let in_body = throttled(1_893_456_000 + 90);
     for (status, headers, body, failure, seconds) in [
         ("429 Too Many Requests", "retry-after: 120\r\n", "", Failure::Http429, 120),
         ("429 Too Many Requests", "", "", Failure::Http429, 60),
@@ -107,11 +119,11 @@ async fn nobody_is_asked_before_the_time_they_named() {
             Failure::RateLimited,
             60,
         ),
-        ("200 OK", "date: Tue, 01 Jan 2030 00:00:00 GMT\r\n", &in_words, Failure::RateLimited, 90),
+        ("200 OK", "date: Tue, 01 Jan 2030 00:00:00 GMT\r\n", &in_body, Failure::RateLimited, 90),
         ("500 Oops", "", r#"{"error":["EGeneral:Too many requests"]}"#, Failure::RateLimited, 60),
     ] {
-        let answers = [answer(status, headers, body), answer("200 OK", "", GOOD)];
-        let mut upstream = upstream("kraken", None, &answers).await;
+        let responses = [response(status, headers, body), response("200 OK", "", GOOD)];
+        let mut upstream = upstream("kraken", None, &responses).await;
         upstream.fails(failure).await;
         pass(Duration::from_secs(seconds - 1)).await;
         upstream.fails(Failure::BackingOff).await;
@@ -124,18 +136,19 @@ async fn nobody_is_asked_before_the_time_they_named() {
 
 #[tokio::test]
 async fn a_wait_shorter_than_a_slot_changes_nothing() {
-    let answers = [answer("429 Too Many Requests", "retry-after: 0\r\n", ""), answer("200 OK", "", GOOD)];
-    let mut upstream = upstream("kraken", None, &answers).await;
+    let responses =
+        [response("429 Too Many Requests", "retry-after: 0\r\n", ""), response("200 OK", "", GOOD)];
+    let mut upstream = upstream("kraken", None, &responses).await;
     upstream.fails(Failure::Http429).await;
     assert!(upstream.ask().await.values().all(Result::is_ok));
 }
 
 #[tokio::test]
-async fn a_source_that_keeps_failing_is_asked_less_and_at_once_again_when_it_is_back() {
-    let broken = answer("500 Oops", "", "");
-    let mut answers = vec![broken; 4];
-    answers.push(answer("200 OK", "", GOOD));
-    let mut upstream = upstream("kraken", None, &answers).await;
+async fn a_source_that_keeps_failing_is_asked_less_often_until_it_recovers() {
+    let broken = response("500 Oops", "", "");
+    let mut responses = vec![broken; 4];
+    responses.push(response("200 OK", "", GOOD));
+    let mut upstream = upstream("kraken", None, &responses).await;
     let mut asked = Vec::new();
     for slot in 0..20 {
         let before = upstream.count();
@@ -148,10 +161,10 @@ async fn a_source_that_keeps_failing_is_asked_less_and_at_once_again_when_it_is_
 }
 
 #[tokio::test]
-async fn one_market_that_is_refused_rests_the_source_and_keeps_the_price_of_the_other() {
+async fn a_refused_request_rests_the_source_but_keeps_the_prices_of_the_others() {
     let good = r#"{"price":"97012.30","time":"2026-11-21T00:00:10Z"}"#;
-    let answers = [answer("200 OK", "", good), answer("429 Too Many Requests", "", "")];
-    let mut upstream = upstream("coinbase", None, &answers).await;
+    let responses = [response("200 OK", "", good), response("429 Too Many Requests", "", "")];
+    let mut upstream = upstream("coinbase", None, &responses).await;
     let first = upstream.ask().await;
     assert_eq!(first.values().filter(|answer| answer.is_ok()).count(), 1);
     upstream.fails(Failure::BackingOff).await;
@@ -159,7 +172,7 @@ async fn one_market_that_is_refused_rests_the_source_and_keeps_the_price_of_the_
 }
 
 #[tokio::test]
-async fn a_key_arrives_in_the_header_of_its_plan_and_nowhere_else() {
+async fn a_key_is_sent_in_the_header_of_its_plan_and_nowhere_else() {
     let key = |plan| Key::find(&"CG-secret".to_owned().into(), "".as_ref(), plan).unwrap();
     let body = r#"{"bitcoin":{"usd":1,"last_updated_at":1},"ethereum":{"usd":1,"last_updated_at":1}}"#;
     for (plan, header) in [
@@ -167,13 +180,13 @@ async fn a_key_arrives_in_the_header_of_its_plan_and_nowhere_else() {
         (Some(Plan::Demo), "x-cg-demo-api-key: CG-secret\r\n"),
         (Some(Plan::Pro), "x-cg-pro-api-key: CG-secret\r\n"),
     ] {
-        let mut upstream = upstream("coingecko", key(plan), &[answer("200 OK", "", body)]).await;
+        let mut upstream = upstream("coingecko", key(plan), &[response("200 OK", "", body)]).await;
         assert!(upstream.ask().await.values().all(Result::is_ok));
-        let requests = upstream.requests.lock().unwrap();
+        let requests = upstream.server.requests.lock().unwrap();
         assert_eq!(requests[0].matches("CG-secret").count(), 1, "{}", requests[0]);
         assert!(requests[0].contains(header), "{}", requests[0]);
     }
-    let mut upstream = upstream("coingecko", None, &[answer("200 OK", "", body)]).await;
+    let mut upstream = upstream("coingecko", None, &[response("200 OK", "", body)]).await;
     upstream.ask().await;
-    assert!(!upstream.requests.lock().unwrap()[0].contains("api-key"));
+    assert!(!upstream.server.requests.lock().unwrap()[0].contains("api-key"));
 }

@@ -1,16 +1,14 @@
-//! Prices and times out of JSON, by their text: nothing here passes through f64.
+//! Prices and times from the text of JSON values.
 
-use common::domain::{Failure, Pair, Price, Timestamp};
+use common::domain::{Failure, Price, Timestamp};
 use serde_json::value::RawValue;
 
-use super::{Answers, Sample};
-
-/// Exponents beyond this belong to no price: prices lie between 10⁻¹² and 10¹².
+/// Prices lie between 10⁻¹² and 10¹², so larger exponents cannot belong to a price. Bounds the zeros we write out.
 const MAX_EXPONENT: i32 = 40;
 
-/// A source's price from its text. One place fewer than prices may have, so that midpoints are exact.
+/// A price with one decimal place fewer than [`Price`] can hold, so that the midpoint of two quotes is exact.
 fn price(text: &str) -> Result<Price, Failure> {
-    // No exchange writes zeros in front: what has them has lost a digit, or is no number.
+    // No exchange writes leading zeros. A price that has them is damaged.
     if text.starts_with('0') && text.as_bytes().get(1).is_some_and(u8::is_ascii_digit) {
         return Err(Failure::Invalid);
     }
@@ -34,14 +32,14 @@ fn is_number(raw: &str) -> bool {
     raw.starts_with(|first: char| first.is_ascii_digit() || first == '-')
 }
 
-/// A value's price, from a JSON string or number without an exponent.
-pub(super) fn price_of(value: Option<&RawValue>) -> Result<Price, Failure> {
+/// The price in a JSON string, or in a JSON number without an exponent.
+pub fn price_of(value: Option<&RawValue>) -> Result<Price, Failure> {
     price(&text_of(value.ok_or(Failure::Malformed)?)?)
 }
 
-/// A value's price where the contract says JSON number, exponents included. What has more digits than a
-/// price can keep is refused, not rounded.
-pub(super) fn number_of(value: Option<&RawValue>) -> Result<Price, Failure> {
+/// The price in a JSON number, which may have an exponent. Strings are refused. A price with more digits than
+/// [`Price`] can hold is refused rather than rounded.
+pub fn price_of_number(value: Option<&RawValue>) -> Result<Price, Failure> {
     let raw = value.ok_or(Failure::Malformed)?.get();
     if !is_number(raw) {
         return Err(Failure::Invalid);
@@ -49,13 +47,13 @@ pub(super) fn number_of(value: Option<&RawValue>) -> Result<Price, Failure> {
     price(&plain(raw).ok_or(Failure::Invalid)?)
 }
 
-/// A number without its exponent: `1e-08` is `0.00000001`, exactly. Nothing for exponents out of all reason.
+/// A number written without its exponent, exactly: `1e-08` becomes `0.00000001`. None if the exponent is too large.
 fn plain(number: &str) -> Option<String> {
     let Some((mantissa, exponent)) = number.split_once(['e', 'E']) else { return Some(number.to_owned()) };
     let exponent: i32 = exponent.parse().ok().filter(|exponent: &i32| exponent.abs() <= MAX_EXPONENT)?;
     let (whole, fraction) = mantissa.split_once('.').unwrap_or((mantissa, ""));
     let digits = format!("{whole}{fraction}");
-    // Where the point goes, counted in digits from the left.
+    // The number of digits before the decimal point.
     let point = i32::try_from(whole.len()).ok()?.checked_add(exponent)?;
     let Ok(point) = usize::try_from(point) else {
         let zeros = usize::try_from(point.unsigned_abs()).ok()?;
@@ -76,26 +74,12 @@ fn without_leading_zeros(digits: &str) -> &str {
     }
 }
 
-/// A time in whole seconds since 1970, from a JSON string or number.
-pub(super) fn seconds_of(value: Option<&RawValue>) -> Result<Timestamp, Failure> {
+/// The time in a JSON string or number of whole Unix seconds.
+pub fn seconds_of(value: Option<&RawValue>) -> Result<Timestamp, Failure> {
     let text = text_of(value.ok_or(Failure::Malformed)?)?;
     let seconds: i64 = text.parse().map_err(|_| Failure::Invalid)?;
     let millis = seconds.checked_mul(1_000).ok_or(Failure::Invalid)?;
     Timestamp::from_unix_millis(millis).map_err(|_| Failure::Invalid)
-}
-
-/// The one thing that is there. Two of what should be one are no answer: nothing says which is right.
-pub(super) fn only<T>(mut found: impl Iterator<Item = T>) -> Result<T, Failure> {
-    match (found.next(), found.next()) {
-        (Some(one), None) => Ok(one),
-        (Some(_), Some(_)) => Err(Failure::Malformed),
-        (None, _) => Err(Failure::Missing),
-    }
-}
-
-/// Every pair with its own answer.
-pub(super) fn each(pairs: &[Pair], answer: impl Fn(&Pair) -> Result<Sample, Failure>) -> Answers {
-    pairs.iter().map(|pair| (*pair, answer(pair))).collect()
 }
 
 #[cfg(test)]
@@ -106,7 +90,7 @@ mod tests {
 
     fn number(raw: &str) -> Result<String, Failure> {
         let value: Box<RawValue> = serde_json::from_str(raw).unwrap();
-        number_of(Some(&value)).map(|price| price.to_string())
+        price_of_number(Some(&value)).map(|price| price.to_string())
     }
 
     #[test]
@@ -129,7 +113,7 @@ mod tests {
     }
 
     #[test]
-    fn what_no_price_can_keep_is_invalid_and_not_rounded() {
+    fn numbers_that_a_price_cannot_hold_are_invalid_and_not_rounded() {
         for raw in [
             "0",
             "0e5",
@@ -152,7 +136,7 @@ mod tests {
     }
 
     #[test]
-    fn a_text_with_zeros_in_front_is_no_price() {
+    fn leading_zeros_are_refused() {
         for (text, is_price) in [("012.30", false), ("00.5", false), ("0.5", true), ("12.30", true)] {
             let value: Box<RawValue> = serde_json::from_str(&format!("\"{text}\"")).unwrap();
             assert_eq!(price_of(Some(&value)).is_ok(), is_price, "{text}");

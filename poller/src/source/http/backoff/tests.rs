@@ -1,4 +1,4 @@
-//! The state machine by example, and over random histories on tokio's paused clock.
+//! Examples, and random histories on tokio's paused clock.
 
 use common::domain::Words;
 use proptest::prelude::*;
@@ -7,7 +7,7 @@ use super::*;
 
 const SECOND: Duration = Duration::from_secs(1);
 
-/// Slots on the grid, and the instants they come at.
+/// A backoff, the current slot, and the instant at which it starts.
 struct Rig {
     backoff: Backoff,
     interval: Interval,
@@ -30,10 +30,10 @@ impl Rig {
 
     fn fail(&mut self, failure: Failure, announced: Option<Duration>) {
         self.backoff.failed(failure, announced, self.now);
-        self.backoff.ended(self.slot, false, self.now);
+        self.backoff.slot_ended(self.slot, false, self.now);
     }
 
-    /// After how many slots the source is asked again.
+    /// The number of slots until the source may be asked again.
     fn slots_until_asked(&mut self) -> u32 {
         (1..100_000).find(|_| self.next()).unwrap()
     }
@@ -48,7 +48,7 @@ async fn the_next_slot_is_the_first_retry_and_then_the_pause_doubles_up_to_a_min
         pauses.push(rig.slots_until_asked());
     }
     assert_eq!(pauses, [1, 2, 4, 6, 6, 6]);
-    rig.backoff.ended(rig.slot, true, rig.now);
+    rig.backoff.slot_ended(rig.slot, true, rig.now);
     rig.fail(Failure::Http5xx, None);
     assert_eq!(rig.slots_until_asked(), 1);
 }
@@ -65,7 +65,7 @@ async fn long_intervals_are_never_skipped() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_an_answer_stands_for_has_its_own_rest() {
+async fn the_rest_depends_on_the_failure() {
     for (failure, seconds) in [
         (Failure::Http429, 60),
         (Failure::RateLimited, 60),
@@ -95,19 +95,19 @@ async fn bans_double_up_to_three_days() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn many_requests_of_a_slot_that_are_banned_are_one_ban() {
+async fn several_banned_requests_of_a_slot_count_as_one_ban() {
     let mut rig = Rig::new("60s");
     for minutes in [2, 4, 8] {
         for _ in 0..10 {
             rig.backoff.failed(Failure::Http418, None, rig.now);
         }
-        rig.backoff.ended(rig.slot, false, rig.now);
+        rig.backoff.slot_ended(rig.slot, false, rig.now);
         assert_eq!(rig.slots_until_asked(), minutes);
     }
 }
 
 #[tokio::test(start_paused = true)]
-async fn an_announced_time_is_obeyed_over_the_usual_one_and_bounded() {
+async fn an_announced_rest_replaces_the_default_one_and_is_bounded() {
     let mut rig = Rig::new("10s");
     rig.fail(Failure::Http5xx, Some(95 * SECOND));
     assert_eq!(rig.slots_until_asked(), 10);
@@ -124,18 +124,18 @@ async fn one_refusal_among_prices_rests_the_source() {
     let mut rig = Rig::new("10s");
     rig.backoff.failed(Failure::Http429, Some(30 * SECOND), rig.now);
     rig.backoff.failed(Failure::Http429, Some(SECOND), rig.now);
-    rig.backoff.ended(rig.slot, true, rig.now);
+    rig.backoff.slot_ended(rig.slot, true, rig.now);
     assert_eq!(rig.slots_until_asked(), 3);
 }
 
-/// What may come of asking.
+/// A sequence of slots: a success, or a failure with an announced rest in seconds.
 fn outcomes() -> impl Strategy<Value = Vec<Option<(Failure, Option<u64>)>>> {
     let failure = (proptest::sample::select(Failure::ALL), proptest::option::of(0_u64..400));
     proptest::collection::vec(proptest::option::weighted(0.7, failure), 1..60)
 }
 
 proptest! {
-    /// Whatever happens: nothing before the announced time, and never away for longer than must be.
+    /// The source is never asked before the announced time, and always asked again within the bound.
     #[test]
     fn no_request_is_early_and_none_is_forgotten(
         history in outcomes(),
@@ -167,17 +167,17 @@ proptest! {
                         };
                         rest = announced.unwrap_or(Duration::from_secs(usual)).min(LONGEST_REST);
                         not_before = not_before.max(answered + rest);
-                        rig.backoff.ended(rig.slot, false, answered);
+                        rig.backoff.slot_ended(rig.slot, false, answered);
                     }
                     None => {
                         bans = 0;
-                        rig.backoff.ended(rig.slot, true, answered);
+                        rig.backoff.slot_ended(rig.slot, true, answered);
                     }
                 }
-                // On to the slot in which it is asked again, which must come.
+                // Advance to the slot in which the source is asked again, which must come.
                 let bound = answered + rest.max(longest_pause) + rig.interval.duration();
                 loop {
-                    // Days of rest pass in leaps of half of what is left, else in single slots.
+                    // Long rests are skipped in leaps of half of what is left, to keep the test fast.
                     let half = not_before.saturating_duration_since(rig.now) / 2;
                     let slots = half.as_millis() / u128::from(rig.interval.millis());
                     let leap = rig.interval.duration() * u32::try_from(slots).unwrap().max(1);

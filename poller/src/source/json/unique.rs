@@ -1,7 +1,7 @@
-//! JSON objects in which every name stands once.
+//! JSON objects whose member names are unique.
 //!
-//! JSON itself does not say which of two equal names counts, and readers differ. A price that depends on
-//! the reader is none.
+//! JSON does not define which of two members with the same name wins, and parsers differ. We refuse such objects
+//! rather than read a price that another parser would not see.
 
 use std::{borrow::Cow, collections::BTreeMap, fmt};
 
@@ -11,28 +11,28 @@ use serde::{
 };
 use serde_json::value::RawValue;
 
-/// The fields of an object, unread until they are asked for.
-pub(super) struct Unique<'a>(BTreeMap<Cow<'a, str>, &'a RawValue>);
+/// The members of an object. Their values stay raw until they are needed.
+pub struct UniqueObject<'a>(BTreeMap<Cow<'a, str>, &'a RawValue>);
 
-/// A borrowed name where it needs no unescaping.
+/// A string that is borrowed unless it contains escapes.
 #[derive(Deserialize, PartialEq, Eq, PartialOrd, Ord)]
 struct Name<'a>(#[serde(borrow)] Cow<'a, str>);
 
-impl<'a> Unique<'a> {
-    /// The value under a name.
-    pub(super) fn get(&self, name: &str) -> Option<&'a RawValue> {
+impl<'a> UniqueObject<'a> {
+    /// The value of a member.
+    pub fn get(&self, name: &str) -> Option<&'a RawValue> {
         self.0.get(name).copied()
     }
 
-    /// The text under a name, where it is one.
-    pub(super) fn text(&self, name: &str) -> Option<Cow<'a, str>> {
+    /// The value of a member if it is a string.
+    pub fn text(&self, name: &str) -> Option<Cow<'a, str>> {
         serde_json::from_str::<Name<'a>>(self.get(name)?.get()).ok().map(|name| name.0)
     }
 }
 
-impl<'de: 'a, 'a> Deserialize<'de> for Unique<'a> {
+impl<'de: 'a, 'a> Deserialize<'de> for UniqueObject<'a> {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        deserializer.deserialize_map(Fields).map(Unique)
+        deserializer.deserialize_map(Fields).map(UniqueObject)
     }
 }
 
@@ -49,7 +49,7 @@ impl<'de> Visitor<'de> for Fields {
         let mut fields = BTreeMap::new();
         while let Some((name, value)) = map.next_entry::<Name<'de>, &'de RawValue>()? {
             if fields.insert(name.0, value).is_some() {
-                return Err(A::Error::custom("a name stands twice"));
+                return Err(A::Error::custom("the object has two members with the same name"));
             }
         }
         Ok(fields)
@@ -61,13 +61,13 @@ mod tests {
     use super::*;
 
     #[test]
-    fn names_stand_once_however_they_are_spelled() {
-        let read = serde_json::from_str::<Unique>(r#"{"a":[1],"b\u0063":"x\n"}"#).unwrap();
+    fn repeated_names_are_refused_even_if_they_are_escaped_differently() {
+        let read = serde_json::from_str::<UniqueObject>(r#"{"a":[1],"b\u0063":"x\n"}"#).unwrap();
         assert_eq!(read.get("a").map(RawValue::get), Some("[1]"));
         assert_eq!(read.text("bc").as_deref(), Some("x\n"));
         assert!(read.get("c").is_none() && read.text("a").is_none());
         for twice in [r#"{"a":1,"a":1}"#, r#"{"a":1,"\u0061":2}"#, "[]", "1", ""] {
-            assert!(serde_json::from_str::<Unique>(twice).is_err(), "{twice}");
+            assert!(serde_json::from_str::<UniqueObject>(twice).is_err(), "{twice}");
         }
     }
 }

@@ -1,4 +1,6 @@
-//! Kraken's `Ticker`: one request for all pairs, strings, no time, errors inside HTTP 200.
+//! Kraken, `Ticker`: one request for all pairs, prices as strings, no timestamps, errors inside HTTP 200.
+//!
+//! <https://docs.kraken.com/api/docs/rest-api/get-ticker-information>
 
 use std::borrow::Cow;
 
@@ -9,24 +11,29 @@ use common::{
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
-use super::{
-    Answers, Sample,
-    http::Request,
-    number::{each, only, price_of},
-    unique::Unique,
+use crate::source::{
+    exchange::{Exchange, Market, ReportedError, Request, answers},
+    interface::{Answers, Sample},
+    json::{UniqueObject, only, price_of},
+    key::Plan,
+    limit::Limit,
 };
 
-/// How errors begin that mean "asked too often". The last comes with the time until when.
-const TOO_OFTEN: [&str; 3] = ["EAPI:Rate limit exceeded", "EGeneral:Too many requests", THROTTLED];
+/// Prefixes of the errors that mean "too many requests".
+const RATE_LIMIT_ERRORS: [&str; 3] = ["EAPI:Rate limit exceeded", "EGeneral:Too many requests", THROTTLED];
 
+/// Followed by the time until which requests are refused: `EService: Throttled: 1779092258`.
 const THROTTLED: &str = "EService: Throttled";
+
+pub(super) struct Kraken;
 
 #[derive(Deserialize)]
 struct Body<'a> {
+    /// Errors start with `E`, warnings with `W`.
     #[serde(borrow)]
     error: Vec<Cow<'a, str>>,
     #[serde(borrow)]
-    result: Option<Unique<'a>>,
+    result: Option<UniqueObject<'a>>,
 }
 
 #[derive(Deserialize)]
@@ -36,49 +43,56 @@ struct Ticker<'a> {
     c: Vec<&'a RawValue>,
 }
 
-pub(super) fn requests(pairs: &[Pair]) -> Vec<Request> {
-    let names: Vec<String> = pairs.iter().map(alternative_name).collect();
-    vec![Request { path: format!("/0/public/Ticker?pair={}", names.join(",")), pairs: pairs.to_vec() }]
-}
-
-pub(super) fn parse(body: &[u8], pairs: &[Pair]) -> Result<Answers, Failure> {
-    let Object(body): Object<Body> = serde_json::from_slice(body).map_err(|_| Failure::Malformed)?;
-    if let Some(complaint) = body.complaint() {
-        return Err(complaint);
+impl Exchange for Kraken {
+    fn name(&self) -> &'static str {
+        "kraken"
     }
-    let answer = |pair: &Pair| {
-        let result = body.result.as_ref().ok_or(Failure::Malformed)?;
-        let ticker = only(canonical_names(pair).iter().filter_map(|name| result.get(name)))?;
-        let Object(ticker): Object<Ticker> =
-            serde_json::from_str(ticker.get()).map_err(|_| Failure::Malformed)?;
-        Ok(Sample { price: price_of(ticker.c.first().copied())?, time: None })
-    };
-    Ok(each(pairs, answer))
-}
 
-/// `{"error":["EAPI:Rate limit exceeded"]}`
-pub(super) fn complaint(body: &[u8]) -> Option<Failure> {
-    serde_json::from_slice::<Object<Body>>(body).ok()?.0.complaint()
-}
+    fn base_url(&self, _plan: Option<Plan>) -> &'static str {
+        "https://api.kraken.com"
+    }
 
-/// Until when it will not be asked, in seconds since 1970, where it says so: `EService: Throttled: 1779092258`.
-pub(super) fn throttled_until(body: &[u8]) -> Option<i64> {
-    let Object(body): Object<Body> = serde_json::from_slice(body).ok()?;
-    let until = body.error.iter().filter_map(|error| error.strip_prefix(THROTTLED)?.strip_prefix(':'));
-    until.filter_map(|seconds| seconds.trim().parse().ok()).max()
-}
+    fn limit(&self, _plan: Option<Plan>) -> Option<Limit> {
+        // The documentation says only that public calls are limited per IP address. Users report about one a second.
+        Some(Limit::new(1, 1).undocumented())
+    }
 
-impl Body<'_> {
-    /// `E…` is an error, `W…` a mere warning.
-    fn complaint(&self) -> Option<Failure> {
-        let mut errors = self.error.iter().filter(|error| !error.starts_with('W')).peekable();
+    /// `XBTUSD`, which Kraken calls the alternative name.
+    fn symbol(&self, pair: Pair) -> Option<String> {
+        Some(format!("{}{}", asset(pair.base()), asset(pair.quote())))
+    }
+
+    fn requests(&self, markets: &[Market]) -> Vec<Request> {
+        let symbols: Vec<&str> = markets.iter().map(|market| market.symbol.as_str()).collect();
+        Request::for_all(format!("/0/public/Ticker?pair={}", symbols.join(",")), markets)
+    }
+
+    fn parse(&self, body: &str, markets: &[Market]) -> Result<Answers, Failure> {
+        let Object(body): Object<Body> = serde_json::from_str(body).map_err(|_| Failure::Malformed)?;
+        let read = |market: &Market| {
+            let result = body.result.as_ref().ok_or(Failure::Malformed)?;
+            let ticker = only(names_in_response(market.pair).iter().filter_map(|name| result.get(name)))?;
+            let Object(ticker): Object<Ticker> =
+                serde_json::from_str(ticker.get()).map_err(|_| Failure::Malformed)?;
+            Ok(Sample { price: price_of(ticker.c.first().copied())?, time: None })
+        };
+        Ok(answers(markets, read))
+    }
+
+    /// `{"error":["EAPI:Rate limit exceeded"]}`
+    fn parse_error(&self, body: &str) -> Option<ReportedError> {
+        let Object(body): Object<Body> = serde_json::from_str(body).ok()?;
+        let mut errors = body.error.iter().filter(|error| !error.starts_with('W')).peekable();
         errors.peek()?;
-        let too_often = errors.any(|error| TOO_OFTEN.iter().any(|start| error.starts_with(start)));
-        Some(if too_often { Failure::RateLimited } else { Failure::Refused })
+        let is_rate_limit =
+            errors.any(|error| RATE_LIMIT_ERRORS.iter().any(|start| error.starts_with(start)));
+        let until = body.error.iter().filter_map(|error| error.strip_prefix(THROTTLED)?.strip_prefix(':'));
+        let until = until.filter_map(|seconds| seconds.trim().parse().ok()).max();
+        Some(ReportedError { until, ..ReportedError::new(is_rate_limit) })
     }
 }
 
-/// Kraken's own codes for the assets that it calls otherwise than the rest of the world.
+/// Kraken has its own codes for some assets.
 fn asset(code: &str) -> &str {
     match code {
         "BTC" => "XBT",
@@ -87,12 +101,8 @@ fn asset(code: &str) -> &str {
     }
 }
 
-fn alternative_name(pair: &Pair) -> String {
-    format!("{}{}", asset(pair.base()), asset(pair.quote()))
-}
-
-/// The names under which the answer may list a pair: old pairs mark coins with X and currencies with Z.
-fn canonical_names(pair: &Pair) -> [String; 3] {
+/// The names under which a response may list a pair. Old pairs have an X before coins and a Z before currencies.
+fn names_in_response(pair: Pair) -> [String; 3] {
     let (base, quote) = (asset(pair.base()), asset(pair.quote()));
     [format!("X{base}Z{quote}"), format!("X{base}X{quote}"), format!("{base}{quote}")]
 }
@@ -105,15 +115,19 @@ mod tests {
         vec!["BTC-USD".parse().unwrap(), "ETH-USD".parse().unwrap()]
     }
 
+    fn parse(body: &[u8], pairs: &[Pair]) -> Result<Answers, Failure> {
+        Kraken.read(body, &Kraken.markets(pairs))
+    }
+
     #[test]
     fn one_request_asks_for_all() {
-        let requests = requests(&pairs());
+        let requests = Kraken.requests(&Kraken.markets(&pairs()));
         assert_eq!(requests.len(), 1);
         assert_eq!(requests[0].path, "/0/public/Ticker?pair=XBTUSD,ETHUSD");
     }
 
     #[test]
-    fn answers_come_under_canonical_or_plain_names() {
+    fn tickers_are_found_under_canonical_and_plain_names() {
         let body = br#"{"error":[],"result":{"XXBTZUSD":{"a":["1","1","1"],"c":["77726.10000","0.00001393"]},"ETHUSD":{"c":["2112.40","1"]}}}"#;
         let answers = parse(body, &pairs()).unwrap();
         let price = |pair: &str| answers[&pair.parse().unwrap()].unwrap().price.to_string();
@@ -122,7 +136,7 @@ mod tests {
     }
 
     #[test]
-    fn a_pair_like_the_one_asked_for_is_another_pair() {
+    fn a_similar_pair_is_not_mistaken_for_the_requested_one() {
         let body = br#"{"error":[],"result":{"XBTUSDT":{"c":["1.0","1"]},"XXBTZEUR":{"c":["2.0","1"]}}}"#;
         let answers = parse(body, &pairs()).unwrap();
         assert!(answers.values().all(|answer| *answer == Err(Failure::Missing)));
@@ -140,14 +154,14 @@ mod tests {
             let body = format!(r#"{{"error":["WGeneral:Danger","{error}"]}}"#);
             assert_eq!(parse(body.as_bytes(), &pairs()), Err(expected), "{error}");
             let until = error.contains("Throttled").then_some(1_779_092_258);
-            assert_eq!(throttled_until(body.as_bytes()), until);
+            assert_eq!(Kraken.parse_error(&body).unwrap().until, until);
         }
         let warned = br#"{"error":["WGeneral:Danger"],"result":{"XXBTZUSD":{"c":["1.5","1"]}}}"#;
         assert!(parse(warned, &pairs()[..1]).unwrap()[&pairs()[0]].is_ok());
     }
 
     #[test]
-    fn what_is_no_price_is_refused() {
+    fn bodies_without_a_valid_price_are_refused() {
         for price in [r#""0""#, r#""-1""#, r#""NaN""#, r#""1e5""#, "null", "[]", r#""""#] {
             let body = format!(r#"{{"error":[],"result":{{"XXBTZUSD":{{"c":[{price}]}}}}}}"#);
             assert_eq!(
@@ -166,7 +180,7 @@ mod tests {
         ] {
             assert_eq!(parse(body.as_bytes(), &pairs()), Err(Failure::Malformed), "{body}");
         }
-        // The last is how Kraken answers when it is asked for trades.
+        // The last one is the shape of Kraken's response to a request for trades.
         for result in [
             r#"{"XXBTZUSD":{}}"#,
             r#"{"XXBTZUSD":{"c":["1"]},"XBTUSD":{"c":["2"]}}"#,

@@ -1,4 +1,4 @@
-//! How long a source asks us to wait, out of its headers and its own words.
+//! How long a response asks us to wait.
 
 use std::time::{Duration, SystemTime};
 
@@ -7,21 +7,21 @@ use reqwest::header::{DATE, HeaderMap, HeaderName, RETRY_AFTER};
 
 use super::backoff::LONGEST_REST;
 
-/// The time by which an answer's own times are to be understood.
+/// The server's time when it sent a response. Times in the response are relative to it.
 #[derive(Debug, Clone, Copy)]
-pub(super) struct Now(SystemTime);
+pub(super) struct ResponseTime(SystemTime);
 
-impl Now {
-    /// The answer's own `Date`, so that its clock need not agree with ours; where it has none, the slot's
-    /// instant, which lies before the answer, so that no wait comes out too short.
-    pub(super) fn of(headers: &HeaderMap, slot: Slot) -> Self {
+impl ResponseTime {
+    /// The response's `Date` header, so that the server's clock does not have to agree with ours. Without the header
+    /// it is the start of the slot, which is before the response and therefore never makes a wait too short.
+    pub(super) fn new(headers: &HeaderMap, slot: Slot) -> Self {
         let millis = u64::try_from(slot.start().unix_millis()).unwrap_or(0);
         let slot = SystemTime::UNIX_EPOCH + Duration::from_millis(millis);
         Self(date(headers, DATE).unwrap_or(slot))
     }
 
-    /// How long to wait until a time in seconds since 1970.
-    pub(super) fn until_seconds(self, seconds: i64) -> Duration {
+    /// How long to wait until a time in Unix seconds.
+    pub(super) fn until_unix_seconds(self, seconds: i64) -> Duration {
         let seconds = Duration::from_secs(u64::try_from(seconds).unwrap_or(0));
         SystemTime::UNIX_EPOCH.checked_add(seconds).map_or(LONGEST_REST, |until| self.until(until))
     }
@@ -31,14 +31,14 @@ impl Now {
     }
 }
 
-/// `Retry-After`, in seconds or as a date. What is neither counts as not there.
-pub(super) fn retry_after(headers: &HeaderMap, now: Now) -> Option<Duration> {
+/// The `Retry-After` header, in seconds or as a date. Any other value is ignored.
+pub(super) fn retry_after(headers: &HeaderMap, time: ResponseTime) -> Option<Duration> {
     let text = headers.get(RETRY_AFTER)?.to_str().ok()?.trim();
     if !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit()) {
-        // More than a number holds is still a number.
+        // A number too large for `u64` is still a number.
         return Some(text.parse().map_or(LONGEST_REST, Duration::from_secs).min(LONGEST_REST));
     }
-    date(headers, RETRY_AFTER).map(|until| now.until(until))
+    date(headers, RETRY_AFTER).map(|until| time.until(until))
 }
 
 fn date(headers: &HeaderMap, name: HeaderName) -> Option<SystemTime> {
@@ -58,7 +58,7 @@ mod tests {
             headers.iter().map(|(name, value)| (name.clone(), value.parse().unwrap())).collect();
         let interval: Interval = "10s".parse().unwrap();
         let slot = interval.slot_at("2026-11-21T00:00:10Z".parse().unwrap());
-        retry_after(&headers, Now::of(&headers, slot))
+        retry_after(&headers, ResponseTime::new(&headers, slot))
     }
 
     #[test]
@@ -70,7 +70,7 @@ mod tests {
         assert_eq!(wait(&[(RETRY_AFTER, "99999999999999999999999")]), Some(LONGEST_REST));
         let date = (RETRY_AFTER, "Sat, 21 Nov 2026 00:01:00 GMT");
         assert_eq!(wait(std::slice::from_ref(&date)), seconds(50));
-        // By the answer's own clock, which may be years away from ours.
+        // Relative to the server's clock, which may be years away from ours.
         assert_eq!(wait(&[date.clone(), (DATE, "Sat, 21 Nov 2026 00:00:30 GMT")]), seconds(30));
         assert_eq!(wait(&[date.clone(), (DATE, "Sat, 21 Nov 2026 01:00:00 GMT")]), seconds(0));
         assert_eq!(wait(&[date, (DATE, "yesterday")]), seconds(50));
@@ -81,22 +81,23 @@ mod tests {
     }
 
     #[test]
-    fn unix_times_are_relative_to_the_answer() {
+    fn unix_times_are_relative_to_the_response() {
         let interval: Interval = "10s".parse().unwrap();
         let slot = interval.slot_at("2026-11-21T00:00:10Z".parse().unwrap());
-        let now = Now::of(&HeaderMap::new(), slot);
+        let time = ResponseTime::new(&HeaderMap::new(), slot);
         let at = slot.start().unix_millis() / 1_000;
-        assert_eq!(now.until_seconds(at + 42), Duration::from_secs(42));
-        assert_eq!(now.until_seconds(at - 42), Duration::ZERO);
-        assert_eq!(now.until_seconds(-1), Duration::ZERO);
-        assert_eq!(now.until_seconds(i64::MAX), LONGEST_REST);
+        assert_eq!(time.until_unix_seconds(at + 42), Duration::from_secs(42));
+        assert_eq!(time.until_unix_seconds(at - 42), Duration::ZERO);
+        assert_eq!(time.until_unix_seconds(-1), Duration::ZERO);
+        assert_eq!(time.until_unix_seconds(i64::MAX), LONGEST_REST);
     }
-    /// The last instant that the header's dates can write: the end of the year 9999.
+
+    /// The end of the year 9999, the last time that a header's date can express, in Unix seconds.
     const LAST_DATE: u64 = 253_402_300_799;
 
     proptest! {
         #[test]
-        fn a_wait_is_what_the_header_says_up_to_the_longest(seconds: u64, now in 0..=LAST_DATE, until in 0..=LAST_DATE) {
+        fn a_wait_follows_the_header_up_to_the_longest_rest(seconds: u64, now in 0..=LAST_DATE, until in 0..=LAST_DATE) {
             prop_assert_eq!(wait(&[(RETRY_AFTER, &seconds.to_string())]), Some(Duration::from_secs(seconds).min(LONGEST_REST)));
             let date = |seconds| httpdate::fmt_http_date(SystemTime::UNIX_EPOCH + Duration::from_secs(seconds));
             let expected = Duration::from_secs(until.saturating_sub(now)).min(LONGEST_REST);
@@ -104,7 +105,7 @@ mod tests {
         }
 
         #[test]
-        fn no_header_panics_or_makes_a_longer_wait(retry: Vec<u8>, date: Vec<u8>, text in "[A-Za-z]{3}, [0-9]{2} [A-Z][a-z]{2} [0-9]{4} [0-9]{2}:[0-9]{2}:[0-9]{2} GMT") {
+        fn arbitrary_headers_neither_panic_nor_exceed_the_longest_rest(retry: Vec<u8>, date: Vec<u8>, text in "[A-Za-z]{3}, [0-9]{2} [A-Z][a-z]{2} [0-9]{4} [0-9]{2}:[0-9]{2}:[0-9]{2} GMT") {
             let interval: Interval = "10s".parse().unwrap();
             let slot = interval.slot_at("2026-11-21T00:00:10Z".parse().unwrap());
             for (retry, date) in [(&retry[..], &date[..]), (text.as_bytes(), &date), (&retry, text.as_bytes()), (text.as_bytes(), text.as_bytes())] {
@@ -112,7 +113,7 @@ mod tests {
                     .into_iter()
                     .filter_map(|(name, value)| Some((name, HeaderValue::from_bytes(value).ok()?)))
                     .collect();
-                prop_assert!(retry_after(&headers, Now::of(&headers, slot)).is_none_or(|wait| wait <= LONGEST_REST));
+                prop_assert!(retry_after(&headers, ResponseTime::new(&headers, slot)).is_none_or(|wait| wait <= LONGEST_REST));
             }
         }
     }

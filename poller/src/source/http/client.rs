@@ -1,46 +1,50 @@
-//! One HTTP request, and distrust of what comes back.
+//! Sends one HTTP request. Responses are untrusted: everything about them is bounded.
 
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
 use common::domain::Failure;
-use reqwest::{Response, StatusCode, Url, header::HeaderMap, redirect::Policy};
+use reqwest::{
+    StatusCode, Url,
+    header::{HeaderMap, HeaderValue},
+    redirect::Policy,
+};
 use tokio::time::{Instant, timeout_at};
 
-use super::{Key, SourceError};
+use crate::source::error::SourceError;
 
-/// The largest body we read, counted after decompression. Bitstamp's list of all markets, the largest
-/// honest answer, has about 150 kB.
+/// The largest body that is read, after decompression. The largest valid response, Bitstamp's list of all markets, has
+/// about 150 kB.
 const MAX_BODY_BYTES: usize = 1024 * 1024;
 
-/// The largest body of an error we read: its words are a line or two.
+/// The largest body of an error response that is read. Error messages are a line or two.
 const MAX_ERROR_BYTES: usize = 64 * 1024;
 
-/// An error's words are waited for no longer: its status has said already that there is no price.
+/// How long to wait for the body of an error response. Its status already says that there is no price.
 const MAX_ERROR_TIME: Duration = Duration::from_millis(500);
 
-/// A last bound on one request. The slot's own deadline is usually shorter.
+/// Upper bound for one request. The slot's deadline is usually earlier.
 const MAX_REQUEST_TIME: Duration = Duration::from_secs(20);
 
-/// Idle connections are kept across slots, so that most requests need no handshake.
+/// How long idle connections are kept. Longer than most intervals, so that most requests need no handshake.
 const IDLE_CONNECTION_TIME: Duration = Duration::from_secs(90);
 
-/// An HTTP client that follows no redirects and reads no more than it must.
+/// An HTTP client that does not follow redirects and reads bounded bodies.
 #[derive(Debug, Clone)]
 pub struct Client(reqwest::Client);
 
-/// What came back.
-pub(super) struct Reply {
-    /// Whether the status is that of an answer with prices.
+/// A response, or its beginning.
+pub(super) struct Response {
+    /// Ok for the only status whose body may contain prices, 200.
     pub(super) status: Result<(), Failure>,
-    /// Its headers; the HTTP library bounds them.
+    /// The headers. The HTTP library bounds their size.
     pub(super) headers: HeaderMap,
-    /// Its body, or the first words of an error's.
+    /// The body, or why it could not be read.
     pub(super) body: Result<Bytes, Failure>,
 }
 
 impl Client {
-    /// One client for all sources; they share nothing but its settings.
+    /// A client that all sources can share.
     pub fn new() -> Result<Self, SourceError> {
         Self::build(reqwest::Client::builder())
     }
@@ -56,11 +60,16 @@ impl Client {
             .map_err(SourceError::Client)
     }
 
-    /// Asks once. An error is one of the connection; what the answer says of itself is in the reply, which is
-    /// there as soon as its head is: an answer that stalls in its body has still said when to come back.
-    pub(super) async fn get(&self, url: Url, key: Option<&Key>, deadline: Instant) -> Result<Reply, Failure> {
+    /// Sends one request. Fails only if no status and headers arrive: a response that stalls in its body may still
+    /// have said in a header when to ask again.
+    pub(super) async fn get(
+        &self,
+        url: Url,
+        header: Option<(&'static str, HeaderValue)>,
+        deadline: Instant,
+    ) -> Result<Response, Failure> {
         let request = self.0.get(url);
-        let request = match key.map(Key::header) {
+        let request = match header {
             Some((name, value)) => request.header(name, value),
             None => request,
         };
@@ -72,11 +81,11 @@ impl Client {
             Err(_) => (MAX_ERROR_BYTES, deadline.min(Instant::now() + MAX_ERROR_TIME)),
         };
         let body = timeout_at(until, read(response, limit)).await.unwrap_or(Err(Failure::Timeout));
-        Ok(Reply { status, headers, body })
+        Ok(Response { status, headers, body })
     }
 }
 
-async fn read(mut response: Response, limit: usize) -> Result<Bytes, Failure> {
+async fn read(mut response: reqwest::Response, limit: usize) -> Result<Bytes, Failure> {
     let mut body = BytesMut::new();
     while let Some(chunk) = response.chunk().await.map_err(|error| failure(&error))? {
         if body.len() + chunk.len() > limit {
@@ -97,7 +106,7 @@ fn accept(status: StatusCode) -> Result<(), Failure> {
         451 => Err(Failure::Http451),
         400..500 => Err(Failure::Http4xx),
         500..600 => Err(Failure::Http5xx),
-        // Other 1xx and 2xx carry no price.
+        // No exchange sends prices with other 1xx and 2xx statuses.
         _ => Err(Failure::Malformed),
     }
 }
@@ -113,9 +122,9 @@ fn failure(error: &reqwest::Error) -> Failure {
     causes.find_map(cause_of).unwrap_or(Failure::Unreachable)
 }
 
-/// What a cause stands for, where it is more than a connection that failed.
+/// The failure that a cause stands for. None if it is only a failed connection.
 fn cause_of(cause: &(dyn std::error::Error + 'static)) -> Option<Failure> {
-    // The TLS library's error lies within one I/O error or more, which show only its causes.
+    // The TLS library's error is wrapped in one or more I/O errors, whose `source` skips it.
     let mut inner = within(cause);
     while let Some(error) = inner {
         if error.is::<rustls::Error>() {
@@ -123,7 +132,7 @@ fn cause_of(cause: &(dyn std::error::Error + 'static)) -> Option<Failure> {
         }
         inner = within(error);
     }
-    // The resolver's error type is private to the HTTP library.
+    // The resolver's error type is private to the HTTP library, so only its text identifies it.
     cause.to_string().starts_with("dns error").then_some(Failure::Dns)
 }
 
