@@ -60,7 +60,7 @@ impl ConvertApi {
         let (from, to, snapshot) = (from.0.0, to.0.0, at_sequence.snapshot);
         let amount = amount.0.map_or(Amount::ONE, |amount| amount.0);
         let way = way(&snapshot, from, to)?;
-        let legs = match rate::together(&snapshot, &way) {
+        let legs = match rate::newest_legs(&snapshot, &way) {
             Some(legs) => legs,
             None => self.legs(snapshot.clone(), way).await?,
         };
@@ -94,8 +94,10 @@ impl ConvertApi {
     /// Looks for the newest slot that the pairs of a way share.
     async fn legs(&self, snapshot: Arc<Snapshot>, way: Vec<Step>) -> Result<Vec<Leg>, Problem> {
         let state = self.0.clone();
-        let find =
-            move || rate::legs(&state.store, &snapshot, &way)?.ok_or_else(|| not_together(&snapshot, &way));
+        let find = move || {
+            rate::legs_in_shared_slot(&state.store, &snapshot, &way)?
+                .ok_or_else(|| not_together(&snapshot, &way))
+        };
         self.0.readers.read(find).await
     }
 }
@@ -121,7 +123,7 @@ fn way(snapshot: &Snapshot, from: Asset, to: Asset) -> Result<Vec<Step>, Problem
     if snapshot.pairs.is_empty() {
         return Err(no_price_yet(None, None));
     }
-    let mut ways = rate::ways(snapshot.pairs.keys(), from, to).peekable();
+    let mut ways = rate::paths(snapshot.pairs.keys(), from, to).peekable();
     if ways.peek().is_none() {
         return Err(no_rate(snapshot, from, to));
     }

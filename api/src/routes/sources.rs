@@ -10,7 +10,7 @@ use crate::{
     dto::{DerivedText, PairText, SourceItem, SourcePairItem, Sources, TimeText},
     problem::Problem,
 };
-use ledger::sources::{Report, Standing};
+use ledger::sources::{Report, SourceStatistics};
 
 /// The sources.
 pub struct SourcesApi(pub(super) Arc<State>);
@@ -46,7 +46,7 @@ fn sources(report: &Report) -> Sources {
     }
 }
 
-fn item(source: SourceName, pairs: &BTreeMap<Pair, Standing>) -> Option<SourceItem> {
+fn item(source: SourceName, pairs: &BTreeMap<Pair, SourceStatistics>) -> Option<SourceItem> {
     let all = pairs.values().cloned().reduce(|mut all, standing| {
         all.merge(&standing);
         all
@@ -63,7 +63,7 @@ fn item(source: SourceName, pairs: &BTreeMap<Pair, Standing>) -> Option<SourceIt
     })
 }
 
-fn pair_item(pair: Pair, standing: &Standing) -> SourcePairItem {
+fn pair_item(pair: Pair, standing: &SourceStatistics) -> SourcePairItem {
     let (_, slot, verdict) = standing.last;
     SourcePairItem {
         pair: PairText(pair),
@@ -76,7 +76,7 @@ fn pair_item(pair: Pair, standing: &Standing) -> SourcePairItem {
     }
 }
 
-fn counts(standing: &Standing) -> BTreeMap<String, u64> {
+fn counts(standing: &SourceStatistics) -> BTreeMap<String, u64> {
     let count = |(verdict, count): (&Verdict, &u64)| (verdict.to_string(), *count);
     standing.verdicts.iter().map(count).collect()
 }

@@ -132,7 +132,7 @@ fn reaches_back(store: &Store, ranges: &[Range], behind: Position) -> Result<boo
     if behind == Position::default() {
         return Ok(true);
     }
-    let reaches = |(pair, from, _): &Range| store.reaches_back(*pair, behind, *from);
+    let reaches = |(pair, from, _): &Range| store.is_complete_after(*pair, behind, *from);
     ranges.iter().map(reaches).try_fold(true, |all, reaches| Ok(all && reaches?))
 }
 
@@ -191,7 +191,7 @@ async fn follow(
     }
     let wanted = Wanted { pairs, behind: after.as_ref().map(|after| after.cursor.position) };
     if let Some((after, behind)) = after.as_ref().zip(wanted.behind)
-        && snapshot.recent.behind(behind).is_none()
+        && snapshot.recent.after(behind).is_none()
     {
         let (reading, ranges) = (state.clone(), wanted.ranges(state, &snapshot));
         let reaches = move || Ok(reaches_back(&reading.store, &ranges, behind)?);

@@ -61,7 +61,7 @@ fn read(state: &State, snapshot: &Snapshot, sequence: Sequence) -> Result<Record
     let (pair, covered, item) = match (whole, &record) {
         (Some(record), _) => (record.pair, record.covers_up_to(), explain(sequence, record)),
         (None, Some(record)) => left(&Covering::of(sequence, record).ok_or_else(unknown)?, snapshot),
-        (None, None) => left(&state.store.expired(sequence)?.ok_or_else(unknown)?, snapshot),
+        (None, None) => left(&state.store.covering(sequence)?.ok_or_else(unknown)?, snapshot),
     };
     let newest = snapshot.pairs.get(&pair).map(|view| view.slot);
     if is_past(state.retain_ticks, newest, covered) { Err(unknown()) } else { Ok(item) }

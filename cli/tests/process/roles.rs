@@ -17,8 +17,8 @@ use crate::{
     audit::audit,
     commands::run,
     harness::{DEADLINE, INTERVAL, Pod, Scene, has_event, has_message, has_price, moving_upstream},
+    nats_stream::{is_in_trouble, is_well},
     records,
-    stream::{is_in_trouble, is_well},
 };
 
 const ROLES: [&str; 4] = ["poller", "api", "feed", "admin"];
@@ -297,7 +297,6 @@ async fn a_process_with_anothers_key_says_which_right_is_missing() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_key_is_replaced_without_a_restart() {
     require_nats!();
-    // Fault matrix, row 20.
     let (_upstream, mut shipped, scene) = stage().await;
     let folder = scene.folder().to_owned();
     let (code, said) = shipped.log(&folder, "apply", "admin", &["--set", "bus.lease=60s"]).await;

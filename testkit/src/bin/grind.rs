@@ -25,6 +25,9 @@ struct Arguments {
     /// Three nats-servers and three replicas instead of one.
     #[arg(long)]
     cluster: bool,
+    /// Creates the stream with this compression before the pollers start. With s2 a cluster must fail.
+    #[arg(long, value_parser = ["none", "s2"])]
+    compression: Option<String>,
     /// How many pods.
     #[arg(long, default_value_t = 3)]
     pods: usize,
@@ -49,7 +52,7 @@ async fn main() -> ExitCode {
 }
 
 async fn run(arguments: Arguments) -> anyhow::Result<bool> {
-    let Arguments { minutes, seed, binary, cluster, pods, steps, without } = arguments;
+    let Arguments { minutes, seed, binary, cluster, compression, pods, steps, without } = arguments;
     // Kept until all is known to be well: a panic must not take the traces with it.
     let folder = tempfile::Builder::new().prefix("tickwell-grind-").tempdir()?.keep();
     let options = Options {
@@ -59,6 +62,7 @@ async fn run(arguments: Arguments) -> anyhow::Result<bool> {
         duration: Duration::from_secs(60) * minutes,
         steps_between_checks: steps,
         cluster,
+        compression,
         pods,
         without,
     };

@@ -11,8 +11,9 @@ use super::answers::{Question, has};
 use super::log::{self, Log};
 use super::play::Play;
 use super::probe::Answer;
-use super::stage::PAIRS;
+use super::stage::{PAIRS, STREAM};
 use crate::audit;
+use crate::nats::replicas;
 use crate::records::Record;
 use crate::wait::poll_until;
 
@@ -26,6 +27,7 @@ impl Play {
     /// Checks everything. What is wrong goes into the report; an error ends the check.
     pub(super) async fn check(&mut self) -> anyhow::Result<()> {
         self.settle().await?;
+        self.inspect_servers().await.context("the servers")?;
         let log = Log::read(&self.stage.url).await.context("reading the log")?;
         self.report.log = audit::audit(&log.records).context("the log")?;
         audit::nothing_lost(&self.log.records, &log.records).context("acknowledged records are lost")?;
@@ -49,18 +51,23 @@ impl Play {
         Ok(())
     }
 
-    /// Everybody runs and the clocks are right: then a price must come, and each poller must end in peace.
+    /// Everybody runs and the clocks are right: then a price must come, servers that die one by one must come back,
+    /// and each poller must end in peace.
     async fn settle(&mut self) -> anyhow::Result<()> {
         self.due.clear();
         self.stage.put_right().await?;
+        let sane = replicas::blocks_are_sane(&self.stage.servers, STREAM).await;
+        sane.context("the servers, just started again")?;
         let url = self.stage.url.clone();
         let first = poll_until(RECOVERY_DEADLINE, async || log::last_sequence(&url).await).await;
         let first = first.context("the log does not answer, with all its servers running")?;
         let ticks = poll_until(RECOVERY_DEADLINE, async || ticks_since(&url, first).await).await;
         if ticks.is_none() {
-            let told: Vec<String> = self.stage.pollers().map(|poller| poller.tail()).collect();
+            let mut told = replicas::complaints(&self.stage.servers).await;
+            told.extend(self.stage.pollers().map(|poller| poller.tail()));
             bail!("no price in {RECOVERY_DEADLINE:?}, with everything running:\n{}", told.join("\n"));
         }
+        self.servers_die_in_turn().await.context("servers that die one by one")?;
         for poller in self.stage.pollers() {
             poller.end().await?;
         }

@@ -29,7 +29,7 @@ pub(super) enum Undo {
 
 /// One run.
 pub(super) struct Play {
-    options: Options,
+    pub(super) options: Options,
     began: Instant,
     pub(super) stage: Stage,
     pub(super) client: Client,
@@ -63,7 +63,7 @@ impl Play {
         self.report.took = self.began.elapsed();
         if let Err(error) = outcome {
             self.report.failures.push(format!("{error:#}"));
-            self.keep_log();
+            self.keep_evidence();
         }
         Ok(self.report)
     }
@@ -247,12 +247,16 @@ impl Play {
         tell(&format!("{:>7.1} s  {what}", self.began.elapsed().as_secs_f64()));
     }
 
-    /// Keeps the log as it was at the last check, for whoever looks into a failure.
-    fn keep_log(&self) {
+    /// Keeps the log as it was at the last check, and each server's store and log as they are now, for whoever
+    /// looks into a failure.
+    fn keep_evidence(&self) {
         let lines = self.log.records.iter().map(|record| String::from_utf8_lossy(&record.bytes).into_owned());
-        // The failure itself has been told; what cannot be kept is not there to look into.
-        let _written =
-            std::fs::write(self.options.folder.join("log.ndjson"), lines.collect::<Vec<_>>().join("\n"));
+        let folder = &self.options.folder;
+        // The failure itself is in the report; what cannot be kept is not there to look into.
+        let _written = std::fs::write(folder.join("log.ndjson"), lines.collect::<Vec<_>>().join("\n"));
+        for (number, server) in (1..).zip(&self.stage.servers) {
+            let _copied = server.copy_folder(&folder.join(format!("nats-{number}")));
+        }
     }
 }
 

@@ -3,12 +3,14 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use anyhow::ensure;
+
 use super::member::{Member, Role, Setting};
 use super::plan::LEASE;
 use super::{Options, plan::Target};
 use crate::faketime::FakeTime;
 use crate::market::WalkMarket;
-use crate::nats::{NatsCluster, NatsServer};
+use crate::nats::{NatsCluster, NatsServer, create_stream};
 use crate::upstream::FakeUpstream;
 
 /// A leader and a standby.
@@ -44,6 +46,11 @@ impl Stage {
             let url = server.url();
             (vec![server], url)
         };
+        if let Some(compression) = &options.compression {
+            let options =
+                [("compression", compression.as_str().into()), ("num_replicas", servers.len().into())];
+            create_stream(&url, &options).await?;
+        }
         let upstream =
             FakeUpstream::start(Arc::new(WalkMarket::new(options.seed, INTERVAL)?), "127.0.0.1:0").await?;
         let setting = Setting {
@@ -93,7 +100,11 @@ impl Stage {
     pub(super) async fn start_again(&mut self, target: Target) -> anyhow::Result<()> {
         match target {
             Target::Server(number) => match self.servers.get_mut(number) {
-                Some(server) if !server.is_running() => server.restart().await,
+                Some(server) if !server.is_running() => {
+                    let compressed = server.newest_is_compressed(STREAM)?;
+                    ensure!(!compressed, "the newest block of nats-{} is compressed", number + 1);
+                    server.restart().await
+                }
                 _ => Ok(()),
             },
             Target::Member(number) => self.members.get_mut(number).map_or(Ok(()), Member::start),

@@ -73,7 +73,7 @@ impl Follower {
         place: Place,
     ) -> Self {
         let now = Instant::now();
-        let position = wanted.behind.unwrap_or(Position::behind(newest.sequence));
+        let position = wanted.behind.unwrap_or(Position::after(newest.sequence));
         let first = wanted.behind.is_none().then(|| newest.newest_events(|pair| wanted.includes(pair)));
         Self {
             state: Arc::downgrade(state),
@@ -125,7 +125,7 @@ impl Follower {
             }
             let snapshot = self.snapshots.borrow_and_update().clone();
             self.keeps_up(&snapshot)?;
-            let events = match snapshot.recent.behind(self.position) {
+            let events = match snapshot.recent.after(self.position) {
                 Some(recent) => {
                     let wanted = recent.filter(|event| self.wanted.includes(event.pair()));
                     wanted.take(CHUNK).cloned().collect::<Vec<_>>()
@@ -136,7 +136,7 @@ impl Follower {
                 self.position = last.position;
                 return Ok(events);
             }
-            self.position = self.position.max(Position::behind(snapshot.sequence));
+            self.position = self.position.max(Position::after(snapshot.sequence));
             drop(snapshot);
             tokio::select! {
                 changed = self.snapshots.changed() => {
@@ -193,7 +193,7 @@ fn page(
     if !reaches_back(store, ranges, behind)? {
         return Ok(None);
     }
-    for placed in store.placed(ranges, behind)? {
+    for placed in store.ticks_and_gaps_after(ranges, behind)? {
         let (position, covering) = placed?;
         // The store may be ahead of the snapshot.
         if position.sequence > snapshot.sequence || events.len() == PAGE {

@@ -1,4 +1,4 @@
-//! Answers become the records they explain, or are refused.
+//! Responses become the records that they describe, or are refused.
 
 use serde_json::json;
 
@@ -21,11 +21,11 @@ fn tick() -> Value {
 }
 
 fn read(answer: &Value) -> Result<Found> {
-    understand(answer.as_object().unwrap().clone(), Sequence(7))
+    parse(answer.as_object().unwrap().clone(), Sequence(7))
 }
 
 #[test]
-fn an_answer_is_the_record_of_the_log() {
+fn a_response_becomes_the_record_of_the_log() {
     let Found::Record(record) = read(&tick()).unwrap() else { panic!() };
     let written = String::from_utf8(wire::encode(&record)).unwrap();
     assert_eq!(
@@ -42,7 +42,7 @@ fn an_answer_is_the_record_of_the_log() {
 }
 
 #[test]
-fn expired_quotes_are_told_apart_from_none() {
+fn expired_quotes_are_distinguished_from_no_quotes() {
     let mut answer = tick();
     answer["quotes"] = Value::Null;
     assert!(read(&answer).is_err(), "a policy without quotes");
@@ -55,7 +55,7 @@ fn expired_quotes_are_told_apart_from_none() {
 }
 
 #[test]
-fn what_is_not_the_record_that_was_asked_for_is_refused() {
+fn another_record_or_a_malformed_one_is_refused() {
     let changes: [(&str, Value); 8] = [
         ("/sequence", 8.into()),
         ("/kind", "tock".into()),

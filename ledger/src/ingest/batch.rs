@@ -1,4 +1,4 @@
-//! One batch: decode, check, commit, swap in.
+//! Processing one batch: decode, check, commit, publish the snapshot.
 
 use std::{collections::BTreeMap, num::NonZeroUsize, sync::Arc, thread};
 
@@ -14,49 +14,51 @@ use crate::{
     store::{Break, StoreError, Stored},
 };
 
-/// Fewer entries than this are decoded sooner than another thread begins.
+/// Decoding fewer entries than this takes less time than starting a thread.
 const WORTH_A_THREAD: usize = 128;
 
-/// More threads would wait for the store.
+/// More threads than this would only wait for the store.
 const MAX_THREADS: usize = 4;
 
 impl Ingest {
-    /// Takes in one batch. Where it does not continue what the store holds, the log decides whether the store is still a
-    /// copy of it.
-    pub(super) async fn take(
+    /// Processes one batch. If it does not continue what the store holds, the log is asked whether the store is still
+    /// a copy of it.
+    pub(super) async fn process(
         self,
         batch: Batch,
         reader: &mut dyn LogReader,
     ) -> Result<(Self, Result<(), IngestError>), Ended> {
-        let (ingest, batch, taken) = self.take_aside(batch, false).await?;
-        let Err(IngestError::BrokenOff { sequence, ours }) = taken else { return Ok((ingest, taken)) };
+        let (ingest, batch, outcome) = self.process_on_blocking_thread(batch, false).await?;
+        let Err(IngestError::Discontinuity { sequence, ours }) = outcome else {
+            return Ok((ingest, outcome));
+        };
         match reader.require(sequence, &ours).await {
             Ok(()) => {
-                let (ingest, _batch, taken) = ingest.take_aside(batch, true).await?;
-                Ok((ingest, taken))
+                let (ingest, _batch, outcome) = ingest.process_on_blocking_thread(batch, true).await?;
+                Ok((ingest, outcome))
             }
             Err(ReadError::Replaced(reason)) => Err(Ended::Replaced(reason)),
             Err(error) => Ok((ingest, Err(error.into()))),
         }
     }
 
-    /// Takes in one batch on a thread that may block.
-    async fn take_aside(
+    /// Processes one batch on a thread that may block.
+    async fn process_on_blocking_thread(
         mut self,
         batch: Batch,
-        is_copy: bool,
+        is_known_copy: bool,
     ) -> Result<(Self, Batch, Result<(), IngestError>), Ended> {
-        let taking = tokio::task::spawn_blocking(move || {
-            let taken = self.take_in(&batch, is_copy);
-            (self, batch, taken)
+        let processing = tokio::task::spawn_blocking(move || {
+            let outcome = self.process_blocking(&batch, is_known_copy);
+            (self, batch, outcome)
         });
-        // On some damage sled panics; it has said where.
-        taking.await.map_err(|_panic| Ended::Damaged(StoreError::Damaged("taking in a batch panicked")))
+        // sled panics on some kinds of damage. The panic hook has logged where.
+        processing.await.map_err(|_panic| Ended::Damaged(StoreError::Damaged("storing a batch panicked")))
     }
 
-    /// Takes in one batch, up to a record of a newer version if there is one. Unless the copy is known to be one of
-    /// this log, a record that does not continue it stops this before anything is stored. Blocks.
-    fn take_in(&mut self, batch: &Batch, is_copy: bool) -> Result<(), IngestError> {
+    /// Processes one batch, up to the first record of a newer version if there is one. Unless the store is known to
+    /// be a copy of this log, returns an error before storing anything if a record does not continue it. Blocks.
+    fn process_blocking(&mut self, batch: &Batch, is_known_copy: bool) -> Result<(), IngestError> {
         let entries = batch.entries.as_slice();
         let mut next = Snapshot::clone(&self.current);
         let mut accepted = Vec::with_capacity(entries.len());
@@ -70,10 +72,10 @@ impl Ingest {
             }
             let rejection = match record {
                 Ok(record) => {
-                    if let Some(suspect) = next.broken_off_at(&record).filter(|_| !is_copy)
+                    if let Some(suspect) = next.discontinuity_at(&record).filter(|_| !is_known_copy)
                         && let Ok(Some(ours)) = self.store.record(suspect)
                     {
-                        return Err(IngestError::BrokenOff { sequence: suspect, ours: Box::new(ours) });
+                        return Err(IngestError::Discontinuity { sequence: suspect, ours: Box::new(ours) });
                     }
                     let stored = Stored { sequence, record };
                     let rejection = next.apply(&stored, self.keep);
@@ -99,7 +101,10 @@ impl Ingest {
         }
         for (reason, count) in &rejected {
             self.metrics.rejected(*reason, *count);
-            tracing::warn!(%reason, count, up_to = %next.sequence, "passed over messages of the log");
+            tracing::warn!(
+                event = "messages_rejected", %reason, count, up_to = %next.sequence,
+                "rejected messages of the log"
+            );
         }
         if !entries.is_empty() {
             self.rejecting = rejected.into_keys().next().filter(|_| accepted.is_empty());
@@ -109,7 +114,7 @@ impl Ingest {
                 Err(error) if error.is_damage() || self.store.is_only_copy() => return Err(error.into()),
                 Err(error) => {
                     self.close(&error);
-                    next.look_back(&self.store)?;
+                    next.find_day_ago_ticks(&self.store)?;
                 }
                 Ok(()) => {}
             }
@@ -117,7 +122,7 @@ impl Ingest {
             self.current = Arc::new(next);
             if self.current.sequence > self.snapshots.borrow().sequence {
                 self.snapshots.send_replace(self.current.clone());
-                self.show();
+                self.update_metrics();
             }
             self.caught_up();
         }
@@ -127,12 +132,11 @@ impl Ingest {
     fn store(&self, accepted: &[Stored], next: &mut Snapshot, breaks: &[Break]) -> Result<(), StoreError> {
         self.store.commit(accepted, next.sequence, breaks, self.whole_from)?;
         self.store.reclaim(self.retention)?;
-        next.look_back(&self.store)
+        next.find_day_ago_ticks(&self.store)
     }
 }
 
-/// The records in the messages. Of many, as when a pod catches up, several are decoded at once: it is most of
-/// the work.
+/// Decodes messages, in several threads if there are many, as when a pod catches up: decoding is most of the work.
 fn records(entries: &[Entry]) -> Vec<Result<Record, NotRecord>> {
     let threads = thread::available_parallelism().map_or(1, NonZeroUsize::get).min(MAX_THREADS);
     let share = entries.len().div_ceil(threads).max(WORTH_A_THREAD);

@@ -108,7 +108,7 @@ async fn a_client_that_is_cut_off_again_and_again_while_pods_die_receives_everyt
             Ok(stream) => stream,
             // Just back, and not there yet or not so far.
             Err(refusal) => {
-                if let Refusal::Told(status, code) = &refusal {
+                if let Refusal::Refused(status, code) = &refusal {
                     assert!([409, 503].contains(status), "{refusal:?}");
                     *refusals.entry(code.clone()).or_default() += 1;
                 }
@@ -217,7 +217,7 @@ async fn a_cursor_that_is_not_of_this_log_is_refused() {
         for transport in TRANSPORTS {
             let told = match Stream::open(&pod.url, transport, "", Some(&cursor)).await {
                 Ok(_) => None,
-                Err(Refusal::Told(status, code)) => Some((status, code)),
+                Err(Refusal::Refused(status, code)) => Some((status, code)),
                 Err(Refusal::Away) => panic!("{cursor} by {transport:?}: no answer"),
             };
             let told = told.as_ref().map(|(status, code)| (*status, code.as_str()));
