@@ -16,12 +16,12 @@ use tokio::sync::mpsc;
 use crate::{
     audit::audit,
     commands::run,
-    harness::{DEADLINE, INTERVAL, Pod, Scene, has_message, has_price, moving_upstream},
+    harness::{DEADLINE, INTERVAL, Pod, Scene, field, has_message, has_price, moving_upstream},
     records,
     stream::{is_in_trouble, is_well},
 };
 
-const ROLES: [&str; 4] = ["poller", "api", "feed", "admin"];
+const ROLES: [&str; 5] = ["poller", "api", "feed", "admin", "maintenance"];
 
 /// More than a test provokes before it looks.
 const REFUSALS: usize = 16;
@@ -101,10 +101,10 @@ async fn each_role_does_its_part_with_its_key() {
     let (_upstream, shipped, scene) = stage().await;
     let folder = scene.folder().to_owned();
 
-    // A poller may not make the stream. It says who may, and goes on once it is there.
+    // A poller may make neither the stream nor the lease's bucket. It says who may, and goes on once it is there.
     let poller = scene.as_role("poller", &shipped.seed_file("poller")).start().unwrap();
     let says_how = |line: &str| {
-        ["STREAM.CREATE.TICKS", "ermissions Violation", "tickwell log apply"]
+        ["STREAM.CREATE.KV_TICKS_lease", "ermissions Violation", "tickwell log apply"]
             .iter()
             .all(|part| line.contains(part))
     };
@@ -149,7 +149,7 @@ async fn what_a_role_must_not_do_the_server_refuses() {
     let shipped = Shipped::start(folder.path()).await;
     let (code, said) = shipped.log(folder.path(), "apply", "admin", &[]).await;
     assert_eq!(code, Some(0), "{said}");
-    let publishing: [(&str, &[&str]); 4] = [
+    let publishing: [(&str, &[&str]); 5] = [
         (
             "poller",
             &[
@@ -185,14 +185,29 @@ async fn what_a_role_must_not_do_the_server_refuses() {
                 "$JS.API.STREAM.CREATE.OTHER",
                 "$JS.API.STREAM.DELETE.TICKS",
                 "$JS.API.STREAM.MSG.GET.TICKS",
+                "$JS.API.STREAM.SNAPSHOT.TICKS",
+                "$JS.API.STREAM.RESTORE.TICKS",
+            ],
+        ),
+        (
+            "maintenance",
+            &[
+                "ticks.BTC.USD",
+                "$KV.TICKS_lease.other",
+                "$JS.API.STREAM.CREATE.TICKS",
+                "$JS.API.STREAM.PURGE.TICKS",
+                "$JS.API.STREAM.RESTORE.OTHER",
+                "$JS.API.STREAM.DELETE.KV_TICKS_lease",
+                "$JS.API.CONSUMER.CREATE.TICKS.mine.ticks.>",
             ],
         ),
     ];
-    let subscribing: [(&str, &[&str]); 4] = [
+    let subscribing: [(&str, &[&str]); 5] = [
         ("poller", &["ticks.>", "_INBOX_api.>"]),
         ("api", &["ticks.>", "_INBOX_poller.>", "$KV.>"]),
         ("feed", &[">", "_INBOX_api.>", "$KV.>"]),
         ("admin", &["ticks.>", "_INBOX_poller.>"]),
+        ("maintenance", &["ticks.>", "_INBOX_admin.>", "$KV.>"]),
     ];
     for ((role, publishing), (_, subscribing)) in publishing.into_iter().zip(subscribing) {
         let (client, mut refusals) = shipped.connect(role).await;
@@ -278,8 +293,7 @@ async fn a_process_with_anothers_key_says_which_right_is_missing() {
     let poller = scene.as_role("poller", &shipped.seed_file("api")).start().unwrap();
     is_refused(&poller, "_INBOX_poller").await;
     // The stream is there; this poller only cannot know.
-    let cannot_know =
-        |line: &str| has_message(line, "the server does not say whether the stream is there; trying on");
+    let cannot_know = |line: &str| field(line, "event").is_some_and(|event| event == "stream_unknown");
     poller.wait_for_line(cannot_know, DEADLINE).await.unwrap();
     let pod = scene.as_role("api", &shipped.seed_file("poller")).start().unwrap();
     is_refused(&pod, "_INBOX_api").await;
