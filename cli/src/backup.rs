@@ -14,15 +14,13 @@ use common::clock::{Clock, SystemClock};
 use crate::{
     output::{self, Output},
     pod::{Key, Pod},
-    progress::Progress,
+    progress::{MEGABYTE, Progress, far},
     settings::{self, Sources},
     show, stopped,
 };
 
 /// How much is copied between two looks at whether to go on.
 const CHUNK_BYTES: usize = 1024 * 1024;
-
-const MEGABYTE: u64 = 1_000_000;
 
 /// Of what, and where to.
 #[derive(Debug, Args)]
@@ -107,17 +105,6 @@ async fn copy(sources: Sources, output: &mut Output) -> Result<()> {
         progress.show(|| far(taken, Some(summary.bytes)));
     }
     Ok(())
-}
-
-fn far(taken: u64, length: Option<u64>) -> String {
-    let megabytes = taken / MEGABYTE;
-    match length.filter(|length| *length > 0) {
-        Some(length) => {
-            let percent = u128::from(taken) * 100 / u128::from(length);
-            format!("{percent} %, {megabytes} of {} MB", length / MEGABYTE)
-        }
-        None => format!("{megabytes} MB"),
-    }
 }
 
 /// Makes a store of a backup.

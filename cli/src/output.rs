@@ -9,6 +9,7 @@ use std::{
 
 use anyhow::{Context, Result, ensure};
 use tempfile::NamedTempFile;
+use tokio::signal::unix::{SignalKind, signal};
 
 /// A file in the making: under a name of its own until it is whole, and gone if it never is.
 pub(crate) struct Output {
@@ -61,15 +62,24 @@ impl Write for Output {
     }
 }
 
-/// Does something that may be interrupted from the keyboard between two of its steps. What it has begun is
+/// Does something that may be interrupted between two of its steps, from the keyboard or by SIGTERM. What it has begun is
 /// dropped then, and nothing is left behind.
 pub(crate) async fn unless_interrupted<T>(work: impl Future<Output = Result<T>>) -> Result<T> {
     tokio::select! {
         done = work => done,
-        interrupted = tokio::signal::ctrl_c() => {
+        interrupted = interruption() => {
             interrupted?;
             anyhow::bail!("interrupted; nothing was kept")
         }
+    }
+}
+
+/// Waits until the process is told to stop.
+pub(crate) async fn interruption() -> io::Result<()> {
+    let mut terminated = signal(SignalKind::terminate())?;
+    tokio::select! {
+        interrupted = tokio::signal::ctrl_c() => interrupted,
+        _ = terminated.recv() => Ok(()),
     }
 }
 

@@ -70,6 +70,11 @@ pub(crate) fn print(text: &str) -> Result<()> {
     }
 }
 
+/// A step of a command that takes a while, on standard error.
+pub(crate) fn step(text: &str) {
+    eprintln!("{text}");
+}
+
 /// An error and what caused it, on standard error. Log lines may be JSON; this is for whoever reads.
 pub(crate) fn failure(error: &anyhow::Error) {
     if tracing::dispatcher::has_been_set() {

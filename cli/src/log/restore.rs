@@ -1,0 +1,128 @@
+//! `tickwell log restore`: a backup of the stream, back into NATS.
+
+use std::{io::Read, num::NonZeroUsize, path::Path, time::Duration};
+
+use anyhow::{Result, bail, ensure};
+use common::{
+    bus::nats::{Found, Nats, PIECE_BYTES, Restore, Role},
+    clock::{Clock, SystemClock},
+};
+use tokio::time::{sleep, timeout};
+
+use super::folder::Backup;
+use crate::{
+    connect,
+    output::{interruption, unless_interrupted},
+    progress::{Progress, far},
+    settings::Settings,
+    show,
+};
+
+/// How long the other servers of a cluster may take to copy the restored stream. A log of 8 GB takes a few minutes.
+const COPY_PATIENCE: Duration = Duration::from_secs(600);
+
+/// The pause between two looks at them.
+const LOOK_PAUSE: Duration = Duration::from_millis(500);
+
+/// How long is waited for the server to remove what a failed restore has left.
+const CLEAN_UP_TIME: Duration = Duration::from_secs(10);
+
+/// Copies a backup into a server that has no stream.
+pub(super) async fn run(settings: &Settings, folder: &Path, replicas: Option<NonZeroUsize>) -> Result<()> {
+    let mut backup = Backup::open(folder)?;
+    let (stream, held) = (&settings.bus.stream, backup.description.stream());
+    let name = folder.display();
+    ensure!(held == stream, "{name} is a backup of the stream {held}, but bus.stream is {stream}");
+    if !backup.is_checked {
+        show::step(&format!("{name} has no checksums: only the server can tell whether it is damaged"));
+    }
+    if let Some(replicas) = replicas {
+        backup.description = backup.description.with_replicas(replicas.get());
+    }
+    let nats = unless_interrupted(connect::to_starting_log(settings, Role::Maintenance)).await?;
+    let mut restore = unless_interrupted(prepare(&nats, settings, &backup)).await?;
+    let too_old = match unless_interrupted(fill(&mut restore, &mut backup)).await {
+        Ok(too_old) => too_old,
+        Err(error) => {
+            if !matches!(timeout(CLEAN_UP_TIME, restore.discard()).await, Ok(Ok(()))) {
+                show::step(
+                    "the server may have kept a part of the stream. Pollers and pods leave it alone, and the next restore \
+                     removes it",
+                );
+            }
+            return Err(error);
+        }
+    };
+    // The records are there. From here on nothing is taken back.
+    let behind = copied(&restore).await;
+    restore.complete().await?;
+    let dropped = match too_old {
+        0 => String::new(),
+        count => format!(" ({count} of them were older than the log keeps its records)"),
+    };
+    show::print(&format!(
+        "{stream}: {}{dropped} restored from {name}\n\
+         Pollers go on by themselves, and each pod rebuilds its store from the log.\n\
+         Next, with the admin's key: `tickwell log apply`, which corrects what this version needs otherwise.\n",
+        backup.description.state
+    ))?;
+    match behind {
+        Ok(()) => Ok(()),
+        Err(behind) => bail!(
+            "the log is restored, but a server does not have all of it yet: {behind}. `tickwell log verify` says when it does"
+        ),
+    }
+}
+
+async fn prepare(nats: &Nats, settings: &Settings, backup: &Backup) -> Result<Restore> {
+    let description = backup.description.clone();
+    let preparing = nats.prepare_restore(description, settings.bus.lease, connect::START_PATIENCE);
+    let restore = preparing.await?;
+    if let Some(poller) = restore.taken_from() {
+        show::step(&format!(
+            "took the lease from the poller {poller}, which stands by until the log is restored"
+        ));
+    }
+    match restore.found() {
+        Found::Nothing => {}
+        Found::Empty => show::step("removed a stream that never held a record"),
+        Found::Remnant => show::step("removed what an interrupted restore had left behind"),
+    }
+    Ok(restore)
+}
+
+/// Sends the backup. Returns how many messages were too old to be restored.
+async fn fill(restore: &mut Restore, backup: &mut Backup) -> Result<u64> {
+    restore.begin().await?;
+    let (mut progress, mut done) = (Progress::new(), 0);
+    let mut piece = Vec::with_capacity(PIECE_BYTES);
+    let limit = u64::try_from(PIECE_BYTES)?;
+    while Read::by_ref(&mut backup.content).take(limit).read_to_end(&mut piece)? > 0 {
+        done += u64::try_from(piece.len())?;
+        restore.send(std::mem::take(&mut piece).into()).await?;
+        progress.show(|| far(done, Some(backup.bytes)));
+    }
+    Ok(restore.finish(SystemClock.now()).await?)
+}
+
+/// Waits until each server that should have the stream does; returns which do not.
+async fn copied(restore: &Restore) -> Result<(), String> {
+    let mut behind = String::new();
+    let mut progress = Progress::new();
+    let waiting = async {
+        loop {
+            behind = match restore.behind().await {
+                Ok(servers) if servers.is_empty() => return,
+                Ok(servers) => servers.join(", "),
+                Err(error) => error.to_string(),
+            };
+            progress.show(|| format!("the other servers copy the log: {behind}"));
+            sleep(LOOK_PAUSE).await;
+        }
+    };
+    let done = tokio::select! {
+        done = timeout(COPY_PATIENCE, waiting) => done.is_ok(),
+        _ = interruption() => false,
+    };
+    if done { Ok(()) } else { Err(behind) }
+}
