@@ -154,9 +154,9 @@ impl LogReader for LocalReader {
         None
     }
 
-    async fn still_holds(&mut self, _sequence: Sequence, _record: &Record) -> Result<bool, ReadError> {
+    async fn require(&mut self, _sequence: Sequence, _record: &Record) -> Result<(), ReadError> {
         // The store that asks is the log.
-        Ok(true)
+        Ok(())
     }
 
     async fn rewind(&mut self, _sequence: Sequence) {

@@ -61,6 +61,10 @@ impl LogReader for Sent {
         None
     }
 
+    async fn require(&mut self, _sequence: Sequence, _record: &Record) -> Result<(), ReadError> {
+        Ok(())
+    }
+
     async fn rewind(&mut self, _sequence: Sequence) {}
 }
 

@@ -1,12 +1,14 @@
 //! `tickwell log`: what whoever runs the NATS server does for the log.
 //!
 //! - [`keys`]: a key for each role.
+//! - [`repair`]: the servers' copies, made the same again.
 //! - [`backup`] and [`restore`]: the stream in a folder, and back. [`folder`] is the folder.
 //! - [`setup`]: the stream and the lease's bucket, made and checked.
 
 mod backup;
 mod folder;
 mod keys;
+mod repair;
 mod restore;
 mod setup;
 
@@ -33,6 +35,16 @@ pub(crate) enum LogCommand {
     /// Give it the settings of the pollers (bus.url, bus.lease, bus.replicas) and the admin's key
     /// (bus.credentials_file). What it may not change is named, and the exit code is 1.
     Apply,
+    /// Fill every server's copy of the log again from the leader's copy
+    ///
+    /// For a cluster whose servers contradict each other, as after two of three volumes were rolled back. What only
+    /// another server still has is given up: docs/operations.md says when to do this, and what to try first. Give it the
+    /// admin's key (bus.credentials_file). While it works, the log is on one server.
+    Repair {
+        /// Do it; without this the command only says what it would do
+        #[arg(long)]
+        yes: bool,
+    },
     /// Compare the stream and the lease's bucket with what they should be, and name each difference
     ///
     /// It changes nothing. The exit code is 0 where there is no difference.
@@ -62,6 +74,10 @@ pub(crate) enum LogCommand {
         /// Keep the log on N servers of the cluster, and not on as many as when the backup was made
         #[arg(long, value_name = "N")]
         replicas: Option<NonZeroUsize>,
+
+        /// Delete the log that is there, with all of its records
+        #[arg(long)]
+        replace: bool,
     },
 }
 
@@ -70,14 +86,15 @@ pub(crate) fn run(command: &LogCommand, sources: Sources) -> Result<()> {
     match command {
         LogCommand::Keys { folder } => keys::make(folder),
         LogCommand::Apply => setup::apply(&settings::load_log(sources, false)?),
+        LogCommand::Repair { yes } => repair::repair(&settings::load_log(sources, false)?, *yes),
         LogCommand::Verify => setup::verify(&settings::load_log(sources, false)?),
         LogCommand::Backup { folder, keep } => {
             let settings = settings::load_log(sources, false)?;
             block_on(backup::run(&settings, folder, *keep))
         }
-        LogCommand::Restore { folder, replicas } => {
+        LogCommand::Restore { folder, replicas, replace } => {
             let settings = settings::load_log(sources, false)?;
-            block_on(restore::run(&settings, folder, *replicas))
+            block_on(restore::run(&settings, folder, *replicas, *replace))
         }
     }
 }

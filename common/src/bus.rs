@@ -209,9 +209,9 @@ pub trait LogReader: Send {
     /// Says that nothing after `sequence` is stored: the reader goes on after it, where the log still can.
     async fn rewind(&mut self, sequence: Sequence);
 
-    /// Whether the log still holds this record at its position, or has dropped it because of its age. The answer comes
-    /// from the log's leader: a log that was set back has another record there, or none.
-    async fn still_holds(&mut self, sequence: Sequence, record: &Record) -> Result<bool, ReadError>;
+    /// Fails with [`ReadError::Replaced`] unless the log still holds this record at its position, or has dropped it
+    /// because of its age. The log's leader decides: a log that was set back has another record there, or none.
+    async fn require(&mut self, sequence: Sequence, record: &Record) -> Result<(), ReadError>;
 }
 
 impl Newest {

@@ -30,13 +30,10 @@ impl Ingest {
     ) -> Result<(Self, Result<(), IngestError>), Ended> {
         let (ingest, batch, taken) = self.take_aside(batch, false).await?;
         let Err(IngestError::BrokenOff { sequence, ours }) = taken else { return Ok((ingest, taken)) };
-        match reader.still_holds(sequence, &ours).await {
-            Ok(true) => {
+        match reader.require(sequence, &ours).await {
+            Ok(()) => {
                 let (ingest, _batch, taken) = ingest.take_aside(batch, true).await?;
                 Ok((ingest, taken))
-            }
-            Ok(false) => {
-                Err(Ended::Replaced(format!("it no longer holds the record {sequence} of this copy")))
             }
             Err(ReadError::Replaced(reason)) => Err(Ended::Replaced(reason)),
             Err(error) => Ok((ingest, Err(error.into()))),

@@ -56,8 +56,8 @@ impl LogReader for SentLog {
         None
     }
 
-    async fn still_holds(&mut self, _sequence: Sequence, _record: &Record) -> Result<bool, ReadError> {
-        Ok(true)
+    async fn require(&mut self, _sequence: Sequence, _record: &Record) -> Result<(), ReadError> {
+        Ok(())
     }
 
     async fn rewind(&mut self, _sequence: Sequence) {}

@@ -18,8 +18,8 @@ use crate::{
     show,
 };
 
-/// How long the other servers of a cluster may take to copy the restored stream. A log of 8 GB takes a few minutes.
-const COPY_PATIENCE: Duration = Duration::from_secs(600);
+/// How long the other servers of a cluster may take to copy the restored stream, of which there may be tens of gigabytes.
+const COPY_PATIENCE: Duration = Duration::from_secs(3_600);
 
 /// The pause between two looks at them.
 const LOOK_PAUSE: Duration = Duration::from_millis(500);
@@ -28,7 +28,12 @@ const LOOK_PAUSE: Duration = Duration::from_millis(500);
 const CLEAN_UP_TIME: Duration = Duration::from_secs(10);
 
 /// Copies a backup into a server that has no stream.
-pub(super) async fn run(settings: &Settings, folder: &Path, replicas: Option<NonZeroUsize>) -> Result<()> {
+pub(super) async fn run(
+    settings: &Settings,
+    folder: &Path,
+    replicas: Option<NonZeroUsize>,
+    replace: bool,
+) -> Result<()> {
     let mut backup = Backup::open(folder)?;
     let (stream, held) = (&settings.bus.stream, backup.description.stream());
     let name = folder.display();
@@ -40,7 +45,7 @@ pub(super) async fn run(settings: &Settings, folder: &Path, replicas: Option<Non
         backup.description = backup.description.with_replicas(replicas.get());
     }
     let nats = unless_interrupted(connect::to_starting_log(settings, Role::Maintenance)).await?;
-    let mut restore = unless_interrupted(prepare(&nats, settings, &backup)).await?;
+    let mut restore = unless_interrupted(prepare(&nats, settings, &backup, replace)).await?;
     let too_old = match unless_interrupted(fill(&mut restore, &mut backup)).await {
         Ok(too_old) => too_old,
         Err(error) => {
@@ -74,9 +79,9 @@ pub(super) async fn run(settings: &Settings, folder: &Path, replicas: Option<Non
     }
 }
 
-async fn prepare(nats: &Nats, settings: &Settings, backup: &Backup) -> Result<Restore> {
+async fn prepare(nats: &Nats, settings: &Settings, backup: &Backup, replace: bool) -> Result<Restore> {
     let description = backup.description.clone();
-    let preparing = nats.prepare_restore(description, settings.bus.lease, connect::START_PATIENCE);
+    let preparing = nats.prepare_restore(description, settings.bus.lease, replace, connect::START_PATIENCE);
     let restore = preparing.await?;
     if let Some(poller) = restore.taken_from() {
         show::step(&format!(
@@ -86,6 +91,11 @@ async fn prepare(nats: &Nats, settings: &Settings, backup: &Backup) -> Result<Re
     match restore.found() {
         Found::Nothing => {}
         Found::Empty => show::step("removed a stream that never held a record"),
+        Found::Log { messages, last } => {
+            show::step(&format!(
+                "deleted the stream that was there: {messages} messages up to sequence {last}"
+            ));
+        }
         Found::Remnant => show::step("removed what an interrupted restore had left behind"),
     }
     Ok(restore)

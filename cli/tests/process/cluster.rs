@@ -100,3 +100,85 @@ async fn a_log_on_three_servers_outlives_them_one_by_one() {
     newcomer.reaches(records.last().unwrap().sequence).await;
     same_records([pods[0], &newcomer]).await;
 }
+
+/// The last position of the log, as its leader has it.
+async fn last_position(cluster: &NatsCluster) -> Option<u64> {
+    let servers: Vec<String> = cluster.url().split(',').map(str::to_owned).collect();
+    let context = async_nats::jetstream::new(async_nats::connect(servers).await.ok()?);
+    let info = context.get_stream("TICKS").await.ok()?.cached_info().clone();
+    info.cluster?.leader.map(|_leader| info.state.last_sequence)
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn records_that_a_majority_lost_are_not_given_up_while_a_server_still_has_them() {
+    require_nats!();
+    let mut cluster = NatsCluster::start().await.unwrap();
+    let market = std::sync::Arc::new(WalkMarket::new(11, INTERVAL).unwrap());
+    let upstream = FakeUpstream::start(market, "127.0.0.1:0").await.unwrap();
+    let scene = Scene::new(INTERVAL)
+        .asking(&upstream)
+        .with_short_lease()
+        .with("TICKWELL__BUS__URL", &cluster.url())
+        .with("TICKWELL__BUS__REPLICAS", "3");
+    let mut poller = scene.poller().await;
+    let pods = [&scene.pod("one").await, &scene.pod("other").await];
+    has_price(pods[0]).await;
+    pods[0].takes_in(SOME).await;
+
+    // The volumes of two servers are copied, one after the other, and later put back.
+    let mut copies = Vec::new();
+    for node in 0..2 {
+        copies.push(cluster.nodes[node].save().unwrap());
+        cluster.nodes[node].restart().await.unwrap();
+        pods[0].takes_in(SOME).await;
+    }
+    let seen = pods[0].takes_in(4 * SOME).await;
+    let shown = records::all(pods[0]).await;
+    for node in &mut cluster.nodes {
+        node.kill();
+    }
+    for (node, copy) in copies.iter().enumerate() {
+        cluster.nodes[node].restore(copy).unwrap();
+        cluster.nodes[node].restart().await.unwrap();
+    }
+
+    // The two are a majority, and know nothing of the newest records. The third may still have them.
+    let in_doubt = |line: &str| line.contains("contradict");
+    poller.wait_for_line(in_doubt, DEADLINE).await.unwrap();
+    let position =
+        wait_until("the two have a leader", DEADLINE, async || last_position(&cluster).await).await;
+    assert!(position < seen);
+    cluster.nodes[2].restart().await.unwrap();
+    for pod in pods {
+        says_of_log(pod, "degraded").await;
+        assert_eq!(pod.get("/v1/prices/BTC-USD").await.status, 200);
+    }
+    assert_eq!(last_position(&cluster).await, Some(position), "nothing is written on top of a doubt");
+
+    // The operator decides for the leader's copy.
+    let mut repair = scene.command("admin").args(["log", "repair", "--yes"]).start().unwrap();
+    assert!(repair.wait_exit(DEADLINE).await.unwrap().success(), "{}", repair.lines().join("\n"));
+    for pod in pods {
+        // It builds its store again, and does not answer until that is done.
+        let follows = async || {
+            let ready = pod.get("/readyz").await.status == 200;
+            (ready && pod.sequence().await > seen + SOME).then_some(())
+        };
+        wait_until("the pod follows the log", DEADLINE, follows).await;
+    }
+    end(&mut poller).await;
+    let records = same_records(pods).await;
+    audit(&records);
+    let lost = records.iter().filter(|record| record.cause.as_deref() == Some("log_lost"));
+    assert!(lost.count() > 0, "the log says what became of the slots");
+    // No slot that was shown is without a record now.
+    for old in shown.iter().filter_map(|record| record.covers().map(|covers| (&record.pair, covers))) {
+        let (pair, (from, slot)) = old;
+        let covered =
+            records.iter().filter(|record| record.pair == *pair).filter_map(|record| record.covers());
+        assert!(covered.clone().any(|(first, last)| first <= from && from <= last), "{pair} {from}");
+        assert!(covered.clone().any(|(first, last)| first <= slot && slot <= last), "{pair} {slot}");
+    }
+    pods_agree(pods).await;
+    history_is_the_log(pods[1], &records).await;
+}

@@ -83,9 +83,8 @@ pub enum MaintenanceError {
     BrokenOff(String),
     /// There is a stream with messages already.
     #[error(
-        "the stream {stream} is there already, with {messages} messages up to sequence {last}: a restore never replaces \
-         records. If they are to be replaced, make a backup of them, remove the stream and restore again \
-         (docs/operations.md, \"Restore the log\")"
+        "the stream {stream} exists already, with {messages} messages up to sequence {last}: make a backup of it if it may \
+         still be needed, and repeat the restore with --replace, which deletes it first"
     )]
     Occupied {
         /// Its name.

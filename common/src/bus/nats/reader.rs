@@ -14,7 +14,7 @@ use async_nats::jetstream::{
         AckPolicy, Consumer, DeliverPolicy,
         pull::{self, MessagesError},
     },
-    stream::{Config, RawMessageErrorKind},
+    stream::{Config, Info, RawMessageErrorKind},
 };
 use async_trait::async_trait;
 use futures::{FutureExt, StreamExt, stream::Peekable};
@@ -91,10 +91,7 @@ struct Messages {
 struct Look {
     /// How many messages lie between the cursor and the stream's end.
     behind: u64,
-    /// The oldest message that it holds.
-    first: Sequence,
-    /// Whether a server is behind or away, which may have what the leader does not have.
-    may_recover: bool,
+    info: Info,
 }
 
 impl Nats {
@@ -149,8 +146,10 @@ impl LogReader for NatsReader {
         (self.messages, self.behind) = (None, None);
     }
 
-    async fn still_holds(&mut self, sequence: Sequence, record: &Record) -> Result<bool, ReadError> {
-        self.position.leader_holds(sequence, |entry| entry.record().is_ok_and(|found| found == *record)).await
+    async fn require(&mut self, sequence: Sequence, record: &Record) -> Result<(), ReadError> {
+        self.position
+            .require_on_leader(sequence, |entry| entry.record().is_ok_and(|found| found == *record))
+            .await
     }
 }
 
@@ -162,18 +161,17 @@ impl Position {
         if found != self.identity {
             return Err(ReadError::Replaced(format!("it was {}, now it is {found}", self.identity)));
         }
-        let may_recover = !Replicas::of(&info).are_all_current();
         if self.settings.as_ref() != Some(&info.config) {
             self.nats.tell_differing(&info.config);
-            self.settings = Some(info.config);
+            self.settings = Some(info.config.clone());
         }
         let (last, cursor) = (info.state.last_sequence, self.cursor);
         self.first = Sequence(info.state.first_sequence);
         let Some(behind) = last.checked_sub(cursor.0) else {
             let reason = format!("it ends at {last}, before this reader's {cursor}");
-            return Err(gone_or_in_doubt(reason, may_recover));
+            return Err(self.gone_or_in_doubt(cursor, reason, &info).await);
         };
-        Ok(Look { behind, first: self.first, may_recover })
+        Ok(Look { behind, info })
     }
 
     /// A consumer that begins with the newest message seen.
@@ -197,27 +195,28 @@ impl Position {
         messages.map_err(|error| self.nats.unanswered(error))
     }
 
-    /// Whether the stream's leader has the expected message at a position, or none because it was dropped for its age. In
-    /// doubt while a server is away or behind that may have it.
-    async fn leader_holds(
+    /// Fails unless the stream's leader has the expected message at a position, or none because it was dropped for its
+    /// age.
+    async fn require_on_leader(
         &mut self,
         sequence: Sequence,
         is_expected: impl Fn(&Entry) -> bool,
-    ) -> Result<bool, ReadError> {
+    ) -> Result<(), ReadError> {
         let stream = self.nats.context.get_stream_no_info(&self.nats.stream).await;
         let stream = stream.map_err(|error| self.nats.unanswered(error))?;
         let found = stream.get_raw_message(sequence.0).await;
         // Asked afterwards: a leader that a majority still follows now was the right one to ask.
-        let Look { first, may_recover, .. } = self.look().await?;
+        let Look { info, .. } = self.look().await?;
         let holds = match found {
             Ok(message) => is_expected(&entry(message.sequence, Some(&message.headers), message.payload)),
-            Err(error) if error.kind() == RawMessageErrorKind::NoMessageFound => sequence < first,
+            Err(error) if error.kind() == RawMessageErrorKind::NoMessageFound => sequence < self.first,
             Err(error) => return Err(self.nats.unanswered(error)),
         };
-        match may_recover && !holds {
-            true => Err(gone_or_in_doubt(format!("its message {sequence} is another one"), may_recover)),
-            false => Ok(holds),
+        if !holds {
+            let reason = format!("its message {sequence} is another one");
+            return Err(self.gone_or_in_doubt(sequence, reason, &info).await);
         }
+        Ok(())
     }
 
     /// Moves on to a message, unless it was seen before.
@@ -247,15 +246,27 @@ impl Position {
     async fn settle(&mut self) -> Result<(), ReadError> {
         let Some(newest) = self.newest.clone() else { return Ok(()) };
         let sequence = newest.sequence;
-        if self.leader_holds(sequence, |found| is_same(&newest, found)).await? {
-            tracing::warn!(
-                event = "replica_differs",
-                %sequence,
-                "a NATS server delivered another message than the stream's leader has; creating a new consumer"
-            );
-            return Ok(());
+        self.require_on_leader(sequence, |found| is_same(&newest, found)).await?;
+        tracing::warn!(
+            event = "replica_differs",
+            %sequence,
+            "a NATS server delivered another message than the stream's leader has; creating a new consumer"
+        );
+        Ok(())
+    }
+
+    /// The log does not have what this reader has seen. That is final unless another server has it, or may have it.
+    async fn gone_or_in_doubt(&self, sequence: Sequence, reason: String, info: &Info) -> ReadError {
+        let replicas = Replicas::of(info);
+        if !replicas.are_all_current() {
+            let behind = replicas.behind.join(", ");
+            return ReadError::InDoubt(format!("{reason}, while these servers are behind or away: {behind}"));
         }
-        Err(gone_or_in_doubt(format!("its message {sequence} is another one"), false))
+        match self.nats.is_held_elsewhere(sequence, info).await {
+            Ok(true) => ReadError::InDoubt(format!("{reason}, and not all servers agree on that")),
+            Ok(false) => ReadError::Replaced(format!("{reason}, so it has lost records")),
+            Err(error) => error,
+        }
     }
 }
 
@@ -308,7 +319,8 @@ impl NatsReader {
         self.position.nats.stream_info().await?;
         let opened = self.position.consumer().await;
         // What the look says explains why there is no consumer, if there is none.
-        let Look { behind, first, .. } = self.position.look().await?;
+        let Look { behind, .. } = self.position.look().await?;
+        let first = self.position.first;
         let proven = self.position.newest.as_ref().is_none_or(|newest| newest.sequence < first);
         self.messages = Some(Messages { stream: opened?.peekable(), delivered: 0, proven });
         self.looked(behind);
@@ -410,14 +422,6 @@ impl NatsReader {
             batch.pending = pending;
             self.position.advance(entry, batch);
         }
-    }
-}
-
-/// The log does not have what this reader has seen. That is final unless a server that is away or behind may have it.
-fn gone_or_in_doubt(reason: String, may_recover: bool) -> ReadError {
-    match may_recover {
-        true => ReadError::InDoubt(reason),
-        false => ReadError::Replaced(format!("{reason}, so it has lost records")),
     }
 }
 

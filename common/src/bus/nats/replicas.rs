@@ -39,6 +39,8 @@ impl Replicas {
             return Self { wanted, current: 1, behind: Vec::new(), is_led: true };
         };
         let followers = cluster.replicas.as_slice();
+        // While replicas are taken away, those that are still there count.
+        let wanted = wanted.max(followers.len() + 1);
         let heard = 1 + followers.iter().filter(|follower| is_heard(follower)).count();
         let is_led = cluster.leader.is_some() && heard > wanted / 2;
         let (current, lagging): (Vec<_>, Vec<_>) =

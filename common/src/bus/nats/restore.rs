@@ -50,6 +50,13 @@ pub enum Found {
     Empty,
     /// What a restore left behind that was cut off.
     Remnant,
+    /// A log.
+    Log {
+        /// How many messages it had.
+        messages: u64,
+        /// The position of the newest one.
+        last: u64,
+    },
 }
 
 /// A restore in progress. It holds the lease until it is dropped.
@@ -87,16 +94,23 @@ struct Configured {
 }
 
 impl Nats {
-    /// Makes room for a restore: makes sure that there are no records in the stream's place, takes the lease, and removes
-    /// an empty stream or what an earlier restore left behind. Waits for servers that do not answer yet, for at most
-    /// `patience`. `span` is how long the lease lasts where its bucket has to be created.
+    /// Makes room for a restore: makes sure that there are no records in the stream's place, unless they are to be replaced,
+    /// takes the lease, and removes what is there. Waits for servers that do not answer yet, for at most `patience`. `span`
+    /// is how long the lease lasts where its bucket has to be created.
     pub async fn prepare_restore(
         &self,
         description: Description,
         span: Span,
+        replace: bool,
         patience: Duration,
     ) -> Result<Restore, MaintenanceError> {
-        self.patiently(patience, async || self.stream_in_place().await).await?;
+        let may_be_removed = async || match self.stream_in_place().await? {
+            Found::Log { messages, last } if !replace => {
+                Err(MaintenanceError::Occupied { stream: self.stream.clone(), messages, last })
+            }
+            found => Ok(found),
+        };
+        self.patiently(patience, may_be_removed).await?;
         let nats = Self { replicas: description.replicas(), ..self.clone() };
         let lease = timeout(patience, NatsLease::open(nats.clone(), span)).await;
         let lease = lease.map_err(|_elapsed| silent("the lease's bucket could not be created"))?;
@@ -105,7 +119,7 @@ impl Nats {
             sleep(POLLER_STANDS_BY).await;
         }
         // From here on nobody creates the stream or writes to it.
-        let found = self.patiently(patience, async || self.stream_in_place().await).await?;
+        let found = self.patiently(patience, may_be_removed).await?;
         if found != Found::Nothing {
             self.remove_stream().await?;
             // A consumer that is created while the stream is not yet on its server stays broken until that server is
@@ -115,7 +129,7 @@ impl Nats {
         Ok(Restore { nats, description, lease, found, target: String::new() })
     }
 
-    /// What is in the place of the stream, if it may be removed.
+    /// What is in the place of the stream.
     async fn stream_in_place(&self) -> Result<Found, MaintenanceError> {
         self.require_connection().map_err(refused_or)?;
         let stream = self.context.get_stream(&self.stream).await.map_err(|error| self.not_found(error));
@@ -132,10 +146,7 @@ impl Nats {
             (0, true) => Ok(Found::Empty),
             // Without a leader a server says what it has, which may be less than there is.
             (0, false) => Err(silent("the stream is there, and does not have a leader")),
-            (last, _) => {
-                let (stream, messages) = (self.stream.clone(), info.state.messages);
-                Err(MaintenanceError::Occupied { stream, messages, last })
-            }
+            (last, _) => Ok(Found::Log { messages: info.state.messages, last }),
         }
     }
 

@@ -7,8 +7,8 @@ use std::{
 
 use async_nats::jetstream::{
     context::PublishErrorKind,
-    message::{PublishMessage, StreamMessage},
-    stream::{DirectGetErrorKind, Info, RawMessageErrorKind, Stream},
+    message::PublishMessage,
+    stream::{Info, Stream},
 };
 use async_trait::async_trait;
 use tokio::time::Instant;
@@ -16,6 +16,7 @@ use tokio::time::Instant;
 use super::{
     Nats, NatsError, NatsLease,
     memory::{Answer, Judgement, Memory, SETTLED_AFTER},
+    opinions::Wanted,
     replicas::Replicas,
     search::{Search, SearchError, readable},
     stream::identity,
@@ -27,10 +28,6 @@ use crate::{
     wire,
 };
 
-/// How often any of the servers is asked whether it knows a record that the leader does not know. NATS picks the server
-/// at random, so of three servers one is left out with a probability of (2/3)^16, which is 0.2 %.
-const SECOND_OPINIONS: usize = 16;
-
 const HELD_ELSEWHERE: &str = ": see \"The servers of the log contradict each other\" in docs/operations.md";
 
 /// Appends records to the stream. One that is deleted meanwhile is made anew, if that is allowed.
@@ -40,13 +37,6 @@ pub struct NatsWriter {
     lease: Arc<NatsLease>,
     stream: Stream,
     memory: Mutex<Memory>,
-}
-
-/// A message that any server may have.
-#[derive(Debug, Clone, Copy)]
-enum Wanted<'a> {
-    At(Sequence),
-    LastOf(&'a str),
 }
 
 /// The stream is gone, and this process could not create it.
@@ -173,7 +163,7 @@ impl NatsWriter {
             judgement = self.memory().judge(pair, &answer, Instant::now());
         }
         if let Judgement::Missing(sequence, reason) = &judgement {
-            if self.is_held_anywhere(*sequence, info).await? {
+            if self.nats.is_held_elsewhere(*sequence, info).await? {
                 self.memory().unsettle();
                 return Err(ReadError::InDoubt(format!(
                     "{reason}, but another server has it{HELD_ELSEWHERE}"
@@ -217,7 +207,7 @@ impl NatsWriter {
         // The leader finds a subject's newest message in one index, and messages after a position in others.
         let mut found = self.answered(search.next(first).await).await?;
         if found.is_none() {
-            found = self.ask_any_server(info, Wanted::LastOf(subject), |_| true).await?;
+            found = self.nats.ask_any_server(info, Wanted::LastOf(subject), |_| true).await?;
         }
         if let Some(message) = found {
             let sequence = Sequence(message.sequence);
@@ -225,42 +215,6 @@ impl NatsWriter {
             self.memory().saw(&identity(info), pair, sequence, covered);
         }
         Ok(())
-    }
-
-    /// Whether any server has a message at a position that the leader does not have there.
-    async fn is_held_anywhere(&self, sequence: Sequence, info: &Info) -> Result<bool, ReadError> {
-        let leaders = match self.stream.get_raw_message(sequence.0).await {
-            Ok(message) => Some(message.payload),
-            Err(error) if error.kind() == RawMessageErrorKind::NoMessageFound => None,
-            Err(error) => return Err(self.nats.unanswered(error)),
-        };
-        let differs = |message: &StreamMessage| leaders.as_ref() != Some(&message.payload);
-        Ok(self.ask_any_server(info, Wanted::At(sequence), differs).await?.is_some())
-    }
-
-    /// Asks often enough that each server of a cluster has very likely answered, until one has what is wanted.
-    async fn ask_any_server(
-        &self,
-        info: &Info,
-        wanted: Wanted<'_>,
-        is_wanted: impl Fn(&StreamMessage) -> bool,
-    ) -> Result<Option<StreamMessage>, ReadError> {
-        if info.config.num_replicas <= 1 || !info.config.allow_direct {
-            return Ok(None);
-        }
-        for _opinion in 0..SECOND_OPINIONS {
-            let answer = match wanted {
-                Wanted::At(sequence) => self.stream.direct_get(sequence.0).await,
-                Wanted::LastOf(subject) => self.stream.direct_get_last_for_subject(subject).await,
-            };
-            match answer {
-                Ok(message) if is_wanted(&message) => return Ok(Some(message)),
-                Ok(_) => {}
-                Err(error) if error.kind() == DirectGetErrorKind::NotFound => {}
-                Err(error) => return Err(self.nats.unanswered(error)),
-            }
-        }
-        Ok(None)
     }
 
     /// A pair whose chain was begun from nothing is continued from where it had come to, if it had records before: then
