@@ -69,7 +69,7 @@ pub(crate) async fn unless_interrupted<T>(work: impl Future<Output = Result<T>>)
         done = work => done,
         interrupted = interruption() => {
             interrupted?;
-            anyhow::bail!("interrupted; nothing was kept")
+            anyhow::bail!("interrupted; what was begun was removed")
         }
     }
 }

@@ -4,7 +4,7 @@ use std::{io::Read, num::NonZeroUsize, path::Path, time::Duration};
 
 use anyhow::{Result, bail, ensure};
 use common::{
-    bus::nats::{Found, Nats, PIECE_BYTES, Restore, Role},
+    bus::nats::{Copies, Found, Nats, PIECE_BYTES, Restore, Role},
     clock::{Clock, SystemClock},
 };
 use tokio::time::{sleep, timeout};
@@ -18,8 +18,12 @@ use crate::{
     show,
 };
 
-/// How long the other servers of a cluster may take to copy the restored stream, of which there may be tens of gigabytes.
-const COPY_PATIENCE: Duration = Duration::from_secs(3_600);
+/// How long it may take until a majority of the servers has copied the restored stream, of which there may be tens of
+/// gigabytes. Until then the loss of one server could be the loss of the log, so nobody may write to it.
+const UNTIL_SAFE: Duration = Duration::from_secs(3_600);
+
+/// How long the others are waited for. Pollers and pods go on meanwhile.
+const UNTIL_COMPLETE: Duration = Duration::from_secs(300);
 
 /// The pause between two looks at them.
 const LOOK_PAUSE: Duration = Duration::from_millis(500);
@@ -59,7 +63,7 @@ pub(super) async fn run(
         }
     };
     // The records are there. From here on nothing is taken back.
-    let behind = copied(&restore).await;
+    let safe = copied(&nats, UNTIL_SAFE, |copies| copies.is_safe).await;
     restore.complete().await?;
     let dropped = match too_old {
         0 => String::new(),
@@ -71,10 +75,11 @@ pub(super) async fn run(
          Next, with the admin's key: `tickwell log apply`, which corrects what this version needs otherwise.\n",
         backup.description.state
     ))?;
-    match behind {
+    let complete = copied(&nats, UNTIL_COMPLETE, |copies| copies.behind.is_empty()).await;
+    match safe.and(complete) {
         Ok(()) => Ok(()),
         Err(behind) => bail!(
-            "the log is restored, but a server does not have all of it yet: {behind}. `tickwell log verify` says when it does"
+            "the log is restored and in use, but not on all servers yet: {behind}. `tickwell log verify` says when it is"
         ),
     }
 }
@@ -115,23 +120,24 @@ async fn fill(restore: &mut Restore, backup: &mut Backup) -> Result<u64> {
     Ok(restore.finish(SystemClock.now()).await?)
 }
 
-/// Waits until each server that should have the stream does; returns which do not.
-async fn copied(restore: &Restore) -> Result<(), String> {
+/// Waits until enough servers have the stream; otherwise returns which do not.
+async fn copied(nats: &Nats, patience: Duration, is_enough: impl Fn(&Copies) -> bool) -> Result<(), String> {
     let mut behind = String::new();
     let mut progress = Progress::new();
     let waiting = async {
         loop {
-            behind = match restore.behind().await {
-                Ok(servers) if servers.is_empty() => return,
-                Ok(servers) => servers.join(", "),
+            behind = match nats.copies().await {
+                Ok(copies) if is_enough(&copies) => return,
+                Ok(copies) if copies.behind.is_empty() => "the stream has no leader".to_owned(),
+                Ok(copies) => copies.behind.join(", "),
                 Err(error) => error.to_string(),
             };
-            progress.show(|| format!("the other servers copy the log: {behind}"));
+            progress.show(|| format!("waiting for the other servers to copy the log: {behind}"));
             sleep(LOOK_PAUSE).await;
         }
     };
     let done = tokio::select! {
-        done = timeout(COPY_PATIENCE, waiting) => done.is_ok(),
+        done = timeout(patience, waiting) => done.is_ok(),
         _ = interruption() => false,
     };
     if done { Ok(()) } else { Err(behind) }

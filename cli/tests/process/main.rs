@@ -12,7 +12,7 @@
 //! 8. [`stream_client`]: a client of the streams, which can be cut off at any byte.
 //! 9. The tests: [`feed`], [`sources`], [`faults`], [`survival`], [`leadership`], [`shutdown`], [`standalone`],
 //!    [`replay`], [`liar`], [`commands`], [`subscriber`], [`foreign`], [`recompute`], [`stream`], [`full_disk`],
-//!    [`pinned`], [`paging`], [`streams`], [`export`], [`backup`], [`cluster`], [`damage`], [`grind`],
+//!    [`pinned`], [`paging`], [`streams`], [`export`], [`backup`], [`log_backup`], [`cluster`], [`damage`], [`grind`],
 //!    [`may_2021`], [`verify`], [`watch`], [`access`], [`document`], [`healthcheck`], [`roles`], [`manifests`],
 //!    [`page`].
 //!
@@ -47,6 +47,7 @@ mod harness;
 mod healthcheck;
 mod leadership;
 mod liar;
+mod log_backup;
 mod log_lost;
 mod manifests;
 mod may_2021;

@@ -29,8 +29,8 @@ const REFUSALS: usize = 16;
 const REFUSED: &str = "NATS refuses this process: look at its permissions and credentials";
 
 /// A server as it ships, and a key for each of its roles.
-struct Shipped {
-    nats: NatsServer,
+pub(crate) struct Shipped {
+    pub(crate) nats: NatsServer,
     keys: PathBuf,
 }
 
@@ -41,15 +41,27 @@ impl Shipped {
         Self { nats: NatsServer::start_shipped(&public).await.unwrap(), keys }
     }
 
-    fn seed_file(&self, role: &str) -> PathBuf {
+    pub(crate) fn seed_file(&self, role: &str) -> PathBuf {
         self.keys.join(format!("{role}.nk"))
     }
 
     /// Runs `tickwell log WHAT` with a role's key. Answers its exit code and what it said.
-    async fn log(&self, folder: &Path, what: &str, role: &str, more: &[&str]) -> (Option<i32>, String) {
+    pub(crate) async fn log(
+        &self,
+        folder: &Path,
+        what: &str,
+        role: &str,
+        more: &[&str],
+    ) -> (Option<i32>, String) {
         let (url, file) = (self.nats.url(), self.seed_file(role).display().to_string());
         let environment = [("TICKWELL__BUS__URL", url.as_str()), ("TICKWELL__BUS__CREDENTIALS_FILE", &file)];
         run(folder, &[&["log", what], more].concat(), &environment).await
+    }
+
+    /// Another server for the same keys, without a log.
+    pub(crate) async fn another(&self) -> Self {
+        let public = std::fs::read_to_string(self.keys.join("keys.conf")).unwrap();
+        Self { nats: NatsServer::start_shipped(&public).await.unwrap(), keys: self.keys.clone() }
     }
 
     /// A connection with a role's key, and what the server refuses on it.
@@ -75,7 +87,7 @@ async fn make_keys(folder: &Path, name: &str) -> PathBuf {
 }
 
 /// Prices that move, the server as it ships, and a scene over both.
-async fn stage() -> (FakeUpstream, Shipped, Scene) {
+pub(crate) async fn stage() -> (FakeUpstream, Shipped, Scene) {
     let upstream = moving_upstream(INTERVAL).await;
     let scene = Scene::new(INTERVAL).asking(&upstream);
     let shipped = Shipped::start(scene.folder()).await;
@@ -84,7 +96,7 @@ async fn stage() -> (FakeUpstream, Shipped, Scene) {
 }
 
 impl Scene {
-    fn as_role(&self, role: &str, key: &Path) -> testkit::process::TickwellCommand {
+    pub(crate) fn as_role(&self, role: &str, key: &Path) -> testkit::process::TickwellCommand {
         self.command(role).arg(role).env("TICKWELL__BUS__CREDENTIALS_FILE", key)
     }
 }

@@ -39,7 +39,7 @@ pub use lease::NatsLease;
 pub use maintenance::{Contents, Description, MaintenanceError, PIECE_BYTES};
 pub use reader::NatsReader;
 pub use repair::LeadersCopy;
-pub use restore::{Found, Restore};
+pub use restore::{Copies, Found, Restore};
 pub use setup::{Presence, Standing};
 pub use snapshot::Snapshot;
 pub use writer::NatsWriter;

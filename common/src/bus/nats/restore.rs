@@ -10,7 +10,7 @@
 
 use std::{sync::Arc, time::Duration};
 
-use async_nats::jetstream::stream::Info;
+use async_nats::jetstream::ErrorCode;
 use bytes::Bytes;
 use serde::Deserialize;
 use serde_json::{Map, Value};
@@ -19,7 +19,7 @@ use tokio_util::{sync::CancellationToken, task::AbortOnDropHandle};
 
 use super::{
     Nats, NatsLease, REQUEST_TIMEOUT, RETRY_PAUSE,
-    maintenance::{Contents, Description, MaintenanceError, json, read, refused_or, silent},
+    maintenance::{Contents, Description, MaintenanceError, STEP_TIMEOUT, json, read, refused_or, silent},
     replicas::Replicas,
     stream::{RESTORE_MARK, is_being_restored},
 };
@@ -59,6 +59,15 @@ pub enum Found {
     },
 }
 
+/// On which servers the stream is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Copies {
+    /// Whether a majority has all of it, so that it survives the loss of one.
+    pub is_safe: bool,
+    /// Those that do not have all of it, or are away.
+    pub behind: Vec<String>,
+}
+
 /// A restore in progress. It holds the lease until it is dropped.
 pub struct Restore {
     nats: Nats,
@@ -67,6 +76,8 @@ pub struct Restore {
     found: Found,
     /// Where the pieces go; nothing before the server was asked.
     target: String,
+    /// Whether the server was asked, so that it may have a part of the stream.
+    has_begun: bool,
 }
 
 /// The lease in the hands of a restore.
@@ -122,11 +133,16 @@ impl Nats {
         let found = self.patiently(patience, may_be_removed).await?;
         if found != Found::Nothing {
             self.remove_stream().await?;
-            // A consumer that is created while the stream is not yet on its server stays broken until that server is
-            // restarted (2.15.1). Requests of pods that still saw the stream have come to an end after this.
-            sleep(REQUEST_TIMEOUT).await;
         }
-        Ok(Restore { nats, description, lease, found, target: String::new() })
+        Ok(Restore { nats, description, lease, found, target: String::new(), has_begun: false })
+    }
+
+    /// Which servers have all of the stream.
+    pub async fn copies(&self) -> Result<Copies, MaintenanceError> {
+        let stream = self.context.get_stream(&self.stream).await;
+        let stream = stream.map_err(|error| refused_or(self.not_found(error)))?;
+        let Replicas { wanted, current, behind, is_led } = Replicas::of(stream.cached_info());
+        Ok(Copies { is_safe: is_led && current > wanted / 2, behind })
     }
 
     /// What is in the place of the stream.
@@ -150,10 +166,26 @@ impl Nats {
         }
     }
 
+    async fn unmark(&self) -> Result<(), MaintenanceError> {
+        let name = &self.stream;
+        let info = self.ask(&format!("$JS.API.STREAM.INFO.{name}"), Bytes::new()).await?;
+        let Configured { mut config } = info;
+        if let Some(Value::Object(metadata)) = config.get_mut("metadata") {
+            metadata.remove(RESTORE_MARK);
+        }
+        self.ask::<Value>(&format!("$JS.API.STREAM.UPDATE.{name}"), json(&config)?).await.map(drop)
+    }
+
+    /// Removes the stream, and waits until nobody asks the server for what was in it.
     async fn remove_stream(&self) -> Result<(), MaintenanceError> {
-        let removed: Value =
-            self.ask(&format!("$JS.API.STREAM.DELETE.{}", self.stream), Bytes::new()).await?;
-        tracing::debug!(event = "stream_removed", answer = %removed, "removed what was in the stream's place");
+        let subject = format!("$JS.API.STREAM.DELETE.{}", self.stream);
+        match self.ask::<Value>(&subject, Bytes::new()).await {
+            Err(MaintenanceError::Rejected(error)) if error.error_code() == ErrorCode::STREAM_NOT_FOUND => {}
+            removed => drop(removed?),
+        }
+        // A consumer that is created while the stream is not yet on its server stays broken until that server is
+        // restarted (2.15.1). Requests of pods that still saw the stream have come to an end after this.
+        sleep(REQUEST_TIMEOUT).await;
         Ok(())
     }
 }
@@ -178,9 +210,21 @@ impl Restore {
             Value::Object(metadata) => metadata.extend(mark),
             other => *other = Map::from_iter(mark).into(),
         }
-        let subject = format!("$JS.API.STREAM.RESTORE.{}", self.nats.stream);
-        let target: Target = self.nats.ask(&subject, json(&marked)?).await?;
-        self.target = target.deliver_subject;
+        let (subject, request) = (format!("$JS.API.STREAM.RESTORE.{}", self.nats.stream), json(&marked)?);
+        self.has_begun = true;
+        let Target { deliver_subject } = match self.nats.ask(&subject, request.clone()).await {
+            // A cluster shows a stream that is being restored only once it has a part of it. So this is what an
+            // interrupted restore has left behind; nobody else creates the stream while the lease is ours.
+            Err(MaintenanceError::Rejected(error))
+                if error.error_code() == ErrorCode::STREAM_NAME_EXIST_RESTORE_FAILED
+                    && matches!(self.nats.stream_in_place().await?, Found::Nothing | Found::Remnant) =>
+            {
+                self.nats.remove_stream().await?;
+                self.nats.ask(&subject, request).await?
+            }
+            target => target?,
+        };
+        self.target = deliver_subject;
         Ok(())
     }
 
@@ -215,37 +259,18 @@ impl Restore {
         })
     }
 
-    /// The servers that do not have everything yet.
-    pub async fn behind(&self) -> Result<Vec<String>, MaintenanceError> {
-        let stream = self.nats.context.get_stream(&self.nats.stream).await;
-        let info: Info =
-            stream.map_err(|error| refused_or(self.nats.not_found(error)))?.cached_info().clone();
-        let replicas = Replicas::of(&info);
-        if info.config.num_replicas > 1 && !replicas.is_led {
-            return Ok(vec!["the stream has no leader yet".to_owned()]);
-        }
-        Ok(replicas.behind)
-    }
-
     /// Declares the stream whole, and gives the lease back: pollers and pods go on.
     pub async fn complete(self) -> Result<(), MaintenanceError> {
-        let Self { nats, lease, .. } = self;
-        let name = &nats.stream;
-        let Configured { mut config } =
-            nats.ask(&format!("$JS.API.STREAM.INFO.{name}"), Bytes::new()).await?;
-        if let Some(Value::Object(metadata)) = config.get_mut("metadata") {
-            metadata.remove(RESTORE_MARK);
-        }
-        let _changed: Value = nats.ask(&format!("$JS.API.STREAM.UPDATE.{name}"), json(&config)?).await?;
-        lease.release().await;
+        self.nats.patiently(STEP_TIMEOUT, async || self.nats.unmark().await).await?;
+        self.lease.release().await;
         Ok(())
     }
 
     /// Removes what has arrived, and gives the lease back. Nothing is lost if this fails: the next restore does it.
     pub async fn discard(self) -> Result<(), MaintenanceError> {
         let removed = match self.nats.stream_in_place().await {
+            Ok(Found::Remnant | Found::Nothing) if self.has_begun => self.nats.remove_stream().await,
             // Nothing else is ours.
-            Ok(Found::Remnant) => self.nats.remove_stream().await,
             other => other.map(drop),
         };
         self.lease.release().await;
