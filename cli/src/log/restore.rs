@@ -28,8 +28,11 @@ const UNTIL_COMPLETE: Duration = Duration::from_secs(300);
 /// The pause between two looks at them.
 const LOOK_PAUSE: Duration = Duration::from_millis(500);
 
-/// How long is waited for the server to remove what a failed restore has left.
+/// How long is waited for the server to remove what an interrupted restore has left.
 const CLEAN_UP_TIME: Duration = Duration::from_secs(10);
+
+const LEFT_BEHIND: &str = "the server may have kept a part of the stream. It is marked as incomplete, so pollers and pods \
+                           wait until a restore succeeds; the next one replaces it";
 
 /// Copies a backup into a server that has no stream.
 pub(super) async fn run(
@@ -50,15 +53,21 @@ pub(super) async fn run(
     }
     let nats = unless_interrupted(connect::to_starting_log(settings, Role::Maintenance)).await?;
     let mut restore = unless_interrupted(prepare(&nats, settings, &backup, replace)).await?;
-    let too_old = match unless_interrupted(fill(&mut restore, &mut backup)).await {
+    let filled = tokio::select! {
+        filled = fill(&mut restore, &mut backup) => filled,
+        _ = interruption() => {
+            if !matches!(timeout(CLEAN_UP_TIME, restore.discard()).await, Ok(Ok(()))) {
+                show::step(LEFT_BEHIND);
+            }
+            bail!("interrupted");
+        }
+    };
+    let too_old = match filled {
         Ok(too_old) => too_old,
         Err(error) => {
-            if !matches!(timeout(CLEAN_UP_TIME, restore.discard()).await, Ok(Ok(()))) {
-                show::step(
-                    "the server may have kept a part of the stream. Pollers and pods leave it alone, and the next restore \
-                     removes it",
-                );
-            }
+            // The stream is not removed: pollers that may create it would begin an empty log in its place.
+            let _released = timeout(CLEAN_UP_TIME, restore.release()).await;
+            show::step(LEFT_BEHIND);
             return Err(error);
         }
     };

@@ -71,6 +71,12 @@ async fn stream(log: &jetstream::Context) -> Option<(u64, bool)> {
     Some((info.state.messages, info.config.metadata.contains_key("tickwell_restore")))
 }
 
+/// The last sequence in a backup, as `log backup` reports it.
+fn last_of(said: &str) -> u64 {
+    let last = said.split(" to ").nth(1).and_then(|rest| rest.split(' ').next());
+    last.unwrap_or_else(|| panic!("no sequence in: {said}")).parse().unwrap()
+}
+
 /// Everything in a folder, by name.
 fn names(folder: &Path) -> Vec<String> {
     let entries = folder.read_dir().unwrap();
@@ -100,6 +106,7 @@ async fn a_log_is_backed_up_and_restored_with_the_maintenance_key_and_answers_in
     // While it is written; and once more when it is not, with all of it.
     let (code, said) = shipped.log(&folder, "backup", "maintenance", &["early"]).await;
     assert_eq!(code, Some(0), "{said}");
+    let early = last_of(&said);
     end(&mut poller).await;
     let before = records::all(&witness).await;
     let (code, said) = shipped.log(&folder, "backup", "maintenance", &["copy"]).await;
@@ -120,6 +127,7 @@ async fn a_log_is_backed_up_and_restored_with_the_maintenance_key_and_answers_in
         let pod = scene_there.command(copy).env("TICKWELL__BUS__CREDENTIALS_FILE", other.seed_file("api"));
         let pod = Pod::of(pod.arg("api").start().unwrap()).await;
         if copy == "early" {
+            assert_eq!(pod.reaches(early).await, early);
             nothing_lost(&records::all(&pod).await, &before);
             continue;
         }
@@ -219,10 +227,10 @@ async fn a_restore_begins_only_with_a_sound_backup_and_without_a_log_in_its_plac
     assert!(said.contains("is a backup of the stream TICKS"), "{said}");
     assert_eq!(stream(&log).await, there, "nothing was touched");
 
-    // One that the server itself finds damaged; then nothing of it stays.
+    // One that the server itself finds damaged. What it made of it is marked.
     fs::remove_file(folder("flipped/SHA256SUMS")).unwrap();
     fails(&scene, &["log", "restore", "flipped", "--replace"]).await;
-    assert_eq!(stream(&log).await, None);
+    assert!(stream(&log).await.is_none_or(|(_, is_marked)| is_marked));
     succeeds(&scene, &["log", "restore", "copy"]).await;
     assert_eq!(stream(&log).await, there);
 }
@@ -240,8 +248,7 @@ async fn a_restore_that_was_cut_off_is_left_alone_by_everybody_and_can_be_repeat
     let ballast = add_ballast(&log).await;
     pod.takes_in(SOME).await;
     let said = succeeds(&scene, &["log", "backup", "copy"]).await;
-    let last = said.split(" to ").nth(1).and_then(|rest| rest.split(' ').next());
-    let last: u64 = last.unwrap_or_else(|| panic!("no sequence in: {said}")).parse().unwrap();
+    let last = last_of(&said);
     let mut before = records::all_but(&pod, &ballast).await;
     let has_half = async || stream(&log).await.filter(|(messages, marked)| *messages > 0 && *marked);
 
@@ -277,7 +284,7 @@ async fn a_restore_that_was_cut_off_is_left_alone_by_everybody_and_can_be_repeat
     assert_eq!(process.wait_exit(DEADLINE).await.unwrap().code(), Some(1));
 
     let said = succeeds(&scene, &["log", "restore", "copy"]).await;
-    assert!(said.contains("took the lease from the poller"), "{said}");
+    assert!(said.contains("removed what an interrupted restore had left behind"), "{said}");
     begins_anew(&pod, &scene, "pod", 1).await;
     is_well(&pod).await;
     pod.reaches(last + SOME).await;
@@ -305,7 +312,8 @@ async fn a_cluster_whose_log_is_replaced_under_pollers_and_pods_is_sound_afterwa
     succeeds(&scene, &["log", "backup", "copy"]).await;
 
     for times in 1..=2 {
-        succeeds(&scene, &["log", "restore", "copy", "--replace"]).await;
+        let said = succeeds(&scene, &["log", "restore", "copy", "--replace"]).await;
+        assert!(said.contains("took the lease from the poller"), "{said}");
         begins_anew(pods[0], &scene, "one", times).await;
         begins_anew(pods[1], &scene, "other", times).await;
         pods[0].takes_in(SOME).await;

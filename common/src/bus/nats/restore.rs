@@ -266,7 +266,13 @@ impl Restore {
         Ok(())
     }
 
-    /// Removes what has arrived, and gives the lease back. Nothing is lost if this fails: the next restore does it.
+    /// Gives up, and gives the lease back. What has arrived stays: it is marked, so nobody uses it, and as long as it is
+    /// there, nobody creates another stream.
+    pub async fn release(self) {
+        self.lease.release().await;
+    }
+
+    /// Removes what has arrived, and gives the lease back. If this fails, the next restore does it.
     pub async fn discard(self) -> Result<(), MaintenanceError> {
         let removed = match self.nats.stream_in_place().await {
             Ok(Found::Remnant | Found::Nothing) if self.has_begun => self.nats.remove_stream().await,
