@@ -13,18 +13,19 @@ WORKDIR /build
 COPY Cargo.toml Cargo.lock ./
 COPY common/Cargo.toml common/
 COPY poller/Cargo.toml poller/
+COPY ledger/Cargo.toml ledger/
 COPY api/Cargo.toml api/
 COPY testkit/Cargo.toml testkit/
 COPY cli/Cargo.toml cli/
-RUN mkdir common/src poller/src api/src testkit/src cli/src \
-    && touch common/src/lib.rs poller/src/lib.rs api/src/lib.rs testkit/src/lib.rs \
+RUN mkdir common/src poller/src ledger/src api/src testkit/src cli/src \
+    && touch common/src/lib.rs poller/src/lib.rs ledger/src/lib.rs api/src/lib.rs testkit/src/lib.rs \
     && echo 'fn main() {}' > cli/src/main.rs \
     && cargo build --release --locked --package tickwell
 
 COPY . .
 ARG COMMIT
 # Files keep their dates when they are copied: older than the empty crates, they would pass for built.
-RUN touch common/src/lib.rs poller/src/lib.rs api/src/lib.rs cli/src/main.rs \
+RUN touch common/src/lib.rs poller/src/lib.rs ledger/src/lib.rs api/src/lib.rs cli/src/main.rs \
     && TICKWELL_COMMIT="${COMMIT}" cargo build --release --locked --package tickwell \
     && mkdir /data
 

@@ -42,7 +42,9 @@ lab *arguments:
 [group('run')]
 nats:
     scripts/tools
-    .tools/venv/bin/nats-server --jetstream --store_dir .tools/nats --addr 127.0.0.1
+    # The log may grow to 16 GiB. Without a limit of its own, a server refuses that where the disk has less left.
+    echo 'jetstream { max_file_store: 34GiB, store_dir: .tools/nats }' >.tools/nats.conf
+    .tools/venv/bin/nats-server --config .tools/nats.conf --addr 127.0.0.1
 
 # The poller alone, over that server
 [group('run')]
@@ -170,7 +172,7 @@ k8s-keys folder:
     made="$(scripts/k8s-keys {{ quote(folder) }})" && kubectl apply --filename k8s/base/namespace.yaml && \
         kubectl apply --server-side --force-conflicts --filename - <<<"$made"
 
-# Install or upgrade, and wait until all of it is ready; the cluster is kubectl's current one
+# Install or upgrade, wait until all of it is ready, and ask for prices; the cluster is kubectl's current one
 [group('kubernetes')]
 k8s-apply overlay="production":
     scripts/k8s-apply "$(scripts/k8s-overlay {{ quote(overlay) }})"
@@ -193,10 +195,10 @@ scale minimum maximum=minimum:
     kubectl --namespace tickwell patch horizontalpodautoscaler tickwell-api \
         --patch '{"spec": {"minReplicas": {{ minimum }}, "maxReplicas": {{ maximum }}}}'
 
-# The metrics of a pod, such as pod/tickwell-api-0, or of all of a component: api, poller
+# The figures of all pods of a component (api, poller, nats) or of one (pod/tickwell-api-0), each line with its pod
 [group('kubernetes')]
 metrics who="api":
-    scripts/k8s-forwarded 9090/metrics {{ quote(who) }} curl --fail --silent --show-error
+    scripts/k8s-metrics {{ quote(who) }}
 
 # Whether all pods give the same answers
 [group('kubernetes')]

@@ -4,7 +4,7 @@ use std::io::{self, Write};
 
 use serde::{Deserialize, Serialize};
 
-use crate::store::StoredTick;
+use ledger::store::StoredTick;
 
 /// How a line looks.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

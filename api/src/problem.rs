@@ -22,7 +22,8 @@ pub use advice::{ERRORS_PATH, errors_html, errors_markdown};
 use newest::Newest;
 pub(crate) use trace::{TraceId, within};
 
-use crate::{lines::LineError, snapshot::PinError, store::StoreError};
+use crate::lines::LineError;
+use ledger::{snapshot::PinError, store::StoreError};
 
 common::words! {
     /// What went wrong, in a word that programs can rely on.

@@ -33,9 +33,9 @@ use poem_openapi::{LicenseObject, OpenApiService, ServerObject, Tags};
 use prometheus::Registry;
 use tokio::sync::watch;
 
-use crate::{
+use crate::problem::{Code, Problem};
+use ledger::{
     averages::Scans,
-    problem::{Code, Problem},
     snapshot::{PairView, Snapshot},
     sources::Reports,
     store::Store,

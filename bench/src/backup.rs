@@ -3,7 +3,7 @@
 use std::{io::BufReader, path::Path, time::Instant};
 
 use anyhow::Result;
-use api::store::{
+use ledger::store::{
     Store,
     backup::{Backup, restore},
 };

@@ -3,11 +3,7 @@
 use std::{path::Path, time::Duration};
 
 use anyhow::Result;
-use api::{
-    snapshot::Snapshot,
-    store::{Order, Retention, Store, Stored},
-    summary::Summary,
-};
+use ledger::{snapshot::Snapshot, store::{Order, Retention, Store, Stored}, summary::Summary};
 use common::{
     bus::LogIdentity,
     domain::{Pair, Sequence, Timestamp},

@@ -3,16 +3,8 @@
 use std::{sync::Arc, time::Duration};
 
 use anyhow::{Result, anyhow};
-use api::{
-    ApiConfig,
-    averages::Scans,
-    config::RateLimit,
-    ingest::Ingest,
-    routes::{Build, Process, Readers, State, Streams},
-    server::{self, Listener},
-    sources::Reports,
-    store::Store,
-};
+use ledger::{averages::Scans, ingest::Ingest, sources::Reports, store::Store};
+use api::{ApiConfig, config::RateLimit, routes::{Build, Process, Readers, State, Streams}, server::{self, Listener}};
 use async_trait::async_trait;
 use common::{
     bus::{Batch, Entry, LogReader, ReadError},
@@ -43,7 +35,7 @@ pub struct Pod {
     /// Takes in the next record of the year.
     pub next: mpsc::Sender<Batch>,
     /// The records that it has not been given yet.
-    pub year: Box<dyn Iterator<Item = api::store::Stored> + Send>,
+    pub year: Box<dyn Iterator<Item = ledger::store::Stored> + Send>,
     _folder: tempfile::TempDir,
 }
 
@@ -69,7 +61,7 @@ impl LogReader for Sent {
 }
 
 /// The message that a record comes in.
-pub fn entry(stored: &api::store::Stored) -> Entry {
+pub fn entry(stored: &ledger::store::Stored) -> Entry {
     let payload = wire::encode(&stored.record).into();
     Entry { sequence: stored.sequence, id: Some(stored.record.id()), payload }
 }

@@ -7,7 +7,7 @@ use std::{
 };
 
 use anyhow::{Context, Result, ensure};
-use api::{ingest::Ingest, snapshot::Snapshot, store::Store};
+use ledger::{ingest::Ingest, snapshot::Snapshot, store::Store};
 use async_nats::jetstream::{self, consumer::push::OrderedConfig, message::PublishMessage};
 use common::{
     bus::{
@@ -59,7 +59,7 @@ async fn measure(records: u64, rounds: u64) -> Result<()> {
     }
     let rate = |seconds: Vec<f64>| records as f64 / median(seconds);
     let about = [
-        format!("{records} records of {} bytes in a file stream with s2 compression, one server", bytes / records),
+        format!("{records} records of {} bytes in a file stream, one server", bytes / records),
         format!("median of {rounds} rounds, in turns"),
         "Tickwell: read, decode, check, windows of a day, store with roll-ups and quotes of 7 days, as a pod does"
             .to_owned(),

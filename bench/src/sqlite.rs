@@ -11,11 +11,7 @@ use std::{
 };
 
 use anyhow::{Context, Result};
-use api::{
-    store::Stored,
-    summary::{Point, Summary},
-    window::Window,
-};
+use ledger::{store::Stored, summary::{Point, Summary}, window::Window};
 use common::{
     domain::{Body, Pair, Price, Sequence, Slot, Timestamp},
     wire,

@@ -8,7 +8,7 @@ use std::{
 };
 
 use anyhow::{Context, Result, bail, ensure};
-use api::store::Stored;
+use ledger::store::Stored;
 use common::domain::{Pair, Sequence, Timestamp};
 use serde_json::{Value, json};
 

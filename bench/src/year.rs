@@ -1,7 +1,7 @@
 //! A generated year: two pairs, a record each every ten seconds, prices on a random walk, and now and then a gap.
 //! The same seed gives the same records.
 
-use api::store::Stored;
+use ledger::store::Stored;
 use common::domain::{
     Body, Epoch, Evidence, Gap, GapCause, Interval, Judged, Lead, Observation, Origin, Pair, Policy, Price,
     Ratio, Record, Sequence, Slot, Span, Tick, Timestamp, Verdict,

@@ -7,9 +7,9 @@ use std::{
 };
 
 use anyhow::{Context, Result, ensure};
-use api::store::backup::{Backup, Summary, check, restore as restore_store};
 use clap::Args;
 use common::clock::{Clock, SystemClock};
+use ledger::store::backup::{Backup, Summary, check, restore as restore_store};
 
 use crate::{
     output::{self, Output},

@@ -4,10 +4,8 @@ use std::{sync::Arc, time::Duration};
 
 use anyhow::{Context, Result};
 use api::{
-    local_log,
     routes::{Process, Streams},
     server::{self, Listener, SharedEndpoint},
-    store::{OpenError, Store},
 };
 use common::{
     bus::{
@@ -19,6 +17,10 @@ use common::{
     readiness::Condition,
     service::{self, Service, TaskError},
     telemetry,
+};
+use ledger::{
+    local_log,
+    store::{OpenError, Store},
 };
 use prometheus::Registry;
 use tokio::{sync::watch, time::sleep};
@@ -128,6 +130,7 @@ async fn listen(
     let address = listener.address()?;
     tracing::info!(url = format!("http://{address}"), "listening");
     let metrics = api::Metrics::new(&process.registry)?;
+    let copy_metrics = ledger::Metrics::new(&process.registry)?;
     let check = service.readiness().check("log");
     let (endpoints, newest) = watch::channel(server::starting_endpoint(process));
     service.spawn("api", listener.serve(newest, places, metrics.connections.clone(), service.stop()));
@@ -142,7 +145,7 @@ async fn listen(
         }
     });
     let (settings, process) = (settings.clone(), process.clone());
-    Ok(Pod { settings, clock, process, address, endpoints, operators, metrics, streams, check })
+    Ok(Pod { settings, clock, process, address, endpoints, operators, metrics, copy_metrics, streams, check })
 }
 
 /// Everything in one process: the store is the log.

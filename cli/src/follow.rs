@@ -8,13 +8,8 @@
 use std::{net::SocketAddr, path::Path, sync::Arc, time::Duration};
 
 use api::{
-    averages::Scans,
-    ingest::{Ended, Ingest},
-    metrics::Rebuild,
     routes::{Process, Readers, State, Streams},
     server::{self, SharedEndpoint},
-    sources::Reports,
-    store::{OpenError, Retention, Store, StoreError},
 };
 use common::{
     bus::{
@@ -26,6 +21,13 @@ use common::{
     service::TaskError,
     telemetry::chain,
     wire,
+};
+use ledger::{
+    averages::Scans,
+    ingest::{Ended, Ingest},
+    metrics::Rebuild,
+    sources::Reports,
+    store::{OpenError, Retention, Store, StoreError},
 };
 use tokio::{
     sync::watch,
@@ -61,6 +63,7 @@ pub(crate) struct Pod {
     /// What operators are answered with, where they have a listener of their own.
     pub(crate) operators: Option<watch::Sender<SharedEndpoint>>,
     pub(crate) metrics: api::Metrics,
+    pub(crate) copy_metrics: ledger::Metrics,
     pub(crate) streams: Streams,
     pub(crate) check: Check,
 }
@@ -73,7 +76,7 @@ impl Pod {
             ticks: self.settings.store.retain_ticks.duration(),
             quotes: self.settings.store.retain_quotes.duration(),
         };
-        let (metrics, check) = (self.metrics.clone(), self.check.clone());
+        let (metrics, check) = (self.copy_metrics.clone(), self.check.clone());
         let loading = spawn_blocking({
             let store = store.clone();
             move || Ingest::load(store, keep, retention, metrics, check)
@@ -204,7 +207,7 @@ impl Pod {
 
     /// Without any copy there is nothing to serve.
     fn wait_for_log(&self, error: &ReadError) {
-        self.metrics.trouble(error.trouble());
+        self.copy_metrics.trouble(error.trouble());
         self.check.set(Condition::Unready(error.to_string()));
     }
 
@@ -217,7 +220,7 @@ impl Pod {
     /// Stops serving the store, and moves it out of the way.
     async fn begin_anew(&self, why: Rebuild, reason: &str) -> Result<(), OpenError> {
         tracing::error!(reason, "moving the store aside and building it anew from the log");
-        self.metrics.rebuilt(why);
+        self.copy_metrics.rebuilt(why);
         self.check.set(Condition::Unready(format!("building the store anew: {reason}")));
         self.endpoints.send_replace(server::starting_endpoint(&self.process));
         self.tell_operators(|| server::starting_admin_endpoint(&self.process));

@@ -34,7 +34,12 @@ pub(crate) enum LogCommand {
     ///
     /// Give it the settings of the pollers (bus.url, bus.lease, bus.replicas) and the admin's key
     /// (bus.credentials_file). What it may not change is named, and the exit code is 1.
-    Apply,
+    Apply {
+        /// How many bytes the log may take, where that is more than the 16 GiB of its definition. Once given, it
+        /// stays; "How large the log gets" in docs/operations.md says how much is needed
+        #[arg(long, value_name = "BYTES")]
+        max_bytes: Option<i64>,
+    },
     /// Fill every server's copy of the log again from the leader's copy
     ///
     /// For a cluster whose servers contradict each other, as after two of three volumes were rolled back. What only
@@ -85,7 +90,7 @@ pub(crate) enum LogCommand {
 pub(crate) fn run(command: &LogCommand, sources: Sources) -> Result<()> {
     match command {
         LogCommand::Keys { folder } => keys::make(folder),
-        LogCommand::Apply => setup::apply(&settings::load_log(sources, false)?),
+        LogCommand::Apply { max_bytes } => setup::apply(&settings::load_log(sources, false)?, *max_bytes),
         LogCommand::Repair { yes } => repair::repair(&settings::load_log(sources, false)?, *yes),
         LogCommand::Verify => setup::verify(&settings::load_log(sources, false)?),
         LogCommand::Backup { folder, keep } => {

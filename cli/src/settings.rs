@@ -5,8 +5,8 @@ mod known;
 use std::{collections::BTreeMap, path::PathBuf};
 
 use anyhow::{Context, Result, bail};
-use api::{snapshot::DAY_AGO_REACH, sources::REACH as SOURCES_REACH};
 use common::{bus::BusConfig, telemetry::LogConfig};
+use ledger::{snapshot::DAY_AGO_REACH, sources::REACH as SOURCES_REACH};
 use serde::{Deserialize, Serialize};
 
 use crate::compose::Mode;
@@ -32,8 +32,8 @@ pub(crate) struct Settings {
     pub(crate) bus: BusConfig,
     pub(crate) api: api::ApiConfig,
     pub(crate) admin: api::AdminConfig,
-    pub(crate) store: api::StoreConfig,
-    pub(crate) windows: api::WindowsConfig,
+    pub(crate) store: ledger::StoreConfig,
+    pub(crate) windows: ledger::WindowsConfig,
     pub(crate) log: LogConfig,
 }
 

@@ -1,10 +1,8 @@
 //! The store of a process that is not running.
 
 use anyhow::{Result, bail};
-use api::{
-    config::ListenAddress,
-    store::{OpenError, Store},
-};
+use api::config::ListenAddress;
+use ledger::store::{OpenError, Store};
 
 use crate::settings::Settings;
 

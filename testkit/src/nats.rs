@@ -83,7 +83,8 @@ impl NatsServer {
         server.configure("")?;
         let store = server.store().display().to_string();
         let own = ["--jetstream".to_owned(), "--store_dir".to_owned(), store];
-        server.arguments = own.into_iter().chain(cluster_arguments).collect();
+        let monitor = ["--http_port", "-1"].map(str::to_owned);
+        server.arguments = own.into_iter().chain(monitor).chain(cluster_arguments).collect();
         server.run(None).await?;
         Ok(server)
     }
@@ -103,6 +104,12 @@ impl NatsServer {
     #[must_use]
     pub fn url(&self) -> String {
         format!("nats://127.0.0.1:{}", self.port)
+    }
+
+    /// The port of its figures (`/healthz`, `/jsz`), another one after each start; `None` after a kill.
+    #[must_use]
+    pub fn monitor_port(&self) -> Option<u16> {
+        read_port(self.folder.path(), self.child.as_ref()?.id(), "monitoring")
     }
 
     /// Whether it was not killed. A paused one is running.
@@ -159,7 +166,7 @@ impl NatsServer {
         let mut child = self.spawn(port)?;
         let outcome = poll_until(START_DEADLINE, async || match child.try_wait() {
             Ok(None) => {
-                let port = read_port(folder, child.id())?;
+                let port = read_port(folder, child.id(), "nats")?;
                 is_ready(port).await.then_some(Ok(port))
             }
             Ok(Some(status)) => Some(Err(anyhow!("it ended with {status}"))),
@@ -217,14 +224,14 @@ macro_rules! require_nats {
     };
 }
 
-/// The port for clients, once the process with this id has written its ports file.
-fn read_port(folder: &Path, process_id: u32) -> Option<u16> {
+/// A port, once the process with this id has written its ports file.
+fn read_port(folder: &Path, process_id: u32, of: &str) -> Option<u16> {
     let suffix = format!("_{process_id}.ports");
     let mut files = folder.read_dir().ok()?.filter_map(Result::ok);
     let file = files.find(|file| file.file_name().to_string_lossy().ends_with(&suffix))?;
     // Half-written JSON does not parse, and the next look finds it whole.
     let ports: Value = serde_json::from_slice(&std::fs::read(file.path()).ok()?).ok()?;
-    let (_, port) = ports.pointer("/nats/0")?.as_str()?.rsplit_once(':')?;
+    let (_, port) = ports.get(of)?.get(0)?.as_str()?.rsplit_once(':')?;
     port.parse().ok()
 }
 

@@ -15,10 +15,10 @@ use super::{
         ASSET, PAIR, SPAN, UNSIGNED, decimal, formatted, instant, list_of, one_of, sequence_schema, shaped,
     },
 };
-use crate::{
+use crate::problem::Problem;
+use ledger::{
     candle::CandleInterval,
     position::Cursor,
-    problem::Problem,
     rate::{Amount, Rounded},
 };
 

@@ -6,7 +6,8 @@ use poem_openapi::types::ToJSON;
 use serde_json::Value;
 
 use super::{Code, Problem, TraceId};
-use crate::{events::StreamEnd, html::marked_up};
+use crate::html::marked_up;
+use crate::stream_end::StreamEnd;
 
 /// Where the page of errors is served.
 pub const ERRORS_PATH: &str = "/docs/errors";

@@ -14,10 +14,8 @@ use tokio::{
 };
 
 use super::State;
-use crate::{
-    problem::{Code, Problem},
-    store::backup::{Backup, BackupError},
-};
+use crate::problem::{Code, Problem};
+use ledger::store::backup::{Backup, BackupError};
 
 /// Copies of the store that are made or sent at once: each takes as much room on the disk as the store.
 const MAX_BACKUPS: usize = 1;

@@ -10,7 +10,8 @@ use poem_openapi::{
 };
 
 use super::Lifetime;
-use crate::{dto::sequence_schema, snapshot::Snapshot};
+use crate::dto::sequence_schema;
+use ledger::snapshot::Snapshot;
 
 /// The position that a request asked for, where it asked for one.
 #[derive(Debug, Clone, Copy)]

@@ -12,12 +12,14 @@ use rust_decimal::Decimal;
 
 use super::{State, Tag, as_of::AsOf, contract::Contract, view};
 use crate::{
-    averages::WindowAverages,
     dto::{
         Averages, DerivedText, PairParameter, PairText, PriceText, RatioParameter, SpanText, SpansText,
         TimeText, WindowItem,
     },
     problem::{Code, Problem},
+};
+use ledger::{
+    averages::WindowAverages,
     snapshot::{PairView, Snapshot},
     summary::{DERIVED_DECIMALS, Summary},
 };

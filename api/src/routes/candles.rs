@@ -15,11 +15,13 @@ use super::{
     view,
 };
 use crate::{
-    candle::{Buckets, Candle, CandleInterval},
     dto::{
         CandleIntervalParameter, CandleItem, Candles, PairParameter, PriceText, TimeText, TimestampParameter,
     },
     problem::Problem,
+};
+use ledger::{
+    candle::{Buckets, Candle, CandleInterval},
     snapshot::Snapshot,
 };
 

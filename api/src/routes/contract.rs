@@ -14,8 +14,8 @@ use super::{Lifetime, State, as_of::AsOf, no_price_yet, prices::price_item};
 use crate::{
     dto::{RatioParameter, SpanText},
     problem::{Code, Problem},
-    snapshot::{NewestTick, PairView, Snapshot},
 };
+use ledger::snapshot::{NewestTick, PairView, Snapshot};
 
 /// As many sources as a record has quotes at most.
 #[expect(clippy::as_conversions, reason = "there is no other conversion in a constant, and it is 200")]

@@ -12,6 +12,8 @@ use crate::{
         RatioParameter, SpanText, TimeText, ToAssetText,
     },
     problem::{Code, Problem},
+};
+use ledger::{
     rate::{self, Amount, Fraction, Leg, Step},
     snapshot::{NewestTick, PairView, Snapshot},
 };

@@ -16,10 +16,8 @@ use super::{
     contract::MAX_SOURCES,
     paging::{DEFAULT_LIMIT, MAX_LIMIT},
 };
-use crate::{
-    problem::ProblemJson,
-    sample::{MAX_POINTS, MIN_POINTS},
-};
+use crate::problem::ProblemJson;
+use ledger::sample::{MAX_POINTS, MIN_POINTS};
 
 /// The version of OpenAPI that it is written in. The framework says 3.0.0, which has typing errors.
 const OPENAPI: &str = "3.0.3";

@@ -18,6 +18,8 @@ use super::{
 use crate::{
     dto::{CauseParameter, GapItem, Gaps, PairParameter, SpanText, TimeText, TimestampParameter},
     problem::Problem,
+};
+use ledger::{
     snapshot::Snapshot,
     store::{StoreError, StoredGap},
 };

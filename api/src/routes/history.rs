@@ -20,6 +20,8 @@ use crate::{
     dto::{History, HistoryItem, PairParameter, PriceText, TimeText, TimestampParameter},
     lines::{LineFormat, Lines, TickLine},
     problem::Problem,
+};
+use ledger::{
     sample::{MAX_POINTS, MIN_POINTS, sample},
     snapshot::Snapshot,
     store::{Order, StoredTick},

@@ -11,7 +11,7 @@ use std::{
 use common::domain::Origin;
 
 use super::State;
-use crate::snapshot::{PairView, Snapshot};
+use ledger::snapshot::{PairView, Snapshot};
 
 /// Where a route says that its answer is closed: that nothing which will ever be recorded can change it.
 #[derive(Debug, Clone, Default)]

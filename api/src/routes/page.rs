@@ -14,8 +14,8 @@ use poem::{
 };
 
 use super::State;
-use crate::snapshot::Snapshot;
 use files::File;
+use ledger::snapshot::Snapshot;
 
 /// Where the page is.
 pub(crate) const PAGE: &str = "/";

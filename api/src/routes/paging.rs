@@ -10,6 +10,8 @@ use super::State;
 use crate::{
     dto::TimestampParameter,
     problem::{Code, Problem},
+};
+use ledger::{
     snapshot::{PairView, Snapshot},
     store::Order,
 };

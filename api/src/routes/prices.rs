@@ -16,6 +16,8 @@ use crate::{
         RatioParameter, SpanText, TimeText,
     },
     problem::Problem,
+};
+use ledger::{
     snapshot::{PairView, Snapshot},
     summary::change_ratio,
 };

@@ -9,8 +9,8 @@ use super::{State, Tag, as_of::AsOf, no_price_yet};
 use crate::{
     dto::{DerivedText, PairText, SourceItem, SourcePairItem, Sources, TimeText},
     problem::Problem,
-    sources::{Report, Standing},
 };
+use ledger::sources::{Report, Standing};
 
 /// The sources.
 pub struct SourcesApi(pub(super) Arc<State>);

@@ -21,10 +21,12 @@ use tokio_util::{
 use super::{State, view};
 use crate::{
     dto::{CursorParameter, PairsParameter},
-    events::{StreamEnd, Transport},
     metrics::Metrics,
-    position::{Cursor, Position},
     problem::{Code, Problem},
+    stream_end::{StreamEnd, Transport},
+};
+use ledger::{
+    position::{Cursor, Position},
     snapshot::Snapshot,
     store::{Store, StoreError},
 };

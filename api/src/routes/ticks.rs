@@ -12,9 +12,8 @@ use crate::{
         TimeText,
     },
     problem::{Code, Problem},
-    snapshot::Snapshot,
-    store::Covering,
 };
+use ledger::{snapshot::Snapshot, store::Covering};
 
 /// Records, explained.
 pub struct TicksApi(pub(super) Arc<State>);

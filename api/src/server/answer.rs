@@ -25,8 +25,8 @@ use crate::{
         limit::{Gate, limited},
         parameters::Known,
     },
-    snapshot::Snapshot,
 };
+use ledger::snapshot::Snapshot;
 
 /// The longest request target.
 const MAX_URI_BYTES: usize = 8 * 1024;

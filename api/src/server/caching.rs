@@ -9,10 +9,8 @@ use poem::{Body, Endpoint, IntoResponse, Request, Response, Result};
 use sha2::{Digest, Sha256};
 
 use super::Body as SentBody;
-use crate::{
-    routes::{ICON, Lifetime, PAGE, PAGE_FILES, State},
-    snapshot::Snapshot,
-};
+use crate::routes::{ICON, Lifetime, PAGE, PAGE_FILES, State};
+use ledger::snapshot::Snapshot;
 
 /// How long closed history may be held before it is asked for again. It never changes; but it is no longer told
 /// once it is past retention.

@@ -2,7 +2,7 @@
 
 use std::io::BufReader;
 
-use api::store::backup;
+use ledger::store::backup;
 use poem::test::TestClient;
 
 use crate::rig::{Rig, tick};

@@ -61,7 +61,7 @@ async fn every_code_is_described_where_problems_point_to() {
         assert!(page.contains(&anchor) && page.contains(&status), "{code}");
     }
     assert!(page.contains("id=\"ends-of-streams\""));
-    for end in <api::events::StreamEnd as common::domain::Words>::ALL {
+    for end in <api::stream_end::StreamEnd as common::domain::Words>::ALL {
         let told = format!("<code>{end}</code>");
         assert!(page.contains(&told) && page.contains(&end.close_code().to_string()), "{end}");
     }

@@ -4,11 +4,9 @@ use std::{net::SocketAddr, sync::Arc, time::Duration};
 
 use api::{
     config::{ApiConfig, RateLimit},
-    ingest::{Ended, Ingest},
     metrics::Metrics,
     routes::{Build, Process, Readers, State, Streams},
     server::{self, Listener, SharedEndpoint},
-    store::{OpenError, Retention, Store},
 };
 use async_trait::async_trait;
 use common::{
@@ -21,6 +19,10 @@ use common::{
     readiness::Readiness,
     service::TaskError,
     wire,
+};
+use ledger::{
+    ingest::{Ended, Ingest},
+    store::{OpenError, Retention, Store},
 };
 use poem::test::{TestClient, TestResponse};
 use prometheus::Registry;
@@ -145,8 +147,9 @@ impl Rig {
         let store = settled(|| Store::open_copy(folder.path(), &LogIdentity::new("abc").unwrap(), at(0)));
         let (registry, readiness) = (Registry::new(), Readiness::default());
         let metrics = Metrics::new(&registry).unwrap();
+        let copy_metrics = ledger::Metrics::new(&registry).unwrap();
         let (ingest, snapshots) =
-            Ingest::load(store.clone(), keep, retention, metrics.clone(), readiness.check("log")).unwrap();
+            Ingest::load(store.clone(), keep, retention, copy_metrics, readiness.check("log")).unwrap();
         let state = Arc::new(State {
             snapshots,
             store,
@@ -156,9 +159,9 @@ impl Rig {
             retain_ticks: retention.ticks,
             retain_quotes: retention.quotes,
             readers: Readers::default(),
-            scans: api::averages::Scans::default(),
+            scans: ledger::averages::Scans::default(),
             streams: Streams::new(12, stop.clone(), metrics.clone()),
-            reports: api::sources::Reports::default(),
+            reports: ledger::sources::Reports::default(),
         });
         let build = Build {
             version: env!("CARGO_PKG_VERSION").into(),

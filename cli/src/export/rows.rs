@@ -5,12 +5,12 @@
 use std::{collections::VecDeque, time::Duration};
 
 use anyhow::{Context, Result, bail};
-use api::{
-    lines::{Line, TickLine},
+use api::lines::{Line, TickLine};
+use common::domain::{Pair, Timestamp};
+use ledger::{
     snapshot::Snapshot,
     store::{Order, Store, StoreError, StoredGap},
 };
-use common::domain::{Pair, Timestamp};
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 
 use crate::pod::{Pod, StatusCode};

@@ -3,10 +3,7 @@
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
-use common::{
-    bus::nats::{Nats, NatsError, Presence, Role, Standing},
-    domain::Span,
-};
+use common::bus::nats::{Nats, NatsError, Presence, Role, Standing};
 use tokio::time::{sleep, timeout};
 
 use crate::{connect, settings::Settings, show};
@@ -15,19 +12,27 @@ use crate::{connect, settings::Settings, show};
 /// each other first.
 const PATIENCE: Duration = Duration::from_secs(30);
 
+/// What turning compression off leaves for the operator to do.
+const AFTER_COMPRESSION: &str = "    new blocks are not compressed; blocks that are compressed already stay so
+    in a cluster, a server that was killed while compression was on may have a damaged block, which shows at its
+    next restart: make a backup, then replace the volume of each server, one at a time (docs/operations.md,
+    \"A NATS server is not ready\")
+";
+
 /// The pause between two tries.
 const RETRY_PAUSE: Duration = Duration::from_millis(500);
 
 /// Makes the streams, or sets them right, and waits until each server that is to have them does.
-pub(super) fn apply(settings: &Settings) -> Result<()> {
+pub(super) fn apply(settings: &Settings, max_bytes: Option<i64>) -> Result<()> {
     let standings = run(settings, async |nats| {
         let mut done = None;
-        let settled = timeout(PATIENCE, settle(nats, settings.bus.lease, &mut done)).await;
+        let apply = async || nats.apply(settings.bus.lease, max_bytes).await;
+        let settled = timeout(PATIENCE, settle(apply, &mut done)).await;
         match (settled, done) {
             (Ok(Err(error)), _) => Err(error),
             (_, Some(done)) => Ok(done),
             // What is the matter says one more try.
-            (_, None) => nats.apply(settings.bus.lease).await,
+            (_, None) => apply().await,
         }
     })?;
     tell(&standings)?;
@@ -44,9 +49,12 @@ pub(super) fn apply(settings: &Settings) -> Result<()> {
 }
 
 /// Applies the definitions until no server is behind. `done` is what has been reached, and all that was done for it.
-async fn settle(nats: &Nats, lease: Span, done: &mut Option<Vec<Standing>>) -> Result<(), NatsError> {
+async fn settle(
+    apply: impl AsyncFn() -> Result<Vec<Standing>, NatsError>,
+    done: &mut Option<Vec<Standing>>,
+) -> Result<(), NatsError> {
     loop {
-        match nats.apply(lease).await {
+        match apply().await {
             Ok(now) => {
                 let now = match done.take() {
                     Some(earlier) => now.into_iter().zip(earlier).map(|(it, was)| it.after(was)).collect(),
@@ -101,8 +109,16 @@ fn tell(standings: &[Standing]) -> Result<()> {
             Presence::Found => "differs",
         };
         text.push_str(&format!("{stream}: {state}\n"));
-        corrected.iter().for_each(|it| text.push_str(&format!("  set right: {it}\n")));
-        differing.iter().for_each(|it| text.push_str(&format!("  {it}\n")));
+        for it in corrected {
+            text.push_str(&format!("  set right: {it}\n"));
+            if it.is_compression() {
+                text.push_str(AFTER_COMPRESSION);
+            }
+        }
+        for it in differing {
+            text.push_str(&format!("  {it}\n"));
+            it.reason().iter().for_each(|reason| text.push_str(&format!("    {reason}\n")));
+        }
         behind.iter().for_each(|it| text.push_str(&format!("  not all of it is on {it}\n")));
     }
     show::print(&text)

@@ -3,7 +3,6 @@
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
-use api::store::Store;
 use common::{
     bus::{
         Batch, Entry, LogIdentity, LogReader, NotRecord, ReadError,
@@ -12,6 +11,7 @@ use common::{
     domain::{Record, Sequence},
     wire::DecodeError,
 };
+use ledger::store::Store;
 use tokio::time::timeout;
 
 use super::answer;

@@ -34,7 +34,6 @@ async fn says_of_log(pod: &Pod, wanted: &str) {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_log_on_three_servers_outlives_them_one_by_one() {
     require_nats!();
-    // Fault matrix, rows 10 to 12.
     let mut cluster = NatsCluster::start().await.unwrap();
     let market = std::sync::Arc::new(WalkMarket::new(7, INTERVAL).unwrap());
     let upstream = FakeUpstream::start(market, "127.0.0.1:0").await.unwrap();

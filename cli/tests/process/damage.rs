@@ -27,7 +27,6 @@ enum Outcome {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_damaged_store_is_rebuilt_or_refused() {
     require_nats!();
-    // Fault matrix, row 40.
     let (_nats, _upstream, scene) = world().await;
     let mut poller = scene.poller().await;
     let witness = scene.pod("witness").await;

@@ -1,8 +1,7 @@
 //! Every fault that a source can have, each in a test of its own, against the real binary.
 //!
-//! A test lets a few honest slots pass, then one thing goes wrong, and what every later record, the metrics
-//! and readiness say is read as a stranger would read it. The rows that tests name are those of the fault
-//! matrix. What an honest price is, the market itself says: it is a function of the time.
+//! A test lets a few honest slots pass, then injects one fault and checks every later record, the metrics and readiness
+//! through the public interface. The honest price is known because the fake market is a function of time.
 
 mod answers;
 mod connections;

@@ -109,7 +109,7 @@ fn slots_lost(records: &[Record]) -> Vec<i64> {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_killed_leader_is_followed_by_the_standby() {
     require_nats!();
-    // Fault matrix, row 1. The lease is shorter than the interval: a fail-over costs one slot at most.
+    // The lease is shorter than the interval: a fail-over costs one slot at most.
     let (interval, lease) = (Duration::from_secs(2), Duration::from_secs(1));
     let nats = NatsServer::start().await.unwrap();
     let upstream = moving_upstream(interval).await;
@@ -143,7 +143,6 @@ async fn a_killed_leader_is_followed_by_the_standby() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_leader_that_was_paused_comes_back_as_a_standby() {
     require_nats!();
-    // Fault matrix, row 2.
     let (_nats, _upstream, scene) = world().await;
     let scene = scene.with_short_lease();
     let mut leader = scene.poller().await;
@@ -174,8 +173,8 @@ async fn a_leader_that_was_paused_comes_back_as_a_standby() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn of_two_that_lead_at_once_the_log_refuses_one() {
     require_nats!();
-    // Fault matrix, row 3. The lease is handed to the standby behind the leader's back; it is so long that the
-    // leader finds out from the log before it asks for its lease again.
+    // The test gives the lease to the standby without the leader's knowledge. The lease is long enough that the
+    // leader learns of it from the log before it renews.
     let (nats, _upstream, scene) = world().await;
     let scene = scene.with("TICKWELL__BUS__LEASE", "10s");
     let mut leader = scene.poller().await;
@@ -207,7 +206,7 @@ async fn of_two_that_lead_at_once_the_log_refuses_one() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_leader_that_is_told_to_stop_hands_over() {
     require_nats!();
-    // Fault matrix, row 5. It does not wait for the lease to run out.
+    // The standby does not wait for the lease to expire.
     let (_nats, _upstream, scene) = world().await;
     let scene = scene.with("TICKWELL__BUS__LEASE", "20s");
     let mut leader = scene.poller().await;
@@ -228,7 +227,7 @@ async fn a_leader_that_is_told_to_stop_hands_over() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_log_that_is_away_for_longer_than_the_lease_gets_every_slot_afterwards() {
     require_nats!();
-    // Fault matrix, rows 4 and 9. A stalled machine may hold up the leader for longer than the standby waits.
+    // On a stalled machine the leader may be delayed for longer than the standby waits.
     for _try in 0..3 {
         if the_suspended_leader_comes_first().await {
             return;

@@ -14,7 +14,7 @@
 //!    [`replay`], [`liar`], [`commands`], [`subscriber`], [`foreign`], [`recompute`], [`stream`], [`full_disk`],
 //!    [`pinned`], [`paging`], [`streams`], [`export`], [`backup`], [`log_backup`], [`cluster`], [`damage`], [`grind`],
 //!    [`may_2021`], [`verify`], [`watch`], [`access`], [`document`], [`healthcheck`], [`roles`], [`manifests`],
-//!    [`page`].
+//!    [`page`], [`log_apply`], [`recipes`].
 //!
 //! Nothing here uses the product's own types: an answer is read as a stranger would read it, so that a
 //! mistake in them cannot hide on both sides of a comparison. And nothing here depends on how fast the
@@ -47,6 +47,7 @@ mod harness;
 mod healthcheck;
 mod leadership;
 mod liar;
+mod log_apply;
 mod log_backup;
 mod log_lost;
 mod manifests;
@@ -54,6 +55,7 @@ mod may_2021;
 mod page;
 mod paging;
 mod pinned;
+mod recipes;
 mod recompute;
 mod records;
 mod replay;

@@ -323,7 +323,6 @@ async fn a_process_with_anothers_key_says_which_right_is_missing() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_key_is_replaced_without_a_restart() {
     require_nats!();
-    // Fault matrix, row 20.
     let (_upstream, mut shipped, scene) = stage().await;
     let folder = scene.folder().to_owned();
     let (code, said) = shipped.log(&folder, "apply", "admin", &["--set", "bus.lease=60s"]).await;

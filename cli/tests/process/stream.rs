@@ -80,7 +80,6 @@ fn newest_slot(records: &[Record]) -> i64 {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_deleted_stream_is_made_anew_and_everybody_goes_on_in_the_new_log() {
     require_nats!();
-    // Fault matrix, row 16.
     let (nats, _upstream, scene) = world().await;
     let log = operator(&nats).await;
     let (mut leader, mut standby) = (scene.poller().await, scene.standby().await);
@@ -113,7 +112,7 @@ async fn a_deleted_stream_is_made_anew_and_everybody_goes_on_in_the_new_log() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_pod_says_what_is_the_matter_with_its_log_and_goes_on_serving() {
     require_nats!();
-    // Fault matrix, row 16, without anybody who would make the stream anew.
+    // No poller runs that could recreate the stream.
     let (mut nats, _upstream, scene) = world().await;
     let log = operator(&nats).await;
     let mut poller = scene.poller().await;
@@ -207,7 +206,6 @@ async fn a_log_that_is_restored_to_an_older_state_is_rebuilt_from_by_every_pod()
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_deleted_consumer_is_made_anew() {
     require_nats!();
-    // Fault matrix, row 18.
     let (nats, _upstream, scene) = world().await;
     let log = operator(&nats).await;
     let mut poller = scene.poller().await;
@@ -260,7 +258,6 @@ async fn a_pod_that_starts_without_nats_serves_what_it_has_and_catches_up_later(
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_full_log_takes_nothing_until_there_is_room_and_then_everything() {
     require_nats!();
-    // Fault matrix, row 15.
     let (nats, _upstream, scene) = world().await;
     let log = operator(&nats).await;
     let mut poller = scene.poller().await;
@@ -340,7 +337,6 @@ const POD: [&str; 2] = ["$JS.API.CONSUMER.CREATE.TICKS.*.ticks.>", "$JS.API.CONS
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_nats_refuses_is_named_and_counted() {
     require_nats!();
-    // Fault matrix, row 20.
     let (mut nats, _upstream, scene) = world().await;
     let poller_with = |one: &'static str| [&POLLER[..], &[one]].concat();
     let may_create = poller_with("$JS.API.STREAM.CREATE.TICKS");

@@ -48,7 +48,7 @@ async fn after_a_pause_it_goes_on_with_the_slot_that_is_due() {
 
 #[tokio::test(start_paused = true)]
 async fn a_clock_that_is_set_back_polls_no_slot_again() {
-    // Fault matrix, row 38; the jump ahead is the pause above.
+    // A jump ahead looks like the pause in the test above.
     let mut rig = rig(&[("a", 100, PRIMARY)], 1);
     assert_eq!(rig.next().await.0, 10);
     assert_eq!(rig.next().await.0, 20);

@@ -20,6 +20,10 @@ const KEYS: &str = "keys.conf";
 /// Where the shipped configuration keeps the log.
 const SHIPPED_STORE: &str = "\"/data/jetstream\"";
 
+/// The server sets aside `max_bytes` of a stream when it is created, so it must be allowed that much, whatever this
+/// machine's disk has left. A test that wants less says so in its settings, which come later and win.
+const ROOM: &str = "jetstream { max_file_store: 64GB }\n";
+
 impl NatsServer {
     /// Gives the server other settings, in the words of its configuration file. One that runs takes them over
     /// a moment later.
@@ -28,7 +32,7 @@ impl NatsServer {
     ///
     /// When they cannot be written, or the server cannot be told.
     pub fn configure(&mut self, settings: &str) -> anyhow::Result<()> {
-        self.write(CONFIGURATION, settings)
+        self.write(CONFIGURATION, &format!("{ROOM}{settings}"))
     }
 
     /// Gives a server that was started as it ships other public keys. It takes them over a moment later.

@@ -3,10 +3,8 @@
 use common::domain::Pair;
 
 use super::super::{State, no_price_yet, prices::price_item};
-use crate::{
-    html::{escaped, marked_up},
-    snapshot::{PairView, Snapshot},
-};
+use crate::html::{escaped, marked_up};
+use ledger::snapshot::{PairView, Snapshot};
 
 /// The columns of the table; where there is no price, the reason takes all but the first.
 const COLUMNS: [&str; 6] = ["Pair", "Price in the quote asset", "Slot", "State", "Origin", "Sources"];

@@ -13,10 +13,10 @@ use tokio::{
 use tokio_util::sync::CancellationToken;
 
 use super::{Place, Range, State, StreamEnd, Wanted, reaches_back};
-use crate::{
+use crate::problem::Code;
+use ledger::{
     events::Event,
     position::Position,
-    problem::Code,
     snapshot::Snapshot,
     store::{Store, StoreError},
 };

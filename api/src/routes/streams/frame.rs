@@ -6,8 +6,8 @@ use common::{
 };
 use poem_openapi::types::ToJSON;
 
-use crate::{
-    dto::{EventItem, PairText, PriceText, SpanText, TimeText},
+use crate::dto::{EventItem, PairText, PriceText, SpanText, TimeText};
+use ledger::{
     events::{Event, Frame},
     store::Covering,
 };

@@ -17,30 +17,26 @@ macro_rules! each_fails {
 }
 
 each_fails! {
-    /// Row 22.
-    row_22_forbidden: Coinbase "403" => "http_403";
-    /// Row 22.
-    row_22_banned: Gemini "418" => "http_418";
-    /// Row 22, its like.
-    row_22_not_here: Bitstamp "451" => "http_451";
-    /// Row 23.
-    row_23_broken: Bitfinex "500" => "http_5xx";
-    /// Row 23.
-    row_23_unavailable: Kraken "503" => "http_5xx";
-    /// Row 26.
-    row_26_a_page_for_people: Kraken "html" => "malformed";
-    /// Row 27.
-    row_27_cut_off: Bitstamp "cut" => "malformed";
-    /// Row 27.
-    row_27_garbage: Gemini "garbage" => "malformed";
-    /// Row 27.
-    row_27_deep_json: Coingecko "deep" => "malformed";
-    /// Row 29: the asked pair is not in the answer.
-    row_29_another_pair: Kraken "wrong_pair" => "missing";
-    /// Row 29, where all markets come in one list.
-    row_29_another_pair_in_a_list: Bitstamp "wrong_pair" => "missing";
-    /// Row 37. Where it points, nothing listens; that nobody went there, the verdict says.
-    row_37_a_redirect: Kraken "redirect" => "redirect";
+    forbidden: Coinbase "403" => "http_403";
+    banned: Gemini "418" => "http_418";
+    /// HTTP 451: not available in this country.
+    unavailable_for_legal_reasons: Bitstamp "451" => "http_451";
+    internal_server_error: Bitfinex "500" => "http_5xx";
+    service_unavailable: Kraken "503" => "http_5xx";
+    /// An HTML page with status 200.
+    an_html_page: Kraken "html" => "malformed";
+    /// Half a body that looks complete to HTTP.
+    a_truncated_body: Bitstamp "cut" => "malformed";
+    /// Bytes that are not UTF-8.
+    garbage: Gemini "garbage" => "malformed";
+    /// JSON of 100,000 nested lists.
+    deeply_nested_json: Coingecko "deep" => "malformed";
+    /// The response has a pair, but not the one that was asked for.
+    another_pair: Kraken "wrong_pair" => "missing";
+    /// The same for a source that returns all its markets in one list.
+    another_pair_in_a_list: Bitstamp "wrong_pair" => "missing";
+    /// Redirects are never followed. Nothing listens at the target, so following one would give another verdict.
+    a_redirect: Kraken "redirect" => "redirect";
     /// Kraken's errors come within HTTP 200.
     an_error_of_krakens_own: Kraken "error" => "refused";
     /// Where the status says that it is an error, the status is what counts.

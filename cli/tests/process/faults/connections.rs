@@ -5,9 +5,8 @@ use testkit::Venue::{self, Bitfinex, Bitstamp, Coinbase, Gemini, Kraken};
 use super::{Trial, fails};
 use crate::harness::Scene;
 
-/// Row 23.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn row_23_a_reset_within_the_body_and_the_way_back() {
+async fn a_reset_within_the_body_and_the_way_back() {
     let mut trial = fails(Kraken, "reset", "malformed").await;
     trial.upstream.set_fault(Kraken, None);
     trial
@@ -16,39 +15,38 @@ async fn row_23_a_reset_within_the_body_and_the_way_back() {
     trial.check_honest();
 }
 
-/// Row 23.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn row_23_a_connection_closed_without_an_answer() {
+async fn a_connection_closed_without_an_answer() {
     fails(Gemini, "close", "unreachable").await;
 }
 
-/// Row 23: the slot does not wait for it, and neither do the others.
+/// A source that accepts the request and never responds delays neither the slot nor the other sources.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn row_23_silence() {
+async fn silence() {
     fails(Coinbase, "hang", "timeout").await;
 }
 
-/// Row 23: an answer after the deadline is none, and belongs to no later slot either.
+/// A response after the deadline is discarded. It is not used for a later slot either.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn row_23_an_answer_too_late() {
+async fn an_answer_too_late() {
     fails(Bitstamp, "slow:1", "timeout").await;
 }
 
-/// Row 36.
+/// A body that arrives one byte at a time ends at the deadline.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn row_36_a_drip() {
+async fn a_drip() {
     fails(Bitfinex, "drip", "timeout").await;
 }
 
-/// Row 27: the length that is announced never comes.
+/// The body ends before its announced length.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn row_27_too_long_a_length() {
+async fn too_long_a_length() {
     fails(Coinbase, "short", "malformed").await;
 }
 
-/// Row 27: what is left of the body must not become the next slot's answer.
+/// The rest of the body must not be read as the next slot's response.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn row_27_too_short_a_length_poisons_no_later_answer() {
+async fn too_short_a_length_poisons_no_later_answer() {
     let mut trial = fails(Kraken, "long", "malformed").await;
     trial.begin_honest();
     trial
@@ -59,16 +57,16 @@ async fn row_27_too_short_a_length_poisons_no_later_answer() {
     trial.check_honest();
 }
 
-/// Row 24.
+/// The host name does not resolve.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn row_24_a_name_that_is_not_found() {
+async fn a_name_that_is_not_found() {
     // Reserved for this: no resolver knows it. One that cannot be reached takes its time to say so.
     check_address("http://tickwell.invalid", &["dns", "timeout"]).await;
 }
 
-/// Row 23: nobody listens at the address.
+/// Nothing listens at the address.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn row_23_a_closed_port() {
+async fn a_closed_port() {
     check_address("http://127.0.0.1:1", &["unreachable"]).await;
 }
 

@@ -24,9 +24,9 @@ async fn first_two(trial: &Trial, venue: Venue) -> [i64; 2] {
     .await
 }
 
-/// Row 21: no request before the time that the source named.
+/// No request is sent before the time that the source named.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn row_21_retry_after_in_seconds() {
+async fn retry_after_in_seconds() {
     let mut trial = fails(Kraken, "429:2", "http_429").await;
     let [first, second] = first_two(&trial, Kraken).await;
     assert!(second - first >= 2_000, "asked again after {} ms", second - first);
@@ -36,9 +36,9 @@ async fn row_21_retry_after_in_seconds() {
     trial.read_until("it is used again", |records| records.last().unwrap().verdict("kraken") == "used").await;
 }
 
-/// Row 21, with a date.
+/// The same with an HTTP date.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn row_21_retry_after_as_a_date() {
+async fn retry_after_as_a_date() {
     let trial = fails(Gemini, "429:date:3", "http_429").await;
     let [first, second] = first_two(&trial, Gemini).await;
     // The date was in whole seconds.
@@ -46,9 +46,9 @@ async fn row_21_retry_after_as_a_date() {
     assert!(second >= named, "asked {} ms too early", named - second);
 }
 
-/// Row 21: any refusal may name its time.
+/// `Retry-After` is obeyed with any status.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn row_21_unavailable_until_later() {
+async fn unavailable_until_later() {
     let trial = fails_once(Coinbase, "503:2", "http_5xx").await;
     let [first, second] = first_two(&trial, Coinbase).await;
     assert!(second - first >= 2_000, "asked again after {} ms", second - first);
@@ -72,33 +72,32 @@ async fn is_left_alone(venue: Venue, fault: &str, verdict: &str) {
     assert!(trial.count(venue, RESTING) >= 6);
 }
 
-/// Row 21: Bitfinex blocks for a minute, and does not say so.
+/// Bitfinex blocks for a minute without a `Retry-After`.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn row_21_bitfinex_is_left_alone() {
+async fn bitfinex_is_left_alone() {
     is_left_alone(Bitfinex, "limited", "http_429").await;
 }
 
-/// Row 21: Kraken says so within HTTP 200.
+/// Kraken reports "too many requests" in the body of an HTTP 200.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn row_21_kraken_is_left_alone() {
+async fn kraken_is_left_alone() {
     is_left_alone(Kraken, "limited", "rate_limited").await;
 }
 
-/// Row 21: Bitstamp has a code for it.
+/// Bitstamp reports "too many requests" as a code in the body.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn row_21_bitstamp_is_left_alone() {
+async fn bitstamp_is_left_alone() {
     is_left_alone(Bitstamp, "limited", "rate_limited").await;
 }
 
-/// Row 22.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn row_22_a_ban_is_obeyed() {
+async fn a_ban_is_obeyed() {
     is_left_alone(Coinbase, "418", "http_418").await;
 }
 
-/// Row 23: a source that goes on failing is asked after one slot, two, four, and so on.
+/// A source that keeps failing is asked again after one slot, then two, four and so on.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn row_23_failures_in_a_row_are_tried_more_and_more_rarely() {
+async fn failures_in_a_row_are_tried_more_and_more_rarely() {
     let mut trial = fails(Kraken, "500", "http_5xx").await;
     trial
         .read_until("four tries", |records| {

@@ -8,9 +8,9 @@ use testkit::{
 use super::Trial;
 use crate::{audit::audit, harness::DEADLINE, harness::Scene, records};
 
-/// Row 34: the newest price stays what it was, with its age, and is called stale.
+/// No price is invented: the newest one stays as it was, keeps its age and is labelled stale.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn row_34_all_sources_down() {
+async fn all_sources_down() {
     let soon = |scene: Scene| scene.with("TICKWELL__WINDOWS__STALE_AFTER", "1s");
     let mut trial = Trial::with(&Venue::USD_EXCHANGES, soon).await;
     trial.begin(&Venue::USD_EXCHANGES, "503");

@@ -9,8 +9,7 @@ use crate::{harness::Scene, oracle, records::decimal};
 /// A test for each: name, who, what is wrong, and the verdict on what is no price.
 macro_rules! no_price {
     ($($name:ident: $venue:ident $fault:literal => $verdict:literal;)+) => {
-        $(/// Row 28.
-        #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+        $(#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
         async fn $name() {
             fails($venue, $fault, $verdict).await;
         })+
@@ -18,17 +17,17 @@ macro_rules! no_price {
 }
 
 no_price! {
-    row_28_zero: Kraken "zero" => "invalid";
-    row_28_zero_as_a_number: Bitfinex "zero" => "invalid";
-    row_28_negative: Coinbase "negative" => "invalid";
-    row_28_nan: Bitstamp "nan" => "invalid";
+    zero: Kraken "zero" => "invalid";
+    zero_as_a_number: Bitfinex "zero" => "invalid";
+    negative: Coinbase "negative" => "invalid";
+    nan: Bitstamp "nan" => "invalid";
     // A bare NaN is no JSON.
-    row_28_nan_as_a_number: Bitfinex "nan" => "malformed";
-    row_28_infinite: Gemini "infinite" => "invalid";
-    row_28_1e400: Kraken "huge" => "invalid";
-    row_28_1e400_as_a_number: Coingecko "huge" => "invalid";
-    row_28_a_word: Coinbase "text" => "invalid";
-    row_28_a_word_for_a_number: Bitfinex "text" => "invalid";
+    nan_as_a_number: Bitfinex "nan" => "malformed";
+    infinite: Gemini "infinite" => "invalid";
+    a_price_of_1e400: Kraken "huge" => "invalid";
+    a_price_of_1e400_as_a_number: Coingecko "huge" => "invalid";
+    a_word: Coinbase "text" => "invalid";
+    a_word_for_a_number: Bitfinex "text" => "invalid";
 }
 
 /// A trial of five, one of which has a fault that leaves it with quotes.
@@ -38,29 +37,27 @@ async fn quotes_are(venue: Venue, fault: &str, verdict: &str) {
     is_set_aside(&mut trial, venue, verdict).await;
 }
 
-/// Row 29.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn row_29_a_decimal_shift() {
+async fn a_decimal_shift() {
     quotes_are(Gemini, "times:100", "outlier").await;
 }
 
-/// Row 29: Coinbase's answer does not name its pair, and nothing but the price tells.
+/// Coinbase's response does not name its pair, so only the price shows that it is the wrong one.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn row_29_the_price_of_another_pair() {
+async fn the_price_of_another_pair() {
     quotes_are(Coinbase, "swapped", "outlier").await;
 }
 
-/// Row 30.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn row_30_a_flash_crash_on_one_of_three() {
+async fn a_flash_crash_on_one_of_three() {
     let mut trial = Trial::start(&Venue::DEFAULT).await;
     trial.begin(&[Coinbase], "times:0.1");
     is_set_aside(&mut trial, Coinbase, "outlier").await;
 }
 
-/// Row 31: no earlier price takes part, so the first slot after it has the new price already.
+/// No earlier price is an input, so the first slot after the crash already has the new price.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn row_31_a_real_crash_is_followed_at_once() {
+async fn a_real_crash_is_followed_at_once() {
     let mut trial = Trial::start(&Venue::USD_EXCHANGES).await;
     trial.read().await;
     let before = decimal(trial.records.iter().rev().find_map(|record| record.price.as_deref()).unwrap());
@@ -81,9 +78,9 @@ async fn row_31_a_real_crash_is_followed_at_once() {
     assert!(trial.records[0].is_tick() || trial.records[1].is_tick());
 }
 
-/// Row 32: its price stands still while the others move.
+/// The price stays the same while the other sources move.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn row_32_a_frozen_price() {
+async fn a_frozen_price() {
     let soon = |scene: Scene| scene.with("TICKWELL__AGGREGATE__FROZEN_AFTER", "1s");
     let mut trial = Trial::with(&Venue::USD_EXCHANGES, soon).await;
     trial.begin(&[Kraken], "stuck");
@@ -108,20 +105,18 @@ async fn row_32_a_frozen_price() {
     );
 }
 
-/// Row 33.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn row_33_a_time_ten_minutes_ago() {
+async fn a_time_ten_minutes_ago() {
     quotes_are(Bitstamp, "late:600", "stale").await;
 }
 
-/// Row 33.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn row_33_a_time_in_ten_minutes() {
+async fn a_time_in_ten_minutes() {
     quotes_are(Coinbase, "early:600", "future").await;
 }
 
-/// Row 33, in whole seconds.
+/// CoinGecko gives its time in whole seconds.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn row_33_an_aggregator_that_trails() {
+async fn an_aggregator_that_trails() {
     quotes_are(Coingecko, "late:600", "stale").await;
 }

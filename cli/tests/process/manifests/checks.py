@@ -10,10 +10,15 @@ import pathlib
 import re
 import sys
 import tempfile
+import tomllib
 
 from network import End, allows, connects, matches
 from pods import Product, bytes_of, check_pod, check_probes, faults, hold, ports_of
 from rendered import OURS, WORKSPACE, Manifests, output
+
+# What one record takes in the log with seven sources and the fields that are planned. docs/operations.md has the
+# measurements ("How large the log gets").
+RECORD_BYTES = 2_010
 
 PRODUCT, OVERLAY = Product(sys.argv[1], float(sys.argv[3])), sys.argv[2]
 
@@ -102,6 +107,22 @@ def check_network(manifests, templates):
         hold(False, "network", f"{source} {'reaches' if (source, target, port) in through else 'does not reach'} {target}:{port}")
 
 
+def check_priorities(manifests, templates):
+    """The log before the pollers before the pods, and before everything that has no class."""
+    values = {item["metadata"]["name"]: item["value"] for item in manifests.of("PriorityClass")}
+    own = {component: values.get(templates[component][0]["spec"].get("priorityClassName"), 0) for component in templates}
+    order = own["nats"] == own["log"] > own["poller"] > own["api"] > own["smoke"] == 0
+    hold(order, "priorities", f"are {own}")
+    hold(all("namespace" not in item["metadata"] for item in manifests.of("PriorityClass")), "priorities", "are the cluster's")
+
+
+def check_claims(manifests):
+    """No volume goes with what used it."""
+    for item in manifests.of("StatefulSet"):
+        policy = item["spec"].get("persistentVolumeClaimRetentionPolicy")
+        hold(policy == {"whenDeleted": "Retain", "whenScaled": "Retain"}, item["metadata"]["name"], f"its claims: {policy}")
+
+
 def check_autoscalers(manifests):
     for item in manifests.of("HorizontalPodAutoscaler"):
         name, spec = item["metadata"]["name"], item["spec"]
@@ -140,12 +161,20 @@ def check_ingress(manifests):
 
 
 def check_log(manifests):
-    """What NATS may fill must fit where it is put, and in a pod's memory."""
+    """A year of records fits into the stream, the stream into the server's limit, and that onto the volume."""
+    feed = tomllib.loads(output(PRODUCT.binary, "config", "example"))["feed"]
+    stream, lease = (json.loads((WORKSPACE / "nats" / name).read_text()) for name in ["stream.json", "lease.json"])
+    records = len(feed["pairs"]) * stream["max_age"] / 10**9 / int(feed["interval"].removesuffix("s"))
+    limit = stream["max_bytes"]
+    hold(records * RECORD_BYTES < limit, "nats", f"max_bytes {limit} is less than {records:.0f} records take")
     _, owner = manifests.pods()["nats"]
     settings = next(item["data"] for item in manifests.of("ConfigMap") if "nats.conf" in item["data"])["nats.conf"]
     allowed = re.search(r"^\s*max_file_store:\s*(\S+)", settings, re.MULTILINE)[1]
     claim = owner["spec"]["volumeClaimTemplates"][0]["spec"]["resources"]["requests"]["storage"]
-    hold(bytes_of(claim) > bytes_of(allowed), "nats", f"a volume of {claim} is too small for {allowed}")
+    # The log, a mirror of it, and the lease's bucket.
+    hold(bytes_of(allowed) > 2 * limit + lease["max_bytes"], "nats", f"max_file_store {allowed} is too small for the log")
+    # The file system needs some of a volume for itself.
+    hold(bytes_of(claim) > 1.1 * bytes_of(allowed), "nats", f"a volume of {claim} is too small for {allowed}")
     container = owner["spec"]["template"]["spec"]["containers"][0]
     memory = {entry["name"]: entry.get("value") for entry in container["env"]}["GOMEMLIMIT"]
     hold(bytes_of(memory) < bytes_of(container["resources"]["limits"]["memory"]), "nats", "GOMEMLIMIT")
@@ -168,6 +197,8 @@ def main():
     check_probes(templates)
     check_selectors(manifests, templates)
     check_network(manifests, templates)
+    check_priorities(manifests, templates)
+    check_claims(manifests)
     check_autoscalers(manifests)
     check_ingress(manifests)
     check_log(manifests)

@@ -27,8 +27,9 @@ def hold(true, where, what):
 
 
 def bytes_of(quantity):
+    """As Kubernetes writes them, and nats-server, for which 1GB and 1GiB are the same."""
     number, unit = re.fullmatch(r"(\d+)([A-Za-z]*)", str(quantity)).groups()
-    powers = {"": 1, "MB": 10**6, "GB": 10**9, "Mi": 2**20, "MiB": 2**20, "Gi": 2**30}
+    powers = {"": 1, "MB": 2**20, "GB": 2**30, "Mi": 2**20, "MiB": 2**20, "Gi": 2**30, "GiB": 2**30}
     return int(number) * powers[unit]
 
 

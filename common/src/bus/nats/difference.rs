@@ -26,6 +26,10 @@ const CHANGEABLE: [&str; 8] = [
 /// What decides for how long a message is kept. Widened it loses nothing; narrowed it does.
 const LIMITS: [&str; 4] = ["max_age", "max_bytes", "max_msgs", "max_msgs_per_subject"];
 
+/// See `docs/decisions/0021-the-log-is-not-compressed.md`.
+const COMPRESSION_DAMAGES: &str = "a compressed stream can lose records: when a server of a cluster is killed, \
+    nats-server 2.15.1 may damage the newest block of its copy, and the server fails after its next restart";
+
 /// An option of a stream that is not as it is defined.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Difference {
@@ -40,6 +44,16 @@ impl Difference {
         let option = self.option.as_str();
         CHANGEABLE.contains(&option)
             || (LIMITS.contains(&option) && limit(&self.wanted) >= limit(&self.found))
+    }
+
+    /// Whether the stream is compressed, and must not be.
+    pub fn is_compression(&self) -> bool {
+        self.option == "compression"
+    }
+
+    /// Why this option matters, in a sentence for operators, where that is not plain from its name.
+    pub fn reason(&self) -> Option<&'static str> {
+        self.is_compression().then_some(COMPRESSION_DAMAGES)
     }
 
     /// Whether it is about for how long a message is kept.
@@ -92,10 +106,11 @@ fn options(config: &Config) -> serde_json::Result<Map<String, Value>> {
 }
 
 /// More replicas are safer, and a longer memory for duplicates too; the server wants it to be no longer than
-/// messages live.
+/// messages live. More bytes are for more pairs; without any limit the log would fill the disk.
 fn is_more(difference: &Difference, wanted: &Map<String, Value>) -> bool {
     let bound = match difference.option.as_str() {
         "num_replicas" => i64::MAX,
+        "max_bytes" => i64::MAX - 1,
         "duplicate_window" => wanted.get("max_age").map_or(i64::MAX, limit),
         _ => return false,
     };
@@ -157,7 +172,7 @@ mod tests {
             ("deny_purge is false, not true", true),
             ("discard is new, not old", true),
             ("max_age is 60s, not 31536000s", true),
-            ("max_bytes is -1, not 8589934592", false),
+            ("max_bytes is -1, not 17179869184", false),
             ("max_msgs is 7, not -1", true),
         ];
         let expected = expected.map(|(text, loses_nothing)| (text.to_owned(), loses_nothing));
@@ -173,6 +188,8 @@ mod tests {
     fn more_than_what_is_defined_is_no_difference() {
         let more = Config { num_replicas: 3, duplicate_window: Duration::from_secs(600), ..log() };
         assert_eq!(told(&more), []);
+        let larger = Config { max_bytes: 2 * log().max_bytes, ..log() };
+        assert_eq!(told(&larger), []);
         let less = Config { duplicate_window: Duration::from_secs(1), ..log() };
         assert_eq!(told(&less), [("duplicate_window is 1s, not 120s".to_owned(), true)]);
         // A window may be no longer than messages live.

@@ -8,7 +8,7 @@ use async_nats::jetstream::{
 };
 
 use super::{
-    Nats, NatsError,
+    BY_HAND, Nats, NatsError,
     difference::{Difference, corrected, differences},
     lease,
     replicas::Replicas,
@@ -63,13 +63,12 @@ impl Nats {
     }
 
     /// Makes the log's stream and the lease's bucket where they are missing, and sets right in what they differ
-    /// from their definitions, as far as no record is lost by it.
-    pub async fn apply(&self, lease: Span) -> Result<Vec<Standing>, NatsError> {
-        let mut standings = Vec::new();
-        for wanted in self.definitions(lease)? {
-            standings.push(self.apply_one(&wanted).await?);
-        }
-        Ok(standings)
+    /// from their definitions, as far as no record is lost by it. `max_bytes` is the room for the log, where the
+    /// definition's is too small.
+    pub async fn apply(&self, lease: Span, max_bytes: Option<i64>) -> Result<Vec<Standing>, NatsError> {
+        let [log, bucket] = self.definitions(lease)?;
+        let log = Config { max_bytes: max_bytes.unwrap_or_default().max(log.max_bytes), ..log };
+        Ok(vec![self.apply_one(&log).await?, self.apply_one(&bucket).await?])
     }
 
     fn definitions(&self, lease: Span) -> Result<[Config; 2], NatsError> {
@@ -90,13 +89,31 @@ impl Nats {
         let is_ours = found.subjects == wanted.subjects;
         let allowed = |it: &Difference| is_ours && (it.loses_nothing() || (may_narrow && it.is_limit()));
         let (able, _) = before.differing.into_iter().partition::<Vec<_>, _>(allowed);
-        if !able.is_empty() {
-            let better = corrected(&found, &able).map_err(|error| unreadable(wanted, &error))?;
-            let changed = self.context.update_stream(&better).await;
-            changed.map_err(|error| self.not_done("change", wanted, error))?;
+        // Limits come last: a server may have no room for a larger one, and that must not stop the rest.
+        let (limits, rest) = able.into_iter().partition::<Vec<_>, _>(Difference::is_limit);
+        let mut changed = found;
+        let mut done = Vec::new();
+        for differences in [rest, limits] {
+            if !differences.is_empty() {
+                changed = self.change(wanted, &changed, &differences).await?;
+            }
+            done.extend(differences);
         }
         let (_, now) = self.standing(wanted).await?;
-        Ok(Standing { corrected: able, ..now })
+        Ok(Standing { corrected: done, ..now })
+    }
+
+    /// Sets these differences right, and returns the options that the stream has then.
+    async fn change(
+        &self,
+        wanted: &Config,
+        found: &Config,
+        differences: &[Difference],
+    ) -> Result<Config, NatsError> {
+        let better = corrected(found, differences).map_err(|error| unreadable(wanted, &error))?;
+        let changed = self.context.update_stream(&better).await;
+        changed.map_err(|error| self.not_done("change", wanted, error))?;
+        Ok(better)
     }
 
     /// The stream with the definition's name, and how it stands beside it.
@@ -124,12 +141,31 @@ impl Nats {
             reason.code() == 503 || reason.error_code() == ErrorCode::CLUSTER_NO_PEERS
         };
         match error.kind() {
+            CreateStreamErrorKind::JetStream(reason) if has_no_room(&reason) => NatsError::Stream {
+                stream: wanted.name.clone(),
+                reason: format!(
+                    "the server does not {act} it, because it may use too little disk for max_bytes = {} \
+                     ({reason}): raise max_file_store in the configuration of every server, as \
+                     nats/nats.conf has it, restart them one at a time, and run `{BY_HAND}` again",
+                    wanted.max_bytes
+                ),
+            },
             CreateStreamErrorKind::JetStream(reason) if !passes(&reason) => NatsError::Stream {
                 stream: wanted.name.clone(),
                 reason: format!("the server does not {act} it: {reason}"),
             },
             _ => self.unanswered(error).into(),
         }
+    }
+}
+
+/// The server sets `max_bytes` aside when a stream is created or changed. A cluster says in words alone that none of
+/// its servers has that much left.
+fn has_no_room(reason: &jetstream::Error) -> bool {
+    match reason.error_code() {
+        ErrorCode::STORAGE_RESOURCES_EXCEEDED => true,
+        ErrorCode::CLUSTER_NO_PEERS => reason.to_string().contains("insufficient storage"),
+        _ => false,
     }
 }
 

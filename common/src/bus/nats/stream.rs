@@ -8,7 +8,7 @@ use async_nats::jetstream::{
 
 use super::{
     BY_HAND, Nats, NatsError, RETRY_PAUSE,
-    difference::differences,
+    difference::{Difference, differences},
     entry,
     lease::{NatsLease, NotHeld},
     replicas::Replicas,
@@ -229,9 +229,20 @@ pub(super) fn is_being_restored(config: &Config) -> bool {
 }
 
 /// An operator may have chosen them, or the server may be too old to know them. Those that decide for how long
-/// the log remembers are among them.
+/// the log remembers are among them. Compression is a danger to the records, so it is reported by itself.
 fn tell_differing(wanted: &Config, found: &Config) {
     let differing = differences(wanted, found).unwrap_or_default();
+    let (compression, differing) = differing.into_iter().partition::<Vec<_>, _>(Difference::is_compression);
+    for difference in compression {
+        let (reason, by_hand) = (difference.reason(), BY_HAND);
+        tracing::warn!(
+            event = "log_compressed",
+            stream = found.name,
+            reason,
+            by_hand,
+            "the log's stream is compressed; turn compression off"
+        );
+    }
     if !differing.is_empty() {
         let options = differing.iter().map(ToString::to_string).collect::<Vec<_>>().join("; ");
         tracing::warn!(stream = found.name, options, "the stream's options differ from nats/stream.json");

@@ -1,4 +1,4 @@
-//! Fault matrix, row 38: a clock that jumps by an hour, ahead and back.
+//! A clock that jumps by an hour, forwards and back.
 
 use common::domain::{Epoch, GapCause, Origin};
 

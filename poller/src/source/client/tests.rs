@@ -1,4 +1,4 @@
-//! TLS as it should be, and as it must not be: row 25 of the fault matrix. The client trusts one authority of our own, so that each
+//! Valid and invalid TLS. The client trusts one authority of our own, so that each
 //! certificate is refused for what is wrong with it and for nothing else.
 
 use std::{net::SocketAddr, sync::Arc};
@@ -75,7 +75,6 @@ async fn get(authority: &Authority, address: SocketAddr) -> Result<Reply, Failur
     Client::build(builder).unwrap().get(url.parse().unwrap(), None, patient()).await
 }
 
-/// Row 25.
 #[tokio::test]
 async fn only_a_valid_certificate_for_the_host_by_a_trusted_authority_is_accepted() {
     let _ = rustls::crypto::ring::default_provider().install_default();
@@ -96,7 +95,7 @@ async fn only_a_valid_certificate_for_the_host_by_a_trusted_authority_is_accepte
     }
 }
 
-/// Row 25: no insecure fallback.
+/// There is no fallback to plain HTTP.
 #[tokio::test]
 async fn a_server_without_tls_is_no_way_around_it() {
     let _ = rustls::crypto::ring::default_provider().install_default();

@@ -1,0 +1,53 @@
+"""Follows every tick and gap of a pod and never loses one: python follow.py [URL] [PAIRS]
+
+Reads /v1/stream as NDJSON. After a lost connection it resumes behind the last event it has seen, so no event is lost
+or repeated. Needs nothing but Python.
+"""
+
+import http.client
+import json
+import sys
+import time
+import urllib.error
+import urllib.request
+
+
+def events(url, pairs):
+    cursor = None
+    while True:
+        query = f"format=ndjson&pairs={pairs}" + (f"&after={cursor}" if cursor else "")
+        try:
+            # The pod sends an empty line every 15 seconds, so a longer silence means a dead connection.
+            with urllib.request.urlopen(f"{url}/v1/stream?{query}", timeout=45) as lines:
+                for line in lines:
+                    event = json.loads(line) if line.strip() else None
+                    if event and event["kind"] == "end":
+                        print("the pod ended the stream:", event["code"], file=sys.stderr)
+                    elif event:
+                        cursor = event["id"]
+                        yield event
+            time.sleep(1)
+        except urllib.error.HTTPError as error:
+            problem = json.load(error)
+            if problem["code"] == "unknown_cursor":
+                cursor = None  # Another log: start again with the newest events.
+            elif error.code not in (429, 503):
+                sys.exit(problem["detail"])
+            time.sleep(float(error.headers.get("Retry-After", 1)))
+        except (OSError, ValueError, http.client.HTTPException) as error:
+            print("reconnecting:", error, file=sys.stderr)
+            time.sleep(1)
+
+
+def main(url="http://127.0.0.1:8080", pairs="BTC-USD,ETH-USD"):
+    for event in events(url, pairs):
+        if event["kind"] == "tick":
+            print(event["pair"], event["slot"], event["price"], flush=True)
+        else:
+            print(event["pair"], event["from"], "to", event["slot"], "no price:", event["cause"], flush=True)
+
+
+try:
+    main(*sys.argv[1:])
+except (KeyboardInterrupt, BrokenPipeError):
+    pass

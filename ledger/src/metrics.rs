@@ -1,0 +1,136 @@
+//! What can be watched about a pod's copy of the log.
+
+use common::{
+    bus::Trouble,
+    domain::{Pair, Timestamp, Words},
+};
+use prometheus::{
+    GaugeVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry, core::Collector,
+};
+use rust_decimal::prelude::ToPrimitive;
+
+use crate::snapshot::{NewestTick, Rejection};
+
+/// The metrics of following the log. Clones count together.
+#[derive(Debug, Clone)]
+pub struct Metrics {
+    /// Records taken in from the log.
+    pub ingested: IntCounter,
+    rejected: IntCounterVec,
+    /// The newest sequence that answers are made of.
+    pub sequence: IntGauge,
+    /// Records the log holds that were not taken in yet.
+    pub pending: IntGauge,
+    /// 1 while the store takes no records.
+    pub store_closed: IntGauge,
+    trouble: IntGaugeVec,
+    rebuilds: IntCounterVec,
+    price: GaugeVec,
+    price_timestamp: GaugeVec,
+}
+
+common::words! {
+    /// Why a pod rebuilt its store.
+    pub enum Rebuild ("reason") {
+        /// Another log has taken the place of the one that it was a copy of.
+        Replaced = "replaced",
+        /// It could not be read any more.
+        Damaged = "damaged",
+    }
+}
+
+impl Metrics {
+    /// Adds the metrics to a registry, which must not have them yet.
+    pub fn new(registry: &Registry) -> Result<Self, prometheus::Error> {
+        let rejected =
+            Opts::new("tickwell_ingest_rejected_total", "Messages of the log passed over, by reason");
+        let trouble = Opts::new(
+            "tickwell_bus_trouble",
+            "1 while the log cannot be followed: silent, gone, reconfigured, refused or in_doubt; the pod serves what it has",
+        );
+        let rebuilds =
+            Opts::new("tickwell_store_rebuilds_total", "Stores moved aside and rebuilt, by reason");
+        let price = Opts::new("tickwell_price", "The newest agreed price");
+        let price_timestamp = Opts::new(
+            "tickwell_price_timestamp_seconds",
+            "The slot of the newest agreed price, in unix seconds",
+        );
+        let metrics = Self {
+            ingested: registered(
+                registry,
+                IntCounter::new("tickwell_ingest_records_total", "Records taken in from the log"),
+            )?,
+            rejected: registered(registry, IntCounterVec::new(rejected, &["reason"]))?,
+            sequence: registered(
+                registry,
+                IntGauge::new("tickwell_ingest_sequence", "The newest sequence taken in"),
+            )?,
+            pending: registered(
+                registry,
+                IntGauge::new(
+                    "tickwell_ingest_pending_records",
+                    "Records in the log that were not taken in yet",
+                ),
+            )?,
+            store_closed: registered(
+                registry,
+                IntGauge::new(
+                    "tickwell_store_closed",
+                    "1 while the store takes no records, as on a full disk; prices are served from memory",
+                ),
+            )?,
+            trouble: registered(registry, IntGaugeVec::new(trouble, &["trouble"]))?,
+            rebuilds: registered(registry, IntCounterVec::new(rebuilds, &["reason"]))?,
+            price: registered(registry, GaugeVec::new(price, &["pair"]))?,
+            price_timestamp: registered(registry, GaugeVec::new(price_timestamp, &["pair"]))?,
+        };
+        for reason in Rejection::ALL {
+            metrics.rejected.with_label_values(&[reason.as_str()]).inc_by(0);
+        }
+        for reason in Rebuild::ALL {
+            metrics.rebuilds.with_label_values(&[reason.as_str()]).inc_by(0);
+        }
+        metrics.trouble(None);
+        Ok(metrics)
+    }
+
+    /// Shows why the log cannot be had, or that it can.
+    pub fn trouble(&self, now: Option<Trouble>) {
+        for trouble in Trouble::ALL {
+            self.trouble.with_label_values(&[trouble.as_str()]).set((Some(*trouble) == now).into());
+        }
+    }
+
+    /// Counts a store that is begun anew, and forgets its prices.
+    pub fn rebuilt(&self, reason: Rebuild) {
+        self.price.reset();
+        self.price_timestamp.reset();
+        self.rebuilds.with_label_values(&[reason.as_str()]).inc();
+    }
+
+    /// Counts messages that were passed over.
+    pub fn rejected(&self, reason: Rejection, count: u64) {
+        self.rejected.with_label_values(&[reason.as_str()]).inc_by(count);
+    }
+
+    /// Shows a pair's newest price.
+    pub fn price(&self, pair: Pair, newest: &NewestTick) {
+        let pair = pair.to_string();
+        // A gauge is a float in Prometheus's own format; nothing is computed from it here.
+        if let Some(price) = newest.tick.price.decimal().to_f64() {
+            self.price.with_label_values(&[pair.as_str()]).set(price);
+        }
+        let seconds = newest.tick.slot.start().since(Timestamp::EPOCH).as_secs_f64();
+        self.price_timestamp.with_label_values(&[pair.as_str()]).set(seconds);
+    }
+}
+
+/// A metric that was added to the registry.
+pub fn registered<C: Collector + Clone + 'static>(
+    registry: &Registry,
+    collector: Result<C, prometheus::Error>,
+) -> Result<C, prometheus::Error> {
+    let collector = collector?;
+    registry.register(Box::new(collector.clone()))?;
+    Ok(collector)
+}
