@@ -161,9 +161,9 @@ async fn nats(
     if !mode.has_api() {
         nats = nats.with_replica_check(&process.readiness);
     }
-    let writer = Arc::new(NatsWriter::open(nats.clone()).await?);
+    let lease = Arc::new(NatsLease::open(nats.clone(), settings.bus.lease).await?);
+    let writer = Arc::new(NatsWriter::open(nats, lease.clone()).await?);
     service.spawn("observe", observe(writer.clone(), service.stop()));
-    let lease = Arc::new(NatsLease::open(nats, settings.bus.lease).await?);
     if let Some(check) = check {
         check.set(Condition::Ready);
     }

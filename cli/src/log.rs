@@ -2,22 +2,26 @@
 //!
 //! - [`keys`]: a key for each role.
 //! - [`repair`]: the servers' copies, made the same again.
+//! - [`backup`] and [`restore`]: the stream in a folder, and back. [`folder`] is the folder.
 //! - [`setup`]: the stream and the lease's bucket, made and checked.
 
+mod backup;
+mod folder;
 mod keys;
 mod repair;
+mod restore;
 mod setup;
 
-use std::path::PathBuf;
+use std::{num::NonZeroUsize, path::PathBuf};
 
-use anyhow::Result;
+use anyhow::{Context, Result};
 use clap::Subcommand;
 
 use crate::settings::{self, SettingsLayers};
 
 #[derive(Debug, Subcommand)]
 pub(crate) enum LogCommand {
-    /// Make a key for each role (poller, api, feed, admin), and the list of public keys for the server
+    /// Make a key for each role (poller, api, feed, admin, maintenance), and the list of public keys for the server
     ///
     /// Writes DIR/ROLE.nk, the seed for that role's bus.credentials_file, and DIR/keys.conf, which the server's
     /// configuration includes (nats/nats.conf). Nothing that is there is overwritten.
@@ -50,6 +54,36 @@ pub(crate) enum LogCommand {
     ///
     /// It changes nothing. The exit code is 0 where there is no difference.
     Verify,
+    /// Copy the log out of NATS into a folder, while everything runs
+    ///
+    /// The folder gets its name once the copy is complete and on the disk. Needs the maintenance key
+    /// (bus.credentials_file).
+    Backup {
+        /// The folder to create. With --keep: the folder for several backups, each named after the time
+        #[arg(value_name = "FOLDER")]
+        folder: PathBuf,
+
+        /// Create the backup inside of FOLDER, then remove all but the newest N there
+        #[arg(long, value_name = "N")]
+        keep: Option<NonZeroUsize>,
+    },
+    /// Copy a backup of the log back into NATS, where there is no log
+    ///
+    /// Pollers and pods may run: they wait until the log is complete. An interrupted restore can be repeated. Needs the
+    /// maintenance key (bus.credentials_file).
+    Restore {
+        /// The backup
+        #[arg(value_name = "FOLDER")]
+        folder: PathBuf,
+
+        /// Keep the log on N servers of the cluster, and not on as many as when the backup was made
+        #[arg(long, value_name = "N")]
+        replicas: Option<NonZeroUsize>,
+
+        /// Delete the log that is there, with all of its records
+        #[arg(long)]
+        replace: bool,
+    },
 }
 
 /// Does it.
@@ -59,5 +93,18 @@ pub(crate) fn run(command: &LogCommand, layers: SettingsLayers) -> Result<()> {
         LogCommand::Apply { max_bytes } => setup::apply(&settings::load_log(layers, false)?, *max_bytes),
         LogCommand::Repair { yes } => repair::repair(&settings::load_log(layers, false)?, *yes),
         LogCommand::Verify => setup::verify(&settings::load_log(layers, false)?),
+        LogCommand::Backup { folder, keep } => {
+            let settings = settings::load_log(layers, false)?;
+            block_on(backup::run(&settings, folder, *keep))
+        }
+        LogCommand::Restore { folder, replicas, replace } => {
+            let settings = settings::load_log(layers, false)?;
+            block_on(restore::run(&settings, folder, *replicas, *replace))
+        }
     }
+}
+
+fn block_on(work: impl Future<Output = Result<()>>) -> Result<()> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    runtime.context("cannot start the runtime")?.block_on(work)
 }
