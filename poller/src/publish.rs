@@ -1,7 +1,7 @@
 //! Publishes polled slots while this poller leads.
 //!
 //! Slots come from the slot loop through a bounded queue. While this poller leads, they go to the log through the
-//! [`Chain`] of the term. While it is suspended they wait. While it stands by they are dropped, because another poller
+//! chain of the term. While it is suspended they wait. While it stands by they are dropped, because another poller
 //! publishes those slots.
 
 mod chain;

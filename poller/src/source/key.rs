@@ -158,7 +158,8 @@ mod tests {
         };
         let nothing = std::path::PathBuf::new();
         let good = file("good", SECRET.as_bytes());
-        let cases: [(&str, &Path, Option<Plan>, fn(&KeyError) -> bool); 10] = [
+        type Case<'a> = (&'a str, &'a Path, Option<Plan>, fn(&KeyError) -> bool);
+        let cases: [Case; 10] = [
             (SECRET, &good, None, |error| matches!(error, KeyError::Both)),
             ("", &folder.path().join("absent"), None, |error| matches!(error, KeyError::Unreadable { .. })),
             ("", &file("empty", b"\n"), None, |error| matches!(error, KeyError::Empty { .. })),
