@@ -230,6 +230,7 @@ async fn admin(
         prometheus::IntGauge::new("tickwell_admin_connections", "Open connections of operators")?;
     process.registry.register(Box::new(connections.clone()))?;
     let (endpoints, newest) = watch::channel(endpoint);
-    service.spawn("admin", listener.serve(newest, server::MAX_ADMIN_CONNECTIONS, connections, service.stop()));
+    service
+        .spawn("admin", listener.serve(newest, server::MAX_ADMIN_CONNECTIONS, connections, service.stop()));
     Ok(Some(endpoints))
 }

@@ -225,7 +225,7 @@ async fn where_there_is_no_number_it_says_why() {
     let empty = rig.get("/").await;
     let why = rig.get("/v1/prices").await.body["detail"].as_str().unwrap().replace('`', "");
     let told = plain(&empty.text).replace("<code>", "").replace("</code>", "");
-    assert_eq!(told.trim(), format!("<p>No numbers: {why}</p>"));
+    assert_eq!(told.trim(), format!("<p>No prices: {why}</p>"));
 
     // While a pod starts, the page and its files are there already.
     let starting = rig.starting();
@@ -254,7 +254,7 @@ async fn where_there_are_keys_the_page_loads_and_tells_no_number() {
         (200, Some("private, max-age=8, must-revalidate"))
     );
     assert!(!page.text.contains("97012") && !page.text.contains("BTC-USD</th>"), "{}", page.text);
-    assert!(plain(&page.text).contains("a key is needed"), "{}", plain(&page.text));
+    assert!(plain(&page.text).contains("X-API-Key"), "{}", plain(&page.text));
     for reference in references(&page.text).into_iter().filter(|path| path.starts_with("/web/")) {
         assert_eq!(answer(reference).await.status, 200, "{reference}");
     }
