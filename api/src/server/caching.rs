@@ -68,7 +68,7 @@ pub(super) async fn add_cache_headers<E: Endpoint>(
         return Ok(response);
     }
     let Some(body) = whole(&mut response).await else { return Ok(response) };
-    let held = match snapshot.filter(|_| is_of_log) {
+    let cache_control = match snapshot.filter(|_| is_of_log) {
         _ if lifetime.is_closed() => format!("{}, max-age={CLOSED_SECONDS}, immutable", audience.word()),
         Some(snapshot) => {
             let seconds = lifetime.limit(state.time_to_live(&snapshot)).as_secs();
@@ -78,7 +78,7 @@ pub(super) async fn add_cache_headers<E: Endpoint>(
     };
     let tag = Tag::of(&body, response.headers().get(header::CONTENT_TYPE));
     let headers = response.headers_mut();
-    headers.entry(header::CACHE_CONTROL).or_insert(value(&held));
+    headers.entry(header::CACHE_CONTROL).or_insert(value(&cache_control));
     match tag.found_in(&known) {
         Some(as_known) => {
             headers.insert(header::ETAG, value(&as_known));
