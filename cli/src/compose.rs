@@ -93,7 +93,7 @@ async fn listen(
     process: &Process,
     service: &mut Service,
 ) -> Result<Pod, TaskError> {
-    let places = server::api_places();
+    let places = server::max_api_connections();
     let listener = Listener::bind("api.listen", settings.api.listen.get().unwrap_or_default()).await?;
     let address = listener.address()?;
     tracing::info!(event = "listening", url = format!("http://{address}"), "listening");
@@ -203,6 +203,7 @@ async fn admin(
         prometheus::IntGauge::new("tickwell_admin_connections", "Open connections of operators")?;
     process.registry.register(Box::new(connections.clone()))?;
     let (endpoints, newest) = watch::channel(endpoint);
-    service.spawn("admin", listener.serve(newest, server::ADMIN_PLACES, connections, service.stop()));
+    service
+        .spawn("admin", listener.serve(newest, server::MAX_ADMIN_CONNECTIONS, connections, service.stop()));
     Ok(Some(endpoints))
 }
