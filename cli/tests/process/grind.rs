@@ -26,6 +26,7 @@ async fn a_feed_comes_through_a_short_grind() {
         compression: None,
         pods: 2,
         without: Vec::new(),
+        rollback: None,
     };
     let mut told = Vec::new();
     let report = grinder::run(options, |line| told.push(line.to_owned())).await.unwrap();
