@@ -13,7 +13,7 @@ use common::{
     domain::Timestamp,
 };
 
-use super::folder::{Growing, PART};
+use super::folder::{Growing, PART, moment, names};
 use crate::{
     connect,
     output::unless_interrupted,
@@ -64,15 +64,6 @@ fn dated(stream: &str, now: Timestamp) -> String {
     format!("{stream}-{}Z", seconds.replace(['-', ':'], ""))
 }
 
-/// The dated backups of this stream among these names, with the moment of each.
-fn moment<'a>(stream: &str, name: &'a str) -> Option<&'a str> {
-    let moment = name.strip_prefix(stream)?.strip_prefix('-')?;
-    let (date, time) = moment.strip_suffix(PART).unwrap_or(moment).strip_suffix('Z')?.split_once('T')?;
-    let digits =
-        |text: &str, count: usize| text.len() == count && text.bytes().all(|byte| byte.is_ascii_digit());
-    (digits(date, 8) && digits(time, 6)).then_some(moment)
-}
-
 /// Which of these names are to be removed, so that the newest backups are kept: older ones, and what a backup left behind
 /// that was killed before `newest` was made.
 fn superseded(names: Vec<String>, stream: &str, newest: &str, keep: NonZeroUsize) -> Vec<String> {
@@ -87,8 +78,7 @@ fn superseded(names: Vec<String>, stream: &str, newest: &str, keep: NonZeroUsize
 }
 
 fn prune(folder: &Path, stream: &str, newest: &str, keep: NonZeroUsize) -> Result<()> {
-    let entries = fs::read_dir(folder).with_context(|| format!("cannot read {}", folder.display()))?;
-    let names = entries.filter_map(|entry| entry.ok()?.file_name().into_string().ok()).collect();
+    let names = names(folder).with_context(|| format!("cannot read {}", folder.display()))?;
     for name in superseded(names, stream, newest, keep) {
         let old: PathBuf = folder.join(name);
         fs::remove_dir_all(&old).with_context(|| format!("cannot remove {}", old.display()))?;

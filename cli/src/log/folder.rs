@@ -119,10 +119,16 @@ impl Drop for Part {
 }
 
 impl Backup {
-    /// Opens a backup, and checks that nothing of it is missing or damaged.
-    pub(super) fn open(folder: &Path) -> Result<Self> {
+    /// Opens a backup of a stream, and checks that nothing of it is missing or damaged.
+    pub(super) fn open(folder: &Path, stream: &str) -> Result<Self> {
         let name = folder.display();
         ensure!(folder.is_dir(), "there is no folder {name}");
+        let mut several = names(folder).with_context(|| format!("cannot read {name}"))?;
+        several.retain(|name| moment(stream, name).is_some());
+        if !several.is_empty() {
+            several.sort();
+            bail!("there are several backups in {name}, name one of them: {}", several.join(", "));
+        }
         ensure!(
             !folder.as_os_str().to_string_lossy().ends_with(PART),
             "{name} is a backup that was not completed: use another one"
@@ -146,11 +152,27 @@ impl Backup {
             Err(error) if error.kind() == ErrorKind::NotFound => false,
             Err(error) => return Err(error).with_context(|| missing(CHECKSUMS)),
         };
-        let description = serde_json::from_slice(&text)
+        let description: Description = serde_json::from_slice(&text)
             .with_context(|| format!("{name}: {DESCRIPTION} does not describe a stream"))?;
+        let held = description.stream();
+        ensure!(held == stream, "{name} is a backup of the stream {held}, but bus.stream is {stream}");
         let content = File::open(folder.join(CONTENT))?;
         Ok(Self { description, content, bytes, is_checked })
     }
+}
+
+/// The moment in the name of one of several backups of a stream (TICKS-20261121T030000Z); nothing if it is no such name.
+pub(super) fn moment<'a>(stream: &str, name: &'a str) -> Option<&'a str> {
+    let moment = name.strip_prefix(stream)?.strip_prefix('-')?;
+    let (date, time) = moment.strip_suffix(PART).unwrap_or(moment).strip_suffix('Z')?.split_once('T')?;
+    let digits =
+        |text: &str, count: usize| text.len() == count && text.bytes().all(|byte| byte.is_ascii_digit());
+    (digits(date, 8) && digits(time, 6)).then_some(moment)
+}
+
+/// Everything in a folder, by name.
+pub(super) fn names(folder: &Path) -> io::Result<Vec<String>> {
+    Ok(fs::read_dir(folder)?.filter_map(|entry| entry.ok()?.file_name().into_string().ok()).collect())
 }
 
 /// The checksum of a file in a list of them.

@@ -2,7 +2,7 @@
 
 use std::{io::Read, num::NonZeroUsize, path::Path, time::Duration};
 
-use anyhow::{Result, bail, ensure};
+use anyhow::{Result, bail};
 use common::{
     bus::nats::{Copies, Found, Nats, PIECE_BYTES, Restore, Role},
     clock::{Clock, SystemClock},
@@ -41,10 +41,8 @@ pub(super) async fn run(
     replicas: Option<NonZeroUsize>,
     replace: bool,
 ) -> Result<()> {
-    let mut backup = Backup::open(folder)?;
-    let (stream, held) = (&settings.bus.stream, backup.description.stream());
-    let name = folder.display();
-    ensure!(held == stream, "{name} is a backup of the stream {held}, but bus.stream is {stream}");
+    let (stream, name) = (&settings.bus.stream, folder.display());
+    let mut backup = Backup::open(folder, stream)?;
     if !backup.is_checked {
         show::step(&format!("{name} has no checksums: only the server can tell whether it is damaged"));
     }

@@ -186,7 +186,7 @@ async fn a_backup_that_is_cut_off_leaves_nothing_behind() {
     fs::create_dir_all(scene.folder().join("all/something else")).unwrap();
     succeeds(&scene, &["log", "backup", "--keep", "1", "all"]).await;
     let left = names(&scene.folder().join("all"));
-    assert!(left.len() == 2 && left[0] > "TICKS-2026".to_owned() && left[1] == "something else", "{left:?}");
+    assert!(left.len() == 2 && left[0].as_str() > "TICKS-2026" && left[1] == "something else", "{left:?}");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -225,6 +225,10 @@ async fn a_restore_begins_only_with_a_sound_backup_and_without_a_log_in_its_plac
     }
     let said = fails(&scene, &["log", "restore", "copy", "--replace", "--set", "bus.stream=OTHER"]).await;
     assert!(said.contains("is a backup of the stream TICKS"), "{said}");
+    fs::create_dir(folder("all")).unwrap();
+    fs::rename(folder("short"), folder("all/TICKS-20261121T030000Z")).unwrap();
+    let said = fails(&scene, &["log", "restore", "all", "--replace"]).await;
+    assert!(said.contains("TICKS-20261121T030000Z"), "{said}");
     assert_eq!(stream(&log).await, there, "nothing was touched");
 
     // One that the server itself finds damaged. What it made of it is marked.
