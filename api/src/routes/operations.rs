@@ -66,7 +66,7 @@ pub struct OperationsApi(pub(super) Process);
 impl OperationsApi {
     /// Check liveness
     ///
-    /// Always answers 200 as long as the process can answer at all.
+    /// Returns 200 as long as the process can respond at all.
     #[oai(path = "/livez", method = "get", operation_id = "getLiveness")]
     async fn livez(&self) -> PlainText<&'static str> {
         PlainText("alive")

@@ -48,7 +48,7 @@ impl Audience {
     }
 }
 
-/// Adds `Cache-Control` and `ETag`, and answers 304 if the client already has the same answer.
+/// Adds `Cache-Control` and `ETag`, and returns 304 if the client already has the same answer.
 pub(super) async fn add_cache_headers<E: Endpoint>(
     next: Arc<E>,
     mut request: Request,

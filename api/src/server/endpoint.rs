@@ -103,7 +103,7 @@ pub fn admin_endpoint(state: &Arc<State>, process: &Process) -> SharedEndpoint {
     for_operators(Route::new().nest_no_strip("/", operations).nest(ADMIN, routes::admin::routes(state)))
 }
 
-/// The public routes of a pod while it waits for the log: those for operators, and the page. Everything else answers
+/// The public routes of a pod while it waits for the log: those for operators, and the page. Everything else returns
 /// 503 `starting`.
 pub fn starting_endpoint(process: &Process) -> SharedEndpoint {
     for_operators(Page::starting().added_to(not_yet(process, API)))

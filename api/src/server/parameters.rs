@@ -68,6 +68,7 @@ pub(super) async fn validate_parameters<E: Endpoint>(
         answer => Ok(answer?.into_response()),
     }
 }
+
 impl KnownRoutes {
     /// The routes of an API, from its metadata.
     pub(super) fn of<A: OpenApi>() -> Self {
