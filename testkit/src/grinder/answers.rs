@@ -166,7 +166,8 @@ mod tests {
     fn slots_that_are_missing_or_told_twice_are_found() {
         let check = |ticks: &[i64], gaps: &[(i64, i64)]| {
             let slot = |slot: &i64| json!({"slot": time_text(slot * 1_000)});
-            let gap = |gap: &(i64, i64)| json!({"from": time_text(gap.0 * 1_000), "to": time_text(gap.1 * 1_000)});
+            let gap =
+                |gap: &(i64, i64)| json!({"from": time_text(gap.0 * 1_000), "to": time_text(gap.1 * 1_000)});
             let history = json!({"items": ticks.iter().rev().map(slot).collect::<Vec<_>>()});
             let gaps = json!({"items": gaps.iter().map(gap).collect::<Vec<_>>()});
             let bodies = [history, gaps].map(|body| body.to_string().into_bytes());

@@ -15,8 +15,8 @@ use tokio::time::{Instant, sleep};
 
 use super::log::{self, Log};
 use super::member::Member;
-use super::play::Play;
 use super::plan::Target;
+use super::play::Play;
 use super::round::{Round, Third};
 use super::stage::STREAM;
 use crate::clock::now_ms;
@@ -147,7 +147,9 @@ impl Play {
             let is_late = round.third_fate == Third::ComesLate && *number == round.third;
             if is_late {
                 let url = &self.stage.url;
-                poll_until(DEADLINE, async || log::last_sequence(url).await).await.context("two servers alone")?;
+                poll_until(DEADLINE, async || log::last_sequence(url).await)
+                    .await
+                    .context("two servers alone")?;
             }
             sleep(*delay).await;
             self.stage.start_again(Target::Server(*number)).await?;
