@@ -142,20 +142,23 @@ keys:
     # The folder is closed to others. The files are not: the roles run as another user.
     chmod 0644 secrets/*
 
-# Copy the log out of a NATS server that runs
+# Copy the log out of NATS (bus.url) into a new folder: FOLDER, or --keep N FOLDER; with the maintenance key
 [group('operate')]
-log-backup folder url="nats://127.0.0.1:4222":
-    scripts/log backup {{ quote(folder) }} {{ quote(url) }}
+log-backup *arguments:
+    cargo run --quiet -- log backup {{ arguments }}
 
-# Copy the log back into a NATS server that has none; stop the pollers first
+# Copy a backup of the log back into NATS (bus.url): FOLDER [--replace] [--replicas N]; with the maintenance key
 [group('operate')]
-log-restore folder url="nats://127.0.0.1:4222":
-    scripts/log restore {{ quote(folder) }} {{ quote(url) }}
+log-restore *arguments:
+    cargo run --quiet -- log restore {{ arguments }}
 
 # The store of a running process in one file, through its admin.listen
 [group('operate')]
 backup file url="http://127.0.0.1:9090":
     cargo run --quiet -- backup --from {{ quote(url) }} --output {{ quote(file) }}
+
+# The installed binary, for recipes that operate a cluster: they build nothing
+tickwell := env("TICKWELL_BINARY", "tickwell")
 
 # Behind kubectl and all else that is there, what scripts/tools installed
 export PATH := env("PATH") + ":" + justfile_directory() / ".tools/venv/bin"
@@ -165,11 +168,11 @@ export PATH := env("PATH") + ":" + justfile_directory() / ".tools/venv/bin"
 k8s-render overlay="production":
     kubectl kustomize "$(scripts/k8s-overlay {{ quote(overlay) }})"
 
-# Give the cluster the keys that `tickwell log keys FOLDER` made, before the first k8s-apply and when they change
+# Give the cluster the keys that `tickwell log keys FOLDER` made, before the first k8s-apply and when they change: FOLDER [maintenance]
 [group('kubernetes')]
-k8s-keys folder:
+k8s-keys folder *roles:
     # All of them or none.
-    made="$(scripts/k8s-keys {{ quote(folder) }})" && kubectl apply --filename k8s/base/namespace.yaml && \
+    made="$(scripts/k8s-keys {{ quote(folder) }} {{ roles }})" && kubectl apply --filename k8s/base/namespace.yaml && \
         kubectl apply --server-side --force-conflicts --filename - <<<"$made"
 
 # Install or upgrade, wait until all of it is ready, and ask for prices; the cluster is kubectl's current one
@@ -203,8 +206,7 @@ metrics who="api":
 # Whether all pods give the same answers
 [group('kubernetes')]
 verify-pods *arguments:
-    cargo build --quiet
-    scripts/k8s-forwarded 8080 api "${CARGO_TARGET_DIR:-target}/debug/tickwell" verify-pods {{ arguments }}
+    scripts/k8s-forwarded 8080 api {{ quote(tickwell) }} verify-pods {{ arguments }}
 
 # Ask for prices from inside the cluster, with a pod that is thrown away
 [group('kubernetes')]
@@ -214,8 +216,17 @@ smoke:
 # The store of a pod in one file
 [group('kubernetes')]
 k8s-backup file pod="tickwell-api-0":
-    cargo build --quiet
-    scripts/k8s-forwarded 9090 pod/{{ pod }} "${CARGO_TARGET_DIR:-target}/debug/tickwell" backup --output {{ quote(file) }} --from
+    scripts/k8s-forwarded 9090 pod/{{ pod }} {{ quote(tickwell) }} backup --output {{ quote(file) }} --from
+
+# Back up the log now, into the volume of the component log-backup
+[group('kubernetes')]
+k8s-log-backup:
+    scripts/k8s-log-job backup --keep 7 /backups
+
+# Restore a backup from that volume: NAME [--replace]; with an empty name, list the backups
+[group('kubernetes')]
+k8s-log-restore name *arguments:
+    scripts/k8s-log-job restore /backups/{{ name }} {{ arguments }}
 
 # Let the servers take over a changed keys.conf, once it has reached them; nobody whose key stays is cut off
 [group('kubernetes')]
@@ -229,10 +240,11 @@ k8s-reload:
 release:
     cargo build --release --locked
 
-# Write docs/openapi.json and docs/errors.md as the code says
+# Write docs/openapi.json, errors.md, configuration.md and cli.md from the code
 [group('docs')]
 documents:
     TICKWELL_RENEW_DOCUMENTS=1 cargo test --quiet -p api --test answers document::
+    TICKWELL_RENEW_DOCUMENTS=1 cargo test --quiet -p tickwell --bin tickwell documents::
 
 # Every setting with its meaning and default
 [group('docs')]

@@ -14,7 +14,7 @@ use ledger::store::backup::{Backup, Summary, check, restore as restore_store};
 use crate::{
     output::{self, Output},
     pod::{Key, PodClient},
-    progress::Progress,
+    progress::{MEGABYTE, Progress, far},
     runtime,
     settings::{self, SettingsLayers},
     show, stopped,
@@ -22,8 +22,6 @@ use crate::{
 
 /// How much is copied before the next check for an interruption.
 const CHUNK_BYTES: usize = 1024 * 1024;
-
-const MEGABYTE: u64 = 1_000_000;
 
 /// What to back up, and where to.
 #[derive(Debug, Args)]
@@ -107,17 +105,6 @@ async fn copy(layers: SettingsLayers, output: &mut Output) -> Result<()> {
         progress.show(|| far(taken, Some(summary.bytes)));
     }
     Ok(())
-}
-
-fn far(taken: u64, length: Option<u64>) -> String {
-    let megabytes = taken / MEGABYTE;
-    match length.filter(|length| *length > 0) {
-        Some(length) => {
-            let percent = u128::from(taken) * 100 / u128::from(length);
-            format!("{percent} %, {megabytes} of {} MB", length / MEGABYTE)
-        }
-        None => format!("{megabytes} MB"),
-    }
 }
 
 /// Creates a store from a backup.

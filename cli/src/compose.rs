@@ -93,7 +93,7 @@ async fn listen(
     process: &Process,
     service: &mut Service,
 ) -> Result<Pod, TaskError> {
-    let places = server::api_places();
+    let places = server::max_api_connections();
     let listener = Listener::bind("api.listen", settings.api.listen.get().unwrap_or_default()).await?;
     let address = listener.address()?;
     tracing::info!(event = "listening", url = format!("http://{address}"), "listening");
@@ -161,9 +161,9 @@ async fn nats(
     if !mode.has_api() {
         nats = nats.with_replica_check(&process.readiness);
     }
-    let writer = Arc::new(NatsWriter::open(nats.clone()).await?);
+    let lease = Arc::new(NatsLease::open(nats.clone(), settings.bus.lease).await?);
+    let writer = Arc::new(NatsWriter::open(nats, lease.clone()).await?);
     service.spawn("observe", observe(writer.clone(), service.stop()));
-    let lease = Arc::new(NatsLease::open(nats, settings.bus.lease).await?);
     if let Some(check) = check {
         check.set(Condition::Ready);
     }
@@ -203,6 +203,7 @@ async fn admin(
         prometheus::IntGauge::new("tickwell_admin_connections", "Open connections of operators")?;
     process.registry.register(Box::new(connections.clone()))?;
     let (endpoints, newest) = watch::channel(endpoint);
-    service.spawn("admin", listener.serve(newest, server::ADMIN_PLACES, connections, service.stop()));
+    service
+        .spawn("admin", listener.serve(newest, server::MAX_ADMIN_CONNECTIONS, connections, service.stop()));
     Ok(Some(endpoints))
 }

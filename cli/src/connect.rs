@@ -1,8 +1,8 @@
 //! Connects a command to the log on NATS.
 
-use std::time::Duration;
+use std::{pin::pin, time::Duration};
 
-use anyhow::{Result, anyhow};
+use anyhow::{Result, anyhow, bail};
 use common::bus::{
     Metrics,
     nats::{Nats, Role, redacted},
@@ -10,21 +10,40 @@ use common::bus::{
 use prometheus::Registry;
 use tokio::time::timeout;
 
-use crate::settings::Settings;
+use crate::{settings::Settings, show};
 
 /// How long to wait for NATS. A healthy server accepts a connection much sooner.
 const PATIENCE: Duration = Duration::from_secs(3);
+
+/// How long to wait for a server that is being started, or for a cluster that has lost one.
+pub(crate) const START_PATIENCE: Duration = Duration::from_secs(60);
 
 /// Connects to the server in `bus.url`. Unlike a service, a command fails if the server cannot be reached soon.
 pub(crate) async fn to_log(settings: &Settings, role: Role) -> Result<Nats> {
     // A command does not export its metrics.
     let metrics = Metrics::new(&Registry::new())?;
     let connected = timeout(PATIENCE, Nats::connect(&settings.bus, role, &metrics)).await;
-    let unreachable = |_elapsed| {
-        anyhow!(
-            "bus.url: cannot reach NATS at {}; check the address and that the server is running",
-            redacted(&settings.bus.url)
-        )
-    };
-    Ok(connected.map_err(unreachable)??)
+    Ok(connected.map_err(|_elapsed| unreachable(settings))??)
+}
+
+/// Connects as well, but waits for a server that is still being started, and says so.
+pub(crate) async fn to_starting_log(settings: &Settings, role: Role) -> Result<Nats> {
+    if settings.bus.url.is_empty() {
+        bail!("bus.url: name the NATS server, such as nats://127.0.0.1:4222");
+    }
+    let metrics = Metrics::new(&Registry::new())?;
+    let mut connecting = pin!(Nats::connect(&settings.bus, role, &metrics));
+    if let Ok(connected) = timeout(PATIENCE, &mut connecting).await {
+        return Ok(connected?);
+    }
+    let (url, seconds) = (redacted(&settings.bus.url), START_PATIENCE.as_secs());
+    show::step(&format!("waiting for NATS at {url}, for at most {seconds} s"));
+    Ok(timeout(START_PATIENCE, connecting).await.map_err(|_elapsed| unreachable(settings))??)
+}
+
+fn unreachable(settings: &Settings) -> anyhow::Error {
+    anyhow!(
+        "bus.url: cannot reach NATS at {}; check the address and that the server is running",
+        redacted(&settings.bus.url)
+    )
 }

@@ -9,6 +9,7 @@ use std::{
 
 use anyhow::{Context, Result, ensure};
 use tempfile::NamedTempFile;
+use tokio::signal::unix::{SignalKind, signal};
 
 /// A file that is being written. It has a temporary name until it is complete, and is deleted if it is dropped before.
 pub(crate) struct Output {
@@ -63,14 +64,14 @@ impl Write for Output {
     }
 }
 
-/// Runs `work` until it ends or Ctrl-C is pressed. An interrupted `work` is dropped at its next await, which deletes
-/// unfinished files.
+/// Runs `work` until it ends, Ctrl-C is pressed or SIGTERM arrives. An interrupted `work` is dropped at its next await,
+/// which deletes unfinished files.
 pub(crate) async fn unless_interrupted<T>(work: impl Future<Output = Result<T>>) -> Result<T> {
     tokio::select! {
         done = work => done,
-        interrupted = tokio::signal::ctrl_c() => {
+        interrupted = interruption() => {
             interrupted?;
-            anyhow::bail!("interrupted; no file was written")
+            anyhow::bail!("interrupted; unfinished files were deleted")
         }
     }
 }
@@ -86,6 +87,15 @@ pub(crate) fn is_broken_pipe(error: &anyhow::Error) -> bool {
         csv.or(json).or_else(|| cause.downcast_ref::<io::Error>().map(io::Error::kind))
     };
     error.chain().any(|cause| kind(cause) == Some(io::ErrorKind::BrokenPipe))
+}
+
+/// Waits until Ctrl-C is pressed or SIGTERM arrives.
+pub(crate) async fn interruption() -> io::Result<()> {
+    let mut terminated = signal(SignalKind::terminate())?;
+    tokio::select! {
+        interrupted = tokio::signal::ctrl_c() => interrupted,
+        _ = terminated.recv() => Ok(()),
+    }
 }
 
 #[cfg(test)]

@@ -99,7 +99,8 @@ impl PodClient {
     pub(crate) async fn get(&self, path: &str) -> Result<Response> {
         let url = format!("{}{path}", self.url());
         for _attempt in 0..MAX_ATTEMPTS {
-            let response = self.client.get(&url).timeout(MAX_REQUEST_TIME).send().await?;
+            let request = self.client.get(&url).timeout(MAX_REQUEST_TIME);
+            let response = request.send().await.with_context(|| self.unreachable())?;
             let response = read(response).await.with_context(|| format!("GET {url}"))?;
             match response.status {
                 StatusCode::TOO_MANY_REQUESTS | StatusCode::CONFLICT => {}
@@ -133,11 +134,15 @@ impl PodClient {
     /// Sends a request for something that is too large to be read into memory.
     pub(crate) async fn download(&self, path: &str) -> Result<Download> {
         let url = format!("{}{path}", self.url());
-        let response = self.client.get(&url).send().await?;
+        let response = self.client.get(&url).send().await.with_context(|| self.unreachable())?;
         if response.status() == StatusCode::OK {
             return Ok(Download(response));
         }
         Err(self.refusal(&read(response).await.with_context(|| format!("GET {url}"))?))
+    }
+
+    fn unreachable(&self) -> String {
+        format!("{}: cannot reach {}; check the address and that the pod is running", self.name, self.url())
     }
 
     /// The newest sequence of the log that the pod has.

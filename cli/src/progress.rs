@@ -10,6 +10,9 @@ use tokio::time::Instant;
 /// The shortest time between two updates.
 const PAUSE: Duration = Duration::from_millis(200);
 
+/// The unit in which sizes are shown.
+pub(crate) const MEGABYTE: u64 = 1_000_000;
+
 /// One line on standard error that is updated in place. Shows nothing if standard error is not a terminal.
 pub(crate) struct Progress {
     is_terminal: bool,
@@ -41,5 +44,17 @@ impl Progress {
 impl Drop for Progress {
     fn drop(&mut self) {
         self.clear();
+    }
+}
+
+/// How much of something has been copied.
+pub(crate) fn far(taken: u64, length: Option<u64>) -> String {
+    let megabytes = taken / MEGABYTE;
+    match length.filter(|length| *length > 0) {
+        Some(length) => {
+            let percent = u128::from(taken) * 100 / u128::from(length);
+            format!("{percent} %, {megabytes} of {} MB", length / MEGABYTE)
+        }
+        None => format!("{megabytes} MB"),
     }
 }

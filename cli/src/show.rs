@@ -70,6 +70,11 @@ pub(crate) fn print(text: &str) -> Result<()> {
     }
 }
 
+/// Reports a step of a command that takes a while, on standard error.
+pub(crate) fn step(text: &str) {
+    eprintln!("{text}");
+}
+
 /// Reports the error that ends the process, with its causes: as a log line once logging has started, otherwise as text
 /// on standard error.
 pub(crate) fn failure(error: &anyhow::Error) {

@@ -104,6 +104,8 @@ crate::words! {
         Reconfigured = "reconfigured",
         /// The server does not let us.
         Refused = "refused",
+        /// A backup is being restored into it, or a restore was cut off: it does not have all of its records.
+        Restoring = "restoring",
         /// Its servers contradict each other, or one of them has lost records, and it is not settled which is right.
         InDoubt = "in_doubt",
     }
@@ -138,6 +140,15 @@ pub enum ReadError {
     /// The server does not let us.
     #[error("NATS refuses this process ({0}): look at its permissions and credentials")]
     Refused(String),
+    /// A backup is being restored into the stream, or a restore was cut off.
+    #[error(
+        "the stream {stream} does not have all of its records: wait until `tickwell log restore` is done, or repeat it \
+         if it was cut off"
+    )]
+    Restoring {
+        /// Its name.
+        stream: String,
+    },
     /// What the leading server says contradicts what is known of the log, and other servers may still know better.
     #[error("the servers of the log contradict what is known of it: {0}")]
     InDoubt(String),
@@ -219,6 +230,7 @@ impl ReadError {
             Self::Gone { .. } => Some(Trouble::Gone),
             Self::Reconfigured { .. } => Some(Trouble::Reconfigured),
             Self::Refused(_) => Some(Trouble::Refused),
+            Self::Restoring { .. } => Some(Trouble::Restoring),
             Self::InDoubt(_) => Some(Trouble::InDoubt),
             Self::Replaced(_) | Self::Closed | Self::Buried { .. } | Self::TooNew(_) => None,
         }

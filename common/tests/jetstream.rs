@@ -1,7 +1,7 @@
 //! The log on JetStream, against a real nats-server: the fence, what is newest, and following.
 #![expect(clippy::unwrap_used, clippy::panic, reason = "tests stop at the first surprise")]
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
 use async_nats::jetstream;
 use bytes::Bytes;
@@ -37,18 +37,25 @@ fn lead(epoch: u64) -> Record {
 struct World {
     server: NatsServer,
     nats: Nats,
+    lease: Arc<NatsLease>,
     writer: NatsWriter,
     /// The stream as anybody who may publish sees it.
     outside: jetstream::Context,
 }
 
 async fn world() -> World {
+    world_with(Span::from_seconds(60)).await
+}
+
+/// A world in which the lease lasts so long.
+async fn world_with(span: Span) -> World {
     let server = NatsServer::start().await.unwrap();
     let config = BusConfig { url: server.url(), ..BusConfig::default() };
     let nats = Nats::connect(&config, Role::Poller, &metrics()).await.unwrap();
-    let writer = NatsWriter::open(nats.clone()).await.unwrap();
+    let lease = Arc::new(NatsLease::open(nats.clone(), span).await.unwrap());
+    let writer = NatsWriter::open(nats.clone(), lease.clone()).await.unwrap();
     let outside = jetstream::new(async_nats::connect(server.url()).await.unwrap());
-    World { server, nats, writer, outside }
+    World { server, nats, lease, writer, outside }
 }
 
 impl World {
@@ -174,6 +181,7 @@ async fn a_reader_never_goes_on_in_a_stream_that_took_the_place_of_its_own() {
     world.writer.append(&lead(1), Sequence(0)).await.unwrap();
     let mut reader = world.nats.follow(identity.clone(), Sequence(0), None);
     assert_eq!(next_of(&mut reader).await.unwrap().entries.len(), 1);
+    held(&world.lease, None).await;
     world.outside.delete_stream("TICKS").await.unwrap();
     // Longer than the old one at once: by position alone, its second record would be the next.
     let mut last = Sequence(0);
@@ -244,7 +252,8 @@ async fn a_stream_that_holds_more_than_the_feed_is_refused() {
     outside.create_stream(config).await.unwrap();
     let config = BusConfig { url: server.url(), ..BusConfig::default() };
     let nats = Nats::connect(&config, Role::Poller, &metrics()).await.unwrap();
-    assert!(matches!(NatsWriter::open(nats).await, Err(NatsError::Stream { .. })));
+    let lease = Arc::new(NatsLease::open(nats.clone(), Span::from_seconds(60)).await.unwrap());
+    assert!(matches!(NatsWriter::open(nats, lease).await, Err(NatsError::Stream { .. })));
 }
 
 async fn lease(world: &World, span: Span) -> NatsLease {
@@ -287,8 +296,8 @@ async fn one_holds_the_lease_until_it_gives_it_back() {
 #[tokio::test]
 async fn a_lease_that_is_not_renewed_is_free_again() {
     require_nats!();
-    let world = world().await;
     let span = Span::from_seconds(1);
+    let world = world_with(span).await;
     let (one, other) = (lease(&world, span).await, lease(&world, span).await);
     let first = held(&one, None).await;
     let taken = async || match other.claim(None).await.unwrap() {
@@ -310,4 +319,29 @@ async fn a_bucket_that_was_deleted_is_made_anew() {
     world.outside.delete_key_value("TICKS_lease").await.unwrap();
     let after = held(&lease, Some(before)).await;
     assert_eq!(held(&lease, Some(after)).await.term, after.term);
+}
+
+#[tokio::test]
+async fn only_the_holder_of_the_lease_creates_the_stream() {
+    require_nats!();
+    let world = world().await;
+    let restore = lease(&world, Span::from_seconds(60)).await;
+    let hold = held(&restore, None).await;
+    world.outside.delete_stream("TICKS").await.unwrap();
+
+    // Neither a poller that runs already, nor one that starts.
+    let appended = world.writer.append(&lead(1), Sequence(0)).await;
+    assert!(matches!(appended, Err(AppendError::Unconfirmed(_))), "{appended:?}");
+    let config = BusConfig { url: world.server.url(), ..BusConfig::default() };
+    let nats = Nats::connect(&config, Role::Poller, &metrics()).await.unwrap();
+    let starting = NatsWriter::open(nats, Arc::new(lease(&world, Span::from_seconds(60)).await));
+    let mut starting = std::pin::pin!(starting);
+    assert!(tokio::time::timeout(Duration::from_secs(2), &mut starting).await.is_err());
+    assert!(world.outside.get_stream("TICKS").await.is_err(), "nobody created it");
+
+    assert!(restore.release(hold).await);
+    starting.await.unwrap();
+    world.outside.get_stream("TICKS").await.unwrap();
+    // It was created under the lease, which is free again.
+    held(&restore, None).await;
 }

@@ -11,7 +11,9 @@
 //! 6. `probe`: answers that pods gave in the middle of it all; `answers`: what they must have been.
 //! 7. `check`: everything is put right, the log comes to rest, and is compared with all that is said of it;
 //!    `servers`: what the servers must come through before that.
-//! 8. [`Report`]: what was done, and what was found.
+//! 8. `rollback`: instead of the plan, rounds in which servers of a cluster get older copies of their stores back;
+//!    `round` is what happens in one of them.
+//! 9. [`Report`]: what was done, and what was found.
 //!
 //! A failure ends the run: what follows from it would only hide it.
 
@@ -23,6 +25,8 @@ mod plan;
 mod play;
 mod probe;
 mod report;
+mod rollback;
+mod round;
 mod servers;
 mod stage;
 
@@ -52,6 +56,8 @@ pub struct Options {
     pub pods: usize,
     /// Kinds of steps that are left out, by their names in the report.
     pub without: Vec<String>,
+    /// Instead of these steps, so many rounds in which two of three servers lose their newest records.
+    pub rollback: Option<usize>,
 }
 
 /// Grinds. Each step is told as a line.

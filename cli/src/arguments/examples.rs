@@ -3,7 +3,7 @@
 use clap::Command;
 
 /// Each command's path below `tickwell`, and an example.
-const EXAMPLES: [(&[&str], &str); 19] = [
+const EXAMPLES: [(&[&str], &str); 21] = [
     (&[], "tickwell run --demo"),
     (&["run"], "tickwell run --set feed.pairs=BTC-USD,ETH-USD,SOL-USD"),
     (&["poller"], "tickwell poller --set bus.url=nats://127.0.0.1:4222"),
@@ -28,6 +28,14 @@ const EXAMPLES: [(&[&str], &str); 19] = [
     (
         &["log", "repair"],
         "tickwell log repair --set bus.url=nats://127.0.0.1:4222 --set bus.credentials_file=keys/admin.nk",
+    ),
+    (
+        &["log", "backup"],
+        "tickwell log backup ./log-2026-11-28 --set bus.url=nats://127.0.0.1:4222 --set bus.credentials_file=keys/maintenance.nk",
+    ),
+    (
+        &["log", "restore"],
+        "tickwell log restore ./log-2026-11-28 --set bus.url=nats://127.0.0.1:4222 --set bus.credentials_file=keys/maintenance.nk",
     ),
     (&["config", "show"], "tickwell config show"),
     (&["config", "check"], "tickwell config check --config /etc/tickwell/tickwell.toml"),

@@ -13,7 +13,7 @@ use common::bus::nats::UserKey;
 use crate::show;
 
 /// The roles of `nats/nats.conf`.
-const ROLES: [&str; 4] = ["poller", "api", "feed", "admin"];
+const ROLES: [&str; 5] = ["poller", "api", "feed", "admin", "maintenance"];
 
 const PUBLIC_HEAD: &str = "\
 # The public key of each role, for nats.conf to include. They are no secrets; the seeds that belong to them lie in

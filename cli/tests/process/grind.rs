@@ -26,6 +26,7 @@ async fn a_feed_survives_a_short_grind() {
         compression: None,
         pods: 2,
         without: Vec::new(),
+        rollback: None,
     };
     let mut lines = Vec::new();
     let report = grinder::run(options, |line| lines.push(line.to_owned())).await.unwrap();

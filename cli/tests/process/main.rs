@@ -12,7 +12,7 @@
 //! 8. [`stream_client`]: a client of the event streams, whose connection can be cut off after any byte.
 //! 9. The tests: [`feed`], [`sources`], [`faults`], [`survival`], [`leadership`], [`shutdown`], [`standalone`],
 //!    [`replay`], [`liar`], [`commands`], [`subscriber`], [`foreign`], [`recompute`], [`nats_stream`], [`full_disk`],
-//!    [`pinned`], [`paging`], [`client_streams`], [`export`], [`backup`], [`cluster`], [`damage`], [`grind`],
+//!    [`pinned`], [`paging`], [`client_streams`], [`export`], [`backup`], [`log_backup`], [`cluster`], [`damage`], [`grind`],
 //!    [`may_2021`], [`verify`], [`watch`], [`access`], [`document`], [`healthcheck`], [`roles`], [`manifests`],
 //!    [`page`], [`log_apply`], [`recipes`].
 //!
@@ -49,6 +49,7 @@ mod healthcheck;
 mod leadership;
 mod liar;
 mod log_apply;
+mod log_backup;
 mod log_lost;
 mod manifests;
 mod may_2021;

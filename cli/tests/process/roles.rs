@@ -16,12 +16,12 @@ use tokio::sync::mpsc;
 use crate::{
     audit::audit,
     commands::run,
-    harness::{DEADLINE, INTERVAL, Pod, Scene, has_event, has_message, has_price, moving_upstream},
+    harness::{DEADLINE, INTERVAL, Pod, Scene, field, has_event, has_message, has_price, moving_upstream},
     nats_stream::{is_in_trouble, is_well},
     records,
 };
 
-const ROLES: [&str; 4] = ["poller", "api", "feed", "admin"];
+const ROLES: [&str; 5] = ["poller", "api", "feed", "admin", "maintenance"];
 
 /// More than a test provokes before it looks.
 const REFUSALS: usize = 16;
@@ -29,8 +29,8 @@ const REFUSALS: usize = 16;
 const REFUSED: &str = "NATS refuses this process: look at its permissions and credentials";
 
 /// A server as it ships, and a key for each of its roles.
-struct Shipped {
-    nats: NatsServer,
+pub(crate) struct Shipped {
+    pub(crate) nats: NatsServer,
     keys: PathBuf,
 }
 
@@ -41,15 +41,27 @@ impl Shipped {
         Self { nats: NatsServer::start_shipped(&public).await.unwrap(), keys }
     }
 
-    fn seed_file(&self, role: &str) -> PathBuf {
+    pub(crate) fn seed_file(&self, role: &str) -> PathBuf {
         self.keys.join(format!("{role}.nk"))
     }
 
     /// Runs `tickwell log WHAT` with a role's key. Answers its exit code and what it said.
-    async fn log(&self, folder: &Path, what: &str, role: &str, more: &[&str]) -> (Option<i32>, String) {
+    pub(crate) async fn log(
+        &self,
+        folder: &Path,
+        what: &str,
+        role: &str,
+        more: &[&str],
+    ) -> (Option<i32>, String) {
         let (url, file) = (self.nats.url(), self.seed_file(role).display().to_string());
         let environment = [("TICKWELL__BUS__URL", url.as_str()), ("TICKWELL__BUS__CREDENTIALS_FILE", &file)];
         run(folder, &[&["log", what], more].concat(), &environment).await
+    }
+
+    /// Another server for the same keys, without a log.
+    pub(crate) async fn another(&self) -> Self {
+        let public = std::fs::read_to_string(self.keys.join("keys.conf")).unwrap();
+        Self { nats: NatsServer::start_shipped(&public).await.unwrap(), keys: self.keys.clone() }
     }
 
     /// A connection with a role's key, and what the server refuses on it.
@@ -75,7 +87,7 @@ async fn make_keys(folder: &Path, name: &str) -> PathBuf {
 }
 
 /// Prices that move, the server as it ships, and a scene over both.
-async fn stage() -> (FakeUpstream, Shipped, Scene) {
+pub(crate) async fn stage() -> (FakeUpstream, Shipped, Scene) {
     let upstream = moving_upstream(INTERVAL).await;
     let scene = Scene::new(INTERVAL).asking(&upstream);
     let shipped = Shipped::start(scene.folder()).await;
@@ -84,7 +96,7 @@ async fn stage() -> (FakeUpstream, Shipped, Scene) {
 }
 
 impl Scene {
-    fn as_role(&self, role: &str, key: &Path) -> testkit::process::TickwellCommand {
+    pub(crate) fn as_role(&self, role: &str, key: &Path) -> testkit::process::TickwellCommand {
         self.command(role).arg(role).env("TICKWELL__BUS__CREDENTIALS_FILE", key)
     }
 }
@@ -101,10 +113,10 @@ async fn each_role_does_its_part_with_its_key() {
     let (_upstream, shipped, scene) = stage().await;
     let folder = scene.folder().to_owned();
 
-    // A poller may not make the stream. It says who may, and goes on once it is there.
+    // A poller may make neither the stream nor the lease's bucket. It says who may, and goes on once it is there.
     let poller = scene.as_role("poller", &shipped.seed_file("poller")).start().unwrap();
     let says_how = |line: &str| {
-        ["STREAM.CREATE.TICKS", "ermissions Violation", "tickwell log apply"]
+        ["STREAM.CREATE.KV_TICKS_lease", "ermissions Violation", "tickwell log apply"]
             .iter()
             .all(|part| line.contains(part))
     };
@@ -149,7 +161,7 @@ async fn what_a_role_must_not_do_the_server_refuses() {
     let shipped = Shipped::start(folder.path()).await;
     let (code, said) = shipped.log(folder.path(), "apply", "admin", &[]).await;
     assert_eq!(code, Some(0), "{said}");
-    let publishing: [(&str, &[&str]); 4] = [
+    let publishing: [(&str, &[&str]); 5] = [
         (
             "poller",
             &[
@@ -185,14 +197,29 @@ async fn what_a_role_must_not_do_the_server_refuses() {
                 "$JS.API.STREAM.CREATE.OTHER",
                 "$JS.API.STREAM.DELETE.TICKS",
                 "$JS.API.STREAM.MSG.GET.TICKS",
+                "$JS.API.STREAM.SNAPSHOT.TICKS",
+                "$JS.API.STREAM.RESTORE.TICKS",
+            ],
+        ),
+        (
+            "maintenance",
+            &[
+                "ticks.BTC.USD",
+                "$KV.TICKS_lease.other",
+                "$JS.API.STREAM.CREATE.TICKS",
+                "$JS.API.STREAM.PURGE.TICKS",
+                "$JS.API.STREAM.RESTORE.OTHER",
+                "$JS.API.STREAM.DELETE.KV_TICKS_lease",
+                "$JS.API.CONSUMER.CREATE.TICKS.mine.ticks.>",
             ],
         ),
     ];
-    let subscribing: [(&str, &[&str]); 4] = [
+    let subscribing: [(&str, &[&str]); 5] = [
         ("poller", &["ticks.>", "_INBOX_api.>"]),
         ("api", &["ticks.>", "_INBOX_poller.>", "$KV.>"]),
         ("feed", &[">", "_INBOX_api.>", "$KV.>"]),
         ("admin", &["ticks.>", "_INBOX_poller.>"]),
+        ("maintenance", &["ticks.>", "_INBOX_admin.>", "$KV.>"]),
     ];
     for ((role, publishing), (_, subscribing)) in publishing.into_iter().zip(subscribing) {
         let (client, mut refusals) = shipped.connect(role).await;
@@ -278,8 +305,7 @@ async fn a_process_with_anothers_key_says_which_right_is_missing() {
     let poller = scene.as_role("poller", &shipped.seed_file("api")).start().unwrap();
     is_refused(&poller, "_INBOX_poller").await;
     // The stream is there; this poller only cannot know.
-    let cannot_know =
-        |line: &str| has_message(line, "the server does not say whether the stream is there; trying on");
+    let cannot_know = |line: &str| field(line, "event").is_some_and(|event| event == "stream_unknown");
     poller.wait_for_line(cannot_know, DEADLINE).await.unwrap();
     let pod = scene.as_role("api", &shipped.seed_file("poller")).start().unwrap();
     is_refused(&pod, "_INBOX_api").await;

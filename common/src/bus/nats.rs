@@ -2,19 +2,24 @@
 //!
 //! In reading order: [`Nats`] is the connection; `credentials` is what it is let in with; `reports` is what it says
 //! by itself; `stream` holds the stream's definition against what the server has, `difference` option by option;
-//! `writer` appends; `reader` follows; `lease` says who may write; `setup` makes and mends what the others need.
+//! `writer` appends; `reader` follows; `lease` says who may write; `setup` makes and mends what the others need;
+//! `snapshot` copies the stream out of the server and `restore` puts such a copy back; what both need is in
+//! `maintenance`.
 
 mod credentials;
 mod difference;
 mod lease;
+mod maintenance;
 mod memory;
 mod opinions;
 mod reader;
 mod repair;
 mod replicas;
 mod reports;
+mod restore;
 mod search;
 mod setup;
+mod snapshot;
 mod stream;
 mod writer;
 
@@ -31,9 +36,12 @@ use bytes::Bytes;
 pub use credentials::{Credentials, CredentialsFault, KeyError, UserKey};
 pub use difference::Difference;
 pub use lease::NatsLease;
+pub use maintenance::{Contents, Description, MaintenanceError, PIECE_BYTES};
 pub use reader::NatsReader;
 pub use repair::LeadersCopy;
+pub use restore::{Copies, Found, Restore};
 pub use setup::{Presence, Standing};
+pub use snapshot::Snapshot;
 pub use writer::NatsWriter;
 
 use super::{BusConfig, BusConfigError, Entry, Metrics, ReadError, Source, Subjects};
@@ -72,6 +80,20 @@ pub enum Role {
     Api,
     /// Makes the stream and the lease's bucket.
     Admin,
+    /// Backs up the stream and restores it.
+    Maintenance,
+}
+
+impl Role {
+    /// Its name, as `nats/nats.conf` and the file of its key have it.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Poller => "poller",
+            Self::Api => "api",
+            Self::Admin => "admin",
+            Self::Maintenance => "maintenance",
+        }
+    }
 }
 
 /// A connection to the server and the names that records have there.
@@ -219,14 +241,10 @@ async fn first_connection(
 }
 
 fn options(config: &BusConfig, role: Role, reports: Reports) -> Result<ConnectOptions, NatsError> {
-    let (name, inbox) = match role {
-        Role::Poller => ("tickwell poller", "_INBOX_poller"),
-        Role::Api => ("tickwell api", "_INBOX_api"),
-        Role::Admin => ("tickwell admin", "_INBOX_admin"),
-    };
+    let role = role.name();
     let options = authenticated(config)?
-        .name(name)
-        .custom_inbox_prefix(inbox)
+        .name(format!("tickwell {role}"))
+        .custom_inbox_prefix(format!("_INBOX_{role}"))
         .connection_timeout(REQUEST_TIMEOUT)
         .request_timeout(Some(REQUEST_TIMEOUT))
         .ping_interval(PING_INTERVAL)

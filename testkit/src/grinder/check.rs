@@ -7,11 +7,11 @@ use anyhow::{Context as _, bail, ensure};
 use rand::{Rng as _, SeedableRng as _, rngs::StdRng};
 use serde_json::Value;
 
-use super::answers::{Question, has};
+use super::answers::{Question, covered_once, has};
 use super::log::{self, Log};
 use super::play::Play;
 use super::probe::Answer;
-use super::stage::{PAIRS, STREAM};
+use super::stage::{INTERVAL, PAIRS, STREAM};
 use crate::audit;
 use crate::nats::replicas;
 use crate::records::Record;
@@ -42,6 +42,7 @@ impl Play {
                 let answer = self.ask_all(&question.path(pair)).await?;
                 question.check(pair, &self.log.records, &answer.body)?;
             }
+            self.every_slot_once(pair).await?;
         }
         self.explained().await?;
         self.report.checks += 1;
@@ -67,14 +68,17 @@ impl Play {
             told.extend(self.stage.pollers().map(|poller| poller.tail()));
             bail!("no price in {RECOVERY_DEADLINE:?}, with everything running:\n{}", told.join("\n"));
         }
-        self.servers_die_in_turn().await.context("servers that die one by one")?;
+        if self.options.rollback.is_none() {
+            self.servers_die_in_turn().await.context("servers that die one by one")?;
+        }
         for poller in self.stage.pollers() {
             poller.end().await?;
         }
         Ok(())
     }
 
-    /// Every pod must come to the log's end, and be ready.
+    /// Every pod must come to the log's end, and be ready. One that has records which the log has lost takes a moment
+    /// to find out.
     async fn wait_for_pods(&mut self) -> anyhow::Result<()> {
         for number in 0..self.stage.members.len() {
             let mut last = String::new();
@@ -118,7 +122,12 @@ impl Play {
             return Ok(Some("it does not answer".to_owned()));
         };
         let (name, last) = (&member.name, self.log.last());
-        ensure!(pairs.sequence <= last, "{name} answers from {}, after the log's end {last}", pairs.sequence);
+        let may_be_ahead = self.options.rollback.is_some();
+        ensure!(
+            pairs.sequence <= last || may_be_ahead,
+            "{name} answers from {}, after the log's end {last}",
+            pairs.sequence
+        );
         let arrived = pairs.sequence == last && ready.status == 200;
         Ok((!arrived).then(|| format!("at {} of {last}, /readyz {}", pairs.sequence, ready.status)))
     }
@@ -145,6 +154,13 @@ impl Play {
             }
         }
         first.map(|(_, answer)| answer).context("there are pods")
+    }
+
+    /// What pods call history and gaps must cover every slot of the pair once. They were seen to answer the same.
+    async fn every_slot_once(&mut self, pair: &str) -> anyhow::Result<()> {
+        let history = self.ask_all(&Question::History.path(pair)).await?;
+        let gaps = self.ask_all(&Question::Gaps.path(pair)).await?;
+        covered_once(&history.body, &gaps.body, INTERVAL).with_context(|| format!("the slots of {pair}"))
     }
 
     /// Some records, the newest among them: pods must explain them as the log has them.

@@ -30,7 +30,7 @@ pub(super) enum Undo {
 /// One run.
 pub(super) struct Play {
     pub(super) options: Options,
-    began: Instant,
+    pub(super) began: Instant,
     pub(super) stage: Stage,
     pub(super) client: Client,
     pub(super) report: Report,
@@ -59,7 +59,10 @@ impl Play {
 
     /// Until its time is over, or something is wrong.
     pub(super) async fn run(mut self, tell: &mut impl FnMut(&str)) -> anyhow::Result<Report> {
-        let outcome = self.grind(tell).await;
+        let outcome = match self.options.rollback {
+            Some(rounds) => self.roll_back(rounds, tell).await,
+            None => self.grind(tell).await,
+        };
         self.report.took = self.began.elapsed();
         if let Err(error) = outcome {
             self.report.failures.push(format!("{error:#}"));
@@ -87,7 +90,7 @@ impl Play {
         Ok(())
     }
 
-    async fn check_all(&mut self, tell: &mut impl FnMut(&str)) -> anyhow::Result<()> {
+    pub(super) async fn check_all(&mut self, tell: &mut impl FnMut(&str)) -> anyhow::Result<()> {
         let began = Instant::now();
         self.check().await?;
         for poller in self.stage.pollers() {
@@ -243,7 +246,7 @@ impl Play {
         self.sightings.append(&mut sightings);
     }
 
-    fn tell(&self, tell: &mut impl FnMut(&str), what: &str) {
+    pub(super) fn tell(&self, tell: &mut impl FnMut(&str), what: &str) {
         tell(&format!("{:>7.1} s  {what}", self.began.elapsed().as_secs_f64()));
     }
 

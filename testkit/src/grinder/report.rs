@@ -35,7 +35,9 @@ impl Report {
 
     /// Counts something that was done so often.
     pub(super) fn add(&mut self, what: &str, times: usize) {
-        *self.done.entry(what.to_owned()).or_default() += times;
+        if times > 0 {
+            *self.done.entry(what.to_owned()).or_default() += times;
+        }
     }
 
     /// How often that was done, over everything whose name begins so.

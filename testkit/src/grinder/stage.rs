@@ -23,7 +23,7 @@ pub(super) const PAIRS: [&str; 2] = ["BTC-USD", "ETH-USD"];
 pub(super) const STREAM: &str = "TICKS";
 
 /// Short, so that much happens.
-const INTERVAL: Duration = Duration::from_secs(1);
+pub(super) const INTERVAL: Duration = Duration::from_secs(1);
 
 /// Everything that runs.
 pub(super) struct Stage {
@@ -31,6 +31,8 @@ pub(super) struct Stage {
     paused_servers: Vec<bool>,
     pub(super) url: String,
     pub(super) members: Vec<Member>,
+    /// The settings that all processes share.
+    pub(super) environment: Vec<(String, String)>,
     pub(super) has_clocks: bool,
     _upstream: FakeUpstream,
 }
@@ -58,6 +60,7 @@ impl Stage {
             folder: options.folder.canonicalize()?,
             environment: environment(&upstream, &url, servers.len()),
         };
+        let environment = setting.environment.clone();
         let time = FakeTime::find_or_skip();
         let named = (1..=POLLERS).map(|number| (format!("poller-{number}"), Role::Poller));
         let named = named.chain((1..=options.pods).map(|number| (format!("pod-{number}"), Role::Pod)));
@@ -70,7 +73,15 @@ impl Stage {
             members.push(member);
         }
         let paused_servers = vec![false; servers.len()];
-        Ok(Self { servers, paused_servers, url, members, has_clocks: time.is_some(), _upstream: upstream })
+        Ok(Self {
+            servers,
+            paused_servers,
+            url,
+            members,
+            environment,
+            has_clocks: time.is_some(),
+            _upstream: upstream,
+        })
     }
 
     pub(super) fn name(&self, target: Target) -> String {

@@ -260,6 +260,11 @@ def story(world):
         lost.probe("readinessProbe")
     if len(world.of("api")) > 1:
         verify(world)
+    for job in world.of("log-backup"):
+        run_job(job, world)
+        made = [sorted(path.name for path in backup.iterdir()) for backup in job.mounted("/backups").iterdir()]
+        if made != [["SHA256SUMS", "backup.json", "stream.tar.s2"]]:
+            sys.exit(f"{job.name} made {made}")
     for pod in world.of("poller") + world.of("api"):
         if pod.metric("tickwell_bus_permission_violations_total") != 0:
             sys.exit(f"{pod.name} lacks a right at NATS")

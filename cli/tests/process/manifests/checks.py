@@ -97,6 +97,7 @@ def check_network(manifests, templates):
 
     expected = {(pod.name, names.name, 53) for pod in pods for names in servers_of_names}
     expected |= {("poller", "nats", 4222), ("api", "nats", 4222), ("log", "nats", 4222), ("subscribers", "nats", 4222)}
+    expected |= {("log-backup", "nats", 4222)} if "log-backup" in templates else set()
     expected |= {("nats", "nats", 6222), ("ingress-nginx", "api", 8080), ("smoke", "api", 8080)}
     expected |= {("monitoring", "poller", 9090), ("monitoring", "api", 9090), ("monitoring", "nats", 8222)}
     expected |= {("poller", "internet", 443), ("poller", "internet6", 443)}

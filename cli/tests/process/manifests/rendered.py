@@ -5,6 +5,7 @@ import os
 import pathlib
 import subprocess
 import sys
+import tempfile
 
 import yaml
 
@@ -19,13 +20,35 @@ def output(*command):
     return subprocess.run([str(part) for part in command], check=True, stdout=subprocess.PIPE, text=True).stdout
 
 
+def rendered(overlay, components):
+    with tempfile.TemporaryDirectory() as folder:
+        # Where kustomize looks for what is named; it takes no absolute paths.
+        k8s = pathlib.Path(os.path.relpath(WORKSPACE / "k8s", pathlib.Path(folder).resolve()))
+        parts = {
+            "resources": [str(k8s / "overlays" / overlay)],
+            "components": [str(k8s / "components" / name) for name in components],
+            # As overlays have them; those of a component are read before them.
+            "namespace": "tickwell",
+            "labels": [
+                {
+                    "pairs": {OURS + "part-of": "tickwell", OURS + "managed-by": "kustomize"},
+                    "includeTemplates": True,
+                }
+            ],
+        }
+        (pathlib.Path(folder) / "kustomization.yaml").write_text(yaml.safe_dump(parts))
+        return output("kubectl", "kustomize", folder)
+
+
 class Manifests:
-    """Every object of an overlay, with those of `k8s-keys` for the keys in a folder."""
+    """Every object of an overlay, such as production or production+log-backup, which has a component of k8s/components
+    added. With those of `k8s-keys` for the keys in a folder."""
 
     def __init__(self, overlay, keys):
+        overlay, *components = overlay.split("+")
         texts = [
-            output("kubectl", "kustomize", WORKSPACE / "k8s/overlays" / overlay),
-            output(WORKSPACE / "scripts/k8s-keys", keys),
+            rendered(overlay, components),
+            output(WORKSPACE / "scripts/k8s-keys", keys, *["maintenance" for name in components if name == "log-backup"]),
             (WORKSPACE / "k8s/smoke.yaml").read_text(),
         ]
         self.objects = [item for text in texts for item in yaml.safe_load_all(text) if item]
@@ -43,6 +66,9 @@ class Manifests:
         for item in self.of("StatefulSet", "Deployment", "Job"):
             template = item["spec"]["template"]
             templates[template["metadata"]["labels"][OURS + "component"]] = (template, item)
+        for item in self.of("CronJob"):
+            template = item["spec"]["jobTemplate"]["spec"]["template"]
+            templates[template["metadata"]["labels"][OURS + "component"]] = (template, item)
         for item in self.of("Pod"):
             templates[item["metadata"]["labels"][OURS + "component"]] = (item, item)
         return templates
@@ -53,7 +79,10 @@ class Manifests:
         claims = {claim["metadata"]["name"] for claim in owner["spec"].get("volumeClaimTemplates", [])}
 
         def found(name):
-            return None if name in claims else self.files(volumes[name])
+            claim = volumes.get(name, {}).get("persistentVolumeClaim")
+            if claim and self.find("PersistentVolumeClaim", claim["claimName"]) is None:
+                raise KeyError(f"there is no PersistentVolumeClaim {claim['claimName']}")
+            return None if claim or name in claims else self.files(volumes[name])
 
         return {mount["mountPath"]: found(mount["name"]) for mount in container.get("volumeMounts", [])}
 

@@ -31,6 +31,20 @@ const DEFINITION: &str = include_str!("../../../../nats/lease.json");
 /// The one key of the bucket.
 const KEY: &str = "poller";
 
+/// The lease is written by its holder about once a second at most, so one try in between succeeds.
+const SEIZE_TRIES: usize = 20;
+
+/// Why something was not done under the lease.
+#[derive(Debug, thiserror::Error)]
+pub(super) enum NotHeld {
+    /// It does not answer.
+    #[error(transparent)]
+    Unanswered(#[from] LeaseError),
+    /// Another process holds it.
+    #[error("another process holds the lease: it creates the stream, or restores a backup into it")]
+    Taken,
+}
+
 /// The lease on the stream's log.
 #[derive(Debug)]
 pub struct NatsLease {
@@ -42,12 +56,13 @@ pub struct NatsLease {
 }
 
 impl NatsLease {
-    /// The lease on writing this connection's stream, which must exist. Its bucket is created if it is missing;
-    /// of one that exists, the span wins over `wanted`.
+    /// The lease on writing this connection's stream. Its bucket is created if it is missing, with as many replicas as
+    /// the stream has; if there is no stream yet, as `bus.replicas` says. If the bucket exists, its span wins over
+    /// `wanted`.
     pub async fn open(nats: Nats, wanted: Span) -> Result<Self, NatsError> {
         let name = bucket_name(&nats);
-        let definition = definition(&nats, wanted, nats.replicas().await?)?;
-        let stream = nats.ensure(&definition).await;
+        let definition = definition(&nats, wanted, nats.replicas().await)?;
+        let stream = nats.ensure(&definition, None).await;
         let found = stream.cached_info().config.max_age;
         if !(SHORTEST_LEASE.duration()..=LONGEST_LEASE.duration()).contains(&found) {
             let reason = format!(
@@ -62,6 +77,43 @@ impl NatsLease {
         let definition = aged(definition, found);
         let bucket = bucket(&nats, &name).await;
         Ok(Self { nats, bucket, definition, id: random_id(), span: found })
+    }
+
+    /// Whether this process holds the lease now.
+    pub(super) async fn is_ours(&self) -> bool {
+        matches!(self.bucket.entry(KEY).await, Ok(Some(entry)) if holder(&entry) == Some(self.id))
+    }
+
+    /// Does something while this process holds the lease, unless another one does.
+    pub(super) async fn while_held<T>(&self, act: impl Future<Output = T>) -> Result<T, NotHeld> {
+        match self.claim(None).await? {
+            Claim::Held(hold) => {
+                let done = act.await;
+                self.release(hold).await;
+                Ok(done)
+            }
+            Claim::Taken(_) => Err(NotHeld::Taken),
+        }
+    }
+
+    /// Takes the lease, even from another process, which finds out when it renews it. Also returns who had it.
+    pub(super) async fn seize(&self) -> Result<(Hold, Option<LeaderId>), LeaseError> {
+        let mut from = None;
+        for _try in 0..SEIZE_TRIES {
+            match self.claim(None).await? {
+                Claim::Held(hold) => return Ok((hold, from)),
+                Claim::Taken(by) => from = by.or(from),
+            }
+            let entry = self.bucket.entry(KEY).await.map_err(|error| self.unanswered(error))?;
+            // Its holder may renew it in between, and a replica may give an answer that is out of date.
+            if let Some(entry) = entry
+                && let Some(revision) = self.update(entry.revision).await?
+            {
+                return Ok((Hold { term: Term(revision), revision }, from));
+            }
+            tokio::time::sleep(RETRY_PAUSE).await;
+        }
+        Err(LeaseError("its holder renews it too often".into()))
     }
 
     /// Writes the key if its revision is still this one; zero: if there is none. Answers the new revision.
@@ -84,8 +136,8 @@ impl NatsLease {
             return Ok(Claim::Held(Hold { term, revision }));
         }
         let entry = self.bucket.entry(KEY).await.map_err(|error| self.unanswered(error))?;
-        let holder = entry.as_ref().filter(|entry| entry.operation == Operation::Put).map(holder);
-        match holder {
+        let held = entry.as_ref().filter(|entry| entry.operation == Operation::Put);
+        match held.map(holder) {
             Some(holder) if holder != Some(self.id) => return Ok(Claim::Taken(holder)),
             // Free, given back, or a write of ours of which we had no news. Somebody else may have led
             // before it: a new term.
@@ -160,6 +212,7 @@ async fn bucket(nats: &Nats, name: &str) -> Store {
     }
 }
 
+/// Who wrote the key. After the lease was given back, the key has no value.
 fn holder(entry: &Entry) -> Option<LeaderId> {
     std::str::from_utf8(&entry.value).ok()?.parse().ok()
 }

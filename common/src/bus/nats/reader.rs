@@ -314,6 +314,9 @@ impl NatsReader {
         sleep_until(self.next_open).await;
         self.next_open = Instant::now() + RETRY_PAUSE;
         self.connections.mark_unchanged();
+        // A consumer must not be asked for while the stream is missing or being restored: the server may accept it, fail to
+        // find the stream, and call itself unhealthy from then on (2.15.1).
+        self.position.nats.stream_info().await?;
         let opened = self.position.consumer().await;
         // What the look says explains why there is no consumer, if there is none.
         let Look { behind, .. } = self.position.look().await?;

@@ -12,6 +12,7 @@ use super::{
     difference::{Difference, corrected, differences},
     lease,
     replicas::Replicas,
+    stream::is_being_restored,
 };
 use crate::{bus::ReadError, domain::Span};
 
@@ -119,6 +120,9 @@ impl Nats {
     async fn standing(&self, wanted: &Config) -> Result<(Option<Config>, Standing), NatsError> {
         let stream = wanted.name.clone();
         let info = match self.context.get_stream(&stream).await.map_err(|error| self.not_found(error)) {
+            Ok(found) if is_being_restored(&found.cached_info().config) => {
+                return Err(self.restoring().into());
+            }
             Ok(found) => Some(found.cached_info().clone()),
             Err(ReadError::Gone { .. }) => None,
             Err(error) => return Err(error.into()),

@@ -10,6 +10,7 @@ use super::{
     BY_HAND, Nats, NatsError, RETRY_PAUSE,
     difference::{Difference, differences},
     entry,
+    lease::{NatsLease, NotHeld},
     replicas::Replicas,
 };
 use crate::{
@@ -21,59 +22,78 @@ use crate::{
 /// The definition, kept where operators look for it.
 const DEFINITION: &str = include_str!("../../../../nats/stream.json");
 
+/// The key in a stream's metadata that says that a backup is being restored into it. nats-server 2.15.1 shows such a stream
+/// from the first block on, and keeps what it has if the restore is cut off, so readers and writers have to be told.
+pub(super) const RESTORE_MARK: &str = "tickwell_restore";
+
+/// Why a stream is not there yet.
+#[derive(Debug, thiserror::Error)]
+enum Obstacle {
+    /// Whether it is there, and whole, could not be found out.
+    #[error(transparent)]
+    Unknown(ReadError),
+    /// It is not there, and the server did not create it.
+    #[error(transparent)]
+    NotCreated(ReadError),
+    /// It is not there, and this process must not create it.
+    #[error(transparent)]
+    NotHeld(#[from] NotHeld),
+}
+
 impl Nats {
-    /// The log's stream, created if it is missing. Waits while JetStream does not answer.
-    pub(super) async fn ensure_stream(&self) -> Result<Stream, NatsError> {
+    /// The log's stream, created if it is missing. Only the holder of the lease creates it, so that nobody does while a
+    /// backup is restored. Waits while JetStream does not answer.
+    pub(super) async fn ensure_stream(&self, lease: &NatsLease) -> Result<Stream, NatsError> {
         let wanted = self.definition()?;
-        let stream = self.ensure(&wanted).await;
+        let stream = self.ensure(&wanted, Some(lease)).await;
         self.hold_against(&wanted, &stream.cached_info().config)?;
         Ok(stream)
     }
 
-    /// How many replicas the log's stream has.
-    pub(super) async fn replicas(&self) -> Result<usize, NatsError> {
-        let stream = self.ensure(&self.definition()?).await;
-        Ok(stream.cached_info().config.num_replicas)
-    }
-
-    /// A stream, created if it is missing. Waits while JetStream does not answer, or does not let us, and says
-    /// which command creates it.
-    pub(super) async fn ensure(&self, wanted: &Config) -> Stream {
-        let stream = &wanted.name;
-        let mut told = false;
+    /// How many replicas the log's stream has, or will have where it does not exist yet. Waits while JetStream does not
+    /// answer.
+    pub(super) async fn replicas(&self) -> usize {
+        let mut reported = false;
         loop {
-            let (known, failed) = match self.context.get_stream(stream).await {
-                Ok(found) => return found,
-                Err(error) if matches!(error.kind(), GetStreamErrorKind::JetStream(_)) => {
-                    match self.context.create_stream(wanted).await {
-                        Ok(created) => {
-                            tracing::info!(stream, "created the stream");
-                            return created;
-                        }
-                        Err(error) => (true, chain(&self.unanswered(error))),
-                    }
-                }
-                Err(error) => (false, chain(&self.unanswered(error))),
-            };
-            if !std::mem::replace(&mut told, true) {
-                let (reason, by_hand) = (failed, BY_HAND);
-                if known {
-                    tracing::warn!(
-                        stream,
-                        reason,
-                        by_hand,
-                        "the stream is not there and could not be created; trying on"
-                    );
-                } else {
-                    tracing::warn!(
-                        stream,
-                        reason,
-                        "the server does not say whether the stream is there; trying on"
-                    );
-                }
+            match self.context.get_stream(&self.stream).await.map_err(|error| self.not_found(error)) {
+                Ok(found) => return found.cached_info().config.num_replicas,
+                Err(ReadError::Gone { .. }) => return self.replicas,
+                Err(error) => report_once(&mut reported, &self.stream, &Obstacle::Unknown(error)),
             }
             tokio::time::sleep(RETRY_PAUSE).await;
         }
+    }
+
+    /// A stream, created if it is missing; under the lease, if there is one. Waits while JetStream does not answer or
+    /// refuses, and says which command creates the stream.
+    pub(super) async fn ensure(&self, wanted: &Config, lease: Option<&NatsLease>) -> Stream {
+        let mut reported = false;
+        loop {
+            match self.try_ensure(wanted, lease).await {
+                Ok(stream) => return stream,
+                Err(obstacle) => report_once(&mut reported, &wanted.name, &obstacle),
+            }
+            tokio::time::sleep(RETRY_PAUSE).await;
+        }
+    }
+
+    async fn try_ensure(&self, wanted: &Config, lease: Option<&NatsLease>) -> Result<Stream, Obstacle> {
+        match self.context.get_stream(&wanted.name).await {
+            Ok(found) if is_being_restored(&found.cached_info().config) => {
+                return Err(Obstacle::Unknown(self.restoring()));
+            }
+            Ok(found) => return Ok(found),
+            Err(error) if matches!(error.kind(), GetStreamErrorKind::JetStream(_)) => {}
+            Err(error) => return Err(Obstacle::Unknown(self.unanswered(error))),
+        }
+        let creating = self.context.create_stream(wanted);
+        let created = match lease {
+            Some(lease) => lease.while_held(creating).await?,
+            None => creating.await,
+        };
+        let created = created.map_err(|error| Obstacle::NotCreated(self.unanswered(error)))?;
+        tracing::info!(event = "stream_created", stream = wanted.name, "created the stream");
+        Ok(created)
     }
 
     /// The stream as it is now, if it holds the records and nothing else. A mirror has no subjects of its own.
@@ -89,6 +109,9 @@ impl Nats {
         self.require_connection()?;
         let stream = self.context.get_stream(&self.stream).await;
         let info = stream.map_err(|error| self.not_found(error))?.cached_info().clone();
+        if is_being_restored(&info.config) {
+            return Err(self.restoring());
+        }
         // Without a majority any server answers with what it has, which may be less than the log.
         let replicas = Replicas::of(&info);
         self.replica_report.report(&replicas);
@@ -117,11 +140,22 @@ impl Nats {
         }
     }
 
-    /// Creates the stream again after it was deleted while this process ran.
-    pub(super) async fn make_anew(&self) -> Result<(), ReadError> {
+    pub(super) fn restoring(&self) -> ReadError {
+        ReadError::Restoring { stream: self.stream.clone() }
+    }
+
+    /// Creates the stream again after it was deleted while this process ran, if this process still leads.
+    pub(super) async fn make_anew(&self, lease: &NatsLease) -> Result<(), ReadError> {
+        if !lease.is_ours().await {
+            return Err(ReadError::Unavailable("this process does not hold the lease".into()));
+        }
         let definition = self.definition().map_err(|error| ReadError::Unavailable(error.into()))?;
         self.context.create_stream(&definition).await.map_err(|error| self.unanswered(error))?;
-        tracing::warn!(stream = self.stream, "the stream was gone; made it anew: this is another log");
+        tracing::warn!(
+            event = "stream_recreated",
+            stream = self.stream,
+            "the stream was gone; made it anew: this is another log"
+        );
         Ok(())
     }
 
@@ -164,6 +198,34 @@ impl Nats {
     fn unusable(&self, reason: String) -> NatsError {
         NatsError::Stream { stream: self.stream.clone(), reason }
     }
+}
+
+/// Says why the stream is not there yet, unless that was said before.
+fn report_once(reported: &mut bool, stream: &str, obstacle: &Obstacle) {
+    if std::mem::replace(reported, true) {
+        return;
+    }
+    let reason = chain(obstacle);
+    match obstacle {
+        Obstacle::Unknown(_) => tracing::warn!(
+            event = "stream_unknown",
+            stream,
+            reason,
+            "cannot find out whether the stream can be used; retrying"
+        ),
+        Obstacle::NotCreated(_) | Obstacle::NotHeld(_) => tracing::warn!(
+            event = "stream_missing",
+            stream,
+            reason,
+            by_hand = BY_HAND,
+            "the stream does not exist and could not be created; retrying"
+        ),
+    }
+}
+
+/// Whether the stream is marked as one that does not have all of its records yet.
+pub(super) fn is_being_restored(config: &Config) -> bool {
+    config.metadata.contains_key(RESTORE_MARK)
 }
 
 /// An operator may have chosen them, or the server may be too old to know them. Those that decide for how long

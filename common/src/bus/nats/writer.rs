@@ -1,7 +1,7 @@
 //! Appending to the stream, and finding out where a pair's chain goes on.
 
 use std::{
-    sync::{Mutex, MutexGuard, PoisonError},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
 
@@ -14,7 +14,7 @@ use async_trait::async_trait;
 use tokio::time::Instant;
 
 use super::{
-    Nats, NatsError,
+    Nats, NatsError, NatsLease,
     memory::{Answer, Judgement, Memory, SETTLED_AFTER},
     opinions::Wanted,
     replicas::Replicas,
@@ -34,6 +34,7 @@ const HELD_ELSEWHERE: &str = ": see \"The servers of the log contradict each oth
 #[derive(Debug)]
 pub struct NatsWriter {
     nats: Nats,
+    lease: Arc<NatsLease>,
     stream: Stream,
     memory: Mutex<Memory>,
 }
@@ -47,10 +48,10 @@ struct NotRemade {
 }
 
 impl NatsWriter {
-    /// A writer on the stream, which is created if it is missing.
-    pub async fn open(nats: Nats) -> Result<Self, NatsError> {
-        let stream = nats.ensure_stream().await?;
-        Ok(Self { nats, stream, memory: Mutex::default() })
+    /// A writer on the stream, which is created if it is missing, by whoever holds the lease.
+    pub async fn open(nats: Nats, lease: Arc<NatsLease>) -> Result<Self, NatsError> {
+        let stream = nats.ensure_stream(&lease).await?;
+        Ok(Self { nats, lease, stream, memory: Mutex::default() })
     }
 
     /// Looks at the stream, and remembers where it ends. A standby does so regularly: what it saw is evidence that does
@@ -242,7 +243,7 @@ impl NatsWriter {
     async fn look_into(&self, error: impl Into<Source>) -> ReadError {
         match self.nats.stream_info().await {
             Ok(_) => self.nats.unanswered(error),
-            Err(gone @ ReadError::Gone { .. }) => match self.nats.make_anew().await {
+            Err(gone @ ReadError::Gone { .. }) => match self.nats.make_anew(&self.lease).await {
                 Ok(()) => gone,
                 Err(refused) => ReadError::Unavailable(NotRemade { gone, refused }.into()),
             },

@@ -1,0 +1,151 @@
+//! `tickwell log restore`: a backup of the stream, back into NATS.
+
+use std::{io::Read, num::NonZeroUsize, path::Path, time::Duration};
+
+use anyhow::{Result, bail};
+use common::{
+    bus::nats::{Copies, Found, Nats, PIECE_BYTES, Restore, Role},
+    clock::{Clock, SystemClock},
+};
+use tokio::time::{sleep, timeout};
+
+use super::folder::Backup;
+use crate::{
+    connect,
+    output::{interruption, unless_interrupted},
+    progress::{Progress, far},
+    settings::Settings,
+    show,
+};
+
+/// How long it may take until a majority of the servers has copied the restored stream, of which there may be tens of
+/// gigabytes. Until then the loss of one server could be the loss of the log, so nobody may write to it.
+const UNTIL_SAFE: Duration = Duration::from_secs(3_600);
+
+/// How long the others are waited for. Pollers and pods go on meanwhile.
+const UNTIL_COMPLETE: Duration = Duration::from_secs(300);
+
+/// The pause between two looks at them.
+const LOOK_PAUSE: Duration = Duration::from_millis(500);
+
+/// How long is waited for the server to remove what an interrupted restore has left.
+const CLEAN_UP_TIME: Duration = Duration::from_secs(10);
+
+const LEFT_BEHIND: &str = "the server may have kept a part of the stream. It is marked as incomplete, so pollers and pods \
+                           wait until a restore succeeds; the next one replaces it";
+
+/// Copies a backup into a server that has no stream.
+pub(super) async fn run(
+    settings: &Settings,
+    folder: &Path,
+    replicas: Option<NonZeroUsize>,
+    replace: bool,
+) -> Result<()> {
+    let (stream, name) = (&settings.bus.stream, folder.display());
+    let mut backup = Backup::open(folder, stream)?;
+    if !backup.is_checked {
+        show::step(&format!("{name} has no checksums: only the server can tell whether it is damaged"));
+    }
+    if let Some(replicas) = replicas {
+        backup.description = backup.description.with_replicas(replicas.get());
+    }
+    let nats = unless_interrupted(connect::to_starting_log(settings, Role::Maintenance)).await?;
+    let mut restore = unless_interrupted(prepare(&nats, settings, &backup, replace)).await?;
+    let filled = tokio::select! {
+        filled = fill(&mut restore, &mut backup) => filled,
+        _ = interruption() => {
+            if !matches!(timeout(CLEAN_UP_TIME, restore.discard()).await, Ok(Ok(()))) {
+                show::step(LEFT_BEHIND);
+            }
+            bail!("interrupted");
+        }
+    };
+    let too_old = match filled {
+        Ok(too_old) => too_old,
+        Err(error) => {
+            // The stream is not removed: pollers that may create it would begin an empty log in its place.
+            let _released = timeout(CLEAN_UP_TIME, restore.release()).await;
+            show::step(LEFT_BEHIND);
+            return Err(error);
+        }
+    };
+    // The records are there. From here on nothing is taken back.
+    let safe = copied(&nats, UNTIL_SAFE, |copies| copies.is_safe).await;
+    restore.complete().await?;
+    let dropped = match too_old {
+        0 => String::new(),
+        count => format!(" ({count} of them were older than the log keeps its records)"),
+    };
+    show::print(&format!(
+        "{stream}: {}{dropped} restored from {name}\n\
+         Pollers go on by themselves, and each pod rebuilds its store from the log.\n\
+         Next, with the admin's key: `tickwell log apply`, which corrects what this version needs otherwise.\n",
+        backup.description.state
+    ))?;
+    let complete = copied(&nats, UNTIL_COMPLETE, |copies| copies.behind.is_empty()).await;
+    match safe.and(complete) {
+        Ok(()) => Ok(()),
+        Err(behind) => bail!(
+            "the log is restored and in use, but not on all servers yet: {behind}. `tickwell log verify` says when it is"
+        ),
+    }
+}
+
+async fn prepare(nats: &Nats, settings: &Settings, backup: &Backup, replace: bool) -> Result<Restore> {
+    let description = backup.description.clone();
+    let preparing = nats.prepare_restore(description, settings.bus.lease, replace, connect::START_PATIENCE);
+    let restore = preparing.await?;
+    if let Some(poller) = restore.taken_from() {
+        show::step(&format!(
+            "took the lease from the poller {poller}, which stands by until the log is restored"
+        ));
+    }
+    match restore.found() {
+        Found::Nothing => {}
+        Found::Empty => show::step("removed a stream that never held a record"),
+        Found::Log { messages, last } => {
+            show::step(&format!(
+                "deleted the stream that was there: {messages} messages up to sequence {last}"
+            ));
+        }
+        Found::Remnant => show::step("removed what an interrupted restore had left behind"),
+    }
+    Ok(restore)
+}
+
+/// Sends the backup. Returns how many messages were too old to be restored.
+async fn fill(restore: &mut Restore, backup: &mut Backup) -> Result<u64> {
+    restore.begin().await?;
+    let (mut progress, mut done) = (Progress::new(), 0);
+    let mut piece = Vec::with_capacity(PIECE_BYTES);
+    let limit = u64::try_from(PIECE_BYTES)?;
+    while Read::by_ref(&mut backup.content).take(limit).read_to_end(&mut piece)? > 0 {
+        done += u64::try_from(piece.len())?;
+        restore.send(std::mem::take(&mut piece).into()).await?;
+        progress.show(|| far(done, Some(backup.bytes)));
+    }
+    Ok(restore.finish(SystemClock.now()).await?)
+}
+
+/// Waits until enough servers have the stream; otherwise returns which do not.
+async fn copied(nats: &Nats, patience: Duration, is_enough: impl Fn(&Copies) -> bool) -> Result<(), String> {
+    let mut behind = String::new();
+    let mut progress = Progress::new();
+    let waiting = async {
+        loop {
+            behind = match nats.copies().await {
+                Ok(copies) if is_enough(&copies) => return,
+                Ok(copies) if copies.behind.is_empty() => "the stream has no leader".to_owned(),
+                Ok(copies) => copies.behind.join(", "),
+                Err(error) => error.to_string(),
+            };
+            progress.show(|| format!("waiting for the other servers to copy the log: {behind}"));
+            sleep(LOOK_PAUSE).await;
+        }
+    };
+    let done = tokio::select! {
+        done = timeout(patience, waiting) => done.is_ok(),
+        _ = interruption() => false,
+    };
+    if done { Ok(()) } else { Err(behind) }
+}
