@@ -3,10 +3,14 @@
 use std::{path::Path, time::Duration};
 
 use anyhow::Result;
-use ledger::{snapshot::Snapshot, store::{Order, Retention, Store, Stored}, summary::Summary};
 use common::{
     bus::LogIdentity,
     domain::{Pair, Sequence, Timestamp},
+};
+use ledger::{
+    snapshot::Snapshot,
+    store::{Order, Retention, Store, Stored},
+    summary::Summary,
 };
 
 use crate::{

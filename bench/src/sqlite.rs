@@ -11,10 +11,14 @@ use std::{
 };
 
 use anyhow::{Context, Result};
-use ledger::{store::Stored, summary::{Point, Summary}, window::Window};
 use common::{
     domain::{Body, Pair, Price, Sequence, Slot, Timestamp},
     wire,
+};
+use ledger::{
+    store::Stored,
+    summary::{Point, Summary},
+    window::Window,
 };
 use rusqlite::{Connection, OptionalExtension, params};
 use rust_decimal::Decimal;

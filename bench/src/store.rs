@@ -8,8 +8,8 @@ use std::{
 };
 
 use anyhow::{Context, Result, bail, ensure};
-use ledger::store::Stored;
 use common::domain::{Pair, Sequence, Timestamp};
+use ledger::store::Stored;
 use serde_json::{Value, json};
 
 use crate::{
