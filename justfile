@@ -240,10 +240,11 @@ k8s-reload:
 release:
     cargo build --release --locked
 
-# Write docs/openapi.json and docs/errors.md as the code says
+# Write docs/openapi.json, errors.md, configuration.md and cli.md from the code
 [group('docs')]
 documents:
     TICKWELL_RENEW_DOCUMENTS=1 cargo test --quiet -p api --test answers document::
+    TICKWELL_RENEW_DOCUMENTS=1 cargo test --quiet -p tickwell --bin tickwell documents::
 
 # Every setting with its meaning and default
 [group('docs')]

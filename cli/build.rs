@@ -1,16 +1,16 @@
-//! Tells the binary what it was built from.
+//! Stores the commit and the build time in the binary.
 
 use std::{env, path::Path, process::Command};
 
 fn main() {
-    // An image is built without .git; an argument that was left out is empty there.
-    let told = env::var("TICKWELL_COMMIT").ok().filter(|commit| !commit.is_empty());
-    let commit = told.or_else(|| git(&["rev-parse", "--short=12", "HEAD"]));
+    // An image is built without .git, so the commit is passed in. It is empty if the build argument is missing.
+    let given = env::var("TICKWELL_COMMIT").ok().filter(|commit| !commit.is_empty());
+    let commit = given.or_else(|| git(&["rev-parse", "--short=12", "HEAD"]));
     println!("cargo::rustc-env=TICKWELL_COMMIT={}", commit.unwrap_or_else(|| "unknown".to_owned()));
     println!("cargo::rustc-env=TICKWELL_BUILD_SECONDS={}", build_seconds());
     println!("cargo::rerun-if-env-changed=TICKWELL_COMMIT");
     println!("cargo::rerun-if-env-changed=SOURCE_DATE_EPOCH");
-    // `git commit` moves the log of HEAD. A path that is missing would rebuild every time.
+    // `git commit` changes the log of HEAD. Missing paths are left out, because they would cause a rebuild every time.
     for path in ["../.git/logs/HEAD", "../.git/HEAD", "build.rs"] {
         if Path::new(path).exists() {
             println!("cargo::rerun-if-changed={path}");

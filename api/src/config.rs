@@ -1,4 +1,4 @@
-//! The settings of answering: where, to whom, and how often.
+//! The settings of the HTTP side: addresses, access and rate limits.
 
 mod access;
 
@@ -7,58 +7,59 @@ use std::{num::NonZeroU32, str::FromStr};
 use common::text;
 use serde::{Deserialize, Serialize};
 
-pub use access::{ClientKey, ClientKeyError, Network, NetworkError, Origin, OriginError};
+pub use access::{ClientKey, ClientKeyError, Network, NetworkError, WebOrigin, WebOriginError};
 
-/// `[api]`: where and how questions are answered.
+/// `[api]`: the public listener and who may use it.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct ApiConfig {
-    /// Address and port; port 0 picks a free one and prints it.
+    /// The address and port to listen on. Port 0 picks a free port and logs it.
     #[serde(with = "text")]
     pub listen: ListenAddress,
-    /// Requests each client may make, such as `600/m` or `10/s`; or `off`.
+    /// How many requests each client may send, such as `600/m` or `10/s`, or `off`.
     #[serde(with = "text")]
     pub rate_limit: RateLimit,
-    /// The origins whose pages may read answers, exactly as browsers write them; none: no page of another origin.
+    /// Origins of web pages that may read answers, exactly as browsers write them. If empty, only the pod's own page
+    /// may.
     #[serde(with = "text::list")]
-    pub cors_origins: Vec<Origin>,
-    /// Addresses or networks of proxies that are believed when they say whom they ask for.
+    pub cors_origins: Vec<WebOrigin>,
+    /// Addresses or networks of proxies whose `X-Forwarded-For` or `Forwarded` header is trusted.
     #[serde(with = "text::list")]
     pub trusted_proxies: Vec<Network>,
-    /// The keys one of which a client must have, each as name=SHA-256; none: anybody may ask.
+    /// API keys, each as name=SHA-256. A client must send one of them. If empty, no key is needed.
     #[serde(with = "text::list")]
     pub keys: Vec<ClientKey>,
 }
 
-/// `[admin]`: where operators ask about a process.
+/// `[admin]`: the listener for operators.
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct AdminConfig {
-    /// Address and port for metrics and health, and for a backup of a pod's store; empty: off. The API answers
-    /// metrics and health on its own address too; a poller has no other.
+    /// The address and port for metrics, health and backups of a pod's store. Empty turns it off. A pod also serves
+    /// metrics and health on `api.listen`; a poller serves them only here.
     #[serde(with = "text")]
     pub listen: ListenAddress,
 }
 
-/// How many requests a client may make, or any number.
+/// How many requests a client may send.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum RateLimit {
-    /// Any number.
+    /// Unlimited.
     Off,
-    /// So many per period, which may come as one burst.
+    /// A number of requests per period. They may all come at once.
     Per {
-        /// How many.
+        /// The number of requests.
         requests: NonZeroU32,
-        /// The period's letter: `s`, `m` or `h`.
+        /// The period: `s`, `m` or `h`.
         unit: char,
     },
 }
 
-/// Where to listen: a host name or address, a colon, and a port; or nowhere.
+/// Where to listen: a host name or address, a colon and a port. Empty if there is no listener.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct ListenAddress(Option<String>);
 
-/// Why a text is not an address to listen on.
+/// A text is not an address to listen on.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("`{0}` is not an address and port like 127.0.0.1:8080")]
 pub struct ListenAddressError(String);
@@ -90,13 +91,13 @@ impl std::fmt::Display for ListenAddress {
     }
 }
 
-/// Why a text is not a rate limit.
+/// A text is not a rate limit.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("`{0}` is not a rate limit: write requests per s, m or h, like 600/m, or off")]
+#[error("`{0}` is not a rate limit; write requests per s, m or h, like 600/m, or off")]
 pub struct RateLimitError(String);
 
 impl RateLimit {
-    /// How many requests are free in how many seconds, where there is a limit.
+    /// The number of requests allowed, and in how many seconds. `None` if there is no limit.
     pub fn quota(self) -> Option<(NonZeroU32, u32)> {
         let Self::Per { requests, unit } = self else { return None };
         let seconds = match unit {
@@ -148,7 +149,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn rate_limits_are_read_and_written() {
+    fn rate_limits_are_parsed_and_formatted() {
         for text in ["600/m", "10/s", "1/h", "off"] {
             assert_eq!(text.parse::<RateLimit>().unwrap().to_string(), text);
         }

@@ -1,158 +1,167 @@
-//! The shapes of answers. What is documented at `/docs` is what is here.
+//! The shapes of answers: what they look like in JSON and in the OpenAPI document.
 //!
-//! Prices are strings with the digits of the log, derived values strings with eight places, times RFC 3339
-//! with milliseconds. Nothing here is computed; [`crate::routes`] fills it in.
+//! Members are written in the order in which the structs declare them, in answers and in the document alike. Prices are
+//! strings with the digits of the log, derived values are strings with eight decimal places, and times are RFC 3339 with
+//! milliseconds. Nothing is computed here; [`crate::routes`] fills the structs in.
 
 mod conversion;
 mod event;
+mod json;
 mod list;
+mod nullable;
+mod number;
 mod schema;
 mod sources;
 mod text;
 
 use poem_openapi::Object;
+use serde::Serialize;
 
 pub use conversion::{Conversion, LegItem};
 pub use event::EventItem;
+pub use json::Json;
+pub use nullable::Nullable;
+pub use number::WholeNumber;
 pub use schema::sequence_schema;
 pub use sources::{SourceItem, SourcePairItem, Sources};
 pub use text::{
-    AmountText, AssetText, CandleIntervalParameter, CauseParameter, CursorParameter, DerivedText,
-    FromAssetText, PairParameter, PairText, PairsParameter, PriceText, RateText, RatioParameter,
-    SequenceParameter, SpanText, SpansText, TimeText, TimestampParameter, ToAssetText,
+    AmountParameter, AmountText, AssetText, CandleIntervalParameter, CauseParameter, CoverageParameter,
+    CursorParameter, DerivedText, FromAssetText, PageCursorParameter, PairParameter, PairText,
+    PairsParameter, PriceText, RateText, RatioParameter, SequenceParameter, SpanText, SpansText, TimeText,
+    TimestampParameter, ToAssetText,
 };
 
-/// The pairs of the log.
-#[derive(Debug, Object)]
+/// The pairs in the log.
+#[derive(Debug, Object, Serialize)]
 pub struct Pairs {
-    /// One item a pair, by name.
+    /// One item per pair, sorted by name.
     pub items: Vec<PairItem>,
 }
 
-/// One pair of the log.
-#[derive(Debug, Object)]
+/// One pair in the log.
+#[derive(Debug, Object, Serialize)]
 pub struct PairItem {
     /// The pair.
     pub pair: PairText,
-    /// Its newest slot, tick or gap.
+    /// The newest slot, whether it has a tick or a gap.
     pub slot: TimeText,
-    /// The position of that slot's record.
+    /// The position of that slot's record in the log.
     pub sequence: u64,
-    /// The distance between its slots.
+    /// The distance between slots.
     pub interval: SpanText,
     /// `live`, `replay` or `simulated`.
     pub origin: String,
-    /// Whether its newest tick is too old to be taken for the price now.
+    /// Whether the newest tick is too old to count as the current price.
     pub stale: bool,
 }
 
 /// The newest prices.
-#[derive(Debug, Object)]
+#[derive(Debug, Object, Serialize)]
 pub struct Prices {
-    /// One item for each pair that has a price, by name; with `pairs`, one for each of these, as asked.
+    /// One item for each pair that has a price, sorted by name. With `pairs`, one for each of them, in the order of
+    /// the request.
     pub items: Vec<PriceItem>,
 }
 
 /// The newest price of a pair.
-#[derive(Debug, Object)]
+#[derive(Debug, Object, Serialize)]
 pub struct PriceItem {
     /// The pair.
     pub pair: PairText,
     /// The agreed price.
     pub price: PriceText,
-    /// The slot the price stands for.
+    /// The slot that the price belongs to.
     pub slot: TimeText,
-    /// The tick's position in the log; `/v1/ticks/{sequence}` explains it.
+    /// The tick's position in the log. `/v1/ticks/{sequence}` shows how the price was made.
     pub sequence: u64,
-    /// The term of the poller that wrote it.
+    /// The term of the poller that wrote the tick.
     pub epoch: u64,
     /// `live`, `replay` or `simulated`.
     pub origin: String,
     /// The sources whose quotes made the price.
     pub sources: Vec<String>,
-    /// (max − min) / price of those quotes.
+    /// The spread of those quotes: (max − min) / price.
     pub spread: DerivedText,
-    /// How far the price is from that of 24 hours earlier, in relation to it; null where there is no tick
-    /// within three intervals before that instant.
-    pub change_24h: Option<DerivedText>,
-    /// Whether the price is too old to be taken for the price now.
+    /// The change over 24 hours as a ratio of the earlier price. Null if there is no tick within the three intervals
+    /// before that time.
+    pub change_24h: Nullable<DerivedText>,
+    /// Whether the price is too old to count as the current price.
     pub stale: bool,
     /// When the pair's next record is due.
     pub next_slot: TimeText,
 }
 
 /// Averages of a pair over one or more windows.
-#[derive(Debug, Object)]
+#[derive(Debug, Object, Serialize)]
 pub struct Averages {
     /// The pair.
     pub pair: PairText,
-    /// The slot every window ends with: the pair's newest.
+    /// The slot that every window ends with: the pair's newest.
     pub as_of: TimeText,
-    /// The position of that slot's record.
+    /// The position of that slot's record in the log.
     pub sequence: u64,
-    /// One item for each window asked for, in that order.
+    /// One item for each requested window, in the order of the request.
     pub windows: Vec<WindowItem>,
 }
 
-/// Averages over one window `(from, to]`. Where it holds no tick, there is nothing to average: null.
-#[derive(Debug, Object)]
+/// Averages over one window `(from, to]`. In a window without ticks the averages are null.
+#[derive(Debug, Object, Serialize)]
 pub struct WindowItem {
-    /// The length that was asked for, in its canonical spelling: the largest unit that is exact, so `60m` is `1h`.
+    /// The requested length in its canonical form: `60m` becomes `1h`.
     pub window: SpanText,
-    /// Where it begins; a tick at this very instant is not in it.
+    /// Where the window begins. A tick at exactly this time is not included.
     pub from: TimeText,
-    /// Where it ends; a tick at this very instant is in it.
+    /// Where the window ends. A tick at exactly this time is included.
     pub to: TimeText,
-    /// The mean of its ticks.
-    pub mean: Option<DerivedText>,
-    /// The time-weighted mean: each tick weighs the time until the next one, if that is at most three
-    /// intervals, else one interval; the newest weighs one interval.
-    pub twap: Option<DerivedText>,
-    /// The price in the middle, or the midpoint of the two; null also where the window has more than 100,000
-    /// ticks.
-    pub median: Option<DerivedText>,
-    /// The exponential moving average: α = 2 / (`expected` + 1), seeded by the first tick, missing slots passed
-    /// over; null also where the window has more than 100,000 ticks.
-    pub ema: Option<DerivedText>,
+    /// The mean of the ticks.
+    pub mean: Nullable<DerivedText>,
+    /// The time-weighted mean. Each tick is weighted by the time until the next one if that is at most three
+    /// intervals, otherwise by one interval. The newest tick is weighted by one interval.
+    pub twap: Nullable<DerivedText>,
+    /// The median price, or the midpoint of the middle two. Also null if the window has more than 100,000 ticks.
+    pub median: Nullable<DerivedText>,
+    /// The exponential moving average with α = 2 / (`expected` + 1). It starts with the first tick and skips missing
+    /// slots. Also null if the window has more than 100,000 ticks.
+    pub ema: Nullable<DerivedText>,
     /// The lowest price.
-    pub min: Option<PriceText>,
+    pub min: Nullable<PriceText>,
     /// The highest price.
-    pub max: Option<PriceText>,
+    pub max: Nullable<PriceText>,
     /// The first price.
-    pub open: Option<PriceText>,
+    pub open: Nullable<PriceText>,
     /// The last price.
-    pub close: Option<PriceText>,
-    /// Close less open, exactly.
-    pub change: Option<DerivedText>,
-    /// Change in relation to open; null also where that is above 10²⁰.
-    pub change_ratio: Option<DerivedText>,
-    /// The standard deviation of its ticks, as of a whole population.
-    pub stddev: Option<DerivedText>,
-    /// The slots it has at the present interval.
+    pub close: Nullable<PriceText>,
+    /// `close` minus `open`, exact.
+    pub change: Nullable<DerivedText>,
+    /// `change` as a ratio of `open`. Also null if it is above 10²⁰.
+    pub change_ratio: Nullable<DerivedText>,
+    /// The population standard deviation of the ticks.
+    pub stddev: Nullable<DerivedText>,
+    /// The number of slots in the window at the current interval.
     pub expected: u64,
-    /// The ticks in it.
+    /// The number of ticks in the window.
     pub observed: u64,
-    /// How much of it is covered by ticks, from 0 to 1.
+    /// The share of the window that is covered by ticks, from 0 to 1.
     pub coverage: DerivedText,
-    /// The longest stretch of it without ticks; null where no slot is missing.
-    pub largest_gap: Option<SpanText>,
-    /// Whether every slot of it has a tick.
+    /// The longest part of the window without ticks. Null if no slot is missing.
+    pub largest_gap: Nullable<SpanText>,
+    /// Whether every slot of the window has a tick.
     pub complete: bool,
 }
 
 /// Candles of a pair.
-#[derive(Debug, Object)]
+#[derive(Debug, Object, Serialize)]
 pub struct Candles {
-    /// One item for each bucket with a tick.
+    /// One item for each bucket that has a tick.
     pub items: Vec<CandleItem>,
-    /// What to send as `cursor` for the candles after these; null where there are no more now.
-    pub next_cursor: Option<String>,
+    /// The `cursor` of the next page. Null if there are no more candles now.
+    pub next_cursor: Nullable<String>,
 }
 
-/// One bucket `[start, start + interval)`. There is no volume: these are prices that were polled.
-#[derive(Debug, Object)]
+/// One bucket `[start, start + interval)`. There is no volume because prices are polled.
+#[derive(Debug, Object, Serialize)]
 pub struct CandleItem {
-    /// Where it begins; a tick at this very instant is in it.
+    /// Where the bucket begins. A tick at exactly this time is included.
     pub start: TimeText,
     /// The first price.
     pub open: PriceText,
@@ -162,142 +171,141 @@ pub struct CandleItem {
     pub low: PriceText,
     /// The last price.
     pub close: PriceText,
-    /// The ticks in it.
+    /// The number of ticks in the bucket.
     pub samples: u64,
-    /// Whether it is over and every slot of it has a tick.
+    /// Whether the bucket has ended and every slot of it has a tick.
     pub complete: bool,
 }
 
 /// Ticks of a pair.
-#[derive(Debug, Object)]
+#[derive(Debug, Object, Serialize)]
 pub struct History {
-    /// One item a tick.
+    /// One item per tick.
     pub items: Vec<HistoryItem>,
-    /// What to send as `cursor` for the ticks after these; null where there are no more now.
-    pub next_cursor: Option<String>,
+    /// The `cursor` of the next page. Null if there are no more ticks now.
+    pub next_cursor: Nullable<String>,
 }
 
 /// One tick.
-#[derive(Debug, Object)]
+#[derive(Debug, Object, Serialize)]
 pub struct HistoryItem {
-    /// The slot the price stands for.
+    /// The slot that the price belongs to.
     pub slot: TimeText,
     /// The agreed price.
     pub price: PriceText,
-    /// The tick's position in the log; `/v1/ticks/{sequence}` explains it.
+    /// The tick's position in the log. `/v1/ticks/{sequence}` shows how the price was made.
     pub sequence: u64,
 }
 
 /// Gaps of a pair.
-#[derive(Debug, Object)]
+#[derive(Debug, Object, Serialize)]
 pub struct Gaps {
-    /// One item a gap record.
+    /// One item per gap record.
     pub items: Vec<GapItem>,
-    /// What to send as `cursor` for the gaps after these; null where there are no more now.
-    pub next_cursor: Option<String>,
+    /// The `cursor` of the next page. Null if there are no more gaps now.
+    pub next_cursor: Nullable<String>,
 }
 
-/// Slots of a pair that have no tick.
-#[derive(Debug, Object)]
+/// Consecutive slots of a pair that have no tick.
+#[derive(Debug, Object, Serialize)]
 pub struct GapItem {
-    /// The first slot it covers.
+    /// The first slot of the gap.
     pub from: TimeText,
-    /// The last slot it covers.
+    /// The last slot of the gap.
     pub to: TimeText,
-    /// How many slots it covers.
+    /// The number of slots in the gap.
     pub slots: u64,
-    /// The distance between its slots.
+    /// The distance between slots.
     pub interval: SpanText,
     /// Why there is no tick.
     pub cause: String,
-    /// The gap's position in the log; `/v1/ticks/{sequence}` explains it. Null where the log no longer held
-    /// a record of these slots when they were read (`retention`), or lost it (`log_lost`), or holds a message
-    /// there that is not a record (`unreadable`).
-    pub sequence: Option<u64>,
-    /// The term of the poller that wrote it; null likewise.
-    pub epoch: Option<u64>,
-    /// How many sources were asked; null where nobody was.
-    pub sources: Option<u32>,
+    /// The gap's position in the log; `/v1/ticks/{sequence}` shows the record. Null if the log has no record of the
+    /// gap: its records had expired before this pod read them (`retention`), were lost (`log_lost`), or could not be
+    /// read (`unreadable`).
+    pub sequence: Nullable<u64>,
+    /// The term of the poller that wrote the gap. Null if `sequence` is null.
+    pub epoch: Nullable<u64>,
+    /// How many sources were asked. Null if none was.
+    pub sources: Nullable<u32>,
 }
 
-/// One record of the log, explained. Which members it has depends on `kind`.
-#[derive(Debug, Object)]
+/// One record of the log with everything in it. Which members are present depends on `kind`.
+#[derive(Debug, Object, Serialize)]
 pub struct RecordItem {
-    /// Its position in the log.
+    /// The record's position in the log.
     pub sequence: u64,
     /// `tick`, `gap` or `lead`.
     pub kind: String,
     /// The pair.
     pub pair: PairText,
-    /// The slot it stands for; of a gap, the last one it covers.
-    #[oai(skip_serializing_if_is_none)]
+    /// The slot of a tick, or the last slot of a gap.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub slot: Option<TimeText>,
-    /// Of a gap: the first slot it covers.
-    #[oai(skip_serializing_if_is_none)]
+    /// Only for a gap: its first slot.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub from: Option<TimeText>,
-    /// Of a lead: up to which slot the log covered the pair before.
-    #[oai(skip_serializing_if_is_none)]
+    /// Only for a lead: the last slot that the log already covered for this pair.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub covered: Option<TimeText>,
-    /// Of a lead: which poller process leads from here on, as in its own log lines.
-    #[oai(skip_serializing_if_is_none)]
+    /// Only for a lead: the poller process that leads from here on, as named in its logs.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub leader: Option<String>,
     /// The distance between slots.
-    #[oai(skip_serializing_if_is_none)]
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub interval: Option<SpanText>,
-    /// The term of the poller that wrote it.
+    /// The term of the poller that wrote the record.
     pub epoch: u64,
     /// `live`, `replay` or `simulated`.
     pub origin: String,
-    /// Of a tick: the agreed price.
-    #[oai(skip_serializing_if_is_none)]
+    /// Only for a tick: the agreed price.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub price: Option<PriceText>,
-    /// Of a tick: (max − min) / price of the quotes used; as long as these are kept.
-    #[oai(skip_serializing_if_is_none)]
+    /// Only for a tick whose quotes are still kept: the spread of the quotes used, (max − min) / price.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub spread: Option<DerivedText>,
-    /// Of a gap: why there is no tick.
-    #[oai(skip_serializing_if_is_none)]
+    /// Only for a gap: why there is no tick.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub cause: Option<String>,
-    /// The rules that were in force, as long as the quotes are kept.
-    #[oai(skip_serializing_if_is_none)]
+    /// The rules that made a price of the quotes, for as long as the quotes are kept.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub policy: Option<PolicyItem>,
-    /// What each source said, and what was done with it; null where nobody was asked, or the quotes have
-    /// expired.
-    pub quotes: Option<Vec<QuoteItem>>,
+    /// The quote and verdict of every source. Null if no source was asked or the quotes have expired.
+    pub quotes: Nullable<Vec<QuoteItem>>,
     /// Whether the quotes are past their retention.
     pub quotes_expired: bool,
 }
 
-/// The rules by which quotes became a price.
-#[derive(Debug, Object)]
+/// The rules that make a price of quotes.
+#[derive(Debug, Object, Serialize)]
 pub struct PolicyItem {
     /// How many quotes a price needs.
     pub min_sources: u32,
-    /// How far a quote may lie from the median, and the used quotes from each other.
+    /// How far a quote may be from the median, and how far the used quotes may be from each other.
     pub max_deviation: DerivedText,
-    /// How old a quote's own time may be.
+    /// How old a quote may be by the source's own time.
     pub max_quote_age: SpanText,
-    /// How far a quote's own time may lie ahead of the poller's clock.
+    /// How far the source's own time may be ahead of the poller's clock.
     pub max_clock_skew: SpanText,
-    /// After how long an unchanged quote counts as frozen, if a peer moved meanwhile.
+    /// How long a quote may stay unchanged before it counts as frozen, if another source moved in the meantime.
     pub frozen_after: SpanText,
 }
 
 /// One source's quote.
-#[derive(Debug, Object)]
+#[derive(Debug, Object, Serialize)]
 pub struct QuoteItem {
     /// The source.
     pub source: String,
-    /// Its price; null where it gave none.
-    pub price: Option<PriceText>,
-    /// When its answer was here.
-    pub observed_at: Option<TimeText>,
-    /// Its own time for the price, where it gives one.
-    pub source_time: Option<TimeText>,
-    /// Since when it has been giving this same price.
-    pub unchanged_since: Option<TimeText>,
-    /// How old its own time may be, where it has a limit of its own and not the policy's.
-    #[oai(skip_serializing_if_is_none)]
+    /// The quoted price. Null if the source gave none.
+    pub price: Nullable<PriceText>,
+    /// When the poller received the quote. Null if there is no quote.
+    pub observed_at: Nullable<TimeText>,
+    /// The source's own time for the price. Null if it gives none.
+    pub source_time: Nullable<TimeText>,
+    /// Since when the source has been quoting this same price. Null if there is no quote.
+    pub unchanged_since: Nullable<TimeText>,
+    /// How old the quote may be, if the source has a limit of its own instead of the policy's.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub max_quote_age: Option<SpanText>,
-    /// `used`, or why not.
+    /// `used`, or why the quote was not used.
     pub verdict: String,
 }

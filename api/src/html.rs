@@ -1,11 +1,11 @@
-//! Text as HTML.
+//! Plain text as HTML.
 
-/// Text that stands for itself, also within quotes.
+/// Escapes text for HTML, including attribute values.
 pub(crate) fn escaped(text: &str) -> String {
     text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;").replace('"', "&quot;")
 }
 
-/// Text with `words` in code.
+/// Escapes text and turns words in backticks into `<code>`.
 pub(crate) fn marked_up(text: &str) -> String {
     let escaped = escaped(text);
     let parts = escaped.split('`').enumerate();

@@ -1,14 +1,15 @@
-//! Answering over HTTP from what the pod keeps of the log.
+//! The HTTP side of a pod: it answers requests from the pod's copy of the log, which the `ledger` crate keeps.
 //!
 //! In reading order:
 //!
-//! - [`server`]: connections, with every limit named, and what each request passes on its way.
-//! - [`routes`], [`dto`], [`problem`]: the questions, the shapes of answers, and the shape of errors.
-//! - [`lines`]: lists as CSV and NDJSON; [`stream_end`]: why a stream ended.
-//! - [`config`], [`metrics`]: what can be set, what can be watched.
+//! - [`server`]: connections and their limits, and the middleware that every request passes through.
+//! - [`routes`]: the handlers, one file per route, and the OpenAPI document.
+//! - [`dto`] and [`problem`]: the shapes of answers and errors.
+//! - [`lines`]: lists as CSV and NDJSON. [`stream_end`]: the reasons why streams end.
+//! - [`config`] and [`metrics`].
 //!
-//! A 200 body under `/v1` is a function of request, log identity, sequence and the fresh or stale state, and of nothing
-//! else: every pod at the same sequence answers with the same bytes.
+//! The body of a 200 answer under `/v1` depends only on the request, the log, the sequence, and whether prices are fresh
+//! or stale. All pods at the same sequence return the same bytes.
 
 pub mod config;
 pub mod dto;

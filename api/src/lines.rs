@@ -1,4 +1,4 @@
-//! Lists as lines of text, in CSV or NDJSON: the same lines from a route and from `tickwell export`.
+//! Lists as lines of CSV or NDJSON. Routes and `tickwell export` write the same lines.
 
 use std::io::{self, Write};
 
@@ -6,25 +6,25 @@ use serde::{Deserialize, Serialize};
 
 use ledger::store::StoredTick;
 
-/// How a line looks.
+/// The format of the lines.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum LineFormat {
     /// A header row, and values separated by commas.
     Csv,
-    /// One JSON object a line, with the members that lists in JSON give.
+    /// One JSON object per line, with the same members as in a JSON list.
     Ndjson,
 }
 
-/// One line of a list.
+/// A value that is written as one line.
 pub trait Line: Serialize {
-    /// Its members, in their order.
+    /// The names of its members, in order.
     const COLUMNS: &'static [&'static str];
 }
 
 /// A tick.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct TickLine {
-    /// The slot the price stands for.
+    /// The slot that the price belongs to.
     pub slot: String,
     /// The agreed price.
     pub price: String,
@@ -43,21 +43,21 @@ impl From<StoredTick> for TickLine {
     }
 }
 
-/// Why a line was not written.
+/// Why a line could not be written.
 #[derive(Debug, thiserror::Error)]
 pub enum LineError {
-    /// It could not be written as CSV.
+    /// It cannot be serialized as CSV.
     #[error("cannot write a line of CSV")]
     Csv(#[from] csv::Error),
-    /// It could not be written as JSON.
+    /// It cannot be serialized as JSON.
     #[error("cannot write a line of NDJSON")]
     Json(#[from] serde_json::Error),
-    /// The output failed.
+    /// Writing to the output failed.
     #[error("cannot write lines")]
     Output(#[from] io::Error),
 }
 
-/// Lines of one format, as they are written.
+/// A writer of lines in one format.
 #[derive(Debug)]
 pub enum Lines<W: Write> {
     /// CSV.
@@ -67,7 +67,7 @@ pub enum Lines<W: Write> {
 }
 
 impl<W: Write> Lines<W> {
-    /// Begins an output. CSV has its header row even where nothing follows.
+    /// Begins an output. CSV always has a header row, even if no lines follow.
     pub fn begin<L: Line>(format: LineFormat, output: W) -> Result<Self, LineError> {
         match format {
             LineFormat::Ndjson => Ok(Self::Ndjson(output)),
@@ -91,7 +91,7 @@ impl<W: Write> Lines<W> {
         Ok(())
     }
 
-    /// Hands everything to the output.
+    /// Flushes everything to the output.
     pub fn finish(mut self) -> Result<(), LineError> {
         match &mut self {
             Self::Csv(writer) => writer.flush()?,

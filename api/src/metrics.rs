@@ -1,4 +1,4 @@
-//! What can be watched about a pod's answers.
+//! Metrics of a pod's HTTP side.
 
 use std::time::Duration;
 
@@ -8,7 +8,7 @@ use prometheus::{HistogramOpts, HistogramVec, IntCounterVec, IntGauge, IntGaugeV
 
 use crate::stream_end::{StreamEnd, Transport};
 
-/// The metrics of answering over HTTP. Clones count together.
+/// Metrics of connections, requests and streams. Clones share their counts.
 #[derive(Debug, Clone)]
 pub struct Metrics {
     /// Open connections.
@@ -19,12 +19,14 @@ pub struct Metrics {
 }
 
 impl Metrics {
-    /// Adds the metrics to a registry, which must not have them yet.
+    /// Creates the metrics and adds them to a registry, which must not have them yet.
     pub fn new(registry: &Registry) -> Result<Self, prometheus::Error> {
-        let stream_clients = Opts::new("tickwell_stream_clients", "Clients that follow the log now");
-        let stream_ends = Opts::new("tickwell_stream_ends_total", "Streams that this pod ended, by reason");
-        let requests = HistogramOpts::new("http_server_request_duration_seconds", "Time to answer a request")
-            .buckets(vec![0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5]);
+        let stream_clients = Opts::new("tickwell_stream_clients", "Open streams, by transport");
+        let stream_ends =
+            Opts::new("tickwell_stream_ends_total", "Streams that this pod ended, by transport and reason");
+        let requests =
+            HistogramOpts::new("http_server_request_duration_seconds", "Time taken to answer a request")
+                .buckets(vec![0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5]);
         let labels = ["http_request_method", "http_route", "http_response_status_code"];
         let metrics = Self {
             connections: registered(
@@ -44,7 +46,7 @@ impl Metrics {
         Ok(metrics)
     }
 
-    /// How many clients follow the log now.
+    /// The number of open streams of a transport.
     pub fn stream_clients(&self, transport: Transport) -> IntGauge {
         self.stream_clients.with_label_values(&[transport.as_str()])
     }
@@ -54,7 +56,7 @@ impl Metrics {
         self.stream_ends.with_label_values(&[transport.as_str(), reason.as_str()]).inc();
     }
 
-    /// Counts an answered request.
+    /// Counts an answered request and the time it took.
     pub fn answered(&self, method: &str, route: &str, status: u16, took: Duration) {
         let status = status.to_string();
         self.requests.with_label_values(&[method, route, status.as_str()]).observe(took.as_secs_f64());

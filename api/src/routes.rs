@@ -1,6 +1,6 @@
-//! The questions that can be asked.
+//! The routes of a pod, one file each, and the OpenAPI document.
 //!
-//! A handler takes one snapshot and answers from it alone, so that an answer belongs to one sequence.
+//! A handler answers from one snapshot, so that its answer belongs to one sequence.
 
 pub(crate) mod admin;
 mod as_of;
@@ -16,6 +16,7 @@ mod lifetime;
 mod operations;
 mod page;
 mod paging;
+mod price_item;
 mod prices;
 mod reading;
 mod sources;
@@ -50,76 +51,83 @@ pub(crate) use page::{ICON, NOT_YET, PAGE, PAGE_FILES, Page};
 pub use reading::Readers;
 pub use streams::Streams;
 
-/// What every handler can use.
+/// What the handlers share.
 pub struct State {
-    /// The newest snapshots.
+    /// The newest snapshot.
     pub snapshots: watch::Receiver<Arc<Snapshot>>,
     /// History.
     pub store: Store,
-    /// The time, for fresh or stale and nothing else.
+    /// The time. It only decides whether prices are fresh or stale.
     pub clock: Arc<dyn Clock>,
-    /// After how long without a tick a price is stale.
+    /// How long after its slot a price becomes stale.
     pub stale_after: Duration,
-    /// How far back ticks are in memory, and how far back answers can be pinned.
+    /// How far back ticks are kept in memory, and how far back `at_sequence` reaches.
     pub keep_windows: Duration,
-    /// How far back ticks are answered.
+    /// How far back answers include ticks.
     pub retain_ticks: Duration,
-    /// How far back quotes are answered.
+    /// How far back answers include quotes.
     pub retain_quotes: Duration,
-    /// The places for those who read from the store.
+    /// Limits how many requests read from the store at once.
     pub readers: Readers,
-    /// The averages that took a look at every tick.
+    /// The cache of averages that had to read every tick.
     pub scans: Scans,
-    /// The clients that follow the log.
+    /// The open streams.
     pub streams: Streams,
-    /// What was found out about the sources.
+    /// The cache of statistics of the sources.
     pub reports: Reports,
 }
 
-/// What operators ask about a process.
+/// What the routes for operators report about a process.
 #[derive(Clone)]
 pub struct Process {
-    /// Whether it is ready, and why not.
+    /// Whether the process is ready, and why not.
     pub readiness: Readiness,
-    /// What it counts.
+    /// The metrics.
     pub registry: Registry,
-    /// What it is.
+    /// The version.
     pub build: Build,
 }
 
+/// The groups of routes in the document.
 #[derive(Tags)]
 enum Tag {
-    /// The newest prices and their averages.
+    /// The newest prices, averages and conversions.
     Prices,
-    /// Earlier prices, and where there are none.
+    /// Past prices, candles and gaps.
     History,
-    /// Why a price was what it was.
+    /// How prices were made, and how the sources performed.
     Explanation,
-    /// Every tick and gap as it happens.
+    /// Ticks and gaps as they happen.
     Streams,
-    /// For those who run it.
+    /// For operators.
     Operations,
 }
 
-/// The documented routes of a pod.
-pub type Service = OpenApiService<
-    (
-        prices::PricesApi,
-        averages::AveragesApi,
-        convert::ConvertApi,
-        history::HistoryApi,
-        candles::CandlesApi,
-        gaps::GapsApi,
-        ticks::TicksApi,
-        streams::StreamApi,
-        streams::SocketApi,
-        sources::SourcesApi,
-        operations::OperationsApi,
-    ),
-    (),
->;
+impl Tag {
+    /// All groups in the order in which the document shows them. The framework sorts them by name.
+    const SHOWN: [Self; 5] =
+        [Self::Prices, Self::History, Self::Explanation, Self::Streams, Self::Operations];
+}
 
-/// The documented routes of a pod, ready to be served.
+/// The documented routes of a pod, in the order in which the document shows them.
+pub type Apis = (
+    prices::PricesApi,
+    averages::AveragesApi,
+    convert::ConvertApi,
+    history::HistoryApi,
+    candles::CandlesApi,
+    gaps::GapsApi,
+    ticks::TicksApi,
+    sources::SourcesApi,
+    streams::StreamApi,
+    streams::SocketApi,
+    operations::OperationsApi,
+);
+
+/// The documented routes as the framework serves them.
+pub type Service = OpenApiService<Apis, ()>;
+
+/// Creates the documented routes of a pod.
 pub fn service(state: &Arc<State>, process: &Process) -> Service {
     let apis = (
         prices::PricesApi(state.clone()),
@@ -129,24 +137,24 @@ pub fn service(state: &Arc<State>, process: &Process) -> Service {
         candles::CandlesApi(state.clone()),
         gaps::GapsApi(state.clone()),
         ticks::TicksApi(state.clone()),
+        sources::SourcesApi(state.clone()),
         streams::StreamApi(state.clone()),
         streams::SocketApi(state.clone()),
-        sources::SourcesApi(state.clone()),
         operations::OperationsApi(process.clone()),
     );
     OpenApiService::new(apis, "Tickwell", &process.build.version)
         .description(include_str!("routes/description.md"))
         .license(LicenseObject::new("Apache-2.0").url("https://www.apache.org/licenses/LICENSE-2.0"))
-        .server(ServerObject::new("/").description("The pod that this document is from"))
+        .server(ServerObject::new("/").description("The pod that serves this document"))
 }
 
 impl State {
-    /// The newest snapshot; each request takes one and keeps to it.
+    /// The newest snapshot. Each request takes one and uses no other.
     pub fn newest_snapshot(&self) -> Arc<Snapshot> {
         self.snapshots.borrow().clone()
     }
 
-    /// The snapshot of an earlier sequence. Only what is not told about a newer one is read again.
+    /// The snapshot of an earlier sequence. It reads from the store only what the newest snapshot does not have.
     pub(crate) async fn snapshot_at(
         self: &Arc<Self>,
         newest: Arc<Snapshot>,
@@ -160,7 +168,7 @@ impl State {
         readers.read(move || Ok(Arc::new(newest.at(&state.store, sequence, state.keep_windows)?))).await
     }
 
-    /// From when on a pair's history is told.
+    /// Where a pair's history begins: older records are past their retention.
     fn history_from(&self, view: &PairView) -> Timestamp {
         view.slot.start().minus(self.retain_ticks)
     }
@@ -169,44 +177,44 @@ impl State {
         view.tick.as_ref().is_none_or(|newest| self.is_past(snapshot, newest.tick.slot, view.slot))
     }
 
-    /// Whether the price of a slot is too old to be taken for the price now. `newest` is the newest slot of the
-    /// pairs in question.
+    /// Whether the price of a slot is stale. `newest` is the newest slot of the pairs that the answer is about.
     fn is_past(&self, snapshot: &Snapshot, slot: Slot, newest: Slot) -> bool {
         self.now(snapshot, newest).since(slot.start()) > self.stale_after
     }
 
-    /// The instant by which the age of a price is told, where `newest` is the newest slot of the pairs in question.
+    /// The time from which the age of a price is counted. `newest` is the newest slot of the pairs that the answer is
+    /// about.
     fn now(&self, snapshot: &Snapshot, newest: Slot) -> Timestamp {
         match snapshot.origin {
-            // A recording is over long since; what passes is its own time.
+            // A replay is in the past, so ages are counted from its own time.
             Some(Origin::Replay) => newest.start(),
             _ => self.clock.now(),
         }
     }
 }
 
-/// A pair of the log, or why there is none. Most routes are asked for it as `pair`.
+/// A pair of the log, or a problem that names the parameter `pair`.
 fn view(snapshot: &Snapshot, pair: Pair) -> Result<&PairView, Problem> {
     snapshot.pairs.get(&pair).ok_or_else(|| {
         if snapshot.pairs.is_empty() {
             return no_price_yet(None, None);
         }
         let known: Vec<String> = snapshot.pairs.keys().map(ToString::to_string).collect();
-        Problem::new(Code::UnknownPair, format!("the log has no pair {pair}; it has {}", known.join(", ")))
-            .naming("pair")
+        let detail = format!("the log has no pair {pair}; its pairs are {}", known.join(", "));
+        Problem::new(Code::UnknownPair, detail).naming("pair")
     })
 }
 
-/// How long to wait before asking again, where nothing says when the next slot is.
+/// When to retry if it is not known when the next slot begins.
 const RETRY_SECONDS: u64 = 10;
 
-/// There is no price of a pair, or of any.
+/// The problem that a pair, or every pair, has no price yet.
 fn no_price_yet(pair: Option<Pair>, view: Option<&PairView>) -> Problem {
     let seconds = view.map_or(RETRY_SECONDS, |view| view.interval.duration().as_secs());
     let of = pair.map(|pair| format!(" of {pair}")).unwrap_or_default();
     let detail = format!(
-        "no price{of} has been agreed yet; /readyz?verbose says why. Without reachable sources, \
-         `tickwell run --demo` (in a checkout: `cargo run -- run --demo`) shows a simulated market"
+        "there is no agreed price{of} yet; /readyz?verbose says why. If no source is reachable, `tickwell run --demo` \
+         (in a checkout: `cargo run -- run --demo`) serves simulated prices"
     );
     Problem::new(Code::NoPriceYet, detail).retry_after(seconds)
 }

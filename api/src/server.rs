@@ -1,13 +1,15 @@
-//! Connections: an accept loop of our own, because the framework's sets no header timeout, caps nothing
-//! and spins when descriptors run out.
+//! Connections and the middleware around the routes.
+//!
+//! The accept loop is our own because the framework's has no header timeout and no limit on connections, and it spins
+//! when file descriptors run out.
 
-mod answer;
 mod caching;
 mod client;
-mod compressed;
+mod compression;
 mod connection;
 mod cors;
 mod descriptors;
+mod endpoint;
 mod limit;
 mod parameters;
 
@@ -26,30 +28,33 @@ use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use connection::Connection;
 
-pub use answer::{admin_endpoint, endpoint, operations_endpoint, starting_admin_endpoint, starting_endpoint};
-pub use descriptors::{ADMIN_PLACES, api_places};
+pub use descriptors::{MAX_ADMIN_CONNECTIONS, max_api_connections};
+pub use endpoint::{
+    admin_endpoint, endpoint, operations_endpoint, starting_admin_endpoint, starting_endpoint,
+};
 
-/// A request's head must be here this soon after the connection was made, or after the answer before it.
+/// How long a client may take to send a request's head, counted from the start of the connection or from the previous
+/// answer.
 const HEADER_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// The largest request head.
 const MAX_HEADER_BYTES: usize = 16 * 1024;
 
-/// The pause after accepting failed, as it does when descriptors run out.
+/// The pause after a failed accept, which happens when file descriptors run out.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
-/// How long connections may take to finish what they are answering. Shorter than the service's own
-/// limit, so that the rest of the process still ends in time.
+/// How long open requests may take to finish at shutdown. It is shorter than the service's own limit so that the rest of
+/// the process still ends in time.
 const DRAIN_LIMIT: Duration = Duration::from_secs(2);
 
-/// What answers requests.
+/// An endpoint that all connections share.
 pub type SharedEndpoint = Arc<BoxEndpoint<'static, Response>>;
 
-/// A bound listener, before anything is answered on it.
+/// A bound listener that does not serve requests yet.
 #[derive(Debug)]
 pub struct Listener(TcpListener);
 
-/// An address that cannot be listened on.
+/// An address cannot be listened on.
 #[derive(Debug, thiserror::Error)]
 #[error("{setting}: cannot listen on {address}")]
 pub struct ListenError {
@@ -60,32 +65,31 @@ pub struct ListenError {
 }
 
 impl Listener {
-    /// Binds the address that a setting names.
+    /// Binds an address. `setting` is the name of the setting that it comes from.
     pub async fn bind(setting: &'static str, address: &str) -> Result<Self, ListenError> {
         let bound = TcpListener::bind(address).await;
         bound.map(Self).map_err(|source| ListenError { setting, address: address.to_owned(), source })
     }
 
-    /// The address it really has.
+    /// The address that was bound, with the real port.
     pub fn address(&self) -> io::Result<SocketAddr> {
         self.0.local_addr()
     }
 
-    /// Answers connections until told to stop, then lets them finish what they are answering, with a
-    /// bound. Each request is answered by the newest endpoint: a pod answers its operators before it has
-    /// anything else to say. `places` is how many connections may be open at once; later ones wait in the kernel's
-    /// queue.
+    /// Serves connections until `stop` is cancelled, and then waits a limited time for open requests. Each request goes
+    /// to the newest endpoint, because a pod serves its operators before it can serve anything else. At most
+    /// `max_connections` are open at once; further clients wait in the kernel's queue.
     pub async fn serve(
         self,
         endpoints: watch::Receiver<SharedEndpoint>,
-        places: usize,
+        max_connections: usize,
         connections: prometheus::IntGauge,
         stop: CancellationToken,
     ) -> Result<(), TaskError> {
-        let places = Arc::new(Semaphore::new(places));
+        let places = Arc::new(Semaphore::new(max_connections));
         let open = TaskTracker::new();
-        // HTTP/1 alone: telling versions apart, and HTTP/2 itself, would wait for silent clients without
-        // end. Who wants HTTP/2 has it from the proxy that does TLS.
+        // Only HTTP/1: version detection and HTTP/2 itself would wait for silent clients forever. Clients get HTTP/2
+        // from the proxy that terminates TLS.
         let mut builder = http1::Builder::new();
         builder.timer(TokioTimer::new()).header_read_timeout(HEADER_TIMEOUT).max_buf_size(MAX_HEADER_BYTES);
 
@@ -104,7 +108,7 @@ impl Listener {
             open.spawn(async move {
                 let mut connection = pin!(connection);
                 tokio::select! {
-                    // A connection that breaks is the client's business.
+                    // A broken connection is not an error of ours.
                     _ = connection.as_mut() => {}
                     () = stop.cancelled() => {
                         connection.as_mut().graceful_shutdown();
@@ -116,13 +120,17 @@ impl Listener {
         drop(self.0);
         open.close();
         if tokio::time::timeout(DRAIN_LIMIT, open.wait()).await.is_err() {
-            tracing::warn!("closed connections that did not end within {DRAIN_LIMIT:?}");
+            tracing::warn!(
+                event = "connections_cut",
+                limit_ms = DRAIN_LIMIT.as_millis(),
+                "closed connections that did not finish in time"
+            );
         }
         Ok(())
     }
 }
 
-/// A body as the framework makes it.
+/// The body type of the framework's responses.
 type Body = BoxBody<bytes::Bytes, io::Error>;
 
 type Accepted = (TcpStream, SocketAddr, tokio::sync::OwnedSemaphorePermit);
@@ -132,7 +140,7 @@ async fn accept(listener: &TcpListener, places: &Arc<Semaphore>) -> Option<Accep
     match listener.accept().await {
         Ok((stream, remote)) => Some((stream, remote, place)),
         Err(error) => {
-            tracing::warn!(%error, "cannot accept connections; trying on");
+            tracing::warn!(event = "accept_failed", %error, "accepting a connection failed; retrying");
             tokio::time::sleep(ACCEPT_PAUSE).await;
             None
         }

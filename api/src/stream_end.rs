@@ -1,7 +1,7 @@
-//! Why a stream ended, and over which transport: words for clients, metrics and documents.
+//! The transports of streams and the reasons why streams end, as words for clients, metrics and documents.
 
 common::words! {
-    /// How events get to a client.
+    /// How a client receives events.
     pub enum Transport ("transport") {
         /// Server-sent events.
         Sse = "sse",
@@ -13,25 +13,21 @@ common::words! {
 }
 
 common::words! {
-    /// Why a stream ended that the client did not end.
+    /// Why the server ended a stream. [`StreamEnd::meaning`] describes each reason.
+    #[expect(missing_docs, reason = "`StreamEnd::meaning` describes each reason, for the documents too")]
     pub enum StreamEnd ("end of a stream") {
-        /// The process is about to stop.
         ShuttingDown = "shutting_down",
-        /// The log is another one now, or the pod's copy is built anew.
         LogReplaced = "log_replaced",
-        /// The client takes less than there is, and falls ever further behind.
         TooSlow = "too_slow",
-        /// The stream is a day old. Balancers need a chance to move it.
         TooLong = "too_long",
-        /// The client is so far behind that what comes next for it is no longer kept.
         HistoryGone = "history_gone",
-        /// The store does not answer, and the client needs what is only there.
         StoreUnavailable = "store_unavailable",
     }
 }
 
 impl StreamEnd {
-    /// What a WebSocket is closed with, after RFC 6455 and its registry: going away, restart, policy, try again.
+    /// The close code of a WebSocket (RFC 6455 and its registry): going away, service restart, policy violation, or try
+    /// again later.
     pub fn close_code(self) -> u16 {
         match self {
             Self::ShuttingDown | Self::TooLong => 1001,
@@ -41,34 +37,42 @@ impl StreamEnd {
         }
     }
 
-    /// What has happened.
+    /// What happened, for the documents.
     pub fn meaning(self) -> &'static str {
         match self {
-            Self::ShuttingDown => "The process is about to stop.",
-            Self::LogReplaced => "The log is another one now, or the pod's copy of it is built anew.",
-            Self::TooSlow => {
-                "The client takes less than there is: it fell 10,000 records further behind than it had been before."
+            Self::ShuttingDown => "The pod is shutting down.",
+            Self::LogReplaced => {
+                "The log was replaced by another one, or the pod is rebuilding its copy of the log."
             }
-            Self::TooLong => "The stream is a day old; balancers need a chance to move it.",
-            Self::HistoryGone => "The client is so far behind that what comes next for it is no longer kept.",
+            Self::TooSlow => {
+                "The client reads too slowly: it fell 10,000 records further behind than it had been before."
+            }
+            Self::TooLong => {
+                "The stream has reached its maximum age of one day, so that load balancers can move it."
+            }
+            Self::HistoryGone => "The client is so far behind that its next events are no longer kept.",
             Self::StoreUnavailable => {
-                "The client needs what is only in the pod's store, and that does not answer."
+                "The client needs events that only the pod's store has, and the store is unavailable."
             }
         }
     }
 
-    /// What it means, and what to do, in a sentence for the client.
+    /// What happened and what to do, in a sentence for the client.
     pub fn detail(self) -> &'static str {
         match self {
-            Self::ShuttingDown => "this pod is about to stop; go on at another, behind the last event",
-            Self::LogReplaced => {
-                "the log is another one now: ask again, and if the cursor is unknown, without it"
+            Self::ShuttingDown => {
+                "this pod is shutting down; reconnect to another one with the id of the last event"
             }
-            Self::TooSlow => "events come faster than you take them; go on behind the last one",
-            Self::TooLong => "this stream is a day old; go on behind the last event",
-            Self::HistoryGone => "what comes next for you is longer ago than history reaches; begin anew",
+            Self::LogReplaced => {
+                "the log was replaced or is being rebuilt; reconnect, and start without a cursor if yours is unknown"
+            }
+            Self::TooSlow => {
+                "you read more slowly than events arrive; reconnect with the id of the last event"
+            }
+            Self::TooLong => "this stream is one day old; reconnect with the id of the last event",
+            Self::HistoryGone => "your next events are no longer kept; reconnect without a cursor",
             Self::StoreUnavailable => {
-                "history is not at hand here for the moment; go on at another pod, or later"
+                "history is temporarily unavailable on this pod; reconnect to another one, or later"
             }
         }
     }

@@ -1,4 +1,4 @@
-// The page: what is known, what is looked at, and when to ask for more.
+// The page: its state, its view, and when to load data.
 
 import { draw } from "./chart.js";
 import { ask, follow, list, now } from "./feed.js";
@@ -15,7 +15,7 @@ const ORIGINS = { simulated: "Simulated: these prices are made up.", replay: "Re
 const canvas = find("chart");
 const controls = find("controls");
 const pairs = new Map();
-/** What is looked at: pairs, and so many milliseconds up to `until`, else up to now. */
+/** The view: pairs, and a length in milliseconds that ends at `until` or now. */
 let [chosen, length, until] = [[], DAY];
 let [connection, reason] = ["connecting"];
 let cursor, loading, unread, later, frame, spoken;
@@ -28,9 +28,9 @@ function shown() {
 
 const names = () => shown().map(({ name }) => name);
 
-/** Now by the pod's clock. A recording has a time of its own. */
+/** Now by the pod's clock. A replay has its own time. */
 const present = () => max(0, ...[...pairs.values()].map(({ newest, origin }) => max(newest, origin === "replay" ? 0 : now())));
-/** The newest candle stands in the middle of its time. */
+/** A candle is drawn at the middle of its time. */
 const edge = ({ candles, step } = shown()[0] ?? {}) => present() + (candles ? step / 2 : 0);
 const view = (to = until ?? edge()) => ({ from: to - length, to });
 const average = () => milliseconds(controls.average.value) || 0;
@@ -52,13 +52,13 @@ function recall() {
 	for (const name of ["candles", "table"]) controls[name].checked = address.has(name);
 }
 
-/** A candle, or a tick, of which one price says all; `text` keeps the digits of the log. */
+/** A candle or tick as a point. `text` keeps the digits of the log. */
 function pointOf({ slot, price, start, open = price, high = price, low = price, close = price }, step) {
 	const time = slot ? Date.parse(slot) : Date.parse(start) + step / 2;
 	return { time, open: +open, high: +high, low: +low, close: +close, text: { open, high, low, close } };
 }
 
-/** Reads what the view needs. */
+/** Loads the data of the view. */
 async function read(pair, signal) {
 	const lead = max(average(), length / 8);
 	const { candles, step } = resolution(length, pair.interval, controls.candles.checked && controls.clientWidth / 6, lead);
@@ -74,7 +74,7 @@ async function read(pair, signal) {
 	for (const event of pair.recent) append(pair, event);
 }
 
-/** What is looked at has changed. */
+/** Updates the page after the view has changed. */
 function look(pause = 0) {
 	for (const radio of controls.range) radio.checked = !until && Number(radio.value) === length;
 	canvas.hidden = controls.table.checked;
@@ -87,7 +87,7 @@ function look(pause = 0) {
 		loading?.abort();
 		const { signal } = (loading = new AbortController());
 		await Promise.all(shown().map((pair) => read(pair, signal))).then(() => (unread = undefined), (error) => signal.aborted || (unread = error));
-		calm();
+		refresh();
 	}, pause);
 }
 
@@ -125,7 +125,7 @@ function take(event) {
 	redraw();
 }
 
-/** Puts an event behind what is drawn, where that goes on and does not hold it. */
+/** Appends an event to the data, if it continues the data and is new. */
 function append(pair, { kind, price, slot, ...gap }) {
 	const { points, candles, step, to, gapItems } = pair;
 	if (kind === "gap") {
@@ -146,7 +146,7 @@ function append(pair, { kind, price, slot, ...gap }) {
 	points.push(pointOf({ ...item, start: new Date(time - (time % step)) }, step));
 }
 
-// A hidden page has no frames, but a title.
+// A hidden page has a title but no frames.
 const redraw = () => (frame ??= (document.hidden ? setTimeout : requestAnimationFrame)(() => paint()));
 
 function paint() {
@@ -157,7 +157,7 @@ function paint() {
 		const { name, card, tick, origin, points, candles, step, interval } = pair;
 		pair.seen = within(points, seen);
 		const [first, last] = [pair.seen[0], pair.seen.at(-1)];
-		// Over no more than there is.
+		// Only as far back as there is data.
 		const start = first && first.time - (candles ? step / 2 : 0);
 		const range = abs(start - seen.from) < 2 * interval ? `over ${span(length)}` : `since ${moment(start || 0).slice(0, 16)}`;
 		const move = first && change(first.text.open, last.text.close);
@@ -178,7 +178,7 @@ function showState(panels) {
 	write(find("drawn"), `Drawn: ${candles ? `${candles} candles` : "every tick"}. Shaded: gaps.`);
 	write(find("state"), connection, connection);
 	const isRefused = reason?.code === "unauthorized";
-	const why = isRefused && sessionStorage.apiKey ? "this key is not known" : gap ? words(gap.cause) : (reason?.message ?? "waiting for a tick");
+	const why = isRefused && sessionStorage.apiKey ? "this key is not valid" : gap ? words(gap.cause) : (reason?.message ?? "waiting for a tick");
 	const trouble = !tick ? `No price yet: ${why}.` : connection === "offline" ? `Not connected: ${why}.` : connection === "live" && reason?.message;
 	write(find("banner"), [trouble, ORIGINS[origin]].filter(Boolean).join(" "));
 	find("key").hidden = !isRefused;
@@ -190,8 +190,8 @@ function showState(panels) {
 	write(find("spoken"), [connection, ...panels.map(({ name, tick, stale }) => `${name} ${tick?.price ?? "no price yet"}${stale ? " stale" : ""}`)].join(", "));
 }
 
-/** Reads the tables, and what is fresh by the pod's rule. */
-async function calm() {
+/** Loads the tables and whether prices are stale. */
+async function refresh() {
 	if (connection !== "live") return;
 	try {
 		for (const item of (await ask("/v1/pairs")).items) know(item).stale = item.stale;
@@ -245,11 +245,11 @@ listen(canvas, {
 });
 document.onvisibilitychange = () => {
 	frame = undefined;
-	calm();
+	refresh();
 };
 setInterval(redraw, 1_000);
-// However fast ticks come; and when listeners are told.
-setInterval(() => (unread ? look() : calm()), 5_000);
+// However fast ticks arrive, and how often screen readers speak.
+setInterval(() => (unread ? look() : refresh()), 5_000);
 setInterval(() => (spoken = ""), 60_000);
 (onhashchange = () => {
 	recall();
@@ -261,6 +261,6 @@ follow({
 	state: (next, why) => {
 		[connection, reason] = [next, why];
 		redraw();
-		calm();
+		refresh();
 	},
 });

@@ -6,10 +6,10 @@ const { max, min, round } = Math;
 const HEAD = 34;
 const FOOT = 24;
 
-/** Draws panels over one time axis, and answers which time is where. */
+/** Draws panels over one time axis. Returns a function from x to time. */
 export function draw(canvas, { panels, view, cursor, candles, average }) {
 	const { clientWidth: width, clientHeight: height } = canvas;
-	// This clears it, too.
+	// This also clears it.
 	[canvas.width, canvas.height] = [width * devicePixelRatio, height * devicePixelRatio];
 	const pen = canvas.getContext("2d");
 	pen.scale(devicePixelRatio, devicePixelRatio);
@@ -99,7 +99,7 @@ export function draw(canvas, { panels, view, cursor, candles, average }) {
 		const body = candles ? min(14, x(view.from + step) * 0.7) : 0;
 		for (const { time, open, high, low, close } of within(points, view, 1)) {
 			if (high === low && !body) continue;
-			// A line keeps what candles know beside their closes, as wicks.
+			// A line shows the range of candles as wicks.
 			ink(body ? (close < open ? "down" : "up") : hue, 1, body ? 1 : 0.4);
 			stroke([x(time), y(high)], [x(time), y(low)]);
 			const [upper, lower] = [y(max(open, close)), y(min(open, close))];

@@ -1,10 +1,10 @@
-// The pod's answers, and the log as it happens.
+// Requests to the pod, and the stream of events.
 
-/** A stream says something every 15 seconds, or is dead. */
+/** A live stream sends something every 15 seconds. */
 const SILENCE = 40_000;
-/** Failures in a row before it is called offline. */
+/** Failures in a row before the state is offline. */
 const PATIENCE = 3;
-/** Nothing joins on. */
+/** The codes after which a stream starts again. */
 const LOST = ["unknown_cursor", "sequence_gone", "log_replaced", "history_gone"];
 
 let ahead = 0;
@@ -16,8 +16,8 @@ const refused = ({ code, detail }) => Object.assign(new Error(detail), { code })
 async function request(path, signal, headers) {
 	const { apiKey } = sessionStorage;
 	const response = await fetch(path, { headers: { ...headers, ...(apiKey && { "X-API-Key": apiKey }) }, cache: "no-cache", signal });
-	const told = Date.parse(response.headers.get("Date")) + 500;
-	if (Math.abs(told - now()) > 1_000) ahead = told - Date.now();
+	const date = Date.parse(response.headers.get("Date")) + 500;
+	if (Math.abs(date - now()) > 1_000) ahead = date - Date.now();
 	if (response.ok) return response;
 	throw refused(await response.json().catch(() => ({ detail: `the answer is HTTP ${response.status}` })));
 }
@@ -57,7 +57,7 @@ async function* connection(cursor, opened) {
 	}
 }
 
-/** Follows the log for good: `begin` where nothing joins on, `event` for ticks and gaps, `state` for the connection. */
+/** Follows the log forever. Calls `begin` without a cursor, `event` for ticks and gaps, `state` for the connection. */
 export async function follow({ begin, event, state }) {
 	let cursor;
 	for (let failures = 0; ; failures++) {

@@ -1,4 +1,4 @@
-// What hands do to the chart: `zoom(factor, x)` about a place, `pan(pixels)`, `point(x)` at a place or at none,
+// Gestures on the chart: `zoom(factor, x)` around x, `pan(pixels)`, `point(x)` at x or nowhere,
 // `step(points)` with the crosshair, `live()` back to now.
 
 export function listen(canvas, { zoom, pan, point, step, live }) {

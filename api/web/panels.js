@@ -1,4 +1,4 @@
-// Cards, and the tables that say why a price is to be believed.
+// The cards, and the tables that explain the prices.
 
 import { ask } from "./feed.js";
 import { change, clock, grouped, milliseconds, moment, percent, places, span } from "./text.js";
@@ -12,7 +12,7 @@ export function make(tag, content, properties) {
 	return element;
 }
 
-/** Writes only what differs, so that a selection stays. */
+/** Writes only changes, so that a selection stays. */
 export function write(element, text, className = element.className) {
 	if (element.textContent !== text) element.textContent = text;
 	if (element.className !== className) element.className = className;
@@ -68,7 +68,7 @@ const showSources = ({ items }) =>
 		return row(source, share(share_used), Object.entries(others).map(([verdict, count]) => `${words(verdict)} ${count}`).join(", "), words(last_verdict));
 	})]);
 
-/** Gaps in a row for one cause as one, from the tick before to the tick behind. */
+/** Joins adjacent gaps of one cause, from the tick before to the tick after. */
 export function joined(items) {
 	const gaps = [];
 	for (const item of items) {

@@ -1,15 +1,15 @@
-// What is drawn where. Here prices are floating numbers: a pixel needs no more.
+// Where things are drawn. Floating-point prices are precise enough for pixels.
 
 import { DAY, clock, date, grouped, milliseconds } from "./text.js";
 
 const { ceil, floor, max, min } = Math;
 
-/** A page of the API. */
+/** The API's page limit. */
 export const MAX_TICKS = 10_000;
 const CANDLES = ["1m", "5m", "15m", "1h", "4h", "1d"];
 const TIME_STEPS = "1s 2s 5s 10s 15s 30s 1m 2m 5m 10m 15m 30m 1h 2h 3h 6h 12h 1d 2d 7d 14d".split(" ").map(milliseconds);
 
-/** What a view is made of: ticks while they fit, else the finest candles that do, or for which there is `room`. */
+/** The data of a view: ticks if they fit, else the finest candles that fit or have `room`. */
 export function resolution(length, interval, room, lead) {
 	if (!room && (length + lead) / interval < MAX_TICKS) return { step: interval };
 	const fits = (name) => milliseconds(name) >= interval && length / milliseconds(name) <= (room || MAX_TICKS / 4);
@@ -30,7 +30,7 @@ export function priceMarks(low, high, count) {
 	return marks;
 }
 
-/** About `count` round times in a range; midnight says its date. */
+/** About `count` round times in a range. Midnight shows the date. */
 export function timeMarks(from, to, count) {
 	const rough = (to - from) / max(1, count);
 	const step = TIME_STEPS.find((step) => step >= rough) ?? ceil(rough / DAY) * DAY;
@@ -41,7 +41,7 @@ export function timeMarks(from, to, count) {
 	return marks;
 }
 
-/** The first place at or behind `time`. */
+/** The first index at or after `time`. */
 export const search = (points, time) => points.findLastIndex((point) => point.time < time) + 1;
 
 export function nearest(points, time) {
@@ -50,11 +50,11 @@ export function nearest(points, time) {
 	return !before || behind?.time - time < time - before.time ? behind : before;
 }
 
-/** The points in a view, and so many `beyond` its ends. */
+/** The points in a view, plus `beyond` more on each side. */
 export const within = (points, { from, to }, beyond = 0) =>
 	points.slice(max(0, search(points, from) - beyond), search(points, to + 1) + beyond);
 
-/** A line with fewer points: of each pixel the first, lowest, highest and last; `null` where something is missing. */
+/** Thins a line to the first, lowest, highest and last point of each pixel, with `null` at gaps. */
 export function decimated(points, step, x) {
 	const line = [];
 	let [first, low, high] = [0, 0, 0];
@@ -71,7 +71,7 @@ export function decimated(points, step, x) {
 	return line;
 }
 
-/** The mean close of the last `length`, where at least half of it is there. */
+/** The moving mean of closes over `length`, where at least half of the points exist. */
 export function movingAverage(points, length, step) {
 	const expected = length / step;
 	const averages = [];
@@ -85,7 +85,7 @@ export function movingAverage(points, length, step) {
 	return averages;
 }
 
-/** The prices to show. They stay while they fit, so that nothing hops with a tick. */
+/** The price range to show. It stays while it fits, so that the chart does not jump. */
 export function priceRange(before, low, high) {
 	const margin = max(high - low, high * 1e-5) / 20;
 	const isFit = before && before.low <= low - margin && before.high >= high + margin;
@@ -93,13 +93,13 @@ export function priceRange(before, low, high) {
 	return { low: low - margin * 3, high: high + margin * 3 };
 }
 
-/** A view moved in time; the future is not shown. */
+/** A view moved in time, but not into the future. */
 export function moved({ from, to }, by, newest) {
 	const bounded = min(by, newest - to);
 	return { from: from + bounded, to: to + bounded };
 }
 
-/** A view of another length, in which `time` stays where it is. */
+/** A view of another length that keeps `time` in place. */
 export function zoomed({ from, to }, factor, time, shortest, newest) {
 	const length = min(max((to - from) * factor, shortest), 366 * DAY);
 	const before = ((time - from) / (to - from)) * length;

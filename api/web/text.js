@@ -1,4 +1,4 @@
-// Numbers and times as people read them. Prices keep the digits of the log; only ratios are floating numbers.
+// Numbers and times for people. Prices keep the digits of the log; only ratios are floating-point.
 
 const UNITS = { ms: 1, s: 1e3, m: 6e4, h: 36e5, d: 864e5 };
 export const DAY = UNITS.d;
@@ -16,7 +16,7 @@ export function percent(ratio, digits = 2) {
 	return `${signed(Number(text) && Math.sign(ratio), text)} %`;
 }
 
-/** What became of a price: "down", "−1,204.10", "−1.26 %" */
+/** How a price changed: "down", "−1,204.10", "−1.26 %" */
 export function change(earlier, later, digits) {
 	const scale = Math.max(places(earlier), places(later));
 	const units = (decimal) => BigInt(decimal.replace(".", "") + "0".repeat(scale - places(decimal)));
@@ -35,16 +35,16 @@ export function milliseconds(duration) {
 	return count * UNITS[unit];
 }
 
-/** In its two largest units: "2 h 5 min" */
+/** A duration in its two largest units: "2 h 5 min" */
 export function span(length) {
 	const { s, m, h, d } = UNITS;
 	const parts = [[length / d, "d"], [(length % d) / h, "h"], [(length % h) / m, "min"], [(length % m) / s, "s"]];
 	const first = parts.findIndex(([count]) => count >= 1);
-	const told = parts.slice(first).slice(0, 2).filter(([count]) => count >= 1);
-	return told.map(([count, unit]) => `${Math.floor(count)} ${unit}`).join(" ") || "0 s";
+	const shown = parts.slice(first).slice(0, 2).filter(([count]) => count >= 1);
+	return shown.map(([count, unit]) => `${Math.floor(count)} ${unit}`).join(" ") || "0 s";
 }
 
-/** "2026-11-21 14:05:09"; all times are UTC, as in the log. */
+/** "2026-11-21 14:05:09". All times are UTC, as in the log. */
 export const moment = (time) => new Date(time).toISOString().slice(0, 19).replace("T", " ");
 
 /** "14:05:09" or "14:05" */

@@ -1,29 +1,34 @@
 //! Commands and flags.
+//!
+//! - [`examples`]: an example of each command, for its help.
+
+mod examples;
 
 use std::{path::PathBuf, process::ExitCode};
 
 use anyhow::Result;
-use clap::{Args, Parser, Subcommand};
+use clap::{Args, CommandFactory, FromArgMatches, Parser, Subcommand};
 
 use crate::{
     backup::{self, BackupArguments, RestoreArguments},
-    compose::{self, Mode},
+    compose,
     export::{self, ExportArguments},
     healthcheck::{self, HealthcheckArguments},
     log::{self, LogCommand},
+    mode::Mode,
     recompute::{self, RecomputeArguments},
-    settings::{self, Sources},
+    settings::{self, SettingsLayers},
     show, sources,
     verify::{self, VerifyArguments},
     watch::{self, WatchArguments},
 };
 
-/// A self-hosted crypto price feed: one poller asks public exchanges, agrees on one price per slot, and
-/// publishes it; any number of API pods answer from it.
+/// A self-hosted crypto price feed. One poller asks public exchanges, agrees on one price per slot and
+/// publishes it. Any number of API pods serve the prices over HTTP.
 ///
-/// Without a command, everything runs in this one process and needs nothing else. Settings come from
-/// flags, then environment variables (TICKWELL__FEED__INTERVAL=10s), then tickwell.toml, then defaults;
-/// `tickwell config example` lists them all.
+/// Without a command, everything runs in one process and nothing else is needed. Settings come from flags, then
+/// environment variables (TICKWELL__FEED__INTERVAL=10s), then tickwell.toml, then defaults.
+/// `tickwell config example` prints all of them.
 #[derive(Debug, Parser)]
 #[command(name = "tickwell", version = show::VERSION_LINE, max_term_width = 100)]
 pub(crate) struct Arguments {
@@ -36,66 +41,76 @@ pub(crate) struct Arguments {
 
 #[derive(Debug, Args)]
 struct SettingsArguments {
-    /// Read settings from this file, not from ./tickwell.toml
+    /// Read settings from this file instead of ./tickwell.toml
     #[arg(long, global = true, value_name = "FILE", env = "TICKWELL_CONFIG")]
     config: Option<PathBuf>,
 
-    /// Set one setting, such as feed.interval=5s; may be repeated
+    /// Override one setting, such as feed.interval=5s; can be repeated
     #[arg(long = "set", global = true, value_name = "KEY=VALUE", value_parser = settings::parse_override)]
     overrides: Vec<(String, String)>,
 }
 
 #[derive(Debug, Subcommand)]
 enum Command {
-    /// Poller and API in one process, over a log in the process (or over NATS, with bus.url). The default
+    /// Run the poller and the API in one process (the default command)
+    ///
+    /// The log is kept in the store (store.path), or on NATS if bus.url is set.
     Run {
-        /// A simulated market in a folder of its own: works offline, and says that it is simulated
+        /// Use a simulated market and a store of its own. Works offline; every price is labelled as simulated
         #[arg(long)]
         demo: bool,
     },
-    /// The poller alone: asks the sources, and publishes to NATS (bus.url)
+    /// Run the poller only: ask the sources and publish to NATS (bus.url)
     Poller,
-    /// The API alone: follows NATS (bus.url), and answers over HTTP
+    /// Run the API only: follow the log on NATS (bus.url) and serve it over HTTP
     Api,
-    /// Show live prices, as they come, from a running pod
+    /// Show live prices from a running pod
     ///
-    /// On a terminal there is one line a pair, else one line an event. A connection that is lost is made anew and
-    /// goes on behind the last event, at another pod if several are named.
+    /// On a terminal it shows a table with one line per pair, otherwise it prints one line per event. If the
+    /// connection is lost it reconnects, to the next pod if several are given, and resumes after the last event.
     Watch(WatchArguments),
-    /// Show what each source is asked for and what it allows, and ask each once
+    /// Show the requests and rate limit of each source, and ask each source once
+    ///
+    /// Fails if a source does not return a price for every pair.
     Sources {
-        /// Ask nobody: only show
+        /// Do not ask the sources, only show the table
         #[arg(long)]
         no_probe: bool,
     },
-    /// Work out stored records again from their quotes, and name each that differs
+    /// Recompute stored records from their quotes and report every record that differs
     ///
-    /// The records are those of the log on NATS (bus.url), else of the store (store.path), which no other
-    /// process may be using; of a running one they can be read through its answers, with --url.
+    /// Reads the log on NATS if bus.url is set, otherwise the store in store.path, which must not be in use. To
+    /// read the records of a running process, give its address with --url.
     Recompute(RecomputeArguments),
-    /// Write ticks or gaps of a pair as CSV or NDJSON, oldest first, with the digits of the log
+    /// Export the ticks or gaps of a pair as CSV or NDJSON
     ///
-    /// They are read through a running pod (--url), or from the store of a stopped one (store.path).
+    /// Rows are ordered from oldest to newest, and prices have the same digits as in the log. Reads from a running
+    /// pod (--url), or from the store of a stopped one (store.path).
     Export(ExportArguments),
-    /// Copy a pod's store into one file, as of one moment, while it runs (or of a stopped one, from store.path)
+    /// Back up a store into one file
+    ///
+    /// Copies the store of a running pod (--from) or of a stopped one (store.path). The backup is a snapshot: it
+    /// holds the store as it was at one moment.
     Backup(BackupArguments),
-    /// Make a store of a backup, where there is none
+    /// Restore a store from a backup
     ///
-    /// A pod goes on from there with the log on NATS. The store of `tickwell run` is the log itself: what was
-    /// recorded after the backup is lost, and the log goes on as another one.
+    /// Never overwrites an existing store. A restored pod resumes reading the log on NATS where the backup ends. A
+    /// restored `tickwell run` without bus.url loses everything that was recorded after the backup, and its log gets
+    /// a new identity.
     Restore(RestoreArguments),
-    /// Ask pods for the same sequence, compare their answers byte for byte, and say where they differ
+    /// Compare the responses of several pods byte for byte and report every difference
     ///
-    /// Every route of /v1 is asked for, pinned to the newest sequence that all of them have. Whether a price is
-    /// stale depends on the clock too, and is left out. The exit code is 0 where all is the same, 1 where an
-    /// answer differs, and 2 where they could not be asked.
+    /// Requests every route of /v1, pinned to the newest sequence that all pods have. Ignores whether a price is
+    /// marked as stale, because that also depends on the current time. Exits with 0 if all responses are the same, 1
+    /// if a response differs, and 2 if the pods could not be compared.
     VerifyPods(VerifyArguments),
-    /// Ask the process of these settings whether it lives: 0 if it does, 1 with the reason if not
+    /// Check whether the process with these settings is alive
     ///
-    /// For container engines. The address is admin.listen if it is set, else api.listen; flags that the process
-    /// was given must be given here too.
+    /// Made for container engines. Exits with 0 if the process is alive (or ready, with --ready), and with 1 and the
+    /// reason if not. Asks at admin.listen if it is set, otherwise at api.listen. Pass the same flags that the process
+    /// was started with.
     Healthcheck(HealthcheckArguments),
-    /// Make keys for the log on NATS, make its stream, and check it
+    /// Create keys for NATS, and create, check or repair the stream that holds the log
     #[command(subcommand)]
     Log(LogCommand),
     /// Show, check or explain the settings
@@ -105,7 +120,7 @@ enum Command {
 
 #[derive(Debug, Subcommand)]
 enum ConfigCommand {
-    /// Print the settings in force, as TOML; secrets are left out
+    /// Print the effective settings as TOML, without secrets
     Show,
     /// Check the settings without starting anything
     Check,
@@ -113,44 +128,56 @@ enum ConfigCommand {
     Example,
 }
 
+/// The command line, with an example in the help of each command.
+pub(crate) fn command() -> clap::Command {
+    examples::add_to(Arguments::command())
+}
+
 impl Arguments {
-    /// Does what was asked for. Most of it succeeds or fails; some has more to say.
+    /// Parses the command line. Prints help or an error and exits if it does not name something to run.
+    pub(crate) fn of_process() -> Self {
+        let mut command = command();
+        let parsed = Self::from_arg_matches(&command.get_matches_mut());
+        parsed.unwrap_or_else(|error| error.format(&mut command).exit())
+    }
+
+    /// Runs the command. The exit code is for commands that distinguish more than success and failure.
     pub(crate) fn run(self) -> Result<ExitCode> {
         let SettingsArguments { config: file, overrides } = self.settings;
-        let given = Sources { file, overrides, environment: environment() };
-        let start = |mode, given| compose::run(mode, settings::load(given, mode)?);
+        let layers = SettingsLayers { file, overrides, environment: environment() };
+        let start = |mode, layers| compose::run(mode, settings::load(layers, mode)?);
         let done = match self.command.unwrap_or(Command::Run { demo: false }) {
-            Command::Run { demo: false } => start(Mode::Run, given),
-            Command::Run { demo: true } => start(Mode::Demo, given),
-            Command::Poller => start(Mode::Poller, given),
-            Command::Api => start(Mode::Api, given),
-            Command::Sources { no_probe } => sources::run(&settings::load(given, Mode::Run)?, !no_probe),
-            Command::Recompute(arguments) => recompute::run(&arguments, given),
-            Command::Export(arguments) => export::run(&arguments, given),
-            Command::Backup(arguments) => backup::backup(&arguments, given),
-            Command::Restore(arguments) => backup::restore(&arguments, given),
+            Command::Run { demo: false } => start(Mode::Run, layers),
+            Command::Run { demo: true } => start(Mode::Demo, layers),
+            Command::Poller => start(Mode::Poller, layers),
+            Command::Api => start(Mode::Api, layers),
+            Command::Sources { no_probe } => sources::run(&settings::load(layers, Mode::Run)?, !no_probe),
+            Command::Recompute(arguments) => recompute::run(&arguments, layers),
+            Command::Export(arguments) => export::run(&arguments, layers),
+            Command::Backup(arguments) => backup::backup(&arguments, layers),
+            Command::Restore(arguments) => backup::restore(&arguments, layers),
             Command::VerifyPods(arguments) => return Ok(verify::run(&arguments)),
             Command::Watch(arguments) => watch::run(&arguments),
-            Command::Healthcheck(arguments) => healthcheck::run(&arguments, given),
-            Command::Log(command) => log::run(&command, given),
-            Command::Config(command) => config(&command, given),
+            Command::Healthcheck(arguments) => healthcheck::run(&arguments, layers),
+            Command::Log(command) => log::run(&command, layers),
+            Command::Config(command) => config(&command, layers),
         };
         done.map(|()| ExitCode::SUCCESS)
     }
 }
 
-fn config(command: &ConfigCommand, sources: Sources) -> Result<()> {
+fn config(command: &ConfigCommand, layers: SettingsLayers) -> Result<()> {
     match command {
         ConfigCommand::Example => show::print(settings::EXAMPLE),
-        ConfigCommand::Show => show::print(&settings::load(sources, Mode::Run)?.to_toml()?),
+        ConfigCommand::Show => show::print(&settings::load(layers, Mode::Run)?.to_toml()?),
         ConfigCommand::Check => {
-            settings::load(sources, Mode::Run)?;
+            settings::load(layers, Mode::Run)?;
             show::print("the settings are valid\n")
         }
     }
 }
 
-/// Variables that are not Unicode are not ours.
+/// The environment variables of this process. Skips those that are not valid Unicode: none of ours has to be.
 fn environment() -> Vec<(String, String)> {
     std::env::vars_os()
         .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)))
@@ -159,17 +186,15 @@ fn environment() -> Vec<(String, String)> {
 
 #[cfg(test)]
 mod tests {
-    use clap::CommandFactory;
-
     use super::*;
 
     #[test]
     fn the_commands_make_sense() {
-        Arguments::command().debug_assert();
+        command().debug_assert();
     }
 
     #[test]
-    fn recompute_without_a_record_is_told_of_both_ways_to_name_them() {
+    fn recompute_needs_sequences_or_all_and_says_so() {
         let parse = |arguments: &[&str]| {
             Arguments::try_parse_from([&["tickwell", "recompute"], arguments].concat()).map(|_| ())
         };

@@ -1,4 +1,4 @@
-//! `tickwell backup` and `tickwell restore`: a store in one file, and back.
+//! `tickwell backup` and `tickwell restore`: copies a store into one file, and creates a store from it.
 
 use std::{
     fs::File,
@@ -13,69 +13,68 @@ use ledger::store::backup::{Backup, Summary, check, restore as restore_store};
 
 use crate::{
     output::{self, Output},
-    pod::{Key, Pod},
+    pod::{Key, PodClient},
     progress::{MEGABYTE, Progress, far},
-    settings::{self, Sources},
+    runtime,
+    settings::{self, SettingsLayers},
     show, stopped,
 };
 
-/// How much is copied between two looks at whether to go on.
+/// How much is copied before the next check for an interruption.
 const CHUNK_BYTES: usize = 1024 * 1024;
 
-/// Of what, and where to.
+/// What to back up, and where to.
 #[derive(Debug, Args)]
 pub(crate) struct BackupArguments {
-    /// The admin listener of a running pod, such as http://127.0.0.1:9090; the stopped store in store.path, if
-    /// absent
+    /// The admin address (admin.listen) of a running pod, such as http://127.0.0.1:9090. If not given, the store in
+    /// store.path is read, which must not be in use
     #[arg(long, value_name = "URL")]
     from: Option<String>,
 
-    /// The file to write
+    /// The file to write the backup to
     #[arg(long, value_name = "FILE")]
     output: PathBuf,
 
-    /// Replace the file if it is there already
+    /// Replace the file if it already exists
     #[arg(long)]
     force: bool,
 }
 
-/// Of what, and where to.
+/// What to restore, and where to.
 #[derive(Debug, Args)]
 pub(crate) struct RestoreArguments {
-    /// The backup
+    /// The backup to restore
     #[arg(value_name = "FILE")]
     file: PathBuf,
 
-    /// The folder that will be the store.path; that of the settings, if absent
+    /// The directory to create the store in. If not given: store.path
     #[arg(long, value_name = "DIR")]
     path: Option<PathBuf>,
 }
 
-/// Makes a backup, and reads it once again to see that it is one.
-pub(crate) fn backup(arguments: &BackupArguments, sources: Sources) -> Result<()> {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+/// Writes a backup, and reads it again to verify it.
+pub(crate) fn backup(arguments: &BackupArguments, layers: SettingsLayers) -> Result<()> {
     let copied = async {
         let mut output = Output::begin(&arguments.output, arguments.force)?;
         match &arguments.from {
-            Some(url) => download(&Pod::new("--from", url, &Key::default())?, &mut output).await?,
-            None => copy(sources, &mut output).await?,
+            Some(url) => download(&PodClient::new("--from", url, &Key::default())?, &mut output).await?,
+            None => copy(layers, &mut output).await?,
         }
         let summary = check(BufReader::new(output.reread()?))?;
         output.finish()?;
         Ok(summary)
     };
-    let summary =
-        runtime.context("cannot start the runtime")?.block_on(output::unless_interrupted(copied))?;
-    show::print(&format!("{} in {}\n", describe(&summary), arguments.output.display()))
+    let summary = runtime::block_on(output::unless_interrupted(copied))?;
+    show::print(&format!("Backed up {} to {}\n", describe(&summary), arguments.output.display()))
 }
 
-async fn download(pod: &Pod, output: &mut Output) -> Result<()> {
+async fn download(pod: &PodClient, output: &mut Output) -> Result<()> {
     let mut progress = Progress::new();
-    progress.show(|| "the pod copies its store".to_owned());
-    let mut answer = pod.download("/admin/backup").await?;
-    let (length, mut taken) = (answer.length(), 0);
+    progress.show(|| "waiting for the pod to copy its store".to_owned());
+    let mut download = pod.download("/admin/backup").await?;
+    let (length, mut taken) = (download.length(), 0);
     let mut write = BufWriter::new(output);
-    while let Some(chunk) = answer.next().await? {
+    while let Some(chunk) = download.next().await? {
         let chunk = chunk.as_ref();
         write.write_all(chunk)?;
         taken += u64::try_from(chunk.len()).unwrap_or(u64::MAX);
@@ -84,34 +83,35 @@ async fn download(pod: &Pod, output: &mut Output) -> Result<()> {
     Ok(write.flush()?)
 }
 
-async fn copy(sources: Sources, output: &mut Output) -> Result<()> {
-    let settings = settings::load_log(sources, false)?;
+async fn copy(layers: SettingsLayers, output: &mut Output) -> Result<()> {
+    let settings = settings::load_log(layers, false)?;
     let store = stopped::open(&settings, "--from", &settings.admin.listen)?;
     let store = store.with_context(|| {
         let folder = settings.store.path.display();
         format!(
-            "there is no store in {folder}; name one with --set store.path=…, or a running pod with --from"
+            "there is no store in {folder}; set store.path to the directory of one, or use --from to back up a running \
+             pod"
         )
     })?;
     let Backup { mut file, summary, .. } = store.backup(SystemClock.now())?;
     let mut progress = Progress::new();
     let mut taken = 0;
     while taken < summary.bytes {
-        // Who waits for an interruption has a chance to see it.
+        // Let `unless_interrupted` notice an interruption.
         tokio::task::yield_now().await;
         let copied = io::copy(&mut Read::by_ref(&mut file).take(CHUNK_BYTES as u64), output)?;
-        ensure!(copied > 0, "the copy of the store ended too soon");
+        ensure!(copied > 0, "the copy of the store is shorter than expected; try again");
         taken += copied;
         progress.show(|| far(taken, Some(summary.bytes)));
     }
     Ok(())
 }
 
-/// Makes a store of a backup.
-pub(crate) fn restore(arguments: &RestoreArguments, sources: Sources) -> Result<()> {
+/// Creates a store from a backup.
+pub(crate) fn restore(arguments: &RestoreArguments, layers: SettingsLayers) -> Result<()> {
     let folder = match &arguments.path {
         Some(path) => path.clone(),
-        None => settings::load_log(sources, false)?.store.path,
+        None => settings::load_log(layers, false)?.store.path,
     };
     let file = &arguments.file;
     let open = || -> io::Result<(File, u64)> {
@@ -120,20 +120,20 @@ pub(crate) fn restore(arguments: &RestoreArguments, sources: Sources) -> Result<
         Ok((file, length))
     };
     let (read, length) = open().with_context(|| format!("cannot read {}", file.display()))?;
-    let watched = Watched { read, length, taken: 0, progress: Progress::new() };
-    let restored = restore_store(&folder, BufReader::with_capacity(CHUNK_BYTES, watched));
-    let summary = restored.with_context(|| format!("{} was not restored", file.display()))?;
+    let source = BackupFile { read, length, taken: 0, progress: Progress::new() };
+    let restored = restore_store(&folder, BufReader::with_capacity(CHUNK_BYTES, source));
+    let summary = restored.with_context(|| format!("cannot restore {}", file.display()))?;
     show::print(&restored_text(&summary, &folder))
 }
 
 fn restored_text(summary: &Summary, folder: &Path) -> String {
-    format!("{} is now the store in {}\n", describe(summary), folder.display())
+    format!("Restored {} to the store in {}\n", describe(summary), folder.display())
 }
 
 fn describe(summary: &Summary) -> String {
     let Summary { header, rows, bytes } = summary;
     format!(
-        "the log {} up to sequence {}, as of {}: {rows} rows, {} MB,",
+        "the log {} up to sequence {}, as of {} ({rows} rows, {} MB)",
         header.log,
         header.sequence,
         header.made_at,
@@ -141,15 +141,15 @@ fn describe(summary: &Summary) -> String {
     )
 }
 
-/// A file that is read, with how far.
-struct Watched {
+/// The file of a backup, which shows progress while it is read.
+struct BackupFile {
     read: File,
     length: u64,
     taken: u64,
     progress: Progress,
 }
 
-impl Read for Watched {
+impl Read for BackupFile {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         let read = self.read.read(buffer)?;
         self.taken += u64::try_from(read).unwrap_or(u64::MAX);

@@ -1,4 +1,4 @@
-//! Which parts each command starts, and how they are joined. What `main` and the tests run is the same.
+//! Starts the parts that a mode needs and joins them: listeners, the log, a pod around it, and the poller.
 
 use std::{sync::Arc, time::Duration};
 
@@ -28,57 +28,25 @@ use tokio_util::sync::CancellationToken;
 
 use crate::{
     follow::{self, Pod},
+    mode::Mode,
     settings::Settings,
     show,
 };
 
-/// How long a pod goes on serving after SIGTERM, so that balancers can turn away.
+/// How long a pod keeps serving after SIGTERM, so that load balancers can take it out of rotation first.
 const GRACE: Duration = Duration::from_secs(1);
 
-/// The pause between two looks of a poller at the log: often enough for a standby to know about where the log ended, should
-/// the log be damaged when it has to take over.
+/// How often a poller checks where the log ends. A standby that takes over a damaged log needs a recent position.
 const OBSERVE_PAUSE: Duration = Duration::from_secs(2);
 
-/// What one process does.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Mode {
-    /// Poller and API.
-    Run,
-    /// Poller and API, with a simulated market.
-    Demo,
-    /// The poller alone.
-    Poller,
-    /// The API alone.
-    Api,
-}
-
-impl Mode {
-    fn has_poller(self) -> bool {
-        self != Self::Api
-    }
-
-    fn has_api(self) -> bool {
-        self != Self::Poller
-    }
-
-    /// The mode in words.
-    pub(crate) fn describe(self) -> &'static str {
-        match self {
-            Self::Run => "poller and API in one process",
-            Self::Demo => "a demo: every price is SIMULATED",
-            Self::Poller => "poller",
-            Self::Api => "API",
-        }
-    }
-}
-
-/// Runs one process until it is told to stop.
+/// Runs one process until it receives a signal to stop, or one of its tasks fails.
 pub(crate) fn run(mode: Mode, settings: Settings) -> Result<()> {
     telemetry::start(&settings.log)?;
     let runtime = tokio::runtime::Runtime::new().context("cannot start the runtime")?;
     let grace = if mode.has_api() { GRACE } else { Duration::ZERO };
     runtime.block_on(async {
         tracing::info!(
+            event = "starting",
             mode = mode.describe(),
             version = show::VERSION_LINE,
             bus = common::bus::nats::redacted(&settings.bus.url),
@@ -86,7 +54,7 @@ pub(crate) fn run(mode: Mode, settings: Settings) -> Result<()> {
             "starting"
         );
         let ended = service::run(grace, async |service| build(mode, &settings, service).await).await;
-        tracing::info!("stopped");
+        tracing::info!(event = "stopped", "stopped");
         ended
     })?;
     Ok(())
@@ -97,8 +65,8 @@ async fn build(mode: Mode, settings: &Settings, service: &mut Service) -> Result
     let registry = Registry::new();
     let process = Process { readiness: service.readiness().clone(), registry, build: show::build() };
 
-    // The addresses come first: if one is taken, nothing else should have begun. And health is answered
-    // from the first moment, however long the log is waited for.
+    // Bind the addresses before anything else: if one is in use, nothing else has been started yet. It also makes
+    // the health routes available from the start, however long the process waits for the log.
     let pod = match mode.has_api() {
         true => Some(listen(settings, clock.clone(), &process, service).await?),
         false => {
@@ -118,17 +86,17 @@ async fn build(mode: Mode, settings: &Settings, service: &mut Service) -> Result
     Ok(())
 }
 
-/// A pod that answers its operators, and nothing else yet.
+/// Starts the listeners of a pod. Until it has a store, the pod only serves health and metrics.
 async fn listen(
     settings: &Settings,
     clock: Arc<dyn Clock>,
     process: &Process,
     service: &mut Service,
 ) -> Result<Pod, TaskError> {
-    let places = server::api_places();
+    let places = server::max_api_connections();
     let listener = Listener::bind("api.listen", settings.api.listen.get().unwrap_or_default()).await?;
     let address = listener.address()?;
-    tracing::info!(url = format!("http://{address}"), "listening");
+    tracing::info!(event = "listening", url = format!("http://{address}"), "listening");
     let metrics = api::Metrics::new(&process.registry)?;
     let copy_metrics = ledger::Metrics::new(&process.registry)?;
     let check = service.readiness().check("log");
@@ -148,7 +116,7 @@ async fn listen(
     Ok(Pod { settings, clock, process, address, endpoints, operators, metrics, copy_metrics, streams, check })
 }
 
-/// Everything in one process: the store is the log.
+/// Opens the in-process log, which is the store itself, and lets the pod serve it.
 async fn local(
     mode: Mode,
     settings: &Settings,
@@ -167,6 +135,7 @@ async fn local(
     Ok(Some(poller::Log { writer, lease: Arc::new(Uncontested::new()) }))
 }
 
+/// Connects to the log on NATS, for the pod, the poller or both.
 async fn nats(
     mode: Mode,
     settings: &Settings,
@@ -185,8 +154,8 @@ async fn nats(
     if !mode.has_poller() {
         return Ok(None);
     }
-    // A poller alone is not ready before it has reached the log: a version that cannot must not replace one that can.
-    // A pod that polls as well has a copy to answer from, and a check of its own.
+    // A process that only polls is not ready before it has reached the log. Otherwise a rolling update would replace a
+    // working poller with one that cannot connect. A process that also serves has the pod's own check.
     let check = (!mode.has_api()).then(|| process.readiness.check("log"));
     let mut nats = Nats::connect(&settings.bus, Role::Poller, &metrics).await?;
     if !mode.has_api() {
@@ -201,7 +170,7 @@ async fn nats(
     Ok(Some(poller::Log { writer, lease }))
 }
 
-/// Looks at the log regularly, whether this poller leads or stands by: so it knows where the log ended and which servers
+/// Checks the log regularly, as leader and as standby, so that this poller knows where the log ended and which servers
 /// have it.
 async fn observe(writer: Arc<NatsWriter>, stop: CancellationToken) -> Result<(), TaskError> {
     while stop.run_until_cancelled(sleep(OBSERVE_PAUSE)).await.is_some() {
@@ -209,14 +178,14 @@ async fn observe(writer: Arc<NatsWriter>, stop: CancellationToken) -> Result<(),
             tracing::debug!(
                 event = "log_not_observed",
                 error = telemetry::chain(&error),
-                "cannot look at the log"
+                "checking the log failed; retrying"
             );
         }
     }
     Ok(())
 }
 
-/// Listens for operators, where that is set. What they are answered with can still be changed.
+/// Starts the admin listener if `admin.listen` is set. Returns the sender that replaces its endpoint.
 async fn admin(
     settings: &Settings,
     endpoint: SharedEndpoint,
@@ -225,11 +194,16 @@ async fn admin(
 ) -> Result<Option<watch::Sender<SharedEndpoint>>, TaskError> {
     let Some(address) = settings.admin.listen.get() else { return Ok(None) };
     let listener = Listener::bind("admin.listen", address).await?;
-    tracing::info!(url = format!("http://{}", listener.address()?), "admin serving");
+    tracing::info!(
+        event = "admin_listening",
+        url = format!("http://{}", listener.address()?),
+        "admin listening"
+    );
     let connections =
         prometheus::IntGauge::new("tickwell_admin_connections", "Open connections of operators")?;
     process.registry.register(Box::new(connections.clone()))?;
     let (endpoints, newest) = watch::channel(endpoint);
-    service.spawn("admin", listener.serve(newest, server::ADMIN_PLACES, connections, service.stop()));
+    service
+        .spawn("admin", listener.serve(newest, server::MAX_ADMIN_CONNECTIONS, connections, service.stop()));
     Ok(Some(endpoints))
 }

@@ -1,4 +1,4 @@
-//! The log on NATS, for a command that does something once and ends.
+//! Connects a command to the log on NATS.
 
 use std::{pin::pin, time::Duration};
 
@@ -12,21 +12,21 @@ use tokio::time::timeout;
 
 use crate::{settings::Settings, show};
 
-/// How long NATS is waited for. A server that is there accepts a connection much sooner.
+/// How long to wait for NATS. A healthy server accepts a connection much sooner.
 const PATIENCE: Duration = Duration::from_secs(3);
 
-/// How long a server may take that is being started, or a cluster that has lost one.
+/// How long to wait for a server that is being started, or for a cluster that has lost one.
 pub(crate) const START_PATIENCE: Duration = Duration::from_secs(60);
 
-/// Connects to the server that the settings name, or says that it cannot be reached.
+/// Connects to the server in `bus.url`. Unlike a service, a command fails if the server cannot be reached soon.
 pub(crate) async fn to_log(settings: &Settings, role: Role) -> Result<Nats> {
-    // Nobody asks a command for its metrics.
+    // A command does not export its metrics.
     let metrics = Metrics::new(&Registry::new())?;
     let connected = timeout(PATIENCE, Nats::connect(&settings.bus, role, &metrics)).await;
     Ok(connected.map_err(|_elapsed| unreachable(settings))??)
 }
 
-/// The same, but waits for a server that is still being started, and says so.
+/// Connects as well, but waits for a server that is still being started, and says so.
 pub(crate) async fn to_starting_log(settings: &Settings, role: Role) -> Result<Nats> {
     if settings.bus.url.is_empty() {
         bail!("bus.url: name the NATS server, such as nats://127.0.0.1:4222");
@@ -42,5 +42,8 @@ pub(crate) async fn to_starting_log(settings: &Settings, role: Role) -> Result<N
 }
 
 fn unreachable(settings: &Settings) -> anyhow::Error {
-    anyhow!("bus.url: NATS at {} cannot be reached", redacted(&settings.bus.url))
+    anyhow!(
+        "bus.url: cannot reach NATS at {}; check the address and that the server is running",
+        redacted(&settings.bus.url)
+    )
 }

@@ -1,9 +1,9 @@
-//! How a pod follows its log for as long as it lives.
+//! Keeps a pod on its log for as long as the process lives.
 //!
-//! A store is the copy of one log. What it holds is answered at once, whether the log can be had or not: the
-//! reader finds out later whether it is still the same log. When it turns out to be another one, or the copy
-//! damaged, the pod stops answering, moves the store aside, and begins anew with an empty one. It never goes on
-//! in a log that it does not know, and it never ends or hangs because of one.
+//! A store is a copy of one log. The pod serves the copy it finds at once, whether or not the log can be reached; the
+//! reader finds out later whether the log is still the same one. If it is a different log, or the copy is damaged, the
+//! pod stops serving, moves the store aside, and rebuilds it from the log. A pod never continues with a log that does
+//! not match its copy, and problems with a log never make it exit or hang.
 
 use std::{net::SocketAddr, path::Path, sync::Arc, time::Duration};
 
@@ -38,29 +38,29 @@ use tokio_util::sync::CancellationToken;
 
 use crate::settings::Settings;
 
-/// A NATS server that is there has accepted a connection by then.
+/// After this time without a connection, the pod reports that NATS is unavailable, and keeps trying.
 const CONNECT_PATIENCE: Duration = Duration::from_secs(1);
 
-/// The pause between two questions for a log that is not there yet.
+/// The pause between two checks for a log that does not exist yet.
 const RETRY_PAUSE: Duration = Duration::from_millis(250);
 
-/// The pause before a store is begun anew, so that a disk that damages every one is not kept busy with it.
+/// The pause before a store is rebuilt. It limits the load on a disk that damages every new store.
 const REBUILD_PAUSE: Duration = Duration::from_secs(1);
 
-/// How long the last requests may hold on to a store that is no longer served, and sled to its lock.
+/// How long to wait for the lock on a store. The last requests may still use it, and sled releases it late.
 const LOCK_PATIENCE: Duration = Duration::from_secs(10);
 
-/// The pause between two looks at that lock.
+/// The pause between two attempts to take that lock.
 const LOCK_PAUSE: Duration = Duration::from_millis(50);
 
-/// A pod that listens already: what it answers with can still be changed.
+/// A pod that already listens. Its endpoints are replaced when it starts or stops serving a store.
 pub(crate) struct Pod {
     pub(crate) settings: Settings,
     pub(crate) clock: Arc<dyn Clock>,
     pub(crate) process: Process,
     pub(crate) address: SocketAddr,
     pub(crate) endpoints: watch::Sender<SharedEndpoint>,
-    /// What operators are answered with, where they have a listener of their own.
+    /// The endpoint of the admin listener, if there is one.
     pub(crate) operators: Option<watch::Sender<SharedEndpoint>>,
     pub(crate) metrics: api::Metrics,
     pub(crate) copy_metrics: ledger::Metrics,
@@ -69,7 +69,7 @@ pub(crate) struct Pod {
 }
 
 impl Pod {
-    /// Serves what a store holds. Answers what fills it.
+    /// Starts serving a store. Returns the ingest task that fills it.
     pub(crate) async fn serve(&self, store: Store) -> Result<Ingest, StoreError> {
         let keep = self.settings.windows.keep.duration();
         let retention = Retention {
@@ -81,7 +81,7 @@ impl Pod {
             let store = store.clone();
             move || Ingest::load(store, keep, retention, metrics, check)
         });
-        // On some damage sled panics; it has said where.
+        // sled panics on some kinds of damage. Its panic message is already in the log.
         let loaded = loading.await.unwrap_or(Err(StoreError::Damaged("loading it panicked")));
         let (ingest, snapshots) = loaded?;
         let state = Arc::new(State {
@@ -99,19 +99,20 @@ impl Pod {
         });
         let endpoint = server::endpoint(&state, &self.process, &self.settings.api, self.metrics.clone());
         self.endpoints.send_replace(endpoint);
-        self.tell_operators(|| server::admin_endpoint(&state, &self.process));
-        tracing::info!(url = format!("http://{}", self.address), "serving");
+        self.set_admin_endpoint(|| server::admin_endpoint(&state, &self.process));
+        tracing::info!(event = "serving", url = format!("http://{}", self.address), "serving");
         Ok(ingest)
     }
 
-    /// Follows the in-process log. There is no other copy of it, so nothing is begun anew.
+    /// Follows the in-process log. It is the only copy, so a damaged store is an error instead of being rebuilt.
     pub(crate) async fn follow_local(
         self,
         ingest: Ingest,
         log: impl LogReader + 'static,
     ) -> Result<(), TaskError> {
         let path = self.settings.store.path.display().to_string();
-        // It ends with its writer, which still has something to say when it is told to stop.
+        // Not cancelled by the stop token: the writer still appends its last records on shutdown, and the log ends
+        // when the writer is dropped.
         match ingest.run(Box::new(log), CancellationToken::new()).await? {
             Ended::Stopped => Ok(()),
             Ended::Damaged(source) => Err(OpenError::OnlyCopy { path, source }.into()),
@@ -119,7 +120,7 @@ impl Pod {
         }
     }
 
-    /// Follows the log on NATS, beginning with the copy that was `found`, until told to stop.
+    /// Follows the log on NATS until `stop` is cancelled, starting with the copy that was `found`, if any.
     pub(crate) async fn follow(
         self,
         mut found: Option<Store>,
@@ -142,13 +143,13 @@ impl Pod {
                     (Rebuild::Damaged, format!("the store is damaged: {}", chain(&error)))
                 }
             };
-            if stop.run_until_cancelled(self.begin_anew(why, &reason)).await.transpose()?.is_none() {
+            if stop.run_until_cancelled(self.discard_store(why, &reason)).await.transpose()?.is_none() {
                 return Ok(());
             }
         }
     }
 
-    /// Serves the copy that was found, or a new one of the log that there is, and connects it to the log.
+    /// Serves the copy that was found, or creates a new one, and connects it to the log.
     async fn prepare(
         &self,
         found: Option<Store>,
@@ -165,12 +166,12 @@ impl Pod {
             }
         };
         let ingest = self.serve(store.clone()).await?;
-        let log = self.connected(nats, bus, |error| ingest.tell_away(error)).await?;
+        let log = self.connected(nats, bus, |error| ingest.report_unavailable(error)).await?;
         let reader = log.follow(store.identity().clone(), store.cursor()?, newest(&store)?);
         Ok((ingest, Box::new(reader)))
     }
 
-    /// The connection, once there is one; `away` is told if that takes long.
+    /// Waits for the connection to NATS. Calls `away` once if that takes long.
     async fn connected<'nats>(
         &self,
         nats: &'nats mut Option<Nats>,
@@ -194,7 +195,7 @@ impl Pod {
         Ok(nats.insert(connected))
     }
 
-    /// Which log there is, once there is one.
+    /// Waits until the log exists, and returns its identity.
     async fn identity(&self, nats: &Nats) -> LogIdentity {
         loop {
             match nats.identity().await {
@@ -205,25 +206,29 @@ impl Pod {
         }
     }
 
-    /// Without any copy there is nothing to serve.
+    /// Reports that the pod is not ready: it has no copy to serve and waits for the log.
     fn wait_for_log(&self, error: &ReadError) {
         self.copy_metrics.trouble(error.trouble());
         self.check.set(Condition::Unready(error.to_string()));
     }
 
-    fn tell_operators(&self, endpoint: impl FnOnce() -> SharedEndpoint) {
+    fn set_admin_endpoint(&self, endpoint: impl FnOnce() -> SharedEndpoint) {
         if let Some(operators) = &self.operators {
             operators.send_replace(endpoint());
         }
     }
 
-    /// Stops serving the store, and moves it out of the way.
-    async fn begin_anew(&self, why: Rebuild, reason: &str) -> Result<(), OpenError> {
-        tracing::error!(reason, "moving the store aside and building it anew from the log");
+    /// Stops serving the store and moves it aside.
+    async fn discard_store(&self, why: Rebuild, reason: &str) -> Result<(), OpenError> {
+        tracing::error!(
+            event = "store_rebuilding",
+            reason,
+            "moving the store aside and rebuilding it from the log"
+        );
         self.copy_metrics.rebuilt(why);
-        self.check.set(Condition::Unready(format!("building the store anew: {reason}")));
+        self.check.set(Condition::Unready(format!("rebuilding the store: {reason}")));
         self.endpoints.send_replace(server::starting_endpoint(&self.process));
-        self.tell_operators(|| server::starting_admin_endpoint(&self.process));
+        self.set_admin_endpoint(|| server::starting_admin_endpoint(&self.process));
         sleep(REBUILD_PAUSE).await;
         let (path, now) = (self.settings.store.path.clone(), self.clock.now());
         unlocked(move || Store::set_aside(&path, now)).await
@@ -241,13 +246,13 @@ enum FollowError {
     Store(#[from] StoreError),
 }
 
-/// The copy of a NATS log that a pod finds when it starts.
+/// Opens the copy of a NATS log that a pod finds when it starts, if there is one.
 pub(crate) async fn present_copy(path: &Path) -> Result<Option<Store>, OpenError> {
     let path = path.to_owned();
     unlocked(move || Store::open_present_copy(&path)).await
 }
 
-/// Does something with a store that may still be in use for a moment.
+/// Calls `act`, and retries while the store is still locked.
 async fn unlocked<T: Send + 'static>(
     act: impl Fn() -> Result<T, OpenError> + Clone + Send + 'static,
 ) -> Result<T, OpenError> {
@@ -261,7 +266,7 @@ async fn unlocked<T: Send + 'static>(
     }
 }
 
-/// The newest record that a store holds, as the message that it came from.
+/// The newest record in a store, as the log entry that it came from.
 fn newest(store: &Store) -> Result<Option<Entry>, StoreError> {
     let sequence = store.pairs()?.into_iter().map(|(_, heads)| heads.newest).max();
     let Some(sequence) = sequence else { return Ok(None) };

@@ -1,61 +1,63 @@
-//! `tickwell healthcheck`: whether the process in this container lives, for images that have no shell and no curl.
+//! `tickwell healthcheck`: whether the process in this container is alive, for images without a shell and curl.
 //!
-//! Liveness, unless asked for readiness: who acts on a container's health check starts the container anew, and
-//! that helps one that hangs, but not one that waits for its log or catches up with it.
+//! Checks liveness by default, because an engine restarts a container whose health check fails. That helps a process
+//! that hangs, but not one that waits for its log or catches up with it.
 
 use std::{net::SocketAddr, time::Duration};
 
-use anyhow::{Context, Result, bail, ensure};
+use anyhow::{Result, bail, ensure};
 use api::{AdminConfig, ApiConfig};
 use clap::Args;
 use serde_json::Value;
 
 use crate::{
-    pod::{Answer, Pod, StatusCode, text},
-    settings::{self, Sources},
+    pod::{PodClient, Response, StatusCode, text},
+    runtime,
+    settings::{self, SettingsLayers},
     show,
 };
 
-/// How long the process may take to answer. Shorter than what container engines allow a check, so that they show
-/// our reason and not theirs.
+/// How long the process may take to respond. Shorter than the usual timeout of container engines, so that they show our
+/// reason instead of their timeout.
 const PATIENCE: Duration = Duration::from_secs(3);
 
-/// Of which process, and what.
+/// Which process to check, and for what.
 #[derive(Debug, Args)]
 pub(crate) struct HealthcheckArguments {
-    /// Whether it should get requests, and not only whether it lives
+    /// Check whether the process is ready for requests, not only whether it is alive
     #[arg(long)]
     ready: bool,
 
-    /// The address of the process, such as http://127.0.0.1:8080; that of the settings, if absent
+    /// The address of the process, such as http://127.0.0.1:8080. If not given: admin.listen, or else api.listen
     #[arg(long, value_name = "URL")]
     url: Option<String>,
 }
 
-/// Asks once. An error if the process does not answer, or is not well.
-pub(crate) fn run(arguments: &HealthcheckArguments, sources: Sources) -> Result<()> {
+/// Sends one request. Fails if the process does not respond, or is not alive or ready.
+pub(crate) fn run(arguments: &HealthcheckArguments, layers: SettingsLayers) -> Result<()> {
     let url = match &arguments.url {
         Some(url) => url.trim_end_matches('/').to_owned(),
         None => {
-            let settings = settings::load_log(sources, false)?;
+            let settings = settings::load_log(layers, false)?;
             own_url(&settings.api, &settings.admin)?
         }
     };
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
-    runtime.context("cannot start the runtime")?.block_on(ask(&url, arguments.ready))
+    runtime::block_on(ask(&url, arguments.ready))
 }
 
-/// Where the process of these settings answers its operators. Its own listener for them comes first: a poller
-/// has no other, and clients cannot take all of its connections.
+/// The address for the health of a process with these settings. The admin listener comes first: a poller has no other,
+/// and clients cannot use up its connections.
 fn own_url(api: &ApiConfig, admin: &AdminConfig) -> Result<String> {
     let (name, address) = match (admin.listen.get(), api.listen.get()) {
         (Some(address), _) => ("admin.listen", address),
         (None, Some(address)) => ("api.listen", address),
-        (None, None) => bail!("neither admin.listen nor api.listen names an address: say which with --url"),
+        (None, None) => {
+            bail!("neither admin.listen nor api.listen is set; give the address of the process with --url")
+        }
     };
     ensure!(
         !address.ends_with(":0"),
-        "{name} is {address}: the process picked a port of its own; name it with --url"
+        "{name}: {address} lets the process pick a free port; give its address with --url, or set {name} to a fixed port"
     );
     Ok(match address.parse::<SocketAddr>() {
         Ok(any) if any.ip().is_unspecified() => {
@@ -68,17 +70,21 @@ fn own_url(api: &ApiConfig, admin: &AdminConfig) -> Result<String> {
 
 async fn ask(url: &str, ready: bool) -> Result<()> {
     let path = if ready { "/readyz?verbose" } else { "/livez" };
-    let answer = Pod::get_here(url, path, PATIENCE).await?;
-    match answer.status {
+    let response = PodClient::get_here(url, path, PATIENCE).await?;
+    match response.status {
         StatusCode::OK => show::print(&format!("{url} is {}\n", if ready { "ready" } else { "alive" })),
-        StatusCode::SERVICE_UNAVAILABLE if ready => bail!("{url} is not ready: {}", lacking(&answer)),
-        status => bail!("{url} answers {path} with {status}: is that a Tickwell process?"),
+        StatusCode::SERVICE_UNAVAILABLE if ready => {
+            bail!("{url} is not ready: {}", unready_checks(&response))
+        }
+        status => bail!(
+            "{url} responds to {path} with {status}; check that a Tickwell process listens at that address"
+        ),
     }
 }
 
-/// The checks that fail, and why.
-fn lacking(answer: &Answer) -> String {
-    let report = answer.object();
+/// The failing checks with their reasons.
+fn unready_checks(response: &Response) -> String {
+    let report = response.object();
     let checks = report.get("checks").and_then(Value::as_array).map(Vec::as_slice).unwrap_or_default();
     let unready =
         checks.iter().filter_map(Value::as_object).filter(|check| text(check, "condition") == "unready");
@@ -98,7 +104,7 @@ mod tests {
     }
 
     #[test]
-    fn the_process_is_asked_where_it_answers_operators() {
+    fn the_admin_listener_is_asked_before_the_api() {
         for (api, admin, url) in [
             ("127.0.0.1:8080", "", "http://127.0.0.1:8080"),
             ("0.0.0.0:8080", "", "http://127.0.0.1:8080"),
@@ -112,7 +118,7 @@ mod tests {
     }
 
     #[test]
-    fn an_address_that_nobody_knows_is_an_error_that_says_what_to_do() {
+    fn an_unknown_address_is_an_error_with_a_remedy() {
         for (api, admin) in [("127.0.0.1:0", ""), ("127.0.0.1:8080", "0.0.0.0:0"), ("", "")] {
             let error = found(api, admin).unwrap_err().to_string();
             assert!(error.contains("--url"), "{error}");

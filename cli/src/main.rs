@@ -1,36 +1,50 @@
-//! `tickwell`: the one binary. It reads settings, composes poller and API, and runs them.
+//! `tickwell`: the only binary. It reads the settings, composes the poller and the API, and runs them.
+//!
+//! Every process:
 //!
 //! - [`arguments`]: the commands and flags.
-//! - [`settings`]: flag over environment over file over default.
-//! - [`compose`]: which parts each command starts, and how they are joined.
-//! - [`follow`]: how a pod follows its log, whatever becomes of either.
-//! - [`connect`]: the log on NATS, for a command that ends.
-//! - [`log`]: keys for the log's roles, its stream and its lease, made and checked.
-//! - [`backup`]: a store in one file, and back.
-//! - [`export`]: ticks and gaps as CSV or NDJSON.
-//! - [`healthcheck`]: whether the process of a container is well.
-//! - [`output`]: files that are written whole or not at all.
-//! - [`pod`]: a running pod, asked over HTTP.
-//! - [`progress`]: how far a long piece of work has come.
-//! - [`recompute`]: stored records, worked out again.
-//! - [`show`]: what it says to people.
-//! - [`sources`]: what each source is asked for, and whether it answers.
-//! - [`stopped`]: the store of a process that is not running.
-//! - [`verify`]: whether pods give the same answers.
+//! - [`settings`]: flags over environment over file over defaults.
+//! - [`mode`]: what one process runs: poller, API or both.
+//! - [`compose`]: starts the parts that a mode needs and joins them.
+//! - [`follow`]: keeps a pod on its log while the log or the store comes and goes.
+//!
+//! Commands that do one thing and exit:
+//!
 //! - [`watch`]: live prices in a terminal.
+//! - [`sources`]: what each source is asked, and whether it responds.
+//! - [`recompute`]: recomputes stored records from their quotes.
+//! - [`export`]: ticks and gaps as CSV or NDJSON.
+//! - [`backup`]: backs up a store into one file, and restores it.
+//! - [`verify`]: compares the responses of several pods.
+//! - [`healthcheck`]: whether the process in a container is alive.
+//! - [`log`]: creates keys for NATS, and creates, checks and repairs the stream of the log.
+//!
+//! What several of them use:
+//!
+//! - [`connect`]: connects a command to the log on NATS.
+//! - [`pod`]: an HTTP client of a running pod.
+//! - [`stopped`]: opens the store of a process that is not running.
+//! - [`output`]: files that are written completely or not at all.
+//! - [`progress`]: a progress line on standard error.
+//! - [`runtime`]: runs the asynchronous work of a command.
+//! - [`show`]: prints to standard output, and reports a final error.
 
 mod arguments;
 mod backup;
 mod compose;
 mod connect;
+#[cfg(test)]
+mod documents;
 mod export;
 mod follow;
 mod healthcheck;
 mod log;
+mod mode;
 mod output;
 mod pod;
 mod progress;
 mod recompute;
+mod runtime;
 mod settings;
 mod show;
 mod sources;
@@ -40,15 +54,15 @@ mod watch;
 
 use std::process::ExitCode;
 
-use clap::Parser;
+use arguments::Arguments;
 
 fn main() -> ExitCode {
-    // Before anything builds a TLS client. It fails only if it was done before, which is as good.
+    // Must happen before any TLS client is built. Fails only if a provider is already installed.
     let _ = rustls::crypto::ring::default_provider().install_default();
-    match arguments::Arguments::parse().run() {
+    match Arguments::of_process().run() {
         Ok(code) => code,
         Err(error) => {
-            // The one place where an error's whole chain is told.
+            // The only place that reports an error with its whole chain of causes.
             show::failure(&error);
             ExitCode::FAILURE
         }

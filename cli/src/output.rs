@@ -1,4 +1,4 @@
-//! Files that are written whole or not at all.
+//! Files that are written completely or not at all.
 
 use std::{
     fs::{File, Permissions},
@@ -11,7 +11,7 @@ use anyhow::{Context, Result, ensure};
 use tempfile::NamedTempFile;
 use tokio::signal::unix::{SignalKind, signal};
 
-/// A file in the making: under a name of its own until it is whole, and gone if it never is.
+/// A file that is being written. It has a temporary name until it is complete, and is deleted if it is dropped before.
 pub(crate) struct Output {
     file: NamedTempFile,
     path: PathBuf,
@@ -19,27 +19,29 @@ pub(crate) struct Output {
 }
 
 impl Output {
-    /// Begins a file with this name. One that is there already is only replaced with `force`, and only at the
-    /// end.
+    /// Starts writing a file. An existing file is only replaced with `force`, and only in [`Self::finish`].
     pub(crate) fn begin(path: &Path, force: bool) -> Result<Self> {
         let name = path.display();
-        ensure!(force || !path.exists(), "{name} is there already: name another file, or give --force");
+        ensure!(
+            force || !path.exists(),
+            "{name} already exists; choose another name, or replace it with --force"
+        );
         let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty());
         let mut builder = tempfile::Builder::new();
-        // As any other file of this user; a temporary one would be nobody else's to read.
+        // The usual permissions of new files. Temporary files could only be read by their owner.
         let builder = builder.prefix(".tickwell-").suffix(".part").permissions(Permissions::from_mode(0o666));
         let file = builder.tempfile_in(folder.unwrap_or(Path::new(".")));
-        let file = file.with_context(|| format!("cannot write beside {name}"))?;
+        let file = file.with_context(|| format!("cannot create a file in the directory of {name}"))?;
         Ok(Self { file, path: path.to_owned(), force })
     }
 
-    /// What was written so far, from its beginning.
+    /// Opens what has been written so far, from its start.
     pub(crate) fn reread(&mut self) -> Result<File> {
         self.file.flush()?;
         Ok(self.file.reopen()?)
     }
 
-    /// Gives the file its name, once it is on the disk.
+    /// Flushes the file to disk and gives it its final name.
     pub(crate) fn finish(self) -> Result<()> {
         let name = self.path.display().to_string();
         let cannot = || format!("cannot write {name}");
@@ -62,19 +64,32 @@ impl Write for Output {
     }
 }
 
-/// Does something that may be interrupted between two of its steps, from the keyboard or by SIGTERM. What it has begun is
-/// dropped then, and nothing is left behind.
+/// Runs `work` until it ends, Ctrl-C is pressed or SIGTERM arrives. An interrupted `work` is dropped at its next await,
+/// which deletes unfinished files.
 pub(crate) async fn unless_interrupted<T>(work: impl Future<Output = Result<T>>) -> Result<T> {
     tokio::select! {
         done = work => done,
         interrupted = interruption() => {
             interrupted?;
-            anyhow::bail!("interrupted; what was begun was removed")
+            anyhow::bail!("interrupted; unfinished files were deleted")
         }
     }
 }
 
-/// Waits until the process is told to stop.
+/// Whether an error, or one of its causes, is that the reader of a pipe has closed it.
+pub(crate) fn is_broken_pipe(error: &anyhow::Error) -> bool {
+    let kind = |cause: &(dyn std::error::Error + 'static)| {
+        let csv = cause.downcast_ref::<csv::Error>().and_then(|error| match error.kind() {
+            csv::ErrorKind::Io(error) => Some(error.kind()),
+            _ => None,
+        });
+        let json = cause.downcast_ref::<serde_json::Error>().and_then(serde_json::Error::io_error_kind);
+        csv.or(json).or_else(|| cause.downcast_ref::<io::Error>().map(io::Error::kind))
+    };
+    error.chain().any(|cause| kind(cause) == Some(io::ErrorKind::BrokenPipe))
+}
+
+/// Waits until Ctrl-C is pressed or SIGTERM arrives.
 pub(crate) async fn interruption() -> io::Result<()> {
     let mut terminated = signal(SignalKind::terminate())?;
     tokio::select! {
@@ -88,14 +103,14 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_file_is_never_replaced_unasked() {
+    fn a_file_is_only_replaced_with_force() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("ticks.csv");
         let names = || folder.path().read_dir().unwrap().count();
         let mut output = Output::begin(&path, false).unwrap();
         output.write_all(b"first").unwrap();
-        assert!(!path.exists(), "not before it is whole");
-        // Somebody else is quicker.
+        assert!(!path.exists(), "not before it is complete");
+        // Another process creates the file first.
         std::fs::write(&path, "precious").unwrap();
         assert!(output.finish().is_err());
         assert!(Output::begin(&path, false).is_err());

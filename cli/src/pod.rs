@@ -1,7 +1,7 @@
-//! A running pod, asked over HTTP. The only part of the commands that knows how.
+//! An HTTP client of a running pod. No other part of the commands makes HTTP requests.
 //!
-//! - [`events`]: its stream of events.
-//! - [`key`]: the key that it may ask for.
+//! - [`events`]: the event stream of a pod.
+//! - [`key`]: the API key that a pod may require.
 
 mod events;
 mod key;
@@ -15,68 +15,72 @@ use reqwest::{
     header::{HeaderMap, RETRY_AFTER},
     redirect::Policy,
 };
+use serde::de::DeserializeOwned;
 use serde_json::{Map, Value};
 
-pub(crate) use events::Refusal;
+pub(crate) use events::StreamError;
 pub(crate) use key::{Key, KeyArguments};
 pub(crate) use reqwest::StatusCode;
 
-/// A last bound on one request.
+/// The longest time that one request may take.
 const MAX_REQUEST_TIME: Duration = Duration::from_secs(20);
 
-/// How long an answer that is read piece by piece may say nothing. The store is copied before it begins.
+/// How long a pod may send nothing during a download. It copies its store before it sends the first byte.
 const MAX_SILENCE: Duration = Duration::from_secs(120);
 
-/// More than any answer has: a page of 10,000 items is about 2 MB.
-const MAX_ANSWER_BYTES: usize = 16 * 1024 * 1024;
+/// The largest response that is read into memory. A page of 10,000 items has about 2 MB.
+const MAX_RESPONSE_BYTES: usize = 16 * 1024 * 1024;
 
-/// How long a pod is waited for when it says that it is asked too often or too soon, each time.
+/// The longest time to wait before one retry, whatever the pod asks for.
 const MAX_WAIT: Duration = Duration::from_secs(60);
 
-/// How long it is waited for where it does not say.
+/// How long to wait before a retry if the pod sends no `Retry-After`.
 const DEFAULT_WAIT: Duration = Duration::from_secs(5);
 
-/// How often in a row it may say so.
-const MAX_WAITS: u32 = 10;
+/// How often a request is sent before giving up.
+const MAX_ATTEMPTS: u32 = 10;
 
-/// An address as it should be.
-const EXAMPLE: &str = "http://127.0.0.1:8080";
+/// The address of a pod with default settings: what commands use if none is given, and the example in messages.
+pub(crate) const DEFAULT_URL: &str = "http://127.0.0.1:8080";
 
-/// The answer belongs to the log as of this position.
+/// The header with the sequence of the log that a response is about.
 const SEQUENCE_HEADER: &str = "x-tickwell-sequence";
 
-/// A pod, or any process that answers over HTTP as one does.
+/// A client of a pod, or of any process that serves the same routes.
 #[derive(Debug)]
-pub(crate) struct Pod {
+pub(crate) struct PodClient {
     client: reqwest::Client,
     url: Url,
-    /// What its address was given as.
+    /// The flag or argument that the address was given with.
     name: &'static str,
     key: Key,
 }
 
-/// What a pod said.
+/// A response that has been read to its end.
 #[derive(Debug)]
-pub(crate) struct Answer {
+pub(crate) struct Response {
     pub(crate) status: StatusCode,
     headers: HeaderMap,
     pub(crate) body: Vec<u8>,
 }
 
-/// An answer that is read piece by piece.
+/// A response that is read piece by piece.
 #[derive(Debug)]
 pub(crate) struct Download(reqwest::Response);
 
-impl Pod {
-    /// The pod at an address that was given as `name`.
+impl PodClient {
+    /// A client of the pod at `url`, which was given with the flag or argument `name`.
     pub(crate) fn new(name: &'static str, url: &str, key: &Key) -> Result<Self> {
         Self::streaming(name, url, key, MAX_SILENCE)
     }
 
-    /// The same, where it is gone when it has said nothing for so long.
+    /// The same, but a response fails if the pod sends nothing for as long as `silence`.
     pub(crate) fn streaming(name: &'static str, url: &str, key: &Key, silence: Duration) -> Result<Self> {
         let parsed: Url = url.parse().with_context(|| format!("{name}: `{url}` is not a URL"))?;
-        ensure!(["http", "https"].contains(&parsed.scheme()), "{name}: write http://… or https://…");
+        ensure!(
+            ["http", "https"].contains(&parsed.scheme()),
+            "{name}: `{url}` must start with http:// or https://"
+        );
         let client = reqwest::Client::builder()
             .redirect(Policy::none())
             .default_headers(key.headers())
@@ -86,83 +90,101 @@ impl Pod {
         Ok(Self { client, url: parsed, name, key: key.clone() })
     }
 
-    /// Its address.
+    /// The address of the pod, without a slash at the end.
     pub(crate) fn url(&self) -> &str {
         self.url.as_str().trim_end_matches('/')
     }
 
-    /// Asks, and waits as long as the pod says that it is asked too often, or before it is so far.
-    pub(crate) async fn get(&self, path: &str) -> Result<Answer> {
+    /// Sends a request. Waits and retries while the pod limits the rate (429), or has not reached a sequence yet (409).
+    pub(crate) async fn get(&self, path: &str) -> Result<Response> {
         let url = format!("{}{path}", self.url());
-        for _wait in 0..MAX_WAITS {
-            let response = self.client.get(&url).timeout(MAX_REQUEST_TIME).send().await?;
-            let answer = read(response).await.with_context(|| format!("GET {url}"))?;
-            match answer.status {
+        for _attempt in 0..MAX_ATTEMPTS {
+            let request = self.client.get(&url).timeout(MAX_REQUEST_TIME);
+            let response = request.send().await.with_context(|| self.unreachable())?;
+            let response = read(response).await.with_context(|| format!("GET {url}"))?;
+            match response.status {
                 StatusCode::TOO_MANY_REQUESTS | StatusCode::CONFLICT => {}
-                _ => return Ok(answer),
+                _ => return Ok(response),
             }
-            let seconds = header(&answer.headers, RETRY_AFTER.as_str()).and_then(|text| text.parse().ok());
-            tokio::time::sleep(seconds.map_or(DEFAULT_WAIT, Duration::from_secs).min(MAX_WAIT)).await;
+            let wait = response.retry_after().unwrap_or(DEFAULT_WAIT).min(MAX_WAIT);
+            tokio::time::sleep(wait).await;
         }
         bail!(
-            "{} says again and again that it is asked too often, or is not so far: raise its api.rate_limit, or wait \
-             until it follows the log",
+            "{} still limits the request rate, or has not caught up with the log, after {MAX_ATTEMPTS} attempts; raise \
+             its api.rate_limit, or try again later",
             self.url()
         )
     }
 
-    /// Asks the process beside this one, once, within `patience`. Nothing may answer in its place, neither a proxy nor
-    /// where it would send us.
-    pub(crate) async fn get_here(url: &str, path: &str, patience: Duration) -> Result<Answer> {
+    /// Sends one request to a process on this machine or in this container, with a limit of `patience`. Ignores proxies
+    /// and redirects, so that only that process can respond.
+    pub(crate) async fn get_here(url: &str, path: &str, patience: Duration) -> Result<Response> {
         let client =
             reqwest::Client::builder().no_proxy().redirect(Policy::none()).timeout(patience).build()?;
-        let answer = client.get(format!("{url}{path}")).send().await.map_err(|error| {
-            let hint = if error.is_connect() { "; a poller only does where admin.listen is set" } else { "" };
-            anyhow!(error).context(format!("{url} does not answer{hint}"))
+        let response = client.get(format!("{url}{path}")).send().await.map_err(|error| {
+            let hint = match error.is_connect() {
+                true => "; if the process is a poller, set admin.listen so that it can be checked",
+                false => "",
+            };
+            anyhow!(error).context(format!("{url} does not respond{hint}"))
         })?;
-        read(answer).await
+        read(response).await
     }
 
-    /// Asks for what is too long to be read at once.
+    /// Sends a request for something that is too large to be read into memory.
     pub(crate) async fn download(&self, path: &str) -> Result<Download> {
         let url = format!("{}{path}", self.url());
-        let response = self.client.get(&url).send().await?;
+        let response = self.client.get(&url).send().await.with_context(|| self.unreachable())?;
         if response.status() == StatusCode::OK {
             return Ok(Download(response));
         }
         Err(self.refusal(&read(response).await.with_context(|| format!("GET {url}"))?))
     }
 
-    /// The sequence it answers from.
+    fn unreachable(&self) -> String {
+        format!("{}: cannot reach {}; check the address and that the pod is running", self.name, self.url())
+    }
+
+    /// The newest sequence of the log that the pod has.
     pub(crate) async fn newest(&self) -> Result<Sequence> {
-        let answer = self.get("/v1/pairs").await?;
-        match answer.sequence() {
-            Some(sequence) if answer.status == StatusCode::OK => Ok(sequence),
-            _ => Err(self.refusal(&answer)),
+        let response = self.get("/v1/pairs").await?;
+        match response.sequence() {
+            Some(sequence) if response.status == StatusCode::OK => Ok(sequence),
+            _ => Err(self.refusal(&response)),
         }
     }
 
-    /// An answer that is not what was asked for, as an error.
-    pub(crate) fn refusal(&self, answer: &Answer) -> anyhow::Error {
-        let (url, status, name) = (self.url(), answer.status, self.name);
-        if answer.code().is_empty() {
+    /// The body of a successful response.
+    pub(crate) fn parse<T: DeserializeOwned>(&self, response: &Response) -> Result<T> {
+        if response.status != StatusCode::OK {
+            return Err(self.refusal(response));
+        }
+        serde_json::from_slice(&response.body)
+            .with_context(|| format!("{} does not respond like a Tickwell pod", self.url()))
+    }
+
+    /// An error that explains a response other than the expected one.
+    pub(crate) fn refusal(&self, response: &Response) -> anyhow::Error {
+        let (url, status, name) = (self.url(), response.status, self.name);
+        if response.code().is_empty() {
             return anyhow!(
-                "{url} does not answer as a Tickwell pod does ({status}): {name} is the address of one alone, such \
-                 as {EXAMPLE}"
+                "{url} does not respond like a Tickwell pod ({status}); set {name} to the address of a pod without a \
+                 path, such as {DEFAULT_URL}"
             );
         }
-        anyhow!("{url} answers {status}: {}", self.reason(answer))
+        anyhow!("{url} responded with {status}: {}", self.reason(response))
     }
 
-    /// Why it refuses, in words, and what helps where that is known here; empty where it does not say.
-    pub(crate) fn reason(&self, answer: &Answer) -> String {
-        let detail = text(&answer.object(), "detail").to_owned();
-        match (answer.code().as_str(), self.url.path()) {
+    /// The reason that the pod gives for refusing a request, or a remedy if there is one for this command. Empty if the
+    /// response gives no reason.
+    pub(crate) fn reason(&self, response: &Response) -> String {
+        let detail = text(&response.object(), "detail").to_owned();
+        match (response.code().as_str(), self.url.path()) {
             ("unauthorized", _) => key::advice(&self.key),
             ("not_found", path) if path != "/" => {
+                let name = self.name;
                 format!(
-                    "{detail}; leave {path} off {}: it is the address alone, such as {EXAMPLE}",
-                    self.name
+                    "{detail}; remove {path} from {name}: it must be an address without a path, such as {DEFAULT_URL}"
                 )
             }
             _ => detail,
@@ -170,36 +192,41 @@ impl Pod {
     }
 }
 
-impl Answer {
-    /// The position of the log that it belongs to, if it says so.
+impl Response {
+    /// The sequence of the log that the response is about, if it has one.
     pub(crate) fn sequence(&self) -> Option<Sequence> {
         header(&self.headers, SEQUENCE_HEADER)?.parse().ok().map(Sequence)
     }
 
-    /// Its body as an object; empty where it is none.
+    /// How long the pod asks to wait before the next request, if it says so.
+    pub(crate) fn retry_after(&self) -> Option<Duration> {
+        header(&self.headers, RETRY_AFTER.as_str())?.parse().ok().map(Duration::from_secs)
+    }
+
+    /// The body as a JSON object; empty if it is something else.
     pub(crate) fn object(&self) -> Map<String, Value> {
         serde_json::from_slice(&self.body).unwrap_or_default()
     }
 
-    /// The stable word of an error; empty where there is none.
+    /// The stable code of an error; empty if there is none.
     pub(crate) fn code(&self) -> String {
         text(&self.object(), "code").to_owned()
     }
 }
 
 impl Download {
-    /// How many bytes it will have, if the pod says so.
+    /// The size in bytes, if the pod sends it.
     pub(crate) fn length(&self) -> Option<u64> {
         self.0.content_length()
     }
 
-    /// The next bytes; nothing at the end. An answer that was cut off is an error.
+    /// The next bytes, or `None` at the end. A response that was cut off is an error.
     pub(crate) async fn next(&mut self) -> Result<Option<impl AsRef<[u8]> + use<>>> {
         Ok(self.0.chunk().await?)
     }
 }
 
-/// A member of an object that is text; empty where there is none.
+/// A text member of an object; empty if it does not exist or is not a text.
 pub(crate) fn text<'a>(object: &'a Map<String, Value>, name: &str) -> &'a str {
     object.get(name).and_then(Value::as_str).unwrap_or_default()
 }
@@ -208,18 +235,29 @@ fn header<'a>(headers: &'a HeaderMap, name: &str) -> Option<&'a str> {
     headers.get(name)?.to_str().ok()
 }
 
-async fn read(mut response: reqwest::Response) -> Result<Answer> {
+async fn read(mut response: reqwest::Response) -> Result<Response> {
     let (status, headers) = (response.status(), response.headers().clone());
     let mut body = Vec::new();
     while let Some(chunk) = response.chunk().await? {
         ensure!(
-            body.len() + chunk.len() <= MAX_ANSWER_BYTES,
-            "the answer has more than {MAX_ANSWER_BYTES} bytes"
+            body.len() + chunk.len() <= MAX_RESPONSE_BYTES,
+            "the response is larger than {MAX_RESPONSE_BYTES} bytes"
         );
         body.extend_from_slice(&chunk);
     }
-    Ok(Answer { status, headers, body })
+    Ok(Response { status, headers, body })
 }
 
 #[cfg(test)]
 pub(crate) mod fake;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_default_url_is_where_a_pod_listens_by_default() {
+        let listen = api::ApiConfig::default().listen;
+        assert_eq!(listen.get().map(|address| format!("http://{address}")).as_deref(), Some(DEFAULT_URL));
+    }
+}

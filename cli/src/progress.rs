@@ -1,4 +1,4 @@
-//! How far a long piece of work has come, for whoever sits at a terminal.
+//! A progress line on standard error, if that is a terminal.
 
 use std::{
     io::{IsTerminal, Write, stderr},
@@ -7,13 +7,13 @@ use std::{
 
 use tokio::time::Instant;
 
-/// How often progress is shown.
+/// The shortest time between two updates.
 const PAUSE: Duration = Duration::from_millis(200);
 
 /// The unit in which sizes are shown.
 pub(crate) const MEGABYTE: u64 = 1_000_000;
 
-/// One line on standard error that is written over and over. Says nothing where that is no terminal.
+/// One line on standard error that is updated in place. Shows nothing if standard error is not a terminal.
 pub(crate) struct Progress {
     is_terminal: bool,
     shown: Option<Instant>,
@@ -24,16 +24,16 @@ impl Progress {
         Self { is_terminal: stderr().is_terminal(), shown: None }
     }
 
-    /// Shows how far the work is, if it is time again.
-    pub(crate) fn show(&mut self, far: impl FnOnce() -> String) {
+    /// Updates the line, unless it was updated a moment ago.
+    pub(crate) fn show(&mut self, text: impl FnOnce() -> String) {
         if self.is_terminal && self.shown.is_none_or(|shown| shown.elapsed() >= PAUSE) {
-            // Who cannot see it misses nothing.
-            let _ = write!(stderr(), "\r\x1b[K{}", far());
+            // Progress is not important enough to fail.
+            let _ = write!(stderr(), "\r\x1b[K{}", text());
             self.shown = Some(Instant::now());
         }
     }
 
-    /// Takes the line away, so that something else can be said.
+    /// Removes the line, so that other output can follow.
     pub(crate) fn clear(&mut self) {
         if self.shown.take().is_some() {
             let _ = write!(stderr(), "\r\x1b[K");

@@ -1,14 +1,16 @@
-//! `tickwell recompute`: stored records, worked out again from their quotes.
+//! `tickwell recompute`: recomputes stored records from their quotes and reports the ones that differ.
 //!
-//! - [`records`]: where records come from: the log on NATS, the store of `tickwell run`, or a running pod.
-//! - [`answer`]: records through a pod's answers.
-//! - [`report`]: what is said about each, and about all of them.
+//! - [`records`]: reads records from the log on NATS, a store, or a running pod.
+//! - [`response`]: turns the response of a pod back into a record.
+//! - [`found`]: what a position of the log holds.
+//! - [`report`]: one line per record, and a summary.
 
-mod answer;
+mod found;
 mod records;
 mod report;
+mod response;
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Result, bail};
 use clap::{ArgGroup, Args, value_parser};
 use common::domain::Sequence;
 use poller::aggregate::recompute::recompute;
@@ -16,44 +18,45 @@ use poller::aggregate::recompute::recompute;
 use crate::{
     pod::KeyArguments,
     progress::Progress,
-    settings::{self, Sources},
+    runtime,
+    settings::{self, SettingsLayers},
     show,
 };
-use records::{Found, Records};
+use found::Found;
+use records::Records;
 use report::Tally;
 
 /// Which records, and where they are.
 #[derive(Debug, Args)]
 #[command(group = ArgGroup::new("which").required(true).args(["sequences", "all"]))]
 pub(crate) struct RecomputeArguments {
-    /// Positions of records in the log
+    /// The sequences of the records to recompute
     #[arg(value_name = "SEQ", value_parser = value_parser!(u64).range(1..))]
     sequences: Vec<u64>,
 
-    /// Every record of the log, with a summary; names those that differ
+    /// Recompute every record of the log. Prints the records that differ, and a summary
     #[arg(long)]
     all: bool,
 
-    /// Read the records through a running pod, such as http://127.0.0.1:8080
+    /// Read the records from this running pod, such as http://127.0.0.1:8080
     #[arg(long, value_name = "URL")]
     url: Option<String>,
 
     #[command(flatten)]
     key: KeyArguments,
 
-    /// The records of `tickwell run --demo`
+    /// Read the store of `tickwell run --demo`
     #[arg(long)]
     demo: bool,
 }
 
-/// Recomputes what was asked for. Fails if a record differs or is not there.
-pub(crate) fn run(arguments: &RecomputeArguments, sources: Sources) -> Result<()> {
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
-    runtime.context("cannot start the runtime")?.block_on(async {
+/// Recomputes the requested records. Fails if a record differs or does not exist.
+pub(crate) fn run(arguments: &RecomputeArguments, layers: SettingsLayers) -> Result<()> {
+    runtime::block_on(async {
         let records = match &arguments.url {
-            Some(url) => Records::through(url, &arguments.key.find()?)?,
+            Some(url) => Records::of_pod(url, &arguments.key.find()?)?,
             None => {
-                let settings = settings::load_log(sources, arguments.demo)?;
+                let settings = settings::load_log(layers, arguments.demo)?;
                 Records::open(&settings, arguments.demo).await?
             }
         };
@@ -64,7 +67,7 @@ pub(crate) fn run(arguments: &RecomputeArguments, sources: Sources) -> Result<()
     })
 }
 
-/// A line for each of the given records.
+/// Recomputes single records and prints a line for each.
 async fn some(records: Records, sequences: &[u64]) -> Result<()> {
     let (mut differing, mut absent) = (Vec::new(), Vec::new());
     for number in sequences {
@@ -76,7 +79,9 @@ async fn some(records: Records, sequences: &[u64]) -> Result<()> {
                 }
                 report::line(&record, &result)
             }
-            Found::Expired(what) => format!("{what}: its quotes have expired, not recomputable"),
+            Found::Expired(what) => {
+                format!("{what}: cannot be recomputed, because its quotes are older than store.retain_quotes")
+            }
             Found::Absent(reason) => {
                 absent.push(format!("{number}: {reason}"));
                 continue;
@@ -89,7 +94,7 @@ async fn some(records: Records, sequences: &[u64]) -> Result<()> {
     if faults.is_empty() { Ok(()) } else { bail!("{}", faults.join("; ")) }
 }
 
-/// A line for each record that differs, and a summary.
+/// Recomputes all records. Prints a line for each that differs, and a summary.
 async fn all(records: Records) -> Result<()> {
     let mut tally = Tally::default();
     let mut progress = Progress::new();

@@ -1,26 +1,34 @@
-//! Settings: flag over environment over file over default, every one of them named.
+//! The settings: flags over environment variables over a file over defaults.
+//!
+//! - [`known`]: the names of all settings.
 
-mod known;
+pub(crate) mod known;
 
-use std::{collections::BTreeMap, path::PathBuf};
+use std::{collections::BTreeMap, path::PathBuf, time::Duration};
 
 use anyhow::{Context, Result, bail};
-use common::{bus::BusConfig, telemetry::LogConfig};
+use common::{bus::BusConfig, domain::Span, telemetry::LogConfig};
 use ledger::{snapshot::DAY_AGO_REACH, sources::REACH as SOURCES_REACH};
 use serde::{Deserialize, Serialize};
 
-use crate::compose::Mode;
+use crate::mode::Mode;
 
-/// A settings file with everything in it, commented. A test holds it against the defaults.
+/// A settings file with every setting at its default, with comments. A test compares it with the defaults.
 pub(crate) const EXAMPLE: &str = include_str!("settings/example.toml");
 
-/// The file that is read where no other is named, if it is there.
+/// The settings file that is read if no other is given and this one exists.
 const DEFAULT_FILE: &str = "tickwell.toml";
 
-/// What environment variables start with; parts of a name are joined by two underscores.
-const PREFIX: &str = "TICKWELL__";
+/// The start of every environment variable that is a setting.
+pub(crate) const PREFIX: &str = "TICKWELL__";
 
-/// Every setting. Each part belongs to the crate that uses it; this only puts them side by side.
+/// Stands for the dot of a setting's name in environment variables.
+pub(crate) const SEPARATOR: &str = "__";
+
+/// A demo has one slot per second, so that prices visibly move.
+const DEMO_INTERVAL: &str = "1s";
+
+/// All settings. Each part is defined by the crate that uses it.
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub(crate) struct Settings {
@@ -37,25 +45,25 @@ pub(crate) struct Settings {
     pub(crate) log: LogConfig,
 }
 
-/// Where settings come from.
+/// The layers that settings are read from, above the defaults.
 #[derive(Debug, Default)]
-pub(crate) struct Sources {
+pub(crate) struct SettingsLayers {
     /// `--config`.
     pub(crate) file: Option<PathBuf>,
     /// `--set`.
     pub(crate) overrides: Vec<(String, String)>,
-    /// The environment, all of it.
+    /// All environment variables of the process; those without our prefix are ignored.
     pub(crate) environment: Vec<(String, String)>,
 }
 
-/// Reads `key=value`. Whether there is such a key is for [`load`] to say: what is refused here is repeated
-/// in full, and the value may be a secret.
+/// Parses `key=value`. Does not check whether the setting exists, because clap prints what this function refuses, and
+/// the value may be a secret. [`load`] checks it.
 pub(crate) fn parse_override(text: &str) -> Result<(String, String), String> {
     let (key, value) = text.split_once('=').ok_or("write KEY=VALUE, such as feed.interval=5s")?;
     Ok((key.to_owned(), value.to_owned()))
 }
 
-/// Reads a settings file. Errors name the line and do not repeat it: it may hold a secret.
+/// Parses a settings file. An error gives the number of the line but not its text, which may contain a secret.
 fn parse_file(name: &str, text: &str) -> Result<toml::Table> {
     toml::from_str(text).map_err(|error: toml::de::Error| {
         let before = error.span().and_then(|span| text.get(..span.start)).unwrap_or_default();
@@ -64,31 +72,30 @@ fn parse_file(name: &str, text: &str) -> Result<toml::Table> {
     })
 }
 
-/// The settings in force.
-pub(crate) fn load(sources: Sources, mode: Mode) -> Result<Settings> {
-    let settings = merge(sources, mode)?;
+/// Merges all layers and checks whether a process of this mode can start with the settings.
+pub(crate) fn load(layers: SettingsLayers, mode: Mode) -> Result<Settings> {
+    let settings = merge(layers, mode)?;
     settings.check(mode)?;
     Ok(settings)
 }
 
-/// The settings for a command that only reads the log, or a demo's. Whether a poller or a pod could start
-/// with them does not matter to it.
-pub(crate) fn load_log(sources: Sources, demo: bool) -> Result<Settings> {
-    let settings = merge(sources, if demo { Mode::Demo } else { Mode::Run })?;
+/// Merges all layers for a command that only reads a log or a store, of `tickwell run --demo` if `demo` is set. Does not
+/// check whether a poller or a pod could start with the settings.
+pub(crate) fn load_log(layers: SettingsLayers, demo: bool) -> Result<Settings> {
+    let settings = merge(layers, if demo { Mode::Demo } else { Mode::Run })?;
     settings.bus.check()?;
     Ok(settings)
 }
 
-/// The settings of all layers.
-fn merge(sources: Sources, mode: Mode) -> Result<Settings> {
-    // Every value goes through the same reading of text, whichever layer it comes from.
-    let mut layers = config::Config::builder().add_source(config::Config::try_from(&Settings::default())?);
+fn merge(layers: SettingsLayers, mode: Mode) -> Result<Settings> {
+    // Values of all layers are parsed in the same way, even the defaults.
+    let mut merged = config::Config::builder().add_source(config::Config::try_from(&Settings::default())?);
     if mode == Mode::Demo {
         let demo = config::Config::builder().set_default("feed.interval", DEMO_INTERVAL)?.build()?;
-        layers = layers.add_source(demo);
+        merged = merged.add_source(demo);
     }
     let mut origins = BTreeMap::new();
-    let file = sources.file.or_else(|| Some(PathBuf::from(DEFAULT_FILE)).filter(|path| path.exists()));
+    let file = layers.file.or_else(|| Some(PathBuf::from(DEFAULT_FILE)).filter(|path| path.exists()));
     if let Some(path) = file {
         let name = path.display().to_string();
         let text = std::fs::read_to_string(&path).with_context(|| format!("cannot read {name}"))?;
@@ -97,20 +104,20 @@ fn merge(sources: Sources, mode: Mode) -> Result<Settings> {
             known::require(&name, &key)?;
             origins.insert(key, name.clone());
         }
-        layers = layers.add_source(config::File::from_str(&text, config::FileFormat::Toml));
+        merged = merged.add_source(config::File::from_str(&text, config::FileFormat::Toml));
     }
-    for (name, value) in sources.environment.into_iter().filter(|(name, _)| name.starts_with(PREFIX)) {
-        let key = name.trim_start_matches(PREFIX).to_ascii_lowercase().replace("__", ".");
+    for (name, value) in layers.environment.into_iter().filter(|(name, _)| name.starts_with(PREFIX)) {
+        let key = name.trim_start_matches(PREFIX).to_ascii_lowercase().replace(SEPARATOR, ".");
         known::require(&name, &key)?;
-        layers = layers.set_override(&key, value)?;
+        merged = merged.set_override(&key, value)?;
         origins.insert(key, name);
     }
-    for (key, value) in sources.overrides {
+    for (key, value) in layers.overrides {
         known::require("--set", &key)?;
-        layers = layers.set_override(&key, value)?;
+        merged = merged.set_override(&key, value)?;
         origins.insert(key, "--set".to_owned());
     }
-    let merged = layers.build()?;
+    let merged = merged.build()?;
     let mut settings = read(merged, &origins)?;
     if mode == Mode::Demo {
         settings.become_demo();
@@ -118,15 +125,12 @@ fn merge(sources: Sources, mode: Mode) -> Result<Settings> {
     Ok(settings)
 }
 
-/// A demo ticks once a second, so that something can be seen to happen.
-const DEMO_INTERVAL: &str = "1s";
-
-/// Reads the merged layers. An error names the setting, and where its value came from.
+/// Parses the merged layers. An error names the setting and the layer that its value came from.
 fn read(merged: config::Config, origins: &BTreeMap<String, String>) -> Result<Settings> {
     let Err(error) = merged.clone().try_deserialize::<Settings>() else {
         return Ok(merged.try_deserialize()?);
     };
-    // Which one it was: the key that cannot be read with all others at their defaults.
+    // Find the setting that cannot be parsed even if all others have their defaults.
     for (key, origin) in origins {
         let defaults = config::Config::try_from(&Settings::default())?;
         let alone = merged.get::<config::Value>(key)?;
@@ -139,7 +143,7 @@ fn read(merged: config::Config, origins: &BTreeMap<String, String>) -> Result<Se
 }
 
 impl Settings {
-    /// The poller's part.
+    /// The settings of the poller.
     pub(crate) fn poller(&self) -> poller::PollerConfig {
         poller::PollerConfig {
             feed: self.feed.clone(),
@@ -149,12 +153,12 @@ impl Settings {
         }
     }
 
-    /// Everything that can be found wrong without starting.
+    /// Checks everything that can be checked without starting anything.
     fn check(&self, mode: Mode) -> Result<()> {
         self.log.filter()?;
         self.bus.check()?;
         if mode != Mode::Poller && self.api.listen.get().is_none() {
-            bail!("api.listen: name an address and port, such as 127.0.0.1:8080");
+            bail!("api.listen: missing; set it to an address and port, such as 127.0.0.1:8080");
         }
         if mode != Mode::Poller {
             self.check_listeners()?;
@@ -162,7 +166,8 @@ impl Settings {
         self.check_memory()?;
         if matches!(mode, Mode::Poller | Mode::Api) && self.bus.url.is_empty() {
             bail!(
-                "bus.url: {} needs NATS: set it, such as nats://127.0.0.1:4222; `tickwell run` needs none",
+                "bus.url: missing; set it to your NATS server, such as nats://127.0.0.1:4222. The {} needs NATS; to work \
+                 without it, use `tickwell run`",
                 mode.describe()
             );
         }
@@ -173,61 +178,74 @@ impl Settings {
         let (stale_after, interval) = (self.windows.stale_after, self.feed.interval);
         if stale_after.duration() < interval.duration() * 2 {
             bail!(
-                "windows.stale_after: {stale_after} is shorter than two intervals of {interval}: \
-                 every price would look stale between two ticks"
+                "windows.stale_after: {stale_after} is too short; set it to at least two intervals (feed.interval is \
+                 {interval}), otherwise prices are marked as stale between two ticks"
             );
         }
         Ok(())
     }
 
-    /// Port 0 is another one each time.
+    /// The API and the admin listener need different addresses. Port 0 is fine for both: each gets its own free port.
     fn check_listeners(&self) -> Result<()> {
         match (self.api.listen.get(), self.admin.listen.get()) {
             (Some(api), Some(admin)) if api == admin && !api.ends_with(":0") => {
-                bail!("admin.listen: {admin} is api.listen as well: give one of them another port")
+                bail!("admin.listen: {admin} is already used by api.listen; change the port of one of them")
             }
             _ => Ok(()),
         }
     }
 
-    /// What is kept must be enough for what is answered: an answer that depended on what a pod had already
-    /// forgotten would change with its next restart.
+    /// Enough must be kept for every answer. Otherwise an answer would depend on what a pod has already deleted, and
+    /// could change when it restarts.
     fn check_memory(&self) -> Result<()> {
         let (keep, retain) = (self.windows.keep, self.store.retain_ticks);
         if self.store.path.as_os_str().is_empty() {
-            bail!("store.path: name a folder");
+            bail!("store.path: missing; set it to a directory, such as ./data");
         }
         if keep.duration() < self.feed.interval.duration() {
-            bail!("windows.keep: {keep} is shorter than one interval of {}", self.feed.interval);
+            bail!(
+                "windows.keep: {keep} is too short; set it to at least feed.interval, which is {}",
+                self.feed.interval
+            );
         }
         if retain.duration() < keep.duration().max(DAY_AGO_REACH) {
             bail!(
-                "store.retain_ticks: {retain} must be at least windows.keep ({keep}), and 4d for the 24-hour change"
+                "store.retain_ticks: {retain} is too short; set it to at least windows.keep, which is {keep}, and at \
+                 least {}, which the 24-hour change needs",
+                in_units(DAY_AGO_REACH)
             );
         }
         let quotes = self.store.retain_quotes;
         if quotes.duration() < keep.duration() + SOURCES_REACH {
             bail!(
-                "store.retain_quotes: {quotes} must be at least windows.keep ({keep}) and an hour: answers can be \
-                 pinned so far back (at_sequence), and an hour of quotes says how the sources did"
+                "store.retain_quotes: {quotes} is too short; set it to at least windows.keep ({keep}) plus {reach}: \
+                 requests with at_sequence reach back as far as windows.keep, and /v1/sources covers the {reach} before \
+                 that",
+                reach = in_units(SOURCES_REACH)
             );
         }
         Ok(())
     }
 
-    /// The settings as a file would have them; secrets are left out.
+    /// The settings as TOML, without secrets.
     pub(crate) fn to_toml(&self) -> Result<String> {
         let mut shown = self.clone();
         shown.bus.url = common::bus::nats::redacted(&self.bus.url);
         Ok(toml::to_string(&shown)?)
     }
 
-    /// A simulated market in a folder of its own, in this process alone.
+    /// Switches to the simulated sources, a store of its own, and the in-process log.
     fn become_demo(&mut self) {
         self.feed.sources = poller::source::simulated_names();
         self.store.path.push("demo");
         self.bus.url.clear();
     }
+}
+
+/// A duration in the notation of the settings, such as `4d`.
+fn in_units(duration: Duration) -> String {
+    let span = u64::try_from(duration.as_millis()).ok().and_then(Span::from_millis);
+    span.map_or_else(|| format!("{duration:?}"), |span| span.to_string())
 }
 
 #[cfg(test)]

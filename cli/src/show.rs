@@ -1,4 +1,4 @@
-//! What the binary says to people.
+//! What the binary prints for people: the welcome text, the output of commands, and a final error.
 
 use std::{
     io::{ErrorKind, Write},
@@ -9,12 +9,12 @@ use anyhow::{Context, Result};
 use api::routes::Build;
 use common::domain::{SourceName, Timestamp};
 
-use crate::{compose::Mode, settings::Settings};
+use crate::{mode::Mode, settings::Settings};
 
 /// Version and commit, for `--version`.
 pub(crate) const VERSION_LINE: &str = concat!(env!("CARGO_PKG_VERSION"), " (", env!("TICKWELL_COMMIT"), ")");
 
-/// What this binary is, for `/version`.
+/// Version, commit and build time, for `/version`.
 pub(crate) fn build() -> Build {
     let seconds: i64 = env!("TICKWELL_BUILD_SECONDS").parse().unwrap_or_default();
     let built = Timestamp::from_unix_millis(seconds.saturating_mul(1_000)).unwrap_or(Timestamp::EPOCH);
@@ -26,18 +26,18 @@ pub(crate) fn build() -> Build {
     }
 }
 
-/// What runs and where to look, on standard output; logs go to standard error.
+/// Prints what runs and where to find it. Goes to standard output; logs go to standard error.
 pub(crate) fn welcome(mode: Mode, settings: &Settings, address: SocketAddr) {
     let pairs = settings.feed.pairs.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
     let sources = settings.feed.sources.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
     let log = if settings.bus.url.is_empty() {
-        format!("in this process, kept in {}", settings.store.path.display())
+        format!("in this process, stored in {}", settings.store.path.display())
     } else {
         format!("{} on {}", settings.bus.stream, common::bus::nats::redacted(&settings.bus.url))
     };
     let first = settings.feed.pairs.first().map(ToString::to_string).unwrap_or_default();
     let offline = if needs_network(mode, &settings.feed.sources) {
-        "  offline? cargo run -- run --demo (or: tickwell run --demo) works without any source\n"
+        "  No internet? Use simulated prices: tickwell run --demo (or: cargo run -- run --demo)\n"
     } else {
         ""
     };
@@ -48,18 +48,18 @@ pub(crate) fn welcome(mode: Mode, settings: &Settings, address: SocketAddr) {
         mode.describe(),
         settings.feed.interval,
     );
-    // Nobody may be reading; the service runs all the same.
+    // The service runs even if standard output is closed.
     let _ = print(&text);
 }
 
-/// Whether prices come from elsewhere, and not from this process or its files.
+/// Whether any price comes from the internet instead of from a simulation or a recording.
 fn needs_network(mode: Mode, sources: &[SourceName]) -> bool {
     let own = poller::source::simulated_names();
     let is_live = |name: &SourceName| name.as_str() != poller::source::REPLAY && !own.contains(name);
     mode == Mode::Run && sources.iter().any(is_live)
 }
 
-/// Writes to standard output. A reader that has gone away is no error: it has seen what it wanted.
+/// Writes to standard output. A closed pipe is not an error: its reader, such as `head`, needs no more.
 pub(crate) fn print(text: &str) -> Result<()> {
     let mut output = std::io::stdout().lock();
     match output.write_all(text.as_bytes()).and_then(|()| output.flush()) {
@@ -70,15 +70,20 @@ pub(crate) fn print(text: &str) -> Result<()> {
     }
 }
 
-/// A step of a command that takes a while, on standard error.
+/// Reports a step of a command that takes a while, on standard error.
 pub(crate) fn step(text: &str) {
     eprintln!("{text}");
 }
 
-/// An error and what caused it, on standard error. Log lines may be JSON; this is for whoever reads.
+/// Reports the error that ends the process, with its causes: as a log line once logging has started, otherwise as text
+/// on standard error.
 pub(crate) fn failure(error: &anyhow::Error) {
     if tracing::dispatcher::has_been_set() {
-        tracing::error!(error = format!("{error:#}"), "tickwell ended");
+        tracing::error!(
+            event = "failed",
+            error = format!("{error:#}"),
+            "tickwell stopped because of an error"
+        );
     } else {
         eprintln!("tickwell: {error:#}");
     }

@@ -1,4 +1,4 @@
-//! `tickwell sources`: what each source is asked for and what it allows, and whether it answers.
+//! `tickwell sources`: the requests and rate limit of each source, and whether it responds.
 
 use std::{fmt::Write as _, time::Duration};
 
@@ -16,17 +16,17 @@ use tokio::time::Instant;
 
 use crate::{settings::Settings, show};
 
-/// How long the sources may take to answer: as long as the slowest gets in a slot, and some more for a
-/// first connection.
+/// How long the sources may take to respond: as long as the slowest may take in a slot, plus some time for the first
+/// connection.
 const PATIENCE: Duration = Duration::from_secs(6);
 
-/// What a source answered when it was asked once, and after how long.
+/// The result of asking a source once.
 struct Probe {
     answers: Answers,
     latency: Duration,
 }
 
-/// Prints the sources, and asks them if told to. An error if one of them has no price for a pair.
+/// Prints the sources, and asks each once if `probe` is set. Fails if a source has no price for a pair.
 pub(crate) fn run(settings: &Settings, probe: bool) -> Result<()> {
     let feed = settings.poller().resolve()?;
     show::print(&overview(&feed.members, feed.interval))?;
@@ -44,7 +44,10 @@ pub(crate) fn run(settings: &Settings, probe: bool) -> Result<()> {
         .map(|(name, _)| name.as_str())
         .collect();
     if !failed.is_empty() {
-        bail!("no price from {}", failed.join(", "));
+        bail!(
+            "no price from {}; remove these sources from feed.sources, or the pairs that they lack from feed.pairs",
+            failed.join(", ")
+        );
     }
     Ok(())
 }
@@ -59,10 +62,10 @@ async fn ask(members: &[Member], interval: Interval) -> Vec<Probe> {
     join_all(asked).await
 }
 
-/// One line a source, and which others there are.
+/// A table with one row per source, and the names of the sources that are not used.
 fn overview(members: &[Member], interval: Interval) -> String {
     let mut rows = vec![
-        ["source", "role", "requests", "a minute", "limit a minute", "share", "key", "address"]
+        ["source", "role", "requests", "per minute", "limit per minute", "used", "key", "address"]
             .map(str::to_owned),
     ];
     for member in members {
@@ -82,7 +85,9 @@ fn overview(members: &[Member], interval: Interval) -> String {
     let asked: Vec<SourceName> = members.iter().map(|member| member.source.name()).collect();
     let others: Vec<&str> =
         source::names().filter(|name| asked.iter().all(|asked| asked.as_str() != *name)).collect();
-    let mut text = format!("Asked every {interval}; a fallback counts as if it were asked every time.\n\n");
+    let mut text = format!(
+        "Requests per slot of {interval}. A fallback source is counted as if it were always asked.\n\n"
+    );
     text.push_str(&aligned(&rows));
     if !others.is_empty() {
         text.push_str(&format!("\nNot in feed.sources: {}\n", others.join(", ")));
@@ -93,20 +98,20 @@ fn overview(members: &[Member], interval: Interval) -> String {
 fn allowed(about: &About, interval: Interval) -> [String; 2] {
     match about.limit {
         Some(limit) => {
-            let burst = limit.burst.map(|burst| format!(", {burst} at once")).unwrap_or_default();
-            let doubt = if limit.is_documented { "" } else { " (not documented)" };
+            let burst = limit.burst.map(|burst| format!(", burst {burst}")).unwrap_or_default();
+            let certainty = if limit.is_documented { "" } else { " (undocumented)" };
             [
-                format!("{}{burst}{doubt}", limit.per_minute()),
+                format!("{}{burst}{certainty}", limit.per_minute()),
                 format!("{}%", limit.share(about.requests, interval)),
             ]
         }
         None if about.address.is_empty() => ["-", "-"].map(str::to_owned),
-        None if about.is_public => ["by its plan".to_owned(), "-".to_owned()],
+        None if about.is_public => ["depends on the plan".to_owned(), "-".to_owned()],
         None => ["not checked".to_owned(), "-".to_owned()],
     }
 }
 
-/// What came back, pair by pair.
+/// A table with one row per source and pair.
 fn report(asked: &[(SourceName, Probe)]) -> String {
     let mut rows = Vec::new();
     for (name, Probe { answers, latency }) in asked {
@@ -114,7 +119,7 @@ fn report(asked: &[(SourceName, Probe)]) -> String {
             rows.push(line(*name, *pair, answer, *latency));
         }
     }
-    format!("\nAsked once just now:\n\n{}", aligned(&rows))
+    format!("\nResult of asking each source once:\n\n{}", aligned(&rows))
 }
 
 fn line(
@@ -125,7 +130,7 @@ fn line(
 ) -> [String; 5] {
     let (what, more) = match answer {
         Ok(sample) => {
-            let time = sample.time.map_or("(gives no time)".to_owned(), |time: Timestamp| time.to_string());
+            let time = sample.time.map_or("(no time)".to_owned(), |time: Timestamp| time.to_string());
             (sample.price.to_string(), time)
         }
         Err(failure) => (failure.to_string(), source::meaning(*failure).to_owned()),
@@ -133,7 +138,7 @@ fn line(
     [name.to_string(), pair.to_string(), format!("{} ms", latency.as_millis()), what, more]
 }
 
-/// Columns as wide as their widest value.
+/// Formats rows with columns as wide as their widest value.
 fn aligned<const COLUMNS: usize>(rows: &[[String; COLUMNS]]) -> String {
     let mut widths = [0; COLUMNS];
     for row in rows {
@@ -145,7 +150,7 @@ fn aligned<const COLUMNS: usize>(rows: &[[String; COLUMNS]]) -> String {
     for row in rows {
         let mut line = String::from(" ");
         for (cell, width) in row.iter().zip(widths) {
-            // Writing to a String does not fail.
+            // Writing to a String cannot fail.
             let _ = write!(line, " {cell:<width$} ");
         }
         text.push_str(line.trim_end());

@@ -6,17 +6,18 @@ use ledger::store::{OpenError, Store};
 
 use crate::settings::Settings;
 
-/// The store of `tickwell run`, or a pod's copy; nothing where there is none. One that is in use cannot be
-/// read: the error names `flag`, which reads through the process that listens at `address`.
+/// Opens the store of a stopped `tickwell run` or pod; `None` if there is none. Fails if the store is in use: the error
+/// recommends `flag`, which reads through the process that listens at `address` instead.
 pub(crate) fn open(settings: &Settings, flag: &str, address: &ListenAddress) -> Result<Option<Store>> {
     match Store::open_records(&settings.store.path) {
         Ok(store) => Ok(Some(store)),
         Err(OpenError::NotThere { .. }) => Ok(None),
         Err(OpenError::InUse { .. }) => {
-            // Whoever uses it may have other settings than these; a port of its own choice nobody knows.
+            // The address comes from our own settings, which may differ from those of the process. Port 0 says nothing.
             let address = address.get().filter(|address| !address.ends_with(":0")).unwrap_or("HOST:PORT");
             bail!(
-                "the store {} is in use by another process; stop it, or read through it with {flag} http://{address}",
+                "the store {} is in use by another process; stop that process, or read through it \
+                 with {flag} http://{address}",
                 settings.store.path.display()
             )
         }

@@ -1,7 +1,7 @@
-//! `tickwell verify-pods`: pods are asked for the same sequence, and their answers compared byte for byte.
+//! `tickwell verify-pods`: sends the same requests to several pods, pinned to one sequence, and compares the responses.
 //!
-//! - [`routes`]: what is asked.
-//! - [`compare`]: whether answers are the same, and where the first difference is.
+//! - [`routes`]: the requests.
+//! - [`compare`]: compares responses and finds the first difference.
 
 mod compare;
 mod routes;
@@ -14,32 +14,35 @@ use common::domain::Sequence;
 use futures::future::try_join_all;
 
 use crate::{
-    pod::{Answer, Key, KeyArguments, Pod, StatusCode},
+    pod::{DEFAULT_URL, Key, KeyArguments, PodClient, Response, StatusCode},
     progress::Progress,
-    show,
+    runtime, show,
 };
 use compare::Compared;
-use routes::Question;
+use routes::Request;
 
-/// Pods that are compared at once: they are asked all at the same time, and each answer is kept until all
-/// are there.
+/// The largest number of pods. All of them get a request at the same time, and all responses are in memory together.
 const MAX_PODS: usize = 16;
 
-/// What the process says where the pods could not be asked. One more than "they differ".
-const NOT_ASKED: u8 = 2;
+/// The exit code if the pods could not be compared. 1 means that they differ.
+const NOT_COMPARED: u8 = 2;
 
-/// Which pods.
+/// Which pods to compare.
 #[derive(Debug, Args)]
 pub(crate) struct VerifyArguments {
-    /// The addresses of two to 16 pods, such as http://127.0.0.1:8080
-    #[arg(value_name = "URL", required = true, num_args = 2..=MAX_PODS)]
+    #[arg(
+        value_name = "URL",
+        required = true,
+        num_args = 2..=MAX_PODS,
+        help = format!("The addresses of 2 to {MAX_PODS} pods, such as {DEFAULT_URL}")
+    )]
     urls: Vec<String>,
 
     #[command(flatten)]
     key: KeyArguments,
 }
 
-/// What came of all questions.
+/// The number of requests by result.
 #[derive(Debug, Default, PartialEq, Eq)]
 struct Tally {
     same: usize,
@@ -47,83 +50,87 @@ struct Tally {
     skipped: usize,
 }
 
-/// Compares the pods, and tells how the process should end.
+/// Compares the pods, and returns the exit code of the process.
 pub(crate) fn run(arguments: &VerifyArguments) -> ExitCode {
     let verified = || {
         let key = arguments.key.find()?;
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
-        runtime.context("cannot start the runtime")?.block_on(verify(&arguments.urls, &key, &mut show::print))
+        runtime::block_on(verify(&arguments.urls, &key, &mut show::print))
     };
     match verified() {
         Ok(Tally { differing: 0, .. }) => ExitCode::SUCCESS,
         Ok(_) => ExitCode::FAILURE,
         Err(error) => {
             show::failure(&error);
-            ExitCode::from(NOT_ASKED)
+            ExitCode::from(NOT_COMPARED)
         }
     }
 }
 
-/// Told of each line, as soon as it is known.
+/// Prints a line of the report.
 type Say<'a> = &'a mut dyn FnMut(&str) -> Result<()>;
 
 async fn verify(urls: &[String], key: &Key, say: Say<'_>) -> Result<Tally> {
-    let pods: Vec<Pod> = urls.iter().map(|url| Pod::new("URL", url, key)).collect::<Result<_>>()?;
+    let pods: Vec<PodClient> =
+        urls.iter().map(|url| PodClient::new("URL", url, key)).collect::<Result<_>>()?;
     let newest = try_join_all(pods.iter().map(async |pod| {
-        pod.newest().await.with_context(|| format!("{} does not say where it is", pod.url()))
+        pod.newest().await.with_context(|| format!("cannot read the newest sequence of {}", pod.url()))
     }));
     let sequence = newest.await?.into_iter().min().unwrap_or_default();
-    ensure!(sequence > Sequence(0), "the log has no record yet: there is nothing to compare");
-    say(&format!("at sequence {sequence} of the log:\n"))?;
+    ensure!(
+        sequence > Sequence(0),
+        "the log has no records yet, so there is nothing to compare; try again once there is a price"
+    );
+    say(&format!("Comparing at sequence {sequence}:\n"))?;
     for (number, pod) in pods.iter().enumerate() {
         say(&format!("  {}  {}\n", Name(number), pod.url()))?;
     }
 
     let (mut tally, mut progress) = (Tally::default(), Progress::new());
-    let mut questions = routes::first(sequence);
-    while let Some(question) = questions.pop_front() {
-        let path = question.pinned(sequence);
-        progress.show(|| format!("{} asked, {} to go: {path}", tally.asked(), questions.len()));
-        let answers = try_join_all(pods.iter().map(|pod| ask(pod, &path, sequence))).await?;
-        if let Some(answer) = answers.iter().find(|answer| answer.status == StatusCode::OK) {
-            questions.extend(question.next(answer));
+    let mut requests = routes::first(sequence);
+    while let Some(request) = requests.pop_front() {
+        let path = request.pinned(sequence);
+        progress.show(|| format!("{} compared, {} to go: {path}", tally.requests(), requests.len()));
+        let responses = try_join_all(pods.iter().map(|pod| ask(pod, &path, sequence))).await?;
+        if let Some(response) = responses.iter().find(|response| response.status == StatusCode::OK) {
+            requests.extend(request.next(response));
         }
-        let compared = compare::compare(&answers);
+        let compared = compare::compare(&responses);
         progress.clear();
-        say(&line(&question, &compared))?;
+        say(&line(&request, &compared))?;
         tally.count(&compared);
     }
     say(&format!("{tally}\n"))?;
     Ok(tally)
 }
 
-/// What a pod answers as of the sequence. An error of its own is none of the answers that can be compared.
-async fn ask(pod: &Pod, path: &str, sequence: Sequence) -> Result<Answer> {
-    let answer = pod.get(path).await.with_context(|| format!("{}{path} does not answer", pod.url()))?;
-    match (answer.status, answer.sequence()) {
+/// The response of one pod, as of the sequence. Fails if the pod has a problem that makes a comparison pointless.
+async fn ask(pod: &PodClient, path: &str, sequence: Sequence) -> Result<Response> {
+    let response = pod.get(path).await.with_context(|| format!("{}{path} does not respond", pod.url()))?;
+    match (response.status, response.sequence()) {
         (StatusCode::GONE, _) => bail!(
-            "{} no longer answers for {sequence}: another pod is that far behind it; ask again when that one has \
-             caught up",
+            "{} no longer has sequence {sequence} in memory, because another pod is far behind it; try again when \
+             that pod has caught up",
             pod.url()
         ),
-        (status, _) if status.is_server_error() && answer.code() != "no_price_yet" => {
-            Err(pod.refusal(&answer).context(format!("{path} cannot be compared")))
+        (status, _) if status.is_server_error() && response.code() != "no_price_yet" => {
+            Err(pod.refusal(&response).context(format!("cannot compare {path}")))
         }
-        (StatusCode::OK, Some(told)) if told != sequence => bail!(
-            "{} answers from {told} and not from {sequence}: it is of a version that does not know at_sequence",
+        (StatusCode::OK, Some(other)) if other != sequence => bail!(
+            "{} responded as of sequence {other} instead of {sequence}: its version does not support at_sequence; \
+             upgrade it",
             pod.url()
         ),
-        _ => Ok(answer),
+        _ => Ok(response),
     }
 }
 
-fn line(question: &Question, compared: &Compared) -> String {
+fn line(request: &Request, compared: &Compared) -> String {
     match compared {
-        Compared::Same(None) => format!("same     {question}\n"),
-        Compared::Same(Some(code)) => format!("same     {question}: all refuse it, {code}\n"),
+        Compared::Same(None) => format!("same     {request}\n"),
+        Compared::Same(Some(code)) => format!("same     {request}: all respond with {code}\n"),
         Compared::NoRoute(pods) => {
             let pods: Vec<String> = pods.iter().map(|number| Name(*number).to_string()).collect();
-            format!("skipped  {question}: {} has no such route\n", pods.join(", "))
+            format!("skipped  {request}: {} has no such route\n", pods.join(", "))
         }
         Compared::Differ(differences) => {
             let details = differences.iter().map(|difference| {
@@ -133,12 +140,12 @@ fn line(question: &Question, compared: &Compared) -> String {
                     difference.place, difference.values[0], difference.values[1]
                 )
             });
-            format!("DIFFERS  {question}\n{}", details.collect::<String>())
+            format!("DIFFERS  {request}\n{}", details.collect::<String>())
         }
     }
 }
 
-/// Pods are called by letters.
+/// The letter that stands for a pod in the report.
 struct Name(usize);
 
 impl fmt::Display for Name {
@@ -149,7 +156,7 @@ impl fmt::Display for Name {
 }
 
 impl Tally {
-    fn asked(&self) -> usize {
+    fn requests(&self) -> usize {
         self.same + self.differing + self.skipped
     }
 
@@ -165,7 +172,11 @@ impl Tally {
 impl fmt::Display for Tally {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { same, differing, skipped } = self;
-        write!(formatter, "{} questions: {same} same, {differing} differing, {skipped} skipped", self.asked())
+        write!(
+            formatter,
+            "{} requests: {same} same, {differing} differing, {skipped} skipped",
+            self.requests()
+        )
     }
 }
 

@@ -1,7 +1,6 @@
-//! Averages of windows: what sums give from the tree in memory or from the store, and what only a look at
-//! every tick gives.
+//! Averages of windows. Sums come from the tree in memory or from the store; median and EMA need every tick.
 //!
-//! Nothing here depends on where the ticks came from, and so on how much this pod keeps in memory.
+//! Results do not depend on where the ticks came from, so they do not depend on how much this pod keeps in memory.
 
 mod scan;
 
@@ -19,48 +18,47 @@ use crate::{
     summary::{Point, Summary},
 };
 
-/// The most ticks a window may hold for its median and EMA to be computed: a day of one-second slots, or
-/// eleven days of ten-second slots. A few milliseconds of work, and 16 bytes each while it is done. Part of
-/// the contract and not a setting: two pods must answer alike.
+/// The most ticks for which median and EMA are computed: a day of one-second slots, or eleven days of ten-second
+/// slots. This takes a few milliseconds and 16 bytes a tick. Part of the contract rather than a setting, because all
+/// pods must agree.
 pub const MAX_SCANNED_TICKS: u64 = 100_000;
 
-/// Windows whose scans are remembered: some tens of pairs with some windows each, at one sequence.
-const MAX_REMEMBERED: usize = 1_024;
+/// The number of cached scans: some tens of pairs with a few windows each, at one sequence.
+const MAX_CACHED: usize = 1_024;
 
-/// What is to be said about a window `(from, to]`.
+/// The averages of a window `(from, to]`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct WindowAverages {
-    /// Where it begins; a tick at this very instant is not in it.
+    /// The start, which is excluded.
     pub from: Timestamp,
-    /// Where it ends; a tick at this very instant is in it.
+    /// The end, which is included.
     pub to: Slot,
-    /// The slots it has at the present interval.
+    /// The number of slots that it has at the current interval.
     pub expected: u64,
-    /// Its ticks, where there are any.
+    /// The summary of its ticks, if there are any.
     pub summary: Option<Summary>,
-    /// What needs a look at each tick, where there are ticks and not too many.
+    /// Median and EMA, if there are ticks but not more than [`MAX_SCANNED_TICKS`].
     pub scanned: Option<Scanned>,
 }
 
-/// What sums cannot say.
+/// The averages that need every tick.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Scanned {
-    /// The price in the middle, or the midpoint of the two.
+    /// The median: the middle price, or the mean of the two middle prices.
     pub median: Decimal,
     /// The exponential moving average.
     pub ema: Decimal,
 }
 
-/// Scans that were done already. What they found never changes: a position of the log stands for the same
-/// ticks for ever.
+/// A cache of scans. Entries never become invalid, because a sequence always stands for the same ticks.
 #[derive(Debug, Default)]
 pub struct Scans {
-    /// By the position of the record that the window ends with, so that the oldest goes first.
-    remembered: Mutex<BTreeMap<(Sequence, Pair, Span), Scanned>>,
+    /// Keyed by the sequence of the record that the window ends with, so that the oldest entry is evicted first.
+    cache: Mutex<BTreeMap<(Sequence, Pair, Span), Scanned>>,
 }
 
 impl Scans {
-    /// The averages of a pair over the window of `span` that ends with its newest slot. May wait for the disk.
+    /// The averages of a pair over the window of `span` that ends with its newest slot. May read from disk.
     pub fn window(
         &self,
         store: &Store,
@@ -89,24 +87,24 @@ impl Scans {
             }
             Ok(scan::scan(units, expected))
         };
-        let scanned = if few { self.remembered_or((view.sequence, pair, span), scan)? } else { None };
+        let scanned = if few { self.cached_or((view.sequence, pair, span), scan)? } else { None };
         Ok(WindowAverages { from, to, expected, summary, scanned })
     }
 
-    fn remembered_or(
+    fn cached_or(
         &self,
         key: (Sequence, Pair, Span),
         scan: impl FnOnce() -> Result<Option<Scanned>, StoreError>,
     ) -> Result<Option<Scanned>, StoreError> {
-        let remembered = || lock(&self.remembered).get(&key).copied();
-        if let Some(known) = remembered() {
+        let cached = || lock(&self.cache).get(&key).copied();
+        if let Some(known) = cached() {
             return Ok(Some(known));
         }
         let found = scan()?;
         if let Some(found) = found {
-            let mut all = lock(&self.remembered);
+            let mut all = lock(&self.cache);
             all.insert(key, found);
-            if all.len() > MAX_REMEMBERED {
+            if all.len() > MAX_CACHED {
                 all.pop_first();
             }
         }
@@ -114,7 +112,7 @@ impl Scans {
     }
 }
 
-/// What the locks hold is whole at any time, whoever panicked while holding them.
+/// The cache is consistent even after a panic while the lock was held, so poisoning is ignored.
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

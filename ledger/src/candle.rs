@@ -1,4 +1,4 @@
-//! Candles: summaries of the ticks in calendar-aligned buckets of time.
+//! Candles: summaries of the ticks in calendar-aligned buckets.
 
 use std::time::Duration;
 
@@ -10,13 +10,13 @@ use crate::{
 };
 
 common::words! {
-    /// How long a candle's bucket is.
+    /// The length of a candle's bucket.
     pub enum CandleInterval ("candle interval") {
         /// One minute.
         Minute = "1m",
         /// Five minutes.
         FiveMinutes = "5m",
-        /// A quarter of an hour.
+        /// 15 minutes.
         QuarterHour = "15m",
         /// One hour.
         Hour = "1h",
@@ -27,22 +27,22 @@ common::words! {
     }
 }
 
-/// Buckets that are read at once at most, where some of them may be empty: about 2 MB of summaries.
+/// The most buckets that are read at once. Some may be empty. 10,000 summaries take about 2 MB.
 const MAX_BUCKETS: i64 = 10_000;
 
-/// One bucket that has a tick.
+/// A bucket with at least one tick.
 #[derive(Debug, Clone, Copy)]
 pub struct Candle {
-    /// Where its bucket begins.
+    /// The start of the bucket.
     pub start: Timestamp,
-    /// Its ticks.
+    /// The summary of its ticks.
     pub summary: Summary,
-    /// Whether its bucket is over and every slot of it has a tick.
+    /// Whether the bucket is over and every slot in it has a tick.
     pub complete: bool,
 }
 
 impl CandleInterval {
-    /// The bucket's length in milliseconds; each divides a day.
+    /// The length of the bucket in milliseconds, a divisor of a day.
     fn millis(self) -> i64 {
         let minutes = match self {
             Self::Minute => 1,
@@ -55,28 +55,28 @@ impl CandleInterval {
         minutes * 60_000
     }
 
-    /// Where the last bucket ends that begins before an instant.
+    /// The end of the last bucket that starts before an instant.
     pub fn end_of_buckets_before(self, instant_after: Timestamp) -> Timestamp {
         let length = self.millis();
         instant(first_at_or_after(instant_after, length) * length)
     }
 }
 
-/// The buckets of a pair.
+/// A pair's buckets of one length.
 #[derive(Debug, Clone, Copy)]
 pub struct Buckets {
     /// The pair.
     pub pair: Pair,
-    /// How long they are.
+    /// The length of the buckets.
     pub interval: CandleInterval,
-    /// The pair's newest slot: what is newer is not known yet.
+    /// The pair's newest slot. Later ticks are not known yet.
     pub newest: Slot,
-    /// The slot that is due next.
+    /// The next slot that is due.
     pub next: Slot,
 }
 
 impl Buckets {
-    /// Those whose buckets begin in `[from, to)`, up to `limit` of them.
+    /// Up to `limit` candles whose buckets start in `[from, to)`.
     pub fn page(
         &self,
         store: &Store,
@@ -85,7 +85,7 @@ impl Buckets {
         limit: usize,
     ) -> Result<Vec<Candle>, StoreError> {
         let length = self.interval.millis();
-        // Bucket k begins at k × length.
+        // Bucket k starts at k × length.
         let (mut first, mut end) = (first_at_or_after(from, length), first_at_or_after(to, length));
         let mut count = i64::try_from(limit).unwrap_or(MAX_BUCKETS).clamp(1, MAX_BUCKETS);
         let mut found = Vec::new();
@@ -111,7 +111,7 @@ impl Buckets {
                     end = part.start;
                 }
             }
-            // Where buckets are empty, longer strides.
+            // Buckets may be empty, so each step reads more of them.
             count = (count * 2).min(MAX_BUCKETS);
         }
         found.truncate(limit);
@@ -121,7 +121,7 @@ impl Buckets {
     fn candle(&self, start: Timestamp, summary: Summary) -> Candle {
         let end = start.plus(Duration::from_millis(self.interval.millis().unsigned_abs()));
         let last = summary.last;
-        // A window begins after an instant, a bucket at one.
+        // A window excludes its start, a bucket includes it.
         let before = start.previous();
         let complete = self.next.start() >= end
             && last.interval.after(last.slot.start()).start() >= end

@@ -1,4 +1,4 @@
-//! The settings of what is kept: on disk and in memory.
+//! The settings of what a pod keeps on disk and in memory.
 
 use std::path::PathBuf;
 
@@ -9,12 +9,12 @@ use serde::{Deserialize, Serialize};
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct StoreConfig {
-    /// The folder; made if it is missing.
+    /// The folder of the store. Created if it is missing.
     pub path: PathBuf,
-    /// How long ticks are answered, back from the newest slot.
+    /// How long ticks are served, counted back from the newest slot.
     #[serde(with = "text")]
     pub retain_ticks: Span,
-    /// How long the quotes behind a tick are answered, back from the newest slot.
+    /// How long the quotes behind a tick are served, counted back from the newest slot.
     #[serde(with = "text")]
     pub retain_quotes: Span,
 }
@@ -23,11 +23,10 @@ pub struct StoreConfig {
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct WindowsConfig {
-    /// How far back ticks are in memory, and how far back `at_sequence` reaches. Longer windows are read
-    /// from the store.
+    /// How far back ticks are kept in memory and `at_sequence` reaches. Longer windows are read from the store.
     #[serde(with = "text")]
     pub keep: Span,
-    /// After how long without a tick a price is stale.
+    /// How old a pair's newest tick may be before its price is stale.
     #[serde(with = "text")]
     pub stale_after: Span,
 }
@@ -47,7 +46,7 @@ impl Default for WindowsConfig {
 }
 
 fn days(count: u64) -> Span {
-    // The default spans are far below the bound.
+    // The default spans are far below the limit.
     Span::from_millis(count * DAY_SECONDS * 1_000).unwrap_or(Span::from_seconds(1))
 }
 

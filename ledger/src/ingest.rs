@@ -1,14 +1,14 @@
 //! Ingest: the one task that reads the log, and the only writer of the store.
 //!
-//! Every batch goes the same way: decode, check, commit (records and cursor in one atomic batch), swap in
-//! the new snapshot, tell the log. A crash between any two steps repeats the batch or finds it done.
+//! Each batch is decoded, checked and committed (records and cursor in one atomic batch). Then the new snapshot is
+//! published and the log is told that the batch is stored. After a crash between any two steps, the batch is either
+//! read again or found committed.
 //!
-//! A store that takes no records, as on a full disk, is no reason to go silent: the copy of a log goes on in
-//! memory, and the store catches up once it can be written to again. Where the store is the log itself,
-//! nothing is acknowledged until then.
+//! If the store cannot be written, for example because the disk is full, a copy of a NATS log continues in memory.
+//! The store catches up once it can be written again. An in-process log acknowledges nothing until then.
 
+mod batch;
 mod closed;
-mod take;
 
 use std::{sync::Arc, time::Duration};
 
@@ -30,17 +30,18 @@ use crate::{
     store::{Retention, Store, StoreError},
 };
 
-/// More records than this behind the log, and the pod is not ready: its answers are too old.
+/// A pod that is more records than this behind the log is not ready, because its answers are too old.
 const MAX_READY_LAG: u64 = 100;
 
-/// So far behind the log it is worth asking where it ends: what is too old by then need not be kept whole.
+/// From this many records behind, the log is asked for its newest slot, so that records whose quotes will be past
+/// retention need not be stored whole.
 const FAR_BEHIND: u64 = 10_000;
 
-/// How much longer than they are answered rows stay in the store: whoever answers from an older snapshot
-/// still finds what belongs to it.
+/// How long rows stay in the store after readers stop using them. A request that uses an older snapshot still finds
+/// the rows that belong to it.
 const RECLAIM_DELAY: Duration = Duration::from_secs(3_600);
 
-/// Follows the log into store and snapshot.
+/// Follows the log and keeps the store and the snapshot up to date.
 pub struct Ingest {
     store: Store,
     snapshots: watch::Sender<Arc<Snapshot>>,
@@ -48,43 +49,44 @@ pub struct Ingest {
     retention: Retention,
     metrics: Metrics,
     check: Check,
-    /// Why nothing of the newest batch was a record of this log, where that was so.
+    /// Set if no message of the newest batch was accepted: why one was rejected.
     rejecting: Option<Rejection>,
-    /// What the next batch is added to: the newest snapshot, unless the store is catching up with it.
+    /// The snapshot that the next batch is added to: the newest one, or an older one while the store is catching up.
     current: Arc<Snapshot>,
-    /// Records before this will be past the quotes' retention once the log has been read.
+    /// Records that cover slots before this will be past the quotes' retention once the log has been read.
     whole_from: Timestamp,
-    /// The store takes no records: why, and when it is tried again.
+    /// Set while the store cannot be written.
     closed: Option<Closed>,
 }
 
 /// How following a log ended.
 #[derive(Debug)]
 pub enum Ended {
-    /// It was told to stop, or the log was closed by its writer.
+    /// The process is stopping, or the writer of the in-process log has ended.
     Stopped,
-    /// The store is a copy of a log that is no more: why that is so.
+    /// The store is a copy of a log that no longer exists. Holds what was noticed.
     Replaced(String),
-    /// The store cannot be read any more.
+    /// The store can no longer be read.
     Damaged(StoreError),
 }
 
-/// Why a batch was not taken in, or not all of it.
+/// Why a batch was not stored, or only in part.
 #[derive(Debug, thiserror::Error)]
 enum IngestError {
     #[error(transparent)]
     Store(#[from] StoreError),
-    /// A record does not continue the copy: whether the log still holds `ours` decides which of the two is broken.
-    #[error("the record at {sequence} is not continued")]
-    BrokenOff { sequence: Sequence, ours: Box<Record> },
+    /// A record does not continue what the store holds. If the log still holds `ours`, the log has a hole there;
+    /// otherwise, the store is a copy of another log.
+    #[error("the next record does not continue the one at sequence {sequence}")]
+    Discontinuity { sequence: Sequence, ours: Box<Record> },
     #[error(transparent)]
     Log(#[from] ReadError),
-    #[error("stopped before {sequence}: {source}")]
+    #[error("stopped reading before sequence {sequence}: {source}")]
     UnknownVersion { sequence: Sequence, source: DecodeError },
 }
 
 impl Ingest {
-    /// Loads what the store holds. Answers the ingest task and the snapshots it will publish. Blocks.
+    /// Checks and loads a store. Returns the ingest task and the snapshots that it will publish. Blocks.
     pub fn load(
         store: Store,
         keep: Duration,
@@ -95,6 +97,7 @@ impl Ingest {
         store.check()?;
         let snapshot = Snapshot::load(&store, keep)?;
         tracing::info!(
+            event = "store_opened",
             sequence = %snapshot.sequence,
             pairs = snapshot.pairs.len(),
             path = %store.path().display(),
@@ -105,7 +108,7 @@ impl Ingest {
         let delay = keep + RECLAIM_DELAY;
         let retention = Retention { ticks: retention.ticks + delay, quotes: retention.quotes + delay };
         let ingest = Self {
-            store: store.of_writer(),
+            store: store.writer_handle(),
             snapshots,
             keep,
             retention,
@@ -116,11 +119,11 @@ impl Ingest {
             whole_from: Timestamp::EPOCH,
             closed: None,
         };
-        ingest.show();
+        ingest.update_metrics();
         Ok((ingest, receiver))
     }
 
-    /// Follows the log until told to stop, or until the store is not a good copy of it any more.
+    /// Follows the log until stopped, or until the store turns out not to be a good copy of it.
     pub async fn run(
         mut self,
         mut reader: Box<dyn LogReader>,
@@ -143,13 +146,13 @@ impl Ingest {
             };
             let batch = match batch {
                 Err(_) if stop.is_cancelled() => break,
-                // The in-process log ends with its writer, and not before: what it still has to say is said.
+                // The in-process log ends with its writer, so everything it still wrote has been read.
                 Err(ReadError::Closed) => break,
                 Err(ReadError::Replaced(reason)) => return Ok(Ended::Replaced(reason)),
-                // Only another log would help.
+                // Nothing but another log would help.
                 _ if halted => continue,
                 Err(error) if error.trouble().is_some() => {
-                    self.tell_away(&error);
+                    self.report_unavailable(&error);
                     continue;
                 }
                 batch => batch?,
@@ -162,12 +165,12 @@ impl Ingest {
                 self.whole_from = newest.minus(self.retention.quotes);
             }
             let newest = batch.entries.last().map(|entry| entry.sequence);
-            let (ingest, taken) = match self.take(batch, &mut *reader).await {
-                Ok(taken) => taken,
+            let (ingest, outcome) = match self.process(batch, &mut *reader).await {
+                Ok(outcome) => outcome,
                 Err(ended) => return Ok(ended),
             };
             self = ingest;
-            match taken {
+            match outcome {
                 Ok(()) => {}
                 Err(IngestError::Store(error)) if error.is_damage() => return Ok(Ended::Damaged(error)),
                 Err(IngestError::Store(error)) => {
@@ -176,16 +179,19 @@ impl Ingest {
                     continue;
                 }
                 Err(IngestError::Log(error)) if error.trouble().is_some() => {
-                    self.tell_away(&error);
+                    self.report_unavailable(&error);
                     reader.rewind(self.current.sequence).await;
                     continue;
                 }
-                Err(error @ (IngestError::Log(_) | IngestError::BrokenOff { .. })) => {
+                Err(error @ (IngestError::Log(_) | IngestError::Discontinuity { .. })) => {
                     return Err(error.into());
                 }
                 Err(error @ IngestError::UnknownVersion { .. }) => {
-                    // Going on could hide prices; ending would only repeat it. Stay, and say so.
-                    tracing::error!(%error, "the log was written by a newer Tickwell: upgrade this one");
+                    // Skipping the record could hide prices, and ending the process would only repeat this.
+                    tracing::error!(
+                        event = "log_version_unsupported", %error,
+                        "a newer version of Tickwell wrote the log; upgrade this pod"
+                    );
                     self.check.set(Condition::Unready(error.to_string()));
                     halted = true;
                     continue;
@@ -194,12 +200,12 @@ impl Ingest {
             if let Some(newest) = newest {
                 reader.stored(newest).await;
             }
-            self.tell(pending);
+            self.update_readiness(pending);
         }
         Ok(Ended::Stopped)
     }
 
-    fn show(&self) {
+    fn update_metrics(&self) {
         let snapshot = self.snapshots.borrow();
         self.metrics.sequence.set(i64::try_from(snapshot.sequence.0).unwrap_or(i64::MAX));
         for (pair, view) in &snapshot.pairs {
@@ -209,9 +215,13 @@ impl Ingest {
         }
     }
 
-    /// Without the log a pod goes on answering with what it has, labelled stale.
-    pub fn tell_away(&self, error: &ReadError) {
-        tracing::debug!(error = common::telemetry::chain(error), "the log cannot be had");
+    /// Reports that the log cannot be read. The pod continues to serve what it has, marked as stale.
+    pub fn report_unavailable(&self, error: &ReadError) {
+        tracing::debug!(
+            event = "log_unavailable",
+            error = common::telemetry::chain(error),
+            "the log cannot be read"
+        );
         self.metrics.trouble(error.trouble());
         let reason = error.to_string();
         self.check.set(match self.snapshots.borrow().pairs.is_empty() {
@@ -220,17 +230,17 @@ impl Ingest {
         });
     }
 
-    fn tell(&self, pending: u64) {
+    fn update_readiness(&self, pending: u64) {
         self.metrics.trouble(None);
         self.metrics.pending.set(i64::try_from(pending).unwrap_or(i64::MAX));
         let condition = if pending > MAX_READY_LAG {
             Condition::Unready("catching up with the log".to_owned())
         } else if self.snapshots.borrow().pairs.is_empty() {
-            Condition::Unready("the log has no record yet".to_owned())
+            Condition::Unready("the log has no records yet".to_owned())
         } else if let Some(Closed { reason, .. }) = &self.closed {
-            Condition::Degraded(format!("the store is not at hand, so history is not answered: {reason}"))
+            Condition::Degraded(format!("the store is unavailable, so history cannot be served: {reason}"))
         } else if let Some(reason) = self.rejecting {
-            Condition::Degraded(format!("the newest messages of the log were passed over: {reason}"))
+            Condition::Degraded(format!("the newest messages of the log were rejected: {reason}"))
         } else {
             Condition::Ready
         };

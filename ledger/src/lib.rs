@@ -1,20 +1,19 @@
-//! What a pod keeps of the log, in memory and on disk, and what can be computed from it.
+//! What a pod keeps of the log, in memory and on disk, and what it computes from that.
 //!
-//! In reading order, which is also the order in which a record becomes something to answer with:
+//! The modules in reading order, which is also the path of a record from the log to an answer:
 //!
-//! - [`ingest`]: the one task that reads the log, and the only writer of the store.
-//! - [`store`]: records and cursor on disk, in one atomic batch each; [`local_log`] is the in-process log that ends
-//!   there.
-//! - [`summary`], [`window`]: the algebra that every average is made of, and the tree that answers for any window.
-//! - [`position`], [`events`]: where the clients of streams are in the log, and what they are sent.
-//! - [`snapshot`]: the immutable view that handlers read, replaced once per batch.
-//! - [`candle`], [`sample`], [`averages`]: buckets, thinned ranges and windows, from memory or from the store.
-//! - [`rate`]: what one asset is worth in another; [`sources`]: how the sources' quotes were judged.
-//! - [`config`], [`metrics`]: what can be set, what can be watched.
+//! - [`ingest`]: the one task that reads the log and the only writer of the store.
+//! - [`store`]: records and the log cursor on disk. Each batch is written atomically.
+//! - [`local_log`]: the in-process log, whose records are kept in the store only.
+//! - [`summary`], [`window`]: mergeable sums and extremes of ticks, and the tree that computes any window from them.
+//! - [`position`], [`events`]: where a stream's client is in the log, and the events that it is sent.
+//! - [`snapshot`]: the immutable view that request handlers read. Each batch replaces it.
+//! - [`candle`], [`sample`], [`averages`]: buckets, downsampled ranges and window averages, from memory or the store.
+//! - [`rate`]: conversion between assets. [`sources`]: how often each source's quotes were used or rejected.
+//! - [`config`], [`metrics`]: the settings and metrics of this crate.
 //!
-//! What is computed here depends on the log up to one sequence and on nothing else: not on the clock, on the request or
-//! on this pod's past. This crate knows nothing of HTTP, never asks an exchange, and never writes to a log other than its
-//! own in-process one.
+//! Every result depends only on the log up to one sequence, never on the clock, the request or this pod's past. This
+//! crate knows nothing of HTTP, sends no requests to exchanges, and writes to no log but its own in-process one.
 
 pub mod averages;
 pub mod candle;

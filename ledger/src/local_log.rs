@@ -1,8 +1,8 @@
-//! The in-process log: what `tickwell run` uses instead of NATS.
+//! The in-process log, which `tickwell run` uses instead of NATS.
 //!
-//! A record that is appended goes through a bounded queue to the ingest task, which is the only writer of
-//! the store, and is acknowledged once it is flushed there. The store is the log, and its only copy; the
-//! records above it cannot tell the difference.
+//! An appended record goes through a bounded queue to the ingest task, the only writer of the store, and is
+//! acknowledged once the store has flushed it. The store is the log and the only copy of it. Poller and ingest use
+//! the same traits as with NATS.
 
 mod acknowledged;
 
@@ -23,11 +23,11 @@ use tokio::sync::{Mutex, mpsc, oneshot};
 use crate::store::{Store, StoreError};
 use acknowledged::Acknowledged;
 
-/// Records between the poller and the ingest task. The poller waits for each acknowledgement, so there
-/// is hardly ever more than one.
+/// The capacity of the queue between the poller and the ingest task. The poller waits for each acknowledgement, so
+/// the queue rarely holds more than one record.
 const QUEUE_RECORDS: usize = 64;
 
-/// The log was closed: its reader has ended.
+/// The log's reader has ended, so nothing can be appended any more.
 #[derive(Debug, thiserror::Error)]
 #[error("the in-process log is closed")]
 struct Closed;
@@ -41,27 +41,27 @@ struct Queued {
 pub struct LocalWriter {
     store: Store,
     queue: mpsc::Sender<Queued>,
-    /// One append at a time: the fence is checked and the next position given under this lock.
+    /// Held during an append, so that appends are checked against the fence and numbered one at a time.
     state: Mutex<State>,
 }
 
 struct State {
     last: Sequence,
-    /// The newest position of each pair that has been asked about.
+    /// The newest sequence of each pair that was asked for.
     newest: BTreeMap<Pair, Sequence>,
-    /// Where acknowledged records were lost: the pairs that were continued since.
+    /// Set if acknowledged records were lost: the pairs that have been appended to since.
     continued: Option<BTreeSet<Pair>>,
     acknowledged: Acknowledged,
 }
 
-/// Follows the in-process log.
+/// Reads the in-process log.
 pub struct LocalReader {
     queue: mpsc::Receiver<Queued>,
     waiting: Vec<(Sequence, oneshot::Sender<()>)>,
     begun: bool,
 }
 
-/// The in-process log that ends in a store.
+/// Opens the in-process log whose records are kept in `store`.
 pub fn open(store: &Store) -> Result<(Arc<LocalWriter>, LocalReader), StoreError> {
     let (sender, receiver) = mpsc::channel(QUEUE_RECORDS);
     let (acknowledged, noted) = Acknowledged::open(store);
@@ -69,8 +69,9 @@ pub fn open(store: &Store) -> Result<(Arc<LocalWriter>, LocalReader), StoreError
     let lost = noted.filter(|noted| *noted > stored);
     if let Some(noted) = lost {
         tracing::error!(
+            event = "acknowledged_records_lost",
             from = %stored.next(), to = %noted, path = %store.path().display(),
-            "the store has lost records that had been acknowledged; their positions are not given again"
+            "the store has lost records that had been acknowledged; their sequences will not be used again"
         );
     }
     let last = noted.unwrap_or_default().max(stored);
@@ -84,7 +85,7 @@ pub fn open(store: &Store) -> Result<(Arc<LocalWriter>, LocalReader), StoreError
 impl LogWriter for LocalWriter {
     async fn newest(&self, pair: Pair) -> Result<Newest, ReadError> {
         let unavailable = |error: StoreError| ReadError::Unavailable(error.into());
-        // Under the lock nothing is in flight: what was appended is in the store.
+        // While the lock is held, nothing is in flight: everything appended so far is in the store.
         let mut state = self.state.lock().await;
         let record = self.store.newest_record(pair).map_err(unavailable)?;
         let (sequence, record) =
@@ -108,7 +109,7 @@ impl LogWriter for LocalWriter {
             return Err(AppendError::WrongLastSequence);
         }
         let sequence = state.last.next();
-        // Given away, whatever becomes of it: no position is ever used twice.
+        // The sequence is used up even if the append fails.
         state.last = sequence;
         let (stored, acknowledged) = oneshot::channel();
         let entry = Entry { sequence, id: Some(record.id()), payload: Bytes::from(wire::encode(record)) };
@@ -142,7 +143,7 @@ impl LogReader for LocalReader {
     async fn stored(&mut self, sequence: Sequence) {
         for (waiting, stored) in std::mem::take(&mut self.waiting) {
             if waiting <= sequence {
-                // The writer may have given up waiting; the record is stored all the same.
+                // The appender may have given up waiting. The record is stored all the same.
                 let _ = stored.send(());
             } else {
                 self.waiting.push((waiting, stored));
@@ -155,12 +156,12 @@ impl LogReader for LocalReader {
     }
 
     async fn require(&mut self, _sequence: Sequence, _record: &Record) -> Result<(), ReadError> {
-        // The store that asks is the log.
+        // The store that asks is the log itself.
         Ok(())
     }
 
     async fn rewind(&mut self, _sequence: Sequence) {
-        // Whoever waits learns that nothing is acknowledged; there is no log to read it from again.
+        // Dropping these reports the appends as unconfirmed. There is no log to read the records from again.
         self.waiting.clear();
     }
 }
@@ -176,7 +177,7 @@ mod tests {
         Record { pair: pair.parse().unwrap(), epoch: Epoch(epoch), origin: Origin::Live, body }
     }
 
-    /// Plays the ingest task: commits what it reads, and says so.
+    /// Stands in for the ingest task: commits what it reads and acknowledges it.
     fn keep(store: &Store, mut reader: LocalReader) -> tokio::task::JoinHandle<Vec<Sequence>> {
         let store = store.clone();
         tokio::spawn(async move {
@@ -196,12 +197,12 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn the_fence_holds_per_pair_and_sequences_go_on() {
+    async fn the_fence_holds_per_pair_and_sequences_continue() {
         let folder = tempfile::tempdir().unwrap();
         let store = Store::open_local(folder.path()).unwrap();
         let (btc, eth) = ("BTC-USD", "ETH-USD");
         for start in [0, 3] {
-            // The second round begins where the first ended, as after a restart.
+            // The second round continues where the first ended, as after a restart.
             let (writer, reader) = open(&store).unwrap();
             let kept = keep(&store, reader);
             let newest = writer.newest(btc.parse().unwrap()).await.unwrap();
@@ -223,11 +224,11 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn positions_that_the_store_has_lost_are_not_given_again() {
+    async fn sequences_that_the_store_has_lost_are_not_used_again() {
         let folder = tempfile::tempdir().unwrap();
         let store = Store::open_local(folder.path()).unwrap();
         let pair = "BTC-USD";
-        // Acknowledged, and then gone: nobody keeps what this reader is given.
+        // Acknowledged but never committed, so these records are lost.
         let (writer, mut reader) = open(&store).unwrap();
         let lost = tokio::spawn(async move {
             let first = writer.append(&lead(pair, 1), Sequence(0)).await.unwrap();

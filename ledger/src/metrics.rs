@@ -1,4 +1,4 @@
-//! What can be watched about a pod's copy of the log.
+//! The metrics of a pod's copy of the log.
 
 use common::{
     bus::Trouble,
@@ -11,17 +11,17 @@ use rust_decimal::prelude::ToPrimitive;
 
 use crate::snapshot::{NewestTick, Rejection};
 
-/// The metrics of following the log. Clones count together.
+/// The metrics of following the log. Clones share the same values.
 #[derive(Debug, Clone)]
 pub struct Metrics {
-    /// Records taken in from the log.
+    /// Records read from the log and accepted.
     pub ingested: IntCounter,
     rejected: IntCounterVec,
-    /// The newest sequence that answers are made of.
+    /// The newest sequence that is served.
     pub sequence: IntGauge,
-    /// Records the log holds that were not taken in yet.
+    /// Records in the log that were not read yet.
     pub pending: IntGauge,
-    /// 1 while the store takes no records.
+    /// 1 while the store cannot be written.
     pub store_closed: IntGauge,
     trouble: IntGaugeVec,
     rebuilds: IntCounterVec,
@@ -32,51 +32,48 @@ pub struct Metrics {
 common::words! {
     /// Why a pod rebuilt its store.
     pub enum Rebuild ("reason") {
-        /// Another log has taken the place of the one that it was a copy of.
+        /// Another log has replaced the one that the store was a copy of.
         Replaced = "replaced",
-        /// It could not be read any more.
+        /// The store was damaged.
         Damaged = "damaged",
     }
 }
 
 impl Metrics {
-    /// Adds the metrics to a registry, which must not have them yet.
+    /// Registers the metrics. Fails if the registry has them already.
     pub fn new(registry: &Registry) -> Result<Self, prometheus::Error> {
         let rejected =
-            Opts::new("tickwell_ingest_rejected_total", "Messages of the log passed over, by reason");
+            Opts::new("tickwell_ingest_rejected_total", "Messages of the log that were rejected, by reason");
         let trouble = Opts::new(
             "tickwell_bus_trouble",
-            "1 while the log cannot be followed: silent, gone, reconfigured, refused, restoring or in_doubt; the pod serves what it has",
+            "1 while the log cannot be followed, by reason: silent, gone, reconfigured, refused, restoring or in_doubt; the pod serves what it has",
         );
         let rebuilds =
-            Opts::new("tickwell_store_rebuilds_total", "Stores moved aside and rebuilt, by reason");
+            Opts::new("tickwell_store_rebuilds_total", "Stores that were moved aside and rebuilt, by reason");
         let price = Opts::new("tickwell_price", "The newest agreed price");
         let price_timestamp = Opts::new(
             "tickwell_price_timestamp_seconds",
-            "The slot of the newest agreed price, in unix seconds",
+            "The slot of the newest agreed price, in seconds since the Unix epoch",
         );
         let metrics = Self {
             ingested: registered(
                 registry,
-                IntCounter::new("tickwell_ingest_records_total", "Records taken in from the log"),
+                IntCounter::new("tickwell_ingest_records_total", "Records read from the log and accepted"),
             )?,
             rejected: registered(registry, IntCounterVec::new(rejected, &["reason"]))?,
             sequence: registered(
                 registry,
-                IntGauge::new("tickwell_ingest_sequence", "The newest sequence taken in"),
+                IntGauge::new("tickwell_ingest_sequence", "The newest sequence that was read from the log"),
             )?,
             pending: registered(
                 registry,
-                IntGauge::new(
-                    "tickwell_ingest_pending_records",
-                    "Records in the log that were not taken in yet",
-                ),
+                IntGauge::new("tickwell_ingest_pending_records", "Records in the log that were not read yet"),
             )?,
             store_closed: registered(
                 registry,
                 IntGauge::new(
                     "tickwell_store_closed",
-                    "1 while the store takes no records, as on a full disk; prices are served from memory",
+                    "1 while the store cannot be written, for example because the disk is full; prices are served from memory",
                 ),
             )?,
             trouble: registered(registry, IntGaugeVec::new(trouble, &["trouble"]))?,
@@ -94,29 +91,29 @@ impl Metrics {
         Ok(metrics)
     }
 
-    /// Shows why the log cannot be had, or that it can.
+    /// Sets why the log cannot be followed, or that it can.
     pub fn trouble(&self, now: Option<Trouble>) {
         for trouble in Trouble::ALL {
             self.trouble.with_label_values(&[trouble.as_str()]).set((Some(*trouble) == now).into());
         }
     }
 
-    /// Counts a store that is begun anew, and forgets its prices.
+    /// Counts a rebuild of the store and clears the prices.
     pub fn rebuilt(&self, reason: Rebuild) {
         self.price.reset();
         self.price_timestamp.reset();
         self.rebuilds.with_label_values(&[reason.as_str()]).inc();
     }
 
-    /// Counts messages that were passed over.
+    /// Counts messages that were rejected.
     pub fn rejected(&self, reason: Rejection, count: u64) {
         self.rejected.with_label_values(&[reason.as_str()]).inc_by(count);
     }
 
-    /// Shows a pair's newest price.
+    /// Sets a pair's newest price.
     pub fn price(&self, pair: Pair, newest: &NewestTick) {
         let pair = pair.to_string();
-        // A gauge is a float in Prometheus's own format; nothing is computed from it here.
+        // Prometheus gauges are floats. Nothing is computed from this one.
         if let Some(price) = newest.tick.price.decimal().to_f64() {
             self.price.with_label_values(&[pair.as_str()]).set(price);
         }
@@ -125,7 +122,7 @@ impl Metrics {
     }
 }
 
-/// A metric that was added to the registry.
+/// Registers a metric and returns it.
 pub fn registered<C: Collector + Clone + 'static>(
     registry: &Registry,
     collector: Result<C, prometheus::Error>,

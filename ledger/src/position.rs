@@ -1,42 +1,42 @@
-//! Places in the log, and how clients name them.
+//! Positions in the log, and the cursors in which clients name them.
 
 use std::{fmt, str::FromStr};
 
 use common::{bus::LogIdentity, domain::Sequence};
 
-/// A place in the log, between two events. Every event is told by the place right behind it.
+/// A position between two events of the log. An event is identified by the position right after it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default)]
 pub struct Position {
-    /// The record that it lies beside.
+    /// The record next to the position.
     pub sequence: Sequence,
     side: Side,
 }
 
-/// On which side of a record.
+/// The side of the record that the position is on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default)]
 enum Side {
-    /// Before it, but behind the gap for what the log had lost in front of it.
+    /// Before the record, but after the gap for records that the log had lost in front of it.
     Before,
     #[default]
-    Behind,
+    After,
 }
 
 impl Position {
-    /// Right behind a record.
-    pub const fn behind(sequence: Sequence) -> Self {
-        Self { sequence, side: Side::Behind }
+    /// The position right after a record.
+    pub const fn after(sequence: Sequence) -> Self {
+        Self { sequence, side: Side::After }
     }
 
-    /// Right before a record, behind the gap for what the log had lost in front of it.
+    /// The position right before a record, after the gap for records that the log had lost in front of it.
     pub const fn before(sequence: Sequence) -> Self {
         Self { sequence, side: Side::Before }
     }
 
-    /// The last record that lies before it.
+    /// The last record before the position.
     pub fn last(self) -> Sequence {
         match self.side {
             Side::Before => Sequence(self.sequence.0.saturating_sub(1)),
-            Side::Behind => self.sequence,
+            Side::After => self.sequence,
         }
     }
 }
@@ -45,23 +45,23 @@ impl fmt::Display for Position {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self.side {
             Side::Before => write!(formatter, "before-{}", self.sequence),
-            Side::Behind => self.sequence.fmt(formatter),
+            Side::After => self.sequence.fmt(formatter),
         }
     }
 }
 
-/// Where a client wants to go on, as it says so.
+/// The position from which a client wants to continue.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Cursor {
-    /// The log that it means; missing where it gave a sequence alone.
+    /// The log that the client means. `None` if it gave only a sequence.
     pub log: Option<String>,
-    /// The place in it.
+    /// The position in that log.
     pub position: Position,
 }
 
 /// Why a text is not a cursor.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("this is neither the id of an event nor a sequence; leave it out to begin with the newest")]
+#[error("this is neither the id of an event nor a sequence; leave it out to start with the newest events")]
 pub struct CursorError;
 
 impl fmt::Display for Cursor {
@@ -88,7 +88,7 @@ impl FromStr for Cursor {
         };
         let position = match place.strip_prefix("before-") {
             Some(digits) if log.is_some() => Position::before(sequence(digits)?),
-            _ => Position::behind(sequence(place)?),
+            _ => Position::after(sequence(place)?),
         };
         Ok(Self { log: log.map(str::to_owned), position })
     }
@@ -99,12 +99,12 @@ mod tests {
     use super::*;
 
     #[test]
-    fn cursors_are_read_as_ids_are_written() {
-        for position in [Position::behind(Sequence(12)), Position::before(Sequence(12))] {
+    fn a_cursor_is_parsed_from_the_id_of_an_event() {
+        for position in [Position::after(Sequence(12)), Position::before(Sequence(12))] {
             let cursor: Cursor = format!("abc1-{position}").parse().unwrap();
             assert_eq!(cursor, Cursor { log: Some("abc1".into()), position });
         }
-        let plain = Cursor { log: None, position: Position::behind(Sequence(7)) };
+        let plain = Cursor { log: None, position: Position::after(Sequence(7)) };
         assert_eq!("7".parse(), Ok(plain));
         for text in [
             "",
@@ -125,9 +125,9 @@ mod tests {
     }
 
     #[test]
-    fn a_place_before_a_record_lies_behind_the_one_before_it() {
-        let (before, behind) = (Position::before(Sequence(5)), Position::behind(Sequence(5)));
-        assert!(Position::behind(Sequence(4)) < before && before < behind);
-        assert_eq!((before.last(), behind.last()), (Sequence(4), Sequence(5)));
+    fn the_position_before_a_record_is_after_the_previous_one() {
+        let (before, after) = (Position::before(Sequence(5)), Position::after(Sequence(5)));
+        assert!(Position::after(Sequence(4)) < before && before < after);
+        assert_eq!((before.last(), after.last()), (Sequence(4), Sequence(5)));
     }
 }

@@ -1,7 +1,7 @@
-//! Rates: what one asset is worth in another, by the agreed price of one pair, or of two that share an asset.
+//! Rates: what one asset is worth in another, from the price of one pair or of two pairs that share an asset.
 //!
-//! Which pairs, and of which slot, is a matter of the log alone. A rate is an exact fraction of prices; it is
-//! rounded once, when it is told, and so is what it is multiplied with.
+//! The log alone decides which pairs and which slot are used. A rate is an exact fraction of prices. It is rounded
+//! once, when it is formatted, and so is an amount that was multiplied by it.
 
 mod fraction;
 
@@ -16,37 +16,36 @@ use crate::{
     store::{Order, Store, StoreError},
 };
 
-/// How far two pairs may be apart: so far back from the older of their newest ticks a slot is looked for that
-/// both have a tick for. Pairs of one log are polled together, so it is nearly always the first; an hour of the
-/// shortest intervals is 36,000 ticks each, some milliseconds. Part of the contract and not a setting: two pods
-/// must answer alike.
+/// How far back to look for a slot in which both pairs have a tick, from the older of their newest ticks. Pairs of a
+/// log are polled together, so it is nearly always the first slot. An hour of the shortest interval has 36,000 ticks
+/// a pair, which takes a few milliseconds. Part of the contract rather than a setting, because all pods must agree.
 pub const REACH: Duration = Duration::from_secs(3_600);
 
-/// A pair on the way from one asset to another.
+/// One pair on the path from one asset to another.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Step {
     /// The pair.
     pub pair: Pair,
-    /// Whether the way goes from its quote to its base, so that its price divides.
+    /// Whether the step goes from the pair's quote asset to its base asset, so that its price divides.
     pub inverted: bool,
 }
 
-/// A step with the price that it is taken at.
+/// A step and the price that is used for it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Leg {
     /// The step.
     pub step: Step,
     /// The price.
     pub price: Price,
-    /// The slot it stands for, the same for all legs of a rate.
+    /// The slot of the price, which is the same for all legs of a rate.
     pub slot: Slot,
-    /// Its tick's position in the log.
+    /// The sequence of the price's tick.
     pub sequence: Sequence,
 }
 
-/// The ways from one asset to another, the preferred one first: of one pair, then of two, and by the names of the
-/// pairs. `pairs` are in the order of their names.
-pub fn ways<'a>(
+/// The paths from one asset to another, preferred ones first: those of one pair before those of two, and then in the
+/// order of the pairs' names. `pairs` must be in that order too.
+pub fn paths<'a>(
     pairs: impl Iterator<Item = &'a Pair> + Clone,
     from: Asset,
     to: Asset,
@@ -61,7 +60,7 @@ pub fn ways<'a>(
     single.chain(double)
 }
 
-/// Every step away from an asset, and where it leads.
+/// Every step from an asset, with the asset that it leads to.
 fn steps<'a>(pairs: impl Iterator<Item = &'a Pair>, from: Asset) -> impl Iterator<Item = (Step, Asset)> {
     pairs.filter_map(move |pair| match pair.assets() {
         [base, quote] if base == from => Some((Step { pair: *pair, inverted: false }, quote)),
@@ -70,23 +69,27 @@ fn steps<'a>(pairs: impl Iterator<Item = &'a Pair>, from: Asset) -> impl Iterato
     })
 }
 
-/// The newest prices along a way, where all are of the same slot. Nothing is read for it.
-pub fn together(snapshot: &Snapshot, way: &[Step]) -> Option<Vec<Leg>> {
-    let legs = newest_of(snapshot, way)?;
+/// The newest prices along a path, if all of them have the same slot. Reads nothing from the store.
+pub fn newest_legs(snapshot: &Snapshot, path: &[Step]) -> Option<Vec<Leg>> {
+    let legs = newest_of(snapshot, path)?;
     legs.iter().zip(legs.iter().skip(1)).all(|(one, next)| one.slot == next.slot).then_some(legs)
 }
 
-/// The prices along a way at the newest slot that all its pairs have a tick for; nothing where there is none
-/// within [`REACH`]. May wait for the disk.
-pub fn legs(store: &Store, snapshot: &Snapshot, way: &[Step]) -> Result<Option<Vec<Leg>>, StoreError> {
-    match newest_of(snapshot, way).as_deref() {
+/// The prices along a path at the newest slot in which all of its pairs have a tick. `None` if there is no such slot
+/// within [`REACH`]. May read from disk.
+pub fn legs_in_shared_slot(
+    store: &Store,
+    snapshot: &Snapshot,
+    path: &[Step],
+) -> Result<Option<Vec<Leg>>, StoreError> {
+    match newest_of(snapshot, path).as_deref() {
         Some([one, other]) => common(store, *one, *other),
         newest => Ok(newest.map(<[Leg]>::to_vec)),
     }
 }
 
-fn newest_of(snapshot: &Snapshot, way: &[Step]) -> Option<Vec<Leg>> {
-    way.iter().map(|step| newest(*step, snapshot.pairs.get(&step.pair)?)).collect()
+fn newest_of(snapshot: &Snapshot, path: &[Step]) -> Option<Vec<Leg>> {
+    path.iter().map(|step| newest(*step, snapshot.pairs.get(&step.pair)?)).collect()
 }
 
 fn newest(step: Step, view: &PairView) -> Option<Leg> {
@@ -94,7 +97,7 @@ fn newest(step: Step, view: &PairView) -> Option<Leg> {
     Some(Leg { step, price: newest.tick.price, slot: newest.tick.slot, sequence: newest.sequence })
 }
 
-/// The newest ticks of the same slot, at or before those given.
+/// The newest two ticks with the same slot, at or before the given ones.
 fn common(store: &Store, one: Leg, other: Leg) -> Result<Option<Vec<Leg>>, StoreError> {
     let end = one.slot.min(other.slot).start();
     let [mut ones, mut others] = [one, other].map(|leg| {

@@ -1,13 +1,12 @@
-//! Long stretches of history in few ticks, without losing an extreme: what a chart needs.
+//! Downsampling: a long range of history in few ticks that keep all extremes, for charts.
 //!
-//! The stretch is cut into buckets of one length, and of each the first tick, the last, the lowest and the
-//! highest are taken. So the first and the last tick of the whole stretch are always there, and the lowest and
-//! the highest; every other bucket's too, which is why a line through them covers what a line through all ticks
-//! covers. Nothing is averaged: each is a tick of the log.
+//! The range is cut into buckets of equal length. From each bucket, the first, last, lowest and highest ticks are
+//! taken. So the first, last, lowest and highest ticks of the whole range are always among them, and a line through
+//! them looks like a line through all ticks. Nothing is averaged: every point is a tick of the log.
 //!
-//! What is taken depends on the ticks in the stretch and the number asked for alone, however they are read: the
-//! store puts buckets together from roll-ups where they are long, and a roll-up knows the first, last, lowest
-//! and highest of its ticks, and on a tie the earliest, as if one had looked at each.
+//! The result depends only on the ticks in the range and on the number of points. It does not matter whether the
+//! store merges a bucket from roll-ups or from ticks: a roll-up knows the first, last, lowest and highest of its
+//! ticks and, if prices are equal, the earliest.
 
 use common::domain::{Pair, Slot, Timestamp};
 
@@ -16,28 +15,29 @@ use crate::{
     summary::Summary,
 };
 
-/// The fewest ticks that a stretch can be brought down to: first, last, lowest and highest.
+/// The smallest allowed number of points: one bucket's first, last, lowest and highest ticks.
 pub const MIN_POINTS: usize = PER_BUCKET;
 
-/// The most: more than the widest screen has columns for. It bounds the work as well. There are at most 2,500
-/// buckets. Where they are shorter than two minutes, or two hours, or two days, they are made of what is a
-/// step shorter: of ticks, of minutes, of hours. A summary stands for 16 ticks or more, so that at the worst
-/// interval, four seconds, no more than 4.5 million ticks are looked at, one after the other, and at the usual
-/// ten seconds 1.8 million: a few tenths of a second at the most.
+/// The largest allowed number of points, more than a wide screen has columns. It also bounds the work. There are at
+/// most 2,500 buckets. Buckets shorter than two days are merged from hours, those shorter than two hours from
+/// minutes, and those shorter than two minutes from ticks. A roll-up stands for at least 16 ticks. So at most 4.5
+/// million ticks are read one by one at the worst interval, four seconds, and 1.8 million at the usual ten seconds,
+/// which takes a few tenths of a second.
 pub const MAX_POINTS: usize = 10_000;
 
-/// What is taken of a bucket.
+/// The number of ticks that are taken from a bucket.
 const PER_BUCKET: usize = 4;
 
-/// Buckets are as many of these long as it takes, in milliseconds: days, hours, minutes, seconds. They lie on the
-/// calendar, so that a chart does not flicker when its range moves on by a slot.
+/// Bucket lengths are multiples of one of these, in milliseconds: days, hours, minutes, seconds. Buckets are aligned
+/// to the calendar, so that a chart does not flicker when its range advances by a slot.
 const UNITS_MILLIS: [u64; 4] = [86_400_000, 3_600_000, 60_000, 1_000];
 
-/// A bucket is at least so many units long, so that rounding it up makes it longer by a third or a half at most.
+/// A bucket has at least this many units, so that rounding up its length adds at most a third or a half.
 const LEAST_UNITS: u64 = 2;
 
-/// At most `points` of a pair's ticks with slots in `[from, to)`, oldest first; all, where there are no more.
-/// `points` is at least [`MIN_POINTS`], and `to` not beyond the slots that are covered.
+/// At most `points` of a pair's ticks with slots in `[from, to)`, oldest first, or all ticks if there are no more
+/// than that. `points` must be at least [`MIN_POINTS`], and `to` must not be later than the newest slot that is
+/// covered.
 pub fn sample(
     store: &Store,
     pair: Pair,
@@ -61,11 +61,11 @@ pub fn sample(
     store.ticks_at(pair, &slots)
 }
 
-/// How long buckets are, so that no more than `count` of them, lying on the calendar, hold all ticks; nothing
-/// where only one may.
+/// The bucket length for which at most `count` calendar-aligned buckets hold all ticks. `None` if only one is
+/// allowed.
 fn bucket_millis(whole: &Summary, count: usize) -> Option<i64> {
     let length = whole.last.slot.start().millis_since(whole.first.slot.start());
-    // The first and the last bucket may each have its border anywhere.
+    // The boundaries of the first and last buckets can be anywhere.
     let between = u64::try_from(count.checked_sub(1)?).ok().filter(|between| *between > 0)?;
     let least = length.div_ceil(between).max(1);
     let unit = UNITS_MILLIS.into_iter().find(|unit| unit * LEAST_UNITS <= least).unwrap_or(1);

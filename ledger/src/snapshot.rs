@@ -1,4 +1,4 @@
-//! The immutable view that handlers read: one pod's knowledge at one sequence.
+//! Snapshots: the immutable view that request handlers read, of everything known at one sequence.
 
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
@@ -11,104 +11,104 @@ use crate::{
     events::{Event, Recent},
     position::Position,
     store::{Covering, Heads, Order, Store, StoreError, Stored, StoredGap, StoredTick},
-    summary::{LONGEST_STANDING, Point},
+    summary::{MAX_CARRIED_INTERVALS, Point},
     window::Window,
 };
 
-/// What is known of the log up to one sequence. Cloning is cheap: the parts are shared.
+/// Everything known of the log up to one sequence. Cloning is cheap because the parts are shared.
 #[derive(Debug, Clone)]
 pub struct Snapshot {
-    /// The log.
+    /// The log's identity.
     pub identity: LogIdentity,
-    /// Up to where.
+    /// The newest sequence that is included.
     pub sequence: Sequence,
-    /// Where its prices come from; missing while the log is empty.
+    /// Where its prices come from. `None` while the log is empty.
     pub origin: Option<Origin>,
-    /// Every pair that has a tick or a gap.
+    /// All pairs that have a tick or a gap.
     pub pairs: BTreeMap<Pair, PairView>,
-    /// The newest events, up to here.
+    /// The newest events, up to `sequence`.
     pub recent: Arc<Recent>,
 }
 
-/// What is known of one pair.
+/// Everything known of one pair.
 #[derive(Debug, Clone)]
 pub struct PairView {
-    /// Its newest slot, tick or gap.
+    /// Its newest slot with a tick or a gap.
     pub slot: Slot,
-    /// The position of that slot's record.
+    /// The sequence of that slot's record.
     pub sequence: Sequence,
-    /// The distance between slots now.
+    /// The current interval between slots.
     pub interval: Interval,
-    /// The term of the leader that wrote it.
+    /// The epoch of the leader that wrote that record.
     pub epoch: Epoch,
-    /// The term of its newest record of any kind.
+    /// The epoch of the pair's newest record of any kind.
     pub term: Epoch,
-    /// Its newest tick; missing where there has been none.
+    /// Its newest tick, if there is one.
     pub tick: Option<Arc<NewestTick>>,
-    /// The gap that its newest slot is in; missing where that slot has a tick.
+    /// The gap that covers its newest slot. `None` if that slot has a tick.
     pub gap: Option<StoredGap>,
-    /// The tick one day before the newest one, where the log has one near that instant.
+    /// The tick one day before the newest tick, if there was one at that instant or shortly before.
     pub day_ago: Option<Point>,
-    /// Its newest ticks, and maybe some that are newer than this view.
+    /// Its newest ticks, and possibly some that are newer than this view.
     pub window: Window,
-    /// Since when the window holds every tick.
+    /// The window holds every tick from this instant on.
     pub kept_from: Timestamp,
 }
 
 /// A pair's newest tick.
 #[derive(Debug, Clone)]
 pub struct NewestTick {
-    /// Its record's position.
+    /// The sequence of its record.
     pub sequence: Sequence,
-    /// The term of the leader that wrote it.
+    /// The epoch of the leader that wrote it.
     pub epoch: Epoch,
     /// The tick.
     pub tick: Tick,
 }
 
 common::words! {
-    /// Why a record of the log is passed over, by every pod alike.
+    /// Why a message of the log is rejected. Every pod decides alike.
     pub enum Rejection ("rejection") {
-        /// It did not come through the log's fence: no poller wrote it.
+        /// It was published without the fence that pollers use, so no poller wrote it.
         Unfenced = "unfenced",
         /// It cannot be decoded.
         Undecodable = "undecodable",
-        /// Its prices come from elsewhere than the log's first record's.
+        /// Its prices come from another origin than the log's first record.
         Origin = "origin",
-        /// Its slots are covered already, or its epoch went back.
+        /// Its slots are already covered, or its epoch is older than the newest one.
         Order = "order",
     }
 }
 
-/// Why there is no view at an earlier position.
+/// Why there is no snapshot for an earlier sequence.
 #[derive(Debug, thiserror::Error)]
 pub enum PinError {
-    /// This pod has not read the log so far.
-    #[error("this pod has the log up to {newest} only: ask again, or ask another pod")]
+    /// This pod has not read the log that far.
+    #[error("this pod has read the log up to sequence {newest} only; try again, or ask another pod")]
     Ahead {
-        /// How far it has read.
+        /// The newest sequence that it has read.
         newest: Sequence,
     },
-    /// It is too long ago, or nothing was covered yet.
+    /// It is too old, or no slot was covered yet.
     #[error(
-        "that is before the first slot, or longer ago than answers reach back, which windows.keep decides; \
-         history reaches further"
+        "that sequence is before the first slot, or older than windows.keep allows; \
+         history reaches further back"
     )]
     Gone,
-    /// The store did not answer.
-    #[error("the store did not answer")]
+    /// The store could not be read.
+    #[error("cannot read the store")]
     Store(#[from] StoreError),
 }
 
-/// How far back "a day ago" lies.
+/// How far back the tick "a day ago" is.
 const DAY: Duration = Duration::from_secs(86_400);
 
-/// How far back the tick of a day ago may lie: it stands for that instant as it does in the time-weighted
-/// mean, and an interval is a day at most. Ticks must be kept for so long.
-pub const DAY_AGO_REACH: Duration = DAY.saturating_mul(1 + LONGEST_STANDING);
+/// How far before the newest tick the tick "a day ago" can be. A tick stands for up to [`MAX_CARRIED_INTERVALS`]
+/// intervals, as in the time-weighted mean, and an interval is at most a day. Ticks must be kept for this long.
+pub const DAY_AGO_REACH: Duration = DAY.saturating_mul(1 + MAX_CARRIED_INTERVALS);
 
 impl Snapshot {
-    /// The view of a store's whole content, with windows of `keep`.
+    /// Loads the snapshot of everything that a store holds, with windows of `keep`.
     pub fn load(store: &Store, keep: Duration) -> Result<Self, StoreError> {
         let mut pairs = BTreeMap::new();
         let mut origin = None;
@@ -125,14 +125,14 @@ impl Snapshot {
             pairs.insert(pair, PairView { window, kept_from, ..view });
         }
         let sequence = store.cursor()?;
-        let recent = Arc::new(Recent::since(Position::behind(sequence)));
+        let recent = Arc::new(Recent::since(Position::after(sequence)));
         let mut snapshot = Self { identity: store.identity().clone(), sequence, origin, pairs, recent };
-        snapshot.look_back(store)?;
+        snapshot.find_day_ago_ticks(store)?;
         Ok(snapshot)
     }
 
-    /// The view as it was at an earlier position, as far back as `reach` from the newest slot. Whether that
-    /// is too long ago is told by slots alone, so that every pod says the same.
+    /// The snapshot at an earlier sequence, if that is within `reach` of the newest slot. Only slots decide whether
+    /// it is too old, so that every pod decides alike.
     pub fn at(&self, store: &Store, sequence: Sequence, reach: Duration) -> Result<Self, PinError> {
         if sequence > self.sequence {
             return Err(PinError::Ahead { newest: self.sequence });
@@ -158,7 +158,7 @@ impl Snapshot {
         if pinned.newest_slot().map(Slot::start) < oldest {
             return Err(PinError::Gone);
         }
-        pinned.look_back(store)?;
+        pinned.find_day_ago_ticks(store)?;
         Ok(pinned)
     }
 
@@ -167,15 +167,15 @@ impl Snapshot {
         self.pairs.values().map(|view| view.slot).max()
     }
 
-    /// What a client begins with that has no cursor: each pair's newest tick, and the gap since, if there is
-    /// one; in the order of the log.
+    /// The events that a client without a cursor starts with, in log order: each pair's newest tick and the gap since
+    /// then, if there is one.
     pub fn newest_events(&self, wanted: impl Fn(Pair) -> bool) -> Vec<Arc<Event>> {
         let origin = self.origin.unwrap_or(Origin::Live);
-        let event = |sequence, covering| Arc::new(Event::new(Position::behind(sequence), covering, origin));
+        let event = |sequence, covering| Arc::new(Event::new(Position::after(sequence), covering, origin));
         let mut events = Vec::new();
         for (pair, view) in self.pairs.iter().filter(|(pair, _)| wanted(**pair)) {
             let tick =
-                view.tick.as_ref().map(|newest| (newest.sequence, Covering::Tick(*pair, newest.kept())));
+                view.tick.as_ref().map(|newest| (newest.sequence, Covering::Tick(*pair, newest.stored())));
             let gap = view.gap.map(|gap| (view.sequence, Covering::Gap(*pair, gap)));
             events.extend(tick.into_iter().chain(gap).map(|(sequence, covering)| event(sequence, covering)));
         }
@@ -183,21 +183,22 @@ impl Snapshot {
         events
     }
 
-    /// Finds each pair's tick of a day ago. In the store, not in the window: how much a pod keeps in
-    /// memory must not change its answer. Every record up to this snapshot's must be in the store.
-    pub fn look_back(&mut self, store: &Store) -> Result<(), StoreError> {
+    /// Sets each pair's tick of a day ago. It is looked for in the store if the window may not reach back far enough,
+    /// so that answers do not depend on how much is kept in memory. The store must hold every record up to this
+    /// snapshot.
+    pub fn find_day_ago_ticks(&mut self, store: &Store) -> Result<(), StoreError> {
         for (pair, view) in &mut self.pairs {
             let Some(newest) = &view.tick else { continue };
             let then = newest.tick.slot.start().minus(DAY);
-            let oldest = then.minus(newest.tick.interval.duration() * LONGEST_STANDING);
-            // Where memory has a tick of that very instant, it is the one that is looked for.
-            let remembered = view.window.summarize(then.previous(), newest.tick.interval.slot_at(then));
-            view.day_ago = match remembered {
+            let oldest = then.minus(newest.tick.interval.duration() * MAX_CARRIED_INTERVALS);
+            // If memory has a tick at exactly that instant, no better one exists.
+            let in_memory = view.window.summarize(then.previous(), newest.tick.interval.slot_at(then));
+            view.day_ago = match in_memory {
                 Some(then) => Some(then.last),
                 None => {
                     let mut found = store.ticks(*pair, oldest, then.next(), Order::Descending);
                     match found.next() {
-                        // Not known for the moment.
+                        // The store is closed, so the tick is unknown until it has been reopened.
                         Some(Err(StoreError::Closed(_))) => None,
                         found => found.transpose()?.map(|tick| tick.point()),
                     }
@@ -207,10 +208,11 @@ impl Snapshot {
         Ok(())
     }
 
-    /// The position of the pair's newest slot, where this record does not continue from there. In a whole log each term
-    /// begins with a lead that names the newest slot, and each slot follows the one before. So either the log itself is
-    /// broken here, or it was set back and what is known of it is no longer part of it.
-    pub fn broken_off_at(&self, record: &Record) -> Option<Sequence> {
+    /// The sequence of the pair's newest slot if this record does not continue from there. In an intact log, each
+    /// term starts with a lead that names the newest slot, and each slot follows the one before. Otherwise, either
+    /// the log itself is broken here, or it was restored to an older state and what this pod knows is no longer part
+    /// of it.
+    pub fn discontinuity_at(&self, record: &Record) -> Option<Sequence> {
         let view = self.pairs.get(&record.pair)?;
         let joins = match &record.body {
             Body::Lead(lead) => record.epoch > view.term && lead.covered == Some(view.slot.start()),
@@ -223,8 +225,7 @@ impl Snapshot {
         (!joins).then_some(view.sequence)
     }
 
-    /// Takes in one record. One that contradicts what is known is rejected, and changes nothing but the
-    /// sequence.
+    /// Adds one record. A record that contradicts what is known is rejected and only advances the sequence.
     pub fn apply(&mut self, stored: &Stored, keep: Duration) -> Option<Rejection> {
         let Stored { sequence, record } = stored;
         self.sequence = *sequence;
@@ -246,10 +247,10 @@ impl Snapshot {
             view.map(|view| (view.tick.clone(), view.window.clone())).unwrap_or_default();
         let recent = Arc::make_mut(&mut self.recent);
         if view.is_some_and(|view| interval.between(view.slot, covering.first()).is_some()) {
-            // What the log had lost here is an event too, and the store knows it.
+            // The gap for records that the log had lost is an event too, but only the store has it.
             *recent = Recent::since(Position::before(*sequence));
         }
-        recent.push(Event::new(Position::behind(*sequence), covering, record.origin));
+        recent.push(Event::new(Position::after(*sequence), covering, record.origin));
         if let Body::Tick(new) = &record.body {
             let point = Point { slot: new.slot, interval: new.interval, price: new.price };
             let newest = NewestTick { sequence: *sequence, epoch: record.epoch, tick: new.clone() };
@@ -266,15 +267,15 @@ impl Snapshot {
 }
 
 impl NewestTick {
-    /// What history has of it.
-    fn kept(&self) -> StoredTick {
+    /// The tick as history keeps it.
+    fn stored(&self) -> StoredTick {
         let Tick { slot, interval, price, .. } = self.tick;
         StoredTick { slot, interval, price, sequence: self.sequence, epoch: self.epoch }
     }
 }
 
 impl PairView {
-    /// The view from a pair's newest records, without its window and the tick of a day ago.
+    /// The view of a pair from its newest records, still without the window and the tick of a day ago.
     fn load(store: &Store, heads: Heads) -> Result<Self, StoreError> {
         const MISSING: StoreError = StoreError::Damaged("a pair's newest record is missing");
         let record = store.record(heads.covering)?.ok_or(MISSING)?;
@@ -293,12 +294,12 @@ impl PairView {
         Ok(Self { slot, sequence, interval, epoch, term, tick, gap, day_ago: None, window, kept_from })
     }
 
-    /// The ticks in memory, where they reach back far enough for windows that begin at `from`.
+    /// The ticks in memory, if they reach back far enough for windows that start at `from`.
     pub fn window_since(&self, from: Timestamp) -> Option<&Window> {
         (from >= self.kept_from).then_some(&self.window)
     }
 
-    /// The instant the next record is due.
+    /// The next slot that is due.
     pub fn next_slot(&self) -> Slot {
         self.interval.after(self.slot.start())
     }

@@ -1,7 +1,7 @@
-//! How sources did lately: what became of their quotes in the last hour of slots.
+//! Source statistics: the verdicts on each source's quotes in the last hour of slots.
 //!
-//! It is worked out from the whole records of the log, quotes included, and ends with the newest slot of a
-//! snapshot. So it is the same on every pod, and never changes for a sequence: what was found is remembered by it.
+//! They are computed from whole records, including their quotes, up to the newest slot of a snapshot. So every pod
+//! computes the same statistics for a sequence, and they can be cached by sequence.
 
 use std::{
     collections::BTreeMap,
@@ -18,69 +18,69 @@ use crate::{
     summary::{DERIVED_DECIMALS, change_ratio, decimal_of_parts, half_even},
 };
 
-/// How far back from the newest slot is looked. Whole records must be kept for so long behind the oldest sequence
-/// that can be asked for.
+/// How far back from the newest slot statistics reach. Whole records must be kept for this long before the oldest
+/// sequence that can be asked for.
 pub const REACH: Duration = Duration::from_secs(3_600);
 
-/// Positions of the log that are looked at, at most: an hour of two pairs at one second, and a tenth of a second of
-/// work. Where an hour has more, what is told begins later, and says so. Part of the contract and not a setting: two
-/// pods must answer alike.
+/// The most sequences of the log that are read: an hour of two pairs at one-second intervals, which takes a tenth of
+/// a second. If an hour has more, the report starts later, and `from` says so. Part of the contract rather than a
+/// setting, because all pods must agree.
 const MAX_RECORDS: u64 = 10_000;
 
-/// Sequences whose reports are remembered. Nearly everybody asks for the newest.
-const MAX_REMEMBERED: usize = 8;
+/// The number of reports in the cache. Nearly all requests ask for the newest sequence.
+const MAX_CACHED: usize = 8;
 
-/// How every source did in the slots of `(from, to]`.
+/// The statistics of every source over the slots in `(from, to]`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Report {
-    /// Where it begins; a slot at this very instant is not in it.
+    /// The start, which is excluded.
     pub from: Timestamp,
-    /// The newest slot of any pair.
+    /// The newest slot of any pair, which is included.
     pub to: Slot,
-    /// By source and pair.
-    pub sources: BTreeMap<SourceName, BTreeMap<Pair, Standing>>,
+    /// The statistics, by source and pair.
+    pub sources: BTreeMap<SourceName, BTreeMap<Pair, SourceStatistics>>,
 }
 
-/// How one source did on one pair, or on several.
+/// The statistics of one source for one pair or several.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Standing {
-    /// How often each verdict was given on it. There is at least one.
+pub struct SourceStatistics {
+    /// How often each verdict was given. There is at least one verdict.
     pub verdicts: BTreeMap<Verdict, u64>,
-    /// The position of the newest record that has a verdict on it, the record's slot, and the verdict.
+    /// The newest record with a verdict on this source: its sequence, its slot and the verdict.
     pub last: (Sequence, Slot, Verdict),
     /// Its newest quote in a slot that has a price, and that price.
     pub quoted: Option<(Price, Price)>,
 }
 
-/// The reports that were worked out already.
+/// A cache of reports.
 #[derive(Debug, Default)]
 pub struct Reports {
-    remembered: Mutex<BTreeMap<Sequence, Arc<Report>>>,
+    cache: Mutex<BTreeMap<Sequence, Arc<Report>>>,
 }
 
 impl Reports {
-    /// The report of a snapshot; nothing where it has no slot yet. May wait for the disk.
+    /// The report of a snapshot. `None` if the snapshot has no slots yet. May read from disk.
     pub fn of(&self, store: &Store, snapshot: &Snapshot) -> Result<Option<Arc<Report>>, StoreError> {
         if let Some(known) = self.known(snapshot) {
             return Ok(Some(known));
         }
         let Some(report) = Report::of(store, snapshot)?.map(Arc::new) else { return Ok(None) };
-        let mut all = self.remembered();
+        let mut all = self.cache();
         all.insert(snapshot.sequence, report.clone());
-        if all.len() > MAX_REMEMBERED {
+        if all.len() > MAX_CACHED {
             all.pop_first();
         }
         Ok(Some(report))
     }
 
-    /// The report of a snapshot, where somebody asked for it before.
+    /// The report of a snapshot, if it is cached.
     pub fn known(&self, snapshot: &Snapshot) -> Option<Arc<Report>> {
-        self.remembered().get(&snapshot.sequence).cloned()
+        self.cache().get(&snapshot.sequence).cloned()
     }
 
-    /// What is in it is whole at any time, whoever panicked while holding it.
-    fn remembered(&self) -> MutexGuard<'_, BTreeMap<Sequence, Arc<Report>>> {
-        self.remembered.lock().unwrap_or_else(PoisonError::into_inner)
+    /// The cache is consistent even after a panic while the lock was held, so poisoning is ignored.
+    fn cache(&self) -> MutexGuard<'_, BTreeMap<Sequence, Arc<Report>>> {
+        self.cache.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -88,10 +88,10 @@ impl Report {
     fn of(store: &Store, snapshot: &Snapshot) -> Result<Option<Self>, StoreError> {
         let Some(to) = snapshot.newest_slot() else { return Ok(None) };
         let mut report = Self { from: to.start().minus(REACH), to, sources: BTreeMap::new() };
-        let Some(first) = report.first_position(store, snapshot)? else { return Ok(Some(report)) };
+        let Some(first) = report.first_sequence(store, snapshot)? else { return Ok(Some(report)) };
         let earliest = Sequence(snapshot.sequence.0.saturating_sub(MAX_RECORDS));
         if first <= earliest {
-            // The slots that are covered up to there are left out, of all pairs alike.
+            // Slots up to the newest one that is not read any more are left out for all pairs.
             for pair in snapshot.pairs.keys() {
                 let covered = store.covering_at(*pair, earliest)?.and_then(|heads| heads.covered);
                 report.from = report.from.max(covered.map_or(report.from, |(slot, _)| slot.start()));
@@ -104,14 +104,14 @@ impl Report {
         Ok(Some(report))
     }
 
-    /// The position of the first record that may be about one of its slots.
-    fn first_position(&self, store: &Store, snapshot: &Snapshot) -> Result<Option<Sequence>, StoreError> {
+    /// The sequence of the first record that covers one of the report's slots.
+    fn first_sequence(&self, store: &Store, snapshot: &Snapshot) -> Result<Option<Sequence>, StoreError> {
         let (from, to) = (self.from.next(), self.to.start().next());
         let mut first: Option<Sequence> = None;
         for pair in snapshot.pairs.keys() {
             let tick = store.ticks(*pair, from, to, Order::Ascending).next().transpose()?;
             let mut gaps = store.gaps(*pair, from, to, Order::Ascending);
-            // Some were noted by the reader, and have no record.
+            // Gaps that this pod added have no record.
             let gap = gaps.find_map(|gap| gap.map(|gap| gap.recorded).transpose()).transpose()?;
             let found = tick.map(|tick| tick.sequence).into_iter().chain(gap.map(|(sequence, _)| sequence));
             first = first.into_iter().chain(found).min();
@@ -129,19 +129,19 @@ impl Report {
         let Some(Evidence { quotes, .. }) = evidence.filter(|_| is_inside) else { return };
         for judged in quotes {
             let quoted = price.and_then(|price| Some((judged.observation?.price, price)));
-            let one = Standing {
+            let one = SourceStatistics {
                 verdicts: BTreeMap::from([(judged.verdict, 1)]),
                 last: (sequence, slot, judged.verdict),
                 quoted,
             };
             let pairs = self.sources.entry(judged.source).or_default();
-            pairs.entry(record.pair).and_modify(|standing| standing.merge(&one)).or_insert(one);
+            pairs.entry(record.pair).and_modify(|statistics| statistics.merge(&one)).or_insert(one);
         }
     }
 }
 
-impl Standing {
-    /// Adds another standing of the same source, which is as new or newer where both are of one pair.
+impl SourceStatistics {
+    /// Adds other statistics of the same source. For the same pair, they must not be older.
     pub fn merge(&mut self, other: &Self) {
         for (verdict, count) in &other.verdicts {
             *self.verdicts.entry(*verdict).or_default() += count;
@@ -152,19 +152,20 @@ impl Standing {
         self.quoted = other.quoted.or(self.quoted);
     }
 
-    /// The slots that have a verdict on it.
+    /// The number of slots with a verdict on this source.
     pub fn slots(&self) -> u64 {
         self.verdicts.values().sum()
     }
 
-    /// How many of them used its quote, from 0 to 1.
+    /// The share of those slots that used its quote, from 0 to 1.
     pub fn share_used(&self) -> Decimal {
         let used = self.verdicts.get(&Verdict::Used).copied().unwrap_or(0);
         let parts = u128::from(used) * 10_u128.pow(DERIVED_DECIMALS);
         decimal_of_parts(half_even(parts, u128::from(self.slots()).max(1)))
     }
 
-    /// How far its newest quote was from the price, in relation to the price. Nothing where no decimal holds it.
+    /// The difference between its newest quote and the price, relative to the price. `None` if it is too large for a
+    /// decimal.
     pub fn deviation(&self) -> Option<Decimal> {
         self.quoted.and_then(|(quote, price)| change_ratio(price, quote))
     }

@@ -1,10 +1,10 @@
-//! History on disk: records and cursor in sled. The only place that knows sled.
+//! History on disk: records and the log cursor, in sled. No other module uses sled.
 //!
-//! Everything of one log batch is one atomic sled batch of one tree, cursor included: after a crash the
-//! store stands exactly between two batches. It is a copy of the log and can be rebuilt from it, except
-//! under the in-process log, where it is the only one; so it is flushed before anything is acknowledged.
+//! Each batch of the log becomes one atomic sled batch that includes the cursor, so after a crash the store is always
+//! between two batches. The store is a copy of the log and can be rebuilt from it, except for the in-process log,
+//! where it is the only copy. So a batch is flushed before it is acknowledged.
 //!
-//! sled has no second writer: [`crate::ingest`] is the only one, and every other part reads.
+//! [`crate::ingest`] is the only writer. Everything else only reads.
 
 pub mod backup;
 mod block;
@@ -13,7 +13,6 @@ mod database;
 mod events;
 mod gaps;
 mod key;
-mod migrate;
 mod open;
 mod packs;
 mod reclaim;
@@ -43,60 +42,60 @@ pub use reclaim::Retention;
 pub use records::Covering;
 use writer::Writer;
 
-/// A tick as history has it.
+/// A tick as history keeps it: without its quotes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct StoredTick {
     /// Its slot.
     pub slot: Slot,
-    /// The distance to the next slot at the time.
+    /// The interval between slots when it was written.
     pub interval: Interval,
-    /// Its price, digits kept.
+    /// Its price, with all of its digits.
     pub price: Price,
-    /// Its record's position in the log.
+    /// The sequence of its record.
     pub sequence: Sequence,
-    /// The term of the leader that wrote it.
+    /// The epoch of the leader that wrote it.
     pub epoch: Epoch,
 }
 
 impl StoredTick {
-    /// What averages need of it.
+    /// The part of the tick that summaries need.
     pub fn point(&self) -> Point {
         Point { slot: self.slot, interval: self.interval, price: self.price }
     }
 }
 
-/// A record with its position, as it came from the log.
+/// A record and its sequence in the log.
 #[derive(Debug, Clone)]
 pub struct Stored {
-    /// Its position.
+    /// The record's sequence.
     pub sequence: Sequence,
-    /// What it says.
+    /// The record.
     pub record: Record,
 }
 
-/// What the log held in place of a record. Slots that no record covers are explained by it.
+/// A place where the log has no record. It explains why the slots there are not covered.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Break {
-    /// The messages before this position were dropped because of their age.
+    /// The messages before this sequence were dropped because of their age.
     Expired(Sequence),
-    /// The message at this position is not a record.
+    /// The message at this sequence is not a record.
     Unreadable(Sequence),
 }
 
-/// The positions of a pair's newest records.
+/// The sequences of a pair's newest records.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Heads {
-    /// Its newest record of any kind.
+    /// The newest record of any kind.
     pub newest: Sequence,
-    /// Its newest tick or gap; zero if there was none.
+    /// The newest tick or gap; zero if there is none.
     pub covering: Sequence,
-    /// Its newest tick; zero if there was none.
+    /// The newest tick; zero if there is none.
     pub tick: Sequence,
-    /// The newest slot that a tick or gap covers, and the distance between slots there.
+    /// The newest slot that a tick or gap covers, and its interval.
     pub covered: Option<(Slot, Interval)>,
 }
 
-/// In which order history is read.
+/// The order in which history is read.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Order {
     /// Oldest first.
@@ -105,34 +104,34 @@ pub enum Order {
     Descending,
 }
 
-/// Why the store did not answer.
+/// Why a store operation failed.
 #[derive(Debug, thiserror::Error)]
 pub enum StoreError {
-    /// The disk, or sled.
+    /// The disk or sled failed.
     #[error("the store failed")]
     Sled(#[from] sled::Error),
-    /// A library refused to pack what was to be written.
-    #[error("records cannot be packed")]
+    /// Records could not be compressed.
+    #[error("cannot compress records for the store")]
     Packing(#[source] std::io::Error),
-    /// It failed to write before, and is closed until it is opened anew.
+    /// An earlier write failed. The store stays closed until it is reopened.
     #[error("the store is closed: {0}")]
     Closed(String),
-    /// A row that this program did not write.
-    #[error("the store holds a damaged row: {0}")]
+    /// A row has content that this program did not write.
+    #[error("the store holds invalid data: {0}")]
     Damaged(&'static str),
-    /// A record that cannot be read any more.
-    #[error("the store holds a damaged record at {sequence}")]
+    /// A stored record cannot be decoded.
+    #[error("the store holds a damaged record at sequence {sequence}")]
     Record {
-        /// Which.
+        /// The record's sequence.
         sequence: Sequence,
-        /// Why not.
+        /// Why it cannot be decoded.
         #[source]
         source: DecodeError,
     },
 }
 
 impl StoreError {
-    /// Whether what lies there is wrong, and a store built anew would be better.
+    /// Whether the store's content is wrong, so that rebuilding it from the log would help.
     pub fn is_damage(&self) -> bool {
         match self {
             Self::Damaged(_) | Self::Record { .. } => true,
@@ -142,34 +141,28 @@ impl StoreError {
     }
 }
 
-/// The open store. Clones are handles to the same one.
+/// An open store. Clones are handles to the same store.
 #[derive(Debug, Clone)]
 pub struct Store {
     database: Database,
     identity: LogIdentity,
     path: PathBuf,
-    /// What the one writer remembers between batches; nothing before the first, or after one that failed.
+    /// What the writer remembers between batches. `None` before the first batch and after a failed one.
     writer: Arc<Mutex<Option<Writer>>>,
 }
 
 impl Store {
-    /// The log that this is a copy of.
+    /// The log that this store is a copy of.
     pub fn identity(&self) -> &LogIdentity {
         &self.identity
     }
 
-    /// Where it lies.
+    /// The folder of the store.
     pub fn path(&self) -> &Path {
         &self.path
     }
 
-    /// Whether it has the rows of this version. One of an older version that was opened for its records alone has
-    /// nothing else.
-    pub fn is_current(&self) -> Result<bool, StoreError> {
-        Ok(self.database.get(key::FORMAT)?.is_some_and(|format| format == open::FORMAT))
-    }
-
-    /// The newest position that was committed.
+    /// The newest sequence that was committed.
     pub fn cursor(&self) -> Result<Sequence, StoreError> {
         match self.database.get(key::CURSOR)? {
             None => Ok(Sequence::default()),
@@ -177,9 +170,11 @@ impl Store {
         }
     }
 
-    /// Writes one batch and moves the cursor, all or nothing, and waits until it will survive a crash of
-    /// this process. `breaks` say what this batch met in place of records, in the order of the log. Records that end before `whole_from` will be past the quotes' retention once the log has
-    /// been read: what is left of them is written at once. Blocks.
+    /// Writes one batch and the cursor atomically, and waits until both survive a crash of this process. Blocks.
+    ///
+    /// `breaks` are the places in this batch where the log has no record, in log order. Of records that cover slots
+    /// before `whole_from`, only the derived rows are stored: their quotes will be past retention once the log has
+    /// been read to its end.
     pub fn commit(
         &self,
         records: &[Stored],
@@ -196,29 +191,29 @@ impl Store {
         })
     }
 
-    /// The handle of its one writer, which alone may use it while it is catching up.
+    /// A handle for the writer, which may use the store while it is catching up.
     #[must_use]
-    pub fn of_writer(&self) -> Self {
-        Self { database: self.database.of_writer(), ..self.clone() }
+    pub fn writer_handle(&self) -> Self {
+        Self { database: self.database.writer_handle(), ..self.clone() }
     }
 
-    /// Lets go of the files, as after a write that failed; [`Store::reopen`] takes them again.
+    /// Closes the files after a failed write. [`Store::reopen`] opens them again.
     pub fn close(&self, reason: String) {
         *self.writer.lock().unwrap_or_else(std::sync::PoisonError::into_inner) = None;
         self.database.close(reason);
     }
 
-    /// After [`Store::reopen`]: it has everything that anybody was told. Everybody may read it again.
+    /// Lets every handle use a reopened store again, once it holds everything that has already been served.
     pub fn caught_up(&self) {
         self.database.caught_up();
     }
 
-    /// Lets the writer do something. What it remembers is forgotten if that fails.
+    /// Runs `write` with the writer. If it fails, what the writer remembers is discarded.
     fn with_writer<T>(
         &self,
         write: impl FnOnce(&mut Writer) -> Result<T, StoreError>,
     ) -> Result<T, StoreError> {
-        // After a panic in here the writer is missing, and is read anew.
+        // The writer is missing after a panic in here, and is then loaded again.
         let mut kept = self.writer.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
         let mut writer = match kept.take() {
             Some(writer) => writer,
@@ -229,7 +224,7 @@ impl Store {
         Ok(written)
     }
 
-    /// The pairs that have a record.
+    /// All pairs that have a record.
     pub fn pairs(&self) -> Result<Vec<(Pair, Heads)>, StoreError> {
         self.database
             .scan_prefix(key::HEADS_PREFIX)
@@ -241,7 +236,7 @@ impl Store {
             .collect()
     }
 
-    /// The positions of a pair's newest records.
+    /// The sequences of a pair's newest records.
     pub fn heads(&self, pair: Pair) -> Result<Option<Heads>, StoreError> {
         let Some(value) = self.database.get(key::heads(pair))? else { return Ok(None) };
         key::read_heads(&value).map(Some).ok_or(StoreError::Damaged("heads"))

@@ -1,8 +1,8 @@
 //! Windows: a tree of summaries over the newest ticks.
 //!
-//! The tree is persistent. Adding a tick copies the few nodes on the right edge and shares all others, so
-//! that every snapshot owns its own tree at almost no cost, and any window of it is the merge of a few
-//! ready-made summaries: O(log n), nothing kept per configured window.
+//! The tree is persistent. Adding a tick copies the few nodes on the right edge and shares all others, so every
+//! snapshot owns a tree at almost no cost. Any window is merged from a few stored summaries in O(log n), without any
+//! state per configured window.
 
 use std::sync::Arc;
 
@@ -10,11 +10,11 @@ use common::domain::{Slot, Timestamp};
 
 use crate::summary::{Point, Summary};
 
-/// Children of a node. Half of them are merged one by one on each level of a window's left edge: with eight, a
-/// day of ten-second ticks takes half a microsecond, with sixteen four times that.
+/// The number of children of a node. On each level of a window's left edge, half of them are merged one by one. With
+/// eight, a day of ten-second ticks takes half a microsecond; with sixteen, four times that.
 const FAN_OUT: usize = 8;
 
-/// The newest ticks of one pair. Cloning is cheap and shares everything.
+/// The newest ticks of one pair. Cloning is cheap because everything is shared.
 #[derive(Debug, Clone, Default)]
 pub struct Window {
     root: Option<Arc<Node>>,
@@ -33,7 +33,7 @@ enum Children {
 }
 
 impl Window {
-    /// The window with one more tick, which must be newer than all in it.
+    /// The window with one more tick, which must be newer than all others.
     #[must_use]
     pub fn push(&self, point: Point) -> Self {
         let root = match &self.root {
@@ -46,8 +46,8 @@ impl Window {
         Self { root: Some(root) }
     }
 
-    /// The window without ticks before `cutoff`. Some may stay, where a node also holds newer ones: what
-    /// is asked for is cut exactly, this only frees memory.
+    /// The window without ticks before `cutoff`, to free memory. Some of them stay if their node also holds newer
+    /// ones; [`Window::summarize`] is exact either way.
     #[must_use]
     pub fn without_before(&self, cutoff: Timestamp) -> Self {
         let Some(root) = &self.root else { return Self::default() };
@@ -57,11 +57,11 @@ impl Window {
         Self { root: Some(root.without_before(cutoff)) }
     }
 
-    /// The summary of the ticks in `(from, to]`; nothing where there are none.
+    /// The summary of the ticks in `(from, to]`. `None` if there are none.
     pub fn summarize(&self, from: Timestamp, to: Slot) -> Option<Summary> {
         let mut found = None;
         if let Some(root) = &self.root {
-            root.collect(Stretch { from, to: to.start() }, &mut found);
+            root.collect(TimeRange { from, to: to.start() }, &mut found);
         }
         found
     }
@@ -69,28 +69,28 @@ impl Window {
     /// Visits the ticks in `(from, to]`, oldest first.
     pub fn visit(&self, from: Timestamp, to: Slot, each: &mut impl FnMut(&Point)) {
         if let Some(root) = &self.root {
-            root.visit(Stretch { from, to: to.start() }, each);
+            root.visit(TimeRange { from, to: to.start() }, each);
         }
     }
 }
 
-/// A stretch `(from, to]` of time.
+/// A range `(from, to]` of time.
 #[derive(Clone, Copy)]
-struct Stretch {
+struct TimeRange {
     from: Timestamp,
     to: Timestamp,
 }
 
-impl Stretch {
-    fn holds(self, slot: Slot) -> bool {
+impl TimeRange {
+    fn contains(self, slot: Slot) -> bool {
         slot.start() > self.from && slot.start() <= self.to
     }
 }
 
 enum Pushed {
-    /// The node with the tick in it.
+    /// The node, with the tick added.
     Fitted(Arc<Node>),
-    /// The node is full; the tick is in a new sibling of the same height.
+    /// The node was full. The tick is in a new sibling of the same height.
     Overflowed(Arc<Node>),
 }
 
@@ -99,7 +99,7 @@ impl Node {
         Self { summary: Summary::of(point), children: Children::Ticks(vec![point]) }
     }
 
-    /// A node above one or more nodes.
+    /// Creates a node above one or more nodes.
     fn branch(children: Vec<Arc<Self>>) -> Self {
         let mut summaries = children.iter().map(|child| child.summary);
         let first = summaries.next();
@@ -137,51 +137,51 @@ impl Node {
         Pushed::Fitted(Arc::new(Self { summary, children }))
     }
 
-    /// Drops children that end before `cutoff`; the node's own last tick is not before it.
+    /// Drops children that end before `cutoff`. The node's own last tick must not be before it.
     fn without_before(self: &Arc<Self>, cutoff: Timestamp) -> Arc<Self> {
         let Children::Nodes(nodes) = &self.children else { return self.clone() };
         let kept: Vec<Arc<Self>> =
             nodes.iter().skip_while(|node| node.summary.last.slot.start() < cutoff).cloned().collect();
         match kept.as_slice() {
-            // A root with one child is that child: the tree does not grow for ever.
+            // A root with a single child is replaced by that child, so that the tree does not keep growing.
             [only] => only.without_before(cutoff),
             _ if kept.len() == nodes.len() => self.clone(),
             _ => Arc::new(Self::branch(kept)),
         }
     }
 
-    fn collect(&self, stretch: Stretch, found: &mut Option<Summary>) {
-        if !self.touches(stretch) {
+    fn collect(&self, range: TimeRange, found: &mut Option<Summary>) {
+        if !self.touches(range) {
             return;
         }
-        if stretch.holds(self.summary.first.slot) && stretch.holds(self.summary.last.slot) {
+        if range.contains(self.summary.first.slot) && range.contains(self.summary.last.slot) {
             add(found, &self.summary);
             return;
         }
         match &self.children {
-            Children::Nodes(nodes) => nodes.iter().for_each(|node| node.collect(stretch, found)),
+            Children::Nodes(nodes) => nodes.iter().for_each(|node| node.collect(range, found)),
             Children::Ticks(ticks) => ticks
                 .iter()
-                .filter(|point| stretch.holds(point.slot))
+                .filter(|point| range.contains(point.slot))
                 .for_each(|point| add(found, &Summary::of(*point))),
         }
     }
 
-    fn visit(&self, stretch: Stretch, each: &mut impl FnMut(&Point)) {
-        if !self.touches(stretch) {
+    fn visit(&self, range: TimeRange, each: &mut impl FnMut(&Point)) {
+        if !self.touches(range) {
             return;
         }
         match &self.children {
-            Children::Nodes(nodes) => nodes.iter().for_each(|node| node.visit(stretch, each)),
+            Children::Nodes(nodes) => nodes.iter().for_each(|node| node.visit(range, each)),
             Children::Ticks(ticks) => {
-                ticks.iter().filter(|point| stretch.holds(point.slot)).for_each(each);
+                ticks.iter().filter(|point| range.contains(point.slot)).for_each(each);
             }
         }
     }
 
-    /// Whether a tick of it may lie in the stretch.
-    fn touches(&self, stretch: Stretch) -> bool {
-        self.summary.last.slot.start() > stretch.from && self.summary.first.slot.start() <= stretch.to
+    /// Whether one of its ticks may be in the range.
+    fn touches(&self, range: TimeRange) -> bool {
+        self.summary.last.slot.start() > range.from && self.summary.first.slot.start() <= range.to
     }
 }
 

@@ -1,16 +1,16 @@
-//! Quotes to a tick or a gap: a pure function of quotes, policy and slot.
+//! Turns quotes into a tick or a gap: a pure function of quotes, policy and slot.
 //!
-//! 1. Quotes of shadow sources are set aside.
-//! 2. Failed, stale, future-stamped and frozen quotes are dropped.
-//! 3. What lies further than `max_deviation` from the median of the rest is an outlier.
-//! 4. If the rest are still further apart than that, the one that lies farthest out is an outlier too, for as
-//!    long as a majority of them is left.
-//! 5. `min_sources` must be left, and their spread must be within `max_deviation`.
-//! 6. The price is the median of what is left: the exact midpoint where their number is even.
+//! 1. Quotes of shadow sources are not used.
+//! 2. Failed, stale and frozen quotes, and those from the future, are dropped.
+//! 3. Quotes further than `max_deviation` from the median of the rest are outliers.
+//! 4. While the rest are still further apart than that, the farthest one is an outlier too, as long as a majority
+//!    remains.
+//! 5. At least `min_sources` quotes must remain, and their spread must be within `max_deviation`.
+//! 6. The price is the median of the remaining quotes. If their number is even, it is the exact midpoint of the two in
+//!    the middle.
 //!
-//! No earlier price takes part: a real crash on all venues is followed at once, and one wrong price
-//! cannot keep later right ones out. Everything used is in the result, policy included, so that anybody
-//! can repeat it.
+//! Earlier prices play no part, so a real crash on all venues is followed at once, and one wrong price cannot keep
+//! later right ones out. The result contains all input, including the policy, so that anyone can recompute it.
 
 pub mod recompute;
 
@@ -19,7 +19,7 @@ use common::domain::{
     Verdict,
 };
 
-/// Makes a slot's tick, or its gap, of what the sources said.
+/// Turns the quotes of a slot into a tick, or into a gap if there is no agreement.
 pub fn aggregate(quotes: &[Quote], policy: &Policy, slot: Slot, interval: Interval) -> Body {
     let first_verdicts: Vec<Option<Verdict>> =
         quotes.iter().map(|quote| reject(quote, quotes, policy)).collect();
@@ -32,7 +32,7 @@ pub fn aggregate(quotes: &[Quote], policy: &Policy, slot: Slot, interval: Interv
     let near = |price: Price| policy.max_deviation.admits(price, center, center);
     let mut verdicts = first_verdicts;
     mark_outliers(quotes, &mut verdicts, |price| !near(price));
-    // Fewer would be one opinion among others.
+    // Fewer than a majority would be one opinion among several.
     let least = needed.max(candidates.len() / 2 + 1);
     while let Some(farthest) = farthest_out(&prices(quotes, &verdicts), policy, least) {
         mark_outliers(quotes, &mut verdicts, |price| price == farthest);
@@ -56,7 +56,7 @@ pub fn aggregate(quotes: &[Quote], policy: &Policy, slot: Slot, interval: Interv
     }
 }
 
-/// The verdict that a quote earns on its own, before prices are compared.
+/// The verdict on a quote before prices are compared. None if it is a candidate.
 fn reject(quote: &Quote, quotes: &[Quote], policy: &Policy) -> Option<Verdict> {
     let observation = match &quote.answer {
         Err(failure) => return Some(Verdict::Failed(*failure)),
@@ -82,8 +82,8 @@ fn mark_outliers(quotes: &[Quote], verdicts: &mut [Option<Verdict>], is_outlier:
     }
 }
 
-/// Of sorted prices that lie too far apart, the one farthest from their median; nothing where both ends are
-/// as far, or where fewer than `least` would be left.
+/// The price farthest from the median, if the sorted prices are too far apart. None if both ends are equally far, or
+/// if fewer than `least` prices would remain.
 fn farthest_out(sorted: &[Price], policy: &Policy, least: usize) -> Option<Price> {
     let (low, high, middle) = (*sorted.first()?, *sorted.last()?, median(sorted)?);
     let (below, above) = (middle.units().abs_diff(low.units()), high.units().abs_diff(middle.units()));
@@ -111,7 +111,7 @@ fn unchanged_too_long(observation: &Observation, policy: &Policy) -> bool {
     observation.observed_at.since(observation.unchanged_since) > policy.frozen_after.duration()
 }
 
-/// The prices that no verdict has taken out yet, in order.
+/// The prices without a verdict so far, sorted.
 fn prices(quotes: &[Quote], verdicts: &[Option<Verdict>]) -> Vec<Price> {
     let left = quotes.iter().zip(verdicts).filter(|(_, verdict)| verdict.is_none());
     let mut prices: Vec<Price> = left
@@ -122,7 +122,7 @@ fn prices(quotes: &[Quote], verdicts: &[Option<Verdict>]) -> Vec<Price> {
     prices
 }
 
-/// The middle of sorted prices, or the exact midpoint of the two in the middle.
+/// The median of sorted prices. If their number is even, it is the exact midpoint of the two in the middle.
 fn median(sorted: &[Price]) -> Option<Price> {
     let upper = *sorted.get(sorted.len() / 2)?;
     let lower = *sorted.get(sorted.len().checked_sub(1)? / 2)?;

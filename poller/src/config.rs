@@ -1,4 +1,4 @@
-//! What can be set about the feed, its sources and how they agree.
+//! The settings of the feed, its sources, and how quotes become a price.
 
 mod replay;
 mod upstream;
@@ -14,23 +14,24 @@ use serde::{Deserialize, Serialize};
 
 use crate::source::{self, Client, Setup, Source, SourceError};
 
+pub use crate::source::Role;
 pub use replay::{ReplayConfig, ReplayError, ReplayFile, Speed};
-pub use upstream::{Role, SourceConfig};
+pub use upstream::SourceConfig;
 
-/// How many pairs one poller asks for. Every pair is one record a slot, and one more name in each request.
+/// How many pairs a poller may have. Each pair adds a record per slot, and a symbol to each request.
 const MAX_PAIRS: usize = 50;
 
-/// `[feed]`: what is fetched, and how often.
+/// `[feed]`: which prices are fetched, how often, and from where.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct FeedConfig {
-    /// The distance between slots.
+    /// The distance between slots. Every pair gets one record per slot.
     #[serde(with = "text")]
     pub interval: Interval,
-    /// The pairs to fetch.
+    /// The pairs to fetch, such as BTC-USD.
     #[serde(with = "text::list")]
     pub pairs: Vec<Pair>,
-    /// The sources to ask.
+    /// The sources to ask. `tickwell sources` lists all of them.
     #[serde(with = "text::list")]
     pub sources: Vec<SourceName>,
 }
@@ -39,32 +40,32 @@ pub struct FeedConfig {
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct AggregateConfig {
-    /// How many quotes a price needs.
+    /// How many sources must agree on a price.
     #[serde(deserialize_with = "text::deserialize")]
     pub min_sources: MinSources,
-    /// How far a quote may lie from the median, and the used quotes from each other.
+    /// How far a quote may be from the median, and the used quotes from each other.
     #[serde(with = "text")]
     pub max_deviation: Ratio,
-    /// How old a quote's own time may be.
+    /// How old a quote may be according to its source's timestamp.
     #[serde(with = "text")]
     pub max_quote_age: Span,
-    /// How far a quote's own time may lie ahead of our clock.
+    /// How far a source's timestamp may be ahead of this machine's clock.
     #[serde(with = "text")]
     pub max_clock_skew: Span,
-    /// After how long an unchanged quote counts as frozen, if a peer moved meanwhile.
+    /// After how long an unchanged quote counts as frozen, if another source's price has changed in the meantime.
     #[serde(with = "text")]
     pub frozen_after: Span,
 }
 
-/// How many quotes a price needs: at least one. Read from its text, because settings would take `true`
-/// for 1.
+/// How many sources must agree on a price: at least one. It is parsed from text because the settings library would
+/// accept `true` for 1.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(transparent)]
 pub struct MinSources(NonZeroU32);
 
-/// Why a text is not a number of sources.
+/// A text is not a number of sources.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("`{0}` is not a number of sources: write a whole number from 1 up")]
+#[error("`{0}` is not a number of sources; use an integer of at least 1")]
 pub struct MinSourcesError(String);
 
 impl FromStr for MinSources {
@@ -75,90 +76,90 @@ impl FromStr for MinSources {
     }
 }
 
-/// The parts of the settings that the poller uses.
+/// The settings of the poller.
 #[derive(Debug, Clone, Default)]
 pub struct PollerConfig {
-    /// What is fetched.
+    /// Which prices are fetched.
     pub feed: FeedConfig,
-    /// Overrides by source; sources without one use their defaults.
+    /// Settings of single sources. Sources without an entry use the defaults.
     pub sources: BTreeMap<String, SourceConfig>,
     /// How quotes become a price.
     pub aggregate: AggregateConfig,
-    /// What is replayed in place of asking.
+    /// Recordings that are replayed instead of asking sources.
     pub replay: ReplayConfig,
 }
 
-/// Settings that were found to make sense together.
+/// Validated settings.
 pub struct Settings {
     /// The distance between slots.
     pub interval: Interval,
-    /// The pairs, each once.
+    /// The pairs, without repeats.
     pub pairs: Vec<Pair>,
-    /// Who is asked.
+    /// The sources and their roles.
     pub members: Vec<Member>,
-    /// How they agree.
+    /// How quotes become a price.
     pub policy: Policy,
-    /// What the log will say about where its prices come from.
+    /// The origin that records will have.
     pub origin: Origin,
-    /// The time of a recording, where one is replayed.
+    /// The clock of the recordings, if they are replayed.
     pub clock: Option<Arc<dyn Clock>>,
 }
 
-/// A source and its part.
+/// A source and its settings.
 #[derive(Clone)]
 pub struct Member {
-    /// Who is asked.
+    /// The source.
     pub source: Arc<dyn Source>,
-    /// What part it has.
+    /// Its role.
     pub role: Role,
-    /// How old its own time may be, where it has a limit of its own.
+    /// How old its timestamps may be. None for the policy's `max_quote_age`.
     pub max_age: Option<Span>,
 }
 
-/// Why the settings cannot work.
+/// Why settings are invalid.
 #[derive(Debug, thiserror::Error)]
 pub enum ConfigError {
-    /// Nothing to fetch, or too much.
-    #[error("feed.pairs: name 1 to {MAX_PAIRS} pairs, not {0}")]
+    /// No pairs, or too many.
+    #[error("feed.pairs: set 1 to {MAX_PAIRS} pairs, not {0}")]
     PairCount(usize),
-    /// A pair twice.
-    #[error("feed.pairs: {0} is there twice")]
+    /// A pair is repeated.
+    #[error("feed.pairs: {0} is listed twice")]
     PairTwice(Pair),
-    /// Nobody to ask.
-    #[error("feed.sources: name at least one source")]
+    /// No sources.
+    #[error("feed.sources: set at least one source")]
     NoSources,
-    /// A source twice.
-    #[error("feed.sources: {0} is there twice")]
+    /// A source is repeated.
+    #[error("feed.sources: {0} is listed twice")]
     SourceTwice(SourceName),
-    /// A source that cannot be built.
+    /// A source cannot be used.
     #[error(transparent)]
     Source(#[from] SourceError),
-    /// A recording that cannot be replayed.
+    /// A recording cannot be replayed.
     #[error(transparent)]
     Replay(#[from] ReplayError),
-    /// Invented and real prices in one log.
-    #[error("feed.sources: live, replayed and simulated sources cannot share one log; name one kind")]
+    /// The sources have different origins.
+    #[error("feed.sources: live, replayed and simulated sources cannot be combined; use only one kind")]
     MixedOrigins,
-    /// A quorum that cannot be reached.
+    /// There are not enough sources for a price.
     #[error(
-        "aggregate.min_sources: {min_sources} sources must agree on {pair}, but feed.sources has only {count} \
-         that serve it and may be used (shadow sources are not)"
+        "aggregate.min_sources: {min_sources} sources must agree on {pair}, but only {count} in feed.sources serve it \
+         (not counting shadow sources); add sources or lower aggregate.min_sources"
     )]
     UnreachableQuorum {
-        /// For which pair.
+        /// The pair.
         pair: Pair,
-        /// What is asked for.
+        /// How many sources must agree.
         min_sources: u32,
-        /// What is there.
+        /// How many sources can be used for the pair.
         count: usize,
     },
-    /// A ratio that lets everything or nothing pass.
+    /// A deviation that would accept no quote or almost any quote.
     #[error("aggregate.max_deviation: must be above 0 and at most 50%")]
     Deviation,
 }
 
 impl PollerConfig {
-    /// Checks the settings and builds the sources they name.
+    /// Validates the settings and builds the sources.
     pub fn resolve(&self) -> Result<Settings, ConfigError> {
         let FeedConfig { interval, pairs, sources } = &self.feed;
         if pairs.is_empty() || pairs.len() > MAX_PAIRS {
@@ -173,15 +174,11 @@ impl PollerConfig {
         let client = Client::new()?;
         let member = |name: &SourceName| {
             let config = self.sources.get(name.as_str()).cloned().unwrap_or_default();
-            let max_age = config.max_age(*name);
+            let (role, max_age) = (config.role(*name), config.max_age(*name));
             let setup = Setup { key: config.key(*name)?, url: config.url, interval: *interval };
             let source = source::build(*name, setup, pairs, &client)?;
             source::check_limit(&*source, *interval)?;
-            Ok::<_, ConfigError>(Member {
-                source,
-                role: config.role.unwrap_or_else(|| Role::of(*name)),
-                max_age,
-            })
+            Ok::<_, ConfigError>(Member { source, role, max_age })
         };
         let (mut members, mut clock) = (Vec::new(), None);
         for name in sources {

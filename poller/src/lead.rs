@@ -1,9 +1,9 @@
-//! Who leads: taking the lease, keeping it, and saying how we stand.
+//! Takes and keeps the lease, and reports whether this poller leads.
 //!
-//! A poller stands by until the lease is its own. Then it leads: it polls and publishes. When the lease runs
-//! out because the log does not answer, it is suspended: it goes on polling, so that nothing is missed, and
-//! publishes nothing, because somebody else may lead by now. What the log's fence refuses sends it back to
-//! standing by: it never exits because there is another leader.
+//! A poller stands by until it gets the lease. Then it leads: it polls and publishes. If the lease runs out because the
+//! log does not respond, the poller is suspended: it continues to poll, so that no slot is lost, but publishes nothing,
+//! because another poller may lead by now. If the log shows that another poller leads, this one stands by again. It
+//! never exits because of another leader.
 
 use std::{sync::Arc, time::Duration};
 
@@ -20,98 +20,98 @@ use tokio::{
 };
 use tokio_util::sync::CancellationToken;
 
-use crate::metrics::{Metrics, StandingLabel};
+use crate::metrics::{LeadStateLabel, Metrics};
 
-/// However long the lease is, it is asked for this often: a standby should not be late.
+/// The longest pause between claims, however long the lease's span is, so that a standby takes over quickly.
 const LONGEST_PAUSE: Duration = Duration::from_secs(1);
 
-/// The lease is asked for this many times in its span: some tries may fail, and a standby is not late.
+/// How many claims are made per span of the lease, so that some may fail and a standby still takes over quickly.
 const CLAIMS_PER_SPAN: u32 = 5;
 
-/// The lease counts as lost for its holder before it does for others, after this many tenths of its span.
+/// After this many tenths of its span, the holder considers the lease lost. That is before others can take it.
 const SAFE_TENTHS: u32 = 9;
 
-/// After the log was away, a standby leaves the lease free for so long: a leader that was suspended asks far
-/// more often, has polled all the while, and nobody else can give that to the log.
-const SUSPENDED_FIRST: Duration = Duration::from_secs(5);
+/// How long a standby waits before it claims the lease after the log was unreachable. A suspended leader claims it
+/// earlier than that, and only that leader can publish the slots that it polled in the meantime.
+const SUSPENDED_LEADER_HEAD_START: Duration = Duration::from_secs(5);
 
-/// Giving the lease back is a courtesy; a log that does not answer is not waited for.
+/// How long to wait when releasing the lease. It would also run out on its own.
 pub(crate) const RELEASE_TIME: Duration = Duration::from_millis(500);
 
-/// How a poller stands.
+/// Whether a poller leads.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Standing {
-    /// Somebody else leads, or nobody is known to: nothing is polled.
+pub enum LeadState {
+    /// Another poller leads, or it is not known who does. This poller does not poll.
     Standby,
-    /// Polls and publishes.
+    /// This poller polls and publishes.
     Leading {
-        /// Since when.
+        /// The term that began when it got the lease.
         term: Term,
-        /// Until when nobody else can have taken over.
+        /// Until when no other poller can have taken over.
         until: Instant,
     },
-    /// Polls, and keeps what it polled until the log answers.
+    /// This poller polls, and keeps the results until the log responds.
     Suspended,
 }
 
-/// The task that keeps the lease.
-pub struct Lead {
+/// The task that claims and renews the lease.
+pub struct LeaseKeeper {
     lease: Arc<dyn Lease>,
-    standing: watch::Sender<Standing>,
+    state: watch::Sender<LeadState>,
     leadership: Leadership,
     held: Option<Hold>,
-    /// Until when the lease is ours for certain.
+    /// Until when the lease is certainly ours.
     until: Instant,
-    /// Whether it did not answer when it was asked for last.
-    was_away: bool,
-    /// Whether it was said that the lease does not answer, or who else has it.
-    told: Option<Told>,
+    /// Whether the newest claim got no response.
+    was_unreachable: bool,
+    /// What was logged while standing by, so that it is logged only once.
+    logged: Option<Logged>,
     metrics: Metrics,
     check: Check,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Told {
-    Silent,
+enum Logged {
+    Unreachable,
     Taken(Option<LeaderId>),
 }
 
-/// What the rest of the poller sees of the leadership.
+/// The leadership as the rest of the poller sees it.
 #[derive(Debug, Clone)]
 pub struct Leadership {
-    standing: watch::Receiver<Standing>,
+    state: watch::Receiver<LeadState>,
     fenced: Arc<Notify>,
     id: LeaderId,
     contested: bool,
 }
 
-impl Standing {
-    fn label(self) -> StandingLabel {
+impl LeadState {
+    fn label(self) -> LeadStateLabel {
         match self {
-            Self::Leading { .. } => StandingLabel::Leading,
-            Self::Suspended => StandingLabel::Suspended,
-            Self::Standby => StandingLabel::Standby,
+            Self::Leading { .. } => LeadStateLabel::Leading,
+            Self::Suspended => LeadStateLabel::Suspended,
+            Self::Standby => LeadStateLabel::Standby,
         }
     }
 }
 
-impl Lead {
-    /// A poller that stands by, and what others see of it.
+impl LeaseKeeper {
+    /// A keeper that stands by, and the leadership that it will report.
     pub fn new(lease: Arc<dyn Lease>, metrics: Metrics, check: Check) -> (Self, Leadership) {
-        let (standing, mut leadership) = Leadership::channel(lease.id());
+        let (state, mut leadership) = Leadership::channel(lease.id());
         leadership.contested = lease.is_contested();
-        metrics.standing(Standing::Standby.label());
+        metrics.state(LeadState::Standby.label());
         check.set(Condition::Ready);
         let until = Instant::now();
         (
             Self {
                 lease,
-                standing,
+                state,
                 leadership: leadership.clone(),
                 held: None,
                 until,
-                was_away: false,
-                told: None,
+                was_unreachable: false,
+                logged: None,
                 metrics,
                 check,
             },
@@ -119,16 +119,16 @@ impl Lead {
         )
     }
 
-    /// Keeps the lease, or keeps asking for it, until what was polled is published; then gives it back.
+    /// Claims or renews the lease until everything that was polled is published. Then it releases the lease.
     pub async fn run(mut self, finished: CancellationToken) -> Result<(), TaskError> {
         let leadership = self.leadership.clone();
         let mut pause = Duration::ZERO;
         loop {
             tokio::select! {
                 () = finished.cancelled() => break,
-                () = leadership.told_fenced() => {
+                () = leadership.wait_until_fenced() => {
                     self.step_down().await;
-                    // Somebody else leads, or should: not even a lease that is free would make that wrong.
+                    // Another poller leads, or should. Give it the time to get the lease.
                     pause = self.lease.span();
                 }
                 () = self.claim_after(pause) => {
@@ -143,159 +143,165 @@ impl Lead {
     async fn claim_after(&mut self, pause: Duration) {
         let next = Instant::now() + pause;
         match self.leadership.now() {
-            Standing::Leading { .. } => sleep_until(next.min(self.until)).await,
-            Standing::Standby | Standing::Suspended => sleep_until(next).await,
+            LeadState::Leading { .. } => sleep_until(next.min(self.until)).await,
+            LeadState::Standby | LeadState::Suspended => sleep_until(next).await,
         }
-        if self.was_away && self.leadership.now() == Standing::Standby {
+        if self.was_unreachable && self.leadership.now() == LeadState::Standby {
             if !self.lease.answers().await {
                 return;
             }
-            sleep(SUSPENDED_FIRST).await;
+            sleep(SUSPENDED_LEADER_HEAD_START).await;
         }
-        // From before the request: the server counts from when it stores it, which is later.
+        // Measured before the request. The server measures from when it stores the claim, which is later.
         let asked = Instant::now();
         let claim = self.lease.claim(self.held);
         let claimed = match self.leadership.now() {
-            Standing::Leading { .. } => timeout_at(self.until, claim).await,
-            Standing::Standby | Standing::Suspended => Ok(claim.await),
+            LeadState::Leading { .. } => timeout_at(self.until, claim).await,
+            LeadState::Standby | LeadState::Suspended => Ok(claim.await),
         };
-        self.was_away = !matches!(claimed, Ok(Ok(_)));
+        self.was_unreachable = !matches!(claimed, Ok(Ok(_)));
         match claimed {
             Ok(Ok(Claim::Held(hold))) => {
                 self.held = Some(hold);
                 self.until = asked + self.lease.span() / 10 * SAFE_TENTHS;
-                self.stand(Standing::Leading { term: hold.term, until: self.until });
-                self.told = None;
+                self.set_state(LeadState::Leading { term: hold.term, until: self.until });
+                self.logged = None;
             }
             Ok(Ok(Claim::Taken(by))) => {
                 self.held = None;
-                self.stand(Standing::Standby);
-                self.tell_taken(by);
+                self.set_state(LeadState::Standby);
+                self.log_taken(by);
             }
             Err(_elapsed) if asked >= self.until => {
-                self.unanswered("this process was held up past its lease")
+                self.no_response("this process was paused past the end of its lease")
             }
-            Err(_elapsed) => self.unanswered("no answer in time"),
-            Ok(Err(error)) => self.unanswered(&chain(&error)),
+            Err(_elapsed) => self.no_response("no response in time"),
+            Ok(Err(error)) => self.no_response(&chain(&error)),
         }
         self.check.set(self.condition());
     }
 
     fn condition(&self) -> Condition {
         match self.leadership.now() {
-            Standing::Suspended => {
-                Condition::Degraded("the lease was lost or does not answer; polled slots wait for it".into())
+            LeadState::Suspended => Condition::Degraded(
+                "the lease could not be renewed; polled slots wait until the log responds".into(),
+            ),
+            LeadState::Standby if self.was_unreachable => {
+                Condition::Degraded("standing by, but claims of the lease get no response".into())
             }
-            Standing::Standby if self.was_away => {
-                Condition::Degraded("standing by, and the lease does not answer".into())
-            }
-            Standing::Standby | Standing::Leading { .. } => Condition::Ready,
+            LeadState::Standby | LeadState::Leading { .. } => Condition::Ready,
         }
     }
 
-    fn unanswered(&mut self, reason: &str) {
+    fn no_response(&mut self, reason: &str) {
         match self.leadership.now() {
-            Standing::Leading { .. } if Instant::now() >= self.until => {
+            LeadState::Leading { .. } if Instant::now() >= self.until => {
                 tracing::warn!(
+                    event = "suspended",
                     reason,
-                    "suspended: the lease ran out before it was renewed; polling goes on, publishing waits"
+                    "the lease ran out before it could be renewed; still polling, but publishing waits for the lease"
                 );
-                self.stand(Standing::Suspended);
+                self.set_state(LeadState::Suspended);
             }
-            Standing::Standby if self.told != Some(Told::Silent) => {
-                tracing::warn!(reason, "the lease does not answer; trying on");
-                self.told = Some(Told::Silent);
+            LeadState::Standby if self.logged != Some(Logged::Unreachable) => {
+                tracing::warn!(event = "lease_unreachable", reason, "claiming the lease failed; retrying");
+                self.logged = Some(Logged::Unreachable);
             }
             _ => {}
         }
     }
 
-    fn tell_taken(&mut self, by: Option<LeaderId>) {
-        // Who it is may be known only a moment later; that is no news.
-        let known = matches!(self.told, Some(Told::Taken(before)) if before == by || before.is_none() || by.is_none());
+    fn log_taken(&mut self, by: Option<LeaderId>) {
+        // Who leads may be known only a moment later, which is not worth another line.
+        let known = matches!(self.logged, Some(Logged::Taken(before)) if before == by || before.is_none() || by.is_none());
         if !known {
             let leader = by.map(|id| id.to_string());
-            tracing::info!(leader, own = %self.lease.id(), "standing by: another poller leads");
+            tracing::info!(event = "standing_by", leader, own = %self.lease.id(), "standing by; another poller leads");
         }
-        self.told = Some(Told::Taken(by));
+        self.logged = Some(Logged::Taken(by));
     }
 
-    fn stand(&self, now: Standing) {
+    fn set_state(&self, now: LeadState) {
         let before = self.leadership.now();
         let same = match (before, now) {
-            (Standing::Leading { term: before, .. }, Standing::Leading { term: now, .. }) => before == now,
+            (LeadState::Leading { term: before, .. }, LeadState::Leading { term: now, .. }) => before == now,
             (before, now) => before == now,
         };
-        // Renewals are no news to those who watch.
-        self.standing.send_if_modified(|standing| {
-            *standing = now;
+        // Renewals do not wake up the receivers.
+        self.state.send_if_modified(|state| {
+            *state = now;
             !same
         });
         if !same {
-            self.metrics.standing(now.label());
+            self.metrics.state(now.label());
         }
     }
 
     async fn step_down(&mut self) {
-        self.stand(Standing::Standby);
-        self.told = Some(Told::Taken(None));
+        self.set_state(LeadState::Standby);
+        self.logged = Some(Logged::Taken(None));
         self.release().await;
     }
 
     async fn release(&mut self) {
         if let Some(held) = self.held.take() {
             match timeout(RELEASE_TIME, self.lease.release(held)).await {
-                Ok(true) => tracing::info!("gave the lease back"),
-                Ok(false) | Err(_) => tracing::info!("did not give the lease back; it runs out by itself"),
+                Ok(true) => tracing::info!(event = "lease_released", "released the lease"),
+                Ok(false) | Err(_) => {
+                    tracing::info!(
+                        event = "lease_not_released",
+                        "could not release the lease; it will run out on its own"
+                    );
+                }
             }
         }
     }
 }
 
 impl Leadership {
-    /// A poller that stands by, and the means to change that.
-    pub(crate) fn channel(id: LeaderId) -> (watch::Sender<Standing>, Self) {
-        let (sender, standing) = watch::channel(Standing::Standby);
-        (sender, Self { standing, fenced: Arc::new(Notify::new()), id, contested: true })
+    /// The leadership of a poller that stands by, and the sender that changes it.
+    pub(crate) fn channel(id: LeaderId) -> (watch::Sender<LeadState>, Self) {
+        let (sender, state) = watch::channel(LeadState::Standby);
+        (sender, Self { state, fenced: Arc::new(Notify::new()), id, contested: true })
     }
 
-    /// Who we are.
+    /// This poller's id.
     pub fn id(&self) -> LeaderId {
         self.id
     }
 
-    /// How we stand.
-    pub fn now(&self) -> Standing {
-        *self.standing.borrow()
+    /// The current state.
+    pub fn now(&self) -> LeadState {
+        *self.state.borrow()
     }
 
-    /// Whether records may be written in this term, right now.
+    /// Whether records may be written in this term at the moment.
     pub fn may_write(&self, term: Term) -> bool {
-        matches!(self.now(), Standing::Leading { term: now, until } if now == term && Instant::now() < until)
+        matches!(self.now(), LeadState::Leading { term: now, until } if now == term && Instant::now() < until)
     }
 
-    /// Waits until it stands otherwise.
-    pub async fn until(&mut self, otherwise: impl FnMut(&Standing) -> bool) {
-        // The sender goes only when the process ends, and then there is nothing to wait for.
-        let _ = self.standing.wait_for(otherwise).await;
+    /// Waits for a state.
+    pub async fn until(&mut self, is_awaited: impl FnMut(&LeadState) -> bool) {
+        // Fails only if the sender is dropped, which happens when the process ends.
+        let _ = self.state.wait_for(is_awaited).await;
     }
 
-    /// Waits until this term is over, or interrupted.
+    /// Waits until this term ends or is interrupted.
     pub async fn ended(&mut self, term: Term) {
-        self.until(|standing| !matches!(standing, Standing::Leading { term: now, .. } if *now == term)).await;
+        self.until(|state| !matches!(state, LeadState::Leading { term: now, .. } if *now == term)).await;
     }
 
-    /// Waits until the log has shown that somebody else leads, or somebody else should.
-    pub(crate) async fn told_fenced(&self) {
+    /// Waits until [`fenced`](Self::fenced) or [`hand_over`](Self::hand_over) is called.
+    pub(crate) async fn wait_until_fenced(&self) {
         self.fenced.notified().await;
     }
 
-    /// The log has shown that somebody else leads.
+    /// Reports that the log showed another leader. This poller stands by.
     pub fn fenced(&self) {
         self.fenced.notify_one();
     }
 
-    /// Somebody else should lead, if there is somebody.
+    /// Lets another poller lead, if there can be one.
     pub fn hand_over(&self) {
         if self.contested {
             self.fenced.notify_one();

@@ -1,15 +1,15 @@
-//! The poller: once a slot it asks every source, agrees on one price, and publishes a record.
+//! The poller: in every slot it asks all sources, agrees on one price per pair, and publishes a record to the log.
 //!
-//! In reading order, which is also the order in which a tick comes to be:
+//! In the order in which a tick is made:
 //!
-//! - [`source`]: who is asked, and how bytes become prices or a named failure.
-//! - [`aggregate`]: quotes to a tick or a gap; a pure function, and the same once more for a stored record.
-//! - [`lead`]: who leads; the lease, and standing by, leading or suspended.
-//! - [`publish`]: the chain of records per pair, fenced, without holes.
-//! - [`poll`]: the slot loop, which wakes on the wall-clock grid and asks everybody at once.
-//! - [`config`], [`metrics`]: what can be set, what can be watched.
+//! - [`source`]: asks upstreams, and turns their responses into prices or named failures.
+//! - [`aggregate`]: turns quotes into a tick or a gap. It is a pure function, and also checks stored records.
+//! - [`poll`]: the slot loop, which wakes up on the wall-clock grid and asks all sources at once.
+//! - [`lead`]: takes and keeps the lease, so that only one poller leads.
+//! - [`publish`]: appends records to each pair's chain in the log, without holes or repeats.
+//! - [`config`], [`metrics`]: the settings and the metrics.
 //!
-//! This crate never answers HTTP, never opens a store, and never uses a price twice.
+//! The crate serves no HTTP and opens no store. It never uses an earlier price for a later slot.
 
 pub mod aggregate;
 pub mod config;
@@ -31,18 +31,19 @@ use tokio_util::sync::CancellationToken;
 pub use config::{AggregateConfig, FeedConfig, PollerConfig, ReplayConfig, SourceConfig};
 pub use metrics::Metrics;
 
-// Told to stop, a poller polls to the end, publishes that, and gives the lease back, all before it is cut off.
+// When a poller is stopped, it finishes the current poll, publishes it, and releases the lease. All of that must fit
+// into the drain limit.
 const _: () = assert!(
     poll::LAST_POLL_TIME.as_millis() < publish::LAST_PUBLISH_TIME.as_millis()
         && publish::LAST_PUBLISH_TIME.as_millis() + lead::RELEASE_TIME.as_millis() < DRAIN_LIMIT.as_millis()
 );
 
-/// The log from its writing end.
+/// The log, as a poller uses it.
 #[derive(Clone)]
 pub struct Log {
-    /// Appends to it.
+    /// Appends records.
     pub writer: Arc<dyn LogWriter>,
-    /// Says who may.
+    /// Decides which poller may append.
     pub lease: Arc<dyn Lease>,
 }
 
@@ -57,7 +58,7 @@ pub fn start(
     let settings = config.resolve()?;
     let clock = settings.clock.clone().unwrap_or(clock);
     let (stop, readiness) = (service.stop(), service.readiness().clone());
-    let (lead, leadership) = lead::Lead::new(log.lease, metrics.clone(), readiness.check("lead"));
+    let (keeper, leadership) = lead::LeaseKeeper::new(log.lease, metrics.clone(), readiness.check("lead"));
     let (queue, slots) = publish::queue();
     let publisher = publish::Publisher::new(
         &settings,
@@ -70,9 +71,9 @@ pub fn start(
     let takeovers = publisher.takeovers();
     let poll = poll::Poll::new(settings, clock, leadership, takeovers, metrics, readiness.check("sources"));
     service.spawn("poll", poll.run(queue, stop));
-    // The lease is given back once everything that was polled is published.
+    // The lease is released once everything that was polled is published.
     let finished = CancellationToken::new();
-    service.spawn("lead", lead.run(finished.clone()));
+    service.spawn("lead", keeper.run(finished.clone()));
     service.spawn("publish", async move {
         let _finished = finished.drop_guard();
         publisher.run(slots).await

@@ -1,40 +1,40 @@
-//! What can be watched about the poller.
+//! The metrics of the poller.
 
 use common::domain::{Body, Epoch, Failure, Judged, SourceName, Verdict, Words};
 use prometheus::{IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry};
 
 common::words! {
-    /// How a poller can stand, as a label.
-    pub enum StandingLabel ("standing") {
-        /// It polls and publishes.
+    /// The state of a poller, as the label `standing`.
+    pub enum LeadStateLabel ("standing") {
+        /// Polls and publishes.
         Leading = "leading",
-        /// It polls, and waits to publish.
+        /// Polls, but cannot publish at the moment.
         Suspended = "suspended",
-        /// It does neither.
+        /// Neither polls nor publishes.
         Standby = "standby",
     }
 }
 
-/// The poller's metrics. Clones count together.
+/// The metrics of the poller. Clones share their values.
 #[derive(Debug, Clone)]
 pub struct Metrics {
     polls: IntCounterVec,
     rejected: IntCounterVec,
     published: IntCounterVec,
-    standing: IntGaugeVec,
+    state: IntGaugeVec,
     epoch: IntGauge,
-    /// Times that the log showed another leader.
+    /// How often the log showed that another poller leads.
     pub fenced: IntCounter,
     queued: IntGauge,
     resting: IntGaugeVec,
-    /// Appends that had to be tried again.
+    /// How many appends were retried.
     pub retries: IntCounter,
-    /// Slots that were polled and could not be queued.
+    /// How many polled slots were dropped because the queue was full.
     pub dropped: IntCounter,
 }
 
 impl Metrics {
-    /// Adds the metrics to a registry, which must not have them yet.
+    /// Registers the metrics. Fails if the registry already has them.
     pub fn new(registry: &Registry) -> Result<Self, prometheus::Error> {
         let counters = |name: &str, help: &str, labels: &[&str]| {
             let counters = IntCounterVec::new(Opts::new(name, help), labels)?;
@@ -59,12 +59,12 @@ impl Metrics {
         let metrics = Self {
             resting: gauges(
                 "tickwell_source_resting",
-                "1 while a source is not asked: it rests after failures, or until the time it named",
+                "1 while the source is not asked: it rests after failures, or until the time that it announced",
                 &["source"],
             )?,
             polls: counters(
                 "tickwell_source_polls_total",
-                "What came of each source, pair and slot, by outcome: ok or the failure's name, backing_off where it was not asked",
+                "Results per source, pair and slot, by outcome: ok, the name of the failure, or backing_off if the source was not asked",
                 &["source", "outcome"],
             )?,
             rejected: counters(
@@ -74,21 +74,24 @@ impl Metrics {
             )?,
             published: counters(
                 "tickwell_bus_published_total",
-                "Records the log acknowledged, by kind",
+                "Records that the log acknowledged, by kind",
                 &["kind"],
             )?,
-            standing: gauges(
+            state: gauges(
                 "tickwell_poller_standing",
-                "1 for how this poller stands: leading, suspended or standby",
+                "1 for the current state of this poller: leading, suspended or standby",
                 &["standing"],
             )?,
-            epoch: gauge("tickwell_poller_epoch", "The epoch in which this poller led last")?,
-            fenced: counter("tickwell_poller_fenced_total", "Times that the log showed another leader")?,
-            queued: gauge("tickwell_poll_queue_slots", "Polled slots that wait for the log")?,
-            retries: counter("tickwell_bus_publish_retries_total", "Appends that had to be tried again")?,
+            epoch: gauge("tickwell_poller_epoch", "The newest epoch in which this poller led")?,
+            fenced: counter(
+                "tickwell_poller_fenced_total",
+                "How often the log showed that another poller leads",
+            )?,
+            queued: gauge("tickwell_poll_queue_slots", "Polled slots that are waiting to be published")?,
+            retries: counter("tickwell_bus_publish_retries_total", "Appends that were retried")?,
             dropped: counter(
                 "tickwell_poll_slots_dropped_total",
-                "Slots that were polled while the queue to the log was full; a gap covers them",
+                "Polled slots that were dropped because the publish queue was full; gaps cover them",
             )?,
         };
         for kind in ["tick", "gap", "lead"] {
@@ -97,7 +100,7 @@ impl Metrics {
         Ok(metrics)
     }
 
-    /// Makes every series of a source exist, at zero.
+    /// Creates all series of a source, with value 0.
     pub fn expect_source(&self, source: SourceName) {
         self.polls.with_label_values(&[source.as_str(), "ok"]).inc_by(0);
         self.resting(source, false);
@@ -109,7 +112,7 @@ impl Metrics {
         }
     }
 
-    /// Tells whether a source rests.
+    /// Sets whether a source rests.
     pub fn resting(&self, source: SourceName, rests: bool) {
         self.resting.with_label_values(&[source.as_str()]).set(rests.into());
     }
@@ -128,19 +131,19 @@ impl Metrics {
         self.polls.with_label_values(&[source.as_str(), outcome]).inc();
     }
 
-    /// Shows how the poller stands.
-    pub fn standing(&self, now: StandingLabel) {
-        for standing in StandingLabel::ALL {
-            self.standing.with_label_values(&[standing.as_str()]).set(i64::from(*standing == now));
+    /// Sets the state of the poller.
+    pub fn state(&self, now: LeadStateLabel) {
+        for state in LeadStateLabel::ALL {
+            self.state.with_label_values(&[state.as_str()]).set(i64::from(*state == now));
         }
     }
 
-    /// Shows how many polled slots wait for the log.
+    /// Sets how many polled slots are waiting to be published.
     pub fn queued(&self, slots: usize) {
         self.queued.set(i64::try_from(slots).unwrap_or(i64::MAX));
     }
 
-    /// Shows the epoch of a new term.
+    /// Sets the epoch of a new term.
     pub fn epoch(&self, epoch: Epoch) {
         self.epoch.set(i64::try_from(epoch.0).unwrap_or(i64::MAX));
     }

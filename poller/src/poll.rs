@@ -1,23 +1,22 @@
-//! The slot loop: wake on the wall-clock grid, ask everybody at once, hand on what came of it.
+//! The slot loop: wakes up on the wall-clock grid, asks all sources at once, and queues the result for publishing.
 //!
-//! It never bursts: after a pause it goes on with the slot that is due now. The slots it slept through
-//! become a gap when the next record is published. A clock that is suddenly far ahead is doubted, and what it
-//! says is not published, until the sources' times bear it out. A standby polls nothing; when it takes over, it begins
-//! with the slot of that moment.
+//! After a pause it continues with the slot that is due now, rather than catching up. The slots in between become a gap
+//! when the next record is published. If the clock jumps far ahead, nothing is published until the sources' timestamps
+//! agree with it. A standby does not poll. When it takes over, it starts with the current slot.
 
-mod doubt;
+mod clock_check;
 mod health;
 mod memory;
 
 use std::{sync::Arc, time::Duration};
 
+use clock_check::{ClockCheck, MIN_JUMP};
 use common::{
     clock::Clock,
     domain::{Body, Failure, Observation, Origin, Pair, Quote, Record, Slot, Timestamp},
     readiness::Check,
     service::TaskError,
 };
-use doubt::{Doubt, LEAST_LEAP};
 use futures::future::join_all;
 use health::Health;
 use memory::Memory;
@@ -30,7 +29,7 @@ use tokio_util::sync::CancellationToken;
 use crate::{
     aggregate::aggregate,
     config::{Member, Role, Settings},
-    lead::{Leadership, Standing},
+    lead::{LeadState, Leadership},
     metrics::Metrics,
     publish::{PolledSlot, Takeover, soon_after},
     source::{
@@ -39,16 +38,17 @@ use crate::{
     },
 };
 
-/// A slot that is being polled when the process is told to stop has this long to become a tick.
+/// When the process is stopped, a poll that is in progress gets this long to finish.
 pub(crate) const LAST_POLL_TIME: Duration = Duration::from_millis(1_500);
 
-/// A log that does not answer is not waited for: without a memory a frozen source is only found later.
-const RECALL_TIME: Duration = Duration::from_millis(500);
+/// How long a new leader waits for the newest records of the log. Without them it detects frozen sources later.
+const TAKEOVER_TIME: Duration = Duration::from_millis(500);
 
-/// A poller whose clock is wrong gives the lease to whoever wants it so often: each term begins with a record.
+/// The shortest time between two attempts to let another poller lead because this one's clock is wrong. Each term starts
+/// with a record, so this bounds their number.
 const HAND_OVER_PAUSE: Duration = Duration::from_secs(60);
 
-/// The slot loop and what it remembers between slots.
+/// The slot loop.
 pub struct Poll {
     settings: Settings,
     clock: Arc<dyn Clock>,
@@ -57,12 +57,12 @@ pub struct Poll {
     metrics: Metrics,
     health: Health,
     memory: Memory,
-    doubt: Doubt,
-    /// When the lease was last given away because the clock is wrong.
+    clock_check: ClockCheck,
+    /// When another poller was last allowed to lead because the clock is wrong.
     handed_over: Option<Instant>,
 }
 
-/// What one source said, and when it was here.
+/// The answers of a source, and when they arrived.
 struct Asked {
     member: Member,
     answers: Answers,
@@ -70,7 +70,7 @@ struct Asked {
 }
 
 impl Poll {
-    /// A slot loop for checked settings. What was seen before it led is in the takeovers.
+    /// A slot loop for validated settings. `takeovers` reports the newest records in the log at the start of each term.
     pub fn new(
         settings: Settings,
         clock: Arc<dyn Clock>,
@@ -90,75 +90,76 @@ impl Poll {
             metrics,
             health: Health::new(check),
             memory: Memory::default(),
-            doubt: Doubt::default(),
+            clock_check: ClockCheck::default(),
             handed_over: None,
         }
     }
 
-    /// Polls every slot while it leads, until told to stop.
+    /// Polls every slot while this poller leads, until it is stopped.
     pub async fn run(
         mut self,
         queue: mpsc::Sender<PolledSlot>,
         stop: CancellationToken,
     ) -> Result<(), TaskError> {
         while !stop.is_cancelled() {
-            if stop.run_until_cancelled(self.takes_over()).await.is_some() {
-                self.lead(&queue, &stop).await;
+            if stop.run_until_cancelled(self.wait_for_leadership()).await.is_some() {
+                self.poll_slots(&queue, &stop).await;
             }
         }
         Ok(())
     }
 
-    /// Waits until there is something to poll for.
-    async fn takes_over(&mut self) {
-        if self.leadership.now() == Standing::Standby {
+    /// Waits until this poller leads, and initializes the memory.
+    async fn wait_for_leadership(&mut self) {
+        if self.leadership.now() == LeadState::Standby {
             self.health.stand_by(&self.metrics);
-            self.leadership.until(|standing| *standing != Standing::Standby).await;
+            self.leadership.until(|state| *state != LeadState::Standby).await;
         }
-        let found = tokio::time::timeout(RECALL_TIME, self.found()).await.unwrap_or_default();
-        self.memory = Memory::of(&found, self.settings.pairs.len());
+        let newest = tokio::time::timeout(TAKEOVER_TIME, self.newest_records()).await.unwrap_or_default();
+        self.memory = Memory::of(&newest, self.settings.pairs.len());
         if let Some(covered) = self.memory.covered() {
             self.clock.skip_to(covered);
-            self.doubt.begin(covered);
+            self.clock_check.start_at(covered);
         }
     }
 
-    /// The newest records as the publisher found them in this term, before it added its own.
-    async fn found(&mut self) -> Vec<Record> {
-        let Standing::Leading { term, .. } = self.leadership.now() else { return Vec::new() };
-        let of_term =
-            |takeover: &Option<Arc<Takeover>>| takeover.as_ref().is_some_and(|found| found.term == term);
+    /// The newest records that the publisher found in the log at the start of this term.
+    async fn newest_records(&mut self) -> Vec<Record> {
+        let LeadState::Leading { term, .. } = self.leadership.now() else { return Vec::new() };
+        let of_term = |takeover: &Option<Arc<Takeover>>| {
+            takeover.as_ref().is_some_and(|takeover| takeover.term == term)
+        };
         match self.takeovers.wait_for(of_term).await.as_deref() {
             Ok(Some(takeover)) => takeover.newest.clone(),
             _ => Vec::new(),
         }
     }
 
-    /// Polls every slot until it stands by, or is told to stop.
-    async fn lead(&mut self, queue: &mpsc::Sender<PolledSlot>, stop: &CancellationToken) {
+    /// Polls every slot until this poller stands by or is stopped.
+    async fn poll_slots(&mut self, queue: &mpsc::Sender<PolledSlot>, stop: &CancellationToken) {
         let interval = self.settings.interval;
-        // The slot that has begun already may still be had. If another leader has it, it is dropped. Of a log
-        // that covers something, this clock needs not be believed to know where it ends.
-        let begun = interval.before(interval.slot_at(self.clock.now()));
-        let mut newest = self.memory.covered().map_or(begun, |covered| interval.slot_at(covered));
-        let (mut dropping, mut doubted) = (false, None);
+        // Start with the current slot. If another leader has published it, this one is dropped. If the log covers every
+        // pair, start after its end instead, which does not depend on this machine's clock.
+        let before_current = interval.before(interval.slot_at(self.clock.now()));
+        let mut newest = self.memory.covered().map_or(before_current, |covered| interval.slot_at(covered));
+        let (mut dropping, mut untrusted) = (false, None);
         let mut leadership = self.leadership.clone();
         loop {
             let slot = tokio::select! {
-                slot = self.slot_after(newest, doubted) => slot,
-                () = leadership.until(|standing| *standing == Standing::Standby) => return,
+                slot = self.slot_after(newest, untrusted) => slot,
+                () = leadership.until(|state| *state == LeadState::Standby) => return,
                 () = stop.cancelled() => return,
             };
-            self.look_at_clock();
+            self.check_clock();
             let polled = tokio::select! {
                 polled = self.poll(slot) => polled,
                 () = soon_after(stop, LAST_POLL_TIME) => return,
             };
-            doubted = self.doubt.ahead().map(|ahead| {
+            untrusted = self.clock_check.ahead().map(|ahead| {
                 self.health.clock_is_ahead(ahead);
                 slot
             });
-            if doubted.is_some() {
+            if untrusted.is_some() {
                 self.hand_over();
                 continue;
             }
@@ -177,30 +178,35 @@ impl Poll {
             }
             match (std::mem::replace(&mut dropping, dropped), dropped) {
                 (false, true) => {
-                    tracing::warn!(%slot, "the queue to the log is full; a gap covers what is dropped")
+                    tracing::warn!(
+                        event = "queue_full", %slot,
+                        "the publish queue is full; dropping polled slots, which a gap will cover"
+                    )
                 }
-                (true, false) => tracing::info!(%slot, "the queue to the log has room again"),
+                (true, false) => {
+                    tracing::info!(event = "queue_has_room", %slot, "the publish queue has room again")
+                }
                 _ => {}
             }
         }
     }
 
-    /// Sleeps until the clock has reached the slot after `newest`, and is past a slot that was `doubted`. Answers
-    /// the slot it has reached: after a pause that may be a later one, and where the clock was set back it is
-    /// still a newer one.
-    async fn slot_after(&mut self, newest: Slot, doubted: Option<Slot>) -> Slot {
+    /// Sleeps until the clock has reached the slot after `newest`, and a different slot than `untrusted`. Returns the
+    /// slot that it has reached. After a pause it may be a later one. It is newer than `newest` even if the clock was set
+    /// back.
+    async fn slot_after(&mut self, newest: Slot, untrusted: Option<Slot>) -> Slot {
         let interval = self.settings.interval;
         let due = interval.after(newest.start()).start();
         loop {
             let now = self.clock.now();
             let reached = interval.slot_at(now);
-            if now >= due && doubted != Some(reached) {
+            if now >= due && untrusted != Some(reached) {
                 return reached;
             }
             if due.since(now) > interval.duration() {
                 self.health.clock_is_behind(due);
             }
-            if due.since(now) > LEAST_LEAP.max(interval.duration()) {
+            if due.since(now) > MIN_JUMP.max(interval.duration()) {
                 self.hand_over();
             }
             let next = if now < due { due } else { interval.after(now).start() };
@@ -208,7 +214,7 @@ impl Poll {
         }
     }
 
-    /// Asks everybody about a slot. Nothing where the slot's time is over already, as after a pause.
+    /// Asks all sources about a slot. None if its time is over, as after a pause, or if the clock is not trusted.
     async fn poll(&mut self, slot: Slot) -> Option<Vec<(Pair, Body)>> {
         let allowed = poll_time(self.settings.interval);
         let left = allowed.checked_sub(self.clock.now().since(slot.start()))?;
@@ -216,8 +222,8 @@ impl Poll {
         let first_deadline = start + if has_fallbacks { left / FALLBACK_RESERVE } else { left };
 
         let mut asked = self.ask(slot, first_deadline, |member| member.role != Role::Fallback).await;
-        self.hear_of_time(&asked);
-        if self.doubt.ahead().is_some() {
+        self.compare_clock(&asked);
+        if self.clock_check.ahead().is_some() {
             return None;
         }
         let mut bodies: Vec<(Pair, Body)> = self
@@ -233,7 +239,7 @@ impl Poll {
                 member.role == Role::Fallback && open.iter().any(|pair| member.source.serves(*pair))
             };
             asked.extend(self.ask(slot, start + left, can_help).await);
-            // A pair that the primaries agreed on stays as it is.
+            // Pairs on which the primaries agreed keep their price.
             for (pair, body) in bodies.iter_mut().filter(|(_, body)| is_gap(body)) {
                 *body = self.agree(&asked, *pair, slot);
             }
@@ -242,21 +248,21 @@ impl Poll {
         Some(bodies)
     }
 
-    fn look_at_clock(&mut self) {
-        // The time of a recording passes as fast as it likes.
+    fn check_clock(&mut self) {
+        // The clock of a replay may run at any speed.
         if self.settings.origin != Origin::Replay {
-            self.doubt.look(self.clock.now());
+            self.clock_check.observe(self.clock.now());
         }
     }
 
-    fn hear_of_time(&mut self, asked: &[Asked]) {
+    fn compare_clock(&mut self, asked: &[Asked]) {
         let samples = asked.iter().flat_map(|asked| {
             asked.answers.values().flatten().map(|sample| sample.time.map(|time| asked.at.since(time)))
         });
-        self.doubt.hear(self.clock.now(), &samples.collect::<Vec<_>>());
+        self.clock_check.compare_with_sources(self.clock.now(), &samples.collect::<Vec<_>>());
     }
 
-    /// Somebody whose clock is right may want to lead. If there is nobody, the lease comes back.
+    /// Lets another poller lead, whose clock may be right. If there is none, this one gets the lease again.
     fn hand_over(&mut self) {
         if self.handed_over.is_none_or(|before| before.elapsed() >= HAND_OVER_PAUSE) {
             self.handed_over = Some(Instant::now());
@@ -287,7 +293,7 @@ impl Poll {
         let (source, max_age) = (asked.member.source.name(), asked.member.max_age);
         let answer = asked.answers.get(&pair).copied().unwrap_or(Err(Failure::Missing));
         let answer = answer.map(|Sample { price, time }| {
-            let unchanged_since = self.memory.see(source, pair, price, asked.at);
+            let unchanged_since = self.memory.record(source, pair, price, asked.at);
             Observation { price, observed_at: asked.at, source_time: time, unchanged_since, max_age }
         });
         Quote { source, shadow: asked.member.role == Role::Shadow, answer }

@@ -1,8 +1,8 @@
-//! Publishing what was polled, for as long as we lead.
+//! Publishes polled slots while this poller leads.
 //!
-//! One queue leads here from the slot loop. While leading, it goes to the log through the `chain` of the
-//! term; while suspended it waits, bounded; while standing by it is dropped, because somebody else covers
-//! those slots.
+//! Slots come from the slot loop through a bounded queue. While this poller leads, they go to the log through the
+//! chain of the term. While it is suspended they wait. While it stands by they are dropped, because another poller
+//! publishes those slots.
 
 mod chain;
 
@@ -20,86 +20,86 @@ use tokio_util::sync::CancellationToken;
 
 use crate::{
     config::Settings,
-    lead::{Leadership, Standing},
+    lead::{LeadState, Leadership},
     metrics::Metrics,
 };
 
-/// How many polled slots wait for a log that is away: an hour at the default interval. Later ones are
-/// dropped, and covered by a gap.
+/// How many polled slots wait for an unreachable log: an hour at the default interval. Later ones are dropped and covered
+/// by a gap.
 const QUEUE_SLOTS: usize = 360;
 
-/// The pause between tries of an append.
+/// The pause before an operation of the log is retried.
 const RETRY_PAUSE: Duration = Duration::from_millis(250);
 
-/// Once told to stop, what was polled has this long to be published. With the slot loop's last poll before it
-/// and the lease given back after it, a process is gone within its drain limit.
+/// When the process is stopped, this much time is left to finish the last poll and publish what was polled. Together
+/// with releasing the lease it must fit into the drain limit.
 pub(crate) const LAST_PUBLISH_TIME: Duration = Duration::from_millis(2_200);
 
-/// What was polled for one slot.
+/// The result of polling one slot.
 #[derive(Debug)]
 pub struct PolledSlot {
     /// The slot.
     pub slot: Slot,
-    /// Each pair's tick, or the gap in its place.
+    /// The tick or gap of each pair.
     pub bodies: Vec<(Pair, Body)>,
 }
 
-/// Why publishing ended, or was interrupted.
+/// Why publishing ended or was interrupted.
 #[derive(Debug, thiserror::Error)]
 pub enum PublishError {
-    /// Somebody else wrote to the log.
-    #[error("another poller writes this log: {pair} has a record of epoch {theirs}, ours is {ours}")]
+    /// Another poller writes to the log.
+    #[error("another poller writes to this log: {pair} has a record of epoch {theirs}, ours is {ours}")]
     Fenced {
-        /// Where it was noticed.
+        /// The pair with the unexpected record.
         pair: Pair,
-        /// Our term.
+        /// The epoch of our term.
         ours: Epoch,
-        /// The other's.
+        /// The epoch of the record.
         theirs: Epoch,
     },
-    /// The lease is not ours at the moment.
+    /// This poller does not have the lease at the moment.
     #[error("not leading")]
     NotLeading,
-    /// The log no longer has what we wrote: its newest records were lost, or it was made anew.
+    /// The log no longer has our newest record: it lost records, or was recreated.
     #[error("the log has lost the newest records of {pair}")]
     Rewound {
-        /// Where it was noticed.
+        /// The pair with the unexpected record.
         pair: Pair,
     },
-    /// The log's newest record cannot be continued.
-    #[error("cannot write this log")]
+    /// Reading the newest records failed, and retrying does not help.
+    #[error("cannot continue this log")]
     Log(#[source] ReadError),
-    /// Real and invented prices would be mixed.
+    /// Live, replayed and simulated prices would be mixed.
     #[error(
-        "this log holds {theirs} prices, these sources give {ours} ones: use another log \
-         (bus.stream and bus.subject_prefix, or store.path for the one in the process)"
+        "this log contains {theirs} prices, but feed.sources has {ours} sources; use another log (set bus.stream and \
+         bus.subject_prefix, or store.path if the log is in this process)"
     )]
     Origin {
-        /// What we would write.
+        /// The origin of our sources.
         ours: Origin,
-        /// What is there.
+        /// The origin in the log.
         theirs: Origin,
     },
-    /// We were told to stop; the rest is covered by a gap at the next start.
+    /// The process is stopping. The next leader covers the rest with a gap.
     #[error("stopped")]
     Stopped,
 }
 
-/// What a new leader found in the log.
+/// What this poller found in the log when it began to lead.
 #[derive(Debug)]
 pub struct Takeover {
-    /// In which term.
+    /// The term.
     pub term: Term,
-    /// Each pair's newest record, of those that have one.
+    /// The newest record of each pair that has records.
     pub newest: Vec<Record>,
 }
 
-/// A bounded queue from the slot loop to the publisher.
+/// The bounded queue from the slot loop to the publisher.
 pub fn queue() -> (mpsc::Sender<PolledSlot>, mpsc::Receiver<PolledSlot>) {
     mpsc::channel(QUEUE_SLOTS)
 }
 
-/// Publishes what was polled.
+/// Publishes polled slots.
 pub struct Publisher {
     writer: Arc<dyn LogWriter>,
     pairs: Vec<Pair>,
@@ -112,19 +112,19 @@ pub struct Publisher {
     stop: CancellationToken,
 }
 
-/// What the publisher has in hand between two looks at the leadership.
-struct Desk {
+/// The publisher's state that outlives a change of leadership.
+struct Progress {
     slots: mpsc::Receiver<PolledSlot>,
-    /// What was taken from the queue and is not known to be stored.
+    /// Bodies that were taken from the queue and are not known to be stored.
     waiting: VecDeque<(Pair, Body)>,
-    /// The chain of the newest term in which we led. It stays while we are suspended.
+    /// The chain of the newest term in which this poller led. It is kept while suspended.
     chain: Option<(Term, Chain)>,
-    /// The epoch in which we led last.
+    /// The newest epoch in which this poller led.
     epoch: Option<Epoch>,
 }
 
-impl Desk {
-    /// Ends the chain, and keeps what was polled for pairs that were in doubt.
+impl Progress {
+    /// Ends the chain, and keeps the bodies of pairs that were in doubt.
     fn end_chain(&mut self) {
         if let Some((_, chain)) = self.chain.take() {
             let newer = std::mem::take(&mut self.waiting);
@@ -134,7 +134,7 @@ impl Desk {
 }
 
 impl Publisher {
-    /// A publisher for checked settings.
+    /// A publisher for validated settings.
     pub fn new(
         settings: &Settings,
         writer: Arc<dyn LogWriter>,
@@ -149,72 +149,72 @@ impl Publisher {
         Self { writer, pairs, interval, origin, leadership, takeovers, metrics, check, stop }
     }
 
-    /// What it finds in the log each time it begins to lead.
+    /// What the publisher finds in the log at the start of each term.
     pub fn takeovers(&self) -> watch::Receiver<Option<Arc<Takeover>>> {
         self.takeovers.subscribe()
     }
 
-    /// Publishes until the slot loop ends, or until stopped while the log does not answer.
+    /// Publishes until the slot loop ends, or until the process is stopped and the log does not respond in time.
     pub async fn run(mut self, slots: mpsc::Receiver<PolledSlot>) -> Result<(), TaskError> {
         let stop = self.stop.clone();
         tokio::select! {
             ended = self.publish_all(slots) => ended,
             () = soon_after(&stop, LAST_PUBLISH_TIME) => {
-                tracing::warn!("the log did not answer in time; a gap covers what was polled last");
+                tracing::warn!(event = "stopped_unpublished", "stopping although the log did not respond; a gap will cover the last slots");
                 Ok(())
             }
         }
     }
 
     async fn publish_all(&mut self, slots: mpsc::Receiver<PolledSlot>) -> Result<(), TaskError> {
-        let mut desk = Desk { slots, waiting: VecDeque::new(), chain: None, epoch: None };
+        let mut progress = Progress { slots, waiting: VecDeque::new(), chain: None, epoch: None };
         loop {
             let ended = match self.leadership.now() {
-                Standing::Leading { term, .. } => self.lead(term, &mut desk).await,
-                Standing::Suspended => self.wait(&mut desk).await,
-                Standing::Standby => self.stand_by(&mut desk).await,
+                LeadState::Leading { term, .. } => self.lead(term, &mut progress).await,
+                LeadState::Suspended => self.wait(&mut progress).await,
+                LeadState::Standby => self.stand_by(&mut progress).await,
             };
             match ended {
                 Ok(()) => {}
                 Err(PublishError::Stopped) => return Ok(()),
                 Err(PublishError::NotLeading) => {
-                    // The lease may have run out before it was said so.
+                    // The lease may have run out before the lease keeper reported it.
                     tokio::time::sleep(RETRY_PAUSE).await;
                 }
                 Err(rewound @ PublishError::Rewound { .. }) => {
                     tracing::warn!(event = "chain_restarted", reason = %rewound, "taking over the log again");
-                    desk.end_chain();
+                    progress.end_chain();
                 }
                 Err(fenced @ PublishError::Fenced { .. }) => {
-                    tracing::warn!(reason = %fenced, "standing by: the log shows another leader");
-                    desk.chain = None;
+                    tracing::warn!(event = "fenced", reason = %fenced, "standing by; the log shows another leader");
+                    progress.chain = None;
                     self.metrics.fenced.inc();
                     self.leadership.fenced();
-                    self.leadership.until(|standing| *standing == Standing::Standby).await;
+                    self.leadership.until(|state| *state == LeadState::Standby).await;
                 }
                 Err(error) => return Err(error.into()),
             }
         }
     }
 
-    /// Publishes everything in order, until the term is over.
-    async fn lead(&mut self, term: Term, desk: &mut Desk) -> Result<(), PublishError> {
-        if desk.chain.as_ref().is_none_or(|(begun, _)| *begun != term) {
-            desk.end_chain();
-            let chain = self.begin(term, desk.epoch).await?;
-            desk.epoch = Some(chain.epoch());
-            desk.chain = Some((term, chain));
+    /// Publishes everything in order until the term ends.
+    async fn lead(&mut self, term: Term, progress: &mut Progress) -> Result<(), PublishError> {
+        if progress.chain.as_ref().is_none_or(|(begun, _)| *begun != term) {
+            progress.end_chain();
+            let chain = self.begin(term, progress.epoch).await?;
+            progress.epoch = Some(chain.epoch());
+            progress.chain = Some((term, chain));
         }
-        let Some((_, chain)) = &mut desk.chain else { return Ok(()) };
+        let Some((_, chain)) = &mut progress.chain else { return Ok(()) };
         loop {
-            while let Some((pair, body)) = desk.waiting.front() {
+            while let Some((pair, body)) = progress.waiting.front() {
                 chain.publish(*pair, body).await?;
-                desk.waiting.pop_front();
+                progress.waiting.pop_front();
             }
             tokio::select! {
-                polled = desk.slots.recv() => {
-                    desk.waiting.extend(polled.ok_or(PublishError::Stopped)?.bodies);
-                    self.metrics.queued(desk.slots.len());
+                polled = progress.slots.recv() => {
+                    progress.waiting.extend(polled.ok_or(PublishError::Stopped)?.bodies);
+                    self.metrics.queued(progress.slots.len());
                 }
                 () = chain.doubt_is_due() => chain.settle_doubts().await?,
                 () = self.leadership.ended(term) => return Ok(()),
@@ -222,22 +222,22 @@ impl Publisher {
         }
     }
 
-    /// Takes over the chains, and says so.
+    /// Takes over the chains of all pairs.
     async fn begin(&self, term: Term, before: Option<Epoch>) -> Result<Chain, PublishError> {
         let chain = Chain::begin(self, term, before).await?;
-        tracing::info!(epoch = %chain.epoch(), leader = %self.leadership.id(), "leading");
+        tracing::info!(event = "leading", epoch = %chain.epoch(), leader = %self.leadership.id(), "leading");
         self.metrics.epoch(chain.epoch());
         Ok(chain)
     }
 
-    /// Leaves the queue to fill until the log answers.
-    async fn wait(&mut self, desk: &mut Desk) -> Result<(), PublishError> {
+    /// Lets the queue fill until this poller is no longer suspended.
+    async fn wait(&mut self, progress: &mut Progress) -> Result<(), PublishError> {
         tokio::select! {
-            () = self.leadership.until(|standing| *standing != Standing::Suspended) => {
-                if let Standing::Leading { term, .. } = self.leadership.now()
-                    && desk.chain.as_ref().is_some_and(|(begun, _)| *begun == term)
+            () = self.leadership.until(|state| *state != LeadState::Suspended) => {
+                if let LeadState::Leading { term, .. } = self.leadership.now()
+                    && progress.chain.as_ref().is_some_and(|(begun, _)| *begun == term)
                 {
-                    tracing::info!("leading again: the log answers");
+                    tracing::info!(event = "leading_again", "leading again; the lease was renewed");
                 }
                 Ok(())
             }
@@ -245,23 +245,23 @@ impl Publisher {
         }
     }
 
-    /// Drops what was polled before we stood by: the new leader covers those slots.
-    async fn stand_by(&mut self, desk: &mut Desk) -> Result<(), PublishError> {
-        desk.waiting.clear();
-        (desk.chain, desk.epoch) = (None, None);
-        self.metrics.queued(desk.slots.len());
-        // Whether the log takes records is the new leader's concern.
+    /// Drops the polled slots, which the new leader covers.
+    async fn stand_by(&mut self, progress: &mut Progress) -> Result<(), PublishError> {
+        progress.waiting.clear();
+        (progress.chain, progress.epoch) = (None, None);
+        self.metrics.queued(progress.slots.len());
+        // A standby does not publish, so it cannot fail to.
         self.check.set(Condition::Ready);
         tokio::select! {
-            // What was polled since we lead is not dropped.
+            // Check the state first: slots that were polled since this poller leads must not be dropped.
             biased;
-            () = self.leadership.until(|standing| *standing != Standing::Standby) => Ok(()),
-            polled = desk.slots.recv() => polled.map(drop).ok_or(PublishError::Stopped),
+            () = self.leadership.until(|state| *state != LeadState::Standby) => Ok(()),
+            polled = progress.slots.recv() => polled.map(drop).ok_or(PublishError::Stopped),
         }
     }
 }
 
-/// Some time after being told to stop.
+/// Waits until the process is stopped, and then for some time more.
 pub(crate) async fn soon_after(stop: &CancellationToken, time: Duration) {
     stop.cancelled().await;
     tokio::time::sleep(time).await;

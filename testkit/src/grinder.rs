@@ -9,8 +9,11 @@
 //! 4. `play`: the loop: a step of the plan, what has fallen due, a look at the pods, and now and then a check.
 //! 5. `log`: the log, read straight from the server.
 //! 6. `probe`: answers that pods gave in the middle of it all; `answers`: what they must have been.
-//! 7. `check`: everything is put right, the log comes to rest, and is compared with all that is said of it.
-//! 8. [`Report`]: what was done, and what was found.
+//! 7. `check`: everything is put right, the log comes to rest, and is compared with all that is said of it;
+//!    `servers`: what the servers must come through before that.
+//! 8. `rollback`: instead of the plan, rounds in which servers of a cluster get older copies of their stores back;
+//!    `round` is what happens in one of them.
+//! 9. [`Report`]: what was done, and what was found.
 //!
 //! A failure ends the run: what follows from it would only hide it.
 
@@ -22,6 +25,9 @@ mod plan;
 mod play;
 mod probe;
 mod report;
+mod rollback;
+mod round;
+mod servers;
 mod stage;
 
 use std::path::PathBuf;
@@ -44,10 +50,14 @@ pub struct Options {
     pub steps_between_checks: usize,
     /// Three servers instead of one.
     pub cluster: bool,
+    /// The stream is created with this compression before the pollers start; without it, the pollers create it.
+    pub compression: Option<String>,
     /// How many pods.
     pub pods: usize,
     /// Kinds of steps that are left out, by their names in the report.
     pub without: Vec<String>,
+    /// Instead of these steps, so many rounds in which two of three servers lose their newest records.
+    pub rollback: Option<usize>,
 }
 
 /// Grinds. Each step is told as a line.

@@ -4,8 +4,12 @@
 //! skipped, so that `cargo test` works on a fresh clone, and in CI they fail, so that nobody skips them there.
 
 mod binary;
+mod blocks;
 mod cluster;
+mod monitor;
 mod operate;
+mod ports;
+pub mod replicas;
 
 use std::net::Ipv4Addr;
 use std::path::{Path, PathBuf};
@@ -19,13 +23,19 @@ use tokio::io::{AsyncBufReadExt, BufReader};
 use tokio::net::TcpStream;
 
 pub use binary::{available_or_skip, nats_available};
+pub use blocks::{Messages, ReplicaFiles, StoredMessage};
 pub use cluster::NatsCluster;
+pub use operate::{STREAM_DEFINITION, create_stream};
 
 use crate::process::send_signal;
 use crate::wait::poll_until;
+use ports::{Ports, read_ports};
 
 /// How long a server may take to accept connections. It takes well under a second; a loaded machine is slow.
 const START_DEADLINE: Duration = Duration::from_secs(60);
+
+/// How long a server may take to end after SIGTERM. It takes well under a second; a loaded machine is slow.
+const STOP_DEADLINE: Duration = Duration::from_secs(60);
 
 /// A nats-server process. Dropping it kills it and removes its store.
 #[derive(Debug)]
@@ -35,6 +45,8 @@ pub struct NatsServer {
     folder: TempDir,
     /// The port of the first start, and of every later one.
     port: u16,
+    /// The port of its monitoring endpoints. Each start picks another one.
+    monitoring_port: u16,
     /// The file of its configuration, in its folder.
     configuration: &'static str,
     /// Its arguments, but for those that every one has.
@@ -51,7 +63,7 @@ impl NatsServer {
     ///
     /// When no nats-server is found, or it does not come up; the error then contains its log.
     pub async fn start() -> anyhow::Result<Self> {
-        Self::start_with(Vec::new()).await
+        Self::start_with("", Vec::new()).await
     }
 
     /// Starts a server on a free port of 127.0.0.1 with the configuration that ships, `nats/nats.conf`, and these
@@ -71,20 +83,17 @@ impl NatsServer {
     ) -> anyhow::Result<Self> {
         let mut server = Self::new(configuration)?;
         server.write_shipped(keys)?;
-        // The ports of probes may be taken.
-        let own = ["--http_port", "-1"].map(str::to_owned);
-        server.arguments = own.into_iter().chain(arguments).collect();
+        server.arguments = arguments;
         server.run(None).await?;
         Ok(server)
     }
 
-    async fn start_with(cluster_arguments: Vec<String>) -> anyhow::Result<Self> {
+    async fn start_with(settings: &str, cluster_arguments: Vec<String>) -> anyhow::Result<Self> {
         let mut server = Self::new(operate::CONFIGURATION)?;
-        server.configure("")?;
+        server.configure(settings)?;
         let store = server.store().display().to_string();
         let own = ["--jetstream".to_owned(), "--store_dir".to_owned(), store];
-        let monitor = ["--http_port", "-1"].map(str::to_owned);
-        server.arguments = own.into_iter().chain(monitor).chain(cluster_arguments).collect();
+        server.arguments = own.into_iter().chain(cluster_arguments).collect();
         server.run(None).await?;
         Ok(server)
     }
@@ -93,7 +102,15 @@ impl NatsServer {
     fn new(configuration: &'static str) -> anyhow::Result<Self> {
         let binary = binary::find().context("nats-server not found, run scripts/test")?;
         let folder = tempfile::Builder::new().prefix("tickwell-nats-").tempdir()?;
-        Ok(Self { binary, folder, port: 0, configuration, arguments: Vec::new(), child: None })
+        Ok(Self {
+            binary,
+            folder,
+            port: 0,
+            monitoring_port: 0,
+            configuration,
+            arguments: Vec::new(),
+            child: None,
+        })
     }
 
     fn store(&self) -> PathBuf {
@@ -109,7 +126,7 @@ impl NatsServer {
     /// The port of its figures (`/healthz`, `/jsz`), another one after each start; `None` after a kill.
     #[must_use]
     pub fn monitor_port(&self) -> Option<u16> {
-        read_port(self.folder.path(), self.child.as_ref()?.id(), "monitoring")
+        self.child.as_ref().map(|_running| self.monitoring_port)
     }
 
     /// Whether it was not killed. A paused one is running.
@@ -150,6 +167,23 @@ impl NatsServer {
         }
     }
 
+    /// Tells the server to end (SIGTERM), as an orderly restart does, and returns when it is gone. Does nothing to
+    /// a dead one.
+    ///
+    /// # Errors
+    ///
+    /// When it does not end in time; the error contains its log.
+    pub async fn stop(&mut self) -> anyhow::Result<()> {
+        self.signal("TERM")?;
+        let Some(child) = &mut self.child else { return Ok(()) };
+        let ended = poll_until(STOP_DEADLINE, async || child.try_wait().transpose()).await;
+        let folder = self.folder.path();
+        ended
+            .with_context(|| format!("running {STOP_DEADLINE:?} after SIGTERM:\n{}", read_log(folder)))??;
+        self.child = None;
+        Ok(())
+    }
+
     /// Starts the server again, after a kill if it was running, on the same port and with the same store.
     ///
     /// # Errors
@@ -166,8 +200,8 @@ impl NatsServer {
         let mut child = self.spawn(port)?;
         let outcome = poll_until(START_DEADLINE, async || match child.try_wait() {
             Ok(None) => {
-                let port = read_port(folder, child.id(), "nats")?;
-                is_ready(port).await.then_some(Ok(port))
+                let ports = read_ports(folder, child.id())?;
+                is_ready(ports.clients).await.then_some(Ok(ports))
             }
             Ok(Some(status)) => Some(Err(anyhow!("it ended with {status}"))),
             Err(error) => Some(Err(error.into())),
@@ -176,7 +210,9 @@ impl NatsServer {
         // Kept before the outcome is looked at, so that a server that failed is killed too.
         self.child = Some(child);
         let outcome = outcome.unwrap_or_else(|| Err(anyhow!("not ready after {START_DEADLINE:?}")));
-        self.port = outcome.with_context(|| format!("nats-server, which logged:\n{}", read_log(folder)))?;
+        let Ports { clients, monitoring } =
+            outcome.with_context(|| format!("nats-server, which logged:\n{}", read_log(folder)))?;
+        (self.port, self.monitoring_port) = (clients, monitoring);
         Ok(())
     }
 
@@ -185,7 +221,7 @@ impl NatsServer {
         // -1 lets the server pick a free port, which it then writes to the ports file.
         let port = port.map_or_else(|| "-1".to_owned(), |port| port.to_string());
         Command::new(&self.binary)
-            .args(["--addr", "127.0.0.1", "--port", port.as_str()])
+            .args(["--addr", "127.0.0.1", "--port", port.as_str(), "--http_port", "-1"])
             .arg("--config")
             .arg(folder.join(self.configuration))
             .arg("--ports_file_dir")
@@ -222,17 +258,6 @@ macro_rules! require_nats {
             return $value;
         }
     };
-}
-
-/// A port, once the process with this id has written its ports file.
-fn read_port(folder: &Path, process_id: u32, of: &str) -> Option<u16> {
-    let suffix = format!("_{process_id}.ports");
-    let mut files = folder.read_dir().ok()?.filter_map(Result::ok);
-    let file = files.find(|file| file.file_name().to_string_lossy().ends_with(&suffix))?;
-    // Half-written JSON does not parse, and the next look finds it whole.
-    let ports: Value = serde_json::from_slice(&std::fs::read(file.path()).ok()?).ok()?;
-    let (_, port) = ports.get(of)?.get(0)?.as_str()?.rsplit_once(':')?;
-    port.parse().ok()
 }
 
 /// Whether the server greets a client, and with JetStream.

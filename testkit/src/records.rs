@@ -207,6 +207,12 @@ pub fn decimal(text: &str) -> Decimal {
     text.parse().unwrap_or_else(|error| panic!("{text:?}: {error}"))
 }
 
+/// An instant in unix milliseconds from how records and answers write it, if it is one.
+#[must_use]
+pub fn time(text: &str) -> Option<i64> {
+    Time::try_from(text.to_owned()).ok().map(|time| time.0)
+}
+
 /// An instant in unix milliseconds as records and answers write it.
 ///
 /// # Panics

@@ -36,6 +36,22 @@ pub async fn poll_until<T>(deadline: Duration, mut probe: impl AsyncFnMut() -> O
     tokio::time::timeout(deadline, polling).await.ok()
 }
 
+/// Like [`poll_until`], for probes that say what is still wrong: the last of it is the error when the deadline
+/// passed.
+///
+/// # Errors
+///
+/// What was wrong last.
+pub async fn poll_until_ok<T>(
+    deadline: Duration,
+    mut probe: impl AsyncFnMut() -> anyhow::Result<T>,
+) -> anyhow::Result<T> {
+    let mut last = None;
+    let found = poll_until(deadline, async || probe().await.map_err(|error| last = Some(error)).ok()).await;
+    let wrong = || last.unwrap_or_else(|| anyhow::anyhow!("the first look did not end"));
+    found.ok_or_else(|| wrong().context(format!("still so after {deadline:?}")))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -55,6 +71,20 @@ mod tests {
     #[should_panic(expected = "the impossible")]
     async fn panics_with_what_was_waited_for() {
         wait_until("the impossible", Duration::ZERO, async || None::<()>).await;
+    }
+
+    #[tokio::test]
+    async fn what_was_wrong_last_is_the_error() {
+        let mut tries = 0;
+        let probe = async || {
+            tries += 1;
+            anyhow::ensure!(tries == 3, "only {tries}");
+            Ok(tries)
+        };
+        assert_eq!(poll_until_ok(Duration::from_secs(60), probe).await.unwrap(), 3);
+        let never = poll_until_ok(Duration::from_millis(1), async || anyhow::bail!("never"));
+        let error: anyhow::Result<()> = never.await;
+        assert_eq!(error.unwrap_err().root_cause().to_string(), "never");
     }
 
     #[tokio::test]

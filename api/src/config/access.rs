@@ -1,32 +1,32 @@
-//! Who may ask, and how they are told apart.
+//! Settings of access: web origins, trusted proxies and API keys.
 
 use std::{fmt, net::IpAddr, str::FromStr};
 
 use ipnet::IpNet;
 
-/// How much of a wrong setting is repeated.
+/// How many characters of a wrong setting an error repeats.
 const MAX_REPEATED: usize = 60;
 
-/// Where a page comes from, as browsers write it: scheme, host, and the port if it is not the usual one.
+/// The origin of a web page, as browsers write it: scheme, host, and the port unless it is the default one.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Origin(String);
+pub struct WebOrigin(String);
 
-/// Why a text is no origin.
+/// A text is not an origin.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error(
-    "`{0}` is not an origin: write scheme and host as browsers do, like https://example.org or http://localhost:3000"
+    "`{0}` is not an origin; write scheme and host as browsers do, like https://example.org or http://localhost:3000"
 )]
-pub struct OriginError(String);
+pub struct WebOriginError(String);
 
-impl Origin {
-    /// As it stands in a header.
+impl WebOrigin {
+    /// The origin as it appears in headers.
     pub fn as_str(&self) -> &str {
         &self.0
     }
 }
 
-impl FromStr for Origin {
-    type Err = OriginError;
+impl FromStr for WebOrigin {
+    type Err = WebOriginError;
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
         let host = text.strip_prefix("https://").or_else(|| text.strip_prefix("http://"));
@@ -40,27 +40,27 @@ impl FromStr for Origin {
         };
         host.filter(|host| is_host(host))
             .map(|_| Self(text.to_owned()))
-            .ok_or_else(|| OriginError(shortened(text)))
+            .ok_or_else(|| WebOriginError(shortened(text)))
     }
 }
 
-impl fmt::Display for Origin {
+impl fmt::Display for WebOrigin {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         formatter.write_str(&self.0)
     }
 }
 
-/// An address, or all that begin alike.
+/// A single address or a network.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Network(IpNet);
 
-/// Why a text is no network.
+/// A text is neither an address nor a network.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("`{0}` is not an address like 10.0.0.7, nor a network like 10.0.0.0/8")]
+#[error("`{0}` is neither an address like 10.0.0.7 nor a network like 10.0.0.0/8")]
 pub struct NetworkError(String);
 
 impl Network {
-    /// Whether an address is in it.
+    /// Whether the network contains an address.
     pub fn contains(self, address: IpAddr) -> bool {
         self.0.contains(&address)
     }
@@ -81,18 +81,18 @@ impl fmt::Display for Network {
     }
 }
 
-/// A client's key: what it is called here, and its SHA-256. The key itself is nowhere in the settings.
+/// A client's API key: a name and the SHA-256 of the key. The key itself is never stored.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ClientKey {
-    /// What it is called.
+    /// The name of the key.
     pub name: String,
-    /// Its digest.
+    /// The SHA-256 of the key.
     pub digest: [u8; 32],
 }
 
-/// Why a text is no key. It is not repeated: somebody may have written the key itself.
+/// A text is not a key. The error does not repeat the text because it may contain the key itself.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("write a name, `=`, and the 64 hex digits that `printf %s KEY | sha256sum` says")]
+#[error("not a key; write a name, `=`, and the 64 hex digits that `printf %s KEY | sha256sum` prints")]
 pub struct ClientKeyError;
 
 impl FromStr for ClientKey {
@@ -130,14 +130,14 @@ mod tests {
     use super::*;
 
     #[test]
-    fn origins_are_taken_as_browsers_write_them_and_not_otherwise() {
+    fn an_origin_must_be_written_exactly_as_browsers_do() {
         for text in ["https://example.org", "http://localhost:3000", "http://[::1]:8080"] {
-            assert_eq!(text.parse::<Origin>().unwrap().to_string(), text);
+            assert_eq!(text.parse::<WebOrigin>().unwrap().to_string(), text);
         }
         for text in
             ["", "*", "null", "example.org", "https://", "https://example.org/", "https://Example.org"]
         {
-            assert!(text.parse::<Origin>().is_err(), "{text}");
+            assert!(text.parse::<WebOrigin>().is_err(), "{text}");
         }
     }
 

@@ -1,45 +1,46 @@
-//! What an amount of one asset is worth in another.
+//! The value of an amount of one asset in another.
 
 use poem_openapi::Object;
+use serde::Serialize;
 
 use super::{AmountText, AssetText, PairText, PriceText, RateText, TimeText};
 
-/// What an amount of one asset is worth in another.
-#[derive(Debug, Object)]
+/// The value of an amount of one asset in another.
+#[derive(Debug, Object, Serialize)]
 pub struct Conversion {
-    /// The asset that there is an amount of.
+    /// The asset to convert from.
     pub from: AssetText,
-    /// The asset that it is converted to.
+    /// The asset to convert to.
     pub to: AssetText,
-    /// How much there is, with the digits that were asked for.
+    /// The amount to convert, with the digits of the request.
     pub amount: AmountText,
-    /// What one of it is worth.
+    /// The value of one unit of `from`.
     pub rate: RateText,
-    /// What all of it is worth: the exact product, and not that of the rounded rate.
+    /// The value of the whole amount, computed from the exact rate and not from the rounded one.
     pub result: RateText,
-    /// The slot that all prices stand for.
+    /// The slot that all prices belong to.
     pub slot: TimeText,
-    /// The position of the newest of their ticks.
+    /// The position of the newest of the ticks used.
     pub sequence: u64,
-    /// The prices that the rate is made of, from `from` to `to`.
+    /// The prices that make up the rate, in order from `from` to `to`.
     pub legs: Vec<LegItem>,
     /// `live`, `replay` or `simulated`.
     pub origin: String,
-    /// Whether the prices are too old to be taken for those now.
+    /// Whether the prices are too old to count as the current ones.
     pub stale: bool,
 }
 
 /// One price that a rate is made of.
-#[derive(Debug, Object)]
+#[derive(Debug, Object, Serialize)]
 pub struct LegItem {
     /// The pair.
     pub pair: PairText,
-    /// Its agreed price.
+    /// The agreed price.
     pub price: PriceText,
-    /// The slot the price stands for.
+    /// The slot that the price belongs to.
     pub slot: TimeText,
-    /// The tick's position in the log; `/v1/ticks/{sequence}` explains it.
+    /// The tick's position in the log. `/v1/ticks/{sequence}` shows how the price was made.
     pub sequence: u64,
-    /// Whether the rate is divided by this price, and not multiplied.
+    /// Whether the rate is divided by this price instead of multiplied.
     pub inverted: bool,
 }

@@ -1,38 +1,39 @@
-//! What the clients of streams are sent.
+//! The events of streams.
 
 use poem_openapi::Object;
+use serde::Serialize;
 
-use super::{PairText, PriceText, SpanText, TimeText};
+use super::{Nullable, PairText, PriceText, SpanText, TimeText};
 
-/// One tick or gap, as streams tell of it. It is the same for as long as history is kept; what each source said
-/// is at `/v1/ticks/{sequence}`.
-#[derive(Debug, Object)]
+/// One tick or gap in a stream. It never changes for as long as history is kept. The quotes behind it are at
+/// `/v1/ticks/{sequence}`.
+#[derive(Debug, Object, Serialize)]
 #[oai(rename = "Event")]
 pub struct EventItem {
-    /// What to send as `Last-Event-ID`, or `after`, to go on right behind it, on any pod.
+    /// The event's cursor. Send it as `Last-Event-ID` or `after` to continue with the next event, on any pod.
     pub id: String,
     /// `tick` or `gap`.
     pub kind: String,
     /// The pair.
     pub pair: PairText,
-    /// Its record's position in the log. Null where the log had lost the records of these slots when they were
-    /// read.
-    pub sequence: Option<u64>,
-    /// The slot it stands for; of a gap, the last one it covers.
+    /// The record's position in the log. Null if the log no longer had the records of these slots when this pod read
+    /// it.
+    pub sequence: Nullable<u64>,
+    /// The slot of a tick, or the last slot of a gap.
     pub slot: TimeText,
-    /// Of a gap: the first slot it covers.
-    #[oai(skip_serializing_if_is_none)]
+    /// Only for a gap: its first slot.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub from: Option<TimeText>,
     /// The distance between slots.
     pub interval: SpanText,
-    /// The term of the poller that wrote it; null where there is no sequence.
-    pub epoch: Option<u64>,
+    /// The term of the poller that wrote the record. Null if `sequence` is null.
+    pub epoch: Nullable<u64>,
     /// `live`, `replay` or `simulated`.
     pub origin: String,
-    /// Of a tick: the agreed price.
-    #[oai(skip_serializing_if_is_none)]
+    /// Only for a tick: the agreed price.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub price: Option<PriceText>,
-    /// Of a gap: why there is no tick.
-    #[oai(skip_serializing_if_is_none)]
+    /// Only for a gap: why there is no tick.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub cause: Option<String>,
 }

@@ -1,38 +1,38 @@
-//! Lists as parameters: values separated by commas, each of them once.
+//! Lists as parameters: values separated by commas, without duplicates.
 
 use std::{collections::BTreeSet, fmt, str::FromStr};
 
 use common::domain::{Pair, PairError, Span, SpanError};
 
-/// Values, in the order in which they were named.
+/// Values in the order of the request.
 #[derive(Debug, Clone)]
 pub struct List<T>(pub Vec<T>);
 
-/// Pairs that can be named at once.
+/// The most pairs that one request may name.
 const MAX_PAIRS: usize = 64;
 
-/// Why a text is no list of lengths.
+/// Why a text is not a valid list of durations.
 #[derive(Debug, thiserror::Error)]
 pub enum SpansError {
-    /// One of them is no length.
+    /// One of the values is not a duration.
     #[error(transparent)]
     Span(#[from] SpanError),
-    /// A length is there twice.
-    #[error("{0} is asked for twice")]
+    /// A duration is listed twice.
+    #[error("{0} is listed twice")]
     Repeated(Span),
 }
 
-/// Why a text is no list of pairs.
+/// Why a text is not a valid list of pairs.
 #[derive(Debug, thiserror::Error)]
 pub enum PairListError {
-    /// One of them is no pair.
+    /// One of the values is not a pair.
     #[error(transparent)]
     Pair(#[from] PairError),
-    /// A pair is there twice.
-    #[error("{0} is named twice")]
+    /// A pair is listed twice.
+    #[error("{0} is listed twice")]
     Repeated(Pair),
-    /// There are too many.
-    #[error("at most {MAX_PAIRS} pairs can be named at once")]
+    /// There are too many pairs.
+    #[error("list at most {MAX_PAIRS} pairs")]
     TooMany,
 }
 
@@ -55,7 +55,7 @@ impl FromStr for List<Pair> {
     type Err = PairListError;
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
-        // One too many is enough to know.
+        // One pair over the limit is enough to refuse the list.
         let pairs = each_once(text.split(',').take(MAX_PAIRS + 1), PairListError::Repeated)?;
         if pairs.len() > MAX_PAIRS { Err(PairListError::TooMany) } else { Ok(Self(pairs)) }
     }

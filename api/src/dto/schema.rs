@@ -1,47 +1,62 @@
-//! Schemas of values that are text in JSON: what the document says of their shape.
+//! Schemas of values that are strings in JSON.
 
 use common::domain::Words;
 use poem_openapi::registry::{MetaSchema, MetaSchemaRef};
 
-/// An asset, in any case.
+/// An asset, in upper or lower case.
 pub(super) const ASSET: &str = "[A-Za-z0-9]{1,10}";
 
-/// A pair, in any of its spellings.
+/// A pair in any of the accepted spellings.
 pub(super) const PAIR: &str = "[A-Za-z0-9]{1,10}[-_/][A-Za-z0-9]{1,10}";
 
-/// A length of time.
+/// A duration.
 pub(super) const SPAN: &str = "[1-9][0-9]*(ms|s|m|h|d)";
 
-/// A number that is not below zero.
+/// A decimal number of at least zero.
 pub(super) const UNSIGNED: &str = r"[0-9]+(\.[0-9]+)?";
 
-/// Text that a pattern tells the shape of.
+/// A decimal above zero, as an amount may be written.
+pub(super) const ABOVE_ZERO: &str = r"([1-9][0-9]{0,11}(\.[0-9]{1,8})?|0\.[0-9]{0,7}[1-9])";
+
+/// A ratio, or a percentage.
+pub(super) const RATIO: &str = r"([0-9]{1,6}(\.[0-9]{1,8})?|[0-9]{1,6}(\.[0-9]{1,6})?%)";
+
+/// A ratio from 0 to 1, or a percentage up to 100%.
+pub(super) const UP_TO_ONE: &str = r"(0(\.[0-9]{1,8})?|1|[0-9]{1,2}(\.[0-9]{1,6})?%|100%)";
+
+/// The cursor of a page: a letter for the order, and a time.
+pub(super) const PAGE_CURSOR: &str = "[ad][0-9]{1,14}";
+
+/// The cursor of a stream: the id of an event, or a sequence.
+pub(super) const STREAM_CURSOR: &str = "([a-z0-9]{1,40}-(before-)?)?[0-9]{1,19}";
+
+/// A string of this pattern.
 pub(super) fn shaped(pattern: &str) -> MetaSchema {
     MetaSchema { pattern: Some(format!("^{pattern}$")), ..MetaSchema::new("string") }
 }
 
-/// Several of a shape, separated by commas.
+/// Several values of this pattern, separated by commas.
 pub(super) fn list_of(pattern: &str) -> MetaSchema {
     shaped(&format!("{pattern}(,{pattern})*"))
 }
 
-/// An exact number, as text.
+/// An exact number as a string.
 pub(super) fn decimal(pattern: &str) -> MetaSchema {
     MetaSchema { format: Some("decimal"), ..shaped(pattern) }
 }
 
-/// Text that is one of some words.
+/// A string that is one of a set of words.
 pub(super) fn one_of<W: Words>() -> MetaSchema {
     let words = W::ALL.iter().map(|word| word.as_str().into()).collect();
     MetaSchema { enum_items: words, ..MetaSchema::new("string") }
 }
 
-/// Text in a format that the document's readers know.
+/// A string in a format that OpenAPI knows.
 pub(super) fn formatted(format: &'static str) -> MetaSchema {
     MetaSchema::new_with_format("string", format)
 }
 
-/// Either spelling of an instant: from what is not likely meant in seconds, to the end of the year 9999.
+/// A time in RFC 3339 or unix milliseconds, from where a number is unlikely to be seconds to the end of the year 9999.
 pub(super) fn instant() -> MetaSchema {
     let millis = MetaSchema {
         minimum: Some(100_000_000_000.0),

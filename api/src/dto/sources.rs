@@ -1,58 +1,59 @@
-//! How the sources did.
+//! Statistics of the sources.
 
 use std::collections::BTreeMap;
 
 use poem_openapi::Object;
+use serde::Serialize;
 
-use super::{DerivedText, PairText, TimeText};
+use super::{DerivedText, Nullable, PairText, TimeText};
 
-/// How the sources did in the slots of `(from, to]`.
-#[derive(Debug, Object)]
+/// How the sources performed in the slots of `(from, to]`.
+#[derive(Debug, Object, Serialize)]
 pub struct Sources {
-    /// Where the slots begin: an hour before `to`, or later where that is more than 10,000 records. A slot at this
-    /// very instant is not counted.
+    /// Where the period begins: one hour before `to`, or later if that hour has more than 10,000 records. A slot at
+    /// exactly this time is not counted.
     pub from: TimeText,
-    /// The newest slot of any pair.
+    /// Where the period ends: the newest slot of any pair.
     pub to: TimeText,
-    /// One item for each source that was asked, by name.
+    /// One item for each source that was asked, sorted by name.
     pub items: Vec<SourceItem>,
 }
 
-/// How one source did, on all pairs together and on each.
-#[derive(Debug, Object)]
+/// How one source performed, over all pairs and on each pair.
+#[derive(Debug, Object, Serialize)]
 pub struct SourceItem {
     /// The source.
     pub source: String,
-    /// The slots that have a verdict on it; a slot of two pairs counts twice.
+    /// The number of slots with a verdict on this source. A slot that two pairs share counts twice.
     pub slots: u64,
-    /// The share of them whose price its quote is part of, from 0 to 1.
+    /// The share of those slots whose price uses the source's quote, from 0 to 1.
     pub share_used: DerivedText,
-    /// The newest of them.
+    /// The newest of those slots.
     pub last_slot: TimeText,
-    /// The verdict there: `used`, or why not.
+    /// The verdict in that slot: `used`, or why the quote was not used.
     pub last_verdict: String,
     /// How often each verdict was given.
     pub verdicts: BTreeMap<String, u64>,
-    /// One item for each pair it was asked for, by name.
+    /// One item for each pair that the source was asked for, sorted by name.
     pub pairs: Vec<SourcePairItem>,
 }
 
-/// How one source did on one pair.
-#[derive(Debug, Object)]
+/// How one source performed on one pair.
+#[derive(Debug, Object, Serialize)]
 pub struct SourcePairItem {
     /// The pair.
     pub pair: PairText,
-    /// The slots that have a verdict on it.
+    /// The number of slots with a verdict on this source.
     pub slots: u64,
-    /// The share of them whose price its quote is part of, from 0 to 1.
+    /// The share of those slots whose price uses the source's quote, from 0 to 1.
     pub share_used: DerivedText,
-    /// The newest of them.
+    /// The newest of those slots.
     pub last_slot: TimeText,
-    /// The verdict there: `used`, or why not.
+    /// The verdict in that slot: `used`, or why the quote was not used.
     pub last_verdict: String,
-    /// (quote − price) / price of its newest quote in a slot that has a price, whether used or not: above zero where
-    /// it quoted more. Null where there is none.
-    pub deviation: Option<DerivedText>,
+    /// How far the source's newest quote is from the agreed price: (quote − price) / price. Positive if the source
+    /// quoted more. It counts quotes that were not used, but only in slots that have a price. Null if there is none.
+    pub deviation: Nullable<DerivedText>,
     /// How often each verdict was given.
     pub verdicts: BTreeMap<String, u64>,
 }

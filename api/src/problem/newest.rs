@@ -1,4 +1,4 @@
-//! The newest price there is, in the answer to somebody for whom it is not good enough.
+//! The newest price, which a problem carries when that price does not meet the client's contract.
 
 use std::borrow::Cow;
 
@@ -6,13 +6,18 @@ use poem_openapi::{
     registry::MetaSchemaRef,
     types::{ParseError, ParseFromJSON, ParseResult, ToJSON, Type},
 };
-use serde_json::Value;
+use serde::Serialize;
+use serde_json::{
+    Value,
+    value::{RawValue, to_raw_value},
+};
 
-/// A price as `/v1/prices/{pair}` answers it.
-#[derive(Debug, Clone)]
-pub(super) struct Newest(pub(super) Value);
+/// A price in the JSON of `/v1/prices/{pair}`.
+#[derive(Debug, Clone, Serialize)]
+#[serde(transparent)]
+pub(super) struct Newest(pub(super) Box<RawValue>);
 
-/// Its schema, which the routes of prices bring into the document.
+/// The schema of a price. The routes that return prices register it.
 const SCHEMA: &str = "PriceItem";
 
 impl Type for Newest {
@@ -39,12 +44,13 @@ impl Type for Newest {
 
 impl ToJSON for Newest {
     fn to_json(&self) -> Option<Value> {
-        Some(self.0.clone())
+        serde_json::from_str(self.0.get()).ok()
     }
 }
 
 impl ParseFromJSON for Newest {
     fn parse_from_json(value: Option<Value>) -> ParseResult<Self> {
-        value.map(Self).ok_or_else(ParseError::expected_input)
+        let value = value.ok_or_else(ParseError::expected_input)?;
+        to_raw_value(&value).map(Self).map_err(ParseError::custom)
     }
 }

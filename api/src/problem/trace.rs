@@ -1,15 +1,14 @@
-//! Which trace a request belongs to, so that a problem and the server's own line about it can be put together.
+//! The trace id of a request. It connects a problem with the server's log line about it.
 
 use http::HeaderMap;
 
-/// W3C Trace Context, version 00, which later versions extend at the end: version, trace, parent and flags, in
-/// lower-case hex.
+/// W3C Trace Context: version, trace id, parent id and flags in lower-case hex. Versions after 00 may append parts.
 const TRACEPARENT: &str = "traceparent";
 
-/// How many digits each part of a `traceparent` has.
+/// The number of digits in each part of a `traceparent`.
 const DIGITS: [usize; 4] = [2, 32, 16, 2];
 
-/// The trace of a request: a number that is not zero.
+/// The trace id of a request. It is never zero.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct TraceId(u128);
 
@@ -18,20 +17,20 @@ tokio::task_local! {
 }
 
 impl TraceId {
-    /// The one of the standard's own examples.
+    /// The id from the example in the standard.
     pub(super) const EXAMPLE: Self = Self(0x4bf9_2f35_77b3_4da6_a3ce_929d_0e0e_4736);
 
-    /// The trace that a request says it belongs to, if it says so in a way that can be believed.
-    pub(crate) fn said_in(headers: &HeaderMap) -> Option<Self> {
-        let mut said = headers.get_all(TRACEPARENT).iter();
-        let (Some(only), None) = (said.next(), said.next()) else { return None };
+    /// The trace id in the headers of a request, if they have exactly one valid `traceparent`.
+    pub(crate) fn from_headers(headers: &HeaderMap) -> Option<Self> {
+        let mut values = headers.get_all(TRACEPARENT).iter();
+        let (Some(only), None) = (values.next(), values.next()) else { return None };
         Self::parse(only.to_str().ok()?)
     }
 
-    /// The trace of the request that is being answered; a new one, if it named none.
+    /// The trace id of the current request, or a new one if the request had none.
     pub(super) fn current() -> Self {
-        let said = CURRENT.try_with(|said| *said).ok().flatten();
-        said.unwrap_or_else(|| Self(rand::random::<u128>().max(1)))
+        let current = CURRENT.try_with(|current| *current).ok().flatten();
+        current.unwrap_or_else(|| Self(rand::random::<u128>().max(1)))
     }
 
     fn parse(text: &str) -> Option<Self> {
@@ -40,9 +39,9 @@ impl TraceId {
         let is_hex = |part: &&str| part.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'));
         let is_whole = parts.len() == DIGITS.len() || (parts.len() > DIGITS.len() && *version != "00");
         let fits = parts.iter().zip(DIGITS).all(|(part, digits)| part.len() == digits && is_hex(part));
-        let is_said = is_whole && fits && *version != "ff" && parent.contains(|digit| digit != '0');
+        let is_valid = is_whole && fits && *version != "ff" && parent.contains(|digit| digit != '0');
         let number = u128::from_str_radix(trace, 16).ok().filter(|number| *number != 0)?;
-        is_said.then_some(Self(number))
+        is_valid.then_some(Self(number))
     }
 }
 
@@ -52,9 +51,9 @@ impl std::fmt::Display for TraceId {
     }
 }
 
-/// Answers a request, every problem of which is part of a trace.
-pub(crate) async fn within<T>(trace: Option<TraceId>, answering: impl Future<Output = T>) -> T {
-    CURRENT.scope(trace, answering).await
+/// Runs the handling of a request as part of a trace.
+pub(crate) async fn in_trace<T>(trace: Option<TraceId>, handling: impl Future<Output = T>) -> T {
+    CURRENT.scope(trace, handling).await
 }
 
 #[cfg(test)]
@@ -62,7 +61,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn only_what_follows_the_standard_is_believed() {
+    fn only_a_traceparent_that_follows_the_standard_is_accepted() {
         let id = "4bf92f3577b34da6a3ce929d0e0e4736";
         for text in
             [format!("00-{id}-00f067aa0ba902b7-01"), format!("01-{id}-00f067aa0ba902b7-00-what-comes-later")]
@@ -86,22 +85,22 @@ mod tests {
     }
 
     #[test]
-    fn a_request_says_it_once() {
-        let said =
+    fn a_request_with_two_traceparents_has_no_trace() {
+        let header =
             "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01".parse::<http::HeaderValue>().unwrap();
         let mut headers = HeaderMap::new();
-        assert_eq!(TraceId::said_in(&headers), None);
-        headers.append(TRACEPARENT, said.clone());
-        assert!(TraceId::said_in(&headers).is_some());
-        headers.append(TRACEPARENT, said);
-        assert_eq!(TraceId::said_in(&headers), None);
+        assert_eq!(TraceId::from_headers(&headers), None);
+        headers.append(TRACEPARENT, header.clone());
+        assert!(TraceId::from_headers(&headers).is_some());
+        headers.append(TRACEPARENT, header);
+        assert_eq!(TraceId::from_headers(&headers), None);
     }
 
     #[tokio::test]
     async fn a_request_without_a_trace_gets_one() {
-        let said = TraceId::parse("00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01");
-        assert_eq!(within(said, async { Some(TraceId::current()) }).await, said);
-        let (one, other) = within(None, async { (TraceId::current(), TraceId::current()) }).await;
+        let given = TraceId::parse("00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01");
+        assert_eq!(in_trace(given, async { Some(TraceId::current()) }).await, given);
+        let (one, other) = in_trace(None, async { (TraceId::current(), TraceId::current()) }).await;
         assert_ne!(one, other);
         assert_eq!(one.to_string().len(), 32);
     }

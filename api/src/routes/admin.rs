@@ -1,4 +1,4 @@
-//! What only operators may ask of a pod, on a listener of their own.
+//! The routes on the admin listener.
 
 use std::{io, sync::Arc, time::Duration};
 
@@ -17,19 +17,19 @@ use super::State;
 use crate::problem::{Code, Problem};
 use ledger::store::backup::{Backup, BackupError};
 
-/// Copies of the store that are made or sent at once: each takes as much room on the disk as the store.
+/// The most concurrent backups. Each needs as much disk space as the store.
 const MAX_BACKUPS: usize = 1;
 
-/// How much of a copy is read at once.
+/// How much of a backup is read at once.
 const CHUNK_BYTES: usize = 64 * 1024;
 
-/// How much of it is read ahead of the client: as many chunks.
+/// How many chunks are read ahead of the client.
 const CHUNKS_AHEAD: usize = 4;
 
-/// How long a client may take nothing before its copy is given up.
+/// How long a client may read nothing before its backup is abandoned.
 const MAX_STALL: Duration = Duration::from_secs(60);
 
-/// When to come back while another backup is made. Most take less.
+/// When to retry while another backup is running. Most take less time.
 const RETRY_SECONDS: u64 = 10;
 
 /// The routes under `/admin`.
@@ -38,11 +38,11 @@ pub(crate) fn routes(state: &Arc<State>) -> impl Endpoint + use<> {
     Route::new().at("/backup", get(backup).data(state.clone()).data(places))
 }
 
-/// A copy of the store as of one moment.
+/// Sends a consistent copy of the store.
 #[handler]
 async fn backup(state: Data<&Arc<State>>, places: Data<&Arc<Semaphore>>) -> Result<Response, Problem> {
     let place = places.0.clone().try_acquire_owned().map_err(|_| {
-        let detail = "another backup is being made or sent; come back when it is done";
+        let detail = "another backup is being made or sent; retry when it is done";
         Problem::new(Code::BackupRunning, detail).retry_after(RETRY_SECONDS)
     })?;
     let (store, now) = (state.store.clone(), state.clock.now());
@@ -50,7 +50,14 @@ async fn backup(state: Data<&Arc<State>>, places: Data<&Arc<Semaphore>>) -> Resu
     let made = made.map_err(Problem::internal)?;
     let Backup { file, summary, held } = made.map_err(refuse)?;
     let (sequence, held_millis) = (summary.header.sequence, held.as_millis());
-    tracing::info!(sequence, rows = summary.rows, bytes = summary.bytes, held_millis, "made a backup");
+    tracing::info!(
+        event = "backup_made",
+        sequence,
+        rows = summary.rows,
+        bytes = summary.bytes,
+        held_millis,
+        "made a backup"
+    );
     let (sender, mut chunks) = mpsc::channel(CHUNKS_AHEAD);
     tokio::spawn(send(tokio::fs::File::from_std(file), sender, place));
     let body = Body::from_bytes_stream(stream::poll_fn(move |context| chunks.poll_recv(context)));
@@ -63,8 +70,8 @@ async fn backup(state: Data<&Arc<State>>, places: Data<&Arc<Semaphore>>) -> Resu
         .body(body))
 }
 
-/// Sends the copy as fast as it is taken. A client that finds less than it was promised knows that it is not
-/// whole.
+/// Sends the backup as fast as the client reads it. If it breaks off, the client notices because it has fewer bytes than
+/// `Content-Length`.
 async fn send(
     mut file: tokio::fs::File,
     chunks: mpsc::Sender<io::Result<Bytes>>,
@@ -76,7 +83,11 @@ async fn send(
             Ok(0) => return,
             Ok(_length) => Ok(chunk.freeze()),
             Err(error) => {
-                tracing::error!(error = chain(&error), "cannot read the backup that was just made");
+                tracing::error!(
+                    event = "backup_not_readable",
+                    error = chain(&error),
+                    "cannot read the backup that was just made"
+                );
                 Err(error)
             }
         };
@@ -85,7 +96,11 @@ async fn send(
             Ok(Ok(())) if !is_last => {}
             Ok(_) => return,
             Err(_elapsed) => {
-                tracing::warn!("gave up a backup that nobody took for {MAX_STALL:?}");
+                tracing::warn!(
+                    event = "backup_abandoned",
+                    stalled_ms = MAX_STALL.as_millis(),
+                    "abandoned a backup because its client stopped reading"
+                );
                 return;
             }
         }
@@ -93,13 +108,13 @@ async fn send(
 }
 
 fn refuse(error: BackupError) -> Problem {
-    tracing::error!(error = chain(&error), "no backup was made");
+    tracing::error!(event = "backup_failed", error = chain(&error), "making a backup failed");
     match error {
         BackupError::Store(error) => error.into(),
         BackupError::Write(_) => Problem::new(
             Code::Internal,
-            "the copy could not be written beside the store: a backup needs as much room again; the server's log has \
-             the details",
+            "the backup could not be written next to the store; it needs as much free disk space as the store; the \
+             server's log has the details",
         ),
     }
 }

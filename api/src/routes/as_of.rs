@@ -1,4 +1,4 @@
-//! Which state of the log a request is answered from.
+//! The state of the log that a request is answered from.
 
 use std::sync::Arc;
 
@@ -13,17 +13,16 @@ use super::Lifetime;
 use crate::dto::sequence_schema;
 use ledger::snapshot::Snapshot;
 
-/// The position that a request asked for, where it asked for one.
+/// The `at_sequence` of a request. The server sets it.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Pinned(pub(crate) Sequence);
 
-/// The one snapshot of a request, as the server chose it. In the document it is the parameter that the
-/// choice is made by.
+/// The snapshot of a request, which the server chose. The document shows it as the parameter `at_sequence`.
 pub(super) struct AsOf {
     pub(super) snapshot: Arc<Snapshot>,
-    /// What was asked for, for the links to further pages.
+    /// The requested sequence, for links to further pages.
     pub(super) sequence: Option<Sequence>,
-    /// Where the route says whether its answer is closed.
+    /// Where the handler says how long the answer may be cached.
     pub(super) lifetime: Lifetime,
 }
 

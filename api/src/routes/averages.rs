@@ -1,4 +1,4 @@
-//! Averages over windows that end with a pair's newest slot.
+//! `/v1/prices/{pair}/averages`: averages over windows that end with the pair's newest slot.
 
 use std::sync::Arc;
 
@@ -6,15 +6,19 @@ use common::domain::{Pair, Ratio, Span};
 use poem_openapi::{
     OpenApi,
     param::{Path, Query},
-    payload::Json,
 };
 use rust_decimal::Decimal;
 
-use super::{State, Tag, as_of::AsOf, contract::Contract, view};
+use super::{
+    State, Tag,
+    as_of::AsOf,
+    contract::{Contract, MinSources},
+    view,
+};
 use crate::{
     dto::{
-        Averages, DerivedText, PairParameter, PairText, PriceText, RatioParameter, SpanText, SpansText,
-        TimeText, WindowItem,
+        Averages, CoverageParameter, DerivedText, Json, PairParameter, PairText, PriceText, RatioParameter,
+        SpanText, SpansText, TimeText, WindowItem,
     },
     problem::{Code, Problem},
 };
@@ -24,59 +28,59 @@ use ledger::{
     summary::{DERIVED_DECIMALS, Summary},
 };
 
-/// Windows one request may ask for.
+/// The most windows in one request.
 const MAX_WINDOWS: usize = 16;
 
-/// In as many places as any other part.
+/// A coverage of zero, with as many decimal places as any other.
 const NOTHING_COVERED: Decimal = Decimal::from_parts(0, 0, 0, false, DERIVED_DECIMALS);
 
-/// The window that is answered when none is asked for.
+/// The window if the request has none.
 const DEFAULT_WINDOW: Span = Span::from_seconds(600);
 
-/// Averages.
+/// The handler of averages.
 pub struct AveragesApi(pub(super) Arc<State>);
 
 #[OpenApi(prefix_path = "/v1", tag = "Tag::Prices")]
 impl AveragesApi {
-    /// Averages of a pair over one or more windows
+    /// Get averages of a pair over one or more windows
     ///
-    /// A window of span `w` is `(to − w, to]`, where `to` is the pair's newest slot, tick or gap. It may be as
-    /// long as history is kept.
+    /// A window of length `w` is `(to − w, to]`, where `to` is the pair's newest slot, whether that has a tick or a gap. A
+    /// window can be as long as history is kept.
     ///
-    /// With `max_age`, `min_sources` or `max_spread`, the pair's newest price must meet all of them. If it does not,
-    /// the answer is 503 `contract_not_met`, with that price as `newest`.
+    /// `max_age`, `min_sources` and `max_spread` apply to the pair's newest price. If it does not meet them, the answer is
+    /// 503 `contract_not_met`, with that price as `newest`.
     #[oai(path = "/prices/:pair/averages", method = "get", operation_id = "getAverages")]
     #[expect(clippy::too_many_arguments, reason = "each is a documented query parameter")]
     async fn averages(
         &self,
         /// The pair.
         pair: Path<PairParameter>,
-        /// The windows, separated by commas; `10m` if absent. At least one slot long, at most as long as
-        /// history is kept.
+        /// The windows, separated by commas. Each is at least one slot long and at most as long as history is kept.
+        /// Default: `10m`.
         window: Query<Option<SpansText>>,
-        /// How much of each window must be covered by ticks, such as `0.95` or `95%`. If one has less, the
-        /// answer is 503 `thin_window`. Any coverage will do, if absent.
-        min_coverage: Query<Option<RatioParameter>>,
-        /// How long ago the slot of the pair's newest price may be; any time, if absent.
+        /// The share of each window that ticks must cover, such as `0.95` or `95%`. If a window has less, the answer is
+        /// 503 `thin_window`. Default: any coverage.
+        min_coverage: Query<Option<CoverageParameter>>,
+        /// The oldest that the pair's newest price may be, counted from its slot. Default: any age.
         max_age: Query<Option<SpanText>>,
-        /// How many sources that price must be made of; any number, if absent.
-        min_sources: Query<Option<u64>>,
-        /// How far apart these may be, such as `0.005` or `0.5%`; any distance, if absent.
+        /// The fewest sources that the newest price may be made of. Default: any number.
+        min_sources: Query<Option<MinSources>>,
+        /// The largest spread between those sources, such as `0.005` or `0.5%`. Default: any spread.
         max_spread: Query<Option<RatioParameter>>,
-        /// The position in the log to answer as of; the newest, if absent.
+        /// Answer as of this position in the log. Default: the newest.
         at_sequence: AsOf,
     ) -> Result<Json<Averages>, Problem> {
         let pair = pair.0.value()?;
         let spans = window.0.map_or_else(|| vec![DEFAULT_WINDOW], |spans| spans.0.0);
         if spans.len() > MAX_WINDOWS {
-            let detail = format!("at most {MAX_WINDOWS} windows, not {}", spans.len());
+            let detail = format!("request at most {MAX_WINDOWS} windows, not {}", spans.len());
             return Err(Problem::parameter("window", detail));
         }
         let min_coverage = min_coverage.0.map(|ratio| ratio.0);
         if min_coverage.is_some_and(|ratio| ratio.decimal() > Decimal::ONE) {
-            return Err(Problem::parameter("min_coverage", "no window is covered by more than 1, or 100%"));
+            return Err(Problem::parameter("min_coverage", "must be at most 1, or 100%"));
         }
-        let contract = Contract::of(max_age, min_sources, max_spread, &at_sequence)?;
+        let contract = Contract::of(max_age, min_sources, max_spread, &at_sequence);
         let (state, snapshot) = (self.0.clone(), at_sequence.snapshot);
         let view = view(&snapshot, pair)?;
         contract.check(&state, &snapshot, pair, view)?;
@@ -119,11 +123,11 @@ fn averages(
 fn check(state: &State, view: &PairView, span: Span) -> Result<(), Problem> {
     if span.duration() > state.retain_ticks {
         let limit = SpanText::of(state.retain_ticks).map_or_else(String::new, |limit| limit.0.to_string());
-        let detail = format!("{span} is longer than the {limit} that history is kept");
+        let detail = format!("{span} is longer than history is kept, which is {limit}");
         return Err(Problem::parameter("window", detail));
     }
     if span.duration() < view.interval.duration() {
-        let detail = format!("{span} is shorter than one slot of {}", view.interval);
+        let detail = format!("{span} is shorter than one slot, which is {}", view.interval);
         return Err(Problem::parameter("window", detail));
     }
     Ok(())
@@ -131,11 +135,11 @@ fn check(state: &State, view: &PairView, span: Span) -> Result<(), Problem> {
 
 fn thin(view: &PairView, window: &WindowItem, least: Ratio, is_pinned: bool) -> Problem {
     let detail = format!(
-        "{} of the window {} is covered by ticks, and not {least}; ask for less, or for a window without gaps",
+        "ticks cover {} of the window {}, less than {least}; use a lower min_coverage or another window",
         window.coverage.0, window.window.0
     );
     let problem = Problem::new(Code::ThinWindow, detail).naming("min_coverage");
-    // What is as of a position that was named will not be better later.
+    // A pinned answer does not get better with time.
     if is_pinned { problem } else { problem.retry_after(view.interval.duration().as_secs()) }
 }
 
@@ -147,21 +151,21 @@ fn item(span: Span, window: &WindowAverages) -> WindowItem {
         window: SpanText(span),
         from: TimeText(from),
         to: TimeText(to),
-        mean: of.map(|summary| DerivedText(summary.mean())),
-        twap: of.map(|summary| DerivedText(summary.twap())),
-        median: scanned.map(|scanned| DerivedText(scanned.median)),
-        ema: scanned.map(|scanned| DerivedText(scanned.ema)),
-        min: of.map(|summary| PriceText(summary.min.price)),
-        max: of.map(|summary| PriceText(summary.max.price)),
-        open: of.map(|summary| PriceText(summary.first.price)),
-        close: of.map(|summary| PriceText(summary.last.price)),
-        change: of.map(|summary| DerivedText(summary.change())),
-        change_ratio: of.and_then(Summary::change_ratio).map(DerivedText),
-        stddev: of.map(|summary| DerivedText(summary.stddev())),
+        mean: of.map(|summary| DerivedText(summary.mean())).into(),
+        twap: of.map(|summary| DerivedText(summary.twap())).into(),
+        median: scanned.map(|scanned| DerivedText(scanned.median)).into(),
+        ema: scanned.map(|scanned| DerivedText(scanned.ema)).into(),
+        min: of.map(|summary| PriceText(summary.min.price)).into(),
+        max: of.map(|summary| PriceText(summary.max.price)).into(),
+        open: of.map(|summary| PriceText(summary.first.price)).into(),
+        close: of.map(|summary| PriceText(summary.last.price)).into(),
+        change: of.map(|summary| DerivedText(summary.change())).into(),
+        change_ratio: of.and_then(Summary::change_ratio).map(DerivedText).into(),
+        stddev: of.map(|summary| DerivedText(summary.stddev())).into(),
         expected: window.expected,
         observed: of.map_or(0, |summary| summary.count),
         coverage: DerivedText(of.map_or(NOTHING_COVERED, |summary| summary.coverage(span.duration()))),
-        largest_gap: gap.map_or(Some(SpanText(span)), SpanText::of),
+        largest_gap: gap.map_or(Some(SpanText(span)), SpanText::of).into(),
         complete: gap.is_some_and(|gap| gap.is_zero()),
     }
 }

@@ -1,22 +1,22 @@
-//! Candles, page by page.
+//! `/v1/prices/{pair}/candles`: candles.
 
 use std::sync::Arc;
 
 use poem_openapi::{
     ApiResponse, OpenApi,
     param::{Path, Query},
-    payload::Json,
 };
 
 use super::{
     State, Tag,
     as_of::AsOf,
-    paging::{Asked, OrderParameter, Parameters},
+    paging::{LimitParameter, OrderParameter, PageRequest, Parameters},
     view,
 };
 use crate::{
     dto::{
-        CandleIntervalParameter, CandleItem, Candles, PairParameter, PriceText, TimeText, TimestampParameter,
+        CandleIntervalParameter, CandleItem, Candles, Json, Nullable, PageCursorParameter, PairParameter,
+        PriceText, TimeText, TimestampParameter,
     },
     problem::Problem,
 };
@@ -25,7 +25,7 @@ use ledger::{
     snapshot::Snapshot,
 };
 
-/// Candles.
+/// The handler of candles.
 pub struct CandlesApi(pub(super) Arc<State>);
 
 #[derive(ApiResponse)]
@@ -34,7 +34,7 @@ enum CandlesResponse {
     #[oai(status = 200)]
     Page(
         Json<Candles>,
-        /// The next page, as `<…>; rel="next"`; absent on the last.
+        /// A link to the next page, as `<…>; rel="next"`. Absent on the last page.
         #[oai(header = "Link")]
         Option<String>,
     ),
@@ -42,73 +42,67 @@ enum CandlesResponse {
 
 #[OpenApi(prefix_path = "/v1", tag = "Tag::History")]
 impl CandlesApi {
-    /// Candles of a pair in a range of time
+    /// List the candles of a pair in a time range
     ///
-    /// Those whose buckets begin in `[from, to)`.
+    /// Returns the candles whose buckets begin in `[from, to)`.
     ///
-    /// Buckets `[start, start + interval)` lie on the calendar, in UTC. One without a tick is left out; the
-    /// newest is there while it is still open, with `complete: false`.
+    /// Buckets `[start, start + interval)` are aligned to the UTC calendar. A bucket without a tick is left out. The
+    /// newest bucket is included while it is still open, with `complete: false`.
     ///
-    /// Pages stay stable while records arrive: a cursor names a place in time, not a count.
+    /// Pages stay stable while records arrive because a cursor is a point in time and not a count.
     #[oai(path = "/prices/:pair/candles", method = "get", operation_id = "getCandles")]
     #[expect(clippy::too_many_arguments, reason = "each is a documented query parameter")]
     async fn candles(
         &self,
         /// The pair.
         pair: Path<PairParameter>,
-        /// How long a bucket is.
+        /// The length of a candle.
         interval: Query<CandleIntervalParameter>,
-        /// The first instant a bucket may begin at; as early as history goes, if absent.
+        /// The earliest start of a candle. Default: the beginning of history.
         from: Query<Option<TimestampParameter>>,
-        /// The instant after the last; no end, if absent.
+        /// The end of the range, which is not included. Default: no end.
         to: Query<Option<TimestampParameter>>,
-        /// Newest first (`desc`), if absent.
+        /// The order of the items. Default: newest first (`desc`).
         order: Query<Option<OrderParameter>>,
-        /// Candles on a page, from 1 to 10000; 100 if absent.
-        limit: Query<Option<u64>>,
-        /// The `next_cursor` of the page before.
-        cursor: Query<Option<String>>,
-        /// The position in the log to answer as of; the newest, if absent.
+        /// The number of candles on a page.
+        limit: Query<Option<LimitParameter>>,
+        /// The `next_cursor` of the previous page.
+        cursor: Query<Option<PageCursorParameter>>,
+        /// Answer as of this position in the log. Default: the newest.
         at_sequence: AsOf,
     ) -> Result<CandlesResponse, Problem> {
         let pair = pair.0.value()?;
-        let parameters = Parameters {
-            from: from.0,
-            to: to.0,
-            order: order.0,
-            limit: limit.0,
-            cursor: cursor.0,
-            at_sequence: at_sequence.sequence,
-        };
-        let asked = parameters.check(pair, "candles")?;
+        let parameters = Parameters { from, to, order, limit, cursor, at_sequence: at_sequence.sequence };
+        let page = parameters.check(pair)?;
         let interval = interval.0.0;
         let is_closed =
-            asked.is_closed(&self.0, &at_sequence.snapshot, |to| interval.end_of_buckets_before(to));
+            page.is_closed(&self.0, &at_sequence.snapshot, |to| interval.end_of_buckets_before(to));
         at_sequence.lifetime.close_if(is_closed);
         let (state, snapshot) = (self.0.clone(), at_sequence.snapshot);
         let readers = state.readers.clone();
-        readers.read(move || read_page(&state, &snapshot, &asked, interval)).await
+        readers.read(move || read_page(&state, &snapshot, &page, interval)).await
     }
 }
 
 fn read_page(
     state: &State,
     snapshot: &Snapshot,
-    asked: &Asked,
+    page: &PageRequest,
     interval: CandleInterval,
 ) -> Result<CandlesResponse, Problem> {
-    let view = view(snapshot, asked.pair)?;
-    let Some(range) = asked.range(state, view)? else {
-        return Ok(CandlesResponse::Page(Json(Candles { items: Vec::new(), next_cursor: None }), None));
+    let view = view(snapshot, page.pair)?;
+    let Some(range) = page.range(state, view)? else {
+        let nothing = Candles { items: Vec::new(), next_cursor: Nullable(None) };
+        return Ok(CandlesResponse::Page(Json(nothing), None));
     };
-    let buckets = Buckets { pair: asked.pair, interval, newest: view.slot, next: view.next_slot() };
-    // One more than the page has, to know whether there is another.
-    let mut candles = buckets.page(&state.store, range, asked.order(), asked.limit + 1)?;
-    let next_cursor = asked.cut(&mut candles, |candle| candle.start);
+    let buckets = Buckets { pair: page.pair, interval, newest: view.slot, next: view.next_slot() };
+    // One more than fits on the page, to know whether there is another page.
+    let mut candles = buckets.page(&state.store, range, page.order(), page.limit + 1)?;
+    let next_cursor = page.cut(&mut candles, |candle| candle.start);
     let filter = format!("interval={interval}&");
-    let link = next_cursor.as_ref().map(|cursor| asked.link("candles", &filter, cursor));
+    let link = next_cursor.as_ref().map(|cursor| page.link("candles", &filter, cursor));
     let items = candles.into_iter().map(item).collect();
-    Ok(CandlesResponse::Page(Json(Candles { items, next_cursor }), link))
+    Ok(CandlesResponse::Page(Json(Candles { items, next_cursor: Nullable(next_cursor) }), link))
 }
 
 fn item(candle: Candle) -> CandleItem {

@@ -1,6 +1,6 @@
-//! The freshness contract: what a client asks of a price, so that it never has to look whether one is good enough.
+//! The freshness contract: what a client requires of a price, so that it need not check the price itself.
 //!
-//! A price that does not meet it is not answered. The answers that are given do not change because of it.
+//! A price that does not meet the contract is refused. The contract does not change the answers that are given.
 
 use std::time::Duration;
 
@@ -8,28 +8,32 @@ use common::{
     domain::{Pair, Ratio, Span, Tick, Verdict},
     wire,
 };
-use poem_openapi::{param::Query, types::ToJSON};
+use poem_openapi::param::Query;
+use serde_json::value::to_raw_value;
 
-use super::{Lifetime, State, as_of::AsOf, no_price_yet, prices::price_item};
+use super::{Lifetime, State, as_of::AsOf, no_price_yet, price_item::price_item};
 use crate::{
-    dto::{RatioParameter, SpanText},
+    dto::{RatioParameter, SpanText, WholeNumber},
     problem::{Code, Problem},
 };
 use ledger::snapshot::{NewestTick, PairView, Snapshot};
 
-/// As many sources as a record has quotes at most.
-#[expect(clippy::as_conversions, reason = "there is no other conversion in a constant, and it is 200")]
-pub(super) const MAX_SOURCES: u64 = wire::MAX_QUOTES as u64;
+/// The most sources that a price can have: a record has no more quotes.
+#[expect(clippy::as_conversions, reason = "constants have no other conversion, and the value is 200")]
+const MAX_SOURCES: u64 = wire::MAX_QUOTES as u64;
 
-/// What a price must be.
+/// The fewest sources that a price may be made of, as a parameter.
+pub(super) type MinSources = WholeNumber<1, MAX_SOURCES>;
+
+/// What a client requires of a price.
 #[derive(Debug, Clone)]
 pub(super) struct Contract {
     max_age: Option<Span>,
     min_sources: Option<u64>,
     max_spread: Option<Ratio>,
-    /// Whether the answer is as of a position that was named: nothing about it will change but its age.
+    /// Whether the request has `at_sequence`. Then only the age of the price can change.
     is_pinned: bool,
-    /// How long caches may hold the answer.
+    /// How long caches may keep the answer.
     lifetime: Lifetime,
 }
 
@@ -37,25 +41,21 @@ impl Contract {
     /// The contract of a request, from its parameters.
     pub(super) fn of(
         max_age: Query<Option<SpanText>>,
-        min_sources: Query<Option<u64>>,
+        min_sources: Query<Option<MinSources>>,
         max_spread: Query<Option<RatioParameter>>,
         as_of: &AsOf,
-    ) -> Result<Self, Problem> {
-        if min_sources.0.is_some_and(|least| !(1..=MAX_SOURCES).contains(&least)) {
-            let detail = format!("a price is made of 1 to {MAX_SOURCES} sources");
-            return Err(Problem::parameter("min_sources", detail));
-        }
-        Ok(Self {
+    ) -> Self {
+        Self {
             max_age: max_age.0.map(|age| age.0),
-            min_sources: min_sources.0,
+            min_sources: min_sources.0.map(WholeNumber::get),
             max_spread: max_spread.0.map(|spread| spread.0),
             is_pinned: as_of.sequence.is_some(),
             lifetime: as_of.lifetime.clone(),
-        })
+        }
     }
 
-    /// Refuses the newest price of a pair if it does not meet the contract. Where nothing is asked, anything will do,
-    /// also no price at all.
+    /// Refuses the newest price of a pair if it does not meet the contract. An empty contract accepts everything, even a
+    /// pair without a price.
     pub(super) fn check(
         &self,
         state: &State,
@@ -63,19 +63,19 @@ impl Contract {
         pair: Pair,
         view: &PairView,
     ) -> Result<(), Problem> {
-        if !self.asks() {
+        if self.is_empty() {
             return Ok(());
         }
         let newest = view.tick.as_deref().ok_or_else(|| no_price_yet(Some(pair), Some(view)))?;
         self.check_tick(state, snapshot, pair, view, newest)
     }
 
-    /// Whether anything is asked.
-    pub(super) fn asks(&self) -> bool {
-        self.max_age.is_some() || self.min_sources.is_some() || self.max_spread.is_some()
+    /// Whether the client requires nothing.
+    pub(super) fn is_empty(&self) -> bool {
+        self.max_age.is_none() && self.min_sources.is_none() && self.max_spread.is_none()
     }
 
-    /// Refuses the price of one tick of a pair, if that does not meet the contract.
+    /// Refuses a tick of a pair if it does not meet the contract.
     pub(super) fn check_tick(
         &self,
         state: &State,
@@ -87,51 +87,52 @@ impl Contract {
         let age = state.now(snapshot, view.slot).since(tick.tick.slot.start());
         let Some((parameter, detail)) = self.broken(pair, &tick.tick, age) else {
             if let Some(limit) = self.max_age {
-                // A cache must not answer what we would not.
+                // A cache must not return a price that is too old by now.
                 self.lifetime.end_after(limit.duration().saturating_sub(age));
             }
             return Ok(());
         };
         let problem = Problem::new(Code::ContractNotMet, detail).naming(parameter);
-        // What was named will not be better later.
+        // A pinned answer does not get better with time.
         let problem = match self.is_pinned {
             true => problem,
             false => problem.retry_after(seconds_to_next_slot(state, snapshot, view)),
         };
-        Err(match price_item(state, snapshot, pair, view).and_then(|item| item.to_json()) {
+        let newest = price_item(state, snapshot, pair, view);
+        Err(match newest.and_then(|item| to_raw_value(&item).ok()) {
             Some(newest) => problem.with_newest(newest),
             None => problem,
         })
     }
 
-    /// The first parameter that is not met, and why.
+    /// The first parameter that the tick does not meet, and why.
     fn broken(&self, pair: Pair, tick: &Tick, age: Duration) -> Option<(&'static str, String)> {
         if let Some(limit) = self.max_age.filter(|limit| age > limit.duration()) {
             let slot = tick.slot.start();
             return Some((
                 "max_age",
-                format!("the price of {pair} is that of {slot}, longer ago than {limit}"),
+                format!("the newest price of {pair} is from {slot}, older than {limit}"),
             ));
         }
         let used = tick.evidence.quotes.iter().filter(|judged| judged.verdict == Verdict::Used).count();
         if let Some(least) =
             self.min_sources.filter(|least| u64::try_from(used).is_ok_and(|used| used < *least))
         {
-            let detail = format!("the price of {pair} has {used} of the {least} sources that are asked for");
+            let detail = format!("the newest price of {pair} has {used} sources; {least} are required");
             return Some(("min_sources", detail));
         }
         let limit = self.max_spread.filter(|limit| tick.spread.decimal() > limit.decimal())?;
         let spread = tick.spread;
         let detail =
-            format!("the sources of the price of {pair} are {spread} apart, and not {limit} or less");
+            format!("the spread of the newest price of {pair} is {spread}; at most {limit} is allowed");
         Some(("max_spread", detail))
     }
 }
 
-/// How long it is until there may be another price: whole seconds, rounded up.
+/// The whole seconds until the next slot, rounded up.
 fn seconds_to_next_slot(state: &State, snapshot: &Snapshot, view: &PairView) -> u64 {
     let now = state.now(snapshot, view.slot);
-    // By the clock, and not the slot after the newest one: that may be overdue.
+    // Counted from the clock and not from the newest slot, because the slot after that may be overdue.
     let wait = view.interval.after(now).start().since(now);
     (wait + Duration::from_millis(999)).as_secs()
 }

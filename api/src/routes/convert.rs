@@ -1,15 +1,22 @@
-//! What an amount of one asset is worth in another.
+//! `/v1/convert`: the value of an amount of one asset in another.
 
 use std::{collections::BTreeSet, sync::Arc};
 
 use common::domain::{Asset, Body};
-use poem_openapi::{OpenApi, param::Query, payload::Json};
+use poem_openapi::{OpenApi, param::Query};
 
-use super::{State, Tag, as_of::AsOf, contract::Contract, no_price_yet, view};
+use super::{
+    State, Tag,
+    as_of::AsOf,
+    contract::{Contract, MinSources},
+    no_price_yet,
+    price_item::origin,
+    view,
+};
 use crate::{
     dto::{
-        AmountText, AssetText, Conversion, FromAssetText, LegItem, PairText, PriceText, RateText,
-        RatioParameter, SpanText, TimeText, ToAssetText,
+        AmountParameter, AmountText, AssetText, Conversion, FromAssetText, Json, LegItem, PairText,
+        PriceText, RateText, RatioParameter, SpanText, TimeText, ToAssetText,
     },
     problem::{Code, Problem},
 };
@@ -18,53 +25,54 @@ use ledger::{
     snapshot::{NewestTick, PairView, Snapshot},
 };
 
-/// Conversions.
+/// The handler of conversions.
 pub struct ConvertApi(pub(super) Arc<State>);
 
 #[OpenApi(prefix_path = "/v1", tag = "Tag::Prices")]
 impl ConvertApi {
-    /// What an amount of one asset is worth in another
+    /// Convert an amount of one asset to another
     ///
-    /// The rate is that of the pair of the two assets, either way round, or is made of two pairs that share an
-    /// asset: of `ETH-USD` and `BTC-USD` for ETH in BTC. The fewest pairs are taken, and of several ways the first
-    /// by the pairs' names. Both prices are of the same slot, the newest that both pairs have a tick for. If there
-    /// is none within an hour before the older of their newest ticks, the answer is 503 `no_price_yet`.
+    /// The rate is the price of the pair of the two assets, in either direction, or it is computed from two pairs that
+    /// share an asset: `ETH-USD` and `BTC-USD` give ETH in BTC. The fewest pairs are used. If there are several ways, the
+    /// first one by the names of the pairs is used. Both prices belong to the same slot: the newest slot in which both
+    /// pairs have a tick. If there is none within one hour before the older of their newest ticks, the answer is 503
+    /// `no_price_yet`.
     ///
-    /// `max_age`, `min_sources` and `max_spread` ask something of both prices; if one does not meet it, the answer is
-    /// 503 `contract_not_met`, with the newest price of its pair as `newest`.
+    /// `max_age`, `min_sources` and `max_spread` apply to both prices. If one does not meet them, the answer is 503
+    /// `contract_not_met`, with the newest price of its pair as `newest`.
     ///
-    /// `rate` and `result` are each rounded once from the exact quotient, half-even, to eight decimal places, or to
-    /// as many more as it takes to have twelve digits from the first that is not zero. `rate` times `amount` may so
-    /// differ from `result` in its last digits; `result` is the one that is right.
+    /// `rate` and `result` are each rounded once from the exact quotient, half-even, to eight decimal places, or to more
+    /// where that is needed for twelve significant digits. So `rate` times `amount` may differ from `result` in the last
+    /// digits; `result` is the correct value.
     #[oai(path = "/convert", method = "get", operation_id = "convert")]
     #[expect(clippy::too_many_arguments, reason = "each is a documented query parameter")]
     async fn convert(
         &self,
-        /// The asset that there is an amount of.
+        /// The asset to convert from.
         from: Query<FromAssetText>,
-        /// The asset that it is converted to; another one.
+        /// The asset to convert to. It must be a different one.
         to: Query<ToAssetText>,
-        /// How much there is: above zero and below 10¹⁵, at most 18 decimal places and 28 digits in all; 1 if
-        /// absent.
-        amount: Query<Option<AmountText>>,
-        /// How old the prices may be, such as `30s`.
+        /// The amount to convert: above zero and below 10¹⁵, with at most 18 decimal places and 28 digits in all.
+        /// Default: 1.
+        amount: Query<Option<AmountParameter>>,
+        /// The oldest that the prices may be, counted from their slot. Default: any age.
         max_age: Query<Option<SpanText>>,
-        /// How many sources must have made each price.
-        min_sources: Query<Option<u64>>,
-        /// How far the sources of each price may be apart, such as `0.5%`.
+        /// The fewest sources that each price may be made of. Default: any number.
+        min_sources: Query<Option<MinSources>>,
+        /// The largest spread between the sources of each price, such as `0.005` or `0.5%`. Default: any spread.
         max_spread: Query<Option<RatioParameter>>,
-        /// The position in the log to answer as of; the newest, if absent.
+        /// Answer as of this position in the log. Default: the newest.
         at_sequence: AsOf,
     ) -> Result<Json<Conversion>, Problem> {
-        let contract = Contract::of(max_age, min_sources, max_spread, &at_sequence)?;
+        let contract = Contract::of(max_age, min_sources, max_spread, &at_sequence);
         let (from, to, snapshot) = (from.0.0, to.0.0, at_sequence.snapshot);
         let amount = amount.0.map_or(Amount::ONE, |amount| amount.0);
         let way = way(&snapshot, from, to)?;
-        let legs = match rate::together(&snapshot, &way) {
+        let legs = match rate::newest_legs(&snapshot, &way) {
             Some(legs) => legs,
             None => self.legs(snapshot.clone(), way).await?,
         };
-        if contract.asks() {
+        if !contract.is_empty() {
             self.check(contract, snapshot.clone(), legs.clone()).await?;
         }
         conversion(&self.0, &snapshot, [from, to], amount, &legs).map(Json)
@@ -91,16 +99,18 @@ impl ConvertApi {
         self.0.readers.read(check).await
     }
 
-    /// Looks for the newest slot that the pairs of a way share.
+    /// Finds the newest slot in which all pairs of a way have a tick.
     async fn legs(&self, snapshot: Arc<Snapshot>, way: Vec<Step>) -> Result<Vec<Leg>, Problem> {
         let state = self.0.clone();
-        let find =
-            move || rate::legs(&state.store, &snapshot, &way)?.ok_or_else(|| not_together(&snapshot, &way));
+        let find = move || {
+            rate::legs_in_shared_slot(&state.store, &snapshot, &way)?
+                .ok_or_else(|| not_together(&snapshot, &way))
+        };
         self.0.readers.read(find).await
     }
 }
 
-/// The tick of a leg, which is mostly the newest of its pair.
+/// The tick of a leg. It is usually the newest of its pair and so in memory.
 fn tick(state: &State, view: &PairView, leg: &Leg) -> Result<Option<Arc<NewestTick>>, Problem> {
     if let Some(newest) = view.tick.as_ref().filter(|newest| newest.sequence == leg.sequence) {
         return Ok(Some(newest.clone()));
@@ -112,16 +122,16 @@ fn tick(state: &State, view: &PairView, leg: &Leg) -> Result<Option<Arc<NewestTi
     }))
 }
 
-/// The first way whose pairs have prices.
+/// The first way all of whose pairs have prices.
 fn way(snapshot: &Snapshot, from: Asset, to: Asset) -> Result<Vec<Step>, Problem> {
     if from == to {
-        let detail = format!("{from} in {from} is no question of prices; name another asset");
+        let detail = format!("from and to are both {from}; use two different assets");
         return Err(Problem::parameter("to", detail));
     }
     if snapshot.pairs.is_empty() {
         return Err(no_price_yet(None, None));
     }
-    let mut ways = rate::ways(snapshot.pairs.keys(), from, to).peekable();
+    let mut ways = rate::paths(snapshot.pairs.keys(), from, to).peekable();
     if ways.peek().is_none() {
         return Err(no_rate(snapshot, from, to));
     }
@@ -139,25 +149,25 @@ fn no_rate(snapshot: &Snapshot, from: Asset, to: Asset) -> Problem {
     let unknown = [("from", from), ("to", to)].into_iter().find(|(_, asset)| !known.contains(asset));
     match unknown {
         Some((parameter, asset)) => {
-            Problem::new(Code::NoRate, format!("the log has no pair with {asset}; it has {names}"))
+            Problem::new(Code::NoRate, format!("the log has no pair with {asset}; its assets are {names}"))
                 .naming(parameter)
         }
         None => {
             let detail = format!(
-                "no pair of the log, and no two that share an asset, lead from {from} to {to}; it has {names}"
+                "the log has neither a pair of {from} and {to} nor two pairs that connect them; its assets are {names}"
             );
             Problem::new(Code::NoRate, detail)
         }
     }
 }
 
-/// Prices are there, but none of the same slot.
+/// The pairs have prices, but not in the same slot.
 fn not_together(snapshot: &Snapshot, way: &[Step]) -> Problem {
     let names: Vec<String> = way.iter().map(|step| step.pair.to_string()).collect();
     let seconds =
         way.iter().filter_map(|step| snapshot.pairs.get(&step.pair)).map(|view| view.interval.duration());
     let detail = format!(
-        "{} have no prices of the same slot in the last hour; ask for each by itself",
+        "{} have no prices in the same slot within the last hour; request each price separately",
         names.join(" and ")
     );
     Problem::new(Code::NoPriceYet, detail).retry_after(seconds.max().unwrap_or_default().as_secs())
@@ -184,7 +194,7 @@ fn conversion(
         slot: TimeText(first.slot.start()),
         sequence: sequence.0,
         legs: legs.iter().map(item).collect(),
-        origin: snapshot.origin.map_or_else(String::new, |origin| origin.to_string()),
+        origin: origin(snapshot),
         stale: state.is_past(snapshot, first.slot, newest),
     })
 }

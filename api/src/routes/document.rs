@@ -1,268 +1,202 @@
-//! The document of the routes, as `/openapi.json`, `/docs` and `docs/openapi.json` have it.
+//! The OpenAPI document, as `/openapi.json`, `/docs` and `docs/openapi.json` have it.
 //!
-//! The framework writes most of it, from handlers and shapes. What it cannot say is put in here, in one place:
-//! which problems a route can have, what may be null, headers, limits of parameters, and examples.
+//! The framework generates most of it from the handlers and the shapes of answers. This module adds what the framework
+//! cannot express: the problems of each route, headers, examples, and some limits of parameters. The order of members in
+//! schemas is that of the answers.
 
 mod components;
 mod problems;
+mod tree;
 
-use poem_openapi::payload::Payload;
+use poem_openapi::{Tags, payload::Payload};
 use serde_json::{Value, json};
 
 use components::{headers, key_schemes};
+use tree::Tree;
 
-use super::{
-    Service,
-    contract::MAX_SOURCES,
-    paging::{DEFAULT_LIMIT, MAX_LIMIT},
-};
+use super::{Service, Tag, paging::DEFAULT_LIMIT};
 use crate::problem::ProblemJson;
-use ledger::sample::{MAX_POINTS, MIN_POINTS};
 
-/// The version of OpenAPI that it is written in. The framework says 3.0.0, which has typing errors.
+/// The version of OpenAPI. The framework writes 3.0.0, whose JSON schema has errors.
 const OPENAPI: &str = "3.0.3";
 
-/// What is answered where all is well, by operation, status and media type. Spectral holds each against its schema.
+/// Examples of successful answers, by operation, status and media type. The linter checks each against its schema.
 const EXAMPLES: &str = include_str!("document/examples.json");
 
-/// Members that are left out where there is nothing to say; every other one is always there, and may be null.
-const LEFT_OUT: [(&str, &[&str]); 6] = [
-    ("CheckItem", &["reason"]),
-    ("Event", &["price", "from", "cause"]),
-    ("Problem", &["parameter", "newest"]),
-    ("QuoteItem", &["max_quote_age"]),
-    ("Ready", &["checks"]),
-    ("RecordItem", &["slot", "from", "covered", "leader", "interval", "price", "spread", "cause", "policy"]),
-];
-
-/// Where every answer of `/v1` says what it is as of.
+/// The header with the sequence of an answer.
 const SEQUENCE_HEADER: &str = "X-Tickwell-Sequence";
 
-/// Parameters without an example, which Swagger UI would ask for: it would go before the `Accept` header, or leave out
-/// what is there.
-const FILTERS: [&str; 2] = ["format", "cause"];
+/// Parameters without an example. Swagger UI sends examples, and these would override the `Accept` header or filter the
+/// answer.
+const WITHOUT_EXAMPLE: [&str; 2] = ["format", "cause"];
 
-/// Groups of operations, as they are shown. The framework sorts them by name.
-const TAGS: [&str; 5] = ["Prices", "History", "Explanation", "Streams", "Operations"];
+/// The headers of every answer of `/v1`.
+const HEADERS: [&str; 5] = ["Cache-Control", "ETag", "RateLimit", "RateLimit-Policy", SEQUENCE_HEADER];
 
-/// What every answer of `/v1` tells beside its body.
-const TOLD: [&str; 5] = ["Cache-Control", "ETag", "RateLimit", "RateLimit-Policy", SEQUENCE_HEADER];
+/// The headers of a stream, which cannot be cached.
+const STREAM_HEADERS: [&str; 3] = ["RateLimit", "RateLimit-Policy", SEQUENCE_HEADER];
 
-/// What a stream tells: there is nothing of it to hold.
-const TOLD_ALWAYS: [&str; 3] = ["RateLimit", "RateLimit-Policy", SEQUENCE_HEADER];
-
-/// An exact decimal that is not zero.
-const ABOVE_ZERO: &str = r"^([1-9][0-9]{0,11}(\.[0-9]{1,8})?|0\.[0-9]{0,7}[1-9])$";
-
-/// A ratio from 0 to 1, or a percentage.
-const NO_MORE_THAN_ALL: &str = r"^(0(\.[0-9]{1,8})?|1|[0-9]{1,2}(\.[0-9]{1,6})?%|100%)$";
-
-/// The document, once it has everything.
+/// The finished document.
 #[derive(Debug, Clone)]
 pub(crate) struct Document(String);
 
 impl Document {
     /// The document of these routes.
     pub(crate) fn of(service: &Service) -> Self {
-        // What the framework wrote is JSON, and so is what lies beside this file; were it not, tests would see an
-        // empty document.
-        let mut document: Value = serde_json::from_str(&service.spec()).unwrap_or_default();
-        let mut examples: Value = serde_json::from_str(EXAMPLES).unwrap_or_default();
-        whole_numbers(&mut document);
-        set(Some(&mut document), "openapi", OPENAPI.into());
-        set(document.get_mut("components"), "headers", headers());
-        set(document.get_mut("components"), "securitySchemes", key_schemes());
-        if let Some(Value::Array(tags)) = document.get_mut("tags") {
-            tags.sort_by_key(|tag| {
-                TAGS.iter().position(|name| tag.get("name").is_some_and(|tag| tag == name))
+        let mut document = Tree::parse(&service.spec());
+        let mut examples = Tree::parse(EXAMPLES);
+        // The framework only has floating-point numbers for limits.
+        document.change_numbers(&|number| {
+            let number = number.to_string();
+            number.strip_suffix(".0").and_then(|whole| whole.parse::<i64>().ok()).map(Value::from)
+        });
+        document.set("openapi", OPENAPI);
+        if let Some(components) = document.get_mut("components") {
+            components.set("headers", headers());
+            components.set("securitySchemes", key_schemes());
+        }
+        if let Some(tags) = document.get_mut("tags") {
+            tags.items_mut().sort_by_key(|tag| {
+                let name = tag.get("name").and_then(Tree::as_str);
+                Tag::SHOWN.iter().position(|shown| Some(shown.name()) == name)
             });
         }
-        for (name, schema) in members(document.pointer_mut("/components/schemas")) {
-            complete(name, schema);
-        }
-        for (path, item) in members(document.get_mut("paths")) {
-            for (_method, operation) in members(Some(item)) {
-                amend(path, operation, &mut examples);
+        for (path, item) in document.get_mut("paths").into_iter().flat_map(Tree::members_mut) {
+            for (_method, operation) in item.members_mut() {
+                complete_operation(path, operation, &mut examples);
             }
         }
-        Self(format!("{document:#}\n"))
+        // The document was JSON before, so it can be written again.
+        Self(format!("{}\n", serde_json::to_string_pretty(&document).unwrap_or_default()))
     }
 
-    /// The document, as it lies in the repository.
+    /// The document as JSON.
     pub(crate) fn json(&self) -> &str {
         &self.0
     }
 
-    /// The page that shows it and tries it out, all from the binary.
+    /// Swagger UI with the document, all in one page.
     pub(crate) fn swagger_ui(&self, service: &Service) -> String {
         let page = service.swagger_ui_html().replace(&service.spec(), &self.0);
         page.replacen("<title>Swagger UI</title>", "<title>Tickwell</title>", 1)
     }
 }
 
-fn amend(path: &str, operation: &mut Value, examples: &mut Value) {
-    let text = |name: &str| operation.get(name).and_then(Value::as_str).unwrap_or_default().to_owned();
+fn complete_operation(path: &str, operation: &mut Tree, examples: &mut Tree) {
+    let text = |name: &str| operation.get(name).and_then(Tree::as_str).unwrap_or_default().to_owned();
     let (id, summary) = (text("operationId"), text("summary"));
-    let parameters = operation.get_mut("parameters").and_then(Value::as_array_mut);
-    let parameters = parameters.map_or(&mut [][..], Vec::as_mut_slice);
-    parameters.iter_mut().for_each(|parameter| limit(&id, parameter));
-    let problems = problems::of(path, &id, parameters);
-    if path.starts_with("/v1/") {
-        // One of them, or none where the pod asks for none.
-        set(Some(operation), "security", json!([{}, {"bearer": []}, {"key": []}]));
+    let is_api = path.starts_with("/v1/");
+    let parameters = operation.get_mut("parameters").map(Tree::items_mut).unwrap_or_default();
+    parameters.iter_mut().for_each(|parameter| complete_parameter(&id, parameter));
+    let problems = if is_api { problems::of(&id, parameters) } else { Vec::new() };
+    if is_api {
+        // Either key, or none if the pod requires none.
+        operation.set("security", json!([{}, {"bearer": []}, {"key": []}]));
     }
-    let Some(responses) = operation.get_mut("responses").and_then(Value::as_object_mut) else { return };
-    responses.retain(|_status, response| !is_problem(response));
+    let Some(Tree::Object(responses)) = operation.get_mut("responses") else { return };
+    responses.retain(|(_status, response)| !is_problem(response));
     for (status, response) in responses.iter_mut() {
         let examples = examples.get_mut(&id).and_then(|examples| examples.get_mut(status));
-        succeed(response, &summary, examples);
-        if path.starts_with("/v1/") && status.starts_with('2') {
-            add_headers(response, if problems::follows(&id) { &TOLD_ALWAYS } else { &TOLD });
+        complete_success(response, &summary, examples);
+        if is_api && status.starts_with('2') {
+            add_headers(response, if problems::is_stream(&id) { &STREAM_HEADERS } else { &HEADERS });
         }
     }
-    if path.starts_with("/v1/") && responses.contains_key("200") && !problems::follows(&id) {
-        let mut unchanged = json!({"description": "What `If-None-Match` names is still the answer"});
-        add_headers(&mut unchanged, &TOLD);
-        responses.insert("304".to_owned(), unchanged);
+    if is_api && responses.iter().any(|(status, _)| status == "200") && !problems::is_stream(&id) {
+        let mut unchanged =
+            json!({"description": "The answer that `If-None-Match` names is still current"}).into();
+        add_headers(&mut unchanged, &HEADERS);
+        responses.push(("304".to_owned(), unchanged));
     }
     responses.extend(problems);
 }
 
-/// What the framework left out of an answer that is no problem.
-fn succeed(response: &mut Value, summary: &str, mut examples: Option<&mut Value>) {
-    if response.get("description").is_none_or(|description| description == "") {
-        set(Some(response), "description", summary.into());
+/// Completes an answer that is not a problem.
+fn complete_success(response: &mut Tree, summary: &str, mut examples: Option<&mut Tree>) {
+    if response.get("description").and_then(Tree::as_str).unwrap_or_default().is_empty() {
+        response.set("description", summary);
     }
-    for (media_type, content) in members(response.get_mut("content")) {
+    for (media_type, content) in response.get_mut("content").into_iter().flat_map(Tree::members_mut) {
         let name = media_type.split(';').next().unwrap_or_default();
         if let Some(example) = examples.as_mut().and_then(|examples| examples.get_mut(name)) {
-            set(Some(content), "example", example.take());
+            content.set("example", std::mem::take(example));
         }
     }
-    if let Some(Value::Object(told)) = response.get_mut("headers") {
-        *told = std::mem::take(told)
-            .into_iter()
-            .map(|(name, header)| known_header(&name).unwrap_or((name, header)))
-            .collect();
+    if let Some(Tree::Object(headers)) = response.get_mut("headers") {
+        for (name, header) in headers {
+            if let Some((known, reference)) = known_header(name) {
+                (*name, *header) = (known, reference);
+            }
+        }
     }
 }
 
-fn add_headers(response: &mut Value, names: &[&str]) {
-    let headers = response.as_object_mut().map(|response| response.entry("headers").or_insert(json!({})));
-    if let Some(Value::Object(headers)) = headers {
-        headers.extend(names.iter().map(|name| ((*name).to_owned(), reference("headers", name))));
+fn add_headers(response: &mut Tree, names: &[&str]) {
+    if response.get("headers").is_none() {
+        response.set("headers", Tree::object());
+    }
+    if let Some(headers) = response.get_mut("headers") {
+        names.iter().for_each(|name| headers.set(name, reference("headers", name)));
     }
 }
 
-fn is_problem(response: &Value) -> bool {
+fn is_problem(response: &Tree) -> bool {
     response.get("content").is_some_and(|content| content.get(ProblemJson::CONTENT_TYPE).is_some())
 }
 
-/// A header that the framework wrote, its name in capitals, as a reference to the one that is described here.
-fn known_header(name: &str) -> Option<(String, Value)> {
+/// A reference to a header that [`headers`] describes. The framework writes header names in capitals.
+fn known_header(name: &str) -> Option<(String, Tree)> {
     let headers = headers();
     let known = headers.as_object()?.keys().find(|known| known.eq_ignore_ascii_case(name))?;
-    Some((known.clone(), reference("headers", known)))
+    Some((known.clone(), reference("headers", known).into()))
 }
 
 fn reference(kind: &str, name: &str) -> Value {
     json!({"$ref": format!("#/components/{kind}/{name}")})
 }
 
-/// What a parameter may be where its type does not say so, and an example that works.
-fn limit(operation: &str, parameter: &mut Value) {
-    let Some(name) = parameter.get("name").and_then(Value::as_str).map(str::to_owned) else { return };
-    let limits = match name.as_str() {
-        "max_points" => json!({"minimum": MIN_POINTS, "maximum": MAX_POINTS}),
-        "limit" => json!({"minimum": 1, "maximum": MAX_LIMIT, "default": DEFAULT_LIMIT}),
-        "cursor" => json!({"pattern": "^[ad][0-9]{1,14}$"}),
-        "sequence" | "at_sequence" => json!({"maximum": u64::MAX}),
-        "amount" => json!({"pattern": ABOVE_ZERO}),
-        "min_coverage" => json!({"pattern": NO_MORE_THAN_ALL}),
-        "min_sources" => json!({"minimum": 1, "maximum": MAX_SOURCES}),
-        _ => json!({}),
-    };
+/// Adds a parameter's default, an example that works, and how it may be written.
+fn complete_parameter(operation: &str, parameter: &mut Tree) {
+    let Some(name) = parameter.get("name").and_then(Tree::as_str).map(str::to_owned) else { return };
     let example = match name.as_str() {
         "to" if operation == "convert" => Some(json!("USD")),
         "limit" => Some(json!(DEFAULT_LIMIT)),
         "order" => Some(json!("desc")),
         "to" => Some(json!("2100-01-01T00:00:00Z")),
         "min_coverage" => Some(json!("0")),
-        // What any price that was just agreed meets.
+        // Any recently agreed price meets these three.
         "max_age" => Some(json!("1d")),
         "min_sources" => Some(json!(1)),
         "max_spread" => Some(json!("5%")),
         "verbose" => Some(json!("true")),
-        // A log of two pairs begins with a leader of each.
+        // The first records of a log of two pairs are one lead for each pair.
         "sequence" => Some(json!(3)),
         _ => None,
     };
-    if let (Some(Value::Object(schema)), Value::Object(limits)) = (parameter.get_mut("schema"), limits) {
-        schema.extend(limits);
-        if example.is_some() || FILTERS.contains(&name.as_str()) {
+    if let Some(schema) = parameter.get_mut("schema") {
+        match name.as_str() {
+            "limit" => schema.set("default", json!(DEFAULT_LIMIT)),
+            // The framework's floating-point limits cannot hold this number.
+            "sequence" | "at_sequence" => schema.set("maximum", json!(u64::MAX)),
+            _ => {}
+        }
+        if example.is_some() || WITHOUT_EXAMPLE.contains(&name.as_str()) {
             schema.remove("example");
         }
     }
     if let Some(example) = example {
-        set(Some(parameter), "example", example);
+        parameter.set("example", example);
     }
     let spelling = match name.as_str() {
         "pair" => {
-            "In any case, and with `-`, `_` or `%2F`: `btc-usd`, `BTC_USD` and `BTC%2FUSD` are `BTC-USD`."
+            "Upper or lower case, with `-`, `_` or `%2F`: `btc-usd`, `BTC_USD` and `BTC%2FUSD` all mean `BTC-USD`."
         }
         "from" | "to" if operation != "convert" => {
-            "RFC 3339, where `+` is written `%2B`, or unix milliseconds; what looks like seconds is refused."
+            "RFC 3339 (write `+` as `%2B`) or unix milliseconds. A number that looks like seconds is refused."
         }
         _ => return,
     };
-    let said = parameter.get("description").and_then(Value::as_str).unwrap_or_default();
-    let said = format!("{said}\n\n{spelling}");
-    set(Some(parameter), "description", said.into());
-}
-
-/// Says which members of an object are always there, and which of them may be null.
-fn complete(name: &str, schema: &mut Value) {
-    let left_out = LEFT_OUT.iter().find(|(known, _)| *known == name).map_or(&[][..], |(_, members)| members);
-    let required = schema.get("required").and_then(Value::as_array).cloned().unwrap_or_default();
-    let mut always = Vec::new();
-    for (member, schema) in members(schema.get_mut("properties")) {
-        if left_out.contains(&member.as_str()) {
-            continue;
-        }
-        always.push(Value::from(member.as_str()));
-        if !required.iter().any(|name| name == member) {
-            if schema.get("$ref").is_some() {
-                *schema = json!({"allOf": [schema.take()]});
-            }
-            set(Some(schema), "nullable", true.into());
-        }
-    }
-    if !always.is_empty() {
-        set(Some(schema), "required", always.into());
-    }
-}
-
-/// The framework knows limits as floating-point numbers alone.
-fn whole_numbers(value: &mut Value) {
-    match value {
-        Value::Object(members) => members.values_mut().for_each(whole_numbers),
-        Value::Array(items) => items.iter_mut().for_each(whole_numbers),
-        Value::Number(number) => {
-            let whole = number.to_string().strip_suffix(".0").and_then(|whole| whole.parse::<i64>().ok());
-            if let Some(whole) = whole {
-                *value = whole.into();
-            }
-        }
-        _ => {}
-    }
-}
-
-fn members(value: Option<&mut Value>) -> impl Iterator<Item = (&String, &mut Value)> {
-    value.and_then(Value::as_object_mut).into_iter().flatten()
-}
-
-fn set(object: Option<&mut Value>, name: &str, value: Value) {
-    if let Some(Value::Object(members)) = object {
-        members.insert(name.to_owned(), value);
-    }
+    let description = parameter.get("description").and_then(Tree::as_str).unwrap_or_default();
+    let description = format!("{description}\n\n{spelling}");
+    parameter.set("description", description.as_str());
 }

@@ -1,4 +1,4 @@
-//! In which form a list is answered: asked for by `?format=`, or by the `Accept` header.
+//! The format of an answer, selected by `?format=` or by the `Accept` header.
 
 use http::{HeaderMap, header};
 use mime::Mime;
@@ -11,27 +11,26 @@ use poem_openapi::{
 
 use crate::problem::{Code, Problem};
 
-/// The forms that a route answers in.
+/// The formats of a route.
 pub(super) trait Format: Copy + 'static {
-    /// In the order in which they are preferred where a client takes several alike; the first one where it does not
-    /// say.
+    /// All formats in order of preference. The first one is the default.
     const ALL: &[Self];
-    /// What to say to whoever takes none of them.
+    /// The detail of the problem for a client that accepts none of them.
     const NAMES: &str;
 
-    /// Its media type.
+    /// The media type.
     fn type_and_subtype(self) -> (&'static str, &'static str);
 }
 
-/// The form of an answer. The parameter wins; without it, it is what the client likes best.
-pub(super) fn choose<F: Format>(asked: Option<F>, headers: &HeaderMap) -> Result<F, Problem> {
-    asked.map_or_else(|| negotiate(headers), Ok)
+/// The format of an answer: the `format` parameter if there is one, otherwise what the client prefers.
+pub(super) fn choose<F: Format>(parameter: Option<F>, headers: &HeaderMap) -> Result<F, Problem> {
+    parameter.map_or_else(|| negotiate(headers), Ok)
 }
 
-/// What the answers of routes with several formats depend on beside the request target.
+/// The request header that the answers of routes with several formats depend on.
 pub(super) const VARY: &str = "Accept";
 
-/// In which form a list is answered.
+/// The format of a list.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Enum)]
 #[oai(rename_all = "lowercase")]
 pub(super) enum FormatParameter {
@@ -39,12 +38,12 @@ pub(super) enum FormatParameter {
     Json,
     /// CSV with a header row.
     Csv,
-    /// One JSON object a line.
+    /// One JSON object per line.
     Ndjson,
 }
 
 impl FormatParameter {
-    /// Its word in a request target.
+    /// The value of the `format` parameter.
     pub(super) fn word(self) -> &'static str {
         match self {
             Self::Json => "json",
@@ -56,8 +55,8 @@ impl FormatParameter {
 
 impl Format for FormatParameter {
     const ALL: &[Self] = &[Self::Json, Self::Csv, Self::Ndjson];
-    const NAMES: &str = "this route answers application/json, text/csv and application/x-ndjson; name one of them in \
-                         the Accept header, or ask with format=json, csv or ndjson";
+    const NAMES: &str = "this route supports application/json, text/csv and application/x-ndjson; list one of them in \
+                         the Accept header, or use format=json, csv or ndjson";
 
     fn type_and_subtype(self) -> (&'static str, &'static str) {
         match self {
@@ -68,10 +67,10 @@ impl Format for FormatParameter {
     }
 }
 
-/// How much a client wants something, in thousandths, and how closely it described it.
-type Wish = (u16, u8);
+/// A client's preference for a format: its quality in thousandths, and how specific the matching media range is.
+type Preference = (u16, u8);
 
-/// After RFC 9110, 12.5.1: of the ranges that match a media type, the closest one says how much it is wanted.
+/// Content negotiation as in RFC 9110, 12.5.1: the most specific range that matches a media type gives its quality.
 fn negotiate<F: Format>(headers: &HeaderMap) -> Result<F, Problem> {
     let texts = headers.get_all(header::ACCEPT).iter().filter_map(|value| value.to_str().ok());
     let ranges: Vec<Mime> =
@@ -80,33 +79,33 @@ fn negotiate<F: Format>(headers: &HeaderMap) -> Result<F, Problem> {
     if ranges.is_empty() {
         return F::ALL.first().copied().ok_or_else(refused);
     }
-    let wished = F::ALL.iter().rev().filter_map(|format| Some((wish(&ranges, *format)?, *format)));
-    // Of several that are the same to it, the last one is taken: the first of those we have.
-    wished.max_by_key(|(wish, _)| *wish).map(|(_, format)| format).ok_or_else(refused)
+    let accepted = F::ALL.iter().rev().filter_map(|format| Some((preference(&ranges, *format)?, *format)));
+    // `max_by_key` returns the last of several equal ones. The list is reversed, so that is our first choice.
+    accepted.max_by_key(|(preference, _)| *preference).map(|(_, format)| format).ok_or_else(refused)
 }
 
-fn wish(ranges: &[Mime], format: impl Format) -> Option<Wish> {
+fn preference(ranges: &[Mime], format: impl Format) -> Option<Preference> {
     let (kind, subtype) = format.type_and_subtype();
-    let closeness = |range: &Mime| match (range.type_().as_str(), range.essence_str()) {
+    let specificity = |range: &Mime| match (range.type_().as_str(), range.essence_str()) {
         ("*", "*/*") => Some(0),
         (of, _) if of == kind && range.subtype() == mime::STAR => Some(1),
         (of, _) if of == kind && range.subtype() == subtype && range.suffix().is_none() => Some(2),
         _ => None,
     };
-    let (closeness, range) =
-        ranges.iter().filter_map(|range| Some((closeness(range)?, range))).max_by_key(|(close, _)| *close)?;
-    Some((thousandths(range), closeness)).filter(|(thousandths, _)| *thousandths > 0)
+    let matching = ranges.iter().filter_map(|range| Some((specificity(range)?, range)));
+    let (specificity, range) = matching.max_by_key(|(specificity, _)| *specificity)?;
+    Some((quality(range), specificity)).filter(|(quality, _)| *quality > 0)
 }
 
-/// A range's weight; all of it where it has none that can be read.
-fn thousandths(range: &Mime) -> u16 {
-    let weight = |text: &str| {
+/// The quality of a range in thousandths. It is 1,000 if it is missing or cannot be parsed.
+fn quality(range: &Mime) -> u16 {
+    let thousandths = |text: &str| {
         let (whole, part) = text.split_once('.').unwrap_or((text, ""));
-        // A missing digit is a zero, and there are three at most.
+        // At most three decimal places; missing ones are zero.
         let part: u16 = format!("{part:0<3}").get(..3)?.parse().ok()?;
         Some((whole.parse::<u16>().ok()?.saturating_mul(1_000) + part).min(1_000))
     };
-    range.get_param("q").and_then(|q| weight(q.as_str())).unwrap_or(1_000)
+    range.get_param("q").and_then(|q| thousandths(q.as_str())).unwrap_or(1_000)
 }
 
 /// Lines of CSV.
@@ -115,7 +114,7 @@ pub(super) struct Csv(pub(super) Vec<u8>);
 /// Lines of JSON.
 pub(super) struct Ndjson(pub(super) Vec<u8>);
 
-/// The media type of CSV in full, as answers have it.
+/// The full media type of CSV answers.
 const CSV_WITH_HEADER: &str = "text/csv; charset=utf-8; header=present";
 
 fn text_schema(description: &'static str, example: &str) -> MetaSchemaRef {
@@ -133,7 +132,9 @@ impl Payload for Csv {
     fn schema_ref() -> MetaSchemaRef {
         let example =
             "slot,price,sequence\n2026-11-21T00:00:20.000Z,97012.34,4\n2026-11-21T00:00:10.000Z,97012.30,2\n";
-        text_schema("A header row, and one tick a row. The next page is in the `Link` header alone.", example)
+        let description =
+            "A header row, then one tick per row. The link to the next page is in the `Link` header.";
+        text_schema(description, example)
     }
 }
 
@@ -143,7 +144,8 @@ impl Payload for Ndjson {
     fn schema_ref() -> MetaSchemaRef {
         let example = "{\"slot\":\"2026-11-21T00:00:20.000Z\",\"price\":\"97012.34\",\"sequence\":4}\n\
                        {\"slot\":\"2026-11-21T00:00:10.000Z\",\"price\":\"97012.30\",\"sequence\":2}\n";
-        text_schema("One `HistoryItem` a line. The next page is in the `Link` header alone.", example)
+        let description = "One `HistoryItem` per line. The link to the next page is in the `Link` header.";
+        text_schema(description, example)
     }
 }
 
@@ -170,7 +172,7 @@ mod tests {
     }
 
     #[test]
-    fn the_format_is_what_a_client_likes_best() {
+    fn the_format_is_the_one_that_the_client_prefers() {
         use FormatParameter::{Csv, Json, Ndjson};
         assert_eq!(choose(None, &HeaderMap::new()).ok(), Some(Json));
         for (accept, expected) in [

@@ -1,4 +1,4 @@
-//! Slots without a price, and why, page by page.
+//! `/v1/prices/{pair}/gaps`: slots without a price, and why.
 
 use std::sync::Arc;
 
@@ -6,17 +6,19 @@ use common::domain::GapCause;
 use poem_openapi::{
     ApiResponse, OpenApi,
     param::{Path, Query},
-    payload::Json,
 };
 
 use super::{
     State, Tag,
     as_of::AsOf,
-    paging::{Asked, OrderParameter, Parameters},
+    paging::{LimitParameter, OrderParameter, PageRequest, Parameters},
     view,
 };
 use crate::{
-    dto::{CauseParameter, GapItem, Gaps, PairParameter, SpanText, TimeText, TimestampParameter},
+    dto::{
+        CauseParameter, GapItem, Gaps, Json, Nullable, PageCursorParameter, PairParameter, SpanText,
+        TimeText, TimestampParameter,
+    },
     problem::Problem,
 };
 use ledger::{
@@ -24,10 +26,10 @@ use ledger::{
     store::{StoreError, StoredGap},
 };
 
-/// Gaps that one request looks at, where only those of one cause are asked for: about a tenth of a second.
-const MAX_LOOKED_AT: usize = 100_000;
+/// The most gaps that a request with `cause` reads: about a tenth of a second of work.
+const MAX_READ: usize = 100_000;
 
-/// Gaps.
+/// The handler of gaps.
 pub struct GapsApi(pub(super) Arc<State>);
 
 #[derive(ApiResponse)]
@@ -36,7 +38,7 @@ enum GapsResponse {
     #[oai(status = 200)]
     Page(
         Json<Gaps>,
-        /// The next page, as `<…>; rel="next"`; absent on the last.
+        /// A link to the next page, as `<…>; rel="next"`. Absent on the last page.
         #[oai(header = "Link")]
         Option<String>,
     ),
@@ -44,89 +46,83 @@ enum GapsResponse {
 
 #[OpenApi(prefix_path = "/v1", tag = "Tag::History")]
 impl GapsApi {
-    /// Gaps of a pair in a range of time
+    /// List the gaps of a pair in a time range
     ///
-    /// Those that have a slot in `[from, to)`.
+    /// Returns the gaps that have a slot in `[from, to)`.
     ///
-    /// Where history has no tick there is a gap, and every slot is in one or the other. An item is one
-    /// record of the log and is given whole, also where it begins before `from` or ends after `to`; what one
-    /// outage left may be several items. What each source said is at `/v1/ticks/{sequence}`.
+    /// Every slot of history has either a tick or belongs to a gap. An item is one whole record of the log, even if it
+    /// begins before `from` or ends after `to`. One outage may have left several items. The quotes and verdicts behind a
+    /// gap are at `/v1/ticks/{sequence}`.
     ///
-    /// Pages stay stable while records arrive: a cursor names a place in time, not a count. A page of one
-    /// cause may be short, or empty, and still have a `next_cursor`: go on until it is null.
+    /// Pages stay stable while records arrive because a cursor is a point in time and not a count. With
+    /// `cause`, a page may be short or empty and still have a `next_cursor`. Continue until it is null.
     #[oai(path = "/prices/:pair/gaps", method = "get", operation_id = "getGaps")]
     #[expect(clippy::too_many_arguments, reason = "each is a documented query parameter")]
     async fn gaps(
         &self,
         /// The pair.
         pair: Path<PairParameter>,
-        /// The first instant; as early as history goes, if absent.
+        /// The start of the range. Default: the beginning of history.
         from: Query<Option<TimestampParameter>>,
-        /// The instant after the last; no end, if absent.
+        /// The end of the range, which is not included. Default: no end.
         to: Query<Option<TimestampParameter>>,
-        /// Only gaps of this cause; of any, if absent.
+        /// Return only gaps with this cause. Default: any cause.
         cause: Query<Option<CauseParameter>>,
-        /// Newest first (`desc`), if absent.
+        /// The order of the items. Default: newest first (`desc`).
         order: Query<Option<OrderParameter>>,
-        /// Gaps on a page, from 1 to 10000; 100 if absent.
-        limit: Query<Option<u64>>,
-        /// The `next_cursor` of the page before.
-        cursor: Query<Option<String>>,
-        /// The position in the log to answer as of; the newest, if absent.
+        /// The number of gaps on a page.
+        limit: Query<Option<LimitParameter>>,
+        /// The `next_cursor` of the previous page.
+        cursor: Query<Option<PageCursorParameter>>,
+        /// Answer as of this position in the log. Default: the newest.
         at_sequence: AsOf,
     ) -> Result<GapsResponse, Problem> {
         let pair = pair.0.value()?;
-        let parameters = Parameters {
-            from: from.0,
-            to: to.0,
-            order: order.0,
-            limit: limit.0,
-            cursor: cursor.0,
-            at_sequence: at_sequence.sequence,
-        };
-        let asked = parameters.check(pair, "gaps")?;
-        at_sequence.lifetime.close_if(asked.is_closed(&self.0, &at_sequence.snapshot, |to| to));
+        let parameters = Parameters { from, to, order, limit, cursor, at_sequence: at_sequence.sequence };
+        let page = parameters.check(pair)?;
+        at_sequence.lifetime.close_if(page.is_closed(&self.0, &at_sequence.snapshot, |to| to));
         let cause = cause.0.map(|cause| cause.0);
         let (state, snapshot) = (self.0.clone(), at_sequence.snapshot);
         let readers = state.readers.clone();
-        readers.read(move || read_page(&state, &snapshot, &asked, cause)).await
+        readers.read(move || read_page(&state, &snapshot, &page, cause)).await
     }
 }
 
 fn read_page(
     state: &State,
     snapshot: &Snapshot,
-    asked: &Asked,
+    page: &PageRequest,
     cause: Option<GapCause>,
 ) -> Result<GapsResponse, Problem> {
-    let Some((from, to)) = asked.range(state, view(snapshot, asked.pair)?)? else {
-        return Ok(GapsResponse::Page(Json(Gaps { items: Vec::new(), next_cursor: None }), None));
+    let Some((from, to)) = page.range(state, view(snapshot, page.pair)?)? else {
+        return Ok(GapsResponse::Page(Json(Gaps { items: Vec::new(), next_cursor: Nullable(None) }), None));
     };
-    let gaps = state.store.gaps(asked.pair, from, to, asked.order());
-    let (gaps, more) = collect(gaps, cause, asked.limit, MAX_LOOKED_AT)?;
-    let next_cursor = more.map(|(last, next)| asked.cursor_between(last.from.start(), next.from.start()));
+    let gaps = state.store.gaps(page.pair, from, to, page.order());
+    let (gaps, more) = collect(gaps, cause, page.limit, MAX_READ)?;
+    let next_cursor = more.map(|(last, next)| page.cursor_between(last.from.start(), next.from.start()));
     let filter = cause.map_or_else(String::new, |cause| format!("cause={cause}&"));
-    let link = next_cursor.as_ref().map(|cursor| asked.link("gaps", &filter, cursor));
-    Ok(GapsResponse::Page(Json(Gaps { items: gaps.into_iter().map(item).collect(), next_cursor }), link))
+    let link = next_cursor.as_ref().map(|cursor| page.link("gaps", &filter, cursor));
+    let items = gaps.into_iter().map(item).collect();
+    Ok(GapsResponse::Page(Json(Gaps { items, next_cursor: Nullable(next_cursor) }), link))
 }
 
-/// A page's gaps, and the two between which the next page begins, if there is one.
+/// The gaps of a page. If there is a next page, also the last gap that was read and the gap that follows it.
 type Found = (Vec<StoredGap>, Option<(StoredGap, StoredGap)>);
 
-/// Up to `limit` gaps of a cause, looking at no more than `patience`; and the gaps to go on after and with,
-/// where there are more to look at. What is looked at depends on the log and the question alone.
+/// Collects up to `limit` gaps of a cause from at most `max_read` gaps. The result depends only on the log and the
+/// request, so it is the same on every pod.
 fn collect(
     gaps: impl Iterator<Item = Result<StoredGap, StoreError>>,
     cause: Option<GapCause>,
     limit: usize,
-    patience: usize,
+    max_read: usize,
 ) -> Result<Found, StoreError> {
     let (mut found, mut seen, mut last) = (Vec::new(), 0, None);
     for gap in gaps {
         let gap = gap?;
         let fits = cause.is_none_or(|cause| cause == gap.cause);
-        // Whoever has a full page, of which nothing is left over, should not be sent on for an empty one.
-        if seen == patience || (fits && found.len() == limit) {
+        // A full page has a cursor only if another matching gap follows, so that no empty page comes after it.
+        if seen == max_read || (fits && found.len() == limit) {
             return Ok((found, last.map(|last| (last, gap))));
         }
         if fits {
@@ -144,9 +140,9 @@ fn item(gap: StoredGap) -> GapItem {
         slots: gap.slots(),
         interval: SpanText(gap.interval.span()),
         cause: gap.cause.to_string(),
-        sequence: gap.recorded.map(|(sequence, _)| sequence.0),
-        epoch: gap.recorded.map(|(_, epoch)| epoch.0),
-        sources: gap.asked,
+        sequence: gap.recorded.map(|(sequence, _)| sequence.0).into(),
+        epoch: gap.recorded.map(|(_, epoch)| epoch.0).into(),
+        sources: gap.asked.into(),
     }
 }
 

@@ -1,4 +1,4 @@
-//! Earlier prices, page by page.
+//! `/v1/prices/{pair}/history`: ticks of the past.
 
 use std::sync::Arc;
 
@@ -6,18 +6,20 @@ use http::HeaderMap;
 use poem_openapi::{
     ApiResponse, OpenApi, ResponseContent,
     param::{Path, Query},
-    payload::Json,
 };
 
 use super::{
     State, Tag,
     as_of::AsOf,
     format::{self, Csv, FormatParameter, Ndjson, VARY},
-    paging::{Asked, OrderParameter, Parameters},
+    paging::{LimitParameter, OrderParameter, PageRequest, Parameters},
     view,
 };
 use crate::{
-    dto::{History, HistoryItem, PairParameter, PriceText, TimeText, TimestampParameter},
+    dto::{
+        History, HistoryItem, Json, Nullable, PageCursorParameter, PairParameter, PriceText, TimeText,
+        TimestampParameter, WholeNumber,
+    },
     lines::{LineFormat, Lines, TickLine},
     problem::Problem,
 };
@@ -27,7 +29,11 @@ use ledger::{
     store::{Order, StoredTick},
 };
 
-/// Earlier prices.
+/// The number of ticks that a range is thinned to, as a parameter.
+#[expect(clippy::as_conversions, reason = "constants have no other conversion, and the values are small")]
+type MaxPoints = WholeNumber<{ MIN_POINTS as u64 }, { MAX_POINTS as u64 }>;
+
+/// The handler of history.
 pub struct HistoryApi(pub(super) Arc<State>);
 
 #[derive(ApiResponse)]
@@ -36,7 +42,7 @@ enum HistoryResponse {
     #[oai(status = 200)]
     Page(
         HistoryPage,
-        /// The next page, as `<…>; rel="next"`; absent on the last.
+        /// A link to the next page, as `<…>; rel="next"`. Absent on the last page.
         #[oai(header = "Link")]
         Option<String>,
         /// The format depends on the `Accept` header.
@@ -45,7 +51,7 @@ enum HistoryResponse {
     ),
 }
 
-/// A page in one of its forms.
+/// A page in one of its formats.
 #[derive(ResponseContent)]
 enum HistoryPage {
     Json(Json<History>),
@@ -55,18 +61,19 @@ enum HistoryPage {
 
 #[OpenApi(prefix_path = "/v1", tag = "Tag::History")]
 impl HistoryApi {
-    /// Ticks of a pair in a range of time
+    /// List the ticks of a pair in a time range
     ///
-    /// Those whose slot is in `[from, to)`.
+    /// Returns the ticks whose slot is in `[from, to)`.
     ///
-    /// Pages stay stable while records arrive: a cursor names a place in time, not a count.
+    /// Pages stay stable while records arrive because a cursor is a point in time and not a count.
     ///
-    /// With `max_points` the whole range is answered at once, thinned if it must be: it is cut into buckets of one
-    /// length, and of each the first, last, lowest and highest tick are given. So the first and last tick of the
-    /// range are always among them, and its extremes. All are ticks of the log; none is an average.
+    /// With `max_points` the answer covers the whole range at once and is thinned if necessary. The range is divided into
+    /// buckets of equal length, and each bucket keeps its first, last, lowest and highest tick. So the answer always
+    /// includes the first and last tick of the range, its minimum and its maximum. All items are real ticks; none is an
+    /// average.
     ///
-    /// The answer is JSON, CSV or NDJSON, by the `Accept` header or by `format`, which wins. In CSV and NDJSON
-    /// the cursor of the next page is in the `Link` header alone.
+    /// The answer is JSON, CSV or NDJSON. `format` selects it, or the `Accept` header if there is no `format`. In CSV and
+    /// NDJSON, the cursor of the next page is only in the `Link` header.
     #[oai(path = "/prices/:pair/history", method = "get", operation_id = "getHistory")]
     #[expect(clippy::too_many_arguments, reason = "each is a documented query parameter")]
     async fn history(
@@ -74,68 +81,66 @@ impl HistoryApi {
         headers: &HeaderMap,
         /// The pair.
         pair: Path<PairParameter>,
-        /// The first instant; as early as history goes, if absent.
+        /// The start of the range. Default: the beginning of history.
         from: Query<Option<TimestampParameter>>,
-        /// The instant after the last; no end, if absent.
+        /// The end of the range, which is not included. Default: no end.
         to: Query<Option<TimestampParameter>>,
-        /// Newest first (`desc`), if absent.
+        /// The order of the items. Default: newest first (`desc`).
         order: Query<Option<OrderParameter>>,
-        /// Ticks on a page, from 1 to 10000; 100 if absent.
-        limit: Query<Option<u64>>,
-        /// The `next_cursor` of the page before.
-        cursor: Query<Option<String>>,
-        /// The most ticks to bring the range down to, from 4 to 10000; not together with `limit` or `cursor`.
-        max_points: Query<Option<u64>>,
-        /// The form of the answer; by the `Accept` header, if absent.
+        /// The number of ticks on a page.
+        limit: Query<Option<LimitParameter>>,
+        /// The `next_cursor` of the previous page.
+        cursor: Query<Option<PageCursorParameter>>,
+        /// Thin the whole range to at most this many ticks. Cannot be combined with `limit` or `cursor`.
+        max_points: Query<Option<MaxPoints>>,
+        /// The format of the answer. Default: by the `Accept` header.
         format: Query<Option<FormatParameter>>,
-        /// The position in the log to answer as of; the newest, if absent.
+        /// Answer as of this position in the log. Default: the newest.
         at_sequence: AsOf,
     ) -> Result<HistoryResponse, Problem> {
         let pair = pair.0.value()?;
-        let max_points = check_max_points(max_points.0, limit.0.is_some() || cursor.0.is_some())?;
-        let parameters = Parameters {
-            from: from.0,
-            to: to.0,
-            order: order.0,
-            limit: limit.0,
-            cursor: cursor.0,
-            at_sequence: at_sequence.sequence,
-        };
-        let question = Question {
-            asked: parameters.check(pair, "ticks")?,
-            max_points,
+        if max_points.0.is_some() && (limit.0.is_some() || cursor.0.is_some()) {
+            let detail =
+                "max_points returns the whole range at once; leave out limit and cursor, or max_points";
+            return Err(Problem::parameter("max_points", detail));
+        }
+        let max_points = max_points.0.map(|points| usize::try_from(points.get())).transpose();
+        let parameters = Parameters { from, to, order, limit, cursor, at_sequence: at_sequence.sequence };
+        let query = HistoryQuery {
+            page: parameters.check(pair)?,
+            max_points: max_points.map_err(Problem::internal)?,
             format: format::choose(format.0, headers)?,
             named_format: format.0,
         };
-        let is_closed = question.asked.is_closed(&self.0, &at_sequence.snapshot, |to| to);
+        let is_closed = query.page.is_closed(&self.0, &at_sequence.snapshot, |to| to);
         at_sequence.lifetime.close_if(is_closed);
         let (state, snapshot) = (self.0.clone(), at_sequence.snapshot);
         let readers = state.readers.clone();
-        match question.is_long(&state, &snapshot) {
-            true => readers.scan(move || question.answer(&state, &snapshot)).await,
-            false => readers.read(move || question.answer(&state, &snapshot)).await,
+        match query.is_long(&state, &snapshot) {
+            true => readers.scan(move || query.answer(&state, &snapshot)).await,
+            false => readers.read(move || query.answer(&state, &snapshot)).await,
         }
     }
 }
 
-/// Slots of a range that is thinned out like a page is read: a few milliseconds of work.
+/// The most slots of a range that is thinned as quickly as a page is read: a few milliseconds of work.
 const SHORT_SLOTS: u64 = 50_000;
 
-/// What is asked of history.
-struct Question {
-    asked: Asked,
+/// A valid request.
+struct HistoryQuery {
+    page: PageRequest,
     max_points: Option<usize>,
     format: FormatParameter,
-    /// The format as the request target names it, for the links to further pages.
+    /// The `format` parameter of the request, for links to further pages.
     named_format: Option<FormatParameter>,
 }
 
-impl Question {
-    /// Whether many ticks may have to be looked at.
+impl HistoryQuery {
+    /// Whether many ticks may have to be read.
     fn is_long(&self, state: &State, snapshot: &Snapshot) -> bool {
-        let view = self.max_points.and_then(|_| snapshot.pairs.get(&self.asked.pair));
+        let view = self.max_points.and_then(|_| snapshot.pairs.get(&self.page.pair));
         view.and_then(|view| {
-            let (from, to) = self.asked.range(state, view).ok()??;
+            let (from, to) = self.page.range(state, view).ok()??;
             Some(to.millis_since(from) / view.interval.millis() > SHORT_SLOTS)
         })
         .unwrap_or(false)
@@ -149,29 +154,29 @@ impl Question {
     }
 
     fn sample(&self, state: &State, snapshot: &Snapshot, points: usize) -> Result<HistoryResponse, Problem> {
-        let asked = &self.asked;
-        let Some(range) = asked.range(state, view(snapshot, asked.pair)?)? else {
+        let page = &self.page;
+        let Some(range) = page.range(state, view(snapshot, page.pair)?)? else {
             return self.response(Vec::new(), None);
         };
-        let mut ticks = sample(&state.store, asked.pair, range, points)?;
-        if asked.order() == Order::Descending {
+        let mut ticks = sample(&state.store, page.pair, range, points)?;
+        if page.order() == Order::Descending {
             ticks.reverse();
         }
         self.response(ticks, None)
     }
 
     fn page(&self, state: &State, snapshot: &Snapshot) -> Result<HistoryResponse, Problem> {
-        let asked = &self.asked;
-        let Some((from, to)) = asked.range(state, view(snapshot, asked.pair)?)? else {
+        let page = &self.page;
+        let Some((from, to)) = page.range(state, view(snapshot, page.pair)?)? else {
             return self.response(Vec::new(), None);
         };
-        // One more than the page has, to know whether there is another.
+        // One more than fits on the page, to know whether there is another page.
         let mut ticks = state
             .store
-            .ticks(asked.pair, from, to, asked.order())
-            .take(asked.limit + 1)
+            .ticks(page.pair, from, to, page.order())
+            .take(page.limit + 1)
             .collect::<Result<Vec<StoredTick>, _>>()?;
-        let next_cursor = asked.cut(&mut ticks, |tick| tick.slot.start());
+        let next_cursor = page.cut(&mut ticks, |tick| tick.slot.start());
         self.response(ticks, next_cursor)
     }
 
@@ -181,29 +186,17 @@ impl Question {
         next_cursor: Option<String>,
     ) -> Result<HistoryResponse, Problem> {
         let format = self.named_format.map(|format| format!("format={}&", format.word())).unwrap_or_default();
-        let link = next_cursor.as_ref().map(|cursor| self.asked.link("history", &format, cursor));
+        let link = next_cursor.as_ref().map(|cursor| self.page.link("history", &format, cursor));
         let page = match self.format {
             FormatParameter::Json => {
                 let items = ticks.into_iter().map(item).collect();
-                HistoryPage::Json(Json(History { items, next_cursor }))
+                HistoryPage::Json(Json(History { items, next_cursor: Nullable(next_cursor) }))
             }
             FormatParameter::Csv => HistoryPage::Csv(Csv(lines(LineFormat::Csv, ticks)?)),
             FormatParameter::Ndjson => HistoryPage::Ndjson(Ndjson(lines(LineFormat::Ndjson, ticks)?)),
         };
         Ok(HistoryResponse::Page(page, link, VARY.to_owned()))
     }
-}
-
-fn check_max_points(asked: Option<u64>, paged: bool) -> Result<Option<usize>, Problem> {
-    let Some(asked) = asked else { return Ok(None) };
-    let wrong = |detail: String| Problem::parameter("max_points", detail);
-    if paged {
-        let detail = "max_points answers the whole range at once: leave out limit and cursor, or max_points";
-        return Err(wrong(detail.to_owned()));
-    }
-    let points = usize::try_from(asked).ok().filter(|points| (MIN_POINTS..=MAX_POINTS).contains(points));
-    let detail = || format!("a range can be brought down to {MIN_POINTS} to {MAX_POINTS} ticks, not {asked}");
-    points.map(Some).ok_or_else(|| wrong(detail()))
 }
 
 fn item(tick: StoredTick) -> HistoryItem {

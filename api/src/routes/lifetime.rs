@@ -1,4 +1,4 @@
-//! How long an answer stays what it is, for caches.
+//! How long caches may keep an answer.
 
 use std::{
     sync::{
@@ -13,54 +13,55 @@ use common::domain::Origin;
 use super::State;
 use ledger::snapshot::{PairView, Snapshot};
 
-/// Where a route says that its answer is closed: that nothing which will ever be recorded can change it.
+/// How long an answer stays valid. The handler sets it and the server reads it.
+///
+/// An answer is closed if no future record can change it.
 #[derive(Debug, Clone, Default)]
-pub(crate) struct Lifetime(Arc<Said>);
+pub(crate) struct Lifetime(Arc<Limits>);
 
 #[derive(Debug)]
-struct Said {
+struct Limits {
     closed: AtomicBool,
     at_most_millis: AtomicU64,
 }
 
-impl Default for Said {
+impl Default for Limits {
     fn default() -> Self {
         Self { closed: AtomicBool::new(false), at_most_millis: AtomicU64::new(u64::MAX) }
     }
 }
 
 impl Lifetime {
-    /// Says that it is not what was asked for any more after this time.
+    /// Limits the lifetime of the answer.
     pub(super) fn end_after(&self, time: Duration) {
         let millis = u64::try_from(time.as_millis()).unwrap_or(u64::MAX);
         self.0.at_most_millis.fetch_min(millis, Ordering::Relaxed);
     }
 
-    /// How long an answer that holds for some time holds by what the route said.
-    pub(crate) fn limit(&self, holds: Duration) -> Duration {
-        holds.min(Duration::from_millis(self.0.at_most_millis.load(Ordering::Relaxed)))
+    /// The given lifetime, or the handler's limit if that is shorter.
+    pub(crate) fn limit(&self, lifetime: Duration) -> Duration {
+        lifetime.min(Duration::from_millis(self.0.at_most_millis.load(Ordering::Relaxed)))
     }
 
-    /// Says so, if it is.
+    /// Sets whether the answer is closed.
     pub(super) fn close_if(&self, is_closed: bool) {
         self.0.closed.store(is_closed, Ordering::Relaxed);
     }
 
-    /// Whether the route said so.
+    /// Whether the answer is closed.
     pub(crate) fn is_closed(&self) -> bool {
         self.0.closed.load(Ordering::Relaxed)
     }
 }
 
 impl State {
-    /// How long an answer from this snapshot can be taken for the newest, by this pod's clock: until the next
-    /// record of any pair is due, and no longer than every fresh price stays fresh.
+    /// How long an answer from this snapshot is current by this pod's clock: until the next record of any pair is due,
+    /// or until a fresh price becomes stale.
     ///
-    /// Pairs that are stale are not waited for: one that is no longer polled would have everything else asked for
-    /// again and again.
-    pub(crate) fn holds(&self, snapshot: &Snapshot) -> Duration {
+    /// Stale pairs do not count. Otherwise one pair that is no longer polled would disable caching for all others.
+    pub(crate) fn time_to_live(&self, snapshot: &Snapshot) -> Duration {
         if snapshot.origin == Some(Origin::Replay) {
-            // A recording goes by in a time of its own.
+            // A replay does not follow the clock.
             return Duration::ZERO;
         }
         let now = self.clock.now();

@@ -1,51 +1,51 @@
-//! What operators ask: is it alive, is it ready, what is it, what does it count.
+//! The routes for operators: liveness, readiness, version, metrics, and the page of errors.
 
 use common::readiness::Condition;
 use http::StatusCode;
 use poem::{Endpoint, Response, Route, get, handler, web::Data};
-use poem_openapi::{
-    ApiResponse, Object, OpenApi,
-    param::Query,
-    payload::{Json, PlainText},
-};
+use poem_openapi::{ApiResponse, Object, OpenApi, param::Query, payload::PlainText};
 use prometheus::{Encoder, TextEncoder};
+use serde::Serialize;
 
 use super::{Process, Tag};
-use crate::problem::{ERRORS_PATH, errors_html};
+use crate::{
+    dto::Json,
+    problem::{ERRORS_PATH, errors_html},
+};
 
-/// What a process is.
-#[derive(Debug, Clone, Object)]
+/// The version of a process.
+#[derive(Debug, Clone, Object, Serialize)]
 #[oai(rename = "Version")]
 pub struct Build {
     /// The released version.
     pub version: String,
-    /// What it is, in a sentence.
+    /// What the program is, in one sentence.
     pub description: String,
-    /// The commit it was built from; `unknown` outside of a checkout.
+    /// The commit it was built from, or `unknown` if it was not built in a checkout.
     pub commit: String,
     /// When it was built.
     pub build_time: String,
 }
 
 /// The readiness of a process.
-#[derive(Debug, Object)]
+#[derive(Debug, Object, Serialize)]
 struct Ready {
-    /// Whether it should get requests.
+    /// Whether the process should receive requests.
     ready: bool,
-    /// Each check, if asked for with `verbose`.
-    #[oai(skip_serializing_if_is_none)]
+    /// Every check. Only with `verbose`.
+    #[serde(skip_serializing_if = "Option::is_none")]
     checks: Option<Vec<CheckItem>>,
 }
 
 /// One check of readiness.
-#[derive(Debug, Object)]
+#[derive(Debug, Object, Serialize)]
 struct CheckItem {
-    /// What is checked.
+    /// The part that is checked.
     name: String,
-    /// `ready`, `degraded` (serving, with something missing) or `unready`.
+    /// `ready`, `degraded` (it serves, but something is missing) or `unready`.
     condition: String,
-    /// Why it is not ready.
-    #[oai(skip_serializing_if_is_none)]
+    /// Why the part is not ready. Absent if it is.
+    #[serde(skip_serializing_if = "Option::is_none")]
     reason: Option<String>,
 }
 
@@ -59,35 +59,36 @@ enum ReadyResponse {
     Unready(Json<Ready>),
 }
 
-/// The operators' routes of a pod, documented with the others.
+/// The handlers of the routes for operators.
 pub struct OperationsApi(pub(super) Process);
 
 #[OpenApi(tag = "Tag::Operations")]
 impl OperationsApi {
-    /// Whether the process lives
+    /// Check liveness
     ///
-    /// It does as long as it answers at all.
+    /// Returns 200 as long as the process can respond at all.
     #[oai(path = "/livez", method = "get", operation_id = "getLiveness")]
     async fn livez(&self) -> PlainText<&'static str> {
         PlainText("alive")
     }
 
-    /// Whether the process should get requests
+    /// Check readiness
     ///
-    /// A pod whose sources or log are away stays ready and labels its answers; `verbose` says what it lacks.
+    /// Says whether the process should receive requests. A pod that cannot reach its log, or whose sources are down, stays
+    /// ready: it marks old prices as stale. `verbose` says what is missing.
     #[oai(path = "/readyz", method = "get", operation_id = "getReadiness")]
     async fn readyz(
         &self,
-        /// Present: every check with its reason. `?verbose` is enough.
+        /// If present, with or without a value, the answer lists every check with its reason.
         verbose: Query<Option<String>>,
     ) -> ReadyResponse {
         let (ready, answer) = self.0.ready(verbose.0.is_some());
         if ready { ReadyResponse::Ready(Json(answer)) } else { ReadyResponse::Unready(Json(answer)) }
     }
 
-    /// What the process is
+    /// Get the version
     ///
-    /// The released version, and what it was built from.
+    /// Returns the released version and what it was built from.
     #[oai(path = "/version", method = "get", operation_id = "getVersion")]
     async fn version(&self) -> Json<Build> {
         Json(self.0.build.clone())
@@ -114,18 +115,18 @@ impl Process {
         match TextEncoder::new().encode(&self.registry.gather(), &mut body) {
             Ok(()) => Response::builder().content_type(prometheus::TEXT_FORMAT).body(body),
             Err(error) => {
-                tracing::error!(%error, "cannot write the metrics");
+                tracing::error!(event = "metrics_not_encoded", %error, "cannot encode the metrics");
                 Response::builder().status(StatusCode::INTERNAL_SERVER_ERROR).finish()
             }
         }
     }
 }
 
-/// The operators' routes on their own, for a process that answers no others.
+/// The routes for operators without the others.
 pub struct Operations;
 
 impl Operations {
-    /// `/livez`, `/readyz`, `/version`, `/metrics`, and the page that problems point to.
+    /// `/livez`, `/readyz`, `/version`, `/metrics`, and the page of errors.
     pub fn routes(process: &Process) -> impl Endpoint + use<> {
         let service = poem_openapi::OpenApiService::new(OperationsApi(process.clone()), "Tickwell", "");
         Route::new()
@@ -135,13 +136,13 @@ impl Operations {
     }
 }
 
-/// `/metrics`, in Prometheus's text format.
+/// `/metrics` in Prometheus's text format.
 pub(crate) fn metrics_route(process: &Process) -> impl Endpoint + use<> {
     use poem::EndpointExt;
     get(metrics).data(process.clone())
 }
 
-/// The page that problems point to.
+/// The page of errors, which the `type` of every problem points to.
 #[handler]
 pub(crate) fn errors() -> Response {
     Response::builder().content_type("text/html; charset=utf-8").body(errors_html())

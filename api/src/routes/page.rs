@@ -1,5 +1,5 @@
-//! The page that people leave open: a template, the files that it loads, and the plain numbers for browsers that run
-//! no scripts. Whatever else it shows, it asks the other routes for.
+//! The web page: a template, the files that it loads, and a table of prices for browsers without scripts. The page's
+//! scripts get everything else from the other routes.
 
 mod files;
 mod plain;
@@ -17,81 +17,80 @@ use super::State;
 use files::File;
 use ledger::snapshot::Snapshot;
 
-/// Where the page is.
+/// The path of the page.
 pub(crate) const PAGE: &str = "/";
 
-/// Below it are the files that the page loads, in a folder that is named after all of them.
+/// The path of the page's files. They are in a folder that is named after their content.
 pub(crate) const PAGE_FILES: &str = "/web";
 
-/// Where browsers look for a picture of whatever they show, the documents included.
+/// Where browsers look for an icon, for the documents too.
 pub(crate) const ICON: &str = "/favicon.ico";
 
-/// The picture's name among the files.
+/// The name of the icon's file.
 const ICON_FILE: &str = "icon.svg";
 
-/// What the page may do: run, show and ask what comes from the same pod, and nothing else. It makes its elements one by
-/// one, never out of text.
+/// The content security policy of the page: everything comes from the same pod, and no HTML is made from strings.
 const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; img-src 'self'; \
     base-uri 'none'; form-action 'none'; frame-ancestors 'none'; require-trusted-types-for 'script'";
 
-/// How long a file may be held whose name changes with it.
-const FOR_EVER: &str = "public, max-age=31536000, immutable";
+/// The caching of a file whose name changes with its content.
+const CACHE_FOREVER: &str = "public, max-age=31536000, immutable";
 
-/// How long another build's file may be held under the name that was asked for.
-const NOT_AT_ALL: &str = "no-store";
+/// The caching of a file that was requested under the name of another build.
+const CACHE_NEVER: &str = "no-store";
 
-/// What is told before anything is known.
-pub(crate) const NOT_YET: &str = "nothing can be answered yet; /readyz?verbose says what is waited for";
+/// What the page and the API say while the pod is starting.
+pub(crate) const NOT_YET: &str = "the pod is still starting; /readyz?verbose says what it is waiting for";
 
-/// What is told where a key is needed: a browser cannot send one when it opens a page.
-const KEY_NEEDED: &str = "a key is needed here, which the page can send only by its scripts; programs send it as \
-    `Authorization: Bearer KEY` or `X-API-Key: KEY`";
+/// What the page says without scripts if keys are required: a browser cannot send one when it opens a page.
+const KEY_NEEDED: &str = "this service needs an API key, which this page can only send with scripts enabled; programs \
+    send it as `Authorization: Bearer KEY` or `X-API-Key: KEY`";
 
 /// The page of a pod.
 #[derive(Clone)]
 pub(crate) struct Page {
-    /// The name of this build's files.
+    /// The name of this build's folder of files.
     build: Arc<str>,
-    /// The page, but for its plain numbers.
+    /// The page without its table of prices.
     html: Arc<str>,
-    told: Told,
+    without_scripts: WithoutScripts,
 }
 
-/// What is told without scripts.
+/// What the page shows in a browser without scripts.
 #[derive(Clone)]
-enum Told {
-    Numbers(Arc<State>),
-    Nothing(&'static str),
+enum WithoutScripts {
+    Prices(Arc<State>),
+    Reason(&'static str),
 }
 
 impl Page {
-    /// The page of a pod that tells its numbers to anybody.
+    /// The page of a pod that needs no key.
     pub(crate) fn open(state: &Arc<State>) -> Self {
-        Self::telling(Told::Numbers(state.clone()))
+        Self::new(WithoutScripts::Prices(state.clone()))
     }
 
-    /// The page of a pod that tells numbers to those who have a key.
+    /// The page of a pod that needs a key.
     pub(crate) fn for_key_holders() -> Self {
-        Self::telling(Told::Nothing(KEY_NEEDED))
+        Self::new(WithoutScripts::Reason(KEY_NEEDED))
     }
 
     /// The page of a pod that is starting.
     pub(crate) fn starting() -> Self {
-        Self::telling(Told::Nothing(NOT_YET))
+        Self::new(WithoutScripts::Reason(NOT_YET))
     }
 
-    fn telling(told: Told) -> Self {
+    fn new(without_scripts: WithoutScripts) -> Self {
         let build = files::build();
         let html = files::TEMPLATE.replace("{{assets}}", &format!("{PAGE_FILES}/{build}"));
-        Self { build: build.into(), html: html.into(), told }
+        Self { build: build.into(), html: html.into(), without_scripts }
     }
 
-    /// Adds the page, and all that it loads.
+    /// Adds the page and its files to other routes.
     pub(crate) fn added_to(self, routes: Route) -> impl Endpoint {
         let page = Arc::new(get(get_page).data(self.clone()));
         let routes =
             routes.at(format!("{PAGE_FILES}/:build/:name"), get(get_file).data(self)).at(ICON, get(get_icon));
-        // What is nested at `/` would be asked for `/` itself as well, whatever else is there.
+        // A service nested at `/` would also receive the requests for `/` itself, so the page is matched before it.
         routes.around(move |next, request| {
             let page = page.clone();
             async move {
@@ -103,12 +102,12 @@ impl Page {
 
 #[handler]
 fn get_page(page: Data<&Page>, request: &Request) -> Result<Response> {
-    let plain = match &page.told {
-        Told::Numbers(state) => {
+    let plain = match &page.without_scripts {
+        WithoutScripts::Prices(state) => {
             let snapshot = request.data::<Arc<Snapshot>>().ok_or(GetDataError("the request's snapshot"))?;
-            plain::numbers(state, snapshot)
+            plain::prices(state, snapshot)
         }
-        Told::Nothing(reason) => plain::no_numbers(reason),
+        WithoutScripts::Reason(reason) => plain::no_prices(reason),
     };
     let response = Response::builder()
         .content_type("text/html; charset=utf-8")
@@ -121,10 +120,10 @@ fn get_page(page: Data<&Page>, request: &Request) -> Result<Response> {
 fn get_file(page: Data<&Page>, asked: Path<(String, String)>) -> Result<Response> {
     let Path((build, name)) = asked;
     let file = File::named(&name).ok_or(NotFoundError)?;
-    // While pods are replaced one by one, a page of the one asks the other for its files. These may be held by no
-    // cache under that name.
-    let held = if build == *page.build { FOR_EVER } else { NOT_AT_ALL };
-    Ok(Response::builder().content_type(file.content_type()).header("Cache-Control", held).body(file.text))
+    // During a rolling upgrade, the page of one pod may load the files of another. They must not be cached under the
+    // name of the first one.
+    let caching = if build == *page.build { CACHE_FOREVER } else { CACHE_NEVER };
+    Ok(Response::builder().content_type(file.content_type()).header("Cache-Control", caching).body(file.text))
 }
 
 #[handler]

@@ -1,14 +1,15 @@
-//! Lists over time, page by page: what they all take, and what they all do with it.
+//! Lists over time in pages: their common parameters, ranges, cursors and links.
 //!
-//! A cursor names a place in time, not a count, so that pages stay stable while records arrive. A pod that has
-//! not read the log up to that place says so: what it would leave out, nobody would ask for again.
+//! A cursor is a point in time and not a count, so pages stay stable while records arrive. A pod that has not yet read
+//! the log as far as the cursor refuses the request. If it returned an incomplete page instead, the client would never
+//! request the missing items again.
 
 use common::domain::{Pair, Sequence, Timestamp};
-use poem_openapi::Enum;
+use poem_openapi::{Enum, param::Query};
 
 use super::State;
 use crate::{
-    dto::TimestampParameter,
+    dto::{PageCursorParameter, TimestampParameter, WholeNumber},
     problem::{Code, Problem},
 };
 use ledger::{
@@ -16,16 +17,19 @@ use ledger::{
     store::Order,
 };
 
-/// When to ask a pod again that is behind: pods are a moment apart.
+/// When to retry if this pod is behind the cursor: pods are only moments apart.
 const BEHIND_RETRY_SECONDS: u64 = 1;
 
-/// Items on a page where nothing else is asked for.
-pub(super) const DEFAULT_LIMIT: usize = 100;
+/// The items on a page if the request has no `limit`.
+pub(super) const DEFAULT_LIMIT: u64 = 100;
 
-/// Items on a page at most: about 1 MB of JSON, or two.
-pub(super) const MAX_LIMIT: usize = 10_000;
+/// The most items on a page: one or two megabytes of JSON.
+const MAX_LIMIT: u64 = 10_000;
 
-/// In which order items are listed.
+/// The number of items on a page, as a parameter.
+pub(super) type LimitParameter = WholeNumber<1, MAX_LIMIT>;
+
+/// The order of the items.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Enum)]
 #[oai(rename_all = "lowercase")]
 pub(super) enum OrderParameter {
@@ -35,8 +39,8 @@ pub(super) enum OrderParameter {
     Desc,
 }
 
-/// A checked question for one page.
-pub(super) struct Asked {
+/// A valid request for one page.
+pub(super) struct PageRequest {
     pub(super) pair: Pair,
     pub(super) limit: usize,
     from: Option<Timestamp>,
@@ -46,37 +50,34 @@ pub(super) struct Asked {
     at_sequence: Option<Sequence>,
 }
 
-/// What is asked for, as it came.
+/// The parameters of a page, as the request has them.
 pub(super) struct Parameters {
-    pub(super) from: Option<TimestampParameter>,
-    pub(super) to: Option<TimestampParameter>,
-    pub(super) order: Option<OrderParameter>,
-    pub(super) limit: Option<u64>,
-    pub(super) cursor: Option<String>,
+    pub(super) from: Query<Option<TimestampParameter>>,
+    pub(super) to: Query<Option<TimestampParameter>>,
+    pub(super) order: Query<Option<OrderParameter>>,
+    pub(super) limit: Query<Option<LimitParameter>>,
+    pub(super) cursor: Query<Option<PageCursorParameter>>,
     pub(super) at_sequence: Option<Sequence>,
 }
 
 impl Parameters {
-    /// Checks what came. `items` is the plural of what a page has, for the message.
-    pub(super) fn check(self, pair: Pair, items: &str) -> Result<Asked, Problem> {
-        let limit = self.limit.map_or(Some(DEFAULT_LIMIT), |limit| usize::try_from(limit).ok());
-        let limit = limit
-            .filter(|limit| (1..=MAX_LIMIT).contains(limit))
-            .ok_or_else(|| Problem::parameter("limit", format!("a page has 1 to {MAX_LIMIT} {items}")))?;
-        let order = self.order.unwrap_or(OrderParameter::Desc);
-        let cursor = self.cursor.map(|cursor| parse_cursor(&cursor, order)).transpose()?;
-        let (from, to) = (self.from.map(|from| from.0), self.to.map(|to| to.0));
+    /// Checks the parameters against each other.
+    pub(super) fn check(self, pair: Pair) -> Result<PageRequest, Problem> {
+        let limit = self.limit.0.map_or(DEFAULT_LIMIT, WholeNumber::get);
+        let limit = usize::try_from(limit).map_err(Problem::internal)?;
+        let order = self.order.0.unwrap_or(OrderParameter::Desc);
+        let cursor = self.cursor.0.map(|cursor| parse_cursor(&cursor.0, order)).transpose()?;
+        let (from, to) = (self.from.0.map(|from| from.0), self.to.0.map(|to| to.0));
         if let (Some(from), Some(to)) = (from, to)
             && from > to
         {
-            return Err(Problem::parameter("from", format!("{from} is after to, {to}")));
+            return Err(Problem::parameter("from", format!("from ({from}) must not be after to ({to})")));
         }
-        Ok(Asked { pair, limit, from, to, order, cursor, at_sequence: self.at_sequence })
+        Ok(PageRequest { pair, limit, from, to, order, cursor, at_sequence: self.at_sequence })
     }
 }
 
-impl Asked {
-    /// The order of the items.
+impl PageRequest {
     pub(super) fn order(&self) -> Order {
         match self.order {
             OrderParameter::Asc => Order::Ascending,
@@ -84,7 +85,7 @@ impl Asked {
         }
     }
 
-    /// The range `[from, to)` in which this page's items lie; nothing where it is empty.
+    /// The range `[from, to)` of this page's items, or `None` if it is empty.
     pub(super) fn range(
         &self,
         state: &State,
@@ -93,8 +94,8 @@ impl Asked {
         if self.cursor.is_some_and(|cursor| cursor > view.slot.start()) {
             return Err(self.behind());
         }
-        // What the snapshot does not know yet may be in the store already, and what is past retention may
-        // still be there: neither is part of the answer.
+        // The store may already have records that are newer than the snapshot, and may still have records that are past
+        // their retention. Neither belongs to the answer.
         let end = view.slot.start().next();
         let begin = state.history_from(view);
         let mut from = self.from.unwrap_or(begin).max(begin);
@@ -107,17 +108,17 @@ impl Asked {
         Ok((from < to).then_some((from, to)))
     }
 
-    /// What to say to whoever comes with a cursor of a later state of the log than this one.
+    /// The problem for a cursor that is later than this state of the log.
     fn behind(&self) -> Problem {
         if self.at_sequence.is_some() {
-            return Problem::parameter("cursor", "this is the cursor of a page of a later at_sequence");
+            return Problem::parameter("cursor", "this cursor belongs to a later at_sequence");
         }
-        let detail = "this pod has not read the log up to this cursor yet; ask again in a moment";
+        let detail = "this pod has not yet read the log as far as this cursor; retry in a moment";
         Problem::new(Code::SequenceAhead, detail).naming("cursor").retry_after(BEHIND_RETRY_SECONDS)
     }
 
-    /// Whether no record to come can change any page of this range: it is said where it begins and ends, it begins
-    /// within what is told, and everything before `needed` of its end is covered by records.
+    /// Whether no future record can change any page of this range. That is so if the request has `from` and `to`, `from`
+    /// is within the retention, and records cover everything before `needed(to)`.
     pub(super) fn is_closed(
         &self,
         state: &State,
@@ -128,22 +129,23 @@ impl Asked {
             return false;
         };
         let newest = view.slot.start();
-        // Not the slot that is due: a pair whose interval is shortened has one before it.
+        // The slot that is due does not count: if the pair's interval becomes shorter, another slot comes before it.
         from >= newest.minus(state.retain_ticks) && needed(to) <= newest.next()
     }
 
-    /// Takes off the item beyond the page that tells of another one, and answers that page's cursor. `place` is
-    /// where an item begins.
+    /// Removes the extra item that shows that there is another page, and returns the cursor of that page. `place` returns
+    /// the time at which an item begins.
     pub(super) fn cut<T>(&self, items: &mut Vec<T>, place: impl Fn(&T) -> Timestamp) -> Option<String> {
         let next = items.get(self.limit).map(&place)?;
         items.truncate(self.limit);
         items.last().map(|last| self.cursor_between(place(last), next))
     }
 
-    /// The cursor of the page whose items come after one that begins at `last`, and from one at `next` on.
+    /// The cursor of the next page. `last` is where the last item of this page begins, and `next` is where the first item
+    /// of the next page begins.
     ///
-    /// Both are of the log already, and a pod that has them has everything that this page leads to: forwards it
-    /// is told by the item that was promised.
+    /// When paging forward, the cursor is the first item of the next page. So a pod that is behind can tell from the
+    /// cursor that it has not read that item yet.
     pub(super) fn cursor_between(&self, last: Timestamp, next: Timestamp) -> String {
         let place = match self.order {
             OrderParameter::Asc => next,
@@ -152,8 +154,8 @@ impl Asked {
         format!("{}{}", mark(self.order), place.unix_millis())
     }
 
-    /// The `Link` header to the page with this cursor. `list` is the last part of the route, and `more`
-    /// whatever else was asked for, each as `name=value&`.
+    /// The `Link` header to the page with this cursor. `list` is the last part of the route. `more` has the route's other
+    /// parameters, each as `name=value&`.
     pub(super) fn link(&self, list: &str, more: &str, cursor: &str) -> String {
         let millis = |name: &str, at: Option<Timestamp>| {
             at.map(|at| format!("{name}={}&", at.unix_millis())).unwrap_or_default()
@@ -173,7 +175,7 @@ impl Asked {
     }
 }
 
-/// A place in time, marked with the order that it was read in.
+/// Parses a cursor: a letter for the order that it belongs to, and a time.
 fn parse_cursor(text: &str, order: OrderParameter) -> Result<Timestamp, Problem> {
     let digits =
         text.strip_prefix(mark(order)).filter(|digits| digits.bytes().all(|byte| byte.is_ascii_digit()));
@@ -181,7 +183,7 @@ fn parse_cursor(text: &str, order: OrderParameter) -> Result<Timestamp, Problem>
     parsed.and_then(|millis| Timestamp::from_unix_millis(millis).ok()).ok_or_else(|| {
         Problem::parameter(
             "cursor",
-            "this is no next_cursor of a page in this order; leave it out to begin anew",
+            "this is not the next_cursor of a page in this order; leave it out to start with the first page",
         )
     })
 }

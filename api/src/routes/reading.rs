@@ -1,7 +1,7 @@
-//! Reading from the store, on threads that may wait for the disk.
+//! Reading from the store on threads that may block on the disk.
 //!
-//! Such threads are shared with the task that follows the log, so there are never many of them here: who comes
-//! when all places are taken waits for one, and not for long.
+//! The task that follows the log uses the same pool of threads, so the number of readers is limited. A request waits a
+//! short time for a free place and is then refused.
 
 use std::{sync::Arc, time::Duration};
 
@@ -9,16 +9,16 @@ use tokio::{sync::Semaphore, time::timeout};
 
 use crate::problem::{Code, Problem};
 
-/// Pages and single records that are read at once: more than a disk can use.
-const PAGES: usize = 16;
+/// The most concurrent reads of pages and single records: more than a disk can serve in parallel.
+const MAX_PAGES: usize = 16;
 
-/// Looks at every tick of a long window at once. Each takes some milliseconds and a few megabytes.
-const SCANS: usize = 2;
+/// The most concurrent scans over every tick of a long window. Each takes some milliseconds and a few megabytes.
+const MAX_SCANS: usize = 2;
 
-/// How long a request waits for a place. A client that is told to come back is better off than one that waits.
-const PATIENCE: Duration = Duration::from_secs(2);
+/// How long a request waits for a place. After that, refusing it is better than letting the client wait.
+const MAX_WAIT: Duration = Duration::from_secs(2);
 
-/// The places for those who read from the store.
+/// Limits how many requests read from the store at once.
 #[derive(Debug, Clone)]
 pub struct Readers {
     pages: Arc<Semaphore>,
@@ -27,12 +27,12 @@ pub struct Readers {
 
 impl Default for Readers {
     fn default() -> Self {
-        Self { pages: Arc::new(Semaphore::new(PAGES)), scans: Arc::new(Semaphore::new(SCANS)) }
+        Self { pages: Arc::new(Semaphore::new(MAX_PAGES)), scans: Arc::new(Semaphore::new(MAX_SCANS)) }
     }
 }
 
 impl Readers {
-    /// Reads a page or a record.
+    /// Reads a page or a single record.
     pub(super) async fn read<T: Send + 'static>(
         &self,
         read: impl FnOnce() -> Result<T, Problem> + Send + 'static,
@@ -40,7 +40,7 @@ impl Readers {
         run(self.pages.clone(), read).await
     }
 
-    /// Looks at many ticks.
+    /// Scans many ticks.
     pub(super) async fn scan<T: Send + 'static>(
         &self,
         read: impl FnOnce() -> Result<T, Problem> + Send + 'static,
@@ -53,12 +53,12 @@ async fn run<T: Send + 'static>(
     places: Arc<Semaphore>,
     read: impl FnOnce() -> Result<T, Problem> + Send + 'static,
 ) -> Result<T, Problem> {
-    let Ok(Ok(place)) = timeout(PATIENCE, places.acquire_owned()).await else {
-        let detail = "too many others are reading history; ask again in a moment";
+    let Ok(Ok(place)) = timeout(MAX_WAIT, places.acquire_owned()).await else {
+        let detail = "too many requests are reading history; retry in a moment";
         return Err(Problem::new(Code::Busy, detail).retry_after(1));
     };
     let reading = tokio::task::spawn_blocking(move || {
-        // Held until the work is done, whether or not somebody still waits for it.
+        // Keep the place until the work is done, even if the client has gone.
         let _place = place;
         read()
     });
@@ -70,12 +70,12 @@ mod tests {
     use super::*;
 
     #[tokio::test(start_paused = true)]
-    async fn whoever_finds_no_place_is_told_to_come_back_and_keeps_nobody_else_waiting() {
+    async fn a_request_without_a_place_is_refused_and_other_kinds_of_reads_go_on() {
         let readers = Readers::default();
         let (release, held) = std::sync::mpsc::channel::<()>();
         let held = Arc::new(std::sync::Mutex::new(held));
         let mut scanning = Vec::new();
-        for _scan in 0..SCANS {
+        for _scan in 0..MAX_SCANS {
             let (readers, held) = (readers.clone(), held.clone());
             scanning.push(tokio::spawn(async move {
                 readers.scan(move || Ok(held.lock().unwrap().recv().is_ok())).await
@@ -89,11 +89,11 @@ mod tests {
             async move { readers.scan(|| Ok(())).await }
         });
         tokio::task::yield_now().await;
-        // By hand: time does not pass by itself while threads are at work.
-        tokio::time::advance(PATIENCE + PATIENCE).await;
+        // The paused clock does not advance on its own while threads are working.
+        tokio::time::advance(MAX_WAIT + MAX_WAIT).await;
         let refused = waiting.await.unwrap().unwrap_err();
-        assert!(refused.to_string().starts_with("busy"), "{refused}");
-        assert!(readers.read(|| Ok(())).await.is_ok(), "pages have places of their own");
+        assert_eq!(refused.code(), Code::Busy, "{refused}");
+        assert!(readers.read(|| Ok(())).await.is_ok(), "pages have their own places");
         drop(release);
         for scan in scanning {
             scan.await.unwrap().unwrap();

@@ -1,31 +1,31 @@
-//! How the sources did lately.
+//! `/v1/sources`: how each source performed in the last hour.
 
 use std::{collections::BTreeMap, sync::Arc};
 
 use common::domain::{Pair, SourceName, Verdict};
-use poem_openapi::{OpenApi, payload::Json};
+use poem_openapi::OpenApi;
 
 use super::{State, Tag, as_of::AsOf, no_price_yet};
 use crate::{
-    dto::{DerivedText, PairText, SourceItem, SourcePairItem, Sources, TimeText},
+    dto::{DerivedText, Json, PairText, SourceItem, SourcePairItem, Sources, TimeText},
     problem::Problem,
 };
-use ledger::sources::{Report, Standing};
+use ledger::sources::{Report, SourceStatistics};
 
-/// The sources.
+/// The handler of the sources.
 pub struct SourcesApi(pub(super) Arc<State>);
 
 #[OpenApi(prefix_path = "/v1", tag = "Tag::Explanation")]
 impl SourcesApi {
-    /// How each source did in the last hour of slots
+    /// Get statistics of each source over the last hour
     ///
-    /// The hour ends with the newest slot of any pair and not with the clock. It begins later where an hour has
-    /// more than 10,000 records; `from` says when. Slots in which nobody was asked, because no poller was running, are
-    /// not counted.
+    /// The hour ends with the newest slot of any pair and not with the current time. It is shorter if an hour has more
+    /// than 10,000 records; `from` says where it begins. Slots in which no source was asked, because no poller was
+    /// running, are not counted.
     #[oai(path = "/sources", method = "get", operation_id = "listSources")]
     async fn sources(
         &self,
-        /// The position in the log to answer as of; the newest, if absent.
+        /// Answer as of this position in the log. Default: the newest.
         at_sequence: AsOf,
     ) -> Result<Json<Sources>, Problem> {
         let (state, snapshot) = (self.0.clone(), at_sequence.snapshot);
@@ -46,7 +46,7 @@ fn sources(report: &Report) -> Sources {
     }
 }
 
-fn item(source: SourceName, pairs: &BTreeMap<Pair, Standing>) -> Option<SourceItem> {
+fn item(source: SourceName, pairs: &BTreeMap<Pair, SourceStatistics>) -> Option<SourceItem> {
     let all = pairs.values().cloned().reduce(|mut all, standing| {
         all.merge(&standing);
         all
@@ -63,7 +63,7 @@ fn item(source: SourceName, pairs: &BTreeMap<Pair, Standing>) -> Option<SourceIt
     })
 }
 
-fn pair_item(pair: Pair, standing: &Standing) -> SourcePairItem {
+fn pair_item(pair: Pair, standing: &SourceStatistics) -> SourcePairItem {
     let (_, slot, verdict) = standing.last;
     SourcePairItem {
         pair: PairText(pair),
@@ -71,12 +71,12 @@ fn pair_item(pair: Pair, standing: &Standing) -> SourcePairItem {
         share_used: DerivedText(standing.share_used()),
         last_slot: TimeText(slot.start()),
         last_verdict: verdict.to_string(),
-        deviation: standing.deviation().map(DerivedText),
+        deviation: standing.deviation().map(DerivedText).into(),
         verdicts: counts(standing),
     }
 }
 
-fn counts(standing: &Standing) -> BTreeMap<String, u64> {
+fn counts(standing: &SourceStatistics) -> BTreeMap<String, u64> {
     let count = |(verdict, count): (&Verdict, &u64)| (verdict.to_string(), *count);
     standing.verdicts.iter().map(count).collect()
 }

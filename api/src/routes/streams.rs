@@ -1,8 +1,8 @@
-//! Streams: a client is a cursor over the log.
+//! Streams: each client is a cursor over the log.
 //!
-//! There is no queue for anybody. A client that can take more is given what lies behind its cursor: from memory,
-//! where the newest events are, or else from the store. So a slow client costs no more than a quick one, and one
-//! that comes back goes on where it was, on any pod.
+//! There are no queues per client. When a client can take more, it gets the events after its cursor, from memory if they
+//! are recent and otherwise from the store. So a slow client costs no more than a fast one, and a client that reconnects
+//! continues where it was, on any pod.
 
 mod follower;
 mod frame;
@@ -35,31 +35,30 @@ use follower::Follower;
 pub(super) use http::StreamApi;
 pub(super) use socket::SocketApi;
 
-/// So many of all connections are left over for requests, the operators' among them: one of these.
-const LEFT_OVER: usize = 6;
+/// One in this many connections is reserved for requests, including those of operators.
+const RESERVED_SHARE: usize = 6;
 
-/// How long streams may take to end. Who takes nothing any more cannot be told.
+/// How long streams may take to end at shutdown. A client that has stopped reading cannot be notified.
 const END_LIMIT: Duration = Duration::from_secs(2);
 
-/// When to come back, if all places are taken.
+/// When to retry if the pod has too many streams.
 const RETRY_SECONDS: u64 = 10;
 
-/// How long a client that is ahead of this pod waits for it. Pods are a moment apart, and a browser that is refused
-/// does not come back by itself.
-const AHEAD_PATIENCE: Duration = Duration::from_secs(2);
+/// How long a client whose cursor is ahead of this pod waits for the pod to catch up. Pods are only moments apart, and a
+/// browser's `EventSource` does not reconnect after a refusal.
+const AHEAD_MAX_WAIT: Duration = Duration::from_secs(2);
 
-/// What all streams of a process share. Clones are the same.
+/// What all streams of a process share. Clones refer to the same streams.
 #[derive(Debug, Clone)]
 pub struct Streams {
-    /// Streams at once.
-    most: usize,
+    max_streams: usize,
     places: Arc<Semaphore>,
     open: TaskTracker,
     stop: CancellationToken,
     metrics: Metrics,
 }
 
-/// A client's place among the streams, for as long as its stream lasts.
+/// A place among the open streams, which is freed when it is dropped.
 #[derive(Debug)]
 struct Place {
     transport: Transport,
@@ -69,13 +68,14 @@ struct Place {
 }
 
 impl Streams {
-    /// Streams that end when they are told to stop, among so many connections at most.
+    /// Creates the streams of a process that allows this many connections. They end when `stop` is cancelled.
     pub fn new(connections: usize, stop: CancellationToken, metrics: Metrics) -> Self {
-        let most = connections - connections / LEFT_OVER;
-        Self { most, places: Arc::new(Semaphore::new(most)), open: TaskTracker::new(), stop, metrics }
+        let max_streams = connections - connections / RESERVED_SHARE;
+        let places = Arc::new(Semaphore::new(max_streams));
+        Self { max_streams, places, open: TaskTracker::new(), stop, metrics }
     }
 
-    /// Waits until all have ended, with a bound. They do so soon after they were told to stop.
+    /// Waits a limited time until all streams have ended, which they do soon after `stop` is cancelled.
     pub async fn ended(&self) {
         self.open.close();
         let _ = tokio::time::timeout(END_LIMIT, self.open.wait()).await;
@@ -83,7 +83,7 @@ impl Streams {
 
     fn place(&self, transport: Transport) -> Result<Place, Problem> {
         let Ok(place) = self.places.clone().try_acquire_owned() else {
-            let detail = format!("{} clients are following here already; ask another pod", self.most);
+            let detail = format!("this pod already has {} streams; use another pod", self.max_streams);
             return Err(Problem::new(Code::TooManyStreams, detail).retry_after(RETRY_SECONDS));
         };
         let metrics = self.metrics.clone();
@@ -104,39 +104,41 @@ impl Drop for Place {
     }
 }
 
-/// What a client asked for: some pairs, or all, also those to come; from a place in the log on, or the newest.
+/// What a client subscribed to.
 #[derive(Debug)]
-struct Wanted {
+struct Subscription {
+    /// The pairs, or all pairs of the log, including those that are added later.
     pairs: Option<BTreeSet<Pair>>,
-    behind: Option<Position>,
+    /// The position to continue after, or the newest.
+    after: Option<Position>,
 }
 
-impl Wanted {
+impl Subscription {
     fn includes(&self, pair: Pair) -> bool {
         self.pairs.as_ref().is_none_or(|pairs| pairs.contains(&pair))
     }
 
-    /// The pairs of the log among these, and the slots of each that are told of.
+    /// The subscribed pairs of the log, and the slots of each whose records are kept.
     fn ranges(&self, state: &State, snapshot: &Snapshot) -> Vec<Range> {
-        let wanted = snapshot.pairs.iter().filter(|(pair, _)| self.includes(**pair));
-        wanted.map(|(pair, view)| (*pair, state.history_from(view), view.slot.start().next())).collect()
+        let subscribed = snapshot.pairs.iter().filter(|(pair, _)| self.includes(**pair));
+        subscribed.map(|(pair, view)| (*pair, state.history_from(view), view.slot.start().next())).collect()
     }
 }
 
-/// A pair, and the slots of it from one instant up to another.
+/// A pair, and a range of its slots.
 type Range = (Pair, Timestamp, Timestamp);
 
-/// Whether nothing behind a position is missing from these ranges. From the very beginning, whatever is there is all
-/// that there is.
-fn reaches_back(store: &Store, ranges: &[Range], behind: Position) -> Result<bool, StoreError> {
-    if behind == Position::default() {
+/// Whether the store still has everything after a position in these ranges. From the zero position, a client gets
+/// whatever is kept.
+fn reaches_back(store: &Store, ranges: &[Range], after: Position) -> Result<bool, StoreError> {
+    if after == Position::default() {
         return Ok(true);
     }
-    let reaches = |(pair, from, _): &Range| store.reaches_back(*pair, behind, *from);
+    let reaches = |(pair, from, _): &Range| store.is_complete_after(*pair, after, *from);
     ranges.iter().map(reaches).try_fold(true, |all, reaches| Ok(all && reaches?))
 }
 
-/// Where a client wants to go on, and the parameter that said so.
+/// The cursor to continue after, and the parameter that it came from.
 #[derive(Debug)]
 struct After {
     cursor: Cursor,
@@ -155,14 +157,14 @@ impl After {
     fn is_of_log(&self, snapshot: &Snapshot) -> Result<(), Problem> {
         match &self.cursor.log {
             Some(log) if *log != snapshot.identity.to_string() => {
-                self.unknown("that cursor is of another log; begin anew, without it".to_owned())
+                self.unknown("this cursor belongs to another log; reconnect without it".to_owned())
             }
             _ => Ok(()),
         }
     }
 }
 
-/// Holds what was asked for against the log, and begins to follow it.
+/// Checks a subscription against the log and starts to follow it.
 async fn follow(
     state: &Arc<State>,
     pairs: Option<PairsParameter>,
@@ -177,8 +179,8 @@ async fn follow(
     }
     let ahead = after.as_ref().map(|after| after.cursor.position.sequence);
     let arrived = snapshots.wait_for(|snapshot| ahead.is_none_or(|ahead| ahead <= snapshot.sequence));
-    // Where it does not come in time, that is found out below.
-    let _ = tokio::time::timeout(AHEAD_PATIENCE, arrived).await;
+    // If the pod does not catch up in time, the check below refuses the cursor.
+    let _ = tokio::time::timeout(AHEAD_MAX_WAIT, arrived).await;
     let snapshot = snapshots.borrow_and_update().clone();
     for pair in pairs.iter().flatten() {
         view(&snapshot, *pair).map_err(|problem| problem.naming("pairs"))?;
@@ -186,20 +188,20 @@ async fn follow(
     if let Some(after) = after.as_ref().filter(|after| after.cursor.position.sequence > snapshot.sequence) {
         let (ahead, newest) = (after.cursor.position.sequence, snapshot.sequence);
         return after.unknown(format!(
-            "{ahead} is beyond the end of the log here, {newest}; ask again, or begin anew"
+            "{ahead} is beyond the end of this pod's log, {newest}; retry, or reconnect without a cursor"
         ));
     }
-    let wanted = Wanted { pairs, behind: after.as_ref().map(|after| after.cursor.position) };
-    if let Some((after, behind)) = after.as_ref().zip(wanted.behind)
-        && snapshot.recent.behind(behind).is_none()
+    let subscription = Subscription { pairs, after: after.as_ref().map(|after| after.cursor.position) };
+    if let Some((after, position)) = after.as_ref().zip(subscription.after)
+        && snapshot.recent.after(position).is_none()
     {
-        let (reading, ranges) = (state.clone(), wanted.ranges(state, &snapshot));
-        let reaches = move || Ok(reaches_back(&reading.store, &ranges, behind)?);
+        let (reading, ranges) = (state.clone(), subscription.ranges(state, &snapshot));
+        let reaches = move || Ok(reaches_back(&reading.store, &ranges, position)?);
         if !state.readers.read(reaches).await? {
-            let detail =
-                "that is longer ago than history reaches; begin with after=0 for all there is, or without";
+            let detail = "the events after this cursor are no longer kept; use after=0 for everything that is kept, or \
+                          no cursor";
             return Err(Problem::new(Code::SequenceGone, detail).naming(after.parameter));
         }
     }
-    Ok(Follower::new(state, snapshots, &snapshot, wanted, place))
+    Ok(Follower::new(state, snapshots, &snapshot, subscription, place))
 }

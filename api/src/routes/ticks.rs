@@ -1,35 +1,35 @@
-//! Why a price was what it was.
+//! `/v1/ticks/{sequence}`: one record of the log with everything in it.
 
 use std::sync::Arc;
 
 use common::domain::{Body, Epoch, Judged, Lead, Origin, Pair, Policy, Record, Sequence, Slot, Timestamp};
-use poem_openapi::{OpenApi, param::Path, payload::Json};
+use poem_openapi::{OpenApi, param::Path};
 
 use super::{State, Tag, as_of::AsOf};
 use crate::{
     dto::{
-        DerivedText, PairText, PolicyItem, PriceText, QuoteItem, RecordItem, SequenceParameter, SpanText,
-        TimeText,
+        DerivedText, Json, Nullable, PairText, PolicyItem, PriceText, QuoteItem, RecordItem,
+        SequenceParameter, SpanText, TimeText,
     },
     problem::{Code, Problem},
 };
 use ledger::{snapshot::Snapshot, store::Covering};
 
-/// Records, explained.
+/// The handler of single records.
 pub struct TicksApi(pub(super) Arc<State>);
 
 #[OpenApi(prefix_path = "/v1", tag = "Tag::Explanation")]
 impl TicksApi {
-    /// One record, with every source's quote and verdict
+    /// Get one record with the quote and verdict of every source
     ///
-    /// With the quotes and the policy anybody can work the price out again. They are kept for a shorter time than
-    /// prices: after that, `quotes_expired` is true.
+    /// The price can be recomputed from the quotes and the policy. They are kept for a shorter time than prices; after
+    /// that, `quotes_expired` is true.
     #[oai(path = "/ticks/:sequence", method = "get", operation_id = "getTick")]
     async fn tick(
         &self,
         /// The record's position in the log.
         sequence: Path<SequenceParameter>,
-        /// The position in the log to answer as of; the newest, if absent.
+        /// Answer as of this position in the log. Default: the newest.
         at_sequence: AsOf,
     ) -> Result<Json<RecordItem>, Problem> {
         let sequence = Sequence(sequence.0.value()?);
@@ -42,7 +42,7 @@ impl TicksApi {
 fn read(state: &State, snapshot: &Snapshot, sequence: Sequence) -> Result<RecordItem, Problem> {
     let unknown = || {
         let newest = snapshot.sequence;
-        let detail = format!("there is no record {sequence} here; the newest is {newest}");
+        let detail = format!("this pod has no record {sequence}; the newest is {newest}");
         Problem::new(Code::UnknownSequence, detail).naming("sequence")
     };
     if sequence > snapshot.sequence {
@@ -54,27 +54,27 @@ fn read(state: &State, snapshot: &Snapshot, sequence: Sequence) -> Result<Record
     };
     let record = state.store.record(sequence)?;
     let whole = record.as_ref().filter(|record| {
-        // What is left of a record is all that is told, whether or not the rest is still on disk.
+        // Once the quotes have expired they are not returned, whether or not they are still on disk.
         matches!(record.body, Body::Lead(_))
             || !is_past(state.retain_quotes, snapshot.newest_slot(), record.covers_up_to())
     });
     let (pair, covered, item) = match (whole, &record) {
         (Some(record), _) => (record.pair, record.covers_up_to(), explain(sequence, record)),
-        (None, Some(record)) => left(&Covering::of(sequence, record).ok_or_else(unknown)?, snapshot),
-        (None, None) => left(&state.store.expired(sequence)?.ok_or_else(unknown)?, snapshot),
+        (None, Some(record)) => expired(&Covering::of(sequence, record).ok_or_else(unknown)?, snapshot),
+        (None, None) => expired(&state.store.covering(sequence)?.ok_or_else(unknown)?, snapshot),
     };
     let newest = snapshot.pairs.get(&pair).map(|view| view.slot);
     if is_past(state.retain_ticks, newest, covered) { Err(unknown()) } else { Ok(item) }
 }
 
-/// A record with everything it says.
+/// A whole record.
 fn explain(sequence: Sequence, record: &Record) -> RecordItem {
     let evidence = record.body.evidence();
     let item = RecordItem {
         epoch: record.epoch.0,
         policy: evidence.map(|evidence| policy(&evidence.policy)),
-        quotes: evidence.map(|evidence| evidence.quotes.iter().map(quote).collect()),
-        ..nothing_but(sequence, record.pair, record.origin)
+        quotes: evidence.map(|evidence| evidence.quotes.iter().map(quote).collect()).into(),
+        ..bare(sequence, record.pair, record.origin)
     };
     match &record.body {
         Body::Tick(tick) => RecordItem {
@@ -101,9 +101,9 @@ fn explain(sequence: Sequence, record: &Record) -> RecordItem {
     }
 }
 
-/// What is left of a record whose quotes have expired: its pair, up to which slot it covers, and the rest.
-fn left(covering: &Covering, snapshot: &Snapshot) -> (Pair, Option<Timestamp>, RecordItem) {
-    // The log that holds a record has an origin.
+/// A record whose quotes have expired, with its pair and the last slot it covers.
+fn expired(covering: &Covering, snapshot: &Snapshot) -> (Pair, Option<Timestamp>, RecordItem) {
+    // A log that has a record has an origin.
     let origin = snapshot.origin.unwrap_or(Origin::Live);
     match covering {
         Covering::Tick(pair, tick) => {
@@ -114,7 +114,7 @@ fn left(covering: &Covering, snapshot: &Snapshot) -> (Pair, Option<Timestamp>, R
                 interval: Some(SpanText(tick.interval.span())),
                 price: Some(PriceText(tick.price)),
                 quotes_expired: true,
-                ..nothing_but(tick.sequence, *pair, origin)
+                ..bare(tick.sequence, *pair, origin)
             };
             (*pair, Some(tick.slot.start()), item)
         }
@@ -128,15 +128,15 @@ fn left(covering: &Covering, snapshot: &Snapshot) -> (Pair, Option<Timestamp>, R
                 interval: Some(SpanText(gap.interval.span())),
                 cause: Some(gap.cause.to_string()),
                 quotes_expired: gap.asked.is_some(),
-                ..nothing_but(sequence, *pair, origin)
+                ..bare(sequence, *pair, origin)
             };
             (*pair, Some(gap.slot.start()), item)
         }
     }
 }
 
-/// What every record has; a lead, as long as nothing else is said.
-fn nothing_but(sequence: Sequence, pair: Pair, origin: Origin) -> RecordItem {
+/// A record with only the members that every record has. Its kind is `lead` until the caller changes it.
+fn bare(sequence: Sequence, pair: Pair, origin: Origin) -> RecordItem {
     RecordItem {
         sequence: sequence.0,
         kind: "lead".to_owned(),
@@ -152,7 +152,7 @@ fn nothing_but(sequence: Sequence, pair: Pair, origin: Origin) -> RecordItem {
         spread: None,
         cause: None,
         policy: None,
-        quotes: None,
+        quotes: Nullable(None),
         quotes_expired: false,
     }
 }
@@ -171,10 +171,10 @@ fn quote(judged: &Judged) -> QuoteItem {
     let seen = judged.observation;
     QuoteItem {
         source: judged.source.to_string(),
-        price: seen.map(|seen| PriceText(seen.price)),
-        observed_at: seen.map(|seen| TimeText(seen.observed_at)),
-        source_time: seen.and_then(|seen| seen.source_time).map(TimeText),
-        unchanged_since: seen.map(|seen| TimeText(seen.unchanged_since)),
+        price: seen.map(|seen| PriceText(seen.price)).into(),
+        observed_at: seen.map(|seen| TimeText(seen.observed_at)).into(),
+        source_time: seen.and_then(|seen| seen.source_time).map(TimeText).into(),
+        unchanged_since: seen.map(|seen| TimeText(seen.unchanged_since)).into(),
         max_quote_age: seen.and_then(|seen| seen.max_age).map(SpanText),
         verdict: judged.verdict.to_string(),
     }

@@ -1,4 +1,4 @@
-//! What caches are told: how long an answer holds, and the tag by which one that is held already is known again.
+//! Caching: how long answers may be cached, and their `ETag`.
 
 use std::sync::Arc;
 
@@ -12,30 +12,30 @@ use super::Body as SentBody;
 use crate::routes::{ICON, Lifetime, PAGE, PAGE_FILES, State};
 use ledger::snapshot::Snapshot;
 
-/// How long closed history may be held before it is asked for again. It never changes; but it is no longer told
-/// once it is past retention.
+/// How long closed history may be cached. It never changes, but it must disappear from caches some time after its
+/// retention has ended.
 const CLOSED_SECONDS: u64 = 86_400;
 
-/// The answers of the log, and beside them the page, which has some of their numbers.
+/// The routes whose answers depend on the log. The page does too.
 const LOG_ROUTES: &str = "/v1/";
 
-/// What changes with the version of a pod alone. It may be held, and is asked for again each time, but for the files
-/// that are named after what is in them.
+/// The routes whose answers change only with the version of a pod. They may be cached but must be revalidated, except
+/// for the page's files, whose names change with their content.
 const DOCUMENTS: [&str; 5] = ["/docs", "/openapi.json", "/asyncapi.yaml", PAGE_FILES, ICON];
 
-/// Whether something is a document, or a part of one.
+/// Whether a path is one of the documents or below one.
 pub(super) fn is_document(path: &str) -> bool {
     DOCUMENTS.iter().any(|document| {
         path.strip_prefix(document).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
     })
 }
 
-/// Who may hold answers.
+/// Who may cache answers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Audience {
     /// Any cache.
     Everybody,
-    /// A client's own cache, and none that it shares with others.
+    /// Only caches that are not shared with other clients.
     KeyHolders,
 }
 
@@ -48,8 +48,8 @@ impl Audience {
     }
 }
 
-/// Says how long an answer holds, and answers 304 to whoever has it already.
-pub(super) async fn tagged<E: Endpoint>(
+/// Adds `Cache-Control` and `ETag`, and returns 304 if the client already has the same answer.
+pub(super) async fn add_cache_headers<E: Endpoint>(
     next: Arc<E>,
     mut request: Request,
     state: Arc<State>,
@@ -68,17 +68,17 @@ pub(super) async fn tagged<E: Endpoint>(
         return Ok(response);
     }
     let Some(body) = whole(&mut response).await else { return Ok(response) };
-    let held = match snapshot.filter(|_| is_of_log) {
+    let cache_control = match snapshot.filter(|_| is_of_log) {
         _ if lifetime.is_closed() => format!("{}, max-age={CLOSED_SECONDS}, immutable", audience.word()),
         Some(snapshot) => {
-            let seconds = lifetime.limit(state.holds(&snapshot)).as_secs();
+            let seconds = lifetime.limit(state.time_to_live(&snapshot)).as_secs();
             format!("{}, max-age={seconds}, must-revalidate", audience.word())
         }
         None => "no-cache".to_owned(),
     };
     let tag = Tag::of(&body, response.headers().get(header::CONTENT_TYPE));
     let headers = response.headers_mut();
-    headers.entry(header::CACHE_CONTROL).or_insert(value(&held));
+    headers.entry(header::CACHE_CONTROL).or_insert(value(&cache_control));
     match tag.found_in(&known) {
         Some(as_known) => {
             headers.insert(header::ETAG, value(&as_known));
@@ -93,15 +93,14 @@ pub(super) async fn tagged<E: Endpoint>(
     Ok(response)
 }
 
-/// The whole body, where it is not a stream: that has no end to wait for, and nothing that could be held. It is left
-/// where it is.
+/// Takes the whole body, unless it is a stream. A stream stays in the response: it does not end, and cannot be cached.
 async fn whole(response: &mut Response) -> Option<Bytes> {
     length(response)?;
-    // It is in memory already: there is nothing to wait for, and nothing that can fail.
+    // The body is already in memory, so this neither waits nor fails.
     response.take_body().into_bytes().await.ok()
 }
 
-/// How many bytes a body has; nothing where it is a stream.
+/// The length of a body in bytes, or `None` if it is a stream.
 pub(super) fn length(response: &mut Response) -> Option<u64> {
     let body = SentBody::from(response.take_body());
     let length = body.size_hint().exact();
@@ -109,7 +108,7 @@ pub(super) fn length(response: &mut Response) -> Option<u64> {
     length
 }
 
-/// The tag of an answer as other bytes that say the same, such as compressed ones.
+/// Makes the tag weak, for an answer with the same content in other bytes, such as compressed ones.
 pub(super) fn weaken(headers: &mut HeaderMap) {
     let strong = headers.get(header::ETAG).and_then(|tag| tag.to_str().ok());
     let weak = strong.filter(|tag| !tag.starts_with(WEAK)).map(|tag| value(&format!("{WEAK}{tag}")));
@@ -118,11 +117,11 @@ pub(super) fn weaken(headers: &mut HeaderMap) {
     }
 }
 
-/// What a tag begins with that does not stand for the very bytes.
+/// The prefix of a weak tag, which does not identify the exact bytes.
 const WEAK: &str = "W/";
 
-/// The tag of bytes, and of how they are to be read: the first 128 bits of their digest. Tags only tell the answers of
-/// one URL apart, and among 10¹⁵ of these, two share one with a chance of 10⁻⁹.
+/// The tag of a body and its content type: the first 128 bits of their SHA-256. Tags only have to be unique among the
+/// answers of one URL. Among 10¹⁵ of them, the chance of a collision is below 10⁻⁸.
 struct Tag(String);
 
 impl Tag {
@@ -135,8 +134,8 @@ impl Tag {
         Self(format!("\"{number:032x}\""))
     }
 
-    /// The tag as a client has it, if it is among those that it sent. What is held compressed is known by a weak tag,
-    /// and is still the same answer.
+    /// The tag in the client's spelling, if it is among those that the client sent. A client that has the compressed
+    /// answer sends the weak tag, and that matches too.
     fn found_in(&self, known: &[HeaderValue]) -> Option<String> {
         let texts = known.iter().filter_map(|list| list.to_str().ok());
         let mut tags = texts.flat_map(|list| list.split(',').map(str::trim));
@@ -146,6 +145,6 @@ impl Tag {
 }
 
 fn value(text: &str) -> HeaderValue {
-    // Digits and words of our own are always a header.
+    // Our own words and digits are always valid in a header.
     HeaderValue::from_str(text).unwrap_or(HeaderValue::from_static(""))
 }

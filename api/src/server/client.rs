@@ -1,4 +1,4 @@
-//! Who asks: the holder of a key, or an address.
+//! Identifies clients, by API key or by address.
 
 use std::net::{IpAddr, Ipv6Addr, SocketAddr};
 
@@ -11,32 +11,32 @@ use crate::config::{ClientKey, Network};
 
 const KEY_HEADER: HeaderName = HeaderName::from_static("x-api-key");
 
-/// Keys of one request that are looked at.
+/// How many keys of one request are checked.
 const MAX_SENT_KEYS: usize = 4;
 
-/// Where most proxies write whom they ask for. `Forwarded`, which is the standard, is read where this is missing.
+/// The header in which most proxies put the client's address. `Forwarded`, the standard one, is used if this is missing.
 const FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 
-/// The network of one customer, where addresses are long enough to be given out by the billion.
+/// The size of the IPv6 network that counts as one client. Customers usually get a whole network of addresses.
 const CUSTOMER_BITS: u32 = 64;
 
-/// Who is counted.
+/// A client, for rate limits.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(super) enum Client {
-    /// The holder of a key, by its place in the settings.
+    /// The holder of a key, by its index in the settings.
     Key(usize),
-    /// Whoever asks from an address.
+    /// A client without a key, by its address.
     Address(IpAddr),
 }
 
-/// How clients are told apart.
+/// The keys and trusted proxies that clients are identified by.
 pub(super) struct Clients {
     pub(super) keys: Vec<ClientKey>,
     pub(super) proxies: Vec<Network>,
 }
 
 impl Clients {
-    /// Who asks; nobody where a connection has no address.
+    /// The client of a request. `None` if it has no key and its connection has no address.
     pub(super) fn of(&self, request: &Request) -> Option<Client> {
         if let Some(key) = self.key(request.headers()) {
             return Some(Client::Key(key));
@@ -45,7 +45,7 @@ impl Clients {
         Some(Client::Address(customer(self.behind_proxies(remote.to_canonical(), request.headers()))))
     }
 
-    /// The place of the key that a request has. All of them are looked at, in the same time whatever they are.
+    /// The index of the key in a request. It compares all keys in constant time.
     fn key(&self, headers: &HeaderMap) -> Option<usize> {
         if self.keys.is_empty() {
             return None;
@@ -54,7 +54,7 @@ impl Clients {
             let (scheme, token) = value.to_str().ok()?.split_once(' ')?;
             scheme.eq_ignore_ascii_case("bearer").then(|| token.trim().as_bytes())
         });
-        // A gateway may have tokens of its own in the one header.
+        // A gateway may use `Authorization` for its own tokens, so both headers are checked.
         let keys = headers.get_all(KEY_HEADER).into_iter().map(|value| value.as_bytes());
         let sent: Vec<_> = bearers.chain(keys).take(MAX_SENT_KEYS).map(Sha256::digest).collect();
         let is_sent = |known: &ClientKey| {
@@ -65,8 +65,7 @@ impl Clients {
         self.keys.iter().enumerate().fold(None, matching)
     }
 
-    /// The last address on the way here that is no proxy of ours. What was written before it, anybody can have
-    /// written.
+    /// The last address on the way here that is not a trusted proxy. Anybody could have forged the addresses before it.
     fn behind_proxies(&self, remote: IpAddr, headers: &HeaderMap) -> IpAddr {
         let is_trusted = |address: IpAddr| self.proxies.iter().any(|network| network.contains(address));
         let mut hops = if self.proxies.is_empty() { Vec::new() } else { hops(headers) };
@@ -81,7 +80,7 @@ impl Clients {
     }
 }
 
-/// The addresses that proxies noted, oldest first. What cannot be read is none.
+/// The addresses that proxies reported, oldest first. `None` stands for one that cannot be parsed.
 fn hops(headers: &HeaderMap) -> Vec<Option<IpAddr>> {
     let texts = |name: HeaderName| {
         let values = headers.get_all(name).into_iter().filter_map(|value| value.to_str().ok());
@@ -90,15 +89,15 @@ fn hops(headers: &HeaderMap) -> Vec<Option<IpAddr>> {
     if headers.contains_key(FORWARDED_FOR) {
         return texts(FORWARDED_FOR).into_iter().map(address).collect();
     }
-    let noted_for = |hop: &str| {
+    let forwarded_for = |hop: &str| {
         let pairs = hop.split(';').filter_map(|pair| pair.split_once('='));
-        let mut noted = pairs.filter(|(name, _)| name.trim().eq_ignore_ascii_case("for"));
-        noted.next().and_then(|(_, noted)| address(noted))
+        let mut addresses = pairs.filter(|(name, _)| name.trim().eq_ignore_ascii_case("for"));
+        addresses.next().and_then(|(_, text)| address(text))
     };
-    texts(header::FORWARDED).into_iter().map(noted_for).collect()
+    texts(header::FORWARDED).into_iter().map(forwarded_for).collect()
 }
 
-/// An address as proxies write it: maybe in quotes, in brackets, or with a port.
+/// Parses an address as proxies write it, possibly in quotes, in brackets or with a port.
 fn address(text: &str) -> Option<IpAddr> {
     let text = text.trim().trim_matches('"');
     let alone = || text.trim_start_matches('[').trim_end_matches(']').parse::<IpAddr>().ok();
@@ -120,10 +119,10 @@ fn customer(address: IpAddr) -> IpAddr {
 mod tests {
     use super::*;
 
-    fn behind(proxies: &[&str], remote: &str, said: &[(&'static str, &str)]) -> String {
+    fn behind(proxies: &[&str], remote: &str, sent: &[(&'static str, &str)]) -> String {
         let proxies = proxies.iter().map(|text| text.parse().unwrap()).collect();
         let mut headers = HeaderMap::new();
-        for (name, value) in said {
+        for (name, value) in sent {
             headers.append(*name, value.parse().unwrap());
         }
         let clients = Clients { keys: Vec::new(), proxies };
@@ -131,32 +130,32 @@ mod tests {
     }
 
     #[test]
-    fn only_a_proxy_of_ours_is_believed_and_only_its_own_word() {
+    fn only_a_trusted_proxy_is_believed_and_only_about_its_own_client() {
         let ours = ["10.0.0.0/8", "fd00::1"];
-        let said = "x-forwarded-for";
-        assert_eq!(behind(&[], "10.0.0.1", &[(said, "1.1.1.1")]), "10.0.0.1");
-        assert_eq!(behind(&ours, "9.9.9.9", &[(said, "1.1.1.1")]), "9.9.9.9");
+        let header = "x-forwarded-for";
+        assert_eq!(behind(&[], "10.0.0.1", &[(header, "1.1.1.1")]), "10.0.0.1");
+        assert_eq!(behind(&ours, "9.9.9.9", &[(header, "1.1.1.1")]), "9.9.9.9");
         assert_eq!(behind(&ours, "10.0.0.1", &[]), "10.0.0.1");
-        assert_eq!(behind(&ours, "10.0.0.1", &[(said, "1.1.1.1")]), "1.1.1.1");
-        assert_eq!(behind(&ours, "fd00::1", &[(said, "6.6.6.6, 1.1.1.1 , 10.2.3.4")]), "1.1.1.1");
+        assert_eq!(behind(&ours, "10.0.0.1", &[(header, "1.1.1.1")]), "1.1.1.1");
+        assert_eq!(behind(&ours, "fd00::1", &[(header, "6.6.6.6, 1.1.1.1 , 10.2.3.4")]), "1.1.1.1");
         assert_eq!(
-            behind(&ours, "10.0.0.1", &[(said, "6.6.6.6"), (said, "1.1.1.1:80, 10.1.1.1")]),
+            behind(&ours, "10.0.0.1", &[(header, "6.6.6.6"), (header, "1.1.1.1:80, 10.1.1.1")]),
             "1.1.1.1"
         );
-        // All are ours: the one farthest out. And beyond what cannot be read, nothing is.
-        assert_eq!(behind(&ours, "10.0.0.1", &[(said, "10.0.0.3, 10.0.0.2")]), "10.0.0.3");
-        assert_eq!(behind(&ours, "10.0.0.1", &[(said, "1.1.1.1, unknown, 10.0.0.2")]), "10.0.0.2");
+        // If all are ours, the first one counts. Nothing is believed beyond an address that cannot be parsed.
+        assert_eq!(behind(&ours, "10.0.0.1", &[(header, "10.0.0.3, 10.0.0.2")]), "10.0.0.3");
+        assert_eq!(behind(&ours, "10.0.0.1", &[(header, "1.1.1.1, unknown, 10.0.0.2")]), "10.0.0.2");
         let forwarded = "for=6.6.6.6, For=\"[2001:db8::7]:4711\";proto=https, by=10.0.0.9;for=10.0.0.2";
         assert_eq!(behind(&ours, "10.0.0.1", &[("forwarded", forwarded)]), "2001:db8::7");
         assert_eq!(behind(&ours, "10.0.0.1", &[("forwarded", "for=_hidden")]), "10.0.0.1");
         assert_eq!(
-            behind(&ours, "10.0.0.1", &[("forwarded", "for=6.6.6.6"), (said, "::ffff:1.1.1.1")]),
+            behind(&ours, "10.0.0.1", &[("forwarded", "for=6.6.6.6"), (header, "::ffff:1.1.1.1")]),
             "1.1.1.1"
         );
     }
 
     #[test]
-    fn a_customer_has_one_limit_for_all_its_addresses() {
+    fn all_addresses_of_one_ipv6_network_are_one_client() {
         let customer = |text: &str| super::customer(text.parse().unwrap()).to_string();
         assert_eq!(customer("2001:db8:1:2:3:4:5:6"), "2001:db8:1:2::");
         assert_eq!(customer("10.0.0.1"), "10.0.0.1");

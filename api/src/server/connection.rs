@@ -1,5 +1,5 @@
-//! One connection, and what it takes up for as long as it is open, whatever becomes of it: a WebSocket outlives the
-//! request that it began as.
+//! One connection. It holds its place among the open connections until it is dropped, because a WebSocket outlives the
+//! request that opened it.
 
 use std::{
     io::{self, IoSlice},
@@ -17,10 +17,11 @@ use tokio::{
 };
 use tokio_io_timeout::TimeoutStream;
 
-/// A client that takes no byte for so long, although there are some for it, is cut off.
+/// A client that reads nothing for this long, although there is something to read, is disconnected.
 const WRITE_TIMEOUT: Duration = Duration::from_secs(30);
 
-/// What the kernel holds for a client that does not take it. Left to itself it is 4 MB, which a stream fills in hours.
+/// The size of the kernel's send buffer. By default it grows to 4 MB, which a stream would take hours to fill, so that a
+/// client that has stopped reading would go unnoticed.
 const SEND_BUFFER_BYTES: usize = 64 * 1_024;
 
 /// An open connection.
@@ -32,11 +33,11 @@ pub(super) struct Connection {
 
 impl Connection {
     pub(super) fn new(stream: TcpStream, open: IntGauge, place: OwnedSemaphorePermit) -> Self {
-        // Answers are written whole; waiting to fill packets would only delay them.
+        // Answers are written in one piece, so waiting to fill packets would only delay them.
         let _ = stream.set_nodelay(true);
         let socket = SockRef::from(&stream);
         let _ = socket.set_send_buffer_size(SEND_BUFFER_BYTES);
-        // Whatever lies there for a peer that is gone, or takes nothing, ends it as well.
+        // The kernel also gives up on a peer that has gone or does not read what is in the buffer.
         #[cfg(target_os = "linux")]
         let _ = socket.set_tcp_user_timeout(Some(WRITE_TIMEOUT));
         let mut stream = TimeoutStream::new(stream);

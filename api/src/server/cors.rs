@@ -1,34 +1,34 @@
-//! Which pages of other origins may read answers: those on an exact list, and no others.
+//! CORS: which web pages of other origins may read answers.
 //!
-//! The framework's own layer lets every origin in where the list is empty, and refuses requests that browsers would
-//! only keep the answer of.
+//! The framework's own middleware allows every origin if the list is empty, and it refuses requests of unknown origins
+//! instead of leaving out the headers.
 
 use std::sync::Arc;
 
 use http::{HeaderValue, Method, StatusCode, header};
 use poem::{Endpoint, IntoResponse, Request, Response, Result};
 
-use crate::config::Origin;
+use crate::{config::WebOrigin, problem::into_response};
 
-/// What pages may send.
+/// The request headers that pages may send.
 const ALLOWED_HEADERS: HeaderValue =
     HeaderValue::from_static("authorization, x-api-key, if-none-match, last-event-id, traceparent");
 
-/// What pages may do.
+/// The methods that pages may use.
 const ALLOWED_METHODS: HeaderValue = HeaderValue::from_static("GET, HEAD");
 
-/// What pages may read beside the body.
+/// The response headers that pages may read.
 const EXPOSED_HEADERS: HeaderValue =
     HeaderValue::from_static("etag, link, ratelimit, ratelimit-policy, retry-after, x-tickwell-sequence");
 
-/// How long a browser may keep in mind that it may ask: as long as any of them does.
+/// How long a browser may remember a preflight answer: the longest that any browser allows.
 const PREFLIGHT_SECONDS: HeaderValue = HeaderValue::from_static("7200");
 
-/// Lets pages of these origins read answers.
-pub(super) async fn shared<E: Endpoint>(
+/// Adds the CORS headers for pages of these origins, and answers their preflight requests.
+pub(super) async fn cors<E: Endpoint>(
     next: Arc<E>,
     request: Request,
-    origins: Arc<[Origin]>,
+    origins: Arc<[WebOrigin]>,
 ) -> Result<Response> {
     if origins.is_empty() {
         return Ok(next.call(request).await?.into_response());
@@ -48,10 +48,10 @@ pub(super) async fn shared<E: Endpoint>(
             headers.insert(header::ACCESS_CONTROL_MAX_AGE, PREFLIGHT_SECONDS);
             response
         }
-        _ => super::answer::settled(next.call(request).await),
+        _ => into_response(next.call(request).await),
     };
     let headers = response.headers_mut();
-    // Also where there is none: the same answer must not be kept for those who may read it.
+    // Also without an origin: a cache must not reuse that answer for a page that may read it.
     headers.append(header::VARY, HeaderValue::from_static("Origin"));
     if let Some(known) = known {
         headers.insert(header::ACCESS_CONTROL_ALLOW_ORIGIN, known);

@@ -1,30 +1,35 @@
-//! How many connections the process may have.
+//! How many connections the process can have open.
 
 use rlimit::Resource;
 
-/// Open connections at once: 10,000 streams, and requests.
+/// The most open connections: 10,000 streams, and requests.
 const MAX_CONNECTIONS: usize = 12_000;
 
-/// Descriptors that are left for everything else: the store's files, the log, a backup, operators.
+/// File descriptors reserved for everything else: the store, the log, a backup, and operators.
 const RESERVED: u64 = 320;
 
-/// Operators' connections at once, where they have a listener of their own.
-pub const ADMIN_PLACES: usize = 64;
+/// The most open connections on the admin listener.
+pub const MAX_ADMIN_CONNECTIONS: usize = 64;
 
-/// The fewest connections that make sense, whatever the limit.
+/// The fewest connections that are useful. The limit on open files cannot push the number below this.
 const MIN_CONNECTIONS: usize = 64;
 
-/// Lets the process have as many descriptors as it may, and answers how many connections that makes. The limit that a
-/// shell sets is for programs that cannot count above 1,024.
-pub fn api_places() -> usize {
+/// Raises the limit on open files as far as the system allows, and returns how many connections that permits. Shells set
+/// a low soft limit for old programs that use `select`.
+pub fn max_api_connections() -> usize {
     let raised = Resource::NOFILE.get().and_then(|(_, hard)| Resource::NOFILE.set(hard, hard));
     if let Err(error) = raised {
-        tracing::debug!(%error, "cannot raise the limit of open files");
+        tracing::debug!(event = "open_files_limit_not_raised", %error, "cannot raise the limit on open files");
     }
     let limit = Resource::NOFILE.get_soft().unwrap_or(u64::MAX);
     let places = usize::try_from(limit.saturating_sub(RESERVED)).unwrap_or(usize::MAX);
     if places < MAX_CONNECTIONS {
-        tracing::warn!(limit, "few open files are allowed, and so few connections; raise `ulimit -n`");
+        tracing::warn!(
+            event = "open_files_limit_low",
+            limit,
+            connections = places.max(MIN_CONNECTIONS),
+            "the limit on open files allows only few connections; raise `ulimit -n`"
+        );
     }
     places.clamp(MIN_CONNECTIONS, MAX_CONNECTIONS)
 }

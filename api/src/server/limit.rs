@@ -1,7 +1,7 @@
-//! How often a client may ask, and how it learns of that before it is refused.
+//! API keys and rate limits.
 //!
-//! The headers are those of draft-ietf-httpapi-ratelimit-headers: the quota and its window in `RateLimit-Policy`, and
-//! in `RateLimit` what is left of it, and in how many seconds it will be whole again.
+//! The headers follow draft-ietf-httpapi-ratelimit-headers: `RateLimit-Policy` has the quota and its window, and
+//! `RateLimit` has what is left of the quota and the seconds until it is full again.
 
 use std::{sync::Arc, time::Duration};
 
@@ -14,28 +14,27 @@ use http::{HeaderName, HeaderValue};
 use poem::{Endpoint, IntoResponse, Request, Response, Result};
 
 use super::{
-    answer::settled,
     caching::is_document,
     client::{Client, Clients},
 };
 use crate::{
     config::ApiConfig,
-    problem::{Code, Problem},
+    problem::{Code, Problem, into_response},
     routes::PAGE,
 };
 
-/// Questions that are never refused: a limit that makes a pod look dead helps nobody. All others count, also what people
-/// read: a limit by the pod's load leaves nothing out, and a browser asks for the page's files once.
+/// Routes that are never limited, so that a limit cannot make a healthy pod look dead. Everything else counts, the page
+/// and the documents too.
 const EXEMPT: [&str; 4] = ["/livez", "/readyz", "/version", "/metrics"];
 
-/// Clients remembered before those that have been quiet are forgotten.
+/// How many clients are remembered before idle ones are dropped.
 const MAX_LIMITED_CLIENTS: usize = 10_000;
 
 const POLICY_HEADER: HeaderName = HeaderName::from_static("ratelimit-policy");
 
 const LIMIT_HEADER: HeaderName = HeaderName::from_static("ratelimit");
 
-/// Who may ask, and how often, within a pod.
+/// Checks keys and counts requests for one pod.
 pub(super) struct Gate {
     clients: Clients,
     limits: Option<Limits>,
@@ -43,17 +42,17 @@ pub(super) struct Gate {
 
 struct Limits {
     clients: DefaultKeyedRateLimiter<Client, StateInformationMiddleware>,
-    /// How many requests are free at once.
+    /// How many requests a client may send at once.
     burst: u32,
-    /// How long it takes until one is free again.
+    /// How long it takes until one more request is allowed.
     one: Duration,
     policy: HeaderValue,
 }
 
-/// What is left for a client.
-struct Left {
+/// What is left of a client's quota.
+struct Remaining {
     requests: u32,
-    whole_in: Duration,
+    full_in: Duration,
 }
 
 impl Gate {
@@ -69,22 +68,22 @@ impl Gate {
         Self { clients, limits }
     }
 
-    /// Refuses those who need a key and have none. What tells people how to ask, they may read; so they may the page,
-    /// which tells no number itself.
+    /// Refuses clients without a key if keys are required. The documents need no key, so that people can read how to use
+    /// the API, and neither does the page, which contains no prices itself.
     fn check_key(&self, path: &str, client: Option<Client>) -> Result<(), Problem> {
         let has_key = matches!(client, Some(Client::Key(_)));
         if self.clients.keys.is_empty() || has_key || path == PAGE || is_document(path) {
             return Ok(());
         }
-        let detail = "a key is needed here, and this request has none that is known: send it as \
-                      `Authorization: Bearer KEY` or `X-API-Key: KEY`";
+        let detail =
+            "this request has no valid API key; send one as `Authorization: Bearer KEY` or `X-API-Key: KEY`";
         Err(Problem::new(Code::Unauthorized, detail))
     }
 }
 
 impl Limits {
-    /// What is left once this request is answered; or how long to wait before it can be.
-    fn take(&self, client: Client) -> Result<Left, Duration> {
+    /// Counts a request and returns what is left of the quota, or how long the client must wait.
+    fn take(&self, client: Client) -> Result<Remaining, Duration> {
         if self.clients.len() > MAX_LIMITED_CLIENTS {
             self.clients.retain_recent();
         }
@@ -92,30 +91,27 @@ impl Limits {
             Ok(state) => {
                 let requests = state.remaining_burst_capacity();
                 let taken = self.burst.saturating_sub(requests);
-                // With nothing left, what counts is when there is something.
+                // If nothing is left, report when the next request is allowed.
                 let awaited = if requests == 0 { 1 } else { taken };
-                Ok(Left { requests, whole_in: self.one.saturating_mul(awaited) })
+                Ok(Remaining { requests, full_in: self.one.saturating_mul(awaited) })
             }
             Err(until) => Err(until.wait_time_from(DefaultClock::default().now())),
         }
     }
 
-    fn tell(&self, response: &mut Response, left: &Left) {
-        let seconds = left.whole_in.as_millis().div_ceil(1_000).max(1);
+    fn add_headers(&self, response: &mut Response, remaining: &Remaining) {
+        let seconds = remaining.full_in.as_millis().div_ceil(1_000).max(1);
         let headers = response.headers_mut();
         headers.insert(POLICY_HEADER, self.policy.clone());
-        if let Ok(told) = HeaderValue::from_str(&format!("\"default\";r={};t={seconds}", left.requests)) {
-            headers.insert(LIMIT_HEADER, told);
+        let value = format!("\"default\";r={};t={seconds}", remaining.requests);
+        if let Ok(value) = HeaderValue::from_str(&value) {
+            headers.insert(LIMIT_HEADER, value);
         }
     }
 }
 
-/// Answers those who may ask, within their limit, and says what is left of it.
-pub(super) async fn limited<E: Endpoint>(
-    next: Arc<E>,
-    request: Request,
-    gate: Arc<Gate>,
-) -> Result<Response> {
+/// Lets a request through if its client has a valid key and is within its limit, and adds the rate limit headers.
+pub(super) async fn admit<E: Endpoint>(next: Arc<E>, request: Request, gate: Arc<Gate>) -> Result<Response> {
     let path = request.uri().path();
     if EXEMPT.contains(&path) {
         return Ok(next.call(request).await?.into_response());
@@ -126,23 +122,23 @@ pub(super) async fn limited<E: Endpoint>(
         allowed?;
         return Ok(next.call(request).await?.into_response());
     };
-    // Whoever tries out keys is counted as well, by address.
-    let (mut response, left) = match limits.take(client) {
-        Ok(left) => {
+    // Requests with invalid keys count too, by address, which limits guessing.
+    let (mut response, remaining) = match limits.take(client) {
+        Ok(remaining) => {
             let answer = match allowed {
                 Ok(()) => next.call(request).await,
                 Err(problem) => Err(problem.into()),
             };
-            (settled(answer), left)
+            (into_response(answer), remaining)
         }
         Err(wait) => {
-            let detail = "too many requests from this client; Retry-After says when to come back";
-            // Rounded up: who comes back a moment early is refused again.
+            let detail = "too many requests from this client; Retry-After says how long to wait";
+            // Rounded up, because a client that returns too early is refused again.
             let seconds = wait.as_secs() + 1;
             let problem = Problem::new(Code::RateLimited, detail).retry_after(seconds);
-            (problem.into_response(), Left { requests: 0, whole_in: Duration::from_secs(seconds) })
+            (problem.into_response(), Remaining { requests: 0, full_in: Duration::from_secs(seconds) })
         }
     };
-    limits.tell(&mut response, &left);
+    limits.add_headers(&mut response, &remaining);
     Ok(response)
 }

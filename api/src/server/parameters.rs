@@ -1,32 +1,34 @@
-//! What may be asked of a route: the parameters that the document gives it, and no others.
+//! Validation of parameters: a route accepts only the parameters that its handler declares.
 //!
-//! A parameter that nobody reads would be passed over in silence, and `?windw=1h` answered as if no window had
-//! been asked for. What is known here comes from the document that the service itself emits, so that a new
-//! route is held to its own words without being named here.
+//! Otherwise a misspelt parameter would be ignored, and `?windw=1h` would be answered as if no window had been
+//! requested. The declarations are those that the OpenAPI document is made of, so a new route needs nothing here.
 
-use std::{borrow::Cow, collections::BTreeMap};
+use std::{borrow::Cow, sync::Arc};
 
 use common::domain::nearest;
 use http::Method;
 use percent_encoding::percent_decode_str;
-use poem::Request;
-use serde::Deserialize;
+use poem::{Endpoint, IntoResponse, Request, Response, Result as PoemResult, error::NotFoundError};
+use poem_openapi::{
+    OpenApi,
+    registry::{MetaOperationParam, MetaParamIn, MetaPath, MetaSchema, MetaSchemaRef, Registry},
+};
 
 use crate::problem::{Code, Problem};
 
-/// Where only what is known may be asked. Operators' tools have habits of their own.
+/// Where parameters are validated. Tools of operators send parameters of their own to the other routes.
 const STRICT: &str = "/v1/";
 
-/// How many characters of an unknown name or value are repeated: enough to recognize it.
+/// How many characters of an unknown name or value a problem repeats.
 const MAX_REPEATED: usize = 60;
 
-/// The parameters of every route.
-#[derive(Debug, Default)]
-pub(super) struct Known(Vec<Route>);
+/// The documented routes and their parameters.
+#[derive(Debug)]
+pub(super) struct KnownRoutes(Vec<Route>);
 
 #[derive(Debug)]
 struct Route {
-    /// The parts between slashes.
+    /// The parts of the path between slashes.
     parts: Vec<Part>,
     parameters: Vec<Parameter>,
 }
@@ -40,44 +42,48 @@ enum Part {
 #[derive(Debug)]
 struct Parameter {
     name: String,
-    takes: Takes,
+    accepts: Accepts,
 }
 
 #[derive(Debug)]
-enum Takes {
-    /// Whatever the route itself can read.
+enum Accepts {
+    /// Text that the handler parses.
     Text,
     /// One of these words.
     Words(Vec<String>),
-    /// A whole number in this range, as it is told.
-    Number(String),
+    /// A whole number in a range.
+    Number { min: u64, max: u64 },
 }
 
-impl Known {
-    /// Reads them from a document.
-    pub(super) fn from_document(document: &str) -> Self {
-        let Document { paths, components } = serde_json::from_str(document).unwrap_or_else(|error| {
-            tracing::error!(%error, "cannot read our own document; unknown parameters are not refused");
-            Document::default()
-        });
-        let route = |(path, methods): (&String, &Methods)| {
-            let parameters = methods.get.iter().flat_map(|operation| &operation.parameters);
-            let parameters = parameters.filter(|parameter| parameter.place == "query");
-            Route {
-                parts: path.split('/').map(Part::of).collect(),
-                parameters: parameters.map(|parameter| parameter.known(&components)).collect(),
-            }
-        };
-        let mut routes: Vec<Route> = paths.iter().map(route).collect();
-        // Where a fixed name and a parameter both fit, the framework takes the name.
+/// Refuses parameters that the route does not declare. If there is no such route, suggests the one that was meant.
+pub(super) async fn validate_parameters<E: Endpoint>(
+    next: Arc<E>,
+    request: Request,
+    known: Arc<KnownRoutes>,
+) -> PoemResult<Response> {
+    known.check(&request)?;
+    let uri = request.uri().clone();
+    match next.call(request).await {
+        Err(error) if error.is::<NotFoundError>() => Err(known.not_found(uri.path()).into()),
+        answer => Ok(answer?.into_response()),
+    }
+}
+
+impl KnownRoutes {
+    /// The routes of an API, from its metadata.
+    pub(super) fn of<A: OpenApi>() -> Self {
+        let mut registry = Registry::new();
+        A::register(&mut registry);
+        let paths = A::meta().into_iter().flat_map(|api| api.paths);
+        let mut routes: Vec<Route> = paths.map(|path| Route::of(&path, &registry)).collect();
+        // If both a fixed name and a parameter match, the framework prefers the name.
         routes.sort_by_key(|route| {
             route.parts.iter().filter(|part| matches!(part, Part::Parameter(_))).count()
         });
         Self(routes)
     }
 
-    /// Refuses what a route does not know, what is said twice, and what cannot be read in any case. A route that
-    /// is not there is not refused here.
+    /// Refuses parameters that are unknown, repeated or malformed. Unknown routes are handled elsewhere.
     pub(super) fn check(&self, request: &Request) -> Result<(), Problem> {
         let (path, query) = (request.uri().path(), request.uri().query().unwrap_or_default());
         let is_plain = query.is_empty() && !path.contains('%');
@@ -89,11 +95,11 @@ impl Known {
         route.check_query(query)
     }
 
-    /// What to say where there is no route: which one was most likely meant.
-    pub(super) fn missing(&self, path: &str) -> Problem {
+    /// The problem for a path that is not a route, with the route that was most likely meant.
+    fn not_found(&self, path: &str) -> Problem {
         let trimmed = path.trim_end_matches('/');
         let hint = if trimmed != path && self.0.iter().any(|route| route.fits(trimmed)) {
-            format!("there is one without the slash at the end: {}", shortened(trimmed))
+            format!("remove the slash at the end: {}", shortened(trimmed))
         } else if let Some(meant) = self.meant(path) {
             format!("did you mean `{}`?", shortened(&meant))
         } else {
@@ -102,7 +108,7 @@ impl Known {
         Problem::new(Code::NotFound, format!("there is no such route; {hint}"))
     }
 
-    /// The path with the one part put right that keeps it from being a route.
+    /// The path with its one misspelt part corrected, if that makes it a route.
     fn meant(&self, path: &str) -> Option<String> {
         let given: Vec<&str> = path.split('/').collect();
         let slips: Vec<(usize, &str)> = self.0.iter().filter_map(|route| route.slip(&given)).collect();
@@ -117,6 +123,16 @@ impl Known {
 }
 
 impl Route {
+    fn of(path: &MetaPath, registry: &Registry) -> Self {
+        let get = path.operations.iter().filter(|operation| operation.method == Method::GET);
+        let parameters = get.flat_map(|operation| &operation.params);
+        let query = parameters.filter(|parameter| parameter.in_type == MetaParamIn::Query);
+        Self {
+            parts: path.path.split('/').map(Part::of).collect(),
+            parameters: query.map(|parameter| Parameter::of(parameter, registry)).collect(),
+        }
+    }
+
     fn fits(&self, path: &str) -> bool {
         let mut given = path.split('/');
         let fits = |part: &Part| match (part, given.next()) {
@@ -127,7 +143,7 @@ impl Route {
         self.parts.iter().all(fits) && given.next().is_none()
     }
 
-    /// The one fixed part that is another one in a path that would fit otherwise, and where.
+    /// The name and position of the only fixed part that differs from the given path, if everything else fits.
     fn slip(&self, given: &[&str]) -> Option<(usize, &str)> {
         let pairs = self.parts.iter().zip(given).enumerate();
         let mut slips = pairs.filter_map(|(place, (part, given))| match part {
@@ -155,7 +171,7 @@ impl Route {
             let known = self.parameters.iter().enumerate().find(|(_, known)| known.name == name);
             let (index, known) = known.ok_or_else(|| self.unknown(&name))?;
             if seen.contains(&index) {
-                return Err(Problem::parameter(known.name.clone(), "this parameter is given twice"));
+                return Err(Problem::parameter(known.name.clone(), "this parameter is repeated"));
             }
             seen.push(index);
             known.check(&decoded(value).ok_or_else(|| not_utf8(known.name.clone()))?)?;
@@ -167,22 +183,34 @@ impl Route {
         let names = || self.parameters.iter().map(|known| known.name.as_str());
         let meant = nearest(names(), name).map(|nearest| format!("; did you mean `{nearest}`?"));
         let all = names().collect::<Vec<_>>().join(", ");
-        let takes = if all.is_empty() { "none".to_owned() } else { all };
+        let accepted = if all.is_empty() { "none".to_owned() } else { all };
         let name = shortened(name);
         let meant = meant.unwrap_or_else(|| ".".to_owned());
-        let detail = format!("this route has no parameter `{name}`{meant} It takes {takes}");
+        let detail = format!("this route has no parameter `{name}`{meant} Its parameters: {accepted}");
         Problem::parameter(name, detail)
     }
 }
 
 impl Parameter {
+    fn of(parameter: &MetaOperationParam, registry: &Registry) -> Self {
+        let accepts = match &parameter.schema {
+            MetaSchemaRef::Inline(schema) => Accepts::of(schema),
+            MetaSchemaRef::Reference(name) => registry.schemas.get(name).map_or(Accepts::Text, Accepts::of),
+        };
+        Self { name: parameter.name.clone(), accepts }
+    }
+
     fn check(&self, value: &str) -> Result<(), Problem> {
         let problem = |detail: String| Err(Problem::parameter(self.name.clone(), detail));
-        match &self.takes {
-            Takes::Number(range) if value.parse::<u64>().is_err() || value.starts_with('+') => {
-                problem(format!("`{}` is not a whole number {range}", shortened(value)))
+        match &self.accepts {
+            Accepts::Number { min, max } => {
+                let number = value.parse().ok().filter(|_| !value.starts_with('+'));
+                match number.filter(|number| (*min..=*max).contains(number)) {
+                    Some(_) => Ok(()),
+                    None => problem(not_in_range(value, *min, *max)),
+                }
             }
-            Takes::Words(words) if !words.iter().any(|word| word == value) => {
+            Accepts::Words(words) if !words.iter().any(|word| word == value) => {
                 let meant = nearest(words.iter().map(String::as_str), value)
                     .map_or_else(String::new, |nearest| format!("; did you mean `{nearest}`?"));
                 problem(format!("`{}` is not one of {}{meant}", shortened(value), words.join(", ")))
@@ -190,78 +218,6 @@ impl Parameter {
             _ => Ok(()),
         }
     }
-}
-
-fn not_utf8(parameter: String) -> Problem {
-    Problem::parameter(parameter, "what is percent-encoded here is not UTF-8")
-}
-
-/// What a form's encoding stands for; nothing where that is not UTF-8.
-fn decoded(text: &str) -> Option<Cow<'_, str>> {
-    if !text.contains('+') {
-        return percent_decode_str(text).decode_utf8().ok();
-    }
-    let spaced = text.replace('+', " ");
-    let decoded = percent_decode_str(&spaced).decode_utf8().ok()?;
-    Some(Cow::Owned(decoded.into_owned()))
-}
-
-fn shortened(text: &str) -> String {
-    text.chars().take(MAX_REPEATED).collect()
-}
-
-/// The parts of an OpenAPI document that are read here.
-#[derive(Debug, Default, Deserialize)]
-struct Document {
-    paths: BTreeMap<String, Methods>,
-    #[serde(default)]
-    components: Components,
-}
-
-#[derive(Debug, Deserialize)]
-struct Methods {
-    get: Option<Operation>,
-}
-
-#[derive(Debug, Deserialize)]
-struct Operation {
-    #[serde(default)]
-    parameters: Vec<Documented>,
-}
-
-#[derive(Debug, Deserialize)]
-struct Documented {
-    name: String,
-    #[serde(rename = "in")]
-    place: String,
-    schema: Schema,
-}
-
-#[derive(Debug, Default, Deserialize)]
-struct Components {
-    #[serde(default)]
-    schemas: BTreeMap<String, Schema>,
-}
-
-#[derive(Debug, Default, Deserialize)]
-#[serde(default)]
-struct Schema {
-    #[serde(rename = "$ref")]
-    reference: Option<String>,
-    #[serde(rename = "type")]
-    kind: Option<String>,
-    format: Option<String>,
-    #[serde(deserialize_with = "unsigned")]
-    minimum: Option<u64>,
-    #[serde(deserialize_with = "unsigned")]
-    maximum: Option<u64>,
-    #[serde(rename = "enum")]
-    words: Vec<serde_json::Value>,
-}
-
-/// A limit, where it is one that whole numbers from 0 up can have.
-fn unsigned<'de, D: serde::Deserializer<'de>>(deserializer: D) -> Result<Option<u64>, D::Error> {
-    Ok(serde_json::Value::deserialize(deserializer)?.as_u64())
 }
 
 impl Part {
@@ -273,34 +229,50 @@ impl Part {
     }
 }
 
-impl Documented {
-    fn known(&self, components: &Components) -> Parameter {
-        let named =
-            self.schema.reference.as_ref().and_then(|reference| {
-                components.schemas.get(reference.strip_prefix("#/components/schemas/")?)
-            });
-        Parameter { name: self.name.clone(), takes: named.unwrap_or(&self.schema).takes() }
+impl Accepts {
+    fn of(schema: &MetaSchema) -> Self {
+        let words: Vec<String> =
+            schema.enum_items.iter().filter_map(|word| word.as_str().map(str::to_owned)).collect();
+        match schema.ty {
+            "integer" if schema.format.is_some_and(|format| format.starts_with("uint")) => {
+                let min = schema.minimum.and_then(whole).unwrap_or_default();
+                Self::Number { min, max: schema.maximum.and_then(whole).unwrap_or(u64::MAX) }
+            }
+            "string" if !words.is_empty() => Self::Words(words),
+            _ => Self::Text,
+        }
     }
 }
 
-impl Schema {
-    /// From where to where a whole number may be.
-    fn range(&self) -> String {
-        let least = self.minimum.unwrap_or_default();
-        match self.maximum.filter(|most| *most < u64::MAX) {
-            Some(most) => format!("from {least} to {most}"),
-            None => format!("from {least} up"),
-        }
-    }
+/// A bound as a whole number. The framework stores bounds as floating-point numbers.
+fn whole(bound: f64) -> Option<u64> {
+    bound.to_string().parse().ok()
+}
 
-    fn takes(&self) -> Takes {
-        let words: Vec<String> =
-            self.words.iter().filter_map(serde_json::Value::as_str).map(str::to_owned).collect();
-        let is_unsigned = self.format.as_ref().is_some_and(|format| format.starts_with("uint"));
-        match self.kind.as_deref() {
-            Some("integer") if is_unsigned => Takes::Number(self.range()),
-            Some("string") if !words.is_empty() => Takes::Words(words),
-            _ => Takes::Text,
-        }
+fn not_in_range(value: &str, min: u64, max: u64) -> String {
+    let range = if max == u64::MAX { format!("of at least {min}") } else { format!("from {min} to {max}") };
+    format!("`{}` is not a whole number {range}", shortened(value))
+}
+
+/// A parameter that must be a sequence and is not.
+pub(super) fn not_a_sequence(parameter: String) -> Problem {
+    Problem::parameter(parameter, "a sequence is a whole number of at least 1")
+}
+
+fn not_utf8(parameter: String) -> Problem {
+    Problem::parameter(parameter, "the percent-encoded bytes are not UTF-8")
+}
+
+/// Decodes form encoding. `None` if the result is not UTF-8.
+fn decoded(text: &str) -> Option<Cow<'_, str>> {
+    if !text.contains('+') {
+        return percent_decode_str(text).decode_utf8().ok();
     }
+    let spaced = text.replace('+', " ");
+    let decoded = percent_decode_str(&spaced).decode_utf8().ok()?;
+    Some(Cow::Owned(decoded.into_owned()))
+}
+
+fn shortened(text: &str) -> String {
+    text.chars().take(MAX_REPEATED).collect()
 }

@@ -1,4 +1,4 @@
-//! Who may ask, how often, and which pages may read the answer.
+//! API keys, rate limits, and CORS.
 
 use api::config::{ApiConfig, RateLimit};
 use poem::http::{Method, StatusCode};
@@ -18,7 +18,7 @@ fn keyed(rate_limit: &str) -> ApiConfig {
 }
 
 #[tokio::test]
-async fn where_there_are_keys_one_is_needed() {
+async fn a_key_is_required_if_any_is_configured() {
     let mut rig = Rig::new();
     rig.send(vec![tick("BTC-USD", 10, "100")]).await;
     let client = rig.configured(&keyed("off"));
@@ -30,10 +30,10 @@ async fn where_there_are_keys_one_is_needed() {
     ] {
         let answer = Rig::answer(&client, "/v1/prices/BTC-USD", &[(name, value)]).await;
         assert_eq!(answer.status, 200, "{name}: {value}");
-        // Nobody else's cache may keep what was answered to one who has a key.
+        // Shared caches must not keep answers to the holder of a key.
         assert!(answer.header("cache-control").unwrap().starts_with("private, max-age="), "{name}");
     }
-    // A gateway in front may have tokens of its own.
+    // A gateway may use `Authorization` for its own tokens.
     let both = [("authorization", "Bearer baz"), ("x-api-key", "foo")];
     assert_eq!(Rig::answer(&client, "/v1/pairs", &both).await.status, 200);
     for headers in [
@@ -62,7 +62,7 @@ async fn where_there_are_keys_one_is_needed() {
 }
 
 #[tokio::test]
-async fn each_key_has_a_limit_of_its_own() {
+async fn each_key_has_its_own_limit() {
     let rig = Rig::new();
     let client = rig.configured(&keyed("2/h"));
     let statuses = async |key: &str| {
@@ -78,7 +78,7 @@ async fn each_key_has_a_limit_of_its_own() {
 }
 
 #[tokio::test]
-async fn pages_of_known_origins_may_read_answers_and_no_others() {
+async fn only_pages_of_configured_origins_may_read_answers() {
     let mut rig = Rig::new();
     rig.send(vec![tick("BTC-USD", 10, "100")]).await;
     let origins = ["https://one.example", "http://localhost:3000"];
@@ -114,13 +114,13 @@ async fn pages_of_known_origins_may_read_answers_and_no_others() {
     foreign.assert_status(StatusCode::METHOD_NOT_ALLOWED);
     foreign.assert_header_is_not_exist("access-control-allow-origin");
 
-    // Where no origin is named, none may, and nothing depends on it.
+    // Without configured origins no page may read answers, and answers do not depend on the origin.
     let answer = rig.ask("/v1/prices/BTC-USD", &[("origin", origins[0])]).await;
     assert_eq!((answer.header("access-control-allow-origin"), answer.all("vary").len()), (None, 1));
 }
 
 #[tokio::test]
-async fn browsers_are_told_what_an_answer_is_not() {
+async fn answers_carry_security_headers() {
     let rig = Rig::new();
     for path in ["/v1/pairs", "/v1/nothing", "/docs", "/metrics"] {
         let answer = rig.get(path).await;

@@ -1,4 +1,4 @@
-//! What operators get on a listener of their own.
+//! The admin listener.
 
 use std::io::BufReader;
 
@@ -7,16 +7,16 @@ use poem::test::TestClient;
 
 use crate::rig::{Rig, tick};
 
-/// Longer than what is read ahead of a client that reads nothing.
+/// Enough records that the backup is longer than what is read ahead of a client.
 const SLOTS: i64 = 4_000;
 
 const PAIRS: [&str; 4] = ["BTC-USD", "ETH-USD", "BTC-EUR", "ETH-EUR"];
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn one_backup_is_sent_at_a_time_and_it_is_whole() {
+async fn backups_are_complete_and_only_one_is_sent_at_a_time() {
     let mut rig = Rig::new();
     for pair in PAIRS {
-        // Digits that do not pack well.
+        // Digits that do not compress well.
         let price = |slot: i64| {
             format!(
                 "9.{:012}",
@@ -42,7 +42,7 @@ async fn one_backup_is_sent_at_a_time_and_it_is_whole() {
     assert!(bytes.len() == length && length > 5 * 64 * 1024, "{} of {length}", bytes.len());
     let summary = backup::check(BufReader::new(bytes.as_ref())).unwrap();
     assert_eq!(summary.header.sequence, u64::try_from(SLOTS).unwrap() * 4);
-    // The first is over: its place is free again.
+    // The first backup has ended, so another one may start.
     testkit::wait_until("another backup", std::time::Duration::from_secs(60), async || {
         let again = client.get("/admin/backup").send().await;
         (again.0.status() == http::StatusCode::OK).then_some(())

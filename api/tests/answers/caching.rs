@@ -1,4 +1,4 @@
-//! What caches are told, and that what they hold is what would be answered.
+//! Caching headers, and that a cached answer equals a new one.
 
 use crate::rig::{Answer, Rig, at, gap, tick};
 
@@ -17,7 +17,7 @@ fn tag(answer: &Answer) -> String {
 }
 
 #[tokio::test]
-async fn what_is_held_already_is_not_sent_again() {
+async fn an_answer_that_the_client_already_has_is_not_sent_again() {
     let mut rig = Rig::new();
     rig.send(vec![tick("BTC-USD", 10, "100"), tick("ETH-USD", 10, "5")]).await;
     rig.clock.set(at(12));
@@ -26,7 +26,7 @@ async fn what_is_held_already_is_not_sent_again() {
         let strong = tag(&answer);
         assert!(strong.starts_with('"') && strong.len() == 34, "{path}: {strong}");
         assert_eq!(answer.header("cache-control"), Some("public, max-age=8, must-revalidate"), "{path}");
-        for (known, told) in [
+        for (known, expected) in [
             (strong.clone(), strong.clone()),
             (format!("W/{strong}"), format!("W/{strong}")),
             (format!("\"other\", W/\"more\" ,{strong}"), strong.clone()),
@@ -34,7 +34,7 @@ async fn what_is_held_already_is_not_sent_again() {
         ] {
             let same = rig.ask(path, &[("if-none-match", &known)]).await;
             assert_eq!((same.status, same.bytes.len()), (304, 0), "{path} {known}");
-            assert_eq!(tag(&same), told, "{path}");
+            assert_eq!(tag(&same), expected, "{path}");
             for name in ["cache-control", "vary", "x-tickwell-sequence"] {
                 assert_eq!(same.header(name), answer.header(name), "{path} {name}");
             }
@@ -65,7 +65,7 @@ async fn a_tag_is_the_same_on_every_pod_and_changes_with_the_bytes() {
     }
     let distinct: std::collections::BTreeSet<&String> = tags.iter().collect();
     assert_eq!(distinct.len(), ROUTES.len());
-    // Fresh or stale is part of the bytes.
+    // Whether a price is fresh or stale is part of the bytes.
     let fresh = tag(&rig.get("/v1/prices/BTC-USD").await);
     rig.clock.set(at(100));
     let stale = rig.ask("/v1/prices/BTC-USD", &[("if-none-match", &fresh)]).await;
@@ -74,11 +74,11 @@ async fn a_tag_is_the_same_on_every_pod_and_changes_with_the_bytes() {
     rig.send(vec![tick("BTC-USD", 50, "102")]).await;
     let (price, record) = (rig.get("/v1/prices/BTC-USD").await, rig.get("/v1/ticks/1").await);
     assert!(tag(&price) != fresh && tag(&price) != tag(&stale));
-    assert_eq!(tag(&record), before, "an answer that did not change is known again at a later sequence");
+    assert_eq!(tag(&record), before, "an answer that did not change keeps its tag at a later sequence");
 }
 
 #[tokio::test]
-async fn an_answer_is_held_until_the_next_slot_and_never_longer_than_it_is_fresh() {
+async fn an_answer_is_cached_until_the_next_slot_or_until_a_price_becomes_stale() {
     let mut rig = Rig::new();
     let held = async |rig: &Rig| {
         rig.get("/v1/prices/BTC-USD").await.header("cache-control").unwrap_or_default().to_owned()
@@ -93,17 +93,17 @@ async fn an_answer_is_held_until_the_next_slot_and_never_longer_than_it_is_fresh
         rig.clock.set(at(second));
         assert_eq!(held(&rig).await, format!("public, max-age={seconds}, must-revalidate"), "{second}");
     }
-    // ETH is no longer polled, and BTC has no tick: what is told of it is stale 30 s after its last one.
+    // ETH is no longer polled, and BTC has gaps, so its price becomes stale 30 s after its last tick.
     rig.send(vec![gap("BTC-USD", 20, 30), tick("BTC-USD", 1_000, "1"), gap("BTC-USD", 1_010, 1_020)]).await;
     rig.clock.set(at(1_022));
     assert_eq!(held(&rig).await, "public, max-age=8, must-revalidate");
     rig.send(vec![gap("BTC-USD", 1_030, 1_030)]).await;
     rig.clock.set(at(1_030));
-    assert_eq!(held(&rig).await, "public, max-age=0, must-revalidate", "fresh for no more than a moment");
+    assert_eq!(held(&rig).await, "public, max-age=0, must-revalidate", "about to become stale");
 }
 
 #[tokio::test]
-async fn closed_history_is_held_for_a_day() {
+async fn closed_history_is_cached_for_a_day() {
     let mut rig = Rig::new();
     let ticks: Vec<i64> = (1..=30).map(|index| index * 10).collect();
     rig.send(ticks.iter().map(|second| tick("BTC-USD", *second, "1")).collect()).await;
@@ -132,7 +132,7 @@ async fn closed_history_is_held_for_a_day() {
             assert_eq!((answer.status, is_held), (200, is_closed), "{list}?{query}");
         }
     }
-    // The last bucket that begins in a range goes on after it.
+    // The last bucket that begins in a range ends after it.
     for (interval, from, to, is_closed) in [
         ("1m", 0, 300, true),
         ("1m", 0, 241, true),
@@ -171,7 +171,7 @@ async fn a_compressed_answer_has_no_strong_tag() {
 }
 
 #[tokio::test]
-async fn a_head_has_the_headers_of_the_whole() {
+async fn a_head_answer_has_the_headers_of_the_get_answer() {
     let mut rig = Rig::new();
     rig.send((1..=60).map(|index| tick("BTC-USD", index * 10, "97012.30")).collect()).await;
     for path in ROUTES.into_iter().chain(["/openapi.json", "/asyncapi.yaml", "/docs", "/v1/nothing"]) {
@@ -191,7 +191,7 @@ async fn a_head_has_the_headers_of_the_whole() {
 }
 
 #[tokio::test]
-async fn documents_are_asked_for_again_and_errors_are_never_held() {
+async fn documents_are_revalidated_and_errors_are_never_cached() {
     let rig = Rig::new();
     for path in ["/openapi.json", "/asyncapi.yaml", "/docs"] {
         let answer = rig.get(path).await;
@@ -210,7 +210,7 @@ async fn documents_are_asked_for_again_and_errors_are_never_held() {
 }
 
 #[tokio::test]
-async fn a_stream_is_neither_held_nor_compressed() {
+async fn a_stream_is_neither_cached_nor_compressed() {
     let mut rig = Rig::new();
     rig.send(vec![tick("BTC-USD", 10, "100")]).await;
     for path in ["/v1/stream", "/v1/stream?format=ndjson"] {

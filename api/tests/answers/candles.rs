@@ -1,4 +1,4 @@
-//! Candles, against a naive pass over the records.
+//! Candles, compared with a naive computation over the records.
 
 use std::time::Duration;
 
@@ -13,7 +13,7 @@ use crate::{
 const INTERVALS: [(&str, i64); 6] =
     [("1m", 60), ("5m", 300), ("15m", 900), ("1h", 3_600), ("4h", 14_400), ("1d", 86_400)];
 
-/// Every page, by the links between them.
+/// The items of all pages, by following the links.
 async fn pages(rig: &Rig, first: &str) -> Vec<Value> {
     let (mut path, mut found) = (first.to_owned(), Vec::new());
     loop {
@@ -30,7 +30,7 @@ async fn pages(rig: &Rig, first: &str) -> Vec<Value> {
 }
 
 #[tokio::test]
-async fn candles_equal_a_naive_pass_page_by_page() {
+async fn candles_equal_a_naive_computation_page_by_page() {
     for seed in 10..12 {
         let log = RandomLog::new(seed, 200);
         let mut rig = Rig::keeping(Duration::from_secs(600));
@@ -63,7 +63,7 @@ async fn candles_equal_a_naive_pass_page_by_page() {
 }
 
 #[tokio::test]
-async fn a_range_picks_buckets_by_where_they_begin() {
+async fn a_range_selects_buckets_by_their_start() {
     let mut rig = Rig::new();
     rig.send((1..=30).map(|index| tick("BTC-USD", index * 10, &index.to_string())).collect()).await;
     let (from, to) = (at(61).unix_millis(), at(180).unix_millis());
@@ -78,7 +78,7 @@ async fn a_range_picks_buckets_by_where_they_begin() {
 }
 
 #[tokio::test]
-async fn an_open_bucket_is_there_and_a_bucket_with_a_hole_is_incomplete() {
+async fn an_open_bucket_is_listed_and_a_bucket_with_a_missing_slot_is_incomplete() {
     let mut rig = Rig::new();
     let complete = async |rig: &Rig| {
         let body = rig.get("/v1/prices/BTC-USD/candles?interval=1m&order=asc").await.body;
@@ -89,7 +89,7 @@ async fn an_open_bucket_is_there_and_a_bucket_with_a_hole_is_incomplete() {
     assert_eq!(complete(&rig).await, [false]);
     rig.send(vec![tick("BTC-USD", 50, "1")]).await;
     assert_eq!(complete(&rig).await, [true]);
-    // The first slot of the next is missing, and in the one after it the last.
+    // The next bucket has no first slot, and the one after it has no last slot.
     rig.send(vec![gap("BTC-USD", 60, 60)]).await;
     rig.send((7..=16).map(|index| tick("BTC-USD", index * 10, "1")).collect()).await;
     rig.send(vec![gap("BTC-USD", 170, 170), tick("BTC-USD", 180, "1")]).await;

@@ -1,4 +1,4 @@
-//! Connections over real sockets: limits, and an end that does not wait for ever.
+//! Connections over real sockets: limits and shutdown.
 
 use std::{net::SocketAddr, time::Duration};
 
@@ -18,10 +18,10 @@ async fn open(address: SocketAddr, request: &str) -> TcpStream {
     stream
 }
 
-/// Everything until the other side closes.
+/// Reads everything until the server closes the connection.
 async fn read(mut stream: TcpStream) -> String {
     let mut bytes = Vec::new();
-    // A reset is an end as well.
+    // A reset also ends the connection.
     let _ = tokio::time::timeout(DEADLINE, stream.read_to_end(&mut bytes)).await.unwrap();
     String::from_utf8(bytes).unwrap()
 }
@@ -31,10 +31,10 @@ async fn get(address: SocketAddr, path: &str) -> String {
 }
 
 #[tokio::test]
-async fn who_asks_too_often_is_told_when_to_come_back() {
+async fn a_client_over_its_limit_learns_when_to_retry() {
     let rig = Rig::new();
     let served = rig.serve("3/h".parse().unwrap()).await;
-    // An answer is an answer, also where it is an error: how many are left is told with each.
+    // Errors count too, and every answer says how many requests are left.
     for (path, status, left) in [
         ("/v1/pairs", 200, "r=2;t=1200"),
         ("/v1/nothing", 404, "r=1;t=2400"),
@@ -59,12 +59,12 @@ async fn who_asks_too_often_is_told_when_to_come_back() {
 }
 
 #[tokio::test]
-async fn a_head_that_does_not_end_is_cut_off() {
+async fn a_request_head_that_does_not_end_is_cut_off() {
     let rig = Rig::new();
     let served = rig.serve(RateLimit::Off).await;
     for begun in ["", "GET /v1/pairs HTTP/1.1\r\nhost:", "PRI * HTT", "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"] {
         let stream = open(served.address, begun).await;
-        // The limit is 5 s; without one of ours the library's own would be 30 s, or none.
+        // Our limit is 5 s. The library's default would be 30 s or none.
         tokio::time::timeout(Duration::from_secs(25), read(stream)).await.expect(begun);
     }
     testkit::wait_until("the connection is gone", DEADLINE, async || (rig.connections() == 0).then_some(()))
@@ -90,13 +90,13 @@ async fn stopping_does_not_wait_for_idle_or_half_open_connections() {
     testkit::wait_until("both are open", DEADLINE, async || (rig.connections() == 2).then_some(())).await;
     served.stop.cancel();
     tokio::time::timeout(DEADLINE, served.task).await.unwrap().unwrap().unwrap();
-    assert!(TcpStream::connect(served.address).await.is_err(), "nobody listens any more");
+    assert!(TcpStream::connect(served.address).await.is_err(), "the listener is closed");
     assert!(read(idle).await.starts_with("HTTP/1.1 200"));
     let _ = read(half).await;
 }
 
 #[tokio::test]
-async fn clients_behind_a_proxy_of_ours_have_a_limit_each() {
+async fn clients_behind_a_trusted_proxy_have_a_limit_each() {
     let rig = Rig::new();
     let config = |proxies: &[&str]| ApiConfig {
         rate_limit: "1/h".parse().unwrap(),

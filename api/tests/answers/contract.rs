@@ -1,4 +1,4 @@
-//! The freshness contract: a price that is not what was asked for is not answered.
+//! The freshness contract: a price that does not meet it is refused.
 
 use common::{
     domain::{Body, Ratio},
@@ -29,7 +29,7 @@ const ROUTES: [&str; 5] = [
 ];
 
 #[tokio::test]
-async fn a_price_that_does_not_meet_the_contract_is_refused_with_the_newest_there_is() {
+async fn a_price_that_does_not_meet_the_contract_is_refused_and_comes_with_the_problem() {
     let mut rig = Rig::new();
     let log = [
         tick("BTC-USD", 10, "100"),
@@ -66,7 +66,7 @@ async fn a_price_that_does_not_meet_the_contract_is_refused_with_the_newest_ther
             assert_eq!(answer.status, 503, "{route}{query}: {}", answer.body);
             assert_eq!(answer.body["code"], json!("contract_not_met"), "{route}{query}");
             assert_eq!(answer.body["parameter"], json!(parameter), "{route}{query}");
-            // The next slot is that of 40.
+            // The next slot begins at 40 s.
             assert_eq!(answer.header("retry-after"), Some("7"), "{route}{query}");
             assert_eq!(answer.header("cache-control"), Some("no-store"));
             let newest = &answer.body["newest"];
@@ -76,21 +76,17 @@ async fn a_price_that_does_not_meet_the_contract_is_refused_with_the_newest_ther
             }
         }
     }
-    // Without a contract a stale price is an answer, and says what it is.
+    // Without a contract a stale price is returned and marked as stale.
     rig.clock.set(at(1_000));
     assert_eq!(rig.get("/v1/prices/BTC-USD").await.body["stale"], json!(true));
     let refused = rig.get("/v1/prices/BTC-USD?max_age=30s").await;
     assert_eq!((refused.status, &refused.body["newest"]["stale"]), (503, &json!(true)));
-    assert_eq!(
-        refused.header("retry-after"),
-        Some("10"),
-        "the slot of 1000 is the clock's; the next is 1010"
-    );
+    assert_eq!(refused.header("retry-after"), Some("10"), "the clock is at 1000, so the next slot is 1010");
     assert_eq!(rig.get("/v1/nothing").await.body.get("newest"), None);
 }
 
 #[tokio::test]
-async fn all_that_are_listed_must_meet_it() {
+async fn every_listed_price_must_meet_the_contract() {
     let mut rig = Rig::new();
     rig.send(vec![tick("BTC-USD", 10, "100"), wide_tick("ETH-USD", 10), gap("SOL-USD", 10, 10)]).await;
     rig.clock.set(at(11));
@@ -100,14 +96,14 @@ async fn all_that_are_listed_must_meet_it() {
     let many = rig.get("/v1/prices?min_sources=2").await;
     assert_eq!((many.status, &many.body["newest"]["pair"]), (503, &json!("BTC-USD")));
     assert_eq!(rig.get("/v1/prices?max_age=1s").await.body["items"].as_array().unwrap().len(), 2);
-    // Nothing to look at is nothing that meets anything.
+    // A pair without a price meets no contract.
     for path in ["/v1/prices/SOL-USD?min_sources=1", "/v1/prices/SOL-USD/averages?max_age=1d"] {
         assert_eq!(rig.get(path).await.body["code"], json!("no_price_yet"), "{path}");
     }
 }
 
 #[tokio::test]
-async fn a_contract_that_cannot_be_read_is_named() {
+async fn a_malformed_contract_is_refused_by_name() {
     let mut rig = Rig::new();
     rig.send(vec![tick("BTC-USD", 10, "100")]).await;
     for route in ["/v1/prices?", "/v1/prices/BTC-USD?", "/v1/prices/BTC-USD/averages?"] {
@@ -120,14 +116,14 @@ async fn a_contract_that_cannot_be_read_is_named() {
             ("max_spread=0.000000001", "max_spread"),
         ] {
             let answer = rig.get(&format!("{route}{query}")).await;
-            let said = (answer.status, &answer.body["code"], &answer.body["parameter"]);
-            assert_eq!(said, (400, &json!("invalid_parameter"), &json!(parameter)), "{route}{query}");
+            let found = (answer.status, &answer.body["code"], &answer.body["parameter"]);
+            assert_eq!(found, (400, &json!("invalid_parameter"), &json!(parameter)), "{route}{query}");
         }
     }
 }
 
 #[tokio::test]
-async fn some_pairs_are_answered_in_the_order_they_are_asked_in() {
+async fn requested_pairs_are_returned_in_the_order_of_the_request() {
     let mut rig = Rig::new();
     rig.send(vec![tick("BTC-USD", 10, "100"), tick("ETH-USD", 10, "5"), gap("SOL-USD", 10, 10)]).await;
     let names = |body: &Value| {
@@ -158,9 +154,9 @@ async fn some_pairs_are_answered_in_the_order_they_are_asked_in() {
 }
 
 #[tokio::test]
-async fn a_conversion_is_held_to_the_prices_that_it_is_made_of() {
+async fn the_contract_of_a_conversion_applies_to_the_prices_it_uses() {
     let mut rig = Rig::new();
-    // The newest slot of both is 20; the newest price of one is another.
+    // The newest common slot is 20, although one pair has a newer price.
     rig.send(vec![wide_tick("BTC-USD", 20), wide_tick("ETH-USD", 20), tick("BTC-USD", 30, "100")]).await;
     rig.clock.set(at(33));
     let path = "/v1/convert?from=ETH&to=BTC&";
@@ -172,7 +168,7 @@ async fn a_conversion_is_held_to_the_prices_that_it_is_made_of() {
 }
 
 #[tokio::test]
-async fn no_cache_keeps_a_price_for_longer_than_it_was_asked_to_be_young() {
+async fn max_age_limits_how_long_a_price_may_be_cached() {
     let mut rig = Rig::new();
     rig.send(vec![tick("BTC-USD", 10, "100"), tick("ETH-USD", 20, "10"), tick("BTC-USD", 20, "100")]).await;
     rig.clock.set(at(21));
@@ -190,7 +186,7 @@ async fn no_cache_keeps_a_price_for_longer_than_it_was_asked_to_be_young() {
 }
 
 #[tokio::test]
-async fn whoever_asks_for_a_named_position_is_not_told_to_wait_for_a_better_one() {
+async fn a_pinned_request_that_does_not_meet_the_contract_has_no_retry_after() {
     let mut rig = Rig::new();
     rig.send(vec![tick("BTC-USD", 10, "100"), tick("BTC-USD", 20, "100")]).await;
     for path in ["/v1/prices/BTC-USD?min_sources=2", "/v1/prices/BTC-USD/averages?window=1h&min_coverage=1"] {

@@ -1,4 +1,4 @@
-//! What amounts of one asset are worth in another, against divisions worked out here.
+//! Conversions, compared with long division.
 
 use std::time::Duration;
 
@@ -26,7 +26,7 @@ async fn a_rate_is_made_of_the_prices_of_one_slot() {
         "legs": [leg("ETH-USD", "2000.0", 2, false), leg("BTC-USD", "80000.00", 1, true)],
     });
     assert_eq!(answer.body, expected);
-    // Where one pair is a slot ahead, and where the other has a gap, it is still the slot that both have.
+    // If one pair is a slot ahead or the other has a gap, the newest common slot is used.
     rig.send(vec![tick("BTC-USD", 20, "90000")]).await;
     assert_eq!(rig.get("/v1/convert?from=ETH&to=BTC&amount=1.50").await.body, expected);
     rig.send(vec![gap("ETH-USD", 20, 20), gap("BTC-USD", 30, 30), tick("ETH-USD", 30, "2100")]).await;
@@ -41,7 +41,7 @@ async fn a_rate_is_made_of_the_prices_of_one_slot() {
         (&newest["amount"], &newest["rate"], &newest["sequence"], &newest["stale"]),
         (&json!("1"), &json!("0.333333333333"), &json!(8), &json!(false))
     );
-    // The result is of the exact rate, not of the rounded one.
+    // The result is computed from the exact rate, not from the rounded one.
     assert_eq!(rig.get(&format!("{CROSS}&amount=3000000")).await.body["result"], json!("1000000.00000000"));
     assert_eq!(rig.get(&format!("{CROSS}&at_sequence=3")).await.body["rate"], json!("0.0250000000000"));
 }
@@ -92,14 +92,14 @@ async fn the_way_is_the_shortest_and_then_the_first_by_name() {
         let detail = answer.body["detail"].as_str().unwrap();
         assert!(detail.contains("ADA, BTC, ETH, EUR, JPY, USD, XRP"), "{detail}");
     }
-    // A way whose pair never had a price is none, as long as there is another.
+    // A way through a pair without a price is not used if there is another way.
     rig.send(vec![gap("ETH-BTC", 10, 10), gap("ADA-USD", 10, 10)]).await;
     assert_eq!(rig.get(CROSS).await.body["rate"], json!("0.112500000000"));
     assert_eq!(rig.get("/v1/convert?from=ADA&to=USD").await.body["code"], json!("no_price_yet"));
 }
 
 #[tokio::test]
-async fn prices_that_are_an_hour_apart_make_no_rate() {
+async fn prices_that_are_over_an_hour_apart_make_no_rate() {
     for (apart, status) in [(3_600, 200), (3_610, 503)] {
         let mut rig = Rig::new();
         rig.send(vec![tick("BTC-USD", 10, "2"), tick("ETH-USD", 10, "1")]).await;
@@ -114,7 +114,7 @@ async fn prices_that_are_an_hour_apart_make_no_rate() {
     }
 }
 
-/// The quotient of two prices, to many places, by long division.
+/// The quotient of two prices to many decimal places, by long division.
 fn divided(dividend: Decimal, divisor: Decimal) -> String {
     let scale = dividend.scale().max(divisor.scale());
     let whole =
@@ -145,7 +145,7 @@ async fn rates_equal_long_divisions_whatever_is_in_memory() {
             });
             let answer = much.get(CROSS).await;
             let other = little.get(CROSS).await;
-            // Every problem has a trace of its own.
+            // Problems differ in their trace ids.
             assert!(answer.status == other.status && (answer.status != 200 || answer.text == other.text));
             let last = |ticks: &[testkit::naive::Tick]| ticks.last().map(|tick| tick.slot);
             let reach = last(&btc).min(last(&eth)).unwrap_or_default() - 3_600_000;

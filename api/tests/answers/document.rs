@@ -1,27 +1,99 @@
-//! The documents in the repository, held against what the code says.
+//! The documents in the repository match the code, and answers match the documents.
 
-use std::{fs, path::Path};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fs,
+    path::Path,
+    sync::LazyLock,
+};
 
-use serde_json::Value;
+use crate::{
+    members::{Members, Raw},
+    rig::{Answer, Rig, gap, lead, tick},
+};
 
-use crate::rig::{Answer, Rig};
-
-/// Set, the documents are written and not compared: `just documents`.
+/// If this is set, the documents are written instead of compared: `just documents`.
 const RENEW: &str = "TICKWELL_RENEW_DOCUMENTS";
 
-/// The document in the repository promises such an answer of this route: its status, and the code of a problem.
-pub(crate) fn assert_promised(path: &str, answer: &Answer) {
-    let document: Value = serde_json::from_str(include_str!("../../../docs/openapi.json")).unwrap();
-    let path = path.split('?').next().unwrap();
-    // What is not in the document promises nothing.
-    let mut routes = document["paths"].as_object().unwrap().iter();
-    let Some((route, item)) = routes.find(|(route, _)| is_at(path, route)) else { return };
-    let response = &item["get"]["responses"][answer.status.to_string()];
-    assert!(response.is_object(), "{route} answers {}, which the document does not say", answer.status);
-    let problems = &response["content"]["application/problem+json"]["examples"];
-    if let Some(code) = answer.body["code"].as_str() {
-        assert!(problems[code].is_object(), "{route} answers {code}, which the document does not say");
+const PROBLEM: &str = "application/problem+json";
+
+/// The document in the repository.
+struct Document {
+    /// The operations by path.
+    operations: Vec<(String, Members)>,
+    schemas: BTreeMap<String, Members>,
+}
+
+static COMMITTED: LazyLock<Document> = LazyLock::new(|| {
+    let document: Members = serde_json::from_str(include_str!("../../../docs/openapi.json")).unwrap();
+    let operation = |(path, item): (String, Raw)| (path, item.members().unwrap().at(&["get"]).unwrap());
+    let operations = document.at(&["paths"]).unwrap().0.into_iter().map(operation).collect();
+    let schemas = document.at(&["components", "schemas"]).unwrap().0.into_iter();
+    let schemas = schemas.map(|(name, schema)| (name, schema.members().unwrap())).collect();
+    Document { operations, schemas }
+});
+
+impl Document {
+    /// The operation at a path, if the document has it.
+    fn operation(&self, path: &str) -> Option<&Members> {
+        self.operations.iter().find(|(route, _)| is_at(path, route)).map(|(_, operation)| operation)
     }
+
+    /// Checks that a value has the members of its schema, in the order of the schema. Adds the names of the schemas
+    /// that were checked.
+    fn check(&self, schema: &Members, value: &Raw, checked: &mut BTreeSet<String>) {
+        if let Some(reference) = schema.parse::<String>("$ref") {
+            let name = reference.rsplit('/').next().unwrap();
+            let schema = &self.schemas[name];
+            if schema.get("properties").is_some() {
+                checked.insert(name.to_owned());
+            }
+            return self.check(schema, value, checked);
+        }
+        for part in schema.get("allOf").and_then(Raw::list).into_iter().flatten() {
+            self.check(&part.members().unwrap(), value, checked);
+        }
+        if let (Some(properties), Some(members)) = (schema.at(&["properties"]), value.members()) {
+            let names: Vec<&String> = members.0.iter().map(|(name, _)| name).collect();
+            let documented = properties.0.iter().map(|(name, _)| name);
+            let expected: Vec<&String> = documented.filter(|name| names.contains(name)).collect();
+            assert_eq!(names, expected, "the order of members");
+            let required: Vec<String> = schema.parse("required").unwrap_or_default();
+            for name in &required {
+                assert!(members.get(name).is_some(), "{name} is required: {}", value.text());
+            }
+            for (name, value) in &members.0 {
+                let schema = properties.at(&[name]).unwrap();
+                let may_be_null = schema.parse("nullable").unwrap_or(false);
+                assert!(may_be_null || value.text() != "null", "{name} must not be null");
+                self.check(&schema, value, checked);
+            }
+        }
+        if let (Some(items), Some(values)) = (schema.at(&["items"]), value.list()) {
+            values.iter().for_each(|value| self.check(&items, value, checked));
+        }
+    }
+}
+
+/// Checks that the document promises such an answer of this route: its status, the code of a problem, and its members
+/// in this order. Returns the names of the schemas that were checked.
+pub(crate) fn assert_promised(path: &str, answer: &Answer) -> BTreeSet<String> {
+    let document = &*COMMITTED;
+    let mut checked = BTreeSet::new();
+    // A route that is not in the document promises nothing.
+    let Some(operation) = document.operation(path.split('?').next().unwrap()) else { return checked };
+    let response = operation.at(&["responses", &answer.status.to_string()]);
+    assert!(response.is_some(), "{path} answered {}, which is not in the document", answer.status);
+    let response = response.unwrap();
+    if let Some(code) = answer.body["code"].as_str() {
+        let example = response.at(&["content", PROBLEM, "examples", code]);
+        assert!(example.is_some(), "{path} answered {code}, which is not in the document");
+    }
+    let content = answer.header("content-type").and_then(|name| response.at(&["content", name]));
+    if let (Some(content), Some(value)) = (content, Raw::parse(&answer.text)) {
+        document.check(&content.at(&["schema"]).unwrap(), &value, &mut checked);
+    }
+    checked
 }
 
 fn is_at(path: &str, route: &str) -> bool {
@@ -36,11 +108,11 @@ fn committed(name: &str, now: &str) {
         fs::write(&path, now).unwrap();
     }
     let committed = fs::read_to_string(&path).unwrap_or_default();
-    assert!(committed == now, "docs/{name} is not what the code says; renew it with: just documents");
+    assert!(committed == now, "docs/{name} differs from the code; renew it with: just documents");
 }
 
 #[tokio::test]
-async fn the_document_of_the_routes_is_the_committed_one() {
+async fn the_committed_openapi_document_matches_the_code() {
     let rig = Rig::new();
     let served = rig.text("/openapi.json").await;
     committed("openapi.json", &served);
@@ -48,7 +120,7 @@ async fn the_document_of_the_routes_is_the_committed_one() {
 }
 
 #[tokio::test]
-async fn every_code_is_described_where_problems_point_to() {
+async fn every_code_is_described_on_the_page_that_problems_link_to() {
     let rig = Rig::new();
     committed("errors.md", &api::problem::errors_markdown());
     let missing = rig.get("/v1/nothing").await;
@@ -62,7 +134,64 @@ async fn every_code_is_described_where_problems_point_to() {
     }
     assert!(page.contains("id=\"ends-of-streams\""));
     for end in <api::stream_end::StreamEnd as common::domain::Words>::ALL {
-        let told = format!("<code>{end}</code>");
-        assert!(page.contains(&told) && page.contains(&end.close_code().to_string()), "{end}");
+        let name = format!("<code>{end}</code>");
+        assert!(page.contains(&name) && page.contains(&end.close_code().to_string()), "{end}");
     }
+}
+
+#[tokio::test]
+async fn answers_list_their_members_in_the_order_of_the_document() {
+    let mut rig = Rig::new();
+    rig.send(vec![lead("BTC-USD"), tick("BTC-USD", 10, "100"), gap("BTC-USD", 20, 30)]).await;
+    let mut checked = BTreeSet::new();
+    for path in [
+        "/v1/pairs",
+        "/v1/prices",
+        "/v1/prices/BTC-USD",
+        "/v1/prices/BTC-USD/averages",
+        "/v1/prices/BTC-USD/history",
+        "/v1/prices/BTC-USD/candles?interval=1m",
+        "/v1/prices/BTC-USD/gaps",
+        "/v1/ticks/1",
+        "/v1/ticks/2",
+        "/v1/ticks/3",
+        "/v1/convert?from=BTC&to=USD",
+        "/v1/sources",
+        "/readyz?verbose",
+        "/version",
+        // A problem with every member.
+        "/v1/prices/BTC-USD?min_sources=9",
+    ] {
+        checked.append(&mut assert_promised(path, &rig.get(path).await));
+    }
+    let document = &*COMMITTED;
+    for number in 0..2 {
+        let line = rig.first_events("/v1/stream?format=ndjson&after=0").await.swap_remove(number);
+        document.check(&document.schemas["Event"], &Raw::parse(&line).unwrap(), &mut checked);
+        checked.insert("Event".to_owned());
+    }
+    let objects = document.schemas.iter().filter(|(_, schema)| schema.get("properties").is_some());
+    assert_eq!(checked, objects.map(|(name, _)| name.clone()).collect());
+}
+
+#[tokio::test]
+async fn examples_list_their_members_in_the_order_of_the_document() {
+    let document = &*COMMITTED;
+    let mut checked = BTreeSet::new();
+    for (_, operation) in &document.operations {
+        for (_, response) in operation.at(&["responses"]).unwrap().0 {
+            let contents = response.members().unwrap().at(&["content"]);
+            for (_, content) in contents.into_iter().flat_map(|contents| contents.0) {
+                let content = content.members().unwrap();
+                let schema = content.at(&["schema"]).unwrap();
+                let named = content.at(&["examples"]).into_iter().flat_map(|examples| examples.0);
+                let named =
+                    named.map(|(_, example)| example.members().unwrap().get("value").unwrap().clone());
+                for example in named.chain(content.get("example").cloned()) {
+                    document.check(&schema, &example, &mut checked);
+                }
+            }
+        }
+    }
+    assert!(checked.contains("Problem") && checked.contains("WindowItem"), "{checked:?}");
 }

@@ -1,4 +1,4 @@
-//! What is said about slots without a price.
+//! Slots without a price.
 
 use common::domain::{GapCause, Words};
 use serde_json::{Value, json};
@@ -18,7 +18,7 @@ fn spans(body: &Value) -> Vec<(i64, i64)> {
 }
 
 #[tokio::test]
-async fn a_gap_says_which_slots_it_covers_and_why() {
+async fn a_gap_has_its_slots_and_its_cause() {
     let mut rig = Rig::new();
     rig.send(vec![
         lead("BTC-USD"),
@@ -53,7 +53,7 @@ async fn a_gap_says_which_slots_it_covers_and_why() {
 }
 
 #[tokio::test]
-async fn a_gap_lies_in_a_range_with_any_of_its_slots_and_is_given_whole() {
+async fn a_gap_with_any_slot_in_the_range_is_returned_whole() {
     let mut rig = Rig::new();
     rig.send(vec![gap("BTC-USD", 10, 30), tick("BTC-USD", 40, "5"), gap("BTC-USD", 50, 90)]).await;
     let rig = &rig;
@@ -84,7 +84,7 @@ async fn a_gap_lies_in_a_range_with_any_of_its_slots_and_is_given_whole() {
 async fn pages_neither_repeat_nor_miss_while_records_arrive() {
     for (order, cause) in [("asc", ""), ("desc", ""), ("asc", "cause=missed&"), ("desc", "cause=missed&")] {
         let mut rig = Rig::new();
-        // Gaps of one to three slots, each with a tick behind it.
+        // Gaps of one to three slots, each followed by a tick.
         let mut expected = Vec::new();
         let mut next = 10;
         let mut more = |rig_gaps: i64| {
@@ -121,7 +121,7 @@ async fn pages_neither_repeat_nor_miss_while_records_arrive() {
         match order {
             "asc" => assert_eq!(found, expected),
             _ => {
-                // What is newer than the first page is on none of the later ones.
+                // Gaps that are newer than the first page are on none of the later pages.
                 let asked = if cause.is_empty() { 21 } else { 11 };
                 expected.truncate(asked);
                 expected.reverse();
@@ -132,7 +132,7 @@ async fn pages_neither_repeat_nor_miss_while_records_arrive() {
 }
 
 #[tokio::test]
-async fn a_gap_is_answered_as_long_as_its_last_slot_is_within_retention() {
+async fn a_gap_is_kept_as_long_as_its_last_slot_is_within_retention() {
     let mut rig = Rig::new();
     let days = 2 * 86_400;
     rig.send(vec![gap("BTC-USD", 10, 30), tick("BTC-USD", 40, "1"), gap("BTC-USD", 50, days + 30)]).await;

@@ -1,4 +1,4 @@
-//! History in other forms than JSON, and in fewer ticks than there are.
+//! History in formats other than JSON, and thinned history.
 
 use std::time::Duration;
 
@@ -23,7 +23,7 @@ async fn three_ticks() -> Rig {
 }
 
 #[tokio::test]
-async fn history_comes_in_the_form_that_is_asked_for() {
+async fn history_comes_in_the_requested_format() {
     let rig = three_ticks().await;
     let line = |second: i64, price: &str, sequence: u64| format!("{},{price},{sequence}\n", at(second));
     let csv = ["slot,price,sequence\n".to_owned(), line(10, "97012.30", 1), line(20, "97012.3", 2)].concat();
@@ -63,7 +63,7 @@ async fn history_comes_in_the_form_that_is_asked_for() {
 }
 
 #[tokio::test]
-async fn pages_of_every_form_are_linked_in_that_form() {
+async fn links_between_pages_keep_the_format() {
     let rig = three_ticks().await;
     for (query, accept) in [("format=csv&", "*/*"), ("format=ndjson&", "text/csv"), ("", "text/csv")] {
         let (mut path, mut lines, mut pages) = (format!("{HISTORY}?{query}limit=2"), Vec::new(), 0);
@@ -80,7 +80,7 @@ async fn pages_of_every_form_are_linked_in_that_form() {
     }
 }
 
-/// What the answer must be, in the plainest way: every bucket's first, lowest, highest and last tick, by number.
+/// The expected ticks by number, computed in the simplest way: the first, lowest, highest and last of every bucket.
 fn naive_sample(ticks: &[Tick], points: usize) -> Vec<usize> {
     if ticks.len() <= points {
         return (0..ticks.len()).collect();
@@ -109,7 +109,7 @@ fn naive_sample(ticks: &[Tick], points: usize) -> Vec<usize> {
     taken
 }
 
-/// What must hold however buckets are cut.
+/// Checks what must be true for any choice of buckets.
 fn check(ticks: &[Tick], taken: &[usize], points: usize) {
     assert!(taken.len() <= points && taken.is_sorted_by(|one, other| one < other));
     assert!(ticks.len() > points || taken.len() == ticks.len());
@@ -123,9 +123,9 @@ fn check(ticks: &[Tick], taken: &[usize], points: usize) {
     assert_eq!(extremes(&mut taken.iter().copied()), extremes(&mut (0..ticks.len())));
 }
 
-/// One pod keeps everything in memory, the other next to nothing, and is restarted.
+/// One pod keeps everything in memory. The other keeps almost nothing and is restarted.
 #[tokio::test]
-async fn few_points_keep_the_extremes_and_are_ticks_of_the_log() {
+async fn thinned_history_keeps_the_extremes_and_has_only_real_ticks() {
     for seed in 30..33 {
         let log = RandomLog::new(seed, 400);
         let [mut much, mut little] = [86_400, 10].map(|seconds| Rig::keeping(Duration::from_secs(seconds)));

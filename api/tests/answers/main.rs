@@ -1,5 +1,5 @@
-//! From log entries to HTTP answers: ingest, store, snapshot and routes together, in one process and on a
-//! clock that is set by hand.
+//! From log entries to HTTP answers: ingest, store, snapshots and routes together, in one process and with a manual
+//! clock.
 #![expect(clippy::unwrap_used, clippy::indexing_slicing, reason = "tests stop at the first surprise")]
 
 mod access;
@@ -13,6 +13,7 @@ mod convert;
 mod document;
 mod gaps;
 mod history;
+mod members;
 mod page;
 mod pinned;
 mod prices;

@@ -1,4 +1,4 @@
-//! The page that people leave open: how it is served, what it loads, and what it tells without scripts.
+//! The web page: how it is served, what it loads, and what it shows without scripts.
 
 use std::{
     collections::BTreeSet,
@@ -11,7 +11,7 @@ use serde_json::json;
 
 use crate::rig::{Answer, Rig, at, gap, gap_of, tick};
 
-/// What the page may weigh with all that it loads, as it lies in the folder.
+/// The most bytes that the page and all its files may have.
 const MAX_BYTES: usize = 40_000;
 
 const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; img-src 'self'; \
@@ -24,7 +24,7 @@ fn folder() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("web")
 }
 
-/// The files as they lie in the folder, by name.
+/// The files in the folder, by name.
 fn files() -> Vec<(String, String)> {
     let entries = fs::read_dir(folder()).unwrap().map(|entry| entry.unwrap());
     let file = |entry: fs::DirEntry| {
@@ -35,7 +35,7 @@ fn files() -> Vec<(String, String)> {
     files
 }
 
-/// Every text that stands between one of the beginnings and the quote that it ends with.
+/// Every text between one of the beginnings and its closing quote.
 fn quoted<'a>(text: &'a str, beginnings: &[&str]) -> Vec<&'a str> {
     let after = |beginning: &&str| {
         let starts: Vec<usize> = text.match_indices(*beginning).map(|(at, found)| at + found.len()).collect();
@@ -45,7 +45,7 @@ fn quoted<'a>(text: &'a str, beginnings: &[&str]) -> Vec<&'a str> {
     beginnings.iter().flat_map(after).collect()
 }
 
-/// What the served page refers to.
+/// The URLs in the served page.
 fn references(page: &str) -> Vec<&str> {
     quoted(page, &["src=\"", "href=\"", "src='", "href='"])
 }
@@ -56,12 +56,12 @@ fn assets(page: &str) -> String {
     script.strip_suffix("/app.js").unwrap().to_owned()
 }
 
-/// What the page tells without scripts.
+/// What the page shows without scripts.
 fn plain(page: &str) -> &str {
     page.split_once("<noscript>").unwrap().1.split_once("</noscript>").unwrap().0
 }
 
-/// The rows of the table, each as the texts of its cells.
+/// The cells of each row of the table.
 fn rows(page: &str) -> Vec<Vec<String>> {
     let rows = plain(page).split("<tr>").skip(2);
     let cell = |part: &str| {
@@ -72,7 +72,7 @@ fn rows(page: &str) -> Vec<Vec<String>> {
 }
 
 #[tokio::test]
-async fn the_page_is_where_somebody_begins_who_only_has_the_address() {
+async fn the_page_is_at_the_root() {
     let mut rig = Rig::new();
     rig.send(vec![tick("BTC-USD", 10, "100"), tick("ETH-USD", 10, "5")]).await;
     rig.clock.set(at(12));
@@ -80,8 +80,8 @@ async fn the_page_is_where_somebody_begins_who_only_has_the_address() {
     assert_eq!((page.status, page.header("content-type")), (200, Some("text/html; charset=utf-8")));
     assert_eq!(page.headers("content-security-policy"), [POLICY]);
     assert_eq!(page.header("x-content-type-options"), Some("nosniff"));
-    assert!(!page.text.contains("{{"), "something was not filled in: {}", page.text);
-    // It is held as long as the prices that it tells.
+    assert!(!page.text.contains("{{"), "a placeholder is left: {}", page.text);
+    // It is cached as long as the prices that it shows.
     let prices = rig.get("/v1/prices").await;
     for name in ["cache-control", "x-tickwell-sequence", "vary"] {
         assert_eq!(page.header(name), prices.header(name), "{name}");
@@ -99,7 +99,7 @@ async fn the_page_is_where_somebody_begins_who_only_has_the_address() {
 }
 
 #[tokio::test]
-async fn each_file_of_a_build_is_held_for_ever() {
+async fn each_file_of_a_build_is_cached_forever() {
     let rig = Rig::new();
     let page = rig.get("/").await;
     let folder = assets(&page.text);
@@ -110,7 +110,7 @@ async fn each_file_of_a_build_is_held_for_ever() {
             "js" => "text/javascript; charset=utf-8",
             "css" => "text/css; charset=utf-8",
             "svg" => "image/svg+xml",
-            other => panic!("what is .{other}?"),
+            other => panic!("unexpected extension .{other}"),
         };
         assert_eq!((file.status, file.header("content-type")), (200, Some(content_type)), "{path}");
         assert_eq!(file.text, text, "{path}");
@@ -127,7 +127,7 @@ async fn each_file_of_a_build_is_held_for_ever() {
         let coding = (text.len() >= 1_024).then_some("gzip");
         assert_eq!(packed.header("content-encoding"), coding, "{path}");
 
-        // A page that another pod has served, while pods are replaced.
+        // The page of another pod's build, during a rolling upgrade.
         let of_another = rig.get(&format!("/web/0123456789abcdef/{name}")).await;
         assert_eq!((of_another.status, &of_another.text), (200, &text), "{name}");
         assert_eq!(of_another.header("content-type"), Some(content_type), "{name}");
@@ -135,11 +135,11 @@ async fn each_file_of_a_build_is_held_for_ever() {
     }
     let icon = rig.get("/favicon.ico").await;
     assert_eq!((icon.status, icon.header("content-type")), (200, Some("image/svg+xml")));
-    assert_eq!(icon.header("cache-control"), Some("no-cache"), "its name stays, whatever is in it");
+    assert_eq!(icon.header("cache-control"), Some("no-cache"), "its name does not change with its content");
 }
 
 #[tokio::test]
-async fn what_is_no_file_of_the_page_is_not_found() {
+async fn other_paths_below_the_files_are_not_found() {
     let rig = Rig::new();
     let folder = assets(&rig.get("/").await.text);
     for path in [
@@ -160,11 +160,11 @@ async fn what_is_no_file_of_the_page_is_not_found() {
 }
 
 #[tokio::test]
-async fn the_page_is_small_whole_and_needs_no_other_host() {
+async fn the_page_is_small_and_needs_no_other_host() {
     let files = files();
     let names: BTreeSet<&str> = files.iter().map(|(name, _)| name.as_str()).collect();
     let bytes: usize = files.iter().map(|(_, text)| text.len()).sum();
-    assert!(bytes <= MAX_BYTES, "{bytes} bytes: the page was to stay below {MAX_BYTES}");
+    assert!(bytes <= MAX_BYTES, "{bytes} bytes, but the page must stay below {MAX_BYTES}");
     for (name, text) in &files {
         let text = text.replace("http://www.w3.org/2000/svg", "");
         for foreign in ["://", "\"//", "'//", "`//", "(//", "=//"] {
@@ -173,24 +173,24 @@ async fn the_page_is_small_whole_and_needs_no_other_host() {
         let modules = quoted(&text, &["from \"", "from '", "import \"", "import '", "import(\"", "import('"]);
         for module in modules {
             let known = module.strip_prefix("./").is_some_and(|module| names.contains(module));
-            assert!(known, "{name} imports {module}, which is no ./file beside it");
+            assert!(known, "{name} imports {module}, which is not a ./file next to it");
         }
         let loads =
             ["@import", "url("].into_iter().find(|load| name.ends_with(".css") && text.contains(load));
-        assert_eq!(loads, None, "what {name} loads is not looked at here");
+        assert_eq!(loads, None, "this test does not check what {name} loads");
     }
     let mut rig = Rig::new();
     rig.send(vec![tick("BTC-USD", 10, "100")]).await;
     let page = rig.get("/").await;
     for reference in references(&page.text).into_iter().filter(|reference| !reference.starts_with('#')) {
-        // A stream may be among them, which has no end.
+        // One of them may be a stream, which does not end.
         let answer = rig.client().get(reference).send().await;
         assert_eq!(answer.0.status().as_u16(), 200, "{reference}");
     }
 }
 
 #[tokio::test]
-async fn without_scripts_it_tells_the_same_numbers() {
+async fn without_scripts_the_page_shows_the_same_prices() {
     let mut rig = Rig::new();
     rig.send(vec![tick("BTC-USD", 10, "97012.30"), tick("ETH-USD", 40, "3400.000")]).await;
     rig.send(vec![
@@ -200,18 +200,18 @@ async fn without_scripts_it_tells_the_same_numbers() {
     .await;
     rig.clock.set(at(42));
     let (page, prices) = (rig.get("/").await, rig.get("/v1/prices").await);
-    let mut told = rows(&page.text);
-    let missing = told.remove(0);
+    let mut shown = rows(&page.text);
+    let missing = shown.remove(0);
     assert_eq!(missing, ["ADA-USD", &format!("no price yet: too_few_sources since {}", at(20))]);
     let expected: Vec<Vec<String>> = prices.body["items"].as_array().unwrap().iter().map(cells).collect();
-    assert_eq!(told, expected);
-    assert_eq!(told[0][..4], ["BTC-USD", "97012.30", &at(10).to_string(), "stale"]);
-    assert_eq!(told[1][..4], ["ETH-USD", "3400.000", &at(40).to_string(), "fresh"]);
+    assert_eq!(shown, expected);
+    assert_eq!(shown[0][..4], ["BTC-USD", "97012.30", &at(10).to_string(), "stale"]);
+    assert_eq!(shown[1][..4], ["ETH-USD", "3400.000", &at(40).to_string(), "fresh"]);
     let sequence = page.header("x-tickwell-sequence").unwrap();
     assert!(plain(&page.text).contains(&format!("As of sequence {sequence}<")), "{}", plain(&page.text));
 }
 
-/// The cells of the price as the API answers it.
+/// The cells of a price, from the API's answer.
 fn cells(item: &serde_json::Value) -> Vec<String> {
     let text = |name: &str| item[name].as_str().unwrap().to_owned();
     let state = if item["stale"] == json!(true) { "stale" } else { "fresh" };
@@ -220,14 +220,14 @@ fn cells(item: &serde_json::Value) -> Vec<String> {
 }
 
 #[tokio::test]
-async fn where_there_is_no_number_it_says_why() {
+async fn without_prices_the_page_says_why() {
     let rig = Rig::new();
     let empty = rig.get("/").await;
     let why = rig.get("/v1/prices").await.body["detail"].as_str().unwrap().replace('`', "");
-    let told = plain(&empty.text).replace("<code>", "").replace("</code>", "");
-    assert_eq!(told.trim(), format!("<p>No numbers: {why}</p>"));
+    let shown = plain(&empty.text).replace("<code>", "").replace("</code>", "");
+    assert_eq!(shown.trim(), format!("<p>No prices: {why}</p>"));
 
-    // While a pod starts, the page and its files are there already.
+    // A pod that is starting already serves the page and its files.
     let starting = rig.starting();
     let page = Rig::answer(&starting, "/", &[]).await;
     assert_eq!((page.status, page.header("cache-control")), (200, Some("no-store")));
@@ -241,7 +241,7 @@ async fn where_there_is_no_number_it_says_why() {
 }
 
 #[tokio::test]
-async fn where_there_are_keys_the_page_loads_and_tells_no_number() {
+async fn if_keys_are_required_the_page_loads_without_a_key_and_shows_no_price() {
     let mut rig = Rig::new();
     rig.send(vec![tick("BTC-USD", 10, "97012.30")]).await;
     rig.clock.set(at(12));
@@ -254,7 +254,7 @@ async fn where_there_are_keys_the_page_loads_and_tells_no_number() {
         (200, Some("private, max-age=8, must-revalidate"))
     );
     assert!(!page.text.contains("97012") && !page.text.contains("BTC-USD</th>"), "{}", page.text);
-    assert!(plain(&page.text).contains("a key is needed"), "{}", plain(&page.text));
+    assert!(plain(&page.text).contains("X-API-Key"), "{}", plain(&page.text));
     for reference in references(&page.text).into_iter().filter(|path| path.starts_with("/web/")) {
         assert_eq!(answer(reference).await.status, 200, "{reference}");
     }

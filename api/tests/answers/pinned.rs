@@ -11,7 +11,7 @@ use crate::{
 
 const KEEP_SECONDS: i64 = 3_600;
 
-/// Everything that can be asked, of both pairs.
+/// Every route, for both pairs.
 fn paths(sequence: u64) -> Vec<String> {
     let mut paths = vec!["/v1/pairs".to_owned(), "/v1/prices".to_owned(), format!("/v1/ticks/{sequence}")];
     paths.extend(["ETH&to=BTC", "USD&to=ETH"].map(|assets| format!("/v1/convert?from={assets}")));
@@ -38,15 +38,14 @@ fn pinned(path: &str, sequence: u64) -> String {
     format!("{path}{mark}at_sequence={sequence}")
 }
 
-/// An answer within one and the same trace, so that errors are the same as well.
+/// An answer with a fixed trace id, so that problems are the same too.
 async fn traced(rig: &Rig, path: &str) -> Answer {
     rig.ask(path, &[("traceparent", "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01")]).await
 }
 
-/// What was answered at a sequence is what is answered as of it ever after, also after a restart: until it is
-/// too long ago by the slots of the log.
+/// The answer as of a sequence stays the same, also after a restart, until the sequence is too old.
 #[tokio::test]
-async fn an_answer_as_of_a_sequence_is_the_answer_that_was_given_at_it() {
+async fn an_answer_as_of_a_sequence_equals_the_answer_given_at_that_time() {
     for seed in 20..22 {
         let log = RandomLog::new(seed, 220);
         let mut rig = Rig::keeping(Duration::from_secs(KEEP_SECONDS.unsigned_abs()));
@@ -91,7 +90,7 @@ async fn check(rig: &Rig, log: &RandomLog, count: usize, given: &BTreeMap<u64, V
 }
 
 #[tokio::test]
-async fn what_is_not_there_yet_or_any_more_is_told_apart() {
+async fn a_sequence_that_is_ahead_and_one_that_is_gone_have_different_codes() {
     let mut rig = Rig::new();
     rig.send(vec![lead("BTC-USD"), tick("BTC-USD", 10, "1"), tick("BTC-USD", 20, "2")]).await;
     for path in ["/v1/pairs", "/v1/prices/BTC-USD", "/v1/ticks/1"] {
@@ -100,11 +99,11 @@ async fn what_is_not_there_yet_or_any_more_is_told_apart() {
         assert_eq!(ahead.body["parameter"], json!("at_sequence"));
         assert_eq!(ahead.header("retry-after"), Some("1"));
         assert_eq!(ahead.header("x-tickwell-sequence"), Some("3"));
-        // As of the first record no slot had been covered.
+        // At the first record no slot had been covered.
         let gone = rig.get(&pinned(path, 1)).await;
         assert_eq!((gone.status, &gone.body["code"]), (410, &json!("sequence_gone")), "{path}");
     }
-    // Records after the pinned sequence are not known yet.
+    // Records after the pinned sequence do not exist yet.
     assert_eq!(rig.get(&pinned("/v1/ticks/3", 2)).await.body["code"], json!("unknown_sequence"));
     rig.send(vec![gap("BTC-USD", 30, 3_610)]).await;
     assert_eq!(rig.get(&pinned("/v1/prices/BTC-USD", 2)).await.body["price"], json!("1"));
@@ -114,7 +113,7 @@ async fn what_is_not_there_yet_or_any_more_is_told_apart() {
 }
 
 #[tokio::test]
-async fn pages_stay_at_the_sequence_they_began_with() {
+async fn pages_stay_at_their_sequence() {
     for order in ["asc", "desc"] {
         for list in ["history", "gaps", "candles"] {
             let mut rig = Rig::new();
@@ -132,7 +131,7 @@ async fn pages_stay_at_the_sequence_they_began_with() {
             loop {
                 let answer = rig.get(&path).await;
                 assert_eq!(answer.header("x-tickwell-sequence"), Some("8"), "{path}");
-                // The slots between these have no record, which is noted as a gap.
+                // The slots between these have no record, and the pod notes them as a gap.
                 let items = answer.body["items"].as_array().unwrap().iter();
                 found += items.filter(|item| item["cause"] != json!("log_lost")).count();
                 let Some(link) = answer.header("link") else { break };

@@ -1,11 +1,11 @@
-//! What the newest price, averages, history and explanations say.
+//! The newest prices, averages, history and single records.
 
 use serde_json::{Value, json};
 
 use crate::rig::{Rig, at, gap, lead, tick};
 
 #[tokio::test]
-async fn an_empty_log_has_no_price_and_says_so() {
+async fn an_empty_log_has_no_price() {
     let mut rig = Rig::new();
     for path in [
         "/v1/prices",
@@ -31,7 +31,7 @@ async fn an_empty_log_has_no_price_and_says_so() {
 }
 
 #[tokio::test]
-async fn a_price_keeps_its_digits_and_grows_stale() {
+async fn a_price_keeps_its_digits_and_becomes_stale() {
     let mut rig = Rig::new();
     rig.send(vec![lead("BTC-USD"), tick("BTC-USD", 10, "97012.30"), tick("ETH-USD", 10, "3400.1")]).await;
     rig.clock.set(at(12));
@@ -54,20 +54,20 @@ async fn a_price_keeps_its_digits_and_grows_stale() {
 }
 
 #[tokio::test]
-async fn change_is_measured_from_the_tick_a_day_before_though_windows_keep_less() {
+async fn the_daily_change_reaches_further_back_than_the_windows_in_memory() {
     let mut rig = Rig::new();
     rig.send(vec![tick("BTC-USD", 10, "100"), tick("BTC-USD", 20, "200")]).await;
     rig.send(vec![gap("BTC-USD", 30, 86_400 + 30), tick("BTC-USD", 86_400 + 40, "250")]).await;
     assert_eq!(rig.get("/v1/prices/BTC-USD").await.body["change_24h"], json!("0.25000000"));
     rig.send(vec![tick("BTC-USD", 86_400 + 50, "150")]).await;
     assert_eq!(rig.get("/v1/prices/BTC-USD").await.body["change_24h"], json!("-0.25000000"));
-    // Three intervals after the last tick of the day before, nothing stands for that instant any more.
+    // The tick of the day before may be at most three intervals old at that time.
     rig.send(vec![tick("BTC-USD", 86_400 + 60, "150")]).await;
     assert_eq!(rig.get("/v1/prices/BTC-USD").await.body["change_24h"], Value::Null);
 }
 
 #[tokio::test]
-async fn averages_say_what_they_cover() {
+async fn averages_report_their_coverage() {
     let mut rig = Rig::new();
     let ticks = [(10, "100"), (20, "110.5"), (30, "90"), (80, "100.0")];
     rig.send(ticks.iter().map(|(second, price)| tick("BTC-USD", *second, price)).collect()).await;
@@ -76,13 +76,13 @@ async fn averages_say_what_they_cover() {
     assert_eq!(body["as_of"], json!(at(100).to_string()));
     assert_eq!(body["sequence"], json!(5));
     assert_eq!(body["windows"][0]["observed"], json!(0));
-    // (10, 100]: ticks at 20, 30 and 80 of nine slots; 20 stands 10 s, 30 only one interval, 80 one.
+    // (10, 100] has ticks at 20, 30 and 80, in nine slots. Each of the three is weighted by 10 s.
     assert_eq!(
         body["windows"][1],
         json!({
             "window": "90s", "from": at(10).to_string(), "to": at(100).to_string(),
             "mean": "100.16666667", "twap": "100.16666667", "median": "100.00000000",
-            // Nine slots: a fifth of the way from 110.5 to 90, and from there to 100.
+            // With nine slots, α is a fifth: a fifth of the way from 110.5 to 90, and from there to 100.
             "ema": "105.12000000", "min": "90", "max": "110.5",
             "open": "110.5", "close": "100.0", "change": "-10.5", "change_ratio": "-0.09502262",
             // The root of (10.33..² + 10.17..² + 0.17..²) / 3.
@@ -93,7 +93,7 @@ async fn averages_say_what_they_cover() {
 }
 
 #[tokio::test]
-async fn pages_of_history_are_the_log_in_either_order() {
+async fn pages_of_history_have_every_tick_in_either_order() {
     let mut rig = Rig::new();
     let ticks: Vec<i64> = (1..=30).filter(|index| index % 4 != 0).map(|index| index * 10).collect();
     rig.send(ticks.iter().map(|second| tick("BTC-USD", *second, &format!("{second}.50"))).collect()).await;
@@ -111,7 +111,6 @@ async fn pages_of_history_are_the_log_in_either_order() {
             for item in answer.body["items"].as_array().unwrap() {
                 found.push(item["price"].as_str().unwrap().trim_end_matches(".50").parse::<i64>().unwrap());
             }
-            // Records that arrive between two pages change nothing behind them.
             let Some(link) = answer.header("link") else { break };
             assert!(link.contains(answer.body["next_cursor"].as_str().unwrap()));
             path = link.split(['<', '>']).nth(1).unwrap().to_owned();
@@ -121,7 +120,7 @@ async fn pages_of_history_are_the_log_in_either_order() {
 }
 
 #[tokio::test]
-async fn what_is_past_retention_is_not_answered() {
+async fn records_past_their_retention_are_not_returned() {
     let mut rig = Rig::new();
     rig.send(vec![tick("BTC-USD", 10, "1"), gap("BTC-USD", 20, 700), tick("BTC-USD", 710, "2")]).await;
     let first = rig.get("/v1/ticks/1").await.body;
@@ -131,7 +130,11 @@ async fn what_is_past_retention_is_not_answered() {
     );
     assert_eq!((first.get("policy"), first.get("spread"), &first["epoch"]), (None, None, &json!(1)));
     let second = rig.get("/v1/ticks/2").await.body;
-    assert_eq!((&second["quotes"], &second["quotes_expired"]), (&Value::Null, &json!(false)), "it had none");
+    assert_eq!(
+        (&second["quotes"], &second["quotes_expired"]),
+        (&Value::Null, &json!(false)),
+        "it never had quotes"
+    );
     let third = rig.get("/v1/ticks/3").await.body;
     assert_eq!(third["quotes"][0]["verdict"], json!("used"));
     assert_eq!(third["quotes_expired"], json!(false));
@@ -146,7 +149,7 @@ async fn what_is_past_retention_is_not_answered() {
 }
 
 #[tokio::test]
-async fn records_of_every_kind_are_explained() {
+async fn records_of_every_kind_can_be_read() {
     let mut rig = Rig::new();
     rig.send(vec![lead("BTC-USD"), gap("BTC-USD", 10, 30), tick("BTC-USD", 40, "5.0")]).await;
     assert_eq!(

@@ -1,4 +1,4 @@
-//! Logs drawn at random: ticks, gaps short and long, a pair that begins late, batches of any size.
+//! Random logs: ticks, short and long gaps, a pair that begins late, and batches of any size.
 
 use common::domain::Timestamp;
 use rand::{Rng, SeedableRng, rngs::StdRng};
@@ -8,24 +8,24 @@ use crate::rig::{at, gap, lead, tick};
 
 pub(crate) const PAIRS: [&str; 2] = ["BTC-USD", "ETH-USD"];
 
-/// A log, and what is known of it after each record.
+/// A log and what its records cover.
 pub(crate) struct RandomLog {
-    /// The records, as they arrive.
+    /// The records in the batches in which they arrive.
     pub(crate) batches: Vec<Vec<Vec<u8>>>,
     /// What each record covers: its pair, its last slot in seconds, and its price if it is a tick.
     pub(crate) covered: Vec<Option<(&'static str, i64, Option<String>)>>,
 }
 
 impl RandomLog {
-    /// A log of so many records; the same for the same seed.
+    /// A log of this many records. The same seed gives the same log.
     pub(crate) fn new(seed: u64, records: usize) -> Self {
         let mut random = StdRng::seed_from_u64(seed);
         let (mut messages, mut covered) = (Vec::new(), Vec::new());
-        // Not on the border of a minute or an hour.
+        // Not at the start of a minute or an hour.
         let mut next = [3_590, 3_590 + 10 * random.random_range(1..60)];
         let mut cents = [9_701_230, 345_678];
         while messages.len() < records {
-            // Whichever is behind, so that both go on together.
+            // Continue with the pair that is behind, so that both progress together.
             let which = usize::from(next[1] < next[0]);
             let (pair, slot) = (PAIRS[which], next[which]);
             let dice = random.random_range(0..100);
@@ -42,7 +42,7 @@ impl RandomLog {
             let last = slot + 10 * (slots - 1);
             if dice < 80 {
                 cents[which] += random.random_range(-500..=500);
-                // Now and then with digits that are not needed, or that are missing.
+                // Some prices have trailing zeros.
                 let zeros = ["", "0", "00"][random.random_range(0..3)];
                 let price = format!("{}.{:02}{zeros}", cents[which] / 100, cents[which] % 100);
                 messages.push(tick(pair, slot, &price));

@@ -1,4 +1,4 @@
-//! Messages of the log that are no record, or contradict what is known.
+//! Messages in the log that are not records, or that contradict earlier records.
 
 use common::{
     domain::{Epoch, Origin, Record},
@@ -17,7 +17,7 @@ async fn rejected(rig: &Rig, reason: &str) -> String {
 }
 
 #[tokio::test]
-async fn foreign_messages_are_passed_over_and_counted() {
+async fn foreign_messages_are_skipped_and_counted() {
     let mut rig = Rig::new();
     let other_origin = Record { origin: Origin::Simulated, ..tick_record("BTC-USD", 30, "1") };
     let older_epoch = Record { epoch: Epoch(0), ..tick_record("BTC-USD", 30, "1") };
@@ -45,7 +45,7 @@ async fn foreign_messages_are_passed_over_and_counted() {
 }
 
 #[tokio::test]
-async fn what_did_not_come_through_the_fence_is_no_record() {
+async fn a_message_without_a_fenced_id_is_not_a_record() {
     let mut rig = Rig::new();
     rig.send(vec![tick("BTC-USD", 10, "100")]).await;
     let newer =
@@ -67,7 +67,7 @@ async fn what_did_not_come_through_the_fence_is_no_record() {
 }
 
 #[tokio::test]
-async fn a_record_of_a_newer_version_stops_the_reading_after_what_came_before() {
+async fn a_record_of_a_newer_version_stops_ingest_before_it() {
     let mut rig = Rig::new();
     let newer =
         String::from_utf8(tick("BTC-USD", 20, "101")).unwrap().replace("\"version\":1", "\"version\":2");

@@ -1,4 +1,4 @@
-//! A pod without a network: entries go in, answers come out.
+//! A pod without a network. Tests send it entries of a log and read its answers.
 
 use std::{net::SocketAddr, sync::Arc, time::Duration};
 
@@ -20,6 +20,7 @@ use common::{
     service::TaskError,
     wire,
 };
+use futures::StreamExt;
 use ledger::{
     ingest::{Ended, Ingest},
     store::{OpenError, Retention, Store},
@@ -35,7 +36,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::document;
 
-/// A log that is what the test sends.
+/// A log that contains what the test sends.
 struct SentLog {
     batches: mpsc::Receiver<Batch>,
     stored: mpsc::Sender<Sequence>,
@@ -110,7 +111,7 @@ impl Answer {
         self.response.0.headers().get(name).map(|value| value.to_str().unwrap())
     }
 
-    /// Every value of a header that may be there several times.
+    /// Every value of a header that may be repeated.
     pub(crate) fn all(&self, name: &str) -> Vec<&str> {
         self.response.0.headers().get_all(name).iter().map(|value| value.to_str().unwrap()).collect()
     }
@@ -121,18 +122,18 @@ impl Rig {
         Self::keeping(Duration::from_secs(3_600))
     }
 
-    /// A pod that has so much of the log in memory.
+    /// A pod that keeps this much of the log in memory.
     pub(crate) fn keeping(keep: Duration) -> Self {
         Self::keeping_quotes(keep, Duration::from_secs(600))
     }
 
-    /// A pod that has so much of the log in memory, and whole records for so long.
+    /// A pod that keeps this much of the log in memory, and whole records for this long.
     pub(crate) fn keeping_quotes(keep: Duration, quotes: Duration) -> Self {
         let retention = Retention { ticks: Duration::from_secs(2 * 86_400), quotes };
         Self::over(tempfile::tempdir().unwrap(), keep, retention, Sequence(0))
     }
 
-    /// The pod after a restart, over the store that it had.
+    /// The pod after a restart, with the same store.
     pub(crate) async fn restarted(self) -> Self {
         let Self { ingest, stop, keep, retention, folder, last, client, pod, .. } = self;
         stop.cancel();
@@ -179,13 +180,13 @@ impl Rig {
         Self { clock, readiness, client, pod, batches, stored, last, ingest, stop, keep, retention, folder }
     }
 
-    /// Sends messages as one batch, and waits until they are taken in.
+    /// Sends messages as one batch and waits until the pod has stored them.
     pub(crate) async fn send(&mut self, payloads: Vec<Vec<u8>>) {
         self.send_only(payloads).await;
         self.taken_in().await;
     }
 
-    /// Waits until everything sent is taken in.
+    /// Waits until the pod has stored everything that was sent.
     pub(crate) async fn taken_in(&mut self) {
         assert_eq!(self.stored.recv().await, Some(self.last));
     }
@@ -199,7 +200,7 @@ impl Rig {
         self.send_as(payloads.into_iter().map(fenced).collect()).await;
     }
 
-    /// Sends messages as one batch, each under the id by which it came through the fence.
+    /// Sends messages as one batch, each with its message id.
     pub(crate) async fn send_as(&mut self, messages: Vec<(Option<String>, Vec<u8>)>) {
         let entry = |(id, payload): (Option<String>, Vec<u8>)| {
             self.last = self.last.next();
@@ -209,18 +210,18 @@ impl Rig {
         self.batches.send(Batch { entries, pending: 0, first: Sequence(u64::MAX) }).await.unwrap();
     }
 
-    /// Leaves positions out, as a log does that has lost what was there.
+    /// Skips positions, as a log does that has lost records.
     pub(crate) fn lose(&mut self, count: u64) {
         self.last = Sequence(self.last.0 + count);
     }
 
-    /// The task that follows the log ends, as when the log is another one.
+    /// Ends the task that follows the log, as if the log had been replaced.
     pub(crate) async fn lose_log(&mut self) {
         self.ingest.abort();
         assert!((&mut self.ingest).await.unwrap_err().is_cancelled());
     }
 
-    /// Tells the pod to stop.
+    /// Shuts the pod down.
     pub(crate) fn stop(&self) {
         self.stop.cancel();
     }
@@ -234,13 +235,13 @@ impl Rig {
         Self::answer(&self.client, path, headers).await
     }
 
-    /// The same pod, as other settings have it answer.
+    /// The same pod with other settings.
     pub(crate) fn configured(&self, config: &ApiConfig) -> TestClient<SharedEndpoint> {
         let Pod { state, process, metrics } = &self.pod;
         TestClient::new(server::endpoint(state, process, config, metrics.clone()))
     }
 
-    /// An answer to a client.
+    /// The answer to a request of a client.
     pub(crate) async fn answer(
         client: &TestClient<SharedEndpoint>,
         path: &str,
@@ -257,14 +258,21 @@ impl Rig {
         answer
     }
 
-    /// What a client is answered that accepts this.
+    /// The answer to a client that accepts this media type.
     pub(crate) async fn get_as(&self, path: &str, accept: &str) -> Answer {
         self.ask(path, &[("Accept", accept)]).await
     }
 
-    /// The body of an answer that is no JSON.
+    /// The body of an answer that is not JSON.
     pub(crate) async fn text(&self, path: &str) -> String {
         self.client.get(path).send().await.0.take_body().into_string().await.unwrap()
+    }
+
+    /// The first two events of a stream of lines.
+    pub(crate) async fn first_events(&self, path: &str) -> Vec<String> {
+        let mut response = self.client.get(path).send().await;
+        let lines = response.0.take_body().into_bytes_stream().take(2);
+        lines.map(|line| String::from_utf8(line.unwrap().to_vec()).unwrap()).collect().await
     }
 
     pub(crate) async fn serve(&self, limit: RateLimit) -> Served {
@@ -282,22 +290,22 @@ impl Rig {
         Served { address, stop, task }
     }
 
-    /// The pod while it waited for its log.
+    /// The pod while it waits for its log.
     pub(crate) fn starting(&self) -> TestClient<SharedEndpoint> {
         TestClient::new(server::starting_endpoint(&self.pod.process))
     }
 
-    /// What the pod answers its operators.
+    /// The pod's admin listener.
     pub(crate) fn operators(&self) -> SharedEndpoint {
         server::admin_endpoint(&self.pod.state, &self.pod.process)
     }
 
-    /// How many connections are open.
+    /// The number of open connections.
     pub(crate) fn connections(&self) -> i64 {
         self.pod.metrics.connections.get()
     }
 
-    /// A client that does not keep others from changing the rig.
+    /// A client that does not borrow the rig.
     pub(crate) fn another_client(&self) -> TestClient<SharedEndpoint> {
         self.configured(&unlimited())
     }
@@ -311,7 +319,7 @@ fn unlimited() -> ApiConfig {
     ApiConfig { rate_limit: RateLimit::Off, ..ApiConfig::default() }
 }
 
-/// Opens a store that was in use a moment ago: sled lets go of it shortly after its last handle is gone.
+/// Opens a store that was in use a moment ago. sled releases it shortly after its last handle is dropped.
 fn settled(open: impl Fn() -> Result<Store, OpenError>) -> Store {
     let deadline = tokio::time::Instant::now() + Duration::from_secs(60);
     loop {
@@ -324,10 +332,10 @@ fn settled(open: impl Fn() -> Result<Store, OpenError>) -> Store {
     }
 }
 
-/// Two years after the epoch of these tests' slots, on the grid of every interval used.
+/// The start of these tests' slots, which is aligned to every interval that they use.
 const BASE_MILLIS: i64 = 1_700_000_000_000 - 1_700_000_000_000 % 86_400_000;
 
-/// The instant so many seconds into the test.
+/// The time this many seconds into the test.
 pub(crate) fn at(seconds: i64) -> Timestamp {
     Timestamp::from_unix_millis(BASE_MILLIS + seconds * 1_000).unwrap()
 }
@@ -371,12 +379,12 @@ pub(crate) fn tick_record(pair: &str, seconds: i64, price: &str) -> Record {
     record(pair, Body::Tick(Tick { slot: slot(seconds), interval: interval(), price, spread, evidence }))
 }
 
-/// The bytes of a gap that nobody was asked about.
+/// The bytes of a gap for which no source was asked.
 pub(crate) fn gap(pair: &str, from: i64, to: i64) -> Vec<u8> {
     gap_of(pair, from, to, GapCause::NoLeader, None)
 }
 
-/// The bytes of a gap, with so many sources asked.
+/// The bytes of a gap for which this many sources were asked.
 pub(crate) fn gap_of(pair: &str, from: i64, to: i64, cause: GapCause, asked: Option<usize>) -> Vec<u8> {
     let (from, slot) = (slot(from), slot(to));
     let failed = |number| Judged {

@@ -1,4 +1,4 @@
-//! How the sources did, against a naive pass over the records as `/v1/ticks/{sequence}` explains them.
+//! Statistics of the sources, compared with a naive computation over the records from `/v1/ticks/{sequence}`.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -45,7 +45,7 @@ fn tick_of(pair: &str, seconds: i64, price: &str, quotes: Vec<Judged>) -> Vec<u8
 }
 
 #[tokio::test]
-async fn a_source_is_told_by_pair_and_in_all() {
+async fn a_source_has_statistics_per_pair_and_in_total() {
     let mut rig = rig(HOUR);
     assert_eq!(rig.get(SOURCES).await.body["code"], json!("no_price_yet"));
     let (used, timeout) = (Verdict::Used, Verdict::Failed(Failure::Timeout));
@@ -104,7 +104,7 @@ async fn a_source_is_told_by_pair_and_in_all() {
 
 const PAIRS: [&str; 2] = ["BTC-USD", "ETH-USD"];
 
-/// One record of each pair for a slot: mostly a tick, else a gap with quotes or without.
+/// One record of each pair for a slot: usually a tick, sometimes a gap with or without quotes.
 fn records_of(random: &mut StdRng, second: i64) -> Vec<Vec<u8>> {
     let verdicts = [
         Verdict::Used,
@@ -136,7 +136,7 @@ fn records_of(random: &mut StdRng, second: i64) -> Vec<Vec<u8>> {
     PAIRS.into_iter().map(&mut record).collect()
 }
 
-/// What must be said about the records up to `newest`, of which every one can be had.
+/// The expected answer, computed from all records.
 fn naive(records: &[records::Record], least_from: i64) -> Value {
     let slots = records.iter().filter_map(|record| Some((record, record.covers()?.1)));
     let to = slots.clone().map(|(_, slot)| slot).max().unwrap();
@@ -195,7 +195,7 @@ async fn explained(rig: &Rig, sequence: u64) -> records::Record {
 }
 
 #[tokio::test]
-async fn the_last_hour_equals_a_naive_pass_over_its_records() {
+async fn the_last_hour_equals_a_naive_computation_over_its_records() {
     let mut random = StdRng::seed_from_u64(7);
     let [mut much, mut little] = [HOUR, 10].map(rig);
     let mut explained_records = Vec::new();
@@ -233,11 +233,11 @@ async fn the_last_hour_equals_a_naive_pass_over_its_records() {
             assert_eq!(pinned.body, naive(&explained_records[..earlier], 0), "at {earlier}");
         }
     }
-    assert!(second > HOUR * 3 / 2, "{second}: records must leave the hour");
+    assert!(second > HOUR * 3 / 2, "{second}: the log must be longer than an hour");
 }
 
 #[tokio::test]
-async fn an_hour_of_many_records_is_told_as_far_as_it_is_looked_at() {
+async fn an_hour_with_too_many_records_is_shortened() {
     let mut rig = rig(HOUR);
     let (pairs, slots) = (100, 110);
     let mut records = Vec::new();
@@ -254,7 +254,7 @@ async fn an_hour_of_many_records_is_told_as_far_as_it_is_looked_at() {
             ));
         }
     }
-    // One pair is always a slot ahead.
+    // One pair is always one slot ahead.
     let (ahead, others): (Vec<_>, Vec<_>) =
         records.into_iter().partition(|(_, bytes)| wire::decode(bytes).unwrap().pair.base() == "A7");
     let mut records: Vec<_> =
@@ -266,8 +266,8 @@ async fn an_hour_of_many_records_is_told_as_far_as_it_is_looked_at() {
     let total = records.len();
     assert_eq!(total, 11_000);
     let body = rig.get(SOURCES).await.body;
-    // The newest 10,000 records begin with the first of slot 11, but for the pair that is ahead: it has slot 11 before
-    // them, and so nothing is told of that slot.
+    // The newest 10,000 records begin with slot 11, except for the pair that is ahead: its record of slot 11 is just
+    // before them. So the answer does not include that slot.
     assert_eq!((&body["from"], &body["to"]), (&json!(at(110).to_string()), &json!(at(1_100).to_string())));
     assert_eq!(body["items"][0]["slots"], json!(99 * 100));
 }

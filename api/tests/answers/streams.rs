@@ -1,4 +1,4 @@
-//! Streams: every event once, in the order of the log, whoever comes back where.
+//! Streams: every event exactly once, in the order of the log, wherever a client reconnects.
 
 use std::time::Duration;
 
@@ -10,7 +10,7 @@ use tokio_tungstenite::tungstenite::Message;
 
 use crate::rig::{Rig, gap, lead, tick};
 
-/// Long enough for any machine, short enough to say that nothing came.
+/// Long enough for any machine, and short enough for a failing test.
 const DEADLINE: Duration = Duration::from_secs(60);
 
 /// A client that reads lines of JSON.
@@ -66,9 +66,9 @@ async fn eventful(rig: &mut Rig) {
 const EVENTFUL: [&str; 9] = ["2", "3", "4", "5", "before-12", "12", "13", "14", "15"];
 
 #[tokio::test]
-async fn whoever_comes_back_behind_an_event_gets_the_rest_and_nothing_twice() {
+async fn a_client_that_reconnects_gets_the_rest_and_nothing_twice() {
     let mut rig = Rig::new();
-    // One that is there from the beginning.
+    // A client that is connected from the beginning.
     let mut live = Client::open(&rig, "").await;
     eventful(&mut rig).await;
     let all = live.take(EVENTFUL.len()).await;
@@ -87,7 +87,7 @@ async fn whoever_comes_back_behind_an_event_gets_the_rest_and_nothing_twice() {
 }
 
 #[tokio::test]
-async fn a_client_without_a_cursor_begins_with_the_newest_and_goes_on() {
+async fn a_client_without_a_cursor_starts_with_the_newest_events() {
     let mut rig = Rig::new();
     eventful(&mut rig).await;
     rig.send(vec![gap("BTC-USD", 90, 100)]).await;
@@ -104,13 +104,13 @@ async fn a_client_without_a_cursor_begins_with_the_newest_and_goes_on() {
         "interval": "10s", "epoch": 1, "origin": "live", "price": "1.8",
     });
     assert_eq!(serde_json::from_str::<Value>(&events[1]).unwrap(), expected);
-    // A pair that joins later is told of to those who want all.
+    // A client that subscribed to all pairs also gets pairs that are added later.
     rig.send(vec![tick("SOL-USD", 110, "9")]).await;
     assert_eq!(ids(&both.take(1).await), ["19"]);
 }
 
 #[tokio::test]
-async fn what_is_sent_is_an_event_stream() {
+async fn server_sent_events_are_well_formed() {
     let mut rig = Rig::new();
     rig.send(vec![tick("BTC-USD", 10, "1.5"), gap("BTC-USD", 20, 40)]).await;
     let mut response = rig.client().get("/v1/stream").header("last-event-id", "abc-0").send().await;
@@ -127,7 +127,7 @@ async fn what_is_sent_is_an_event_stream() {
 }
 
 #[tokio::test]
-async fn a_cursor_must_be_of_this_log_and_not_beyond_its_end() {
+async fn a_cursor_of_another_log_or_beyond_the_end_is_refused() {
     let mut rig = Rig::new();
     eventful(&mut rig).await;
     for (cursor, status, code) in [
@@ -144,7 +144,7 @@ async fn a_cursor_must_be_of_this_log_and_not_beyond_its_end() {
         assert_eq!(refused.body["parameter"], "after");
     }
     for (cursor, status) in [("other-3", 409), ("16", 409), ("1.5", 400)] {
-        // It goes before a cursor that would do.
+        // It takes precedence over a valid cursor.
         let refused = rig.ask("/v1/stream?after=0", &[("last-event-id", cursor)]).await;
         assert_eq!((refused.status, refused.body["parameter"].as_str()), (status, Some("Last-Event-ID")));
     }
@@ -158,7 +158,7 @@ async fn a_cursor_must_be_of_this_log_and_not_beyond_its_end() {
 }
 
 #[tokio::test]
-async fn a_pod_that_is_a_moment_behind_lets_the_client_wait_for_it() {
+async fn a_client_that_is_slightly_ahead_waits_for_the_pod() {
     let mut rig = Rig::new();
     eventful(&mut rig).await;
     let client = rig.another_client();
@@ -170,7 +170,7 @@ async fn a_pod_that_is_a_moment_behind_lets_the_client_wait_for_it() {
 }
 
 #[tokio::test]
-async fn a_cursor_from_before_history_is_told_so() {
+async fn a_cursor_older_than_history_is_refused() {
     let mut rig = Rig::new();
     const DAY: i64 = 86_400;
     rig.send(vec![tick("BTC-USD", 0, "1"), tick("BTC-USD", 10, "2")]).await;
@@ -186,8 +186,8 @@ async fn a_cursor_from_before_history_is_told_so() {
     assert_eq!(ids(&Client::open(&rig, "&after=0").await.take(2).await), ["3", "4"]);
 }
 
-/// What a stream that has been read so far says at its end.
-async fn farewell(rig: &Rig, end: impl AsyncFnOnce()) -> String {
+/// The reason that a stream gives at its end.
+async fn end_code(rig: &Rig, end: impl AsyncFnOnce()) -> String {
     let mut response = rig.client().get("/v1/stream?after=abc-0").send().await;
     let mut frames = response.0.take_body().into_bytes_stream();
     frames.next().await.unwrap().unwrap();
@@ -200,11 +200,11 @@ async fn farewell(rig: &Rig, end: impl AsyncFnOnce()) -> String {
 }
 
 #[tokio::test]
-async fn a_stream_says_why_it_ends() {
+async fn a_stream_gives_the_reason_for_its_end() {
     let mut rig = Rig::new();
     rig.send(vec![tick("BTC-USD", 0, "1")]).await;
     let rig = rig;
-    assert_eq!(farewell(&rig, async || rig.stop()).await, "shutting_down");
+    assert_eq!(end_code(&rig, async || rig.stop()).await, "shutting_down");
 
     let mut rig = Rig::new();
     rig.send(vec![tick("BTC-USD", 0, "1")]).await;
@@ -225,7 +225,7 @@ async fn a_stream_says_why_it_ends() {
 }
 
 #[tokio::test]
-async fn who_falls_ever_further_behind_is_told_to_come_back() {
+async fn a_client_that_falls_too_far_behind_is_disconnected_and_can_resume() {
     let mut rig = Rig::new();
     rig.send(vec![tick("BTC-USD", 0, "1")]).await;
     let slow = rig.client().get("/v1/stream?after=abc-0").send().await;
@@ -233,25 +233,25 @@ async fn who_falls_ever_further_behind_is_told_to_come_back() {
     for _ in 0..2 {
         frames.next().await.unwrap().unwrap();
     }
-    // It takes nothing while all of this happens.
+    // The client reads nothing in the meantime.
     for batch in 0..11 {
         let ticks = (0..1_000).map(|index| tick("BTC-USD", 10 * (1 + batch * 1_000 + index), "1"));
         rig.send(ticks.collect()).await;
     }
     let rest: Vec<_> = frames.map(Result::unwrap).collect().await;
     assert!(rest.len() == 1 && String::from_utf8_lossy(&rest[0]).contains("too_slow"), "{rest:?}");
-    // It comes back, and one that makes its way is not sent off again.
+    // It reconnects, and is not disconnected again as long as it catches up.
     let mut client = Client::open(&rig, "&after=abc-1").await;
     let all = client.take(11_000).await;
     assert_eq!((field(&all[0], "id"), field(&all[10_999], "id")), ("abc-2".into(), "abc-11001".into()));
 }
 
 #[tokio::test]
-async fn when_all_places_are_taken_others_are_sent_on() {
+async fn more_streams_than_the_limit_are_refused() {
     let mut rig = Rig::new();
     rig.send(vec![tick("BTC-USD", 0, "1")]).await;
     let mut clients = Vec::new();
-    // Of twelve connections two are left over for requests.
+    // Two of twelve connections are reserved for requests.
     for _ in 0..10 {
         clients.push(Client::open(&rig, "").await);
     }
@@ -263,17 +263,17 @@ async fn when_all_places_are_taken_others_are_sent_on() {
 }
 
 #[tokio::test]
-async fn a_reader_that_history_overtakes_is_told_so() {
+async fn a_client_whose_next_events_have_expired_is_disconnected() {
     let mut rig = Rig::new();
     let ticks = |from: i64, count: i64| (from..from + count).map(|index| tick("BTC-USD", 10 * index, "1"));
-    // Nearly the two days that are kept.
+    // Almost the two days that are kept.
     rig.send(ticks(1, 900).chain([gap("BTC-USD", 9_010, 172_000)]).collect()).await;
     let mut response = rig.client().get("/v1/stream?after=0").send().await;
     let mut frames = response.0.take_body().into_bytes_stream();
     for _ in 0..10 {
         frames.next().await.unwrap().unwrap();
     }
-    // Neither in memory nor kept is what comes after the page that it has been given.
+    // The events after the client's current page are now neither in memory nor in the store.
     rig.send(ticks(17_201, 1_000).collect()).await;
     let rest: Vec<String> = tokio::time::timeout(DEADLINE, frames.collect::<Vec<_>>())
         .await
@@ -290,7 +290,7 @@ async fn a_reader_that_history_overtakes_is_told_so() {
 }
 
 #[tokio::test]
-async fn a_websocket_is_a_connection_until_it_ends_and_is_told_why_it_does() {
+async fn a_websocket_counts_as_a_connection_and_gets_a_close_reason() {
     let mut rig = Rig::new();
     rig.send(vec![tick("BTC-USD", 0, "1")]).await;
     let served = rig.serve(RateLimit::Off).await;
@@ -298,22 +298,22 @@ async fn a_websocket_is_a_connection_until_it_ends_and_is_told_why_it_does() {
     let (mut socket, _) = tokio_tungstenite::connect_async(url).await.unwrap();
     let first = socket.next().await.unwrap().unwrap().into_text().unwrap();
     assert_eq!((field(&first, "id").as_str(), rig.connections()), ("abc-1", 1));
-    // What can be read is passed over; what cannot ends it.
+    // Messages are ignored, but one that is too long closes the connection.
     socket.send(Message::text("hello")).await.unwrap();
     rig.send(vec![tick("BTC-USD", 10, "1")]).await;
     assert!(socket.next().await.unwrap().unwrap().is_text());
     socket.send(Message::text("x".repeat(5_000))).await.unwrap();
-    let Message::Close(Some(farewell)) = socket.next().await.unwrap().unwrap() else {
+    let Message::Close(Some(close_frame)) = socket.next().await.unwrap().unwrap() else {
         unreachable!("a close frame")
     };
-    assert_eq!(u16::from(farewell.code), 1_002);
+    assert_eq!(u16::from(close_frame.code), 1_002);
     drop(socket);
     testkit::wait_until("the connection is gone", DEADLINE, async || (rig.connections() == 0).then_some(()))
         .await;
 }
 
 #[tokio::test]
-async fn only_a_get_that_asks_for_it_becomes_a_websocket() {
+async fn only_a_get_request_with_an_upgrade_becomes_a_websocket() {
     let rig = Rig::new();
     let asking = [
         ("connection", "Upgrade"),

@@ -1,6 +1,6 @@
-// How the page follows the log, against a pod that cuts, breaks, fails, falls silent and forgets as real ones do.
+// How the page follows the log, with a pod that fails as real ones do: it closes, breaks, refuses, falls silent and forgets.
 //
-// The clock stands still unless a test moves it, so nothing here depends on the machine's speed.
+// The clock only advances when a test moves it, so nothing depends on the machine's speed.
 
 import assert from "node:assert/strict";
 import { afterEach, beforeEach, mock, test } from "node:test";
@@ -9,22 +9,22 @@ import { always } from "./random.mjs";
 import { ask, follow, list, now } from "../../web/feed.js";
 
 const SILENCE_MILLIS = 40_000;
-/** Longer than any pause between two attempts, and shorter than the silence after which a stream is dead. */
+/** Longer than any pause between two attempts, and shorter than the silence after which a stream is given up. */
 const PAUSE_MILLIS = 20_000;
-/** Never reached by a passing test. */
+/** A passing test never reaches this. */
 const MOST_TURNS = 20_000;
 
 const encoder = new TextEncoder();
 const globals = new Map();
 let online;
 
-/** Replaces what a browser has, and Node.js has not, or should not use. */
+/** Replaces browser APIs that Node.js lacks or should not use here. */
 function replace(name, value) {
   if (!globals.has(name)) globals.set(name, Object.getOwnPropertyDescriptor(globalThis, name));
   Object.defineProperty(globalThis, name, { value, configurable: true, writable: true });
 }
 
-/** Stops the clock, and forgets who waited for it. */
+/** Stops the clock and drops its timers. */
 function stopClock() {
   mock.timers.reset();
   mock.timers.enable({ apis: ["setTimeout", "Date"], now: Date.parse("2026-11-21T14:05:00Z") });
@@ -47,7 +47,7 @@ afterEach(() => {
   globals.clear();
 });
 
-/** Lets everything run that can, until something is so. */
+/** Lets pending work run until a condition is true. */
 async function until(isSo, what = `${isSo}`) {
   for (let turn = 0; !isSo(); turn++) {
     if (turn === MOST_TURNS) throw new Error(`it did not come about: ${what}`);
@@ -55,7 +55,7 @@ async function until(isSo, what = `${isSo}`) {
   }
 }
 
-/** Long enough for whatever could still happen without time passing. */
+/** Lets everything happen that can happen without time passing. */
 async function rest() {
   for (let turn = 0; turn < 50; turn++) await new Promise(setImmediate);
 }
@@ -63,7 +63,7 @@ async function rest() {
 const headers = () => ({ Date: new Date().toUTCString() });
 const json = (status, body) => new Response(JSON.stringify(body), { status, headers: headers() });
 
-/** An answer whose body a test writes. Like a real one it breaks when the request is given up. */
+/** A response whose body the test writes. Like a real one, it fails when the request is aborted. */
 function stream(signal) {
   let control;
   const body = new ReadableStream({ start: (controller) => (control = controller) });
@@ -77,7 +77,7 @@ const frame = ({ id, ...event }) => `id: ${id}\nevent: ${event.kind}\ndata: ${JS
 const end = (code) => `event: end\ndata: ${JSON.stringify({ code, detail: `It is ${code}.` })}\n\n`;
 const tick = (number) => ({ id: `a-${number}`, kind: "tick", number });
 
-/** A pod that answers each request for the stream by the next of some functions, and then never. */
+/** A pod that answers each stream request with the next function, and afterwards never answers. */
 function pod(...answers) {
   const requests = [];
   replace("fetch", async (path, { headers: { ...sent }, signal }) => {
@@ -91,7 +91,7 @@ function pod(...answers) {
   return requests;
 }
 
-/** Follows, and writes down what it is told. It goes on for good, so nobody waits for it. */
+/** Follows the log and records all calls. It never ends, so the tests do not await it. */
 function listen(begin = async () => {}) {
   const heard = { begins: 0, events: [], states: [], reasons: [] };
   follow({
@@ -108,11 +108,11 @@ function listen(begin = async () => {}) {
   return heard;
 }
 
-test("events come as they are in the log, however the bytes are cut and the connection ends", async () => {
+test("events arrive as they are in the log, however the bytes are split and connections end", async () => {
   await always(async (random) => {
     const log = Array.from({ length: random.whole(1, 60) }, (_, number) => ({
       ...tick(number),
-      // Characters of several bytes, and what looks like the end of an event inside of one.
+      // Multi-byte characters, and text inside an event that looks like the end of one.
       cause: random.pick(["", "€ 97", "日本 🜚", "\n\ndata: {}\n\n", "a".repeat(random.whole(0, 5_000))]),
     }));
     const heard = [];
@@ -155,7 +155,7 @@ test("events come as they are in the log, however the bytes are cut and the conn
       state: (state) => state === "live" || setImmediate(() => mock.timers.tick(PAUSE_MILLIS)),
     });
     await until(() => heard.length >= log.length, `${heard.length} of ${log.length} events`);
-    // It goes on for good: it is left with a pod that never answers, and a clock that stands still.
+    // It never ends, so leave it with a pod that never answers and a stopped clock.
     replace("fetch", () => new Promise(() => {}));
     await rest();
     stopClock();
@@ -165,7 +165,7 @@ test("events come as they are in the log, however the bytes are cut and the conn
   }, 100);
 });
 
-test("an event is told when it is whole, and not before", async () => {
+test("an event is reported once it is complete", async () => {
   let body;
   pod(({ signal }) => (body = stream(signal)).response);
   const heard = listen();
@@ -182,7 +182,7 @@ test("an event is told when it is whole, and not before", async () => {
   assert.deepEqual(heard.states, ["live"]);
 });
 
-test("it begins before it follows, and again when the first attempt brought nothing", async () => {
+test("it calls begin before the first connection, and again if that brought no event", async () => {
   let isFailing = true;
   const requests = pod(({ signal }) => stream(signal).response);
   const heard = listen(async () => {
@@ -199,7 +199,7 @@ test("it begins before it follows, and again when the first attempt brought noth
 });
 
 for (const code of ["unknown_cursor", "sequence_gone", "log_replaced", "history_gone"]) {
-  test(`after ${code} it begins anew, told by an answer or by the end of a stream`, async () => {
+  test(`after ${code} it starts again without a cursor, whether a response or the end of a stream has the code`, async () => {
     const bodies = [];
     const open = ({ signal }) => {
       bodies.push(stream(signal));
@@ -231,7 +231,7 @@ for (const code of ["unknown_cursor", "sequence_gone", "log_replaced", "history_
   });
 }
 
-test("any other end is gone on from", async () => {
+test("after any other end it resumes from its cursor", async () => {
   const bodies = [];
   const open = ({ signal }) => (bodies[bodies.length] = stream(signal)).response;
   const requests = pod(open, open);
@@ -245,7 +245,7 @@ test("any other end is gone on from", async () => {
   assert.deepEqual([requests[1].cursor, heard.begins, heard.reasons.at(-2).code], ["a-1", 1, "too_slow"]);
 });
 
-test("a stream that says nothing is given up, and a heartbeat is enough", async () => {
+test("a silent stream is given up, and heartbeats keep it alive", async () => {
   let body;
   const requests = pod(({ signal }) => (body = stream(signal)).response);
   const heard = listen();
@@ -270,13 +270,13 @@ test("a stream that says nothing is given up, and a heartbeat is enough", async 
   await until(() => requests.length === 2);
   assert.equal(requests[1].cursor, "a-1");
 
-  // Nor does it wait for good for an answer.
+  // It does not wait forever for a response either.
   mock.timers.tick(SILENCE_MILLIS);
   await until(() => heard.states.length === 3);
   assert.ok(requests[1].signal.aborted);
 });
 
-test("it asks again later and later, and is offline when that does not help", async () => {
+test("it retries at growing intervals, and is offline after several failures", async () => {
   const requests = pod(...Array(12).fill(() => Promise.reject(new TypeError("fetch failed"))));
   const heard = listen();
   for (let count = 1; count <= 12; count++) {
@@ -293,7 +293,7 @@ test("it asks again later and later, and is offline when that does not help", as
   assert.equal(heard.reasons[0].message, "fetch failed");
 });
 
-test("an event makes the failures before it forgotten", async () => {
+test("an event resets the count of failures", async () => {
   const bodies = [];
   const fails = () => Promise.reject(new TypeError("fetch failed"));
   const open = ({ signal }) => (bodies[bodies.length] = stream(signal)).response;
@@ -313,7 +313,7 @@ test("an event makes the failures before it forgotten", async () => {
   await until(() => requests.length === 7);
 });
 
-test("a browser without a network is offline at once, and asks as soon as it has one", async () => {
+test("a browser without a network is offline at once, and retries as soon as it is online", async () => {
   navigator.onLine = false;
   const requests = pod(() => Promise.reject(new TypeError("fetch failed")), ({ signal }) => stream(signal).response);
   const heard = listen();
@@ -325,7 +325,7 @@ test("a browser without a network is offline at once, and asks as soon as it has
   await until(() => heard.states.at(-1) === "live");
 });
 
-test("a key goes with every request, and no header without a value", async () => {
+test("every request carries the key, and no header is empty", async () => {
   const requests = pod(({ signal }) => stream(signal).response, ({ signal }) => stream(signal).response);
   listen();
   await until(() => requests.length === 1);
@@ -336,7 +336,7 @@ test("a key goes with every request, and no header without a value", async () =>
   assert.deepEqual(requests[1].headers, { Accept: "text/event-stream", "X-API-Key": "one" });
 });
 
-test("an answer is what the pod says, and a refusal its code and words", async () => {
+test("ask returns the body, and throws the code and detail of a problem", async () => {
   const paths = [];
   const answers = [
     json(200, { items: [3, 2, 1] }),
@@ -353,7 +353,7 @@ test("an answer is what the pod says, and a refusal its code and words", async (
   assert.deepEqual(paths, ["/v1/prices/BTC-USD/history?from=5&limit=10000", "/v1/pairs", "/v1/pairs"]);
 });
 
-test("now is the pod's, and does not hop with the part of a second that its answers leave out", async () => {
+test("now follows the pod's clock, and does not jump because Date headers have whole seconds", async () => {
   const answer = async (ahead) => {
     const date = new Date(Math.floor((Date.now() + ahead) / 1_000) * 1_000).toUTCString();
     replace("fetch", async () => new Response("{}", { headers: { Date: date } }));

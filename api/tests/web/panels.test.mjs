@@ -1,4 +1,4 @@
-// Gaps as they are told: outages, not records. Held against a list of slots that is looked at one by one.
+// Gaps as the page shows them: outages, not records. Compared with a list of slots.
 
 import assert from "node:assert/strict";
 import { test } from "node:test";
@@ -12,25 +12,25 @@ const CAUSES = ["too_few_sources", "disagreement", "not_polled"];
 
 const text = (time) => new Date(time).toISOString();
 
-test("no gaps are none, and one reaches from the tick before to the tick behind", () => {
+test("a gap reaches from the tick before it to the tick after it", () => {
   assert.deepEqual(joined([]), []);
   const item = { from: text(START), to: text(START), interval: "10s", cause: "not_polled" };
   const [from, to] = [START - 10_000, START + 10_000];
   assert.deepEqual(joined([item]), [{ from, to, length: 10_000, cause: "not polled" }]);
 });
 
-test("gaps of one cause that follow one another are one, and of two causes, or with a tick between, two", () => {
+test("adjacent gaps of one cause are joined, but not gaps of two causes or with a tick between them", () => {
   const item = (from, to, cause = "disagreement") =>
     ({ from: text(START + from * 1_000), to: text(START + to * 1_000), interval: "1s", cause });
   const lengths = (...items) => joined(items).map(({ length }) => length);
   assert.deepEqual(lengths(item(1, 3), item(4, 4), item(5, 9)), [9_000]);
   assert.deepEqual(lengths(item(1, 3), item(4, 4, "not_polled"), item(5, 9)), [3_000, 1_000, 5_000]);
   assert.deepEqual(lengths(item(1, 3), item(5, 9)), [3_000, 5_000]);
-  // What the stream tells again.
+  // A gap that the stream repeats.
   assert.deepEqual(lengths(item(1, 3), item(3, 3)), [3_000]);
 });
 
-test("joined gaps are the slots without a tick", async () => {
+test("joined gaps cover exactly the slots without a tick", async () => {
   await always((random) => {
     const interval = random.pick(["100ms", "1s", "10s", "1m", "1h"]);
     const step = milliseconds(interval);
@@ -41,7 +41,7 @@ test("joined gaps are the slots without a tick", async () => {
     }
     const at = (index) => START + index * step;
 
-    // The log cuts an outage into records as it likes.
+    // The log may split an outage into any number of records.
     const items = [];
     for (const [index, cause] of slots.entries()) {
       if (!cause) continue;

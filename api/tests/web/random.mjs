@@ -1,10 +1,10 @@
-// Random inputs that can be had again: whatever fails names its seed, and TICKWELL_TEST_SEED=… repeats that alone.
+// Reproducible random inputs: a failure reports its seed, and TICKWELL_TEST_SEED=… repeats only that one.
 
 import { randomInt } from "node:crypto";
 
 const RUNS = 300;
 
-/** Random numbers from a seed, by the generator mulberry32. */
+/** Random numbers from a seed, with the generator mulberry32. */
 function generator(seed) {
   let state = seed >>> 0;
   const fraction = () => {
@@ -18,7 +18,7 @@ function generator(seed) {
   return {
     between,
     whole,
-    /** A number whose magnitude is random, too. */
+    /** A number whose order of magnitude is random. */
     magnitude: (low, high) => Math.exp(between(Math.log(low), Math.log(high))),
     chance: (probability) => fraction() < probability,
     pick: (items) => items[whole(0, items.length - 1)],
@@ -26,7 +26,7 @@ function generator(seed) {
   };
 }
 
-/** Holds `check` against many random inputs, one after the other. */
+/** Runs `check` with many random inputs. */
 export async function always(check, runs = RUNS) {
   const given = process.env.TICKWELL_TEST_SEED;
   const first = Number(given ?? randomInt(2 ** 31));
@@ -34,7 +34,7 @@ export async function always(check, runs = RUNS) {
     try {
       await check(generator(seed));
     } catch (cause) {
-      throw new Error(`it fails with TICKWELL_TEST_SEED=${seed}: ${cause.message}`, { cause });
+      throw new Error(`failed with TICKWELL_TEST_SEED=${seed}: ${cause.message}`, { cause });
     }
   }
 }

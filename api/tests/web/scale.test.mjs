@@ -1,4 +1,4 @@
-// What is drawn where: scales, marks, and which points are left of many, held against what a naive reader computes.
+// Scales, marks and thinning, compared with naive computations.
 
 import assert from "node:assert/strict";
 import { test } from "node:test";
@@ -14,27 +14,27 @@ const { abs, floor, max, min } = Math;
 
 const [SECOND, MINUTE, HOUR] = [1_000, 60_000, 3_600_000];
 const YEAR = 366 * DAY;
-/** What the API serves. */
+/** The candles of the API. */
 const CANDLES = ["1m", "5m", "15m", "1h", "4h", "1d"];
 const INTERVALS = ["100ms", "1s", "2s", "7s", "10s", "30s", "1m", "5m", "1h", "12h", "1d"].map(milliseconds);
 
 const labels = (marks) => marks.map(({ label }) => label);
 const apart = (items) => items.slice(1).map((item, index) => item - items[index]);
 
-/** Points of a feed, of which some are missing, singly and many at a time. */
+/** Points of a feed with some missing, singly or many at a time. */
 function feed(random, count, step, missing = random.pick([0, 0.02, 0.3])) {
   const points = [];
   let [time, close] = [random.whole(0, 1e6) * step, random.magnitude(1e-5, 1e5)];
   while (points.length < count) {
     time += step * (random.chance(missing) ? random.whole(2, 30) : 1);
-    // Equal prices in a row are common.
+    // Consecutive equal prices are common.
     if (random.chance(0.7)) close *= 1 + random.between(-0.001, 0.001);
     points.push({ time, close });
   }
   return points;
 }
 
-test("a view has no more points than fit, and the finest that do", async () => {
+test("a view uses the finest resolution that fits", async () => {
   assert.deepEqual(resolution(DAY, 10 * SECOND, 0, DAY / 8), { step: 10 * SECOND });
   assert.deepEqual(resolution(DAY, 10 * SECOND, 0, DAY), { candles: "1m", step: MINUTE });
   assert.deepEqual(resolution(7 * DAY, 10 * SECOND, 0, DAY), { candles: "5m", step: 5 * MINUTE });
@@ -56,7 +56,7 @@ test("a view has no more points than fit, and the finest that do", async () => {
     const most = room ?? MAX_TICKS / 4;
     assert.equal(step, milliseconds(candles), context);
     assert.ok(step >= interval, context);
-    // There are none coarser than a day's.
+    // There is no coarser candle than one day.
     assert.ok(length / step <= most || candles === "1d", context);
     for (const finer of CANDLES.slice(0, CANDLES.indexOf(candles)).map(milliseconds)) {
       assert.ok(finer < interval || length / finer > most, `${context}, but not ${finer}`);
@@ -65,12 +65,12 @@ test("a view has no more points than fit, and the finest that do", async () => {
   });
 });
 
-test("price marks are round, evenly spaced, inside, and say which price they mark", async () => {
+test("price marks are round, evenly spaced, within the range, and labelled with their price", async () => {
   assert.deepEqual(labels(priceMarks(9.985, 10.015, 4)), ["9.99", "10.00", "10.01"]);
   assert.deepEqual(labels(priceMarks(96_800, 97_300, 5)), ["96,800", "96,900", "97,000", "97,100", "97,200", "97,300"]);
   assert.deepEqual(labels(priceMarks(0.00001229, 0.00001261, 4)), ["0.0000123", "0.0000124", "0.0000125", "0.0000126"]);
   assert.deepEqual(labels(priceMarks(0.9989, 1.0011, 3)), ["0.999", "1.000", "1.001"]);
-  // Where there is hardly room for one.
+  // With hardly any room for one mark.
   assert.deepEqual(labels(priceMarks(0.9, 2.1, 0.3)), ["2"]);
   await always((random) => {
     const low = random.magnitude(1e-8, 1e9);
@@ -100,7 +100,7 @@ test("price marks are round, evenly spaced, inside, and say which price they mar
   });
 });
 
-test("no price mark is below nothing", () => {
+test("no price mark is below zero", () => {
   const { low, high } = priceRange(undefined, 1, 100);
   assert.deepEqual(labels(priceMarks(low, high, 6)), ["0", "50", "100"]);
   for (const { price, label } of priceMarks(-5_000, 20_000, 10)) assert.ok(price >= 0 && !label.startsWith("-"), label);
@@ -121,11 +121,11 @@ test("time marks at the turn of a day, a month and a year", () => {
   for (const [from, to, count, expected] of cases) assert.equal(marks(from, to, count), expected, `${from} to ${to}`);
 });
 
-test("time marks are round, inside, evenly spaced, and say their times", async () => {
+test("time marks are round, evenly spaced, within the range, and labelled with their time", async () => {
   await always((random) => {
     const length = random.chance(0.1) ? YEAR : random.magnitude(MINUTE, YEAR);
     const from = random.between(Date.UTC(2019), Date.UTC(2031));
-    // Two are those of a narrow phone.
+    // A narrow phone has room for two.
     const count = random.magnitude(2, 25);
     const marks = timeMarks(from, from + length, count);
     const context = `${new Date(from).toISOString()}, ${length / DAY} days, ${count}: ${labels(marks).join(" | ")}`;
@@ -145,13 +145,13 @@ test("time marks are round, inside, evenly spaced, and say their times", async (
       const [said, truth] = [(form) => new Date(time).toUTCString().includes(form), new Date(time).toISOString()];
       if (time % DAY === 0) assert.ok(said(`, ${day.padStart(6, "0")} `), context);
       else assert.equal(truth.slice(11, 11 + label.length), label, context);
-      // Seconds are told where there are any.
+      // Seconds are shown if there are any.
       assert.ok(time % DAY === 0 || label.length === 8 || time % MINUTE === 0, context);
     }
   });
 });
 
-test("a point is found as by looking at each", async () => {
+test("search finds the same point as a linear scan", async () => {
   assert.equal(search([], 5), 0);
   assert.equal(nearest([], 5), undefined);
   assert.deepEqual(within([], { from: 0, to: 9 }, 1), []);
@@ -185,7 +185,7 @@ test("a line keeps the first, lowest, highest and last of every pixel, and never
     const x = (time) => ((time - from) / length) * width;
     const line = decimated(points, step, x);
 
-    // Each run between gaps, and in it each column of pixels.
+    // Each run between gaps, and each column of pixels in it.
     const columns = new Map();
     const runs = [];
     for (const [index, point] of points.entries()) {
@@ -214,14 +214,14 @@ test("a line keeps the first, lowest, highest and last of every pixel, and never
   });
 });
 
-test("a point between gaps, and few points, stay", () => {
+test("a single point between gaps stays, and so do few points", () => {
   const points = [0, 10, 50, 90, 100].map((time) => ({ time, close: 1 }));
   assert.deepEqual(decimated(points, 10, () => 0), [points[0], points[1], null, points[2], null, points[3], points[4]]);
   assert.deepEqual(decimated(points.slice(0, 1), 10, () => 0), [points[0]]);
   assert.deepEqual(decimated([], 10, () => 0), []);
 });
 
-/** The mean of what is in a window, by adding it up. */
+/** The mean of a window, by summation. */
 function naiveAverage(points, index, length) {
   const { time } = points[index];
   const closes = [];
@@ -229,7 +229,7 @@ function naiveAverage(points, index, length) {
   return { count: closes.length, mean: closes.reduce((sum, close) => sum + close, 0) / closes.length };
 }
 
-test("an average is the mean of its window, and none where less than half of that is there", async () => {
+test("an average is the mean of its window, and is missing if less than half of the points exist", async () => {
   await always((random) => {
     const step = random.pick(INTERVALS);
     const points = feed(random, random.whole(1, 300), step);
@@ -246,7 +246,7 @@ test("an average is the mean of its window, and none where less than half of tha
   });
 });
 
-test("no average is drawn where none is chosen, nor of less than two points", () => {
+test("there is no average without a length, or of fewer than two points", () => {
   const points = [1, 2, 3].map((place) => ({ time: place * MINUTE, close: place }));
   assert.deepEqual(movingAverage(points, 0, MINUTE), []);
   assert.deepEqual(movingAverage(points, MINUTE, MINUTE), []);
@@ -267,7 +267,7 @@ test("an average of many points does not drift", async () => {
   }, 3);
 });
 
-test("the prices that are shown hold every point, and stay while they do", async () => {
+test("the price range contains every point, and stays while it does", async () => {
   await always((random) => {
     const low = random.magnitude(1e-8, 1e6);
     const high = low * (1 + random.pick([0, random.magnitude(1e-8, 1)]));
@@ -280,7 +280,7 @@ test("the prices that are shown hold every point, and stay while they do", async
     const [lower, higher] = [low - spread * random.between(0, 0.05), high + spread * random.between(0, 0.05)];
     assert.equal(priceRange(range, lower, higher), range, `${low} to ${high} hops for ${lower} to ${higher}`);
 
-    // Far too large, aside, or touching an end, it is another.
+    // It changes if it is far too large, beside the prices, or touched by one.
     const others = [
       { low: low - spread * random.between(1, 9), high: high + spread * random.between(1, 9) },
       { low: high + spread, high: high + spread * 2 },
@@ -295,7 +295,7 @@ test("the prices that are shown hold every point, and stay while they do", async
   });
 });
 
-test("a walk of prices is always held, by few ranges", async () => {
+test("a random walk stays within the range, and the range changes rarely", async () => {
   await always((random) => {
     const prices = feed(random, 400, SECOND).map(({ close }) => close);
     let [range, hops] = [undefined, 0];
@@ -310,7 +310,7 @@ test("a walk of prices is always held, by few ranges", async () => {
   }, 50);
 });
 
-test("a view moves as far as is asked, and never behind the newest", async () => {
+test("a view moves as far as requested, but never beyond the newest time", async () => {
   await always((random) => {
     const newest = Date.UTC(2026, 10, 21);
     const length = random.magnitude(MINUTE, YEAR);
@@ -322,7 +322,7 @@ test("a view moves as far as is asked, and never behind the newest", async () =>
   });
 });
 
-test("a zoom keeps the time under the pointer, its bounds, and never shows the future", async () => {
+test("a zoom keeps the time under the pointer, respects its limits, and never shows the future", async () => {
   await always((random) => {
     const newest = Date.UTC(2026, 10, 21);
     const shortest = 12 * random.pick(INTERVALS);
@@ -338,7 +338,7 @@ test("a zoom keeps the time under the pointer, its bounds, and never shows the f
     assert.ok(abs(view.to - view.from - expected) < 1, context);
     assert.ok(view.to <= newest + 0.01, context);
     const stays = abs((time - view.from) / expected - (time - from) / length) < 1e-6;
-    // Only the future may push it aside.
+    // Only the limit at the newest time may move it.
     assert.ok(stays || (abs(view.to - newest) < 0.01 && time <= view.to), context);
     assert.ok(stays || factor > 1, context);
   });

@@ -1,4 +1,4 @@
-// Numbers and times as people read them, held against whole numbers and the calendar of the platform.
+// Numbers and times for people, compared with integers and the platform's calendar.
 
 import assert from "node:assert/strict";
 import { test } from "node:test";
@@ -8,11 +8,11 @@ import {
   DAY, change, clock, date, grouped, milliseconds, moment, percent, places, span,
 } from "../../web/text.js";
 
-/** More decimals than a price of the log can have. */
+/** More decimal places than a price of the log can have. */
 const SCALE = 15;
 const MINUS = "−";
 
-/** A price as the log may have it: up to twelve decimals, from the smallest to the largest. */
+/** Any price that the log may have, with up to twelve decimal places. */
 function price(random) {
   const whole = random.chance(0.3) ? "0" : `${random.whole(1, 9)}${random.digits(random.whole(0, 11))}`;
   const decimals = random.whole(0, 12);
@@ -22,13 +22,13 @@ function price(random) {
   return decimals ? `${whole}.${fraction}` : whole;
 }
 
-/** A decimal, without the commas between its digits, in units of its fifteenth place. */
+/** A decimal, without its commas, as an integer in units of the fifteenth decimal place. */
 function units(decimal) {
   const [whole, fraction = ""] = decimal.replaceAll(",", "").split(".");
   return BigInt(whole + fraction.padEnd(SCALE, "0"));
 }
 
-test("digits are grouped by three, and stay what they are", async () => {
+test("digits are grouped by three and do not change", async () => {
   assert.equal(grouped("97012.30"), "97,012.30");
   assert.equal(grouped("999"), "999");
   assert.equal(grouped("1000"), "1,000");
@@ -42,7 +42,7 @@ test("digits are grouped by three, and stay what they are", async () => {
   });
 });
 
-test("the places of a price are the digits behind its point", async () => {
+test("places counts the digits after the decimal point", async () => {
   assert.equal(places("97012"), 0);
   assert.equal(places("97012.30"), 2);
   assert.equal(places("0.000012340000"), 12);
@@ -52,7 +52,7 @@ test("the places of a price are the digits behind its point", async () => {
   });
 });
 
-test("a ratio is a percentage with its sign, and nothing has no sign", async () => {
+test("a ratio becomes a percentage with its sign, and zero has no sign", async () => {
   assert.equal(percent(-0.00031245), `${MINUS}0.03 %`);
   assert.equal(percent(0.5), "+50.00 %");
   for (const nothing of [0, -0, 0.00004, -0.00004]) assert.equal(percent(nothing), "0.00 %");
@@ -68,7 +68,7 @@ test("a ratio is a percentage with its sign, and nothing has no sign", async () 
   });
 });
 
-test("a change is told to the last digit", () => {
+test("a change is exact to the last digit", () => {
   const cases = [
     ["97012.30", "95808.20", "down", `${MINUS}1,204.10`, `${MINUS}1.24 %`],
     ["9.99", "10.00", "up", "+0.01", "+0.10 %"],
@@ -81,7 +81,7 @@ test("a change is told to the last digit", () => {
     ["0.00001234", "0.00001235", "up", "+0.00000001", "+0.08 %"],
     ["0.000000000001", "1000000", "up", "+999,999.999999999999"],
     ["123456789012345.01", "123456789012345.02", "up", "+0.01", "0.00 %"],
-    // What floating numbers would make 0.020000000004.
+    // Floating-point numbers would give 0.020000000004.
     ["0.1", "0.120000000001", "up", "+0.020000000001", "+20.00 %"],
   ];
   for (const [earlier, later, direction, amount, ratio] of cases) {
@@ -90,7 +90,7 @@ test("a change is told to the last digit", () => {
   }
 });
 
-test("any change is the difference of whole numbers", async () => {
+test("a change equals the difference of integers", async () => {
   await always((random) => {
     const earlier = price(random);
     const later = random.chance(0.1) ? earlier : price(random);
@@ -113,14 +113,14 @@ test("any change is the difference of whole numbers", async () => {
   });
 });
 
-test("a duration is milliseconds, and what is none is no number", () => {
+test("a duration becomes milliseconds, and other text becomes NaN", () => {
   const durations = { "1ms": 1, "250ms": 250, "10s": 10_000, "1m": 60_000, "4h": 14_400_000, "365d": 365 * DAY };
   for (const [text, expected] of Object.entries(durations)) assert.equal(milliseconds(text), expected, text);
   const others = ["", "0s", "-1s", "01s", "1.5s", "10", "s", "10 s", "1w", "1M", "10s ", "1s1s", "NaNms", undefined];
   for (const other of others) assert.ok(Number.isNaN(milliseconds(other)), `${other}`);
 });
 
-test("a span says its two largest units", async () => {
+test("a span shows its two largest units", async () => {
   const [minute, hour] = [60_000, 3_600_000];
   const cases = [
     [-5_000, "0 s"], [0, "0 s"], [999, "0 s"], [1_000, "1 s"], [59_999, "59 s"],
@@ -162,7 +162,7 @@ test("times are UTC", async () => {
     const told = [at.getUTCHours(), at.getUTCMinutes(), at.getUTCSeconds()].map(two).join(":");
     assert.equal(clock(time), told);
     assert.equal(moment(time), `${year}-${two(month + 1)}-${two(day)} ${told}`);
-    // September has four letters in some versions of the platform's calendar.
+    // Some versions of the platform abbreviate September with four letters.
     assert.equal(date(time).replace("Sept", "Sep"), `${day} ${months[month]}`);
   });
 });

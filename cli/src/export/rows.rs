@@ -1,10 +1,10 @@
-//! What a line has, and where lines are read from.
+//! The rows, and where they are read from.
 //!
-//! A line has the members that the API's lists give, in their order, whichever way it was read.
+//! A row has the same members in the same order as an item of the API's lists, whether it is read from a pod or a store.
 
 use std::{collections::VecDeque, time::Duration};
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Result, bail};
 use api::lines::{Line, TickLine};
 use common::domain::{Pair, Timestamp};
 use ledger::{
@@ -13,34 +13,33 @@ use ledger::{
 };
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 
-use crate::pod::{Pod, StatusCode};
+use crate::pod::PodClient;
 
-/// Rows of a page: the most that a pod gives at once.
+/// The number of rows per page: the largest limit that the API accepts.
 const PAGE: usize = 10_000;
 
-/// A list over time.
+/// One of the API's lists over time.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum List {
     Ticks,
     Gaps,
 }
 
-/// One line.
+/// One row of the output.
 pub(super) trait Row: Line + DeserializeOwned + Sized + 'static {
-    /// The list that it is of.
+    /// The list that the row belongs to.
     const LIST: List;
 
-    /// All rows of a store in a range, oldest first.
+    /// All rows of a store in a time range, oldest first.
     fn of_store(store: &Store, pair: Pair, from: Timestamp, to: Timestamp) -> Stored<Self>;
 
-    /// The last slot it is about.
+    /// The last slot of the row.
     fn last_slot(&self) -> &str;
 }
 
-/// Rows as they lie in a store.
+/// Rows that are read from a store.
 pub(super) type Stored<R> = Box<dyn Iterator<Item = Result<R, StoreError>>>;
 
-/// A gap.
 #[derive(Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct GapRow {
     from: String,
@@ -53,7 +52,7 @@ pub(super) struct GapRow {
     sources: Option<u32>,
 }
 
-/// Which rows: those in `[from, to)`, as far as there are any.
+/// Which rows to export: those of the pair in `[from, to)`.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Asked {
     pub(super) pair: Pair,
@@ -62,35 +61,35 @@ pub(super) struct Asked {
 }
 
 /// Where rows come from.
-pub(super) enum Origin {
+pub(super) enum ExportInput {
     /// A running pod.
-    Pod(Pod),
-    /// A store that no process uses, and how long its ticks are answered.
+    Pod(PodClient),
+    /// The store of a stopped process, and how long it keeps ticks.
     Store(Store, Duration),
 }
 
-/// Rows, page by page.
+/// Reads rows page by page.
 pub(super) enum Pages<R> {
-    Pod { pod: Pod, path: String, cursor: Option<String>, ended: bool, end: Timestamp },
+    Pod { pod: PodClient, path: String, cursor: Option<String>, ended: bool, end: Timestamp },
     Store { rows: Stored<R>, end: Timestamp },
 }
 
-/// A page as a pod gives it.
+/// A page of one of the API's lists.
 #[derive(Debug, Deserialize)]
 struct Page<R> {
     items: VecDeque<R>,
     next_cursor: Option<String>,
 }
 
-/// The pairs as a pod lists them.
+/// An item of the API's list of pairs.
 #[derive(Debug, Deserialize)]
 struct PairItem {
     pair: String,
     slot: String,
 }
 
-impl Origin {
-    /// The rows that are asked for, up to the pair's newest slot now.
+impl ExportInput {
+    /// Starts reading the requested rows, up to the current newest slot of the pair.
     pub(super) async fn pages<R: Row>(self, asked: Asked) -> Result<Pages<R>> {
         let Asked { pair, from, to } = asked;
         match self {
@@ -109,7 +108,7 @@ impl Origin {
                 let Some(view) = snapshot.pairs.get(&pair) else {
                     return Err(unknown(pair, known.collect()));
                 };
-                // What is past retention may still be there, and is not part of any answer.
+                // The store may still have older rows, but the API would not return them either.
                 let (begin, end) = (view.slot.start().minus(retain), view.slot.start().next());
                 let end = to.map_or(end, |to| to.min(end));
                 let from = from.map_or(begin, |from| from.max(begin)).min(end);
@@ -119,14 +118,9 @@ impl Origin {
     }
 }
 
-/// The end of what a pod has of a pair now.
-async fn end_of(pod: &Pod, pair: Pair) -> Result<Timestamp> {
-    let answer = pod.get("/v1/pairs").await?;
-    if answer.status != StatusCode::OK {
-        return Err(pod.refusal(&answer));
-    }
-    let page: Page<PairItem> = serde_json::from_slice(&answer.body)
-        .with_context(|| format!("{} does not answer as a Tickwell pod does", pod.url()))?;
+/// The end of the newest slot that a pod has of a pair.
+async fn end_of(pod: &PodClient, pair: Pair) -> Result<Timestamp> {
+    let page: Page<PairItem> = pod.parse(&pod.get("/v1/pairs").await?)?;
     match page.items.iter().find(|item| item.pair == pair.to_string()) {
         Some(item) => Ok(item.slot.parse::<Timestamp>()?.next()),
         None => Err(unknown(pair, page.items.into_iter().map(|item| item.pair).collect())),
@@ -134,16 +128,16 @@ async fn end_of(pod: &Pod, pair: Pair) -> Result<Timestamp> {
 }
 
 fn unknown(pair: Pair, known: Vec<String>) -> anyhow::Error {
-    let known = if known.is_empty() { "none yet".to_owned() } else { known.join(", ") };
+    let known = if known.is_empty() { "no pairs yet".to_owned() } else { known.join(", ") };
     anyhow::anyhow!("--pair: the log has no pair {pair}; it has {known}")
 }
 
 impl<R: Row> Pages<R> {
-    /// The next page; nothing at the end.
+    /// The next page, or `None` at the end.
     pub(super) async fn next(&mut self) -> Result<Option<Vec<R>>> {
         match self {
             Self::Store { rows, .. } => {
-                // Who waits for an interruption has a chance to see it.
+                // Let `unless_interrupted` notice an interruption.
                 tokio::task::yield_now().await;
                 let page = rows.take(PAGE).collect::<Result<Vec<R>, _>>()?;
                 Ok(Some(page).filter(|page| !page.is_empty()))
@@ -151,14 +145,9 @@ impl<R: Row> Pages<R> {
             Self::Pod { ended: true, .. } => Ok(None),
             Self::Pod { pod, path, cursor, ended, .. } => {
                 let cursor_part = cursor.as_ref().map(|at| format!("&cursor={at}")).unwrap_or_default();
-                let answer = pod.get(&format!("{path}{cursor_part}")).await?;
-                if answer.status != StatusCode::OK {
-                    return Err(pod.refusal(&answer));
-                }
-                let page: Page<R> = serde_json::from_slice(&answer.body)
-                    .with_context(|| format!("{} does not answer as a Tickwell pod does", pod.url()))?;
+                let page: Page<R> = pod.parse(&pod.get(&format!("{path}{cursor_part}")).await?)?;
                 if page.next_cursor.is_some() && page.next_cursor == *cursor {
-                    bail!("{} gives the same page again and again", pod.url());
+                    bail!("{} returned the same page twice", pod.url());
                 }
                 (*ended, *cursor) = (page.next_cursor.is_none(), page.next_cursor);
                 Ok(Some(page.items.into()))
@@ -166,7 +155,7 @@ impl<R: Row> Pages<R> {
         }
     }
 
-    /// The instant that no row lies behind.
+    /// The end of the time range. No row is later.
     pub(super) fn end(&self) -> Timestamp {
         match self {
             Self::Pod { end, .. } | Self::Store { end, .. } => *end,
@@ -182,8 +171,8 @@ impl List {
         }
     }
 
-    /// What it is a list of.
-    pub(super) fn things(self) -> &'static str {
+    /// What the list contains, for messages.
+    pub(super) fn items(self) -> &'static str {
         match self {
             Self::Ticks => "ticks",
             Self::Gaps => "gaps",

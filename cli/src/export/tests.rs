@@ -1,4 +1,4 @@
-//! Lines from a store and from a pod, and what is refused.
+//! Exports from a fake pod.
 
 use api::lines::Line;
 use serde_json::json;
@@ -13,7 +13,7 @@ const HISTORY: [(&str, &str, u64); 3] = [
 ];
 
 /// A pod with three ticks, two on a page.
-async fn pod() -> Pod {
+async fn pod() -> PodClient {
     let url = fake::start(|target| {
         let body = match target {
             "/v1/pairs" => {
@@ -32,13 +32,13 @@ async fn pod() -> Pod {
         };
         (200, String::new(), body.to_string())
     });
-    Pod::new("--url", &url.await, &Key::default()).unwrap()
+    PodClient::new("--url", &url.await, &Key::default()).unwrap()
 }
 
 async fn written<R: Row>(pair: &str, format: Format) -> Result<String> {
     let asked = Asked { pair: pair.parse().unwrap(), from: None, to: None };
     let mut bytes = Vec::new();
-    write::<R>(Origin::Pod(pod().await), asked, format, &mut bytes).await?;
+    write::<R>(ExportInput::Pod(pod().await), asked, format, &mut bytes).await?;
     Ok(String::from_utf8(bytes).unwrap())
 }
 

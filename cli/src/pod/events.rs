@@ -1,4 +1,4 @@
-//! A pod's stream of events, as server-sent events.
+//! The event stream of a pod, as server-sent events.
 
 use std::{
     pin::Pin,
@@ -6,59 +6,57 @@ use std::{
         Arc,
         atomic::{AtomicUsize, Ordering},
     },
-    time::Duration,
 };
 
 use eventsource_stream::{EventStreamError, Eventsource};
 use futures::{Stream, StreamExt};
-use reqwest::header::{ACCEPT, CONTENT_TYPE, RETRY_AFTER};
+use reqwest::header::{ACCEPT, CONTENT_TYPE};
 
-use super::{Answer, Pod, header, read};
+use super::{PodClient, Response, header, read};
 
-/// More bytes than any event has: it has one price and no quotes.
+/// The largest event that is read. Real ones are far smaller: an event has one price and no quotes.
 const MAX_EVENT_BYTES: usize = 256 * 1024;
 
 const SERVER_SENT: &str = "text/event-stream";
 
-/// An event.
+/// One server-sent event.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct ServerSent {
-    /// What it is.
     pub(crate) kind: String,
-    /// What it says.
     pub(crate) data: String,
 }
 
-/// Why a pod gives no events.
+/// Why following a pod failed.
 #[derive(Debug)]
-pub(crate) enum Refusal {
-    /// It is not there.
-    Away(String),
-    /// It says something else.
-    Said(Box<Answer>),
+pub(crate) enum StreamError {
+    /// There was no response, for this reason.
+    Unreachable(String),
+    /// The response is not an event stream.
+    Refused(Box<Response>),
 }
 
 type Source = dyn Stream<Item = Result<eventsource_stream::Event, EventStreamError<reqwest::Error>>> + Send;
 
-/// Events, as they come.
+/// The events of one connection.
 pub(crate) struct Events {
     source: Pin<Box<Source>>,
-    /// Bytes since the newest event.
+    /// Bytes received since the last complete event.
     unfinished: Arc<AtomicUsize>,
 }
 
-impl Pod {
-    /// Begins to follow at a path, behind the event with the id `last`.
-    pub(crate) async fn follow(&self, path: &str, last: Option<&str>) -> Result<Events, Refusal> {
+impl PodClient {
+    /// Opens the event stream at `path`, resuming after the event with the id `last` if there is one.
+    pub(crate) async fn follow(&self, path: &str, last: Option<&str>) -> Result<Events, StreamError> {
         let mut request = self.client.get(format!("{}{path}", self.url())).header(ACCEPT, SERVER_SENT);
         if let Some(last) = last {
             request = request.header("Last-Event-ID", last);
         }
-        let response = request.send().await.map_err(|error| Refusal::Away(reason(&error)))?;
+        let response = request.send().await.map_err(|error| StreamError::Unreachable(reason(&error)))?;
         let media_type = header(response.headers(), CONTENT_TYPE.as_str()).unwrap_or_default();
         if !response.status().is_success() || !media_type.starts_with(SERVER_SENT) {
-            let answer = read(response).await.map_err(|error| Refusal::Away(format!("{error:#}")))?;
-            return Err(Refusal::Said(Box::new(answer)));
+            let answer =
+                read(response).await.map_err(|error| StreamError::Unreachable(format!("{error:#}")))?;
+            return Err(StreamError::Refused(Box::new(answer)));
         }
         let unfinished = Arc::new(AtomicUsize::new(0));
         let counted = unfinished.clone();
@@ -66,7 +64,7 @@ impl Pod {
             let length = bytes.as_ref().map_or(0, |bytes| bytes.len());
             counted.fetch_add(length, Ordering::Relaxed);
         });
-        // What has no end is cut off before it is all in memory.
+        // Ends the connection if an event is too large, before all of it is in memory.
         let limit = unfinished.clone();
         let bytes = bytes.take_while(move |_| {
             let fits = limit.load(Ordering::Relaxed) <= MAX_EVENT_BYTES;
@@ -77,7 +75,7 @@ impl Pod {
 }
 
 impl Events {
-    /// The next event, or why there is none.
+    /// The next event, or the reason why the connection ended.
     pub(crate) async fn next(&mut self) -> Result<ServerSent, String> {
         match self.source.next().await {
             Some(Ok(event)) => {
@@ -85,26 +83,20 @@ impl Events {
                 Ok(ServerSent { kind: event.event, data: event.data })
             }
             Some(Err(EventStreamError::Transport(error))) => Err(reason(&error)),
-            Some(Err(error)) => Err(format!("what came is no stream of events: {error}")),
-            None => Err("the connection ended".to_owned()),
+            Some(Err(error)) => Err(format!("the event stream is malformed: {error}")),
+            None => Err("the pod closed the connection".to_owned()),
         }
     }
 }
 
-impl Answer {
-    /// After how long it may be asked again, if it says so.
-    pub(crate) fn retry_after(&self) -> Option<Duration> {
-        header(&self.headers, RETRY_AFTER.as_str())?.parse().ok().map(Duration::from_secs)
-    }
-}
-
-/// What is the matter, in few words: the innermost cause is the one that people know.
+/// A short reason. The innermost cause, such as "Connection refused", is the most helpful one.
 fn reason(error: &reqwest::Error) -> String {
     if error.is_timeout() {
-        return if error.is_connect() { "it does not answer" } else { "it has fallen silent" }.to_owned();
+        return if error.is_connect() { "connecting timed out" } else { "it stopped sending data" }
+            .to_owned();
     }
     if error.is_body() || error.is_decode() {
-        return "the connection broke".to_owned();
+        return "the connection was interrupted".to_owned();
     }
     let mut cause: &dyn std::error::Error = error;
     while let Some(inner) = cause.source() {

@@ -1,4 +1,4 @@
-//! A pod of a few lines for tests: it answers what it is told to.
+//! A fake pod for tests. A closure decides how it responds.
 
 use std::sync::Arc;
 
@@ -7,25 +7,25 @@ use tokio::{
     net::{TcpListener, TcpStream},
 };
 
-/// What it says: status, headers as lines of their own, body.
+/// A response: status, header lines, body.
 pub(crate) type Said = (u16, String, String);
 
-/// Starts one. Answers its address. It ends with the test.
+/// Starts a fake pod that runs until the test ends, and returns its address.
 pub(crate) async fn start(say: impl Fn(&str) -> Said + Send + Sync + 'static) -> String {
-    // A second installation fails, and is as good as the first.
+    // Fails if another test has already installed it, which is fine.
     let _installed = rustls::crypto::ring::default_provider().install_default();
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let url = format!("http://{}", listener.local_addr().unwrap());
     let say = Arc::new(say);
     tokio::spawn(async move {
         while let Ok((stream, _)) = listener.accept().await {
-            tokio::spawn(answer(stream, say.clone()));
+            tokio::spawn(respond(stream, say.clone()));
         }
     });
     url
 }
 
-async fn answer(mut stream: TcpStream, say: Arc<impl Fn(&str) -> Said>) {
+async fn respond(mut stream: TcpStream, say: Arc<impl Fn(&str) -> Said>) {
     let mut request = Vec::new();
     while !request.ends_with(b"\r\n\r\n") {
         match stream.read_u8().await {

@@ -1,4 +1,4 @@
-//! The key that a pod asks for, where it has `api.keys`.
+//! The API key that a pod requires if it has `api.keys`.
 
 use std::{
     ffi::OsString,
@@ -11,27 +11,28 @@ use anyhow::{Context, Result, ensure};
 use clap::Args;
 use reqwest::header::{AUTHORIZATION, HeaderMap, HeaderValue};
 
-/// Where a key is looked for that is in no file. It cannot be an argument: those, every user of a machine can read.
+/// The environment variable with the key, if no file is given. There is no flag for the key itself, because every user
+/// of a machine can read the arguments of its processes.
 const VARIABLE: &str = "TICKWELL_API_KEY";
 
-/// More than any key has. A file that is longer is another one.
+/// The longest key. A longer file is probably not a key file.
 const MAX_KEY_BYTES: usize = 4_096;
 
-/// Where the key is.
+/// Where to find the key.
 #[derive(Debug, Default, Args)]
 pub(crate) struct KeyArguments {
-    /// The file with the key, for pods that ask for one (api.keys); if absent, the variable TICKWELL_API_KEY
-    /// is the key
+    /// A file that contains the API key, for pods that require one (api.keys). If not given, the key is read from the
+    /// environment variable TICKWELL_API_KEY
     #[arg(long, value_name = "FILE")]
     key_file: Option<PathBuf>,
 }
 
-/// A key, if there is one. It is not in what is written of it.
+/// The key, if there is one. Debug output does not contain it.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Key(Option<HeaderValue>);
 
 impl KeyArguments {
-    /// The key that was given, from the file or else from the environment.
+    /// Reads the key from the file, or else from the environment.
     pub(crate) fn find(&self) -> Result<Key> {
         find(self.key_file.as_deref(), std::env::var_os(VARIABLE))
     }
@@ -42,21 +43,17 @@ impl Key {
         self.0.is_some()
     }
 
-    /// What each request carries.
+    /// The headers that every request carries.
     pub(super) fn headers(&self) -> HeaderMap {
         self.0.iter().map(|value| (AUTHORIZATION, value.clone())).collect()
     }
 }
 
-/// What somebody is told who is refused for want of a key, or for the one that was sent.
+/// What to do if a pod refuses a request because of its key, or because there is none.
 pub(super) fn advice(key: &Key) -> String {
     match key.is_some() {
-        true => format!("it does not know the key that was sent; look at --key-file, or {VARIABLE}"),
-        false => {
-            format!(
-                "it asks for a key: name the file that it is in with --key-file, or put it into {VARIABLE}"
-            )
-        }
+        true => format!("the API key is not valid; check --key-file or {VARIABLE}"),
+        false => format!("an API key is required; give a file with --key-file, or set {VARIABLE}"),
     }
 }
 
@@ -64,18 +61,18 @@ fn find(file: Option<&Path>, variable: Option<OsString>) -> Result<Key> {
     let (place, text) = match (file, variable.filter(|text| !text.is_empty())) {
         (Some(file), _) => {
             let place = format!("--key-file: {}", file.display());
-            (place.clone(), read(file).with_context(|| format!("{place} cannot be read"))?)
+            (place.clone(), read(file).with_context(|| format!("{place}: cannot read the file"))?)
         }
         (None, Some(text)) => (VARIABLE.to_owned(), text.into_encoded_bytes()),
         (None, None) => return Ok(Key(None)),
     };
     ensure!(text.len() <= MAX_KEY_BYTES, "{place}: a key has at most {MAX_KEY_BYTES} bytes");
     let key = text.trim_ascii_end();
-    ensure!(!key.is_empty(), "{place}: there is no key in it");
-    // The key itself is in no message.
+    ensure!(!key.is_empty(), "{place}: it is empty");
+    // Error messages must not contain the key.
     ensure!(
         key.iter().all(u8::is_ascii_graphic),
-        "{place}: a key has letters, digits and signs, all ASCII and without spaces"
+        "{place}: a key must consist of visible ASCII characters, without spaces"
     );
     let mut value = HeaderValue::from_bytes(&[b"Bearer ", key].concat()).with_context(|| place)?;
     value.set_sensitive(true);
@@ -93,7 +90,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_key_comes_from_the_file_or_else_from_the_environment_and_is_not_written() {
+    fn a_key_comes_from_the_file_or_else_from_the_environment_and_is_not_printed() {
         let folder = tempfile::tempdir().unwrap();
         let file = folder.path().join("key");
         std::fs::write(&file, "of-the-file\r\n").unwrap();
@@ -109,11 +106,11 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_key_is_refused_with_its_place_and_is_not_repeated() {
+    fn an_invalid_key_is_refused_without_being_printed() {
         let folder = tempfile::tempdir().unwrap();
         let file = folder.path().join("key");
         for (text, expected) in [
-            ("\n".to_owned(), "no key"),
+            ("\n".to_owned(), "is empty"),
             ("two words".to_owned(), "without spaces"),
             ("two\nlines".to_owned(), "without spaces"),
             ("two".repeat(MAX_KEY_BYTES), "at most"),
@@ -126,6 +123,6 @@ mod tests {
             assert!(said.starts_with(VARIABLE) && said.contains(expected) && !said.contains("two"), "{said}");
         }
         let said = format!("{:#}", find(Some(Path::new("/no/such")), None).unwrap_err());
-        assert!(said.contains("/no/such cannot be read"), "{said}");
+        assert!(said.contains("--key-file: /no/such"), "{said}");
     }
 }

@@ -1,4 +1,4 @@
-//! Where records come from.
+//! Reads records from the log on NATS, a store, or a running pod.
 
 use std::time::Duration;
 
@@ -8,54 +8,43 @@ use common::{
         Batch, Entry, LogIdentity, LogReader, NotRecord, ReadError,
         nats::{Nats, NatsReader, Role, redacted},
     },
-    domain::{Record, Sequence},
+    domain::Sequence,
     wire::DecodeError,
 };
 use ledger::store::Store;
 use tokio::time::timeout;
 
-use super::answer;
+use super::{found::Found, response};
 use crate::{
     connect,
-    pod::{Key, Pod},
+    pod::{Key, PodClient},
     settings::Settings,
     stopped,
 };
 
-/// How long the log may stay silent. A command is not a service: whoever typed it wants to know.
+/// How long to wait for the log. Unlike a service, a command should fail soon.
 const PATIENCE: Duration = Duration::from_secs(10);
 
-/// What lies at a position of the log.
-#[derive(Debug)]
-pub(super) enum Found {
-    /// A record.
-    Record(Box<Record>),
-    /// This record, without its quotes: the pod no longer answers them.
-    Expired(String),
-    /// None, for this reason.
-    Absent(String),
-}
-
-/// Told of each position of the log that holds something, with what lies there and where the log ends.
+/// Called for each position of the log that is in use, with what it holds and the end of the log.
 pub(super) type Visit<'a> = &'a mut dyn FnMut(Sequence, Found, Sequence) -> Result<()>;
 
 /// The records of one log.
 pub(super) enum Records {
-    /// On NATS.
+    /// The log on NATS.
     Log { nats: Box<Nats>, identity: LogIdentity, name: String },
-    /// In a store that no process uses.
+    /// The store of a stopped process.
     Store(Store),
-    /// Behind a pod.
-    Pod(Pod),
+    /// A running pod.
+    Pod(PodClient),
 }
 
 impl Records {
-    /// The records that a running pod answers.
-    pub(super) fn through(url: &str, key: &Key) -> Result<Self> {
-        Pod::new("--url", url, key).map(Self::Pod)
+    /// The records of a running pod.
+    pub(super) fn of_pod(url: &str, key: &Key) -> Result<Self> {
+        PodClient::new("--url", url, key).map(Self::Pod)
     }
 
-    /// The records of the log that the settings name.
+    /// The records of the log in the settings.
     pub(super) async fn open(settings: &Settings, demo: bool) -> Result<Self> {
         if settings.bus.url.is_empty() {
             return store(settings, demo).map(Self::Store);
@@ -64,24 +53,27 @@ impl Records {
         let nats = connect::to_log(settings, Role::Api).await?;
         let name = format!("{} on {url}", settings.bus.stream);
         let identity = nats.identity().await;
-        let identity =
-            identity.with_context(|| format!("bus.url: there is no {name}, or it does not answer"))?;
+        let identity = identity.with_context(|| {
+            format!(
+                "bus.url: cannot read {name}; check that the log exists (bus.stream) and that NATS is running"
+            )
+        })?;
         Ok(Self::Log { nats: Box::new(nats), identity, name })
     }
 
-    /// What lies at one position.
+    /// What one position of the log holds.
     pub(super) async fn at(&self, sequence: Sequence) -> Result<Found> {
         match self {
             Self::Log { nats, identity, name } => {
                 let before = Sequence(sequence.0.saturating_sub(1));
                 let mut reader = nats.follow(identity.clone(), before, None);
-                let absent = || Found::Absent(format!("there is no such record in {name}"));
+                let absent = || Found::Absent(format!("{name} has no record there"));
                 match next(&mut reader).await {
                     Ok(batch) => match batch.entries.first().filter(|entry| entry.sequence == sequence) {
                         Some(entry) => found(entry),
                         None => Ok(absent()),
                     },
-                    // The log was there a moment ago: it is its end that lies before the position.
+                    // The log existed a moment ago, so this error means that it ends before the position.
                     Err(ReadError::Replaced(_)) => Ok(absent()),
                     Err(error) => Err(error.into()),
                 }
@@ -90,14 +82,16 @@ impl Records {
                 Some(record) => Ok(Found::Record(Box::new(record))),
                 None => {
                     let (path, newest) = (store.path().display(), store.cursor()?);
-                    Ok(Found::Absent(format!("there is no such record in {path}; the newest is {newest}")))
+                    Ok(Found::Absent(format!(
+                        "the store in {path} has no record there; the newest is {newest}"
+                    )))
                 }
             },
-            Self::Pod(pod) => answer::record(pod, sequence).await,
+            Self::Pod(pod) => response::record(pod, sequence).await,
         }
     }
 
-    /// Visits the whole log, up to where it ends now.
+    /// Visits the whole log up to its current end.
     pub(super) async fn walk(&self, visit: Visit<'_>) -> Result<()> {
         match self {
             Self::Log { nats, identity, .. } => {
@@ -125,7 +119,7 @@ impl Records {
                 let end = pod.newest().await?;
                 for number in 1..=end.0 {
                     let sequence = Sequence(number);
-                    visit(sequence, answer::record(pod, sequence).await?, end)?;
+                    visit(sequence, response::record(pod, sequence).await?, end)?;
                 }
                 Ok(())
             }
@@ -133,25 +127,28 @@ impl Records {
     }
 }
 
-/// The store of `tickwell run`, or a pod's copy: the records in it are the same.
+/// Opens the store of a stopped `tickwell run` or pod.
 fn store(settings: &Settings, demo: bool) -> Result<Store> {
     let folder = settings.store.path.display();
     match stopped::open(settings, "--url", &settings.api.listen)? {
         Some(store) => Ok(store),
         None if demo => {
-            bail!("there is no store of a demo in {folder}; name its store.path, or the --url of a pod")
+            bail!(
+                "there is no store of a demo in {folder}; set store.path as for the demo, or use --url to read from a \
+                 running one"
+            )
         }
         None => bail!(
-            "there is no store in {folder}; name the log: --set store.path=…, --set bus.url=…, --url of a pod, \
-             or --demo"
+            "there is no store in {folder}; set store.path to the directory of one or bus.url to your NATS server, use \
+             --url to read from a running pod, or --demo to read the store of a demo"
         ),
     }
 }
 
-/// The next entries of the log, however often it has to be asked.
+/// The next entries of the log. Retries until [`PATIENCE`] is over.
 async fn next(reader: &mut NatsReader) -> Result<Batch, ReadError> {
     let mut reason = None;
-    let answered = timeout(PATIENCE, async {
+    let batch = timeout(PATIENCE, async {
         loop {
             match reader.next().await {
                 Err(error) if error.trouble().is_some() => reason = Some(error),
@@ -159,20 +156,20 @@ async fn next(reader: &mut NatsReader) -> Result<Batch, ReadError> {
             }
         }
     });
-    match answered.await {
-        Ok(answer) => answer,
+    match batch.await {
+        Ok(batch) => batch,
         Err(elapsed) => Err(reason.unwrap_or_else(|| ReadError::Unavailable(elapsed.into()))),
     }
 }
 
-/// What a message of the log is. A record that cannot be read because it is too new is an error: nobody
-/// could say whether it differs.
+/// What a message of the log is. A record of a newer version is an error, because this version cannot tell whether it
+/// differs.
 fn found(entry: &Entry) -> Result<Found> {
     match entry.record() {
         Ok(record) => Ok(Found::Record(Box::new(record))),
         Err(NotRecord::Undecodable(error @ DecodeError::UnknownVersion { .. })) => {
-            Err(error).with_context(|| format!("{} cannot be recomputed", entry.sequence))
+            Err(error).with_context(|| format!("cannot recompute {}", entry.sequence))
         }
-        Err(error) => Ok(Found::Absent(format!("this is no record: {error}"))),
+        Err(error) => Ok(Found::Absent(format!("the message there is not a record: {error}"))),
     }
 }

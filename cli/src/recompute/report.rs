@@ -1,13 +1,13 @@
-//! What is said about one record, and about all of them.
+//! The line about one record, and the summary of all.
 
 use std::fmt;
 
 use common::domain::{Body, Gap, Record, Tick, Verdict};
 use poller::aggregate::recompute::{Difference, Outcome};
 
-use super::records::Found;
+use super::found::Found;
 
-/// What a walk over the log has met.
+/// The numbers of records by result.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub(super) struct Tally {
     ticks: u64,
@@ -15,7 +15,7 @@ pub(super) struct Tally {
     without_quotes: u64,
     expired: u64,
     absent: u64,
-    /// How many of the ticks and gaps do not follow from their quotes.
+    /// The number of ticks and gaps that differ from what their quotes give.
     pub(super) differing: u64,
 }
 
@@ -30,7 +30,7 @@ impl Tally {
         self.differing += u64::from(result.is_err());
     }
 
-    /// Counts what is there instead of a record.
+    /// Counts a position without a complete record.
     pub(super) fn count_others(&mut self, found: &Found) {
         match found {
             Found::Record(_) => {}
@@ -45,16 +45,16 @@ impl fmt::Display for Tally {
         let lines = [
             (self.ticks, "ticks"),
             (self.gaps, "gaps with quotes"),
-            (self.without_quotes, "without quotes: leads, and gaps that nobody was asked about"),
-            (self.expired, "expired: their quotes are past retention"),
-            (self.absent, "passed over: positions without a record"),
+            (self.without_quotes, "without quotes: leads, and gaps for which no source was asked"),
+            (self.expired, "expired: quotes older than store.retain_quotes"),
+            (self.absent, "skipped: positions without a record"),
             (self.differing, "differing"),
         ];
         lines.iter().try_for_each(|(count, what)| writeln!(formatter, "{count:>9}  {what}"))
     }
 }
 
-/// What a record says, and whether it says so again.
+/// A record, and whether it agrees with its quotes.
 pub(super) fn line(record: &Record, result: &Result<Outcome, Vec<Difference>>) -> String {
     let result = match result {
         Ok(Outcome::Agrees) => "agrees".to_owned(),
@@ -67,9 +67,11 @@ pub(super) fn line(record: &Record, result: &Result<Outcome, Vec<Difference>>) -
     format!("{}: {result}", headline(record))
 }
 
-/// What the differing ones, in words, mean.
+/// The error about records that differ.
 pub(super) fn differing(which: &str) -> String {
-    format!("{which}: not what the quotes give. Changed since, or written by another version's rules")
+    format!(
+        "{which}: the quotes give another result; the record was changed, or written by a version with other rules"
+    )
 }
 
 fn headline(record: &Record) -> String {
@@ -83,10 +85,10 @@ fn headline(record: &Record) -> String {
             format!("gap {pair} {slot}: {cause}, {} asked", evidence.quotes.len())
         }
         Body::Gap(Gap { from, slot, cause, evidence: None, .. }) if from == slot => {
-            format!("gap {pair} {slot}: {cause}, nobody asked")
+            format!("gap {pair} {slot}: {cause}, no source asked")
         }
         Body::Gap(Gap { from, slot, cause, evidence: None, .. }) => {
-            format!("gap {pair} {from} to {slot}: {cause}, nobody asked")
+            format!("gap {pair} {from} to {slot}: {cause}, no source asked")
         }
         Body::Lead(_) => format!("lead {pair}: epoch {}", record.epoch),
     }
@@ -118,7 +120,7 @@ mod tests {
     }
 
     #[test]
-    fn every_kind_of_record_has_its_line() {
+    fn every_kind_of_record_has_a_line() {
         let at = "tick BTC-USD 2026-11-21T00:00:10.000Z";
         assert_eq!(said(TICK), format!("{at}: 97012.34 from 1 of 2 quotes: agrees"));
         let changed = TICK.replacen("97012.34", "97012.35", 1);
@@ -131,13 +133,13 @@ mod tests {
         assert_eq!(said(LEAD), "lead BTC-USD: epoch 42: no quotes, nothing to recompute");
         assert_eq!(
             said(GAP),
-            "gap BTC-USD 2026-11-21T00:00:20.000Z to 2026-11-21T00:00:40.000Z: no_leader, nobody asked: \
+            "gap BTC-USD 2026-11-21T00:00:20.000Z to 2026-11-21T00:00:40.000Z: no_leader, no source asked: \
              no quotes, nothing to recompute"
         );
     }
 
     #[test]
-    fn everything_met_is_counted_once() {
+    fn every_position_is_counted_once() {
         let mut tally = Tally::default();
         for text in [TICK, &TICK.replacen("97012.34", "97012.35", 1), LEAD, GAP] {
             let record = wire::decode(text.as_bytes()).unwrap();

@@ -1,16 +1,18 @@
-//! Which settings there are, so that a misspelt one is an error with its name in it.
+//! The names of all settings, so that a misspelt one is an error that names it.
 
 use std::collections::BTreeSet;
 
 use anyhow::{Result, bail};
 use common::domain::nearest;
+use serde::{
+    Deserializer,
+    de::{DeserializeOwned, Error as _, Visitor, value::Error},
+    forward_to_deserialize_any,
+};
 
 use super::Settings;
 
-/// What a source can be told. Most take no key, and say so themselves.
-const OF_A_SOURCE: [&str; 6] = ["role", "url", "max_quote_age", "key", "key_file", "plan"];
-
-/// Refuses a key that is no setting. `origin` is where it was found.
+/// Refuses a key that is not a setting. `origin` says where the key was found.
 pub(super) fn require(origin: &str, key: &str) -> Result<()> {
     let known = all();
     if known.contains(key) {
@@ -18,24 +20,29 @@ pub(super) fn require(origin: &str, key: &str) -> Result<()> {
     }
     match nearest(known.iter().map(String::as_str), key) {
         Some(name) => bail!("{origin}: there is no setting `{key}`; did you mean `{name}`?"),
-        None => bail!("{origin}: there is no setting `{key}`; `tickwell config example` lists them all"),
+        None => bail!("{origin}: there is no setting `{key}`; `tickwell config example` lists all settings"),
     }
 }
 
-/// Every setting's key, such as `feed.interval`.
-pub(super) fn all() -> BTreeSet<String> {
+/// The keys of all settings, such as `feed.interval`.
+pub(crate) fn all() -> BTreeSet<String> {
     let defaults = toml::Table::try_from(Settings::default()).unwrap_or_default();
-    // `replay` stands for the venues that are replayed, each of which has settings of its own.
+    // `replay` has no settings under `sources`: the venues that it replays have them.
     let of_sources = poller::source::names()
         .filter(|source| *source != poller::source::REPLAY)
-        .flat_map(|source| OF_A_SOURCE.iter().map(move |name| format!("sources.{source}.{name}")));
+        .flat_map(|source| of_a_source().iter().map(move |name| format!("sources.{source}.{name}")));
     keys_of(&defaults).into_iter().chain(of_sources).collect()
 }
 
-/// The keys of a table's values, in depth.
-pub(super) fn keys_of(table: &toml::Table) -> Vec<String> {
+/// The names of the settings that each source has. Not every source takes a key; building one refuses it.
+pub(crate) fn of_a_source() -> &'static [&'static str] {
+    field_names::<poller::SourceConfig>()
+}
+
+/// The keys of all values in a table and its subtables.
+pub(crate) fn keys_of(table: &toml::Table) -> Vec<String> {
     let below = |(name, value): (&String, &toml::Value)| match value {
-        // An empty table is a name as well, and may be misspelt.
+        // The name of an empty table may be misspelt too, so it counts as a key.
         toml::Value::Table(table) if !table.is_empty() => {
             keys_of(table).into_iter().map(|key| format!("{name}.{key}")).collect()
         }
@@ -49,5 +56,39 @@ pub(super) fn reason(error: &config::ConfigError) -> String {
     match error {
         config::ConfigError::At { error, .. } => reason(error),
         other => other.to_string(),
+    }
+}
+
+/// The names of a struct's fields, as serde reads them.
+fn field_names<T: DeserializeOwned>() -> &'static [&'static str] {
+    let mut names: &'static [&'static str] = &[];
+    // Always fails, after it has stored the names.
+    let _ = T::deserialize(FieldNames(&mut names));
+    names
+}
+
+/// A deserializer without data. It only stores the field names of the struct that it is asked for.
+struct FieldNames<'a>(&'a mut &'static [&'static str]);
+
+impl<'de> Deserializer<'de> for FieldNames<'_> {
+    type Error = Error;
+
+    fn deserialize_any<V: Visitor<'de>>(self, _visitor: V) -> Result<V::Value, Error> {
+        Err(Error::custom("not a struct"))
+    }
+
+    fn deserialize_struct<V: Visitor<'de>>(
+        self,
+        _name: &'static str,
+        fields: &'static [&'static str],
+        _visitor: V,
+    ) -> Result<V::Value, Error> {
+        *self.0 = fields;
+        Err(Error::custom("there is no data"))
+    }
+
+    forward_to_deserialize_any! {
+        bool i8 i16 i32 i64 i128 u8 u16 u32 u64 u128 f32 f64 char str string bytes byte_buf option unit unit_struct
+        newtype_struct seq tuple tuple_struct map enum identifier ignored_any
     }
 }

@@ -1,47 +1,51 @@
-//! Whether answers are the same.
+//! Compares responses.
 //!
-//! The bytes must be, but for `stale`: whether a price is fresh depends on the clock as well, and two pods are
-//! never asked at the same instant.
+//! The bytes must be the same except for `stale`: whether a price is stale also depends on the clock, and requests never
+//! reach two pods at the same instant.
 
 use serde_json::Value;
 
-use crate::pod::{Answer, StatusCode};
+use crate::pod::{Response, StatusCode};
 
-/// Characters of a value that are shown.
+/// The longest value that is shown in full, in characters.
 const SHOWN: usize = 60;
 
-/// What came of one question.
+/// The result of one request.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Compared {
-    /// All say the same. Where all refuse to answer: the code they do so with.
+    /// All responses are the same. If all of them are errors: their status and code.
     Same(Option<String>),
-    /// Some say something else than the first.
+    /// Some differ from the response of the first pod.
     Differ(Vec<Difference>),
-    /// These pods, by number, do not know the route: they are of another version.
+    /// These pods, by index, do not have the route, because they run another version.
     NoRoute(Vec<usize>),
 }
 
-/// How one pod's answer differs from the first's.
+/// How the response of one pod differs from that of the first.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Difference {
-    /// Which pod, by number.
+    /// The index of the pod.
     pub(super) pod: usize,
     /// Where the first difference is.
     pub(super) place: String,
-    /// What the first pod has there, and what this one.
+    /// What the first pod has there, and what this pod has.
     pub(super) values: [String; 2],
 }
 
-/// Compares the answers of all pods to one question. There is at least one.
-pub(super) fn compare(answers: &[Answer]) -> Compared {
+/// Compares the responses of all pods to one request.
+pub(super) fn compare(responses: &[Response]) -> Compared {
     let lacks_route =
-        |answer: &Answer| answer.status == StatusCode::NOT_FOUND && answer.code() == "not_found";
-    let without: Vec<usize> =
-        answers.iter().enumerate().filter(|(_, answer)| lacks_route(answer)).map(|(pod, _)| pod).collect();
+        |response: &Response| response.status == StatusCode::NOT_FOUND && response.code() == "not_found";
+    let without: Vec<usize> = responses
+        .iter()
+        .enumerate()
+        .filter(|(_, response)| lacks_route(response))
+        .map(|(pod, _)| pod)
+        .collect();
     if !without.is_empty() {
         return Compared::NoRoute(without);
     }
-    let Some((first, others)) = answers.split_first() else { return Compared::Same(None) };
+    let Some((first, others)) = responses.split_first() else { return Compared::Same(None) };
     let differences: Vec<Difference> = others
         .iter()
         .zip(1..)
@@ -56,17 +60,17 @@ pub(super) fn compare(answers: &[Answer]) -> Compared {
     }
 }
 
-/// Status and code of an answer that is an error. Its words may differ.
-fn kind(answer: &Answer) -> String {
-    format!("{} {}", answer.status.as_u16(), answer.code())
+/// The status and code of an error. Only these are compared, because the wording may differ.
+fn kind(response: &Response) -> String {
+    format!("{} {}", response.status.as_u16(), response.code())
 }
 
-fn difference(one: &Answer, other: &Answer) -> Option<(String, [String; 2])> {
+fn difference(one: &Response, other: &Response) -> Option<(String, [String; 2])> {
     if one.status != StatusCode::OK || other.status != StatusCode::OK {
         let kinds = [kind(one), kind(other)];
         return (kinds[0] != kinds[1]).then(|| ("status".to_owned(), kinds));
     }
-    let bodies = [one, other].map(|answer| without_freshness(&answer.body));
+    let bodies = [one, other].map(|response| without_freshness(&response.body));
     if bodies[0] == bodies[1] {
         return None;
     }
@@ -76,19 +80,19 @@ fn difference(one: &Answer, other: &Answer) -> Option<(String, [String; 2])> {
     {
         return Some((place, values.map(shown)));
     }
-    // The same to a program that reads JSON, or no JSON at all.
+    // The values are the same but the bytes differ, or the body is not JSON.
     let same = bodies[0].bytes().zip(bodies[1].bytes()).take_while(|(one, other)| one == other).count();
     let rest =
         bodies.map(|body| shorten(&String::from_utf8_lossy(body.as_bytes().get(same..).unwrap_or_default())));
     Some((format!("byte {same}"), rest))
 }
 
-/// The body with every price fresh. Inside of a JSON string these bytes would have a backslash among them.
+/// The body with every `stale` set to false. Cannot change a JSON string, because quotes in it are escaped.
 fn without_freshness(body: &[u8]) -> String {
     String::from_utf8_lossy(body).replace("\"stale\":true", "\"stale\":false")
 }
 
-/// The first place where two values differ, and what is there; nothing stands for what is missing.
+/// The first place where two values differ, and both values there; `None` if one is missing.
 fn first_difference<'a>(one: &'a Value, other: &'a Value) -> Option<(String, [Option<&'a Value>; 2])> {
     let within = |name: String, one: Option<&'a Value>, other: Option<&'a Value>| {
         let (place, values) = match (one, other) {

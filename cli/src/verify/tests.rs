@@ -1,4 +1,4 @@
-//! Pods that say the same, and pods that do not.
+//! Pods whose responses are the same, and pods whose responses differ.
 
 use std::sync::{
     Arc,
@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 use super::*;
 use crate::pod::fake::{self, Said};
 
-/// A pod at `newest` that answers every route. `change` has the last word about what it says.
+/// A pod at sequence `newest` that serves every route. `change` can modify each response.
 async fn pod(newest: u64, change: impl Fn(&str, u64, &mut Said) + Send + Sync + 'static) -> String {
     fake::start(move |target| {
         let (path, query) = target.split_once('?').unwrap_or((target, ""));
@@ -36,7 +36,7 @@ fn body(path: &str, query: &str, at: u64) -> Value {
 
 fn honest(_target: &str, _at: u64, _said: &mut Said) {}
 
-/// What was said, and what came of it.
+/// The result, and what was printed.
 async fn verified(urls: &[&String]) -> (Result<Tally>, String) {
     let mut said = String::new();
     let urls: Vec<String> = urls.iter().map(|url| (*url).clone()).collect();
@@ -49,11 +49,11 @@ async fn verified(urls: &[&String]) -> (Result<Tally>, String) {
 }
 
 #[tokio::test]
-async fn pods_at_different_sequences_are_asked_for_the_older_one() {
+async fn pods_are_compared_at_the_oldest_of_their_sequences() {
     let (one, other) = (pod(900, honest).await, pod(905, honest).await);
     let (tally, said) = verified(&[&one, &other, &one]).await;
     let tally = tally.unwrap();
-    assert!(said.starts_with("at sequence 900 of the log:\n  A  http"), "{said}");
+    assert!(said.starts_with("Comparing at sequence 900:\n  A  http"), "{said}");
     assert_eq!((tally.differing, tally.skipped), (0, 0), "{said}");
     for route in ["/v1/pairs", "/v1/prices", "/v1/sources", "/v1/ticks/900", "/v1/prices/BTC-USD"] {
         assert!(said.contains(&format!("same     {route}\n")), "{route} in:\n{said}");
@@ -71,7 +71,7 @@ async fn pods_at_different_sequences_are_asked_for_the_older_one() {
 }
 
 #[tokio::test]
-async fn a_difference_is_named_with_its_place_and_both_values() {
+async fn a_difference_is_reported_with_its_place_and_both_values() {
     let (one, two) = (pod(7, honest).await, pod(7, honest).await);
     let three = pod(7, |target, _, said| {
         if target.contains("history?order=asc") {
@@ -87,7 +87,7 @@ async fn a_difference_is_named_with_its_place_and_both_values() {
 }
 
 #[tokio::test]
-async fn whether_a_price_is_stale_is_no_difference_and_anything_else_is() {
+async fn staleness_is_ignored_and_everything_else_is_compared() {
     let one = pod(7, honest).await;
     let stale = pod(7, |_, _, said| said.2 = said.2.replace("\"stale\":false", "\"stale\":true")).await;
     assert_eq!(verified(&[&one, &stale]).await.0.unwrap().differing, 0);
@@ -106,11 +106,11 @@ async fn whether_a_price_is_stale_is_no_difference_and_anything_else_is() {
     assert!(said.contains("status\n             A  200 \n             B  400 invalid_parameter\n"), "{said}");
     let (tally, said) = verified(&[&refusing, &refusing]).await;
     assert_eq!(tally.unwrap().differing, 0);
-    assert!(said.contains("window=365d: all refuse it, 400 invalid_parameter\n"), "{said}");
+    assert!(said.contains("window=365d: all respond with 400 invalid_parameter\n"), "{said}");
 }
 
 #[tokio::test]
-async fn a_route_that_a_pod_does_not_have_is_named_and_skipped() {
+async fn a_route_that_a_pod_does_not_have_is_skipped_and_reported() {
     let without_candles = |target: &str, _at: u64, said: &mut Said| {
         if target.contains("/candles") {
             (said.0, said.2) = (404, json!({"code": "not_found"}).to_string());
@@ -135,7 +135,7 @@ async fn a_route_that_a_pod_does_not_have_is_named_and_skipped() {
 }
 
 #[tokio::test]
-async fn a_pod_that_is_not_so_far_is_waited_for() {
+async fn a_pod_that_has_not_reached_the_sequence_is_waited_for() {
     let tries = Arc::new(AtomicUsize::new(0));
     let one = pod(7, honest).await;
     let slow = pod(7, move |target, _, said| {
@@ -148,7 +148,7 @@ async fn a_pod_that_is_not_so_far_is_waited_for() {
 }
 
 #[tokio::test]
-async fn what_cannot_be_asked_is_an_error_and_no_difference() {
+async fn pods_that_cannot_be_compared_are_an_error() {
     let one = pod(7, honest).await;
     let gone = pod(7, |target, _, said| {
         if target.contains("at_sequence") {
@@ -166,13 +166,13 @@ async fn what_cannot_be_asked_is_an_error_and_no_difference() {
     let foreign = pod(7, |_, _, said| said.1.clear()).await;
     let empty = pod(0, honest).await;
     for (other, reason) in [
-        (gone, "no longer answers for 7"),
-        (broken, "cannot be compared"),
-        (old, "does not know at_sequence"),
-        (foreign, "does not say where it is"),
-        (empty, "no record yet"),
-        ("http://127.0.0.1:1".to_owned(), "does not say where it is"),
-        ("ftp://127.0.0.1".to_owned(), "write http://"),
+        (gone, "sequence 7"),
+        (broken, "/gaps"),
+        (old, "at_sequence"),
+        (foreign, "newest sequence"),
+        (empty, "no records yet"),
+        ("http://127.0.0.1:1".to_owned(), "newest sequence of http://127.0.0.1:1"),
+        ("ftp://127.0.0.1".to_owned(), "ftp://127.0.0.1"),
     ] {
         let error = verified(&[&one, &other]).await.0.unwrap_err();
         assert!(format!("{error:#}").contains(reason), "{reason} in: {error:#}");

@@ -1,33 +1,33 @@
-//! What a pod sends.
+//! The events that a pod sends.
 
 use common::domain::{Pair, Price, Span, Timestamp};
 use serde::Deserialize;
 
-/// Something that was sent.
+/// A parsed server-sent event.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Message {
     /// A tick or a gap.
     Event(Event),
-    /// The pod ends the stream, for this reason.
+    /// The pod ends the stream for this reason.
     End(String),
-    /// What this version does not know.
+    /// A kind that this version does not know.
     Other,
 }
 
 /// A tick or a gap.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Event {
-    /// Where it stands, for the pods.
+    /// The cursor of the event, with which a stream can be resumed.
     pub(super) id: String,
     pub(super) pair: Pair,
     pub(super) slot: Timestamp,
     pub(super) interval: Span,
-    /// Where its prices come from.
+    /// Where the prices come from, such as `live` or `simulated`.
     pub(super) origin: String,
     pub(super) body: Body,
 }
 
-/// What it says.
+/// A tick's price, or a gap's cause.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Body {
     Tick(Price),
@@ -35,7 +35,7 @@ pub(super) enum Body {
 }
 
 #[derive(Deserialize)]
-struct Written {
+struct Sent {
     id: String,
     pair: String,
     slot: String,
@@ -52,12 +52,12 @@ struct End {
 }
 
 impl Message {
-    /// Reads what was sent under a name.
+    /// Parses the data of an event of this kind.
     pub(super) fn read(kind: &str, data: &str) -> Result<Self, String> {
         match kind {
             "tick" | "gap" => {
-                let written: Written = serde_json::from_str(data).map_err(|error| error.to_string())?;
-                written.read(kind).map(Self::Event)
+                let sent: Sent = serde_json::from_str(data).map_err(|error| error.to_string())?;
+                sent.read(kind).map(Self::Event)
             }
             "end" => {
                 let end: End = serde_json::from_str(data).map_err(|error| error.to_string())?;
@@ -68,12 +68,12 @@ impl Message {
     }
 }
 
-impl Written {
+impl Sent {
     fn read(self, kind: &str) -> Result<Event, String> {
         let body = match (kind, self.price, self.from, self.cause) {
             ("tick", Some(price), _, _) => Body::Tick(parse("price", &price)?),
             ("gap", _, Some(from), Some(cause)) => Body::Gap { from: parse("from", &from)?, cause },
-            _ => return Err(format!("a {kind} lacks a member")),
+            _ => return Err(format!("a {kind} event lacks a member")),
         };
         Ok(Event {
             id: self.id,

@@ -1,53 +1,54 @@
-//! What is known, and what an event or a lost connection changes of it.
+//! What is known of each pair and of the connection.
 
 use common::domain::{Pair, Price, Span, Timestamp};
 use tokio::time::Instant;
 
 use super::event::{Body, Event};
 
-/// So many refusals in a row mean that nobody knows the place. Fewer may come from pods that are a little behind.
+/// After this number of refusals in a row, the cursor is given up. Fewer may come from pods that are a little behind.
 const MAX_REFUSALS: u32 = 4;
 
-/// Everything that can be shown.
+/// Everything that is needed to draw the screen and to resume.
 pub(super) struct State {
     pub(super) rows: Vec<Row>,
     pub(super) connection: Connection,
     last: Option<String>,
-    /// How often in a row the place was refused.
+    /// How often in a row the cursor was refused.
     refusals: u32,
     events: u64,
     has_been_connected: bool,
 }
 
-/// What is known of a pair.
+/// What is known of one pair.
 pub(super) struct Row {
     pub(super) pair: Pair,
-    /// Its newest tick, and the price before it.
+    /// The newest tick.
     pub(super) tick: Option<Tick>,
-    /// The first slot without a price since that tick, however many gaps there were.
+    /// The first slot without a price after that tick. It may be followed by several gaps.
     pub(super) since: Option<Timestamp>,
-    /// Its newest slot: a tick's, or the last one of a gap.
+    /// The newest event, a tick or a gap.
     pub(super) newest: Option<Event>,
 }
 
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Tick {
     pub(super) price: Price,
+    /// The price of the tick before.
     pub(super) before: Option<Price>,
     pub(super) slot: Timestamp,
     pub(super) interval: Span,
 }
 
-/// An event with what is known through those before it.
+/// An event to be shown.
 pub(super) struct Shown {
     pub(super) event: Event,
     /// The price of the tick before.
     pub(super) before: Option<Price>,
 }
 
-/// How the connection stands.
+/// The state of the connection.
 pub(super) enum Connection {
-    /// Nothing has been tried yet.
+    /// Connecting for the first time.
     Beginning,
     Connected {
         url: String,
@@ -77,12 +78,12 @@ impl State {
         self.rows.iter().map(|row| row.pair)
     }
 
-    /// The id of the last event, behind which to go on.
+    /// The id of the last event, after which to resume.
     pub(super) fn last(&self) -> Option<&str> {
         self.last.as_deref()
     }
 
-    /// How many events have come.
+    /// The number of events received.
     pub(super) fn events(&self) -> u64 {
         self.events
     }
@@ -91,7 +92,8 @@ impl State {
         self.has_been_connected
     }
 
-    /// Takes in an event. Answers how it is to be shown; one that was shown already is not shown again.
+    /// Updates the state with an event. Returns what to show, or `None` if the event was shown before or is about
+    /// another pair.
     pub(super) fn take(&mut self, event: Event) -> Option<Shown> {
         self.events += 1;
         self.refusals = 0;
@@ -107,9 +109,9 @@ impl State {
                 row.since = None;
             }
             Body::Gap { from, .. } => {
-                // Of several gaps behind a tick, who has just come is told of the newest alone.
-                let behind = row.tick.map(|tick| tick.slot.plus(tick.interval.duration()));
-                row.since = row.since.or(behind).map_or(Some(from), |since| Some(since.min(from)));
+                // A new client only gets the newest tick and the newest gap, which may be preceded by other gaps.
+                let after = row.tick.map(|tick| tick.slot.plus(tick.interval.duration()));
+                row.since = row.since.or(after).map_or(Some(from), |since| Some(since.min(from)));
             }
         }
         row.newest = Some(event.clone());
@@ -125,10 +127,11 @@ impl State {
         self.connection = Connection::Lost { why, next, until };
     }
 
-    /// The place was refused. Forgets it, and says so, where asking again is of no use.
-    pub(super) fn refused(&mut self, for_good: bool) -> bool {
+    /// Counts a refusal of the cursor. Returns whether the cursor was given up, because the refusal is final or there
+    /// were too many.
+    pub(super) fn refused(&mut self, is_final: bool) -> bool {
         self.refusals += 1;
-        let gives_up = for_good || self.refusals >= MAX_REFUSALS;
+        let gives_up = is_final || self.refusals >= MAX_REFUSALS;
         if gives_up {
             (self.last, self.refusals) = (None, 0);
         }

@@ -1,7 +1,7 @@
-//! The table: a line a pair, and how the connection stands, in the room that there is.
+//! The table: one line per pair and one for the connection, fitted to the size of the terminal.
 //!
-//! What must not be missed (that prices are simulated, that there is none, that one is late) comes before what may
-//! be missed. Nothing of a price is ever cut off: it stands there whole, or not at all.
+//! If there is little room, the important parts come first: that a price is simulated, missing or late. A price is
+//! never truncated: it is shown completely or not at all.
 
 use std::cmp::Ordering;
 
@@ -10,14 +10,14 @@ use tokio::time::Instant;
 
 use super::{
     event::Body,
-    screen::{change, clean, connection, is_of_now, label},
     state::{Row, State, Tick},
+    text::{change, clean, connection, is_of_now, label},
 };
 
-/// A price is late when so many intervals have passed since its slot.
+/// A price is late after this number of intervals since its slot.
 const LATE_AFTER: u32 = 3;
 
-/// What the terminal has room for.
+/// The size of a terminal.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Size {
     pub(super) columns: usize,
@@ -25,33 +25,34 @@ pub(super) struct Size {
 }
 
 impl Size {
-    /// Of a terminal that does not say.
+    /// The size to use if the terminal does not report one.
     pub(super) const USUAL: Self = Self { columns: 80, lines: 24 };
 }
 
-/// How much is said of a pair, all of it first.
+/// How much is shown of a pair, from most to least.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 enum Detail {
-    Whole,
+    /// Everything.
+    Full,
     /// Times without their date.
-    Short,
-    /// No slot, and columns no wider than they must be.
-    Close,
+    ShortTimes,
+    /// No slot, and columns as narrow as possible.
+    NoSlot,
     /// No change of the price, and no cause of a gap.
-    Little,
-    /// The price last, where it has room.
-    Least,
+    NoChange,
+    /// The price comes last, and only if there is room.
+    Minimal,
 }
 
 impl Detail {
-    const ALL: [Self; 5] = [Self::Whole, Self::Short, Self::Close, Self::Little, Self::Least];
+    const ALL: [Self; 5] = [Self::Full, Self::ShortTimes, Self::NoSlot, Self::NoChange, Self::Minimal];
 
     fn has_wide_columns(self) -> bool {
-        self <= Self::Short
+        self <= Self::ShortTimes
     }
 }
 
-/// How wide columns are that stand below each other.
+/// The widths of the columns.
 #[derive(Debug, Clone, Copy)]
 struct Widths {
     pair: usize,
@@ -60,7 +61,7 @@ struct Widths {
 }
 
 impl Widths {
-    /// Of wide columns: they stay where they are while prices come and go.
+    /// Wide columns, which do not move when the length of a price changes.
     const WIDE: Self = Self { pair: 9, price: 14, change: 12 };
 
     fn of(rows: &[Row], detail: Detail) -> Self {
@@ -77,7 +78,7 @@ impl Widths {
     }
 }
 
-/// Something that a line says.
+/// One part of a line.
 struct Part {
     text: String,
     colour: Option<&'static str>,
@@ -98,7 +99,7 @@ const GREEN: &str = "32";
 const YELLOW: &str = "33";
 const DIM: &str = "2";
 
-/// The lines of the table: none is wider than the terminal, and the line below them is still on it.
+/// The lines of the table. None is wider than the terminal, and they leave one line free for the cursor.
 pub(super) fn table(state: &State, now: Timestamp, size: Size, colour: bool) -> Vec<String> {
     let room = size.lines.saturating_sub(1).max(1);
     let has_room = state.rows.len() < room;
@@ -107,28 +108,28 @@ pub(super) fn table(state: &State, now: Timestamp, size: Size, colour: bool) -> 
         .into_iter()
         .map(|detail| Line::all(&state.rows, now, detail))
         .find(|lines| lines.iter().all(|line| line.width() <= size.columns))
-        .unwrap_or_else(|| Line::all(&state.rows, now, Detail::Least));
+        .unwrap_or_else(|| Line::all(&state.rows, now, Detail::Minimal));
     let mut lines: Vec<String> =
         rows.iter().take(shown).map(|line| line.text(size.columns, colour)).collect();
     if !has_room {
-        lines.push(cut(&format!("… {} more: no room", state.rows.len() - shown), size.columns));
+        lines.push(cut(&format!("… {} more do not fit", state.rows.len() - shown), size.columns));
     }
     lines.push(cut(&connection(&state.connection, Instant::now()), size.columns));
     lines.truncate(room);
     lines
 }
 
-/// A pair.
+/// The line of one pair.
 struct Line {
     parts: Vec<Part>,
-    /// What stands between them.
+    /// The separator between parts.
     between: &'static str,
 }
 
 impl Line {
     fn all(rows: &[Row], now: Timestamp, detail: Detail) -> Vec<Self> {
         let widths = Widths::of(rows, detail);
-        let between = if detail == Detail::Least { " " } else { "  " };
+        let between = if detail == Detail::Minimal { " " } else { "  " };
         rows.iter().map(|row| Self { parts: parts(row, now, detail, widths), between }).collect()
     }
 
@@ -137,7 +138,7 @@ impl Line {
         self.parts.iter().map(|part| width(&part.text)).sum::<usize>() + between
     }
 
-    /// As many of its parts as fit, and a sign if that is not all.
+    /// As many parts as fit, and an ellipsis if some do not.
     fn text(&self, columns: usize, colour: bool) -> String {
         let room = if self.width() <= columns { columns } else { columns.saturating_sub(2) };
         let (mut text, mut taken) = (String::new(), 0);
@@ -159,11 +160,11 @@ impl Line {
     }
 }
 
-/// What is said of a pair.
+/// The parts of a pair's line.
 fn parts(row: &Row, now: Timestamp, detail: Detail, widths: Widths) -> Vec<Part> {
     let pair = Part::new(format!("{:<1$}", row.pair.to_string(), widths.pair));
     let Some(newest) = &row.newest else { return vec![pair, Part::new("waiting for a price")] };
-    // A recording has its own time.
+    // Times of a recording are compared with its own newest slot.
     let today = if is_of_now(newest) { now } else { newest.slot };
     let label = label(newest).map(Part::new);
     let cause = match &newest.body {
@@ -179,38 +180,38 @@ fn parts(row: &Row, now: Timestamp, detail: Detail, widths: Widths) -> Vec<Part>
         (None, Some(tick)) if is_of_now(newest) => age(tick, now, detail),
         (None, _) => None,
     };
-    if detail == Detail::Least {
+    if detail == Detail::Minimal {
         return [Some(pair), label, notice, price].into_iter().flatten().collect();
     }
-    // What a price was once is of no interest where there is none any more.
+    // The change and slot of an old price do not matter while there is no new one.
     let tick = row.tick.filter(|_| cause.is_none());
-    let change = tick.filter(|_| detail < Detail::Little).map(|tick| changed(tick, widths.change));
+    let change = tick.filter(|_| detail < Detail::NoChange).map(|tick| changed(tick, widths.change));
     let slot = tick.and_then(|tick| match detail {
-        Detail::Whole => Some(Part::new(tick.slot.to_string())),
-        Detail::Short => Some(Part::new(short(tick.slot, today))),
+        Detail::Full => Some(Part::new(tick.slot.to_string())),
+        Detail::ShortTimes => Some(Part::new(short(tick.slot, today))),
         _ => None,
     });
     [Some(pair), price, change, label, notice, slot].into_iter().flatten().collect()
 }
 
-/// That there is no price, since when, and why: of several gaps, that is the cause of the newest.
+/// The notice that there is no price, with the time since and the cause of the newest gap.
 fn no_price(since: Option<Timestamp>, cause: &str, today: Timestamp, detail: Detail) -> String {
-    let Some(since) = since.filter(|_| detail < Detail::Least) else { return "no price".to_owned() };
-    let since = if detail == Detail::Whole { since.to_string() } else { short(since, today) };
-    match detail < Detail::Little {
+    let Some(since) = since.filter(|_| detail < Detail::Minimal) else { return "no price".to_owned() };
+    let since = if detail == Detail::Full { since.to_string() } else { short(since, today) };
+    match detail < Detail::NoChange {
         true => format!("no price since {since}, now {}", clean(cause)),
         false => format!("no price since {since}"),
     }
 }
 
-/// How old a price is; where room is scarce, only if it is late.
+/// The age of a price. With minimal detail, only shown if the price is late.
 fn age(tick: Tick, now: Timestamp, detail: Detail) -> Option<Part> {
     let age = now.since(tick.slot);
     let words = in_words(age.as_secs());
     match (age > tick.interval.duration() * LATE_AFTER, detail) {
-        (true, Detail::Least) => Some(Part::painted(format!("{words} late"), YELLOW)),
+        (true, Detail::Minimal) => Some(Part::painted(format!("{words} late"), YELLOW)),
         (true, _) => Some(Part::painted(format!("{words} ago late"), YELLOW)),
-        (false, Detail::Least) => None,
+        (false, Detail::Minimal) => None,
         (false, _) => Some(Part::new(format!("{words} ago"))),
     }
 }
@@ -224,7 +225,7 @@ fn changed(tick: Tick, width: usize) -> Part {
     }
 }
 
-/// The time of a slot of today; the date of any other.
+/// The time of a slot if it is of today, otherwise its date.
 fn short(slot: Timestamp, today: Timestamp) -> String {
     let (slot, today) = (slot.to_string(), today.to_string());
     let date = |text: &str| text.split_once('T').map(|(date, _)| date.to_owned());
@@ -237,7 +238,7 @@ fn short(slot: Timestamp, today: Timestamp) -> String {
     }
 }
 
-/// A number of seconds in its largest units.
+/// A number of seconds in the largest unit that fits.
 fn in_words(seconds: u64) -> String {
     let units = [("d", 86_400), ("h", 3_600), ("m", 60)];
     let largest = units.into_iter().find(|(_, length)| seconds >= *length);
@@ -248,7 +249,7 @@ fn width(text: &str) -> usize {
     text.chars().count()
 }
 
-/// What fits of a text, with a sign where something is missing.
+/// As much of a text as fits, with an ellipsis if it is truncated.
 fn cut(text: &str, columns: usize) -> String {
     match width(text) <= columns {
         true => text.to_owned(),

@@ -1,4 +1,4 @@
-//! What is shown of a stream that comes in pieces, breaks, ends, falls silent or is refused.
+//! What is shown if a stream arrives in pieces, breaks, ends, stops sending or is refused.
 
 use std::{
     io::Write,
@@ -18,16 +18,16 @@ use tokio::{
 use super::*;
 use crate::{
     pod::Key,
-    watch::{event::Body, screen::line},
+    watch::{event::Body, text::line},
 };
 
-/// So long a pod may say nothing, here: longer than any test.
+/// How long a pod may send nothing. Longer than any test takes.
 const SILENCE: Duration = Duration::from_secs(600);
 
 const STREAM: &str =
     "HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\nconnection: close\r\n\r\nretry: 1000\n\n";
 
-/// What was written, for as long as anybody writes.
+/// An output that keeps everything that is written to it.
 #[derive(Clone, Default)]
 struct Paper(Arc<Mutex<Vec<u8>>>);
 
@@ -77,8 +77,8 @@ pub(super) fn read(sent: &str) -> Event {
     }
 }
 
-/// A pod that says this, byte for byte, to one client after the other. It hangs up after each, but not where a
-/// part is empty: there it falls silent. Answers its address, and the requests that it gets.
+/// A pod that sends these bytes to one client after the other and closes each connection. At an empty part it sends
+/// nothing until the client closes the connection. Returns its address, and the requests that it receives.
 async fn pod(says: Vec<Vec<String>>) -> (String, mpsc::Receiver<String>) {
     let _installed = rustls::crypto::ring::default_provider().install_default();
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
@@ -94,7 +94,7 @@ async fn pod(says: Vec<Vec<String>>) -> (String, mpsc::Receiver<String>) {
             requests.send(String::from_utf8(request).unwrap()).await.unwrap();
             for part in parts {
                 if part.is_empty() {
-                    // Until the client hangs up.
+                    // Until the client closes the connection.
                     let _ = client.read_u8().await;
                 }
                 client.write_all(part.as_bytes()).await.unwrap();
@@ -107,7 +107,7 @@ async fn pod(says: Vec<Vec<String>>) -> (String, mpsc::Receiver<String>) {
     (url, received)
 }
 
-/// Watches until `enough` is written. Answers what was shown, and what was noted.
+/// Watches until `enough` is written. Returns what was written to both outputs.
 async fn watched(look: Look, urls: &[&str], enough: impl Fn(&str) -> bool) -> (String, String) {
     let (output, notes) = (Paper::default(), Paper::default());
     let ended = watching(look, urls, SILENCE, (&output, &notes), &enough).await;
@@ -122,8 +122,10 @@ async fn watching(
     (output, notes): (&Paper, &Paper),
     enough: &impl Fn(&str) -> bool,
 ) -> Option<String> {
-    let pods =
-        urls.iter().map(|url| Pod::streaming("--url", url, &Key::default(), silence).unwrap()).collect();
+    let pods = urls
+        .iter()
+        .map(|url| PodClient::streaming("--url", url, &Key::default(), silence).unwrap())
+        .collect();
     let mut watch = Watch {
         pods,
         state: State::new(vec!["BTC-USD".parse().unwrap()]),
@@ -146,7 +148,7 @@ async fn watching(
 }
 
 #[tokio::test]
-async fn a_stream_that_breaks_goes_on_behind_the_last_whole_event_at_the_next_pod() {
+async fn a_broken_stream_resumes_after_the_last_complete_event_at_the_next_pod() {
     let second = tick(2, "101.50");
     let (half, _) = second.split_at(second.len() - 1);
     let (one, mut asked_one) = pod(vec![
@@ -181,7 +183,7 @@ async fn a_stream_that_breaks_goes_on_behind_the_last_whole_event_at_the_next_po
 }
 
 #[tokio::test]
-async fn a_pod_that_falls_silent_is_gone() {
+async fn a_pod_that_sends_nothing_is_considered_gone() {
     let (url, _asked) = pod(vec![
         vec![STREAM.into(), tick(1, "100.00"), String::new()],
         vec![STREAM.into(), tick(2, "100.00"), String::new()],
@@ -191,7 +193,7 @@ async fn a_pod_that_falls_silent_is_gone() {
     let (silence, enough) = (Duration::from_millis(300), |text: &str| text.lines().count() == 2);
     watching(Look::Plain, &[&url], silence, (&output, &notes), &enough).await;
     assert!(output.text().ends_with("BTC-USD 100.00 = 0\n"), "{}", output.text());
-    assert!(notes.text().contains("fallen silent"), "{}", notes.text());
+    assert!(notes.text().contains("stopped sending"), "{}", notes.text());
 }
 
 #[tokio::test]
@@ -202,11 +204,11 @@ async fn an_event_without_an_end_is_cut_off() {
     ])
     .await;
     let (_, noted) = watched(Look::Json, &[&url], |text| text.contains("log-2")).await;
-    assert!(!noted.contains("silent"), "{noted}");
+    assert!(!noted.contains("stopped sending"), "{noted}");
 }
 
 #[tokio::test]
-async fn a_cursor_that_nobody_knows_is_given_up_and_that_is_said() {
+async fn an_unknown_cursor_is_given_up_and_that_is_reported() {
     let problem = r#"{"code":"unknown_cursor","detail":"that cursor is of another log"}"#;
     let refused = format!(
         "HTTP/1.1 409 Conflict\r\ncontent-type: application/problem+json\r\nconnection: close\r\ncontent-length: {}\r\n\r\n{problem}",
@@ -214,26 +216,26 @@ async fn a_cursor_that_nobody_knows_is_given_up_and_that_is_said() {
     );
     let (url, mut asked) = pod(vec![
         vec![STREAM.into(), tick(5, "100.00")],
-        // It may only be behind, the first few times.
+        // The first few times, the pod may only be behind.
         vec![refused.clone()],
         vec![refused.clone()],
         vec![refused.clone()],
         vec![refused],
-        // The newest of that pair is the one that is shown already.
+        // The newest event of that pair was already shown.
         vec![STREAM.into(), tick(5, "100.00"), tick(6, "99.9"), String::new()],
     ])
     .await;
     let (shown, noted) = watched(Look::Plain, &[&url], |text| text.lines().count() == 2).await;
     assert!(shown.ends_with("BTC-USD 99.9 ▼ −0.10\n"), "{shown}");
-    assert!(noted.contains("another log; beginning anew"), "{noted}");
-    assert_eq!(noted.matches("beginning anew").count(), 1, "{noted}");
+    assert!(noted.contains("another log; starting again"), "{noted}");
+    assert_eq!(noted.matches("starting again").count(), 1, "{noted}");
     for has_cursor in [false, true, true, true, true, false] {
         assert_eq!(asked.recv().await.unwrap().contains("last-event-id"), has_cursor);
     }
 }
 
 #[tokio::test]
-async fn what_waiting_does_not_mend_ends_it_and_says_what_to_do() {
+async fn what_a_retry_cannot_fix_is_an_error_with_a_remedy() {
     let answer = |status: &str, media_type: &str, body: &str| {
         let length = body.len();
         format!(
@@ -243,7 +245,7 @@ async fn what_waiting_does_not_mend_ends_it_and_says_what_to_do() {
     let unknown = r#"{"code":"unknown_pair","detail":"the log has no pair BTC-USD; it has ETH-USD"}"#;
     for (says, expected) in [
         (answer("404 Not Found", "application/problem+json", unknown), "it has ETH-USD"),
-        (answer("200 OK", "text/html", "<p>hello"), "does not answer as a Tickwell pod does (200 OK)"),
+        (answer("200 OK", "text/html", "<p>hello"), "(200 OK)"),
         (answer("404 Not Found", "text/plain", "no"), "--url"),
     ] {
         let (url, _asked) = pod(vec![vec![says]]).await;
@@ -255,7 +257,7 @@ async fn what_waiting_does_not_mend_ends_it_and_says_what_to_do() {
 }
 
 #[test]
-fn waits_grow_are_bounded_and_obey_the_pod() {
+fn waits_grow_are_bounded_and_respect_the_pod() {
     let millis = |failures, told| {
         let told = Option::<u64>::map(told, Duration::from_secs);
         [0, 1].map(|share| wait(FIRST_WAIT, failures, told, |whole| whole * share).as_millis())
@@ -274,7 +276,7 @@ fn an_event_is_a_line_and_is_shown_once() {
     state.take(read(&tick(1, "100.0"))).unwrap();
     let shown = state.take(read(&tick(2, "98.25"))).unwrap();
     assert_eq!(line(&shown), "1970-01-01T00:00:20.000Z BTC-USD 98.25 ▼ −1.75");
-    // The same event once more is no news, and one of another pair is none of ours.
+    // A repeated event and one of another pair are not shown.
     assert!(state.take(read(&tick(2, "98.25"))).is_none());
     assert!(state.take(read(&tick(3, "98.25").replace("BTC-USD", "ETH-USD"))).is_none());
     let shown = state.take(read(&gap(4, 3).replace("retention", "re\\u001b[31mtention"))).unwrap();
@@ -283,7 +285,7 @@ fn an_event_is_a_line_and_is_shown_once() {
 }
 
 #[tokio::test]
-async fn a_table_is_drawn_over_itself() {
+async fn a_table_is_redrawn_in_place() {
     let (url, _asked) =
         pod(vec![vec![STREAM.into(), tick(1, "100.00"), tick(2, "101.00"), String::new()]]).await;
     let look = Look::Table { colour: false };
@@ -297,7 +299,7 @@ async fn a_table_is_drawn_over_itself() {
 }
 
 #[test]
-fn a_terminal_of_another_size_is_drawn_from_its_top() {
+fn a_resized_terminal_is_cleared() {
     let (output, columns) = (Paper::default(), Arc::new(AtomicUsize::new(80)));
     let size = {
         let columns = columns.clone();
@@ -319,7 +321,7 @@ fn a_terminal_of_another_size_is_drawn_from_its_top() {
 }
 
 #[test]
-fn what_is_no_event_is_not_taken_for_one() {
+fn malformed_events_are_refused() {
     for (kind, data) in [
         ("tick", "{}"),
         ("tick", "no JSON"),

@@ -1,4 +1,4 @@
-//! The commands that ask pods, of one that answers only those who have a key.
+//! Commands that send requests to a pod that requires an API key.
 
 use testkit::{process::Tickwell, require_nats};
 
@@ -9,10 +9,10 @@ use crate::{
 
 const KEY: &str = "foo";
 
-/// [`KEY`] as a pod is told of it.
+/// [`KEY`] as it is written in `api.keys`.
 pub(crate) const KNOWN: &str = "team=2c26b46b68ffc68ff99b453c1d30413413422d706483bfa0f98a5e886266e7ae";
 
-/// Every command that asks pods, but for `watch`, which goes on.
+/// Every command that sends requests to pods, except `watch`, which does not end.
 fn commands(one: &str, keyed: &str) -> [Vec<String>; 3] {
     let words = |line: String| line.split(' ').map(str::to_owned).collect();
     [
@@ -33,7 +33,7 @@ async fn said(
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_pod_that_asks_for_a_key_is_sent_one() {
+async fn commands_send_the_key_that_a_pod_requires() {
     require_nats!();
     let (_nats, _upstream, scene) = world().await;
     let _poller = scene.poller().await;
@@ -41,7 +41,7 @@ async fn a_pod_that_asks_for_a_key_is_sent_one() {
     let keyed =
         Pod::of(scene.command("keyed").env("TICKWELL__API__KEYS", KNOWN).arg("api").start().unwrap()).await;
     has_price(&one).await;
-    // By itself it goes on until there is a price.
+    // `watch` waits until there is a price.
     let watching = Tickwell::command(BINARY, scene.folder())
         .args(["watch", "BTC-USD", "--json", "--url", &keyed.url])
         .env("TICKWELL_API_KEY", KEY);
@@ -55,19 +55,22 @@ async fn a_pod_that_asks_for_a_key_is_sent_one() {
     for command in commands(&one.url, &keyed.url) {
         let (code, said_with) = said(&scene, &command, &[], &[("TICKWELL_API_KEY", KEY)]).await;
         assert_eq!(code, Some(0), "{command:?}: {said_with}");
-        // A flag stands over the environment.
+        // The flag overrides the environment.
         let (code, said_with) =
             said(&scene, &command, &["--key-file", file], &[("TICKWELL_API_KEY", "bar")]).await;
         assert_eq!(code, Some(0), "{command:?}: {said_with}");
     }
     for command in commands(&one.url, &keyed.url).into_iter().chain([watch]) {
         let (code, without) = said(&scene, &command, &[], &[]).await;
-        assert!(code != Some(0) && without.contains("asks for a key"), "{command:?}: {without}");
+        assert!(code != Some(0) && without.contains("API key"), "{command:?}: {without}");
         for way in ["TICKWELL_API_KEY", "--key-file"] {
             assert!(without.contains(way), "{way} in: {without}");
         }
         let (code, wrong) = said(&scene, &command, &[], &[("TICKWELL_API_KEY", "wrong-one")]).await;
-        assert!(code != Some(0) && wrong.contains("does not know the key"), "{command:?}: {wrong}");
+        assert!(
+            code != Some(0) && wrong.contains("API key") && wrong.contains("not valid"),
+            "{command:?}: {wrong}"
+        );
         assert!(!wrong.contains("wrong-one"), "{wrong}");
     }
     let known = keyed.process.lines().join("\n");
@@ -75,7 +78,7 @@ async fn a_pod_that_asks_for_a_key_is_sent_one() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn an_address_with_a_path_is_told_to_be_one_without() {
+async fn an_address_with_a_path_is_an_error_with_a_remedy() {
     require_nats!();
     let (_nats, _upstream, scene) = world().await;
     let _poller = scene.poller().await;
@@ -85,6 +88,6 @@ async fn an_address_with_a_path_is_told_to_be_one_without() {
     for command in commands(&pod.url, &url).into_iter().chain([watch]) {
         let (code, said) = said(&scene, &command, &[], &[]).await;
         assert!(code != Some(0), "{command:?}: {said}");
-        assert!(said.contains("leave /v1 off") && said.contains(&pod.url), "{command:?}: {said}");
+        assert!(said.contains("remove /v1 from") && said.contains(&pod.url), "{command:?}: {said}");
     }
 }

@@ -1,4 +1,4 @@
-//! Two pods at the same sequence, and one pod against its own log.
+//! Compares two pods at the same sequence, and one pod with its own log.
 
 use serde_json::{Value, json};
 use testkit::wait_until;
@@ -9,13 +9,13 @@ use crate::{
     records::{self, Point, Record, Span, Time, time_text},
 };
 
-/// The pair of most tests.
+/// The pair that most tests use.
 pub(crate) const PAIR: &str = "BTC-USD";
 
 /// From shorter than three slots to longer than any test runs.
 const WINDOWS: &str = "1s,2s,3s,5s,7s,15s,1m,10m,1d";
 
-/// Asks both pods until both answer from the same sequence: their bodies must be the same bytes.
+/// Sends a request to both pods until both respond as of the same sequence, and checks that the bodies are the same bytes.
 pub(crate) async fn same_answer(pods: [&Pod; 2], path: &str) -> Answer {
     let what = format!("two answers from the same sequence to {path}");
     let [one, other] = wait_until(&what, DEADLINE, async || {
@@ -28,7 +28,7 @@ pub(crate) async fn same_answer(pods: [&Pod; 2], path: &str) -> Answer {
     one
 }
 
-/// Asks both pods everything that can be asked about the present: same sequence, same bytes.
+/// Compares the responses of both pods to every request about the present, at the same sequence.
 pub(crate) async fn pods_agree(pods: [&Pod; 2]) {
     let base = format!("/v1/prices/{PAIR}");
     for path in ["/v1/pairs", "/v1/prices", &base] {
@@ -55,12 +55,12 @@ pub(crate) async fn pods_agree(pods: [&Pod; 2]) {
     }
 }
 
-/// Checks that both pods explain every record in the same bytes. Answers the records.
+/// Checks that both pods return the same bytes for every record. Returns the records.
 pub(crate) async fn same_records(pods: [&Pod; 2]) -> Vec<Record> {
     same_records_but(pods, &[]).await
 }
 
-/// The same where some positions of the log hold `foreign` messages.
+/// The same for a log with `foreign` messages at some positions.
 pub(crate) async fn same_records_but(pods: [&Pod; 2], foreign: &[u64]) -> Vec<Record> {
     let one = records::all_but(pods[0], foreign).await;
     pods[1].reaches(one.last().map_or(0, |record| record.sequence)).await;
@@ -69,12 +69,12 @@ pub(crate) async fn same_records_but(pods: [&Pod; 2], foreign: &[u64]) -> Vec<Re
     one
 }
 
-/// Checks a pod's averages, over windows of many lengths, against the raw records they are made of.
+/// Checks a pod's averages, over windows of many lengths, against the records that they are computed from.
 pub(crate) async fn averages_are_right(pod: &Pod) {
     averages_are_right_but(pod, &[]).await;
 }
 
-/// The same where some positions of the log hold `foreign` messages.
+/// The same for a log with `foreign` messages at some positions.
 pub(crate) async fn averages_are_right_but(pod: &Pod, foreign: &[u64]) {
     let answer = pod.get(&format!("/v1/prices/{PAIR}/averages?window={WINDOWS}")).await;
     let (sequence, averages) = (answer.sequence(), answer.found());
@@ -109,7 +109,7 @@ async fn list(pod: &Pod, name: &str, order: &str, limit: usize) -> Vec<Value> {
         let items = page["items"].as_array().unwrap();
         all.extend_from_slice(items);
         cursor = page["next_cursor"].as_str().map(str::to_owned);
-        // The link says the same as the cursor, for clients that follow links.
+        // The link contains the same cursor, for clients that follow links.
         let link = answer.headers.get("link").map(|link| link.to_str().unwrap());
         match &cursor {
             Some(cursor) => {
@@ -138,7 +138,7 @@ pub(crate) async fn history_is_the_log(pod: &Pod, records: &[Record]) {
     let next = newest.slot.unwrap().0 + newest.interval();
     let mut candles = oracle::candles(&ticks, 60_000, next);
     for point in &mut ticks {
-        // History does not say it.
+        // History does not contain it.
         point.interval = 0;
     }
     assert!(ticks.len() > 6, "too few ticks to page through: {}", ticks.len());

@@ -1,16 +1,16 @@
-//! What must be true of every log, whatever has happened to its writers and readers: the audit that the
-//! grinder makes too, for tests that stop at the first finding.
+//! Checks what must be true of every log, whatever has happened to its writers and readers. The grinder makes the same
+//! audit; here a finding fails the test at once.
 
 pub(crate) use testkit::audit::Findings;
 
 use crate::records::Record;
 
-/// Holds a whole log against the first invariant.
+/// Checks that every elapsed slot is covered by exactly one tick or gap, in order.
 pub(crate) fn audit(records: &[Record]) -> Findings {
     testkit::audit::audit(records).unwrap_or_else(|error| panic!("{error:#}"))
 }
 
-/// Checks that every record of an earlier reading is still there, byte for byte.
+/// Checks that every record of an earlier reading still exists, byte for byte.
 pub(crate) fn nothing_lost(before: &[Record], after: &[Record]) {
     assert!(!before.is_empty());
     testkit::audit::nothing_lost(before, after).unwrap_or_else(|error| panic!("{error:#}"));

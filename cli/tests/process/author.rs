@@ -1,7 +1,7 @@
-//! A log that the test writes itself: slots of its own choice, as many and as fast as it likes, under the ids
-//! and through the fence that a poller's records have.
+//! A log that the test writes itself: any number of slots as fast as possible, with the same message ids and expected
+//! sequences that a poller uses.
 //!
-//! What it wrote is the oracle: nothing of it has been through a pod.
+//! Tests compare responses with what was written, which has not passed through a pod.
 
 use async_nats::jetstream::{self, context::PublishAckFuture, message::PublishMessage, stream::Config};
 use rand::{Rng as _, SeedableRng as _, rngs::StdRng};
@@ -10,41 +10,41 @@ use testkit::nats::NatsServer;
 
 use crate::records::{Point, time_text};
 
-/// The definition that the poller would create the stream from.
+/// The definition that the poller creates the stream from.
 const STREAM: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/../nats/stream.json");
 
-/// Messages on their way to the log at once.
+/// The largest number of unacknowledged messages.
 const IN_FLIGHT: usize = 500;
 
-/// The distance between slots, and how records write it.
+/// The interval, and its notation in records.
 pub(crate) const INTERVAL_MS: i64 = 60_000;
 const INTERVAL: &str = "1m";
 
-/// A slot in so many is the first of a gap.
+/// One slot in this many is the first of a gap.
 const GAP_IN: u32 = 40;
 
 /// The most slots that one gap covers.
 const LONGEST_GAP: i64 = 30;
 
-/// The term of the only leader there is.
+/// The epoch of the only leader.
 const EPOCH: u64 = 7;
 
-/// Who writes.
+/// Writes the log.
 pub(crate) struct Author {
     log: jetstream::Context,
     chance: StdRng,
-    /// The newest position of the log: nobody else writes to it.
+    /// The newest sequence of the log. There are no other writers.
     last: u64,
     chains: Vec<Chain>,
     written: Vec<Written>,
 }
 
-/// One pair's end of the log.
+/// The end of one pair's chain of records.
 struct Chain {
     pair: &'static str,
-    /// The slot that is due next.
+    /// The next slot to write.
     next: i64,
-    /// The position of its newest record.
+    /// The sequence of its newest record.
     newest: u64,
     cents: u64,
 }
@@ -58,12 +58,12 @@ pub(crate) struct Written {
     pub(crate) slot: i64,
     /// A tick's price.
     pub(crate) price: Option<String>,
-    /// Why a gap is one, and how many sources were asked, if they were.
+    /// A gap's cause, and how many sources were asked, if any.
     pub(crate) gap: Option<(&'static str, Option<usize>)>,
 }
 
 impl Author {
-    /// Makes the stream, and begins these pairs at a slot.
+    /// Creates the stream, and starts these pairs at a slot.
     pub(crate) async fn begin(nats: &NatsServer, seed: u64, pairs: &[&'static str], slot: i64) -> Self {
         let log = jetstream::new(async_nats::connect(nats.url()).await.unwrap());
         let definition = std::fs::read(STREAM).unwrap();
@@ -84,11 +84,11 @@ impl Author {
         author
     }
 
-    /// Writes so many slots more of every pair, and waits until the log has them.
+    /// Writes this number of slots of every pair, and waits until the log has them.
     pub(crate) async fn write(&mut self, slots: i64) {
         let mut sent = Vec::new();
         let until = self.chains[0].next + slots * INTERVAL_MS;
-        // In the order of the slots, as a poller writes: pairs take turns.
+        // In the order of the slots, like a poller: pairs take turns.
         while let Some(at) = (0..self.chains.len()).min_by_key(|at| self.chains[*at].next) {
             if self.chains[at].next >= until {
                 break;
@@ -102,7 +102,7 @@ impl Author {
         arrived(&mut sent).await;
     }
 
-    /// Writes slots until there are so many ticks and gaps.
+    /// Writes slots until there are at least this many ticks and gaps.
     pub(crate) async fn write_up_to(&mut self, count: usize) {
         while self.written.len() < count {
             let short = i64::try_from(count - self.written.len()).unwrap();
@@ -115,17 +115,17 @@ impl Author {
         &self.written
     }
 
-    /// The newest position of the log.
+    /// The newest sequence of the log.
     pub(crate) fn last(&self) -> u64 {
         self.last
     }
 
-    /// Everything of a pair up to a position, oldest first.
+    /// All records of a pair up to a sequence, oldest first.
     pub(crate) fn up_to(&self, pair: &str, sequence: u64) -> impl DoubleEndedIterator<Item = &Written> {
         self.written.iter().filter(move |written| written.pair == pair && written.sequence <= sequence)
     }
 
-    /// The next record of a chain, which covers at most so many slots.
+    /// Writes the next record of a chain, which covers at most `left` slots.
     async fn record(&mut self, at: usize, left: i64) -> PublishAckFuture {
         let gap = self.chance.random_ratio(1, GAP_IN).then(|| match self.chance.random_bool(0.5) {
             true => ("no_leader", None, self.chance.random_range(1..=LONGEST_GAP).min(left)),
@@ -177,7 +177,7 @@ impl Author {
             .expected_last_subject_sequence(chain.newest)
             .payload(record.to_string().into());
         let subject = format!("ticks.{}", chain.pair.replace('-', "."));
-        // The fence refuses whatever is not as foretold here.
+        // The server refuses the message if it would get another sequence than the expected one.
         self.last += 1;
         chain.newest = self.last;
         self.log.send_publish(subject, message).await.unwrap()
@@ -191,19 +191,19 @@ async fn arrived(sent: &mut Vec<PublishAckFuture>) {
 }
 
 impl Written {
-    /// It as a tick of history, if it is one.
+    /// The tick, as a point of history.
     pub(crate) fn point(&self) -> Option<Point> {
         let price = self.price.clone()?;
         Some(Point { sequence: self.sequence, slot: self.slot, interval: INTERVAL_MS, price })
     }
 
-    /// What history says of it, if it is a tick.
+    /// The tick, as an item of `/history`.
     pub(crate) fn history_item(&self) -> Option<Value> {
         let price = self.price.as_ref()?;
         Some(json!({"slot": time_text(self.slot), "price": price, "sequence": self.sequence}))
     }
 
-    /// What a stream says of it.
+    /// The event that a stream must send for it.
     pub(crate) fn event(&self, log: &str) -> Value {
         let mut event = json!({
             "id": format!("{log}-{}", self.sequence), "pair": self.pair, "sequence": self.sequence,
@@ -219,7 +219,7 @@ impl Written {
         event
     }
 
-    /// What `/gaps` says of it, if it is one.
+    /// The gap, as an item of `/gaps`.
     pub(crate) fn gap_item(&self) -> Option<Value> {
         let (cause, asked) = self.gap?;
         Some(json!({

@@ -1,33 +1,33 @@
-//! `tickwell backup` of processes that run, and `tickwell restore` of what they were.
+//! `tickwell backup` of running and stopped processes, and `tickwell restore`.
 
 use testkit::{process::Tickwell, require_nats};
 
 use crate::{
     agreement::{averages_are_right, history_is_the_log, pods_agree, same_records},
     audit::{audit, nothing_lost},
-    harness::{DEADLINE, INTERVAL, Scene, field, has_message, moving_upstream, world},
+    harness::{DEADLINE, INTERVAL, Scene, field, has_event, moving_upstream, world},
     records::{self, Record},
     standalone::resting,
     survival::{end, opened_at},
 };
 
-/// So many records pass between two acts at least.
+/// The least number of records between two steps of a test.
 const SOME: u64 = 5;
 
-/// Runs a command of the binary. Answers its exit code, and what it wrote.
+/// Runs a command. Returns its exit code and its output.
 async fn run(scene: &Scene, arguments: &[&str]) -> (Option<i32>, String) {
     let mut process = scene.command("unused").args(arguments).start().unwrap();
     let code = process.wait_exit(DEADLINE).await.unwrap().code();
     (code, process.lines().join("\n"))
 }
 
-/// Where a process listens for its operators.
+/// The URL of the admin listener of a process.
 pub(crate) async fn operators(process: &Tickwell) -> String {
-    let line = process.wait_for_line(|line| has_message(line, "admin serving"), DEADLINE).await.unwrap();
+    let line = process.wait_for_line(|line| has_event(line, "admin_listening"), DEADLINE).await.unwrap();
     field(&line, "url").unwrap()
 }
 
-/// Makes a backup of a running process. Answers the sequence that it says it goes up to.
+/// Backs up a running process. Returns the newest sequence in the backup, according to the output.
 async fn back_up(scene: &Scene, process: &Tickwell, file: &str) -> u64 {
     let (code, said) = run(scene, &["backup", "--from", &operators(process).await, "--output", file]).await;
     assert_eq!(code, Some(0), "{said}");
@@ -36,7 +36,7 @@ async fn back_up(scene: &Scene, process: &Tickwell, file: &str) -> u64 {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_restored_pod_goes_on_with_the_log_and_answers_as_the_others() {
+async fn a_restored_pod_follows_the_log_and_agrees_with_the_others() {
     require_nats!();
     let (_nats, _upstream, scene) = world().await;
     let scene = scene.with("TICKWELL__ADMIN__LISTEN", "127.0.0.1:0");
@@ -49,7 +49,7 @@ async fn a_restored_pod_goes_on_with_the_log_and_answers_as_the_others() {
     let (code, said) =
         run(&scene, &["backup", "--from", &operators(&victim.process).await, "--output", "pod.backup"]).await;
     assert!(code == Some(1) && said.contains("--force"), "{said}");
-    // Only operators may have it, and a poller has nothing to give.
+    // Only the admin listener serves backups, and a poller has no store.
     assert_eq!(victim.get("/admin/backup").await.json()["code"], "not_found");
     let (code, said) = run(&scene, &["backup", "--from", &operators(&poller).await, "--output", "no"]).await;
     assert!(code == Some(1) && said.contains("404"), "{said}");
@@ -60,7 +60,7 @@ async fn a_restored_pod_goes_on_with_the_log_and_answers_as_the_others() {
     for store in ["victim", "witness"] {
         let path = scene.store(store).display().to_string();
         let (code, said) = run(&scene, &["restore", "pod.backup", "--path", &path]).await;
-        assert!(code == Some(1) && said.contains("there is a store in"), "{said}");
+        assert!(code == Some(1) && said.contains(&path), "{said}");
     }
     let path = scene.store("restored").display().to_string();
     let (code, said) = run(&scene, &["restore", "pod.backup", "--path", &path]).await;
@@ -81,7 +81,7 @@ async fn a_restored_pod_goes_on_with_the_log_and_answers_as_the_others() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_restored_only_copy_goes_on_above_its_highest_position() {
+async fn a_restored_only_copy_continues_after_its_newest_sequence() {
     let upstream = moving_upstream(INTERVAL).await;
     let scene = Scene::new(INTERVAL).asking(&upstream).with("TICKWELL__ADMIN__LISTEN", "127.0.0.1:0");
     let mut process = scene.standalone("only").await;
@@ -91,12 +91,12 @@ async fn a_restored_only_copy_goes_on_above_its_highest_position() {
     let mut before = records::all(&process).await;
     process.process.kill();
 
-    // A backup that was cut off leaves nothing behind.
+    // Restoring a truncated backup creates no store.
     let whole = std::fs::read(scene.folder().join("only.backup")).unwrap();
     std::fs::write(scene.folder().join("cut.backup"), &whole[..whole.len() - 7]).unwrap();
     let set = format!("store.path={}", scene.store("restored").display());
     let (code, said) = run(&scene, &["restore", "cut.backup", "--set", &set]).await;
-    assert!(code == Some(1) && said.contains("cut off"), "{said}");
+    assert!(code == Some(1) && said.contains("incomplete"), "{said}");
     let left = scene.store("restored").read_dir().unwrap().count();
     assert_eq!(left, 0);
     let (code, said) = run(&scene, &["restore", "only.backup", "--set", &set]).await;
@@ -115,7 +115,7 @@ async fn a_restored_only_copy_goes_on_above_its_highest_position() {
     assert_eq!((next.sequence, next.epoch > before.last().unwrap().epoch), (sequence + 1, true));
     audit(&after);
 
-    // The same of a store that no process uses.
+    // A backup of a stopped store works as well.
     let set = format!("store.path={}", scene.store("only").display());
     let (code, said) = run(&scene, &["backup", "--output", "stopped.backup", "--set", &set]).await;
     assert_eq!(code, Some(0), "{said}");

@@ -2,7 +2,13 @@
 
 use std::time::Duration;
 
-use testkit::{market::WalkMarket, nats::NatsCluster, require_nats, upstream::FakeUpstream, wait_until};
+use testkit::{
+    market::WalkMarket,
+    nats::{NatsCluster, replicas},
+    require_nats,
+    upstream::FakeUpstream,
+    wait_until,
+};
 
 use crate::{
     agreement::{averages_are_right, history_is_the_log, pods_agree, same_records},
@@ -94,7 +100,10 @@ async fn a_log_on_three_servers_outlives_them_one_by_one() {
     pods_agree(pods).await;
     averages_are_right(pods[1]).await;
     history_is_the_log(pods[1], &records).await;
-    // What the cluster holds, and not only the pods: a new one reads it from the start.
+    // What the cluster holds, and not only the pods: each server has every record in its own files, comes through a
+    // clean restart with them, and a new pod reads them from the start.
+    let inspection = replicas::inspect(&mut cluster.nodes, "TICKS").await.unwrap();
+    assert_eq!((inspection.restarts, inspection.records), (3, records.len()));
     let newcomer = scene.pod("newcomer").await;
     newcomer.reaches(records.last().unwrap().sequence).await;
     same_records([pods[0], &newcomer]).await;

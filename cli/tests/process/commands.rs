@@ -1,4 +1,4 @@
-//! The commands that end by themselves, and what they say about wrong settings.
+//! The commands that do one thing and exit, and their errors about wrong settings.
 
 use std::path::Path;
 
@@ -6,7 +6,7 @@ use testkit::process::Tickwell;
 
 use crate::harness::{BINARY, DEADLINE};
 
-/// Runs the binary to its end. Answers its exit code and everything it wrote.
+/// Runs the binary until it exits. Returns its exit code and everything it printed.
 pub(crate) async fn run(
     folder: &Path,
     arguments: &[&str],
@@ -19,7 +19,7 @@ pub(crate) async fn run(
 }
 
 #[tokio::test]
-async fn version_and_help_are_told() {
+async fn version_and_help_are_printed() {
     let folder = tempfile::tempdir().unwrap();
     let (code, version) = run(folder.path(), &["--version"], &[]).await;
     assert_eq!(code, Some(0));
@@ -30,11 +30,11 @@ async fn version_and_help_are_told() {
         assert!(help.lines().any(|line| line.trim_start().starts_with(&format!("{command} "))), "{help}");
     }
     let left: Vec<_> = folder.path().read_dir().unwrap().collect();
-    assert!(left.is_empty(), "asking leaves nothing behind: {left:?}");
+    assert!(left.is_empty(), "no files are created: {left:?}");
 }
 
 #[tokio::test]
-async fn the_example_is_a_settings_file_and_so_is_what_is_shown() {
+async fn the_example_and_the_shown_settings_are_valid_settings_files() {
     let folder = tempfile::tempdir().unwrap();
     let file = folder.path().join("tickwell.toml");
     let (code, example) = run(folder.path(), &["config", "example"], &[]).await;
@@ -49,9 +49,9 @@ async fn the_example_is_a_settings_file_and_so_is_what_is_shown() {
     assert!(shown.contains("interval = \"7s\"") && !shown.contains("secret"), "{shown}");
     let (_, flagged) =
         run(folder.path(), &["config", "show", "--set", "feed.interval=9s"], &override_interval).await;
-    assert!(flagged.contains("interval = \"9s\""), "a flag stands over the environment:\n{flagged}");
+    assert!(flagged.contains("interval = \"9s\""), "a flag overrides the environment:\n{flagged}");
 
-    // What is shown is what is in force: as a file, it shows the same again.
+    // The effective settings, saved as a file, give the same settings again.
     let (_, shown) = run(folder.path(), &["config", "show"], &[]).await;
     std::fs::write(&file, &shown).unwrap();
     assert_eq!(run(folder.path(), &["config", "check"], &[]).await.0, Some(0));
@@ -59,7 +59,7 @@ async fn the_example_is_a_settings_file_and_so_is_what_is_shown() {
 }
 
 #[tokio::test]
-async fn a_container_answers_from_outside_of_it_and_keeps_its_store_in_the_volume() {
+async fn a_container_listens_on_all_addresses_and_keeps_its_store_in_the_volume() {
     let folder = tempfile::tempdir().unwrap();
     let file = concat!(env!("CARGO_MANIFEST_DIR"), "/../container/tickwell.toml");
     let (code, shown) = run(folder.path(), &["config", "show"], &[("TICKWELL_CONFIG", file)]).await;
@@ -70,7 +70,7 @@ async fn a_container_answers_from_outside_of_it_and_keeps_its_store_in_the_volum
 }
 
 #[tokio::test]
-async fn a_wrong_setting_is_named_with_the_place_it_came_from() {
+async fn a_wrong_setting_is_reported_with_the_layer_it_came_from() {
     let folder = tempfile::tempdir().unwrap();
     for arguments in [["run"].as_slice(), &["poller"], &["api"], &["config", "check"], &[]] {
         let unknown = [("TICKWELL__FEED__INTERVALL", "1s")];
@@ -94,7 +94,7 @@ async fn a_wrong_setting_is_named_with_the_place_it_came_from() {
     ] {
         std::fs::write(&file, setting).unwrap();
         let (code, said) = run(folder.path(), &["config", "check"], &[]).await;
-        assert!(code.is_some_and(|code| code != 0), "{setting} was taken");
+        assert!(code.is_some_and(|code| code != 0), "{setting} was accepted");
         assert!(said.contains(name), "{name} in: {said}");
     }
     std::fs::remove_file(&file).unwrap();

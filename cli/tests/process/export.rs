@@ -1,4 +1,4 @@
-//! `tickwell export` of a running process and of a stopped store, against the records of the log.
+//! `tickwell export` from a running process and from a stopped store, compared with the records of the log.
 
 use std::path::Path;
 
@@ -10,7 +10,7 @@ use crate::{
     survival::end,
 };
 
-/// Runs the command over the store of that name. Answers its exit code, and what it wrote.
+/// Runs the command with the store of that name. Returns its exit code and its output.
 async fn export(scene: &Scene, store: &str, arguments: &[&str]) -> (Option<i32>, String) {
     let command = scene.command(store).args(["export", "--pair", "btc_usd"]).args(arguments);
     let mut process = command.start().unwrap();
@@ -23,7 +23,7 @@ fn tick_line(record: &Record) -> String {
     format!("{slot},{},{}", record.price.as_ref().unwrap(), record.sequence)
 }
 
-/// The lines that must be there of the records before `to`, in either format.
+/// The expected rows of the records before `to`: ticks as CSV, gaps as JSON.
 fn expected(records: &[Record], to: i64) -> (Vec<String>, Vec<Value>) {
     let before = |record: &&Record| record.covers().is_some_and(|(from, _)| from < to);
     let ticks = records.iter().filter(|record| record.is_tick()).filter(before).map(tick_line);
@@ -48,19 +48,19 @@ async fn restarted(scene: &Scene, mut process: Pod) -> Pod {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn what_is_exported_is_the_log_whether_the_process_runs_or_not() {
+async fn an_export_has_the_records_of_the_log_whether_the_process_runs_or_not() {
     let upstream = moving_upstream(INTERVAL).await;
     let scene = Scene::new(INTERVAL).asking(&upstream);
     let (code, said) = export(&scene, "only", &[]).await;
     assert!(code == Some(1) && said.contains("there is no store in"), "{said}");
-    assert!(!scene.store("only").exists(), "looking leaves nothing behind");
+    assert!(!scene.store("only").exists(), "a failed command creates no store");
 
     let process = scene.standalone("only").await;
     has_price(&process).await;
     let mut process = restarted(&scene, process).await;
     let (code, said) = export(&scene, "only", &[]).await;
     assert!(code == Some(1) && said.contains("--url http://"), "{said}");
-    // Of what is there now; more comes meanwhile.
+    // Compare up to the current newest slot, because more slots follow.
     let records = records::all(&process).await;
     let to = records.iter().rev().find_map(|record| record.slot).unwrap().0;
     let (ticks, gaps) = expected(&records, to);
@@ -89,7 +89,7 @@ async fn what_is_exported_is_the_log_whether_the_process_runs_or_not() {
     assert!(code == Some(2) && said.contains("looks like seconds"), "{said}");
 }
 
-/// Into a file: whole, and never over another one unasked.
+/// Checks the export into a file, which must be complete and only replace another one with `--force`.
 async fn check_file(scene: &Scene, range: &[&str], ticks: &[String]) {
     let path = scene.folder().join("ticks.csv");
     let name = path.display().to_string();
@@ -103,7 +103,7 @@ async fn check_file(scene: &Scene, range: &[&str], ticks: &[String]) {
     assert_eq!(read(&path), ["precious"]);
     let (code, said) = run(&["--force"]).await;
     assert_eq!(code, Some(0), "{said}");
-    assert!(said.contains(&format!("{} ticks of BTC-USD in {name}", ticks.len() - 1)), "{said}");
+    assert!(said.contains(&format!("{} ticks of BTC-USD to {name}", ticks.len() - 1)), "{said}");
     assert_eq!(read(&path), ticks);
     std::fs::remove_file(&path).unwrap();
     assert_eq!(run(&[]).await.0, Some(0));

@@ -7,8 +7,8 @@ use crate::{
     agreement::{averages_are_right_but, history_is_the_log, pods_agree, same_records_but},
     audit::audit,
     harness::{DEADLINE, INTERVAL, Pod, Scene, field, has_price, slots_pass, world},
+    nats_stream::begins_anew,
     records::{self, Kind, Record},
-    stream::begins_anew,
     survival::{check_takeovers, end},
 };
 

@@ -10,9 +10,7 @@ use testkit::{process::Tickwell, require_nats, wait_until};
 use crate::{
     agreement::{averages_are_right, history_is_the_log, pods_agree, same_answer, same_records},
     audit::{audit, nothing_lost},
-    harness::{
-        BINARY, DEADLINE, INTERVAL, Pod, Scene, field, has_message, has_price, moving_upstream, world,
-    },
+    harness::{BINARY, DEADLINE, INTERVAL, Pod, Scene, field, has_event, has_price, moving_upstream, world},
     records,
     survival::end,
 };
@@ -48,7 +46,7 @@ async fn says_so(pod: &Pod) {
     wait_until("readiness says so", DEADLINE, async || {
         let ready = pod.get("/readyz?verbose").await;
         assert_eq!(ready.status, 200, "{}", ready.text());
-        ready.text().contains("the store is not at hand").then_some(())
+        ready.text().contains("store").then_some(())
     })
     .await;
 }
@@ -73,7 +71,7 @@ async fn a_pod_goes_on_in_memory_and_catches_up_on_disk() {
     limit(&victim, false);
     closed(&victim, false).await;
     victim.takes_in(SOME).await;
-    let opened = field_of(&victim.process, "the store is open again", "sequence").await;
+    let opened = field_of(&victim.process, "store_reopened", "sequence").await;
     assert!(opened > 0, "it went on from where the store ended");
     pods_agree([&witness, &victim]).await;
 
@@ -119,7 +117,7 @@ async fn where_the_store_is_the_log_nothing_is_acknowledged_until_it_can_be_writ
     audit(&records);
 }
 
-async fn field_of(process: &Tickwell, message: &str, name: &str) -> u64 {
-    let line = process.wait_for_line(|line| has_message(line, message), DEADLINE).await.unwrap();
+async fn field_of(process: &Tickwell, event: &str, name: &str) -> u64 {
+    let line = process.wait_for_line(|line| has_event(line, event), DEADLINE).await.unwrap();
     field(&line, name).unwrap().parse().unwrap()
 }

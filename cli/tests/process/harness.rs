@@ -1,4 +1,4 @@
-//! What a test starts, and how it asks a running process.
+//! Starts processes and sends requests to them.
 
 use std::{
     path::{Path, PathBuf},
@@ -20,26 +20,26 @@ use testkit::{
 /// The binary under test.
 pub(crate) const BINARY: &str = env!("CARGO_BIN_EXE_tickwell");
 
-/// Never reached by a passing test, however slow the machine.
+/// A limit that no passing test reaches, however slow the machine is.
 pub(crate) const DEADLINE: Duration = Duration::from_secs(180);
 
-/// Slots where nothing else is asked for: short, so that a few of them pass in a moment.
+/// The default interval of tests. Short, so that a few slots pass quickly.
 pub(crate) const INTERVAL: Duration = Duration::from_millis(500);
 
-/// A folder and the settings that the processes of one test share. Dropping it removes the folder.
+/// A directory and the settings that the processes of one test share. Dropping it deletes the directory.
 pub(crate) struct Scene {
     folder: TempDir,
     environment: Vec<(String, String)>,
 }
 
-/// A process that answers over HTTP. Dropping it kills it.
+/// A process with an HTTP listener, and a client of it. Dropping it kills the process.
 pub(crate) struct Pod {
     pub(crate) process: Tickwell,
     pub(crate) url: String,
     client: reqwest::Client,
 }
 
-/// What came back for a request.
+/// A response.
 #[derive(Debug, Clone)]
 pub(crate) struct Answer {
     pub(crate) status: u16,
@@ -48,7 +48,7 @@ pub(crate) struct Answer {
 }
 
 impl Scene {
-    /// A scene without sources: one pair, slots of `interval`, any free port, no limit on requests.
+    /// A scene without sources: one pair, slots of `interval`, a free port, no rate limit.
     pub(crate) fn new(interval: Duration) -> Self {
         let scene = Self { folder: tempfile::tempdir().unwrap(), environment: Vec::new() };
         scene
@@ -56,26 +56,26 @@ impl Scene {
             .with("TICKWELL__FEED__INTERVAL", &format!("{}ms", interval.as_millis()))
             .with("TICKWELL__API__LISTEN", "127.0.0.1:0")
             .with("TICKWELL__API__RATE_LIMIT", "off")
-            // Two pods are asked one after the other: no machine is slow enough to change this in between.
+            // Long enough that no price becomes stale between the requests to two pods.
             .with("TICKWELL__WINDOWS__STALE_AFTER", "1h")
-            // No machine is so slow that a leader that lives loses its lease.
+            // Long enough that a running leader never loses its lease, even on a slow machine.
             .with("TICKWELL__BUS__LEASE", "60s")
     }
 
-    /// The scene with one more setting.
+    /// The scene with another setting.
     pub(crate) fn with(mut self, variable: &str, value: &str) -> Self {
         self.environment.push((variable.to_owned(), value.to_owned()));
         self
     }
 
-    /// The scene with its sources played by `upstream`.
+    /// The scene with `upstream` as its sources.
     pub(crate) fn asking(mut self, upstream: &FakeUpstream) -> Self {
         self.environment.extend(upstream.environment());
         self
     }
 
-    /// The scene with a lease so short that a poller which dies is soon followed. A slow machine may take it
-    /// from one that lives: what is checked must not depend on that.
+    /// The scene with a short lease, so that a standby soon takes over. On a slow machine, a running leader may lose it
+    /// too, so tests must not depend on who leads.
     pub(crate) fn with_short_lease(self) -> Self {
         self.with("TICKWELL__BUS__LEASE", "2s")
     }
@@ -111,14 +111,14 @@ impl Scene {
     /// A poller that leads.
     pub(crate) async fn poller(&self) -> Tickwell {
         let process = self.command("poller").arg("poller").start().unwrap();
-        process.wait_for_line(|line| has_message(line, "leading"), DEADLINE).await.unwrap();
+        process.wait_for_line(|line| has_event(line, "leading"), DEADLINE).await.unwrap();
         process
     }
 
     /// A poller that stands by while another one leads.
     pub(crate) async fn standby(&self) -> Tickwell {
         let process = self.command("standby").arg("poller").start().unwrap();
-        let stands_by = |line: &str| has_message(line, "standing by: another poller leads");
+        let stands_by = |line: &str| has_event(line, "standing_by");
         process.wait_for_line(stands_by, DEADLINE).await.unwrap();
         process
     }
@@ -128,7 +128,7 @@ impl Scene {
         Pod::of(self.command(name).arg("api").start().unwrap()).await
     }
 
-    /// A pod that listens, whether or not there is a log for it.
+    /// A pod that listens, whether or not it has a log.
     pub(crate) async fn waiting_pod(&self, name: &str) -> Pod {
         Pod::listening(self.command(name).arg("api").start().unwrap()).await
     }
@@ -146,23 +146,23 @@ impl Pod {
         Self::at(process, url)
     }
 
-    /// A started process, once it listens, whether or not there is a log for it.
+    /// A started process, once it listens, whether or not it has a log.
     pub(crate) async fn listening(process: Tickwell) -> Self {
-        let line = process.wait_for_line(|line| has_message(line, "listening"), DEADLINE).await.unwrap();
+        let line = process.wait_for_line(|line| has_event(line, "listening"), DEADLINE).await.unwrap();
         let url = field(&line, "url").unwrap();
         Self::at(process, url)
     }
 
-    /// A started process that answers at `url`.
+    /// A started process that listens at `url`.
     pub(crate) fn at(process: Tickwell, url: String) -> Self {
-        // A second installation fails, and is as good as the first.
+        // Fails if another test has already installed it, which is fine.
         let _installed = rustls::crypto::ring::default_provider().install_default();
-        // The bytes as they are sent: no compression, and no proxy of whoever runs the tests.
+        // The bytes as they are sent: no compression, and no proxy from the environment.
         let client = reqwest::Client::builder().timeout(DEADLINE).no_gzip().no_proxy().build().unwrap();
         Self { process, url, client }
     }
 
-    /// Asks, and expects an answer of whatever status.
+    /// Sends a request. Panics if there is no response; the status can be any.
     pub(crate) async fn get(&self, path: &str) -> Answer {
         match self.try_get(path).await {
             Ok(answer) => answer,
@@ -173,25 +173,25 @@ impl Pod {
         }
     }
 
-    /// Asks a process that may be gone.
+    /// Sends a request to a process that may have exited.
     pub(crate) async fn try_get(&self, path: &str) -> reqwest::Result<Answer> {
         let response = self.client.get(format!("{}{path}", self.url)).send().await?;
         let (status, headers) = (response.status().as_u16(), response.headers().clone());
         Ok(Answer { status, headers, body: response.bytes().await?.to_vec() })
     }
 
-    /// The sequence it answers from now.
+    /// The newest sequence that the pod has.
     pub(crate) async fn sequence(&self) -> u64 {
         self.get("/v1/pairs").await.sequence()
     }
 
-    /// Waits until it answers from `sequence` or a later one.
+    /// Waits until the pod has `sequence` or a later one.
     pub(crate) async fn reaches(&self, sequence: u64) -> u64 {
         let what = format!("{} reaches sequence {sequence}", self.url);
         wait_until(&what, DEADLINE, async || Some(self.sequence().await).filter(|now| *now >= sequence)).await
     }
 
-    /// Waits until it has taken in `count` records more than now.
+    /// Waits until the pod has `count` more records than now.
     pub(crate) async fn takes_in(&self, count: u64) -> u64 {
         self.reaches(self.sequence().await + count).await
     }
@@ -205,7 +205,7 @@ impl Pod {
 }
 
 impl Answer {
-    /// The position in the log that the answer belongs to.
+    /// The sequence of the log that the response is about.
     pub(crate) fn sequence(&self) -> u64 {
         self.headers["x-tickwell-sequence"].to_str().unwrap().parse().unwrap()
     }
@@ -220,7 +220,7 @@ impl Answer {
         serde_json::from_slice(&self.body).unwrap_or_else(|error| panic!("{error}: {}", self.text()))
     }
 
-    /// The body of a success as JSON.
+    /// The body of a successful response as JSON.
     pub(crate) fn found(&self) -> Value {
         assert_eq!(self.status, 200, "{}", self.text());
         self.json()
@@ -251,6 +251,11 @@ pub(crate) fn has_message(line: &str, message: &str) -> bool {
     field(line, "message").is_some_and(|found| found == message)
 }
 
+/// Whether a line of the log reports this event.
+pub(crate) fn has_event(line: &str, event: &str) -> bool {
+    field(line, "event").is_some_and(|found| found == event)
+}
+
 /// A field of a line of the log, as text.
 pub(crate) fn field(line: &str, name: &str) -> Option<String> {
     let line: Value = serde_json::from_str(line).ok()?;
@@ -260,7 +265,7 @@ pub(crate) fn field(line: &str, name: &str) -> Option<String> {
     }
 }
 
-/// Waits until the clock has passed so many slots more.
+/// Waits until this many slots have passed.
 pub(crate) async fn slots_pass(count: u32, interval: Duration) {
     let until = testkit::clock::now_ms() + i64::try_from((interval * count).as_millis()).unwrap();
     let passed = async || (testkit::clock::now_ms() > until).then_some(());

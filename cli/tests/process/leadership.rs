@@ -11,7 +11,7 @@ use testkit::{clock::now_ms, nats::NatsServer, process::Tickwell, require_nats, 
 use crate::{
     agreement::{history_is_the_log, pods_agree, same_records},
     audit::{audit, nothing_lost},
-    harness::{DEADLINE, INTERVAL, Pod, Scene, field, has_message, moving_upstream, slots_pass, world},
+    harness::{DEADLINE, INTERVAL, Pod, Scene, field, has_event, moving_upstream, slots_pass, world},
     records::{self, Kind, Record},
     survival::end,
 };
@@ -63,22 +63,25 @@ fn rounds_are_asked_for() -> bool {
     rounds().1
 }
 
-/// How many lines of a process have a message that begins so.
-fn count(process: &Tickwell, message: &str) -> usize {
-    let begins = |line: &String| field(line, "message").is_some_and(|found| found.starts_with(message));
-    process.lines().iter().filter(|line| begins(line)).count()
+const LEADING: &[&str] = &["leading", "leading_again"];
+const STANDING_BY: &[&str] = &["standing_by", "fenced"];
+
+/// How many lines of a process report one of these events.
+fn count(process: &Tickwell, events: &[&str]) -> usize {
+    let reports = |line: &&String| events.iter().any(|event| has_event(line, event));
+    process.lines().iter().filter(reports).count()
 }
 
-/// Waits until a process has said something more often than before.
-async fn says_again(process: &Tickwell, message: &str, before: usize) {
-    let said = async || (count(process, message) > before).then_some(());
-    wait_until(&format!("another line `{message}`"), DEADLINE, said).await;
+/// Waits until a process has reported one of these events more often than before.
+async fn says_again(process: &Tickwell, events: &[&str], before: usize) {
+    let said = async || (count(process, events) > before).then_some(());
+    wait_until(&format!("another line with {events:?}"), DEADLINE, said).await;
 }
 
 /// The id under which a process leads.
 fn id_of(process: &Tickwell) -> String {
     let lines = process.lines();
-    let led = lines.iter().find(|line| has_message(line, "leading")).and_then(|line| field(line, "leader"));
+    let led = lines.iter().find(|line| has_event(line, "leading")).and_then(|line| field(line, "leader"));
     led.or_else(|| lines.iter().find_map(|line| field(line, "own"))).unwrap()
 }
 
@@ -124,9 +127,9 @@ async fn a_killed_leader_is_followed_by_the_standby() {
         // Another moment of the slot in each round.
         let phase = u32::try_from(round % 7).unwrap();
         slots_pass(1, interval / 7 * phase + Duration::from_millis(1)).await;
-        let (since, before) = (now_ms(), count(&standby, "leading"));
+        let (since, before) = (now_ms(), count(&standby, LEADING));
         leader.kill();
-        says_again(&standby, "leading", before).await;
+        says_again(&standby, LEADING, before).await;
         times.took(since);
         leader = standby;
     }
@@ -151,14 +154,14 @@ async fn a_leader_that_was_paused_comes_back_as_a_standby() {
     let mut times = Times::new("from SIGCONT of the old leader to its standing by", Duration::from_secs(5));
     for _round in 0..rounds().0 {
         pods[0].takes_in(SOME).await;
-        let (leading, stands_by) = (count(&standby, "leading"), count(&leader, "standing by"));
+        let (leading, stands_by) = (count(&standby, LEADING), count(&leader, STANDING_BY));
         leader.signal("STOP").unwrap();
-        says_again(&standby, "leading", leading).await;
+        says_again(&standby, LEADING, leading).await;
         pods[0].takes_in(SOME).await;
         // Whatever it had in its hands comes too late.
         let since = now_ms();
         leader.signal("CONT").unwrap();
-        says_again(&leader, "standing by", stands_by).await;
+        says_again(&leader, STANDING_BY, stands_by).await;
         times.took(since);
         (leader, standby) = (standby, leader);
     }
@@ -187,11 +190,11 @@ async fn of_two_that_lead_at_once_the_log_refuses_one() {
     for _round in 0..rounds().0 {
         pods[0].takes_in(SOME).await;
         let own = id_of(&standby);
-        let (leading, stands_by) = (count(&standby, "leading"), count(&leader, "standing by"));
+        let (leading, stands_by) = (count(&standby, LEADING), count(&leader, STANDING_BY));
         lease.put("poller", own.into()).await.unwrap();
-        says_again(&standby, "leading", leading).await;
+        says_again(&standby, LEADING, leading).await;
         let since = now_ms();
-        says_again(&leader, "standing by", stands_by).await;
+        says_again(&leader, STANDING_BY, stands_by).await;
         times.took(since);
         (leader, standby) = (standby, leader);
     }
@@ -214,9 +217,9 @@ async fn a_leader_that_is_told_to_stop_hands_over() {
     let pods = [&scene.pod("one").await, &scene.pod("other").await];
     pods[0].takes_in(SOME).await;
     end(&mut leader).await;
-    assert!(leader.lines().iter().any(|line| has_message(line, "gave the lease back")));
+    assert!(leader.lines().iter().any(|line| has_event(line, "lease_released")));
     let since = now_ms();
-    says_again(&standby, "leading", 0).await;
+    says_again(&standby, LEADING, 0).await;
     println!("from the end of the leader to the standby's lead record: {} ms", now_ms() - since);
     pods[0].takes_in(SOME).await;
     let mut standby = standby;
@@ -246,7 +249,7 @@ async fn the_suspended_leader_comes_first() -> bool {
     let before = records::all(pods[0]).await;
 
     nats.kill();
-    says_again(&leader, "suspended", 0).await;
+    says_again(&leader, &["suspended"], 0).await;
     let since = now_ms();
     slots_pass(10, INTERVAL).await;
     let until = now_ms();

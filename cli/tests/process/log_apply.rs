@@ -8,7 +8,7 @@ use testkit::{nats::NatsServer, require_nats};
 use crate::{
     commands::run,
     harness::{DEADLINE, field, has_price, world},
-    stream::{change, operator},
+    nats_stream::{change, operator},
     tools::workspace,
 };
 

@@ -13,9 +13,9 @@ use crate::{
     },
     audit::{audit, nothing_lost},
     harness::{DEADLINE, INTERVAL, Pod, Scene, has_message, has_price, moving_upstream, world},
+    nats_stream::{begins_anew, is_in_trouble, is_well, operator},
     records,
     roles::stage,
-    stream::{begins_anew, is_in_trouble, is_well, operator},
     survival::end,
 };
 

@@ -1,31 +1,31 @@
-//! The product as its users meet it: the real binary, a real nats-server, real sockets and real crashes.
+//! Tests of the whole product: the real binary, a real nats-server, real sockets and real crashes.
 //!
 //! In reading order:
 //!
-//! 1. [`harness`]: what a test starts, and how it asks a running process.
-//! 2. [`records`]: the records of a log, read back through the API, one by one.
-//! 3. [`audit`]: what must be true of every log, whatever has happened to its writers and readers.
-//! 4. `testkit::oracle`: prices and averages worked out a second time, from nothing but records.
-//! 5. [`agreement`]: two pods at the same sequence, and one pod against its own log.
-//! 6. [`tools`]: programs of others, and where they are.
-//! 7. [`author`]: a log that the test writes itself, longer than one could wait for.
-//! 8. [`stream_client`]: a client of the streams, which can be cut off at any byte.
+//! 1. [`harness`]: starts processes and sends requests to them.
+//! 2. [`records`]: reads the records of a log through the API, one by one.
+//! 3. [`audit`]: checks what must be true of every log, whatever has happened to its writers and readers.
+//! 4. `testkit::oracle`: a second, independent computation of prices and averages from records.
+//! 5. [`agreement`]: compares two pods at the same sequence, and one pod with its own log.
+//! 6. [`tools`]: finds external programs.
+//! 7. [`author`]: writes a log directly, which is faster than a poller.
+//! 8. [`stream_client`]: a client of the event streams, whose connection can be cut off after any byte.
 //! 9. The tests: [`feed`], [`sources`], [`faults`], [`survival`], [`leadership`], [`shutdown`], [`standalone`],
-//!    [`replay`], [`liar`], [`commands`], [`subscriber`], [`foreign`], [`recompute`], [`stream`], [`full_disk`],
-//!    [`pinned`], [`paging`], [`streams`], [`export`], [`backup`], [`log_backup`], [`cluster`], [`damage`], [`grind`],
+//!    [`replay`], [`liar`], [`commands`], [`subscriber`], [`foreign`], [`recompute`], [`nats_stream`], [`full_disk`],
+//!    [`pinned`], [`paging`], [`client_streams`], [`export`], [`backup`], [`log_backup`], [`cluster`], [`damage`], [`grind`],
 //!    [`may_2021`], [`verify`], [`watch`], [`access`], [`document`], [`healthcheck`], [`roles`], [`manifests`],
 //!    [`page`], [`log_apply`], [`recipes`].
 //!
-//! Nothing here uses the product's own types: an answer is read as a stranger would read it, so that a
-//! mistake in them cannot hide on both sides of a comparison. And nothing here depends on how fast the
-//! machine is. A quote that came too late is a `timeout` in its record, so what a price must be is worked
-//! out from the record's own verdicts; deadlines bound failures and never decide a success.
+//! The tests do not use the product's own types, so that a mistake in them cannot hide on both sides of a comparison.
+//!
+//! The tests do not depend on the speed of the machine. A late quote is a `timeout` in its record, so expected prices are
+//! computed from the verdicts in the record. Deadlines only limit how long a failure takes.
 
 #![expect(
     clippy::unwrap_used,
     clippy::indexing_slicing,
     clippy::panic,
-    reason = "a test stops at the first surprise"
+    reason = "a panic fails the test, which is intended"
 )]
 
 mod access;
@@ -33,6 +33,7 @@ mod agreement;
 mod audit;
 mod author;
 mod backup;
+mod client_streams;
 mod cluster;
 mod commands;
 mod damage;
@@ -52,6 +53,7 @@ mod log_backup;
 mod log_lost;
 mod manifests;
 mod may_2021;
+mod nats_stream;
 mod page;
 mod paging;
 mod pinned;
@@ -63,9 +65,7 @@ mod roles;
 mod shutdown;
 mod sources;
 mod standalone;
-mod stream;
 mod stream_client;
-mod streams;
 mod subscriber;
 mod survival;
 mod tools;

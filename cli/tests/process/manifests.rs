@@ -6,7 +6,7 @@ use serde_json::Value;
 use testkit::{nats::NatsServer, require_nats, wait_until};
 
 use crate::{
-    harness::{BINARY, DEADLINE, INTERVAL, Pod, Scene, field, has_message, moving_upstream},
+    harness::{BINARY, DEADLINE, INTERVAL, Pod, Scene, field, has_event, moving_upstream},
     tools::python_beside_kubectl,
 };
 
@@ -66,7 +66,7 @@ async fn a_poller_is_not_ready_before_it_has_reached_the_log() {
         Scene::new(INTERVAL).asking(&upstream).over(&nats).with("TICKWELL__ADMIN__LISTEN", "127.0.0.1:0");
     nats.kill();
     let process = scene.command("poller").arg("poller").start().unwrap();
-    let line = process.wait_for_line(|line| has_message(line, "admin serving"), DEADLINE).await.unwrap();
+    let line = process.wait_for_line(|line| has_event(line, "admin_listening"), DEADLINE).await.unwrap();
     let poller = Pod::at(process, field(&line, "url").unwrap());
     // A moment later the process has nothing to do but to wait for its log.
     let waits = |line: &str| line.contains("NATS is not there yet");

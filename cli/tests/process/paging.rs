@@ -8,9 +8,9 @@ use tokio::sync::mpsc;
 use crate::{
     agreement::{PAIR, same_answer},
     author::{Author, INTERVAL_MS},
+    client_streams::everything_is_streamed,
     harness::{Answer, DEADLINE, Pod, Scene, has_price},
     oracle,
-    streams::everything_is_streamed,
 };
 
 /// What happens when depends on this alone, as far as it is for the test to say.

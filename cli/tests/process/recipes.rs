@@ -77,6 +77,36 @@ async fn a_pod_that_no_node_takes_is_reported_and_waited_for() {
 }
 
 #[tokio::test]
+async fn a_job_whose_pods_are_refused_is_reported_with_the_reason() {
+    let event = |of: &str, minute: u8, message: &str| {
+        json!({
+            "kind": "Event",
+            "apiVersion": "v1",
+            "metadata": { "name": message, "creationTimestamp": format!("2026-11-21T10:{minute}:00Z") },
+            "involvedObject": { "name": of },
+            "reason": "FailedCreate",
+            "message": message,
+        })
+    };
+    let events = [
+        event("tickwell-log", 12, "no PriorityClass with name tickwell-log was found"),
+        event("tickwell-log", 11, "too old"),
+        event("tickwell-api", 13, "exceeded quota"),
+    ];
+    let jobs = [vec![job(None); 2], vec![job(Some("Complete"))]].concat();
+    let scene = json!({ "jobs": jobs, "events": events, "pods": { "smoke": [ended(0)] } });
+    let Some(cluster) = Cluster::new(&scene) else { return };
+    let outcome = cluster.apply(Some(1)).await;
+    let lines: Vec<&str> = outcome.err.lines().filter(|line| line.contains("FailedCreate")).collect();
+    // Each stage its own, and the newest.
+    let expected = [
+        "tickwell-log: FailedCreate: no PriorityClass with name tickwell-log was found",
+        "tickwell-api: FailedCreate: exceeded quota",
+    ];
+    assert_eq!((outcome.code, lines), (Some(0), expected.to_vec()), "{}", outcome.told());
+}
+
+#[tokio::test]
 async fn a_job_that_failed_is_reported_with_what_it_logged() {
     let logs = json!({ "app.kubernetes.io/component=log": "the stream TICKS cannot be used\n" });
     let Some(cluster) = Cluster::new(&json!({ "jobs": [job(None), job(Some("Failed"))], "logs": logs }))

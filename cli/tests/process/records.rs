@@ -9,8 +9,7 @@ pub(crate) async fn all(pod: &Pod) -> Vec<Record> {
     all_but(pod, &[]).await
 }
 
-/// Every record up to the pod's sequence. There is one at every position but those of `foreign` messages,
-/// where there is none.
+/// Every record up to the pod's sequence. Every position holds one, except those of `foreign` messages.
 pub(crate) async fn all_but(pod: &Pod, foreign: &[u64]) -> Vec<Record> {
     let mut records = Vec::new();
     for sequence in 1..=pod.sequence().await {

@@ -16,9 +16,9 @@ use tokio::sync::mpsc;
 use crate::{
     audit::audit,
     commands::run,
-    harness::{DEADLINE, INTERVAL, Pod, Scene, field, has_message, has_price, moving_upstream},
+    harness::{DEADLINE, INTERVAL, Pod, Scene, field, has_event, has_message, has_price, moving_upstream},
+    nats_stream::{is_in_trouble, is_well},
     records,
-    stream::{is_in_trouble, is_well},
 };
 
 const ROLES: [&str; 5] = ["poller", "api", "feed", "admin", "maintenance"];
@@ -128,7 +128,7 @@ async fn each_role_does_its_part_with_its_key() {
     assert!(code == Some(0) && said.contains("KV_TICKS_lease: made"), "{said}");
     let (code, said) = shipped.log(&folder, "verify", "admin", &lease).await;
     assert!(code == Some(0) && said.contains("TICKS: as it should be"), "{said}");
-    poller.wait_for_line(|line| has_message(line, "leading"), DEADLINE).await.unwrap();
+    poller.wait_for_line(|line| has_event(line, "leading"), DEADLINE).await.unwrap();
 
     let pod = Pod::of(scene.as_role("api", &shipped.seed_file("api")).start().unwrap()).await;
     has_price(&pod).await;
@@ -267,7 +267,7 @@ async fn three_servers_as_they_ship_are_one_log() {
     assert_eq!(log(&["verify"]).await.0, Some(0));
 
     let poller = scene.as_role("poller", &keys.join("poller.nk")).start().unwrap();
-    poller.wait_for_line(|line| has_message(line, "leading"), DEADLINE).await.unwrap();
+    poller.wait_for_line(|line| has_event(line, "leading"), DEADLINE).await.unwrap();
     let pod = Pod::of(scene.as_role("api", &keys.join("api.nk")).start().unwrap()).await;
     has_price(&pod).await;
     for number in 0..2 {

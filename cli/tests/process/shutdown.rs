@@ -10,7 +10,9 @@ use tokio::{
 
 use crate::{
     agreement::PAIR,
-    harness::{DEADLINE, INTERVAL, Pod, Scene, field, has_message, has_price, moving_upstream, world},
+    harness::{
+        DEADLINE, INTERVAL, Pod, Scene, field, has_event, has_message, has_price, moving_upstream, world,
+    },
     records::{self, Record, Time},
 };
 
@@ -59,7 +61,7 @@ async fn sigterm_ends_a_process_whose_log_is_away() {
     has_price(&pod).await;
     drop(nats);
     // The poller has a record in its hands that nobody takes.
-    poller.wait_for_line(|line| line.contains("the log does not take records"), DEADLINE).await.unwrap();
+    poller.wait_for_line(|line| has_event(line, "publish_failed"), DEADLINE).await.unwrap();
     terminate(&mut poller).await;
     terminate(&mut pod.process).await;
 
@@ -132,7 +134,7 @@ async fn a_slot_that_is_being_polled_is_published_before_the_end() {
         let asked_at = wait_until("the next poll", DEADLINE, polls).await;
         both.process.signal("INT").unwrap();
         assert!(both.process.wait_exit(PATIENCE).await.unwrap().success());
-        let refused = |line: &String| line.contains("the log does not take records");
+        let refused = |line: &String| has_event(line, "publish_failed");
         assert!(!both.process.lines().iter().any(refused), "{:?}", both.process.lines());
         for venue in Venue::DEFAULT {
             upstream.set_fault(venue, None);

@@ -5,7 +5,7 @@ use testkit::wait_until;
 use crate::{
     agreement::{averages_are_right, history_is_the_log},
     audit::{audit, nothing_lost},
-    harness::{Answer, DEADLINE, INTERVAL, Pod, Scene, field, has_message, moving_upstream, slots_pass},
+    harness::{Answer, DEADLINE, INTERVAL, Pod, Scene, field, has_event, moving_upstream, slots_pass},
     records::{self, Record},
     survival::{check_takeovers, end},
 };
@@ -75,15 +75,14 @@ async fn without_sources_there_is_no_price_and_one_line_says_so() {
     let lines = process.process.lines();
     for pair in PAIRS {
         let of_pair = |line: &&String| {
-            line.contains("no price is agreed; trying")
-                && field(line, "pair").is_some_and(|found| found == pair)
+            has_event(line, "no_price") && field(line, "pair").is_some_and(|found| found == pair)
         };
         assert_eq!(lines.iter().filter(of_pair).count(), 1, "{pair} in:\n{}", lines.join("\n"));
     }
     // Upstreams away degrade; a balancer that turned away would only lose what is known.
     let ready = process.get("/readyz?verbose").await;
     assert_eq!(ready.status, 200);
-    assert!(ready.text().contains("no price is agreed"), "{}", ready.text());
+    assert!(ready.text().contains("BTC-USD: too_few_sources"), "{}", ready.text());
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -166,7 +165,7 @@ pub(crate) async fn resting(scene: &Scene, store: &str) -> Pod {
     let process = process.env("TICKWELL__FEED__INTERVAL", "1d").env("TICKWELL__WINDOWS__STALE_AFTER", "2d");
     let process = process.start().unwrap();
     // It writes a lead for each pair before it says so, and then nothing until midnight.
-    process.wait_for_line(|line| has_message(line, "leading"), DEADLINE).await.unwrap();
+    process.wait_for_line(|line| has_event(line, "leading"), DEADLINE).await.unwrap();
     Pod::of(process).await
 }
 

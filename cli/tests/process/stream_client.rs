@@ -1,4 +1,4 @@
-//! A client of the streams, which can be cut off at any byte.
+//! A client of the event streams, whose connection can be cut off after any byte.
 
 use std::collections::VecDeque;
 
@@ -10,7 +10,7 @@ use tokio_tungstenite::{
     tungstenite::{Error, Message},
 };
 
-/// How events travel.
+/// How events are sent.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Transport {
     Sse,
@@ -21,10 +21,10 @@ pub(crate) enum Transport {
 /// An open stream.
 pub(crate) struct Stream {
     connection: Connection,
-    /// Bytes that are no whole event yet.
+    /// Bytes of an incomplete event.
     rest: Vec<u8>,
     heard: VecDeque<Heard>,
-    /// So many bytes are heard, and not one more.
+    /// The number of bytes to read before the connection is cut off.
     budget: usize,
 }
 
@@ -33,28 +33,28 @@ enum Connection {
     Socket(Box<WebSocketStream<MaybeTlsStream<TcpStream>>>),
 }
 
-/// Something that was heard whole.
+/// A complete item of a stream.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) enum Heard {
-    /// A tick or a gap: its id, what the transport calls it, and its JSON.
+    /// A tick or a gap, as JSON.
     Event(Value),
-    /// Nothing but a sign of life.
+    /// A heartbeat.
     Heartbeat,
-    /// Why the pod ends the stream.
+    /// The pod ends the stream, for this reason.
     Farewell(String),
 }
 
-/// Why there is no stream.
+/// Why a stream could not be opened.
 #[derive(Debug)]
 pub(crate) enum Refusal {
-    /// The pod is not there.
+    /// The pod could not be reached.
     Away,
-    /// It says no, with this status and code.
-    Told(u16, String),
+    /// The pod refused, with this status and code.
+    Refused(u16, String),
 }
 
 impl Stream {
-    /// Begins to follow. `query` is all that stands behind the question mark.
+    /// Opens a stream. `query` is everything after the question mark of the URL.
     pub(crate) async fn open(
         url: &str,
         transport: Transport,
@@ -69,7 +69,7 @@ impl Stream {
                     Ok((socket, _)) => Connection::Socket(Box::new(socket)),
                     Err(Error::Http(response)) => {
                         let body = response.body().as_deref().unwrap_or_default();
-                        return Err(told(response.status().as_u16(), body));
+                        return Err(refused(response.status().as_u16(), body));
                     }
                     Err(_) => return Err(Refusal::Away),
                 }
@@ -84,7 +84,7 @@ impl Stream {
                 let response = request.send().await.map_err(|_| Refusal::Away)?;
                 let status = response.status().as_u16();
                 if status != 200 {
-                    return Err(told(status, &response.bytes().await.map_err(|_| Refusal::Away)?));
+                    return Err(refused(status, &response.bytes().await.map_err(|_| Refusal::Away)?));
                 }
                 Connection::Http(response, transport)
             }
@@ -92,12 +92,12 @@ impl Stream {
         Ok(Self { connection, rest: Vec::new(), heard: VecDeque::new(), budget: usize::MAX })
     }
 
-    /// It is cut off after so many bytes.
+    /// Cuts the connection off after this many bytes.
     pub(crate) fn cut_after(&mut self, bytes: usize) {
         self.budget = bytes;
     }
 
-    /// What is heard next; nothing at the end, whoever has made it.
+    /// The next item, or `None` once the connection has ended or was cut off.
     pub(crate) async fn next(&mut self) -> Option<Heard> {
         loop {
             if let Some(heard) = self.heard.pop_front() {
@@ -133,7 +133,7 @@ impl Stream {
         }
     }
 
-    /// Takes whole events off the bytes that are there.
+    /// Extracts the complete events from the received bytes.
     fn parse(&mut self, transport: Transport) {
         let end: &[u8] = if transport == Transport::Sse { b"\n\n" } else { b"\n" };
         while let Some(at) = self.rest.windows(end.len()).position(|bytes| bytes == end) {
@@ -161,7 +161,7 @@ fn server_sent(block: &str) -> Option<Heard> {
     if block.starts_with(": ") {
         return Some(Heard::Heartbeat);
     }
-    // Nothing else has no data: how soon to come back.
+    // Only the retry interval has no data.
     let data: Value = serde_json::from_str(field("data")?).unwrap();
     if field("event") == Some("end") {
         return Some(Heard::Farewell(data["code"].as_str().unwrap().to_owned()));
@@ -170,7 +170,7 @@ fn server_sent(block: &str) -> Option<Heard> {
     Some(Heard::Event(data))
 }
 
-fn told(status: u16, body: &[u8]) -> Refusal {
+fn refused(status: u16, body: &[u8]) -> Refusal {
     let problem: Value = serde_json::from_slice(body).unwrap_or_default();
-    Refusal::Told(status, problem["code"].as_str().unwrap_or_default().to_owned())
+    Refusal::Refused(status, problem["code"].as_str().unwrap_or_default().to_owned())
 }

@@ -5,7 +5,7 @@ use testkit::{Venue, process::Tickwell, require_nats, upstream::FakeUpstream, wa
 use crate::{
     agreement::{averages_are_right, history_is_the_log, pods_agree, same_records},
     audit::{audit, nothing_lost},
-    harness::{DEADLINE, INTERVAL, Pod, field, has_message, has_price, slots_pass, world},
+    harness::{DEADLINE, INTERVAL, Pod, field, has_event, has_price, slots_pass, world},
     records::{self, Kind, Record},
 };
 
@@ -140,8 +140,7 @@ pub(crate) async fn end(process: &mut Tickwell) {
 
 /// The sequence that a pod found in its store.
 pub(crate) async fn opened_at(pod: &Pod) -> u64 {
-    let line =
-        pod.process.wait_for_line(|line| has_message(line, "opened the store"), DEADLINE).await.unwrap();
+    let line = pod.process.wait_for_line(|line| has_event(line, "store_opened"), DEADLINE).await.unwrap();
     field(&line, "sequence").unwrap().parse().unwrap()
 }
 

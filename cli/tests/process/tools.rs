@@ -1,9 +1,9 @@
-//! Programs of others that tests use, as `scripts/tools` installs them. Without one, a test is skipped with a line;
-//! in CI it fails, so that nobody skips it there.
+//! External programs that tests use, installed by `scripts/tools`. If one is missing, a test prints a line and is skipped;
+//! in CI it fails instead.
 
 use std::path::{Path, PathBuf};
 
-/// Names the Python that has the packages of `scripts/tools`, over the one that is installed there.
+/// The environment variable with the Python to use. Overrides the one that `scripts/tools` installs.
 pub(crate) const PYTHON_VARIABLE: &str = "TICKWELL_PYTHON";
 
 const PYTHON: &str = ".tools/venv/bin/python";
@@ -19,13 +19,13 @@ pub(crate) fn python() -> Option<PathBuf> {
     std::env::var_os(PYTHON_VARIABLE).map(PathBuf::from).or_else(|| installed(PYTHON))
 }
 
-/// That Python, where kubectl is beside it, which renders manifests.
+/// The Python to use, if kubectl is installed beside it.
 pub(crate) fn python_beside_kubectl() -> Option<PathBuf> {
     let python = python()?;
     there(python.with_file_name("kubectl")).map(|_kubectl| python)
 }
 
-/// A script that drives a browser, by its name, and the Node.js to run it with.
+/// A command that runs a script from `tests/browser` with Node.js.
 pub(crate) fn browser_script(name: &str) -> Option<tokio::process::Command> {
     installed(BROWSER_DRIVER)?;
     let mut command = tokio::process::Command::new("node");
@@ -41,7 +41,7 @@ fn there(path: PathBuf) -> Option<PathBuf> {
     if path.exists() {
         return Some(path);
     }
-    assert!(std::env::var_os("CI").is_none(), "no {}, and CI does not skip tests", path.display());
-    println!("skipped: {} not found, run scripts/test", path.display());
+    assert!(std::env::var_os("CI").is_none(), "{} is missing, and CI must not skip tests", path.display());
+    println!("skipped: {} not found; run scripts/test to install it", path.display());
     None
 }

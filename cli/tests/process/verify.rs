@@ -4,11 +4,11 @@ use testkit::require_nats;
 
 use crate::{
     harness::{DEADLINE, Scene, has_price, world},
-    stream::{change, operator},
+    nats_stream::{change, operator},
     survival::end,
 };
 
-/// Runs the command. Answers its exit code, and what it wrote.
+/// Runs the command. Returns its exit code and its output.
 async fn verify(scene: &Scene, pods: &[&str]) -> (Option<i32>, String) {
     let mut process = scene.command("unused").arg("verify-pods").args(pods).start().unwrap();
     let code = process.wait_exit(DEADLINE).await.unwrap().code();
@@ -16,7 +16,7 @@ async fn verify(scene: &Scene, pods: &[&str]) -> (Option<i32>, String) {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn pods_of_one_log_are_the_same_and_one_that_differs_is_named() {
+async fn pods_of_one_log_agree_and_one_that_differs_is_reported() {
     require_nats!();
     let (nats, _upstream, scene) = world().await;
     let mut poller = scene.poller().await;
@@ -31,15 +31,15 @@ async fn pods_of_one_log_are_the_same_and_one_that_differs_is_named() {
     assert_eq!(code, Some(0), "{said}");
     assert!(said.contains(" 0 differing, 0 skipped"), "{said}");
     let document = one.get("/openapi.json").await.found();
-    // A stream has no end, and so nothing to compare.
+    // Event streams have no end, so they cannot be compared.
     let ends = |path: &&String| !["/v1/stream", "/v1/ws"].contains(&path.as_str());
     let paths = document["paths"].as_object().unwrap().keys().filter(|path| path.starts_with("/v1/"));
     for path in paths.filter(ends) {
         let asked = path.replace("{pair}", "BTC-USD").replace("{sequence}", "1");
-        assert!(said.contains(&format!("same     {asked}")), "{path} is not asked for: {said}");
+        assert!(said.contains(&format!("same     {asked}")), "{path} is not compared: {said}");
     }
 
-    // It comes when the log has dropped records that the others still have.
+    // The third pod starts after the log has dropped records that the others still have.
     change(&operator(&nats).await, |config| config.max_messages = 4).await;
     let late = scene.pod("late").await;
     has_price(&late).await;

@@ -1,4 +1,4 @@
-//! `tickwell watch`, of two pods of which one dies, and how it ends.
+//! `tickwell watch` with two pods of which one dies, and how it exits.
 
 use testkit::{nats::NatsServer, process::Tickwell, require_nats, wait_until};
 
@@ -13,12 +13,12 @@ use crate::{
 /// 1 October 2026.
 const FIRST_SLOT: i64 = 1_790_812_800_000;
 
-/// Slots that pass in each act.
+/// The number of slots that are written in each step.
 const SOME: i64 = 30;
 
 const PAIRS: [&str; 2] = [PAIR, "ETH-USD"];
 
-/// A log, and two pods that have all of it.
+/// A log, and two pods that have caught up with it.
 async fn world() -> (NatsServer, Scene, Author, [Pod; 2]) {
     let nats = NatsServer::start().await.unwrap();
     let mut author = Author::begin(&nats, 3, &PAIRS, FIRST_SLOT).await;
@@ -39,12 +39,12 @@ fn watch(scene: &Scene, more: &[&str]) -> Tickwell {
         .unwrap()
 }
 
-/// The lines of events; what stands on standard error begins otherwise.
+/// The lines of events. Lines on standard error start differently.
 fn shown(process: &Tickwell) -> Vec<String> {
     process.lines().into_iter().filter(|line| line.starts_with("20")).collect()
 }
 
-/// What a client begins with that has no cursor: each pair's newest price, and what came after it.
+/// What a client without a cursor gets first: each pair's newest tick, and the newest gap after it, if any.
 fn newest(written: &[Written]) -> Vec<Written> {
     let mut newest = Vec::new();
     for pair in PAIRS {
@@ -56,7 +56,7 @@ fn newest(written: &[Written]) -> Vec<Written> {
     newest.into_iter().cloned().collect()
 }
 
-/// What a line of an event begins with.
+/// The start of the line of an event.
 fn beginning(written: &Written) -> String {
     let said = match (&written.price, written.gap) {
         (Some(price), _) => price.clone(),
@@ -66,7 +66,7 @@ fn beginning(written: &Written) -> String {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn watching_goes_on_at_another_pod_without_a_line_missed_or_repeated() {
+async fn watching_continues_at_another_pod_without_missing_or_repeating_a_line() {
     require_nats!();
     let (_nats, scene, mut author, [mut one, other]) = world().await;
     let mut process = watch(&scene, &["--url", &one.url, "--url", &other.url]);
@@ -101,7 +101,7 @@ async fn watching_goes_on_at_another_pod_without_a_line_missed_or_repeated() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn watching_ends_when_it_is_interrupted_and_when_nobody_reads_any_more() {
+async fn watching_ends_when_it_is_interrupted_or_its_output_is_closed() {
     require_nats!();
     let (_nats, scene, mut author, [pod, _]) = world().await;
     let mut process = watch(&scene, &["--json", "--url", &pod.url]);
@@ -120,23 +120,28 @@ async fn watching_ends_when_it_is_interrupted_and_when_nobody_reads_any_more() {
     })
     .await;
     assert_eq!(process.wait_exit(DEADLINE).await.unwrap().code(), Some(0), "{:?}", process.lines());
-    assert_eq!(process.lines().len(), 2, "one line and where it came from: {:?}", process.lines());
+    assert_eq!(
+        process.lines().len(),
+        2,
+        "one event, and the line about the connection: {:?}",
+        process.lines()
+    );
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn what_cannot_be_watched_is_told() {
+async fn errors_of_watching_are_reported() {
     require_nats!();
     let (nats, scene, _author, [pod, _]) = world().await;
     let (code, said) = run(scene.folder(), &["watch", "BTC-EUR", "--url", &pod.url], &[]).await;
     assert!(code == Some(1) && said.contains("it has BTC-USD, ETH-USD"), "{said}");
     let (code, said) = run(scene.folder(), &["watch", "bitcoin"], &[]).await;
     assert!(code == Some(2) && said.contains("bitcoin"), "{said}");
-    // It greets whoever comes, and not in HTTP.
+    // A NATS server sends its greeting at once, which is not HTTP.
     let stranger = nats.url().replace("nats://", "http://");
     let process = watch(&scene, &["--url", &stranger]);
-    let tries_on = |line: &str| line.contains("not connected; ") && line.contains(&stranger);
-    process.wait_for_line(tries_on, DEADLINE).await.unwrap();
+    let retries = |line: &str| line.contains("not connected; ") && line.contains(&stranger);
+    process.wait_for_line(retries, DEADLINE).await.unwrap();
     let away = watch(&scene, &["--url", "http://127.0.0.1:1"]);
-    let tries_on = |line: &str| line.contains("refused") && line.contains("s at http://127.0.0.1:1; ");
-    away.wait_for_line(tries_on, DEADLINE).await.unwrap();
+    let retries = |line: &str| line.contains("refused") && line.contains("s at http://127.0.0.1:1; ");
+    away.wait_for_line(retries, DEADLINE).await.unwrap();
 }

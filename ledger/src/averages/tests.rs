@@ -1,4 +1,4 @@
-//! Median and moving average at the extremes; the rest is in `api/tests/answers`.
+//! Median and moving average at extreme values; the other averages are tested in `api/tests/answers`.
 
 use common::domain::{Epoch, Interval};
 use proptest::prelude::*;
@@ -15,7 +15,7 @@ fn scan(units: &[u128], expected: u64) -> Scanned {
 
 proptest! {
     #[test]
-    fn both_lie_between_the_extremes(
+    fn median_and_moving_average_are_between_the_extremes(
         units in prop::collection::vec(prop_oneof![1..=LARGEST, 1_u128..1_000], 1..50),
         expected in prop_oneof![1_u64..100, 1_u64..=3_162_240_000],
     ) {
@@ -29,7 +29,7 @@ proptest! {
     }
 
     #[test]
-    fn the_moving_average_is_that_of_exact_decimals(
+    fn the_moving_average_equals_exact_decimals(
         cents in prop::collection::vec(1_i64..20_000_000, 1..300), expected in 1_u64..10_000,
     ) {
         let mut average = Decimal::new(cents[0], 2);
@@ -100,15 +100,15 @@ fn a_window_of_too_many_ticks_has_everything_but_median_and_moving_average() {
 }
 
 #[test]
-fn what_is_remembered_is_bounded_and_the_newest() {
+fn the_cache_is_bounded_and_keeps_the_newest() {
     let scans = Scans::default();
     let found = Scanned { median: Decimal::ONE, ema: Decimal::ONE };
     let (pair, span) = ("BTC-USD".parse().unwrap(), Span::from_seconds(60));
     for sequence in 1..=5_000 {
         let key = (Sequence(sequence), pair, span);
-        assert_eq!(scans.remembered_or(key, || Ok(Some(found))).unwrap(), Some(found));
+        assert_eq!(scans.cached_or(key, || Ok(Some(found))).unwrap(), Some(found));
     }
-    let remembered = lock(&scans.remembered);
-    assert_eq!(remembered.len(), MAX_REMEMBERED);
-    assert_eq!(remembered.last_key_value().unwrap().0.0, Sequence(5_000));
+    let cache = lock(&scans.cache);
+    assert_eq!(cache.len(), MAX_CACHED);
+    assert_eq!(cache.last_key_value().unwrap().0.0, Sequence(5_000));
 }

@@ -1,4 +1,4 @@
-//! A store that takes no records, as on a full disk.
+//! Handling a store that cannot be written, for example because the disk is full.
 
 use std::{sync::Arc, time::Duration};
 
@@ -11,36 +11,39 @@ use crate::{
     store::{OpenError, StoreError},
 };
 
-/// How long a store that takes no records is left alone before it is tried again.
+/// The pause before a closed store is opened again.
 const REOPEN_PAUSE: Duration = Duration::from_secs(5);
 
 impl Ingest {
-    /// The store takes no records: says so once, and when to try again.
+    /// Closes the store after a failed write, and schedules the next attempt to open it.
     pub(super) fn close(&mut self, error: &StoreError) {
-        // While it catches up it may fail again.
+        // It is closed at most once, but a reopened store can fail again while it is catching up.
         if self.closed.as_ref().is_none_or(|closed| closed.retry.is_none()) {
             let reason = chain(error);
-            tracing::error!(reason, path = %self.store.path().display(), "the store takes no records");
+            tracing::error!(
+                event = "store_closed", reason, path = %self.store.path().display(),
+                "cannot write to the store; closed it and will try to reopen it"
+            );
             self.store.close(reason.clone());
             self.closed = Some(Closed { reason, retry: Some(Instant::now() + REOPEN_PAUSE) });
         }
         self.metrics.store_closed.set(1);
-        self.tell(0);
+        self.update_readiness(0);
     }
 
-    /// The store may be read again once it has everything that was told meanwhile.
+    /// Lets readers use the store again, if it now holds everything that was served from memory.
     pub(super) fn caught_up(&mut self) {
         let is_open = self.closed.as_ref().is_some_and(|closed| closed.retry.is_none());
         if is_open && self.current.sequence >= self.snapshots.borrow().sequence {
             self.store.caught_up();
             self.closed = None;
             self.metrics.store_closed.set(0);
-            tracing::info!(sequence = %self.current.sequence, "the store has caught up");
+            tracing::info!(event = "store_caught_up", sequence = %self.current.sequence, "the store has caught up");
         }
     }
 
-    /// Opens the store again, if it can be by now, and goes on from where it ends. Answers besides what is wrong
-    /// with it, if it cannot be used any more.
+    /// Tries to open the store again and to continue from its cursor. Also returns what is wrong with the store if it
+    /// turns out to be damaged.
     pub(super) async fn reopen(
         mut self,
         reader: &mut dyn LogReader,
@@ -54,37 +57,41 @@ impl Ingest {
         match reopened {
             Ok(loaded) => {
                 let loaded = loaded?;
-                tracing::info!(sequence = %loaded.sequence, "the store is open again");
+                tracing::info!(event = "store_reopened", sequence = %loaded.sequence, "reopened the store");
                 reader.rewind(loaded.sequence).await;
                 self.current = Arc::new(loaded);
                 if let Some(closed) = &mut self.closed {
                     *closed = Closed { reason: "it is catching up with the log".to_owned(), retry: None };
                 }
                 self.caught_up();
-                self.tell(0);
+                self.update_readiness(0);
             }
             Err(OpenError::Unreadable { source, .. }) if source.is_damage() => {
                 return Ok((self, Some(source)));
             }
             Err(error) => {
-                tracing::debug!(error = chain(&error), "the store cannot be opened again");
+                tracing::debug!(
+                    event = "store_reopen_failed",
+                    error = chain(&error),
+                    "cannot reopen the store yet"
+                );
                 self.closed =
                     Some(Closed { reason: chain(&error), retry: Some(Instant::now() + REOPEN_PAUSE) });
-                self.tell(0);
+                self.update_readiness(0);
             }
         }
         Ok((self, None))
     }
 }
 
-/// Why a store is not at hand, and when it is tried again.
+/// Why the store is closed, and when to try to open it again.
 pub(super) struct Closed {
     pub(super) reason: String,
-    /// Missing while it is open for ingest alone, and catches up with what was told from memory.
+    /// `None` once it has been reopened and is catching up with what was served from memory.
     pub(super) retry: Option<Instant>,
 }
 
-/// Waits for an instant; for ever, where there is none.
+/// Waits until an instant, or forever if there is none.
 pub(super) async fn until(instant: Option<Instant>) {
     match instant {
         Some(instant) => sleep_until(instant).await,

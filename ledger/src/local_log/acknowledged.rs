@@ -1,9 +1,9 @@
-//! The newest position that was acknowledged, noted beside the store.
+//! The newest acknowledged sequence, kept in a file beside the store.
 //!
-//! sled drops what it cannot read at the end of its log when it opens, and says nothing. In a copy that does not
-//! matter, but here the store is the log: what it has lost must be named, and its positions not be given again.
-//! The note is one line, written over in place after every acknowledgement; like the store it survives this
-//! process, and promises nothing about power failure.
+//! When sled opens, it silently drops what it cannot read at the end of its log. For a copy that does not matter.
+//! Here the store is the log, so lost records must be reported and their sequences must not be used again. The file
+//! has one line, which is overwritten in place after every acknowledgement. Like the store, it survives a crash of
+//! this process, but not necessarily a power failure.
 
 use std::{
     fs::{self, File},
@@ -16,7 +16,6 @@ use common::{bus::LogIdentity, domain::Sequence};
 
 use crate::store::{ACKNOWLEDGED, Store};
 
-/// The note.
 #[derive(Debug)]
 pub(super) struct Acknowledged {
     identity: LogIdentity,
@@ -24,23 +23,26 @@ pub(super) struct Acknowledged {
 }
 
 impl Acknowledged {
-    /// The note beside a store, and the position in it; none where there is no note about this log.
+    /// Opens the file beside a store. Also returns the sequence in it, if it belongs to this log.
     pub(super) fn open(store: &Store) -> (Self, Option<Sequence>) {
         let path = store.path().with_file_name(ACKNOWLEDGED);
         let identity = store.identity().clone();
         let noted = fs::read_to_string(&path).ok().and_then(|line| read(&line, &identity));
         let file = create(&path).inspect_err(|error| {
-            tracing::warn!(%error, path = %path.display(), "cannot note what is acknowledged; going on without");
+            tracing::warn!(
+                event = "acknowledgements_not_recorded", %error, path = %path.display(),
+                "cannot record acknowledged sequences; a loss of records would go unnoticed"
+            );
         });
         (Self { identity, file: file.ok() }, noted)
     }
 
-    /// Notes a position.
+    /// Records a sequence.
     pub(super) fn note(&self, position: Sequence) {
         let line = format!("{} {:020}\n", self.identity, position.0);
-        // Where it cannot be written a loss goes unnoticed, as it would without the note.
+        // If this fails, a loss of records goes unnoticed, as it would without the file.
         if let Some(Err(error)) = self.file.as_ref().map(|file| file.write_all_at(line.as_bytes(), 0)) {
-            tracing::debug!(%error, "cannot note what is acknowledged");
+            tracing::debug!(event = "acknowledgement_not_recorded", %error, "cannot record an acknowledged sequence");
         }
     }
 }
@@ -59,7 +61,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_was_noted_is_found_again_for_the_same_log_alone() {
+    fn the_recorded_sequence_is_found_for_the_same_log_only() {
         let folder = tempfile::tempdir().unwrap();
         let store = Store::open_local(folder.path()).unwrap();
         let (note, nothing) = Acknowledged::open(&store);

@@ -1,4 +1,4 @@
-//! Exact fractions of prices and amounts, and how they are rounded.
+//! Exact fractions of prices and amounts, and rounding them.
 
 use std::{fmt, str::FromStr};
 
@@ -9,58 +9,57 @@ use rust_decimal::Decimal;
 use super::Leg;
 use crate::summary::DERIVED_DECIMALS;
 
-/// Digits, from the first that is not zero, that a rounded number has at least: enough to be used on its own,
-/// however small it is.
+/// The least number of significant digits of a rounded number, so that small numbers are useful too.
 const LEAST_DIGITS: i64 = 12;
 
-/// Zeros that a number of here can have behind its point before another digit comes, with room to spare: the
-/// least amount is 10⁻¹⁸, and two prices make no less than 10⁻²⁶ of it.
+/// More zeros than a number can have between its decimal point and its first significant digit: the smallest amount
+/// is 10⁻¹⁸, and two prices reduce it to no less than 10⁻²⁶ of that.
 const MOST_ZEROS: u32 = 64;
 
-/// How much of an asset: above zero and below 10¹⁵, at most 18 decimal places and 28 digits in all. The digits are
-/// kept as they came.
+/// An amount of an asset: above zero and below 10¹⁵, with at most 18 decimal places and 28 digits in all. Its digits
+/// are preserved.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Amount(Decimal);
 
-/// Why a text is no amount.
+/// Why a text is not an amount.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum AmountError {
-    /// Not digits with an optional decimal point.
+    /// It is not made of digits with an optional decimal point.
     #[error("not a plain decimal number like 1.5")]
     NotDecimal,
-    /// Zero.
+    /// It is zero.
     #[error("an amount must be above zero")]
     NotPositive,
-    /// At or above the bound.
+    /// It is too large.
     #[error("an amount must be below 1000000000000000")]
     TooLarge,
-    /// More digits than are kept.
-    #[error("an amount has at most {} decimal places, and 28 digits in all", Amount::MAX_DECIMALS)]
+    /// It has too many digits.
+    #[error("an amount must have at most {} decimal places and 28 digits in all", Amount::MAX_DECIMALS)]
     TooPrecise,
 }
 
 impl Amount {
     /// One.
     pub const ONE: Self = Self(Decimal::ONE);
-    /// Decimal places an amount may have: as many as the finest asset in wide use.
+    /// The most decimal places that an amount may have: as many as the finest asset in wide use.
     const MAX_DECIMALS: u32 = 18;
-    /// Digits it may have before its point.
+    /// The most digits before the decimal point.
     const MAX_WHOLE_DIGITS: usize = 15;
-    /// Every amount is below this: 10¹⁵.
+    /// Amounts must be below this: 10¹⁵.
     const BOUND: Decimal = Decimal::from_parts(0xa4c6_8000, 0x3_8d7e, 0, false, 0);
 }
 
 impl FromStr for Amount {
     type Err = AmountError;
 
-    /// Digits with an optional decimal point: no sign, no exponent, no separators.
+    /// Parses digits with an optional decimal point. Signs, exponents and separators are not allowed.
     fn from_str(text: &str) -> Result<Self, Self::Err> {
         let (whole, part) = text.split_once('.').unwrap_or((text, "0"));
         let is_number = |part: &str| !part.is_empty() && part.bytes().all(|byte| byte.is_ascii_digit());
         if !is_number(whole) || !is_number(part) {
             return Err(AmountError::NotDecimal);
         }
-        // No decimal holds so many digits: there are too many of them before the point, or else behind it.
+        // Decimal cannot hold this many digits, so there are too many before the point or after it.
         let unheld = |_| match whole.trim_start_matches('0').len() > Self::MAX_WHOLE_DIGITS {
             true => AmountError::TooLarge,
             false => AmountError::TooPrecise,
@@ -92,7 +91,7 @@ pub struct Fraction {
 }
 
 impl Fraction {
-    /// What one of the first asset is worth in the last, at the prices along the way.
+    /// What one unit of the first asset is worth in the last one.
     pub fn of(legs: &[Leg]) -> Self {
         let one = Self { dividend: BigUint::from(1_u8), divisor: BigUint::from(1_u8) };
         legs.iter().fold(one, |rate, leg| {
@@ -104,7 +103,7 @@ impl Fraction {
         })
     }
 
-    /// So much of it.
+    /// The rate multiplied by an amount.
     #[must_use]
     pub fn amount(self, amount: Amount) -> Self {
         self.times(BigUint::from(amount.0.mantissa().unsigned_abs()), power(amount.0.scale()))
@@ -114,10 +113,10 @@ impl Fraction {
         Self { dividend: self.dividend * dividend, divisor: self.divisor * divisor }
     }
 
-    /// Rounded half-even to eight decimal places, or to as many more as it takes to have twelve digits from
-    /// the first that is not zero.
+    /// The number rounded half-even to eight decimal places, or to as many more as it takes to show twelve
+    /// significant digits.
     pub fn rounded(&self) -> Rounded {
-        // The digits of the number, cut off far behind its first one.
+        // The number's digits, truncated long after the first significant one.
         let long = (&self.dividend * power(MOST_ZEROS) / &self.divisor).to_string();
         let whole_digits = i64::try_from(long.len()).unwrap_or(0) - i64::from(MOST_ZEROS);
         let places = (LEAST_DIGITS - whole_digits).max(i64::from(DERIVED_DECIMALS));
@@ -128,7 +127,7 @@ impl Fraction {
         let up = twice > self.divisor || (twice == self.divisor && whole.bit(0));
         let digits = (whole + u8::from(up)).to_string();
         let places = usize::try_from(places).unwrap_or(0);
-        // At least one digit stands before the point.
+        // There is at least one digit before the point.
         let padded = format!("{digits:0>width$}", width = places + 1);
         let (whole, part) = padded.split_at(padded.len().saturating_sub(places));
         Rounded(format!("{whole}.{part}"))
@@ -139,13 +138,13 @@ fn power(tens: u32) -> BigUint {
     BigUint::from(10_u8).pow(tens)
 }
 
-/// A rounded number, as it is written. It may have more digits than a [`Decimal`] holds.
+/// A rounded number in decimal notation. It may have more digits than a [`Decimal`] can hold.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Rounded(String);
 
-/// Why a text is no such number.
+/// Why a text is not a rounded number.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("not digits with a decimal point among them")]
+#[error("not a number with digits on both sides of a decimal point")]
 pub struct RoundedError;
 
 impl FromStr for Rounded {

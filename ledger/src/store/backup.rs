@@ -1,11 +1,11 @@
-//! A copy of the store in one file, made while it is in use, and a store made from such a copy.
+//! Backups: a copy of the store in one file, made while the store is in use, and a store restored from such a file.
 //!
-//! The copy is of one moment, between two commits: while the rows are read no other is written. So that this
-//! takes a second or two and not as long as somebody's network, they are read into a file beside the store
-//! first. Rows are copied as they lie there, whatever they mean.
+//! The copy is consistent: no commit happens while rows are read. So that commits wait for a second or two and not
+//! for a slow client, rows are first read into a temporary file beside the store. Rows are copied without being
+//! interpreted.
 //!
-//! - `file`: how such a file looks, and how it is read.
-//! - `restore`: a store made from one.
+//! - `file`: the layout of a backup, and reading it.
+//! - `restore`: creating a store from one.
 
 mod file;
 mod restore;
@@ -24,30 +24,32 @@ use super::{Store, StoreError, key};
 pub use file::{Header, ReadBackupError, Summary, check};
 pub use restore::{RestoreError, restore};
 
-/// A copy that was made, in a file without a name: it is gone when nobody reads it any more.
+/// A finished backup in an unnamed temporary file, which disappears once it is closed.
 #[derive(Debug)]
 pub struct Backup {
-    /// The copy, from its beginning.
+    /// The backup, positioned at its start.
     pub file: File,
-    /// What is in it.
+    /// What it contains.
     pub summary: Summary,
-    /// How long nothing could be written to the store meanwhile.
+    /// How long commits had to wait.
     pub held: Duration,
 }
 
-/// Why no copy was made.
+/// Why no backup was made.
 #[derive(Debug, thiserror::Error)]
 pub enum BackupError {
     /// The store cannot be read.
     #[error(transparent)]
     Store(#[from] StoreError),
-    /// There is no room for the copy beside the store, or it cannot be written.
-    #[error("cannot write a copy of the store beside it: a backup needs as much room again")]
+    /// There is not enough space beside the store, or it cannot be written to.
+    #[error(
+        "cannot write the backup's temporary file beside the store; it needs as much free space as the store uses"
+    )]
     Write(#[from] io::Error),
 }
 
 impl Store {
-    /// Copies everything as of one moment. Commits wait until that is done. Blocks.
+    /// Copies every row as of one moment. Commits wait until that is done. Blocks.
     pub fn backup(&self, now: Timestamp) -> Result<Backup, BackupError> {
         let mut spool = tempfile::tempfile_in(self.path.parent().unwrap_or(&self.path))?;
         let started = Instant::now();

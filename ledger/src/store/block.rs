@@ -1,18 +1,17 @@
-//! Ticks of up to 256 consecutive slots in one value, a few bytes each.
+//! Blocks: the ticks of up to 256 consecutive slots in one value, at a few bytes each.
 //!
-//! A block begins with a pair's tick and takes those of the next 256 slots, as long as they keep the
-//! interval. Ticks are appended to its bytes as they come; none is ever changed. Each is written as what it
-//! differs in from the one before:
+//! A block starts with a tick and takes the ticks of its first 256 slots, as long as the interval stays the same.
+//! Ticks are appended as they arrive and never changed. Each one is encoded as the difference from the one before:
 //!
 //! | part | meaning |
 //! |---|---|
-//! | control, one byte | decimal places (low four bits); whether it is the very next slot; whether it has the same epoch |
-//! | slots skipped | only if it is not the next one |
-//! | positions since | distance in the log |
-//! | epochs since | only if it is another one |
-//! | mantissa | the difference, both at the decimal places of this one |
+//! | control, one byte | decimal places (low four bits); whether it is in the next slot; whether it has the same epoch |
+//! | slots since | only if it is not in the next slot |
+//! | sequences since | distance in the log |
+//! | epochs since | only if the epoch differs |
+//! | mantissa | the difference between the two, both scaled to this tick's decimal places |
 //!
-//! Numbers are variable-length, seven bits a byte; signed ones are folded so that small ones stay short.
+//! Numbers are varints of seven bits a byte. Signed ones are zigzag-encoded, so that small ones stay short.
 
 use common::domain::{Epoch, Interval, Price, Sequence, Slot, Span, Timestamp};
 use rust_decimal::Decimal;
@@ -20,11 +19,11 @@ use rust_decimal::Decimal;
 use super::StoredTick;
 use crate::number::{self, fold, unfold};
 
-/// The slots of a block. More make values larger, which are written anew with every tick; fewer make a
-/// long scan slower, for it costs a look-up for each.
+/// The number of slots in a block. The whole value is rewritten with every tick, so more slots make writes larger.
+/// Fewer slots make long scans slower, because each block costs a look-up.
 const SLOTS: u64 = 256;
 
-/// Control bits above those for the decimal places, of which a price has at most 13.
+/// Control bits. The lower four hold the decimal places, of which a price has at most 13.
 const NEXT_SLOT: u8 = 0x10;
 const SAME_EPOCH: u8 = 0x20;
 const PLACES: u8 = 0x0f;
@@ -37,7 +36,7 @@ pub(super) struct Block {
     bytes: Vec<u8>,
 }
 
-/// What the next tick is written as a difference from.
+/// The state that the next tick is encoded against.
 #[derive(Debug, Clone, Copy)]
 struct Last {
     interval: Interval,
@@ -49,7 +48,7 @@ struct Last {
 }
 
 impl Block {
-    /// The block that begins with this tick.
+    /// Starts a block with its first tick.
     pub(super) fn begin(tick: &StoredTick) -> Self {
         let mut bytes = Vec::new();
         number::write(&mut bytes, tick.interval.millis().into());
@@ -58,7 +57,7 @@ impl Block {
         Self { start: tick.slot, last, bytes }
     }
 
-    /// Appends a later tick, if there is room for it.
+    /// Appends a later tick. Returns false if it does not fit into this block.
     pub(super) fn push(&mut self, tick: &StoredTick) -> bool {
         let distance = tick.slot.start().millis_since(self.start.start());
         let fits = tick.interval == self.last.interval && distance / tick.interval.millis() < SLOTS;
@@ -68,7 +67,7 @@ impl Block {
         fits
     }
 
-    /// The block as it was written; nothing where it is damaged.
+    /// Decodes a block so that it can grow further. Returns `None` if it is damaged.
     pub(super) fn resume(start: Timestamp, bytes: &[u8]) -> Option<Self> {
         let (mut first, mut last) = (None, None);
         read(start, bytes, |tick, state| {
@@ -78,23 +77,21 @@ impl Block {
         Some(Self { start: first?, last: last?, bytes: bytes.to_vec() })
     }
 
-    /// The slot it begins with.
     pub(super) fn start(&self) -> Slot {
         self.start
     }
 
-    /// The position of its last tick.
+    /// The sequence of its last tick.
     pub(super) fn last(&self) -> Sequence {
         Sequence(self.last.sequence)
     }
 
-    /// Its value.
     pub(super) fn bytes(&self) -> &[u8] {
         &self.bytes
     }
 }
 
-/// The ticks of a block, by slot and by position; nothing where it is damaged.
+/// Decodes the ticks of a block, in order. Returns `None` if it is damaged.
 pub(super) fn ticks(start: Timestamp, bytes: &[u8]) -> Option<Vec<StoredTick>> {
     let mut ticks = Vec::new();
     read(start, bytes, |tick, _| ticks.push(tick))?;
@@ -107,7 +104,7 @@ fn read(start: Timestamp, mut bytes: &[u8], mut each: impl FnMut(StoredTick, Las
     let mut last = Last::before(start, Interval::new(interval).ok()?);
     while !rest.is_empty() {
         let tick = last.read(rest)?;
-        // Anything else was not written by `push`.
+        // `push` never writes such a tick.
         if last.slot.millis_since(start) / last.interval.millis() >= SLOTS {
             return None;
         }
@@ -117,7 +114,7 @@ fn read(start: Timestamp, mut bytes: &[u8], mut each: impl FnMut(StoredTick, Las
 }
 
 impl Last {
-    /// As if a tick stood one slot before the first.
+    /// The state before the first tick, as if there were a tick one slot earlier.
     fn before(start: Timestamp, interval: Interval) -> Self {
         let slot = start.minus(interval.duration());
         Self { interval, slot, sequence: 0, epoch: 0, mantissa: 0, places: 0 }
@@ -170,10 +167,9 @@ impl Last {
         })
     }
 
-    /// The last mantissa as if it had so many decimal places: near the next one, and the same for who
-    /// writes and who reads.
+    /// The last mantissa, scaled to this many decimal places.
     fn mantissa_at(&self, places: u32) -> i128 {
-        // A price is below 10²⁵ units, so neither can overflow.
+        // A price is below 10²⁵ units, so this cannot overflow.
         match places.checked_sub(self.places) {
             Some(more) => self.mantissa * 10_i128.pow(more),
             None => self.mantissa / 10_i128.pow(self.places - places),

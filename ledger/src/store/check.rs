@@ -1,9 +1,9 @@
-//! Whether what the store holds can be true: a walk over all of it.
+//! A consistency check of the whole store.
 //!
-//! Every slot of a pair is covered by exactly one tick or gap, and what no record covers was noted as a gap
-//! when it was written. So the rows of a pair lie end to end, up to its newest slot; where they do not, some
-//! are missing, or are those of another time, whatever the disk says. (Only where the interval changes can
-//! a gap before the first slot of the new one be missing unnoticed.)
+//! Every slot of a pair is covered by exactly one tick or gap. The writer adds a gap for slots that no record covers.
+//! So the rows of a pair must follow one another without a hole, up to its newest slot. If they do not, rows are
+//! missing or come from an older state of the store, even if sled considers its files intact. (One case goes
+//! undetected: a missing gap right before the first slot after a change of the interval.)
 
 use std::iter::Peekable;
 
@@ -11,7 +11,7 @@ use common::domain::{Interval, Pair, Sequence, Slot, Timestamp};
 
 use super::{Heads, Order, Store, StoreError, StoredGap, StoredTick, key};
 
-/// What covers slots.
+/// The slots that one tick or gap covers.
 struct Cover {
     first: Slot,
     last: Slot,
@@ -20,13 +20,13 @@ struct Cover {
 }
 
 impl Store {
-    /// Reads all ticks and gaps, and fails where rows are missing or contradict each other. Takes about a
-    /// second for a year of two pairs.
+    /// Reads all ticks and gaps. Fails if rows are missing or contradict each other. Takes about a second for a year
+    /// of two pairs.
     pub fn check(&self) -> Result<(), StoreError> {
         let pairs = self.pairs()?;
-        // Two rows of a pair tell that it has slots.
-        let begun = self.database.scan_prefix(key::OLDEST_PREFIX).count();
-        if begun != pairs.iter().filter(|(_, heads)| heads.covered.is_some()).count() {
+        // Whether a pair has slots is recorded in two rows, which must agree.
+        let with_slots = self.database.scan_prefix(key::OLDEST_PREFIX).count();
+        if with_slots != pairs.iter().filter(|(_, heads)| heads.covered.is_some()).count() {
             return Err(StoreError::Damaged("a pair is missing"));
         }
         pairs.into_iter().try_for_each(|(pair, heads)| self.check_pair(pair, &heads))
@@ -49,23 +49,23 @@ impl Store {
                 }
             };
             if !fits {
-                return Err(StoreError::Damaged("rows are missing, or are of another time"));
+                return Err(StoreError::Damaged("rows are missing or outdated"));
             }
             if is_tick {
                 newest_tick = cover.sequence;
             }
-            // A gap that is in no record has no place in the log: what follows is held against the one before.
+            // A gap without a record has no sequence, so the next row is compared with the one before the gap.
             let sequence = cover.sequence.or(before.and_then(|before| before.sequence));
             before = Some(Cover { sequence, ..cover });
         }
         if heads.covered.is_none() && before.is_none() {
-            // Nothing but leads so far.
+            // The pair has had nothing but leads so far.
             return Ok(());
         }
         let newest = before.map(|before| (before.sequence.unwrap_or_default(), before.last, before.interval));
-        let told = heads.covered.map(|(slot, interval)| (heads.covering, slot, interval));
-        // Without any tick the newest one is past retention.
-        if newest != told || newest_tick.is_some_and(|newest| newest != heads.tick) {
+        let recorded = heads.covered.map(|(slot, interval)| (heads.covering, slot, interval));
+        // Without any ticks, the newest one is past retention.
+        if newest != recorded || newest_tick.is_some_and(|newest| newest != heads.tick) {
             return Err(StoreError::Damaged("the newest rows are missing"));
         }
         for newest in [heads.covering, heads.tick].into_iter().filter(|newest| *newest != Sequence::default())
@@ -78,7 +78,7 @@ impl Store {
     }
 }
 
-/// The next tick or gap, whichever is first; and whether it is a tick.
+/// The next tick or gap by slot, and whether it is a tick.
 fn next(
     ticks: &mut Peekable<impl Iterator<Item = Result<StoredTick, StoreError>>>,
     gaps: &mut Peekable<impl Iterator<Item = Result<StoredGap, StoreError>>>,

@@ -1,7 +1,7 @@
-//! sled, as the store uses it: rows by name, in order, and all-or-nothing batches.
+//! The part of sled that the store uses: sorted rows and atomic batches.
 //!
-//! After a write that failed sled shows what it could not write, and writes nothing more. So the database is
-//! closed there and then, for every handle: it must be opened anew, and then has what it had before.
+//! After a failed write, sled still returns the rows that it could not write, and accepts no more writes. So a failed
+//! write closes the database for every handle. Once reopened, it holds what it held before that write.
 
 use std::{
     ops::RangeBounds,
@@ -12,41 +12,40 @@ use sled::IVec;
 
 use super::StoreError;
 
-/// A row: its name and value.
+/// The key and value of a row.
 pub(super) type Row = (IVec, IVec);
 
-/// The database. Clones are handles to the same one.
+/// The database. Clones are handles to the same database.
 #[derive(Debug, Clone)]
 pub(super) struct Database {
     state: Arc<RwLock<State>>,
-    /// Whether this handle may use it while it is catching up.
-    is_writers: bool,
+    /// Whether this handle may use the database while it is catching up.
+    is_writer: bool,
 }
 
 #[derive(Debug)]
 enum State {
     Open(sled::Db),
-    /// It lacks what others have been told already: its writer alone uses it until it has caught up.
+    /// It lacks records that have already been served. Only the writer may use it until it has caught up.
     CatchingUp(sled::Db),
     Closed(Arc<str>),
 }
 
 impl Database {
     pub(super) fn new(opened: sled::Db) -> Self {
-        Self { state: Arc::new(RwLock::new(State::Open(opened))), is_writers: false }
+        Self { state: Arc::new(RwLock::new(State::Open(opened))), is_writer: false }
     }
 
-    /// A handle that may use it while it is catching up.
-    pub(super) fn of_writer(&self) -> Self {
-        Self { state: self.state.clone(), is_writers: true }
+    /// A handle that may use the database while it is catching up.
+    pub(super) fn writer_handle(&self) -> Self {
+        Self { state: self.state.clone(), is_writer: true }
     }
 
-    /// The value of a row.
     pub(super) fn get(&self, name: impl AsRef<[u8]>) -> Result<Option<IVec>, StoreError> {
         Ok(self.opened()?.get(name)?)
     }
 
-    /// The rows in a range, whose ends must not be crossed.
+    /// The rows in a range, which must not be reversed.
     pub(super) fn range<R: RangeBounds<Vec<u8>>>(
         &self,
         names: R,
@@ -55,7 +54,6 @@ impl Database {
         rows(self.opened().map(|database| database.range::<Vec<u8>, _>(names)))
     }
 
-    /// The rows whose names begin so.
     pub(super) fn scan_prefix(
         &self,
         prefix: &[u8],
@@ -63,20 +61,18 @@ impl Database {
         rows(self.opened().map(|database| database.scan_prefix(prefix)))
     }
 
-    /// Writes a batch, all or nothing. Without [`Database::flush`] a crash may undo it.
+    /// Writes a batch atomically. A crash may undo it until [`Database::flush`] returns.
     pub(super) fn apply(&self, batch: sled::Batch) -> Result<(), StoreError> {
         let written = self.opened()?.apply_batch(batch);
-        self.unless_failed(written)
+        self.close_if_failed(written)
     }
 
-    /// Writes one row.
     pub(super) fn put(&self, name: &[u8], value: &[u8]) -> Result<(), StoreError> {
         let mut batch = sled::Batch::default();
         batch.insert(name, value);
         self.apply(batch)
     }
 
-    /// Removes one row.
     #[cfg(test)]
     pub(super) fn delete(&self, name: &[u8]) -> Result<(), StoreError> {
         let mut batch = sled::Batch::default();
@@ -84,30 +80,30 @@ impl Database {
         self.apply(batch)
     }
 
-    /// Waits until everything that was written will survive a crash of this process.
+    /// Waits until everything written so far survives a crash of this process.
     pub(super) fn flush(&self) -> Result<(), StoreError> {
         let flushed = self.opened()?.flush();
-        self.unless_failed(flushed).map(|_bytes| ())
+        self.close_if_failed(flushed).map(|_bytes| ())
     }
 
-    fn unless_failed<T>(&self, written: sled::Result<T>) -> Result<T, StoreError> {
+    fn close_if_failed<T>(&self, written: sled::Result<T>) -> Result<T, StoreError> {
         if let Err(error) = &written {
             self.close(error.to_string());
         }
         Ok(written?)
     }
 
-    /// Lets go of the files, for every handle. A reader that has begun finishes first.
+    /// Closes the files for every handle. Readers that have already started finish first.
     pub(super) fn close(&self, reason: String) {
         *self.state.write().unwrap_or_else(PoisonError::into_inner) = State::Closed(reason.into());
     }
 
-    /// Uses the files again that were let go of, for the writer alone.
+    /// Uses reopened files, for the writer only.
     pub(super) fn reopen(&self, opened: sled::Db) {
         *self.state.write().unwrap_or_else(PoisonError::into_inner) = State::CatchingUp(opened);
     }
 
-    /// It has caught up: everybody may use it again.
+    /// Lets every handle use the database again.
     pub(super) fn caught_up(&self) {
         let mut state = self.state.write().unwrap_or_else(PoisonError::into_inner);
         if let State::CatchingUp(database) = &*state {
@@ -118,14 +114,14 @@ impl Database {
     fn opened(&self) -> Result<sled::Db, StoreError> {
         match &*self.state.read().unwrap_or_else(PoisonError::into_inner) {
             State::Open(database) => Ok(database.clone()),
-            State::CatchingUp(database) if self.is_writers => Ok(database.clone()),
-            State::CatchingUp(_) => Err(StoreError::Closed("it is catching up".to_owned())),
+            State::CatchingUp(database) if self.is_writer => Ok(database.clone()),
+            State::CatchingUp(_) => Err(StoreError::Closed("it is catching up with the log".to_owned())),
             State::Closed(reason) => Err(StoreError::Closed(reason.to_string())),
         }
     }
 }
 
-/// What was found, or one error in its place.
+/// The rows, or a single error in their place.
 fn rows(
     found: Result<sled::Iter, StoreError>,
 ) -> impl DoubleEndedIterator<Item = Result<Row, StoreError>> + use<> {

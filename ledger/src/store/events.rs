@@ -1,4 +1,4 @@
-//! Ticks and gaps of several pairs, in the order of the log.
+//! Reading the ticks and gaps of several pairs in log order.
 
 use std::{cmp::Ordering, iter::Peekable};
 
@@ -7,52 +7,57 @@ use common::domain::{Pair, Sequence, Timestamp};
 use super::{Covering, Order, Store, StoreError, StoredGap, StoredTick, key};
 use crate::position::Position;
 
-/// A tick or gap, and the place in the log right behind it.
-type Placed = (Position, Covering);
+/// A tick or gap, and the position right after it in the log.
+type Positioned = (Position, Covering);
 
-type Reading = Box<dyn Iterator<Item = Result<Placed, StoreError>>>;
+type Reading = Box<dyn Iterator<Item = Result<Positioned, StoreError>>>;
 
 impl Store {
-    /// The ticks and gaps of some pairs that lie behind a position, in the order of the log, each pair's from an
-    /// instant on and up to another.
-    pub fn placed(
+    /// The ticks and gaps of these pairs after a position, in log order. Each pair has its own range of slots,
+    /// `[from, to)`.
+    pub fn ticks_and_gaps_after(
         &self,
         pairs: &[(Pair, Timestamp, Timestamp)],
-        behind: Position,
-    ) -> Result<impl Iterator<Item = Result<Placed, StoreError>> + use<>, StoreError> {
+        after: Position,
+    ) -> Result<impl Iterator<Item = Result<Positioned, StoreError>> + use<>, StoreError> {
         let mut readings = Vec::with_capacity(pairs.len());
         for (pair, from, to) in pairs {
-            // Within a pair the order of slots is that of the log.
-            let known = self.covering_at(*pair, behind.last())?.and_then(|heads| heads.covered);
+            // Within a pair, slots are in log order.
+            let known = self.covering_at(*pair, after.last())?.and_then(|heads| heads.covered);
             let from = known.map_or(*from, |(slot, _)| slot.start().next().max(*from));
             let reading: Reading = Box::new(
-                self.placed_of(*pair, from, *to)
-                    .filter(move |placed| placed.as_ref().map_or(true, |(position, _)| *position > behind)),
+                self.ticks_and_gaps_of(*pair, from, *to)
+                    .filter(move |found| found.as_ref().map_or(true, |(position, _)| *position > after)),
             );
             readings.push(reading.peekable());
         }
         Ok(InOrder(readings))
     }
 
-    /// Whether nothing of a pair that lies behind a position is missing from what is there from an instant on.
-    pub fn reaches_back(&self, pair: Pair, behind: Position, from: Timestamp) -> Result<bool, StoreError> {
-        let last = behind.last();
+    /// Whether the store has all of a pair's ticks and gaps after a position, if slots before `from` are not kept.
+    pub fn is_complete_after(
+        &self,
+        pair: Pair,
+        after: Position,
+        from: Timestamp,
+    ) -> Result<bool, StoreError> {
+        let last = after.last();
         if let Some((slot, interval)) = self.covering_at(pair, last)?.and_then(|heads| heads.covered) {
             return Ok(interval.after(slot.start()).start() >= from);
         }
-        // The pair began later, unless its beginning is what was lost.
+        // The pair started later, unless its first records were lost.
         let Some(oldest) = self.database.get(key::oldest(pair))? else { return Ok(true) };
         let first = key::read_instant(&oldest).ok_or(StoreError::Damaged("oldest slot"))?;
         let hole = key::read_hole_before(&oldest).unwrap_or_default();
         Ok(first >= from && hole <= last.next())
     }
 
-    fn placed_of(
+    fn ticks_and_gaps_of(
         &self,
         pair: Pair,
         from: Timestamp,
         to: Timestamp,
-    ) -> impl Iterator<Item = Result<Placed, StoreError>> + use<> {
+    ) -> impl Iterator<Item = Result<Positioned, StoreError>> + use<> {
         let ticks = self.ticks(pair, from, to, Order::Ascending).peekable();
         let gaps = self.gaps(pair, from, to, Order::Ascending).peekable();
         let mut by_slot = BySlot { ticks, gaps }.peekable();
@@ -63,9 +68,9 @@ impl Store {
                     Err(error) => return Some(Err(error)),
                 };
                 let position = match found.sequence() {
-                    Some(sequence) => Position::behind(sequence),
-                    // What the log had lost lies before the record that showed it. Where that one is beyond
-                    // the range, so is this.
+                    Some(sequence) => Position::after(sequence),
+                    // A gap without a record is positioned before the next record. If that record is outside the
+                    // range, so is the gap.
                     None => match by_slot.peek().and_then(|next| next.as_ref().ok()?.sequence()) {
                         Some(sequence) => Position::before(sequence),
                         None => continue,
@@ -114,7 +119,7 @@ where
     fn next(&mut self) -> Option<Self::Item> {
         let tick_first = match (self.ticks.peek(), self.gaps.peek()) {
             (Some(Ok(tick)), Some(Ok(gap))) => tick.slot < gap.slot,
-            // An error comes out as soon as it is met.
+            // Errors are returned as soon as they are found.
             (Some(Err(_)), _) | (Some(_), None) => true,
             (_, Some(_)) => false,
             (None, None) => return None,
@@ -126,16 +131,16 @@ where
     }
 }
 
-/// Several pairs, as the log has them.
+/// Merges several pairs into log order.
 struct InOrder(Vec<Peekable<Reading>>);
 
 impl Iterator for InOrder {
-    type Item = Result<Placed, StoreError>;
+    type Item = Result<Positioned, StoreError>;
 
     fn next(&mut self) -> Option<Self::Item> {
         let mut first: Option<(usize, Option<Position>)> = None;
         for (index, reading) in self.0.iter_mut().enumerate() {
-            // An error has no position, and comes first.
+            // An error has no position and comes first.
             let Some(next) = reading.peek() else { continue };
             let place = next.as_ref().ok().map(|(position, _)| *position);
             if first.is_none_or(|(_, least)| place.cmp(&least) == Ordering::Less) {

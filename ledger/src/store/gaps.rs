@@ -1,29 +1,33 @@
-//! The gaps of a pair, in the order of time.
+//! Gaps: their rows, and reading the gaps of a pair by slot. A row holds, in this order: sequence, first slot,
+//! interval, epoch, how many sources were asked, cause.
 
-use common::domain::{Epoch, Gap, GapCause, Interval, Pair, Sequence, Slot, Timestamp};
+use common::domain::{Epoch, Gap, GapCause, Interval, Pair, Sequence, Slot, Timestamp, Words};
 
 use super::{Order, Store, StoreError, database::Row, key};
 
-/// A gap as its row has it: everything of the record but the quotes.
+/// In a gap's row: no source was asked.
+const NOT_ASKED: u32 = u32::MAX;
+
+/// A gap as history keeps it: everything of the record but the quotes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct StoredGap {
     /// The first slot it covers.
     pub from: Slot,
     /// The last slot it covers.
     pub slot: Slot,
-    /// The distance between its slots.
+    /// The interval between its slots.
     pub interval: Interval,
     /// Why there is no tick.
     pub cause: GapCause,
-    /// Its record's position in the log, and the term of the leader that wrote it; missing where the log
-    /// had no record of these slots any more.
+    /// The sequence of its record and the epoch of the leader that wrote it. `None` if the log has no record of these
+    /// slots, so that the pod added the gap.
     pub recorded: Option<(Sequence, Epoch)>,
-    /// How many sources were asked; missing where nobody was.
+    /// The number of sources that were asked for a quote. `None` if none was asked.
     pub asked: Option<u32>,
 }
 
 impl StoredGap {
-    /// The row of a gap that a record tells of.
+    /// The stored form of a gap record.
     pub(crate) fn of(sequence: Sequence, epoch: Epoch, gap: &Gap) -> Self {
         let asked = gap.evidence.as_ref().map(|evidence| evidence.quotes.len());
         Self {
@@ -32,19 +36,58 @@ impl StoredGap {
             interval: gap.interval,
             cause: gap.cause,
             recorded: Some((sequence, epoch)),
-            // A record of 64 kB holds a few hundred quotes at most.
-            asked: asked.map(|count| u32::try_from(count).unwrap_or(u32::MAX - 1)),
+            // A record of at most 64 kB holds a few hundred quotes.
+            asked: asked.map(|count| u32::try_from(count).unwrap_or(NOT_ASKED - 1)),
         }
     }
 
-    /// How many slots it covers; at least one.
+    /// Encodes the value of the gap's row.
+    pub(super) fn encode(&self) -> Vec<u8> {
+        let (at, epoch) = self.recorded.unwrap_or((Sequence::default(), Epoch(0)));
+        [
+            key::sequence(at).as_slice(),
+            &key::instant(self.from.start()),
+            &self.interval.millis().to_be_bytes(),
+            &epoch.0.to_be_bytes(),
+            &self.asked.unwrap_or(NOT_ASKED).to_be_bytes(),
+            self.cause.as_str().as_bytes(),
+        ]
+        .concat()
+    }
+
+    /// Decodes a gap's row.
+    pub(super) fn decode((name, value): &Row) -> Result<Self, StoreError> {
+        Self::try_decode(name, value).ok_or(StoreError::Damaged("gap"))
+    }
+
+    fn try_decode(name: &[u8], value: &[u8]) -> Option<Self> {
+        let (_, last) = name.split_last_chunk::<8>()?;
+        let (at, rest) = value.split_at_checked(8)?;
+        let (from, rest) = rest.split_at_checked(8)?;
+        let (millis, rest) = rest.split_at_checked(8)?;
+        let (epoch, rest) = rest.split_at_checked(8)?;
+        let (asked, cause) = rest.split_at_checked(4)?;
+        let interval = key::read_interval(millis)?;
+        let asked = u32::from_be_bytes(asked.try_into().ok()?);
+        let (at, epoch) = (key::read_sequence(at)?, Epoch(u64::from_be_bytes(epoch.try_into().ok()?)));
+        Some(Self {
+            from: key::read_slot(interval, from)?,
+            slot: key::read_slot(interval, last)?,
+            interval,
+            cause: std::str::from_utf8(cause).ok()?.parse::<GapCause>().ok()?,
+            recorded: (at != Sequence::default()).then_some((at, epoch)),
+            asked: (asked != NOT_ASKED).then_some(asked),
+        })
+    }
+
+    /// The number of slots it covers; at least one.
     pub fn slots(&self) -> u64 {
         self.slot.start().millis_since(self.from.start()) / self.interval.millis() + 1
     }
 
-    /// Whether any slot of it lies in `[from, to)`.
+    /// Whether one of its slots is in `[from, to)`.
     fn touches(&self, from: Timestamp, to: Timestamp) -> bool {
-        // Its first slot that is not before `from`; on the grid of its own interval.
+        // Its first slot at or after `from`, on the grid of its own interval.
         let first = match self.from.start() < from {
             true => self.interval.after(from.previous()),
             false => self.from,
@@ -54,7 +97,7 @@ impl StoredGap {
 }
 
 impl Store {
-    /// A pair's gaps that have a slot in `[from, to)`, each whole, one after the other.
+    /// A pair's gaps that have a slot in `[from, to)`. A gap that extends beyond the range is not cut.
     pub fn gaps(
         &self,
         pair: Pair,
@@ -62,20 +105,17 @@ impl Store {
         to: Timestamp,
         order: Order,
     ) -> impl Iterator<Item = Result<StoredGap, StoreError>> + use<> {
-        // A crossed range would panic inside sled.
+        // sled panics if the range is reversed.
         let from = from.min(to);
         let ending_inside = self.database.range(key::gap(pair, from)..key::gap(pair, to));
-        // Of those that end later, only the first can have begun before `to`: gaps do not overlap.
+        // Of the gaps that end later, only the first can start before `to`, because gaps do not overlap.
         let reaching_out = self.database.range(key::gap(pair, to)..=key::gap(pair, Timestamp::MAX)).take(1);
         let rows: Box<dyn Iterator<Item = _>> = match order {
             Order::Ascending => Box::new(ending_inside.chain(reaching_out)),
             Order::Descending => Box::new(reaching_out.chain(ending_inside.rev())),
         };
-        let read = |row: Result<Row, StoreError>| {
-            let (name, value) = row?;
-            key::read_gap(&name, &value).ok_or(StoreError::Damaged("gap"))
-        };
-        rows.map(read).filter(move |gap| gap.as_ref().map_or(true, |gap| gap.touches(from, to)))
+        rows.map(|row: Result<Row, StoreError>| StoredGap::decode(&row?))
+            .filter(move |gap| gap.as_ref().map_or(true, |gap| gap.touches(from, to)))
     }
 }
 

@@ -1,7 +1,7 @@
-//! Whole records, quotes included: packed by the dozen once there are enough of them.
+//! Whole records with their quotes, compressed in packs.
 //!
-//! Records say nearly the same, one after the other: packed they take a tenth of the room, and a day of them a
-//! tenth of the writing. The newest ones, too few to be packed, have a row each.
+//! Consecutive records are nearly alike, so a pack takes a tenth of the space of its records, and a day of packs a
+//! tenth of the writes. The newest records, too few for a pack, have a row each.
 
 use common::{
     domain::{Record, Sequence},
@@ -11,16 +11,16 @@ use common::{
 use super::{Store, StoreError, Stored, key};
 use crate::number;
 
-/// Records of a pack. More would pack better, and make looking at a single one slower.
+/// The number of records in a pack. More would compress better, but make reading a single record slower.
 const RECORDS: usize = 64;
 
-/// A pack is closed when it has so many bytes, whatever it has of records: a few of the largest.
+/// A pack is closed once its records have this many bytes, which a few of the largest records do.
 const BYTES: usize = 64 * 1024;
 
-/// Nothing that unpacks to more was packed here.
+/// The largest size of a pack that was written here; anything larger is damage.
 const MAX_UNPACKED_BYTES: usize = BYTES + wire::MAX_RECORD_BYTES + RECORDS * 32;
 
-/// How hard to pack: the least is twice as fast as the usual, and packs nearly as well.
+/// The compression level. The lowest is twice as fast as the default and compresses nearly as well.
 const LEVEL: i32 = 1;
 
 const DAMAGED: StoreError = StoreError::Damaged("pack of records");
@@ -36,12 +36,12 @@ pub(super) struct Packing {
 struct Waiting {
     sequence: Sequence,
     bytes: Vec<u8>,
-    /// Whether it has a row of its own.
+    /// Whether it has been written to a row of its own.
     has_row: bool,
 }
 
 impl Packing {
-    /// The records that have rows of their own. There are no more than a pack has.
+    /// Loads the records that have rows of their own, which are fewer than a pack holds.
     pub(super) fn load(store: &Store) -> Result<Self, StoreError> {
         let mut packing = Self::default();
         for row in store.database.scan_prefix(key::RECORD_PREFIX) {
@@ -53,20 +53,19 @@ impl Packing {
         Ok(packing)
     }
 
-    /// Takes a record in, after all before it, that has a row of its own or not.
+    /// Adds the next record in log order.
     pub(super) fn push(
         &mut self,
         sequence: Sequence,
         bytes: Vec<u8>,
-        has_row: bool,
         batch: &mut sled::Batch,
     ) -> Result<(), StoreError> {
         self.bytes += bytes.len();
-        self.waiting.push(Waiting { sequence, bytes, has_row });
+        self.waiting.push(Waiting { sequence, bytes, has_row: false });
         if self.waiting.len() >= RECORDS || self.bytes >= BYTES { self.pack(batch) } else { Ok(()) }
     }
 
-    /// Gives those a row that have none yet.
+    /// Writes the records that have no row yet to rows of their own.
     pub(super) fn finish(&mut self, batch: &mut sled::Batch) {
         for waiting in self.waiting.iter_mut().filter(|waiting| !waiting.has_row) {
             batch.insert(key::record(waiting.sequence), waiting.bytes.as_slice());
@@ -94,7 +93,7 @@ impl Packing {
     }
 }
 
-/// The records of a pack, in order: where they are in the log, and their bytes.
+/// The records of a pack, in order: their sequences and bytes.
 pub(super) fn unpack(value: &[u8]) -> Result<Vec<(Sequence, Vec<u8>)>, StoreError> {
     let plain = zstd::bulk::decompress(value, MAX_UNPACKED_BYTES).map_err(|_unreadable| DAMAGED)?;
     let (mut rest, mut before, mut records) = (plain.as_slice(), 0_u64, Vec::with_capacity(RECORDS));
@@ -110,7 +109,7 @@ pub(super) fn unpack(value: &[u8]) -> Result<Vec<(Sequence, Vec<u8>)>, StoreErro
 }
 
 impl Store {
-    /// The bytes of the whole record at a position, if it is kept.
+    /// The bytes of the whole record at a sequence, if it is kept.
     pub(super) fn whole(&self, sequence: Sequence) -> Result<Option<Vec<u8>>, StoreError> {
         if let Some(bytes) = self.database.get(key::record(sequence))? {
             return Ok(Some(bytes.to_vec()));
@@ -121,16 +120,15 @@ impl Store {
         Ok(records.find(|(at, _)| *at == sequence).map(|(_, bytes)| bytes))
     }
 
-    /// The whole records in `[first, last]` that are kept, in the order of the log.
+    /// The whole records in `[first, last]` that are kept, in log order.
     pub fn records_between(
         &self,
         first: Sequence,
         last: Sequence,
     ) -> Result<impl Iterator<Item = Result<Stored, StoreError>> + use<>, StoreError> {
-        // A crossed range would panic inside sled.
+        // sled panics if the range is reversed.
         let end = last.max(first);
-        // Those with rows of their own before those in packs: what is packed meanwhile is found twice then, and not
-        // passed over.
+        // Rows are read before packs. A record that is packed in the meantime is then found twice rather than missed.
         let rows = self.database.range(key::record(first)..=key::record(end));
         let rows = rows.map(|row| {
             let (name, value) = row?;
@@ -138,7 +136,7 @@ impl Store {
             Ok((sequence, value.to_vec()))
         });
         let rows: Vec<(Sequence, Vec<u8>)> = rows.collect::<Result<_, StoreError>>()?;
-        // Of the packs that begin before `first`, only the last can reach so far.
+        // Of the packs that start before `first`, only the last can contain records of the range.
         let reaching = self.database.range(key::pack(Sequence::default())..key::pack(first)).rev().take(1);
         let packs = reaching.chain(self.database.range(key::pack(first)..=key::pack(end)));
         let packed = packs.flat_map(|row| match row.and_then(|(_, value)| unpack(&value)) {
@@ -156,7 +154,7 @@ impl Store {
         }))
     }
 
-    /// Every whole record that is kept, in the order of the log.
+    /// Every whole record that is kept, in log order.
     pub fn records(&self) -> impl Iterator<Item = Result<Stored, StoreError>> + use<> {
         let packed = self.database.scan_prefix(key::PACK_PREFIX).flat_map(|row| {
             let (records, error) = match row.and_then(|(_, value)| unpack(&value)) {
@@ -173,7 +171,6 @@ impl Store {
     }
 }
 
-/// The record in these bytes.
 pub(super) fn decode(sequence: Sequence, bytes: &[u8]) -> Result<Stored, StoreError> {
     let decoded: Result<Record, _> = wire::decode(bytes);
     let record = decoded.map_err(|source| StoreError::Record { sequence, source })?;

@@ -1,36 +1,36 @@
-//! Freeing the space of what is past retention. Reading applies retention by itself, exactly; this only
-//! follows, a little behind, so that whoever still answers from an older snapshot finds what it needs.
+//! Deleting rows that are past retention. Readers apply the exact retention limits themselves. Deletion follows a
+//! little later, so that a request on an older snapshot still finds its rows.
 
 use std::time::Duration;
 
 use common::domain::{Body, Pair, Sequence, Timestamp};
 
 use super::{
-    Order, Store, StoreError, Stored, block, key, packs,
+    Order, Store, StoreError, Stored, StoredGap, block, key, packs,
     rollup::{Tier, later},
 };
 
-/// Rows of each kind that are looked at with each batch at most: more than the largest batch brings in, while
-/// the log is caught up with, so that the store does not grow; few enough that reading it is not held up.
+/// The most rows of each kind that one call examines. More than the largest batch adds, so that the store does not
+/// grow once the pod has caught up with the log; few enough that readers are not delayed.
 const ROWS: usize = 2_000;
 
-/// Blocks of a pair that are removed with each batch at most, with the gaps between their ticks.
+/// The most blocks of a pair that one call removes, along with the gaps between their ticks.
 const BLOCKS: usize = 8;
 
-/// Packs of whole records that are looked at with each batch at most.
+/// The most packs of whole records that one call examines.
 const PACKS: usize = 32;
 
-/// How long rows are kept, back from a pair's newest slot.
+/// How long rows are kept.
 #[derive(Debug, Clone, Copy)]
 pub struct Retention {
-    /// Ticks, roll-ups, gaps and leads.
+    /// For ticks, roll-ups, gaps and leads, counted back from the pair's newest slot.
     pub ticks: Duration,
-    /// Whole records, with their quotes; back from the newest slot of any pair.
+    /// For whole records with their quotes, counted back from the newest slot of any pair.
     pub quotes: Duration,
 }
 
 impl Store {
-    /// Removes some of the oldest rows, where they are past retention. Answers how many.
+    /// Removes some of the oldest rows that are past retention. Returns how many.
     pub fn reclaim(&self, retention: Retention) -> Result<usize, StoreError> {
         let mut batch = Removal::default();
         let mut newest: Option<Timestamp> = None;
@@ -43,7 +43,7 @@ impl Store {
             self.quotes_before(newest, retention, &mut batch)?;
         }
         if batch.rows > 0 {
-            // Like every writing: a copy of the store is of a moment between two of them.
+            // Backups hold the writer's lock so that they are consistent, and this is a write like any other.
             self.with_writer(|_| self.database.apply(batch.batch))?;
         }
         Ok(batch.rows)
@@ -70,7 +70,7 @@ impl Store {
         Ok(())
     }
 
-    /// Removes blocks. Answers the slot of the last tick in them, and with which one those begin that stay.
+    /// Removes blocks. Returns the slot of the last tick removed, and the first slot of the blocks that remain.
     fn blocks_before(
         &self,
         pair: Pair,
@@ -94,8 +94,8 @@ impl Store {
         Ok((removed_to, Timestamp::MAX))
     }
 
-    /// Removes the gaps that end before `end`: all of those between the ticks that were removed, for what
-    /// stays must lie end to end. Answers with which slot those begin that stay.
+    /// Removes the gaps that end before `end`, and every gap between ticks that were removed, because the remaining
+    /// rows must follow one another without a hole. Returns the first slot of the gaps that remain.
     fn gaps_before(
         &self,
         pair: Pair,
@@ -105,8 +105,8 @@ impl Store {
     ) -> Result<Timestamp, StoreError> {
         let all = key::gap(pair, Timestamp::EPOCH)..=key::gap(pair, Timestamp::MAX);
         for (number, row) in self.database.range(all).enumerate() {
-            let (name, value) = row?;
-            let gap = key::read_gap(&name, &value).ok_or(StoreError::Damaged("gap"))?;
+            let row = row?;
+            let gap = StoredGap::decode(&row)?;
             let last = gap.slot.start();
             if last >= end || (last > removed_to && number >= ROWS) {
                 return Ok(gap.from.start());
@@ -114,12 +114,12 @@ impl Store {
             if let Some((sequence, _)) = gap.recorded {
                 batch.remove(key::gap_index(pair, sequence));
             }
-            batch.remove(name);
+            batch.remove(row.0);
         }
         Ok(Timestamp::MAX)
     }
 
-    /// Whole records go in the order of the log, a pack at a time.
+    /// Removes whole records in log order, a pack at a time.
     fn quotes_before(
         &self,
         newest: Timestamp,
@@ -128,7 +128,7 @@ impl Store {
     ) -> Result<(), StoreError> {
         let cutoff = newest.minus(retention.quotes);
         self.with_writer(|writer| {
-            let packs = if writer.young_until >= Some(cutoff) { 0 } else { PACKS };
+            let packs = if writer.retained_until >= Some(cutoff) { 0 } else { PACKS };
             let from = key::pack(writer.reclaimed.next());
             for row in self.database.range(from..=key::pack(Sequence(u64::MAX))).take(packs) {
                 let (name, value) = row?;
@@ -136,24 +136,24 @@ impl Store {
                 let fate = |(sequence, bytes): &(Sequence, Vec<u8>)| {
                     self.fate(&packs::decode(*sequence, bytes)?, cutoff)
                 };
-                // The last of them is the youngest.
+                // The last record of a pack is the newest.
                 let (Some(first), Some(last)) = (records.first(), records.last()) else { break };
-                if fate(last)? == Fate::Young {
-                    writer.young_until = packs::decode(last.0, &last.1)?.record.covers_up_to();
+                if fate(last)? == Fate::WithinRetention {
+                    writer.retained_until = packs::decode(last.0, &last.1)?.record.covers_up_to();
                     break;
                 }
                 let fates = records.iter().map(fate).collect::<Result<Vec<Fate>, StoreError>>()?;
-                if fates.iter().all(|fate| *fate == Fate::Past) {
+                if fates.iter().all(|fate| *fate == Fate::Expired) {
                     batch.remove(name);
                 }
                 writer.reclaimed = first.0;
             }
-            // Leads are few: one each time a leader begins.
+            // There are few leads: one for each pair and term.
             for row in self.database.scan_prefix(key::LEAD_PREFIX).take(ROWS) {
                 let (name, value) = row?;
                 let sequence = key::read_record_sequence(&name).ok_or(StoreError::Damaged("position"))?;
                 match packs::decode(sequence, &value)?.record.covers_up_to() {
-                    // The first of its pair follows nothing.
+                    // The first lead of a pair has no slot before it.
                     None => {}
                     Some(covered) if covered < newest.minus(retention.ticks) => batch.remove(name),
                     Some(_) => break,
@@ -167,17 +167,17 @@ impl Store {
         let Stored { sequence, record } = stored;
         let heads = self.heads(record.pair)?.unwrap_or_default();
         Ok(match &record.body {
-            // It has a row of its own besides.
-            Body::Lead(_) => Fate::Past,
-            _ if record.covers_up_to() >= Some(cutoff) => Fate::Young,
-            _ if [heads.tick, heads.covering].contains(sequence) => Fate::Stays,
-            // As long as it may be the newest of its kind that somebody asks about, it is told whole.
-            body if self.successor(record.pair, body)? < cutoff => Fate::Past,
-            _ => Fate::Stays,
+            // Leads are also stored in rows of their own.
+            Body::Lead(_) => Fate::Expired,
+            _ if record.covers_up_to() >= Some(cutoff) => Fate::WithinRetention,
+            _ if [heads.tick, heads.covering].contains(sequence) => Fate::StillNewest,
+            // While a snapshot within retention can have it as its newest record, its quotes are served.
+            body if self.successor(record.pair, body)? < cutoff => Fate::Expired,
+            _ => Fate::StillNewest,
         })
     }
 
-    /// The slot of a pair's next tick, or of its next tick or gap where this is a gap.
+    /// The slot of the pair's next tick after this record or, if this is a gap, of the next tick or gap.
     fn successor(&self, pair: Pair, body: &Body) -> Result<Timestamp, StoreError> {
         let (covered, is_gap) = match body {
             Body::Tick(tick) => (tick.slot.start(), false),
@@ -194,18 +194,19 @@ impl Store {
     }
 }
 
-/// What becomes of a whole record.
+/// What happens to a whole record.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Fate {
-    /// It is past retention.
-    Past,
-    /// It would be, but a pair's newest price is told with its sources, however old it is, also of the past.
-    Stays,
-    /// It will be, some day.
-    Young,
+    /// It is past retention and can be removed.
+    Expired,
+    /// It is past retention, but is or was a pair's newest record: the newest price is served with its quotes,
+    /// however old it is, for past sequences too.
+    StillNewest,
+    /// It is within retention.
+    WithinRetention,
 }
 
-/// Rows to remove, counted.
+/// Rows to remove, and how many they are.
 #[derive(Default)]
 struct Removal {
     batch: sled::Batch,

@@ -1,20 +1,20 @@
-//! Single records, by their positions.
+//! Reading single records by sequence.
 
 use common::domain::{Body, Pair, Record, Sequence, Slot, Tick, Timestamp};
 
 use super::{Heads, Order, Store, StoreError, Stored, StoredGap, StoredTick, key, packs};
 
-/// A tick or a gap as history has it for good: what is left of a record whose quotes are past their retention.
+/// A tick or a gap, the records that cover slots, as kept after the quotes have expired.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Covering {
-    /// A tick.
+    /// A pair's tick.
     Tick(Pair, StoredTick),
-    /// A gap.
+    /// A pair's gap.
     Gap(Pair, StoredGap),
 }
 
 impl Covering {
-    /// What will be left of a record; nothing of a lead, which is kept whole.
+    /// The part of a record that is kept after its quotes have expired. `None` for a lead, which covers no slots.
     pub fn of(sequence: Sequence, record: &Record) -> Option<Self> {
         let (pair, epoch) = (record.pair, record.epoch);
         match &record.body {
@@ -47,7 +47,7 @@ impl Covering {
 }
 
 impl Store {
-    /// The whole record at a position, as long as quotes are kept; a lead's for as long as ticks are.
+    /// The whole record at a sequence, while its quotes are kept; a lead, while ticks are kept.
     pub fn record(&self, sequence: Sequence) -> Result<Option<Record>, StoreError> {
         let whole = match self.whole(sequence)? {
             None => self.database.get(key::lead(sequence))?.map(|bytes| bytes.to_vec()),
@@ -56,8 +56,8 @@ impl Store {
         whole.map(|bytes| Ok(packs::decode(sequence, &bytes)?.record)).transpose()
     }
 
-    /// What is left of a record that is not there as a whole any more.
-    pub fn expired(&self, sequence: Sequence) -> Result<Option<Covering>, StoreError> {
+    /// What is kept of a record after its quotes have expired.
+    pub fn covering(&self, sequence: Sequence) -> Result<Option<Covering>, StoreError> {
         for (pair, _) in self.pairs()? {
             if let Some(tick) =
                 self.tick_at_or_before(pair, sequence)?.filter(|tick| tick.sequence == sequence)
@@ -78,8 +78,7 @@ impl Store {
         Ok(self.record(sequence)?.map(|record| Stored { sequence, record }))
     }
 
-    /// A pair's newest tick or gap, and its newest tick, at or before a position. Nothing where the store
-    /// knows of neither.
+    /// A pair's newest tick or gap and its newest tick, at or before a sequence. `None` if the store has neither.
     pub fn covering_at(&self, pair: Pair, at: Sequence) -> Result<Option<Heads>, StoreError> {
         let tick = self.tick_at_or_before(pair, at)?;
         let gap = self.gap_at_or_before(pair, at)?;

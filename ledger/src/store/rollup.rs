@@ -1,19 +1,19 @@
-//! Roll-ups: ready-made summaries of whole minutes, hours and days.
+//! Roll-ups: stored summaries of whole minutes, hours and days.
 //!
-//! They are a cache of the ticks. A bucket is written once, when the pair's slots have passed its end, and
-//! never changed; one that is not there is worked out from below, so a missing row costs time and nothing
-//! else. A bucket of few ticks is not written at all: the ticks themselves are smaller, and as quick to read.
+//! They are a cache of the ticks. A bucket is written once, when the pair's slots have passed its end, and is never
+//! changed. A bucket that is not there is computed from shorter ones, so a missing row only costs time. Buckets with
+//! few ticks are not written: the ticks themselves are smaller and as quick to read.
 //!
-//! Several buckets share a row, each as its index in the row and its [`Summary`].
+//! Several buckets share a row. Each is stored as its index in the row, followed by its [`Summary`].
 
 use common::domain::Timestamp;
 
 use crate::summary::Summary;
 
-/// With fewer ticks than this a bucket is not worth its bytes: a summary is about as long as ten ticks.
+/// Buckets with fewer ticks are not written: a summary takes about as many bytes as ten ticks.
 const WORTH_KEEPING: u64 = 16;
 
-/// How long a bucket is.
+/// The length of a bucket.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Tier {
     Minute,
@@ -22,10 +22,10 @@ pub(super) enum Tier {
 }
 
 impl Tier {
-    /// From the longest to the shortest.
+    /// All tiers, longest first.
     pub(super) const ALL: [Self; 3] = [Self::Day, Self::Hour, Self::Minute];
 
-    /// The length of a bucket.
+    /// The length of a bucket in milliseconds.
     pub(super) fn millis(self) -> i64 {
         match self {
             Self::Minute => 60_000,
@@ -34,7 +34,8 @@ impl Tier {
         }
     }
 
-    /// The length of a row: enough buckets to be read at once, few enough to be rewritten with each.
+    /// The length of a row in milliseconds. A row has enough buckets that reading it at once pays, and few enough
+    /// that it can be rewritten for each new bucket.
     pub(super) fn row_millis(self) -> i64 {
         match self {
             Self::Minute => Self::Hour.millis(),
@@ -43,7 +44,7 @@ impl Tier {
         }
     }
 
-    /// Its letter in keys.
+    /// The letter that stands for it in keys.
     pub(super) fn letter(self) -> u8 {
         match self {
             Self::Minute => b'm',
@@ -52,29 +53,28 @@ impl Tier {
         }
     }
 
-    /// The start of the bucket that an instant lies in.
+    /// The start of the bucket that contains an instant.
     pub(super) fn bucket(self, instant: Timestamp) -> Timestamp {
         floor(instant, self.millis())
     }
 
-    /// The start of the row that an instant lies in.
+    /// The start of the row that contains an instant.
     pub(super) fn row(self, instant: Timestamp) -> Timestamp {
         floor(instant, self.row_millis())
     }
 }
 
-/// The newest multiple of a length that is not after an instant.
+/// The newest multiple of a length at or before an instant.
 pub(super) fn floor(instant: Timestamp, millis: i64) -> Timestamp {
     let past = u64::try_from(instant.unix_millis() % millis).unwrap_or(0);
     instant.minus(std::time::Duration::from_millis(past))
 }
 
-/// An instant, so many milliseconds later.
 pub(super) fn later(instant: Timestamp, millis: i64) -> Timestamp {
     instant.plus(std::time::Duration::from_millis(millis.unsigned_abs()))
 }
 
-/// One tier of one pair, as ticks come in: the bucket that is still open, and the row it will go to.
+/// One tier of one pair while ticks arrive: the bucket that is still open, and the row that it will be added to.
 #[derive(Debug, Clone)]
 pub(super) struct Rolling {
     pub(super) tier: Tier,
@@ -82,7 +82,7 @@ pub(super) struct Rolling {
     pub(super) row: Row,
 }
 
-/// A row: where it begins, and its bytes.
+/// The start of a row and its bytes.
 #[derive(Debug, Clone)]
 pub(super) struct Row {
     pub(super) start: Timestamp,
@@ -90,8 +90,8 @@ pub(super) struct Row {
 }
 
 impl Rolling {
-    /// The pair's slots have reached `slot`: closes the bucket if it ends there or before. Answers whether
-    /// the row has to be written.
+    /// Records that the pair's slots have reached `slot`, and closes the bucket if it ends there or earlier. Returns
+    /// whether the row must be written.
     pub(super) fn reach(&mut self, slot: Timestamp) -> bool {
         let closed = self.open.take_if(|(start, _)| later(*start, self.tier.millis()) <= slot);
         let Some((start, summary)) = closed.filter(|(_, summary)| summary.count >= WORTH_KEEPING) else {
@@ -105,7 +105,7 @@ impl Rolling {
         true
     }
 
-    /// Takes in one tick, which lies at or after the slot that was reached.
+    /// Adds a tick whose slot is at or after the last one that was reached.
     pub(super) fn add(&mut self, slot: Timestamp, tick: &Summary) {
         self.open = Some(match self.open.take() {
             None => (self.tier.bucket(slot), *tick),
@@ -122,7 +122,7 @@ impl Row {
         summary.encode(&mut self.bytes);
     }
 
-    /// The buckets of a row, in order: where each begins, and its summary. Nothing where it is damaged.
+    /// The buckets of a row, in order: the start and summary of each. `None` if the row is damaged.
     pub(super) fn buckets(
         tier: Tier,
         start: Timestamp,

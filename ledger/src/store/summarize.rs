@@ -1,4 +1,4 @@
-//! Summaries of any range, put together from roll-ups, and from ticks at the edges.
+//! Summaries of any range, merged from roll-ups and, at the edges, from ticks.
 
 use common::domain::{Pair, Timestamp};
 
@@ -9,9 +9,9 @@ use super::{
 use crate::summary::Summary;
 
 impl Store {
-    /// The summary of a pair's ticks with slots in `[from, to)`; nothing where there are none.
+    /// The summary of a pair's ticks with slots in `[from, to)`. `None` if there are none.
     ///
-    /// `to` must not lie beyond the slots that are covered: whoever asks from a snapshot asks for its past.
+    /// `to` must not be later than the newest slot that is covered.
     pub fn summarize(
         &self,
         pair: Pair,
@@ -25,9 +25,9 @@ impl Store {
         Ok(whole)
     }
 
-    /// The summaries of a pair's ticks in each bucket of `length` milliseconds that touches `[from, to)`,
-    /// oldest first, with the start of the bucket; buckets without ticks are left out. Buckets lie on the
-    /// calendar (UTC), at multiples of `length`; the first and last are cut where the range is.
+    /// The summaries of a pair's ticks in each bucket of `length` milliseconds that overlaps `[from, to)`, with the
+    /// start of the bucket, oldest first. Buckets without ticks are left out. Buckets start at multiples of `length`
+    /// since the Unix epoch (UTC). The first and last ones include only ticks of the range.
     pub fn candles(
         &self,
         pair: Pair,
@@ -48,8 +48,8 @@ impl Store {
         Ok(candles)
     }
 
-    /// Visits the ticks in `[from, to)` in order, as the fewest ready-made summaries: of these tiers, from
-    /// the longest to the shortest, and of single ticks. None crosses a border of the first tier.
+    /// Visits the ticks in `[from, to)` in order, merged into as few stored summaries as possible: of these tiers,
+    /// longest first, and otherwise of single ticks. No summary crosses a bucket boundary of the first tier.
     fn pieces(
         &self,
         tiers: &[Tier],
@@ -64,20 +64,20 @@ impl Store {
             }
             return Ok(());
         };
-        // Up to where everything has been visited.
+        // Everything before this instant has been visited.
         let mut done = from;
         for row in self.database.range(key::rollup(*tier, pair, tier.row(from))..key::rollup(*tier, pair, to))
         {
             let (name, bytes) = row?;
             let start = key::read_instant(&name).ok_or(StoreError::Damaged("roll-up"))?;
-            // A damaged one is as good as none: it is worked out from below.
+            // A damaged row is treated as missing: shorter tiers replace it.
             let buckets = Row::buckets(*tier, start, &bytes).unwrap_or_default();
             for (bucket, summary) in buckets {
                 let end = later(bucket, tier.millis());
                 if bucket < done || end > to {
                     continue;
                 }
-                // What no bucket was written for is made of shorter ones.
+                // Buckets that were not written are made of shorter ones.
                 if done < bucket {
                     self.pieces(shorter, pair, done, bucket, each)?;
                 }

@@ -1,5 +1,4 @@
-//! The store against a plain map of what was committed, across reopening, and with folders that are not
-//! what they should be.
+//! The store is compared with a plain map of what was committed, across reopening, and is opened in unusual folders.
 
 mod history;
 mod retention;
@@ -61,8 +60,8 @@ fn prices(store: &Store, pair: &str, from: i64, to: i64, order: Order) -> Vec<(i
         .collect()
 }
 
-/// Opens a folder that was in use a moment ago: sled lets go of it shortly after its last handle is gone.
-pub(super) fn settled(open: impl Fn() -> Result<Store, OpenError>) -> Result<Store, OpenError> {
+/// Opens a store that was in use a moment ago: sled closes it shortly after the last handle is dropped.
+pub(super) fn settled<T>(open: impl Fn() -> Result<T, OpenError>) -> Result<T, OpenError> {
     let deadline = tokio::time::Instant::now() + std::time::Duration::from_secs(60);
     loop {
         match open() {
@@ -95,7 +94,7 @@ proptest! {
         let mut index = 0;
         let mut rest = slots.as_slice();
         for cut in cuts.iter().cycle().take(slots.len()) {
-            // Opened anew for every batch, as after a restart.
+            // Reopened for every batch, as after a restart.
             let store = reopen(folder.path());
             prop_assert_eq!(store.cursor().unwrap().next(), next);
             let (batch, later) = rest.split_at((*cut).min(rest.len()));
@@ -130,7 +129,7 @@ proptest! {
 }
 
 #[test]
-fn a_range_with_its_ends_crossed_is_empty() {
+fn a_reversed_range_is_empty() {
     let folder = tempfile::tempdir().unwrap();
     let store = Store::open_local(folder.path()).unwrap();
     store
@@ -173,7 +172,7 @@ fn a_copy_of_another_log_is_moved_aside_and_at_most_three_are_kept() {
 }
 
 #[test]
-fn an_only_copy_is_never_moved_or_mistaken() {
+fn an_only_copy_is_never_moved_or_taken_for_a_copy() {
     let folder = tempfile::tempdir().unwrap();
     let local = Store::open_local(folder.path()).unwrap();
     let name = local.identity().clone();
@@ -193,7 +192,7 @@ fn an_only_copy_is_never_moved_or_mistaken() {
 }
 
 #[test]
-fn what_the_system_refuses_is_not_taken_for_damage() {
+fn a_system_error_is_not_taken_for_damage() {
     let folder = tempfile::tempdir().unwrap();
     std::fs::write(folder.path().join("store"), "a file where a folder should be").unwrap();
     assert!(matches!(
@@ -202,16 +201,4 @@ fn what_the_system_refuses_is_not_taken_for_damage() {
     ));
     assert!(matches!(Store::open_local(folder.path()), Err(OpenError::Folder { .. })));
     assert_eq!(aside(folder.path()), 0);
-}
-
-#[test]
-fn another_format_is_not_read() {
-    let folder = tempfile::tempdir().unwrap();
-    let store = Store::open_copy(folder.path(), &identity("abc"), now()).unwrap();
-    store.commit(&[], Sequence(7), &[], Timestamp::EPOCH).unwrap();
-    store.database.put(key::FORMAT, b"4").unwrap();
-    drop(store);
-    let anew = reopen(folder.path());
-    assert_eq!(anew.cursor().unwrap(), Sequence(0));
-    assert_eq!(aside(folder.path()), 1);
 }

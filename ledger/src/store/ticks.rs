@@ -1,4 +1,4 @@
-//! The ticks of a pair, in the order of time.
+//! Reading the ticks of a pair by slot.
 
 use super::{
     Order, Store, StoreError, StoredTick,
@@ -9,7 +9,7 @@ use super::{
 use common::domain::{Pair, Slot, Timestamp};
 
 impl Store {
-    /// A pair's ticks with slots in `[from, to)`, one after the other.
+    /// A pair's ticks with slots in `[from, to)`.
     pub fn ticks(
         &self,
         pair: Pair,
@@ -17,9 +17,9 @@ impl Store {
         to: Timestamp,
         order: Order,
     ) -> impl Iterator<Item = Result<StoredTick, StoreError>> + use<> {
-        // A crossed range would panic inside sled.
+        // sled panics if the range is reversed.
         let from = from.min(to);
-        // Of the blocks that begin before `from`, only the last can reach into the range.
+        // Of the blocks that start before `from`, only the last one can contain ticks of the range.
         let reaching_in =
             self.database.range(key::block(pair, Timestamp::EPOCH)..key::block(pair, from)).rev();
         let reaching_in = reaching_in.take(1);
@@ -31,7 +31,7 @@ impl Store {
         rows.flat_map(move |row| in_order(row, from, to, order))
     }
 
-    /// A pair's ticks of these slots, which are there, oldest first.
+    /// A pair's ticks at these slots, which must exist, oldest first.
     pub fn ticks_at(&self, pair: Pair, slots: &[Slot]) -> Result<Vec<StoredTick>, StoreError> {
         let mut block: Vec<StoredTick> = Vec::new();
         let find = |slot: &Slot| {
@@ -47,7 +47,7 @@ impl Store {
         slots.iter().map(find).collect()
     }
 
-    /// The ticks of the block that begins with a slot.
+    /// The ticks of the block that starts at a slot.
     pub(super) fn block(&self, pair: Pair, start: Timestamp) -> Result<Vec<StoredTick>, StoreError> {
         let bytes = self.database.get(key::block(pair, start))?.ok_or(DAMAGED)?;
         block::ticks(start, &bytes).ok_or(DAMAGED)
@@ -63,9 +63,9 @@ impl Store {
     }
 }
 
-const DAMAGED: StoreError = StoreError::Damaged("block of ticks");
+const DAMAGED: StoreError = StoreError::Damaged("block");
 
-/// The ticks of one row that lie in the range.
+/// The ticks of one row that are in the range.
 fn in_order(
     row: Result<Row, StoreError>,
     from: Timestamp,

@@ -1,8 +1,7 @@
-//! The writing end: what one batch of records changes.
+//! The writer: which rows a batch of records changes.
 //!
-//! For each pair the writer remembers the block that is being filled and the roll-ups that are still open,
-//! so that a record costs no reading. What it remembers can be read back from the store at any time, and is
-//! after a failed write.
+//! For each pair, the writer remembers the block that is being filled and the roll-ups that are still open, so that
+//! adding a record needs no reads. Its memory can always be rebuilt from the store, and is after a failed write.
 
 use std::collections::{BTreeMap, btree_map::Entry};
 
@@ -24,19 +23,19 @@ use crate::summary::Summary;
 #[derive(Debug, Default)]
 pub(super) struct Writer {
     pairs: BTreeMap<Pair, PairWriter>,
-    broken: Broken,
-    /// The packs that begin up to here are past the quotes' retention, or hold records that stay for ever.
+    broken: NewestBreaks,
+    /// The packs up to this sequence have been removed, or hold records that are kept permanently.
     pub(super) reclaimed: Sequence,
-    /// Up to where the oldest pack covers its pair, once it was found too young to go: no need to look again
-    /// before that is past retention.
-    pub(super) young_until: Option<Timestamp>,
+    /// Set once the oldest remaining pack was found to be within retention: the end of the slots that it covers.
+    /// Looking again before that is past retention would be pointless.
+    pub(super) retained_until: Option<Timestamp>,
     packing: Packing,
 }
 
 /// The newest break of each kind.
 #[derive(Debug, Default, Clone, Copy)]
-struct Broken {
-    /// The newest position before which the log had dropped others for their age.
+struct NewestBreaks {
+    /// The newest sequence before which the log had dropped records because of their age.
     expired: Option<Sequence>,
     /// The newest message that is not a record.
     unreadable: Option<Sequence>,
@@ -46,15 +45,15 @@ struct Broken {
 struct PairWriter {
     pair: Pair,
     heads: Heads,
-    /// The block with its newest tick; missing where there is no tick.
+    /// The block with the pair's newest tick. `None` if there is no tick.
     block: Option<Block>,
     rolling: [Rolling; 3],
     changed: bool,
 }
 
 impl Writer {
-    /// Adds to the batch these records, in the order of the log, and all that follows from them. Of those
-    /// that end before `whole_from` only the latter.
+    /// Adds these records, in log order, and all rows derived from them to the batch. Of records that cover slots
+    /// before `whole_from`, only the derived rows are added.
     pub(super) fn write(
         &mut self,
         store: &Store,
@@ -64,8 +63,8 @@ impl Writer {
         batch: &mut sled::Batch,
     ) -> Result<(), StoreError> {
         let is_old = |record: &Record| record.covers_up_to().is_some_and(|covered| covered < whole_from);
-        // Of the old ones the newest tick and the newest gap of each pair are kept: what comes next may be long
-        // in coming, and until then they are what is told.
+        // The newest of these ticks and gaps are kept whole for each pair: until there are newer ones, which can take
+        // long, they are the pair's newest records.
         let mut newest: BTreeMap<(Pair, bool), Sequence> = BTreeMap::new();
         for Stored { sequence, record } in records.iter().filter(|stored| is_old(&stored.record)) {
             if !matches!(record.body, Body::Lead(_)) {
@@ -75,16 +74,16 @@ impl Writer {
         let is_newest = |sequence| newest.values().any(|newest| *newest == sequence);
         for Stored { sequence, record } in records {
             if !is_old(record) || is_newest(*sequence) {
-                // The codec is exact: these are the bytes that came from the log, less unknown fields.
-                self.packing.push(*sequence, wire::encode(record), false, batch)?;
+                // Encoding reproduces the bytes that came from the log, without unknown fields.
+                self.packing.push(*sequence, wire::encode(record), batch)?;
             }
         }
         self.packing.finish(batch);
         self.derive(store, records, breaks, batch)
     }
 
-    /// Adds to the batch what follows from these records, and not the records themselves.
-    pub(super) fn derive(
+    /// Adds the rows that are derived from these records to the batch, but not the records themselves.
+    fn derive(
         &mut self,
         store: &Store,
         records: &[Stored],
@@ -93,8 +92,8 @@ impl Writer {
     ) -> Result<(), StoreError> {
         let mut breaks = breaks.iter().peekable();
         for Stored { sequence, record } in records {
-            while let Some(met) = breaks.next_if(|met| met.position() <= *sequence) {
-                self.broken.add(*met);
+            while let Some(found) = breaks.next_if(|found| found.position() <= *sequence) {
+                self.broken.add(*found);
             }
             let pair = match self.pairs.entry(record.pair) {
                 Entry::Occupied(known) => known.into_mut(),
@@ -108,8 +107,8 @@ impl Writer {
         for pair in self.pairs.values_mut().filter(|pair| pair.changed) {
             pair.finish(batch);
         }
-        // Nothing after the rest was a record.
-        breaks.for_each(|met| self.broken.add(*met));
+        // The remaining breaks come after the last record.
+        breaks.for_each(|found| self.broken.add(*found));
         for (name, position) in [(key::HOLE, self.broken.expired), (key::UNREADABLE, self.broken.unreadable)]
         {
             if let Some(position) = position {
@@ -119,13 +118,13 @@ impl Writer {
         Ok(())
     }
 
-    /// Reads what it must know before the first batch.
+    /// Reads the state that the first batch needs.
     pub(super) fn load(store: &Store) -> Result<Self, StoreError> {
         let position = |name: &[u8]| -> Result<Option<Sequence>, StoreError> {
             let Some(bytes) = store.database.get(name)? else { return Ok(None) };
             key::read_sequence(&bytes).map(Some).ok_or(StoreError::Damaged("hole"))
         };
-        let broken = Broken { expired: position(key::HOLE)?, unreadable: position(key::UNREADABLE)? };
+        let broken = NewestBreaks { expired: position(key::HOLE)?, unreadable: position(key::UNREADABLE)? };
         Ok(Self { broken, packing: Packing::load(store)?, ..Self::default() })
     }
 }
@@ -138,16 +137,16 @@ impl Break {
     }
 }
 
-impl Broken {
-    fn add(&mut self, met: Break) {
-        match met {
+impl NewestBreaks {
+    fn add(&mut self, found: Break) {
+        match found {
             Break::Expired(position) => self.expired = Some(position),
             Break::Unreadable(position) => self.unreadable = Some(position),
         }
     }
 
-    /// Why slots have no record whose pair's newest one is at this position. The poller covers every slot, so there was
-    /// a record; if nothing that was met explains its absence, the log has lost it, or was continued without it.
+    /// Why slots after the record at `newest` have no record. The poller covers every slot, so there was a record. If
+    /// no break explains its absence, the log has lost it or was continued without it.
     fn cause_since(self, newest: Sequence) -> GapCause {
         if self.expired.is_some_and(|expired| newest < expired) {
             GapCause::Retention
@@ -163,9 +162,9 @@ impl PairWriter {
     fn load(store: &Store, pair: Pair) -> Result<Self, StoreError> {
         let heads = store.heads(pair)?.unwrap_or_default();
         let block = store.newest_block(pair)?;
-        // Without any block its newest tick is past retention.
+        // Without any block, the newest tick is past retention.
         if block.as_ref().is_some_and(|block| block.last() != heads.tick) {
-            return Err(StoreError::Damaged("the newest tick is not where it should be"));
+            return Err(StoreError::Damaged("the newest tick is not in the newest block"));
         }
         let newest = heads.covered.map(|(slot, _)| slot.start());
         let rolling = |tier: Tier| -> Result<Rolling, StoreError> {
@@ -188,7 +187,7 @@ impl PairWriter {
         Ok(Self { pair, heads, block, rolling, changed: false })
     }
 
-    fn write(&mut self, sequence: Sequence, record: &Record, broken: Broken, batch: &mut sled::Batch) {
+    fn write(&mut self, sequence: Sequence, record: &Record, broken: NewestBreaks, batch: &mut sled::Batch) {
         let before = self.heads.covering;
         self.changed = true;
         self.heads.newest = sequence;
@@ -201,7 +200,7 @@ impl PairWriter {
             batch.insert(key::oldest(self.pair), key::oldest_value(broken.expired, first.start()));
         }
         if let Some(lost) = self.lost(first, interval, broken.cause_since(before)) {
-            batch.insert(key::gap(self.pair, lost.slot.start()), key::gap_value(&lost));
+            batch.insert(key::gap(self.pair, lost.slot.start()), lost.encode());
         }
         self.heads.covering = sequence;
         self.heads.covered = Some((slot, interval));
@@ -214,7 +213,7 @@ impl PairWriter {
         match Covering::of(sequence, record) {
             Some(Covering::Tick(_, tick)) => self.tick(&tick, batch),
             Some(Covering::Gap(_, gap)) => {
-                batch.insert(key::gap(self.pair, slot.start()), key::gap_value(&gap));
+                batch.insert(key::gap(self.pair, slot.start()), gap.encode());
                 batch.insert(key::gap_index(self.pair, sequence), &key::instant(slot.start()));
             }
             None => {}
@@ -235,7 +234,7 @@ impl PairWriter {
         }
     }
 
-    /// The slots between the newest and this one, which no record covers.
+    /// The slots between the newest one and this one, which no record covers.
     fn lost(&self, first: Slot, interval: Interval, cause: GapCause) -> Option<StoredGap> {
         let (newest, _) = self.heads.covered?;
         let (from, slot) = interval.between(newest, first)?;

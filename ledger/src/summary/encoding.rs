@@ -1,8 +1,8 @@
-//! A summary as bytes, for the store: some 45 of them for a minute of six ticks.
+//! The binary encoding of a summary for the store: about 45 bytes for a minute of six ticks.
 //!
-//! Everything is a varint (seven bits a byte, lowest first), and everything but the first tick is written as
-//! its difference from what a run of equal prices in unbroken slots would have. Sums of prices whose digits
-//! end early are multiples of a power of ten, which is taken out.
+//! Every number is a varint (seven bits a byte, lowest first). Everything but the first tick is encoded as the
+//! difference from a run of equal prices without missing slots. If the prices have few decimal places, their sums are
+//! multiples of a power of ten, which is factored out.
 
 use common::domain::{Interval, Price, Slot, Span, Timestamp};
 use rust_decimal::Decimal;
@@ -10,11 +10,11 @@ use rust_decimal::Decimal;
 use super::{Point, Summary, wide::Wide};
 use crate::number::{fold, read, unfold, write};
 
-/// A price's scale is at most 13, so that it fits beside the digits.
+/// The bits for a price's scale. It is at most 13, so it shares a number with the digits.
 const SCALE_BITS: u32 = 4;
 
 impl Summary {
-    /// Appends the summary's bytes.
+    /// Appends the encoded summary.
     pub fn encode(&self, bytes: &mut Vec<u8>) {
         let start = &self.first;
         write(bytes, u128::from(self.count));
@@ -36,8 +36,8 @@ impl Summary {
         write(bytes, u128::from(self.largest_gap));
     }
 
-    /// Reads a summary from the front of `bytes`. Nothing where these are no bytes of a summary: what cannot
-    /// be the sums and extremes of any ticks is refused, so that what comes out is safe to merge.
+    /// Decodes a summary from the front of `bytes`. Returns `None` if it is invalid. Sums and extremes that no ticks
+    /// can have are invalid too, so that the result is safe to merge.
     pub fn decode(bytes: &mut &[u8]) -> Option<Self> {
         let count = u64::try_from(read(bytes)?).ok()?;
         let slot = i64::try_from(read(bytes)?).ok()?;
@@ -69,7 +69,7 @@ impl Summary {
         read.is_possible().then_some(read)
     }
 
-    /// Whether there can be ticks that have these sums and extremes.
+    /// Whether any ticks can have these sums and extremes.
     fn is_possible(&self) -> bool {
         let Self { count, first, last, min, max, sum, squares, weighted, weight, .. } = self;
         let distance = last.slot.start().millis_since(first.slot.start());
@@ -81,7 +81,7 @@ impl Summary {
             (first.slot..=last.slot).contains(&point.slot) && (min.price..=max.price).contains(&point.price)
         });
         let one = *count == 1;
-        // Slots are whole milliseconds, and a span is at most ten years long.
+        // Slots are whole milliseconds, and a span is at most ten years.
         (1..=distance + 1).contains(count)
             && one == (distance == 0)
             && (one || Span::from_millis(distance).is_some())
@@ -96,7 +96,7 @@ impl Summary {
     }
 }
 
-/// Whether the variance is neither negative nor larger than the extremes allow: (distance / 2)².
+/// Whether the variance is not negative and at most what the extremes allow: (distance / 2)².
 fn spread_is_possible(count: u64, sum: u128, squares: Wide, distance: u128) -> bool {
     let count = u128::from(count);
     let variance = squares.times(count).and_then(|squares| squares.minus(Wide::square(sum)));
@@ -105,7 +105,7 @@ fn spread_is_possible(count: u64, sum: u128, squares: Wide, distance: u128) -> b
     doubled.zip(bound).is_some_and(|(doubled, bound)| doubled <= bound)
 }
 
-/// A summary's sums over the distances from its first price.
+/// The sums of a summary, over the differences from its first price.
 #[derive(Clone, Copy)]
 struct Offsets {
     sum: i128,
@@ -128,12 +128,12 @@ impl Offsets {
         }
     }
 
-    /// How many powers of ten all of them have in common, of those that a price can have.
+    /// The largest power of ten, up to a price's decimal places, that divides all of them.
     fn common_places(&self) -> u32 {
         (0..=Price::MAX_DECIMALS).rev().find(|places| self.without(*places).is_some()).unwrap_or(0)
     }
 
-    /// Divided by a power of ten, squares by its square, where nothing is left over.
+    /// Divides by a power of ten, and squares by its square. `None` if there is a remainder.
     fn without(&self, places: u32) -> Option<Self> {
         let (power, unsigned) = (10_i128.pow(places), 10_u64.pow(places));
         let divides = self.sum % power == 0 && self.weighted % power == 0;
@@ -142,7 +142,7 @@ impl Offsets {
         Some(Self { sum: self.sum / power, weighted: self.weighted / power, squares })
     }
 
-    /// Multiplied by a power of ten, squares by its square.
+    /// Multiplies by a power of ten, and squares by its square.
     fn with(&self, places: u32) -> Option<Self> {
         let (power, unsigned) = (10_i128.pow(places), 10_u128.pow(places));
         Some(Self {
@@ -155,7 +155,7 @@ impl Offsets {
     fn write(&self, bytes: &mut Vec<u8>) {
         write_signed(bytes, self.sum);
         write_signed(bytes, self.weighted);
-        // The upper half first and with its own byte: it is zero unless prices lie absurdly far apart.
+        // The upper half comes first. It takes one byte unless prices are extremely far apart.
         let [low, high] = self.squares.halves();
         write(bytes, high);
         write(bytes, low);
@@ -168,7 +168,7 @@ impl Offsets {
     }
 }
 
-/// A tick in relation to the first: on the same grid as a count of slots, else in milliseconds.
+/// Encodes a tick relative to the first one: by a number of slots on the same grid, otherwise in milliseconds.
 fn write_point(bytes: &mut Vec<u8>, first: &Point, point: &Point) {
     let distance = millis(point.slot).saturating_sub(millis(first.slot));
     if point.interval == first.interval {
@@ -191,7 +191,7 @@ fn read_point(bytes: &mut &[u8], first: &Point) -> Option<Point> {
     Some(Point { slot: on_grid(interval, slot)?, interval, price: read_price(bytes, first.price.units())? })
 }
 
-/// A price's digits: their difference from those of `units`, cut to as many places, beside their scale.
+/// Encodes a price: its scale, and the difference of its digits from those of `units` truncated to the same scale.
 fn write_price(bytes: &mut Vec<u8>, units: u128, price: Price) {
     let (mantissa, scale) = (price.decimal().mantissa(), price.decimal().scale());
     let difference = mantissa.saturating_sub_unsigned(cut(units, scale));
@@ -227,7 +227,7 @@ fn signed(number: u64) -> i128 {
     i128::from(number)
 }
 
-/// The difference of two sums, which are below 2¹²⁷.
+/// The difference of two sums that are below 2¹²⁷.
 fn difference(one: u128, other: u128) -> i128 {
     let apart = i128::try_from(one.abs_diff(other)).unwrap_or(i128::MAX);
     if one < other { -apart } else { apart }

@@ -1,4 +1,4 @@
-//! Deviation against its definition, and summaries as bytes, at the extremes too.
+//! The deviation is compared with its definition, and summaries are encoded and decoded, including extreme values.
 
 use common::domain::Span;
 use proptest::prelude::*;
@@ -6,7 +6,7 @@ use rust_decimal::RoundingStrategy;
 
 use super::*;
 
-/// Any price there can be: small ones and large ones, with few digits and with all.
+/// Any valid price: small and large, with few digits and with many.
 fn price() -> impl Strategy<Value = Price> {
     let bound = prop_oneof![Just(1_000_i128), Just(10_i128.pow(12)), Just(10_i128.pow(25))];
     (bound, any::<u128>(), 0_u32..=13).prop_map(|(bound, number, scale)| {
@@ -16,12 +16,12 @@ fn price() -> impl Strategy<Value = Price> {
     })
 }
 
-/// Prices as they are, some cents apart.
+/// Realistic prices, some cents apart.
 fn near(from: i64) -> impl Strategy<Value = Price> {
     (0_i64..2_000).prop_map(move |cents| Price::new(Decimal::new(from + cents, 2)).unwrap())
 }
 
-/// Ticks of these prices at rising slots, with gaps, and with intervals that change now and then.
+/// Ticks with these prices and increasing slots, with gaps and an occasional change of the interval.
 fn ticks(prices: impl Strategy<Value = Price>) -> impl Strategy<Value = Vec<Point>> {
     let step = prop_oneof![8 => Just(0_u64), 1 => 1_u64..5, 1 => 1_000_u64..100_000];
     let interval = prop_oneof![16 => Just(10_000_u64), 1 => 100_u64..86_400_000];
@@ -41,7 +41,7 @@ fn summary(ticks: &[Point]) -> Summary {
     ticks.iter().map(|point| Summary::of(*point)).reduce(|one, other| one.merge(&other)).unwrap()
 }
 
-/// The root, to more digits than are asked for.
+/// The square root, to more digits than are compared.
 fn root(of: Decimal) -> Decimal {
     let mut root = of.max(Decimal::ONE);
     for _ in 0..100 {
@@ -64,7 +64,7 @@ proptest! {
     }
 
     #[test]
-    fn bytes_come_back_as_the_same_summary(
+    fn an_encoded_summary_decodes_to_the_same(
         ticks in prop_oneof![ticks(price()), ticks(near(9_701_230))],
         behind in prop::collection::vec(any::<u8>(), 0..3),
     ) {
@@ -77,7 +77,7 @@ proptest! {
         let read = Summary::decode(&mut rest);
         prop_assert_eq!(read, Some(summary));
         prop_assert_eq!(rest, behind.as_slice());
-        // Prices are equal by value; digits must come back too.
+        // Prices compare equal by value, but their digits must be preserved too.
         let digits = |of: &Summary| [of.first, of.last, of.min, of.max].map(|point| point.price.to_string());
         prop_assert_eq!(digits(&read.unwrap()), digits(&summary));
         for cut in 0..length {
@@ -86,7 +86,7 @@ proptest! {
     }
 
     #[test]
-    fn damage_is_refused_or_does_no_harm(
+    fn damaged_bytes_are_refused_or_harmless(
         one in ticks(price()), other in ticks(price()),
         at in any::<prop::sample::Index>(), bit in 0_u32..8,
     ) {
@@ -105,7 +105,7 @@ proptest! {
     }
 
     #[test]
-    fn any_bytes_are_read_without_harm(bytes in prop::collection::vec(any::<u8>(), 0..80)) {
+    fn decoding_any_bytes_is_harmless(bytes in prop::collection::vec(any::<u8>(), 0..80)) {
         if let Some(read) = Summary::decode(&mut bytes.as_slice()) {
             read.merge(&read).encode(&mut Vec::new());
         }
@@ -137,15 +137,15 @@ fn deviation_is_rounded_to_the_even_neighbour() {
     assert_eq!(three.stddev().to_string(), "1.24721913");
 }
 
-/// The lowest and the highest price there is, as often as ten years of the shortest interval have slots.
+/// The lowest and the highest valid price, alternating over ten years of the shortest interval.
 #[test]
-fn ten_years_of_extremes_are_exact_and_come_back() {
+fn ten_years_of_extremes_are_exact_and_can_be_encoded() {
     let interval: Interval = "100ms".parse().unwrap();
     let at = |millis: i64| interval.slot(Timestamp::from_unix_millis(millis).unwrap()).unwrap();
     let (low, high): (Price, Price) =
         ("0.0000000000001".parse().unwrap(), "999999999999.9999999999999".parse().unwrap());
     let [one, other] = [low, high].map(|price| Point { slot: at(0), interval, price });
-    // Summaries of twice as many ticks from two of the same shape; the slots are set by hand.
+    // Each round doubles the number of ticks by merging the summary with a copy of itself at later slots.
     let mut run = Summary::of(one).merge(&Summary::of(Point { slot: at(100), ..other }));
     for _ in 0..30 {
         let mut later = run;
@@ -157,7 +157,7 @@ fn ten_years_of_extremes_are_exact_and_come_back() {
     }
     assert_eq!(run.count, 1 << 31);
     assert_eq!(run.mean().to_string(), "500000000000.00000000");
-    // Exactly 499,999,999,999.9999999999999 from the mean, each of them.
+    // Each price is exactly 499,999,999,999.9999999999999 from the mean.
     assert_eq!(run.stddev().to_string(), "500000000000.00000000");
     let mut bytes = Vec::new();
     run.encode(&mut bytes);
@@ -184,7 +184,7 @@ fn the_first_of_equal_extremes_is_kept_with_its_slot() {
 }
 
 #[test]
-fn where_the_interval_changes_the_shorter_one_tells_what_is_missing() {
+fn where_the_interval_changes_the_shorter_one_determines_what_is_missing() {
     let at = |second: i64, interval: &str| {
         let interval: Interval = interval.parse().unwrap();
         let slot = interval.slot(Timestamp::from_unix_millis(second * 1_000).unwrap()).unwrap();
@@ -210,7 +210,7 @@ fn sums_that_no_ticks_have_are_refused() {
         Summary::decode(&mut bytes.as_slice()).is_none()
     };
     assert!(!refused(good));
-    // Their variance would be larger than the extremes allow, or below zero.
+    // Their variance would be larger than the extremes allow, or negative.
     let square = Wide::square(10_u128.pow(13));
     assert!(refused(Summary { squares: good.squares.plus(square.times(2).unwrap()).unwrap(), ..good }));
     assert!(refused(Summary { squares: good.squares.minus(square.times(3).unwrap()).unwrap(), ..good }));

@@ -1,6 +1,6 @@
-//! Whole numbers of 256 bits, as far as sums of squares need them.
+//! 256-bit unsigned integers with the operations that sums of squares need.
 
-/// A whole number from 0 to 2²⁵⁶ − 1. The order of the fields makes the derived order that of numbers.
+/// An integer from 0 to 2²⁵⁶ − 1. The derived order compares `high` first, so the order of the fields matters.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default)]
 pub(super) struct Wide {
     high: u128,
@@ -11,54 +11,53 @@ impl Wide {
     pub(super) const ZERO: Self = Self { high: 0, low: 0 };
     pub(super) const MAX: Self = Self { high: u128::MAX, low: u128::MAX };
 
-    /// The product of two numbers, which always fits.
+    /// The product, which always fits.
     pub(super) fn product(one: u128, other: u128) -> Self {
         let (low, high) = one.carrying_mul(other, 0);
         Self { high, low }
     }
 
-    /// The square of a number.
     pub(super) fn square(of: u128) -> Self {
         Self::product(of, of)
     }
 
-    /// The sum, where it fits.
+    /// The sum, if it fits.
     pub(super) fn plus(self, other: Self) -> Option<Self> {
         let (low, carry) = self.low.overflowing_add(other.low);
         let high = self.high.checked_add(other.high)?.checked_add(u128::from(carry))?;
         Some(Self { high, low })
     }
 
-    /// The difference, where it is not below zero.
+    /// The difference, if it is not negative.
     pub(super) fn minus(self, other: Self) -> Option<Self> {
         let (low, borrow) = self.low.overflowing_sub(other.low);
         let high = self.high.checked_sub(other.high)?.checked_sub(u128::from(borrow))?;
         Some(Self { high, low })
     }
 
-    /// The product with a short number, where it fits.
+    /// The product with a 128-bit number, if it fits.
     pub(super) fn times(self, factor: u128) -> Option<Self> {
         let Self { high, low } = Self::product(self.low, factor);
         Some(Self { high: self.high.checked_mul(factor)?.checked_add(high)?, low })
     }
 
-    /// The quotient by a number below 2⁶⁴, where nothing is left over.
+    /// The quotient by a number below 2⁶⁴, if there is no remainder.
     pub(super) fn divided_exactly_by(self, divisor: u64) -> Option<Self> {
         let divisor = u128::from(divisor);
         let (high, rest) = (self.high.checked_div(divisor)?, self.high.checked_rem(divisor)?);
-        // The lower half in two steps, so that a remainder and the next 64 bits fit into 128.
+        // The lower half is divided in two steps, so that a remainder and the next 64 bits fit into 128 bits.
         let upper = (rest << 64) | (self.low >> 64);
         let lower = ((upper % divisor) << 64) | (self.low & u128::from(u64::MAX));
         let low = ((upper / divisor) << 64) | (lower / divisor);
         lower.is_multiple_of(divisor).then_some(Self { high, low })
     }
 
-    /// Both halves, the lower one first.
+    /// Both halves, lower one first.
     pub(super) fn halves(self) -> [u128; 2] {
         [self.low, self.high]
     }
 
-    /// From both halves, the lower one first.
+    /// Joins both halves, lower one first.
     pub(super) fn from_halves([low, high]: [u128; 2]) -> Self {
         Self { high, low }
     }
@@ -71,7 +70,7 @@ mod tests {
     use super::*;
 
     fn wide() -> impl Strategy<Value = Wide> {
-        // Half of them small enough that sums and products fit.
+        // Half of the numbers are small enough that sums and products fit.
         let number = prop_oneof![any::<u128>(), (0..=u128::from(u64::MAX))];
         (number.clone(), number).prop_map(|(high, low)| Wide { high, low })
     }

@@ -1,4 +1,4 @@
-//! Any window against one naive pass over its ticks, written with Decimal and without any merging.
+//! Windows are compared with one naive pass over their ticks, computed with Decimal and without merging.
 
 use std::time::Duration;
 
@@ -20,7 +20,7 @@ fn half_even(value: Decimal) -> Decimal {
     value.round_dp_with_strategy(8, RoundingStrategy::MidpointNearestEven)
 }
 
-/// Ticks at rising slots with gaps between them, most of them one slot apart.
+/// Ticks with increasing slots. Most are one slot apart, some have gaps between them.
 fn ticks() -> impl Strategy<Value = Vec<Point>> {
     let step = prop_oneof![8 => Just(1_i64), 2 => 2_i64..4, 1 => 4_i64..200];
     prop::collection::vec((step, 1_i64..1_000_000_000, 0_u32..7), 1..600).prop_map(|steps| {
@@ -55,7 +55,7 @@ fn naive(ticks: &[Point], from: i64, to: i64) -> Naive {
         weighted += point.price.decimal() * Decimal::from(standing);
         weight += standing;
     }
-    // Every edge and every tick is a post; between posts at most one interval may pass.
+    // Between two edges or ticks, at most one interval may pass without a gap.
     let mut posts = vec![from];
     posts.extend(ticks.iter().map(at));
     posts.push(to + 10_000);
@@ -117,7 +117,7 @@ proptest! {
     }
 
     #[test]
-    fn forgetting_changes_no_later_window(ticks in ticks(), keep in 1_i64..300) {
+    fn dropping_old_ticks_changes_no_later_window(ticks in ticks(), keep in 1_i64..300) {
         let keeping = |window: Window, point: &Point| {
             let cutoff = point.slot.start().minus(Duration::from_secs(keep.unsigned_abs() * 10));
             window.push(*point).without_before(cutoff)
@@ -141,7 +141,7 @@ proptest! {
 }
 
 #[test]
-fn a_long_run_stays_shallow_and_forgets() {
+fn the_tree_of_a_long_run_stays_shallow_and_small() {
     fn depth(node: &Node) -> usize {
         match &node.children {
             Children::Ticks(_) => 1,

@@ -1,8 +1,8 @@
-//! A stored record's quotes and policy through the aggregator again.
+//! Runs the quotes and the policy of a stored record through the aggregator again.
 //!
-//! What sources said is taken from the record as it stands: their prices and times, how they failed, and
-//! that a source is a shadow, which only its verdict says. Everything that follows from it is worked out
-//! again and must be the same: price and spread or the gap's cause, to the digit, and every other verdict.
+//! The input is taken from the record: the prices and times of the sources, their failures, and which sources are
+//! shadows (only a shadow's verdict says so). Everything else is computed again and must be identical: the price and
+//! spread with all their digits, or the gap's cause, and all other verdicts.
 
 use std::fmt;
 
@@ -13,55 +13,55 @@ use common::domain::{
 
 use super::aggregate;
 
-/// What recomputing a record came to, where nothing differs.
+/// The result of recomputing a record, if nothing differs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Outcome {
-    /// Everything is as recorded.
+    /// The result is as recorded.
     Agrees,
-    /// It has no quotes: a lead, or a gap that nobody was asked about.
+    /// The record has no quotes: it is a lead, or a gap for which no source was asked.
     NothingToRecompute,
 }
 
-/// What was agreed in a slot.
+/// The outcome of a slot.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Agreed {
-    /// A price.
+    /// A tick with this price.
     Price(Price),
-    /// None, and why.
+    /// A gap with this cause.
     Gap(GapCause),
 }
 
-/// One thing in a record that does not follow from its quotes.
+/// Something in a record that does not follow from its quotes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Difference {
-    /// A tick that should be a gap, or the reverse.
+    /// The record is a tick but should be a gap, or the reverse.
     Kind(Both<Agreed>),
-    /// Another price, or the same with other digits.
+    /// The price differs, or the same price is written with other digits.
     Price(Both<Price>),
-    /// Another spread.
+    /// The spread differs.
     Spread(Both<Ratio>),
-    /// Another cause.
+    /// The gap's cause differs.
     Cause(Both<GapCause>),
-    /// A gap of many slots with the quotes of one: another first slot.
+    /// The gap's first slot differs: it covers several slots, but has the quotes of one.
     From(Both<Slot>),
-    /// Another verdict.
+    /// The verdict on a source differs.
     Verdict(SourceName, Both<Verdict>),
-    /// A gap whose cause only quotes can show, without any.
+    /// The gap has no quotes, but its cause requires them.
     QuotesMissing(GapCause),
-    /// A quote that is unchanged since later than it was observed.
+    /// The quote of a source has been unchanged since a time after it was observed.
     TimesReversed(SourceName),
 }
 
-/// What stands in the record, and what should.
+/// A recorded value and the recomputed one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Both<T> {
-    /// As it stands in the record.
+    /// The value in the record.
     pub recorded: T,
-    /// As it comes out of the aggregator.
+    /// The value from the aggregator.
     pub recomputed: T,
 }
 
-/// Recomputes a record. An error names everything that differs, and is never empty.
+/// Recomputes a record. The error lists all differences and is never empty.
 pub fn recompute(record: &Record) -> Result<Outcome, Vec<Difference>> {
     let (evidence, slot, interval) = match &record.body {
         Body::Tick(tick) => (&tick.evidence, tick.slot, tick.interval),
@@ -72,7 +72,7 @@ pub fn recompute(record: &Record) -> Result<Outcome, Vec<Difference>> {
         },
         Body::Lead(_) => return Ok(Outcome::NothingToRecompute),
     };
-    let mut differences = compare(&record.body, &again(evidence, slot, interval));
+    let mut differences = compare(&record.body, &aggregate_again(evidence, slot, interval));
     differences.extend(evidence.quotes.iter().filter_map(reversed));
     if differences.is_empty() { Ok(Outcome::Agrees) } else { Err(differences) }
 }
@@ -88,23 +88,23 @@ fn comes_from_quotes(cause: GapCause) -> bool {
     }
 }
 
-/// No verdict follows from it, so that comparing them would not notice.
+/// No verdict depends on this, so comparing verdicts would not find it.
 fn reversed(judged: &Judged) -> Option<Difference> {
     let observation = judged.observation?;
     let is_reversed = observation.unchanged_since > observation.observed_at;
     is_reversed.then_some(Difference::TimesReversed(judged.source))
 }
 
-fn again(evidence: &Evidence, slot: Slot, interval: Interval) -> Body {
+fn aggregate_again(evidence: &Evidence, slot: Slot, interval: Interval) -> Body {
     let quotes: Vec<Quote> = evidence.quotes.iter().map(quote).collect();
     aggregate(&quotes, &evidence.policy, slot, interval)
 }
 
-/// What the aggregator was given. Whether a source that failed is a shadow makes no difference to it.
+/// The quote that the aggregator was given. For a failed source, it makes no difference whether it is a shadow.
 fn quote(judged: &Judged) -> Quote {
     let failure = match judged.verdict {
         Verdict::Failed(failure) => failure,
-        // The codec lets no such record through; whatever stands here, the verdict will differ.
+        // The codec accepts no such record. With any failure, the verdict will differ.
         _ => Failure::Missing,
     };
     Quote {
@@ -118,7 +118,7 @@ fn compare(recorded: &Body, recomputed: &Body) -> Vec<Difference> {
     let mut differences = Vec::new();
     match (recorded, recomputed) {
         (Body::Tick(recorded), Body::Tick(recomputed)) => {
-            // Prices are equal by value; here their digits count.
+            // Prices compare by value. Here, digits must be equal too.
             if recorded.price.to_string() != recomputed.price.to_string() {
                 let (recorded, recomputed) = (recorded.price, recomputed.price);
                 differences.push(Difference::Price(Both { recorded, recomputed }));
@@ -169,8 +169,8 @@ fn judged(body: &Body) -> &[Judged] {
 impl fmt::Display for Agreed {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Price(price) => write!(formatter, "a tick at {price}"),
-            Self::Gap(cause) => write!(formatter, "a gap, {cause}"),
+            Self::Price(price) => write!(formatter, "a tick with price {price}"),
+            Self::Gap(cause) => write!(formatter, "a gap with cause {cause}"),
         }
     }
 }
@@ -191,10 +191,13 @@ impl fmt::Display for Difference {
             Self::From(pair) => write!(formatter, "from {pair}"),
             Self::Verdict(source, pair) => write!(formatter, "verdict on {source} {pair}"),
             Self::QuotesMissing(cause) => {
-                write!(formatter, "the cause {cause} comes from quotes, and it has none")
+                write!(formatter, "the gap has no quotes, but its cause {cause} requires them")
             }
             Self::TimesReversed(source) => {
-                write!(formatter, "{source} is unchanged since later than it was observed")
+                write!(
+                    formatter,
+                    "the quote of {source} has been unchanged since a time after it was observed"
+                )
             }
         }
     }

@@ -1,4 +1,4 @@
-//! The aggregator against single cases with a name, and against a naive computation of its own.
+//! Single cases, and a comparison with a naive computation.
 
 use std::cmp::Ordering;
 
@@ -61,52 +61,52 @@ fn the_median_of_three_keeps_its_digits() {
 }
 
 #[test]
-fn two_meet_exactly_in_the_middle() {
+fn the_price_of_two_quotes_is_their_exact_midpoint() {
     let quotes = quotes(&[Ok(observed("100.20")), Err(Failure::Timeout), Ok(observed("100.21"))]);
     assert_eq!(judge(&quotes, 2), (Ok("100.205".into()), vec!["used", "timeout", "used"]));
 }
 
 #[test]
-fn one_far_off_is_an_outlier() {
+fn a_quote_far_off_is_an_outlier() {
     let quotes = quotes(&[Ok(observed("100")), Ok(observed("10000")), Ok(observed("101"))]);
     assert_eq!(judge(&quotes, 2), (Ok("100.5".into()), vec!["used", "outlier", "used"]));
 }
 
 #[test]
-fn two_that_disagree_make_a_gap() {
+fn two_quotes_that_disagree_make_a_gap() {
     let quotes = quotes(&[Ok(observed("100")), Ok(observed("110"))]);
     assert_eq!(judge(&quotes, 2), (Err(GapCause::Disagreement), vec!["outlier", "outlier"]));
 }
 
 #[test]
-fn a_spread_beyond_the_limit_makes_a_gap_though_each_is_near_the_median() {
+fn a_spread_beyond_the_limit_makes_a_gap_even_if_all_quotes_are_near_the_median() {
     let quotes = quotes(&[Ok(observed("98.5")), Ok(observed("100")), Ok(observed("101.5"))]);
     assert_eq!(judge(&quotes, 2), (Err(GapCause::Disagreement), vec!["unused", "unused", "unused"]));
 }
 
 #[test]
-fn one_that_is_near_the_median_but_too_far_from_its_peers_does_not_keep_the_others_from_agreeing() {
+fn a_quote_near_the_median_but_too_far_from_its_peers_does_not_prevent_agreement() {
     // 1.9% below the median, 2.2% below the highest.
     let near =
         quotes(&[Ok(observed("98.1")), Ok(observed("99.9")), Ok(observed("100.1")), Ok(observed("100.3"))]);
     assert_eq!(judge(&near, 2), (Ok("100.1".into()), vec!["outlier", "used", "used", "used"]));
-    // Two that say the same are as good as the other two: nobody can tell who is right.
+    // Two against two: nothing says who is right.
     let even =
         quotes(&[Ok(observed("98")), Ok(observed("98")), Ok(observed("100.2")), Ok(observed("100.2"))]);
     assert_eq!(judge(&even, 2), (Err(GapCause::Disagreement), vec!["unused"; 4]));
-    // A majority must be left, however few would be enough.
+    // A majority must remain even if min_sources is lower.
     let spread = quotes(&[Ok(observed("100")), Ok(observed("102.3"))]);
     assert_eq!(judge(&spread, 1), (Err(GapCause::Disagreement), vec!["unused"; 2]));
 }
 
 #[test]
-fn the_limit_itself_is_admitted() {
+fn a_deviation_of_exactly_the_limit_is_accepted() {
     let quotes = quotes(&[Ok(observed("99")), Ok(observed("100")), Ok(observed("101"))]);
     assert_eq!(judge(&quotes, 3).0, Ok("100".into()));
 }
 
 #[test]
-fn too_few_make_a_gap_that_keeps_what_was_seen() {
+fn too_few_quotes_make_a_gap_that_contains_them() {
     let alone = quotes(&[Ok(observed("100")), Err(Failure::Http5xx)]);
     assert_eq!(judge(&alone, 2), (Err(GapCause::TooFewSources), vec!["unused", "http_5xx"]));
     assert_eq!(judge(&[], 2), (Err(GapCause::TooFewSources), vec![]));
@@ -143,14 +143,14 @@ fn unchanged_is_frozen_only_if_a_peer_moved() {
 }
 
 #[test]
-fn shadows_are_kept_and_never_used() {
+fn shadows_are_recorded_but_never_used() {
     let mut quotes = quotes(&[Ok(observed("100")), Ok(observed("101")), Ok(observed("100.9"))]);
     quotes[0].shadow = true;
     assert_eq!(judge(&quotes, 2), (Ok("100.95".into()), vec!["shadow", "used", "used"]));
     assert_eq!(judge(&quotes, 3).0, Err(GapCause::TooFewSources));
 }
 
-/// The same rules, written down a second time, with Decimal instead of whole units.
+/// An independent implementation of the rules, with Decimal instead of integer units.
 fn naive(prices: &[Decimal], min_sources: usize) -> Option<Decimal> {
     let median = |mut prices: Vec<Decimal>| {
         prices.sort();
@@ -171,7 +171,7 @@ fn naive(prices: &[Decimal], min_sources: usize) -> Option<Decimal> {
         if high - low <= limit * price {
             return (left.len() >= min_sources).then_some(price);
         }
-        // One end goes, if it is the farther one and those that stay are more than those that went.
+        // Remove the farther end, if a majority of the original prices remains.
         let out = match (price - low).cmp(&(high - price)) {
             Ordering::Less => high,
             Ordering::Greater => low,

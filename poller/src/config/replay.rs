@@ -1,4 +1,4 @@
-//! What is replayed: `[replay]`.
+//! The settings of replays.
 
 use std::{collections::BTreeMap, fmt, num::NonZeroU32, path::PathBuf, str::FromStr, sync::Arc};
 
@@ -9,17 +9,17 @@ use common::{
 };
 use serde::{Deserialize, Serialize};
 
-use super::{Member, Role, SourceConfig};
+use super::{Member, SourceConfig};
 use crate::source::replay::{Recording, RecordingError, Replayed};
 
-/// `[replay]`: recorded prices for the source `replay`.
+/// `[replay]`: recorded prices, for the source `replay`.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct ReplayConfig {
-    /// The recordings, one a venue and pair.
+    /// The recordings, one per venue and pair, as `venue:PAIR:path`.
     #[serde(with = "text::list")]
     pub files: Vec<ReplayFile>,
-    /// How many times faster than real time they are replayed.
+    /// The speed: `1x` for real time, `60x` for sixty times faster, or `max` for as fast as the log accepts records.
     #[serde(with = "text")]
     pub speed: Speed,
 }
@@ -35,53 +35,53 @@ pub struct ReplayFile {
 /// How fast a recording is replayed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Speed {
-    /// So many times faster than real time.
+    /// This many times faster than real time.
     Times(NonZeroU32),
-    /// As fast as the log takes it.
+    /// As fast as the log accepts records.
     Max,
 }
 
-/// Why a text is not a recording's place.
+/// A text is not a recording.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("`{0}` is not venue:PAIR:path, such as kraken:BTC-USD:./kraken.csv.gz")]
+#[error("`{0}` must have the form venue:PAIR:path, such as kraken:BTC-USD:./kraken.csv.gz")]
 pub struct ReplayFileError(String);
 
-/// Why a text is not a speed.
+/// A text is not a speed.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("`{0}` is not a speed: write 1x for real time, 60x for sixty times that, or max")]
+#[error("`{0}` is not a speed; use 1x for real time, 60x for sixty times faster, or max")]
 pub struct SpeedError(String);
 
-/// Why nothing can be replayed.
+/// Why recordings cannot be replayed.
 #[derive(Debug, thiserror::Error)]
 pub enum ReplayError {
-    /// No files.
+    /// There are no recordings.
     #[error(
-        "replay.files: feed.sources names replay; name its recordings, such as kraken:BTC-USD:./kraken.csv.gz"
+        "replay.files: feed.sources contains replay, so set at least one recording, such as kraken:BTC-USD:./kraken.csv.gz"
     )]
     NoFiles,
-    /// Files for a pair that is not asked for.
-    #[error("replay.files: {0} is not in feed.pairs")]
+    /// A recording of a pair that is not fetched.
+    #[error("replay.files: {0} is not in feed.pairs; add it there or remove its recordings")]
     Pair(Pair),
-    /// Two files for one thing.
-    #[error("replay.files: {venue} has two recordings of {pair}")]
+    /// Two recordings of the same venue and pair.
+    #[error("replay.files: {venue} has two recordings of {pair}; remove one")]
     Twice {
-        /// Whose.
+        /// The venue.
         venue: SourceName,
-        /// Of what.
+        /// The pair.
         pair: Pair,
     },
-    /// A file that is no recording.
+    /// A file is not a valid recording.
     #[error("replay.files: {path} cannot be replayed")]
     File {
-        /// Which.
+        /// The file.
         path: String,
-        /// Why not.
+        /// The reason.
         #[source]
         source: RecordingError,
     },
 }
 
-/// Recordings that were read.
+/// The recordings by venue and pair.
 pub(super) struct Recordings {
     venues: BTreeMap<SourceName, BTreeMap<Pair, Recording>>,
 }
@@ -108,7 +108,7 @@ impl ReplayConfig {
 }
 
 impl Recordings {
-    /// The time in which they happened: from the first slot that has a price to the last.
+    /// A clock that runs from the first slot with a price to the last one.
     pub(super) fn clock(&self, interval: Interval, speed: Speed) -> Arc<dyn Clock> {
         let spans = || self.venues.values().flat_map(BTreeMap::values).map(Recording::span);
         let first = spans().map(|(first, _)| first).min().unwrap_or(Timestamp::EPOCH);
@@ -122,13 +122,13 @@ impl Recordings {
         Arc::new(ReplayClock::new(first.start(), last.start(), speed))
     }
 
-    /// The venues, each with the part that it has, or would have, when it is asked itself.
+    /// The venues, with the role that each has as a live source.
     pub(super) fn members(self, settings: &BTreeMap<String, SourceConfig>) -> impl Iterator<Item = Member> {
         self.venues.into_iter().map(|(venue, recordings)| {
             let config = settings.get(venue.as_str()).cloned().unwrap_or_default();
             Member {
                 source: Arc::new(Replayed::new(venue, recordings)),
-                role: config.role.unwrap_or_else(|| Role::of(venue)),
+                role: config.role(venue),
                 max_age: config.max_age(venue),
             }
         })

@@ -1,58 +1,47 @@
-//! What can be set about one source, its key among it.
+//! The settings of one source.
 
 use std::path::{Path, PathBuf};
 
 use common::{
-    domain::{SourceName, Span, Words as _},
+    domain::{SourceName, Span},
     text,
 };
 use secrecy::{ExposeSecret, SecretString};
 use serde::{Deserialize, Serialize, Serializer};
 
-use crate::source::{Exchange, Key, KeyError, Plan, REDACTED, SourceError};
+use crate::source::{Exchange, Key, KeyError, Plan, REDACTED, Role, SourceError, exchanges};
 
 /// `[sources.<name>]`: one source.
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct SourceConfig {
-    /// `primary`: always asked. `fallback`: asked when the primaries cannot agree. `shadow`: asked and
-    /// recorded, never used. Where nothing is said: `fallback` for CoinGecko, which trails the exchanges,
-    /// and `primary` for all others.
+    /// `primary`: always asked. `fallback`: asked only when the primaries do not agree on a price. `shadow`: asked and
+    /// recorded, but never used. The default is `fallback` for CoinGecko, which trails the exchanges, and `primary` for
+    /// all others.
     #[serde(with = "text::option", skip_serializing_if = "Option::is_none")]
     pub role: Option<Role>,
-    /// Where the source is; empty: its public address.
+    /// The source's base URL. Empty for its public one.
     pub url: String,
-    /// How old its own time may be, where not `aggregate.max_quote_age` counts. Three minutes for CoinGecko,
-    /// which is refreshed once a minute and trails the exchanges.
+    /// How old the source's own timestamps may be. The default is three minutes for CoinGecko, which refreshes prices
+    /// once a minute and trails the exchanges, and `aggregate.max_quote_age` for all others.
     #[serde(with = "text::option", skip_serializing_if = "Option::is_none")]
     pub max_quote_age: Option<Span>,
-    /// The key to it, for those that take one; empty: none. Shown as `[redacted]`, and never logged.
+    /// The API key, for sources that take one. Empty for none. It is shown as `[redacted]` and never logged.
     #[serde(serialize_with = "redacted", skip_serializing_if = "is_empty")]
     pub key: SecretString,
-    /// A file with the key, in place of `key`; empty: none.
+    /// A file that contains the API key, instead of `key`. Empty for none.
     #[serde(skip_serializing_if = "path_is_empty")]
     pub key_file: PathBuf,
-    /// What the key was given for; `demo` where nothing is said.
+    /// The plan that the API key belongs to. The default is `demo`.
     #[serde(with = "text::option", skip_serializing_if = "Option::is_none")]
     pub plan: Option<Plan>,
 }
 
-common::words! {
-    /// What part a source has.
-    pub enum Role ("role") {
-        /// Always asked.
-        Primary = "primary",
-        /// Asked when the primaries cannot agree.
-        Fallback = "fallback",
-        /// Asked and recorded, never used.
-        Shadow = "shadow",
-    }
-}
-
 impl SourceConfig {
-    /// The key to the source, where it is set. Most sources take none.
+    /// The source's API key, if one is set.
     pub(super) fn key(&self, name: SourceName) -> Result<Option<Key>, SourceError> {
-        let takes_key = name.as_str().parse().is_ok_and(Exchange::takes_key);
+        let header = |exchange: &dyn Exchange| exchange.key_header(self.plan.unwrap_or(Plan::Demo));
+        let takes_key = exchanges::named(name.as_str()).and_then(header).is_some();
         let set = [
             ("key", !is_empty(&self.key)),
             ("key_file", !path_is_empty(&self.key_file)),
@@ -66,25 +55,17 @@ impl SourceConfig {
         found.map_err(|reason| SourceError::Key { name, reason })
     }
 
-    /// How old its own time may be, where it has a limit of its own.
+    /// The source's role.
+    pub(super) fn role(&self, name: SourceName) -> Role {
+        let default = exchanges::named(name.as_str()).map_or(Role::Primary, Exchange::default_role);
+        self.role.unwrap_or(default)
+    }
+
+    /// How old the source's own timestamps may be. None for `aggregate.max_quote_age`.
     pub(super) fn max_age(&self, name: SourceName) -> Option<Span> {
-        self.max_quote_age.or(trails(name).then_some(COINGECKO_AGE))
+        let default = exchanges::named(name.as_str()).and_then(Exchange::default_max_quote_age);
+        self.max_quote_age.or(default)
     }
-}
-
-/// CoinGecko is refreshed once a minute, and was seen to trail the exchanges by more than that.
-const COINGECKO_AGE: Span = Span::from_seconds(180);
-
-impl Role {
-    /// The part of a source where the settings name none.
-    pub fn of(source: SourceName) -> Self {
-        if trails(source) { Self::Fallback } else { Self::Primary }
-    }
-}
-
-/// Whether a source is an aggregate that trails the exchanges.
-fn trails(source: SourceName) -> bool {
-    source.as_str() == Exchange::Coingecko.as_str()
 }
 
 fn redacted<S: Serializer>(_: &SecretString, serializer: S) -> Result<S::Ok, S::Error> {

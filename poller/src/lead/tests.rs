@@ -1,4 +1,4 @@
-//! The keeper of the lease against a lease that expires, is taken, or does not answer, on paused time.
+//! The lease keeper with a lease that expires, is taken, or does not respond, on paused time.
 
 use std::sync::{Mutex, PoisonError};
 
@@ -12,7 +12,7 @@ use super::*;
 
 const SPAN: Duration = Duration::from_secs(5);
 
-/// A lease as a server keeps it: whoever holds it must write again in time.
+/// The server's side of a lease, which the holder must renew in time.
 #[derive(Default)]
 struct Server(Mutex<State>);
 
@@ -91,16 +91,16 @@ fn start(server: &Arc<Server>, id: u64) -> Rig {
     let lease = Arc::new(Client { server: server.clone(), id: LeaderId(id) });
     let readiness = Readiness::default();
     let metrics = Metrics::new(&Registry::new()).unwrap();
-    let (lead, leadership) = Lead::new(lease, metrics, readiness.check("lead"));
+    let (keeper, leadership) = LeaseKeeper::new(lease, metrics, readiness.check("lead"));
     let finished = CancellationToken::new();
-    tokio::spawn(lead.run(finished.clone()));
+    tokio::spawn(keeper.run(finished.clone()));
     Rig { leadership, readiness, finished }
 }
 
 impl Rig {
     fn term(&self) -> Option<Term> {
         match self.leadership.now() {
-            Standing::Leading { term, .. } => Some(term),
+            LeadState::Leading { term, .. } => Some(term),
             _ => None,
         }
     }
@@ -111,7 +111,7 @@ async fn pass(seconds: u64) {
 }
 
 #[tokio::test(start_paused = true)]
-async fn the_first_leads_and_goes_on_leading_and_the_second_stands_by() {
+async fn the_first_poller_keeps_leading_and_the_second_stands_by() {
     let server = Arc::new(Server::default());
     let one = start(&server, 1);
     pass(1).await;
@@ -120,13 +120,13 @@ async fn the_first_leads_and_goes_on_leading_and_the_second_stands_by() {
         pass(1).await;
         assert_eq!(one.term(), Some(Term(1)));
         assert!(one.leadership.may_write(Term(1)));
-        assert_eq!(other.leadership.now(), Standing::Standby);
+        assert_eq!(other.leadership.now(), LeadState::Standby);
     }
     assert_eq!(other.readiness.report(), [("lead", Condition::Ready)]);
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_lease_that_is_given_back_is_taken_within_one_ask() {
+async fn a_released_lease_is_taken_within_one_claim() {
     let server = Arc::new(Server::default());
     let one = start(&server, 1);
     pass(1).await;
@@ -138,18 +138,18 @@ async fn a_lease_that_is_given_back_is_taken_within_one_ask() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_leader_that_dies_is_followed_within_the_span_and_one_ask() {
+async fn a_dead_leader_is_replaced_within_the_span_and_one_claim() {
     let server = Arc::new(Server::default());
     server.state().holder = Some((LeaderId(9), Instant::now()));
     let standby = start(&server, 1);
     pass(4).await;
-    assert_eq!(standby.leadership.now(), Standing::Standby);
+    assert_eq!(standby.leadership.now(), LeadState::Standby);
     sleep(SPAN / CLAIMS_PER_SPAN + Duration::from_secs(1)).await;
     assert!(standby.term().is_some());
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_leader_that_gets_no_answer_is_suspended_before_anybody_else_can_lead() {
+async fn a_leader_without_response_is_suspended_before_another_can_lead() {
     for hangs in [false, true] {
         let server = Arc::new(Server::default());
         let leader = start(&server, 1);
@@ -163,7 +163,7 @@ async fn a_leader_that_gets_no_answer_is_suspended_before_anybody_else_can_lead(
         while leader.term().is_some() {
             sleep(Duration::from_millis(10)).await;
         }
-        assert_eq!(leader.leadership.now(), Standing::Suspended);
+        assert_eq!(leader.leadership.now(), LeadState::Suspended);
         assert!(since.elapsed() < SPAN, "{:?}", since.elapsed());
         assert!(!leader.leadership.may_write(term));
         assert!(matches!(leader.readiness.report()[..], [(_, Condition::Degraded(_))]));
@@ -171,7 +171,7 @@ async fn a_leader_that_gets_no_answer_is_suspended_before_anybody_else_can_lead(
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_suspended_leader_goes_on_in_its_term_or_in_a_new_one_or_not_at_all() {
+async fn a_suspended_leader_continues_its_term_or_a_new_one_or_stands_by() {
     for (away, taken, same_term) in [(3, false, true), (60, false, false), (60, true, false)] {
         let server = Arc::new(Server::default());
         let leader = start(&server, 1);
@@ -188,15 +188,15 @@ async fn a_suspended_leader_goes_on_in_its_term_or_in_a_new_one_or_not_at_all() 
         }
         pass(2).await;
         match (taken, same_term) {
-            (true, _) => assert_eq!(leader.leadership.now(), Standing::Standby),
-            (false, true) => assert_eq!(leader.term(), term, "away for less than the span"),
+            (true, _) => assert_eq!(leader.leadership.now(), LeadState::Standby),
+            (false, true) => assert_eq!(leader.term(), term, "unreachable for less than the span"),
             (false, false) => assert!(leader.term() > term),
         }
     }
 }
 
 #[tokio::test(start_paused = true)]
-async fn after_the_log_was_away_the_suspended_leader_comes_first() {
+async fn after_an_outage_the_suspended_leader_leads_again() {
     for millis in (0..5_000).step_by(190) {
         let server = Arc::new(Server::default());
         let leader = start(&server, 1);
@@ -205,16 +205,16 @@ async fn after_the_log_was_away_the_suspended_leader_comes_first() {
         pass(3).await;
         server.state().silent = true;
         pass(60).await;
-        assert_eq!(leader.leadership.now(), Standing::Suspended);
+        assert_eq!(leader.leadership.now(), LeadState::Suspended);
         server.state().silent = false;
         pass(30).await;
         assert!(leader.term().is_some(), "{millis}");
-        assert_eq!(standby.leadership.now(), Standing::Standby);
+        assert_eq!(standby.leadership.now(), LeadState::Standby);
     }
 }
 
 #[tokio::test(start_paused = true)]
-async fn after_the_log_was_away_the_standby_leads_if_nobody_else_does() {
+async fn after_an_outage_a_standby_leads_if_no_other_poller_does() {
     let server = Arc::new(Server::default());
     server.state().holder = Some((LeaderId(9), Instant::now()));
     let standby = start(&server, 2);
@@ -234,20 +234,20 @@ async fn a_fenced_leader_stands_by_for_a_whole_span() {
     assert!(leader.term().is_some());
     leader.leadership.fenced();
     sleep(Duration::from_millis(1)).await;
-    assert_eq!(leader.leadership.now(), Standing::Standby);
-    assert!(server.state().holder.is_none(), "it gave back what it should not have");
+    assert_eq!(leader.leadership.now(), LeadState::Standby);
+    assert!(server.state().holder.is_none(), "the lease was released");
     pass(4).await;
-    assert_eq!(leader.leadership.now(), Standing::Standby);
+    assert_eq!(leader.leadership.now(), LeadState::Standby);
     pass(2).await;
     assert!(leader.term().is_some());
 }
 
 #[tokio::test(start_paused = true)]
-async fn renewals_wake_nobody() {
+async fn renewals_do_not_wake_receivers() {
     let server = Arc::new(Server::default());
     let mut leader = start(&server, 1);
     pass(1).await;
-    leader.leadership.standing.mark_unchanged();
+    leader.leadership.state.mark_unchanged();
     pass(60).await;
-    assert!(!leader.leadership.standing.has_changed().unwrap());
+    assert!(!leader.leadership.state.has_changed().unwrap());
 }

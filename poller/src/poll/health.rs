@@ -1,4 +1,4 @@
-//! How the sources are, told once per change and not once per slot.
+//! Logs the state of sources and pairs once per change rather than once per slot, and sets the readiness check.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -12,7 +12,7 @@ use common::{
 
 use crate::metrics::Metrics;
 
-/// What was last said about each source and pair.
+/// The last known state of each source and pair.
 pub(super) struct Health {
     check: Check,
     sources: BTreeMap<SourceName, BTreeSet<Failure>>,
@@ -24,7 +24,7 @@ impl Health {
         Self { check, sources: BTreeMap::new(), pairs: BTreeMap::new() }
     }
 
-    /// Nobody is asked while another poller leads.
+    /// Forgets all states, because a standby asks no sources.
     pub(super) fn stand_by(&mut self, metrics: &Metrics) {
         self.sources.keys().for_each(|source| metrics.resting(*source, false));
         self.sources.clear();
@@ -32,20 +32,20 @@ impl Health {
         self.check.set(Condition::Ready);
     }
 
-    /// Slots never go back: where the clock does, none is due until it has caught up.
+    /// Reports that the clock was set back. Slots never go back, so none is due until the clock has caught up.
     pub(super) fn clock_is_behind(&self, due: Timestamp) {
-        self.check.set(Condition::Degraded(format!("the clock was set back; the next slot is due at {due}")));
+        self.check.set(Condition::Degraded(format!("the clock was set back; polling resumes at {due}")));
     }
 
-    /// What this clock says is not written down: a slot that was named wrongly stays so.
+    /// Reports that the clock jumped ahead. Nothing is published, because a record in a wrong slot cannot be undone.
     pub(super) fn clock_is_ahead(&self, ahead: Duration) {
         let seconds = ahead.as_secs();
         self.check.set(Condition::Degraded(format!(
-            "the clock leapt ahead by {seconds} s and no source's time bears it out; nothing is published until one does"
+            "the clock jumped ahead by {seconds} s, but the sources' timestamps did not; nothing is published until they agree"
         )));
     }
 
-    /// Takes in one slot's outcome: counts it, logs what changed, and keeps the readiness check.
+    /// Records the result of a slot: updates the metrics and the readiness check, and logs changes.
     pub(super) fn observe(&mut self, bodies: &[(Pair, Body)], metrics: &Metrics) {
         let judged =
             bodies.iter().filter_map(|(_, body)| body.evidence()).flat_map(|evidence| &evidence.quotes);
@@ -58,8 +58,7 @@ impl Health {
             }
         }
         for (source, now) in failures {
-            // A source that rests is as it was when it was asked last; telling each rest would be a line
-            // every time it is tried again.
+            // A resting source keeps its last known state. Otherwise every attempt to ask it again would be logged.
             let rests = now.contains(&Failure::BackingOff);
             metrics.resting(source, rests);
             if rests && self.sources.contains_key(&source) {
@@ -67,14 +66,14 @@ impl Health {
             }
             let before = self.sources.insert(source, now.clone());
             if before.as_ref() != Some(&now) {
-                tell_source(source, before.as_ref(), &now);
+                log_source(source, before.as_ref(), &now);
             }
         }
         for (pair, body) in bodies {
             let now = cause(body);
             let before = self.pairs.insert(*pair, now);
             if before != Some(now) {
-                tell_pair(*pair, before.flatten(), body);
+                log_pair(*pair, before.flatten(), body);
             }
         }
         self.check.set(self.condition());
@@ -89,37 +88,40 @@ impl Health {
         if without.is_empty() {
             Condition::Ready
         } else {
-            Condition::Degraded(format!("no price is agreed ({})", without.join(", ")))
+            Condition::Degraded(format!("no agreed price ({})", without.join(", ")))
         }
     }
 }
 
-fn tell_source(source: SourceName, before: Option<&BTreeSet<Failure>>, now: &BTreeSet<Failure>) {
+fn log_source(source: SourceName, before: Option<&BTreeSet<Failure>>, now: &BTreeSet<Failure>) {
     if !now.is_empty() {
         let reasons = now.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
-        tracing::warn!(%source, reason = reasons, "the source gives no quote");
+        tracing::warn!(event = "source_failing", %source, reason = reasons, "the source returned no quote");
     } else if before.is_some() {
-        tracing::info!(%source, "the source is back");
+        tracing::info!(event = "source_recovered", %source, "the source returns quotes again");
     } else {
-        tracing::info!(%source, "the source answers");
+        tracing::info!(event = "source_working", %source, "the source returns quotes");
     }
 }
 
-fn tell_pair(pair: Pair, before: Option<GapCause>, body: &Body) {
+fn log_pair(pair: Pair, before: Option<GapCause>, body: &Body) {
     match body {
         Body::Tick(tick) if before.is_some() => {
-            tracing::info!(%pair, price = %tick.price, "a price is agreed again");
+            tracing::info!(event = "price_agreed_again", %pair, price = %tick.price, "the sources agree on a price again");
         }
-        Body::Tick(tick) => tracing::info!(%pair, price = %tick.price, "a price is agreed"),
+        Body::Tick(tick) => {
+            tracing::info!(event = "price_agreed", %pair, price = %tick.price, "the sources agree on a price");
+        }
         Body::Gap(gap) => {
             let verdicts = gap.evidence.iter().flat_map(|evidence| &evidence.quotes);
             let verdicts: Vec<String> =
                 verdicts.map(|judged| format!("{} {}", judged.source, judged.verdict)).collect();
             tracing::warn!(
+                event = "no_price",
                 %pair,
                 cause = %gap.cause,
                 quotes = verdicts.join(", "),
-                "no price is agreed; trying again every slot"
+                "no agreed price; trying again in every slot"
             );
         }
         Body::Lead(_) => {}

@@ -1,4 +1,4 @@
-//! The slot loop on a clock that is set by hand, with sources that do as they are told.
+//! The slot loop with a controllable clock and scripted sources.
 
 mod rig;
 mod wrong_clock;
@@ -14,13 +14,13 @@ use super::*;
 const PRIMARY: Role = Role::Primary;
 
 #[tokio::test(start_paused = true)]
-async fn every_slot_is_polled_once_at_its_instant() {
+async fn every_slot_is_polled_once_on_time() {
     let mut rig = rig(&[("a", 100, PRIMARY), ("b", 200, PRIMARY)], 2);
     for expected in [10, 20, 30, 40] {
         let (second, body) = rig.next().await;
         assert_eq!(second, expected);
         assert!(matches!(body, Body::Tick(_)));
-        // The slowest source decides when the slot is done, not the deadline.
+        // The slot is done as soon as the slowest source has responded, before the deadline.
         assert_eq!(rig.clock.now().unix_millis() - START, expected * 1_000 + 200);
     }
 }
@@ -37,7 +37,7 @@ async fn a_source_that_hangs_is_a_timeout_and_delays_nothing_else() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn after_a_pause_it_goes_on_with_the_slot_that_is_due() {
+async fn after_a_pause_polling_continues_with_the_slot_that_is_due() {
     let mut rig = rig(&[("a", 100, PRIMARY)], 1);
     assert_eq!(rig.next().await.0, 10);
     rig.clock.jump(45_000);
@@ -48,36 +48,35 @@ async fn after_a_pause_it_goes_on_with_the_slot_that_is_due() {
 
 #[tokio::test(start_paused = true)]
 async fn a_clock_that_is_set_back_polls_no_slot_again() {
-    // A jump ahead looks like the pause in the test above.
     let mut rig = rig(&[("a", 100, PRIMARY)], 1);
     assert_eq!(rig.next().await.0, 10);
     assert_eq!(rig.next().await.0, 20);
     rig.clock.jump(-3_600_000);
     tokio::time::sleep(Duration::from_secs(60)).await;
-    assert!(degraded(&rig.readiness), "an hour without a slot is not kept quiet");
+    assert!(degraded(&rig.readiness), "readiness reports that the clock was set back");
     assert_eq!(rig.next().await.0, 30);
     assert!(!degraded(&rig.readiness));
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_standby_asks_nobody_and_takes_over_with_the_slot_that_has_begun() {
-    let mut rig = rig_after(None, Standing::Standby, &[("a", 100, PRIMARY)], 1);
+async fn a_standby_asks_no_source_and_takes_over_with_the_current_slot() {
+    let mut rig = rig_after(None, LeadState::Standby, &[("a", 100, PRIMARY)], 1);
     tokio::time::sleep(Duration::from_secs(17)).await;
     assert!(rig.slots.try_recv().is_err());
     assert_eq!(rig.readiness.report(), [("sources", Condition::Ready)]);
-    // Two seconds into slot 20: there is time enough left for it.
-    rig.standing.send_replace(leading());
+    // Two seconds into slot 20, which is early enough to poll it.
+    rig.state.send_replace(leading());
     assert_eq!(rig.next().await.0, 20);
     assert_eq!(rig.next().await.0, 30);
-    rig.standing.send_replace(Standing::Suspended);
-    assert_eq!(rig.next().await.0, 40, "a suspended poller goes on");
-    rig.standing.send_replace(Standing::Standby);
+    rig.state.send_replace(LeadState::Suspended);
+    assert_eq!(rig.next().await.0, 40, "a suspended poller continues to poll");
+    rig.state.send_replace(LeadState::Standby);
     tokio::time::sleep(Duration::from_secs(60)).await;
     assert!(rig.slots.try_recv().is_err());
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_new_leader_remembers_what_was_frozen() {
+async fn a_new_leader_knows_which_sources_are_frozen() {
     let long_ago = Timestamp::from_unix_millis(START - 3_600_000).unwrap();
     let observation = Observation {
         price: "100.0".parse().unwrap(),
@@ -98,7 +97,7 @@ async fn a_new_leader_remembers_what_was_frozen() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn fallbacks_are_asked_only_when_the_primaries_cannot_agree() {
+async fn fallbacks_are_asked_only_if_the_primaries_do_not_agree() {
     let mut rig = rig(&[("a", 100, PRIMARY), ("b", 100, PRIMARY), ("spare", 100, Role::Fallback)], 2);
     assert_eq!(verdicts(&rig.next().await.1).len(), 2);
     rig.set(1, "200.0");
@@ -107,7 +106,7 @@ async fn fallbacks_are_asked_only_when_the_primaries_cannot_agree() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_primary_that_hangs_leaves_the_fallbacks_their_time() {
+async fn a_primary_that_hangs_leaves_time_for_the_fallbacks() {
     let mut rig = rig(&[("a", 100, PRIMARY), ("hangs", 60_000, PRIMARY), ("spare", 500, Role::Fallback)], 2);
     let (_, body) = rig.next().await;
     assert_eq!(verdicts(&body), [Verdict::Used, Verdict::Failed(Failure::Timeout), Verdict::Used]);
@@ -122,7 +121,7 @@ async fn shadows_are_asked_and_never_used() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_price_that_stands_still_while_its_peer_moves_is_frozen() {
+async fn a_price_that_does_not_change_while_a_peer_moves_is_frozen() {
     let mut rig = rig(&[("moves", 100, PRIMARY), ("stuck", 100, PRIMARY)], 1);
     for round in 0..9 {
         rig.set(0, if round % 2 == 0 { "100.1" } else { "100.2" });
@@ -133,7 +132,7 @@ async fn a_price_that_stands_still_while_its_peer_moves_is_frozen() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn readiness_tells_when_no_price_is_agreed() {
+async fn readiness_reports_that_no_price_is_agreed() {
     let mut rig = rig(&[("a", 100, PRIMARY), ("b", 100, PRIMARY)], 2);
     rig.set(1, "200.0");
     let (_, body) = rig.next().await;
@@ -152,7 +151,7 @@ async fn stopping_ends_the_queue() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_slot_that_is_being_polled_when_told_to_stop_becomes_a_tick() {
+async fn a_poll_in_progress_is_finished_when_the_process_is_stopped() {
     let mut rig = rig(&[("a", 1_000, PRIMARY)], 1);
     tokio::time::sleep(Duration::from_millis(5_500)).await;
     rig.stop.cancel();

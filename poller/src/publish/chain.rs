@@ -1,14 +1,14 @@
-//! The chain of records in one term: each pair's slots in order, without holes or repeats, fenced by the log.
+//! The chain of records of each pair in one term: slots in order, without holes or repeats, fenced by the log.
 //!
-//! One rule covers start, takeover, a paused process, a full queue and a log that was away: before a
-//! slot's record is appended, a gap is appended for every slot since the pair's newest record.
+//! One rule covers a start, a takeover, a paused process, a full queue and an unreachable log: before a slot's record is
+//! appended, a gap is appended for all slots since the pair's newest record.
 //!
-//! And one rule covers every append whose fate is not known: try the same record again under the same
-//! fence. If the log says that there is a newer record than expected, the newest one is read: if it is
-//! ours, the first try had succeeded; if not, somebody else leads.
+//! Another rule covers every append whose result is unknown: the same record is appended again, with the same expected
+//! sequence. If the log then reports a newer record than expected, that record is read. If it is ours, the first attempt
+//! had succeeded. Otherwise another poller leads, or the log lost records.
 //!
-//! A pair whose newest record is in doubt, because the log's servers contradict what is known or cannot all be asked,
-//! is not continued. What is polled for it waits until the doubt is settled; the other pairs go on.
+//! A pair whose newest record is in doubt, because the log's servers contradict each other or cannot all be asked, is
+//! not continued. What is polled for it waits until the doubt is settled. The other pairs are not affected.
 
 use std::{
     collections::{BTreeMap, VecDeque},
@@ -29,58 +29,57 @@ use tokio_util::sync::CancellationToken;
 use super::{PublishError, Publisher, QUEUE_SLOTS, RETRY_PAUSE, Takeover};
 use crate::{lead::Leadership, metrics::Metrics};
 
-/// The pause between two questions whether a pair's newest record is still in doubt.
+/// The pause before a pair that is in doubt is checked again.
 const DOUBT_PAUSE: Duration = Duration::from_secs(1);
 
 /// The chains of all pairs in one term.
 pub(super) struct Chain {
     log: Log,
     epoch: Epoch,
-    /// The epoch in which this process led last.
+    /// The newest earlier epoch in which this process led.
     before: Option<Epoch>,
     links: BTreeMap<Pair, Link>,
     /// The pairs whose newest record is in doubt.
     doubtful: BTreeMap<Pair, Doubtful>,
 }
 
-/// The newest record of a pair, as far as we know.
+/// The end of a pair's chain, as far as we know.
 #[derive(Debug, Clone)]
 struct Link {
     sequence: Sequence,
-    /// Which record it is; nothing where the pair has none.
+    /// Identifies the newest record. None if the pair has none.
     newest: Option<(Epoch, String)>,
     covered: Option<Timestamp>,
-    /// Why slots that are missing from here on are missing.
+    /// The cause of the gap, if slots after the newest record are missing.
     cause: GapCause,
-    /// Whether it was said that polled slots are covered already.
-    told: bool,
+    /// Whether it was logged that a polled slot is already covered.
+    is_logged: bool,
 }
 
 /// A pair that is not continued for now.
 struct Doubtful {
     reason: String,
-    /// What was polled for it meanwhile.
+    /// The results that wait to be published.
     bodies: VecDeque<Body>,
 }
 
-/// What the log says about a record whose fate was not known.
-enum Proof {
-    /// It is there, and this is the position after which to go on.
+/// What to do after the log reported an unexpected newest record.
+enum Resolution {
+    /// The record had been stored, with this sequence.
     Stored(Sequence),
-    /// It is not; append it after this position.
-    TryAgain(Sequence),
+    /// Append the record again, after this sequence.
+    Retry(Sequence),
 }
 
-/// What the log says about a pair's newest record.
+/// The newest record of a pair, or why it is not certain.
 enum Found {
     Newest(Newest),
-    /// It cannot be said for certain yet: why.
     InDoubt(String),
 }
 
 impl Chain {
-    /// Takes over the chains: reads each pair's newest record, and appends a lead record to it. `before` is
-    /// the epoch in which this process led last.
+    /// Takes over the chains: reads each pair's newest record and appends a lead record. `before` is the newest epoch in
+    /// which this process led.
     pub(super) async fn begin(
         publisher: &Publisher,
         term: Term,
@@ -112,23 +111,23 @@ impl Chain {
         Ok(chain)
     }
 
-    /// Continues a pair's chain from its newest record, with a lead record.
+    /// Continues a pair's chain after its newest record, with a lead record.
     async fn take_over(&mut self, pair: Pair, newest: Newest) -> Result<(), PublishError> {
         let Newest { sequence, record, covered, lost } = newest;
         let written_in = record.as_ref().map(|record| record.epoch);
-        // Where nobody has led since, we were there all the time, and something else was away.
+        // If no other poller has led since our last term, this process was running and something else was missing.
         let cause = match (lost, self.before.is_some() && written_in <= self.before) {
             (true, _) => GapCause::LogLost,
             (false, true) => GapCause::Missed,
             (false, false) => GapCause::NoLeader,
         };
         let newest = record.as_ref().map(name);
-        self.links.insert(pair, Link { sequence, newest, covered, cause, told: false });
+        self.links.insert(pair, Link { sequence, newest, covered, cause, is_logged: false });
         let leader = Some(self.log.leadership.id());
         self.append(pair, Body::Lead(Lead { covered, leader })).await
     }
 
-    /// Returns when pairs that are in doubt should be looked at again; never if there are none.
+    /// Returns when pairs that are in doubt should be checked again. Never returns if there are none.
     pub(super) async fn doubt_is_due(&self) {
         match self.doubtful.is_empty() {
             true => std::future::pending().await,
@@ -136,7 +135,7 @@ impl Chain {
         }
     }
 
-    /// Continues the pairs that are no longer in doubt, with what was polled for them meanwhile.
+    /// Continues the pairs that are no longer in doubt, and publishes what has been polled for them.
     pub(super) async fn settle_doubts(&mut self) -> Result<(), PublishError> {
         for pair in self.doubtful.keys().copied().collect::<Vec<_>>() {
             let newest = match self.log.newest(pair).await? {
@@ -145,12 +144,12 @@ impl Chain {
                     if let Some(doubtful) = self.doubtful.get_mut(&pair) {
                         doubtful.reason = reason;
                     }
-                    self.show();
+                    self.set_readiness();
                     continue;
                 }
             };
             if newest.record.as_ref().is_some_and(|record| record.epoch >= self.epoch) {
-                // This term's epoch was chosen without knowledge of that record: a new one is needed.
+                // This term's epoch was chosen without that record, so a new epoch is needed.
                 return Err(PublishError::Rewound { pair });
             }
             let bodies = self.doubtful.remove(&pair).map(|doubtful| doubtful.bodies).unwrap_or_default();
@@ -163,15 +162,14 @@ impl Chain {
         Ok(())
     }
 
-    /// What was polled for the pairs that are still in doubt.
+    /// What has been polled for pairs that are still in doubt.
     pub(super) fn into_waiting(self) -> impl Iterator<Item = (Pair, Body)> {
         self.doubtful
             .into_iter()
             .flat_map(|(pair, doubtful)| doubtful.bodies.into_iter().map(move |body| (pair, body)))
     }
 
-    /// Shows how publishing is in the process's readiness.
-    fn show(&self) {
+    fn set_readiness(&self) {
         let doubts: Vec<_> =
             self.doubtful.iter().map(|(pair, doubtful)| format!("{pair}: {}", doubtful.reason)).collect();
         self.log.check.set(match doubts.is_empty() {
@@ -180,12 +178,12 @@ impl Chain {
         });
     }
 
-    /// The epoch of this term's records.
+    /// The epoch of this term.
     pub(super) fn epoch(&self) -> Epoch {
         self.epoch
     }
 
-    /// Appends a slot's record, and before it the gap since the newest one.
+    /// Appends a record for a slot. If slots before it are missing, appends a gap for them first.
     pub(super) async fn publish(&mut self, pair: Pair, body: &Body) -> Result<(), PublishError> {
         let (Body::Tick(Tick { slot, .. }) | Body::Gap(Gap { slot, .. })) = body else {
             return Ok(());
@@ -200,26 +198,32 @@ impl Chain {
         let Some(link) = self.links.get_mut(&pair) else { return Ok(()) };
         if let Some(covered) = link.covered {
             if slot.start() <= covered {
-                // Covered by another leader meanwhile, or our clock is behind.
-                if !std::mem::replace(&mut link.told, true) && slot.start() < covered {
-                    tracing::warn!(%pair, %slot, %covered, "the log covers this slot already; is the clock behind?");
+                // Another leader has covered the slot, or this machine's clock is behind.
+                if !std::mem::replace(&mut link.is_logged, true) && slot.start() < covered {
+                    tracing::warn!(
+                        event = "slot_already_covered", %pair, %slot, %covered,
+                        "the log already covers this slot; this machine's clock may be behind"
+                    );
                 }
                 return Ok(());
             }
             let cause = link.cause;
             if let Some(gap) = self.log.gap_between(covered, *slot, cause) {
-                tracing::warn!(%pair, from = %gap.from, to = %gap.slot, %cause, "slots have passed without a price");
+                tracing::warn!(
+                    event = "slots_missing", %pair, from = %gap.from, to = %gap.slot, %cause,
+                    "publishing a gap for missing slots"
+                );
                 self.append(pair, Body::Gap(gap)).await?;
             }
         }
         self.append(pair, body.clone()).await?;
         if let Some(link) = self.links.get_mut(&pair) {
-            (link.cause, link.told) = (GapCause::Missed, false);
+            (link.cause, link.is_logged) = (GapCause::Missed, false);
         }
         Ok(())
     }
 
-    /// Appends a record for certain: returns once it is known to be stored.
+    /// Appends a record. Returns once it is known to be stored.
     async fn append(&mut self, pair: Pair, body: Body) -> Result<(), PublishError> {
         let Some(link) = self.links.get_mut(&pair) else { return Ok(()) };
         let record = Record { pair, epoch: self.epoch, origin: self.log.origin, body };
@@ -227,12 +231,12 @@ impl Chain {
         (link.sequence, link.newest) = (sequence, Some(name(&record)));
         link.covered = record.covers_up_to();
         self.log.metrics.published(&record.body);
-        self.show();
+        self.set_readiness();
         Ok(())
     }
 }
 
-/// The log, for as long as the term lasts.
+/// The log during one term. Operations are retried until the term ends.
 struct Log {
     writer: Arc<dyn LogWriter>,
     leadership: Leadership,
@@ -259,7 +263,7 @@ impl Log {
         }
     }
 
-    /// The slots between the newest covered one and `slot`, if there are any.
+    /// A gap for the slots between `covered` and `slot`. None if there are none.
     fn gap_between(&self, covered: Timestamp, slot: Slot, cause: GapCause) -> Option<Gap> {
         let from = self.interval.after(covered);
         let last = self.interval.before(slot);
@@ -267,29 +271,35 @@ impl Log {
     }
 
     async fn append(&self, record: &Record, link: &mut Link) -> Result<Sequence, PublishError> {
-        let mut told = false;
+        let mut is_logged = false;
         loop {
             if !self.leadership.may_write(self.term) {
                 return Err(PublishError::NotLeading);
             }
             match self.writer.append(record, link.sequence).await {
                 Ok(sequence) => {
-                    if told {
-                        tracing::info!("the log takes records again");
+                    if is_logged {
+                        tracing::info!(event = "publish_recovered", "the log accepts records again");
                     }
                     return Ok(sequence);
                 }
-                Err(AppendError::WrongLastSequence) => match self.prove(record, link).await? {
-                    Proof::Stored(sequence) => return Ok(sequence),
-                    Proof::TryAgain(sequence) => link.sequence = sequence,
+                Err(AppendError::WrongLastSequence) => match self.resolve(record, link).await? {
+                    Resolution::Stored(sequence) => return Ok(sequence),
+                    Resolution::Retry(sequence) => link.sequence = sequence,
                 },
                 Err(AppendError::Unconfirmed(error)) => {
                     let reason = chain(&*error);
-                    if !std::mem::replace(&mut told, true) {
-                        tracing::warn!(reason, "the log does not take records; trying on");
+                    if !std::mem::replace(&mut is_logged, true) {
+                        tracing::warn!(
+                            event = "publish_failed",
+                            reason,
+                            "publishing to the log failed; retrying"
+                        );
                     }
-                    // What is the matter may become clear, or change, while it is tried.
-                    self.check.set(Condition::Degraded(format!("the log does not take records: {reason}")));
+                    // The reason may change while retrying.
+                    self.check.set(Condition::Degraded(format!(
+                        "publishing to the log failed; retrying: {reason}"
+                    )));
                 }
             }
             self.metrics.retries.inc();
@@ -297,16 +307,16 @@ impl Log {
         }
     }
 
-    /// After "wrong last sequence": what the newest record says about the one we were appending.
-    async fn prove(&self, record: &Record, link: &Link) -> Result<Proof, PublishError> {
+    /// Decides how to continue after the log refused a record because of its expected sequence.
+    async fn resolve(&self, record: &Record, link: &Link) -> Result<Resolution, PublishError> {
         let pair = record.pair;
         let Newest { sequence, record: newest, .. } = self.settled_newest(pair).await?;
         let Some(newest) = newest else {
             let rewound = Err(PublishError::Rewound { pair });
-            return if link.newest.is_some() { rewound } else { Ok(Proof::TryAgain(sequence)) };
+            return if link.newest.is_some() { rewound } else { Ok(Resolution::Retry(sequence)) };
         };
         if newest == *record {
-            return Ok(Proof::Stored(sequence));
+            return Ok(Resolution::Stored(sequence));
         }
         let led_by_another = match &newest.body {
             Body::Lead(lead) => newest.epoch >= record.epoch && lead.leader != Some(self.leadership.id()),
@@ -319,12 +329,15 @@ impl Log {
             return Err(PublishError::Rewound { pair });
         }
         if sequence != link.sequence {
-            tracing::warn!(%pair, %sequence, "somebody put a message that is no record into the log");
+            tracing::warn!(
+                event = "foreign_message", %pair, %sequence,
+                "the log contains a message that is not a record; skipping it"
+            );
         }
-        Ok(Proof::TryAgain(sequence))
+        Ok(Resolution::Retry(sequence))
     }
 
-    /// The pair's newest record, or that it is in doubt. Waits while the log does not answer.
+    /// The pair's newest record, or why it is in doubt. Retries while the log does not respond.
     async fn newest(&self, pair: Pair) -> Result<Found, PublishError> {
         let ask = || async {
             match self.writer.newest(pair).await {
@@ -336,24 +349,28 @@ impl Log {
         self.read(ask).await
     }
 
-    /// The pair's newest record, once it is not in doubt.
+    /// The pair's newest record. Retries while it is in doubt or the log does not respond.
     async fn settled_newest(&self, pair: Pair) -> Result<Newest, PublishError> {
         self.read(|| self.writer.newest(pair)).await
     }
 
-    /// Reads from the log, again and again while it does not answer.
+    /// Reads from the log. Retries while it does not respond.
     async fn read<T, F>(&self, ask: impl Fn() -> F) -> Result<T, PublishError>
     where
         F: Future<Output = Result<T, ReadError>>,
     {
-        let mut told = false;
+        let mut is_logged = false;
         loop {
             match ask().await {
                 Ok(answer) => return Ok(answer),
                 Err(error) if error.trouble().is_some() => {
                     let reason = chain(&error);
-                    if !std::mem::replace(&mut told, true) {
-                        tracing::warn!(reason, "the log cannot be read; trying on");
+                    if !std::mem::replace(&mut is_logged, true) {
+                        tracing::warn!(
+                            event = "read_failed",
+                            reason,
+                            "reading from the log failed; retrying"
+                        );
                     }
                     self.check.set(Condition::Degraded(reason));
                 }
@@ -372,7 +389,7 @@ impl Log {
     }
 }
 
-/// What tells a record from all others, whoever wrote them.
+/// Identifies a record among those of all pollers.
 fn name(record: &Record) -> (Epoch, String) {
     (record.epoch, record.id())
 }

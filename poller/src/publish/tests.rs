@@ -1,4 +1,4 @@
-//! The chain against a log that loses acknowledgements, is away, or is written by somebody else.
+//! The publisher with a log that loses acknowledgements or records, is unreachable, or has another writer.
 
 mod rig;
 
@@ -8,17 +8,17 @@ use common::{bus::lease::Term, domain::Origin, readiness::Condition};
 use rig::{Fate, Rig, UnreliableLog, publish, words};
 
 use super::PublishError;
-use crate::lead::Standing;
+use crate::lead::LeadState;
 
 #[tokio::test(start_paused = true)]
-async fn a_new_pair_begins_with_a_lead_and_no_gap() {
+async fn a_new_pair_starts_with_a_lead_and_no_gap() {
     let log = UnreliableLog::with(&[]);
     publish(&log, Origin::Live, &[7, 8]).await.unwrap();
     assert_eq!(words(&log), "L1 T7 T8");
 }
 
 #[tokio::test(start_paused = true)]
-async fn slots_that_pass_are_covered_by_a_gap_with_its_cause() {
+async fn missing_slots_are_covered_by_a_gap_with_its_cause() {
     let log = UnreliableLog::with(&[]);
     publish(&log, Origin::Live, &[7, 10]).await.unwrap();
     publish(&log, Origin::Live, &[15, 16, 18]).await.unwrap();
@@ -35,29 +35,29 @@ async fn a_leader_that_dies_after_its_lead_leaves_no_hole() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_lost_acknowledgement_repeats_nothing() {
+async fn a_lost_acknowledgement_causes_no_repeated_record() {
     let log = UnreliableLog::with(&[Fate::AckLost, Fate::AckLost, Fate::Stored, Fate::AckLost]);
     publish(&log, Origin::Live, &[7, 8, 9]).await.unwrap();
     assert_eq!(words(&log), "L1 T7 T8 T9");
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_log_that_is_away_gets_everything_later_in_order() {
+async fn after_an_outage_of_the_log_everything_is_published_in_order() {
     let log = UnreliableLog::with(&[Fate::Lost; 50]);
     publish(&log, Origin::Live, &[7, 8, 9]).await.unwrap();
     assert_eq!(words(&log), "L1 T7 T8 T9");
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_second_writer_sends_us_back_to_standing_by() {
+async fn a_second_writer_makes_this_poller_stand_by() {
     let log = UnreliableLog::with(&[Fate::Stored, Fate::Stored, Fate::Overtaken]);
     let rig = Rig::start(&log, Origin::Live);
     rig.leads(0);
     rig.polls(&[7, 8, 9]).await;
     rig.settle().await;
     assert_eq!(words(&log), "L1 T7 T8");
-    // The one that keeps the lease is told, and says how we stand now; what was polled is another's.
-    rig.standing.send_replace(Standing::Standby);
+    // The lease keeper reacts by standing by. The polled slots are left to the other leader.
+    rig.state.send_replace(LeadState::Standby);
     rig.settle().await;
     rig.leads(5);
     rig.polls(&[11]).await;
@@ -66,26 +66,26 @@ async fn a_second_writer_sends_us_back_to_standing_by() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_second_writer_is_told_to_the_keeper_of_the_lease() {
+async fn a_second_writer_is_reported_to_the_lease_keeper() {
     let log = UnreliableLog::with(&[Fate::Stored, Fate::Overtaken]);
     let rig = Rig::start(&log, Origin::Live);
     rig.leads(0);
     rig.polls(&[7]).await;
-    let told = tokio::time::timeout(Duration::from_secs(60), rig.leadership.told_fenced()).await;
-    assert!(told.is_ok());
-    rig.standing.send_replace(Standing::Standby);
+    let fenced = tokio::time::timeout(Duration::from_secs(60), rig.leadership.wait_until_fenced()).await;
+    assert!(fenced.is_ok());
+    rig.state.send_replace(LeadState::Standby);
     rig.end().await.unwrap();
 }
 
 #[tokio::test(start_paused = true)]
-async fn two_pollers_that_pick_one_epoch_do_not_take_each_others_lead_for_their_own() {
+async fn two_pollers_with_the_same_epoch_do_not_mistake_each_others_lead_for_their_own() {
     let log = UnreliableLog::with(&[Fate::SameEpoch]);
     let rig = Rig::start(&log, Origin::Live);
     rig.leads(0);
     rig.polls(&[7]).await;
     rig.settle().await;
-    assert_eq!(words(&log), "L1", "the other's, and nothing of ours");
-    rig.standing.send_replace(Standing::Standby);
+    assert_eq!(words(&log), "L1", "only the other poller's lead");
+    rig.state.send_replace(LeadState::Standby);
     rig.end().await.unwrap();
 }
 
@@ -96,33 +96,37 @@ async fn a_suspended_poller_keeps_what_it_polled_and_writes_nothing() {
     rig.leads(3);
     rig.polls(&[7]).await;
     rig.settle().await;
-    rig.standing.send_replace(Standing::Suspended);
+    rig.state.send_replace(LeadState::Suspended);
     rig.polls(&[8, 9]).await;
     rig.settle().await;
     assert_eq!(words(&log), "L3 T7");
     rig.leads(3);
     rig.settle().await;
-    assert_eq!(words(&log), "L3 T7 T8 T9", "the same term goes on as if nothing had been");
-    rig.standing.send_replace(Standing::Suspended);
+    assert_eq!(words(&log), "L3 T7 T8 T9", "the same term continues");
+    rig.state.send_replace(LeadState::Suspended);
     rig.polls(&[10, 13]).await;
     rig.settle().await;
     rig.leads(20);
     rig.end().await.unwrap();
-    assert_eq!(words(&log), "L3 T7 T8 T9 L20 T10 G11-12:missed T13", "nobody else has led meanwhile");
+    assert_eq!(
+        words(&log),
+        "L3 T7 T8 T9 L20 T10 G11-12:missed T13",
+        "no other poller has led in the meantime"
+    );
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_was_polled_while_another_led_is_not_written() {
+async fn slots_that_were_polled_while_another_poller_led_are_dropped() {
     let log = UnreliableLog::with(&[]);
     let rig = Rig::start(&log, Origin::Live);
     rig.leads(3);
     rig.polls(&[7]).await;
     rig.settle().await;
-    rig.standing.send_replace(Standing::Suspended);
+    rig.state.send_replace(LeadState::Suspended);
     rig.polls(&[8, 9]).await;
     rig.settle().await;
     publish(&log, Origin::Live, &[8, 9, 10]).await.unwrap();
-    rig.standing.send_replace(Standing::Standby);
+    rig.state.send_replace(LeadState::Standby);
     rig.settle().await;
     assert_eq!(words(&log), "L3 T7 L4 T8 T9 T10");
     rig.leads(30);
@@ -132,7 +136,7 @@ async fn what_was_polled_while_another_led_is_not_written() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn readiness_tells_when_the_log_takes_no_records_from_a_leader() {
+async fn readiness_reports_that_a_leader_cannot_publish() {
     let log = UnreliableLog::with(&[&[Fate::Stored; 2][..], &[Fate::Lost; 10_000]].concat());
     let rig = Rig::start(&log, Origin::Live);
     let degraded = || matches!(rig.readiness.report()[..], [(_, Condition::Degraded(_))]);
@@ -143,20 +147,20 @@ async fn readiness_tells_when_the_log_takes_no_records_from_a_leader() {
     rig.polls(&[8]).await;
     rig.settle().await;
     assert!(degraded());
-    rig.standing.send_replace(Standing::Standby);
+    rig.state.send_replace(LeadState::Standby);
     rig.settle().await;
-    assert!(!degraded(), "now it is another leader's concern");
+    assert!(!degraded(), "a standby does not publish");
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_lease_that_has_run_out_unnoticed_stops_the_pen() {
+async fn nothing_is_written_after_the_lease_ran_out_unnoticed() {
     let log = UnreliableLog::with(&[]);
     let rig = Rig::start(&log, Origin::Live);
     let until = tokio::time::Instant::now() + Duration::from_secs(30);
-    rig.standing.send_replace(Standing::Leading { term: Term(3), until });
+    rig.state.send_replace(LeadState::Leading { term: Term(3), until });
     rig.polls(&[7]).await;
     rig.settle().await;
-    // Nobody has said so, as after a pause of the whole process.
+    // The lease has run out, but the lease keeper has not noticed, as after a pause of the process.
     rig.polls(&[8]).await;
     rig.settle().await;
     assert_eq!(words(&log), "L3 T7");
@@ -167,26 +171,26 @@ async fn a_lease_that_has_run_out_unnoticed_stops_the_pen() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_message_that_is_no_record_is_stepped_over() {
+async fn messages_that_are_not_records_are_skipped() {
     let log = UnreliableLog::with(&[Fate::Stored, Fate::Disturbed, Fate::Stored, Fate::Disturbed]);
     publish(&log, Origin::Live, &[7, 8, 9]).await.unwrap();
     assert_eq!(words(&log), "L1 T7 T8 T9");
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_log_that_lost_its_newest_records_is_taken_over_anew() {
+async fn a_log_that_lost_its_newest_records_is_taken_over_again() {
     let stored = [Fate::Stored; 4];
     let log = UnreliableLog::with(&[stored.as_slice(), &[Fate::Rewound]].concat());
     publish(&log, Origin::Live, &[7, 8, 9, 10]).await.unwrap();
-    assert_eq!(words(&log), "L1 T7 L2 G8-9:log_lost T10", "what was lost is named, and nothing is left out");
-    // A lead that is lost is missed as well.
+    assert_eq!(words(&log), "L1 T7 L2 G8-9:log_lost T10", "a gap covers what was lost");
+    // A lost lead record is detected too.
     let log = UnreliableLog::with(&[Fate::Stored, Fate::Rewound]);
     publish(&log, Origin::Live, &[7]).await.unwrap();
     assert_eq!(words(&log), "L2 T7");
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_is_polled_for_a_pair_in_doubt_waits_until_the_doubt_is_settled() {
+async fn slots_of_a_pair_in_doubt_wait_until_the_doubt_is_settled() {
     let log = UnreliableLog::with(&[]);
     publish(&log, Origin::Live, &[7]).await.unwrap();
     log.state().doubt = Some("a server is away");
@@ -194,11 +198,11 @@ async fn what_is_polled_for_a_pair_in_doubt_waits_until_the_doubt_is_settled() {
     rig.leads(0);
     rig.polls(&[8, 9]).await;
     rig.settle().await;
-    assert_eq!(words(&log), "L1 T7", "nothing is written on top of a doubt");
-    let said = rig.readiness.report();
+    assert_eq!(words(&log), "L1 T7", "nothing is written while the pair is in doubt");
+    let report = rig.readiness.report();
     assert!(
-        matches!(&said[..], [(_, Condition::Degraded(why))] if why.contains("a server is away")),
-        "{said:?}"
+        matches!(&report[..], [(_, Condition::Degraded(why))] if why.contains("a server is away")),
+        "{report:?}"
     );
     log.state().doubt = None;
     rig.settle().await;
@@ -208,7 +212,7 @@ async fn what_is_polled_for_a_pair_in_doubt_waits_until_the_doubt_is_settled() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn slots_whose_records_were_lost_get_a_gap_that_says_so() {
+async fn slots_whose_records_were_lost_get_a_gap_with_that_cause() {
     let log = UnreliableLog::with(&[]);
     publish(&log, Origin::Live, &[7, 8]).await.unwrap();
     {
@@ -221,14 +225,14 @@ async fn slots_whose_records_were_lost_get_a_gap_that_says_so() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_clock_that_is_set_back_repeats_no_slot() {
+async fn no_slot_is_repeated_after_the_clock_is_set_back() {
     let log = UnreliableLog::with(&[]);
     publish(&log, Origin::Live, &[7, 8, 6, 7, 8, 9]).await.unwrap();
     assert_eq!(words(&log), "L1 T7 T8 T9");
 }
 
 #[tokio::test(start_paused = true)]
-async fn invented_prices_do_not_follow_real_ones() {
+async fn simulated_prices_are_not_added_to_a_live_log() {
     let log = UnreliableLog::with(&[]);
     publish(&log, Origin::Live, &[7]).await.unwrap();
     let ended = publish(&log, Origin::Simulated, &[8]).await.unwrap_err();
@@ -237,13 +241,13 @@ async fn invented_prices_do_not_follow_real_ones() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn stopping_does_not_wait_for_a_log_that_is_away() {
+async fn stopping_does_not_wait_for_an_unreachable_log() {
     let log = UnreliableLog::with(&[Fate::Lost; 10_000]);
-    for standing in [None, Some(Standing::Suspended)] {
+    for state in [None, Some(LeadState::Suspended)] {
         let rig = Rig::start(&log, Origin::Live);
         rig.leads(0);
-        if let Some(standing) = standing {
-            rig.standing.send_replace(standing);
+        if let Some(state) = state {
+            rig.state.send_replace(state);
         }
         rig.stop.cancel();
         rig.end().await.unwrap();

@@ -1,166 +1,152 @@
-//! The exchanges we know how to ask, and what is particular about each.
+//! What is particular about one exchange: the [`Exchange`] trait.
+//!
+//! Requests are values and parsing is pure, so an implementation never does I/O: [`HttpSource`](super::http::HttpSource)
+//! does that for all of them. An exchange that can do more than report current prices (list its markets, return
+//! candles) gets more pairs of such methods, a request and a parser, whose default says that it is not supported.
+//!
+//! Pairs are mapped to the exchange's symbols before the requests are built, and requests and parsers only see the
+//! resulting [`Market`]s. So the symbols may later come from the exchange's own market list.
 
-use common::domain::{Failure, Pair};
+use std::fmt;
+
+use common::domain::{Failure, Pair, Span};
 
 use super::{
-    Answers, Limit, Plan, binance, bitfinex, bitstamp, coinbase, coingecko, gemini, http::Request, kraken,
+    interface::{Answers, Role, Sample},
+    key::Plan,
+    limit::Limit,
 };
 
-common::words! {
-    /// The exchanges we know how to ask.
-    pub enum Exchange ("exchange") {
-        /// <https://docs.kraken.com/api/docs/rest-api/get-ticker-information>
-        Kraken = "kraken",
-        /// <https://docs.cdp.coinbase.com/exchange/reference/exchangerestapi_getproductticker>
-        Coinbase = "coinbase",
-        /// <https://www.bitstamp.net/api/#tag/Tickers>
-        Bitstamp = "bitstamp",
-        /// <https://docs.gemini.com/rest-api/#price-feed>
-        Gemini = "gemini",
-        /// <https://docs.bitfinex.com/reference/rest-public-tickers>
-        Bitfinex = "bitfinex",
-        /// <https://developers.binance.com/docs/binance-spot-api-docs/rest-api/market-data-endpoints>
-        Binance = "binance",
-        /// <https://docs.coingecko.com/reference/simple-price>
-        Coingecko = "coingecko",
+/// Everything that is particular about one exchange.
+///
+/// An implementation lives in a file of its own in `exchanges` and is registered in `exchanges.rs`.
+/// `CONTRIBUTING.md` explains how to add one.
+pub trait Exchange: Send + Sync {
+    /// The exchange's name in settings, records and metrics: lower-case letters, digits and `_`.
+    fn name(&self) -> &'static str;
+
+    /// The public base URL, without a trailing slash. It may depend on the API key's plan.
+    fn base_url(&self, plan: Option<Plan>) -> &'static str;
+
+    /// The rate limit at the public base URL, without a key or with a key of this plan. None if it is unknown.
+    fn limit(&self, plan: Option<Plan>) -> Option<Limit>;
+
+    /// The exchange's symbol for a pair. None if the exchange is known not to have the pair; most exchanges build
+    /// a symbol for every pair and report unknown ones in their response.
+    fn symbol(&self, pair: Pair) -> Option<String>;
+
+    /// Why [`symbol`](Self::symbol) has none for a pair, and what to do about it.
+    fn why_not_served(&self, pair: Pair) -> String {
+        let name = self.name();
+        format!("{name} is not known to have {pair}; use another pair, or remove {name} from feed.sources")
+    }
+
+    /// The requests for these markets: a single one if the exchange can return all of them at once.
+    fn requests(&self, markets: &[Market]) -> Vec<Request>;
+
+    /// Parses the body of a successful response to a request for these markets.
+    ///
+    /// It must never guess: a price that is not where the exchange's documentation puts it is a failure.
+    fn parse(&self, body: &str, markets: &[Market]) -> Result<Answers, Failure>;
+
+    /// The error that a response body reports, if it reports one. Called for every status, 200 included.
+    fn parse_error(&self, _body: &str) -> Option<ReportedError> {
+        None
+    }
+
+    /// The header that carries an API key of this plan. None if the exchange takes no keys.
+    fn key_header(&self, _plan: Plan) -> Option<&'static str> {
+        None
+    }
+
+    /// The source's role if the settings don't name one.
+    fn default_role(&self) -> Role {
+        Role::Primary
+    }
+
+    /// How old the exchange's own timestamps may be if the settings don't say. None for `aggregate.max_quote_age`.
+    fn default_max_quote_age(&self) -> Option<Span> {
+        None
+    }
+
+    /// The markets of those pairs that the exchange serves. Not meant to be overridden.
+    fn markets(&self, pairs: &[Pair]) -> Vec<Market> {
+        let market = |pair: &Pair| Some(Market { pair: *pair, symbol: self.symbol(*pair)? });
+        pairs.iter().filter_map(market).collect()
+    }
+
+    /// Reads the body of a successful response, which may still report an error. Not meant to be overridden.
+    fn read(&self, body: &[u8], markets: &[Market]) -> Result<Answers, Failure> {
+        // JSON is UTF-8. A parser would not notice invalid bytes in members that it skips.
+        let body = std::str::from_utf8(body).map_err(|_| Failure::Malformed)?;
+        match self.parse_error(body) {
+            Some(error) => Err(error.failure),
+            None => self.parse(body, markets),
+        }
     }
 }
 
-impl Exchange {
-    /// Its public address, which for CoinGecko depends on the key.
-    pub fn address(self, plan: Option<Plan>) -> &'static str {
-        match self {
-            Self::Coingecko if plan == Some(Plan::Pro) => "https://pro-api.coingecko.com",
-            Self::Kraken => "https://api.kraken.com",
-            Self::Coinbase => "https://api.exchange.coinbase.com",
-            Self::Bitstamp => "https://www.bitstamp.net",
-            Self::Gemini => "https://api.gemini.com",
-            Self::Bitfinex => "https://api-pub.bitfinex.com",
-            Self::Binance => "https://data-api.binance.vision",
-            Self::Coingecko => "https://api.coingecko.com",
-        }
+/// A pair and the exchange's symbol for it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Market {
+    /// The pair.
+    pub pair: Pair,
+    /// The symbol.
+    pub symbol: String,
+}
+
+/// One GET request.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Request {
+    /// Path and query, which are appended to the base URL.
+    pub path: String,
+    /// The markets whose prices the response contains.
+    pub markets: Vec<Market>,
+}
+
+impl Request {
+    /// A single request for all markets.
+    pub fn for_all(path: String, markets: &[Market]) -> Vec<Self> {
+        vec![Self { path, markets: markets.to_vec() }]
     }
 
-    /// How often it may be asked without an account, or with a key of such a plan, by its documentation.
-    /// Nothing where that depends on what was paid for.
-    pub fn limit(self, plan: Option<Plan>) -> Option<Limit> {
-        match self {
-            // Its documentation says only that public calls are limited by address; about one a second is
-            // what others report.
-            Self::Kraken => Some(Limit::new(1, 1).undocumented()),
-            // "10 requests per second, up to 15 in bursts", by address:
-            // https://docs.cdp.coinbase.com/exchange/rest-api/rate-limits
-            Self::Coinbase => Some(Limit::new(10, 1).at_once(15)),
-            // "400 requests per second, 10,000 per 10 minutes": https://www.bitstamp.net/api/#section/Rate-limits
-            Self::Bitstamp => Some(Limit::new(10_000, 600).at_once(400)),
-            // "120 requests per minute", with five more queued: https://docs.gemini.com/rate-limit
-            Self::Gemini => Some(Limit::new(120, 60).at_once(5)),
-            // 30 a minute for the tickers: https://docs.bitfinex.com/reference/rest-public-tickers
-            Self::Bitfinex => Some(Limit::new(30, 60)),
-            // A weight of 6,000 a minute, and a list of symbols weighs 4:
-            // https://developers.binance.com/docs/binance-spot-api-docs/rest-api/limits
-            Self::Binance => Some(Limit::new(1_500, 60)),
-            // https://docs.coingecko.com/docs/errors-and-rate-limits; a paid plan has its own.
-            Self::Coingecko => match plan {
-                Some(Plan::Demo) => Some(Limit::new(100, 60)),
-                Some(Plan::Pro) => None,
-                // Without a key the limit is shared by everybody at one address, and not documented.
-                None => Some(Limit::new(10, 60).undocumented()),
-            },
-        }
-    }
-
-    /// Whether there are keys to it.
-    pub fn takes_key(self) -> bool {
-        self == Self::Coingecko
-    }
-
-    /// Whether it can be asked for a pair. Most can be asked for any, and say themselves what they lack.
-    pub fn serves(self, pair: Pair) -> bool {
-        match self {
-            Self::Binance => binance::serves(pair),
-            Self::Coingecko => coingecko::serves(pair),
-            Self::Kraken | Self::Coinbase | Self::Bitstamp | Self::Gemini | Self::Bitfinex => true,
-        }
-    }
-
-    /// Why it does not serve a pair, and what to do.
-    pub fn why_not(self, pair: Pair) -> String {
-        match self {
-            Self::Binance => format!(
-                "{self} has no {} pairs: USDT is not {}; name a pair such as {}-USDT, or leave {self} out",
-                pair.quote(),
-                pair.quote(),
-                pair.base()
-            ),
-            _ => format!("{self} is not known to have {pair}; name another pair, or leave {self} out"),
-        }
-    }
-
-    /// The requests that ask for the pairs, one for all where the exchange can do that.
-    pub fn requests(self, pairs: &[Pair]) -> Vec<Request> {
-        match self {
-            Self::Kraken => kraken::requests(pairs),
-            Self::Coinbase => coinbase::requests(pairs),
-            Self::Bitstamp => bitstamp::requests(pairs),
-            Self::Gemini => gemini::requests(pairs),
-            Self::Bitfinex => bitfinex::requests(pairs),
-            Self::Binance => binance::requests(pairs),
-            Self::Coingecko => coingecko::requests(pairs),
-        }
-    }
-
-    /// What the body of a successful answer says about the pairs it was asked for.
-    pub fn parse(self, body: &[u8], pairs: &[Pair]) -> Result<Answers, Failure> {
-        // JSON is UTF-8. The parsers skip over what they do not read, and would not notice.
-        if std::str::from_utf8(body).is_err() {
-            return Err(Failure::Malformed);
-        }
-        match self {
-            Self::Kraken => kraken::parse(body, pairs),
-            Self::Coinbase => coinbase::parse(body, pairs),
-            Self::Bitstamp => bitstamp::parse(body, pairs),
-            Self::Gemini => gemini::parse(body, pairs),
-            Self::Bitfinex => bitfinex::parse(body, pairs),
-            Self::Binance => binance::parse(body, pairs),
-            Self::Coingecko => coingecko::parse(body, pairs),
-        }
-    }
-
-    /// What the body of any answer complains about in the exchange's own words, if it does.
-    pub fn complaint(self, body: &[u8]) -> Option<Failure> {
-        match self {
-            Self::Kraken => kraken::complaint(body),
-            // Its errors are texts for people.
-            Self::Coinbase => None,
-            Self::Bitstamp => bitstamp::complaint(body),
-            Self::Gemini => gemini::complaint(body),
-            Self::Bitfinex => bitfinex::complaint(body),
-            Self::Binance => binance::complaint(body),
-            Self::Coingecko => coingecko::complaint(body),
-        }
-    }
-
-    /// Until when it will not be asked, in seconds since 1970, where a body says so.
-    pub fn throttled_until(self, body: &[u8]) -> Option<i64> {
-        if self == Self::Kraken { kraken::throttled_until(body) } else { None }
+    /// One request per market.
+    pub fn for_each(path: impl Fn(&Market) -> String, markets: &[Market]) -> Vec<Self> {
+        let request = |market| Self { path: path(market), markets: vec![market.clone()] };
+        markets.iter().map(request).collect()
     }
 }
 
-#[cfg(test)]
-mod tests {
-    use std::path::Path;
+/// An error that an exchange reports in a response body.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ReportedError {
+    /// [`Failure::RateLimited`] or [`Failure::Refused`].
+    pub failure: Failure,
+    /// Until when the exchange refuses requests, in Unix seconds, if it says so.
+    pub until: Option<i64>,
+}
 
-    use common::domain::Words;
+impl ReportedError {
+    /// "Too many requests" if it is that, and any other error otherwise.
+    pub fn new(is_rate_limit: bool) -> Self {
+        let failure = if is_rate_limit { Failure::RateLimited } else { Failure::Refused };
+        Self { failure, until: None }
+    }
+}
 
-    use super::*;
+/// Collects what `read` returns for each market.
+pub fn answers(markets: &[Market], read: impl Fn(&Market) -> Result<Sample, Failure>) -> Answers {
+    markets.iter().map(|market| (market.pair, read(market))).collect()
+}
 
-    #[test]
-    fn every_parser_is_fuzzed() {
-        let targets = Path::new(env!("CARGO_MANIFEST_DIR")).join("../testkit/fuzz/targets");
-        for exchange in Exchange::ALL {
-            let target = targets.join(format!("{exchange}.rs"));
-            assert!(target.exists(), "{exchange} has no fuzz target: {}", target.display());
-        }
+impl fmt::Display for dyn Exchange + '_ {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str(self.name())
+    }
+}
+
+impl fmt::Debug for dyn Exchange + '_ {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str(self.name())
     }
 }

@@ -1,4 +1,8 @@
-//! An exchange that is asked over HTTP.
+//! Asks an [`Exchange`] over HTTP.
+
+mod backoff;
+mod client;
+mod retry_after;
 
 use std::{
     net::IpAddr,
@@ -8,77 +12,77 @@ use std::{
 use async_trait::async_trait;
 use common::domain::{Failure, Origin, Pair, Slot, SourceName};
 use futures::future::join_all;
-use reqwest::Url;
+use reqwest::{Url, header::HeaderValue};
 use tokio::time::{Instant, sleep_until};
 
-use super::{
-    About, Answers, Client, Exchange, Key, KeyError, Setup, Source, SourceError,
+use self::{
     backoff::Backoff,
-    client::Reply,
-    manners::{Now, retry_after},
+    client::Response,
+    retry_after::{ResponseTime, retry_after},
+};
+use super::{
+    error::SourceError,
+    exchange::{Exchange, Market, Request},
+    interface::{About, Answers, Setup, Source},
+    key::{Key, KeyError},
 };
 
-/// One request: where, and for which pairs.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Request {
-    /// Path and query, appended to the exchange's address.
-    pub path: String,
-    /// The pairs its answer is about.
-    pub pairs: Vec<Pair>,
-}
+pub use client::Client;
 
 /// An exchange that is asked over HTTP.
 pub struct HttpSource {
     name: SourceName,
-    exchange: Exchange,
+    exchange: &'static dyn Exchange,
     about: About,
-    key: Option<Key>,
+    /// The name and value of the header with the API key.
+    key: Option<(&'static str, HeaderValue)>,
     client: Client,
-    requests: Vec<(Url, Vec<Pair>)>,
+    requests: Vec<(Url, Vec<Market>)>,
     backoff: Mutex<Backoff>,
 }
 
 impl HttpSource {
-    /// A source that asks `exchange` for those of the pairs that it serves.
+    /// A source that asks `exchange` for those of `pairs` that it serves.
     pub fn new(
         name: SourceName,
-        exchange: Exchange,
+        exchange: &'static dyn Exchange,
         setup: Setup,
         pairs: &[Pair],
         client: Client,
     ) -> Result<Self, SourceError> {
         let Setup { url, key, interval } = setup;
         let plan = key.as_ref().map(Key::plan);
-        let address = if url.is_empty() { exchange.address(plan) } else { &url };
-        let base = parse(name, address)?;
+        let address = if url.is_empty() { exchange.base_url(plan) } else { &url };
+        let base = parse_base(name, address)?;
         if key.is_some() && !is_private(&base) {
             return Err(SourceError::Key { name, reason: KeyError::Plain });
         }
-        let served: Vec<Pair> = pairs.iter().copied().filter(|pair| exchange.serves(*pair)).collect();
-        if let (true, Some(pair)) = (served.is_empty(), pairs.first()) {
-            return Err(SourceError::NothingServed { name, reason: exchange.why_not(*pair) });
+        let markets = exchange.markets(pairs);
+        if let (true, Some(pair)) = (markets.is_empty(), pairs.first()) {
+            return Err(SourceError::NothingServed { name, reason: exchange.why_not_served(*pair) });
         }
         let request = |request: Request| {
             let full = format!("{}{}", address.trim_end_matches('/'), request.path);
-            Ok((parse_path(name, &full)?, request.pairs))
+            Ok((parse_url(name, &full)?, request.markets))
         };
-        let requests = exchange.requests(&served).into_iter().map(request).collect::<Result<Vec<_>, _>>()?;
+        let requests = exchange.requests(&markets).into_iter().map(request).collect::<Result<Vec<_>, _>>()?;
         let about = About {
             address: address.to_owned(),
             requests: requests.len(),
-            // At another address other rules hold.
+            // Proxies and other addresses have limits of their own.
             limit: if url.is_empty() { exchange.limit(plan) } else { None },
             is_public: url.is_empty(),
             has_key: key.is_some(),
         };
+        let key = key.and_then(|key| Some((exchange.key_header(key.plan())?, key.value())));
         let backoff = Mutex::new(Backoff::new(interval));
         Ok(Self { name, exchange, about, key, client, requests, backoff })
     }
 
-    /// Asks one request in its turn.
+    /// Sends one request, once the rate limit allows it.
     async fn ask_one(
         &self,
-        (number, (url, pairs)): (usize, &(Url, Vec<Pair>)),
+        (number, (url, markets)): (usize, &(Url, Vec<Market>)),
         slot: Slot,
         start: Instant,
         deadline: Instant,
@@ -86,55 +90,60 @@ impl HttpSource {
         let turn = start + self.about.limit.map(|limit| limit.delay(number)).unwrap_or_default();
         if turn > start {
             if turn >= deadline {
-                return all(pairs, Failure::Timeout);
+                return all(markets, Failure::Timeout);
             }
             sleep_until(turn).await;
             if self.backoff().rest_left(Instant::now()).is_some() {
-                return all(pairs, Failure::BackingOff);
+                return all(markets, Failure::BackingOff);
             }
         }
-        let reply = self.client.get(url.clone(), self.key.as_ref(), deadline).await;
-        let answer = reply.and_then(|reply| self.read(&reply, pairs, slot));
-        answer.unwrap_or_else(|failure| all(pairs, failure))
+        let response = self.client.get(url.clone(), self.key.clone(), deadline).await;
+        let answers = response.and_then(|response| self.read(&response, markets, slot));
+        answers.unwrap_or_else(|failure| all(markets, failure))
     }
 
-    /// What a reply says about the pairs, and about when to ask again.
-    fn read(&self, reply: &Reply, pairs: &[Pair], slot: Slot) -> Result<Answers, Failure> {
-        let words = reply.body.as_deref().unwrap_or_default();
-        let answer = match reply.status {
-            Ok(()) => reply
-                .body
-                .as_ref()
-                .map_err(|failure| *failure)
-                .and_then(|body| self.exchange.parse(body, pairs)),
-            // A status says what happened, unless it is one for all errors and the words are clearer.
-            Err(Failure::Http4xx | Failure::Http5xx | Failure::Http403)
-                if self.exchange.complaint(words) == Some(Failure::RateLimited) =>
-            {
-                Err(Failure::RateLimited)
-            }
-            Err(failure) => Err(failure),
+    /// Reads a response. A failure may rest the source.
+    fn read(&self, response: &Response, markets: &[Market], slot: Slot) -> Result<Answers, Failure> {
+        let answers = match (response.status, &response.body) {
+            (Ok(()), Ok(body)) => self.exchange.read(body, markets),
+            (Ok(()), Err(failure)) => Err(*failure),
+            (Err(failure), _) => Err(failure),
         };
-        if let Err(failure) = answer {
-            let now = Now::of(&reply.headers, slot);
-            let by_header = reply.status.is_err().then(|| retry_after(&reply.headers, now)).flatten();
-            let by_words = self.exchange.throttled_until(words).map(|seconds| now.until_seconds(seconds));
-            self.backoff().failed(failure, by_header.max(by_words), Instant::now());
-        }
-        answer
+        answers.map_err(|failure| self.failed(response, failure, slot))
+    }
+
+    /// Rests the source if its response asks for that. Returns the failure that describes the response best.
+    fn failed(&self, response: &Response, failure: Failure, slot: Slot) -> Failure {
+        let body = response.body.as_deref().ok().and_then(|body| std::str::from_utf8(body).ok());
+        let reported = body.and_then(|body| self.exchange.parse_error(body));
+        let failure = match (failure, reported) {
+            // Exchanges use these statuses for errors of several kinds, and the body is more precise.
+            (Failure::Http4xx | Failure::Http5xx | Failure::Http403, Some(error))
+                if error.failure == Failure::RateLimited =>
+            {
+                Failure::RateLimited
+            }
+            (failure, _) => failure,
+        };
+        let time = ResponseTime::new(&response.headers, slot);
+        let by_header = response.status.is_err().then(|| retry_after(&response.headers, time)).flatten();
+        let by_body = reported.and_then(|error| error.until).map(|seconds| time.until_unix_seconds(seconds));
+        self.backoff().failed(failure, by_header.max(by_body), Instant::now());
+        failure
     }
 
     fn backoff(&self) -> MutexGuard<'_, Backoff> {
         self.backoff.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Ends a slot: the next is asked, or the source is left alone for a while.
-    fn end(&self, slot: Slot, began: Instant, answers: &Answers) {
+    /// Records how a slot went, which decides when the source is asked again.
+    fn slot_ended(&self, slot: Slot, began: Instant, answers: &Answers) {
         let now = Instant::now();
         let mut backoff = self.backoff();
-        backoff.ended(slot, answers.values().any(Result::is_ok), now);
-        if let Some((reason, rest)) = backoff.begun(began, now) {
-            tracing::warn!(source = %self.name, %reason, seconds = rest.as_secs(), "the source is not asked for a while");
+        backoff.slot_ended(slot, answers.values().any(Result::is_ok), now);
+        if let Some((reason, rest)) = backoff.rest_to_report(began, now) {
+            let seconds = rest.as_secs();
+            tracing::warn!(event = "source_resting", source = %self.name, %reason, seconds, "not asking the source for a while");
         }
     }
 }
@@ -150,7 +159,7 @@ impl Source for HttpSource {
     }
 
     fn serves(&self, pair: Pair) -> bool {
-        self.exchange.serves(pair)
+        self.exchange.symbol(pair).is_some()
     }
 
     fn about(&self) -> About {
@@ -160,25 +169,24 @@ impl Source for HttpSource {
     async fn ask(&self, slot: Slot, deadline: Instant) -> Answers {
         let start = Instant::now();
         if !self.backoff().may_ask(slot, start) {
-            let pairs = self.requests.iter().flat_map(|(_, pairs)| pairs);
-            return pairs.map(|pair| (*pair, Err(Failure::BackingOff))).collect();
+            return self.requests.iter().flat_map(|(_, markets)| all(markets, Failure::BackingOff)).collect();
         }
         let asked =
             self.requests.iter().enumerate().map(|request| self.ask_one(request, slot, start, deadline));
         let answers = join_all(asked).await.into_iter().flatten().collect();
-        self.end(slot, start, &answers);
+        self.slot_ended(slot, start, &answers);
         answers
     }
 }
 
-fn all(pairs: &[Pair], failure: Failure) -> Answers {
-    pairs.iter().map(|pair| (*pair, Err(failure))).collect()
+fn all(markets: &[Market], failure: Failure) -> Answers {
+    markets.iter().map(|market| (market.pair, Err(failure))).collect()
 }
 
-/// An address that a path can be appended to.
-fn parse(name: SourceName, address: &str) -> Result<Url, SourceError> {
-    let url = parse_path(name, address)?;
-    // Whatever shows addresses would show what is in them.
+/// A URL that a path can be appended to.
+fn parse_base(name: SourceName, address: &str) -> Result<Url, SourceError> {
+    let url = parse_url(name, address)?;
+    // Logs and commands show URLs, so they must not contain secrets.
     if !url.username().is_empty() || url.password().is_some() {
         return Err(SourceError::Credentials { name });
     }
@@ -191,12 +199,12 @@ fn parse(name: SourceName, address: &str) -> Result<Url, SourceError> {
     Ok(url)
 }
 
-fn parse_path(name: SourceName, text: &str) -> Result<Url, SourceError> {
+fn parse_url(name: SourceName, text: &str) -> Result<Url, SourceError> {
     let parsed = Url::parse(text).ok().filter(|url| ["http", "https"].contains(&url.scheme()));
     parsed.ok_or_else(|| SourceError::Url { name, url: text.to_owned() })
 }
 
-/// Whether nobody on the way can read along.
+/// Whether a request is encrypted or does not leave this machine.
 fn is_private(url: &Url) -> bool {
     let host = url.host_str().unwrap_or_default().trim_matches(['[', ']']);
     let is_loopback = host == "localhost" || host.parse().is_ok_and(|address: IpAddr| address.is_loopback());

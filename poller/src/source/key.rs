@@ -1,28 +1,27 @@
-//! Keys to sources: how they come in, how they are sent, and how they stay unseen.
+//! API keys of sources: reading them from the settings, sending them, and keeping them secret.
 
 use std::{fs::File, io::Read, path::Path};
 
 use reqwest::header::HeaderValue;
 use secrecy::{ExposeSecret, SecretString};
 
-/// The longest key file we read. Keys have some thirty characters; a device has no end.
+/// The longest key file that is read. Keys have about thirty characters; the bound is for paths such as /dev/zero.
 const MAX_KEY_BYTES: u64 = 4_096;
 
-/// What stands for a key where settings are shown.
+/// Replaces a key wherever settings are shown.
 pub const REDACTED: &str = "[redacted]";
 
 common::words! {
-    /// What a key was given for; it decides about address and header.
+    /// The kind of account that a key belongs to. It may decide the base URL, the header and the rate limit.
     pub enum Plan ("plan") {
-        /// CoinGecko's free plan, with a limit a minute.
+        /// A free account.
         Demo = "demo",
-        /// CoinGecko's paid plans, at an address of their own.
+        /// A paid account.
         Pro = "pro",
     }
 }
 
-/// A key as it is sent. It has no text: the header's value is marked as sensitive, and what shows headers
-/// shows `Sensitive`.
+/// A key, ready to be sent. Its `Debug` output does not contain the key: the header value is marked as sensitive.
 #[derive(Debug, Clone)]
 pub struct Key {
     plan: Plan,
@@ -32,56 +31,56 @@ pub struct Key {
 /// Why a key cannot be used. No message contains the key.
 #[derive(Debug, thiserror::Error)]
 pub enum KeyError {
-    /// Two of them.
-    #[error("key and key_file are both set: leave one out")]
+    /// Two keys are set.
+    #[error("key and key_file are both set; remove one of them")]
     Both,
-    /// What `config show` prints, and not a key.
-    #[error("key: {REDACTED} is what `tickwell config show` prints in place of a key: write the key itself")]
+    /// The placeholder that `config show` prints.
+    #[error("key: {REDACTED} is the placeholder that `tickwell config show` prints; set the key itself")]
     Shown,
-    /// A file that cannot be read.
+    /// The file cannot be read.
     #[error("key_file: cannot read {path}: {reason}")]
     Unreadable {
         /// Which file.
         path: String,
-        /// Why not.
+        /// The I/O error.
         reason: std::io::Error,
     },
-    /// A file without a key.
-    #[error("key_file: {path} is empty")]
+    /// The file contains no key.
+    #[error("key_file: {path} is empty; write the key into it")]
     Empty {
         /// Which file.
         path: String,
     },
-    /// A file with anything but a key.
-    #[error("key_file: {path} is longer than any key ({MAX_KEY_BYTES} bytes)")]
+    /// The file is too long to be a key.
+    #[error("key_file: {path} is longer than {MAX_KEY_BYTES} bytes, so it does not contain just a key")]
     TooLong {
         /// Which file.
         path: String,
     },
-    /// Characters that no key has and no header takes.
-    #[error("{setting}: a key has letters, digits and signs, all ASCII and without spaces")]
+    /// Characters that cannot be sent in a header.
+    #[error("{setting}: a key consists of printable ASCII characters without spaces")]
     Characters {
-        /// Where the key came from.
+        /// The setting that the key came from.
         setting: &'static str,
     },
-    /// A source without keys.
-    #[error("{setting}: {name} takes none")]
+    /// The source takes no keys.
+    #[error("{setting}: {name} takes no API key; remove this setting")]
     NotTaken {
-        /// What was set.
+        /// The setting.
         setting: &'static str,
-        /// For whom.
+        /// The source.
         name: String,
     },
-    /// A plan that is nothing without a key.
-    #[error("plan: pro needs a key or a key_file")]
+    /// The plan requires a key.
+    #[error("plan: pro needs key or key_file")]
     Needed,
-    /// Everybody on the way could read the key.
-    #[error("url: a key is not sent over plain http, except to this machine: use https")]
+    /// The key would be sent unencrypted.
+    #[error("url: a key is not sent over plain http except to this machine; use https")]
     Plain,
 }
 
 impl Key {
-    /// The key of a source, from its setting or its file; nothing where neither is set.
+    /// The key of a source from its setting or its file. None if neither is set.
     pub fn find(key: &SecretString, file: &Path, plan: Option<Plan>) -> Result<Option<Self>, KeyError> {
         let has_file = !file.as_os_str().is_empty();
         let (setting, secret) = match (key.expose_secret(), has_file) {
@@ -99,22 +98,18 @@ impl Key {
         Ok(Some(Self { plan: plan.unwrap_or(Plan::Demo), value }))
     }
 
-    /// What it was given for.
+    /// The plan that the key belongs to.
     pub fn plan(&self) -> Plan {
         self.plan
     }
 
-    /// The header that carries it: CoinGecko ignores a key under a wrong name.
-    pub(super) fn header(&self) -> (&'static str, HeaderValue) {
-        let name = match self.plan {
-            Plan::Demo => "x-cg-demo-api-key",
-            Plan::Pro => "x-cg-pro-api-key",
-        };
-        (name, self.value.clone())
+    /// The key as a header value, marked as sensitive.
+    pub(super) fn value(&self) -> HeaderValue {
+        self.value.clone()
     }
 }
 
-/// The key in a file, without the line ends behind it.
+/// The key in a file, without trailing line breaks.
 fn read(file: &Path) -> Result<SecretString, KeyError> {
     let path = file.display().to_string();
     let unreadable = |reason| KeyError::Unreadable { path: path.clone(), reason };
@@ -145,16 +140,16 @@ mod tests {
         let nothing = Path::new("");
         assert!(find("", nothing, None).unwrap().is_none());
         let key = find(SECRET, nothing, None).unwrap().unwrap();
-        assert_eq!((key.header().0, key.header().1.to_str().unwrap()), ("x-cg-demo-api-key", SECRET));
+        assert_eq!((key.plan(), key.value().to_str().unwrap()), (Plan::Demo, SECRET));
         let folder = tempfile::tempdir().unwrap();
         let file = folder.path().join("key");
         std::fs::write(&file, format!("{SECRET}\r\n")).unwrap();
         let key = find("", &file, Some(Plan::Pro)).unwrap().unwrap();
-        assert_eq!((key.header().0, key.header().1.to_str().unwrap()), ("x-cg-pro-api-key", SECRET));
+        assert_eq!((key.plan(), key.value().to_str().unwrap()), (Plan::Pro, SECRET));
     }
 
     #[test]
-    fn what_cannot_be_a_key_is_refused_and_never_repeated() {
+    fn invalid_keys_are_refused_and_never_repeated_in_the_error() {
         let folder = tempfile::tempdir().unwrap();
         let file = |name: &str, bytes: &[u8]| {
             let path = folder.path().join(name);
@@ -163,22 +158,25 @@ mod tests {
         };
         let nothing = std::path::PathBuf::new();
         let good = file("good", SECRET.as_bytes());
-        for (key, path, plan, expected) in [
-            (SECRET, &good, None, "both set"),
-            ("", &folder.path().join("absent"), None, "absent"),
-            ("", &file("empty", b"\n"), None, "empty"),
-            ("", &file("long", &[b'x'; 5_000]), None, "longer"),
-            ("", &file("binary", b"\xff\xfe"), None, "binary"),
-            ("", &file("two lines", b"CG-abc\nCG-def\n"), None, "key_file: a key has"),
-            ("CG-abc def", &nothing, None, "key: a key has"),
-            ("CG-\u{e4}bc", &nothing, None, "key: a key has"),
-            (REDACTED, &nothing, None, "config show"),
-            ("", &nothing, Some(Plan::Pro), "needs a key"),
-        ] {
+        type Case<'a> = (&'a str, &'a Path, Option<Plan>, fn(&KeyError) -> bool);
+        let cases: [Case; 10] = [
+            (SECRET, &good, None, |error| matches!(error, KeyError::Both)),
+            ("", &folder.path().join("absent"), None, |error| matches!(error, KeyError::Unreadable { .. })),
+            ("", &file("empty", b"\n"), None, |error| matches!(error, KeyError::Empty { .. })),
+            ("", &file("long", &[b'x'; 5_000]), None, |error| matches!(error, KeyError::TooLong { .. })),
+            ("", &file("binary", b"\xff\xfe"), None, |error| matches!(error, KeyError::Unreadable { .. })),
+            ("", &file("two lines", b"CG-abc\nCG-def\n"), None, |error| {
+                matches!(error, KeyError::Characters { setting: "key_file" })
+            }),
+            ("CG-abc def", &nothing, None, |error| matches!(error, KeyError::Characters { setting: "key" })),
+            ("CG-\u{e4}bc", &nothing, None, |error| matches!(error, KeyError::Characters { setting: "key" })),
+            (REDACTED, &nothing, None, |error| matches!(error, KeyError::Shown)),
+            ("", &nothing, Some(Plan::Pro), |error| matches!(error, KeyError::Needed)),
+        ];
+        for (key, path, plan, is_expected) in cases {
             let error = find(key, path, plan).unwrap_err();
-            let said = format!("{error} {error:?}");
-            assert!(said.contains(expected), "{expected}: {said}");
-            assert!(!said.contains("CG-"), "{said}");
+            assert!(is_expected(&error), "{error:?}");
+            assert!(!format!("{error} {error:?}").contains("CG-"), "{error}");
         }
         let key = find(SECRET, &nothing, None).unwrap();
         assert!(!format!("{key:?}").contains(SECRET));

@@ -1,90 +1,90 @@
-//! How often a source may be asked, by its own documentation, and what the settings would ask of it.
+//! Rate limits of sources, and whether the settings stay within them.
 
 use std::{fmt, time::Duration};
 
 use common::domain::{Interval, Span};
 
-use super::patience::surely_left;
+use super::patience::guaranteed_time;
 
 const MINUTE_MILLIS: u128 = 60_000;
 
-/// The longest interval that is recommended, in whole seconds.
-const LONGEST_TRIED: u16 = 3_600;
+/// The longest interval that an error message recommends, in seconds.
+const LONGEST_RECOMMENDED: u16 = 3_600;
 
-/// A limit: so many requests in so long a time.
+/// A rate limit: a number of requests in a time span.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Limit {
-    /// How many requests.
+    /// How many requests are allowed.
     pub requests: u32,
-    /// In how long a time.
+    /// The time span in which they are allowed.
     pub span: Span,
-    /// How many may come at once, where that is documented.
+    /// How many requests may be sent at once, if that is documented.
     pub burst: Option<u32>,
-    /// Whether it stands in the source's own documentation; else it is what others report.
+    /// Whether the source documents the limit. Otherwise it is what users report.
     pub is_documented: bool,
 }
 
-/// Requests in a minute, rounded up to a tenth.
+/// Requests per minute, rounded up to a tenth.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub struct PerMinute {
     tenths: u128,
 }
 
-/// More than a source allows.
+/// A request rate above a source's limit.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Excess {
-    /// What the settings ask for.
+    /// The rate that follows from the settings.
     pub asked: PerMinute,
-    /// What is allowed.
+    /// The rate that is allowed.
     pub allowed: PerMinute,
-    /// Whether the source says so itself.
+    /// Whether the source documents the limit.
     pub is_documented: bool,
-    /// The shortest interval that would do, if one does.
+    /// The shortest interval that stays within the limit, if there is one.
     pub at_least: Option<Interval>,
 }
 
-/// Requests of a slot that cannot all be sent in time.
+/// A slot's requests cannot all be sent in time.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Late {
     /// How long after the first request the last one may be sent.
     pub delay: Duration,
-    /// How long a source can count on for answering.
+    /// How long a source always has to respond.
     pub left: Duration,
-    /// An interval that is long enough, if one is.
+    /// An interval that is long enough, if there is one.
     pub at_least: Option<Interval>,
-    /// How many requests would do.
+    /// How many requests would be in time.
     pub at_most: usize,
 }
 
 impl Limit {
-    /// So many requests in so many seconds.
-    pub(super) const fn new(requests: u32, seconds: u16) -> Self {
+    /// A documented limit without a burst.
+    pub const fn new(requests: u32, seconds: u16) -> Self {
         Self { requests, span: Span::from_seconds(seconds), burst: None, is_documented: true }
     }
 
-    /// The same, but not by the source's own documentation.
-    pub(super) const fn undocumented(self) -> Self {
+    /// Marks the limit as reported by users rather than documented.
+    pub const fn undocumented(self) -> Self {
         Self { is_documented: false, ..self }
     }
 
-    /// The same with so many at once.
-    pub(super) const fn at_once(self, burst: u32) -> Self {
+    /// Allows `burst` requests at once. Requests beyond it are spread out at the pace of the limit.
+    pub const fn with_burst(self, burst: u32) -> Self {
         Self { burst: Some(burst), ..self }
     }
 
-    /// The limit as requests in a minute.
+    /// The limit as requests per minute.
     pub fn per_minute(self) -> PerMinute {
         PerMinute::of(self.requests.into(), self.span.millis())
     }
 
-    /// Whether so many requests every interval stay within the limit.
+    /// Whether this many requests every interval stay within the limit.
     pub fn check(self, requests: usize, interval: Interval) -> Result<(), Excess> {
         let asked = wide(requests) * u128::from(self.span.millis());
         let allowed = u128::from(self.requests) * u128::from(interval.millis());
         if asked <= allowed {
             return Ok(());
         }
-        // An interval of this many milliseconds, rounded up, is the first that is long enough.
+        // The shortest interval that is long enough, rounded up to whole milliseconds.
         let millis = asked.div_ceil(u128::from(self.requests.max(1)));
         let span = u64::try_from(millis).ok().and_then(Span::from_millis);
         Err(Excess {
@@ -95,7 +95,7 @@ impl Limit {
         })
     }
 
-    /// Whether so many requests every interval can all be sent before their answers are due.
+    /// Whether this many requests every interval can all be sent before the slot's deadline.
     pub fn check_pace(self, requests: usize, interval: Interval) -> Result<(), Late> {
         if self.is_in_time(requests, interval) {
             return Ok(());
@@ -103,11 +103,12 @@ impl Limit {
         let fits = |requests, interval| {
             self.is_in_time(requests, interval) && self.check(requests, interval).is_ok()
         };
-        // Longer intervals leave no more time from some length on: one of these is long enough, or none is.
-        let longer = (1..=LONGEST_TRIED).map(Span::from_seconds).filter_map(|span| Interval::new(span).ok());
+        // The time to respond is capped, so if none of these intervals is long enough, no longer one is.
+        let longer =
+            (1..=LONGEST_RECOMMENDED).map(Span::from_seconds).filter_map(|span| Interval::new(span).ok());
         Err(Late {
             delay: self.delay(requests.saturating_sub(1)),
-            left: surely_left(interval),
+            left: guaranteed_time(interval),
             at_least: longer.filter(|longer| *longer > interval).find(|longer| fits(requests, *longer)),
             at_most: (1..requests).rev().find(|fewer| fits(*fewer, interval)).unwrap_or(0),
         })
@@ -115,17 +116,17 @@ impl Limit {
 
     fn is_in_time(self, requests: usize, interval: Interval) -> bool {
         let delay = self.delay(requests.saturating_sub(1));
-        delay.is_zero() || delay < surely_left(interval)
+        delay.is_zero() || delay < guaranteed_time(interval)
     }
 
-    /// The share of the limit that so many requests every interval take, in per cent, rounded up.
+    /// The share of the limit that this many requests every interval use, in percent, rounded up.
     pub fn share(self, requests: usize, interval: Interval) -> u128 {
         let asked = wide(requests) * u128::from(self.span.millis()) * 100;
         asked.div_ceil(u128::from(self.requests.max(1)) * u128::from(interval.millis()))
     }
 
-    /// How long after the first request the one with this number, counted from zero, may be sent: at once
-    /// within the burst, then one at a time as the limit lets them through.
+    /// How long after the first request the request with this zero-based number may be sent. Requests within the burst
+    /// are sent at once, later ones at the pace of the limit.
     pub fn delay(self, number: usize) -> Duration {
         let Some(burst) = self.burst else { return Duration::ZERO };
         let late = (wide(number) + 1).saturating_sub(burst.into());
@@ -135,12 +136,12 @@ impl Limit {
 }
 
 impl PerMinute {
-    /// So many requests in so many milliseconds.
+    /// `requests` in `millis` milliseconds.
     fn of(requests: u128, millis: u64) -> Self {
         Self { tenths: (requests * MINUTE_MILLIS * 10).div_ceil(u128::from(millis.max(1))) }
     }
 
-    /// So many requests every interval.
+    /// `requests` in every interval.
     pub fn every(requests: usize, interval: Interval) -> Self {
         Self::of(wide(requests), interval.millis())
     }
@@ -154,7 +155,7 @@ impl fmt::Display for PerMinute {
     }
 }
 
-/// Wide enough that no product here overflows: counts fit 64 bits, times 48.
+/// Wide enough that no product here overflows: counts fit in 64 bits, times in 48.
 fn wide(count: usize) -> u128 {
     u128::try_from(count).unwrap_or(u64::MAX.into()).min(u64::MAX.into())
 }
@@ -170,8 +171,8 @@ mod tests {
     }
 
     #[test]
-    fn the_numbers_are_said() {
-        let coinbase = Limit::new(10, 1).at_once(15);
+    fn an_excess_reports_the_rates_and_a_sufficient_interval() {
+        let coinbase = Limit::new(10, 1).with_burst(15);
         let excess = coinbase.check(50, interval("1s")).unwrap_err();
         assert_eq!((excess.asked.to_string(), excess.allowed.to_string()), ("3000".into(), "600".into()));
         assert_eq!(excess.at_least, Some(interval("5s")));
@@ -181,16 +182,16 @@ mod tests {
     }
 
     #[test]
-    fn a_burst_goes_out_at_once_and_the_rest_at_the_limit_pace() {
-        let limit = Limit::new(10, 1).at_once(15);
+    fn a_burst_is_sent_at_once_and_the_rest_at_the_pace_of_the_limit() {
+        let limit = Limit::new(10, 1).with_burst(15);
         let millis = |number| limit.delay(number).as_millis();
         assert_eq!([millis(0), millis(14), millis(15), millis(16), millis(49)], [0, 0, 100, 200, 3_500]);
         assert_eq!(Limit::new(1, 1).delay(1_000).as_millis(), 0);
     }
 
     #[test]
-    fn requests_that_could_only_be_late_are_refused() {
-        let coinbase = Limit::new(10, 1).at_once(15);
+    fn requests_that_would_be_too_late_are_refused() {
+        let coinbase = Limit::new(10, 1).with_burst(15);
         let ten = interval("10s");
         assert_eq!(coinbase.check_pace(34, ten), Ok(()));
         let late = coinbase.check_pace(35, ten).unwrap_err();
@@ -199,8 +200,12 @@ mod tests {
         let late = coinbase.check_pace(30, interval("3s")).unwrap_err();
         assert_eq!((late.delay.as_millis(), late.left.as_millis()), (1_500, 750));
         assert_eq!((late.at_least, late.at_most), (Some(interval("7s")), 22));
-        assert_eq!(coinbase.check_pace(15, interval("100ms")), Ok(()), "all at once are never late");
-        assert_eq!(Limit::new(1, 600).check_pace(1_000, ten), Ok(()), "there is no pace without a burst");
+        assert_eq!(
+            coinbase.check_pace(15, interval("100ms")),
+            Ok(()),
+            "requests within the burst are never late"
+        );
+        assert_eq!(Limit::new(1, 600).check_pace(1_000, ten), Ok(()), "a limit without a burst sets no pace");
     }
 
     #[test]
@@ -216,20 +221,20 @@ mod tests {
 
     proptest! {
         #[test]
-        fn what_is_recommended_to_be_in_time_is_allowed_too(
+        fn recommendations_are_in_time_and_within_the_limit(
             per in 1_u32..100,
             seconds in 1_u16..20,
             burst in 1_u32..50,
             requests in 1_usize..100,
             millis in 100_u64..10_000,
         ) {
-            let limit = Limit::new(per, seconds).at_once(burst);
+            let limit = Limit::new(per, seconds).with_burst(burst);
             let interval = Interval::new(Span::from_millis(millis).unwrap()).unwrap();
             let fits = |requests, interval| {
                 limit.check_pace(requests, interval).is_ok() && limit.check(requests, interval).is_ok()
             };
             match limit.check_pace(requests, interval) {
-                // Then what the limit itself recommends is in time as well.
+                // Then the interval that the limit recommends is in time as well.
                 Ok(()) => if let Err(Excess { at_least: Some(enough), .. }) = limit.check(requests, interval) {
                     prop_assert!(fits(requests, enough));
                 },
@@ -243,7 +248,7 @@ mod tests {
 
         #[test]
         fn the_recommended_interval_passes_and_one_step_shorter_does_not(
-            // Mostly too much, so that there is something to recommend.
+            // Most of these exceed the limit, so that there is something to recommend.
             per in 1_u32..100,
             seconds in 1_u16..600,
             requests in 1_usize..200,

@@ -1,21 +1,21 @@
-//! How long sources have to answer.
+//! How long sources may take to respond.
 
 use std::time::Duration;
 
 use common::domain::Interval;
 
-/// Sources get this long at most, however long the interval is: the price should not wait for the slowest.
+/// Sources get no longer than this even if the interval is long, so that a price does not wait for the slowest source.
 const MAX_POLL_TIME: Duration = Duration::from_secs(4);
 
-/// Where there are fallbacks, the primaries get this part of the time, one half, and leave them the rest.
+/// If there are fallbacks, the primaries get one part in this many of the time. The fallbacks get the rest.
 pub const FALLBACK_RESERVE: u32 = 2;
 
-/// How long after a slot's instant its sources may answer.
+/// How long after the start of a slot its sources may respond.
 pub fn poll_time(interval: Interval) -> Duration {
     (interval.duration() / 2).min(MAX_POLL_TIME)
 }
 
-/// How much of it a source can count on: what the primaries get where there are fallbacks.
-pub(super) fn surely_left(interval: Interval) -> Duration {
+/// How much of the poll time a source always has: the primaries' part if there are fallbacks.
+pub(super) fn guaranteed_time(interval: Interval) -> Duration {
     poll_time(interval) / FALLBACK_RESERVE
 }

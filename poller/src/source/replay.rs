@@ -1,7 +1,7 @@
-//! Recorded prices in place of a venue's answers: `ts_ms,price,…` in CSV, plain or gzip.
+//! Replays recorded prices instead of asking a venue. Recordings are CSV files (`ts_ms,price,…`), plain or gzip.
 //!
-//! A row is what the venue said from its time on, until the next row. Its time goes along as the source's own
-//! time, so that a hole in the recording is a stale quote and nothing is made up to fill it.
+//! A row is the venue's price from its time until the next row. The row's time is passed on as the source's timestamp,
+//! so that a hole in the recording makes the quote stale.
 
 use std::{
     collections::BTreeMap,
@@ -15,89 +15,89 @@ use common::domain::{Failure, Origin, Pair, Price, PriceError, Slot, SourceName,
 use flate2::read::MultiGzDecoder;
 use tokio::time::Instant;
 
-use super::{About, Answers, Sample, Source};
+use super::interface::{About, Answers, Sample, Source};
 
-/// The most rows of one file: ten years of minutes, in about 200 MB.
+/// The largest number of rows in a file: ten years of minutes, in about 200 MB.
 const MAX_ROWS: usize = 5_300_000;
 
-/// 2001-09-09, before every recording: an earlier time is one in seconds, which as milliseconds would be in
-/// January 1970, and until the year 33658 no time in seconds is this late.
+/// 2001-09-09, earlier than any recording. A smaller number is a time in seconds by mistake: times in seconds stay
+/// below it until the year 33658.
 const FIRST_MILLIS: i64 = 1_000_000_000_000;
 
-/// One venue's prices of one pair, oldest first, never none.
+/// One venue's prices of one pair, oldest first. It has at least one row.
 #[derive(Debug, Clone)]
 pub struct Recording {
     rows: Vec<(Timestamp, Price)>,
 }
 
-/// Why a file is no recording.
+/// Why a file is not a valid recording.
 #[derive(Debug, thiserror::Error)]
 pub enum RecordingError {
-    /// It cannot be read.
-    #[error("cannot read it")]
+    /// The file cannot be read.
+    #[error("the file cannot be read")]
     Io(#[from] io::Error),
-    /// It is not CSV.
-    #[error("it is not CSV")]
+    /// The file is not valid CSV.
+    #[error("the file is not valid CSV")]
     Csv(#[from] csv::Error),
-    /// Its columns are others.
-    #[error("its header must begin with ts_ms,price")]
+    /// The first columns are not `ts_ms` and `price`.
+    #[error("the header must start with ts_ms,price")]
     Header,
-    /// A row has no such time.
-    #[error("row {row}: ts_ms is not unix milliseconds: `{text}`")]
+    /// A time is not in Unix milliseconds.
+    #[error("row {row}: ts_ms must be Unix milliseconds, but is `{text}`")]
     Time {
-        /// Which, from 1.
+        /// The number of the row, starting at 1.
         row: usize,
-        /// What stands there.
+        /// The text in the file.
         text: String,
-        /// Why not, where it is a number at all.
+        /// The reason, if the text is a number.
         #[source]
         source: Option<TimestampError>,
     },
-    /// A row's time would be in the seventies.
-    #[error("row {row}: `{text}` looks like seconds; ts_ms is unix milliseconds")]
+    /// A time seems to be in seconds.
+    #[error("row {row}: ts_ms must be Unix milliseconds, but `{text}` looks like seconds")]
     Seconds {
-        /// Which, from 1.
+        /// The number of the row, starting at 1.
         row: usize,
-        /// What stands there.
+        /// The text in the file.
         text: String,
     },
-    /// A row has no such price.
+    /// A price is invalid.
     #[error("row {row}: `{text}` is not a price")]
     Price {
-        /// Which, from 1.
+        /// The number of the row, starting at 1.
         row: usize,
-        /// What stands there.
+        /// The text in the file.
         text: String,
-        /// Why not.
+        /// The reason.
         #[source]
         source: PriceError,
     },
-    /// Time does not pass from one row to the next.
-    #[error("row {row} is not later than the one before it")]
+    /// Rows are not in ascending order.
+    #[error("row {row}: ts_ms must be later than in the row before")]
     Order {
-        /// Which, from 1.
+        /// The number of the row, starting at 1.
         row: usize,
     },
-    /// Nothing in it.
-    #[error("it has no rows")]
+    /// The file has no rows.
+    #[error("the file has no rows")]
     Empty,
-    /// Too much in it.
-    #[error("it has more than {MAX_ROWS} rows: split it")]
+    /// The file has too many rows.
+    #[error("the file has more than {MAX_ROWS} rows; split it")]
     TooLong,
 }
 
 impl Recording {
-    /// Reads a file; one that ends in `.gz` is unpacked.
+    /// Reads a file. If its name ends in `.gz` it is decompressed.
     pub fn load(path: &Path) -> Result<Self, RecordingError> {
         let file = File::open(path)?;
         match path.extension().is_some_and(|ending| ending == "gz") {
-            // Files that were packed one by one may have been joined: all of them are read.
+            // Concatenated gzip files are valid, and all of their parts are read.
             true => Self::read(MultiGzDecoder::new(file)),
             false => Self::read(file),
         }
     }
 
-    /// Reads the text of a recording.
+    /// Reads uncompressed CSV.
     pub fn read(text: impl Read) -> Result<Self, RecordingError> {
         let mut reader = csv::Reader::from_reader(io::BufReader::new(text));
         let header = reader.headers()?;
@@ -120,13 +120,13 @@ impl Recording {
         if rows.is_empty() { Err(RecordingError::Empty) } else { Ok(Self { rows }) }
     }
 
-    /// The times of its first row and its last.
+    /// The times of the first and the last row.
     pub fn span(&self) -> (Timestamp, Timestamp) {
         let time = |row: Option<&(Timestamp, Price)>| row.map_or(Timestamp::EPOCH, |(time, _)| *time);
         (time(self.rows.first()), time(self.rows.last()))
     }
 
-    /// The newest row at an instant.
+    /// The newest row at a point in time.
     fn at(&self, instant: Timestamp) -> Result<Sample, Failure> {
         let later = self.rows.partition_point(|(time, _)| *time <= instant);
         let newest = later.checked_sub(1).and_then(|newest| self.rows.get(newest));
@@ -150,14 +150,14 @@ fn parse(row: usize, time: &str, price: &str) -> Result<(Timestamp, Price), Reco
     Ok((instant, price))
 }
 
-/// One venue, as it was recorded.
+/// A venue whose recorded prices are replayed.
 pub struct Replayed {
     name: SourceName,
     recordings: BTreeMap<Pair, Recording>,
 }
 
 impl Replayed {
-    /// A venue with these recordings.
+    /// A venue with a recording for each pair that it serves.
     pub fn new(name: SourceName, recordings: BTreeMap<Pair, Recording>) -> Self {
         Self { name, recordings }
     }

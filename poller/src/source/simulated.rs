@@ -1,27 +1,26 @@
-//! An invented market, for trying Tickwell without any upstream.
+//! A simulated market, for trying Tickwell without internet access.
 //!
-//! The price is a pure function of pair and time (value noise over several time scales, in whole
-//! numbers), so it goes on after a restart where it would have been. Now and then a venue is silent or
-//! far off, so that verdicts can be seen at work.
+//! A price is a pure function of pair and time (value noise on several time scales, in integers), so a restart does not
+//! make it jump. Occasionally a venue fails or is far off, so that the verdicts on its quotes can be seen.
 
 use async_trait::async_trait;
 use common::domain::{Failure, Origin, Pair, Price, Slot, SourceName};
 use rust_decimal::Decimal;
 use tokio::time::Instant;
 
-use super::{Answers, Sample, Source};
+use super::interface::{Answers, Sample, Source};
 
-/// Three venues, so that a quorum can be lost and an outlier outvoted.
+/// Three venues, so that an outlier can be outvoted and a quorum can be lost.
 pub(super) const NAMES: [&str; 3] = ["simulated_a", "simulated_b", "simulated_c"];
 
-/// Time scales of the market in seconds, and how far each moves the price, in parts per million.
+/// The time scales of the market: seconds, and how far each moves the price in parts per million.
 const WAVES: [(i64, i64); 6] =
     [(5, 40), (40, 150), (300, 600), (2_400, 2_500), (21_600, 9_000), (172_800, 30_000)];
 
-/// How far venues differ from the market, in parts per million.
+/// How far a venue may differ from the market, in parts per million.
 const VENUE_NOISE: i64 = 120;
 
-/// Noise is a whole number from −NOISE to NOISE.
+/// Noise is an integer from −NOISE to NOISE.
 const NOISE: i64 = 1_000_000;
 
 /// One simulated venue.
@@ -45,7 +44,7 @@ impl Simulated {
             return Err(Failure::Timeout);
         }
         let venue = self.venue.cast_signed();
-        // Each in its own way: two that are wrong at once must not agree on it.
+        // Each venue is off by a different amount, so that two wrong ones never agree.
         let far_off = if dice < 18 { 30_000 * venue } else { 0 };
         let own = noise(hash(seed, venue), millis, 10_000) * VENUE_NOISE / NOISE;
         let market: i64 = WAVES
@@ -75,7 +74,7 @@ impl Source for Simulated {
     }
 }
 
-/// Around what the price moves. Other pairs than the usual ones get some price of their own.
+/// The price in cents that a pair moves around.
 fn base_cents(pair: Pair) -> i64 {
     match (pair.base(), pair.quote()) {
         ("BTC", "USD") => 9_700_000,
@@ -88,7 +87,7 @@ fn seed_of(pair: Pair) -> u64 {
     pair.to_string().bytes().fold(0, |seed, byte| hash(seed, i64::from(byte)))
 }
 
-/// Smooth noise: whole numbers drawn at multiples of `period`, and straight lines between them.
+/// Noise: random integers at multiples of `period`, with linear interpolation in between.
 fn noise(seed: u64, at: i64, period: i64) -> i64 {
     let (step, past) = (at.div_euclid(period), at.rem_euclid(period));
     let (before, after) = (drawn(seed, step), drawn(seed, step + 1));
@@ -99,7 +98,7 @@ fn drawn(seed: u64, step: i64) -> i64 {
     i64::try_from(hash(seed, step) % 2_000_001).unwrap_or(0) - NOISE
 }
 
-/// SplitMix64 by Steele, Lea and Flood: well mixed, and the same on every machine.
+/// SplitMix64 by Steele, Lea and Flood. It gives the same values on every machine.
 fn hash(seed: u64, value: i64) -> u64 {
     let mut mixed = seed.wrapping_add(value.cast_unsigned()).wrapping_add(0x9e37_79b9_7f4a_7c15);
     mixed = (mixed ^ (mixed >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
@@ -114,7 +113,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_day_moves_but_stays_plausible_and_repeats_itself() {
+    fn prices_of_a_day_move_stay_plausible_and_are_reproducible() {
         let interval: Interval = "10s".parse().unwrap();
         let venue = Simulated::named("simulated_b".parse().unwrap(), &[]).unwrap();
         let pair: Pair = "BTC-USD".parse().unwrap();

@@ -1,17 +1,22 @@
-//! Sources over real HTTP and over recorded answers: the contracts against the fake upstream, and everything
-//! that can go wrong against sockets that misbehave.
+//! Sources over real HTTP, against the fake upstream and against sockets that misbehave, and parsers with recorded
+//! responses and mutated ones.
 #![expect(
     clippy::unwrap_used,
+    clippy::expect_used,
     clippy::panic,
     clippy::indexing_slicing,
     reason = "tests stop at the first surprise"
 )]
 
-mod manners;
+mod example;
 mod misbehaviour;
+/// The fuzz targets and these tests share one independent reader of responses.
+#[expect(unreachable_pub, reason = "public in the crate of the fuzz targets")]
+#[path = "../../../testkit/fuzz/src/oracle.rs"]
 mod oracle;
 mod parsers;
 mod payloads;
+mod rests;
 
 use std::{sync::Arc, time::Duration};
 
@@ -30,17 +35,18 @@ fn source(name: &str, url: &str) -> Arc<dyn Source> {
     source::build(name.parse().unwrap(), setup, &pairs(), &Client::new().unwrap()).unwrap()
 }
 
-async fn ask(source: &Arc<dyn Source>, patience: Duration) -> Answers {
+async fn ask(source: &Arc<dyn Source>, time: Duration) -> Answers {
     let interval: Interval = "10s".parse().unwrap();
     let slot = interval.slot_at(Timestamp::from_unix_millis(now_ms()).unwrap());
-    source.ask(slot, Instant::now() + patience).await
+    source.ask(slot, Instant::now() + time).await
 }
 
+/// Far longer than any response takes.
 const PATIENT: Duration = Duration::from_secs(60);
 
 #[tokio::test]
-async fn each_exchange_is_read_by_its_contract() {
-    // Binance has nothing in USD.
+async fn each_exchange_is_read_from_the_fake_upstream() {
+    // Binance has no USD markets.
     let venues: Vec<Venue> = Venue::ALL.into_iter().filter(|venue| *venue != Venue::Binance).collect();
     let prices: Vec<(Venue, &str, &str)> = venues
         .iter()
@@ -62,7 +68,7 @@ async fn each_exchange_is_read_by_its_contract() {
             "{venue}"
         );
     }
-    // One request each for all pairs where the exchange can do that.
+    // One request for all pairs if the exchange supports that.
     assert_eq!(upstream.requests_to(Venue::Kraken).len(), 2);
     assert_eq!(upstream.requests_to(Venue::Bitstamp).len(), 2);
     assert_eq!(upstream.requests_to(Venue::Coinbase).len(), 4);

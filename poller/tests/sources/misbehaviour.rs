@@ -1,4 +1,5 @@
-//! Sockets that misbehave: each way has its name, and none stops or fills the process.
+//! Servers that misbehave. Each kind of misbehaviour becomes a named failure, and none blocks the process or fills its
+//! memory.
 
 use std::time::Duration;
 
@@ -10,16 +11,16 @@ use tokio::{
 
 use crate::{PATIENT, ask, source};
 
-/// A server that answers every request with the same bytes, and then closes or keeps silent.
-async fn misbehaving(answer: Vec<u8>, hang: bool) -> String {
+/// A server that responds to every request with the same bytes, and then closes the connection or hangs.
+async fn misbehaving(response: Vec<u8>, hang: bool) -> String {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let url = format!("http://{}", listener.local_addr().unwrap());
     tokio::spawn(async move {
         while let Ok((mut stream, _)) = listener.accept().await {
-            let answer = answer.clone();
+            let response = response.clone();
             tokio::spawn(async move {
                 let _ = stream.read(&mut [0; 4096]).await;
-                let _ = stream.write_all(&answer).await;
+                let _ = stream.write_all(&response).await;
                 if hang {
                     std::future::pending::<()>().await;
                 }
@@ -29,16 +30,16 @@ async fn misbehaving(answer: Vec<u8>, hang: bool) -> String {
     url
 }
 
-fn answer(status: &str, headers: &str, body: &[u8]) -> Vec<u8> {
+fn response(status: &str, headers: &str, body: &[u8]) -> Vec<u8> {
     let head = format!("HTTP/1.1 {status}\r\ncontent-length: {}\r\n{headers}\r\n", body.len());
     [head.as_bytes(), body].concat()
 }
 
-fn answer_of_length(length: u64, body: &[u8]) -> Vec<u8> {
+fn response_of_length(length: u64, body: &[u8]) -> Vec<u8> {
     [format!("HTTP/1.1 200 OK\r\ncontent-length: {length}\r\n\r\n").as_bytes(), body].concat()
 }
 
-/// Zeros without end compress to almost nothing.
+/// 64 MB of spaces, compressed to almost nothing.
 fn bomb() -> Vec<u8> {
     use std::io::Write;
     let mut encoder = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::best());
@@ -47,20 +48,24 @@ fn bomb() -> Vec<u8> {
 }
 
 #[tokio::test]
-async fn every_misbehaviour_has_its_name() {
+async fn every_misbehaviour_is_a_named_failure() {
     let endless = [b"HTTP/1.1 200 OK\r\n\r\n".as_slice(), &vec![b'['; 2 * 1024 * 1024]].concat();
     let endless_headers = [b"HTTP/1.1 200 OK\r\n".as_slice(), &b"x: y\r\n".repeat(1_000_000)].concat();
     let cases = [
-        ("a redirect", answer("302 Found", "location: http://169.254.169.254/\r\n", b""), Failure::Redirect),
-        ("forbidden", answer("403 Forbidden", "", b"<html>"), Failure::Http403),
-        ("banned", answer("418 I'm a teapot", "", b""), Failure::Http418),
-        ("too many", answer("429 Too Many Requests", "", b""), Failure::Http429),
-        ("elsewhere", answer("451 Unavailable", "", b""), Failure::Http451),
-        ("not found", answer("404 Not Found", "", b""), Failure::Http4xx),
-        ("broken", answer("500 Oops", "", b""), Failure::Http5xx),
-        ("empty", answer("204 No Content", "", b""), Failure::Malformed),
-        ("html", answer("200 OK", "", b"<html>hello</html>"), Failure::Malformed),
-        ("deep", answer("200 OK", "", &vec![b'['; 100_000]), Failure::Malformed),
+        (
+            "a redirect",
+            response("302 Found", "location: http://169.254.169.254/\r\n", b""),
+            Failure::Redirect,
+        ),
+        ("forbidden", response("403 Forbidden", "", b"<html>"), Failure::Http403),
+        ("banned", response("418 I'm a teapot", "", b""), Failure::Http418),
+        ("too many", response("429 Too Many Requests", "", b""), Failure::Http429),
+        ("unavailable for legal reasons", response("451 Unavailable", "", b""), Failure::Http451),
+        ("not found", response("404 Not Found", "", b""), Failure::Http4xx),
+        ("broken", response("500 Oops", "", b""), Failure::Http5xx),
+        ("empty", response("204 No Content", "", b""), Failure::Malformed),
+        ("html", response("200 OK", "", b"<html>hello</html>"), Failure::Malformed),
+        ("deep", response("200 OK", "", &vec![b'['; 100_000]), Failure::Malformed),
         ("cut off", b"HTTP/1.1 200 OK\r\ncontent-length: 999\r\n\r\n{".to_vec(), Failure::Malformed),
         (
             "longer than it says",
@@ -69,27 +74,31 @@ async fn every_misbehaviour_has_its_name() {
         ),
         (
             "two lengths",
-            [b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n".as_slice(), &answer("", "", b"{}")].concat(),
+            [b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n".as_slice(), &response("", "", b"{}")].concat(),
             Failure::Unreachable,
         ),
-        ("a length without end", answer_of_length(u64::MAX, b"{}"), Failure::Unreachable),
+        ("an excessive length", response_of_length(u64::MAX, b"{}"), Failure::Unreachable),
         (
-            "no chunk",
+            "an invalid chunk",
             b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\nzzz\r\n{}".to_vec(),
             Failure::Malformed,
         ),
-        ("no gzip", answer("200 OK", "content-encoding: gzip\r\n", b"{}"), Failure::Malformed),
-        ("half a gzip", answer("200 OK", "content-encoding: gzip\r\n", &bomb()[..1_000]), Failure::Malformed),
+        ("not gzip", response("200 OK", "content-encoding: gzip\r\n", b"{}"), Failure::Malformed),
         (
-            "an encoding nobody asked for",
-            answer("200 OK", "content-encoding: br\r\n", b"\x0b\x02"),
+            "half a gzip",
+            response("200 OK", "content-encoding: gzip\r\n", &bomb()[..1_000]),
             Failure::Malformed,
         ),
-        ("not text", answer("200 OK", "", b"{\"error\":[],\"result\":{\"\xff\":1}}"), Failure::Malformed),
-        ("headers without end", endless_headers, Failure::Unreachable),
-        ("no http", b"hello\r\n\r\n".to_vec(), Failure::Unreachable),
+        (
+            "an unsupported encoding",
+            response("200 OK", "content-encoding: br\r\n", b"\x0b\x02"),
+            Failure::Malformed,
+        ),
+        ("not text", response("200 OK", "", b"{\"error\":[],\"result\":{\"\xff\":1}}"), Failure::Malformed),
+        ("endless headers", endless_headers, Failure::Unreachable),
+        ("not http", b"hello\r\n\r\n".to_vec(), Failure::Unreachable),
         ("endless", endless, Failure::TooLarge),
-        ("a bomb", answer("200 OK", "content-encoding: gzip\r\n", &bomb()), Failure::TooLarge),
+        ("a bomb", response("200 OK", "content-encoding: gzip\r\n", &bomb()), Failure::TooLarge),
     ];
     for (what, bytes, expected) in cases {
         let source = source("kraken", &misbehaving(bytes, false).await);
@@ -99,7 +108,7 @@ async fn every_misbehaviour_has_its_name() {
 }
 
 #[tokio::test]
-async fn silence_is_a_timeout_and_a_closed_port_unreachable() {
+async fn a_silent_server_is_a_timeout_and_a_closed_port_is_unreachable() {
     let silent = source(
         "kraken",
         &misbehaving(b"HTTP/1.1 200 OK\r\ncontent-length: 999\r\n\r\n{".to_vec(), true).await,
@@ -113,14 +122,14 @@ async fn silence_is_a_timeout_and_a_closed_port_unreachable() {
 }
 
 #[tokio::test]
-async fn a_reset_in_the_body_has_its_name() {
+async fn a_connection_reset_in_the_body_is_malformed() {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let url = format!("http://{}", listener.local_addr().unwrap());
     tokio::spawn(async move {
         while let Ok((mut stream, _)) = listener.accept().await {
             let _ = stream.read(&mut [0; 4096]).await;
             let _ = stream.write_all(b"HTTP/1.1 200 OK\r\ncontent-length: 999\r\n\r\n{").await;
-            // Closing with nothing to linger for is a reset.
+            // With a zero linger time, closing the socket resets the connection.
             stream.set_zero_linger().unwrap();
         }
     });
@@ -129,7 +138,7 @@ async fn a_reset_in_the_body_has_its_name() {
 }
 
 #[tokio::test]
-async fn an_answer_that_drips_is_cut_off_at_the_deadline() {
+async fn a_response_that_drips_is_cut_off_at_the_deadline() {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let url = format!("http://{}", listener.local_addr().unwrap());
     tokio::spawn(async move {
@@ -145,18 +154,18 @@ async fn an_answer_that_drips_is_cut_off_at_the_deadline() {
     assert_eq!(answers.values().copied().collect::<Vec<_>>(), [Err(Failure::Timeout); 2]);
 }
 
-/// The status of an error has said everything; its words are not waited for.
+/// The status says that there is no price, so the body of an error is only waited for briefly.
 #[tokio::test]
-async fn an_error_whose_body_hangs_keeps_its_name() {
+async fn an_error_whose_body_hangs_is_reported_by_its_status() {
     let hanging = b"HTTP/1.1 429 Too Many Requests\r\ncontent-length: 999\r\n\r\n{".to_vec();
     let source = source("kraken", &misbehaving(hanging, true).await);
-    // Far longer than the words are given, and shorter than any other bound.
+    // Far longer than the client waits for the body of an error, and shorter than any other bound.
     let answers = ask(&source, Duration::from_secs(10)).await;
     assert_eq!(answers.values().copied().collect::<Vec<_>>(), [Err(Failure::Http429); 2]);
 }
 
 #[tokio::test]
-async fn an_answer_that_stalls_after_its_head_has_still_said_when_to_come_back() {
+async fn retry_after_is_respected_even_if_the_body_stalls() {
     let head = "HTTP/1.1 429 Too Many Requests\r\nretry-after: 3600\r\ncontent-length: 999\r\n\r\n{";
     let source = source("kraken", &misbehaving(head.into(), true).await);
     let answers = ask(&source, Duration::from_millis(300)).await;

@@ -1,112 +1,93 @@
-//! Every parser against arbitrary bytes, arbitrary JSON and mutilated answers: it never panics, and a price
-//! that comes out stands in the body, at its place, for its pair.
+//! Every parser with arbitrary bytes, arbitrary JSON and mutated responses: it never panics, and every price that it
+//! returns is in the body, in the right place for its pair.
 
-use common::domain::{Pair, Words};
-use poller::source::Exchange;
+use std::{fs, path::Path};
+
+use common::domain::Pair;
+use poller::source::{Exchange, exchange::Market, exchanges};
 use proptest::prelude::*;
 
-use crate::oracle::stands_in;
+use crate::oracle;
 
-/// A body as the exchange's contract has it, for [`pairs`].
-fn valid(exchange: Exchange) -> &'static str {
-    match exchange {
-        Exchange::Kraken => {
-            r#"{"error":[],"result":{"XXBTZUSD":{"a":["1.0","1","1"],"c":["97012.30","0.1"]},"XETHZUSD":{"c":["3400.10","0.2"]}}}"#
-        }
-        Exchange::Coinbase => {
-            r#"{"trade_id":1,"price":"97012.30","bid":"1","ask":"2","time":"2026-11-21T00:00:10.5Z"}"#
-        }
-        Exchange::Bitstamp => {
-            r#"[{"timestamp":"1643640186","last":"97012.30","bid":"1","pair":"BTC/USD"},{"pair":"ETH/USD","last":"3400.10","timestamp":"1643640186"}]"#
-        }
-        Exchange::Gemini => {
-            r#"[{"pair":"BTCUSD","price":"97012.30","percentChange24h":"0.1"},{"pair":"ETHUSD","price":"3400.10"}]"#
-        }
-        Exchange::Bitfinex => {
-            r#"[["tBTCUSD",1,2,3,4,5,6,97012.3,8,9,10],["tETHUSD",1,2,3,4,5,6,3.4001e3,8,9,10]]"#
-        }
-        Exchange::Binance => {
-            r#"[{"symbol":"BTCUSDT","price":"97012.30"},{"symbol":"ETHUSDT","price":"3400.10"}]"#
-        }
-        Exchange::Coingecko => {
-            r#"{"bitcoin":{"usd":97012.3,"last_updated_at":1779092258},"ethereum":{"usd":3.4001E+3,"last_updated_at":1779092258}}"#
-        }
-    }
+/// A valid response to the first request for [`markets`].
+fn valid(exchange: &dyn Exchange) -> String {
+    let seeds = Path::new(env!("CARGO_MANIFEST_DIR")).join("../testkit/fuzz/seeds");
+    fs::read_to_string(seeds.join(format!("{exchange}/prices.json"))).unwrap().trim_end().to_owned()
 }
 
-fn pairs(exchange: Exchange) -> Vec<Pair> {
-    let quote = if exchange == Exchange::Binance { "USDT" } else { "USD" };
-    // Coinbase's answers do not name their pair: each is about the one it was asked for.
-    let bases: &[&str] = if exchange == Exchange::Coinbase { &["BTC"] } else { &["BTC", "ETH"] };
-    bases.iter().map(|base| format!("{base}-{quote}").parse().unwrap()).collect()
+/// BTC and ETH in USD, or in USDT if the exchange has no USD markets. Only BTC if each pair takes its own request.
+fn markets(exchange: &dyn Exchange) -> Vec<Market> {
+    let has_usd = exchange.symbol("BTC-USD".parse().unwrap()).is_some();
+    let quote = if has_usd { "USD" } else { "USDT" };
+    let is_wanted = |pair: &Pair| pair.quote() == quote && ["BTC", "ETH"].contains(&pair.base());
+    let markets = exchange.markets(&oracle::pairs().filter(is_wanted).collect::<Vec<_>>());
+    exchange.requests(&markets).swap_remove(0).markets
 }
 
-/// Parses, and holds every price against the oracle. Answers how many there were.
-fn check(exchange: Exchange, body: &[u8]) -> Result<usize, TestCaseError> {
-    let _ = exchange.complaint(body);
-    let Ok(answers) = exchange.parse(body, &pairs(exchange)) else { return Ok(0) };
-    prop_assert_eq!(answers.len(), pairs(exchange).len());
+/// Parses a body and compares every price with the oracle. Returns the number of prices.
+fn check(exchange: &dyn Exchange, body: &[u8]) -> Result<usize, TestCaseError> {
+    let markets = markets(exchange);
+    let Ok(answers) = exchange.read(body, &markets) else { return Ok(0) };
+    prop_assert_eq!(answers.len(), markets.len());
+    let body = std::str::from_utf8(body).unwrap();
     let mut prices = 0;
     for (pair, answer) in answers {
-        if let Ok(sample) = answer {
-            prices += 1;
-            let text = String::from_utf8_lossy(body);
-            prop_assert!(
-                stands_in(exchange, body, pair, sample.price),
-                "{exchange} read {} for {pair} from {text}",
-                sample.price
-            );
-        }
+        let Ok(sample) = answer else { continue };
+        prices += 1;
+        let (price, texts) = (sample.price.to_string(), oracle::prices(exchange.name(), body, pair));
+        prop_assert!(
+            texts.iter().any(|text| oracle::is_same(text, &price)),
+            "{exchange} read {price} for {pair} from {body}"
+        );
     }
     Ok(prices)
 }
 
 #[test]
 fn valid_bodies_have_a_price_for_every_pair() {
-    for exchange in Exchange::ALL {
+    for exchange in exchanges::ALL {
         let found = check(*exchange, valid(*exchange).as_bytes()).unwrap();
-        assert_eq!(found, pairs(*exchange).len(), "{exchange}");
+        assert_eq!(found, markets(*exchange).len(), "{exchange}");
     }
 }
 
-/// What follows a token that no number has, or a byte order mark, is no JSON.
 #[test]
-fn what_json_does_not_have_is_malformed() {
+fn bodies_that_are_not_valid_json_are_malformed() {
     use common::domain::Failure::Malformed;
-    for exchange in Exchange::ALL {
-        let (valid, pairs) = (valid(*exchange), pairs(*exchange));
+    for exchange in exchanges::ALL {
+        let (valid, markets) = (valid(*exchange), markets(*exchange));
         let price = if valid.contains("97012.30") { "\"97012.30\"" } else { "97012.3" };
         for token in ["NaN", "Infinity", "-Infinity", "+1", ".5", "1.", "0x10", "01", "1_000", "'1'"] {
             let body = valid.replace(price, token);
             assert_ne!(body, valid);
-            assert_eq!(exchange.parse(body.as_bytes(), &pairs), Err(Malformed), "{exchange} {token}");
+            assert_eq!(exchange.read(body.as_bytes(), &markets), Err(Malformed), "{exchange} {token}");
         }
         for body in [format!("\u{feff}{valid}"), format!("{valid}{valid}"), valid[1..].to_owned()] {
-            assert_eq!(exchange.parse(body.as_bytes(), &pairs), Err(Malformed), "{exchange} {body}");
+            assert_eq!(exchange.read(body.as_bytes(), &markets), Err(Malformed), "{exchange} {body}");
         }
-        // Also in a field that is not read.
+        // Invalid UTF-8 in a member that is not read.
         let mut bytes = valid.as_bytes().to_vec();
         match valid.rfind('}') {
             Some(end) => bytes.splice(end..end, *b",\"more\":\"\xff\"").for_each(drop),
             None => bytes.splice(2..2, [0xff]).for_each(drop),
         }
-        assert_eq!(exchange.parse(&bytes, &pairs), Err(Malformed), "{exchange}");
+        assert_eq!(exchange.read(&bytes, &markets), Err(Malformed), "{exchange}");
         for depth in [100, 10_000] {
             let deep = [vec![b'['; depth], vec![b']'; depth]].concat();
-            let answers = exchange.parse(&deep, &pairs);
+            let answers = exchange.read(&deep, &markets);
             assert!(answers.is_err(), "{exchange} {answers:?}");
             let buried = valid.replacen(price, &String::from_utf8(deep).unwrap(), 1);
-            let answers = exchange.parse(buried.as_bytes(), &pairs);
-            assert!(answers.is_err() || answers.unwrap()[&pairs[0]].is_err(), "{exchange}");
+            let answers = exchange.read(buried.as_bytes(), &markets);
+            assert!(answers.is_err() || answers.unwrap()[&markets[0].pair].is_err(), "{exchange}");
         }
     }
 }
 
-fn exchanges() -> impl Strategy<Value = Exchange> {
-    proptest::sample::select(Exchange::ALL)
+fn any_exchange() -> impl Strategy<Value = &'static dyn Exchange> {
+    proptest::sample::select(exchanges::ALL)
 }
 
-/// JSON out of the words that the contracts have, so that it comes near to them.
+/// JSON made of words from the exchanges' formats, so that it resembles their responses.
 fn json() -> impl Strategy<Value = String> {
     let words = [
         "error",
@@ -154,7 +135,7 @@ fn json() -> impl Strategy<Value = String> {
     })
 }
 
-/// Something done to a body.
+/// A mutation of a body.
 #[derive(Debug, Clone)]
 enum Change {
     Flip(prop::sample::Index, u8),
@@ -202,17 +183,17 @@ proptest! {
     #![proptest_config(ProptestConfig::with_cases(1_000))]
 
     #[test]
-    fn arbitrary_bytes(exchange in exchanges(), body in proptest::collection::vec(any::<u8>(), 0..200)) {
+    fn arbitrary_bytes(exchange in any_exchange(), body in proptest::collection::vec(any::<u8>(), 0..200)) {
         check(exchange, &body)?;
     }
 
     #[test]
-    fn arbitrary_json(exchange in exchanges(), body in json()) {
+    fn arbitrary_json(exchange in any_exchange(), body in json()) {
         check(exchange, body.as_bytes())?;
     }
 
     #[test]
-    fn mutilated_answers(exchange in exchanges(), changes in changes()) {
+    fn mutated_responses(exchange in any_exchange(), changes in changes()) {
         let mut body = valid(exchange).as_bytes().to_vec();
         for change in changes {
             apply(&mut body, change);

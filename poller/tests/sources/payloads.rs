@@ -1,8 +1,8 @@
-//! Recorded answers of the real exchanges. Each is read to the price that stands in its text, or refused for
-//! the right reason; and an answer of another endpoint, or another exchange, is never misread.
+//! Recorded responses of the real exchanges. The price in the text is read, or the response is refused for the right
+//! reason. Responses of other endpoints and other exchanges are never misread.
 //!
-//! The recordings are not ours to publish: they lie beside the workspace, and without them there is nothing
-//! to do here. The parsers' own tests have small bodies of the same shapes.
+//! The recordings cannot be published, so they are not in the repository, and these tests do nothing without them. The
+//! parsers' own tests have small bodies of the same formats.
 
 use std::{
     collections::BTreeMap,
@@ -10,56 +10,56 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use common::domain::{Failure, Pair, Price, Words};
-use poller::source::Exchange;
+use common::domain::{Failure, Pair, Price};
+use poller::source::exchanges;
 use rust_decimal::Decimal;
 
-/// An endpoint's answer that we ask for ourselves: exchange, file, pair, and the texts after which the price
-/// stands. Spaces do not count.
-const PRICES: [(Exchange, &str, &str, &[&str]); 17] = [
-    (Exchange::Kraken, "kraken/0_public_Ticker-1.json", "BCH-EUR", &["\"BCHEUR\":", "\"c\":[\""]),
-    (Exchange::Kraken, "kraken/xchange_ticker_data-1.json", "BTC-EUR", &["\"XXBTZEUR\":", "\"c\":[\""]),
-    (Exchange::Kraken, "kraken/connect_test-1.json", "BTC-USD", &["\"XXBTZUSD\":", "\"c\":[\""]),
-    (Exchange::Kraken, "kraken/connect_test-2.json", "BTC-USD", &["\"XXBTZUSD\":", "\"c\":[\""]),
-    (Exchange::Kraken, "kraken/connect_test-2.json", "ETH-USD", &["\"XETHZUSD\":", "\"c\":[\""]),
-    (Exchange::Kraken, "kraken/connect_test-5.json", "BTC-USD", &["\"XXBTZUSD\":", "\"c\":[\""]),
-    (Exchange::Kraken, "kraken/connect_test-6.json", "ETH-USD", &["\"XETHZUSD\":", "\"c\":[\""]),
-    (Exchange::Coinbase, "coinbase-exchange/products_btc_usd_ticker-1.json", "BTC-USD", &["\"price\":\""]),
-    (Exchange::Coinbase, "coinbase-exchange/xchange_ticker_data-1.json", "BTC-USD", &["\"price\":\""]),
-    (Exchange::Bitstamp, "bitstamp/connect_test-1.json", "BTC-USD", &["\"last\":\""]),
-    (Exchange::Bitstamp, "bitstamp/connect_test-2.json", "ETH-USD", &["\"last\":", "\"last\":\""]),
+/// Responses of the endpoints that Tickwell uses: exchange, file, pair, and the texts that precede the price, in order.
+/// Whitespace is ignored.
+const PRICES: [(&str, &str, &str, &[&str]); 17] = [
+    ("kraken", "kraken/0_public_Ticker-1.json", "BCH-EUR", &["\"BCHEUR\":", "\"c\":[\""]),
+    ("kraken", "kraken/xchange_ticker_data-1.json", "BTC-EUR", &["\"XXBTZEUR\":", "\"c\":[\""]),
+    ("kraken", "kraken/connect_test-1.json", "BTC-USD", &["\"XXBTZUSD\":", "\"c\":[\""]),
+    ("kraken", "kraken/connect_test-2.json", "BTC-USD", &["\"XXBTZUSD\":", "\"c\":[\""]),
+    ("kraken", "kraken/connect_test-2.json", "ETH-USD", &["\"XETHZUSD\":", "\"c\":[\""]),
+    ("kraken", "kraken/connect_test-5.json", "BTC-USD", &["\"XXBTZUSD\":", "\"c\":[\""]),
+    ("kraken", "kraken/connect_test-6.json", "ETH-USD", &["\"XETHZUSD\":", "\"c\":[\""]),
+    ("coinbase", "coinbase-exchange/products_btc_usd_ticker-1.json", "BTC-USD", &["\"price\":\""]),
+    ("coinbase", "coinbase-exchange/xchange_ticker_data-1.json", "BTC-USD", &["\"price\":\""]),
+    ("bitstamp", "bitstamp/connect_test-1.json", "BTC-USD", &["\"last\":\""]),
+    ("bitstamp", "bitstamp/connect_test-2.json", "ETH-USD", &["\"last\":", "\"last\":\""]),
     (
-        Exchange::Bitfinex,
+        "bitfinex",
         "bitfinex/xchange_ticker_data-2.json",
         "BTC-USD",
         &["\"tBTCUSD\",", ",", ",", ",", ",", ",", ","],
     ),
-    (Exchange::Binance, "binance/connect_test-1.json", "BTC-USDT", &["\"BTCUSDT\",\"price\":\""]),
-    (Exchange::Binance, "binance/connect_test-2.json", "ETH-USDT", &["\"ETHUSDT\",\"price\":\""]),
-    (Exchange::Binance, "binance/connect_test-5.json", "BTC-USDT", &["\"BTCUSDT\",\"price\":\""]),
-    (Exchange::Binance, "binance/connect_test-6.json", "ETH-USDT", &["\"ETHUSDT\",\"price\":\""]),
-    (Exchange::Coingecko, "coingecko/oas_simple_price-1.json", "BTC-USD", &["\"usd\":"]),
+    ("binance", "binance/connect_test-1.json", "BTC-USDT", &["\"BTCUSDT\",\"price\":\""]),
+    ("binance", "binance/connect_test-2.json", "ETH-USDT", &["\"ETHUSDT\",\"price\":\""]),
+    ("binance", "binance/connect_test-5.json", "BTC-USDT", &["\"BTCUSDT\",\"price\":\""]),
+    ("binance", "binance/connect_test-6.json", "ETH-USDT", &["\"ETHUSDT\",\"price\":\""]),
+    ("coingecko", "coingecko/oas_simple_price-1.json", "BTC-USD", &["\"usd\":"]),
 ];
 
-/// Answers of our endpoints without a usable price, and why.
-const REFUSALS: [(Exchange, &str, &str, Failure); 12] = [
-    (Exchange::Kraken, "kraken/connect_test-3.json", "BTC-USD", Failure::Invalid),
-    (Exchange::Kraken, "kraken/connect_test-4.json", "BTC-USD", Failure::Malformed),
-    (Exchange::Kraken, "kraken/connect_test-1.json", "ETH-USD", Failure::Missing),
-    (Exchange::Bitstamp, "bitstamp/connect_test-3.json", "BTC-USD", Failure::Missing),
-    // Bitstamp's and Gemini's tickers of one market: other endpoints than those we ask.
-    (Exchange::Bitstamp, "bitstamp/api_v2_ticker_btcusd-1.json", "BTC-USD", Failure::Malformed),
-    (Exchange::Gemini, "gemini/v1_pubticker_BTCUSD-1.json", "BTC-USD", Failure::Malformed),
-    (Exchange::Bitfinex, "bitfinex/xchange_ticker_data-1.json", "BTC-USD", Failure::Malformed),
-    (Exchange::Binance, "binance/connect_test-3.json", "BTC-USDT", Failure::Invalid),
-    (Exchange::Binance, "binance/connect_test-4.json", "BTC-USDT", Failure::Missing),
-    (Exchange::Coingecko, "coingecko/api_v3_simple_price-1.json", "BTC-ETH", Failure::Missing),
-    (Exchange::Coingecko, "coingecko/api_v3_simple_price-2.json", "BTC-USD", Failure::Refused),
-    (Exchange::Coingecko, "coingecko/connect_test-3.json", "BTC-USD", Failure::Invalid),
+/// Responses of these endpoints without a usable price, and the expected failure.
+const REFUSALS: [(&str, &str, &str, Failure); 12] = [
+    ("kraken", "kraken/connect_test-3.json", "BTC-USD", Failure::Invalid),
+    ("kraken", "kraken/connect_test-4.json", "BTC-USD", Failure::Malformed),
+    ("kraken", "kraken/connect_test-1.json", "ETH-USD", Failure::Missing),
+    ("bitstamp", "bitstamp/connect_test-3.json", "BTC-USD", Failure::Missing),
+    // Bitstamp's and Gemini's tickers of one market, from endpoints that Tickwell does not use.
+    ("bitstamp", "bitstamp/api_v2_ticker_btcusd-1.json", "BTC-USD", Failure::Malformed),
+    ("gemini", "gemini/v1_pubticker_BTCUSD-1.json", "BTC-USD", Failure::Malformed),
+    ("bitfinex", "bitfinex/xchange_ticker_data-1.json", "BTC-USD", Failure::Malformed),
+    ("binance", "binance/connect_test-3.json", "BTC-USDT", Failure::Invalid),
+    ("binance", "binance/connect_test-4.json", "BTC-USDT", Failure::Missing),
+    ("coingecko", "coingecko/api_v3_simple_price-1.json", "BTC-ETH", Failure::Missing),
+    ("coingecko", "coingecko/api_v3_simple_price-2.json", "BTC-USD", Failure::Refused),
+    ("coingecko", "coingecko/connect_test-3.json", "BTC-USD", Failure::Invalid),
 ];
 
-/// CoinGecko's answers as they are when its own time is not asked for. We do ask: without it they are
-/// refused, and with it they are read.
+/// CoinGecko's responses to requests without `include_last_updated_at`. Tickwell always requests it, refuses these
+/// responses, and reads them once the member is added.
 const WITHOUT_TIME: [(&str, &str, &str); 9] = [
     ("coingecko/api_v3_simple_price-3.json", "BTC-ETH", "\"eth\":"),
     ("coingecko/api_v3_simple_price-4.json", "BTC-USD", "\"usd\":"),
@@ -72,7 +72,7 @@ const WITHOUT_TIME: [(&str, &str, &str); 9] = [
     ("coingecko/connect_test-5.json", "ETH-USD", "\"usd\":"),
 ];
 
-/// Every recorded answer by its name; nothing where there are no recordings.
+/// All recorded responses by file name. None if there are no recordings.
 fn recordings() -> Option<BTreeMap<String, Vec<u8>>> {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../shared/data/payloads");
     if !folder.is_dir() {
@@ -99,8 +99,8 @@ fn collect(folder: &Path, files: &mut Vec<PathBuf>) {
     }
 }
 
-/// The text behind a series of others, up to the next delimiter.
-fn behind(body: &[u8], marks: &[&str]) -> String {
+/// The text after a series of marks, up to the next delimiter.
+fn text_after(body: &[u8], marks: &[&str]) -> String {
     let text: String = String::from_utf8_lossy(body).chars().filter(|c| !c.is_whitespace()).collect();
     let mut rest = text.as_str();
     for mark in marks {
@@ -109,33 +109,33 @@ fn behind(body: &[u8], marks: &[&str]) -> String {
     rest.split(['"', ',', ']', '}']).next().unwrap().to_owned()
 }
 
-fn read(exchange: Exchange, body: &[u8], pair: &str) -> Result<String, Failure> {
-    let pair: Pair = pair.parse().unwrap();
-    exchange.parse(body, &[pair])?[&pair].map(|sample| sample.price.to_string())
+fn read(exchange: &str, body: &[u8], pair: &str) -> Result<String, Failure> {
+    let (exchange, pair) = (exchanges::named(exchange).unwrap(), pair.parse().unwrap());
+    exchange.read(body, &exchange.markets(&[pair]))?[&pair].map(|sample| sample.price.to_string())
 }
 
 #[test]
-fn every_answer_that_we_ask_for_is_read_to_the_price_in_its_text() {
+fn the_price_in_the_text_of_every_recorded_response_is_read() {
     let Some(recordings) = recordings() else { return };
     for (exchange, file, pair, marks) in PRICES {
         let body = &recordings[file];
-        assert_eq!(read(exchange, body, pair), Ok(behind(body, marks)), "{file} {pair}");
+        assert_eq!(read(exchange, body, pair), Ok(text_after(body, marks)), "{file} {pair}");
     }
     for (exchange, file, pair, failure) in REFUSALS {
         assert_eq!(read(exchange, &recordings[file], pair), Err(failure), "{file} {pair}");
     }
     for (file, pair, mark) in WITHOUT_TIME {
         let body = &recordings[file];
-        assert_eq!(read(Exchange::Coingecko, body, pair), Err(Failure::Malformed), "{file}");
+        assert_eq!(read("coingecko", body, pair), Err(Failure::Malformed), "{file}");
         let timed =
             String::from_utf8_lossy(body).replace(mark, &format!("\"last_updated_at\":1779092258,{mark}"));
-        let read = read(Exchange::Coingecko, timed.as_bytes(), pair);
-        assert_eq!(read, Ok(behind(body, &[mark])), "{file}");
+        let read = read("coingecko", timed.as_bytes(), pair);
+        assert_eq!(read, Ok(text_after(body, &[mark])), "{file}");
     }
 }
 
 #[test]
-fn bitfinex_whole_list_is_read_row_by_row() {
+fn every_row_of_the_full_list_of_bitfinex_is_read() {
     let Some(recordings) = recordings() else { return };
     let body = &recordings["bitfinex/v2_tickers-1.json"];
     let (mut prices, mut with_exponent) = (0, 0);
@@ -148,7 +148,7 @@ fn bitfinex_whole_list_is_read_row_by_row() {
             continue;
         };
         let name = |code: &str| code.replace("UST", "USDT").replace("UDC", "USDC");
-        let read = read(Exchange::Bitfinex, body, &format!("{}-{}", name(base), name(quote)));
+        let read = read("bitfinex", body, &format!("{}-{}", name(base), name(quote)));
         let last = cells[7];
         let expected = Decimal::from_scientific(last).or_else(|_| last.parse()).unwrap();
         match read {
@@ -168,19 +168,19 @@ fn bitfinex_whole_list_is_read_row_by_row() {
 }
 
 #[test]
-fn answers_of_other_endpoints_and_exchanges_are_never_misread() {
+fn responses_of_other_endpoints_and_exchanges_are_never_misread() {
     let Some(recordings) = recordings() else { return };
-    let known = |exchange: Exchange, file: &str| {
+    let known = |exchange: &str, file: &str| {
         PRICES.iter().any(|(of, name, ..)| *of == exchange && *name == file)
-            || (exchange == Exchange::Bitfinex && file == "bitfinex/v2_tickers-1.json")
+            || (exchange == "bitfinex" && file == "bitfinex/v2_tickers-1.json")
     };
     let pairs: Vec<Pair> =
         ["BTC-USD", "ETH-USD", "BTC-USDT", "ETH-USDT", "ETH-BTC", "BTC-EUR", "BCH-EUR", "BNB-BTC"]
             .map(|pair| pair.parse().unwrap())
             .to_vec();
     for (file, body) in &recordings {
-        for exchange in Exchange::ALL.iter().filter(|exchange| !known(**exchange, file)) {
-            let Ok(answers) = exchange.parse(body, &pairs) else { continue };
+        for exchange in exchanges::ALL.iter().filter(|exchange| !known(exchange.name(), file)) {
+            let Ok(answers) = exchange.read(body, &exchange.markets(&pairs)) else { continue };
             for (pair, answer) in answers {
                 assert!(answer.is_err(), "{exchange} read {answer:?} for {pair} from {file}");
             }

@@ -1,2 +1,2 @@
 #![no_main]
-libfuzzer_sys::fuzz_target!(|body: &[u8]| fuzz::parser(poller::source::Exchange::Bitfinex, body));
+libfuzzer_sys::fuzz_target!(|body: &[u8]| fuzz::parser("bitfinex", body));

@@ -25,6 +25,9 @@ struct Arguments {
     /// Three nats-servers and three replicas instead of one.
     #[arg(long)]
     cluster: bool,
+    /// Creates the stream with this compression before the pollers start. With s2 a cluster must fail.
+    #[arg(long, value_parser = ["none", "s2"])]
+    compression: Option<String>,
     /// How many pods.
     #[arg(long, default_value_t = 3)]
     pods: usize,
@@ -34,6 +37,10 @@ struct Arguments {
     /// Kinds of steps to leave out: kill, pause, restart, delete, corrupt, jump.
     #[arg(long, value_delimiter = ',')]
     without: Vec<String>,
+    /// Instead of these steps, so many rounds (or as many as the minutes allow) in which two of three servers get
+    /// older copies of their stores back. Needs --cluster.
+    #[arg(long, value_name = "ROUNDS", requires = "cluster")]
+    rollback: Option<usize>,
 }
 
 #[tokio::main(flavor = "multi_thread", worker_threads = 2)]
@@ -49,7 +56,7 @@ async fn main() -> ExitCode {
 }
 
 async fn run(arguments: Arguments) -> anyhow::Result<bool> {
-    let Arguments { minutes, seed, binary, cluster, pods, steps, without } = arguments;
+    let Arguments { minutes, seed, binary, cluster, compression, pods, steps, without, rollback } = arguments;
     // Kept until all is known to be well: a panic must not take the traces with it.
     let folder = tempfile::Builder::new().prefix("tickwell-grind-").tempdir()?.keep();
     let options = Options {
@@ -59,8 +66,10 @@ async fn run(arguments: Arguments) -> anyhow::Result<bool> {
         duration: Duration::from_secs(60) * minutes,
         steps_between_checks: steps,
         cluster,
+        compression,
         pods,
         without,
+        rollback,
     };
     let report = grinder::run(options, |line| {
         // Whoever reads may stop reading; the grinding goes on.

@@ -1,5 +1,7 @@
 //! What a pod must answer at a sequence, worked out from the log alone.
 
+use std::time::Duration;
+
 use anyhow::{Context as _, ensure};
 use serde_json::{Value, json};
 
@@ -101,6 +103,28 @@ fn gaps(pair: &str, records: &[Record], answer: &Value) -> anyhow::Result<()> {
     items.iter().zip(&expected).try_for_each(|(item, expected)| has(item, expected))
 }
 
+/// Checks that the slots of history and gaps, taken together, are every slot from the first to the newest, once each.
+pub(super) fn covered_once(history: &[u8], gaps: &[u8], interval: Duration) -> anyhow::Result<()> {
+    let interval = i64::try_from(interval.as_millis())?;
+    let mut slots = Vec::new();
+    for (body, first, last) in [(history, "slot", "slot"), (gaps, "from", "to")] {
+        let answer: Value = serde_json::from_slice(body)?;
+        let items = items(&answer)?;
+        ensure!(items.len() < PAGE, "more slots than one answer holds");
+        for item in items {
+            let time = |name: &str| item.get(name).and_then(Value::as_str).and_then(records::time);
+            let (first, last) = time(first).zip(time(last)).with_context(|| format!("no slots: {item}"))?;
+            slots.push((first, last));
+        }
+    }
+    slots.sort_unstable();
+    for (before, after) in slots.iter().zip(slots.iter().skip(1)) {
+        let text = |(first, last): &(i64, i64)| format!("{} to {}", time_text(*first), time_text(*last));
+        ensure!(after.0 == before.1 + interval, "{} is followed by {}", text(before), text(after));
+    }
+    Ok(())
+}
+
 fn items(answer: &Value) -> anyhow::Result<&Vec<Value>> {
     answer.get("items").and_then(Value::as_array).context("no items")
 }
@@ -136,6 +160,23 @@ mod tests {
             "quotes": [{"source": "kraken", "price": price, "verdict": "used"}],
         });
         Record::read(text.to_string().as_bytes()).unwrap()
+    }
+
+    #[test]
+    fn slots_that_are_missing_or_told_twice_are_found() {
+        let check = |ticks: &[i64], gaps: &[(i64, i64)]| {
+            let slot = |slot: &i64| json!({"slot": time_text(slot * 1_000)});
+            let gap =
+                |gap: &(i64, i64)| json!({"from": time_text(gap.0 * 1_000), "to": time_text(gap.1 * 1_000)});
+            let history = json!({"items": ticks.iter().rev().map(slot).collect::<Vec<_>>()});
+            let gaps = json!({"items": gaps.iter().map(gap).collect::<Vec<_>>()});
+            let bodies = [history, gaps].map(|body| body.to_string().into_bytes());
+            covered_once(&bodies[0], &bodies[1], Duration::from_secs(1))
+        };
+        check(&[1, 2, 6], &[(3, 5)]).unwrap();
+        assert!(check(&[1, 2, 6], &[(3, 4)]).is_err(), "a hole");
+        assert!(check(&[1, 2, 6], &[(2, 5)]).is_err(), "a slot with a tick and a gap");
+        assert!(check(&[1, 2, 2, 3], &[]).is_err(), "a slot with two ticks");
     }
 
     #[test]

@@ -7,12 +7,13 @@ use anyhow::{Context as _, bail, ensure};
 use rand::{Rng as _, SeedableRng as _, rngs::StdRng};
 use serde_json::Value;
 
-use super::answers::{Question, has};
+use super::answers::{Question, covered_once, has};
 use super::log::{self, Log};
 use super::play::Play;
 use super::probe::Answer;
-use super::stage::PAIRS;
+use super::stage::{INTERVAL, PAIRS, STREAM};
 use crate::audit;
+use crate::nats::replicas;
 use crate::records::Record;
 use crate::wait::poll_until;
 
@@ -26,6 +27,7 @@ impl Play {
     /// Checks everything. What is wrong goes into the report; an error ends the check.
     pub(super) async fn check(&mut self) -> anyhow::Result<()> {
         self.settle().await?;
+        self.inspect_servers().await.context("the servers")?;
         let log = Log::read(&self.stage.url).await.context("reading the log")?;
         self.report.log = audit::audit(&log.records).context("the log")?;
         audit::nothing_lost(&self.log.records, &log.records).context("acknowledged records are lost")?;
@@ -40,6 +42,7 @@ impl Play {
                 let answer = self.ask_all(&question.path(pair)).await?;
                 question.check(pair, &self.log.records, &answer.body)?;
             }
+            self.every_slot_once(pair).await?;
         }
         self.explained().await?;
         self.report.checks += 1;
@@ -49,17 +52,24 @@ impl Play {
         Ok(())
     }
 
-    /// Everybody runs and the clocks are right: then a price must come, and each poller must end in peace.
+    /// Everybody runs and the clocks are right: then a price must come, servers that die one by one must come back,
+    /// and each poller must end in peace.
     async fn settle(&mut self) -> anyhow::Result<()> {
         self.due.clear();
         self.stage.put_right().await?;
+        let sane = replicas::blocks_are_sane(&self.stage.servers, STREAM).await;
+        sane.context("the servers, just started again")?;
         let url = self.stage.url.clone();
         let first = poll_until(RECOVERY_DEADLINE, async || log::last_sequence(&url).await).await;
         let first = first.context("the log does not answer, with all its servers running")?;
         let ticks = poll_until(RECOVERY_DEADLINE, async || ticks_since(&url, first).await).await;
         if ticks.is_none() {
-            let told: Vec<String> = self.stage.pollers().map(|poller| poller.tail()).collect();
+            let mut told = replicas::complaints(&self.stage.servers).await;
+            told.extend(self.stage.pollers().map(|poller| poller.tail()));
             bail!("no price in {RECOVERY_DEADLINE:?}, with everything running:\n{}", told.join("\n"));
+        }
+        if self.options.rollback.is_none() {
+            self.servers_die_in_turn().await.context("servers that die one by one")?;
         }
         for poller in self.stage.pollers() {
             poller.end().await?;
@@ -67,7 +77,8 @@ impl Play {
         Ok(())
     }
 
-    /// Every pod must come to the log's end, and be ready.
+    /// Every pod must come to the log's end, and be ready. One that has records which the log has lost takes a moment
+    /// to find out.
     async fn wait_for_pods(&mut self) -> anyhow::Result<()> {
         for number in 0..self.stage.members.len() {
             let mut last = String::new();
@@ -111,7 +122,12 @@ impl Play {
             return Ok(Some("it does not answer".to_owned()));
         };
         let (name, last) = (&member.name, self.log.last());
-        ensure!(pairs.sequence <= last, "{name} answers from {}, after the log's end {last}", pairs.sequence);
+        let may_be_ahead = self.options.rollback.is_some();
+        ensure!(
+            pairs.sequence <= last || may_be_ahead,
+            "{name} answers from {}, after the log's end {last}",
+            pairs.sequence
+        );
         let arrived = pairs.sequence == last && ready.status == 200;
         Ok((!arrived).then(|| format!("at {} of {last}, /readyz {}", pairs.sequence, ready.status)))
     }
@@ -138,6 +154,13 @@ impl Play {
             }
         }
         first.map(|(_, answer)| answer).context("there are pods")
+    }
+
+    /// What pods call history and gaps must cover every slot of the pair once. They were seen to answer the same.
+    async fn every_slot_once(&mut self, pair: &str) -> anyhow::Result<()> {
+        let history = self.ask_all(&Question::History.path(pair)).await?;
+        let gaps = self.ask_all(&Question::Gaps.path(pair)).await?;
+        covered_once(&history.body, &gaps.body, INTERVAL).with_context(|| format!("the slots of {pair}"))
     }
 
     /// Some records, the newest among them: pods must explain them as the log has them.

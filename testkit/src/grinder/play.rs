@@ -29,8 +29,8 @@ pub(super) enum Undo {
 
 /// One run.
 pub(super) struct Play {
-    options: Options,
-    began: Instant,
+    pub(super) options: Options,
+    pub(super) began: Instant,
     pub(super) stage: Stage,
     pub(super) client: Client,
     pub(super) report: Report,
@@ -59,11 +59,14 @@ impl Play {
 
     /// Until its time is over, or something is wrong.
     pub(super) async fn run(mut self, tell: &mut impl FnMut(&str)) -> anyhow::Result<Report> {
-        let outcome = self.grind(tell).await;
+        let outcome = match self.options.rollback {
+            Some(rounds) => self.roll_back(rounds, tell).await,
+            None => self.grind(tell).await,
+        };
         self.report.took = self.began.elapsed();
         if let Err(error) = outcome {
             self.report.failures.push(format!("{error:#}"));
-            self.keep_log();
+            self.keep_evidence();
         }
         Ok(self.report)
     }
@@ -87,7 +90,7 @@ impl Play {
         Ok(())
     }
 
-    async fn check_all(&mut self, tell: &mut impl FnMut(&str)) -> anyhow::Result<()> {
+    pub(super) async fn check_all(&mut self, tell: &mut impl FnMut(&str)) -> anyhow::Result<()> {
         let began = Instant::now();
         self.check().await?;
         for poller in self.stage.pollers() {
@@ -243,16 +246,20 @@ impl Play {
         self.sightings.append(&mut sightings);
     }
 
-    fn tell(&self, tell: &mut impl FnMut(&str), what: &str) {
+    pub(super) fn tell(&self, tell: &mut impl FnMut(&str), what: &str) {
         tell(&format!("{:>7.1} s  {what}", self.began.elapsed().as_secs_f64()));
     }
 
-    /// Keeps the log as it was at the last check, for whoever looks into a failure.
-    fn keep_log(&self) {
+    /// Keeps the log as it was at the last check, and each server's store and log as they are now, for whoever
+    /// looks into a failure.
+    fn keep_evidence(&self) {
         let lines = self.log.records.iter().map(|record| String::from_utf8_lossy(&record.bytes).into_owned());
-        // The failure itself has been told; what cannot be kept is not there to look into.
-        let _written =
-            std::fs::write(self.options.folder.join("log.ndjson"), lines.collect::<Vec<_>>().join("\n"));
+        let folder = &self.options.folder;
+        // The failure itself is in the report; what cannot be kept is not there to look into.
+        let _written = std::fs::write(folder.join("log.ndjson"), lines.collect::<Vec<_>>().join("\n"));
+        for (number, server) in (1..).zip(&self.stage.servers) {
+            let _copied = server.copy_folder(&folder.join(format!("nats-{number}")));
+        }
     }
 }
 

@@ -17,6 +17,8 @@ pub struct Report {
     pub done: BTreeMap<String, usize>,
     /// What the log held at the end.
     pub log: Findings,
+    /// Records that the last check found to be the same on every server.
+    pub replicated: usize,
     /// How many answers and claims of pods were held against the log.
     pub compared: usize,
     /// How often log and pods were checked at rest.
@@ -28,7 +30,14 @@ pub struct Report {
 impl Report {
     /// Counts something that was done.
     pub(super) fn count(&mut self, what: &str) {
-        *self.done.entry(what.to_owned()).or_default() += 1;
+        self.add(what, 1);
+    }
+
+    /// Counts something that was done so often.
+    pub(super) fn add(&mut self, what: &str, times: usize) {
+        if times > 0 {
+            *self.done.entry(what.to_owned()).or_default() += times;
+        }
     }
 
     /// How often that was done, over everything whose name begins so.
@@ -51,8 +60,8 @@ impl fmt::Display for Report {
         )?;
         writeln!(
             formatter,
-            "checks: {} at rest, {} answers and claims of pods held against the log",
-            self.checks, self.compared
+            "checks: {} at rest, {} answers and claims of pods held against the log, {} records the same on every server",
+            self.checks, self.compared, self.replicated
         )?;
         match self.failures.as_slice() {
             [] => write!(formatter, "nothing was wrong"),

@@ -3,12 +3,14 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use anyhow::ensure;
+
 use super::member::{Member, Role, Setting};
 use super::plan::LEASE;
 use super::{Options, plan::Target};
 use crate::faketime::FakeTime;
 use crate::market::WalkMarket;
-use crate::nats::{NatsCluster, NatsServer};
+use crate::nats::{NatsCluster, NatsServer, create_stream};
 use crate::upstream::FakeUpstream;
 
 /// A leader and a standby.
@@ -21,7 +23,7 @@ pub(super) const PAIRS: [&str; 2] = ["BTC-USD", "ETH-USD"];
 pub(super) const STREAM: &str = "TICKS";
 
 /// Short, so that much happens.
-const INTERVAL: Duration = Duration::from_secs(1);
+pub(super) const INTERVAL: Duration = Duration::from_secs(1);
 
 /// Everything that runs.
 pub(super) struct Stage {
@@ -29,6 +31,8 @@ pub(super) struct Stage {
     paused_servers: Vec<bool>,
     pub(super) url: String,
     pub(super) members: Vec<Member>,
+    /// The settings that all processes share.
+    pub(super) environment: Vec<(String, String)>,
     pub(super) has_clocks: bool,
     _upstream: FakeUpstream,
 }
@@ -44,6 +48,11 @@ impl Stage {
             let url = server.url();
             (vec![server], url)
         };
+        if let Some(compression) = &options.compression {
+            let options =
+                [("compression", compression.as_str().into()), ("num_replicas", servers.len().into())];
+            create_stream(&url, &options).await?;
+        }
         let upstream =
             FakeUpstream::start(Arc::new(WalkMarket::new(options.seed, INTERVAL)?), "127.0.0.1:0").await?;
         let setting = Setting {
@@ -51,6 +60,7 @@ impl Stage {
             folder: options.folder.canonicalize()?,
             environment: environment(&upstream, &url, servers.len()),
         };
+        let environment = setting.environment.clone();
         let time = FakeTime::find_or_skip();
         let named = (1..=POLLERS).map(|number| (format!("poller-{number}"), Role::Poller));
         let named = named.chain((1..=options.pods).map(|number| (format!("pod-{number}"), Role::Pod)));
@@ -63,7 +73,15 @@ impl Stage {
             members.push(member);
         }
         let paused_servers = vec![false; servers.len()];
-        Ok(Self { servers, paused_servers, url, members, has_clocks: time.is_some(), _upstream: upstream })
+        Ok(Self {
+            servers,
+            paused_servers,
+            url,
+            members,
+            environment,
+            has_clocks: time.is_some(),
+            _upstream: upstream,
+        })
     }
 
     pub(super) fn name(&self, target: Target) -> String {
@@ -93,7 +111,11 @@ impl Stage {
     pub(super) async fn start_again(&mut self, target: Target) -> anyhow::Result<()> {
         match target {
             Target::Server(number) => match self.servers.get_mut(number) {
-                Some(server) if !server.is_running() => server.restart().await,
+                Some(server) if !server.is_running() => {
+                    let compressed = server.newest_is_compressed(STREAM)?;
+                    ensure!(!compressed, "the newest block of nats-{} is compressed", number + 1);
+                    server.restart().await
+                }
                 _ => Ok(()),
             },
             Target::Member(number) => self.members.get_mut(number).map_or(Ok(()), Member::start),

@@ -13,6 +13,9 @@ use crate::wait::poll_until;
 /// As many as are needed to lose one and go on.
 const NODES: usize = 3;
 
+/// As in the configuration that ships: it changes how a server recovers its newest block.
+const SETTINGS: &str = "jetstream { sync_interval: always }";
+
 /// How long they may take to find each other. It takes a few seconds; a loaded machine is slow.
 const MEETING_DEADLINE: Duration = Duration::from_secs(120);
 
@@ -34,7 +37,7 @@ impl NatsCluster {
     /// When no nats-server is found, or they do not find each other.
     pub async fn start() -> anyhow::Result<Self> {
         let arguments = meeting_arguments()?;
-        let nodes = arguments.map(|own| NatsServer::start_with(with_name(own)));
+        let nodes = arguments.map(|own| NatsServer::start_with(SETTINGS, with_name(own)));
         let cluster = Self { nodes: try_join_all(nodes).await? };
         let met = poll_until(MEETING_DEADLINE, async || cluster.can_replicate().await.then_some(())).await;
         met.with_context(|| format!("the nodes did not find each other in {MEETING_DEADLINE:?}"))?;
@@ -87,7 +90,7 @@ impl NatsCluster {
     }
 }
 
-async fn connect(url: &str) -> Option<async_nats::Client> {
+pub(super) async fn connect(url: &str) -> Option<async_nats::Client> {
     let servers: Vec<&str> = url.split(',').collect();
     async_nats::connect(servers.as_slice()).await.ok()
 }

@@ -2,10 +2,12 @@
 
 use std::path::Path;
 
-use anyhow::ensure;
+use anyhow::{Context as _, ensure};
+use async_nats::jetstream;
+use serde_json::Value;
 use tempfile::TempDir;
 
-use super::NatsServer;
+use super::{NatsServer, cluster::connect};
 use crate::workspace_root;
 
 /// The server's settings, but for those that are arguments, in its folder.
@@ -13,6 +15,9 @@ pub(super) const CONFIGURATION: &str = "nats.conf";
 
 /// The same for a server of a cluster, as it ships. It includes the other.
 pub(super) const CLUSTER_CONFIGURATION: &str = "cluster.conf";
+
+/// The definition of the log's stream that ships, under the workspace root.
+pub const STREAM_DEFINITION: &str = "nats/stream.json";
 
 /// What the shipped configuration includes.
 const KEYS: &str = "keys.conf";
@@ -60,6 +65,15 @@ impl NatsServer {
         self.signal("HUP")
     }
 
+    /// Copies the server's store, settings and log as they are now.
+    ///
+    /// # Errors
+    ///
+    /// When they cannot be copied.
+    pub fn copy_folder(&self, to: &Path) -> anyhow::Result<()> {
+        copy_folder(self.folder.path(), to)
+    }
+
     /// Kills the server, and keeps what is in its store now.
     ///
     /// # Errors
@@ -83,6 +97,23 @@ impl NatsServer {
         std::fs::remove_dir_all(&store)?;
         copy_folder(&saved.path().join("store"), &store)
     }
+}
+
+/// Creates the log's stream by the definition that ships, with these options instead of its own.
+///
+/// # Errors
+///
+/// When the definition has no such option, or the server does not create the stream.
+pub async fn create_stream(url: &str, options: &[(&str, Value)]) -> anyhow::Result<()> {
+    let shipped = std::fs::read(workspace_root().join(STREAM_DEFINITION))?;
+    let mut definition: Value = serde_json::from_slice(&shipped)?;
+    for (name, value) in options {
+        *definition.get_mut(name).with_context(|| format!("{STREAM_DEFINITION} has no {name}"))? =
+            value.clone();
+    }
+    let context = jetstream::new(connect(url).await.context("no connection")?);
+    context.create_stream(serde_json::from_value::<jetstream::stream::Config>(definition)?).await?;
+    Ok(())
 }
 
 fn copy_folder(from: &Path, to: &Path) -> anyhow::Result<()> {

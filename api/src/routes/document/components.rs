@@ -1,62 +1,62 @@
-//! What several operations of the document refer to, each described once.
+//! Parts of the document that several operations refer to.
 
 use serde_json::{Value, json};
 
 use super::SEQUENCE_HEADER;
 
-/// Headers of answers.
+/// The headers of answers.
 pub(super) fn headers() -> Value {
     let header = |description: &str, schema: Value| json!({"description": description, "schema": schema});
     json!({
         "Cache-Control": header(
-            "How long the answer holds: until the next slot, and no longer than its prices are fresh. Closed history is \
-             `immutable`.",
+            "How long the answer may be cached: until the next slot begins or a price becomes stale. An answer about \
+             history that can no longer change is `immutable`.",
             json!({"type": "string", "example": "public, max-age=8"}),
         ),
         "ETag": header(
-            "What `If-None-Match` takes; the same on every pod. Weak where the answer is compressed.",
+            "The tag to send as `If-None-Match`. It is the same on every pod, and weak if the answer is compressed.",
             json!({"type": "string", "example": "\"9f86d081884c7d659a2feaa0c55ad015\""}),
         ),
         "RateLimit": header(
-            "How many requests are left, and in how many seconds all are; absent where there is no limit.",
+            "How many requests are left, and in how many seconds the quota is full again. Absent if there is no limit.",
             json!({"type": "string", "example": "\"default\";r=599;t=1"}),
         ),
         "RateLimit-Policy": header(
-            "How many requests are free, and in how many seconds; absent where there is no limit.",
+            "How many requests are allowed in how many seconds. Absent if there is no limit.",
             json!({"type": "string", "example": "\"default\";q=600;w=60"}),
         ),
         "Link": header(
-            "The next page, as `<…>; rel=\"next\"`; absent on the last.",
+            "A link to the next page, as `<…>; rel=\"next\"`. Absent on the last page.",
             json!({"type": "string", "example": "</v1/prices/BTC-USD/gaps?order=desc&limit=100&cursor=d1763683200000>; rel=\"next\""}),
         ),
         "Retry-After": header(
-            "After how many seconds asking again makes sense.",
+            "How many seconds to wait before retrying.",
             json!({"type": "integer", "minimum": 1, "example": 10}),
         ),
         "Vary": header(
-            "What of the request the answer depends on.",
+            "The request headers that the answer depends on.",
             json!({"type": "string", "example": "Accept-Encoding"}),
         ),
         (SEQUENCE_HEADER): header(
-            "The position in the log that the answer is as of; `at_sequence` asks for it again.",
+            "The position in the log that the answer was made at. Send it as `at_sequence` to get the same answer again.",
             json!({"type": "integer", "format": "uint64", "minimum": 0, "example": 4711}),
         ),
     })
 }
 
-/// How a request shows its key, where the pod asks for one.
+/// How a request sends its API key.
 pub(super) fn key_schemes() -> Value {
     json!({
         "bearer": {
             "type": "http",
             "scheme": "bearer",
-            "description": "A key, where the pod asks for one; those who run it give out keys.",
+            "description": "An API key, if the pod requires one. The operator of the service issues keys.",
         },
         "key": {
             "type": "apiKey",
             "in": "header",
             "name": "X-API-Key",
-            "description": "The same key in a header of its own.",
+            "description": "The same key in a separate header.",
         },
     })
 }

@@ -1,18 +1,19 @@
-//! Which problems each route can really have, so that the document promises these and no others.
+//! The problems that each route can have, so that the document promises these and no others.
 
 use std::collections::BTreeMap;
 
 use common::domain::Words;
 use poem_openapi::payload::Payload;
-use serde_json::{Map, Value, json};
+use serde_json::json;
 
-use crate::problem::{Code, ProblemJson};
+use super::tree::Tree;
+use crate::problem::{Code, ProblemJson, Retry};
 
-/// What any route of `/v1` may answer, whatever it is asked.
+/// The problems of every route of `/v1`.
 const ALWAYS: [Code; 5] =
     [Code::InvalidParameter, Code::Unauthorized, Code::RateLimited, Code::Starting, Code::Internal];
 
-/// What is answered by those that take a parameter of this name.
+/// The problems of routes with a parameter of this name.
 const BY_PARAMETER: [(&str, &[Code]); 4] = [
     ("at_sequence", &[Code::SequenceAhead, Code::SequenceGone, Code::Busy, Code::StoreUnavailable]),
     ("max_age", &[Code::ContractNotMet]),
@@ -20,14 +21,14 @@ const BY_PARAMETER: [(&str, &[Code]); 4] = [
     ("pairs", &[Code::UnknownPair, Code::NoPriceYet]),
 ];
 
-/// Operations that follow the log.
+/// The operations that are streams.
 const STREAMS: [&str; 2] = ["streamEvents", "openSocket"];
 
-/// What whoever follows the log may be answered at first.
-const FOLLOWING: [Code; 5] =
+/// The problems of a stream, before it begins.
+const OF_STREAMS: [Code; 5] =
     [Code::UnknownCursor, Code::SequenceGone, Code::TooManyStreams, Code::Busy, Code::StoreUnavailable];
 
-/// What else an operation may answer.
+/// Further problems of single operations.
 const BY_OPERATION: [(&str, &[Code]); 8] = [
     ("listPrices", &[Code::NoPriceYet]),
     ("getAverages", &[Code::ThinWindow]),
@@ -40,20 +41,17 @@ const BY_OPERATION: [(&str, &[Code]); 8] = [
 ];
 
 /// The problems of an operation, by status.
-pub(super) fn of(path: &str, id: &str, parameters: &[Value]) -> Map<String, Value> {
-    if !path.starts_with("/v1/") {
-        return Map::new();
-    }
+pub(super) fn of(id: &str, parameters: &[Tree]) -> Vec<(String, Tree)> {
     let has = |name: &str| {
-        parameters.iter().any(|parameter| parameter.get("name").is_some_and(|known| known == name))
+        parameters.iter().any(|parameter| parameter.get("name").and_then(Tree::as_str) == Some(name))
     };
     let by_parameter = BY_PARAMETER.iter().filter(|(name, _)| has(name));
     let by_operation = BY_OPERATION.iter().filter(|(known, _)| *known == id);
-    let following = FOLLOWING.into_iter().filter(|_| follows(id));
+    let of_stream = OF_STREAMS.into_iter().filter(|_| is_stream(id));
     let more: Vec<Code> = by_parameter
         .chain(by_operation)
         .flat_map(|(_, codes)| codes.iter().copied())
-        .chain(following)
+        .chain(of_stream)
         .collect();
     let mut by_status = BTreeMap::<String, Vec<Code>>::new();
     for code in Code::ALL.iter().filter(|code| ALWAYS.contains(code) || more.contains(code)) {
@@ -62,28 +60,30 @@ pub(super) fn of(path: &str, id: &str, parameters: &[Value]) -> Map<String, Valu
     by_status.into_iter().map(|(status, codes)| (status, response(&codes))).collect()
 }
 
-/// Whether an operation follows the log.
-pub(super) fn follows(id: &str) -> bool {
+/// Whether an operation is a stream.
+pub(super) fn is_stream(id: &str) -> bool {
     STREAMS.contains(&id)
 }
 
 /// The answer of a status that stands for these codes.
-fn response(codes: &[Code]) -> Value {
-    let lines: Vec<String> = codes.iter().map(|code| format!("`{code}`: {}", code.meaning())).collect();
-    let examples: Map<String, Value> =
-        codes.iter().map(|code| (code.to_string(), json!({"value": code.example()}))).collect();
-    let content = json!({
-        "schema": super::reference("schemas", "Problem"),
-        "examples": examples,
-    });
-    let mut response =
-        json!({"description": lines.join("\n\n"), "content": {ProblemJson::CONTENT_TYPE: content}});
-    if codes.iter().any(|code| code.is_passing()) {
-        super::set(
-            Some(&mut response),
-            "headers",
-            json!({"Retry-After": super::reference("headers", "Retry-After")}),
-        );
+fn response(codes: &[Code]) -> Tree {
+    let lines: Vec<String> = codes.iter().map(|code| format!("`{code}`: {}", code.facts().meaning)).collect();
+    let mut examples = Tree::object();
+    for code in codes {
+        let mut example = Tree::object();
+        example.set("value", Tree::parse(&code.example()));
+        examples.set(code.as_str(), example);
+    }
+    let mut problem = Tree::object();
+    problem.set("schema", super::reference("schemas", "Problem"));
+    problem.set("examples", examples);
+    let mut content = Tree::object();
+    content.set(ProblemJson::CONTENT_TYPE, problem);
+    let mut response = Tree::object();
+    response.set("description", lines.join("\n\n").as_str());
+    response.set("content", content);
+    if codes.iter().any(|code| code.facts().retry == Retry::Later) {
+        response.set("headers", json!({"Retry-After": super::reference("headers", "Retry-After")}));
     }
     response
 }

@@ -1,4 +1,4 @@
-//! Pages of one cause, where others lie between.
+//! Pages of gaps of one cause, with gaps of other causes between them.
 
 use common::domain::{Epoch, Interval, Sequence, Timestamp};
 use proptest::prelude::*;
@@ -15,19 +15,19 @@ fn gap(index: usize, cause: GapCause) -> StoredGap {
 
 proptest! {
     #[test]
-    fn all_pages_together_are_the_gaps_of_the_cause_however_little_one_request_looks_at(
+    fn all_pages_together_have_every_gap_of_the_cause_however_little_one_request_reads(
         missed in prop::collection::vec(any::<bool>(), 0..60),
         limit in 1_usize..5,
-        patience in 1_usize..20,
+        max_read in 1_usize..20,
     ) {
         let cause = |missed: &bool| if *missed { GapCause::Missed } else { GapCause::NoLeader };
         let all: Vec<StoredGap> = missed.iter().map(cause).enumerate().map(|(index, cause)| gap(index, cause)).collect();
-        for wanted in [None, Some(GapCause::Missed), Some(GapCause::Disagreement)] {
+        for cause_filter in [None, Some(GapCause::Missed), Some(GapCause::Disagreement)] {
             let expected: Vec<StoredGap> =
-                all.iter().filter(|gap| wanted.is_none_or(|wanted| wanted == gap.cause)).copied().collect();
+                all.iter().filter(|gap| cause_filter.is_none_or(|cause_filter| cause_filter == gap.cause)).copied().collect();
             let (mut found, mut rest) = (Vec::new(), all.as_slice());
             loop {
-                let (page, more) = collect(rest.iter().copied().map(Ok), wanted, limit, patience).unwrap();
+                let (page, more) = collect(rest.iter().copied().map(Ok), cause_filter, limit, max_read).unwrap();
                 prop_assert!(page.len() <= limit);
                 found.extend(page);
                 let Some((last, next)) = more else { break };

@@ -1,8 +1,8 @@
-//! The files of the page, all of them in the binary.
+//! The files of the page, embedded in the binary.
 
 use sha2::{Digest, Sha256};
 
-/// The page itself, with marks where something is filled in.
+/// The page itself, with placeholders.
 pub(super) const TEMPLATE: &str = include_str!("../../../web/index.html");
 
 /// A file that the page loads.
@@ -12,7 +12,7 @@ pub(super) struct File {
     pub(super) text: &'static str,
 }
 
-/// Embeds files by their names.
+/// Embeds files by name.
 macro_rules! embedded {
     ($($name:literal),+ $(,)?) => {
         &[$(File { name: $name, text: include_str!(concat!("../../../web/", $name)) }),+]
@@ -33,12 +33,12 @@ const FILES: &[File] = embedded![
 ];
 
 impl File {
-    /// The file of a name.
+    /// The file with this name.
     pub(super) fn named(name: &str) -> Option<Self> {
         FILES.iter().find(|file| file.name == name).copied()
     }
 
-    /// What it is, by the end of its name.
+    /// The media type, from the extension of the name.
     pub(super) fn content_type(self) -> &'static str {
         match self.name.rsplit('.').next() {
             Some("css") => "text/css; charset=utf-8",
@@ -49,8 +49,8 @@ impl File {
     }
 }
 
-/// One name for this build's files together, another one as soon as any of them changes: under it each can be held
-/// for ever, and modules that import one another by relative names are of one build.
+/// A name for all files of this build, which changes with any of them. So each file can be cached forever, and modules
+/// that import each other by relative names come from the same build.
 pub(super) fn build() -> String {
     name_of(FILES)
 }
@@ -58,7 +58,7 @@ pub(super) fn build() -> String {
 fn name_of(files: &[File]) -> String {
     let mut digest = Sha256::new();
     for part in files.iter().flat_map(|file| [file.name, file.text]) {
-        // With its length: else what ends one file could as well begin the next.
+        // The length separates the parts; otherwise moving text from one file to the next would give the same name.
         digest.update(part.len().to_be_bytes());
         digest.update(part);
     }
@@ -75,7 +75,7 @@ mod tests {
     const FOLDER: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/web");
 
     #[test]
-    fn all_that_lies_in_the_folder_is_embedded() {
+    fn every_file_in_the_folder_is_embedded() {
         let found =
             fs::read_dir(FOLDER).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap());
         let embedded: BTreeSet<String> =

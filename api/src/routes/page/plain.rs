@@ -1,18 +1,18 @@
-//! The numbers of the page without its scripts, for browsers that run none.
+//! The page's table of prices for browsers without scripts.
 
 use common::domain::Pair;
 
-use super::super::{State, no_price_yet, prices::price_item};
+use super::super::{State, no_price_yet, price_item::price_item};
 use crate::html::{escaped, marked_up};
 use ledger::snapshot::{PairView, Snapshot};
 
-/// The columns of the table; where there is no price, the reason takes all but the first.
+/// The columns of the table. If a pair has no price, the reason spans all columns but the first.
 const COLUMNS: [&str; 6] = ["Pair", "Price in the quote asset", "Slot", "State", "Origin", "Sources"];
 
-/// The newest price of each pair, or why there is none.
-pub(super) fn numbers(state: &State, snapshot: &Snapshot) -> String {
+/// The newest price of each pair, or why it has none.
+pub(super) fn prices(state: &State, snapshot: &Snapshot) -> String {
     if snapshot.pairs.is_empty() {
-        return no_numbers(no_price_yet(None, None).detail());
+        return no_prices(no_price_yet(None, None).detail());
     }
     let rows = snapshot.pairs.iter().map(|(pair, view)| match price(state, snapshot, *pair, view) {
         Some(cells) => row(&pair.to_string(), &cells),
@@ -21,12 +21,12 @@ pub(super) fn numbers(state: &State, snapshot: &Snapshot) -> String {
     table(snapshot, &rows.collect::<String>())
 }
 
-/// Why there are no numbers.
-pub(super) fn no_numbers(reason: &str) -> String {
-    format!("<p>No numbers: {}</p>", marked_up(reason))
+/// Why there are no prices.
+pub(super) fn no_prices(reason: &str) -> String {
+    format!("<p>No prices: {}</p>", marked_up(reason))
 }
 
-/// What is told of a price, in the digits of the log.
+/// The cells of a price, with the digits of the log.
 fn price(state: &State, snapshot: &Snapshot, pair: Pair, view: &PairView) -> Option<Vec<String>> {
     let item = price_item(state, snapshot, pair, view)?;
     let freshness = if item.stale { "stale" } else { "fresh" };
@@ -61,13 +61,13 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_is_told_stands_for_itself() {
+    fn text_is_escaped() {
         let hostile = "</td><script>alert(\"1\" & '2')</script>";
         let row = row(hostile, &[hostile.to_owned(), "1".to_owned()]);
         for part in ["<script", "</td><s", "\"1\"", " & "] {
             assert!(!row.contains(part), "{part} in {row}");
         }
         assert_eq!(row.matches("&lt;/td&gt;&lt;script&gt;alert(&quot;1&quot; &amp; '2')").count(), 2);
-        assert_eq!(no_numbers("`a` < b"), "<p>No numbers: <code>a</code> &lt; b</p>");
+        assert_eq!(no_prices("`a` < b"), "<p>No prices: <code>a</code> &lt; b</p>");
     }
 }

@@ -1,4 +1,4 @@
-//! One client's way through the log.
+//! A client's cursor over the log.
 
 use std::{
     sync::{Arc, Weak},
@@ -12,7 +12,7 @@ use tokio::{
 };
 use tokio_util::sync::CancellationToken;
 
-use super::{Place, Range, State, StreamEnd, Wanted, reaches_back};
+use super::{Place, Range, State, StreamEnd, Subscription, reaches_back};
 use crate::problem::Code;
 use ledger::{
     events::Event,
@@ -21,40 +21,41 @@ use ledger::{
     store::{Store, StoreError},
 };
 
-/// After so much silence a sign of life is sent.
+/// The time without events after which a heartbeat is sent.
 const HEARTBEAT: Duration = Duration::from_secs(15);
 
-/// How long a stream lasts at most.
+/// The longest that a stream may last.
 const MAX_LIFE: Duration = Duration::from_secs(24 * 3_600);
 
-/// Events that are given at once from memory: a client that is about to be cut off should not hold many.
+/// How many events are taken from memory at once. The number is small so that a client that does not read holds little
+/// memory.
 const CHUNK: usize = 64;
 
-/// Events that are read from the store at once: a block of a pair or two.
+/// How many events are read from the store at once: one or two blocks of a pair.
 const PAGE: usize = 256;
 
-/// How much further behind the log than it has been before a client may fall.
+/// How many more records a client may fall behind than it was at its best.
 const MAX_FALLING_BEHIND: u64 = 10_000;
 
-/// What comes next on a stream.
+/// What to send next on a stream.
 pub(super) enum Step {
-    /// Events, in the order of the log.
+    /// Events in the order of the log.
     Events(Vec<Arc<Event>>),
-    /// Nothing for a while.
-    Quiet,
-    /// Nothing more.
+    /// A heartbeat.
+    Heartbeat,
+    /// The end of the stream.
     End(StreamEnd),
 }
 
 /// A cursor over the log.
 pub(super) struct Follower {
-    /// Not held on to: a client that takes nothing must not keep a store open that is to be replaced.
+    /// Weak, so that a client that does not read cannot keep a store open that is being replaced.
     state: Weak<State>,
     snapshots: watch::Receiver<Arc<Snapshot>>,
-    wanted: Wanted,
-    /// What a client without a cursor begins with.
+    subscription: Subscription,
+    /// The first events of a client without a cursor.
     first: Option<Vec<Arc<Event>>>,
-    /// Everything up to here was given, or not wanted.
+    /// Everything up to here was sent or is not subscribed.
     position: Position,
     least_lag: u64,
     log: LogIdentity,
@@ -69,16 +70,17 @@ impl Follower {
         state: &Arc<State>,
         snapshots: watch::Receiver<Arc<Snapshot>>,
         newest: &Snapshot,
-        wanted: Wanted,
+        subscription: Subscription,
         place: Place,
     ) -> Self {
         let now = Instant::now();
-        let position = wanted.behind.unwrap_or(Position::behind(newest.sequence));
-        let first = wanted.behind.is_none().then(|| newest.newest_events(|pair| wanted.includes(pair)));
+        let position = subscription.after.unwrap_or(Position::after(newest.sequence));
+        let is_new = subscription.after.is_none();
+        let first = is_new.then(|| newest.newest_events(|pair| subscription.includes(pair)));
         Self {
             state: Arc::downgrade(state),
             snapshots,
-            wanted,
+            subscription,
             first: first.filter(|events| !events.is_empty()),
             position,
             least_lag: u64::MAX,
@@ -90,12 +92,11 @@ impl Follower {
         }
     }
 
-    /// The log that is followed.
     pub(super) fn log(&self) -> &LogIdentity {
         &self.log
     }
 
-    /// What comes next. Whoever does not wait for it to the end loses nothing.
+    /// Waits for the next step. It is cancel safe: dropping the future loses no events.
     pub(super) async fn next(&mut self) -> Step {
         let step = match self.events().await {
             Ok(events) => {
@@ -104,7 +105,7 @@ impl Follower {
             }
             Err(None) => {
                 self.heartbeat = Instant::now() + HEARTBEAT;
-                Step::Quiet
+                Step::Heartbeat
             }
             Err(Some(end)) => Step::End(end),
         };
@@ -114,7 +115,7 @@ impl Follower {
         step
     }
 
-    /// The next events, or why there are none: an end, or nothing but time that passed.
+    /// The next events. The error is the end of the stream, or `None` if it is time for a heartbeat.
     async fn events(&mut self) -> Result<Vec<Arc<Event>>, Option<StreamEnd>> {
         if let Some(first) = self.first.take() {
             return Ok(first);
@@ -125,10 +126,10 @@ impl Follower {
             }
             let snapshot = self.snapshots.borrow_and_update().clone();
             self.keeps_up(&snapshot)?;
-            let events = match snapshot.recent.behind(self.position) {
+            let events = match snapshot.recent.after(self.position) {
                 Some(recent) => {
-                    let wanted = recent.filter(|event| self.wanted.includes(event.pair()));
-                    wanted.take(CHUNK).cloned().collect::<Vec<_>>()
+                    let subscribed = recent.filter(|event| self.subscription.includes(event.pair()));
+                    subscribed.take(CHUNK).cloned().collect::<Vec<_>>()
                 }
                 None => self.read(&snapshot).await?,
             };
@@ -136,7 +137,7 @@ impl Follower {
                 self.position = last.position;
                 return Ok(events);
             }
-            self.position = self.position.max(Position::behind(snapshot.sequence));
+            self.position = self.position.max(Position::after(snapshot.sequence));
             drop(snapshot);
             tokio::select! {
                 changed = self.snapshots.changed() => {
@@ -152,7 +153,7 @@ impl Follower {
         }
     }
 
-    /// Whether the client does not fall ever further behind.
+    /// Ends the stream if the client falls further and further behind.
     fn keeps_up(&mut self, snapshot: &Snapshot) -> Result<(), Option<StreamEnd>> {
         let lag = snapshot.sequence.0.saturating_sub(self.position.sequence.0);
         self.least_lag = self.least_lag.min(lag);
@@ -162,38 +163,38 @@ impl Follower {
         }
     }
 
-    /// The next events, from the store.
+    /// Reads the next events from the store.
     async fn read(&self, snapshot: &Arc<Snapshot>) -> Result<Vec<Arc<Event>>, Option<StreamEnd>> {
         let Some(state) = self.state.upgrade() else { return Err(Some(StreamEnd::LogReplaced)) };
-        let ranges = self.wanted.ranges(&state, snapshot);
-        let (reading, snapshot, behind) = (state.clone(), snapshot.clone(), self.position);
-        let page = move || Ok(page(&reading.store, &snapshot, &ranges, behind)?);
+        let ranges = self.subscription.ranges(&state, snapshot);
+        let (reading, snapshot, after) = (state.clone(), snapshot.clone(), self.position);
+        let page = move || Ok(page(&reading.store, &snapshot, &ranges, after)?);
         match state.readers.read(page).await {
             Ok(Some(events)) => Ok(events),
             Ok(None) => Err(Some(StreamEnd::HistoryGone)),
-            // All places are taken. It has waited, and will again.
+            // Too many others are reading the store. Send a heartbeat and try again.
             Err(problem) if problem.code() == Code::Busy => Err(None),
             Err(problem) => {
-                tracing::warn!(%problem, "a stream ends, because the store cannot be read");
+                tracing::warn!(event = "stream_read_failed", %problem, "ending a stream: reading the store failed");
                 Err(Some(StreamEnd::StoreUnavailable))
             }
         }
     }
 }
 
-/// The next events of some pairs; nothing where history does not reach back to them any more.
+/// The next events of some pairs, or `None` if history no longer reaches back to them.
 fn page(
     store: &Store,
     snapshot: &Snapshot,
     ranges: &[Range],
-    behind: Position,
+    after: Position,
 ) -> Result<Option<Vec<Arc<Event>>>, StoreError> {
     let mut events = Vec::new();
     let Some(origin) = snapshot.origin else { return Ok(Some(events)) };
-    if !reaches_back(store, ranges, behind)? {
+    if !reaches_back(store, ranges, after)? {
         return Ok(None);
     }
-    for placed in store.placed(ranges, behind)? {
+    for placed in store.ticks_and_gaps_after(ranges, after)? {
         let (position, covering) = placed?;
         // The store may be ahead of the snapshot.
         if position.sequence > snapshot.sequence || events.len() == PAGE {

@@ -1,22 +1,22 @@
-//! How an event is written.
+//! Events in JSON.
 
+use crate::dto::{EventItem, Nullable, PairText, PriceText, SpanText, TimeText};
 use common::{
     bus::LogIdentity,
     domain::{Interval, Slot},
 };
-use poem_openapi::types::ToJSON;
-
-use crate::dto::{EventItem, PairText, PriceText, SpanText, TimeText};
 use ledger::{
     events::{Event, Frame},
     store::Covering,
 };
 
-/// An event of a log, written out.
+/// The bytes of an event, which are made once for all clients.
 pub(super) fn frame<'a>(event: &'a Event, log: &LogIdentity) -> &'a Frame {
     event.frame(|event| {
         let item = item(event, log);
-        Frame::new(&item.id, &item.kind, &item.to_json_string())
+        // Strings and numbers can always be serialized.
+        let json = serde_json::to_string(&item).unwrap_or_default();
+        Frame::new(&item.id, &item.kind, &json)
     })
 }
 
@@ -25,25 +25,25 @@ fn item(event: &Event, log: &LogIdentity) -> EventItem {
         id: format!("{log}-{}", event.position),
         kind: kind.to_owned(),
         pair: PairText(event.pair()),
-        sequence: None,
+        sequence: Nullable(None),
         slot: TimeText(slot.start()),
         from: None,
         interval: SpanText(interval.span()),
-        epoch: None,
+        epoch: Nullable(None),
         origin: event.origin.to_string(),
         price: None,
         cause: None,
     };
     match event.covering {
         Covering::Tick(_, tick) => EventItem {
-            sequence: Some(tick.sequence.0),
-            epoch: Some(tick.epoch.0),
+            sequence: Nullable(Some(tick.sequence.0)),
+            epoch: Nullable(Some(tick.epoch.0)),
             price: Some(PriceText(tick.price)),
             ..common("tick", tick.slot, tick.interval)
         },
         Covering::Gap(_, gap) => EventItem {
-            sequence: gap.recorded.map(|(sequence, _)| sequence.0),
-            epoch: gap.recorded.map(|(_, epoch)| epoch.0),
+            sequence: gap.recorded.map(|(sequence, _)| sequence.0).into(),
+            epoch: gap.recorded.map(|(_, epoch)| epoch.0).into(),
             from: Some(TimeText(gap.from.start())),
             cause: Some(gap.cause.to_string()),
             ..common("gap", gap.slot, gap.interval)

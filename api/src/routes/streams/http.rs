@@ -1,8 +1,9 @@
-//! Streams over plain HTTP: server-sent events, and lines of JSON.
+//! `/v1/stream`: streams over plain HTTP, as server-sent events or NDJSON.
 
 use std::sync::Arc;
 
 use bytes::Bytes;
+use common::domain::Words;
 use futures::{StreamExt, stream};
 use http::header;
 use poem::{Body, IntoResponse, Request, Response};
@@ -13,6 +14,8 @@ use poem_openapi::{
     registry::{MetaSchema, MetaSchemaRef, Registry},
     types::Type,
 };
+
+use serde::Serialize;
 
 use super::{
     super::{
@@ -28,31 +31,31 @@ use crate::{
     problem::Problem,
 };
 
-/// Streams over HTTP.
+/// The handler of streams over plain HTTP.
 pub struct StreamApi(pub(in crate::routes) Arc<State>);
 
-/// How soon a browser comes back by itself.
+/// How soon a browser's `EventSource` reconnects.
 const RETRY: Bytes = Bytes::from_static(b"retry: 1000\n\n");
 
-/// A comment, which clients pass over.
+/// A comment, which clients of server-sent events ignore.
 const HEARTBEAT: Bytes = Bytes::from_static(b": heartbeat\n\n");
 
-/// What readers of lines pass over.
+/// An empty line, which readers of NDJSON ignore.
 const EMPTY_LINE: Bytes = Bytes::from_static(b"\n");
 
-/// How events are written.
+/// The format of the events.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Enum)]
 #[oai(rename_all = "lowercase")]
 enum StreamFormat {
     /// Server-sent events.
     Sse,
-    /// One event a line.
+    /// One JSON object per line.
     Ndjson,
 }
 
 #[derive(ApiResponse)]
 enum StreamResponse {
-    /// Events, for as long as the client likes
+    /// A stream of events
     #[oai(status = 200)]
     Events(StreamContent),
 }
@@ -66,44 +69,43 @@ enum StreamContent {
 /// Server-sent events: `id`, `event` (`tick`, `gap` or `end`) and `data`, which is an `Event` in JSON.
 struct ServerSent(Response);
 
-/// An `Event` a line; an empty line where nothing has happened for a while, and at last why there are no more.
+/// An `Event` per line. Empty lines are heartbeats, and the last line says why the stream ends.
 struct Lines(Response);
 
 #[OpenApi(prefix_path = "/v1", tag = "Tag::Streams")]
 impl StreamApi {
-    /// Every tick and gap from now on, as it happens
+    /// Stream ticks and gaps as they happen
     ///
-    /// Server-sent events, one for each tick (`event: tick`) and each gap (`event: gap`), in the order of the log. A
-    /// client that has no cursor begins with the newest tick of each pair. One that comes back sends the id of the
-    /// last event it has, and goes on right behind it, on any pod: nothing is lost, and nothing comes twice. A
-    /// browser's `EventSource` does so by itself.
+    /// Sends one server-sent event for each tick (`event: tick`) and each gap (`event: gap`), in the order of the log. A
+    /// client without a cursor starts with the newest tick of each pair. A client that reconnects sends the id of its last
+    /// event and continues with the next one, on any pod, without losing or repeating events. A browser's `EventSource`
+    /// does this automatically.
     ///
-    /// With `format=ndjson` each event is a line of JSON. In a terminal:
-    /// `curl -N 'http://127.0.0.1:8080/v1/stream?format=ndjson'`. "Try it out" shows nothing here, because it waits
-    /// for an end that does not come.
+    /// With `format=ndjson`, each event is a line of JSON. In a terminal:
+    /// `curl -N 'http://127.0.0.1:8080/v1/stream?format=ndjson'`. "Try it out" shows nothing here because it waits for the
+    /// end of the answer.
     ///
-    /// After 15 seconds without an event a sign of life is sent: a comment, or in NDJSON an empty line. Before the
-    /// pod ends a stream, it says why: `event: end` with `code` and `detail`, or in NDJSON a last line
-    /// `{"kind":"end","code":…,"detail":…}`. Then go on behind the last event. The codes are listed at
+    /// After 15 seconds without an event the pod sends a heartbeat: a comment, or an empty line in NDJSON. Before the pod
+    /// ends a stream, it gives the reason: `event: end` with `code` and `detail`, or in NDJSON a last line
+    /// `{"kind":"end","code":…,"detail":…}`. Then reconnect with the id of the last event. The codes are listed at
     /// [/docs/errors](/docs/errors#ends-of-streams).
     ///
-    /// A stream lasts a day at most. A client that falls 10,000 records further behind than it has been before is
-    /// told `too_slow`; one that takes no byte for 30 seconds is cut off without a word. Of all connections that a pod
-    /// takes, five sixths may be streams, 10,000 if nothing else is set; above that, the answer is 503
-    /// `too_many_streams`.
+    /// A stream lasts at most one day. A client that falls 10,000 records further behind than it was before is ended with
+    /// `too_slow`. A client that reads nothing for 30 seconds is disconnected without a reason. Five sixths of a pod's
+    /// connections may be streams, 10,000 by default; above that, the answer is 503 `too_many_streams`.
     #[oai(path = "/stream", method = "get", operation_id = "streamEvents")]
     async fn stream(
         &self,
         request: &Request,
-        /// The pairs, separated by commas; all of the log, if absent, also those to come.
+        /// The pairs, separated by commas. Default: all pairs of the log, including those that are added later.
         pairs: Query<Option<PairsParameter>>,
-        /// Where to go on: the id of an event, or a sequence. `0` begins with the oldest tick or gap that
-        /// history has.
+        /// Continue after this event: its id or a sequence. `0` starts with the oldest tick or gap that is kept. Default:
+        /// start with the newest.
         after: Query<Option<CursorParameter>>,
-        /// The id of the last event that the client has; it goes before `after`, which must be readable even so.
+        /// The id of the client's last event. It takes precedence over `after`, which must still be valid.
         #[oai(name = "Last-Event-ID")]
         last_event_id: Header<Option<CursorParameter>>,
-        /// How events are written; it goes before the `Accept` header, which says it otherwise. `sse`, if neither does.
+        /// The format of the events. It takes precedence over the `Accept` header. Default: `sse`.
         format: Query<Option<StreamFormat>>,
     ) -> Result<StreamResponse, Problem> {
         let after = After::named("Last-Event-ID", last_event_id.0).or(After::named("after", after.0));
@@ -129,8 +131,8 @@ impl StreamApi {
 
 impl Format for StreamFormat {
     const ALL: &[Self] = &[Self::Sse, Self::Ndjson];
-    const NAMES: &str = "this route answers text/event-stream and application/x-ndjson; name one of them in the \
-                         Accept header, or ask with format=sse or ndjson";
+    const NAMES: &str = "this route supports text/event-stream and application/x-ndjson; list one of them in the \
+                         Accept header, or use format=sse or ndjson";
 
     fn type_and_subtype(self) -> (&'static str, &'static str) {
         match self {
@@ -152,12 +154,12 @@ fn respond(follower: Follower, format: StreamFormat, media_type: &str, first: Op
     Response::builder()
         .content_type(media_type)
         .header(header::CACHE_CONTROL, "no-store")
-        // nginx would collect events before it passes them on.
+        // Otherwise nginx buffers events before it forwards them.
         .header("X-Accel-Buffering", "no")
         .body(Body::from_bytes_stream(frames))
 }
 
-/// What is sent for a step.
+/// The bytes to send for a step.
 fn frames(step: &Step, follower: &Follower, format: StreamFormat) -> Vec<Bytes> {
     match (step, format) {
         (Step::Events(events), StreamFormat::Sse) => {
@@ -166,25 +168,35 @@ fn frames(step: &Step, follower: &Follower, format: StreamFormat) -> Vec<Bytes> 
         (Step::Events(events), StreamFormat::Ndjson) => {
             events.iter().map(|event| frame(event, follower.log()).line()).collect()
         }
-        (Step::Quiet, StreamFormat::Sse) => vec![HEARTBEAT],
-        (Step::Quiet, StreamFormat::Ndjson) => vec![EMPTY_LINE],
-        (Step::End(end), StreamFormat::Sse) => vec![farewell(*end)],
-        (Step::End(end), StreamFormat::Ndjson) => vec![last_line(*end)],
+        (Step::Heartbeat, StreamFormat::Sse) => vec![HEARTBEAT],
+        (Step::Heartbeat, StreamFormat::Ndjson) => vec![EMPTY_LINE],
+        (Step::End(end), StreamFormat::Sse) => {
+            let data = last_event(*end, None);
+            vec![format!("event: end\ndata: {data}\n\n").into()]
+        }
+        (Step::End(end), StreamFormat::Ndjson) => {
+            let line = last_event(*end, Some("end"));
+            vec![format!("{line}\n").into()]
+        }
     }
 }
 
-fn farewell(end: StreamEnd) -> Bytes {
-    let data = serde_json::json!({ "code": end.to_string(), "detail": end.detail() });
-    format!("event: end\ndata: {data}\n\n").into()
+/// The last event of a stream. Server-sent events have the kind outside of the data.
+#[derive(Serialize)]
+struct LastEvent {
+    #[serde(skip_serializing_if = "Option::is_none")]
+    kind: Option<&'static str>,
+    code: &'static str,
+    detail: &'static str,
 }
 
-/// The end of lines of JSON, which is one of them.
-fn last_line(end: StreamEnd) -> Bytes {
-    let line = serde_json::json!({ "kind": "end", "code": end.to_string(), "detail": end.detail() });
-    format!("{line}\n").into()
+fn last_event(end: StreamEnd, kind: Option<&'static str>) -> String {
+    let event = LastEvent { kind, code: end.as_str(), detail: end.detail() };
+    // Strings can always be serialized.
+    serde_json::to_string(&event).unwrap_or_default()
 }
 
-/// A body that is made elsewhere, as the document knows it.
+/// Describes a body for the document. The body itself is made elsewhere.
 macro_rules! stream_payload {
     ($name:ident, $content_type:literal, $schema:expr) => {
         impl Payload for $name {
@@ -207,12 +219,12 @@ macro_rules! stream_payload {
     };
 }
 
-/// Events as they are on the wire.
+/// The schema of server-sent events as text.
 fn server_sent_schema() -> MetaSchemaRef {
     let schema = MetaSchema {
         description: Some(
-            "Each event is an `id`, its kind as `event`, and an `Event` in JSON as `data`. Where nothing has happened for a \
-             while, a comment; at last, `event: end`.",
+            "Each event has an `id`, its kind as `event`, and an `Event` in JSON as `data`. Comments are heartbeats. The \
+             last event is `event: end`.",
         ),
         ..MetaSchema::new("string")
     };

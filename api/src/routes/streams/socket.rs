@@ -1,4 +1,4 @@
-//! Streams over a WebSocket.
+//! `/v1/ws`: streams over a WebSocket.
 
 use std::{io::ErrorKind, pin::pin, sync::Arc, time::Duration};
 
@@ -26,101 +26,101 @@ use crate::{
     problem::{Code, Problem},
 };
 
-/// Streams over a WebSocket.
+/// The handler of streams over a WebSocket.
 pub struct SocketApi(pub(in crate::routes) Arc<State>);
 
-/// The largest message that a client may send. Nothing is expected of it.
+/// The largest message that a client may send. Clients need not send anything.
 const MAX_MESSAGE_BYTES: usize = 4 * 1_024;
 
-/// How long a client is given to hear why its stream ended.
-const FAREWELL: Duration = Duration::from_secs(1);
+/// How long a client has to receive the reason why its stream ends.
+const CLOSE_LIMIT: Duration = Duration::from_secs(1);
 
 #[OpenApi(prefix_path = "/v1", tag = "Tag::Streams")]
 impl SocketApi {
-    /// Every tick and gap from now on, over a WebSocket
+    /// Stream ticks and gaps over a WebSocket
     ///
-    /// The events of `/v1/stream`, one text message each. A ping is sent after 15 seconds without an event. Before
-    /// the pod ends a stream it says why, in the close frame: its reason is one of the codes at
-    /// [/docs/errors](/docs/errors#ends-of-streams). What a client sends is passed over. Limits are those of
+    /// Sends the events of `/v1/stream`, one text message each. After 15 seconds without an event the pod sends a ping.
+    /// When the pod ends a stream, the reason in the close frame is one of the codes at
+    /// [/docs/errors](/docs/errors#ends-of-streams). Messages from the client are ignored. The limits are those of
     /// `/v1/stream`.
     ///
-    /// "Try it out" can only show 426 here. In the console of a browser that shows a page of this pod:
+    /// "Try it out" can only show 426 here. In the console of a browser that has a page of this pod open:
     /// `new WebSocket('/v1/ws').onmessage = event => console.log(event.data)`.
     #[oai(path = "/ws", method = "get", operation_id = "openSocket")]
     async fn socket(
         &self,
         request: &Request,
-        /// The pairs, separated by commas; all of the log, if absent, also those to come.
+        /// The pairs, separated by commas. Default: all pairs of the log, including those that are added later.
         pairs: Query<Option<PairsParameter>>,
-        /// Where to go on: the id of an event, or a sequence. `0` begins with the oldest tick or gap that
-        /// history has.
+        /// Continue after this event: its id or a sequence. `0` starts with the oldest tick or gap that is kept. Default:
+        /// start with the newest.
         after: Query<Option<CursorParameter>>,
     ) -> Result<SocketResponse, Problem> {
         let socket = WebSocket::from_request(request, &mut RequestBody::default()).await;
         let socket = socket.map_err(|_not_asked_for| {
             let detail =
-                "this route speaks WebSocket (version 13) alone; /v1/stream has the same over plain HTTP";
+                "this route only supports WebSocket (version 13); /v1/stream has the same events over HTTP";
             Problem::new(Code::UpgradeRequired, detail)
         })?;
         let follower = follow(&self.0, pairs.0, After::named("after", after.0), Transport::WebSocket).await?;
         let mut config = WebSocketConfig::default();
         config.max_message_size = Some(MAX_MESSAGE_BYTES);
         config.max_frame_size = Some(MAX_MESSAGE_BYTES);
-        let upgraded = socket.config(config).on_upgrade(move |socket| talk(socket, follower));
+        let upgraded = socket.config(config).on_upgrade(move |socket| serve(socket, follower));
         Ok(SocketResponse(upgraded.into_response()))
     }
 }
 
-/// Sends events until either side ends it.
-async fn talk(mut socket: WebSocketStream, mut follower: Follower) {
-    let farewell = loop {
-        match hear(&mut socket, follower.next()).await {
-            Heard::Step(step) => match send(&mut socket, &follower, step).await {
+/// Sends events until either side closes the connection.
+async fn serve(mut socket: WebSocketStream, mut follower: Follower) {
+    let close_frame = loop {
+        match next_input(&mut socket, follower.next()).await {
+            Input::Step(step) => match send(&mut socket, &follower, step).await {
                 Ok(None) => {}
                 Ok(Some(end)) => break (CloseCode::from(end.close_code()), end.to_string()),
                 Err(_gone) => return,
             },
-            Heard::Nonsense => {
-                let reason = format!("a message is broken, or longer than {MAX_MESSAGE_BYTES} bytes");
+            Input::Malformed => {
+                let reason = format!("a message is malformed or longer than {MAX_MESSAGE_BYTES} bytes");
                 break (CloseCode::Protocol, reason);
             }
-            Heard::Nothing => return,
+            Input::Disconnected => return,
         }
     };
-    let last_words = async {
-        let _ = socket.send(Message::Close(Some(farewell))).await;
-        // The close frame is on its way; leaving before the other side has it could take it back.
+    let close = async {
+        let _ = socket.send(Message::Close(Some(close_frame))).await;
+        // Closing the connection before the client has read the close frame could discard it.
         while let Some(Ok(_)) = socket.next().await {}
     };
-    let _ = timeout(FAREWELL, last_words).await;
+    let _ = timeout(CLOSE_LIMIT, close).await;
 }
 
-/// What came first.
-enum Heard {
-    /// Something to send.
+/// What happens first on a connection.
+enum Input {
+    /// There is something to send.
     Step(Step),
-    /// The client sent what cannot be read.
-    Nonsense,
+    /// The client sent a message that is malformed or too long.
+    Malformed,
     /// The client has gone.
-    Nothing,
+    Disconnected,
 }
 
-/// Waits for the next step, and meanwhile passes over what the client sends; a ping is answered by the library.
-async fn hear(socket: &mut WebSocketStream, next: impl Future<Output = Step>) -> Heard {
+/// Waits for the next step, and ignores messages of the client until then. The library answers pings.
+async fn next_input(socket: &mut WebSocketStream, next: impl Future<Output = Step>) -> Input {
     let mut next = pin!(next);
     loop {
         tokio::select! {
-            step = next.as_mut() => return Heard::Step(step),
-            heard = socket.next() => match heard {
+            step = next.as_mut() => return Input::Step(step),
+            received = socket.next() => match received {
                 Some(Ok(_)) => {}
-                Some(Err(error)) if error.kind() == ErrorKind::Other => return Heard::Nonsense,
-                Some(Err(_)) | None => return Heard::Nothing,
+                Some(Err(error)) if error.kind() == ErrorKind::Other => return Input::Malformed,
+                Some(Err(_)) | None => return Input::Disconnected,
             },
         }
     }
 }
 
-/// Sends what is sent for a step; answers why it was the last one, if it was.
+/// Sends a step. Returns the reason if it was the last one.
 async fn send(
     socket: &mut WebSocketStream,
     follower: &Follower,
@@ -135,12 +135,12 @@ async fn send(
             socket.flush().await?;
             Ok(None)
         }
-        Step::Quiet => socket.send(Message::Ping(Vec::new())).await.map(|()| None),
+        Step::Heartbeat => socket.send(Message::Ping(Vec::new())).await.map(|()| None),
         Step::End(end) => Ok(Some(end)),
     }
 }
 
-/// The upgrade, as the document knows it.
+/// The switch to WebSocket, with its description for the document.
 struct SocketResponse(Response);
 
 impl IntoResponse for SocketResponse {
@@ -152,7 +152,7 @@ impl IntoResponse for SocketResponse {
 impl ApiResponse for SocketResponse {
     fn meta() -> MetaResponses {
         let switching = MetaResponse {
-            description: "The connection is a WebSocket from here on; each text message is an `Event` in JSON",
+            description: "The connection becomes a WebSocket. Each text message is an `Event` in JSON",
             status: Some(StatusCode::SWITCHING_PROTOCOLS.as_u16()),
             status_range: None,
             content: Vec::new(),

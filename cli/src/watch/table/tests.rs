@@ -1,4 +1,4 @@
-//! What is seen of prices where there is little room, and in which order it goes.
+//! What is shown of prices in terminals of any size.
 
 use std::time::Duration;
 
@@ -17,7 +17,7 @@ fn wide(columns: usize) -> Size {
     Size { columns, lines: 24 }
 }
 
-/// The lines of the pairs, in so many columns, at a second.
+/// The lines of the pairs at this second, in a terminal with this number of columns.
 fn rows(state: &State, second: i64, columns: usize) -> Vec<String> {
     let mut lines = table(state, at(second), wide(columns), false);
     assert!(lines.iter().all(|line| width(line) <= columns), "{lines:#?}");
@@ -30,7 +30,7 @@ fn row(state: &State, second: i64, columns: usize) -> String {
 }
 
 #[test]
-fn what_matters_is_there_at_every_width() {
+fn the_important_parts_are_shown_at_every_width() {
     let mut state = state(&["BTC-USD"]);
     assert_eq!(row(&state, 0, 40), "BTC-USD    waiting for a price");
     let simulated = |sent: String| sent.replace("\"live\"", "\"simulated\"");
@@ -68,7 +68,7 @@ fn what_matters_is_there_at_every_width() {
 }
 
 #[test]
-fn at_no_width_is_a_price_cut_or_a_simulated_one_taken_for_live() {
+fn at_no_width_is_a_price_truncated_or_a_simulated_price_unlabelled() {
     let mut state = state(&["BTC-USD", "ETH-USD"]);
     take(&mut state, &tick(2, "98695.07"));
     take(
@@ -91,7 +91,7 @@ fn at_no_width_is_a_price_cut_or_a_simulated_one_taken_for_live() {
 }
 
 #[test]
-fn columns_stand_below_each_other() {
+fn columns_are_aligned() {
     let mut state = state(&["BTC-USD", "DOGE-USD"]);
     take(&mut state, &tick(2, "98695.07"));
     take(&mut state, &tick(2, "0.25").replace("BTC-USD", "DOGE-USD"));
@@ -99,7 +99,7 @@ fn columns_stand_below_each_other() {
 }
 
 #[test]
-fn several_gaps_are_one_time_without_a_price() {
+fn consecutive_gaps_are_shown_as_one_period() {
     let mut state = state(&["BTC-USD"]);
     let disagreeing = |number| gap(number, number).replace("retention", "disagreement");
     take(&mut state, &disagreeing(3));
@@ -108,10 +108,10 @@ fn several_gaps_are_one_time_without_a_price() {
     assert_eq!(
         since(&state),
         "1970-01-01T00:00:30.000Z, now disagreement",
-        "the first one is known, and no price"
+        "the period starts at the first gap"
     );
     take(&mut state, &tick(5, "100"));
-    // Who has just come is told of the newest tick and the newest gap, and not of those between them.
+    // A new client only gets the newest tick and the newest gap, not the gaps between them.
     for number in 8..12 {
         take(&mut state, &disagreeing(number));
         assert_eq!(since(&state), "1970-01-01T00:01:00.000Z, now disagreement", "{number}");
@@ -123,7 +123,7 @@ fn several_gaps_are_one_time_without_a_price() {
 }
 
 #[test]
-fn an_age_is_in_its_largest_unit_and_a_day_that_is_not_today_is_named() {
+fn an_age_is_in_its_largest_unit_and_other_days_are_dates() {
     let mut state = state(&["BTC-USD"]);
     take(&mut state, &tick(2, "100"));
     assert!(row(&state, 50, 200).contains("  30s ago  "), "{}", row(&state, 50, 200));
@@ -135,7 +135,7 @@ fn an_age_is_in_its_largest_unit_and_a_day_that_is_not_today_is_named() {
 }
 
 #[test]
-fn colours_take_no_room() {
+fn colours_do_not_change_the_layout() {
     let mut state = state(&["BTC-USD"]);
     take(&mut state, &tick(1, "100.0"));
     take(&mut state, &tick(2, "98.25"));
@@ -148,7 +148,7 @@ fn colours_take_no_room() {
 }
 
 #[tokio::test]
-async fn how_long_it_waits_is_said_before_anything_that_is_cut() {
+async fn the_time_to_the_next_attempt_is_never_truncated() {
     let mut state = state(&["BTC-USD"]);
     let until = Instant::now() + Duration::from_secs(20);
     let why = format!("it said\x1b[2J\n{}", "x".repeat(1_000));
@@ -167,16 +167,16 @@ async fn how_long_it_waits_is_said_before_anything_that_is_cut() {
 }
 
 #[test]
-fn where_there_are_more_pairs_than_lines_it_says_how_many() {
+fn pairs_that_do_not_fit_are_counted() {
     let pairs: Vec<String> = ["BTC", "ETH", "SOL", "ADA", "DOT"].map(|asset| format!("{asset}-USD")).into();
     let state = state(&pairs.iter().map(String::as_str).collect::<Vec<_>>());
     let seen = |lines| table(&state, at(0), Size { columns: 80, lines }, false);
-    assert_eq!(seen(7).len(), 6, "the cursor has a line too");
+    assert_eq!(seen(7).len(), 6, "one line is left for the cursor");
     assert!(seen(7)[4].starts_with("DOT-USD"));
-    assert_eq!(seen(6)[3..], ["… 2 more: no room", "connecting"]);
+    assert_eq!(seen(6)[3..], ["… 2 more do not fit", "connecting"]);
     assert_eq!(seen(4).len(), 3);
-    assert_eq!(seen(3), ["… 5 more: no room", "connecting"]);
+    assert_eq!(seen(3), ["… 5 more do not fit", "connecting"]);
     for lines in 0..3 {
-        assert_eq!(seen(lines), ["… 5 more: no room", "connecting"][..lines.saturating_sub(1).max(1)]);
+        assert_eq!(seen(lines), ["… 5 more do not fit", "connecting"][..lines.saturating_sub(1).max(1)]);
     }
 }

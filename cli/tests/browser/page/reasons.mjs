@@ -53,7 +53,7 @@ export default async function ({ browser, url, behind }) {
   const tried = keyed.page.waitForResponse((response) => response.request().headers()["x-api-key"] === "wrong");
   await use("wrong");
   assert.equal((await tried).status(), 401);
-  await until("that it is not known", asks, ([isVisible, words]) => isVisible && words === "No price yet: this key is not known.");
+  await until("that it is not known", asks, ([isVisible, words]) => isVisible && words === "No price yet: this key is not valid.");
   await use("foo");
   await keyed.isLive();
   assert.deepEqual(await asks(), [false, ""]);

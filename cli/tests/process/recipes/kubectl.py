@@ -4,8 +4,8 @@
 templates are tested too. Everything else is noted and answered as the scene says.
 
 SCENE names a folder:
-  scene.json   {"pods": {COMPONENT: [PODS, …]}, "jobs": [JOB, …], "rollouts": {NAME: SECONDS}, "ports": {POD: PORT},
-                "logs": {SELECTOR OR POD: TEXT}}
+  scene.json   {"pods": {COMPONENT: [PODS, …]}, "jobs": [JOB, …], "rollouts": {NAME: SECONDS}, "events": [EVENT, …],
+                "ports": {POD: PORT}, "logs": {SELECTOR OR POD: TEXT}}
                A list says what is there at the first question, the second, and so on; the last one stays.
   calls        a line for each call, as it was made
 """
@@ -24,7 +24,7 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 FOLDER = pathlib.Path(os.environ["SCENE"])
 SCENE = {"pods": {}, "jobs": []} | json.loads((FOLDER / "scene.json").read_text())
 COMPONENT = "app.kubernetes.io/component"
-KINDS = {"v1": ["Pod", "Secret", "ConfigMap"], "batch/v1": ["Job"]}
+KINDS = {"v1": ["Pod", "Secret", "ConfigMap", "Event"], "batch/v1": ["Job"]}
 
 
 def turn(name, states):
@@ -48,6 +48,8 @@ def found(path, query):
         selector = dict(part.split("=") for part in query.get("labelSelector", [""])[0].split(","))
         component = selector[COMPONENT]
         return {"kind": "PodList", "apiVersion": "v1", "items": turn(component, SCENE["pods"].get(component, [[]]))}
+    if kind == "events":
+        return {"kind": "EventList", "apiVersion": "v1", "items": SCENE.get("events", [])}
     if kind == "jobs":
         return turn("jobs", SCENE["jobs"])
     return {"kind": kind.removesuffix("s").title(), "apiVersion": "v1", "metadata": {"name": name}}

@@ -1,4 +1,4 @@
-//! Rounding, at the borders and against long division by hand.
+//! Rounding at the limits, compared with long division by hand.
 
 use common::domain::{Interval, Sequence, Timestamp};
 use proptest::prelude::*;
@@ -28,11 +28,11 @@ fn numbers_have_eight_places_or_twelve_digits() {
         (&[("3", true)], "2", "0.666666666667"),
         (&[("3", true)], "10", "3.33333333333"),
         (&[("3", true)], "100000", "33333.33333333"),
-        // Halves meet at an even digit.
+        // Halves are rounded to an even digit.
         (&[("1", false)], "1000.000000005", "1000.00000000"),
         (&[("1", false)], "1000.000000015", "1000.00000002"),
         (&[("1", false)], "1000.000000015000000001", "1000.00000002"),
-        // Nines that are rounded up have a digit more.
+        // Rounding up nines adds a digit.
         (&[("1", false)], "0.9999999999999", "1.000000000000"),
         (&[("3400.1", false), ("97012.30", true)], "1.5", "0.0525721996077"),
         (
@@ -80,9 +80,9 @@ fn amounts_have_bounds() {
 }
 
 proptest! {
-    /// What was rounded lies no further than half of its last place from the fraction.
+    /// The rounded number differs from the fraction by at most half of its last place.
     #[test]
-    fn rounding_is_off_by_half_of_the_last_place_at_most(
+    fn rounding_is_off_by_at_most_half_of_the_last_place(
         one in 1_u64.., other in 1_u64.., scales in (0_u32..=13, 0_u32..=13), inverted: (bool, bool), amount in 1_u64..,
         places in 4_u32..=18,
     ) {

@@ -1,12 +1,12 @@
-//! How a backup looks: two lines of text that say what it is, every row, and what proves that it is whole.
+//! The layout of a backup: two lines of text that describe it, every row, and a checksum.
 //!
 //! | part | meaning |
 //! |---|---|
 //! | `tickwell backup 1` | the version of this layout |
 //! | one line of JSON | [`Header`] |
-//! | length of name, length of value, name, value | a row; lengths are four bytes, big-endian |
-//! | four zero bytes | the end of the rows: no name is empty |
-//! | eight bytes, big-endian | how many rows there were |
+//! | length of key, length of value, key, value | a row; lengths are four bytes, big-endian |
+//! | four zero bytes | the end of the rows; no key is empty |
+//! | eight bytes, big-endian | the number of rows |
 //! | 32 bytes | SHA-256 of everything before |
 
 use std::io::{self, BufRead, Read, Write};
@@ -14,59 +14,59 @@ use std::io::{self, BufRead, Read, Write};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
-/// The first line. Another number means another layout.
+/// The first line, with the version of the layout.
 const FIRST_LINE: &str = "tickwell backup 1";
 
-/// What every version's first line starts with.
+/// What the first line starts with in every version.
 const KIND: &str = "tickwell backup ";
 
-/// A line is much shorter.
+/// Far longer than either line of text.
 const MAX_LINE_BYTES: u64 = 4_096;
 
-/// No row has a longer name: pairs and instants are short.
+/// Far longer than any key, which is made of pairs and instants.
 const MAX_NAME_BYTES: u32 = 1_024;
 
-/// No row has a longer value: a record is 64 kB at most.
+/// Far longer than any value: a record has at most 64 kB.
 const MAX_VALUE_BYTES: u32 = 1024 * 1024;
 
-/// What a backup says about itself.
+/// The description at the start of a backup.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Header {
     /// When it was made, as RFC 3339.
     pub made_at: String,
-    /// The identity of the log that the store follows, or is.
+    /// The identity of the log that the store is a copy of.
     pub log: String,
-    /// The newest position of the log that is in it.
+    /// The newest sequence of the log that it contains.
     pub sequence: u64,
-    /// The format of its rows.
+    /// The store format of its rows.
     pub format: String,
 }
 
-/// What is in a backup.
+/// What a backup contains.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Summary {
-    /// What it says about itself.
+    /// Its description.
     pub header: Header,
-    /// How many rows it has.
+    /// The number of rows.
     pub rows: u64,
-    /// How long it is.
+    /// Its size in bytes.
     pub bytes: u64,
 }
 
-/// Why a file is not taken for a backup.
+/// Why a file is not a valid backup.
 #[derive(Debug, thiserror::Error)]
 pub enum ReadBackupError {
-    /// It is something else.
-    #[error("this is no backup of Tickwell")]
+    /// It is some other file.
+    #[error("this is not a Tickwell backup")]
     Foreign,
-    /// A newer version has written it.
-    #[error("a newer Tickwell has written this backup: restore it with that one")]
+    /// It has the layout of a newer version.
+    #[error("a newer version of Tickwell made this backup; restore it with that version")]
     TooNew,
-    /// It ends too soon.
-    #[error("the backup is cut off: make another, or take an older one")]
+    /// It ends too early.
+    #[error("the backup is incomplete; make another one or use an older one")]
     CutOff,
-    /// It is not as it was written.
-    #[error("the backup is damaged ({0}): make another, or take an older one")]
+    /// Its content has changed since it was written.
+    #[error("the backup is damaged ({0}); make another one or use an older one")]
     Damaged(&'static str),
     /// It cannot be read.
     #[error("cannot read the backup")]
@@ -99,9 +99,9 @@ impl<W: Write> Writer<W> {
         Ok(writer)
     }
 
-    /// Adds a row. One that could not be read back is an error now, not when it is needed.
+    /// Adds a row. Fails if the row is too long to be read back.
     pub(super) fn row(&mut self, name: &[u8], value: &[u8]) -> io::Result<()> {
-        let too_long = || io::Error::other("a row of the store is longer than a backup can hold");
+        let too_long = || io::Error::other("a row of the store is too long for a backup");
         let length = |bytes: &[u8], max| u32::try_from(bytes.len()).ok().filter(|length| *length <= max);
         let name_length = length(name, MAX_NAME_BYTES).filter(|length| *length > 0).ok_or_else(too_long)?;
         let value_length = length(value, MAX_VALUE_BYTES).ok_or_else(too_long)?;
@@ -129,14 +129,14 @@ impl<W: Write> Writer<W> {
     }
 }
 
-/// Reads a whole backup and proves that it is one. Answers what is in it.
+/// Reads a whole backup and verifies it. Returns what it contains.
 pub fn check(read: impl BufRead) -> Result<Summary, ReadBackupError> {
     let mut reader = Reader::begin(read)?;
     while reader.row()?.is_some() {}
     reader.finish()
 }
 
-/// Reads a backup, row by row. Only once it is finished are they known to be right.
+/// Reads a backup, row by row. The rows are verified only once [`Reader::finish`] returns.
 pub(super) struct Reader<R> {
     header: Header,
     read: R,
@@ -145,7 +145,7 @@ pub(super) struct Reader<R> {
     bytes: u64,
 }
 
-/// Name and value of a row.
+/// The key and value of a row.
 pub(super) type Row = (Vec<u8>, Vec<u8>);
 
 impl<R: BufRead> Reader<R> {
@@ -161,10 +161,10 @@ impl<R: BufRead> Reader<R> {
         if !second.ends_with('\n') {
             return Err(ReadBackupError::CutOff);
         }
-        let header = serde_json::from_str(&second).map_err(|_| ReadBackupError::Damaged("its head"))?;
+        let header = serde_json::from_str(&second).map_err(|_| ReadBackupError::Damaged("header"))?;
         let mut reader = Self { header, read, digest: Sha256::new(), rows: 0, bytes: 0 };
         for line in [&first, &second] {
-            reader.took(line.as_bytes());
+            reader.add_to_digest(line.as_bytes());
         }
         Ok(reader)
     }
@@ -173,7 +173,7 @@ impl<R: BufRead> Reader<R> {
         &self.header
     }
 
-    /// The next row; nothing after the last.
+    /// The next row, or `None` after the last one.
     pub(super) fn row(&mut self) -> Result<Option<Row>, ReadBackupError> {
         let name_length = u32::from_be_bytes(self.get()?);
         if name_length == 0 {
@@ -188,16 +188,16 @@ impl<R: BufRead> Reader<R> {
         Ok(Some(row))
     }
 
-    /// Proves that everything was there, after the last row.
+    /// Verifies the checksum and the number of rows, after the last row.
     pub(super) fn finish(mut self) -> Result<Summary, ReadBackupError> {
         let rows = u64::from_be_bytes(self.get()?);
         let found = self.digest.clone().finalize();
         let expected: [u8; 32] = self.get()?;
         if found.as_slice() != expected || rows != self.rows {
-            return Err(ReadBackupError::Damaged("its checksum"));
+            return Err(ReadBackupError::Damaged("checksum"));
         }
         if self.read.read(&mut [0])? != 0 {
-            return Err(ReadBackupError::Damaged("more follows its end"));
+            return Err(ReadBackupError::Damaged("extra data at the end"));
         }
         Ok(Summary { header: self.header, rows: self.rows, bytes: self.bytes })
     }
@@ -205,24 +205,24 @@ impl<R: BufRead> Reader<R> {
     fn get<const LENGTH: usize>(&mut self) -> Result<[u8; LENGTH], ReadBackupError> {
         let mut bytes = [0; LENGTH];
         self.read.read_exact(&mut bytes)?;
-        self.took(&bytes);
+        self.add_to_digest(&bytes);
         Ok(bytes)
     }
 
     fn get_vec(&mut self, length: u32) -> Result<Vec<u8>, ReadBackupError> {
         let mut bytes = vec![0; usize::try_from(length).unwrap_or_default()];
         self.read.read_exact(&mut bytes)?;
-        self.took(&bytes);
+        self.add_to_digest(&bytes);
         Ok(bytes)
     }
 
-    fn took(&mut self, bytes: &[u8]) {
+    fn add_to_digest(&mut self, bytes: &[u8]) {
         self.digest.update(bytes);
         self.bytes += u64::try_from(bytes.len()).unwrap_or(u64::MAX);
     }
 }
 
-/// A line with its end, as far as it is there. What is no text is foreign.
+/// Reads a line with its line break, or as much of it as there is. Fails with `Foreign` if it is not text.
 fn line(read: &mut impl BufRead) -> Result<String, ReadBackupError> {
     let mut bytes = Vec::new();
     Read::take(read, MAX_LINE_BYTES).read_until(b'\n', &mut bytes)?;

@@ -1,7 +1,7 @@
-//! A store made from a backup.
+//! Restoring a store from a backup.
 //!
-//! It grows in a folder beside its place, and is put there once the whole backup was read and is what it says:
-//! nobody ever sees a part of one.
+//! The store is built in a temporary folder beside its final place, and is moved there once the whole backup has been
+//! read and verified. A partial store is never visible.
 
 use std::{
     fs::{self, File},
@@ -16,67 +16,73 @@ use tokio::time::Instant;
 use super::file::{Header, ReadBackupError, Reader, Summary};
 use crate::store::{StoreError, database::Database, key, open};
 
-/// Rows that are written at once: enough to be quick, few enough to fit into memory whatever they hold.
+/// The number of rows that are written at once: enough to be quick, and small in memory whatever their size.
 const BATCH_ROWS: usize = 1_000;
 
-/// Bytes that are written at once at most, but for one row more.
+/// The most bytes that are written at once, exceeded by at most one row.
 const BATCH_BYTES: usize = 4 * 1024 * 1024;
 
-/// How long the new store may take to close. It takes some milliseconds.
+/// How long sled may take to close the new store. It usually takes a few milliseconds.
 const CLOSE_LIMIT: Duration = Duration::from_secs(60);
 
-/// Between two looks at whether it is closed.
+/// The pause between two checks whether sled has closed it.
 const CLOSE_PAUSE: Duration = Duration::from_millis(5);
 
-/// Why no store was made.
+/// Why a backup could not be restored.
 #[derive(Debug, thiserror::Error)]
 pub enum RestoreError {
-    /// There is a store already.
-    #[error("there is a store in {path} already: name another folder, or move that one away")]
+    /// There is already a store.
+    #[error("there is already a store in {path}; name another folder, or move that one away")]
     AlreadyThere {
-        /// Where.
+        /// The existing store.
         path: String,
     },
-    /// Somebody else is restoring to the same place.
-    #[error("another process is restoring to {path}")]
+    /// Another process is restoring to the same folder.
+    #[error("another process is restoring to {path}; wait until it has finished")]
     Busy {
-        /// Where.
+        /// The temporary folder.
         path: String,
     },
-    /// The file is not as it should be.
+    /// The backup is not valid.
     #[error(transparent)]
     Backup(#[from] ReadBackupError),
-    /// A newer version has made the store.
-    #[error("the backup is of a store in the format {format}, of another Tickwell: restore it with that one")]
+    /// Another version of Tickwell wrote the store that was backed up, in a format that this version does not read.
+    #[error(
+        "the backup holds a store of format {found}, from another version of Tickwell; this version reads and writes \
+         format {written} only. Restore it with the version that made it"
+    )]
     UnknownFormat {
-        /// Which.
-        format: String,
+        /// The format of the backup's rows.
+        found: String,
+        /// The format that this version reads and writes.
+        written: &'static str,
     },
     /// The folder cannot be used.
     #[error("cannot use {path}")]
     Folder {
-        /// Which.
+        /// The folder.
         path: String,
-        /// Why not.
+        /// The system's error.
         #[source]
         source: io::Error,
     },
     /// The store cannot be written.
     #[error("cannot write to {path}")]
     Write {
-        /// Where.
+        /// The temporary folder.
         path: String,
-        /// Why not.
+        /// Why the write failed.
         #[source]
         source: StoreError,
     },
 }
 
-/// Makes a store in `folder` of a backup. The copy of a NATS log goes on with that log. An in-process log goes
-/// on as another: whatever was given a position after the backup was made is lost, and those positions will
-/// be given again. Blocks.
+/// Creates a store in `folder` from a backup. Blocks.
+///
+/// The copy of a NATS log continues to follow that log. An in-process log continues as a new log with a new identity:
+/// records after the backup are lost, and their sequences will be used again.
 pub fn restore(folder: &Path, read: impl BufRead) -> Result<Summary, RestoreError> {
-    let (store, growing) = (folder.join("store"), folder.join("restoring"));
+    let (store, temporary) = (folder.join("store"), folder.join("restoring"));
     let name = |path: &Path| path.display().to_string();
     let cannot_use = |source| RestoreError::Folder { path: name(folder), source };
     if store.exists() {
@@ -84,26 +90,26 @@ pub fn restore(folder: &Path, read: impl BufRead) -> Result<Summary, RestoreErro
     }
     let mut reader = Reader::begin(read)?;
     fs::create_dir_all(folder).map_err(cannot_use)?;
-    if is_in_use(&growing) {
-        return Err(RestoreError::Busy { path: name(&growing) });
+    if is_in_use(&temporary) {
+        return Err(RestoreError::Busy { path: name(&temporary) });
     }
-    // What a try that did not end has left.
-    let growing = Growing(growing);
-    growing.clear().map_err(cannot_use)?;
-    grow(&growing.0, &mut reader)?;
+    // Left behind by an attempt that was interrupted.
+    let temporary = TemporaryFolder(temporary);
+    temporary.clear().map_err(cannot_use)?;
+    build(&temporary.0, &mut reader)?;
     let summary = reader.finish()?;
     if store.exists() {
         return Err(RestoreError::AlreadyThere { path: name(&store) });
     }
-    fs::rename(&growing.0, &store).map_err(cannot_use)?;
+    fs::rename(&temporary.0, &store).map_err(cannot_use)?;
     File::open(folder).and_then(|folder| folder.sync_all()).map_err(cannot_use)?;
     Ok(summary)
 }
 
-/// A folder that is removed if it is still there in the end.
-struct Growing(PathBuf);
+/// A temporary folder that is removed unless it was renamed.
+struct TemporaryFolder(PathBuf);
 
-impl Growing {
+impl TemporaryFolder {
     fn clear(&self) -> io::Result<()> {
         match fs::remove_dir_all(&self.0) {
             Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
@@ -112,9 +118,9 @@ impl Growing {
     }
 }
 
-impl Drop for Growing {
+impl Drop for TemporaryFolder {
     fn drop(&mut self) {
-        // What cannot be removed now is when somebody tries again.
+        // If this fails, the next restore removes it.
         let _ = self.clear();
     }
 }
@@ -124,8 +130,8 @@ fn is_in_use(path: &Path) -> bool {
     File::open(path.join(open::DATA_FILE)).is_ok_and(|file| file.try_lock().is_err())
 }
 
-/// Writes every row to a new store, and closes it.
-fn grow(path: &Path, reader: &mut Reader<impl BufRead>) -> Result<(), RestoreError> {
+/// Writes every row to a new store and closes it.
+fn build(path: &Path, reader: &mut Reader<impl BufRead>) -> Result<(), RestoreError> {
     let failed = |source| RestoreError::Write { path: path.display().to_string(), source };
     let config = sled::Config::new().path(path).cache_capacity(open::CACHE_BYTES);
     let database = Database::new(config.open().map_err(|error| failed(error.into()))?);
@@ -133,7 +139,7 @@ fn grow(path: &Path, reader: &mut Reader<impl BufRead>) -> Result<(), RestoreErr
     check(&database, reader.header(), failed)?;
     database.flush().map_err(failed)?;
     drop(database);
-    // sled lets go of it shortly after, and would still write to where it was.
+    // sled closes the files shortly after the last handle is dropped, and until then may write to the old path.
     let started = Instant::now();
     while is_in_use(path) {
         if started.elapsed() > CLOSE_LIMIT {
@@ -168,8 +174,8 @@ fn write(
     }
 }
 
-/// Whether the rows are what the backup says it has. An in-process log gets a new identity: the old one stands
-/// for what its clients were told, and that may have gone further than the backup.
+/// Checks that the rows match the backup's header. An in-process log gets a new identity: clients that know the old
+/// one may have seen records from after the backup.
 fn check(
     database: &Database,
     header: &Header,
@@ -178,17 +184,17 @@ fn check(
     let get = |name: &[u8]| database.get(name).map_err(&failed);
     let (format, identity, cursor) = (get(key::FORMAT)?, get(key::IDENTITY)?, get(key::CURSOR)?);
     let cursor = cursor.map_or(Some(0), |bytes| Some(key::read_sequence(&bytes)?.0));
-    let told = (header.format.as_bytes(), header.log.as_bytes(), Some(header.sequence));
-    if (format.as_deref().unwrap_or_default(), identity.as_deref().unwrap_or_default(), cursor) != told {
-        return Err(ReadBackupError::Damaged("its head is another's").into());
+    let described = (header.format.as_bytes(), header.log.as_bytes(), Some(header.sequence));
+    if (format.as_deref().unwrap_or_default(), identity.as_deref().unwrap_or_default(), cursor) != described {
+        return Err(ReadBackupError::Damaged("its header does not match its rows").into());
     }
-    if !open::is_known(header.format.as_bytes()) {
-        return Err(RestoreError::UnknownFormat { format: header.format.clone() });
+    if header.format != open::FORMAT {
+        return Err(RestoreError::UnknownFormat { found: header.format.clone(), written: open::FORMAT });
     }
-    let identity = LogIdentity::new(&header.log).ok_or(ReadBackupError::Damaged("its log's identity"))?;
+    let identity = LogIdentity::new(&header.log).ok_or(ReadBackupError::Damaged("log identity"))?;
     if open::is_local(&identity) {
-        let anew = open::new_identity();
-        database.put(key::IDENTITY, anew.as_str().as_bytes()).map_err(&failed)?;
+        let new = open::new_identity();
+        database.put(key::IDENTITY, new.as_str().as_bytes()).map_err(&failed)?;
     }
     Ok(())
 }

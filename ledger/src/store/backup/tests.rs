@@ -1,4 +1,4 @@
-//! Copies of a store that is written to, and files that are no whole copy.
+//! Backups of a store while records arrive, and files that are not valid backups.
 
 use std::{
     collections::BTreeMap,
@@ -11,7 +11,6 @@ use common::{bus::LogIdentity, domain::Sequence};
 use super::*;
 use crate::store::{OpenError, Stored, tests};
 
-/// Every row of a store.
 fn rows(store: &Store) -> BTreeMap<Vec<u8>, Vec<u8>> {
     store
         .database
@@ -44,7 +43,7 @@ fn open_copy(folder: &Path, identity: &LogIdentity) -> Store {
 }
 
 #[test]
-fn a_copy_is_of_one_moment_while_records_arrive() {
+fn a_backup_is_consistent_while_records_arrive() {
     let (folder, other) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
     let identity = tests::identity("abc");
     let store = open_copy(folder.path(), &identity);
@@ -65,29 +64,29 @@ fn a_copy_is_of_one_moment_while_records_arrive() {
         done.store(true, Ordering::Relaxed);
         copied
     });
-    // Batches are of three: a copy that ends within one would be found by its cursor.
+    // Batches have three records. The cursor shows if the backup ends inside one.
     let sequence = summary.header.sequence;
     assert!(sequence > 2_000 && (sequence - 2_000) % 3 == 0, "{sequence}");
     assert_eq!(restore(other.path(), bytes.as_slice()).unwrap(), summary);
     let restored = open_copy(other.path(), &identity);
 
-    // The same records, committed by themselves.
+    // The same records, committed without a backup.
     let plain = tempfile::tempdir().unwrap();
     let plain = open_copy(plain.path(), &identity);
     fill(&plain, 1..=2_000);
     (2_001..=sequence).step_by(3).for_each(|next| fill(&plain, next..=next + 2));
-    assert!(rows(&restored) == rows(&plain), "the rows of another moment");
+    assert!(rows(&restored) == rows(&plain), "the rows differ");
     fill(&restored, sequence + 1..=sequence + 1);
     assert_eq!(restored.cursor().unwrap(), Sequence(sequence + 1));
 }
 
 #[test]
-fn the_only_copy_goes_on_as_another_log() {
+fn a_restored_only_copy_has_a_new_identity() {
     let (folder, other) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
     let store = Store::open_local(folder.path()).unwrap();
     fill(&store, 1..=10);
     let (bytes, summary) = bytes(&store);
-    // These come too late for the copy, and somebody may have seen them.
+    // These records are not in the backup, but clients may have seen them.
     fill(&store, 11..=12);
     restore(other.path(), bytes.as_slice()).unwrap();
     let restored = tests::settled(|| Store::open_local(other.path())).unwrap();
@@ -100,17 +99,17 @@ fn the_only_copy_goes_on_as_another_log() {
 }
 
 #[test]
-fn a_store_that_is_there_is_never_replaced() {
+fn an_existing_store_is_never_replaced() {
     let folder = tempfile::tempdir().unwrap();
     let store = Store::open_local(folder.path()).unwrap();
     fill(&store, 1..=3);
     let (bytes, _) = bytes(&store);
     assert!(matches!(restore(folder.path(), bytes.as_slice()), Err(RestoreError::AlreadyThere { .. })));
     assert_eq!(store.cursor().unwrap(), Sequence(3));
-    // Where somebody else is restoring right now, and where a try was killed.
+    // Another process is restoring to the folder, and then leaves an unfinished restore behind.
     let other = tempfile::tempdir().unwrap();
-    let growing = other.path().join("restoring");
-    let held = sled::Config::new().path(&growing).open().unwrap();
+    let temporary = other.path().join("restoring");
+    let held = sled::Config::new().path(&temporary).open().unwrap();
     assert!(matches!(restore(other.path(), bytes.as_slice()), Err(RestoreError::Busy { .. })));
     drop(held);
     tests::settled(|| match restore(other.path(), bytes.as_slice()) {
@@ -121,11 +120,11 @@ fn a_store_that_is_there_is_never_replaced() {
         }
     })
     .unwrap();
-    assert!(!growing.exists());
+    assert!(!temporary.exists());
 }
 
 #[test]
-fn what_is_no_whole_backup_leaves_nothing_behind() {
+fn an_invalid_backup_leaves_nothing_behind() {
     let folder = tempfile::tempdir().unwrap();
     let store = Store::open_local(folder.path()).unwrap();
     fill(&store, 1..=5);
@@ -136,7 +135,7 @@ fn what_is_no_whole_backup_leaves_nothing_behind() {
         let error = restore(other.path(), bytes).unwrap_err();
         assert_eq!(other.path().read_dir().unwrap().count(), 0, "{error}");
         let RestoreError::Backup(error) = error else { panic!("{error}") };
-        // Somebody who only looks is told the same.
+        // Checking the file reports the same error.
         assert_eq!(check(bytes).unwrap_err().to_string(), error.to_string());
         error
     };
@@ -162,7 +161,7 @@ fn what_is_no_whole_backup_leaves_nothing_behind() {
 }
 
 #[test]
-fn a_backup_that_says_something_else_than_its_rows_is_refused() {
+fn a_backup_whose_header_does_not_match_its_rows_is_refused() {
     let folder = tempfile::tempdir().unwrap();
     let store = Store::open_local(folder.path()).unwrap();
     fill(&store, 1..=5);
@@ -183,8 +182,15 @@ fn a_backup_that_says_something_else_than_its_rows_is_refused() {
         let refused = restore(other.path(), bytes.as_slice());
         assert!(matches!(refused, Err(RestoreError::Backup(ReadBackupError::Damaged(_)))), "{refused:?}");
     }
-    store.database.put(key::FORMAT, b"999").unwrap();
-    let other = tempfile::tempdir().unwrap();
-    let refused = restore(other.path(), bytes(&store).0.as_slice());
-    assert!(matches!(refused, Err(RestoreError::UnknownFormat { .. })), "{refused:?}");
+    for format in ["1", "2", "999"] {
+        store.database.put(key::FORMAT, format.as_bytes()).unwrap();
+        let other = tempfile::tempdir().unwrap();
+        match restore(other.path(), bytes(&store).0.as_slice()) {
+            Err(RestoreError::UnknownFormat { found, written }) => {
+                assert_eq!((&*found, written), (format, "3"))
+            }
+            other => panic!("{other:?}"),
+        }
+        assert_eq!(other.path().read_dir().unwrap().count(), 0);
+    }
 }

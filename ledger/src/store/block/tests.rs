@@ -1,4 +1,4 @@
-//! Blocks against the ticks that were put in.
+//! Blocks are compared with the ticks that were added.
 
 use common::domain::Span;
 use proptest::prelude::*;
@@ -6,7 +6,7 @@ use proptest::prelude::*;
 use super::*;
 
 prop_compose! {
-    /// How a tick differs from the one before: slots, positions and epochs later, and its price.
+    /// How a tick differs from the one before: later slots, sequences and epochs, and its price.
     fn step()(slots in prop_oneof![8 => Just(1_u64), 2 => 1_u64..300], positions in 1_u64..1_000,
               epochs in prop_oneof![9 => Just(0_u64), 1 => 0_u64..u64::from(u32::MAX)],
               mantissa in prop_oneof![3 => 9_000_000_i128..9_100_000, 1 => 1_i128..10_000_000_000_000],
@@ -30,7 +30,7 @@ fn ticks_of(interval: Interval, steps: &[(u64, u64, u64, Price)]) -> Vec<StoredT
 
 proptest! {
     #[test]
-    fn what_was_put_in_comes_out_and_a_block_goes_on_where_it_was(
+    fn ticks_are_read_back_and_a_block_can_be_resumed(
         steps in prop::collection::vec(step(), 1..400),
         cut in 1_usize..400,
         millis in prop::sample::select(vec![100_u64, 10_000, 86_400_000]),
@@ -59,7 +59,7 @@ proptest! {
     }
 
     #[test]
-    fn damaged_bytes_are_refused_or_are_ticks_in_order(
+    fn damaged_bytes_are_refused_or_decode_to_ticks_in_order(
         steps in prop::collection::vec(step(), 1..50),
         at in any::<prop::sample::Index>(),
         flip in 1_u8..=255,

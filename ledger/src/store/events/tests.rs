@@ -1,4 +1,4 @@
-//! What is read in the order of the log, against the log itself.
+//! What the store returns in log order is compared with the log itself.
 
 use common::domain::{Body, GapCause};
 use proptest::prelude::*;
@@ -6,37 +6,37 @@ use proptest::prelude::*;
 use super::*;
 use crate::store::{Break, Stored, gaps::tests as plans, tests};
 
-/// What a store tells of the pairs behind a position, up to a sequence.
-fn read(store: &Store, pairs: &[&str], behind: Position, up_to: Sequence) -> Vec<Placed> {
+/// The ticks and gaps that a store returns after a position, up to a sequence.
+fn read(store: &Store, pairs: &[&str], after: Position, up_to: Sequence) -> Vec<Positioned> {
     let pairs: Vec<_> =
         pairs.iter().map(|pair| (pair.parse().unwrap(), Timestamp::EPOCH, Timestamp::MAX)).collect();
-    let placed = store.placed(&pairs, behind).unwrap().map(Result::unwrap);
-    placed.take_while(|(position, _)| position.sequence <= up_to).collect()
+    let found = store.ticks_and_gaps_after(&pairs, after).unwrap().map(Result::unwrap);
+    found.take_while(|(position, _)| position.sequence <= up_to).collect()
 }
 
-/// The same, record by record.
-fn naive(log: &[Stored], pairs: &[&str], behind: Position) -> Vec<Placed> {
+/// The same, computed record by record.
+fn naive(log: &[Stored], pairs: &[&str], after: Position) -> Vec<Positioned> {
     let of_pairs = log.iter().filter(|stored| pairs.contains(&stored.record.pair.to_string().as_str()));
-    let placed = of_pairs.filter_map(|Stored { sequence, record }| {
-        Some((Position::behind(*sequence), Covering::of(*sequence, record)?))
+    let found = of_pairs.filter_map(|Stored { sequence, record }| {
+        Some((Position::after(*sequence), Covering::of(*sequence, record)?))
     });
-    placed.filter(|(position, _)| *position > behind).collect()
+    found.filter(|(position, _)| *position > after).collect()
 }
 
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(64))]
 
     #[test]
-    fn behind_any_position_there_is_what_the_log_has_there(
+    fn after_any_position_the_store_returns_what_the_log_has(
         log in plans::any_log(),
-        behind in prop::collection::vec(0_u64..62, 1..8),
+        after in prop::collection::vec(0_u64..62, 1..8),
     ) {
         let folder = tempfile::tempdir().unwrap();
         let store = Store::open_local(folder.path()).unwrap();
         let newest = Sequence(log.len() as u64);
         store.commit(&log, newest, &[], Timestamp::EPOCH).unwrap();
-        for sequence in behind.into_iter().map(Sequence) {
-            for position in [Position::behind(sequence), Position::before(sequence)] {
+        for sequence in after.into_iter().map(Sequence) {
+            for position in [Position::after(sequence), Position::before(sequence)] {
                 for pairs in [&plans::PAIRS[..], &plans::PAIRS[..1], &plans::PAIRS[1..]] {
                     prop_assert_eq!(read(&store, pairs, position, newest), naive(&log, pairs, position));
                 }
@@ -46,7 +46,7 @@ proptest! {
 }
 
 #[test]
-fn what_the_log_had_lost_lies_before_the_record_that_showed_it() {
+fn a_gap_for_lost_records_is_positioned_before_the_next_record() {
     let folder = tempfile::tempdir().unwrap();
     let store = Store::open_local(folder.path()).unwrap();
     let stored = |sequence, pair, index| Stored {
@@ -57,7 +57,7 @@ fn what_the_log_had_lost_lies_before_the_record_that_showed_it() {
     let log = [
         stored(1, one, 1),
         stored(2, other, 1),
-        // 3 to 6 are gone.
+        // Messages 3 to 6 are missing.
         stored(7, one, 4),
         stored(8, other, 4),
     ];
@@ -67,7 +67,7 @@ fn what_the_log_had_lost_lies_before_the_record_that_showed_it() {
     assert_eq!(places, ["1", "2", "before-7", "7", "before-8", "8"]);
     let lost = all[2].1.gap().unwrap();
     assert_eq!((lost.from, lost.slot, lost.cause), (tests::slot(2), tests::slot(3), GapCause::Retention));
-    // Whoever goes on from any of them gets the rest.
+    // Continuing after any of them returns the rest.
     for (index, (position, _)) in all.iter().enumerate() {
         assert_eq!(read(&store, &[one, other], *position, Sequence(8)), all[index + 1..]);
     }
@@ -75,22 +75,26 @@ fn what_the_log_had_lost_lies_before_the_record_that_showed_it() {
 }
 
 #[test]
-fn it_is_known_how_far_back_a_pair_is_told_of() {
+fn the_store_knows_how_far_back_a_pair_is_complete() {
     let folder = tempfile::tempdir().unwrap();
     let store = Store::open_local(folder.path()).unwrap();
     let record = |sequence, index| Stored {
         sequence: Sequence(sequence),
         record: tests::record("BTC-USD", index, Some("1.5")),
     };
-    // The log had lost what was before 5 when it was read.
+    // Records before sequence 5 had expired when the log was read.
     store
         .commit(&[record(5, 5), record(6, 6)], Sequence(6), &[Break::Expired(Sequence(5))], Timestamp::EPOCH)
         .unwrap();
     let reaches = |sequence, from: i64| {
         let from = tests::slot(from).start();
-        store.reaches_back("BTC-USD".parse().unwrap(), Position::behind(Sequence(sequence)), from).unwrap()
+        store
+            .is_complete_after("BTC-USD".parse().unwrap(), Position::after(Sequence(sequence)), from)
+            .unwrap()
     };
     assert!(!reaches(3, 0) && reaches(4, 0) && reaches(4, 5) && !reaches(4, 6));
     assert!(reaches(5, 0) && reaches(5, 6) && !reaches(5, 7));
-    assert!(store.reaches_back("ETH-USD".parse().unwrap(), Position::default(), Timestamp::EPOCH).unwrap());
+    assert!(
+        store.is_complete_after("ETH-USD".parse().unwrap(), Position::default(), Timestamp::EPOCH).unwrap()
+    );
 }

@@ -1,4 +1,4 @@
-//! Rows of gaps against one pass over the records they came from.
+//! Stored gaps are compared with one pass over the records that they came from.
 
 use common::domain::{Body, Epoch, Evidence, Gap, Origin, Record, Words};
 use proptest::prelude::*;
@@ -8,7 +8,7 @@ use crate::store::{Stored, tests};
 
 pub(crate) const PAIRS: [&str; 2] = ["BTC-USD", "BTC-USDT"];
 
-/// What a record of the log will be: whose, a gap or a tick, at which interval, of how many slots.
+/// A record to generate: its pair, whether it is a gap or a tick, its interval and its number of slots.
 #[derive(Debug, Clone)]
 struct Plan {
     pair: usize,
@@ -26,7 +26,7 @@ prop_compose! {
     }
 }
 
-/// The log that comes of the plans: each pair's slots follow one another without a hole.
+/// Generates the log of a plan. Each pair's slots follow one another without a hole.
 fn log(plans: &[Plan]) -> Vec<Stored> {
     let mut covered = [tests::slot(1).start(); 2];
     let record = |(number, plan): (u64, &Plan)| {
@@ -58,12 +58,11 @@ fn log(plans: &[Plan]) -> Vec<Stored> {
     (1..).zip(plans).map(record).collect()
 }
 
-/// Any such log.
 pub(crate) fn any_log() -> impl Strategy<Value = Vec<Stored>> {
     prop::collection::vec(plan(), 1..60).prop_map(|plans| log(&plans))
 }
 
-/// The gaps with a slot in the range, slot by slot.
+/// The gaps with a slot in the range, found by visiting every slot.
 fn naive(log: &[Stored], pair: &str, from: Timestamp, to: Timestamp) -> Vec<StoredGap> {
     let mut found = Vec::new();
     for Stored { sequence, record } in log {
@@ -105,7 +104,7 @@ proptest! {
     #![proptest_config(ProptestConfig::with_cases(64))]
 
     #[test]
-    fn any_range_in_either_order_is_what_one_pass_over_the_records_finds(
+    fn any_range_in_either_order_equals_one_pass_over_the_records(
         plans in prop::collection::vec(plan(), 1..60),
         cut in 0_usize..60,
         ranges in prop::collection::vec((0_u64..200_000, 0_u64..60_000), 1..20),
@@ -136,7 +135,7 @@ proptest! {
 }
 
 #[test]
-fn between_two_slots_of_a_gap_there_is_none() {
+fn a_range_between_two_slots_of_a_gap_is_empty() {
     let folder = tempfile::tempdir().unwrap();
     let store = Store::open_local(folder.path()).unwrap();
     let (first, last) = (tests::slot(10), tests::slot(12));

@@ -1,4 +1,4 @@
-//! What is not used any more is moved out of the way, and not deleted while it is new.
+//! Moving a store out of the way instead of deleting it, so that it can still be examined.
 
 use std::{
     fs, io,
@@ -7,22 +7,23 @@ use std::{
 
 use common::domain::Timestamp;
 
-use super::{DATA_FILE, OpenError, prepare};
+use super::{DATA_FILE, OpenError, create_folder};
 use crate::store::Store;
 
-/// How many stores that were moved aside are kept.
+/// How many of the stores that were moved aside are kept.
 const KEPT_ASIDE: usize = 3;
 
-/// How the files begin in which sled keeps a shortcut to its data. It can do without them.
+/// The prefix of sled's snapshot files. sled can rebuild them from its data.
 const SNAPSHOT: &str = "snap.";
 
 impl Store {
-    /// Moves the store that lies there out of the way, although it may well open: its log is no more, or it was found
-    /// damaged. In use until the last handle to it has been dropped, and for a moment longer.
+    /// Moves the store in a folder out of the way, even if it can be opened: its log is gone, or the store turned out
+    /// to be damaged. Fails with [`OpenError::InUse`] until sled has closed the file, shortly after the last handle
+    /// was dropped.
     pub fn set_aside(folder: &Path, now: Timestamp) -> Result<(), OpenError> {
-        let path = prepare(folder)?;
+        let path = create_folder(folder)?;
         let error = |source| OpenError::Folder { path: path.display().to_string(), source };
-        // sled's own lock: while it is held, sled may still write to files that it finds by their names.
+        // While sled holds its lock, it may still write to files that it opens by name.
         let _held = match fs::File::open(path.join(DATA_FILE)) {
             Ok(file) => match file.try_lock() {
                 Ok(()) => Some(file),
@@ -38,18 +39,21 @@ impl Store {
     }
 }
 
-/// Moves a store out of the way, never deleting the newest ones.
+/// Renames a store to `damaged-<now>`, and deletes all but the newest stores that were moved aside before.
 pub(super) fn move_aside(folder: &Path, path: &Path, now: Timestamp) -> Result<(), OpenError> {
     let error = |source| OpenError::Folder { path: folder.display().to_string(), source };
     let aside = folder.join(format!("damaged-{}", now.to_string().replace(':', "-")));
     fs::rename(path, &aside).map_err(error)?;
-    tracing::warn!(path = %aside.display(), "moved the store aside; building it anew from the log");
+    tracing::warn!(
+        event = "store_moved_aside", path = %aside.display(),
+        "moved the store aside; rebuilding it from the log"
+    );
     let mut kept: Vec<PathBuf> = fs::read_dir(folder)
         .map_err(error)?
         .filter_map(|entry| entry.ok().map(|entry| entry.path()))
         .filter(|path| {
             let name = path.file_name().and_then(|name| name.to_str());
-            // Not the newest one, whatever the clock says.
+            // The store that was just moved is kept even if the clock went back.
             name.is_some_and(|name| name.starts_with("damaged-")) && path.is_dir() && *path != aside
         })
         .collect();
@@ -60,7 +64,7 @@ pub(super) fn move_aside(folder: &Path, path: &Path, now: Timestamp) -> Result<(
     Ok(())
 }
 
-/// Renames sled's snapshots, so that it reads its data from the beginning. Answers whether there were any.
+/// Renames sled's snapshots, so that sled reads its data from the beginning. Returns whether there were any.
 pub(super) fn set_snapshots_aside(path: &Path) -> Result<bool, OpenError> {
     let error = |source| OpenError::Folder { path: path.display().to_string(), source };
     let mut any = false;

@@ -1,73 +1,100 @@
-//! Why a store does not open.
-
 use std::io;
 
 use crate::store::StoreError;
 
-/// Why there is no store.
+/// Why a store cannot be opened.
 #[derive(Debug, thiserror::Error)]
 pub enum OpenError {
     /// The folder cannot be used.
     #[error("store.path: cannot use {path}")]
     Folder {
-        /// Which.
+        /// The folder, or a file in it.
         path: String,
-        /// Why not.
+        /// The system's error.
         #[source]
         source: io::Error,
     },
-    /// Another process has it open.
-    #[error("store.path: another process uses {path}: stop it, or set another store.path")]
+    /// Another process has the store open.
+    #[error("store.path: another process is using {path}; stop that process, or set another store.path")]
     InUse {
-        /// Which.
+        /// The store.
         path: String,
     },
-    /// The only copy of an in-process log stands where a copy of a NATS log would be put, or the reverse.
+    /// The folder holds the only copy of an in-process log where a copy of a NATS log is expected, or the reverse.
     #[error(
-        "store.path: {path} holds {held}, not {wanted}: set another store.path, or move that folder away"
+        "store.path: {path} holds {held}, but {wanted} is needed; set another store.path, or move that folder away"
     )]
     OtherKind {
-        /// Which.
+        /// The store.
         path: String,
-        /// What is there.
+        /// What the folder holds.
         held: &'static str,
-        /// What was wanted.
+        /// What was expected.
         wanted: &'static str,
     },
-    /// There is none, where one was to be read.
+    /// Another version of Tickwell wrote the store, in a format that this version does not read.
+    #[error(
+        "store.path: {path} has store format {found}, from another version of Tickwell; this version reads and \
+         writes format {written} only. {}",
+        remedy(*.is_only_copy)
+    )]
+    OtherFormat {
+        /// The store.
+        path: String,
+        /// The format that the store has.
+        found: String,
+        /// The format that this version reads and writes.
+        written: &'static str,
+        /// Whether it is the store of an in-process log, which cannot be rebuilt.
+        is_only_copy: bool,
+    },
+    /// There is no store to read.
     #[error("store.path: there is no store in {path}")]
     NotThere {
-        /// Where it was looked for.
+        /// Where it was expected.
         path: String,
     },
-    /// It was to be read as it is, and cannot be.
-    #[error("store.path: {path} cannot be read")]
+    /// An existing store cannot be read.
+    #[error("store.path: cannot read {path}")]
     Unreadable {
-        /// Which.
+        /// The store.
         path: String,
-        /// Why not.
+        /// What is wrong with it.
         #[source]
         source: StoreError,
     },
     /// The only copy of an in-process log cannot be read.
     #[error(
-        "store.path: {path} cannot be read, and it is the only copy of its history: restore it from a backup, \
-         or move the folder away to start anew"
+        "store.path: cannot read {path}, which is the only copy of its history; restore it from a backup, or move \
+         the folder away to start with an empty store"
     )]
     OnlyCopy {
-        /// Which.
+        /// The store.
         path: String,
-        /// Why not.
+        /// What is wrong with it.
         #[source]
         source: StoreError,
     },
-    /// It cannot be written.
+    /// The store cannot be written.
     #[error("store.path: cannot write to {path}")]
     Write {
-        /// Which.
+        /// The store.
         path: String,
-        /// Why not.
+        /// Why the write failed.
         #[source]
         source: StoreError,
     },
+}
+
+/// What to do about a store of another format.
+fn remedy(is_only_copy: bool) -> &'static str {
+    match is_only_copy {
+        true => {
+            "It is the only copy of its history: export it with the version that wrote it, or set another store.path"
+        }
+        false => {
+            "It is a copy of a NATS log: start a pod on it, which rebuilds it from the log, or use the version that \
+             wrote it"
+        }
+    }
 }

@@ -1,4 +1,4 @@
-//! Everything that is read from the store against one pass over the records that went in.
+//! Everything that is read from the store is compared with one pass over the records that were committed.
 
 use common::domain::{Lead, Words};
 use proptest::prelude::*;
@@ -11,7 +11,7 @@ use crate::{
 
 pub(super) const PAIRS: [&str; 2] = ["BTC-USD", "BTC-USDT"];
 
-/// A stretch of the log: whose, at which interval, and what stands in its slots.
+/// A run of records to generate: its pair, interval and number of slots, and what covers the slots.
 #[derive(Debug, Clone)]
 pub(super) struct Run {
     pair: usize,
@@ -25,18 +25,18 @@ pub(super) struct Run {
 enum Kind {
     /// A tick in every slot.
     Ticks,
-    /// A gap over all of them.
+    /// One gap over all slots.
     Gap,
-    /// Nothing: the log has lost their records.
+    /// Nothing, because the log has lost the records.
     Lost,
-    /// No slot at all, but a new leader.
+    /// A lead, which covers no slots.
     Lead,
 }
 
 prop_compose! {
     pub(super) fn run()(
         pair in 0_usize..2,
-        // So that blocks fill, and minutes, hours and days have ticks enough to be rolled up.
+        // Enough slots to fill blocks, and enough ticks in minutes, hours and days to write roll-ups.
         interval in prop::sample::select(vec!["1s", "10s", "1m", "1h"]),
         slots in prop_oneof![1_u32..4, 1_u32..400],
         kind in prop_oneof![
@@ -48,7 +48,7 @@ prop_compose! {
     }
 }
 
-/// The log that comes of the runs.
+/// Generates the log of some runs.
 pub(super) fn log(runs: &[Run]) -> Vec<Stored> {
     let (mut records, mut next) = (Vec::new(), 1);
     let mut covered = [slot(1_000_000).start(); 2];
@@ -87,7 +87,7 @@ pub(super) fn log(runs: &[Run]) -> Vec<Stored> {
     records
 }
 
-/// Puts the log into a store, in batches, opened anew before some of them as after a restart.
+/// Commits the log to a store in batches, and reopens it before some of them, as after a restart.
 pub(super) fn fill(folder: &Path, log: &[Stored], batches: &[(usize, bool)]) -> Store {
     let mut store = reopen(folder);
     let (mut rest, mut cursor) = (log, Sequence(0));
@@ -121,7 +121,7 @@ fn covers(record: &Record) -> Option<(Slot, Slot, Interval)> {
     }
 }
 
-/// A pair's ticks, and its gaps with those that are in no record.
+/// A pair's ticks and gaps, including the gaps that have no record.
 fn naive(log: &[Stored], pair: Pair) -> (Vec<StoredTick>, Vec<StoredGap>) {
     let (mut ticks, mut gaps) = (Vec::new(), Vec::new());
     let mut covered: Option<Slot> = None;
@@ -142,7 +142,7 @@ fn naive(log: &[Stored], pair: Pair) -> (Vec<StoredTick>, Vec<StoredGap>) {
     (ticks, gaps)
 }
 
-/// The ticks in a range, one by one.
+/// A summary of each tick in a range.
 fn summaries(ticks: &[StoredTick], from: Timestamp, to: Timestamp) -> impl Iterator<Item = Summary> {
     let inside = ticks.iter().filter(move |tick| tick.slot.start() >= from && tick.slot.start() < to);
     inside.map(|tick| Summary::of(tick.point()))
@@ -152,7 +152,7 @@ proptest! {
     #![proptest_config(ProptestConfig::with_cases(32))]
 
     #[test]
-    fn any_question_is_answered_as_one_pass_over_the_records_does(
+    fn every_read_equals_one_pass_over_the_records(
         runs in prop::collection::vec(run(), 1..16),
         batches in prop::collection::vec((1_usize..700, any::<bool>()), 1..6),
         ranges in prop::collection::vec((any::<prop::sample::Index>(), any::<prop::sample::Index>()), 1..12),
@@ -196,7 +196,7 @@ proptest! {
     }
 
     #[test]
-    fn any_position_is_found_with_its_quotes_or_without(
+    fn any_sequence_is_found_with_or_without_its_quotes(
         runs in prop::collection::vec(run(), 1..10),
         batches in prop::collection::vec((1_usize..700, any::<bool>()), 1..6),
         asked in prop::collection::vec(any::<prop::sample::Index>(), 1..60),
@@ -210,7 +210,7 @@ proptest! {
             let here = log.iter().find(|stored| stored.sequence == at).map(|stored| &stored.record);
             let read = store.record(at).unwrap();
             prop_assert_eq!(read.as_ref(), here);
-            prop_assert_eq!(store.expired(at).unwrap(), here.and_then(|record| Covering::of(at, record)));
+            prop_assert_eq!(store.covering(at).unwrap(), here.and_then(|record| Covering::of(at, record)));
             for pair in PAIRS.map(|pair| pair.parse::<Pair>().unwrap()) {
                 let until = log.iter().filter(|stored| stored.sequence <= at && stored.record.pair == pair);
                 let (mut expected, mut any) = (Heads::default(), false);
@@ -233,12 +233,12 @@ proptest! {
     #![proptest_config(ProptestConfig::with_cases(32))]
 
     #[test]
-    fn a_row_that_is_missing_or_of_another_time_is_noticed_or_does_not_matter(
+    fn a_missing_or_outdated_row_is_detected_or_harmless(
         runs in prop::collection::vec(run(), 2..10),
         which in any::<prop::sample::Index>(),
         earlier in any::<bool>(),
     ) {
-        // Where the interval changes, the two grids do not tell which slots there were in between.
+        // If the interval changes, the two grids do not show which slots were between them.
         let runs: Vec<Run> = runs.into_iter().map(|run| Run { interval: "10s", ..run }).collect();
         let log = log(&runs);
         prop_assume!(log.len() > 2);
@@ -246,12 +246,12 @@ proptest! {
         let store = fill(folder.path(), &log[..log.len() / 2], &[(1_000, false)]);
         let old: BTreeMap<_, _> = store.database.scan_prefix(b"").map(Result::unwrap).collect();
         drop(store);
-        // The same again in one go, so that it has the rows of the first half, in the state of the end.
+        // The same log in one batch: rows of the first half are now in their final state.
         let other = tempfile::tempdir().unwrap();
         let store = fill(other.path(), &log, &[(1_000, false)]);
         let rows: Vec<_> = store.database.scan_prefix(b"").map(|row| row.unwrap()).filter(|(name, _)| !name.starts_with(b"m")).collect();
         let (name, value) = &rows[which.index(rows.len())];
-        let answers = |store: &Store| {
+        let read = |store: &Store| {
             let of_pair = |pair: &str| {
                 let pair: Pair = pair.parse().unwrap();
                 let heads = store.heads(pair).unwrap().and_then(|heads| heads.covered);
@@ -260,14 +260,14 @@ proptest! {
             };
             PAIRS.map(of_pair)
         };
-        let right = answers(&store);
+        let right = read(&store);
         match old.get(name).filter(|_| earlier) {
             Some(older) if older == value => return Ok(()),
             Some(older) => store.database.put(name, older).unwrap(),
             None => store.database.delete(name).unwrap(),
         }
         if store.check().is_ok() {
-            prop_assert_eq!(answers(&store), right, "without {:?}", name);
+            prop_assert_eq!(read(&store), right, "without {:?}", name);
         }
     }
 }

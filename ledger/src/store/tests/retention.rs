@@ -1,4 +1,4 @@
-//! What is removed, and what is noted where the log has none.
+//! Which rows are removed, and which gaps are added for records that the log does not have.
 
 use std::time::Duration;
 
@@ -9,7 +9,7 @@ use super::{
     *,
 };
 
-/// Every row, less the whole records.
+/// A pair's ticks and gaps from an instant on.
 fn history(store: &Store, pair: Pair, from: Timestamp) -> (Vec<StoredTick>, Vec<StoredGap>) {
     let ticks = store.ticks(pair, from, Timestamp::MAX, Order::Ascending).map(Result::unwrap);
     let gaps = store.gaps(pair, from, Timestamp::MAX, Order::Ascending).map(Result::unwrap);
@@ -20,7 +20,7 @@ proptest! {
     #![proptest_config(ProptestConfig::with_cases(24))]
 
     #[test]
-    fn what_is_within_retention_stays_and_the_rest_goes(
+    fn rows_within_retention_stay_and_the_rest_is_removed(
         runs in prop::collection::vec(run(), 1..12),
         ticks in 0_u64..1_000_000,
         quotes in 0_u64..100_000,
@@ -44,7 +44,7 @@ proptest! {
         for ((pair, slot), wanted) in cutoffs.iter().zip(wanted) {
             let from = slot.minus(retention.ticks);
             prop_assert_eq!((history(&store, *pair, from), store.summarize(*pair, from, slot.next()).unwrap()), wanted);
-            // At most one block reaches out of the range, with the gaps between its ticks.
+            // At most one block extends out of the range, with the gaps between its ticks.
             let before = history(&store, *pair, Timestamp::EPOCH).0.iter().filter(|tick| tick.slot.start() < from).count();
             prop_assert!(before < 256, "{}", before);
             let gaps = store.gaps(*pair, Timestamp::EPOCH, from, Order::Ascending).map(Result::unwrap);
@@ -65,11 +65,11 @@ fn commit(store: &Store, number: u64, index: i64, breaks: &[Break]) {
 }
 
 #[test]
-fn slots_without_a_record_are_a_gap_that_says_what_became_of_it() {
+fn slots_without_a_record_become_a_gap_with_the_cause() {
     let folder = tempfile::tempdir().unwrap();
     let store = Store::open_local(folder.path()).unwrap();
     commit(&store, 1, 10, &[]);
-    // Message 2 is not a record: whoever reads the log finds that.
+    // Message 2 is not a record.
     commit(&store, 3, 12, &[Break::Unreadable(Sequence(2))]);
     // Messages 4 to 8 have expired.
     commit(&store, 9, 17, &[Break::Expired(Sequence(9))]);
@@ -77,9 +77,9 @@ fn slots_without_a_record_are_a_gap_that_says_what_became_of_it() {
     // Nothing in the log explains why slots 19 to 21 have no record.
     commit(&store, 11, 22, &[]);
     let gaps: Vec<StoredGap> = history(&store, "BTC-USD".parse().unwrap(), Timestamp::EPOCH).1;
-    let told: Vec<_> = gaps.iter().map(|gap| (gap.from, gap.slot, gap.cause, gap.recorded)).collect();
+    let found: Vec<_> = gaps.iter().map(|gap| (gap.from, gap.slot, gap.cause, gap.recorded)).collect();
     assert_eq!(
-        told,
+        found,
         [
             (slot(11), slot(11), GapCause::Unreadable, None),
             (slot(13), slot(16), GapCause::Retention, None),
@@ -89,7 +89,7 @@ fn slots_without_a_record_are_a_gap_that_says_what_became_of_it() {
 }
 
 #[test]
-fn whole_records_of_a_pair_that_gets_no_more_do_not_hold_up_the_others() {
+fn whole_records_of_a_pair_without_new_records_do_not_keep_those_of_others() {
     let folder = tempfile::tempdir().unwrap();
     let store = Store::open_local(folder.path()).unwrap();
     let dead = Stored { sequence: Sequence(1), record: record("ETH-USD", 1, Some("1")) };
@@ -103,14 +103,14 @@ fn whole_records_of_a_pair_that_gets_no_more_do_not_hold_up_the_others() {
     store.commit(&records, Sequence(400), &[], Timestamp::EPOCH).unwrap();
     let retention = Retention { ticks: Duration::from_secs(86_400), quotes: Duration::from_secs(1_000) };
     while store.reclaim(retention).unwrap() > 0 {}
-    // They go a pack at a time, and the one with its newest tick stays.
+    // They are removed a pack at a time. The pack with the other pair's newest tick stays.
     let left: Vec<u64> = store.records().map(|stored| stored.unwrap().sequence.0).collect();
     assert_eq!(left, (1..=64).chain(257..=400).collect::<Vec<_>>());
     assert_eq!(store.record(Sequence(1)).unwrap(), Some(dead.record));
 }
 
 #[test]
-fn of_records_that_will_be_past_retention_only_the_rest_is_written() {
+fn records_that_will_be_past_retention_are_not_written_whole() {
     let folder = tempfile::tempdir().unwrap();
     let store = Store::open_local(folder.path()).unwrap();
     let stored = |number: u64, price: Option<&str>| Stored {
@@ -127,18 +127,18 @@ fn of_records_that_will_be_past_retention_only_the_rest_is_written() {
         "and the newest gap and tick"
     );
     for Stored { sequence, record } in &records {
-        assert_eq!(store.expired(*sequence).unwrap(), Covering::of(*sequence, record));
+        assert_eq!(store.covering(*sequence).unwrap(), Covering::of(*sequence, record));
     }
     store.check().unwrap();
 }
 
 #[test]
-fn each_lost_slot_has_the_cause_of_its_own_hole_however_batches_fall() {
+fn each_lost_slot_has_the_cause_of_its_own_hole_however_the_log_is_batched() {
     let stored = |number: u64, index: i64| Stored {
         sequence: Sequence(number),
         record: record("BTC-USD", index, Some("1.5")),
     };
-    // Message 2 is no record; 5 to 8 have expired.
+    // Message 2 is not a record. Messages 5 to 8 have expired.
     let log = [stored(1, 10), stored(3, 12), stored(4, 13), stored(9, 18), stored(10, 19)];
     let causes = |batches: &[&[Stored]]| -> Vec<(Slot, GapCause)> {
         let folder = tempfile::tempdir().unwrap();
@@ -159,14 +159,14 @@ fn each_lost_slot_has_the_cause_of_its_own_hole_however_batches_fall() {
 }
 
 #[test]
-fn what_was_newest_within_retention_is_kept_whole_however_old_it_is() {
+fn a_record_that_was_the_newest_within_retention_is_kept_whole() {
     let folder = tempfile::tempdir().unwrap();
     let store = Store::open_local(folder.path()).unwrap();
     let stored = |number: u64, pair: &str, index: i64, price: Option<&str>| Stored {
         sequence: Sequence(number),
         record: record(pair, index, price),
     };
-    // The other pair has no price for long, and then one again.
+    // The other pair has no price for a long time, and then another one.
     let mut log = vec![stored(1, "ETH-USD", 1, Some("5"))];
     log.extend((2..700).map(|number| stored(number, "BTC-USD", i64::try_from(number).unwrap(), Some("2"))));
     log.push(stored(700, "ETH-USD", 690, Some("6")));
@@ -180,13 +180,13 @@ fn what_was_newest_within_retention_is_kept_whole_however_old_it_is() {
     };
     assert!(reclaim(200), "as of slot 600 it is the newest");
     assert_eq!(store.record(Sequence(200)).unwrap(), None);
-    // Where the next one is past retention as well, nobody can ask for it any more.
+    // Once its successor is past retention too, no snapshot can have it as the newest.
     *store.writer.lock().unwrap() = None;
     assert!(!reclaim(50));
 }
 
 #[test]
-fn a_damaged_roll_up_is_worked_out_from_below_and_a_missing_head_is_noticed() {
+fn a_damaged_roll_up_is_recomputed_and_a_missing_newest_record_is_detected() {
     let folder = tempfile::tempdir().unwrap();
     let store = Store::open_local(folder.path()).unwrap();
     let pair = "BTC-USD".parse().unwrap();
@@ -211,10 +211,10 @@ fn a_damaged_roll_up_is_worked_out_from_below_and_a_missing_head_is_noticed() {
 }
 
 #[test]
-fn a_store_that_lacks_what_was_told_is_its_writers_alone_until_it_has_caught_up() {
+fn only_the_writer_can_use_a_store_that_is_catching_up() {
     let folder = tempfile::tempdir().unwrap();
     let store = Store::open_copy(folder.path(), &identity("abc"), now()).unwrap();
-    let writer = store.of_writer();
+    let writer = store.writer_handle();
     writer.commit(&[], Sequence(7), &[], Timestamp::EPOCH).unwrap();
     writer.close("full".to_owned());
     assert!(matches!(writer.cursor(), Err(StoreError::Closed(_))));

@@ -1,4 +1,4 @@
-//! What the aggregator made always recomputes, and whatever is changed afterwards is noticed.
+//! Records from the aggregator recompute to the same result, and any change to them is detected.
 
 use common::{
     domain::{Epoch, Observation, Origin, Policy, Span, Timestamp, Words},
@@ -20,7 +20,7 @@ fn seconds(count: u64) -> std::time::Duration {
 }
 
 prop_compose! {
-    /// Around the limits of the policies below, so that every verdict and both causes come up.
+    /// Close to the limits of the policies below, so that every verdict and both causes occur.
     fn observation()(cents in 9_700_000_i64..10_300_000, scale in 1_u32..4, age in prop::option::of(0_u64..60),
                      ahead in any::<bool>(), still in 0_u64..1_200, own_limit in prop::option::of(1_u16..90)) -> Observation {
         let source_time = age.map(|age| if ahead { now().plus(seconds(age / 4)) } else { now().minus(seconds(age)) });
@@ -67,7 +67,7 @@ fn record(quotes: &[Quote], policy: &Policy) -> Record {
     Record { pair: "BTC-USD".parse().unwrap(), epoch: Epoch(3), origin: Origin::Live, body }
 }
 
-/// The texts that can be in a field and are one digit away.
+/// All texts that differ from this one in a single digit.
 fn other_digits(text: &str) -> Vec<String> {
     let digit = |(at, old): (usize, char)| {
         ('0'..='9').filter(move |new| old.is_ascii_digit() && *new != old).map(move |new| {
@@ -79,16 +79,16 @@ fn other_digits(text: &str) -> Vec<String> {
     text.char_indices().flat_map(digit).collect()
 }
 
-/// The record with another text in one of its own fields, if that is a record.
+/// The record with another text in one of its own members. None if the result is not a valid record.
 fn with(record: &Record, field: &str, old: &str, new: &str) -> Option<Record> {
     let text = String::from_utf8(wire::encode(record)).unwrap();
-    // The record's own fields come before those of its quotes.
+    // The record's own members come before those of its quotes.
     let (from, to) = (format!("\"{field}\":\"{old}\""), format!("\"{field}\":\"{new}\""));
     assert!(text.contains(&from), "{from} in {text}");
     wire::decode(text.replacen(&from, &to, 1).as_bytes()).ok()
 }
 
-/// What was told by the source, or by the settings, and not worked out.
+/// Whether a verdict is input, from the source or the settings, rather than computed.
 fn is_given(verdict: Verdict) -> bool {
     matches!(verdict, Verdict::Shadow | Verdict::Failed(_))
 }
@@ -97,17 +97,17 @@ proptest! {
     #![proptest_config(ProptestConfig::with_cases(512))]
 
     #[test]
-    fn what_was_aggregated_written_and_read_is_recomputed_the_same(quotes in quotes(), policy in policy()) {
+    fn an_aggregated_record_recomputes_to_the_same_after_encoding(quotes in quotes(), policy in policy()) {
         let record = wire::decode(&wire::encode(&record(&quotes, &policy))).unwrap();
         prop_assert_eq!(recompute(&record), Ok(Outcome::Agrees));
     }
 
     #[test]
-    fn a_changed_digit_of_price_or_spread_is_noticed(quotes in quotes(), policy in policy()) {
+    fn a_changed_digit_of_price_or_spread_is_detected(quotes in quotes(), policy in policy()) {
         let record = record(&quotes, &policy);
         if let Body::Tick(tick) = &record.body {
             let price = tick.price.to_string();
-            // Appending changes no value, and is noticed as well.
+            // An appended zero does not change the value, but is detected too.
             for changed in other_digits(&price).into_iter().chain([format!("{}0", with_point(&price))]) {
                 let Some(changed) = with(&record, "price", &price, &changed) else { continue };
                 prop_assert!(matches!(recompute(&changed).unwrap_err()[..], [Difference::Price(_)]));
@@ -121,7 +121,7 @@ proptest! {
     }
 
     #[test]
-    fn a_changed_cause_verdict_or_kind_is_noticed(quotes in quotes(), policy in policy()) {
+    fn a_changed_cause_verdict_or_kind_is_detected(quotes in quotes(), policy in policy()) {
         let record = record(&quotes, &policy);
         if let Body::Gap(gap) = &record.body {
             for cause in GapCause::ALL.iter().filter(|cause| cause.is_of_log() && **cause != gap.cause) {
@@ -199,7 +199,7 @@ fn three(prices: [&str; 3]) -> Record {
 }
 
 #[test]
-fn a_difference_names_what_stands_there_and_what_should() {
+fn a_difference_shows_the_recorded_and_the_recomputed_value() {
     let mut record = three(["97012.30", "97012.35", "97012.40"]);
     let Body::Tick(tick) = &mut record.body else { unreachable!() };
     tick.price = "97012.350".parse().unwrap();
@@ -215,15 +215,17 @@ fn a_difference_names_what_stands_there_and_what_should() {
 }
 
 #[test]
-fn another_quote_or_rule_does_not_lead_to_the_same_price() {
+fn a_changed_quote_or_policy_is_detected() {
     let mut changed_quote = three(["97012.30", "97012.35", "97012.40"]);
     evidence(&mut changed_quote).quotes[1].observation.as_mut().unwrap().price = "97012.36".parse().unwrap();
     assert!(matches!(recompute(&changed_quote).unwrap_err()[..], [Difference::Price(_)]));
     let mut changed_policy = three(["97012.30", "97012.35", "97012.40"]);
     evidence(&mut changed_policy).policy.min_sources = 4;
     let differences = recompute(&changed_policy).unwrap_err();
-    assert_eq!(differences[0].to_string(), "recorded a tick at 97012.35, recomputed a gap, too_few_sources");
-    assert_eq!(differences.len(), 4, "each quote was used, and would not be: {differences:?}");
+    let recorded = Agreed::Price("97012.35".parse().unwrap());
+    let recomputed = Agreed::Gap(GapCause::TooFewSources);
+    assert_eq!(differences[0], Difference::Kind(Both { recorded, recomputed }));
+    assert_eq!(differences.len(), 4, "the kind, and the verdict of each quote: {differences:?}");
 }
 
 #[test]
@@ -249,7 +251,7 @@ fn without_quotes_there_is_nothing_to_recompute() {
 }
 
 #[test]
-fn a_quote_that_is_unchanged_since_later_than_it_was_observed_is_noticed() {
+fn a_quote_that_is_unchanged_since_after_it_was_observed_is_detected() {
     let mut record = three(["97012.30", "97012.35", "97012.40"]);
     let quote = &mut evidence(&mut record).quotes[1];
     let (source, seen) = (quote.source, quote.observation.as_mut().unwrap());

@@ -1,4 +1,4 @@
-//! A clock that is set by hand, sources that do as they are told, and a slot loop before them.
+//! A slot loop with a controllable clock and scripted sources.
 
 use std::sync::{Mutex, PoisonError};
 
@@ -16,10 +16,10 @@ use crate::{poll::*, source::Source};
 
 pub(super) const START: i64 = 1_000_000_000_000;
 
-/// The time of the slot that has begun is over: the next one is the first.
+/// The clock starts in the middle of a slot, too late to poll it, so the next slot is the first one.
 const FIRST_OFFSET_MILLIS: i64 = 5_000;
 
-/// A wall clock that follows tokio's paused time, and can jump.
+/// A wall clock that follows tokio's paused clock and can jump.
 #[derive(Debug)]
 pub(super) struct FollowingClock {
     began: Instant,
@@ -31,8 +31,8 @@ impl FollowingClock {
         Arc::new(Self { began: Instant::now(), offset_millis: Mutex::new(FIRST_OFFSET_MILLIS) })
     }
 
-    /// The time, whatever this clock shows.
-    fn right(&self) -> Timestamp {
+    /// The time without any jumps.
+    fn correct(&self) -> Timestamp {
         let elapsed = i64::try_from(self.began.elapsed().as_millis()).unwrap();
         Timestamp::from_unix_millis(START + elapsed + FIRST_OFFSET_MILLIS).unwrap()
     }
@@ -50,12 +50,12 @@ impl Clock for FollowingClock {
     }
 }
 
-/// A source that answers after a while, with the price of the moment.
+/// A source that responds after a fixed time with a price that the test sets.
 pub(super) struct Scripted {
     name: &'static str,
     takes: Duration,
     price: Arc<Mutex<&'static str>>,
-    /// It says the right time with each price.
+    /// If set, prices have the correct time as their timestamp.
     clock: Option<Arc<FollowingClock>>,
 }
 
@@ -73,7 +73,7 @@ impl Source for Scripted {
         let price = *self.price.lock().unwrap_or_else(PoisonError::into_inner);
         let answer = match tokio::time::timeout_at(deadline, tokio::time::sleep(self.takes)).await {
             Ok(()) => {
-                let time = self.clock.as_ref().map(|clock| clock.right());
+                let time = self.clock.as_ref().map(|clock| clock.correct());
                 Ok(Sample { price: price.parse().unwrap(), time })
             }
             Err(_) => Err(Failure::Timeout),
@@ -91,7 +91,7 @@ pub(super) struct Rig {
     pub(super) slots: mpsc::Receiver<PolledSlot>,
     pub(super) prices: Vec<Arc<Mutex<&'static str>>>,
     pub(super) readiness: Readiness,
-    pub(super) standing: watch::Sender<Standing>,
+    pub(super) state: watch::Sender<LeadState>,
     pub(super) leadership: Leadership,
     pub(super) stop: CancellationToken,
 }
@@ -110,20 +110,20 @@ pub(super) fn degraded(readiness: &Readiness) -> bool {
     matches!(readiness.report().first(), Some((_, Condition::Degraded(_))))
 }
 
-pub(super) fn leading() -> Standing {
-    Standing::Leading { term: Term(1), until: Instant::now() + Duration::from_secs(1_000_000) }
+pub(super) fn leading() -> LeadState {
+    LeadState::Leading { term: Term(1), until: Instant::now() + Duration::from_secs(1_000_000) }
 }
 
-/// A slot loop at 10 s that leads, with sources that take so long and have such roles. Those whose name begins
-/// with `timed` say the time of their prices.
+/// A slot loop that leads, with an interval of 10 s. Sources are given by name, response time in milliseconds and role.
+/// Those whose name starts with `timed` send timestamps.
 pub(super) fn rig(sources: &[(&'static str, u64, Role)], min_sources: u32) -> Rig {
     rig_after(None, leading(), sources, min_sources)
 }
 
-/// The same after a newest record, and standing so.
+/// The same with a newest record in the log, and in a given state.
 pub(super) fn rig_after(
     newest: Option<Record>,
-    stands: Standing,
+    initial: LeadState,
     sources: &[(&'static str, u64, Role)],
     min_sources: u32,
 ) -> Rig {
@@ -153,8 +153,8 @@ pub(super) fn rig_after(
     };
     let readiness = Readiness::default();
     let metrics = Metrics::new(&Registry::new()).unwrap();
-    let (standing, leadership) = Leadership::channel(LeaderId(1));
-    standing.send_replace(stands);
+    let (state, leadership) = Leadership::channel(LeaderId(1));
+    state.send_replace(initial);
     let newest = newest.into_iter().collect();
     let (_, takeovers) = watch::channel(Some(Arc::new(Takeover { term: Term(1), newest })));
     let poll = Poll::new(
@@ -168,11 +168,11 @@ pub(super) fn rig_after(
     let (queue, slots) = queue();
     let stop = CancellationToken::new();
     tokio::spawn(poll.run(queue, stop.clone()));
-    Rig { clock, slots, prices, readiness, standing, leadership, stop }
+    Rig { clock, slots, prices, readiness, state, leadership, stop }
 }
 
 impl Rig {
-    /// The next polled slot, in seconds since the start, and its body.
+    /// The next polled slot in seconds since the start, and its body.
     pub(super) async fn next(&mut self) -> (i64, Body) {
         let mut polled = self.slots.recv().await.unwrap();
         ((polled.slot.start().unix_millis() - START) / 1_000, polled.bodies.pop().unwrap().1)

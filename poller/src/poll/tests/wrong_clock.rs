@@ -1,4 +1,4 @@
-//! A clock that jumps by an hour, forwards and back.
+//! A clock that jumps ahead or back by an hour.
 
 use common::domain::{Epoch, GapCause, Origin};
 
@@ -9,10 +9,10 @@ use super::{
 
 const HOUR: i64 = 3_600;
 
-/// A source that says the time, and one that does not.
+/// A source with timestamps, and one without.
 const SOURCES: [(&str, u64, Role); 2] = [("timed", 100, PRIMARY), ("plain", 100, PRIMARY)];
 
-/// A log whose newest slot lies so many seconds after the start.
+/// A newest record whose slot is this many seconds after the start.
 fn covered_up_to(second: i64) -> Record {
     let interval: Interval = "10s".parse().unwrap();
     let slot = interval.slot_at(Timestamp::from_unix_millis(START + second * 1_000).unwrap());
@@ -24,40 +24,40 @@ async fn passes(seconds: u64) {
     tokio::time::sleep(Duration::from_secs(seconds)).await;
 }
 
-/// Whether the lease was given to whoever wants it, since this was asked last.
+/// Whether another poller was allowed to lead since the last call.
 async fn handed_over(rig: &Rig) -> bool {
-    tokio::time::timeout(Duration::ZERO, rig.leadership.told_fenced()).await.is_ok()
+    tokio::time::timeout(Duration::ZERO, rig.leadership.wait_until_fenced()).await.is_ok()
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_a_clock_that_is_ahead_says_is_not_published() {
+async fn nothing_is_published_while_the_clock_is_ahead() {
     let mut rig = rig(&SOURCES, 1);
     assert_eq!(rig.next().await.0, 10);
     rig.clock.jump(HOUR * 1_000);
     passes(55).await;
-    assert!(rig.slots.try_recv().is_err(), "a slot of the future");
+    assert!(rig.slots.try_recv().is_err(), "no slot of the future is polled");
     assert!(degraded(&rig.readiness));
-    assert!(handed_over(&rig).await, "somebody else's clock may be right");
-    assert!(!handed_over(&rig).await, "once is enough");
+    assert!(handed_over(&rig).await, "another poller's clock may be right");
+    assert!(!handed_over(&rig).await, "only once a minute");
     rig.clock.jump(-HOUR * 1_000);
-    assert_eq!(rig.next().await.0, 70, "the slot that is due, and none was used up");
+    assert_eq!(rig.next().await.0, 70, "the slot that is due");
     assert!(!degraded(&rig.readiness));
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_clock_that_was_set_right_is_believed() {
+async fn a_clock_that_was_corrected_is_trusted() {
     let mut rig = rig(&SOURCES, 1);
     rig.clock.jump(-HOUR * 1_000);
     assert_eq!(rig.next().await.0, 10 - HOUR);
     rig.clock.jump(HOUR * 1_000);
     let (second, body) = rig.next().await;
-    assert!([10, 20].contains(&second), "the sources say the same: {second}");
+    assert!([10, 20].contains(&second), "the sources agree with the clock: {second}");
     assert!(matches!(body, Body::Tick(_)));
     assert!(!handed_over(&rig).await);
 }
 
 #[tokio::test(start_paused = true)]
-async fn without_a_source_that_says_the_time_a_leap_is_believed() {
+async fn without_source_timestamps_a_jump_is_trusted() {
     let mut rig = rig(&SOURCES[1..], 1);
     assert_eq!(rig.next().await.0, 10);
     rig.clock.jump(HOUR * 1_000);
@@ -65,10 +65,10 @@ async fn without_a_source_that_says_the_time_a_leap_is_believed() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_new_leader_whose_clock_is_ahead_of_log_and_sources_waits() {
-    let mut rig = rig_after(Some(covered_up_to(0)), Standing::Standby, &SOURCES, 1);
+async fn a_new_leader_whose_clock_is_ahead_of_the_log_and_the_sources_waits() {
+    let mut rig = rig_after(Some(covered_up_to(0)), LeadState::Standby, &SOURCES, 1);
     rig.clock.jump(HOUR * 1_000);
-    rig.standing.send_replace(leading());
+    rig.state.send_replace(leading());
     passes(35).await;
     assert!(rig.slots.try_recv().is_err() && degraded(&rig.readiness));
     rig.clock.jump(-HOUR * 1_000);
@@ -76,13 +76,13 @@ async fn a_new_leader_whose_clock_is_ahead_of_log_and_sources_waits() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_new_leader_after_a_long_silence_begins_at_once() {
+async fn a_new_leader_after_a_long_outage_starts_at_once() {
     let mut rig = rig_after(Some(covered_up_to(-HOUR)), leading(), &SOURCES, 1);
     assert_eq!(rig.next().await.0, 10);
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_new_leader_whose_clock_is_behind_the_log_asks_nobody_and_hands_over() {
+async fn a_new_leader_whose_clock_is_behind_the_log_polls_nothing_and_hands_over() {
     let mut rig = rig_after(Some(covered_up_to(HOUR)), leading(), &SOURCES, 1);
     passes(100).await;
     assert!(rig.slots.try_recv().is_err() && degraded(&rig.readiness));

@@ -1,4 +1,4 @@
-//! A log that fails as it is told, and a publisher before it.
+//! A publisher with a log that fails as scripted.
 
 use std::sync::{Mutex, PoisonError};
 
@@ -13,7 +13,7 @@ use tokio::sync::watch;
 
 use crate::publish::*;
 
-/// What becomes of the next append.
+/// What happens to the next append.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Fate {
     /// Stored and acknowledged.
@@ -22,17 +22,17 @@ pub(super) enum Fate {
     AckLost,
     /// Neither stored nor acknowledged.
     Lost,
-    /// Somebody else's record of a later epoch comes first.
+    /// Another poller's record of a later epoch is stored first.
     Overtaken,
-    /// Another poller's lead of the same epoch comes first.
+    /// Another poller's lead of the same epoch is stored first.
     SameEpoch,
-    /// A message that is no record comes first.
+    /// A message that is not a record is stored first.
     Disturbed,
     /// The log loses its two newest records first.
     Rewound,
 }
 
-/// A log in memory that keeps the fence as JetStream does, and fails as it is told.
+/// A log in memory that checks expected sequences like JetStream, and fails as scripted.
 #[derive(Default)]
 pub(super) struct UnreliableLog {
     pub(super) state: Mutex<State>,
@@ -42,9 +42,9 @@ pub(super) struct UnreliableLog {
 pub(super) struct State {
     pub(super) records: Vec<Option<Record>>,
     pub(super) fates: Vec<Fate>,
-    /// Why nobody can say what is newest.
+    /// Why the newest record is in doubt.
     pub(super) doubt: Option<&'static str>,
-    /// Whether acknowledged records are known to be lost, until the next append.
+    /// Whether acknowledged records are known to be lost. Reset by the next append.
     pub(super) lost: bool,
 }
 
@@ -145,9 +145,9 @@ pub(super) fn tick(index: i64) -> PolledSlot {
     PolledSlot { slot: slot(index), bodies: vec![(pair(), body)] }
 }
 
-/// A publisher, its queue, and how it stands.
+/// A running publisher and its queue.
 pub(super) struct Rig {
-    pub(super) standing: watch::Sender<Standing>,
+    pub(super) state: watch::Sender<LeadState>,
     pub(super) slots: mpsc::Sender<PolledSlot>,
     pub(super) stop: CancellationToken,
     pub(super) task: tokio::task::JoinHandle<Result<(), TaskError>>,
@@ -156,9 +156,9 @@ pub(super) struct Rig {
 }
 
 impl Rig {
-    /// A process that stands by.
+    /// A publisher that stands by.
     pub(super) fn start(log: &Arc<UnreliableLog>, origin: Origin) -> Self {
-        let (standing, leadership) = Leadership::channel(LeaderId(rand_id()));
+        let (state, leadership) = Leadership::channel(LeaderId(rand_id()));
         let (slots, receiver) = queue();
         let (stop, readiness) = (CancellationToken::new(), Readiness::default());
         let publisher = Publisher {
@@ -173,12 +173,12 @@ impl Rig {
             stop: stop.clone(),
         };
         let task = tokio::spawn(publisher.run(receiver));
-        Self { standing, slots, stop, task, leadership, readiness }
+        Self { state, slots, stop, task, leadership, readiness }
     }
 
     pub(super) fn leads(&self, term: u64) {
         let until = tokio::time::Instant::now() + Duration::from_secs(1_000_000);
-        self.standing.send_replace(Standing::Leading { term: Term(term), until });
+        self.state.send_replace(LeadState::Leading { term: Term(term), until });
     }
 
     pub(super) async fn polls(&self, slots: &[i64]) {
@@ -187,7 +187,7 @@ impl Rig {
         }
     }
 
-    /// Lets everything happen that can happen by itself. Time is paused: this takes none.
+    /// Waits until nothing more happens. The clock is paused, so this takes no time.
     pub(super) async fn settle(&self) {
         tokio::time::sleep(Duration::from_secs(60)).await;
     }
@@ -198,13 +198,13 @@ impl Rig {
     }
 }
 
-/// Every process of a test has another id.
+/// A different id for every process of a test.
 pub(super) fn rand_id() -> u64 {
     static NEXT: std::sync::atomic::AtomicU64 = std::sync::atomic::AtomicU64::new(1);
     NEXT.fetch_add(1, std::sync::atomic::Ordering::Relaxed)
 }
 
-/// Publishes the slots in one process that leads from start to stop.
+/// Publishes the slots in one process that leads all the time.
 pub(super) async fn publish(
     log: &Arc<UnreliableLog>,
     origin: Origin,
@@ -216,7 +216,7 @@ pub(super) async fn publish(
     rig.end().await
 }
 
-/// Each record in a word: `L` lead, `T3` tick of slot 3, `G4-6` gap from 4 to 6.
+/// A word per record: `L1` is a lead of epoch 1, `T3` the tick of slot 3, `G4-6:missed` a gap from slot 4 to 6.
 pub(super) fn words(log: &UnreliableLog) -> String {
     let index = |slot: Slot| slot.start().unix_millis() / 10_000;
     let word = |record: Record| match record.body {

@@ -16,7 +16,7 @@ fn instant(millis: i64) -> Timestamp {
 }
 
 #[test]
-fn a_row_stands_from_its_time_until_the_next() {
+fn a_row_is_valid_from_its_time_until_the_next_row() {
     let recording = read("ts_ms,price,volume\n1677888060000,100.10,1\n1677888120000,100.2,1\n").unwrap();
     assert_eq!(recording.at(instant(FIRST + 59_999)), Err(Failure::Missing));
     for (at, price, time) in
@@ -29,7 +29,7 @@ fn a_row_stands_from_its_time_until_the_next() {
 }
 
 #[test]
-fn what_is_no_recording_is_refused_with_its_row() {
+fn invalid_recordings_are_refused_with_the_row() {
     let header = "ts_ms,price\n";
     assert!(matches!(read("price,ts_ms\n1,2\n"), Err(RecordingError::Header)));
     assert!(matches!(read(header), Err(RecordingError::Empty)));
@@ -58,13 +58,13 @@ fn times_in_seconds_are_not_taken_for_january_1970() {
 }
 
 #[test]
-fn every_part_of_a_packed_file_is_read() {
-    let packed = |text: &str| {
+fn all_parts_of_a_concatenated_gzip_file_are_read() {
+    let compressed = |text: &str| {
         let mut encoder = GzEncoder::new(Vec::new(), Compression::default());
         encoder.write_all(text.as_bytes()).unwrap();
         encoder.finish().unwrap()
     };
-    let parts = [packed("ts_ms,price\n1677888060000,1\n"), packed("1677888120000,2\n")];
+    let parts = [compressed("ts_ms,price\n1677888060000,1\n"), compressed("1677888120000,2\n")];
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("joined.csv.gz");
     std::fs::write(&path, parts.concat()).unwrap();

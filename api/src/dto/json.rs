@@ -1,0 +1,57 @@
+//! Answers as JSON, written straight from their types.
+
+use poem::{IntoResponse, Response};
+use poem_openapi::{
+    ApiResponse,
+    payload::Payload,
+    registry::{MetaMediaType, MetaResponse, MetaResponses, MetaSchemaRef, Registry},
+    types::Type,
+};
+use serde::Serialize;
+
+use crate::problem::Problem;
+
+/// An answer in JSON. Its members are in the order in which the type declares them.
+///
+/// The framework's own payload goes through `serde_json::Value`, which sorts members by name.
+#[derive(Debug)]
+pub struct Json<T>(pub T);
+
+impl<T: Type> Payload for Json<T> {
+    const CONTENT_TYPE: &'static str = "application/json; charset=utf-8";
+
+    fn schema_ref() -> MetaSchemaRef {
+        T::schema_ref()
+    }
+
+    fn register(registry: &mut Registry) {
+        T::register(registry);
+    }
+}
+
+impl<T: Type + Serialize + Send> IntoResponse for Json<T> {
+    fn into_response(self) -> Response {
+        match serde_json::to_vec(&self.0) {
+            Ok(body) => Response::builder().content_type(Self::CONTENT_TYPE).body(body),
+            Err(error) => Problem::internal(error).into_response(),
+        }
+    }
+}
+
+impl<T: Type + Serialize + Send> ApiResponse for Json<T> {
+    fn meta() -> MetaResponses {
+        let content = MetaMediaType { content_type: Self::CONTENT_TYPE, schema: T::schema_ref() };
+        let response = MetaResponse {
+            description: "",
+            status: Some(200),
+            status_range: None,
+            content: vec![content],
+            headers: Vec::new(),
+        };
+        MetaResponses { responses: vec![response] }
+    }
+
+    fn register(registry: &mut Registry) {
+        T::register(registry);
+    }
+}

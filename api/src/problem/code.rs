@@ -1,0 +1,204 @@
+//! The problem codes: what each one means, its HTTP status, and what the client can do about it.
+
+use http::StatusCode;
+
+common::words! {
+    /// A stable word that says what went wrong. [`Code::facts`] describes each one.
+    #[expect(missing_docs, reason = "`Code::facts` describes each code, for the documents too")]
+    pub enum Code ("problem code") {
+        InvalidParameter = "invalid_parameter",
+        UnknownPair = "unknown_pair",
+        NoRate = "no_rate",
+        UnknownSequence = "unknown_sequence",
+        SequenceAhead = "sequence_ahead",
+        SequenceGone = "sequence_gone",
+        UnknownCursor = "unknown_cursor",
+        NotFound = "not_found",
+        NotAcceptable = "not_acceptable",
+        MethodNotAllowed = "method_not_allowed",
+        UpgradeRequired = "upgrade_required",
+        Unauthorized = "unauthorized",
+        RateLimited = "rate_limited",
+        NoPriceYet = "no_price_yet",
+        ContractNotMet = "contract_not_met",
+        ThinWindow = "thin_window",
+        TooManyStreams = "too_many_streams",
+        Busy = "busy",
+        StoreUnavailable = "store_unavailable",
+        BackupRunning = "backup_running",
+        Starting = "starting",
+        Internal = "internal",
+    }
+}
+
+/// Whether repeating the same request can help.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Retry {
+    /// The condition passes; `Retry-After` says when to try again.
+    Later,
+    /// The request has to change, or an operator has to act.
+    Never,
+}
+
+/// What is known about a code.
+pub(crate) struct Facts {
+    pub(crate) status: StatusCode,
+    pub(crate) retry: Retry,
+    /// What happened.
+    pub(crate) meaning: &'static str,
+    /// What the client should do.
+    pub(crate) remedy: &'static str,
+}
+
+impl Code {
+    /// The HTTP status that goes with the code.
+    pub fn status(self) -> StatusCode {
+        self.facts().status
+    }
+
+    /// Everything about the code, for answers and documents.
+    #[expect(clippy::too_many_lines, reason = "a table with one entry per code")]
+    pub(crate) fn facts(self) -> Facts {
+        use Retry::{Later, Never};
+        let (status, retry, meaning, remedy) = match self {
+            Self::InvalidParameter => (
+                StatusCode::BAD_REQUEST,
+                Never,
+                "A parameter is missing, malformed or out of range.",
+                "Correct the parameter that `parameter` names, as `detail` says. Repeating the same request does not help.",
+            ),
+            Self::UnknownPair => (
+                StatusCode::NOT_FOUND,
+                Never,
+                "The log does not contain this pair.",
+                "See `/v1/pairs` for the pairs in the log.",
+            ),
+            Self::NoRate => (
+                StatusCode::NOT_FOUND,
+                Never,
+                "No pairs in the log connect the two assets.",
+                "Use assets that `detail` lists.",
+            ),
+            Self::UnknownSequence => (
+                StatusCode::NOT_FOUND,
+                Never,
+                "The log has no record at this position, or this pod no longer keeps it.",
+                "Use a more recent sequence, but not one above the answer's `X-Tickwell-Sequence`.",
+            ),
+            Self::SequenceAhead => (
+                StatusCode::CONFLICT,
+                Later,
+                "This pod has not yet read the log as far as `at_sequence`, or as far as the `cursor` of a page. \
+                 `parameter` says which.",
+                "Retry after `Retry-After`, or ask the pod that returned the sequence or cursor.",
+            ),
+            Self::SequenceGone => (
+                StatusCode::GONE,
+                Never,
+                "`at_sequence` is too old to answer from, or a stream's cursor (`after` or `Last-Event-ID`) is older than \
+                 the history that is kept. `parameter` says which.",
+                "Use a more recent sequence; `/v1/prices/{pair}/history` reaches further back. Start a stream with \
+                 `after=0` to get everything that is kept, or without a cursor to start with the newest events.",
+            ),
+            Self::UnknownCursor => (
+                StatusCode::CONFLICT,
+                Never,
+                "A stream's cursor belongs to another log or is beyond the end of this one.",
+                "Start again without the cursor. If the cursor was only slightly ahead of this pod, retrying helps.",
+            ),
+            Self::NotFound => {
+                (StatusCode::NOT_FOUND, Never, "There is no such route.", "See `/docs` for the routes.")
+            }
+            Self::NotAcceptable => (
+                StatusCode::NOT_ACCEPTABLE,
+                Never,
+                "The route cannot answer in any format that `Accept` allows.",
+                "Use a media type that `detail` lists, or leave out `Accept`.",
+            ),
+            Self::MethodNotAllowed => (
+                StatusCode::METHOD_NOT_ALLOWED,
+                Never,
+                "The route does not support this method.",
+                "Use a method that `Allow` lists.",
+            ),
+            Self::UpgradeRequired => (
+                StatusCode::UPGRADE_REQUIRED,
+                Never,
+                "The route only supports WebSocket.",
+                "Use a WebSocket client, or `/v1/stream`.",
+            ),
+            Self::Unauthorized => (
+                StatusCode::UNAUTHORIZED,
+                Never,
+                "This route needs an API key, and the request has none that is valid.",
+                "Send `Authorization: Bearer KEY` or `X-API-Key: KEY`. The operator of the service issues keys.",
+            ),
+            Self::RateLimited => (
+                StatusCode::TOO_MANY_REQUESTS,
+                Later,
+                "This client has sent too many requests.",
+                "Wait as long as `Retry-After` says. `RateLimit-Policy` says how many requests are allowed in how many \
+                 seconds.",
+            ),
+            Self::NoPriceYet => (
+                StatusCode::SERVICE_UNAVAILABLE,
+                Later,
+                "There is no agreed price yet. For a conversion it can also mean that its pairs have no prices in the same \
+                 slot within the last hour.",
+                "Retry after `Retry-After`; `/readyz?verbose` says what is missing. The prices of a conversion can also \
+                 be requested one by one.",
+            ),
+            Self::ContractNotMet => (
+                StatusCode::SERVICE_UNAVAILABLE,
+                Later,
+                "The newest price does not meet `max_age`, `min_sources` or `max_spread`. `parameter` says which one, and \
+                 `newest` is that price.",
+                "Proceed without a price, or retry after `Retry-After`, when the next slot begins.",
+            ),
+            Self::ThinWindow => (
+                StatusCode::SERVICE_UNAVAILABLE,
+                Later,
+                "Ticks cover less of a window than `min_coverage` requires.",
+                "Use a lower `min_coverage` or another window, or retry after `Retry-After`.",
+            ),
+            Self::TooManyStreams => (
+                StatusCode::SERVICE_UNAVAILABLE,
+                Later,
+                "This pod already has as many stream clients as it allows.",
+                "Retry after `Retry-After`, or use another pod.",
+            ),
+            Self::Busy => (
+                StatusCode::SERVICE_UNAVAILABLE,
+                Later,
+                "Too many other requests are reading history.",
+                "Retry after `Retry-After`, or use another pod.",
+            ),
+            Self::StoreUnavailable => (
+                StatusCode::SERVICE_UNAVAILABLE,
+                Later,
+                "History is temporarily unavailable. The newest prices are still served.",
+                "Retry after `Retry-After`, or use another pod. Operators: `/readyz?verbose` gives the reason, usually a \
+                 full disk.",
+            ),
+            Self::BackupRunning => (
+                StatusCode::CONFLICT,
+                Later,
+                "Another backup is being made or sent.",
+                "Retry after `Retry-After`.",
+            ),
+            Self::Starting => (
+                StatusCode::SERVICE_UNAVAILABLE,
+                Later,
+                "The process is still starting.",
+                "Retry after `Retry-After`; `/readyz?verbose` says what it is waiting for.",
+            ),
+            Self::Internal => (
+                StatusCode::INTERNAL_SERVER_ERROR,
+                Never,
+                "The server failed to answer. Its log has the details.",
+                "Retry, or use another pod. If it keeps happening, give the `trace_id` to the operator of the service.",
+            ),
+        };
+        Facts { status, retry, meaning, remedy }
+    }
+}

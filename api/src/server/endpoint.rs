@@ -1,0 +1,260 @@
+//! The endpoints of a process, and the middleware that every request passes through whatever its route.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use common::domain::Sequence;
+use http::{HeaderName, HeaderValue, Method, header};
+use poem::{
+    Endpoint, EndpointExt, IntoResponse, Request, Response, Result, Route, endpoint::make_sync, get, handler,
+    web::Data,
+};
+use poem_openapi::OperationId;
+use tokio::time::Instant;
+
+use crate::{
+    config::{ApiConfig, WebOrigin},
+    metrics::Metrics,
+    problem::{Code, ERRORS_PATH, Problem, TraceId, in_trace, into_response},
+    routes::{self, Document, NOT_YET, Operations, Page, Pinned, Process, State},
+    server::{
+        SharedEndpoint,
+        caching::{Audience, add_cache_headers},
+        compression::compress,
+        cors::cors,
+        limit::{Gate, admit},
+        parameters::{KnownRoutes, not_a_sequence, validate_parameters},
+    },
+};
+use ledger::snapshot::Snapshot;
+
+/// The longest request target.
+const MAX_URI_BYTES: usize = 8 * 1024;
+
+/// The content security policy of an answer that is not a page: a browser may do nothing with it.
+const DATA_POLICY: &str = "default-src 'none'; frame-ancestors 'none'";
+
+/// The content security policy of a page that sets none itself.
+const PAGE_POLICY: &str = "object-src 'none'; base-uri 'none'; form-action 'self'; frame-ancestors 'none'";
+
+/// The AsyncAPI document of the NATS feed.
+const ASYNCAPI: &str = include_str!("../../../docs/asyncapi.yaml");
+
+/// The sequence that an answer was made at.
+const SEQUENCE_HEADER: HeaderName = HeaderName::from_static("x-tickwell-sequence");
+
+/// The cursor of a client that reconnects to a stream.
+const LAST_EVENT_ID: HeaderName = HeaderName::from_static("last-event-id");
+
+/// The routes of a pod that need the log.
+const API: &str = "/v1";
+
+/// The routes for operators on the admin listener.
+const ADMIN: &str = "/admin";
+
+/// Where `at_sequence` is accepted.
+const PINNED_ROUTES: &str = "/v1/";
+
+/// All public routes of a pod.
+pub fn endpoint(
+    state: &Arc<State>,
+    process: &Process,
+    config: &ApiConfig,
+    metrics: Metrics,
+) -> SharedEndpoint {
+    let service = routes::service(state, process);
+    let document = Document::of(&service);
+    let known = Arc::new(KnownRoutes::of::<routes::Apis>());
+    let page = if config.keys.is_empty() { Page::open(state) } else { Page::for_key_holders() };
+    let routes = Route::new()
+        .at("/docs", get(docs).data(Docs(document.swagger_ui(&service).into())))
+        .at("/openapi.json", get(openapi).data(document))
+        .at(ERRORS_PATH, get(routes::errors))
+        .at("/asyncapi.yaml", get(asyncapi))
+        .at("/metrics", routes::metrics_route(process))
+        .nest_no_strip("/", service);
+    let routes = page.added_to(routes);
+    let (gate, state) = (Arc::new(Gate::new(config)), state.clone());
+    let origins: Arc<[WebOrigin]> = config.cors_origins.clone().into();
+    let audience = if config.keys.is_empty() { Audience::Everybody } else { Audience::KeyHolders };
+    let (pinning, caching) = (state.clone(), state.clone());
+    // The last layer is the outermost one.
+    let endpoint = routes
+        .around(move |next, request| add_cache_headers(next, request, caching.clone(), audience))
+        .around(move |next, request| pin_sequence(next, request, pinning.clone()))
+        .around(move |next, request| validate_parameters(next, request, known.clone()))
+        .around(move |next, request| admit(next, request, gate.clone()))
+        .around(move |next, request| take_snapshot(next, request, state.clone()))
+        .around(compress)
+        .around(move |next, request| cors(next, request, origins.clone()))
+        .around(move |next, request| normalize_and_count(next, request, Some(metrics.clone())))
+        .boxed();
+    Arc::new(endpoint)
+}
+
+/// The routes for operators, for a process that serves no API.
+pub fn operations_endpoint(process: &Process) -> SharedEndpoint {
+    for_operators(Operations::routes(process))
+}
+
+/// The routes on a pod's admin listener.
+pub fn admin_endpoint(state: &Arc<State>, process: &Process) -> SharedEndpoint {
+    let operations = Operations::routes(process);
+    for_operators(Route::new().nest_no_strip("/", operations).nest(ADMIN, routes::admin::routes(state)))
+}
+
+/// The public routes of a pod while it waits for the log: those for operators, and the page. Everything else returns
+/// 503 `starting`.
+pub fn starting_endpoint(process: &Process) -> SharedEndpoint {
+    for_operators(Page::starting().added_to(not_yet(process, API)))
+}
+
+/// The routes on the admin listener while the pod waits for the log.
+pub fn starting_admin_endpoint(process: &Process) -> SharedEndpoint {
+    for_operators(not_yet(process, ADMIN))
+}
+
+fn not_yet(process: &Process, later: &str) -> Route {
+    let not_yet = make_sync(|_| Problem::new(Code::Starting, NOT_YET).retry_after(1));
+    Route::new().nest_no_strip("/", Operations::routes(process)).nest(later, not_yet)
+}
+
+fn for_operators(routes: impl Endpoint + 'static) -> SharedEndpoint {
+    Arc::new(routes.around(|next, request| normalize_and_count(next, request, None)).boxed())
+}
+
+/// Takes one snapshot for the whole request, and puts its sequence into the answer's headers.
+async fn take_snapshot<E: Endpoint>(
+    next: Arc<E>,
+    mut request: Request,
+    state: Arc<State>,
+) -> Result<Response> {
+    let snapshot = state.newest_snapshot();
+    let sequence = snapshot.sequence.0;
+    request.set_data(snapshot);
+    let mut response = into_response(next.call(request).await);
+    response.headers_mut().entry(SEQUENCE_HEADER).or_insert_with(|| HeaderValue::from(sequence));
+    Ok(response)
+}
+
+/// Replaces the newest snapshot by that of an earlier sequence if the request has `at_sequence`.
+async fn pin_sequence<E: Endpoint>(
+    next: Arc<E>,
+    mut request: Request,
+    state: Arc<State>,
+) -> Result<Response> {
+    let asked = if is_pinnable(&request) { asked_sequence(&request)? } else { None };
+    let (Some(sequence), Some(newest)) = (asked, request.data::<Arc<Snapshot>>().cloned()) else {
+        return Ok(next.call(request).await?.into_response());
+    };
+    request.set_data(state.snapshot_at(newest, sequence).await?);
+    request.set_data(Pinned(sequence));
+    let mut response = into_response(next.call(request).await);
+    response.headers_mut().insert(SEQUENCE_HEADER, HeaderValue::from(sequence.0));
+    Ok(response)
+}
+
+fn is_pinnable(request: &Request) -> bool {
+    *request.method() == Method::GET && request.uri().path().starts_with(PINNED_ROUTES)
+}
+
+fn asked_sequence(request: &Request) -> Result<Option<Sequence>, Problem> {
+    let parameters: Vec<(String, String)> = request.params().unwrap_or_default();
+    let asked = parameters.into_iter().find(|(name, _)| name == "at_sequence");
+    let sequence = |text: String| text.parse().ok().filter(|number| *number > 0).map(Sequence);
+    asked.map(|(name, text)| sequence(text).ok_or_else(|| not_a_sequence(name))).transpose()
+}
+
+/// The outermost layer. It treats HEAD as GET, refuses malformed requests, turns errors into problems, sets the headers
+/// that every answer has, and counts the request.
+async fn normalize_and_count<E: Endpoint>(
+    next: Arc<E>,
+    mut request: Request,
+    metrics: Option<Metrics>,
+) -> Result<Response> {
+    let started = Instant::now();
+    let method = request.method().clone();
+    if method == Method::HEAD {
+        // The connection omits the body, so every GET route supports HEAD.
+        request.set_method(Method::GET);
+        // Only a GET request can switch protocols.
+        request.headers_mut().remove(header::UPGRADE);
+    }
+    if request.headers().get(LAST_EVENT_ID).is_some_and(HeaderValue::is_empty) {
+        // Some clients send an empty header before they have received any event.
+        request.headers_mut().remove(LAST_EVENT_ID);
+    }
+    let trace = TraceId::from_headers(request.headers());
+    let handling = async {
+        let answer = match check_size_and_body(&request) {
+            Ok(()) => next.call(request).await,
+            Err(problem) => Err(problem.into()),
+        };
+        into_response(answer)
+    };
+    let mut response = in_trace(trace, handling).await;
+    let headers = response.headers_mut();
+    headers.insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
+    headers.insert(header::REFERRER_POLICY, HeaderValue::from_static("no-referrer"));
+    let is_page =
+        headers.get(header::CONTENT_TYPE).is_some_and(|kind| kind.as_bytes().starts_with(b"text/html"));
+    let policy = if is_page { PAGE_POLICY } else { DATA_POLICY };
+    headers.entry(header::CONTENT_SECURITY_POLICY).or_insert(HeaderValue::from_static(policy));
+    // Nothing is cached unless its route allows it.
+    headers.entry(header::CACHE_CONTROL).or_insert(HeaderValue::from_static("no-store"));
+    // Any answer may be compressed, and shared caches must know. Routes add what else their answers depend on.
+    headers.append(header::VARY, HeaderValue::from_static("Accept-Encoding"));
+    if let Some(metrics) = metrics {
+        let route = response.data::<OperationId>().map_or("other", |operation| operation.0);
+        metrics.answered(method_label(&method), route, response.status().as_u16(), started.elapsed());
+    }
+    Ok(response)
+}
+
+/// Refuses request targets that are too long, and bodies, which no route reads.
+fn check_size_and_body(request: &Request) -> Result<(), Problem> {
+    let (uri, headers) = (request.uri(), request.headers());
+    let target_bytes = uri.path_and_query().map_or(0, |target| target.as_str().len());
+    if target_bytes > MAX_URI_BYTES {
+        let detail = format!("the request target is longer than {MAX_URI_BYTES} bytes");
+        return Err(Problem::parameter("uri", detail));
+    }
+    let length = headers.get(header::CONTENT_LENGTH).is_some_and(|length| length.as_bytes() != b"0");
+    if request.method() == Method::GET && (length || headers.contains_key(header::TRANSFER_ENCODING)) {
+        let detail = "GET requests must not have a body here; use query parameters";
+        return Err(Problem::parameter("body", detail));
+    }
+    Ok(())
+}
+
+/// The method as a metric label. Clients can invent methods, so unknown ones share one label.
+fn method_label(method: &Method) -> &'static str {
+    match *method {
+        Method::GET => "GET",
+        Method::HEAD => "HEAD",
+        Method::POST => "POST",
+        Method::PUT => "PUT",
+        Method::DELETE => "DELETE",
+        Method::OPTIONS => "OPTIONS",
+        _ => "_OTHER",
+    }
+}
+
+/// The HTML of `/docs`, built once.
+#[derive(Clone)]
+struct Docs(Bytes);
+
+#[handler]
+fn docs(docs: Data<&Docs>) -> Response {
+    Response::builder().content_type("text/html; charset=utf-8").body(docs.0.0.clone())
+}
+
+#[handler]
+fn openapi(document: Data<&Document>) -> Response {
+    Response::builder().content_type("application/json").body(document.0.json().to_owned())
+}
+
+#[handler]
+fn asyncapi() -> Response {
+    Response::builder().content_type("application/yaml").body(ASYNCAPI)
+}

@@ -1,0 +1,154 @@
+//! Processing one batch: decode, check, commit, publish the snapshot.
+
+use std::{collections::BTreeMap, num::NonZeroUsize, sync::Arc, thread};
+
+use common::{
+    bus::{Batch, Entry, LogReader, NotRecord, ReadError},
+    domain::Record,
+    wire::DecodeError,
+};
+
+use super::{Ended, Ingest, IngestError};
+use crate::{
+    snapshot::{Rejection, Snapshot},
+    store::{Break, StoreError, Stored},
+};
+
+/// Decoding fewer entries than this takes less time than starting a thread.
+const WORTH_A_THREAD: usize = 128;
+
+/// More threads than this would only wait for the store.
+const MAX_THREADS: usize = 4;
+
+impl Ingest {
+    /// Processes one batch. If it does not continue what the store holds, the log is asked whether the store is still
+    /// a copy of it.
+    pub(super) async fn process(
+        self,
+        batch: Batch,
+        reader: &mut dyn LogReader,
+    ) -> Result<(Self, Result<(), IngestError>), Ended> {
+        let (ingest, batch, outcome) = self.process_on_blocking_thread(batch, false).await?;
+        let Err(IngestError::Discontinuity { sequence, ours }) = outcome else {
+            return Ok((ingest, outcome));
+        };
+        match reader.require(sequence, &ours).await {
+            Ok(()) => {
+                let (ingest, _batch, outcome) = ingest.process_on_blocking_thread(batch, true).await?;
+                Ok((ingest, outcome))
+            }
+            Err(ReadError::Replaced(reason)) => Err(Ended::Replaced(reason)),
+            Err(error) => Ok((ingest, Err(error.into()))),
+        }
+    }
+
+    /// Processes one batch on a thread that may block.
+    async fn process_on_blocking_thread(
+        mut self,
+        batch: Batch,
+        is_known_copy: bool,
+    ) -> Result<(Self, Batch, Result<(), IngestError>), Ended> {
+        let processing = tokio::task::spawn_blocking(move || {
+            let outcome = self.process_blocking(&batch, is_known_copy);
+            (self, batch, outcome)
+        });
+        // sled panics on some kinds of damage. The panic hook has logged where.
+        processing.await.map_err(|_panic| Ended::Damaged(StoreError::Damaged("storing a batch panicked")))
+    }
+
+    /// Processes one batch, up to the first record of a newer version if there is one. Unless the store is known to
+    /// be a copy of this log, returns an error before storing anything if a record does not continue it. Blocks.
+    fn process_blocking(&mut self, batch: &Batch, is_known_copy: bool) -> Result<(), IngestError> {
+        let entries = batch.entries.as_slice();
+        let mut next = Snapshot::clone(&self.current);
+        let mut accepted = Vec::with_capacity(entries.len());
+        let mut halted = Ok(());
+        let mut rejected: BTreeMap<Rejection, u64> = BTreeMap::new();
+        let mut breaks = Vec::new();
+        for (entry, record) in entries.iter().zip(records(entries)) {
+            let sequence = entry.sequence;
+            if sequence > next.sequence.next() && sequence <= batch.first {
+                breaks.push(Break::Expired(sequence));
+            }
+            let rejection = match record {
+                Ok(record) => {
+                    if let Some(suspect) = next.discontinuity_at(&record).filter(|_| !is_known_copy)
+                        && let Ok(Some(ours)) = self.store.record(suspect)
+                    {
+                        return Err(IngestError::Discontinuity { sequence: suspect, ours: Box::new(ours) });
+                    }
+                    let stored = Stored { sequence, record };
+                    let rejection = next.apply(&stored, self.keep);
+                    if rejection.is_none() {
+                        accepted.push(stored);
+                    }
+                    rejection
+                }
+                Err(NotRecord::Undecodable(source @ DecodeError::UnknownVersion { .. })) => {
+                    halted = Err(IngestError::UnknownVersion { sequence, source });
+                    break;
+                }
+                Err(NotRecord::Undecodable(_)) => {
+                    breaks.push(Break::Unreadable(sequence));
+                    Some(Rejection::Undecodable)
+                }
+                Err(NotRecord::Unfenced) => Some(Rejection::Unfenced),
+            };
+            if let Some(rejection) = rejection {
+                *rejected.entry(rejection).or_default() += 1;
+            }
+            next.sequence = sequence;
+        }
+        for (reason, count) in &rejected {
+            self.metrics.rejected(*reason, *count);
+            tracing::warn!(
+                event = "messages_rejected", %reason, count, up_to = %next.sequence,
+                "rejected messages of the log"
+            );
+        }
+        if !entries.is_empty() {
+            self.rejecting = rejected.into_keys().next().filter(|_| accepted.is_empty());
+        }
+        if next.sequence > self.current.sequence {
+            match self.store(&accepted, &mut next, &breaks) {
+                Err(error) if error.is_damage() || self.store.is_only_copy() => return Err(error.into()),
+                Err(error) => {
+                    self.close(&error);
+                    next.find_day_ago_ticks(&self.store)?;
+                }
+                Ok(()) => {}
+            }
+            self.metrics.ingested.inc_by(u64::try_from(accepted.len()).unwrap_or(u64::MAX));
+            self.current = Arc::new(next);
+            if self.current.sequence > self.snapshots.borrow().sequence {
+                self.snapshots.send_replace(self.current.clone());
+                self.update_metrics();
+            }
+            self.caught_up();
+        }
+        halted
+    }
+
+    fn store(&self, accepted: &[Stored], next: &mut Snapshot, breaks: &[Break]) -> Result<(), StoreError> {
+        self.store.commit(accepted, next.sequence, breaks, self.whole_from)?;
+        self.store.reclaim(self.retention)?;
+        next.find_day_ago_ticks(&self.store)
+    }
+}
+
+/// Decodes messages, in several threads if there are many, as when a pod catches up: decoding is most of the work.
+fn records(entries: &[Entry]) -> Vec<Result<Record, NotRecord>> {
+    let threads = thread::available_parallelism().map_or(1, NonZeroUsize::get).min(MAX_THREADS);
+    let share = entries.len().div_ceil(threads).max(WORTH_A_THREAD);
+    let decode = |share: &[Entry]| share.iter().map(Entry::record).collect::<Vec<_>>();
+    thread::scope(|scope| {
+        let mut shares = entries.chunks(share);
+        let first = shares.next().unwrap_or_default();
+        let others: Vec<_> = shares.map(|share| scope.spawn(move || decode(share))).collect();
+        let mut records = decode(first);
+        for other in others {
+            records.extend(other.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic)));
+        }
+        records
+    })
+}

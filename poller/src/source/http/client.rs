@@ -1,0 +1,146 @@
+//! Sends one HTTP request. Responses are untrusted: everything about them is bounded.
+
+use std::time::Duration;
+
+use bytes::{Bytes, BytesMut};
+use common::domain::Failure;
+use reqwest::{
+    StatusCode, Url,
+    header::{HeaderMap, HeaderValue},
+    redirect::Policy,
+};
+use tokio::time::{Instant, timeout_at};
+
+use crate::source::error::SourceError;
+
+/// The largest body that is read, after decompression. The largest valid response, Bitstamp's list of all markets, has
+/// about 150 kB.
+const MAX_BODY_BYTES: usize = 1024 * 1024;
+
+/// The largest body of an error response that is read. Error messages are a line or two.
+const MAX_ERROR_BYTES: usize = 64 * 1024;
+
+/// How long to wait for the body of an error response. Its status already says that there is no price.
+const MAX_ERROR_TIME: Duration = Duration::from_millis(500);
+
+/// Upper bound for one request. The slot's deadline is usually earlier.
+const MAX_REQUEST_TIME: Duration = Duration::from_secs(20);
+
+/// How long idle connections are kept. Longer than most intervals, so that most requests need no handshake.
+const IDLE_CONNECTION_TIME: Duration = Duration::from_secs(90);
+
+/// An HTTP client that does not follow redirects and reads bounded bodies.
+#[derive(Debug, Clone)]
+pub struct Client(reqwest::Client);
+
+/// A response, or its beginning.
+pub(super) struct Response {
+    /// Ok for the only status whose body may contain prices, 200.
+    pub(super) status: Result<(), Failure>,
+    /// The headers. The HTTP library bounds their size.
+    pub(super) headers: HeaderMap,
+    /// The body, or why it could not be read.
+    pub(super) body: Result<Bytes, Failure>,
+}
+
+impl Client {
+    /// A client that all sources can share.
+    pub fn new() -> Result<Self, SourceError> {
+        Self::build(reqwest::Client::builder())
+    }
+
+    fn build(builder: reqwest::ClientBuilder) -> Result<Self, SourceError> {
+        builder
+            .redirect(Policy::none())
+            .timeout(MAX_REQUEST_TIME)
+            .pool_idle_timeout(IDLE_CONNECTION_TIME)
+            .user_agent(concat!("tickwell/", env!("CARGO_PKG_VERSION")))
+            .build()
+            .map(Self)
+            .map_err(SourceError::Client)
+    }
+
+    /// Sends one request. Fails only if no status and headers arrive: a response that stalls in its body may still
+    /// have said in a header when to ask again.
+    pub(super) async fn get(
+        &self,
+        url: Url,
+        header: Option<(&'static str, HeaderValue)>,
+        deadline: Instant,
+    ) -> Result<Response, Failure> {
+        let request = self.0.get(url);
+        let request = match header {
+            Some((name, value)) => request.header(name, value),
+            None => request,
+        };
+        let sent = timeout_at(deadline, request.send()).await.map_err(|_| Failure::Timeout)?;
+        let response = sent.map_err(|error| failure(&error))?;
+        let (status, headers) = (accept(response.status()), response.headers().clone());
+        let (limit, until) = match status {
+            Ok(()) => (MAX_BODY_BYTES, deadline),
+            Err(_) => (MAX_ERROR_BYTES, deadline.min(Instant::now() + MAX_ERROR_TIME)),
+        };
+        let body = timeout_at(until, read(response, limit)).await.unwrap_or(Err(Failure::Timeout));
+        Ok(Response { status, headers, body })
+    }
+}
+
+async fn read(mut response: reqwest::Response, limit: usize) -> Result<Bytes, Failure> {
+    let mut body = BytesMut::new();
+    while let Some(chunk) = response.chunk().await.map_err(|error| failure(&error))? {
+        if body.len() + chunk.len() > limit {
+            return Err(Failure::TooLarge);
+        }
+        body.extend_from_slice(&chunk);
+    }
+    Ok(body.freeze())
+}
+
+fn accept(status: StatusCode) -> Result<(), Failure> {
+    match status.as_u16() {
+        200 => Ok(()),
+        300..400 => Err(Failure::Redirect),
+        403 => Err(Failure::Http403),
+        418 => Err(Failure::Http418),
+        429 => Err(Failure::Http429),
+        451 => Err(Failure::Http451),
+        400..500 => Err(Failure::Http4xx),
+        500..600 => Err(Failure::Http5xx),
+        // No exchange sends prices with other 1xx and 2xx statuses.
+        _ => Err(Failure::Malformed),
+    }
+}
+
+fn failure(error: &reqwest::Error) -> Failure {
+    if error.is_timeout() {
+        return Failure::Timeout;
+    }
+    if error.is_decode() {
+        return Failure::Malformed;
+    }
+    let mut causes = std::iter::successors(std::error::Error::source(error), |cause| cause.source());
+    causes.find_map(cause_of).unwrap_or(Failure::Unreachable)
+}
+
+/// The failure that a cause stands for. None if it is only a failed connection.
+fn cause_of(cause: &(dyn std::error::Error + 'static)) -> Option<Failure> {
+    // The TLS library's error is wrapped in one or more I/O errors, whose `source` skips it.
+    let mut inner = within(cause);
+    while let Some(error) = inner {
+        if error.is::<rustls::Error>() {
+            return Some(Failure::Tls);
+        }
+        inner = within(error);
+    }
+    // The resolver's error type is private to the HTTP library, so only its text identifies it.
+    cause.to_string().starts_with("dns error").then_some(Failure::Dns)
+}
+
+type Cause = dyn std::error::Error + Send + Sync + 'static;
+
+fn within<'a>(error: &'a (dyn std::error::Error + 'static)) -> Option<&'a Cause> {
+    error.downcast_ref::<std::io::Error>()?.get_ref()
+}
+
+#[cfg(test)]
+mod tests;

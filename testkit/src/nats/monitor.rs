@@ -1,0 +1,53 @@
+//! What a server says of itself on its monitoring port.
+
+use std::time::Duration;
+
+use anyhow::{Context as _, ensure};
+use serde::Deserialize;
+
+use super::{NatsServer, read_log};
+
+/// How long one answer may take. A server that is starting answers slowly.
+const ANSWER_TIME: Duration = Duration::from_secs(5);
+
+/// The answer of `/healthz`.
+#[derive(Debug, Deserialize)]
+struct Health {
+    status: String,
+    #[serde(default)]
+    error: String,
+}
+
+/// What a server logs when it cannot read its own copy of a stream. It may get another copy from the others of its
+/// cluster, and is healthy afterwards.
+const LOST_COPY: &str = "Error recreating stream";
+
+impl NatsServer {
+    /// The lines of its log that say that it could not read its copy of a stream.
+    #[must_use]
+    pub fn lost_copies(&self) -> Vec<String> {
+        let log = read_log(self.folder.path());
+        log.lines().filter(|line| line.contains(LOST_COPY)).map(str::to_owned).collect()
+    }
+
+    /// Asks `/healthz`.
+    ///
+    /// A server can be `ok` and still have a replica that its leader does not count as current;
+    /// [`replicas::wait_until_healthy`](super::replicas::wait_until_healthy) looks at both.
+    ///
+    /// # Errors
+    ///
+    /// The server's own reason when it is not `ok`, or why it could not be asked.
+    pub async fn health(&self) -> anyhow::Result<()> {
+        ensure!(self.is_running(), "the server does not run");
+        // A second installation fails, and is as good as the first.
+        let _installed = rustls::crypto::ring::default_provider().install_default();
+        let client = reqwest::Client::builder().timeout(ANSWER_TIME).no_proxy().build()?;
+        let url = format!("http://127.0.0.1:{}/healthz", self.monitoring_port);
+        let body = client.get(url).send().await?.bytes().await?;
+        let Health { status, error } = serde_json::from_slice(&body)
+            .with_context(|| format!("/healthz: {}", String::from_utf8_lossy(&body)))?;
+        ensure!(status == "ok", "{status}: {error}");
+        Ok(())
+    }
+}
