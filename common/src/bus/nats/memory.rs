@@ -35,6 +35,9 @@ pub(super) struct Memory {
     /// The highest position that the log is known to have had.
     end: Sequence,
     pairs: BTreeMap<Pair, Known>,
+    /// Up to where the log covered each pair that this one has replaced, as after a restore. Removed once the pair is
+    /// continued.
+    former: BTreeMap<Pair, Timestamp>,
     /// Since when the leader has contradicted what is known although all servers are up to date.
     contradicted: Option<Instant>,
     /// Set once records are known to be lost: the pairs that were continued since.
@@ -136,8 +139,14 @@ impl Memory {
         }
     }
 
+    /// Whether the log that this one has replaced had records of later slots.
+    pub(super) fn had_later(&self, pair: Pair, covered: Option<Timestamp>) -> bool {
+        self.former.get(&pair).is_some_and(|former| covered.is_some_and(|covered| covered < *former))
+    }
+
     /// A record was appended: from here on the pair's chain is whole again.
     pub(super) fn appended(&mut self, pair: Pair, sequence: Sequence, covered: Option<Timestamp>) {
+        self.former.remove(&pair);
         self.end = self.end.max(sequence);
         self.pairs.insert(pair, Known { sequence, covered });
         if let Some(continued) = &mut self.continued {
@@ -148,7 +157,9 @@ impl Memory {
     /// Another log is not bound by what was known of the one before.
     fn of(&mut self, log: &LogIdentity) {
         if self.log.as_ref() != Some(log) {
-            *self = Self { log: Some(log.clone()), ..Self::default() };
+            let covered = |(pair, known): (&Pair, &Known)| Some((*pair, known.covered?));
+            let former = self.pairs.iter().filter_map(covered).collect();
+            *self = Self { log: Some(log.clone()), former, ..Self::default() };
         }
     }
 
@@ -251,5 +262,11 @@ mod tests {
         let mut memory = Memory::default();
         memory.saw(&log("b"), pair("BTC-USD"), Sequence(10), slot(100));
         assert_eq!(judged(&mut memory, (0, 0), false), Judgement::Consistent);
+        // But what it covers may be less than what the former one covered.
+        assert!(memory.had_later(pair("BTC-USD"), slot(90)));
+        assert!(!memory.had_later(pair("BTC-USD"), slot(100)));
+        assert!(!memory.had_later(pair("BTC-USD"), None), "an empty log begins from nothing");
+        memory.appended(pair("BTC-USD"), Sequence(1), slot(90));
+        assert!(!memory.had_later(pair("BTC-USD"), slot(90)));
     }
 }

@@ -185,6 +185,8 @@ impl NatsWriter {
             Judgement::Lost(covered) => Newest { covered: found.covered.or(covered), lost: true, ..found },
             Judgement::Consistent => self.continued(subject, found, info).await?,
         };
+        let lost = found.lost || self.memory().had_later(pair, found.covered);
+        let found = Newest { lost, ..found };
         self.memory().saw(&log, pair, found.sequence, found.covered);
         Ok(found)
     }
