@@ -3,14 +3,18 @@
 use std::{path::Path, time::Duration};
 
 use anyhow::Result;
-use ledger::{snapshot::Snapshot, store::{Order, Retention, Store, Stored}, summary::Summary};
 use common::{
     bus::LogIdentity,
     domain::{Pair, Sequence, Timestamp},
 };
+use ledger::{
+    snapshot::Snapshot,
+    store::{Order, Retention, Store, Stored},
+    summary::Summary,
+};
 
 use crate::{
-    store::{Contender, DAY, KEEP, QUOTES},
+    contender::{Contender, DAY, KEEP, QUOTES},
     year,
 };
 

@@ -3,8 +3,12 @@
 use std::{sync::Arc, time::Duration};
 
 use anyhow::{Result, anyhow};
-use ledger::{averages::Scans, ingest::Ingest, sources::Reports, store::Store};
-use api::{ApiConfig, config::RateLimit, routes::{Build, Process, Readers, State, Streams}, server::{self, Listener}};
+use api::{
+    ApiConfig,
+    config::RateLimit,
+    routes::{Build, Process, Readers, State, Streams},
+    server::{self, Listener},
+};
 use async_trait::async_trait;
 use common::{
     bus::{Batch, Entry, LogReader, ReadError},
@@ -13,13 +17,14 @@ use common::{
     readiness::Readiness,
     wire,
 };
+use ledger::{averages::Scans, ingest::Ingest, sources::Reports, store::Store};
 use prometheus::Registry;
 use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
 
 use crate::{
+    contender::KEEP,
     ours::{identity, retention},
-    store::KEEP,
     year::{self, Year},
 };
 

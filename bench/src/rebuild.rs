@@ -7,7 +7,6 @@ use std::{
 };
 
 use anyhow::{Context, Result, ensure};
-use ledger::{ingest::Ingest, snapshot::Snapshot, store::Store};
 use async_nats::jetstream::{self, consumer::push::OrderedConfig, message::PublishMessage};
 use common::{
     bus::{
@@ -19,14 +18,15 @@ use common::{
     wire,
 };
 use futures::StreamExt;
+use ledger::{ingest::Ingest, snapshot::Snapshot, store::Store};
 use testkit::nats::NatsServer;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
 use crate::{
+    contender::KEEP,
     ours::retention,
     report::{self, line, median},
-    store::KEEP,
     year::{self, Year},
 };
 

@@ -11,16 +11,20 @@ use std::{
 };
 
 use anyhow::{Context, Result};
-use ledger::{store::Stored, summary::{Point, Summary}, window::Window};
 use common::{
     domain::{Body, Pair, Price, Sequence, Slot, Timestamp},
     wire,
+};
+use ledger::{
+    store::Stored,
+    summary::{Point, Summary},
+    window::Window,
 };
 use rusqlite::{Connection, OptionalExtension, params};
 use rust_decimal::Decimal;
 
 use crate::{
-    store::{Contender, KEEP, QUOTES},
+    contender::{Contender, KEEP, QUOTES},
     year,
 };
 

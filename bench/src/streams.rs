@@ -44,7 +44,11 @@ pub fn run(clients: u64) -> Result<()> {
     for _ in 0..TICKS {
         let stored = pod.year.next().context("a record")?;
         let sent = Instant::now();
-        servers.block_on(pod.next.send(Batch { entries: vec![entry(&stored)], pending: 0, first: Sequence(1) }))?;
+        servers.block_on(pod.next.send(Batch {
+            entries: vec![entry(&stored)],
+            pending: 0,
+            first: Sequence(1),
+        }))?;
         ours.push(servers.block_on(all(&mut arrivals, count, sent))?);
         std::thread::sleep(PAUSE);
     }

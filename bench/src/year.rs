@@ -1,11 +1,11 @@
 //! A generated year: two pairs, a record each every ten seconds, prices on a random walk, and now and then a gap.
 //! The same seed gives the same records.
 
-use ledger::store::Stored;
 use common::domain::{
     Body, Epoch, Evidence, Gap, GapCause, Interval, Judged, Lead, Observation, Origin, Pair, Policy, Price,
     Ratio, Record, Sequence, Slot, Span, Tick, Timestamp, Verdict,
 };
+use ledger::store::Stored;
 use rand::{Rng, SeedableRng, rngs::StdRng};
 use rust_decimal::Decimal;
 
