@@ -1,6 +1,6 @@
-# One image for every role. The role is the argument, such as `poller`, `api` or `run --demo`. `just image` builds it with
-# version and commit.
-# RUNTIME may be any base with glibc 2.34, libgcc and CA certificates, such as debian:bookworm-slim with ca-certificates.
+# One image for every role. The role is the argument, such as `poller`, `api` or `run --demo`. `just image` builds it
+# with version and commit. RUNTIME may be any base with glibc 2.34, libgcc and CA certificates, such as
+# debian:bookworm-slim with ca-certificates.
 ARG RUST=rust:1.95-bookworm
 ARG RUNTIME=gcr.io/distroless/cc-debian12:nonroot
 

@@ -46,7 +46,7 @@ impl Metrics {
             Opts::new("tickwell_ingest_rejected_total", "Messages of the log that were rejected, by reason");
         let trouble = Opts::new(
             "tickwell_bus_trouble",
-            "1 while the log cannot be followed, by reason: silent, gone, reconfigured, refused or in_doubt; the pod serves what it has",
+            "1 while the log cannot be followed, by reason: silent, gone, reconfigured, refused, restoring or in_doubt; the pod serves what it has",
         );
         let rebuilds =
             Opts::new("tickwell_store_rebuilds_total", "Stores that were moved aside and rebuilt, by reason");

@@ -3,14 +3,15 @@
 //! 1. Quotes of shadow sources are not used.
 //! 2. Failed, stale and frozen quotes, and those from the future, are dropped.
 //! 3. Quotes further than `max_deviation` from the median of the rest are outliers.
-//! 4. While the rest are still further apart than that, the farthest one is an outlier too, as long as a majority
-//!    remains.
+//! 4. While the rest are still further apart than that, the farthest one is an outlier too, as long as a
+//!    majority remains.
 //! 5. At least `min_sources` quotes must remain, and their spread must be within `max_deviation`.
-//! 6. The price is the median of the remaining quotes. If their number is even, it is the exact midpoint of the two in
-//!    the middle.
+//! 6. The price is the median of the remaining quotes. If their number is even, it is the exact midpoint of
+//!    the two in the middle.
 //!
-//! Earlier prices play no part, so a real crash on all venues is followed at once, and one wrong price cannot keep
-//! later right ones out. The result contains all input, including the policy, so that anyone can recompute it.
+//! Earlier prices play no part, so a real crash on all venues is followed at once, and one wrong price cannot
+//! keep later right ones out. The result contains all input, including the policy, so that anyone can
+//! recompute it.
 
 pub mod recompute;
 
@@ -82,8 +83,8 @@ fn mark_outliers(quotes: &[Quote], verdicts: &mut [Option<Verdict>], is_outlier:
     }
 }
 
-/// The price farthest from the median, if the sorted prices are too far apart. None if both ends are equally far, or
-/// if fewer than `least` prices would remain.
+/// The price farthest from the median, if the sorted prices are too far apart. None if both ends are equally
+/// far, or if fewer than `least` prices would remain.
 fn farthest_out(sorted: &[Price], policy: &Policy, least: usize) -> Option<Price> {
     let (low, high, middle) = (*sorted.first()?, *sorted.last()?, median(sorted)?);
     let (below, above) = (middle.units().abs_diff(low.units()), high.units().abs_diff(middle.units()));

@@ -52,13 +52,14 @@ pub struct AggregateConfig {
     /// How far a source's timestamp may be ahead of this machine's clock.
     #[serde(with = "text")]
     pub max_clock_skew: Span,
-    /// After how long an unchanged quote counts as frozen, if another source's price has changed in the meantime.
+    /// After how long an unchanged quote counts as frozen, if another source's price has changed in the
+    /// meantime.
     #[serde(with = "text")]
     pub frozen_after: Span,
 }
 
-/// How many sources must agree on a price: at least one. It is parsed from text because the settings library would
-/// accept `true` for 1.
+/// How many sources must agree on a price: at least one. It is parsed from text because the settings library
+/// would accept `true` for 1.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(transparent)]
 pub struct MinSources(NonZeroU32);
@@ -112,7 +113,7 @@ pub struct Member {
     pub source: Arc<dyn Source>,
     /// Its role.
     pub role: Role,
-    /// How old its timestamps may be. None for the policy's `max_quote_age`.
+    /// How old its timestamps may be. None means the policy's `max_quote_age`.
     pub max_age: Option<Span>,
 }
 

@@ -1,9 +1,9 @@
 //! Takes and keeps the lease, and reports whether this poller leads.
 //!
-//! A poller stands by until it gets the lease. Then it leads: it polls and publishes. If the lease runs out because the
-//! log does not respond, the poller is suspended: it continues to poll, so that no slot is lost, but publishes nothing,
-//! because another poller may lead by now. If the log shows that another poller leads, this one stands by again. It
-//! never exits because of another leader.
+//! A poller stands by until it gets the lease. Then it leads: it polls and publishes. If the lease runs out
+//! because the log does not respond, the poller is suspended: it continues to poll, so that no slot is lost,
+//! but publishes nothing, because another poller may lead by now. If the log shows that another poller leads,
+//! this one stands by again. It never exits because of another leader.
 
 use std::{sync::Arc, time::Duration};
 
@@ -25,14 +25,16 @@ use crate::metrics::{LeadStateLabel, Metrics};
 /// The longest pause between claims, however long the lease's span is, so that a standby takes over quickly.
 const LONGEST_PAUSE: Duration = Duration::from_secs(1);
 
-/// How many claims are made per span of the lease, so that some may fail and a standby still takes over quickly.
+/// How many claims are made per span of the lease, so that some may fail and a standby still takes over
+/// quickly.
 const CLAIMS_PER_SPAN: u32 = 5;
 
-/// After this many tenths of its span, the holder considers the lease lost. That is before others can take it.
+/// After this many tenths of its span, the holder considers the lease lost. That is before others can take
+/// it.
 const SAFE_TENTHS: u32 = 9;
 
-/// How long a standby waits before it claims the lease after the log was unreachable. A suspended leader claims it
-/// earlier than that, and only that leader can publish the slots that it polled in the meantime.
+/// How long a standby waits before it claims the lease after the log was unreachable. A suspended leader
+/// claims it earlier than that, and only that leader can publish the slots that it polled in the meantime.
 const SUSPENDED_LEADER_HEAD_START: Duration = Duration::from_secs(5);
 
 /// How long to wait when releasing the lease. It would also run out on its own.
@@ -199,7 +201,7 @@ impl LeaseKeeper {
                 tracing::warn!(
                     event = "suspended",
                     reason,
-                    "the lease ran out before it could be renewed; still polling, but publishing waits for the lease"
+                    "the lease ran out before it could be renewed; still polling, but not publishing"
                 );
                 self.set_state(LeadState::Suspended);
             }
@@ -213,7 +215,8 @@ impl LeaseKeeper {
 
     fn log_taken(&mut self, by: Option<LeaderId>) {
         // Who leads may be known only a moment later, which is not worth another line.
-        let known = matches!(self.logged, Some(Logged::Taken(before)) if before == by || before.is_none() || by.is_none());
+        let is_same = |before: Option<LeaderId>| before == by || before.is_none() || by.is_none();
+        let known = matches!(self.logged, Some(Logged::Taken(before)) if is_same(before));
         if !known {
             let leader = by.map(|id| id.to_string());
             tracing::info!(event = "standing_by", leader, own = %self.lease.id(), "standing by; another poller leads");

@@ -1,4 +1,5 @@
-//! The poller: in every slot it asks all sources, agrees on one price per pair, and publishes a record to the log.
+//! The poller: in every slot it asks all sources, agrees on one price per pair, and publishes a record to the
+//! log.
 //!
 //! In the order in which a tick is made:
 //!
@@ -31,8 +32,8 @@ use tokio_util::sync::CancellationToken;
 pub use config::{AggregateConfig, FeedConfig, PollerConfig, ReplayConfig, SourceConfig};
 pub use metrics::Metrics;
 
-// When a poller is stopped, it finishes the current poll, publishes it, and releases the lease. All of that must fit
-// into the drain limit.
+// When a poller is stopped, it finishes the current poll, publishes it, and releases the lease. All of that
+// must fit into the drain limit.
 const _: () = assert!(
     poll::LAST_POLL_TIME.as_millis() < publish::LAST_PUBLISH_TIME.as_millis()
         && publish::LAST_PUBLISH_TIME.as_millis() + lead::RELEASE_TIME.as_millis() < DRAIN_LIMIT.as_millis()

@@ -1,8 +1,10 @@
-//! The slot loop: wakes up on the wall-clock grid, asks all sources at once, and queues the result for publishing.
+//! The slot loop: wakes up on the wall-clock grid, asks all sources at once, and queues the result for
+//! publishing.
 //!
-//! After a pause it continues with the slot that is due now, rather than catching up. The slots in between become a gap
-//! when the next record is published. If the clock jumps far ahead, nothing is published until the sources' timestamps
-//! agree with it. A standby does not poll. When it takes over, it starts with the current slot.
+//! After a pause it continues with the slot that is due now, rather than catching up. The slots in between
+//! become a gap when the next record is published. If the clock jumps far ahead, nothing is published until
+//! the sources' timestamps agree with it. A standby does not poll. When it takes over, it starts with the
+//! current slot.
 
 mod clock_check;
 mod health;
@@ -41,11 +43,12 @@ use crate::{
 /// When the process is stopped, a poll that is in progress gets this long to finish.
 pub(crate) const LAST_POLL_TIME: Duration = Duration::from_millis(1_500);
 
-/// How long a new leader waits for the newest records of the log. Without them it detects frozen sources later.
+/// How long a new leader waits for the newest records of the log. Without them it detects frozen sources
+/// later.
 const TAKEOVER_TIME: Duration = Duration::from_millis(500);
 
-/// The shortest time between two attempts to let another poller lead because this one's clock is wrong. Each term starts
-/// with a record, so this bounds their number.
+/// The shortest time between two attempts to let another poller lead because this one's clock is wrong. Each
+/// term starts with a record, so this bounds their number.
 const HAND_OVER_PAUSE: Duration = Duration::from_secs(60);
 
 /// The slot loop.
@@ -70,7 +73,8 @@ struct Asked {
 }
 
 impl Poll {
-    /// A slot loop for validated settings. `takeovers` reports the newest records in the log at the start of each term.
+    /// A slot loop for validated settings. `takeovers` reports the newest records in the log at the start of
+    /// each term.
     pub fn new(
         settings: Settings,
         clock: Arc<dyn Clock>,
@@ -138,8 +142,8 @@ impl Poll {
     /// Polls every slot until this poller stands by or is stopped.
     async fn poll_slots(&mut self, queue: &mpsc::Sender<PolledSlot>, stop: &CancellationToken) {
         let interval = self.settings.interval;
-        // Start with the current slot. If another leader has published it, this one is dropped. If the log covers every
-        // pair, start after its end instead, which does not depend on this machine's clock.
+        // Start with the current slot. If another leader has published it, this one is dropped. If the log
+        // covers every pair, start after its end instead, which does not depend on this machine's clock.
         let before_current = interval.before(interval.slot_at(self.clock.now()));
         let mut newest = self.memory.covered().map_or(before_current, |covered| interval.slot_at(covered));
         let (mut dropping, mut untrusted) = (false, None);
@@ -191,9 +195,9 @@ impl Poll {
         }
     }
 
-    /// Sleeps until the clock has reached the slot after `newest`, and a different slot than `untrusted`. Returns the
-    /// slot that it has reached. After a pause it may be a later one. It is newer than `newest` even if the clock was set
-    /// back.
+    /// Sleeps until the clock has reached the slot after `newest`, and a different slot than `untrusted`.
+    /// Returns the slot that it has reached. After a pause it may be a later one. It is newer than `newest`
+    /// even if the clock was set back.
     async fn slot_after(&mut self, newest: Slot, untrusted: Option<Slot>) -> Slot {
         let interval = self.settings.interval;
         let due = interval.after(newest.start()).start();
@@ -214,7 +218,8 @@ impl Poll {
         }
     }
 
-    /// Asks all sources about a slot. None if its time is over, as after a pause, or if the clock is not trusted.
+    /// Asks all sources about a slot. None if its time is over, as after a pause, or if the clock is not
+    /// trusted.
     async fn poll(&mut self, slot: Slot) -> Option<Vec<(Pair, Body)>> {
         let allowed = poll_time(self.settings.interval);
         let left = allowed.checked_sub(self.clock.now().since(slot.start()))?;

@@ -1,8 +1,8 @@
 //! Publishes polled slots while this poller leads.
 //!
-//! Slots come from the slot loop through a bounded queue. While this poller leads, they go to the log through the
-//! chain of the term. While it is suspended they wait. While it stands by they are dropped, because another poller
-//! publishes those slots.
+//! Slots come from the slot loop through a bounded queue. While this poller leads, they go to the log through
+//! the chain of the term. While it is suspended they wait. While it stands by they are dropped, because
+//! another poller publishes those slots.
 
 mod chain;
 
@@ -24,15 +24,15 @@ use crate::{
     metrics::Metrics,
 };
 
-/// How many polled slots wait for an unreachable log: an hour at the default interval. Later ones are dropped and covered
-/// by a gap.
+/// How many polled slots wait for an unreachable log: an hour at the default interval. Later ones are dropped
+/// and covered by a gap.
 const QUEUE_SLOTS: usize = 360;
 
 /// The pause before an operation of the log is retried.
 const RETRY_PAUSE: Duration = Duration::from_millis(250);
 
-/// When the process is stopped, this much time is left to finish the last poll and publish what was polled. Together
-/// with releasing the lease it must fit into the drain limit.
+/// When the process is stopped, this much time is left to finish the last poll and publish what was polled.
+/// Together with releasing the lease it must fit into the drain limit.
 pub(crate) const LAST_PUBLISH_TIME: Duration = Duration::from_millis(2_200);
 
 /// The result of polling one slot.
@@ -71,8 +71,8 @@ pub enum PublishError {
     Log(#[source] ReadError),
     /// Live, replayed and simulated prices would be mixed.
     #[error(
-        "this log contains {theirs} prices, but feed.sources has {ours} sources; use another log (set bus.stream and \
-         bus.subject_prefix, or store.path if the log is in this process)"
+        "this log contains {theirs} prices, but feed.sources has {ours} sources; use another log \
+         (set bus.stream and bus.subject_prefix, or store.path if the log is in this process)"
     )]
     Origin {
         /// The origin of our sources.
@@ -154,13 +154,17 @@ impl Publisher {
         self.takeovers.subscribe()
     }
 
-    /// Publishes until the slot loop ends, or until the process is stopped and the log does not respond in time.
+    /// Publishes until the slot loop ends, or until the process is stopped and the log does not respond in
+    /// time.
     pub async fn run(mut self, slots: mpsc::Receiver<PolledSlot>) -> Result<(), TaskError> {
         let stop = self.stop.clone();
         tokio::select! {
             ended = self.publish_all(slots) => ended,
             () = soon_after(&stop, LAST_PUBLISH_TIME) => {
-                tracing::warn!(event = "stopped_unpublished", "stopping although the log did not respond; a gap will cover the last slots");
+                tracing::warn!(
+                    event = "stopped_unpublished",
+                    "stopping although the log did not respond; a gap will cover the last slots"
+                );
                 Ok(())
             }
         }
@@ -186,7 +190,8 @@ impl Publisher {
                     progress.end_chain();
                 }
                 Err(fenced @ PublishError::Fenced { .. }) => {
-                    tracing::warn!(event = "fenced", reason = %fenced, "standing by; the log shows another leader");
+                    let reason = fenced.to_string();
+                    tracing::warn!(event = "fenced", reason, "standing by; the log shows another leader");
                     progress.chain = None;
                     self.metrics.fenced.inc();
                     self.leadership.fenced();

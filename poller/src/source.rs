@@ -1,7 +1,7 @@
 //! Sources: the upstreams that are asked for prices.
 //!
-//! A source returns a price or a named failure for each of many pairs at once. It never waits longer than its deadline,
-//! never retries (the next slot is the retry), and never guesses.
+//! A source returns a price or a named failure for each of many pairs at once. It never waits longer than its
+//! deadline, never retries (the next slot is the retry), and never guesses.
 //!
 //! In reading order:
 //!
@@ -57,8 +57,8 @@ pub fn build(
     Ok(Arc::new(http::HttpSource::new(name, exchange, setup, pairs, client.clone())?))
 }
 
-/// Checks that a source is not sent more requests than its rate limit allows. Fallbacks count as if they were asked in
-/// every slot, because that may happen.
+/// Checks that a source is not sent more requests than its rate limit allows. Fallbacks count as if they were
+/// asked in every slot, because that may happen.
 pub fn check_limit(source: &dyn Source, interval: Interval) -> Result<(), SourceError> {
     let (name, about) = (source.name(), source.about());
     let (Some(limit), requests) = (about.limit, about.requests) else { return Ok(()) };

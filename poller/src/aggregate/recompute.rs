@@ -1,8 +1,8 @@
 //! Runs the quotes and the policy of a stored record through the aggregator again.
 //!
-//! The input is taken from the record: the prices and times of the sources, their failures, and which sources are
-//! shadows (only a shadow's verdict says so). Everything else is computed again and must be identical: the price and
-//! spread with all their digits, or the gap's cause, and all other verdicts.
+//! The input is taken from the record: the prices and times of the sources, their failures, and which sources
+//! are shadows (only a shadow's verdict says so). Everything else is computed again and must be identical:
+//! the price and spread with all their digits, or the gap's cause, and all other verdicts.
 
 use std::fmt;
 
@@ -100,7 +100,8 @@ fn aggregate_again(evidence: &Evidence, slot: Slot, interval: Interval) -> Body 
     aggregate(&quotes, &evidence.policy, slot, interval)
 }
 
-/// The quote that the aggregator was given. For a failed source, it makes no difference whether it is a shadow.
+/// The quote that the aggregator was given. For a failed source, it makes no difference whether it is a
+/// shadow.
 fn quote(judged: &Judged) -> Quote {
     let failure = match judged.verdict {
         Verdict::Failed(failure) => failure,

@@ -19,7 +19,8 @@ pub struct ReplayConfig {
     /// The recordings, one per venue and pair, as `venue:PAIR:path`.
     #[serde(with = "text::list")]
     pub files: Vec<ReplayFile>,
-    /// The speed: `1x` for real time, `60x` for sixty times faster, or `max` for as fast as the log accepts records.
+    /// The speed: `1x` for real time, `60x` for sixty times faster, or `max` for as fast as the log accepts
+    /// records.
     #[serde(with = "text")]
     pub speed: Speed,
 }
@@ -56,7 +57,8 @@ pub struct SpeedError(String);
 pub enum ReplayError {
     /// There are no recordings.
     #[error(
-        "replay.files: feed.sources contains replay, so set at least one recording, such as kraken:BTC-USD:./kraken.csv.gz"
+        "replay.files: feed.sources contains replay, so set at least one recording, \
+         such as kraken:BTC-USD:./kraken.csv.gz"
     )]
     NoFiles,
     /// A recording of a pair that is not fetched.

@@ -15,15 +15,15 @@ use crate::source::{Exchange, Key, KeyError, Plan, REDACTED, Role, SourceError, 
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct SourceConfig {
-    /// `primary`: always asked. `fallback`: asked only when the primaries do not agree on a price. `shadow`: asked and
-    /// recorded, but never used. The default is `fallback` for CoinGecko, which trails the exchanges, and `primary` for
-    /// all others.
+    /// `primary`: always asked. `fallback`: asked only when the primaries do not agree on a price. `shadow`:
+    /// asked and recorded, but never used. The default is `fallback` for CoinGecko, which trails the
+    /// exchanges, and `primary` for all others.
     #[serde(with = "text::option", skip_serializing_if = "Option::is_none")]
     pub role: Option<Role>,
     /// The source's base URL. Empty for its public one.
     pub url: String,
-    /// How old the source's own timestamps may be. The default is three minutes for CoinGecko, which refreshes prices
-    /// once a minute and trails the exchanges, and `aggregate.max_quote_age` for all others.
+    /// How old the source's own timestamps may be. The default is three minutes for CoinGecko, which
+    /// refreshes prices once a minute and trails the exchanges, and `aggregate.max_quote_age` for all others.
     #[serde(with = "text::option", skip_serializing_if = "Option::is_none")]
     pub max_quote_age: Option<Span>,
     /// The API key, for sources that take one. Empty for none. It is shown as `[redacted]` and never logged.
@@ -61,7 +61,7 @@ impl SourceConfig {
         self.role.unwrap_or(default)
     }
 
-    /// How old the source's own timestamps may be. None for `aggregate.max_quote_age`.
+    /// How old the source's own timestamps may be. None means `aggregate.max_quote_age`.
     pub(super) fn max_age(&self, name: SourceName) -> Option<Span> {
         let default = exchanges::named(name.as_str()).and_then(Exchange::default_max_quote_age);
         self.max_quote_age.or(default)

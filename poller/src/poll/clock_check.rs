@@ -1,9 +1,9 @@
 //! Detects that this machine's clock has jumped ahead.
 //!
-//! Slots are named after the wall clock and never go back: one record from a clock that is an hour ahead, and the log has
-//! no slots left for the hour that then really passes. So after a jump ahead nothing is published until the clock is set
-//! right again, or until the sources' timestamps agree with it. If they agree, the clock was wrong before the jump, or
-//! the machine was asleep.
+//! Slots are named after the wall clock and never go back: one record from a clock that is an hour ahead, and
+//! the log has no slots left for the hour that then really passes. So after a jump ahead nothing is published
+//! until the clock is set right again, or until the sources' timestamps agree with it. If they agree, the
+//! clock was wrong before the jump, or the machine was asleep.
 
 use std::time::Duration;
 
@@ -40,13 +40,14 @@ impl ClockCheck {
         }
     }
 
-    /// Compares the clock with the sources' timestamps. `ages` has an entry for each price: its age by its timestamp, if
-    /// it has one. Without any prices the clock stays untrusted, since there is nothing to publish anyway. Prices
-    /// without timestamps cannot contradict the clock.
+    /// Compares the clock with the sources' timestamps. `ages` has an entry for each price: its age by its
+    /// timestamp, if it has one. Without any prices the clock stays untrusted, since there is nothing to
+    /// publish anyway. Prices without timestamps cannot contradict the clock.
     pub(super) fn compare_with_sources(&mut self, now: Timestamp, ages: &[Option<Duration>]) {
         let Some(ahead) = self.ahead else { return };
         let mut known = ages.iter().flatten().peekable();
-        // Timestamps may be old because trades are rare. That all of them are as old as the jump contradicts the clock.
+        // Timestamps may be old because trades are rare. That all of them are as old as the jump contradicts
+        // the clock.
         let contradicted = known.peek().is_some() && known.all(|age| *age > ahead / 2);
         if !ages.is_empty() && !contradicted {
             self.trust(now);

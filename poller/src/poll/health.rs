@@ -1,4 +1,5 @@
-//! Logs the state of sources and pairs once per change rather than once per slot, and sets the readiness check.
+//! Logs the state of sources and pairs once per change rather than once per slot, and sets the readiness
+//! check.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -32,16 +33,19 @@ impl Health {
         self.check.set(Condition::Ready);
     }
 
-    /// Reports that the clock was set back. Slots never go back, so none is due until the clock has caught up.
+    /// Reports that the clock was set back. Slots never go back, so none is due until the clock has caught
+    /// up.
     pub(super) fn clock_is_behind(&self, due: Timestamp) {
         self.check.set(Condition::Degraded(format!("the clock was set back; polling resumes at {due}")));
     }
 
-    /// Reports that the clock jumped ahead. Nothing is published, because a record in a wrong slot cannot be undone.
+    /// Reports that the clock jumped ahead. Nothing is published, because a record in a wrong slot cannot be
+    /// undone.
     pub(super) fn clock_is_ahead(&self, ahead: Duration) {
         let seconds = ahead.as_secs();
         self.check.set(Condition::Degraded(format!(
-            "the clock jumped ahead by {seconds} s, but the sources' timestamps did not; nothing is published until they agree"
+            "the clock jumped ahead by {seconds} s, but the sources' timestamps did not; \
+             nothing is published until they agree"
         )));
     }
 
@@ -58,7 +62,8 @@ impl Health {
             }
         }
         for (source, now) in failures {
-            // A resting source keeps its last known state. Otherwise every attempt to ask it again would be logged.
+            // A resting source keeps its last known state. Otherwise every attempt to ask it again would be
+            // logged.
             let rests = now.contains(&Failure::BackingOff);
             metrics.resting(source, rests);
             if rests && self.sources.contains_key(&source) {
@@ -107,10 +112,12 @@ fn log_source(source: SourceName, before: Option<&BTreeSet<Failure>>, now: &BTre
 fn log_pair(pair: Pair, before: Option<GapCause>, body: &Body) {
     match body {
         Body::Tick(tick) if before.is_some() => {
-            tracing::info!(event = "price_agreed_again", %pair, price = %tick.price, "the sources agree on a price again");
+            let price = tick.price;
+            tracing::info!(event = "price_agreed_again", %pair, %price, "the sources agree on a price again");
         }
         Body::Tick(tick) => {
-            tracing::info!(event = "price_agreed", %pair, price = %tick.price, "the sources agree on a price");
+            let price = tick.price;
+            tracing::info!(event = "price_agreed", %pair, %price, "the sources agree on a price");
         }
         Body::Gap(gap) => {
             let verdicts = gap.evidence.iter().flat_map(|evidence| &evidence.quotes);

@@ -1,4 +1,5 @@
-//! What a slot needs to know of earlier ones: since when each source's price is unchanged, and where the log ends.
+//! What a slot needs to know of earlier ones: since when each source's price is unchanged, and where the log
+//! ends.
 
 use std::collections::BTreeMap;
 
@@ -14,8 +15,8 @@ pub(super) struct Memory {
 }
 
 impl Memory {
-    /// The memory after the newest record of each pair, so that a source that froze under the previous leader still counts
-    /// as frozen. `pairs` is the number of configured pairs.
+    /// The memory after the newest record of each pair, so that a source that froze under the previous leader
+    /// still counts as frozen. `pairs` is the number of configured pairs.
     pub(super) fn of(newest: &[Record], pairs: usize) -> Self {
         let every_pair = newest.len() == pairs;
         let covered = newest.iter().filter(|_| every_pair).filter_map(Record::covers_up_to).min();

@@ -1,14 +1,16 @@
-//! The chain of records of each pair in one term: slots in order, without holes or repeats, fenced by the log.
+//! The chain of records of each pair in one term: slots in order, without holes or repeats, fenced by the
+//! log.
 //!
-//! One rule covers a start, a takeover, a paused process, a full queue and an unreachable log: before a slot's record is
-//! appended, a gap is appended for all slots since the pair's newest record.
+//! One rule covers a start, a takeover, a paused process, a full queue and an unreachable log: before a
+//! slot's record is appended, a gap is appended for all slots since the pair's newest record.
 //!
-//! Another rule covers every append whose result is unknown: the same record is appended again, with the same expected
-//! sequence. If the log then reports a newer record than expected, that record is read. If it is ours, the first attempt
-//! had succeeded. Otherwise another poller leads, or the log lost records.
+//! Another rule covers every append whose result is unknown: the same record is appended again, with the same
+//! expected sequence. If the log then reports a newer record than expected, that record is read. If it is
+//! ours, the first attempt had succeeded. Otherwise another poller leads, or the log lost records.
 //!
-//! A pair whose newest record is in doubt, because the log's servers contradict each other or cannot all be asked, is
-//! not continued. What is polled for it waits until the doubt is settled. The other pairs are not affected.
+//! A pair whose newest record is in doubt, because the log's servers contradict each other or cannot all be
+//! asked, is not continued. What is polled for it waits until the doubt is settled. The other pairs are not
+//! affected.
 
 use std::{
     collections::{BTreeMap, VecDeque},
@@ -78,8 +80,8 @@ enum Found {
 }
 
 impl Chain {
-    /// Takes over the chains: reads each pair's newest record and appends a lead record. `before` is the newest epoch in
-    /// which this process led.
+    /// Takes over the chains: reads each pair's newest record and appends a lead record. `before` is the
+    /// newest epoch in which this process led.
     pub(super) async fn begin(
         publisher: &Publisher,
         term: Term,
@@ -95,7 +97,7 @@ impl Chain {
             match log.newest(*pair).await? {
                 Found::Newest(newest) => found.push((*pair, newest)),
                 Found::InDoubt(reason) => {
-                    tracing::warn!(event = "pair_in_doubt", %pair, reason, "not publishing this pair for now");
+                    tracing::warn!(event = "pair_in_doubt", %pair, reason, "not publishing the pair for now");
                     doubtful.insert(*pair, Doubtful { reason, bodies: VecDeque::new() });
                 }
             }
@@ -115,7 +117,8 @@ impl Chain {
     async fn take_over(&mut self, pair: Pair, newest: Newest) -> Result<(), PublishError> {
         let Newest { sequence, record, covered, lost } = newest;
         let written_in = record.as_ref().map(|record| record.epoch);
-        // If no other poller has led since our last term, this process was running and something else was missing.
+        // If no other poller has led since our last term, this process was running and something else was
+        // missing.
         let cause = match (lost, self.before.is_some() && written_in <= self.before) {
             (true, _) => GapCause::LogLost,
             (false, true) => GapCause::Missed,
@@ -153,7 +156,8 @@ impl Chain {
                 return Err(PublishError::Rewound { pair });
             }
             let bodies = self.doubtful.remove(&pair).map(|doubtful| doubtful.bodies).unwrap_or_default();
-            tracing::info!(event = "pair_settled", %pair, waited = bodies.len(), "publishing this pair again");
+            let waited = bodies.len();
+            tracing::info!(event = "pair_settled", %pair, waited, "publishing the pair again");
             self.take_over(pair, newest).await?;
             for body in &bodies {
                 self.publish(pair, body).await?;

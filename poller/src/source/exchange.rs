@@ -1,11 +1,12 @@
 //! What is particular about one exchange: the [`Exchange`] trait.
 //!
-//! Requests are values and parsing is pure, so an implementation never does I/O: [`HttpSource`](super::http::HttpSource)
-//! does that for all of them. An exchange that can do more than report current prices (list its markets, return
-//! candles) gets more pairs of such methods, a request and a parser, whose default says that it is not supported.
+//! Requests are values and parsing is pure, so an implementation never does I/O:
+//! [`HttpSource`](super::http::HttpSource) does that for all of them. An exchange that can do more than
+//! report current prices (list its markets, return candles) gets more pairs of such methods, a request and a
+//! parser, whose default says that it is not supported.
 //!
-//! Pairs are mapped to the exchange's symbols before the requests are built, and requests and parsers only see the
-//! resulting [`Market`]s. So the symbols may later come from the exchange's own market list.
+//! Pairs are mapped to the exchange's symbols before the requests are built, and requests and parsers only
+//! see the resulting [`Market`]s. So the symbols may later come from the exchange's own market list.
 
 use std::fmt;
 
@@ -28,11 +29,12 @@ pub trait Exchange: Send + Sync {
     /// The public base URL, without a trailing slash. It may depend on the API key's plan.
     fn base_url(&self, plan: Option<Plan>) -> &'static str;
 
-    /// The rate limit at the public base URL, without a key or with a key of this plan. None if it is unknown.
+    /// The rate limit at the public base URL, without a key or with a key of this plan. None if it is
+    /// unknown.
     fn limit(&self, plan: Option<Plan>) -> Option<Limit>;
 
-    /// The exchange's symbol for a pair. None if the exchange is known not to have the pair; most exchanges build
-    /// a symbol for every pair and report unknown ones in their response.
+    /// The exchange's symbol for a pair. None if the exchange is known not to have the pair; most exchanges
+    /// build a symbol for every pair and report unknown ones in their response.
     fn symbol(&self, pair: Pair) -> Option<String>;
 
     /// Why [`symbol`](Self::symbol) has none for a pair, and what to do about it.
@@ -64,7 +66,8 @@ pub trait Exchange: Send + Sync {
         Role::Primary
     }
 
-    /// How old the exchange's own timestamps may be if the settings don't say. None for `aggregate.max_quote_age`.
+    /// How old the exchange's own timestamps may be if the settings don't say. None means
+    /// `aggregate.max_quote_age`.
     fn default_max_quote_age(&self) -> Option<Span> {
         None
     }

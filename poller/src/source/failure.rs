@@ -10,18 +10,20 @@ pub fn meaning(failure: Failure) -> &'static str {
         Failure::Unreachable => "cannot connect over HTTP: check the network, the firewall and the URL",
         Failure::Dns => "the host name was not found: check the DNS resolver and the URL",
         Failure::Tls => {
-            "its TLS certificate was not accepted: check this machine's clock and root certificates, and any proxy \
-             in between"
+            "its TLS certificate was not accepted: check this machine's clock and root certificates, \
+             and any proxy in between"
         }
         Failure::Redirect => "it redirects to another address, and redirects are not followed: check the URL",
         Failure::Http403 => {
             "it refuses this IP address or key: it may block the network that this machine is in"
         }
         Failure::Http418 => {
-            "it has banned this IP address for sending too many requests: wait, and use a longer feed.interval"
+            "it has banned this IP address for sending too many requests: wait, and use a longer \
+             feed.interval"
         }
         Failure::Http429 | Failure::RateLimited => {
-            "too many requests: use a longer feed.interval, or find out what else sends requests from this IP address"
+            "too many requests: use a longer feed.interval, or find out what else sends requests from this \
+             IP address"
         }
         Failure::Http451 => "it is not available in the place where this machine is: use another source",
         Failure::Http4xx => "it rejected the request: it may not have one of the pairs",

@@ -143,7 +143,10 @@ impl HttpSource {
         backoff.slot_ended(slot, answers.values().any(Result::is_ok), now);
         if let Some((reason, rest)) = backoff.rest_to_report(began, now) {
             let seconds = rest.as_secs();
-            tracing::warn!(event = "source_resting", source = %self.name, %reason, seconds, "not asking the source for a while");
+            tracing::warn!(
+                event = "source_resting", source = %self.name, %reason, seconds,
+                "not asking the source for a while"
+            );
         }
     }
 }

@@ -67,8 +67,8 @@ pub trait Source: Send + Sync {
     /// Whether its prices are live, replayed or simulated.
     fn origin(&self) -> Origin;
 
-    /// Whether the source can be asked for a pair. It is not expected to return pairs that it does not serve, so
-    /// they do not count as missing.
+    /// Whether the source can be asked for a pair. It is not expected to return pairs that it does not serve,
+    /// so they do not count as missing.
     fn serves(&self, _pair: Pair) -> bool {
         true
     }

@@ -5,7 +5,8 @@ use std::{fs::File, io::Read, path::Path};
 use reqwest::header::HeaderValue;
 use secrecy::{ExposeSecret, SecretString};
 
-/// The longest key file that is read. Keys have about thirty characters; the bound is for paths such as /dev/zero.
+/// The longest key file that is read. Keys have about thirty characters; the bound is for paths such as
+/// /dev/zero.
 const MAX_KEY_BYTES: u64 = 4_096;
 
 /// Replaces a key wherever settings are shown.
@@ -21,7 +22,8 @@ common::words! {
     }
 }
 
-/// A key, ready to be sent. Its `Debug` output does not contain the key: the header value is marked as sensitive.
+/// A key, ready to be sent. Its `Debug` output does not contain the key: the header value is marked as
+/// sensitive.
 #[derive(Debug, Clone)]
 pub struct Key {
     plan: Plan,

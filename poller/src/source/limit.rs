@@ -125,8 +125,8 @@ impl Limit {
         asked.div_ceil(u128::from(self.requests.max(1)) * u128::from(interval.millis()))
     }
 
-    /// How long after the first request the request with this zero-based number may be sent. Requests within the burst
-    /// are sent at once, later ones at the pace of the limit.
+    /// How long after the first request the request with this zero-based number may be sent. Requests within
+    /// the burst are sent at once, later ones at the pace of the limit.
     pub fn delay(self, number: usize) -> Duration {
         let Some(burst) = self.burst else { return Duration::ZERO };
         let late = (wide(number) + 1).saturating_sub(burst.into());

@@ -4,7 +4,8 @@ use std::time::Duration;
 
 use common::domain::Interval;
 
-/// Sources get no longer than this even if the interval is long, so that a price does not wait for the slowest source.
+/// Sources get no longer than this even if the interval is long, so that a price does not wait for the
+/// slowest source.
 const MAX_POLL_TIME: Duration = Duration::from_secs(4);
 
 /// If there are fallbacks, the primaries get one part in this many of the time. The fallbacks get the rest.

@@ -1,7 +1,8 @@
-//! Replays recorded prices instead of asking a venue. Recordings are CSV files (`ts_ms,price,…`), plain or gzip.
+//! Replays recorded prices instead of asking a venue. Recordings are CSV files (`ts_ms,price,…`), plain or
+//! gzip.
 //!
-//! A row is the venue's price from its time until the next row. The row's time is passed on as the source's timestamp,
-//! so that a hole in the recording makes the quote stale.
+//! A row is the venue's price from its time until the next row. The row's time is passed on as the source's
+//! timestamp, so that a hole in the recording makes the quote stale.
 
 use std::{
     collections::BTreeMap,
@@ -20,8 +21,8 @@ use super::interface::{About, Answers, Sample, Source};
 /// The largest number of rows in a file: ten years of minutes, in about 200 MB.
 const MAX_ROWS: usize = 5_300_000;
 
-/// 2001-09-09, earlier than any recording. A smaller number is a time in seconds by mistake: times in seconds stay
-/// below it until the year 33658.
+/// 2001-09-09, earlier than any recording. A smaller number is a time in seconds by mistake: times in seconds
+/// stay below it until the year 33658.
 const FIRST_MILLIS: i64 = 1_000_000_000_000;
 
 /// One venue's prices of one pair, oldest first. It has at least one row.

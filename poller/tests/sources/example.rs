@@ -1,7 +1,8 @@
-//! A worked example of an exchange, from its symbols to a price over HTTP. `CONTRIBUTING.md` walks through it.
+//! A worked example of an exchange, from its symbols to a price over HTTP. `CONTRIBUTING.md` walks through
+//! it.
 //!
-//! The exchange is invented. A real one lives in `poller/src/source/exchanges`, and its `use` lines start with
-//! `crate::source` instead of `poller::source`.
+//! The exchange is invented. A real one lives in `poller/src/source/exchanges`, and its `use` lines start
+//! with `crate::source` instead of `poller::source`.
 
 use std::time::Duration;
 
@@ -26,8 +27,8 @@ use crate::rests::{canned, response};
 
 struct Example;
 
-/// Values stay raw until the row is known to be of a requested market, so that an odd row of another market does
-/// no harm.
+/// Values stay raw until the row is known to be of a requested market, so that an odd row of another market
+/// does no harm.
 #[derive(Deserialize)]
 struct Row<'a> {
     symbol: &'a str,
@@ -79,8 +80,8 @@ impl Exchange for Example {
     }
 }
 
-/// Asks for BTC-USD and ETH-USD over HTTP, at a server that has one response for every request. Returns what was
-/// read, and the request line.
+/// Asks for BTC-USD and ETH-USD over HTTP, at a server that has one response for every request. Returns what
+/// was read, and the request line.
 async fn ask(status: &str, body: &str) -> (Answers, String) {
     let server = canned(&[response(status, "", body)]).await;
     let interval: Interval = "10s".parse().unwrap();

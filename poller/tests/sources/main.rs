@@ -1,5 +1,5 @@
-//! Sources over real HTTP, against the fake upstream and against sockets that misbehave, and parsers with recorded
-//! responses and mutated ones.
+//! Sources over real HTTP, against the fake upstream and against sockets that misbehave, and parsers with
+//! recorded responses and mutated ones.
 #![expect(
     clippy::unwrap_used,
     clippy::expect_used,

@@ -1,5 +1,5 @@
-//! Servers that misbehave. Each kind of misbehaviour becomes a named failure, and none blocks the process or fills its
-//! memory.
+//! Servers that misbehave. Each kind of misbehaviour becomes a named failure, and none blocks the process or
+//! fills its memory.
 
 use std::time::Duration;
 

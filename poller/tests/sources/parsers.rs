@@ -1,5 +1,5 @@
-//! Every parser with arbitrary bytes, arbitrary JSON and mutated responses: it never panics, and every price that it
-//! returns is in the body, in the right place for its pair.
+//! Every parser with arbitrary bytes, arbitrary JSON and mutated responses: it never panics, and every price
+//! that it returns is in the body, in the right place for its pair.
 
 use std::{fs, path::Path};
 
@@ -12,10 +12,13 @@ use crate::oracle;
 /// A valid response to the first request for [`markets`].
 fn valid(exchange: &dyn Exchange) -> String {
     let seeds = Path::new(env!("CARGO_MANIFEST_DIR")).join("../testkit/fuzz/seeds");
-    fs::read_to_string(seeds.join(format!("{exchange}/prices.json"))).unwrap().trim_end().to_owned()
+    let path = seeds.join(format!("{exchange}/prices.json"));
+    let body = fs::read_to_string(&path);
+    body.unwrap_or_else(|error| panic!("{}: {error}", path.display())).trim_end().to_owned()
 }
 
-/// BTC and ETH in USD, or in USDT if the exchange has no USD markets. Only BTC if each pair takes its own request.
+/// BTC and ETH in USD, or in USDT if the exchange has no USD markets. Only BTC if each pair takes its own
+/// request.
 fn markets(exchange: &dyn Exchange) -> Vec<Market> {
     let has_usd = exchange.symbol("BTC-USD".parse().unwrap()).is_some();
     let quote = if has_usd { "USD" } else { "USDT" };

@@ -1,8 +1,8 @@
-//! Recorded responses of the real exchanges. The price in the text is read, or the response is refused for the right
-//! reason. Responses of other endpoints and other exchanges are never misread.
+//! Recorded responses of the real exchanges. The price in the text is read, or the response is refused for
+//! the right reason. Responses of other endpoints and other exchanges are never misread.
 //!
-//! The recordings cannot be published, so they are not in the repository, and these tests do nothing without them. The
-//! parsers' own tests have small bodies of the same formats.
+//! The recordings cannot be published, so they are not in the repository, and these tests do nothing without
+//! them. The parsers' own tests have small bodies of the same formats.
 
 use std::{
     collections::BTreeMap,
@@ -14,8 +14,8 @@ use common::domain::{Failure, Pair, Price};
 use poller::source::exchanges;
 use rust_decimal::Decimal;
 
-/// Responses of the endpoints that Tickwell uses: exchange, file, pair, and the texts that precede the price, in order.
-/// Whitespace is ignored.
+/// Responses of the endpoints that Tickwell uses: exchange, file, pair, and the texts that precede the price,
+/// in order. Whitespace is ignored.
 const PRICES: [(&str, &str, &str, &[&str]); 17] = [
     ("kraken", "kraken/0_public_Ticker-1.json", "BCH-EUR", &["\"BCHEUR\":", "\"c\":[\""]),
     ("kraken", "kraken/xchange_ticker_data-1.json", "BTC-EUR", &["\"XXBTZEUR\":", "\"c\":[\""]),
@@ -58,8 +58,8 @@ const REFUSALS: [(&str, &str, &str, Failure); 12] = [
     ("coingecko", "coingecko/connect_test-3.json", "BTC-USD", Failure::Invalid),
 ];
 
-/// CoinGecko's responses to requests without `include_last_updated_at`. Tickwell always requests it, refuses these
-/// responses, and reads them once the member is added.
+/// CoinGecko's responses to requests without `include_last_updated_at`. Tickwell always requests it, refuses
+/// these responses, and reads them once the member is added.
 const WITHOUT_TIME: [(&str, &str, &str); 9] = [
     ("coingecko/api_v3_simple_price-3.json", "BTC-ETH", "\"eth\":"),
     ("coingecko/api_v3_simple_price-4.json", "BTC-USD", "\"usd\":"),

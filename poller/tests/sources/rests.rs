@@ -1,4 +1,5 @@
-//! When a source is asked again after a failure, and which API key it is sent, over sockets that record requests.
+//! When a source is asked again after a failure, and which API key it is sent, over sockets that record
+//! requests.
 
 use std::{
     collections::VecDeque,

@@ -62,8 +62,8 @@ pub fn record(bytes: &[u8]) {
     assert!(is_contained(&written, &given), "{written} is not contained in {given}");
 }
 
-/// Whether everything that was written was in the input, in the same structure. Unknown members may be missing, and
-/// times and ratios may be formatted differently.
+/// Whether everything that was written was in the input, in the same structure. Unknown members may be
+/// missing, and times and ratios may be formatted differently.
 fn is_contained(written: &Value, given: &Value) -> bool {
     match (written, given) {
         (Value::Object(written), Value::Object(given)) => {
@@ -78,7 +78,8 @@ fn is_contained(written: &Value, given: &Value) -> bool {
     }
 }
 
-/// Any record can be recomputed, and what the aggregator makes of its quotes can be recomputed to the same result.
+/// Any record can be recomputed, and what the aggregator makes of its quotes can be recomputed to the same
+/// result.
 pub fn aggregate(bytes: &[u8]) {
     let Ok(record) = wire::decode(bytes) else { return };
     if let Err(differences) = recompute::recompute(&record) {

@@ -1,15 +1,16 @@
-//! An independent reader of the exchanges' responses. It is slow and lenient, and shares no code with the parsers.
+//! An independent reader of the exchanges' responses. It is slow and lenient, and shares no code with the
+//! parsers.
 //!
-//! It accepts more responses than the parsers do. It only has to know the places where a price may be. The fuzz targets
-//! use it, and so do the tests of the poller.
+//! It accepts more responses than the parsers do. It only has to know the places where a price may be. The
+//! fuzz targets use it, and so do the tests of the poller.
 
 use std::collections::BTreeMap;
 
 use common::domain::Pair;
 use serde_json::value::RawValue;
 
-/// The requested pairs, with the names that some exchanges have for them: Kraken's codes, Bitfinex's symbol and
-/// CoinGecko's coin.
+/// The requested pairs, with the names that some exchanges have for them: Kraken's codes, Bitfinex's symbol
+/// and CoinGecko's coin.
 const PAIRS: [(&str, [&str; 2], &str, &str); 7] = [
     ("BTC-USD", ["XBT", "USD"], "tBTCUSD", "bitcoin"),
     ("ETH-USD", ["ETH", "USD"], "tETHUSD", "ethereum"),
@@ -60,7 +61,8 @@ pub fn is_same(text: &str, price: &str) -> bool {
     }
 }
 
-/// The digits of a positive number without leading and trailing zeros, and the power of ten of the last digit.
+/// The digits of a positive number without leading and trailing zeros, and the power of ten of the last
+/// digit.
 fn digits(number: &str) -> Option<(String, i64)> {
     let (mantissa, exponent) = number.split_once(['e', 'E']).unwrap_or((number, "0"));
     let (whole, fraction) = mantissa.split_once('.').unwrap_or((mantissa, ""));

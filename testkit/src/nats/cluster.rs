@@ -13,8 +13,9 @@ use crate::wait::poll_until;
 /// As many as are needed to lose one and go on.
 const NODES: usize = 3;
 
-/// As in the configuration that ships: it changes how a server recovers its newest block.
-const SETTINGS: &str = "jetstream { sync_interval: always }";
+/// Synced as in the configuration that ships, because that changes how a server recovers its newest block. The room
+/// is that of every server.
+const SETTINGS: &str = "jetstream { sync_interval: always, max_file_store: 64GB }\n";
 
 /// How long they may take to find each other. It takes a few seconds; a loaded machine is slow.
 const MEETING_DEADLINE: Duration = Duration::from_secs(120);

@@ -217,6 +217,11 @@ fn holder(entry: &Entry) -> Option<LeaderId> {
     std::str::from_utf8(&entry.value).ok()?.parse().ok()
 }
 
+/// The stream in which the bucket is kept.
+pub(super) fn stream_name(nats: &Nats) -> String {
+    format!("KV_{}", bucket_name(nats))
+}
+
 fn bucket_name(nats: &Nats) -> String {
     format!("{}_lease", nats.stream)
 }

@@ -7,7 +7,7 @@
 use async_nats::jetstream::stream::{Config, Info};
 use tokio::time::sleep;
 
-use super::{Nats, NatsError, RETRY_PAUSE, replicas::Replicas};
+use super::{Nats, NatsError, RETRY_PAUSE, lease, replicas::Replicas};
 use crate::{bus::ReadError, domain::Sequence};
 
 /// The copy from which all others are made.
@@ -35,20 +35,30 @@ impl Nats {
         Ok(LeadersCopy { server, behind, messages, last, replicas })
     }
 
-    /// Fills every other server's copy again from the leader's. Waits for as long as that takes; if it is interrupted,
-    /// `tickwell log apply` gives the log its replicas back.
+    /// Replaces every other server's copy of the log and of the lease's bucket with the leader's. What damaged the one
+    /// has damaged the other. Waits for as long as that takes; if it is interrupted, `tickwell log apply` gives both their
+    /// replicas back.
     pub async fn repair(&self) -> Result<LeadersCopy, NatsError> {
         let replicas = self.stream_info().await?.config.num_replicas;
-        self.reach(1, |info| info.cluster.as_ref().is_none_or(|cluster| cluster.replicas.is_empty())).await?;
-        self.reach(replicas, |info| Replicas::of(info).are_all_current()).await?;
+        for stream in [self.stream.clone(), lease::stream_name(self)] {
+            let is_alone =
+                |info: &Info| info.cluster.as_ref().is_none_or(|cluster| cluster.replicas.is_empty());
+            self.reach(&stream, 1, is_alone).await?;
+            self.reach(&stream, replicas, |info| Replicas::of(info).are_all_current()).await?;
+        }
         self.leaders_copy().await
     }
 
-    /// Sets the number of replicas, and waits until it is so. Servers elect a leader meanwhile, and while they do,
-    /// questions get no answer.
-    async fn reach(&self, num_replicas: usize, is_so: impl Fn(&Info) -> bool) -> Result<(), NatsError> {
+    /// Sets a stream's number of replicas, and waits until `is_reached`. The servers elect a leader meanwhile, and while
+    /// they do, requests get no response.
+    async fn reach(
+        &self,
+        stream: &str,
+        num_replicas: usize,
+        is_reached: impl Fn(&Info) -> bool,
+    ) -> Result<(), NatsError> {
         loop {
-            match self.stream_info().await {
+            match self.info_from_leader(stream).await {
                 Ok(info) if info.config.num_replicas != num_replicas => {
                     let config = Config { num_replicas, ..info.config };
                     let updated = self.context.update_stream(&config).await;
@@ -57,11 +67,20 @@ impl Nats {
                         Err(error) => return Err(error.into()),
                     }
                 }
-                Ok(info) if is_so(&info) => return Ok(()),
+                Ok(info) if is_reached(&info) => return Ok(()),
                 Ok(_) | Err(ReadError::Unavailable(_)) => {}
                 Err(error) => return Err(error.into()),
             }
             sleep(RETRY_PAUSE).await;
+        }
+    }
+
+    async fn info_from_leader(&self, stream: &str) -> Result<Info, ReadError> {
+        let found = self.context.get_stream(stream).await.map_err(|error| self.not_found(error))?;
+        let info = found.cached_info().clone();
+        match Replicas::of(&info).is_led {
+            true => Ok(info),
+            false => Err(ReadError::Unavailable("the stream has no leader".into())),
         }
     }
 }

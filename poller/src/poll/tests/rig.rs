@@ -114,8 +114,8 @@ pub(super) fn leading() -> LeadState {
     LeadState::Leading { term: Term(1), until: Instant::now() + Duration::from_secs(1_000_000) }
 }
 
-/// A slot loop that leads, with an interval of 10 s. Sources are given by name, response time in milliseconds and role.
-/// Those whose name starts with `timed` send timestamps.
+/// A slot loop that leads, with an interval of 10 s. Sources are given by name, response time in milliseconds
+/// and role. Those whose name starts with `timed` send timestamps.
 pub(super) fn rig(sources: &[(&'static str, u64, Role)], min_sources: u32) -> Rig {
     rig_after(None, leading(), sources, min_sources)
 }

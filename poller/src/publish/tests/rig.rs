@@ -216,7 +216,8 @@ pub(super) async fn publish(
     rig.end().await
 }
 
-/// A word per record: `L1` is a lead of epoch 1, `T3` the tick of slot 3, `G4-6:missed` a gap from slot 4 to 6.
+/// A word per record: `L1` is a lead of epoch 1, `T3` the tick of slot 3, `G4-6:missed` a gap from slot 4 to
+/// 6.
 pub(super) fn words(log: &UnreliableLog) -> String {
     let index = |slot: Slot| slot.start().unix_millis() / 10_000;
     let word = |record: Record| match record.body {

@@ -1,4 +1,5 @@
-//! Binance, spot prices from its public-data host: one request for all pairs, prices as strings, no timestamps.
+//! Binance, spot prices from its public-data host: one request for all pairs, prices as strings, no
+//! timestamps.
 //!
 //! <https://developers.binance.com/docs/binance-spot-api-docs/rest-api/market-data-endpoints>
 
@@ -19,8 +20,9 @@ use crate::source::{
     limit::Limit,
 };
 
-/// Fiat currencies, for which no request is made. Binance has no USD market. Its markets in other fiat currencies
-/// differ by region and come and go, and a single unknown symbol makes it refuse the whole request.
+/// Fiat currencies, for which no request is made. Binance has no USD market. Its markets in other fiat
+/// currencies differ by region and come and go, and a single unknown symbol makes it refuse the whole
+/// request.
 const FIAT: [&str; 20] = [
     "USD", "EUR", "GBP", "JPY", "CHF", "CAD", "AUD", "NZD", "SEK", "NOK", "DKK", "PLN", "CZK", "TRY", "BRL",
     "ARS", "MXN", "ZAR", "UAH", "KRW",

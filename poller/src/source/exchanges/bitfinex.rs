@@ -1,4 +1,5 @@
-//! Bitfinex, tickers: one request for all pairs, rows without member names, prices as JSON numbers, no timestamps.
+//! Bitfinex, tickers: one request for all pairs, rows without member names, prices as JSON numbers, no
+//! timestamps.
 //!
 //! <https://docs.bitfinex.com/reference/rest-public-tickers>
 
@@ -16,8 +17,8 @@ use crate::source::{
     limit::Limit,
 };
 
-/// Columns of a trading pair's row: symbol, bid, size, ask, size, change, relative change, last, volume, high, low.
-/// Funding rows have seventeen. A row of another length has a format that we don't know.
+/// Columns of a trading pair's row: symbol, bid, size, ask, size, change, relative change, last, volume,
+/// high, low. Funding rows have seventeen. A row of another length has a format that we don't know.
 const COLUMNS: usize = 11;
 
 /// The column with the price of the last trade.

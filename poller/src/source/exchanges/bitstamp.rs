@@ -24,8 +24,8 @@ const TOO_MANY_REQUESTS: &str = "400.002";
 
 pub(super) struct Bitstamp;
 
-/// Values stay raw until the row is known to be of a requested market, so that an odd row of another market does
-/// no harm.
+/// Values stay raw until the row is known to be of a requested market, so that an odd row of another market
+/// does no harm.
 #[derive(Deserialize)]
 struct Row<'a> {
     #[serde(borrow)]

@@ -1,7 +1,8 @@
 //! CoinGecko, simple price: one request for all pairs, prices as JSON numbers, times in seconds.
 //!
-//! CoinGecko aggregates exchanges itself and trails them, sometimes by minutes, so it is a fallback by default. We
-//! request its timestamps and refuse prices without one, because nothing else says how old a price is.
+//! CoinGecko aggregates exchanges itself and trails them, sometimes by minutes, so it is a fallback by
+//! default. We request its timestamps and refuse prices without one, because nothing else says how old a
+//! price is.
 //!
 //! <https://docs.coingecko.com/reference/simple-price>
 
@@ -16,7 +17,8 @@ use crate::source::{
     limit::Limit,
 };
 
-/// The known coins and CoinGecko's identifiers for them. CoinGecko's symbols are not unique: several coins use BTC.
+/// The known coins and CoinGecko's identifiers for them. CoinGecko's symbols are not unique: several coins
+/// use BTC.
 const COINS: [(&str, &str); 22] = [
     ("BTC", "bitcoin"),
     ("ETH", "ethereum"),
@@ -42,15 +44,15 @@ const COINS: [(&str, &str); 22] = [
     ("ALGO", "algorand"),
 ];
 
-/// The currencies that we request prices in, of those that `/simple/supported_vs_currencies` lists. It lists no
-/// stablecoin.
+/// The currencies that we request prices in, of those that `/simple/supported_vs_currencies` lists. It lists
+/// no stablecoin.
 const CURRENCIES: [&str; 27] = [
     "USD", "EUR", "GBP", "JPY", "CHF", "CAD", "AUD", "NZD", "CNY", "HKD", "SGD", "KRW", "INR", "BRL", "MXN",
     "SEK", "NOK", "DKK", "PLN", "CZK", "TRY", "ZAR", "BTC", "ETH", "LTC", "BCH", "BNB",
 ];
 
-/// How many decimal places to request: as many as a quote may have. With `full`, CoinGecko returns up to sixteen for
-/// cheap coins, more than [`Price`](common::domain::Price) can hold.
+/// How many decimal places to request: as many as a quote may have. With `full`, CoinGecko returns up to
+/// sixteen for cheap coins, more than [`Price`](common::domain::Price) can hold.
 const PRECISION: &str = "12";
 
 /// The error code of "too many requests" inside the `status` object.

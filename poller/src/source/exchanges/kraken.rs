@@ -53,7 +53,8 @@ impl Exchange for Kraken {
     }
 
     fn limit(&self, _plan: Option<Plan>) -> Option<Limit> {
-        // The documentation says only that public calls are limited per IP address. Users report about one a second.
+        // The documentation says only that public calls are limited per IP address. Users report about one a
+        // second.
         Some(Limit::new(1, 1).undocumented())
     }
 
@@ -101,7 +102,8 @@ fn asset(code: &str) -> &str {
     }
 }
 
-/// The names under which a response may list a pair. Old pairs have an X before coins and a Z before currencies.
+/// The names under which a response may list a pair. Old pairs have an X before coins and a Z before
+/// currencies.
 fn names_in_response(pair: Pair) -> [String; 3] {
     let (base, quote) = (asset(pair.base()), asset(pair.quote()));
     [format!("X{base}Z{quote}"), format!("X{base}X{quote}"), format!("{base}{quote}")]

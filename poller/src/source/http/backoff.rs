@@ -2,10 +2,10 @@
 //!
 //! This is a pure state machine. A source is not asked in two cases:
 //!
-//! - It rests: for as long as its response announced, or for a time that depends on the failure (too many requests,
-//!   banned, forbidden). Rests are measured on the monotonic clock.
-//! - It pauses after several failed slots in a row. Pauses last whole slots, so that requests stay on the grid of
-//!   slots and there are no retries within a slot.
+//! - It rests: for as long as its response announced, or for a time that depends on the failure (too many
+//!   requests, banned, forbidden). Rests are measured on the monotonic clock.
+//! - It pauses after several failed slots in a row. Pauses last whole slots, so that requests stay on the
+//!   grid of slots and there are no retries within a slot.
 
 use std::time::Duration;
 
@@ -20,10 +20,12 @@ pub(super) const LONGEST_REST: Duration = Duration::from_secs(3 * 86_400);
 /// <https://docs.bitfinex.com/docs/requirements-and-limitations>
 const RATE_LIMITED: Duration = Duration::from_secs(60);
 
-/// The rest after a first ban without an announced end, doubled for each further ban. It is Binance's shortest ban.
+/// The rest after a first ban without an announced end, doubled for each further ban. It is Binance's
+/// shortest ban.
 const BANNED: Duration = Duration::from_secs(120);
 
-/// The rest after "forbidden" and "unavailable for legal reasons". A retry does not help, but an operator may fix it.
+/// The rest after "forbidden" and "unavailable for legal reasons". A retry does not help, but an operator may
+/// fix it.
 const FORBIDDEN: Duration = Duration::from_secs(600);
 
 /// The longest pause of a source that keeps failing. If the interval is longer, the pause is one interval.

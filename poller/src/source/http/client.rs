@@ -13,8 +13,8 @@ use tokio::time::{Instant, timeout_at};
 
 use crate::source::error::SourceError;
 
-/// The largest body that is read, after decompression. The largest valid response, Bitstamp's list of all markets, has
-/// about 150 kB.
+/// The largest body that is read, after decompression. The largest valid response, Bitstamp's list of all
+/// markets, has about 150 kB.
 const MAX_BODY_BYTES: usize = 1024 * 1024;
 
 /// The largest body of an error response that is read. Error messages are a line or two.
@@ -60,8 +60,8 @@ impl Client {
             .map_err(SourceError::Client)
     }
 
-    /// Sends one request. Fails only if no status and headers arrive: a response that stalls in its body may still
-    /// have said in a header when to ask again.
+    /// Sends one request. Fails only if no status and headers arrive: a response that stalls in its body may
+    /// still have said in a header when to ask again.
     pub(super) async fn get(
         &self,
         url: Url,

@@ -12,8 +12,9 @@ use super::backoff::LONGEST_REST;
 pub(super) struct ResponseTime(SystemTime);
 
 impl ResponseTime {
-    /// The response's `Date` header, so that the server's clock does not have to agree with ours. Without the header
-    /// it is the start of the slot, which is before the response and therefore never makes a wait too short.
+    /// The response's `Date` header, so that the server's clock does not have to agree with ours. Without the
+    /// header it is the start of the slot, which is before the response and therefore never makes a wait too
+    /// short.
     pub(super) fn new(headers: &HeaderMap, slot: Slot) -> Self {
         let millis = u64::try_from(slot.start().unix_millis()).unwrap_or(0);
         let slot = SystemTime::UNIX_EPOCH + Duration::from_millis(millis);

@@ -3,7 +3,8 @@
 use common::domain::{Failure, Price, Timestamp};
 use serde_json::value::RawValue;
 
-/// Prices lie between 10⁻¹² and 10¹², so larger exponents cannot belong to a price. Bounds the zeros we write out.
+/// Prices lie between 10⁻¹² and 10¹², so larger exponents cannot belong to a price. Bounds the zeros we write
+/// out.
 const MAX_EXPONENT: i32 = 40;
 
 /// A price with one decimal place fewer than [`Price`] can hold, so that the midpoint of two quotes is exact.
@@ -47,7 +48,8 @@ pub fn price_of_number(value: Option<&RawValue>) -> Result<Price, Failure> {
     price(&plain(raw).ok_or(Failure::Invalid)?)
 }
 
-/// A number written without its exponent, exactly: `1e-08` becomes `0.00000001`. None if the exponent is too large.
+/// A number written without its exponent, exactly: `1e-08` becomes `0.00000001`. None if the exponent is too
+/// large.
 fn plain(number: &str) -> Option<String> {
     let Some((mantissa, exponent)) = number.split_once(['e', 'E']) else { return Some(number.to_owned()) };
     let exponent: i32 = exponent.parse().ok().filter(|exponent: &i32| exponent.abs() <= MAX_EXPONENT)?;

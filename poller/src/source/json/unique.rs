@@ -1,7 +1,7 @@
 //! JSON objects whose member names are unique.
 //!
-//! JSON does not define which of two members with the same name wins, and parsers differ. We refuse such objects
-//! rather than read a price that another parser would not see.
+//! JSON does not define which of two members with the same name wins, and parsers differ. We refuse such
+//! objects rather than read a price that another parser would not see.
 
 use std::{borrow::Cow, collections::BTreeMap, fmt};
 

@@ -1,5 +1,5 @@
-//! Invalid TLS certificates, servers without TLS, and unknown host names. The client trusts only the tests' own
-//! certificate authority, so that each certificate is refused for a single reason.
+//! Invalid TLS certificates, servers without TLS, and unknown host names. The client trusts only the tests'
+//! own certificate authority, so that each certificate is refused for a single reason.
 
 use std::{net::SocketAddr, sync::Arc};
 
