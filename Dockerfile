@@ -1,15 +1,14 @@
-# One image for every role: the role is the argument, such as `poller`, `api` or `run --demo`.
-#   just image      builds it with version and commit
-# RUNTIME may be any base with glibc 2.34, libgcc and certificate authorities, such as debian:bookworm-slim with
-# ca-certificates.
+# One image for every role. The role is the argument, such as `poller`, `api` or `run --demo`. `just image` builds it
+# with version and commit. RUNTIME may be any base with glibc 2.34, libgcc and CA certificates, such as
+# debian:bookworm-slim with ca-certificates.
 ARG RUST=rust:1.95-bookworm
 ARG RUNTIME=gcr.io/distroless/cc-debian12:nonroot
 
 FROM ${RUST} AS build
 WORKDIR /build
 
-# What others wrote, in a layer of its own: it is built again when a manifest changes, and not with every change of
-# ours. Our crates are empty here.
+# Build the dependencies in their own layer, with empty crates of ours, so that they are rebuilt only when a manifest
+# changes.
 COPY Cargo.toml Cargo.lock ./
 COPY common/Cargo.toml common/
 COPY poller/Cargo.toml poller/
@@ -24,7 +23,7 @@ RUN mkdir common/src poller/src ledger/src api/src testkit/src cli/src \
 
 COPY . .
 ARG COMMIT
-# Files keep their dates when they are copied: older than the empty crates, they would pass for built.
+# COPY keeps modification times. Sources older than the empty crates would be considered built already.
 RUN touch common/src/lib.rs poller/src/lib.rs ledger/src/lib.rs api/src/lib.rs cli/src/main.rs \
     && TICKWELL_COMMIT="${COMMIT}" cargo build --release --locked --package tickwell \
     && mkdir /data
@@ -39,14 +38,14 @@ LABEL org.opencontainers.image.title="tickwell" \
     org.opencontainers.image.revision="${COMMIT}"
 COPY --from=build /build/target/release/tickwell /usr/local/bin/tickwell
 COPY container/tickwell.toml /etc/tickwell/tickwell.toml
-# Nobody in particular, who owns nothing but the store.
+# An unprivileged user that owns only the store.
 COPY --from=build --chown=65532:65532 /data /data
 ENV TICKWELL_CONFIG=/etc/tickwell/tickwell.toml
 USER 65532:65532
 WORKDIR /data
-# All else may be read-only.
+# Everything else may be read-only.
 VOLUME /data
 EXPOSE 8080 9090
-# Whether it lives: an engine that acts on this starts the container anew.
+# Liveness, not readiness: some engines restart an unhealthy container.
 HEALTHCHECK --interval=10s --timeout=5s --start-period=10s CMD ["/usr/local/bin/tickwell", "healthcheck"]
 ENTRYPOINT ["/usr/local/bin/tickwell"]

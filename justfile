@@ -1,8 +1,8 @@
-# Tickwell's everyday commands; `just` lists them.
+# Tickwell's everyday commands. `just` lists them.
 
 set shell := ["bash", "-euo", "pipefail", "-c"]
 
-# Docker, or another engine that takes the same words
+# Docker, or another engine with the same command line
 engine := env("CONTAINER_ENGINE", "docker")
 compose := env("COMPOSE", engine + " compose")
 image := env("TICKWELL_IMAGE", "tickwell")
@@ -16,7 +16,7 @@ default:
 run *arguments:
     cargo run -- {{ arguments }}
 
-# A simulated market; works offline
+# Everything in one process with a simulated market; works offline
 [group('run')]
 demo:
     cargo run -- run --demo
@@ -26,59 +26,59 @@ demo:
 watch +pairs="BTC-USD ETH-USD":
     cargo run --quiet -- watch {{ pairs }}
 
-# A fake upstream with recorded prices (or walk, or script), for developing without internet
+# A fake upstream for developing offline; MARKET is walk (random prices), recorded or script
 [group('run')]
 fake-upstream market="walk" *arguments:
     cargo run -p testkit --bin fake-upstream -- --market {{ market }} {{ arguments }}
 
-# Tickwell against exchanges with faults, such as kraken=stuck bitstamp=451; without any, lists them
+# Tickwell against exchanges with faults, such as kraken=stuck bitstamp=451; without arguments, lists the faults
 [group('run')]
 lab *arguments:
     cargo build --quiet
     cargo run --quiet -p testkit --bin fault-lab -- \
         --binary "${CARGO_TARGET_DIR:-target}/debug/tickwell" {{ arguments }}
 
-# A NATS server with JetStream on 127.0.0.1:4222, its data in .tools/nats
+# A NATS server with JetStream on 127.0.0.1:4222; its data is in .tools/nats
 [group('run')]
 nats:
     scripts/tools
-    # The log may grow to 16 GiB. Without a limit of its own, a server refuses that where the disk has less left.
+    # The log may grow to 16 GiB. Without this setting, a server refuses such a stream if the disk has less space left.
     echo 'jetstream { max_file_store: 34GiB, store_dir: .tools/nats }' >.tools/nats.conf
     .tools/venv/bin/nats-server --config .tools/nats.conf --addr 127.0.0.1
 
-# The poller alone, over that server
+# A poller that uses the server of `just nats`
 [group('run')]
 poller:
     TICKWELL__BUS__URL=nats://127.0.0.1:4222 cargo run -- poller
 
-# An API pod alone, over that server
+# An API pod that uses the server of `just nats`
 [group('run')]
 api listen="127.0.0.1:8080" store="./data/pod":
     TICKWELL__BUS__URL=nats://127.0.0.1:4222 TICKWELL__API__LISTEN={{ listen }} \
         TICKWELL__STORE__PATH={{ store }} cargo run -- api
 
-# Print every record of the feed on that server, as a plain subscriber sees it
+# Print every record of the feed on the server of `just nats`, with a plain NATS client
 [group('run')]
 subscribe subject="ticks.>":
     scripts/tools
     .tools/venv/bin/python docs/examples/subscribe.py nats://127.0.0.1:4222 {{ quote(subject) }}
 
-# All tests; installs what they need
+# Run all tests; installs what they need first
 [group('check')]
 test *arguments:
     ./scripts/test {{ arguments }}
 
-# Mutated answers and records against the parsers, the codec and the aggregator: [TARGET…] [--runs N]
+# Fuzz the parsers, the record codec and the aggregator: [TARGET…] [--runs N]
 [group('check')]
 fuzz *arguments:
     ./scripts/fuzz {{ arguments }}
 
-# All that the REST document allows and much that it does not, asked of a demo: [--max-examples N] [--seed S]
+# Send a demo valid and invalid requests generated from the REST document: [--max-examples N] [--seed S]
 [group('check')]
 schemathesis *arguments:
     ./scripts/schemathesis {{ arguments }}
 
-# A feed under kills, pauses, damage and clock jumps at random, for MINUTES from SEED: [--cluster] [--pods N] [--without KIND,…]
+# Kill, pause and damage a feed at random for MINUTES, reproducibly by SEED: [--cluster] [--pods N] [--without KIND,…]
 [group('check')]
 grind minutes="1" seed="1" *arguments:
     scripts/tools
@@ -86,35 +86,35 @@ grind minutes="1" seed="1" *arguments:
     "${CARGO_TARGET_DIR:-target}/debug/grind" {{ minutes }} {{ seed }} \
         --binary "${CARGO_TARGET_DIR:-target}/debug/tickwell" {{ arguments }}
 
-# Format, lints, documentation
+# Check formatting, lints and documentation
 [group('check')]
 lint:
     ./scripts/lint
 
-# What continuous integration runs
+# Run what continuous integration runs
 [group('check')]
 ci:
     .ci/run
 
-# Put the code into the project's format
+# Format the code
 [group('check')]
 format:
     cargo fmt --all
     cargo fmt --manifest-path testkit/fuzz/Cargo.toml
     cargo fmt --manifest-path bench/Cargo.toml
 
-# Side-by-side benchmarks into bench/results: store, rebuild, http, streams or page; bench/README.md has their options
+# Run a benchmark (store, rebuild, http, streams or page) and write bench/results; bench/README.md has the options
 [group('check')]
 bench *arguments="store":
     scripts/bench {{ arguments }}
 
-# The image of every role, named tickwell or $TICKWELL_IMAGE; with podman, CONTAINER_ENGINE=podman BUILDAH_FORMAT=docker
+# Build the image, named tickwell or $TICKWELL_IMAGE; for podman, set CONTAINER_ENGINE=podman BUILDAH_FORMAT=docker
 [group('containers')]
 image *arguments:
     {{ engine }} build --tag {{ image }} --build-arg COMMIT="$(git rev-parse --short=12 HEAD)" \
         --build-arg VERSION="$(grep --max-count 1 '^version' Cargo.toml | cut -d '"' -f 2)" {{ arguments }} .
 
-# NATS, two pollers, two pods and a balancer, as compose.yaml says; makes image and keys where there are none
+# Start everything in compose.yaml: NATS, pollers, pods, load balancer; builds the image and creates keys if missing
 [group('containers')]
 up:
     {{ engine }} image inspect {{ image }} >/dev/null 2>&1 || {{ just_executable() }} image
@@ -123,14 +123,14 @@ up:
     @echo "page     http://${TICKWELL_PUBLISH:-127.0.0.1:8080}/"
     @echo "docs     http://${TICKWELL_PUBLISH:-127.0.0.1:8080}/docs"
     @echo "feed     nats://${TICKWELL_PUBLISH_FEED:-127.0.0.1:4222}, subject ticks.>, with secrets/feed.nk"
-    @echo "just compose-logs shows what they say, just down ends them"
+    @echo "Show the logs with: just compose-logs. Stop everything with: just down"
 
-# End them; the log and the stores stay, but for --volumes
+# Stop everything in compose.yaml; keeps the log and the stores unless --volumes is given
 [group('containers')]
 down *arguments:
     {{ compose }} down {{ arguments }}
 
-# What they say: [SERVICE…]
+# Follow the logs of the services in compose.yaml: [SERVICE…]
 [group('containers')]
 compose-logs *services:
     {{ compose }} logs --follow --tail 100 {{ services }}
@@ -139,54 +139,54 @@ compose-logs *services:
 keys:
     mkdir -p -m 0700 secrets
     {{ compose }} run --rm --user "$(id -u):$(id -g)" keys
-    # The folder is closed to others. The files are not: the roles run as another user.
+    # Only the owner can enter the folder. The files are readable because the containers run as another user.
     chmod 0644 secrets/*
 
-# Copy the log out of NATS (bus.url) into a new folder: FOLDER, or --keep N FOLDER; with the maintenance key
+# Back up the log from NATS (bus.url) into a new folder: FOLDER, or --keep N FOLDER; needs the maintenance key
 [group('operate')]
 log-backup *arguments:
     cargo run --quiet -- log backup {{ arguments }}
 
-# Copy a backup of the log back into NATS (bus.url): FOLDER [--replace] [--replicas N]; with the maintenance key
+# Restore a backup of the log into NATS (bus.url): FOLDER [--replace] [--replicas N]; needs the maintenance key
 [group('operate')]
 log-restore *arguments:
     cargo run --quiet -- log restore {{ arguments }}
 
-# The store of a running process in one file, through its admin.listen
+# Back up the store of a running process to a file, through its admin.listen address
 [group('operate')]
 backup file url="http://127.0.0.1:9090":
     cargo run --quiet -- backup --from {{ quote(url) }} --output {{ quote(file) }}
 
-# The installed binary, for recipes that operate a cluster: they build nothing
+# The installed binary. Recipes that operate a cluster use it and build nothing
 tickwell := env("TICKWELL_BINARY", "tickwell")
 
-# Behind kubectl and all else that is there, what scripts/tools installed
+# Programs that scripts/tools installed, used if the system has none
 export PATH := env("PATH") + ":" + justfile_directory() / ".tools/venv/bin"
 
-# What an overlay (dev, production, or a folder of your own) gives to a cluster
+# Print the manifests of an overlay: dev, production, or a folder of your own
 [group('kubernetes')]
 k8s-render overlay="production":
     kubectl kustomize "$(scripts/k8s-overlay {{ quote(overlay) }})"
 
-# Give the cluster the keys that `tickwell log keys FOLDER` made, before the first k8s-apply and when they change: FOLDER [maintenance]
+# Copy the keys that `tickwell log keys FOLDER` created to the cluster, before the first k8s-apply and after changes: FOLDER [maintenance]
 [group('kubernetes')]
 k8s-keys folder *roles:
-    # All of them or none.
+    # If one key is missing, nothing is applied.
     made="$(scripts/k8s-keys {{ quote(folder) }} {{ roles }})" && kubectl apply --filename k8s/base/namespace.yaml && \
         kubectl apply --server-side --force-conflicts --filename - <<<"$made"
 
-# Install or upgrade, wait until all of it is ready, and ask for prices; the cluster is kubectl's current one
+# Install or upgrade in kubectl's current cluster, wait until everything is ready, and run the smoke test
 [group('kubernetes')]
 k8s-apply overlay="production":
     scripts/k8s-apply "$(scripts/k8s-overlay {{ quote(overlay) }})"
 
-# What runs, what it waits for, and what happened last
+# Show the state of all objects, and the latest events
 [group('kubernetes')]
 k8s-status:
     kubectl --namespace tickwell get statefulsets,deployments,jobs,pods,horizontalpodautoscalers,poddisruptionbudgets,persistentvolumeclaims,ingresses
     kubectl --namespace tickwell get events --sort-by .lastTimestamp | tail -n 15
 
-# What pods of a component say: api, poller, nats or log
+# Follow the logs of a component: api, poller, nats or log
 [group('kubernetes')]
 logs component="api" *arguments="--follow --tail 100":
     kubectl --namespace tickwell logs --prefix --max-log-requests 20 \
@@ -198,22 +198,22 @@ scale minimum maximum=minimum:
     kubectl --namespace tickwell patch horizontalpodautoscaler tickwell-api \
         --patch '{"spec": {"minReplicas": {{ minimum }}, "maxReplicas": {{ maximum }}}}'
 
-# The figures of all pods of a component (api, poller, nats) or of one (pod/tickwell-api-0), each line with its pod
+# Print the metrics of a component (api, poller, nats) or of one pod (pod/tickwell-api-0), with pod names
 [group('kubernetes')]
 metrics who="api":
     scripts/k8s-metrics {{ quote(who) }}
 
-# Whether all pods give the same answers
+# Check that all pods return the same responses
 [group('kubernetes')]
 verify-pods *arguments:
     scripts/k8s-forwarded 8080 api {{ quote(tickwell) }} verify-pods {{ arguments }}
 
-# Ask for prices from inside the cluster, with a pod that is thrown away
+# Request prices from a temporary pod inside the cluster
 [group('kubernetes')]
 smoke:
     scripts/k8s-smoke
 
-# The store of a pod in one file
+# Back up the store of a pod to a file
 [group('kubernetes')]
 k8s-backup file pod="tickwell-api-0":
     scripts/k8s-forwarded 9090 pod/{{ pod }} {{ quote(tickwell) }} backup --output {{ quote(file) }} --from
@@ -228,25 +228,25 @@ k8s-log-backup:
 k8s-log-restore name *arguments:
     scripts/k8s-log-job restore /backups/{{ name }} {{ arguments }}
 
-# Let the servers take over a changed keys.conf, once it has reached them; nobody whose key stays is cut off
+# Make the NATS servers reload keys.conf, about 90 s after k8s-keys; connections with unchanged keys stay open
 [group('kubernetes')]
 k8s-reload:
     for pod in $(kubectl --namespace tickwell get pods --output name --selector app.kubernetes.io/component=nats); do \
         kubectl --namespace tickwell exec "$pod" -- nats-server --signal reload=1; \
     done
 
-# The optimised binary, target/release/tickwell
+# Build the optimised binary, target/release/tickwell
 [group('build')]
 release:
     cargo build --release --locked
 
-# Write docs/openapi.json, errors.md, configuration.md and cli.md from the code
+# Generate docs/openapi.json, errors.md, configuration.md and cli.md from the code
 [group('docs')]
 documents:
     TICKWELL_RENEW_DOCUMENTS=1 cargo test --quiet -p api --test answers document::
     TICKWELL_RENEW_DOCUMENTS=1 cargo test --quiet -p tickwell --bin tickwell documents::
 
-# Every setting with its meaning and default
+# Print every setting with its meaning and default
 [group('docs')]
 settings:
     cargo run --quiet -- config example

@@ -1,4 +1,4 @@
-"""What a request must not be that the document allows, because no schema can say it."""
+"""Leaves out generated requests that the schema allows but the API rejects, because a schema cannot express the rule."""
 
 import re
 from datetime import datetime, timezone
@@ -15,22 +15,23 @@ def filter_case(context, case):
 
 
 def is_pair(text):
-    """A pair is of two assets."""
+    """Whether the two assets of a pair differ."""
     halves = re.split("[-_/]", text)
     return len(halves) != 2 or halves[0].upper() != halves[1].upper()
 
 
 def are_pairs(text):
-    """Each pair is named once."""
+    """Whether each pair is listed once."""
     pairs = re.sub("[_/]", "-", text.upper()).split(",")
     return len(set(pairs)) == len(pairs) <= 64 and all(is_pair(pair) for pair in pairs)
 
 
 def is_question(query):
-    """Time begins in 1970 and does not run backwards, and a page goes on in the order of the one before it.
+    """Whether the query parameters are allowed together.
 
-    A range is either paged or thinned, an asset is not converted to itself, and a page of an earlier position is
-    not later than that.
+    Time ranges start in 1970 or later and do not end before they start. A range is either paged (limit, cursor) or
+    thinned (max_points). An asset cannot be converted to itself. at_sequence cannot be combined with a cursor, and a
+    cursor must be for the same order.
     """
     if "max_points" in query and ("limit" in query or "cursor" in query):
         return False
@@ -49,14 +50,14 @@ def is_question(query):
 
 
 def is_span(text):
-    """No length of time is longer than ten years."""
+    """Whether a duration is at most ten years."""
     found = re.fullmatch("([1-9][0-9]*)(ms|s|m|h|d)", text)
     seconds = {"ms": 0.001, "s": 1, "m": 60, "h": 3_600, "d": 86_400}
     return not found or int(found[1]) * seconds[found[2]] <= 3_660 * 86_400
 
 
 def millis(text):
-    """An instant in either spelling; none where it is no instant."""
+    """Milliseconds of a timestamp in either format, or None if it is not a timestamp."""
     if re.fullmatch("[0-9]+", str(text)):
         return int(text)
     try:

@@ -8,7 +8,7 @@ use ledger::store::{
     backup::{Backup, restore},
 };
 
-use crate::{ours::identity, store::size, year};
+use crate::{ours::identity, report::size, year};
 
 /// What is said about backing up and restoring the store in `folder`.
 pub fn measure(folder: &Path) -> Result<Vec<String>> {

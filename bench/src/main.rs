@@ -8,6 +8,7 @@
 //! - [`report`]: the table, and the JSON beside it.
 
 mod backup;
+mod contender;
 mod http;
 mod ours;
 mod pod;

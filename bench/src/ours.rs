@@ -14,7 +14,7 @@ use ledger::{
 };
 
 use crate::{
-    store::{Contender, DAY, KEEP, QUOTES},
+    contender::{Contender, DAY, KEEP, QUOTES},
     year,
 };
 

@@ -23,8 +23,8 @@ use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
 
 use crate::{
+    contender::KEEP,
     ours::{identity, retention},
-    store::KEEP,
     year::{self, Year},
 };
 

@@ -24,9 +24,9 @@ use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
 use crate::{
+    contender::KEEP,
     ours::retention,
     report::{self, line, median},
-    store::KEEP,
     year::{self, Year},
 };
 

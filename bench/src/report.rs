@@ -23,6 +23,18 @@ pub fn median(mut values: Vec<f64>) -> f64 {
     values[values.len() / 2]
 }
 
+/// The bytes of all files in a folder and below.
+pub fn size(folder: &Path) -> u64 {
+    let entries = fs::read_dir(folder).into_iter().flatten().filter_map(Result::ok);
+    entries
+        .map(|entry| match entry.metadata() {
+            Ok(metadata) if metadata.is_dir() => size(&entry.path()),
+            Ok(metadata) => metadata.len(),
+            Err(_) => 0,
+        })
+        .sum()
+}
+
 /// Prints the table, and keeps it with its JSON under `bench/results`.
 pub fn write(scenario: &str, other: &str, about: &[String], lines: &[Line]) -> Result<()> {
     let mut table = format!("# {scenario}\n\n");

@@ -24,7 +24,7 @@ use rusqlite::{Connection, OptionalExtension, params};
 use rust_decimal::Decimal;
 
 use crate::{
-    store::{Contender, KEEP, QUOTES},
+    contender::{Contender, KEEP, QUOTES},
     year,
 };
 

@@ -8,28 +8,25 @@ use std::{
 };
 
 use anyhow::{Context, Result, bail, ensure};
+<<<<<<< HEAD
+use common::domain::Pair;
+=======
 use common::domain::{Pair, Sequence, Timestamp};
+>>>>>>> main
 use ledger::store::Stored;
 use serde_json::{Value, json};
 
 use crate::{
     backup,
+    contender::{Contender, DAY},
     ours::Ours,
-    report::{self, line, median},
+    report::{self, line, median, size},
     sqlite::Sqlite,
     year::{self, Year},
 };
 
 /// Records in a batch, as the ingest task gets them while it catches up.
 const BATCH: usize = 1_000;
-
-pub const DAY: Duration = Duration::from_secs(86_400);
-
-/// What is kept in memory.
-pub const KEEP: Duration = DAY;
-
-/// How long whole records are kept.
-pub const QUOTES: Duration = Duration::from_secs(7 * 86_400);
 
 /// Days that are scanned, spread over the year.
 const SCANS: u32 = 200;
@@ -39,21 +36,6 @@ const REPEATS: usize = 200;
 
 const WINDOWS: [(&str, u32); 4] =
     [("1h", 3_600), ("24h", 86_400), ("7d", 7 * 86_400), ("365d", 365 * 86_400)];
-
-/// A way of storing a year.
-pub trait Contender: Sized {
-    fn create(folder: &Path) -> Result<Self>;
-    /// One batch, all or nothing, with everything that follows from it.
-    fn commit(&mut self, records: &[Stored], cursor: Sequence) -> Result<()>;
-    /// Opens what is there, and has windows of a day in memory. Says when each stage is done.
-    fn open(folder: &Path, stage: &mut dyn FnMut(&str)) -> Result<Self>;
-    /// Reads the ticks in `[from, to)`; answers how many.
-    fn scan(&self, pair: Pair, from: Timestamp, to: Timestamp) -> Result<usize>;
-    /// Reads daily candles; answers how many.
-    fn daily(&self, pair: Pair, from: Timestamp, to: Timestamp) -> Result<usize>;
-    /// The summary of the newest ticks; answers how many there are.
-    fn window(&self, pair: Pair, span: Duration) -> Result<u64>;
-}
 
 pub fn run(days: u64) -> Result<()> {
     let folder = tempfile::Builder::new().prefix("tickwell-bench-").tempdir()?;
@@ -199,18 +181,6 @@ fn ask<C: Contender>(folder: &Path, days: u32) -> Result<Value> {
     }
     took.insert("resident after all questions".to_owned(), json!(resident_bytes()? as f64 / 1e6));
     Ok(json!({"took": took, "stages": stages.join(", "), "found": found}))
-}
-
-/// Everything that lies in a folder.
-pub fn size(folder: &Path) -> u64 {
-    let entries = fs::read_dir(folder).into_iter().flatten().filter_map(Result::ok);
-    entries
-        .map(|entry| match entry.metadata() {
-            Ok(metadata) if metadata.is_dir() => size(&entry.path()),
-            Ok(metadata) => metadata.len(),
-            Err(_) => 0,
-        })
-        .sum()
 }
 
 /// The memory of this process.

@@ -281,5 +281,11 @@ fn read_log(folder: &Path) -> String {
     std::fs::read_to_string(log_file(folder)).unwrap_or_else(|error| format!("(no log: {error})"))
 }
 
+/// A client of the servers at these addresses, which are separated by commas.
+async fn connect(url: &str) -> Option<async_nats::Client> {
+    let servers: Vec<&str> = url.split(',').collect();
+    async_nats::connect(servers.as_slice()).await.ok()
+}
+
 #[cfg(test)]
 mod tests;

@@ -7,7 +7,7 @@ use anyhow::Context as _;
 use async_nats::jetstream;
 use futures::future::try_join_all;
 
-use super::{NatsServer, operate::CLUSTER_CONFIGURATION};
+use super::{NatsServer, connect, operate::CLUSTER_CONFIGURATION};
 use crate::wait::poll_until;
 
 /// As many as are needed to lose one and go on.
@@ -89,11 +89,6 @@ impl NatsCluster {
         };
         tokio::time::timeout(ASK_TIME, trying).await.ok().flatten().is_some()
     }
-}
-
-pub(super) async fn connect(url: &str) -> Option<async_nats::Client> {
-    let servers: Vec<&str> = url.split(',').collect();
-    async_nats::connect(servers.as_slice()).await.ok()
 }
 
 fn with_name(arguments: Vec<String>) -> Vec<String> {

@@ -7,7 +7,7 @@ use async_nats::jetstream;
 use serde_json::Value;
 use tempfile::TempDir;
 
-use super::{NatsServer, cluster::connect};
+use super::{NatsServer, connect};
 use crate::workspace_root;
 
 /// The server's settings, but for those that are arguments, in its folder.

@@ -10,7 +10,7 @@ use std::time::Duration;
 use anyhow::{Context as _, ensure};
 use async_nats::jetstream;
 
-use super::{Messages, NatsServer, cluster::connect};
+use super::{Messages, NatsServer, connect};
 use crate::wait::poll_until_ok;
 
 /// How long servers may take to become healthy, and replicas to become the same. It takes seconds; a loaded

@@ -6,8 +6,7 @@ use std::time::Duration;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
-use super::misconduct::http_date;
-use super::reply::Reply;
+use super::reply::{Reply, http_date};
 use crate::clock;
 
 /// Between two bytes of a drip: fast enough that no idle timeout ends it, and no body is ever done.

@@ -6,14 +6,13 @@ use std::io::Write;
 use std::sync::OnceLock;
 use std::time::Duration;
 
-use chrono::DateTime;
 use flate2::{Compression, write::GzEncoder};
 use http::StatusCode;
 
 use super::delivery::Delivery;
 use super::dialect::Question;
 use super::quotes::Quotes;
-use super::reply::Reply;
+use super::reply::{Reply, http_date};
 use crate::fault::{Fault, RetryAfter, Status};
 
 /// Where the machines of clouds find their secrets: what a redirect must not make anybody ask.
@@ -80,12 +79,6 @@ fn refusal(question: Question<'_>, status: Status, retry_after: Option<RetryAfte
     }
 }
 
-/// A time as HTTP headers have it, in whole seconds: `Sun, 06 Nov 1994 08:49:37 GMT`.
-pub(super) fn http_date(time_ms: i64) -> String {
-    let time = DateTime::from_timestamp_millis(time_ms).unwrap_or_default();
-    time.format("%a, %d %b %Y %H:%M:%S GMT").to_string()
-}
-
 /// Does what a fault needs done once, and what would hold up the first answer: packing takes a debug build
 /// longer than many a slot.
 pub(super) fn prepare(fault: Fault) {
@@ -112,11 +105,6 @@ fn bomb() -> Vec<u8> {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn dates_are_those_of_http() {
-        assert_eq!(http_date(784_111_777_999), "Sun, 06 Nov 1994 08:49:37 GMT");
-    }
 
     #[test]
     fn the_bomb_is_small_and_unpacks_to_more_than_64_mebibytes() {

@@ -1,5 +1,6 @@
 //! An answer, before it goes out.
 
+use chrono::DateTime;
 use http::StatusCode;
 use serde_json::Value;
 
@@ -43,9 +44,20 @@ pub(super) fn json_number(price: &str) -> String {
     if is_bare { price.to_owned() } else { Value::from(price).to_string() }
 }
 
+/// A time in the format of HTTP headers, in whole seconds: `Sun, 06 Nov 1994 08:49:37 GMT`.
+pub(super) fn http_date(time_ms: i64) -> String {
+    let time = DateTime::from_timestamp_millis(time_ms).unwrap_or_default();
+    time.format("%a, %d %b %Y %H:%M:%S GMT").to_string()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn dates_are_those_of_http() {
+        assert_eq!(http_date(784_111_777_999), "Sun, 06 Nov 1994 08:49:37 GMT");
+    }
 
     #[test]
     fn a_number_keeps_its_digits_and_a_word_its_quotes() {
