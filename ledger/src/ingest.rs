@@ -41,6 +41,9 @@ const FAR_BEHIND: u64 = 10_000;
 /// the rows that belong to it.
 const RECLAIM_DELAY: Duration = Duration::from_secs(3_600);
 
+/// The pause before a batch is read again that does not continue the store, while the log cannot be asked.
+const DOUBT_PAUSE: Duration = Duration::from_secs(3);
+
 /// Follows the log and keeps the store and the snapshot up to date.
 pub struct Ingest {
     store: Store,
@@ -181,6 +184,8 @@ impl Ingest {
                 Err(IngestError::Log(error)) if error.trouble().is_some() => {
                     self.report_unavailable(&error);
                     reader.rewind(self.current.sequence).await;
+                    // The same batch comes again, and with it the same question.
+                    stop.run_until_cancelled(tokio::time::sleep(DOUBT_PAUSE)).await;
                     continue;
                 }
                 Err(error @ (IngestError::Log(_) | IngestError::Discontinuity { .. })) => {

@@ -47,6 +47,14 @@ pub struct PolledSlot {
 /// Why publishing ended or was interrupted.
 #[derive(Debug, thiserror::Error)]
 pub enum PublishError {
+    /// It is not certain which record of a pair is the newest.
+    #[error("the newest record of {pair} is in doubt: {reason}")]
+    InDoubt {
+        /// The pair.
+        pair: Pair,
+        /// Why.
+        reason: String,
+    },
     /// Another poller writes to the log.
     #[error("another poller writes to this log: {pair} has a record of epoch {theirs}, ours is {ours}")]
     Fenced {

@@ -112,7 +112,10 @@ impl Chain {
         let mut chain =
             Self { log, epoch, before, links: BTreeMap::new(), doubtful, next_check: Instant::now() };
         for (pair, newest) in found {
-            chain.take_over(pair, newest).await?;
+            match chain.take_over(pair, newest).await {
+                Err(PublishError::InDoubt { reason, .. }) => chain.doubt(pair, reason, None),
+                taken_over => taken_over?,
+            }
         }
         Ok(chain)
     }
@@ -161,15 +164,45 @@ impl Chain {
                 // This term's epoch was chosen without that record, so a new epoch is needed.
                 return Err(PublishError::Rewound { pair });
             }
-            let bodies = self.doubtful.remove(&pair).map(|doubtful| doubtful.bodies).unwrap_or_default();
-            let waited = bodies.len();
-            tracing::info!(event = "pair_settled", %pair, waited, "publishing the pair again");
-            self.take_over(pair, newest).await?;
-            for body in &bodies {
-                self.publish(pair, body).await?;
+            match self.settle(pair, newest).await {
+                Err(PublishError::InDoubt { reason, .. }) => {
+                    self.links.remove(&pair);
+                    if let Some(doubtful) = self.doubtful.get_mut(&pair) {
+                        doubtful.reason = reason;
+                    }
+                }
+                settled => settled?,
             }
         }
         Ok(())
+    }
+
+    /// Continues a pair that is no longer in doubt. What waits for it is removed one by one, when it is stored: the term
+    /// may end in between.
+    async fn settle(&mut self, pair: Pair, newest: Newest) -> Result<(), PublishError> {
+        if let Err(error) = self.take_over(pair, newest).await {
+            self.links.remove(&pair);
+            return Err(error);
+        }
+        let mut waited = 0_usize;
+        while let Some(body) = self.doubtful.get(&pair).and_then(|doubtful| doubtful.bodies.front().cloned())
+        {
+            self.extend(pair, &body).await?;
+            self.doubtful.get_mut(&pair).and_then(|doubtful| doubtful.bodies.pop_front());
+            waited = waited.saturating_add(1);
+        }
+        self.doubtful.remove(&pair);
+        self.set_readiness();
+        tracing::info!(event = "pair_settled", %pair, waited, "publishing the pair again");
+        Ok(())
+    }
+
+    /// Stops publishing a pair until its newest record is certain.
+    fn doubt(&mut self, pair: Pair, reason: String, body: Option<&Body>) {
+        tracing::warn!(event = "pair_in_doubt", %pair, reason, "not publishing the pair for now");
+        self.links.remove(&pair);
+        self.doubtful.insert(pair, Doubtful { reason, bodies: body.cloned().into_iter().collect() });
+        self.set_readiness();
     }
 
     /// What has been polled for pairs that are still in doubt.
@@ -193,11 +226,8 @@ impl Chain {
         self.epoch
     }
 
-    /// Appends a record for a slot. If slots before it are missing, appends a gap for them first.
+    /// Appends a record for a slot, or keeps it while the pair is in doubt.
     pub(super) async fn publish(&mut self, pair: Pair, body: &Body) -> Result<(), PublishError> {
-        let (Body::Tick(Tick { slot, .. }) | Body::Gap(Gap { slot, .. })) = body else {
-            return Ok(());
-        };
         if let Some(Doubtful { bodies, .. }) = self.doubtful.get_mut(&pair) {
             if bodies.len() == QUEUE_SLOTS {
                 bodies.pop_front();
@@ -205,6 +235,20 @@ impl Chain {
             bodies.push_back(body.clone());
             return Ok(());
         }
+        match self.extend(pair, body).await {
+            Err(PublishError::InDoubt { reason, .. }) => {
+                self.doubt(pair, reason, Some(body));
+                Ok(())
+            }
+            extended => extended,
+        }
+    }
+
+    /// Appends a record for a slot. If slots before it are missing, appends a gap for them first.
+    async fn extend(&mut self, pair: Pair, body: &Body) -> Result<(), PublishError> {
+        let (Body::Tick(Tick { slot, .. }) | Body::Gap(Gap { slot, .. })) = body else {
+            return Ok(());
+        };
         let Some(link) = self.links.get_mut(&pair) else { return Ok(()) };
         if let Some(covered) = link.covered {
             if slot.start() <= covered {
@@ -320,7 +364,10 @@ impl Log {
     /// Decides how to continue after the log refused a record because of its expected sequence.
     async fn resolve(&self, record: &Record, link: &Link) -> Result<Resolution, PublishError> {
         let pair = record.pair;
-        let Newest { sequence, record: newest, .. } = self.settled_newest(pair).await?;
+        let Newest { sequence, record: newest, .. } = match self.newest(pair).await? {
+            Found::Newest(newest) => newest,
+            Found::InDoubt(reason) => return Err(PublishError::InDoubt { pair, reason }),
+        };
         let Some(newest) = newest else {
             let rewound = Err(PublishError::Rewound { pair });
             return if link.newest.is_some() { rewound } else { Ok(Resolution::Retry(sequence)) };
@@ -357,11 +404,6 @@ impl Log {
             }
         };
         self.read(ask).await
-    }
-
-    /// The pair's newest record. Retries while it is in doubt or the log does not respond.
-    async fn settled_newest(&self, pair: Pair) -> Result<Newest, PublishError> {
-        self.read(|| self.writer.newest(pair)).await
     }
 
     /// Reads from the log. Retries while it does not respond.

@@ -28,6 +28,9 @@ use crate::{
 /// follower within a second or two, so by then it is known which followers are not up to date.
 pub(super) const SETTLED_AFTER: Duration = Duration::from_secs(5);
 
+/// A contradiction that was not seen again for this long is over.
+const FORGOTTEN_AFTER: Duration = Duration::from_secs(30);
+
 /// What this process knows about one log.
 #[derive(Debug, Default)]
 pub(super) struct Memory {
@@ -38,8 +41,9 @@ pub(super) struct Memory {
     /// Up to where the log covered each pair that this one has replaced, as after a restore. Removed once the pair is
     /// continued.
     former: BTreeMap<Pair, Timestamp>,
-    /// Since when the leader has contradicted this memory although all servers are up to date.
-    contradicted: Option<Instant>,
+    /// For each pair: since when the leader has contradicted this memory although all servers are up to date, and when it
+    /// did so last.
+    contradicted: BTreeMap<Pair, (Instant, Instant)>,
     /// Set once records are known to be lost: the pairs that have a new record since then.
     continued: Option<BTreeSet<Pair>>,
 }
@@ -57,6 +61,8 @@ pub(super) struct Answer<'a> {
     pub(super) log: &'a LogIdentity,
     /// The log's last position.
     pub(super) end: Sequence,
+    /// The log's first position. Older messages were dropped because of their age.
+    pub(super) first: Sequence,
     /// The pair's newest position; zero if it has none.
     pub(super) newest: Sequence,
     /// How long a contradiction must last before it counts as settled. `None` while a server that may have the records is
@@ -72,8 +78,13 @@ pub(super) enum Judgement {
     /// Every server is up to date with the leader, but the response still contradicts the memory. The message at this position
     /// is lost if no server has it. The text describes the contradiction.
     Missing(Sequence, String),
-    /// Records are lost. The pair was covered up to this slot.
-    Lost(Option<Timestamp>),
+    /// Records are lost.
+    Lost {
+        /// The newest message of the pair that is known.
+        known: Option<Sequence>,
+        /// The pair was covered up to this slot.
+        covered: Option<Timestamp>,
+    },
     /// The response contradicts the memory, and it is not settled which is right. The text describes the contradiction.
     InDoubt(String),
 }
@@ -83,25 +94,30 @@ impl Memory {
     pub(super) fn judge(&mut self, pair: Pair, answer: &Answer<'_>, now: Instant) -> Judgement {
         self.switch_to(answer.log);
         let known = self.pairs.get(&pair).copied();
-        let is_behind = known.is_some_and(|known| answer.newest < known.sequence);
+        let is_behind =
+            known.is_some_and(|known| answer.newest < known.sequence && answer.first <= known.sequence);
         let is_given_up = self.continued.as_ref().is_some_and(|continued| !continued.contains(&pair));
         if answer.end < self.end || (is_behind && !is_given_up) {
-            let since = *self.contradicted.get_or_insert(now);
+            let since = match (self.contradicted.get(&pair), answer.settled_after) {
+                (Some((since, last)), Some(_)) if now.duration_since(*last) < FORGOTTEN_AFTER => *since,
+                _ => now,
+            };
+            self.contradicted.insert(pair, (since, now));
             let is_settled = answer.settled_after.is_some_and(|time| now.duration_since(since) >= time);
             if !is_settled {
-                self.contradicted = Some(since).filter(|_| answer.settled_after.is_some());
                 return Judgement::InDoubt(self.contradiction(pair, answer));
             }
             let missing = known.filter(|_| is_behind).map_or(self.end, |known| known.sequence);
             return Judgement::Missing(missing, self.contradiction(pair, answer));
         }
-        self.contradicted = None;
+        self.contradicted.remove(&pair);
         match (&self.continued, known) {
             // The pair's newest record exists, so the lost records belong to other pairs.
             (_, Some(_)) if !is_behind => Judgement::Consistent,
-            (Some(continued), _) if !continued.contains(&pair) => {
-                Judgement::Lost(known.and_then(|known| known.covered))
-            }
+            (Some(continued), _) if !continued.contains(&pair) => Judgement::Lost {
+                known: known.map(|known| known.sequence),
+                covered: known.and_then(|known| known.covered),
+            },
             _ => Judgement::Consistent,
         }
     }
@@ -109,13 +125,18 @@ impl Memory {
     /// Accepts that everything after `end` is lost.
     pub(super) fn give_up(&mut self, end: Sequence) {
         self.end = end;
-        self.contradicted = None;
+        self.contradicted.clear();
         self.continued = Some(BTreeSet::new());
     }
 
     /// Restarts the waiting time, because a server has a message that the leader does not have.
-    pub(super) fn unsettle(&mut self) {
-        self.contradicted = None;
+    pub(super) fn unsettle(&mut self, pair: Pair) {
+        self.contradicted.remove(&pair);
+    }
+
+    /// The highest position that the log is known to have had.
+    pub(super) fn end(&self) -> Sequence {
+        self.end
     }
 
     /// Remembers that the log ends at `end` or later.
@@ -200,7 +221,13 @@ mod tests {
     fn judged(memory: &mut Memory, (end, newest): (u64, u64), all_current: bool) -> Judgement {
         let log = log("a");
         let settled_after = all_current.then_some(SETTLED_AFTER);
-        let answer = Answer { log: &log, end: Sequence(end), newest: Sequence(newest), settled_after };
+        let answer = Answer {
+            log: &log,
+            end: Sequence(end),
+            first: Sequence(1),
+            newest: Sequence(newest),
+            settled_after,
+        };
         memory.judge(pair("BTC-USD"), &answer, Instant::now())
     }
 
@@ -235,11 +262,18 @@ mod tests {
         tokio::time::advance(SETTLED_AFTER).await;
         let missing = judged(&mut memory, (20, 0), true);
         assert!(matches!(missing, Judgement::Missing(Sequence(10), _)), "{missing:?}");
-        memory.unsettle();
+        memory.unsettle(pair("BTC-USD"));
         assert!(is_in_doubt(&judged(&mut memory, (20, 0), true)), "a server turned out to have it");
         memory.give_up(Sequence(20));
-        assert_eq!(judged(&mut memory, (20, 0), true), Judgement::Lost(slot(100)));
-        assert_eq!(judged(&mut memory, (20, 0), false), Judgement::Lost(slot(100)), "until it is continued");
+        assert_eq!(
+            judged(&mut memory, (20, 0), true),
+            Judgement::Lost { known: Some(Sequence(10)), covered: slot(100) }
+        );
+        assert_eq!(
+            judged(&mut memory, (20, 0), false),
+            Judgement::Lost { known: Some(Sequence(10)), covered: slot(100) },
+            "until it is continued"
+        );
         memory.appended(pair("BTC-USD"), Sequence(21), slot(100));
         assert_eq!(judged(&mut memory, (21, 21), false), Judgement::Consistent);
     }
@@ -254,11 +288,36 @@ mod tests {
         let missing = judged(&mut memory, (12, 12), true);
         assert!(matches!(missing, Judgement::Missing(Sequence(30), _)), "{missing:?}");
         memory.give_up(Sequence(12));
-        assert_eq!(judged(&mut memory, (12, 12), true), Judgement::Lost(None));
+        assert_eq!(judged(&mut memory, (12, 12), true), Judgement::Lost { known: None, covered: None });
         let log = log("a");
-        let other = Answer { log: &log, end: Sequence(13), newest: Sequence(11), settled_after: None };
+        let other = Answer {
+            log: &log,
+            end: Sequence(13),
+            first: Sequence(1),
+            newest: Sequence(11),
+            settled_after: None,
+        };
         memory.appended(pair("BTC-USD"), Sequence(13), slot(9));
-        assert_eq!(memory.judge(pair("ETH-USD"), &other, Instant::now()), Judgement::Lost(None));
+        assert_eq!(
+            memory.judge(pair("ETH-USD"), &other, Instant::now()),
+            Judgement::Lost { known: None, covered: None }
+        );
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_record_that_was_dropped_for_its_age_is_not_lost() {
+        let mut memory = Memory::default();
+        memory.saw(&log("a"), pair("BTC-USD"), Sequence(10), slot(100));
+        let log = log("a");
+        let answer = |first| Answer {
+            log: &log,
+            end: Sequence(20),
+            first: Sequence(first),
+            newest: Sequence(0),
+            settled_after: Some(SETTLED_AFTER),
+        };
+        assert!(is_in_doubt(&memory.judge(pair("BTC-USD"), &answer(10), Instant::now())));
+        assert_eq!(memory.judge(pair("BTC-USD"), &answer(11), Instant::now()), Judgement::Consistent);
     }
 
     #[tokio::test(start_paused = true)]

@@ -45,6 +45,9 @@ const CHECK_PAUSE: Duration = Duration::from_secs(5).saturating_sub(REQUEST_TIME
 /// The server deletes a consumer that has been idle for this long.
 const CONSUMER_EXPIRES_AFTER: Duration = Duration::from_secs(30);
 
+/// The pause between two questions whether the servers agree again. Each asks all of them several times.
+const DOUBT_PAUSE: Duration = Duration::from_secs(3);
+
 /// Follows the stream with consumers of its own.
 pub struct NatsReader {
     position: Position,
@@ -129,7 +132,8 @@ impl LogReader for NatsReader {
         if batch.as_ref().is_err_and(|error| error.trouble().is_some()) {
             self.behind = None;
             // The caller retries immediately.
-            sleep(RETRY_PAUSE).await;
+            let in_doubt = matches!(batch, Err(ReadError::InDoubt(_)));
+            sleep(if in_doubt { DOUBT_PAUSE } else { RETRY_PAUSE }).await;
         }
         batch
     }
@@ -263,7 +267,12 @@ impl Position {
                 "{reason}; these servers are down or not up to date: {behind}"
             ));
         }
-        match self.nats.is_held_elsewhere(sequence, info).await {
+        let end = Sequence(info.state.last_sequence);
+        let held = match self.nats.is_held_elsewhere(sequence, info).await {
+            Ok(false) => self.nats.is_held_elsewhere(end.next(), info).await,
+            held => held,
+        };
+        match held {
             Ok(true) => ReadError::InDoubt(format!("{reason}; the servers disagree about it")),
             Ok(false) => ReadError::Replaced(format!("{reason}, so it has lost records")),
             Err(error) => error,
@@ -317,7 +326,7 @@ impl NatsReader {
         self.connections.mark_unchanged();
         // No consumer must be created while the stream is missing or being restored: nats-server 2.15.1 may accept it, fail
         // to find the stream, and report itself as unhealthy from then on.
-        self.position.nats.stream_info().await?;
+        self.position.check().await?;
         let opened = self.position.consumer().await;
         // If no consumer could be created, the check explains why, so its error comes first.
         let StreamCheck { behind, .. } = self.position.check().await?;

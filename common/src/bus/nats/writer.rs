@@ -28,6 +28,9 @@ use crate::{
     wire,
 };
 
+/// How long a single server must contradict what is known before it is believed.
+const SETTLED_AFTER_ALONE: Duration = Duration::from_secs(1);
+
 const SEE_OPERATIONS: &str = "; see \"The servers of the log contradict each other\" in docs/operations.md";
 
 /// Appends records to the stream. Recreates the stream if it is deleted, provided that the role has the permission.
@@ -84,6 +87,7 @@ impl LogWriter for NatsWriter {
             .expected_last_subject_sequence(expected.0)
             .header("Content-Type", "application/json")
             .payload(wire::encode(record).into());
+        let end = self.memory().end();
         let sent = self.nats.context.send_publish(self.nats.subjects.of(record.pair), message).await;
         let acknowledged = match sent {
             Ok(acknowledgement) => acknowledgement.await,
@@ -95,6 +99,14 @@ impl LogWriter for NatsWriter {
             Ok(acknowledgement) if acknowledgement.duplicate => Err(AppendError::WrongLastSequence),
             Ok(acknowledgement) => {
                 let sequence = Sequence(acknowledgement.sequence);
+                if sequence <= end {
+                    // Finding out what happened is the same as for a record that the fence refused.
+                    tracing::error!(
+                        event = "log_set_back", %sequence, %end,
+                        "the log stored a record before the end that it had; it was set back"
+                    );
+                    return Err(AppendError::WrongLastSequence);
+                }
                 self.memory().appended(record.pair, sequence, record.covers_up_to());
                 Ok(sequence)
             }
@@ -150,21 +162,26 @@ impl NatsWriter {
         let answer = Answer {
             log: &log,
             end: Sequence(info.state.last_sequence),
+            first: Sequence(info.state.first_sequence),
             newest: found.sequence,
             settled_after: replicas.are_all_current().then_some(match replicas.wanted {
-                // There is no other server that could have the record.
-                1 => Duration::ZERO,
+                // There is no other server that could have the record. But another look of this process may have been
+                // later than this response.
+                1 => SETTLED_AFTER_ALONE,
                 _ => SETTLED_AFTER,
             }),
         };
         let mut judgement = self.memory().judge(pair, &answer, Instant::now());
-        if judgement == Judgement::Consistent && found.sequence == Sequence::default() {
+        let is_decided = matches!(judgement, Judgement::Consistent | Judgement::Lost { .. });
+        if is_decided && found.sequence == Sequence::default() {
             self.look_for_any(pair, subject, info, &replicas).await?;
             judgement = self.memory().judge(pair, &answer, Instant::now());
         }
         if let Judgement::Missing(sequence, reason) = &judgement {
-            if self.nats.is_held_elsewhere(*sequence, info).await? {
-                self.memory().unsettle();
+            // A server that has any message after the leader's last one has lost records, too.
+            let has_more = self.nats.is_held_elsewhere(answer.end.next(), info).await?;
+            if has_more || self.nats.is_held_elsewhere(*sequence, info).await? {
+                self.memory().unsettle(pair);
                 return Err(ReadError::InDoubt(format!(
                     "{reason}, but another server has it{SEE_OPERATIONS}"
                 )));
@@ -182,7 +199,17 @@ impl NatsWriter {
             Judgement::InDoubt(reason) | Judgement::Missing(_, reason) => {
                 return Err(ReadError::InDoubt(reason + &describe_behind(&replicas)));
             }
-            Judgement::Lost(covered) => Newest { covered: found.covered.or(covered), lost: true, ..found },
+            Judgement::Lost { known: Some(known), .. }
+                if self.nats.is_held_elsewhere(known, info).await? =>
+            {
+                return Err(ReadError::InDoubt(format!(
+                    "the leader does not have message {known} of {pair}, but another server has it{SEE_OPERATIONS}"
+                )));
+            }
+            Judgement::Lost { covered, .. } => {
+                let found = self.continued(subject, found, info).await?;
+                Newest { covered: found.covered.or(covered), lost: true, ..found }
+            }
             Judgement::Consistent => self.continued(subject, found, info).await?,
         };
         let lost = found.lost || self.memory().had_later(pair, found.covered);
