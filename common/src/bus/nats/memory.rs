@@ -50,7 +50,7 @@ struct Known {
 
 /// The response of the log's leader about a pair.
 #[derive(Debug, Clone)]
-pub(super) struct Answer<'a> {
+pub(super) struct LeaderResponse<'a> {
     pub(super) log: &'a LogIdentity,
     /// The log's last position.
     pub(super) end: Sequence,
@@ -77,20 +77,20 @@ pub(super) enum Judgement {
 
 impl Memory {
     /// Compares a response with the memory.
-    pub(super) fn judge(&mut self, pair: Pair, answer: &Answer<'_>, now: Instant) -> Judgement {
-        self.switch_to(answer.log);
+    pub(super) fn judge(&mut self, pair: Pair, response: &LeaderResponse<'_>, now: Instant) -> Judgement {
+        self.switch_to(response.log);
         let known = self.pairs.get(&pair).copied();
-        let is_behind = known.is_some_and(|known| answer.newest < known.sequence);
+        let is_behind = known.is_some_and(|known| response.newest < known.sequence);
         let is_given_up = self.continued.as_ref().is_some_and(|continued| !continued.contains(&pair));
-        if answer.end < self.end || (is_behind && !is_given_up) {
+        if response.end < self.end || (is_behind && !is_given_up) {
             let since = *self.contradicted.get_or_insert(now);
-            let is_settled = answer.settled_after.is_some_and(|time| now.duration_since(since) >= time);
+            let is_settled = response.settled_after.is_some_and(|time| now.duration_since(since) >= time);
             if !is_settled {
-                self.contradicted = Some(since).filter(|_| answer.settled_after.is_some());
-                return Judgement::InDoubt(self.contradiction(pair, answer));
+                self.contradicted = Some(since).filter(|_| response.settled_after.is_some());
+                return Judgement::InDoubt(self.contradiction(pair, response));
             }
             let missing = known.filter(|_| is_behind).map_or(self.end, |known| known.sequence);
-            return Judgement::Missing(missing, self.contradiction(pair, answer));
+            return Judgement::Missing(missing, self.contradiction(pair, response));
         }
         self.contradicted = None;
         match (&self.continued, known) {
@@ -152,8 +152,8 @@ impl Memory {
         }
     }
 
-    fn contradiction(&self, pair: Pair, answer: &Answer<'_>) -> String {
-        let Answer { end, newest, .. } = answer;
+    fn contradiction(&self, pair: Pair, response: &LeaderResponse<'_>) -> String {
+        let LeaderResponse { end, newest, .. } = response;
         match self.pairs.get(&pair) {
             Some(known) if *newest < known.sequence => format!(
                 "the newest message of {pair} was at sequence {}, but the leader says {}",
@@ -189,8 +189,9 @@ mod tests {
     fn judged(memory: &mut Memory, (end, newest): (u64, u64), all_current: bool) -> Judgement {
         let log = log("a");
         let settled_after = all_current.then_some(SETTLED_AFTER);
-        let answer = Answer { log: &log, end: Sequence(end), newest: Sequence(newest), settled_after };
-        memory.judge(pair("BTC-USD"), &answer, Instant::now())
+        let response =
+            LeaderResponse { log: &log, end: Sequence(end), newest: Sequence(newest), settled_after };
+        memory.judge(pair("BTC-USD"), &response, Instant::now())
     }
 
     fn is_in_doubt(judgement: &Judgement) -> bool {
@@ -245,7 +246,8 @@ mod tests {
         memory.give_up(Sequence(12));
         assert_eq!(judged(&mut memory, (12, 12), true), Judgement::Lost(None));
         let log = log("a");
-        let other = Answer { log: &log, end: Sequence(13), newest: Sequence(11), settled_after: None };
+        let other =
+            LeaderResponse { log: &log, end: Sequence(13), newest: Sequence(11), settled_after: None };
         memory.appended(pair("BTC-USD"), Sequence(13), slot(9));
         assert_eq!(memory.judge(pair("ETH-USD"), &other, Instant::now()), Judgement::Lost(None));
     }
