@@ -1,7 +1,7 @@
-//! The words of the project, one type each.
+//! The domain types.
 //!
-//! A value of these types is valid: fields are private, and the only doors are the constructors that
-//! check. None of them serializes itself; log bytes belong to [`crate::wire`], HTTP shapes to the API.
+//! Values of these types are always valid, because their constructors check them. The types do not implement
+//! serialization: [`crate::wire`] defines the format of the log, and the API defines its own JSON.
 
 mod pair;
 mod price;

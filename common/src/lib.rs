@@ -1,18 +1,18 @@
-//! What the poller and the API share, and nothing that only one of them needs.
+//! What the poller and the API share.
 //!
 //! In reading order:
 //!
-//! - [`domain`]: the words (pair, price, slot, quote, verdict, record) as types that cannot be wrong.
-//! - [`wire`]: the one place where records become log bytes and come back.
-//! - [`clock`]: time, injected.
-//! - [`bus`]: the log, as two small traits ([`bus::LogWriter`], [`bus::LogReader`]) and their
-//!   JetStream implementation. The in-process implementation lives with the store it writes to.
-//! - [`readiness`], [`service`], [`telemetry`]: how a process starts, says how it is, and ends.
-//! - [`object`]: JSON objects that are read from nothing else.
-//! - [`text`]: settings and wire fields as text, through `FromStr` and `Display`.
+//! - [`domain`]: the domain types (pair, price, slot, quote, verdict, record). Their values are always valid.
+//! - [`wire`]: encodes and decodes records.
+//! - [`clock`]: injectable time.
+//! - [`bus`]: the log, as three small traits ([`bus::LogWriter`], [`bus::LogReader`] and [`bus::lease::Lease`]) and their
+//!   JetStream implementation. The in-process implementation is in the crate of the store that it writes to.
+//! - [`readiness`], [`service`], [`telemetry`]: readiness checks, the lifecycle of a process, and logging.
+//! - [`object`]: deserializes structs from JSON objects only.
+//! - [`text`]: serde helpers that use `FromStr` and `Display`.
 //!
-//! This crate never asks an exchange, never opens the store and never answers HTTP. It depends on
-//! neither `poller` nor `api`; both depend on it alone.
+//! This crate never sends requests to an exchange, never opens the store and never serves HTTP. It does not depend on the
+//! crates `poller`, `ledger` and `api`, which all depend on it.
 
 pub mod bus;
 pub mod clock;

@@ -1,16 +1,16 @@
-//! Serde through text: `#[serde(with = "common::text")]` reads with `FromStr` and writes with `Display`,
-//! so that a word has one spelling in settings, in the log and on the screen.
+//! Serde helpers that represent a value as text: `#[serde(with = "common::text")]` reads with `FromStr` and writes with
+//! `Display`, so that a value is spelled the same in settings, in the log and on the screen.
 
 use std::{fmt::Display, str::FromStr};
 
 use serde::{Deserialize, Deserializer, Serializer, de::Error as _};
 
-/// Writes the value as its text.
+/// Serializes the value as text.
 pub fn serialize<T: Display, S: Serializer>(value: &T, serializer: S) -> Result<S::Ok, S::Error> {
     serializer.collect_str(value)
 }
 
-/// Reads the value from its text.
+/// Deserializes the value from text.
 pub fn deserialize<'de, T, D>(deserializer: D) -> Result<T, D::Error>
 where
     T: FromStr<Err: Display>,
@@ -20,13 +20,13 @@ where
     text.parse().map_err(D::Error::custom)
 }
 
-/// The same for values that may be missing (`null`).
+/// The same for optional values (`null`).
 pub mod option {
     use std::{fmt::Display, str::FromStr};
 
     use serde::{Deserialize, Deserializer, Serializer, de::Error as _};
 
-    /// Writes the value as its text, or null.
+    /// Serializes the value as text, or null.
     pub fn serialize<T: Display, S: Serializer>(value: &Option<T>, serializer: S) -> Result<S::Ok, S::Error> {
         match value {
             Some(value) => serializer.collect_str(value),
@@ -34,7 +34,7 @@ pub mod option {
         }
     }
 
-    /// Reads the value from its text, or null.
+    /// Deserializes the value from text, or null.
     pub fn deserialize<'de, T, D>(deserializer: D) -> Result<Option<T>, D::Error>
     where
         T: FromStr<Err: Display>,
@@ -45,7 +45,7 @@ pub mod option {
     }
 }
 
-/// The same for lists: a list of texts, or one text with commas, as environment variables have it.
+/// The same for lists: a list of strings, or one comma-separated string, as used in environment variables.
 pub mod list {
     use std::{fmt::Display, str::FromStr};
 
@@ -58,19 +58,19 @@ pub mod list {
         Many(Vec<String>),
     }
 
-    /// Writes the values as a list of texts.
+    /// Serializes the values as a list of strings.
     pub fn serialize<T: Display, S: Serializer>(values: &[T], serializer: S) -> Result<S::Ok, S::Error> {
         serializer.collect_seq(values.iter().map(ToString::to_string))
     }
 
-    /// Reads a list of texts, or one text with commas.
+    /// Deserializes a list of strings, or one comma-separated string.
     pub fn deserialize<'de, T, D>(deserializer: D) -> Result<Vec<T>, D::Error>
     where
         T: FromStr<Err: Display>,
         D: Deserializer<'de>,
     {
         let texts = match Given::deserialize(deserializer)? {
-            // A variable that is set to nothing.
+            // An empty environment variable is an empty list.
             Given::One(text) if text.is_empty() => Vec::new(),
             Given::One(text) => text.split(',').map(|part| part.trim().to_owned()).collect(),
             Given::Many(texts) => texts,

@@ -1,57 +1,59 @@
-//! The codec: records to log bytes and back.
+//! Encodes records as log messages, and decodes them.
 //!
-//! Records are JSON, so that a plain subscriber sees something readable. `docs/asyncapi.yaml` is the
-//! public description of what is written here; a test holds its examples against this file.
+//! Records are JSON, so that they are readable for any NATS subscriber. `docs/asyncapi.yaml` describes the format; a test
+//! checks its examples.
 //!
-//! Reading is lenient about fields it does not know and strict about everything else: a record that is
-//! read is valid, and writing it again gives the same bytes.
+//! Decoding ignores unknown fields and is strict about everything else. A decoded record is always valid, and encoding it
+//! again gives the same bytes, apart from unknown fields.
 
 mod format;
 
 use crate::domain::Record;
 
-/// The version of the format that is written, and the only one that is read.
+/// The version of the format. Other versions are not supported.
 pub const VERSION: u32 = 1;
 
-/// The largest record that is read. A tick with twenty sources takes about 4 kB.
+/// The largest record that is accepted. A tick with twenty sources has about 4 kB.
 pub const MAX_RECORD_BYTES: usize = 64 * 1024;
 
-/// The most quotes of a record that is read. However short their spelling was, as many are written with fewer
-/// than [`MAX_RECORD_BYTES`], so that what was read once can be read again.
+/// The largest number of quotes in a record that is accepted. Encoding a record may make it larger, for example because
+/// times are written with milliseconds. With this many quotes it always stays below [`MAX_RECORD_BYTES`].
 pub const MAX_QUOTES: usize = 200;
 
-/// Why bytes are not a record.
+/// Why a message could not be decoded.
 #[derive(Debug, thiserror::Error)]
 pub enum DecodeError {
-    /// Written by a newer Tickwell. Skipping it could hide prices, so a reader must stop here.
-    #[error("the record has version {found}, this program reads version {VERSION}: upgrade it first")]
+    /// A newer version of Tickwell wrote the record. Readers must stop here, because skipping it could hide prices.
+    #[error(
+        "the record has version {found}, but this program only supports version {VERSION}: upgrade it first"
+    )]
     UnknownVersion {
-        /// The version it carries.
+        /// The record's version.
         found: u32,
     },
-    /// Larger than any record.
-    #[error("the record has {bytes} bytes, more than {MAX_RECORD_BYTES}")]
+    /// Too large for a record.
+    #[error("the record has {bytes} bytes, which is more than the limit of {MAX_RECORD_BYTES}")]
     TooLarge {
-        /// Its size.
+        /// The size of the message.
         bytes: usize,
     },
-    /// Not a record: foreign, damaged, or contradicting itself.
+    /// Not a valid record: from another program, damaged or inconsistent.
     #[error("not a valid record")]
     Malformed(#[source] serde_json::Error),
 }
 
-/// Writes a record as the bytes of one log message.
+/// Encodes a record as the content of a log message.
 pub fn encode(record: &Record) -> Vec<u8> {
-    // Serializing these structs into a Vec has no way to fail: no maps with odd keys, no I/O.
+    // Serializing these structs to a Vec cannot fail: there are no maps with keys of other types, and there is no I/O.
     serde_json::to_vec(&format::RecordFormat::from(record)).unwrap_or_default()
 }
 
-/// Reads a record from the bytes of one log message.
+/// Decodes a record from the content of a log message.
 pub fn decode(bytes: &[u8]) -> Result<Record, DecodeError> {
     if bytes.len() > MAX_RECORD_BYTES {
         return Err(DecodeError::TooLarge { bytes: bytes.len() });
     }
-    // The version comes first: the rest of a newer record need not make sense to us.
+    // Check the version first: the rest of a newer record may not parse.
     let format::VersionFormat { version } = serde_json::from_slice(bytes).map_err(DecodeError::Malformed)?;
     if version != VERSION {
         return Err(DecodeError::UnknownVersion { found: version });

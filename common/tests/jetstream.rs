@@ -1,5 +1,5 @@
-//! The log on JetStream, against a real nats-server: the fence, what is newest, and following.
-#![expect(clippy::unwrap_used, clippy::panic, reason = "tests stop at the first surprise")]
+//! Tests of the log on JetStream with a real nats-server: the fence, the newest record, the reader and the lease.
+#![expect(clippy::unwrap_used, clippy::panic, reason = "a test may panic")]
 
 use std::{sync::Arc, time::Duration};
 
@@ -39,7 +39,7 @@ struct World {
     nats: Nats,
     lease: Arc<NatsLease>,
     writer: NatsWriter,
-    /// The stream as anybody who may publish sees it.
+    /// A separate connection without any restrictions.
     outside: jetstream::Context,
 }
 
@@ -47,7 +47,6 @@ async fn world() -> World {
     world_with(Span::from_seconds(60)).await
 }
 
-/// A world in which the lease lasts so long.
 async fn world_with(span: Span) -> World {
     let server = NatsServer::start().await.unwrap();
     let config = BusConfig { url: server.url(), ..BusConfig::default() };
@@ -59,19 +58,19 @@ async fn world_with(span: Span) -> World {
 }
 
 impl World {
-    /// Appends a lead, however often that has to be tried.
+    /// Appends a lead, and retries until that succeeds.
     async fn append(&self, epoch: u64, after: Sequence) -> Sequence {
         let append = async || self.writer.append(&lead(epoch), after).await.ok();
         testkit::wait_until("the record is stored", Duration::from_secs(60), append).await
     }
 
     async fn put(&self, subject: &'static str) -> u64 {
-        self.outside.publish(subject, "junk".into()).await.unwrap().await.unwrap().sequence
+        self.outside.publish(subject, "foreign".into()).await.unwrap().await.unwrap().sequence
     }
 }
 
 #[tokio::test]
-async fn the_fence_refuses_what_is_not_expected() {
+async fn the_fence_rejects_an_unexpected_sequence() {
     require_nats!();
     let world = world().await;
     assert_eq!(world.writer.newest(pair()).await.unwrap().sequence, Sequence(0));
@@ -86,18 +85,18 @@ async fn the_fence_refuses_what_is_not_expected() {
 }
 
 #[tokio::test]
-async fn a_repetition_that_the_server_drops_is_not_taken_for_stored() {
+async fn a_duplicate_that_the_server_drops_does_not_count_as_stored() {
     require_nats!();
     let world = world().await;
     world.writer.append(&lead(1), Sequence(0)).await.unwrap();
-    let junk = world.put("ticks.BTC.USD").await;
-    // The fence is right and the id is known: the server says "duplicate", and stores nothing.
-    let repeated = world.writer.append(&lead(1), Sequence(junk)).await;
+    let foreign = world.put("ticks.BTC.USD").await;
+    // The expected sequence is right, but the id is known: the server reports a duplicate and stores nothing.
+    let repeated = world.writer.append(&lead(1), Sequence(foreign)).await;
     assert!(matches!(repeated, Err(AppendError::WrongLastSequence)), "{repeated:?}");
 }
 
 #[tokio::test]
-async fn a_record_under_much_junk_is_found_or_the_search_fails_aloud() {
+async fn a_record_below_many_foreign_messages_is_found_or_the_search_fails_with_an_error() {
     require_nats!();
     let world = world().await;
     for _message in 0..20 {
@@ -106,10 +105,10 @@ async fn a_record_under_much_junk_is_found_or_the_search_fails_aloud() {
     assert_eq!(
         world.writer.newest(pair()).await.unwrap().record,
         None,
-        "looked through to the first message"
+        "the search reached the first message"
     );
-    let junk = world.put("ticks.BTC.USD").await;
-    let stored = world.writer.append(&lead(1), Sequence(junk)).await.unwrap();
+    let foreign = world.put("ticks.BTC.USD").await;
+    let stored = world.writer.append(&lead(1), Sequence(foreign)).await.unwrap();
     for _message in 0..20 {
         world.put("ticks.BTC.USD").await;
     }
@@ -120,7 +119,7 @@ async fn a_record_under_much_junk_is_found_or_the_search_fails_aloud() {
     for _batch in 0..101 {
         let mut sent = Vec::new();
         for _message in 0..100 {
-            sent.push(world.outside.publish("ticks.BTC.USD", "junk".into()).await.unwrap());
+            sent.push(world.outside.publish("ticks.BTC.USD", "foreign".into()).await.unwrap());
         }
         for acknowledgement in sent {
             acknowledgement.await.unwrap();
@@ -131,7 +130,7 @@ async fn a_record_under_much_junk_is_found_or_the_search_fails_aloud() {
 }
 
 #[tokio::test]
-async fn a_reader_goes_on_after_its_cursor_and_says_when_it_has_caught_up() {
+async fn a_reader_continues_after_its_cursor_and_reports_when_it_has_caught_up() {
     require_nats!();
     let world = world().await;
     let identity = world.nats.identity().await.unwrap();
@@ -153,7 +152,7 @@ async fn a_reader_goes_on_after_its_cursor_and_says_when_it_has_caught_up() {
             }
         }
         let records = seen.iter().filter(|entry| entry.record().is_ok()).count();
-        assert_eq!(records, seen.len() - 1, "the junk is there, and is no record");
+        assert_eq!(records, seen.len() - 1, "the foreign message is there, and is not a record");
         let expected: Vec<Sequence> = (begin + 1..=31).map(Sequence).collect();
         assert_eq!(seen.iter().map(|entry| entry.sequence).collect::<Vec<_>>(), expected);
     }
@@ -161,20 +160,20 @@ async fn a_reader_goes_on_after_its_cursor_and_says_when_it_has_caught_up() {
     assert!(matches!(beyond, Err(ReadError::Replaced(_))), "{beyond:?}");
 }
 
-/// What a reader says next that is not merely an end or the trouble of a moment.
+/// The next result of a reader that is not an empty batch or a temporary error.
 async fn next_of(reader: &mut NatsReader) -> Result<Batch, ReadError> {
-    testkit::wait_until("the reader says something", Duration::from_secs(60), async || {
+    testkit::wait_until("the reader returns something", Duration::from_secs(60), async || {
         match reader.next().await {
             Ok(batch) if batch.entries.is_empty() => None,
             Err(error) if error.trouble().is_some() => None,
-            said => Some(said),
+            result => Some(result),
         }
     })
     .await
 }
 
 #[tokio::test]
-async fn a_reader_never_goes_on_in_a_stream_that_took_the_place_of_its_own() {
+async fn a_reader_never_continues_in_a_stream_that_replaced_its_own() {
     require_nats!();
     let world = world().await;
     let identity = world.nats.identity().await.unwrap();
@@ -183,21 +182,21 @@ async fn a_reader_never_goes_on_in_a_stream_that_took_the_place_of_its_own() {
     assert_eq!(next_of(&mut reader).await.unwrap().entries.len(), 1);
     held(&world.lease, None).await;
     world.outside.delete_stream("TICKS").await.unwrap();
-    // Longer than the old one at once: by position alone, its second record would be the next.
+    // The new stream is longer than the old one: by position alone, its second record would be the next one.
     let mut last = Sequence(0);
     for epoch in 2..=9 {
         last = world.append(epoch, last).await;
     }
-    // One that has seen nothing has only the identity to go by.
+    // A reader that has seen nothing can only compare the identity.
     let newcomer = world.nats.follow(identity, Sequence(0), None);
     for mut reader in [reader, newcomer] {
-        let said = next_of(&mut reader).await;
-        assert!(matches!(said, Err(ReadError::Replaced(_))), "{said:?}");
+        let result = next_of(&mut reader).await;
+        assert!(matches!(result, Err(ReadError::Replaced(_))), "{result:?}");
     }
 }
 
 #[tokio::test]
-async fn a_reader_knows_its_log_by_the_newest_message_it_has_seen() {
+async fn a_reader_recognises_its_log_by_the_newest_message_it_has_seen() {
     require_nats!();
     let world = world().await;
     let identity = world.nats.identity().await.unwrap();
@@ -214,16 +213,16 @@ async fn a_reader_knows_its_log_by_the_newest_message_it_has_seen() {
     let entries = next_of(&mut reader).await.unwrap().entries;
     assert_eq!(entries.first().map(|entry| entry.sequence), Some(Sequence(4)));
     let mut reader = world.nats.follow(identity.clone(), Sequence(3), Some(seen(7)));
-    let said = next_of(&mut reader).await;
-    assert!(matches!(said, Err(ReadError::Replaced(_))), "{said:?}");
-    // At the end of the log too, before the reader says that it has caught up.
+    let result = next_of(&mut reader).await;
+    assert!(matches!(result, Err(ReadError::Replaced(_))), "{result:?}");
+    // At the end of the log this also happens before the reader reports that it has caught up.
     let at_end = Entry { sequence: Sequence(5), ..seen(7) };
-    let said = world.nats.follow(identity, Sequence(5), Some(at_end)).next().await;
-    assert!(matches!(said, Err(ReadError::Replaced(_))), "{said:?}");
+    let result = world.nats.follow(identity, Sequence(5), Some(at_end)).next().await;
+    assert!(matches!(result, Err(ReadError::Replaced(_))), "{result:?}");
 }
 
 #[tokio::test]
-async fn a_newest_message_that_has_expired_proves_nothing_and_stops_nobody() {
+async fn a_newest_message_that_has_expired_does_not_stop_the_reader() {
     require_nats!();
     let world = world().await;
     let identity = world.nats.identity().await.unwrap();
@@ -237,13 +236,13 @@ async fn a_newest_message_that_has_expired_proves_nothing_and_stops_nobody() {
     let gone = Entry { sequence: Sequence(3), id: None, payload: Bytes::new() };
     let entries = next_of(&mut world.nats.follow(identity.clone(), Sequence(3), Some(gone.clone()))).await;
     assert_eq!(entries.unwrap().entries[0].sequence, Sequence(5));
-    // Nothing comes at all: what lies behind the newest one was no record and has expired as well.
+    // Nothing arrives, because the expected message has expired and there are no others after the cursor.
     let caught_up = world.nats.follow(identity, Sequence(5), Some(gone)).next().await.unwrap();
     assert!(caught_up.entries.is_empty());
 }
 
 #[tokio::test]
-async fn a_stream_that_holds_more_than_the_feed_is_refused() {
+async fn a_stream_with_other_subjects_is_rejected() {
     require_nats!();
     let server = NatsServer::start().await.unwrap();
     let outside = jetstream::new(async_nats::connect(server.url()).await.unwrap());
@@ -270,7 +269,7 @@ async fn held(lease: &NatsLease, before: Option<Hold>) -> Hold {
 }
 
 #[tokio::test]
-async fn one_holds_the_lease_until_it_gives_it_back() {
+async fn one_process_holds_the_lease_until_it_releases_it() {
     require_nats!();
     let world = world().await;
     let span = Span::from_seconds(60);
@@ -280,11 +279,11 @@ async fn one_holds_the_lease_until_it_gives_it_back() {
     let renewed = held(&one, Some(first)).await;
     assert_eq!(renewed.term, first.term);
     assert!(renewed.revision > first.revision);
-    // A renewal of which there was no news: the lease is still ours, and it is a new term.
+    // After an unconfirmed renewal the lease is still ours, but it is a new term.
     let again = held(&one, Some(first)).await;
     assert!(again.term > first.term);
 
-    // Giving back what is no longer ours changes nothing.
+    // Releasing an outdated hold changes nothing.
     one.release(renewed).await;
     assert_eq!(other.claim(None).await.unwrap(), Claim::Taken(Some(one.id())));
     one.release(again).await;
@@ -294,7 +293,7 @@ async fn one_holds_the_lease_until_it_gives_it_back() {
 }
 
 #[tokio::test]
-async fn a_lease_that_is_not_renewed_is_free_again() {
+async fn a_lease_that_is_not_renewed_expires() {
     require_nats!();
     let span = Span::from_seconds(1);
     let world = world_with(span).await;
@@ -304,14 +303,14 @@ async fn a_lease_that_is_not_renewed_is_free_again() {
         Claim::Held(hold) => Some(hold),
         Claim::Taken(_) => None,
     };
-    let theirs = testkit::wait_until("the lease runs out", Duration::from_secs(60), taken).await;
+    let theirs = testkit::wait_until("the lease expires", Duration::from_secs(60), taken).await;
     assert!(theirs.term > first.term);
-    // A bucket that exists keeps its span.
+    // An existing bucket keeps its span.
     assert_eq!(lease(&world, Span::from_seconds(30)).await.span(), Duration::from_secs(1));
 }
 
 #[tokio::test]
-async fn a_bucket_that_was_deleted_is_made_anew() {
+async fn a_bucket_that_was_deleted_is_recreated() {
     require_nats!();
     let world = world().await;
     let lease = lease(&world, Span::from_seconds(60)).await;
@@ -329,7 +328,7 @@ async fn only_the_holder_of_the_lease_creates_the_stream() {
     let hold = held(&restore, None).await;
     world.outside.delete_stream("TICKS").await.unwrap();
 
-    // Neither a poller that runs already, nor one that starts.
+    // Neither a running poller nor a starting one creates it.
     let appended = world.writer.append(&lead(1), Sequence(0)).await;
     assert!(matches!(appended, Err(AppendError::Unconfirmed(_))), "{appended:?}");
     let config = BusConfig { url: world.server.url(), ..BusConfig::default() };
@@ -342,6 +341,6 @@ async fn only_the_holder_of_the_lease_creates_the_stream() {
     assert!(restore.release(hold).await);
     starting.await.unwrap();
     world.outside.get_stream("TICKS").await.unwrap();
-    // It was created under the lease, which is free again.
+    // The stream was created under the lease, which is free again.
     held(&restore, None).await;
 }

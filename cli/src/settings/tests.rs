@@ -83,7 +83,7 @@ fn an_unknown_setting_is_refused_with_its_name_and_layer() {
 #[test]
 fn an_invalid_value_is_refused_with_its_name_and_layer() {
     let file = message(with_file("[feed]\ninterval = \"fast\"\n"));
-    assert!(file.contains("tickwell.toml: feed.interval: `fast` is not a duration"), "{file}");
+    assert!(file.contains("tickwell.toml: feed.interval: `fast`"), "{file}");
     assert!(message(with_file("[aggregate]\nmin_sources = true\n")).contains("aggregate.min_sources"));
     assert!(message(with_file("[aggregat]\n")).contains("`aggregat`"));
     let environment = message(with(&[], &[("TICKWELL__AGGREGATE__MIN_SOURCES", "many")], Mode::Run));

@@ -23,6 +23,7 @@ mod reader;
 mod repair;
 mod replicas;
 mod restore;
+mod retry;
 mod search;
 mod setup;
 mod snapshot;
@@ -32,7 +33,7 @@ mod writer;
 use std::time::Duration;
 
 use async_nats::{
-    AuthError, Client, ConnectErrorKind, ConnectOptions, HeaderMap, ServerAddr, ServerInfo,
+    AuthError, Client, ConnectError, ConnectErrorKind, ConnectOptions, HeaderMap, ServerAddr, ServerInfo,
     connection::State,
     header::{NATS_EXPECTED_LAST_SUBJECT_SEQUENCE, NATS_MESSAGE_ID},
     jetstream,
@@ -55,6 +56,7 @@ use super::{BusConfig, BusConfigError, Entry, Metrics, ReadError, Source, Subjec
 use crate::{domain::Sequence, readiness::Readiness, telemetry::chain};
 use connection_events::ConnectionEvents;
 use replicas::ReplicaReport;
+use retry::retry;
 
 /// How long one request to the server may take before it counts as failed.
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(2);
@@ -65,8 +67,8 @@ const RETRY_PAUSE: Duration = Duration::from_millis(250);
 /// A connection on which two pings in a row are unanswered is closed.
 const PING_INTERVAL: Duration = Duration::from_secs(5);
 
-/// A failed first connection is logged after this many attempts, so that a server that is just starting is not reported.
-const ATTEMPTS_BEFORE_WARNING: u32 = 4;
+/// How many failures of the first connection are not logged, so that a server that is just starting is not reported.
+const QUIET_FAILURES: u32 = 3;
 
 /// The longest pause between attempts to reconnect. The client's default of 4 s would cost whole slots.
 const MAX_RECONNECT_PAUSE: Duration = Duration::from_secs(1);
@@ -224,27 +226,37 @@ async fn first_connection(
     url: &str,
     events: &ConnectionEvents,
 ) -> Result<Client, NatsError> {
+    let log = |error: &ConnectError| {
+        let reason = chain(error);
+        tracing::warn!(event = "nats_unreachable", url, reason, "cannot connect to NATS; retrying");
+    };
+    retry(QUIET_FAILURES, || try_connect(config, role, url, events), log).await
+}
+
+/// Connects. The inner error is permanent; after the outer one, retrying makes sense.
+async fn try_connect(
+    config: &BusConfig,
+    role: Role,
+    url: &str,
+    events: &ConnectionEvents,
+) -> Result<Result<Client, NatsError>, ConnectError> {
+    let options = match options(config, role, events.clone()) {
+        Ok(options) => options,
+        Err(error) => return Ok(Err(error)),
+    };
     let servers: Vec<&str> = config.url.split(',').map(str::trim).collect();
-    let mut attempts = 0_u32;
-    loop {
-        let error = match options(config, role, events.clone())?.connect(servers.as_slice()).await {
-            Ok(client) => return Ok(client),
-            Err(error) => error,
-        };
-        use ConnectErrorKind::{Authentication, AuthorizationViolation, ServerParse, Tls};
-        if error.kind() == AuthorizationViolation {
-            let file = config.credentials_file.display().to_string();
-            return Err(NatsError::NotAuthorized { url: url.to_owned(), file });
-        }
-        if matches!(error.kind(), Authentication | ServerParse | Tls) {
-            return Err(NatsError::Connect { url: url.to_owned(), source: error.into() });
-        }
-        attempts = attempts.saturating_add(1);
-        if attempts == ATTEMPTS_BEFORE_WARNING {
-            let reason = chain(&error);
-            tracing::warn!(event = "nats_unreachable", url, reason, "cannot connect to NATS; retrying");
-        }
-        tokio::time::sleep(RETRY_PAUSE).await;
+    match options.connect(servers.as_slice()).await {
+        Ok(client) => Ok(Ok(client)),
+        Err(error) => match error.kind() {
+            ConnectErrorKind::AuthorizationViolation => {
+                let file = config.credentials_file.display().to_string();
+                Ok(Err(NatsError::NotAuthorized { url: url.to_owned(), file }))
+            }
+            ConnectErrorKind::Authentication | ConnectErrorKind::ServerParse | ConnectErrorKind::Tls => {
+                Ok(Err(NatsError::Connect { url: url.to_owned(), source: error.into() }))
+            }
+            _ => Err(error),
+        },
     }
 }
 

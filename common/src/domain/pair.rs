@@ -4,44 +4,44 @@ use std::{fmt, str::FromStr};
 
 use arrayvec::ArrayString;
 
-/// The longest asset symbol we take; the longest in wide use have nine characters.
+/// The longest asset symbol that is accepted. The longest ones in wide use have nine characters.
 const MAX_ASSET_LENGTH: usize = 10;
 
-/// An asset, written `BTC`: letters and digits. Parsing takes any case; display is canonical.
+/// An asset, such as `BTC`: letters and digits. Parsing accepts any case; `Display` uses upper case.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Asset(ArrayString<MAX_ASSET_LENGTH>);
 
-/// Why a text is not an asset.
+/// The text is not a valid asset.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("`{0}` is not an asset: write letters and digits like BTC, at most 10")]
+#[error("`{0}` is not a valid asset; use at most 10 letters and digits, like BTC")]
 pub struct AssetError(String);
 
-/// Base and quote asset. `BTC-USDT` is another pair than `BTC-USD`.
+/// A base asset and a quote asset. `BTC-USDT` and `BTC-USD` are different pairs.
 ///
-/// Parsing takes any case and `-`, `_` or `/` between the assets; display is canonical.
+/// Parsing accepts any case, and `-`, `_` or `/` between the assets; `Display` uses upper case and `-`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Pair {
     base: Asset,
     quote: Asset,
 }
 
-/// Why a text is not a pair.
+/// The text is not a valid pair.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("`{0}` is not a pair: write base and quote like BTC-USD, letters and digits, at most 10 each")]
+#[error("`{0}` is not a valid pair; use two assets of at most 10 letters and digits each, like BTC-USD")]
 pub struct PairError(String);
 
 impl Pair {
-    /// The asset that is priced, such as `BTC`.
+    /// The asset whose price is given, such as `BTC`.
     pub fn base(&self) -> &str {
         &self.base.0
     }
 
-    /// The asset that the price counts, such as `USD`.
+    /// The asset in which the price is given, such as `USD`.
     pub fn quote(&self) -> &str {
         &self.quote.0
     }
 
-    /// Both: the one that is priced, and the one that the price counts.
+    /// The base and the quote asset.
     pub fn assets(&self) -> [Asset; 2] {
         [self.base, self.quote]
     }
@@ -61,7 +61,7 @@ impl FromStr for Pair {
 
 impl fmt::Display for Pair {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        // `pad` honours widths, so that pairs line up in terminal output.
+        // `pad` supports a width, so that pairs are aligned in terminal output.
         formatter.pad(&format!("{}-{}", self.base, self.quote))
     }
 }
@@ -84,7 +84,7 @@ impl fmt::Display for Asset {
     }
 }
 
-/// Error messages repeat what was given, but never a megabyte of it.
+/// Shortens the input for an error message.
 fn excerpt(text: &str) -> String {
     text.chars().take(40).collect()
 }
@@ -94,14 +94,14 @@ mod tests {
     use super::*;
 
     #[test]
-    fn spellings_come_back_canonical() {
+    fn all_spellings_are_displayed_the_same() {
         for text in ["BTC-USD", "btc-usd", "BTC_USD", "btc/Usd"] {
             assert_eq!(text.parse::<Pair>().unwrap().to_string(), "BTC-USD");
         }
     }
 
     #[test]
-    fn refused() {
+    fn invalid_texts_are_rejected() {
         for text in [
             "",
             "BTC",

@@ -1,4 +1,4 @@
-//! Prices: exact decimals that keep the digits they came with.
+//! Prices: exact decimals that keep their digits.
 
 use std::{fmt, str::FromStr};
 
@@ -6,16 +6,15 @@ use rust_decimal::Decimal;
 
 /// An exact, positive price below 10¹², with at most 13 decimal places.
 ///
-/// The digits are kept as they came: `97012.30` stays `97012.30`. Comparison is by value.
+/// The digits are kept: `97012.30` stays `97012.30`. Comparison is by value.
 ///
-/// The bounds make every sum that is built on prices exact: in units of 10⁻¹³ a price takes 84 bits, so
-/// that a `u128` holds its product with a ratio, and any window's sums (see the API's `summary`). Sources
-/// may give at most [`Price::MAX_QUOTED_DECIMALS`] places, one fewer, because the midpoint of two prices
-/// needs one more place than they have.
+/// The limits make all computations with prices exact. In units of 10⁻¹³ a price has 84 bits, so its product with a ratio,
+/// and the sums of any window, fit in a `u128` (see `ledger::summary`). Prices from sources may have at most
+/// [`Price::MAX_QUOTED_DECIMALS`] places, because the midpoint of two prices may need one more.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Price(Decimal);
 
-/// Why a number is not a price.
+/// Why a number is not a valid price.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum PriceError {
     /// Not digits with an optional decimal point.
@@ -24,23 +23,23 @@ pub enum PriceError {
     /// Zero or below.
     #[error("a price must be above zero")]
     NotPositive,
-    /// At or above the bound.
+    /// At or above the limit.
     #[error("a price must be below 1000000000000")]
     TooLarge,
-    /// More decimal places than can be kept exactly.
+    /// Too many decimal places.
     #[error("a price can have at most {} decimal places", Price::MAX_DECIMALS)]
     TooPrecise,
 }
 
 impl Price {
-    /// Decimal places a price may have.
+    /// The largest number of decimal places of a price.
     pub const MAX_DECIMALS: u32 = 13;
-    /// Decimal places a source's price may have, so that midpoints are exact.
+    /// The largest number of decimal places of a source's price, so that midpoints are exact.
     pub const MAX_QUOTED_DECIMALS: u32 = 12;
-    /// Every price is below this.
+    /// 10¹². Every price is below this.
     const BOUND: Decimal = Decimal::from_parts(0xd4a5_1000, 0xe8, 0, false, 0);
 
-    /// A price from an exact decimal, digits kept.
+    /// Creates a price from a decimal, and keeps its digits.
     pub fn new(value: Decimal) -> Result<Self, PriceError> {
         if value <= Decimal::ZERO {
             Err(PriceError::NotPositive)
@@ -53,21 +52,21 @@ impl Price {
         }
     }
 
-    /// The exact value with the digits it came with.
+    /// The exact value, with its original digits.
     pub fn decimal(self) -> Decimal {
         self.0
     }
 
-    /// The price as a whole number of 10⁻¹³ units: exact, below 10²⁵.
+    /// The exact price in units of 10⁻¹³, which is below 10²⁵.
     pub fn units(self) -> u128 {
         let places = Self::MAX_DECIMALS.saturating_sub(self.0.scale());
         self.0.mantissa().unsigned_abs() * 10_u128.pow(places)
     }
 
-    /// The exact midpoint of two prices, with no more digits than it needs beyond theirs.
+    /// The midpoint of two prices, with at most one more decimal place than they have.
     ///
-    /// Exact whenever both have at most [`Price::MAX_QUOTED_DECIMALS`] places, as sources' prices do;
-    /// else rounded half-even at the last place.
+    /// It is exact if both prices have at most [`Price::MAX_QUOTED_DECIMALS`] places, as sources' prices do. Otherwise it is
+    /// rounded half to even at the last place.
     #[must_use]
     pub fn midpoint(self, other: Self) -> Self {
         let scale = self.0.scale().max(other.0.scale());
@@ -77,14 +76,14 @@ impl Price {
         } else if scale < Self::MAX_DECIMALS {
             (sum * 5, scale + 1)
         } else {
-            // Half-even: the halves meet between two numbers of which one is even.
+            // Half to even: of the two neighbours, take the even one.
             (sum / 2 + (sum / 2) % 2, scale)
         };
-        // Below 10¹² with 13 places: far within what a decimal holds.
+        // Cannot fail: a value below 10¹² with 13 places fits in a decimal.
         Self(Decimal::try_from_i128_with_scale(mantissa, scale).unwrap_or(self.0))
     }
 
-    /// The price as a whole number of 10⁻ˢᶜᵃˡᵉ; `scale` must not be below its own.
+    /// The price in units of 10⁻ˢᶜᵃˡᵉ. `scale` must be at least the price's own.
     fn mantissa_at(self, scale: u32) -> i128 {
         self.0.mantissa() * 10_i128.pow(scale.saturating_sub(self.0.scale()))
     }
@@ -93,7 +92,7 @@ impl Price {
 impl FromStr for Price {
     type Err = PriceError;
 
-    /// Digits with an optional decimal point: no sign, no exponent, no separators.
+    /// Parses digits with an optional decimal point. Signs, exponents and separators are not allowed.
     fn from_str(text: &str) -> Result<Self, Self::Err> {
         let plain = text.bytes().all(|byte| byte.is_ascii_digit() || byte == b'.')
             && text.starts_with(|first: char| first.is_ascii_digit())
@@ -137,7 +136,7 @@ mod tests {
     }
 
     #[test]
-    fn refused() {
+    fn invalid_prices_are_rejected() {
         for (text, expected) in [
             ("0", PriceError::NotPositive),
             ("0.00", PriceError::NotPositive),
@@ -155,7 +154,7 @@ mod tests {
         ] {
             assert_eq!(text.parse::<Price>(), Err(expected), "{text}");
         }
-        // Numbers that no decimal holds are refused too, whatever the reason given.
+        // Numbers that do not fit in a decimal are rejected too; the exact reason does not matter.
         for text in ["99999999999999999999999999999999999", "1.00000000000000000000000000000000000001"] {
             assert!(text.parse::<Price>().is_err(), "{text}");
         }

@@ -1,4 +1,4 @@
-//! Quotes and what was made of them.
+//! Quotes, failures and verdicts.
 
 use std::{fmt, str::FromStr};
 
@@ -6,125 +6,127 @@ use arrayvec::ArrayString;
 
 use super::{Price, Span, Timestamp, UnknownWord, Words};
 
-/// The longest source name; they become metric labels and JSON values.
+/// The longest source name. Source names are used as metric labels and JSON values.
 const MAX_NAME_LENGTH: usize = 24;
 
 /// The name of a source: lower-case letters, digits and `_`, starting with a letter.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct SourceName(ArrayString<MAX_NAME_LENGTH>);
 
-/// Why a text is not a source's name.
+/// The text is not a valid source name.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("`{0}` is not a source name: lower-case letters, digits and _, a letter first, at most 24")]
+#[error(
+    "`{0}` is not a valid source name; use at most 24 lower-case letters, digits and _, starting with a letter"
+)]
 pub struct SourceNameError(String);
 
-/// What a source said about one pair.
+/// The price of one pair that a source returned.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Observation {
-    /// The source's price, digits kept.
+    /// The source's price, with its original digits.
     pub price: Price,
-    /// When the answer was here, by the poller's clock.
+    /// When the response had arrived, by the poller's clock.
     pub observed_at: Timestamp,
-    /// The source's own time for the price, where it gives one.
+    /// The source's own time of the price, if it returns one.
     pub source_time: Option<Timestamp>,
-    /// Since when the poller has seen this same price from this source.
+    /// Since when this source has returned the same price.
     pub unchanged_since: Timestamp,
-    /// How old its own time may be, where the source has a limit of its own and not the policy's.
+    /// The largest age of `source_time`, if the source has its own limit instead of the policy's.
     pub max_age: Option<Span>,
 }
 
-/// One source's answer for one pair in one slot.
+/// The result of requesting one pair from one source for one slot.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Quote {
-    /// Who was asked.
+    /// The source.
     pub source: SourceName,
-    /// Whether the source is only watched: its quotes are kept and never used.
+    /// Whether the source is a shadow source, whose quotes are recorded but never used.
     pub shadow: bool,
-    /// What came back.
+    /// The price, or why there is none.
     pub answer: Result<Observation, Failure>,
 }
 
 /// A quote with the aggregator's verdict on it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Judged {
-    /// Who was asked.
+    /// The source.
     pub source: SourceName,
-    /// What the source said; missing where it gave no usable answer.
+    /// The price, if the source returned one.
     pub observation: Option<Observation>,
-    /// What was done with it, or why there is nothing.
+    /// How the price was used, or why there is none.
     pub verdict: Verdict,
 }
 
 crate::words! {
-    /// Why a source gave no quote.
+    /// Why a source returned no quote.
     #[derive(thiserror::Error)]
     pub enum Failure ("failure") {
-        /// Not asked: resting after failures, or until the time it named.
+        /// Not requested: the source is paused after failures, or until the time it has asked for.
         BackingOff = "backing_off",
-        /// No full answer before the slot's deadline.
+        /// No complete response before the slot's deadline.
         Timeout = "timeout",
-        /// No connection that speaks HTTP: refused, reset, or another protocol.
+        /// No HTTP connection: it was refused or reset, or the server uses another protocol.
         Unreachable = "unreachable",
-        /// No connection: the name was not found.
+        /// The host name was not found.
         Dns = "dns",
-        /// The certificate or handshake was not acceptable.
+        /// The certificate is invalid, or the handshake failed.
         Tls = "tls",
-        /// Answered with a redirect, which is never followed.
+        /// The response is a redirect, which is never followed.
         Redirect = "redirect",
         /// HTTP 403: forbidden.
         Http403 = "http_403",
-        /// HTTP 418: banned, in the dialect of some exchanges.
+        /// HTTP 418, which some exchanges use for banned clients.
         Http418 = "http_418",
         /// HTTP 429: too many requests.
         Http429 = "http_429",
-        /// HTTP 451: not available in this place.
+        /// HTTP 451: not available in this country.
         Http451 = "http_451",
         /// Another HTTP 4xx.
         Http4xx = "http_4xx",
-        /// An HTTP 5xx.
+        /// Any HTTP 5xx.
         Http5xx = "http_5xx",
-        /// The body is larger than any honest answer, before or after decompression.
+        /// The body is larger than any legitimate response, before or after decompression.
         TooLarge = "too_large",
-        /// The body does not follow the source's contract.
+        /// The body does not have the documented format.
         Malformed = "malformed",
-        /// The source said in its own words, and not by HTTP 429, that it was asked too often.
+        /// The source reported in the body, and not with HTTP 429, that there were too many requests.
         RateLimited = "rate_limited",
-        /// The source reported another error in its own words.
+        /// The source reported another error in the body.
         Refused = "refused",
-        /// The answer does not contain the pair.
+        /// The response does not contain the pair.
         Missing = "missing",
-        /// The answer's price or time is not one: zero, negative, not a number, or not representable.
+        /// The price or the time is invalid: zero, negative, not a number, or out of range.
         Invalid = "invalid",
     }
 }
 
-/// What the aggregator did with a quote.
+/// How the aggregator used a quote.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Verdict {
-    /// Part of the price.
+    /// It was used for the price.
     Used,
-    /// Too far from the median of its peers.
+    /// It is too far from the median.
     Outlier,
-    /// Its own time is too old.
+    /// The source's own time is too old.
     Stale,
-    /// Its own time lies ahead of the poller's clock by more than clocks differ.
+    /// The source's own time is too far ahead of the poller's clock.
     Future,
-    /// Unchanged for too long while peers moved.
+    /// The price has not changed for too long, although other sources' prices have.
     Frozen,
-    /// Watched only.
+    /// The source is a shadow source.
     Shadow,
-    /// Fit to use, but no price was agreed in this slot.
+    /// It was usable, but the slot has no price.
     Unused,
     /// There is no quote, for this reason.
     Failed(Failure),
 }
 
 impl Verdict {
-    /// The verdicts on quotes that are there.
+    /// The verdicts on quotes that have a price.
     pub const ON_QUOTES: [Self; 7] =
         [Self::Used, Self::Outlier, Self::Stale, Self::Future, Self::Frozen, Self::Shadow, Self::Unused];
 
-    /// The verdict's one spelling.
+    /// The verdict's spelling.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Used => "used",
@@ -138,7 +140,7 @@ impl Verdict {
         }
     }
 
-    /// Every verdict there is.
+    /// Every verdict.
     pub fn all() -> impl Iterator<Item = Self> {
         Self::ON_QUOTES.into_iter().chain(Failure::ALL.iter().copied().map(Self::Failed))
     }
@@ -194,7 +196,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_verdict_has_its_own_word_and_comes_back() {
+    fn every_verdict_has_its_own_spelling_and_round_trips() {
         for verdict in Verdict::all() {
             assert_eq!(verdict.as_str().parse::<Verdict>(), Ok(verdict));
         }
@@ -202,7 +204,7 @@ mod tests {
     }
 
     #[test]
-    fn source_names_are_labels() {
+    fn source_names_are_valid_labels() {
         assert!("kraken".parse::<SourceName>().is_ok());
         for text in ["", "Kraken", "1kraken", "kra ken", "a_name_that_is_longer_than_a_label"] {
             assert!(text.parse::<SourceName>().is_err(), "{text}");

@@ -1,4 +1,4 @@
-//! Ratios: how far prices lie apart, and how far they may.
+//! Ratios, which express how far prices are apart.
 
 use std::{fmt, str::FromStr};
 
@@ -6,24 +6,26 @@ use rust_decimal::Decimal;
 
 use super::Price;
 
-/// A ratio of two prices in whole 10⁻⁸ parts, from 0 up. Written `0.02`; settings may say `2%`.
+/// A non-negative ratio of two prices, in units of 10⁻⁸. Written `0.02`; settings may also use `2%`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Ratio {
     parts: u64,
 }
 
-/// Why a text is not a ratio.
+/// The text is not a valid ratio.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("`{0}` is not a ratio: write a part like 0.02 or a percentage like 2%, at most 8 decimal places")]
+#[error(
+    "`{0}` is not a valid ratio; use a fraction like 0.02 or a percentage like 2%, with at most 8 decimal places"
+)]
 pub struct RatioError(String);
 
 impl Ratio {
-    /// Decimal places a ratio has.
+    /// The number of decimal places of a ratio.
     pub const DECIMALS: u32 = 8;
-    /// 10⁸, the number of parts in one.
+    /// The ratio 1 in units of 10⁻⁸.
     const ONE: u64 = 100_000_000;
 
-    /// How far `high` lies above `low` in relation to `base`, rounded half-even to 8 places.
+    /// `(high − low) / base`, rounded half to even to 8 places.
     pub fn distance(low: Price, high: Price, base: Price) -> Self {
         let (distance, base) = (high.units().abs_diff(low.units()), base.units());
         // Both are below 2⁸⁴, so the product is below 2¹¹¹.
@@ -33,7 +35,7 @@ impl Ratio {
         Self { parts: u64::try_from(quotient + u128::from(round_up)).unwrap_or(u64::MAX) }
     }
 
-    /// Whether two prices lie at most this ratio of `base` apart. Exact: nothing is rounded.
+    /// Whether the distance of two prices is at most this ratio of `base`. The comparison is exact.
     pub fn admits(self, one: Price, other: Price, base: Price) -> bool {
         let apart = one.units().abs_diff(other.units()) * u128::from(Self::ONE);
         apart <= base.units().saturating_mul(u128::from(self.parts))
@@ -44,7 +46,7 @@ impl Ratio {
         Decimal::from_i128_with_scale(i128::from(self.parts), Self::DECIMALS).normalize()
     }
 
-    /// Whether the ratio is nothing at all.
+    /// Whether the ratio is zero.
     pub fn is_zero(self) -> bool {
         self.parts == 0
     }

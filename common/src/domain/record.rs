@@ -1,36 +1,36 @@
-//! Records: what the log is made of.
+//! Records, which are the content of the log.
 
 use std::{fmt, str::FromStr};
 
 use super::{Interval, Judged, Pair, Price, Ratio, Slot, Span, Timestamp};
 
-/// A record's position in the log, from 1 up. Zero stands before the first record, as an empty log's
-/// newest position does.
+/// A record's position in the log. The first position is 1. Zero means the position before the first record, and is the
+/// newest position of an empty log.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Default)]
 pub struct Sequence(pub u64);
 
-/// The term of the leader that wrote a record; it only grows.
+/// The term of the leader that wrote a record. It never decreases.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Epoch(pub u64);
 
-/// Who wrote a record: one poller process, from its start to its end. Drawn at random, so that two
-/// leaders never look alike; written as 16 hexadecimal digits.
+/// Identifies the poller process that wrote a record. Each process draws a random id when it starts. Written as 16
+/// hexadecimal digits.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct LeaderId(pub u64);
 
-/// Why a text is not a leader's id.
+/// The text is not a leader's id.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("`{0}` is not a leader's id: 16 hexadecimal digits in lower case")]
+#[error("`{0}` is not a leader's id; use 16 lower-case hexadecimal digits")]
 pub struct LeaderIdError(String);
 
 crate::words! {
-    /// Where the prices of a log come from; one log holds one origin.
+    /// Where the prices of a log come from. All records of a log have the same origin.
     pub enum Origin ("origin") {
-        /// Public sources, asked now.
+        /// Current prices from public sources.
         Live = "live",
         /// A recording of real prices.
         Replay = "replay",
-        /// An invented market.
+        /// A simulated market.
         Simulated = "simulated",
     }
 }
@@ -40,66 +40,66 @@ crate::words! {
     pub enum GapCause ("gap cause") {
         /// Fewer quotes than `min_sources` were usable.
         TooFewSources = "too_few_sources",
-        /// Enough quotes were usable, but they lie too far apart to agree.
+        /// Enough quotes were usable, but they were too far apart.
         Disagreement = "disagreement",
         /// No poller was running.
         NoLeader = "no_leader",
-        /// The poller was running, but slots passed without it: it was paused, or the log was away for
-        /// longer than its queue reaches.
+        /// The poller was running but missed slots, because it was paused, or because the log was unavailable for longer than
+        /// its queue can hold.
         Missed = "missed",
-        /// The slots had records, and the log has lost them although it had acknowledged them; or it was continued
-        /// without regard to them. Written by the poller that finds it, or noted by the reader.
+        /// The slots had records, but the log has lost them after acknowledging them, or was continued without them. Written
+        /// by the poller that notices it, or added by the reader.
         LogLost = "log_lost",
-        /// The log no longer held the records of these slots when they were read; noted by the reader.
+        /// The records of these slots had expired before they were read. Added by the reader.
         Retention = "retention",
-        /// The log holds something here that is no record; noted by the reader.
+        /// The log has a message here that is not a record. Added by the reader.
         Unreadable = "unreadable",
     }
 }
 
 impl GapCause {
-    /// Whether a gap of the log may have this cause. The others are what readers note for themselves.
+    /// Whether a gap in the log may have this cause. Readers add gaps with the other causes to their own data.
     pub fn is_of_log(self) -> bool {
         !matches!(self, Self::Retention | Self::Unreadable)
     }
 }
 
-/// One message of the log.
+/// A record of the log.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Record {
-    /// The pair it is about.
+    /// The pair.
     pub pair: Pair,
     /// The term of the leader that wrote it.
     pub epoch: Epoch,
     /// Where the prices come from.
     pub origin: Origin,
-    /// What it says.
+    /// The content.
     pub body: Body,
 }
 
-/// What a record says.
+/// The content of a record.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Body {
     /// One slot has a price.
     Tick(Tick),
-    /// One or more slots have none.
+    /// One or more slots have no price.
     Gap(Gap),
-    /// A new leader has begun.
+    /// A new leader has started.
     Lead(Lead),
 }
 
-/// The agreed price of one slot, and everything that led to it.
+/// The price of one slot, and the evidence for it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Tick {
-    /// The slot the price stands for.
+    /// The slot.
     pub slot: Slot,
-    /// The distance between slots when it was made.
+    /// The interval between slots at that time.
     pub interval: Interval,
-    /// The agreed price.
+    /// The price.
     pub price: Price,
-    /// (max − min) / median of the quotes used.
+    /// (max − min) / median of the used quotes.
     pub spread: Ratio,
-    /// What it was made of.
+    /// The quotes and the policy from which the price was computed.
     pub evidence: Evidence,
 }
 
@@ -110,51 +110,52 @@ pub struct Gap {
     pub from: Slot,
     /// The last slot it covers.
     pub slot: Slot,
-    /// The distance between slots when it was made.
+    /// The interval between slots at that time.
     pub interval: Interval,
     /// Why there is no tick.
     pub cause: GapCause,
-    /// The quotes that did not agree; missing where nobody was asked.
+    /// The quotes, if any were requested.
     pub evidence: Option<Evidence>,
 }
 
 /// The first record of a new leader on a pair.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Lead {
-    /// Up to where the log covered the pair before; missing where the pair was new. The next leader
-    /// needs it when this one dies before its second record.
+    /// The slot up to which the log already covered the pair; `None` if the pair is new. The next leader needs it if this one
+    /// dies before its second record.
     pub covered: Option<Timestamp>,
-    /// Who leads. Without it, two pollers that pick the same epoch would write the same record, and each
-    /// take the other's for its own. Missing in records of early versions.
+    /// The id of the leader. Without it, two pollers that choose the same epoch would write identical records, and each would
+    /// mistake the other's record for its own. Missing in records of early versions.
     pub leader: Option<LeaderId>,
 }
 
-/// Everything an aggregation used: with it, anybody can repeat it.
+/// Everything that was used to compute a price, so that the computation can be repeated.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Evidence {
-    /// The rules that were in force.
+    /// The rules that were applied.
     pub policy: Policy,
-    /// Every source's quote or failure, each with its verdict.
+    /// The quote or failure of every source, with its verdict.
     pub quotes: Vec<Judged>,
 }
 
-/// The rules by which quotes become a price.
+/// The rules for computing a price from quotes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Policy {
-    /// How many quotes must be left to make a price; at least one.
+    /// The smallest number of usable quotes for a price; at least one.
     pub min_sources: u32,
-    /// How far a quote may lie from the median, and the used quotes from each other.
+    /// The largest distance of a quote from the median, and between any two used quotes.
     pub max_deviation: Ratio,
-    /// How old a quote's own time may be.
+    /// The largest age of a quote, by the source's own time.
     pub max_quote_age: Span,
-    /// How far a quote's own time may lie ahead of the poller's clock.
+    /// How far a source's own time may be ahead of the poller's clock.
     pub max_clock_skew: Span,
-    /// After how long an unchanged quote counts as frozen, if a peer moved meanwhile.
+    /// How long a price may stay unchanged before the quote counts as frozen, if another source's price has changed
+    /// meanwhile.
     pub frozen_after: Span,
 }
 
 impl Record {
-    /// Up to which slot the log covers the pair once this record is in it.
+    /// The slot up to which the log covers the pair once it has this record.
     pub fn covers_up_to(&self) -> Option<Timestamp> {
         match &self.body {
             Body::Tick(tick) => Some(tick.slot.start()),
@@ -163,9 +164,9 @@ impl Record {
         }
     }
 
-    /// What names the record in the log: `<pair>:<slot>`, for leads `<pair>:lead:<epoch>`.
+    /// The record's message id in the log: `<pair>:<slot>`, or `<pair>:lead:<epoch>` for leads.
     ///
-    /// The pair is part of it because the log refuses a repeated id on any subject.
+    /// It contains the pair because NATS rejects duplicate ids across all subjects of a stream.
     pub fn id(&self) -> String {
         match &self.body {
             Body::Tick(Tick { slot, .. }) | Body::Gap(Gap { slot, .. }) => format!("{}:{slot}", self.pair),
@@ -175,7 +176,7 @@ impl Record {
 }
 
 impl Body {
-    /// What it was made of; missing where nobody was asked.
+    /// The quotes and the policy, if any quotes were requested.
     pub fn evidence(&self) -> Option<&Evidence> {
         match self {
             Self::Tick(tick) => Some(&tick.evidence),
@@ -186,7 +187,7 @@ impl Body {
 }
 
 impl Epoch {
-    /// The term after this one.
+    /// The next epoch.
     #[must_use]
     pub fn next(self) -> Self {
         Self(self.0.saturating_add(1))
@@ -194,7 +195,7 @@ impl Epoch {
 }
 
 impl Sequence {
-    /// The position after this one.
+    /// The next position.
     #[must_use]
     pub fn next(self) -> Self {
         Self(self.0.saturating_add(1))
@@ -224,7 +225,7 @@ impl FromStr for LeaderId {
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
         let id = u64::from_str_radix(text, 16).ok().map(Self);
-        // One spelling: a record that is read is written again with the same bytes.
+        // Accept only the canonical spelling, so that encoding a decoded record gives the same bytes.
         id.filter(|id| id.to_string() == text).ok_or_else(|| LeaderIdError(text.chars().take(40).collect()))
     }
 }

@@ -1,25 +1,25 @@
-//! Slots: the instants that records stand for.
+//! Slots: the instants for which there are prices.
 
 use std::{fmt, str::FromStr, time::Duration};
 
 use super::{Span, SpanError, Timestamp};
 
-/// The distance between slots, from 100 ms to one day.
+/// The interval between slots, from 100 ms to one day.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Interval(Span);
 
-/// Why a text is not an interval.
+/// Why a text is not a valid interval.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum IntervalError {
-    /// Not a duration at all.
+    /// Not a duration.
     #[error(transparent)]
     NotSpan(#[from] SpanError),
     /// Too short to poll, or longer than a day.
-    #[error("an interval must be from 100ms to 1d")]
+    #[error("an interval must be between 100ms and 1d")]
     OutOfRange,
 }
 
-/// The instant `k × interval` on the UTC clock, for a whole number k. Every clock names slots alike.
+/// An instant `k × interval` since 1970 in UTC, for a whole number k. All processes agree on the slots of an interval.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Slot(Timestamp);
 
@@ -27,7 +27,7 @@ impl Interval {
     const MIN_MILLIS: u64 = 100;
     const MAX_MILLIS: u64 = 86_400_000;
 
-    /// An interval from a span in range.
+    /// Creates an interval from a span.
     pub fn new(span: Span) -> Result<Self, IntervalError> {
         if (Self::MIN_MILLIS..=Self::MAX_MILLIS).contains(&span.millis()) {
             Ok(Self(span))
@@ -41,12 +41,12 @@ impl Interval {
         Slot(instant.minus(Duration::from_millis(self.millis_past_slot(instant))))
     }
 
-    /// The slot that stands for exactly `instant`, if one does.
+    /// The slot at exactly `instant`, if there is one.
     pub fn slot(self, instant: Timestamp) -> Option<Slot> {
         (self.millis_past_slot(instant) == 0).then_some(Slot(instant))
     }
 
-    /// The first slot after `instant`, which may be a slot of another interval's grid.
+    /// The first slot after `instant`, which may be a slot of another interval.
     pub fn after(self, instant: Timestamp) -> Slot {
         Slot(self.slot_at(instant).start().plus(self.duration()))
     }
@@ -56,7 +56,7 @@ impl Interval {
         Slot(slot.start().minus(self.duration()))
     }
 
-    /// The first and the last of the slots that lie after one and before another, if any do.
+    /// The first and the last slot between two others, both exclusive; `None` if there is no slot between them.
     pub fn between(self, one: Slot, other: Slot) -> Option<(Slot, Slot)> {
         let (first, last) = (self.after(one.start()), self.before(other));
         (first <= last).then_some((first, last))
@@ -84,7 +84,7 @@ impl Interval {
 }
 
 impl Slot {
-    /// The instant the slot stands for.
+    /// The instant of the slot.
     pub fn start(self) -> Timestamp {
         self.0
     }
@@ -115,7 +115,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn slots_lie_on_the_grid() {
+    fn slots_are_multiples_of_the_interval() {
         let interval: Interval = "10s".parse().unwrap();
         let instant: Timestamp = "2026-11-21T00:00:19.999Z".parse().unwrap();
         let slot = interval.slot_at(instant);
@@ -127,7 +127,7 @@ mod tests {
     }
 
     #[test]
-    fn another_grid_continues_without_overlap() {
+    fn slots_of_another_interval_continue_without_overlap() {
         let slot: Timestamp = "2026-11-21T00:00:10Z".parse().unwrap();
         let coarse: Interval = "1m".parse().unwrap();
         assert_eq!(coarse.after(slot).to_string(), "2026-11-21T00:01:00.000Z");

@@ -1,4 +1,4 @@
-//! Instants and lengths of time, in whole milliseconds.
+//! Instants and durations in whole milliseconds.
 
 use std::{fmt, str::FromStr, time::Duration};
 
@@ -12,24 +12,24 @@ pub struct Timestamp {
     unix_millis: i64,
 }
 
-/// Why a text or number is not a timestamp.
+/// Why a text or number is not a valid timestamp.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum TimestampError {
     /// Not RFC 3339.
     #[error("`{0}` is not an RFC 3339 time like 2026-11-21T00:00:10.000Z")]
     NotRfc3339(String),
     /// Before 1970 or after 9999.
-    #[error("the time lies outside of the years 1970 to 9999")]
+    #[error("the time must be within the years 1970 to 9999")]
     OutOfRange,
 }
 
 impl Timestamp {
-    /// 1970-01-01, before every record.
+    /// 1970-01-01T00:00:00.000Z, which is before every record.
     pub const EPOCH: Self = Self { unix_millis: 0 };
-    /// 9999-12-31T23:59:59.999Z, the last instant that RFC 3339 writes with four digits for the year.
+    /// 9999-12-31T23:59:59.999Z, the last instant that RFC 3339 can represent.
     pub const MAX: Self = Self { unix_millis: 253_402_300_799_999 };
 
-    /// From milliseconds since 1970.
+    /// Creates a timestamp from milliseconds since 1970.
     pub fn from_unix_millis(unix_millis: i64) -> Result<Self, TimestampError> {
         if (0..=Self::MAX.unix_millis).contains(&unix_millis) {
             Ok(Self { unix_millis })
@@ -43,12 +43,12 @@ impl Timestamp {
         self.unix_millis
     }
 
-    /// How long ago `earlier` was; zero if it was not.
+    /// The time since `earlier`; zero if `earlier` is later than this.
     pub fn since(self, earlier: Self) -> Duration {
         Duration::from_millis(self.millis_since(earlier))
     }
 
-    /// How many milliseconds ago `earlier` was; zero if it was not.
+    /// The milliseconds since `earlier`; zero if `earlier` is later than this.
     pub fn millis_since(self, earlier: Self) -> u64 {
         u64::try_from(self.unix_millis - earlier.unix_millis).unwrap_or(0)
     }
@@ -60,13 +60,13 @@ impl Timestamp {
         Self { unix_millis: millis.min(Self::MAX.unix_millis) }
     }
 
-    /// The instant a millisecond later: makes an end inclusive where ranges exclude theirs.
+    /// The instant a millisecond later. Converts an inclusive end to an exclusive one.
     #[must_use]
     pub fn next(self) -> Self {
         self.plus(Duration::from_millis(1))
     }
 
-    /// The instant a millisecond earlier: makes a beginning inclusive where ranges exclude theirs.
+    /// The instant a millisecond earlier. Converts an exclusive end to an inclusive one.
     #[must_use]
     pub fn previous(self) -> Self {
         self.minus(Duration::from_millis(1))
@@ -82,7 +82,7 @@ impl Timestamp {
 impl FromStr for Timestamp {
     type Err = TimestampError;
 
-    /// RFC 3339 with any offset; digits beyond the millisecond are dropped.
+    /// Parses RFC 3339 with any offset. Digits after the milliseconds are ignored.
     fn from_str(text: &str) -> Result<Self, Self::Err> {
         let parsed = DateTime::parse_from_rfc3339(text)
             .map_err(|_| TimestampError::NotRfc3339(text.chars().take(40).collect()))?;
@@ -97,18 +97,20 @@ impl fmt::Display for Timestamp {
     }
 }
 
-/// A length of time: whole, positive milliseconds, at most 3,660 days (ten years).
+/// A duration: a positive number of whole milliseconds, at most 3,660 days (ten years).
 ///
-/// Written as one number and one unit, `^[1-9][0-9]*(ms|s|m|h|d)$`; display uses the largest unit that is
-/// exact, so `60s` comes back as `1m`.
+/// Written as a number and a unit, `^[1-9][0-9]*(ms|s|m|h|d)$`. `Display` uses the largest unit that is exact, so `60s`
+/// becomes `1m`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Span {
     millis: u64,
 }
 
-/// Why a text is not a span.
+/// The text is not a valid span.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("`{0}` is not a duration: write a whole number and one of ms, s, m, h, d, like 10s, at most 3660d")]
+#[error(
+    "`{0}` is not a valid duration; use a whole number and one of ms, s, m, h, d, like 10s, at most 3660d"
+)]
 pub struct SpanError(String);
 
 const UNITS: [(&str, u64); 5] = [("ms", 1), ("d", 86_400_000), ("h", 3_600_000), ("m", 60_000), ("s", 1_000)];
@@ -116,23 +118,23 @@ const UNITS: [(&str, u64); 5] = [("ms", 1), ("d", 86_400_000), ("h", 3_600_000),
 impl Span {
     const MAX_MILLIS: u64 = 3_660 * 86_400_000;
 
-    /// From whole milliseconds, where they are in range.
+    /// Creates a span from milliseconds; `None` if they are out of range.
     pub fn from_millis(millis: u64) -> Option<Self> {
         (1..=Self::MAX_MILLIS).contains(&millis).then_some(Self { millis })
     }
 
-    /// From whole seconds, for constants: at least one, and at most the bound.
+    /// Creates a span from seconds, for constants. Zero becomes one millisecond.
     pub const fn from_seconds(seconds: u16) -> Self {
         let millis = seconds as u64 * 1_000;
         Self { millis: if millis == 0 { 1 } else { millis } }
     }
 
-    /// The length in milliseconds.
+    /// The duration in milliseconds.
     pub fn millis(self) -> u64 {
         self.millis
     }
 
-    /// The length as the standard library's type.
+    /// The duration as the standard library's type.
     pub fn duration(self) -> Duration {
         Duration::from_millis(self.millis)
     }
@@ -142,7 +144,7 @@ impl FromStr for Span {
     type Err = SpanError;
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
-        // `ms` stands first in the table: `10ms` also ends in `s`.
+        // `ms` must be checked before `s`, because `10ms` also ends in `s`.
         UNITS
             .iter()
             .find_map(|(unit, factor)| text.strip_suffix(unit).map(|number| (number, *factor)))

@@ -1,45 +1,44 @@
-//! Closed sets of words: an enum whose variants each have one spelling, used as JSON value, metric label
-//! and log field alike.
+//! Enums whose variants have exactly one spelling, which is used as JSON value, metric label and log field.
 
 /// An enum whose variants each have exactly one spelling.
 pub trait Words: Sized + Copy + 'static {
-    /// Every variant, so that metric labels can be initialised and documents held against the code.
+    /// Every variant, to initialise metric labels and to check documents.
     const ALL: &'static [Self];
     /// The variant's spelling.
     fn as_str(self) -> &'static str;
 }
 
-/// A word that is not in its set.
+/// The word is not the spelling of any variant.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("`{word}` is not a known {what} (known: {known}){}", suggestion(known.split(", "), word))]
 pub struct UnknownWord {
-    /// The set that was searched, for the message.
+    /// What the word was expected to be, for the message.
     pub what: &'static str,
-    /// What was given.
+    /// The unknown word.
     pub word: String,
-    /// What could have been given.
+    /// The known words.
     pub known: String,
 }
 
-/// How alike two words must be for one to be offered for the other, from 0 to 1.
-const LIKENESS: f64 = 0.7;
+/// How similar two words must be for a suggestion, from 0 to 1.
+const MIN_SIMILARITY: f64 = 0.7;
 
-/// The known word that somebody most likely meant by an unknown one.
+/// The known word that is most similar to an unknown one, if any is similar enough.
 pub fn nearest<'a>(known: impl IntoIterator<Item = &'a str>, word: &str) -> Option<&'a str> {
     let word = word.to_lowercase();
-    let likeness = |known: &'a str| (known, strsim::jaro_winkler(known, &word));
-    let all = known.into_iter().map(likeness);
+    let similarity = |known: &'a str| (known, strsim::jaro_winkler(known, &word));
+    let all = known.into_iter().map(similarity);
     all.max_by(|one, other| one.1.total_cmp(&other.1))
-        .filter(|(_, likeness)| *likeness >= LIKENESS)
+        .filter(|(_, similarity)| *similarity >= MIN_SIMILARITY)
         .map(|it| it.0)
 }
 
-/// The end of a sentence that says what somebody most likely meant, where anything comes near.
+/// A suggestion as the end of a sentence; empty if no known word is similar enough.
 fn suggestion<'a>(known: impl IntoIterator<Item = &'a str>, word: &str) -> String {
     nearest(known, word).map_or_else(String::new, |nearest| format!("; did you mean `{nearest}`?"))
 }
 
-/// Defines a closed set of words: the enum, [`Words`], `Display` and `FromStr`.
+/// Defines an enum with one spelling per variant, and implements [`Words`], `Display` and `FromStr`.
 #[macro_export]
 macro_rules! words {
     ($(#[$meta:meta])* pub enum $name:ident ($what:literal) { $($(#[$variant_meta:meta])* $variant:ident = $word:literal,)+ }) => {

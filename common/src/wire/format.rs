@@ -1,4 +1,4 @@
-//! The JSON shape of records, field by field in the order they are written.
+//! The JSON format of records. The fields are written in this order.
 
 use std::collections::BTreeSet;
 
@@ -184,16 +184,16 @@ impl TryFrom<RecordFormat> for Record {
             Kind::Gap(gap) => {
                 let (from, slot) = (on_grid(gap.interval, gap.from)?, on_grid(gap.interval, gap.slot)?);
                 if from > slot {
-                    return Err(format!("the gap ends at {slot}, before it begins at {from}"));
+                    return Err(format!("the gap ends at {slot}, before it starts at {from}"));
                 }
                 if !gap.cause.is_of_log() {
-                    return Err(format!("a gap of the log is never caused by {}", gap.cause));
+                    return Err(format!("a gap in the log cannot have the cause {}", gap.cause));
                 }
                 let evidence = match (gap.policy, gap.quotes) {
                     (Some(policy), Some(quotes)) => Some(read_evidence(policy, quotes)?),
                     (None, None) => None,
-                    (Some(_), None) => return Err("it has a policy without quotes".to_owned()),
-                    (None, Some(_)) => return Err("it has quotes without a policy".to_owned()),
+                    (Some(_), None) => return Err("the gap has a policy but no quotes".to_owned()),
+                    (None, Some(_)) => return Err("the gap has quotes but no policy".to_owned()),
                 };
                 Self {
                     pair: gap.pair,
@@ -235,19 +235,26 @@ fn read_evidence(Object(policy): Object<PolicyFormat>, quotes: Vec<QuoteFormat>)
     let PolicyFormat { min_sources, max_deviation, max_quote_age, max_clock_skew, frozen_after } = policy;
     let policy = Policy { min_sources, max_deviation, max_quote_age, max_clock_skew, frozen_after };
     if min_sources == 0 {
-        return Err("min_sources: a price needs at least one".to_owned());
+        return Err("min_sources: must be at least 1".to_owned());
     }
     if quotes.len() > super::MAX_QUOTES {
-        return Err(format!("{} quotes are more than {}", quotes.len(), super::MAX_QUOTES));
+        return Err(format!(
+            "there are {} quotes, which is more than the limit of {}",
+            quotes.len(),
+            super::MAX_QUOTES
+        ));
     }
     let mut sources = BTreeSet::new();
     let quotes = quotes.into_iter().map(|quote| {
         if !sources.insert(quote.source) {
-            return Err(format!("{}: there are two quotes of it", quote.source));
+            return Err(format!("{}: there are two quotes from this source", quote.source));
         }
         let failed = matches!(quote.verdict, Verdict::Failed(_));
         if failed == quote.observation.is_some() {
-            return Err(format!("{}: `{}` does not go with the quote's fields", quote.source, quote.verdict));
+            return Err(format!(
+                "{}: the verdict `{}` does not match the fields of the quote",
+                quote.source, quote.verdict
+            ));
         }
         let observation = quote.observation.map(
             |ObservationFormat { price, observed_at, source_time, unchanged_since, max_quote_age }| {

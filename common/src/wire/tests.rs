@@ -1,4 +1,4 @@
-//! The codec against generated records, and `docs/asyncapi.yaml` against the codec.
+//! Tests the codec with generated records, and `docs/asyncapi.yaml` with the codec.
 
 use proptest::prelude::*;
 
@@ -108,7 +108,7 @@ proptest! {
     }
 
     #[test]
-    fn no_cut_or_flipped_record_panics(record in records(), position in any::<prop::sample::Index>(), bit in 0_u8..8) {
+    fn truncated_and_corrupted_records_do_not_panic(record in records(), position in any::<prop::sample::Index>(), bit in 0_u8..8) {
         let mut bytes = encode(&record);
         let position = position.index(bytes.len());
         prop_assert!(decode(&bytes[..position]).is_err());
@@ -122,14 +122,14 @@ const TICK: &str = r#"{"version":1,"kind":"tick","pair":"BTC-USD","slot":"2026-1
 const POLICY: &str = r#""policy":{"min_sources":1,"max_deviation":"0.02","max_quote_age":"30s","max_clock_skew":"5s","frozen_after":"10m"}"#;
 
 #[test]
-fn the_documented_tick_keeps_its_digits() {
+fn a_tick_keeps_the_digits_of_its_price() {
     let record = decode(TICK.as_bytes()).unwrap();
     assert_eq!(record.id(), "BTC-USD:2026-11-21T00:00:10.000Z");
     assert_eq!(String::from_utf8(encode(&record)).unwrap(), TICK);
 }
 
 #[test]
-fn unknown_fields_are_ignored_and_everything_else_is_not() {
+fn unknown_fields_are_ignored_and_invalid_records_are_rejected() {
     assert!(decode(TICK.replace(r#""epoch""#, r#""mood":"fine","epoch""#).as_bytes()).is_ok());
     for (from, to) in [
         (r#""version":1"#, r#""version":2"#),
@@ -171,7 +171,7 @@ fn a_gap_has_both_policy_and_quotes_or_neither() {
 }
 
 #[test]
-fn what_readers_note_for_themselves_is_no_gap_of_the_log() {
+fn gap_causes_that_only_readers_use_are_rejected() {
     for cause in ["retention", "unreadable"] {
         let noted = GAP.replace("too_few_sources", cause);
         assert!(matches!(decode(noted.as_bytes()), Err(DecodeError::Malformed(_))), "{cause}");
@@ -179,8 +179,8 @@ fn what_readers_note_for_themselves_is_no_gap_of_the_log() {
 }
 
 #[test]
-fn what_is_read_is_not_too_large_once_it_is_written() {
-    // Records spell times with milliseconds; readers take them without, and such a record grows.
+fn a_decoded_record_can_be_encoded_within_the_size_limit() {
+    // Times without milliseconds are accepted, but are written with milliseconds, so such a record grows.
     const QUOTE: &str = r#"{"source":"a_name_as_long_as_maynnn","price":"999999999999.9999999999999","observed_at":"2026-11-21T00:00:10Z","source_time":"2026-11-21T00:00:10Z","unchanged_since":"2026-11-21T00:00:10Z","verdict":"outlier"}"#;
     let (head, _) = TICK.split_once("[").unwrap();
     let quote = |number: usize| QUOTE.replace("nnn", &format!("{number:03}"));
@@ -202,7 +202,7 @@ mod asyncapi {
     }
 
     #[test]
-    fn examples_are_records_that_write_back_the_same() {
+    fn examples_are_records_that_round_trip() {
         let document = document();
         for message in ["Tick", "Gap", "Lead"] {
             let examples = document["components"]["messages"][message]["examples"].as_sequence().unwrap();
@@ -228,7 +228,7 @@ mod asyncapi {
     }
 
     #[test]
-    fn every_word_is_listed_and_none_else() {
+    fn exactly_the_known_words_are_listed() {
         let document = document();
         let schemas = &document["components"]["schemas"];
         let listed = |schema: &str| -> Vec<String> {

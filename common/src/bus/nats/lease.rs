@@ -7,14 +7,14 @@
 use std::time::Duration;
 
 use async_nats::jetstream::{
-    context::GetStreamErrorKind,
+    context::{GetStreamErrorKind, KeyValueError},
     kv::{Entry, Operation, Store, UpdateErrorKind},
     stream::Config,
 };
 use async_trait::async_trait;
 use bytes::Bytes;
 
-use super::{BY_HAND, Nats, NatsError, RETRY_PAUSE};
+use super::{BY_HAND, Nats, NatsError, RETRY_PAUSE, retry::retry};
 use crate::{
     bus::{
         Source,
@@ -207,22 +207,15 @@ impl Lease for NatsLease {
 
 /// Opens the bucket, which is known to exist. Waits while the server does not respond.
 async fn bucket(nats: &Nats, name: &str) -> Store {
-    let mut reported = false;
-    loop {
-        match nats.context.get_key_value(name).await {
-            Ok(bucket) => return bucket,
-            Err(error) if !std::mem::replace(&mut reported, true) => {
-                tracing::warn!(
-                    event = "lease_bucket_unreachable",
-                    bucket = name,
-                    reason = chain(&error),
-                    "cannot open the lease bucket; retrying"
-                );
-            }
-            Err(_) => {}
-        }
-        tokio::time::sleep(RETRY_PAUSE).await;
-    }
+    let log = |error: &KeyValueError| {
+        tracing::warn!(
+            event = "lease_bucket_unreachable",
+            bucket = name,
+            reason = chain(error),
+            "cannot open the lease bucket; retrying"
+        );
+    };
+    retry(0, || nats.context.get_key_value(name), log).await
 }
 
 /// The process that wrote the key. After the lease was released, the key has no value.

@@ -57,7 +57,7 @@ struct Known {
 
 /// The response of the log's leader about a pair.
 #[derive(Debug, Clone)]
-pub(super) struct Answer<'a> {
+pub(super) struct LeaderResponse<'a> {
     pub(super) log: &'a LogIdentity,
     /// The log's last position.
     pub(super) end: Sequence,
@@ -91,24 +91,24 @@ pub(super) enum Judgement {
 
 impl Memory {
     /// Compares a response with the memory.
-    pub(super) fn judge(&mut self, pair: Pair, answer: &Answer<'_>, now: Instant) -> Judgement {
-        self.switch_to(answer.log);
+    pub(super) fn judge(&mut self, pair: Pair, response: &LeaderResponse<'_>, now: Instant) -> Judgement {
+        self.switch_to(response.log);
         let known = self.pairs.get(&pair).copied();
         let is_behind =
-            known.is_some_and(|known| answer.newest < known.sequence && answer.first <= known.sequence);
+            known.is_some_and(|known| response.newest < known.sequence && response.first <= known.sequence);
         let is_given_up = self.continued.as_ref().is_some_and(|continued| !continued.contains(&pair));
-        if answer.end < self.end || (is_behind && !is_given_up) {
-            let since = match (self.contradicted.get(&pair), answer.settled_after) {
+        if response.end < self.end || (is_behind && !is_given_up) {
+            let since = match (self.contradicted.get(&pair), response.settled_after) {
                 (Some((since, last)), Some(_)) if now.duration_since(*last) < FORGOTTEN_AFTER => *since,
                 _ => now,
             };
             self.contradicted.insert(pair, (since, now));
-            let is_settled = answer.settled_after.is_some_and(|time| now.duration_since(since) >= time);
+            let is_settled = response.settled_after.is_some_and(|time| now.duration_since(since) >= time);
             if !is_settled {
-                return Judgement::InDoubt(self.contradiction(pair, answer));
+                return Judgement::InDoubt(self.contradiction(pair, response));
             }
             let missing = known.filter(|_| is_behind).map_or(self.end, |known| known.sequence);
-            return Judgement::Missing(missing, self.contradiction(pair, answer));
+            return Judgement::Missing(missing, self.contradiction(pair, response));
         }
         self.contradicted.remove(&pair);
         match (&self.continued, known) {
@@ -184,8 +184,8 @@ impl Memory {
         }
     }
 
-    fn contradiction(&self, pair: Pair, answer: &Answer<'_>) -> String {
-        let Answer { end, newest, .. } = answer;
+    fn contradiction(&self, pair: Pair, response: &LeaderResponse<'_>) -> String {
+        let LeaderResponse { end, newest, .. } = response;
         match self.pairs.get(&pair) {
             Some(known) if *newest < known.sequence => format!(
                 "the newest message of {pair} was at sequence {}, but the leader says {}",
@@ -221,14 +221,14 @@ mod tests {
     fn judged(memory: &mut Memory, (end, newest): (u64, u64), all_current: bool) -> Judgement {
         let log = log("a");
         let settled_after = all_current.then_some(SETTLED_AFTER);
-        let answer = Answer {
+        let response = LeaderResponse {
             log: &log,
             end: Sequence(end),
             first: Sequence(1),
             newest: Sequence(newest),
             settled_after,
         };
-        memory.judge(pair("BTC-USD"), &answer, Instant::now())
+        memory.judge(pair("BTC-USD"), &response, Instant::now())
     }
 
     fn is_in_doubt(judgement: &Judgement) -> bool {
@@ -290,7 +290,7 @@ mod tests {
         memory.give_up(Sequence(12));
         assert_eq!(judged(&mut memory, (12, 12), true), Judgement::Lost { known: None, covered: None });
         let log = log("a");
-        let other = Answer {
+        let other = LeaderResponse {
             log: &log,
             end: Sequence(13),
             first: Sequence(1),
@@ -309,15 +309,15 @@ mod tests {
         let mut memory = Memory::default();
         memory.saw(&log("a"), pair("BTC-USD"), Sequence(10), slot(100));
         let log = log("a");
-        let answer = |first| Answer {
+        let response = |first| LeaderResponse {
             log: &log,
             end: Sequence(20),
             first: Sequence(first),
             newest: Sequence(0),
             settled_after: Some(SETTLED_AFTER),
         };
-        assert!(is_in_doubt(&memory.judge(pair("BTC-USD"), &answer(10), Instant::now())));
-        assert_eq!(memory.judge(pair("BTC-USD"), &answer(11), Instant::now()), Judgement::Consistent);
+        assert!(is_in_doubt(&memory.judge(pair("BTC-USD"), &response(10), Instant::now())));
+        assert_eq!(memory.judge(pair("BTC-USD"), &response(11), Instant::now()), Judgement::Consistent);
     }
 
     #[tokio::test(start_paused = true)]

@@ -7,11 +7,12 @@ use async_nats::jetstream::{
 };
 
 use super::{
-    BY_HAND, Nats, NatsError, RETRY_PAUSE,
+    BY_HAND, Nats, NatsError,
     difference::{Difference, differences},
     entry,
     lease::{NatsLease, NotHeld},
     replicas::Replicas,
+    retry::retry,
 };
 use crate::{
     bus::{LogIdentity, ReadError},
@@ -54,28 +55,21 @@ impl Nats {
     /// The number of replicas of the log's stream, or of the one that will be created. Waits while JetStream does not
     /// respond.
     pub(super) async fn replicas(&self) -> usize {
-        let mut reported = false;
-        loop {
+        let attempt = || async {
             match self.context.get_stream(&self.stream).await.map_err(|error| self.not_found(error)) {
-                Ok(found) => return found.cached_info().config.num_replicas,
-                Err(ReadError::Gone { .. }) => return self.replicas,
-                Err(error) => report_once(&mut reported, &self.stream, &Obstacle::Unknown(error)),
+                Ok(found) => Ok(found.cached_info().config.num_replicas),
+                Err(ReadError::Gone { .. }) => Ok(self.replicas),
+                Err(error) => Err(Obstacle::Unknown(error)),
             }
-            tokio::time::sleep(RETRY_PAUSE).await;
-        }
+        };
+        retry(0, attempt, |obstacle| log_obstacle(&self.stream, obstacle)).await
     }
 
     /// Returns a stream, and creates it if it does not exist, under the lease if one is given. Waits while JetStream does not
     /// respond or denies permission, and logs which command creates the stream.
     pub(super) async fn ensure(&self, wanted: &Config, lease: Option<&NatsLease>) -> Stream {
-        let mut reported = false;
-        loop {
-            match self.try_ensure(wanted, lease).await {
-                Ok(stream) => return stream,
-                Err(obstacle) => report_once(&mut reported, &wanted.name, &obstacle),
-            }
-            tokio::time::sleep(RETRY_PAUSE).await;
-        }
+        let attempt = || self.try_ensure(wanted, lease);
+        retry(0, attempt, |obstacle| log_obstacle(&wanted.name, obstacle)).await
     }
 
     async fn try_ensure(&self, wanted: &Config, lease: Option<&NatsLease>) -> Result<Stream, Obstacle> {
@@ -203,11 +197,7 @@ impl Nats {
     }
 }
 
-/// Logs why the stream cannot be used yet, unless that was logged before.
-fn report_once(reported: &mut bool, stream: &str, obstacle: &Obstacle) {
-    if std::mem::replace(reported, true) {
-        return;
-    }
+fn log_obstacle(stream: &str, obstacle: &Obstacle) {
     let reason = chain(obstacle);
     match obstacle {
         Obstacle::Unknown(_) => tracing::warn!(

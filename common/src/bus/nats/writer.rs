@@ -15,7 +15,7 @@ use tokio::time::Instant;
 
 use super::{
     Nats, NatsError, NatsLease,
-    memory::{Answer, Judgement, Memory, SETTLED_AFTER},
+    memory::{Judgement, LeaderResponse, Memory, SETTLED_AFTER},
     opinions::Wanted,
     replicas::Replicas,
     search::{Search, SearchError, readable},
@@ -131,7 +131,7 @@ impl NatsWriter {
     /// leader.
     async fn newest_under(&self, subject: &str) -> Result<Newest, ReadError> {
         let search = Search { stream: &self.stream, subject, first: 0 };
-        let Some(message) = self.answered(search.newest().await).await? else {
+        let Some(message) = self.or_diagnose(search.newest().await).await? else {
             return Ok(Newest::new(Sequence::default(), None));
         };
         let sequence = Sequence(message.sequence);
@@ -145,7 +145,7 @@ impl NatsWriter {
             "the newest message of this subject is not a record; searching for an earlier one"
         );
         let search = Search { first: self.nats.stream_info().await?.state.first_sequence, ..search };
-        let record = self.answered(search.newest_before(sequence.0, Some).await).await?;
+        let record = self.or_diagnose(search.newest_before(sequence.0, Some).await).await?;
         Ok(Newest::new(sequence, record))
     }
 
@@ -159,7 +159,7 @@ impl NatsWriter {
     ) -> Result<Newest, ReadError> {
         let log = identity(info);
         let replicas = Replicas::of(info);
-        let answer = Answer {
+        let response = LeaderResponse {
             log: &log,
             end: Sequence(info.state.last_sequence),
             first: Sequence(info.state.first_sequence),
@@ -171,15 +171,15 @@ impl NatsWriter {
                 _ => SETTLED_AFTER,
             }),
         };
-        let mut judgement = self.memory().judge(pair, &answer, Instant::now());
+        let mut judgement = self.memory().judge(pair, &response, Instant::now());
         let is_decided = matches!(judgement, Judgement::Consistent | Judgement::Lost { .. });
         if is_decided && found.sequence == Sequence::default() {
             self.look_for_any(pair, subject, info, &replicas).await?;
-            judgement = self.memory().judge(pair, &answer, Instant::now());
+            judgement = self.memory().judge(pair, &response, Instant::now());
         }
         if let Judgement::Missing(sequence, reason) = &judgement {
             // A server that has any message after the leader's last one has lost records, too.
-            let has_more = self.nats.is_held_elsewhere(answer.end.next(), info).await?;
+            let has_more = self.nats.is_held_elsewhere(response.end.next(), info).await?;
             if has_more || self.nats.is_held_elsewhere(*sequence, info).await? {
                 self.memory().unsettle(pair);
                 return Err(ReadError::InDoubt(format!(
@@ -192,8 +192,8 @@ impl NatsWriter {
                 reason,
                 "the log has lost acknowledged records; recording a gap for their slots"
             );
-            self.memory().give_up(answer.end);
-            judgement = self.memory().judge(pair, &answer, Instant::now());
+            self.memory().give_up(response.end);
+            judgement = self.memory().judge(pair, &response, Instant::now());
         }
         let found = match judgement {
             Judgement::InDoubt(reason) | Judgement::Missing(_, reason) => {
@@ -234,7 +234,7 @@ impl NatsWriter {
         let first = info.state.first_sequence;
         let search = Search { stream: &self.stream, subject, first };
         // The leader uses one index to find a subject's newest message, and another one to find messages after a position.
-        let mut found = self.answered(search.next(first).await).await?;
+        let mut found = self.or_diagnose(search.next(first).await).await?;
         if found.is_none() {
             found = self.nats.ask_any_server(info, Wanted::LastOf(subject), |_| true).await?;
         }
@@ -256,12 +256,12 @@ impl NatsWriter {
         }
         let search = Search { stream: &self.stream, subject, first: info.state.first_sequence };
         let covered = search.newest_before(found.sequence.0, |record| record.covers_up_to()).await;
-        let covered = self.answered(covered).await?;
+        let covered = self.or_diagnose(covered).await?;
         Ok(Newest { covered, lost: covered.is_some(), ..found })
     }
 
-    async fn answered<T>(&self, answer: Result<T, SearchError>) -> Result<T, ReadError> {
-        match answer {
+    async fn or_diagnose<T>(&self, result: Result<T, SearchError>) -> Result<T, ReadError> {
+        match result {
             Ok(found) => Ok(found),
             Err(SearchError::Read(error)) => Err(error),
             Err(SearchError::Unanswered(error)) => Err(self.diagnose_stream(error).await),
@@ -282,7 +282,7 @@ impl NatsWriter {
     }
 }
 
-/// The servers that cannot confirm an answer, as the end of a sentence.
+/// The servers that cannot confirm a response, as the end of a sentence.
 fn describe_behind(replicas: &Replicas) -> String {
     match replicas.behind.as_slice() {
         [] => String::new(),
