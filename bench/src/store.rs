@@ -8,11 +8,7 @@ use std::{
 };
 
 use anyhow::{Context, Result, bail, ensure};
-<<<<<<< HEAD
 use common::domain::Pair;
-=======
-use common::domain::{Pair, Sequence, Timestamp};
->>>>>>> main
 use ledger::store::Stored;
 use serde_json::{Value, json};
 
