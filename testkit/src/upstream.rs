@@ -95,7 +95,7 @@ impl FakeUpstream {
     ///
     /// # Panics
     ///
-    /// When the fault makes no difference at the venue ([`Fault::applies_to`]).
+    /// If the fault has no effect on the venue ([`Fault::applies_to`]).
     pub fn set_fault(&self, venue: Venue, fault: impl Into<Option<Fault>>) {
         let fault = fault.into();
         fault.into_iter().for_each(misconduct::prepare);

@@ -41,7 +41,7 @@ mod tests {
             ("kraken", "kraken=stuck"),
             ("krakken=stuck", "bitstamp"),
             ("kraken=stock", "stuck"),
-            ("kraken=late:600", "no difference"),
+            ("kraken=late:600", "late:600"),
         ] {
             let message = wrong.parse::<Assignment>().unwrap_err().to_string();
             assert!(message.contains(hint), "{wrong}: {message}");
