@@ -1,9 +1,9 @@
-//! `tickwell log`: what whoever runs the NATS server does for the log.
+//! `tickwell log`: commands for operators of the NATS server.
 //!
-//! - [`keys`]: a key for each role.
-//! - [`repair`]: the servers' copies, made the same again.
-//! - [`backup`] and [`restore`]: the stream in a folder, and back. [`folder`] is the folder.
-//! - [`setup`]: the stream and the lease's bucket, made and checked.
+//! - [`keys`] creates a key for each role.
+//! - [`setup`] creates, corrects and checks the stream and the lease bucket.
+//! - [`repair`] replaces the other servers' copies with the leader's.
+//! - [`backup`] and [`restore`] copy the stream to a [`folder`] and back.
 
 mod backup;
 mod folder;

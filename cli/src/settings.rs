@@ -7,7 +7,11 @@ pub(crate) mod known;
 use std::{collections::BTreeMap, path::PathBuf, time::Duration};
 
 use anyhow::{Context, Result, bail};
-use common::{bus::BusConfig, domain::Span, telemetry::LogConfig};
+use common::{
+    bus::{BusConfig, nats::Credentials},
+    domain::Span,
+    telemetry::LogConfig,
+};
 use ledger::{snapshot::DAY_AGO_REACH, sources::REACH as SOURCES_REACH};
 use serde::{Deserialize, Serialize};
 
@@ -84,6 +88,7 @@ pub(crate) fn load(layers: SettingsLayers, mode: Mode) -> Result<Settings> {
 pub(crate) fn load_log(layers: SettingsLayers, demo: bool) -> Result<Settings> {
     let settings = merge(layers, if demo { Mode::Demo } else { Mode::Run })?;
     settings.bus.check()?;
+    Credentials::check(&settings.bus.credentials_file)?;
     Ok(settings)
 }
 
@@ -157,6 +162,7 @@ impl Settings {
     fn check(&self, mode: Mode) -> Result<()> {
         self.log.filter()?;
         self.bus.check()?;
+        Credentials::check(&self.bus.credentials_file)?;
         if mode != Mode::Poller && self.api.listen.get().is_none() {
             bail!("api.listen: missing; set it to an address and port, such as 127.0.0.1:8080");
         }

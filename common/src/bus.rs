@@ -1,11 +1,12 @@
 //! The log, as three small traits.
 //!
-//! [`LogWriter`] appends records under a fence, [`LogReader`] follows them, and [`lease::Lease`] says who may
-//! write. There are two logs: JetStream ([`nats`], the only place that knows async-nats) and the in-process
-//! log, which lives with the store it writes to. Everything above these traits is one code path.
+//! [`LogWriter`] appends records under a fence, [`LogReader`] follows them, and [`lease::Lease`] decides which poller
+//! may write. There are two implementations: JetStream ([`nats`], the only module that uses async-nats) and the
+//! in-process log, which lives in the crate of the store that it writes to. The code above these traits is the same for
+//! both.
 //!
-//! The fence is the heart of it: a record is appended only if the pair's newest record is still the one
-//! that the writer has seen. Whatever dies, pauses or is started twice, no slot is written twice.
+//! The fence is the central guarantee: a record is appended only if the pair's newest record is still the one that the
+//! writer has seen. Even if a poller crashes, pauses or runs twice, no slot is written twice.
 
 mod config;
 pub mod lease;
@@ -25,88 +26,88 @@ use crate::{
     wire::{self, DecodeError},
 };
 
-/// An error from beneath the log, kept for the message's chain.
+/// The underlying error of a failed operation on the log.
 pub type Source = Box<dyn std::error::Error + Send + Sync>;
 
-/// What makes a log this log and no other: the stream's creation time, or a random id for the in-process
-/// log. Lower-case letters and digits. A cursor means nothing without it.
+/// Identifies one log: derived from the stream's creation time, or a random id for the in-process log. Consists of
+/// lower-case letters and digits. A cursor is only meaningful together with the identity of its log.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct LogIdentity(String);
 
-/// One message of the log, as it lies there.
+/// One message of the log, not decoded yet.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Entry {
-    /// Its position.
+    /// Its position in the log.
     pub sequence: Sequence,
-    /// The id under which it came through the fence; missing where it did not, and so no poller wrote it.
+    /// The message id, if the message was published with the fence. `None` means that no poller wrote it.
     pub id: Option<String>,
-    /// Its bytes.
+    /// The content of the message.
     pub payload: Bytes,
 }
 
-/// Why a message of the log is not one of its records.
+/// Why a message of the log is not a record.
 #[derive(Debug, thiserror::Error)]
 pub enum NotRecord {
-    /// It did not come through the fence, or under another id than its own.
-    #[error("no poller wrote it")]
+    /// It was published without the fence, or its message id is not the id of the record in it.
+    #[error("no poller wrote this message")]
     Unfenced,
-    /// Its bytes cannot be read.
+    /// The payload cannot be decoded.
     #[error(transparent)]
     Undecodable(#[from] DecodeError),
 }
 
-/// The newest record of a pair, and what an append after it must expect.
+/// The newest record of a pair, and the sequence that the next append must expect.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Newest {
     /// The position of the newest message under the pair's subject: the fence of the next append.
     pub sequence: Sequence,
-    /// The newest record there. Messages after it, if any, cannot be read: they are not ours.
+    /// The newest record under that subject. Messages after it, if any, are not records.
     pub record: Option<Record>,
-    /// The newest slot of the pair that has a record, as far as is known. Usually the slot that `record` covers. It is
-    /// older where that record began the chain from nothing although there were records before it, and it is set
-    /// without a `record` where the log has lost them all.
+    /// The newest slot of the pair that is known to have a record. Usually this is the slot that `record` covers. It is
+    /// older if `record` started a new chain although the pair already had records, and it is set without a `record`
+    /// if the log has lost all records of the pair.
     pub covered: Option<Timestamp>,
-    /// Whether acknowledged records of the log were lost, so that slots after `covered` had records which are gone.
+    /// Whether the log has lost acknowledged records. If so, slots after `covered` had records that no longer exist.
     pub lost: bool,
 }
 
-/// What a reader got at once: zero or more entries, in order, without repeats.
+/// Entries that a reader received together: zero or more, in order, without duplicates.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Batch {
     /// The entries.
     pub entries: Vec<Entry>,
-    /// How many more the log holds already; zero means that the reader has caught up.
+    /// How many more messages the log already has; zero means that the reader has caught up.
     pub pending: u64,
-    /// The oldest position that the log still held afterwards; older messages were dropped because of their age.
+    /// The oldest position that the log still has; older messages have expired.
     pub first: Sequence,
 }
 
-/// Why a record was not appended, as far as is known.
+/// Why an append failed.
 #[derive(Debug, thiserror::Error)]
 pub enum AppendError {
-    /// The pair's newest record is not the expected one. After an append of unknown fate this may mean
-    /// that the record itself is there already: read it and compare.
+    /// The pair's newest record is not the expected one. After an unconfirmed append this may be the record itself:
+    /// read the newest record and compare.
     #[error("the log has a newer record of this pair than expected")]
     WrongLastSequence,
-    /// No acknowledgement came. The record may still be stored, now or later.
+    /// The log sent no acknowledgement. The record may still be stored, now or later.
     #[error("the log did not acknowledge the record")]
     Unconfirmed(#[source] Source),
 }
 
 crate::words! {
-    /// Why a log cannot be had for now. Asking again makes sense: it may come back, or somebody may put it right.
+    /// Why the log is unavailable at the moment. Retrying makes sense: the log may recover, or an operator may repair it.
     pub enum Trouble ("trouble") {
-        /// It does not answer.
+        /// It does not respond.
         Silent = "silent",
-        /// The server answers, and says that there is no such stream.
+        /// The server responds, but the stream does not exist.
         Gone = "gone",
-        /// The stream is there, and is set up so that the records are not in it, or not alone.
+        /// The stream exists, but its subjects are not exactly those of the records.
         Reconfigured = "reconfigured",
-        /// The server does not let us.
+        /// The server denies permission.
         Refused = "refused",
-        /// A backup is being restored into it, or a restore was cut off: it does not have all of its records.
+        /// The stream is incomplete because a backup is being restored into it, or a restore was interrupted.
         Restoring = "restoring",
-        /// Its servers contradict each other, or one of them has lost records, and it is not settled which is right.
+        /// Its servers contradict each other, or one of them has lost records, and it is not yet known which one is right.
         InDoubt = "in_doubt",
     }
 }
@@ -114,108 +115,118 @@ crate::words! {
 /// Why the log could not be read.
 #[derive(Debug, thiserror::Error)]
 pub enum ReadError {
-    /// It did not answer.
+    /// The server did not respond, or there is no connection.
     #[error("the log does not answer")]
     Unavailable(#[source] Source),
-    /// There is no such stream.
-    #[error("there is no stream {stream}: a poller creates it if it may, or `{by_hand}`")]
+    /// The stream does not exist.
+    #[error(
+        "there is no stream {stream}: run `{by_hand}` to create it, unless a poller has the permission to do so"
+    )]
     Gone {
-        /// Its name.
+        /// The stream's name.
         stream: String,
         /// The command that creates it.
         by_hand: String,
     },
-    /// The stream does not take the records, or takes others too.
-    #[error("the stream {stream} holds the subjects {found}, not {wanted} alone: `{by_hand}`")]
+    /// The subjects of the stream are not exactly those of the records.
+    #[error(
+        "the stream {stream} has the subjects {found}, but it must have {wanted} and no others: run `{by_hand}`"
+    )]
     Reconfigured {
-        /// Its name.
+        /// The stream's name.
         stream: String,
-        /// Its subjects.
+        /// The subjects that it has.
         found: String,
-        /// The ones of the records.
+        /// The subjects of the records.
         wanted: String,
-        /// The command that puts it right.
+        /// The command that corrects it.
         by_hand: String,
     },
-    /// The server does not let us.
-    #[error("NATS refuses this process ({0}): look at its permissions and credentials")]
+    /// The server denies permission.
+    #[error("NATS denied a request ({0}): check the permissions of this role and bus.credentials_file")]
     Refused(String),
-    /// A backup is being restored into the stream, or a restore was cut off.
+    /// A backup is being restored into the stream, or a restore was interrupted.
     #[error(
-        "the stream {stream} does not have all of its records: wait until `tickwell log restore` is done, or repeat it \
-         if it was cut off"
+        "the stream {stream} does not have all of its records yet: wait until `tickwell log restore` is complete, or \
+         repeat it if it was interrupted"
     )]
     Restoring {
-        /// Its name.
+        /// The stream's name.
         stream: String,
     },
-    /// What the leading server says contradicts what is known of the log, and other servers may still know better.
-    #[error("the servers of the log contradict what is known of it: {0}")]
+    /// The stream's leader contradicts what this process knows about the log, and another server may still have the
+    /// missing records.
+    #[error("the NATS server contradicts what this process knows about the log: {0}")]
     InDoubt(String),
-    /// Another log has taken its place, or it has lost its newest records.
-    #[error("the log is not the one this reader began with: {0}")]
+    /// The log was replaced by another one, or has lost its newest records.
+    #[error("this is not the log that the reader has been following: {0}")]
     Replaced(String),
-    /// It was closed for good, as the in-process log is when its writer ends.
+    /// The in-process log was closed because its writer ended.
     #[error("the log was closed")]
     Closed,
-    /// So many foreign messages lie at its end that the newest record was not found.
+    /// There are too many foreign messages at the end of the log to find the newest record.
     #[error(
-        "the last {messages} messages of the log hold no record of {subject}: find out who publishes there, \
-         or set another bus.stream and bus.subject_prefix"
+        "the last {messages} messages of the subject {subject} are not records: find out which program publishes them and \
+         stop it, or use another bus.stream and bus.subject_prefix"
     )]
     Buried {
-        /// Whose newest record was looked for.
+        /// The subject whose newest record was searched for.
         subject: String,
-        /// How many were looked through.
+        /// How many messages were examined.
         messages: u64,
     },
-    /// A newer Tickwell has written to it.
-    #[error("the log cannot be continued")]
+    /// A newer version of Tickwell has written to the log.
+    #[error("the log contains records of a newer version")]
     TooNew(#[source] DecodeError),
 }
 
 /// Appends records.
 #[async_trait]
 pub trait LogWriter: Send + Sync {
-    /// The pair's newest record, from the log's own leader, checked against everything this process knows of the log.
+    /// Returns the pair's newest record according to the log's leader, checked against everything that this process
+    /// knows about the log.
     ///
-    /// Where the two contradict each other, or where the absence of any record cannot be proven yet, this fails with
-    /// [`ReadError::InDoubt`]; asking again makes sense.
+    /// # Errors
+    ///
+    /// [`ReadError::InDoubt`] if the two contradict each other, or if it cannot be proven yet that the pair has no
+    /// record. Retrying makes sense.
     async fn newest(&self, pair: Pair) -> Result<Newest, ReadError>;
 
-    /// Where the prices of the whole log come from; nothing while it is empty.
+    /// Returns where the prices of the log come from, or `None` if the log is empty.
     async fn origin(&self) -> Result<Option<Origin>, ReadError>;
 
-    /// Appends a record if the pair's newest record has the sequence `expected` (zero: there is none).
+    /// Appends a record if the pair's newest record has the sequence `expected` (zero if the pair has no record).
     ///
-    /// Once this returns the record's sequence, the record is stored for good.
+    /// When this returns the record's sequence, the record is stored durably.
     async fn append(&self, record: &Record, expected: Sequence) -> Result<Sequence, AppendError>;
 }
 
 /// Follows the log from where it was opened.
 #[async_trait]
 pub trait LogReader: Send {
-    /// The next entries; waits until there are some. The first answer may be empty, where the reader
-    /// begins at the log's end. Safe to cancel: nothing is lost. After a [`Trouble`] it may be called again,
-    /// and goes on where it was.
+    /// Waits for the next entries. The first batch may be empty, if the reader starts at the end of the log. It is safe
+    /// to cancel this future. After a [`Trouble`] it may be called again and continues at the same position.
     async fn next(&mut self) -> Result<Batch, ReadError>;
 
-    /// Says that everything up to `sequence` is stored by the reader and will survive it.
+    /// Reports that the reader has stored everything up to `sequence` durably.
     async fn stored(&mut self, sequence: Sequence);
 
-    /// The newest slot that the log covers now, where that is known to whoever is behind.
+    /// Returns the newest slot that the log covers now, if it is known. Readers that are behind use it to report how far.
     async fn newest_slot(&mut self) -> Option<Timestamp>;
 
-    /// Says that nothing after `sequence` is stored: the reader goes on after it, where the log still can.
+    /// Reports that nothing after `sequence` is stored. The reader continues after that position, if the log still has it.
     async fn rewind(&mut self, sequence: Sequence);
 
-    /// Fails with [`ReadError::Replaced`] unless the log still holds this record at its position, or has dropped it
-    /// because of its age. The log's leader decides: a log that was set back has another record there, or none.
+    /// Checks with the log's leader that the log still has this record at this position, or that the record has expired.
+    ///
+    /// # Errors
+    ///
+    /// [`ReadError::Replaced`] if there is another record, or none: then the log was set back to an older state.
     async fn require(&mut self, sequence: Sequence, record: &Record) -> Result<(), ReadError>;
 }
 
 impl Newest {
-    /// What is newest where nothing was lost.
+    /// The newest record of a log that has not lost any records.
     pub fn new(sequence: Sequence, record: Option<Record>) -> Self {
         let covered = record.as_ref().and_then(Record::covers_up_to);
         Self { sequence, record, covered, lost: false }
@@ -223,7 +234,7 @@ impl Newest {
 }
 
 impl ReadError {
-    /// What is the matter, where asking again makes sense.
+    /// The kind of trouble, if retrying makes sense.
     pub fn trouble(&self) -> Option<Trouble> {
         match self {
             Self::Unavailable(_) => Some(Trouble::Silent),
@@ -238,10 +249,10 @@ impl ReadError {
 }
 
 impl Entry {
-    /// The record in the message.
+    /// Decodes the record in the message.
     ///
-    /// Readers and writers of the log ask this one question, so that all agree on what is part of it: a
-    /// record that somebody merely published could repeat a slot, or invent one.
+    /// Readers and writers of the log both use this function, so that they agree on which messages are records. A message
+    /// that was published without the fence is not a record, because it could repeat or invent a slot.
     pub fn record(&self) -> Result<Record, NotRecord> {
         let id = self.id.as_deref().ok_or(NotRecord::Unfenced)?;
         let record = wire::decode(&self.payload)?;
@@ -250,14 +261,14 @@ impl Entry {
 }
 
 impl LogIdentity {
-    /// An identity from its text, as kept in a store: 1 to 40 lower-case letters and digits.
+    /// Parses an identity, as saved in a store: 1 to 40 lower-case letters and digits.
     pub fn new(text: &str) -> Option<Self> {
         let valid = (1..=40).contains(&text.len())
             && text.bytes().all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit());
         valid.then(|| Self(text.to_owned()))
     }
 
-    /// The identity as text.
+    /// Returns the identity as text.
     pub fn as_str(&self) -> &str {
         &self.0
     }

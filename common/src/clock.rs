@@ -1,4 +1,4 @@
-//! Time, injected: the only file that reads the system clock.
+//! Injectable time. This is the only file that reads the system clock.
 
 use std::{
     sync::{Mutex, PoisonError},
@@ -10,22 +10,21 @@ use tokio::time::sleep;
 
 use crate::domain::Timestamp;
 
-/// Sleeping goes in steps of this, so that a clock that jumps is noticed.
+/// The longest uninterrupted sleep. Waiting happens in steps of this length, so that clock jumps are noticed.
 const LONGEST_SLEEP: Duration = Duration::from_secs(1);
 
-/// Tells the wall-clock time. Slots are named by it, so that every process agrees on them.
+/// A source of wall-clock time. Slots are defined by it, so that all processes agree on them.
 #[async_trait]
 pub trait Clock: Send + Sync + std::fmt::Debug {
-    /// The instant now.
+    /// Returns the current time.
     fn now(&self) -> Timestamp;
 
-    /// Waits until `due`, or for a part of the time until then.
+    /// Waits until `due`, or less: callers must check the time again afterwards.
     async fn wait(&self, due: Timestamp) {
         sleep(due.since(self.now()).min(LONGEST_SLEEP)).await;
     }
 
-    /// What happened up to this instant is past. The time of a recording goes on from there; a real clock
-    /// needs not be told.
+    /// Skips the time up to this instant. Only the clock of a recording supports this; a real clock ignores it.
     fn skip_to(&self, _past: Timestamp) {}
 }
 
@@ -41,18 +40,18 @@ impl Clock for SystemClock {
     }
 }
 
-/// The time of a recording. It stands still until somebody waits for a later instant, passes many times faster
-/// than real time, and ends.
+/// The time of a recording. It stands still until a task waits for a later instant, may pass many times faster than real
+/// time, and ends with the recording.
 #[derive(Debug)]
 pub struct ReplayClock {
     now: Mutex<Timestamp>,
     end: Timestamp,
-    /// How many times faster than real time; nothing: as fast as whoever waits.
+    /// How many times faster than real time; `None` means as fast as possible.
     speed: Option<u32>,
 }
 
 impl ReplayClock {
-    /// The time from the first instant of a recording to its last.
+    /// Creates a clock that runs from the first instant of a recording to its last.
     pub fn new(first: Timestamp, last: Timestamp, speed: Option<u32>) -> Self {
         Self { now: Mutex::new(first), end: last, speed }
     }
@@ -70,7 +69,7 @@ impl Clock for ReplayClock {
 
     async fn wait(&self, due: Timestamp) {
         if due > self.end {
-            tracing::info!(end = %self.end, "the recording is over");
+            tracing::info!(event = "recording_ended", end = %self.end, "reached the end of the recording");
             std::future::pending::<()>().await;
         }
         match self.speed {
@@ -85,17 +84,17 @@ impl Clock for ReplayClock {
     }
 }
 
-/// A clock that is set by hand, for tests of everything that takes a [`Clock`].
+/// A clock for tests that only moves when it is set.
 #[derive(Debug)]
 pub struct ManualClock(Mutex<Timestamp>);
 
 impl ManualClock {
-    /// A clock that stands at `now`.
+    /// Creates a clock that shows `now`.
     pub fn new(now: Timestamp) -> Self {
         Self(Mutex::new(now))
     }
 
-    /// Moves the clock, forward or back.
+    /// Moves the clock forward or back.
     pub fn set(&self, now: Timestamp) {
         *self.0.lock().unwrap_or_else(PoisonError::into_inner) = now;
     }

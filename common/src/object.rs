@@ -1,7 +1,7 @@
-//! JSON objects and nothing else.
+//! Deserializes a struct from a JSON object only.
 //!
-//! The readers that serde derives for a struct take a list as well, its members in a row. By no contract of
-//! ours is that an answer or a record, and one of Kraken's other answers looks just like it.
+//! serde also accepts a JSON array where a struct is expected. None of our formats allow that, and Kraken's trades
+//! response would parse by accident.
 
 use std::{fmt, marker::PhantomData};
 
@@ -10,7 +10,7 @@ use serde::{
     de::{MapAccess, Visitor, value::MapAccessDeserializer},
 };
 
-/// A struct that is read from an object alone.
+/// A struct that is deserialized from a JSON object only, not from an array.
 #[derive(Debug, Serialize)]
 #[serde(transparent)]
 pub struct Object<T>(pub T);
@@ -49,11 +49,11 @@ mod tests {
     }
 
     #[test]
-    fn a_list_is_no_object() {
+    fn an_array_is_not_an_object() {
         let Object(row): Object<Row> =
             serde_json::from_str(r#"{"name":"a","other":1,"value":1.50}"#).unwrap();
         assert_eq!((row.name, row.value.map(RawValue::get)), ("a", Some("1.50")));
-        // What the derived reader takes by itself.
+        // The derived implementation alone accepts the array.
         assert!(serde_json::from_str::<Row>(r#"["a",1.50]"#).is_ok());
         for other in [r#"["a",1.50]"#, r#"{"name":"a","name":"b"}"#, "{}", "1", "null"] {
             assert!(serde_json::from_str::<Object<Row>>(other).is_err(), "{other}");

@@ -1,32 +1,32 @@
-//! Whether a process is ready, check by check, each with its reason.
+//! The readiness of a process: several checks, each with a condition and a reason.
 //!
-//! A part of the process holds a [`Check`] and says how it is. Unready takes the process out of service;
-//! degraded only says so: when the log or the upstreams are away, all pods would leave at once, and none
-//! would be left to answer with what it knows.
+//! Each part of the process has a [`Check`] and sets its condition. An unready check takes the process out of service. A
+//! degraded one is only reported: if pods became unready while the log or the sources are unavailable, all of them would
+//! leave the load balancer at once, and no pod would be left to serve the data it has.
 
 use std::{
     collections::BTreeMap,
     sync::{Arc, Mutex, PoisonError},
 };
 
-/// How one part of the process is.
+/// The condition of one part of the process.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Condition {
-    /// All is well.
+    /// Everything works.
     Ready,
-    /// Serving, with something missing: why.
+    /// It serves, but something is missing; the reason.
     Degraded(String),
-    /// Not fit to serve: why.
+    /// It cannot serve; the reason.
     Unready(String),
 }
 
-/// Every check of a process. Clones are handles to the same checks.
+/// All checks of a process. Clones share the same checks.
 #[derive(Debug, Clone, Default)]
 pub struct Readiness {
     checks: Arc<Mutex<BTreeMap<&'static str, Condition>>>,
 }
 
-/// One part's voice in the process's readiness.
+/// The handle with which one part of the process sets its condition.
 #[derive(Debug, Clone)]
 pub struct Check {
     name: &'static str,
@@ -34,20 +34,20 @@ pub struct Check {
 }
 
 impl Readiness {
-    /// Adds a check, unready until it says otherwise.
+    /// Adds a check. It is unready until it is set.
     pub fn check(&self, name: &'static str) -> Check {
         let check = Check { name, readiness: self.clone() };
         check.insert(Condition::Unready("starting".to_owned()));
         check
     }
 
-    /// Makes the process unready for good, for a reason that is no news: it was asked to end.
+    /// Makes the process unready permanently, because it is stopping. This is not logged.
     pub fn withdraw(&self, reason: &str) {
         let check = Check { name: "running", readiness: self.clone() };
         check.insert(Condition::Unready(reason.to_owned()));
     }
 
-    /// Every check and its condition, by name.
+    /// Returns every check and its condition, sorted by name.
     pub fn report(&self) -> Vec<(&'static str, Condition)> {
         let checks = self.checks.lock().unwrap_or_else(PoisonError::into_inner);
         checks.iter().map(|(name, condition)| (*name, condition.clone())).collect()
@@ -60,16 +60,20 @@ impl Readiness {
 }
 
 impl Check {
-    /// Says how this part is; changes are logged, repetitions are not.
+    /// Sets the condition, and logs it if it has changed.
     pub fn set(&self, condition: Condition) {
         let before = self.insert(condition.clone());
         if before.as_ref() == Some(&condition) {
             return;
         }
         match condition {
-            Condition::Ready => tracing::info!(check = self.name, "ready"),
-            Condition::Degraded(reason) => tracing::warn!(check = self.name, reason, "degraded"),
-            Condition::Unready(reason) => tracing::warn!(check = self.name, reason, "not ready"),
+            Condition::Ready => tracing::info!(event = "ready", check = self.name, "ready"),
+            Condition::Degraded(reason) => {
+                tracing::warn!(event = "degraded", check = self.name, reason, "degraded");
+            }
+            Condition::Unready(reason) => {
+                tracing::warn!(event = "unready", check = self.name, reason, "not ready");
+            }
         }
     }
 
@@ -84,7 +88,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn one_unready_check_is_enough_and_degraded_is_not() {
+    fn an_unready_check_makes_the_process_unready_and_a_degraded_one_does_not() {
         let readiness = Readiness::default();
         assert!(readiness.is_ready());
         let (log, store) = (readiness.check("log"), readiness.check("store"));

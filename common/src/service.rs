@@ -1,8 +1,7 @@
-//! How a process lives: build, run, and a drain with a bound. Every command that keeps running uses this
-//! one lifecycle.
+//! The lifecycle of a process: build, run, and drain within a time limit. Every long-running command uses it.
 //!
-//! Stopping is a token that is passed to every task. The first task that ends unasked ends the process
-//! with an error; nothing runs on half-dead.
+//! Every task gets a cancellation token that tells it to stop. If a task ends before that, the process ends with an error,
+//! so that it never keeps running with a part of it missing.
 
 use std::{future::Future, io, time::Duration};
 
@@ -14,56 +13,56 @@ use tokio_util::sync::CancellationToken;
 
 use crate::readiness::Readiness;
 
-/// How long tasks may take to end once they are asked to. An orchestrator's own patience is longer.
+/// How long tasks may take to end after they were told to stop. Orchestrators wait longer than this.
 pub const DRAIN_LIMIT: Duration = Duration::from_secs(3);
 
-/// An error at the top of a task; its chain is logged once.
+/// The error of a task. It is logged once, with its causes.
 pub type TaskError = Box<dyn std::error::Error + Send + Sync>;
 
-/// The tasks of a process and what they share.
+/// The tasks of a process, and what they share.
 pub struct Service {
     tasks: JoinSet<(&'static str, Result<(), TaskError>)>,
     stop: CancellationToken,
     readiness: Readiness,
 }
 
-/// Why a process ended other than by being asked to.
+/// Why a process ended with an error.
 #[derive(Debug, thiserror::Error)]
 pub enum ServiceError {
-    /// The process cannot be told to stop.
+    /// The signal handlers could not be installed.
     #[error("cannot listen for signals")]
     Signals(#[source] io::Error),
-    /// It could not be built.
+    /// Building the process failed.
     #[error("cannot start")]
     Build(#[source] TaskError),
     /// A task failed.
     #[error("the {task} task failed")]
     Failed {
-        /// Which.
+        /// The task's name.
         task: &'static str,
-        /// Why.
+        /// The task's error.
         #[source]
         source: TaskError,
     },
-    /// A task ended although nobody asked it to.
-    #[error("the {task} task ended unasked")]
+    /// A task ended although it was not told to stop.
+    #[error("the {task} task ended unexpectedly")]
     Ended {
-        /// Which.
+        /// The task's name.
         task: &'static str,
     },
     /// A task panicked.
     #[error("a task panicked")]
     Panicked(#[source] tokio::task::JoinError),
-    /// Tasks were still running when their time was over.
+    /// Tasks were still running when the time limit was over.
     #[error("{count} tasks did not end within {DRAIN_LIMIT:?}")]
     Drain {
-        /// How many.
+        /// How many tasks.
         count: usize,
     },
 }
 
 impl Service {
-    /// Starts a task. It must end soon after the stop token is cancelled, and not before.
+    /// Starts a task. It must end soon after [`Service::stop`] is cancelled, and not before.
     pub fn spawn<F>(&mut self, name: &'static str, task: F)
     where
         F: Future<Output = Result<(), TaskError>> + Send + 'static,
@@ -82,10 +81,10 @@ impl Service {
     }
 }
 
-/// Lives the life of a process: builds it, runs until a signal or the first dead task, and drains.
+/// Builds a process, runs it until a signal arrives or a task ends, and drains it.
 ///
-/// On SIGTERM the process is unready at once and goes on serving for `grace`, so that balancers can turn
-/// away; on SIGINT, a person's Ctrl-C, it stops at once.
+/// On SIGTERM the process becomes unready at once, but keeps serving for `grace`, so that load balancers can send requests
+/// elsewhere. On SIGINT (Ctrl-C) it stops at once.
 pub async fn run<B>(grace: Duration, build: B) -> Result<(), ServiceError>
 where
     B: AsyncFnOnce(&mut Service) -> Result<(), TaskError>,
@@ -108,13 +107,12 @@ where
     service.stop.cancel();
     let drained = service.drain().await;
     match (outcome, drained) {
-        // One task may end because another failed, and be noticed first: the failure is what explains it.
+        // A task may end because another one failed, and be noticed first. Report the failure, which is the cause.
         (Err(ServiceError::Ended { .. }), Err(failed @ ServiceError::Failed { .. })) => Err(failed),
         (outcome, drained) => outcome.and(drained),
     }
 }
 
-/// What a person or an orchestrator asked for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Asked {
     Interrupt,
@@ -149,9 +147,9 @@ impl Service {
         }
     }
 
-    /// Unready, but still serving, for as long as a balancer needs to notice.
+    /// Makes the process unready, and keeps serving for `grace`.
     async fn wind_down(&mut self, asked: Asked, grace: Duration) -> Result<(), ServiceError> {
-        tracing::info!(asked = ?asked, "stopping");
+        tracing::info!(event = "stopping", asked = ?asked, "stopping");
         self.readiness.withdraw("stopping");
         if asked == Asked::Interrupt {
             return Ok(());
@@ -187,7 +185,7 @@ mod tests {
     use super::*;
 
     #[tokio::test]
-    async fn the_first_dead_task_ends_the_service() {
+    async fn the_first_task_that_fails_ends_the_service() {
         let ended = run(Duration::ZERO, async |service: &mut Service| {
             let stop = service.stop();
             service.spawn("patient", async move {
@@ -201,7 +199,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_task_that_ends_unasked_or_panics_ends_the_service() {
+    async fn a_task_that_ends_early_or_panics_ends_the_service() {
         let ended = run(Duration::ZERO, async |service: &mut Service| {
             service.spawn("short", async { Ok(()) });
             Ok(())
@@ -215,7 +213,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn of_two_that_end_together_the_failed_one_explains_it() {
+    async fn if_two_tasks_end_together_the_failure_is_reported() {
         let ended = run(Duration::ZERO, async |service: &mut Service| {
             let stop = service.stop();
             service.spawn("reader", async { Ok(()) });
@@ -229,7 +227,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn a_task_that_does_not_stop_is_named_not_waited_for() {
+    async fn a_task_that_does_not_stop_does_not_hide_the_failure() {
         let ended = run(Duration::ZERO, async |service: &mut Service| {
             service.spawn("deaf", std::future::pending());
             service.spawn("weak", async { Err("broken".into()) });

@@ -1,4 +1,4 @@
-//! Logging: readable and coloured on a terminal, JSON elsewhere.
+//! Logging: readable text with colours on a terminal, JSON otherwise.
 
 use std::io::{IsTerminal, stderr};
 
@@ -8,44 +8,43 @@ use tracing_subscriber::{
     EnvFilter, filter::LevelFilter, fmt, layer::SubscriberExt, util::SubscriberInitExt,
 };
 
-/// Libraries whose own news is not our user's. What happens to the connection to NATS is told by
-/// [`crate::bus::nats`].
+/// Reduces the log output of libraries. [`crate::bus::nats`] logs the events of the connection to NATS itself.
 const QUIET: &str = "async_nats=off,sled=warn,hyper=warn,h2=warn,reqwest=warn,rustls=warn";
 
-/// `[log]`: what is logged, and how.
+/// The `[log]` table: what is logged, and in which format.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct LogConfig {
-    /// `text`, `json`, or `auto`: text on a terminal, JSON elsewhere.
+    /// `text`, `json`, or `auto` (text on a terminal, JSON otherwise).
     #[serde(with = "crate::text")]
     pub format: LogFormat,
-    /// The least important level that is logged: `error`, `warn`, `info`, `debug` or `trace`; or a
-    /// filter such as `info,poller=debug`.
+    /// The lowest level that is logged (`error`, `warn`, `info`, `debug` or `trace`), or a filter such as
+    /// `info,poller=debug`.
     pub level: String,
 }
 
 crate::words! {
-    /// How log lines look.
+    /// The format of log lines.
     pub enum LogFormat ("log format") {
-        /// Text on a terminal, JSON elsewhere.
+        /// Text on a terminal, JSON otherwise.
         Auto = "auto",
-        /// One readable line an event.
+        /// One readable line per event.
         Text = "text",
-        /// One JSON object an event.
+        /// One JSON object per event.
         Json = "json",
     }
 }
 
-/// Why logging cannot start.
+/// Why logging cannot be started.
 #[derive(Debug, thiserror::Error)]
 pub enum TelemetryError {
-    /// `log.level` is no filter.
-    #[error("log.level: `{level}` is not a level like info, nor a filter like info,poller=debug")]
+    /// `log.level` is not a valid filter.
+    #[error("log.level: `{level}` is not valid; use a level like info, or a filter like info,poller=debug")]
     Level {
-        /// What was given.
+        /// The given value.
         level: String,
     },
-    /// Something else in this process logs already.
+    /// Logging was already started in this process.
     #[error("logging was started twice")]
     Twice,
 }
@@ -57,10 +56,10 @@ impl Default for LogConfig {
 }
 
 impl LogConfig {
-    /// The filter that `level` stands for.
+    /// Parses `level` as a filter.
     pub fn filter(&self) -> Result<EnvFilter, TelemetryError> {
         let error = || TelemetryError::Level { level: self.level.clone() };
-        // A lone word that is no level would be taken for the name of a module, and silence all others.
+        // The parser would treat a word that is not a level as the name of a module, and turn off all other logging.
         let lone = self.level.split(',').map(str::trim).filter(|directive| !directive.contains('='));
         for word in lone {
             word.parse::<LevelFilter>().map_err(|_| error())?;
@@ -69,7 +68,7 @@ impl LogConfig {
     }
 }
 
-/// Starts logging to standard error for the whole process.
+/// Starts logging to standard error, for the whole process.
 pub fn start(config: &LogConfig) -> Result<(), TelemetryError> {
     let registry = tracing_subscriber::registry().with(config.filter()?);
     let text = match config.format {
@@ -87,7 +86,7 @@ pub fn start(config: &LogConfig) -> Result<(), TelemetryError> {
     started.map_err(|_| TelemetryError::Twice)
 }
 
-/// An error and everything that caused it, on one line.
+/// Formats an error and its causes on one line.
 pub fn chain(error: &(dyn std::error::Error + 'static)) -> String {
     let causes = std::iter::successors(error.source(), |cause| cause.source());
     causes.fold(error.to_string(), |line, cause| format!("{line}: {cause}"))

@@ -133,7 +133,7 @@ impl Tickwell {
             .with_context(|| format!("no such line; the process wrote:\n{}", self.log))
     }
 
-    /// Waits for the line `{"message":"serving","url":…}` and returns its `url`.
+    /// Waits for the line `{"event":"serving","url":…}` and returns its `url`.
     ///
     /// # Errors
     ///
@@ -212,7 +212,7 @@ pub(crate) fn send_signal(id: u32, signal: &str) -> anyhow::Result<()> {
 fn serving_url(line: &str) -> Option<String> {
     let line: Value = serde_json::from_str(line).ok()?;
     let field = |name: &str| line.get(name).or_else(|| line.get("fields")?.get(name));
-    (field("message")? == "serving").then(|| field("url")?.as_str().map(str::to_owned))?
+    (field("event")? == "serving").then(|| field("url")?.as_str().map(str::to_owned))?
 }
 
 #[cfg(test)]

@@ -1,4 +1,4 @@
-//! `tickwell log backup`: the stream in a folder.
+//! `tickwell log backup`: copy the stream to a folder.
 
 use std::{
     fs,
@@ -22,7 +22,7 @@ use crate::{
     show,
 };
 
-/// Copies the stream into a folder; with `keep`, into one of several folders, of which the newest are kept.
+/// Copies the stream to `folder`. With `keep`, creates a dated folder inside it, and deletes all but the newest ones.
 pub(super) async fn run(settings: &Settings, folder: &Path, keep: Option<NonZeroUsize>) -> Result<()> {
     let stream = &settings.bus.stream;
     let name = dated(stream, SystemClock.now());
@@ -48,7 +48,7 @@ async fn copy(settings: &Settings, target: &Path) -> Result<(Description, u64)> 
     while let Some(piece) = snapshot.next().await? {
         growing.write(&piece)?;
         let whole = snapshot.description().state.bytes / MEGABYTE;
-        // The server compresses the copy, so how long it will be is not known.
+        // The server compresses the copy, so its final size is unknown.
         progress.show(|| format!("{} MB, of {whole} MB before compression", growing.bytes() / MEGABYTE));
     }
     let bytes = growing.bytes();
@@ -56,16 +56,16 @@ async fn copy(settings: &Settings, target: &Path) -> Result<(Description, u64)> 
     Ok((snapshot.description().clone(), bytes))
 }
 
-/// The name of a backup of this moment, such as TICKS-20261121T030000Z: in the order of time, and without characters that
-/// other systems do not allow in names.
+/// The name of a backup created at this time, such as TICKS-20261121T030000Z. Names sort by time, and have only characters
+/// that all file systems allow.
 fn dated(stream: &str, now: Timestamp) -> String {
     let seconds = now.to_string();
     let seconds = seconds.split('.').next().unwrap_or_default();
     format!("{stream}-{}Z", seconds.replace(['-', ':'], ""))
 }
 
-/// Which of these names are to be removed, so that the newest backups are kept: older ones, and what a backup left behind
-/// that was killed before `newest` was made.
+/// The names to delete so that only the newest backups are kept: older backups, and incomplete ones that were interrupted
+/// before `newest` was created.
 fn superseded(names: Vec<String>, stream: &str, newest: &str, keep: NonZeroUsize) -> Vec<String> {
     let (parts, mut backups): (Vec<_>, Vec<_>) = names
         .into_iter()
@@ -81,8 +81,8 @@ fn prune(folder: &Path, stream: &str, newest: &str, keep: NonZeroUsize) -> Resul
     let names = names(folder).with_context(|| format!("cannot read {}", folder.display()))?;
     for name in superseded(names, stream, newest, keep) {
         let old: PathBuf = folder.join(name);
-        fs::remove_dir_all(&old).with_context(|| format!("cannot remove {}", old.display()))?;
-        show::print(&format!("removed {}\n", old.display()))?;
+        fs::remove_dir_all(&old).with_context(|| format!("cannot delete {}", old.display()))?;
+        show::print(&format!("deleted {}\n", old.display()))?;
     }
     Ok(())
 }

@@ -1,4 +1,4 @@
-//! A backup of the log: a folder, laid out as `nats stream backup` does it, with checksums for `sha256sum --check` beside.
+//! The folder of a backup. It has the layout of `nats stream backup`, plus checksums for `sha256sum --check`.
 
 use std::{
     fs::{self, File},
@@ -12,21 +12,21 @@ use sha2::{Digest, Sha256};
 
 use crate::progress::{Progress, far};
 
-/// What the stream is, and what it held.
+/// The stream's options, and a summary of its contents.
 const DESCRIPTION: &str = "backup.json";
 
-/// The stream, as the server packed it.
+/// The stream, in the server's format.
 const CONTENT: &str = "stream.tar.s2";
 
 const CHECKSUMS: &str = "SHA256SUMS";
 
-/// What is added to the name of a folder that is not complete.
+/// The suffix of a folder that is not complete.
 pub(super) const PART: &str = ".part";
 
-/// How much of the content is read at once to check it.
+/// How much of the content is read at once to verify it.
 const CHUNK_BYTES: usize = 1024 * 1024;
 
-/// A backup that is being written. It has another name until it is complete, and is removed if it never is.
+/// A backup in progress. Its folder has the suffix [`PART`] until it is complete, and is deleted if that fails.
 pub(super) struct Growing {
     folder: PathBuf,
     part: Part,
@@ -35,25 +35,25 @@ pub(super) struct Growing {
     bytes: u64,
 }
 
-/// The folder while it is not complete. Dropping it removes it.
+/// The folder of a backup in progress. Dropping it deletes the folder.
 struct Part(PathBuf);
 
 /// A backup that is complete.
 pub(super) struct Backup {
     pub(super) description: Description,
-    /// The stream, from its beginning.
+    /// The stream's file, at its beginning.
     pub(super) content: File,
-    /// The length of the content.
+    /// The size of the content.
     pub(super) bytes: u64,
-    /// Whether every byte was compared with a checksum. There is none in a folder of another program.
+    /// Whether the checksums were verified. Backups created by other programs have none.
     pub(super) is_checked: bool,
 }
 
 impl Growing {
-    /// Begins a backup that will have this name.
+    /// Starts a backup. The folder gets its final name when the backup is complete.
     pub(super) fn begin(folder: &Path) -> Result<Self> {
         let name = folder.display();
-        ensure!(!folder.exists(), "{name} exists already: name another folder");
+        ensure!(!folder.exists(), "{name} exists already: use another folder");
         let mut part = folder.as_os_str().to_owned();
         part.push(PART);
         let part = PathBuf::from(part);
@@ -62,7 +62,8 @@ impl Growing {
         let created = parent.and_then(|()| fs::create_dir(&part));
         if created.as_ref().is_err_and(|error| error.kind() == ErrorKind::AlreadyExists) {
             bail!(
-                "{} exists: another backup is writing it, or one was killed and left it behind; then remove it",
+                "{} exists already: wait if another backup is writing it; otherwise it is left over from an interrupted \
+                 backup, so delete it",
                 part.display()
             );
         }
@@ -83,12 +84,12 @@ impl Growing {
         Ok(())
     }
 
-    /// How much of the stream was written.
+    /// How many bytes were written.
     pub(super) fn bytes(&self) -> u64 {
         self.bytes
     }
 
-    /// Completes the backup, and gives the folder its name once all of it is on the disk.
+    /// Completes the backup: writes everything to disk, then renames the folder.
     pub(super) fn finish(self, description: &Description) -> Result<()> {
         let Self { folder, part, content, digest, .. } = self;
         let description = format!("{}\n", serde_json::to_string_pretty(description)?);
@@ -103,7 +104,7 @@ impl Growing {
             write_synced(&part.0.join(CHECKSUMS), &checksums)?;
             File::open(&part.0)?.sync_all()?;
             fs::rename(&part.0, &folder)?;
-            // The name is an entry of the folder around it.
+            // The new name is stored in the parent directory.
             let around = folder.parent().filter(|parent| !parent.as_os_str().is_empty());
             File::open(around.unwrap_or(Path::new(".")))?.sync_all()
         };
@@ -113,13 +114,13 @@ impl Growing {
 
 impl Drop for Part {
     fn drop(&mut self) {
-        // It is gone already where the backup was completed.
+        // If the backup was completed, the folder no longer has this name.
         let _removed = fs::remove_dir_all(&self.0);
     }
 }
 
 impl Backup {
-    /// Opens a backup of a stream, and checks that nothing of it is missing or damaged.
+    /// Opens a backup of a stream, and checks that it is complete and undamaged.
     pub(super) fn open(folder: &Path, stream: &str) -> Result<Self> {
         let name = folder.display();
         ensure!(folder.is_dir(), "there is no folder {name}");
@@ -127,11 +128,11 @@ impl Backup {
         several.retain(|name| moment(stream, name).is_some());
         if !several.is_empty() {
             several.sort();
-            bail!("there are several backups in {name}, name one of them: {}", several.join(", "));
+            bail!("{name} contains several backups, choose one of them: {}", several.join(", "));
         }
         ensure!(
             !folder.as_os_str().to_string_lossy().ends_with(PART),
-            "{name} is a backup that was not completed: use another one"
+            "{name} is an incomplete backup: use another one"
         );
         let missing = |file| format!("{name} is not a complete backup: cannot read {file}");
         let text = fs::read(folder.join(DESCRIPTION)).with_context(|| missing(DESCRIPTION))?;
@@ -141,7 +142,7 @@ impl Backup {
             Ok(checksums) => {
                 let expected = |file: &str| checksum(&checksums, file);
                 let damaged =
-                    |file| format!("{name} is damaged: {file} does not have its checksum of {CHECKSUMS}");
+                    |file| format!("{name} is damaged: {file} does not match its checksum in {CHECKSUMS}");
                 ensure!(
                     expected(DESCRIPTION) == Some(format!("{:x}", Sha256::digest(&text))),
                     damaged(DESCRIPTION)
@@ -161,7 +162,7 @@ impl Backup {
     }
 }
 
-/// The moment in the name of one of several backups of a stream (TICKS-20261121T030000Z); nothing if it is no such name.
+/// The time in the name of a dated backup of a stream (TICKS-20261121T030000Z). `None` if the name has another form.
 pub(super) fn moment<'a>(stream: &str, name: &'a str) -> Option<&'a str> {
     let moment = name.strip_prefix(stream)?.strip_prefix('-')?;
     let (date, time) = moment.strip_suffix(PART).unwrap_or(moment).strip_suffix('Z')?.split_once('T')?;
@@ -170,12 +171,12 @@ pub(super) fn moment<'a>(stream: &str, name: &'a str) -> Option<&'a str> {
     (digits(date, 8) && digits(time, 6)).then_some(moment)
 }
 
-/// Everything in a folder, by name.
+/// The names of everything in a folder.
 pub(super) fn names(folder: &Path) -> io::Result<Vec<String>> {
     Ok(fs::read_dir(folder)?.filter_map(|entry| entry.ok()?.file_name().into_string().ok()).collect())
 }
 
-/// The checksum of a file in a list of them.
+/// The checksum of a file in a list of checksums.
 fn checksum(list: &str, file: &str) -> Option<String> {
     list.lines()
         .filter_map(|line| line.split_once("  "))

@@ -1,4 +1,4 @@
-//! The servers' copies of the log, made the same again.
+//! `tickwell log repair`: replace the other servers' copies of the log with the leader's.
 
 use std::time::Duration;
 
@@ -8,29 +8,29 @@ use tokio::time::timeout;
 
 use crate::{connect, settings::Settings, show};
 
-/// How long copying the log to the other servers may take: the largest one is some tens of gigabytes.
+/// How long copying the log to the other servers may take. The log may have tens of gigabytes.
 const PATIENCE: Duration = Duration::from_secs(3_600);
 
-/// Says what would be done, or does it.
+/// Repairs the copies, or only prints what would be done if `yes` is not set.
 pub(super) fn repair(settings: &Settings, yes: bool) -> Result<()> {
     if settings.bus.url.is_empty() {
-        bail!("bus.url: name the NATS servers, such as nats://127.0.0.1:4222");
+        bail!("bus.url: missing; set it to your NATS servers, such as nats://127.0.0.1:4222");
     }
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     runtime.context("cannot start the runtime")?.block_on(async {
         let nats = connect::to_log(settings, Role::Admin).await?;
         let copy = nats.leaders_copy().await?;
         if copy.replicas == 1 {
-            bail!("{}: the log has one copy, so there is nothing to repair it from", settings.bus.stream);
+            bail!("{}: the log has only one copy, so there are no others to replace", settings.bus.stream);
         }
         show::print(&describe(&settings.bus.stream, &copy))?;
         if !yes {
-            bail!("nothing was changed; with --yes, every other server's copy is deleted and made again from this one");
+            bail!("nothing was changed; use --yes to delete every other server's copy and recreate it from this one");
         }
         let repaired = timeout(PATIENCE, nats.repair()).await;
-        let copy = repaired.context("the copies took too long; `tickwell log apply` goes on with it")??;
+        let copy = repaired.context("timed out waiting for the copies; run `tickwell log apply` to finish")??;
         show::print(&format!(
-            "{}: {} servers have the leader's copy, up to position {}\n",
+            "{}: {} servers have the leader's copy, up to sequence {}\n",
             settings.bus.stream, copy.replicas, copy.last
         ))
     })
@@ -40,7 +40,7 @@ fn describe(stream: &str, copy: &LeadersCopy) -> String {
     let LeadersCopy { server, behind, messages, last, .. } = copy;
     let behind = match behind.as_slice() {
         [] => String::new(),
-        behind => format!("  behind or away: {}\n", behind.join(", ")),
+        behind => format!("  down or not up to date: {}\n", behind.join(", ")),
     };
-    format!("{stream}: led by {server}, which has {messages} messages, up to position {last}\n{behind}")
+    format!("{stream}: the leader is {server}, which has {messages} messages up to sequence {last}\n{behind}")
 }

@@ -1,4 +1,4 @@
-//! `tickwell log restore`: a backup of the stream, back into NATS.
+//! `tickwell log restore`: copy a backup of the stream to NATS.
 
 use std::{io::Read, num::NonZeroUsize, path::Path, time::Duration};
 
@@ -18,23 +18,23 @@ use crate::{
     show,
 };
 
-/// How long it may take until a majority of the servers has copied the restored stream, of which there may be tens of
-/// gigabytes. Until then the loss of one server could be the loss of the log, so nobody may write to it.
+/// How long it may take until a majority of the servers has copied the restored stream, which may have tens of gigabytes.
+/// Until then nothing may be written to the log, because the loss of one server could be the loss of the log.
 const UNTIL_SAFE: Duration = Duration::from_secs(3_600);
 
-/// How long the others are waited for. Pollers and pods go on meanwhile.
+/// How long to wait for the remaining servers. Pollers and pods use the log meanwhile.
 const UNTIL_COMPLETE: Duration = Duration::from_secs(300);
 
-/// The pause between two looks at them.
-const LOOK_PAUSE: Duration = Duration::from_millis(500);
+/// The pause between two checks of the copies.
+const CHECK_PAUSE: Duration = Duration::from_millis(500);
 
-/// How long is waited for the server to remove what an interrupted restore has left.
+/// How long to wait for the server to delete the partial stream of an interrupted restore.
 const CLEAN_UP_TIME: Duration = Duration::from_secs(10);
 
-const LEFT_BEHIND: &str = "the server may have kept a part of the stream. It is marked as incomplete, so pollers and pods \
-                           wait until a restore succeeds; the next one replaces it";
+const PARTIAL_STREAM: &str = "the server may have kept a part of the stream. It is marked as incomplete, so pollers and pods \
+                           wait until a restore succeeds. The next restore replaces it";
 
-/// Copies a backup into a server that has no stream.
+/// Copies a backup to a server.
 pub(super) async fn run(
     settings: &Settings,
     folder: &Path,
@@ -44,7 +44,7 @@ pub(super) async fn run(
     let (stream, name) = (&settings.bus.stream, folder.display());
     let mut backup = Backup::open(folder, stream)?;
     if !backup.is_checked {
-        show::step(&format!("{name} has no checksums: only the server can tell whether it is damaged"));
+        show::step(&format!("{name} has no checksums, so damage can only be detected by the server"));
     }
     if let Some(replicas) = replicas {
         backup.description = backup.description.with_replicas(replicas.get());
@@ -55,38 +55,39 @@ pub(super) async fn run(
         filled = fill(&mut restore, &mut backup) => filled,
         _ = interruption() => {
             if !matches!(timeout(CLEAN_UP_TIME, restore.discard()).await, Ok(Ok(()))) {
-                show::step(LEFT_BEHIND);
+                show::step(PARTIAL_STREAM);
             }
             bail!("interrupted");
         }
     };
-    let too_old = match filled {
-        Ok(too_old) => too_old,
+    let expired = match filled {
+        Ok(expired) => expired,
         Err(error) => {
             // The stream is not removed: pollers that may create it would begin an empty log in its place.
             let _released = timeout(CLEAN_UP_TIME, restore.release()).await;
-            show::step(LEFT_BEHIND);
+            show::step(PARTIAL_STREAM);
             return Err(error);
         }
     };
-    // The records are there. From here on nothing is taken back.
+    // All records have arrived. From here on the restored stream is kept, whatever happens.
     let safe = copied(&nats, UNTIL_SAFE, |copies| copies.is_safe).await;
     restore.complete().await?;
-    let dropped = match too_old {
+    let dropped = match expired {
         0 => String::new(),
-        count => format!(" ({count} of them were older than the log keeps its records)"),
+        count => format!(" ({count} of them had expired)"),
     };
     show::print(&format!(
         "{stream}: {}{dropped} restored from {name}\n\
-         Pollers go on by themselves, and each pod rebuilds its store from the log.\n\
-         Next, with the admin's key: `tickwell log apply`, which corrects what this version needs otherwise.\n",
+         Pollers continue automatically, and each pod rebuilds its store from the log.\n\
+         Next, run `tickwell log apply` with the admin key to update the stream's options for this version.\n",
         backup.description.state
     ))?;
     let complete = copied(&nats, UNTIL_COMPLETE, |copies| copies.behind.is_empty()).await;
     match safe.and(complete) {
         Ok(()) => Ok(()),
         Err(behind) => bail!(
-            "the log is restored and in use, but not on all servers yet: {behind}. `tickwell log verify` says when it is"
+            "the log is restored and in use, but not all servers have a complete copy yet: {behind}. Check again with \
+             `tickwell log verify`"
         ),
     }
 }
@@ -97,23 +98,23 @@ async fn prepare(nats: &Nats, settings: &Settings, backup: &Backup, replace: boo
     let restore = preparing.await?;
     if let Some(poller) = restore.taken_from() {
         show::step(&format!(
-            "took the lease from the poller {poller}, which stands by until the log is restored"
+            "took the lease from the poller {poller}, which waits until the log is restored"
         ));
     }
     match restore.found() {
         Found::Nothing => {}
-        Found::Empty => show::step("removed a stream that never held a record"),
+        Found::Empty => show::step("deleted a stream that never had a record"),
         Found::Log { messages, last } => {
             show::step(&format!(
-                "deleted the stream that was there: {messages} messages up to sequence {last}"
+                "deleted the existing stream, with {messages} messages up to sequence {last}"
             ));
         }
-        Found::Remnant => show::step("removed what an interrupted restore had left behind"),
+        Found::Remnant => show::step("deleted the partial stream of an interrupted restore"),
     }
     Ok(restore)
 }
 
-/// Sends the backup. Returns how many messages were too old to be restored.
+/// Sends the backup. Returns how many messages had expired.
 async fn fill(restore: &mut Restore, backup: &mut Backup) -> Result<u64> {
     restore.begin().await?;
     let (mut progress, mut done) = (Progress::new(), 0);
@@ -127,7 +128,7 @@ async fn fill(restore: &mut Restore, backup: &mut Backup) -> Result<u64> {
     Ok(restore.finish(SystemClock.now()).await?)
 }
 
-/// Waits until enough servers have the stream; otherwise returns which do not.
+/// Waits until enough servers have a complete copy. If that takes too long, the error is a list of those that do not.
 async fn copied(nats: &Nats, patience: Duration, is_enough: impl Fn(&Copies) -> bool) -> Result<(), String> {
     let mut behind = String::new();
     let mut progress = Progress::new();
@@ -140,7 +141,7 @@ async fn copied(nats: &Nats, patience: Duration, is_enough: impl Fn(&Copies) -> 
                 Err(error) => error.to_string(),
             };
             progress.show(|| format!("waiting for the other servers to copy the log: {behind}"));
-            sleep(LOOK_PAUSE).await;
+            sleep(CHECK_PAUSE).await;
         }
     };
     let done = tokio::select! {

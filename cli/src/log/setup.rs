@@ -1,57 +1,59 @@
-//! The stream and the lease's bucket, made and checked.
+//! `tickwell log apply` and `tickwell log verify`: create, correct and check the stream and the lease bucket.
 
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
-use common::bus::nats::{Nats, NatsError, Presence, Role, Standing};
+use common::bus::nats::{Nats, NatsError, Presence, Role, StreamReport};
 use tokio::time::{sleep, timeout};
 
 use crate::{connect, settings::Settings, show};
 
-/// How long making and copying the streams may take. The servers of a cluster that has just been started must find
-/// each other first.
+/// How long creating the streams and copying them to all servers may take. The servers of a cluster that has just started
+/// must find each other first.
 const PATIENCE: Duration = Duration::from_secs(30);
 
-/// What turning compression off leaves for the operator to do.
-const AFTER_COMPRESSION: &str = "    new blocks are not compressed; blocks that are compressed already stay so
-    in a cluster, a server that was killed while compression was on may have a damaged block, which shows at its
-    next restart: make a backup, then replace the volume of each server, one at a time (docs/operations.md,
+/// What the operator should do after compression was turned off.
+const AFTER_COMPRESSION: &str = "    new blocks are no longer compressed; existing blocks stay compressed
+    in a cluster, a server that was killed while compression was on may have a damaged block, which causes a failure at
+    its next restart: make a backup, then replace the volume of each server, one at a time (docs/operations.md,
     \"A NATS server is not ready\")
 ";
 
-/// The pause between two tries.
+/// The pause between two attempts.
 const RETRY_PAUSE: Duration = Duration::from_millis(500);
 
-/// Makes the streams, or sets them right, and waits until each server that is to have them does.
+/// Creates or corrects the streams, and waits until all servers have their copies.
 pub(super) fn apply(settings: &Settings, max_bytes: Option<i64>) -> Result<()> {
-    let standings = run(settings, async |nats| {
+    let reports = run(settings, async |nats| {
         let mut done = None;
         let apply = async || nats.apply(settings.bus.lease, max_bytes).await;
         let settled = timeout(PATIENCE, settle(apply, &mut done)).await;
         match (settled, done) {
             (Ok(Err(error)), _) => Err(error),
             (_, Some(done)) => Ok(done),
-            // What is the matter says one more try.
+            // Another attempt returns the error that explains the timeout.
             (_, None) => apply().await,
         }
     })?;
-    tell(&standings)?;
-    match faults(&standings) {
+    print(&reports)?;
+    match count_faults(&reports) {
         0 => Ok(()),
-        _ if standings.iter().all(|standing| standing.differing.is_empty()) => {
-            bail!("a server of the cluster is behind or away: losing another one now may stop the log")
+        _ if reports.iter().all(|report| report.differing.is_empty()) => {
+            bail!(
+                "a server of the cluster is down or not up to date: if another one fails now, the log may stop"
+            )
         }
         _ => bail!(
-            "what still differs cannot be changed, or records would be lost by it: leave it, or change it by hand \
-             (nats stream edit)"
+            "the remaining differences were not corrected, because that is impossible or would lose records: leave them, or \
+             change them with `nats stream edit`"
         ),
     }
 }
 
-/// Applies the definitions until no server is behind. `done` is what has been reached, and all that was done for it.
+/// Applies the definitions until every server is up to date. `done` is the latest state, with all corrections so far.
 async fn settle(
-    apply: impl AsyncFn() -> Result<Vec<Standing>, NatsError>,
-    done: &mut Option<Vec<Standing>>,
+    apply: impl AsyncFn() -> Result<Vec<StreamReport>, NatsError>,
+    done: &mut Option<Vec<StreamReport>>,
 ) -> Result<(), NatsError> {
     loop {
         match apply().await {
@@ -60,7 +62,7 @@ async fn settle(
                     Some(earlier) => now.into_iter().zip(earlier).map(|(it, was)| it.after(was)).collect(),
                     None => now,
                 };
-                if done.insert(now).iter().all(|standing| standing.behind.is_empty()) {
+                if done.insert(now).iter().all(|report| report.behind.is_empty()) {
                     return Ok(());
                 }
             }
@@ -71,24 +73,23 @@ async fn settle(
     }
 }
 
-/// Says how the streams stand.
+/// Compares the streams with their definitions.
 pub(super) fn verify(settings: &Settings) -> Result<()> {
-    let standings = run(settings, async |nats| nats.verify(settings.bus.lease).await)?;
-    tell(&standings)?;
-    match faults(&standings) {
+    let reports = run(settings, async |nats| nats.verify(settings.bus.lease).await)?;
+    print(&reports)?;
+    match count_faults(&reports) {
         0 => Ok(()),
-        1 => bail!("1 difference; `tickwell log apply` sets right what it can"),
-        count => bail!("{count} differences; `tickwell log apply` sets right what it can"),
+        1 => bail!("1 difference; `tickwell log apply` corrects it if possible"),
+        count => bail!("{count} differences; `tickwell log apply` corrects them if possible"),
     }
 }
 
-/// Connects, and does something with the connection.
 fn run(
     settings: &Settings,
-    act: impl AsyncFnOnce(&Nats) -> Result<Vec<Standing>, NatsError>,
-) -> Result<Vec<Standing>> {
+    act: impl AsyncFnOnce(&Nats) -> Result<Vec<StreamReport>, NatsError>,
+) -> Result<Vec<StreamReport>> {
     if settings.bus.url.is_empty() {
-        bail!("bus.url: name the NATS server, such as nats://127.0.0.1:4222");
+        bail!("bus.url: missing; set it to your NATS server, such as nats://127.0.0.1:4222");
     }
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     runtime.context("cannot start the runtime")?.block_on(async {
@@ -97,20 +98,21 @@ fn run(
     })
 }
 
-/// A line for each stream, and one for each option that was set right or differs.
-fn tell(standings: &[Standing]) -> Result<()> {
+/// Prints a line for each stream, each corrected or differing option, and each server without a complete copy.
+fn print(reports: &[StreamReport]) -> Result<()> {
     let mut text = String::new();
-    for Standing { stream, presence, corrected, differing, behind } in standings {
+    for StreamReport { stream, presence, corrected, differing, behind } in reports {
         let state = match presence {
-            Presence::Missing => "is missing",
-            Presence::Made => "made",
-            Presence::Found if !corrected.is_empty() => "changed",
-            Presence::Found if differing.is_empty() && behind.is_empty() => "as it should be",
-            Presence::Found => "differs",
+            Presence::Missing => "missing",
+            Presence::Created => "created",
+            Presence::Found if !corrected.is_empty() => "corrected",
+            Presence::Found if differing.is_empty() && behind.is_empty() => "ok",
+            Presence::Found if differing.is_empty() => "not complete on all servers",
+            Presence::Found => "differs from its definition",
         };
         text.push_str(&format!("{stream}: {state}\n"));
         for it in corrected {
-            text.push_str(&format!("  set right: {it}\n"));
+            text.push_str(&format!("  corrected: {it}\n"));
             if it.is_compression() {
                 text.push_str(AFTER_COMPRESSION);
             }
@@ -119,12 +121,12 @@ fn tell(standings: &[Standing]) -> Result<()> {
             text.push_str(&format!("  {it}\n"));
             it.reason().iter().for_each(|reason| text.push_str(&format!("    {reason}\n")));
         }
-        behind.iter().for_each(|it| text.push_str(&format!("  not all of it is on {it}\n")));
+        behind.iter().for_each(|it| text.push_str(&format!("  no complete copy: {it}\n")));
     }
     show::print(&text)
 }
 
-fn faults(standings: &[Standing]) -> usize {
-    let missing = |it: &Standing| usize::from(it.presence == Presence::Missing);
-    standings.iter().map(|it| missing(it) + it.differing.len() + it.behind.len()).sum()
+fn count_faults(reports: &[StreamReport]) -> usize {
+    let missing = |it: &StreamReport| usize::from(it.presence == Presence::Missing);
+    reports.iter().map(|it| missing(it) + it.differing.len() + it.behind.len()).sum()
 }

@@ -144,7 +144,7 @@ async fn a_poller_does_not_continue_a_log_of_another_origin() {
     let mut poller = world.scene.command("poller").arg("poller").start().unwrap();
     assert_eq!(poller.wait_exit(DEADLINE).await.unwrap().code(), Some(1));
     let lines = poller.lines().join("\n");
-    assert!(lines.contains("holds simulated prices") && lines.contains("bus.stream"), "{lines}");
+    assert!(lines.contains("simulated") && lines.contains("bus.stream"), "{lines}");
     // It wrote nothing, and the pod passed over what somebody else wrote.
     assert_eq!(pod.reaches(sequence).await, sequence);
     assert_eq!(audit(&records::all_but(&pod, &world.foreign).await).leads, 1);
@@ -225,7 +225,7 @@ async fn check_stopped(pod: &Pod, message: u64) {
     .await;
     assert_eq!((ready.status, &ready.json()["ready"]), (503, &false.into()));
     let checks = ready.json()["checks"].to_string();
-    assert!(checks.contains(&format!("before {message}")) && checks.contains("upgrade"), "{checks}");
+    assert!(checks.contains(&message.to_string()) && checks.contains("version 2"), "{checks}");
     assert_eq!(pod.get("/livez").await.status, 200, "a restart would not help");
     let price = pod.get("/v1/prices/BTC-USD").await;
     assert_eq!((price.status, price.sequence()), (200, message - 1), "{}", price.text());

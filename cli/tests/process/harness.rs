@@ -246,11 +246,6 @@ pub(crate) async fn moving_upstream(interval: Duration) -> FakeUpstream {
     FakeUpstream::start(Arc::new(market), "127.0.0.1:0").await.unwrap()
 }
 
-/// Whether a line of the log has this message.
-pub(crate) fn has_message(line: &str, message: &str) -> bool {
-    field(line, "message").is_some_and(|found| found == message)
-}
-
 /// Whether a line of the log reports this event.
 pub(crate) fn has_event(line: &str, event: &str) -> bool {
     field(line, "event").is_some_and(|found| found == event)

@@ -69,7 +69,7 @@ async fn a_poller_is_not_ready_before_it_has_reached_the_log() {
     let line = process.wait_for_line(|line| has_event(line, "admin_listening"), DEADLINE).await.unwrap();
     let poller = Pod::at(process, field(&line, "url").unwrap());
     // A moment later the process has nothing to do but to wait for its log.
-    let waits = |line: &str| line.contains("NATS is not there yet");
+    let waits = |line: &str| has_event(line, "nats_unreachable");
     poller.process.wait_for_line(waits, DEADLINE).await.unwrap();
     let checks: Value = poller.get("/readyz?verbose").await.json();
     assert_eq!((&checks["ready"], &checks["checks"][0]["name"]), (&false.into(), &"log".into()), "{checks}");

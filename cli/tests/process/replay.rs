@@ -6,7 +6,7 @@ use testkit::{nats::NatsServer, process::TickwellCommand, require_nats, wait_unt
 
 use crate::{
     audit::audit,
-    harness::{DEADLINE, Pod, Scene, has_message},
+    harness::{DEADLINE, Pod, Scene, has_event},
     records::{self, Record},
     survival::end,
 };
@@ -110,7 +110,7 @@ async fn pods_over_nats_follow_a_recording_in_its_own_time() {
     let mut poller = at_speed(scene.command("poller"), "max").arg("poller").start().unwrap();
     let pod = scene.pod("pod").await;
     is_over(&pod, FIRST + MINUTES * MINUTE).await;
-    poller.wait_for_line(|line| has_message(line, "the recording is over"), DEADLINE).await.unwrap();
+    poller.wait_for_line(|line| has_event(line, "recording_ended"), DEADLINE).await.unwrap();
     check(&records::all(&pod).await);
     // Years after its newest tick it is as fresh as a recording can be.
     assert_eq!(pod.get("/v1/prices/BTC-USD").await.found()["stale"], false);

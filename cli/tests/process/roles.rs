@@ -16,7 +16,7 @@ use tokio::sync::mpsc;
 use crate::{
     audit::audit,
     commands::run,
-    harness::{DEADLINE, INTERVAL, Pod, Scene, field, has_event, has_message, has_price, moving_upstream},
+    harness::{DEADLINE, INTERVAL, Pod, Scene, field, has_event, has_price, moving_upstream},
     nats_stream::{is_in_trouble, is_well},
     records,
 };
@@ -26,7 +26,7 @@ const ROLES: [&str; 5] = ["poller", "api", "feed", "admin", "maintenance"];
 /// More than a test provokes before it looks.
 const REFUSALS: usize = 16;
 
-const REFUSED: &str = "NATS refuses this process: look at its permissions and credentials";
+const DENIED: &str = "nats_permission_denied";
 
 /// A server as it ships, and a key for each of its roles.
 pub(crate) struct Shipped {
@@ -103,7 +103,7 @@ impl Scene {
 
 /// Waits for a line that says that NATS refuses something, and what.
 async fn is_refused(process: &Tickwell, what: &str) {
-    let line = |line: &str| has_message(line, REFUSED) && line.contains(what);
+    let line = |line: &str| has_event(line, DENIED) && line.contains(what);
     process.wait_for_line(line, DEADLINE).await.unwrap();
 }
 
@@ -123,11 +123,11 @@ async fn each_role_does_its_part_with_its_key() {
     poller.wait_for_line(says_how, DEADLINE).await.unwrap();
     let lease = ["--set", "bus.lease=60s"];
     let (code, said) = shipped.log(&folder, "verify", "admin", &lease).await;
-    assert!(code == Some(1) && said.contains("TICKS: is missing"), "{said}");
+    assert!(code == Some(1) && said.contains("TICKS: missing"), "{said}");
     let (code, said) = shipped.log(&folder, "apply", "admin", &lease).await;
-    assert!(code == Some(0) && said.contains("KV_TICKS_lease: made"), "{said}");
+    assert!(code == Some(0) && said.contains("KV_TICKS_lease: created"), "{said}");
     let (code, said) = shipped.log(&folder, "verify", "admin", &lease).await;
-    assert!(code == Some(0) && said.contains("TICKS: as it should be"), "{said}");
+    assert!(code == Some(0) && said.contains("TICKS: ok"), "{said}");
     poller.wait_for_line(|line| has_event(line, "leading"), DEADLINE).await.unwrap();
 
     let pod = Pod::of(scene.as_role("api", &shipped.seed_file("api")).start().unwrap()).await;
@@ -259,11 +259,11 @@ async fn three_servers_as_they_ship_are_one_log() {
     };
     // Made on one server, it is then kept on all of them.
     let (code, said) = run(scene.folder(), &["log", "apply"], &environment).await;
-    assert!(code == Some(0) && said.contains("TICKS: made"), "{said}");
+    assert!(code == Some(0) && said.contains("TICKS: created"), "{said}");
     let (code, said) = log(&["verify"]).await;
-    assert!(code == Some(1) && said.contains("num_replicas is 1, not 3"), "{said}");
+    assert!(code == Some(1) && said.contains("num_replicas is 1"), "{said}");
     let (code, said) = log(&["apply"]).await;
-    assert!(code == Some(0) && said.contains("set right: max_age is 5s, not 60s"), "{said}");
+    assert!(code == Some(0) && said.contains("corrected: max_age is 5s"), "{said}");
     assert_eq!(log(&["verify"]).await.0, Some(0));
 
     let poller = scene.as_role("poller", &keys.join("poller.nk")).start().unwrap();
@@ -277,7 +277,7 @@ async fn three_servers_as_they_ship_are_one_log() {
         pod.takes_in(4).await;
     }
     assert_eq!(pod.metric("tickwell_bus_permission_violations_total").await, 0);
-    assert!(!poller.lines().iter().any(|line| has_message(line, REFUSED)));
+    assert!(!poller.lines().iter().any(|line| has_event(line, DENIED)));
     audit(&records::all(&pod).await);
 }
 
@@ -309,7 +309,7 @@ async fn a_process_with_anothers_key_says_which_right_is_missing() {
     poller.wait_for_line(cannot_know, DEADLINE).await.unwrap();
     let pod = scene.as_role("api", &shipped.seed_file("poller")).start().unwrap();
     is_refused(&pod, "_INBOX_api").await;
-    let unready = |line: &str| has_message(line, "not ready") && line.contains("_INBOX_api");
+    let unready = |line: &str| has_event(line, "unready") && line.contains("_INBOX_api");
     pod.wait_for_line(unready, DEADLINE).await.unwrap();
 
     // A key that the server does not know ends the process at once.
@@ -317,7 +317,7 @@ async fn a_process_with_anothers_key_says_which_right_is_missing() {
     let mut stranger = scene.as_role("poller", &stranger).start().unwrap();
     assert!(!stranger.wait_exit(DEADLINE).await.unwrap().success());
     let said = stranger.lines().join("\n");
-    assert!(said.contains("bus.credentials_file") && said.contains("does not know"), "{said}");
+    assert!(said.contains("bus.credentials_file") && said.contains("poller.nk"), "{said}");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -340,7 +340,7 @@ async fn a_key_is_replaced_without_a_restart() {
     let new_public = std::fs::read_to_string(new.join("keys.conf")).unwrap();
     shipped.nats.configure_keys(&new_public).unwrap();
     let is_back = |process: &Tickwell| {
-        process.lines().iter().filter(|line| has_message(line, "the connection to NATS is up")).count() > 1
+        process.lines().iter().filter(|line| has_event(line, "nats_connection_up")).count() > 1
     };
     let both_back = async || (is_back(&poller) && is_back(&pod.process)).then_some(());
     wait_until("both come back", DEADLINE, both_back).await;

@@ -10,9 +10,7 @@ use tokio::{
 
 use crate::{
     agreement::PAIR,
-    harness::{
-        DEADLINE, INTERVAL, Pod, Scene, field, has_event, has_message, has_price, moving_upstream, world,
-    },
+    harness::{DEADLINE, INTERVAL, Pod, Scene, field, has_event, has_price, moving_upstream, world},
     records::{self, Record, Time},
 };
 
@@ -66,7 +64,7 @@ async fn sigterm_ends_a_process_whose_log_is_away() {
     terminate(&mut pod.process).await;
 
     let mut waiting = scene.command("poller").arg("poller").start().unwrap();
-    waiting.wait_for_line(|line| line.contains("NATS is not there yet"), DEADLINE).await.unwrap();
+    waiting.wait_for_line(|line| has_event(line, "nats_unreachable"), DEADLINE).await.unwrap();
     terminate(&mut waiting).await;
 }
 
@@ -190,8 +188,8 @@ async fn ask(connection: &mut TcpStream) {
     assert!(connection.read(&mut [0; 4_096]).await.unwrap() > 0);
 }
 
-/// When a line with this message was logged, in unix milliseconds.
-fn logged_at(process: &Tickwell, message: &str) -> i64 {
-    let line = process.lines().into_iter().find(|line| has_message(line, message)).unwrap();
+/// When this event was logged, in unix milliseconds.
+fn logged_at(process: &Tickwell, event: &str) -> i64 {
+    let line = process.lines().into_iter().find(|line| has_event(line, event)).unwrap();
     Time::try_from(field(&line, "timestamp").unwrap()).unwrap().0
 }

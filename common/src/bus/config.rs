@@ -1,82 +1,64 @@
-//! Settings of the log.
+//! The settings of the log: the `[bus]` table.
 
 use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
-use super::{
-    SubjectError, Subjects,
-    nats::{Credentials, CredentialsFault},
-};
+use super::{SubjectError, Subjects};
 use crate::{domain::Span, text};
 
-/// `[bus]`: where the log is.
+/// The `[bus]` table: where the log is and how to connect to it.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct BusConfig {
-    /// The NATS server, such as `nats://127.0.0.1:4222`; several separated by commas. Empty: the log is
-    /// kept in this process (`tickwell run` only).
+    /// The NATS server, such as `nats://127.0.0.1:4222`, or several, separated by commas. If empty, the log is kept in
+    /// this process (`tickwell run` only).
     pub url: String,
     /// The JetStream stream that holds the records.
     pub stream: String,
-    /// Records have the subject `<prefix>.<base>.<quote>`.
+    /// The prefix of the records' subjects, which are `<prefix>.<base>.<quote>`.
     pub subject_prefix: String,
-    /// A file with the seed of an nkey (`SU…`), or a NATS `.creds` file; empty: none.
+    /// A file with the seed of an nkey (`SU…`), or a NATS `.creds` file. If empty, no credentials are sent.
     pub credentials_file: PathBuf,
-    /// How long a leader may be silent before a standby takes over.
+    /// How long a leader may stop renewing its lease before a standby takes over.
     #[serde(with = "text")]
     pub lease: Span,
-    /// On how many servers of a cluster the log is kept: 1, 3 or 5. For a stream that is made anew;
-    /// `tickwell log apply` raises it later.
+    /// How many servers of a cluster keep a copy of the log: 1, 3 or 5. Used when the stream is created;
+    /// `tickwell log apply` can raise it later.
     pub replicas: usize,
 }
 
-/// Why the settings of the log cannot work.
+/// An invalid setting of the log.
 #[derive(Debug, thiserror::Error)]
 pub enum BusConfigError {
     /// Not a NATS URL.
-    #[error("bus.url: `{0}` is not a URL like nats://127.0.0.1:4222 (also tls://, ws://, wss://)")]
+    #[error(
+        "bus.url: `{0}` is not a NATS URL; use one like nats://127.0.0.1:4222 (or tls://, ws://, wss://)"
+    )]
     Url(String),
-    /// Not a stream's name.
-    #[error("bus.stream: `{0}` is not a stream's name: letters, digits, - and _")]
+    /// Not a stream name.
+    #[error("bus.stream: `{0}` is not a valid stream name; use letters, digits, - and _")]
     Stream(String),
     /// Not a subject prefix.
     #[error("bus.subject_prefix: {0}")]
     Prefix(#[from] SubjectError),
-    /// Too short to be renewed in time, or too long to be of use.
-    #[error("bus.lease: {0} is not between 1s and 10m")]
+    /// Too short to be renewed in time, or too long to be useful.
+    #[error("bus.lease: {0} is out of range; use a duration from 1s to 10m")]
     Lease(Span),
-    /// No majority is smaller than with one server fewer, or JetStream does not keep so many.
-    #[error("bus.replicas: {0} is not 1, 3 or 5")]
+    /// An even number, which does not tolerate more failures than the odd number below it, or more than JetStream allows.
+    #[error("bus.replicas: {0} is not supported; use 1, 3 or 5")]
     Replicas(usize),
-    /// The file is not there, or may not be read.
-    #[error("bus.credentials_file: cannot read {path}")]
-    Credentials {
-        /// The file.
-        path: String,
-        /// Why not.
-        #[source]
-        source: std::io::Error,
-    },
-    /// The file holds something else.
-    #[error("bus.credentials_file: {path} {fault}")]
-    CredentialsFault {
-        /// The file.
-        path: String,
-        /// What is wrong with it.
-        fault: CredentialsFault,
-    },
 }
 
 impl BusConfig {
-    /// Everything that can be found wrong without connecting.
+    /// Checks everything but the credentials file, which [`super::nats::Credentials::check`] reads.
     pub fn check(&self) -> Result<(), BusConfigError> {
         let schemes = ["nats://", "tls://", "ws://", "wss://"];
         let given = self.url.split(',').map(str::trim).filter(|_| !self.url.is_empty());
         for url in given {
             let known = schemes.iter().any(|scheme| url.len() > scheme.len() && url.starts_with(scheme));
             if !known && (url.is_empty() || url.contains("://")) {
-                return Err(BusConfigError::Url(super::nats::redacted(url)));
+                return Err(BusConfigError::Url(redacted(url)));
             }
         }
         let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-_".contains(&byte);
@@ -89,9 +71,6 @@ impl BusConfig {
         }
         if ![1, 3, 5].contains(&self.replicas) {
             return Err(BusConfigError::Replicas(self.replicas));
-        }
-        if !self.credentials_file.as_os_str().is_empty() {
-            Credentials::read(&self.credentials_file)?;
         }
         Ok(())
     }
@@ -110,11 +89,33 @@ impl Default for BusConfig {
     }
 }
 
-/// A lease is renewed several times in its span, and a server may need a good part of a second to answer.
+/// The URL or URLs without user names, passwords and tokens, for messages.
+pub fn redacted(url: &str) -> String {
+    let one = |url: &str| match (url.split_once("://"), url.rsplit_once('@')) {
+        (Some((scheme, _)), Some((_, host))) => format!("{scheme}://[redacted]@{host}"),
+        (None, Some((_, host))) => format!("[redacted]@{host}"),
+        _ => url.to_owned(),
+    };
+    url.split(',').map(|url| one(url.trim())).collect::<Vec<_>>().join(",")
+}
+
+/// A lease is renewed several times before it expires, and a server may take most of a second to respond.
 pub(super) const SHORTEST_LEASE: Span = Span::from_seconds(1);
 
-/// A log without a leader for longer than this is no feed.
+/// A feed must not stop for longer than this when its leader dies.
 pub(super) const LONGEST_LEASE: Span = Span::from_seconds(600);
 
-/// Half of the default interval, so that a fail-over costs at most one slot.
+/// Half of the default interval, so that a failover costs at most one slot.
 const DEFAULT_LEASE: Span = Span::from_seconds(5);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn secrets_stay_out_of_messages() {
+        assert_eq!(redacted("nats://user:pass@host:4222"), "nats://[redacted]@host:4222");
+        assert_eq!(redacted("nats://a:1, nats://token@b:2"), "nats://a:1,nats://[redacted]@b:2");
+        assert_eq!(redacted("user:pass@host"), "[redacted]@host");
+    }
+}

@@ -1,7 +1,7 @@
-//! The lease on writing a log: at most one poller holds it, as far as clocks can tell.
+//! The lease on writing a log. As far as clocks can tell, at most one poller holds it.
 //!
-//! It gives liveness: somebody leads, and if it dies, somebody else does soon. It gives no safety, because a
-//! paused holder does not know that it has expired: that is the fence's part.
+//! The lease provides liveness: one poller leads, and if it dies, another one takes over soon. It does not provide
+//! safety, because a paused holder does not know that its lease has expired. Safety comes from the fence.
 
 use std::time::Duration;
 
@@ -10,67 +10,67 @@ use async_trait::async_trait;
 use super::Source;
 use crate::domain::LeaderId;
 
-/// One holding of the lease, from when it was taken to when it is lost.
+/// Identifies a period for which one process holds the lease without interruption. Later terms are greater.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Term(pub u64);
 
-/// What the holder knows of its lease, to keep it with.
+/// What the holder of the lease needs to renew it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Hold {
-    /// Since when it is held; a lease that was lost and taken again has a later one.
+    /// The term. A lease that was lost and taken again has a later one.
     pub term: Term,
-    /// The lease's revision as this holder last wrote it.
+    /// The revision of the lease after this holder's last write.
     pub revision: u64,
 }
 
-/// Whose lease it is.
+/// The result of trying to take or renew the lease.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Claim {
-    /// Ours, from when it was asked for, for as long as it lasts.
+    /// This process holds the lease for its span, starting when the claim was sent.
     Held(Hold),
-    /// Somebody else's; who, if that could be read.
+    /// Another process holds the lease; its id, if it could be read.
     Taken(Option<LeaderId>),
 }
 
-/// The lease could not be asked for; trying again makes sense.
+/// The lease could not be claimed. Retrying makes sense.
 #[derive(Debug, thiserror::Error)]
-#[error("the lease did not answer")]
+#[error("cannot read or write the lease")]
 pub struct LeaseError(#[source] pub Source);
 
 /// The right to write one log.
 #[async_trait]
 pub trait Lease: Send + Sync {
-    /// Who we are.
+    /// The id of this process.
     fn id(&self) -> LeaderId;
 
-    /// How long it lasts without being renewed.
+    /// How long the lease lasts without being renewed.
     fn span(&self) -> Duration;
 
-    /// Whether somebody else may want it.
+    /// Whether other processes may compete for the lease.
     fn is_contested(&self) -> bool {
         true
     }
 
-    /// Whether it could be asked for just now.
+    /// Whether the lease can be claimed at the moment.
     async fn answers(&self) -> bool;
 
     /// Takes the lease, or renews the one that is held.
     async fn claim(&self, held: Option<Hold>) -> Result<Claim, LeaseError>;
 
-    /// Gives it back, so that somebody else need not wait for it to expire. Answers whether that is known to
-    /// have worked.
+    /// Releases the lease, so that another process need not wait for it to expire. Returns whether the release was
+    /// confirmed.
     async fn release(&self, held: Hold) -> bool;
 }
 
-/// The lease on a log that nobody else can write, as the in-process log is: the store's lock keeps others out.
+/// The lease on a log that no other process can write: the in-process log, which is protected by the store's lock.
 #[derive(Debug)]
 pub struct Uncontested(LeaderId);
 
 impl Uncontested {
-    /// Renewing means nothing here; this is how often it is done.
+    /// Arbitrary, because this lease does not expire. It only determines how often the lease is renewed.
     const SPAN: Duration = Duration::from_secs(60);
 
-    /// A lease that is always ours.
+    /// Creates a lease that this process always holds.
     pub fn new() -> Self {
         Self(random_id())
     }
@@ -109,7 +109,7 @@ impl Lease for Uncontested {
     }
 }
 
-/// An id for this process's life.
+/// Draws an id for the lifetime of this process.
 pub(super) fn random_id() -> LeaderId {
     LeaderId(rand::random())
 }

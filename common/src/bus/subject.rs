@@ -1,20 +1,20 @@
-//! Which subject a pair's records have.
+//! The subjects of records.
 
 use crate::domain::Pair;
 
-/// The subjects of one log: `<prefix>.<base>.<quote>`, so that `ticks.BTC.*` and `ticks.*.USD` select.
+/// The subjects of one log: `<prefix>.<base>.<quote>`. Clients can select with `ticks.BTC.*` or `ticks.*.USD`.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Subjects {
     prefix: String,
 }
 
-/// Why a text cannot be a subject prefix.
+/// The text is not a valid subject prefix.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("`{0}` is not a subject prefix: letters, digits, - and _, in parts separated by dots")]
+#[error("`{0}` is not a valid subject prefix; use letters, digits, - and _, in parts separated by dots")]
 pub struct SubjectError(String);
 
 impl Subjects {
-    /// Subjects under a prefix such as `ticks` or `prices.prod`.
+    /// Creates subjects with a prefix such as `ticks` or `prices.prod`.
     pub fn new(prefix: &str) -> Result<Self, SubjectError> {
         let valid_part = |part: &str| {
             !part.is_empty() && part.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-_".contains(&byte))

@@ -26,6 +26,7 @@ use common::{
     readiness::{Check, Condition},
     telemetry::chain,
 };
+use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
 use super::{PublishError, Publisher, QUEUE_SLOTS, RETRY_PAUSE, Takeover};
@@ -43,6 +44,8 @@ pub(super) struct Chain {
     links: BTreeMap<Pair, Link>,
     /// The pairs whose newest record is in doubt.
     doubtful: BTreeMap<Pair, Doubtful>,
+    /// When they are checked again.
+    next_check: Instant,
 }
 
 /// The end of a pair's chain, as far as we know.
@@ -106,7 +109,8 @@ impl Chain {
         let newest_epoch = records.iter().map(|record| record.epoch).chain(before).max().unwrap_or(Epoch(0));
         publisher.takeovers.send_replace(Some(Arc::new(Takeover { term, newest: records })));
         let epoch = newest_epoch.next().max(Epoch(term.0));
-        let mut chain = Self { log, epoch, before, links: BTreeMap::new(), doubtful };
+        let mut chain =
+            Self { log, epoch, before, links: BTreeMap::new(), doubtful, next_check: Instant::now() };
         for (pair, newest) in found {
             chain.take_over(pair, newest).await?;
         }
@@ -134,12 +138,14 @@ impl Chain {
     pub(super) async fn doubt_is_due(&self) {
         match self.doubtful.is_empty() {
             true => std::future::pending().await,
-            false => tokio::time::sleep(DOUBT_PAUSE).await,
+            // An instant and not a pause: the caller asks again after each slot, which may come more often.
+            false => tokio::time::sleep_until(self.next_check).await,
         }
     }
 
     /// Continues the pairs that are no longer in doubt, and publishes what has been polled for them.
     pub(super) async fn settle_doubts(&mut self) -> Result<(), PublishError> {
+        self.next_check = Instant::now() + DOUBT_PAUSE;
         for pair in self.doubtful.keys().copied().collect::<Vec<_>>() {
             let newest = match self.log.newest(pair).await? {
                 Found::Newest(newest) => newest,

@@ -212,6 +212,24 @@ async fn slots_of_a_pair_in_doubt_wait_until_the_doubt_is_settled() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_doubt_is_settled_however_often_slots_come() {
+    let log = UnreliableLog::with(&[]);
+    publish(&log, Origin::Live, &[7]).await.unwrap();
+    log.state().doubt = Some("a server is away");
+    let rig = Rig::start(&log, Origin::Live);
+    rig.leads(0);
+    rig.polls(&[8]).await;
+    tokio::time::sleep(Duration::from_millis(100)).await;
+    log.state().doubt = None;
+    for slot in 9..20 {
+        rig.polls(&[slot]).await;
+        tokio::time::sleep(Duration::from_millis(200)).await;
+    }
+    assert!(words(&log).starts_with("L1 T7 L2 T8 T9 T10 T11 "), "{}", words(&log));
+    rig.end().await.unwrap();
+}
+
+#[tokio::test(start_paused = true)]
 async fn slots_whose_records_were_lost_get_a_gap_with_that_cause() {
     let log = UnreliableLog::with(&[]);
     publish(&log, Origin::Live, &[7, 8]).await.unwrap();

@@ -155,7 +155,7 @@ impl Member {
     pub(super) fn url(&self) -> Option<String> {
         let says = |line: &String| {
             let line: Value = serde_json::from_str(line).ok()?;
-            (line.get("message")? == "listening").then(|| line.get("url")?.as_str().map(str::to_owned))?
+            (line.get("event")? == "listening").then(|| line.get("url")?.as_str().map(str::to_owned))?
         };
         self.process.as_ref()?.lines().iter().find_map(says)
     }

@@ -23,7 +23,7 @@ use crate::clock::now_ms;
 use crate::nats::{Messages, replicas};
 use crate::process::Tickwell;
 use crate::records::{Kind, Record};
-use crate::wait::poll_until;
+use crate::wait::{poll_until, poll_until_ok};
 
 /// The possible causes of a gap that covers a slot whose record was lost.
 const CAUSES_OF_LOST_SLOTS: &[&str] = &["log_lost"];
@@ -106,14 +106,19 @@ impl Play {
         Ok((copies, copied))
     }
 
-    /// The newest sequence that every pod has reached.
+    /// Waits until every pod has everything that the log contains now. Returns the log's newest sequence.
     async fn shown(&self) -> anyhow::Result<u64> {
-        let mut shown = u64::MAX;
+        let last = log::last_sequence(&self.stage.url).await.context("the log does not answer")?;
         for pod in self.stage.pods() {
             let url = pod.url().context("a pod that listens")?;
-            shown = shown.min(self.client.get(&url, "/v1/pairs").await?.sequence);
+            poll_until_ok(DEADLINE, async || {
+                let sequence = self.client.get(&url, "/v1/pairs").await?.sequence;
+                ensure!(sequence >= last, "{} is at {sequence} of {last}", pod.name);
+                Ok(())
+            })
+            .await?;
         }
-        Ok(shown)
+        Ok(last)
     }
 
     /// Kills the servers, and puts the older copies back.

@@ -69,11 +69,11 @@ async fn waiting_for_a_line_ends_with_the_deadline_and_shows_the_log() {
 
 #[tokio::test]
 async fn the_url_is_in_the_serving_line_flat_or_under_fields() {
-    let flat = r#"{"message":"serving","url":"http://127.0.0.1:1"}"#;
-    let nested = r#"{"level":"INFO","fields":{"message":"serving","url":"http://127.0.0.1:2"}}"#;
+    let flat = r#"{"event":"serving","url":"http://127.0.0.1:1"}"#;
+    let nested = r#"{"level":"INFO","fields":{"event":"serving","url":"http://127.0.0.1:2"}}"#;
     assert_eq!(serving_url(flat).as_deref(), Some("http://127.0.0.1:1"));
     assert_eq!(serving_url(nested).as_deref(), Some("http://127.0.0.1:2"));
-    for other in ["serving", "{}", r#"{"message":"served","url":"x"}"#, r#"{"message":"serving"}"#, "3"] {
+    for other in ["serving", "{}", r#"{"event":"served","url":"x"}"#, r#"{"event":"serving"}"#, "3"] {
         assert_eq!(serving_url(other), None, "{other}");
     }
     let process =

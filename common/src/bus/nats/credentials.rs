@@ -1,60 +1,86 @@
-//! What a process is let in with: an nkey, which signs the server's challenge and never leaves the process.
+//! How a process authenticates: with an nkey, which signs the server's challenge and never leaves the process.
 //!
-//! A file holds the bare seed of the key, as `tickwell log keys` writes it, or a `.creds` file, which has a JWT
-//! beside it. No error repeats a word of what is in it.
+//! The credentials file contains either the bare seed of the key, as written by `tickwell log keys`, or a seed and a JWT
+//! (a NATS `.creds` file). Error messages never contain anything from the file.
 
 use std::{io::Read, path::Path};
 
 use async_nats::Auth;
 use nkeys::{KeyPair, KeyPairType};
 
-use crate::bus::BusConfigError;
-
-/// Much longer than any such file; whatever is named by mistake is not read to its end.
+/// Much longer than any credentials file. A large file that is named by mistake is not read to its end.
 const MAX_BYTES: u64 = 64 * 1024;
 
-/// What a file with credentials holds.
+/// The content of a credentials file.
 pub struct Credentials {
     key: KeyPair,
     jwt: Option<String>,
 }
 
-/// Why a file is none with credentials.
+/// Why a credentials file cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum CredentialsError {
+    /// The file does not exist or cannot be read.
+    #[error("bus.credentials_file: cannot read {path}")]
+    Unreadable {
+        /// The path of the file.
+        path: String,
+        /// The underlying error.
+        #[source]
+        source: std::io::Error,
+    },
+    /// The file does not contain valid credentials.
+    #[error("bus.credentials_file: {path} {fault}")]
+    Invalid {
+        /// The path of the file.
+        path: String,
+        /// What is wrong with its content.
+        fault: CredentialsFault,
+    },
+}
+
+/// Why a file is not a valid credentials file.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum CredentialsFault {
-    /// There is nothing in it.
+    /// The file is empty.
     #[error("is empty")]
     Empty,
-    /// The half that servers are told.
-    #[error("holds a public key (U…): name the file with its seed (SU…)")]
+    /// It contains a public key instead of a seed.
+    #[error("contains a public key (U…); use the file with its seed (SU…)")]
     Public,
-    /// The key of an account, an operator or a server.
-    #[error("holds the seed of another kind of key; a user's begins with SU")]
+    /// It contains the seed of an account, an operator or a server.
+    #[error("contains a seed that is not a user's; the seed of a user begins with SU")]
     NotUser,
-    /// Anything else, or a seed with a wrong letter.
-    #[error("holds no whole seed of a user's nkey (SU…), bare or in a .creds file")]
+    /// It contains anything else, or a damaged seed.
+    #[error(
+        "does not contain a valid seed of a user (SU…); use a file written by `tickwell log keys`, or a .creds file"
+    )]
     NoSeed,
 }
 
-/// A new key of a user.
+/// A newly generated key of a user.
 pub struct UserKey(KeyPair);
 
-/// A new key has no seed. Every one has, as far as is known.
+/// The library returned no seed for a new key. This is not known to happen.
 #[derive(Debug, thiserror::Error)]
-#[error("no key could be made")]
+#[error("cannot generate a key")]
 pub struct KeyError;
 
 impl Credentials {
-    /// Reads a file.
-    pub fn read(path: &Path) -> Result<Self, BusConfigError> {
+    /// Checks that the file, if one is set, contains valid credentials.
+    pub fn check(path: &Path) -> Result<(), CredentialsError> {
+        if path.as_os_str().is_empty() { Ok(()) } else { Self::read(path).map(drop) }
+    }
+
+    pub(super) fn read(path: &Path) -> Result<Self, CredentialsError> {
         let name = || path.display().to_string();
         let mut text = Vec::new();
-        // A few hundred bytes, at the start and when a connection was lost: not worth another thread.
+        // Blocking is fine: this reads a few hundred bytes, once at the start and once for each reconnection.
         let file = std::fs::File::open(path);
         let read = file.and_then(|file| file.take(MAX_BYTES).read_to_end(&mut text));
-        read.map_err(|source| BusConfigError::Credentials { path: name(), source })?;
+        read.map_err(|source| CredentialsError::Unreadable { path: name(), source })?;
         let text = String::from_utf8(text).unwrap_or_default();
-        Self::parse(&text).map_err(|fault| BusConfigError::CredentialsFault { path: name(), fault })
+        Self::parse(&text).map_err(|fault| CredentialsError::Invalid { path: name(), fault })
     }
 
     fn parse(text: &str) -> Result<Self, CredentialsFault> {
@@ -79,11 +105,11 @@ impl Credentials {
         Ok(Self { key, jwt: jwt.map(str::to_owned) })
     }
 
-    /// The answer to a server's challenge.
-    pub(super) fn answer(&self, nonce: &[u8]) -> Result<Auth, String> {
+    /// Signs a server's challenge.
+    pub(super) fn sign(&self, nonce: &[u8]) -> Result<Auth, String> {
         let mut auth = Auth::new();
         auth.signature = Some(self.key.sign(nonce).map_err(|error| error.to_string())?);
-        // A JWT says whose key it is.
+        // A JWT already contains the public key.
         auth.nkey = self.jwt.is_none().then(|| self.key.public_key());
         auth.jwt = self.jwt.clone();
         Ok(auth)
@@ -91,12 +117,12 @@ impl Credentials {
 }
 
 impl UserKey {
-    /// Makes a key.
+    /// Generates a key.
     pub fn generate() -> Self {
         Self(KeyPair::new_user())
     }
 
-    /// The half that servers are told.
+    /// The public half, which is added to the server's configuration.
     pub fn public(&self) -> String {
         self.0.public_key()
     }
@@ -129,7 +155,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_wrong_is_named_and_never_repeated() {
+    fn a_fault_is_classified() {
         let key = UserKey::generate();
         let seed = key.seed().unwrap();
         let damaged = format!("{}{}", &seed[..20], seed[21..].to_ascii_lowercase());

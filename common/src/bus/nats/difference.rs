@@ -1,17 +1,17 @@
-//! In what a stream differs from its definition, option by option.
+//! Compares the options of a stream with its definition.
 //!
-//! Both are compared as the JSON that the server is sent, so that an option which the definition does not name, and
-//! somebody has set, is found as well.
+//! Both are compared as JSON, in the form that the server uses. This also finds options that are set on the server but not
+//! mentioned in the definition.
 
 use std::{fmt, time::Duration};
 
 use async_nats::jetstream::stream::Config;
 use serde_json::{Map, Value};
 
-/// What says nothing about the records: for operators to label and to place.
+/// Options that do not affect the records. Operators may use them freely.
 const FREE: [&str; 3] = ["description", "metadata", "placement"];
 
-/// What the server can change without a record being lost.
+/// Options that can be changed without losing a record.
 const CHANGEABLE: [&str; 8] = [
     "discard",
     "compression",
@@ -23,14 +23,14 @@ const CHANGEABLE: [&str; 8] = [
     "deny_purge",
 ];
 
-/// What decides for how long a message is kept. Widened it loses nothing; narrowed it does.
+/// Options that limit how long messages are kept. Raising a limit loses no records; lowering one does.
 const LIMITS: [&str; 4] = ["max_age", "max_bytes", "max_msgs", "max_msgs_per_subject"];
 
 /// See `docs/decisions/0021-the-log-is-not-compressed.md`.
 const COMPRESSION_DAMAGES: &str = "a compressed stream can lose records: when a server of a cluster is killed, \
     nats-server 2.15.1 may damage the newest block of its copy, and the server fails after its next restart";
 
-/// An option of a stream that is not as it is defined.
+/// An option of a stream that differs from the definition.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Difference {
     option: String,
@@ -39,24 +39,24 @@ pub struct Difference {
 }
 
 impl Difference {
-    /// Whether the option can be set right, and no record is lost.
+    /// Whether the option can be corrected without losing records.
     pub(super) fn loses_nothing(&self) -> bool {
         let option = self.option.as_str();
         CHANGEABLE.contains(&option)
             || (LIMITS.contains(&option) && limit(&self.wanted) >= limit(&self.found))
     }
 
-    /// Whether the stream is compressed, and must not be.
+    /// Whether the difference is that the stream is compressed.
     pub fn is_compression(&self) -> bool {
         self.option == "compression"
     }
 
-    /// Why this option matters, in a sentence for operators, where that is not plain from its name.
+    /// Why this difference matters, in a sentence for operators, if that is not obvious from the option's name.
     pub fn reason(&self) -> Option<&'static str> {
         self.is_compression().then_some(COMPRESSION_DAMAGES)
     }
 
-    /// Whether it is about for how long a message is kept.
+    /// Whether the option limits how long messages are kept.
     pub(super) fn is_limit(&self) -> bool {
         LIMITS.contains(&self.option.as_str())
     }
@@ -65,11 +65,12 @@ impl Difference {
 impl fmt::Display for Difference {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         let Self { option, wanted, found } = self;
-        write!(formatter, "{option} is {}, not {}", told(option, found, wanted), told(option, wanted, found))
+        let (found, wanted) = (formatted(option, found, wanted), formatted(option, wanted, found));
+        write!(formatter, "{option} is {found}, but should be {wanted}")
     }
 }
 
-/// The options in which a stream is not as it is defined.
+/// The options of a stream that differ from the definition.
 pub(super) fn differences(wanted: &Config, found: &Config) -> serde_json::Result<Vec<Difference>> {
     let (wanted, found) = (options(wanted)?, options(found)?);
     let mut names: Vec<&String> = wanted.keys().chain(found.keys()).collect();
@@ -88,7 +89,7 @@ pub(super) fn differences(wanted: &Config, found: &Config) -> serde_json::Result
         .collect())
 }
 
-/// The stream's options with these differences set right.
+/// The stream's options with these differences corrected.
 pub(super) fn corrected(found: &Config, differences: &[Difference]) -> serde_json::Result<Config> {
     let mut options = options(found)?;
     for Difference { option, wanted, .. } in differences {
@@ -105,8 +106,9 @@ fn options(config: &Config) -> serde_json::Result<Map<String, Value>> {
     }
 }
 
-/// More replicas are safer, and a longer memory for duplicates too; the server wants it to be no longer than
-/// messages live. More bytes are for more pairs; without any limit the log would fill the disk.
+/// Whether the stream has more than the definition requires, which is fine: more replicas, a longer duplicate window (up to
+/// `max_age`, which the server requires), or a larger size limit for more pairs. No size limit at all is a difference,
+/// because the log could fill the disk.
 fn is_more(difference: &Difference, wanted: &Map<String, Value>) -> bool {
     let bound = match difference.option.as_str() {
         "num_replicas" => i64::MAX,
@@ -117,13 +119,13 @@ fn is_more(difference: &Difference, wanted: &Map<String, Value>) -> bool {
     (limit(&difference.wanted)..=bound).contains(&limit(&difference.found))
 }
 
-/// A limit that is not there, zero or negative is none.
+/// The value of a limit. Missing, zero and negative values mean no limit.
 fn limit(value: &Value) -> i64 {
     value.as_i64().filter(|limit| *limit > 0).unwrap_or(i64::MAX)
 }
 
-/// A value in words. What is left out is what the other one's kind has as its default.
-fn told(option: &str, value: &Value, other: &Value) -> String {
+/// A value as text. A missing value is shown as the default for the type of the other value.
+fn formatted(option: &str, value: &Value, other: &Value) -> String {
     let is_time = ["max_age", "duplicate_window"].contains(&option);
     match (value, other) {
         (Value::Null, Value::Bool(_)) => false.to_string(),
@@ -147,14 +149,15 @@ mod tests {
         serde_json::from_str(include_str!("../../../../nats/stream.json")).unwrap()
     }
 
-    fn told(found: &Config) -> Vec<(String, bool)> {
+    /// Each difference as text, and whether it can be corrected without losing records.
+    fn found_differences(found: &Config) -> Vec<(String, bool)> {
         let found = differences(&log(), found).unwrap();
         found.iter().map(|difference| (difference.to_string(), difference.loses_nothing())).collect()
     }
 
     #[test]
     fn every_option_is_compared_and_those_that_lose_records_are_known() {
-        assert_eq!(told(&log()), []);
+        assert_eq!(found_differences(&log()), []);
         let republish =
             Republish { source: ">".to_owned(), destination: "copy.>".to_owned(), headers_only: false };
         let changed = Config {
@@ -167,32 +170,35 @@ mod tests {
             description: Some("ours".to_owned()),
             ..log()
         };
-        let told: Vec<(String, bool)> = told(&changed);
+        let found = found_differences(&changed);
         let expected = [
-            ("deny_purge is false, not true", true),
-            ("discard is new, not old", true),
-            ("max_age is 60s, not 31536000s", true),
-            ("max_bytes is -1, not 17179869184", false),
-            ("max_msgs is 7, not -1", true),
+            ("deny_purge is false, but should be true", true),
+            ("discard is new, but should be old", true),
+            ("max_age is 60s, but should be 31536000s", true),
+            ("max_bytes is -1, but should be 17179869184", false),
+            ("max_msgs is 7, but should be -1", true),
         ];
         let expected = expected.map(|(text, loses_nothing)| (text.to_owned(), loses_nothing));
-        assert_eq!(told[..5], expected);
-        let (republish, loses_nothing) = &told[5];
+        assert_eq!(found[..5], expected);
+        let (republish, loses_nothing) = &found[5];
         assert!(
-            republish.starts_with("republish is {") && republish.ends_with("not unset") && !loses_nothing
+            republish.starts_with("republish is {")
+                && republish.ends_with("but should be unset")
+                && !loses_nothing
         );
-        assert_eq!(told.len(), 6);
+        assert_eq!(found.len(), 6);
     }
 
     #[test]
-    fn more_than_what_is_defined_is_no_difference() {
+    fn more_than_the_definition_requires_is_not_a_difference() {
         let more = Config { num_replicas: 3, duplicate_window: Duration::from_secs(600), ..log() };
-        assert_eq!(told(&more), []);
+        assert_eq!(found_differences(&more), []);
         let larger = Config { max_bytes: 2 * log().max_bytes, ..log() };
-        assert_eq!(told(&larger), []);
+        assert_eq!(found_differences(&larger), []);
         let less = Config { duplicate_window: Duration::from_secs(1), ..log() };
-        assert_eq!(told(&less), [("duplicate_window is 1s, not 120s".to_owned(), true)]);
-        // A window may be no longer than messages live.
+        let expected = "duplicate_window is 1s, but should be 120s".to_owned();
+        assert_eq!(found_differences(&less), [(expected, true)]);
+        // The window must not be longer than `max_age`.
         let lease =
             Config { max_age: Duration::from_secs(5), duplicate_window: Duration::from_secs(5), ..log() };
         let longer = Config { duplicate_window: Duration::from_secs(60), ..lease.clone() };

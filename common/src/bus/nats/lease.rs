@@ -1,8 +1,8 @@
-//! The lease as a key of a KV bucket whose `max_age` is the lease's span.
+//! The lease is a key in a KV bucket whose `max_age` is the span of the lease.
 //!
-//! The server forgets the key unless its holder writes it again in time. Every write names the revision that
-//! it replaces, so of two pollers that want it one is refused. The age is the bucket's and not the key's:
-//! a key with an age of its own was seen to lose it (see the traps in the decision on leadership).
+//! The server deletes the key unless its holder rewrites it in time. Every write names the revision that it replaces, so
+//! if two pollers compete, one of them is rejected. The age limit belongs to the bucket and not to the key, because keys
+//! with an age limit of their own were seen to lose it (see the decision on leadership).
 
 use std::time::Duration;
 
@@ -25,27 +25,27 @@ use crate::{
     telemetry::chain,
 };
 
-/// The bucket's definition, kept where operators look for it.
+/// The definition of the bucket. It is a separate file so that operators can use it with the NATS command line.
 const DEFINITION: &str = include_str!("../../../../nats/lease.json");
 
-/// The one key of the bucket.
+/// The only key in the bucket.
 const KEY: &str = "poller";
 
-/// The lease is written by its holder about once a second at most, so one try in between succeeds.
-const SEIZE_TRIES: usize = 20;
+/// The holder writes the lease about once a second at most, so one of these attempts falls between two writes.
+const SEIZE_ATTEMPTS: usize = 20;
 
-/// Why something was not done under the lease.
+/// Why an action that needs the lease was not performed.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum NotHeld {
-    /// It does not answer.
+    /// The lease could not be claimed.
     #[error(transparent)]
     Unanswered(#[from] LeaseError),
-    /// Another process holds it.
-    #[error("another process holds the lease: it creates the stream, or restores a backup into it")]
+    /// Another process holds the lease.
+    #[error("another process holds the lease; it is creating the stream or restoring a backup into it")]
     Taken,
 }
 
-/// The lease on the stream's log.
+/// The lease on writing the log.
 #[derive(Debug)]
 pub struct NatsLease {
     nats: Nats,
@@ -56,9 +56,9 @@ pub struct NatsLease {
 }
 
 impl NatsLease {
-    /// The lease on writing this connection's stream. Its bucket is created if it is missing, with as many replicas as
-    /// the stream has; if there is no stream yet, as `bus.replicas` says. If the bucket exists, its span wins over
-    /// `wanted`.
+    /// Opens the lease on writing this connection's stream. Creates its bucket if it does not exist, with as many replicas
+    /// as the stream has, or with `bus.replicas` if there is no stream yet. If the bucket exists, its span is used instead
+    /// of `wanted`.
     pub async fn open(nats: Nats, wanted: Span) -> Result<Self, NatsError> {
         let name = bucket_name(&nats);
         let definition = definition(&nats, wanted, nats.replicas().await)?;
@@ -66,15 +66,21 @@ impl NatsLease {
         let found = stream.cached_info().config.max_age;
         if !(SHORTEST_LEASE.duration()..=LONGEST_LEASE.duration()).contains(&found) {
             let reason = format!(
-                "its entries live for {found:?}, and a lease for {SHORTEST_LEASE} to {LONGEST_LEASE}: \
-                 `{BY_HAND}` sets it to bus.lease"
+                "its max_age is {found:?}, but a lease must last from {SHORTEST_LEASE} to {LONGEST_LEASE}; run \
+                 `{BY_HAND}` to set it to bus.lease"
             );
             return Err(NatsError::Stream { stream: definition.name, reason });
         }
         if found != wanted.duration() {
-            tracing::warn!(bucket = name, ?found, %wanted, "the lease's bucket has another max_age than bus.lease; it wins");
+            tracing::warn!(
+                event = "lease_span_differs",
+                bucket = name,
+                ?found,
+                %wanted,
+                "the max_age of the lease bucket differs from bus.lease; using the bucket's"
+            );
         }
-        let definition = aged(definition, found);
+        let definition = with_max_age(definition, found);
         let bucket = bucket(&nats, &name).await;
         Ok(Self { nats, bucket, definition, id: random_id(), span: found })
     }
@@ -84,7 +90,7 @@ impl NatsLease {
         matches!(self.bucket.entry(KEY).await, Ok(Some(entry)) if holder(&entry) == Some(self.id))
     }
 
-    /// Does something while this process holds the lease, unless another one does.
+    /// Takes the lease, performs an action, and releases the lease. Fails if another process holds it.
     pub(super) async fn while_held<T>(&self, act: impl Future<Output = T>) -> Result<T, NotHeld> {
         match self.claim(None).await? {
             Claim::Held(hold) => {
@@ -96,16 +102,17 @@ impl NatsLease {
         }
     }
 
-    /// Takes the lease, even from another process, which finds out when it renews it. Also returns who had it.
+    /// Takes the lease even if another process holds it. That process notices when it tries to renew the lease. Also
+    /// returns the previous holder.
     pub(super) async fn seize(&self) -> Result<(Hold, Option<LeaderId>), LeaseError> {
         let mut from = None;
-        for _try in 0..SEIZE_TRIES {
+        for _try in 0..SEIZE_ATTEMPTS {
             match self.claim(None).await? {
                 Claim::Held(hold) => return Ok((hold, from)),
                 Claim::Taken(by) => from = by.or(from),
             }
             let entry = self.bucket.entry(KEY).await.map_err(|error| self.unanswered(error))?;
-            // Its holder may renew it in between, and a replica may give an answer that is out of date.
+            // This fails if the holder renews the lease in between, or if a replica returned an outdated revision.
             if let Some(entry) = entry
                 && let Some(revision) = self.update(entry.revision).await?
             {
@@ -113,10 +120,11 @@ impl NatsLease {
             }
             tokio::time::sleep(RETRY_PAUSE).await;
         }
-        Err(LeaseError("its holder renews it too often".into()))
+        Err(LeaseError("its holder keeps renewing it".into()))
     }
 
-    /// Writes the key if its revision is still this one; zero: if there is none. Answers the new revision.
+    /// Writes the key if it still has this revision (zero: if it does not exist). Returns the new revision, or `None` if the
+    /// revision has changed.
     async fn update(&self, revision: u64) -> Result<Option<u64>, LeaseError> {
         match self.bucket.update(KEY, self.value(), revision).await {
             Ok(revision) => Ok(Some(revision)),
@@ -139,8 +147,8 @@ impl NatsLease {
         let held = entry.as_ref().filter(|entry| entry.operation == Operation::Put);
         match held.map(holder) {
             Some(holder) if holder != Some(self.id) => return Ok(Claim::Taken(holder)),
-            // Free, given back, or a write of ours of which we had no news. Somebody else may have led
-            // before it: a new term.
+            // The lease is free, or an unconfirmed write of ours has taken it. Another process may have held it before
+            // that write, so this is a new term.
             _ => {}
         }
         let revision = entry.map_or(0, |entry| entry.revision);
@@ -150,15 +158,19 @@ impl NatsLease {
         })
     }
 
-    /// Makes the bucket anew if somebody has deleted it.
-    async fn was_missing(&self) -> bool {
+    /// Recreates the bucket if it was deleted. Returns whether it did.
+    async fn recreate_bucket_if_missing(&self) -> bool {
         let Err(error) = self.nats.context.get_stream(&self.definition.name).await else { return false };
-        let made = matches!(error.kind(), GetStreamErrorKind::JetStream(_))
+        let recreated = matches!(error.kind(), GetStreamErrorKind::JetStream(_))
             && self.nats.context.create_stream(&self.definition).await.is_ok();
-        if made {
-            tracing::warn!(bucket = self.bucket.name, "the lease's bucket was gone; made it anew");
+        if recreated {
+            tracing::warn!(
+                event = "lease_bucket_recreated",
+                bucket = self.bucket.name,
+                "the lease bucket was deleted; recreated it"
+            );
         }
-        made
+        recreated
     }
 
     fn value(&self) -> Bytes {
@@ -183,7 +195,7 @@ impl Lease for NatsLease {
     async fn claim(&self, held: Option<Hold>) -> Result<Claim, LeaseError> {
         self.nats.require_connection().map_err(|error| LeaseError(error.into()))?;
         match self.try_claim(held).await {
-            Err(_) if self.was_missing().await => self.try_claim(held).await,
+            Err(_) if self.recreate_bucket_if_missing().await => self.try_claim(held).await,
             claim => claim,
         }
     }
@@ -193,17 +205,18 @@ impl Lease for NatsLease {
     }
 }
 
-/// The bucket, which was there a moment ago. Waits while the server does not answer.
+/// Opens the bucket, which is known to exist. Waits while the server does not respond.
 async fn bucket(nats: &Nats, name: &str) -> Store {
-    let mut told = false;
+    let mut reported = false;
     loop {
         match nats.context.get_key_value(name).await {
             Ok(bucket) => return bucket,
-            Err(error) if !std::mem::replace(&mut told, true) => {
+            Err(error) if !std::mem::replace(&mut reported, true) => {
                 tracing::warn!(
+                    event = "lease_bucket_unreachable",
                     bucket = name,
                     reason = chain(&error),
-                    "the lease's bucket does not answer; trying on"
+                    "cannot open the lease bucket; retrying"
                 );
             }
             Err(_) => {}
@@ -212,7 +225,7 @@ async fn bucket(nats: &Nats, name: &str) -> Store {
     }
 }
 
-/// Who wrote the key. After the lease was given back, the key has no value.
+/// The process that wrote the key. After the lease was released, the key has no value.
 fn holder(entry: &Entry) -> Option<LeaderId> {
     std::str::from_utf8(&entry.value).ok()?.parse().ok()
 }
@@ -226,7 +239,7 @@ fn bucket_name(nats: &Nats) -> String {
     format!("{}_lease", nats.stream)
 }
 
-/// What the bucket should be, as the stream that it is. It has as many replicas as the log.
+/// The definition of the bucket, which is a stream with as many replicas as the log.
 pub(super) fn definition(nats: &Nats, span: Span, num_replicas: usize) -> Result<Config, NatsError> {
     let bucket = bucket_name(nats);
     let definition: Config = serde_json::from_str(DEFINITION).map_err(|error| NatsError::Stream {
@@ -234,10 +247,10 @@ pub(super) fn definition(nats: &Nats, span: Span, num_replicas: usize) -> Result
         reason: format!("nats/lease.json: {error}"),
     })?;
     let (name, subjects) = (format!("KV_{bucket}"), vec![format!("$KV.{bucket}.>")]);
-    Ok(aged(Config { name, subjects, num_replicas, ..definition }, span.duration()))
+    Ok(with_max_age(Config { name, subjects, num_replicas, ..definition }, span.duration()))
 }
 
-/// The server wants messages to be remembered as duplicates for no longer than they live.
-fn aged(definition: Config, max_age: Duration) -> Config {
+/// Sets `max_age`. The server requires that the duplicate window is no longer than that.
+fn with_max_age(definition: Config, max_age: Duration) -> Config {
     Config { max_age, duplicate_window: max_age.min(definition.duplicate_window), ..definition }
 }

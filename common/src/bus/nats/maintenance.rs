@@ -1,5 +1,5 @@
-//! What backing up and restoring the stream have in common: the description of a backup, the errors, and requests that
-//! async-nats has no function for.
+//! Shared by backup and restore: the description of a backup, the errors, and requests for which async-nats has no
+//! functions.
 
 use std::{pin::pin, time::Duration};
 
@@ -16,35 +16,35 @@ use tokio::time::sleep;
 use super::{Nats, RETRY_PAUSE, Role};
 use crate::bus::{ReadError, Source, lease::LeaseError};
 
-/// How long the server may take for one step. Most take milliseconds; the last step of a restore writes what is left of
-/// a large stream to the disk.
+/// How long the server may take for one step. Most steps take milliseconds, but the last step of a restore writes the rest
+/// of a large stream to disk.
 pub(super) const STEP_TIMEOUT: Duration = Duration::from_secs(30);
 
-/// The size of the pieces in which a stream is copied. A server takes requests of 1 MB unless `max_payload` says less,
-/// and the shipped nats.conf says 128 KB.
+/// The size of the pieces in which a stream is transferred. It must be below the server's `max_payload`, which is 1 MB by
+/// default and 128 KB in our nats.conf.
 pub const PIECE_BYTES: usize = 64 * 1024;
 
-/// What a backup says about the stream in it. As JSON it is the `backup.json` of the NATS command line.
+/// Describes the stream in a backup. Its JSON form is the `backup.json` of the NATS command line.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Description {
-    /// The stream's options, as the server gave them.
+    /// The stream's options, as returned by the server.
     pub config: Map<String, Value>,
-    /// What the stream held.
+    /// The stream's contents.
     pub state: Contents,
 }
 
-/// What a stream holds.
+/// The contents of a stream, in numbers.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Contents {
-    /// How many messages.
+    /// The number of messages.
     pub messages: u64,
-    /// Their size in the server's files, before compression.
+    /// The size of the messages in the server's files, before compression.
     pub bytes: u64,
-    /// The oldest message.
+    /// The sequence of the oldest message.
     pub first_seq: u64,
-    /// The newest message, or the newest that there was.
+    /// The sequence of the newest message, even if that message no longer exists.
     pub last_seq: u64,
-    /// What else the server says.
+    /// All other fields that the server returned.
     #[serde(flatten)]
     pub more: Map<String, Value>,
 }
@@ -52,60 +52,60 @@ pub struct Contents {
 /// Why the stream could not be backed up or restored.
 #[derive(Debug, thiserror::Error)]
 pub enum MaintenanceError {
-    /// The stream cannot be asked.
+    /// A request about the stream failed.
     #[error(transparent)]
     Log(#[from] ReadError),
-    /// The key in use is another role's.
+    /// The process does not have the key of the required role.
     #[error(
-        "NATS refuses this process ({reason}): bus.credentials_file must name the key of the role {role}, \
-         {role}.nk of `tickwell log keys`, and the server's nats.conf must grant its rights"
+        "NATS denied a request ({reason}): set bus.credentials_file to the key of the role {role}, which is {role}.nk in \
+         the directory that `tickwell log keys` created, and check that the server's nats.conf is up to date"
     )]
     Refused {
-        /// The role that may.
+        /// The required role.
         role: &'static str,
-        /// What the server said.
+        /// The server's reason.
         reason: String,
     },
-    /// The server says no.
-    #[error("the NATS server answers: {0}")]
+    /// The server returned an error.
+    #[error("the NATS server returned an error: {0}")]
     Rejected(jetstream::Error),
-    /// The server's answer does not have the expected form.
-    #[error("the NATS server's answer cannot be read")]
+    /// The server's response does not have the expected format.
+    #[error("cannot parse the response of the NATS server")]
     Unreadable(#[from] serde_json::Error),
-    /// No server takes the request.
-    #[error("no NATS server takes requests to {0}")]
+    /// No server receives the request.
+    #[error("no NATS server responds to requests on {0}")]
     Unheard(String),
-    /// The connection was lost, and perhaps a part of the stream with it.
+    /// The connection was lost, and a part of the stream may have been lost with it.
     #[error("the connection to NATS was lost: repeat the command")]
     Disconnected,
-    /// The server ended a backup too soon.
-    #[error("the NATS server broke the backup off: {0}")]
+    /// The backup ended early.
+    #[error("the backup was interrupted: {0}")]
     BrokenOff(String),
-    /// There is a stream with messages already.
+    /// A stream with messages already exists.
     #[error(
-        "the stream {stream} exists already, with {messages} messages up to sequence {last}: make a backup of it if it may \
-         still be needed, and repeat the restore with --replace, which deletes it first"
+        "the stream {stream} exists already, with {messages} messages up to sequence {last}: back it up if it may still be \
+         needed, then repeat the restore with --replace, which deletes it first"
     )]
     Occupied {
-        /// Its name.
+        /// The stream's name.
         stream: String,
         /// How many messages it has.
         messages: u64,
-        /// The position of the newest one.
+        /// The sequence of the newest one.
         last: u64,
     },
     /// The lease could not be taken.
-    #[error("the lease on the log could not be taken")]
+    #[error("cannot take the lease on the log")]
     Lease(#[from] LeaseError),
-    /// The lease was taken away.
-    #[error("another process took the lease on the log: is another restore running?")]
+    /// Another process took the lease.
+    #[error("another process took the lease on the log: check whether another restore is running")]
     LeaseLost,
-    /// What was restored is not what was backed up.
+    /// The restored stream differs from the backup.
     #[error("the restored stream has {found}, but the backup has {expected}: use another backup")]
     Differs {
-        /// What the backup says.
+        /// The contents according to the backup.
         expected: Contents,
-        /// What the server says.
+        /// The contents according to the server.
         found: Contents,
     },
 }
@@ -116,13 +116,13 @@ impl Description {
         self.config.get("name").and_then(Value::as_str).unwrap_or_default()
     }
 
-    /// On how many servers the stream was kept.
+    /// How many servers had a copy of the stream.
     pub fn replicas(&self) -> usize {
         let replicas = self.config.get("num_replicas").and_then(Value::as_u64);
         replicas.and_then(|replicas| usize::try_from(replicas).ok()).unwrap_or(1)
     }
 
-    /// The same, kept on another number of servers.
+    /// Changes the number of servers that will have a copy.
     #[must_use]
     pub fn with_replicas(mut self, replicas: usize) -> Self {
         self.config.insert("num_replicas".to_owned(), replicas.into());
@@ -142,7 +142,7 @@ impl MaintenanceError {
     pub(super) fn may_pass(&self) -> bool {
         match self {
             Self::Log(ReadError::Unavailable(_)) | Self::Unheard(_) => true,
-            // Until the servers of a cluster have found each other.
+            // The servers of a cluster are still connecting to each other.
             Self::Rejected(error) => error.code() == 503,
             _ => false,
         }
@@ -150,7 +150,7 @@ impl MaintenanceError {
 }
 
 impl Nats {
-    /// Sends a request, and reads the answer or the server's error.
+    /// Sends a request and parses the response.
     pub(super) async fn ask<T: DeserializeOwned>(
         &self,
         subject: &str,
@@ -159,21 +159,21 @@ impl Nats {
         read(&self.send(subject, body).await?.payload)
     }
 
-    /// Sends a request. What the server refuses for want of a permission it does not answer, and says why beside it.
+    /// Sends a request. NATS does not respond to a request without permission; the reason arrives as a separate event.
     pub(super) async fn send(&self, subject: &str, body: Bytes) -> Result<Message, MaintenanceError> {
         self.require_connection().map_err(refused_or)?;
         let request = Request::new().payload(body).timeout(Some(STEP_TIMEOUT));
-        let mut answer = pin!(self.client.send_request(subject.to_owned(), request));
-        let mut connections = self.reports.connections();
+        let mut response = pin!(self.client.send_request(subject.to_owned(), request));
+        let mut connections = self.events.connections();
         loop {
             tokio::select! {
-                answer = &mut answer => return answer.map_err(|error| match error.kind() {
+                response = &mut response => return response.map_err(|error| match error.kind() {
                     RequestErrorKind::NoResponders => MaintenanceError::Unheard(subject.to_owned()),
                     _ => refused_or(self.unanswered(error)),
                 }),
                 _ = connections.changed() => return Err(MaintenanceError::Disconnected),
                 () = sleep(RETRY_PAUSE) => {
-                    if let Some(reason) = self.reports.refusal() {
+                    if let Some(reason) = self.events.denial() {
                         return Err(refused_or(ReadError::Refused(reason)));
                     }
                 }
@@ -181,8 +181,8 @@ impl Nats {
         }
     }
 
-    /// Repeats something while the server does not answer, for at most a while.
-    pub(super) async fn patiently<T>(
+    /// Retries while the server does not respond, for at most `patience`.
+    pub(super) async fn retry_for<T>(
         &self,
         patience: Duration,
         act: impl AsyncFn() -> Result<T, MaintenanceError>,
@@ -198,15 +198,15 @@ impl Nats {
     }
 }
 
-/// What the server answered, or its error.
-pub(super) fn read<T: DeserializeOwned>(answer: &[u8]) -> Result<T, MaintenanceError> {
-    match serde_json::from_slice(answer)? {
-        Response::Ok(answer) => Ok(answer),
+/// Parses a response, which may be an error.
+pub(super) fn read<T: DeserializeOwned>(response: &[u8]) -> Result<T, MaintenanceError> {
+    match serde_json::from_slice(response)? {
+        Response::Ok(content) => Ok(content),
         Response::Err { error } => Err(MaintenanceError::Rejected(error)),
     }
 }
 
-/// An error of the log, in which a refusal names the role that would not be refused.
+/// Converts an error of the log. If a permission is missing, the new error names the required role.
 pub(super) fn refused_or(error: ReadError) -> MaintenanceError {
     match error {
         ReadError::Refused(reason) => MaintenanceError::Refused { role: Role::Maintenance.name(), reason },
@@ -214,12 +214,12 @@ pub(super) fn refused_or(error: ReadError) -> MaintenanceError {
     }
 }
 
-/// The body of a request.
+/// Formats the body of a request.
 pub(super) fn json(body: &impl Serialize) -> Result<Bytes, MaintenanceError> {
     Ok(serde_json::to_vec(body)?.into())
 }
 
-/// The server gave no answer, or the answer stopped coming.
+/// The error for a server that does not respond, or stopped responding.
 pub(super) fn silent(what: &'static str) -> MaintenanceError {
     MaintenanceError::Log(ReadError::Unavailable(Source::from(what)))
 }

@@ -1,16 +1,16 @@
-//! What this process knows to be in the log, whatever the log says now.
+//! Remembers what is in the log, to detect that the log has lost records.
 //!
-//! JetStream promises that an acknowledged record stays. It breaks that promise when a majority of the servers lose
-//! data, for example because volumes were rolled back or damaged: then the new leader answers "no such record" with
-//! full confidence, and asking it again gives the same answer. So every position that this process published, read or
-//! saw as the log's end is remembered, and the leader's answers are compared with that.
+//! JetStream guarantees that acknowledged records stay. It breaks this guarantee if a majority of the servers lose data,
+//! for example because their volumes were rolled back or damaged. The new leader then responds that there is no such
+//! record, and asking again does not help. So this process remembers every position that it has published, read or seen
+//! as the end of the log, and compares the leader's responses with that.
 //!
-//! A contradiction is settled in one of two ways. Either the records turn up, because a server that has them takes the
-//! lead. Or every server is up to date with the leader for a while and none of them has the records; then they are lost.
-//! Being up to date alone proves nothing: a server whose stream is longer than the new leader's keeps its own records,
-//! skips the leader's at the same positions, and counts as up to date (seen with nats-server 2.15.1). Writing on would
-//! leave two histories in one log. So while any server still has the records, nothing is written, and the operator
-//! decides which servers are filled again from the others.
+//! A contradiction ends in one of two ways. Either the records reappear, because a server that has them becomes the
+//! leader. Or every server has been up to date with the leader for a while and none of them has the records; then they are
+//! lost. Being up to date is not enough: a server whose stream is longer than the new leader's keeps its own records,
+//! skips the leader's records at the same positions, and counts as up to date (seen with nats-server 2.15.1). Writing more
+//! records would then create two histories in one log. So while any server still has the records, nothing is written, and
+//! the operator decides which servers get a new copy from the others.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -24,61 +24,64 @@ use crate::{
     domain::{Pair, Sequence, Timestamp},
 };
 
-/// How long all servers must have been up to date before a loss is considered. A new leader hears every follower within a
-/// second or two, so a follower that is about to take over has shown itself by then.
+/// How long all servers must have been up to date before records are considered lost. A new leader hears from every
+/// follower within a second or two, so by then it is known which followers are not up to date.
 pub(super) const SETTLED_AFTER: Duration = Duration::from_secs(5);
 
-/// What is known of one log.
+/// What this process knows about one log.
 #[derive(Debug, Default)]
 pub(super) struct Memory {
     log: Option<LogIdentity>,
     /// The highest position that the log is known to have had.
     end: Sequence,
     pairs: BTreeMap<Pair, Known>,
-    /// Since when the leader has contradicted what is known although all servers are up to date.
+    /// Up to where the log covered each pair that this one has replaced, as after a restore. Removed once the pair is
+    /// continued.
+    former: BTreeMap<Pair, Timestamp>,
+    /// Since when the leader has contradicted this memory although all servers are up to date.
     contradicted: Option<Instant>,
-    /// Set once records are known to be lost: the pairs that were continued since.
+    /// Set once records are known to be lost: the pairs that have a new record since then.
     continued: Option<BTreeSet<Pair>>,
 }
 
-/// The newest message of a pair that is known.
+/// The newest known message of a pair.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct Known {
     sequence: Sequence,
     covered: Option<Timestamp>,
 }
 
-/// What the log's leader says of a pair.
+/// The response of the log's leader about a pair.
 #[derive(Debug, Clone)]
 pub(super) struct Answer<'a> {
     pub(super) log: &'a LogIdentity,
     /// The log's last position.
     pub(super) end: Sequence,
-    /// The pair's newest position; zero where there is none.
+    /// The pair's newest position; zero if it has none.
     pub(super) newest: Sequence,
-    /// For how long a contradiction must last before it is believed; nothing while a server is away or behind that may
-    /// know better.
+    /// How long a contradiction must last before it counts as settled. `None` while a server that may have the records is
+    /// down or not up to date.
     pub(super) settled_after: Option<Duration>,
 }
 
-/// What follows from an answer.
+/// The result of comparing a response with the memory.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Judgement {
-    /// Nothing contradicts it.
+    /// There is no contradiction.
     Consistent,
-    /// Every server is up to date with the leader, and it still contradicts what is known. The message at this position
-    /// is lost if no server has it.
+    /// Every server is up to date with the leader, but the response still contradicts the memory. The message at this position
+    /// is lost if no server has it. The text describes the contradiction.
     Missing(Sequence, String),
-    /// Records are lost: the pair had been covered up to here.
+    /// Records are lost. The pair was covered up to this slot.
     Lost(Option<Timestamp>),
-    /// It contradicts what is known, and is not settled: why.
+    /// The response contradicts the memory, and it is not settled which is right. The text describes the contradiction.
     InDoubt(String),
 }
 
 impl Memory {
-    /// Compares an answer with what is known.
+    /// Compares a response with the memory.
     pub(super) fn judge(&mut self, pair: Pair, answer: &Answer<'_>, now: Instant) -> Judgement {
-        self.of(answer.log);
+        self.switch_to(answer.log);
         let known = self.pairs.get(&pair).copied();
         let is_behind = known.is_some_and(|known| answer.newest < known.sequence);
         let is_given_up = self.continued.as_ref().is_some_and(|continued| !continued.contains(&pair));
@@ -94,7 +97,7 @@ impl Memory {
         }
         self.contradicted = None;
         match (&self.continued, known) {
-            // Its newest record is there, so the lost ones were of other pairs.
+            // The pair's newest record exists, so the lost records belong to other pairs.
             (_, Some(_)) if !is_behind => Judgement::Consistent,
             (Some(continued), _) if !continued.contains(&pair) => {
                 Judgement::Lost(known.and_then(|known| known.covered))
@@ -103,25 +106,25 @@ impl Memory {
         }
     }
 
-    /// What is known after the log's end is not in the log any more, nor are newer messages of any pair.
+    /// Accepts that everything after `end` is lost.
     pub(super) fn give_up(&mut self, end: Sequence) {
         self.end = end;
         self.contradicted = None;
         self.continued = Some(BTreeSet::new());
     }
 
-    /// A server has what the leader does not have: nothing is settled.
+    /// Restarts the waiting time, because a server has a message that the leader does not have.
     pub(super) fn unsettle(&mut self) {
         self.contradicted = None;
     }
 
-    /// The log ends here or later.
+    /// Remembers that the log ends at `end` or later.
     pub(super) fn saw_end(&mut self, log: &LogIdentity, end: Sequence) {
-        self.of(log);
+        self.switch_to(log);
         self.end = self.end.max(end);
     }
 
-    /// The pair has a message here, and is covered up to there.
+    /// Remembers a message of a pair, and the slot up to which the pair is covered.
     pub(super) fn saw(
         &mut self,
         log: &LogIdentity,
@@ -136,8 +139,14 @@ impl Memory {
         }
     }
 
-    /// A record was appended: from here on the pair's chain is whole again.
+    /// Whether the log that this one has replaced had records of later slots.
+    pub(super) fn had_later(&self, pair: Pair, covered: Option<Timestamp>) -> bool {
+        self.former.get(&pair).is_some_and(|former| covered.is_some_and(|covered| covered < *former))
+    }
+
+    /// Remembers an appended record, which continues the pair's chain.
     pub(super) fn appended(&mut self, pair: Pair, sequence: Sequence, covered: Option<Timestamp>) {
+        self.former.remove(&pair);
         self.end = self.end.max(sequence);
         self.pairs.insert(pair, Known { sequence, covered });
         if let Some(continued) = &mut self.continued {
@@ -145,10 +154,12 @@ impl Memory {
         }
     }
 
-    /// Another log is not bound by what was known of the one before.
-    fn of(&mut self, log: &LogIdentity) {
+    /// Forgets everything if this is another log.
+    fn switch_to(&mut self, log: &LogIdentity) {
         if self.log.as_ref() != Some(log) {
-            *self = Self { log: Some(log.clone()), ..Self::default() };
+            let covered = |(pair, known): (&Pair, &Known)| Some((*pair, known.covered?));
+            let former = self.pairs.iter().filter_map(covered).collect();
+            *self = Self { log: Some(log.clone()), former, ..Self::default() };
         }
     }
 
@@ -156,15 +167,15 @@ impl Memory {
         let Answer { end, newest, .. } = answer;
         match self.pairs.get(&pair) {
             Some(known) if *newest < known.sequence => format!(
-                "the newest message of {pair} was at {}, and the leader says {}",
+                "the newest message of {pair} was at sequence {}, but the leader says {}",
                 known.sequence,
                 if *newest == Sequence::default() {
-                    "that there is none".to_owned()
+                    "there is none".to_owned()
                 } else {
-                    newest.to_string()
+                    format!("it is at {newest}")
                 }
             ),
-            _ => format!("the log ended at {}, and the leader says {end}", self.end),
+            _ => format!("the log ended at sequence {}, but the leader says {end}", self.end),
         }
     }
 }
@@ -185,7 +196,7 @@ mod tests {
         Some(Timestamp::from_unix_millis(second * 1_000).unwrap())
     }
 
-    /// What the memory says of BTC-USD when the leader gives this answer.
+    /// Judges the leader's response about BTC-USD.
     fn judged(memory: &mut Memory, (end, newest): (u64, u64), all_current: bool) -> Judgement {
         let log = log("a");
         let settled_after = all_current.then_some(SETTLED_AFTER);
@@ -204,9 +215,13 @@ mod tests {
         for (end, newest) in [(20, 0), (20, 9), (9, 9), (0, 0)] {
             assert!(is_in_doubt(&judged(&mut memory, (end, newest), false)));
             tokio::time::advance(Duration::from_secs(3_600)).await;
-            assert!(is_in_doubt(&judged(&mut memory, (end, newest), false)), "a server is still away");
+            assert!(is_in_doubt(&judged(&mut memory, (end, newest), false)), "a server is still down");
         }
-        assert_eq!(judged(&mut memory, (20, 10), false), Judgement::Consistent, "a sound server took over");
+        assert_eq!(
+            judged(&mut memory, (20, 10), false),
+            Judgement::Consistent,
+            "a server with the record became the leader"
+        );
     }
 
     #[tokio::test(start_paused = true)]
@@ -216,7 +231,7 @@ mod tests {
         assert!(is_in_doubt(&judged(&mut memory, (20, 0), true)));
         tokio::time::advance(SETTLED_AFTER).await;
         assert!(is_in_doubt(&judged(&mut memory, (20, 0), false)));
-        assert!(is_in_doubt(&judged(&mut memory, (20, 0), true)), "the time begins again");
+        assert!(is_in_doubt(&judged(&mut memory, (20, 0), true)), "the waiting time starts again");
         tokio::time::advance(SETTLED_AFTER).await;
         let missing = judged(&mut memory, (20, 0), true);
         assert!(matches!(missing, Judgement::Missing(Sequence(10), _)), "{missing:?}");
@@ -232,7 +247,7 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn a_log_that_ends_earlier_has_lost_records_of_every_pair() {
         let mut memory = Memory::default();
-        // A standby follows the log's end alone.
+        // A standby only knows where the log ends.
         memory.saw_end(&log("a"), Sequence(30));
         assert!(is_in_doubt(&judged(&mut memory, (12, 12), true)));
         tokio::time::advance(SETTLED_AFTER).await;
@@ -251,5 +266,11 @@ mod tests {
         let mut memory = Memory::default();
         memory.saw(&log("b"), pair("BTC-USD"), Sequence(10), slot(100));
         assert_eq!(judged(&mut memory, (0, 0), false), Judgement::Consistent);
+        // But what it covers may be less than what the former one covered.
+        assert!(memory.had_later(pair("BTC-USD"), slot(90)));
+        assert!(!memory.had_later(pair("BTC-USD"), slot(100)));
+        assert!(!memory.had_later(pair("BTC-USD"), None), "an empty log begins from nothing");
+        memory.appended(pair("BTC-USD"), Sequence(1), slot(90));
+        assert!(!memory.had_later(pair("BTC-USD"), slot(90)));
     }
 }

@@ -1,7 +1,7 @@
-//! What servers other than the stream's leader have.
+//! Reads messages from servers other than the stream's leader.
 //!
-//! A direct get is answered by any server that has a copy of the stream, also by one whose copy differs from the leader's.
-//! The client cannot choose which; so it asks often enough that each has very likely answered.
+//! Any server with a copy of the stream may respond to a direct get, including one whose copy differs from the leader's. The
+//! client cannot choose the server. So it repeats the request often enough that every server has very likely responded.
 
 use async_nats::jetstream::{
     message::StreamMessage,
@@ -11,11 +11,11 @@ use async_nats::jetstream::{
 use super::Nats;
 use crate::{bus::ReadError, domain::Sequence};
 
-/// How often is asked. NATS picks the server at random, so of three servers one is left out with a probability of
-/// (2/3)^16, which is 0.2 %.
-const QUESTIONS: usize = 16;
+/// The number of requests. NATS picks a server at random for each, so the probability that a certain one of three servers
+/// is never picked is (2/3)^16, which is 0.2 %.
+const REQUESTS: usize = 16;
 
-/// A message that any server may have.
+/// A message to look for.
 #[derive(Debug, Clone, Copy)]
 pub(super) enum Wanted<'a> {
     At(Sequence),
@@ -23,7 +23,7 @@ pub(super) enum Wanted<'a> {
 }
 
 impl Nats {
-    /// Whether any server has a message at a position that the leader does not have there.
+    /// Whether any server has a message at this position that differs from the leader's.
     pub(super) async fn is_held_elsewhere(&self, sequence: Sequence, info: &Info) -> Result<bool, ReadError> {
         let stream = self.context.get_stream_no_info(&self.stream).await;
         let stream = stream.map_err(|error| self.unanswered(error))?;
@@ -36,7 +36,7 @@ impl Nats {
         Ok(self.ask_any_server(info, Wanted::At(sequence), differs).await?.is_some())
     }
 
-    /// Asks until a server has what is wanted, or all have very likely answered.
+    /// Repeats a request until a server returns a wanted message, or every server has very likely responded.
     pub(super) async fn ask_any_server(
         &self,
         info: &Info,
@@ -48,12 +48,12 @@ impl Nats {
         }
         let stream = self.context.get_stream_no_info(&self.stream).await;
         let stream = stream.map_err(|error| self.unanswered(error))?;
-        for _question in 0..QUESTIONS {
-            let answer = match wanted {
+        for _request in 0..REQUESTS {
+            let response = match wanted {
                 Wanted::At(sequence) => stream.direct_get(sequence.0).await,
                 Wanted::LastOf(subject) => stream.direct_get_last_for_subject(subject).await,
             };
-            match answer {
+            match response {
                 Ok(message) if is_wanted(&message) => return Ok(Some(message)),
                 Ok(_) => {}
                 Err(error) if error.kind() == DirectGetErrorKind::NotFound => {}

@@ -1,10 +1,12 @@
-//! Following the stream.
+//! Follows the stream.
 //!
-//! The reader trusts its own cursor alone. The ordered consumer of the client library is not used: it was seen
-//! silent for 16 s after a server restart, and when its stream is deleted it makes itself anew, at the old
-//! position, in whatever stream has the name by then. Here a consumer that fails, leaves something out or was
-//! there before the connection was lost is replaced by one that begins with the newest message seen, and every
-//! new one is held against the log's identity and that message before it is believed.
+//! The reader relies only on its own cursor. It does not use the client library's ordered consumer, for two reasons: after
+//! a server restart, that was seen to deliver nothing for 16 s; and if its stream is deleted, it recreates itself at the
+//! old position in whatever stream has the same name by then.
+//!
+//! Instead, the reader replaces a consumer that fails, skips a message, or was created on an earlier connection. The new
+//! consumer starts at the newest message that the reader has seen. Before the reader uses its messages, it compares the
+//! identity of the log, and that first message, with what it knows.
 
 use std::{pin::Pin, time::Duration};
 
@@ -29,92 +31,91 @@ use crate::{
     domain::{Record, Sequence, Timestamp},
 };
 
-/// How many entries a batch has at most: enough to make one store transaction worth its price while
-/// catching up, few enough to keep it short.
+/// The largest number of entries in a batch: enough to make store transactions efficient while catching up, few enough to
+/// keep them short.
 const MAX_BATCH_ENTRIES: usize = 1_000;
 
-/// How many messages the server is asked for at once.
+/// How many messages the reader requests from the server at once.
 const PULL_MESSAGES: usize = 500;
 
-/// The reader looks at the stream this often. Together with the time of one request this is five seconds: so
-/// soon it is noticed, whatever the interval, that the log is away, gone, or another one.
-const LOOK_PAUSE: Duration = Duration::from_secs(5).saturating_sub(REQUEST_TIMEOUT);
+/// The pause between checks of the stream. Together with the timeout of a request this is five seconds, so the reader
+/// notices within that time that the log is unavailable, was deleted or was replaced, whatever the feed's interval is.
+const CHECK_PAUSE: Duration = Duration::from_secs(5).saturating_sub(REQUEST_TIMEOUT);
 
-/// The server forgets a consumer that nobody asks for so long.
-const FORGOTTEN_AFTER: Duration = Duration::from_secs(30);
+/// The server deletes a consumer that has been idle for this long.
+const CONSUMER_EXPIRES_AFTER: Duration = Duration::from_secs(30);
 
-/// Follows the stream with consumers that only it knows.
+/// Follows the stream with consumers of its own.
 pub struct NatsReader {
     position: Position,
     messages: Option<Messages>,
     connections: watch::Receiver<u64>,
-    /// When a consumer may be opened again, if the last one fails at once.
+    /// The earliest time to open another consumer, so that consumers that fail at once are not opened in a tight loop.
     next_open: Instant,
-    /// When the stream is to be looked at again.
-    next_look: Instant,
-    /// How far behind the reader was when it was looked at; not known since there is trouble.
+    /// When to check the stream again.
+    next_check: Instant,
+    /// How far the reader was behind at the last check; `None` after an error.
     behind: Option<u64>,
-    /// Whether a message has come since.
-    heard: bool,
-    /// Whether a batch was given since the log was in trouble last. If not, an empty one says that the reader is
-    /// at the log's end.
-    told: bool,
-    /// Whether a message contradicted what was seen before, and the log's leader is to be asked.
+    /// Whether a message has arrived since the last check.
+    received: bool,
+    /// Whether a batch was returned since the last error. If not, an empty batch reports that the reader has caught up.
+    reported: bool,
+    /// Whether a message contradicts one that was seen before, so that the log's leader must decide.
     disputed: bool,
 }
 
-/// Where the reader stands, and in which log.
+/// The reader's position, and the log to which it belongs.
 struct Position {
     nats: Nats,
     identity: LogIdentity,
     cursor: Sequence,
-    /// The oldest message that the stream held when it was looked at last.
+    /// The oldest message of the stream at the last check.
     first: Sequence,
-    /// Whether messages were missing since.
+    /// Whether messages have been missing since.
     has_skipped: bool,
-    /// The newest message that was seen, to know the log by.
+    /// The newest message that the reader has seen, which identifies the log.
     newest: Option<Entry>,
-    /// The stream's settings when it was looked at last.
+    /// The stream's options at the last check.
     settings: Option<Config>,
 }
 
 /// The messages of one consumer.
 struct Messages {
     stream: Peekable<pull::Stream>,
-    /// How many it has delivered: it counts them itself, so one that was lost on the way is missed.
+    /// How many messages have arrived. The consumer numbers its messages, so a lost one is noticed.
     delivered: u64,
-    /// Whether the newest message that was seen before has come again, or is no longer there to come.
+    /// Whether the newest message seen before has arrived again, or has expired.
     proven: bool,
 }
 
-/// What a look at the stream shows.
-struct Look {
-    /// How many messages lie between the cursor and the stream's end.
+/// The result of a check of the stream.
+struct StreamCheck {
+    /// How many messages there are between the cursor and the end of the stream.
     behind: u64,
     info: Info,
 }
 
 impl Nats {
-    /// The identity of the stream as it is now.
+    /// The identity of the current stream.
     pub async fn identity(&self) -> Result<LogIdentity, ReadError> {
         Ok(identity(&self.stream_info().await?))
     }
 
-    /// Follows the log with this identity from after `cursor`. `newest` is the newest message up to there that
-    /// is known: a log that has another one in its place is another log.
+    /// Follows the log with this identity, starting after `cursor`. `newest` is the newest known message up to the cursor. If
+    /// the log has another message at that position, it is another log.
     pub fn follow(&self, identity: LogIdentity, cursor: Sequence, newest: Option<Entry>) -> NatsReader {
         let (nats, first) = (self.clone(), Sequence::default());
         let position = Position { nats, identity, cursor, first, has_skipped: false, newest, settings: None };
-        let (connections, now) = (self.reports.connections(), Instant::now());
+        let (connections, now) = (self.events.connections(), Instant::now());
         NatsReader {
             position,
             messages: None,
             connections,
             next_open: now,
-            next_look: now,
+            next_check: now,
             behind: None,
-            heard: false,
-            told: false,
+            received: false,
+            reported: false,
             disputed: false,
         }
     }
@@ -124,17 +125,17 @@ impl Nats {
 impl LogReader for NatsReader {
     async fn next(&mut self) -> Result<Batch, ReadError> {
         let batch = self.try_next().await;
-        self.told = batch.is_ok();
+        self.reported = batch.is_ok();
         if batch.as_ref().is_err_and(|error| error.trouble().is_some()) {
             self.behind = None;
-            // The caller asks again at once.
+            // The caller retries immediately.
             sleep(RETRY_PAUSE).await;
         }
         batch
     }
 
     async fn stored(&mut self, _sequence: Sequence) {
-        // The cursor lives in the reader's store; the server keeps nothing about us.
+        // The cursor is saved in the reader's store; the server keeps no state for us.
     }
 
     async fn newest_slot(&mut self) -> Option<Timestamp> {
@@ -154,37 +155,40 @@ impl LogReader for NatsReader {
 }
 
 impl Position {
-    /// Looks at the stream. Fails for good where it is not the one that the cursor belongs to.
-    async fn look(&mut self) -> Result<Look, ReadError> {
+    /// Checks the stream. Fails permanently if it is not the stream to which the cursor belongs.
+    async fn check(&mut self) -> Result<StreamCheck, ReadError> {
         let info = self.nats.stream_info().await?;
         let found = identity(&info);
         if found != self.identity {
-            return Err(ReadError::Replaced(format!("it was {}, now it is {found}", self.identity)));
+            return Err(ReadError::Replaced(format!(
+                "its identity was {}, now it is {found}",
+                self.identity
+            )));
         }
         if self.settings.as_ref() != Some(&info.config) {
-            self.nats.tell_differing(&info.config);
+            self.nats.log_differences(&info.config);
             self.settings = Some(info.config.clone());
         }
         let (last, cursor) = (info.state.last_sequence, self.cursor);
         self.first = Sequence(info.state.first_sequence);
         let Some(behind) = last.checked_sub(cursor.0) else {
-            let reason = format!("it ends at {last}, before this reader's {cursor}");
+            let reason = format!("it ends at sequence {last}, but this reader is already at {cursor}");
             return Err(self.gone_or_in_doubt(cursor, reason, &info).await);
         };
-        Ok(Look { behind, info })
+        Ok(StreamCheck { behind, info })
     }
 
-    /// A consumer that begins with the newest message seen.
+    /// Creates a consumer that starts at the newest message seen.
     async fn consumer(&self) -> Result<pull::Stream, ReadError> {
         self.nats.require_connection()?;
         let begin = self.newest.as_ref().map_or(self.cursor.next(), |newest| newest.sequence);
         let config = pull::Config {
-            // Named, with one filter: then the permission for it can name the filter too.
+            // With a name and a single filter, the filter is part of the request's subject and can be part of a permission.
             name: Some(consumer_name()),
             filter_subject: self.nats.subjects.all(),
             deliver_policy: DeliverPolicy::ByStartSequence { start_sequence: begin.0 },
             ack_policy: AckPolicy::None,
-            inactive_threshold: FORGOTTEN_AFTER,
+            inactive_threshold: CONSUMER_EXPIRES_AFTER,
             memory_storage: true,
             num_replicas: 1,
             ..pull::Config::default()
@@ -195,8 +199,7 @@ impl Position {
         messages.map_err(|error| self.nats.unanswered(error))
     }
 
-    /// Fails unless the stream's leader has the expected message at a position, or none because it was dropped for its
-    /// age.
+    /// Fails unless the stream's leader has the expected message at a position, or the message has expired.
     async fn require_on_leader(
         &mut self,
         sequence: Sequence,
@@ -205,65 +208,63 @@ impl Position {
         let stream = self.nats.context.get_stream_no_info(&self.nats.stream).await;
         let stream = stream.map_err(|error| self.nats.unanswered(error))?;
         let found = stream.get_raw_message(sequence.0).await;
-        // Asked afterwards: a leader that a majority still follows now was the right one to ask.
-        let Look { info, .. } = self.look().await?;
+        // The order matters: if the server is the confirmed leader now, it was the leader when it returned the message.
+        let StreamCheck { info, .. } = self.check().await?;
         let holds = match found {
             Ok(message) => is_expected(&entry(message.sequence, Some(&message.headers), message.payload)),
             Err(error) if error.kind() == RawMessageErrorKind::NoMessageFound => sequence < self.first,
             Err(error) => return Err(self.nats.unanswered(error)),
         };
         if !holds {
-            let reason = format!("its message {sequence} is another one");
+            let reason = format!("its message {sequence} has changed");
             return Err(self.gone_or_in_doubt(sequence, reason, &info).await);
         }
         Ok(())
     }
 
-    /// Moves on to a message, unless it was seen before.
+    /// Moves the cursor to a message and adds it to the batch.
     fn advance(&mut self, entry: Entry, batch: &mut Batch) {
         if entry.sequence > self.cursor.next() {
-            // Whoever takes the messages in sees the hole, too.
+            // The code that processes the batch also sees the missing messages.
             let (from, before) = (self.cursor.next().0, entry.sequence.0);
-            tracing::warn!(
-                event = "messages_missing",
-                from,
-                before,
-                "the log no longer holds these messages"
-            );
+            tracing::warn!(event = "messages_missing", from, before, "the log no longer has these messages");
             self.has_skipped = true;
         }
         self.cursor = entry.sequence;
         batch.entries.push(entry);
     }
 
-    /// Whether a message contradicts the one that was seen at the same position.
+    /// Whether a message differs from the one that was seen at the same position.
     fn contradicts(&self, found: &Entry) -> bool {
         let seen = self.newest.as_ref().filter(|newest| newest.sequence == found.sequence);
         seen.is_some_and(|seen| !is_same(seen, found))
     }
 
-    /// A consumer lives on one server, which may be a damaged one: only the leader decides whether this is another log.
-    async fn settle(&mut self) -> Result<(), ReadError> {
+    /// Asks the leader whether this is another log. The consumer's own server may be a damaged one.
+    async fn verify_newest(&mut self) -> Result<(), ReadError> {
         let Some(newest) = self.newest.clone() else { return Ok(()) };
         let sequence = newest.sequence;
         self.require_on_leader(sequence, |found| is_same(&newest, found)).await?;
         tracing::warn!(
             event = "replica_differs",
             %sequence,
-            "a NATS server delivered another message than the stream's leader has; creating a new consumer"
+            "a NATS server delivered a message that differs from the leader's; creating a new consumer"
         );
         Ok(())
     }
 
-    /// The log does not have what this reader has seen. That is final unless another server has it, or may have it.
+    /// The error if the log does not have a message that this reader has seen. It is permanent unless another server has the
+    /// message, or may have it.
     async fn gone_or_in_doubt(&self, sequence: Sequence, reason: String, info: &Info) -> ReadError {
         let replicas = Replicas::of(info);
         if !replicas.are_all_current() {
             let behind = replicas.behind.join(", ");
-            return ReadError::InDoubt(format!("{reason}, while these servers are behind or away: {behind}"));
+            return ReadError::InDoubt(format!(
+                "{reason}; these servers are down or not up to date: {behind}"
+            ));
         }
         match self.nats.is_held_elsewhere(sequence, info).await {
-            Ok(true) => ReadError::InDoubt(format!("{reason}, and not all servers agree on that")),
+            Ok(true) => ReadError::InDoubt(format!("{reason}; the servers disagree about it")),
             Ok(false) => ReadError::Replaced(format!("{reason}, so it has lost records")),
             Err(error) => error,
         }
@@ -281,59 +282,59 @@ impl NatsReader {
             }
             let Some(messages) = &mut self.messages else { continue };
             tokio::select! {
-                // While messages come there is nothing to look for.
+                // Messages first: a check is only needed if none arrive.
                 biased;
                 message = messages.stream.next() => {
                     let mut batch = self.collect(message);
                     if std::mem::take(&mut self.position.has_skipped) {
-                        // Whether they were dropped for their age, or lost, shows where the log begins now. What
-                        // else is the matter with it, the next look will say.
-                        let _ = self.position.look().await;
+                        // The first position of the log shows whether the messages have expired or were lost. Any error
+                        // is reported by the next check.
+                        let _ = self.position.check().await;
                         batch.first = self.position.first;
                     }
                     if std::mem::take(&mut self.disputed) {
                         self.messages = None;
-                        self.position.settle().await?;
+                        self.position.verify_newest().await?;
                     }
                     if !batch.entries.is_empty() {
                         return Ok(batch);
                     }
                 }
                 _ = self.connections.changed() => {
-                    tracing::debug!("the connection is a new one; so shall the consumer be");
+                    tracing::debug!(event = "consumer_outdated", "reconnected; creating a new consumer");
                     self.messages = None;
                 }
-                () = sleep_until(self.next_look) => self.look_again().await?,
+                () = sleep_until(self.next_check) => self.check_again().await?,
             }
         }
     }
 
-    /// Opens a consumer, and looks at the stream afterwards: a consumer goes with its stream, so one that was
-    /// there before the look is of the stream that is found.
+    /// Opens a consumer, and checks the stream afterwards. A consumer is deleted together with its stream, so a consumer
+    /// that was created before the check belongs to the stream that the check found.
     async fn open(&mut self) -> Result<(), ReadError> {
         sleep_until(self.next_open).await;
         self.next_open = Instant::now() + RETRY_PAUSE;
         self.connections.mark_unchanged();
-        // A consumer must not be asked for while the stream is missing or being restored: the server may accept it, fail to
-        // find the stream, and call itself unhealthy from then on (2.15.1).
+        // No consumer must be created while the stream is missing or being restored: nats-server 2.15.1 may accept it, fail
+        // to find the stream, and report itself as unhealthy from then on.
         self.position.nats.stream_info().await?;
         let opened = self.position.consumer().await;
-        // What the look says explains why there is no consumer, if there is none.
-        let Look { behind, .. } = self.position.look().await?;
+        // If no consumer could be created, the check explains why, so its error comes first.
+        let StreamCheck { behind, .. } = self.position.check().await?;
         let first = self.position.first;
         let proven = self.position.newest.as_ref().is_none_or(|newest| newest.sequence < first);
         self.messages = Some(Messages { stream: opened?.peekable(), delivered: 0, proven });
-        self.looked(behind);
+        self.checked(behind);
         Ok(())
     }
 
-    /// Looks at the stream, and whether the consumer should have said something.
-    async fn look_again(&mut self) -> Result<(), ReadError> {
-        let behind = match self.position.look().await {
-            Ok(look) => look.behind,
-            // Messages have come meanwhile all the same.
+    /// Checks the stream, and whether the consumer should have delivered a message.
+    async fn check_again(&mut self) -> Result<(), ReadError> {
+        let behind = match self.position.check().await {
+            Ok(check) => check.behind,
+            // Messages have arrived meanwhile, so the log works.
             Err(ReadError::Unavailable(_) | ReadError::Refused(_)) if self.has_message() => {
-                self.next_look = Instant::now() + LOOK_PAUSE;
+                self.next_check = Instant::now() + CHECK_PAUSE;
                 return Ok(());
             }
             Err(error) => {
@@ -341,23 +342,27 @@ impl NatsReader {
                 return Err(error);
             }
         };
-        if !self.heard && behind > 0 {
+        if !self.received && behind > 0 {
             self.messages = None;
-            if let Some(refusal) = self.position.nats.reports.refusal() {
-                return Err(ReadError::Refused(refusal));
+            if let Some(denial) = self.position.nats.events.denial() {
+                return Err(ReadError::Refused(denial));
             }
-            tracing::info!(behind, "the consumer fell silent; making a new one");
+            tracing::info!(
+                event = "consumer_silent",
+                behind,
+                "the consumer delivers nothing; creating a new one"
+            );
         } else if let Some(messages) = &mut self.messages {
-            // If it were to come again, it would have come.
-            messages.proven |= !self.heard;
+            // The newest message seen before would have arrived by now if the stream still had it.
+            messages.proven |= !self.received;
         }
-        self.looked(behind);
+        self.checked(behind);
         Ok(())
     }
 
-    fn looked(&mut self, behind: u64) {
-        self.next_look = Instant::now() + LOOK_PAUSE;
-        (self.behind, self.heard) = (Some(behind), false);
+    fn checked(&mut self, behind: u64) {
+        self.next_check = Instant::now() + CHECK_PAUSE;
+        (self.behind, self.received) = (Some(behind), false);
     }
 
     fn has_message(&mut self) -> bool {
@@ -366,12 +371,14 @@ impl NatsReader {
         matches!(waiting, Some(Some(Some(Ok(_)))))
     }
 
-    /// Whether the reader is at the log's end, and has not said so.
+    /// Whether the reader has caught up and has not reported that yet.
     fn has_caught_up(&self) -> bool {
-        !self.told && self.behind == Some(0) && self.messages.as_ref().is_some_and(|messages| messages.proven)
+        !self.reported
+            && self.behind == Some(0)
+            && self.messages.as_ref().is_some_and(|messages| messages.proven)
     }
 
-    /// The message, and whatever else has arrived already.
+    /// Collects the message and all others that have already arrived.
     fn collect(&mut self, first: Option<Result<Message, MessagesError>>) -> Batch {
         let mut batch = Batch { entries: Vec::new(), pending: 0, first: self.position.first };
         let mut arrived = Some(first);
@@ -396,18 +403,24 @@ impl NatsReader {
             Some(Ok(message)) => message,
             ended => {
                 let error = ended.and_then(Result::err).map(|error| error.to_string());
-                tracing::debug!(error, "the consumer ended; making a new one");
+                tracing::debug!(event = "consumer_ended", error, "the consumer ended; creating a new one");
                 self.messages = None;
                 return;
             }
         };
         let Ok(info) = message.info() else {
-            tracing::debug!("a message without JetStream's reply subject; not of the log");
+            tracing::debug!(
+                event = "message_without_position",
+                "ignored a message that JetStream did not deliver"
+            );
             return;
         };
         messages.delivered += 1;
         if info.consumer_sequence != messages.delivered {
-            tracing::info!("messages were lost on the way; making a new consumer");
+            tracing::info!(
+                event = "consumer_messages_lost",
+                "the consumer lost messages; creating a new one"
+            );
             self.messages = None;
             return;
         }
@@ -417,7 +430,7 @@ impl NatsReader {
             (self.disputed, self.messages) = (true, None);
             return;
         }
-        (messages.proven, self.heard) = (true, true);
+        (messages.proven, self.received) = (true, true);
         if entry.sequence > self.position.cursor {
             batch.pending = pending;
             self.position.advance(entry, batch);
@@ -425,12 +438,13 @@ impl NatsReader {
     }
 }
 
-/// What comes from a store is the record, less what its codec does not know.
+/// Compares two messages. A message that was rebuilt from a store may lack fields that the codec does not know, so records
+/// are compared as well.
 fn is_same(one: &Entry, other: &Entry) -> bool {
     one == other || matches!((one.record(), other.record()), (Ok(one), Ok(other)) if one == other)
 }
 
-/// A name no other consumer has: names are shared by everyone who reads the stream.
+/// A unique name. All readers of the stream share one namespace.
 fn consumer_name() -> String {
     format!("tickwell-api-{:016x}", rand::random::<u64>())
 }

@@ -1,8 +1,8 @@
-//! Making the servers' copies of the log the same again.
+//! Replaces the other servers' copies of the log with the leader's.
 //!
-//! nats-server notices no difference between the copies, and never corrects one: a server whose stream is longer than
-//! the leader's keeps what it has (see decision 0022). But a server that gets a copy for the first time gets the
-//! leader's. So the stream is reduced to its leader's copy and then given its other replicas back.
+//! nats-server does not notice that copies differ, and never corrects them: a server whose stream is longer than the
+//! leader's keeps its own messages (see decision 0022). But a server that gets a new copy gets the leader's. So the stream
+//! is first reduced to the leader's copy, and then gets its other replicas back.
 
 use async_nats::jetstream::stream::{Config, Info};
 use tokio::time::sleep;
@@ -10,23 +10,23 @@ use tokio::time::sleep;
 use super::{Nats, NatsError, RETRY_PAUSE, lease, replicas::Replicas};
 use crate::{bus::ReadError, domain::Sequence};
 
-/// The copy from which all others are made.
+/// The leader's copy, from which all others are created.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct LeadersCopy {
-    /// The server that has it.
+    /// The name of the leader.
     pub server: String,
-    /// The servers that are behind or away, as far as the leader knows.
+    /// The servers that are down or not up to date, according to the leader.
     pub behind: Vec<String>,
-    /// How many messages it has.
+    /// The number of messages in the copy.
     pub messages: u64,
-    /// Its last position.
+    /// The last sequence in the copy.
     pub last: Sequence,
     /// How many servers should have a copy.
     pub replicas: usize,
 }
 
 impl Nats {
-    /// The copy that [`Nats::repair`] would keep.
+    /// Returns the copy that [`Nats::repair`] would keep.
     pub async fn leaders_copy(&self) -> Result<LeadersCopy, NatsError> {
         let info = self.stream_info().await?;
         let Replicas { wanted: replicas, behind, .. } = Replicas::of(&info);

@@ -1,4 +1,4 @@
-//! Which servers of a cluster hold the log, as the stream's leader sees them, and reporting it when some do not.
+//! Determines which servers of a cluster have a complete copy of the log, and reports when some do not.
 
 use std::{
     sync::{Arc, Mutex, PoisonError},
@@ -12,26 +12,25 @@ use crate::{
     readiness::{Check, Condition},
 };
 
-/// A follower that the leader heard from within this time has not elected another leader meanwhile: nats-server's
-/// followers wait at least 4 s for their leader before they begin an election. A healthy follower answers every second.
+/// A follower that the leader has heard from within this time cannot have elected another leader since then: nats-server's
+/// followers wait at least 4 s before they start an election. A healthy follower responds every second.
 const HEARD_WITHIN: Duration = Duration::from_secs(4);
 
-/// The replicas of a stream.
+/// The replicas of a stream, according to its leader.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Replicas {
     /// How many there should be.
     pub(super) wanted: usize,
-    /// How many have everything, the leader included.
+    /// How many have a complete copy, including the leader.
     pub(super) current: usize,
-    /// The servers that do not have everything, or are away.
+    /// The servers that are down or do not have a complete copy.
     pub(super) behind: Vec<String>,
-    /// Whether the server that answered leads the stream and was heard by a majority just now. Without that, it may be
-    /// a former leader that was cut off and does not know of a newer one: it goes on answering for up to 20 s.
+    /// Whether the responding server is the leader and has recently heard from a majority. If not, it may be a former leader
+    /// that is cut off from the others and does not know the new leader. It keeps responding for up to 20 s.
     pub(super) is_led: bool,
 }
 
 impl Replicas {
-    /// What the stream's leader says of them.
     pub(super) fn of(info: &Info) -> Self {
         let wanted = info.config.num_replicas.max(1);
         let Some(cluster) = &info.cluster else {
@@ -39,25 +38,25 @@ impl Replicas {
             return Self { wanted, current: 1, behind: Vec::new(), is_led: true };
         };
         let followers = cluster.replicas.as_slice();
-        // While replicas are taken away, those that are still there count.
+        // While replicas are being removed, the remaining ones still count.
         let wanted = wanted.max(followers.len() + 1);
         let heard = 1 + followers.iter().filter(|follower| is_heard(follower)).count();
         let is_led = cluster.leader.is_some() && heard > wanted / 2;
         let (current, lagging): (Vec<_>, Vec<_>) =
             followers.iter().partition(|follower| follower.current && is_heard(follower));
-        let unplaced = (followers.len() + 1..wanted).map(|_| "a server that is still to be found".to_owned());
+        let unplaced = (followers.len() + 1..wanted).map(|_| "a server that is not assigned yet".to_owned());
         let behind = lagging.into_iter().map(|follower| follower.name.clone()).chain(unplaced).collect();
         let current = if is_led { current.len() + 1 } else { 0 };
         Self { wanted, current, behind, is_led }
     }
 
-    /// Whether every server that should hold the stream has all of it.
+    /// Whether every server that should have a copy has a complete one.
     pub(super) fn are_all_current(&self) -> bool {
         self.is_led && self.behind.is_empty()
     }
 }
 
-/// What one connection reports about the replicas. Clones share what was reported last.
+/// Reports the replicas as metrics, log lines and a readiness check. Clones share the last report.
 #[derive(Debug, Clone)]
 pub(super) struct ReplicaReport {
     metrics: Metrics,
@@ -70,18 +69,18 @@ impl ReplicaReport {
         Self { metrics, check: None, behind: Arc::default() }
     }
 
-    /// The same, and a check of the process's readiness that says so.
+    /// Adds a readiness check.
     pub(super) fn with_check(self, check: Check) -> Self {
         check.set(Condition::Ready);
         Self { check: Some(check), ..self }
     }
 
-    /// Nobody knows how the replicas are: the log has no leader, or does not answer.
+    /// Reports that the state of the replicas is unknown, because the log has no leader or does not respond.
     pub(super) fn unknown(&self) {
         self.metrics.replicas_current.set(0);
     }
 
-    /// Reports how they are; in the log only when that changes.
+    /// Reports the state of the replicas. Logs only changes.
     pub(super) fn report(&self, replicas: &Replicas) {
         if !replicas.is_led {
             return self.unknown();
@@ -93,7 +92,7 @@ impl ReplicaReport {
         let condition = match replicas.behind.is_empty() {
             true => Condition::Ready,
             false => Condition::Degraded(format!(
-                "{current} of {wanted} NATS servers have all of the log; behind or away: {servers}"
+                "{current} of {wanted} NATS servers have a complete copy of the log; down or not up to date: {servers}"
             )),
         };
         if let Some(check) = &self.check {
@@ -109,7 +108,7 @@ impl ReplicaReport {
                 event = "log_replicas_complete",
                 current,
                 wanted,
-                "every NATS server has all of the log again"
+                "every NATS server has a complete copy of the log again"
             );
         } else {
             tracing::warn!(
@@ -117,13 +116,14 @@ impl ReplicaReport {
                 current,
                 wanted,
                 servers,
-                "not every NATS server has all of the log; if it stays so, see \"A NATS server is not ready\" in docs/operations.md"
+                "not every NATS server has a complete copy of the log; if this persists, see \"A NATS server is not ready\" in \
+                 docs/operations.md"
             );
         }
     }
 }
 
-/// A follower that was never heard of has an `active` of zero, and is not current.
+/// A follower that the leader has never heard from has an `active` of zero, and is not current.
 fn is_heard(follower: &PeerInfo) -> bool {
     let heard_once = follower.current || !follower.active.is_zero();
     heard_once && !follower.offline && follower.active < HEARD_WITHIN
@@ -157,14 +157,18 @@ mod tests {
 
     #[test]
     fn a_leader_counts_only_while_a_majority_answers_it() {
-        // Each line is what a real cluster of three said.
+        // Each case is a response of a real cluster of three servers.
         let healthy = replicas(Some("n2"), &[("n0", true, 680), ("n1", true, 680)]);
         assert_eq!((healthy.current, healthy.is_led, healthy.are_all_current()), (3, true, true));
         let one_dead = replicas(Some("n0"), &[("n1", true, 810), ("n2", false, 0)]);
         assert_eq!((one_dead.current, one_dead.is_led, one_dead.are_all_current()), (2, true, false));
         assert_eq!(one_dead.behind, ["n2"]);
         let cut_off = replicas(Some("n2"), &[("n0", true, 5_690), ("n1", true, 5_690)]);
-        assert_eq!((cut_off.current, cut_off.is_led), (0, false), "it still calls its followers current");
+        assert_eq!(
+            (cut_off.current, cut_off.is_led),
+            (0, false),
+            "it still reports its followers as current"
+        );
         let leaderless = replicas(None, &[("n0", false, 0), ("n1", false, 0), ("n2", true, 970)]);
         assert!(!leaderless.is_led && !leaderless.are_all_current());
         let moving = replicas(Some("n2"), &[("n0", true, 500)]);

@@ -1,12 +1,12 @@
-//! Putting a backup of the stream back into a server that does not have the stream.
+//! Restores a backup of the stream to a server that does not have the stream.
 //!
-//! nats-server 2.15.1 writes what arrives straight into the stream, which is visible from its first block on. If the
-//! restore is cut off, by the client or by a server, what has arrived stays: one server then shows a stream that looks
-//! whole and is not, and a cluster shows an empty one. So the stream is marked in its metadata until it is whole: pods
-//! and pollers leave a marked stream alone, and the next restore removes it.
+//! nats-server 2.15.1 writes the pieces directly into the stream, which is visible as soon as it has the first block. If
+//! the restore is interrupted, by the client or by a server, the partial stream stays: a single server then shows a stream
+//! that looks complete, and a cluster shows an empty one. So the stream's metadata has a mark until the stream is complete.
+//! Pods and pollers do not use a marked stream, and the next restore deletes it.
 //!
-//! Before there is a stream, the lease protects its place: whoever may create the stream does so only while holding the
-//! lease, and a restore takes it, from a leading poller too.
+//! While there is no stream yet, the lease prevents others from creating it: pollers create the stream only while they
+//! hold the lease, and a restore takes the lease, even from a leading poller.
 
 use std::{sync::Arc, time::Duration};
 
@@ -31,40 +31,40 @@ use crate::{
     domain::{LeaderId, Span, Timestamp},
 };
 
-/// How long a poller may take to notice that it lost the lease, and to give up what it was about to do: it renews the
-/// lease at least once a second, and no request of its takes longer than the timeout.
-const POLLER_STANDS_BY: Duration = Duration::from_secs(1).saturating_add(REQUEST_TIMEOUT);
+/// How long a poller may take to notice that it lost the lease, and to finish its last request. It renews the lease at least
+/// once a second, and no request takes longer than the timeout.
+const UNTIL_POLLER_STOPS: Duration = Duration::from_secs(1).saturating_add(REQUEST_TIMEOUT);
 
-/// The lease is renewed so often in its span, and once a second at least.
+/// The lease is renewed this many times in its span, and at least once a second.
 const RENEWALS_PER_SPAN: u32 = 5;
 
-/// How long the servers of a cluster may take to tell each other where the pieces go.
+/// How long it may take until every server of a cluster knows which server receives the pieces.
 const ROUTES_SPREAD: Duration = Duration::from_secs(10);
 
-/// What was in the place of the stream, and was removed.
+/// What existed under the stream's name before the restore. It is deleted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Found {
     /// No stream.
     Nothing,
     /// A stream that never held a message.
     Empty,
-    /// What a restore left behind that was cut off.
+    /// A partial stream that an interrupted restore left behind.
     Remnant,
-    /// A log.
+    /// A stream with messages.
     Log {
         /// How many messages it had.
         messages: u64,
-        /// The position of the newest one.
+        /// The sequence of the newest one.
         last: u64,
     },
 }
 
-/// On which servers the stream is.
+/// The servers' copies of the stream.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Copies {
-    /// Whether a majority has all of it, so that it survives the loss of one.
+    /// Whether a majority of the servers has a complete copy, so that the stream survives the loss of one server.
     pub is_safe: bool,
-    /// Those that do not have all of it, or are away.
+    /// The servers that are down or do not have a complete copy.
     pub behind: Vec<String>,
 }
 
@@ -74,18 +74,18 @@ pub struct Restore {
     description: Description,
     lease: SeizedLease,
     found: Found,
-    /// Where the pieces go; nothing before the server was asked.
+    /// The subject to which the pieces are sent; empty before [`Restore::begin`].
     target: String,
-    /// Whether the server was asked, so that it may have a part of the stream.
+    /// Whether [`Restore::begin`] was called, so that the server may have a part of the stream.
     has_begun: bool,
 }
 
-/// The lease in the hands of a restore.
+/// The lease while a restore holds it.
 struct SeizedLease {
     lease: Arc<NatsLease>,
     from: Option<LeaderId>,
     stop: CancellationToken,
-    /// Renews the lease until it is told to stop; returns nothing once the lease is lost.
+    /// Renews the lease until `stop` is cancelled. Returns `None` if the lease is lost.
     keeper: AbortOnDropHandle<Option<Hold>>,
 }
 
@@ -105,9 +105,9 @@ struct Configured {
 }
 
 impl Nats {
-    /// Makes room for a restore: makes sure that there are no records in the stream's place, unless they are to be replaced,
-    /// takes the lease, and removes what is there. Waits for servers that do not answer yet, for at most `patience`. `span`
-    /// is how long the lease lasts where its bucket has to be created.
+    /// Prepares a restore: takes the lease, and deletes any existing stream. Fails if that stream has messages, unless
+    /// `replace` is set. Waits at most `patience` for servers that do not respond yet. `span` is the span of the lease if its
+    /// bucket has to be created.
     pub async fn prepare_restore(
         &self,
         description: Description,
@@ -115,29 +115,29 @@ impl Nats {
         replace: bool,
         patience: Duration,
     ) -> Result<Restore, MaintenanceError> {
-        let may_be_removed = async || match self.stream_in_place().await? {
+        let check_existing = async || match self.existing_stream().await? {
             Found::Log { messages, last } if !replace => {
                 Err(MaintenanceError::Occupied { stream: self.stream.clone(), messages, last })
             }
             found => Ok(found),
         };
-        self.patiently(patience, may_be_removed).await?;
+        self.retry_for(patience, check_existing).await?;
         let nats = Self { replicas: description.replicas(), ..self.clone() };
         let lease = timeout(patience, NatsLease::open(nats.clone(), span)).await;
-        let lease = lease.map_err(|_elapsed| silent("the lease's bucket could not be created"))?;
+        let lease = lease.map_err(|_elapsed| silent("the lease bucket could not be created in time"))?;
         let lease = SeizedLease::take(lease.map_err(|error| ReadError::Unavailable(error.into()))?).await?;
         if lease.from.is_some() {
-            sleep(POLLER_STANDS_BY).await;
+            sleep(UNTIL_POLLER_STOPS).await;
         }
-        // From here on nobody creates the stream or writes to it.
-        let found = self.patiently(patience, may_be_removed).await?;
+        // From here on, no other process creates the stream or writes to it.
+        let found = self.retry_for(patience, check_existing).await?;
         if found != Found::Nothing {
-            self.remove_stream().await?;
+            self.delete_stream().await?;
         }
         Ok(Restore { nats, description, lease, found, target: String::new(), has_begun: false })
     }
 
-    /// Which servers have all of the stream.
+    /// Returns which servers have a complete copy of the stream.
     pub async fn copies(&self) -> Result<Copies, MaintenanceError> {
         let stream = self.context.get_stream(&self.stream).await;
         let stream = stream.map_err(|error| refused_or(self.not_found(error)))?;
@@ -145,8 +145,7 @@ impl Nats {
         Ok(Copies { is_safe: is_led && current > wanted / 2, behind })
     }
 
-    /// What is in the place of the stream.
-    async fn stream_in_place(&self) -> Result<Found, MaintenanceError> {
+    async fn existing_stream(&self) -> Result<Found, MaintenanceError> {
         self.require_connection().map_err(refused_or)?;
         let stream = self.context.get_stream(&self.stream).await.map_err(|error| self.not_found(error));
         let info = match stream {
@@ -160,8 +159,8 @@ impl Nats {
         let led = info.config.num_replicas <= 1 || Replicas::of(&info).is_led;
         match (info.state.last_sequence, led) {
             (0, true) => Ok(Found::Empty),
-            // Without a leader a server says what it has, which may be less than there is.
-            (0, false) => Err(silent("the stream is there, and does not have a leader")),
+            // Without a leader, the server responds with its own copy, which may be incomplete.
+            (0, false) => Err(silent("the stream exists, but has no leader")),
             (last, _) => Ok(Found::Log { messages: info.state.messages, last }),
         }
     }
@@ -176,32 +175,32 @@ impl Nats {
         self.ask::<Value>(&format!("$JS.API.STREAM.UPDATE.{name}"), json(&config)?).await.map(drop)
     }
 
-    /// Removes the stream, and waits until nobody asks the server for what was in it.
-    async fn remove_stream(&self) -> Result<(), MaintenanceError> {
+    /// Deletes the stream, and waits until all requests that may refer to it have ended.
+    async fn delete_stream(&self) -> Result<(), MaintenanceError> {
         let subject = format!("$JS.API.STREAM.DELETE.{}", self.stream);
         match self.ask::<Value>(&subject, Bytes::new()).await {
             Err(MaintenanceError::Rejected(error)) if error.error_code() == ErrorCode::STREAM_NOT_FOUND => {}
             removed => drop(removed?),
         }
-        // A consumer that is created while the stream is not yet on its server stays broken until that server is
-        // restarted (2.15.1). Requests of pods that still saw the stream have come to an end after this.
+        // In nats-server 2.15.1, a consumer that is created before its server has the stream stays broken until that server
+        // is restarted. After this pause, requests of pods that still saw the stream have timed out.
         sleep(REQUEST_TIMEOUT).await;
         Ok(())
     }
 }
 
 impl Restore {
-    /// What was in the stream's place, and was removed.
+    /// What existed under the stream's name, and was deleted.
     pub fn found(&self) -> Found {
         self.found
     }
 
-    /// Which poller the lease was taken from.
+    /// The poller from which the lease was taken.
     pub fn taken_from(&self) -> Option<LeaderId> {
         self.lease.from
     }
 
-    /// Asks the server to take the stream.
+    /// Asks the server to start the restore.
     pub async fn begin(&mut self) -> Result<(), MaintenanceError> {
         let mut marked = self.description.clone();
         let mark = [(RESTORE_MARK.to_owned(), Value::from("incomplete"))];
@@ -213,13 +212,13 @@ impl Restore {
         let (subject, request) = (format!("$JS.API.STREAM.RESTORE.{}", self.nats.stream), json(&marked)?);
         self.has_begun = true;
         let Target { deliver_subject } = match self.nats.ask(&subject, request.clone()).await {
-            // A cluster shows a stream that is being restored only once it has a part of it. So this is what an
-            // interrupted restore has left behind; nobody else creates the stream while the lease is ours.
+            // A cluster does not show a partial stream before it has the first block. So this is what an interrupted restore
+            // left behind: no other process creates the stream while we hold the lease.
             Err(MaintenanceError::Rejected(error))
                 if error.error_code() == ErrorCode::STREAM_NAME_EXIST_RESTORE_FAILED
-                    && matches!(self.nats.stream_in_place().await?, Found::Nothing | Found::Remnant) =>
+                    && matches!(self.nats.existing_stream().await?, Found::Nothing | Found::Remnant) =>
             {
-                self.nats.remove_stream().await?;
+                self.nats.delete_stream().await?;
                 self.nats.ask(&subject, request).await?
             }
             target => target?,
@@ -234,49 +233,49 @@ impl Restore {
             return Err(MaintenanceError::LeaseLost);
         }
         let until = Instant::now() + ROUTES_SPREAD;
-        let taken = loop {
+        let response = loop {
             match self.nats.send(&self.target, piece.clone()).await {
-                // Nothing was sent; anything else must not be sent again.
+                // No server received the piece, so it is safe to send it again. After any other error it is not.
                 Err(MaintenanceError::Unheard(_)) if Instant::now() < until => sleep(RETRY_PAUSE).await,
-                taken => break taken?,
+                response => break response?,
             }
         };
-        match taken.payload.is_empty() {
+        match response.payload.is_empty() {
             true => Ok(()),
-            // Only an error has something to say.
-            false => read::<Value>(&taken.payload).map(drop),
+            // Only an error response has content.
+            false => read::<Value>(&response.payload).map(drop),
         }
     }
 
-    /// Says that all pieces were sent, and compares what the server has then with what was backed up. Returns how many
-    /// messages it dropped at once because of their age.
+    /// Completes the transfer, and compares the restored stream with the backup. Returns how many messages the server deleted
+    /// immediately because they had expired.
     pub async fn finish(&mut self, now: Timestamp) -> Result<u64, MaintenanceError> {
         let Restored { state } = self.nats.ask(&self.target, Bytes::new()).await?;
-        let too_old = too_old(&self.description, &state, now);
-        too_old.ok_or_else(|| MaintenanceError::Differs {
+        let expired = expired_messages(&self.description, &state, now);
+        expired.ok_or_else(|| MaintenanceError::Differs {
             expected: self.description.state.clone(),
             found: state,
         })
     }
 
-    /// Declares the stream whole, and gives the lease back: pollers and pods go on.
+    /// Removes the mark from the stream and releases the lease. Pollers and pods continue.
     pub async fn complete(self) -> Result<(), MaintenanceError> {
-        self.nats.patiently(STEP_TIMEOUT, async || self.nats.unmark().await).await?;
+        self.nats.retry_for(STEP_TIMEOUT, async || self.nats.unmark().await).await?;
         self.lease.release().await;
         Ok(())
     }
 
-    /// Gives up, and gives the lease back. What has arrived stays: it is marked, so nobody uses it, and as long as it is
-    /// there, nobody creates another stream.
+    /// Gives up and releases the lease. The partial stream stays. Its mark prevents others from using it, and its existence
+    /// prevents others from creating a new stream.
     pub async fn release(self) {
         self.lease.release().await;
     }
 
-    /// Removes what has arrived, and gives the lease back. If this fails, the next restore does it.
+    /// Deletes the partial stream and releases the lease. If this fails, the next restore deletes it.
     pub async fn discard(self) -> Result<(), MaintenanceError> {
-        let removed = match self.nats.stream_in_place().await {
-            Ok(Found::Remnant | Found::Nothing) if self.has_begun => self.nats.remove_stream().await,
-            // Nothing else is ours.
+        let removed = match self.nats.existing_stream().await {
+            Ok(Found::Remnant | Found::Nothing) if self.has_begun => self.nats.delete_stream().await,
+            // Anything else was not created by this restore.
             other => other.map(drop),
         };
         self.lease.release().await;
@@ -304,23 +303,23 @@ impl SeizedLease {
     }
 }
 
-/// Renews the lease until it is told to stop.
+/// Renews the lease until `stop` is cancelled.
 async fn keep(lease: Arc<NatsLease>, mut hold: Hold, stop: CancellationToken) -> Option<Hold> {
     let pause = (lease.span() / RENEWALS_PER_SPAN).min(Duration::from_secs(1));
     while stop.run_until_cancelled(sleep(pause)).await.is_some() {
         match lease.claim(Some(hold)).await {
             Ok(Claim::Held(renewed)) => hold = renewed,
             Ok(Claim::Taken(_)) => return None,
-            // While the server is away, nobody else gets the lease either.
+            // While the server does not respond, other processes cannot take the lease either.
             Err(_) => {}
         }
     }
     Some(hold)
 }
 
-/// How many messages of a backup are missing because they were too old for the stream; nothing if what was restored
-/// differs in another way.
-fn too_old(description: &Description, found: &Contents, now: Timestamp) -> Option<u64> {
+/// How many messages of a backup are missing because they had expired. `None` if the restored stream differs in any other
+/// way.
+fn expired_messages(description: &Description, found: &Contents, now: Timestamp) -> Option<u64> {
     let expected = &description.state;
     if found.last_seq != expected.last_seq {
         return None;
@@ -333,9 +332,9 @@ fn too_old(description: &Description, found: &Contents, now: Timestamp) -> Optio
     let oldest = expected.more.get("first_ts").and_then(Value::as_str)?.parse::<Timestamp>().ok()?;
     let max_age = Duration::from_nanos(u64::try_from(max_age).ok()?);
     let expired = now.since(oldest) > max_age;
-    // The oldest ones, and no others.
-    let from_beginning = found.first_seq.checked_sub(expected.first_seq)? >= missing;
-    (expired && from_beginning).then_some(missing)
+    // Only the oldest messages may be missing.
+    let only_oldest = found.first_seq.checked_sub(expected.first_seq)? >= missing;
+    (expired && only_oldest).then_some(missing)
 }
 
 #[cfg(test)]
@@ -349,20 +348,20 @@ mod tests {
         Contents { messages, bytes: 1, first_seq, last_seq, more: more.into_iter().collect() }
     }
 
-    /// What is said of a stream that keeps messages for an hour, restored so many minutes after its first message.
-    fn judged(found: &Contents, minutes: u64) -> Option<u64> {
+    /// Checks a stream with a `max_age` of an hour that is restored this many minutes after its first message.
+    fn expired(found: &Contents, minutes: u64) -> Option<u64> {
         let Value::Object(config) = json!({ "max_age": 3_600_000_000_000_u64 }) else { return None };
         let description = Description { config, state: contents(90, 11, 100) };
         let begin: Timestamp = "2026-01-01T00:00:00Z".parse().unwrap();
-        too_old(&description, found, begin.plus(Duration::from_secs(minutes * 60)))
+        expired_messages(&description, found, begin.plus(Duration::from_secs(minutes * 60)))
     }
 
     #[test]
-    fn a_restored_stream_has_every_message_but_for_those_that_are_too_old() {
-        assert_eq!(judged(&contents(90, 11, 100), 5), Some(0));
-        assert_eq!(judged(&contents(90, 11, 100), 500), Some(0), "the server drops them a moment later");
-        assert_eq!(judged(&contents(80, 21, 100), 500), Some(10));
-        assert_eq!(judged(&contents(0, 101, 100), 500), Some(90));
+    fn a_restored_stream_has_every_message_that_has_not_expired() {
+        assert_eq!(expired(&contents(90, 11, 100), 5), Some(0));
+        assert_eq!(expired(&contents(90, 11, 100), 500), Some(0), "the server deletes them a moment later");
+        assert_eq!(expired(&contents(80, 21, 100), 500), Some(10));
+        assert_eq!(expired(&contents(0, 101, 100), 500), Some(90));
         for (found, minutes) in [
             (contents(80, 21, 100), 5),
             (contents(89, 11, 100), 500),
@@ -372,7 +371,7 @@ mod tests {
             (contents(91, 11, 100), 5),
             (contents(0, 0, 0), 5),
         ] {
-            assert_eq!(judged(&found, minutes), None, "{found}");
+            assert_eq!(expired(&found, minutes), None, "{found}");
         }
     }
 }

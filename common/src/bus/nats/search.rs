@@ -1,4 +1,4 @@
-//! Finding a subject's newest records in the stream, as its leader has them.
+//! Finds the newest records of a subject in the leader's copy of the stream.
 
 use async_nats::jetstream::{
     message::StreamMessage,
@@ -12,39 +12,39 @@ use crate::{
     wire::DecodeError,
 };
 
-/// How many messages of a subject are looked at before the search for a record is given up. A few seconds' work.
+/// How many messages of a subject are examined before the search for a record fails. Takes a few seconds.
 pub(super) const MAX_LOOK_BACK: u64 = 10_000;
 
-/// One subject, or several with a wildcard, of a stream. Every question goes to the stream's leader
-/// (`STREAM.MSG.GET`): a direct get may be answered by a follower that is behind, and then a stored record would seem
-/// to be missing.
+/// A search for messages of one subject, or of several with a wildcard. All requests go to the stream's leader
+/// (`STREAM.MSG.GET`). A direct get could reach a follower that is not up to date, and a stored record would appear to be
+/// missing.
 pub(super) struct Search<'a> {
     pub(super) stream: &'a Stream,
     pub(super) subject: &'a str,
-    /// The stream's first position.
+    /// The first sequence of the stream.
     pub(super) first: u64,
 }
 
-/// Why a search did not come to an end.
+/// Why a search failed.
 pub(super) enum SearchError {
-    /// The question was not answered.
+    /// A request failed.
     Unanswered(RawMessageError),
-    /// A record cannot be read by this version, or none is within reach.
+    /// A record has a newer format, or there are too many messages that are not records.
     Read(ReadError),
 }
 
 impl Search<'_> {
-    /// The newest message.
+    /// Returns the newest message.
     pub(super) async fn newest(&self) -> Result<Option<StreamMessage>, SearchError> {
         found(self.stream.get_last_raw_message_by_subject(self.subject).await)
     }
 
-    /// The first message at or after a position.
+    /// Returns the first message at or after a position.
     pub(super) async fn next(&self, sequence: u64) -> Result<Option<StreamMessage>, SearchError> {
         found(self.stream.get_first_raw_message_by_subject(self.subject, sequence).await)
     }
 
-    /// The newest record before a position for which `wanted` has something.
+    /// Searches backwards from a position for a record for which `wanted` returns a value.
     pub(super) async fn newest_before<T>(
         &self,
         sequence: u64,
@@ -62,11 +62,11 @@ impl Search<'_> {
         Err(SearchError::Read(ReadError::Buried { subject, messages: MAX_LOOK_BACK }))
     }
 
-    /// The last message before a position. The server finds the next message of a subject and not the previous one, so
-    /// this looks at ever longer stretches before the position, and then halves the one that holds a message.
+    /// Returns the last message before a position. The server can find the next message of a subject, but not the previous
+    /// one. So this tries longer and longer ranges before the position until one contains a message, and then bisects it.
     async fn previous(&self, end: u64) -> Result<Option<StreamMessage>, SearchError> {
         let mut stretch = 1;
-        // Everything from `upper` to `end` is known to hold no message of the subject.
+        // There is no message of the subject from `upper` up to `end`.
         let mut upper = end;
         let mut found = loop {
             let begin = end.saturating_sub(stretch).max(self.first);
@@ -89,8 +89,8 @@ impl Search<'_> {
     }
 }
 
-/// The record in a message; nothing where it is no record. A record of a newer version is an error: going
-/// on after it could repeat its slot.
+/// Returns the record in a message, or `None` if the message is not a record. A record of a newer version is an error,
+/// because writing after it could repeat its slot.
 pub(super) fn readable(message: StreamMessage) -> Result<Option<Record>, ReadError> {
     match entry(message.sequence, Some(&message.headers), message.payload).record() {
         Ok(record) => Ok(Some(record)),
@@ -101,8 +101,8 @@ pub(super) fn readable(message: StreamMessage) -> Result<Option<Record>, ReadErr
     }
 }
 
-fn found(answer: Result<StreamMessage, RawMessageError>) -> Result<Option<StreamMessage>, SearchError> {
-    match answer {
+fn found(response: Result<StreamMessage, RawMessageError>) -> Result<Option<StreamMessage>, SearchError> {
+    match response {
         Ok(message) => Ok(Some(message)),
         Err(error) if error.kind() == LastRawMessageErrorKind::NoMessageFound => Ok(None),
         Err(error) => Err(SearchError::Unanswered(error)),

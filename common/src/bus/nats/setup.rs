@@ -1,5 +1,5 @@
-//! Making the log's stream and the lease's bucket, and setting them right: what whoever runs the log does, and its
-//! processes need no right to.
+//! Creates and corrects the log's stream and the lease bucket. Operators do this with their own key, so that pollers and
+//! pods do not need the permissions.
 
 use async_nats::jetstream::{
     self, ErrorCode,
@@ -16,56 +16,56 @@ use super::{
 };
 use crate::{bus::ReadError, domain::Span};
 
-/// How a stream stands beside its definition.
+/// How a stream compares with its definition.
 #[derive(Debug)]
-pub struct Standing {
+pub struct StreamReport {
     /// The stream's name.
     pub stream: String,
-    /// Whether it is there, and since when.
+    /// Whether the stream exists.
     pub presence: Presence,
-    /// What was set right.
+    /// The differences that were corrected.
     pub corrected: Vec<Difference>,
-    /// In what it differs from its definition.
+    /// The differences that remain.
     pub differing: Vec<Difference>,
-    /// The servers of a cluster that do not have all of it, or are away. A replica is only asked for by the
-    /// definition; until it is there, the server that has it must not be lost.
+    /// The servers of a cluster that are down or do not have a complete copy yet. While there are any, the loss of another
+    /// server can lose records.
     pub behind: Vec<String>,
 }
 
-/// Whether a stream is there.
+/// Whether a stream exists.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Presence {
-    /// It is not.
+    /// It does not exist.
     Missing,
-    /// It was made just now.
-    Made,
-    /// It was there.
+    /// It was created by this call.
+    Created,
+    /// It existed before.
     Found,
 }
 
-impl Standing {
-    /// How the stream stands now, and what was done before it stood so.
+impl StreamReport {
+    /// Adds what an earlier call did to the stream.
     pub fn after(self, earlier: Self) -> Self {
-        let presence = if earlier.presence == Presence::Made { Presence::Made } else { self.presence };
+        let presence = if earlier.presence == Presence::Created { Presence::Created } else { self.presence };
         let corrected = earlier.corrected.into_iter().chain(self.corrected).collect();
         Self { presence, corrected, ..self }
     }
 }
 
 impl Nats {
-    /// Holds the log's stream and the lease's bucket against their definitions. `lease` is `bus.lease`.
-    pub async fn verify(&self, lease: Span) -> Result<Vec<Standing>, NatsError> {
-        let mut standings = Vec::new();
+    /// Compares the log's stream and the lease bucket with their definitions. `lease` is `bus.lease`.
+    pub async fn verify(&self, lease: Span) -> Result<Vec<StreamReport>, NatsError> {
+        let mut reports = Vec::new();
         for wanted in self.definitions(lease)? {
-            standings.push(self.standing(&wanted).await?.1);
+            reports.push(self.report(&wanted).await?.1);
         }
-        Ok(standings)
+        Ok(reports)
     }
 
-    /// Makes the log's stream and the lease's bucket where they are missing, and sets right in what they differ
-    /// from their definitions, as far as no record is lost by it. `max_bytes` is the room for the log, where the
-    /// definition's is too small.
-    pub async fn apply(&self, lease: Span, max_bytes: Option<i64>) -> Result<Vec<Standing>, NatsError> {
+    /// Creates the log's stream and the lease bucket if they do not exist, and corrects differences from their definitions,
+    /// except where that would lose records. `max_bytes` is the size limit of the log, if it is to be larger than the
+    /// definition's.
+    pub async fn apply(&self, lease: Span, max_bytes: Option<i64>) -> Result<Vec<StreamReport>, NatsError> {
         let [log, bucket] = self.definitions(lease)?;
         let log = Config { max_bytes: max_bytes.unwrap_or_default().max(log.max_bytes), ..log };
         Ok(vec![self.apply_one(&log).await?, self.apply_one(&bucket).await?])
@@ -75,21 +75,21 @@ impl Nats {
         Ok([self.definition()?, lease::definition(self, lease, self.replicas)?])
     }
 
-    async fn apply_one(&self, wanted: &Config) -> Result<Standing, NatsError> {
-        let (found, before) = self.standing(wanted).await?;
+    async fn apply_one(&self, wanted: &Config) -> Result<StreamReport, NatsError> {
+        let (found, before) = self.report(wanted).await?;
         let Some(found) = found else {
-            let made = self.context.create_stream(wanted).await;
-            made.map_err(|error| self.not_done("make", wanted, error))?;
-            let (_, now) = self.standing(wanted).await?;
-            return Ok(Standing { presence: Presence::Made, ..now });
+            let created = self.context.create_stream(wanted).await;
+            created.map_err(|error| self.setup_error("create", wanted, error))?;
+            let (_, now) = self.report(wanted).await?;
+            return Ok(StreamReport { presence: Presence::Created, ..now });
         };
-        // The bucket holds one key, which its holder writes again all the time.
+        // Shorter limits do no harm to the lease bucket: its only key is rewritten all the time.
         let may_narrow = wanted.name != self.stream;
-        // Whose records are others is somebody else's stream.
+        // A stream with other subjects belongs to another program.
         let is_ours = found.subjects == wanted.subjects;
         let allowed = |it: &Difference| is_ours && (it.loses_nothing() || (may_narrow && it.is_limit()));
         let (able, _) = before.differing.into_iter().partition::<Vec<_>, _>(allowed);
-        // Limits come last: a server may have no room for a larger one, and that must not stop the rest.
+        // Limits come last: a server may have no space for a larger one, and that must not prevent the other corrections.
         let (limits, rest) = able.into_iter().partition::<Vec<_>, _>(Difference::is_limit);
         let mut changed = found;
         let mut done = Vec::new();
@@ -99,11 +99,11 @@ impl Nats {
             }
             done.extend(differences);
         }
-        let (_, now) = self.standing(wanted).await?;
-        Ok(Standing { corrected: done, ..now })
+        let (_, now) = self.report(wanted).await?;
+        Ok(StreamReport { corrected: done, ..now })
     }
 
-    /// Sets these differences right, and returns the options that the stream has then.
+    /// Corrects these differences, and returns the new options of the stream.
     async fn change(
         &self,
         wanted: &Config,
@@ -112,12 +112,12 @@ impl Nats {
     ) -> Result<Config, NatsError> {
         let better = corrected(found, differences).map_err(|error| unreadable(wanted, &error))?;
         let changed = self.context.update_stream(&better).await;
-        changed.map_err(|error| self.not_done("change", wanted, error))?;
+        changed.map_err(|error| self.setup_error("change", wanted, error))?;
         Ok(better)
     }
 
-    /// The stream with the definition's name, and how it stands beside it.
-    async fn standing(&self, wanted: &Config) -> Result<(Option<Config>, Standing), NatsError> {
+    /// The stream's options, if it exists, and how they compare with the definition.
+    async fn report(&self, wanted: &Config) -> Result<(Option<Config>, StreamReport), NatsError> {
         let stream = wanted.name.clone();
         let info = match self.context.get_stream(&stream).await.map_err(|error| self.not_found(error)) {
             Ok(found) if is_being_restored(&found.cached_info().config) => {
@@ -132,35 +132,35 @@ impl Nats {
         let presence = if found.is_some() { Presence::Found } else { Presence::Missing };
         let differing = found.as_ref().map_or(Ok(Vec::new()), |found| differences(wanted, found));
         let differing = differing.map_err(|error| unreadable(wanted, &error))?;
-        Ok((found, Standing { stream, presence, corrected: Vec::new(), differing, behind }))
+        Ok((found, StreamReport { stream, presence, corrected: Vec::new(), differing, behind }))
     }
 
-    /// The server may say why itself. Until its cluster has come together, the reason is a passing one.
-    fn not_done(&self, act: &str, wanted: &Config, error: CreateStreamError) -> NatsError {
-        let passes = |reason: &jetstream::Error| {
+    /// The reason the server gave, if any. While a cluster is still starting, the reason is temporary.
+    fn setup_error(&self, act: &str, wanted: &Config, error: CreateStreamError) -> NatsError {
+        let is_temporary = |reason: &jetstream::Error| {
             reason.code() == 503 || reason.error_code() == ErrorCode::CLUSTER_NO_PEERS
         };
         match error.kind() {
             CreateStreamErrorKind::JetStream(reason) if has_no_room(&reason) => NatsError::Stream {
                 stream: wanted.name.clone(),
                 reason: format!(
-                    "the server does not {act} it, because it may use too little disk for max_bytes = {} \
-                     ({reason}): raise max_file_store in the configuration of every server, as \
-                     nats/nats.conf has it, restart them one at a time, and run `{BY_HAND}` again",
+                    "the server cannot {act} it, because its storage limit is too small for max_bytes = {} ({reason}): \
+                     raise max_file_store in the configuration of every server, as in nats/nats.conf, restart the \
+                     servers one at a time, and run `{BY_HAND}` again",
                     wanted.max_bytes
                 ),
             },
-            CreateStreamErrorKind::JetStream(reason) if !passes(&reason) => NatsError::Stream {
+            CreateStreamErrorKind::JetStream(reason) if !is_temporary(&reason) => NatsError::Stream {
                 stream: wanted.name.clone(),
-                reason: format!("the server does not {act} it: {reason}"),
+                reason: format!("the server cannot {act} it: {reason}"),
             },
             _ => self.unanswered(error).into(),
         }
     }
 }
 
-/// The server sets `max_bytes` aside when a stream is created or changed. A cluster says in words alone that none of
-/// its servers has that much left.
+/// The server reserves `max_bytes` when a stream is created or changed. A cluster has no error code for servers without
+/// enough space, only a text.
 fn has_no_room(reason: &jetstream::Error) -> bool {
     match reason.error_code() {
         ErrorCode::STORAGE_RESOURCES_EXCEEDED => true,
@@ -170,5 +170,8 @@ fn has_no_room(reason: &jetstream::Error) -> bool {
 }
 
 fn unreadable(wanted: &Config, error: &serde_json::Error) -> NatsError {
-    NatsError::Stream { stream: wanted.name.clone(), reason: format!("its options are not JSON: {error}") }
+    NatsError::Stream {
+        stream: wanted.name.clone(),
+        reason: format!("its options cannot be converted: {error}"),
+    }
 }

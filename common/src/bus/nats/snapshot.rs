@@ -1,7 +1,7 @@
-//! Copying the stream out of the server, as of one moment, while it is written.
+//! Copies the stream from the server, as of one moment, while pollers keep writing to it.
 //!
-//! The server sends the copy in pieces to a subject of ours, and the next ones when it is told that the earlier ones have
-//! arrived. Each piece carries its number where that is to be said, so that one which was lost is missed.
+//! The server sends the copy in pieces to a subject of ours. We acknowledge pieces, and the server then sends more. The
+//! subject for the acknowledgement contains the number of the piece, so a lost piece is noticed.
 
 use std::time::Duration;
 
@@ -17,10 +17,10 @@ use super::{
 };
 use crate::bus::ReadError;
 
-/// The status of the last message where all went well.
-const END_OF_ALL: u16 = 204;
+/// The status of the last message of a successful snapshot.
+const END_OF_SNAPSHOT: u16 = 204;
 
-/// A copy of the stream that is being made.
+/// A copy of the stream in progress.
 pub struct Snapshot {
     nats: Nats,
     description: Description,
@@ -32,17 +32,17 @@ pub struct Snapshot {
 #[derive(Serialize)]
 struct SnapshotRequest {
     deliver_subject: String,
-    /// Consumers belong to pods, which create new ones.
+    /// Consumers are not needed, because pods create new ones.
     no_consumers: bool,
     chunk_size: usize,
 }
 
 impl Nats {
-    /// Begins to copy the stream. Waits for a stream whose servers do not answer yet, for at most `patience`.
+    /// Starts copying the stream. Waits at most `patience` for servers that do not respond yet.
     pub async fn snapshot(&self, patience: Duration) -> Result<Snapshot, MaintenanceError> {
-        // Only the stream's leader answers, and only where there is one.
-        self.patiently(patience, async || self.stream_info().await.map_err(refused_or)).await?;
-        let connections = self.reports.connections();
+        // Only the stream's leader responds to the request, so wait until there is one.
+        self.retry_for(patience, async || self.stream_info().await.map_err(refused_or)).await?;
+        let connections = self.events.connections();
         let inbox = self.client.new_inbox();
         let subscribed = self.client.subscribe(inbox.clone()).await;
         let pieces = subscribed.map_err(|error| ReadError::Unavailable(error.into()))?;
@@ -54,19 +54,19 @@ impl Nats {
 }
 
 impl Snapshot {
-    /// What the copy will hold.
+    /// Describes the stream that is being copied.
     pub fn description(&self) -> &Description {
         &self.description
     }
 
-    /// The next piece of the copy; nothing after the last one.
+    /// Returns the next piece of the copy, or `None` after the last one.
     pub async fn next(&mut self) -> Result<Option<Bytes>, MaintenanceError> {
         let piece = tokio::select! {
             piece = timeout(STEP_TIMEOUT, self.pieces.next()) => piece,
-            // What was sent in between is lost.
+            // Pieces that were sent while there was no connection are lost.
             _ = self.connections.changed() => return Err(MaintenanceError::Disconnected),
         };
-        let piece = piece.map_err(|_elapsed| silent("the next piece of the backup does not come"))?;
+        let piece = piece.map_err(|_elapsed| silent("the server stopped sending the backup"))?;
         let piece = piece.ok_or(MaintenanceError::Disconnected)?;
         if piece.payload.is_empty() {
             return self.end(&piece).map(|()| None);
@@ -76,7 +76,7 @@ impl Snapshot {
             let number = reply.rsplit('.').next().and_then(|number| number.parse::<u64>().ok());
             if number.is_some_and(|number| number != self.received) {
                 return Err(MaintenanceError::BrokenOff(format!(
-                    "piece {} was lost on the way",
+                    "piece {} was lost in transfer",
                     self.received
                 )));
             }
@@ -86,14 +86,14 @@ impl Snapshot {
         Ok(Some(piece.payload))
     }
 
-    /// The last message has no content. An end that is a failure says so in its status.
+    /// Handles the last message, which has no content. If the snapshot failed, its status is an error.
     fn end(&mut self, last: &Message) -> Result<(), MaintenanceError> {
         if self.connections.has_changed().unwrap_or(true) {
             return Err(MaintenanceError::Disconnected);
         }
         match last.status {
             None => Ok(()),
-            Some(status) if status == END_OF_ALL => Ok(()),
+            Some(status) if status == END_OF_SNAPSHOT => Ok(()),
             Some(status) => {
                 let reason = last.description.as_deref().unwrap_or_default();
                 Err(MaintenanceError::BrokenOff(format!("{status} {reason}")))

@@ -1,4 +1,4 @@
-//! The stream's one definition, and holding it against what the server has.
+//! Ensures that the stream exists, and compares it with its definition.
 
 use async_nats::jetstream::{
     ErrorCode,
@@ -19,39 +19,40 @@ use crate::{
     telemetry::chain,
 };
 
-/// The definition, kept where operators look for it.
+/// The definition. It is a separate file so that operators can use it with the NATS command line.
 const DEFINITION: &str = include_str!("../../../../nats/stream.json");
 
-/// The key in a stream's metadata that says that a backup is being restored into it. nats-server 2.15.1 shows such a stream
-/// from the first block on, and keeps what it has if the restore is cut off, so readers and writers have to be told.
+/// The key in a stream's metadata that marks a stream into which a backup is being restored. nats-server 2.15.1 shows such
+/// a stream as soon as it has the first block, and keeps the partial stream if the restore is interrupted. The mark tells
+/// readers and writers to leave it alone.
 pub(super) const RESTORE_MARK: &str = "tickwell_restore";
 
-/// Why a stream is not there yet.
+/// Why a stream cannot be used yet.
 #[derive(Debug, thiserror::Error)]
 enum Obstacle {
-    /// Whether it is there, and whole, could not be found out.
+    /// It is unknown whether the stream exists and is complete.
     #[error(transparent)]
     Unknown(ReadError),
-    /// It is not there, and the server did not create it.
+    /// The stream does not exist, and the server did not create it.
     #[error(transparent)]
     NotCreated(ReadError),
-    /// It is not there, and this process must not create it.
+    /// The stream does not exist, and this process must not create it because it does not hold the lease.
     #[error(transparent)]
     NotHeld(#[from] NotHeld),
 }
 
 impl Nats {
-    /// The log's stream, created if it is missing. Only the holder of the lease creates it, so that nobody does while a
-    /// backup is restored. Waits while JetStream does not answer.
+    /// Returns the log's stream, and creates it if it does not exist. Only the holder of the lease creates it, so that no
+    /// poller does while a backup is being restored. Waits while JetStream does not respond.
     pub(super) async fn ensure_stream(&self, lease: &NatsLease) -> Result<Stream, NatsError> {
         let wanted = self.definition()?;
         let stream = self.ensure(&wanted, Some(lease)).await;
-        self.hold_against(&wanted, &stream.cached_info().config)?;
+        self.check_definition(&wanted, &stream.cached_info().config)?;
         Ok(stream)
     }
 
-    /// How many replicas the log's stream has, or will have where it does not exist yet. Waits while JetStream does not
-    /// answer.
+    /// The number of replicas of the log's stream, or of the one that will be created. Waits while JetStream does not
+    /// respond.
     pub(super) async fn replicas(&self) -> usize {
         let mut reported = false;
         loop {
@@ -64,8 +65,8 @@ impl Nats {
         }
     }
 
-    /// A stream, created if it is missing; under the lease, if there is one. Waits while JetStream does not answer or
-    /// refuses, and says which command creates the stream.
+    /// Returns a stream, and creates it if it does not exist, under the lease if one is given. Waits while JetStream does not
+    /// respond or denies permission, and logs which command creates the stream.
     pub(super) async fn ensure(&self, wanted: &Config, lease: Option<&NatsLease>) -> Stream {
         let mut reported = false;
         loop {
@@ -96,7 +97,8 @@ impl Nats {
         Ok(created)
     }
 
-    /// The stream as it is now, if it holds the records and nothing else. A mirror has no subjects of its own.
+    /// Returns information about the stream, if it has the subjects of the records and no others. A mirror has no subjects
+    /// of its own.
     pub(super) async fn stream_info(&self) -> Result<Info, ReadError> {
         let info = self.led_stream_info().await;
         if info.is_err() {
@@ -112,12 +114,12 @@ impl Nats {
         if is_being_restored(&info.config) {
             return Err(self.restoring());
         }
-        // Without a majority any server answers with what it has, which may be less than the log.
+        // Without a majority, any server responds with its own copy, which may be incomplete.
         let replicas = Replicas::of(&info);
         self.replica_report.report(&replicas);
         if !replicas.is_led {
             return Err(ReadError::Unavailable(
-                "the stream has no leader that a majority of the servers follows".into(),
+                "the stream has no leader that is followed by a majority of the servers".into(),
             ));
         }
         let Config { subjects, mirror, sources, .. } = &info.config;
@@ -144,8 +146,8 @@ impl Nats {
         ReadError::Restoring { stream: self.stream.clone() }
     }
 
-    /// Creates the stream again after it was deleted while this process ran, if this process still leads.
-    pub(super) async fn make_anew(&self, lease: &NatsLease) -> Result<(), ReadError> {
+    /// Recreates the stream after it was deleted while this process was running, if this process holds the lease.
+    pub(super) async fn recreate_stream(&self, lease: &NatsLease) -> Result<(), ReadError> {
         if !lease.is_ours().await {
             return Err(ReadError::Unavailable("this process does not hold the lease".into()));
         }
@@ -154,12 +156,12 @@ impl Nats {
         tracing::warn!(
             event = "stream_recreated",
             stream = self.stream,
-            "the stream was gone; made it anew: this is another log"
+            "the stream was deleted; recreated it, which starts a new log"
         );
         Ok(())
     }
 
-    /// Up to which slot the newest message covers its pair, if it can be had and is a record.
+    /// The slot up to which the newest message covers its pair, if it can be read and is a record.
     pub(super) async fn newest_slot(&self) -> Option<Timestamp> {
         let stream = self.context.get_stream(&self.stream).await.ok()?;
         let last = stream.cached_info().state.last_sequence;
@@ -167,10 +169,10 @@ impl Nats {
         entry(last, Some(&message.headers), message.payload).record().ok()?.covers_up_to()
     }
 
-    /// Says which options of the stream are not as they are defined.
-    pub(super) fn tell_differing(&self, found: &Config) {
+    /// Logs which options of the stream differ from the definition.
+    pub(super) fn log_differences(&self, found: &Config) {
         if let Ok(wanted) = self.definition() {
-            tell_differing(&wanted, found);
+            log_differences(&wanted, found);
         }
     }
 
@@ -181,17 +183,18 @@ impl Nats {
         Ok(Config { name, subjects, num_replicas: self.replicas, ..definition })
     }
 
-    /// Refuses a stream that breaks an invariant, and names what else differs from the definition: an
-    /// operator may have chosen it, or the server may be too old to know the option.
-    fn hold_against(&self, wanted: &Config, found: &Config) -> Result<(), NatsError> {
-        // Other subjects would count as records that never come.
+    /// Fails if the stream has the wrong subjects. Other differences from the definition are only logged: an operator may
+    /// have chosen them, or the server may be too old to know the option.
+    fn check_definition(&self, wanted: &Config, found: &Config) -> Result<(), NatsError> {
+        // Messages under other subjects are not records, but would count as pending ones.
         if found.subjects != wanted.subjects {
             let (expected, found) = (self.subjects.all(), found.subjects.join(", "));
             return Err(self.unusable(format!(
-                "it holds the subjects {found}, not {expected} alone: set bus.stream or bus.subject_prefix to match"
+                "it has the subjects {found}, but it must have {expected} and no others; change bus.stream or \
+                 bus.subject_prefix"
             )));
         }
-        tell_differing(wanted, found);
+        log_differences(wanted, found);
         Ok(())
     }
 
@@ -200,7 +203,7 @@ impl Nats {
     }
 }
 
-/// Says why the stream is not there yet, unless that was said before.
+/// Logs why the stream cannot be used yet, unless that was logged before.
 fn report_once(reported: &mut bool, stream: &str, obstacle: &Obstacle) {
     if std::mem::replace(reported, true) {
         return;
@@ -211,7 +214,7 @@ fn report_once(reported: &mut bool, stream: &str, obstacle: &Obstacle) {
             event = "stream_unknown",
             stream,
             reason,
-            "cannot find out whether the stream can be used; retrying"
+            "cannot determine whether the stream exists and is complete; retrying"
         ),
         Obstacle::NotCreated(_) | Obstacle::NotHeld(_) => tracing::warn!(
             event = "stream_missing",
@@ -223,14 +226,13 @@ fn report_once(reported: &mut bool, stream: &str, obstacle: &Obstacle) {
     }
 }
 
-/// Whether the stream is marked as one that does not have all of its records yet.
+/// Whether the stream is marked as incomplete.
 pub(super) fn is_being_restored(config: &Config) -> bool {
     config.metadata.contains_key(RESTORE_MARK)
 }
 
-/// An operator may have chosen them, or the server may be too old to know them. Those that decide for how long
-/// the log remembers are among them. Compression is a danger to the records, so it is reported by itself.
-fn tell_differing(wanted: &Config, found: &Config) {
+/// Compression can damage records, so it is reported separately.
+fn log_differences(wanted: &Config, found: &Config) {
     let differing = differences(wanted, found).unwrap_or_default();
     let (compression, differing) = differing.into_iter().partition::<Vec<_>, _>(Difference::is_compression);
     for difference in compression {
@@ -240,16 +242,22 @@ fn tell_differing(wanted: &Config, found: &Config) {
             stream = found.name,
             reason,
             by_hand,
-            "the log's stream is compressed; turn compression off"
+            "the log's stream is compressed, which can lose records; turn compression off"
         );
     }
     if !differing.is_empty() {
         let options = differing.iter().map(ToString::to_string).collect::<Vec<_>>().join("; ");
-        tracing::warn!(stream = found.name, options, "the stream's options differ from nats/stream.json");
+        tracing::warn!(
+            event = "stream_options_differ",
+            stream = found.name,
+            options,
+            by_hand = BY_HAND,
+            "the stream's options differ from nats/stream.json"
+        );
     }
 }
 
-/// A stream that was deleted and made anew has another creation time, and so another identity.
+/// Derived from the creation time, so that a stream that was deleted and recreated has another identity.
 pub(super) fn identity(info: &Info) -> LogIdentity {
     let created = info.created.timestamp_nanos_opt().unwrap_or_default();
     LogIdentity(format!("{created:x}"))

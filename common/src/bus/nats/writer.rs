@@ -1,4 +1,4 @@
-//! Appending to the stream, and finding out where a pair's chain goes on.
+//! Appends records to the stream, and determines where a pair's chain of records continues.
 
 use std::{
     sync::{Arc, Mutex, MutexGuard, PoisonError},
@@ -28,9 +28,9 @@ use crate::{
     wire,
 };
 
-const HELD_ELSEWHERE: &str = ": see \"The servers of the log contradict each other\" in docs/operations.md";
+const SEE_OPERATIONS: &str = "; see \"The servers of the log contradict each other\" in docs/operations.md";
 
-/// Appends records to the stream. One that is deleted meanwhile is made anew, if that is allowed.
+/// Appends records to the stream. Recreates the stream if it is deleted, provided that the role has the permission.
 #[derive(Debug)]
 pub struct NatsWriter {
     nats: Nats,
@@ -39,23 +39,22 @@ pub struct NatsWriter {
     memory: Mutex<Memory>,
 }
 
-/// The stream is gone, and this process could not create it.
 #[derive(Debug, thiserror::Error)]
-#[error("{gone}; creating it failed: {}", chain(refused))]
-struct NotRemade {
+#[error("{gone}; creating it failed: {}", chain(failure))]
+struct NotRecreated {
     gone: ReadError,
-    refused: ReadError,
+    failure: ReadError,
 }
 
 impl NatsWriter {
-    /// A writer on the stream, which is created if it is missing, by whoever holds the lease.
+    /// Opens a writer on the stream. The holder of the lease creates the stream if it does not exist.
     pub async fn open(nats: Nats, lease: Arc<NatsLease>) -> Result<Self, NatsError> {
         let stream = nats.ensure_stream(&lease).await?;
         Ok(Self { nats, lease, stream, memory: Mutex::default() })
     }
 
-    /// Looks at the stream, and remembers where it ends. A standby does so regularly: what it saw is evidence that does
-    /// not depend on the servers, should it have to take over from a log that was damaged.
+    /// Reads and remembers where the stream ends. A standby does this regularly. If it has to take over later and the log has
+    /// been damaged meanwhile, this is evidence that does not depend on the servers.
     pub async fn observe(&self) -> Result<(), ReadError> {
         let info = self.nats.stream_info().await?;
         self.memory().saw_end(&identity(&info), Sequence(info.state.last_sequence));
@@ -68,7 +67,7 @@ impl LogWriter for NatsWriter {
     async fn newest(&self, pair: Pair) -> Result<Newest, ReadError> {
         let subject = self.nats.subjects.of(pair);
         let found = self.newest_under(&subject).await?;
-        // Asked afterwards: a leader that a majority still follows now was the right one to ask.
+        // The order matters: if the server is the confirmed leader now, it was the leader when it returned the message.
         let info = self.nats.stream_info().await?;
         self.checked(pair, &subject, found, &info).await
     }
@@ -91,8 +90,8 @@ impl LogWriter for NatsWriter {
             Err(error) => Err(error),
         };
         match acknowledged {
-            // The log has a record under this id already. Whose it is says only its content: servers in a
-            // cluster answer so before they look at the fence.
+            // The log already has a message with this id, which may be from this process or from another one. Servers in a
+            // cluster check for duplicates before they check the fence.
             Ok(acknowledgement) if acknowledgement.duplicate => Err(AppendError::WrongLastSequence),
             Ok(acknowledgement) => {
                 let sequence = Sequence(acknowledgement.sequence);
@@ -102,9 +101,9 @@ impl LogWriter for NatsWriter {
             Err(error) if error.kind() == PublishErrorKind::WrongLastSequence => {
                 Err(AppendError::WrongLastSequence)
             }
-            // Nobody takes messages of this subject.
+            // No stream has this subject.
             Err(error) if error.kind() == PublishErrorKind::StreamNotFound => {
-                Err(AppendError::Unconfirmed(self.look_into(error).await.into()))
+                Err(AppendError::Unconfirmed(self.diagnose_stream(error).await.into()))
             }
             Err(error) => Err(AppendError::Unconfirmed(self.nats.unanswered(error).into())),
         }
@@ -116,7 +115,8 @@ impl NatsWriter {
         self.memory.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// The newest message under one subject, or under all of them, and the newest record there, as the leader has them.
+    /// The position of the newest message under a subject (or a wildcard), and the newest record there, according to the
+    /// leader.
     async fn newest_under(&self, subject: &str) -> Result<Newest, ReadError> {
         let search = Search { stream: &self.stream, subject, first: 0 };
         let Some(message) = self.answered(search.newest().await).await? else {
@@ -130,14 +130,14 @@ impl NatsWriter {
             event = "foreign_message",
             subject,
             %sequence,
-            "the newest message of this subject is not a record; looking for one before it"
+            "the newest message of this subject is not a record; searching for an earlier one"
         );
         let search = Search { first: self.nats.stream_info().await?.state.first_sequence, ..search };
         let record = self.answered(search.newest_before(sequence.0, Some).await).await?;
         Ok(Newest::new(sequence, record))
     }
 
-    /// What the leader says of a pair, compared with everything else that is known of it.
+    /// Compares what the leader returned for a pair with everything that this process knows about it.
     async fn checked(
         &self,
         pair: Pair,
@@ -152,7 +152,7 @@ impl NatsWriter {
             end: Sequence(info.state.last_sequence),
             newest: found.sequence,
             settled_after: replicas.are_all_current().then_some(match replicas.wanted {
-                // There is no other server that could know better.
+                // There is no other server that could have the record.
                 1 => Duration::ZERO,
                 _ => SETTLED_AFTER,
             }),
@@ -166,31 +166,33 @@ impl NatsWriter {
             if self.nats.is_held_elsewhere(*sequence, info).await? {
                 self.memory().unsettle();
                 return Err(ReadError::InDoubt(format!(
-                    "{reason}, but another server has it{HELD_ELSEWHERE}"
+                    "{reason}, but another server has it{SEE_OPERATIONS}"
                 )));
             }
             tracing::error!(
                 event = "log_lost",
                 %pair,
                 reason,
-                "the log has lost records that it had acknowledged; a gap covers their slots"
+                "the log has lost acknowledged records; recording a gap for their slots"
             );
             self.memory().give_up(answer.end);
             judgement = self.memory().judge(pair, &answer, Instant::now());
         }
         let found = match judgement {
             Judgement::InDoubt(reason) | Judgement::Missing(_, reason) => {
-                return Err(ReadError::InDoubt(reason + &away(&replicas)));
+                return Err(ReadError::InDoubt(reason + &describe_behind(&replicas)));
             }
             Judgement::Lost(covered) => Newest { covered: found.covered.or(covered), lost: true, ..found },
             Judgement::Consistent => self.continued(subject, found, info).await?,
         };
+        let lost = found.lost || self.memory().had_later(pair, found.covered);
+        let found = Newest { lost, ..found };
         self.memory().saw(&log, pair, found.sequence, found.covered);
         Ok(found)
     }
 
-    /// Asks everybody else before it is believed that a pair has no record. What turns up is remembered, and then
-    /// contradicts the leader.
+    /// Searches for records of a pair in every other way before accepting that it has none. A record that is found is
+    /// remembered, and then contradicts the leader.
     async fn look_for_any(
         &self,
         pair: Pair,
@@ -200,11 +202,11 @@ impl NatsWriter {
     ) -> Result<(), ReadError> {
         if !replicas.are_all_current() {
             let reason = format!("the leader has no record of {pair}");
-            return Err(ReadError::InDoubt(reason + &away(replicas)));
+            return Err(ReadError::InDoubt(reason + &describe_behind(replicas)));
         }
         let first = info.state.first_sequence;
         let search = Search { stream: &self.stream, subject, first };
-        // The leader finds a subject's newest message in one index, and messages after a position in others.
+        // The leader uses one index to find a subject's newest message, and another one to find messages after a position.
         let mut found = self.answered(search.next(first).await).await?;
         if found.is_none() {
             found = self.nats.ask_any_server(info, Wanted::LastOf(subject), |_| true).await?;
@@ -217,11 +219,12 @@ impl NatsWriter {
         Ok(())
     }
 
-    /// A pair whose chain was begun from nothing is continued from where it had come to, if it had records before: then
-    /// somebody believed a damaged server.
+    /// If the newest record started a new chain although the pair has earlier records, continues from the earlier ones. This
+    /// happens if a previous leader trusted a damaged server.
     async fn continued(&self, subject: &str, found: Newest, info: &Info) -> Result<Newest, ReadError> {
-        let begun = matches!(found.record, Some(Record { body: Body::Lead(Lead { covered: None, .. }), .. }));
-        if !begun {
+        let starts_chain =
+            matches!(found.record, Some(Record { body: Body::Lead(Lead { covered: None, .. }), .. }));
+        if !starts_chain {
             return Ok(found);
         }
         let search = Search { stream: &self.stream, subject, first: info.state.first_sequence };
@@ -234,28 +237,28 @@ impl NatsWriter {
         match answer {
             Ok(found) => Ok(found),
             Err(SearchError::Read(error)) => Err(error),
-            Err(SearchError::Unanswered(error)) => Err(self.look_into(error).await),
+            Err(SearchError::Unanswered(error)) => Err(self.diagnose_stream(error).await),
         }
     }
 
-    /// What is the matter with the stream. One that is gone is made anew, if that is allowed: then the next try
-    /// meets a log that does not have what it expects, which is for the caller to see.
-    async fn look_into(&self, error: impl Into<Source>) -> ReadError {
+    /// Finds the reason for a failed request. If the stream was deleted, recreates it, provided that the role has the
+    /// permission. The caller's next attempt then finds a log without the expected records.
+    async fn diagnose_stream(&self, error: impl Into<Source>) -> ReadError {
         match self.nats.stream_info().await {
             Ok(_) => self.nats.unanswered(error),
-            Err(gone @ ReadError::Gone { .. }) => match self.nats.make_anew(&self.lease).await {
+            Err(gone @ ReadError::Gone { .. }) => match self.nats.recreate_stream(&self.lease).await {
                 Ok(()) => gone,
-                Err(refused) => ReadError::Unavailable(NotRemade { gone, refused }.into()),
+                Err(failure) => ReadError::Unavailable(NotRecreated { gone, failure }.into()),
             },
             Err(other) => other,
         }
     }
 }
 
-/// Which servers cannot be asked, for the end of a sentence.
-fn away(replicas: &Replicas) -> String {
+/// The servers that cannot confirm an answer, as the end of a sentence.
+fn describe_behind(replicas: &Replicas) -> String {
     match replicas.behind.as_slice() {
         [] => String::new(),
-        behind => format!(", while these servers are behind or away: {}", behind.join(", ")),
+        behind => format!("; these servers are down or not up to date: {}", behind.join(", ")),
     }
 }

@@ -1,0 +1,150 @@
+//! Handles the events of the connection: connects, disconnects and denied permissions.
+//!
+//! NATS does not respond to a request without permission. The reason arrives separately, as an event of the connection. So
+//! the newest reason is kept for a while, to explain the request that fails because of it.
+
+use std::{
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
+};
+
+use async_nats::{ClientError, Event, ServerError};
+use tokio::{sync::watch, time::Instant};
+
+use super::{MAX_RECONNECT_PAUSE, REQUEST_TIMEOUT};
+use crate::bus::Metrics;
+
+/// A failure within this time after a denial is explained by it. A denied request fails only when it times out, and a
+/// rejected connection is retried.
+const DENIAL_EXPLAINS: Duration = REQUEST_TIMEOUT.saturating_mul(2).saturating_add(MAX_RECONNECT_PAUSE);
+
+/// The same denial is not logged again within this time.
+const REPEAT_PAUSE: Duration = Duration::from_secs(60);
+
+/// The events of one connection. Clones share their state.
+#[derive(Debug, Clone)]
+pub(super) struct ConnectionEvents {
+    metrics: Metrics,
+    connections: watch::Sender<u64>,
+    denials: Arc<Mutex<Denials>>,
+}
+
+#[derive(Debug, Default)]
+struct Denials {
+    newest: Option<Denial>,
+    /// Set if the server denied the subscription to our inbox, so that no response can arrive on this connection. The
+    /// client subscribes once for each connection, so the denial arrives once.
+    inbox: Option<String>,
+}
+
+#[derive(Debug)]
+struct Denial {
+    reason: String,
+    at: Instant,
+    logged_at: Instant,
+}
+
+impl ConnectionEvents {
+    pub(super) fn new(metrics: Metrics) -> Self {
+        Self { metrics, connections: watch::channel(0).0, denials: Arc::default() }
+    }
+
+    /// Counts the connections; changes with each new one.
+    pub(super) fn connections(&self) -> watch::Receiver<u64> {
+        self.connections.subscribe()
+    }
+
+    /// The reason of a recent denial, or of the denied subscription to our inbox.
+    pub(super) fn denial(&self) -> Option<String> {
+        let denials = self.denials.lock().unwrap_or_else(PoisonError::into_inner);
+        let newest = denials.newest.as_ref().filter(|denial| denial.at.elapsed() < DENIAL_EXPLAINS);
+        newest.map(|denial| &denial.reason).or(denials.inbox.as_ref()).cloned()
+    }
+
+    pub(super) fn handle(&self, event: &Event) {
+        match event {
+            Event::Connected => {
+                tracing::info!(event = "nats_connection_up", "the connection to NATS is up");
+                self.denials.lock().unwrap_or_else(PoisonError::into_inner).inbox = None;
+                self.connections.send_modify(|count| *count = count.wrapping_add(1));
+            }
+            Event::Disconnected => {
+                tracing::warn!(event = "nats_connection_down", "lost the connection to NATS; reconnecting");
+            }
+            Event::SlowConsumer(_) => {
+                tracing::warn!(
+                    event = "nats_messages_dropped",
+                    "NATS dropped messages for this process; reading them again"
+                );
+            }
+            // This is all that the client reports if the server rejects the connection.
+            Event::ClientError(ClientError::Other(reason)) if is_denial(reason) => self.denied(reason),
+            Event::ServerError(ServerError::Other(reason)) if is_denial(reason) => self.denied(reason),
+            Event::ServerError(ServerError::AuthorizationViolation) => self.denied("Authorization Violation"),
+            Event::ServerError(error) => {
+                tracing::error!(event = "nats_error", %error, "NATS reported an error")
+            }
+            other => tracing::debug!(event = "nats_event", detail = %other, "NATS client event"),
+        }
+    }
+
+    fn denied(&self, reason: &str) {
+        self.metrics.violations.inc();
+        let now = Instant::now();
+        let mut denials = self.denials.lock().unwrap_or_else(PoisonError::into_inner);
+        let before = denials.newest.take().filter(|before| before.reason == reason);
+        let logged_at = before.map(|before| before.logged_at).filter(|at| at.elapsed() < REPEAT_PAUSE);
+        if logged_at.is_none() {
+            tracing::error!(
+                event = "nats_permission_denied",
+                reason,
+                "NATS denied a request; check the permissions of this role and bus.credentials_file"
+            );
+        }
+        denials.newest =
+            Some(Denial { reason: reason.to_owned(), at: now, logged_at: logged_at.unwrap_or(now) });
+        // We subscribe to nothing but our own inbox.
+        if reason.to_ascii_lowercase().contains("violation for subscription") {
+            denials.inbox = Some(reason.to_owned());
+        }
+    }
+}
+
+/// NATS has no error code for these, only text.
+fn is_denial(reason: &str) -> bool {
+    let reason = reason.to_ascii_lowercase();
+    ["permissions violation", "authorization violation", "authentication"]
+        .iter()
+        .any(|word| reason.contains(word))
+}
+
+#[cfg(test)]
+mod tests {
+    use prometheus::Registry;
+
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn a_denial_is_counted_and_kept_for_a_while() {
+        let metrics = Metrics::new(&Registry::new()).unwrap();
+        let events = ConnectionEvents::new(metrics.clone());
+        events.handle(&Event::ServerError(ServerError::Other("maximum payload violation".to_owned())));
+        assert_eq!((events.denial(), metrics.violations.get()), (None, 0));
+        let reason = "Permissions Violation for Publish to \"$JS.API.STREAM.INFO.TICKS\"";
+        events.handle(&Event::ServerError(ServerError::Other(reason.to_owned())));
+        events.handle(&Event::ServerError(ServerError::Other(reason.to_owned())));
+        assert_eq!((events.denial().as_deref(), metrics.violations.get()), (Some(reason), 2));
+        tokio::time::advance(DENIAL_EXPLAINS).await;
+        assert_eq!(events.denial(), None, "a failure now has another reason");
+        events.handle(&Event::ClientError(ClientError::Other("authorization violation".to_owned())));
+        assert!(events.denial().is_some());
+        let inbox = "Permissions Violation for Subscription to \"_INBOX_api.x.*\"";
+        events.handle(&Event::ServerError(ServerError::Other(inbox.to_owned())));
+        events.handle(&Event::ServerError(ServerError::Other(reason.to_owned())));
+        assert_eq!(events.denial().as_deref(), Some(reason));
+        tokio::time::advance(DENIAL_EXPLAINS).await;
+        assert_eq!(events.denial().as_deref(), Some(inbox), "no response can arrive on this connection");
+        events.handle(&Event::Connected);
+        assert_eq!(events.denial(), None);
+    }
+}
