@@ -1,4 +1,4 @@
-//! How long a backup of the year holds commits up, and how long it takes to restore one.
+//! How long a backup of the year blocks commits, and how long it takes to restore it.
 
 use std::{io::BufReader, path::Path, time::Instant};
 
@@ -10,7 +10,7 @@ use ledger::store::{
 
 use crate::{ours::identity, report::size, year};
 
-/// What is said about backing up and restoring the store in `folder`.
+/// Measures a backup of the store in `folder`, and describes it for the report.
 pub fn measure(folder: &Path) -> Result<Vec<String>> {
     let store = Store::open_copy(folder, &identity(), year::begin())?;
     let Backup { file, summary, held } = store.backup(year::begin())?;
@@ -18,7 +18,7 @@ pub fn measure(folder: &Path) -> Result<Vec<String>> {
     let started = Instant::now();
     restore(place.path(), BufReader::new(file))?;
     Ok(vec![format!(
-        "a backup of it: {} rows, {:.0} MB, commits held up for {:.2} s; restored in {:.1} s to {:.0} MB on disk",
+        "a backup: {} rows, {:.0} MB, commits blocked for {:.2} s; restored in {:.1} s to {:.0} MB on disk",
         summary.rows,
         summary.bytes as f64 / 1e6,
         held.as_secs_f64(),

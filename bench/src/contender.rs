@@ -1,4 +1,4 @@
-//! What Tickwell's store and SQLite are both asked to do, and how much they keep.
+//! The operations that Tickwell's store and SQLite both perform, and how much they keep.
 
 use std::{path::Path, time::Duration};
 
@@ -8,7 +8,7 @@ use ledger::store::Stored;
 
 pub const DAY: Duration = Duration::from_secs(86_400);
 
-/// What is kept in memory.
+/// The period that is kept in memory.
 pub const KEEP: Duration = DAY;
 
 /// How long whole records are kept.
@@ -17,14 +17,14 @@ pub const QUOTES: Duration = Duration::from_secs(7 * 86_400);
 /// A way of storing a year.
 pub trait Contender: Sized {
     fn create(folder: &Path) -> Result<Self>;
-    /// One batch, all or nothing, with everything that follows from it.
+    /// Stores a batch atomically, with all derived data.
     fn commit(&mut self, records: &[Stored], cursor: Sequence) -> Result<()>;
-    /// Opens what is there, and has windows of a day in memory. Says when each stage is done.
+    /// Opens an existing store and loads windows of a day into memory. Calls `stage` after each stage.
     fn open(folder: &Path, stage: &mut dyn FnMut(&str)) -> Result<Self>;
-    /// Reads the ticks in `[from, to)`; answers how many.
+    /// Reads the ticks in `[from, to)`, and returns how many there are.
     fn scan(&self, pair: Pair, from: Timestamp, to: Timestamp) -> Result<usize>;
-    /// Reads daily candles; answers how many.
+    /// Reads daily candles, and returns how many there are.
     fn daily(&self, pair: Pair, from: Timestamp, to: Timestamp) -> Result<usize>;
-    /// The summary of the newest ticks; answers how many there are.
+    /// Summarises the newest ticks, and returns how many there are.
     fn window(&self, pair: Pair, span: Duration) -> Result<u64>;
 }

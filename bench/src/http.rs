@@ -1,5 +1,5 @@
-//! Answers of a pod, and the same bytes from a bare hyper server: the same library beneath, the same connections, in
-//! turns. What lies between the two is what the product does for an answer.
+//! Responses of a pod, and the same bytes from a bare hyper server, with the same library and number of connections, in
+//! turns. The difference is the work that Tickwell does for a response.
 
 use std::{
     convert::Infallible,
@@ -33,10 +33,10 @@ use crate::{
     report::{self, line, median},
 };
 
-/// Connections that ask at once.
+/// The number of concurrent connections.
 const CONNECTIONS: usize = 64;
 
-/// What is asked: its name in the table, the path, and whether the client has the answer already.
+/// The requests: the name in the table, the path, and whether the client already has the response.
 const QUESTIONS: [(&str, &str, bool); 4] = [
     ("newest price", "/v1/prices/BTC-USD", false),
     ("newest price, not modified", "/v1/prices/BTC-USD", true),
@@ -45,7 +45,7 @@ const QUESTIONS: [(&str, &str, bool); 4] = [
 ];
 
 pub fn run(seconds: u64, rounds: u64) -> Result<()> {
-    // Each has threads of its own, and clients others: what one does must not wait for the other.
+    // Both servers and the clients have their own threads, so that they do not wait for each other.
     let (servers, clients) =
         (Runtime::new()?, Builder::new_multi_thread().worker_threads(1).enable_all().build()?);
     let pod = servers.block_on(Pod::start())?;
@@ -80,7 +80,7 @@ pub fn run(seconds: u64, rounds: u64) -> Result<()> {
     report::write("http", "bare hyper", &about, &lines)
 }
 
-/// The request for a path, and what the pod answers.
+/// The request for a path, and the pod's response.
 async fn ask(address: SocketAddr, path: &str, known: bool) -> Result<(String, String)> {
     let plain = format!("GET {path} HTTP/1.1\r\nhost: bench\r\n\r\n");
     let answer = exchange(address, &plain).await?;
@@ -95,7 +95,7 @@ async fn ask(address: SocketAddr, path: &str, known: bool) -> Result<(String, St
     Ok((request, answer))
 }
 
-/// A server that has the same status, headers and body ready.
+/// A server that returns a prepared status, headers and body.
 async fn bare(answer: &str) -> Result<SocketAddr> {
     let (head, body) = answer.split_once("\r\n\r\n").context("a head")?;
     let mut lines = head.lines();
@@ -120,7 +120,7 @@ async fn bare(answer: &str) -> Result<SocketAddr> {
     Ok(address)
 }
 
-/// One request and its whole answer.
+/// Sends a request and reads the whole response.
 async fn exchange(address: SocketAddr, request: &str) -> Result<String> {
     let mut stream = TcpStream::connect(address).await?;
     stream.write_all(request.replace("\r\n\r\n", "\r\nconnection: close\r\n\r\n").as_bytes()).await?;
@@ -130,7 +130,7 @@ async fn exchange(address: SocketAddr, request: &str) -> Result<String> {
     Ok(answer.replace("connection: close\r\n", ""))
 }
 
-/// Requests a second, over all connections.
+/// Requests per second over all connections.
 async fn load(address: SocketAddr, request: &str, length: usize, time: Duration) -> Result<f64> {
     let (answered, over) = (Arc::new(AtomicU64::new(0)), Arc::new(AtomicBool::new(false)));
     let mut clients = JoinSet::new();

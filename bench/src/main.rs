@@ -1,10 +1,9 @@
-//! Benchmarks whose figures mean something on any machine: each is a ratio of two ways of doing the same work, in
-//! one run.
+//! Benchmarks whose results are comparable between machines: each is the ratio of two ways of doing the same work in one run.
 //!
-//! - [`year`]: a generated year of records, the same each time.
+//! - [`year`]: a generated year of records, the same in every run.
 //! - [`store`]: that year written and read by Tickwell's store, and by SQLite.
 //! - [`rebuild`]: a log read into a store, and read by a consumer that only counts bytes.
-//! - [`pod`], [`http`], [`streams`]: a pod's answers beside bare hyper, and its streams beside raw sockets.
+//! - [`pod`], [`http`], [`streams`]: a pod's responses compared with bare hyper, and its streams compared with raw sockets.
 //! - [`report`]: the table, and the JSON beside it.
 
 mod backup;
@@ -26,8 +25,9 @@ fn main() -> Result<()> {
     let number = |name: &str, default: u64| match arguments.iter().position(|argument| argument == name) {
         None => Ok(default),
         Some(place) => {
-            let value = arguments.get(place + 1).with_context(|| format!("{name} takes a number"))?;
-            value.parse::<u64>().with_context(|| format!("{name}: {value} is no number"))
+            let value =
+                arguments.get(place + 1).with_context(|| format!("{name} must be followed by a number"))?;
+            value.parse::<u64>().with_context(|| format!("{name}: {value} is not a number"))
         }
     };
     match arguments.first().map(String::as_str) {
@@ -35,7 +35,7 @@ fn main() -> Result<()> {
         Some("rebuild") => rebuild::run(number("--records", 300_000)?, number("--rounds", 3)?),
         Some("http") => http::run(number("--seconds", 5)?, number("--rounds", 5)?),
         Some("streams") => streams::run(number("--clients", 3_000)?),
-        // What the first starts for itself, so that memory is that of one store alone.
+        // Started by `store` as a process of its own, so that the measured memory is that of a single store.
         Some("opened") => store::opened(&arguments[1..]),
         _ => bail!(
             "bench store [--days N] | bench rebuild [--records N] [--rounds N] | bench http [--seconds N] [--rounds N] | \

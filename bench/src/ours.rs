@@ -28,7 +28,7 @@ pub fn identity() -> LogIdentity {
 }
 
 pub fn retention() -> Retention {
-    // Longer than the year, so that both keep all of it.
+    // More than a year, so that nothing is deleted.
     Retention { ticks: DAY * 400, quotes: QUOTES }
 }
 
@@ -46,7 +46,7 @@ impl Contender for Ours {
     fn open(folder: &Path, stage: &mut dyn FnMut(&str)) -> Result<Self> {
         let mut ours = Self::create(folder)?;
         stage("sled opens");
-        // As a pod does when it starts: it holds all rows against each other first.
+        // A pod checks the consistency of all rows when it starts.
         ours.store.check()?;
         stage("check of all rows");
         ours.snapshot = Some(Snapshot::load(&ours.store, KEEP)?);

@@ -1,4 +1,4 @@
-//! A pod in this process, with everything switched on that a pod has by default, over two days of records.
+//! A pod in this process, with default settings and two days of records.
 
 use std::{sync::Arc, time::Duration};
 
@@ -13,7 +13,7 @@ use async_trait::async_trait;
 use common::{
     bus::{Batch, Entry, LogReader, ReadError},
     clock::{Clock, SystemClock},
-    domain::{Sequence, Timestamp},
+    domain::{Record, Sequence, Timestamp},
     readiness::Readiness,
     wire,
 };
@@ -28,18 +28,18 @@ use crate::{
     year::{self, Year},
 };
 
-/// Two days, so that what looks back a day finds something.
+/// Two days, so that requests for the last day have data.
 const DAYS: u64 = 2;
 
-/// Connections that are let in.
+/// The maximum number of connections.
 const PLACES: usize = 12_000;
 
-/// A pod that answers on a port of its own.
+/// A pod that listens on its own port.
 pub struct Pod {
     pub address: std::net::SocketAddr,
-    /// Takes in the next record of the year.
+    /// Ingests the next record of the year.
     pub next: mpsc::Sender<Batch>,
-    /// The records that it has not been given yet.
+    /// The records that have not been ingested yet.
     pub year: Box<dyn Iterator<Item = ledger::store::Stored> + Send>,
     _folder: tempfile::TempDir,
 }
@@ -65,7 +65,7 @@ impl LogReader for Sent {
     async fn rewind(&mut self, _sequence: Sequence) {}
 }
 
-/// The message that a record comes in.
+/// A record as a message of the log.
 pub fn entry(stored: &ledger::store::Stored) -> Entry {
     let payload = wire::encode(&stored.record).into();
     Entry { sequence: stored.sequence, id: Some(stored.record.id()), payload }
@@ -84,7 +84,8 @@ impl Pod {
         let (registry, readiness) = (Registry::new(), Readiness::default());
         let metrics = api::Metrics::new(&registry)?;
         let check = readiness.check("log");
-        let (ingest, snapshots) = Ingest::load(store.clone(), KEEP, retention(), metrics.clone(), check)?;
+        let (ingest, snapshots) =
+            Ingest::load(store.clone(), KEEP, retention(), ledger::Metrics::new(&registry)?, check)?;
         let clock: Arc<dyn Clock> = Arc::new(SystemClock);
         let stop = CancellationToken::new();
         let state = Arc::new(State {
@@ -102,7 +103,7 @@ impl Pod {
         });
         let text = String::new;
         let build = Build { version: text(), description: text(), commit: text(), build_time: text() };
-        // A limit that is never reached costs what one that is would.
+        // The limit is never reached, but checking it costs the same.
         let rate_limit: RateLimit = "1000000000/s".parse().map_err(|error| anyhow!("{error}"))?;
         let config = ApiConfig { rate_limit, ..ApiConfig::default() };
         let process = Process { readiness, registry, build };

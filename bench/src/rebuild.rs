@@ -1,5 +1,5 @@
-//! A log on a real nats-server, read into a store as a pod does it, and read by the client library's plain ordered push
-//! consumer, which only counts bytes. The same payloads, the same server, in turns.
+//! Reads a log from a real nats-server into a store, as a pod does, and with the client library's ordered push consumer, which
+//! only counts bytes. Both read the same payloads from the same server, in turns.
 
 use std::{
     sync::Arc,
@@ -30,10 +30,10 @@ use crate::{
     year::{self, Year},
 };
 
-/// The stream as a poller makes it.
+/// The NATS stream as a poller creates it.
 const DEFINITION: &str = include_str!("../../nats/stream.json");
 
-/// Records that are on their way to the server at once.
+/// The maximum number of unacknowledged records.
 const IN_FLIGHT: usize = 500;
 
 pub fn run(records: u64, rounds: u64) -> Result<()> {
@@ -46,7 +46,7 @@ async fn measure(records: u64, rounds: u64) -> Result<()> {
     eprintln!("{records} records, {} bytes each", bytes / records);
     let (mut ours, mut plain) = (Vec::new(), Vec::new());
     for round in 0..rounds {
-        // In turns, so that what the machine does besides meets both.
+        // In turns, so that other load on the machine affects both.
         let (first, second) = (round % 2 == 0, round % 2 == 1);
         if first {
             plain.push(count(&server, records, bytes).await?.as_secs_f64());
@@ -70,7 +70,7 @@ async fn measure(records: u64, rounds: u64) -> Result<()> {
     report::write("rebuild", "ordered push consumer", &about, &lines)
 }
 
-/// Fills the stream. Answers how many bytes its payloads have.
+/// Fills the NATS stream. Returns the total size of the payloads.
 async fn publish(server: &NatsServer, records: u64) -> Result<u64> {
     let context = jetstream::new(async_nats::connect(server.url()).await?);
     context.create_stream(serde_json::from_str::<jetstream::stream::Config>(DEFINITION)?).await?;
@@ -126,7 +126,7 @@ async fn follow(server: &NatsServer, records: u64) -> Result<Duration> {
     let started = Instant::now();
     let store = Store::open_copy(folder.path(), &identity, year::begin())?;
     let reader = nats.follow(identity, store.cursor()?, None);
-    let (metrics, check) = (api::Metrics::new(&registry)?, Readiness::default().check("log"));
+    let (metrics, check) = (ledger::Metrics::new(&registry)?, Readiness::default().check("log"));
     let (ingest, snapshots) = Ingest::load(store, KEEP, retention(), metrics, check)?;
     let stop = CancellationToken::new();
     let following = tokio::spawn(ingest.run(Box::new(reader), stop.clone()));

@@ -1,11 +1,11 @@
-//! The table, and the JSON beside it.
+//! Writes results as a table and as JSON.
 
 use std::{fs, path::Path, process::Command};
 
 use anyhow::Result;
 use serde_json::{Value, json};
 
-/// One line: a kind of work, and what it took both ways.
+/// A line of the table: the result of both ways of doing the same work.
 pub struct Line {
     pub name: String,
     pub unit: &'static str,
@@ -17,7 +17,7 @@ pub fn line(name: &str, unit: &'static str, ours: f64, other: f64) -> Line {
     Line { name: name.to_owned(), unit, ours, other }
 }
 
-/// The middle of many; the slice is not empty.
+/// The median. `values` must not be empty.
 pub fn median(mut values: Vec<f64>) -> f64 {
     values.sort_by(f64::total_cmp);
     values[values.len() / 2]
@@ -35,7 +35,7 @@ pub fn size(folder: &Path) -> u64 {
         .sum()
 }
 
-/// Prints the table, and keeps it with its JSON under `bench/results`.
+/// Prints the table, and writes it and the JSON to `bench/results`.
 pub fn write(scenario: &str, other: &str, about: &[String], lines: &[Line]) -> Result<()> {
     let mut table = format!("# {scenario}\n\n");
     about.iter().for_each(|fact| table.push_str(&format!("- {fact}\n")));

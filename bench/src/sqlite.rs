@@ -1,8 +1,7 @@
-//! SQLite doing the same storage work: the same ticks, gaps, roll-ups, recent records and cursor, in one transaction
-//! a batch.
+//! The same work with SQLite: the same ticks, gaps, roll-ups, recent records and cursor, in one transaction per batch.
 //!
-//! Durability is that of the store: a commit survives the process (WAL, `synchronous = NORMAL`), and power failure only
-//! as far as the system has written by then. The page cache has 8 MiB, as the store's.
+//! Durability is the same as in Tickwell's store: a commit survives a crash of the process (WAL, `synchronous = NORMAL`), but a
+//! power failure loses what the system has not written yet. Both page caches have 8 MiB.
 
 use std::{
     collections::{BTreeMap, VecDeque},
@@ -45,10 +44,10 @@ const SCHEMA: &str = "
 
 pub struct Sqlite {
     database: Connection,
-    /// The roll-ups that still grow.
+    /// The roll-ups that are still open.
     open: BTreeMap<(i64, i64), (i64, Summary)>,
     windows: BTreeMap<i64, (Window, Slot)>,
-    /// The last slot and sequence of each batch whose records are still there.
+    /// The last slot and sequence of each batch whose records have not been deleted.
     kept: VecDeque<(i64, i64)>,
 }
 

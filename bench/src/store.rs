@@ -1,4 +1,4 @@
-//! A year written and read by Tickwell's store, and by SQLite, side by side.
+//! A year of records, written and read with Tickwell's store and with SQLite.
 
 use std::{
     fs,
@@ -8,11 +8,7 @@ use std::{
 };
 
 use anyhow::{Context, Result, bail, ensure};
-<<<<<<< HEAD
 use common::domain::Pair;
-=======
-use common::domain::{Pair, Sequence, Timestamp};
->>>>>>> main
 use ledger::store::Stored;
 use serde_json::{Value, json};
 
@@ -25,13 +21,13 @@ use crate::{
     year::{self, Year},
 };
 
-/// Records in a batch, as the ingest task gets them while it catches up.
+/// The number of records in a batch, as for the ingest task when it catches up.
 const BATCH: usize = 1_000;
 
-/// Days that are scanned, spread over the year.
+/// How many days are scanned, spread over the year.
 const SCANS: u32 = 200;
 
-/// How often everything else is asked.
+/// How often each other query is repeated.
 const REPEATS: usize = 200;
 
 const WINDOWS: [(&str, u32); 4] =
@@ -47,7 +43,7 @@ pub fn run(days: u64) -> Result<()> {
     let [mine, theirs] =
         [("ours", &ours), ("sqlite", &other)].map(|(kind, folder)| open_elsewhere(kind, folder, days));
     let (mine, theirs) = (mine?, theirs?);
-    ensure!(mine["found"] == theirs["found"], "their answers differ");
+    ensure!(mine["found"] == theirs["found"], "the results of the two stores differ");
 
     let per_second = |time: Duration| records as f64 / time.as_secs_f64();
     let mut lines = vec![
@@ -74,22 +70,22 @@ pub fn run(days: u64) -> Result<()> {
         format!("{days} days of {} at 10 s: {records} records in batches of {BATCH}", year::PAIRS.join(" and ")),
         "SQLite: the same ticks, gaps, roll-ups, records of 7 days and cursor; WAL, synchronous = NORMAL, 8 MiB cache"
             .to_owned(),
-        "Tickwell holds all rows against each other when it opens; SQLite does not".to_owned(),
-        "windows up to 24h come from memory on both sides, by the same code".to_owned(),
+        "Tickwell checks the consistency of all rows when it opens; SQLite does not".to_owned(),
+        "both compute windows up to 24h in memory, with the same code".to_owned(),
     ];
     about.push(format!("until ready: Tickwell: {}; SQLite: {}", mine["stages"], theirs["stages"]));
     about.extend(backup::measure(&ours)?);
     report::write("store", "SQLite", &about, &lines)
 }
 
-/// Writes the year both ways, batch by batch.
+/// Writes the year with both stores, batch by batch.
 fn fill(days: u64, ours: &Path, other: &Path) -> Result<(u64, [Duration; 2])> {
     let (mut mine, mut theirs) = (Ours::create(ours)?, Sqlite::create(other)?);
     let (mut year, mut records, mut took) = (Year::new(days), 0_u64, [Duration::ZERO; 2]);
     loop {
         let batch: Vec<Stored> = year.by_ref().take(BATCH).collect();
         let Some(cursor) = batch.last().map(|last| last.sequence) else { break };
-        // Whoever comes second finds the records in the processor's cache.
+        // Alternate, because the second one finds the records in the CPU's cache.
         let turns: [usize; 2] = if records % 2_000 == 0 { [0, 1] } else { [1, 0] };
         for which in turns {
             let started = Instant::now();
@@ -114,7 +110,7 @@ fn open_elsewhere(kind: &str, folder: &Path, days: u64) -> Result<Value> {
     Ok(serde_json::from_slice(&output.stdout)?)
 }
 
-/// In a process of its own: opens one of them and asks everything.
+/// Opens one of the stores and runs all queries. This is a process of its own.
 pub fn opened(arguments: &[String]) -> Result<()> {
     let [kind, folder, days] = arguments else { bail!("opened KIND FOLDER DAYS") };
     let (folder, days) = (Path::new(folder), days.parse()?);
@@ -152,7 +148,7 @@ fn ask<C: Contender>(folder: &Path, days: u32) -> Result<Value> {
             Ok(())
         };
     let day = |turn: usize| {
-        // Steps of a prime number of days, so that neighbours in time are not neighbours on the disk.
+        // Steps of 37 days, so that consecutive queries do not read neighbouring data.
         let number = u32::try_from(turn).unwrap_or(0) % SCANS * 37 % days;
         let from = year::begin().plus(DAY * number);
         (from, from.plus(DAY))
@@ -183,7 +179,7 @@ fn ask<C: Contender>(folder: &Path, days: u32) -> Result<Value> {
     Ok(json!({"took": took, "stages": stages.join(", "), "found": found}))
 }
 
-/// The memory of this process.
+/// The resident memory of this process.
 pub fn resident_bytes() -> Result<u64> {
     let status = fs::read_to_string("/proc/self/status")?;
     let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).context("VmRSS")?;

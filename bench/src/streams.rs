@@ -1,5 +1,5 @@
-//! Clients of a stream: what each costs, and how long a tick takes to all of them, beside a server that does nothing but
-//! write the same bytes to as many sockets.
+//! Stream clients: how much memory each one needs, and how long it takes until all have a tick, compared with a server that
+//! only writes the same bytes to the same number of sockets.
 
 use std::{
     net::SocketAddr,
@@ -8,7 +8,7 @@ use std::{
 };
 
 use anyhow::{Context, Result};
-use common::bus::Batch;
+use common::{bus::Batch, domain::Sequence};
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::{TcpListener, TcpStream},
@@ -21,10 +21,10 @@ use crate::{
     report::{self, line, median},
 };
 
-/// Ticks that are sent to everybody.
+/// The number of ticks that are sent.
 const TICKS: usize = 50;
 
-/// A pause between two: the tick before has arrived everywhere by then, or is waited for.
+/// The minimum time between two ticks. Each tick is sent only after the one before has arrived everywhere.
 const PAUSE: Duration = Duration::from_millis(20);
 
 pub fn run(clients: u64) -> Result<()> {
@@ -35,7 +35,7 @@ pub fn run(clients: u64) -> Result<()> {
     let alone = resident_kilobytes()?;
     let (seen, mut arrivals) = mpsc::unbounded_channel();
     readers.block_on(follow(pod.address, "/v1/stream", count, &seen))?;
-    // Each is sent the newest tick of each pair at once.
+    // Each client receives the newest tick of each pair when it connects.
     for _ in 0..count {
         readers.block_on(arrivals.recv()).context("a client")?;
     }
@@ -85,7 +85,7 @@ pub fn run(clients: u64) -> Result<()> {
     report::write("streams", "raw sockets", &about, &lines)
 }
 
-/// Connects so many clients; each tells when something came.
+/// Connects this many clients. Each reports when it has received an event.
 async fn follow(
     address: SocketAddr,
     path: &str,
@@ -100,7 +100,7 @@ async fn follow(
             let mut bytes = [0; 2_048];
             let mut tail = Vec::new();
             while let Ok(length @ 1..) = stream.read(&mut bytes).await {
-                // The end of an event may come in pieces, and several events at once.
+                // An event may be split between reads, and a read may contain several events.
                 tail.extend_from_slice(&bytes[..length]);
                 let is_event =
                     |bytes: &[u8]| bytes.windows(6).any(|part| part == b"data: ") || bytes.contains(&b'x');
@@ -116,7 +116,7 @@ async fn follow(
     Ok(())
 }
 
-/// How long it took until all had the tick, in milliseconds.
+/// The time until all clients have the tick, in milliseconds.
 async fn all(arrivals: &mut mpsc::UnboundedReceiver<Instant>, count: usize, sent: Instant) -> Result<f64> {
     let mut last = sent;
     for _ in 0..count {
@@ -125,7 +125,7 @@ async fn all(arrivals: &mut mpsc::UnboundedReceiver<Instant>, count: usize, sent
     Ok((last - sent).as_secs_f64() * 1_000.0)
 }
 
-/// A server that writes what it is given to whoever is there.
+/// A server that writes given bytes to all its connections.
 async fn raw() -> Result<(broadcast::Sender<Arc<Vec<u8>>>, SocketAddr)> {
     let listener = TcpListener::bind("127.0.0.1:0").await?;
     let address = listener.local_addr()?;

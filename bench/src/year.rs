@@ -1,5 +1,5 @@
-//! A generated year: two pairs, a record each every ten seconds, prices on a random walk, and now and then a gap.
-//! The same seed gives the same records.
+//! A generated year: two pairs with a record every ten seconds, prices of a random walk, and occasional gaps. The same seed
+//! results in the same records.
 
 use common::domain::{
     Body, Epoch, Evidence, Gap, GapCause, Interval, Judged, Lead, Observation, Origin, Pair, Policy, Price,
@@ -19,17 +19,17 @@ const SOURCES: [&str; 3] = ["kraken", "coinbase", "bitstamp"];
 
 pub const SLOTS_A_DAY: u64 = 8_640;
 
-/// Of so many slots one begins an outage.
+/// One in this many slots begins an outage.
 const SLOTS_AN_OUTAGE: u32 = 20_000;
 
-/// An outage has up to so many slots.
+/// The maximum number of slots of an outage.
 const LONGEST_OUTAGE: u32 = 60;
 
 pub struct Year {
     random: StdRng,
     pairs: [Pair; 2],
     cents: [i64; 2],
-    /// The first slot of the outage that a pair is in, and how many are left.
+    /// The first slot of each pair's current outage, and how many are left.
     outages: [Option<(Slot, u32)>; 2],
     slot: Slot,
     end: Timestamp,
@@ -68,7 +68,7 @@ impl Year {
         Stored { sequence: Sequence(self.sequence), record }
     }
 
-    /// What a pair has in a slot; nothing while an outage goes on.
+    /// A pair's record for a slot; `None` during an outage.
     fn body(&mut self, which: usize, slot: Slot) -> Option<Body> {
         if let Some((from, left)) = self.outages[which] {
             if left > 0 {

@@ -67,11 +67,6 @@ const LIBRARIES: [(&str, &[&str], &[&str]); 8] = [
     ("tracing_subscriber", PRODUCT, &["common/src/telemetry"]),
 ];
 
-/// TO BE EMPTIED: import cycles that still exist, as pairs of modules of which the first uses the second. The check fails
-/// if one of them is gone and still listed here.
-const KNOWN_CYCLES: &[(&str, &str)] =
-    &[("common::bus::config", "common::bus::nats"), ("common::bus::nats", "common::bus::config")];
-
 /// Where a failure tells the reader to look.
 const TABLES: &str = "in testkit/src/architecture.rs";
 
@@ -82,10 +77,10 @@ struct Source {
 }
 
 /// What breaks a rule, as text for whoever broke it.
-fn check(sources: &[Source], known_cycles: &[(&str, &str)]) -> Vec<String> {
+fn check(sources: &[Source]) -> Vec<String> {
     let references = references(sources);
     let of_files = sources.iter().flat_map(|source| [crates(source), libraries(source)]).flatten();
-    of_files.chain(modules(&references)).chain(cycles(&references, known_cycles)).collect()
+    of_files.chain(modules(&references)).chain(cycles(&references)).collect()
 }
 
 /// Our crates among the `[dependencies]` of a manifest.
@@ -123,18 +118,17 @@ fn modules(references: &BTreeSet<Reference>) -> Vec<String> {
 }
 
 /// Modules with the same parent that use each other, directly or through others. A module and its own descendants may.
-fn cycles(references: &BTreeSet<Reference>, known: &[(&str, &str)]) -> Vec<String> {
+fn cycles(references: &BTreeSet<Reference>) -> Vec<String> {
     let mut graph: BTreeMap<String, BTreeMap<String, &str>> = BTreeMap::new();
     for reference in references {
         if let Some((from, to)) = reference.siblings() {
             graph.entry(from).or_default().insert(to, &reference.file);
         }
     }
-    let mut unseen: BTreeSet<_> = known.iter().copied().collect();
     let mut found = Vec::new();
     for (from, used) in &graph {
         for (to, file) in used {
-            if reaches(&graph, to, from) && !unseen.remove(&(from.as_str(), to.as_str())) {
+            if reaches(&graph, to, from) {
                 found.push(format!(
                     "{file} uses {to}, which uses {from}: an import cycle. Move what both need into a module \
                      that uses neither, or pass it in"
@@ -142,9 +136,6 @@ fn cycles(references: &BTreeSet<Reference>, known: &[(&str, &str)]) -> Vec<Strin
             }
         }
     }
-    let gone =
-        |(from, to)| format!("{from} and {to} are no cycle any more; remove it from KNOWN_CYCLES {TABLES}");
-    found.extend(unseen.into_iter().map(gone));
     found
 }
 
@@ -223,7 +214,7 @@ mod tests {
     fn the_workspace_keeps_its_rules() {
         let sources = workspace(&crate::workspace_root());
         assert!(sources.len() > 50, "found only {} files", sources.len());
-        let found = check(&sources, KNOWN_CYCLES);
+        let found = check(&sources);
         assert!(found.is_empty(), "\n{}", found.join("\n"));
     }
 
@@ -249,7 +240,7 @@ mod tests {
     /// What is wrong with these files, each as the part up to the first comma.
     fn broken(files: &[(&str, &str)]) -> Vec<String> {
         let first = |found: String| found.split(',').next().unwrap_or_default().to_owned();
-        check(&sources(files), &[]).into_iter().map(first).collect()
+        check(&sources(files)).into_iter().map(first).collect()
     }
 
     #[test]
@@ -334,14 +325,5 @@ mod tests {
             ("testkit/src/bin/b.rs", "use a::X;"),
         ];
         assert!(broken(&files).is_empty());
-    }
-
-    #[test]
-    fn an_exception_for_a_cycle_that_is_gone_is_found() {
-        let known = [("cli::a", "cli::b"), ("cli::b", "cli::a")];
-        let one_way = ("cli/src/a.rs", "use crate::b::B;");
-        let both = sources(&[one_way, ("cli/src/b.rs", "use crate::a::A;")]);
-        assert!(check(&both, &known).is_empty());
-        assert_eq!(check(&sources(&[one_way, ("cli/src/b.rs", "")]), &known).len(), 2);
     }
 }

@@ -1,4 +1,4 @@
-//! What must be true of every log, whatever has happened to its writers and readers.
+//! The invariants of every log, whatever has happened to its writers and readers.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -6,22 +6,22 @@ use anyhow::{Context, ensure};
 
 use crate::records::{Kind, Record};
 
-/// What an audited log holds, over all its pairs.
+/// The contents of an audited log, over all its pairs.
 #[derive(Debug, Default, PartialEq, Eq)]
 pub struct Findings {
     /// Records with a price.
     pub ticks: usize,
-    /// Records of slots without one.
+    /// Records of slots without a price.
     pub gaps: usize,
-    /// Terms that began.
+    /// Leads: the start of each leader's epoch.
     pub leads: usize,
-    /// How often a pair went from one poller process to another; its first one counts.
+    /// How often a pair was taken over by another poller process, including the first one.
     pub leaders: usize,
-    /// Slots that are covered.
+    /// The number of slots that are covered.
     pub slots: usize,
 }
 
-/// How far a pair's chain has come.
+/// The end of a pair's chain of records.
 #[derive(Debug, Default, Clone)]
 struct Chain {
     epoch: u64,
@@ -29,12 +29,12 @@ struct Chain {
     covered: Option<i64>,
 }
 
-/// Holds a whole log against the first invariant: each elapsed slot of a pair is covered by exactly one
-/// tick or gap, in slot order, and epochs never go back. Needs the interval to be the same throughout.
+/// Checks the first invariant on a whole log: each elapsed slot of a pair is covered by exactly one tick or gap, in slot order,
+/// and epochs never go back. The interval must not have changed.
 ///
 /// # Errors
 ///
-/// The first record that breaks it, and how.
+/// If a record breaks it.
 pub fn audit(records: &[Record]) -> anyhow::Result<Findings> {
     let mut findings = Findings::default();
     let mut chains: BTreeMap<&str, Chain> = BTreeMap::new();
@@ -67,7 +67,7 @@ pub fn audit(records: &[Record]) -> anyhow::Result<Findings> {
     Ok(findings)
 }
 
-/// Checks that a record begins where its pair's chain ends. Answers how many slots it adds to the chain.
+/// Checks that a record begins where its pair's chain ends. Returns how many slots it adds to the chain.
 fn extend(record: &Record, chain: &mut Chain) -> anyhow::Result<usize> {
     let interval = record.interval.with_context(|| format!("no interval: {record:?}"))?.0;
     let (from, last) = record.covers().with_context(|| format!("no slot: {record:?}"))?;
@@ -87,7 +87,7 @@ fn extend(record: &Record, chain: &mut Chain) -> anyhow::Result<usize> {
     Ok(usize::try_from((last - from) / interval + 1)?)
 }
 
-/// Checks that every record of an earlier reading is still there, byte for byte.
+/// Checks that all records that were read earlier still exist, byte for byte.
 ///
 /// # Errors
 ///

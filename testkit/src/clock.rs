@@ -1,6 +1,6 @@
 //! The system clock.
 //!
-//! Everything else in this crate takes the time as an argument, so that a unit test decides what time it is.
+//! Everything else in this crate takes the time as an argument, so that unit tests can choose it.
 
 use std::time::{SystemTime, UNIX_EPOCH};
 

@@ -1,7 +1,7 @@
-//! What can befall the files of a stopped process: named kinds of damage, placed by chance.
+//! Damages the files of a stopped process in random places.
 //!
-//! It knows nothing of what is in the files. Whoever opens them again must notice, or must not need what is
-//! gone: a silently wrong answer is the one thing that may not come of it.
+//! It does not know what is in the files. The process that opens them again must either notice the damage or not depend on
+//! what was lost. It must never return wrong data silently.
 
 use std::fmt;
 use std::fs::{self, File, OpenOptions};
@@ -11,26 +11,26 @@ use std::path::{Path, PathBuf};
 use anyhow::{Context, ensure};
 use rand::{Rng, seq::IndexedRandom as _};
 
-/// Bits that are flipped at once: more than one place, and far from a whole file.
+/// How many bits are flipped at once.
 const FLIPPED_BITS: u32 = 8;
 
-/// As much as a disk writes at once.
+/// The size of a block that a disk writes at once.
 const BLOCK_BYTES: usize = 4_096;
 
-/// What happens to the files.
+/// A kind of damage.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Damage {
-    /// A file loses its end.
+    /// A file is truncated.
     Truncated,
-    /// Some bits of a file are others.
+    /// Some bits of a file are flipped.
     Flipped,
-    /// A block of a file was never written: it is zeros.
+    /// A block of a file is zeros, as if it was never written.
     HalfWritten,
-    /// A block of a file holds what belongs elsewhere in it.
+    /// A block of a file is overwritten with another part of it.
     Misplaced,
-    /// A file is gone.
+    /// A file is deleted.
     Removed,
-    /// A file is there and empty.
+    /// A file is empty.
     Emptied,
 }
 
@@ -39,8 +39,7 @@ impl Damage {
     pub const ALL: [Self; 6] =
         [Self::Truncated, Self::Flipped, Self::HalfWritten, Self::Misplaced, Self::Removed, Self::Emptied];
 
-    /// Does it to one of the files below a folder. Answers what was done, for people; nothing where no file has
-    /// anything in it.
+    /// Damages one of the files in a folder. Returns a description, or `None` if there are no files, or only empty ones.
     ///
     /// # Errors
     ///
@@ -48,7 +47,7 @@ impl Damage {
     pub fn befall(self, folder: &Path, chance: &mut impl Rng) -> anyhow::Result<Option<String>> {
         let mut files = Vec::new();
         collect(folder, &mut files)?;
-        // In one order on every machine, so that a seed picks the same one.
+        // Sorted, so that a seed chooses the same file on every machine.
         files.sort();
         let Some(path) = files.choose(chance) else { return Ok(None) };
         let where_to = self.damage(path, chance).with_context(|| format!("{self} {}", path.display()))?;
@@ -90,7 +89,7 @@ impl Damage {
             Self::Misplaced => {
                 let from = chance.random_range(0..length);
                 let block = read(&mut file, from, BLOCK_BYTES)?;
-                // Not over the end: the file keeps its length.
+                // Does not extend the file.
                 let room = usize::try_from(length - at)?.min(block.len());
                 write(&mut file, at, block.get(..room).unwrap_or(&block))?;
                 format!("{room} bytes from {from} are at {at} too, of {length}")
@@ -112,7 +111,7 @@ impl fmt::Display for Damage {
     }
 }
 
-/// Every file below a folder that has anything in it.
+/// All files in a folder and below that are not empty.
 fn collect(folder: &Path, files: &mut Vec<PathBuf>) -> std::io::Result<()> {
     for entry in folder.read_dir()? {
         let entry = entry?;

@@ -1,14 +1,14 @@
-//! A clock that jumps under a running process, while the one that measures time goes on: libfaketime, loaded
-//! before a dynamically linked program's own libraries.
+//! Makes the wall clock of a running process jump, while its monotonic clock continues. Uses libfaketime, which is loaded
+//! before the libraries of a dynamically linked program.
 //!
-//! `scripts/tools` installs it. Where it is missing there are no jumps, and whoever wanted some says so.
+//! `scripts/tools` installs it. If it is missing, there are no jumps, and tests that need them are skipped with a message.
 
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
 use crate::workspace_root;
 
-/// Names the library, over the one that `scripts/tools` installs.
+/// The environment variable with the path of the library. Overrides the one that `scripts/tools` installs.
 const LIBRARY_VARIABLE: &str = "TICKWELL_FAKETIME";
 
 /// Where `scripts/tools` installs Python packages, under the workspace root: a folder for each version of Python.
@@ -17,10 +17,10 @@ const INSTALLED: &str = ".tools/venv/lib";
 /// The library in its package.
 const IN_PACKAGE: &str = "site-packages/libfaketime/vendor/libfaketime/src/libfaketime.so.1";
 
-/// Where the library keeps what a process's threads share, named by the process. One that is killed leaves it.
+/// Where the library keeps state that a process's threads share, by process id. A killed process leaves it behind.
 const SHARED_MEMORY: &str = "/dev/shm";
 
-/// The library, once it was found.
+/// The path of the library, once it was found.
 #[derive(Debug, Clone)]
 pub struct FakeTime {
     library: PathBuf,
@@ -42,22 +42,22 @@ impl FakeTime {
         Some(Self { library })
     }
 
-    /// [`FakeTime::find`], and a line that says so if there is none.
+    /// Like [`FakeTime::find`], but prints a message if the library is not installed.
     ///
     /// # Panics
     ///
-    /// When there is none and the variable `CI` is set: there, a skipped test is a failed one.
+    /// If it is not installed and the variable `CI` is set. In CI, no test may be skipped.
     #[must_use]
     pub fn find_or_skip() -> Option<Self> {
         let found = Self::find();
         if found.is_none() {
             assert!(std::env::var_os("CI").is_none(), "libfaketime not found, and CI does not skip tests");
-            println!("without clock jumps: libfaketime not found, run scripts/test");
+            println!("no clock jumps: libfaketime not found; run scripts/test to install it");
         }
         found
     }
 
-    /// A clock that goes right, kept in this file.
+    /// A clock that is correct for now. Its offset is stored in this file.
     ///
     /// # Errors
     ///
@@ -70,27 +70,27 @@ impl FakeTime {
 }
 
 impl FakeClock {
-    /// What a process must have in its environment to go by this clock.
+    /// The environment variables with which a process uses this clock.
     #[must_use]
     pub fn environment(&self) -> Vec<(&'static str, OsString)> {
         vec![
             ("LD_PRELOAD", self.time.library.clone().into()),
             ("FAKETIME_TIMESTAMP_FILE", self.file.clone().into()),
-            // The file is looked at whenever the time is.
+            // Read the file at every call.
             ("FAKETIME_NO_CACHE", "1".into()),
-            // A jump of the wall clock is what is played here. Nobody's monotonic clock jumps.
+            // Only the wall clock jumps; monotonic clocks never do.
             ("FAKETIME_DONT_FAKE_MONOTONIC", "1".into()),
             ("NO_FAKE_STAT", "1".into()),
         ]
     }
 
-    /// From now on the clock is so far ahead of the right time; behind it where that is negative.
+    /// Sets the clock ahead of the real time, or behind it if the offset is negative.
     ///
     /// # Errors
     ///
     /// When the file cannot be written.
     pub fn set(&self, ahead_seconds: i64) -> anyhow::Result<()> {
-        // Never half written: whoever reads it meanwhile reads the old one.
+        // Replaced atomically, so that no reader sees a partial file.
         let next = self.file.with_extension("next");
         std::fs::write(&next, format!("{ahead_seconds:+}\n"))?;
         std::fs::rename(next, &self.file)?;
@@ -98,11 +98,10 @@ impl FakeClock {
     }
 }
 
-/// Removes what the library left of a process that was killed: a later process of the same number would trip
-/// over it.
+/// Removes the state that the library left behind for a killed process. A later process with the same id would fail otherwise.
 pub fn forget(process_id: u32) {
     for name in [format!("faketime_shm_{process_id}"), format!("sem.faketime_sem_{process_id}")] {
-        // There is nothing of a process that ended by itself.
+        // There is none if the process exited normally.
         let _gone = std::fs::remove_file(Path::new(SHARED_MEMORY).join(name));
     }
 }
@@ -120,7 +119,7 @@ mod tests {
     use super::*;
     use crate::clock::now_ms;
 
-    /// What a program of the system takes for the time, in seconds.
+    /// The time that a system program reads, in seconds.
     fn told(clock: &FakeClock) -> i64 {
         let output = Command::new("date").arg("+%s").envs(clock.environment()).output().unwrap();
         String::from_utf8(output.stdout).unwrap().trim().parse().unwrap()

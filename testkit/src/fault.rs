@@ -1,7 +1,6 @@
-//! What can be wrong with a venue: a closed set, written as one word each, some with a value after a colon.
+//! The faults that a venue can have. Each is written as a word, some with a value after a colon.
 //!
-//! [`Fault`] is only the name. What it does to an answer is in [`crate::upstream`]; [`catalogue()`] lists them
-//! all with their meaning.
+//! [`Fault`] is only the name. [`crate::upstream`] implements the faults, and [`catalogue()`] describes them.
 
 mod assignment;
 mod catalogue;
@@ -17,37 +16,37 @@ use crate::Venue;
 /// One way for a venue to misbehave.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Fault {
-    /// Answers with this HTTP status and nothing of use.
+    /// Returns this HTTP status and no prices.
     Status(Status, Option<RetryAfter>),
-    /// Accepts the request and never answers.
+    /// Accepts the request and never responds.
     Hang,
-    /// Answers after so many seconds.
+    /// Responds after this many seconds.
     Slow(u32),
-    /// Sends a byte every tenth of a second, for ever.
+    /// Sends one byte every tenth of a second, without an end.
     Drip,
     /// Resets the connection in the middle of the body.
     Reset,
-    /// Closes the connection without an answer.
+    /// Closes the connection without a response.
     Close,
     /// Announces a longer body than it sends.
     Short,
     /// Announces a shorter body than it sends.
     Long,
-    /// Redirects to the address where clouds keep a machine's secrets.
+    /// Redirects to the metadata service of cloud machines.
     Redirect,
     /// Sends a body without an end.
     Endless,
-    /// Sends a small body that unpacks to a huge one.
+    /// Sends a small compressed body that decompresses to a huge one.
     Bomb,
-    /// Sends a page for people, with status 200.
+    /// Sends an HTML page with status 200.
     Html,
-    /// Sends JSON of a hundred thousand nested lists.
+    /// Sends JSON with 100,000 nested lists.
     Deep,
-    /// Sends bytes that are no text.
+    /// Sends bytes that are not UTF-8.
     Garbage,
-    /// Sends half of its true body, as if that were all.
+    /// Sends half of the correct body as if it were complete.
     Cut,
-    /// Says, with status 200 and in its own form, that there is nothing.
+    /// Sends a response of the normal form, with status 200, but without any prices.
     Empty,
     /// Every price is not a number.
     Nan,
@@ -61,42 +60,42 @@ pub enum Fault {
     Negative,
     /// Every price is a word.
     Text,
-    /// Every price is so many times the true one.
+    /// Every price is multiplied by this factor.
     Times(Decimal),
     /// Prices and times stay what they were when the fault began.
     Stuck,
-    /// The time of every price is so many seconds old.
+    /// The time of every price is this many seconds in the past.
     Late(u32),
-    /// The time of every price lies so many seconds ahead.
+    /// The time of every price is this many seconds in the future.
     Early(u32),
-    /// Answers about another pair than it was asked for.
+    /// Returns another pair than the requested one.
     WrongPair,
     /// Each pair has the price of another one.
     Swapped,
-    /// Fails in its own words.
+    /// Returns the venue's own error response.
     Error,
-    /// Says in its own words that it was asked too often.
+    /// Returns the venue's own response to too many requests.
     Limited,
 }
 
-/// The HTTP statuses that a venue can be made to answer with.
+/// The HTTP statuses of [`Fault::Status`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Status {
     /// 403: forbidden.
     Forbidden,
-    /// 418: banned, in the dialect of some exchanges.
+    /// 418: banned, with some exchanges.
     Banned,
     /// 429: too many requests.
     TooMany,
-    /// 451: not available in this place.
+    /// 451: not available in this country.
     Elsewhere,
-    /// 500: broken.
+    /// 500: internal error.
     Broken,
     /// 503: unavailable.
     Unavailable,
 }
 
-/// When a venue says that it may be asked again: so many seconds ahead.
+/// The `Retry-After` header of a fault, in seconds from now.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum RetryAfter {
     /// As a number of seconds.
@@ -125,8 +124,8 @@ impl Status {
 }
 
 impl Fault {
-    /// Whether the fault makes a difference at the venue: one that gives no time cannot be late, one whose
-    /// answer does not name its pair cannot name another, and of one no error of its own is known.
+    /// Whether the fault has an effect on the venue. For example, a venue without timestamps cannot be late, and one whose
+    /// responses do not name the pair cannot name a wrong one.
     #[must_use]
     pub const fn applies_to(self, venue: Venue) -> bool {
         match self {

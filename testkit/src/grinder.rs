@@ -1,21 +1,20 @@
-//! The grinder: everything that can happen to the processes of a feed, at random, from a seed, for as long as
-//! one likes; and then whether the log and every pod's answers are what they must be.
+//! The grinder disturbs the processes of a feed at random, reproducibly by a seed, and checks that the log and every pod's
+//! responses are correct.
 //!
 //! In reading order:
 //!
-//! 1. [`Options`]: what is ground, and for how long.
-//! 2. `plan`: what happens next. It depends on the seed alone.
-//! 3. `stage`: the servers and the processes, and what can be done to them; `member` is one process.
-//! 4. `play`: the loop: a step of the plan, what has fallen due, a look at the pods, and now and then a check.
-//! 5. `log`: the log, read straight from the server.
-//! 6. `probe`: answers that pods gave in the middle of it all; `answers`: what they must have been.
-//! 7. `check`: everything is put right, the log comes to rest, and is compared with all that is said of it;
-//!    `servers`: what the servers must come through before that.
+//! 1. [`Options`]: what to run, and for how long.
+//! 2. `plan`: chooses the next step. It depends only on the seed.
+//! 3. `stage`: the servers and processes, and what can be done to them; `member` is one process.
+//! 4. `play`: the main loop: performs steps, undoes them when they are due, observes the pods, and checks from time to time.
+//! 5. `log`: the log, read directly from the server.
+//! 6. `probe`: responses of pods between checks; `answers`: what they should have been.
+//! 7. `check`: repairs everything, and compares the log with all responses; `servers`: what is done to the servers before.
 //! 8. `rollback`: instead of the plan, rounds in which servers of a cluster get older copies of their stores back;
 //!    `round` is what happens in one of them.
-//! 9. [`Report`]: what was done, and what was found.
+//! 9. [`Report`]: what was done, and what was wrong.
 //!
-//! A failure ends the run: what follows from it would only hide it.
+//! A failure ends the run, because further steps would only hide it.
 
 mod answers;
 mod check;
@@ -35,36 +34,36 @@ use std::time::Duration;
 
 pub use report::Report;
 
-/// What is ground, and for how long.
+/// What to run, and for how long.
 #[derive(Debug, Clone)]
 pub struct Options {
     /// The tickwell binary.
     pub binary: PathBuf,
-    /// Stores, clocks and logs of the processes go here. It must exist, and stays.
+    /// The folder for stores, clocks and logs of the processes. It must exist, and is not deleted.
     pub folder: PathBuf,
     /// What happens is drawn from it.
     pub seed: u64,
-    /// No step begins after so long; the last check does.
+    /// No step begins after this time, but the last check does.
     pub duration: Duration,
-    /// Steps from one check to the next.
+    /// How many steps there are between two checks.
     pub steps_between_checks: usize,
     /// Three servers instead of one.
     pub cluster: bool,
-    /// The stream is created with this compression before the pollers start; without it, the pollers create it.
+    /// Create the NATS stream with this compression before the pollers start. If `None`, the pollers create the stream.
     pub compression: Option<String>,
-    /// How many pods.
+    /// The number of pods.
     pub pods: usize,
-    /// Kinds of steps that are left out, by their names in the report.
+    /// Kinds of steps to leave out, by their names in the report.
     pub without: Vec<String>,
-    /// Instead of these steps, so many rounds in which two of three servers lose their newest records.
+    /// Instead of these steps, run up to this many rounds in which two of three servers lose their newest records.
     pub rollback: Option<usize>,
 }
 
-/// Grinds. Each step is told as a line.
+/// Runs the grinder. `tell` gets a line for each step.
 ///
 /// # Errors
 ///
-/// When it could not be begun: no server, no binary. What goes wrong later is in the report.
+/// If it cannot start, for example without nats-server. Later failures are in the report.
 pub async fn run(options: Options, mut tell: impl FnMut(&str)) -> anyhow::Result<Report> {
     play::Play::start(options, &mut tell).await?.run(&mut tell).await
 }

@@ -1,38 +1,37 @@
-//! What tests, and contributors without an internet connection, use in place of the world around Tickwell.
+//! Stand-ins for the world around Tickwell, for tests and for developing without an internet connection.
 //!
 //! In reading order:
 //!
-//! 1. [`venue`]: the exchanges, and the aggregator, that are played here, and how a pair is written.
-//! 2. [`recording`]: one venue's recorded prices, a row a minute. Prices stay the text of the file, so that a
-//!    test compares what was recorded with what came out, and no rounding of ours stands between the two.
-//! 3. [`market`]: what the exchanges quote at a given moment: recorded minutes, a random walk, or a script. A
-//!    market is a function of the time it is asked about and keeps no history, so a test can work out for
-//!    itself what every slot must have seen.
-//! 4. [`fault`]: what can be wrong with a venue.
-//! 5. [`upstream`]: an HTTP server that speaks the venues' dialects over a market, keeps a log of what it was
-//!    asked, and has whatever faults it is told to have.
-//! 6. [`nats`]: a real nats-server process. What a crash does to a stream is the thing under test, and an
-//!    imitation would only give our own assumptions back.
-//! 7. [`process`]: the real `tickwell` binary, its log lines, and the signals it is sent.
-//! 8. [`records`], [`audit`], [`oracle`]: the records of a log as a stranger reads them, what must be true of
-//!    every log, and what must be answered from one, worked out a second time.
-//! 9. [`naive`]: averages and candles worked out a second time; the oracle's arithmetic.
-//! 10. [`faketime`]: a clock that jumps under a running process; [`damage`]: what can befall a stopped pod's store.
-//! 11. [`grinder`]: all of that at random, from a seed, for as long as one likes.
-//! 12. [`wait`]: waiting for a condition with a deadline. It has the only sleep of the test suite.
-//! 13. [`clock`]: the only place here that reads the system clock.
+//! 1. [`venue`]: the exchanges, and the aggregator, that can be simulated.
+//! 2. [`recording`]: one venue's recorded prices, one row per minute. Prices are kept as the text of the file, so that tests
+//!    can compare them with the output without rounding.
+//! 3. [`market`]: what the exchanges quote at a given time: recorded minutes, a random walk, or a script. A market depends
+//!    only on the time, so a test can compute what each slot must contain.
+//! 4. [`fault`]: the faults that a venue can have.
+//! 5. [`upstream`]: an HTTP server that returns a market's prices in the venues' formats, with faults if requested, and logs
+//!    the requests.
+//! 6. [`nats`]: a real nats-server process. Tests check what a crash does to a NATS stream, and an imitation would only
+//!    repeat our assumptions.
+//! 7. [`process`]: the real `tickwell` binary, its log lines, and signals to it.
+//! 8. [`records`], [`audit`], [`oracle`]: an independent reader of records, the invariants of every log, and an independent
+//!    computation of the responses to requests.
+//! 9. [`naive`]: the arithmetic of the oracle: averages and candles.
+//! 10. [`faketime`]: makes the clock of a running process jump; [`damage`]: damages the store of a stopped pod.
+//! 11. [`grinder`]: does all of this at random, reproducibly by a seed.
+//! 12. [`wait`]: waits for a condition with a deadline. It contains the only sleep of the test suite.
+//! 13. [`clock`]: the only module that reads the system clock.
 //!
-//! `architecture` is a test of the workspace itself: which way its dependencies point.
+//! `architecture` tests the dependencies between crates and modules of the workspace.
 //!
-//! The binary `fake-upstream` puts 3 to 5 on a fixed port, for running Tickwell by hand;
-//! `fault-lab` runs it against faults, and shows what it made of them; `grind` is 10 from the command line.
+//! Three binaries use these modules: `fake-upstream` serves 3 to 5 on a fixed port, `fault-lab` shows how Tickwell reacts to
+//! faults, and `grind` is the command line of the grinder.
 //!
-//! What this crate must never do:
+//! This crate must never
 //!
-//! - be a dependency of the product: it is a dev-dependency everywhere, and its binary ships nowhere;
-//! - depend on the product's crates: it speaks HTTP and reads log lines as a stranger would, so a mistake in
-//!   the product's own types cannot hide on both sides of a test;
-//! - depend on the speed of the machine: a deadline bounds a failure, it never decides a success.
+//! - be a dependency of the product; it is only a dev-dependency;
+//! - depend on the product's crates: it uses HTTP and log lines like any other client, so that a mistake in the product's
+//!   types cannot hide on both sides of a test;
+//! - depend on the speed of the machine: deadlines limit how long a failure takes, and never decide whether a test passes.
 
 use std::path::{Path, PathBuf};
 
@@ -58,7 +57,7 @@ pub mod wait;
 pub use venue::Venue;
 pub use wait::wait_until;
 
-/// The folder of the workspace this crate was compiled in.
+/// The root of the workspace.
 pub(crate) fn workspace_root() -> PathBuf {
     let crate_folder = Path::new(env!("CARGO_MANIFEST_DIR"));
     crate_folder.parent().unwrap_or(crate_folder).to_path_buf()

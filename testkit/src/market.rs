@@ -1,7 +1,7 @@
 //! What the exchanges quote at a given moment.
 //!
-//! A market answers from the time it is asked about and nothing else: asked twice about one slot it says the
-//! same, and a test can ask it, after the fact, what a slot must have seen.
+//! A market depends only on the time: it returns the same for the same slot every time, so that a test can ask it later what
+//! a slot must contain.
 
 mod grid;
 mod recorded;
@@ -29,6 +29,6 @@ pub trait Market: Send + Sync + 'static {
     /// The pairs that [`Market::trade`] knows for the venue at that time.
     fn pairs(&self, venue: Venue, now_ms: i64) -> Vec<String>;
 
-    /// The newest trade at or before `now_ms`; `None` when the venue has no market for the pair.
+    /// The newest trade at or before `now_ms`; `None` if the venue has no market for the pair.
     fn trade(&self, venue: Venue, pair: &str, now_ms: i64) -> Option<Trade>;
 }

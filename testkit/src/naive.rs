@@ -1,5 +1,5 @@
-//! Averages and candles worked out a second time, in the plainest way, from ticks alone: decimals, one pass
-//! for each number, nothing merged and nothing remembered.
+//! An independent computation of averages and candles from ticks, as simple as possible: decimals, one pass per number, no
+//! merging and no caching.
 
 #![expect(
     clippy::expect_used,
@@ -13,10 +13,10 @@ use serde_json::{Value, json};
 /// The decimal places of derived values.
 const DERIVED_DECIMALS: u32 = 8;
 
-/// A tick stands until the next one if that is at most this many intervals away, else for one interval.
+/// A tick is valid until the next one if that is at most this many intervals away, otherwise for one interval.
 const LONGEST_STANDING: i64 = 3;
 
-/// The most ticks of a window whose median and EMA are told.
+/// The maximum number of ticks in a window with a median and an EMA.
 const MAX_SCANNED: usize = 100_000;
 
 /// A tick: its slot and interval in milliseconds, and its price as text.
@@ -26,11 +26,11 @@ pub struct Tick {
     pub slot: i64,
     /// The distance to the next slot at the time.
     pub interval: i64,
-    /// The price, digits kept.
+    /// The price, with its exact digits.
     pub price: String,
 }
 
-/// What `/averages` must say about the window `(to − span, to]` of a pair whose slots are now `interval`
+/// What `/averages` must return for the window `(to − span, to]` of a pair whose slots are now `interval`
 /// apart. `ticks` are in the order of their slots.
 #[must_use]
 pub fn window(ticks: &[Tick], to: i64, span: i64, interval: i64) -> Value {
@@ -75,12 +75,12 @@ pub fn window(ticks: &[Tick], to: i64, span: i64, interval: i64) -> Value {
     })
 }
 
-/// What `/candles` must say, oldest first: buckets of `length` milliseconds on the calendar. `next` is the slot
-/// that is due next.
+/// What `/candles` must return, oldest first: buckets of `length` milliseconds on the calendar. `next` is the slot that is
+/// due next.
 ///
 /// # Panics
 ///
-/// Where a tick's slot is no instant.
+/// If a tick's slot is not a valid time.
 #[must_use]
 pub fn candles(ticks: &[Tick], length: i64, next: i64) -> Vec<Value> {
     let mut starts: Vec<i64> = ticks.iter().map(|tick| tick.slot - tick.slot.rem_euclid(length)).collect();
@@ -104,7 +104,7 @@ pub fn candles(ticks: &[Tick], length: i64, next: i64) -> Vec<Value> {
     starts.into_iter().map(candle).collect()
 }
 
-/// The middle of some prices, or the exact midpoint of the two in the middle.
+/// The median of some prices.
 ///
 /// # Panics
 ///
@@ -124,12 +124,12 @@ fn ema(prices: &[Decimal], expected: i64) -> Decimal {
     average
 }
 
-/// The digits of the first tick that has this price.
+/// The price of the first tick that has this value, with its exact digits.
 fn extreme(ticks: &[&Tick], wanted: Option<&Decimal>) -> Option<String> {
     ticks.iter().find(|tick| Some(&decimal(&tick.price)) == wanted).map(|tick| tick.price.clone())
 }
 
-/// For how long each tick stands.
+/// For how long each tick is valid.
 fn standings(ticks: &[&Tick]) -> Vec<i64> {
     let next = ticks.iter().skip(1).map(|tick| Some(tick.slot)).chain([None]);
     let standing = |(tick, next): (&&Tick, Option<i64>)| match next.map(|next| next - tick.slot) {
@@ -159,7 +159,7 @@ fn root(of: Decimal) -> Decimal {
     root
 }
 
-/// A derived value as it is written: rounded half-even to eight places, all of them there.
+/// Formats a derived value: rounded half-even to exactly eight decimal places.
 fn derived(value: Decimal) -> String {
     let mut rounded = value.round_dp_with_strategy(DERIVED_DECIMALS, RoundingStrategy::MidpointNearestEven);
     rounded.rescale(DERIVED_DECIMALS);
@@ -192,10 +192,10 @@ mod tests {
         Tick { slot, interval: 10_000, price: price.to_owned() }
     }
 
-    /// Worked out by hand.
+    /// Computed by hand.
     #[test]
     fn a_window_with_holes() {
-        // The first stands for 10 s, the second for 30 (three intervals), the third for 10 (four), the last for 10.
+        // The first is valid for 10 s, the second for 30 (three intervals), the third for 10 (four), the last for 10.
         let ticks =
             [tick(0, "9"), tick(10_000, "1.0"), tick(20_000, "2"), tick(50_000, "4.50"), tick(90_000, "8")];
         assert_eq!(

@@ -1,7 +1,7 @@
-//! A real nats-server, with JetStream, in a folder of its own.
+//! A real nats-server with JetStream, in its own folder.
 //!
-//! Tests that need one begin with [`require_nats!`](crate::require_nats): without the program they are
-//! skipped, so that `cargo test` works on a fresh clone, and in CI they fail, so that nobody skips them there.
+//! Tests that need one begin with [`require_nats!`](crate::require_nats). Without nats-server they are skipped, so that
+//! `cargo test` works on a fresh clone. In CI they fail instead.
 
 mod binary;
 mod blocks;
@@ -31,25 +31,25 @@ use crate::process::send_signal;
 use crate::wait::poll_until;
 use ports::{Ports, read_ports};
 
-/// How long a server may take to accept connections. It takes well under a second; a loaded machine is slow.
+/// How long a server may take to accept connections. It usually takes well under a second.
 const START_DEADLINE: Duration = Duration::from_secs(60);
 
-/// How long a server may take to end after SIGTERM. It takes well under a second; a loaded machine is slow.
+/// How long a server may take to end after SIGTERM. It usually takes well under a second.
 const STOP_DEADLINE: Duration = Duration::from_secs(60);
 
 /// A nats-server process. Dropping it kills it and removes its store.
 #[derive(Debug)]
 pub struct NatsServer {
     binary: PathBuf,
-    /// Holds the store, the log and the ports file. Gone when this is dropped.
+    /// Contains the store, the log and the ports file. Deleted when this is dropped.
     folder: TempDir,
-    /// The port of the first start, and of every later one.
+    /// The port for clients. It is chosen by the first start and then stays the same.
     port: u16,
-    /// The port of its monitoring endpoints. Each start picks another one.
+    /// The port of its monitoring endpoints, which differs after each start.
     monitoring_port: u16,
-    /// The file of its configuration, in its folder.
+    /// The name of its configuration file, in its folder.
     configuration: &'static str,
-    /// Its arguments, but for those that every one has.
+    /// Additional arguments.
     arguments: Vec<String>,
     /// `None` after a kill.
     child: Option<Child>,
@@ -61,17 +61,17 @@ impl NatsServer {
     ///
     /// # Errors
     ///
-    /// When no nats-server is found, or it does not come up; the error then contains its log.
+    /// If nats-server is not found or does not start. The error contains its log.
     pub async fn start() -> anyhow::Result<Self> {
         Self::start_with("", Vec::new()).await
     }
 
-    /// Starts a server on a free port of 127.0.0.1 with the configuration that ships, `nats/nats.conf`, and these
-    /// public keys. Only the place of its store is another.
+    /// Starts a server on a free port of 127.0.0.1 with `nats/nats.conf`, the configuration that we ship, and these
+    /// public keys. Only the path of its store differs.
     ///
     /// # Errors
     ///
-    /// When no nats-server is found, or it does not come up; the error then contains its log.
+    /// If nats-server is not found or does not start. The error contains its log.
     pub async fn start_shipped(keys: &str) -> anyhow::Result<Self> {
         Self::start_shipped_with(keys, operate::CONFIGURATION, Vec::new()).await
     }
@@ -98,9 +98,9 @@ impl NatsServer {
         Ok(server)
     }
 
-    /// One that does not run yet.
+    /// A server that is not running yet.
     fn new(configuration: &'static str) -> anyhow::Result<Self> {
-        let binary = binary::find().context("nats-server not found, run scripts/test")?;
+        let binary = binary::find().context("nats-server not found; run scripts/test to install it")?;
         let folder = tempfile::Builder::new().prefix("tickwell-nats-").tempdir()?;
         Ok(Self {
             binary,
@@ -123,63 +123,64 @@ impl NatsServer {
         format!("nats://127.0.0.1:{}", self.port)
     }
 
-    /// The port of its figures (`/healthz`, `/jsz`), another one after each start; `None` after a kill.
+    /// The port of its monitoring endpoints (`/healthz`, `/jsz`), which differs after each start; `None` after a kill.
     #[must_use]
     pub fn monitor_port(&self) -> Option<u16> {
         self.child.as_ref().map(|_running| self.monitoring_port)
     }
 
-    /// Whether it was not killed. A paused one is running.
+    /// Whether it is running. A paused server is.
     #[must_use]
     pub fn is_running(&self) -> bool {
         self.child.is_some()
     }
 
-    /// Stops the process where it is (SIGSTOP): its connections stay, and nothing answers.
+    /// Pauses the process (SIGSTOP): its connections stay open, but it does not respond.
     ///
     /// # Errors
     ///
-    /// When the signal cannot be sent.
+    /// If the signal cannot be sent.
     pub fn pause(&self) -> anyhow::Result<()> {
         self.signal("STOP")
     }
 
-    /// Lets a paused process go on (SIGCONT).
+    /// Resumes a paused process (SIGCONT).
     ///
     /// # Errors
     ///
-    /// When the signal cannot be sent.
+    /// If the signal cannot be sent.
     pub fn resume(&self) -> anyhow::Result<()> {
         self.signal("CONT")
     }
 
     fn signal(&self, signal: &str) -> anyhow::Result<()> {
-        // One that was killed has nothing to pause.
+        // A killed server cannot be paused.
         self.child.as_ref().map_or(Ok(()), |child| send_signal(child.id(), signal))
     }
 
-    /// Kills the server as a crash would (SIGKILL), and returns when it is gone. Does nothing to a dead one.
+    /// Kills the server as a crash would (SIGKILL), and returns when it has exited. Does nothing if it is not running.
     pub fn kill(&mut self) {
         if let Some(mut child) = self.child.take() {
-            // Both fail only for a process that is gone already.
+            // Both fail only if the process has already exited.
             let _killed = child.kill();
             let _reaped = child.wait();
         }
     }
 
-    /// Tells the server to end (SIGTERM), as an orderly restart does, and returns when it is gone. Does nothing to
-    /// a dead one.
+    /// Tells the server to exit (SIGTERM), as an orderly restart does, and returns when it has exited. Does nothing if it is
+    /// not running.
     ///
     /// # Errors
     ///
-    /// When it does not end in time; the error contains its log.
+    /// If it does not exit in time. The error contains its log.
     pub async fn stop(&mut self) -> anyhow::Result<()> {
         self.signal("TERM")?;
         let Some(child) = &mut self.child else { return Ok(()) };
         let ended = poll_until(STOP_DEADLINE, async || child.try_wait().transpose()).await;
         let folder = self.folder.path();
-        ended
-            .with_context(|| format!("running {STOP_DEADLINE:?} after SIGTERM:\n{}", read_log(folder)))??;
+        ended.with_context(|| {
+            format!("still running {STOP_DEADLINE:?} after SIGTERM:\n{}", read_log(folder))
+        })??;
         self.child = None;
         Ok(())
     }
@@ -188,13 +189,13 @@ impl NatsServer {
     ///
     /// # Errors
     ///
-    /// When it does not come up; the error contains its log.
+    /// If it does not start. The error contains its log.
     pub async fn restart(&mut self) -> anyhow::Result<()> {
         self.kill();
         self.run(Some(self.port)).await
     }
 
-    /// Starts the process, on this port or on one that the server picks, and waits until it is ready.
+    /// Starts the process on this port, or on one that the server chooses, and waits until it is ready.
     async fn run(&mut self, port: Option<u16>) -> anyhow::Result<()> {
         let folder = self.folder.path();
         let mut child = self.spawn(port)?;
@@ -207,18 +208,18 @@ impl NatsServer {
             Err(error) => Some(Err(error.into())),
         })
         .await;
-        // Kept before the outcome is looked at, so that a server that failed is killed too.
+        // Stored before the outcome is checked, so that a server that failed to start is killed too.
         self.child = Some(child);
         let outcome = outcome.unwrap_or_else(|| Err(anyhow!("not ready after {START_DEADLINE:?}")));
         let Ports { clients, monitoring } =
-            outcome.with_context(|| format!("nats-server, which logged:\n{}", read_log(folder)))?;
+            outcome.with_context(|| format!("nats-server did not start; its log:\n{}", read_log(folder)))?;
         (self.port, self.monitoring_port) = (clients, monitoring);
         Ok(())
     }
 
     fn spawn(&self, port: Option<u16>) -> anyhow::Result<Child> {
         let folder = self.folder.path();
-        // -1 lets the server pick a free port, which it then writes to the ports file.
+        // With -1, the server chooses a free port and writes it to the ports file.
         let port = port.map_or_else(|| "-1".to_owned(), |port| port.to_string());
         Command::new(&self.binary)
             .args(["--addr", "127.0.0.1", "--port", port.as_str(), "--http_port", "-1"])
@@ -229,7 +230,7 @@ impl NatsServer {
             .arg("--log")
             .arg(log_file(folder))
             .args(&self.arguments)
-            // The shipped configuration takes it from there.
+            // The configuration that we ship uses this variable.
             .env("SERVER_NAME", "node-0")
             .stdin(Stdio::null())
             .stdout(Stdio::null())
@@ -245,7 +246,7 @@ impl Drop for NatsServer {
     }
 }
 
-/// Ends the test, with the value given if any, when there is no nats-server to run it against.
+/// Returns from the test, with the given value if any, if nats-server is not available.
 #[macro_export]
 macro_rules! require_nats {
     () => {
@@ -260,7 +261,7 @@ macro_rules! require_nats {
     };
 }
 
-/// Whether the server greets a client, and with JetStream.
+/// Whether the server accepts a client and has JetStream.
 async fn is_ready(port: u16) -> bool {
     let Ok(stream) = TcpStream::connect((Ipv4Addr::LOCALHOST, port)).await else {
         return false;
@@ -281,7 +282,7 @@ fn read_log(folder: &Path) -> String {
     std::fs::read_to_string(log_file(folder)).unwrap_or_else(|error| format!("(no log: {error})"))
 }
 
-/// A client of the servers at these addresses, which are separated by commas.
+/// Connects to the servers at these addresses, which are separated by commas.
 async fn connect(url: &str) -> Option<async_nats::Client> {
     let servers: Vec<&str> = url.split(',').collect();
     async_nats::connect(servers.as_slice()).await.ok()

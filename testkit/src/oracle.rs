@@ -1,4 +1,4 @@
-//! Prices and averages worked out a second time, in the plainest way, from records alone.
+//! An independent computation of prices and averages from records, as simple as possible.
 
 #![expect(
     clippy::unwrap_used,
@@ -19,7 +19,7 @@ pub use crate::naive::median;
 ///
 /// # Panics
 ///
-/// Where it is another than they make.
+/// If the price does not follow from the quotes.
 pub fn check_price(tick: &Record) {
     let used = tick.used();
     let prices: Vec<&str> = used.iter().map(|quote| quote.price.as_deref().unwrap()).collect();
@@ -30,11 +30,11 @@ pub fn check_price(tick: &Record) {
     }
 }
 
-/// Checks the verdict on each quote of a tick: too old by its own time, too far from the others, or used.
+/// Checks the verdict on each quote of a tick: too old, too far from the others, or used.
 ///
 /// # Panics
 ///
-/// Where a verdict is another.
+/// If a verdict is wrong.
 pub fn check_verdicts(tick: &Record) {
     let policy = tick.policy.as_ref().unwrap();
     let answered: Vec<&Quote> = tick.quotes().iter().filter(|quote| quote.price.is_some()).collect();
@@ -55,13 +55,13 @@ pub fn check_verdicts(tick: &Record) {
     }
 }
 
-/// What `/averages` must say about the window `(to − span, to]` of a pair whose slots are `interval` apart now.
+/// What `/averages` must return for the window `(to − span, to]` of a pair whose slots are now `interval` apart.
 #[must_use]
 pub fn window(points: &[Point], to: i64, span: i64, interval: i64) -> Value {
     naive::window(&ticks(points), to, span, interval)
 }
 
-/// What `/candles` must say, oldest first, where `next` is the slot that is due next.
+/// What `/candles` must return, oldest first. `next` is the slot that is due next.
 #[must_use]
 pub fn candles(points: &[Point], length: i64, next: i64) -> Vec<Value> {
     naive::candles(&ticks(points), length, next)
@@ -76,11 +76,11 @@ fn ticks(points: &[Point]) -> Vec<naive::Tick> {
     points.iter().map(tick).collect()
 }
 
-/// What `/gaps` must say of a pair's gaps, oldest first.
+/// What `/gaps` must return for a pair, oldest first.
 ///
 /// # Panics
 ///
-/// Where a gap does not say what it covers.
+/// If a gap does not have the slots it covers.
 #[must_use]
 pub fn gaps(records: &[Record], pair: &str) -> Vec<Value> {
     let gap = |record: &Record| {

@@ -1,4 +1,4 @@
-//! One venue's recorded prices, a row a minute.
+//! One venue's recorded prices, one row per minute.
 //!
 //! A row was made from a one-minute candle: it carries the close and is stamped with its minute's last
 //! millisecond, so `ts_ms / 60_000` names the minute. A minute without trades has no row.
@@ -23,7 +23,7 @@ const MINUTE_MS: i64 = 60_000;
 /// The first line of every recording.
 const HEADER: [&str; 3] = ["ts_ms", "price", "volume"];
 
-/// The rows of one file, in order of time, at most one a minute and never none.
+/// The rows of a file, in order of time, at most one per minute and at least one in all.
 #[derive(Clone, Debug)]
 pub struct Recording {
     rows: Vec<Row>,
@@ -34,23 +34,23 @@ pub struct Recording {
 pub struct Row {
     /// The minute's last millisecond, unix time.
     pub ts_ms: i64,
-    /// The price as the file writes it. Known to be a positive decimal, and still the text.
+    /// The price, as in the file. It has been checked to be a positive decimal.
     pub price: String,
-    /// The volume of the minute, in the base coin, as the file writes it.
+    /// The volume of the minute, in the base coin, as in the file.
     pub volume: String,
 }
 
-/// A run of minutes without rows, between two rows.
+/// Consecutive minutes without rows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Hole {
     /// The last minute with a row.
     pub last_minute: i64,
-    /// How many minutes after it have none.
+    /// How many minutes after it have no row.
     pub missing_minutes: i64,
 }
 
 impl Row {
-    /// The minute the row is for, in minutes since the unix epoch.
+    /// The row's minute, in minutes since the unix epoch.
     #[must_use]
     pub fn minute(&self) -> i64 {
         self.ts_ms.div_euclid(MINUTE_MS)
@@ -101,13 +101,13 @@ impl Recording {
         &self.rows
     }
 
-    /// The row of exactly this minute; `None` in a hole and outside the recording.
+    /// The row of exactly this minute, if there is one.
     #[must_use]
     pub fn row_at(&self, minute: i64) -> Option<&Row> {
         self.newest_at_or_before(minute).filter(|row| row.minute() == minute)
     }
 
-    /// The row of this minute or, in a hole, of the last minute before it; `None` before the first row.
+    /// The row of this minute or, if there is none, of the last minute before it; `None` before the first row.
     #[must_use]
     pub fn newest_at_or_before(&self, minute: i64) -> Option<&Row> {
         let later = self.rows.partition_point(|row| row.minute() <= minute);
@@ -123,7 +123,7 @@ impl Recording {
         })
     }
 
-    /// The longest hole, the earliest of several; `None` when no minute is missing.
+    /// The longest hole, or the earliest of several; `None` if no minute is missing.
     #[must_use]
     pub fn longest_hole(&self) -> Option<Hole> {
         self.holes().reduce(

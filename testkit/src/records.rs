@@ -1,6 +1,6 @@
-//! The records of a log as a stranger reads them: from the log's own messages, or from `/v1/ticks/{sequence}`.
+//! An independent reader of records, from the messages of the log or from `/v1/ticks/{sequence}`.
 //!
-//! What is no record of ours stops whoever reads it: it is the test's finding.
+//! It fails on anything that is not a record, because that is an error a test should find.
 
 #![expect(
     clippy::unwrap_used,
@@ -12,39 +12,39 @@ use chrono::DateTime;
 use rust_decimal::Decimal;
 use serde::Deserialize;
 
-/// One record, with the members that are checked.
+/// A record, with the members that tests check.
 #[derive(Debug, Clone, Deserialize)]
 pub struct Record {
-    /// Its position. A message of the log does not say it.
+    /// Its position. A message of the log does not contain it.
     #[serde(default)]
     pub sequence: u64,
     /// What it is.
     pub kind: Kind,
     /// Its pair, such as `BTC-USD`.
     pub pair: String,
-    /// A tick's slot, or the last one that a gap covers.
+    /// A tick's slot, or the last slot that a gap covers.
     pub slot: Option<Time>,
     /// The first slot that a gap covers.
     pub from: Option<Time>,
-    /// Up to where a leader found the pair covered.
+    /// The last slot that was already covered when a leader started.
     pub covered: Option<Time>,
-    /// The distance between slots.
+    /// The time between two slots.
     pub interval: Option<Span>,
-    /// The term of the leader that wrote it.
+    /// The epoch of the leader that wrote it.
     pub epoch: u64,
-    /// Who begins to lead.
+    /// The poller that starts to lead.
     pub leader: Option<String>,
     /// Where the prices come from.
     pub origin: String,
     /// A tick's price.
     pub price: Option<String>,
-    /// Why there is a gap.
+    /// The cause of a gap.
     pub cause: Option<String>,
-    /// The rules in force.
+    /// The policy of the aggregation.
     pub policy: Option<Policy>,
-    /// What the sources said.
+    /// The sources' quotes.
     pub quotes: Option<Vec<Quote>>,
-    /// The text it was read from.
+    /// The original text.
     #[serde(skip)]
     pub bytes: Vec<u8>,
 }
@@ -61,43 +61,43 @@ pub enum Kind {
     Lead,
 }
 
-/// The rules in force, as far as they are checked here.
+/// The parts of the policy that tests check.
 #[derive(Debug, Clone, Deserialize)]
 pub struct Policy {
-    /// So many sources must agree.
+    /// How many sources must agree.
     pub min_sources: usize,
-    /// So far may they be apart.
+    /// How far apart they may be.
     pub max_deviation: String,
-    /// So old may a quote be by its own time.
+    /// How old a quote may be, by its own timestamp.
     pub max_quote_age: Span,
 }
 
-/// What one source said.
+/// One source's quote.
 #[derive(Debug, Clone, Deserialize)]
 pub struct Quote {
     /// The source.
     pub source: String,
-    /// Its price; missing where it gave none.
+    /// Its price, if it has one.
     pub price: Option<String>,
-    /// When it was here.
+    /// When it was received.
     pub observed_at: Option<Time>,
-    /// Of when it is, by its own word.
+    /// The source's own timestamp.
     pub source_time: Option<Time>,
-    /// What was made of it.
+    /// The verdict.
     pub verdict: String,
 }
 
-/// An instant in unix milliseconds, from RFC 3339.
+/// A time in unix milliseconds, read from RFC 3339.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Deserialize)]
 #[serde(try_from = "String")]
 pub struct Time(pub i64);
 
-/// A length in milliseconds, from a whole number and its unit.
+/// A duration in milliseconds, read from a whole number with a unit.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
 #[serde(try_from = "String")]
 pub struct Span(pub i64);
 
-/// A tick, as averages and history have it.
+/// A tick, as averages and history use it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Point {
     /// Its record's position.
@@ -115,14 +115,14 @@ impl Record {
     ///
     /// # Errors
     ///
-    /// When the text is no record.
+    /// If the text is not a record.
     pub fn read(bytes: &[u8]) -> serde_json::Result<Self> {
         let mut record: Self = serde_json::from_slice(bytes)?;
         record.bytes = bytes.to_vec();
         Ok(record)
     }
 
-    /// The first slot it covers and the last; nothing for a lead.
+    /// The first and the last slot it covers; `None` for a lead.
     #[must_use]
     pub fn covers(&self) -> Option<(i64, i64)> {
         let last = self.slot?.0;
@@ -133,13 +133,13 @@ impl Record {
     ///
     /// # Panics
     ///
-    /// Where a lead is asked.
+    /// If this is a lead.
     #[must_use]
     pub fn interval(&self) -> i64 {
         self.interval.unwrap().0
     }
 
-    /// The quotes, of a record that must have some.
+    /// The quotes of a record that must have some.
     ///
     /// # Panics
     ///
@@ -149,7 +149,7 @@ impl Record {
         self.quotes.as_deref().unwrap_or_else(|| panic!("no quotes in {self:?}"))
     }
 
-    /// The quotes that made the price.
+    /// The quotes that were used for the price.
     #[must_use]
     pub fn used(&self) -> Vec<&Quote> {
         self.quotes().iter().filter(|quote| quote.verdict == "used").collect()
@@ -159,7 +159,7 @@ impl Record {
     ///
     /// # Panics
     ///
-    /// Where there is no such quote.
+    /// If there is no such quote.
     #[must_use]
     pub fn verdict(&self, source: &str) -> &str {
         &self.quotes().iter().find(|quote| quote.source == source).unwrap().verdict
@@ -201,23 +201,23 @@ impl TryFrom<String> for Span {
 ///
 /// # Panics
 ///
-/// Where it is none.
+/// If it is not a decimal.
 #[must_use]
 pub fn decimal(text: &str) -> Decimal {
     text.parse().unwrap_or_else(|error| panic!("{text:?}: {error}"))
 }
 
-/// An instant in unix milliseconds from how records and answers write it, if it is one.
+/// Parses a time in the format of records and responses, to unix milliseconds.
 #[must_use]
 pub fn time(text: &str) -> Option<i64> {
     Time::try_from(text.to_owned()).ok().map(|time| time.0)
 }
 
-/// An instant in unix milliseconds as records and answers write it.
+/// Formats unix milliseconds as records and responses do.
 ///
 /// # Panics
 ///
-/// Where no calendar has it.
+/// If the time is out of range.
 #[must_use]
 pub fn time_text(millis: i64) -> String {
     let time = DateTime::from_timestamp_millis(millis).unwrap();
@@ -228,7 +228,7 @@ pub fn time_text(millis: i64) -> String {
 ///
 /// # Panics
 ///
-/// Where a tick lacks its slot, interval or price.
+/// If a tick has no slot, interval or price.
 #[must_use]
 pub fn points(records: &[Record], pair: &str) -> Vec<Point> {
     let ticks = records.iter().filter(|record| record.is_tick() && record.pair == pair);

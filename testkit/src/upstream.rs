@@ -86,7 +86,7 @@ impl FakeUpstream {
         Venue::ALL.into_iter().map(|venue| (variable(venue), self.venue_url(venue))).collect()
     }
 
-    /// From now on the venue answers every request with 503, or no longer does.
+    /// Makes the venue respond with 503 to every request, or ends that.
     pub fn set_down(&self, venue: Venue, down: bool) {
         self.set_fault(venue, down.then_some(Fault::Status(Status::Unavailable, None)));
     }
@@ -95,7 +95,7 @@ impl FakeUpstream {
     ///
     /// # Panics
     ///
-    /// When the fault makes no difference at the venue ([`Fault::applies_to`]).
+    /// If the fault has no effect on the venue ([`Fault::applies_to`]).
     pub fn set_fault(&self, venue: Venue, fault: impl Into<Option<Fault>>) {
         let fault = fault.into();
         fault.into_iter().for_each(misconduct::prepare);

@@ -1,4 +1,4 @@
-//! The exchanges, and the one aggregator, that are played here.
+//! The exchanges, and one aggregator, that can be simulated.
 //!
 //! A pair is written `BASE-QUOTE` in capitals (`BTC-USD`) everywhere in this crate; each exchange's own
 //! spelling stays in that exchange's file under [`crate::upstream`].
@@ -8,7 +8,7 @@ use std::str::FromStr;
 
 use anyhow::bail;
 
-/// An exchange that a fake upstream plays.
+/// An exchange that the fake upstream can simulate.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Venue {
     /// Kraken, `GET /0/public/Ticker`.
@@ -21,7 +21,7 @@ pub enum Venue {
     Gemini,
     /// Bitfinex, `GET /v2/tickers`.
     Bitfinex,
-    /// CoinGecko, `GET /api/v3/simple/price`. No exchange: it adds up what others quote.
+    /// CoinGecko, `GET /api/v3/simple/price`. An aggregator of other exchanges' prices.
     Coingecko,
     /// Binance, `GET /api/v3/ticker/price`. It has no market in USD, only in USDT.
     Binance,
@@ -39,7 +39,7 @@ impl Venue {
         Self::Binance,
     ];
 
-    /// Those that Tickwell asks when nothing else is set, which are also those that recordings exist for.
+    /// Tickwell's default sources. Recordings exist for these.
     pub const DEFAULT: [Self; 3] = [Self::Kraken, Self::Coinbase, Self::Bitstamp];
 
     /// The exchanges with markets in USD.
@@ -60,7 +60,7 @@ impl Venue {
         }
     }
 
-    /// Whether its answers say of what time a price is.
+    /// Whether its responses have timestamps of prices.
     #[must_use]
     pub const fn gives_time(self) -> bool {
         matches!(self, Self::Coinbase | Self::Bitstamp | Self::Coingecko)

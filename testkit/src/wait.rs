@@ -1,20 +1,19 @@
 //! Waiting for a condition, with a deadline.
 //!
-//! Generous deadlines are free: a test that passes never waits for one. On a slow machine the condition comes
-//! later and the test still passes.
+//! Deadlines can be generous, because a test that passes never waits for one.
 
 use std::time::Duration;
 
-/// Between two looks at a condition: short beside a test, long beside the look itself.
+/// Time between two checks: short compared with a test, long compared with a check.
 const PAUSE: Duration = Duration::from_millis(20);
 
 /// Tries `probe` until it returns `Some`, and returns what it found.
 ///
-/// The deadline also cuts off a probe that hangs. Time is tokio's, so this is not for tests that pause it.
+/// The deadline also ends a probe that hangs. It uses tokio's clock, so tests must not pause that.
 ///
 /// # Panics
 ///
-/// When the deadline passes first. The message names `what`.
+/// If the deadline passes first. The message contains `what`.
 pub async fn wait_until<T>(what: &str, deadline: Duration, probe: impl AsyncFnMut() -> Option<T>) -> T {
     match poll_until(deadline, probe).await {
         Some(found) => found,
@@ -23,7 +22,7 @@ pub async fn wait_until<T>(what: &str, deadline: Duration, probe: impl AsyncFnMu
     }
 }
 
-/// Like [`wait_until`], for callers that have more to say than `what`: `None` when the deadline passed.
+/// Like [`wait_until`], but returns `None` if the deadline passes.
 pub async fn poll_until<T>(deadline: Duration, mut probe: impl AsyncFnMut() -> Option<T>) -> Option<T> {
     let polling = async {
         loop {
@@ -36,12 +35,11 @@ pub async fn poll_until<T>(deadline: Duration, mut probe: impl AsyncFnMut() -> O
     tokio::time::timeout(deadline, polling).await.ok()
 }
 
-/// Like [`poll_until`], for probes that say what is still wrong: the last of it is the error when the deadline
-/// passed.
+/// Like [`poll_until`], for probes that return errors. If the deadline passes, the last one is returned.
 ///
 /// # Errors
 ///
-/// What was wrong last.
+/// The probe's last error.
 pub async fn poll_until_ok<T>(
     deadline: Duration,
     mut probe: impl AsyncFnMut() -> anyhow::Result<T>,
@@ -49,7 +47,7 @@ pub async fn poll_until_ok<T>(
     let mut last = None;
     let found = poll_until(deadline, async || probe().await.map_err(|error| last = Some(error)).ok()).await;
     let wrong = || last.unwrap_or_else(|| anyhow::anyhow!("the first look did not end"));
-    found.ok_or_else(|| wrong().context(format!("still so after {deadline:?}")))
+    found.ok_or_else(|| wrong().context(format!("this was still the case after {deadline:?}")))
 }
 
 #[cfg(test)]

@@ -1,7 +1,7 @@
 // A real, headless browser for tests: `const { page, problems, close } = await open(url)`.
 //
-// It takes the browser that $TICKWELL_BROWSER names, else the system's Chromium or Chrome, else the one that
-// scripts/tools put into .tools.
+// It uses the browser in $TICKWELL_BROWSER, otherwise the system's Chromium or Chrome, otherwise the one that scripts/tools
+// installed into .tools.
 
 import { existsSync } from "node:fs";
 import { createRequire } from "node:module";
@@ -34,11 +34,11 @@ export async function launch() {
   const executablePath = find();
   const env = { ...process.env };
   if (executablePath === INSTALLED) {
-    // Beside it lie libraries and fonts that a server without a desktop lacks.
+    // Libraries and fonts that a server without a desktop lacks are next to the browser.
     env.LD_LIBRARY_PATH = join(TOOLS, "browser/al2023/lib");
     env.FONTCONFIG_PATH = join(TOOLS, "browser/fonts");
   }
-  // The pages are our own, and in a container its sandbox cannot be had.
+  // The sandbox does not work in containers, and the pages are our own.
   return chromium.launch({ executablePath, env, args: ["--no-sandbox"], timeout: DEADLINE_MILLIS });
 }
 
@@ -51,7 +51,7 @@ export async function visit(browser, url, options = {}, prepare = () => {}) {
   const page = await context.newPage();
   page.setDefaultTimeout(DEADLINE_MILLIS);
   const problems = [];
-  // For those who say why a visit failed.
+  // For messages about failed visits.
   browser.problems = problems;
   page.on("pageerror", (error) => problems.push(`${error}`));
   page.on("console", (message) => {

@@ -1,8 +1,8 @@
-// Plays scenes with the page, one after the other in one browser, and ends at the first surprise:
+// Runs scenes with the page one after the other in one browser, and stops at the first failure:
 //   node page.mjs http://127.0.0.1:8080 prices chart
 //
-// What is to happen behind the page is asked for with a line on stdout ("kill the pod"); a line on stdin says that it has.
-// Such a line may be the address of a pod that was started.
+// To change something behind the page, it prints a request to stdout ("kill the pod") and waits for a line on stdin, which may
+// be the address of a pod that was started.
 
 import { createInterface } from "node:readline";
 

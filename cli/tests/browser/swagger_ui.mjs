@@ -1,4 +1,4 @@
-// Tries every operation of /docs, as it is filled in there: "Try it out", "Execute". Prints what came, as JSON:
+// Runs every operation of /docs with its examples: "Try it out", "Execute". Prints the results as JSON:
 //   node swagger_ui.mjs http://127.0.0.1:8080
 
 import { open } from "./browser.mjs";
@@ -15,10 +15,10 @@ try {
     const answered = page.waitForResponse(() => true);
     await operation.locator(".execute").click();
     const answer = await answered;
-    // A stream does not end, and is shown only then.
+    // Swagger UI shows a response only when it is complete, and a stream never is.
     const isStream = /event-stream|ndjson/.test(answer.headers()["content-type"] ?? "");
     const shown = operation.locator(".live-responses-table .response .response-col_status").first();
-    // Where there is a choice of media types, each of them is chosen; not while a stream goes on.
+    // Try each media type if there are several, except for streams.
     const choice = operation.locator(".response-control-media-type--accept-controller select").first();
     const chosen = [];
     for (const type of !isStream && (await choice.count()) ? await choice.locator("option").allInnerTexts() : []) {
@@ -34,11 +34,11 @@ try {
       status: answer.status(),
       shown: isStream ? answer.status() : Number.parseInt(await shown.innerText(), 10),
     });
-    // What was answered can be long; the page is quicker without it.
+    // Responses can be long, and the page is faster without them.
     await summary.click();
   }
 } finally {
   await close();
 }
-// The browser's own words about the WebSocket, which a page cannot ask for this way.
+// The browser's message about the WebSocket, which a page cannot open with a normal request.
 console.log(JSON.stringify({ tried, problems: problems.filter((problem) => !problem.includes("status of 426")) }));

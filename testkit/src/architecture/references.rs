@@ -100,7 +100,7 @@ impl<'a> Names<'a> {
                     }
                     return at + 1;
                 }
-                Some(name) if is_name(name) && !(*name == "self" && !path.is_empty()) => path.push(name),
+                Some(name) if is_name(name) && (*name != "self" || path.is_empty()) => path.push(name),
                 _ => {}
             }
             at += 1;

@@ -1,6 +1,6 @@
-//! Every venue that Tickwell asks, without the internet: a fake of all on one port.
+//! A fake of all the venues that Tickwell supports, on one port.
 //!
-//! It prints the settings that point Tickwell at it, and serves until Ctrl-C.
+//! It prints the settings that point Tickwell at it, and runs until Ctrl-C.
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -16,42 +16,43 @@ use testkit::market::{Market, RecordedMarket, ScriptMarket, WalkMarket};
 use testkit::recording::{Recordings, recordings_folder};
 use testkit::upstream::FakeUpstream;
 
-/// Serves made-up, recorded or scripted prices as Kraken, Coinbase and others do.
+/// Serves random, recorded or scripted prices in the formats of Kraken, Coinbase and others.
 #[derive(Debug, Parser)]
 struct Arguments {
     /// Address to serve on.
     #[arg(long, default_value = "127.0.0.1:9000")]
     listen: SocketAddr,
-    /// How long a price holds, for example 10s, 500ms or 1m. Best the interval that Tickwell polls at.
+    /// How long a price stays the same, for example 10s, 500ms or 1m. Use Tickwell's feed.interval.
     #[arg(long, default_value = "10s", value_parser = parse_interval)]
     interval: Duration,
     /// Where prices come from.
     #[arg(long, value_enum, default_value_t = MarketKind::Walk)]
     market: MarketKind,
-    /// The script (JSON) of `--market script`.
+    /// The script (JSON) for `--market script`.
     #[arg(long)]
     file: Option<PathBuf>,
-    /// The folder of `--market recorded`; without it TICKWELL_RECORDINGS, or what is at hand.
+    /// The folder with recordings for `--market recorded`. The default is $TICKWELL_RECORDINGS or, if it is not set, the
+    /// recordings that are found on this machine.
     #[arg(long)]
     recordings: Option<PathBuf>,
-    /// The recorded minute to begin with: RFC 3339 (2023-03-04T15:00:00Z) or minutes since the unix epoch.
+    /// The first recorded minute to serve: RFC 3339 (2023-03-04T15:00:00Z) or minutes since the unix epoch.
     #[arg(long, value_parser = parse_minute)]
     first_minute: Option<i64>,
     /// The seed of `--market walk`.
     #[arg(long, default_value_t = 1)]
     seed: u64,
-    /// What is wrong with a venue, for example kraken=stuck; may be given more than once.
+    /// A venue and its fault, for example kraken=stuck. May be repeated.
     #[arg(long = "fault", value_name = "VENUE=FAULT")]
     faults: Vec<Assignment>,
 }
 
 #[derive(Clone, Copy, Debug, ValueEnum)]
 enum MarketKind {
-    /// A random walk: BTC-USD and ETH-USD, for ever.
+    /// Random prices of BTC-USD and ETH-USD.
     Walk,
-    /// Recorded minutes of BTC-USD, one each interval.
+    /// Recorded minutes of BTC-USD, one per interval.
     Recorded,
-    /// The steps of a script, one each interval.
+    /// The steps of a script, one per interval.
     Script,
 }
 
@@ -95,7 +96,7 @@ fn build_market(arguments: &Arguments) -> anyhow::Result<Arc<dyn Market>> {
 fn parse_interval(text: &str) -> anyhow::Result<Duration> {
     let unit_start = text.find(|character: char| !character.is_ascii_digit()).unwrap_or(text.len());
     let (number, unit) = text.split_at(unit_start);
-    let number: u64 = number.parse().context("not a number and a unit, such as 10s")?;
+    let number: u64 = number.parse().context("the interval must be a number and a unit, such as 10s")?;
     let interval = match unit {
         "ms" => Duration::from_millis(number),
         "s" => Duration::from_secs(number),
@@ -112,7 +113,8 @@ fn parse_minute(text: &str) -> anyhow::Result<i64> {
     if let Ok(minute) = text.parse() {
         return Ok(minute);
     }
-    let time = DateTime::parse_from_rfc3339(text).context("neither RFC 3339 nor a number of minutes")?;
+    let time = DateTime::parse_from_rfc3339(text)
+        .context("the minute must be an RFC 3339 timestamp or a number of minutes")?;
     Ok(time.timestamp().div_euclid(60))
 }
 

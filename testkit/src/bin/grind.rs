@@ -1,5 +1,5 @@
-//! The grinder from the command line: kills, pauses, damages and misdates a whole feed at random, and tells
-//! whether its log and its pods' answers came through.
+//! The command line of the grinder, which kills, pauses and damages a whole feed and changes its clocks at random, and
+//! checks the log and the pods' responses.
 
 use std::io::{Write as _, stdout};
 use std::path::PathBuf;
@@ -9,36 +9,36 @@ use std::time::Duration;
 use clap::Parser;
 use testkit::grinder::{self, Options};
 
-/// Grinds a feed of a nats-server, two pollers and some pods, over a fake upstream.
+/// Runs a nats-server, two pollers and some pods with a fake upstream, and disturbs them at random.
 ///
-/// The same seed does the same things in the same order. Exits with 1 if anything was wrong; the processes' logs
-/// and stores are then kept.
+/// The same seed repeats the same steps in the same order. If anything is wrong, the exit code is 1, and the logs and
+/// stores of the processes are kept.
 #[derive(Debug, Parser)]
 struct Arguments {
-    /// For so many minutes.
+    /// How many minutes to run.
     minutes: u32,
-    /// What happens is drawn from it.
+    /// The seed of the random steps.
     seed: u64,
     /// The tickwell binary.
     #[arg(long)]
     binary: PathBuf,
-    /// Three nats-servers and three replicas instead of one.
+    /// Use three nats-servers and three replicas instead of one.
     #[arg(long)]
     cluster: bool,
-    /// Creates the stream with this compression before the pollers start. With s2 a cluster must fail.
+    /// Create the NATS stream with this compression before the pollers start. With s2, a cluster must fail.
     #[arg(long, value_parser = ["none", "s2"])]
     compression: Option<String>,
     /// How many pods.
     #[arg(long, default_value_t = 3)]
     pods: usize,
-    /// Steps from one check of everything to the next.
+    /// How many steps there are between two checks of everything.
     #[arg(long, default_value_t = 100)]
     steps: usize,
     /// Kinds of steps to leave out: kill, pause, restart, delete, corrupt, jump.
     #[arg(long, value_delimiter = ',')]
     without: Vec<String>,
-    /// Instead of these steps, so many rounds (or as many as the minutes allow) in which two of three servers get
-    /// older copies of their stores back. Needs --cluster.
+    /// Instead of these steps, run up to this many rounds in which two of three servers get older copies of their stores
+    /// back. Needs --cluster.
     #[arg(long, value_name = "ROUNDS", requires = "cluster")]
     rollback: Option<usize>,
 }
@@ -57,7 +57,7 @@ async fn main() -> ExitCode {
 
 async fn run(arguments: Arguments) -> anyhow::Result<bool> {
     let Arguments { minutes, seed, binary, cluster, compression, pods, steps, without, rollback } = arguments;
-    // Kept until all is known to be well: a panic must not take the traces with it.
+    // Deleted only after a successful run, so that it survives a panic.
     let folder = tempfile::Builder::new().prefix("tickwell-grind-").tempdir()?.keep();
     let options = Options {
         binary,
@@ -72,7 +72,7 @@ async fn run(arguments: Arguments) -> anyhow::Result<bool> {
         rollback,
     };
     let report = grinder::run(options, |line| {
-        // Whoever reads may stop reading; the grinding goes on.
+        // Continue if nobody reads the output any more.
         let _told = writeln!(stdout(), "{line}");
     })
     .await?;

@@ -1,4 +1,4 @@
-//! A fault and whose it is, as it is written on a command line: `kraken=stuck`.
+//! A venue and its fault, as an argument of a command: `kraken=stuck`.
 
 use std::str::FromStr;
 
@@ -7,12 +7,12 @@ use anyhow::{Context, ensure};
 use super::Fault;
 use crate::Venue;
 
-/// A venue's fault, known to make a difference there.
+/// A venue and a fault that has an effect there.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Assignment {
-    /// Whose fault it is.
+    /// The venue.
     pub venue: Venue,
-    /// What is wrong.
+    /// The fault.
     pub fault: Fault,
 }
 
@@ -22,9 +22,9 @@ impl FromStr for Assignment {
     fn from_str(text: &str) -> anyhow::Result<Self> {
         let (venue, fault) = text
             .split_once('=')
-            .with_context(|| format!("{text:?} is not a venue and its fault, such as kraken=stuck"))?;
+            .with_context(|| format!("{text:?} is not of the form VENUE=FAULT, such as kraken=stuck"))?;
         let (venue, fault): (Venue, Fault) = (venue.parse()?, fault.parse()?);
-        ensure!(fault.applies_to(venue), "the fault {fault} makes no difference at {venue}");
+        ensure!(fault.applies_to(venue), "the fault {fault} has no effect on {venue}");
         Ok(Self { venue, fault })
     }
 }
@@ -41,7 +41,7 @@ mod tests {
             ("kraken", "kraken=stuck"),
             ("krakken=stuck", "bitstamp"),
             ("kraken=stock", "stuck"),
-            ("kraken=late:600", "no difference"),
+            ("kraken=late:600", "late:600"),
         ] {
             let message = wrong.parse::<Assignment>().unwrap_err().to_string();
             assert!(message.contains(hint), "{wrong}: {message}");

@@ -1,17 +1,17 @@
-//! Every fault with a line of meaning, for people and for tests that go through all of them.
+//! A list of all faults with descriptions, for people and for tests of all faults.
 
 use super::{Fault, Status};
 
-/// A fault as the catalogue shows it.
+/// A fault in the catalogue.
 #[derive(Clone, Copy, Debug)]
 pub struct Entry {
-    /// How it is written; capitals stand for a value.
+    /// The syntax. Capitals stand for a value.
     pub form: &'static str,
-    /// One of its kind, written out.
+    /// An example.
     pub example: &'static str,
     /// What the venue does.
     pub meaning: &'static str,
-    /// The fault itself, where it needs no value.
+    /// The fault itself, if it needs no value.
     pub(super) fault: Option<Fault>,
 }
 
@@ -27,7 +27,7 @@ const fn status(form: &'static str, status: Status, meaning: &'static str) -> En
     plain(form, Fault::Status(status, None), meaning)
 }
 
-/// All faults, in the order of what they break: status, connection, body, price, the venue's own words.
+/// All faults, by what they affect: status, connection, body, price, the venue's own error responses.
 #[must_use]
 pub const fn catalogue() -> &'static [Entry] {
     &CATALOGUE
@@ -36,45 +36,53 @@ pub const fn catalogue() -> &'static [Entry] {
 const CATALOGUE: [Entry; 37] = [
     status("403", Status::Forbidden, "forbidden"),
     status("418", Status::Banned, "banned"),
-    status("429", Status::TooMany, "too many requests, without a word about when to come back"),
+    status("429", Status::TooMany, "too many requests, without Retry-After"),
     with_value("STATUS:SECONDS", "429:30", "any of the statuses, with Retry-After in seconds"),
     with_value(
         "STATUS:date:SECONDS",
         "429:date:30",
-        "any of the statuses, with Retry-After as a date so far ahead",
+        "any of the statuses, with Retry-After as a date this many seconds ahead",
     ),
-    status("451", Status::Elsewhere, "not available in this place"),
-    status("500", Status::Broken, "broken"),
+    status("451", Status::Elsewhere, "not available in this country"),
+    status("500", Status::Broken, "internal error"),
     status("503", Status::Unavailable, "unavailable"),
-    plain("hang", Fault::Hang, "accepts the request and never answers"),
-    with_value("slow:SECONDS", "slow:2", "answers after so many seconds"),
-    plain("drip", Fault::Drip, "sends a byte every tenth of a second, for ever"),
+    plain("hang", Fault::Hang, "accepts the request and never responds"),
+    with_value("slow:SECONDS", "slow:2", "responds after this many seconds"),
+    plain("drip", Fault::Drip, "sends one byte every tenth of a second, without an end"),
     plain("reset", Fault::Reset, "resets the connection in the middle of the body"),
-    plain("close", Fault::Close, "closes the connection without an answer"),
-    plain("short", Fault::Short, "announces a longer body than it sends, and closes"),
+    plain("close", Fault::Close, "closes the connection without a response"),
+    plain("short", Fault::Short, "announces a longer body than it sends, and closes the connection"),
     plain("long", Fault::Long, "announces a shorter body than it sends"),
     plain("redirect", Fault::Redirect, "redirects to http://169.254.169.254/"),
     plain("endless", Fault::Endless, "sends a body without an end"),
-    plain("bomb", Fault::Bomb, "sends a small gzip body that unpacks to more than 64 MiB"),
-    plain("html", Fault::Html, "sends a page for people, with status 200"),
-    plain("deep", Fault::Deep, "sends JSON of 100,000 nested lists"),
-    plain("garbage", Fault::Garbage, "sends bytes that are no UTF-8"),
-    plain("cut", Fault::Cut, "sends half of its true body as if that were all"),
-    plain("empty", Fault::Empty, "says, with status 200 and in its own form, that there is nothing"),
+    plain("bomb", Fault::Bomb, "sends a small gzip body that decompresses to more than 64 MiB"),
+    plain("html", Fault::Html, "sends an HTML page with status 200"),
+    plain("deep", Fault::Deep, "sends JSON with 100,000 nested lists"),
+    plain("garbage", Fault::Garbage, "sends bytes that are not UTF-8"),
+    plain("cut", Fault::Cut, "sends half of the correct body as if it were complete"),
+    plain(
+        "empty",
+        Fault::Empty,
+        "sends a response of the normal form, with status 200, but without any prices",
+    ),
     plain("nan", Fault::Nan, "every price is NaN"),
     plain("infinite", Fault::Infinite, "every price is Infinity"),
     plain("huge", Fault::Huge, "every price is 1e400"),
     plain("zero", Fault::Zero, "every price is 0"),
     plain("negative", Fault::Negative, "every price is below zero"),
     plain("text", Fault::Text, "every price is a word"),
-    with_value("times:FACTOR", "times:100", "every price is so many times the true one"),
+    with_value("times:FACTOR", "times:100", "every price is multiplied by this factor"),
     plain("stuck", Fault::Stuck, "prices and times stay what they were when the fault began"),
-    with_value("late:SECONDS", "late:600", "the time of every price is so many seconds old"),
-    with_value("early:SECONDS", "early:600", "the time of every price lies so many seconds ahead"),
-    plain("wrong_pair", Fault::WrongPair, "answers about another pair than it was asked for"),
+    with_value("late:SECONDS", "late:600", "the time of every price is this many seconds in the past"),
+    with_value("early:SECONDS", "early:600", "the time of every price is this many seconds in the future"),
+    plain("wrong_pair", Fault::WrongPair, "returns another pair than the requested one"),
     plain("swapped", Fault::Swapped, "gives each pair the price of another one"),
-    plain("error", Fault::Error, "fails in its own words, within HTTP 200 where that is its way"),
-    plain("limited", Fault::Limited, "says in its own words that it was asked too often"),
+    plain(
+        "error",
+        Fault::Error,
+        "returns the venue's own error response, with HTTP 200 if the venue does that",
+    ),
+    plain("limited", Fault::Limited, "returns the venue's own response to too many requests"),
 ];
 
 #[cfg(test)]

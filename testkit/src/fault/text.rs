@@ -1,4 +1,4 @@
-//! Faults as they are written: `stuck`, `late:600`, `429:date:30`.
+//! Parses and formats faults: `stuck`, `late:600`, `429:date:30`.
 
 use std::fmt;
 use std::str::FromStr;
@@ -24,7 +24,9 @@ impl FromStr for Fault {
             return Ok(fault);
         }
         let with_seconds = |fault: fn(u32) -> Self| {
-            let value = value.with_context(|| format!("the fault {word:?} needs seconds: {word}:30"))?;
+            let value = value.with_context(|| {
+                format!("the fault {word:?} needs a number of seconds, such as {word}:30")
+            })?;
             seconds(value).map(fault)
         };
         match word {
@@ -34,11 +36,11 @@ impl FromStr for Fault {
             "times" => {
                 let factor =
                     value.and_then(|value| value.parse().ok()).filter(|factor| *factor > Decimal::ZERO);
-                factor.map(Self::Times).context("the fault \"times\" needs a factor: times:100")
+                factor.map(Self::Times).context("the fault \"times\" needs a factor, such as times:100")
             }
             _ => {
                 let known: Vec<&str> = catalogue().iter().map(|entry| entry.form).collect();
-                bail!("{text:?} is not a fault (known: {})", known.join(", "))
+                bail!("unknown fault {text:?}; the faults are: {}", known.join(", "))
             }
         }
     }

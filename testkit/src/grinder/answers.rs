@@ -1,4 +1,4 @@
-//! What a pod must answer at a sequence, worked out from the log alone.
+//! Computes from the log what a pod must return at a sequence.
 
 use std::time::Duration;
 
@@ -8,13 +8,13 @@ use serde_json::{Value, json};
 use crate::oracle;
 use crate::records::{self, Record, Span, time_text};
 
-/// From a slot to longer than any run.
+/// From one slot to longer than any run.
 pub(super) const WINDOWS: &str = "1s,2s,3s,5s,7s,15s,1m,10m,1h,1d";
 
-/// As many as one answer holds.
+/// The maximum number of items in a response.
 pub(super) const PAGE: usize = 10_000;
 
-/// Something that pods are asked about a pair.
+/// A request about a pair.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Question {
     Price,
@@ -36,7 +36,7 @@ impl Question {
         }
     }
 
-    /// Holds the body of a success against the records up to its sequence.
+    /// Compares the body of a successful response with the records up to its sequence.
     pub(super) fn check(self, pair: &str, records: &[Record], body: &[u8]) -> anyhow::Result<()> {
         let answer: Value = serde_json::from_slice(body)?;
         let wrong = match self {
@@ -83,7 +83,7 @@ fn averages(pair: &str, records: &[Record], answer: &Value) -> anyhow::Result<()
     Ok(())
 }
 
-/// Newest first, as far as one page goes.
+/// Newest first, up to one page.
 fn history(pair: &str, records: &[Record], answer: &Value) -> anyhow::Result<()> {
     let items = items(answer)?;
     let points = records::points(records, pair);
@@ -96,7 +96,7 @@ fn history(pair: &str, records: &[Record], answer: &Value) -> anyhow::Result<()>
     Ok(())
 }
 
-/// Oldest first, as far as one page goes.
+/// Oldest first, up to one page.
 fn gaps(pair: &str, records: &[Record], answer: &Value) -> anyhow::Result<()> {
     let (items, expected) = (items(answer)?, oracle::gaps(records, pair));
     ensure!(items.len() == expected.len().min(PAGE), "{} gaps instead of {}", items.len(), expected.len());
@@ -110,7 +110,7 @@ pub(super) fn covered_once(history: &[u8], gaps: &[u8], interval: Duration) -> a
     for (body, first, last) in [(history, "slot", "slot"), (gaps, "from", "to")] {
         let answer: Value = serde_json::from_slice(body)?;
         let items = items(&answer)?;
-        ensure!(items.len() < PAGE, "more slots than one answer holds");
+        ensure!(items.len() < PAGE, "more slots than one response can have");
         for item in items {
             let time = |name: &str| item.get(name).and_then(Value::as_str).and_then(records::time);
             let (first, last) = time(first).zip(time(last)).with_context(|| format!("no slots: {item}"))?;
@@ -129,7 +129,7 @@ fn items(answer: &Value) -> anyhow::Result<&Vec<Value>> {
     answer.get("items").and_then(Value::as_array).context("no items")
 }
 
-/// Checks that a value is as expected. Of objects, it may have more members than that.
+/// Checks that a value is as expected. Objects may have additional members.
 pub(super) fn has(found: &Value, expected: &Value) -> anyhow::Result<()> {
     match (found, expected) {
         (Value::Object(found), Value::Object(expected)) => {

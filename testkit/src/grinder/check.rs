@@ -1,5 +1,5 @@
-//! Everything is put right, the pollers end, the log comes to rest; then it is audited, and whatever pods say
-//! or have said is compared with it.
+//! A check: repairs everything, stops the pollers, audits the log, and compares the pods' earlier and current responses with
+//! it.
 
 use std::time::Duration;
 
@@ -17,14 +17,14 @@ use crate::nats::replicas;
 use crate::records::Record;
 use crate::wait::poll_until;
 
-/// How long anything may take once everything is right again. It takes seconds; a loaded machine is slow.
+/// How long anything may take once everything is repaired. It usually takes seconds.
 const RECOVERY_DEADLINE: Duration = Duration::from_secs(180);
 
-/// So many records that pods explain are compared with the log's own at each check.
+/// How many records are compared at each check.
 const EXPLAINED: u64 = 40;
 
 impl Play {
-    /// Checks everything. What is wrong goes into the report; an error ends the check.
+    /// Checks everything. Failures are added to the report. An error ends the check.
     pub(super) async fn check(&mut self) -> anyhow::Result<()> {
         self.settle().await?;
         self.inspect_servers().await.context("the servers")?;
@@ -52,16 +52,16 @@ impl Play {
         Ok(())
     }
 
-    /// Everybody runs and the clocks are right: then a price must come, servers that die one by one must come back,
-    /// and each poller must end in peace.
+    /// Starts everything with correct clocks. Then a price must come, servers that are killed one by one must recover, and
+    /// each poller must exit cleanly.
     async fn settle(&mut self) -> anyhow::Result<()> {
         self.due.clear();
         self.stage.put_right().await?;
         let sane = replicas::blocks_are_sane(&self.stage.servers, STREAM).await;
-        sane.context("the servers, just started again")?;
+        sane.context("the servers, after a restart")?;
         let url = self.stage.url.clone();
         let first = poll_until(RECOVERY_DEADLINE, async || log::last_sequence(&url).await).await;
-        let first = first.context("the log does not answer, with all its servers running")?;
+        let first = first.context("the log does not respond, although all servers are running")?;
         let ticks = poll_until(RECOVERY_DEADLINE, async || ticks_since(&url, first).await).await;
         if ticks.is_none() {
             let mut told = replicas::complaints(&self.stage.servers).await;
@@ -77,8 +77,8 @@ impl Play {
         Ok(())
     }
 
-    /// Every pod must come to the log's end, and be ready. One that has records which the log has lost takes a moment
-    /// to find out.
+    /// Every pod must reach the end of the log and be ready. A pod with records that the log has lost needs a moment to
+    /// notice.
     async fn wait_for_pods(&mut self) -> anyhow::Result<()> {
         for number in 0..self.stage.members.len() {
             let mut last = String::new();
@@ -106,7 +106,7 @@ impl Play {
         Ok(())
     }
 
-    /// Nothing once the member needs not be waited for, else how it is.
+    /// The member's state while it must be waited for, otherwise `None`.
     async fn has_arrived(&mut self, number: usize) -> anyhow::Result<Option<String>> {
         let Some(member) = self.stage.members.get_mut(number) else { return Ok(None) };
         if member.look_after()? {
@@ -125,21 +125,21 @@ impl Play {
         let may_be_ahead = self.options.rollback.is_some();
         ensure!(
             pairs.sequence <= last || may_be_ahead,
-            "{name} answers from {}, after the log's end {last}",
+            "{name} is at {}, after the log's end {last}",
             pairs.sequence
         );
         let arrived = pairs.sequence == last && ready.status == 200;
         Ok((!arrived).then(|| format!("at {} of {last}, /readyz {}", pairs.sequence, ready.status)))
     }
 
-    /// Asks every pod the same: they must answer in the same bytes.
+    /// Sends every pod the same request. The responses must be the same bytes.
     async fn ask_all(&mut self, path: &str) -> anyhow::Result<Answer> {
         let mut first: Option<(String, Answer)> = None;
         for pod in self.stage.pods() {
             let url = pod.url().context("a pod that listens")?;
             let answer = self.client.get(&url, path).await.with_context(|| format!("{} {path}", pod.name))?;
             let text = String::from_utf8_lossy(&answer.body).into_owned();
-            ensure!(answer.status == 200, "{} answers {path} with {}: {text}", pod.name, answer.status);
+            ensure!(answer.status == 200, "{} returns {} for {path}: {text}", pod.name, answer.status);
             ensure!(answer.sequence == self.log.last(), "{} moved to {}", pod.name, answer.sequence);
             self.report.compared += 1;
             match &first {
@@ -156,14 +156,14 @@ impl Play {
         first.map(|(_, answer)| answer).context("there are pods")
     }
 
-    /// What pods call history and gaps must cover every slot of the pair once. They were seen to answer the same.
+    /// History and gaps together must cover every slot of the pair once. All pods have returned the same.
     async fn every_slot_once(&mut self, pair: &str) -> anyhow::Result<()> {
         let history = self.ask_all(&Question::History.path(pair)).await?;
         let gaps = self.ask_all(&Question::Gaps.path(pair)).await?;
         covered_once(&history.body, &gaps.body, INTERVAL).with_context(|| format!("the slots of {pair}"))
     }
 
-    /// Some records, the newest among them: pods must explain them as the log has them.
+    /// Compares some records that pods return, including the newest, with the log.
     async fn explained(&mut self) -> anyhow::Result<()> {
         let last = self.log.last();
         let mut chance = StdRng::seed_from_u64(last);
@@ -173,7 +173,7 @@ impl Play {
             let answer = self.ask_all(&format!("/v1/ticks/{sequence}")).await?;
             let record = self.log.up_to(sequence).last().context("a record at every position")?;
             let mut written: Value = serde_json::from_slice(&record.bytes)?;
-            // The format is the log's own concern.
+            // The version belongs to the log's format only.
             written.as_object_mut().context("a record is an object")?.remove("version");
             let told: Value = serde_json::from_slice(&answer.body)?;
             has(&told, &written).with_context(|| format!("/v1/ticks/{sequence}: {told}"))?;
@@ -182,7 +182,7 @@ impl Play {
     }
 }
 
-/// Whether the log has got a price after a position.
+/// Whether the log has a price after a position.
 async fn ticks_since(url: &str, first: u64) -> Option<()> {
     let log = Log::read_after(url, first).await.ok()?;
     log.records.iter().any(Record::is_tick).then_some(())

@@ -1,4 +1,4 @@
-//! The log, read straight from the server: what the pods' answers are held against.
+//! Reads the log directly from the server, for comparison with the pods' responses.
 
 use std::collections::HashSet;
 use std::time::Duration;
@@ -10,10 +10,10 @@ use futures::StreamExt as _;
 use super::stage::STREAM;
 use crate::records::Record;
 
-/// The server says within this that it has nothing more, or is asked again.
+/// If the server does not report within this time that there are no more messages, the request is repeated.
 const SILENCE: Duration = Duration::from_secs(30);
 
-/// Records of a log, in order: all of them, where their positions matter.
+/// Records of a log, in order. Where positions matter, these must be all records.
 #[derive(Debug, Default)]
 pub(super) struct Log {
     pub(super) records: Vec<Record>,
@@ -46,10 +46,11 @@ impl Log {
         let mut messages = stream.create_consumer(config).await?.messages().await?;
         while position < last {
             let message = tokio::time::timeout(SILENCE, messages.next()).await;
-            let message =
-                message.context("the server fell silent")?.context("the server ended the reading")??;
+            let message = message
+                .context("the server stopped responding")?
+                .context("the server ended the reading")??;
             let info = message.info().map_err(|error| anyhow::anyhow!("{error}"))?;
-            // It may begin anew, and then repeats itself.
+            // The consumer may start again and repeat messages.
             if info.stream_sequence <= position {
                 continue;
             }
@@ -84,7 +85,7 @@ impl Log {
     }
 }
 
-/// The newest position of the log on a server that may be away or have none.
+/// The newest position of the log, if the server is available and has one.
 pub(super) async fn last_sequence(url: &str) -> Option<u64> {
     let asked = tokio::time::timeout(SILENCE, stream(url)).await;
     asked.ok()?.ok().map(|stream| stream.cached_info().state.last_sequence)

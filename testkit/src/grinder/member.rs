@@ -1,4 +1,4 @@
-//! One poller or pod: a process that is started again and again over the same store and clock.
+//! One poller or pod: a process that is started repeatedly with the same store and clock.
 
 use std::fs::OpenOptions;
 use std::io::Write as _;
@@ -12,17 +12,17 @@ use tokio::time::Instant;
 use crate::faketime::{self, FakeClock};
 use crate::process::Tickwell;
 
-/// A process that was told to end has at most its drain limit to do so; a loaded machine is slow.
+/// How long a process may take to exit. Its own drain limit is shorter.
 const END_DEADLINE: Duration = Duration::from_secs(60);
 
-/// What a member does.
+/// The role of a member.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Role {
     Poller,
     Pod,
 }
 
-/// What all members share.
+/// Settings that all members share.
 #[derive(Debug, Clone)]
 pub(super) struct Setting {
     pub(super) binary: PathBuf,
@@ -39,9 +39,9 @@ pub(super) struct Member {
     clock: Option<FakeClock>,
     pub(super) process: Option<Tickwell>,
     pub(super) paused: bool,
-    /// Since when it has run without a pause.
+    /// The time since which it has run without a pause.
     pub(super) undisturbed_since: Instant,
-    /// What was done to its store since it last showed that it is well.
+    /// The damage to its store since it was last known to be healthy.
     pub(super) damage: Option<String>,
 }
 
@@ -51,12 +51,12 @@ impl Member {
         Self { name, role, setting, clock, process: None, paused: false, undisturbed_since, damage: None }
     }
 
-    /// The folder of its store, which is its own alone.
+    /// The folder of its store.
     pub(super) fn data(&self) -> PathBuf {
         self.setting.folder.join(&self.name)
     }
 
-    /// Starts it, unless it runs.
+    /// Starts it unless it is running.
     pub(super) fn start(&mut self) -> anyhow::Result<()> {
         if self.process.is_none() {
             let command = match self.role {
@@ -76,7 +76,7 @@ impl Member {
         Ok(())
     }
 
-    /// Kills it. Answers whether there was something to kill.
+    /// Kills it. Returns whether it was running.
     pub(super) fn kill(&mut self) -> anyhow::Result<bool> {
         let Some(mut process) = self.process.take() else { return Ok(false) };
         process.kill();
@@ -84,24 +84,24 @@ impl Member {
         Ok(true)
     }
 
-    /// Tells it to end, and waits until it has: it must say that all is well.
+    /// Tells it to exit, and waits until it has. It must exit with success.
     pub(super) async fn end(&mut self) -> anyhow::Result<bool> {
         self.resume()?;
         let Some(mut process) = self.process.take() else { return Ok(false) };
         let ended = async {
             process.signal("TERM")?;
             let status = process.wait_exit(END_DEADLINE).await?;
-            // Before its second line it does not listen for signals, and simply ends.
+            // Before its second log line it does not handle signals yet, so the signal kills it.
             let lines = process.lines();
             ensure!(status.success() || lines.len() < 2, "{status} after SIGTERM:\n{}", tail(&lines));
             Ok(())
         };
-        let ended = ended.await.with_context(|| format!("{} was told to end", self.name));
+        let ended = ended.await.with_context(|| format!("{} received SIGTERM", self.name));
         self.bury(&process, "ended")?;
         ended.map(|()| true)
     }
 
-    /// Stops it where it is. Answers whether it ran.
+    /// Pauses it. Returns whether it was running.
     pub(super) fn pause(&mut self) -> anyhow::Result<bool> {
         let Some(process) = self.process.as_mut().filter(|_| !self.paused) else { return Ok(false) };
         process.signal("STOP")?;
@@ -109,7 +109,7 @@ impl Member {
         Ok(true)
     }
 
-    /// Lets it go on, if it was paused.
+    /// Resumes it if it was paused.
     pub(super) fn resume(&mut self) -> anyhow::Result<()> {
         if let Some(process) = self.process.as_mut().filter(|_| self.paused) {
             process.signal("CONT")?;
@@ -119,13 +119,13 @@ impl Member {
         Ok(())
     }
 
-    /// Sets its clock. Answers whether it has one to set.
+    /// Sets its clock. Returns whether its clock can be set.
     pub(super) fn set_clock(&self, ahead_seconds: i64) -> anyhow::Result<bool> {
         self.clock.as_ref().map_or(Ok(false), |clock| clock.set(ahead_seconds).map(|()| true))
     }
 
-    /// Fails where it has ended unasked. One whose store was damaged may refuse it, with an error that says so:
-    /// then its store is taken away and it is started over. Answers whether that was so.
+    /// Fails if the process has exited unexpectedly. If its store was damaged, it may refuse the store with an error. In this
+    /// case, its store is deleted and it is started again. Returns whether that happened.
     pub(super) fn look_after(&mut self) -> anyhow::Result<bool> {
         let Some(process) = self.process.as_mut() else { return Ok(false) };
         if process.is_running()? {
@@ -151,7 +151,7 @@ impl Member {
         }
     }
 
-    /// Its address, once it has said it.
+    /// Its address, once it has logged it.
     pub(super) fn url(&self) -> Option<String> {
         let says = |line: &String| {
             let line: Value = serde_json::from_str(line).ok()?;
@@ -160,12 +160,12 @@ impl Member {
         self.process.as_ref()?.lines().iter().find_map(says)
     }
 
-    /// The last lines of the process that runs.
+    /// The last log lines of the running process.
     pub(super) fn tail(&self) -> String {
         self.process.as_ref().map_or_else(String::new, |process| tail(&process.lines()))
     }
 
-    /// Keeps what a process wrote, and removes what its clock left.
+    /// Saves the output of a process, and removes what its clock left behind.
     fn bury(&mut self, process: &Tickwell, how: &str) -> anyhow::Result<()> {
         self.paused = false;
         faketime::forget(process.id());
@@ -181,7 +181,7 @@ impl Member {
 
 impl Drop for Member {
     fn drop(&mut self) {
-        // Whether its last lines could be kept is of no concern to whoever lets it go.
+        // Errors do not matter here.
         let _killed = self.kill();
     }
 }

@@ -1,5 +1,5 @@
-//! What happens next. It depends on the seed alone, and not on how fast the machine is: the same seed does
-//! the same things in the same order.
+//! Chooses the next step. It depends only on the seed and not on the speed of the machine: the same seed results in the same
+//! steps in the same order.
 
 use std::time::Duration;
 
@@ -7,39 +7,39 @@ use rand::{Rng as _, SeedableRng as _, rngs::StdRng, seq::IteratorRandom as _};
 
 use crate::damage::Damage;
 
-/// The lease of the pollers under test. Pauses are shorter and longer than it.
+/// The pollers' lease. Some pauses are shorter and some are longer.
 pub(super) const LEASE: Duration = Duration::from_secs(2);
 
 /// An hour.
 const JUMP_SECONDS: i64 = 3_600;
 
-/// Who something happens to.
+/// The target of a step.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Target {
-    /// A server, by its number.
+    /// A NATS server, by its number.
     Server(usize),
-    /// A poller or pod, by its number: the pollers come first.
+    /// A poller or pod, by its number. Pollers come first.
     Member(usize),
 }
 
-/// Something that happens.
+/// What a step does.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Step {
-    /// Killed all at once, each away for so long.
+    /// Kills several at once; each stays away for this long.
     Kill(Vec<(Target, Duration)>),
-    /// Stopped where it is, for so long.
+    /// Pauses one for this long.
     Pause(Target, Duration),
-    /// Told to end, and started again.
+    /// Stops one cleanly and starts it again.
     Restart(usize),
-    /// A pod is killed, and its store deleted.
+    /// Kills a pod and deletes its store.
     Delete(usize),
-    /// A pod is killed, and its store damaged: how, and the seed of where.
+    /// Kills a pod and damages its store: the kind of damage, and the seed of the place.
     Corrupt(usize, Damage, u64),
-    /// A clock is so many seconds ahead, for so long.
+    /// Sets a clock this many seconds ahead, for this long.
     Jump(usize, i64, Duration),
 }
 
-/// A step, and how long the next one waits.
+/// A step, and the time until the next one.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Turn {
     pub(super) step: Step,
@@ -56,7 +56,7 @@ pub(super) struct Plan {
 }
 
 impl Step {
-    /// The name of its kind.
+    /// The name of this kind of step.
     pub(super) fn kind(&self) -> &'static str {
         match self {
             Self::Kill(_) => "kill",

@@ -1,4 +1,5 @@
-//! The loop: a step of the plan, what has fallen due, a look at the pods, and now and then a check.
+//! The main loop: performs steps of the plan, undoes them when they are due, observes the pods, and checks everything from
+//! time to time.
 
 use std::time::Duration;
 
@@ -13,13 +14,13 @@ use super::report::Report;
 use super::stage::{PAIRS, POLLERS, Stage};
 use super::{Options, member::Member};
 
-/// Between two looks at what has fallen due.
+/// How often the loop checks what is due.
 const TICK: Duration = Duration::from_millis(50);
 
-/// What is asked while things happen; the lists would take too long.
+/// The requests between checks. Lists would take too long.
 const ASKED: [Question; 2] = [Question::Price, Question::Averages];
 
-/// Something that undoes a step in its time.
+/// An action that undoes a step at a certain time.
 #[derive(Debug, Clone, Copy)]
 pub(super) enum Undo {
     Start(Target),
@@ -27,14 +28,14 @@ pub(super) enum Undo {
     ClockBack(usize),
 }
 
-/// One run.
+/// A run of the grinder.
 pub(super) struct Play {
     pub(super) options: Options,
     pub(super) began: Instant,
     pub(super) stage: Stage,
     pub(super) client: Client,
     pub(super) report: Report,
-    /// What was read at the last check.
+    /// The log at the last check.
     pub(super) log: Log,
     pub(super) sightings: Vec<Sighting>,
     pub(super) due: Vec<(Instant, Undo)>,
@@ -57,7 +58,7 @@ impl Play {
         Ok(Self { options, began, stage, client, report, log, sightings, due })
     }
 
-    /// Until its time is over, or something is wrong.
+    /// Runs until the time is over or something is wrong.
     pub(super) async fn run(mut self, tell: &mut impl FnMut(&str)) -> anyhow::Result<Report> {
         let outcome = match self.options.rollback {
             Some(rounds) => self.roll_back(rounds, tell).await,
@@ -75,7 +76,7 @@ impl Play {
         let (seed, servers) = (self.options.seed, self.stage.servers.len());
         let (pods, without) = (self.options.pods, self.options.without.clone());
         let mut plan = Plan::new(seed, servers, POLLERS, pods, without);
-        // Before anything else happens, it must work.
+        // Check that everything works before the first step.
         self.check_all(tell).await?;
         while self.began.elapsed() < self.options.duration {
             for _step in 0..self.options.steps_between_checks {
@@ -97,7 +98,7 @@ impl Play {
             poller.start()?;
         }
         let (took, slots, last) = (began.elapsed().as_secs_f64(), self.report.log.slots, self.log.last());
-        self.tell(tell, &format!("all is well after {took:.1} s: {last} records over {slots} slots"));
+        self.tell(tell, &format!("check passed after {took:.1} s: {last} records in {slots} slots"));
         Ok(())
     }
 
@@ -115,7 +116,7 @@ impl Play {
         Ok(())
     }
 
-    /// Does a step, where there is somebody to do it to. Answers what was done.
+    /// Performs a step if its target is running. Returns a description.
     async fn step(&mut self, step: Step) -> anyhow::Result<Option<String>> {
         Ok(match step {
             Step::Kill(victims) => {
@@ -168,7 +169,7 @@ impl Play {
         })
     }
 
-    /// Kills a pod and does something to its store, if it has one yet; then it is started again.
+    /// Kills a pod, changes its store if it has one, and starts it again.
     fn change_store(
         &mut self,
         number: usize,
@@ -221,12 +222,12 @@ impl Play {
         }
         for name in refused {
             self.report.count("store refused");
-            self.tell(tell, &format!("{name} refused its store, and was given none"));
+            self.tell(tell, &format!("{name} refused its store and was restarted without it"));
         }
         Ok(())
     }
 
-    /// Asks each pod that should answer.
+    /// Sends requests to each pod that should respond.
     async fn look_at_pods(&mut self) {
         let turn = self.sightings.len();
         let question = ASKED.get(turn % ASKED.len()).copied().unwrap_or(Question::Price);
@@ -250,12 +251,11 @@ impl Play {
         tell(&format!("{:>7.1} s  {what}", self.began.elapsed().as_secs_f64()));
     }
 
-    /// Keeps the log as it was at the last check, and each server's store and log as they are now, for whoever
-    /// looks into a failure.
+    /// Saves the log of the last check, and the current store and log of each server, to investigate a failure.
     fn keep_evidence(&self) {
         let lines = self.log.records.iter().map(|record| String::from_utf8_lossy(&record.bytes).into_owned());
         let folder = &self.options.folder;
-        // The failure itself is in the report; what cannot be kept is not there to look into.
+        // Ignore errors, because the failure itself is in the report.
         let _written = std::fs::write(folder.join("log.ndjson"), lines.collect::<Vec<_>>().join("\n"));
         for (number, server) in (1..).zip(&self.stage.servers) {
             let _copied = server.copy_folder(&folder.join(format!("nats-{number}")));

@@ -1,5 +1,4 @@
-//! Asking pods: what they answered in the middle of it all is kept, and held against the log when it has come
-//! to rest.
+//! Sends requests to pods between checks. The responses are compared with the log at the next check.
 
 use std::time::Duration;
 
@@ -10,14 +9,14 @@ use super::answers::Question;
 use super::log::Log;
 use crate::clock::now_ms;
 
-/// How long one answer may take. A pod that is being killed does not answer.
+/// The timeout of a request. A pod that is being killed does not respond.
 const ANSWER_TIME: Duration = Duration::from_secs(30);
 
-/// A pod that says that it has all of the log must have what the log had so long before: longer than a reader
-/// may be silent before it looks, and a loaded machine is slow.
+/// A pod that reports that it has all of the log must have what the log contained this long ago. This is longer than a reader
+/// waits before it checks a silent log.
 pub(super) const READY_WITHIN: Duration = Duration::from_secs(20);
 
-/// An answer.
+/// A response.
 #[derive(Debug, Clone)]
 pub(super) struct Answer {
     pub(super) status: u16,
@@ -25,28 +24,28 @@ pub(super) struct Answer {
     pub(super) body: Vec<u8>,
 }
 
-/// What a pod said of itself or of a pair, before it was known what is right.
+/// An observation that is compared with the log later.
 #[derive(Debug)]
 pub(super) struct Sighting {
-    /// The pod, and what had happened to it.
+    /// The pod, and the damage to its store.
     pub(super) whose: String,
     pub(super) seen: Seen,
 }
 
 #[derive(Debug)]
 pub(super) enum Seen {
-    /// An answer about a pair.
+    /// A response about a pair.
     Answer(Question, &'static str, Answer),
-    /// It was ready at this time, with nothing missing, and answered from this sequence.
+    /// The pod was ready at this time, had all of the log, and was at this sequence.
     Ready { time_ms: i64, sequence: u64 },
 }
 
-/// Asks pods.
+/// A client of pods.
 pub(super) struct Client(reqwest::Client);
 
 impl Client {
     pub(super) fn new() -> anyhow::Result<Self> {
-        // A second installation fails, and is as good as the first.
+        // Fails if it is already installed, which is fine.
         let _installed = rustls::crypto::ring::default_provider().install_default();
         Ok(Self(reqwest::Client::builder().timeout(ANSWER_TIME).no_gzip().no_proxy().build()?))
     }
@@ -59,7 +58,7 @@ impl Client {
         Ok(Answer { status, sequence, body: response.bytes().await?.to_vec() })
     }
 
-    /// Asks a pod how it is, and one thing more. Nothing of what it did not answer.
+    /// Requests a pod's readiness and one resource. Requests without a response are left out.
     pub(super) async fn look(&self, url: &str, question: Question, pair: &'static str) -> Vec<Seen> {
         let mut seen = Vec::new();
         let time_ms = now_ms();
@@ -77,7 +76,7 @@ impl Client {
 }
 
 impl Sighting {
-    /// Holds it against a log that has come to rest.
+    /// Compares it with the complete log.
     pub(super) fn check(&self, log: &Log) -> anyhow::Result<()> {
         let checked = match &self.seen {
             Seen::Answer(question, pair, answer) => {
@@ -106,7 +105,7 @@ fn is_ready(log: &Log, time_ms: i64, sequence: u64) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Whether a pod is ready, and says that it has all of the log.
+/// Whether a pod is ready and reports that it has all of the log.
 fn has_all(ready: &Answer) -> bool {
     let body: Value = serde_json::from_slice(&ready.body).unwrap_or_default();
     let mut checks = body.get("checks").and_then(Value::as_array).into_iter().flatten();

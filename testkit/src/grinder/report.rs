@@ -1,4 +1,4 @@
-//! What was done in a run, and what was found.
+//! The report of a run.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -13,34 +13,34 @@ pub struct Report {
     pub seed: u64,
     /// How long it took.
     pub took: Duration,
-    /// How often each thing was done.
+    /// How often each step was performed.
     pub done: BTreeMap<String, usize>,
-    /// What the log held at the end.
+    /// What the log contained at the end.
     pub log: Findings,
-    /// Records that the last check found to be the same on every server.
+    /// The number of records that were the same on every server at the last check.
     pub replicated: usize,
-    /// How many answers and claims of pods were held against the log.
+    /// How many responses of pods were compared with the log.
     pub compared: usize,
-    /// How often log and pods were checked at rest.
+    /// How many checks there were.
     pub checks: usize,
-    /// What was wrong.
+    /// Descriptions of what was wrong.
     pub failures: Vec<String>,
 }
 
 impl Report {
-    /// Counts something that was done.
+    /// Counts a step.
     pub(super) fn count(&mut self, what: &str) {
         self.add(what, 1);
     }
 
-    /// Counts something that was done so often.
+    /// Counts several steps.
     pub(super) fn add(&mut self, what: &str, times: usize) {
         if times > 0 {
             *self.done.entry(what.to_owned()).or_default() += times;
         }
     }
 
-    /// How often that was done, over everything whose name begins so.
+    /// The sum of the counts of steps whose name begins with this.
     #[must_use]
     pub fn total(&self, begins: &str) -> usize {
         self.done.iter().filter(|(what, _)| what.starts_with(begins)).map(|(_, count)| count).sum()
@@ -60,7 +60,7 @@ impl fmt::Display for Report {
         )?;
         writeln!(
             formatter,
-            "checks: {} at rest, {} answers and claims of pods held against the log, {} records the same on every server",
+            "checks: {}; responses of pods compared with the log: {}; records that are the same on every server: {}",
             self.checks, self.compared, self.replicated
         )?;
         match self.failures.as_slice() {

@@ -1,5 +1,5 @@
-//! Rounds in which two of three servers get older copies of their stores back, as when a snapshot of a volume is
-//! restored, while pollers and pods run on.
+//! Rounds in which two of three servers get older copies of their stores back, as if snapshots of volumes were restored,
+//! while pollers and pods keep running.
 //!
 //! Either the third server leads, and nothing is lost; or the records that only it has are lost. nats-server then
 //! leaves the third server with its own records, and pollers write nothing on top of that: an operator decides, with
@@ -25,30 +25,30 @@ use crate::process::Tickwell;
 use crate::records::{Kind, Record};
 use crate::wait::{poll_until, poll_until_ok};
 
-/// What may be the cause of a gap over a slot that had a record which the log has lost.
+/// The possible causes of a gap that covers a slot whose record was lost.
 const CAUSES_OF_LOST_SLOTS: &[&str] = &["log_lost"];
 
-/// How long the operator waits for the feed to go on by itself. Elections take seconds, and pollers give a server
+/// How long the operator waits for the feed to continue automatically. Elections take seconds, and pollers give a server
 /// that was just started some time to say what it has; a loaded machine is slow.
 const OPERATORS_PATIENCE: Duration = Duration::from_secs(30);
 
 /// How long anything may take once it can happen. It takes seconds; a loaded machine is slow.
 const DEADLINE: Duration = Duration::from_secs(180);
 
-/// What was there before two servers lost their newest records.
+/// The state before two servers lost their newest records.
 struct Before {
-    /// Everything that any server had stored.
+    /// All records that any server had stored.
     messages: Messages,
-    /// The newest sequence that both copies have: what is up to there must stay.
+    /// The newest sequence that both copies have. Records up to it must not be lost.
     copied: u64,
-    /// The newest sequence that every pod had shown.
+    /// The newest sequence that every pod had served.
     shown: u64,
     /// When the servers were killed, unix time in milliseconds.
     killed_ms: i64,
 }
 
 impl Play {
-    /// So many rounds, unless the time is over first.
+    /// Runs this many rounds unless the time is over first.
     pub(super) async fn roll_back(
         &mut self,
         rounds: usize,
@@ -77,7 +77,7 @@ impl Play {
         self.start_servers(round).await?;
         self.goes_on(&before, tell).await?;
         self.restart_unhealthy(tell).await?;
-        // What both copies had must still be there.
+        // Records that both copies had must still exist.
         self.log.records.retain(|record| record.sequence <= copied);
         self.check_all(tell).await?;
         let lost = self.lost(&before)?;
@@ -87,7 +87,7 @@ impl Play {
         Ok(())
     }
 
-    /// Copies the stores of two servers, one at a time, while the feed runs. Answers the copies and the newest
+    /// Copies the stores of two servers, one at a time, while the feed runs. Returns the copies and the newest
     /// sequence that both have.
     async fn copy_stores(&mut self, round: &Round) -> anyhow::Result<(Vec<TempDir>, u64)> {
         let (mut copies, mut copied) = (Vec::new(), u64::MAX);
@@ -106,7 +106,7 @@ impl Play {
         Ok((copies, copied))
     }
 
-    /// Waits until every pod answers from what the log holds now. Answers its newest sequence.
+    /// Waits until every pod has everything that the log contains now. Returns the log's newest sequence.
     async fn shown(&self) -> anyhow::Result<u64> {
         let last = log::last_sequence(&self.stage.url).await.context("the log does not answer")?;
         for pod in self.stage.pods() {
@@ -162,13 +162,13 @@ impl Play {
         self.stage.put_right().await
     }
 
-    /// Prices must come again: by themselves, or after the operator has acted.
+    /// Prices must continue, either automatically or after the operator has acted.
     async fn goes_on(&mut self, before: &Before, tell: &mut impl FnMut(&str)) -> anyhow::Result<()> {
         let began = Instant::now();
         let url = self.stage.url.clone();
         let prices = async || has_price_after(&url, before.copied, before.killed_ms).await;
         if poll_until(OPERATORS_PATIENCE, prices).await.is_none() {
-            self.tell(tell, "the feed does not go on by itself; the operator repairs the log");
+            self.tell(tell, "the feed does not continue automatically; the operator repairs the log");
             self.repair().await?;
             self.report.count("repair by the operator");
             let prices = async || has_price_after(&url, before.copied, before.killed_ms).await;
@@ -177,7 +177,7 @@ impl Play {
             came.with_context(|| format!("no price in {DEADLINE:?} after the repair:\n{}", told()))?;
         }
         let took = began.elapsed().as_secs_f64();
-        self.tell(tell, &format!("prices come again after {took:.1} s"));
+        self.tell(tell, &format!("prices continue after {took:.1} s"));
         Ok(())
     }
 
@@ -211,8 +211,8 @@ impl Play {
         Ok(())
     }
 
-    /// How many of the records that pods had shown are gone. Each of their slots must be covered, by a tick or by a
-    /// gap with a true cause.
+    /// How many of the records that pods had served are lost. Each of their slots must be covered by a tick, or by a gap
+    /// with a correct cause.
     fn lost(&self, before: &Before) -> anyhow::Result<usize> {
         let kept: BTreeMap<u64, &Record> =
             self.log.records.iter().map(|record| (record.sequence, record)).collect();

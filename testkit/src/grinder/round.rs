@@ -1,15 +1,15 @@
-//! What happens in one round of rolling servers back. It depends on the seed alone.
+//! The random choices of a round in which servers are rolled back. They depend only on the seed.
 
 use std::time::Duration;
 
 use rand::{Rng as _, rngs::StdRng, seq::SliceRandom as _};
 
-/// What becomes of the server that keeps its store.
+/// What happens to the server that keeps its store.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Third {
-    /// It runs on while the others are started. It has the longest log, so it mostly leads.
+    /// It keeps running while the others are started. It has the longest log, so it usually becomes the leader.
     RunsOn,
-    /// It is killed too, and started among the others.
+    /// It is killed too, and started together with the others.
     IsKilled,
     /// It is killed too, and started when the others have a leader: then the records that only it has are lost.
     ComesLate,
@@ -18,23 +18,23 @@ pub(super) enum Third {
 /// One round.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Round {
-    /// The two that get their older copies back, in the order in which they are started.
+    /// The two servers that get older copies back, in the order in which they are started.
     pub(super) victims: [usize; 2],
-    /// The other one.
+    /// The third server.
     pub(super) third: usize,
-    /// Whether the victims end cleanly when they are copied, or are killed.
+    /// Whether the two servers are stopped cleanly or killed before they are copied.
     pub(super) is_clean: bool,
-    /// So many records come after the copies.
+    /// How many records are published after the copies.
     pub(super) records: u64,
     pub(super) third_fate: Third,
-    /// A poller or pod that is killed too, by its number. It is started again after the servers.
+    /// A poller or pod that is also killed, by its number. It is started again after the servers.
     pub(super) member: Option<usize>,
-    /// The servers in the order of their start, each so long after the one before.
+    /// The servers in the order of their start, each with a delay.
     pub(super) starts: Vec<(usize, Duration)>,
 }
 
 impl Round {
-    /// Draws a round for three servers and so many pollers and pods.
+    /// Chooses a round for three servers and this many pollers and pods.
     pub(super) fn draw(chance: &mut StdRng, members: usize) -> Self {
         let mut servers = [0, 1, 2];
         servers.shuffle(chance);

@@ -1,4 +1,4 @@
-//! What is done to the servers at each check, and how they must be afterwards.
+//! What is done to the servers at each check, and the state they must be in afterwards.
 
 use std::time::Duration;
 
@@ -16,10 +16,10 @@ use crate::wait::poll_until;
 /// store any. With a stream that is compressed by `s2`, about every third of these deaths damages a block.
 const DEATHS: usize = 4;
 
-/// As many records come while a server is away, and after it is back. A pair gives one in each slot.
+/// How many records are published while a server is away, and after it is back. Each pair has one per slot.
 const RECORDS: u64 = 4;
 
-/// How long they may take. It takes seconds; a loaded machine is slow.
+/// How long they may take. It usually takes seconds.
 const DEADLINE: Duration = Duration::from_secs(180);
 
 impl Play {
@@ -44,8 +44,7 @@ impl Play {
         Ok(())
     }
 
-    /// The servers must be sound, and come through a clean restart. After a round of rolling back they were all
-    /// restarted just now.
+    /// The servers must be sound, also after a clean restart. After a rollback, they have all just been restarted.
     pub(super) async fn inspect_servers(&mut self) -> anyhow::Result<()> {
         let servers = &mut self.stage.servers;
         let Inspection { health_checks, restarts, records } = match self.options.rollback {
@@ -63,7 +62,7 @@ impl Play {
         Ok(())
     }
 
-    /// Waits until the log has so many records more.
+    /// Waits until the log has this many more records.
     pub(super) async fn records_come(&self, count: u64) -> anyhow::Result<()> {
         let url = &self.stage.url;
         let first = poll_until(DEADLINE, async || log::last_sequence(url).await).await;

@@ -13,16 +13,16 @@ use crate::market::WalkMarket;
 use crate::nats::{NatsCluster, NatsServer, create_stream};
 use crate::upstream::FakeUpstream;
 
-/// A leader and a standby.
+/// The number of pollers: a leader and a standby.
 pub(super) const POLLERS: usize = 2;
 
-/// What is polled.
+/// The pairs.
 pub(super) const PAIRS: [&str; 2] = ["BTC-USD", "ETH-USD"];
 
-/// The stream that the pollers make.
+/// The NATS stream that the pollers create.
 pub(super) const STREAM: &str = "TICKS";
 
-/// Short, so that much happens.
+/// Short, so that there are many slots.
 pub(super) const INTERVAL: Duration = Duration::from_secs(1);
 
 /// Everything that runs.
@@ -93,7 +93,7 @@ impl Stage {
         }
     }
 
-    /// Kills. Answers whether there was something to kill.
+    /// Kills the target. Returns whether it was running.
     pub(super) fn kill(&mut self, target: Target) -> anyhow::Result<bool> {
         match target {
             Target::Server(number) => {
@@ -107,7 +107,7 @@ impl Stage {
         }
     }
 
-    /// Starts what was killed, if it was not started meanwhile.
+    /// Starts the target if it is not running.
     pub(super) async fn start_again(&mut self, target: Target) -> anyhow::Result<()> {
         match target {
             Target::Server(number) => match self.servers.get_mut(number) {
@@ -122,7 +122,7 @@ impl Stage {
         }
     }
 
-    /// Stops where it is. Answers whether it ran.
+    /// Pauses the target. Returns whether it was running.
     pub(super) fn pause(&mut self, target: Target) -> anyhow::Result<bool> {
         match target {
             Target::Server(number) => {
@@ -155,7 +155,7 @@ impl Stage {
         }
     }
 
-    /// Puts everything right: everybody runs, with a right clock.
+    /// Repairs everything: all processes run, with correct clocks.
     pub(super) async fn put_right(&mut self) -> anyhow::Result<()> {
         for number in 0..self.servers.len() {
             self.resume(Target::Server(number))?;
@@ -195,7 +195,7 @@ fn environment(upstream: &FakeUpstream, url: &str, replicas: usize) -> Vec<(Stri
         ("TICKWELL__BUS__REPLICAS", replicas.to_string()),
         ("TICKWELL__API__LISTEN", "127.0.0.1:0".to_owned()),
         ("TICKWELL__API__RATE_LIMIT", "off".to_owned()),
-        // Pods are asked one after the other: no machine is slow enough to change this in between.
+        // Pods are asked one after the other, and a price must not become stale in between.
         ("TICKWELL__WINDOWS__STALE_AFTER", "1h".to_owned()),
     ];
     let mut environment = upstream.environment();

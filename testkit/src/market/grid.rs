@@ -1,4 +1,4 @@
-//! Slots, and which one a market began in.
+//! A grid of slots.
 
 use std::time::Duration;
 

@@ -1,4 +1,4 @@
-//! Recorded minutes, one a slot, with their times moved to now.
+//! Recorded minutes, one per slot, with their times shifted to now.
 
 use std::time::Duration;
 
@@ -114,7 +114,7 @@ mod tests {
         assert_eq!(market.minute_at(FIRST_SLOT_MS - 1), first_minute - 1);
     }
 
-    /// Prices copied by eye from the fixture files.
+    /// Prices copied by hand from the fixture files.
     #[test]
     fn quotes_the_text_of_the_minute_at_the_start_of_the_slot() {
         let market = fixtures(None);

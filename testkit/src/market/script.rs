@@ -1,4 +1,4 @@
-//! A market that follows a script.
+//! A market with scripted prices.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -12,7 +12,7 @@ use crate::venue::is_pair;
 /// One step of a script: the price of each pair at each venue.
 type Step = BTreeMap<Venue, BTreeMap<String, String>>;
 
-/// Plays one step of a script in each slot, and the last step for ever. Before the market began it is step 0.
+/// Serves one step of a script in each slot, and then repeats the last step. Before the market begins, it is step 0.
 ///
 /// The script is JSON: `[{"kraken": {"BTC-USD": "100.10"}, "coinbase": {}, "bitstamp": {}}, …]`. A venue or a
 /// pair that a step leaves out has no market in that slot. A price is any text and is served as it stands,
@@ -48,7 +48,7 @@ impl ScriptMarket {
         Ok(Self { steps, grid: SlotGrid::starting_at(now_ms, interval)? })
     }
 
-    /// A market with these prices for ever: a script of one step.
+    /// A market whose prices do not change: a script with one step.
     ///
     /// # Errors
     ///

@@ -1,4 +1,4 @@
-//! A random walk, for looking at Tickwell without any recording.
+//! A random walk, for trying Tickwell without recordings.
 //!
 //! A price is a sum of waves: noise at several time scales, added up. Each wave is a hash of the seed and the
 //! slot, so a slot's price needs no history, does not wander off over the years, and comes out the same on
@@ -123,7 +123,7 @@ impl Market for WalkMarket {
     }
 }
 
-/// What a venue's prices are in.
+/// The currency of a venue's prices.
 const fn quote(venue: Venue) -> &'static str {
     if matches!(venue, Venue::Binance) { "USDT" } else { "USD" }
 }

@@ -1,4 +1,4 @@
-//! Three servers that are one log: what a majority of them has stored survives the others.
+//! A cluster of three servers.
 
 use std::net::{Ipv4Addr, TcpListener};
 use std::time::Duration;
@@ -10,20 +10,20 @@ use futures::future::try_join_all;
 use super::{NatsServer, connect, operate::CLUSTER_CONFIGURATION};
 use crate::wait::poll_until;
 
-/// As many as are needed to lose one and go on.
+/// The smallest number that survives the loss of one.
 const NODES: usize = 3;
 
 /// Synced as in the configuration that ships, because that changes how a server recovers its newest block. The room
 /// is that of every server.
 const SETTINGS: &str = "jetstream { sync_interval: always, max_file_store: 64GB }\n";
 
-/// How long they may take to find each other. It takes a few seconds; a loaded machine is slow.
+/// How long they may take to find each other. It usually takes a few seconds.
 const MEETING_DEADLINE: Duration = Duration::from_secs(120);
 
-/// One question to a server that may be away.
+/// The timeout of a request to a server that may be unavailable.
 const ASK_TIME: Duration = Duration::from_secs(2);
 
-/// Nodes of one cluster, each on a port of its own. Dropping it kills them.
+/// The nodes of a cluster, each on its own port. Dropping it kills them.
 #[derive(Debug)]
 pub struct NatsCluster {
     /// In the order of their names, `node-0` and so on.
@@ -31,7 +31,7 @@ pub struct NatsCluster {
 }
 
 impl NatsCluster {
-    /// Starts three nodes with empty stores, and waits until a stream of three replicas could be made.
+    /// Starts three nodes with empty stores, and waits until a stream with three replicas can be created.
     ///
     /// # Errors
     ///
@@ -74,7 +74,7 @@ impl NatsCluster {
         tokio::time::timeout(ASK_TIME, asking).await.ok()?
     }
 
-    /// Whether the cluster makes a stream with a copy on each node; it is removed again.
+    /// Whether the cluster can create a stream with a replica on each node. The stream is deleted again.
     async fn can_replicate(&self) -> bool {
         let trying = async {
             let context = jetstream::new(connect(&self.url()).await?);
@@ -95,7 +95,7 @@ fn with_name(arguments: Vec<String>) -> Vec<String> {
     ["--cluster_name", "tickwell"].map(str::to_owned).into_iter().chain(arguments).collect()
 }
 
-/// What each node is told of itself and the others.
+/// The arguments with which nodes find each other.
 fn meeting_arguments() -> std::io::Result<[Vec<String>; NODES]> {
     let routes = free_ports()?;
     let list = routes.map(|port| format!("nats://127.0.0.1:{port}")).join(",");
@@ -108,10 +108,10 @@ fn meeting_arguments() -> std::io::Result<[Vec<String>; NODES]> {
     }))
 }
 
-/// Ports that nobody listens on: each node must know the others' before they start.
+/// Free ports. Each node must know the others' ports before they start.
 fn free_ports() -> std::io::Result<[u16; NODES]> {
     let mut ports = [0; NODES];
-    // All are held until all are known, so that they differ.
+    // All stay bound until all are known, so that they differ.
     let mut held = Vec::new();
     for port in &mut ports {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?;

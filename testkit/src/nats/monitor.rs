@@ -1,4 +1,4 @@
-//! What a server says of itself on its monitoring port.
+//! A server's monitoring port.
 
 use std::time::Duration;
 
@@ -7,10 +7,10 @@ use serde::Deserialize;
 
 use super::{NatsServer, read_log};
 
-/// How long one answer may take. A server that is starting answers slowly.
+/// The timeout of a request. A server that is starting responds slowly.
 const ANSWER_TIME: Duration = Duration::from_secs(5);
 
-/// The answer of `/healthz`.
+/// The response of `/healthz`.
 #[derive(Debug, Deserialize)]
 struct Health {
     status: String,
@@ -37,10 +37,10 @@ impl NatsServer {
     ///
     /// # Errors
     ///
-    /// The server's own reason when it is not `ok`, or why it could not be asked.
+    /// If the server is not `ok` (with its own reason), or does not respond.
     pub async fn health(&self) -> anyhow::Result<()> {
-        ensure!(self.is_running(), "the server does not run");
-        // A second installation fails, and is as good as the first.
+        ensure!(self.is_running(), "the server is not running");
+        // Fails if it is already installed, which is fine.
         let _installed = rustls::crypto::ring::default_provider().install_default();
         let client = reqwest::Client::builder().timeout(ANSWER_TIME).no_proxy().build()?;
         let url = format!("http://127.0.0.1:{}/healthz", self.monitoring_port);

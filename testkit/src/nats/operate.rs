@@ -1,4 +1,4 @@
-//! What the operator of a server does to it: other settings, and a store that is put back.
+//! What an operator does with a server: changes settings, and saves and restores its store.
 
 use std::path::Path;
 
@@ -10,19 +10,19 @@ use tempfile::TempDir;
 use super::{NatsServer, connect};
 use crate::workspace_root;
 
-/// The server's settings, but for those that are arguments, in its folder.
+/// The name of the server's configuration file.
 pub(super) const CONFIGURATION: &str = "nats.conf";
 
-/// The same for a server of a cluster, as it ships. It includes the other.
+/// The name of the configuration file of a server in a cluster, which includes the other one.
 pub(super) const CLUSTER_CONFIGURATION: &str = "cluster.conf";
 
 /// The definition of the log's stream that ships, under the workspace root.
 pub const STREAM_DEFINITION: &str = "nats/stream.json";
 
-/// What the shipped configuration includes.
+/// The file with keys that the configuration includes.
 const KEYS: &str = "keys.conf";
 
-/// Where the shipped configuration keeps the log.
+/// The path of the store in the configuration that we ship.
 const SHIPPED_STORE: &str = "\"/data/jetstream\"";
 
 /// The server sets aside `max_bytes` of a stream when it is created, so it must be allowed that much, whatever this
@@ -35,7 +35,7 @@ impl NatsServer {
     ///
     /// # Errors
     ///
-    /// When they cannot be written, or the server cannot be told.
+    /// If they cannot be written, or the server cannot be signalled.
     pub fn configure(&mut self, settings: &str) -> anyhow::Result<()> {
         self.write(CONFIGURATION, &format!("{ROOM}{settings}"))
     }
@@ -44,7 +44,7 @@ impl NatsServer {
     ///
     /// # Errors
     ///
-    /// When they cannot be written, or the server cannot be told.
+    /// If they cannot be written, or the server cannot be signalled.
     pub fn configure_keys(&mut self, keys: &str) -> anyhow::Result<()> {
         self.write(KEYS, keys)
     }

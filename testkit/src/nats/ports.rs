@@ -1,4 +1,4 @@
-//! The ports that a server picked, from the file that it writes about them.
+//! Reads the ports that a server has chosen from its ports file.
 
 use std::path::Path;
 
@@ -18,7 +18,7 @@ pub(super) fn read_ports(folder: &Path, process_id: u32) -> Option<Ports> {
     let suffix = format!("_{process_id}.ports");
     let mut files = folder.read_dir().ok()?.filter_map(Result::ok);
     let file = files.find(|file| file.file_name().to_string_lossy().ends_with(&suffix))?;
-    // Half-written JSON does not parse, and the next look finds it whole.
+    // A partially written file does not parse. The next attempt will succeed.
     let ports: Value = serde_json::from_slice(&std::fs::read(file.path()).ok()?).ok()?;
     let port = |kind: &str| ports.get(kind)?.get(0)?.as_str()?.rsplit_once(':')?.1.parse().ok();
     Some(Ports { clients: port("nats")?, monitoring: port("monitoring")? })

@@ -21,7 +21,7 @@ const DEADLINE: Duration = Duration::from_secs(180);
 /// slow.
 const WRITE_TIME: Duration = Duration::from_secs(10);
 
-/// One question about a stream to servers that may be away.
+/// The timeout of a request to servers that may be unavailable.
 const ASK_TIME: Duration = Duration::from_secs(2);
 
 /// What an inspection did.

@@ -11,11 +11,11 @@ use crate::{Venue, workspace_root};
 /// The pair of every recording in a [`Recordings`] set.
 pub const RECORDED_PAIR: &str = "BTC-USD";
 
-/// Names the folder of recordings, over every other rule of [`recordings_folder`].
+/// The environment variable with the folder of recordings. Overrides all other rules of [`recordings_folder`].
 const FOLDER_VARIABLE: &str = "TICKWELL_RECORDINGS";
 
-/// The recorded venues, and how each one's file name begins. No recording of Bitstamp is at hand; Binance US,
-/// another exchange with a USD market of its own, plays its part.
+/// The recorded venues, and the prefix of each one's file name. There is no recording of Bitstamp, so one of Binance US,
+/// another exchange with a USD market, is used instead.
 const FILES: [(Venue, &str); 3] = [
     (Venue::Kraken, "kraken-BTCUSD-"),
     (Venue::Coinbase, "coinbase-BTCUSD-"),
@@ -42,13 +42,13 @@ impl Recordings {
         Ok(Self { by_venue })
     }
 
-    /// The recording played as `venue`; `None` for a venue that has none.
+    /// The recording used for `venue`, if there is one.
     #[must_use]
     pub fn get(&self, venue: Venue) -> Option<&Recording> {
         self.by_venue.get(&venue)
     }
 
-    /// The recording played as one of [`Venue::DEFAULT`].
+    /// The recording used for one of [`Venue::DEFAULT`].
     ///
     /// # Panics
     ///
@@ -59,7 +59,7 @@ impl Recordings {
         &self.by_venue[&venue]
     }
 
-    /// The first minute that every venue has a row for; `None` when they share none.
+    /// The first minute for which every venue has a row, if there is one.
     #[must_use]
     pub fn first_common_minute(&self) -> Option<i64> {
         let mut recordings = self.by_venue.values();
@@ -70,8 +70,8 @@ impl Recordings {
     }
 }
 
-/// Where recordings are: the folder that `TICKWELL_RECORDINGS` names; else real ones in `shared/data/ticks`
-/// beside the workspace, which are not ours to publish; else [`fixtures_folder`].
+/// The folder with recordings: `$TICKWELL_RECORDINGS`, otherwise the real ones in `shared/data/ticks` next to the workspace,
+/// which we may not publish, otherwise [`fixtures_folder`].
 #[must_use]
 pub fn recordings_folder() -> PathBuf {
     if let Some(folder) = std::env::var_os(FOLDER_VARIABLE) {
@@ -81,8 +81,8 @@ pub fn recordings_folder() -> PathBuf {
     if shared.is_dir() { shared } else { fixtures_folder() }
 }
 
-/// The made-up hour that comes with this crate. It is dated 2001, before there was a Bitcoin, so that nobody
-/// takes it for history. Coinbase has a hole of twelve minutes.
+/// An invented hour that is part of this crate. It is dated 2001, before Bitcoin existed, so that nobody mistakes it for real
+/// data. Coinbase has a hole of twelve minutes.
 #[must_use]
 pub fn fixtures_folder() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("fixtures/ticks")
@@ -149,7 +149,7 @@ mod tests {
         assert!(find_by_prefix(folder.path(), "kraken-").is_err());
     }
 
-    /// Runs on whatever recordings this machine has, the fixtures if no others.
+    /// Uses the recordings that this machine has.
     #[test]
     fn the_recordings_at_hand_load_and_overlap() {
         let recordings = Recordings::load(&recordings_folder()).unwrap();

@@ -1,4 +1,4 @@
-//! Candles as an exchange published them: `ts_open_ms,open,high,low,close,volume`.
+//! Reads candles that an exchange has published: `ts_open_ms,open,high,low,close,volume`.
 
 use std::{collections::BTreeMap, fs::File, path::Path};
 
@@ -21,7 +21,7 @@ pub struct PublishedCandle {
     pub close: Decimal,
 }
 
-/// Reads a `.csv.gz` file of candles, by the instant they begin at.
+/// Reads a `.csv.gz` file of candles. The key is the time at which a candle begins.
 ///
 /// # Errors
 ///

@@ -1,6 +1,6 @@
 //! Binance: `GET /api/v3/ticker/price?symbols=["BTCUSDT","ETHUSDT"]`, without times.
 //!
-//! One unknown symbol fails the whole list. `symbol=BTCUSDT` is answered with an object.
+//! One unknown symbol fails the whole list. The response to `symbol=BTCUSDT` is an object.
 
 use http::StatusCode;
 use serde_json::{Value, json};
@@ -9,7 +9,7 @@ use super::quotes::{Quoted, Quotes};
 use super::reply::Reply;
 use super::request::Query;
 
-/// Every answer says how much of the minute's budget of 6,000 is used up.
+/// Every response says how much of the limit of 6,000 per minute is used.
 const USED_WEIGHT: (&str, &str) = ("x-mbx-used-weight-1m", "4");
 
 pub(super) fn answer(path: &str, query: &Query, quotes: &Quotes<'_>) -> Reply {
@@ -45,7 +45,7 @@ pub(super) fn limited() -> Reply {
     Reply::json(StatusCode::TOO_MANY_REQUESTS, &body).with("retry-after", "30")
 }
 
-/// What it says where it may not serve.
+/// Its response in countries that it may not serve.
 pub(super) fn elsewhere() -> Value {
     json!({
         "code": 0,

@@ -1,6 +1,6 @@
 //! Bitfinex: `GET /v2/tickers?symbols=tBTCUSD,tETHUSD`, rows of JSON numbers, without times.
 //!
-//! What it does not know is left out, so that a list of strangers is answered with `[]`.
+//! Unknown symbols are left out, so the response to a list of unknown symbols is `[]`.
 
 use http::StatusCode;
 use serde_json::json;
@@ -27,12 +27,12 @@ pub(super) fn error() -> Reply {
     Reply::json(StatusCode::INTERNAL_SERVER_ERROR, &json!(["error", 20_060, "maintenance"]))
 }
 
-/// It does not say when to come back: after 60 seconds, say its documents.
+/// It has no `Retry-After`. The documentation says to wait 60 seconds.
 pub(super) fn limited() -> Reply {
     Reply::json(StatusCode::TOO_MANY_REQUESTS, &json!({"error": "ERR_RATE_LIMIT"}))
 }
 
-/// `BTC-USD` is `tBTCUSD`. A longer name gets a colon, and Tether one of Bitfinex's own.
+/// `BTC-USD` is `tBTCUSD`. Longer names are separated by a colon, and USDT is `UST`.
 fn symbol(pair: &str) -> String {
     let own_code = |code: &str| match code {
         "USDT" => "UST".to_owned(),
@@ -43,7 +43,7 @@ fn symbol(pair: &str) -> String {
     format!("t{}", codes.join(separator))
 }
 
-/// All columns of a ticker. Beside the price they are constants of the right form.
+/// All columns of a ticker. All except the price are constants with the right format.
 fn row(quoted: &Quoted) -> String {
     let price = json_number(&quoted.trade.price);
     format!(

@@ -20,7 +20,7 @@ pub(super) fn answer(path: &str, quotes: &Quotes<'_>) -> Reply {
     }
 }
 
-/// The code is from the contract; that it comes with a status of its own is not said there.
+/// The code is from the documentation, which does not say which HTTP status comes with it.
 pub(super) fn limited() -> Reply {
     Reply::json(
         StatusCode::BAD_REQUEST,
@@ -28,12 +28,12 @@ pub(super) fn limited() -> Reply {
     )
 }
 
-/// Only the status is from the contract: a body of Bitstamp's 404 has not been seen.
+/// The status is from the documentation. The body of a real 404 is not known.
 fn not_found() -> Reply {
     Reply::empty(StatusCode::NOT_FOUND)
 }
 
-/// `BTC-USD` is `btcusd` in an address.
+/// `BTC-USD` is `btcusd` in a path.
 fn url_symbol(pair: &str) -> String {
     pair.replace('-', "").to_lowercase()
 }
@@ -46,7 +46,7 @@ fn with_pair(quoted: &Quoted) -> Value {
     ticker
 }
 
-/// All fields of a ticker. Beside price and time they are constants of the right form.
+/// All fields of a ticker. All except price and time are constants with the right format.
 fn ticker(trade: &Trade) -> Value {
     let price = &trade.price;
     json!({

@@ -1,4 +1,4 @@
-//! Coinbase Exchange: `GET /products/BTC-USD/ticker`, one pair a request.
+//! Coinbase Exchange: `GET /products/BTC-USD/ticker`, one pair per request.
 
 use chrono::DateTime;
 use http::StatusCode;

@@ -1,6 +1,6 @@
 //! CoinGecko: `GET /api/v3/simple/price?ids=bitcoin,ethereum&vs_currencies=usd`, JSON numbers.
 //!
-//! An id that it does not know is left out; a currency that it does not know leaves an empty object.
+//! Unknown ids are left out. An unknown currency results in an empty object.
 
 use http::StatusCode;
 use serde_json::json;
@@ -33,12 +33,12 @@ pub(super) fn answer(path: &str, query: &Query, quotes: &Quotes<'_>) -> Reply {
     })
 }
 
-/// What it says about coins when it has no price in the currency.
+/// The fields of a coin without a price in the requested currency.
 pub(super) fn empty(query: &Query, quotes: &Quotes<'_>) -> Reply {
     coins(query, quotes, |_markets| Vec::new())
 }
 
-/// Its answer to a key that it does not accept.
+/// Its response to an invalid key.
 pub(super) fn error() -> Reply {
     status(StatusCode::UNAUTHORIZED, 10_002, "API Key Missing")
 }
@@ -51,7 +51,7 @@ fn status(status: StatusCode, code: u32, message: &str) -> Reply {
     Reply::json(status, &json!({"status": {"error_code": code, "error_message": message}}))
 }
 
-/// An object of the coins that were asked for and are known, each with what `fields` says about its markets.
+/// An object with the requested coins that are known, each with the result of `fields`.
 fn coins(query: &Query, quotes: &Quotes<'_>, fields: impl Fn(&[&Quoted]) -> Vec<String>) -> Reply {
     let all = quotes.all();
     let coin = |wanted: String| {
@@ -63,7 +63,7 @@ fn coins(query: &Query, quotes: &Quotes<'_>, fields: impl Fn(&[&Quoted]) -> Vec<
     Reply::bytes(StatusCode::OK, format!("{{{}}}", coins.join(",")))
 }
 
-/// Coins have names here; for those that nothing is known of, their code stands in.
+/// CoinGecko uses coins' names. Unknown ones are represented by their code.
 fn id(pair: &str) -> String {
     match pair.split('-').next().unwrap_or_default() {
         "BTC" => "bitcoin".to_owned(),

@@ -1,4 +1,4 @@
-//! One client's connection: requests in, answers out, one after the other.
+//! One client's connection. Requests are handled one after the other.
 
 use std::io;
 use std::sync::Arc;
@@ -10,12 +10,12 @@ use super::delivery::deliver;
 use super::request::Request;
 use super::state::State;
 
-/// The longest head of a request; a client that sends more is cut off.
+/// The maximum length of a request's head. The connection is closed if it is longer.
 const MAX_HEAD_BYTES: usize = 16 * 1024;
 
-/// Serves a client until it goes, or is done with.
+/// Serves a client until either side closes the connection.
 pub(super) async fn serve(mut stream: TcpStream, state: Arc<State>) {
-    // A client that breaks off, or speaks no HTTP, is none of the server's business.
+    // Ignore clients that disconnect or do not speak HTTP.
     let _broken_off = converse(&mut stream, &state).await;
 }
 
@@ -32,8 +32,7 @@ async fn converse(stream: &mut TcpStream, state: &State) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// The next request, once its head is complete; `None` where the client is done. What comes after the head
-/// stays in `received`.
+/// Reads the next request's head; `None` if the client closed the connection. Bytes after the head stay in `received`.
 async fn next_request(stream: &mut TcpStream, received: &mut Vec<u8>) -> anyhow::Result<Option<Request>> {
     loop {
         if let Some((request, length)) = Request::parse(received)? {

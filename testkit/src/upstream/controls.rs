@@ -1,7 +1,6 @@
-//! What a test has told the venues to do, over the head of the market.
+//! What a test has set: faults and prices that override the market.
 //!
-//! Two things: a fault, of which a venue has one at a time, and prices. What a fault does is in `quotes` where
-//! it is a matter of prices and in `misconduct` where it is not.
+//! A venue has one fault at a time. `quotes` implements faults of prices and times, `misconduct` all others.
 
 use std::collections::BTreeMap;
 
@@ -12,7 +11,7 @@ use crate::venue::is_pair;
 #[derive(Debug, Default)]
 pub(super) struct Controls {
     faults: BTreeMap<Venue, ActiveFault>,
-    /// By venue and pair. `None` takes the pair off the market.
+    /// By venue and pair. `None` removes the pair from the market.
     prices: BTreeMap<Venue, BTreeMap<String, Option<String>>>,
 }
 
@@ -27,8 +26,8 @@ impl Controls {
     pub(super) fn set_fault(&mut self, venue: Venue, fault: Option<Fault>, now_ms: i64) {
         match fault {
             Some(fault) => {
-                // It would change nothing, and the test would not say why.
-                assert!(fault.applies_to(venue), "the fault {fault} makes no difference at {venue}");
+                // Otherwise it would have no effect, and the test would not show why.
+                assert!(fault.applies_to(venue), "the fault {fault} has no effect on {venue}");
                 self.faults.insert(venue, ActiveFault { fault, since_ms: now_ms });
             }
             None => {
@@ -38,7 +37,7 @@ impl Controls {
     }
 
     pub(super) fn set_price(&mut self, venue: Venue, pair: &str, price: Option<&str>) {
-        // A misspelt pair would change nothing, and the test would not say why.
+        // Otherwise a misspelt pair would have no effect, and the test would not show why.
         assert!(is_pair(pair), "{pair:?} is not a pair written BASE-QUOTE");
         self.prices.entry(venue).or_default().insert(pair.to_owned(), price.map(str::to_owned));
     }
@@ -47,12 +46,12 @@ impl Controls {
         self.prices.entry(venue).or_default().remove(pair);
     }
 
-    /// What is wrong with the venue now.
+    /// The venue's current fault.
     pub(super) fn fault(&self, venue: Venue) -> Option<ActiveFault> {
         self.faults.get(&venue).copied()
     }
 
-    /// The prices that were set for the venue, by pair.
+    /// The prices set for the venue, by pair.
     pub(super) fn prices(&self, venue: Venue) -> Option<&BTreeMap<String, Option<String>>> {
         self.prices.get(&venue)
     }

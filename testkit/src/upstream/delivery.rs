@@ -1,4 +1,4 @@
-//! The ways in which an answer goes out, byte by byte.
+//! The ways in which a response is sent.
 
 use std::io;
 use std::time::Duration;
@@ -9,48 +9,48 @@ use tokio::net::TcpStream;
 use super::reply::{Reply, http_date};
 use crate::clock;
 
-/// Between two bytes of a drip: fast enough that no idle timeout ends it, and no body is ever done.
+/// Time between two bytes of a dripping response, short enough that no idle timeout ends it.
 const DRIP_PAUSE: Duration = Duration::from_millis(100);
 
-/// What a drip announces: a length that anybody would wait for, and a day of dripping.
+/// The announced length of a dripping response: not suspiciously long, but it would take a day.
 const DRIPPED_BYTES: usize = 900_000;
 
-/// By how much a body is announced too long.
+/// How many announced bytes are missing.
 const MISSING_BYTES: usize = 100;
 
-/// A piece of an endless body.
+/// A chunk of an endless body.
 const PIECE: [u8; 16 * 1024] = [b' '; 16 * 1024];
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Delivery {
-    /// As it should be.
+    /// Normally.
     Whole,
-    /// As it should be, after this time.
+    /// Normally, after this delay.
     After(Duration),
-    /// Not at all, with the connection left open.
+    /// Nothing is sent, and the connection stays open.
     Never,
-    /// Not at all, with the connection closed.
+    /// Nothing is sent, and the connection is closed.
     Closed,
-    /// A byte now and then, for ever.
+    /// Byte by byte, slowly.
     Dripping,
-    /// Half of the body, and a reset.
+    /// Half of the body, then the connection is reset.
     Reset,
-    /// With too long a body announced, and the connection closed.
+    /// The announced length is too long, and the connection is closed.
     Short,
-    /// With too short a body announced.
+    /// The announced length is too short.
     Long,
-    /// For ever, as fast as it is read.
+    /// Without an end, as fast as it is read.
     Endless,
 }
 
 impl Delivery {
-    /// Whether the client gets to see a status.
+    /// Whether the client receives a status.
     pub(super) fn has_status(self) -> bool {
         !matches!(self, Self::Never | Self::Closed)
     }
 }
 
-/// Sends a reply. Answers whether the connection is fit for another one.
+/// Sends a reply. Returns whether the connection can be used for another one.
 ///
 /// # Errors
 ///
@@ -76,11 +76,11 @@ pub(super) async fn deliver(stream: &mut TcpStream, reply: &Reply, delivery: Del
         Delivery::Reset => {
             let half = body.get(..body.len() / 2).unwrap_or_default();
             send(stream, reply, body.len(), half).await?;
-            // Closing now resets: what is unsent is thrown away, and the client is told so.
+            // With this setting, closing the connection resets it and discards unsent data.
             stream.set_zero_linger().map(|()| false)
         }
         Delivery::Short => send(stream, reply, body.len() + MISSING_BYTES, body).await.map(|()| false),
-        // The connection goes on, with the rest of this body in front of the next answer.
+        // The connection stays open. The client sees the rest of this body before the next response.
         Delivery::Long => send(stream, reply, body.len() / 2, body).await.map(|()| true),
         Delivery::Endless => {
             stream.write_all(head(reply, None).as_bytes()).await?;
@@ -94,12 +94,12 @@ pub(super) async fn deliver(stream: &mut TcpStream, reply: &Reply, delivery: Del
 }
 
 async fn send(stream: &mut TcpStream, reply: &Reply, announced: usize, body: &[u8]) -> io::Result<()> {
-    // In one piece, so that an answer is one packet where it fits.
+    // A single write, so that a short response is a single packet.
     let bytes = [head(reply, Some(announced)).as_bytes(), body].concat();
     stream.write_all(&bytes).await
 }
 
-/// Status line and headers. Without a length the body is chunked.
+/// Status line and headers. Without a length, the body is chunked.
 fn head(reply: &Reply, length: Option<usize>) -> String {
     let Reply { status, content_type, headers, .. } = reply;
     let framing = match length {

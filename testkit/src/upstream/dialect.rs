@@ -1,4 +1,4 @@
-//! Every venue's own way of saying things, by the venue.
+//! Dispatches to the file that knows a venue's format.
 
 use http::StatusCode;
 use serde_json::json;
@@ -9,7 +9,7 @@ use super::request::Query;
 use super::{binance, bitfinex, bitstamp, coinbase, coingecko, gemini, kraken};
 use crate::Venue;
 
-/// A question, as it was put to a venue.
+/// A request to a venue.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Question<'a> {
     pub(super) venue: Venue,
@@ -19,7 +19,7 @@ pub(super) struct Question<'a> {
 }
 
 impl Question<'_> {
-    /// The venue's honest answer.
+    /// The venue's normal response.
     pub(super) fn answer(self, quotes: &Quotes<'_>) -> Reply {
         let Self { venue, path, query } = self;
         match venue {
@@ -33,7 +33,7 @@ impl Question<'_> {
         }
     }
 
-    /// The form of an answer with nothing in it.
+    /// A response of the normal form without any prices.
     pub(super) fn empty(self, quotes: &Quotes<'_>) -> Reply {
         match self.venue {
             Venue::Kraken => kraken::empty(),
@@ -43,12 +43,12 @@ impl Question<'_> {
         }
     }
 
-    /// How the venue says that it has failed.
+    /// The venue's error response.
     pub(super) fn error(self) -> Reply {
         match self.venue {
             Venue::Kraken => kraken::error(),
             Venue::Coinbase => coinbase::error(),
-            // None of its own is known: `Fault::applies_to` keeps this from being asked for.
+            // The venue has no known format for errors. `Fault::applies_to` excludes this case.
             Venue::Bitstamp => Reply::empty(StatusCode::INTERNAL_SERVER_ERROR),
             Venue::Gemini => gemini::error(),
             Venue::Bitfinex => bitfinex::error(),
@@ -57,7 +57,7 @@ impl Question<'_> {
         }
     }
 
-    /// How the venue says that it was asked too often.
+    /// The venue's response to too many requests.
     pub(super) fn limited(self) -> Reply {
         match self.venue {
             Venue::Kraken => kraken::limited(),
@@ -70,7 +70,7 @@ impl Question<'_> {
         }
     }
 
-    /// A bare status, with a body where a venue is known to send one.
+    /// An error status, with a body if the venue is known to send one.
     pub(super) fn status(self, status: StatusCode) -> Reply {
         match (self.venue, status) {
             (Venue::Binance, StatusCode::UNAVAILABLE_FOR_LEGAL_REASONS) => {

@@ -1,7 +1,7 @@
 //! Kraken: `GET /0/public/Ticker?pair=XBTUSD,ETHUSD`.
 //!
-//! The reply is keyed by each pair's canonical name, whatever it was asked by. Errors come with HTTP 200, and
-//! one unknown pair fails the whole list. There is no time in it.
+//! The response uses each pair's canonical name as its key, whatever name was requested. Errors have HTTP 200, and
+//! one unknown pair fails the whole list. Prices have no timestamps.
 
 use http::StatusCode;
 use serde_json::{Map, Value, json};
@@ -19,7 +19,7 @@ pub(super) fn answer(path: &str, query: &Query, quotes: &Quotes<'_>) -> Reply {
     let mut result = Map::new();
     let answered = |quoted: &Quoted| (canonical_name(&quoted.named), ticker(&quoted.trade.price));
     if wanted.is_empty() {
-        // Without a list Kraken answers with everything it trades.
+        // Without a list, Kraken returns all its markets.
         result.extend(all.iter().map(answered));
     }
     for name in wanted.split(',').filter(|_| !wanted.is_empty()) {
@@ -47,13 +47,13 @@ fn failure(word: &str) -> Reply {
     Reply::ok(&json!({"error": [word]}))
 }
 
-/// The name a client asks by: `BTC-USD` is `XBTUSD`.
+/// The name in requests: `BTC-USD` is `XBTUSD`.
 fn altname(pair: &str) -> String {
     let kraken_code = |code: &str| if code == "BTC" { "XBT".to_owned() } else { code.to_owned() };
     pair.split('-').map(kraken_code).collect()
 }
 
-/// The name Kraken answers by. Its oldest pairs have one of their own; for the others it is the altname.
+/// The name in responses. Kraken's oldest pairs have a special one; for all others it is the same as in requests.
 fn canonical_name(pair: &str) -> String {
     match pair {
         "BTC-USD" => "XXBTZUSD".to_owned(),
@@ -62,7 +62,7 @@ fn canonical_name(pair: &str) -> String {
     }
 }
 
-/// All fields of a ticker. Beside the price they are constants of the right form.
+/// All fields of a ticker. All except the price are constants with the right format.
 fn ticker(price: &str) -> Value {
     json!({
         "a": [price, "1", "1.000"],

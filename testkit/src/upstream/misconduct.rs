@@ -1,6 +1,6 @@
-//! What a fault makes of an answer: other bytes, or another way of sending them.
+//! Applies a fault to a response: other bytes, or another way of sending them.
 //!
-//! Faults of price and time are not here: `quotes` has put them into the honest answer already.
+//! Faults of prices and times are not here, because `quotes` has already applied them.
 
 use std::io::Write;
 use std::sync::OnceLock;
@@ -15,20 +15,20 @@ use super::quotes::Quotes;
 use super::reply::{Reply, http_date};
 use crate::fault::{Fault, RetryAfter, Status};
 
-/// Where the machines of clouds find their secrets: what a redirect must not make anybody ask.
+/// The metadata service of cloud machines, which has secrets. A client must not follow a redirect to it.
 const SECRETS_ADDRESS: &str = "http://169.254.169.254/";
 
-/// How deep nested JSON is: a parser that goes down by calling itself is out of stack long before.
+/// Deep enough that a recursive JSON parser without a limit overflows its stack.
 const NESTED_LISTS: usize = 100_000;
 
-/// What the bomb unpacks to: more than anybody's idea of a body, and a thousand times its packed size.
+/// The decompressed size of the bomb: far more than any client should accept, and a thousand times its compressed size.
 const BOMB_BYTES: usize = 96 * 1024 * 1024;
 
-/// A page as proxies and challenges send it in place of an answer.
+/// A page as proxies and bot challenges send it instead of a response.
 const PAGE: &str = "<!DOCTYPE html><html><head><title>Just a moment...</title></head><body>\
                     <h1>Checking your browser</h1><p>97000.00</p></body></html>";
 
-/// What goes out, and how, when the venue has this fault.
+/// The response, and how to send it, if the venue has this fault.
 pub(super) fn answer(
     fault: Fault,
     question: Question<'_>,
@@ -52,7 +52,7 @@ pub(super) fn answer(
         Fault::Bomb => Reply::bytes(StatusCode::OK, bomb()).with("content-encoding", "gzip"),
         Fault::Html => Reply { content_type: "text/html", ..Reply::bytes(StatusCode::OK, PAGE) },
         Fault::Deep => Reply::bytes(StatusCode::OK, "[".repeat(NESTED_LISTS) + &"]".repeat(NESTED_LISTS)),
-        // Neither UTF-8 nor the start of any packed format.
+        // Neither UTF-8 nor the start of a compressed format.
         Fault::Garbage => Reply::bytes(StatusCode::OK, [0xff, 0xfe, 0x00, 0xc3, 0x28].repeat(100)),
         Fault::Cut => {
             let mut reply = question.answer(quotes);
@@ -79,22 +79,21 @@ fn refusal(question: Question<'_>, status: Status, retry_after: Option<RetryAfte
     }
 }
 
-/// Does what a fault needs done once, and what would hold up the first answer: packing takes a debug build
-/// longer than many a slot.
+/// Prepares a fault. Compressing the bomb can take longer than a slot in a debug build, so it is done in advance.
 pub(super) fn prepare(fault: Fault) {
     if fault == Fault::Bomb {
         bomb();
     }
 }
 
-/// Blanks, which are good JSON all the way, packed once.
+/// Compressed blanks, which are valid JSON up to the last one. Compressed only once.
 fn bomb() -> Vec<u8> {
     static BOMB: OnceLock<Vec<u8>> = OnceLock::new();
     let pack = || {
         let piece = [b' '; 64 * 1024];
         let mut packed = GzEncoder::new(Vec::new(), Compression::fast());
         for _ in 0..BOMB_BYTES / piece.len() {
-            // Writing to memory does not fail.
+            // Writing to memory cannot fail.
             let _written = packed.write_all(&piece);
         }
         packed.finish().unwrap_or_default()

@@ -1,4 +1,4 @@
-//! What one venue quotes at one moment: the market, with the test's prices and faults over it.
+//! What one venue quotes at one moment: the market's prices, changed by the test's prices and faults.
 
 use std::collections::BTreeSet;
 
@@ -17,11 +17,11 @@ pub(super) struct Quotes<'a> {
     now_ms: i64,
 }
 
-/// A pair that a venue has a market in.
+/// A pair that a venue has a market for.
 #[derive(Clone, Debug)]
 pub(super) struct Quoted {
     pub(super) pair: String,
-    /// The pair that the answer says it is about: the same, but for a fault.
+    /// The pair that the response names. Different from `pair` only with a fault.
     pub(super) named: String,
     pub(super) trade: Trade,
 }
@@ -36,12 +36,12 @@ impl<'a> Quotes<'a> {
         Self { market, controls, venue, fault: active.map(|active| active.fault), now_ms }
     }
 
-    /// The newest trade of the pair; `None` when the venue has no market for it.
+    /// The newest trade of the pair; `None` if the venue has no market for it.
     pub(super) fn trade(&self, pair: &str) -> Option<Trade> {
         self.all().into_iter().find(|quoted| quoted.pair == pair).map(|quoted| quoted.trade)
     }
 
-    /// Every pair the venue has a market for, with its newest trade, in the order of their names.
+    /// Every pair the venue has a market for, with its newest trade, sorted by name.
     pub(super) fn all(&self) -> Vec<Quoted> {
         let mut pairs: BTreeSet<String> = self.market.pairs(self.venue, self.now_ms).into_iter().collect();
         pairs.extend(self.controls.prices(self.venue).into_iter().flatten().map(|(pair, _)| pair.clone()));
@@ -98,7 +98,7 @@ impl<'a> Quotes<'a> {
     }
 }
 
-/// A script may quote nonsense, which stays what it is.
+/// A script may quote text that is not a number. It is left unchanged.
 fn multiplied(price: &str, factor: Decimal) -> String {
     let product = price.parse::<Decimal>().ok().and_then(|price| price.checked_mul(factor));
     product.map_or_else(|| price.to_owned(), |product| product.normalize().to_string())

@@ -1,4 +1,4 @@
-//! An answer, before it goes out.
+//! A response, before it is sent.
 
 use chrono::DateTime;
 use http::StatusCode;
@@ -22,7 +22,7 @@ impl Reply {
         Self::bytes(status, body.to_string())
     }
 
-    /// For what `Value` cannot hold: numbers with their own digits, and what only looks like JSON.
+    /// For bodies that `Value` cannot represent: numbers with exact digits, and invalid JSON.
     pub(super) fn bytes(status: StatusCode, body: impl Into<Vec<u8>>) -> Self {
         Self { status, content_type: "application/json", headers: Vec::new(), body: body.into() }
     }
@@ -37,8 +37,8 @@ impl Reply {
     }
 }
 
-/// A price as a JSON number, in the digits it has. What is no number is written as one would be that the
-/// venue's own program made of it: `NaN` bare, a word in quotes.
+/// A price as a JSON number with exactly its digits. If it is not a number, it is written as a careless program would: `NaN`
+/// bare, other words in quotes.
 pub(super) fn json_number(price: &str) -> String {
     let is_bare = price.parse::<f64>().is_ok();
     if is_bare { price.to_owned() } else { Value::from(price).to_string() }

@@ -1,13 +1,13 @@
-//! A request's head, and what of it the venues look at.
+//! A request's head, and the parts of it that venues use.
 
 use http::Method;
 
 use super::request_log::SentKey;
 
-/// Header fields read. A client of ours sends fewer than ten.
+/// The maximum number of header fields. Our client sends fewer than ten.
 const MAX_HEADERS: usize = 64;
 
-/// The headers that CoinGecko takes a key in, for its two kinds of customers.
+/// The headers for CoinGecko's two kinds of keys.
 const KEY_HEADERS: [&str; 2] = ["x-cg-demo-api-key", "x-cg-pro-api-key"];
 
 #[derive(Clone, Debug)]
@@ -20,16 +20,16 @@ pub(super) struct Request {
     pub(super) keep_alive: bool,
 }
 
-/// What follows the question mark.
+/// The query, without the question mark.
 #[derive(Clone, Debug, Default)]
 pub(super) struct Query(Option<String>);
 
 impl Request {
-    /// The first request in `bytes` and its length; `None` when it is not complete yet.
+    /// The first request in `bytes` and its length; `None` if it is not complete yet.
     ///
     /// # Errors
     ///
-    /// When this is not HTTP/1.
+    /// If this is not HTTP/1.
     pub(super) fn parse(bytes: &[u8]) -> anyhow::Result<Option<(Self, usize)>> {
         let mut headers = [httparse::EMPTY_HEADER; MAX_HEADERS];
         let mut head = httparse::Request::new(&mut headers);
@@ -53,7 +53,7 @@ impl Request {
             path: path.to_owned(),
             query,
             key,
-            // A body is not read, so nothing can follow it.
+            // The body is not read, so no further request can follow.
             keep_alive: head.version == Some(1) && !closes && !has_body,
         };
         Ok(Some((request, length)))
@@ -67,18 +67,18 @@ impl Query {
         parameters.into_iter().find(|(known, _)| *known == name).map(|(_, value)| percent_decode(value))
     }
 
-    /// The parts of a comma-separated parameter, none where it is missing.
+    /// The parts of a comma-separated parameter; empty if it is missing.
     pub(super) fn list(&self, name: &str) -> Vec<String> {
         self.get(name).iter().flat_map(|list| list.split(',')).map(str::to_owned).collect()
     }
 
-    /// `path?query`, as it was asked.
+    /// `path?query`, as it was sent.
     pub(super) fn after(&self, path: &str) -> String {
         self.0.as_ref().map_or_else(|| path.to_owned(), |query| format!("{path}?{query}"))
     }
 }
 
-/// Decodes `%2C` and its like; clients differ in whether they encode the comma of a list.
+/// Decodes `%2C` and the like. Some clients encode the commas of a list.
 fn percent_decode(text: &str) -> String {
     let mut parts = text.split('%');
     let mut decoded = parts.next().unwrap_or_default().to_owned();

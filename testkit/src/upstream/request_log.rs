@@ -1,31 +1,31 @@
-//! What the server was asked.
+//! The log of received requests.
 
 use std::collections::VecDeque;
 
 use crate::Venue;
 
-/// Requests kept; the oldest go first. Hours of a poller's work at a slot a second, in about a megabyte.
+/// Requests that are kept; the oldest are dropped first. Enough for hours of polling once per second, in about 1 MB.
 const MAX_REQUESTS: usize = 10_000;
 
-/// A request that has reached the server, whether or not it was answered.
+/// A request that has reached the server, whether or not there was a response.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct LoggedRequest {
-    /// The venue asked; `None` when the path names none.
+    /// The venue; `None` if the path does not name one.
     pub venue: Option<Venue>,
-    /// What was asked of the venue, without the venue's name: `/0/public/Ticker?pair=XBTUSD`.
+    /// Path and query, without the venue's name: `/0/public/Ticker?pair=XBTUSD`.
     pub path_and_query: String,
-    /// When it came, unix time in milliseconds. The market was asked about this very time.
+    /// When it was received, unix time in milliseconds. The response has the market's prices at exactly this time.
     pub time_ms: i64,
-    /// The HTTP status of the answer; `None` when there is none.
+    /// The HTTP status of the response; `None` if there was none.
     pub status: Option<u16>,
-    /// The key that came with it, of the kinds that CoinGecko gives out.
+    /// The CoinGecko key that was sent, if any.
     pub key: Option<SentKey>,
 }
 
-/// A key as it was sent.
+/// An API key in a request.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct SentKey {
-    /// The header it came in, in small letters.
+    /// The header that contained it, in lower case.
     pub header: String,
     /// The key itself.
     pub value: String,

@@ -1,4 +1,4 @@
-//! What the server's connections share, and the way of a request through it.
+//! The state that all connections share, and how a request is handled.
 
 use std::fmt;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -35,7 +35,7 @@ impl State {
         lock(&self.log).all()
     }
 
-    /// Answers a request at the present time, and logs it.
+    /// Responds to a request at the current time, and logs it.
     pub(super) fn respond(&self, request: &Request) -> (Reply, Delivery) {
         let now_ms = clock::now_ms();
         let (venue, path) = split_venue(&request.path);
@@ -72,7 +72,7 @@ impl fmt::Debug for State {
     }
 }
 
-/// Takes the venue's name off the front of a path, and leaves the exchange's own path.
+/// Splits a path into the venue's name and the path on that venue.
 fn split_venue(path: &str) -> (Option<Venue>, &str) {
     let (name, rest) = path.strip_prefix('/').and_then(|path| path.split_once('/')).unwrap_or_default();
     match name.parse() {
@@ -81,7 +81,7 @@ fn split_venue(path: &str) -> (Option<Venue>, &str) {
     }
 }
 
-/// A panic elsewhere fails its own test; what it left here is still of use to the others.
+/// A panic in another thread fails its own test. The state is still valid for others.
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

@@ -1,4 +1,4 @@
-//! The server over HTTP, as a source of Tickwell meets it.
+//! Tests of the server over HTTP, as Tickwell uses it.
 
 use std::time::Duration;
 
@@ -14,7 +14,7 @@ mod dialects;
 mod faults;
 mod wire;
 
-/// Long enough that no test sees two slots, and the epoch's own slot is far away.
+/// Long enough that no test spans two slots.
 const INTERVAL: Duration = Duration::from_hours(24 * 365);
 
 async fn start() -> FakeUpstream {
@@ -38,24 +38,24 @@ async fn start() -> FakeUpstream {
     FakeUpstream::start(Arc::new(market), "127.0.0.1:0").await.unwrap()
 }
 
-/// When the slot of [`start`]'s market began.
+/// When the slot of [`start`]'s market begins.
 fn slot_start_ms() -> i64 {
     let year_ms = 365 * 86_400_000;
     clock::now_ms() / year_ms * year_ms
 }
 
-/// Everything that comes back for a request, in bytes, until the server closes or the client has enough.
+/// The bytes received for a request, until the server closes the connection or `enough` is reached.
 async fn raw(upstream: &FakeUpstream, method: &str, path: &str, headers: &str, enough: usize) -> Vec<u8> {
     let mut stream = TcpStream::connect(upstream.address).await.unwrap();
     let request = format!("{method} {path} HTTP/1.1\r\nhost: fake\r\nconnection: close\r\n{headers}\r\n");
     stream.write_all(request.as_bytes()).await.unwrap();
-    // With room for a whole answer, so that one reading takes what has come.
+    // Room for a whole response, so that one read takes everything available.
     let mut response = Vec::with_capacity(64 * 1024);
     while response.len() < enough && stream.read_buf(&mut response).await.is_ok_and(|length| length > 0) {}
     response
 }
 
-/// An answer as a well-behaved client takes it apart.
+/// A response, parsed as a correct client would.
 struct Answer {
     status: u16,
     head: String,
@@ -163,14 +163,14 @@ async fn stopping_closes_connections_and_frees_the_port() {
     let upstream = start().await;
     let address = upstream.address;
     let mut idle = TcpStream::connect(address).await.unwrap();
-    // An answer proves that the connection was accepted, and it stays open after it.
+    // A response proves that the connection was accepted. It stays open afterwards.
     idle.write_all(b"GET /kraken/ HTTP/1.1\r\nhost: fake\r\n\r\n").await.unwrap();
     assert!(idle.read(&mut [0; 1_024]).await.unwrap() > 0);
     upstream.stop().await;
-    // Without giving the runtime a turn in which it could still tidy up.
+    // Check at once, without giving the runtime time to clean up.
     assert!(std::net::TcpStream::connect(address).is_err());
     let mut rest = Vec::new();
-    // Closed or reset, either is an end.
+    // The connection may be closed or reset.
     let _ended = idle.read_to_end(&mut rest).await;
 }
 

@@ -1,4 +1,4 @@
-// The chart draws what is in the log: lines where there are ticks, shade where there are none.
+// The chart draws what is in the log: lines where there are ticks, shading where there are gaps.
 
 import assert from "node:assert/strict";
 
@@ -36,7 +36,7 @@ export default async function ({ browser, url, behind }) {
   assert.match(rows[1].join(" "), /^(BTC|ETH)-USD 20.* too few sources$/);
   await now.goodbye();
 
-  // A view of the past stays, whatever comes.
+  // A view of the past does not move when new ticks arrive.
   const past = await arrive(browser, `${url}/#range=${RANGE}ms&to=${end + BEHIND}&average=`);
   await past.isLive();
   const from = end + BEHIND - RANGE;
@@ -51,9 +51,9 @@ export default async function ({ browser, url, behind }) {
         const columns = Array.from({ length: Math.max(0, Math.ceil(end - first)) }, (_, column) => first + column);
         const isGap = time - ticks[index].time > STEP * 1.5;
         const shaded = columns.filter((column) => holds(gap, column)).length;
-        // A line of the grid may run through it.
+        // A grid line may cross it.
         if (isGap) return shaded < 0.9 * columns.length || columns.some((column) => holds(line, column));
-        // The dot of an extreme may cover a part of it.
+        // The dot of an extreme may cover part of it.
         return shaded || !columns.some((column) => holds(line, column));
       });
     };

@@ -1,4 +1,4 @@
-// Keys, a mouse and fingers move what is looked at, and the address keeps it.
+// Keyboard, mouse and touch change the view, and the URL keeps it.
 
 import assert from "node:assert/strict";
 
@@ -42,7 +42,7 @@ export default async function ({ browser, url }) {
   const closer = (await becomes("a bit wider", (range) => range === Math.round(600_000 * 0.7 ** 8 * 1.4))).range;
   assert.equal(await page.locator("#ranges :checked").count(), 0);
 
-  // The crosshair stands on ticks, and tells them.
+  // The crosshair snaps to ticks and shows their values.
   const pointed = async () => {
     const drawn = await words();
     return { time: drawn.at(-1), price: drawn[drawn.indexOf("BTC-USD") + 1] };
@@ -126,7 +126,7 @@ export default async function ({ browser, url }) {
   assert(await page.locator("#points").isVisible());
   assert(await page.getByRole("checkbox", { name: "Candles" }).isChecked());
 
-  // A card takes its pair away, and brings it back.
+  // A card hides its pair, and shows it again.
   const card = page.getByRole("button", { name: "ETH-USD" });
   await page.getByRole("checkbox", { name: "Table" }).uncheck();
   await until("both pairs", words, (drawn) => drawn.includes("ETH-USD"));

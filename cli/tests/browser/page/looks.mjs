@@ -1,4 +1,4 @@
-// Narrow and wide, light and dark: nothing is cut off, and everybody can read it. And without scripts.
+// In narrow and wide windows, in light and dark mode: nothing is cut off, and everything is accessible. Also without scripts.
 
 import assert from "node:assert/strict";
 import { readFileSync } from "node:fs";

@@ -1,4 +1,4 @@
-// The feed stops, the pod dies, and comes back: what is shown meanwhile, and that nothing is missing afterwards.
+// The feed stops, and the pod is killed and started again: what the page shows meanwhile, and that nothing is missing afterwards.
 
 import assert from "node:assert/strict";
 
@@ -38,7 +38,7 @@ export default async function ({ browser, url, behind }) {
   await isLive();
   assert.equal(await page.locator("#banner").isVisible(), false);
   await until("fresh", () => card("BTC-USD"), ({ fresh }) => fresh.startsWith("fresh"));
-  // What came while the pod was away is there, and nothing twice.
+  // Events from the time without the pod are there, and nothing is there twice.
   for (const pair of PAIRS) {
     const moment = (slot) => new Date(slot).toISOString().slice(0, 19).replace("T", " ");
     const compared = async () => {

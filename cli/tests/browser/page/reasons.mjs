@@ -1,4 +1,4 @@
-// What is said where there is no price, no right one, or none for everybody.
+// What the page shows if there is no price, an unreliable one, or the pod refuses requests.
 
 import assert from "node:assert/strict";
 
@@ -35,7 +35,7 @@ export default async function ({ browser, url, behind }) {
     await until(`that it is ${what}`, () => other.text("#banner"), (words) => words.startsWith(says));
     assert(await other.page.locator("#banner").isVisible());
     await until("a price beside it", () => other.card("BTC-USD"), ({ price }) => /\d/.test(price));
-    // It may be too busy for one of the tables, at this speed.
+    // At this speed, the pod may refuse requests for one of the tables.
     await other.goodbye(ANSWERED);
   }
 
@@ -57,7 +57,7 @@ export default async function ({ browser, url, behind }) {
   await use("foo");
   await keyed.isLive();
   assert.deepEqual(await asks(), [false, ""]);
-  // It is asked for once.
+  // It is requested only once.
   await keyed.page.reload();
   await keyed.isLive();
   assert.deepEqual([...new Set(sent.filter(Boolean))], ["wrong", "foo"]);

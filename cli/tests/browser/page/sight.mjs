@@ -1,4 +1,4 @@
-// What somebody sees on the page: words, states, and the pixels of the chart.
+// Reads what is visible on the page: words, states, and the pixels of the chart.
 
 import assert from "node:assert/strict";
 
@@ -47,7 +47,7 @@ function watch() {
   window.drawn = [];
   window.states = [];
   HTMLCanvasElement.prototype.getContext = function (...how) {
-    // Those who only look say so with a second argument.
+    // The page draws with one argument. Tests that only read pixels pass a second one.
     if (how.length === 1) window.drawn = [];
     return getContext.apply(this, how);
   };

@@ -18,7 +18,7 @@ use super::{Arguments, metrics, table};
 /// What is asked about: one pair, so that a slot is a line.
 const PAIR: &str = "BTC-USD";
 
-/// After so many slots a price that does not move is frozen: soon enough to be seen.
+/// After how many slots an unchanged price is frozen. Low enough to be visible in a short run.
 const FROZEN_AFTER_SLOTS: u32 = 3;
 
 /// What a slow machine may add to any wait.
@@ -58,7 +58,7 @@ pub(super) async fn run(arguments: &Arguments) -> anyhow::Result<()> {
         writeln!(stdout(), "{line}")?;
     }
     let (status, ready) = subject.get("/readyz?verbose").await?;
-    writeln!(stdout(), "\n/readyz?verbose answers {status}:\n{}", pretty(&ready))?;
+    writeln!(stdout(), "\n/readyz?verbose returns {status}:\n{}", pretty(&ready))?;
     writeln!(stdout(), "\nRequests:  before the faults  after they began")?;
     for venue in sources {
         let requests = upstream.requests_to(venue);
@@ -103,14 +103,14 @@ impl Subject {
         }
         let process = command.start()?;
         let url = process.url(PATIENCE).await?;
-        // A second installation fails, and is as good as the first.
+        // Fails if it is already installed, which is fine.
         let _installed = rustls::crypto::ring::default_provider().install_default();
         let client = reqwest::Client::builder().timeout(PATIENCE).no_proxy().build()?;
         Ok(Self { process, url, client })
     }
 
-    /// Prints a line for each of so many slots that sources were asked about, from the record at `first` on.
-    /// Answers the sequence after the last one.
+    /// Prints a line for each of this many slots with quotes, beginning with the record at `first`.
+    /// Returns the sequence after the last one.
     async fn watch(
         &self,
         first: u64,
@@ -150,7 +150,7 @@ impl Subject {
     }
 }
 
-/// JSON over several lines; what is none, as it is.
+/// Indents JSON. Other text is returned unchanged.
 fn pretty(text: &str) -> String {
     let parsed = serde_json::from_str::<Value>(text).and_then(|json| serde_json::to_string_pretty(&json));
     parsed.unwrap_or_else(|_| text.to_owned())

@@ -1,11 +1,11 @@
-//! The fault lab: what the real binary does when its sources misbehave.
+//! The fault lab shows what the real binary does when its sources misbehave.
 //!
-//! It starts the fake upstream with a walking market and `tickwell run` over it, lets a few healthy slots pass,
-//! then lets the faults begin, and shows for people what each record, the metrics and readiness say.
+//! It starts the fake upstream with random prices, and `tickwell run` with it. After a few healthy slots, the faults begin.
+//! The output shows each record, the metrics that changed, and readiness.
 //!
-//! 1. [`table`]: a line for each slot, while it runs.
-//! 2. [`experiment`]: the two processes, and what passes between them.
-//! 3. [`metrics`]: which of them moved.
+//! 1. [`table`]: prints a line for each slot.
+//! 2. [`experiment`]: starts the two processes and watches them.
+//! 3. [`metrics`]: shows which metrics changed.
 
 mod experiment;
 mod metrics;
@@ -20,18 +20,18 @@ use clap::Parser;
 use testkit::Venue;
 use testkit::fault::{Assignment, catalogue};
 
-/// Runs Tickwell against exchanges with faults, and shows what it made of them.
+/// Runs Tickwell against exchanges with faults, and shows how it reacts.
 ///
-/// Without a fault, lists those there are.
+/// Without arguments, lists the faults.
 #[derive(Debug, Parser)]
 struct Arguments {
     /// The tickwell binary.
     #[arg(long)]
     binary: PathBuf,
-    /// What is wrong with whom, for example kraken=stuck bitstamp=451.
+    /// Exchanges and their faults, for example kraken=stuck bitstamp=451.
     #[arg(value_name = "VENUE=FAULT")]
     faults: Vec<Assignment>,
-    /// How many slots to watch, the healthy ones included.
+    /// How many slots to watch, including the healthy ones.
     #[arg(long, default_value_t = 12)]
     slots: usize,
     /// How many slots pass before the faults begin.
@@ -40,10 +40,10 @@ struct Arguments {
     /// The distance between slots in milliseconds.
     #[arg(long, default_value_t = 1_000, value_parser = clap::value_parser!(u32).range(200..=60_000))]
     interval: u32,
-    /// Who is asked; without it the five exchanges with markets in USD, and whoever has a fault.
+    /// The sources. The default is the five exchanges with markets in USD, and those with a fault.
     #[arg(long, value_delimiter = ',')]
     sources: Vec<Venue>,
-    /// A setting for Tickwell, such as aggregate.min_sources=3; may be given more than once.
+    /// A setting for Tickwell, such as aggregate.min_sources=3. May be repeated.
     #[arg(long = "set", value_name = "KEY=VALUE")]
     settings: Vec<String>,
 }
@@ -52,21 +52,21 @@ impl Arguments {
     fn check(&self) -> anyhow::Result<()> {
         ensure!(
             self.healthy < self.slots,
-            "--healthy {} leaves no slot of --slots {}",
+            "--healthy {} must be less than --slots {}",
             self.healthy,
             self.slots
         );
-        ensure!(self.healthy > 0, "--healthy 0 leaves nothing to compare with");
+        ensure!(self.healthy > 0, "--healthy must be at least 1, to have something to compare with");
         for Assignment { venue, .. } in &self.faults {
             let sources: Vec<&str> = self.sources().into_iter().map(Venue::name).collect();
             if !sources.contains(&venue.name()) {
-                bail!("{venue} has a fault and is not asked: --sources is {}", sources.join(","));
+                bail!("{venue} has a fault, but is not in --sources {}", sources.join(","));
             }
         }
         Ok(())
     }
 
-    /// Who is asked, each once.
+    /// The sources, each once.
     fn sources(&self) -> Vec<Venue> {
         if !self.sources.is_empty() {
             return self.sources.clone();
@@ -87,7 +87,7 @@ async fn main() -> ExitCode {
     match run(Arguments::parse()).await {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            // Its causes, and no backtrace: what is wrong is the experiment's arguments or its machine.
+            // Without a backtrace: the cause is in the arguments or the machine, not in the code.
             eprintln!("fault-lab: {error:#}");
             ExitCode::FAILURE
         }
@@ -103,13 +103,13 @@ async fn run(arguments: Arguments) -> anyhow::Result<()> {
     experiment::run(&arguments).await
 }
 
-/// The venues and faults there are, with a line of meaning for each fault.
+/// The list of venues and faults.
 fn known() -> String {
     let venues = Venue::ALL.map(Venue::name).join(", ");
     let lines: String =
         catalogue().iter().map(|entry| format!("  {:<20} {}\n", entry.form, entry.meaning)).collect();
     format!(
-        "Name who misbehaves, and how: just lab kraken=stuck bitstamp=451\n\nVenues: {venues}\n\nFaults:\n{lines}"
+        "Choose venues and their faults, such as: just lab kraken=stuck bitstamp=451\n\nVenues: {venues}\n\nFaults:\n{lines}"
     )
 }
 
@@ -128,9 +128,9 @@ mod tests {
         for (words, hint) in [
             (["krakken=stuck", "--slots", "12"], "bitstamp"),
             (["kraken=stock", "--slots", "12"], "stuck"),
-            (["kraken=late:600", "--slots", "12"], "makes no difference"),
+            (["kraken=late:600", "--slots", "12"], "no effect"),
             (["kraken=stuck", "--slots", "4"], "--healthy"),
-            (["kraken=stuck", "--sources", "gemini"], "not asked"),
+            (["kraken=stuck", "--sources", "gemini"], "--sources"),
             (["kraken=stuck", "--interval", "10"], "200"),
         ] {
             let message = parse(&words).unwrap_err().to_string();

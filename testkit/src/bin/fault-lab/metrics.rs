@@ -1,8 +1,8 @@
-//! Which of Tickwell's metrics moved, counters and gauges alike.
+//! Shows which of Tickwell's metrics changed, both counters and gauges.
 
 use std::collections::BTreeMap;
 
-/// What the sources and the record of a slot are measured in.
+/// The metrics of sources and records.
 const WATCHED: [&str; 4] = ["tickwell_source_", "tickwell_quotes_", "tickwell_poll_", "tickwell_bus_"];
 
 /// The watched metrics by their name and labels.
@@ -15,7 +15,7 @@ pub(crate) fn read(text: &str) -> BTreeMap<String, i64> {
     text.lines().filter(is_watched).filter_map(metric).collect()
 }
 
-/// A line for each that moved.
+/// A line for each metric that changed.
 pub(crate) fn moved(before: &BTreeMap<String, i64>, after: &BTreeMap<String, i64>) -> Vec<String> {
     let grown = |(name, now): (&String, &i64)| {
         let by = now - before.get(name).copied().unwrap_or(0);

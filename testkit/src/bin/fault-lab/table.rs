@@ -1,21 +1,21 @@
-//! A line for each slot: the price, or why there is none, and the verdict on each source.
+//! A table with a line for each slot: the price or the cause of the gap, and the verdict on each source.
 
 use serde_json::Value;
 use testkit::Venue;
 
-/// As wide as the longest verdict but one, and a gap.
+/// Wide enough for all verdicts but the longest.
 const WORD_WIDTH: usize = 14;
 
-/// As wide as a cause of a gap, and a gap.
+/// Wide enough for the cause of a gap.
 const PRICE_WIDTH: usize = 18;
 
-/// The line above the slots.
+/// The header line.
 pub(crate) fn header(sources: &[Venue]) -> String {
     let names: String = sources.iter().map(|source| cell(source.name(), WORD_WIDTH)).collect();
     line(&format!("{}{}{names}", cell("slot", WORD_WIDTH), cell("price", PRICE_WIDTH)))
 }
 
-/// The line of a tick or gap that somebody was asked about; `None` for other records.
+/// The line of a tick or gap with quotes; `None` for other records.
 pub(crate) fn row(record: &Value, sources: &[Venue]) -> Option<String> {
     let quotes = record["quotes"].as_array()?;
     let slot = record["slot"].as_str()?;
@@ -30,7 +30,7 @@ pub(crate) fn row(record: &Value, sources: &[Venue]) -> Option<String> {
 }
 
 fn cell(text: &str, width: usize) -> String {
-    // A word that fills its cell still ends before the next one.
+    // If a word fills its cell, there is still a space after it.
     format!("{text:<width$} ", width = width - 1)
 }
 

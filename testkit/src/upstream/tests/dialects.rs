@@ -1,4 +1,4 @@
-//! Each venue's honest answers.
+//! Tests of each venue's normal responses.
 
 use serde_json::json;
 
@@ -136,7 +136,7 @@ async fn binance_answers_for_a_list_or_for_one_and_refuses_a_list_with_a_strange
     assert_eq!(get(&upstream, &path("")).await.1.as_array().unwrap().len(), 2);
 
     let invalid = (400, json!({"code": -1121, "msg": "Invalid symbol."}));
-    // It has no market in USD, and Tickwell must not take one for the other.
+    // It has no market in USD, and Tickwell must not confuse USD with USDT.
     for query in ["?symbols=%5B%22BTCUSDT%22,%22BTCUSD%22%5D", "?symbol=BTCUSD", "?symbols=BTCUSDT"] {
         assert_eq!(get(&upstream, &path(query)).await, invalid, "{query}");
     }

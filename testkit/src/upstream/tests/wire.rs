@@ -1,10 +1,10 @@
-//! Faults of the connection, and what an honest connection keeps to.
+//! Tests of connections, with and without faults.
 
 use super::*;
 
 const GEMINI: &str = "/gemini/v1/pricefeed";
 
-/// More than any honest answer here.
+/// More than any normal response here.
 const ENOUGH: usize = 300_000;
 
 async fn with_fault(upstream: &FakeUpstream, fault: Fault, enough: usize) -> Vec<u8> {
@@ -20,7 +20,7 @@ fn announced(answer: &Answer) -> usize {
 async fn a_connection_carries_one_answer_after_the_other() {
     let upstream = start().await;
     let mut stream = TcpStream::connect(upstream.address).await.unwrap();
-    // The second request comes along with the first one's end.
+    // The second request arrives together with the end of the first.
     let one = format!("GET {GEMINI} HTTP/1.1\r\nhost: fake\r\n\r\n");
     stream.write_all([one.as_bytes(), one.as_bytes()].concat().as_slice()).await.unwrap();
     stream.shutdown().await.unwrap();
@@ -68,7 +68,7 @@ async fn a_connection_can_end_without_an_answer_or_in_the_middle_of_one() {
     let ended = stream.read_to_end(&mut received).await;
     assert_eq!(ended.unwrap_err().kind(), std::io::ErrorKind::ConnectionReset);
 
-    // Both are in the log, the one without a status.
+    // Both are in the log, one of them without a status.
     let statuses: Vec<_> = upstream.requests().iter().map(|request| request.status).collect();
     assert_eq!(statuses, [None, Some(200)]);
 }
