@@ -178,10 +178,16 @@ impl Memory {
     /// Forgets everything if this is another log.
     fn switch_to(&mut self, log: &LogIdentity) {
         if self.log.as_ref() != Some(log) {
-            let covered = |(pair, known): (&Pair, &Known)| Some((*pair, known.covered?));
-            let former = self.pairs.iter().filter_map(covered).collect();
-            *self = Self { log: Some(log.clone()), former, ..Self::default() };
+            self.forget();
+            self.log = Some(log.clone());
         }
+    }
+
+    /// Forgets the log, because it was replaced, but not up to where it covered its pairs.
+    pub(super) fn forget(&mut self) {
+        let covered = |(pair, known): (&Pair, &Known)| Some((*pair, known.covered?));
+        let former = self.pairs.iter().filter_map(covered).collect();
+        *self = Self { former, ..Self::default() };
     }
 
     fn contradiction(&self, pair: Pair, response: &LeaderResponse<'_>) -> String {

@@ -274,7 +274,10 @@ impl NatsWriter {
         match self.nats.stream_info().await {
             Ok(_) => self.nats.unanswered(error),
             Err(gone @ ReadError::Gone { .. }) => match self.nats.recreate_stream(&self.lease).await {
-                Ok(()) => gone,
+                Ok(()) => {
+                    self.memory().forget();
+                    gone
+                }
                 Err(failure) => ReadError::Unavailable(NotRecreated { gone, failure }.into()),
             },
             Err(other) => other,
