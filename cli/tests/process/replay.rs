@@ -96,7 +96,7 @@ async fn a_recording_is_replayed_to_the_digit_and_goes_on_where_it_was_interrupt
     let mut live = live.start().unwrap();
     assert!(!live.wait_exit(DEADLINE).await.unwrap().success());
     assert!(
-        live.lines().iter().any(|line| line.contains("this log holds replay prices")),
+        live.lines().iter().any(|line| line.contains("replay prices") && line.contains("feed.sources")),
         "{:?}",
         live.lines()
     );
