@@ -169,8 +169,8 @@ async fn records_that_a_majority_lost_are_not_given_up_while_a_server_still_has_
     for pod in pods {
         // It builds its store again, and does not answer until that is done.
         let follows = async || {
-            let ready = pod.get("/readyz").await.status == 200;
-            (ready && pod.sequence().await > seen + SOME).then_some(())
+            let answer = pod.get("/v1/pairs").await;
+            (answer.status == 200 && answer.sequence() > seen + SOME).then_some(())
         };
         wait_until("the pod follows the log", DEADLINE, follows).await;
     }

@@ -100,7 +100,9 @@ async fn a_key_is_only_sent_to_its_source() {
         process.signal("TERM").unwrap();
         process.wait_exit(DEADLINE).await.unwrap();
         let header = format!("x-cg-demo-api-key: {KEY}\r\n");
-        assert!(requests.lock().unwrap()[before..].iter().all(|request| request.contains(&header)));
+        // A connection that was closed before anything was sent leaves an empty one.
+        let requests = requests.lock().unwrap()[before..].to_vec();
+        assert!(requests.iter().all(|request| request.is_empty() || request.contains(&header)));
         unseen(&process.lines());
         for arguments in [["sources"].as_slice(), &["config", "show"], &["config", "check"]] {
             let mut process = run().args(arguments).start().unwrap();
