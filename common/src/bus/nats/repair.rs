@@ -4,11 +4,17 @@
 //! leader's keeps its own messages (see decision 0022). But a server that gets a new copy gets the leader's. So the stream
 //! is first reduced to the leader's copy, and then gets its other replicas back.
 
+use std::time::Duration;
+
 use async_nats::jetstream::stream::{Config, Info};
-use tokio::time::sleep;
+use tokio::time::{sleep, timeout};
 
 use super::{Nats, NatsError, RETRY_PAUSE, lease, replicas::Replicas};
 use crate::{bus::ReadError, domain::Sequence};
+
+/// How long the bucket's copies may take. It holds one key, so anything longer is a server that is stuck, and the log does
+/// not depend on it.
+const BUCKET_PATIENCE: Duration = Duration::from_secs(30);
 
 /// The leader's copy, from which all others are created.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -40,13 +46,22 @@ impl Nats {
     /// replicas back.
     pub async fn repair(&self) -> Result<LeadersCopy, NatsError> {
         let replicas = self.stream_info().await?.config.num_replicas;
-        for stream in [self.stream.clone(), lease::stream_name(self)] {
-            let is_alone =
-                |info: &Info| info.cluster.as_ref().is_none_or(|cluster| cluster.replicas.is_empty());
-            self.reach(&stream, 1, is_alone).await?;
-            self.reach(&stream, replicas, |info| Replicas::of(info).are_all_current()).await?;
+        self.renew_copies(&self.stream, replicas).await?;
+        let bucket = lease::stream_name(self);
+        if timeout(BUCKET_PATIENCE, self.renew_copies(&bucket, replicas)).await.is_err() {
+            tracing::warn!(
+                event = "bucket_not_repaired",
+                bucket,
+                "the copies of the lease's bucket are not complete yet; `tickwell log verify` shows when they are"
+            );
         }
         self.leaders_copy().await
+    }
+
+    async fn renew_copies(&self, stream: &str, replicas: usize) -> Result<(), NatsError> {
+        let is_alone = |info: &Info| info.cluster.as_ref().is_none_or(|cluster| cluster.replicas.is_empty());
+        self.reach(stream, 1, is_alone).await?;
+        self.reach(stream, replicas, |info| Replicas::of(info).are_all_current()).await
     }
 
     /// Sets a stream's number of replicas, and waits until `is_reached`. The servers elect a leader meanwhile, and while
