@@ -156,7 +156,7 @@ pub enum ReadError {
     },
     /// The stream's leader contradicts what this process knows about the log, and another server may still have the
     /// missing records.
-    #[error("the NATS server contradicts what this process knows about the log: {0}")]
+    #[error("it is uncertain whether the log is complete: {0}")]
     InDoubt(String),
     /// The log was replaced by another one, or has lost its newest records.
     #[error("this is not the log that the reader has been following: {0}")]

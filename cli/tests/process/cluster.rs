@@ -1,7 +1,8 @@
 //! A log on three servers: one may die without anybody noticing, and with two of them away the pods answer on.
 
-use std::time::Duration;
+use std::{sync::Arc, time::Duration};
 
+use tempfile::TempDir;
 use testkit::{
     market::WalkMarket,
     nats::{NatsCluster, replicas},
@@ -13,8 +14,8 @@ use testkit::{
 use crate::{
     agreement::{averages_are_right, history_is_the_log, pods_agree, same_records},
     audit::{audit, nothing_lost},
-    harness::{DEADLINE, Pod, Scene, has_price, slots_pass},
-    records,
+    harness::{DEADLINE, Pod, Scene, has_event, has_price, slots_pass},
+    records::{self, Record},
     survival::end,
 };
 
@@ -37,17 +38,82 @@ async fn says_of_log(pod: &Pod, wanted: &str) {
     wait_until(&format!("the log is {wanted}"), DEADLINE, found).await;
 }
 
+/// The last position of the log, as its leader has it.
+async fn last_position(cluster: &NatsCluster) -> Option<u64> {
+    let servers: Vec<String> = cluster.url().split(',').map(str::to_owned).collect();
+    let context = async_nats::jetstream::new(async_nats::connect(servers).await.ok()?);
+    let info = context.get_stream("TICKS").await.ok()?.cached_info().clone();
+    info.cluster?.leader.map(|_leader| info.state.last_sequence)
+}
+
+/// A feed on three servers, whose volumes can be rolled back.
+struct Feed {
+    cluster: NatsCluster,
+    scene: Scene,
+    upstream: FakeUpstream,
+}
+
+/// Two servers' volumes as they were at some time.
+type Copies = [TempDir; 2];
+
+impl Feed {
+    async fn start(seed: u64) -> Self {
+        let cluster = NatsCluster::start().await.unwrap();
+        let market = Arc::new(WalkMarket::new(seed, INTERVAL).unwrap());
+        let upstream = FakeUpstream::start(market, "127.0.0.1:0").await.unwrap();
+        let scene = Scene::new(INTERVAL)
+            .asking(&upstream)
+            .with_short_lease()
+            .with("TICKWELL__BUS__URL", &cluster.url())
+            .with("TICKWELL__BUS__REPLICAS", "3");
+        Self { cluster, scene, upstream }
+    }
+
+    /// Copies the volumes of two servers, one after the other, while the feed goes on.
+    async fn save(&mut self, pod: &Pod) -> Copies {
+        let mut save = async |node: usize| {
+            let copy = self.cluster.nodes[node].save().unwrap();
+            self.cluster.nodes[node].restart().await.unwrap();
+            pod.takes_in(SOME).await;
+            copy
+        };
+        [save(0).await, save(1).await]
+    }
+
+    /// Kills all servers, and starts the two whose volumes were copied from those copies. They are a majority.
+    async fn roll_back(&mut self, copies: &Copies) {
+        for node in &mut self.cluster.nodes {
+            node.kill();
+        }
+        for (node, copy) in self.cluster.nodes.iter_mut().zip(copies) {
+            node.restore(copy).unwrap();
+            node.restart().await.unwrap();
+        }
+    }
+
+    async fn last_position(&self) -> u64 {
+        wait_until("the servers have a leader", DEADLINE, async || last_position(&self.cluster).await).await
+    }
+
+    /// The operator decides for the leader's copy. Waits until the pods follow it past `seen`.
+    async fn repair(&self, pods: [&Pod; 2], seen: u64) {
+        let mut repair = self.scene.command("admin").args(["log", "repair", "--yes"]).start().unwrap();
+        assert!(repair.wait_exit(DEADLINE).await.unwrap().success(), "{}", repair.lines().join("\n"));
+        for pod in pods {
+            // It builds its store again, and does not answer until that is done.
+            let follows = async || {
+                let answer = pod.get("/v1/pairs").await;
+                (answer.status == 200 && answer.sequence() > seen + SOME).then_some(())
+            };
+            wait_until("the pod follows the log", DEADLINE, follows).await;
+        }
+    }
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_log_on_three_servers_outlives_them_one_by_one() {
     require_nats!();
-    let mut cluster = NatsCluster::start().await.unwrap();
-    let market = std::sync::Arc::new(WalkMarket::new(7, INTERVAL).unwrap());
-    let upstream = FakeUpstream::start(market, "127.0.0.1:0").await.unwrap();
-    let scene = Scene::new(INTERVAL)
-        .asking(&upstream)
-        .with_short_lease()
-        .with("TICKWELL__BUS__URL", &cluster.url())
-        .with("TICKWELL__BUS__REPLICAS", "3");
+    let Feed { mut cluster, scene, upstream: _upstream } = Feed::start(7).await;
     let mut poller = scene.poller().await;
     let pods = [&scene.pod("one").await, &scene.pod("other").await];
     has_price(pods[0]).await;
@@ -109,84 +175,81 @@ async fn a_log_on_three_servers_outlives_them_one_by_one() {
     same_records([pods[0], &newcomer]).await;
 }
 
-/// The last position of the log, as its leader has it.
-async fn last_position(cluster: &NatsCluster) -> Option<u64> {
-    let servers: Vec<String> = cluster.url().split(',').map(str::to_owned).collect();
-    let context = async_nats::jetstream::new(async_nats::connect(servers).await.ok()?);
-    let info = context.get_stream("TICKS").await.ok()?.cached_info().clone();
-    info.cluster?.leader.map(|_leader| info.state.last_sequence)
+/// Every slot that was shown has a record.
+fn shown_slots_are_covered(shown: &[Record], records: &[Record]) {
+    for old in shown {
+        let Some((from, slot)) = old.covers() else { continue };
+        let of_pair = records.iter().filter(|record| record.pair == old.pair);
+        let covered = of_pair.filter_map(Record::covers);
+        for slot in [from, slot] {
+            let is_covered = covered.clone().any(|(first, last)| (first..=last).contains(&slot));
+            assert!(is_covered, "{} {slot}", old.pair);
+        }
+    }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn records_that_a_majority_lost_are_not_given_up_while_a_server_still_has_them() {
     require_nats!();
-    let mut cluster = NatsCluster::start().await.unwrap();
-    let market = std::sync::Arc::new(WalkMarket::new(11, INTERVAL).unwrap());
-    let upstream = FakeUpstream::start(market, "127.0.0.1:0").await.unwrap();
-    let scene = Scene::new(INTERVAL)
-        .asking(&upstream)
-        .with_short_lease()
-        .with("TICKWELL__BUS__URL", &cluster.url())
-        .with("TICKWELL__BUS__REPLICAS", "3");
-    let mut poller = scene.poller().await;
-    let pods = [&scene.pod("one").await, &scene.pod("other").await];
+    let mut feed = Feed::start(11).await;
+    let mut poller = feed.scene.poller().await;
+    let pods = [&feed.scene.pod("one").await, &feed.scene.pod("other").await];
     has_price(pods[0]).await;
     pods[0].takes_in(SOME).await;
-
-    // The volumes of two servers are copied, one after the other, and later put back.
-    let mut copies = Vec::new();
-    for node in 0..2 {
-        copies.push(cluster.nodes[node].save().unwrap());
-        cluster.nodes[node].restart().await.unwrap();
-        pods[0].takes_in(SOME).await;
-    }
+    let copies = feed.save(pods[0]).await;
     let seen = pods[0].takes_in(4 * SOME).await;
     let shown = records::all(pods[0]).await;
-    for node in &mut cluster.nodes {
-        node.kill();
-    }
-    for (node, copy) in copies.iter().enumerate() {
-        cluster.nodes[node].restore(copy).unwrap();
-        cluster.nodes[node].restart().await.unwrap();
-    }
 
-    // The two are a majority, and know nothing of the newest records. The third may still have them.
-    let in_doubt = |line: &str| line.contains("contradict");
-    poller.wait_for_line(in_doubt, DEADLINE).await.unwrap();
-    let position =
-        wait_until("the two have a leader", DEADLINE, async || last_position(&cluster).await).await;
+    // The majority does not have the newest records. The third server may have them.
+    feed.roll_back(&copies).await;
+    poller.wait_for_line(|line| has_event(line, "pair_in_doubt"), DEADLINE).await.unwrap();
+    let position = feed.last_position().await;
     assert!(position < seen);
-    cluster.nodes[2].restart().await.unwrap();
+    feed.cluster.nodes[2].restart().await.unwrap();
     for pod in pods {
         says_of_log(pod, "degraded").await;
         assert_eq!(pod.get("/v1/prices/BTC-USD").await.status, 200);
     }
-    assert_eq!(last_position(&cluster).await, Some(position), "nothing is written on top of a doubt");
+    assert_eq!(feed.last_position().await, position, "nothing is written on top of a doubt");
 
-    // The operator decides for the leader's copy.
-    let mut repair = scene.command("admin").args(["log", "repair", "--yes"]).start().unwrap();
-    assert!(repair.wait_exit(DEADLINE).await.unwrap().success(), "{}", repair.lines().join("\n"));
-    for pod in pods {
-        // It builds its store again, and does not answer until that is done.
-        let follows = async || {
-            let answer = pod.get("/v1/pairs").await;
-            (answer.status == 200 && answer.sequence() > seen + SOME).then_some(())
-        };
-        wait_until("the pod follows the log", DEADLINE, follows).await;
-    }
+    feed.repair(pods, seen).await;
     end(&mut poller).await;
     let records = same_records(pods).await;
     audit(&records);
     let lost = records.iter().filter(|record| record.cause.as_deref() == Some("log_lost"));
     assert!(lost.count() > 0, "the log says what became of the slots");
-    // No slot that was shown is without a record now.
-    for old in shown.iter().filter_map(|record| record.covers().map(|covers| (&record.pair, covers))) {
-        let (pair, (from, slot)) = old;
-        let covered =
-            records.iter().filter(|record| record.pair == *pair).filter_map(|record| record.covers());
-        assert!(covered.clone().any(|(first, last)| first <= from && from <= last), "{pair} {from}");
-        assert!(covered.clone().any(|(first, last)| first <= slot && slot <= last), "{pair} {slot}");
-    }
+    shown_slots_are_covered(&shown, &records);
     pods_agree(pods).await;
     history_is_the_log(pods[1], &records).await;
+}
+
+/// A poller that did not run when the records were there learns of them from the third server.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_new_poller_does_not_write_over_records_that_only_one_server_has() {
+    require_nats!();
+    let mut feed = Feed::start(12).await;
+    let mut poller = feed.scene.poller().await;
+    let pods = [&feed.scene.pod("one").await, &feed.scene.pod("other").await];
+    has_price(pods[0]).await;
+    let copies = feed.save(pods[0]).await;
+    let seen = pods[0].takes_in(2 * SOME).await;
+    let shown = records::all(pods[0]).await;
+    poller.kill();
+
+    feed.roll_back(&copies).await;
+    let position = feed.last_position().await;
+    assert!(position < seen);
+    feed.cluster.nodes[2].restart().await.unwrap();
+    let mut poller = feed.scene.command("new").arg("poller").start().unwrap();
+    poller.wait_for_line(|line| has_event(line, "pair_in_doubt"), DEADLINE).await.unwrap();
+    // Longer than a new process waits for servers that are not up to date.
+    slots_pass(15, INTERVAL).await;
+    assert_eq!(feed.last_position().await, position, "nothing is written over them");
+
+    feed.repair(pods, seen).await;
+    end(&mut poller).await;
+    let records = same_records(pods).await;
+    audit(&records);
+    shown_slots_are_covered(&shown, &records);
+    pods_agree(pods).await;
 }

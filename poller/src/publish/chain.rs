@@ -66,6 +66,14 @@ struct Doubtful {
     reason: String,
     /// The results that wait to be published.
     bodies: VecDeque<Body>,
+    /// Whether results were dropped because too many wait.
+    is_full: bool,
+}
+
+impl Doubtful {
+    fn new(reason: String, body: Option<&Body>) -> Self {
+        Self { reason, bodies: body.cloned().into_iter().collect(), is_full: false }
+    }
 }
 
 /// What to do after the log reported an unexpected newest record.
@@ -101,7 +109,7 @@ impl Chain {
                 Found::Newest(newest) => found.push((*pair, newest)),
                 Found::InDoubt(reason) => {
                     tracing::warn!(event = "pair_in_doubt", %pair, reason, "not publishing the pair for now");
-                    doubtful.insert(*pair, Doubtful { reason, bodies: VecDeque::new() });
+                    doubtful.insert(*pair, Doubtful::new(reason, None));
                 }
             }
         }
@@ -201,7 +209,7 @@ impl Chain {
     fn doubt(&mut self, pair: Pair, reason: String, body: Option<&Body>) {
         tracing::warn!(event = "pair_in_doubt", %pair, reason, "not publishing the pair for now");
         self.links.remove(&pair);
-        self.doubtful.insert(pair, Doubtful { reason, bodies: body.cloned().into_iter().collect() });
+        self.doubtful.insert(pair, Doubtful::new(reason, body));
         self.set_readiness();
     }
 
@@ -228,11 +236,19 @@ impl Chain {
 
     /// Appends a record for a slot, or keeps it while the pair is in doubt.
     pub(super) async fn publish(&mut self, pair: Pair, body: &Body) -> Result<(), PublishError> {
-        if let Some(Doubtful { bodies, .. }) = self.doubtful.get_mut(&pair) {
-            if bodies.len() == QUEUE_SLOTS {
-                bodies.pop_front();
+        if let Some(Doubtful { bodies, is_full, .. }) = self.doubtful.get_mut(&pair) {
+            // The earliest results stay. So the slots before them are exactly those whose records may be lost.
+            if bodies.len() < QUEUE_SLOTS {
+                bodies.push_back(body.clone());
+                return Ok(());
             }
-            bodies.push_back(body.clone());
+            self.log.metrics.dropped.inc();
+            if !std::mem::replace(is_full, true) {
+                tracing::warn!(
+                    event = "queue_full", %pair,
+                    "the pair's queue is full; dropping polled slots, which a gap will cover"
+                );
+            }
             return Ok(());
         }
         match self.extend(pair, body).await {

@@ -7,7 +7,7 @@ use std::time::Duration;
 use common::{bus::lease::Term, domain::Origin, readiness::Condition};
 use rig::{Fate, Rig, UnreliableLog, publish, words};
 
-use super::PublishError;
+use super::{PublishError, QUEUE_SLOTS};
 use crate::lead::LeadState;
 
 #[tokio::test(start_paused = true)]
@@ -208,6 +208,35 @@ async fn slots_of_a_pair_in_doubt_wait_until_the_doubt_is_settled() {
     rig.settle().await;
     assert_eq!(words(&log), "L1 T7 L2 T8 T9");
     assert_eq!(rig.readiness.report()[0].1, Condition::Ready);
+    rig.end().await.unwrap();
+}
+
+#[tokio::test(start_paused = true)]
+async fn after_a_long_doubt_only_the_lost_slots_count_as_lost() {
+    let log = UnreliableLog::with(&[]);
+    publish(&log, Origin::Live, &[7, 8]).await.unwrap();
+    {
+        let mut state = log.state();
+        state.records.pop();
+        (state.lost, state.doubt) = (true, Some("a server is away"));
+    }
+    let rig = Rig::start(&log, Origin::Live);
+    rig.leads(0);
+    rig.settle().await;
+    let waiting = i64::try_from(QUEUE_SLOTS).unwrap();
+    for slot in 9..9 + waiting + 5 {
+        rig.polls(&[slot]).await;
+        tokio::task::yield_now().await;
+    }
+    log.state().doubt = None;
+    rig.settle().await;
+    rig.polls(&[9 + waiting + 5]).await;
+    rig.settle().await;
+    let words = words(&log);
+    assert!(words.starts_with("L1 T7 L2 G8-8:log_lost T9 T10 "), "{words}");
+    let (last, first_dropped) = (8 + waiting, 9 + waiting);
+    let end = format!(" T{last} G{first_dropped}-{}:missed T{}", first_dropped + 4, first_dropped + 5);
+    assert!(words.ends_with(&end), "{words}");
     rig.end().await.unwrap();
 }
 

@@ -5,7 +5,7 @@ import assert from "node:assert/strict";
 import { PAIRS, answer, arrive, grouped, until } from "./sight.mjs";
 
 /** What a browser says of its own accord where nobody listens. */
-const UNREACHABLE = /net::ERR_(CONNECTION|INCOMPLETE|EMPTY)/;
+const UNREACHABLE = /net::ERR_(CONNECTION|SOCKET|INCOMPLETE|EMPTY)/;
 
 const age = ({ fresh }) => Number(/ (\d+) s ago/.exec(fresh)?.[1]);
 

@@ -7,6 +7,7 @@ use async_nats::jetstream::{
     message::StreamMessage,
     stream::{DirectGetErrorKind, Info, RawMessageErrorKind},
 };
+use futures::future::join_all;
 
 use super::Nats;
 use crate::{bus::ReadError, domain::Sequence};
@@ -25,6 +26,9 @@ pub(super) enum Wanted<'a> {
 impl Nats {
     /// Whether any server has a message at this position that differs from the leader's.
     pub(super) async fn is_held_elsewhere(&self, sequence: Sequence, info: &Info) -> Result<bool, ReadError> {
+        if !has_other_servers(info) {
+            return Ok(false);
+        }
         let stream = self.context.get_stream_no_info(&self.stream).await;
         let stream = stream.map_err(|error| self.unanswered(error))?;
         let leaders = match stream.get_raw_message(sequence.0).await {
@@ -36,23 +40,23 @@ impl Nats {
         Ok(self.ask_any_server(info, Wanted::At(sequence), differs).await?.is_some())
     }
 
-    /// Repeats a request until a server returns a wanted message, or every server has very likely responded.
+    /// Sends a request so often that every server has very likely responded, and returns a wanted message if any did.
     pub(super) async fn ask_any_server(
         &self,
         info: &Info,
         wanted: Wanted<'_>,
         is_wanted: impl Fn(&StreamMessage) -> bool,
     ) -> Result<Option<StreamMessage>, ReadError> {
-        if info.config.num_replicas <= 1 || !info.config.allow_direct {
+        if !has_other_servers(info) {
             return Ok(None);
         }
         let stream = self.context.get_stream_no_info(&self.stream).await;
         let stream = stream.map_err(|error| self.unanswered(error))?;
-        for _request in 0..REQUESTS {
-            let response = match wanted {
-                Wanted::At(sequence) => stream.direct_get(sequence.0).await,
-                Wanted::LastOf(subject) => stream.direct_get_last_for_subject(subject).await,
-            };
+        let requests = (0..REQUESTS).map(async |_| match wanted {
+            Wanted::At(sequence) => stream.direct_get(sequence.0).await,
+            Wanted::LastOf(subject) => stream.direct_get_last_for_subject(subject).await,
+        });
+        for response in join_all(requests).await {
             match response {
                 Ok(message) if is_wanted(&message) => return Ok(Some(message)),
                 Ok(_) => {}
@@ -62,4 +66,8 @@ impl Nats {
         }
         Ok(None)
     }
+}
+
+fn has_other_servers(info: &Info) -> bool {
+    info.config.num_replicas > 1 && info.config.allow_direct
 }

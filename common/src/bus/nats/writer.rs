@@ -31,6 +31,10 @@ use crate::{
 /// How long a single server must contradict what is known before it is believed.
 const SETTLED_AFTER_ALONE: Duration = Duration::from_secs(1);
 
+/// How long a new process waits for servers that are down or not up to date before it relies on the others. It knows nothing
+/// that could contradict them. After a power failure, the servers of a cluster return within a few seconds of each other.
+const NEW_FOR: Duration = Duration::from_secs(10);
+
 const SEE_OPERATIONS: &str = "; see \"The servers of the log contradict each other\" in docs/operations.md";
 
 /// Appends records to the stream. Recreates the stream if it is deleted, provided that the role has the permission.
@@ -40,6 +44,7 @@ pub struct NatsWriter {
     lease: Arc<NatsLease>,
     stream: Stream,
     memory: Mutex<Memory>,
+    opened: Instant,
 }
 
 #[derive(Debug, thiserror::Error)]
@@ -53,7 +58,7 @@ impl NatsWriter {
     /// Opens a writer on the stream. The holder of the lease creates the stream if it does not exist.
     pub async fn open(nats: Nats, lease: Arc<NatsLease>) -> Result<Self, NatsError> {
         let stream = nats.ensure_stream(&lease).await?;
-        Ok(Self { nats, lease, stream, memory: Mutex::default() })
+        Ok(Self { nats, lease, stream, memory: Mutex::default(), opened: Instant::now() })
     }
 
     /// Reads and remembers where the stream ends. A standby does this regularly. If it has to take over later and the log has
@@ -159,6 +164,17 @@ impl NatsWriter {
     ) -> Result<Newest, ReadError> {
         let log = identity(info);
         let replicas = Replicas::of(info);
+        if !replicas.are_all_current() && self.opened.elapsed() < NEW_FOR {
+            let reason = "this process has just started and does not know where the log ended".to_owned();
+            return Err(ReadError::InDoubt(reason + &describe_behind(&replicas)));
+        }
+        let after_end = Sequence(info.state.last_sequence).next();
+        // A server that has any message after the leader's last one shows that the leader has lost records, even if this
+        // process knows nothing about them, because it has just started.
+        let has_more = self.nats.is_held_elsewhere(after_end, info).await?;
+        if has_more {
+            self.memory().saw_end(&log, after_end);
+        }
         let response = LeaderResponse {
             log: &log,
             end: Sequence(info.state.last_sequence),
@@ -178,8 +194,6 @@ impl NatsWriter {
             judgement = self.memory().judge(pair, &response, Instant::now());
         }
         if let Judgement::Missing(sequence, reason) = &judgement {
-            // A server that has any message after the leader's last one has lost records, too.
-            let has_more = self.nats.is_held_elsewhere(response.end.next(), info).await?;
             if has_more || self.nats.is_held_elsewhere(*sequence, info).await? {
                 self.memory().unsettle(pair);
                 return Err(ReadError::InDoubt(format!(
