@@ -5,7 +5,7 @@
 //! pod stops serving, moves the store aside, and rebuilds it from the log. A pod never continues with a log that does
 //! not match its copy, and problems with a log never make it exit or hang.
 
-use std::{net::SocketAddr, path::Path, sync::Arc, time::Duration};
+use std::{convert::Infallible, net::SocketAddr, path::Path, sync::Arc, time::Duration};
 
 use api::{
     routes::{Process, Readers, State, Streams},
@@ -18,6 +18,7 @@ use common::{
     },
     clock::Clock,
     readiness::{Check, Condition},
+    retry::retry,
     service::TaskError,
     telemetry::chain,
     wire,
@@ -40,9 +41,6 @@ use crate::settings::Settings;
 
 /// After this time without a connection, the pod reports that NATS is unavailable, and keeps trying.
 const CONNECT_PATIENCE: Duration = Duration::from_secs(1);
-
-/// The pause between two checks for a log that does not exist yet.
-const RETRY_PAUSE: Duration = Duration::from_millis(250);
 
 /// The pause before a store is rebuilt. It limits the load on a disk that damages every new store.
 const REBUILD_PAUSE: Duration = Duration::from_secs(1);
@@ -197,13 +195,9 @@ impl Pod {
 
     /// Waits until the log exists, and returns its identity.
     async fn identity(&self, nats: &Nats) -> LogIdentity {
-        loop {
-            match nats.identity().await {
-                Ok(identity) => return identity,
-                Err(error) => self.wait_for_log(&error),
-            }
-            sleep(RETRY_PAUSE).await;
-        }
+        let failed = |error| Ok::<(), Infallible>(self.wait_for_log(&error));
+        let Ok(identity) = retry(|| nats.identity(), failed).await;
+        identity
     }
 
     /// Reports that the pod is not ready: it has no copy to serve and waits for the log.

@@ -19,6 +19,7 @@ pub mod clock;
 pub mod domain;
 pub mod object;
 pub mod readiness;
+pub mod retry;
 pub mod service;
 pub mod telemetry;
 pub mod text;

@@ -13,6 +13,7 @@ use common::{
     bus::{LogWriter, ReadError, lease::Term},
     domain::{Body, Epoch, Interval, Origin, Pair, Record, Slot},
     readiness::{Check, Condition},
+    retry::RETRY_PAUSE,
     service::TaskError,
 };
 use tokio::sync::{mpsc, watch};
@@ -27,9 +28,6 @@ use crate::{
 /// How many polled slots wait for an unreachable log: an hour at the default interval. Later ones are dropped
 /// and covered by a gap.
 const QUEUE_SLOTS: usize = 360;
-
-/// The pause before an operation of the log is retried.
-const RETRY_PAUSE: Duration = Duration::from_millis(250);
 
 /// When the process is stopped, this much time is left to finish the last poll and publish what was polled.
 /// Together with releasing the lease it must fit into the drain limit.

@@ -192,7 +192,7 @@ fn workspace(root: &Path) -> Vec<Source> {
     found.into_iter().map(source).collect()
 }
 
-/// The source files in a folder, without tests.
+/// The source files in a directory, without tests.
 fn collect(folder: &Path, found: &mut Vec<PathBuf>) {
     for entry in fs::read_dir(folder).expect("a readable folder") {
         let path = entry.expect("a readable entry").path();

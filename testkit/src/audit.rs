@@ -34,7 +34,7 @@ struct Chain {
 ///
 /// # Errors
 ///
-/// If a record breaks it.
+/// Fails if a record breaks it.
 pub fn audit(records: &[Record]) -> anyhow::Result<Findings> {
     let mut findings = Findings::default();
     let mut chains: BTreeMap<&str, Chain> = BTreeMap::new();

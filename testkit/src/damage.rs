@@ -39,11 +39,11 @@ impl Damage {
     pub const ALL: [Self; 6] =
         [Self::Truncated, Self::Flipped, Self::HalfWritten, Self::Misplaced, Self::Removed, Self::Emptied];
 
-    /// Damages one of the files in a folder. Returns a description, or `None` if there are no files, or only empty ones.
+    /// Damages one of the files in a directory. Returns a description, or `None` if there are no files, or only empty ones.
     ///
     /// # Errors
     ///
-    /// When one cannot be read or written.
+    /// Fails if one cannot be read or written.
     pub fn befall(self, folder: &Path, chance: &mut impl Rng) -> anyhow::Result<Option<String>> {
         let mut files = Vec::new();
         collect(folder, &mut files)?;
@@ -111,7 +111,7 @@ impl fmt::Display for Damage {
     }
 }
 
-/// All files in a folder and below that are not empty.
+/// All files in a directory and below that are not empty.
 fn collect(folder: &Path, files: &mut Vec<PathBuf>) -> std::io::Result<()> {
     for entry in folder.read_dir()? {
         let entry = entry?;

@@ -11,7 +11,7 @@ use crate::workspace_root;
 /// The environment variable with the path of the library. Overrides the one that `scripts/tools` installs.
 const LIBRARY_VARIABLE: &str = "TICKWELL_FAKETIME";
 
-/// Where `scripts/tools` installs Python packages, under the workspace root: a folder for each version of Python.
+/// Where `scripts/tools` installs Python packages, under the workspace root: a directory for each version of Python.
 const INSTALLED: &str = ".tools/venv/lib";
 
 /// The library in its package.
@@ -46,7 +46,7 @@ impl FakeTime {
     ///
     /// # Panics
     ///
-    /// If it is not installed and the variable `CI` is set. In CI, no test may be skipped.
+    /// Panics if it is not installed and the variable `CI` is set. In CI, no test may be skipped.
     #[must_use]
     pub fn find_or_skip() -> Option<Self> {
         let found = Self::find();
@@ -61,7 +61,7 @@ impl FakeTime {
     ///
     /// # Errors
     ///
-    /// When the file cannot be written.
+    /// Fails if the file cannot be written.
     pub fn clock(&self, file: &Path) -> anyhow::Result<FakeClock> {
         let clock = FakeClock { time: self.clone(), file: file.to_path_buf() };
         clock.set(0)?;
@@ -88,7 +88,7 @@ impl FakeClock {
     ///
     /// # Errors
     ///
-    /// When the file cannot be written.
+    /// Fails if the file cannot be written.
     pub fn set(&self, ahead_seconds: i64) -> anyhow::Result<()> {
         // Replaced atomically, so that no reader sees a partial file.
         let next = self.file.with_extension("next");

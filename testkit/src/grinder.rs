@@ -39,7 +39,7 @@ pub use report::Report;
 pub struct Options {
     /// The tickwell binary.
     pub binary: PathBuf,
-    /// The folder for stores, clocks and logs of the processes. It must exist, and is not deleted.
+    /// The directory for stores, clocks and logs of the processes. It must exist, and is not deleted.
     pub folder: PathBuf,
     /// What happens is drawn from it.
     pub seed: u64,
@@ -63,7 +63,7 @@ pub struct Options {
 ///
 /// # Errors
 ///
-/// If it cannot start, for example without nats-server. Later failures are in the report.
+/// Fails if it cannot start, for example without nats-server. Later failures are in the report.
 pub async fn run(options: Options, mut tell: impl FnMut(&str)) -> anyhow::Result<Report> {
     play::Play::start(options, &mut tell).await?.run(&mut tell).await
 }

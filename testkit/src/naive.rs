@@ -80,7 +80,7 @@ pub fn window(ticks: &[Tick], to: i64, span: i64, interval: i64) -> Value {
 ///
 /// # Panics
 ///
-/// If a tick's slot is not a valid time.
+/// Panics if a tick's slot is not a valid time.
 #[must_use]
 pub fn candles(ticks: &[Tick], length: i64, next: i64) -> Vec<Value> {
     let mut starts: Vec<i64> = ticks.iter().map(|tick| tick.slot - tick.slot.rem_euclid(length)).collect();

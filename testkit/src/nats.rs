@@ -1,4 +1,4 @@
-//! A real nats-server with JetStream, in its own folder.
+//! A real nats-server with JetStream, in its own directory.
 //!
 //! Tests that need one begin with [`require_nats!`](crate::require_nats). Without nats-server they are skipped, so that
 //! `cargo test` works on a fresh clone. In CI they fail instead.
@@ -47,7 +47,7 @@ pub struct NatsServer {
     port: u16,
     /// The port of its monitoring endpoints, which differs after each start.
     monitoring_port: u16,
-    /// The name of its configuration file, in its folder.
+    /// The name of its configuration file, in its directory.
     configuration: &'static str,
     /// Additional arguments.
     arguments: Vec<String>,
@@ -61,7 +61,7 @@ impl NatsServer {
     ///
     /// # Errors
     ///
-    /// If nats-server is not found or does not start. The error contains its log.
+    /// Fails if nats-server is not found or does not start. The error contains its log.
     pub async fn start() -> anyhow::Result<Self> {
         Self::start_with("", Vec::new()).await
     }
@@ -71,7 +71,7 @@ impl NatsServer {
     ///
     /// # Errors
     ///
-    /// If nats-server is not found or does not start. The error contains its log.
+    /// Fails if nats-server is not found or does not start. The error contains its log.
     pub async fn start_shipped(keys: &str) -> anyhow::Result<Self> {
         Self::start_shipped_with(keys, operate::CONFIGURATION, Vec::new()).await
     }
@@ -139,7 +139,7 @@ impl NatsServer {
     ///
     /// # Errors
     ///
-    /// If the signal cannot be sent.
+    /// Fails if the signal cannot be sent.
     pub fn pause(&self) -> anyhow::Result<()> {
         self.signal("STOP")
     }
@@ -148,7 +148,7 @@ impl NatsServer {
     ///
     /// # Errors
     ///
-    /// If the signal cannot be sent.
+    /// Fails if the signal cannot be sent.
     pub fn resume(&self) -> anyhow::Result<()> {
         self.signal("CONT")
     }
@@ -172,7 +172,7 @@ impl NatsServer {
     ///
     /// # Errors
     ///
-    /// If it does not exit in time. The error contains its log.
+    /// Fails if it does not exit in time. The error contains its log.
     pub async fn stop(&mut self) -> anyhow::Result<()> {
         self.signal("TERM")?;
         let Some(child) = &mut self.child else { return Ok(()) };
@@ -189,7 +189,7 @@ impl NatsServer {
     ///
     /// # Errors
     ///
-    /// If it does not start. The error contains its log.
+    /// Fails if it does not start. The error contains its log.
     pub async fn restart(&mut self) -> anyhow::Result<()> {
         self.kill();
         self.run(Some(self.port)).await

@@ -19,7 +19,7 @@ pub use crate::naive::median;
 ///
 /// # Panics
 ///
-/// If the price does not follow from the quotes.
+/// Panics if the price does not follow from the quotes.
 pub fn check_price(tick: &Record) {
     let used = tick.used();
     let prices: Vec<&str> = used.iter().map(|quote| quote.price.as_deref().unwrap()).collect();
@@ -34,7 +34,7 @@ pub fn check_price(tick: &Record) {
 ///
 /// # Panics
 ///
-/// If a verdict is wrong.
+/// Panics if a verdict is wrong.
 pub fn check_verdicts(tick: &Record) {
     let policy = tick.policy.as_ref().unwrap();
     let answered: Vec<&Quote> = tick.quotes().iter().filter(|quote| quote.price.is_some()).collect();
@@ -80,7 +80,7 @@ fn ticks(points: &[Point]) -> Vec<naive::Tick> {
 ///
 /// # Panics
 ///
-/// If a gap does not have the slots it covers.
+/// Panics if a gap does not have the slots it covers.
 #[must_use]
 pub fn gaps(records: &[Record], pair: &str) -> Vec<Value> {
     let gap = |record: &Record| {

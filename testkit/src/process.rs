@@ -68,7 +68,7 @@ impl TickwellCommand {
     ///
     /// # Errors
     ///
-    /// When the program or its working directory is not there.
+    /// Fails if the program or its working directory is not there.
     pub fn start(mut self) -> anyhow::Result<Tickwell> {
         let mut child = self.command.spawn().with_context(|| format!("starting {:?}", self.command))?;
         let log = Arc::new(LineLog::default());
@@ -110,7 +110,7 @@ impl Tickwell {
     ///
     /// # Errors
     ///
-    /// When the deadline passes or the process ends its output first. The error contains the log.
+    /// Fails if the deadline passes or the process ends its output first. The error contains the log.
     pub async fn wait_for_line(
         &self,
         wanted: impl Fn(&str) -> bool,
@@ -137,7 +137,7 @@ impl Tickwell {
     ///
     /// # Errors
     ///
-    /// As [`Tickwell::wait_for_line`].
+    /// Fails like [`Tickwell::wait_for_line`].
     pub async fn url(&self, deadline: Duration) -> anyhow::Result<String> {
         let line = self.wait_for_line(|line| serving_url(line).is_some(), deadline).await?;
         serving_url(&line).context("the line just found")
@@ -154,7 +154,7 @@ impl Tickwell {
     ///
     /// # Errors
     ///
-    /// When the signal is none of these, the process has ended, or it cannot be sent.
+    /// Fails if the signal is none of these, the process has ended, or it cannot be sent.
     pub fn signal(&mut self, signal: &str) -> anyhow::Result<()> {
         ensure!(SIGNALS.contains(&signal), "{signal:?} is not one of {SIGNALS:?}");
         if let Some(status) = self.child.try_wait()? {
@@ -168,7 +168,7 @@ impl Tickwell {
     ///
     /// # Errors
     ///
-    /// When the system does not say.
+    /// Fails if the system does not say.
     pub fn is_running(&mut self) -> anyhow::Result<bool> {
         Ok(self.child.try_wait()?.is_none())
     }
@@ -177,7 +177,7 @@ impl Tickwell {
     ///
     /// # Errors
     ///
-    /// When the deadline passes first. The error contains the log.
+    /// Fails if the deadline passes first. The error contains the log.
     pub async fn wait_exit(&mut self, deadline: Duration) -> anyhow::Result<ExitStatus> {
         let (child, log) = (&mut self.child, &self.log);
         let outcome = poll_until(deadline, async || match child.try_wait() {

@@ -62,7 +62,7 @@ impl Recording {
     ///
     /// # Errors
     ///
-    /// When the file cannot be read, has no rows, or has a row that is not as this module describes it.
+    /// Fails if the file cannot be read, has no rows, or has a row that is not as this module describes it.
     pub fn load(path: &Path) -> anyhow::Result<Self> {
         let read = || {
             let file = File::open(path)?;
@@ -79,7 +79,7 @@ impl Recording {
     ///
     /// # Errors
     ///
-    /// As [`Recording::load`].
+    /// Fails like [`Recording::load`].
     pub fn read(source: impl Read) -> anyhow::Result<Self> {
         let mut reader = csv::Reader::from_reader(source);
         ensure!(reader.headers()? == HEADER.as_slice(), "the header is not {HEADER:?}");

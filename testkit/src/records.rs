@@ -115,7 +115,7 @@ impl Record {
     ///
     /// # Errors
     ///
-    /// If the text is not a record.
+    /// Fails if the text is not a record.
     pub fn read(bytes: &[u8]) -> serde_json::Result<Self> {
         let mut record: Self = serde_json::from_slice(bytes)?;
         record.bytes = bytes.to_vec();
@@ -133,7 +133,7 @@ impl Record {
     ///
     /// # Panics
     ///
-    /// If this is a lead.
+    /// Panics if this is a lead.
     #[must_use]
     pub fn interval(&self) -> i64 {
         self.interval.unwrap().0
@@ -159,7 +159,7 @@ impl Record {
     ///
     /// # Panics
     ///
-    /// If there is no such quote.
+    /// Panics if there is no such quote.
     #[must_use]
     pub fn verdict(&self, source: &str) -> &str {
         &self.quotes().iter().find(|quote| quote.source == source).unwrap().verdict
@@ -201,7 +201,7 @@ impl TryFrom<String> for Span {
 ///
 /// # Panics
 ///
-/// If it is not a decimal.
+/// Panics if it is not a decimal.
 #[must_use]
 pub fn decimal(text: &str) -> Decimal {
     text.parse().unwrap_or_else(|error| panic!("{text:?}: {error}"))
@@ -217,7 +217,7 @@ pub fn time(text: &str) -> Option<i64> {
 ///
 /// # Panics
 ///
-/// If the time is out of range.
+/// Panics if the time is out of range.
 #[must_use]
 pub fn time_text(millis: i64) -> String {
     let time = DateTime::from_timestamp_millis(millis).unwrap();
@@ -228,7 +228,7 @@ pub fn time_text(millis: i64) -> String {
 ///
 /// # Panics
 ///
-/// If a tick has no slot, interval or price.
+/// Panics if a tick has no slot, interval or price.
 #[must_use]
 pub fn points(records: &[Record], pair: &str) -> Vec<Point> {
     let ticks = records.iter().filter(|record| record.is_tick() && record.pair == pair);

@@ -58,7 +58,7 @@ impl FakeUpstream {
     ///
     /// # Errors
     ///
-    /// When the address cannot be bound.
+    /// Fails if the address cannot be bound.
     pub async fn start(market: Arc<dyn Market>, listen: impl ToSocketAddrs) -> anyhow::Result<Self> {
         let listener = TcpListener::bind(listen).await.context("fake upstream: bind")?;
         let address = listener.local_addr().context("fake upstream: local address")?;
@@ -95,7 +95,7 @@ impl FakeUpstream {
     ///
     /// # Panics
     ///
-    /// If the fault has no effect on the venue ([`Fault::applies_to`]).
+    /// Panics if the fault has no effect on the venue ([`Fault::applies_to`]).
     pub fn set_fault(&self, venue: Venue, fault: impl Into<Option<Fault>>) {
         let fault = fault.into();
         fault.into_iter().for_each(misconduct::prepare);
@@ -107,7 +107,7 @@ impl FakeUpstream {
     ///
     /// # Panics
     ///
-    /// When the pair is not written `BASE-QUOTE`.
+    /// Panics if the pair is not written `BASE-QUOTE`.
     pub fn set_price(&self, venue: Venue, pair: &str, price: Option<&str>) {
         self.state.controls().set_price(venue, pair, price);
     }

@@ -13,7 +13,7 @@ const PAUSE: Duration = Duration::from_millis(20);
 ///
 /// # Panics
 ///
-/// If the deadline passes first. The message contains `what`.
+/// Panics if the deadline passes first. The message contains `what`.
 pub async fn wait_until<T>(what: &str, deadline: Duration, probe: impl AsyncFnMut() -> Option<T>) -> T {
     match poll_until(deadline, probe).await {
         Some(found) => found,

@@ -24,7 +24,7 @@ fn folder() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("web")
 }
 
-/// The files in the folder, by name.
+/// The files in the directory, by name.
 fn files() -> Vec<(String, String)> {
     let entries = fs::read_dir(folder()).unwrap().map(|entry| entry.unwrap());
     let file = |entry: fs::DirEntry| {
@@ -50,7 +50,7 @@ fn references(page: &str) -> Vec<&str> {
     quoted(page, &["src=\"", "href=\"", "src='", "href='"])
 }
 
-/// The folder that the page's files are in.
+/// The directory that the page's files are in.
 fn assets(page: &str) -> String {
     let script = references(page).into_iter().find(|reference| reference.ends_with("/app.js")).unwrap();
     script.strip_suffix("/app.js").unwrap().to_owned()

@@ -3,7 +3,10 @@
 use std::time::Duration;
 
 use anyhow::{Context, Result, bail};
-use common::bus::nats::{Nats, NatsError, Presence, Role, StreamReport};
+use common::{
+    bus::nats::{Nats, NatsError, Presence, Role, StreamReport},
+    retry::RETRY_PAUSE,
+};
 use tokio::time::{sleep, timeout};
 
 use crate::{connect, settings::Settings, show};
@@ -18,9 +21,6 @@ const AFTER_COMPRESSION: &str = "    new blocks are no longer compressed; existi
     its next restart: make a backup, then replace the volume of each server, one at a time (docs/operations.md,
     \"A NATS server is not ready\")
 ";
-
-/// The pause between two attempts.
-const RETRY_PAUSE: Duration = Duration::from_millis(500);
 
 /// Creates or corrects the streams, and waits until all servers have their copies.
 pub(super) fn apply(settings: &Settings, max_bytes: Option<i64>) -> Result<()> {

@@ -77,7 +77,7 @@ fn last_of(said: &str) -> u64 {
     last.unwrap_or_else(|| panic!("no sequence in: {said}")).parse().unwrap()
 }
 
-/// Everything in a folder, by name.
+/// Everything in a directory, by name.
 fn names(folder: &Path) -> Vec<String> {
     let entries = folder.read_dir().unwrap();
     let mut names: Vec<_> =
@@ -180,7 +180,7 @@ async fn a_backup_that_is_cut_off_leaves_nothing_behind() {
     assert_eq!(names(scene.folder()), before);
 
     succeeds(&scene, &["log", "backup", "copy"]).await;
-    // Several in one folder, of which the newest are kept.
+    // Several in one directory, of which the newest are kept.
     fs::create_dir_all(scene.folder().join("all/TICKS-20200101T000000Z")).unwrap();
     fs::create_dir_all(scene.folder().join("all/TICKS-20200102T000000Z.part")).unwrap();
     fs::create_dir_all(scene.folder().join("all/something else")).unwrap();

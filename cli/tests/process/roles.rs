@@ -79,7 +79,7 @@ impl Shipped {
     }
 }
 
-/// A key for each role, in a folder with this name. Answers it.
+/// A key for each role, in a directory with this name. Answers it.
 async fn make_keys(folder: &Path, name: &str) -> PathBuf {
     let (code, said) = run(folder, &["log", "keys", name], &[]).await;
     assert_eq!(code, Some(0), "{said}");

@@ -23,7 +23,6 @@ mod reader;
 mod repair;
 mod replicas;
 mod restore;
-mod retry;
 mod search;
 mod setup;
 mod snapshot;
@@ -53,16 +52,12 @@ pub use writer::NatsWriter;
 
 pub use super::config::redacted;
 use super::{BusConfig, BusConfigError, Entry, Metrics, ReadError, Source, Subjects};
-use crate::{domain::Sequence, readiness::Readiness, telemetry::chain};
+use crate::{domain::Sequence, readiness::Readiness, retry::retry_until_success, telemetry::chain};
 use connection_events::ConnectionEvents;
 use replicas::ReplicaReport;
-use retry::retry;
 
 /// How long one request to the server may take before it counts as failed.
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(2);
-
-/// The pause between two attempts.
-const RETRY_PAUSE: Duration = Duration::from_millis(250);
 
 /// A connection on which two pings in a row are unanswered is closed.
 const PING_INTERVAL: Duration = Duration::from_secs(5);
@@ -230,7 +225,7 @@ async fn first_connection(
         let reason = chain(error);
         tracing::warn!(event = "nats_unreachable", url, reason, "cannot connect to NATS; retrying");
     };
-    retry(QUIET_FAILURES, || try_connect(config, role, url, events), log).await
+    retry_until_success(QUIET_FAILURES, || try_connect(config, role, url, events), log).await
 }
 
 /// Connects. The inner error is permanent; after the outer one, retrying makes sense.

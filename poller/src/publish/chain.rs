@@ -24,12 +24,13 @@ use common::{
         Body, Epoch, Gap, GapCause, Interval, Lead, Origin, Pair, Record, Sequence, Slot, Tick, Timestamp,
     },
     readiness::{Check, Condition},
+    retry::{RETRY_PAUSE, retry},
     telemetry::chain,
 };
 use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 
-use super::{PublishError, Publisher, QUEUE_SLOTS, RETRY_PAUSE, Takeover};
+use super::{PublishError, Publisher, QUEUE_SLOTS, Takeover};
 use crate::{lead::Leadership, metrics::Metrics};
 
 /// The pause before a pair that is in doubt is checked again.
@@ -428,27 +429,18 @@ impl Log {
         F: Future<Output = Result<T, ReadError>>,
     {
         let mut is_logged = false;
-        loop {
-            match ask().await {
-                Ok(answer) => return Ok(answer),
-                Err(error) if error.trouble().is_some() => {
-                    let reason = chain(&error);
-                    if !std::mem::replace(&mut is_logged, true) {
-                        tracing::warn!(
-                            event = "read_failed",
-                            reason,
-                            "reading from the log failed; retrying"
-                        );
-                    }
-                    self.check.set(Condition::Degraded(reason));
-                }
-                Err(error) => return Err(PublishError::Log(error)),
+        let failed = |error: ReadError| {
+            if error.trouble().is_none() {
+                return Err(PublishError::Log(error));
             }
-            if !self.leadership.may_write(self.term) {
-                return Err(PublishError::NotLeading);
+            let reason = chain(&error);
+            if !std::mem::replace(&mut is_logged, true) {
+                tracing::warn!(event = "read_failed", reason, "reading from the log failed; retrying");
             }
-            self.pause().await?;
-        }
+            self.check.set(Condition::Degraded(reason));
+            if self.leadership.may_write(self.term) { Ok(()) } else { Err(PublishError::NotLeading) }
+        };
+        self.stop.run_until_cancelled(retry(ask, failed)).await.unwrap_or(Err(PublishError::Stopped))
     }
 
     async fn pause(&self) -> Result<(), PublishError> {

@@ -31,7 +31,7 @@ struct Arguments {
     /// The script (JSON) for `--market script`.
     #[arg(long)]
     file: Option<PathBuf>,
-    /// The folder with recordings for `--market recorded`. The default is $TICKWELL_RECORDINGS or, if it is not set, the
+    /// The directory with recordings for `--market recorded`. The default is $TICKWELL_RECORDINGS or, if it is not set, the
     /// recordings that are found on this machine.
     #[arg(long)]
     recordings: Option<PathBuf>,

@@ -51,7 +51,7 @@ impl Member {
         Self { name, role, setting, clock, process: None, paused: false, undisturbed_since, damage: None }
     }
 
-    /// The folder of its store.
+    /// The directory of its store.
     pub(super) fn data(&self) -> PathBuf {
         self.setting.folder.join(&self.name)
     }

@@ -17,7 +17,7 @@ impl SlotGrid {
     ///
     /// # Errors
     ///
-    /// When the interval is not a whole, positive number of milliseconds.
+    /// Fails if the interval is not a whole, positive number of milliseconds.
     pub fn starting_at(start_ms: i64, interval: Duration) -> anyhow::Result<Self> {
         let interval_ms = i64::try_from(interval.as_millis()).context("the interval is too long")?;
         ensure!(interval_ms > 0, "the interval is shorter than a millisecond");

@@ -25,7 +25,7 @@ impl RecordedMarket {
     ///
     /// # Errors
     ///
-    /// When the interval does not make a [`SlotGrid`], or no minute was given and the venues share none.
+    /// Fails if the interval does not make a [`SlotGrid`], or no minute was given and the venues share none.
     pub fn new(
         recordings: Recordings,
         interval: Duration,

@@ -28,7 +28,7 @@ impl ScriptMarket {
     ///
     /// # Errors
     ///
-    /// When the script is not of the form above, has no step, names an unknown venue or misspells a pair, or
+    /// Fails if the script is not of the form above, has no step, names an unknown venue or misspells a pair, or
     /// when the interval does not make a [`SlotGrid`].
     pub fn from_json(script: &str, interval: Duration, now_ms: i64) -> anyhow::Result<Self> {
         let parsed: Vec<BTreeMap<String, BTreeMap<String, String>>> =
@@ -52,7 +52,7 @@ impl ScriptMarket {
     ///
     /// # Errors
     ///
-    /// As [`ScriptMarket::from_json`].
+    /// Fails like [`ScriptMarket::from_json`].
     pub fn constant(prices: &[(Venue, &str, &str)], interval: Duration, now_ms: i64) -> anyhow::Result<Self> {
         let mut step = Step::new();
         for (venue, pair, price) in prices {

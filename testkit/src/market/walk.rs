@@ -93,7 +93,7 @@ impl WalkMarket {
     ///
     /// # Errors
     ///
-    /// When the interval does not make a [`SlotGrid`].
+    /// Fails if the interval does not make a [`SlotGrid`].
     pub fn new(seed: u64, interval: Duration) -> anyhow::Result<Self> {
         Ok(Self { seed, grid: SlotGrid::starting_at(0, interval)? })
     }

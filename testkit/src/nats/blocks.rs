@@ -68,7 +68,7 @@ impl NatsServer {
     ///
     /// # Errors
     ///
-    /// When the newest block is compressed although it is still written to, when a block holds something that is
+    /// Fails if the newest block is compressed although it is still written to, when a block holds something that is
     /// no message, or when a sequence is missing.
     pub fn read_replica(&self, stream: &str) -> anyhow::Result<ReplicaFiles> {
         read_blocks(&blocks(&self.store().join("jetstream"), stream)?)
@@ -79,7 +79,7 @@ impl NatsServer {
     ///
     /// # Errors
     ///
-    /// When the block cannot be read.
+    /// Fails if the block cannot be read.
     pub fn newest_is_compressed(&self, stream: &str) -> anyhow::Result<bool> {
         let newest = self.newest_block(stream);
         newest.map_or(Ok(false), |path| Ok(std::fs::read(path)?.starts_with(COMPRESSED)))
@@ -94,7 +94,7 @@ impl NatsServer {
     ///
     /// # Errors
     ///
-    /// When it runs, or its store cannot be removed.
+    /// Fails if it runs, or its store cannot be removed.
     pub fn wipe(&mut self) -> anyhow::Result<()> {
         ensure!(!self.is_running(), "a server must be stopped before its store is removed");
         Ok(std::fs::remove_dir_all(self.store())?)

@@ -35,7 +35,7 @@ impl NatsCluster {
     ///
     /// # Errors
     ///
-    /// When no nats-server is found, or they do not find each other.
+    /// Fails if no nats-server is found, or they do not find each other.
     pub async fn start() -> anyhow::Result<Self> {
         let arguments = meeting_arguments()?;
         let nodes = arguments.map(|own| NatsServer::start_with(SETTINGS, with_name(own)));
@@ -50,7 +50,7 @@ impl NatsCluster {
     ///
     /// # Errors
     ///
-    /// When no nats-server is found, or one does not come up.
+    /// Fails if no nats-server is found, or one does not come up.
     pub async fn start_shipped(keys: &str) -> anyhow::Result<Self> {
         let nodes =
             meeting_arguments()?.map(|own| NatsServer::start_shipped_with(keys, CLUSTER_CONFIGURATION, own));

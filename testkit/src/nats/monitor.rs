@@ -37,7 +37,7 @@ impl NatsServer {
     ///
     /// # Errors
     ///
-    /// If the server is not `ok` (with its own reason), or does not respond.
+    /// Fails if the server is not `ok` (with its own reason), or does not respond.
     pub async fn health(&self) -> anyhow::Result<()> {
         ensure!(self.is_running(), "the server is not running");
         // Fails if it is already installed, which is fine.

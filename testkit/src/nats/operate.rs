@@ -35,7 +35,7 @@ impl NatsServer {
     ///
     /// # Errors
     ///
-    /// If they cannot be written, or the server cannot be signalled.
+    /// Fails if they cannot be written, or the server cannot be signalled.
     pub fn configure(&mut self, settings: &str) -> anyhow::Result<()> {
         self.write(CONFIGURATION, &format!("{ROOM}{settings}"))
     }
@@ -44,7 +44,7 @@ impl NatsServer {
     ///
     /// # Errors
     ///
-    /// If they cannot be written, or the server cannot be signalled.
+    /// Fails if they cannot be written, or the server cannot be signalled.
     pub fn configure_keys(&mut self, keys: &str) -> anyhow::Result<()> {
         self.write(KEYS, keys)
     }
@@ -69,7 +69,7 @@ impl NatsServer {
     ///
     /// # Errors
     ///
-    /// When they cannot be copied.
+    /// Fails if they cannot be copied.
     pub fn copy_folder(&self, to: &Path) -> anyhow::Result<()> {
         copy_folder(self.folder.path(), to)
     }
@@ -78,7 +78,7 @@ impl NatsServer {
     ///
     /// # Errors
     ///
-    /// When the store cannot be copied.
+    /// Fails if the store cannot be copied.
     pub fn save(&mut self) -> anyhow::Result<TempDir> {
         self.kill();
         let saved = tempfile::Builder::new().prefix("tickwell-nats-saved-").tempdir()?;
@@ -90,7 +90,7 @@ impl NatsServer {
     ///
     /// # Errors
     ///
-    /// When the store cannot be put back.
+    /// Fails if the store cannot be put back.
     pub fn restore(&mut self, saved: &TempDir) -> anyhow::Result<()> {
         self.kill();
         let store = self.store();
@@ -103,7 +103,7 @@ impl NatsServer {
 ///
 /// # Errors
 ///
-/// When the definition has no such option, or the server does not create the stream.
+/// Fails if the definition has no such option, or the server does not create the stream.
 pub async fn create_stream(url: &str, options: &[(&str, Value)]) -> anyhow::Result<()> {
     let shipped = std::fs::read(workspace_root().join(STREAM_DEFINITION))?;
     let mut definition: Value = serde_json::from_slice(&shipped)?;

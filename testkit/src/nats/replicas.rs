@@ -114,7 +114,7 @@ pub async fn same_records(servers: &[NatsServer], stream: &str) -> anyhow::Resul
 ///
 /// # Errors
 ///
-/// As [`NatsServer::read_replica`], with the server's name.
+/// Fails like [`NatsServer::read_replica`], with the server's name.
 pub async fn blocks_are_sane(servers: &[NatsServer], stream: &str) -> anyhow::Result<()> {
     poll_until_ok(WRITE_TIME, async || are_sane(servers, stream)).await
 }

@@ -11,7 +11,7 @@ use crate::{Venue, workspace_root};
 /// The pair of every recording in a [`Recordings`] set.
 pub const RECORDED_PAIR: &str = "BTC-USD";
 
-/// The environment variable with the folder of recordings. Overrides all other rules of [`recordings_folder`].
+/// The environment variable with the directory of recordings. Overrides all other rules of [`recordings_folder`].
 const FOLDER_VARIABLE: &str = "TICKWELL_RECORDINGS";
 
 /// The recorded venues, and the prefix of each one's file name. There is no recording of Bitstamp, so one of Binance US,
@@ -33,7 +33,7 @@ impl Recordings {
     ///
     /// # Errors
     ///
-    /// When a venue has no file there, or several, or one that does not parse.
+    /// Fails if a venue has no file there, or several, or one that does not parse.
     pub fn load(folder: &Path) -> anyhow::Result<Self> {
         let mut by_venue = BTreeMap::new();
         for (venue, file_prefix) in FILES {
@@ -70,7 +70,7 @@ impl Recordings {
     }
 }
 
-/// The folder with recordings: `$TICKWELL_RECORDINGS`, otherwise the real ones in `shared/data/ticks` next to the workspace,
+/// The directory with recordings: `$TICKWELL_RECORDINGS`, otherwise the real ones in `shared/data/ticks` next to the workspace,
 /// which we may not publish, otherwise [`fixtures_folder`].
 #[must_use]
 pub fn recordings_folder() -> PathBuf {

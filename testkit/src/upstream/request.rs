@@ -29,7 +29,7 @@ impl Request {
     ///
     /// # Errors
     ///
-    /// If this is not HTTP/1.
+    /// Fails if this is not HTTP/1.
     pub(super) fn parse(bytes: &[u8]) -> anyhow::Result<Option<(Self, usize)>> {
         let mut headers = [httparse::EMPTY_HEADER; MAX_HEADERS];
         let mut head = httparse::Request::new(&mut headers);

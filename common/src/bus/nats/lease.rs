@@ -14,7 +14,7 @@ use async_nats::jetstream::{
 use async_trait::async_trait;
 use bytes::Bytes;
 
-use super::{BY_HAND, Nats, NatsError, RETRY_PAUSE, retry::retry};
+use super::{BY_HAND, Nats, NatsError};
 use crate::{
     bus::{
         Source,
@@ -22,6 +22,7 @@ use crate::{
         lease::{Claim, Hold, Lease, LeaseError, Term, random_id},
     },
     domain::{LeaderId, Span},
+    retry::{RETRY_PAUSE, retry_until_success},
     telemetry::chain,
 };
 
@@ -215,7 +216,7 @@ async fn bucket(nats: &Nats, name: &str) -> Store {
             "cannot open the lease bucket; retrying"
         );
     };
-    retry(0, || nats.context.get_key_value(name), log).await
+    retry_until_success(0, || nats.context.get_key_value(name), log).await
 }
 
 /// The process that wrote the key. After the lease was released, the key has no value.

@@ -13,8 +13,11 @@ use serde::{Deserialize, Serialize, de::DeserializeOwned};
 use serde_json::{Map, Value};
 use tokio::time::sleep;
 
-use super::{Nats, RETRY_PAUSE, Role};
-use crate::bus::{ReadError, Source, lease::LeaseError};
+use super::{Nats, Role};
+use crate::{
+    bus::{ReadError, Source, lease::LeaseError},
+    retry::{RETRY_PAUSE, retry},
+};
 
 /// How long the server may take for one step. Most steps take milliseconds, but the last step of a restore writes the rest
 /// of a large stream to disk.
@@ -188,13 +191,8 @@ impl Nats {
         act: impl AsyncFn() -> Result<T, MaintenanceError>,
     ) -> Result<T, MaintenanceError> {
         let until = tokio::time::Instant::now() + patience;
-        loop {
-            match act().await {
-                Err(error) if error.may_pass() && tokio::time::Instant::now() < until => {}
-                done => return done,
-            }
-            sleep(RETRY_PAUSE).await;
-        }
+        let may_retry = |error: &MaintenanceError| error.may_pass() && tokio::time::Instant::now() < until;
+        retry(|| act(), |error| if may_retry(&error) { Ok(()) } else { Err(error) }).await
     }
 }
 

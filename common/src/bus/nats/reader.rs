@@ -25,10 +25,11 @@ use tokio::{
     time::{Instant, sleep, sleep_until},
 };
 
-use super::{Nats, REQUEST_TIMEOUT, RETRY_PAUSE, entry, replicas::Replicas, stream::identity};
+use super::{Nats, REQUEST_TIMEOUT, entry, replicas::Replicas, stream::identity};
 use crate::{
     bus::{Batch, Entry, LogIdentity, LogReader, ReadError},
     domain::{Record, Sequence, Timestamp},
+    retry::RETRY_PAUSE,
 };
 
 /// The largest number of entries in a batch: enough to make store transactions efficient while catching up, few enough to

@@ -9,8 +9,8 @@ use std::time::Duration;
 use async_nats::jetstream::stream::{Config, Info};
 use tokio::time::{sleep, timeout};
 
-use super::{Nats, NatsError, RETRY_PAUSE, lease, replicas::Replicas};
-use crate::{bus::ReadError, domain::Sequence};
+use super::{Nats, NatsError, lease, replicas::Replicas};
+use crate::{bus::ReadError, domain::Sequence, retry::RETRY_PAUSE};
 
 /// How long the bucket's copies may take. It holds one key, so anything longer is a server that is stuck, and the log does
 /// not depend on it.

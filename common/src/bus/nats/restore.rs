@@ -18,7 +18,7 @@ use tokio::time::{Instant, sleep, timeout};
 use tokio_util::{sync::CancellationToken, task::AbortOnDropHandle};
 
 use super::{
-    Nats, NatsLease, REQUEST_TIMEOUT, RETRY_PAUSE,
+    Nats, NatsLease, REQUEST_TIMEOUT,
     maintenance::{Contents, Description, MaintenanceError, STEP_TIMEOUT, json, read, refused_or, silent},
     replicas::Replicas,
     stream::{RESTORE_MARK, is_being_restored},
@@ -29,6 +29,7 @@ use crate::{
         lease::{Claim, Hold, Lease},
     },
     domain::{LeaderId, Span, Timestamp},
+    retry::retry,
 };
 
 /// How long a poller may take to notice that it lost the lease, and to finish its last request. It renews the lease at least
@@ -233,13 +234,13 @@ impl Restore {
             return Err(MaintenanceError::LeaseLost);
         }
         let until = Instant::now() + ROUTES_SPREAD;
-        let response = loop {
-            match self.nats.send(&self.target, piece.clone()).await {
-                // No server received the piece, so it is safe to send it again. After any other error it is not.
-                Err(MaintenanceError::Unheard(_)) if Instant::now() < until => sleep(RETRY_PAUSE).await,
-                response => break response?,
-            }
-        };
+        let send = || self.nats.send(&self.target, piece.clone());
+        let response = retry(send, |error| match error {
+            // No server received the piece, so it is safe to send it again. After any other error it is not.
+            MaintenanceError::Unheard(_) if Instant::now() < until => Ok(()),
+            error => Err(error),
+        });
+        let response = response.await?;
         match response.payload.is_empty() {
             true => Ok(()),
             // Only an error response has content.

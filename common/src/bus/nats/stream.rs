@@ -12,11 +12,11 @@ use super::{
     entry,
     lease::{NatsLease, NotHeld},
     replicas::Replicas,
-    retry::retry,
 };
 use crate::{
     bus::{LogIdentity, ReadError},
     domain::Timestamp,
+    retry::retry_until_success,
     telemetry::chain,
 };
 
@@ -62,14 +62,14 @@ impl Nats {
                 Err(error) => Err(Obstacle::Unknown(error)),
             }
         };
-        retry(0, attempt, |obstacle| log_obstacle(&self.stream, obstacle)).await
+        retry_until_success(0, attempt, |obstacle| log_obstacle(&self.stream, obstacle)).await
     }
 
     /// Returns a stream, and creates it if it does not exist, under the lease if one is given. Waits while JetStream does not
     /// respond or denies permission, and logs which command creates the stream.
     pub(super) async fn ensure(&self, wanted: &Config, lease: Option<&NatsLease>) -> Stream {
         let attempt = || self.try_ensure(wanted, lease);
-        retry(0, attempt, |obstacle| log_obstacle(&wanted.name, obstacle)).await
+        retry_until_success(0, attempt, |obstacle| log_obstacle(&wanted.name, obstacle)).await
     }
 
     async fn try_ensure(&self, wanted: &Config, lease: Option<&NatsLease>) -> Result<Stream, Obstacle> {
