@@ -19,8 +19,8 @@ pub struct ApiConfig {
     /// How many requests each client may send, such as `600/m` or `10/s`, or `off`.
     #[serde(with = "text")]
     pub rate_limit: RateLimit,
-    /// Origins of web pages that may read answers, exactly as browsers write them. If empty, only the pod's own page
-    /// may.
+    /// Origins of web pages that may read responses, exactly as browsers write them. If empty, only the pod's own
+    /// page may.
     #[serde(with = "text::list")]
     pub cors_origins: Vec<WebOrigin>,
     /// Addresses or networks of proxies whose `X-Forwarded-For` or `Forwarded` header is trusted.
@@ -46,7 +46,7 @@ pub struct AdminConfig {
 pub enum RateLimit {
     /// Unlimited.
     Off,
-    /// A number of requests per period. They may all come at once.
+    /// A number of requests per period. A client may send all of them at once.
     Per {
         /// The number of requests.
         requests: NonZeroU32,
@@ -55,11 +55,11 @@ pub enum RateLimit {
     },
 }
 
-/// Where to listen: a host name or address, a colon and a port. Empty if there is no listener.
+/// Where to listen: a host name or address, a colon and a port. Empty if the listener is turned off.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct ListenAddress(Option<String>);
 
-/// A text is not an address to listen on.
+/// The text is not an address to listen on.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("`{0}` is not an address and port like 127.0.0.1:8080")]
 pub struct ListenAddressError(String);
@@ -91,7 +91,7 @@ impl std::fmt::Display for ListenAddress {
     }
 }
 
-/// A text is not a rate limit.
+/// The text is not a rate limit.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("`{0}` is not a rate limit; write requests per s, m or h, like 600/m, or off")]
 pub struct RateLimitError(String);

@@ -1,7 +1,7 @@
-//! The shapes of answers: what they look like in JSON and in the OpenAPI document.
+//! The shapes of responses: what they look like in JSON and in the OpenAPI document.
 //!
-//! Members are written in the order in which the structs declare them, in answers and in the document alike. Prices are
-//! strings with the digits of the log, derived values are strings with eight decimal places, and times are RFC 3339 with
+//! Members have the order in which the structs declare them, both in responses and in the document. Prices are strings
+//! with the digits of the log, derived values are strings with eight decimal places, and times are RFC 3339 with
 //! milliseconds. Nothing is computed here; [`crate::routes`] fills the structs in.
 
 mod conversion;
@@ -72,13 +72,13 @@ pub struct PriceItem {
     pub price: PriceText,
     /// The slot that the price belongs to.
     pub slot: TimeText,
-    /// The tick's position in the log. `/v1/ticks/{sequence}` shows how the price was made.
+    /// The tick's position in the log. `/v1/ticks/{sequence}` shows how the price was computed.
     pub sequence: u64,
     /// The term of the poller that wrote the tick.
     pub epoch: u64,
     /// `live`, `replay` or `simulated`.
     pub origin: String,
-    /// The sources whose quotes made the price.
+    /// The sources whose quotes the price was computed from.
     pub sources: Vec<String>,
     /// The spread of those quotes: (max − min) / price.
     pub spread: DerivedText,
@@ -193,7 +193,7 @@ pub struct HistoryItem {
     pub slot: TimeText,
     /// The agreed price.
     pub price: PriceText,
-    /// The tick's position in the log. `/v1/ticks/{sequence}` shows how the price was made.
+    /// The tick's position in the log. `/v1/ticks/{sequence}` shows how the price was computed.
     pub sequence: u64,
 }
 
@@ -225,7 +225,7 @@ pub struct GapItem {
     pub sequence: Nullable<u64>,
     /// The term of the poller that wrote the gap. Null if `sequence` is null.
     pub epoch: Nullable<u64>,
-    /// How many sources were asked. Null if none was.
+    /// How many sources were asked. Null if none were.
     pub sources: Nullable<u32>,
 }
 
@@ -266,7 +266,7 @@ pub struct RecordItem {
     /// Only for a gap: why there is no tick.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub cause: Option<String>,
-    /// The rules that made a price of the quotes, for as long as the quotes are kept.
+    /// The rules by which the price was computed from the quotes, for as long as the quotes are kept.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub policy: Option<PolicyItem>,
     /// The quote and verdict of every source. Null if no source was asked or the quotes have expired.
@@ -275,14 +275,14 @@ pub struct RecordItem {
     pub quotes_expired: bool,
 }
 
-/// The rules that make a price of quotes.
+/// The rules by which a price is computed from quotes.
 #[derive(Debug, Object, Serialize)]
 pub struct PolicyItem {
-    /// How many quotes a price needs.
+    /// The minimum number of quotes that must agree on a price.
     pub min_sources: u32,
     /// How far a quote may be from the median, and how far the used quotes may be from each other.
     pub max_deviation: DerivedText,
-    /// How old a quote may be by the source's own time.
+    /// The maximum age of a quote, by the source's own time.
     pub max_quote_age: SpanText,
     /// How far the source's own time may be ahead of the poller's clock.
     pub max_clock_skew: SpanText,

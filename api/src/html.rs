@@ -1,4 +1,4 @@
-//! Plain text as HTML.
+//! Converts plain text to HTML.
 
 /// Escapes text for HTML, including attribute values.
 pub(crate) fn escaped(text: &str) -> String {

@@ -1,15 +1,15 @@
-//! The HTTP side of a pod: it answers requests from the pod's copy of the log, which the `ledger` crate keeps.
+//! The HTTP side of a pod: it serves requests from the pod's copy of the log, which the `ledger` crate keeps.
 //!
 //! In reading order:
 //!
 //! - [`server`]: connections and their limits, and the middleware that every request passes through.
 //! - [`routes`]: the handlers, one file per route, and the OpenAPI document.
-//! - [`dto`] and [`problem`]: the shapes of answers and errors.
+//! - [`dto`] and [`problem`]: the shapes of responses and errors.
 //! - [`lines`]: lists as CSV and NDJSON. [`stream_end`]: the reasons why streams end.
 //! - [`config`] and [`metrics`].
 //!
-//! The body of a 200 answer under `/v1` depends only on the request, the log, the sequence, and whether prices are fresh
-//! or stale. All pods at the same sequence return the same bytes.
+//! The body of a 200 response under `/v1` depends only on the request, the log, the sequence, and whether prices are
+//! fresh or stale. All pods at the same sequence return the same bytes.
 
 pub mod config;
 pub mod dto;

@@ -8,7 +8,7 @@ use prometheus::{HistogramOpts, HistogramVec, IntCounterVec, IntGauge, IntGaugeV
 
 use crate::stream_end::{StreamEnd, Transport};
 
-/// Metrics of connections, requests and streams. Clones share their counts.
+/// Metrics of connections, requests and streams. Clones share the same counts.
 #[derive(Debug, Clone)]
 pub struct Metrics {
     /// Open connections.
@@ -25,7 +25,7 @@ impl Metrics {
         let stream_ends =
             Opts::new("tickwell_stream_ends_total", "Streams that this pod ended, by transport and reason");
         let requests =
-            HistogramOpts::new("http_server_request_duration_seconds", "Time taken to answer a request")
+            HistogramOpts::new("http_server_request_duration_seconds", "Time taken to respond to a request")
                 .buckets(vec![0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5]);
         let labels = ["http_request_method", "http_route", "http_response_status_code"];
         let metrics = Self {
@@ -56,7 +56,7 @@ impl Metrics {
         self.stream_ends.with_label_values(&[transport.as_str(), reason.as_str()]).inc();
     }
 
-    /// Counts an answered request and the time it took.
+    /// Counts a request that was responded to, and the time it took.
     pub fn answered(&self, method: &str, route: &str, status: u16, took: Duration) {
         let status = status.to_string();
         self.requests.with_label_values(&[method, route, status.as_str()]).observe(took.as_secs_f64());

@@ -119,11 +119,11 @@ impl Problem {
 
     /// An internal error. The cause is logged and not sent to the client.
     pub fn internal(cause: impl std::fmt::Display) -> Self {
-        let detail = "the server failed to answer; its log has the details under this trace_id";
+        let detail = "the server failed to process the request; its log has the details under this trace_id";
         Self { cause: Some(cause.to_string()), ..Self::new(Code::Internal, detail) }
     }
 
-    /// Converts an error of the framework. It counts as the client's fault only if the framework says so.
+    /// Converts an error of the framework. Only those that it attributes to the client become client errors.
     pub fn from_framework(error: &poem::Error) -> Self {
         if let Some(problem) = error.downcast_ref::<Self>() {
             return problem.clone();
@@ -141,7 +141,7 @@ impl Problem {
         }
     }
 
-    /// The body of the answer.
+    /// The body of the response.
     fn json(&self, trace: TraceId) -> String {
         let status = self.code.status();
         let details = ProblemDetails {
@@ -154,7 +154,7 @@ impl Problem {
             trace_id: trace.to_string(),
             newest: self.newest.as_deref().cloned(),
         };
-        // Strings, a number and JSON that exists already can always be serialized.
+        // Strings, a number and JSON that is already serialized can always be serialized.
         serde_json::to_string(&details).unwrap_or_default()
     }
 }
@@ -197,7 +197,7 @@ impl From<LineError> for Problem {
     }
 }
 
-/// When to retry if a pod has not read far enough: pods are only moments apart.
+/// When to retry if a pod has not read the log far enough. It needs only a moment to catch up with the other pods.
 const AHEAD_RETRY_SECONDS: u64 = 1;
 
 impl From<PinError> for Problem {

@@ -1,6 +1,6 @@
 //! The routes of a pod, one file each, and the OpenAPI document.
 //!
-//! A handler answers from one snapshot, so that its answer belongs to one sequence.
+//! Each handler uses one snapshot, so that its response belongs to one sequence.
 
 pub(crate) mod admin;
 mod as_of;
@@ -63,9 +63,9 @@ pub struct State {
     pub stale_after: Duration,
     /// How far back ticks are kept in memory, and how far back `at_sequence` reaches.
     pub keep_windows: Duration,
-    /// How far back answers include ticks.
+    /// How far back responses include ticks.
     pub retain_ticks: Duration,
-    /// How far back answers include quotes.
+    /// How far back responses include quotes.
     pub retain_quotes: Duration,
     /// Limits how many requests read from the store at once.
     pub readers: Readers,
@@ -95,7 +95,7 @@ enum Tag {
     Prices,
     /// Past prices, candles and gaps.
     History,
-    /// How prices were made, and how the sources performed.
+    /// How prices were computed, and how the sources performed.
     Explanation,
     /// Ticks and gaps as they happen.
     Streams,
@@ -149,7 +149,7 @@ pub fn service(state: &Arc<State>, process: &Process) -> Service {
 }
 
 impl State {
-    /// The newest snapshot. Each request takes one and uses no other.
+    /// The newest snapshot. Each request takes one and uses it throughout.
     pub fn newest_snapshot(&self) -> Arc<Snapshot> {
         self.snapshots.borrow().clone()
     }
@@ -177,16 +177,16 @@ impl State {
         view.tick.as_ref().is_none_or(|newest| self.is_past(snapshot, newest.tick.slot, view.slot))
     }
 
-    /// Whether the price of a slot is stale. `newest` is the newest slot of the pairs that the answer is about.
+    /// Whether the price of a slot is stale. `newest` is the newest slot of the pairs in the response.
     fn is_past(&self, snapshot: &Snapshot, slot: Slot, newest: Slot) -> bool {
         self.now(snapshot, newest).since(slot.start()) > self.stale_after
     }
 
-    /// The time from which the age of a price is counted. `newest` is the newest slot of the pairs that the answer is
-    /// about.
+    /// The time from which the age of a price is counted. `newest` is the newest slot of the pairs in the
+    /// response.
     fn now(&self, snapshot: &Snapshot, newest: Slot) -> Timestamp {
         match snapshot.origin {
-            // A replay is in the past, so ages are counted from its own time.
+            // A replay has its own time, which is in the past, so ages are counted from that.
             Some(Origin::Replay) => newest.start(),
             _ => self.clock.now(),
         }

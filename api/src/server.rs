@@ -34,7 +34,7 @@ pub use endpoint::{
 };
 
 /// How long a client may take to send a request's head, counted from the start of the connection or from the previous
-/// answer.
+/// response.
 const HEADER_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// The largest request head.
@@ -54,7 +54,7 @@ pub type SharedEndpoint = Arc<BoxEndpoint<'static, Response>>;
 #[derive(Debug)]
 pub struct Listener(TcpListener);
 
-/// An address cannot be listened on.
+/// Listening on an address failed.
 #[derive(Debug, thiserror::Error)]
 #[error("{setting}: cannot listen on {address}")]
 pub struct ListenError {
@@ -99,7 +99,7 @@ impl Listener {
                 let (endpoints, local) = (endpoints.clone(), stream.local_addr());
                 move |request| {
                     let local = local.as_ref().ok().copied().unwrap_or(remote);
-                    answer_one(endpoints.borrow().clone(), request, local, remote)
+                    handle(endpoints.borrow().clone(), request, local, remote)
                 }
             });
             let stream = TokioIo::new(Connection::new(stream, connections.clone(), place));
@@ -108,7 +108,7 @@ impl Listener {
             open.spawn(async move {
                 let mut connection = pin!(connection);
                 tokio::select! {
-                    // A broken connection is not an error of ours.
+                    // A broken connection is not a fault of the pod.
                     _ = connection.as_mut() => {}
                     () = stop.cancelled() => {
                         connection.as_mut().graceful_shutdown();
@@ -147,7 +147,7 @@ async fn accept(listener: &TcpListener, places: &Arc<Semaphore>) -> Option<Accep
     }
 }
 
-async fn answer_one(
+async fn handle(
     endpoint: SharedEndpoint,
     request: hyper::Request<hyper::body::Incoming>,
     local: SocketAddr,

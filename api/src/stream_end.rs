@@ -1,4 +1,4 @@
-//! The transports of streams and the reasons why streams end, as words for clients, metrics and documents.
+//! The transports of streams and the reasons why streams end, as words for clients, metrics and the documentation.
 
 common::words! {
     /// How a client receives events.
@@ -37,7 +37,7 @@ impl StreamEnd {
         }
     }
 
-    /// What happened, for the documents.
+    /// What happened, for the documentation.
     pub fn meaning(self) -> &'static str {
         match self {
             Self::ShuttingDown => "The pod is shutting down.",
@@ -45,7 +45,7 @@ impl StreamEnd {
                 "The log was replaced by another one, or the pod is rebuilding its copy of the log."
             }
             Self::TooSlow => {
-                "The client reads too slowly: it fell 10,000 records further behind than it had been before."
+                "The client reads too slowly: its distance to the newest record has grown by more than 10,000 records."
             }
             Self::TooLong => {
                 "The stream has reached its maximum age of one day, so that load balancers can move it."

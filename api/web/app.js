@@ -157,7 +157,7 @@ function paint() {
 		const { name, card, tick, origin, points, candles, step, interval } = pair;
 		pair.seen = within(points, seen);
 		const [first, last] = [pair.seen[0], pair.seen.at(-1)];
-		// Only as far back as there is data.
+		// The change covers only times with data.
 		const start = first && first.time - (candles ? step / 2 : 0);
 		const range = abs(start - seen.from) < 2 * interval ? `over ${span(length)}` : `since ${moment(start || 0).slice(0, 16)}`;
 		const move = first && change(first.text.open, last.text.close);
@@ -248,7 +248,7 @@ document.onvisibilitychange = () => {
 	refresh();
 };
 setInterval(redraw, 1_000);
-// However fast ticks arrive, and how often screen readers speak.
+// A fixed pace, however fast ticks arrive. Screen readers hear prices each minute.
 setInterval(() => (unread ? look() : refresh()), 5_000);
 setInterval(() => (spoken = ""), 60_000);
 (onhashchange = () => {

@@ -99,7 +99,7 @@ export function draw(canvas, { panels, view, cursor, candles, average }) {
 		const body = candles ? min(14, x(view.from + step) * 0.7) : 0;
 		for (const { time, open, high, low, close } of within(points, view, 1)) {
 			if (high === low && !body) continue;
-			// A line shows the range of candles as wicks.
+			// A line chart shows each candle's range as a wick.
 			ink(body ? (close < open ? "down" : "up") : hue, 1, body ? 1 : 0.4);
 			stroke([x(time), y(high)], [x(time), y(low)]);
 			const [upper, lower] = [y(max(open, close)), y(min(open, close))];

@@ -4,7 +4,7 @@
 const SILENCE = 40_000;
 /** Failures in a row before the state is offline. */
 const PATIENCE = 3;
-/** The codes after which a stream starts again. */
+/** The codes after which the cursor is dropped. */
 const LOST = ["unknown_cursor", "sequence_gone", "log_replaced", "history_gone"];
 
 let ahead = 0;
@@ -19,7 +19,7 @@ async function request(path, signal, headers) {
 	const date = Date.parse(response.headers.get("Date")) + 500;
 	if (Math.abs(date - now()) > 1_000) ahead = date - Date.now();
 	if (response.ok) return response;
-	throw refused(await response.json().catch(() => ({ detail: `the answer is HTTP ${response.status}` })));
+	throw refused(await response.json().catch(() => ({ detail: `the response is HTTP ${response.status}` })));
 }
 
 export const ask = async (path, signal) => (await request(path, signal)).json();

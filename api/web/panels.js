@@ -12,7 +12,7 @@ export function make(tag, content, properties) {
 	return element;
 }
 
-/** Writes only changes, so that a selection stays. */
+/** Writes only changes, so that selected text stays selected. */
 export function write(element, text, className = element.className) {
 	if (element.textContent !== text) element.textContent = text;
 	if (element.className !== className) element.className = className;
@@ -53,8 +53,8 @@ const showQuotes = (records) =>
 			row(source, quoted && grouped(quoted), quoted && change(price, quoted, 3).percent, make("td", words(verdict), { className: verdict === "used" ? "up" : "bad" }))),
 	]));
 
-const showAverages = (answers) =>
-	fill("averages", answers.map(({ pair, windows }) => [
+const showAverages = (responses) =>
+	fill("averages", responses.map(({ pair, windows }) => [
 		heading(pair),
 		...windows.map(({ window, twap, min, max, close, coverage }) => {
 			const prices = [twap && Number(twap).toFixed(places(close)), min, max].map((price) => price && grouped(price));

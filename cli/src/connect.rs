@@ -20,25 +20,28 @@ pub(crate) const START_PATIENCE: Duration = Duration::from_secs(60);
 
 /// Connects to the server in `bus.url`. Unlike a service, a command fails if the server cannot be reached soon.
 pub(crate) async fn to_log(settings: &Settings, role: Role) -> Result<Nats> {
-    // A command does not export its metrics.
-    let metrics = Metrics::new(&Registry::new())?;
-    let connected = timeout(PATIENCE, Nats::connect(&settings.bus, role, &metrics)).await;
-    Ok(connected.map_err(|_elapsed| unreachable(settings))??)
+    let connected = timeout(PATIENCE, connect(settings, role)).await;
+    connected.map_err(|_elapsed| unreachable(settings))?
 }
 
 /// Connects as well, but waits for a server that is still being started, and says so.
 pub(crate) async fn to_starting_log(settings: &Settings, role: Role) -> Result<Nats> {
-    if settings.bus.url.is_empty() {
-        bail!("bus.url: name the NATS server, such as nats://127.0.0.1:4222");
-    }
-    let metrics = Metrics::new(&Registry::new())?;
-    let mut connecting = pin!(Nats::connect(&settings.bus, role, &metrics));
+    let mut connecting = pin!(connect(settings, role));
     if let Ok(connected) = timeout(PATIENCE, &mut connecting).await {
-        return Ok(connected?);
+        return connected;
     }
     let (url, seconds) = (redacted(&settings.bus.url), START_PATIENCE.as_secs());
     show::step(&format!("waiting for NATS at {url}, for at most {seconds} s"));
-    Ok(timeout(START_PATIENCE, connecting).await.map_err(|_elapsed| unreachable(settings))??)
+    timeout(START_PATIENCE, connecting).await.map_err(|_elapsed| unreachable(settings))?
+}
+
+async fn connect(settings: &Settings, role: Role) -> Result<Nats> {
+    if settings.bus.url.is_empty() {
+        bail!("bus.url: missing; set it to your NATS server, such as nats://127.0.0.1:4222");
+    }
+    // A command does not export its metrics.
+    let metrics = Metrics::new(&Registry::new())?;
+    Ok(Nats::connect(&settings.bus, role, &metrics).await?)
 }
 
 fn unreachable(settings: &Settings) -> anyhow::Error {

@@ -262,7 +262,7 @@ async fn unlocked<T: Send + 'static>(
 
 /// The newest record in a store, as the log entry that it came from.
 fn newest(store: &Store) -> Result<Option<Entry>, StoreError> {
-    let sequence = store.pairs()?.into_iter().map(|(_, heads)| heads.newest).max();
+    let sequence = store.pairs()?.into_iter().map(|(_, state)| state.newest).max();
     let Some(sequence) = sequence else { return Ok(None) };
     let record = store.record(sequence)?;
     Ok(record.map(|record| Entry { sequence, id: Some(record.id()), payload: wire::encode(&record).into() }))

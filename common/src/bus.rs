@@ -116,7 +116,7 @@ crate::words! {
 #[derive(Debug, thiserror::Error)]
 pub enum ReadError {
     /// The server did not respond, or there is no connection.
-    #[error("the log does not answer")]
+    #[error("the log does not respond")]
     Unavailable(#[source] Source),
     /// The stream does not exist.
     #[error(
@@ -211,7 +211,8 @@ pub trait LogReader: Send {
     /// Reports that the reader has stored everything up to `sequence` durably.
     async fn stored(&mut self, sequence: Sequence);
 
-    /// Returns the newest slot that the log covers now, if it is known. Readers that are behind use it to report how far.
+    /// Returns the newest slot that the log covers now, if it is known. A pod that is far behind uses it to skip storing
+    /// quotes that will be past their retention by the time it has caught up.
     async fn newest_slot(&mut self) -> Option<Timestamp>;
 
     /// Reports that nothing after `sequence` is stored. The reader continues after that position, if the log still has it.

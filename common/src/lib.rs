@@ -8,6 +8,7 @@
 //! - [`bus`]: the log, as three small traits ([`bus::LogWriter`], [`bus::LogReader`] and [`bus::lease::Lease`]) and their
 //!   JetStream implementation. The in-process implementation is in the crate of the store that it writes to.
 //! - [`readiness`], [`service`], [`telemetry`]: readiness checks, the lifecycle of a process, and logging.
+//! - [`retry`]: retries with a pause between attempts.
 //! - [`object`]: deserializes structs from JSON objects only.
 //! - [`text`]: serde helpers that use `FromStr` and `Display`.
 //!

@@ -14,9 +14,9 @@ use std::{
 pub enum Condition {
     /// Everything works.
     Ready,
-    /// It serves, but something is missing; the reason.
+    /// It works, but something is missing. Contains the reason.
     Degraded(String),
-    /// It cannot serve; the reason.
+    /// It does not work. Contains the reason.
     Unready(String),
 }
 
@@ -93,7 +93,7 @@ mod tests {
         assert!(readiness.is_ready());
         let (log, store) = (readiness.check("log"), readiness.check("store"));
         assert!(!readiness.is_ready());
-        log.set(Condition::Degraded("away".to_owned()));
+        log.set(Condition::Degraded("unreachable".to_owned()));
         assert!(!readiness.is_ready());
         store.set(Condition::Ready);
         assert!(readiness.is_ready());

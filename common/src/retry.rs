@@ -1,6 +1,6 @@
 //! Retries with a pause between attempts.
 //!
-//! Every retry that waits for the log goes through here. Cancel one by dropping its future.
+//! Used by everything that waits for the log. Cancel a retry by dropping its future.
 
 use std::{convert::Infallible, time::Duration};
 

@@ -53,7 +53,7 @@ pub enum ServiceError {
     /// A task panicked.
     #[error("a task panicked")]
     Panicked(#[source] tokio::task::JoinError),
-    /// Tasks were still running when the time limit was over.
+    /// Tasks were still running when the time limit expired.
     #[error("{count} tasks did not end within {DRAIN_LIMIT:?}")]
     Drain {
         /// How many tasks.

@@ -20,7 +20,7 @@ where
     text.parse().map_err(D::Error::custom)
 }
 
-/// The same for optional values (`null`).
+/// Serde helpers for optional values: `None` is `null`, and a value is represented as text.
 pub mod option {
     use std::{fmt::Display, str::FromStr};
 
@@ -45,7 +45,7 @@ pub mod option {
     }
 }
 
-/// The same for lists: a list of strings, or one comma-separated string, as used in environment variables.
+/// Serde helpers for lists: a list of strings, or one comma-separated string, as used in environment variables.
 pub mod list {
     use std::{fmt::Display, str::FromStr};
 

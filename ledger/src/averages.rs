@@ -19,8 +19,8 @@ use crate::{
 };
 
 /// The most ticks for which median and EMA are computed: a day of one-second slots, or eleven days of ten-second
-/// slots. This takes a few milliseconds and 16 bytes a tick. Part of the contract rather than a setting, because all
-/// pods must agree.
+/// slots. This takes a few milliseconds and 16 bytes a tick. It is a constant and not a setting, because all pods must
+/// return the same results.
 pub const MAX_SCANNED_TICKS: u64 = 100_000;
 
 /// The number of cached scans: some tens of pairs with a few windows each, at one sequence.

@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct StoreConfig {
-    /// The folder of the store. Created if it is missing.
+    /// The directory of the store. Created if it does not exist.
     pub path: PathBuf,
     /// How long ticks are served, counted back from the newest slot.
     #[serde(with = "text")]
@@ -23,7 +23,8 @@ pub struct StoreConfig {
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct WindowsConfig {
-    /// How far back ticks are kept in memory and `at_sequence` reaches. Longer windows are read from the store.
+    /// How far back ticks are kept in memory, and how far back `at_sequence` reaches. Longer windows are read from the
+    /// store.
     #[serde(with = "text")]
     pub keep: Span,
     /// How old a pair's newest tick may be before its price is stale.

@@ -1,7 +1,7 @@
-//! Events: what stream clients are sent, one for each tick and each gap, in log order.
+//! Events, which are sent to stream clients: one for each tick and each gap, in log order.
 //!
 //! The newest events are kept in memory with their snapshot; older ones are read from the store. An event is
-//! serialised once, when the first client needs it, and all clients are sent the same bytes.
+//! serialised once, when the first client needs it, and all clients receive the same bytes.
 
 use std::{
     collections::VecDeque,
@@ -12,7 +12,7 @@ use std::{
 use bytes::Bytes;
 use common::domain::{Origin, Pair};
 
-use crate::{position::Position, store::Covering};
+use crate::{position::Position, store::TickOrGap};
 
 /// The number of events in memory: about an hour and a half of two pairs at ten-second intervals. Clients that are
 /// further behind are served from the store.
@@ -24,7 +24,7 @@ pub struct Event {
     /// The position right after it.
     pub position: Position,
     /// The tick or gap.
-    pub covering: Covering,
+    pub tick_or_gap: TickOrGap,
     /// Where its price comes from.
     pub origin: Origin,
     frame: OnceLock<Frame>,
@@ -39,14 +39,14 @@ pub struct Frame {
 
 impl Event {
     /// Creates the event of a tick or a gap.
-    pub fn new(position: Position, covering: Covering, origin: Origin) -> Self {
-        Self { position, covering, origin, frame: OnceLock::new() }
+    pub fn new(position: Position, tick_or_gap: TickOrGap, origin: Origin) -> Self {
+        Self { position, tick_or_gap, origin, frame: OnceLock::new() }
     }
 
     /// The pair.
     pub fn pair(&self) -> Pair {
-        match self.covering {
-            Covering::Tick(pair, _) | Covering::Gap(pair, _) => pair,
+        match self.tick_or_gap {
+            TickOrGap::Tick(pair, _) | TickOrGap::Gap(pair, _) => pair,
         }
     }
 

@@ -1,8 +1,8 @@
 //! Ingest: the one task that reads the log, and the only writer of the store.
 //!
 //! Each batch is decoded, checked and committed (records and cursor in one atomic batch). Then the new snapshot is
-//! published and the log is told that the batch is stored. After a crash between any two steps, the batch is either
-//! read again or found committed.
+//! published, and the batch is acknowledged to the log's reader. After a crash between any two steps, the batch is
+//! either read again or already committed.
 //!
 //! If the store cannot be written, for example because the disk is full, a copy of a NATS log continues in memory.
 //! The store catches up once it can be written again. An in-process log acknowledges nothing until then.
@@ -30,18 +30,19 @@ use crate::{
     store::{Retention, Store, StoreError},
 };
 
-/// A pod that is more records than this behind the log is not ready, because its answers are too old.
+/// A pod that is more than this many records behind the log is not ready, because its data is too old.
 const MAX_READY_LAG: u64 = 100;
 
-/// From this many records behind, the log is asked for its newest slot, so that records whose quotes will be past
-/// retention need not be stored whole.
+/// A pod that is more than this many records behind asks the log for its newest slot, so that it can skip storing the
+/// quotes of records that will be past retention once it has caught up.
 const FAR_BEHIND: u64 = 10_000;
 
 /// How long rows stay in the store after readers stop using them. A request that uses an older snapshot still finds
 /// the rows that belong to it.
 const RECLAIM_DELAY: Duration = Duration::from_secs(3_600);
 
-/// The pause before a batch is read again that does not continue the store, while the log cannot be asked.
+/// If a batch does not continue the store, and the log cannot confirm at the moment that the store is a copy of it: the
+/// pause before the batch is read again.
 const DOUBT_PAUSE: Duration = Duration::from_secs(3);
 
 /// Follows the log and keeps the store and the snapshot up to date.
@@ -56,7 +57,8 @@ pub struct Ingest {
     rejecting: Option<Rejection>,
     /// The snapshot that the next batch is added to: the newest one, or an older one while the store is catching up.
     current: Arc<Snapshot>,
-    /// Records that cover slots before this will be past the quotes' retention once the log has been read.
+    /// Records that cover slots before this will be past the quotes' retention once the pod has caught up. Their quotes
+    /// are not stored.
     whole_from: Timestamp,
     /// Set while the store cannot be written.
     closed: Option<Closed>,
@@ -67,7 +69,7 @@ pub struct Ingest {
 pub enum Ended {
     /// The process is stopping, or the writer of the in-process log has ended.
     Stopped,
-    /// The store is a copy of a log that no longer exists. Holds what was noticed.
+    /// The store is a copy of a log that no longer exists. Contains the reason for this conclusion.
     Replaced(String),
     /// The store can no longer be read.
     Damaged(StoreError),
@@ -152,7 +154,7 @@ impl Ingest {
                 // The in-process log ends with its writer, so everything it still wrote has been read.
                 Err(ReadError::Closed) => break,
                 Err(ReadError::Replaced(reason)) => return Ok(Ended::Replaced(reason)),
-                // Nothing but another log would help.
+                // This version cannot read the log any further. Only another log would change that.
                 _ if halted => continue,
                 Err(error) if error.trouble().is_some() => {
                     self.report_unavailable(&error);
@@ -184,7 +186,7 @@ impl Ingest {
                 Err(IngestError::Log(error)) if error.trouble().is_some() => {
                     self.report_unavailable(&error);
                     reader.rewind(self.current.sequence).await;
-                    // The same batch comes again, and with it the same question.
+                    // The reader will return the same batch, which has to be checked again.
                     stop.run_until_cancelled(tokio::time::sleep(DOUBT_PAUSE)).await;
                     continue;
                 }
@@ -192,7 +194,7 @@ impl Ingest {
                     return Err(error.into());
                 }
                 Err(error @ IngestError::UnknownVersion { .. }) => {
-                    // Skipping the record could hide prices, and ending the process would only repeat this.
+                    // Skipping the record could hide prices, and a restarted process would stop at the same record.
                     tracing::error!(
                         event = "log_version_unsupported", %error,
                         "a newer version of Tickwell wrote the log; upgrade this pod"

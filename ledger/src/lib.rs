@@ -1,12 +1,12 @@
-//! What a pod keeps of the log, in memory and on disk, and what it computes from that.
+//! A pod's copy of the log, in memory and on disk, and what is computed from it.
 //!
-//! The modules in reading order, which is also the path of a record from the log to an answer:
+//! The modules in reading order, which is also the path of a record from the log to a response:
 //!
 //! - [`ingest`]: the one task that reads the log and the only writer of the store.
 //! - [`store`]: records and the log cursor on disk. Each batch is written atomically.
 //! - [`local_log`]: the in-process log, whose records are kept in the store only.
 //! - [`summary`], [`window`]: mergeable sums and extremes of ticks, and the tree that computes any window from them.
-//! - [`position`], [`events`]: where a stream's client is in the log, and the events that it is sent.
+//! - [`position`], [`events`]: the position of a stream's client in the log, and the events that the client receives.
 //! - [`snapshot`]: the immutable view that request handlers read. Each batch replaces it.
 //! - [`candle`], [`sample`], [`averages`]: buckets, downsampled ranges and window averages, from memory or the store.
 //! - [`rate`]: conversion between assets. [`sources`]: how often each source's quotes were used or rejected.

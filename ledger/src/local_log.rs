@@ -47,7 +47,7 @@ pub struct LocalWriter {
 
 struct State {
     last: Sequence,
-    /// The newest sequence of each pair that was asked for.
+    /// For each pair whose newest record was read: the sequence of that record.
     newest: BTreeMap<Pair, Sequence>,
     /// Set if acknowledged records were lost: the pairs that have been appended to since.
     continued: Option<BTreeSet<Pair>>,
@@ -143,7 +143,7 @@ impl LogReader for LocalReader {
     async fn stored(&mut self, sequence: Sequence) {
         for (waiting, stored) in std::mem::take(&mut self.waiting) {
             if waiting <= sequence {
-                // The appender may have given up waiting. The record is stored all the same.
+                // The caller of `append` may no longer be waiting. The record is stored in any case.
                 let _ = stored.send(());
             } else {
                 self.waiting.push((waiting, stored));
@@ -156,7 +156,7 @@ impl LogReader for LocalReader {
     }
 
     async fn require(&mut self, _sequence: Sequence, _record: &Record) -> Result<(), ReadError> {
-        // The store that asks is the log itself.
+        // The store is the log itself, so the log has every record that the store has.
         Ok(())
     }
 

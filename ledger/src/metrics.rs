@@ -91,7 +91,7 @@ impl Metrics {
         Ok(metrics)
     }
 
-    /// Sets why the log cannot be followed, or that it can.
+    /// Sets why the log cannot be followed; `None` if it can.
     pub fn trouble(&self, now: Option<Trouble>) {
         for trouble in Trouble::ALL {
             self.trouble.with_label_values(&[trouble.as_str()]).set((Some(*trouble) == now).into());

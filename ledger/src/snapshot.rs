@@ -10,7 +10,7 @@ use common::{
 use crate::{
     events::{Event, Recent},
     position::Position,
-    store::{Covering, Heads, Order, Store, StoreError, Stored, StoredGap, StoredTick},
+    store::{Order, PairState, Store, StoreError, Stored, StoredGap, StoredTick, TickOrGap},
     summary::{MAX_CARRIED_INTERVALS, Point},
     window::Window,
 };
@@ -67,7 +67,7 @@ pub struct NewestTick {
 }
 
 common::words! {
-    /// Why a message of the log is rejected. Every pod decides alike.
+    /// Why a message of the log is rejected. All pods reject the same messages.
     pub enum Rejection ("rejection") {
         /// It was published without the fence that pollers use, so no poller wrote it.
         Unfenced = "unfenced",
@@ -112,14 +112,14 @@ impl Snapshot {
     pub fn load(store: &Store, keep: Duration) -> Result<Self, StoreError> {
         let mut pairs = BTreeMap::new();
         let mut origin = None;
-        for (pair, heads) in store.pairs()? {
-            if let Some(newest) = store.record(heads.newest)? {
+        for (pair, state) in store.pairs()? {
+            if let Some(newest) = store.record(state.newest)? {
                 origin = Some(newest.origin);
             }
-            if heads.covered.is_none() {
+            if state.covered.is_none() {
                 continue;
             }
-            let view = PairView::load(store, heads)?;
+            let view = PairView::load(store, state)?;
             let kept_from = view.slot.start().minus(keep);
             let window = load_window(store, pair, kept_from, view.slot)?;
             pairs.insert(pair, PairView { window, kept_from, ..view });
@@ -131,8 +131,8 @@ impl Snapshot {
         Ok(snapshot)
     }
 
-    /// The snapshot at an earlier sequence, if that is within `reach` of the newest slot. Only slots decide whether
-    /// it is too old, so that every pod decides alike.
+    /// The snapshot at an earlier sequence, if that is within `reach` of the newest slot. Whether it is too old depends
+    /// only on slots, so that all pods make the same decision.
     pub fn at(&self, store: &Store, sequence: Sequence, reach: Duration) -> Result<Self, PinError> {
         if sequence > self.sequence {
             return Err(PinError::Ahead { newest: self.sequence });
@@ -142,8 +142,8 @@ impl Snapshot {
             let view = if newest.sequence <= sequence {
                 Some(newest.clone())
             } else {
-                let heads = store.covering_at(*pair, sequence)?;
-                let older = heads.map(|heads| PairView::load(store, heads)).transpose()?;
+                let state = store.pair_state_at(*pair, sequence)?;
+                let older = state.map(|state| PairView::load(store, state)).transpose()?;
                 older.map(|older| PairView {
                     window: newest.window.clone(),
                     kept_from: newest.kept_from,
@@ -171,21 +171,22 @@ impl Snapshot {
     /// then, if there is one.
     pub fn newest_events(&self, wanted: impl Fn(Pair) -> bool) -> Vec<Arc<Event>> {
         let origin = self.origin.unwrap_or(Origin::Live);
-        let event = |sequence, covering| Arc::new(Event::new(Position::after(sequence), covering, origin));
+        let event =
+            |sequence, tick_or_gap| Arc::new(Event::new(Position::after(sequence), tick_or_gap, origin));
         let mut events = Vec::new();
         for (pair, view) in self.pairs.iter().filter(|(pair, _)| wanted(**pair)) {
             let tick =
-                view.tick.as_ref().map(|newest| (newest.sequence, Covering::Tick(*pair, newest.stored())));
-            let gap = view.gap.map(|gap| (view.sequence, Covering::Gap(*pair, gap)));
-            events.extend(tick.into_iter().chain(gap).map(|(sequence, covering)| event(sequence, covering)));
+                view.tick.as_ref().map(|newest| (newest.sequence, TickOrGap::Tick(*pair, newest.stored())));
+            let gap = view.gap.map(|gap| (view.sequence, TickOrGap::Gap(*pair, gap)));
+            let both = tick.into_iter().chain(gap);
+            events.extend(both.map(|(sequence, tick_or_gap)| event(sequence, tick_or_gap)));
         }
         events.sort_by_key(|event| event.position);
         events
     }
 
-    /// Sets each pair's tick of a day ago. It is looked for in the store if the window may not reach back far enough,
-    /// so that answers do not depend on how much is kept in memory. The store must hold every record up to this
-    /// snapshot.
+    /// Sets each pair's tick of a day ago. It is read from the store if the window may not reach back far enough, so that
+    /// results do not depend on how much is kept in memory. The store must hold every record up to this snapshot.
     pub fn find_day_ago_ticks(&mut self, store: &Store) -> Result<(), StoreError> {
         for (pair, view) in &mut self.pairs {
             let Some(newest) = &view.tick else { continue };
@@ -242,15 +243,15 @@ impl Snapshot {
         }
         let view = self.pairs.get(&record.pair);
         let (slot, interval) = slot_and_interval(&record.body)?;
-        let covering = Covering::of(*sequence, record)?;
+        let tick_or_gap = TickOrGap::of(*sequence, record)?;
         let (mut tick, mut window) =
             view.map(|view| (view.tick.clone(), view.window.clone())).unwrap_or_default();
         let recent = Arc::make_mut(&mut self.recent);
-        if view.is_some_and(|view| interval.between(view.slot, covering.first()).is_some()) {
+        if view.is_some_and(|view| interval.between(view.slot, tick_or_gap.first()).is_some()) {
             // The gap for records that the log had lost is an event too, but only the store has it.
             *recent = Recent::since(Position::before(*sequence));
         }
-        recent.push(Event::new(Position::after(*sequence), covering, record.origin));
+        recent.push(Event::new(Position::after(*sequence), tick_or_gap, record.origin));
         if let Body::Tick(new) = &record.body {
             let point = Point { slot: new.slot, interval: new.interval, price: new.price };
             let newest = NewestTick { sequence: *sequence, epoch: record.epoch, tick: new.clone() };
@@ -258,7 +259,7 @@ impl Snapshot {
         }
         let kept_from = slot.start().minus(keep);
         let window = window.without_before(kept_from);
-        let (sequence, epoch, gap) = (*sequence, record.epoch, covering.gap());
+        let (sequence, epoch, gap) = (*sequence, record.epoch, tick_or_gap.gap());
         let (term, day_ago) = (epoch, None);
         let view = PairView { slot, sequence, interval, epoch, term, tick, gap, day_ago, window, kept_from };
         self.pairs.insert(record.pair, view);
@@ -276,21 +277,21 @@ impl NewestTick {
 
 impl PairView {
     /// The view of a pair from its newest records, still without the window and the tick of a day ago.
-    fn load(store: &Store, heads: Heads) -> Result<Self, StoreError> {
+    fn load(store: &Store, state: PairState) -> Result<Self, StoreError> {
         const MISSING: StoreError = StoreError::Damaged("a pair's newest record is missing");
-        let record = store.record(heads.covering)?.ok_or(MISSING)?;
+        let record = store.record(state.tick_or_gap)?.ok_or(MISSING)?;
         let (slot, interval) = slot_and_interval(&record.body).ok_or(MISSING)?;
-        let tick = match store.record(heads.tick)? {
+        let tick = match store.record(state.tick)? {
             Some(Record { epoch, body: Body::Tick(tick), .. }) => {
-                Some(Arc::new(NewestTick { sequence: heads.tick, epoch, tick }))
+                Some(Arc::new(NewestTick { sequence: state.tick, epoch, tick }))
             }
-            None if heads.tick == Sequence::default() => None,
+            None if state.tick == Sequence::default() => None,
             _ => return Err(MISSING),
         };
-        let (sequence, epoch) = (heads.covering, record.epoch);
-        let gap = Covering::of(sequence, &record).and_then(|covering| covering.gap());
+        let (sequence, epoch) = (state.tick_or_gap, record.epoch);
+        let gap = TickOrGap::of(sequence, &record).and_then(|found| found.gap());
         let (window, kept_from) = (Window::default(), Timestamp::MAX);
-        let term = store.record(heads.newest)?.map_or(epoch, |newest| newest.epoch);
+        let term = store.record(state.newest)?.map_or(epoch, |newest| newest.epoch);
         Ok(Self { slot, sequence, interval, epoch, term, tick, gap, day_ago: None, window, kept_from })
     }
 

@@ -19,12 +19,12 @@ use crate::{
 };
 
 /// How far back from the newest slot statistics reach. Whole records must be kept for this long before the oldest
-/// sequence that can be asked for.
+/// sequence that can be requested.
 pub const REACH: Duration = Duration::from_secs(3_600);
 
 /// The most sequences of the log that are read: an hour of two pairs at one-second intervals, which takes a tenth of
-/// a second. If an hour has more, the report starts later, and `from` says so. Part of the contract rather than a
-/// setting, because all pods must agree.
+/// a second. If an hour has more, the report starts later, which `from` shows. This is a constant and not a setting,
+/// because all pods must return the same results.
 const MAX_RECORDS: u64 = 10_000;
 
 /// The number of reports in the cache. Nearly all requests ask for the newest sequence.
@@ -91,9 +91,9 @@ impl Report {
         let Some(first) = report.first_sequence(store, snapshot)? else { return Ok(Some(report)) };
         let earliest = Sequence(snapshot.sequence.0.saturating_sub(MAX_RECORDS));
         if first <= earliest {
-            // Slots up to the newest one that is not read any more are left out for all pairs.
+            // For all pairs alike, the report leaves out slots up to the newest one whose record is not read.
             for pair in snapshot.pairs.keys() {
-                let covered = store.covering_at(*pair, earliest)?.and_then(|heads| heads.covered);
+                let covered = store.pair_state_at(*pair, earliest)?.and_then(|state| state.covered);
                 report.from = report.from.max(covered.map_or(report.from, |(slot, _)| slot.start()));
             }
         }

@@ -39,7 +39,7 @@ pub use gaps::StoredGap;
 pub(crate) use open::ACKNOWLEDGED;
 pub use open::OpenError;
 pub use reclaim::Retention;
-pub use records::Covering;
+pub use records::TickOrGap;
 use writer::Writer;
 
 /// A tick as history keeps it: without its quotes.
@@ -82,13 +82,13 @@ pub enum Break {
     Unreadable(Sequence),
 }
 
-/// The sequences of a pair's newest records.
+/// The sequences of a pair's newest records, and the slot up to which they cover the pair.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub struct Heads {
+pub struct PairState {
     /// The newest record of any kind.
     pub newest: Sequence,
     /// The newest tick or gap; zero if there is none.
-    pub covering: Sequence,
+    pub tick_or_gap: Sequence,
     /// The newest tick; zero if there is none.
     pub tick: Sequence,
     /// The newest slot that a tick or gap covers, and its interval.
@@ -157,7 +157,7 @@ impl Store {
         &self.identity
     }
 
-    /// The folder of the store.
+    /// The directory of the store.
     pub fn path(&self) -> &Path {
         &self.path
     }
@@ -224,22 +224,22 @@ impl Store {
         Ok(written)
     }
 
-    /// All pairs that have a record.
-    pub fn pairs(&self) -> Result<Vec<(Pair, Heads)>, StoreError> {
+    /// All pairs that have a record, and their states.
+    pub fn pairs(&self) -> Result<Vec<(Pair, PairState)>, StoreError> {
         self.database
-            .scan_prefix(key::HEADS_PREFIX)
+            .scan_prefix(key::PAIR_STATE_PREFIX)
             .map(|row| {
                 let (name, value) = row?;
-                let pair = key::read_heads_pair(&name).ok_or(StoreError::Damaged("pair"))?;
-                Ok((pair, key::read_heads(&value).ok_or(StoreError::Damaged("heads"))?))
+                let pair = key::read_pair(&name).ok_or(StoreError::Damaged("pair"))?;
+                Ok((pair, key::read_pair_state(&value).ok_or(StoreError::Damaged("pair state"))?))
             })
             .collect()
     }
 
-    /// The sequences of a pair's newest records.
-    pub fn heads(&self, pair: Pair) -> Result<Option<Heads>, StoreError> {
-        let Some(value) = self.database.get(key::heads(pair))? else { return Ok(None) };
-        key::read_heads(&value).map(Some).ok_or(StoreError::Damaged("heads"))
+    /// The state of a pair. `None` if the pair has no record.
+    pub fn pair_state(&self, pair: Pair) -> Result<Option<PairState>, StoreError> {
+        let Some(value) = self.database.get(key::pair_state(pair))? else { return Ok(None) };
+        key::read_pair_state(&value).map(Some).ok_or(StoreError::Damaged("pair state"))
     }
 }
 

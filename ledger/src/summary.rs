@@ -28,7 +28,7 @@ pub(crate) const UNITS_PER_PART: u128 = 10_u128.pow(Price::MAX_DECIMALS - DERIVE
 /// A tick stands for the time until the next one, if that is at most this many intervals later; otherwise, for one
 /// interval.
 ///
-/// Part of the contract rather than a setting, because all pods must agree.
+/// This is a constant and not a setting, because all pods must return the same results.
 pub const MAX_CARRIED_INTERVALS: u32 = 3;
 
 /// The part of a tick that averages need.
@@ -65,7 +65,7 @@ pub struct Summary {
     weight: u64,
     /// The milliseconds that the ticks cover, one interval each.
     covered: u64,
-    /// The longest time between two ticks that lacks slots, in milliseconds; zero if no slots are missing.
+    /// The longest time without ticks where slots are missing, in milliseconds; zero if none are.
     largest_gap: u64,
 }
 

@@ -59,7 +59,7 @@ pub fn aggregate(quotes: &[Quote], policy: &Policy, slot: Slot, interval: Interv
 
 /// The verdict on a quote before prices are compared. None if it is a candidate.
 fn reject(quote: &Quote, quotes: &[Quote], policy: &Policy) -> Option<Verdict> {
-    let observation = match &quote.answer {
+    let observation = match &quote.result {
         Err(failure) => return Some(Verdict::Failed(*failure)),
         Ok(_) if quote.shadow => return Some(Verdict::Shadow),
         Ok(observation) => observation,
@@ -70,14 +70,14 @@ fn reject(quote: &Quote, quotes: &[Quote], policy: &Policy) -> Option<Verdict> {
     let peer_moved = quotes
         .iter()
         .filter(|peer| !peer.shadow && peer.source != quote.source)
-        .filter_map(|peer| peer.answer.as_ref().ok())
+        .filter_map(|peer| peer.result.as_ref().ok())
         .any(|peer| mistimed(peer, policy).is_none() && !unchanged_too_long(peer, policy));
     (unchanged_too_long(observation, policy) && peer_moved).then_some(Verdict::Frozen)
 }
 
 fn mark_outliers(quotes: &[Quote], verdicts: &mut [Option<Verdict>], is_outlier: impl Fn(Price) -> bool) {
     for (quote, verdict) in quotes.iter().zip(verdicts) {
-        if verdict.is_none() && quote.answer.is_ok_and(|observation| is_outlier(observation.price)) {
+        if verdict.is_none() && quote.result.is_ok_and(|observation| is_outlier(observation.price)) {
             *verdict = Some(Verdict::Outlier);
         }
     }
@@ -116,7 +116,7 @@ fn unchanged_too_long(observation: &Observation, policy: &Policy) -> bool {
 fn prices(quotes: &[Quote], verdicts: &[Option<Verdict>]) -> Vec<Price> {
     let left = quotes.iter().zip(verdicts).filter(|(_, verdict)| verdict.is_none());
     let mut prices: Vec<Price> = left
-        .filter_map(|(quote, _)| quote.answer.as_ref().ok())
+        .filter_map(|(quote, _)| quote.result.as_ref().ok())
         .map(|observation| observation.price)
         .collect();
     prices.sort_unstable();
@@ -150,7 +150,7 @@ fn evidence(
 ) -> Evidence {
     let judged = quotes.iter().zip(verdicts).map(|(quote, verdict)| Judged {
         source: quote.source,
-        observation: quote.answer.ok(),
+        observation: quote.result.ok(),
         verdict: verdict.unwrap_or(otherwise),
     });
     Evidence { policy: *policy, quotes: judged.collect() }

@@ -149,7 +149,7 @@ impl LeaseKeeper {
             LeadState::Standby | LeadState::Suspended => sleep_until(next).await,
         }
         if self.was_unreachable && self.leadership.now() == LeadState::Standby {
-            if !self.lease.answers().await {
+            if !self.lease.is_reachable().await {
                 return;
             }
             sleep(SUSPENDED_LEADER_HEAD_START).await;

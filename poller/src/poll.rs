@@ -296,12 +296,12 @@ impl Poll {
 
     fn quote(&mut self, asked: &Asked, pair: Pair) -> Quote {
         let (source, max_age) = (asked.member.source.name(), asked.member.max_age);
-        let answer = asked.answers.get(&pair).copied().unwrap_or(Err(Failure::Missing));
-        let answer = answer.map(|Sample { price, time }| {
+        let result = asked.answers.get(&pair).copied().unwrap_or(Err(Failure::Missing));
+        let result = result.map(|Sample { price, time }| {
             let unchanged_since = self.memory.record(source, pair, price, asked.at);
             Observation { price, observed_at: asked.at, source_time: time, unchanged_since, max_age }
         });
-        Quote { source, shadow: asked.member.role == Role::Shadow, answer }
+        Quote { source, shadow: asked.member.role == Role::Shadow, result }
     }
 }
 

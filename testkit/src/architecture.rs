@@ -76,7 +76,7 @@ struct Source {
     text: String,
 }
 
-/// What breaks a rule, as text for whoever broke it.
+/// Returns a message for each violation of a rule.
 fn check(sources: &[Source]) -> Vec<String> {
     let references = references(sources);
     let of_files = sources.iter().flat_map(|source| [crates(source), libraries(source)]).flatten();
@@ -194,7 +194,7 @@ fn workspace(root: &Path) -> Vec<Source> {
 
 /// The source files in a directory, without tests.
 fn collect(folder: &Path, found: &mut Vec<PathBuf>) {
-    for entry in fs::read_dir(folder).expect("a readable folder") {
+    for entry in fs::read_dir(folder).expect("a readable directory") {
         let path = entry.expect("a readable entry").path();
         if path.file_stem().is_some_and(|name| name == "tests") {
             continue;
@@ -237,14 +237,14 @@ mod tests {
         files.iter().map(source).collect()
     }
 
-    /// What is wrong with these files, each as the part up to the first comma.
+    /// The violations in these files. Each message is cut off at its first comma.
     fn broken(files: &[(&str, &str)]) -> Vec<String> {
         let first = |found: String| found.split(',').next().unwrap_or_default().to_owned();
         check(&sources(files)).into_iter().map(first).collect()
     }
 
     #[test]
-    fn a_crate_that_points_the_wrong_way_is_found() {
+    fn a_dependency_on_the_wrong_crate_is_found() {
         let manifest = "[package]\nname = \"poller\"\n\n[dependencies]\nbytes.workspace = true\napi.workspace = true\n\
                         testkit = { path = \"../testkit\" }\n\n[dev-dependencies]\ncli.workspace = true\n";
         let found = broken(&[("poller/Cargo.toml", manifest)]);
@@ -252,7 +252,7 @@ mod tests {
     }
 
     #[test]
-    fn a_module_that_points_the_wrong_way_is_found() {
+    fn the_use_of_a_later_module_is_found() {
         let later = ("api/src/routes.rs", "");
         for text in [
             "// crate::server is fine here\nuse crate::{\n    x,\n    routes::{self, Y},\n};",
@@ -271,7 +271,7 @@ mod tests {
     }
 
     #[test]
-    fn a_library_out_of_its_place_is_found() {
+    fn a_library_that_is_used_in_the_wrong_module_is_found() {
         for (path, text, library) in [
             ("ledger/src/ingest.rs", "let a: sled::Db;", "sled"),
             ("poller/src/poll.rs", "use reqwest::Url;", "reqwest"),
@@ -317,7 +317,7 @@ mod tests {
     }
 
     #[test]
-    fn a_module_and_its_own_children_are_no_cycle() {
+    fn a_module_and_its_own_children_are_not_a_cycle() {
         let files = [
             ("cli/src/main.rs", "mod a;\nuse a::A;"),
             ("cli/src/a.rs", "mod child;\npub use self::child::C;"),

@@ -34,7 +34,7 @@ struct Chain {
 ///
 /// # Errors
 ///
-/// Fails if a record breaks it.
+/// Fails if a record breaks the invariant.
 pub fn audit(records: &[Record]) -> anyhow::Result<Findings> {
     let mut findings = Findings::default();
     let mut chains: BTreeMap<&str, Chain> = BTreeMap::new();
@@ -45,16 +45,19 @@ pub fn audit(records: &[Record]) -> anyhow::Result<Findings> {
         let chain = chains.entry(&record.pair).or_default();
         match record.kind {
             Kind::Lead => {
-                ensure!(record.epoch > chain.epoch, "a leader's term is new: {record:?} after {chain:?}");
+                ensure!(
+                    record.epoch > chain.epoch,
+                    "the epoch of a lead must be new: {record:?} after {chain:?}"
+                );
                 let covered = record.covered.map(|time| time.0);
-                ensure!(covered == chain.covered, "found another end than {chain:?}: {record:?}");
+                ensure!(covered == chain.covered, "a lead must name the end of {chain:?}: {record:?}");
                 chain.epoch = record.epoch;
                 findings.leads += 1;
                 findings.leaders += usize::from(chain.leader != record.leader);
                 chain.leader.clone_from(&record.leader);
             }
             Kind::Tick | Kind::Gap => {
-                ensure!(record.epoch == chain.epoch, "not of its leader's term: {record:?} after {chain:?}");
+                ensure!(record.epoch == chain.epoch, "not in its leader's epoch: {record:?} after {chain:?}");
                 let slots = extend(record, chain)?;
                 match record.kind {
                     Kind::Tick => findings.ticks += 1,
@@ -71,17 +74,17 @@ pub fn audit(records: &[Record]) -> anyhow::Result<Findings> {
 fn extend(record: &Record, chain: &mut Chain) -> anyhow::Result<usize> {
     let interval = record.interval.with_context(|| format!("no interval: {record:?}"))?.0;
     let (from, last) = record.covers().with_context(|| format!("no slot: {record:?}"))?;
-    ensure!(from % interval == 0 && last % interval == 0, "not slots of the grid: {record:?}");
+    ensure!(from % interval == 0 && last % interval == 0, "not on the slot grid: {record:?}");
     ensure!(from <= last, "covers nothing: {record:?}");
     if record.is_tick() {
         let policy = record.policy.as_ref().with_context(|| format!("no policy: {record:?}"))?;
-        ensure!(record.used().len() >= policy.min_sources.max(1), "too few were used: {record:?}");
-        ensure!(record.price.is_some() && from == last, "no price of one slot: {record:?}");
+        ensure!(record.used().len() >= policy.min_sources.max(1), "too few quotes were used: {record:?}");
+        ensure!(record.price.is_some() && from == last, "not one price for one slot: {record:?}");
     } else {
-        ensure!(record.price.is_none() && record.cause.is_some(), "no gap of a cause: {record:?}");
+        ensure!(record.price.is_none() && record.cause.is_some(), "not a gap with a cause: {record:?}");
     }
     if let Some(covered) = chain.covered {
-        ensure!(from == covered + interval, "a hole or a repeat after {covered}: {record:?}");
+        ensure!(from == covered + interval, "a missing or repeated slot after {covered}: {record:?}");
     }
     chain.covered = Some(last);
     Ok(usize::try_from((last - from) / interval + 1)?)
@@ -91,7 +94,7 @@ fn extend(record: &Record, chain: &mut Chain) -> anyhow::Result<usize> {
 ///
 /// # Errors
 ///
-/// The first record that is not.
+/// Fails with the first record that has changed or is missing.
 pub fn nothing_lost(before: &[Record], after: &[Record]) -> anyhow::Result<()> {
     for (old, new) in before.iter().zip(after) {
         ensure!(old.bytes == new.bytes, "sequence {}: {} became {}", old.sequence, text(old), text(new));
@@ -152,7 +155,7 @@ mod tests {
             ("a slot that goes back", [lead(1, None), tick(1, 2), tick(1, 1)]),
             ("a gap over a tick", [lead(1, None), tick(1, 1), gap(1, 1, 2)]),
             ("an epoch that goes back", [lead(2, None), tick(2, 1), lead(1, Some(1))]),
-            ("an epoch of nobody", [lead(1, None), tick(1, 1), tick(2, 2)]),
+            ("an epoch without a lead", [lead(1, None), tick(1, 1), tick(2, 2)]),
             ("a leader who read another log", [lead(1, None), tick(1, 1), lead(2, Some(2))]),
         ] {
             assert!(audit(&records).is_err(), "{what}");
@@ -163,7 +166,7 @@ mod tests {
     }
 
     #[test]
-    fn what_was_there_must_stay() {
+    fn records_that_were_read_must_still_exist() {
         let (before, more) = ([tick(1, 1), tick(1, 2)], [tick(1, 1), tick(1, 2), tick(1, 3)]);
         nothing_lost(&before, &more).unwrap();
         assert!(nothing_lost(&more, &before).is_err());

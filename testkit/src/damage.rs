@@ -39,11 +39,11 @@ impl Damage {
     pub const ALL: [Self; 6] =
         [Self::Truncated, Self::Flipped, Self::HalfWritten, Self::Misplaced, Self::Removed, Self::Emptied];
 
-    /// Damages one of the files in a directory. Returns a description, or `None` if there are no files, or only empty ones.
+    /// Damages one of the files in a directory. Returns a description, or `None` if there is no file with contents.
     ///
     /// # Errors
     ///
-    /// Fails if one cannot be read or written.
+    /// Fails if a file cannot be read or written.
     pub fn befall(self, folder: &Path, chance: &mut impl Rng) -> anyhow::Result<Option<String>> {
         let mut files = Vec::new();
         collect(folder, &mut files)?;
@@ -158,18 +158,18 @@ mod tests {
                 fs::write(folder.path().join("below/other"), &text).unwrap();
                 fs::write(folder.path().join("empty"), "").unwrap();
                 let before = contents(folder.path());
-                let said = damage.befall(folder.path(), &mut StdRng::seed_from_u64(seed)).unwrap().unwrap();
+                let what = damage.befall(folder.path(), &mut StdRng::seed_from_u64(seed)).unwrap().unwrap();
                 let after = contents(folder.path());
                 let changed = before.iter().zip(&after).filter(|(before, after)| before != after).count();
-                assert_eq!(changed, 1, "{said}");
-                (said, after)
+                assert_eq!(changed, 1, "{what}");
+                (what, after)
             });
             assert!(done[0] == done[1], "{damage}");
         }
     }
 
     #[test]
-    fn nothing_cannot_be_damaged() {
+    fn an_empty_file_is_not_damaged() {
         let folder = tempfile::tempdir().unwrap();
         fs::write(folder.path().join("empty"), "").unwrap();
         assert_eq!(Damage::Removed.befall(folder.path(), &mut StdRng::seed_from_u64(1)).unwrap(), None);

@@ -20,7 +20,7 @@ const IN_PACKAGE: &str = "site-packages/libfaketime/vendor/libfaketime/src/libfa
 /// Where the library keeps state that a process's threads share, by process id. A killed process leaves it behind.
 const SHARED_MEMORY: &str = "/dev/shm";
 
-/// The path of the library, once it was found.
+/// The path of the library.
 #[derive(Debug, Clone)]
 pub struct FakeTime {
     library: PathBuf,
@@ -120,7 +120,7 @@ mod tests {
     use crate::clock::now_ms;
 
     /// The time that a system program reads, in seconds.
-    fn told(clock: &FakeClock) -> i64 {
+    fn date(clock: &FakeClock) -> i64 {
         let output = Command::new("date").arg("+%s").envs(clock.environment()).output().unwrap();
         String::from_utf8(output.stdout).unwrap().trim().parse().unwrap()
     }
@@ -132,14 +132,14 @@ mod tests {
         let clock = time.clock(&folder.path().join("clock")).unwrap();
         for ahead in [0, 3_600, -3_600, 0] {
             clock.set(ahead).unwrap();
-            let (before, told) = (now_ms() / 1_000, told(&clock));
-            let late = Duration::from_secs(u64::try_from(told - before - ahead).unwrap());
-            assert!(late < Duration::from_secs(60), "{told} is not {ahead} ahead of {before}");
+            let (before, date) = (now_ms() / 1_000, date(&clock));
+            let late = Duration::from_secs(u64::try_from(date - before - ahead).unwrap());
+            assert!(late < Duration::from_secs(60), "{date} is not {ahead} ahead of {before}");
         }
     }
 
     #[test]
-    fn it_is_found_whatever_python_installed_it() {
+    fn the_library_is_found_with_any_python_version() {
         let workspace = tempfile::tempdir().unwrap();
         assert_eq!(installed(workspace.path()), None);
         let library = workspace.path().join(INSTALLED).join("python3.99").join(IN_PACKAGE);

@@ -9,7 +9,8 @@
 //! 4. `play`: the main loop: performs steps, undoes them when they are due, observes the pods, and checks from time to time.
 //! 5. `log`: the log, read directly from the server.
 //! 6. `probe`: responses of pods between checks; `answers`: what they should have been.
-//! 7. `check`: repairs everything, and compares the log with all responses; `servers`: what is done to the servers before.
+//! 7. `check`: repairs everything, and compares the log with all responses; `servers`: restarts the servers and compares
+//!    their copies of the log.
 //! 8. `rollback`: instead of the plan, rounds in which servers of a cluster get older copies of their stores back;
 //!    `round` is what happens in one of them.
 //! 9. [`Report`]: what was done, and what was wrong.
@@ -41,13 +42,13 @@ pub struct Options {
     pub binary: PathBuf,
     /// The directory for stores, clocks and logs of the processes. It must exist, and is not deleted.
     pub folder: PathBuf,
-    /// What happens is drawn from it.
+    /// The seed of all random choices.
     pub seed: u64,
-    /// No step begins after this time, but the last check does.
+    /// No step begins after this time. The last check runs after it.
     pub duration: Duration,
     /// How many steps there are between two checks.
     pub steps_between_checks: usize,
-    /// Three servers instead of one.
+    /// Run three servers instead of one.
     pub cluster: bool,
     /// Create the NATS stream with this compression before the pollers start. If `None`, the pollers create the stream.
     pub compression: Option<String>,
@@ -59,11 +60,11 @@ pub struct Options {
     pub rollback: Option<usize>,
 }
 
-/// Runs the grinder. `tell` gets a line for each step.
+/// Runs the grinder. Calls `tell` with a line for each step.
 ///
 /// # Errors
 ///
-/// Fails if it cannot start, for example without nats-server. Later failures are in the report.
+/// Fails if the grinder cannot start, for example without nats-server. Later failures are in the report.
 pub async fn run(options: Options, mut tell: impl FnMut(&str)) -> anyhow::Result<Report> {
     play::Play::start(options, &mut tell).await?.run(&mut tell).await
 }

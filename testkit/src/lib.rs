@@ -2,7 +2,7 @@
 //!
 //! In reading order:
 //!
-//! 1. [`venue`]: the exchanges, and the aggregator, that can be simulated.
+//! 1. [`venue`]: the exchanges and the price aggregator (CoinGecko) that can be simulated.
 //! 2. [`recording`]: one venue's recorded prices, one row per minute. Prices are kept as the text of the file, so that tests
 //!    can compare them with the output without rounding.
 //! 3. [`market`]: what the exchanges quote at a given time: recorded minutes, a random walk, or a script. A market depends
@@ -59,6 +59,6 @@ pub use wait::wait_until;
 
 /// The root of the workspace.
 pub(crate) fn workspace_root() -> PathBuf {
-    let crate_folder = Path::new(env!("CARGO_MANIFEST_DIR"));
-    crate_folder.parent().unwrap_or(crate_folder).to_path_buf()
+    let crate_directory = Path::new(env!("CARGO_MANIFEST_DIR"));
+    crate_directory.parent().unwrap_or(crate_directory).to_path_buf()
 }

@@ -1,7 +1,7 @@
 //! What the exchanges quote at a given moment.
 //!
-//! A market depends only on the time: it returns the same for the same slot every time, so that a test can ask it later what
-//! a slot must contain.
+//! A market depends only on the time: it always returns the same trade for the same slot. A test can therefore ask it later
+//! what a slot must contain.
 
 mod grid;
 mod recorded;
@@ -18,9 +18,9 @@ use crate::Venue;
 /// The last trade of a pair at a venue.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Trade {
-    /// The price as the exchange writes it.
+    /// The price, with the digits that the exchange sends.
     pub price: String,
-    /// When it was made, unix time in milliseconds.
+    /// The time of the trade, unix time in milliseconds.
     pub time_ms: i64,
 }
 

@@ -24,7 +24,7 @@ const MAX_SCANNED: usize = 100_000;
 pub struct Tick {
     /// The slot, in unix milliseconds.
     pub slot: i64,
-    /// The distance to the next slot at the time.
+    /// The interval between slots when it was published.
     pub interval: i64,
     /// The price, with its exact digits.
     pub price: String,
@@ -108,7 +108,7 @@ pub fn candles(ticks: &[Tick], length: i64, next: i64) -> Vec<Value> {
 ///
 /// # Panics
 ///
-/// Where there are none.
+/// Panics if there are no prices.
 #[must_use]
 pub fn median(mut prices: Vec<Decimal>) -> Decimal {
     prices.sort_unstable();
@@ -139,7 +139,7 @@ fn standings(ticks: &[&Tick]) -> Vec<i64> {
     ticks.iter().zip(next).map(standing).collect()
 }
 
-/// The longest stretch of `(from, to]` without ticks that lacks a slot, less the interval that a tick covers.
+/// The longest stretch of `(from, to]` that no tick covers. Each tick covers one interval up to its slot.
 fn largest_gap(ticks: &[&Tick], from: i64, to: i64) -> i64 {
     let before = ticks[0].slot - from - ticks[0].interval;
     let after = to - ticks[ticks.len() - 1].slot;
@@ -192,10 +192,11 @@ mod tests {
         Tick { slot, interval: 10_000, price: price.to_owned() }
     }
 
-    /// Computed by hand.
+    /// The expected values were computed by hand.
     #[test]
     fn a_window_with_holes() {
-        // The first is valid for 10 s, the second for 30 (three intervals), the third for 10 (four), the last for 10.
+        // In the window, the first tick is valid for 10 s, and the second for 30 s, up to the next tick. The third is valid
+        // for only 10 s, because the next tick is four intervals away. The last is valid for 10 s.
         let ticks =
             [tick(0, "9"), tick(10_000, "1.0"), tick(20_000, "2"), tick(50_000, "4.50"), tick(90_000, "8")];
         assert_eq!(

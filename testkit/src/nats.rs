@@ -43,11 +43,11 @@ pub struct NatsServer {
     binary: PathBuf,
     /// Contains the store, the log and the ports file. Deleted when this is dropped.
     folder: TempDir,
-    /// The port for clients. It is chosen by the first start and then stays the same.
+    /// The port for clients. The server chooses it at the first start, and keeps it at later ones.
     port: u16,
     /// The port of its monitoring endpoints, which differs after each start.
     monitoring_port: u16,
-    /// The name of its configuration file, in its directory.
+    /// The name of the configuration file in `folder`.
     configuration: &'static str,
     /// Additional arguments.
     arguments: Vec<String>,
@@ -117,7 +117,7 @@ impl NatsServer {
         self.folder.path().join("store")
     }
 
-    /// The address for clients, `nats://127.0.0.1:PORT`. It stays the same over restarts.
+    /// The address for clients, `nats://127.0.0.1:PORT`. It stays the same after a restart.
     #[must_use]
     pub fn url(&self) -> String {
         format!("nats://127.0.0.1:{}", self.port)
@@ -129,7 +129,7 @@ impl NatsServer {
         self.child.as_ref().map(|_running| self.monitoring_port)
     }
 
-    /// Whether it is running. A paused server is.
+    /// Whether the process is running. A paused server counts as running.
     #[must_use]
     pub fn is_running(&self) -> bool {
         self.child.is_some()
@@ -154,7 +154,7 @@ impl NatsServer {
     }
 
     fn signal(&self, signal: &str) -> anyhow::Result<()> {
-        // A killed server cannot be paused.
+        // A killed server has no process to signal.
         self.child.as_ref().map_or(Ok(()), |child| send_signal(child.id(), signal))
     }
 
@@ -167,8 +167,8 @@ impl NatsServer {
         }
     }
 
-    /// Tells the server to exit (SIGTERM), as an orderly restart does, and returns when it has exited. Does nothing if it is
-    /// not running.
+    /// Tells the server to exit (SIGTERM), as a clean restart does, and returns when it has exited. Does nothing if it is not
+    /// running.
     ///
     /// # Errors
     ///
@@ -185,7 +185,7 @@ impl NatsServer {
         Ok(())
     }
 
-    /// Starts the server again, after a kill if it was running, on the same port and with the same store.
+    /// Starts the server again on the same port and with the same store. Kills it first if it is running.
     ///
     /// # Errors
     ///
@@ -246,7 +246,7 @@ impl Drop for NatsServer {
     }
 }
 
-/// Returns from the test, with the given value if any, if nats-server is not available.
+/// Returns from the test if nats-server is not available, with the given value if there is one.
 #[macro_export]
 macro_rules! require_nats {
     () => {

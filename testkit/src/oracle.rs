@@ -26,7 +26,7 @@ pub fn check_price(tick: &Record) {
     let price = tick.price.as_deref().unwrap();
     assert_eq!(decimal(price), median(prices.iter().copied().map(decimal).collect()), "{tick:?}");
     if prices.len() % 2 == 1 {
-        assert!(prices.contains(&price), "the digits of a quote that was used: {tick:?}");
+        assert!(prices.contains(&price), "the price must have the digits of a used quote: {tick:?}");
     }
 }
 
@@ -80,7 +80,7 @@ fn ticks(points: &[Point]) -> Vec<naive::Tick> {
 ///
 /// # Panics
 ///
-/// Panics if a gap does not have the slots it covers.
+/// Panics if a gap does not say which slots it covers.
 #[must_use]
 pub fn gaps(records: &[Record], pair: &str) -> Vec<Value> {
     let gap = |record: &Record| {

@@ -1,6 +1,6 @@
-//! The real binary, as an operator runs it: settings in, log lines out, signals.
+//! Runs the real binary as an operator does: with settings, and with signals, and reads its log lines.
 //!
-//! What a process wrote is in every error from here, and a test that panics while it runs prints it.
+//! Every error contains the output of the process. If a test panics while a process is running, its output is printed.
 
 mod log;
 
@@ -16,13 +16,13 @@ use serde_json::Value;
 use crate::wait::poll_until;
 use log::LineLog;
 
-/// Settings of Tickwell begin so. The ones of whoever runs the tests must not reach the binary under test.
+/// The prefix of Tickwell's settings. Settings in the environment of the test run must not reach the binary under test.
 const SETTINGS_PREFIX: &str = "TICKWELL__";
 
 /// The signals that [`Tickwell::signal`] sends.
 const SIGNALS: [&str; 4] = ["TERM", "INT", "STOP", "CONT"];
 
-/// What will be started; made by [`Tickwell::command`].
+/// A process that is not started yet, created by [`Tickwell::command`].
 #[derive(Debug)]
 pub struct TickwellCommand {
     command: Command,
@@ -68,7 +68,7 @@ impl TickwellCommand {
     ///
     /// # Errors
     ///
-    /// Fails if the program or its working directory is not there.
+    /// Fails if the program or its working directory does not exist.
     pub fn start(mut self) -> anyhow::Result<Tickwell> {
         let mut child = self.command.spawn().with_context(|| format!("starting {:?}", self.command))?;
         let log = Arc::new(LineLog::default());
@@ -79,9 +79,9 @@ impl TickwellCommand {
 }
 
 impl Tickwell {
-    /// Prepares to run `binary` (a test's `env!("CARGO_BIN_EXE_tickwell")`) in a working directory.
+    /// A command that runs `binary` (a test's `env!("CARGO_BIN_EXE_tickwell")`) in a working directory.
     ///
-    /// The environment is the test's own, without the settings and the log filter of whoever runs it.
+    /// It inherits the environment of the test, except for Tickwell's settings and the log filter.
     #[must_use]
     pub fn command(binary: impl AsRef<OsStr>, working_directory: &Path) -> TickwellCommand {
         let mut command = Command::new(binary);
@@ -100,17 +100,17 @@ impl Tickwell {
         self.child.id()
     }
 
-    /// The lines written so far to stdout and stderr, in the order they were read, the newest 20,000.
+    /// The newest 20,000 lines written to stdout and stderr, in the order in which they were read.
     #[must_use]
     pub fn lines(&self) -> Vec<String> {
         self.log.lines()
     }
 
-    /// Waits for a line that `wanted` accepts, among those already written and those to come.
+    /// Waits for a line that `wanted` accepts. Lines that were written before are included.
     ///
     /// # Errors
     ///
-    /// Fails if the deadline passes or the process ends its output first. The error contains the log.
+    /// Fails if the deadline passes or the output ends before there is such a line. The error contains the log.
     pub async fn wait_for_line(
         &self,
         wanted: impl Fn(&str) -> bool,
@@ -118,7 +118,7 @@ impl Tickwell {
     ) -> anyhow::Result<String> {
         let mut next = 0;
         let outcome = poll_until(deadline, async || {
-            // Asked before the lines are looked at: after it no further line can come.
+            // Checked before the lines are read, because no line can be added after the output is complete.
             let is_complete = self.log.is_complete();
             let (lines, end) = self.log.lines_since(next);
             next = end;
@@ -143,9 +143,9 @@ impl Tickwell {
         serving_url(&line).context("the line just found")
     }
 
-    /// Kills the process as a crash would (SIGKILL), and returns when it is gone. Does nothing to a dead one.
+    /// Kills the process as a crash would (SIGKILL), and returns when it has exited. Does nothing if it has already exited.
     pub fn kill(&mut self) {
-        // Both fail only for a process that is gone already.
+        // Both fail only if the process has already exited.
         let _killed = self.child.kill();
         let _reaped = self.child.wait();
     }
@@ -154,26 +154,26 @@ impl Tickwell {
     ///
     /// # Errors
     ///
-    /// Fails if the signal is none of these, the process has ended, or it cannot be sent.
+    /// Fails if the signal is not one of these, if the process has exited, or if the signal cannot be sent.
     pub fn signal(&mut self, signal: &str) -> anyhow::Result<()> {
         ensure!(SIGNALS.contains(&signal), "{signal:?} is not one of {SIGNALS:?}");
         if let Some(status) = self.child.try_wait()? {
-            // Its id may be another process's by now.
+            // Another process may have the same id by now.
             bail!("the process has ended with {status}; it wrote:\n{}", self.log);
         }
         send_signal(self.id(), signal)
     }
 
-    /// Whether the process is still there.
+    /// Whether the process has not exited yet.
     ///
     /// # Errors
     ///
-    /// Fails if the system does not say.
+    /// Fails if the operating system does not return the status of the process.
     pub fn is_running(&mut self) -> anyhow::Result<bool> {
         Ok(self.child.try_wait()?.is_none())
     }
 
-    /// Waits until the process has ended, and its output too, so that [`Tickwell::lines`] is complete.
+    /// Waits until the process has exited and its output has ended. [`Tickwell::lines`] is then complete.
     ///
     /// # Errors
     ///
@@ -202,13 +202,13 @@ impl Drop for Tickwell {
 
 /// Sends a signal to a process that has not been waited for.
 pub(crate) fn send_signal(id: u32, signal: &str) -> anyhow::Result<()> {
-    // The shell's own `kill`, for not every system has the program.
+    // Uses the shell's built-in `kill`, because some systems do not have the program.
     let status = Command::new("/bin/sh").arg("-c").arg(format!("kill -s {signal} {id}")).status()?;
     ensure!(status.success(), "kill -s {signal}: {status}");
     Ok(())
 }
 
-/// The address in a line that says the process is serving. JSON loggers differ in where they put fields.
+/// The address in a log line with the event `serving`; `None` for other lines. Its fields may be nested in `fields`.
 fn serving_url(line: &str) -> Option<String> {
     let line: Value = serde_json::from_str(line).ok()?;
     let field = |name: &str| line.get(name).or_else(|| line.get("fields")?.get(name));

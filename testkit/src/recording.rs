@@ -1,7 +1,7 @@
 //! One venue's recorded prices, one row per minute.
 //!
-//! A row was made from a one-minute candle: it carries the close and is stamped with its minute's last
-//! millisecond, so `ts_ms / 60_000` names the minute. A minute without trades has no row.
+//! Each row comes from a one-minute candle. Its price is the close, and its time is the last millisecond of the minute, so
+//! `ts_ms / 60_000` is the minute. A minute without trades has no row.
 
 mod folder;
 mod published;
@@ -17,13 +17,13 @@ use rust_decimal::Decimal;
 pub use folder::{RECORDED_PAIR, Recordings, fixtures_folder, recordings_folder};
 pub use published::{PublishedCandle, published_candles};
 
-/// Milliseconds of a minute.
+/// The milliseconds in a minute.
 const MINUTE_MS: i64 = 60_000;
 
 /// The first line of every recording.
 const HEADER: [&str; 3] = ["ts_ms", "price", "volume"];
 
-/// The rows of a file, in order of time, at most one per minute and at least one in all.
+/// The rows of a file in the order of their times: at least one, and at most one per minute.
 #[derive(Clone, Debug)]
 pub struct Recording {
     rows: Vec<Row>,
@@ -62,7 +62,7 @@ impl Recording {
     ///
     /// # Errors
     ///
-    /// Fails if the file cannot be read, has no rows, or has a row that is not as this module describes it.
+    /// Fails if the file cannot be read, has no rows, or has a row that does not match the description of this module.
     pub fn load(path: &Path) -> anyhow::Result<Self> {
         let read = || {
             let file = File::open(path)?;
@@ -203,12 +203,12 @@ mod tests {
     }
 
     #[test]
-    fn refuses_what_is_not_a_recording() {
+    fn an_invalid_recording_is_rejected() {
         let header = "ts_ms,price,volume\n";
         for (wrong, why) in [
             ("ts_ms,volume,price\n59999,1,1\n".to_owned(), "columns in another order"),
             (header.to_owned(), "no rows"),
-            (format!("{header}59999,1.0e5x,1\n"), "a price that is no number"),
+            (format!("{header}59999,1.0e5x,1\n"), "a price that is not a number"),
             (format!("{header}59999,-1,1\n"), "a negative price"),
             (format!("{header}59999,,1\n"), "an empty price"),
             (format!("{header}60000,1,1\n"), "a minute's first millisecond"),

@@ -15,10 +15,10 @@ use serde::Deserialize;
 /// A record, with the members that tests check.
 #[derive(Debug, Clone, Deserialize)]
 pub struct Record {
-    /// Its position. A message of the log does not contain it.
+    /// Its sequence, 0 if it is unknown. The log's messages do not contain it.
     #[serde(default)]
     pub sequence: u64,
-    /// What it is.
+    /// Its kind.
     pub kind: Kind,
     /// Its pair, such as `BTC-USD`.
     pub pair: String,
@@ -34,7 +34,7 @@ pub struct Record {
     pub epoch: u64,
     /// The poller that starts to lead.
     pub leader: Option<String>,
-    /// Where the prices come from.
+    /// Where the prices come from, such as `live`.
     pub origin: String,
     /// A tick's price.
     pub price: Option<String>,
@@ -53,9 +53,9 @@ pub struct Record {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Kind {
-    /// A price.
+    /// The price of a slot.
     Tick,
-    /// Slots without one.
+    /// Slots without a price.
     Gap,
     /// A new leader's first record.
     Lead,
@@ -66,7 +66,7 @@ pub enum Kind {
 pub struct Policy {
     /// How many sources must agree.
     pub min_sources: usize,
-    /// How far apart they may be.
+    /// How far a used price may be from the middle, as a ratio.
     pub max_deviation: String,
     /// How old a quote may be, by its own timestamp.
     pub max_quote_age: Span,
@@ -79,11 +79,11 @@ pub struct Quote {
     pub source: String,
     /// Its price, if it has one.
     pub price: Option<String>,
-    /// When it was received.
+    /// When the quote was received.
     pub observed_at: Option<Time>,
     /// The source's own timestamp.
     pub source_time: Option<Time>,
-    /// The verdict.
+    /// The verdict, such as `used` or `outlier`.
     pub verdict: String,
 }
 
@@ -100,11 +100,11 @@ pub struct Span(pub i64);
 /// A tick, as averages and history use it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Point {
-    /// Its record's position.
+    /// The sequence of its record.
     pub sequence: u64,
     /// Its slot, unix time in milliseconds.
     pub slot: i64,
-    /// The distance between slots in milliseconds.
+    /// The interval between slots in milliseconds.
     pub interval: i64,
     /// Its price.
     pub price: String,
@@ -129,7 +129,7 @@ impl Record {
         Some((self.from.map_or(last, |from| from.0), last))
     }
 
-    /// The distance between its slots.
+    /// The interval between its slots, in milliseconds.
     ///
     /// # Panics
     ///
@@ -143,7 +143,7 @@ impl Record {
     ///
     /// # Panics
     ///
-    /// Where it has none.
+    /// Panics if it has none.
     #[must_use]
     pub fn quotes(&self) -> &[Quote] {
         self.quotes.as_deref().unwrap_or_else(|| panic!("no quotes in {self:?}"))
@@ -159,7 +159,7 @@ impl Record {
     ///
     /// # Panics
     ///
-    /// Panics if there is no such quote.
+    /// Panics if the source has no quote.
     #[must_use]
     pub fn verdict(&self, source: &str) -> &str {
         &self.quotes().iter().find(|quote| quote.source == source).unwrap().verdict
@@ -197,11 +197,11 @@ impl TryFrom<String> for Span {
     }
 }
 
-/// A decimal from its text.
+/// Parses a decimal.
 ///
 /// # Panics
 ///
-/// Panics if it is not a decimal.
+/// Panics if the text is not a decimal.
 #[must_use]
 pub fn decimal(text: &str) -> Decimal {
     text.parse().unwrap_or_else(|error| panic!("{text:?}: {error}"))

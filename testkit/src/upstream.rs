@@ -1,12 +1,12 @@
-//! An HTTP server that speaks for all venues at once.
+//! An HTTP server that imitates all venues.
 //!
-//! A source's base address is the server's address and the venue's name, `http://127.0.0.1:PORT/kraken`, and
-//! below it the paths are the venue's own. What a venue answers is in the file with its name, from the
-//! contracts their vendors publish; `controls` is what a test can do to them, and [`crate::fault`] lists it.
+//! A source's base URL is the server's address followed by the venue's name, `http://127.0.0.1:PORT/kraken`. The paths
+//! below it are those of the real venue. Each venue's responses are in the file with its name, and follow the vendor's
+//! published documentation. Tests change what a venue does through `controls`; [`crate::fault`] lists the faults.
 //!
-//! The HTTP is our own, a small one: a venue that lies about a length or resets a connection is out of a
-//! well-behaved library's reach. A request goes through `connection`, `request`, `state`, then `dialect`, or
-//! `misconduct` where the venue has a fault, and out through `delivery`.
+//! HTTP is implemented here, because a well-behaved library cannot announce a wrong length or reset a connection. A request
+//! goes through `connection`, `request` and `state`, then through `dialect`, or through `misconduct` if the venue has a
+//! fault. The response leaves through `delivery`.
 
 mod binance;
 mod bitfinex;
@@ -40,21 +40,21 @@ use crate::market::Market;
 use crate::{Venue, clock};
 use state::State;
 
-/// Connections served at once; further ones wait to be accepted. More than any test opens, and few enough to
-/// leave the test's own process with file descriptors.
+/// The maximum number of concurrent connections; further ones wait to be accepted. More than any test opens, and few enough
+/// that the test's process does not run out of file descriptors.
 const MAX_CONNECTIONS: usize = 256;
 
-/// A running fake of the venues. Dropping it stops it.
+/// A running server. Dropping it stops the server.
 #[derive(Debug)]
 pub struct FakeUpstream {
     address: SocketAddr,
     state: Arc<State>,
-    /// Accepts connections and owns the tasks that serve them: when it ends, so do they.
+    /// Accepts connections and owns the tasks that serve them. When it ends, they are aborted.
     accepting: JoinHandle<()>,
 }
 
 impl FakeUpstream {
-    /// Serves `market` on `listen`, for example `127.0.0.1:0`, where the system picks the port.
+    /// Serves `market` on `listen`. With port 0, as in `127.0.0.1:0`, the operating system chooses a free port.
     ///
     /// # Errors
     ///
@@ -86,12 +86,12 @@ impl FakeUpstream {
         Venue::ALL.into_iter().map(|venue| (variable(venue), self.venue_url(venue))).collect()
     }
 
-    /// Makes the venue respond with 503 to every request, or ends that.
+    /// Makes the venue respond with 503 to every request, or stop doing so.
     pub fn set_down(&self, venue: Venue, down: bool) {
         self.set_fault(venue, down.then_some(Fault::Status(Status::Unavailable, None)));
     }
 
-    /// From now on this is wrong with the venue, and nothing else; with `None` nothing is.
+    /// Replaces the venue's fault. With `None`, it has no fault.
     ///
     /// # Panics
     ///
@@ -102,12 +102,12 @@ impl FakeUpstream {
         self.state.controls().set_fault(venue, fault, clock::now_ms());
     }
 
-    /// From now on the venue quotes this price whatever the market says, as a trade of the moment it is asked
-    /// for; with `None` it has no market for the pair.
+    /// Overrides the market: from now on, the venue quotes this price, with the time of each request as the time of the
+    /// trade. With `None`, the venue has no market for the pair.
     ///
     /// # Panics
     ///
-    /// Panics if the pair is not written `BASE-QUOTE`.
+    /// Panics if the pair is not written as `BASE-QUOTE`.
     pub fn set_price(&self, venue: Venue, pair: &str, price: Option<&str>) {
         self.state.controls().set_price(venue, pair, price);
     }
@@ -117,13 +117,13 @@ impl FakeUpstream {
         self.state.controls().follow_market(venue, pair);
     }
 
-    /// What has been asked so far, oldest first, as far back as the log reaches (10,000 requests).
+    /// The newest 10,000 requests, oldest first.
     #[must_use]
     pub fn requests(&self) -> Vec<LoggedRequest> {
         self.state.requests()
     }
 
-    /// The part of [`FakeUpstream::requests`] that asked this venue.
+    /// Those of [`FakeUpstream::requests`] that were sent to this venue.
     #[must_use]
     pub fn requests_to(&self, venue: Venue) -> Vec<LoggedRequest> {
         self.requests().into_iter().filter(|request| request.venue == Some(venue)).collect()
@@ -132,7 +132,7 @@ impl FakeUpstream {
     /// Stops listening and closes every connection. When it returns, the port is free.
     pub async fn stop(mut self) {
         self.accepting.abort();
-        // Ends with the error that says it was aborted.
+        // Returns an error, because the task was aborted.
         let _aborted = (&mut self.accepting).await;
     }
 }
@@ -148,7 +148,7 @@ async fn accept(listener: TcpListener, state: Arc<State>) {
     loop {
         tokio::select! {
             accepted = listener.accept(), if connections.len() < MAX_CONNECTIONS => {
-                // A connection that was gone before it was accepted is the client's concern.
+                // Accepting fails if the client has already disconnected. Nothing has to be done then.
                 if let Ok((stream, _)) = accepted {
                     connections.spawn(connection::serve(stream, Arc::clone(&state)));
                 }

@@ -1,17 +1,17 @@
-//! Settings of access: web origins, trusted proxies and API keys.
+//! The settings for access: web origins, trusted proxies and API keys.
 
 use std::{fmt, net::IpAddr, str::FromStr};
 
 use ipnet::IpNet;
 
-/// How many characters of a wrong setting an error repeats.
+/// The number of characters of an invalid setting that an error message repeats.
 const MAX_REPEATED: usize = 60;
 
 /// The origin of a web page, as browsers write it: scheme, host, and the port unless it is the default one.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct WebOrigin(String);
 
-/// A text is not an origin.
+/// The text is not an origin.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error(
     "`{0}` is not an origin; write scheme and host as browsers do, like https://example.org or http://localhost:3000"
@@ -54,7 +54,7 @@ impl fmt::Display for WebOrigin {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Network(IpNet);
 
-/// A text is neither an address nor a network.
+/// The text is neither an address nor a network.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("`{0}` is neither an address like 10.0.0.7 nor a network like 10.0.0.0/8")]
 pub struct NetworkError(String);
@@ -90,7 +90,7 @@ pub struct ClientKey {
     pub digest: [u8; 32],
 }
 
-/// A text is not a key. The error does not repeat the text because it may contain the key itself.
+/// The text is not a key. The error does not repeat the text, because it may contain the key itself.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("not a key; write a name, `=`, and the 64 hex digits that `printf %s KEY | sha256sum` prints")]
 pub struct ClientKeyError;

@@ -22,7 +22,7 @@ pub struct Conversion {
     pub slot: TimeText,
     /// The position of the newest of the ticks used.
     pub sequence: u64,
-    /// The prices that make up the rate, in order from `from` to `to`.
+    /// The prices that the rate is computed from, in order from `from` to `to`.
     pub legs: Vec<LegItem>,
     /// `live`, `replay` or `simulated`.
     pub origin: String,
@@ -30,7 +30,7 @@ pub struct Conversion {
     pub stale: bool,
 }
 
-/// One price that a rate is made of.
+/// One of the prices that a rate is computed from.
 #[derive(Debug, Object, Serialize)]
 pub struct LegItem {
     /// The pair.
@@ -39,7 +39,7 @@ pub struct LegItem {
     pub price: PriceText,
     /// The slot that the price belongs to.
     pub slot: TimeText,
-    /// The tick's position in the log. `/v1/ticks/{sequence}` shows how the price was made.
+    /// The tick's position in the log. `/v1/ticks/{sequence}` shows how the price was computed.
     pub sequence: u64,
     /// Whether the rate is divided by this price instead of multiplied.
     pub inverted: bool,

@@ -1,4 +1,4 @@
-//! Answers as JSON, written straight from their types.
+//! Responses as JSON, serialized directly from their types.
 
 use poem::{IntoResponse, Response};
 use poem_openapi::{
@@ -11,7 +11,7 @@ use serde::Serialize;
 
 use crate::problem::Problem;
 
-/// An answer in JSON. Its members are in the order in which the type declares them.
+/// A response in JSON. Its members are in the order in which the type declares them.
 ///
 /// The framework's own payload goes through `serde_json::Value`, which sorts members by name.
 #[derive(Debug)]

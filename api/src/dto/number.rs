@@ -1,4 +1,4 @@
-//! Whole numbers as parameters, each with its range in the document.
+//! Whole numbers as parameters. The document contains the range of each.
 
 use std::borrow::Cow;
 

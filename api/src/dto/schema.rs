@@ -15,7 +15,7 @@ pub(super) const SPAN: &str = "[1-9][0-9]*(ms|s|m|h|d)";
 /// A decimal number of at least zero.
 pub(super) const UNSIGNED: &str = r"[0-9]+(\.[0-9]+)?";
 
-/// A decimal above zero, as an amount may be written.
+/// An amount: a decimal above zero.
 pub(super) const ABOVE_ZERO: &str = r"([1-9][0-9]{0,11}(\.[0-9]{1,8})?|0\.[0-9]{0,7}[1-9])";
 
 /// A ratio, or a percentage.
@@ -56,7 +56,8 @@ pub(super) fn formatted(format: &'static str) -> MetaSchema {
     MetaSchema::new_with_format("string", format)
 }
 
-/// A time in RFC 3339 or unix milliseconds, from where a number is unlikely to be seconds to the end of the year 9999.
+/// A time in RFC 3339 or unix milliseconds. The milliseconds range from the smallest number that is unlikely to be in
+/// seconds to the end of the year 9999.
 pub(super) fn instant() -> MetaSchema {
     let millis = MetaSchema {
         minimum: Some(100_000_000_000.0),

@@ -73,7 +73,7 @@ macro_rules! text_type {
             }
         }
 
-        // The framework requires both directions of every member of an `Object`. Answers are written by `Serialize`.
+        // The framework requires both directions of every member of an `Object`. Responses are written by `Serialize`.
         impl ToJSON for $name {
             fn to_json(&self) -> Option<serde_json::Value> {
                 Some(serde_json::Value::String(self.0.to_string()))
@@ -131,7 +131,7 @@ text_type!(
     /// A pair.
     PairText(Pair), "string_pair", shaped(PAIR),
     "Base and quote asset. Requests may use upper or lower case and `-`, `_` or `/`: `btc-usd`, `BTC_USD` and `BTC/USD` \
-     (`BTC%2FUSD` in a path) mean the same. Answers always use the form `BTC-USD`.", "BTC-USD"
+     (`BTC%2FUSD` in a path) mean the same. Responses always use the form `BTC-USD`.", "BTC-USD"
 );
 
 text_type!(
@@ -213,7 +213,7 @@ text_type!(
 parameter!(SpanText);
 
 text_type!(
-    /// A gap's cause as a parameter. In answers it is a plain string because more causes may be added.
+    /// A gap's cause as a parameter. In responses it is a plain string because more causes may be added.
     CauseParameter(GapCause), "string_cause", one_of::<GapCause>(),
     "Why there is no tick.", "no_leader"
 );
@@ -246,7 +246,7 @@ text_type!(
     "RFC 3339, or unix milliseconds.", "2026-01-01T00:00:00Z"
 );
 
-/// A smaller number is more likely to be in seconds: in milliseconds it would be before 1973.
+/// A number below this is more likely to be in seconds: in milliseconds it would be a time before 1973.
 const LIKELY_SECONDS: i64 = 100_000_000_000;
 
 impl TimestampParameter {

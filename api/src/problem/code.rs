@@ -3,7 +3,7 @@
 use http::StatusCode;
 
 common::words! {
-    /// A stable word that says what went wrong. [`Code::facts`] describes each one.
+    /// A stable word that identifies what went wrong. [`Code::facts`] describes each one.
     #[expect(missing_docs, reason = "`Code::facts` describes each code, for the documents too")]
     pub enum Code ("problem code") {
         InvalidParameter = "invalid_parameter",
@@ -40,7 +40,7 @@ pub(crate) enum Retry {
     Never,
 }
 
-/// What is known about a code.
+/// The description of a code.
 pub(crate) struct Facts {
     pub(crate) status: StatusCode,
     pub(crate) retry: Retry,
@@ -56,7 +56,7 @@ impl Code {
         self.facts().status
     }
 
-    /// Everything about the code, for answers and documents.
+    /// Everything about the code, for responses and documents.
     #[expect(clippy::too_many_lines, reason = "a table with one entry per code")]
     pub(crate) fn facts(self) -> Facts {
         use Retry::{Later, Never};
@@ -83,19 +83,19 @@ impl Code {
                 StatusCode::NOT_FOUND,
                 Never,
                 "The log has no record at this position, or this pod no longer keeps it.",
-                "Use a more recent sequence, but not one above the answer's `X-Tickwell-Sequence`.",
+                "Use a more recent sequence, but not one above the response's `X-Tickwell-Sequence`.",
             ),
             Self::SequenceAhead => (
                 StatusCode::CONFLICT,
                 Later,
                 "This pod has not yet read the log as far as `at_sequence`, or as far as the `cursor` of a page. \
                  `parameter` says which.",
-                "Retry after `Retry-After`, or ask the pod that returned the sequence or cursor.",
+                "Retry after `Retry-After`, or send the request to the pod that returned the sequence or cursor.",
             ),
             Self::SequenceGone => (
                 StatusCode::GONE,
                 Never,
-                "`at_sequence` is too old to answer from, or a stream's cursor (`after` or `Last-Event-ID`) is older than \
+                "`at_sequence` is too far back, or a stream's cursor (`after` or `Last-Event-ID`) is older than \
                  the history that is kept. `parameter` says which.",
                 "Use a more recent sequence; `/v1/prices/{pair}/history` reaches further back. Start a stream with \
                  `after=0` to get everything that is kept, or without a cursor to start with the newest events.",
@@ -112,7 +112,7 @@ impl Code {
             Self::NotAcceptable => (
                 StatusCode::NOT_ACCEPTABLE,
                 Never,
-                "The route cannot answer in any format that `Accept` allows.",
+                "The route has no format that `Accept` allows.",
                 "Use a media type that `detail` lists, or leave out `Accept`.",
             ),
             Self::MethodNotAllowed => (
@@ -195,7 +195,7 @@ impl Code {
             Self::Internal => (
                 StatusCode::INTERNAL_SERVER_ERROR,
                 Never,
-                "The server failed to answer. Its log has the details.",
+                "The server failed to process the request. Its log has the details.",
                 "Retry, or use another pod. If it keeps happening, give the `trace_id` to the operator of the service.",
             ),
         };

@@ -14,8 +14,8 @@ const TITLE: &str = "Errors";
 const INTRODUCTION: &str = "Every error is `application/problem+json` (RFC 9457). `code` is a stable word for programs. \
     `detail` explains in a sentence what happened and what to do next. `parameter` names the parameter at fault, and \
     `type` links to this page. New codes may be added; a program that does not know a code should use the status. There \
-    is one exception: if a request is not valid HTTP or its head is larger than 16 KiB, the answer is 400 or 431 without \
-    a body, and the connection is closed.";
+    is one exception: if a request is not valid HTTP or its head is larger than 16 KiB, the response is 400 or 431 \
+    without a body, and the connection is closed.";
 
 const ENDS: &str = "Ends of streams";
 
@@ -24,8 +24,8 @@ const ENDS_ANCHOR: &str = "ends-of-streams";
 const ENDS_INTRODUCTION: &str = "When a pod ends a stream it gives the reason: over server-sent events as `event: end` \
     with `code` and `detail`, in NDJSON as a last line `{\"kind\":\"end\",\"code\":…,\"detail\":…}`, and over a \
     WebSocket in the close frame, whose reason is the code. Reconnect with the id of the last event as `Last-Event-ID` \
-    or `after`, and the stream continues without losing or repeating events. A stream that breaks off without a reason \
-    was interrupted on the way, or its client read nothing for 30 seconds. Reconnect in the same way.";
+    or `after`, and the stream continues without losing or repeating events. If a stream ends without a reason, the \
+    connection was interrupted, or the client read nothing for 30 seconds. Reconnect in the same way.";
 
 impl Code {
     /// An example of a problem with this code.
@@ -44,7 +44,7 @@ impl Code {
     }
 }
 
-/// The page of errors as Markdown, for the repository.
+/// The page of errors as Markdown, for `docs/errors.md`.
 pub fn errors_markdown() -> String {
     let entry = |code: &Code| {
         let facts = code.facts();
@@ -82,7 +82,7 @@ pub fn errors_html() -> String {
     )
 }
 
-/// What the end of a stream means, its detail, and the close code of a WebSocket.
+/// Describes the end of a stream: its meaning, its detail, and the close code of a WebSocket.
 fn describe(end: StreamEnd) -> String {
     format!(
         "{} Its `detail` is “{}”. The WebSocket close code is {}.",

@@ -1,4 +1,4 @@
-//! The newest price, which a problem carries when that price does not meet the client's contract.
+//! The newest price, which is part of a problem if that price does not meet the client's contract.
 
 use std::borrow::Cow;
 

@@ -2,7 +2,8 @@
 
 use http::HeaderMap;
 
-/// W3C Trace Context: version, trace id, parent id and flags in lower-case hex. Versions after 00 may append parts.
+/// The header of W3C Trace Context: version, trace id, parent id and flags in lower-case hex. Versions after 00 may
+/// append further parts.
 const TRACEPARENT: &str = "traceparent";
 
 /// The number of digits in each part of a `traceparent`.

@@ -29,7 +29,7 @@ const CHUNKS_AHEAD: usize = 4;
 /// How long a client may read nothing before its backup is abandoned.
 const MAX_STALL: Duration = Duration::from_secs(60);
 
-/// When to retry while another backup is running. Most take less time.
+/// When to retry while another backup is running. Most backups take less time than this.
 const RETRY_SECONDS: u64 = 10;
 
 /// The routes under `/admin`.
@@ -70,8 +70,8 @@ async fn backup(state: Data<&Arc<State>>, places: Data<&Arc<Semaphore>>) -> Resu
         .body(body))
 }
 
-/// Sends the backup as fast as the client reads it. If it breaks off, the client notices because it has fewer bytes than
-/// `Content-Length`.
+/// Sends the backup as fast as the client reads it. If sending stops early, the client notices because it has received
+/// fewer bytes than `Content-Length`.
 async fn send(
     mut file: tokio::fs::File,
     chunks: mpsc::Sender<io::Result<Bytes>>,

@@ -1,4 +1,4 @@
-//! The state of the log that a request is answered from.
+//! The state of the log that a request reads from.
 
 use std::sync::Arc;
 
@@ -22,7 +22,7 @@ pub(super) struct AsOf {
     pub(super) snapshot: Arc<Snapshot>,
     /// The requested sequence, for links to further pages.
     pub(super) sequence: Option<Sequence>,
-    /// Where the handler says how long the answer may be cached.
+    /// Where the handler sets how long the response may be cached.
     pub(super) lifetime: Lifetime,
 }
 

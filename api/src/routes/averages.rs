@@ -28,13 +28,13 @@ use ledger::{
     summary::{DERIVED_DECIMALS, Summary},
 };
 
-/// The most windows in one request.
+/// The maximum number of windows in one request.
 const MAX_WINDOWS: usize = 16;
 
 /// A coverage of zero, with as many decimal places as any other.
 const NOTHING_COVERED: Decimal = Decimal::from_parts(0, 0, 0, false, DERIVED_DECIMALS);
 
-/// The window if the request has none.
+/// The window that is used if the request has none.
 const DEFAULT_WINDOW: Span = Span::from_seconds(600);
 
 /// The handler of averages.
@@ -47,8 +47,8 @@ impl AveragesApi {
     /// A window of length `w` is `(to − w, to]`, where `to` is the pair's newest slot, whether that has a tick or a gap. A
     /// window can be as long as history is kept.
     ///
-    /// `max_age`, `min_sources` and `max_spread` apply to the pair's newest price. If it does not meet them, the answer is
-    /// 503 `contract_not_met`, with that price as `newest`.
+    /// `max_age`, `min_sources` and `max_spread` apply to the pair's newest price. If it does not meet them, the
+    /// response is 503 `contract_not_met`, with that price as `newest`.
     #[oai(path = "/prices/:pair/averages", method = "get", operation_id = "getAverages")]
     #[expect(clippy::too_many_arguments, reason = "each is a documented query parameter")]
     async fn averages(
@@ -58,16 +58,16 @@ impl AveragesApi {
         /// The windows, separated by commas. Each is at least one slot long and at most as long as history is kept.
         /// Default: `10m`.
         window: Query<Option<SpansText>>,
-        /// The share of each window that ticks must cover, such as `0.95` or `95%`. If a window has less, the answer is
-        /// 503 `thin_window`. Default: any coverage.
+        /// The share of each window that ticks must cover, such as `0.95` or `95%`. If a window has less, the response
+        /// is 503 `thin_window`. Default: any coverage.
         min_coverage: Query<Option<CoverageParameter>>,
-        /// The oldest that the pair's newest price may be, counted from its slot. Default: any age.
+        /// The maximum age of the pair's newest price, counted from its slot. Default: any age.
         max_age: Query<Option<SpanText>>,
-        /// The fewest sources that the newest price may be made of. Default: any number.
+        /// The minimum number of sources of the newest price. Default: any number.
         min_sources: Query<Option<MinSources>>,
-        /// The largest spread between those sources, such as `0.005` or `0.5%`. Default: any spread.
+        /// The maximum spread between those sources, such as `0.005` or `0.5%`. Default: any spread.
         max_spread: Query<Option<RatioParameter>>,
-        /// Answer as of this position in the log. Default: the newest.
+        /// Use the log as it was at this position. Default: the newest.
         at_sequence: AsOf,
     ) -> Result<Json<Averages>, Problem> {
         let pair = pair.0.value()?;
@@ -139,7 +139,7 @@ fn thin(view: &PairView, window: &WindowItem, least: Ratio, is_pinned: bool) -> 
         window.coverage.0, window.window.0
     );
     let problem = Problem::new(Code::ThinWindow, detail).naming("min_coverage");
-    // A pinned answer does not get better with time.
+    // With `at_sequence`, the response never changes, so retrying does not help.
     if is_pinned { problem } else { problem.retry_after(view.interval.duration().as_secs()) }
 }
 

@@ -1,4 +1,4 @@
-//! `/v1/prices/{pair}/candles`: candles.
+//! `/v1/prices/{pair}/candles`: candles of a pair.
 
 use std::sync::Arc;
 
@@ -68,7 +68,7 @@ impl CandlesApi {
         limit: Query<Option<LimitParameter>>,
         /// The `next_cursor` of the previous page.
         cursor: Query<Option<PageCursorParameter>>,
-        /// Answer as of this position in the log. Default: the newest.
+        /// Use the log as it was at this position. Default: the newest.
         at_sequence: AsOf,
     ) -> Result<CandlesResponse, Problem> {
         let pair = pair.0.value()?;

@@ -1,6 +1,7 @@
-//! The freshness contract: what a client requires of a price, so that it need not check the price itself.
+//! The freshness contract: what a client requires of a price, so that the client need not check the price itself.
 //!
-//! A price that does not meet the contract is refused. The contract does not change the answers that are given.
+//! A price that does not meet the contract is refused. The contract does not change the content of successful
+//! responses.
 
 use std::time::Duration;
 
@@ -18,11 +19,11 @@ use crate::{
 };
 use ledger::snapshot::{NewestTick, PairView, Snapshot};
 
-/// The most sources that a price can have: a record has no more quotes.
+/// The maximum number of sources of a price. It is limited by the number of quotes in a record.
 #[expect(clippy::as_conversions, reason = "constants have no other conversion, and the value is 200")]
 const MAX_SOURCES: u64 = wire::MAX_QUOTES as u64;
 
-/// The fewest sources that a price may be made of, as a parameter.
+/// The minimum number of sources of a price, as a parameter.
 pub(super) type MinSources = WholeNumber<1, MAX_SOURCES>;
 
 /// What a client requires of a price.
@@ -33,7 +34,7 @@ pub(super) struct Contract {
     max_spread: Option<Ratio>,
     /// Whether the request has `at_sequence`. Then only the age of the price can change.
     is_pinned: bool,
-    /// How long caches may keep the answer.
+    /// How long caches may keep the response.
     lifetime: Lifetime,
 }
 
@@ -87,13 +88,13 @@ impl Contract {
         let age = state.now(snapshot, view.slot).since(tick.tick.slot.start());
         let Some((parameter, detail)) = self.broken(pair, &tick.tick, age) else {
             if let Some(limit) = self.max_age {
-                // A cache must not return a price that is too old by now.
+                // A cache must not return a price that has become too old in the meantime.
                 self.lifetime.end_after(limit.duration().saturating_sub(age));
             }
             return Ok(());
         };
         let problem = Problem::new(Code::ContractNotMet, detail).naming(parameter);
-        // A pinned answer does not get better with time.
+        // With `at_sequence`, the price never changes, so retrying does not help.
         let problem = match self.is_pinned {
             true => problem,
             false => problem.retry_after(seconds_to_next_slot(state, snapshot, view)),
@@ -105,7 +106,7 @@ impl Contract {
         })
     }
 
-    /// The first parameter that the tick does not meet, and why.
+    /// The first parameter that the tick does not meet, and the reason.
     fn broken(&self, pair: Pair, tick: &Tick, age: Duration) -> Option<(&'static str, String)> {
         if let Some(limit) = self.max_age.filter(|limit| age > limit.duration()) {
             let slot = tick.slot.start();

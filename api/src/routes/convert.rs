@@ -33,12 +33,12 @@ impl ConvertApi {
     /// Convert an amount of one asset to another
     ///
     /// The rate is the price of the pair of the two assets, in either direction, or it is computed from two pairs that
-    /// share an asset: `ETH-USD` and `BTC-USD` give ETH in BTC. The fewest pairs are used. If there are several ways, the
-    /// first one by the names of the pairs is used. Both prices belong to the same slot: the newest slot in which both
-    /// pairs have a tick. If there is none within one hour before the older of their newest ticks, the answer is 503
-    /// `no_price_yet`.
+    /// share an asset: `ETH-USD` and `BTC-USD` give ETH in BTC. The rate uses as few pairs as possible. If several
+    /// paths are possible, the first one in the order of the pairs' names is used. Both prices belong to the same slot: the
+    /// newest slot in which both pairs have a tick. If there is none within one hour before the older of their newest
+    /// ticks, the response is 503 `no_price_yet`.
     ///
-    /// `max_age`, `min_sources` and `max_spread` apply to both prices. If one does not meet them, the answer is 503
+    /// `max_age`, `min_sources` and `max_spread` apply to both prices. If one does not meet them, the response is 503
     /// `contract_not_met`, with the newest price of its pair as `newest`.
     ///
     /// `rate` and `result` are each rounded once from the exact quotient, half-even, to eight decimal places, or to more
@@ -50,18 +50,18 @@ impl ConvertApi {
         &self,
         /// The asset to convert from.
         from: Query<FromAssetText>,
-        /// The asset to convert to. It must be a different one.
+        /// The asset to convert to. It must differ from `from`.
         to: Query<ToAssetText>,
         /// The amount to convert: above zero and below 10¹⁵, with at most 18 decimal places and 28 digits in all.
         /// Default: 1.
         amount: Query<Option<AmountParameter>>,
-        /// The oldest that the prices may be, counted from their slot. Default: any age.
+        /// The maximum age of the prices, counted from their slot. Default: any age.
         max_age: Query<Option<SpanText>>,
-        /// The fewest sources that each price may be made of. Default: any number.
+        /// The minimum number of sources of each price. Default: any number.
         min_sources: Query<Option<MinSources>>,
-        /// The largest spread between the sources of each price, such as `0.005` or `0.5%`. Default: any spread.
+        /// The maximum spread between the sources of each price, such as `0.005` or `0.5%`. Default: any spread.
         max_spread: Query<Option<RatioParameter>>,
-        /// Answer as of this position in the log. Default: the newest.
+        /// Use the log as it was at this position. Default: the newest.
         at_sequence: AsOf,
     ) -> Result<Json<Conversion>, Problem> {
         let contract = Contract::of(max_age, min_sources, max_spread, &at_sequence);
@@ -99,7 +99,7 @@ impl ConvertApi {
         self.0.readers.read(check).await
     }
 
-    /// Finds the newest slot in which all pairs of a way have a tick.
+    /// Finds the newest slot in which all pairs of a path have a tick.
     async fn legs(&self, snapshot: Arc<Snapshot>, way: Vec<Step>) -> Result<Vec<Leg>, Problem> {
         let state = self.0.clone();
         let find = move || {
@@ -110,7 +110,7 @@ impl ConvertApi {
     }
 }
 
-/// The tick of a leg. It is usually the newest of its pair and so in memory.
+/// The tick of a leg. It is usually the newest tick of its pair, which is in memory.
 fn tick(state: &State, view: &PairView, leg: &Leg) -> Result<Option<Arc<NewestTick>>, Problem> {
     if let Some(newest) = view.tick.as_ref().filter(|newest| newest.sequence == leg.sequence) {
         return Ok(Some(newest.clone()));
@@ -122,7 +122,7 @@ fn tick(state: &State, view: &PairView, leg: &Leg) -> Result<Option<Arc<NewestTi
     }))
 }
 
-/// The first way all of whose pairs have prices.
+/// The first path whose pairs all have prices.
 fn way(snapshot: &Snapshot, from: Asset, to: Asset) -> Result<Vec<Step>, Problem> {
     if from == to {
         let detail = format!("from and to are both {from}; use two different assets");
@@ -161,7 +161,7 @@ fn no_rate(snapshot: &Snapshot, from: Asset, to: Asset) -> Problem {
     }
 }
 
-/// The pairs have prices, but not in the same slot.
+/// The problem that the pairs have prices, but not in the same slot.
 fn not_together(snapshot: &Snapshot, way: &[Step]) -> Problem {
     let names: Vec<String> = way.iter().map(|step| step.pair.to_string()).collect();
     let seconds =

@@ -1,8 +1,8 @@
-//! The OpenAPI document, as `/openapi.json`, `/docs` and `docs/openapi.json` have it.
+//! The OpenAPI document of `/openapi.json`, `/docs` and `docs/openapi.json`.
 //!
-//! The framework generates most of it from the handlers and the shapes of answers. This module adds what the framework
-//! cannot express: the problems of each route, headers, examples, and some limits of parameters. The order of members in
-//! schemas is that of the answers.
+//! The framework generates most of it from the handlers and the shapes of responses. This module adds what the
+//! framework cannot express: the problems of each route, headers, examples, and some limits of parameters. Members have
+//! the same order in schemas as in responses.
 
 mod components;
 mod problems;
@@ -20,17 +20,17 @@ use crate::problem::ProblemJson;
 /// The version of OpenAPI. The framework writes 3.0.0, whose JSON schema has errors.
 const OPENAPI: &str = "3.0.3";
 
-/// Examples of successful answers, by operation, status and media type. The linter checks each against its schema.
+/// Examples of successful responses, by operation, status and media type. The linter checks each against its schema.
 const EXAMPLES: &str = include_str!("document/examples.json");
 
-/// The header with the sequence of an answer.
+/// The header with the sequence of a response.
 const SEQUENCE_HEADER: &str = "X-Tickwell-Sequence";
 
 /// Parameters without an example. Swagger UI sends examples, and these would override the `Accept` header or filter the
-/// answer.
+/// results.
 const WITHOUT_EXAMPLE: [&str; 2] = ["format", "cause"];
 
-/// The headers of every answer of `/v1`.
+/// The headers of every response under `/v1`.
 const HEADERS: [&str; 5] = ["Cache-Control", "ETag", "RateLimit", "RateLimit-Policy", SEQUENCE_HEADER];
 
 /// The headers of a stream, which cannot be cached.
@@ -66,7 +66,7 @@ impl Document {
                 complete_operation(path, operation, &mut examples);
             }
         }
-        // The document was JSON before, so it can be written again.
+        // The document was parsed from JSON, so it can be serialized as JSON.
         Self(format!("{}\n", serde_json::to_string_pretty(&document).unwrap_or_default()))
     }
 
@@ -104,14 +104,14 @@ fn complete_operation(path: &str, operation: &mut Tree, examples: &mut Tree) {
     }
     if is_api && responses.iter().any(|(status, _)| status == "200") && !problems::is_stream(&id) {
         let mut unchanged =
-            json!({"description": "The answer that `If-None-Match` names is still current"}).into();
+            json!({"description": "The response that `If-None-Match` identifies is still current"}).into();
         add_headers(&mut unchanged, &HEADERS);
         responses.push(("304".to_owned(), unchanged));
     }
     responses.extend(problems);
 }
 
-/// Completes an answer that is not a problem.
+/// Completes a response that is not a problem.
 fn complete_success(response: &mut Tree, summary: &str, mut examples: Option<&mut Tree>) {
     if response.get("description").and_then(Tree::as_str).unwrap_or_default().is_empty() {
         response.set("description", summary);

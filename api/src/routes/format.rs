@@ -1,4 +1,4 @@
-//! The format of an answer, selected by `?format=` or by the `Accept` header.
+//! The format of a response, selected by `?format=` or by the `Accept` header.
 
 use http::{HeaderMap, header};
 use mime::Mime;
@@ -22,12 +22,12 @@ pub(super) trait Format: Copy + 'static {
     fn type_and_subtype(self) -> (&'static str, &'static str);
 }
 
-/// The format of an answer: the `format` parameter if there is one, otherwise what the client prefers.
+/// The format of a response: the `format` parameter if there is one, otherwise what the client prefers.
 pub(super) fn choose<F: Format>(parameter: Option<F>, headers: &HeaderMap) -> Result<F, Problem> {
     parameter.map_or_else(|| negotiate(headers), Ok)
 }
 
-/// The request header that the answers of routes with several formats depend on.
+/// The request header that the responses of routes with several formats depend on.
 pub(super) const VARY: &str = "Accept";
 
 /// The format of a list.
@@ -114,7 +114,7 @@ pub(super) struct Csv(pub(super) Vec<u8>);
 /// Lines of JSON.
 pub(super) struct Ndjson(pub(super) Vec<u8>);
 
-/// The full media type of CSV answers.
+/// The full media type of CSV responses.
 const CSV_WITH_HEADER: &str = "text/csv; charset=utf-8; header=present";
 
 fn text_schema(description: &'static str, example: &str) -> MetaSchemaRef {

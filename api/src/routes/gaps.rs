@@ -26,7 +26,7 @@ use ledger::{
     store::{StoreError, StoredGap},
 };
 
-/// The most gaps that a request with `cause` reads: about a tenth of a second of work.
+/// The maximum number of gaps that a request with `cause` reads. Reading them takes about a tenth of a second.
 const MAX_READ: usize = 100_000;
 
 /// The handler of gaps.
@@ -50,8 +50,8 @@ impl GapsApi {
     ///
     /// Returns the gaps that have a slot in `[from, to)`.
     ///
-    /// Every slot of history has either a tick or belongs to a gap. An item is one whole record of the log, even if it
-    /// begins before `from` or ends after `to`. One outage may have left several items. The quotes and verdicts behind a
+    /// Every slot of history either has a tick or belongs to a gap. An item is one whole record of the log, even if it
+    /// begins before `from` or ends after `to`. One outage can produce several items. The quotes and verdicts behind a
     /// gap are at `/v1/ticks/{sequence}`.
     ///
     /// Pages stay stable while records arrive because a cursor is a point in time and not a count. With
@@ -74,7 +74,7 @@ impl GapsApi {
         limit: Query<Option<LimitParameter>>,
         /// The `next_cursor` of the previous page.
         cursor: Query<Option<PageCursorParameter>>,
-        /// Answer as of this position in the log. Default: the newest.
+        /// Use the log as it was at this position. Default: the newest.
         at_sequence: AsOf,
     ) -> Result<GapsResponse, Problem> {
         let pair = pair.0.value()?;
@@ -106,7 +106,7 @@ fn read_page(
     Ok(GapsResponse::Page(Json(Gaps { items, next_cursor: Nullable(next_cursor) }), link))
 }
 
-/// The gaps of a page. If there is a next page, also the last gap that was read and the gap that follows it.
+/// The gaps of a page. If there is a next page, also the last gap that was read, and the gap that follows it.
 type Found = (Vec<StoredGap>, Option<(StoredGap, StoredGap)>);
 
 /// Collects up to `limit` gaps of a cause from at most `max_read` gaps. The result depends only on the log and the

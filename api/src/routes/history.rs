@@ -67,13 +67,13 @@ impl HistoryApi {
     ///
     /// Pages stay stable while records arrive because a cursor is a point in time and not a count.
     ///
-    /// With `max_points` the answer covers the whole range at once and is thinned if necessary. The range is divided into
-    /// buckets of equal length, and each bucket keeps its first, last, lowest and highest tick. So the answer always
-    /// includes the first and last tick of the range, its minimum and its maximum. All items are real ticks; none is an
-    /// average.
+    /// With `max_points` the response covers the whole range at once and is thinned if necessary. The range is divided
+    /// into buckets of equal length, and each bucket keeps its first, last, lowest and highest tick. So the response
+    /// always includes the first and last tick of the range, its minimum and its maximum. All items are real ticks and
+    /// none is an average.
     ///
-    /// The answer is JSON, CSV or NDJSON. `format` selects it, or the `Accept` header if there is no `format`. In CSV and
-    /// NDJSON, the cursor of the next page is only in the `Link` header.
+    /// The response is JSON, CSV or NDJSON. `format` selects it, or the `Accept` header if there is no `format`. In CSV
+    /// and NDJSON, the cursor of the next page is only in the `Link` header.
     #[oai(path = "/prices/:pair/history", method = "get", operation_id = "getHistory")]
     #[expect(clippy::too_many_arguments, reason = "each is a documented query parameter")]
     async fn history(
@@ -93,9 +93,9 @@ impl HistoryApi {
         cursor: Query<Option<PageCursorParameter>>,
         /// Thin the whole range to at most this many ticks. Cannot be combined with `limit` or `cursor`.
         max_points: Query<Option<MaxPoints>>,
-        /// The format of the answer. Default: by the `Accept` header.
+        /// The format of the response. Default: chosen by the `Accept` header.
         format: Query<Option<FormatParameter>>,
-        /// Answer as of this position in the log. Default: the newest.
+        /// Use the log as it was at this position. Default: the newest.
         at_sequence: AsOf,
     ) -> Result<HistoryResponse, Problem> {
         let pair = pair.0.value()?;
@@ -117,13 +117,13 @@ impl HistoryApi {
         let (state, snapshot) = (self.0.clone(), at_sequence.snapshot);
         let readers = state.readers.clone();
         match query.is_long(&state, &snapshot) {
-            true => readers.scan(move || query.answer(&state, &snapshot)).await,
-            false => readers.read(move || query.answer(&state, &snapshot)).await,
+            true => readers.scan(move || query.respond(&state, &snapshot)).await,
+            false => readers.read(move || query.respond(&state, &snapshot)).await,
         }
     }
 }
 
-/// The most slots of a range that is thinned as quickly as a page is read: a few milliseconds of work.
+/// A range of at most this many slots is thinned about as quickly as a page is read: within a few milliseconds.
 const SHORT_SLOTS: u64 = 50_000;
 
 /// A valid request.
@@ -136,7 +136,7 @@ struct HistoryQuery {
 }
 
 impl HistoryQuery {
-    /// Whether many ticks may have to be read.
+    /// Whether the request may have to read many ticks.
     fn is_long(&self, state: &State, snapshot: &Snapshot) -> bool {
         let view = self.max_points.and_then(|_| snapshot.pairs.get(&self.page.pair));
         view.and_then(|view| {
@@ -146,7 +146,7 @@ impl HistoryQuery {
         .unwrap_or(false)
     }
 
-    fn answer(&self, state: &State, snapshot: &Snapshot) -> Result<HistoryResponse, Problem> {
+    fn respond(&self, state: &State, snapshot: &Snapshot) -> Result<HistoryResponse, Problem> {
         match self.max_points {
             Some(points) => self.sample(state, snapshot, points),
             None => self.page(state, snapshot),

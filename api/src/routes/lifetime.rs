@@ -1,4 +1,4 @@
-//! How long caches may keep an answer.
+//! How long caches may keep a response.
 
 use std::{
     sync::{
@@ -13,9 +13,9 @@ use common::domain::Origin;
 use super::State;
 use ledger::snapshot::{PairView, Snapshot};
 
-/// How long an answer stays valid. The handler sets it and the server reads it.
+/// How long a response stays valid. The handler sets it and the server reads it.
 ///
-/// An answer is closed if no future record can change it.
+/// A response is closed if no future record can change it.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Lifetime(Arc<Limits>);
 
@@ -32,7 +32,7 @@ impl Default for Limits {
 }
 
 impl Lifetime {
-    /// Limits the lifetime of the answer.
+    /// Limits the lifetime of the response.
     pub(super) fn end_after(&self, time: Duration) {
         let millis = u64::try_from(time.as_millis()).unwrap_or(u64::MAX);
         self.0.at_most_millis.fetch_min(millis, Ordering::Relaxed);
@@ -43,19 +43,19 @@ impl Lifetime {
         lifetime.min(Duration::from_millis(self.0.at_most_millis.load(Ordering::Relaxed)))
     }
 
-    /// Sets whether the answer is closed.
+    /// Sets whether the response is closed.
     pub(super) fn close_if(&self, is_closed: bool) {
         self.0.closed.store(is_closed, Ordering::Relaxed);
     }
 
-    /// Whether the answer is closed.
+    /// Whether the response is closed.
     pub(crate) fn is_closed(&self) -> bool {
         self.0.closed.load(Ordering::Relaxed)
     }
 }
 
 impl State {
-    /// How long an answer from this snapshot is current by this pod's clock: until the next record of any pair is due,
+    /// How long a response from this snapshot is current by this pod's clock: until the next record of any pair is due,
     /// or until a fresh price becomes stale.
     ///
     /// Stale pairs do not count. Otherwise one pair that is no longer polled would disable caching for all others.

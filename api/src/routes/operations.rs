@@ -79,11 +79,11 @@ impl OperationsApi {
     #[oai(path = "/readyz", method = "get", operation_id = "getReadiness")]
     async fn readyz(
         &self,
-        /// If present, with or without a value, the answer lists every check with its reason.
+        /// If present, with or without a value, the response lists every check with its reason.
         verbose: Query<Option<String>>,
     ) -> ReadyResponse {
-        let (ready, answer) = self.0.ready(verbose.0.is_some());
-        if ready { ReadyResponse::Ready(Json(answer)) } else { ReadyResponse::Unready(Json(answer)) }
+        let (ready, report) = self.0.ready(verbose.0.is_some());
+        if ready { ReadyResponse::Ready(Json(report)) } else { ReadyResponse::Unready(Json(report)) }
     }
 
     /// Get the version
@@ -122,7 +122,7 @@ impl Process {
     }
 }
 
-/// The routes for operators without the others.
+/// The routes for operators only.
 pub struct Operations;
 
 impl Operations {

@@ -20,10 +20,10 @@ use ledger::snapshot::Snapshot;
 /// The path of the page.
 pub(crate) const PAGE: &str = "/";
 
-/// The path of the page's files. They are in a folder that is named after their content.
+/// The path of the page's files. They are in a directory whose name is a hash of their content.
 pub(crate) const PAGE_FILES: &str = "/web";
 
-/// Where browsers look for an icon, for the documents too.
+/// Where browsers look for an icon. They do so for the documents too.
 pub(crate) const ICON: &str = "/favicon.ico";
 
 /// The name of the icon's file.
@@ -49,7 +49,7 @@ const KEY_NEEDED: &str = "this service needs an API key, which this page can onl
 /// The page of a pod.
 #[derive(Clone)]
 pub(crate) struct Page {
-    /// The name of this build's folder of files.
+    /// The name of the directory with this build's files.
     build: Arc<str>,
     /// The page without its table of prices.
     html: Arc<str>,

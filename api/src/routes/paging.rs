@@ -17,13 +17,13 @@ use ledger::{
     store::Order,
 };
 
-/// When to retry if this pod is behind the cursor: pods are only moments apart.
+/// When to retry if this pod is behind the cursor. It needs only a moment to catch up with the other pods.
 const BEHIND_RETRY_SECONDS: u64 = 1;
 
-/// The items on a page if the request has no `limit`.
+/// The number of items on a page if the request has no `limit`.
 pub(super) const DEFAULT_LIMIT: u64 = 100;
 
-/// The most items on a page: one or two megabytes of JSON.
+/// The maximum number of items on a page, which has one or two megabytes of JSON.
 const MAX_LIMIT: u64 = 10_000;
 
 /// The number of items on a page, as a parameter.
@@ -95,7 +95,7 @@ impl PageRequest {
             return Err(self.behind());
         }
         // The store may already have records that are newer than the snapshot, and may still have records that are past
-        // their retention. Neither belongs to the answer.
+        // their retention. Neither belongs to the response.
         let end = view.slot.start().next();
         let begin = state.history_from(view);
         let mut from = self.from.unwrap_or(begin).max(begin);

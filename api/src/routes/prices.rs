@@ -1,4 +1,4 @@
-//! The newest prices.
+//! `/v1/pairs`, `/v1/prices` and `/v1/prices/{pair}`: the pairs in the log, and their newest prices.
 
 use std::sync::Arc;
 
@@ -25,7 +25,7 @@ use crate::{
 };
 use ledger::snapshot::PairView;
 
-/// The newest prices.
+/// The handler of pairs and newest prices.
 pub struct PricesApi(pub(super) Arc<State>);
 
 #[OpenApi(prefix_path = "/v1", tag = "Tag::Prices")]
@@ -36,7 +36,7 @@ impl PricesApi {
     #[oai(path = "/pairs", method = "get", operation_id = "listPairs")]
     async fn pairs(
         &self,
-        /// Answer as of this position in the log. Default: the newest.
+        /// Use the log as it was at this position. Default: the newest.
         at_sequence: AsOf,
     ) -> Result<Json<Pairs>, Problem> {
         let snapshot = &at_sequence.snapshot;
@@ -51,22 +51,22 @@ impl PricesApi {
         Ok(Json(Pairs { items: snapshot.pairs.iter().map(item).collect() }))
     }
 
-    /// Get the newest prices of all pairs or of some
+    /// Get the newest prices of all pairs, or of selected pairs
     ///
-    /// `max_age`, `min_sources` and `max_spread` apply to every listed price. If one price does not meet them, the answer
-    /// is 503 `contract_not_met`, with that price as `newest`.
+    /// `max_age`, `min_sources` and `max_spread` apply to every listed price. If one price does not meet them, the
+    /// response is 503 `contract_not_met`, with that price as `newest`.
     #[oai(path = "/prices", method = "get", operation_id = "listPrices")]
     async fn prices(
         &self,
         /// The pairs to return, separated by commas, in this order. Default: all pairs that have a price.
         pairs: Query<Option<PairsParameter>>,
-        /// The oldest that each price may be, counted from its slot. Default: any age.
+        /// The maximum age of each price, counted from its slot. Default: any age.
         max_age: Query<Option<SpanText>>,
-        /// The fewest sources that each price may be made of. Default: any number.
+        /// The minimum number of sources of each price. Default: any number.
         min_sources: Query<Option<MinSources>>,
-        /// The largest spread between the sources of each price, such as `0.005` or `0.5%`. Default: any spread.
+        /// The maximum spread between the sources of each price, such as `0.005` or `0.5%`. Default: any spread.
         max_spread: Query<Option<RatioParameter>>,
-        /// Answer as of this position in the log. Default: the newest.
+        /// Use the log as it was at this position. Default: the newest.
         at_sequence: AsOf,
     ) -> Result<Json<Prices>, Problem> {
         let (state, snapshot) = (&self.0, &at_sequence.snapshot);
@@ -101,20 +101,20 @@ impl PricesApi {
     /// Get the newest price of a pair
     ///
     /// With `max_age`, `min_sources` or `max_spread`, the price is returned only if it meets all of them. Otherwise the
-    /// answer is 503 `contract_not_met`, with the price as `newest`. Without them the price is always returned, with
-    /// `stale: true` if it is too old to count as the current price.
+    /// response is 503 `contract_not_met`, with the price as `newest`. Without these parameters, the price is always
+    /// returned, with `stale: true` if it is too old to count as the current price.
     #[oai(path = "/prices/:pair", method = "get", operation_id = "getPrice")]
     async fn price(
         &self,
         /// The pair.
         pair: Path<PairParameter>,
-        /// The oldest that the price may be, counted from its slot. Default: any age.
+        /// The maximum age of the price, counted from its slot. Default: any age.
         max_age: Query<Option<SpanText>>,
-        /// The fewest sources that the price may be made of. Default: any number.
+        /// The minimum number of sources of the price. Default: any number.
         min_sources: Query<Option<MinSources>>,
-        /// The largest spread between the sources of the price, such as `0.005` or `0.5%`. Default: any spread.
+        /// The maximum spread between the sources of the price, such as `0.005` or `0.5%`. Default: any spread.
         max_spread: Query<Option<RatioParameter>>,
-        /// Answer as of this position in the log. Default: the newest.
+        /// Use the log as it was at this position. Default: the newest.
         at_sequence: AsOf,
     ) -> Result<Json<PriceItem>, Problem> {
         let contract = Contract::of(max_age, min_sources, max_spread, &at_sequence);

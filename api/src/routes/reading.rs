@@ -9,10 +9,11 @@ use tokio::{sync::Semaphore, time::timeout};
 
 use crate::problem::{Code, Problem};
 
-/// The most concurrent reads of pages and single records: more than a disk can serve in parallel.
+/// The maximum number of concurrent reads of pages and single records. A disk cannot serve more in parallel.
 const MAX_PAGES: usize = 16;
 
-/// The most concurrent scans over every tick of a long window. Each takes some milliseconds and a few megabytes.
+/// The maximum number of concurrent scans over every tick of a long window. Each takes some milliseconds and a few
+/// megabytes.
 const MAX_SCANS: usize = 2;
 
 /// How long a request waits for a place. After that, refusing it is better than letting the client wait.
@@ -70,7 +71,7 @@ mod tests {
     use super::*;
 
     #[tokio::test(start_paused = true)]
-    async fn a_request_without_a_place_is_refused_and_other_kinds_of_reads_go_on() {
+    async fn a_request_without_a_place_is_refused_and_other_kinds_of_reads_continue() {
         let readers = Readers::default();
         let (release, held) = std::sync::mpsc::channel::<()>();
         let held = Arc::new(std::sync::Mutex::new(held));

@@ -25,7 +25,7 @@ impl SourcesApi {
     #[oai(path = "/sources", method = "get", operation_id = "listSources")]
     async fn sources(
         &self,
-        /// Answer as of this position in the log. Default: the newest.
+        /// Use the log as it was at this position. Default: the newest.
         at_sequence: AsOf,
     ) -> Result<Json<Sources>, Problem> {
         let (state, snapshot) = (self.0.clone(), at_sequence.snapshot);

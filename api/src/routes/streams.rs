@@ -44,8 +44,8 @@ const END_LIMIT: Duration = Duration::from_secs(2);
 /// When to retry if the pod has too many streams.
 const RETRY_SECONDS: u64 = 10;
 
-/// How long a client whose cursor is ahead of this pod waits for the pod to catch up. Pods are only moments apart, and a
-/// browser's `EventSource` does not reconnect after a refusal.
+/// How long a client whose cursor is ahead of this pod waits for the pod to catch up. That usually takes a moment. A
+/// refusal would be worse, because a browser's `EventSource` does not reconnect after one.
 const AHEAD_MAX_WAIT: Duration = Duration::from_secs(2);
 
 /// What all streams of a process share. Clones refer to the same streams.
@@ -128,7 +128,7 @@ impl Subscription {
 /// A pair, and a range of its slots.
 type Range = (Pair, Timestamp, Timestamp);
 
-/// Whether the store still has everything after a position in these ranges. From the zero position, a client gets
+/// Whether the store still has everything after a position in these ranges. After the zero position, a client gets
 /// whatever is kept.
 fn reaches_back(store: &Store, ranges: &[Range], after: Position) -> Result<bool, StoreError> {
     if after == Position::default() {

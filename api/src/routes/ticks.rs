@@ -13,7 +13,7 @@ use crate::{
     },
     problem::{Code, Problem},
 };
-use ledger::{snapshot::Snapshot, store::Covering};
+use ledger::{snapshot::Snapshot, store::TickOrGap};
 
 /// The handler of single records.
 pub struct TicksApi(pub(super) Arc<State>);
@@ -29,7 +29,7 @@ impl TicksApi {
         &self,
         /// The record's position in the log.
         sequence: Path<SequenceParameter>,
-        /// Answer as of this position in the log. Default: the newest.
+        /// Use the log as it was at this position. Default: the newest.
         at_sequence: AsOf,
     ) -> Result<Json<RecordItem>, Problem> {
         let sequence = Sequence(sequence.0.value()?);
@@ -60,8 +60,8 @@ fn read(state: &State, snapshot: &Snapshot, sequence: Sequence) -> Result<Record
     });
     let (pair, covered, item) = match (whole, &record) {
         (Some(record), _) => (record.pair, record.covers_up_to(), explain(sequence, record)),
-        (None, Some(record)) => expired(&Covering::of(sequence, record).ok_or_else(unknown)?, snapshot),
-        (None, None) => expired(&state.store.covering(sequence)?.ok_or_else(unknown)?, snapshot),
+        (None, Some(record)) => expired(&TickOrGap::of(sequence, record).ok_or_else(unknown)?, snapshot),
+        (None, None) => expired(&state.store.tick_or_gap(sequence)?.ok_or_else(unknown)?, snapshot),
     };
     let newest = snapshot.pairs.get(&pair).map(|view| view.slot);
     if is_past(state.retain_ticks, newest, covered) { Err(unknown()) } else { Ok(item) }
@@ -102,11 +102,11 @@ fn explain(sequence: Sequence, record: &Record) -> RecordItem {
 }
 
 /// A record whose quotes have expired, with its pair and the last slot it covers.
-fn expired(covering: &Covering, snapshot: &Snapshot) -> (Pair, Option<Timestamp>, RecordItem) {
+fn expired(tick_or_gap: &TickOrGap, snapshot: &Snapshot) -> (Pair, Option<Timestamp>, RecordItem) {
     // A log that has a record has an origin.
     let origin = snapshot.origin.unwrap_or(Origin::Live);
-    match covering {
-        Covering::Tick(pair, tick) => {
+    match tick_or_gap {
+        TickOrGap::Tick(pair, tick) => {
             let item = RecordItem {
                 kind: "tick".to_owned(),
                 epoch: tick.epoch.0,
@@ -118,7 +118,7 @@ fn expired(covering: &Covering, snapshot: &Snapshot) -> (Pair, Option<Timestamp>
             };
             (*pair, Some(tick.slot.start()), item)
         }
-        Covering::Gap(pair, gap) => {
+        TickOrGap::Gap(pair, gap) => {
             let (sequence, epoch) = gap.recorded.unwrap_or((Sequence::default(), Epoch(0)));
             let item = RecordItem {
                 kind: "gap".to_owned(),

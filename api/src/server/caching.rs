@@ -1,4 +1,4 @@
-//! Caching: how long answers may be cached, and their `ETag`.
+//! Caching: how long responses may be cached, and their `ETag`.
 
 use std::sync::Arc;
 
@@ -16,11 +16,11 @@ use ledger::snapshot::Snapshot;
 /// retention has ended.
 const CLOSED_SECONDS: u64 = 86_400;
 
-/// The routes whose answers depend on the log. The page does too.
+/// The routes whose responses depend on the log. The page depends on it too.
 const LOG_ROUTES: &str = "/v1/";
 
-/// The routes whose answers change only with the version of a pod. They may be cached but must be revalidated, except
-/// for the page's files, whose names change with their content.
+/// The routes whose responses change only with the version of a pod. They may be cached but must be revalidated,
+/// except for the page's files, whose names change with their content.
 const DOCUMENTS: [&str; 5] = ["/docs", "/openapi.json", "/asyncapi.yaml", PAGE_FILES, ICON];
 
 /// Whether a path is one of the documents or below one.
@@ -30,7 +30,7 @@ pub(super) fn is_document(path: &str) -> bool {
     })
 }
 
-/// Who may cache answers.
+/// Who may cache responses.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Audience {
     /// Any cache.
@@ -48,7 +48,7 @@ impl Audience {
     }
 }
 
-/// Adds `Cache-Control` and `ETag`, and returns 304 if the client already has the same answer.
+/// Adds `Cache-Control` and `ETag`, and returns 304 if the client already has the same response.
 pub(super) async fn add_cache_headers<E: Endpoint>(
     next: Arc<E>,
     mut request: Request,
@@ -108,7 +108,7 @@ pub(super) fn length(response: &mut Response) -> Option<u64> {
     length
 }
 
-/// Makes the tag weak, for an answer with the same content in other bytes, such as compressed ones.
+/// Makes the tag weak, for a response that has the same content but other bytes, such as a compressed one.
 pub(super) fn weaken(headers: &mut HeaderMap) {
     let strong = headers.get(header::ETAG).and_then(|tag| tag.to_str().ok());
     let weak = strong.filter(|tag| !tag.starts_with(WEAK)).map(|tag| value(&format!("{WEAK}{tag}")));
@@ -121,7 +121,7 @@ pub(super) fn weaken(headers: &mut HeaderMap) {
 const WEAK: &str = "W/";
 
 /// The tag of a body and its content type: the first 128 bits of their SHA-256. Tags only have to be unique among the
-/// answers of one URL. Among 10¹⁵ of them, the chance of a collision is below 10⁻⁸.
+/// responses of one URL. Among 10¹⁵ of them, the chance of a collision is below 10⁻⁸.
 struct Tag(String);
 
 impl Tag {
@@ -135,7 +135,7 @@ impl Tag {
     }
 
     /// The tag in the client's spelling, if it is among those that the client sent. A client that has the compressed
-    /// answer sends the weak tag, and that matches too.
+    /// response sends the weak tag, and that matches too.
     fn found_in(&self, known: &[HeaderValue]) -> Option<String> {
         let texts = known.iter().filter_map(|list| list.to_str().ok());
         let mut tags = texts.flat_map(|list| list.split(',').map(str::trim));

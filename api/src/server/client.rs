@@ -11,7 +11,7 @@ use crate::config::{ClientKey, Network};
 
 const KEY_HEADER: HeaderName = HeaderName::from_static("x-api-key");
 
-/// How many keys of one request are checked.
+/// The maximum number of keys of one request that are checked.
 const MAX_SENT_KEYS: usize = 4;
 
 /// The header in which most proxies put the client's address. `Forwarded`, the standard one, is used if this is missing.
@@ -65,7 +65,7 @@ impl Clients {
         self.keys.iter().enumerate().fold(None, matching)
     }
 
-    /// The last address on the way here that is not a trusted proxy. Anybody could have forged the addresses before it.
+    /// The last address in the chain of proxies that is not a trusted proxy. The addresses before it may be forged.
     fn behind_proxies(&self, remote: IpAddr, headers: &HeaderMap) -> IpAddr {
         let is_trusted = |address: IpAddr| self.proxies.iter().any(|network| network.contains(address));
         let mut hops = if self.proxies.is_empty() { Vec::new() } else { hops(headers) };
@@ -142,7 +142,8 @@ mod tests {
             behind(&ours, "10.0.0.1", &[(header, "6.6.6.6"), (header, "1.1.1.1:80, 10.1.1.1")]),
             "1.1.1.1"
         );
-        // If all are ours, the first one counts. Nothing is believed beyond an address that cannot be parsed.
+        // If all addresses are trusted proxies, the first one counts. Addresses before one that cannot be parsed are
+        // ignored.
         assert_eq!(behind(&ours, "10.0.0.1", &[(header, "10.0.0.3, 10.0.0.2")]), "10.0.0.3");
         assert_eq!(behind(&ours, "10.0.0.1", &[(header, "1.1.1.1, unknown, 10.0.0.2")]), "10.0.0.2");
         let forwarded = "for=6.6.6.6, For=\"[2001:db8::7]:4711\";proto=https, by=10.0.0.9;for=10.0.0.2";

@@ -1,7 +1,7 @@
-//! Compression of answers for clients that accept it.
+//! Compression of responses for clients that accept it.
 //!
 //! The framework's own middleware compresses too much: streams, whose events then arrive late; the empty body of a 304;
-//! and answers to clients that refuse gzip with `gzip;q=0`.
+//! and responses to clients that refuse gzip with `gzip;q=0`.
 
 use std::sync::Arc;
 

@@ -1,5 +1,5 @@
-//! One connection. It holds its place among the open connections until it is dropped, because a WebSocket outlives the
-//! request that opened it.
+//! One connection. It counts as open until it is dropped and not only until its request ends, because a WebSocket
+//! outlives the request that opened it.
 
 use std::{
     io::{self, IoSlice},
@@ -33,7 +33,7 @@ pub(super) struct Connection {
 
 impl Connection {
     pub(super) fn new(stream: TcpStream, open: IntGauge, place: OwnedSemaphorePermit) -> Self {
-        // Answers are written in one piece, so waiting to fill packets would only delay them.
+        // Responses are written in one piece, so waiting to fill packets would only delay them.
         let _ = stream.set_nodelay(true);
         let socket = SockRef::from(&stream);
         let _ = socket.set_send_buffer_size(SEND_BUFFER_BYTES);

@@ -1,4 +1,4 @@
-//! CORS: which web pages of other origins may read answers.
+//! CORS: which web pages of other origins may read responses.
 //!
 //! The framework's own middleware allows every origin if the list is empty, and it refuses requests of unknown origins
 //! instead of leaving out the headers.
@@ -21,10 +21,10 @@ const ALLOWED_METHODS: HeaderValue = HeaderValue::from_static("GET, HEAD");
 const EXPOSED_HEADERS: HeaderValue =
     HeaderValue::from_static("etag, link, ratelimit, ratelimit-policy, retry-after, x-tickwell-sequence");
 
-/// How long a browser may remember a preflight answer: the longest that any browser allows.
+/// How many seconds a browser may cache a preflight response: the maximum that any browser allows.
 const PREFLIGHT_SECONDS: HeaderValue = HeaderValue::from_static("7200");
 
-/// Adds the CORS headers for pages of these origins, and answers their preflight requests.
+/// Adds the CORS headers for pages of these origins, and responds to their preflight requests.
 pub(super) async fn cors<E: Endpoint>(
     next: Arc<E>,
     request: Request,
@@ -51,7 +51,8 @@ pub(super) async fn cors<E: Endpoint>(
         _ => into_response(next.call(request).await),
     };
     let headers = response.headers_mut();
-    // Also without an origin: a cache must not reuse that answer for a page that may read it.
+    // Even if the request has no origin: otherwise a cache could reuse that response, which has no CORS headers, for a
+    // page of a known origin.
     headers.append(header::VARY, HeaderValue::from_static("Origin"));
     if let Some(known) = known {
         headers.insert(header::ACCESS_CONTROL_ALLOW_ORIGIN, known);

@@ -2,16 +2,16 @@
 
 use rlimit::Resource;
 
-/// The most open connections: 10,000 streams, and requests.
+/// The maximum number of open connections: 10,000 streams, and the rest for requests.
 const MAX_CONNECTIONS: usize = 12_000;
 
 /// File descriptors reserved for everything else: the store, the log, a backup, and operators.
 const RESERVED: u64 = 320;
 
-/// The most open connections on the admin listener.
+/// The maximum number of open connections on the admin listener.
 pub const MAX_ADMIN_CONNECTIONS: usize = 64;
 
-/// The fewest connections that are useful. The limit on open files cannot push the number below this.
+/// The minimum number of connections, however low the limit on open files is.
 const MIN_CONNECTIONS: usize = 64;
 
 /// Raises the limit on open files as far as the system allows, and returns how many connections that permits. Shells set

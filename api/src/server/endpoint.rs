@@ -1,4 +1,4 @@
-//! The endpoints of a process, and the middleware that every request passes through whatever its route.
+//! The endpoints of a process, and the middleware that every request passes through, whatever its route.
 
 use std::sync::Arc;
 
@@ -28,10 +28,10 @@ use crate::{
 };
 use ledger::snapshot::Snapshot;
 
-/// The longest request target.
+/// The maximum length of a request target.
 const MAX_URI_BYTES: usize = 8 * 1024;
 
-/// The content security policy of an answer that is not a page: a browser may do nothing with it.
+/// The content security policy of a response that is not a page: a browser must not load or run anything for it.
 const DATA_POLICY: &str = "default-src 'none'; frame-ancestors 'none'";
 
 /// The content security policy of a page that sets none itself.
@@ -40,10 +40,10 @@ const PAGE_POLICY: &str = "object-src 'none'; base-uri 'none'; form-action 'self
 /// The AsyncAPI document of the NATS feed.
 const ASYNCAPI: &str = include_str!("../../../docs/asyncapi.yaml");
 
-/// The sequence that an answer was made at.
+/// The header with the sequence that a response belongs to.
 const SEQUENCE_HEADER: HeaderName = HeaderName::from_static("x-tickwell-sequence");
 
-/// The cursor of a client that reconnects to a stream.
+/// The header with the cursor of a client that reconnects to a stream.
 const LAST_EVENT_ID: HeaderName = HeaderName::from_static("last-event-id");
 
 /// The routes of a pod that need the log.
@@ -123,7 +123,7 @@ fn for_operators(routes: impl Endpoint + 'static) -> SharedEndpoint {
     Arc::new(routes.around(|next, request| normalize_and_count(next, request, None)).boxed())
 }
 
-/// Takes one snapshot for the whole request, and puts its sequence into the answer's headers.
+/// Takes one snapshot for the whole request, and puts its sequence into the response's headers.
 async fn take_snapshot<E: Endpoint>(
     next: Arc<E>,
     mut request: Request,
@@ -137,14 +137,14 @@ async fn take_snapshot<E: Endpoint>(
     Ok(response)
 }
 
-/// Replaces the newest snapshot by that of an earlier sequence if the request has `at_sequence`.
+/// Replaces the newest snapshot with that of an earlier sequence if the request has `at_sequence`.
 async fn pin_sequence<E: Endpoint>(
     next: Arc<E>,
     mut request: Request,
     state: Arc<State>,
 ) -> Result<Response> {
-    let asked = if is_pinnable(&request) { asked_sequence(&request)? } else { None };
-    let (Some(sequence), Some(newest)) = (asked, request.data::<Arc<Snapshot>>().cloned()) else {
+    let requested = if is_pinnable(&request) { requested_sequence(&request)? } else { None };
+    let (Some(sequence), Some(newest)) = (requested, request.data::<Arc<Snapshot>>().cloned()) else {
         return Ok(next.call(request).await?.into_response());
     };
     request.set_data(state.snapshot_at(newest, sequence).await?);
@@ -158,15 +158,15 @@ fn is_pinnable(request: &Request) -> bool {
     *request.method() == Method::GET && request.uri().path().starts_with(PINNED_ROUTES)
 }
 
-fn asked_sequence(request: &Request) -> Result<Option<Sequence>, Problem> {
+fn requested_sequence(request: &Request) -> Result<Option<Sequence>, Problem> {
     let parameters: Vec<(String, String)> = request.params().unwrap_or_default();
-    let asked = parameters.into_iter().find(|(name, _)| name == "at_sequence");
+    let requested = parameters.into_iter().find(|(name, _)| name == "at_sequence");
     let sequence = |text: String| text.parse().ok().filter(|number| *number > 0).map(Sequence);
-    asked.map(|(name, text)| sequence(text).ok_or_else(|| not_a_sequence(name))).transpose()
+    requested.map(|(name, text)| sequence(text).ok_or_else(|| not_a_sequence(name))).transpose()
 }
 
 /// The outermost layer. It treats HEAD as GET, refuses malformed requests, turns errors into problems, sets the headers
-/// that every answer has, and counts the request.
+/// that every response has, and counts the request.
 async fn normalize_and_count<E: Endpoint>(
     next: Arc<E>,
     mut request: Request,
@@ -186,11 +186,11 @@ async fn normalize_and_count<E: Endpoint>(
     }
     let trace = TraceId::from_headers(request.headers());
     let handling = async {
-        let answer = match check_size_and_body(&request) {
+        let result = match check_size_and_body(&request) {
             Ok(()) => next.call(request).await,
             Err(problem) => Err(problem.into()),
         };
-        into_response(answer)
+        into_response(result)
     };
     let mut response = in_trace(trace, handling).await;
     let headers = response.headers_mut();
@@ -202,7 +202,8 @@ async fn normalize_and_count<E: Endpoint>(
     headers.entry(header::CONTENT_SECURITY_POLICY).or_insert(HeaderValue::from_static(policy));
     // Nothing is cached unless its route allows it.
     headers.entry(header::CACHE_CONTROL).or_insert(HeaderValue::from_static("no-store"));
-    // Any answer may be compressed, and shared caches must know. Routes add what else their answers depend on.
+    // Any response may be compressed, and shared caches must know that. Routes add the other headers that their
+    // responses depend on.
     headers.append(header::VARY, HeaderValue::from_static("Accept-Encoding"));
     if let Some(metrics) = metrics {
         let route = response.data::<OperationId>().map_or("other", |operation| operation.0);

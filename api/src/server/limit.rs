@@ -23,11 +23,11 @@ use crate::{
     routes::PAGE,
 };
 
-/// Routes that are never limited, so that a limit cannot make a healthy pod look dead. Everything else counts, the page
-/// and the documents too.
+/// Routes that are never limited, so that a limit cannot make a healthy pod look dead. Everything else counts,
+/// including the page and the documents.
 const EXEMPT: [&str; 4] = ["/livez", "/readyz", "/version", "/metrics"];
 
-/// How many clients are remembered before idle ones are dropped.
+/// How many clients are remembered before idle ones are forgotten.
 const MAX_LIMITED_CLIENTS: usize = 10_000;
 
 const POLICY_HEADER: HeaderName = HeaderName::from_static("ratelimit-policy");
@@ -125,11 +125,11 @@ pub(super) async fn admit<E: Endpoint>(next: Arc<E>, request: Request, gate: Arc
     // Requests with invalid keys count too, by address, which limits guessing.
     let (mut response, remaining) = match limits.take(client) {
         Ok(remaining) => {
-            let answer = match allowed {
+            let result = match allowed {
                 Ok(()) => next.call(request).await,
                 Err(problem) => Err(problem.into()),
             };
-            (into_response(answer), remaining)
+            (into_response(result), remaining)
         }
         Err(wait) => {
             let detail = "too many requests from this client; Retry-After says how long to wait";

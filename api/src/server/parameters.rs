@@ -1,7 +1,7 @@
 //! Validation of parameters: a route accepts only the parameters that its handler declares.
 //!
-//! Otherwise a misspelt parameter would be ignored, and `?windw=1h` would be answered as if no window had been
-//! requested. The declarations are those that the OpenAPI document is made of, so a new route needs nothing here.
+//! Otherwise a misspelt parameter would be ignored, and `?windw=1h` would have the same response as a request without a
+//! window. The declarations are those that the OpenAPI document is generated from, so a new route needs no change here.
 
 use std::{borrow::Cow, sync::Arc};
 
@@ -16,10 +16,10 @@ use poem_openapi::{
 
 use crate::problem::{Code, Problem};
 
-/// Where parameters are validated. Tools of operators send parameters of their own to the other routes.
+/// The routes whose parameters are validated. Operators' tools may send parameters of their own to the other routes.
 const STRICT: &str = "/v1/";
 
-/// How many characters of an unknown name or value a problem repeats.
+/// The number of characters of an unknown name or value that a problem repeats.
 const MAX_REPEATED: usize = 60;
 
 /// The documented routes and their parameters.
@@ -65,7 +65,7 @@ pub(super) async fn validate_parameters<E: Endpoint>(
     let uri = request.uri().clone();
     match next.call(request).await {
         Err(error) if error.is::<NotFoundError>() => Err(known.not_found(uri.path()).into()),
-        answer => Ok(answer?.into_response()),
+        result => Ok(result?.into_response()),
     }
 }
 

@@ -349,7 +349,7 @@ test("ask returns the body, and throws the code and detail of a problem", async 
   });
   assert.deepEqual(await list("/v1/prices/BTC-USD/history?from=5"), [1, 2, 3]);
   await assert.rejects(ask("/v1/pairs"), { code: "unauthorized", message: "Send a key." });
-  await assert.rejects(ask("/v1/pairs"), { code: undefined, message: "the answer is HTTP 502" });
+  await assert.rejects(ask("/v1/pairs"), { code: undefined, message: "the response is HTTP 502" });
   assert.deepEqual(paths, ["/v1/prices/BTC-USD/history?from=5&limit=10000", "/v1/pairs", "/v1/pairs"]);
 });
 

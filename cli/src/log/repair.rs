@@ -6,18 +6,14 @@ use anyhow::{Context, Result, bail};
 use common::bus::nats::{LeadersCopy, Role};
 use tokio::time::timeout;
 
-use crate::{connect, settings::Settings, show};
+use crate::{connect, runtime::block_on, settings::Settings, show};
 
 /// How long copying the log to the other servers may take. The log may have tens of gigabytes.
 const PATIENCE: Duration = Duration::from_secs(3_600);
 
 /// Repairs the copies, or only prints what would be done if `yes` is not set.
 pub(super) fn repair(settings: &Settings, yes: bool) -> Result<()> {
-    if settings.bus.url.is_empty() {
-        bail!("bus.url: missing; set it to your NATS servers, such as nats://127.0.0.1:4222");
-    }
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
-    runtime.context("cannot start the runtime")?.block_on(async {
+    block_on(async {
         let nats = connect::to_log(settings, Role::Admin).await?;
         let copy = nats.leaders_copy().await?;
         if copy.replicas == 1 {
@@ -25,10 +21,13 @@ pub(super) fn repair(settings: &Settings, yes: bool) -> Result<()> {
         }
         show::print(&describe(&settings.bus.stream, &copy))?;
         if !yes {
-            bail!("nothing was changed; use --yes to delete every other server's copy and recreate it from this one");
+            bail!(
+                "nothing was changed; use --yes to delete every other server's copy and recreate it from this one"
+            );
         }
         let repaired = timeout(PATIENCE, nats.repair()).await;
-        let copy = repaired.context("timed out waiting for the copies; run `tickwell log apply` to finish")??;
+        let copy =
+            repaired.context("timed out waiting for the copies; run `tickwell log apply` to finish")??;
         show::print(&format!(
             "{}: {} servers have the leader's copy, up to sequence {}\n",
             settings.bus.stream, copy.replicas, copy.last

@@ -2,14 +2,14 @@
 
 use std::time::Duration;
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Result, bail};
 use common::{
     bus::nats::{Nats, NatsError, Presence, Role, StreamReport},
     retry::RETRY_PAUSE,
 };
 use tokio::time::{sleep, timeout};
 
-use crate::{connect, settings::Settings, show};
+use crate::{connect, runtime::block_on, settings::Settings, show};
 
 /// How long creating the streams and copying them to all servers may take. The servers of a cluster that has just started
 /// must find each other first.
@@ -66,7 +66,7 @@ async fn settle(
                     return Ok(());
                 }
             }
-            Err(error) if !error.may_pass() => return Err(error),
+            Err(error) if !error.is_temporary() => return Err(error),
             Err(_) => {}
         }
         sleep(RETRY_PAUSE).await;
@@ -88,11 +88,7 @@ fn run(
     settings: &Settings,
     act: impl AsyncFnOnce(&Nats) -> Result<Vec<StreamReport>, NatsError>,
 ) -> Result<Vec<StreamReport>> {
-    if settings.bus.url.is_empty() {
-        bail!("bus.url: missing; set it to your NATS server, such as nats://127.0.0.1:4222");
-    }
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
-    runtime.context("cannot start the runtime")?.block_on(async {
+    block_on(async {
         let nats = connect::to_log(settings, Role::Admin).await?;
         Ok(act(&nats).await?)
     })

@@ -130,7 +130,7 @@ async fn a_pod_says_what_is_the_matter_with_its_log_and_goes_on_serving() {
     change(&log, |config| config.subjects = vec!["ticks.>".to_owned()]).await;
     is_well(&pod).await;
     nats.kill();
-    is_in_trouble(&pod, "silent", "the log does not answer").await;
+    is_in_trouble(&pod, "silent", "the log does not respond").await;
     nats.restart().await.unwrap();
     is_well(&pod).await;
     log.delete_stream(STREAM).await.unwrap();
@@ -240,7 +240,7 @@ async fn a_pod_that_starts_without_nats_serves_what_it_has_and_catches_up_later(
     let pod = scene.pod("pod").await;
     let before = records::all(&pod).await;
     assert!(before.len() > 6);
-    is_in_trouble(&pod, "silent", "the log does not answer").await;
+    is_in_trouble(&pod, "silent", "the log does not respond").await;
     slots_pass(4, INTERVAL).await;
     assert_eq!(pod.get("/v1/prices/BTC-USD").await.found()["stale"], true);
 

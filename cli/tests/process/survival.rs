@@ -171,7 +171,7 @@ async fn a_pod_answers_its_operators_while_it_waits_for_the_log() {
     wait_until("the pod says what it waits for", DEADLINE, async || {
         let ready = pod.get("/readyz?verbose").await;
         assert_eq!(ready.status, 503);
-        (ready.json()["checks"][0]["reason"] == "the log does not answer").then_some(())
+        (ready.json()["checks"][0]["reason"] == "the log does not respond").then_some(())
     })
     .await;
     let price = pod.get("/v1/prices").await;

@@ -51,8 +51,8 @@ pub trait Lease: Send + Sync {
         true
     }
 
-    /// Whether the lease can be claimed at the moment.
-    async fn answers(&self) -> bool;
+    /// Whether a claim would get a response at the moment.
+    async fn is_reachable(&self) -> bool;
 
     /// Takes the lease, or renews the one that is held.
     async fn claim(&self, held: Option<Hold>) -> Result<Claim, LeaseError>;
@@ -96,7 +96,7 @@ impl Lease for Uncontested {
         false
     }
 
-    async fn answers(&self) -> bool {
+    async fn is_reachable(&self) -> bool {
         true
     }
 

@@ -4,8 +4,8 @@
 //!
 //! - [`Nats`] is the connection. `credentials` authenticates it, and `connection_events` handles its events.
 //! - `stream` ensures that the stream exists and compares it with its definition; `difference` compares single options.
-//! - `writer` appends records. It uses `search` to find a pair's newest record, and `memory` and `opinions` to detect that
-//!   the servers have lost records.
+//! - `writer` appends records. It uses `search` to find a pair's newest record, and `memory` and `other_servers` to detect
+//!   that servers have lost records.
 //! - `reader` follows the stream.
 //! - `replicas` reports which servers have a complete copy.
 //! - `lease` decides which poller may write.
@@ -18,7 +18,7 @@ mod difference;
 mod lease;
 mod maintenance;
 mod memory;
-mod opinions;
+mod other_servers;
 mod reader;
 mod repair;
 mod replicas;
@@ -162,8 +162,8 @@ pub enum NatsError {
 }
 
 impl NatsError {
-    /// Whether a retry may succeed although nobody changes anything.
-    pub fn may_pass(&self) -> bool {
+    /// Whether a retry may succeed without an operator changing anything.
+    pub fn is_temporary(&self) -> bool {
         matches!(self, Self::Log(ReadError::Unavailable(_)))
     }
 }
@@ -199,8 +199,8 @@ impl Nats {
         self.client.connection_state() == State::Connected
     }
 
-    /// The reason for a failed request: a permission that was denied just now, or else the error itself.
-    fn unanswered(&self, error: impl Into<Source>) -> ReadError {
+    /// The error for a failed request: a permission that was denied just now, or else the client's own error.
+    fn request_error(&self, error: impl Into<Source>) -> ReadError {
         match self.events.denial() {
             Some(refusal) => ReadError::Refused(refusal),
             None => ReadError::Unavailable(error.into()),
@@ -209,7 +209,7 @@ impl Nats {
 
     /// Fails while disconnected. Otherwise the client would queue a request and send it much later.
     fn require_connection(&self) -> Result<(), ReadError> {
-        if self.is_connected() { Ok(()) } else { Err(self.unanswered(NotConnected)) }
+        if self.is_connected() { Ok(()) } else { Err(self.request_error(NotConnected)) }
     }
 }
 

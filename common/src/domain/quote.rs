@@ -43,7 +43,7 @@ pub struct Quote {
     /// Whether the source is a shadow source, whose quotes are recorded but never used.
     pub shadow: bool,
     /// The price, or why there is none.
-    pub answer: Result<Observation, Failure>,
+    pub result: Result<Observation, Failure>,
 }
 
 /// A quote with the aggregator's verdict on it.
@@ -61,7 +61,7 @@ crate::words! {
     /// Why a source returned no quote.
     #[derive(thiserror::Error)]
     pub enum Failure ("failure") {
-        /// Not requested: the source is paused after failures, or until the time it has asked for.
+        /// Not requested: the source is paused after failures, or until the time that it announced.
         BackingOff = "backing_off",
         /// No complete response before the slot's deadline.
         Timeout = "timeout",

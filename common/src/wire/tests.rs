@@ -173,8 +173,8 @@ fn a_gap_has_both_policy_and_quotes_or_neither() {
 #[test]
 fn gap_causes_that_only_readers_use_are_rejected() {
     for cause in ["retention", "unreadable"] {
-        let noted = GAP.replace("too_few_sources", cause);
-        assert!(matches!(decode(noted.as_bytes()), Err(DecodeError::Malformed(_))), "{cause}");
+        let changed = GAP.replace("too_few_sources", cause);
+        assert!(matches!(decode(changed.as_bytes()), Err(DecodeError::Malformed(_))), "{cause}");
     }
 }
 

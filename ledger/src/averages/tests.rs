@@ -1,4 +1,4 @@
-//! Median and moving average at extreme values; the other averages are tested in `api/tests/answers`.
+//! Median and moving average at extreme values. The other averages are tested in `api/tests/answers`.
 
 use common::domain::{Epoch, Interval};
 use proptest::prelude::*;

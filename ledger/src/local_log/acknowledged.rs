@@ -1,9 +1,9 @@
 //! The newest acknowledged sequence, kept in a file beside the store.
 //!
-//! When sled opens, it silently drops what it cannot read at the end of its log. For a copy that does not matter.
-//! Here the store is the log, so lost records must be reported and their sequences must not be used again. The file
-//! has one line, which is overwritten in place after every acknowledgement. Like the store, it survives a crash of
-//! this process, but not necessarily a power failure.
+//! When sled opens, it silently drops what it cannot read at the end of its log. For the copy of a NATS log that does
+//! not matter, because those records are read from the log again. Here the store is the log, so lost records must be
+//! reported and their sequences must not be used again. The file has one line, which is overwritten in place after
+//! every acknowledgement. Like the store, it survives a crash of this process, but not necessarily a power failure.
 
 use std::{
     fs::{self, File},

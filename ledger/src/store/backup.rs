@@ -49,12 +49,12 @@ pub enum BackupError {
 }
 
 impl Store {
-    /// Copies every row as of one moment. Commits wait until that is done. Blocks.
+    /// Copies every row in the state of a single moment. Commits wait until that is done. Blocks.
     pub fn backup(&self, now: Timestamp) -> Result<Backup, BackupError> {
         let mut spool = tempfile::tempfile_in(self.path.parent().unwrap_or(&self.path))?;
         let started = Instant::now();
         let summary = {
-            let _nobody_writes = self.writer.lock().unwrap_or_else(PoisonError::into_inner);
+            let _no_writes = self.writer.lock().unwrap_or_else(PoisonError::into_inner);
             self.copy(now, BufWriter::new(&mut spool))?
         };
         let held = started.elapsed();

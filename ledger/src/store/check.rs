@@ -9,7 +9,7 @@ use std::iter::Peekable;
 
 use common::domain::{Interval, Pair, Sequence, Slot, Timestamp};
 
-use super::{Heads, Order, Store, StoreError, StoredGap, StoredTick, key};
+use super::{Order, PairState, Store, StoreError, StoredGap, StoredTick, key};
 
 /// The slots that one tick or gap covers.
 struct Cover {
@@ -26,13 +26,13 @@ impl Store {
         let pairs = self.pairs()?;
         // Whether a pair has slots is recorded in two rows, which must agree.
         let with_slots = self.database.scan_prefix(key::OLDEST_PREFIX).count();
-        if with_slots != pairs.iter().filter(|(_, heads)| heads.covered.is_some()).count() {
+        if with_slots != pairs.iter().filter(|(_, state)| state.covered.is_some()).count() {
             return Err(StoreError::Damaged("a pair is missing"));
         }
-        pairs.into_iter().try_for_each(|(pair, heads)| self.check_pair(pair, &heads))
+        pairs.into_iter().try_for_each(|(pair, state)| self.check_pair(pair, &state))
     }
 
-    fn check_pair(&self, pair: Pair, heads: &Heads) -> Result<(), StoreError> {
+    fn check_pair(&self, pair: Pair, state: &PairState) -> Result<(), StoreError> {
         let (begin, end) = (Timestamp::EPOCH, Timestamp::MAX);
         let mut ticks = self.ticks(pair, begin, end, Order::Ascending).peekable();
         let mut gaps = self.gaps(pair, begin, end, Order::Ascending).peekable();
@@ -58,17 +58,18 @@ impl Store {
             let sequence = cover.sequence.or(before.and_then(|before| before.sequence));
             before = Some(Cover { sequence, ..cover });
         }
-        if heads.covered.is_none() && before.is_none() {
+        if state.covered.is_none() && before.is_none() {
             // The pair has had nothing but leads so far.
             return Ok(());
         }
         let newest = before.map(|before| (before.sequence.unwrap_or_default(), before.last, before.interval));
-        let recorded = heads.covered.map(|(slot, interval)| (heads.covering, slot, interval));
+        let recorded = state.covered.map(|(slot, interval)| (state.tick_or_gap, slot, interval));
         // Without any ticks, the newest one is past retention.
-        if newest != recorded || newest_tick.is_some_and(|newest| newest != heads.tick) {
+        if newest != recorded || newest_tick.is_some_and(|newest| newest != state.tick) {
             return Err(StoreError::Damaged("the newest rows are missing"));
         }
-        for newest in [heads.covering, heads.tick].into_iter().filter(|newest| *newest != Sequence::default())
+        for newest in
+            [state.tick_or_gap, state.tick].into_iter().filter(|newest| *newest != Sequence::default())
         {
             if self.whole(newest)?.is_none() {
                 return Err(StoreError::Damaged("a pair's newest record is missing"));

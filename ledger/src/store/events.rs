@@ -4,11 +4,11 @@ use std::{cmp::Ordering, iter::Peekable};
 
 use common::domain::{Pair, Sequence, Timestamp};
 
-use super::{Covering, Order, Store, StoreError, StoredGap, StoredTick, key};
+use super::{Order, Store, StoreError, StoredGap, StoredTick, TickOrGap, key};
 use crate::position::Position;
 
 /// A tick or gap, and the position right after it in the log.
-type Positioned = (Position, Covering);
+type Positioned = (Position, TickOrGap);
 
 type Reading = Box<dyn Iterator<Item = Result<Positioned, StoreError>>>;
 
@@ -23,7 +23,7 @@ impl Store {
         let mut readings = Vec::with_capacity(pairs.len());
         for (pair, from, to) in pairs {
             // Within a pair, slots are in log order.
-            let known = self.covering_at(*pair, after.last())?.and_then(|heads| heads.covered);
+            let known = self.pair_state_at(*pair, after.last())?.and_then(|state| state.covered);
             let from = known.map_or(*from, |(slot, _)| slot.start().next().max(*from));
             let reading: Reading = Box::new(
                 self.ticks_and_gaps_of(*pair, from, *to)
@@ -42,7 +42,7 @@ impl Store {
         from: Timestamp,
     ) -> Result<bool, StoreError> {
         let last = after.last();
-        if let Some((slot, interval)) = self.covering_at(pair, last)?.and_then(|heads| heads.covered) {
+        if let Some((slot, interval)) = self.pair_state_at(pair, last)?.and_then(|state| state.covered) {
             return Ok(interval.after(slot.start()).start() >= from);
         }
         // The pair started later, unless its first records were lost.
@@ -76,7 +76,7 @@ impl Store {
                         None => continue,
                     },
                 };
-                return Some(Ok((position, found.covering(pair))));
+                return Some(Ok((position, found.tick_or_gap(pair))));
             }
         })
     }
@@ -101,10 +101,10 @@ impl Found {
         }
     }
 
-    fn covering(self, pair: Pair) -> Covering {
+    fn tick_or_gap(self, pair: Pair) -> TickOrGap {
         match self {
-            Self::Tick(tick) => Covering::Tick(pair, tick),
-            Self::Gap(gap) => Covering::Gap(pair, gap),
+            Self::Tick(tick) => TickOrGap::Tick(pair, tick),
+            Self::Gap(gap) => TickOrGap::Gap(pair, gap),
         }
     }
 }

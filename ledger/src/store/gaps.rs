@@ -22,7 +22,7 @@ pub struct StoredGap {
     /// The sequence of its record and the epoch of the leader that wrote it. `None` if the log has no record of these
     /// slots, so that the pod added the gap.
     pub recorded: Option<(Sequence, Epoch)>,
-    /// The number of sources that were asked for a quote. `None` if none was asked.
+    /// The number of sources that were asked for a quote. `None` if no source was asked.
     pub asked: Option<u32>,
 }
 

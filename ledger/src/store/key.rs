@@ -14,11 +14,11 @@
 //! | `g` pair `\0` last slot | a gap ([`super::gaps`]) |
 //! | `j` pair `\0` sequence of a gap | that gap's last slot |
 //! | `o` pair | the oldest slot from which history is complete |
-//! | `h` pair | sequences of the newest record, tick or gap, and tick; the newest slot and its interval |
+//! | `h` pair | its state: sequences of the newest record, tick or gap, and tick; the newest slot and its interval |
 
 use common::domain::{Interval, Pair, Sequence, Slot, Span, Timestamp};
 
-use super::{Heads, rollup::Tier};
+use super::{PairState, rollup::Tier};
 
 pub(super) const FORMAT: &[u8] = b"mformat";
 pub(super) const IDENTITY: &[u8] = b"midentity";
@@ -28,7 +28,7 @@ pub(super) const UNREADABLE: &[u8] = b"munread";
 pub(super) const RECORD_PREFIX: &[u8] = b"r";
 pub(super) const PACK_PREFIX: &[u8] = b"q";
 pub(super) const LEAD_PREFIX: &[u8] = b"l";
-pub(super) const HEADS_PREFIX: &[u8] = b"h";
+pub(super) const PAIR_STATE_PREFIX: &[u8] = b"h";
 pub(super) const OLDEST_PREFIX: &[u8] = b"o";
 
 pub(super) fn sequence(sequence: Sequence) -> [u8; 8] {
@@ -57,26 +57,26 @@ pub(super) fn lead(at: Sequence) -> Vec<u8> {
     [LEAD_PREFIX, &sequence(at)].concat()
 }
 
-pub(super) fn heads(pair: Pair) -> Vec<u8> {
-    [HEADS_PREFIX, pair.to_string().as_bytes()].concat()
+pub(super) fn pair_state(pair: Pair) -> Vec<u8> {
+    [PAIR_STATE_PREFIX, pair.to_string().as_bytes()].concat()
 }
 
-pub(super) fn heads_value(heads: &Heads) -> Vec<u8> {
-    let mut value = [heads.newest, heads.covering, heads.tick].map(sequence).concat();
-    if let Some((slot, interval)) = heads.covered {
+pub(super) fn pair_state_value(state: &PairState) -> Vec<u8> {
+    let mut value = [state.newest, state.tick_or_gap, state.tick].map(sequence).concat();
+    if let Some((slot, interval)) = state.covered {
         value.extend(instant(slot.start()));
         value.extend(interval.millis().to_be_bytes());
     }
     value
 }
 
-pub(super) fn read_heads_pair(key: &[u8]) -> Option<Pair> {
-    std::str::from_utf8(key.strip_prefix(HEADS_PREFIX)?).ok()?.parse().ok()
+pub(super) fn read_pair(key: &[u8]) -> Option<Pair> {
+    std::str::from_utf8(key.strip_prefix(PAIR_STATE_PREFIX)?).ok()?.parse().ok()
 }
 
-pub(super) fn read_heads(value: &[u8]) -> Option<Heads> {
+pub(super) fn read_pair_state(value: &[u8]) -> Option<PairState> {
     let (newest, rest) = value.split_at_checked(8)?;
-    let (covering, rest) = rest.split_at_checked(8)?;
+    let (tick_or_gap, rest) = rest.split_at_checked(8)?;
     let (tick, rest) = rest.split_at_checked(8)?;
     let covered = match rest.split_at_checked(8) {
         None => None,
@@ -85,9 +85,9 @@ pub(super) fn read_heads(value: &[u8]) -> Option<Heads> {
             Some((read_slot(interval, slot)?, interval))
         }
     };
-    Some(Heads {
+    Some(PairState {
         newest: read_sequence(newest)?,
-        covering: read_sequence(covering)?,
+        tick_or_gap: read_sequence(tick_or_gap)?,
         tick: read_sequence(tick)?,
         covered,
     })

@@ -145,7 +145,7 @@ impl Store {
     }
 }
 
-/// What is in a store's folder.
+/// What is in a store's directory.
 enum Found {
     /// An empty database that can become a store.
     Empty(sled::Db),
@@ -178,7 +178,7 @@ impl Opened {
     }
 }
 
-/// Creates the folder if it is missing, and returns the path of the store in it.
+/// Creates the directory if it does not exist, and returns the path of the store in it.
 fn create_folder(folder: &Path) -> Result<PathBuf, OpenError> {
     fs::create_dir_all(folder)
         .map_err(|source| OpenError::Folder { path: folder.display().to_string(), source })?;

@@ -14,7 +14,7 @@ use crate::number;
 /// The number of records in a pack. More would compress better, but make reading a single record slower.
 const RECORDS: usize = 64;
 
-/// A pack is closed once its records have this many bytes, which a few of the largest records do.
+/// A pack is closed once its records have this many bytes, even if they are only a few very large ones.
 const BYTES: usize = 64 * 1024;
 
 /// The largest size of a pack that was written here; anything larger is damage.

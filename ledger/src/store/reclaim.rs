@@ -34,8 +34,8 @@ impl Store {
     pub fn reclaim(&self, retention: Retention) -> Result<usize, StoreError> {
         let mut batch = Removal::default();
         let mut newest: Option<Timestamp> = None;
-        for (pair, heads) in self.pairs()? {
-            let Some((slot, _)) = heads.covered else { continue };
+        for (pair, state) in self.pairs()? {
+            let Some((slot, _)) = state.covered else { continue };
             newest = newest.max(Some(slot.start()));
             self.history_before(pair, slot.start().minus(retention.ticks), &mut batch)?;
         }
@@ -165,13 +165,13 @@ impl Store {
 
     fn fate(&self, stored: &Stored, cutoff: Timestamp) -> Result<Fate, StoreError> {
         let Stored { sequence, record } = stored;
-        let heads = self.heads(record.pair)?.unwrap_or_default();
+        let state = self.pair_state(record.pair)?.unwrap_or_default();
         Ok(match &record.body {
             // Leads are also stored in rows of their own.
             Body::Lead(_) => Fate::Expired,
             _ if record.covers_up_to() >= Some(cutoff) => Fate::WithinRetention,
-            _ if [heads.tick, heads.covering].contains(sequence) => Fate::StillNewest,
-            // While a snapshot within retention can have it as its newest record, its quotes are served.
+            _ if [state.tick, state.tick_or_gap].contains(sequence) => Fate::StillNewest,
+            // Its quotes are served for as long as it is the newest record of any snapshot within retention.
             body if self.successor(record.pair, body)? < cutoff => Fate::Expired,
             _ => Fate::StillNewest,
         })

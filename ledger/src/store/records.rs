@@ -2,18 +2,18 @@
 
 use common::domain::{Body, Pair, Record, Sequence, Slot, Tick, Timestamp};
 
-use super::{Heads, Order, Store, StoreError, Stored, StoredGap, StoredTick, key, packs};
+use super::{Order, PairState, Store, StoreError, Stored, StoredGap, StoredTick, key, packs};
 
-/// A tick or a gap, the records that cover slots, as kept after the quotes have expired.
+/// A tick or a gap, as it is kept after its quotes have expired. These are the records that cover slots.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Covering {
+pub enum TickOrGap {
     /// A pair's tick.
     Tick(Pair, StoredTick),
     /// A pair's gap.
     Gap(Pair, StoredGap),
 }
 
-impl Covering {
+impl TickOrGap {
     /// The part of a record that is kept after its quotes have expired. `None` for a lead, which covers no slots.
     pub fn of(sequence: Sequence, record: &Record) -> Option<Self> {
         let (pair, epoch) = (record.pair, record.epoch);
@@ -28,7 +28,7 @@ impl Covering {
     }
 }
 
-impl Covering {
+impl TickOrGap {
     /// The first slot that it covers.
     pub fn first(&self) -> Slot {
         match self {
@@ -47,7 +47,7 @@ impl Covering {
 }
 
 impl Store {
-    /// The whole record at a sequence, while its quotes are kept; a lead, while ticks are kept.
+    /// The whole record at a sequence. A tick or gap is available while its quotes are kept, a lead while ticks are kept.
     pub fn record(&self, sequence: Sequence) -> Result<Option<Record>, StoreError> {
         let whole = match self.whole(sequence)? {
             None => self.database.get(key::lead(sequence))?.map(|bytes| bytes.to_vec()),
@@ -56,17 +56,17 @@ impl Store {
         whole.map(|bytes| Ok(packs::decode(sequence, &bytes)?.record)).transpose()
     }
 
-    /// What is kept of a record after its quotes have expired.
-    pub fn covering(&self, sequence: Sequence) -> Result<Option<Covering>, StoreError> {
+    /// The tick or gap at a sequence, without its quotes.
+    pub fn tick_or_gap(&self, sequence: Sequence) -> Result<Option<TickOrGap>, StoreError> {
         for (pair, _) in self.pairs()? {
             if let Some(tick) =
                 self.tick_at_or_before(pair, sequence)?.filter(|tick| tick.sequence == sequence)
             {
-                return Ok(Some(Covering::Tick(pair, tick)));
+                return Ok(Some(TickOrGap::Tick(pair, tick)));
             }
             let at_position = |gap: &StoredGap| gap.recorded.is_some_and(|(at, _)| at == sequence);
             if let Some(gap) = self.gap_at_or_before(pair, sequence)?.filter(at_position) {
-                return Ok(Some(Covering::Gap(pair, gap)));
+                return Ok(Some(TickOrGap::Gap(pair, gap)));
             }
         }
         Ok(None)
@@ -74,20 +74,21 @@ impl Store {
 
     /// A pair's newest record of any kind.
     pub fn newest_record(&self, pair: Pair) -> Result<Option<Stored>, StoreError> {
-        let Some(Heads { newest: sequence, .. }) = self.heads(pair)? else { return Ok(None) };
+        let Some(PairState { newest: sequence, .. }) = self.pair_state(pair)? else { return Ok(None) };
         Ok(self.record(sequence)?.map(|record| Stored { sequence, record }))
     }
 
-    /// A pair's newest tick or gap and its newest tick, at or before a sequence. `None` if the store has neither.
-    pub fn covering_at(&self, pair: Pair, at: Sequence) -> Result<Option<Heads>, StoreError> {
+    /// The state of a pair at a sequence, apart from leads: its newest tick or gap and its newest tick up to there. `None` if
+    /// the store has neither.
+    pub fn pair_state_at(&self, pair: Pair, at: Sequence) -> Result<Option<PairState>, StoreError> {
         let tick = self.tick_at_or_before(pair, at)?;
         let gap = self.gap_at_or_before(pair, at)?;
         let of_tick = tick.map(|tick| (tick.sequence, (tick.slot, tick.interval)));
         let of_gap = gap.and_then(|gap| Some((gap.recorded?.0, (gap.slot, gap.interval))));
         let newest = of_tick.into_iter().chain(of_gap).max_by_key(|(sequence, _)| *sequence);
-        Ok(newest.map(|(sequence, covered)| Heads {
+        Ok(newest.map(|(sequence, covered)| PairState {
             newest: sequence,
-            covering: sequence,
+            tick_or_gap: sequence,
             tick: tick.map(|tick| tick.sequence).unwrap_or_default(),
             covered: Some(covered),
         }))

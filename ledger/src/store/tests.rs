@@ -1,4 +1,4 @@
-//! The store is compared with a plain map of what was committed, across reopening, and is opened in unusual folders.
+//! The store is compared with a plain map of what was committed, across reopening, and is opened in unusual directories.
 
 mod history;
 mod retention;
@@ -112,7 +112,7 @@ proptest! {
             for Stored { sequence, record } in &stored {
                 let read = store.record(*sequence).unwrap();
                 prop_assert_eq!(read.as_ref(), Some(record));
-                prop_assert_eq!(store.heads(record.pair).unwrap().unwrap().newest >= *sequence, true);
+                prop_assert_eq!(store.pair_state(record.pair).unwrap().unwrap().newest >= *sequence, true);
             }
         }
         let store = reopen(folder.path());
@@ -194,7 +194,7 @@ fn an_only_copy_is_never_moved_or_taken_for_a_copy() {
 #[test]
 fn a_system_error_is_not_taken_for_damage() {
     let folder = tempfile::tempdir().unwrap();
-    std::fs::write(folder.path().join("store"), "a file where a folder should be").unwrap();
+    std::fs::write(folder.path().join("store"), "a file where a directory should be").unwrap();
     assert!(matches!(
         Store::open_copy(folder.path(), &identity("abc"), now()),
         Err(OpenError::Folder { .. })

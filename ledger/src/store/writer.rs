@@ -11,7 +11,7 @@ use common::{
 };
 
 use super::{
-    Break, Covering, Heads, Store, StoreError, Stored, StoredGap, StoredTick,
+    Break, PairState, Store, StoreError, Stored, StoredGap, StoredTick, TickOrGap,
     block::Block,
     key,
     packs::Packing,
@@ -44,7 +44,7 @@ struct NewestBreaks {
 #[derive(Debug)]
 struct PairWriter {
     pair: Pair,
-    heads: Heads,
+    state: PairState,
     /// The block with the pair's newest tick. `None` if there is no tick.
     block: Option<Block>,
     rolling: [Rolling; 3],
@@ -160,13 +160,13 @@ impl NewestBreaks {
 
 impl PairWriter {
     fn load(store: &Store, pair: Pair) -> Result<Self, StoreError> {
-        let heads = store.heads(pair)?.unwrap_or_default();
+        let state = store.pair_state(pair)?.unwrap_or_default();
         let block = store.newest_block(pair)?;
         // Without any block, the newest tick is past retention.
-        if block.as_ref().is_some_and(|block| block.last() != heads.tick) {
+        if block.as_ref().is_some_and(|block| block.last() != state.tick) {
             return Err(StoreError::Damaged("the newest tick is not in the newest block"));
         }
-        let newest = heads.covered.map(|(slot, _)| slot.start());
+        let newest = state.covered.map(|(slot, _)| slot.start());
         let rolling = |tier: Tier| -> Result<Rolling, StoreError> {
             let Some(newest) = newest else {
                 let start = Timestamp::EPOCH;
@@ -184,35 +184,35 @@ impl PairWriter {
         };
         let [day, hour, minute] = Tier::ALL;
         let rolling = [rolling(day)?, rolling(hour)?, rolling(minute)?];
-        Ok(Self { pair, heads, block, rolling, changed: false })
+        Ok(Self { pair, state, block, rolling, changed: false })
     }
 
     fn write(&mut self, sequence: Sequence, record: &Record, broken: NewestBreaks, batch: &mut sled::Batch) {
-        let before = self.heads.covering;
+        let before = self.state.tick_or_gap;
         self.changed = true;
-        self.heads.newest = sequence;
+        self.state.newest = sequence;
         let (first, slot, interval) = match &record.body {
             Body::Tick(tick) => (tick.slot, tick.slot, tick.interval),
             Body::Gap(gap) => (gap.from, gap.slot, gap.interval),
             Body::Lead(_) => return,
         };
-        if self.heads.covered.is_none() {
+        if self.state.covered.is_none() {
             batch.insert(key::oldest(self.pair), key::oldest_value(broken.expired, first.start()));
         }
         if let Some(lost) = self.lost(first, interval, broken.cause_since(before)) {
             batch.insert(key::gap(self.pair, lost.slot.start()), lost.encode());
         }
-        self.heads.covering = sequence;
-        self.heads.covered = Some((slot, interval));
+        self.state.tick_or_gap = sequence;
+        self.state.covered = Some((slot, interval));
         for rolling in &mut self.rolling {
             if rolling.reach(slot.start()) {
                 let row = &rolling.row;
                 batch.insert(key::rollup(rolling.tier, self.pair, row.start), row.bytes.as_slice());
             }
         }
-        match Covering::of(sequence, record) {
-            Some(Covering::Tick(_, tick)) => self.tick(&tick, batch),
-            Some(Covering::Gap(_, gap)) => {
+        match TickOrGap::of(sequence, record) {
+            Some(TickOrGap::Tick(_, tick)) => self.tick(&tick, batch),
+            Some(TickOrGap::Gap(_, gap)) => {
                 batch.insert(key::gap(self.pair, slot.start()), gap.encode());
                 batch.insert(key::gap_index(self.pair, sequence), &key::instant(slot.start()));
             }
@@ -226,7 +226,7 @@ impl PairWriter {
         for rolling in &mut self.rolling {
             rolling.add(slot.start(), &summary);
         }
-        self.heads.tick = sequence;
+        self.state.tick = sequence;
         if !self.block.as_mut().is_some_and(|block| block.push(tick)) {
             self.put_block(batch);
             batch.insert(key::block_index(self.pair, sequence), &key::instant(slot.start()));
@@ -236,14 +236,14 @@ impl PairWriter {
 
     /// The slots between the newest one and this one, which no record covers.
     fn lost(&self, first: Slot, interval: Interval, cause: GapCause) -> Option<StoredGap> {
-        let (newest, _) = self.heads.covered?;
+        let (newest, _) = self.state.covered?;
         let (from, slot) = interval.between(newest, first)?;
         Some(StoredGap { from, slot, interval, cause, recorded: None, asked: None })
     }
 
     fn finish(&mut self, batch: &mut sled::Batch) {
         self.changed = false;
-        batch.insert(key::heads(self.pair), key::heads_value(&self.heads));
+        batch.insert(key::pair_state(self.pair), key::pair_state_value(&self.state));
         self.put_block(batch);
     }
 

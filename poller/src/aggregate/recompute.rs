@@ -111,7 +111,7 @@ fn quote(judged: &Judged) -> Quote {
     Quote {
         source: judged.source,
         shadow: judged.verdict == Verdict::Shadow,
-        answer: judged.observation.ok_or(failure),
+        result: judged.observation.ok_or(failure),
     }
 }
 

@@ -33,13 +33,13 @@ fn observed(price: &str) -> Observation {
     Observation { price, observed_at: now(), source_time: None, unchanged_since: now(), max_age: None }
 }
 
-fn quotes(answers: &[Result<Observation, Failure>]) -> Vec<Quote> {
-    let quote = |(index, answer): (usize, &Result<Observation, Failure>)| Quote {
+fn quotes(results: &[Result<Observation, Failure>]) -> Vec<Quote> {
+    let quote = |(index, result): (usize, &Result<Observation, Failure>)| Quote {
         source: format!("source_{index}").parse().unwrap(),
         shadow: false,
-        answer: *answer,
+        result: *result,
     };
-    answers.iter().enumerate().map(quote).collect()
+    results.iter().enumerate().map(quote).collect()
 }
 
 fn judge(quotes: &[Quote], min_sources: u32) -> (Result<String, GapCause>, Vec<&'static str>) {
@@ -188,17 +188,17 @@ proptest! {
     #[test]
     fn agrees_with_a_naive_computation(cents in prop::collection::vec(9_500_000_i64..10_500_000, 0..8), min_sources in 1_u32..4) {
         let prices: Vec<Decimal> = cents.iter().map(|cents| Decimal::new(*cents, 2)).collect();
-        let answers: Vec<_> = prices.iter().map(|price| Ok(observed(&price.to_string()))).collect();
+        let results: Vec<_> = prices.iter().map(|price| Ok(observed(&price.to_string()))).collect();
         let expected = naive(&prices, min_sources as usize);
-        let (found, _) = judge(&quotes(&answers), min_sources);
+        let (found, _) = judge(&quotes(&results), min_sources);
         prop_assert_eq!(found.ok().map(|price| price.parse::<Decimal>().unwrap()), expected);
     }
 
     #[test]
     fn the_order_of_sources_does_not_matter(cents in prop::collection::vec(9_800_000_i64..10_200_000, 1..8)) {
-        let answer = |cents: &i64| Ok(observed(&Decimal::new(*cents, 2).to_string()));
-        let forward: Vec<_> = cents.iter().map(answer).collect();
-        let backward: Vec<_> = cents.iter().rev().map(answer).collect();
+        let result = |cents: &i64| Ok(observed(&Decimal::new(*cents, 2).to_string()));
+        let forward: Vec<_> = cents.iter().map(result).collect();
+        let backward: Vec<_> = cents.iter().rev().map(result).collect();
         prop_assert_eq!(judge(&quotes(&forward), 2).0, judge(&quotes(&backward), 2).0);
     }
 }

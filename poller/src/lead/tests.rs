@@ -45,7 +45,7 @@ impl Lease for Client {
         SPAN
     }
 
-    async fn answers(&self) -> bool {
+    async fn is_reachable(&self) -> bool {
         !self.server.state().silent
     }
 

@@ -12,6 +12,8 @@
 //! asked, is not continued. What is polled for it waits until the doubt is settled. The other pairs are not
 //! affected.
 
+mod log;
+
 use std::{
     collections::{BTreeMap, VecDeque},
     sync::Arc,
@@ -19,19 +21,14 @@ use std::{
 };
 
 use common::{
-    bus::{AppendError, LogWriter, Newest, ReadError, lease::Term},
-    domain::{
-        Body, Epoch, Gap, GapCause, Interval, Lead, Origin, Pair, Record, Sequence, Slot, Tick, Timestamp,
-    },
-    readiness::{Check, Condition},
-    retry::{RETRY_PAUSE, retry},
-    telemetry::chain,
+    bus::{Newest, lease::Term},
+    domain::{Body, Epoch, Gap, GapCause, Lead, Pair, Record, Tick},
+    readiness::Condition,
 };
+use log::{Found, Link, Log, name};
 use tokio::time::Instant;
-use tokio_util::sync::CancellationToken;
 
 use super::{PublishError, Publisher, QUEUE_SLOTS, Takeover};
-use crate::{lead::Leadership, metrics::Metrics};
 
 /// The pause before a pair that is in doubt is checked again.
 const DOUBT_PAUSE: Duration = Duration::from_secs(1);
@@ -49,19 +46,6 @@ pub(super) struct Chain {
     next_check: Instant,
 }
 
-/// The end of a pair's chain, as far as we know.
-#[derive(Debug, Clone)]
-struct Link {
-    sequence: Sequence,
-    /// Identifies the newest record. None if the pair has none.
-    newest: Option<(Epoch, String)>,
-    covered: Option<Timestamp>,
-    /// The cause of the gap, if slots after the newest record are missing.
-    cause: GapCause,
-    /// Whether it was logged that a polled slot is already covered.
-    is_logged: bool,
-}
-
 /// A pair that is not continued for now.
 struct Doubtful {
     reason: String,
@@ -75,20 +59,6 @@ impl Doubtful {
     fn new(reason: String, body: Option<&Body>) -> Self {
         Self { reason, bodies: body.cloned().into_iter().collect(), is_full: false }
     }
-}
-
-/// What to do after the log reported an unexpected newest record.
-enum Resolution {
-    /// The record had been stored, with this sequence.
-    Stored(Sequence),
-    /// Append the record again, after this sequence.
-    Retry(Sequence),
-}
-
-/// The newest record of a pair, or why it is not certain.
-enum Found {
-    Newest(Newest),
-    InDoubt(String),
 }
 
 impl Chain {
@@ -305,151 +275,4 @@ impl Chain {
         self.set_readiness();
         Ok(())
     }
-}
-
-/// The log during one term. Operations are retried until the term ends.
-struct Log {
-    writer: Arc<dyn LogWriter>,
-    leadership: Leadership,
-    term: Term,
-    interval: Interval,
-    origin: Origin,
-    metrics: Metrics,
-    check: Check,
-    stop: CancellationToken,
-}
-
-impl Log {
-    fn new(publisher: &Publisher, term: Term) -> Self {
-        let Publisher { writer, leadership, interval, origin, metrics, check, stop, .. } = publisher;
-        Self {
-            writer: writer.clone(),
-            leadership: leadership.clone(),
-            term,
-            interval: *interval,
-            origin: *origin,
-            metrics: metrics.clone(),
-            check: check.clone(),
-            stop: stop.clone(),
-        }
-    }
-
-    /// A gap for the slots between `covered` and `slot`. None if there are none.
-    fn gap_between(&self, covered: Timestamp, slot: Slot, cause: GapCause) -> Option<Gap> {
-        let from = self.interval.after(covered);
-        let last = self.interval.before(slot);
-        (from < slot).then_some(Gap { from, slot: last, interval: self.interval, cause, evidence: None })
-    }
-
-    async fn append(&self, record: &Record, link: &mut Link) -> Result<Sequence, PublishError> {
-        let mut is_logged = false;
-        loop {
-            if !self.leadership.may_write(self.term) {
-                return Err(PublishError::NotLeading);
-            }
-            match self.writer.append(record, link.sequence).await {
-                Ok(sequence) => {
-                    if is_logged {
-                        tracing::info!(event = "publish_recovered", "the log accepts records again");
-                    }
-                    return Ok(sequence);
-                }
-                Err(AppendError::WrongLastSequence) => match self.resolve(record, link).await? {
-                    Resolution::Stored(sequence) => return Ok(sequence),
-                    Resolution::Retry(sequence) => link.sequence = sequence,
-                },
-                Err(AppendError::Unconfirmed(error)) => {
-                    let reason = chain(&*error);
-                    if !std::mem::replace(&mut is_logged, true) {
-                        tracing::warn!(
-                            event = "publish_failed",
-                            reason,
-                            "publishing to the log failed; retrying"
-                        );
-                    }
-                    // The reason may change while retrying.
-                    self.check.set(Condition::Degraded(format!(
-                        "publishing to the log failed; retrying: {reason}"
-                    )));
-                }
-            }
-            self.metrics.retries.inc();
-            self.pause().await?;
-        }
-    }
-
-    /// Decides how to continue after the log refused a record because of its expected sequence.
-    async fn resolve(&self, record: &Record, link: &Link) -> Result<Resolution, PublishError> {
-        let pair = record.pair;
-        let Newest { sequence, record: newest, .. } = match self.newest(pair).await? {
-            Found::Newest(newest) => newest,
-            Found::InDoubt(reason) => return Err(PublishError::InDoubt { pair, reason }),
-        };
-        let Some(newest) = newest else {
-            let rewound = Err(PublishError::Rewound { pair });
-            return if link.newest.is_some() { rewound } else { Ok(Resolution::Retry(sequence)) };
-        };
-        if newest == *record {
-            return Ok(Resolution::Stored(sequence));
-        }
-        let led_by_another = match &newest.body {
-            Body::Lead(lead) => newest.epoch >= record.epoch && lead.leader != Some(self.leadership.id()),
-            Body::Tick(_) | Body::Gap(_) => newest.epoch > record.epoch,
-        };
-        if led_by_another || newest.covers_up_to() > link.covered {
-            return Err(PublishError::Fenced { pair, ours: record.epoch, theirs: newest.epoch });
-        }
-        if link.newest != Some(name(&newest)) {
-            return Err(PublishError::Rewound { pair });
-        }
-        if sequence != link.sequence {
-            tracing::warn!(
-                event = "foreign_message", %pair, %sequence,
-                "the log contains a message that is not a record; skipping it"
-            );
-        }
-        Ok(Resolution::Retry(sequence))
-    }
-
-    /// The pair's newest record, or why it is in doubt. Retries while the log does not respond.
-    async fn newest(&self, pair: Pair) -> Result<Found, PublishError> {
-        let ask = || async {
-            match self.writer.newest(pair).await {
-                Ok(newest) => Ok(Found::Newest(newest)),
-                Err(error @ ReadError::InDoubt(_)) => Ok(Found::InDoubt(error.to_string())),
-                Err(error) => Err(error),
-            }
-        };
-        self.read(ask).await
-    }
-
-    /// Reads from the log. Retries while it does not respond.
-    async fn read<T, F>(&self, ask: impl Fn() -> F) -> Result<T, PublishError>
-    where
-        F: Future<Output = Result<T, ReadError>>,
-    {
-        let mut is_logged = false;
-        let failed = |error: ReadError| {
-            if error.trouble().is_none() {
-                return Err(PublishError::Log(error));
-            }
-            let reason = chain(&error);
-            if !std::mem::replace(&mut is_logged, true) {
-                tracing::warn!(event = "read_failed", reason, "reading from the log failed; retrying");
-            }
-            self.check.set(Condition::Degraded(reason));
-            if self.leadership.may_write(self.term) { Ok(()) } else { Err(PublishError::NotLeading) }
-        };
-        self.stop.run_until_cancelled(retry(ask, failed)).await.unwrap_or(Err(PublishError::Stopped))
-    }
-
-    async fn pause(&self) -> Result<(), PublishError> {
-        let slept = self.stop.run_until_cancelled(tokio::time::sleep(RETRY_PAUSE)).await;
-        slept.ok_or(PublishError::Stopped)
-    }
-}
-
-/// Identifies a record among those of all pollers.
-fn name(record: &Record) -> (Epoch, String) {
-    (record.epoch, record.id())
 }

@@ -131,10 +131,10 @@ fn assert_in_the_middle(price: Price, evidence: &Evidence) {
 
 /// The quote that the aggregator was given.
 fn quote(judged: &Judged) -> Quote {
-    let answer = match (judged.observation, judged.verdict) {
+    let result = match (judged.observation, judged.verdict) {
         (Some(observation), _) => Ok(observation),
         (None, Verdict::Failed(failure)) => Err(failure),
         (None, verdict) => panic!("verdict {verdict} on a quote without an observation"),
     };
-    Quote { source: judged.source, shadow: judged.verdict == Verdict::Shadow, answer }
+    Quote { source: judged.source, shadow: judged.verdict == Verdict::Shadow, result }
 }

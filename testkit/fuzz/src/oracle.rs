@@ -47,7 +47,7 @@ pub fn prices(exchange: &str, body: &str, pair: Pair) -> Vec<String> {
             let named = list(body).into_iter().filter(|row| text(&element(row.get(), 0)) == symbol);
             named.map(|row| element(row.get(), 7)).collect()
         }
-        other => panic!("tell testkit/fuzz/src/oracle.rs where {other} puts its prices"),
+        other => panic!("add {other} to `prices` in testkit/fuzz/src/oracle.rs"),
     };
     found.iter().map(|raw| text(raw)).collect()
 }

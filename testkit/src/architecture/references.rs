@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::Source;
 
-/// More steps than any item is re-exported in, in case re-exports lead back to each other.
+/// How many re-exports are followed: more than any item has. Without a limit, a cycle of re-exports would never end.
 const MAX_REEXPORTS: usize = 8;
 
 /// One file uses something that another module of its crate defines. Both are module paths that begin with
@@ -17,8 +17,8 @@ pub(super) struct Reference {
 }
 
 impl Reference {
-    /// The two modules where the paths of the two files part: siblings, each with everything below it. `None` if one file
-    /// is an ancestor of the other.
+    /// The two sibling modules below the nearest common ancestor that contain the two files. `None` if one file is an
+    /// ancestor of the other.
     pub(super) fn siblings(&self) -> Option<(String, String)> {
         let (from, to): (Vec<_>, Vec<_>) = (self.from.split("::").collect(), self.to.split("::").collect());
         let shared = from.iter().zip(&to).take_while(|(one, other)| one == other).count();
@@ -63,7 +63,7 @@ pub(super) fn code(text: &str) -> String {
     code
 }
 
-/// The paths that a file names, and which of them a `use` brings in under which name.
+/// The paths that a file mentions, and the names that it imports with `use`, each with its path.
 #[derive(Default)]
 struct Names<'a> {
     paths: Vec<Vec<&'a str>>,
@@ -87,7 +87,7 @@ impl<'a> Names<'a> {
         names
     }
 
-    /// Adds the path that begins at a token, or all paths of a `use` tree. Returns the place of the token after them.
+    /// Adds the path that begins at a token, or all paths of a `use` tree. Returns the index of the token after them.
     fn tree(&mut self, tokens: &[&'a str], mut at: usize, prefix: &[&'a str], import: bool) -> usize {
         let mut path = prefix.to_vec();
         loop {
@@ -151,7 +151,7 @@ fn is_name(token: &str) -> bool {
     token.starts_with(|c: char| c.is_ascii_alphabetic() || c == '_')
 }
 
-/// Names and numbers, `::`, and every other character on its own.
+/// Splits code into tokens: a name or number, `::`, or any other single character.
 fn tokens(code: &str) -> Vec<&str> {
     let mut tokens = Vec::new();
     let mut rest = code.trim_start();

@@ -31,8 +31,8 @@ struct Arguments {
     /// The script (JSON) for `--market script`.
     #[arg(long)]
     file: Option<PathBuf>,
-    /// The directory with recordings for `--market recorded`. The default is $TICKWELL_RECORDINGS or, if it is not set, the
-    /// recordings that are found on this machine.
+    /// The directory with recordings for `--market recorded`. The default is $TICKWELL_RECORDINGS or, if it is not set,
+    /// the recordings that are found on this machine.
     #[arg(long)]
     recordings: Option<PathBuf>,
     /// The first recorded minute to serve: RFC 3339 (2023-03-04T15:00:00Z) or minutes since the unix epoch.
@@ -143,7 +143,7 @@ mod tests {
     }
 
     #[test]
-    fn every_market_can_be_asked_for_and_a_script_needs_its_file() {
+    fn every_market_can_be_chosen_and_a_script_needs_its_file() {
         let build = |words: &[&str]| {
             build_market(&Arguments::try_parse_from(std::iter::once(&"fake-upstream").chain(words)).unwrap())
         };

@@ -73,7 +73,7 @@ async fn run(arguments: Arguments) -> anyhow::Result<bool> {
     };
     let report = grinder::run(options, |line| {
         // Continue if nobody reads the output any more.
-        let _told = writeln!(stdout(), "{line}");
+        let _printed = writeln!(stdout(), "{line}");
     })
     .await?;
     writeln!(stdout(), "\n{report}")?;

@@ -34,7 +34,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_wrong_word_is_answered_with_the_right_ones() {
+    fn an_invalid_word_is_reported_with_the_valid_ones() {
         let good = Assignment { venue: Venue::Kraken, fault: Fault::Stuck };
         assert_eq!("kraken=stuck".parse::<Assignment>().unwrap(), good);
         for (wrong, hint) in [

@@ -119,7 +119,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_is_written_parses_back() {
+    fn a_formatted_fault_parses_back() {
         for text in ["stuck", "wrong_pair", "429", "429:30", "429:date:30", "503:0", "slow:2", "times:0.01"] {
             assert_eq!(text.parse::<Fault>().unwrap().to_string(), text);
         }
@@ -128,7 +128,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_fault_is_refused_with_what_would_be_one() {
+    fn an_invalid_fault_is_rejected_with_the_valid_ones() {
         for wrong in
             ["", "Stuck", "stuck:1", "404", "429:soon", "429:date:", "late", "late:-1", "times:0", "times"]
         {

@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 use crate::oracle;
 use crate::records::{self, Record, Span, time_text};
 
-/// From one slot to longer than any run.
+/// The windows of [`Question::Averages`], from one slot to longer than any run.
 pub(super) const WINDOWS: &str = "1s,2s,3s,5s,7s,15s,1m,10m,1h,1d";
 
 /// The maximum number of items in a response.
@@ -54,7 +54,7 @@ impl Question {
 
 fn price(pair: &str, records: &[Record], answer: &Value) -> anyhow::Result<()> {
     let of_pair = |record: &&Record| record.pair == pair && record.is_tick();
-    let newest = records.iter().rfind(of_pair).context("a price, and the log has none")?;
+    let newest = records.iter().rfind(of_pair).context("the pod returned a price, but the log has none")?;
     let sources: Vec<&str> = newest.used().into_iter().map(|quote| quote.source.as_str()).collect();
     let expected = json!({
         "pair": pair,
@@ -69,7 +69,8 @@ fn price(pair: &str, records: &[Record], answer: &Value) -> anyhow::Result<()> {
 
 fn averages(pair: &str, records: &[Record], answer: &Value) -> anyhow::Result<()> {
     let of_pair = |record: &&Record| record.pair == pair && record.slot.is_some();
-    let newest = records.iter().rfind(of_pair).context("averages, and the log has no slot")?;
+    let newest =
+        records.iter().rfind(of_pair).context("the pod returned averages, but the log has no slot")?;
     let to = newest.slot.context("a slot")?.0;
     has(answer, &json!({"as_of": time_text(to), "sequence": newest.sequence}))?;
     let points = records::points(records, pair);
@@ -83,7 +84,7 @@ fn averages(pair: &str, records: &[Record], answer: &Value) -> anyhow::Result<()
     Ok(())
 }
 
-/// Newest first, up to one page.
+/// Checks the ticks, newest first, up to one page.
 fn history(pair: &str, records: &[Record], answer: &Value) -> anyhow::Result<()> {
     let items = items(answer)?;
     let points = records::points(records, pair);
@@ -96,7 +97,7 @@ fn history(pair: &str, records: &[Record], answer: &Value) -> anyhow::Result<()>
     Ok(())
 }
 
-/// Oldest first, up to one page.
+/// Checks the gaps, oldest first, up to one page.
 fn gaps(pair: &str, records: &[Record], answer: &Value) -> anyhow::Result<()> {
     let (items, expected) = (items(answer)?, oracle::gaps(records, pair));
     ensure!(items.len() == expected.len().min(PAGE), "{} gaps instead of {}", items.len(), expected.len());
@@ -163,7 +164,7 @@ mod tests {
     }
 
     #[test]
-    fn slots_that_are_missing_or_told_twice_are_found() {
+    fn missing_and_repeated_slots_are_found() {
         let check = |ticks: &[i64], gaps: &[(i64, i64)]| {
             let slot = |slot: &i64| json!({"slot": time_text(slot * 1_000)});
             let gap =
@@ -180,7 +181,7 @@ mod tests {
     }
 
     #[test]
-    fn a_wrong_answer_is_found_in_each_kind() {
+    fn a_wrong_response_of_each_kind_is_found() {
         let records = [tick(1, 1_000, "10.0"), tick(2, 2_000, "11.0"), tick(3, 3_000, "12.5")];
         let item = |record: &Record| json!({"slot": time_text(record.slot.unwrap().0), "price": record.price, "sequence": record.sequence});
         let points = records::points(&records, "BTC-USD");
@@ -209,7 +210,10 @@ mod tests {
             };
             check(&records, &answer).unwrap();
             if question != Question::Gaps {
-                assert!(check(&records[..2], &answer).is_err(), "{question:?}: a tick more than the log");
+                assert!(
+                    check(&records[..2], &answer).is_err(),
+                    "{question:?}: a tick that is not in the log"
+                );
                 let other = answer.to_string().replace("12.5", "12.4");
                 assert!(question.check("BTC-USD", &records, other.as_bytes()).is_err(), "{question:?}");
             } else {

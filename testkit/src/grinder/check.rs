@@ -52,8 +52,8 @@ impl Play {
         Ok(())
     }
 
-    /// Starts everything with correct clocks. Then a price must come, servers that are killed one by one must recover, and
-    /// each poller must exit cleanly.
+    /// Starts everything with correct clocks. Then the log must get a new price, servers that are killed one by one must
+    /// recover, and each poller must exit cleanly.
     async fn settle(&mut self) -> anyhow::Result<()> {
         self.due.clear();
         self.stage.put_right().await?;
@@ -64,12 +64,12 @@ impl Play {
         let first = first.context("the log does not respond, although all servers are running")?;
         let ticks = poll_until(RECOVERY_DEADLINE, async || ticks_since(&url, first).await).await;
         if ticks.is_none() {
-            let mut told = replicas::complaints(&self.stage.servers).await;
-            told.extend(self.stage.pollers().map(|poller| poller.tail()));
-            bail!("no price in {RECOVERY_DEADLINE:?}, with everything running:\n{}", told.join("\n"));
+            let mut output = replicas::complaints(&self.stage.servers).await;
+            output.extend(self.stage.pollers().map(|poller| poller.tail()));
+            bail!("no price in {RECOVERY_DEADLINE:?}, with everything running:\n{}", output.join("\n"));
         }
         if self.options.rollback.is_none() {
-            self.servers_die_in_turn().await.context("servers that die one by one")?;
+            self.servers_die_in_turn().await.context("while servers are killed one by one")?;
         }
         for poller in self.stage.pollers() {
             poller.end().await?;
@@ -94,9 +94,9 @@ impl Play {
                 Some(outcome) => outcome?,
                 None => {
                     let member = self.stage.members.get(number).context("a member")?;
-                    let damage = member.damage.as_deref().unwrap_or("nobody touched");
+                    let damage = member.damage.as_deref().unwrap_or("was not touched");
                     bail!(
-                        "{} is not at the log's end in {RECOVERY_DEADLINE:?}: {last}; its store {damage}; it wrote:\n{}",
+                        "{} did not reach the log's end in {RECOVERY_DEADLINE:?}: {last}; its store {damage}; it wrote:\n{}",
                         member.name,
                         member.tail()
                     );
@@ -106,7 +106,7 @@ impl Play {
         Ok(())
     }
 
-    /// The member's state while it must be waited for, otherwise `None`.
+    /// `None` if the member has arrived or is not running, otherwise a description of its state.
     async fn has_arrived(&mut self, number: usize) -> anyhow::Result<Option<String>> {
         let Some(member) = self.stage.members.get_mut(number) else { return Ok(None) };
         if member.look_after()? {
@@ -119,7 +119,7 @@ impl Play {
         let (Ok(pairs), Ok(ready)) =
             (self.client.get(&url, "/v1/pairs").await, self.client.get(&url, "/readyz").await)
         else {
-            return Ok(Some("it does not answer".to_owned()));
+            return Ok(Some("it does not respond".to_owned()));
         };
         let (name, last) = (&member.name, self.log.last());
         let may_be_ahead = self.options.rollback.is_some();
@@ -140,7 +140,12 @@ impl Play {
             let answer = self.client.get(&url, path).await.with_context(|| format!("{} {path}", pod.name))?;
             let text = String::from_utf8_lossy(&answer.body).into_owned();
             ensure!(answer.status == 200, "{} returns {} for {path}: {text}", pod.name, answer.status);
-            ensure!(answer.sequence == self.log.last(), "{} moved to {}", pod.name, answer.sequence);
+            ensure!(
+                answer.sequence == self.log.last(),
+                "{} responded at sequence {} and not at the log's end",
+                pod.name,
+                answer.sequence
+            );
             self.report.compared += 1;
             match &first {
                 Some((name, other)) => ensure!(
@@ -156,7 +161,7 @@ impl Play {
         first.map(|(_, answer)| answer).context("there are pods")
     }
 
-    /// History and gaps together must cover every slot of the pair once. All pods have returned the same.
+    /// History and gaps together must cover every slot of the pair once. Every pod must return the same for both.
     async fn every_slot_once(&mut self, pair: &str) -> anyhow::Result<()> {
         let history = self.ask_all(&Question::History.path(pair)).await?;
         let gaps = self.ask_all(&Question::Gaps.path(pair)).await?;
@@ -173,10 +178,10 @@ impl Play {
             let answer = self.ask_all(&format!("/v1/ticks/{sequence}")).await?;
             let record = self.log.up_to(sequence).last().context("a record at every position")?;
             let mut written: Value = serde_json::from_slice(&record.bytes)?;
-            // The version belongs to the log's format only.
+            // The version is part of the log's format only. Responses do not have it.
             written.as_object_mut().context("a record is an object")?.remove("version");
-            let told: Value = serde_json::from_slice(&answer.body)?;
-            has(&told, &written).with_context(|| format!("/v1/ticks/{sequence}: {told}"))?;
+            let found: Value = serde_json::from_slice(&answer.body)?;
+            has(&found, &written).with_context(|| format!("/v1/ticks/{sequence}: {found}"))?;
         }
         Ok(())
     }

@@ -17,7 +17,7 @@ const SILENCE: Duration = Duration::from_secs(30);
 #[derive(Debug, Default)]
 pub(super) struct Log {
     pub(super) records: Vec<Record>,
-    /// When the server stored each, unix time in milliseconds.
+    /// When the server stored each record, unix time in milliseconds.
     stored_ms: Vec<i64>,
 }
 
@@ -27,14 +27,14 @@ impl Log {
         Self::read_after(url, 0).await
     }
 
-    /// Reads what the log holds after a position.
+    /// Reads the records after a position.
     pub(super) async fn read_after(url: &str, after: u64) -> anyhow::Result<Self> {
         let stream = stream(url).await?;
         let state = &stream.cached_info().state;
         let last = state.last_sequence;
         ensure!(
             state.messages == last,
-            "the stream has {} messages and ends at {last}: some are gone",
+            "the stream has {} messages but ends at {last}: some were removed",
             state.messages
         );
         let (mut log, mut ids, mut position) = (Self::default(), HashSet::new(), after);
@@ -48,7 +48,7 @@ impl Log {
             let message = tokio::time::timeout(SILENCE, messages.next()).await;
             let message = message
                 .context("the server stopped responding")?
-                .context("the server ended the reading")??;
+                .context("the server ended the delivery")??;
             let info = message.info().map_err(|error| anyhow::anyhow!("{error}"))?;
             // The consumer may start again and repeat messages.
             if info.stream_sequence <= position {
@@ -57,11 +57,12 @@ impl Log {
             ensure!(info.stream_sequence == position + 1, "no message after {position}");
             position = info.stream_sequence;
             let text = String::from_utf8_lossy(&message.payload);
-            let mut record = Record::read(&message.payload).with_context(|| format!("no record: {text}"))?;
+            let mut record =
+                Record::read(&message.payload).with_context(|| format!("not a record: {text}"))?;
             record.sequence = position;
             log.stored_ms.push(info.published.timestamp_millis());
             let id = message.headers.as_ref().and_then(|headers| headers.get("Nats-Msg-Id"));
-            let id = id.with_context(|| format!("no id: {text}"))?.to_string();
+            let id = id.with_context(|| format!("a message without an id: {text}"))?.to_string();
             ensure!(ids.insert(id.clone()), "two messages have the id {id}: {text}");
             log.records.push(record);
         }

@@ -133,7 +133,7 @@ impl Member {
         }
         let lines = process.lines();
         if let Some(process) = self.process.take() {
-            self.bury(&process, "ended unasked")?;
+            self.bury(&process, "ended unexpectedly")?;
         }
         let panicked = lines.iter().any(|line| line.contains("panicked at"));
         match self.damage.take() {
@@ -143,7 +143,7 @@ impl Member {
                 Ok(true)
             }
             damage => bail!(
-                "{} ended unasked{}; its last lines:\n{}",
+                "{} ended unexpectedly{}; its last lines:\n{}",
                 self.name,
                 damage.map(|damage| format!(", its store {damage}")).unwrap_or_default(),
                 tail(&lines)

@@ -25,11 +25,11 @@ pub(super) enum Target {
 /// What a step does.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Step {
-    /// Kills several at once; each stays away for this long.
+    /// Kills one or more targets at once; each stays down for this long.
     Kill(Vec<(Target, Duration)>),
-    /// Pauses one for this long.
+    /// Pauses a target for this long.
     Pause(Target, Duration),
-    /// Stops one cleanly and starts it again.
+    /// Stops a member cleanly and starts it again.
     Restart(usize),
     /// Kills a pod and deletes its store.
     Delete(usize),
@@ -100,8 +100,8 @@ impl Plan {
     /// One to three at once.
     fn kill(&mut self) -> Step {
         let count = self.chance.random_range(1..=3);
-        let everybody = (0..self.members).map(Target::Member).chain((0..self.servers).map(Target::Server));
-        let mut victims = everybody.choose_multiple(&mut self.chance, count);
+        let targets = (0..self.members).map(Target::Member).chain((0..self.servers).map(Target::Server));
+        let mut victims = targets.choose_multiple(&mut self.chance, count);
         victims.sort();
         Step::Kill(victims.into_iter().map(|victim| (victim, self.millis(0..2_000))).collect())
     }
@@ -148,14 +148,14 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_seed_is_a_plan() {
+    fn a_seed_always_gives_the_same_plan() {
         let plan = |seed| Plan::new(seed, 3, 2, 3, Vec::new()).take(50).collect::<Vec<_>>();
         assert_eq!(plan(7), plan(7));
         assert_ne!(plan(7), plan(8));
     }
 
     #[test]
-    fn everything_happens_to_everybody_it_can_happen_to() {
+    fn each_kind_of_step_happens_to_every_possible_target() {
         let mut seen: BTreeMap<&str, Vec<Target>> = BTreeMap::new();
         for turn in Plan::new(1, 1, 2, 3, Vec::new()).take(2_000) {
             let kind = turn.step.kind();
@@ -181,7 +181,7 @@ mod tests {
             };
             assert_eq!(victims.len(), expected, "{kind}: {victims:?}");
         }
-        let mut tamed = Plan::new(1, 1, 2, 3, vec!["jump".to_owned()]).take(500);
-        assert!(tamed.all(|turn| turn.step.kind() != "jump"));
+        let mut without_jumps = Plan::new(1, 1, 2, 3, vec!["jump".to_owned()]).take(500);
+        assert!(without_jumps.all(|turn| turn.step.kind() != "jump"));
     }
 }

@@ -17,7 +17,7 @@ use super::{Options, member::Member};
 /// How often the loop checks what is due.
 const TICK: Duration = Duration::from_millis(50);
 
-/// The requests between checks. Lists would take too long.
+/// The requests that are sent between checks. History and gaps would take too long.
 const ASKED: [Question; 2] = [Question::Price, Question::Averages];
 
 /// An action that undoes a step at a certain time.
@@ -45,7 +45,8 @@ impl Play {
     pub(super) async fn start(options: Options, tell: &mut impl FnMut(&str)) -> anyhow::Result<Self> {
         let stage = Stage::start(&options).await?;
         let servers = if options.cluster { "three nats-servers" } else { "a nats-server" };
-        let without = if stage.has_clocks { "" } else { "; libfaketime is not here, no clock jumps" };
+        let without =
+            if stage.has_clocks { "" } else { "; no clock jumps, because libfaketime is not installed" };
         tell(&format!(
             "seed {}: {servers}, {POLLERS} pollers, {} pods, in {}{without}",
             options.seed,
@@ -103,8 +104,8 @@ impl Play {
     }
 
     async fn turn(&mut self, turn: Turn, tell: &mut impl FnMut(&str)) -> anyhow::Result<()> {
-        if let Some(told) = self.step(turn.step).await? {
-            self.tell(tell, &told);
+        if let Some(description) = self.step(turn.step).await? {
+            self.tell(tell, &description);
         }
         let next = Instant::now() + turn.pause;
         while Instant::now() < next {
@@ -120,16 +121,16 @@ impl Play {
     async fn step(&mut self, step: Step) -> anyhow::Result<Option<String>> {
         Ok(match step {
             Step::Kill(victims) => {
-                let mut told = Vec::new();
+                let mut killed = Vec::new();
                 for (victim, down) in victims {
                     if self.stage.kill(victim)? {
                         let name = self.stage.name(victim);
                         self.report.count(&format!("kill -9 of {}", kind(&name)));
-                        told.push(format!("{name} for {:.1} s", down.as_secs_f64()));
+                        killed.push(format!("{name} for {:.1} s", down.as_secs_f64()));
                         self.later(down, Undo::Start(victim));
                     }
                 }
-                (!told.is_empty()).then(|| format!("killed {}", told.join(", ")))
+                (!killed.is_empty()).then(|| format!("killed {}", killed.join(", ")))
             }
             Step::Pause(victim, time) => self.stage.pause(victim)?.then(|| {
                 let name = self.stage.name(victim);
@@ -184,10 +185,10 @@ impl Play {
         member.start()?;
         let Some(what) = what else { return Ok(None) };
         member.damage = Some(what.clone());
-        let told = format!("the store of {} {what}", member.name);
+        let description = format!("the store of {} {what}", member.name);
         let counted = if what.contains("deleted") { "store deleted" } else { "store damaged" };
         self.report.count(counted);
-        Ok(Some(told))
+        Ok(Some(description))
     }
 
     fn later(&mut self, time: Duration, undo: Undo) {

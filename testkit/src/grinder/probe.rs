@@ -12,8 +12,8 @@ use crate::clock::now_ms;
 /// The timeout of a request. A pod that is being killed does not respond.
 const ANSWER_TIME: Duration = Duration::from_secs(30);
 
-/// A pod that reports that it has all of the log must have what the log contained this long ago. This is longer than a reader
-/// waits before it checks a silent log.
+/// A pod that reports that it has all of the log must have what the log contained this long ago. This is longer than a
+/// reader waits before it checks a silent log.
 pub(super) const READY_WITHIN: Duration = Duration::from_secs(20);
 
 /// A response.
@@ -82,7 +82,7 @@ impl Sighting {
             Seen::Answer(question, pair, answer) => {
                 ensure!(
                     answer.sequence <= log.last(),
-                    "{} answered from {}, and the log ends at {}: it has lost records",
+                    "{} responded at sequence {}, but the log ends at {}: it has lost records",
                     self.whose,
                     answer.sequence,
                     log.last()
@@ -99,8 +99,8 @@ fn is_ready(log: &Log, time_ms: i64, sequence: u64) -> anyhow::Result<()> {
     let needed = log.last_before(time_ms - i64::try_from(READY_WITHIN.as_millis())?);
     ensure!(
         sequence >= needed,
-        "false ready: it said that it has all of the log and answered from {sequence}, and {READY_WITHIN:?} \
-         before the log had {needed} records"
+        "false ready: the pod reported that it has all of the log and responded at sequence {sequence}, but \
+         {READY_WITHIN:?} earlier the log already had {needed} records"
     );
     Ok(())
 }

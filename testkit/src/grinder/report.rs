@@ -13,7 +13,7 @@ pub struct Report {
     pub seed: u64,
     /// How long it took.
     pub took: Duration,
-    /// How often each step was performed.
+    /// How often each step was performed, by the name of the step.
     pub done: BTreeMap<String, usize>,
     /// What the log contained at the end.
     pub log: Findings,
@@ -40,7 +40,7 @@ impl Report {
         }
     }
 
-    /// The sum of the counts of steps whose name begins with this.
+    /// How many steps were performed whose name begins with this text.
     #[must_use]
     pub fn total(&self, begins: &str) -> usize {
         self.done.iter().filter(|(what, _)| what.starts_with(begins)).map(|(_, count)| count).sum()
@@ -56,7 +56,7 @@ impl fmt::Display for Report {
         }
         writeln!(
             formatter,
-            "log: {slots} slots covered, by {ticks} ticks and {gaps} gaps; {leads} terms, {leaders} changes of leader"
+            "log: {slots} slots covered, by {ticks} ticks and {gaps} gaps; {leads} leads, {leaders} changes of leader"
         )?;
         writeln!(
             formatter,

@@ -1,9 +1,9 @@
 //! Rounds in which two of three servers get older copies of their stores back, as if snapshots of volumes were restored,
 //! while pollers and pods keep running.
 //!
-//! Either the third server leads, and nothing is lost; or the records that only it has are lost. nats-server then
-//! leaves the third server with its own records, and pollers write nothing on top of that: an operator decides, with
-//! `tickwell log repair`, as `docs/operations.md` says.
+//! If the third server becomes the leader, nothing is lost. Otherwise, the records that only it has are lost. nats-server
+//! then leaves the third server with its own records, and pollers write nothing to a log whose servers differ. An
+//! operator has to decide, with `tickwell log repair`, as described in `docs/operations.md`.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
@@ -29,10 +29,10 @@ use crate::wait::{poll_until, poll_until_ok};
 const CAUSES_OF_LOST_SLOTS: &[&str] = &["log_lost"];
 
 /// How long the operator waits for the feed to continue automatically. Elections take seconds, and pollers give a server
-/// that was just started some time to say what it has; a loaded machine is slow.
+/// that was just started some time to report what it has. A loaded machine takes longer.
 const OPERATORS_PATIENCE: Duration = Duration::from_secs(30);
 
-/// How long anything may take once it can happen. It takes seconds; a loaded machine is slow.
+/// How long anything may take once nothing prevents it. It usually takes seconds. A loaded machine takes longer.
 const DEADLINE: Duration = Duration::from_secs(180);
 
 /// The state before two servers lost their newest records.
@@ -75,7 +75,7 @@ impl Play {
         let shown = self.shown().await?;
         let before = self.lose_newest(round, copies, Before::new(copied, shown)).await?;
         self.start_servers(round).await?;
-        self.goes_on(&before, tell).await?;
+        self.prices_continue(&before, tell).await?;
         self.restart_unhealthy(tell).await?;
         // Records that both copies had must still exist.
         self.log.records.retain(|record| record.sequence <= copied);
@@ -108,7 +108,7 @@ impl Play {
 
     /// Waits until every pod has everything that the log contains now. Returns the log's newest sequence.
     async fn shown(&self) -> anyhow::Result<u64> {
-        let last = log::last_sequence(&self.stage.url).await.context("the log does not answer")?;
+        let last = log::last_sequence(&self.stage.url).await.context("the log does not respond")?;
         for pod in self.stage.pods() {
             let url = pod.url().context("a pod that listens")?;
             poll_until_ok(DEADLINE, async || {
@@ -121,7 +121,7 @@ impl Play {
         Ok(last)
     }
 
-    /// Kills the servers, and puts the older copies back.
+    /// Kills the servers, and replaces the stores of two with the older copies.
     async fn lose_newest(
         &mut self,
         round: &Round,
@@ -154,7 +154,7 @@ impl Play {
                 let url = &self.stage.url;
                 poll_until(DEADLINE, async || log::last_sequence(url).await)
                     .await
-                    .context("two servers alone")?;
+                    .context("the log does not respond with two servers")?;
             }
             sleep(*delay).await;
             self.stage.start_again(Target::Server(*number)).await?;
@@ -163,7 +163,7 @@ impl Play {
     }
 
     /// Prices must continue, either automatically or after the operator has acted.
-    async fn goes_on(&mut self, before: &Before, tell: &mut impl FnMut(&str)) -> anyhow::Result<()> {
+    async fn prices_continue(&mut self, before: &Before, tell: &mut impl FnMut(&str)) -> anyhow::Result<()> {
         let began = Instant::now();
         let url = self.stage.url.clone();
         let prices = async || has_price_after(&url, before.copied, before.killed_ms).await;
@@ -173,20 +173,21 @@ impl Play {
             self.report.count("repair by the operator");
             let prices = async || has_price_after(&url, before.copied, before.killed_ms).await;
             let came = poll_until(DEADLINE, prices).await;
-            let told = || self.stage.members.iter().map(Member::tail).collect::<Vec<_>>().join("\n");
-            came.with_context(|| format!("no price in {DEADLINE:?} after the repair:\n{}", told()))?;
+            let logs = || self.stage.members.iter().map(Member::tail).collect::<Vec<_>>().join("\n");
+            came.with_context(|| format!("no price in {DEADLINE:?} after the repair:\n{}", logs()))?;
         }
         let took = began.elapsed().as_secs_f64();
         self.tell(tell, &format!("prices continue after {took:.1} s"));
         Ok(())
     }
 
-    /// nats-server 2.15.1 may keep looking for a consumer of a pod that was lost with the server's older copy of the
-    /// stream: then `/healthz` says "consumer not found" until the server is restarted.
+    /// Restarts servers that stay unhealthy. A pod's consumer that is not in an older copy of the stream is lost, and
+    /// nats-server 2.15.1 may keep looking for it. `/healthz` then returns "consumer not found" until the server is
+    /// restarted.
     async fn restart_unhealthy(&mut self, tell: &mut impl FnMut(&str)) -> anyhow::Result<()> {
         let servers = &self.stage.servers;
-        let well = async || replicas::complaints(servers).await.is_empty().then_some(());
-        if poll_until(OPERATORS_PATIENCE, well).await.is_some() {
+        let healthy = async || replicas::complaints(servers).await.is_empty().then_some(());
+        if poll_until(OPERATORS_PATIENCE, healthy).await.is_some() {
             return Ok(());
         }
         let complaints = replicas::complaints(&self.stage.servers).await;
@@ -244,7 +245,7 @@ impl Before {
     }
 }
 
-/// Checks that a slot whose record was lost has a tick, or a gap that says so.
+/// Checks that a slot whose record was lost is covered by a tick, or by a gap whose cause is the loss.
 fn is_covered(log: &Log, pair: &str, slot: i64) -> anyhow::Result<()> {
     let covers = |record: &&Record| {
         record.pair == pair && record.covers().is_some_and(|(from, last)| (from..=last).contains(&slot))
@@ -261,7 +262,7 @@ fn is_covered(log: &Log, pair: &str, slot: i64) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Whether the log has a price after a sequence for a slot after an instant.
+/// Whether the log has a tick after this sequence, for a slot after this time.
 async fn has_price_after(url: &str, sequence: u64, time_ms: i64) -> Option<()> {
     let log = Log::read_after(url, sequence).await.ok()?;
     let is_new = |record: &Record| record.is_tick() && record.slot.is_some_and(|slot| slot.0 > time_ms);

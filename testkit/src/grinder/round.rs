@@ -11,7 +11,7 @@ pub(super) enum Third {
     RunsOn,
     /// It is killed too, and started together with the others.
     IsKilled,
-    /// It is killed too, and started when the others have a leader: then the records that only it has are lost.
+    /// It is killed too, and started only when the others have a leader. The records that only it has are then lost.
     ComesLate,
 }
 
@@ -24,7 +24,7 @@ pub(super) struct Round {
     pub(super) third: usize,
     /// Whether the two servers are stopped cleanly or killed before they are copied.
     pub(super) is_clean: bool,
-    /// How many records are published after the copies.
+    /// How many records are published after the stores were copied.
     pub(super) records: u64,
     pub(super) third_fate: Third,
     /// A poller or pod that is also killed, by its number. It is started again after the servers.
@@ -72,7 +72,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_server_loses_its_records_in_some_round_and_a_late_one_is_the_last() {
+    fn every_server_is_rolled_back_in_some_round_and_a_late_one_starts_last() {
         let mut chance = StdRng::seed_from_u64(1);
         let rounds: Vec<Round> = (0..200).map(|_| Round::draw(&mut chance, 5)).collect();
         for server in 0..3 {

@@ -1,4 +1,4 @@
-//! What is done to the servers at each check, and the state they must be in afterwards.
+//! Kills and restarts the servers at each check, and checks that their copies of the log are the same afterwards.
 
 use std::time::Duration;
 
@@ -11,40 +11,42 @@ use super::stage::STREAM;
 use crate::nats::replicas::{self, Inspection};
 use crate::wait::poll_until;
 
-/// So many servers of a cluster die before each check, one at a time. What a server does wrong while it recovers
-/// shows only if records come before, during and after; between the other steps there is often no majority to
-/// store any. With a stream that is compressed by `s2`, about every third of these deaths damages a block.
-const DEATHS: usize = 4;
+/// How many times a server of a cluster is killed before each check, one server at a time. A mistake of a recovering
+/// server shows only if records are stored before, during and after its downtime. Between the steps of the plan, there is
+/// often no majority of servers that could store any. If the stream is compressed with `s2`, about every third of these
+/// kills damages a block.
+const KILLS: usize = 4;
 
-/// How many records are published while a server is away, and after it is back. Each pair has one per slot.
+/// How many records must be published while a server is down, and after it has recovered. Each pair has one per slot.
 const RECORDS: u64 = 4;
 
-/// How long they may take. It usually takes seconds.
+/// How long the records may take. It usually takes seconds.
 const DEADLINE: Duration = Duration::from_secs(180);
 
 impl Play {
-    /// Servers of a cluster are killed and started again one at a time, while the feed runs.
+    /// Kills and restarts servers of a cluster one at a time, while the feed runs.
     pub(super) async fn servers_die_in_turn(&mut self) -> anyhow::Result<()> {
         let count = self.stage.servers.len();
         if count == 1 {
             return Ok(());
         }
         let mut chance = StdRng::seed_from_u64(self.options.seed.wrapping_add(self.log.last()));
-        for _death in 0..DEATHS {
+        for _kill in 0..KILLS {
             let victim = self.stage.servers.get_mut(chance.random_range(0..count)).context("a server")?;
             victim.kill();
             self.report.count("kill -9 of nats");
-            self.records_come(RECORDS).await.context("with one server away")?;
+            self.records_come(RECORDS).await.context("with one server down")?;
             let victim = self.stage.servers.iter_mut().find(|server| !server.is_running());
             victim.context("the server that was killed")?.restart().await?;
             replicas::wait_until_healthy(&self.stage.servers, STREAM).await?;
             self.report.add("health check of nats", count);
-            self.records_come(RECORDS).await.context("with all servers back")?;
+            self.records_come(RECORDS).await.context("with all servers running again")?;
         }
         Ok(())
     }
 
-    /// The servers must be sound, also after a clean restart. After a rollback, they have all just been restarted.
+    /// Checks that the servers are sound, and still are after a clean restart. After a rollback, they have all just been
+    /// restarted, so they are not restarted again.
     pub(super) async fn inspect_servers(&mut self) -> anyhow::Result<()> {
         let servers = &mut self.stage.servers;
         let Inspection { health_checks, restarts, records } = match self.options.rollback {
@@ -66,8 +68,8 @@ impl Play {
     pub(super) async fn records_come(&self, count: u64) -> anyhow::Result<()> {
         let url = &self.stage.url;
         let first = poll_until(DEADLINE, async || log::last_sequence(url).await).await;
-        let first = first.context("the log does not answer")?;
+        let first = first.context("the log does not respond")?;
         let more = async || log::last_sequence(url).await.filter(|last| *last >= first + count);
-        poll_until(DEADLINE, more).await.map(|_| ()).context("no records")
+        poll_until(DEADLINE, more).await.map(|_| ()).context("the log got no new records")
     }
 }

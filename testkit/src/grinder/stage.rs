@@ -16,16 +16,15 @@ use crate::upstream::FakeUpstream;
 /// The number of pollers: a leader and a standby.
 pub(super) const POLLERS: usize = 2;
 
-/// The pairs.
 pub(super) const PAIRS: [&str; 2] = ["BTC-USD", "ETH-USD"];
 
 /// The NATS stream that the pollers create.
 pub(super) const STREAM: &str = "TICKS";
 
-/// Short, so that there are many slots.
+/// The interval between slots. Short, so that there are many slots.
 pub(super) const INTERVAL: Duration = Duration::from_secs(1);
 
-/// Everything that runs.
+/// All servers and processes.
 pub(super) struct Stage {
     pub(super) servers: Vec<NatsServer>,
     paused_servers: Vec<bool>,
@@ -100,7 +99,7 @@ impl Stage {
                 let Some(server) = self.servers.get_mut(number) else { return Ok(false) };
                 let ran = server.is_running();
                 server.kill();
-                self.server_goes_on(number);
+                self.unmark_paused(number);
                 Ok(ran)
             }
             Target::Member(number) => self.members.get_mut(number).map_or(Ok(false), Member::kill),
@@ -145,7 +144,7 @@ impl Stage {
     pub(super) fn resume(&mut self, target: Target) -> anyhow::Result<()> {
         match target {
             Target::Server(number) => {
-                self.server_goes_on(number);
+                self.unmark_paused(number);
                 self.servers.get(number).map_or(Ok(()), NatsServer::resume)
             }
             Target::Member(number) => match self.members.get_mut(number) {
@@ -179,7 +178,7 @@ impl Stage {
         self.members.iter().filter(|member| member.role == Role::Pod)
     }
 
-    fn server_goes_on(&mut self, number: usize) {
+    fn unmark_paused(&mut self, number: usize) {
         if let Some(paused) = self.paused_servers.get_mut(number) {
             *paused = false;
         }
@@ -195,7 +194,7 @@ fn environment(upstream: &FakeUpstream, url: &str, replicas: usize) -> Vec<(Stri
         ("TICKWELL__BUS__REPLICAS", replicas.to_string()),
         ("TICKWELL__API__LISTEN", "127.0.0.1:0".to_owned()),
         ("TICKWELL__API__RATE_LIMIT", "off".to_owned()),
-        // Pods are asked one after the other, and a price must not become stale in between.
+        // Pods get the same request one after the other. A price must not become stale in between.
         ("TICKWELL__WINDOWS__STALE_AFTER", "1h".to_owned()),
     ];
     let mut environment = upstream.environment();

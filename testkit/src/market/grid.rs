@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use anyhow::{Context, ensure};
 
-/// Cuts time into slots of one length, laid from the unix epoch as Tickwell's own are: a time belongs to slot
-/// `floor(time / interval)`. Slots count from the one the market began in, and before it downwards from zero.
+/// Divides time into slots of equal length. As in Tickwell, slots begin at multiples of the interval since the unix epoch.
+/// They are numbered from 0, the slot in which the market began. Earlier slots have negative numbers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct SlotGrid {
     interval_ms: i64,
@@ -13,11 +13,11 @@ pub struct SlotGrid {
 }
 
 impl SlotGrid {
-    /// A grid whose slot 0 is the one that holds `start_ms` (unix time in milliseconds).
+    /// A grid whose slot 0 is the one that contains `start_ms` (unix time in milliseconds).
     ///
     /// # Errors
     ///
-    /// Fails if the interval is not a whole, positive number of milliseconds.
+    /// Fails if the interval is not a positive whole number of milliseconds.
     pub fn starting_at(start_ms: i64, interval: Duration) -> anyhow::Result<Self> {
         let interval_ms = i64::try_from(interval.as_millis()).context("the interval is too long")?;
         ensure!(interval_ms > 0, "the interval is shorter than a millisecond");
@@ -40,13 +40,13 @@ impl SlotGrid {
         self.first_slot_ms
     }
 
-    /// When the slot that holds `time_ms` begins.
+    /// When the slot that contains `time_ms` begins, unix time in milliseconds.
     #[must_use]
     pub const fn slot_start_ms(&self, time_ms: i64) -> i64 {
         time_ms - time_ms.rem_euclid(self.interval_ms)
     }
 
-    /// How many slots after slot 0 the one that holds `time_ms` is.
+    /// The number of the slot that contains `time_ms`.
     #[must_use]
     pub const fn index(&self, time_ms: i64) -> i64 {
         (time_ms - self.first_slot_ms).div_euclid(self.interval_ms)
@@ -58,7 +58,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn slots_lie_on_the_grid_of_the_epoch_wherever_the_market_began() {
+    fn slots_begin_at_multiples_of_the_interval_wherever_the_market_began() {
         let grid = SlotGrid::starting_at(25_999, Duration::from_secs(10)).unwrap();
         assert_eq!((grid.interval_ms(), grid.first_slot_ms()), (10_000, 20_000));
         for (time_ms, start_ms, index) in [

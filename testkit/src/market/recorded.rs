@@ -8,11 +8,11 @@ use super::{Market, SlotGrid, Trade};
 use crate::Venue;
 use crate::recording::{RECORDED_PAIR, Recordings};
 
-/// Plays a recording forward: each slot stands for one recorded minute, the next slot for the next minute.
+/// Plays recordings: each slot shows one recorded minute, and the next slot the next minute.
 ///
-/// A venue without a row for the minute repeats its last one, and the trade keeps the age it would have: one
-/// interval for each minute missed, as an exchange does when nobody trades. The end of the recording is such
-/// a hole without an end.
+/// If a venue has no row for a minute, its last row is repeated, as an exchange repeats its last trade when nobody trades.
+/// The trade's age grows by one interval for each missing minute. After the end of a recording, the last row is repeated
+/// forever.
 #[derive(Clone, Debug)]
 pub struct RecordedMarket {
     recordings: Recordings,
@@ -25,7 +25,8 @@ impl RecordedMarket {
     ///
     /// # Errors
     ///
-    /// Fails if the interval does not make a [`SlotGrid`], or no minute was given and the venues share none.
+    /// Fails if the interval is not valid for a [`SlotGrid`], or if no minute was given and there is no minute for which
+    /// every venue has a row.
     pub fn new(
         recordings: Recordings,
         interval: Duration,
@@ -39,13 +40,13 @@ impl RecordedMarket {
         Ok(Self { recordings, grid, first_minute })
     }
 
-    /// What is being played.
+    /// The recordings that are played.
     #[must_use]
     pub const fn recordings(&self) -> &Recordings {
         &self.recordings
     }
 
-    /// The recorded minute that slot 0 stands for.
+    /// The recorded minute of slot 0, in minutes since the unix epoch.
     #[must_use]
     pub const fn first_minute(&self) -> i64 {
         self.first_minute
@@ -63,7 +64,7 @@ impl RecordedMarket {
         self.grid.interval_ms()
     }
 
-    /// The recorded minute that the slot holding `time_ms` stands for.
+    /// The recorded minute of the slot that contains `time_ms`, in minutes since the unix epoch.
     #[must_use]
     pub const fn minute_at(&self, time_ms: i64) -> i64 {
         self.first_minute + self.grid.index(time_ms)
@@ -103,7 +104,7 @@ mod tests {
     }
 
     #[test]
-    fn a_slot_stands_for_the_minute_as_far_from_the_first_as_itself() {
+    fn each_slot_shows_the_next_recorded_minute() {
         let market = fixtures(None);
         let first_minute = 16_305_120;
         assert_eq!(market.first_minute(), first_minute);
@@ -114,9 +115,9 @@ mod tests {
         assert_eq!(market.minute_at(FIRST_SLOT_MS - 1), first_minute - 1);
     }
 
-    /// Prices copied by hand from the fixture files.
+    /// The prices were copied by hand from the fixture files.
     #[test]
-    fn quotes_the_text_of_the_minute_at_the_start_of_the_slot() {
+    fn a_trade_has_the_recorded_digits_and_the_time_at_which_the_slot_starts() {
         let market = fixtures(None);
         let first = Venue::DEFAULT.map(|venue| market.trade(venue, "BTC-USD", START_MS).unwrap());
         assert_eq!(first.clone().map(|trade| trade.price), ["41219.2", "41234.85", "41208.35"]);
@@ -126,7 +127,7 @@ mod tests {
     }
 
     #[test]
-    fn in_a_hole_the_last_row_is_repeated_and_grows_old() {
+    fn in_a_hole_the_last_row_is_repeated_with_a_growing_age() {
         let recordings = Recordings::load(&recordings_folder()).unwrap();
         let hole = recordings.venue(Venue::Coinbase).longest_hole().unwrap();
         let last_price = recordings.venue(Venue::Coinbase).row_at(hole.last_minute).unwrap().price.clone();
@@ -148,7 +149,7 @@ mod tests {
     }
 
     #[test]
-    fn only_recorded_venues_with_their_pair_and_only_since_the_recording_began() {
+    fn only_recorded_venues_quote_only_their_pair_and_only_since_the_recording_began() {
         let market = fixtures(None);
         assert!(market.pairs(Venue::Gemini, START_MS).is_empty());
         assert_eq!(market.pairs(Venue::Kraken, START_MS), ["BTC-USD"]);
@@ -158,7 +159,7 @@ mod tests {
     }
 
     #[test]
-    fn after_the_end_the_last_row_stays_and_ages() {
+    fn after_the_end_the_last_row_is_repeated_with_a_growing_age() {
         let market = fixtures(None);
         let far_ms = FIRST_SLOT_MS + 1_000 * 10_000;
         let kraken = market.trade(Venue::Kraken, "BTC-USD", far_ms).unwrap();

@@ -1,19 +1,19 @@
 //! A random walk, for trying Tickwell without recordings.
 //!
-//! A price is a sum of waves: noise at several time scales, added up. Each wave is a hash of the seed and the
-//! slot, so a slot's price needs no history, does not wander off over the years, and comes out the same on
-//! every machine. All of it is integer arithmetic.
+//! A price is a sum of waves: noise at several time scales. Each wave depends only on a hash of the seed and the slot.
+//! A slot's price therefore needs no history, stays near its middle for years, and is the same on every machine. All
+//! arithmetic uses integers.
 
 use std::time::Duration;
 
 use super::{Market, SlotGrid, Trade};
 use crate::Venue;
 
-/// Prices are counted in hundred-thousandths of a dollar: the five decimals that Kraken writes.
+/// Prices are counted in hundred-thousandths of a dollar, for the five decimal places that Kraken sends.
 const UNITS_PER_DOLLAR: i64 = 100_000;
 
-/// Waves that all venues ride together: how many slots between two turning points, and how far a wave reaches
-/// in millionths of the price. At ten-second slots the longest turns about once a day, by up to one percent.
+/// The waves that all venues share. With slots of ten seconds, the longest wave has a turning point about once a day, and
+/// moves the price by up to one percent.
 const SHARED_WAVES: [Wave; 5] = [
     Wave { slots: 1, millionths: 20 },
     Wave { slots: 7, millionths: 60 },
@@ -22,14 +22,14 @@ const SHARED_WAVES: [Wave; 5] = [
     Wave { slots: 8_640, millionths: 10_000 },
 ];
 
-/// Waves of each venue's own: venues differ by less than a fiftieth of a percent, and change places.
+/// The waves of each venue. Venues differ by less than a fiftieth of a percent, and none is always the highest.
 const VENUE_WAVES: [Wave; 2] = [Wave { slots: 1, millionths: 20 }, Wave { slots: 30, millionths: 50 }];
 
-/// How much less a coin costs in USDT than in USD, in millionths: about what it was in calm weeks. Far more
-/// than venues differ, and little enough to be overlooked.
+/// How much less a coin costs in USDT than in USD, in millionths. This is about the real discount in calm weeks. It is far
+/// more than venues differ, and small enough to be overlooked.
 const TETHER_DISCOUNT_MILLIONTHS: i64 = 2_000;
 
-/// What is quoted, and how: each venue's decimals in the order of [`Venue::ALL`].
+/// The coins. The digits of each venue are in the order of [`Venue::ALL`].
 const COINS: [Coin; 2] = [
     Coin {
         base: "BTC",
@@ -59,8 +59,8 @@ const COINS: [Coin; 2] = [
     },
 ];
 
-/// A seeded market in BTC near 97,000 and ETH near 3,400 dollars, at all venues and for all times: in USDT at
-/// Binance, in USD at the others.
+/// A random market at all venues and at all times: BTC near 97,000 dollars and ETH near 3,400 dollars. Binance quotes them
+/// in USDT, the others in USD.
 #[derive(Clone, Copy, Debug)]
 pub struct WalkMarket {
     seed: u64,
@@ -68,7 +68,9 @@ pub struct WalkMarket {
 }
 
 struct Wave {
+    /// How many slots there are between two turning points.
     slots: i64,
+    /// The maximum distance from the middle, in millionths of the price.
     millionths: i64,
 }
 
@@ -78,7 +80,8 @@ struct Coin {
     digits: [Digits; Venue::ALL.len()],
 }
 
-/// How a venue writes a coin's price: decimals that prices move in, and decimals written, the rest zeros.
+/// How many decimal places a venue's prices of a coin have: those that change, and those that are sent. The others are
+/// zeros.
 struct Digits {
     moving: u32,
     written: u32,
@@ -93,7 +96,7 @@ impl WalkMarket {
     ///
     /// # Errors
     ///
-    /// Fails if the interval does not make a [`SlotGrid`].
+    /// Fails if the interval is not valid for a [`SlotGrid`].
     pub fn new(seed: u64, interval: Duration) -> anyhow::Result<Self> {
         Ok(Self { seed, grid: SlotGrid::starting_at(0, interval)? })
     }
@@ -140,14 +143,14 @@ impl Digits {
         if self.written == 0 {
             return dollars.to_string();
         }
-        // Five decimals, and then as many of them as the venue writes, or zeros after them.
+        // Five decimal places, which are cut off or padded with zeros to as many as the venue sends.
         let decimals = format!("{:05}", units % UNITS_PER_DOLLAR);
         let written = usize::try_from(self.written).unwrap_or(usize::MAX);
         format!("{dollars}.{:0<written$.written$}", decimals)
     }
 }
 
-/// How far the waves have carried a price from its middle in this slot, in the units of `middle`.
+/// The price's distance from its middle in this slot, in the units of `middle`.
 fn sum_of_waves(waves: &[Wave], seed: u64, slot: i64, middle: i64) -> i64 {
     let heights = (0_u64..).zip(waves).map(|(number, wave)| {
         let reach = middle / 1_000_000 * wave.millionths;
@@ -155,14 +158,14 @@ fn sum_of_waves(waves: &[Wave], seed: u64, slot: i64, middle: i64) -> i64 {
         let passed = slot.rem_euclid(wave.slots);
         let wave_seed = hash(seed, number);
         let (from, to) = (noise(wave_seed, turn), noise(wave_seed, turn + 1));
-        // A straight line between the two turning points; `noise` spans 32 bits, one of them the sign.
+        // Linear between the two turning points. `noise` has 32 bits, one of which is the sign.
         let between = (from * (wave.slots - passed) + to * passed) / wave.slots;
         (between * reach) >> 31
     });
     heights.sum()
 }
 
-/// Evenly spread over the range of an `i32`, but for the width of its type.
+/// A pseudo-random number, evenly distributed over the range of an `i32`.
 fn noise(seed: u64, turn: i64) -> i64 {
     let [a, b, c, d, ..] = hash(seed, turn.cast_unsigned()).to_le_bytes();
     i64::from(i32::from_le_bytes([a, b, c, d]))
@@ -193,7 +196,7 @@ mod tests {
     }
 
     #[test]
-    fn stays_near_its_middle_with_venues_close_together_and_moves() {
+    fn prices_move_and_stay_near_the_middle_and_close_together() {
         for (pair, middle) in [("BTC-USD", 97_000), ("ETH-USD", 3_400)] {
             let middle = Decimal::from(middle);
             let mut moved = 0;
@@ -220,7 +223,7 @@ mod tests {
     }
 
     #[test]
-    fn is_the_same_for_a_seed_and_a_slot_and_different_for_another_seed() {
+    fn a_price_depends_only_on_the_seed_and_the_slot() {
         let trade = |seed, now_ms| walk(seed).trade(Venue::Coinbase, "BTC-USD", now_ms).unwrap();
         assert_eq!(trade(1, NOW_MS), trade(1, NOW_MS + 9_999));
         assert_eq!(trade(1, NOW_MS + 9_999).time_ms, NOW_MS);
@@ -228,7 +231,7 @@ mod tests {
     }
 
     #[test]
-    fn writes_as_many_decimals_as_each_venue_does() {
+    fn prices_have_as_many_decimals_as_the_venue_sends() {
         let decimals = |pair| {
             Venue::ALL.map(|venue| {
                 let tether = if venue == Venue::Binance { "T" } else { "" };
@@ -246,7 +249,7 @@ mod tests {
     }
 
     #[test]
-    fn knows_no_other_pair() {
+    fn other_pairs_have_no_market() {
         assert_eq!(walk(1).pairs(Venue::Kraken, NOW_MS), ["BTC-USD", "ETH-USD"]);
         for (venue, pair) in [
             (Venue::Kraken, "SOL-USD"),

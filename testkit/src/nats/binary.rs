@@ -1,23 +1,24 @@
-//! Where the nats-server program is.
+//! Finds the nats-server program.
 
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
 use crate::workspace_root;
 
-/// Names the program, over every other place.
+/// The environment variable with the path of the program. Overrides every other place.
 const BINARY_VARIABLE: &str = "TICKWELL_NATS_SERVER";
 
-/// Where `scripts/test` installs it, under the workspace root.
+/// Where `scripts/test` installs the program, under the workspace root.
 const INSTALLED: &str = ".tools/venv/bin/nats-server";
 
-/// Whether there is a nats-server to start.
+/// Whether nats-server is installed.
 #[must_use]
 pub fn nats_available() -> bool {
     find().is_some()
 }
 
-/// [`nats_available`], and a line that says so if not. It serves [`require_nats!`](crate::require_nats).
+/// Like [`nats_available`], but prints a message if nats-server is not installed. Used by
+/// [`require_nats!`](crate::require_nats).
 ///
 /// # Panics
 ///
@@ -38,7 +39,7 @@ pub(super) fn find() -> Option<PathBuf> {
 
 fn find_in(named: Option<OsString>, workspace: &Path, search_path: Option<OsString>) -> Option<PathBuf> {
     if let Some(named) = named {
-        // Not checked: if it is wrong, the start says so, and nothing else is run in its place.
+        // The path is not checked. If it is wrong, starting the server fails, and no other program is used instead.
         return Some(PathBuf::from(named));
     }
     let installed = workspace.join(INSTALLED);
@@ -52,7 +53,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn looks_at_the_variable_then_the_workspace_then_the_path() {
+    fn the_variable_is_used_first_then_the_workspace_then_the_path() {
         let workspace = tempfile::tempdir().unwrap();
         let on_path = tempfile::tempdir().unwrap();
         let search_path = || Some(std::env::join_paths(["/nowhere".as_ref(), on_path.path()]).unwrap());

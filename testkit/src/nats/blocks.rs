@@ -1,20 +1,20 @@
-//! One server's own copy of a stream, read from its files and not from the server.
+//! Reads one server's own copy of a stream from its files, and not through the server.
 //!
-//! The messages of a stream lie in numbered blocks, `<store>/jetstream/<account>/streams/<stream>/msgs/<number>.blk`.
-//! A raw block is one message after the other. All numbers are little endian:
+//! The messages of a stream are in numbered blocks, `<store>/jetstream/<account>/streams/<stream>/msgs/<number>.blk`.
+//! A raw block is a sequence of messages. All numbers are little endian:
 //!
 //! | bytes | what |
 //! |---|---|
-//! | 4 | length of all of this; the highest bit says that there are headers |
-//! | 8 | sequence; the two highest bits mark a message that was erased, or the trace of one |
-//! | 8 | when it was stored, nanoseconds of unix time |
+//! | 4 | length of the whole message with all of these fields; the highest bit is set if it has headers |
+//! | 8 | sequence; the two highest bits mark a message that was erased, or the tombstone of one |
+//! | 8 | when it was stored, unix time in nanoseconds |
 //! | 2 | length of the subject |
-//! | … | subject; then, where there are headers, their length (4) and they; then the payload |
+//! | … | subject; then, if the message has headers, their length (4 bytes) and the headers; then the payload |
 //! | 8 | checksum |
 //!
 //! A compressed block begins with `cmp`. The server compresses a block when it has finished writing to it, so the
-//! newest block must be raw. On nats-server 2.15.1 a recovering server compresses its newest block and goes on
-//! appending raw messages to it; at its next start it cannot read that block.
+//! newest block must be raw. nats-server 2.15.1 has a bug: while it recovers, it compresses its newest block and continues to
+//! append raw messages to it. At its next start, it cannot read that block.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -23,19 +23,19 @@ use anyhow::{Context as _, bail, ensure};
 
 use super::NatsServer;
 
-/// What a compressed block begins with.
+/// The first bytes of a compressed block.
 const COMPRESSED: &[u8] = b"cmp";
 
-/// Length, sequence, time and length of the subject.
+/// The size of a message's length, sequence, time and length of the subject.
 const HEAD_BYTES: usize = 22;
 
-/// Behind each message.
+/// The size of the checksum after each message.
 const CHECKSUM_BYTES: usize = 8;
 
-/// In the length: there are headers.
+/// The bit of the length that is set if the message has headers.
 const HAS_HEADERS: u32 = 1 << 31;
 
-/// In the sequence: the message is no longer there.
+/// The bits of the sequence that mark a message that was erased.
 const GONE: u64 = 0b11 << 62;
 
 /// A message as a server stores it.
@@ -45,7 +45,7 @@ pub struct StoredMessage {
     pub time_ns: u64,
     /// Its subject.
     pub subject: String,
-    /// Its headers as they were sent; empty where there are none.
+    /// Its headers as they were sent; empty if it has none.
     pub headers: Vec<u8>,
     /// Its payload.
     pub payload: Vec<u8>,
@@ -59,23 +59,23 @@ pub type Messages = BTreeMap<u64, StoredMessage>;
 pub struct ReplicaFiles {
     /// The messages of all raw blocks.
     pub messages: Messages,
-    /// The numbers of the compressed blocks. They are not looked into.
+    /// The numbers of the compressed blocks. Their contents are not read.
     pub compressed: Vec<u64>,
 }
 
 impl NatsServer {
-    /// Reads the server's own copy of a stream from its files. A server that runs may be writing to them.
+    /// Reads the server's own copy of a stream from its files. A running server may be writing to them.
     ///
     /// # Errors
     ///
-    /// Fails if the newest block is compressed although it is still written to, when a block holds something that is
-    /// no message, or when a sequence is missing.
+    /// Fails if the newest block is compressed although the server still writes to it, if a block contains something that is
+    /// not a message, or if a sequence is missing.
     pub fn read_replica(&self, stream: &str) -> anyhow::Result<ReplicaFiles> {
         read_blocks(&blocks(&self.store().join("jetstream"), stream)?)
     }
 
-    /// Whether the block that a stream's next message is written to is compressed. A server that has no such stream
-    /// has no such block.
+    /// Whether the block to which a stream's next message will be written is compressed. `false` if the server does not have
+    /// the stream.
     ///
     /// # Errors
     ///
@@ -85,23 +85,24 @@ impl NatsServer {
         newest.map_or(Ok(false), |path| Ok(std::fs::read(path)?.starts_with(COMPRESSED)))
     }
 
-    /// The file of the block that a stream's next message is written to.
+    /// The file of the block to which a stream's next message will be written.
     pub(super) fn newest_block(&self, stream: &str) -> Option<PathBuf> {
         blocks(&self.store().join("jetstream"), stream).ok()?.pop_last().map(|(_, path)| path)
     }
 
-    /// Removes all that the server has stored, as a new volume does. It must not run.
+    /// Removes everything that the server has stored, as if its volume were replaced with an empty one. The server must not
+    /// be running.
     ///
     /// # Errors
     ///
-    /// Fails if it runs, or its store cannot be removed.
+    /// Fails if the server is running, or if its store cannot be removed.
     pub fn wipe(&mut self) -> anyhow::Result<()> {
         ensure!(!self.is_running(), "a server must be stopped before its store is removed");
         Ok(std::fs::remove_dir_all(self.store())?)
     }
 }
 
-/// The files of a stream's blocks by their numbers, whatever the account.
+/// The files of a stream's blocks by their numbers, in any account.
 fn blocks(jetstream: &Path, stream: &str) -> anyhow::Result<BTreeMap<u64, PathBuf>> {
     let accounts = jetstream.read_dir().with_context(|| jetstream.display().to_string())?;
     let mut found = BTreeMap::new();
@@ -121,7 +122,7 @@ fn blocks(jetstream: &Path, stream: &str) -> anyhow::Result<BTreeMap<u64, PathBu
 
 fn read_blocks(blocks: &BTreeMap<u64, PathBuf>) -> anyhow::Result<ReplicaFiles> {
     let mut files = ReplicaFiles::default();
-    // The next message's sequence, unless a compressed block lies between.
+    // The sequence that the next message must have; `None` after a compressed block.
     let mut next = None;
     for (number, path) in blocks {
         let bytes = std::fs::read(path)?;
@@ -138,7 +139,7 @@ fn read_blocks(blocks: &BTreeMap<u64, PathBuf>) -> anyhow::Result<ReplicaFiles> 
     Ok(files)
 }
 
-/// Adds a raw block's messages, and returns the sequence that must follow.
+/// Adds the messages of a raw block. Returns the sequence that the next message must have.
 fn read_block(block: &[u8], mut next: Option<u64>, messages: &mut Messages) -> anyhow::Result<Option<u64>> {
     let mut rest = block;
     while !rest.is_empty() {
@@ -157,7 +158,7 @@ fn read_block(block: &[u8], mut next: Option<u64>, messages: &mut Messages) -> a
     Ok(next)
 }
 
-/// The first message of a raw block with its sequence, and what follows it; nothing where there is no message.
+/// The first message in these bytes with its sequence, and the bytes after it; `None` if this is not a message.
 fn split_message(bytes: &[u8]) -> Option<(u64, StoredMessage, &[u8])> {
     let length = u32::from_le_bytes(*bytes.first_chunk()?);
     let has_headers = length & HAS_HEADERS != 0;
@@ -206,7 +207,7 @@ mod tests {
         bytes
     }
 
-    /// What is read from blocks with these contents.
+    /// Writes blocks with these contents and reads them.
     fn read(contents: &[Vec<u8>]) -> anyhow::Result<ReplicaFiles> {
         let folder = tempfile::tempdir().unwrap();
         let messages = folder.path().join("ACCOUNT/streams/TICKS/msgs");
@@ -245,7 +246,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_missing_or_no_message_is_found() {
+    fn a_missing_or_malformed_message_is_found() {
         let hole = [raw(7, "", "one"), vec![0; 40], raw(8, "", "two")].concat();
         assert!(read(&[hole]).is_err(), "a hole");
         assert!(read(&[[raw(7, "", "one"), raw(9, "", "three")].concat()]).is_err(), "a missing message");

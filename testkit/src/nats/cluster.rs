@@ -10,23 +10,23 @@ use futures::future::try_join_all;
 use super::{NatsServer, connect, operate::CLUSTER_CONFIGURATION};
 use crate::wait::poll_until;
 
-/// The smallest number that survives the loss of one.
+/// The smallest number of nodes that survives the loss of one.
 const NODES: usize = 3;
 
-/// Synced as in the configuration that ships, because that changes how a server recovers its newest block. The room
-/// is that of every server.
+/// `sync_interval` is the same as in the configuration that we ship, because it changes how a server recovers its newest
+/// block. `max_file_store` is the same as for a single server.
 const SETTINGS: &str = "jetstream { sync_interval: always, max_file_store: 64GB }\n";
 
-/// How long they may take to find each other. It usually takes a few seconds.
+/// How long the nodes may take to find each other. It usually takes a few seconds.
 const MEETING_DEADLINE: Duration = Duration::from_secs(120);
 
 /// The timeout of a request to a server that may be unavailable.
 const ASK_TIME: Duration = Duration::from_secs(2);
 
-/// The nodes of a cluster, each on its own port. Dropping it kills them.
+/// A cluster of three nodes, each on its own port. Dropping it kills the nodes.
 #[derive(Debug)]
 pub struct NatsCluster {
-    /// In the order of their names, `node-0` and so on.
+    /// The nodes in the order of their names, `node-0` and so on.
     pub nodes: Vec<NatsServer>,
 }
 
@@ -35,7 +35,7 @@ impl NatsCluster {
     ///
     /// # Errors
     ///
-    /// Fails if no nats-server is found, or they do not find each other.
+    /// Fails if nats-server is not installed, or the nodes do not find each other.
     pub async fn start() -> anyhow::Result<Self> {
         let arguments = meeting_arguments()?;
         let nodes = arguments.map(|own| NatsServer::start_with(SETTINGS, with_name(own)));
@@ -45,12 +45,12 @@ impl NatsCluster {
         Ok(cluster)
     }
 
-    /// Starts three nodes with the configuration that ships, `nats/cluster.conf`, and these public keys. They may
-    /// not have found each other yet.
+    /// Starts three nodes with the configuration that we ship, `nats/cluster.conf`, and these public keys. When this
+    /// returns, the nodes may not have found each other yet.
     ///
     /// # Errors
     ///
-    /// Fails if no nats-server is found, or one does not come up.
+    /// Fails if nats-server is not installed, or a node does not start.
     pub async fn start_shipped(keys: &str) -> anyhow::Result<Self> {
         let nodes =
             meeting_arguments()?.map(|own| NatsServer::start_shipped_with(keys, CLUSTER_CONFIGURATION, own));
@@ -63,7 +63,7 @@ impl NatsCluster {
         self.nodes.iter().map(NatsServer::url).collect::<Vec<_>>().join(",")
     }
 
-    /// Which node leads the stream with this name, if the cluster says so.
+    /// The number of the node that leads this stream; `None` if there is no leader or the cluster does not respond.
     pub async fn leader_of(&self, stream: &str) -> Option<usize> {
         let asking = async {
             let context = jetstream::new(connect(&self.url()).await?);
@@ -74,7 +74,7 @@ impl NatsCluster {
         tokio::time::timeout(ASK_TIME, asking).await.ok()?
     }
 
-    /// Whether the cluster can create a stream with a replica on each node. The stream is deleted again.
+    /// Checks whether the cluster can create a stream with a replica on each node. Deletes the stream again.
     async fn can_replicate(&self) -> bool {
         let trying = async {
             let context = jetstream::new(connect(&self.url()).await?);
@@ -111,7 +111,7 @@ fn meeting_arguments() -> std::io::Result<[Vec<String>; NODES]> {
 /// Free ports. Each node must know the others' ports before they start.
 fn free_ports() -> std::io::Result<[u16; NODES]> {
     let mut ports = [0; NODES];
-    // All stay bound until all are known, so that they differ.
+    // All ports stay bound until the last one is chosen, so that they differ.
     let mut held = Vec::new();
     for port in &mut ports {
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?;
@@ -127,7 +127,7 @@ mod tests {
     use crate::require_nats;
 
     #[tokio::test]
-    async fn a_stream_outlives_its_leader() {
+    async fn a_stream_survives_the_loss_of_its_leader() {
         require_nats!();
         let mut cluster = NatsCluster::start().await.unwrap();
         let context = jetstream::new(connect(&cluster.url()).await.unwrap());

@@ -1,4 +1,4 @@
-//! A server's monitoring port.
+//! Reads a server's health from its monitoring port and from its log.
 
 use std::time::Duration;
 
@@ -18,26 +18,26 @@ struct Health {
     error: String,
 }
 
-/// What a server logs when it cannot read its own copy of a stream. It may get another copy from the others of its
-/// cluster, and is healthy afterwards.
+/// What a server logs when it cannot read its own copy of a stream. It may then get another copy from the other servers of
+/// its cluster, and be healthy.
 const LOST_COPY: &str = "Error recreating stream";
 
 impl NatsServer {
-    /// The lines of its log that say that it could not read its copy of a stream.
+    /// The lines of the server's log about copies of streams that it could not read.
     #[must_use]
     pub fn lost_copies(&self) -> Vec<String> {
         let log = read_log(self.folder.path());
         log.lines().filter(|line| line.contains(LOST_COPY)).map(str::to_owned).collect()
     }
 
-    /// Asks `/healthz`.
+    /// Checks `/healthz`.
     ///
-    /// A server can be `ok` and still have a replica that its leader does not count as current;
-    /// [`replicas::wait_until_healthy`](super::replicas::wait_until_healthy) looks at both.
+    /// A server can be `ok` although the stream's leader does not consider its replica current.
+    /// [`replicas::wait_until_healthy`](super::replicas::wait_until_healthy) checks both.
     ///
     /// # Errors
     ///
-    /// Fails if the server is not `ok` (with its own reason), or does not respond.
+    /// Fails if the server is not `ok` (with the reason that it returns), or if it does not respond.
     pub async fn health(&self) -> anyhow::Result<()> {
         ensure!(self.is_running(), "the server is not running");
         // Fails if it is already installed, which is fine.

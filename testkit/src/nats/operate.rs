@@ -1,4 +1,4 @@
-//! What an operator does with a server: changes settings, and saves and restores its store.
+//! Does with a server what an operator does: changes its settings, and saves and restores its store.
 
 use std::path::Path;
 
@@ -13,10 +13,10 @@ use crate::workspace_root;
 /// The name of the server's configuration file.
 pub(super) const CONFIGURATION: &str = "nats.conf";
 
-/// The name of the configuration file of a server in a cluster, which includes the other one.
+/// The name of the configuration file of a server in a cluster. It includes [`CONFIGURATION`].
 pub(super) const CLUSTER_CONFIGURATION: &str = "cluster.conf";
 
-/// The definition of the log's stream that ships, under the workspace root.
+/// The definition of the log's stream that we ship. The path is relative to the workspace root.
 pub const STREAM_DEFINITION: &str = "nats/stream.json";
 
 /// The file with keys that the configuration includes.
@@ -25,35 +25,39 @@ const KEYS: &str = "keys.conf";
 /// The path of the store in the configuration that we ship.
 const SHIPPED_STORE: &str = "\"/data/jetstream\"";
 
-/// The server sets aside `max_bytes` of a stream when it is created, so it must be allowed that much, whatever this
-/// machine's disk has left. A test that wants less says so in its settings, which come later and win.
+/// The server reserves a stream's `max_bytes` when the stream is created, so it must be allowed that much even if this
+/// machine's disk has less space left. A test that needs less sets it in its own settings, which come later and win.
 const ROOM: &str = "jetstream { max_file_store: 64GB }\n";
 
 impl NatsServer {
-    /// Gives the server other settings, in the words of its configuration file. One that runs takes them over
-    /// a moment later.
+    /// Changes the server's settings, in the format of its configuration file. A running server reloads them shortly
+    /// afterwards.
     ///
     /// # Errors
     ///
-    /// Fails if they cannot be written, or the server cannot be signalled.
+    /// Fails if the settings cannot be written, or the server cannot be signalled.
     pub fn configure(&mut self, settings: &str) -> anyhow::Result<()> {
         self.write(CONFIGURATION, &format!("{ROOM}{settings}"))
     }
 
-    /// Gives a server that was started as it ships other public keys. It takes them over a moment later.
+    /// Changes the public keys of a server that was started with the configuration that we ship. The server reloads them
+    /// shortly afterwards.
     ///
     /// # Errors
     ///
-    /// Fails if they cannot be written, or the server cannot be signalled.
+    /// Fails if the keys cannot be written, or the server cannot be signalled.
     pub fn configure_keys(&mut self, keys: &str) -> anyhow::Result<()> {
         self.write(KEYS, keys)
     }
 
-    /// The configuration that ships, with these keys and a store of this server's own.
+    /// Writes the configuration that we ship, with these keys and the path of this server's store.
     pub(super) fn write_shipped(&mut self, keys: &str) -> anyhow::Result<()> {
         let shipped = |name| std::fs::read_to_string(workspace_root().join("nats").join(name));
         let settings = shipped(CONFIGURATION)?;
-        ensure!(settings.contains(SHIPPED_STORE), "nats/{CONFIGURATION} keeps the log elsewhere");
+        ensure!(
+            settings.contains(SHIPPED_STORE),
+            "nats/{CONFIGURATION} does not contain the path {SHIPPED_STORE}"
+        );
         let store = format!("\"{}\"", self.store().display());
         self.write(KEYS, keys)?;
         self.write(CLUSTER_CONFIGURATION, &shipped(CLUSTER_CONFIGURATION)?)?;
@@ -69,12 +73,12 @@ impl NatsServer {
     ///
     /// # Errors
     ///
-    /// Fails if they cannot be copied.
+    /// Fails if a file cannot be copied.
     pub fn copy_folder(&self, to: &Path) -> anyhow::Result<()> {
         copy_folder(self.folder.path(), to)
     }
 
-    /// Kills the server, and keeps what is in its store now.
+    /// Kills the server, and returns a copy of its store.
     ///
     /// # Errors
     ///
@@ -86,11 +90,11 @@ impl NatsServer {
         Ok(saved)
     }
 
-    /// Kills the server, and puts back what its store held when it was saved.
+    /// Kills the server, and replaces its store with a copy from [`NatsServer::save`].
     ///
     /// # Errors
     ///
-    /// Fails if the store cannot be put back.
+    /// Fails if the store cannot be replaced.
     pub fn restore(&mut self, saved: &TempDir) -> anyhow::Result<()> {
         self.kill();
         let store = self.store();
@@ -99,7 +103,7 @@ impl NatsServer {
     }
 }
 
-/// Creates the log's stream by the definition that ships, with these options instead of its own.
+/// Creates the log's stream from the definition that we ship, with some of its options replaced by these.
 ///
 /// # Errors
 ///

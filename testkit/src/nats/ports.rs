@@ -1,10 +1,10 @@
-//! Reads the ports that a server has chosen from its ports file.
+//! Reads a server's ports file, which contains the ports that it has chosen.
 
 use std::path::Path;
 
 use serde_json::Value;
 
-/// Where a server listens.
+/// The ports on which a server listens.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Ports {
     /// For clients.
@@ -29,7 +29,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_file_gives_ports_once_it_is_whole_and_of_this_process() {
+    fn ports_are_read_once_the_file_is_complete_and_from_this_process() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("nats-server_7.ports");
         let whole = r#"{"nats":["nats://127.0.0.1:4222"],"monitoring":["http://127.0.0.1:8222"]}"#;

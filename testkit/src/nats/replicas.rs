@@ -1,9 +1,9 @@
-//! Whether the servers of a log are sound: healthy after a clean restart too, with the same records on each, in
-//! files that the next start can read.
+//! Checks whether the servers of a log are sound: healthy also after a clean restart, with the same records on each, in
+//! files that the server can read at its next start.
 //!
-//! The records are read from each server's files. That is the only view of one server's own copy: a question about
-//! a stream is answered by its leader, a direct get by any replica whichever server is asked, and `/jsz` was seen
-//! to be equal on replicas that hold different records.
+//! The records are read from each server's files, because there is no other way to see one server's own copy. Requests
+//! about a stream go to its leader, a direct get goes to any replica whichever server receives it, and `/jsz` can be equal
+//! on replicas with different records.
 
 use std::time::Duration;
 
@@ -13,34 +13,34 @@ use async_nats::jetstream;
 use super::{Messages, NatsServer, connect};
 use crate::wait::poll_until_ok;
 
-/// How long servers may take to become healthy, and replicas to become the same. It takes seconds; a loaded
-/// machine is slow.
+/// How long servers may take to become healthy, and replicas to become the same. It usually takes seconds. A loaded machine
+/// takes longer.
 const DEADLINE: Duration = Duration::from_secs(180);
 
-/// A message that is being written looks like a damaged one. It is whole within milliseconds; a loaded machine is
-/// slow.
+/// How long a message may take to be written. Until then, it looks like a damaged one. It usually takes milliseconds. A
+/// loaded machine takes longer.
 const WRITE_TIME: Duration = Duration::from_secs(10);
 
 /// The timeout of a request to servers that may be unavailable.
 const ASK_TIME: Duration = Duration::from_secs(2);
 
-/// What an inspection did.
+/// What [`inspect`] did.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Inspection {
     /// How often a server was found healthy.
     pub health_checks: usize,
-    /// How often one was restarted cleanly.
+    /// How often a server was restarted cleanly.
     pub restarts: usize,
-    /// Records that were the same on every server.
+    /// How many records were the same on every server.
     pub records: usize,
 }
 
-/// Looks at the servers of a stream to which nobody is writing: all must be sound; each is then restarted cleanly,
-/// one at a time; and all must be sound again.
+/// Inspects the servers of a stream to which nobody is writing. All must be sound. Then each is restarted cleanly, one at a
+/// time, and all must be sound again.
 ///
 /// # Errors
 ///
-/// The first thing that is wrong, and with which server.
+/// Fails with the first problem, and the server that has it.
 pub async fn inspect(servers: &mut [NatsServer], stream: &str) -> anyhow::Result<Inspection> {
     let mut inspection = Inspection::default();
     are_sound(servers, stream).await.context("before a clean restart")?;
@@ -59,23 +59,23 @@ pub async fn inspect(servers: &mut [NatsServer], stream: &str) -> anyhow::Result
     Ok(inspection)
 }
 
-/// Waits until the servers of a stream are sound: healthy, with the same records, in files that their next start can
-/// read. Returns how many records there are.
+/// Waits until the servers of a stream are sound: healthy, with the same records, in files that they can read at their next
+/// start. Returns how many records there are.
 ///
 /// # Errors
 ///
-/// What was still wrong at the end.
+/// Fails with what was still wrong when the time was over.
 pub async fn are_sound(servers: &[NatsServer], stream: &str) -> anyhow::Result<usize> {
     wait_until_healthy(servers, stream).await?;
     blocks_are_sane(servers, stream).await?;
     Ok(same_records(servers, stream).await?.len())
 }
 
-/// Waits until each server says that it is healthy, and the stream's leader that each replica has everything.
+/// Waits until each server reports that it is healthy, and the stream's leader reports that each replica has everything.
 ///
 /// # Errors
 ///
-/// What was still wrong at the end.
+/// Fails with what was still wrong when the time was over.
 pub async fn wait_until_healthy(servers: &[NatsServer], stream: &str) -> anyhow::Result<()> {
     poll_until_ok(DEADLINE, async || are_healthy(servers, stream).await).await
 }
@@ -89,37 +89,40 @@ async fn are_healthy(servers: &[NatsServer], stream: &str) -> anyhow::Result<()>
         let context = jetstream::new(connect(&url).await.context("no connection")?);
         anyhow::Ok(context.get_stream(stream).await?.cached_info().clone())
     };
-    let info = tokio::time::timeout(ASK_TIME, asking).await.context("no answer about the stream")??;
+    let info = tokio::time::timeout(ASK_TIME, asking)
+        .await
+        .context("no response to the request for the stream's state")??;
     let Some(cluster) = info.cluster else { return Ok(()) };
     let leader = cluster.leader.unwrap_or_default();
     ensure!(!leader.is_empty(), "{stream} has no leader");
     for replica in cluster.replicas {
         let has_all = replica.current && !replica.offline && replica.lag.unwrap_or(0) == 0;
-        ensure!(has_all, "{leader} does not count {} as current: {replica:?}", replica.name);
+        ensure!(has_all, "{leader} does not consider {} current: {replica:?}", replica.name);
     }
     Ok(())
 }
 
-/// Waits until each server's files hold the same messages, and returns them. What was stored last may not be on
-/// every server yet.
+/// Waits until the files of all servers contain the same messages, and returns them. The newest messages may take a moment to
+/// reach every server.
 ///
 /// # Errors
 ///
-/// The first message that still differed at the end, or what is wrong with a server's files.
+/// Fails with the first message that still differed when the time was over, or with what is wrong with a server's files.
 pub async fn same_records(servers: &[NatsServer], stream: &str) -> anyhow::Result<Messages> {
     poll_until_ok(DEADLINE, async || compare(servers, stream)).await
 }
 
-/// Checks that each server could read its files whenever it was started, and can at its next start. Servers may be writing to them.
+/// Checks that each server was able to read its files at every start, and will be at its next one. The servers may be
+/// running and writing to the files.
 ///
 /// # Errors
 ///
-/// Fails like [`NatsServer::read_replica`], with the server's name.
+/// Fails with the first server that could not read its copy of a stream, or like [`NatsServer::read_replica`].
 pub async fn blocks_are_sane(servers: &[NatsServer], stream: &str) -> anyhow::Result<()> {
     poll_until_ok(WRITE_TIME, async || are_sane(servers, stream)).await
 }
 
-/// What each server that is not healthy says.
+/// The reason that each unhealthy server reports.
 pub async fn complaints(servers: &[NatsServer]) -> Vec<String> {
     let mut complaints = Vec::new();
     for (number, server) in (1..).zip(servers) {
@@ -154,11 +157,11 @@ fn compare(servers: &[NatsServer], stream: &str) -> anyhow::Result<Messages> {
     first.context("no servers")
 }
 
-/// Checks that two replicas hold the same.
+/// Checks that two replicas contain the same messages.
 fn same(one: &Messages, other: &Messages) -> anyhow::Result<()> {
     for (sequence, message) in one {
-        let found = other.get(sequence).with_context(|| format!("only one has {sequence}"))?;
-        ensure!(found == message, "{sequence} is {} and {}", text(message), text(found));
+        let found = other.get(sequence).with_context(|| format!("only one has the sequence {sequence}"))?;
+        ensure!(found == message, "sequence {sequence} is {} and {}", text(message), text(found));
     }
     ensure!(one.len() == other.len(), "{} and {} messages", one.len(), other.len());
     Ok(())
@@ -203,7 +206,7 @@ mod tests {
         std::fs::write(&block, &bytes).unwrap();
         assert!(are_sane(&cluster.nodes, STREAM).is_err(), "a compressed newest block");
 
-        // The repair: an empty store is filled by the others.
+        // The repair: a server with an empty store gets its copy from the other servers.
         cluster.nodes[1].wipe().unwrap();
         cluster.nodes[1].restart().await.unwrap();
         wait_until_healthy(&cluster.nodes, STREAM).await.unwrap();

@@ -1,4 +1,4 @@
-//! The server's own life: kills, restarts, and what is left of it.
+//! Tests of starting, killing, restarting and dropping a server.
 
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
@@ -27,7 +27,7 @@ async fn ask(server: &NatsServer, subject: &str, body: &str) -> Value {
 }
 
 #[tokio::test]
-async fn a_killed_server_comes_back_on_its_port_with_its_store() {
+async fn a_killed_server_restarts_on_its_port_with_its_store() {
     require_nats!();
     let mut server = NatsServer::start().await.unwrap();
     let url = server.url();
@@ -47,7 +47,7 @@ async fn a_killed_server_comes_back_on_its_port_with_its_store() {
 }
 
 #[tokio::test]
-async fn servers_do_not_meet() {
+async fn servers_are_independent_of_each_other() {
     require_nats!();
     let (one, other) = (NatsServer::start().await.unwrap(), NatsServer::start().await.unwrap());
     assert_ne!(one.url(), other.url());
@@ -67,7 +67,7 @@ async fn dropping_it_ends_the_process_and_removes_the_store() {
 }
 
 #[tokio::test]
-async fn a_server_that_does_not_come_up_fails_with_its_log() {
+async fn a_server_that_does_not_start_fails_with_its_log() {
     require_nats!();
     let mut server = NatsServer::start().await.unwrap();
     server.kill();

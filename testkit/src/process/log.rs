@@ -1,4 +1,4 @@
-//! The lines of a process, read as they come.
+//! Collects the output lines of a process while it runs.
 
 use std::collections::VecDeque;
 use std::fmt;
@@ -6,13 +6,13 @@ use std::io::{BufRead, BufReader, Read};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread;
 
-/// Lines kept; the oldest go first. More than a test reads, even of a binary that logs every tick.
+/// How many lines are kept; the oldest are dropped first. More than any test reads, even from a binary that logs every tick.
 const MAX_LINES: usize = 20_000;
 
-/// A longer line is cut into several, so that output without an end of line cannot fill the memory.
+/// A longer line is split into several, so that output without line breaks cannot fill the memory.
 const MAX_LINE_BYTES: u64 = 64 * 1024;
 
-/// What a process has written so far, both its outputs together.
+/// The lines that a process has written to stdout and stderr so far.
 #[derive(Debug, Default)]
 pub(super) struct LineLog {
     inner: Mutex<Inner>,
@@ -21,9 +21,9 @@ pub(super) struct LineLog {
 #[derive(Debug, Default)]
 struct Inner {
     lines: VecDeque<String>,
-    /// How many lines have gone from the front.
+    /// How many lines have been dropped from the front.
     dropped: usize,
-    /// Outputs that may still bring lines.
+    /// How many of the two outputs have not ended.
     open_outputs: usize,
 }
 
@@ -32,7 +32,7 @@ impl LineLog {
         self.lock().lines.iter().cloned().collect()
     }
 
-    /// The lines from number `first` on, counted from the first ever written, and the number to go on from.
+    /// The lines from number `first` on, and the number from which to continue. The first line ever written is number 0.
     pub(super) fn lines_since(&self, first: usize) -> (Vec<String>, usize) {
         let inner = self.lock();
         let skipped = first.saturating_sub(inner.dropped);
@@ -68,10 +68,10 @@ impl fmt::Display for LineLog {
     }
 }
 
-/// Reads an output to its end on a thread of its own, whatever the test's runtime is busy with: a process
-/// whose pipe is full stands still.
+/// Reads an output to its end on a separate thread. If it were read on the test's runtime, which may be busy, the pipe could
+/// fill up and block the process.
 pub(super) fn read_lines(log: &Arc<LineLog>, output: impl Read + Send + 'static) {
-    // Counted here and not on the thread: a log must not look complete before its readers have started.
+    // Counted here and not on the thread, so that the log does not look complete before its readers have started.
     log.lock().open_outputs += 1;
     let log = Arc::clone(log);
     thread::spawn(move || {
@@ -90,7 +90,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn keeps_the_newest_lines_and_goes_on_where_a_reader_left_off() {
+    fn the_newest_lines_are_kept_and_a_reader_continues_where_it_stopped() {
         let log = LineLog::default();
         for number in 0..MAX_LINES + 2 {
             log.push(number.to_string());

@@ -1,13 +1,14 @@
-//! The helper against shell scripts.
+//! Tests of [`Tickwell`] with shell scripts instead of the binary.
 
 use std::os::unix::process::ExitStatusExt;
 
 use super::*;
 
-/// Never reached by a passing test.
+/// A passing test never reaches it.
 const DEADLINE: Duration = Duration::from_secs(60);
 
-/// A script that stays ends in `exec`: a program that the shell had started would outlive the shell's end.
+/// A script that keeps running must end in `exec`. A program that runs as a child of the shell would survive when the shell
+/// is killed.
 fn shell(script: &str) -> TickwellCommand {
     Tickwell::command("/bin/sh", Path::new("/")).args(["-c", script])
 }
@@ -16,7 +17,7 @@ fn shell(script: &str) -> TickwellCommand {
 async fn lines_of_both_outputs_are_captured() {
     let mut process = shell("echo out; echo err >&2; printf last").start().unwrap();
     assert_eq!(process.wait_for_line(|line| line == "err", DEADLINE).await.unwrap(), "err");
-    // A line that came before is found as well.
+    // An earlier line is found as well.
     assert_eq!(process.wait_for_line(|line| line == "out", DEADLINE).await.unwrap(), "out");
     assert!(process.wait_exit(DEADLINE).await.unwrap().success());
     let mut lines = process.lines();
@@ -82,7 +83,7 @@ async fn the_url_is_in_the_serving_line_flat_or_under_fields() {
 }
 
 #[tokio::test]
-async fn kill_is_a_crash_and_may_be_repeated() {
+async fn a_process_can_be_killed_twice() {
     let mut process = shell("trap '' TERM; echo started; exec tail -f /dev/null").start().unwrap();
     process.wait_for_line(|line| line == "started", DEADLINE).await.unwrap();
     process.kill();
@@ -94,8 +95,9 @@ async fn kill_is_a_crash_and_may_be_repeated() {
 #[tokio::test]
 async fn signals_arrive() {
     let script =
-        // Not INT: a shell cannot trap what was ignored when it began, as it is behind a shell's `&`.
-        "trap 'echo told; exit 7' TERM; echo started; while :; do :; done";
+        // TERM and not INT: a shell cannot trap a signal that was ignored when it started, and INT is ignored in a shell's
+        // background jobs.
+        "trap 'echo terminated; exit 7' TERM; echo started; while :; do :; done";
     let mut process = shell(script).start().unwrap();
     process.wait_for_line(|line| line == "started", DEADLINE).await.unwrap();
     assert!(process.signal("KILL").is_err());
@@ -110,7 +112,7 @@ async fn signals_arrive() {
     process.signal("TERM").unwrap();
     process.signal("CONT").unwrap();
     assert_eq!(process.wait_exit(DEADLINE).await.unwrap().code(), Some(7));
-    assert_eq!(process.lines().last().unwrap(), "told");
+    assert_eq!(process.lines().last().unwrap(), "terminated");
 }
 
 #[tokio::test]
@@ -126,7 +128,7 @@ async fn dropping_it_ends_the_process() {
 #[tokio::test]
 async fn an_exit_waits_for_the_last_lines() {
     let folder = tempfile::tempdir().unwrap();
-    // What stays behind holds the output open until it is told to go on, or the test is over.
+    // The background job keeps the output open until the file exists, or until the test ends and removes the directory.
     let script = "{ until [ -e $FOLDER/go ] || [ ! -d $FOLDER ]; do :; done; echo late; } & exit 3";
     let mut process = shell(script).env("FOLDER", folder.path()).start().unwrap();
     crate::wait_until("the shell to end", DEADLINE, async || process.child.try_wait().unwrap()).await;
@@ -145,7 +147,7 @@ async fn waiting_for_an_exit_that_does_not_come_shows_the_log() {
 }
 
 #[test]
-fn a_program_that_is_not_there_is_named() {
+fn a_missing_program_is_named_in_the_error() {
     let error = Tickwell::command("/nowhere/tickwell", Path::new("/")).start().unwrap_err();
     assert!(format!("{error:#}").contains("/nowhere/tickwell"), "{error:#}");
 }

@@ -1,4 +1,4 @@
-//! Where recordings are found, and the set of them that makes a market.
+//! Finds the recordings, and loads one for each venue.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -33,7 +33,7 @@ impl Recordings {
     ///
     /// # Errors
     ///
-    /// Fails if a venue has no file there, or several, or one that does not parse.
+    /// Fails if there is not exactly one file for a venue, or if a file does not parse.
     pub fn load(folder: &Path) -> anyhow::Result<Self> {
         let mut by_venue = BTreeMap::new();
         for (venue, file_prefix) in FILES {
@@ -52,7 +52,7 @@ impl Recordings {
     ///
     /// # Panics
     ///
-    /// For another venue; for one of these never, since [`Recordings::load`] fills them in.
+    /// Panics for any other venue.
     #[must_use]
     #[expect(clippy::indexing_slicing, reason = "a test that names an unrecorded venue is wrong")]
     pub fn venue(&self, venue: Venue) -> &Recording {
@@ -70,8 +70,8 @@ impl Recordings {
     }
 }
 
-/// The directory with recordings: `$TICKWELL_RECORDINGS`, otherwise the real ones in `shared/data/ticks` next to the workspace,
-/// which we may not publish, otherwise [`fixtures_folder`].
+/// The directory with recordings: `$TICKWELL_RECORDINGS` if it is set; otherwise `shared/data/ticks` next to the workspace,
+/// if it exists, which has real recordings that we may not publish; otherwise [`fixtures_folder`].
 #[must_use]
 pub fn recordings_folder() -> PathBuf {
     if let Some(folder) = std::env::var_os(FOLDER_VARIABLE) {
@@ -81,8 +81,8 @@ pub fn recordings_folder() -> PathBuf {
     if shared.is_dir() { shared } else { fixtures_folder() }
 }
 
-/// An invented hour that is part of this crate. It is dated 2001, before Bitcoin existed, so that nobody mistakes it for real
-/// data. Coinbase has a hole of twelve minutes.
+/// The directory with the recordings of this crate: an invented hour. It is dated 2001, before Bitcoin existed, so that
+/// nobody mistakes it for real data. Coinbase has a hole of twelve minutes.
 #[must_use]
 pub fn fixtures_folder() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("fixtures/ticks")
@@ -90,7 +90,7 @@ pub fn fixtures_folder() -> PathBuf {
 
 fn find_by_prefix(folder: &Path, prefix: &str) -> anyhow::Result<PathBuf> {
     let mut found = Vec::new();
-    for entry in folder.read_dir().with_context(|| format!("folder {}", folder.display()))? {
+    for entry in folder.read_dir().with_context(|| format!("directory {}", folder.display()))? {
         let entry = entry?;
         if entry.file_name().to_string_lossy().starts_with(prefix) {
             found.push(entry.path());
@@ -140,7 +140,7 @@ mod tests {
     }
 
     #[test]
-    fn a_missing_or_doubtful_file_is_an_error() {
+    fn a_missing_or_ambiguous_file_is_an_error() {
         let folder = tempfile::tempdir().unwrap();
         assert!(find_by_prefix(folder.path(), "kraken-").is_err());
         std::fs::write(folder.path().join("kraken-1.csv"), "").unwrap();
@@ -151,7 +151,7 @@ mod tests {
 
     /// Uses the recordings that this machine has.
     #[test]
-    fn the_recordings_at_hand_load_and_overlap() {
+    fn the_recordings_of_this_machine_load_and_overlap() {
         let recordings = Recordings::load(&recordings_folder()).unwrap();
         assert!(recordings.first_common_minute().is_some());
         assert!(recordings.venue(Venue::Coinbase).longest_hole().unwrap().missing_minutes >= 12);

@@ -25,7 +25,7 @@ pub struct PublishedCandle {
 ///
 /// # Errors
 ///
-/// Fails if the file cannot be read, or has a row that is not as this module describes it.
+/// Fails if the file cannot be read, or has a row that does not match the description of this module.
 pub fn published_candles(path: &Path) -> anyhow::Result<BTreeMap<i64, PublishedCandle>> {
     let mut reader = csv::Reader::from_reader(GzDecoder::new(File::open(path)?));
     ensure!(reader.headers()? == HEADER.as_slice(), "the header is not {HEADER:?}");

@@ -24,8 +24,8 @@ async fn converse(stream: &mut TcpStream, state: &State) -> anyhow::Result<()> {
     let mut received = Vec::new();
     while let Some(request) = next_request(stream, &mut received).await? {
         let (reply, delivery) = state.respond(&request);
-        let goes_on = deliver(stream, &reply, delivery).await?;
-        if !(goes_on && request.keep_alive) {
+        let reusable = deliver(stream, &reply, delivery).await?;
+        if !(reusable && request.keep_alive) {
             break;
         }
     }

@@ -1,4 +1,4 @@
-//! What a test has set: faults and prices that override the market.
+//! The faults and prices that a test has set. They override the market.
 //!
 //! A venue has one fault at a time. `quotes` implements faults of prices and times, `misconduct` all others.
 

@@ -54,7 +54,7 @@ impl Delivery {
 ///
 /// # Errors
 ///
-/// Fails if the client has gone.
+/// Fails if the client has disconnected.
 pub(super) async fn deliver(stream: &mut TcpStream, reply: &Reply, delivery: Delivery) -> io::Result<bool> {
     let body = &reply.body;
     match delivery {

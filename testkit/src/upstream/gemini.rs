@@ -1,4 +1,4 @@
-//! Gemini: `GET /v1/pricefeed`, every pair it trades, without times.
+//! Gemini: `GET /v1/pricefeed`, all pairs that it trades, without times.
 
 use http::StatusCode;
 use serde_json::{Value, json};

@@ -23,9 +23,9 @@ pub(super) fn answer(path: &str, query: &Query, quotes: &Quotes<'_>) -> Reply {
         result.extend(all.iter().map(answered));
     }
     for name in wanted.split(',').filter(|_| !wanted.is_empty()) {
-        let is_asked =
+        let is_wanted =
             |quoted: &&Quoted| altname(&quoted.pair) == name || canonical_name(&quoted.pair) == name;
-        let Some(quoted) = all.iter().find(is_asked) else { return failure("EQuery:Unknown asset pair") };
+        let Some(quoted) = all.iter().find(is_wanted) else { return failure("EQuery:Unknown asset pair") };
         result.extend([answered(quoted)]);
     }
     Reply::ok(&json!({"error": [], "result": result}))
@@ -83,14 +83,14 @@ mod tests {
 
     #[test]
     fn pairs_have_the_names_kraken_gives_them() {
-        for (pair, asked_by, answered_by) in [
+        for (pair, in_requests, in_responses) in [
             ("BTC-USD", "XBTUSD", "XXBTZUSD"),
             ("ETH-USD", "ETHUSD", "XETHZUSD"),
             ("BTC-CHF", "XBTCHF", "XBTCHF"),
             ("ETH-BTC", "ETHXBT", "ETHXBT"),
             ("SOL-USD", "SOLUSD", "SOLUSD"),
         ] {
-            assert_eq!((altname(pair).as_str(), canonical_name(pair).as_str()), (asked_by, answered_by));
+            assert_eq!((altname(pair).as_str(), canonical_name(pair).as_str()), (in_requests, in_responses));
         }
     }
 }

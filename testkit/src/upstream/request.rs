@@ -113,7 +113,7 @@ mod tests {
     }
 
     #[test]
-    fn a_head_is_read_when_it_is_complete_and_what_follows_it_is_left() {
+    fn a_complete_head_is_read_and_the_bytes_after_it_are_left() {
         let head = b"GET /kraken/x?a=b HTTP/1.1\r\nHost: fake\r\nX-CG-Demo-API-Key: secret\r\n\r\nGET /next";
         assert!(Request::parse(&head[..40]).unwrap().is_none());
         let (request, length) = Request::parse(head).unwrap().unwrap();
@@ -126,7 +126,7 @@ mod tests {
     }
 
     #[test]
-    fn nothing_follows_a_body_or_a_goodbye() {
+    fn no_request_follows_a_body_or_a_connection_close() {
         for field in ["connection: close", "content-length: 3", "transfer-encoding: chunked"] {
             let head = format!("POST / HTTP/1.1\r\n{field}\r\n\r\n");
             assert!(!Request::parse(head.as_bytes()).unwrap().unwrap().0.keep_alive, "{field}");

@@ -4,17 +4,17 @@ use serde_json::{Value, json};
 
 use super::SEQUENCE_HEADER;
 
-/// The headers of answers.
+/// The headers of responses.
 pub(super) fn headers() -> Value {
     let header = |description: &str, schema: Value| json!({"description": description, "schema": schema});
     json!({
         "Cache-Control": header(
-            "How long the answer may be cached: until the next slot begins or a price becomes stale. An answer about \
-             history that can no longer change is `immutable`.",
+            "How long the response may be cached: until the next slot begins or a price becomes stale. A response \
+             about history that can no longer change is `immutable`.",
             json!({"type": "string", "example": "public, max-age=8"}),
         ),
         "ETag": header(
-            "The tag to send as `If-None-Match`. It is the same on every pod, and weak if the answer is compressed.",
+            "The tag to send as `If-None-Match`. It is the same on every pod, and weak if the response is compressed.",
             json!({"type": "string", "example": "\"9f86d081884c7d659a2feaa0c55ad015\""}),
         ),
         "RateLimit": header(
@@ -34,11 +34,12 @@ pub(super) fn headers() -> Value {
             json!({"type": "integer", "minimum": 1, "example": 10}),
         ),
         "Vary": header(
-            "The request headers that the answer depends on.",
+            "The request headers that the response depends on.",
             json!({"type": "string", "example": "Accept-Encoding"}),
         ),
         (SEQUENCE_HEADER): header(
-            "The position in the log that the answer was made at. Send it as `at_sequence` to get the same answer again.",
+            "The position in the log that the response belongs to. Send it as `at_sequence` to get the same response \
+             again.",
             json!({"type": "integer", "format": "uint64", "minimum": 0, "example": 4711}),
         ),
     })

@@ -1,4 +1,4 @@
-//! The problems that each route can have, so that the document promises these and no others.
+//! The problems that each route can have, so that the document lists these and no others.
 
 use std::collections::BTreeMap;
 
@@ -65,7 +65,7 @@ pub(super) fn is_stream(id: &str) -> bool {
     STREAMS.contains(&id)
 }
 
-/// The answer of a status that stands for these codes.
+/// The response with a status that these codes share.
 fn response(codes: &[Code]) -> Tree {
     let lines: Vec<String> = codes.iter().map(|code| format!("`{code}`: {}", code.facts().meaning)).collect();
     let mut examples = Tree::object();

@@ -72,12 +72,12 @@ mod tests {
 
     use super::*;
 
-    const FOLDER: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/web");
+    const DIRECTORY: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/web");
 
     #[test]
-    fn every_file_in_the_folder_is_embedded() {
+    fn every_file_in_the_directory_is_embedded() {
         let found =
-            fs::read_dir(FOLDER).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap());
+            fs::read_dir(DIRECTORY).unwrap().map(|entry| entry.unwrap().file_name().into_string().unwrap());
         let embedded: BTreeSet<String> =
             FILES.iter().map(|file| file.name.to_owned()).chain(["index.html".to_owned()]).collect();
         assert_eq!(found.collect::<BTreeSet<String>>(), embedded);

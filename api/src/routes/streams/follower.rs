@@ -34,7 +34,7 @@ const CHUNK: usize = 64;
 /// How many events are read from the store at once: one or two blocks of a pair.
 const PAGE: usize = 256;
 
-/// How many more records a client may fall behind than it was at its best.
+/// By how many records a client's lag may exceed the smallest lag that it has had.
 const MAX_FALLING_BEHIND: u64 = 10_000;
 
 /// What to send next on a stream.
@@ -55,7 +55,7 @@ pub(super) struct Follower {
     subscription: Subscription,
     /// The first events of a client without a cursor.
     first: Option<Vec<Arc<Event>>>,
-    /// Everything up to here was sent or is not subscribed.
+    /// Everything up to here was either sent or is not part of the subscription.
     position: Position,
     least_lag: u64,
     log: LogIdentity,
@@ -153,7 +153,7 @@ impl Follower {
         }
     }
 
-    /// Ends the stream if the client falls further and further behind.
+    /// Ends the stream if the client reads more slowly than records arrive, so that its lag grows too much.
     fn keeps_up(&mut self, snapshot: &Snapshot) -> Result<(), Option<StreamEnd>> {
         let lag = snapshot.sequence.0.saturating_sub(self.position.sequence.0);
         self.least_lag = self.least_lag.min(lag);
@@ -195,12 +195,12 @@ fn page(
         return Ok(None);
     }
     for placed in store.ticks_and_gaps_after(ranges, after)? {
-        let (position, covering) = placed?;
+        let (position, tick_or_gap) = placed?;
         // The store may be ahead of the snapshot.
         if position.sequence > snapshot.sequence || events.len() == PAGE {
             break;
         }
-        events.push(Arc::new(Event::new(position, covering, origin)));
+        events.push(Arc::new(Event::new(position, tick_or_gap, origin)));
     }
     Ok(Some(events))
 }

@@ -1,4 +1,4 @@
-//! Events in JSON.
+//! Encodes events as JSON.
 
 use crate::dto::{EventItem, Nullable, PairText, PriceText, SpanText, TimeText};
 use common::{
@@ -7,10 +7,10 @@ use common::{
 };
 use ledger::{
     events::{Event, Frame},
-    store::Covering,
+    store::TickOrGap,
 };
 
-/// The bytes of an event, which are made once for all clients.
+/// The bytes of an event, which are created once for all clients.
 pub(super) fn frame<'a>(event: &'a Event, log: &LogIdentity) -> &'a Frame {
     event.frame(|event| {
         let item = item(event, log);
@@ -34,14 +34,14 @@ fn item(event: &Event, log: &LogIdentity) -> EventItem {
         price: None,
         cause: None,
     };
-    match event.covering {
-        Covering::Tick(_, tick) => EventItem {
+    match event.tick_or_gap {
+        TickOrGap::Tick(_, tick) => EventItem {
             sequence: Nullable(Some(tick.sequence.0)),
             epoch: Nullable(Some(tick.epoch.0)),
             price: Some(PriceText(tick.price)),
             ..common("tick", tick.slot, tick.interval)
         },
-        Covering::Gap(_, gap) => EventItem {
+        TickOrGap::Gap(_, gap) => EventItem {
             sequence: gap.recorded.map(|(sequence, _)| sequence.0).into(),
             epoch: gap.recorded.map(|(_, epoch)| epoch.0).into(),
             from: Some(TimeText(gap.from.start())),

@@ -83,16 +83,17 @@ impl StreamApi {
     ///
     /// With `format=ndjson`, each event is a line of JSON. In a terminal:
     /// `curl -N 'http://127.0.0.1:8080/v1/stream?format=ndjson'`. "Try it out" shows nothing here because it waits for the
-    /// end of the answer.
+    /// end of the response.
     ///
     /// After 15 seconds without an event the pod sends a heartbeat: a comment, or an empty line in NDJSON. Before the pod
     /// ends a stream, it gives the reason: `event: end` with `code` and `detail`, or in NDJSON a last line
     /// `{"kind":"end","code":…,"detail":…}`. Then reconnect with the id of the last event. The codes are listed at
     /// [/docs/errors](/docs/errors#ends-of-streams).
     ///
-    /// A stream lasts at most one day. A client that falls 10,000 records further behind than it was before is ended with
-    /// `too_slow`. A client that reads nothing for 30 seconds is disconnected without a reason. Five sixths of a pod's
-    /// connections may be streams, 10,000 by default; above that, the answer is 503 `too_many_streams`.
+    /// A stream lasts at most one day. If a client's distance to the newest record grows by more than 10,000 records,
+    /// its stream ends with `too_slow`. A client that reads nothing for 30 seconds is disconnected without a reason.
+    /// Five sixths of a pod's connections may be streams, 10,000 by default; above that, the response is 503
+    /// `too_many_streams`.
     #[oai(path = "/stream", method = "get", operation_id = "streamEvents")]
     async fn stream(
         &self,
@@ -196,7 +197,7 @@ fn last_event(end: StreamEnd, kind: Option<&'static str>) -> String {
     serde_json::to_string(&event).unwrap_or_default()
 }
 
-/// Describes a body for the document. The body itself is made elsewhere.
+/// Describes a body for the document. The handler creates the body itself.
 macro_rules! stream_payload {
     ($name:ident, $content_type:literal, $schema:expr) => {
         impl Payload for $name {

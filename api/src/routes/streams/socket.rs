@@ -95,17 +95,17 @@ async fn serve(mut socket: WebSocketStream, mut follower: Follower) {
     let _ = timeout(CLOSE_LIMIT, close).await;
 }
 
-/// What happens first on a connection.
+/// The next thing that happens on a connection.
 enum Input {
     /// There is something to send.
     Step(Step),
     /// The client sent a message that is malformed or too long.
     Malformed,
-    /// The client has gone.
+    /// The client has closed the connection.
     Disconnected,
 }
 
-/// Waits for the next step, and ignores messages of the client until then. The library answers pings.
+/// Waits for the next step, and ignores messages of the client until then. The library responds to pings.
 async fn next_input(socket: &mut WebSocketStream, next: impl Future<Output = Step>) -> Input {
     let mut next = pin!(next);
     loop {

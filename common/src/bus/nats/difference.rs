@@ -8,7 +8,7 @@ use std::{fmt, time::Duration};
 use async_nats::jetstream::stream::Config;
 use serde_json::{Map, Value};
 
-/// Options that do not affect the records. Operators may use them freely.
+/// Options that do not affect the records. Operators may set them to any value.
 const FREE: [&str; 3] = ["description", "metadata", "placement"];
 
 /// Options that can be changed without losing a record.

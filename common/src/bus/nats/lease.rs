@@ -2,7 +2,7 @@
 //!
 //! The server deletes the key unless its holder rewrites it in time. Every write names the revision that it replaces, so
 //! if two pollers compete, one of them is rejected. The age limit belongs to the bucket and not to the key, because keys
-//! with an age limit of their own were seen to lose it (see the decision on leadership).
+//! with an age limit of their own were seen to lose it (see `docs/decisions/0008-leadership.md`).
 
 use std::time::Duration;
 
@@ -32,7 +32,8 @@ const DEFINITION: &str = include_str!("../../../../nats/lease.json");
 /// The only key in the bucket.
 const KEY: &str = "poller";
 
-/// The holder writes the lease about once a second at most, so one of these attempts falls between two writes.
+/// How often seizing the lease is tried. An attempt fails if the holder renews the lease between our read and our write,
+/// which is unlikely to happen every time.
 const SEIZE_ATTEMPTS: usize = 20;
 
 /// Why an action that needs the lease was not performed.
@@ -40,7 +41,7 @@ const SEIZE_ATTEMPTS: usize = 20;
 pub(super) enum NotHeld {
     /// The lease could not be claimed.
     #[error(transparent)]
-    Unanswered(#[from] LeaseError),
+    Unclaimed(#[from] LeaseError),
     /// Another process holds the lease.
     #[error("another process holds the lease; it is creating the stream or restoring a backup into it")]
     Taken,
@@ -112,7 +113,7 @@ impl NatsLease {
                 Claim::Held(hold) => return Ok((hold, from)),
                 Claim::Taken(by) => from = by.or(from),
             }
-            let entry = self.bucket.entry(KEY).await.map_err(|error| self.unanswered(error))?;
+            let entry = self.bucket.entry(KEY).await.map_err(|error| self.request_error(error))?;
             // This fails if the holder renews the lease in between, or if a replica returned an outdated revision.
             if let Some(entry) = entry
                 && let Some(revision) = self.update(entry.revision).await?
@@ -130,12 +131,12 @@ impl NatsLease {
         match self.bucket.update(KEY, self.value(), revision).await {
             Ok(revision) => Ok(Some(revision)),
             Err(error) if error.kind() == UpdateErrorKind::WrongLastRevision => Ok(None),
-            Err(error) => Err(self.unanswered(error)),
+            Err(error) => Err(self.request_error(error)),
         }
     }
 
-    fn unanswered(&self, error: impl Into<Source>) -> LeaseError {
-        LeaseError(self.nats.unanswered(error).into())
+    fn request_error(&self, error: impl Into<Source>) -> LeaseError {
+        LeaseError(self.nats.request_error(error).into())
     }
 
     async fn try_claim(&self, held: Option<Hold>) -> Result<Claim, LeaseError> {
@@ -144,7 +145,7 @@ impl NatsLease {
         {
             return Ok(Claim::Held(Hold { term, revision }));
         }
-        let entry = self.bucket.entry(KEY).await.map_err(|error| self.unanswered(error))?;
+        let entry = self.bucket.entry(KEY).await.map_err(|error| self.request_error(error))?;
         let held = entry.as_ref().filter(|entry| entry.operation == Operation::Put);
         match held.map(holder) {
             Some(holder) if holder != Some(self.id) => return Ok(Claim::Taken(holder)),
@@ -189,7 +190,7 @@ impl Lease for NatsLease {
         self.span
     }
 
-    async fn answers(&self) -> bool {
+    async fn is_reachable(&self) -> bool {
         self.nats.is_connected() && self.bucket.entry(KEY).await.is_ok()
     }
 

@@ -75,15 +75,15 @@ pub enum MaintenanceError {
     /// The server's response does not have the expected format.
     #[error("cannot parse the response of the NATS server")]
     Unreadable(#[from] serde_json::Error),
-    /// No server receives the request.
+    /// No server receives requests on this subject.
     #[error("no NATS server responds to requests on {0}")]
-    Unheard(String),
+    NoResponders(String),
     /// The connection was lost, and a part of the stream may have been lost with it.
     #[error("the connection to NATS was lost: repeat the command")]
     Disconnected,
     /// The backup ended early.
     #[error("the backup was interrupted: {0}")]
-    BrokenOff(String),
+    Interrupted(String),
     /// A stream with messages already exists.
     #[error(
         "the stream {stream} exists already, with {messages} messages up to sequence {last}: back it up if it may still be \
@@ -142,9 +142,9 @@ impl std::fmt::Display for Contents {
 
 impl MaintenanceError {
     /// Whether the same request may succeed a moment later.
-    pub(super) fn may_pass(&self) -> bool {
+    pub(super) fn is_temporary(&self) -> bool {
         match self {
-            Self::Log(ReadError::Unavailable(_)) | Self::Unheard(_) => true,
+            Self::Log(ReadError::Unavailable(_)) | Self::NoResponders(_) => true,
             // The servers of a cluster are still connecting to each other.
             Self::Rejected(error) => error.code() == 503,
             _ => false,
@@ -171,8 +171,8 @@ impl Nats {
         loop {
             tokio::select! {
                 response = &mut response => return response.map_err(|error| match error.kind() {
-                    RequestErrorKind::NoResponders => MaintenanceError::Unheard(subject.to_owned()),
-                    _ => refused_or(self.unanswered(error)),
+                    RequestErrorKind::NoResponders => MaintenanceError::NoResponders(subject.to_owned()),
+                    _ => refused_or(self.request_error(error)),
                 }),
                 _ = connections.changed() => return Err(MaintenanceError::Disconnected),
                 () = sleep(RETRY_PAUSE) => {
@@ -191,7 +191,8 @@ impl Nats {
         act: impl AsyncFn() -> Result<T, MaintenanceError>,
     ) -> Result<T, MaintenanceError> {
         let until = tokio::time::Instant::now() + patience;
-        let may_retry = |error: &MaintenanceError| error.may_pass() && tokio::time::Instant::now() < until;
+        let may_retry =
+            |error: &MaintenanceError| error.is_temporary() && tokio::time::Instant::now() < until;
         retry(|| act(), |error| if may_retry(&error) { Ok(()) } else { Err(error) }).await
     }
 }

@@ -2,8 +2,8 @@
 //!
 //! JetStream guarantees that acknowledged records stay. It breaks this guarantee if a majority of the servers lose data,
 //! for example because their volumes were rolled back or damaged. The new leader then responds that there is no such
-//! record, and asking again does not help. So this process remembers every position that it has published, read or seen
-//! as the end of the log, and compares the leader's responses with that.
+//! record, and every retry gets the same response. So this process remembers every position that it has published, read or
+//! seen as the end of the log, and compares the leader's responses with that.
 //!
 //! A contradiction ends in one of two ways. Either the records reappear, because a server that has them becomes the
 //! leader. Or every server has been up to date with the leader for a while and none of them has the records; then they are
@@ -38,9 +38,9 @@ pub(super) struct Memory {
     /// The highest position that the log is known to have had.
     end: Sequence,
     pairs: BTreeMap<Pair, Known>,
-    /// Up to where the log covered each pair that this one has replaced, as after a restore. Removed once the pair is
-    /// continued.
-    former: BTreeMap<Pair, Timestamp>,
+    /// If the log was replaced, for example by a restore: the slot up to which the previous log covered each pair. Removed
+    /// once the pair is continued.
+    previous: BTreeMap<Pair, Timestamp>,
     /// For each pair: since when the leader has contradicted this memory although all servers are up to date, and when it
     /// did so last.
     contradicted: BTreeMap<Pair, (Instant, Instant)>,
@@ -75,8 +75,8 @@ pub(super) struct LeaderResponse<'a> {
 pub(super) enum Judgement {
     /// There is no contradiction.
     Consistent,
-    /// Every server is up to date with the leader, but the response still contradicts the memory. The message at this position
-    /// is lost if no server has it. The text describes the contradiction.
+    /// Every server is up to date with the leader, but the response still contradicts the memory. The message at this
+    /// position is lost if no server has it. The text describes the contradiction.
     Missing(Sequence, String),
     /// Records are lost.
     Lost {
@@ -96,8 +96,8 @@ impl Memory {
         let known = self.pairs.get(&pair).copied();
         let is_behind =
             known.is_some_and(|known| response.newest < known.sequence && response.first <= known.sequence);
-        let is_given_up = self.continued.as_ref().is_some_and(|continued| !continued.contains(&pair));
-        if response.end < self.end || (is_behind && !is_given_up) {
+        let is_loss_accepted = self.continued.as_ref().is_some_and(|continued| !continued.contains(&pair));
+        if response.end < self.end || (is_behind && !is_loss_accepted) {
             let since = match (self.contradicted.get(&pair), response.settled_after) {
                 (Some((since, last)), Some(_)) if now.duration_since(*last) < FORGOTTEN_AFTER => *since,
                 _ => now,
@@ -123,14 +123,14 @@ impl Memory {
     }
 
     /// Accepts that everything after `end` is lost.
-    pub(super) fn give_up(&mut self, end: Sequence) {
+    pub(super) fn accept_loss(&mut self, end: Sequence) {
         self.end = end;
         self.contradicted.clear();
         self.continued = Some(BTreeSet::new());
     }
 
     /// Restarts the waiting time, because a server has a message that the leader does not have.
-    pub(super) fn unsettle(&mut self, pair: Pair) {
+    pub(super) fn restart_wait(&mut self, pair: Pair) {
         self.contradicted.remove(&pair);
     }
 
@@ -160,14 +160,14 @@ impl Memory {
         }
     }
 
-    /// Whether the log that this one has replaced had records of later slots.
+    /// Whether the previous log covered the pair beyond the slot `covered`. False if `covered` is `None`.
     pub(super) fn had_later(&self, pair: Pair, covered: Option<Timestamp>) -> bool {
-        self.former.get(&pair).is_some_and(|former| covered.is_some_and(|covered| covered < *former))
+        self.previous.get(&pair).is_some_and(|previous| covered.is_some_and(|covered| covered < *previous))
     }
 
     /// Remembers an appended record, which continues the pair's chain.
     pub(super) fn appended(&mut self, pair: Pair, sequence: Sequence, covered: Option<Timestamp>) {
-        self.former.remove(&pair);
+        self.previous.remove(&pair);
         self.end = self.end.max(sequence);
         self.pairs.insert(pair, Known { sequence, covered });
         if let Some(continued) = &mut self.continued {
@@ -175,7 +175,7 @@ impl Memory {
         }
     }
 
-    /// Forgets everything if this is another log.
+    /// Calls [`Self::forget`] if this is another log.
     fn switch_to(&mut self, log: &LogIdentity) {
         if self.log.as_ref() != Some(log) {
             self.forget();
@@ -183,11 +183,11 @@ impl Memory {
         }
     }
 
-    /// Forgets the log, because it was replaced, but not up to where it covered its pairs.
+    /// Forgets the log, because it was replaced. Remembers only the slot up to which it covered each pair.
     pub(super) fn forget(&mut self) {
         let covered = |(pair, known): (&Pair, &Known)| Some((*pair, known.covered?));
-        let former = self.pairs.iter().filter_map(covered).collect();
-        *self = Self { former, ..Self::default() };
+        let previous = self.pairs.iter().filter_map(covered).collect();
+        *self = Self { previous, ..Self::default() };
     }
 
     fn contradiction(&self, pair: Pair, response: &LeaderResponse<'_>) -> String {
@@ -268,9 +268,9 @@ mod tests {
         tokio::time::advance(SETTLED_AFTER).await;
         let missing = judged(&mut memory, (20, 0), true);
         assert!(matches!(missing, Judgement::Missing(Sequence(10), _)), "{missing:?}");
-        memory.unsettle(pair("BTC-USD"));
+        memory.restart_wait(pair("BTC-USD"));
         assert!(is_in_doubt(&judged(&mut memory, (20, 0), true)), "a server turned out to have it");
-        memory.give_up(Sequence(20));
+        memory.accept_loss(Sequence(20));
         assert_eq!(
             judged(&mut memory, (20, 0), true),
             Judgement::Lost { known: Some(Sequence(10)), covered: slot(100) }
@@ -293,7 +293,7 @@ mod tests {
         tokio::time::advance(SETTLED_AFTER).await;
         let missing = judged(&mut memory, (12, 12), true);
         assert!(matches!(missing, Judgement::Missing(Sequence(30), _)), "{missing:?}");
-        memory.give_up(Sequence(12));
+        memory.accept_loss(Sequence(12));
         assert_eq!(judged(&mut memory, (12, 12), true), Judgement::Lost { known: None, covered: None });
         let log = log("a");
         let other = LeaderResponse {
@@ -331,10 +331,10 @@ mod tests {
         let mut memory = Memory::default();
         memory.saw(&log("b"), pair("BTC-USD"), Sequence(10), slot(100));
         assert_eq!(judged(&mut memory, (0, 0), false), Judgement::Consistent);
-        // But what it covers may be less than what the former one covered.
+        // But it may cover less than the previous log did.
         assert!(memory.had_later(pair("BTC-USD"), slot(90)));
         assert!(!memory.had_later(pair("BTC-USD"), slot(100)));
-        assert!(!memory.had_later(pair("BTC-USD"), None), "an empty log begins from nothing");
+        assert!(!memory.had_later(pair("BTC-USD"), None), "an empty log starts new chains");
         memory.appended(pair("BTC-USD"), Sequence(1), slot(90));
         assert!(!memory.had_later(pair("BTC-USD"), slot(90)));
     }

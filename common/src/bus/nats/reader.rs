@@ -46,7 +46,7 @@ const CHECK_PAUSE: Duration = Duration::from_secs(5).saturating_sub(REQUEST_TIME
 /// The server deletes a consumer that has been idle for this long.
 const CONSUMER_EXPIRES_AFTER: Duration = Duration::from_secs(30);
 
-/// The pause between two questions whether the servers agree again. Each asks all of them several times.
+/// The pause before checking again whether the servers agree. Each check sends several requests to all of them.
 const DOUBT_PAUSE: Duration = Duration::from_secs(3);
 
 /// Follows the stream with consumers of its own.
@@ -75,7 +75,7 @@ struct Position {
     cursor: Sequence,
     /// The oldest message of the stream at the last check.
     first: Sequence,
-    /// Whether messages have been missing since.
+    /// Whether messages were missing before the newest one, so that `first` must be updated.
     has_skipped: bool,
     /// The newest message that the reader has seen, which identifies the log.
     newest: Option<Entry>,
@@ -199,9 +199,9 @@ impl Position {
             ..pull::Config::default()
         };
         let created = self.nats.context.create_consumer_on_stream(config, &self.nats.stream).await;
-        let consumer: Consumer<pull::Config> = created.map_err(|error| self.nats.unanswered(error))?;
+        let consumer: Consumer<pull::Config> = created.map_err(|error| self.nats.request_error(error))?;
         let messages = consumer.stream().max_messages_per_batch(PULL_MESSAGES).messages().await;
-        messages.map_err(|error| self.nats.unanswered(error))
+        messages.map_err(|error| self.nats.request_error(error))
     }
 
     /// Fails unless the stream's leader has the expected message at a position, or the message has expired.
@@ -211,14 +211,14 @@ impl Position {
         is_expected: impl Fn(&Entry) -> bool,
     ) -> Result<(), ReadError> {
         let stream = self.nats.context.get_stream_no_info(&self.nats.stream).await;
-        let stream = stream.map_err(|error| self.nats.unanswered(error))?;
+        let stream = stream.map_err(|error| self.nats.request_error(error))?;
         let found = stream.get_raw_message(sequence.0).await;
         // The order matters: if the server is the confirmed leader now, it was the leader when it returned the message.
         let StreamCheck { info, .. } = self.check().await?;
         let holds = match found {
             Ok(message) => is_expected(&entry(message.sequence, Some(&message.headers), message.payload)),
             Err(error) if error.kind() == RawMessageErrorKind::NoMessageFound => sequence < self.first,
-            Err(error) => return Err(self.nats.unanswered(error)),
+            Err(error) => return Err(self.nats.request_error(error)),
         };
         if !holds {
             let reason = format!("its message {sequence} has changed");
@@ -230,7 +230,7 @@ impl Position {
     /// Moves the cursor to a message and adds it to the batch.
     fn advance(&mut self, entry: Entry, batch: &mut Batch) {
         if entry.sequence > self.cursor.next() {
-            // The code that processes the batch also sees the missing messages.
+            // The code that processes the batch notices the missing messages by their sequences.
             let (from, before) = (self.cursor.next().0, entry.sequence.0);
             tracing::warn!(event = "messages_missing", from, before, "the log no longer has these messages");
             self.has_skipped = true;
@@ -245,7 +245,7 @@ impl Position {
         seen.is_some_and(|seen| !is_same(seen, found))
     }
 
-    /// Asks the leader whether this is another log. The consumer's own server may be a damaged one.
+    /// Checks with the leader whether this is another log. The server that runs the consumer may itself be damaged.
     async fn verify_newest(&mut self) -> Result<(), ReadError> {
         let Some(newest) = self.newest.clone() else { return Ok(()) };
         let sequence = newest.sequence;

@@ -1,8 +1,8 @@
 //! Replaces the other servers' copies of the log with the leader's.
 //!
 //! nats-server does not notice that copies differ, and never corrects them: a server whose stream is longer than the
-//! leader's keeps its own messages (see decision 0022). But a server that gets a new copy gets the leader's. So the stream
-//! is first reduced to the leader's copy, and then gets its other replicas back.
+//! leader's keeps its own messages (see `docs/decisions/0022-a-log-that-lost-records.md`). But a new copy is always made from
+//! the leader's. So the stream is first reduced to one replica, which is the leader's, and then gets its other replicas back.
 
 use std::time::Duration;
 
@@ -12,8 +12,8 @@ use tokio::time::{sleep, timeout};
 use super::{Nats, NatsError, lease, replicas::Replicas};
 use crate::{bus::ReadError, domain::Sequence, retry::RETRY_PAUSE};
 
-/// How long the bucket's copies may take. It holds one key, so anything longer is a server that is stuck, and the log does
-/// not depend on it.
+/// How long to wait until the copies of the lease bucket are complete. The bucket holds a single key, so if it takes longer,
+/// a server is stuck. The repair then succeeds anyway, because the copies of the log do not depend on it.
 const BUCKET_PATIENCE: Duration = Duration::from_secs(30);
 
 /// The leader's copy, from which all others are created.
@@ -41,9 +41,11 @@ impl Nats {
         Ok(LeadersCopy { server, behind, messages, last, replicas })
     }
 
-    /// Replaces every other server's copy of the log and of the lease's bucket with the leader's. What damaged the one
-    /// has damaged the other. Waits for as long as that takes; if it is interrupted, `tickwell log apply` gives both their
-    /// replicas back.
+    /// Replaces every other server's copy of the log and of the lease bucket with the leader's. The bucket is included,
+    /// because whatever damaged a server's copy of the log has probably damaged its copy of the bucket too.
+    ///
+    /// Waits until the copies of the log are complete, however long that takes. If it is interrupted, `tickwell log apply`
+    /// restores the number of replicas of both.
     pub async fn repair(&self) -> Result<LeadersCopy, NatsError> {
         let replicas = self.stream_info().await?.config.num_replicas;
         self.renew_copies(&self.stream, replicas).await?;
@@ -52,37 +54,38 @@ impl Nats {
             tracing::warn!(
                 event = "bucket_not_repaired",
                 bucket,
-                "the copies of the lease's bucket are not complete yet; `tickwell log verify` shows when they are"
+                "the copies of the lease bucket are not complete yet; `tickwell log verify` shows when they are"
             );
         }
         self.leaders_copy().await
     }
 
     async fn renew_copies(&self, stream: &str, replicas: usize) -> Result<(), NatsError> {
-        let is_alone = |info: &Info| info.cluster.as_ref().is_none_or(|cluster| cluster.replicas.is_empty());
-        self.reach(stream, 1, is_alone).await?;
-        self.reach(stream, replicas, |info| Replicas::of(info).are_all_current()).await
+        let has_one_replica =
+            |info: &Info| info.cluster.as_ref().is_none_or(|cluster| cluster.replicas.is_empty());
+        self.set_replicas(stream, 1, has_one_replica).await?;
+        self.set_replicas(stream, replicas, |info| Replicas::of(info).are_all_current()).await
     }
 
-    /// Sets a stream's number of replicas, and waits until `is_reached`. The servers elect a leader meanwhile, and while
-    /// they do, requests get no response.
-    async fn reach(
+    /// Sets a stream's number of replicas, and waits until `is_done` returns true. Requests get no response while the
+    /// servers elect a leader.
+    async fn set_replicas(
         &self,
         stream: &str,
         num_replicas: usize,
-        is_reached: impl Fn(&Info) -> bool,
+        is_done: impl Fn(&Info) -> bool,
     ) -> Result<(), NatsError> {
         loop {
             match self.info_from_leader(stream).await {
                 Ok(info) if info.config.num_replicas != num_replicas => {
                     let config = Config { num_replicas, ..info.config };
                     let updated = self.context.update_stream(&config).await;
-                    match updated.map_err(|error| self.unanswered(error)) {
+                    match updated.map_err(|error| self.request_error(error)) {
                         Ok(_) | Err(ReadError::Unavailable(_)) => {}
                         Err(error) => return Err(error.into()),
                     }
                 }
-                Ok(info) if is_reached(&info) => return Ok(()),
+                Ok(info) if is_done(&info) => return Ok(()),
                 Ok(_) | Err(ReadError::Unavailable(_)) => {}
                 Err(error) => return Err(error.into()),
             }
@@ -90,6 +93,7 @@ impl Nats {
         }
     }
 
+    /// Returns information about the stream. Fails unless it comes from a leader that a majority follows.
     async fn info_from_leader(&self, stream: &str) -> Result<Info, ReadError> {
         let found = self.context.get_stream(stream).await.map_err(|error| self.not_found(error))?;
         let info = found.cached_info().clone();

@@ -78,6 +78,11 @@ impl ReplicaReport {
     /// Reports that the state of the replicas is unknown, because the log has no leader or does not respond.
     pub(super) fn unknown(&self) {
         self.metrics.replicas_current.set(0);
+        if let Some(check) = &self.check {
+            let reason = "it is unknown how many NATS servers have a complete copy of the log, because it does not respond, \
+                          has no leader or does not exist";
+            check.set(Condition::Degraded(reason.to_owned()));
+        }
     }
 
     /// Reports the state of the replicas. Logs only changes.
@@ -156,7 +161,7 @@ mod tests {
     }
 
     #[test]
-    fn a_leader_counts_only_while_a_majority_answers_it() {
+    fn a_leader_counts_only_while_a_majority_responds_to_it() {
         // Each case is a response of a real cluster of three servers.
         let healthy = replicas(Some("n2"), &[("n0", true, 680), ("n1", true, 680)]);
         assert_eq!((healthy.current, healthy.is_led, healthy.are_all_current()), (3, true, true));

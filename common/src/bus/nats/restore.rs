@@ -237,7 +237,7 @@ impl Restore {
         let send = || self.nats.send(&self.target, piece.clone());
         let response = retry(send, |error| match error {
             // No server received the piece, so it is safe to send it again. After any other error it is not.
-            MaintenanceError::Unheard(_) if Instant::now() < until => Ok(()),
+            MaintenanceError::NoResponders(_) if Instant::now() < until => Ok(()),
             error => Err(error),
         });
         let response = response.await?;

@@ -28,7 +28,7 @@ pub(super) struct Search<'a> {
 /// Why a search failed.
 pub(super) enum SearchError {
     /// A request failed.
-    Unanswered(RawMessageError),
+    Request(RawMessageError),
     /// A record has a newer format, or there are too many messages that are not records.
     Read(ReadError),
 }
@@ -105,6 +105,6 @@ fn found(response: Result<StreamMessage, RawMessageError>) -> Result<Option<Stre
     match response {
         Ok(message) => Ok(Some(message)),
         Err(error) if error.kind() == LastRawMessageErrorKind::NoMessageFound => Ok(None),
-        Err(error) => Err(SearchError::Unanswered(error)),
+        Err(error) => Err(SearchError::Request(error)),
     }
 }

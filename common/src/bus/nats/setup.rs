@@ -4,7 +4,7 @@
 use async_nats::jetstream::{
     self, ErrorCode,
     context::{CreateStreamError, CreateStreamErrorKind},
-    stream::Config,
+    stream::{Config, Info},
 };
 
 use super::{
@@ -127,7 +127,7 @@ impl Nats {
             Err(ReadError::Gone { .. }) => None,
             Err(error) => return Err(error.into()),
         };
-        let behind = info.as_ref().map(|info| Replicas::of(info).behind).unwrap_or_default();
+        let behind = info.as_ref().map(servers_behind).unwrap_or_default();
         let found = info.map(|info| info.config);
         let presence = if found.is_some() { Presence::Found } else { Presence::Missing };
         let differing = found.as_ref().map_or(Ok(Vec::new()), |found| differences(wanted, found));
@@ -154,8 +154,16 @@ impl Nats {
                 stream: wanted.name.clone(),
                 reason: format!("the server cannot {act} it: {reason}"),
             },
-            _ => self.unanswered(error).into(),
+            _ => self.request_error(error).into(),
         }
+    }
+}
+
+/// Without a leader, any server responds, and calls the others outdated even if only its own copy is.
+fn servers_behind(info: &Info) -> Vec<String> {
+    match Replicas::of(info) {
+        Replicas { is_led: true, behind, .. } => behind,
+        _ => vec!["unknown, because the stream has no leader".to_owned()],
     }
 }
 

@@ -1,4 +1,4 @@
-//! Copies the stream from the server, as of one moment, while pollers keep writing to it.
+//! Copies the stream from the server, as it is at one moment, while pollers keep writing to it.
 //!
 //! The server sends the copy in pieces to a subject of ours. We acknowledge pieces, and the server then sends more. The
 //! subject for the acknowledgement contains the number of the piece, so a lost piece is noticed.
@@ -75,7 +75,7 @@ impl Snapshot {
         if let Some(reply) = piece.reply {
             let number = reply.rsplit('.').next().and_then(|number| number.parse::<u64>().ok());
             if number.is_some_and(|number| number != self.received) {
-                return Err(MaintenanceError::BrokenOff(format!(
+                return Err(MaintenanceError::Interrupted(format!(
                     "piece {} was lost in transfer",
                     self.received
                 )));
@@ -96,7 +96,7 @@ impl Snapshot {
             Some(status) if status == END_OF_SNAPSHOT => Ok(()),
             Some(status) => {
                 let reason = last.description.as_deref().unwrap_or_default();
-                Err(MaintenanceError::BrokenOff(format!("{status} {reason}")))
+                Err(MaintenanceError::Interrupted(format!("{status} {reason}")))
             }
         }
     }

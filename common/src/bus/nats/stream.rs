@@ -79,14 +79,14 @@ impl Nats {
             }
             Ok(found) => return Ok(found),
             Err(error) if matches!(error.kind(), GetStreamErrorKind::JetStream(_)) => {}
-            Err(error) => return Err(Obstacle::Unknown(self.unanswered(error))),
+            Err(error) => return Err(Obstacle::Unknown(self.request_error(error))),
         }
         let creating = self.context.create_stream(wanted);
         let created = match lease {
             Some(lease) => lease.while_held(creating).await?,
             None => creating.await,
         };
-        let created = created.map_err(|error| Obstacle::NotCreated(self.unanswered(error)))?;
+        let created = created.map_err(|error| Obstacle::NotCreated(self.request_error(error)))?;
         tracing::info!(event = "stream_created", stream = wanted.name, "created the stream");
         Ok(created)
     }
@@ -132,7 +132,7 @@ impl Nats {
             GetStreamErrorKind::JetStream(error) if error.error_code() == ErrorCode::STREAM_NOT_FOUND => {
                 ReadError::Gone { stream: self.stream.clone(), by_hand: BY_HAND.to_owned() }
             }
-            _ => self.unanswered(error),
+            _ => self.request_error(error),
         }
     }
 
@@ -146,7 +146,7 @@ impl Nats {
             return Err(ReadError::Unavailable("this process does not hold the lease".into()));
         }
         let definition = self.definition().map_err(|error| ReadError::Unavailable(error.into()))?;
-        self.context.create_stream(&definition).await.map_err(|error| self.unanswered(error))?;
+        self.context.create_stream(&definition).await.map_err(|error| self.request_error(error))?;
         tracing::warn!(
             event = "stream_recreated",
             stream = self.stream,

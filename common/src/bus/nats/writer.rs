@@ -16,7 +16,7 @@ use tokio::time::Instant;
 use super::{
     Nats, NatsError, NatsLease,
     memory::{Judgement, LeaderResponse, Memory, SETTLED_AFTER},
-    opinions::Wanted,
+    other_servers::Wanted,
     replicas::Replicas,
     search::{Search, SearchError, readable},
     stream::identity,
@@ -28,11 +28,12 @@ use crate::{
     wire,
 };
 
-/// How long a single server must contradict what is known before it is believed.
+/// How long the only server of a log must contradict this process's memory before its records are considered lost.
 const SETTLED_AFTER_ALONE: Duration = Duration::from_secs(1);
 
-/// How long a new process waits for servers that are down or not up to date before it relies on the others. It knows nothing
-/// that could contradict them. After a power failure, the servers of a cluster return within a few seconds of each other.
+/// How long a new process waits for servers that are down or not up to date before it relies on the others. A new process
+/// has no memory that could contradict them. After a power failure, the servers of a cluster return within a few seconds of
+/// each other.
 const NEW_FOR: Duration = Duration::from_secs(10);
 
 const SEE_OPERATIONS: &str = "; see \"The servers of the log contradict each other\" in docs/operations.md";
@@ -105,10 +106,10 @@ impl LogWriter for NatsWriter {
             Ok(acknowledgement) => {
                 let sequence = Sequence(acknowledgement.sequence);
                 if sequence <= end {
-                    // Finding out what happened is the same as for a record that the fence refused.
+                    // The caller handles this like a record that the fence refused: it reads the newest record again.
                     tracing::error!(
                         event = "log_set_back", %sequence, %end,
-                        "the log stored a record before the end that it had; it was set back"
+                        "the log stored a record at a position that was already used; it was reset to an older state"
                     );
                     return Err(AppendError::WrongLastSequence);
                 }
@@ -122,7 +123,7 @@ impl LogWriter for NatsWriter {
             Err(error) if error.kind() == PublishErrorKind::StreamNotFound => {
                 Err(AppendError::Unconfirmed(self.diagnose_stream(error).await.into()))
             }
-            Err(error) => Err(AppendError::Unconfirmed(self.nats.unanswered(error).into())),
+            Err(error) => Err(AppendError::Unconfirmed(self.nats.request_error(error).into())),
         }
     }
 }
@@ -181,8 +182,8 @@ impl NatsWriter {
             first: Sequence(info.state.first_sequence),
             newest: found.sequence,
             settled_after: replicas.are_all_current().then_some(match replicas.wanted {
-                // There is no other server that could have the record. But another look of this process may have been
-                // later than this response.
+                // No other server can have the record. The short wait is for requests of this process that overlap: memory
+                // may come from a response that is newer than this one.
                 1 => SETTLED_AFTER_ALONE,
                 _ => SETTLED_AFTER,
             }),
@@ -195,7 +196,7 @@ impl NatsWriter {
         }
         if let Judgement::Missing(sequence, reason) = &judgement {
             if has_more || self.nats.is_held_elsewhere(*sequence, info).await? {
-                self.memory().unsettle(pair);
+                self.memory().restart_wait(pair);
                 return Err(ReadError::InDoubt(format!(
                     "{reason}, but another server has it{SEE_OPERATIONS}"
                 )));
@@ -206,7 +207,7 @@ impl NatsWriter {
                 reason,
                 "the log has lost acknowledged records; recording a gap for their slots"
             );
-            self.memory().give_up(response.end);
+            self.memory().accept_loss(response.end);
             judgement = self.memory().judge(pair, &response, Instant::now());
         }
         let found = match judgement {
@@ -232,8 +233,8 @@ impl NatsWriter {
         Ok(found)
     }
 
-    /// Searches for records of a pair in every other way before accepting that it has none. A record that is found is
-    /// remembered, and then contradicts the leader.
+    /// Searches for records of a pair in every other way before it is accepted that the pair has none. A record that is
+    /// found is remembered, and then contradicts the leader.
     async fn look_for_any(
         &self,
         pair: Pair,
@@ -278,7 +279,7 @@ impl NatsWriter {
         match result {
             Ok(found) => Ok(found),
             Err(SearchError::Read(error)) => Err(error),
-            Err(SearchError::Unanswered(error)) => Err(self.diagnose_stream(error).await),
+            Err(SearchError::Request(error)) => Err(self.diagnose_stream(error).await),
         }
     }
 
@@ -286,7 +287,7 @@ impl NatsWriter {
     /// permission. The caller's next attempt then finds a log without the expected records.
     async fn diagnose_stream(&self, error: impl Into<Source>) -> ReadError {
         match self.nats.stream_info().await {
-            Ok(_) => self.nats.unanswered(error),
+            Ok(_) => self.nats.request_error(error),
             Err(gone @ ReadError::Gone { .. }) => match self.nats.recreate_stream(&self.lease).await {
                 Ok(()) => {
                     self.memory().forget();

@@ -1,7 +1,7 @@
 //! Restoring a store from a backup.
 //!
-//! The store is built in a temporary folder beside its final place, and is moved there once the whole backup has been
-//! read and verified. A partial store is never visible.
+//! The store is built in a temporary directory beside its final place, and is moved there once the whole backup has
+//! been read and verified. A partial store is never visible.
 
 use std::{
     fs::{self, File},
@@ -32,15 +32,15 @@ const CLOSE_PAUSE: Duration = Duration::from_millis(5);
 #[derive(Debug, thiserror::Error)]
 pub enum RestoreError {
     /// There is already a store.
-    #[error("there is already a store in {path}; name another folder, or move that one away")]
+    #[error("there is already a store in {path}; name another directory, or move that one away")]
     AlreadyThere {
         /// The existing store.
         path: String,
     },
-    /// Another process is restoring to the same folder.
+    /// Another process is restoring to the same directory.
     #[error("another process is restoring to {path}; wait until it has finished")]
     Busy {
-        /// The temporary folder.
+        /// The temporary directory.
         path: String,
     },
     /// The backup is not valid.
@@ -57,10 +57,10 @@ pub enum RestoreError {
         /// The format that this version reads and writes.
         written: &'static str,
     },
-    /// The folder cannot be used.
+    /// The directory cannot be used.
     #[error("cannot use {path}")]
     Folder {
-        /// The folder.
+        /// The directory.
         path: String,
         /// The system's error.
         #[source]
@@ -69,7 +69,7 @@ pub enum RestoreError {
     /// The store cannot be written.
     #[error("cannot write to {path}")]
     Write {
-        /// The temporary folder.
+        /// The temporary directory.
         path: String,
         /// Why the write failed.
         #[source]
@@ -94,7 +94,7 @@ pub fn restore(folder: &Path, read: impl BufRead) -> Result<Summary, RestoreErro
         return Err(RestoreError::Busy { path: name(&temporary) });
     }
     // Left behind by an attempt that was interrupted.
-    let temporary = TemporaryFolder(temporary);
+    let temporary = TemporaryDirectory(temporary);
     temporary.clear().map_err(cannot_use)?;
     build(&temporary.0, &mut reader)?;
     let summary = reader.finish()?;
@@ -106,10 +106,10 @@ pub fn restore(folder: &Path, read: impl BufRead) -> Result<Summary, RestoreErro
     Ok(summary)
 }
 
-/// A temporary folder that is removed unless it was renamed.
-struct TemporaryFolder(PathBuf);
+/// A temporary directory that is removed unless it was renamed.
+struct TemporaryDirectory(PathBuf);
 
-impl TemporaryFolder {
+impl TemporaryDirectory {
     fn clear(&self) -> io::Result<()> {
         match fs::remove_dir_all(&self.0) {
             Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
@@ -118,7 +118,7 @@ impl TemporaryFolder {
     }
 }
 
-impl Drop for TemporaryFolder {
+impl Drop for TemporaryDirectory {
     fn drop(&mut self) {
         // If this fails, the next restore removes it.
         let _ = self.clear();

@@ -106,7 +106,7 @@ fn an_existing_store_is_never_replaced() {
     let (bytes, _) = bytes(&store);
     assert!(matches!(restore(folder.path(), bytes.as_slice()), Err(RestoreError::AlreadyThere { .. })));
     assert_eq!(store.cursor().unwrap(), Sequence(3));
-    // Another process is restoring to the folder, and then leaves an unfinished restore behind.
+    // Another process is restoring to the directory, and then leaves an unfinished restore behind.
     let other = tempfile::tempdir().unwrap();
     let temporary = other.path().join("restoring");
     let held = sled::Config::new().path(&temporary).open().unwrap();

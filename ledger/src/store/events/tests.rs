@@ -18,7 +18,7 @@ fn read(store: &Store, pairs: &[&str], after: Position, up_to: Sequence) -> Vec<
 fn naive(log: &[Stored], pairs: &[&str], after: Position) -> Vec<Positioned> {
     let of_pairs = log.iter().filter(|stored| pairs.contains(&stored.record.pair.to_string().as_str()));
     let found = of_pairs.filter_map(|Stored { sequence, record }| {
-        Some((Position::after(*sequence), Covering::of(*sequence, record)?))
+        Some((Position::after(*sequence), TickOrGap::of(*sequence, record)?))
     });
     found.filter(|(position, _)| *position > after).collect()
 }

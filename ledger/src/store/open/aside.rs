@@ -17,7 +17,7 @@ const KEPT_ASIDE: usize = 3;
 const SNAPSHOT: &str = "snap.";
 
 impl Store {
-    /// Moves the store in a folder out of the way, even if it can be opened: its log is gone, or the store turned out
+    /// Moves the store in a directory out of the way, even if it can be opened: its log is gone, or the store turned out
     /// to be damaged. Fails with [`OpenError::InUse`] until sled has closed the file, shortly after the last handle
     /// was dropped.
     pub fn set_aside(folder: &Path, now: Timestamp) -> Result<(), OpenError> {

@@ -5,10 +5,10 @@ use crate::store::StoreError;
 /// Why a store cannot be opened.
 #[derive(Debug, thiserror::Error)]
 pub enum OpenError {
-    /// The folder cannot be used.
+    /// The directory cannot be used.
     #[error("store.path: cannot use {path}")]
     Folder {
-        /// The folder, or a file in it.
+        /// The directory, or a file in it.
         path: String,
         /// The system's error.
         #[source]
@@ -20,14 +20,14 @@ pub enum OpenError {
         /// The store.
         path: String,
     },
-    /// The folder holds the only copy of an in-process log where a copy of a NATS log is expected, or the reverse.
+    /// The directory holds the only copy of an in-process log where a copy of a NATS log is expected, or the reverse.
     #[error(
-        "store.path: {path} holds {held}, but {wanted} is needed; set another store.path, or move that folder away"
+        "store.path: {path} holds {held}, but {wanted} is needed; set another store.path, or move that directory away"
     )]
     OtherKind {
         /// The store.
         path: String,
-        /// What the folder holds.
+        /// What the directory holds.
         held: &'static str,
         /// What was expected.
         wanted: &'static str,
@@ -66,7 +66,7 @@ pub enum OpenError {
     /// The only copy of an in-process log cannot be read.
     #[error(
         "store.path: cannot read {path}, which is the only copy of its history; restore it from a backup, or move \
-         the folder away to start with an empty store"
+         the directory away to start with an empty store"
     )]
     OnlyCopy {
         /// The store.

@@ -33,7 +33,7 @@ fn an_existing_copy_is_opened_as_it_is_or_not_at_all() {
 }
 
 #[test]
-fn a_store_is_moved_aside_once_nobody_uses_it() {
+fn a_store_is_moved_aside_once_its_last_handle_is_dropped() {
     let folder = tempfile::tempdir().unwrap();
     Store::set_aside(folder.path(), now()).unwrap();
     assert_eq!(aside(folder.path()), 0, "there is no store yet");
@@ -68,7 +68,7 @@ fn written_in(format: &str, store: Store) {
     store.database.put(key::FORMAT, format.as_bytes()).unwrap();
 }
 
-/// What an error for another format says: the format found, the one written, and whether it is an only copy.
+/// The fields of an error for another format: the format found, the one written, and whether it is an only copy.
 fn other_format(refused: Result<Store, OpenError>) -> (String, &'static str, bool) {
     match refused {
         Err(OpenError::OtherFormat { found, written, is_only_copy, .. }) => (found, written, is_only_copy),

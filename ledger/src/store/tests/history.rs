@@ -5,7 +5,7 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::{
-    store::{Covering, rollup},
+    store::{TickOrGap, rollup},
     summary::Summary,
 };
 
@@ -134,9 +134,9 @@ fn naive(log: &[Stored], pair: Pair) -> (Vec<StoredTick>, Vec<StoredGap>) {
             gaps.push(StoredGap { from, slot, interval, cause, recorded: None, asked: None });
         }
         covered = Some(last);
-        match Covering::of(*sequence, record).unwrap() {
-            Covering::Tick(_, tick) => ticks.push(tick),
-            Covering::Gap(_, gap) => gaps.push(gap),
+        match TickOrGap::of(*sequence, record).unwrap() {
+            TickOrGap::Tick(_, tick) => ticks.push(tick),
+            TickOrGap::Gap(_, gap) => gaps.push(gap),
         }
     }
     (ticks, gaps)
@@ -210,20 +210,20 @@ proptest! {
             let here = log.iter().find(|stored| stored.sequence == at).map(|stored| &stored.record);
             let read = store.record(at).unwrap();
             prop_assert_eq!(read.as_ref(), here);
-            prop_assert_eq!(store.covering(at).unwrap(), here.and_then(|record| Covering::of(at, record)));
+            prop_assert_eq!(store.tick_or_gap(at).unwrap(), here.and_then(|record| TickOrGap::of(at, record)));
             for pair in PAIRS.map(|pair| pair.parse::<Pair>().unwrap()) {
                 let until = log.iter().filter(|stored| stored.sequence <= at && stored.record.pair == pair);
-                let (mut expected, mut any) = (Heads::default(), false);
+                let (mut expected, mut any) = (PairState::default(), false);
                 for Stored { sequence, record } in until {
                     let Some((_, last, interval)) = covers(record) else { continue };
                     any = true;
-                    (expected.newest, expected.covering) = (*sequence, *sequence);
+                    (expected.newest, expected.tick_or_gap) = (*sequence, *sequence);
                     expected.covered = Some((last, interval));
                     if let Body::Tick(_) = record.body {
                         expected.tick = *sequence;
                     }
                 }
-                prop_assert_eq!(store.covering_at(pair, at).unwrap(), any.then_some(expected));
+                prop_assert_eq!(store.pair_state_at(pair, at).unwrap(), any.then_some(expected));
             }
         }
     }
@@ -254,8 +254,8 @@ proptest! {
         let read = |store: &Store| {
             let of_pair = |pair: &str| {
                 let pair: Pair = pair.parse().unwrap();
-                let heads = store.heads(pair).unwrap().and_then(|heads| heads.covered);
-                let end = heads.map_or(Timestamp::EPOCH, |(slot, _)| slot.start().next());
+                let state = store.pair_state(pair).unwrap().and_then(|state| state.covered);
+                let end = state.map_or(Timestamp::EPOCH, |(slot, _)| slot.start().next());
                 (naive_read(store, pair), store.summarize(pair, Timestamp::EPOCH, end).unwrap())
             };
             PAIRS.map(of_pair)

@@ -32,7 +32,7 @@ proptest! {
         let cutoffs: Vec<(Pair, Timestamp)> = PAIRS
             .map(|pair| pair.parse::<Pair>().unwrap())
             .into_iter()
-            .filter_map(|pair| Some((pair, store.heads(pair).unwrap()?.covered?.0.start())))
+            .filter_map(|pair| Some((pair, store.pair_state(pair).unwrap()?.covered?.0.start())))
             .collect();
         let wanted: Vec<_> = cutoffs.iter().map(|(pair, slot)| {
             let from = slot.minus(retention.ticks);
@@ -124,10 +124,10 @@ fn records_that_will_be_past_retention_are_not_written_whole() {
     assert_eq!(
         left,
         [150, 189].into_iter().chain(190..=200).collect::<Vec<_>>(),
-        "and the newest gap and tick"
+        "the newest gap and tick before that, and everything after it"
     );
     for Stored { sequence, record } in &records {
-        assert_eq!(store.covering(*sequence).unwrap(), Covering::of(*sequence, record));
+        assert_eq!(store.tick_or_gap(*sequence).unwrap(), TickOrGap::of(*sequence, record));
     }
     store.check().unwrap();
 }
@@ -178,7 +178,7 @@ fn a_record_that_was_the_newest_within_retention_is_kept_whole() {
         while store.reclaim(retention).unwrap() > 0 {}
         store.record(Sequence(1)).unwrap().is_some()
     };
-    assert!(reclaim(200), "as of slot 600 it is the newest");
+    assert!(reclaim(200), "at slot 600, which is within retention, it was the newest");
     assert_eq!(store.record(Sequence(200)).unwrap(), None);
     // Once its successor is past retention too, no snapshot can have it as the newest.
     *store.writer.lock().unwrap() = None;

@@ -30,7 +30,7 @@ prop_compose! {
     }
 }
 
-fn answer() -> impl Strategy<Value = Result<Observation, Failure>> {
+fn result() -> impl Strategy<Value = Result<Observation, Failure>> {
     prop_oneof![
         4 => observation().prop_map(Ok),
         1 => prop::sample::select(Failure::ALL).prop_map(Err),
@@ -38,13 +38,13 @@ fn answer() -> impl Strategy<Value = Result<Observation, Failure>> {
 }
 
 prop_compose! {
-    fn quotes()(answers in prop::collection::vec((answer(), 0_u8..6), 0..8)) -> Vec<Quote> {
-        let quote = |(index, (answer, shadow)): (usize, &(Result<Observation, Failure>, u8))| Quote {
+    fn quotes()(results in prop::collection::vec((result(), 0_u8..6), 0..8)) -> Vec<Quote> {
+        let quote = |(index, (result, shadow)): (usize, &(Result<Observation, Failure>, u8))| Quote {
             source: format!("source_{index}").parse().unwrap(),
             shadow: *shadow == 0,
-            answer: *answer,
+            result: *result,
         };
-        answers.iter().enumerate().map(quote).collect()
+        results.iter().enumerate().map(quote).collect()
     }
 }
 
@@ -193,7 +193,7 @@ fn three(prices: [&str; 3]) -> Record {
     let quotes = prices.iter().zip(["kraken", "coinbase", "bitstamp"]).map(|(price, source)| Quote {
         source: source.parse().unwrap(),
         shadow: false,
-        answer: observed(price),
+        result: observed(price),
     });
     record(&quotes.collect::<Vec<_>>(), &some_policy())
 }

@@ -1,4 +1,4 @@
-//! The processes of one experiment, and the story it tells.
+//! Starts the processes of one experiment and prints what happens.
 
 use std::io::{Write as _, stdout};
 use std::sync::Arc;
@@ -15,23 +15,23 @@ use testkit::{Venue, clock};
 
 use super::{Arguments, metrics, table};
 
-/// What is asked about: one pair, so that a slot is a line.
+/// The pair that is polled. There is only one, so that each slot is one line of output.
 const PAIR: &str = "BTC-USD";
 
 /// After how many slots an unchanged price is frozen. Low enough to be visible in a short run.
 const FROZEN_AFTER_SLOTS: u32 = 3;
 
-/// What a slow machine may add to any wait.
+/// Added to every deadline, because the machine may be slow.
 const PATIENCE: Duration = Duration::from_secs(60);
 
-/// Tickwell at work, and how it is asked.
+/// The running Tickwell process, and a client for requests to it.
 struct Subject {
     process: Tickwell,
     url: String,
     client: reqwest::Client,
 }
 
-/// Runs the experiment and prints it. Whoever reads may stop reading: that ends it, as an error.
+/// Runs the experiment and prints it. Fails if the reader of the output stops reading, for example `head`.
 pub(super) async fn run(arguments: &Arguments) -> anyhow::Result<()> {
     let folder = tempfile::tempdir()?;
     let market = WalkMarket::new(clock::now_ms().unsigned_abs(), arguments.interval())?;
@@ -136,15 +136,15 @@ impl Subject {
         Ok(next)
     }
 
-    /// The record at a position, once it is there.
+    /// The record at a sequence; `None` if it does not exist yet.
     async fn record(&self, sequence: u64) -> anyhow::Result<Option<Value>> {
         let (status, body) = self.get(&format!("/v1/ticks/{sequence}")).await?;
         if status == 200 { Ok(Some(serde_json::from_str(&body)?)) } else { Ok(None) }
     }
 
     async fn get(&self, path: &str) -> anyhow::Result<(u16, String)> {
-        let asked = self.client.get(format!("{}{path}", self.url)).send().await;
-        let response = asked
+        let response = self.client.get(format!("{}{path}", self.url)).send().await;
+        let response = response
             .with_context(|| format!("GET {path}; tickwell wrote:\n{}", self.process.lines().join("\n")))?;
         Ok((response.status().as_u16(), response.text().await?))
     }

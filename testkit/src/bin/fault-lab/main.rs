@@ -37,7 +37,7 @@ struct Arguments {
     /// How many slots pass before the faults begin.
     #[arg(long, default_value_t = 4)]
     healthy: usize,
-    /// The distance between slots in milliseconds.
+    /// The interval between slots in milliseconds.
     #[arg(long, default_value_t = 1_000, value_parser = clap::value_parser!(u32).range(200..=60_000))]
     interval: u32,
     /// The sources. The default is the five exchanges with markets in USD, and those with a fault.
@@ -124,7 +124,7 @@ mod tests {
     }
 
     #[test]
-    fn wrong_words_are_answered_with_the_known_ones() {
+    fn an_invalid_argument_is_reported_with_a_hint() {
         for (words, hint) in [
             (["krakken=stuck", "--slots", "12"], "bitstamp"),
             (["kraken=stock", "--slots", "12"], "stuck"),
@@ -139,7 +139,7 @@ mod tests {
     }
 
     #[test]
-    fn who_has_a_fault_is_asked() {
+    fn a_venue_with_a_fault_is_one_of_the_sources() {
         let sources = |words: &[&str]| parse(words).unwrap().sources();
         assert_eq!(sources(&["kraken=stuck"]), Venue::USD_EXCHANGES);
         assert!(sources(&["coingecko=limited"]).contains(&Venue::Coingecko));

@@ -29,7 +29,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn what_moved_is_told_with_its_labels() {
+    fn a_changed_metric_is_shown_with_its_labels() {
         let polls = "tickwell_source_polls_total{outcome=\"ok\",source=\"kraken\"}";
         let before = read(&format!("# HELP x y\n{polls} 4\ntickwell_price{{pair=\"BTC-USD\"}} 1.5\n"));
         let after = read(&format!("{polls} 12\ntickwell_bus_publish_retries_total 0\n"));

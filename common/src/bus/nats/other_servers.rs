@@ -30,11 +30,11 @@ impl Nats {
             return Ok(false);
         }
         let stream = self.context.get_stream_no_info(&self.stream).await;
-        let stream = stream.map_err(|error| self.unanswered(error))?;
+        let stream = stream.map_err(|error| self.request_error(error))?;
         let leaders = match stream.get_raw_message(sequence.0).await {
             Ok(message) => Some(message.payload),
             Err(error) if error.kind() == RawMessageErrorKind::NoMessageFound => None,
-            Err(error) => return Err(self.unanswered(error)),
+            Err(error) => return Err(self.request_error(error)),
         };
         let differs = |message: &StreamMessage| leaders.as_ref() != Some(&message.payload);
         Ok(self.ask_any_server(info, Wanted::At(sequence), differs).await?.is_some())
@@ -51,7 +51,7 @@ impl Nats {
             return Ok(None);
         }
         let stream = self.context.get_stream_no_info(&self.stream).await;
-        let stream = stream.map_err(|error| self.unanswered(error))?;
+        let stream = stream.map_err(|error| self.request_error(error))?;
         let requests = (0..REQUESTS).map(async |_| match wanted {
             Wanted::At(sequence) => stream.direct_get(sequence.0).await,
             Wanted::LastOf(subject) => stream.direct_get_last_for_subject(subject).await,
@@ -61,7 +61,7 @@ impl Nats {
                 Ok(message) if is_wanted(&message) => return Ok(Some(message)),
                 Ok(_) => {}
                 Err(error) if error.kind() == DirectGetErrorKind::NotFound => {}
-                Err(error) => return Err(self.unanswered(error)),
+                Err(error) => return Err(self.request_error(error)),
             }
         }
         Ok(None)
