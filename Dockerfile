@@ -1,5 +1,5 @@
-# One image for every role. The role is the argument, such as `poller`, `api` or `run --demo`. `just image` builds it
-# with version and commit. RUNTIME may be any base with glibc 2.34, libgcc and CA certificates, such as
+# One image for every role. The arguments choose the role, such as `poller`, `api` or `run --demo`. `just image` builds
+# it with version and commit. RUNTIME may be any base with glibc 2.34, libgcc and CA certificates, such as
 # debian:bookworm-slim with ca-certificates.
 ARG RUST=rust:1.95-bookworm
 ARG RUNTIME=gcr.io/distroless/cc-debian12:nonroot
@@ -7,8 +7,8 @@ ARG RUNTIME=gcr.io/distroless/cc-debian12:nonroot
 FROM ${RUST} AS build
 WORKDIR /build
 
-# Build the dependencies in their own layer, with empty crates of ours, so that they are rebuilt only when a manifest
-# changes.
+# Build the dependencies in their own layer, with empty sources for our own crates, so that they are rebuilt only when a
+# manifest changes.
 COPY Cargo.toml Cargo.lock ./
 COPY common/Cargo.toml common/
 COPY poller/Cargo.toml poller/
@@ -23,7 +23,7 @@ RUN mkdir common/src poller/src ledger/src api/src testkit/src cli/src \
 
 COPY . .
 ARG COMMIT
-# COPY keeps modification times. Sources older than the empty crates would be considered built already.
+# COPY keeps modification times. Without new ones, cargo would consider the empty sources up to date.
 RUN touch common/src/lib.rs poller/src/lib.rs ledger/src/lib.rs api/src/lib.rs cli/src/main.rs \
     && TICKWELL_COMMIT="${COMMIT}" cargo build --release --locked --package tickwell \
     && mkdir /data
@@ -32,7 +32,7 @@ FROM ${RUNTIME}
 ARG VERSION=unknown
 ARG COMMIT=unknown
 LABEL org.opencontainers.image.title="tickwell" \
-    org.opencontainers.image.description="A self-hosted crypto price feed: one well, many who drink from it" \
+    org.opencontainers.image.description="A self-hosted crypto price feed: one poller, one log, any number of API pods" \
     org.opencontainers.image.licenses="Apache-2.0" \
     org.opencontainers.image.version="${VERSION}" \
     org.opencontainers.image.revision="${COMMIT}"
@@ -43,9 +43,9 @@ COPY --from=build --chown=65532:65532 /data /data
 ENV TICKWELL_CONFIG=/etc/tickwell/tickwell.toml
 USER 65532:65532
 WORKDIR /data
-# Everything else may be read-only.
+# The only directory that must be writable.
 VOLUME /data
 EXPOSE 8080 9090
-# Liveness, not readiness: some engines restart an unhealthy container.
+# Checks liveness and not readiness, because some engines restart an unhealthy container.
 HEALTHCHECK --interval=10s --timeout=5s --start-period=10s CMD ["/usr/local/bin/tickwell", "healthcheck"]
 ENTRYPOINT ["/usr/local/bin/tickwell"]

@@ -31,7 +31,7 @@ watch +pairs="BTC-USD ETH-USD":
 fake-upstream market="walk" *arguments:
     cargo run -p testkit --bin fake-upstream -- --market {{ market }} {{ arguments }}
 
-# Tickwell against exchanges with faults, such as kraken=stuck bitstamp=451; without arguments, lists the faults
+# Run Tickwell against fake exchanges with faults, such as kraken=stuck bitstamp=451; without arguments, list the faults
 [group('run')]
 lab *arguments:
     cargo build --quiet
@@ -42,7 +42,7 @@ lab *arguments:
 [group('run')]
 nats:
     scripts/tools
-    # The log may grow to 16 GiB. Without this setting, a server refuses such a stream if the disk has less space left.
+    # The log may grow to 16 GiB. Without this setting, a server refuses such a stream if the disk has less free space.
     echo 'jetstream { max_file_store: 34GiB, store_dir: .tools/nats }' >.tools/nats.conf
     .tools/venv/bin/nats-server --config .tools/nats.conf --addr 127.0.0.1
 
@@ -73,7 +73,7 @@ test *arguments:
 fuzz *arguments:
     ./scripts/fuzz {{ arguments }}
 
-# Send a demo valid and invalid requests generated from the REST document: [--max-examples N] [--seed S]
+# Test a demo with valid and invalid requests generated from the OpenAPI document: [--max-examples N] [--seed S]
 [group('check')]
 schemathesis *arguments:
     ./scripts/schemathesis {{ arguments }}
@@ -139,15 +139,15 @@ compose-logs *services:
 keys:
     mkdir -p -m 0700 secrets
     {{ compose }} run --rm --user "$(id -u):$(id -g)" keys
-    # Only the owner can enter the folder. The files are readable because the containers run as another user.
+    # Only the owner can enter the directory. The files are readable because the containers run as another user.
     chmod 0644 secrets/*
 
-# Back up the log from NATS (bus.url) into a new folder: FOLDER, or --keep N FOLDER; needs the maintenance key
+# Back up the log from NATS (bus.url) into a new directory: DIR, or --keep N DIR; needs the maintenance key
 [group('operate')]
 log-backup *arguments:
     cargo run --quiet -- log backup {{ arguments }}
 
-# Restore a backup of the log into NATS (bus.url): FOLDER [--replace] [--replicas N]; needs the maintenance key
+# Restore a backup of the log into NATS (bus.url): DIR [--replace] [--replicas N]; needs the maintenance key
 [group('operate')]
 log-restore *arguments:
     cargo run --quiet -- log restore {{ arguments }}
@@ -157,22 +157,22 @@ log-restore *arguments:
 backup file url="http://127.0.0.1:9090":
     cargo run --quiet -- backup --from {{ quote(url) }} --output {{ quote(file) }}
 
-# The installed binary. Recipes that operate a cluster use it and build nothing
+# The installed binary. The recipes that operate a cluster use it, so that they build nothing
 tickwell := env("TICKWELL_BINARY", "tickwell")
 
 # Programs that scripts/tools installed, used if the system has none
 export PATH := env("PATH") + ":" + justfile_directory() / ".tools/venv/bin"
 
-# Print the manifests of an overlay: dev, production, or a folder of your own
+# Print the manifests of an overlay: dev, production, or a directory of your own
 [group('kubernetes')]
 k8s-render overlay="production":
     kubectl kustomize "$(scripts/k8s-overlay {{ quote(overlay) }})"
 
-# Copy the keys that `tickwell log keys FOLDER` created to the cluster, before the first k8s-apply and after changes: FOLDER [maintenance]
+# Copy the keys that `tickwell log keys DIR` created to the cluster, before the first k8s-apply and after changes: DIR [maintenance]
 [group('kubernetes')]
-k8s-keys folder *roles:
-    # If one key is missing, nothing is applied.
-    made="$(scripts/k8s-keys {{ quote(folder) }} {{ roles }})" && kubectl apply --filename k8s/base/namespace.yaml && \
+k8s-keys dir *roles:
+    # If a key is missing, nothing is applied.
+    made="$(scripts/k8s-keys {{ quote(dir) }} {{ roles }})" && kubectl apply --filename k8s/base/namespace.yaml && \
         kubectl apply --server-side --force-conflicts --filename - <<<"$made"
 
 # Install or upgrade in kubectl's current cluster, wait until everything is ready, and run the smoke test

@@ -107,8 +107,8 @@ enum Command {
     /// Check whether the process with these settings is alive
     ///
     /// Made for container engines. Exits with 0 if the process is alive (or ready, with --ready), and with 1 and the
-    /// reason if not. Asks at admin.listen if it is set, otherwise at api.listen. Pass the same flags that the process
-    /// was started with.
+    /// reason if not. Uses the address in admin.listen if it is set, otherwise api.listen. Pass the same flags that
+    /// the process was started with.
     Healthcheck(HealthcheckArguments),
     /// Create keys for NATS, and create, check or repair the stream that holds the log
     #[command(subcommand)]
@@ -134,7 +134,7 @@ pub(crate) fn command() -> clap::Command {
 }
 
 impl Arguments {
-    /// Parses the command line. Prints help or an error and exits if it does not name something to run.
+    /// Parses the command line. Prints help or an error and exits if there is nothing to run.
     pub(crate) fn of_process() -> Self {
         let mut command = command();
         let parsed = Self::from_arg_matches(&command.get_matches_mut());
@@ -177,7 +177,8 @@ fn config(command: &ConfigCommand, layers: SettingsLayers) -> Result<()> {
     }
 }
 
-/// The environment variables of this process. Skips those that are not valid Unicode: none of ours has to be.
+/// The environment variables of this process. Skips those that are not valid Unicode, because no setting needs
+/// such a value.
 fn environment() -> Vec<(String, String)> {
     std::env::vars_os()
         .filter_map(|(name, value)| Some((name.into_string().ok()?, value.into_string().ok()?)))
@@ -189,7 +190,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_commands_make_sense() {
+    fn the_definitions_of_the_commands_are_consistent() {
         command().debug_assert();
     }
 

@@ -15,7 +15,7 @@ use crate::{settings::Settings, show};
 /// How long to wait for NATS. A healthy server accepts a connection much sooner.
 const PATIENCE: Duration = Duration::from_secs(3);
 
-/// How long to wait for a server that is being started, or for a cluster that has lost one.
+/// How long to wait for a server that is starting, or for a cluster that has lost a server.
 pub(crate) const START_PATIENCE: Duration = Duration::from_secs(60);
 
 /// Connects to the server in `bus.url`. Unlike a service, a command fails if the server cannot be reached soon.
@@ -24,7 +24,7 @@ pub(crate) async fn to_log(settings: &Settings, role: Role) -> Result<Nats> {
     connected.map_err(|_elapsed| unreachable(settings))?
 }
 
-/// Connects as well, but waits for a server that is still being started, and says so.
+/// Like [`to_log`], but also waits for a server that is still starting, and prints that it does.
 pub(crate) async fn to_starting_log(settings: &Settings, role: Role) -> Result<Nats> {
     let mut connecting = pin!(connect(settings, role));
     if let Ok(connected) = timeout(PATIENCE, &mut connecting).await {

@@ -13,7 +13,7 @@ use std::{env, fs, path::Path};
 
 use crate::settings::known;
 
-/// If this variable is set, the documents are written instead of only compared.
+/// If this variable is set, the documents are written before they are compared.
 const RENEW: &str = "TICKWELL_RENEW_DOCUMENTS";
 
 fn assert_is_committed(name: &str, generated: &str) {
@@ -25,7 +25,7 @@ fn assert_is_committed(name: &str, generated: &str) {
     assert!(committed == generated, "docs/{name} differs from the code; renew it with: just documents");
 }
 
-/// A text with the names of settings, flags, variables and addresses in it marked as code.
+/// Marks the names of settings, flags, variables and addresses in a text as code.
 fn code(text: &str) -> String {
     let known = known::all();
     let is_code = |name: &str| {

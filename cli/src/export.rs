@@ -2,8 +2,8 @@
 //!
 //! - [`rows`]: the rows, and where they are read from, page by page.
 //!
-//! Rows are ordered from oldest to newest. They end with the pair's newest slot when the export started, however long it
-//! takes. Only one page is in memory at a time.
+//! Rows are ordered from oldest to newest. They end with the slot that was the pair's newest one when the export
+//! started, however long it takes. Only one page is in memory at a time.
 
 mod rows;
 

@@ -1,4 +1,4 @@
-//! Keeps a pod on its log for as long as the process lives.
+//! Keeps a pod following its log for as long as the process runs.
 //!
 //! A store is a copy of one log. The pod serves the copy it finds at once, whether or not the log can be reached; the
 //! reader finds out later whether the log is still the same one. If it is a different log, or the copy is damaged, the
@@ -169,12 +169,12 @@ impl Pod {
         Ok((ingest, Box::new(reader)))
     }
 
-    /// Waits for the connection to NATS. Calls `away` once if that takes long.
+    /// Waits for the connection to NATS. Calls `report_delay` once if that takes long.
     async fn connected<'nats>(
         &self,
         nats: &'nats mut Option<Nats>,
         bus: &bus::Metrics,
-        away: impl FnOnce(&ReadError),
+        report_delay: impl FnOnce(&ReadError),
     ) -> Result<&'nats Nats, NatsError> {
         let connected = match nats.take() {
             Some(nats) => nats,
@@ -183,7 +183,7 @@ impl Pod {
                 let connected = match timeout(CONNECT_PATIENCE, &mut connecting).await {
                     Ok(connected) => connected?,
                     Err(elapsed) => {
-                        away(&ReadError::Unavailable(elapsed.into()));
+                        report_delay(&ReadError::Unavailable(elapsed.into()));
                         connecting.await?
                     }
                 };

@@ -1,7 +1,7 @@
 //! `tickwell healthcheck`: whether the process in this container is alive, for images without a shell and curl.
 //!
-//! Checks liveness by default, because an engine restarts a container whose health check fails. That helps a process
-//! that hangs, but not one that waits for its log or catches up with it.
+//! Checks liveness by default, because container engines may restart a container whose health check fails. A restart
+//! helps a process that hangs, but not one that waits for its log or catches up with it.
 
 use std::{net::SocketAddr, time::Duration};
 

@@ -3,7 +3,7 @@
 //! - [`keys`] creates a key for each role.
 //! - [`setup`] creates, corrects and checks the stream and the lease bucket.
 //! - [`repair`] replaces the other servers' copies with the leader's.
-//! - [`backup`] and [`restore`] copy the stream to a [`folder`] and back.
+//! - [`backup`] and [`restore`] copy the stream to a directory and back. [`folder`] defines its layout.
 
 mod backup;
 mod folder;
@@ -38,7 +38,7 @@ pub(crate) enum LogCommand {
     /// Use the settings of the pollers (bus.url, bus.lease, bus.replicas) and the admin key (bus.credentials_file).
     /// Options that cannot be corrected without losing records are listed, and the exit code is 1.
     Apply {
-        /// The largest size of the log in bytes, if it is to be more than 16 GiB. It stays in effect for later calls;
+        /// The largest size of the log in bytes, if 16 GiB is not enough. It stays in effect for later calls;
         /// "How large the log gets" in docs/operations.md says how much is needed
         #[arg(long, value_name = "BYTES")]
         max_bytes: Option<i64>,
@@ -46,11 +46,11 @@ pub(crate) enum LogCommand {
     /// Replace every other NATS server's copy of the log with the leader's copy
     ///
     /// For a cluster whose servers contradict each other, for example after two of three volumes were rolled back.
-    /// Records that the leader does not have are given up; "The servers of the log contradict each other" in
+    /// Records that the leader does not have are lost; "The servers of the log contradict each other" in
     /// docs/operations.md says what to try first. Use the admin key (bus.credentials_file). While the command runs, the
     /// log is on one server.
     Repair {
-        /// Make the change; without this flag the command only shows whose copy would stay
+        /// Make the change; without this flag the command only shows which server's copy would be kept
         #[arg(long)]
         yes: bool,
     },
@@ -65,10 +65,10 @@ pub(crate) enum LogCommand {
     /// (bus.credentials_file).
     Backup {
         /// The directory to create. With --keep: the directory for several backups, each named after the time
-        #[arg(value_name = "FOLDER")]
+        #[arg(value_name = "DIR")]
         folder: PathBuf,
 
-        /// Create the backup inside FOLDER, then delete all but the newest N backups there
+        /// Create the backup inside DIR, then delete all but the newest N backups there
         #[arg(long, value_name = "N")]
         keep: Option<NonZeroUsize>,
     },
@@ -78,7 +78,7 @@ pub(crate) enum LogCommand {
     /// Use the maintenance key (bus.credentials_file).
     Restore {
         /// The directory of the backup
-        #[arg(value_name = "FOLDER")]
+        #[arg(value_name = "DIR")]
         folder: PathBuf,
 
         /// Keep the log on N servers of the cluster instead of as many as when the backup was made

@@ -6,12 +6,12 @@
 //! - [`settings`]: flags over environment over file over defaults.
 //! - [`mode`]: what one process runs: poller, API or both.
 //! - [`compose`]: starts the parts that a mode needs and joins them.
-//! - [`follow`]: keeps a pod on its log while the log or the store comes and goes.
+//! - [`follow`]: keeps a pod following its log, even if the log or the store is lost and recreated.
 //!
 //! Commands that do one thing and exit:
 //!
 //! - [`watch`]: live prices in a terminal.
-//! - [`sources`]: what each source is asked, and whether it responds.
+//! - [`sources`]: the requests to each source, and whether it responds.
 //! - [`recompute`]: recomputes stored records from their quotes.
 //! - [`export`]: ticks and gaps as CSV or NDJSON.
 //! - [`backup`]: backs up a store into one file, and restores it.

@@ -1,4 +1,4 @@
-//! An HTTP client of a running pod. No other part of the commands makes HTTP requests.
+//! An HTTP client of a running pod. All commands that send requests to a pod use it.
 //!
 //! - [`events`]: the event stream of a pod.
 //! - [`key`]: the API key that a pod may require.
@@ -37,7 +37,7 @@ const MAX_WAIT: Duration = Duration::from_secs(60);
 /// How long to wait before a retry if the pod sends no `Retry-After`.
 const DEFAULT_WAIT: Duration = Duration::from_secs(5);
 
-/// How often a request is sent before giving up.
+/// How many times a request is sent before giving up.
 const MAX_ATTEMPTS: u32 = 10;
 
 /// The address of a pod with default settings: what commands use if none is given, and the example in messages.

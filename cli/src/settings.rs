@@ -26,7 +26,7 @@ const DEFAULT_FILE: &str = "tickwell.toml";
 /// The start of every environment variable that is a setting.
 pub(crate) const PREFIX: &str = "TICKWELL__";
 
-/// Stands for the dot of a setting's name in environment variables.
+/// What replaces the dot of a setting's name in environment variables.
 pub(crate) const SEPARATOR: &str = "__";
 
 /// A demo has one slot per second, so that prices visibly move.
@@ -201,8 +201,8 @@ impl Settings {
         }
     }
 
-    /// Enough must be kept for every answer. Otherwise an answer would depend on what a pod has already deleted, and
-    /// could change when it restarts.
+    /// Checks that a pod keeps everything that responses need. Otherwise a response would depend on what a pod has
+    /// already deleted, and could change when the pod restarts.
     fn check_memory(&self) -> Result<()> {
         let (keep, retain) = (self.windows.keep, self.store.retain_ticks);
         if self.store.path.as_os_str().is_empty() {

@@ -52,7 +52,7 @@ pub(crate) fn welcome(mode: Mode, settings: &Settings, address: SocketAddr) {
     let _ = print(&text);
 }
 
-/// Whether any price comes from the internet instead of from a simulation or a recording.
+/// Whether any price comes from the internet, and not from a simulation or a recording.
 fn needs_network(mode: Mode, sources: &[SourceName]) -> bool {
     let own = poller::source::simulated_names();
     let is_live = |name: &SourceName| name.as_str() != poller::source::REPLAY && !own.contains(name);

@@ -21,7 +21,7 @@ use crate::{
 use compare::Compared;
 use routes::Request;
 
-/// The largest number of pods. All of them get a request at the same time, and all responses are in memory together.
+/// The maximum number of pods. All of them get a request at the same time, and all responses are in memory together.
 const MAX_PODS: usize = 16;
 
 /// The exit code if the pods could not be compared. 1 means that they differ.
@@ -103,7 +103,8 @@ async fn verify(urls: &[String], key: &Key, say: Say<'_>) -> Result<Tally> {
     Ok(tally)
 }
 
-/// The response of one pod, as of the sequence. Fails if the pod has a problem that makes a comparison pointless.
+/// The response of one pod, as of the sequence. Fails if the pod cannot respond as of that sequence, or has an internal
+/// problem.
 async fn ask(pod: &PodClient, path: &str, sequence: Sequence) -> Result<Response> {
     let response = pod.get(path).await.with_context(|| format!("{}{path} does not respond", pod.url()))?;
     match (response.status, response.sequence()) {

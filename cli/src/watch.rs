@@ -45,19 +45,19 @@ const MAX_SILENCE: Duration = Duration::from_secs(45);
 /// The longest wait after the first failure. It doubles with every further failure.
 const FIRST_WAIT: Duration = Duration::from_millis(500);
 
-/// How often it doubles: up to about half a minute.
+/// How many times the wait doubles. The longest wait is then about half a minute.
 const MAX_DOUBLINGS: u32 = 6;
 
-/// The longest wait, whatever a pod asks for.
+/// The longest wait that a pod can ask for.
 const MAX_WAIT: Duration = Duration::from_secs(60);
 
 /// How often the table is drawn again to update the ages of prices.
 const REDRAW: Duration = Duration::from_secs(1);
 
-/// The largest number of pods that can be given.
+/// The maximum number of pods.
 const MAX_PODS: usize = 16;
 
-/// The largest number of pairs: as many lines as fit on most screens.
+/// The maximum number of pairs: as many lines as fit on most screens.
 const MAX_PAIRS: usize = 20;
 
 /// What to watch, and at which pods.

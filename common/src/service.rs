@@ -93,15 +93,15 @@ where
     let mut service =
         Service { tasks: JoinSet::new(), stop: CancellationToken::new(), readiness: Readiness::default() };
 
-    let asked_while_building = tokio::select! {
+    let signal_while_building = tokio::select! {
         built = build(&mut service) => { built.map_err(ServiceError::Build)?; None }
-        asked = signals.next() => Some(asked),
+        stop_signal = signals.next() => Some(stop_signal),
     };
-    let outcome = match asked_while_building {
+    let outcome = match signal_while_building {
         Some(_) => Ok(()),
         None => tokio::select! {
             ended = service.first_end() => Err(ended),
-            asked = signals.next() => service.wind_down(asked, grace).await,
+            stop_signal = signals.next() => service.wind_down(stop_signal, grace).await,
         },
     };
     service.stop.cancel();
@@ -114,7 +114,7 @@ where
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-enum Asked {
+enum StopSignal {
     Interrupt,
     Terminate,
 }
@@ -129,10 +129,10 @@ impl Signals {
         Ok(Self { interrupt: signal(SignalKind::interrupt())?, terminate: signal(SignalKind::terminate())? })
     }
 
-    async fn next(&mut self) -> Asked {
+    async fn next(&mut self) -> StopSignal {
         tokio::select! {
-            _ = self.interrupt.recv() => Asked::Interrupt,
-            _ = self.terminate.recv() => Asked::Terminate,
+            _ = self.interrupt.recv() => StopSignal::Interrupt,
+            _ = self.terminate.recv() => StopSignal::Terminate,
         }
     }
 }
@@ -148,10 +148,10 @@ impl Service {
     }
 
     /// Makes the process unready, and keeps serving for `grace`.
-    async fn wind_down(&mut self, asked: Asked, grace: Duration) -> Result<(), ServiceError> {
-        tracing::info!(event = "stopping", asked = ?asked, "stopping");
+    async fn wind_down(&mut self, stop_signal: StopSignal, grace: Duration) -> Result<(), ServiceError> {
+        tracing::info!(event = "stopping", signal = ?stop_signal, "stopping");
         self.readiness.withdraw("stopping");
-        if asked == Asked::Interrupt {
+        if stop_signal == StopSignal::Interrupt {
             return Ok(());
         }
         tokio::select! {

@@ -57,8 +57,8 @@ pub struct Ingest {
     rejecting: Option<Rejection>,
     /// The snapshot that the next batch is added to: the newest one, or an older one while the store is catching up.
     current: Arc<Snapshot>,
-    /// Records that cover slots before this will be past the quotes' retention once the pod has caught up. Their quotes
-    /// are not stored.
+    /// Records that cover slots before this will be past the quotes' retention once the pod has caught up. Apart
+    /// from the newest ones, they are stored without quotes.
     whole_from: Timestamp,
     /// Set while the store cannot be written.
     closed: Option<Closed>,

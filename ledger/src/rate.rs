@@ -18,8 +18,8 @@ use crate::{
 
 /// How far back to look for a slot in which both pairs have a tick, from the older of their newest ticks. Pairs of a
 /// log are polled together, so it is nearly always the first slot. An hour of the shortest interval has 36,000 ticks
-/// a pair, which takes a few milliseconds. This is a constant
-/// and not a setting, because all pods must return the same results.
+/// a pair, which takes a few milliseconds. This is a constant and not a setting, because all pods must return the same
+/// results.
 pub const REACH: Duration = Duration::from_secs(3_600);
 
 /// One pair on the path from one asset to another.

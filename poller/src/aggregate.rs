@@ -33,7 +33,7 @@ pub fn aggregate(quotes: &[Quote], policy: &Policy, slot: Slot, interval: Interv
     let near = |price: Price| policy.max_deviation.admits(price, center, center);
     let mut verdicts = first_verdicts;
     mark_outliers(quotes, &mut verdicts, |price| !near(price));
-    // Fewer than a majority would be one opinion among several.
+    // Without a majority, another group of sources could agree on another price.
     let least = needed.max(candidates.len() / 2 + 1);
     while let Some(farthest) = farthest_out(&prices(quotes, &verdicts), policy, least) {
         mark_outliers(quotes, &mut verdicts, |price| price == farthest);

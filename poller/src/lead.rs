@@ -29,15 +29,15 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(1);
 /// quickly.
 const CLAIMS_PER_SPAN: u32 = 5;
 
-/// After this many tenths of its span, the holder considers the lease lost. That is before others can take
-/// it.
+/// After this many tenths of the lease's span, the holder considers the lease lost. Others can take it only
+/// after the whole span.
 const SAFE_TENTHS: u32 = 9;
 
 /// How long a standby waits before it claims the lease after the log was unreachable. A suspended leader
 /// claims it earlier than that, and only that leader can publish the slots that it polled in the meantime.
 const SUSPENDED_LEADER_HEAD_START: Duration = Duration::from_secs(5);
 
-/// How long to wait when releasing the lease. It would also run out on its own.
+/// How long to wait for the lease to be released. If that fails, the lease runs out on its own.
 pub(crate) const RELEASE_TIME: Duration = Duration::from_millis(500);
 
 /// Whether a poller leads.
@@ -155,7 +155,7 @@ impl LeaseKeeper {
             sleep(SUSPENDED_LEADER_HEAD_START).await;
         }
         // Measured before the request. The server measures from when it stores the claim, which is later.
-        let asked = Instant::now();
+        let sent_at = Instant::now();
         let claim = self.lease.claim(self.held);
         let claimed = match self.leadership.now() {
             LeadState::Leading { .. } => timeout_at(self.until, claim).await,
@@ -165,7 +165,7 @@ impl LeaseKeeper {
         match claimed {
             Ok(Ok(Claim::Held(hold))) => {
                 self.held = Some(hold);
-                self.until = asked + self.lease.span() / 10 * SAFE_TENTHS;
+                self.until = sent_at + self.lease.span() / 10 * SAFE_TENTHS;
                 self.set_state(LeadState::Leading { term: hold.term, until: self.until });
                 self.logged = None;
             }
@@ -174,7 +174,7 @@ impl LeaseKeeper {
                 self.set_state(LeadState::Standby);
                 self.log_taken(by);
             }
-            Err(_elapsed) if asked >= self.until => {
+            Err(_elapsed) if sent_at >= self.until => {
                 self.no_response("this process was paused past the end of its lease")
             }
             Err(_elapsed) => self.no_response("no response in time"),
@@ -214,7 +214,7 @@ impl LeaseKeeper {
     }
 
     fn log_taken(&mut self, by: Option<LeaderId>) {
-        // Who leads may be known only a moment later, which is not worth another line.
+        // The id of the leader may become known a moment later, which is not worth another log line.
         let is_same = |before: Option<LeaderId>| before == by || before.is_none() || by.is_none();
         let known = matches!(self.logged, Some(Logged::Taken(before)) if is_same(before));
         if !known {

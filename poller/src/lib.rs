@@ -1,7 +1,7 @@
 //! The poller: in every slot it asks all sources, agrees on one price per pair, and publishes a record to the
 //! log.
 //!
-//! In the order in which a tick is made:
+//! In the order in which a tick is produced:
 //!
 //! - [`source`]: asks upstreams, and turns their responses into prices or named failures.
 //! - [`aggregate`]: turns quotes into a tick or a gap. It is a pure function, and also checks stored records.

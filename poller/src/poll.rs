@@ -65,7 +65,7 @@ pub struct Poll {
     handed_over: Option<Instant>,
 }
 
-/// The answers of a source, and when they arrived.
+/// What a source returned, and when it arrived.
 struct Asked {
     member: Member,
     answers: Answers,
@@ -172,7 +172,7 @@ impl Poll {
             if self.settings.origin == Origin::Replay
                 && stop.run_until_cancelled(queue.reserve()).await.is_none()
             {
-                // A recording has time to wait, but not for ever.
+                // A replay waits for room in the queue instead of dropping slots, until the process is stopped.
                 return;
             }
             let dropped = queue.try_send(PolledSlot { slot, bodies }).is_err();
@@ -267,7 +267,7 @@ impl Poll {
         self.clock_check.compare_with_sources(self.clock.now(), &samples.collect::<Vec<_>>());
     }
 
-    /// Lets another poller lead, whose clock may be right. If there is none, this one gets the lease again.
+    /// Lets another poller lead, whose clock may be right. If there is no other one, this one gets the lease again.
     fn hand_over(&mut self) {
         if self.handed_over.is_none_or(|before| before.elapsed() >= HAND_OVER_PAUSE) {
             self.handed_over = Some(Instant::now());

@@ -50,7 +50,7 @@ pub enum PublishError {
     InDoubt {
         /// The pair.
         pair: Pair,
-        /// Why.
+        /// The reason.
         reason: String,
     },
     /// Another poller writes to the log.
@@ -91,7 +91,7 @@ pub enum PublishError {
     Stopped,
 }
 
-/// What this poller found in the log when it began to lead.
+/// What this poller found in the log when it started to lead.
 #[derive(Debug)]
 pub struct Takeover {
     /// The term.
@@ -118,7 +118,7 @@ pub struct Publisher {
     stop: CancellationToken,
 }
 
-/// The publisher's state that outlives a change of leadership.
+/// The part of the publisher's state that is kept when the leadership changes.
 struct Progress {
     slots: mpsc::Receiver<PolledSlot>,
     /// Bodies that were taken from the queue and are not known to be stored.

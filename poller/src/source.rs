@@ -6,7 +6,7 @@
 //! In reading order:
 //!
 //! - [`interface`]: the [`Source`] trait, which the rest of the poller uses.
-//! - [`exchange`]: the [`Exchange`] trait with everything that is particular about one exchange.
+//! - [`exchange`]: the [`Exchange`] trait with everything that is specific to one exchange.
 //! - [`exchanges`]: the exchanges, one file each, and their registry.
 //! - [`http`]: asks an exchange over HTTP, with rate limits, backoff and bounds on everything.
 //! - [`replay`] and `simulated`: sources without an upstream.

@@ -1,4 +1,4 @@
-//! The exchanges, and one aggregator, that can be simulated.
+//! The exchanges, and one aggregator of exchanges' prices, that can be simulated.
 //!
 //! A pair is written `BASE-QUOTE` in capitals (`BTC-USD`) everywhere in this crate; each exchange's own
 //! spelling stays in that exchange's file under [`crate::upstream`].

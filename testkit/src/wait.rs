@@ -4,7 +4,7 @@
 
 use std::time::Duration;
 
-/// Time between two checks: short compared with a test, long compared with a check.
+/// The time between two attempts: short compared with a test, long compared with an attempt.
 const PAUSE: Duration = Duration::from_millis(20);
 
 /// Tries `probe` until it returns `Some`, and returns what it found.
@@ -18,7 +18,7 @@ pub async fn wait_until<T>(what: &str, deadline: Duration, probe: impl AsyncFnMu
     match poll_until(deadline, probe).await {
         Some(found) => found,
         #[expect(clippy::panic, reason = "a test fails by panicking")]
-        None => panic!("waited {deadline:?} in vain for: {what}"),
+        None => panic!("timed out after {deadline:?} waiting for: {what}"),
     }
 }
 
@@ -39,14 +39,14 @@ pub async fn poll_until<T>(deadline: Duration, mut probe: impl AsyncFnMut() -> O
 ///
 /// # Errors
 ///
-/// The probe's last error.
+/// Fails with the probe's last error if the deadline passes.
 pub async fn poll_until_ok<T>(
     deadline: Duration,
     mut probe: impl AsyncFnMut() -> anyhow::Result<T>,
 ) -> anyhow::Result<T> {
     let mut last = None;
     let found = poll_until(deadline, async || probe().await.map_err(|error| last = Some(error)).ok()).await;
-    let wrong = || last.unwrap_or_else(|| anyhow::anyhow!("the first look did not end"));
+    let wrong = || last.unwrap_or_else(|| anyhow::anyhow!("the first attempt did not finish"));
     found.ok_or_else(|| wrong().context(format!("this was still the case after {deadline:?}")))
 }
 
@@ -72,7 +72,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn what_was_wrong_last_is_the_error() {
+    async fn the_last_error_is_returned() {
         let mut tries = 0;
         let probe = async || {
             tries += 1;

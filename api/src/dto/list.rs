@@ -8,7 +8,7 @@ use common::domain::{Pair, PairError, Span, SpanError};
 #[derive(Debug, Clone)]
 pub struct List<T>(pub Vec<T>);
 
-/// The most pairs that one request may name.
+/// The maximum number of pairs in one request.
 const MAX_PAIRS: usize = 64;
 
 /// Why a text is not a valid list of durations.

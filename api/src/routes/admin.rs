@@ -17,7 +17,7 @@ use super::State;
 use crate::problem::{Code, Problem};
 use ledger::store::backup::{Backup, BackupError};
 
-/// The most concurrent backups. Each needs as much disk space as the store.
+/// The maximum number of concurrent backups. Each needs as much disk space as the store.
 const MAX_BACKUPS: usize = 1;
 
 /// How much of a backup is read at once.

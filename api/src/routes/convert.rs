@@ -34,9 +34,9 @@ impl ConvertApi {
     ///
     /// The rate is the price of the pair of the two assets, in either direction, or it is computed from two pairs that
     /// share an asset: `ETH-USD` and `BTC-USD` give ETH in BTC. The rate uses as few pairs as possible. If several
-    /// paths are possible, the first one in the order of the pairs' names is used. Both prices belong to the same slot: the
-    /// newest slot in which both pairs have a tick. If there is none within one hour before the older of their newest
-    /// ticks, the response is 503 `no_price_yet`.
+    /// paths are possible, the first one in the order of the pairs' names is used. Both prices belong to the same slot:
+    /// the newest slot in which both pairs have a tick. If there is none within one hour before the older of their
+    /// newest ticks, the response is 503 `no_price_yet`.
     ///
     /// `max_age`, `min_sources` and `max_spread` apply to both prices. If one does not meet them, the response is 503
     /// `contract_not_met`, with the newest price of its pair as `newest`.

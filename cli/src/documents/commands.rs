@@ -167,7 +167,7 @@ fn each_command_has_a_description_and_an_example_that_is_valid() {
         }
         let example = example(command).unwrap_or_else(|| panic!("{name} has no example"));
         assert!(example.starts_with(&name), "{name}: {example}");
-        // What follows is for the shell.
+        // The rest of the example is for the shell.
         let words = example.split(" > ").next().unwrap().split(' ');
         Arguments::try_parse_from(words).unwrap();
     }

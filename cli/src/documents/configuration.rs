@@ -118,7 +118,7 @@ impl Format {
         }
     }
 
-    /// A value that the type of a setting with this format must refuse; `None` if any text can be parsed.
+    /// A value that settings with this format must refuse; `None` if every text is valid.
     fn refused(self) -> Option<&'static str> {
         match self {
             Self::Duration => Some("10"),
@@ -152,7 +152,7 @@ struct Section {
     settings: Vec<(String, String)>,
 }
 
-/// The tables of the example file with their comments. Tables of sources become one.
+/// The tables of the example file with their comments. The tables of all sources become one section.
 fn sections() -> Vec<Section> {
     let mut sections: Vec<Section> = Vec::new();
     let mut comment = Vec::new();
@@ -239,7 +239,7 @@ fn every_setting_is_described_once() {
 }
 
 #[test]
-fn each_format_is_that_of_the_type() {
+fn each_format_matches_the_type_of_its_setting() {
     for (key, format) in FORMATS {
         let Some(value) = format.refused() else { continue };
         let key = key.replace("NAME", "coingecko");

@@ -1,4 +1,4 @@
-//! The folder of a backup. It has the layout of `nats stream backup`, plus checksums for `sha256sum --check`.
+//! The directory of a backup. It has the layout of `nats stream backup`, plus checksums for `sha256sum --check`.
 
 use std::{
     fs::{self, File},
@@ -20,13 +20,13 @@ const CONTENT: &str = "stream.tar.s2";
 
 const CHECKSUMS: &str = "SHA256SUMS";
 
-/// The suffix of a folder that is not complete.
+/// The suffix of a directory whose backup is not complete.
 pub(super) const PART: &str = ".part";
 
 /// How much of the content is read at once to verify it.
 const CHUNK_BYTES: usize = 1024 * 1024;
 
-/// A backup in progress. Its folder has the suffix [`PART`] until it is complete, and is deleted if that fails.
+/// A backup in progress. Its directory has the suffix [`PART`] until it is complete, and is deleted if that fails.
 pub(super) struct Growing {
     folder: PathBuf,
     part: Part,
@@ -35,13 +35,13 @@ pub(super) struct Growing {
     bytes: u64,
 }
 
-/// The folder of a backup in progress. Dropping it deletes the folder.
+/// The directory of a backup in progress. Dropping it deletes the directory.
 struct Part(PathBuf);
 
 /// A backup that is complete.
 pub(super) struct Backup {
     pub(super) description: Description,
-    /// The stream's file, at its beginning.
+    /// The file with the stream, opened at its beginning.
     pub(super) content: File,
     /// The size of the content.
     pub(super) bytes: u64,
@@ -50,10 +50,10 @@ pub(super) struct Backup {
 }
 
 impl Growing {
-    /// Starts a backup. The folder gets its final name when the backup is complete.
+    /// Starts a backup. The directory gets its final name when the backup is complete.
     pub(super) fn begin(folder: &Path) -> Result<Self> {
         let name = folder.display();
-        ensure!(!folder.exists(), "{name} exists already: use another folder");
+        ensure!(!folder.exists(), "{name} exists already: use another directory");
         let mut part = folder.as_os_str().to_owned();
         part.push(PART);
         let part = PathBuf::from(part);
@@ -89,7 +89,7 @@ impl Growing {
         self.bytes
     }
 
-    /// Completes the backup: writes everything to disk, then renames the folder.
+    /// Completes the backup: writes everything to disk, then renames the directory.
     pub(super) fn finish(self, description: &Description) -> Result<()> {
         let Self { folder, part, content, digest, .. } = self;
         let description = format!("{}\n", serde_json::to_string_pretty(description)?);
@@ -114,7 +114,7 @@ impl Growing {
 
 impl Drop for Part {
     fn drop(&mut self) {
-        // If the backup was completed, the folder no longer has this name.
+        // If the backup was completed, the directory no longer has this name.
         let _removed = fs::remove_dir_all(&self.0);
     }
 }
@@ -123,7 +123,7 @@ impl Backup {
     /// Opens a backup of a stream, and checks that it is complete and undamaged.
     pub(super) fn open(folder: &Path, stream: &str) -> Result<Self> {
         let name = folder.display();
-        ensure!(folder.is_dir(), "there is no folder {name}");
+        ensure!(folder.is_dir(), "there is no directory {name}");
         let mut several = names(folder).with_context(|| format!("cannot read {name}"))?;
         several.retain(|name| moment(stream, name).is_some());
         if !several.is_empty() {
@@ -171,7 +171,7 @@ pub(super) fn moment<'a>(stream: &str, name: &'a str) -> Option<&'a str> {
     (digits(date, 8) && digits(time, 6)).then_some(moment)
 }
 
-/// The names of everything in a folder.
+/// The names of everything in a directory.
 pub(super) fn names(folder: &Path) -> io::Result<Vec<String>> {
     Ok(fs::read_dir(folder)?.filter_map(|entry| entry.ok()?.file_name().into_string().ok()).collect())
 }

@@ -1,4 +1,4 @@
-//! `tickwell log keys`: create a key for each role.
+//! `tickwell log keys`: creates a key for each role.
 
 use std::{
     fs::{self, DirBuilder, OpenOptions},

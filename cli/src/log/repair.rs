@@ -1,4 +1,4 @@
-//! `tickwell log repair`: replace the other servers' copies of the log with the leader's.
+//! `tickwell log repair`: replaces the other servers' copies of the log with the leader's.
 
 use std::time::Duration;
 

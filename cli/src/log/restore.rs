@@ -1,4 +1,4 @@
-//! `tickwell log restore`: copy a backup of the stream to NATS.
+//! `tickwell log restore`: copies a backup of the stream to NATS.
 
 use std::{io::Read, num::NonZeroUsize, path::Path, time::Duration};
 
@@ -19,7 +19,7 @@ use crate::{
 };
 
 /// How long it may take until a majority of the servers has copied the restored stream, which may have tens of gigabytes.
-/// Until then nothing may be written to the log, because the loss of one server could be the loss of the log.
+/// Until then nothing may be written to the log, because losing a single server could mean losing the log.
 const UNTIL_SAFE: Duration = Duration::from_secs(3_600);
 
 /// How long to wait for the remaining servers. Pollers and pods use the log meanwhile.

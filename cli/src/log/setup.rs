@@ -1,4 +1,4 @@
-//! `tickwell log apply` and `tickwell log verify`: create, correct and check the stream and the lease bucket.
+//! `tickwell log apply` and `tickwell log verify`: create or correct the stream and the lease bucket, and check them.
 
 use std::time::Duration;
 

@@ -54,9 +54,9 @@ impl PodClient {
         let response = request.send().await.map_err(|error| StreamError::Unreachable(reason(&error)))?;
         let media_type = header(response.headers(), CONTENT_TYPE.as_str()).unwrap_or_default();
         if !response.status().is_success() || !media_type.starts_with(SERVER_SENT) {
-            let answer =
+            let refusal =
                 read(response).await.map_err(|error| StreamError::Unreachable(format!("{error:#}")))?;
-            return Err(StreamError::Refused(Box::new(answer)));
+            return Err(StreamError::Refused(Box::new(refusal)));
         }
         let unfinished = Arc::new(AtomicUsize::new(0));
         let counted = unfinished.clone();

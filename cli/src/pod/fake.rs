@@ -8,24 +8,24 @@ use tokio::{
 };
 
 /// A response: status, header lines, body.
-pub(crate) type Said = (u16, String, String);
+pub(crate) type FakeResponse = (u16, String, String);
 
 /// Starts a fake pod that runs until the test ends, and returns its address.
-pub(crate) async fn start(say: impl Fn(&str) -> Said + Send + Sync + 'static) -> String {
+pub(crate) async fn start(response_to: impl Fn(&str) -> FakeResponse + Send + Sync + 'static) -> String {
     // Fails if another test has already installed it, which is fine.
     let _installed = rustls::crypto::ring::default_provider().install_default();
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let url = format!("http://{}", listener.local_addr().unwrap());
-    let say = Arc::new(say);
+    let response_to = Arc::new(response_to);
     tokio::spawn(async move {
         while let Ok((stream, _)) = listener.accept().await {
-            tokio::spawn(respond(stream, say.clone()));
+            tokio::spawn(respond(stream, response_to.clone()));
         }
     });
     url
 }
 
-async fn respond(mut stream: TcpStream, say: Arc<impl Fn(&str) -> Said>) {
+async fn respond(mut stream: TcpStream, response_to: Arc<impl Fn(&str) -> FakeResponse>) {
     let mut request = Vec::new();
     while !request.ends_with(b"\r\n\r\n") {
         match stream.read_u8().await {
@@ -35,7 +35,7 @@ async fn respond(mut stream: TcpStream, say: Arc<impl Fn(&str) -> Said>) {
     }
     let request = String::from_utf8(request).unwrap();
     let target = request.split(' ').nth(1).unwrap();
-    let (status, headers, body) = say(target);
+    let (status, headers, body) = response_to(target);
     let length = body.len();
     let text = format!(
         "HTTP/1.1 {status} X\r\nconnection: close\r\ncontent-length: {length}\r\n{headers}\r\n{body}"

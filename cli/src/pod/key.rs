@@ -116,13 +116,16 @@ mod tests {
             ("two".repeat(MAX_KEY_BYTES), "at most"),
         ] {
             std::fs::write(&file, &text).unwrap();
-            let said = format!("{:#}", find(Some(&file), None).unwrap_err());
-            assert!(said.starts_with("--key-file: ") && said.contains(expected), "{said}");
-            assert!(!said.contains("two"), "{said}");
-            let said = format!("{:#}", find(None, Some(text.into())).unwrap_err());
-            assert!(said.starts_with(VARIABLE) && said.contains(expected) && !said.contains("two"), "{said}");
+            let message = format!("{:#}", find(Some(&file), None).unwrap_err());
+            assert!(message.starts_with("--key-file: ") && message.contains(expected), "{message}");
+            assert!(!message.contains("two"), "{message}");
+            let message = format!("{:#}", find(None, Some(text.into())).unwrap_err());
+            assert!(
+                message.starts_with(VARIABLE) && message.contains(expected) && !message.contains("two"),
+                "{message}"
+            );
         }
-        let said = format!("{:#}", find(Some(Path::new("/no/such")), None).unwrap_err());
-        assert!(said.contains("--key-file: /no/such"), "{said}");
+        let message = format!("{:#}", find(Some(Path::new("/no/such")), None).unwrap_err());
+        assert!(message.contains("--key-file: /no/such"), "{message}");
     }
 }

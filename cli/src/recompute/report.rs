@@ -114,7 +114,7 @@ mod tests {
     const GAP: &str = r#"{"version":1,"kind":"gap","pair":"BTC-USD","slot":"2026-11-21T00:00:40.000Z",
         "from":"2026-11-21T00:00:20.000Z","cause":"no_leader","interval":"10s","epoch":43,"origin":"live"}"#;
 
-    fn said(text: &str) -> String {
+    fn line_of(text: &str) -> String {
         let record = wire::decode(text.as_bytes()).unwrap();
         line(&record, &recompute(&record))
     }
@@ -122,17 +122,17 @@ mod tests {
     #[test]
     fn every_kind_of_record_has_a_line() {
         let at = "tick BTC-USD 2026-11-21T00:00:10.000Z";
-        assert_eq!(said(TICK), format!("{at}: 97012.34 from 1 of 2 quotes: agrees"));
+        assert_eq!(line_of(TICK), format!("{at}: 97012.34 from 1 of 2 quotes: agrees"));
         let changed = TICK.replacen("97012.34", "97012.35", 1);
         assert_eq!(
-            said(&changed),
+            line_of(&changed),
             format!(
                 "{at}: 97012.35 from 1 of 2 quotes: differs: price recorded 97012.35, recomputed 97012.34"
             )
         );
-        assert_eq!(said(LEAD), "lead BTC-USD: epoch 42: no quotes, nothing to recompute");
+        assert_eq!(line_of(LEAD), "lead BTC-USD: epoch 42: no quotes, nothing to recompute");
         assert_eq!(
-            said(GAP),
+            line_of(GAP),
             "gap BTC-USD 2026-11-21T00:00:20.000Z to 2026-11-21T00:00:40.000Z: no_leader, no source asked: \
              no quotes, nothing to recompute"
         );

@@ -34,7 +34,8 @@ pub(crate) fn all() -> BTreeSet<String> {
     keys_of(&defaults).into_iter().chain(of_sources).collect()
 }
 
-/// The names of the settings that each source has. Not every source takes a key; building one refuses it.
+/// The names of the settings that each source has. Not every source takes a key; those that do not
+/// refuse it when they are created.
 pub(crate) fn of_a_source() -> &'static [&'static str] {
     field_names::<poller::SourceConfig>()
 }

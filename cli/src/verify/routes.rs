@@ -7,7 +7,7 @@ use serde_json::Value;
 
 use crate::pod::{Response, text};
 
-/// Windows of averages, from shorter than many intervals to the longest that is allowed.
+/// Windows of averages. Some may be shorter than the pair's interval or longer than history, and are refused.
 const WINDOWS: [&str; 10] = ["1m", "5m", "10m", "1h", "6h", "1d", "7d", "30d", "90d", "365d"];
 
 const CANDLES: [&str; 6] = ["1m", "5m", "15m", "1h", "4h", "1d"];
@@ -17,7 +17,7 @@ const ORDERS: [&str; 2] = ["desc", "asc"];
 /// The formats of history other than JSON.
 const FORMATS: [&str; 2] = ["csv", "ndjson"];
 
-/// The numbers of points that the whole history is reduced to.
+/// The values of `max_points`, to which the whole history is thinned.
 const POINTS: [u32; 3] = [4, 500, 10_000];
 
 /// The number of pages that are read of each list, from both ends.
@@ -26,7 +26,7 @@ const MAX_PAGES: u32 = 3;
 /// The number of items per page.
 const PAGE: u32 = 1_000;
 
-/// The largest number of pairs that are compared. A log has a few.
+/// The maximum number of pairs that are compared. A log usually has only a few.
 const MAX_PAIRS: usize = 100;
 
 /// The number of single records that are compared, spread over the newest [`REACH`].
@@ -53,7 +53,7 @@ enum Kind {
     Single,
 }
 
-/// The requests that need no other response first.
+/// The requests that do not depend on an earlier response.
 pub(super) fn first(sequence: Sequence) -> VecDeque<Request> {
     let mut requests = VecDeque::from([
         Request { path: "/v1/pairs".to_owned(), kind: Kind::Pairs },

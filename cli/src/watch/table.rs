@@ -1,6 +1,6 @@
 //! The table: one line per pair and one for the connection, fitted to the size of the terminal.
 //!
-//! If there is little room, the important parts come first: that a price is simulated, missing or late. A price is
+//! If there is little room, the most important facts come first: that a price is simulated, missing or late. A price is
 //! never truncated: it is shown completely or not at all.
 
 use std::cmp::Ordering;
@@ -29,18 +29,18 @@ impl Size {
     pub(super) const USUAL: Self = Self { columns: 80, lines: 24 };
 }
 
-/// How much is shown of a pair, from most to least.
+/// How much of a pair is shown. Each level leaves out more than the one before it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 enum Detail {
     /// Everything.
     Full,
-    /// Times without their date.
+    /// Times are shown without their date.
     ShortTimes,
-    /// No slot, and columns as narrow as possible.
+    /// Also leaves out the slot, and makes columns as narrow as possible.
     NoSlot,
-    /// No change of the price, and no cause of a gap.
+    /// Also leaves out the change of the price and the cause of a gap.
     NoChange,
-    /// The price comes last, and only if there is room.
+    /// Shows the price last, and only if there is room for it.
     Minimal,
 }
 
@@ -148,12 +148,12 @@ impl Line {
                 text.push_str(&cut(" …", columns.saturating_sub(taken)));
                 break;
             }
-            let said = cut(&part.text, columns);
-            taken += between.len() + width(&said);
+            let shown = cut(&part.text, columns);
+            taken += between.len() + width(&shown);
             text.push_str(between);
             match part.colour.filter(|_| colour) {
-                Some(code) => text.push_str(&format!("\x1b[{code}m{said}\x1b[0m")),
-                None => text.push_str(&said),
+                Some(code) => text.push_str(&format!("\x1b[{code}m{shown}\x1b[0m")),
+                None => text.push_str(&shown),
             }
         }
         text
@@ -225,7 +225,7 @@ fn changed(tick: Tick, width: usize) -> Part {
     }
 }
 
-/// The time of a slot if it is of today, otherwise its date.
+/// The time of a slot if its date is today, otherwise its date.
 fn short(slot: Timestamp, today: Timestamp) -> String {
     let (slot, today) = (slot.to_string(), today.to_string());
     let date = |text: &str| text.split_once('T').map(|(date, _)| date.to_owned());

@@ -1,4 +1,4 @@
-//! What is shown if a stream arrives in pieces, breaks, ends, stops sending or is refused.
+//! What is shown if a stream arrives in pieces, is interrupted, ends, stops sending, or is refused.
 
 use std::{
     io::Write,
@@ -236,7 +236,7 @@ async fn an_unknown_cursor_is_given_up_and_that_is_reported() {
 
 #[tokio::test]
 async fn what_a_retry_cannot_fix_is_an_error_with_a_remedy() {
-    let answer = |status: &str, media_type: &str, body: &str| {
+    let response = |status: &str, media_type: &str, body: &str| {
         let length = body.len();
         format!(
             "HTTP/1.1 {status}\r\ncontent-type: {media_type}\r\nconnection: close\r\ncontent-length: {length}\r\n\r\n{body}"
@@ -244,9 +244,9 @@ async fn what_a_retry_cannot_fix_is_an_error_with_a_remedy() {
     };
     let unknown = r#"{"code":"unknown_pair","detail":"the log has no pair BTC-USD; it has ETH-USD"}"#;
     for (says, expected) in [
-        (answer("404 Not Found", "application/problem+json", unknown), "it has ETH-USD"),
-        (answer("200 OK", "text/html", "<p>hello"), "(200 OK)"),
-        (answer("404 Not Found", "text/plain", "no"), "--url"),
+        (response("404 Not Found", "application/problem+json", unknown), "it has ETH-USD"),
+        (response("200 OK", "text/html", "<p>hello"), "(200 OK)"),
+        (response("404 Not Found", "text/plain", "no"), "--url"),
     ] {
         let (url, _asked) = pod(vec![vec![says]]).await;
         let papers = (Paper::default(), Paper::default());
@@ -258,9 +258,9 @@ async fn what_a_retry_cannot_fix_is_an_error_with_a_remedy() {
 
 #[test]
 fn waits_grow_are_bounded_and_respect_the_pod() {
-    let millis = |failures, told| {
-        let told = Option::<u64>::map(told, Duration::from_secs);
-        [0, 1].map(|share| wait(FIRST_WAIT, failures, told, |whole| whole * share).as_millis())
+    let millis = |failures, asked| {
+        let asked = Option::<u64>::map(asked, Duration::from_secs);
+        [0, 1].map(|share| wait(FIRST_WAIT, failures, asked, |whole| whole * share).as_millis())
     };
     assert_eq!(millis(0, None), [250, 500]);
     assert_eq!(millis(3, None), [2_000, 4_000]);

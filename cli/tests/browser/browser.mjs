@@ -12,23 +12,23 @@ const TOOLS = fileURLToPath(new URL("../../../.tools/", import.meta.url));
 const NAMES = ["chromium", "chromium-browser", "google-chrome", "google-chrome-stable"];
 const INSTALLED = join(TOOLS, "browser/chromium");
 
-/** Looks for what some people cannot see, hear or reach: a script that runs in a page. */
+/** The path of axe, a script that checks the accessibility of the page in which it runs. */
 export const axe = () => createRequire(join(TOOLS, "node/")).resolve("axe-core/axe.min.js");
 
-/** Never reached by a passing test, however slow the machine. */
+/** A passing test never reaches it, even on a slow machine. */
 export const DEADLINE_MILLIS = 120_000;
 
-/** The browser's program; without any, the error says what to do. */
+/** The path of the browser's program. Throws an error that says what to do if there is none. */
 function find() {
   if (process.env.TICKWELL_BROWSER) return process.env.TICKWELL_BROWSER;
   const folders = (process.env.PATH ?? "").split(delimiter);
   const candidates = [...NAMES.flatMap((name) => folders.map((folder) => join(folder, name))), INSTALLED];
   const found = candidates.find((path) => existsSync(path));
-  if (!found) throw new Error("there is no Chromium: run scripts/tools, or name one with TICKWELL_BROWSER");
+  if (!found) throw new Error("Chromium not found: run scripts/tools, or set TICKWELL_BROWSER to its path");
   return found;
 }
 
-/** A browser, for any number of visits. */
+/** Launches a browser that can open any number of pages. */
 export async function launch() {
   const { chromium } = createRequire(join(TOOLS, "node/"))("playwright-core");
   const executablePath = find();
@@ -43,8 +43,8 @@ export async function launch() {
 }
 
 /**
- * Opens a page for somebody who was never there before; `options` are those of a browser's context, and `prepare` runs in
- * the page before its own scripts. `problems` fills with what the page complains of.
+ * Opens a page in a new browser context, as for a first-time visitor. `options` are those of the context, and `prepare` runs
+ * in the page before its own scripts. `problems` collects the page's errors.
  */
 export async function visit(browser, url, options = {}, prepare = () => {}) {
   const context = await browser.newContext(options);
@@ -59,18 +59,18 @@ export async function visit(browser, url, options = {}, prepare = () => {}) {
   });
   page.on("request", (request) => {
     const foreign = !request.url().startsWith("data:") && new URL(request.url()).origin !== new URL(url).origin;
-    if (foreign) problems.push(`it asks another host: ${request.url()}`);
+    if (foreign) problems.push(`a request to another host: ${request.url()}`);
   });
   await page.addInitScript(() => {
     document.addEventListener("securitypolicyviolation", ({ violatedDirective, blockedURI, sample }) =>
-      console.error(`against its policy: ${violatedDirective}, ${blockedURI} ${sample}`));
+      console.error(`violation of its content security policy: ${violatedDirective}, ${blockedURI} ${sample}`));
   });
   await page.addInitScript(prepare);
   await page.goto(url);
   return { page, problems, leave: () => context.close() };
 }
 
-/** Opens a page in a browser of its own. */
+/** Launches a browser and opens a page in it. */
 export async function open(url) {
   const browser = await launch();
   return { ...(await visit(browser, url)), close: () => browser.close() };

@@ -22,7 +22,7 @@ try {
     const { default: play } = await import(`./page/${name}.mjs`);
     const began = Date.now();
     await play({ browser, url, behind }).catch((error) => {
-      throw new Error(`${name}; the page said: ${JSON.stringify(browser.problems)}`, { cause: error });
+      throw new Error(`${name}; the page's errors: ${JSON.stringify(browser.problems)}`, { cause: error });
     });
     console.error(`${name}: ${Date.now() - began} ms`);
   }

@@ -12,12 +12,12 @@ use crate::{
 /// The pair that most tests use.
 pub(crate) const PAIR: &str = "BTC-USD";
 
-/// From shorter than three slots to longer than any test runs.
+/// The lengths of windows, from less than three slots to longer than any test runs.
 const WINDOWS: &str = "1s,2s,3s,5s,7s,15s,1m,10m,1d";
 
-/// Sends a request to both pods until both respond as of the same sequence, and checks that the bodies are the same bytes.
+/// Sends a request to both pods until both respond at the same sequence, and checks that the bodies are the same bytes.
 pub(crate) async fn same_answer(pods: [&Pod; 2], path: &str) -> Answer {
-    let what = format!("two answers from the same sequence to {path}");
+    let what = format!("two responses at the same sequence to {path}");
     let [one, other] = wait_until(&what, DEADLINE, async || {
         let answers = [pods[0].get(path).await, pods[1].get(path).await];
         (answers[0].sequence() == answers[1].sequence()).then_some(answers)
@@ -97,7 +97,7 @@ pub(crate) async fn averages_are_right_but(pod: &Pod, foreign: &[u64]) {
     }
 }
 
-/// A list over time of a pair, page by page through `next_cursor`.
+/// All items of a list of a pair, such as its history, read page by page with `next_cursor`.
 async fn list(pod: &Pod, name: &str, order: &str, limit: usize) -> Vec<Value> {
     let (mut all, mut cursor) = (Vec::new(), None::<String>);
     loop {
@@ -130,15 +130,15 @@ pub(crate) async fn history(pod: &Pod, order: &str, limit: usize) -> Vec<Point> 
     list(pod, "history", order, limit).await.iter().map(point).collect()
 }
 
-/// Checks that a pod's history, gaps and candles, in both orders, are exactly those of its log as of the last of
-/// these records.
+/// Checks that a pod's history, gaps and candles, in both orders, are exactly those of its log up to the last of these
+/// records.
 pub(crate) async fn history_is_the_log(pod: &Pod, records: &[Record]) {
     let mut ticks = records::points(records, PAIR);
     let newest = records.iter().rfind(|record| record.slot.is_some() && record.pair == PAIR).unwrap();
     let next = newest.slot.unwrap().0 + newest.interval();
     let mut candles = oracle::candles(&ticks, 60_000, next);
     for point in &mut ticks {
-        // History does not contain it.
+        // History does not contain the interval.
         point.interval = 0;
     }
     assert!(ticks.len() > 6, "too few ticks to page through: {}", ticks.len());

@@ -1,5 +1,5 @@
-//! Checks what must be true of every log, whatever has happened to its writers and readers. The grinder makes the same
-//! audit; here a finding fails the test at once.
+//! Checks what must be true of every log, whatever has happened to its writers and readers. The grinder runs the same
+//! audit; here, a violation fails the test immediately.
 
 pub(crate) use testkit::audit::Findings;
 

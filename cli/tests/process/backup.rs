@@ -11,7 +11,7 @@ use crate::{
     survival::{end, opened_at},
 };
 
-/// The least number of records between two steps of a test.
+/// The minimum number of records between two steps of a test.
 const SOME: u64 = 5;
 
 /// Runs a command. Returns its exit code and its output.
@@ -31,8 +31,8 @@ pub(crate) async fn operators(process: &Tickwell) -> String {
 async fn back_up(scene: &Scene, process: &Tickwell, file: &str) -> u64 {
     let (code, said) = run(scene, &["backup", "--from", &operators(process).await, "--output", file]).await;
     assert_eq!(code, Some(0), "{said}");
-    let told = said.split("up to sequence ").nth(1).and_then(|rest| rest.split(',').next());
-    told.unwrap_or_else(|| panic!("no sequence in: {said}")).parse().unwrap()
+    let sequence = said.split("up to sequence ").nth(1).and_then(|rest| rest.split(',').next());
+    sequence.unwrap_or_else(|| panic!("no sequence in: {said}")).parse().unwrap()
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -1,4 +1,5 @@
-//! Clients that follow the log: cut off, sent elsewhere, far behind; every event comes once, in order.
+//! Clients that follow the log. Even if they are disconnected, change pods or start far behind, they receive every event
+//! once and in order.
 
 use std::path::Path;
 
@@ -15,36 +16,36 @@ use crate::{
     tools::python,
 };
 
-/// What happens when depends on this alone, as far as it is for the test to say.
+/// The seed of all random choices of the test.
 const SEED: u64 = 5;
 
-/// How often the client is cut off, unless the variable says otherwise.
+/// How often the client is disconnected. The environment variable overrides it.
 const CUTS: usize = 200;
 const CUTS_VARIABLE: &str = "TICKWELL_STREAM_CUTS";
 
 /// 1 October 2026.
 const FIRST_SLOT: i64 = 1_790_812_800_000;
 
-/// Up to so many bytes come between two cuts: about a hundred events.
+/// The maximum number of bytes that the client receives before it is disconnected: about a hundred events.
 const LONGEST_BYTES: usize = 25_000;
 
-/// Fewer bytes than the shortest event has.
+/// A number of bytes that is less than the length of any event.
 const SHORTEST_EVENT: usize = 150;
 
-/// A pod is killed at one connection in so many, and comes back up to so many connections later.
+/// One in this many connections kills its pod. The pod is started again up to `AWAY_FOR` connections later.
 const KILLED_IN: u32 = 8;
 const AWAY_FOR: usize = 5;
 
-/// How soon a pod that was terminated must be gone, whoever follows it.
+/// How long a pod may take to exit after SIGTERM, even if clients follow it.
 const PATIENCE: std::time::Duration = std::time::Duration::from_secs(10);
 
 const NAMES: [&str; 2] = ["one", "other"];
 
-/// Two pods that come and go.
+/// Two pods that are killed and started again.
 struct Pods {
     scene: Scene,
     pods: [Option<Pod>; 2],
-    /// At which connection each comes back.
+    /// The number of the connection at which each pod is started again.
     back_at: [usize; 2],
     kills: usize,
 }
@@ -56,7 +57,7 @@ impl Pods {
         Self { scene, pods, back_at: [0; 2], kills: 0 }
     }
 
-    async fn come_back(&mut self, connection: usize) {
+    async fn start_again(&mut self, connection: usize) {
         for ((pod, back_at), name) in self.pods.iter_mut().zip(self.back_at).zip(NAMES) {
             if pod.is_none() && connection >= back_at {
                 *pod = Some(self.scene.waiting_pod(name).await);
@@ -95,7 +96,7 @@ async fn a_client_that_is_cut_off_again_and_again_while_pods_die_receives_everyt
     let mut refusals = std::collections::BTreeMap::<String, usize>::new();
     while cut < cuts {
         connections += 1;
-        pods.come_back(connections).await;
+        pods.start_again(connections).await;
         let at = chance.random_range(0..NAMES.len());
         let transport = [Transport::Sse, Transport::Lines, Transport::Socket][chance.random_range(0..3)];
         let bytes = chance.random_range(0..LONGEST_BYTES);
@@ -106,7 +107,7 @@ async fn a_client_that_is_cut_off_again_and_again_while_pods_die_receives_everyt
         let from = if last.is_none() { "after=0" } else { "" };
         let mut stream = match Stream::open(&url, transport, from, last.as_deref()).await {
             Ok(stream) => stream,
-            // Just back, and not there yet or not so far.
+            // A pod that was just started may not listen yet, or may not have caught up with the client.
             Err(refusal) => {
                 if let Refusal::Refused(status, code) = &refusal {
                     assert!([409, 503].contains(status), "{refusal:?}");
@@ -116,14 +117,14 @@ async fn a_client_that_is_cut_off_again_and_again_while_pods_die_receives_everyt
             }
         };
         stream.cut_after(bytes);
-        // There is always more than will be heard.
+        // The log must always have more events than the client receives before it is disconnected.
         demand.send_replace(received.len() + bytes / SHORTEST_EVENT + 2);
         let mut heard = 0;
         while let Some(next) = timeout(DEADLINE, stream.next()).await.unwrap() {
             match next {
                 Heard::Event(event) => received.push(event),
                 Heard::Heartbeat => {}
-                Heard::Farewell(why) => panic!("nobody has ended anything: {why}"),
+                Heard::Farewell(why) => panic!("the pod ended the stream: {why}"),
             }
             heard += 1;
             if Some(heard) == dies_after {
@@ -143,7 +144,7 @@ async fn a_client_that_is_cut_off_again_and_again_while_pods_die_receives_everyt
     compare(&received, &author);
 }
 
-/// Holds what was received against what was written, from its beginning on.
+/// Compares what was received with what was written, from the beginning of the log.
 fn compare(received: &[Value], author: &Author) {
     same_events(received, author.written().iter());
     assert!(received.len() <= author.written().len());
@@ -157,20 +158,20 @@ fn same_events<'a>(received: &[Value], written: impl Iterator<Item = &'a Written
     }
 }
 
-/// The next so many events of a stream that nobody ends.
+/// The next `count` events of a stream that must not end.
 pub(crate) async fn events(stream: &mut Stream, count: usize) -> Vec<Value> {
     let mut events = Vec::new();
     while events.len() < count {
         match timeout(DEADLINE, stream.next()).await.unwrap() {
             Some(Heard::Event(event)) => events.push(event),
             Some(Heard::Heartbeat) => {}
-            end => panic!("it ended after {} events of {count}: {end:?}", events.len()),
+            end => panic!("the stream ended after {} events of {count}: {end:?}", events.len()),
         }
     }
     events
 }
 
-/// Follows a long log from its very beginning, and then on, for all pairs and for one.
+/// Follows a long log from its beginning, and then while it grows, for all pairs and for one.
 pub(crate) async fn everything_is_streamed(pod: &Pod, author: &mut Author) {
     let (before, more) = (author.written().len(), 40);
     let of_pair = |author: &Author| author.up_to(PAIR, author.last()).count();
@@ -215,13 +216,13 @@ async fn a_cursor_that_is_not_of_this_log_is_refused() {
         ("nonsense-".to_owned(), Some((400, "invalid_parameter"))),
     ] {
         for transport in TRANSPORTS {
-            let told = match Stream::open(&pod.url, transport, "", Some(&cursor)).await {
+            let refused = match Stream::open(&pod.url, transport, "", Some(&cursor)).await {
                 Ok(_) => None,
                 Err(Refusal::Refused(status, code)) => Some((status, code)),
-                Err(Refusal::Away) => panic!("{cursor} by {transport:?}: no answer"),
+                Err(Refusal::Away) => panic!("{cursor} by {transport:?}: no response"),
             };
-            let told = told.as_ref().map(|(status, code)| (*status, code.as_str()));
-            assert_eq!(told, expected, "{cursor} by {transport:?}");
+            let refused = refused.as_ref().map(|(status, code)| (*status, code.as_str()));
+            assert_eq!(refused, expected, "{cursor} by {transport:?}");
         }
     }
 }
@@ -233,7 +234,7 @@ async fn clients_that_others_have_written_go_on_behind_each_other() {
     let (_nats, author, pods) = small_log().await;
     let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/process/follower.py");
     let mut command = tokio::process::Command::new(python);
-    // Four clients, and all there is.
+    // Four clients, which read a quarter of the log each.
     command.arg(script).arg((author.written().len() / 4).to_string());
     command.args(pods.pods.iter().flatten().map(|pod| &pod.url)).kill_on_drop(true);
     let output = timeout(DEADLINE, command.output()).await.unwrap().unwrap();

@@ -1,4 +1,4 @@
-//! A log on three servers: one may die without anybody noticing, and with two of them away the pods answer on.
+//! A log on three servers. With one of them down, the feed continues. With two of them down, pods serve what they have.
 
 use std::{sync::Arc, time::Duration};
 
@@ -19,13 +19,13 @@ use crate::{
     survival::end,
 };
 
-/// An election among the servers takes some of them.
+/// The interval between slots. An election among the servers takes several slots.
 const INTERVAL: Duration = Duration::from_secs(1);
 
-/// Records that pass between two acts.
+/// The minimum number of records between two steps of a test.
 const SOME: u64 = 4;
 
-/// Waits until a pod says so of the log.
+/// Waits until a pod reports this condition of the log. The pod must stay in service meanwhile.
 async fn says_of_log(pod: &Pod, wanted: &str) {
     let found = async || {
         let ready = pod.get("/readyz?verbose").await;
@@ -38,7 +38,7 @@ async fn says_of_log(pod: &Pod, wanted: &str) {
     wait_until(&format!("the log is {wanted}"), DEADLINE, found).await;
 }
 
-/// The last position of the log, as its leader has it.
+/// The newest sequence of the log according to the stream's leader; `None` if there is no leader.
 async fn last_position(cluster: &NatsCluster) -> Option<u64> {
     let servers: Vec<String> = cluster.url().split(',').map(str::to_owned).collect();
     let context = async_nats::jetstream::new(async_nats::connect(servers).await.ok()?);
@@ -69,7 +69,7 @@ impl Feed {
         Self { cluster, scene, upstream }
     }
 
-    /// Copies the volumes of two servers, one after the other, while the feed goes on.
+    /// Copies the volumes of two servers, one after the other, while the feed continues.
     async fn save(&mut self, pod: &Pod) -> Copies {
         let mut save = async |node: usize| {
             let copy = self.cluster.nodes[node].save().unwrap();
@@ -95,12 +95,13 @@ impl Feed {
         wait_until("the servers have a leader", DEADLINE, async || last_position(&self.cluster).await).await
     }
 
-    /// The operator decides for the leader's copy. Waits until the pods follow it past `seen`.
+    /// Repairs the log as an operator does, who decides to keep the leader's copy. Waits until the pods have followed it past
+    /// the sequence `seen`.
     async fn repair(&self, pods: [&Pod; 2], seen: u64) {
         let mut repair = self.scene.command("admin").args(["log", "repair", "--yes"]).start().unwrap();
         assert!(repair.wait_exit(DEADLINE).await.unwrap().success(), "{}", repair.lines().join("\n"));
         for pod in pods {
-            // It builds its store again, and does not answer until that is done.
+            // The pod rebuilds its store, and responds with an error until that is done.
             let follows = async || {
                 let answer = pod.get("/v1/pairs").await;
                 (answer.status == 200 && answer.sequence() > seen + SOME).then_some(())
@@ -118,7 +119,7 @@ async fn a_log_on_three_servers_outlives_them_one_by_one() {
     let pods = [&scene.pod("one").await, &scene.pod("other").await];
     has_price(pods[0]).await;
 
-    // The stream's leader dies: another follows, and what it had missed is there when it is back.
+    // The stream's leader is killed. Another server becomes the leader.
     let leading = async || cluster.leader_of("TICKS").await;
     let leader = wait_until("a leader of the stream", DEADLINE, leading).await;
     cluster.nodes[leader].kill();
@@ -126,7 +127,7 @@ async fn a_log_on_three_servers_outlives_them_one_by_one() {
     pods[1].takes_in(SOME).await;
     cluster.nodes[leader].restart().await.unwrap();
 
-    // A server that is not the leader falls silent: nobody needs it.
+    // A server that is not the leader stops responding. The feed continues without it.
     let leading = async || cluster.leader_of("TICKS").await;
     let leader = wait_until("a leader of the stream", DEADLINE, leading).await;
     let follower = (leader + 1) % 3;
@@ -134,7 +135,7 @@ async fn a_log_on_three_servers_outlives_them_one_by_one() {
     pods[0].takes_in(SOME).await;
     cluster.nodes[follower].resume().unwrap();
 
-    // Two are away: nothing can be stored, and pods answer from what they have, and say so.
+    // Two servers are down. Nothing can be stored, and pods serve what they have and report it.
     let before = records::all(pods[0]).await;
     let away = [leader, follower];
     for node in away {
@@ -144,10 +145,10 @@ async fn a_log_on_three_servers_outlives_them_one_by_one() {
         says_of_log(pod, "degraded").await;
         assert_eq!(pod.get("/v1/prices/BTC-USD").await.status, 200);
     }
-    // The one that is left has no leader, and says what it has; that is not the log.
+    // The remaining server has no leader, but still reports its own copy. Pods must not mistake that for the log.
     slots_pass(10, INTERVAL).await;
     for pod in pods {
-        // Maybe not as of the same sequence: the last record may have reached only one of them.
+        // The responses are not compared, because the last record may have reached only one of the pods.
         says_of_log(pod, "degraded").await;
         assert_eq!(pod.get("/v1/prices/BTC-USD").await.status, 200);
     }
@@ -166,8 +167,8 @@ async fn a_log_on_three_servers_outlives_them_one_by_one() {
     pods_agree(pods).await;
     averages_are_right(pods[1]).await;
     history_is_the_log(pods[1], &records).await;
-    // What the cluster holds, and not only the pods: each server has every record in its own files, comes through a
-    // clean restart with them, and a new pod reads them from the start.
+    // Check the cluster and not only the pods: each server has every record in its own files, also after a clean restart,
+    // and a new pod can read the log from the beginning.
     let inspection = replicas::inspect(&mut cluster.nodes, "TICKS").await.unwrap();
     assert_eq!((inspection.restarts, inspection.records), (3, records.len()));
     let newcomer = scene.pod("newcomer").await;
@@ -175,7 +176,7 @@ async fn a_log_on_three_servers_outlives_them_one_by_one() {
     same_records([pods[0], &newcomer]).await;
 }
 
-/// Every slot that was shown has a record.
+/// Checks that every slot of the records that pods have shown is still covered by a record.
 fn shown_slots_are_covered(shown: &[Record], records: &[Record]) {
     for old in shown {
         let Some((from, slot)) = old.covers() else { continue };
@@ -210,20 +211,20 @@ async fn records_that_a_majority_lost_are_not_given_up_while_a_server_still_has_
         says_of_log(pod, "degraded").await;
         assert_eq!(pod.get("/v1/prices/BTC-USD").await.status, 200);
     }
-    assert_eq!(feed.last_position().await, position, "nothing is written on top of a doubt");
+    assert_eq!(feed.last_position().await, position, "nothing is written while records may be missing");
 
     feed.repair(pods, seen).await;
     end(&mut poller).await;
     let records = same_records(pods).await;
     audit(&records);
     let lost = records.iter().filter(|record| record.cause.as_deref() == Some("log_lost"));
-    assert!(lost.count() > 0, "the log says what became of the slots");
+    assert!(lost.count() > 0, "a gap covers the lost slots");
     shown_slots_are_covered(&shown, &records);
     pods_agree(pods).await;
     history_is_the_log(pods[1], &records).await;
 }
 
-/// A poller that did not run when the records were there learns of them from the third server.
+/// The poller was not running when the lost records were written. It learns of them from the third server.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_new_poller_does_not_write_over_records_that_only_one_server_has() {
     require_nats!();
@@ -242,9 +243,9 @@ async fn a_new_poller_does_not_write_over_records_that_only_one_server_has() {
     feed.cluster.nodes[2].restart().await.unwrap();
     let mut poller = feed.scene.command("new").arg("poller").start().unwrap();
     poller.wait_for_line(|line| has_event(line, "pair_in_doubt"), DEADLINE).await.unwrap();
-    // Longer than a new process waits for servers that are not up to date.
+    // Longer than a new poller waits for servers that are not up to date.
     slots_pass(15, INTERVAL).await;
-    assert_eq!(feed.last_position().await, position, "nothing is written over them");
+    assert_eq!(feed.last_position().await, position, "nothing is written in place of the lost records");
 
     feed.repair(pods, seen).await;
     end(&mut poller).await;

@@ -1,4 +1,4 @@
-//! The commands that do one thing and exit, and their errors about wrong settings.
+//! Commands that exit when they are done, and their errors about invalid settings.
 
 use std::path::Path;
 
@@ -70,7 +70,7 @@ async fn a_container_listens_on_all_addresses_and_keeps_its_store_in_the_volume(
 }
 
 #[tokio::test]
-async fn a_wrong_setting_is_reported_with_the_layer_it_came_from() {
+async fn an_invalid_setting_is_reported_with_the_layer_it_came_from() {
     let folder = tempfile::tempdir().unwrap();
     for arguments in [["run"].as_slice(), &["poller"], &["api"], &["config", "check"], &[]] {
         let unknown = [("TICKWELL__FEED__INTERVALL", "1s")];

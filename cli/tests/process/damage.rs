@@ -1,5 +1,5 @@
-//! What befalls the files of a stopped pod's store: it comes back with the log's answers, or refuses with an
-//! error that says what to do; never with a number that is silently wrong.
+//! Damages the store of a stopped pod. When the pod starts again, it must either return the same responses as before, or
+//! refuse the store with an error that says what to do. It must never return wrong numbers silently.
 
 use std::path::Path;
 
@@ -17,7 +17,7 @@ use crate::{
 /// Enough for history to have pages, and for the store to have more than one file.
 const RECORDS: u64 = 12;
 
-/// How a pod took the damage.
+/// How a pod reacted to the damage.
 #[derive(Debug)]
 enum Outcome {
     CameBack,
@@ -42,7 +42,7 @@ async fn a_damaged_store_is_rebuilt_or_refused() {
         victim.process.kill();
         let done = damage.befall(&store, &mut StdRng::seed_from_u64(seed)).unwrap().unwrap();
         let process = scene.command("victim").arg("api").start().unwrap();
-        let (outcome, pod) = returns(process, &witness, &records).await;
+        let (outcome, pod) = outcome_of(process, &witness, &records).await;
         println!("seed {seed}, {done}: {outcome:?}");
         if let Outcome::Refused(error) = outcome {
             assert!(error.contains("store"), "{done}: {error}");
@@ -55,12 +55,12 @@ async fn a_damaged_store_is_rebuilt_or_refused() {
     }
 }
 
-/// Waits until a started process answers as the witness does, or has refused its store.
-async fn returns(mut process: Tickwell, witness: &Pod, records: &[Record]) -> (Outcome, Option<Pod>) {
+/// Waits until a started process responds like the witness, or has refused its store.
+async fn outcome_of(mut process: Tickwell, witness: &Pod, records: &[Record]) -> (Outcome, Option<Pod>) {
     let serves = process.wait_for_line(|line| has_event(line, "serving"), DEADLINE).await;
     if let Err(error) = serves {
         let status = process.wait_exit(DEADLINE).await.unwrap();
-        assert!(!status.success(), "it ended without an error: {error:#}");
+        assert!(!status.success(), "it exited without an error: {error:#}");
         let lines = process.lines();
         assert!(!lines.iter().any(|line| line.contains("panicked at")), "{}", lines.join("\n"));
         return (Outcome::Refused(lines.last().cloned().unwrap_or_default()), None);
@@ -112,9 +112,9 @@ async fn a_damaged_only_copy_is_refused_or_its_loss_is_named() {
                 ),
             }
         }
-        assert!(lost == 0 || named, "{done}: lost {lost} records without a word");
+        assert!(lost == 0 || named, "{done}: lost {lost} records without logging it");
         println!("seed {seed}, {done}: came back without {lost} of {} records", before.len());
-        // What comes now has positions that nobody has seen.
+        // New records get sequences that were not used before.
         let newest = before.last().unwrap().sequence;
         assert!(pod.reaches(newest + 1).await > newest, "{done}");
     }

@@ -1,4 +1,4 @@
-//! The document of the routes, believed: everything that it allows is asked, and every operation is tried out.
+//! Tests the OpenAPI document: sends requests that are generated from it, and tries out every operation in a browser.
 
 use std::collections::BTreeSet;
 
@@ -9,8 +9,8 @@ use crate::{
     tools::{PYTHON_VARIABLE, browser_script, python, workspace},
 };
 
-/// Requests generated for each operation, beside those that its document alone gives: a run of some seconds.
-/// `just schemathesis --max-examples 1000` is a long one.
+/// How many random requests are generated for each operation, in addition to the examples in the document. This takes some
+/// seconds. `just schemathesis --max-examples 1000` generates more.
 const GENERATED: &str = "10";
 const SEED: &str = "1";
 
@@ -20,14 +20,14 @@ async fn no_generated_request_finds_an_answer_that_is_not_in_the_document() {
     let mut command = tokio::process::Command::new(workspace().join("scripts/schemathesis"));
     command.args(["--binary", BINARY, "--max-examples", GENERATED, "--seed", SEED]);
     let output = command.env(PYTHON_VARIABLE, python).output().await.unwrap();
-    let told = String::from_utf8_lossy(&output.stdout);
-    assert!(output.status.success(), "{told}{}", String::from_utf8_lossy(&output.stderr));
+    let stdout = String::from_utf8_lossy(&output.stdout);
+    assert!(output.status.success(), "{stdout}{}", String::from_utf8_lossy(&output.stderr));
 }
 
 #[tokio::test]
 async fn every_operation_can_be_tried_out_in_a_browser() {
     let Some(mut script) = browser_script("swagger_ui.mjs") else { return };
-    // What the examples are about.
+    // The pairs that the document's examples use.
     let scene =
         Scene::new(std::time::Duration::from_secs(1)).with("TICKWELL__FEED__PAIRS", "BTC-USD,ETH-USD");
     let pod = Pod::of(scene.command("demo").args(["run", "--demo"]).start().unwrap()).await;
@@ -41,7 +41,7 @@ async fn every_operation_can_be_tried_out_in_a_browser() {
     let document = pod.get("/openapi.json").await.found();
     for tried in tried {
         let responses = &document["paths"][tried["path"].as_str().unwrap()]["get"]["responses"];
-        // A page cannot make a request into a WebSocket.
+        // Swagger UI sends a normal request and cannot open a WebSocket.
         let expected = Value::from(if responses["101"].is_object() { 426 } else { 200 });
         assert_eq!((&tried["status"], &tried["shown"]), (&expected, &expected), "{tried}");
         for chosen in tried["chosen"].as_array().unwrap() {

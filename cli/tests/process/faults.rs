@@ -1,7 +1,7 @@
 //! Every fault that a source can have, each in a test of its own, against the real binary.
 //!
-//! A test lets a few honest slots pass, then injects one fault and checks every later record, the metrics and readiness
-//! through the public interface. The honest price is known because the fake market is a function of time.
+//! A test waits for a few slots without a fault, then injects one fault and checks every later record, the metrics and
+//! readiness through the public interface. The correct prices are known because the fake market is a function of time.
 
 mod answers;
 mod connections;
@@ -27,22 +27,23 @@ use crate::{
     records::{self, Quote, Record},
 };
 
-/// Many faults need many slots; these are as short as a debug build on a busy machine can keep up with.
+/// The interval between slots. Many faults need many slots, so it is as short as a debug build on a busy machine can keep up
+/// with.
 pub(crate) const SLOT: Duration = Duration::from_millis(250);
 const SLOT_MS: i64 = 250;
 
 const PAIR: &str = "BTC-USD";
 
-/// The verdict on a source that is left alone after failures.
+/// The verdict on a source that is not polled for a while after failures.
 const RESTING: &str = "backing_off";
 
-/// The verdict on a source that was too slow, as any may be on a machine that stalls.
+/// The verdict on a source that was too slow. On a machine that stalls, any source may be.
 const LATE: &str = "timeout";
 
-/// Failures after which a source is left alone for so long that a test sees them once.
+/// Failures after which a source is not polled for so long that a test sees them only once.
 const LONG_RESTS: [&str; 5] = ["http_403", "http_418", "http_429", "http_451", "rate_limited"];
 
-/// Tickwell over sources that are about to misbehave.
+/// A Tickwell process, and sources that get a fault.
 pub(crate) struct Trial {
     pub(crate) upstream: FakeUpstream,
     pub(crate) pod: Pod,
@@ -50,7 +51,7 @@ pub(crate) struct Trial {
     sources: Vec<Venue>,
     faulty: Vec<Venue>,
     began_ms: i64,
-    /// The records of slots that began after the faults did and that sources were asked about.
+    /// The records with quotes of the slots after the faults began.
     pub(crate) records: Vec<Record>,
     next: u64,
     _scene: Scene,
@@ -62,7 +63,7 @@ impl Trial {
         Self::with(sources, |scene| scene).await
     }
 
-    /// The same with further settings.
+    /// Like [`Trial::start`], with additional settings.
     pub(crate) async fn with(sources: &[Venue], settings: impl FnOnce(Scene) -> Scene) -> Self {
         let mut trial = Self::unproven(sources, settings).await;
         wait_until("a slot in which all sources are used", DEADLINE, async || {
@@ -73,7 +74,7 @@ impl Trial {
         trial
     }
 
-    /// The same, but with sources that the settings may have broken.
+    /// Like [`Trial::with`], but does not wait until all sources have been used, because the settings may make one fail.
     pub(crate) async fn unproven(sources: &[Venue], settings: impl FnOnce(Scene) -> Scene) -> Self {
         let market = WalkMarket::new(7, SLOT).unwrap();
         let upstream = FakeUpstream::start(Arc::new(market), "127.0.0.1:0").await.unwrap();
@@ -88,7 +89,7 @@ impl Trial {
         Self { upstream, pod, market, sources, faulty, began_ms: 0, records, next: 1, _scene: scene }
     }
 
-    /// From now on these venues have the fault; what was read before is forgotten.
+    /// Gives the fault to these venues, and forgets the records that were read before.
     pub(crate) fn begin(&mut self, venues: &[Venue], fault: &str) {
         let fault: Fault = fault.parse().unwrap();
         venues.iter().for_each(|venue| self.upstream.set_fault(*venue, fault));
@@ -97,14 +98,14 @@ impl Trial {
         self.records.clear();
     }
 
-    /// From now on nobody has a fault.
+    /// Ends all faults, and forgets the records that were read before.
     pub(crate) fn begin_honest(&mut self) {
         self.faulty.iter().for_each(|venue| self.upstream.set_fault(*venue, None));
         self.began_ms = testkit::clock::now_ms();
         self.records.clear();
     }
 
-    /// Takes in the records that are there.
+    /// Reads the records that were added since the last call.
     pub(crate) async fn read(&mut self) {
         let newest = self.pod.sequence().await;
         while self.next <= newest {
@@ -117,7 +118,7 @@ impl Trial {
         }
     }
 
-    /// Takes in records until `enough` says so.
+    /// Reads records until `enough` returns true.
     pub(crate) async fn read_until(&mut self, what: &str, enough: impl Fn(&[Record]) -> bool) {
         wait_until(what, DEADLINE, async || {
             self.read().await;
@@ -126,7 +127,7 @@ impl Trial {
         .await;
     }
 
-    /// Whether nobody was late who should have been in time: on a machine that stalls, anybody may be.
+    /// Whether no source without a fault was late. On a machine that stalls, any source may be.
     pub(crate) fn is_undisturbed(&self, record: &Record) -> bool {
         let honest = record.quotes().iter().filter(|quote| !self.is_faulty(quote));
         honest.into_iter().all(|quote| quote.verdict != LATE)
@@ -136,8 +137,8 @@ impl Trial {
         self.faulty.iter().any(|venue| venue.name() == quote.source)
     }
 
-    /// Checks what must hold for each record while somebody misbehaves and enough others do not: everybody
-    /// has a verdict, the honest are used with the prices they gave, and the price is their median.
+    /// Checks each record, if enough sources have no fault: every source has a verdict, those without a fault are used
+    /// with the prices that they quoted, and the price is their median.
     pub(crate) fn check_honest(&self) {
         for record in &self.records {
             let asked: Vec<&str> = record.quotes().iter().map(|quote| quote.source.as_str()).collect();
@@ -154,13 +155,14 @@ impl Trial {
         }
     }
 
-    /// Checks a price against the market: what it said in the slot, or in one that a stalled machine let pass.
+    /// Checks that the market had the quoted price in the record's slot, or, if the machine stalled, in a later slot up to the
+    /// time at which the quote was received.
     fn check_price(&self, quote: &Quote, record: &Record) {
         let (Some(price), Some(seen)) = (&quote.price, quote.observed_at) else { return };
         let (venue, slot) = (quote.source.parse().unwrap(), record.slot.unwrap().0);
         let mut given = (slot..=seen.0.max(slot)).step_by(usize::try_from(SLOT_MS).unwrap());
-        let said = |time_ms| self.market.trade(venue, PAIR, time_ms).unwrap().price;
-        assert!(given.any(|time_ms| said(time_ms) == *price), "{quote:?} in {record:?}");
+        let true_price = |time_ms| self.market.trade(venue, PAIR, time_ms).unwrap().price;
+        assert!(given.any(|time_ms| true_price(time_ms) == *price), "{quote:?} in {record:?}");
     }
 
     /// How often a source got this verdict.
@@ -168,8 +170,7 @@ impl Trial {
         self.records.iter().filter(|record| record.verdict(venue.name()) == verdict).count()
     }
 
-    /// Checks that the sources' part of readiness comes to this condition. Never is the process taken out of
-    /// service for it.
+    /// Waits until the readiness check of the sources has this condition. The process must stay ready meanwhile.
     pub(crate) async fn readiness_says(&self, condition: &str) {
         wait_until(&format!("sources are {condition}"), DEADLINE, async || {
             let ready = self.pod.get("/readyz?verbose").await.found();
@@ -181,8 +182,8 @@ impl Trial {
     }
 }
 
-/// One of five sources has a fault that makes its answers no quotes: that, and nothing else, is what its
-/// verdict says, in every slot that it is asked in.
+/// One of five sources has a fault with which its responses contain no quote. In every slot in which it is polled, it must
+/// have this verdict.
 pub(crate) async fn fails(venue: Venue, fault: &str, verdict: &str) -> Trial {
     let mut trial = Trial::start(&five_with(venue)).await;
     trial.begin(&[venue], fault);
@@ -192,19 +193,18 @@ pub(crate) async fn fails(venue: Venue, fault: &str, verdict: &str) -> Trial {
     trial
 }
 
-/// One of five sources has a fault that makes its quotes unfit: they are in the record, and not in the price.
+/// One of the sources has a fault that makes its quotes unusable. They must be in the record, but not be used for the price.
 pub(crate) async fn is_set_aside(trial: &mut Trial, venue: Venue, verdict: &str) {
     is_marked(trial, venue, verdict, 3).await;
     let counter = format!("tickwell_quotes_rejected_total{{reason=\"{verdict}\",source=\"{venue}\"}}");
     assert!(trial.pod.metric(&counter).await >= count(trial, venue, verdict), "{counter}");
     for record in trial.records.iter().filter(|record| record.verdict(venue.name()) == verdict) {
         let quote = record.quotes().iter().find(|quote| quote.source == venue.name()).unwrap();
-        assert!(quote.price.is_some(), "a quote that is judged is kept: {record:?}");
+        assert!(quote.price.is_some(), "a rejected quote must be in the record: {record:?}");
     }
 }
 
-/// Waits until the source has been given the verdict so often, and checks all the while that it is given no
-/// other.
+/// Waits until the source has had the verdict this many times. It must not have any verdict that the fault does not explain.
 async fn is_marked(trial: &mut Trial, venue: Venue, verdict: &str, times: usize) {
     wait_until(&format!("{venue} is {verdict}"), DEADLINE, async || {
         trial.read().await;
@@ -226,7 +226,7 @@ fn count(trial: &Trial, venue: Venue, verdict: &str) -> u64 {
     u64::try_from(trial.count(venue, verdict)).unwrap()
 }
 
-/// Five sources in the order they are known in, this one among them.
+/// Five sources including this one, in the order of [`Venue::ALL`].
 fn five_with(venue: Venue) -> Vec<Venue> {
     let mut sources = Venue::USD_EXCHANGES.to_vec();
     if !sources.contains(&venue) {

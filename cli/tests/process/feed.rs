@@ -1,8 +1,7 @@
 //! Three processes and a real nats-server, fed with recorded prices.
 //!
-//! The recording is entered shortly before Coinbase's longest hole: from one minute on, Coinbase repeats its
-//! last trade, which grows older with every slot. What came out at the other end is compared with the
-//! recording's own text.
+//! The replay starts shortly before Coinbase's longest hole. During the hole, Coinbase repeats its last trade, which grows
+//! older with every slot. The published records are compared with the text of the recording.
 
 use std::{
     sync::{Arc, OnceLock},
@@ -26,27 +25,27 @@ use crate::{
     records::{self, Quote, Record},
 };
 
-/// One recorded minute a second.
+/// Each slot of one second replays one recorded minute.
 const SLOT: Duration = Duration::from_secs(1);
 const SLOT_MS: i64 = 1_000;
 
-/// How old Coinbase's last trade may grow: so many slots into the hole it is still used.
+/// How old a quote may be, and for how many slots of the hole Coinbase's last trade is therefore still used.
 const MAX_QUOTE_AGE: &str = "3s";
 const AGED_SLOTS: i64 = 3;
 
-/// Where the recording is entered, before the hole, and how far into the hole it is followed.
+/// How many minutes before the hole the replay starts, and how many minutes of the hole it includes.
 const MINUTES_BEFORE: i64 = 12;
 const MINUTES_WITHIN: i64 = 12;
 
-/// So many ticks at least must show each of the two cases; the machine may be too slow for the others.
+/// The minimum number of ticks that must show each of the two cases. On a slow machine, other ticks may show neither.
 const ENOUGH: usize = 3;
 
-/// A recording that begins when the test says so: however long the processes took to start, they see it from
-/// its first minute. Until then no venue has a market.
+/// A recording whose replay starts when the test calls [`DelayedMarket::begin`], however long the processes took to start.
+/// Until then, no venue has a market.
 #[derive(Default)]
-struct Curtain(OnceLock<RecordedMarket>);
+struct DelayedMarket(OnceLock<RecordedMarket>);
 
-impl Market for Curtain {
+impl Market for DelayedMarket {
     fn pairs(&self, venue: Venue, now_ms: i64) -> Vec<String> {
         self.0.get().map_or_else(Vec::new, |market| market.pairs(venue, now_ms))
     }
@@ -56,8 +55,8 @@ impl Market for Curtain {
     }
 }
 
-impl Curtain {
-    fn rise(&self) -> (&RecordedMarket, Hole) {
+impl DelayedMarket {
+    fn begin(&self) -> (&RecordedMarket, Hole) {
         let recordings = Recordings::load(&recordings_folder()).unwrap();
         let hole = recordings.venue(Venue::Coinbase).longest_hole().unwrap();
         let first = hole.last_minute - MINUTES_BEFORE;
@@ -70,8 +69,8 @@ impl Curtain {
 async fn recorded_prices_come_out_of_every_pod_as_they_went_in() {
     require_nats!();
     let nats = NatsServer::start().await.unwrap();
-    let curtain = Arc::new(Curtain::default());
-    let upstream = FakeUpstream::start(curtain.clone(), "127.0.0.1:0").await.unwrap();
+    let delayed = Arc::new(DelayedMarket::default());
+    let upstream = FakeUpstream::start(delayed.clone(), "127.0.0.1:0").await.unwrap();
     let scene = Scene::new(SLOT)
         .asking(&upstream)
         .over(&nats)
@@ -79,11 +78,11 @@ async fn recorded_prices_come_out_of_every_pod_as_they_went_in() {
     let mut poller = scene.poller().await;
     let pods = [&scene.pod("one").await, &scene.pod("other").await];
     pods[0].reaches(1).await;
-    let (market, hole) = curtain.rise();
+    let (market, hole) = delayed.begin();
 
     let end_ms = market.first_slot_ms() + (MINUTES_BEFORE + MINUTES_WITHIN) * SLOT_MS;
     while newest_slot(pods[0]).await < end_ms {
-        // While the log grows, and not only at its end.
+        // Compare also while the log grows, and not only at the end.
         pods[0].takes_in(4).await;
         pods_agree(pods).await;
         averages_are_right(pods[1]).await;
@@ -114,12 +113,12 @@ async fn newest_slot(pod: &Pod) -> i64 {
     newest.covers().map_or(0, |(_, last)| last)
 }
 
-/// Checks a quote's price and time against the recorded minute that its slot stands for.
+/// Checks a quote's price and time against the recorded minute of its slot.
 fn check_recorded(quote: &Quote, slot: i64, market: &RecordedMarket) {
     let Some(price) = &quote.price else { return };
     let venue: Venue = quote.source.parse().unwrap();
-    // An answer of the slot's own time was given in the slot. One that a stalled machine let through later
-    // may have been given in any slot until it was seen.
+    // The response usually comes from the slot itself. If the machine stalled, it may come from any slot up to the time at
+    // which it was received.
     let seen = quote.observed_at.unwrap().0;
     let mut slots = (slot..=seen.max(slot)).step_by(usize::try_from(SLOT_MS).unwrap());
     let recorded = slots.any(|given| {
@@ -132,10 +131,10 @@ fn check_recorded(quote: &Quote, slot: i64, market: &RecordedMarket) {
     assert!(recorded, "{quote:?} in the slot of minute {}", market.minute_at(slot));
 }
 
-/// Checks that Coinbase was used before the hole and not within it, where the two others made the price.
+/// Checks that Coinbase was used before the hole and not within it, where the price comes from the two others.
 fn check_hole(ticks: &[&Record], market: &RecordedMarket, hole: Hole) {
     let minute = |tick: &Record| market.minute_at(tick.slot.unwrap().0);
-    // Nobody was late: what the quotes say is what the slot's own minute said.
+    // Whether no source was late, so that all quotes come from the slot's own minute.
     let is_complete = |tick: &Record| {
         let end = tick.slot.unwrap().0 + SLOT_MS;
         tick.quotes().iter().all(|quote| quote.observed_at.is_some_and(|time| time.0 < end))
@@ -150,7 +149,7 @@ fn check_hole(ticks: &[&Record], market: &RecordedMarket, hole: Hole) {
     let within: Vec<&&Record> = ticks.iter().filter(|tick| within(minute(tick))).collect();
     for tick in &within {
         assert!(["stale", "timeout"].contains(&tick.verdict("coinbase")), "{tick:?}");
-        // Three sources less one, of which two must agree: the price is their midpoint, or there is none.
+        // The two remaining sources must agree. The price is their midpoint.
         let sources: Vec<&str> = tick.used().iter().map(|quote| quote.source.as_str()).collect();
         assert_eq!(sources, ["kraken", "bitstamp"], "{tick:?}");
     }

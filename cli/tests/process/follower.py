@@ -1,10 +1,10 @@
-"""Clients of the streams as outsiders would write them: sseclient-py, the standard library, and websockets.
+"""Clients of the streams, written with third-party libraries: sseclient-py, the standard library, and websockets.
 
     follower.py COUNT URL URL...
 
-One client after the other reads COUNT events, hangs up, and the next one goes on behind the last event, at the
-next pod: by server-sent events, by lines of JSON, by WebSocket, and by server-sent events again. The first begins
-with the oldest event there is. What they got goes to stdout, one event a line; the verdict is the caller's.
+Four clients run one after the other: server-sent events, lines of JSON, WebSocket, and server-sent events again. Each reads
+COUNT events and disconnects. The next client continues after the last event, at the next pod. The first client begins with
+the oldest event. The events are printed to stdout, one per line. The caller checks them.
 """
 
 import asyncio
@@ -18,7 +18,7 @@ import websockets
 
 TIMEOUT_SECONDS = 60
 
-# Whatever proxy is set for whoever runs this is not for a pod next door.
+# Ignores the proxy settings of the environment, because the pods run on this machine.
 DIRECT = urllib.request.build_opener(urllib.request.ProxyHandler({}))
 
 
@@ -28,13 +28,13 @@ def ask(url, headers):
 
 def server_sent(url, last, count):
     headers = {"Accept": "text/event-stream", **({"Last-Event-ID": last} if last else {})}
-    # The library collects the lines of an event, and hands out what is in them.
+    # The library parses the lines of an event.
     with ask(f"{url}/v1/stream?after=0", headers) as response:
         events = itertools.islice(sseclient.SSEClient(response).events(), count)
         for event in events:
             data = json.loads(event.data)
             if (event.id, event.event) != (data["id"], data["kind"]):
-                raise ValueError(f"{event.id} {event.event} is not what stands in {event.data}")
+                raise ValueError(f"{event.id} {event.event} does not match {event.data}")
             yield data
 
 

@@ -1,4 +1,4 @@
-//! Messages in the stream that the poller did not write: damaged, foreign, repeated, or from the future.
+//! Messages in the stream that the poller did not write: damaged, foreign, repeated, or of a newer version.
 
 use async_nats::jetstream::{self, message::PublishMessage};
 use testkit::{nats::NatsServer, process::Tickwell, require_nats, upstream::FakeUpstream, wait_until};
@@ -14,16 +14,16 @@ use crate::{
 
 const SUBJECT: &str = "ticks.BTC.USD";
 
-/// What is no record, in several ways.
+/// Several kinds of messages that are not records.
 const GARBAGE: [&[u8]; 4] = [b"\xff\xfe\x00", b"", b"[]", br#"{"version":1,"kind":"tick","pair":"BTC-USD"}"#];
 
-/// A log with processes on it, and a connection of somebody who should not write there.
+/// A log with processes that use it, and another connection that writes messages to it.
 pub(crate) struct World {
     pub(crate) nats: NatsServer,
     _upstream: FakeUpstream,
     pub(crate) scene: Scene,
     log: jetstream::Context,
-    /// The positions of the messages put into the log.
+    /// The sequences of the messages that were put into the log.
     pub(crate) foreign: Vec<u64>,
 }
 
@@ -34,7 +34,7 @@ impl World {
         Self { nats, _upstream: upstream, scene, log, foreign: Vec::new() }
     }
 
-    /// Puts a message behind the newest one, without the headers by which the log would refuse it.
+    /// Publishes a message without an id and without the fence, so the log does not refuse it.
     async fn put(&mut self, payload: impl Into<Vec<u8>>) -> u64 {
         let payload: Vec<u8> = payload.into();
         let sent = self.log.publish(SUBJECT, payload.into()).await.unwrap();
@@ -43,7 +43,7 @@ impl World {
         sequence
     }
 
-    /// Puts a message behind the newest one as a poller would: under its id, and through the fence.
+    /// Publishes a message as a poller would, with an id and through the fence.
     pub(crate) async fn put_fenced(&mut self, id: &str, payload: &str) -> u64 {
         let stream = self.log.get_stream("TICKS").await.unwrap();
         let try_once = async || {
@@ -52,7 +52,7 @@ impl World {
                 .message_id(id)
                 .expected_last_subject_sequence(newest)
                 .payload(payload.to_owned().into());
-            // A poller that runs may have been quicker.
+            // Fails if a running poller has published another record meanwhile.
             Some(self.log.send_publish(SUBJECT, message).await.unwrap().await.ok()?.sequence)
         };
         let sequence = wait_until("the message is stored", DEADLINE, try_once).await;
@@ -60,13 +60,13 @@ impl World {
         sequence
     }
 
-    /// The bytes of the log's first tick, and so of a slot that passed long ago.
+    /// The text of the log's first tick, whose slot is long over.
     async fn first_tick(&self, pod: &Pod) -> String {
         let records = records::all_but(pod, &self.foreign).await;
         self.message(records.iter().find(|record| record.is_tick()).unwrap().sequence).await
     }
 
-    /// The bytes of a message of the log.
+    /// The text of a message of the log.
     pub(crate) async fn message(&self, sequence: u64) -> String {
         let stream = self.log.get_stream("TICKS").await.unwrap();
         let message = stream.get_raw_message(sequence).await.unwrap();
@@ -98,11 +98,11 @@ async fn pods_pass_over_what_is_no_record_of_their_log_and_the_poller_goes_on() 
     end(&mut poller).await;
 
     let records = same_records_but(pods, &world.foreign).await;
-    assert_eq!(audit(&records).leads, 1, "the poller went on in the same term");
+    assert_eq!(audit(&records).leads, 1, "the poller continued in the same epoch");
     pods_agree(pods).await;
     averages_are_right_but(pods[1], &world.foreign).await;
     history_is_the_log(pods[0], &records).await;
-    // A pod that meets all of it at once passes over the same.
+    // A pod that reads all of it at once skips the same messages.
     let newcomer = world.scene.pod("newcomer").await;
     newcomer.reaches(records.last().unwrap().sequence).await;
     pods_agree([pods[0], &newcomer]).await;
@@ -136,7 +136,7 @@ async fn a_poller_does_not_continue_a_log_of_another_origin() {
     has_price(&pod).await;
     let simulated = simulated(&world.first_tick(&pod).await);
     end(&mut poller).await;
-    // Of a slot of its own: under an id that it knows, the server would take it for a repetition.
+    // The record needs a new slot, because the server would treat a message with a known id as a duplicate.
     let slot = "2099-01-01T00:00:00.000Z";
     let simulated = simulated.replace(&field(&simulated, "slot").unwrap(), slot);
     let sequence = world.put_fenced(&format!("BTC-USD:{slot}"), &simulated).await;
@@ -145,14 +145,14 @@ async fn a_poller_does_not_continue_a_log_of_another_origin() {
     assert_eq!(poller.wait_exit(DEADLINE).await.unwrap().code(), Some(1));
     let lines = poller.lines().join("\n");
     assert!(lines.contains("simulated") && lines.contains("bus.stream"), "{lines}");
-    // It wrote nothing, and the pod passed over what somebody else wrote.
+    // The poller wrote nothing, and the pod skipped the foreign record.
     assert_eq!(pod.reaches(sequence).await, sequence);
     assert_eq!(audit(&records::all_but(&pod, &world.foreign).await).leads, 1);
     assert_eq!(pod.metric("tickwell_ingest_rejected_total{reason=\"origin\"}").await, 1);
 }
 
-/// A poller is killed, and a message is put behind its last record. The next one goes on where the first one
-/// ended, as if the message were not there.
+/// Kills a poller and publishes a message after its last record. The next poller must continue where the first one ended, as
+/// if the message did not exist.
 async fn starts_behind(message: impl Fn(&str) -> Vec<u8>) {
     require_nats!();
     let mut world = World::start().await;
@@ -192,7 +192,7 @@ async fn a_record_of_a_newer_version_stops_a_pod_that_keeps_what_it_has() {
     let newer = world.first_tick(&pods[0]).await.replace(r#""version":1"#, r#""version":2"#);
     let sequence = world.put_fenced("a newer kind of id", &newer).await;
 
-    // Going on could repeat slots that the newer record covers.
+    // The poller exits. If it continued, it could repeat slots that the newer record covers.
     let status = poller.wait_exit(DEADLINE).await.unwrap();
     assert_eq!(status.code(), Some(1));
     assert!(says_version(&poller), "{}", poller.lines().join("\n"));
@@ -201,7 +201,7 @@ async fn a_record_of_a_newer_version_stops_a_pod_that_keeps_what_it_has() {
     }
     pods_agree([&pods[0], &pods[1]]).await;
 
-    // A restart changes nothing: it is the same log.
+    // A restart changes nothing, because the log is the same.
     end(&mut pods[1].process).await;
     pods[1] = world.scene.pod("other").await;
     check_stopped(&pods[1], sequence).await;
@@ -209,14 +209,14 @@ async fn a_record_of_a_newer_version_stops_a_pod_that_keeps_what_it_has() {
     let records: Vec<Record> = same_records_but([&pods[0], &pods[1]], &[]).await;
     assert!(audit(&records).ticks > 0 && records[0].kind == Kind::Lead);
 
-    // Another log has nothing to do with that.
+    // In a new log, the pod continues.
     world.log.delete_stream("TICKS").await.unwrap();
     let _poller = world.scene.poller().await;
     begins_anew(&pods[0], &world.scene, "one", 1).await;
     pods[0].takes_in(2).await;
 }
 
-/// Checks that a pod stands before a message that it cannot read, says so, and goes on answering.
+/// Checks that a pod has stopped before a message that it cannot read, reports this, and still serves what it has.
 async fn check_stopped(pod: &Pod, message: u64) {
     let ready = wait_until("the pod is unready", DEADLINE, async || {
         let ready = pod.get("/readyz?verbose").await;

@@ -1,7 +1,7 @@
-//! A store that takes no records, as on a full disk: prices go on, history is not answered, nothing is lost.
+//! A store that cannot be written to, as on a full disk. Prices continue, history is unavailable, and nothing is lost.
 //!
-//! The disk is not really full: the process is not allowed to write files beyond a size, which it is told with
-//! another error at the same places, and which can be taken back while it runs.
+//! The disk is not really full. Instead, a limit on the size of files makes writes fail in the same places, with another
+//! error. The limit can be removed while the process runs.
 
 use std::process::Command;
 
@@ -15,35 +15,35 @@ use crate::{
     survival::end,
 };
 
-/// So many records pass in each act at least.
+/// The minimum number of records in each step of a test.
 const SOME: u64 = 10;
 
-/// A process that can be told to write no further, and is not killed for trying.
+/// Starts a process that ignores SIGXFSZ, so that it is not killed when it exceeds the limit on the size of files.
 async fn limitable(scene: &Scene, name: &str, mode: &str) -> Pod {
     let shell = Tickwell::command("/bin/sh", scene.folder()).args(["-c", "trap '' XFSZ; exec \"$0\" \"$@\""]);
     Pod::of(scene.dressed(shell, name).arg(BINARY).arg(mode).start().unwrap()).await
 }
 
-/// How large its files may be: a page, or any size.
+/// Limits the size of the process's files to 4,096 bytes, or removes the limit.
 fn limit(pod: &Pod, full: bool) {
     let size = if full { "--fsize=4096:unlimited" } else { "--fsize=unlimited:unlimited" };
-    let told = Command::new("prlimit").args(["--pid", &pod.process.id().to_string(), size]).status();
-    assert!(told.unwrap().success());
+    let status = Command::new("prlimit").args(["--pid", &pod.process.id().to_string(), size]).status();
+    assert!(status.unwrap().success());
 }
 
 async fn closed(pod: &Pod, closed: bool) {
-    wait_until("the store is closed, or open again", DEADLINE, async || {
+    wait_until(if closed { "the store is closed" } else { "the store is open" }, DEADLINE, async || {
         (pod.metric("tickwell_store_closed").await == u64::from(closed)).then_some(())
     })
     .await;
 }
 
-/// What a pod says while its store is closed.
+/// Checks that a pod reports that its store is closed.
 async fn says_so(pod: &Pod) {
     let history = pod.get("/v1/prices/BTC-USD/history").await;
     assert_eq!((history.status, &history.json()["code"]), (503, &"store_unavailable".into()));
     assert!(history.headers.contains_key("retry-after"));
-    wait_until("readiness says so", DEADLINE, async || {
+    wait_until("readiness mentions the store", DEADLINE, async || {
         let ready = pod.get("/readyz?verbose").await;
         assert_eq!(ready.status, 200, "{}", ready.text());
         ready.text().contains("store").then_some(())
@@ -72,10 +72,10 @@ async fn a_pod_goes_on_in_memory_and_catches_up_on_disk() {
     closed(&victim, false).await;
     victim.takes_in(SOME).await;
     let opened = field_of(&victim.process, "store_reopened", "sequence").await;
-    assert!(opened > 0, "it went on from where the store ended");
+    assert!(opened > 0, "it continued where the store ended");
     pods_agree([&witness, &victim]).await;
 
-    // What it took in meanwhile is on disk as well.
+    // The records that the pod received meanwhile are on disk as well.
     victim.process.kill();
     let victim = scene.pod("victim").await;
     victim.reaches(witness.sequence().await).await;
@@ -100,12 +100,12 @@ async fn where_the_store_is_the_log_nothing_is_acknowledged_until_it_can_be_writ
     let last = process.sequence().await;
     says_so(&process).await;
     assert_eq!(process.get("/v1/prices/BTC-USD").await.status, 200);
-    assert_eq!(process.sequence().await, last, "what is not stored is not told");
+    assert_eq!(process.sequence().await, last, "a record that is not stored is not served");
 
     limit(&process, false);
     closed(&process, false).await;
     process.takes_in(SOME).await;
-    // A position that was given to a record which could not be stored is not given again.
+    // The sequence of a record that could not be stored is not used again.
     let mut unused = Vec::new();
     for sequence in last..process.sequence().await {
         if process.get(&format!("/v1/ticks/{sequence}")).await.status == 404 {

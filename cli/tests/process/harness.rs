@@ -108,14 +108,14 @@ impl Scene {
             .env("TICKWELL__STORE__PATH", self.store(name))
     }
 
-    /// A poller that leads.
+    /// Starts a poller, and waits until it leads.
     pub(crate) async fn poller(&self) -> Tickwell {
         let process = self.command("poller").arg("poller").start().unwrap();
         process.wait_for_line(|line| has_event(line, "leading"), DEADLINE).await.unwrap();
         process
     }
 
-    /// A poller that stands by while another one leads.
+    /// Starts a poller, and waits until it stands by because another one leads.
     pub(crate) async fn standby(&self) -> Tickwell {
         let process = self.command("standby").arg("poller").start().unwrap();
         let stands_by = |line: &str| has_event(line, "standing_by");
@@ -123,30 +123,30 @@ impl Scene {
         process
     }
 
-    /// A pod that serves, over the store of that name.
+    /// Starts a pod with the store of that name, and waits until it serves.
     pub(crate) async fn pod(&self, name: &str) -> Pod {
         Pod::of(self.command(name).arg("api").start().unwrap()).await
     }
 
-    /// A pod that listens, whether or not it has a log.
+    /// Starts a pod with the store of that name, and waits until it listens. It may not have a log yet.
     pub(crate) async fn waiting_pod(&self, name: &str) -> Pod {
         Pod::listening(self.command(name).arg("api").start().unwrap()).await
     }
 
-    /// Poller and API in one process, over the store of that name.
+    /// Starts poller and API in one process with the store of that name, and waits until it serves.
     pub(crate) async fn standalone(&self, name: &str) -> Pod {
         Pod::of(self.command(name).arg("run").start().unwrap()).await
     }
 }
 
 impl Pod {
-    /// A started process, once it serves.
+    /// Waits until a started process serves.
     pub(crate) async fn of(process: Tickwell) -> Self {
         let url = process.url(DEADLINE).await.unwrap();
         Self::at(process, url)
     }
 
-    /// A started process, once it listens, whether or not it has a log.
+    /// Waits until a started process listens. It may not have a log yet.
     pub(crate) async fn listening(process: Tickwell) -> Self {
         let line = process.wait_for_line(|line| has_event(line, "listening"), DEADLINE).await.unwrap();
         let url = field(&line, "url").unwrap();
@@ -157,7 +157,7 @@ impl Pod {
     pub(crate) fn at(process: Tickwell, url: String) -> Self {
         // Fails if another test has already installed it, which is fine.
         let _installed = rustls::crypto::ring::default_provider().install_default();
-        // The bytes as they are sent: no compression, and no proxy from the environment.
+        // Bodies are compared as they are sent, so there is no decompression. The environment's proxy is not used.
         let client = reqwest::Client::builder().timeout(DEADLINE).no_gzip().no_proxy().build().unwrap();
         Self { process, url, client }
     }
@@ -196,7 +196,7 @@ impl Pod {
         self.reaches(self.sequence().await + count).await
     }
 
-    /// A metric's value, by its line's start; the labels are part of it.
+    /// The value of the metric with this name and labels.
     pub(crate) async fn metric(&self, line_start: &str) -> u64 {
         let text = self.get("/metrics").await.text();
         let value = text.lines().find_map(|line| line.strip_prefix(line_start)?.strip_prefix(' '));
@@ -205,7 +205,7 @@ impl Pod {
 }
 
 impl Answer {
-    /// The sequence of the log that the response is about.
+    /// The sequence of the log at which the response was made.
     pub(crate) fn sequence(&self) -> u64 {
         self.headers["x-tickwell-sequence"].to_str().unwrap().parse().unwrap()
     }
@@ -227,7 +227,7 @@ impl Answer {
     }
 }
 
-/// A log server, a moving market, and a scene over both.
+/// A log server, sources whose prices move, and a scene that uses both.
 pub(crate) async fn world() -> (NatsServer, FakeUpstream, Scene) {
     let nats = NatsServer::start().await.unwrap();
     let upstream = moving_upstream(INTERVAL).await;

@@ -23,7 +23,7 @@ async fn a_process_can_be_alive_but_not_ready() {
     require_nats!();
     let (_nats, _upstream, scene) = world().await;
     let scene = scene.with("TICKWELL__ADMIN__LISTEN", "127.0.0.1:0");
-    // It waits for a stream that does not exist.
+    // The pod waits for a stream that does not exist.
     let pod = scene.waiting_pod("pod").await;
     pod.process.wait_for_line(|line| line.contains("there is no stream TICKS"), DEADLINE).await.unwrap();
     let admin = operators(&pod.process).await;
@@ -42,13 +42,13 @@ async fn a_process_can_be_alive_but_not_ready() {
             (Some(0), format!("{url} is ready"))
         );
         // With --url, the settings are not used.
-        let asked = check("TICKWELL__ADMIN__LISTEN", "http://127.0.0.1:1", &["--url", url]).await;
-        assert_eq!(asked, (Some(0), format!("{url} is alive")));
+        let checked = check("TICKWELL__ADMIN__LISTEN", "http://127.0.0.1:1", &["--url", url]).await;
+        assert_eq!(checked, (Some(0), format!("{url} is alive")));
     }
 }
 
 #[tokio::test]
-async fn a_process_that_is_gone_or_hangs_or_is_not_tickwell_fails_the_check_in_time() {
+async fn the_check_fails_in_time_if_the_process_hangs_is_not_running_or_is_not_tickwell() {
     let silent = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let hangs = format!("http://{}", silent.local_addr().unwrap());
     let other = testkit::upstream::FakeUpstream::start(

@@ -1,7 +1,7 @@
 //! Two pollers and one log: who leads, who stands by, and what the log looks like afterwards.
 //!
-//! `TICKWELL_ROUNDS=50` makes each test do its thing that often, and print how long it took; it then holds the
-//! times against what is promised, too. Without it the times of a busy machine decide nothing.
+//! With `TICKWELL_ROUNDS=50`, each test runs 50 rounds, and fails if a round takes longer than promised. Without it, the
+//! times are only printed, because the machine may be busy.
 
 use std::{env, time::Duration};
 
@@ -16,10 +16,10 @@ use crate::{
     survival::end,
 };
 
-/// Records that pass between two acts.
+/// The minimum number of records between two steps of a test.
 const SOME: u64 = 4;
 
-/// How often to do it, and whether to hold the times against what is promised.
+/// The number of rounds, and whether to fail if a round takes longer than promised.
 fn rounds() -> (usize, bool) {
     match env::var("TICKWELL_ROUNDS") {
         Ok(rounds) => (rounds.parse().unwrap(), true),
@@ -27,7 +27,7 @@ fn rounds() -> (usize, bool) {
     }
 }
 
-/// Milliseconds that something took, over all rounds.
+/// How long something took in each round.
 struct Times {
     what: &'static str,
     limit: Duration,
@@ -55,44 +55,44 @@ impl Times {
             at(90),
             at(100),
         );
-        assert!(!rounds_are_asked_for() || at(100) <= limit, "{:?}", self.millis);
+        assert!(!times_are_checked() || at(100) <= limit, "{:?}", self.millis);
     }
 }
 
-fn rounds_are_asked_for() -> bool {
+fn times_are_checked() -> bool {
     rounds().1
 }
 
 const LEADING: &[&str] = &["leading", "leading_again"];
 const STANDING_BY: &[&str] = &["standing_by", "fenced"];
 
-/// How many lines of a process report one of these events.
+/// How many log lines of a process have one of these events.
 fn count(process: &Tickwell, events: &[&str]) -> usize {
     let reports = |line: &&String| events.iter().any(|event| has_event(line, event));
     process.lines().iter().filter(reports).count()
 }
 
-/// Waits until a process has reported one of these events more often than before.
+/// Waits until a process has logged one of these events more than `before` times.
 async fn says_again(process: &Tickwell, events: &[&str], before: usize) {
     let said = async || (count(process, events) > before).then_some(());
     wait_until(&format!("another line with {events:?}"), DEADLINE, said).await;
 }
 
-/// The id under which a process leads.
+/// The id of a poller.
 fn id_of(process: &Tickwell) -> String {
     let lines = process.lines();
     let led = lines.iter().find(|line| has_event(line, "leading")).and_then(|line| field(line, "leader"));
     led.or_else(|| lines.iter().find_map(|line| field(line, "own"))).unwrap()
 }
 
-/// The whole log after a test, audited, the same on every pod.
+/// Audits the whole log, and checks that it is the same on both pods.
 async fn audited(pods: [&Pod; 2]) -> Vec<Record> {
     let records = same_records(pods).await;
     let _findings = audit(&records);
     records
 }
 
-/// Slots that the gaps between two leaders cover, one number for each takeover.
+/// For each takeover, the number of slots that the gap between the two leaders covers.
 fn slots_lost(records: &[Record]) -> Vec<i64> {
     let mut lost = Vec::new();
     let mut leader: Option<&Option<String>> = None;
@@ -112,7 +112,7 @@ fn slots_lost(records: &[Record]) -> Vec<i64> {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_killed_leader_is_followed_by_the_standby() {
     require_nats!();
-    // The lease is shorter than the interval: a fail-over costs one slot at most.
+    // The lease is shorter than the interval, so a failover costs at most one slot.
     let (interval, lease) = (Duration::from_secs(2), Duration::from_secs(1));
     let nats = NatsServer::start().await.unwrap();
     let upstream = moving_upstream(interval).await;
@@ -124,7 +124,7 @@ async fn a_killed_leader_is_followed_by_the_standby() {
     for round in 0..rounds {
         let standby = scene.standby().await;
         pods[0].takes_in(1).await;
-        // Another moment of the slot in each round.
+        // Kill it at a different time within the slot in each round.
         let phase = u32::try_from(round % 7).unwrap();
         slots_pass(1, interval / 7 * phase + Duration::from_millis(1)).await;
         let (since, before) = (now_ms(), count(&standby, LEADING));
@@ -158,7 +158,7 @@ async fn a_leader_that_was_paused_comes_back_as_a_standby() {
         leader.signal("STOP").unwrap();
         says_again(&standby, LEADING, leading).await;
         pods[0].takes_in(SOME).await;
-        // Whatever it had in its hands comes too late.
+        // If it was publishing a record, that is refused now.
         let since = now_ms();
         leader.signal("CONT").unwrap();
         says_again(&leader, STANDING_BY, stands_by).await;
@@ -232,14 +232,14 @@ async fn a_log_that_is_away_for_longer_than_the_lease_gets_every_slot_afterwards
     require_nats!();
     // On a stalled machine the leader may be delayed for longer than the standby waits.
     for _try in 0..3 {
-        if the_suspended_leader_comes_first().await {
+        if the_suspended_leader_leads_again().await {
             return;
         }
     }
-    panic!("in 3 tries the standby led each time");
+    panic!("the standby took over in all 3 attempts");
 }
 
-async fn the_suspended_leader_comes_first() -> bool {
+async fn the_suspended_leader_leads_again() -> bool {
     let (mut nats, _upstream, scene) = world().await;
     let scene = scene.with_short_lease();
     let mut leader = scene.poller().await;
@@ -268,7 +268,7 @@ async fn the_suspended_leader_comes_first() -> bool {
         return false;
     }
 
-    // Every slot of the outage is there, and what was polled in it has its quotes: as a tick, or in a gap.
+    // Every slot of the outage is covered. Slots that were polled have their quotes, in a tick or in a gap.
     let last = records.iter().filter_map(Record::covers).map(|(_, last)| last).max().unwrap();
     assert!(last > until);
     let away = records
@@ -277,6 +277,6 @@ async fn the_suspended_leader_comes_first() -> bool {
     let (with, without): (Vec<&Record>, Vec<&Record>) = away.partition(|record| record.quotes.is_some());
     assert!(with.len() >= 5, "{} with quotes, without: {without:?}", with.len());
     assert!(without.iter().all(|record| record.cause.as_deref() == Some("missed")), "{without:?}");
-    assert!(audit(&records).leads >= 2, "a new term of the same process");
+    assert!(audit(&records).leads >= 2, "a new epoch of the same process");
     true
 }

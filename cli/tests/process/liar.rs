@@ -1,4 +1,4 @@
-//! March 2023, when USDC lost its peg and USDT rose: real prices, and a venue that passes USDT off as USD.
+//! Real prices of March 2023, when USDC lost its peg and USDT rose, with a venue that reports USDT prices as USD.
 
 use std::{fmt::Write as _, path::Path, time::Duration};
 
@@ -12,20 +12,20 @@ use crate::{
     replay,
 };
 
-/// From 10 March 2023, 18:00 UTC: the hours in which the two were up to 1.8% apart.
+/// 10 March 2023, 18:00 UTC. In the following hours, USD and USDT prices differed by up to 1.8%.
 const FIRST_MINUTE: i64 = 27_974_520;
 
 /// A day and a half.
 const MINUTES: i64 = 2_160;
 
-/// The venues that tell the truth, by name and file.
+/// The venues that report correct prices, by name and file.
 const HONEST: [(&str, &str); 3] =
     [("kraken", "kraken-BTCUSD-"), ("coinbase", "coinbase-BTCUSD-"), ("binanceus", "binanceus-BTCUSD-")];
 
-/// The one that does not.
+/// The venue that reports USDT prices as USD.
 const LIAR: (&str, &str) = ("liar", "binance-BTCUSDT-2023");
 
-/// Copies the minutes that are looked at; nothing where there is no such recording.
+/// Copies the minutes of the test from a recording; `None` if there is no such recording.
 fn cut(from: &Path, file: &str, to: &Path) -> Option<()> {
     let mut files = std::fs::read_dir(from).ok()?.filter_map(Result::ok).map(|entry| entry.path());
     let path =
@@ -63,7 +63,7 @@ async fn usdt_passed_off_as_usd_is_marked_and_moves_no_price() {
     let records = records::all(&pod).await;
     audit(&records);
     let ticks: Vec<&Record> = records.iter().filter(|record| record.is_tick()).collect();
-    assert!(records.iter().all(|record| record.kind != Kind::Gap), "no honest minute is without a price");
+    assert!(records.iter().all(|record| record.kind != Kind::Gap), "every minute has a price");
     assert_eq!(ticks.len(), usize::try_from(MINUTES).unwrap());
     let mut marked = 0;
     for tick in ticks {
@@ -72,7 +72,7 @@ async fn usdt_passed_off_as_usd_is_marked_and_moves_no_price() {
             let quote = tick.quotes().iter().find(|quote| quote.source == name)?;
             quote.price.as_deref().map(decimal)
         };
-        // A venue without a row in this minute is stale, and counts for nothing.
+        // A venue without a row in this minute is stale and does not affect the price.
         let fresh = |name: &&str| tick.verdict(name) != "stale" && tick.verdict(name) != "missing";
         let honest: Vec<_> = HONEST.iter().map(|(name, _)| *name).filter(fresh).filter_map(price).collect();
         let agreed = decimal(tick.price.as_deref().unwrap());

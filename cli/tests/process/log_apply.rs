@@ -1,4 +1,4 @@
-//! `tickwell log apply` and `tickwell log verify` on a stream that an earlier version, or somebody, made otherwise.
+//! `tickwell log apply` and `tickwell log verify` on a stream whose options differ from the definition.
 
 use std::sync::LazyLock;
 
@@ -14,7 +14,7 @@ use crate::{
 
 const STREAM: &str = "TICKS";
 
-/// The stream as it ships.
+/// The definition of the stream that we ship.
 static DEFINITION: LazyLock<Config> =
     LazyLock::new(|| serde_json::from_str(include_str!("../../../nats/stream.json")).unwrap());
 
@@ -35,7 +35,7 @@ async fn a_compressed_stream_is_a_fault_until_log_apply_turns_compression_off() 
     let poller = scene.poller().await;
     let pod = scene.pod("pod").await;
     has_price(&pod).await;
-    assert_eq!(options(&nats).await.compression, Some(Compression::None), "as it ships");
+    assert_eq!(options(&nats).await.compression, Some(Compression::None), "the default");
 
     let context = operator(&nats).await;
     change(&context, |config| config.compression = Some(Compression::S2)).await;
@@ -43,14 +43,14 @@ async fn a_compressed_stream_is_a_fault_until_log_apply_turns_compression_off() 
     pod.process.wait_for_line(reported, DEADLINE).await.unwrap();
     let (code, said) = log(&nats, &["verify"]).await;
     assert!(code == Some(1) && said.contains("compression is s2"), "{said}");
-    // Another poller finds it when it starts.
+    // A poller that starts later reports it too.
     let standby = scene.command("standby").arg("poller").start().unwrap();
     standby.wait_for_line(reported, DEADLINE).await.unwrap();
 
     let (code, said) = log(&nats, &["apply"]).await;
     assert!(code == Some(0) && said.contains("corrected: compression is s2"), "{said}");
     assert_eq!(options(&nats).await.compression, Some(Compression::None));
-    // What else must be done is where it says.
+    // The output names an existing section of the documentation for what else must be done.
     let operations = std::fs::read_to_string(workspace().join("docs/operations.md")).unwrap();
     let heading = operations.lines().find_map(|line| line.strip_prefix("## A NATS server")).unwrap();
     assert!(said.contains(&format!("A NATS server{heading}")), "{said}");
@@ -91,13 +91,13 @@ async fn a_log_of_more_pairs_gets_more_room_and_keeps_it() {
     for more in [20_000_000_000, 30_000_000_000_i64] {
         let (code, said) = log(&nats, &["apply", "--max-bytes", &more.to_string()]).await;
         assert_eq!((code, options(&nats).await.max_bytes), (Some(0), more), "{said}");
-        // The next release does not know how many pairs there are.
+        // Applying the definition of the next release keeps the larger size.
         for what in ["apply", "verify"] {
             let (code, said) = log(&nats, &[what]).await;
             assert_eq!((code, options(&nats).await.max_bytes), (Some(0), more), "{said}");
         }
     }
-    // Less would lose records.
+    // A smaller size is ignored, because it would lose records.
     let (code, said) = log(&nats, &["apply", "--max-bytes", "1000"]).await;
     assert_eq!((code, options(&nats).await.max_bytes), (Some(0), 30_000_000_000), "{said}");
 }

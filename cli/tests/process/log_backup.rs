@@ -1,4 +1,4 @@
-//! `tickwell log backup` and `tickwell log restore`, of real servers under running pollers and pods.
+//! `tickwell log backup` and `tickwell log restore` on real servers, while pollers and pods run.
 
 use std::{fs, path::Path};
 
@@ -21,22 +21,22 @@ use crate::{
 
 const STREAM: &str = "TICKS";
 
-/// Records that pass between two acts.
+/// The minimum number of records between two steps of a test.
 const SOME: u64 = 6;
 
-/// The settings that the lease's bucket is created with, which are those of the scene.
+/// The setting with which the lease's bucket is created. It is the same as in the scene.
 const LEASE: [&str; 2] = ["--set", "bus.lease=60s"];
 
-/// What is put beside the records so that copying takes a moment: as large as messages can be.
+/// Messages that are added to the log, so that copying it takes a while. They are almost as large as a message may be.
 const BALLAST_MESSAGES: usize = 500;
 const BALLAST_BYTES: usize = 60_000;
 
-/// Begins a command of the binary.
+/// Starts a command of the binary.
 fn begin(scene: &Scene, arguments: &[&str]) -> Tickwell {
     scene.command("unused").args(arguments).start().unwrap()
 }
 
-/// Runs one to its end. Returns its exit code, and what it wrote.
+/// Runs a command until it exits. Returns its exit code and its output.
 async fn run(scene: &Scene, arguments: &[&str]) -> (Option<i32>, String) {
     let mut process = begin(scene, arguments);
     let code = process.wait_exit(DEADLINE).await.unwrap().code();
@@ -55,7 +55,7 @@ async fn fails(scene: &Scene, arguments: &[&str]) -> String {
     said
 }
 
-/// Makes the log large, with messages that nobody takes for records and that cannot be compressed. Returns their positions.
+/// Makes the log large, with messages that are not records and cannot be compressed. Returns their sequences.
 async fn add_ballast(log: &jetstream::Context) -> Vec<u64> {
     let message = |_| -> Vec<u8> { (0..BALLAST_BYTES).map(|_| rand::random()).collect() };
     let sending = futures::stream::iter((0..BALLAST_MESSAGES).map(message)).map(|message| async {
@@ -64,7 +64,7 @@ async fn add_ballast(log: &jetstream::Context) -> Vec<u64> {
     sending.buffered(16).try_collect().await.unwrap()
 }
 
-/// What the server says of the stream, if it has one: how many messages it holds, and whether it is marked as incomplete.
+/// How many messages the stream has, and whether it is marked as incomplete; `None` if there is no stream.
 async fn stream(log: &jetstream::Context) -> Option<(u64, bool)> {
     let stream = log.get_stream(STREAM).await.ok()?;
     let info = stream.cached_info();
@@ -77,7 +77,7 @@ fn last_of(said: &str) -> u64 {
     last.unwrap_or_else(|| panic!("no sequence in: {said}")).parse().unwrap()
 }
 
-/// Everything in a directory, by name.
+/// The sorted names of everything in a directory.
 fn names(folder: &Path) -> Vec<String> {
     let entries = folder.read_dir().unwrap();
     let mut names: Vec<_> =
@@ -103,7 +103,7 @@ async fn a_log_is_backed_up_and_restored_with_the_maintenance_key_and_answers_in
         assert!(code == Some(1) && said.contains("role maintenance"), "backup as {role}: {said}");
         assert!(!folder.join("no").exists() && !folder.join("no.part").exists());
     }
-    // While it is written; and once more when it is not, with all of it.
+    // The first backup is made while the log is being written, and the second one afterwards, with all records.
     let (code, said) = shipped.log(&folder, "backup", "maintenance", &["early"]).await;
     assert_eq!(code, Some(0), "{said}");
     let early = last_of(&said);
@@ -136,7 +136,7 @@ async fn a_log_is_backed_up_and_restored_with_the_maintenance_key_and_answers_in
         nothing_lost(&before, &same_records([&witness, &pod]).await);
         assert_eq!(pod.metric("tickwell_bus_permission_violations_total").await, 0);
 
-        // And it goes on.
+        // The feed continues on the restored log.
         let poller =
             scene.as_role("poller", &other.seed_file("poller")).env("TICKWELL__BUS__URL", other.nats.url());
         let mut poller = poller.start().unwrap();
@@ -161,7 +161,7 @@ async fn a_backup_that_is_cut_off_leaves_nothing_behind() {
     let content = scene.folder().join("copy.part/stream.tar.s2");
     let has_begun = async || content.metadata().is_ok_and(|file| file.len() > 0).then_some(());
 
-    // Interrupted while the server does not say anything.
+    // The command is terminated while the server does not respond.
     let before = names(scene.folder());
     let mut process = begin(&scene, &["log", "backup", "copy"]);
     wait_until("the backup has begun", DEADLINE, has_begun).await;
@@ -171,7 +171,7 @@ async fn a_backup_that_is_cut_off_leaves_nothing_behind() {
     assert_eq!(names(scene.folder()), before);
     nats.resume().unwrap();
 
-    // The server is killed, and comes back. What it sent in between is missing.
+    // The server is killed and restarted, so the rest of the backup is missing.
     let mut process = begin(&scene, &["log", "backup", "copy"]);
     wait_until("the backup has begun", DEADLINE, has_begun).await;
     nats.kill();
@@ -180,7 +180,7 @@ async fn a_backup_that_is_cut_off_leaves_nothing_behind() {
     assert_eq!(names(scene.folder()), before);
 
     succeeds(&scene, &["log", "backup", "copy"]).await;
-    // Several in one directory, of which the newest are kept.
+    // With `--keep`, a directory contains several backups, of which the newest are kept.
     fs::create_dir_all(scene.folder().join("all/TICKS-20200101T000000Z")).unwrap();
     fs::create_dir_all(scene.folder().join("all/TICKS-20200102T000000Z.part")).unwrap();
     fs::create_dir_all(scene.folder().join("all/something else")).unwrap();
@@ -229,9 +229,9 @@ async fn a_restore_begins_only_with_a_sound_backup_and_without_a_log_in_its_plac
     fs::rename(folder("short"), folder("all/TICKS-20261121T030000Z")).unwrap();
     let said = fails(&scene, &["log", "restore", "all", "--replace"]).await;
     assert!(said.contains("TICKS-20261121T030000Z"), "{said}");
-    assert_eq!(stream(&log).await, there, "nothing was touched");
+    assert_eq!(stream(&log).await, there, "the stream is unchanged");
 
-    // One that the server itself finds damaged. What it made of it is marked.
+    // Without checksums, only the server notices the damage. If it created a stream, the stream is marked as incomplete.
     fs::remove_file(folder("flipped/SHA256SUMS")).unwrap();
     fails(&scene, &["log", "restore", "flipped", "--replace"]).await;
     assert!(stream(&log).await.is_none_or(|(_, is_marked)| is_marked));
@@ -242,7 +242,7 @@ async fn a_restore_begins_only_with_a_sound_backup_and_without_a_log_in_its_plac
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_restore_that_was_cut_off_is_left_alone_by_everybody_and_can_be_repeated() {
     require_nats!();
-    // This poller may create the stream.
+    // In this scene, pollers have the right to create the stream.
     let (mut nats, _upstream, scene) = world().await;
     let scene = scene.with_short_lease();
     let log = operator(&nats).await;
@@ -264,7 +264,7 @@ async fn a_restore_that_was_cut_off_is_left_alone_by_everybody_and_can_be_repeat
     assert!(half.1 && half.0 < pod.sequence().await, "{half:?}");
     process.kill();
     is_in_trouble(&pod, "restoring", "does not have all of its records").await;
-    // The poller gets the lease when that runs out, and still does not write.
+    // The poller gets the lease when the command's lease expires, but still does not write.
     let refuses =
         |line: &str| has_event(line, "degraded") && line.contains("does not have all of its records");
     poller.wait_for_line(refuses, DEADLINE).await.unwrap();
@@ -322,7 +322,7 @@ async fn a_cluster_whose_log_is_replaced_under_pollers_and_pods_is_sound_afterwa
         begins_anew(pods[1], &scene, "other", times).await;
         pods[0].takes_in(SOME).await;
         succeeds(&scene, &["log", "verify"]).await;
-        // A consumer that was created too early is known to the cluster, and to none of its servers.
+        // A consumer that was created too early would be known to the cluster, but missing on all of its servers.
         let request = log.request("CONSUMER.LIST.TICKS", &());
         let consumers: serde_json::Value = request.await.unwrap();
         assert!(consumers["consumers"].is_array() && consumers["missing"].is_null(), "{consumers}");

@@ -14,7 +14,7 @@ use crate::{
 
 const PAIR: &str = "BTC-USD";
 
-/// As many slots as had no record on the cluster where this was first seen.
+/// How many slots have no record. This is the number on the cluster where the problem was first seen.
 const HOLE: i64 = 11;
 
 /// The pair's newest record of a kind.
@@ -22,7 +22,7 @@ fn newest(records: &[Record], kind: Kind) -> &Record {
     records.iter().rev().find(|record| record.pair == PAIR && record.kind == kind).unwrap()
 }
 
-/// The lead that a poller writes when a damaged server tells it that the pair has no record.
+/// Publishes the lead that a poller writes when a damaged server reports that the pair has no records.
 async fn begin_from_nothing(world: &mut World, epoch: u64) -> u64 {
     let lead = json!({
         "version": 1, "kind": "lead", "pair": PAIR, "covered": null, "leader": "00000000000000ff",
@@ -62,7 +62,7 @@ async fn a_chain_that_began_again_in_the_middle_is_covered_by_every_pod_alike() 
     newcomer.reaches(sequence).await;
     for pod in [&witness, &newcomer] {
         let gaps = lost(pod).await;
-        let [gap] = gaps.as_slice() else { panic!("one gap, and not {gaps:?}") };
+        let [gap] = gaps.as_slice() else { panic!("expected one gap, found {gaps:?}") };
         assert_eq!((&gap["slots"], &gap["sequence"]), (&json!(HOLE), &json!(null)));
         assert_eq!(gap["from"], json!(time_text(slot + interval)));
         assert_eq!(pod.metric("tickwell_store_rebuilds_total{reason=\"replaced\"}").await, 0);
@@ -92,7 +92,7 @@ async fn a_successor_looks_further_back_than_a_lead_that_knew_of_no_record() {
     end(&mut poller).await;
     let mut records = same_records_but(pods, &[]).await;
     records.retain(|record| !world.foreign.contains(&record.sequence));
-    // Every slot is covered: the chain goes on from the newest tick.
+    // Every slot is covered, because the chain continues after the newest tick.
     audit(&records);
     let lead = newest(&records, Kind::Lead);
     assert_eq!(lead.covered.unwrap().0, last.slot.unwrap().0);
@@ -110,7 +110,7 @@ async fn records_that_the_log_loses_under_a_running_poller_are_covered_by_a_gap(
     let pods = [&world.scene.pod("one").await, &world.scene.pod("other").await];
     has_price(pods[0]).await;
     pods[0].takes_in(4).await;
-    // The server's volume is rolled back to an older copy while everybody runs.
+    // The server's volume is rolled back to an older copy while the poller and the pods run.
     let copy = world.nats.save().unwrap();
     world.nats.restart().await.unwrap();
     let seen = pods[0].takes_in(12).await;
@@ -125,11 +125,11 @@ async fn records_that_the_log_loses_under_a_running_poller_are_covered_by_a_gap(
     };
     let gaps = wait_until("the lost slots are covered", DEADLINE, covered).await;
     assert_eq!(gaps.len(), 1, "{gaps:?}");
-    assert!(!gaps[0]["sequence"].is_null(), "the log itself says so: {gaps:?}");
+    assert!(!gaps[0]["sequence"].is_null(), "the gap must be a record of the log: {gaps:?}");
     end(&mut poller).await;
     let records = same_records_but(pods, &[]).await;
     audit(&records);
-    // No slot that a pod had shown is without a record now.
+    // The newest slot that a pod had shown is still covered by a record.
     let shown = newest(&before, Kind::Tick).slot.unwrap().0;
     let covers = |record: &Record| record.covers().is_some_and(|(from, slot)| from <= shown && shown <= slot);
     assert!(records.iter().any(|record| record.pair == PAIR && covers(record)));

@@ -1,4 +1,5 @@
-//! `k8s/` against the binary: rendered as a cluster would get it, read with the eyes of Kubernetes, and started by hand.
+//! Tests `k8s/` with the binary. The manifests are rendered as for a cluster, checked for consistency, and their pods are
+//! started as plain processes.
 
 use std::{path::Path, time::Duration};
 
@@ -10,16 +11,17 @@ use crate::{
     tools::python_beside_kubectl,
 };
 
-/// What a cluster may be given. Behind the sign is a component that an overlay may have added.
+/// The overlays that are checked. A component that can be added to an overlay follows the plus sign.
 const OVERLAYS: [&str; 3] = ["dev", "production", "production+log-backup"];
 
-/// Those that are started by hand: the last one is all of production, and more.
+/// The overlays whose pods are started. The last one contains everything of `production`.
 const STARTED: [&str; 2] = ["dev", "production+log-backup"];
 
-/// Slots of the pods that are started by hand: long enough for processes that all start at once.
+/// The interval between slots of the pods that are started. Long enough for many processes that start at the same time.
 const SLOTS: Duration = Duration::from_secs(2);
 
-/// One of the scripts beside this file, and what it says; `None` without what it needs.
+/// Runs one of the scripts in `manifests`. Returns its output, as an error if it failed; `None` if the programs that it needs
+/// are not installed.
 async fn script(
     name: &str,
     arguments: &[&str],
@@ -28,7 +30,7 @@ async fn script(
     let python = python_beside_kubectl()?;
     let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/process/manifests").join(name);
     let mut command = tokio::process::Command::new(python);
-    // No files beside the scripts.
+    // -B prevents Python from writing bytecode files next to the scripts.
     let output = command.arg("-B").arg(script).args(arguments).envs(environment).output().await.unwrap();
     let said = [output.stdout, output.stderr].map(|bytes| String::from_utf8_lossy(&bytes).into_owned());
     Some(if output.status.success() { Ok(said.concat()) } else { Err(said.concat()) })
@@ -58,7 +60,7 @@ async fn pods_started_as_the_manifests_say_are_a_working_system() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_poller_is_not_ready_before_it_has_reached_the_log() {
-    // Else a rolling update would go on with one that never does.
+    // Otherwise, a rolling update would continue although a new poller cannot reach the log.
     require_nats!();
     let mut nats = NatsServer::start().await.unwrap();
     let upstream = moving_upstream(INTERVAL).await;
@@ -68,7 +70,7 @@ async fn a_poller_is_not_ready_before_it_has_reached_the_log() {
     let process = scene.command("poller").arg("poller").start().unwrap();
     let line = process.wait_for_line(|line| has_event(line, "admin_listening"), DEADLINE).await.unwrap();
     let poller = Pod::at(process, field(&line, "url").unwrap());
-    // A moment later the process has nothing to do but to wait for its log.
+    // From then on, the process only waits for its log.
     let waits = |line: &str| has_event(line, "nats_unreachable");
     poller.process.wait_for_line(waits, DEADLINE).await.unwrap();
     let checks: Value = poller.get("/readyz?verbose").await.json();

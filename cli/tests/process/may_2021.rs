@@ -1,10 +1,10 @@
-//! May 2021, when both coins lost a third within a day: the candles made of recorded minutes, against those
-//! that the exchange published itself.
+//! Compares candles of recorded minutes with those that the exchange published itself. The recording is from May 2021, when
+//! both coins lost a third within a day.
 //!
-//! A recorded row is a minute's close, and a candle of ticks has the ticks whose slots lie in it. So rows are
-//! stamped with the start of their minute here: then the slot of each lies in the minute that it closes.
+//! A recorded row is the close of a minute, and a candle contains the ticks whose slots are within it. Here, a row's time is
+//! therefore changed to the start of its minute, so that its slot is in the minute of which it is the close.
 //!
-//! The suite replays two days around the crash; with `TICKWELL_WHOLE_RECORDING` set, all of the recording.
+//! The test replays two days around the crash, or the whole recording if `TICKWELL_WHOLE_RECORDING` is set.
 
 use std::{collections::BTreeMap, fmt::Write as _, ops::Range, path::Path, time::Duration};
 
@@ -23,7 +23,7 @@ const MINUTE: i64 = 60_000;
 /// 19 and 20 May 2021, UTC.
 const CRASH: Range<i64> = 27_023_040..27_025_920;
 
-/// The recorded coins: pair, file, and the candles that were published, where they are at hand.
+/// The recorded coins: pair, file, and the file with the published candles, if there is one.
 const COINS: [(&str, &str, Option<&str>); 2] = [
     ("BTC-USDT", "binance-BTCUSDT-2021-05-15_2021-06-15.csv.gz", None),
     (
@@ -33,7 +33,7 @@ const COINS: [(&str, &str, Option<&str>); 2] = [
     ),
 ];
 
-/// A candle of minutes' closes.
+/// The closes of the minutes in a candle.
 #[derive(Debug, Default, Clone, PartialEq, Eq)]
 struct Closes(Vec<Decimal>);
 
@@ -76,25 +76,25 @@ async fn candles_of_recorded_minutes_are_those_the_exchange_published() {
     for ((pair, _, published), (last, expected)) in COINS.into_iter().zip(recorded) {
         // The recording ends a minute after its last row, with a slot that has no price.
         is_over(&pod, (last + 1) * MINUTE).await;
-        let answered = candles(&pod, pair).await;
-        assert!(answered.keys().eq(expected.keys()), "{} of {}", answered.len(), expected.len());
-        for (start, candle) in &answered {
+        let returned = candles(&pod, pair).await;
+        assert!(returned.keys().eq(expected.keys()), "{} of {}", returned.len(), expected.len());
+        for (start, candle) in &returned {
             check(candle, &expected[start]);
         }
         if let Some(published) = published {
             let published = published_candles(&folder.join(published)).unwrap();
-            let compared = answered.iter().filter(|(start, candle)| {
+            let compared = returned.iter().filter(|(start, candle)| {
                 let whole = candle["complete"] == true;
                 published.get(*start).filter(|_| whole).map(|published| within(candle, published)).is_some()
             });
             let compared = compared.count();
-            println!("{pair}: {compared} candles of {} agree with the published ones", answered.len());
-            assert!(compared + 2 >= answered.len().min(published.len()), "{compared} candles compared");
+            println!("{pair}: {compared} candles of {} agree with the published ones", returned.len());
+            assert!(compared + 2 >= returned.len().min(published.len()), "{compared} candles compared");
         }
     }
 }
 
-/// The closes of each five minutes.
+/// The closes in each candle of five minutes, by the candle's start.
 fn closes(rows: &[&Row]) -> BTreeMap<i64, Closes> {
     let mut closes: BTreeMap<i64, Closes> = BTreeMap::new();
     for row in rows {
@@ -103,7 +103,7 @@ fn closes(rows: &[&Row]) -> BTreeMap<i64, Closes> {
     closes
 }
 
-/// All candles of five minutes, by their starts.
+/// All candles of five minutes that the pod returns, by their starts.
 async fn candles(pod: &Pod, pair: &str) -> BTreeMap<i64, Value> {
     let mut found = BTreeMap::new();
     let path = format!("/v1/prices/{pair}/candles?interval=5m&order=asc&limit=1000");
@@ -123,7 +123,7 @@ fn price(candle: &Value, part: &str) -> Decimal {
     decimal(candle[part].as_str().unwrap())
 }
 
-/// A candle against the closes that it is made of.
+/// Compares a candle with the closes from which it must be computed.
 fn check(candle: &Value, closes: &Closes) {
     let Closes(closes) = closes;
     assert_eq!(candle["samples"], closes.len(), "{candle}");
@@ -133,7 +133,8 @@ fn check(candle: &Value, closes: &Closes) {
     assert_eq!(["open", "high", "low", "close"].map(|part| price(candle, part)), expected, "{candle}");
 }
 
-/// A candle against the published one: closes are samples of trades, so only the last is the same.
+/// Compares a candle with the published one. A recording has only one price per minute, so only the close must be the same.
+/// The other prices must be within the published range.
 fn within(candle: &Value, published: &PublishedCandle) {
     assert_eq!(price(candle, "close"), published.close, "{candle} {published:?}");
     for part in ["open", "high", "low"] {

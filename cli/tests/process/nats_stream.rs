@@ -1,5 +1,4 @@
-//! What happens to the stream under running pollers and pods: deleted, replaced, set back, set up otherwise, full,
-//! or away.
+//! Tests in which the stream is deleted, replaced, rolled back, reconfigured, full or unreachable while pollers and pods run.
 
 use std::time::Duration;
 
@@ -19,24 +18,24 @@ use crate::{
 
 const STREAM: &str = "TICKS";
 
-/// Records that pass between two acts.
+/// The minimum number of records between two steps of a test.
 const SOME: u64 = 6;
 
-/// The log as its operator sees it.
+/// A connection to the log with an operator's rights.
 pub(crate) async fn operator(nats: &NatsServer) -> jetstream::Context {
     jetstream::new(async_nats::connect(nats.url()).await.unwrap())
 }
 
-/// The settings of the stream, changed.
+/// Changes the stream's configuration.
 pub(crate) async fn change(log: &jetstream::Context, change: impl Fn(&mut Config)) {
     let mut config = log.get_stream(STREAM).await.unwrap().cached_info().config.clone();
     change(&mut config);
     log.update_stream(config).await.unwrap();
 }
 
-/// Waits until a pod has moved its store aside so often, and answers from a new one.
+/// Waits until a pod has moved its store aside this many times and serves from a new one.
 pub(crate) async fn begins_anew(pod: &Pod, scene: &Scene, name: &str, times: usize) {
-    wait_until("the pod answers from a new store", DEADLINE, async || {
+    wait_until("the pod serves from a new store", DEADLINE, async || {
         let aside = std::fs::read_dir(scene.store(name))
             .unwrap()
             .filter(|entry| entry.as_ref().unwrap().file_name().to_string_lossy().starts_with("damaged-"));
@@ -47,26 +46,26 @@ pub(crate) async fn begins_anew(pod: &Pod, scene: &Scene, name: &str, times: usi
     assert_eq!(usize::try_from(pod.metric(metric).await).unwrap(), times);
 }
 
-/// Waits until a pod says that its log is in this trouble, and why. It goes on serving.
+/// Waits until a pod reports this trouble with its log, and the reason. The pod must still serve what it has.
 pub(crate) async fn is_in_trouble(pod: &Pod, trouble: &str, reason: &str) {
     let since = now_ms();
-    let ready = wait_until(&format!("the pod says {reason:?}"), DEADLINE, async || {
+    let ready = wait_until(&format!("the pod reports {reason:?}"), DEADLINE, async || {
         let ready = pod.get("/readyz?verbose").await;
         ready.text().contains(reason).then_some(ready)
     })
     .await;
     // Three intervals are less than five seconds here.
-    println!("{trouble}: said after {} ms, promised 5000 ms", now_ms() - since);
-    assert_eq!(ready.status, 200, "a pod goes on with what it has: {}", ready.text());
+    println!("{trouble}: reported after {} ms, promised 5000 ms", now_ms() - since);
+    assert_eq!(ready.status, 200, "a pod stays in service: {}", ready.text());
     assert_eq!(ready.json()["checks"][0]["condition"], "degraded");
     assert_eq!(pod.metric(&format!("tickwell_bus_trouble{{trouble=\"{trouble}\"}}")).await, 1);
     assert_eq!(pod.get("/v1/prices").await.status, 200);
 }
 
-/// Waits until nothing is the matter.
+/// Waits until a pod reports no problem.
 pub(crate) async fn is_well(pod: &Pod) {
     let well = async || (!pod.get("/readyz?verbose").await.text().contains("reason")).then_some(());
-    wait_until("all is well", DEADLINE, well).await;
+    wait_until("the pod reports no problem", DEADLINE, well).await;
 }
 
 fn reports(process: &Tickwell, event: &str) -> bool {
@@ -96,7 +95,7 @@ async fn a_deleted_stream_is_made_anew_and_everybody_goes_on_in_the_new_log() {
     end(&mut standby).await;
     end(&mut leader).await;
 
-    // Nothing of the old log is in the new one, whatever its position, and nobody else has led.
+    // The new log contains no record of the old one, and the leader has not changed.
     let records = same_records(pods).await;
     pods_agree(pods).await;
     history_is_the_log(pods[0], &records).await;
@@ -106,7 +105,7 @@ async fn a_deleted_stream_is_made_anew_and_everybody_goes_on_in_the_new_log() {
     let old_epoch = before.iter().map(|record| record.epoch).max().unwrap();
     assert!(records.iter().all(|record| record.epoch > old_epoch), "after epoch {old_epoch}");
     let first = records.iter().filter_map(Record::covers).map(|(from, _)| from).min().unwrap();
-    assert!(first > newest_slot(&before), "a slot is covered once, over both logs");
+    assert!(first > newest_slot(&before), "no slot is covered in both logs");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -137,9 +136,9 @@ async fn a_pod_says_what_is_the_matter_with_its_log_and_goes_on_serving() {
     is_in_trouble(&pod, "gone", "there is no stream TICKS").await;
     assert_eq!(pod.metric("tickwell_bus_trouble{trouble=\"silent\"}").await, 0);
 
-    // One that has no copy says the same, and cannot serve.
+    // A pod without a copy of the log reports the same, and cannot serve.
     let newcomer = scene.waiting_pod("newcomer").await;
-    wait_until("the newcomer says why", DEADLINE, async || {
+    wait_until("the newcomer reports the reason", DEADLINE, async || {
         let ready = newcomer.get("/readyz?verbose").await;
         (ready.status == 503 && ready.text().contains("there is no stream TICKS")).then_some(())
     })
@@ -189,7 +188,7 @@ async fn a_log_that_is_restored_to_an_older_state_is_rebuilt_from_by_every_pod()
     nats.restore(&saved).unwrap();
     nats.restart().await.unwrap();
     begins_anew(&pod, &scene, "pod", 1).await;
-    // The log is the same one by its name and its date, and longer than what the absent pod knows of it.
+    // The log has the same name and creation time, and is longer than the absent pod's copy.
     pod.reaches(before + SOME).await;
     let absent = scene.pod("absent").await;
     begins_anew(&absent, &scene, "absent", 1).await;
@@ -218,7 +217,7 @@ async fn a_deleted_consumer_is_made_anew() {
         }
         let since = now_ms();
         pod.takes_in(2).await;
-        println!("two records more {} ms after the consumer was deleted, promised 5000 ms", now_ms() - since);
+        println!("two more records {} ms after the consumer was deleted, promised 5000 ms", now_ms() - since);
     }
     end(&mut poller).await;
     let records = records::all(&pod).await;
@@ -278,7 +277,7 @@ async fn a_full_log_takes_nothing_until_there_is_room_and_then_everything() {
     end(&mut poller).await;
     let records = records::all(&pod).await;
     nothing_lost(&before, &records);
-    assert_eq!(audit(&records).leads, 1, "the poller went on in the same term");
+    assert_eq!(audit(&records).leads, 1, "the poller continued in the same epoch");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -302,7 +301,7 @@ async fn two_pollers_outlive_a_server_that_forgets_everything() {
     pods_agree(pods).await;
 }
 
-/// The server's settings: who there is, and what the poller and the pods may ask of JetStream.
+/// The server's settings with its users, and the subjects to which the poller and the pods may publish.
 fn permissions(poller: &[&str], pod: Option<&[&str]>) -> String {
     let list = |subjects: &[&str]| format!("{subjects:?}");
     let user = |name: &str, inbox: &str, publish: String| {
@@ -315,7 +314,7 @@ fn permissions(poller: &[&str], pod: Option<&[&str]>) -> String {
     format!("authorization {{ users: [ {{ user: operator, password: x }}, {poller}, {pod} ] }}\n")
 }
 
-/// Everything that a poller asks for, but for creating a stream.
+/// All rights that a poller needs, except for creating the stream.
 const POLLER: [&str; 7] = [
     "ticks.>",
     "$KV.TICKS_lease.poller",
@@ -326,7 +325,7 @@ const POLLER: [&str; 7] = [
     "$JS.API.STREAM.CREATE.KV_TICKS_lease",
 ];
 
-/// Everything that a pod asks for, but for one.
+/// All rights that a pod needs, except for reading the stream's state.
 const POD: [&str; 2] = ["$JS.API.CONSUMER.CREATE.TICKS.*.ticks.>", "$JS.API.CONSUMER.MSG.NEXT.TICKS.*"];
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -348,9 +347,9 @@ async fn what_nats_refuses_is_named_and_counted() {
         Pod::of(scene.command("pod").arg("api").env("TICKWELL__BUS__URL", as_pod).start().unwrap()).await;
     has_price(&pod).await;
     let violations = async || pod.metric("tickwell_bus_permission_violations_total").await;
-    assert_eq!(violations().await, 0, "the rights that are documented are enough");
+    assert_eq!(violations().await, 0, "the documented rights are enough");
 
-    // While messages come, a refused look at the stream is counted and told, and no more.
+    // While messages arrive, a refused request for the stream's state is only counted and logged.
     nats.configure(&permissions(&may_create, Some(&POD))).unwrap();
     let refused =
         |line: &str| has_event(line, "nats_permission_denied") && line.contains("$JS.API.STREAM.INFO.TICKS");

@@ -1,7 +1,7 @@
-//! The page in a real browser, as somebody sees it who leaves it open.
+//! Tests the page in a real browser.
 //!
-//! The scenes are in `tests/browser/page`. They say what is to happen behind the page, in words that a test here turns
-//! into deeds: sources fail, a pod dies.
+//! The scenes are scripts in `tests/browser/page`. When something must happen behind the page, such as a failure of sources
+//! or the death of a pod, the script prints a request, and the test here carries it out.
 
 use std::process::Stdio;
 
@@ -15,19 +15,19 @@ use crate::{
     tools::browser_script,
 };
 
-/// Plays scenes from the address of a pod on. `act` does what they ask for, and answers what they wait for.
+/// Plays scenes with the page of the pod at `url`. `act` carries out their requests, and returns the line that they wait for.
 async fn play(url: &str, scenes: &[&str], mut act: impl AsyncFnMut(&str) -> String) {
     let Some(mut script) = browser_script("page.mjs") else { return };
     let script = script.arg(url).args(scenes).stdin(Stdio::piped()).stdout(Stdio::piped());
     let mut script = script.spawn().unwrap();
     let mut answers = script.stdin.take().unwrap();
-    let mut wishes = BufReader::new(script.stdout.take().unwrap()).lines();
-    while let Some(wish) = wishes.next_line().await.unwrap() {
-        let answer = act(&wish).await;
+    let mut requests = BufReader::new(script.stdout.take().unwrap()).lines();
+    while let Some(request) = requests.next_line().await.unwrap() {
+        let answer = act(&request).await;
         answers.write_all(format!("{answer}\n").as_bytes()).await.unwrap();
     }
     let status = tokio::time::timeout(DEADLINE, script.wait()).await.unwrap().unwrap();
-    assert!(status.success(), "{scenes:?}: its reason is above");
+    assert!(status.success(), "{scenes:?} failed; see the output above");
 }
 
 fn set_sources_down(upstream: &FakeUpstream, down: bool) {
@@ -50,10 +50,10 @@ async fn prices_the_chart_and_every_outage_are_seen() {
     let mut pod = scene.pod("pod").await;
     has_price(&pod).await;
     let url = pod.url.clone();
-    // The page asks the address that it came from.
+    // A restarted pod must have the same address, because the page sends its requests there.
     let scene = scene.with("TICKWELL__API__LISTEN", url.strip_prefix("http://").unwrap());
-    play(&url, &["prices", "chart", "outage"], async |wish| {
-        match wish {
+    play(&url, &["prices", "chart", "outage"], async |request| {
+        match request {
             "sources fail" => set_sources_down(&upstream, true),
             "sources recover" => set_sources_down(&upstream, false),
             "kill the pod" => pod.process.kill(),
@@ -61,7 +61,7 @@ async fn prices_the_chart_and_every_outage_are_seen() {
                 slots_pass(4, INTERVAL).await;
                 pod = scene.pod("pod").await;
             }
-            other => panic!("nobody knows how to {other}"),
+            other => panic!("unknown request: {other}"),
         }
         "done".to_owned()
     })
@@ -74,7 +74,7 @@ async fn hands_move_it_and_it_looks_right_everywhere() {
     let scene = Scene::new(INTERVAL).asking(&upstream).with("TICKWELL__FEED__PAIRS", "BTC-USD,ETH-USD");
     let pod = scene.standalone("only").await;
     has_price(&pod).await;
-    play(&pod.url, &["hands", "looks"], async |wish| panic!("nobody knows how to {wish}")).await;
+    play(&pod.url, &["hands", "looks"], async |request| panic!("unknown request: {request}")).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -89,9 +89,9 @@ async fn where_there_is_no_price_it_says_why() {
     let bus = nats.url();
     let mut pods: Vec<Pod> = Vec::new();
     let mut processes: Vec<Tickwell> = Vec::new();
-    play(&first.url, &["reasons"], async |wish| {
-        let command = scene.command(wish);
-        pods.push(match wish {
+    play(&first.url, &["reasons"], async |request| {
+        let command = scene.command(request);
+        pods.push(match request {
             "sources recover" => {
                 set_sources_down(&upstream, false);
                 return "done".to_owned();
@@ -114,7 +114,7 @@ async fn where_there_is_no_price_it_says_why() {
             "start a pod with keys" => {
                 Pod::of(command.arg("run").env("TICKWELL__API__KEYS", KNOWN).start().unwrap()).await
             }
-            other => panic!("nobody knows how to {other}"),
+            other => panic!("unknown request: {other}"),
         });
         pods.last().unwrap().url.clone()
     })

@@ -1,4 +1,4 @@
-//! A month of records, read page by page from two pods by turns, while records arrive and a pod dies.
+//! Reads a month of records page by page from two pods, while records arrive and a pod is killed.
 
 use rand::{Rng as _, SeedableRng as _, rngs::StdRng};
 use serde_json::Value;
@@ -13,29 +13,29 @@ use crate::{
     oracle,
 };
 
-/// What happens when depends on this alone, as far as it is for the test to say.
+/// The seed of all random choices of the test.
 const SEED: u64 = 20_261_121;
 
 /// 1 October 2026.
 const FIRST_SLOT: i64 = 1_790_812_800_000;
 
-/// The slots of a month, a minute apart.
+/// The number of slots in a month, with one slot per minute.
 const MONTH: i64 = 30 * 24 * 60;
 
-/// Slots that pass while a pod is away, so that it is behind when it comes back.
+/// How many slots are written while a pod is down, so that it is behind when it starts again.
 const MISSED: i64 = 1_000;
 
-/// Slots that pass without a pod that has lost its log.
+/// How many slots are written that the pod which cannot reach the log does not get.
 const LOST: i64 = 600;
 
 const NAMES: [&str; 2] = ["one", "other"];
 
-/// How a client goes through a list.
+/// How a client reads a list.
 struct Walk {
     list: &'static str,
     order: &'static str,
     limit: usize,
-    /// By the `Link` header, not by `next_cursor`.
+    /// Whether the client follows the `Link` header instead of `next_cursor`.
     by_link: bool,
 }
 
@@ -50,19 +50,19 @@ const WALKS: [Walk; 8] = [
     Walk { list: "candles?interval=1h&", order: "desc", limit: 6, by_link: true },
 ];
 
-/// What a walk brought, and which sequences its first and its last page belong to.
+/// The items of all pages, and the sequences of the first and the last page.
 struct Listed {
     items: Vec<Value>,
     first: u64,
     last: u64,
 }
 
-/// Two pods of one log, of which one may be dead.
+/// Two pods that follow one log. One of them may have been killed.
 struct Pods<'a> {
     scene: &'a Scene,
     pods: [Option<Pod>; 2],
     chance: StdRng,
-    /// Told how many slots to write next.
+    /// Requests to write this many more slots.
     orders: mpsc::Sender<i64>,
 }
 
@@ -92,8 +92,8 @@ async fn a_month_is_paged_through_without_a_miss_or_a_repeat_while_records_arriv
     for walk in &WALKS {
         walked.push(pods.walk(walk).await);
     }
-    // Without the pods' end of the channel, nothing more is written.
-    let Pods { pods: [Some(one), Some(other)], orders, .. } = pods else { unreachable!("both came back") };
+    // Closing the channel ends the writer.
+    let Pods { pods: [Some(one), Some(other)], orders, .. } = pods else { unreachable!("both run again") };
     drop(orders);
     let mut author = writing.await.unwrap();
     for (walk, listed) in WALKS.iter().zip(&walked) {
@@ -103,16 +103,16 @@ async fn a_month_is_paged_through_without_a_miss_or_a_repeat_while_records_arriv
         pod.reaches(author.last()).await;
     }
     everything_is_streamed(&one, &mut author).await;
-    who_is_behind_says_so(&scene, &one, other, &mut author).await;
+    a_pod_that_is_behind_refuses(&scene, &one, other, &mut author).await;
 }
 
-/// A page that a pod cannot know is refused, and not answered with a hole in it.
-async fn who_is_behind_says_so(scene: &Scene, pod: &Pod, mut behind: Pod, author: &mut Author) {
+/// Checks that a pod refuses a cursor that is ahead of its copy of the log, instead of returning an incomplete page.
+async fn a_pod_that_is_behind_refuses(scene: &Scene, pod: &Pod, mut behind: Pod, author: &mut Author) {
     behind.process.kill();
     let from = author.up_to(PAIR, author.last()).next_back().unwrap().slot;
     author.write(LOST).await;
     pod.reaches(author.last()).await;
-    // A log that is away cannot be caught up with.
+    // This pod cannot reach the log, so it stays behind.
     let away = scene.command(NAMES[1]).env("TICKWELL__BUS__URL", "nats://127.0.0.1:1").arg("api");
     let behind = Pod::of(away.start().unwrap()).await;
     for list in ["history?", "gaps?", "candles?interval=1h&"] {
@@ -128,9 +128,10 @@ async fn who_is_behind_says_so(scene: &Scene, pod: &Pod, mut behind: Pod, author
     }
 }
 
-/// Holds what was listed against what was written.
+/// Compares what was listed with what was written.
 fn check(walk: &Walk, listed: &Listed, author: &Author) {
-    // Backwards, nothing comes that is newer than the first page; forwards, everything that the last one knows.
+    // In descending order, the list contains everything up to the sequence of the first page; in ascending order, everything
+    // up to that of the last page.
     let known = if walk.order == "asc" { listed.last } else { listed.first };
     let written = author.up_to(PAIR, known);
     let mut expected: Vec<Value> = match walk.list.split('?').next() {
@@ -157,11 +158,11 @@ fn check(walk: &Walk, listed: &Listed, author: &Author) {
             expected[at]
         );
     }
-    assert_eq!(listed.items.len(), expected.len(), "{name}: as of {known}");
+    assert_eq!(listed.items.len(), expected.len(), "{name} at sequence {known}");
 }
 
 impl Pods<'_> {
-    /// Goes through a list. A pod is killed on the way, and back some pages later.
+    /// Reads a list. Meanwhile, a pod is killed and started again some pages later.
     async fn walk(&mut self, walk: &Walk) -> Listed {
         let victim = self.chance.random_range(0..NAMES.len());
         let dies_at = self.chance.random_range(0..3);
@@ -187,7 +188,7 @@ impl Pods<'_> {
                 listed.first = listed.last;
             }
             let Some(cursor) = found["next_cursor"].as_str() else {
-                assert!(page > returns_at, "a list of only {page} pages");
+                assert!(page > returns_at, "the list has only {page} pages");
                 assert!(!answer.headers.contains_key("link"));
                 return listed;
             };
@@ -200,7 +201,7 @@ impl Pods<'_> {
         unreachable!("pages are counted without end")
     }
 
-    /// A page of either pod; now and then both are asked, and must say the same.
+    /// Reads a page from a random pod. Sometimes reads it from both, which must return the same.
     async fn page(&mut self, path: &str) -> Answer {
         let serving = async |pod: &Option<Pod>| match pod {
             Some(pod) => pod.get("/readyz").await.status == 200,
@@ -212,7 +213,8 @@ impl Pods<'_> {
         }
         let (pods, chance) = (&self.pods, &mut self.chance);
         wait_until(&format!("a page of {path}"), DEADLINE, async || {
-            // As a balancer that knows nothing of either: whoever is away or behind is not asked twice.
+            // Chooses a pod like a load balancer without health checks. If that pod is down or behind, the next attempt may
+            // choose the other one.
             let answer = pods[chance.random_range(0..NAMES.len())].as_ref()?.try_get(path).await.ok()?;
             if answer.status != 200 {
                 assert!(matches!(answer.status, 503 | 409), "{path}: {}", answer.text());
@@ -224,7 +226,7 @@ impl Pods<'_> {
     }
 }
 
-/// Where the `Link` header leads.
+/// The URL in the `Link` header.
 fn linked(answer: &Answer) -> String {
     let link = answer.headers["link"].to_str().unwrap();
     link.strip_prefix('<').unwrap().strip_suffix(">; rel=\"next\"").unwrap().to_owned()

@@ -1,4 +1,4 @@
-//! Answers as of an earlier sequence: the same bytes from every pod, while the log goes on.
+//! Responses at an earlier sequence must be the same bytes from every pod, while the log grows.
 
 use testkit::require_nats;
 
@@ -9,13 +9,13 @@ use crate::{
     survival::end,
 };
 
-/// Records that arrive between two looks.
+/// The minimum number of records between two rounds.
 const SOME: u64 = 6;
 
-/// How far back the second question goes.
+/// How many records before the newest one the requested sequence is.
 const BACK: u64 = 4;
 
-/// Every route, as of a sequence.
+/// The paths of all routes, with `at_sequence`.
 fn paths(sequence: u64) -> Vec<String> {
     let mut paths = vec!["/v1/pairs?".to_owned(), "/v1/prices?".to_owned(), format!("/v1/ticks/{sequence}?")];
     let of_pair = [
@@ -52,23 +52,24 @@ async fn every_pod_says_the_same_of_an_earlier_sequence_while_the_log_goes_on() 
     let (_nats, _upstream, scene) = world().await;
     let mut poller = scene.poller().await;
     let (one, mut other) = (scene.pod("one").await, scene.pod("other").await);
-    // The lead, and some ticks before the first question.
+    // A lead and some ticks must exist before the first requested sequence.
     let mut newest = one.reaches(2 + BACK).await;
     let mut first = None;
     for round in 0..3 {
         other.reaches(newest).await;
         let earlier = newest - BACK;
-        let said = answers(&one, earlier).await;
-        assert_eq!(answers(&other, earlier).await, said, "as of {earlier}");
-        let (sequence, bodies) = first.get_or_insert((earlier, said));
+        let returned = answers(&one, earlier).await;
+        assert_eq!(answers(&other, earlier).await, returned, "at {earlier}");
+        let (sequence, bodies) = first.get_or_insert((earlier, returned));
         if round == 1 {
             other.process.kill();
             other = scene.pod("other").await;
             other.reaches(newest).await;
         }
-        // What was said before records came, and before a pod came back, is said again.
+        // The responses at the first sequence must still be the same, although more records have arrived and a pod was
+        // restarted.
         for pod in [&one, &other] {
-            assert_eq!(&answers(pod, *sequence).await, bodies, "as of {sequence}");
+            assert_eq!(&answers(pod, *sequence).await, bodies, "at {sequence}");
         }
         newest = one.takes_in(SOME).await;
     }
@@ -83,7 +84,7 @@ async fn every_pod_says_the_same_of_an_earlier_sequence_while_the_log_goes_on() 
         assert_eq!(code(&pod.get("/v1/pairs?at_sequence=1").await), (410, "sequence_gone".to_owned()));
     }
 
-    // How much a pod keeps in memory changes how far back it can be asked, and nothing else.
+    // How much a pod keeps in memory only changes how far back a requested sequence may be.
     other.process.kill();
     let other = scene.command("other").env("TICKWELL__WINDOWS__KEEP", "1s").arg("api").start().unwrap();
     let other = Pod::of(other).await;
@@ -99,7 +100,7 @@ async fn every_pod_says_the_same_of_an_earlier_sequence_while_the_log_goes_on() 
             assert_eq!(answers(&one, sequence).await, answers(&other, sequence).await);
         } else {
             let answer = other.get(&format!("/v1/pairs?at_sequence={sequence}")).await;
-            assert_eq!(code(&answer), (410, "sequence_gone".to_owned()), "as of {sequence}");
+            assert_eq!(code(&answer), (410, "sequence_gone".to_owned()), "at {sequence}");
             gone += 1;
         }
     }

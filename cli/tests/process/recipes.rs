@@ -1,4 +1,4 @@
-//! The scripts of `just k8s-apply`, `just smoke` and `just metrics`, in front of a cluster that a test describes.
+//! The scripts of `just k8s-apply`, `just smoke` and `just metrics`, with a simulated cluster that each test describes.
 
 mod stand_in;
 
@@ -15,7 +15,7 @@ use crate::{
 };
 use stand_in::{Cluster, ended, job, unschedulable, waiting};
 
-/// What the operator is promised.
+/// How soon a pod that cannot start must be reported, as promised in the documentation.
 const REPORTED_WITHIN: Duration = Duration::from_secs(30);
 
 const NOT_FOUND: &str =
@@ -35,7 +35,7 @@ async fn a_job_that_cannot_pull_its_image_is_reported_within_half_a_minute() {
         outcome.told()
     );
     assert!(outcome.took < REPORTED_WITHIN, "after {:?}", outcome.took);
-    assert!(!outcome.applied_all(), "pollers and pods stay as they were: {}", outcome.told());
+    assert!(!outcome.applied_all(), "pollers and pods must not be applied: {}", outcome.told());
 }
 
 #[tokio::test]
@@ -57,15 +57,15 @@ async fn every_stage_reports_a_pod_that_cannot_start() {
         assert_eq!(outcome.code, Some(1), "{component}: {}", outcome.told());
         let line = format!("it: {reason}: for a reason");
         assert!(outcome.err.lines().any(|it| it == line), "{component}: {}", outcome.told());
-        assert!(outcome.took < Duration::from_secs(60), "{component} is waited for: {:?}", outcome.took);
+        assert!(outcome.took < Duration::from_secs(60), "the script waited for {component}: {:?}", outcome.took);
         Some(())
     });
     join_all(reported).await;
 }
 
 #[tokio::test]
-async fn a_pod_that_no_node_takes_is_reported_and_waited_for() {
-    // A cluster that grows by itself may have a node for it in a minute.
+async fn an_unschedulable_pod_is_reported_and_waited_for() {
+    // An autoscaled cluster may have a node for the pod in a minute.
     let full = unschedulable("tickwell-log-x7k2p", "0/3 nodes are available: 3 Insufficient memory.");
     let jobs = [vec![job(None); 2], vec![job(Some("Complete"))]].concat();
     let scene = json!({ "jobs": jobs, "pods": { "log": [full], "smoke": [ended(0)] } });
@@ -98,7 +98,7 @@ async fn a_job_whose_pods_are_refused_is_reported_with_the_reason() {
     let Some(cluster) = Cluster::new(&scene) else { return };
     let outcome = cluster.apply(Some(1)).await;
     let lines: Vec<&str> = outcome.err.lines().filter(|line| line.contains("FailedCreate")).collect();
-    // Each stage its own, and the newest.
+    // Each stage reports only the newest event of its own workload.
     let expected = [
         "tickwell-log: FailedCreate: no PriorityClass with name tickwell-log was found",
         "tickwell-api: FailedCreate: exceeded quota",
@@ -130,7 +130,7 @@ async fn an_install_without_a_price_is_a_warning_with_the_sources_reasons() {
         assert!(outcome.out.contains("kraken: unreachable:12"), "{}", outcome.told());
         let removed = |call: &&String| call.starts_with("delete --filename k8s/smoke.yaml");
         assert_eq!(outcome.calls.iter().filter(removed).count(), 2, "before and after: {}", outcome.told());
-        // Asked for by itself, it is a failure.
+        // If the smoke test is run alone, this is a failure.
         let outcome = cluster.run("k8s-smoke", &[], Some(1)).await;
         assert_eq!(outcome.code, Some(exit_code), "{}", outcome.told());
         Some(())
@@ -138,7 +138,7 @@ async fn an_install_without_a_price_is_a_warning_with_the_sources_reasons() {
     join_all(endings).await;
 }
 
-/// The smoke test's own commands, on this machine: the pods' port at `url`, and the operators' at a closed one.
+/// Runs the commands of the smoke test on this machine, with the pods' port at `url` and the admin port closed.
 async fn smoke(url: &str) -> (Option<i32>, String) {
     let python = crate::tools::python().unwrap();
     let print =
@@ -165,7 +165,7 @@ fn is_there(program: &str) -> bool {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn the_smoke_test_tells_prices_from_reasons_and_definite_answers() {
+async fn the_smoke_test_distinguishes_a_price_no_price_yet_and_a_wrong_response() {
     if python_beside_kubectl().is_none() || !is_there("curl") {
         return;
     }
@@ -190,7 +190,7 @@ async fn the_smoke_test_tells_prices_from_reasons_and_definite_answers() {
         assert!(line.is_some_and(|line| line.contains("unreachable:")), "{source}: {said}");
     }
 
-    // Something that Tickwell never answers with: nobody waits for it to change.
+    // The smoke test does not wait for a response to change if Tickwell never returns such a response.
     let began = Instant::now();
     let (code, said) = smoke(&format!("{}/v2", pod.url)).await;
     assert!(code == Some(1) && said.contains("404"), "{said}");
@@ -200,7 +200,7 @@ async fn the_smoke_test_tells_prices_from_reasons_and_definite_answers() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn each_line_of_figures_names_its_pod() {
+async fn each_line_of_metrics_names_its_pod() {
     require_nats!();
     let (nats, _upstream, scene) = world().await;
     let poller = scene.poller().await;

@@ -87,7 +87,7 @@ async fn a_changed_record_is_reported_and_all_others_agree() {
     let (code, summary) = recompute(&scene, "unused", &["--all"]).await;
     assert_eq!(code, Some(0), "{summary}");
     check_summary(&summary, &records, 0);
-    assert!(!scene.store("unused").exists(), "the log is on NATS: no store is made");
+    assert!(!scene.store("unused").exists(), "the log is on NATS, so no store is created");
     let numbers: Vec<String> = records.iter().map(|record| record.sequence.to_string()).collect();
     let numbers: Vec<&str> = numbers.iter().map(String::as_str).collect();
     let through_pod = [numbers.as_slice(), &["--url", &pod.url]].concat();

@@ -4,12 +4,12 @@ pub(crate) use testkit::records::{Kind, Point, Quote, Record, Span, Time, decima
 
 use crate::harness::{Answer, Pod};
 
-/// Every record up to the pod's sequence. There is one at every position.
+/// Every record up to the pod's sequence. There must be one at every sequence.
 pub(crate) async fn all(pod: &Pod) -> Vec<Record> {
     all_but(pod, &[]).await
 }
 
-/// Every record up to the pod's sequence. Every position holds one, except those of `foreign` messages.
+/// Every record up to the pod's sequence. There must be one at every sequence except those of `foreign` messages.
 pub(crate) async fn all_but(pod: &Pod, foreign: &[u64]) -> Vec<Record> {
     let mut records = Vec::new();
     for sequence in 1..=pod.sequence().await {
@@ -23,7 +23,7 @@ pub(crate) async fn all_but(pod: &Pod, foreign: &[u64]) -> Vec<Record> {
     records
 }
 
-/// The record at a position.
+/// The record at a sequence.
 pub(crate) async fn at(pod: &Pod, sequence: u64) -> Record {
     read(&pod.get(&format!("/v1/ticks/{sequence}")).await, sequence)
 }

@@ -1,4 +1,4 @@
-//! Recordings in place of venues: through the real binary, in their own time.
+//! Replays recordings with the real binary, at the times of the recording.
 
 use std::{fmt::Write as _, path::Path};
 
@@ -16,13 +16,13 @@ const FIRST: i64 = 1_677_888_000_000;
 
 const MINUTE: i64 = 60_000;
 
-/// Recorded minutes. Long enough to be interrupted.
+/// The number of recorded minutes: enough that the replay can be interrupted.
 const MINUTES: i64 = 3_000;
 
-/// Minutes that the second venue has no rows for.
+/// The minutes without rows of the second venue.
 const HOLE: std::ops::Range<i64> = 100..105;
 
-/// What a venue said in a minute: cents apart from its neighbour, and a digit of its own to be kept.
+/// The price of a venue in a minute. Venues differ by cents, and the trailing zero must be kept.
 fn price(venue: usize, minute: i64) -> String {
     format!("{}.{venue}0", 20_000 + minute % 97)
 }
@@ -30,7 +30,7 @@ fn price(venue: usize, minute: i64) -> String {
 fn write_recording(path: &Path, venue: usize, has: impl Fn(i64) -> bool) {
     let mut text = String::from("ts_ms,price,volume\n");
     for minute in (0..MINUTES).filter(|minute| has(*minute)) {
-        // A row is stamped with its minute's last millisecond: it is a slot's newest one a millisecond later.
+        // A row has the time of its minute's last millisecond. The next slot, a millisecond later, uses it.
         writeln!(text, "{},{},1.5", FIRST + (minute + 1) * MINUTE - 1, price(venue, minute)).unwrap();
     }
     std::fs::write(path, text).unwrap();
@@ -59,7 +59,7 @@ pub(crate) async fn is_over(pod: &Pod, last: i64) {
     wait_until("the end of the recording", DEADLINE, reached).await;
 }
 
-/// Every minute of the recording is there once, with the very digits, and the hole is a gap.
+/// Checks that there is one record for every minute of the recording, with the same digits, and that the hole is gaps.
 fn check(records: &[Record]) {
     audit(records);
     let slots: Vec<&Record> = records.iter().filter(|record| record.covers().is_some()).collect();
@@ -91,7 +91,7 @@ async fn a_recording_is_replayed_to_the_digit_and_goes_on_where_it_was_interrupt
     assert_eq!(gaps["items"].as_array().unwrap().len(), HOLE.count());
     end(&mut second.process).await;
 
-    // What was recorded is not mixed with what is live.
+    // A log of replayed prices cannot be continued with live prices.
     let live = scene.command("store").arg("run").arg("--set").arg("feed.sources=kraken,coinbase");
     let mut live = live.start().unwrap();
     assert!(!live.wait_exit(DEADLINE).await.unwrap().success());
@@ -112,7 +112,7 @@ async fn pods_over_nats_follow_a_recording_in_its_own_time() {
     is_over(&pod, FIRST + MINUTES * MINUTE).await;
     poller.wait_for_line(|line| has_event(line, "recording_ended"), DEADLINE).await.unwrap();
     check(&records::all(&pod).await);
-    // Years after its newest tick it is as fresh as a recording can be.
+    // The price is fresh, because a recording's age is measured in its own time.
     assert_eq!(pod.get("/v1/prices/BTC-USD").await.found()["stale"], false);
     end(&mut poller).await;
 }

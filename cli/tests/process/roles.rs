@@ -1,4 +1,5 @@
-//! The server as it ships (`nats/nats.conf`), the real binary under each role's key, and what no role may do.
+//! The server with the configuration that we ship (`nats/nats.conf`), the real binary with each role's key, and what the roles
+//! may not do.
 
 use std::path::{Path, PathBuf};
 
@@ -23,12 +24,12 @@ use crate::{
 
 const ROLES: [&str; 5] = ["poller", "api", "feed", "admin", "maintenance"];
 
-/// More than a test provokes before it looks.
+/// The maximum number of refusals that are kept until the test reads them.
 const REFUSALS: usize = 16;
 
 const DENIED: &str = "nats_permission_denied";
 
-/// A server as it ships, and a key for each of its roles.
+/// A server with the configuration that we ship, and a key for each of its roles.
 pub(crate) struct Shipped {
     pub(crate) nats: NatsServer,
     keys: PathBuf,
@@ -45,7 +46,7 @@ impl Shipped {
         self.keys.join(format!("{role}.nk"))
     }
 
-    /// Runs `tickwell log WHAT` with a role's key. Answers its exit code and what it said.
+    /// Runs `tickwell log WHAT` with a role's key. Returns its exit code and its output.
     pub(crate) async fn log(
         &self,
         folder: &Path,
@@ -58,13 +59,13 @@ impl Shipped {
         run(folder, &[&["log", what], more].concat(), &environment).await
     }
 
-    /// Another server for the same keys, without a log.
+    /// Another server with the same keys, without a log.
     pub(crate) async fn another(&self) -> Self {
         let public = std::fs::read_to_string(self.keys.join("keys.conf")).unwrap();
         Self { nats: NatsServer::start_shipped(&public).await.unwrap(), keys: self.keys.clone() }
     }
 
-    /// A connection with a role's key, and what the server refuses on it.
+    /// A connection with a role's key, and a channel of the errors that the server sends on it.
     async fn connect(&self, role: &str) -> (Client, mpsc::Receiver<String>) {
         let seed = std::fs::read_to_string(self.seed_file(role)).unwrap().trim().to_owned();
         let (refused, refusals) = mpsc::channel(REFUSALS);
@@ -79,14 +80,14 @@ impl Shipped {
     }
 }
 
-/// A key for each role, in a directory with this name. Answers it.
+/// Creates a key for each role in a directory with this name. Returns its path.
 async fn make_keys(folder: &Path, name: &str) -> PathBuf {
     let (code, said) = run(folder, &["log", "keys", name], &[]).await;
     assert_eq!(code, Some(0), "{said}");
     folder.join(name)
 }
 
-/// Prices that move, the server as it ships, and a scene over both.
+/// Sources whose prices move, a server with the configuration that we ship, and a scene that uses both.
 pub(crate) async fn stage() -> (FakeUpstream, Shipped, Scene) {
     let upstream = moving_upstream(INTERVAL).await;
     let scene = Scene::new(INTERVAL).asking(&upstream);
@@ -101,7 +102,7 @@ impl Scene {
     }
 }
 
-/// Waits for a line that says that NATS refuses something, and what.
+/// Waits for a log line about a refusal of NATS that contains `what`.
 async fn is_refused(process: &Tickwell, what: &str) {
     let line = |line: &str| has_event(line, DENIED) && line.contains(what);
     process.wait_for_line(line, DEADLINE).await.unwrap();
@@ -113,7 +114,7 @@ async fn each_role_does_its_part_with_its_key() {
     let (_upstream, shipped, scene) = stage().await;
     let folder = scene.folder().to_owned();
 
-    // A poller may make neither the stream nor the lease's bucket. It says who may, and goes on once it is there.
+    // A poller may not create the stream or the lease's bucket. It logs which command does, and continues once they exist.
     let poller = scene.as_role("poller", &shipped.seed_file("poller")).start().unwrap();
     let says_how = |line: &str| {
         ["STREAM.CREATE.KV_TICKS_lease", "ermissions Violation", "tickwell log apply"]
@@ -132,7 +133,7 @@ async fn each_role_does_its_part_with_its_key() {
 
     let pod = Pod::of(scene.as_role("api", &shipped.seed_file("api")).start().unwrap()).await;
     has_price(&pod).await;
-    // An outsider hears what the pods take in.
+    // A subscriber with the feed's key receives the same records as the pods.
     let (feed, _refusals) = shipped.connect("feed").await;
     let mut heard = feed.subscribe("ticks.>").await.unwrap();
     let message = tokio::time::timeout(DEADLINE, heard.next()).await.unwrap().unwrap();
@@ -142,16 +143,16 @@ async fn each_role_does_its_part_with_its_key() {
     assert_eq!(pod.metric("tickwell_bus_permission_violations_total").await, 0);
     audit(&records::all(&pod).await);
 
-    // A seed is in its file, and nowhere else.
+    // A seed must not appear anywhere except in its file.
     let config = [("TICKWELL__BUS__CREDENTIALS_FILE", shipped.seed_file("poller").display().to_string())];
     let config = config.each_ref().map(|(name, value)| (*name, value.as_str()));
     let (_, settings) = run(&folder, &["config", "show"], &config).await;
-    let told = [poller.lines().join("\n"), pod.process.lines().join("\n"), settings].concat();
+    let output = [poller.lines().join("\n"), pod.process.lines().join("\n"), settings].concat();
     for role in ROLES {
         let seed = std::fs::read_to_string(shipped.seed_file(role)).unwrap();
-        assert!(!told.contains(seed.trim()), "the seed of {role} was told");
+        assert!(!output.contains(seed.trim()), "the seed of {role} is in the output");
     }
-    assert!(told.contains("poller.nk"), "where it is may be told");
+    assert!(output.contains("poller.nk"), "the path of the file may be shown");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -199,6 +200,7 @@ async fn what_a_role_must_not_do_the_server_refuses() {
                 "$JS.API.STREAM.MSG.GET.TICKS",
                 "$JS.API.STREAM.SNAPSHOT.TICKS",
                 "$JS.API.STREAM.RESTORE.TICKS",
+                "$JS.API.CONSUMER.CREATE.TICKS.mine.ticks.>",
             ],
         ),
         (
@@ -232,11 +234,11 @@ async fn what_a_role_must_not_do_the_server_refuses() {
             expect_refusal(&mut refusals, role, &format!("Subscription to \"{subject}\"")).await;
         }
     }
-    // What a pod asks for when it is far behind.
+    // The request of a pod that is far behind is allowed.
     let (pod, _refusals) = shipped.connect("api").await;
     let answer = pod.request("$JS.API.DIRECT.GET.TICKS", r#"{"seq":1}"#.into()).await.unwrap();
     assert_eq!(answer.status, Some(async_nats::StatusCode::NOT_FOUND), "{answer:?}");
-    // Nothing came of any of it.
+    // None of the refused requests has changed anything.
     let (code, said) = shipped.log(folder.path(), "verify", "admin", &[]).await;
     assert_eq!(code, Some(0), "{said}");
 }
@@ -257,7 +259,7 @@ async fn three_servers_as_they_ship_are_one_log() {
         run(scene.folder(), &[&["log"], arguments, &replicas, &["bus.replicas=3"]].concat(), &environment)
             .await
     };
-    // Made on one server, it is then kept on all of them.
+    // The stream is created with one replica, and then changed to three.
     let (code, said) = run(scene.folder(), &["log", "apply"], &environment).await;
     assert!(code == Some(0) && said.contains("TICKS: created"), "{said}");
     let (code, said) = log(&["verify"]).await;
@@ -284,7 +286,7 @@ async fn three_servers_as_they_ship_are_one_log() {
 async fn expect_refusal(refusals: &mut mpsc::Receiver<String>, role: &str, what: &str) {
     let refusal = tokio::time::timeout(DEADLINE, refusals.recv()).await;
     let refusal = refusal.unwrap_or_else(|_| panic!("{role}: {what} was not refused"));
-    // The server says it in its own spelling.
+    // The refusal contains the server's description of the request.
     assert!(refusal.as_ref().is_some_and(|it| it.contains(what)), "{role}: {what}: {refusal:?}");
 }
 
@@ -304,7 +306,7 @@ async fn a_process_with_anothers_key_says_which_right_is_missing() {
 
     let poller = scene.as_role("poller", &shipped.seed_file("api")).start().unwrap();
     is_refused(&poller, "_INBOX_poller").await;
-    // The stream is there; this poller only cannot know.
+    // This poller cannot find out whether the stream exists.
     let cannot_know = |line: &str| field(line, "event").is_some_and(|event| event == "stream_unknown");
     poller.wait_for_line(cannot_know, DEADLINE).await.unwrap();
     let pod = scene.as_role("api", &shipped.seed_file("poller")).start().unwrap();
@@ -331,7 +333,7 @@ async fn a_key_is_replaced_without_a_restart() {
     let pod = Pod::of(scene.as_role("api", &shipped.seed_file("api")).start().unwrap()).await;
     has_price(&pod).await;
 
-    // First the files, then the server: both come back with their new keys.
+    // Replace the files first, then the keys of the server. Both processes reconnect with their new keys.
     let new = make_keys(&folder, "new").await;
     for role in ["poller", "api"] {
         std::fs::copy(new.join(format!("{role}.nk")), shipped.seed_file(role)).unwrap();
@@ -343,11 +345,11 @@ async fn a_key_is_replaced_without_a_restart() {
         process.lines().iter().filter(|line| has_event(line, "nats_connection_up")).count() > 1
     };
     let both_back = async || (is_back(&poller) && is_back(&pod.process)).then_some(());
-    wait_until("both come back", DEADLINE, both_back).await;
+    wait_until("both processes reconnect", DEADLINE, both_back).await;
     pod.takes_in(4).await;
     is_well(&pod).await;
 
-    // The other way round: until its file is replaced, a process says what is the matter.
+    // If the server's keys are replaced first, a process reports the problem until its own key is valid.
     shipped.nats.configure_keys(&old_public).unwrap();
     is_in_trouble(&pod, "refused", "uthorization").await;
     shipped.nats.configure_keys(&new_public).unwrap();

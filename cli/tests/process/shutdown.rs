@@ -1,4 +1,4 @@
-//! How a process ends when it is asked to.
+//! How a process exits after SIGTERM and SIGINT.
 
 use std::time::Duration;
 
@@ -14,13 +14,13 @@ use crate::{
     records::{self, Record, Time},
 };
 
-/// How soon a process must be gone: the patience of the least patient of the usual orchestrators.
+/// How long a process may take to exit: the shortest default grace period of common orchestrators.
 const PATIENCE: Duration = Duration::from_secs(10);
 
-/// How long a process that was terminated goes on serving.
+/// How long a process continues to serve after SIGTERM, in milliseconds.
 const GRACE_MS: i64 = 1_000;
 
-/// What is shown in a moment is tried this often: a stalled machine may sleep through the moment.
+/// How often a test is repeated that depends on a short period, which a machine that stalls may miss.
 const TRIES: usize = 5;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -33,14 +33,14 @@ async fn sigterm_ends_poller_and_pod_whatever_their_clients_do() {
     let mut idle = connect(&pod).await;
     let mut silent = connect(&pod).await;
     let mut halfway = connect(&pod).await;
-    // An answer first, so that the connection is known to be kept alive.
+    // Reading a response first ensures that the connection is kept alive.
     ask(&mut idle).await;
     halfway.write_all(b"GET /v1/prices HTTP/1.1\r\nhost: half").await.unwrap();
 
     terminate(&mut pod.process).await;
     terminate(&mut poller).await;
     for connection in [&mut idle, &mut silent, &mut halfway] {
-        // Closed or reset, either is an end.
+        // The connection may be closed or reset.
         let _ended = connection.read_to_end(&mut Vec::new()).await;
     }
 }
@@ -49,7 +49,7 @@ async fn sigterm_ends_poller_and_pod_whatever_their_clients_do() {
 async fn sigterm_ends_a_process_whose_log_is_away() {
     require_nats!();
     let (nats, _upstream, scene) = world().await;
-    // Without a poller there is no stream; without a server there is nothing at all.
+    // Without a poller, there is no stream.
     let mut waiting = scene.command("pod").arg("api").start().unwrap();
     waiting.wait_for_line(|line| line.contains("there is no stream TICKS"), DEADLINE).await.unwrap();
     terminate(&mut waiting).await;
@@ -58,7 +58,7 @@ async fn sigterm_ends_a_process_whose_log_is_away() {
     let mut pod = scene.pod("pod").await;
     has_price(&pod).await;
     drop(nats);
-    // The poller has a record in its hands that nobody takes.
+    // The poller has a record that it cannot publish.
     poller.wait_for_line(|line| has_event(line, "publish_failed"), DEADLINE).await.unwrap();
     terminate(&mut poller).await;
     terminate(&mut pod.process).await;
@@ -94,7 +94,7 @@ async fn a_terminated_pod_is_unready_first_and_serves_a_moment_longer() {
             return;
         }
     }
-    panic!("in {TRIES} tries no price was served well after /readyz had answered 503");
+    panic!("in {TRIES} attempts, no price was served well after /readyz had returned 503");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -117,7 +117,7 @@ async fn sigint_ends_at_once() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_slot_that_is_being_polled_is_published_before_the_end() {
-    // Long slots, so that the one in hand is known; its sources take a second.
+    // Slots are long, so that it is known which one is being polled. Sources take a second to respond.
     let interval = Duration::from_secs(4);
     let upstream = moving_upstream(interval).await;
     let scene = Scene::new(interval).asking(&upstream);
@@ -129,7 +129,7 @@ async fn a_slot_that_is_being_polled_is_published_before_the_end() {
         }
         let before = upstream.requests_to(Venue::Bitstamp).len();
         let polls = async || upstream.requests_to(Venue::Bitstamp).get(before).map(|request| request.time_ms);
-        let asked_at = wait_until("the next poll", DEADLINE, polls).await;
+        let polled_at = wait_until("the next poll", DEADLINE, polls).await;
         both.process.signal("INT").unwrap();
         assert!(both.process.wait_exit(PATIENCE).await.unwrap().success());
         let refused = |line: &String| has_event(line, "publish_failed");
@@ -138,14 +138,14 @@ async fn a_slot_that_is_being_polled_is_published_before_the_end() {
             upstream.set_fault(venue, None);
         }
         let again = scene.standalone("both").await;
-        let in_hand = asked_at / 4_000 * 4_000;
+        let polled_slot = polled_at / 4_000 * 4_000;
         let records = records::all(&again).await;
-        let kept = records.iter().find(|record| record.covers().is_some_and(|(_, last)| last == in_hand));
+        let kept = records.iter().find(|record| record.covers().is_some_and(|(_, last)| last == polled_slot));
         if kept.is_some_and(Record::is_tick) {
             return;
         }
     }
-    panic!("in {TRIES} tries no slot that was being polled became a tick");
+    panic!("in {TRIES} attempts, no slot that was being polled became a tick");
 }
 
 async fn terminate(process: &mut Tickwell) {
@@ -154,7 +154,7 @@ async fn terminate(process: &mut Tickwell) {
     assert_eq!(status.code(), Some(0), "{}", process.lines().join("\n"));
 }
 
-/// Whether a new connection was answered well after readiness had been withdrawn.
+/// Whether a request on a new connection was served well after the pod had become unready.
 async fn serves_while_unready(pod: &Pod) -> bool {
     let unready = async || match pod.try_get("/readyz").await {
         Ok(answer) => (answer.status == 503).then_some(true),
@@ -165,7 +165,7 @@ async fn serves_while_unready(pod: &Pod) -> bool {
     }
     let halfway = logged_at(&pod.process, "stopping") + GRACE_MS / 2;
     let later = async || (testkit::clock::now_ms() > halfway).then_some(());
-    wait_until("half of the grace", DEADLINE, later).await;
+    wait_until("half of the grace period", DEADLINE, later).await;
     let Ok(mut connection) = TcpStream::connect(address(pod)).await else { return false };
     let request = format!("GET /v1/prices/{PAIR} HTTP/1.1\r\nhost: late\r\nconnection: close\r\n\r\n");
     let mut answer = Vec::new();
@@ -182,7 +182,7 @@ async fn connect(pod: &Pod) -> TcpStream {
     TcpStream::connect(address(pod)).await.unwrap()
 }
 
-/// Asks over a connection and reads something of the answer.
+/// Sends a request over a connection, and reads the beginning of the response.
 async fn ask(connection: &mut TcpStream) {
     connection.write_all(b"GET /livez HTTP/1.1\r\nhost: tickwell\r\n\r\n").await.unwrap();
     assert!(connection.read(&mut [0; 4_096]).await.unwrap() > 0);

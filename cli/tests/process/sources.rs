@@ -1,4 +1,4 @@
-//! `tickwell sources`; and the keys of sources, which must only be sent to their source.
+//! `tickwell sources`, and the keys of sources, which must only be sent to their own source.
 
 use std::sync::{Arc, Mutex};
 
@@ -36,7 +36,7 @@ async fn each_source_is_listed_and_asked_once() {
     let (succeeded, shown) = sources(&scene, &["--no-probe"]).await;
     assert!(succeeded, "{shown}");
     assert_eq!(cells(&shown, &["coinbase"])[1..4], ["primary", "2", "240"], "{shown}");
-    assert!(shown.contains("coingecko"), "what else there is: {shown}");
+    assert!(shown.contains("coingecko"), "other known sources are listed: {shown}");
     assert_eq!(upstream.requests_to(Venue::Kraken).len(), 0, "--no-probe must not send requests");
 
     let (succeeded, asked) = sources(&scene, &[]).await;
@@ -100,7 +100,7 @@ async fn a_key_is_only_sent_to_its_source() {
         process.signal("TERM").unwrap();
         process.wait_exit(DEADLINE).await.unwrap();
         let header = format!("x-cg-demo-api-key: {KEY}\r\n");
-        // A connection that was closed before anything was sent leaves an empty one.
+        // A connection that was closed before anything was sent is recorded as an empty request.
         let requests = requests.lock().unwrap()[before..].to_vec();
         assert!(requests.iter().all(|request| request.is_empty() || request.contains(&header)));
         unseen(&process.lines());
@@ -135,28 +135,28 @@ async fn no_error_contains_a_key() {
     ] {
         let command = Tickwell::command(BINARY, folder.path()).args(&arguments).arg("run");
         let mut process = command.start().unwrap();
-        assert!(!process.wait_exit(DEADLINE).await.unwrap().success(), "{arguments:?} was taken");
+        assert!(!process.wait_exit(DEADLINE).await.unwrap().success(), "{arguments:?} was accepted");
         unseen(&process.lines());
     }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_source_that_is_down_is_asked_less_and_told_once() {
+async fn a_source_that_is_down_is_polled_less_often_and_logged_once() {
     let upstream = moving_upstream(INTERVAL).await;
     upstream.set_down(Venue::Bitstamp, true);
     let pod = Scene::new(INTERVAL).asking(&upstream).standalone("only").await;
     let rests = async || pod.metric("tickwell_source_resting{source=\"bitstamp\"}").await == 1;
-    // The first failure, the retry, and the two after the first rests: each a rest further from the last.
+    // The first failure, the retry, and two more attempts, each after a longer rest.
     let asked = async || (upstream.requests_to(Venue::Bitstamp).len() >= 4 && rests().await).then_some(());
     wait_until("the source rests", DEADLINE, asked).await;
     let asked = upstream.requests_to(Venue::Bitstamp).len();
     let others = upstream.requests_to(Venue::Kraken).len();
-    assert!(others >= asked + 3, "{others} slots, and the source that is down was asked {asked} times");
+    assert!(others >= asked + 3, "the source that is down was polled {asked} times in {others} slots");
     assert_eq!(pod.metric("tickwell_source_resting{source=\"kraken\"}").await, 0);
-    let told = |line: &&String| {
+    let reports = |line: &&String| {
         field(line, "source").is_some_and(|source| source == "bitstamp") && has_event(line, "source_failing")
     };
-    assert_eq!(pod.process.lines().iter().filter(told).count(), 1);
+    assert_eq!(pod.process.lines().iter().filter(reports).count(), 1);
 }
 
 fn unseen(lines: &[String]) {

@@ -1,4 +1,4 @@
-//! `tickwell run` without NATS: one process, whose store is the log and its only copy.
+//! `tickwell run` without NATS: a single process, whose store contains the only copy of the log.
 
 use testkit::wait_until;
 
@@ -10,10 +10,10 @@ use crate::{
     survival::{check_takeovers, end},
 };
 
-/// Two pairs share one log: their records alternate, their chains do not touch.
+/// Two pairs that share one log. Their records alternate, but each pair has its own chain.
 const PAIRS: [&str; 2] = ["BTC-USD", "ETH-USD"];
 
-/// Nobody listens on it: it cannot be bound without privileges, and stands for no service of today.
+/// A closed port. Binding it needs privileges, and no service in use today has it.
 const CLOSED: &str = "http://127.0.0.1:1";
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -27,7 +27,7 @@ async fn a_crash_costs_one_gap_and_nothing_that_was_acknowledged() {
         let seen = records::all(&process).await;
         nothing_lost(if before.is_empty() { &seen } else { &before }, &seen);
         before = seen;
-        // At any moment, a batch on its way to the disk included.
+        // The kill can happen at any time, also while a batch is being written to disk.
         process.process.kill();
         slots_pass(4, INTERVAL).await;
         process = scene.standalone("only").await;
@@ -79,7 +79,8 @@ async fn without_sources_there_is_no_price_and_one_line_says_so() {
         };
         assert_eq!(lines.iter().filter(of_pair).count(), 1, "{pair} in:\n{}", lines.join("\n"));
     }
-    // Upstreams away degrade; a balancer that turned away would only lose what is known.
+    // Without sources, the process is degraded but ready. If it were not, a load balancer would make the known data
+    // unavailable.
     let ready = process.get("/readyz?verbose").await;
     assert_eq!(ready.status, 200);
     assert!(ready.text().contains("BTC-USD: too_few_sources"), "{}", ready.text());
@@ -103,7 +104,7 @@ async fn the_demo_says_that_it_is_simulated_and_keeps_to_itself() {
     assert!(records.iter().all(|record| record.origin == "simulated"));
     assert!(demo.process.lines().iter().any(|line| line.contains("SIMULATED")));
 
-    // Real prices beside it, in the same place: neither sees the other.
+    // A process with real prices and the same store path does not share data with the demo.
     let upstream = moving_upstream(INTERVAL).await;
     let real = scene.asking(&upstream);
     let real = real.standalone("only").await;
@@ -127,7 +128,7 @@ async fn what_is_in_use_is_named() {
         assert_eq!(status.code(), Some(1), "{lines}");
         assert!(lines.contains(setting), "{setting} in:\n{lines}");
     }
-    // The first is none the worse for it.
+    // The first process is not affected.
     first.takes_in(2).await;
 }
 
@@ -159,27 +160,27 @@ async fn documents_and_operations_are_answered_offline() {
     }
 }
 
-/// The same store once more, with nobody to ask and slots that take a day: the log is at rest.
+/// Starts the same store again with an interval of a day, so that no more records are written.
 pub(crate) async fn resting(scene: &Scene, store: &str) -> Pod {
     let process = scene.command(store).arg("run");
     let process = process.env("TICKWELL__FEED__INTERVAL", "1d").env("TICKWELL__WINDOWS__STALE_AFTER", "2d");
     let process = process.start().unwrap();
-    // It writes a lead for each pair before it says so, and then nothing until midnight.
+    // The process writes a lead for each pair before it logs this event, and then nothing until midnight.
     process.wait_for_line(|line| has_event(line, "leading"), DEADLINE).await.unwrap();
     Pod::of(process).await
 }
 
-/// Checks the answer where no price has been agreed yet.
+/// Checks the response if there is no price yet.
 fn no_price(answer: &Answer) {
     assert_eq!((answer.status, &answer.json()["code"]), (503, &"no_price_yet".into()), "{}", answer.text());
     assert_eq!(answer.headers["content-type"], "application/problem+json");
     let seconds: u64 = answer.headers["retry-after"].to_str().unwrap().parse().unwrap();
-    assert!(seconds >= 1, "come back at once, and find nothing again");
+    assert!(seconds >= 1, "an immediate retry would not help");
     assert!(answer.text().contains("run --demo"), "{}", answer.text());
 }
 
-/// Where a page would have a browser fetch something from another host: the values of `src` and `href`, of
-/// its own tags and of those that its scripts write, but for links that a person has to follow.
+/// The tags of a page with which a browser would fetch something from another host, including tags in its scripts. Links that
+/// a person has to follow are not included.
 fn foreign_references(page: &str) -> Vec<String> {
     let tags = ["<script", "<link", "<img", "<iframe", "<source", "<object", "<embed", "<base"];
     let starts = tags.iter().flat_map(|tag| page.match_indices(tag)).map(|(start, _)| &page[start..]);

@@ -1,4 +1,4 @@
-//! A client of the event streams, whose connection can be cut off after any byte.
+//! A client of the event streams that can disconnect after any byte.
 
 use std::collections::VecDeque;
 
@@ -24,7 +24,7 @@ pub(crate) struct Stream {
     /// Bytes of an incomplete event.
     rest: Vec<u8>,
     heard: VecDeque<Heard>,
-    /// The number of bytes to read before the connection is cut off.
+    /// The number of bytes to read before disconnecting.
     budget: usize,
 }
 
@@ -92,12 +92,12 @@ impl Stream {
         Ok(Self { connection, rest: Vec::new(), heard: VecDeque::new(), budget: usize::MAX })
     }
 
-    /// Cuts the connection off after this many bytes.
+    /// Makes the client disconnect after this many bytes.
     pub(crate) fn cut_after(&mut self, bytes: usize) {
         self.budget = bytes;
     }
 
-    /// The next item, or `None` once the connection has ended or was cut off.
+    /// The next item, or `None` once the stream has ended or the client has disconnected.
     pub(crate) async fn next(&mut self) -> Option<Heard> {
         loop {
             if let Some(heard) = self.heard.pop_front() {
@@ -161,7 +161,7 @@ fn server_sent(block: &str) -> Option<Heard> {
     if block.starts_with(": ") {
         return Some(Heard::Heartbeat);
     }
-    // Only the retry interval has no data.
+    // The only block without data is the retry interval.
     let data: Value = serde_json::from_str(field("data")?).unwrap();
     if field("event") == Some("end") {
         return Some(Heard::Farewell(data["code"].as_str().unwrap().to_owned()));

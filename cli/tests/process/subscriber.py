@@ -1,10 +1,10 @@
-"""A subscriber as an outsider would write one: plain nats-py, and docs/asyncapi.yaml for the contract.
+"""A subscriber that uses only nats-py and docs/asyncapi.yaml.
 
     subscriber.py NATS_URL ASYNCAPI_YAML COUNT
 
-It subscribes to the subjects as they are published until COUNT records have come, then replays the stream
-from its first record with an ordered consumer until it has seen those again. Every message is held against
-the document's schemas. What it found goes to stdout as one JSON object; the verdict is the caller's.
+It subscribes to the subjects until it has received COUNT records. Then it replays the stream from its first record with an
+ordered consumer, until it has received those again. Every message is checked with the document's schemas. The results are
+printed to stdout as one JSON object. The caller checks them.
 """
 
 import asyncio
@@ -23,7 +23,7 @@ SCHEMAS = {"tick": "Tick", "gap": "Gap", "lead": "Lead"}
 
 
 class Contract:
-    """The schemas of the document, whose references stay inside it."""
+    """The schemas of the document. All references must be within the document."""
 
     def __init__(self, path):
         with open(path, encoding="utf-8") as file:
@@ -43,7 +43,7 @@ class Contract:
             self.errors.append(f"{where}: {found!r} is not {wanted!r}")
 
     def record(self, message, where):
-        """Checks one message for itself, and answers its record."""
+        """Checks one message, and returns its record."""
         record = json.loads(message.data)
         headers = dict(message.headers or {})
         self.check(SCHEMAS.get(record.get("kind"), "Tick"), record, where)
@@ -55,7 +55,7 @@ class Contract:
 
 
 async def listen(client, contract, count):
-    """Records as they are published, by their ids."""
+    """Receives records as they are published. Returns them by their ids."""
     subscription = await client.subscribe("ticks.BTC.*")
     heard = {}
     while len(heard) < count:
@@ -67,7 +67,7 @@ async def listen(client, contract, count):
 
 
 async def replay(client, contract, heard):
-    """The stream from its first record on, until everything that was heard has come again."""
+    """Reads the stream from its first record until it has received everything in `heard` again."""
     config = ConsumerConfig(deliver_policy=DeliverPolicy.BY_START_SEQUENCE, opt_start_seq=1)
     stream = client.jetstream()
     subscription = await stream.subscribe("ticks.>", stream="TICKS", ordered_consumer=True, config=config)
@@ -81,7 +81,7 @@ async def replay(client, contract, heard):
         contract.expect(before, str(newest.get(message.subject, 0)), f"{where}: expected last sequence")
         newest[message.subject] = sequence
         message_id = message.headers["Nats-Msg-Id"]
-        contract.expect(message_id in ids, False, f"{where}: id is taken")
+        contract.expect(message_id in ids, False, f"{where}: duplicate id")
         ids.add(message_id)
         if message_id in unseen:
             contract.expect(message.data, unseen.pop(message_id), f"{where}: as heard")

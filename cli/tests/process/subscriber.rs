@@ -1,4 +1,4 @@
-//! Somebody else's program on the log: Python, the public document, and nothing of ours.
+//! A subscriber of the log that uses none of our code: a Python program and the public AsyncAPI document.
 
 use std::path::Path;
 
@@ -14,11 +14,11 @@ use crate::{
     tools::{python, workspace},
 };
 
-/// Records that are heard as they are published.
+/// How many records the subscriber receives as they are published.
 const HEARD: &str = "8";
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn an_outsider_reads_what_the_document_promises() {
+async fn a_subscriber_receives_what_the_document_promises() {
     require_nats!();
     let Some(python) = python() else { return };
     let nats = NatsServer::start().await.unwrap();
@@ -58,7 +58,7 @@ async fn an_outsider_reads_what_the_document_promises() {
     compare_history(replayed, &pod).await;
 }
 
-/// Checks what was replayed against what the API explains, record by record.
+/// Compares the replayed records with those that the API returns.
 fn compare_records(replayed: &[Value], records: &[Record]) {
     let findings = audit(records);
     assert!(findings.ticks > 0 && findings.gaps > 2 && findings.leaders == 4, "{findings:?}");
@@ -77,7 +77,7 @@ fn compare_records(replayed: &[Value], records: &[Record]) {
     }
 }
 
-/// Checks the replayed prices against the API's history, up to where the replay ended.
+/// Compares the replayed prices with the API's history, up to the end of the replay.
 async fn compare_history(replayed: &[Value], pod: &Pod) {
     let theirs: Vec<(u64, String)> = replayed
         .iter()
@@ -94,7 +94,7 @@ async fn compare_history(replayed: &[Value], pod: &Pod) {
     assert_eq!(theirs, ours);
 }
 
-/// Waits for a record of the pair, of those to come, that `wanted` accepts.
+/// Waits for a new record with quotes that `wanted` accepts.
 async fn record_comes(pod: &Pod, wanted: impl Fn(&Record) -> bool) {
     let mut next = pod.sequence().await + 1;
     wait_until("a record of the wanted kind", DEADLINE, async || {

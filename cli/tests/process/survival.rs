@@ -1,4 +1,4 @@
-//! What dies, comes back, and what must not be lost or repeated on the way.
+//! Kills and restarts each kind of process. No acknowledged record may be lost, and none may be repeated.
 
 use testkit::{Venue, process::Tickwell, require_nats, upstream::FakeUpstream, wait_until};
 
@@ -9,7 +9,7 @@ use crate::{
     records::{self, Kind, Record},
 };
 
-/// Ten slots: so many records pass in each act at least.
+/// The minimum number of records in each step of a test.
 const SOME: u64 = 10;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -20,14 +20,14 @@ async fn a_killed_pod_goes_on_from_its_cursor_and_a_deleted_store_is_rebuilt() {
     let witness = scene.pod("witness").await;
     let mut victim = scene.pod("victim").await;
 
-    let answered = victim.takes_in(SOME).await;
+    let served = victim.takes_in(SOME).await;
     victim.process.kill();
     let missed = witness.takes_in(SOME).await;
     let mut victim = scene.pod("victim").await;
     let opened = opened_at(&victim).await;
-    assert!((answered..missed).contains(&opened), "answered {answered}, opened at {opened}, missed {missed}");
+    assert!((served..missed).contains(&opened), "served {served}, opened at {opened}, missed {missed}");
     let now = victim.reaches(missed).await;
-    // It read what it had missed and nothing before it.
+    // After the restart, it read only the records that it had missed.
     let taken = victim.metric("tickwell_ingest_records_total").await;
     assert!((now - opened..=victim.sequence().await - opened).contains(&taken), "{taken} since {opened}");
     pods_agree([&witness, &victim]).await;
@@ -60,7 +60,7 @@ async fn a_killed_log_loses_nothing_and_everybody_goes_on() {
 
     nats.kill();
     let polled = polls_pass(&upstream, 6).await;
-    // The pods answer from what they have, all the while.
+    // Meanwhile, the pods serve what they have.
     pods[1].reaches(before.last().unwrap().sequence).await;
     pods_agree(pods).await;
     nats.restart().await.unwrap();
@@ -73,8 +73,8 @@ async fn a_killed_log_loses_nothing_and_everybody_goes_on() {
     nothing_lost(&before, &records);
     pods_agree(pods).await;
     averages_are_right(pods[0]).await;
-    assert_eq!(audit(&records).leads, 1, "the poller went on in the same term");
-    // What was polled while the log was away has waited for it. A stalled machine may have skipped some.
+    assert_eq!(audit(&records).leads, 1, "the poller continued in the same epoch");
+    // Slots that were polled while the log was down were published afterwards. If the machine stalled, some were not polled.
     let has_quotes = |slot: &&i64| {
         let covers =
             |record: &&Record| record.covers().is_some_and(|(from, last)| (from..=last).contains(*slot));
@@ -82,7 +82,7 @@ async fn a_killed_log_loses_nothing_and_everybody_goes_on() {
     };
     let kept = polled.iter().filter(has_quotes).count();
     assert!(kept * 2 >= polled.len(), "{kept} of {} slots that were polled have quotes", polled.len());
-    // The log itself, and not only its copies, holds what was acknowledged: a new pod reads it from the start.
+    // The log itself, and not only the pods' copies, has every acknowledged record: a new pod can read them from the beginning.
     let newcomer = scene.pod("newcomer").await;
     newcomer.reaches(records.last().unwrap().sequence).await;
     same_records([pods[0], &newcomer]).await;
@@ -113,8 +113,8 @@ async fn a_killed_poller_leaves_one_gap_that_the_next_one_names() {
     check_takeovers(&records);
 }
 
-/// Checks what stands around each takeover by another process: the audit has seen that nothing overlaps and
-/// nothing is left out.
+/// Checks the records around each takeover by another process. The audit has already checked that slots neither overlap nor
+/// are missing.
 pub(crate) fn check_takeovers(records: &[Record]) {
     let mut leader = None;
     for around in records.windows(4).filter(|around| around[1].kind == Kind::Lead) {
@@ -126,7 +126,7 @@ pub(crate) fn check_takeovers(records: &[Record]) {
         assert_eq!((gap.kind, gap.cause.as_deref()), (Kind::Gap, Some("no_leader")), "{around:?}");
         let (missed_from, missed_to) = gap.covers().unwrap();
         assert!(missed_to - missed_from >= 2 * gap.interval(), "four slots passed: {gap:?}");
-        // It was not asked about, so it has no quotes; the slot after it was asked about.
+        // The slots of the gap were not polled, so it has no quotes. The next slot was polled.
         assert!(gap.quotes.is_none() && next.quotes.is_some(), "{around:?}");
         assert_eq!(next.covers().unwrap(), (missed_to + gap.interval(), missed_to + gap.interval()));
     }
@@ -144,8 +144,8 @@ pub(crate) async fn opened_at(pod: &Pod) -> u64 {
     field(&line, "sequence").unwrap().parse().unwrap()
 }
 
-/// Waits until the poller has asked everybody about so many slots more. Answers those slots, but for the
-/// first and the last, which may have been under way at either end.
+/// Waits until the poller has polled this many more slots. Returns them, without the first and the last one, which may not be
+/// complete.
 async fn polls_pass(upstream: &FakeUpstream, count: usize) -> Vec<i64> {
     let since = testkit::clock::now_ms();
     let interval = i64::try_from(INTERVAL.as_millis()).unwrap();
@@ -168,7 +168,7 @@ async fn a_pod_answers_its_operators_while_it_waits_for_the_log() {
     let pod = scene.waiting_pod("early").await;
     assert_eq!(pod.get("/livez").await.status, 200);
     assert_eq!(pod.get("/metrics").await.status, 200);
-    wait_until("the pod says what it waits for", DEADLINE, async || {
+    wait_until("the pod reports what it waits for", DEADLINE, async || {
         let ready = pod.get("/readyz?verbose").await;
         assert_eq!(ready.status, 503);
         (ready.json()["checks"][0]["reason"] == "the log does not respond").then_some(())

@@ -19,7 +19,7 @@ pub(crate) fn python() -> Option<PathBuf> {
     std::env::var_os(PYTHON_VARIABLE).map(PathBuf::from).or_else(|| installed(PYTHON))
 }
 
-/// The Python to use, if kubectl is installed beside it.
+/// The Python to use, if kubectl is installed next to it.
 pub(crate) fn python_beside_kubectl() -> Option<PathBuf> {
     let python = python()?;
     there(python.with_file_name("kubectl")).map(|_kubectl| python)

@@ -1,4 +1,4 @@
-//! `tickwell watch` with two pods of which one dies, and how it exits.
+//! `tickwell watch` with two pods, one of which is killed, and how it exits.
 
 use testkit::{nats::NatsServer, process::Tickwell, require_nats, wait_until};
 

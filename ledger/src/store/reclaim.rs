@@ -171,7 +171,7 @@ impl Store {
             Body::Lead(_) => Fate::Expired,
             _ if record.covers_up_to() >= Some(cutoff) => Fate::WithinRetention,
             _ if [state.tick, state.tick_or_gap].contains(sequence) => Fate::StillNewest,
-            // Its quotes are served for as long as it is the newest record of any snapshot within retention.
+            // By now, no snapshot within retention has it as the newest record, so its quotes are not served any more.
             body if self.successor(record.pair, body)? < cutoff => Fate::Expired,
             _ => Fate::StillNewest,
         })

@@ -90,7 +90,7 @@ fn a_quote_near_the_median_but_too_far_from_its_peers_does_not_prevent_agreement
     let near =
         quotes(&[Ok(observed("98.1")), Ok(observed("99.9")), Ok(observed("100.1")), Ok(observed("100.3"))]);
     assert_eq!(judge(&near, 2), (Ok("100.1".into()), vec!["outlier", "used", "used", "used"]));
-    // Two against two: nothing says who is right.
+    // Two against two: nothing shows which two are right.
     let even =
         quotes(&[Ok(observed("98")), Ok(observed("98")), Ok(observed("100.2")), Ok(observed("100.2"))]);
     assert_eq!(judge(&even, 2), (Err(GapCause::Disagreement), vec!["unused"; 4]));

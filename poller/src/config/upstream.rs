@@ -20,16 +20,17 @@ pub struct SourceConfig {
     /// exchanges, and `primary` for all others.
     #[serde(with = "text::option", skip_serializing_if = "Option::is_none")]
     pub role: Option<Role>,
-    /// The source's base URL. Empty for its public one.
+    /// The source's base URL. If empty, the public one is used.
     pub url: String,
     /// How old the source's own timestamps may be. The default is three minutes for CoinGecko, which
     /// refreshes prices once a minute and trails the exchanges, and `aggregate.max_quote_age` for all others.
     #[serde(with = "text::option", skip_serializing_if = "Option::is_none")]
     pub max_quote_age: Option<Span>,
-    /// The API key, for sources that take one. Empty for none. It is shown as `[redacted]` and never logged.
+    /// The API key, for sources that take one. If empty, no key is sent. It is shown as `[redacted]` and never
+    /// logged.
     #[serde(serialize_with = "redacted", skip_serializing_if = "is_empty")]
     pub key: SecretString,
-    /// A file that contains the API key, instead of `key`. Empty for none.
+    /// A file that contains the API key, instead of `key`. If empty, no file is read.
     #[serde(skip_serializing_if = "path_is_empty")]
     pub key_file: PathBuf,
     /// The plan that the API key belongs to. The default is `demo`.

@@ -55,7 +55,7 @@ impl Lease for Client {
         }
         let mut state = self.server.state();
         if state.silent {
-            return Err(LeaseError("no answer".into()));
+            return Err(LeaseError("no response".into()));
         }
         let holder = state.holder.filter(|(_, since)| since.elapsed() < SPAN);
         if let Some((holder, _)) = holder
@@ -172,13 +172,13 @@ async fn a_leader_without_response_is_suspended_before_another_can_lead() {
 
 #[tokio::test(start_paused = true)]
 async fn a_suspended_leader_continues_its_term_or_a_new_one_or_stands_by() {
-    for (away, taken, same_term) in [(3, false, true), (60, false, false), (60, true, false)] {
+    for (outage_seconds, taken, same_term) in [(3, false, true), (60, false, false), (60, true, false)] {
         let server = Arc::new(Server::default());
         let leader = start(&server, 1);
         pass(4).await;
         let term = leader.term();
         server.state().silent = true;
-        pass(away).await;
+        pass(outage_seconds).await;
         {
             let mut state = server.state();
             state.silent = false;

@@ -1,9 +1,9 @@
 //! Detects that this machine's clock has jumped ahead.
 //!
-//! Slots are named after the wall clock and never go back: one record from a clock that is an hour ahead, and
-//! the log has no slots left for the hour that then really passes. So after a jump ahead nothing is published
-//! until the clock is set right again, or until the sources' timestamps agree with it. If they agree, the
-//! clock was wrong before the jump, or the machine was asleep.
+//! Slots are named after the wall clock and never go back. After a single record from a clock that is an hour
+//! ahead, nothing could be recorded for the hour that follows. So after a jump ahead nothing is published until
+//! the clock is set right again, or until the sources' timestamps agree with it. If they agree, the clock was
+//! wrong before the jump, or the machine was asleep.
 
 use std::time::Duration;
 
@@ -16,9 +16,9 @@ pub(super) const MIN_JUMP: Duration = Duration::from_secs(60);
 /// Whether the clock is trusted.
 #[derive(Debug, Default)]
 pub(super) struct ClockCheck {
-    /// The time of the clock when it was last trusted, and when that was.
+    /// The time that the clock showed when it was last trusted, and the instant at which that was.
     trusted: Option<(Timestamp, Instant)>,
-    /// How far the clock has jumped ahead since. None while it is trusted.
+    /// How far the clock has jumped ahead since then. None while it is trusted.
     ahead: Option<Duration>,
 }
 

@@ -33,7 +33,7 @@ impl Health {
         self.check.set(Condition::Ready);
     }
 
-    /// Reports that the clock was set back. Slots never go back, so none is due until the clock has caught
+    /// Reports that the clock was set back. Slots never go back, so no slot is due until the clock has caught
     /// up.
     pub(super) fn clock_is_behind(&self, due: Timestamp) {
         self.check.set(Condition::Degraded(format!("the clock was set back; polling resumes at {due}")));

@@ -120,7 +120,8 @@ impl Chain {
     pub(super) async fn doubt_is_due(&self) {
         match self.doubtful.is_empty() {
             true => std::future::pending().await,
-            // An instant and not a pause: the caller asks again after each slot, which may come more often.
+            // This sleeps until an instant and not for a duration: the caller calls it again after each slot, and
+            // slots may come more often than every `DOUBT_PAUSE`.
             false => tokio::time::sleep_until(self.next_check).await,
         }
     }
@@ -156,8 +157,8 @@ impl Chain {
         Ok(())
     }
 
-    /// Continues a pair that is no longer in doubt. What waits for it is removed one by one, when it is stored: the term
-    /// may end in between.
+    /// Continues a pair that is no longer in doubt. Each waiting result is removed only once it is stored, because
+    /// the term may end in between.
     async fn settle(&mut self, pair: Pair, newest: Newest) -> Result<(), PublishError> {
         if let Err(error) = self.take_over(pair, newest).await {
             self.links.remove(&pair);
@@ -208,7 +209,8 @@ impl Chain {
     /// Appends a record for a slot, or keeps it while the pair is in doubt.
     pub(super) async fn publish(&mut self, pair: Pair, body: &Body) -> Result<(), PublishError> {
         if let Some(Doubtful { bodies, is_full, .. }) = self.doubtful.get_mut(&pair) {
-            // The earliest results stay. So the slots before them are exactly those whose records may be lost.
+            // The earliest results are kept and later ones are dropped, so that a gap with the cause `log_lost`
+            // covers only slots whose records may be lost.
             if bodies.len() < QUEUE_SLOTS {
                 bodies.push_back(body.clone());
                 return Ok(());

@@ -193,7 +193,7 @@ async fn a_log_that_lost_its_newest_records_is_taken_over_again() {
 async fn slots_of_a_pair_in_doubt_wait_until_the_doubt_is_settled() {
     let log = UnreliableLog::with(&[]);
     publish(&log, Origin::Live, &[7]).await.unwrap();
-    log.state().doubt = Some("a server is away");
+    log.state().doubt = Some("a server is down");
     let rig = Rig::start(&log, Origin::Live);
     rig.leads(0);
     rig.polls(&[8, 9]).await;
@@ -201,7 +201,7 @@ async fn slots_of_a_pair_in_doubt_wait_until_the_doubt_is_settled() {
     assert_eq!(words(&log), "L1 T7", "nothing is written while the pair is in doubt");
     let report = rig.readiness.report();
     assert!(
-        matches!(&report[..], [(_, Condition::Degraded(why))] if why.contains("a server is away")),
+        matches!(&report[..], [(_, Condition::Degraded(why))] if why.contains("a server is down")),
         "{report:?}"
     );
     log.state().doubt = None;
@@ -218,7 +218,7 @@ async fn after_a_long_doubt_only_the_lost_slots_count_as_lost() {
     {
         let mut state = log.state();
         state.records.pop();
-        (state.lost, state.doubt) = (true, Some("a server is away"));
+        (state.lost, state.doubt) = (true, Some("a server is down"));
     }
     let rig = Rig::start(&log, Origin::Live);
     rig.leads(0);
@@ -244,7 +244,7 @@ async fn after_a_long_doubt_only_the_lost_slots_count_as_lost() {
 async fn a_doubt_is_settled_however_often_slots_come() {
     let log = UnreliableLog::with(&[]);
     publish(&log, Origin::Live, &[7]).await.unwrap();
-    log.state().doubt = Some("a server is away");
+    log.state().doubt = Some("a server is down");
     let rig = Rig::start(&log, Origin::Live);
     rig.leads(0);
     rig.polls(&[8]).await;

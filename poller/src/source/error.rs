@@ -21,7 +21,7 @@ pub enum SourceError {
     /// The source serves none of the configured pairs.
     #[error("feed.sources: {name} serves none of feed.pairs: {reason}")]
     NothingServed {
-        /// Which source.
+        /// The source.
         name: SourceName,
         /// The exchange's explanation.
         reason: String,
@@ -29,21 +29,21 @@ pub enum SourceError {
     /// The URL is not an HTTP base URL.
     #[error("sources.{name}.url: `{url}` must be an http:// or https:// URL without a query or fragment")]
     Url {
-        /// Which source.
+        /// The source.
         name: SourceName,
         /// The URL in the settings, without its query.
         url: String,
     },
-    /// The URL contains a user or password. URLs are logged and shown, so it would leak.
+    /// The URL contains a user or password, which would leak because URLs are logged and shown.
     #[error("sources.{name}.url: must not contain a user or password")]
     Credentials {
-        /// Which source.
+        /// The source.
         name: SourceName,
     },
     /// The API key cannot be used.
     #[error("sources.{name}.{reason}")]
     Key {
-        /// Which source.
+        /// The source.
         name: SourceName,
         /// The reason. It starts with the name of the setting.
         reason: KeyError,
@@ -51,7 +51,7 @@ pub enum SourceError {
     /// More requests than the source's rate limit allows.
     #[error("sources.{name}: {}", describe_excess(*requests, *interval, excess))]
     OverLimit {
-        /// Which source.
+        /// The source.
         name: SourceName,
         /// How many requests are sent per slot.
         requests: usize,
@@ -63,7 +63,7 @@ pub enum SourceError {
     /// More requests than can be sent before the slot's deadline at the pace that the rate limit allows.
     #[error("sources.{name}: {}", describe_late(*requests, *interval, late))]
     TooManyAtPace {
-        /// Which source.
+        /// The source.
         name: SourceName,
         /// How many requests are sent per slot.
         requests: usize,

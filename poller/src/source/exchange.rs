@@ -1,9 +1,9 @@
-//! What is particular about one exchange: the [`Exchange`] trait.
+//! What is specific to one exchange: the [`Exchange`] trait.
 //!
 //! Requests are values and parsing is pure, so an implementation never does I/O:
-//! [`HttpSource`](super::http::HttpSource) does that for all of them. An exchange that can do more than
-//! report current prices (list its markets, return candles) gets more pairs of such methods, a request and a
-//! parser, whose default says that it is not supported.
+//! [`HttpSource`](super::http::HttpSource) does that for all of them. To support more than current prices (such
+//! as lists of markets, or candles), the trait would get further methods, a request and a parser each, with
+//! defaults that report them as not supported.
 //!
 //! Pairs are mapped to the exchange's symbols before the requests are built, and requests and parsers only
 //! see the resulting [`Market`]s. So the symbols may later come from the exchange's own market list.
@@ -18,7 +18,7 @@ use super::{
     limit::Limit,
 };
 
-/// Everything that is particular about one exchange.
+/// Everything that is specific to one exchange.
 ///
 /// An implementation lives in a file of its own in `exchanges` and is registered in `exchanges.rs`.
 /// `CONTRIBUTING.md` explains how to add one.
@@ -66,7 +66,7 @@ pub trait Exchange: Send + Sync {
         Role::Primary
     }
 
-    /// How old the exchange's own timestamps may be if the settings don't say. None means
+    /// How old the exchange's own timestamps may be if the settings don't specify it. None means
     /// `aggregate.max_quote_age`.
     fn default_max_quote_age(&self) -> Option<Span> {
         None
@@ -125,7 +125,7 @@ impl Request {
 pub struct ReportedError {
     /// [`Failure::RateLimited`] or [`Failure::Refused`].
     pub failure: Failure,
-    /// Until when the exchange refuses requests, in Unix seconds, if it says so.
+    /// Until when the exchange refuses requests, in Unix seconds, if it reports that.
     pub until: Option<i64>,
 }
 

@@ -1,4 +1,4 @@
-//! The registry of exchanges. Each is one file in this folder and one line in [`ALL`].
+//! The registry of exchanges. Each is one file in this directory and one line in [`ALL`].
 
 mod binance;
 mod bitfinex;

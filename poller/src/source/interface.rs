@@ -78,6 +78,6 @@ pub trait Source: Send + Sync {
         About::default()
     }
 
-    /// Asks for all pairs at once. A pair whose answer has not arrived by the deadline fails with a timeout.
+    /// Asks for all pairs at once. A pair whose price has not arrived by the deadline fails with a timeout.
     async fn ask(&self, slot: Slot, deadline: Instant) -> Answers;
 }

@@ -8,7 +8,7 @@ use common::domain::Failure;
 pub use number::{price_of, price_of_number, seconds_of};
 pub use unique::UniqueObject;
 
-/// The only item that was found. More than one is an error because nothing says which is right.
+/// The only item that was found. More than one is an error, because it is not known which is right.
 pub fn only<T>(mut found: impl Iterator<Item = T>) -> Result<T, Failure> {
     match (found.next(), found.next()) {
         (Some(one), None) => Ok(one),

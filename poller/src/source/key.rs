@@ -42,7 +42,7 @@ pub enum KeyError {
     /// The file cannot be read.
     #[error("key_file: cannot read {path}: {reason}")]
     Unreadable {
-        /// Which file.
+        /// The path of the file.
         path: String,
         /// The I/O error.
         reason: std::io::Error,
@@ -50,13 +50,13 @@ pub enum KeyError {
     /// The file contains no key.
     #[error("key_file: {path} is empty; write the key into it")]
     Empty {
-        /// Which file.
+        /// The path of the file.
         path: String,
     },
     /// The file is too long to be a key.
     #[error("key_file: {path} is longer than {MAX_KEY_BYTES} bytes, so it does not contain just a key")]
     TooLong {
-        /// Which file.
+        /// The path of the file.
         path: String,
     },
     /// Characters that cannot be sent in a header.

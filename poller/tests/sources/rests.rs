@@ -1,5 +1,4 @@
-//! When a source is asked again after a failure, and which API key it is sent, over sockets that record
-//! requests.
+//! When a source is polled again after a failure, and which API key is sent to it. The servers record the requests.
 
 use std::{
     collections::VecDeque,
@@ -37,7 +36,7 @@ pub(crate) fn response(status: &str, headers: &str, body: &str) -> String {
     format!("HTTP/1.1 {status}\r\nconnection: close\r\ncontent-length: {}\r\n{headers}\r\n{body}", body.len())
 }
 
-/// Serves the responses one after another, and the last one for ever.
+/// Serves the responses one after another, and then repeats the last one.
 pub(crate) async fn canned(responses: &[String]) -> Server {
     let _ = rustls::crypto::ring::default_provider().install_default();
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();

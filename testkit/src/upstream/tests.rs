@@ -97,7 +97,7 @@ fn keys(object: &Value) -> Vec<&String> {
 }
 
 #[tokio::test]
-async fn a_price_set_at_run_time_goes_over_the_market_until_it_is_followed_again() {
+async fn a_price_set_at_run_time_overrides_the_market_until_the_market_is_followed_again() {
     let upstream = start().await;
     let coinbase = "/coinbase/products/BTC-USD/ticker";
     let before_ms = clock::now_ms();
@@ -126,7 +126,7 @@ async fn a_misspelt_pair_is_not_ignored() {
 }
 
 #[tokio::test]
-async fn a_venue_that_is_down_answers_503_and_the_others_go_on() {
+async fn a_venue_that_is_down_returns_503_and_the_others_do_not() {
     let upstream = start().await;
     upstream.set_down(Venue::Bitstamp, true);
     assert_eq!(get(&upstream, "/bitstamp/api/v2/ticker/").await.0, 503);

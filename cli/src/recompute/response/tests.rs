@@ -1,4 +1,4 @@
-//! Responses become the records that they describe, or are refused.
+//! A response either becomes the record that it describes, or is refused.
 
 use serde_json::json;
 
@@ -20,8 +20,8 @@ fn tick() -> Value {
     })
 }
 
-fn read(answer: &Value) -> Result<Found> {
-    parse(answer.as_object().unwrap().clone(), Sequence(7))
+fn read(response: &Value) -> Result<Found> {
+    parse(response.as_object().unwrap().clone(), Sequence(7))
 }
 
 #[test]
@@ -43,14 +43,14 @@ fn a_response_becomes_the_record_of_the_log() {
 
 #[test]
 fn expired_quotes_are_distinguished_from_no_quotes() {
-    let mut answer = tick();
-    answer["quotes"] = Value::Null;
-    assert!(read(&answer).is_err(), "a policy without quotes");
-    answer["quotes_expired"] = true.into();
+    let mut response = tick();
+    response["quotes"] = Value::Null;
+    assert!(read(&response).is_err(), "a policy without quotes");
+    response["quotes_expired"] = true.into();
     for gone in ["policy", "spread"] {
-        answer.as_object_mut().unwrap().remove(gone);
+        response.as_object_mut().unwrap().remove(gone);
     }
-    let Found::Expired(what) = read(&answer).unwrap() else { panic!() };
+    let Found::Expired(what) = read(&response).unwrap() else { panic!() };
     assert_eq!(what, "tick BTC-USD 2026-11-21T00:00:10.000Z");
 }
 
@@ -67,13 +67,13 @@ fn another_record_or_a_malformed_one_is_refused() {
         ("/quotes/0/price", Value::Null),
     ];
     for (place, value) in changes {
-        let mut answer = tick();
-        *answer.pointer_mut(place).unwrap() = value;
-        assert!(read(&answer).is_err(), "{place}");
+        let mut response = tick();
+        *response.pointer_mut(place).unwrap() = value;
+        assert!(read(&response).is_err(), "{place}");
     }
     for place in ["price", "source_time", "unchanged_since"] {
-        let mut answer = tick();
-        answer["quotes"][0].as_object_mut().unwrap().remove(place);
-        assert!(read(&answer).is_err(), "{place}");
+        let mut response = tick();
+        response["quotes"][0].as_object_mut().unwrap().remove(place);
+        assert!(read(&response).is_err(), "{place}");
     }
 }

@@ -1,4 +1,4 @@
-//! What is shown of prices in terminals of any size.
+//! What the table shows in terminals of any size.
 
 use std::time::Duration;
 
@@ -68,7 +68,7 @@ fn the_important_parts_are_shown_at_every_width() {
 }
 
 #[test]
-fn at_no_width_is_a_price_truncated_or_a_simulated_price_unlabelled() {
+fn no_width_truncates_a_price_or_shows_a_simulated_price_without_its_label() {
     let mut state = state(&["BTC-USD", "ETH-USD"]);
     take(&mut state, &tick(2, "98695.07"));
     take(

@@ -4,14 +4,14 @@ import assert from "node:assert/strict";
 
 import { PAIRS, answer, arrive, grouped, holds, until, width } from "./sight.mjs";
 
-/** What is looked at, and where the gap is to end in it. */
+/** The range of the chart, and how long before its end the gap ends, in milliseconds. */
 const RANGE = 20_000;
 const BEHIND = 2_000;
 
-/** Between two ticks. */
+/** The interval between two ticks, in milliseconds. */
 const STEP = 500;
 
-/** Columns beside a point in which its line may lie. */
+/** How many columns of pixels a line may be away from the position of its tick. */
 const BLUR = 2;
 
 export default async function ({ browser, url, behind }) {
@@ -43,7 +43,7 @@ export default async function ({ browser, url, behind }) {
   for (const [panel, pair] of PAIRS.entries()) {
     const history = await answer(url, `/v1/prices/${pair}/history?from=${from}&to=${end + BEHIND + 1}&limit=1000`);
     const ticks = history.items.reverse().map(({ slot, price }) => ({ time: Date.parse(slot), price }));
-    /** What is drawn between two ticks otherwise than it is in the log. */
+    /** The ticks before which the chart does not show what is in the log: a line, or the shade of a gap. */
     const wrong = ({ right, line, gap }) => {
       const x = (time) => ((time - from) / RANGE) * right;
       return ticks.slice(1).filter(({ time }, index) => {
@@ -51,9 +51,9 @@ export default async function ({ browser, url, behind }) {
         const columns = Array.from({ length: Math.max(0, Math.ceil(end - first)) }, (_, column) => first + column);
         const isGap = time - ticks[index].time > STEP * 1.5;
         const shaded = columns.filter((column) => holds(gap, column)).length;
-        // A grid line may cross it.
+        // A gap must be shaded, without a line. Not every column has to be, because a grid line may cross the shade.
         if (isGap) return shaded < 0.9 * columns.length || columns.some((column) => holds(line, column));
-        // The dot of an extreme may cover part of it.
+        // Otherwise there must be a line. The dot of a minimum or maximum may cover part of it.
         return shaded || !columns.some((column) => holds(line, column));
       });
     };

@@ -66,7 +66,7 @@ export default async function ({ browser, url }) {
   page.on("request", (request) => sent.add(request.headers()["x-api-key"]));
   await page.reload();
   await isLive();
-  assert.deepEqual([...sent], [undefined], "a key that nobody gave");
+  assert.deepEqual([...sent], [undefined], "a key was sent although none was entered");
   assert.equal(address().range, closer);
   assert(Number(address().to) < Number(to));
   await chart.focus();

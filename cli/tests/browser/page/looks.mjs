@@ -37,12 +37,12 @@ export default async function ({ browser, url }) {
       await page.evaluate(readFileSync(axe(), "utf8"));
       const { violations, passes } = await page.evaluate((values) => window.axe.run({ runOnly: { type: "tag", values } }), RULES);
       assert(passes.some(({ id }) => id === "color-contrast"));
-      const told = violations.map(({ id, nodes }) => `${id}: ${nodes.map(({ html, failureSummary }) => `${html} ${failureSummary}`).slice(0, 3).join("; ")}`);
-      assert.deepEqual(told, [], `${width} ${colorScheme}`);
+      const found = violations.map(({ id, nodes }) => `${id}: ${nodes.map(({ html, failureSummary }) => `${html} ${failureSummary}`).slice(0, 3).join("; ")}`);
+      assert.deepEqual(found, [], `${width} ${colorScheme}`);
       await goodbye();
     }
   }
-  assert.equal(grounds.size, 2, "light and dark are one");
+  assert.equal(grounds.size, 2, "light and dark mode have the same background");
 
   const { page, problems, leave } = await visit(browser, url, { javaScriptEnabled: false });
   const plain = await page.locator("body").innerText();

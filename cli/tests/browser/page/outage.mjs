@@ -4,7 +4,7 @@ import assert from "node:assert/strict";
 
 import { PAIRS, answer, arrive, grouped, until } from "./sight.mjs";
 
-/** What a browser says of its own accord where nobody listens. */
+/** The errors that the browser itself logs when nothing listens at the address. */
 const UNREACHABLE = /net::ERR_(CONNECTION|SOCKET|INCOMPLETE|EMPTY)/;
 
 const age = ({ fresh }) => Number(/ (\d+) s ago/.exec(fresh)?.[1]);
@@ -38,7 +38,7 @@ export default async function ({ browser, url, behind }) {
   await isLive();
   assert.equal(await page.locator("#banner").isVisible(), false);
   await until("fresh", () => card("BTC-USD"), ({ fresh }) => fresh.startsWith("fresh"));
-  // Events from the time without the pod are there, and nothing is there twice.
+  // The table contains the events from the time without the pod, and none of them twice.
   for (const pair of PAIRS) {
     const moment = (slot) => new Date(slot).toISOString().slice(0, 19).replace("T", " ");
     const compared = async () => {

@@ -4,7 +4,7 @@ import assert from "node:assert/strict";
 
 import { answer, arrive, until } from "./sight.mjs";
 
-/** What a browser says of its own accord of an answer that is an error. */
+/** The message that the browser itself logs for a response with an error status. */
 const ANSWERED = /the server responded with a status of (401|503)/;
 
 export default async function ({ browser, url, behind }) {
@@ -57,7 +57,7 @@ export default async function ({ browser, url, behind }) {
   await use("foo");
   await keyed.isLive();
   assert.deepEqual(await asks(), [false, ""]);
-  // It is requested only once.
+  // The page requests the key only once.
   await keyed.page.reload();
   await keyed.isLive();
   assert.deepEqual([...new Set(sent.filter(Boolean))], ["wrong", "foo"]);

@@ -6,31 +6,31 @@ import { DEADLINE_MILLIS, visit } from "../browser.mjs";
 
 export const PAIRS = ["BTC-USD", "ETH-USD"];
 
-/** Looks again and again until it is `wanted`, and answers what was seen then. */
+/** Calls `look` repeatedly until `wanted` accepts the result, and returns it. */
 export async function until(what, look, wanted = Boolean) {
   const deadline = Date.now() + DEADLINE_MILLIS;
   for (;;) {
     const seen = await look();
     if (wanted(seen)) return seen;
-    if (Date.now() > deadline) throw new Error(`never seen: ${what}; at last: ${JSON.stringify(seen)?.slice(0, 2_000)}`);
+    if (Date.now() > deadline) throw new Error(`timed out waiting for: ${what}; last seen: ${JSON.stringify(seen)?.slice(0, 2_000)}`);
     await new Promise((resolve) => setTimeout(resolve, 40));
   }
 }
 
-/** How many columns of pixels are in stretches. */
+/** The number of columns of pixels in these stretches. */
 export const width = (stretches) => stretches.reduce((sum, [from, to]) => sum + to - from, 0);
 
 /** Whether a column of pixels is in one of the stretches. */
 export const holds = (stretches, column) => stretches.some(([from, to]) => from <= column && column < to);
 
-/** The pod's own answer. */
+/** The JSON of a pod's response. */
 export const answer = async (url, path, headers = {}) => (await fetch(new URL(path, url), { headers })).json();
 
-/** A price as people write it, by somebody else's rules. */
+/** A price with separators between thousands, formatted independently of the page. */
 export const grouped = (decimal) =>
   new Intl.NumberFormat("en-US", { minimumFractionDigits: decimal.split(".")[1]?.length ?? 0 }).format(decimal);
 
-/** A difference of two prices with its sign, in whole numbers. */
+/** The difference between two prices with its sign, computed with integers. */
 export function difference(earlier, later) {
   const digits = Math.max(...[earlier, later].map((decimal) => decimal.split(".")[1]?.length ?? 0));
   const units = (decimal) => BigInt(decimal.replace(".", "") + "0".repeat(digits - (decimal.split(".")[1]?.length ?? 0)));
@@ -40,7 +40,7 @@ export function difference(earlier, later) {
   return sign + grouped(digits ? `${text.slice(0, -digits)}.${text.slice(-digits)}` : text);
 }
 
-/** Runs before the page's scripts: keeps the words that the last drawing wrote, and every state that was shown. */
+/** Runs before the page's scripts. Records the text of the last drawing, and every connection state that was shown. */
 function watch() {
   const { getContext } = HTMLCanvasElement.prototype;
   const { fillText } = CanvasRenderingContext2D.prototype;
@@ -61,7 +61,7 @@ function watch() {
   });
 }
 
-/** The page, with what can be seen on it. */
+/** Opens the page. Returns functions that read what can be seen on it. */
 export async function arrive(browser, url, options) {
   const { page, problems, leave } = await visit(browser, url, options, watch);
   const text = (selector) => page.locator(selector).innerText();
@@ -77,7 +77,7 @@ export async function arrive(browser, url, options) {
       return { fresh, price, step, moves, why, direction, arrow: isDrawn ? arrow.clipPath : "", isShown: found.ariaPressed === "true" };
     }, pair);
 
-  /** One panel of the chart: the stretches of its columns of pixels that hold the line, or are filled by a gap's shade. */
+  /** One panel of the chart: the stretches of columns of pixels that contain a line or candles, or the shade of a gap. */
   const plot = (panel = 0, panels = 2) =>
     page.evaluate(([panel, panels]) => {
       const canvas = document.getElementById("chart");
@@ -85,7 +85,7 @@ export async function arrive(browser, url, options) {
       const style = getComputedStyle(canvas);
       const { width, height } = canvas;
       const ratio = width / canvas.clientWidth;
-      // Below the words at its top, above the times.
+      // The part of the panel below the text at its top, and above the times.
       const tall = (height / ratio - 24) / panels;
       const [top, bottom] = [(panel * tall + 36) * ratio, (panel * tall + tall - 12) * ratio].map(Math.floor);
       const { data } = pen.getImageData(0, top, width, bottom - top);
@@ -121,7 +121,7 @@ export async function arrive(browser, url, options) {
       };
     }, [panel, panels]);
 
-  /** All that is drawn left of the prices, as text to be compared. */
+  /** A hash of all pixels to the left of the prices, for comparison. */
   const pixels = (right) =>
     page.evaluate(([right]) => {
       const canvas = document.getElementById("chart");
@@ -131,7 +131,7 @@ export async function arrive(browser, url, options) {
       return hash;
     }, [right]);
 
-  /** The words on the chart as they were drawn last. */
+  /** The texts of the chart's last drawing. */
   const words = () => page.evaluate(() => [...window.drawn]);
   const address = () => Object.fromEntries(new URLSearchParams(new URL(page.url()).hash.slice(1)));
 
@@ -139,7 +139,7 @@ export async function arrive(browser, url, options) {
   const rows = (id) =>
     page.evaluate((id) => [...document.getElementById(id).rows].map((row) => [...row.cells].map((cell) => cell.innerText)), id);
 
-  /** The table in place of the chart, pair by pair, oldest first. */
+  /** The rows of the table that replaces the chart, by pair, oldest first. */
   const points = async () => {
     const found = {};
     let pair;
@@ -154,7 +154,7 @@ export async function arrive(browser, url, options) {
     until("live, with prices", async () => [await text("#state"), ...(await Promise.all(PAIRS.map(card)))], ([state, ...cards]) =>
       state === "live" && cards.every(({ price }) => /\d/.test(price)));
 
-  /** Nothing was amiss, but for what may be. */
+  /** Checks that the page had no problems except those that are allowed, and closes it. */
   const goodbye = async (allowed = /^$/) => {
     assert.deepEqual(problems.filter((problem) => !allowed.test(problem)), []);
     await leave();

@@ -1,11 +1,11 @@
-//! Answers that are none: by their status, their form, or the venue's own words.
+//! Responses without a quote, because of their status, their format, or the venue's own error message.
 
 use testkit::Venue::{Binance, Bitfinex, Bitstamp, Coinbase, Coingecko, Gemini, Kraken};
 
 use super::{Trial, fails};
 use crate::harness::slots_pass;
 
-/// A test for each: name, who, what is wrong, and the verdict.
+/// Defines a test for each line: its name, the venue, the fault, and the expected verdict.
 macro_rules! each_fails {
     ($($(#[$doc:meta])* $name:ident: $venue:ident $fault:literal => $verdict:literal;)+) => {
         $($(#[$doc])*
@@ -37,20 +37,20 @@ each_fails! {
     another_pair_in_a_list: Bitstamp "wrong_pair" => "missing";
     /// Redirects are never followed. Nothing listens at the target, so following one would give another verdict.
     a_redirect: Kraken "redirect" => "redirect";
-    /// Kraken's errors come within HTTP 200.
+    /// Kraken's errors have status 200.
     an_error_of_krakens_own: Kraken "error" => "refused";
-    /// Where the status says that it is an error, the status is what counts.
+    /// If the status is an error, the verdict is about the status.
     an_error_of_geminis_own: Gemini "error" => "http_4xx";
-    /// CoinGecko's answer to a key that it does not accept.
+    /// CoinGecko's response to an invalid key.
     an_error_of_coingeckos_own: Coingecko "error" => "http_4xx";
-    /// An unknown name is answered by Bitfinex with an empty list.
+    /// Bitfinex returns an empty list for an unknown symbol.
     nothing_from_bitfinex: Bitfinex "empty" => "missing";
-    /// An unknown currency is answered by CoinGecko with an empty object.
+    /// CoinGecko returns an empty object for an unknown currency.
     nothing_from_coingecko: Coingecko "empty" => "missing";
     nothing_from_kraken: Kraken "empty" => "missing";
 }
 
-/// USDT is not USD: Binance is asked for its own pair, and refuses a list with a stranger in it.
+/// Binance quotes prices in USDT, which must not be confused with USD. With the fault, it rejects the request.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn binance_serves_usdt_alone() {
     let settings = |scene: crate::harness::Scene| {
@@ -65,5 +65,5 @@ async fn binance_serves_usdt_alone() {
     assert!(trial.records.iter().all(|record| record.cause.as_deref() == Some("too_few_sources")));
     trial.upstream.set_fault(Binance, None);
     slots_pass(1, super::SLOT).await;
-    trial.read_until("it answers again", |records| records.last().is_some_and(|one| one.is_tick())).await;
+    trial.read_until("a tick again", |records| records.last().is_some_and(|one| one.is_tick())).await;
 }

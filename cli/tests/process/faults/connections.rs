@@ -1,4 +1,4 @@
-//! Connections that break, stall, or lie about what they carry; and none at all.
+//! Connections that break, stall or announce a wrong length, and addresses to which no connection is possible.
 
 use testkit::Venue::{self, Bitfinex, Bitstamp, Coinbase, Gemini, Kraken};
 
@@ -6,7 +6,7 @@ use super::{Trial, fails};
 use crate::harness::Scene;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_reset_within_the_body_and_the_way_back() {
+async fn a_reset_within_the_body_and_the_recovery() {
     let mut trial = fails(Kraken, "reset", "malformed").await;
     trial.upstream.set_fault(Kraken, None);
     trial
@@ -60,7 +60,7 @@ async fn too_short_a_length_poisons_no_later_answer() {
 /// The host name does not resolve.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_name_that_is_not_found() {
-    // Reserved for this: no resolver knows it. One that cannot be reached takes its time to say so.
+    // This domain is reserved and never resolves. The verdict is `timeout` if the resolver itself cannot be reached.
     check_address("http://tickwell.invalid", &["dns", "timeout"]).await;
 }
 
@@ -70,7 +70,7 @@ async fn a_closed_port() {
     check_address("http://127.0.0.1:1", &["unreachable"]).await;
 }
 
-/// One of five sources is sent to this address from the start; the others make the price.
+/// One of five sources has this address from the start. The price must come from the others.
 async fn check_address(url: &str, expected: &[&str]) {
     let broken = |scene: Scene| scene.with("TICKWELL__SOURCES__GEMINI__URL", url);
     let mut trial = Trial::unproven(&Venue::USD_EXCHANGES, broken).await;

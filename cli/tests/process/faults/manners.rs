@@ -1,4 +1,4 @@
-//! Sources that say "not now": when they are asked again, by the upstream's own log of requests.
+//! Sources that refuse requests for a while. The upstream's log of requests shows when they are polled again.
 
 use testkit::{
     Venue::{self, Bitfinex, Bitstamp, Coinbase, Coingecko, Gemini, Kraken},
@@ -9,13 +9,13 @@ use testkit::{
 use super::{RESTING, Trial, fails};
 use crate::harness::{DEADLINE, Scene};
 
-/// When a venue was asked since its fault began, oldest first.
+/// The times of the requests to a venue since its fault began, oldest first.
 fn asked_since(trial: &Trial, venue: Venue) -> Vec<i64> {
     let requests = trial.upstream.requests_to(venue);
     requests.into_iter().map(|request| request.time_ms).filter(|time_ms| *time_ms > trial.began_ms).collect()
 }
 
-/// The second request since the fault began, once it has come.
+/// Waits for the second request since the fault began. Returns the times of the first two.
 async fn first_two(trial: &Trial, venue: Venue) -> [i64; 2] {
     wait_until("the source is asked again", DEADLINE, async || {
         let asked = asked_since(trial, venue);
@@ -54,7 +54,7 @@ async fn unavailable_until_later() {
     assert!(second - first >= 2_000, "asked again after {} ms", second - first);
 }
 
-/// The same for a failure that is otherwise tried again soon.
+/// Like [`fails`], but waits for only one failure, because the source is then not polled for a while.
 async fn fails_once(venue: Venue, fault: &str, verdict: &str) -> Trial {
     let mut trial = Trial::start(&super::five_with(venue)).await;
     trial.begin(&[venue], fault);
@@ -62,11 +62,11 @@ async fn fails_once(venue: Venue, fault: &str, verdict: &str) -> Trial {
     trial
 }
 
-/// What is asked for too often, without a word about when to come back, is left alone for a minute.
+/// A source that reports too many requests, without `Retry-After`, is not polled for a minute.
 async fn is_left_alone(venue: Venue, fault: &str, verdict: &str) {
     let mut trial = fails(venue, fault, verdict).await;
     trial.read_until("slots pass", |records| records.len() >= 8).await;
-    // The one answer that said so. A slot that a stalled machine gave up on may have asked before it.
+    // One request got the response. If the machine stalled, earlier requests may have timed out.
     let late = trial.count(venue, super::LATE);
     assert!(asked_since(&trial, venue).len() <= 1 + late, "{:?}", asked_since(&trial, venue));
     assert!(trial.count(venue, RESTING) >= 6);
@@ -97,7 +97,7 @@ async fn a_ban_is_obeyed() {
 
 /// A source that keeps failing is asked again after one slot, then two, four and so on.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn failures_in_a_row_are_tried_more_and_more_rarely() {
+async fn a_source_that_keeps_failing_is_polled_less_and_less_often() {
     let mut trial = fails(Kraken, "500", "http_5xx").await;
     trial
         .read_until("four tries", |records| {
@@ -107,16 +107,16 @@ async fn failures_in_a_row_are_tried_more_and_more_rarely() {
     let tried = trial.records.iter().filter(|record| record.verdict("kraken") != RESTING);
     let slots: Vec<i64> = tried.map(|record| record.slot.unwrap().0 / super::SLOT_MS).collect();
     for (number, between) in slots.windows(2).enumerate() {
-        // A machine that sleeps through the slot that was due makes it longer, and nothing shorter.
+        // On a machine that stalls, the distance may be longer, but never shorter.
         assert!(between[1] - between[0] >= 1 << number, "{slots:?}");
     }
-    // One request a try; a further one may be on its way.
+    // One request per attempt. Another one may have been sent since the records were read.
     assert!(asked_since(&trial, Kraken).len() <= slots.len() + 1);
 }
 
-/// What CoinGecko was given a key for is asked with it, in the header of its kind; nobody else gets one.
+/// Requests to CoinGecko have the configured key, in the header for this kind of key. Requests to other sources have none.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn coingecko_is_asked_with_its_key() {
+async fn only_coingecko_gets_its_key() {
     let keyed = |scene: Scene| scene.with("TICKWELL__SOURCES__COINGECKO__KEY", "CG-not-a-real-key");
     let trial = Trial::with(&super::five_with(Coingecko), keyed).await;
     let sent = SentKey { header: "x-cg-demo-api-key".to_owned(), value: "CG-not-a-real-key".to_owned() };

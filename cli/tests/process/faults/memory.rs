@@ -1,4 +1,4 @@
-//! Bodies that would fill the memory: refused before they do.
+//! Bodies that would fill the memory must be rejected before they do.
 
 use std::fs;
 
@@ -6,13 +6,13 @@ use testkit::Venue::{self, Gemini, Kraken};
 
 use super::Trial;
 
-/// How much more memory such a body may cost, in kilobytes.
+/// How much the process's peak memory may grow because of such bodies, in kilobytes.
 const MAX_GROWTH_KILOBYTES: u64 = 16 * 1024;
 
-/// So many bodies at least are sent.
+/// The minimum number of bodies that are sent.
 const BODIES: usize = 3;
 
-/// 96 kB of gzip that unpack to 96 MiB.
+/// About 96 kB of gzip that decompress to 96 MiB.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_bomb() {
     stays_small(Kraken, "bomb").await;
@@ -33,7 +33,7 @@ async fn stays_small(venue: Venue, fault: &str) {
     assert!(grown <= MAX_GROWTH_KILOBYTES, "{grown} kB more");
 }
 
-/// The most memory that the process has ever had.
+/// The peak memory of the process.
 fn peak_kilobytes(trial: &Trial) -> u64 {
     let status = fs::read_to_string(format!("/proc/{}/status", trial.pod.process.id())).unwrap();
     let peak = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).unwrap();

@@ -1,4 +1,4 @@
-//! Too few left to agree: gaps that say why, and no invented price.
+//! If too few sources agree, the slot is a gap that explains why, and no price is invented.
 
 use testkit::{
     Venue::{self, Coinbase, Kraken},
@@ -41,9 +41,9 @@ async fn all_sources_down() {
     audit(&records::all(&trial.pod).await);
 }
 
-/// Two that differ by more than they may: nobody knows which is right.
+/// If two sources differ by more than the allowed deviation, there is no way to know which is right.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn two_that_disagree_make_a_gap() {
+async fn two_sources_that_disagree_make_a_gap() {
     let mut trial = Trial::start(&[Kraken, Coinbase]).await;
     trial.begin(&[Kraken], "times:1.03");
     trial
@@ -54,14 +54,14 @@ async fn two_that_disagree_make_a_gap() {
     for record in trial.records.iter().filter(|record| trial.is_undisturbed(record)) {
         let kraken_late = record.verdict("kraken") == "timeout";
         assert!(record.cause.as_deref() == Some("disagreement") || kraken_late, "{record:?}");
-        // Both quotes are kept: they are all there is to explain the gap.
+        // Both quotes are kept, because they explain the gap.
         assert!(kraken_late || record.quotes().iter().all(|quote| quote.price.is_some()), "{record:?}");
         assert!(record.quotes().iter().all(|quote| quote.verdict != "used"), "{record:?}");
     }
     trial.readiness_says("degraded").await;
 }
 
-/// Three of five gone: the two that are left make the price, and it is their midpoint.
+/// With three of five sources down, the price is the midpoint of the two others.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn two_of_five_are_enough() {
     let mut trial = Trial::start(&Venue::USD_EXCHANGES).await;

@@ -1,4 +1,4 @@
-//! Quotes that are there and wrong: prices that are none, prices of something else, and times.
+//! Quotes that are wrong: invalid prices, prices of another pair, and wrong times.
 
 use rust_decimal::Decimal;
 use testkit::Venue::{self, Bitfinex, Bitstamp, Coinbase, Coingecko, Gemini, Kraken};
@@ -6,8 +6,8 @@ use testkit::Venue::{self, Bitfinex, Bitstamp, Coinbase, Coingecko, Gemini, Krak
 use super::{Trial, fails, is_set_aside};
 use crate::{harness::Scene, oracle, records::decimal};
 
-/// A test for each: name, who, what is wrong, and the verdict on what is no price.
-macro_rules! no_price {
+/// Defines a test of an invalid price for each line: its name, the venue, the fault, and the expected verdict.
+macro_rules! invalid_prices {
     ($($name:ident: $venue:ident $fault:literal => $verdict:literal;)+) => {
         $(#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
         async fn $name() {
@@ -16,12 +16,12 @@ macro_rules! no_price {
     };
 }
 
-no_price! {
+invalid_prices! {
     zero: Kraken "zero" => "invalid";
     zero_as_a_number: Bitfinex "zero" => "invalid";
     negative: Coinbase "negative" => "invalid";
     nan: Bitstamp "nan" => "invalid";
-    // A bare NaN is no JSON.
+    // A bare NaN is not JSON.
     nan_as_a_number: Bitfinex "nan" => "malformed";
     infinite: Gemini "infinite" => "invalid";
     a_price_of_1e400: Kraken "huge" => "invalid";
@@ -30,7 +30,7 @@ no_price! {
     a_word_for_a_number: Bitfinex "text" => "invalid";
 }
 
-/// A trial of five, one of which has a fault that leaves it with quotes.
+/// One of five sources has this fault. All its quotes must have this verdict.
 async fn quotes_are(venue: Venue, fault: &str, verdict: &str) {
     let mut trial = Trial::start(&super::five_with(venue)).await;
     trial.begin(&[venue], fault);
@@ -72,7 +72,10 @@ async fn a_real_crash_is_followed_at_once() {
         if let Some(price) = &record.price {
             oracle::check_price(record);
             let fallen = decimal(price) / before;
-            assert!((fallen - Decimal::new(5, 1)).abs() < Decimal::new(3, 2), "{fallen} of the price before");
+            assert!(
+                (fallen - Decimal::new(5, 1)).abs() < Decimal::new(3, 2),
+                "the price fell to {fallen} of the earlier one"
+            );
         }
     }
     assert!(trial.records[0].is_tick() || trial.records[1].is_tick());
@@ -89,7 +92,7 @@ async fn a_frozen_price() {
             records.iter().any(|record| record.verdict("kraken") == "frozen")
         })
         .await;
-    // It is taken for what it was until it has stood still for long enough, and for frozen ever after.
+    // The quote is used until the price has stayed the same for long enough. From then on, it is always frozen.
     let verdicts: Vec<&str> = trial.records.iter().map(|record| record.verdict("kraken")).collect();
     let first = verdicts.iter().position(|verdict| *verdict == "frozen").unwrap();
     assert!(verdicts[..first].iter().all(|verdict| ["used", "timeout"].contains(verdict)), "{verdicts:?}");
@@ -97,11 +100,11 @@ async fn a_frozen_price() {
     let frozen = trial.records[first].clone();
     trial.records.drain(..first);
     is_set_aside(&mut trial, Kraken, "frozen").await;
-    let stood = |record: &crate::records::Record| {
+    let quoted = |record: &crate::records::Record| {
         record.quotes().iter().find(|quote| quote.source == "kraken").unwrap().price.clone()
     };
     assert!(
-        trial.records.iter().all(|record| stood(record).is_none_or(|price| Some(price) == stood(&frozen)))
+        trial.records.iter().all(|record| quoted(record).is_none_or(|price| Some(price) == quoted(&frozen)))
     );
 }
 

@@ -1,12 +1,10 @@
-"""Starts what an overlay would start in a cluster, as plain processes of this machine: the commands, arguments,
-variables and mounted files of the rendered manifests, with keys made for the occasion. Then a leader and a server are
-killed.
+"""Starts the pods of an overlay as plain processes of this machine, with the commands, arguments, environment variables and
+mounted files of the rendered manifests, and with new keys. Then kills a leader and a NATS server.
 
-usage: by_hand.py BINARY OVERLAY. Variables TICKWELL__… are given to the pods as well; TICKWELL_NATS_SERVER may name
-the server's program.
+usage: by_hand.py BINARY OVERLAY. The pods inherit variables TICKWELL__…. TICKWELL_NATS_SERVER may be the path of nats-server.
 
-What differs from a cluster: a pod's addresses are ports of 127.0.0.1, its mounted paths are in a temporary folder, and
-the name of a Service is replaced by the addresses of its pods.
+Differences from a cluster: a pod listens on ports of 127.0.0.1, its mounted paths are in a temporary directory, and the name
+of a Service is replaced by the addresses of its pods.
 """
 
 import json
@@ -28,20 +26,20 @@ from network import matches
 from rendered import Manifests, output
 
 BINARY, OVERLAY = sys.argv[1:]
-# Never reached where all is well, however slow the machine.
+# A run that succeeds never reaches it, even on a slow machine.
 DEADLINE_SECONDS = 180
 PROGRAMS = {"nats-server": os.environ.get("TICKWELL_NATS_SERVER") or shutil.which("nats-server")}
 
 
 def wait_for(what, found):
-    """Waits until `found` answers something, and answers it."""
+    """Waits until `found` returns something other than None, and returns it."""
     until = time.monotonic() + DEADLINE_SECONDS
     while time.monotonic() < until:
         if (answer := found()) is not None:
             return answer
-        # Less often than the limit of requests, 600/m.
+        # Below the pods' rate limit of 600 requests per minute.
         time.sleep(0.2)
-    sys.exit(f"{DEADLINE_SECONDS} s without: {what}")
+    sys.exit(f"timed out after {DEADLINE_SECONDS} s waiting for: {what}")
 
 
 def is_free(port):
@@ -49,7 +47,7 @@ def is_free(port):
         return one.connect_ex(("127.0.0.1", port)) != 0
 
 
-# Below those that systems give to outgoing connections, of which there will be some before all of these are taken.
+# Below the range of ports that systems choose for outgoing connections, because those could take a port before a pod does.
 FREE_PORTS = filter(is_free, random.sample(range(15_000, 32_000), 1_000))
 
 
@@ -71,7 +69,7 @@ class Pod:
         return self.folder / path.lstrip("/")
 
     def translated(self, text, world):
-        """A text of the manifests, with this machine's addresses and folders for the cluster's."""
+        """A text of the manifests, with the cluster's addresses and paths replaced by those on this machine."""
         for port, own in self.ports.items():
             text = text.replace(f"0.0.0.0:{port}", f"127.0.0.1:{own}")
         text = re.sub(r"nats://([a-z0-9.-]+):(\d+)", lambda found: world.addresses(found[1], int(found[2])), text)
@@ -87,7 +85,7 @@ class Pod:
                 (self.mounted(path) / name).write_text(self.translated(text, world))
 
     def start(self, world):
-        # The image's entry point, where the manifest names no command.
+        # Without a command in the manifest, the image's entry point is used, which is the binary.
         first, *more = self.container.get("command", [BINARY]) + self.container.get("args", [])
         arguments = [PROGRAMS.get(first, first)] + [self.translated(argument, world) for argument in more]
         environment = {
@@ -103,12 +101,12 @@ class Pod:
         return f"http://127.0.0.1:{self.ports[self.named.get(port, port)]}{path}"
 
     def probe(self, kind):
-        """Waits until a probe succeeds, and the process lives that long."""
+        """Waits until a probe succeeds. The process must not exit before that."""
         probe = self.container[kind]["httpGet"]
         wait_for(f"{self.name}: {kind} {probe}", lambda: self.lives() and (get(self.url(**probe)) or (None,))[0] == 200 or None)
 
     def lives(self):
-        return self.process.poll() is None or sys.exit(f"{self.name} ended with {self.process.returncode}")
+        return self.process.poll() is None or sys.exit(f"{self.name} exited with {self.process.returncode}")
 
     def metric(self, line_start):
         _, text = get(self.url("admin", "/metrics")) or (None, "")
@@ -120,26 +118,26 @@ class Pod:
         self.process.wait()
 
     def terminate(self):
-        """As a kubelet does it: the hook, SIGTERM, and no more patience than the manifest has."""
+        """Terminates the pod as a kubelet does: runs the preStop hook, sends SIGTERM, and waits for the grace period."""
         began = time.monotonic()
         hook = self.container.get("lifecycle", {}).get("preStop", {}).get("exec")
         if hook:
             program, *more = hook["command"]
-            # In its container the process is number 1.
+            # In its container, the process has the id 1.
             subprocess.run([PROGRAMS[program], *[text.replace("=1", f"={self.process.pid}") for text in more]], check=True)
         self.process.send_signal(signal.SIGTERM)
         try:
             code = self.process.wait(self.patience_seconds)
         except subprocess.TimeoutExpired:
-            sys.exit(f"{self.name} would be killed: it did not end within {self.patience_seconds} s")
-        print(f"{self.name} ended with {code} after {time.monotonic() - began:.1f} s")
-        # The server says that it was a signal.
+            sys.exit(f"{self.name} would be killed: it did not exit within {self.patience_seconds} s")
+        print(f"{self.name} exited with {code} after {time.monotonic() - began:.1f} s")
+        # The exit code of nats-server may report the signal.
         if code != 0 and self.component != "nats":
-            sys.exit(f"{self.name} did not end well")
+            sys.exit(f"{self.name} did not exit with 0")
 
 
 class World:
-    """All pods, and who is found by which name."""
+    """All pods of an overlay, and the names by which they find each other."""
 
     def __init__(self, manifests, folder):
         self.manifests, self.pods = manifests, []
@@ -161,7 +159,7 @@ class World:
         return [pod for pod in self.pods if pod.component == component]
 
     def behind(self, service, port):
-        """The pods that a Service finds, and the port they are asked at."""
+        """The pods that a Service selects, each with its port."""
         spec = self.manifests.find("Service", service)["spec"]
         [entry] = [entry for entry in spec["ports"] if entry["port"] == port]
         return [
@@ -169,13 +167,13 @@ class World:
         ]
 
     def addresses(self, host, port):
-        """NATS URLs of the pods behind a name in the cluster: a headless Service, or one pod of it."""
+        """The NATS URLs of the pods behind a name in the cluster: a headless Service, or one of its pods."""
         *pod, service = host.split(".")
         if self.manifests.find("Service", service) is None:
-            # An example in a comment.
+            # The name is an example in a comment.
             return f"nats://{host}:{port}"
         found = [it for it in self.behind(service, port) if not pod or it[0].name == pod[0]]
-        # A cluster's list of servers may name more than there are.
+        # The list of servers in the configuration may contain more servers than the overlay has.
         return ",".join(f"nats://127.0.0.1:{it.ports[number]}" for it, number in found) or "nats://127.0.0.1:1"
 
 
@@ -191,7 +189,7 @@ def get(url):
 
 
 def run_job(pod, world):
-    """As a Job does that is to be tried again."""
+    """Runs a Job, again and again until it succeeds."""
 
     def ends():
         for server in world.of("nats"):
@@ -199,7 +197,7 @@ def run_job(pod, world):
         pod.start(world)
         return True if pod.process.wait(DEADLINE_SECONDS) == 0 else None
 
-    wait_for(f"{pod.name} ends well", ends)
+    wait_for(f"{pod.name} succeeds", ends)
     print((pod.folder / "log").read_text().strip())
 
 
@@ -212,7 +210,7 @@ def leaders(world):
 
 
 def newest(pod):
-    """The newest slot of a price, and its epoch; None before there is one."""
+    """The newest price with its slot and epoch; None if there is no price yet."""
     answer = get(pod.url("http", "/v1/prices/BTC-USD"))
     price = json.loads(answer[1]) if answer and answer[0] == 200 else None
     return price and (price["slot"], price["epoch"], price["price"])
@@ -223,13 +221,13 @@ def sees_more(pod, than):
 
 
 def verify(world):
-    told = subprocess.run([BINARY, "verify-pods", *[pod.url("http") for pod in world.of("api")]], capture_output=True, text=True)
-    print(told.stdout.strip().splitlines()[-1:], told.stderr.strip())
-    if told.returncode != 0:
+    done = subprocess.run([BINARY, "verify-pods", *[pod.url("http") for pod in world.of("api")]], capture_output=True, text=True)
+    print(done.stdout.strip().splitlines()[-1:], done.stderr.strip())
+    if done.returncode != 0:
         sys.exit("pods do not agree")
 
 
-def story(world):
+def run(world):
     for pod in world.of("nats"):
         pod.start(world)
     [log] = world.of("log")
@@ -264,7 +262,7 @@ def story(world):
         run_job(job, world)
         made = [sorted(path.name for path in backup.iterdir()) for backup in job.mounted("/backups").iterdir()]
         if made != [["SHA256SUMS", "backup.json", "stream.tar.s2"]]:
-            sys.exit(f"{job.name} made {made}")
+            sys.exit(f"{job.name} created {made}")
     for pod in world.of("poller") + world.of("api"):
         if pod.metric("tickwell_bus_permission_violations_total") != 0:
             sys.exit(f"{pod.name} lacks a right at NATS")
@@ -279,7 +277,7 @@ def main():
         output(BINARY, "log", "keys", folder / "keys")
         world = World(Manifests(OVERLAY, folder / "keys"), folder)
         try:
-            story(world)
+            run(world)
         except BaseException:
             for pod in world.pods:
                 log = pod.folder / "log"

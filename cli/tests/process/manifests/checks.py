@@ -1,4 +1,4 @@
-"""Holds the manifests of an overlay against each other and against the binary. What no schema knows.
+"""Checks that the manifests of an overlay agree with each other and with the binary, beyond what a schema can check.
 
 usage: checks.py BINARY OVERLAY DRAIN_SECONDS. Prints a line for each fault.
 """
@@ -16,8 +16,8 @@ from network import End, allows, connects, matches
 from pods import Product, bytes_of, check_pod, check_probes, faults, hold, ports_of
 from rendered import OURS, WORKSPACE, Manifests, output
 
-# What one record takes in the log with seven sources and the fields that are planned. docs/operations.md has the
-# measurements ("How large the log gets").
+# The size of one record in the log with seven sources, including planned fields. docs/operations.md has the measurements
+# ("How large the log gets").
 RECORD_BYTES = 2_010
 
 PRODUCT, OVERLAY = Product(sys.argv[1], float(sys.argv[3])), sys.argv[2]
@@ -31,28 +31,28 @@ def check_selectors(manifests, templates):
 
     for item in manifests.of("StatefulSet", "Deployment"):
         name, own = item["metadata"]["name"], item["spec"]["template"]["metadata"]["labels"]
-        hold(picked(item["spec"]["selector"]) == [own[OURS + "component"]], name, "its selector finds other pods than its own")
+        hold(picked(item["spec"]["selector"]) == [own[OURS + "component"]], name, "its selector does not select exactly its own pods")
         service = item["spec"].get("serviceName")
         found = service and manifests.find("Service", service)
-        hold(service is None or (found and found["spec"].get("clusterIP") == "None"), name, f"{service} is no headless Service")
+        hold(service is None or (found and found["spec"].get("clusterIP") == "None"), name, f"{service} is not a headless Service")
     for item in manifests.of("Service"):
         name, found = item["metadata"]["name"], picked({"matchLabels": item["spec"]["selector"]})
-        hold(len(found) == 1, name, f"finds {found}")
+        hold(len(found) == 1, name, f"must select one component, selects {found}")
         for port in item["spec"]["ports"]:
             hold(
                 found and port["targetPort"] in ports_of(templates[found[0]][0]), name, f"no pod has the port {port['targetPort']}"
             )
     for item in manifests.of("PodDisruptionBudget"):
         name, spec = item["metadata"]["name"], item["spec"]
-        hold(len(picked(spec["selector"])) == 1, name, "finds no pods of one kind")
-        hold(len({"minAvailable", "maxUnavailable"} & set(spec)) == 1, name, "must say one of minAvailable and maxUnavailable")
+        hold(len(picked(spec["selector"])) == 1, name, "must select one component")
+        hold(len({"minAvailable", "maxUnavailable"} & set(spec)) == 1, name, "must have one of minAvailable and maxUnavailable")
     for item in manifests.of("NetworkPolicy"):
         name, spec = item["metadata"]["name"], item["spec"]
-        hold(picked(spec["podSelector"]), name, "finds no pod")
+        hold(picked(spec["podSelector"]), name, "selects no pod")
         rules = [(kind, rule) for kind in ["ingress", "egress"] for rule in spec.get(kind, [])]
         types = spec.get("policyTypes", [])
         hold(types and set(types) <= {"Ingress", "Egress"}, name, f"policyTypes {types}")
-        hold(all(kind.title() in types for kind, _ in rules), name, "has rules of a kind that policyTypes does not name")
+        hold(all(kind.title() in types for kind, _ in rules), name, "has rules of a kind that is not in policyTypes")
         for peer in [peer for _, rule in rules for peer in rule.get("from", []) + rule.get("to", [])]:
             hold("podSelector" not in peer or "namespaceSelector" in peer or picked(peer["podSelector"]), name, f"finds no {peer}")
             for text in [peer["ipBlock"]["cidr"], *peer["ipBlock"].get("except", [])] if "ipBlock" in peer else []:
@@ -61,10 +61,10 @@ def check_selectors(manifests, templates):
 
 
 def check_network(manifests, templates):
-    """All that gets through, pod by pod and port by port, is what is written here."""
+    """The connections that the policies allow must be exactly those that are listed here."""
     home, policies = {"kubernetes.io/metadata.name": "tickwell"}, manifests.of("NetworkPolicy")
 
-    def stranger(name):
+    def foreign_pod(name):
         return End(name, namespace={"kubernetes.io/metadata.name": name}, labels={OURS + "name": name})
 
     def address(name, text):
@@ -73,15 +73,15 @@ def check_network(manifests, templates):
     pods = [
         End(component, template["metadata"]["labels"], home, ports_of(template)) for component, (template, _) in templates.items()
     ]
-    strangers = [stranger(name) for name in ["ingress-nginx", "monitoring", "default"]]
-    strangers.append(End("subscribers", namespace={"kubernetes.io/metadata.name": "any", "tickwell-feed": "allowed"}))
+    others = [foreign_pod(name) for name in ["ingress-nginx", "monitoring", "default"]]
+    others.append(End("subscribers", namespace={"kubernetes.io/metadata.name": "any", "tickwell-feed": "allowed"}))
     system = {"kubernetes.io/metadata.name": "kube-system"}
     servers_of_names = [End(app, {"k8s-app": app}, system, {"dns": 53}) for app in ["kube-dns", "node-local-dns"]]
     outside = [address("internet", "104.16.0.1"), address("internet6", "2606:4700::1")]
     inside = [address("metadata", "169.254.169.254"), address("node", "10.0.0.1"), address("node6", "fd00::1")]
 
     through = set()
-    for source in pods + strangers:
+    for source in pods + others:
         for target in pods:
             through |= {
                 (source.name, target.name, port)
@@ -93,7 +93,7 @@ def check_network(manifests, templates):
             for port in [22, 53, 80, 443, 6443]:
                 through |= {(source.name, target.name, port)} if connects(policies, home, source, target, port) else set()
         for names in servers_of_names:
-            hold(connects(policies, home, source, names, 53, "UDP"), source.name, f"cannot ask {names.name} for names")
+            hold(connects(policies, home, source, names, 53, "UDP"), source.name, f"cannot send DNS queries to {names.name}")
 
     expected = {(pod.name, names.name, 53) for pod in pods for names in servers_of_names}
     expected |= {("poller", "nats", 4222), ("api", "nats", 4222), ("log", "nats", 4222), ("subscribers", "nats", 4222)}
@@ -103,25 +103,25 @@ def check_network(manifests, templates):
     expected |= {("poller", "internet", 443), ("poller", "internet6", 443)}
     by_name = {pod.name: pod for pod in pods}
     tried = allows(policies, home, "Egress", by_name["smoke"], by_name["api"], 9090, "TCP")
-    hold(tried, "smoke", "is stopped at port 9090 by its own policy, so it does not try that of the pods")
+    hold(tried, "smoke", "cannot reach port 9090 because of its own policy, so it does not test the policy of the pods")
     for source, target, port in through ^ expected:
         hold(False, "network", f"{source} {'reaches' if (source, target, port) in through else 'does not reach'} {target}:{port}")
 
 
 def check_priorities(manifests, templates):
-    """The log before the pollers before the pods, and before everything that has no class."""
+    """The priority of the log is the highest, then come pollers, pods, and everything without a class."""
     values = {item["metadata"]["name"]: item["value"] for item in manifests.of("PriorityClass")}
     own = {component: values.get(templates[component][0]["spec"].get("priorityClassName"), 0) for component in templates}
     order = own["nats"] == own["log"] > own["poller"] > own["api"] > own["smoke"] == 0
-    hold(order, "priorities", f"are {own}")
-    hold(all("namespace" not in item["metadata"] for item in manifests.of("PriorityClass")), "priorities", "are the cluster's")
+    hold(order, "priorities", f"are in the wrong order: {own}")
+    hold(all("namespace" not in item["metadata"] for item in manifests.of("PriorityClass")), "priorities", "must not have a namespace")
 
 
 def check_claims(manifests):
-    """No volume goes with what used it."""
+    """Volumes must be kept when the StatefulSet that uses them is deleted or scaled down."""
     for item in manifests.of("StatefulSet"):
         policy = item["spec"].get("persistentVolumeClaimRetentionPolicy")
-        hold(policy == {"whenDeleted": "Retain", "whenScaled": "Retain"}, item["metadata"]["name"], f"its claims: {policy}")
+        hold(policy == {"whenDeleted": "Retain", "whenScaled": "Retain"}, item["metadata"]["name"], f"its claims must be retained, not {policy}")
 
 
 def check_autoscalers(manifests):
@@ -129,12 +129,12 @@ def check_autoscalers(manifests):
         name, spec = item["metadata"]["name"], item["spec"]
         reference = spec["scaleTargetRef"]
         target = manifests.find(reference["kind"], reference["name"])
-        hold(target and "replicas" not in target["spec"], name, "its target is not there, or has a number of replicas of its own")
-        hold(1 < spec["minReplicas"] <= spec["maxReplicas"], name, "minReplicas and maxReplicas")
+        hold(target and "replicas" not in target["spec"], name, "its target does not exist, or sets its own number of replicas")
+        hold(1 < spec["minReplicas"] <= spec["maxReplicas"], name, "minReplicas must be more than 1 and at most maxReplicas")
 
 
 def check_ingress(manifests):
-    """What the document describes is routed, and what is for operators is not."""
+    """The paths in the OpenAPI document are routed, and those for operators are not."""
     operators = {"/livez", "/readyz", "/metrics"}
     documented = set(json.loads((WORKSPACE / "docs/openapi.json").read_text())["paths"]) - operators
     for item in manifests.of("Ingress"):
@@ -143,12 +143,12 @@ def check_ingress(manifests):
         for rule in rules:
             backend = rule["backend"]["service"]
             service = manifests.find("Service", backend["name"])
-            hold(service and backend["port"]["name"] in [port["name"] for port in service["spec"]["ports"]], name, f"no {backend}")
-            # What ingress-nginx takes, unless the type is ImplementationSpecific.
+            hold(service and backend["port"]["name"] in [port["name"] for port in service["spec"]["ports"]], name, f"there is no {backend}")
+            # ingress-nginx accepts only such paths, unless the type is ImplementationSpecific.
             plain = re.fullmatch(r"/[A-Za-z0-9_/-]*", rule["path"]) or rule["pathType"] == "ImplementationSpecific"
             hold(plain, name, f"ingress-nginx refuses {rule['path']} with pathType {rule['pathType']}")
 
-        # ImplementationSpecific counts as Exact: every controller takes that much.
+        # ImplementationSpecific is treated as Exact, because every controller matches at least the exact path.
         def routed(path):
             return any(
                 path == rule["path"] or (rule["pathType"] == "Prefix" and path.startswith(rule["path"].rstrip("/") + "/"))
@@ -162,12 +162,12 @@ def check_ingress(manifests):
 
 
 def check_log(manifests):
-    """A year of records fits into the stream, the stream into the server's limit, and that onto the volume."""
+    """A year of records must fit into the stream, the stream into the server's limit, and that limit onto the volume."""
     feed = tomllib.loads(output(PRODUCT.binary, "config", "example"))["feed"]
     stream, lease = (json.loads((WORKSPACE / "nats" / name).read_text()) for name in ["stream.json", "lease.json"])
     records = len(feed["pairs"]) * stream["max_age"] / 10**9 / int(feed["interval"].removesuffix("s"))
     limit = stream["max_bytes"]
-    hold(records * RECORD_BYTES < limit, "nats", f"max_bytes {limit} is less than {records:.0f} records take")
+    hold(records * RECORD_BYTES < limit, "nats", f"max_bytes {limit} is too small for {records:.0f} records")
     _, owner = manifests.pods()["nats"]
     settings = next(item["data"] for item in manifests.of("ConfigMap") if "nats.conf" in item["data"])["nats.conf"]
     allowed = re.search(r"^\s*max_file_store:\s*(\S+)", settings, re.MULTILINE)[1]
@@ -178,12 +178,12 @@ def check_log(manifests):
     hold(bytes_of(claim) > 1.1 * bytes_of(allowed), "nats", f"a volume of {claim} is too small for {allowed}")
     container = owner["spec"]["template"]["spec"]["containers"][0]
     memory = {entry["name"]: entry.get("value") for entry in container["env"]}["GOMEMLIMIT"]
-    hold(bytes_of(memory) < bytes_of(container["resources"]["limits"]["memory"]), "nats", "GOMEMLIMIT")
+    hold(bytes_of(memory) < bytes_of(container["resources"]["limits"]["memory"]), "nats", "GOMEMLIMIT must be less than the memory limit")
     leaving = sum(
         int(re.search(rf"^\s*{name}:\s*\"(\d+)s\"", settings, re.MULTILINE)[1])
         for name in ["lame_duck_grace_period", "lame_duck_duration"]
     )
-    hold(owner["spec"]["template"]["spec"]["terminationGracePeriodSeconds"] > leaving, "nats", f"is killed before {leaving} s")
+    hold(owner["spec"]["template"]["spec"]["terminationGracePeriodSeconds"] > leaving, "nats", f"is killed before it has left the cluster, which takes {leaving} s")
 
 
 def main():

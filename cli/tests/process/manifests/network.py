@@ -1,6 +1,6 @@
-"""What NetworkPolicies let through, worked out as a network plugin does: a connection needs the leave of both ends.
+"""Evaluates NetworkPolicies like a network plugin: a connection must be allowed by the policies of both ends.
 
-An end is a pod of ours (a template), or a stranger: labels of its namespace, or an address.
+An end is one of our pods (from its template), or a foreign one, given by the labels of its namespace or by its address.
 """
 
 import ipaddress
@@ -17,7 +17,7 @@ class End:
 
 
 def matches(selector, labels):
-    """Whether a label selector picks these labels; an empty one picks all."""
+    """Whether a label selector matches these labels. An empty selector matches all."""
 
     def holds(rule):
         values = rule.get("values", [])
@@ -49,7 +49,7 @@ def is_peer(peer, end, home):
 
 
 def allows(policies, home, direction, own, other, port, protocol):
-    """Whether the policies of one end let a connection through. Where none picks it, everything is open."""
+    """Whether the policies of one end allow a connection. If no policy selects the end, everything is allowed."""
     if own.namespace != home:
         return True
     concerned = [

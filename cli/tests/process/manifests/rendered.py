@@ -1,4 +1,4 @@
-"""What a cluster is given: the manifests of an overlay, rendered, and the keys beside them."""
+"""The objects that are applied to a cluster: the rendered manifests of an overlay, and the keys."""
 
 import base64
 import os
@@ -10,7 +10,7 @@ import tempfile
 import yaml
 
 WORKSPACE = pathlib.Path(__file__).resolve().parents[4]
-# `scripts/tools` installs kubectl beside this Python; it is also what the scripts find.
+# `scripts/tools` installs kubectl next to this Python. The scripts that are run here find it in PATH.
 os.environ["PATH"] = f"{pathlib.Path(sys.executable).parent}:{os.environ['PATH']}"
 
 OURS = "app.kubernetes.io/"
@@ -22,12 +22,12 @@ def output(*command):
 
 def rendered(overlay, components):
     with tempfile.TemporaryDirectory() as folder:
-        # Where kustomize looks for what is named; it takes no absolute paths.
+        # kustomize accepts no absolute paths.
         k8s = pathlib.Path(os.path.relpath(WORKSPACE / "k8s", pathlib.Path(folder).resolve()))
         parts = {
             "resources": [str(k8s / "overlays" / overlay)],
             "components": [str(k8s / "components" / name) for name in components],
-            # As overlays have them; those of a component are read before them.
+            # The same as in the overlays. The objects of a component do not get them otherwise.
             "namespace": "tickwell",
             "labels": [
                 {
@@ -41,8 +41,8 @@ def rendered(overlay, components):
 
 
 class Manifests:
-    """Every object of an overlay, such as production or production+log-backup, which has a component of k8s/components
-    added. With those of `k8s-keys` for the keys in a folder."""
+    """Every object of an overlay, such as production, or production+log-backup, which adds a component of k8s/components.
+    Includes the smoke test, and the objects that `k8s-keys` makes from the keys in a directory."""
 
     def __init__(self, overlay, keys):
         overlay, *components = overlay.split("+")
@@ -61,7 +61,7 @@ class Manifests:
         return found[0] if found else None
 
     def pods(self):
-        """What pods are made of, by component: the template, and the object that makes them."""
+        """The pods by component: the template, and the object that owns it."""
         templates = {}
         for item in self.of("StatefulSet", "Deployment", "Job"):
             template = item["spec"]["template"]
@@ -74,7 +74,7 @@ class Manifests:
         return templates
 
     def mounts(self, template, owner, container):
-        """What a container finds where: a dict of files for each path, or None for a folder of its own to write in."""
+        """The mounts of a container by path: a dict of files, or None for a writable volume."""
         volumes = {volume["name"]: volume for volume in template["spec"].get("volumes", [])}
         claims = {claim["metadata"]["name"] for claim in owner["spec"].get("volumeClaimTemplates", [])}
 
@@ -87,7 +87,7 @@ class Manifests:
         return {mount["mountPath"]: found(mount["name"]) for mount in container.get("volumeMounts", [])}
 
     def files(self, source):
-        """The files of a volume, or of a part of one. A KeyError, if what it names is not there."""
+        """The files of a volume, or of a part of one. Raises KeyError if an object that it refers to does not exist."""
         if "configMap" in source:
             return self.data("ConfigMap", source["configMap"]["name"])
         if "secret" in source:

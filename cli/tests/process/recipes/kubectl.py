@@ -1,13 +1,13 @@
-"""A stand-in for kubectl in front of a cluster that a test describes.
+"""A stand-in for kubectl that simulates a cluster, which a test describes.
 
-`kubectl get` is the real one (REAL_KUBECTL) against a small API server in this process, so that the scripts' selectors and
-templates are tested too. Everything else is noted and answered as the scene says.
+`kubectl get` runs the real program (REAL_KUBECTL) with a small API server in this process, so that the scripts' selectors
+and templates are tested too. Everything else is only recorded, with a result from the description.
 
-SCENE names a folder:
+The variable SCENE is the path of a directory:
   scene.json   {"pods": {COMPONENT: [PODS, …]}, "jobs": [JOB, …], "rollouts": {NAME: SECONDS}, "events": [EVENT, …],
                 "ports": {POD: PORT}, "logs": {SELECTOR OR POD: TEXT}}
-               A list says what is there at the first question, the second, and so on; the last one stays.
-  calls        a line for each call, as it was made
+               A list contains the states at the first request, the second, and so on. The last one is repeated.
+  calls        a line with the arguments of each call
 """
 
 import fcntl
@@ -28,7 +28,7 @@ KINDS = {"v1": ["Pod", "Secret", "ConfigMap", "Event"], "batch/v1": ["Job"]}
 
 
 def turn(name, states):
-    """The next of some states. Calls may come at the same time."""
+    """The next of these states. Several processes may call this at the same time."""
     with (FOLDER / f"turn-{name}").open("a+") as file:
         fcntl.flock(file, fcntl.LOCK_EX)
         file.seek(0)
@@ -38,7 +38,7 @@ def turn(name, states):
 
 
 def found(path, query):
-    """What is at a path of the API."""
+    """The object or list at a path of the API."""
     _, _, rest = path.partition("/namespaces/tickwell/")
     kind, _, name = rest.partition("/")
     if kind == "pods" and name:
@@ -56,7 +56,7 @@ def found(path, query):
 
 
 def discovered(path):
-    """What kubectl asks for first."""
+    """The responses to kubectl's discovery requests."""
     group = {"groupVersion": "batch/v1", "version": "v1"}
     fixed = {
         "/api": {"kind": "APIVersions", "versions": ["v1"]},

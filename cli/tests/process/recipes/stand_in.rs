@@ -1,4 +1,4 @@
-//! The cluster that the scripts see: `kubectl.py`, and the objects in it.
+//! The simulated cluster: `kubectl.py` in place of kubectl, and the objects in the cluster.
 
 use std::{os::unix::fs::PermissionsExt, process::Output, time::Duration};
 
@@ -11,27 +11,27 @@ use crate::{
     tools::{python_beside_kubectl, workspace},
 };
 
-/// The scripts' own patience with a pod that does not start, in seconds.
+/// How long the scripts wait for a pod that does not start, in seconds.
 const PATIENCE_VARIABLE: &str = "TICKWELL_PATIENCE_SECONDS";
 
-/// A cluster in which these things are to be seen.
+/// A simulated cluster.
 pub(super) struct Cluster {
     folder: TempDir,
     path: String,
 }
 
-/// What came of a script.
+/// The result of a script.
 pub(super) struct Outcome {
     pub(super) code: Option<i32>,
     pub(super) out: String,
     pub(super) err: String,
-    /// What it asked of the cluster, in order.
+    /// The arguments of its calls of kubectl, in order.
     pub(super) calls: Vec<String>,
     pub(super) took: Duration,
 }
 
 impl Cluster {
-    /// `None` without kubectl and Python.
+    /// A cluster with the objects that `scene` describes; see `kubectl.py`. `None` without kubectl and Python.
     pub(super) fn new(scene: &Value) -> Option<Self> {
         let python = python_beside_kubectl()?;
         let folder = tempfile::tempdir().unwrap();
@@ -90,7 +90,7 @@ impl Outcome {
     }
 }
 
-/// A pod whose container waits for this.
+/// A pod whose container is waiting for this reason.
 pub(super) fn waiting(name: &str, reason: &str, message: &str) -> Value {
     json!([{
         "kind": "Pod",
@@ -106,7 +106,7 @@ pub(super) fn waiting(name: &str, reason: &str, message: &str) -> Value {
     }])
 }
 
-/// A pod that no node takes.
+/// A pod that cannot be scheduled on any node.
 pub(super) fn unschedulable(name: &str, message: &str) -> Value {
     let condition =
         json!({ "type": "PodScheduled", "status": "False", "reason": "Unschedulable", "message": message });

@@ -32,8 +32,8 @@ const DEFINITION: &str = include_str!("../../../../nats/lease.json");
 /// The only key in the bucket.
 const KEY: &str = "poller";
 
-/// How often seizing the lease is tried. An attempt fails if the holder renews the lease between our read and our write,
-/// which is unlikely to happen every time.
+/// How many times seizing the lease is attempted. An attempt fails if the holder renews the lease between our read and
+/// our write, which is unlikely to happen every time.
 const SEIZE_ATTEMPTS: usize = 20;
 
 /// Why an action that needs the lease was not performed.

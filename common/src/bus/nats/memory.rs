@@ -327,7 +327,7 @@ mod tests {
     }
 
     #[tokio::test(start_paused = true)]
-    async fn another_log_contradicts_nothing() {
+    async fn a_response_about_another_log_is_not_a_contradiction() {
         let mut memory = Memory::default();
         memory.saw(&log("b"), pair("BTC-USD"), Sequence(10), slot(100));
         assert_eq!(judged(&mut memory, (0, 0), false), Judgement::Consistent);

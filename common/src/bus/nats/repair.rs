@@ -7,14 +7,18 @@
 use std::time::Duration;
 
 use async_nats::jetstream::stream::{Config, Info};
+use futures::{TryStreamExt, future::join_all};
 use tokio::time::{sleep, timeout};
 
 use super::{Nats, NatsError, lease, replicas::Replicas};
-use crate::{bus::ReadError, domain::Sequence, retry::RETRY_PAUSE};
+use crate::{bus::ReadError, domain::Sequence, retry::RETRY_PAUSE, telemetry::chain};
 
 /// How long to wait until the copies of the lease bucket are complete. The bucket holds a single key, so if it takes longer,
 /// a server is stuck. The repair then succeeds anyway, because the copies of the log do not depend on it.
 const BUCKET_PATIENCE: Duration = Duration::from_secs(30);
+
+/// How long the servers may take to remove the other copies before the stream's consumers are deleted.
+const REMOVAL_PATIENCE: Duration = Duration::from_secs(5);
 
 /// The leader's copy, from which all others are created.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -50,10 +54,16 @@ impl Nats {
         let replicas = self.stream_info().await?.config.num_replicas;
         self.renew_copies(&self.stream, replicas).await?;
         let bucket = lease::stream_name(self);
-        if timeout(BUCKET_PATIENCE, self.renew_copies(&bucket, replicas)).await.is_err() {
+        let renewed = timeout(BUCKET_PATIENCE, self.renew_copies(&bucket, replicas)).await;
+        if let Some(reason) = match renewed {
+            Ok(Ok(())) => None,
+            Ok(Err(error)) => Some(chain(&error)),
+            Err(elapsed) => Some(chain(&elapsed)),
+        } {
             tracing::warn!(
                 event = "bucket_not_repaired",
                 bucket,
+                reason,
                 "the copies of the lease bucket are not complete yet; `tickwell log verify` shows when they are"
             );
         }
@@ -63,8 +73,38 @@ impl Nats {
     async fn renew_copies(&self, stream: &str, replicas: usize) -> Result<(), NatsError> {
         let has_one_replica =
             |info: &Info| info.cluster.as_ref().is_none_or(|cluster| cluster.replicas.is_empty());
-        self.set_replicas(stream, 1, has_one_replica).await?;
+        tokio::select! {
+            removed = self.set_replicas(stream, 1, has_one_replica) => removed?,
+            () = self.delete_stuck_consumers(), if stream == self.stream => {}
+        }
         self.set_replicas(stream, replicas, |info| Replicas::of(info).are_all_current()).await
+    }
+
+    /// Deletes the log's consumers again and again, if the other copies are not removed soon. Never returns.
+    ///
+    /// The servers move every consumer to the remaining server first, and wait forever for consumers whose state was lost
+    /// when volumes were rolled back (nats-server 2.15.1). Pods notice that their consumer is gone and create a new one.
+    async fn delete_stuck_consumers(&self) {
+        loop {
+            sleep(REMOVAL_PATIENCE).await;
+            if let Err(error) = self.delete_consumers().await {
+                tracing::warn!(
+                    event = "consumers_not_deleted",
+                    reason = chain(&error),
+                    "cannot delete the consumers that may prevent the repair; retrying"
+                );
+            }
+        }
+    }
+
+    async fn delete_consumers(&self) -> Result<(), ReadError> {
+        let stream = self.context.get_stream_no_info(&self.stream).await;
+        let stream = stream.map_err(|error| self.request_error(error))?;
+        let names: Vec<String> =
+            stream.consumer_names().try_collect().await.map_err(|error| self.request_error(error))?;
+        // A stuck consumer is deleted, but nothing confirms that.
+        let _ = join_all(names.iter().map(|name| stream.delete_consumer(name))).await;
+        Ok(())
     }
 
     /// Sets a stream's number of replicas, and waits until `is_done` returns true. Requests get no response while the
@@ -95,7 +135,7 @@ impl Nats {
 
     /// Returns information about the stream. Fails unless it comes from a leader that a majority follows.
     async fn info_from_leader(&self, stream: &str) -> Result<Info, ReadError> {
-        let found = self.context.get_stream(stream).await.map_err(|error| self.not_found(error))?;
+        let found = self.context.get_stream(stream).await.map_err(|error| self.not_found(stream, error))?;
         let info = found.cached_info().clone();
         match Replicas::of(&info).is_led {
             true => Ok(info),

@@ -141,14 +141,15 @@ impl Nats {
     /// Returns which servers have a complete copy of the stream.
     pub async fn copies(&self) -> Result<Copies, MaintenanceError> {
         let stream = self.context.get_stream(&self.stream).await;
-        let stream = stream.map_err(|error| refused_or(self.not_found(error)))?;
+        let stream = stream.map_err(|error| refused_or(self.not_found(&self.stream, error)))?;
         let Replicas { wanted, current, behind, is_led } = Replicas::of(stream.cached_info());
         Ok(Copies { is_safe: is_led && current > wanted / 2, behind })
     }
 
     async fn existing_stream(&self) -> Result<Found, MaintenanceError> {
         self.require_connection().map_err(refused_or)?;
-        let stream = self.context.get_stream(&self.stream).await.map_err(|error| self.not_found(error));
+        let stream =
+            self.context.get_stream(&self.stream).await.map_err(|error| self.not_found(&self.stream, error));
         let info = match stream {
             Ok(stream) => stream.cached_info().clone(),
             Err(ReadError::Gone { .. }) => return Ok(Found::Nothing),

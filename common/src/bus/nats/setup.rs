@@ -88,9 +88,9 @@ impl Nats {
         // A stream with other subjects belongs to another program.
         let is_ours = found.subjects == wanted.subjects;
         let allowed = |it: &Difference| is_ours && (it.loses_nothing() || (may_narrow && it.is_limit()));
-        let (able, _) = before.differing.into_iter().partition::<Vec<_>, _>(allowed);
+        let (correctable, _) = before.differing.into_iter().partition::<Vec<_>, _>(allowed);
         // Limits come last: a server may have no space for a larger one, and that must not prevent the other corrections.
-        let (limits, rest) = able.into_iter().partition::<Vec<_>, _>(Difference::is_limit);
+        let (limits, rest) = correctable.into_iter().partition::<Vec<_>, _>(Difference::is_limit);
         let mut changed = found;
         let mut done = Vec::new();
         for differences in [rest, limits] {
@@ -119,14 +119,15 @@ impl Nats {
     /// The stream's options, if it exists, and how they compare with the definition.
     async fn report(&self, wanted: &Config) -> Result<(Option<Config>, StreamReport), NatsError> {
         let stream = wanted.name.clone();
-        let info = match self.context.get_stream(&stream).await.map_err(|error| self.not_found(error)) {
-            Ok(found) if is_being_restored(&found.cached_info().config) => {
-                return Err(self.restoring().into());
-            }
-            Ok(found) => Some(found.cached_info().clone()),
-            Err(ReadError::Gone { .. }) => None,
-            Err(error) => return Err(error.into()),
-        };
+        let info =
+            match self.context.get_stream(&stream).await.map_err(|error| self.not_found(&stream, error)) {
+                Ok(found) if is_being_restored(&found.cached_info().config) => {
+                    return Err(self.restoring().into());
+                }
+                Ok(found) => Some(found.cached_info().clone()),
+                Err(ReadError::Gone { .. }) => None,
+                Err(error) => return Err(error.into()),
+            };
         let behind = info.as_ref().map(servers_behind).unwrap_or_default();
         let found = info.map(|info| info.config);
         let presence = if found.is_some() { Presence::Found } else { Presence::Missing };

@@ -56,7 +56,12 @@ impl Nats {
     /// respond.
     pub(super) async fn replicas(&self) -> usize {
         let attempt = || async {
-            match self.context.get_stream(&self.stream).await.map_err(|error| self.not_found(error)) {
+            match self
+                .context
+                .get_stream(&self.stream)
+                .await
+                .map_err(|error| self.not_found(&self.stream, error))
+            {
                 Ok(found) => Ok(found.cached_info().config.num_replicas),
                 Err(ReadError::Gone { .. }) => Ok(self.replicas),
                 Err(error) => Err(Obstacle::Unknown(error)),
@@ -104,7 +109,7 @@ impl Nats {
     async fn led_stream_info(&self) -> Result<Info, ReadError> {
         self.require_connection()?;
         let stream = self.context.get_stream(&self.stream).await;
-        let info = stream.map_err(|error| self.not_found(error))?.cached_info().clone();
+        let info = stream.map_err(|error| self.not_found(&self.stream, error))?.cached_info().clone();
         if is_being_restored(&info.config) {
             return Err(self.restoring());
         }
@@ -127,10 +132,10 @@ impl Nats {
         Err(ReadError::Reconfigured { stream: self.stream.clone(), found, wanted, by_hand })
     }
 
-    pub(super) fn not_found(&self, error: GetStreamError) -> ReadError {
+    pub(super) fn not_found(&self, stream: &str, error: GetStreamError) -> ReadError {
         match error.kind() {
             GetStreamErrorKind::JetStream(error) if error.error_code() == ErrorCode::STREAM_NOT_FOUND => {
-                ReadError::Gone { stream: self.stream.clone(), by_hand: BY_HAND.to_owned() }
+                ReadError::Gone { stream: stream.to_owned(), by_hand: BY_HAND.to_owned() }
             }
             _ => self.request_error(error),
         }

@@ -204,9 +204,9 @@ fn a_difference_shows_the_recorded_and_the_recomputed_value() {
     let Body::Tick(tick) = &mut record.body else { unreachable!() };
     tick.price = "97012.350".parse().unwrap();
     tick.evidence.quotes[2].verdict = Verdict::Outlier;
-    let said: Vec<String> = recompute(&record).unwrap_err().iter().map(ToString::to_string).collect();
+    let shown: Vec<String> = recompute(&record).unwrap_err().iter().map(ToString::to_string).collect();
     assert_eq!(
-        said,
+        shown,
         [
             "price recorded 97012.350, recomputed 97012.35",
             "verdict on bitstamp recorded outlier, recomputed used",

@@ -1,4 +1,5 @@
-//! The log during one term: operations are retried until the term ends, and an append whose result is unknown is resolved.
+//! The log during one term. Operations are retried until the term ends. If the result of an append is unknown, it is
+//! determined from the newest record.
 
 use std::sync::Arc;
 

@@ -70,7 +70,7 @@ impl State {
 }
 
 pub(super) fn lost() -> AppendError {
-    AppendError::Unconfirmed(Source::from("no answer"))
+    AppendError::Unconfirmed(Source::from("no response"))
 }
 
 #[async_trait]

@@ -19,7 +19,7 @@ use crate::source::{
     limit::Limit,
 };
 
-/// Its errors are texts for people and have no codes, so `parse_error` keeps its default.
+/// Its errors are texts without codes, so `parse_error` keeps its default.
 pub(super) struct Coinbase;
 
 #[derive(Deserialize)]

@@ -1,7 +1,7 @@
 //! CoinGecko, simple price: one request for all pairs, prices as JSON numbers, times in seconds.
 //!
 //! CoinGecko aggregates exchanges itself and trails them, sometimes by minutes, so it is a fallback by
-//! default. We request its timestamps and refuse prices without one, because nothing else says how old a
+//! default. We request its timestamps and refuse prices without one, because nothing else shows how old a
 //! price is.
 //!
 //! <https://docs.coingecko.com/reference/simple-price>
@@ -81,7 +81,7 @@ impl Exchange for Coingecko {
             Some(Plan::Demo) => Some(Limit::new(100, 60)),
             // Each paid plan has its own limit.
             Some(Plan::Pro) => None,
-            // Without a key the limit is shared by everybody at the same IP address, and not documented.
+            // Without a key, all clients at the same IP address share the limit, which is not documented.
             None => Some(Limit::new(10, 60).undocumented()),
         }
     }

@@ -40,7 +40,7 @@ pub(super) struct Backoff {
     reason: Failure,
     /// Whether the rest has been reported.
     is_reported: bool,
-    /// The first slot that may be asked for again starts here.
+    /// The start of the first slot for which the source may be asked again.
     paused_until: Timestamp,
     failures_in_a_row: u32,
     /// Whether a response to the current slot reported a ban.

@@ -20,7 +20,7 @@ const MAX_BODY_BYTES: usize = 1024 * 1024;
 /// The largest body of an error response that is read. Error messages are a line or two.
 const MAX_ERROR_BYTES: usize = 64 * 1024;
 
-/// How long to wait for the body of an error response. Its status already says that there is no price.
+/// How long to wait for the body of an error response. Its status already shows that there is no price.
 const MAX_ERROR_TIME: Duration = Duration::from_millis(500);
 
 /// Upper bound for one request. The slot's deadline is usually earlier.
@@ -60,8 +60,8 @@ impl Client {
             .map_err(SourceError::Client)
     }
 
-    /// Sends one request. Fails only if no status and headers arrive: a response that stalls in its body may
-    /// still have said in a header when to ask again.
+    /// Sends one request. Fails only if no status and headers arrive: the headers of a response whose body
+    /// stalls may still contain when to ask again.
     pub(super) async fn get(
         &self,
         url: Url,

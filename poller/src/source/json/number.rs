@@ -3,8 +3,8 @@
 use common::domain::{Failure, Price, Timestamp};
 use serde_json::value::RawValue;
 
-/// Prices lie between 10⁻¹² and 10¹², so larger exponents cannot belong to a price. Bounds the zeros we write
-/// out.
+/// Prices lie between 10⁻¹² and 10¹², so larger exponents cannot belong to a price. This bounds how many zeros
+/// are written out.
 const MAX_EXPONENT: i32 = 40;
 
 /// A price with one decimal place fewer than [`Price`] can hold, so that the midpoint of two quotes is exact.

@@ -5,7 +5,7 @@ use serde_json::json;
 use super::*;
 
 #[tokio::test]
-async fn kraken_answers_a_list_by_canonical_names() {
+async fn kraken_returns_a_list_with_canonical_names() {
     let upstream = start().await;
     let (status, body) = get(&upstream, "/kraken/0/public/Ticker?pair=XBTUSD%2CETHUSD,XBTCHF").await;
     assert_eq!((status, &body["error"]), (200, &json!([])));
@@ -28,7 +28,7 @@ async fn one_unknown_pair_fails_the_whole_list_of_kraken() {
 }
 
 #[tokio::test]
-async fn coinbase_answers_for_one_product() {
+async fn coinbase_returns_one_product() {
     let upstream = start().await;
     let (status, body) = get(&upstream, "/coinbase/products/BTC-USD/ticker").await;
     assert_eq!((status, &body["price"]), (200, &json!("97001.25")));
@@ -42,7 +42,7 @@ async fn coinbase_answers_for_one_product() {
 }
 
 #[tokio::test]
-async fn bitstamp_answers_for_all_pairs_and_for_one() {
+async fn bitstamp_returns_all_pairs_or_one() {
     let upstream = start().await;
     let timestamp = json!((slot_start_ms() / 1_000).to_string());
     let (status, all) = get(&upstream, "/bitstamp/api/v2/ticker/").await;
@@ -58,7 +58,7 @@ async fn bitstamp_answers_for_all_pairs_and_for_one() {
 }
 
 #[tokio::test]
-async fn gemini_answers_with_its_whole_feed() {
+async fn gemini_returns_its_whole_feed() {
     let upstream = start().await;
     let (status, feed) = get(&upstream, "/gemini/v1/pricefeed").await;
     assert_eq!((status, feed.as_array().unwrap().len()), (200, 2));
@@ -69,7 +69,7 @@ async fn gemini_answers_with_its_whole_feed() {
 }
 
 #[tokio::test]
-async fn bitfinex_answers_with_rows_of_numbers_and_leaves_strangers_out() {
+async fn bitfinex_returns_rows_of_numbers_without_unknown_symbols() {
     let upstream = start().await;
     let (status, rows) = get(&upstream, "/bitfinex/v2/tickers?symbols=tBTCUSD,tNOPE,tDOGE2%3AUST").await;
     assert_eq!((status, rows.as_array().unwrap().len()), (200, 2));
@@ -88,7 +88,7 @@ async fn bitfinex_answers_with_rows_of_numbers_and_leaves_strangers_out() {
 }
 
 #[tokio::test]
-async fn coingecko_answers_in_full_digits_for_the_coins_it_knows() {
+async fn coingecko_returns_all_digits_for_the_coins_it_knows() {
     let upstream = start().await;
     let path = "/coingecko/api/v3/simple/price?ids=bitcoin,nope,ethereum&vs_currencies=usd&precision=full";
     let answer = request(&upstream, "GET", &format!("{path}&include_last_updated_at=true")).await;
@@ -109,7 +109,7 @@ async fn coingecko_answers_in_full_digits_for_the_coins_it_knows() {
 }
 
 #[tokio::test]
-async fn a_key_is_logged_by_the_header_it_came_in() {
+async fn a_key_is_logged_with_its_header() {
     let upstream = start().await;
     let path = "/coingecko/api/v3/simple/price?ids=bitcoin&vs_currencies=usd";
     raw(&upstream, "GET", path, "x-cg-pro-api-key: abc\r\n", usize::MAX).await;
@@ -121,7 +121,7 @@ async fn a_key_is_logged_by_the_header_it_came_in() {
 }
 
 #[tokio::test]
-async fn binance_answers_for_a_list_or_for_one_and_refuses_a_list_with_a_stranger() {
+async fn binance_returns_a_list_or_one_symbol_and_rejects_a_list_with_an_unknown_symbol() {
     let upstream = start().await;
     let path = |query: &str| format!("/binance/api/v3/ticker/price{query}");
     let list = path("?symbols=%5B%22ETHUSDT%22,%22BTCUSDT%22%5D");

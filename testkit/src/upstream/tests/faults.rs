@@ -28,17 +28,17 @@ async fn with_fault(upstream: &FakeUpstream, venue: Venue, fault: &str) -> Answe
     answer
 }
 
-/// The faults with a complete response. With the others, the client would wait, or there is none.
-fn answered(fault: &str) -> bool {
+/// Whether the response with this fault is complete. With the others, the client would wait, or gets no response.
+fn is_complete(fault: &str) -> bool {
     !["hang", "close", "drip", "endless", "slow:2"].contains(&fault)
 }
 
 #[tokio::test]
-async fn every_fault_makes_a_difference_where_it_applies_and_none_when_it_is_over() {
+async fn every_fault_changes_the_response_where_it_applies_until_it_is_removed() {
     let upstream = start().await;
     for venue in Venue::ALL {
         let honest = request(&upstream, "GET", &question(venue)).await;
-        for entry in catalogue().iter().filter(|entry| answered(entry.example)) {
+        for entry in catalogue().iter().filter(|entry| is_complete(entry.example)) {
             let fault: Fault = entry.example.parse().unwrap();
             // These change nothing here, because prices do not move and only one pair is requested.
             let same_text = matches!(fault, Fault::Stuck | Fault::Short | Fault::Long | Fault::Reset)
@@ -56,12 +56,12 @@ async fn every_fault_makes_a_difference_where_it_applies_and_none_when_it_is_ove
 
 #[tokio::test]
 #[should_panic(expected = "late:600")]
-async fn a_fault_that_makes_no_difference_is_not_ignored() {
+async fn a_fault_without_an_effect_is_rejected() {
     start().await.set_fault(Venue::Kraken, Fault::Late(600));
 }
 
 #[tokio::test]
-async fn a_status_may_say_when_to_come_back() {
+async fn a_status_may_have_a_retry_after_header() {
     let upstream = start().await;
     let plain = with_fault(&upstream, Venue::Kraken, "418").await;
     assert_eq!((plain.status, plain.header("retry-after")), (418, None));
@@ -77,7 +77,7 @@ async fn a_status_may_say_when_to_come_back() {
 }
 
 #[tokio::test]
-async fn venues_fail_in_their_own_words() {
+async fn each_venue_sends_its_own_errors() {
     let upstream = start().await;
     for (venue, fault, status, body) in [
         (Venue::Kraken, "error", 200, json!({"error": ["EService:Unavailable"]})),
@@ -106,9 +106,10 @@ async fn venues_fail_in_their_own_words() {
     assert_eq!((binance.status, binance.header("retry-after")), (429, Some("30")));
 }
 
-/// If the venue writes prices as strings, a string; if it writes numbers, a bare word, as a careless program would print it.
+/// A venue that sends prices as strings sends a string. A venue that sends numbers sends a bare word, as a careless program
+/// would print it.
 #[tokio::test]
-async fn prices_that_are_none_are_written_in_the_venues_own_way() {
+async fn invalid_prices_have_the_format_of_the_venues_prices() {
     let upstream = start().await;
     for (fault, coinbase, bitfinex) in [
         ("nan", "\"price\":\"NaN\"", ",NaN,"),
@@ -146,7 +147,7 @@ async fn times_and_pairs_can_be_wrong() {
 }
 
 #[tokio::test]
-async fn what_is_stuck_stays_what_it_was_when_it_stuck() {
+async fn a_stuck_venue_repeats_its_price_and_time() {
     let market = crate::market::WalkMarket::new(1, std::time::Duration::from_millis(1)).unwrap();
     let upstream = FakeUpstream::start(Arc::new(market), "127.0.0.1:0").await.unwrap();
     let ask = async || request(&upstream, "GET", &question(Venue::Coinbase)).await.json();

@@ -4,7 +4,7 @@ use super::*;
 
 const GEMINI: &str = "/gemini/v1/pricefeed";
 
-/// More than any normal response here.
+/// More bytes than any normal response has.
 const ENOUGH: usize = 300_000;
 
 async fn with_fault(upstream: &FakeUpstream, fault: Fault, enough: usize) -> Vec<u8> {
@@ -17,7 +17,7 @@ fn announced(answer: &Answer) -> usize {
 }
 
 #[tokio::test]
-async fn a_connection_carries_one_answer_after_the_other() {
+async fn one_connection_serves_several_requests() {
     let upstream = start().await;
     let mut stream = TcpStream::connect(upstream.address).await.unwrap();
     // The second request arrives together with the end of the first.
@@ -34,14 +34,14 @@ async fn a_connection_carries_one_answer_after_the_other() {
 }
 
 #[tokio::test]
-async fn a_head_without_an_end_is_cut_off() {
+async fn a_request_whose_head_is_too_long_is_cut_off() {
     let upstream = start().await;
     let endless = format!("x: {}\r\n", "y".repeat(100_000));
     assert_eq!(raw(&upstream, "GET", GEMINI, &endless, ENOUGH).await, b"");
 }
 
 #[tokio::test]
-async fn lengths_can_be_lies() {
+async fn announced_lengths_can_be_wrong() {
     let upstream = start().await;
     let honest = Answer::of(&raw(&upstream, "GET", GEMINI, "", ENOUGH).await);
     assert_eq!(announced(&honest), honest.body.len());
@@ -57,7 +57,7 @@ async fn lengths_can_be_lies() {
 }
 
 #[tokio::test]
-async fn a_connection_can_end_without_an_answer_or_in_the_middle_of_one() {
+async fn a_connection_can_end_without_a_response_or_in_the_middle_of_one() {
     let upstream = start().await;
     assert_eq!(with_fault(&upstream, Fault::Close, ENOUGH).await, b"");
 
@@ -74,18 +74,18 @@ async fn a_connection_can_end_without_an_answer_or_in_the_middle_of_one() {
 }
 
 #[tokio::test]
-async fn what_never_ends_goes_on_until_the_client_has_enough() {
+async fn an_endless_response_continues_until_the_client_disconnects() {
     let upstream = start().await;
     let endless = Answer::of(&with_fault(&upstream, Fault::Endless, ENOUGH).await);
     assert_eq!(endless.header("transfer-encoding"), Some("chunked"));
     assert!(endless.body.starts_with(b"4000\r\n    "));
 
     let dripping = with_fault(&upstream, Fault::Drip, 1).await;
-    assert!(Answer::of(&dripping).body.len() < 10, "the head comes, and then a byte now and then");
+    assert!(Answer::of(&dripping).body.len() < 10, "the head arrives, followed by single bytes");
 }
 
 #[tokio::test]
-async fn a_request_is_logged_when_it_comes_though_it_is_answered_late_or_never() {
+async fn a_request_is_logged_on_arrival_even_if_the_response_is_late_or_missing() {
     let upstream = start().await;
     for (fault, status) in [(Fault::Slow(3_600), Some(200)), (Fault::Hang, None)] {
         upstream.set_fault(Venue::Gemini, fault);
@@ -96,7 +96,7 @@ async fn a_request_is_logged_when_it_comes_though_it_is_answered_late_or_never()
             found.map(|request| request.time_ms)
         });
         tokio::select! {
-            answer = asking => panic!("{fault} answered {answer:?}"),
+            answer = asking => panic!("{fault} sent {answer:?}"),
             time_ms = logged => assert!((before_ms..=clock::now_ms()).contains(&time_ms)),
         }
     }
