@@ -1,4 +1,4 @@
-// The page, and uPlot, draw the same day of two pairs while ticks arrive:
+// Compares the page with uPlot. Both draw the same day of two pairs while ticks arrive:
 //   node page.mjs BINARY [--redraws N] [--rounds N]
 // scripts/bench starts it.
 
@@ -15,9 +15,9 @@ import { at, median, write } from "./page/report.mjs";
 import { follow, look, open } from "./page/visit.mjs";
 
 const SIZES = [{ width: 1440, height: 1000 }, { width: 360, height: 780 }];
-/** A frame that comes later than this after the last one has left one out. */
+/** A frame that comes later than this after the last one is late: at least one frame between them was missed. */
 const LATE_MILLIS = (1_000 / 60) * 1.5;
-/** How often each is opened in a round. */
+/** How often each page is opened in a round. */
 const OPENINGS = 3;
 
 const here = (path) => fileURLToPath(new URL(path, import.meta.url));
@@ -39,7 +39,7 @@ async function serve() {
   return { url: `http://127.0.0.1:${server.address().port}`, close: () => server.close() };
 }
 
-/** All at one size, in turns; every second round the other way round. */
+/** Measures all pages at one size, in turns. Every second round runs in the opposite order. */
 async function compare({ size, pod, peer, redraws, rounds }) {
   const page = `${pod.url}/#range=1d`;
   const { browser, colours, width, height } = await look({ url: page, size });
@@ -101,10 +101,10 @@ function aboutOf({ compared, pod, redraws, rounds, load }) {
   });
   return [
     `${pod.version}; Chromium ${compared[0].browser}, headless, without a graphics card; uPlot ${version}; ${cpus().length} × ${model.trim()}`,
-    `\`just bench page --redraws ${redraws} --rounds ${rounds}\`: ${OPENINGS} openings and ${redraws} redraws a round, each visit in a browser of its own`,
+    `\`just bench page --redraws ${redraws} --rounds ${rounds}\`: ${OPENINGS} openings and ${redraws} redraws a round, each visit in a new browser`,
     `24 h of two pairs at 10 s, 8,640 points each; ${middle("tickRate")} ticks and ${middle("redrawRate")} redraws a second`,
-    "a redraw: what the frame's callback takes, and what it leaves in the queue of microtasks; the main thread's time has all else, pixels and tables included",
-    "the page draws averages, gaps, marks and cards, too; uPlot has two charts with axes, of the same size and colours",
+    "redraw: the time of the frame's callback and of the microtasks that it queues; main thread: the time of everything else too, such as pixels and tables",
+    "the page also draws averages, gaps, marks and cards; uPlot draws two charts with axes, of the same size and colours",
     `ratio of the redraws by round (first, third … Tickwell first; second, fourth … uPlot first): ${ratios.join("; ")}`,
     `load of the machine before and after: ${load.map((value) => value.toFixed(1)).join(" and ")}`,
   ];

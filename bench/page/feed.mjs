@@ -1,4 +1,4 @@
-// A pod that knows a day of prices already, and to which more come ten times a second.
+// Starts a pod that already has a day of prices, and gets ten new ticks per second.
 
 import { spawn } from "node:child_process";
 import { writeFileSync } from "node:fs";
@@ -7,11 +7,11 @@ import { setTimeout as pause } from "node:timers/promises";
 
 export const PAIRS = ["BTC-USD", "ETH-USD"];
 const [PRICES, FIRST_MILLIS, SLOT_MILLIS, DAY_SLOTS] = [[60_000, 2_500], 1_700_000_000_000, 10_000, 8_640];
-/** Two pairs, five slots a second. */
+/** The speed of the replay: five slots per second, for two pairs. */
 const SPEED = "50x";
 const PATIENCE_MILLIS = 120_000;
 
-/** Numbers from 0 to 1, the same each time: a linear congruential generator. */
+/** Reproducible random numbers from 0 to 1, from a linear congruential generator. */
 function* chance(seed) {
   for (let state = seed; ; ) {
     state = (Math.imul(state, 1_664_525) + 1_013_904_223) >>> 0;
@@ -19,7 +19,7 @@ function* chance(seed) {
   }
 }
 
-/** A random walk of so many days, as the rows of a recording. */
+/** A random walk of this many days, as the text of a recording. */
 function walk(seed, start, days) {
   const random = chance(seed);
   let price = start;
@@ -30,7 +30,7 @@ function walk(seed, start, days) {
   return `${["ts_ms,price", ...rows].join("\n")}\n`;
 }
 
-/** Starts the product over recordings of so many days. */
+/** Starts Tickwell with recordings of this many days. */
 async function start({ binary, folder, days, speed, origin }) {
   const files = PAIRS.map((pair, index) => {
     const name = join(folder, `${pair}-${days}.csv`);
@@ -55,7 +55,7 @@ async function start({ binary, folder, days, speed, origin }) {
   const hears = async (pattern) => {
     const deadline = Date.now() + PATIENCE_MILLIS;
     while (!pattern.test(said)) {
-      if (child.exitCode !== null || Date.now() > deadline) throw new Error(`${binary} never said ${pattern}:\n${said}`);
+      if (child.exitCode !== null || Date.now() > deadline) throw new Error(`${binary} did not print ${pattern}:\n${said}`);
       await pause(20);
     }
     return pattern.exec(said)[1];
@@ -73,13 +73,13 @@ async function start({ binary, folder, days, speed, origin }) {
 }
 
 /**
- * A pod whose answers pages of `origin` may read. Its first day is replayed as fast as it takes it; then a second run goes on
- * in the same store where the first ended.
+ * A pod whose responses may be read by pages of `origin`. A first process replays a day as fast as possible and exits. A second
+ * process continues with the same store.
  */
 export async function feed({ binary, folder, origin }) {
   const past = await start({ binary, folder, origin, days: 1, speed: "max" });
   await past.hears(/(the recording is over)/).finally(past.stop);
-  // Another day of recording is half an hour of ticks.
+  // At this speed, the second day of the recording lasts for half an hour.
   return start({ binary, folder, origin, days: 2, speed: SPEED });
 }
 
@@ -89,5 +89,5 @@ export async function newest(url) {
   return Date.parse(items[0].slot);
 }
 
-/** Ticks a second of all pairs, from one moment to another. */
+/** Ticks of all pairs per second, between two slots of the recording. */
 export const rate = (from, to, elapsedMillis) => ((to - from) / SLOT_MILLIS / (elapsedMillis / 1_000)) * PAIRS.length;

@@ -31,7 +31,7 @@ new EventSource(`${pod}/v1/stream`).addEventListener("tick", ({ data: text }) =>
   times.push(time);
   prices.push(Number(price));
   for (const column of [times, prices]) column.shift();
-  // Both in one frame, as the page does.
+  // Redraw both charts in one frame, as the page does.
   frame ??= requestAnimationFrame(() => {
     frame = undefined;
     for (const { data, plot } of charts.values()) plot.setData(data);

@@ -1,6 +1,6 @@
-// What runs in a visited page before its own scripts. Each function is sent there as text, and knows nothing beside it.
+// Functions that run in a visited page before its own scripts. Each is sent there as text, so it can only use what is inside it.
 
-/** Takes the time of redraws, frames and long tasks. */
+/** Measures the times of redraws, frames and long tasks. */
 export function probe() {
   const probed = (window.probed = { redraws: [], frames: [], longTasks: [] });
   probed.begin = () => Object.assign(probed, { redraws: [], frames: [], longTasks: [] });
@@ -10,7 +10,7 @@ export function probe() {
     request((time) => {
       const began = performance.now();
       redraw(time);
-      // uPlot draws in a microtask, which is before this one in the queue.
+      // uPlot draws in a microtask that is ahead of this one in the queue.
       queueMicrotask(() => probed.redraws.push(performance.now() - began));
     });
 
@@ -25,7 +25,7 @@ export function probe() {
   const keep = (list) => probed.longTasks.push(...list.getEntries().map(({ duration }) => duration));
   new PerformanceObserver(keep).observe({ type: "longtask" });
 
-  /** Over which share of the canvases' width each colour is there. Averages are fainter, and do not count. */
+  /** The share of the canvases' width over which each colour is found. Averages are fainter and do not count. */
   probed.covered = (colours) => {
     const parts = colours.map((colour) => [1, 3, 5].map((place) => Number.parseInt(colour.slice(place, place + 2), 16)));
     const columns = parts.map(() => new Set());
@@ -42,7 +42,7 @@ export function probe() {
   };
 }
 
-/** Takes the time when the lines are there. */
+/** Records the time at which the lines are drawn. */
 export function probeDrawing({ colours, least }) {
   const look = () => {
     if (window.probed.covered(colours).every((share) => share >= least)) window.probed.drawn = performance.now();

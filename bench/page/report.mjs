@@ -1,9 +1,9 @@
-// The table, and the JSON beside it, as the other benchmarks write theirs.
+// Writes the results as a table and as JSON, in the same format as the other benchmarks.
 
 import { writeFileSync } from "node:fs";
 import { join } from "node:path";
 
-/** The value at a share of the way from the least to the most. */
+/** A quantile: `share` is 0 for the smallest value, and 1 for the largest. */
 export function at(values, share) {
   const sorted = values.toSorted((a, b) => a - b);
   return sorted[Math.round((sorted.length - 1) * share)];
@@ -13,7 +13,7 @@ export const median = (values) => at(values, 0.5);
 
 const digits = (value) => value.toFixed(value >= 100 ? 0 : value >= 1 ? 2 : 4);
 
-/** Prints the table, and keeps it with its JSON in a folder. */
+/** Prints the table, and writes it and the JSON to a directory. */
 export function write(folder, { scenario, other, commit, about, lines }) {
   const row = ({ name, unit, ours, other }) => `| ${name} | ${digits(ours)} ${unit} | ${digits(other)} ${unit} | ${other ? (ours / other).toFixed(2) : "–"} |`;
   const table = [

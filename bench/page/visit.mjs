@@ -1,4 +1,4 @@
-// Visits to a page, each in a browser of its own, with nothing cached.
+// Visits a page, each time in a new browser without a cache.
 
 import { setTimeout as pause } from "node:timers/promises";
 
@@ -6,9 +6,9 @@ import { DEADLINE_MILLIS, launch } from "../../cli/tests/browser/browser.mjs";
 import { newest, rate } from "./feed.mjs";
 import { probe, probeDrawing } from "./probe.mjs";
 
-/** A line that is there takes so much of its canvas's width; the rest is for the prices beside it. */
+/** The minimum share of the canvas's width that a complete line covers. The rest is for the prices next to it. */
 const LEAST_COVERED = 0.6;
-/** After so many redraws the browser has compiled what draws. */
+/** The number of redraws after which the browser has compiled the drawing code. */
 const WARM_UP = 30;
 
 async function visit({ url, size }, scripts, act) {
@@ -30,10 +30,10 @@ async function visit({ url, size }, scripts, act) {
   }
 }
 
-// Not asked once a frame: that would be a frame callback of the page's.
+// Polls at intervals instead of once per frame, because that would add a frame callback to the page.
 const until = (page, test, argument) => page.waitForFunction(test, argument, { polling: 100 });
 
-/** How large the page's chart is, the colours of its lines, and which browser this is. */
+/** The size of the page's chart, the colours of its lines, and the version of the browser. */
 export const look = (side) =>
   visit(side, [], async ({ page, browser }) => {
     await until(page, () => document.querySelector(".fresh"));
@@ -45,7 +45,7 @@ export const look = (side) =>
     return { ...chart, browser: browser.version() };
   });
 
-/** How long until the lines are there, and how much comes over the wire until then. */
+/** How long it takes until the lines are drawn, and how many bytes are transferred until then. */
 export const open = (side) =>
   visit(side, [[probe], [probeDrawing, { colours: side.colours, least: LEAST_COVERED }]], async ({ page, bytes }) => {
     const times = await until(page, () => {
@@ -55,14 +55,14 @@ export const open = (side) =>
     return { ...(await times.jsonValue()), bytes: bytes() };
   });
 
-/** What so many redraws take while ticks arrive. */
+/** Measures this many redraws while ticks arrive. */
 export const follow = (side, redraws) =>
   visit(side, [[probe]], async ({ page, devtools, browser }) => {
     const whole = await browser.newBrowserCDPSession();
     const metric = async (wanted) => (await devtools.send("Performance.getMetrics")).metrics.find(({ name }) => name === wanted).value;
     const meter = async () => ({
       thread: (await metric("TaskDuration")) * 1_000,
-      // Some of the pixels are made in other processes than the page's.
+      // Other processes than the page's render some of the pixels.
       browser: (await whole.send("SystemInfo.getProcessInfo")).processInfo.reduce((sum, { cpuTime }) => sum + cpuTime, 0) * 1_000,
       slot: await newest(side.pod),
       time: performance.now(),
@@ -75,12 +75,12 @@ export const follow = (side, redraws) =>
     const after = await meter();
     await devtools.send("HeapProfiler.collectGarbage");
     const heap = await metric("JSHeapUsedSize");
-    // Only now, as canvases that are read are slower from then on.
+    // Read the canvases only after the measurement, because reading one makes it slower.
     const image = () => page.evaluate(() => [...document.querySelectorAll("canvas")].map((canvas) => canvas.toDataURL()).join());
     const covered = await page.evaluate((colours) => window.probed.covered(colours), side.colours);
     const first = await image();
     await pause(1_000);
-    if (covered.some((share) => share < LEAST_COVERED)) throw new Error(`${side.url} draws lines over shares of ${covered} only`);
+    if (covered.some((share) => share < LEAST_COVERED)) throw new Error(`the lines of ${side.url} cover only these shares of the width: ${covered}`);
     if (first === (await image())) throw new Error(`${side.url} does not redraw`);
     const count = probed.redraws.length;
     const elapsed = after.time - before.time;

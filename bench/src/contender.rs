@@ -1,4 +1,4 @@
-//! The operations that Tickwell's store and SQLite both perform, and how much they keep.
+//! The operations that Tickwell's store and SQLite both perform, and how long both keep data.
 
 use std::{path::Path, time::Duration};
 

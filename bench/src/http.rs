@@ -70,11 +70,11 @@ pub fn run(seconds: u64, rounds: u64) -> Result<()> {
     }
     let about = [
         format!(
-            "{CONNECTIONS} connections, one request at a time each; clients have a thread of their own on the same machine"
+            "{CONNECTIONS} connections, one request at a time each; clients have their own thread on the same machine"
         ),
         format!("median of {rounds} rounds of {seconds} s, in turns"),
-        "Tickwell: limits, metrics, tags, checks of parameters, as by default".to_owned(),
-        "the other: hyper, answering ready bytes of the same length".to_owned(),
+        "Tickwell: default settings, with limits, metrics, ETags and validation of parameters".to_owned(),
+        "the other: hyper, which returns prepared responses of the same length".to_owned(),
         "the target for the newest price is a ratio of 0.8".to_owned(),
     ];
     report::write("http", "bare hyper", &about, &lines)
@@ -126,7 +126,7 @@ async fn exchange(address: SocketAddr, request: &str) -> Result<String> {
     stream.write_all(request.replace("\r\n\r\n", "\r\nconnection: close\r\n\r\n").as_bytes()).await?;
     let mut answer = String::new();
     stream.read_to_string(&mut answer).await?;
-    // As it is where the connection goes on.
+    // A connection that stays open does not have this header.
     Ok(answer.replace("connection: close\r\n", ""))
 }
 

@@ -4,7 +4,7 @@
 //! - [`store`]: that year written and read by Tickwell's store, and by SQLite.
 //! - [`rebuild`]: a log read into a store, and read by a consumer that only counts bytes.
 //! - [`pod`], [`http`], [`streams`]: a pod's responses compared with bare hyper, and its streams compared with raw sockets.
-//! - [`report`]: the table, and the JSON beside it.
+//! - [`report`]: writes results as a table and as JSON.
 
 mod backup;
 mod contender;
@@ -35,7 +35,7 @@ fn main() -> Result<()> {
         Some("rebuild") => rebuild::run(number("--records", 300_000)?, number("--rounds", 3)?),
         Some("http") => http::run(number("--seconds", 5)?, number("--rounds", 5)?),
         Some("streams") => streams::run(number("--clients", 3_000)?),
-        // Started by `store` as a process of its own, so that the measured memory is that of a single store.
+        // Started by `store` as a separate process, so that the measured memory is that of a single store.
         Some("opened") => store::opened(&arguments[1..]),
         _ => bail!(
             "bench store [--days N] | bench rebuild [--records N] [--rounds N] | bench http [--seconds N] [--rounds N] | \

@@ -64,7 +64,7 @@ async fn measure(records: u64, rounds: u64) -> Result<()> {
         "Tickwell: read, decode, check, windows of a day, store with roll-ups and quotes of 7 days, as a pod does"
             .to_owned(),
         "the other: the ordered push consumer of async-nats, which counts bytes".to_owned(),
-        "the target is a ratio of 0.5, the stretch 0.8".to_owned(),
+        "the target is a ratio of 0.5, and the stretch goal is 0.8".to_owned(),
     ];
     let lines = [line("records a second", "", rate(ours), rate(plain))];
     report::write("rebuild", "ordered push consumer", &about, &lines)

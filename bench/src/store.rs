@@ -39,7 +39,7 @@ pub fn run(days: u64) -> Result<()> {
     [&ours, &other].into_iter().try_for_each(fs::create_dir)?;
     let (records, write) = fill(days, &ours, &other)?;
     let bytes = [&ours, &other].map(|folder| size(folder));
-    eprintln!("opening each in a process of its own");
+    eprintln!("opening each store in its own process");
     let [mine, theirs] =
         [("ours", &ours), ("sqlite", &other)].map(|(kind, folder)| open_elsewhere(kind, folder, days));
     let (mine, theirs) = (mine?, theirs?);
@@ -63,7 +63,7 @@ pub fn run(days: u64) -> Result<()> {
         ("resident when ready", "MB"),
         ("resident after all questions", "MB"),
     ] {
-        let of = |told: &Value| told["took"][name].as_f64().with_context(|| format!("no {name} in {told}"));
+        let of = |run: &Value| run["took"][name].as_f64().with_context(|| format!("no {name} in {run}"));
         lines.push(line(name, unit, of(&mine)?, of(&theirs)?));
     }
     let mut about = vec![
@@ -110,15 +110,15 @@ fn open_elsewhere(kind: &str, folder: &Path, days: u64) -> Result<Value> {
     Ok(serde_json::from_slice(&output.stdout)?)
 }
 
-/// Opens one of the stores and runs all queries. This is a process of its own.
+/// Opens one of the stores and runs all queries. Runs in its own process.
 pub fn opened(arguments: &[String]) -> Result<()> {
-    let [kind, folder, days] = arguments else { bail!("opened KIND FOLDER DAYS") };
+    let [kind, folder, days] = arguments else { bail!("opened KIND DIRECTORY DAYS") };
     let (folder, days) = (Path::new(folder), days.parse()?);
-    let told = match kind.as_str() {
+    let result = match kind.as_str() {
         "ours" => ask::<Ours>(folder, days),
         _ => ask::<Sqlite>(folder, days),
     };
-    println!("{}", told?);
+    println!("{}", result?);
     Ok(())
 }
 

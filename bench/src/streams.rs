@@ -74,8 +74,8 @@ pub fn run(clients: u64) -> Result<()> {
         format!(
             "{clients} clients on one connection each, {TICKS} ticks; the clients' own memory counts for both"
         ),
-        "Tickwell: from the message of the log to the last client, taking in and storing included".to_owned(),
-        "the other: one write a client, of ready bytes".to_owned(),
+        "Tickwell: from the message of the log to the last client, including ingesting and storing".to_owned(),
+        "the other: one write of prepared bytes per client".to_owned(),
         "the target is 12 kB a client".to_owned(),
     ];
     let lines = [
@@ -120,7 +120,7 @@ async fn follow(
 async fn all(arrivals: &mut mpsc::UnboundedReceiver<Instant>, count: usize, sent: Instant) -> Result<f64> {
     let mut last = sent;
     for _ in 0..count {
-        last = last.max(arrivals.recv().await.context("a client has gone")?);
+        last = last.max(arrivals.recv().await.context("a client has disconnected")?);
     }
     Ok((last - sent).as_secs_f64() * 1_000.0)
 }

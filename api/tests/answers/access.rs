@@ -30,7 +30,7 @@ async fn a_key_is_required_if_any_is_configured() {
     ] {
         let answer = Rig::answer(&client, "/v1/prices/BTC-USD", &[(name, value)]).await;
         assert_eq!(answer.status, 200, "{name}: {value}");
-        // Shared caches must not keep answers to the holder of a key.
+        // Shared caches must not store responses to the holder of a key.
         assert!(answer.header("cache-control").unwrap().starts_with("private, max-age="), "{name}");
     }
     // A gateway may use `Authorization` for its own tokens.
@@ -114,7 +114,7 @@ async fn only_pages_of_configured_origins_may_read_answers() {
     foreign.assert_status(StatusCode::METHOD_NOT_ALLOWED);
     foreign.assert_header_is_not_exist("access-control-allow-origin");
 
-    // Without configured origins no page may read answers, and answers do not depend on the origin.
+    // Without configured origins, no page may read responses, and responses do not depend on the origin.
     let answer = rig.ask("/v1/prices/BTC-USD", &[("origin", origins[0])]).await;
     assert_eq!((answer.header("access-control-allow-origin"), answer.all("vary").len()), (None, 1));
 }

@@ -1,4 +1,4 @@
-//! Caching headers, and that a cached answer equals a new one.
+//! Caching headers, and that a cached response equals a new one.
 
 use crate::rig::{Answer, Rig, at, gap, tick};
 

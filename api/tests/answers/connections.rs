@@ -34,7 +34,7 @@ async fn get(address: SocketAddr, path: &str) -> String {
 async fn a_client_over_its_limit_learns_when_to_retry() {
     let rig = Rig::new();
     let served = rig.serve("3/h".parse().unwrap()).await;
-    // Errors count too, and every answer says how many requests are left.
+    // Errors count too, and every response says how many requests are left.
     for (path, status, left) in [
         ("/v1/pairs", 200, "r=2;t=1200"),
         ("/v1/nothing", 404, "r=1;t=2400"),

@@ -11,7 +11,7 @@ use crate::rig::{Rig, at, gap, tick, tick_record};
 /// The bytes of a tick of two sources, half a percent apart.
 fn wide_tick(pair: &str, seconds: i64) -> Vec<u8> {
     let mut record = tick_record(pair, seconds, "100");
-    let Body::Tick(tick) = &mut record.body else { unreachable!("a tick was asked for") };
+    let Body::Tick(tick) = &mut record.body else { unreachable!("a tick was requested") };
     let mut other = tick.evidence.quotes[0];
     other.source = "bitstamp".parse().unwrap();
     tick.evidence.quotes.push(other);

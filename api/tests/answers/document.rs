@@ -1,4 +1,4 @@
-//! The documents in the repository match the code, and answers match the documents.
+//! The documents in the repository match the code, and responses match the documents.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -75,19 +75,19 @@ impl Document {
     }
 }
 
-/// Checks that the document promises such an answer of this route: its status, the code of a problem, and its members
-/// in this order. Returns the names of the schemas that were checked.
+/// Checks that the document lists such a response of this route: its status, the code of a problem, and its members in
+/// this order. Returns the names of the schemas that were checked.
 pub(crate) fn assert_promised(path: &str, answer: &Answer) -> BTreeSet<String> {
     let document = &*COMMITTED;
     let mut checked = BTreeSet::new();
     // A route that is not in the document promises nothing.
     let Some(operation) = document.operation(path.split('?').next().unwrap()) else { return checked };
     let response = operation.at(&["responses", &answer.status.to_string()]);
-    assert!(response.is_some(), "{path} answered {}, which is not in the document", answer.status);
+    assert!(response.is_some(), "{path} returned {}, which is not in the document", answer.status);
     let response = response.unwrap();
     if let Some(code) = answer.body["code"].as_str() {
         let example = response.at(&["content", PROBLEM, "examples", code]);
-        assert!(example.is_some(), "{path} answered {code}, which is not in the document");
+        assert!(example.is_some(), "{path} returned {code}, which is not in the document");
     }
     let content = answer.header("content-type").and_then(|name| response.at(&["content", name]));
     if let (Some(content), Some(value)) = (content, Raw::parse(&answer.text)) {

@@ -1,4 +1,4 @@
-//! From log entries to HTTP answers: ingest, store, snapshots and routes together, in one process and with a manual
+//! From log entries to HTTP responses: ingest, store, snapshots and routes together, in one process and with a manual
 //! clock.
 #![expect(clippy::unwrap_used, clippy::indexing_slicing, reason = "tests stop at the first surprise")]
 

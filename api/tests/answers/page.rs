@@ -11,13 +11,13 @@ use serde_json::json;
 
 use crate::rig::{Answer, Rig, at, gap, gap_of, tick};
 
-/// The most bytes that the page and all its files may have.
+/// The maximum size of the page and all its files together.
 const MAX_BYTES: usize = 40_000;
 
 const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; img-src 'self'; \
     base-uri 'none'; form-action 'none'; frame-ancestors 'none'; require-trusted-types-for 'script'";
 
-/// `printf %s foo | sha256sum`.
+/// The output of `printf %s foo | sha256sum`.
 const KEY: &str = "one=2c26b46b68ffc68ff99b453c1d30413413422d706483bfa0f98a5e886266e7ae";
 
 fn folder() -> PathBuf {
@@ -81,7 +81,7 @@ async fn the_page_is_at_the_root() {
     assert_eq!(page.headers("content-security-policy"), [POLICY]);
     assert_eq!(page.header("x-content-type-options"), Some("nosniff"));
     assert!(!page.text.contains("{{"), "a placeholder is left: {}", page.text);
-    // It is cached as long as the prices that it shows.
+    // The page is cached as long as the prices that it shows.
     let prices = rig.get("/v1/prices").await;
     for name in ["cache-control", "x-tickwell-sequence", "vary"] {
         assert_eq!(page.header(name), prices.header(name), "{name}");
@@ -183,7 +183,7 @@ async fn the_page_is_small_and_needs_no_other_host() {
     rig.send(vec![tick("BTC-USD", 10, "100")]).await;
     let page = rig.get("/").await;
     for reference in references(&page.text).into_iter().filter(|reference| !reference.starts_with('#')) {
-        // One of them may be a stream, which does not end.
+        // The body is not read, because one of these may be a stream, which does not end.
         let answer = rig.client().get(reference).send().await;
         assert_eq!(answer.0.status().as_u16(), 200, "{reference}");
     }
@@ -211,7 +211,7 @@ async fn without_scripts_the_page_shows_the_same_prices() {
     assert!(plain(&page.text).contains(&format!("As of sequence {sequence}<")), "{}", plain(&page.text));
 }
 
-/// The cells of a price, from the API's answer.
+/// The cells of a price, from the API's response.
 fn cells(item: &serde_json::Value) -> Vec<String> {
     let text = |name: &str| item[name].as_str().unwrap().to_owned();
     let state = if item["stale"] == json!(true) { "stale" } else { "fresh" };

@@ -1,4 +1,4 @@
-//! Answers as of an earlier sequence.
+//! Responses at an earlier sequence (`at_sequence`).
 
 use std::{collections::BTreeMap, time::Duration};
 
@@ -38,12 +38,12 @@ fn pinned(path: &str, sequence: u64) -> String {
     format!("{path}{mark}at_sequence={sequence}")
 }
 
-/// An answer with a fixed trace id, so that problems are the same too.
+/// The response to a request with a fixed trace id, so that problems are the same too.
 async fn traced(rig: &Rig, path: &str) -> Answer {
     rig.ask(path, &[("traceparent", "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01")]).await
 }
 
-/// The answer as of a sequence stays the same, also after a restart, until the sequence is too old.
+/// The response at a sequence stays the same, also after a restart, until the sequence is too old.
 #[tokio::test]
 async fn an_answer_as_of_a_sequence_equals_the_answer_given_at_that_time() {
     for seed in 20..22 {
@@ -131,7 +131,7 @@ async fn pages_stay_at_their_sequence() {
             loop {
                 let answer = rig.get(&path).await;
                 assert_eq!(answer.header("x-tickwell-sequence"), Some("8"), "{path}");
-                // The slots between these have no record, and the pod notes them as a gap.
+                // The slots between these have no record, so the pod adds a gap with the cause log_lost.
                 let items = answer.body["items"].as_array().unwrap().iter();
                 found += items.filter(|item| item["cause"] != json!("log_lost")).count();
                 let Some(link) = answer.header("link") else { break };

@@ -21,7 +21,7 @@ impl RandomLog {
     pub(crate) fn new(seed: u64, records: usize) -> Self {
         let mut random = StdRng::seed_from_u64(seed);
         let (mut messages, mut covered) = (Vec::new(), Vec::new());
-        // Not at the start of a minute or an hour.
+        // The log does not begin at the start of a minute or an hour.
         let mut next = [3_590, 3_590 + 10 * random.random_range(1..60)];
         let mut cents = [9_701_230, 345_678];
         while messages.len() < records {
@@ -71,7 +71,7 @@ impl RandomLog {
         of_pair.filter_map(tick).collect()
     }
 
-    /// The position of the record that ends with a pair's slot.
+    /// The sequence of the record that ends with a pair's slot.
     pub(crate) fn sequence_of(&self, pair: &str, slot: Timestamp) -> u64 {
         let is_it = |record: &Option<(&str, i64, Option<String>)>| {
             record.as_ref().is_some_and(|(of, last, _)| *of == pair && at(*last) == slot)

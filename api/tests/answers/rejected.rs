@@ -79,7 +79,7 @@ async fn a_record_of_a_newer_version_stops_ingest_before_it() {
         matches!(report.first(), Some((_, Condition::Unready(reason))) if reason.contains("version 2"))
             .then_some(())
     };
-    testkit::wait_until("the pod says so", std::time::Duration::from_secs(60), halted).await;
+    testkit::wait_until("the pod is not ready", std::time::Duration::from_secs(60), halted).await;
     assert_eq!(rig.get("/readyz").await.status, 503);
     let price = rig.get("/v1/prices/BTC-USD").await;
     assert_eq!((price.header("x-tickwell-sequence"), &price.body["price"]), (Some("2"), &json!("100")));

@@ -1,4 +1,4 @@
-//! A pod without a network. Tests send it entries of a log and read its answers.
+//! A pod without a network. Tests send it entries of a log and read its responses.
 
 use std::{net::SocketAddr, sync::Arc, time::Duration};
 
@@ -138,7 +138,7 @@ impl Rig {
         let Self { ingest, stop, keep, retention, folder, last, client, pod, .. } = self;
         stop.cancel();
         ingest.await.unwrap().unwrap();
-        // The last handles to the store.
+        // These are the last handles to the store.
         drop((client, pod));
         Self::over(folder, keep, retention, last)
     }
@@ -210,7 +210,7 @@ impl Rig {
         self.batches.send(Batch { entries, pending: 0, first: Sequence(u64::MAX) }).await.unwrap();
     }
 
-    /// Skips positions, as a log does that has lost records.
+    /// Skips sequences, like a log that has lost records.
     pub(crate) fn lose(&mut self, count: u64) {
         self.last = Sequence(self.last.0 + count);
     }
@@ -230,7 +230,7 @@ impl Rig {
         self.ask(path, &[]).await
     }
 
-    /// An answer to a request with headers.
+    /// Sends a request with these headers.
     pub(crate) async fn ask(&self, path: &str, headers: &[(&'static str, &str)]) -> Answer {
         Self::answer(&self.client, path, headers).await
     }
@@ -241,7 +241,7 @@ impl Rig {
         TestClient::new(server::endpoint(state, process, config, metrics.clone()))
     }
 
-    /// The answer to a request of a client.
+    /// Sends a request with another client than the rig's own.
     pub(crate) async fn answer(
         client: &TestClient<SharedEndpoint>,
         path: &str,
@@ -258,12 +258,12 @@ impl Rig {
         answer
     }
 
-    /// The answer to a client that accepts this media type.
+    /// Sends a request that accepts this media type.
     pub(crate) async fn get_as(&self, path: &str, accept: &str) -> Answer {
         self.ask(path, &[("Accept", accept)]).await
     }
 
-    /// The body of an answer that is not JSON.
+    /// Sends a request, and returns the body as text.
     pub(crate) async fn text(&self, path: &str) -> String {
         self.client.get(path).send().await.0.take_body().into_string().await.unwrap()
     }
@@ -379,12 +379,12 @@ pub(crate) fn tick_record(pair: &str, seconds: i64, price: &str) -> Record {
     record(pair, Body::Tick(Tick { slot: slot(seconds), interval: interval(), price, spread, evidence }))
 }
 
-/// The bytes of a gap for which no source was asked.
+/// The bytes of a gap for which no source was polled.
 pub(crate) fn gap(pair: &str, from: i64, to: i64) -> Vec<u8> {
     gap_of(pair, from, to, GapCause::NoLeader, None)
 }
 
-/// The bytes of a gap for which this many sources were asked.
+/// The bytes of a gap for which this many sources were polled.
 pub(crate) fn gap_of(pair: &str, from: i64, to: i64, cause: GapCause, asked: Option<usize>) -> Vec<u8> {
     let (from, slot) = (slot(from), slot(to));
     let failed = |number| Judged {

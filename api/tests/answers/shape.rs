@@ -1,4 +1,4 @@
-//! What all answers have in common, and errors.
+//! What all responses have in common, and errors.
 
 use serde_json::json;
 
@@ -220,12 +220,12 @@ async fn a_request_body_is_refused() {
 async fn a_problem_carries_the_trace_id_of_its_request() {
     let rig = Rig::new();
     let id = "4bf92f3577b34da6a3ce929d0e0e4736";
-    let said = format!("00-{id}-00f067aa0ba902b7-01");
-    let unbelievable = format!("00-{id}-0000000000000000-01");
+    let valid = format!("00-{id}-00f067aa0ba902b7-01");
+    let invalid = format!("00-{id}-0000000000000000-01");
     for path in ["/v1/nothing", "/v1/prices", "/v1/pairs?x=1", "/v1/pairs?at_sequence=0", "/docs/nothing"] {
-        let answer = rig.ask(path, &[("traceparent", said.as_str())]).await;
+        let answer = rig.ask(path, &[("traceparent", valid.as_str())]).await;
         assert_eq!(answer.body["trace_id"], json!(id), "{path}");
-        let (one, other) = (rig.get(path).await, rig.ask(path, &[("traceparent", &unbelievable)]).await);
+        let (one, other) = (rig.get(path).await, rig.ask(path, &[("traceparent", &invalid)]).await);
         let trace = |answer: &crate::rig::Answer| answer.body["trace_id"].as_str().unwrap().to_owned();
         assert_eq!(trace(&one).len(), 32, "{path}");
         assert!(trace(&one) != trace(&other) && trace(&other) != id, "{path}");
@@ -233,7 +233,7 @@ async fn a_problem_carries_the_trace_id_of_its_request() {
 }
 
 #[tokio::test]
-async fn every_route_can_be_asked_for_its_head() {
+async fn every_route_supports_head_requests() {
     let mut rig = Rig::new();
     rig.send(vec![tick("BTC-USD", 10, "100")]).await;
     for path in [

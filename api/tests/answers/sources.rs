@@ -136,7 +136,7 @@ fn records_of(random: &mut StdRng, second: i64) -> Vec<Vec<u8>> {
     PAIRS.into_iter().map(&mut record).collect()
 }
 
-/// The expected answer, computed from all records.
+/// The expected response, computed from all records.
 fn naive(records: &[records::Record], least_from: i64) -> Value {
     let slots = records.iter().filter_map(|record| Some((record, record.covers()?.1)));
     let to = slots.clone().map(|(_, slot)| slot).max().unwrap();
@@ -267,7 +267,7 @@ async fn an_hour_with_too_many_records_is_shortened() {
     assert_eq!(total, 11_000);
     let body = rig.get(SOURCES).await.body;
     // The newest 10,000 records begin with slot 11, except for the pair that is ahead: its record of slot 11 is just
-    // before them. So the answer does not include that slot.
+    // before them. So the response does not include that slot.
     assert_eq!((&body["from"], &body["to"]), (&json!(at(110).to_string()), &json!(at(1_100).to_string())));
     assert_eq!(body["items"][0]["slots"], json!(99 * 100));
 }

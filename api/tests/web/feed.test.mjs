@@ -1,4 +1,5 @@
-// How the page follows the log, with a pod that fails as real ones do: it closes, breaks, refuses, falls silent and forgets.
+// How the page follows the log, with a pod that fails as real ones do: it closes or breaks connections, refuses requests,
+// stops responding, or no longer knows the cursor.
 //
 // The clock only advances when a test moves it, so nothing depends on the machine's speed.
 
@@ -50,7 +51,7 @@ afterEach(() => {
 /** Lets pending work run until a condition is true. */
 async function until(isSo, what = `${isSo}`) {
   for (let turn = 0; !isSo(); turn++) {
-    if (turn === MOST_TURNS) throw new Error(`it did not come about: ${what}`);
+    if (turn === MOST_TURNS) throw new Error(`did not happen: ${what}`);
     await new Promise(setImmediate);
   }
 }
@@ -77,7 +78,7 @@ const frame = ({ id, ...event }) => `id: ${id}\nevent: ${event.kind}\ndata: ${JS
 const end = (code) => `event: end\ndata: ${JSON.stringify({ code, detail: `It is ${code}.` })}\n\n`;
 const tick = (number) => ({ id: `a-${number}`, kind: "tick", number });
 
-/** A pod that answers each stream request with the next function, and afterwards never answers. */
+/** A pod that responds to each stream request with the next function, and afterwards never responds. */
 function pod(...answers) {
   const requests = [];
   replace("fetch", async (path, { headers: { ...sent }, signal }) => {
@@ -91,7 +92,7 @@ function pod(...answers) {
   return requests;
 }
 
-/** Follows the log and records all calls. It never ends, so the tests do not await it. */
+/** Follows the log and records all calls. `follow` never ends, so the tests do not await it. */
 function listen(begin = async () => {}) {
   const heard = { begins: 0, events: [], states: [], reasons: [] };
   follow({
@@ -155,12 +156,12 @@ test("events arrive as they are in the log, however the bytes are split and conn
       state: (state) => state === "live" || setImmediate(() => mock.timers.tick(PAUSE_MILLIS)),
     });
     await until(() => heard.length >= log.length, `${heard.length} of ${log.length} events`);
-    // It never ends, so leave it with a pod that never answers and a stopped clock.
+    // `follow` never ends, so leave it with a pod that never responds and a stopped clock.
     replace("fetch", () => new Promise(() => {}));
     await rest();
     stopClock();
     assert.deepEqual(heard, log);
-    assert.deepEqual(asked, expected, "it does not go on behind the last event");
+    assert.deepEqual(asked, expected, "it does not continue after the last event");
     assert.equal(begins, asked.filter((cursor) => !cursor).length);
   }, 100);
 });
@@ -205,7 +206,7 @@ for (const code of ["unknown_cursor", "sequence_gone", "log_replaced", "history_
       bodies.push(stream(signal));
       return bodies.at(-1).response;
     };
-    const requests = pod(open, () => json(409, { code, detail: "Begin anew." }), open, open);
+    const requests = pod(open, () => json(409, { code, detail: "Start again." }), open, open);
     const heard = listen();
     await until(() => bodies.length === 1);
     bodies[0].write(frame(tick(7)));
@@ -218,7 +219,7 @@ for (const code of ["unknown_cursor", "sequence_gone", "log_replaced", "history_
     }
     assert.deepEqual(requests.map(({ cursor }) => cursor), [undefined, "a-7", undefined]);
     assert.equal(heard.begins, 2);
-    assert.ok(heard.reasons.some((reason) => reason?.code === code && reason.message === "Begin anew."));
+    assert.ok(heard.reasons.some((reason) => reason?.code === code && reason.message === "Start again."));
 
     bodies[1].write(frame(tick(1)) + end(code));
     await until(() => heard.states.at(-1) === "reconnecting");

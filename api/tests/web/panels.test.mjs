@@ -26,7 +26,7 @@ test("adjacent gaps of one cause are joined, but not gaps of two causes or with 
   assert.deepEqual(lengths(item(1, 3), item(4, 4), item(5, 9)), [9_000]);
   assert.deepEqual(lengths(item(1, 3), item(4, 4, "not_polled"), item(5, 9)), [3_000, 1_000, 5_000]);
   assert.deepEqual(lengths(item(1, 3), item(5, 9)), [3_000, 5_000]);
-  // A gap that the stream repeats.
+  // The stream may repeat a gap.
   assert.deepEqual(lengths(item(1, 3), item(3, 3)), [3_000]);
 });
 

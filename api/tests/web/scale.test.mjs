@@ -70,7 +70,7 @@ test("price marks are round, evenly spaced, within the range, and labelled with 
   assert.deepEqual(labels(priceMarks(96_800, 97_300, 5)), ["96,800", "96,900", "97,000", "97,100", "97,200", "97,300"]);
   assert.deepEqual(labels(priceMarks(0.00001229, 0.00001261, 4)), ["0.0000123", "0.0000124", "0.0000125", "0.0000126"]);
   assert.deepEqual(labels(priceMarks(0.9989, 1.0011, 3)), ["0.999", "1.000", "1.001"]);
-  // With hardly any room for one mark.
+  // There is hardly any room for one mark.
   assert.deepEqual(labels(priceMarks(0.9, 2.1, 0.3)), ["2"]);
   await always((random) => {
     const low = random.magnitude(1e-8, 1e9);
@@ -96,7 +96,7 @@ test("price marks are round, evenly spaced, within the range, and labelled with 
     }
     const decimals = labels(marks).map((label) => label.split(".")[1] ?? "");
     assert.equal(new Set(decimals.map(({ length }) => length)).size, 1, context);
-    assert.ok(decimals[0] === "" || decimals.some((text) => !text.endsWith("0")), `digits for nothing: ${context}`);
+    assert.ok(decimals[0] === "" || decimals.some((text) => !text.endsWith("0")), `unnecessary digits: ${context}`);
   });
 });
 
@@ -125,7 +125,7 @@ test("time marks are round, evenly spaced, within the range, and labelled with t
   await always((random) => {
     const length = random.chance(0.1) ? YEAR : random.magnitude(MINUTE, YEAR);
     const from = random.between(Date.UTC(2019), Date.UTC(2031));
-    // A narrow phone has room for two.
+    // A narrow phone has room for two marks.
     const count = random.magnitude(2, 25);
     const marks = timeMarks(from, from + length, count);
     const context = `${new Date(from).toISOString()}, ${length / DAY} days, ${count}: ${labels(marks).join(" | ")}`;
@@ -196,7 +196,7 @@ test("a line keeps the first, lowest, highest and last of every pixel, and never
     }
 
     const kept = line.filter(Boolean);
-    assert.deepEqual(kept, points.filter((point) => kept.includes(point)), "the order is another");
+    assert.deepEqual(kept, points.filter((point) => kept.includes(point)), "the order has changed");
     for (const column of columns.values()) {
       const left = column.filter((point) => kept.includes(point));
       const extremes = (of) => [min, max].map((extreme) => extreme(...of.map(({ close }) => close)));
@@ -208,9 +208,9 @@ test("a line keeps the first, lowest, highest and last of every pixel, and never
     const strokes = [[]];
     for (const point of line) point ? strokes.at(-1).push(point) : strokes.push([]);
     const expected = runs.map((run) => run.filter((point) => kept.includes(point)));
-    assert.deepEqual(strokes, expected, "a stroke is not one run");
+    assert.deepEqual(strokes, expected, "a stroke is not exactly one run");
 
-    for (const stroke of strokes) assert.deepEqual(decimated(stroke, Infinity, x), stroke, "a second time takes more");
+    for (const stroke of strokes) assert.deepEqual(decimated(stroke, Infinity, x), stroke, "thinning again removes more points");
   });
 });
 
@@ -278,9 +278,9 @@ test("the price range contains every point, and stays while it does", async () =
 
     assert.equal(priceRange(range, low, high), range, `${low} to ${high} does not stay`);
     const [lower, higher] = [low - spread * random.between(0, 0.05), high + spread * random.between(0, 0.05)];
-    assert.equal(priceRange(range, lower, higher), range, `${low} to ${high} hops for ${lower} to ${higher}`);
+    assert.equal(priceRange(range, lower, higher), range, `${low} to ${high} changes for ${lower} to ${higher}`);
 
-    // It changes if it is far too large, beside the prices, or touched by one.
+    // The range changes if it is far too large, if it does not contain the prices, or if one is too close to its edge.
     const others = [
       { low: low - spread * random.between(1, 9), high: high + spread * random.between(1, 9) },
       { low: high + spread, high: high + spread * 2 },
@@ -298,15 +298,15 @@ test("the price range contains every point, and stays while it does", async () =
 test("a random walk stays within the range, and the range changes rarely", async () => {
   await always((random) => {
     const prices = feed(random, 400, SECOND).map(({ close }) => close);
-    let [range, hops] = [undefined, 0];
+    let [range, changes] = [undefined, 0];
     for (let index = 100; index < prices.length; index++) {
       const seen = prices.slice(index - 100, index);
       const next = priceRange(range, min(...seen), max(...seen));
       assert.ok(next.low < min(...seen) && next.high > max(...seen));
-      if (next !== range) hops++;
+      if (next !== range) changes++;
       range = next;
     }
-    assert.ok(hops < 100, `it hops ${hops} times`);
+    assert.ok(changes < 100, `it changes ${changes} times`);
   }, 50);
 });
 
@@ -338,7 +338,7 @@ test("a zoom keeps the time under the pointer, respects its limits, and never sh
     assert.ok(abs(view.to - view.from - expected) < 1, context);
     assert.ok(view.to <= newest + 0.01, context);
     const stays = abs((time - view.from) / expected - (time - from) / length) < 1e-6;
-    // Only the limit at the newest time may move it.
+    // The time may only move because the view must not extend beyond the newest time.
     assert.ok(stays || (abs(view.to - newest) < 0.01 && time <= view.to), context);
     assert.ok(stays || factor > 1, context);
   });

@@ -99,12 +99,12 @@ test("a change equals the difference of integers", async () => {
     const context = `${earlier} to ${later}: ${amount}, ${ratio}`;
 
     const sign = difference > 0n ? "+" : difference < 0n ? MINUS : "";
-    const told = amount.replace(/^[+−]/, "");
+    const unsigned = amount.replace(/^[+−]/, "");
     assert.equal(direction, { "+": "up", [MINUS]: "down", "": "same" }[sign], context);
-    assert.equal(amount, sign + told, context);
-    assert.equal(units(told), difference < 0n ? -difference : difference, context);
-    assert.equal(places(told), Math.max(places(earlier), places(later)), context);
-    assert.equal(told, grouped(told.replaceAll(",", "")), context);
+    assert.equal(amount, sign + unsigned, context);
+    assert.equal(units(unsigned), difference < 0n ? -difference : difference, context);
+    assert.equal(places(unsigned), Math.max(places(earlier), places(later)), context);
+    assert.equal(unsigned, grouped(unsigned.replaceAll(",", "")), context);
 
     const exact = Number(difference) / Number(units(earlier)) * 100;
     const number = Number(ratio.replace(MINUS, "-").replace(" %", ""));
@@ -159,9 +159,9 @@ test("times are UTC", async () => {
     const time = random.whole(Date.UTC(2010), Date.UTC(2040));
     const at = new Date(time);
     const [year, month, day] = [at.getUTCFullYear(), at.getUTCMonth(), at.getUTCDate()];
-    const told = [at.getUTCHours(), at.getUTCMinutes(), at.getUTCSeconds()].map(two).join(":");
-    assert.equal(clock(time), told);
-    assert.equal(moment(time), `${year}-${two(month + 1)}-${two(day)} ${told}`);
+    const expected = [at.getUTCHours(), at.getUTCMinutes(), at.getUTCSeconds()].map(two).join(":");
+    assert.equal(clock(time), expected);
+    assert.equal(moment(time), `${year}-${two(month + 1)}-${two(day)} ${expected}`);
     // Some versions of the platform abbreviate September with four letters.
     assert.equal(date(time).replace("Sept", "Sep"), `${day} ${months[month]}`);
   });

@@ -57,7 +57,11 @@ async fn every_stage_reports_a_pod_that_cannot_start() {
         assert_eq!(outcome.code, Some(1), "{component}: {}", outcome.told());
         let line = format!("it: {reason}: for a reason");
         assert!(outcome.err.lines().any(|it| it == line), "{component}: {}", outcome.told());
-        assert!(outcome.took < Duration::from_secs(60), "the script waited for {component}: {:?}", outcome.took);
+        assert!(
+            outcome.took < Duration::from_secs(60),
+            "the script waited for {component}: {:?}",
+            outcome.took
+        );
         Some(())
     });
     join_all(reported).await;

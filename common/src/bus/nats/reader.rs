@@ -8,24 +8,23 @@
 //! consumer starts at the newest message that the reader has seen. Before the reader uses its messages, it compares the
 //! identity of the log, and that first message, with what it knows.
 
+mod position;
+
 use std::{pin::Pin, time::Duration};
 
 use async_nats::jetstream::{
     Message,
-    consumer::{
-        AckPolicy, Consumer, DeliverPolicy,
-        pull::{self, MessagesError},
-    },
-    stream::{Config, Info, RawMessageErrorKind},
+    consumer::pull::{self, MessagesError},
 };
 use async_trait::async_trait;
 use futures::{FutureExt, StreamExt, stream::Peekable};
+use position::{Position, StreamCheck};
 use tokio::{
     sync::watch,
     time::{Instant, sleep, sleep_until},
 };
 
-use super::{Nats, REQUEST_TIMEOUT, entry, replicas::Replicas, stream::identity};
+use super::{Nats, REQUEST_TIMEOUT, entry, stream::identity};
 use crate::{
     bus::{Batch, Entry, LogIdentity, LogReader, ReadError},
     domain::{Record, Sequence, Timestamp},
@@ -36,15 +35,9 @@ use crate::{
 /// keep them short.
 const MAX_BATCH_ENTRIES: usize = 1_000;
 
-/// How many messages the reader requests from the server at once.
-const PULL_MESSAGES: usize = 500;
-
 /// The pause between checks of the stream. Together with the timeout of a request this is five seconds, so the reader
 /// notices within that time that the log is unavailable, was deleted or was replaced, whatever the feed's interval is.
 const CHECK_PAUSE: Duration = Duration::from_secs(5).saturating_sub(REQUEST_TIMEOUT);
-
-/// The server deletes a consumer that has been idle for this long.
-const CONSUMER_EXPIRES_AFTER: Duration = Duration::from_secs(30);
 
 /// The pause before checking again whether the servers agree. Each check sends several requests to all of them.
 const DOUBT_PAUSE: Duration = Duration::from_secs(3);
@@ -68,21 +61,6 @@ pub struct NatsReader {
     disputed: bool,
 }
 
-/// The reader's position, and the log to which it belongs.
-struct Position {
-    nats: Nats,
-    identity: LogIdentity,
-    cursor: Sequence,
-    /// The oldest message of the stream at the last check.
-    first: Sequence,
-    /// Whether messages were missing before the newest one, so that `first` must be updated.
-    has_skipped: bool,
-    /// The newest message that the reader has seen, which identifies the log.
-    newest: Option<Entry>,
-    /// The stream's options at the last check.
-    settings: Option<Config>,
-}
-
 /// The messages of one consumer.
 struct Messages {
     stream: Peekable<pull::Stream>,
@@ -90,13 +68,6 @@ struct Messages {
     delivered: u64,
     /// Whether the newest message seen before has arrived again, or has expired.
     proven: bool,
-}
-
-/// The result of a check of the stream.
-struct StreamCheck {
-    /// How many messages there are between the cursor and the end of the stream.
-    behind: u64,
-    info: Info,
 }
 
 impl Nats {
@@ -156,128 +127,6 @@ impl LogReader for NatsReader {
         self.position
             .require_on_leader(sequence, |entry| entry.record().is_ok_and(|found| found == *record))
             .await
-    }
-}
-
-impl Position {
-    /// Checks the stream. Fails permanently if it is not the stream to which the cursor belongs.
-    async fn check(&mut self) -> Result<StreamCheck, ReadError> {
-        let info = self.nats.stream_info().await?;
-        let found = identity(&info);
-        if found != self.identity {
-            return Err(ReadError::Replaced(format!(
-                "its identity was {}, now it is {found}",
-                self.identity
-            )));
-        }
-        if self.settings.as_ref() != Some(&info.config) {
-            self.nats.log_differences(&info.config);
-            self.settings = Some(info.config.clone());
-        }
-        let (last, cursor) = (info.state.last_sequence, self.cursor);
-        self.first = Sequence(info.state.first_sequence);
-        let Some(behind) = last.checked_sub(cursor.0) else {
-            let reason = format!("it ends at sequence {last}, but this reader is already at {cursor}");
-            return Err(self.gone_or_in_doubt(cursor, reason, &info).await);
-        };
-        Ok(StreamCheck { behind, info })
-    }
-
-    /// Creates a consumer that starts at the newest message seen.
-    async fn consumer(&self) -> Result<pull::Stream, ReadError> {
-        self.nats.require_connection()?;
-        let begin = self.newest.as_ref().map_or(self.cursor.next(), |newest| newest.sequence);
-        let config = pull::Config {
-            // With a name and a single filter, the filter is part of the request's subject and can be part of a permission.
-            name: Some(consumer_name()),
-            filter_subject: self.nats.subjects.all(),
-            deliver_policy: DeliverPolicy::ByStartSequence { start_sequence: begin.0 },
-            ack_policy: AckPolicy::None,
-            inactive_threshold: CONSUMER_EXPIRES_AFTER,
-            memory_storage: true,
-            num_replicas: 1,
-            ..pull::Config::default()
-        };
-        let created = self.nats.context.create_consumer_on_stream(config, &self.nats.stream).await;
-        let consumer: Consumer<pull::Config> = created.map_err(|error| self.nats.request_error(error))?;
-        let messages = consumer.stream().max_messages_per_batch(PULL_MESSAGES).messages().await;
-        messages.map_err(|error| self.nats.request_error(error))
-    }
-
-    /// Fails unless the stream's leader has the expected message at a position, or the message has expired.
-    async fn require_on_leader(
-        &mut self,
-        sequence: Sequence,
-        is_expected: impl Fn(&Entry) -> bool,
-    ) -> Result<(), ReadError> {
-        let stream = self.nats.context.get_stream_no_info(&self.nats.stream).await;
-        let stream = stream.map_err(|error| self.nats.request_error(error))?;
-        let found = stream.get_raw_message(sequence.0).await;
-        // The order matters: if the server is the confirmed leader now, it was the leader when it returned the message.
-        let StreamCheck { info, .. } = self.check().await?;
-        let holds = match found {
-            Ok(message) => is_expected(&entry(message.sequence, Some(&message.headers), message.payload)),
-            Err(error) if error.kind() == RawMessageErrorKind::NoMessageFound => sequence < self.first,
-            Err(error) => return Err(self.nats.request_error(error)),
-        };
-        if !holds {
-            let reason = format!("its message {sequence} has changed");
-            return Err(self.gone_or_in_doubt(sequence, reason, &info).await);
-        }
-        Ok(())
-    }
-
-    /// Moves the cursor to a message and adds it to the batch.
-    fn advance(&mut self, entry: Entry, batch: &mut Batch) {
-        if entry.sequence > self.cursor.next() {
-            // The code that processes the batch notices the missing messages by their sequences.
-            let (from, before) = (self.cursor.next().0, entry.sequence.0);
-            tracing::warn!(event = "messages_missing", from, before, "the log no longer has these messages");
-            self.has_skipped = true;
-        }
-        self.cursor = entry.sequence;
-        batch.entries.push(entry);
-    }
-
-    /// Whether a message differs from the one that was seen at the same position.
-    fn contradicts(&self, found: &Entry) -> bool {
-        let seen = self.newest.as_ref().filter(|newest| newest.sequence == found.sequence);
-        seen.is_some_and(|seen| !is_same(seen, found))
-    }
-
-    /// Checks with the leader whether this is another log. The server that runs the consumer may itself be damaged.
-    async fn verify_newest(&mut self) -> Result<(), ReadError> {
-        let Some(newest) = self.newest.clone() else { return Ok(()) };
-        let sequence = newest.sequence;
-        self.require_on_leader(sequence, |found| is_same(&newest, found)).await?;
-        tracing::warn!(
-            event = "replica_differs",
-            %sequence,
-            "a NATS server delivered a message that differs from the leader's; creating a new consumer"
-        );
-        Ok(())
-    }
-
-    /// The error if the log does not have a message that this reader has seen. It is permanent unless another server has the
-    /// message, or may have it.
-    async fn gone_or_in_doubt(&self, sequence: Sequence, reason: String, info: &Info) -> ReadError {
-        let replicas = Replicas::of(info);
-        if !replicas.are_all_current() {
-            let behind = replicas.behind.join(", ");
-            return ReadError::InDoubt(format!(
-                "{reason}; these servers are down or not up to date: {behind}"
-            ));
-        }
-        let end = Sequence(info.state.last_sequence);
-        let held = match self.nats.is_held_elsewhere(sequence, info).await {
-            Ok(false) => self.nats.is_held_elsewhere(end.next(), info).await,
-            held => held,
-        };
-        match held {
-            Ok(true) => ReadError::InDoubt(format!("{reason}; the servers disagree about it")),
-            Ok(false) => ReadError::Replaced(format!("{reason}, so it has lost records")),
-            Err(error) => error,
-        }
     }
 }
 
@@ -446,15 +295,4 @@ impl NatsReader {
             self.position.advance(entry, batch);
         }
     }
-}
-
-/// Compares two messages. A message that was rebuilt from a store may lack fields that the codec does not know, so records
-/// are compared as well.
-fn is_same(one: &Entry, other: &Entry) -> bool {
-    one == other || matches!((one.record(), other.record()), (Ok(one), Ok(other)) if one == other)
-}
-
-/// A unique name. All readers of the stream share one namespace.
-fn consumer_name() -> String {
-    format!("tickwell-api-{:016x}", rand::random::<u64>())
 }
