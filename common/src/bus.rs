@@ -175,9 +175,9 @@ pub enum ReadError {
         /// How many messages were examined.
         messages: u64,
     },
-    /// A newer version of Tickwell has written to the log.
-    #[error("the log contains records of a newer version")]
-    TooNew(#[source] DecodeError),
+    /// Another version of Tickwell has written to the log.
+    #[error("the log contains records of another version")]
+    OtherVersion(#[source] DecodeError),
 }
 
 /// Appends records.
@@ -244,7 +244,7 @@ impl ReadError {
             Self::Refused(_) => Some(Trouble::Refused),
             Self::Restoring { .. } => Some(Trouble::Restoring),
             Self::InDoubt(_) => Some(Trouble::InDoubt),
-            Self::Replaced(_) | Self::Closed | Self::Buried { .. } | Self::TooNew(_) => None,
+            Self::Replaced(_) | Self::Closed | Self::Buried { .. } | Self::OtherVersion(_) => None,
         }
     }
 }

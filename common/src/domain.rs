@@ -14,7 +14,9 @@ mod words;
 
 pub use pair::{Asset, AssetError, Pair, PairError};
 pub use price::{Price, PriceError};
-pub use quote::{Failure, Judged, Observation, Quote, SourceName, SourceNameError, Verdict};
+pub use quote::{
+    Basis, Failure, Judged, Observation, PriceRule, Quote, Reported, SourceName, SourceNameError, Verdict,
+};
 pub use ratio::{Ratio, RatioError};
 pub use record::{
     Body, Epoch, Evidence, Gap, GapCause, Lead, LeaderId, LeaderIdError, Origin, Policy, Record, Sequence,

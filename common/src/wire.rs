@@ -11,7 +11,7 @@ mod format;
 use crate::domain::Record;
 
 /// The version of the format. Other versions are not supported.
-pub const VERSION: u32 = 1;
+pub const VERSION: u32 = 2;
 
 /// The largest record that is accepted. A tick with twenty sources has about 4 kB.
 pub const MAX_RECORD_BYTES: usize = 64 * 1024;
@@ -23,10 +23,8 @@ pub const MAX_QUOTES: usize = 200;
 /// Why a message could not be decoded.
 #[derive(Debug, thiserror::Error)]
 pub enum DecodeError {
-    /// A newer version of Tickwell wrote the record. Readers must stop here, because skipping it could hide prices.
-    #[error(
-        "the record has version {found}, but this program only supports version {VERSION}: upgrade it first"
-    )]
+    /// Another version of Tickwell wrote the record. Readers must stop here, because skipping it could hide prices.
+    #[error("the record has version {found}, but this program only supports version {VERSION}: {}", remedy(*found))]
     UnknownVersion {
         /// The record's version.
         found: u32,
@@ -40,6 +38,15 @@ pub enum DecodeError {
     /// Not a valid record: from another program, damaged or inconsistent.
     #[error("not a valid record")]
     Malformed(#[source] serde_json::Error),
+}
+
+fn remedy(found: u32) -> &'static str {
+    match found > VERSION {
+        true => "upgrade it first",
+        false => {
+            "the log was written before the first release; start a new stream (bus.stream) or delete the old one"
+        }
+    }
 }
 
 /// Encodes a record as the content of a log message.

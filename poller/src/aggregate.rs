@@ -1,7 +1,9 @@
 //! Turns quotes into a tick or a gap: a pure function of quotes, policy and slot.
 //!
 //! 1. Quotes of shadow sources are not used.
-//! 2. Failed, stale and frozen quotes, and those from the future, are dropped.
+//! 2. Failed, stale and frozen quotes, and those from the future, are dropped. A quote is frozen if nothing of
+//!    it has changed for `frozen_after` and the median of its live peers has moved away from it. A quote that
+//!    stands still because its market does is not contradicted by its peers.
 //! 3. Quotes further than `max_deviation` from the median of the rest are outliers.
 //! 4. While the rest are still further apart than that, the farthest one is an outlier too, as long as a
 //!    majority remains.
@@ -47,6 +49,7 @@ pub fn aggregate(quotes: &[Quote], policy: &Policy, slot: Slot, interval: Interv
             interval,
             price,
             spread: Ratio::distance(*low, *high, price),
+            backfilled: false,
             evidence: evidence(quotes, verdicts, Verdict::Used, policy),
         }),
         _ => {
@@ -67,12 +70,19 @@ fn reject(quote: &Quote, quotes: &[Quote], policy: &Policy) -> Option<Verdict> {
     if let Some(verdict) = mistimed(observation, policy) {
         return Some(verdict);
     }
-    let peer_moved = quotes
-        .iter()
-        .filter(|peer| !peer.shadow && peer.source != quote.source)
+    (unchanged_too_long(observation, policy) && peers_moved_away(quote, observation.price, quotes, policy))
+        .then_some(Verdict::Frozen)
+}
+
+/// Whether the live peers of a quote contradict its price: those that have changed recently enough.
+fn peers_moved_away(quote: &Quote, price: Price, quotes: &[Quote], policy: &Policy) -> bool {
+    let peers = quotes.iter().filter(|peer| !peer.shadow && peer.source != quote.source);
+    let live = peers
         .filter_map(|peer| peer.result.as_ref().ok())
-        .any(|peer| mistimed(peer, policy).is_none() && !unchanged_too_long(peer, policy));
-    (unchanged_too_long(observation, policy) && peer_moved).then_some(Verdict::Frozen)
+        .filter(|peer| mistimed(peer, policy).is_none() && !unchanged_too_long(peer, policy));
+    let mut prices: Vec<Price> = live.map(|peer| peer.price).collect();
+    prices.sort_unstable();
+    median(&prices).is_some_and(|median| !policy.movement().admits(price, median, median))
 }
 
 fn mark_outliers(quotes: &[Quote], verdicts: &mut [Option<Verdict>], is_outlier: impl Fn(Price) -> bool) {

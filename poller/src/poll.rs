@@ -297,9 +297,18 @@ impl Poll {
     fn quote(&mut self, asked: &Asked, pair: Pair) -> Quote {
         let (source, max_age) = (asked.member.source.name(), asked.member.max_age);
         let result = asked.answers.get(&pair).copied().unwrap_or(Err(Failure::Missing));
-        let result = result.map(|Sample { price, time }| {
-            let unchanged_since = self.memory.record(source, pair, price, asked.at);
-            Observation { price, observed_at: asked.at, source_time: time, unchanged_since, max_age }
+        let result = result.and_then(|sample| {
+            let unchanged_since = self.memory.record(source, pair, sample, asked.at);
+            let (price, basis) = sample.reported.price(&self.settings.policy).ok_or(Failure::Invalid)?;
+            Ok(Observation {
+                price,
+                basis,
+                reported: sample.reported,
+                observed_at: asked.at,
+                source_time: sample.time,
+                unchanged_since,
+                max_age,
+            })
         });
         Quote { source, shadow: asked.member.role == Role::Shadow, result }
     }

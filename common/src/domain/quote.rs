@@ -4,7 +4,7 @@ use std::{fmt, str::FromStr};
 
 use arrayvec::ArrayString;
 
-use super::{Price, Span, Timestamp, UnknownWord, Words};
+use super::{Policy, Price, Span, Timestamp, UnknownWord, Words};
 
 /// The longest source name. Source names are used as metric labels and JSON values.
 const MAX_NAME_LENGTH: usize = 24;
@@ -20,16 +20,79 @@ pub struct SourceName(ArrayString<MAX_NAME_LENGTH>);
 )]
 pub struct SourceNameError(String);
 
-/// The price of one pair that a source returned.
+crate::words! {
+    /// Which price of a quote counts, if the source returns both a last trade and an order book.
+    pub enum PriceRule ("price rule") {
+        /// The midpoint of bid and ask if the book is sane, otherwise the last trade.
+        Mid = "mid",
+        /// The last trade, otherwise the midpoint of bid and ask if the book is sane.
+        Last = "last",
+    }
+}
+
+crate::words! {
+    /// Where the price of a quote comes from.
+    pub enum Basis ("basis") {
+        /// The midpoint of bid and ask.
+        Mid = "mid",
+        /// The last trade.
+        Last = "last",
+        /// The close of a finished candle.
+        CandleClose = "candle_close",
+    }
+}
+
+/// The prices of one pair that a source returned, with their original digits.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Reported {
+    /// The price of the last trade.
+    pub last: Option<Price>,
+    /// The highest price that a buyer offers.
+    pub bid: Option<Price>,
+    /// The lowest price at which a seller offers.
+    pub ask: Option<Price>,
+}
+
+impl Reported {
+    /// Only the price of the last trade.
+    pub fn traded(last: Price) -> Self {
+        Self { last: Some(last), ..Self::default() }
+    }
+
+    /// The price that counts under a policy, and its basis. `None` if there is no last trade and no sane book.
+    ///
+    /// A book is sane if the bid is not above the ask and their distance is within `max_deviation`. A book whose sellers
+    /// have left would otherwise give a price that nobody trades at.
+    pub fn price(&self, policy: &Policy) -> Option<(Price, Basis)> {
+        let last = self.last.map(|last| (last, Basis::Last));
+        let mid = || self.midpoint(policy).map(|mid| (mid, Basis::Mid));
+        match policy.price {
+            PriceRule::Mid => mid().or(last),
+            PriceRule::Last => last.or_else(mid),
+        }
+    }
+
+    fn midpoint(&self, policy: &Policy) -> Option<Price> {
+        let (bid, ask) = (self.bid?, self.ask?);
+        let mid = bid.midpoint(ask);
+        (bid <= ask && policy.max_deviation.admits(bid, ask, mid)).then_some(mid)
+    }
+}
+
+/// The quote of one pair that a source returned.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Observation {
-    /// The source's price, with its original digits.
+    /// The price that counts.
     pub price: Price,
+    /// Where `price` comes from.
+    pub basis: Basis,
+    /// The prices that the source returned. Empty if the price is a candle's close.
+    pub reported: Reported,
     /// When the response had arrived, by the poller's clock.
     pub observed_at: Timestamp,
     /// The source's own time of the price, if it returns one.
     pub source_time: Option<Timestamp>,
-    /// Since when this source has returned the same price.
+    /// Since when this source has returned exactly the same prices and the same time.
     pub unchanged_since: Timestamp,
     /// The largest age of `source_time`, if the source has its own limit instead of the policy's.
     pub max_age: Option<Span>,
@@ -97,6 +160,16 @@ crate::words! {
         Missing = "missing",
         /// The price or the time is invalid: zero, negative, not a number, or out of range.
         Invalid = "invalid",
+        /// Not requested: the source's own list of markets does not contain the pair.
+        Unlisted = "unlisted",
+        /// The source lists the market, but trading is halted.
+        Halted = "halted",
+        /// The source reported that its service is unavailable.
+        Unavailable = "unavailable",
+        /// The source reported that it has locked this client out for a while.
+        LockedOut = "locked_out",
+        /// Instead of JSON, the source's content delivery network returned a page that checks for browsers.
+        Challenge = "challenge",
     }
 }
 
@@ -111,7 +184,7 @@ pub enum Verdict {
     Stale,
     /// The source's own time is too far ahead of the poller's clock.
     Future,
-    /// The price has not changed for too long, although other sources' prices have.
+    /// Nothing of the quote has changed for too long, although other sources' prices have moved away from it.
     Frozen,
     /// The source is a shadow source.
     Shadow,

@@ -46,6 +46,12 @@ impl Ratio {
         Decimal::from_i128_with_scale(i128::from(self.parts), Self::DECIMALS).normalize()
     }
 
+    /// A tenth of the ratio, rounded down.
+    #[must_use]
+    pub fn tenth(self) -> Self {
+        Self { parts: self.parts / 10 }
+    }
+
     /// Whether the ratio is zero.
     pub fn is_zero(self) -> bool {
         self.parts == 0

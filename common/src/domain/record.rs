@@ -2,7 +2,7 @@
 
 use std::{fmt, str::FromStr};
 
-use super::{Interval, Judged, Pair, Price, Ratio, Slot, Span, Timestamp};
+use super::{Interval, Judged, Pair, Price, PriceRule, Ratio, Slot, Span, Timestamp};
 
 /// A record's position in the log. The first position is 1. Zero means the position before the first record, and is the
 /// newest position of an empty log.
@@ -44,6 +44,8 @@ crate::words! {
         Disagreement = "disagreement",
         /// No poller was running.
         NoLeader = "no_leader",
+        /// A poller was running, but the pair was not in its settings.
+        NotConfigured = "not_configured",
         /// The poller was running but missed slots, because it was paused, or because the log was unavailable for longer than
         /// its queue can hold.
         Missed = "missed",
@@ -99,6 +101,8 @@ pub struct Tick {
     pub price: Price,
     /// (max − min) / median of the used quotes.
     pub spread: Ratio,
+    /// Whether the tick was added afterwards, from a source's candles, for slots before the pair's first live one.
+    pub backfilled: bool,
     /// The quotes and the policy from which the price was computed.
     pub evidence: Evidence,
 }
@@ -141,6 +145,11 @@ pub struct Evidence {
 /// The rules for computing a price from quotes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Policy {
+    /// The number of the rules themselves. It changes when the aggregator would compute something else from the same quotes
+    /// and policy.
+    pub rules: u32,
+    /// Which price of a quote counts.
+    pub price: PriceRule,
     /// The smallest number of usable quotes for a price; at least one.
     pub min_sources: u32,
     /// The largest distance of a quote from the median, and between any two used quotes.
@@ -149,9 +158,20 @@ pub struct Policy {
     pub max_quote_age: Span,
     /// How far a source's own time may be ahead of the poller's clock.
     pub max_clock_skew: Span,
-    /// How long a price may stay unchanged before the quote counts as frozen, if another source's price has changed
-    /// meanwhile.
+    /// How long a quote may stay unchanged before it counts as frozen, if the prices of other sources have moved away from
+    /// it.
     pub frozen_after: Span,
+}
+
+impl Policy {
+    /// The number of the rules that this version applies.
+    pub const RULES: u32 = 1;
+
+    /// How far the median of the other sources must be from a quote that stands still, so that it counts as frozen: a tenth
+    /// of `max_deviation`. Anything less may be a normal difference between the sources.
+    pub fn movement(&self) -> Ratio {
+        self.max_deviation.tenth()
+    }
 }
 
 impl Record {

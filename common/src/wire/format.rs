@@ -6,8 +6,8 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     domain::{
-        Body, Epoch, Evidence, Gap, GapCause, Interval, Judged, Lead, LeaderId, Observation, Origin, Pair,
-        Policy, Price, Ratio, Record, Slot, SourceName, Span, Tick, Timestamp, Verdict,
+        Basis, Body, Epoch, Evidence, Gap, GapCause, Interval, Judged, Lead, LeaderId, Observation, Origin, Pair,
+        Policy, Price, PriceRule, Ratio, Record, Reported, Slot, SourceName, Span, Tick, Timestamp, Verdict,
     },
     object::Object,
     text,
@@ -48,6 +48,8 @@ struct TickFormat {
     price: Price,
     #[serde(with = "text")]
     spread: Ratio,
+    #[serde(default, skip_serializing_if = "is_false")]
+    backfilled: bool,
     policy: Object<PolicyFormat>,
     quotes: Vec<QuoteFormat>,
 }
@@ -88,6 +90,9 @@ struct LeadFormat {
 
 #[derive(Serialize, Deserialize)]
 struct PolicyFormat {
+    rules: u32,
+    #[serde(with = "text")]
+    price: PriceRule,
     min_sources: u32,
     #[serde(with = "text")]
     max_deviation: Ratio,
@@ -114,6 +119,14 @@ struct ObservationFormat {
     #[serde(with = "text")]
     price: Price,
     #[serde(with = "text")]
+    basis: Basis,
+    #[serde(default, with = "text::option", skip_serializing_if = "Option::is_none")]
+    last: Option<Price>,
+    #[serde(default, with = "text::option", skip_serializing_if = "Option::is_none")]
+    bid: Option<Price>,
+    #[serde(default, with = "text::option", skip_serializing_if = "Option::is_none")]
+    ask: Option<Price>,
+    #[serde(with = "text")]
     observed_at: Timestamp,
     #[serde(with = "text::option")]
     source_time: Option<Timestamp>,
@@ -137,6 +150,7 @@ impl From<&Record> for RecordFormat {
                     origin,
                     price: tick.price,
                     spread: tick.spread,
+                    backfilled: tick.backfilled,
                     policy,
                     quotes,
                 })
@@ -178,6 +192,7 @@ impl TryFrom<RecordFormat> for Record {
                     interval: tick.interval,
                     price: tick.price,
                     spread: tick.spread,
+                    backfilled: tick.backfilled,
                     evidence: read_evidence(tick.policy, tick.quotes)?,
                 }),
             },
@@ -213,17 +228,26 @@ impl TryFrom<RecordFormat> for Record {
 }
 
 fn write_evidence(evidence: &Evidence) -> (Object<PolicyFormat>, Vec<QuoteFormat>) {
-    let Policy { min_sources, max_deviation, max_quote_age, max_clock_skew, frozen_after } = evidence.policy;
-    let policy = PolicyFormat { min_sources, max_deviation, max_quote_age, max_clock_skew, frozen_after };
+    let Policy { rules, price, min_sources, max_deviation, max_quote_age, max_clock_skew, frozen_after } =
+        evidence.policy;
+    let policy =
+        PolicyFormat { rules, price, min_sources, max_deviation, max_quote_age, max_clock_skew, frozen_after };
     let quotes = evidence.quotes.iter().map(|judged| QuoteFormat {
         source: judged.source,
         observation: judged.observation.map(
-            |Observation { price, observed_at, source_time, unchanged_since, max_age }| ObservationFormat {
-                price,
-                observed_at,
-                source_time,
-                unchanged_since,
-                max_quote_age: max_age,
+            |Observation { price, basis, reported, observed_at, source_time, unchanged_since, max_age }| {
+                let Reported { last, bid, ask } = reported;
+                ObservationFormat {
+                    price,
+                    basis,
+                    last,
+                    bid,
+                    ask,
+                    observed_at,
+                    source_time,
+                    unchanged_since,
+                    max_quote_age: max_age,
+                }
             },
         ),
         verdict: judged.verdict,
@@ -232,8 +256,10 @@ fn write_evidence(evidence: &Evidence) -> (Object<PolicyFormat>, Vec<QuoteFormat
 }
 
 fn read_evidence(Object(policy): Object<PolicyFormat>, quotes: Vec<QuoteFormat>) -> Result<Evidence, String> {
-    let PolicyFormat { min_sources, max_deviation, max_quote_age, max_clock_skew, frozen_after } = policy;
-    let policy = Policy { min_sources, max_deviation, max_quote_age, max_clock_skew, frozen_after };
+    let PolicyFormat { rules, price, min_sources, max_deviation, max_quote_age, max_clock_skew, frozen_after } =
+        policy;
+    let policy =
+        Policy { rules, price, min_sources, max_deviation, max_quote_age, max_clock_skew, frozen_after };
     if min_sources == 0 {
         return Err("min_sources: must be at least 1".to_owned());
     }
@@ -257,8 +283,20 @@ fn read_evidence(Object(policy): Object<PolicyFormat>, quotes: Vec<QuoteFormat>)
             ));
         }
         let observation = quote.observation.map(
-            |ObservationFormat { price, observed_at, source_time, unchanged_since, max_quote_age }| {
-                Observation { price, observed_at, source_time, unchanged_since, max_age: max_quote_age }
+            |ObservationFormat {
+                 price,
+                 basis,
+                 last,
+                 bid,
+                 ask,
+                 observed_at,
+                 source_time,
+                 unchanged_since,
+                 max_quote_age,
+             }| {
+                let reported = Reported { last, bid, ask };
+                let max_age = max_quote_age;
+                Observation { price, basis, reported, observed_at, source_time, unchanged_since, max_age }
             },
         );
         Ok(Judged { source: quote.source, observation, verdict: quote.verdict })
@@ -268,4 +306,8 @@ fn read_evidence(Object(policy): Object<PolicyFormat>, quotes: Vec<QuoteFormat>)
 
 fn on_grid(interval: Interval, instant: Timestamp) -> Result<Slot, String> {
     interval.slot(instant).ok_or_else(|| format!("{instant} is not a slot of interval {interval}"))
+}
+
+fn is_false(flag: &bool) -> bool {
+    !flag
 }

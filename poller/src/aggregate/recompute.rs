@@ -7,8 +7,8 @@
 use std::fmt;
 
 use common::domain::{
-    Body, Evidence, Failure, GapCause, Interval, Judged, Price, Quote, Ratio, Record, Slot, SourceName,
-    Verdict,
+    Basis, Body, Evidence, Failure, GapCause, Interval, Judged, Policy, Price, Quote, Ratio, Record, Reported,
+    Slot, SourceName, Verdict,
 };
 
 use super::aggregate;
@@ -20,6 +20,8 @@ pub enum Outcome {
     Agrees,
     /// The record has no quotes: it is a lead, or a gap for which no source was asked.
     NothingToRecompute,
+    /// The record was computed by rules that this version does not know.
+    OtherRules(u32),
 }
 
 /// The outcome of a slot.
@@ -48,6 +50,8 @@ pub enum Difference {
     Verdict(SourceName, Both<Verdict>),
     /// The gap has no quotes, but its cause requires them.
     QuotesMissing(GapCause),
+    /// The price of a source's quote, or its basis, does not follow from what the source reported.
+    Quote(SourceName),
     /// The quote of a source has been unchanged since a time after it was observed.
     TimesReversed(SourceName),
 }
@@ -72,7 +76,11 @@ pub fn recompute(record: &Record) -> Result<Outcome, Vec<Difference>> {
         },
         Body::Lead(_) => return Ok(Outcome::NothingToRecompute),
     };
+    if evidence.policy.rules != Policy::RULES {
+        return Ok(Outcome::OtherRules(evidence.policy.rules));
+    }
     let mut differences = compare(&record.body, &aggregate_again(evidence, slot, interval));
+    differences.extend(evidence.quotes.iter().filter_map(|judged| mispriced(judged, &evidence.policy)));
     differences.extend(evidence.quotes.iter().filter_map(reversed));
     if differences.is_empty() { Ok(Outcome::Agrees) } else { Err(differences) }
 }
@@ -81,11 +89,27 @@ fn comes_from_quotes(cause: GapCause) -> bool {
     match cause {
         GapCause::TooFewSources | GapCause::Disagreement => true,
         GapCause::NoLeader
+        | GapCause::NotConfigured
         | GapCause::Missed
         | GapCause::LogLost
         | GapCause::Retention
         | GapCause::Unreadable => false,
     }
+}
+
+/// A candle's close is the only price of its quote, so there is nothing to compare it with.
+fn mispriced(judged: &Judged, policy: &Policy) -> Option<Difference> {
+    let observation = judged.observation?;
+    let written = |price: Price, basis: Basis| (price.to_string(), basis);
+    let agrees = match observation.basis {
+        Basis::CandleClose => observation.reported == Reported::default(),
+        Basis::Mid | Basis::Last => {
+            let recomputed = observation.reported.price(policy);
+            recomputed.map(|(price, basis)| written(price, basis))
+                == Some(written(observation.price, observation.basis))
+        }
+    };
+    (!agrees).then_some(Difference::Quote(judged.source))
 }
 
 /// No verdict depends on this, so comparing verdicts would not find it.
@@ -193,6 +217,9 @@ impl fmt::Display for Difference {
             Self::Verdict(source, pair) => write!(formatter, "verdict on {source} {pair}"),
             Self::QuotesMissing(cause) => {
                 write!(formatter, "the gap has no quotes, but its cause {cause} requires them")
+            }
+            Self::Quote(source) => {
+                write!(formatter, "the price of {source} does not follow from what it reported")
             }
             Self::TimesReversed(source) => {
                 write!(

@@ -1,15 +1,17 @@
-//! What a slot needs to know of earlier ones: since when each source's price is unchanged, and where the log
+//! What a slot needs to know of earlier ones: since when each source's quote is unchanged, and where the log
 //! ends.
 
 use std::collections::BTreeMap;
 
-use common::domain::{Pair, Price, Record, SourceName, Timestamp};
+use common::domain::{Pair, Record, SourceName, Timestamp};
+
+use crate::source::Sample;
 
 /// What is known from earlier slots.
 #[derive(Debug, Default)]
 pub(super) struct Memory {
-    /// The newest price by source and pair, and since when it has been unchanged.
-    seen: BTreeMap<(SourceName, Pair), (Price, Timestamp)>,
+    /// The newest quote by source and pair, and since when it has been unchanged.
+    seen: BTreeMap<(SourceName, Pair), (Sample, Timestamp)>,
     /// Up to when the log covers every pair.
     covered: Option<Timestamp>,
 }
@@ -28,26 +30,27 @@ impl Memory {
         self.covered
     }
 
-    /// Records a price. Returns since when it has been unchanged.
+    /// Records a quote. Returns since when nothing of it has changed.
     pub(super) fn record(
         &mut self,
         source: SourceName,
         pair: Pair,
-        price: Price,
+        sample: Sample,
         at: Timestamp,
     ) -> Timestamp {
-        let seen = self.seen.entry((source, pair)).or_insert((price, at));
+        let seen = self.seen.entry((source, pair)).or_insert((sample, at));
         // After the clock was set back, the known time may be in the future.
-        *seen = if seen.0 == price { (price, seen.1.min(at)) } else { (price, at) };
+        *seen = if seen.0 == sample { (sample, seen.1.min(at)) } else { (sample, at) };
         seen.1
     }
 }
 
-fn seen(record: &Record) -> Vec<((SourceName, Pair), (Price, Timestamp))> {
+fn seen(record: &Record) -> Vec<((SourceName, Pair), (Sample, Timestamp))> {
     let quotes = record.body.evidence().into_iter().flat_map(|evidence| &evidence.quotes);
     let seen = quotes.filter_map(|judged| {
         let observation = judged.observation?;
-        Some(((judged.source, record.pair), (observation.price, observation.unchanged_since)))
+        let sample = Sample { reported: observation.reported, time: observation.source_time };
+        Some(((judged.source, record.pair), (sample, observation.unchanged_since)))
     });
     seen.collect()
 }

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use async_trait::async_trait;
-use common::domain::{Failure, Interval, Origin, Pair, Price, Slot, SourceName, Timestamp};
+use common::domain::{Failure, Interval, Origin, Pair, Price, Reported, Slot, SourceName, Timestamp};
 use tokio::time::Instant;
 
 use super::{key::Key, limit::Limit};
@@ -20,13 +20,20 @@ common::words! {
     }
 }
 
-/// A price as a source reported it.
+/// The prices of a pair as a source reported them.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Sample {
-    /// The price with the digits that the source sent.
-    pub price: Price,
-    /// The source's own timestamp for the price, if it sends one.
+    /// The prices, with the digits that the source sent.
+    pub reported: Reported,
+    /// The source's own timestamp for the prices, if it sends one.
     pub time: Option<Timestamp>,
+}
+
+impl Sample {
+    /// Only the price of the last trade.
+    pub fn traded(last: Price, time: Option<Timestamp>) -> Self {
+        Self { reported: Reported::traded(last), time }
+    }
 }
 
 /// What a source returned for each pair that it was asked for. Pairs without an entry are missing.

@@ -131,7 +131,7 @@ impl Recording {
     fn at(&self, instant: Timestamp) -> Result<Sample, Failure> {
         let later = self.rows.partition_point(|(time, _)| *time <= instant);
         let newest = later.checked_sub(1).and_then(|newest| self.rows.get(newest));
-        newest.map(|(time, price)| Sample { price: *price, time: Some(*time) }).ok_or(Failure::Missing)
+        newest.map(|(time, price)| Sample::traded(*price, Some(*time))).ok_or(Failure::Missing)
     }
 }
 

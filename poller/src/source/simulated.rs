@@ -56,7 +56,7 @@ impl Simulated {
             .sum();
         let cents = base_cents(pair) * (1_000_000 + market + own + far_off) / 1_000_000;
         let price = Price::new(Decimal::new(cents, 2)).map_err(|_| Failure::Invalid)?;
-        Ok(Sample { price, time: Some(slot.start()) })
+        Ok(Sample::traded(price, Some(slot.start())))
     }
 }
 

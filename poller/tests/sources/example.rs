@@ -67,7 +67,7 @@ impl Exchange for Example {
         let rows: Vec<Object<Row>> = serde_json::from_str(body).map_err(|_| Failure::Malformed)?;
         let read = |market: &Market| {
             let row = only(rows.iter().map(|Object(row)| row).filter(|row| row.symbol == market.symbol))?;
-            Ok(Sample { price: price_of(row.last)?, time: Some(seconds_of(row.time)?) })
+            Ok(Sample::traded(price_of(row.last)?, Some(seconds_of(row.time)?)))
         };
         Ok(answers(markets, read))
     }

@@ -95,7 +95,7 @@ pub(super) fn readable(message: StreamMessage) -> Result<Option<Record>, ReadErr
     match entry(message.sequence, Some(&message.headers), message.payload).record() {
         Ok(record) => Ok(Some(record)),
         Err(NotRecord::Undecodable(error @ DecodeError::UnknownVersion { .. })) => {
-            Err(ReadError::TooNew(error))
+            Err(ReadError::OtherVersion(error))
         }
         Err(_) => Ok(None),
     }

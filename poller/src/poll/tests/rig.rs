@@ -74,7 +74,7 @@ impl Source for Scripted {
         let answer = match tokio::time::timeout_at(deadline, tokio::time::sleep(self.takes)).await {
             Ok(()) => {
                 let time = self.clock.as_ref().map(|clock| clock.correct());
-                Ok(Sample { price: price.parse().unwrap(), time })
+                Ok(Sample::traded(price.parse().unwrap(), time))
             }
             Err(_) => Err(Failure::Timeout),
         };

@@ -81,7 +81,7 @@ impl Exchange for Binance {
         let rows: Vec<Object<Row>> = serde_json::from_str(body).map_err(|_| Failure::Malformed)?;
         let read = |market: &Market| {
             let row = only(rows.iter().map(|Object(row)| row).filter(|row| row.symbol == market.symbol))?;
-            Ok(Sample { price: price_of(row.price)?, time: None })
+            Ok(Sample::traded(price_of(row.price)?, None))
         };
         Ok(answers(markets, read))
     }

@@ -65,7 +65,7 @@ impl Exchange for Bitfinex {
             if row.len() != COLUMNS {
                 return Err(Failure::Malformed);
             }
-            Ok(Sample { price: price_of_number(row.get(LAST).copied())?, time: None })
+            Ok(Sample::traded(price_of_number(row.get(LAST).copied())?, None))
         };
         Ok(answers(markets, read))
     }

@@ -63,7 +63,7 @@ impl Exchange for Bitstamp {
         let rows: Vec<Object<Row>> = serde_json::from_str(body).map_err(|_| Failure::Malformed)?;
         let read = |market: &Market| {
             let row = only(rows.iter().map(|Object(row)| row).filter(|row| row.pair == market.symbol))?;
-            Ok(Sample { price: price_of(row.last)?, time: Some(seconds_of(row.timestamp)?) })
+            Ok(Sample::traded(price_of(row.last)?, Some(seconds_of(row.timestamp)?)))
         };
         Ok(answers(markets, read))
     }

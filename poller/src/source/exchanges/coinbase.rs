@@ -58,7 +58,7 @@ impl Exchange for Coinbase {
         let Object(body): Object<Body> = serde_json::from_str(body).map_err(|_| Failure::Malformed)?;
         let time: Timestamp = body.time.parse().map_err(|_| Failure::Invalid)?;
         // The body does not name its pair. The request was for a single one.
-        Ok(answers(markets, |_| Ok(Sample { price: price_of(body.price)?, time: Some(time) })))
+        Ok(answers(markets, |_| Ok(Sample::traded(price_of(body.price)?, Some(time)))))
     }
 }
 

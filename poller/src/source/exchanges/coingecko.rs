@@ -115,7 +115,7 @@ impl Exchange for Coingecko {
             let members: UniqueObject = serde_json::from_str(coin.get()).map_err(|_| Failure::Malformed)?;
             let price = members.get(currency).ok_or(Failure::Missing)?;
             let price = price_of_number(Some(price))?;
-            Ok(Sample { price, time: Some(seconds_of(members.get("last_updated_at"))?) })
+            Ok(Sample::traded(price, Some(seconds_of(members.get("last_updated_at"))?)))
         };
         Ok(answers(markets, read))
     }

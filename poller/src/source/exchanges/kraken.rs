@@ -75,7 +75,7 @@ impl Exchange for Kraken {
             let ticker = only(names_in_response(market.pair).iter().filter_map(|name| result.get(name)))?;
             let Object(ticker): Object<Ticker> =
                 serde_json::from_str(ticker.get()).map_err(|_| Failure::Malformed)?;
-            Ok(Sample { price: price_of(ticker.c.first().copied())?, time: None })
+            Ok(Sample::traded(price_of(ticker.c.first().copied())?, None))
         };
         Ok(answers(markets, read))
     }
