@@ -92,7 +92,9 @@ impl Nats {
         loop {
             sleep(REMOVAL_PATIENCE).await;
             report(&match self.delete_consumers().await {
-                Ok(count) => format!("{}: deleted {count} consumers, which may prevent the removal", self.stream),
+                Ok(count) => {
+                    format!("{}: deleted {count} consumers, which may prevent the removal", self.stream)
+                }
                 Err(error) => format!(
                     "{}: cannot delete the consumers, which may prevent the removal; retrying: {}",
                     self.stream,
