@@ -73,12 +73,12 @@ async function start({ binary, folder, days, speed, origin }) {
 }
 
 /**
- * A pod whose responses may be read by pages of `origin`. A first process replays a day as fast as possible and exits. A second
- * process continues with the same store.
+ * A pod whose responses may be read by pages of `origin`. A first process replays a day as fast as possible and exits.
+ * A second process continues with the same store.
  */
 export async function feed({ binary, folder, origin }) {
   const past = await start({ binary, folder, origin, days: 1, speed: "max" });
-  await past.hears(/(the recording is over)/).finally(past.stop);
+  await past.hears(/(reached the end of the recording)/).finally(past.stop);
   // At this speed, the second day of the recording lasts for half an hour.
   return start({ binary, folder, origin, days: 2, speed: SPEED });
 }

@@ -1,4 +1,5 @@
-// Functions that run in a visited page before its own scripts. Each is sent there as text, so it can only use what is inside it.
+// Functions that run in a visited page before its own scripts. Each is sent there as text, so it can only use what is
+// inside it.
 
 /** Measures the times of redraws, frames and long tasks. */
 export function probe() {

@@ -1,6 +1,6 @@
 """Follows every tick and gap of a pod and never loses one: python follow.py [URL] [PAIRS]
 
-Reads /v1/stream as NDJSON. After a lost connection it resumes behind the last event it has seen, so no event is lost
+Reads /v1/stream as NDJSON. After a lost connection it resumes after the last event that it has seen, so no event is lost
 or repeated. Needs nothing but Python.
 """
 

@@ -27,7 +27,10 @@ const PRODUCT: &[&str] = &["common", "poller", "ledger", "api", "cli"];
 
 /// The modules of a crate, in the order in which data flows. Each may use those before it, and none after it.
 const MODULES: [(&str, &[&str]); 4] = [
-    ("common", &["domain", "text", "object", "clock", "wire", "telemetry", "readiness", "bus", "service"]),
+    (
+        "common",
+        &["domain", "text", "object", "clock", "wire", "retry", "telemetry", "readiness", "bus", "service"],
+    ),
     ("poller", &["source", "aggregate", "config", "metrics", "lead", "publish", "poll"]),
     (
         "ledger",

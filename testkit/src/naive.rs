@@ -195,8 +195,8 @@ mod tests {
     /// The expected values were computed by hand.
     #[test]
     fn a_window_with_holes() {
-        // In the window, the first tick is valid for 10 s, and the second for 30 s, up to the next tick. The third is valid
-        // for only 10 s, because the next tick is four intervals away. The last is valid for 10 s.
+        // In the window, the first tick is valid for 10 s, and the second for 30 s, up to the next tick. The third is
+        // valid for only 10 s, because the next tick is four intervals away. The last is valid for 10 s.
         let ticks =
             [tick(0, "9"), tick(10_000, "1.0"), tick(20_000, "2"), tick(50_000, "4.50"), tick(90_000, "8")];
         assert_eq!(

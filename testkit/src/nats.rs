@@ -167,8 +167,8 @@ impl NatsServer {
         }
     }
 
-    /// Tells the server to exit (SIGTERM), as a clean restart does, and returns when it has exited. Does nothing if it is not
-    /// running.
+    /// Tells the server to exit (SIGTERM), as a clean restart does, and returns when it has exited. Does nothing if it
+    /// is not running.
     ///
     /// # Errors
     ///

@@ -143,7 +143,8 @@ impl Tickwell {
         serving_url(&line).context("the line just found")
     }
 
-    /// Kills the process as a crash would (SIGKILL), and returns when it has exited. Does nothing if it has already exited.
+    /// Kills the process as a crash would (SIGKILL), and returns when it has exited. Does nothing if it has already
+    /// exited.
     pub fn kill(&mut self) {
         // Both fail only if the process has already exited.
         let _killed = self.child.kill();

@@ -1,7 +1,7 @@
 //! One venue's recorded prices, one row per minute.
 //!
-//! Each row comes from a one-minute candle. Its price is the close, and its time is the last millisecond of the minute, so
-//! `ts_ms / 60_000` is the minute. A minute without trades has no row.
+//! Each row comes from a one-minute candle. Its price is the close, and its time is the last millisecond of the minute,
+//! so `ts_ms / 60_000` is the minute. A minute without trades has no row.
 
 mod folder;
 mod published;

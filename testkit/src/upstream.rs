@@ -4,9 +4,9 @@
 //! below it are those of the real venue. Each venue's responses are in the file with its name, and follow the vendor's
 //! published documentation. Tests change what a venue does through `controls`; [`crate::fault`] lists the faults.
 //!
-//! HTTP is implemented here, because a well-behaved library cannot announce a wrong length or reset a connection. A request
-//! goes through `connection`, `request` and `state`, then through `dialect`, or through `misconduct` if the venue has a
-//! fault. The response leaves through `delivery`.
+//! HTTP is implemented here, because a well-behaved library cannot announce a wrong length or reset a connection. A
+//! request goes through `connection`, `request` and `state`, then through `dialect`, or through `misconduct` if the
+//! venue has a fault. The response leaves through `delivery`.
 
 mod binance;
 mod bitfinex;
@@ -40,8 +40,8 @@ use crate::market::Market;
 use crate::{Venue, clock};
 use state::State;
 
-/// The maximum number of concurrent connections; further ones wait to be accepted. More than any test opens, and few enough
-/// that the test's process does not run out of file descriptors.
+/// The maximum number of concurrent connections; further ones wait to be accepted. More than any test opens, and few
+/// enough that the test's process does not run out of file descriptors.
 const MAX_CONNECTIONS: usize = 256;
 
 /// A running server. Dropping it stops the server.

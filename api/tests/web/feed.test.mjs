@@ -1,5 +1,5 @@
-// How the page follows the log, with a pod that fails as real ones do: it closes or breaks connections, refuses requests,
-// stops responding, or no longer knows the cursor.
+// How the page follows the log, with a pod that fails as real ones do: it closes or breaks connections, refuses
+// requests, stops responding, or no longer knows the cursor.
 //
 // The clock only advances when a test moves it, so nothing depends on the machine's speed.
 

@@ -25,7 +25,7 @@ pub(super) fn repair(settings: &Settings, yes: bool) -> Result<()> {
                 "nothing was changed; use --yes to delete every other server's copy and recreate it from this one"
             );
         }
-        let repaired = timeout(PATIENCE, nats.repair()).await;
+        let repaired = timeout(PATIENCE, nats.repair(show::step)).await;
         let copy =
             repaired.context("timed out waiting for the copies; run `tickwell log apply` to finish")??;
         show::print(&format!(

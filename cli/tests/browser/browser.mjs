@@ -43,8 +43,8 @@ export async function launch() {
 }
 
 /**
- * Opens a page in a new browser context, as for a first-time visitor. `options` are those of the context, and `prepare` runs
- * in the page before its own scripts. `problems` collects the page's errors.
+ * Opens a page in a new browser context, as for a first-time visitor. `options` are those of the context, and `prepare`
+ * runs in the page before its own scripts. `problems` collects the page's errors.
  */
 export async function visit(browser, url, options = {}, prepare = () => {}) {
   const context = await browser.newContext(options);

@@ -1,5 +1,5 @@
-//! Clients that follow the log. Even if they are disconnected, change pods or start far behind, they receive every event
-//! once and in order.
+//! Clients that follow the log. Even if they are disconnected, change pods or start far behind, they receive every
+//! event once and in order.
 
 use std::path::Path;
 
@@ -75,7 +75,7 @@ impl Pods {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_client_that_is_cut_off_again_and_again_while_pods_die_receives_everything_once() {
+async fn a_client_that_is_often_disconnected_while_pods_are_killed_receives_everything_once() {
     require_nats!();
     let cuts = std::env::var(CUTS_VARIABLE).map_or(CUTS, |cuts| cuts.parse().unwrap());
     let nats = NatsServer::start().await.unwrap();
@@ -228,7 +228,7 @@ async fn a_cursor_that_is_not_of_this_log_is_refused() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn clients_that_others_have_written_go_on_behind_each_other() {
+async fn third_party_clients_continue_after_each_other() {
     require_nats!();
     let Some(python) = python() else { return };
     let (_nats, author, pods) = small_log().await;
@@ -246,7 +246,7 @@ async fn clients_that_others_have_written_go_on_behind_each_other() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_quiet_stream_shows_that_it_lives_and_sigterm_ends_it_with_a_reason() {
+async fn a_quiet_stream_sends_heartbeats_and_sigterm_ends_it_with_a_reason() {
     require_nats!();
     let (_nats, mut author, mut pods) = small_log().await;
     let (pod, before) = (pods.pods[0].as_mut().unwrap(), author.written().len());

@@ -95,8 +95,8 @@ impl Feed {
         wait_until("the servers have a leader", DEADLINE, async || last_position(&self.cluster).await).await
     }
 
-    /// Repairs the log as an operator does, who decides to keep the leader's copy. Waits until the pods have followed it past
-    /// the sequence `seen`.
+    /// Repairs the log as an operator does, who decides to keep the leader's copy. Waits until the pods have followed
+    /// it past the sequence `seen`.
     async fn repair(&self, pods: [&Pod; 2], seen: u64) {
         let mut repair = self.scene.command("admin").args(["log", "repair", "--yes"]).start().unwrap();
         assert!(repair.wait_exit(DEADLINE).await.unwrap().success(), "{}", repair.lines().join("\n"));
@@ -112,7 +112,7 @@ impl Feed {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_log_on_three_servers_outlives_them_one_by_one() {
+async fn a_log_on_three_servers_survives_the_loss_of_each_of_them() {
     require_nats!();
     let Feed { mut cluster, scene, upstream: _upstream } = Feed::start(7).await;
     let mut poller = scene.poller().await;
@@ -167,8 +167,8 @@ async fn a_log_on_three_servers_outlives_them_one_by_one() {
     pods_agree(pods).await;
     averages_are_right(pods[1]).await;
     history_is_the_log(pods[1], &records).await;
-    // Check the cluster and not only the pods: each server has every record in its own files, also after a clean restart,
-    // and a new pod can read the log from the beginning.
+    // Check the cluster and not only the pods: each server has every record in its own files, also after a clean
+    // restart, and a new pod can read the log from the beginning.
     let inspection = replicas::inspect(&mut cluster.nodes, "TICKS").await.unwrap();
     assert_eq!((inspection.restarts, inspection.records), (3, records.len()));
     let newcomer = scene.pod("newcomer").await;

@@ -1,5 +1,5 @@
-//! Damages the store of a stopped pod. When the pod starts again, it must either return the same responses as before, or
-//! refuse the store with an error that says what to do. It must never return wrong numbers silently.
+//! Damages the store of a stopped pod. When the pod starts again, it must either return the same responses as before,
+//! or refuse the store with an error that says what to do. It must never return wrong numbers silently.
 
 use std::path::Path;
 

@@ -27,8 +27,8 @@ use crate::{
     records::{self, Quote, Record},
 };
 
-/// The interval between slots. Many faults need many slots, so it is as short as a debug build on a busy machine can keep up
-/// with.
+/// The interval between slots. Many faults need many slots, so it is as short as a debug build on a busy machine can
+/// keep up with.
 pub(crate) const SLOT: Duration = Duration::from_millis(250);
 const SLOT_MS: i64 = 250;
 
@@ -74,7 +74,8 @@ impl Trial {
         trial
     }
 
-    /// Like [`Trial::with`], but does not wait until all sources have been used, because the settings may make one fail.
+    /// Like [`Trial::with`], but does not wait until all sources have been used, because the settings may make one
+    /// fail.
     pub(crate) async fn unproven(sources: &[Venue], settings: impl FnOnce(Scene) -> Scene) -> Self {
         let market = WalkMarket::new(7, SLOT).unwrap();
         let upstream = FakeUpstream::start(Arc::new(market), "127.0.0.1:0").await.unwrap();
@@ -155,8 +156,8 @@ impl Trial {
         }
     }
 
-    /// Checks that the market had the quoted price in the record's slot, or, if the machine stalled, in a later slot up to the
-    /// time at which the quote was received.
+    /// Checks that the market had the quoted price in the record's slot, or, if the machine stalled, in a later slot up
+    /// to the time at which the quote was received.
     fn check_price(&self, quote: &Quote, record: &Record) {
         let (Some(price), Some(seen)) = (&quote.price, quote.observed_at) else { return };
         let (venue, slot) = (quote.source.parse().unwrap(), record.slot.unwrap().0);
@@ -182,8 +183,8 @@ impl Trial {
     }
 }
 
-/// One of five sources has a fault with which its responses contain no quote. In every slot in which it is polled, it must
-/// have this verdict.
+/// One of five sources has a fault with which its responses contain no quote. In every slot in which it is polled, it
+/// must have this verdict.
 pub(crate) async fn fails(venue: Venue, fault: &str, verdict: &str) -> Trial {
     let mut trial = Trial::start(&five_with(venue)).await;
     trial.begin(&[venue], fault);
@@ -193,7 +194,8 @@ pub(crate) async fn fails(venue: Venue, fault: &str, verdict: &str) -> Trial {
     trial
 }
 
-/// One of the sources has a fault that makes its quotes unusable. They must be in the record, but not be used for the price.
+/// One of the sources has a fault that makes its quotes unusable. They must be in the record, but not be used for the
+/// price.
 pub(crate) async fn is_set_aside(trial: &mut Trial, venue: Venue, verdict: &str) {
     is_marked(trial, venue, verdict, 3).await;
     let counter = format!("tickwell_quotes_rejected_total{{reason=\"{verdict}\",source=\"{venue}\"}}");
@@ -204,7 +206,8 @@ pub(crate) async fn is_set_aside(trial: &mut Trial, venue: Venue, verdict: &str)
     }
 }
 
-/// Waits until the source has had the verdict this many times. It must not have any verdict that the fault does not explain.
+/// Waits until the source has had the verdict this many times. It must not have any verdict that the fault does not
+/// explain.
 async fn is_marked(trial: &mut Trial, venue: Venue, verdict: &str, times: usize) {
     wait_until(&format!("{venue} is {verdict}"), DEADLINE, async || {
         trial.read().await;

@@ -1,7 +1,7 @@
 //! Three processes and a real nats-server, fed with recorded prices.
 //!
-//! The replay starts shortly before Coinbase's longest hole. During the hole, Coinbase repeats its last trade, which grows
-//! older with every slot. The published records are compared with the text of the recording.
+//! The replay starts shortly before Coinbase's longest hole. During the hole, Coinbase repeats its last trade, which
+//! grows older with every slot. The published records are compared with the text of the recording.
 
 use std::{
     sync::{Arc, OnceLock},
@@ -40,8 +40,8 @@ const MINUTES_WITHIN: i64 = 12;
 /// The minimum number of ticks that must show each of the two cases. On a slow machine, other ticks may show neither.
 const ENOUGH: usize = 3;
 
-/// A recording whose replay starts when the test calls [`DelayedMarket::begin`], however long the processes took to start.
-/// Until then, no venue has a market.
+/// A recording whose replay starts when the test calls [`DelayedMarket::begin`], however long the processes took to
+/// start. Until then, no venue has a market.
 #[derive(Default)]
 struct DelayedMarket(OnceLock<RecordedMarket>);
 
@@ -66,7 +66,7 @@ impl DelayedMarket {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn recorded_prices_come_out_of_every_pod_as_they_went_in() {
+async fn every_pod_returns_the_recorded_prices_unchanged() {
     require_nats!();
     let nats = NatsServer::start().await.unwrap();
     let delayed = Arc::new(DelayedMarket::default());
@@ -117,8 +117,8 @@ async fn newest_slot(pod: &Pod) -> i64 {
 fn check_recorded(quote: &Quote, slot: i64, market: &RecordedMarket) {
     let Some(price) = &quote.price else { return };
     let venue: Venue = quote.source.parse().unwrap();
-    // The response usually comes from the slot itself. If the machine stalled, it may come from any slot up to the time at
-    // which it was received.
+    // The response usually comes from the slot itself. If the machine stalled, it may come from any slot up to the time
+    // at which it was received.
     let seen = quote.observed_at.unwrap().0;
     let mut slots = (slot..=seen.max(slot)).step_by(usize::try_from(SLOT_MS).unwrap());
     let recorded = slots.any(|given| {

@@ -75,7 +75,7 @@ impl World {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn pods_pass_over_what_is_no_record_of_their_log_and_the_poller_goes_on() {
+async fn pods_skip_messages_that_are_not_records_and_the_poller_continues() {
     require_nats!();
     let mut world = World::start().await;
     let mut poller = world.scene.poller().await;
@@ -113,18 +113,18 @@ async fn pods_pass_over_what_is_no_record_of_their_log_and_the_poller_goes_on() 
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_poller_starts_behind_garbage() {
-    starts_behind(|_first_tick| GARBAGE[0].to_vec()).await;
+async fn a_poller_starts_after_garbage() {
+    starts_after(|_first_tick| GARBAGE[0].to_vec()).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_poller_starts_behind_a_repeated_record() {
-    starts_behind(|first_tick| first_tick.as_bytes().to_vec()).await;
+async fn a_poller_starts_after_a_repeated_record() {
+    starts_after(|first_tick| first_tick.as_bytes().to_vec()).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_poller_starts_behind_a_stray_record_of_another_origin() {
-    starts_behind(|first_tick| simulated(first_tick).into_bytes()).await;
+async fn a_poller_starts_after_a_stray_record_of_another_origin() {
+    starts_after(|first_tick| simulated(first_tick).into_bytes()).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -151,9 +151,9 @@ async fn a_poller_does_not_continue_a_log_of_another_origin() {
     assert_eq!(pod.metric("tickwell_ingest_rejected_total{reason=\"origin\"}").await, 1);
 }
 
-/// Kills a poller and publishes a message after its last record. The next poller must continue where the first one ended, as
-/// if the message did not exist.
-async fn starts_behind(message: impl Fn(&str) -> Vec<u8>) {
+/// Kills a poller and publishes a message after its last record. The next poller must continue where the first one
+/// ended, as if the message did not exist.
+async fn starts_after(message: impl Fn(&str) -> Vec<u8>) {
     require_nats!();
     let mut world = World::start().await;
     world.scene = world.scene.with_short_lease();

@@ -1,7 +1,7 @@
 //! A store that cannot be written to, as on a full disk. Prices continue, history is unavailable, and nothing is lost.
 //!
-//! The disk is not really full. Instead, a limit on the size of files makes writes fail in the same places, with another
-//! error. The limit can be removed while the process runs.
+//! The disk is not really full. Instead, a limit on the size of files makes writes fail in the same places, with
+//! another error. The limit can be removed while the process runs.
 
 use std::process::Command;
 
@@ -39,7 +39,7 @@ async fn closed(pod: &Pod, closed: bool) {
 }
 
 /// Checks that a pod reports that its store is closed.
-async fn says_so(pod: &Pod) {
+async fn reports_it(pod: &Pod) {
     let history = pod.get("/v1/prices/BTC-USD/history").await;
     assert_eq!((history.status, &history.json()["code"]), (503, &"store_unavailable".into()));
     assert!(history.headers.contains_key("retry-after"));
@@ -52,7 +52,7 @@ async fn says_so(pod: &Pod) {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_pod_goes_on_in_memory_and_catches_up_on_disk() {
+async fn a_pod_continues_in_memory_and_catches_up_on_disk() {
     require_nats!();
     let (_nats, _upstream, scene) = world().await;
     let mut poller = scene.poller().await;
@@ -63,7 +63,7 @@ async fn a_pod_goes_on_in_memory_and_catches_up_on_disk() {
     limit(&victim, true);
     closed(&victim, true).await;
     victim.takes_in(SOME).await;
-    says_so(&victim).await;
+    reports_it(&victim).await;
     for path in ["/v1/prices/BTC-USD", "/v1/prices/BTC-USD/averages?window=3s,10m", "/v1/pairs"] {
         same_answer([&witness, &victim], path).await;
     }
@@ -87,7 +87,7 @@ async fn a_pod_goes_on_in_memory_and_catches_up_on_disk() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn where_the_store_is_the_log_nothing_is_acknowledged_until_it_can_be_written() {
+async fn if_the_store_is_the_log_nothing_is_acknowledged_until_it_can_be_written() {
     let upstream = moving_upstream(INTERVAL).await;
     let scene = Scene::new(INTERVAL).asking(&upstream);
     let process = limitable(&scene, "only", "run").await;
@@ -98,7 +98,7 @@ async fn where_the_store_is_the_log_nothing_is_acknowledged_until_it_can_be_writ
     limit(&process, true);
     closed(&process, true).await;
     let last = process.sequence().await;
-    says_so(&process).await;
+    reports_it(&process).await;
     assert_eq!(process.get("/v1/prices/BTC-USD").await.status, 200);
     assert_eq!(process.sequence().await, last, "a record that is not stored is not served");
 

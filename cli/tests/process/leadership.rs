@@ -1,7 +1,7 @@
 //! Two pollers and one log: who leads, who stands by, and what the log looks like afterwards.
 //!
-//! With `TICKWELL_ROUNDS=50`, each test runs 50 rounds, and fails if a round takes longer than promised. Without it, the
-//! times are only printed, because the machine may be busy.
+//! With `TICKWELL_ROUNDS=50`, each test runs 50 rounds, and fails if a round takes longer than promised. Without it,
+//! the times are only printed, because the machine may be busy.
 
 use std::{env, time::Duration};
 
@@ -73,7 +73,7 @@ fn count(process: &Tickwell, events: &[&str]) -> usize {
 }
 
 /// Waits until a process has logged one of these events more than `before` times.
-async fn says_again(process: &Tickwell, events: &[&str], before: usize) {
+async fn logs_again(process: &Tickwell, events: &[&str], before: usize) {
     let said = async || (count(process, events) > before).then_some(());
     wait_until(&format!("another line with {events:?}"), DEADLINE, said).await;
 }
@@ -129,7 +129,7 @@ async fn a_killed_leader_is_followed_by_the_standby() {
         slots_pass(1, interval / 7 * phase + Duration::from_millis(1)).await;
         let (since, before) = (now_ms(), count(&standby, LEADING));
         leader.kill();
-        says_again(&standby, LEADING, before).await;
+        logs_again(&standby, LEADING, before).await;
         times.took(since);
         leader = standby;
     }
@@ -144,7 +144,7 @@ async fn a_killed_leader_is_followed_by_the_standby() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_leader_that_was_paused_comes_back_as_a_standby() {
+async fn a_leader_that_was_paused_becomes_a_standby() {
     require_nats!();
     let (_nats, _upstream, scene) = world().await;
     let scene = scene.with_short_lease();
@@ -156,12 +156,12 @@ async fn a_leader_that_was_paused_comes_back_as_a_standby() {
         pods[0].takes_in(SOME).await;
         let (leading, stands_by) = (count(&standby, LEADING), count(&leader, STANDING_BY));
         leader.signal("STOP").unwrap();
-        says_again(&standby, LEADING, leading).await;
+        logs_again(&standby, LEADING, leading).await;
         pods[0].takes_in(SOME).await;
         // If it was publishing a record, that is refused now.
         let since = now_ms();
         leader.signal("CONT").unwrap();
-        says_again(&leader, STANDING_BY, stands_by).await;
+        logs_again(&leader, STANDING_BY, stands_by).await;
         times.took(since);
         (leader, standby) = (standby, leader);
     }
@@ -174,7 +174,7 @@ async fn a_leader_that_was_paused_comes_back_as_a_standby() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn of_two_that_lead_at_once_the_log_refuses_one() {
+async fn the_log_refuses_one_of_two_pollers_that_lead_at_once() {
     require_nats!();
     // The test gives the lease to the standby without the leader's knowledge. The lease is long enough that the
     // leader learns of it from the log before it renews.
@@ -192,9 +192,9 @@ async fn of_two_that_lead_at_once_the_log_refuses_one() {
         let own = id_of(&standby);
         let (leading, stands_by) = (count(&standby, LEADING), count(&leader, STANDING_BY));
         lease.put("poller", own.into()).await.unwrap();
-        says_again(&standby, LEADING, leading).await;
+        logs_again(&standby, LEADING, leading).await;
         let since = now_ms();
-        says_again(&leader, STANDING_BY, stands_by).await;
+        logs_again(&leader, STANDING_BY, stands_by).await;
         times.took(since);
         (leader, standby) = (standby, leader);
     }
@@ -207,7 +207,7 @@ async fn of_two_that_lead_at_once_the_log_refuses_one() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_leader_that_is_told_to_stop_hands_over() {
+async fn a_leader_that_is_terminated_hands_over() {
     require_nats!();
     // The standby does not wait for the lease to expire.
     let (_nats, _upstream, scene) = world().await;
@@ -219,7 +219,7 @@ async fn a_leader_that_is_told_to_stop_hands_over() {
     end(&mut leader).await;
     assert!(leader.lines().iter().any(|line| has_event(line, "lease_released")));
     let since = now_ms();
-    says_again(&standby, LEADING, 0).await;
+    logs_again(&standby, LEADING, 0).await;
     println!("from the end of the leader to the standby's lead record: {} ms", now_ms() - since);
     pods[0].takes_in(SOME).await;
     let mut standby = standby;
@@ -228,7 +228,7 @@ async fn a_leader_that_is_told_to_stop_hands_over() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_log_that_is_away_for_longer_than_the_lease_gets_every_slot_afterwards() {
+async fn a_log_that_is_down_for_longer_than_the_lease_gets_every_slot_afterwards() {
     require_nats!();
     // On a stalled machine the leader may be delayed for longer than the standby waits.
     for _try in 0..3 {
@@ -249,7 +249,7 @@ async fn the_suspended_leader_leads_again() -> bool {
     let before = records::all(pods[0]).await;
 
     nats.kill();
-    says_again(&leader, &["suspended"], 0).await;
+    logs_again(&leader, &["suspended"], 0).await;
     let since = now_ms();
     slots_pass(10, INTERVAL).await;
     let until = now_ms();

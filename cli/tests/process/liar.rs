@@ -41,7 +41,7 @@ fn cut(from: &Path, file: &str, to: &Path) -> Option<()> {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn usdt_passed_off_as_usd_is_marked_and_moves_no_price() {
+async fn usdt_prices_reported_as_usd_are_outliers_and_move_no_price() {
     let scene = Scene::new(Duration::from_secs(60));
     let mut files = Vec::new();
     for (venue, file) in HONEST.into_iter().chain([LIAR]) {

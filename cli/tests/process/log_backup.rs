@@ -87,7 +87,7 @@ fn names(folder: &Path) -> Vec<String> {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_log_is_backed_up_and_restored_with_the_maintenance_key_and_answers_in_the_same_bytes() {
+async fn a_log_that_is_restored_with_the_maintenance_key_gives_the_same_bytes() {
     require_nats!();
     let (_upstream, shipped, scene) = stage().await;
     let folder = scene.folder().to_owned();
@@ -231,7 +231,8 @@ async fn a_restore_begins_only_with_a_sound_backup_and_without_a_log_in_its_plac
     assert!(said.contains("TICKS-20261121T030000Z"), "{said}");
     assert_eq!(stream(&log).await, there, "the stream is unchanged");
 
-    // Without checksums, only the server notices the damage. If it created a stream, the stream is marked as incomplete.
+    // Without checksums, only the server notices the damage. If it created a stream, the stream is marked as
+    // incomplete.
     fs::remove_file(folder("flipped/SHA256SUMS")).unwrap();
     fails(&scene, &["log", "restore", "flipped", "--replace"]).await;
     assert!(stream(&log).await.is_none_or(|(_, is_marked)| is_marked));
@@ -240,7 +241,7 @@ async fn a_restore_begins_only_with_a_sound_backup_and_without_a_log_in_its_plac
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_restore_that_was_cut_off_is_left_alone_by_everybody_and_can_be_repeated() {
+async fn an_interrupted_restore_is_not_used_by_any_process_and_can_be_repeated() {
     require_nats!();
     // In this scene, pollers have the right to create the stream.
     let (mut nats, _upstream, scene) = world().await;

@@ -1,5 +1,5 @@
-//! Tests `k8s/` with the binary. The manifests are rendered as for a cluster, checked for consistency, and their pods are
-//! started as plain processes.
+//! Tests `k8s/` with the binary. The manifests are rendered as for a cluster, checked for consistency, and their pods
+//! are started as plain processes.
 
 use std::{path::Path, time::Duration};
 
@@ -20,8 +20,8 @@ const STARTED: [&str; 2] = ["dev", "production+log-backup"];
 /// The interval between slots of the pods that are started. Long enough for many processes that start at the same time.
 const SLOTS: Duration = Duration::from_secs(2);
 
-/// Runs one of the scripts in `manifests`. Returns its output, as an error if it failed; `None` if the programs that it needs
-/// are not installed.
+/// Runs one of the scripts in `manifests`. Returns its output, as an error if it failed; `None` if the programs that it
+/// needs are not installed.
 async fn script(
     name: &str,
     arguments: &[&str],

@@ -1,8 +1,8 @@
-//! Compares candles of recorded minutes with those that the exchange published itself. The recording is from May 2021, when
-//! both coins lost a third within a day.
+//! Compares candles of recorded minutes with those that the exchange published itself. The recording is from May 2021,
+//! when both coins lost a third within a day.
 //!
-//! A recorded row is the close of a minute, and a candle contains the ticks whose slots are within it. Here, a row's time is
-//! therefore changed to the start of its minute, so that its slot is in the minute of which it is the close.
+//! A recorded row is the close of a minute, and a candle contains the ticks whose slots are within it. Here, a row's
+//! time is therefore changed to the start of its minute, so that its slot is in the minute of which it is the close.
 //!
 //! The test replays two days around the crash, or the whole recording if `TICKWELL_WHOLE_RECORDING` is set.
 
@@ -133,8 +133,8 @@ fn check(candle: &Value, closes: &Closes) {
     assert_eq!(["open", "high", "low", "close"].map(|part| price(candle, part)), expected, "{candle}");
 }
 
-/// Compares a candle with the published one. A recording has only one price per minute, so only the close must be the same.
-/// The other prices must be within the published range.
+/// Compares a candle with the published one. A recording has only one price per minute, so only the close must be the
+/// same. The other prices must be within the published range.
 fn within(candle: &Value, published: &PublishedCandle) {
     assert_eq!(price(candle, "close"), published.close, "{candle} {published:?}");
     for part in ["open", "high", "low"] {

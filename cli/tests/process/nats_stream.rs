@@ -1,4 +1,5 @@
-//! Tests in which the stream is deleted, replaced, rolled back, reconfigured, full or unreachable while pollers and pods run.
+//! Tests in which the stream is deleted, replaced, rolled back, reconfigured, full or unreachable while pollers and
+//! pods run.
 
 use std::time::Duration;
 
@@ -77,7 +78,7 @@ fn newest_slot(records: &[Record]) -> i64 {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_deleted_stream_is_made_anew_and_everybody_goes_on_in_the_new_log() {
+async fn a_deleted_stream_is_recreated_and_the_feed_continues_in_the_new_log() {
     require_nats!();
     let (nats, _upstream, scene) = world().await;
     let log = operator(&nats).await;
@@ -109,7 +110,7 @@ async fn a_deleted_stream_is_made_anew_and_everybody_goes_on_in_the_new_log() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_pod_says_what_is_the_matter_with_its_log_and_goes_on_serving() {
+async fn a_pod_reports_the_problem_with_its_log_and_continues_to_serve() {
     require_nats!();
     // No poller runs that could recreate the stream.
     let (mut nats, _upstream, scene) = world().await;
@@ -150,7 +151,7 @@ async fn a_pod_says_what_is_the_matter_with_its_log_and_goes_on_serving() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_pod_that_was_down_while_the_stream_was_replaced_answers_nothing_of_the_old_one_for_long() {
+async fn a_pod_that_was_down_while_the_stream_was_replaced_soon_serves_the_new_one() {
     require_nats!();
     let (nats, _upstream, scene) = world().await;
     let log = operator(&nats).await;
@@ -201,7 +202,7 @@ async fn a_log_that_is_restored_to_an_older_state_is_rebuilt_from_by_every_pod()
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_deleted_consumer_is_made_anew() {
+async fn a_deleted_consumer_is_recreated() {
     require_nats!();
     let (nats, _upstream, scene) = world().await;
     let log = operator(&nats).await;
@@ -253,7 +254,7 @@ async fn a_pod_that_starts_without_nats_serves_what_it_has_and_catches_up_later(
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_full_log_takes_nothing_until_there_is_room_and_then_everything() {
+async fn a_full_log_stores_nothing_until_there_is_room_and_then_everything() {
     require_nats!();
     let (nats, _upstream, scene) = world().await;
     let log = operator(&nats).await;
@@ -281,7 +282,7 @@ async fn a_full_log_takes_nothing_until_there_is_room_and_then_everything() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn two_pollers_outlive_a_server_that_forgets_everything() {
+async fn two_pollers_survive_a_server_that_loses_everything() {
     require_nats!();
     let (nats, _upstream, scene) = world().await;
     let scene = scene.with_short_lease();
@@ -329,7 +330,7 @@ const POLLER: [&str; 7] = [
 const POD: [&str; 2] = ["$JS.API.CONSUMER.CREATE.TICKS.*.ticks.>", "$JS.API.CONSUMER.MSG.NEXT.TICKS.*"];
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn what_nats_refuses_is_named_and_counted() {
+async fn a_request_that_nats_refuses_is_named_and_counted() {
     require_nats!();
     let (mut nats, _upstream, scene) = world().await;
     let poller_with = |one: &'static str| [&POLLER[..], &[one]].concat();

@@ -1,7 +1,7 @@
 //! Tests the page in a real browser.
 //!
-//! The scenes are scripts in `tests/browser/page`. When something must happen behind the page, such as a failure of sources
-//! or the death of a pod, the script prints a request, and the test here carries it out.
+//! The scenes are scripts in `tests/browser/page`. When something must happen behind the page, such as a failure of
+//! sources or the death of a pod, the script prints a request, and the test here carries it out.
 
 use std::process::Stdio;
 
@@ -15,7 +15,8 @@ use crate::{
     tools::browser_script,
 };
 
-/// Plays scenes with the page of the pod at `url`. `act` carries out their requests, and returns the line that they wait for.
+/// Plays scenes with the page of the pod at `url`. `act` carries out their requests, and returns the line that they
+/// wait for.
 async fn play(url: &str, scenes: &[&str], mut act: impl AsyncFnMut(&str) -> String) {
     let Some(mut script) = browser_script("page.mjs") else { return };
     let script = script.arg(url).args(scenes).stdin(Stdio::piped()).stdout(Stdio::piped());
@@ -37,7 +38,7 @@ fn set_sources_down(upstream: &FakeUpstream, down: bool) {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn prices_the_chart_and_every_outage_are_seen() {
+async fn the_page_shows_prices_the_chart_and_every_outage() {
     require_nats!();
     let nats = NatsServer::start().await.unwrap();
     let upstream = moving_upstream(INTERVAL).await;
@@ -69,7 +70,7 @@ async fn prices_the_chart_and_every_outage_are_seen() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn hands_move_it_and_it_looks_right_everywhere() {
+async fn the_page_reacts_to_input_and_looks_right_everywhere() {
     let upstream = moving_upstream(INTERVAL).await;
     let scene = Scene::new(INTERVAL).asking(&upstream).with("TICKWELL__FEED__PAIRS", "BTC-USD,ETH-USD");
     let pod = scene.standalone("only").await;
@@ -78,7 +79,7 @@ async fn hands_move_it_and_it_looks_right_everywhere() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn where_there_is_no_price_it_says_why() {
+async fn the_page_explains_why_there_is_no_price() {
     require_nats!();
     let upstream = moving_upstream(INTERVAL).await;
     let scene = Scene::new(INTERVAL).asking(&upstream).with("TICKWELL__FEED__PAIRS", "BTC-USD,ETH-USD");

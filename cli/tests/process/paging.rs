@@ -67,7 +67,7 @@ struct Pods<'a> {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_month_is_paged_through_without_a_miss_or_a_repeat_while_records_arrive_and_a_pod_dies() {
+async fn a_month_is_paged_through_without_missing_or_repeated_items_while_a_pod_is_killed() {
     require_nats!();
     let nats = NatsServer::start().await.unwrap();
     let scene = Scene::new(std::time::Duration::from_secs(60)).over(&nats);
@@ -130,8 +130,8 @@ async fn a_pod_that_is_behind_refuses(scene: &Scene, pod: &Pod, mut behind: Pod,
 
 /// Compares what was listed with what was written.
 fn check(walk: &Walk, listed: &Listed, author: &Author) {
-    // In descending order, the list contains everything up to the sequence of the first page; in ascending order, everything
-    // up to that of the last page.
+    // In descending order, the list contains everything up to the sequence of the first page; in ascending order,
+    // everything up to that of the last page.
     let known = if walk.order == "asc" { listed.last } else { listed.first };
     let written = author.up_to(PAIR, known);
     let mut expected: Vec<Value> = match walk.list.split('?').next() {
@@ -213,8 +213,8 @@ impl Pods<'_> {
         }
         let (pods, chance) = (&self.pods, &mut self.chance);
         wait_until(&format!("a page of {path}"), DEADLINE, async || {
-            // Chooses a pod like a load balancer without health checks. If that pod is down or behind, the next attempt may
-            // choose the other one.
+            // Chooses a pod like a load balancer without health checks. If that pod is down or behind, the next attempt
+            // may choose the other one.
             let answer = pods[chance.random_range(0..NAMES.len())].as_ref()?.try_get(path).await.ok()?;
             if answer.status != 200 {
                 assert!(matches!(answer.status, 503 | 409), "{path}: {}", answer.text());

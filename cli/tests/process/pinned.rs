@@ -47,7 +47,7 @@ fn code(answer: &Answer) -> (u16, String) {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn every_pod_says_the_same_of_an_earlier_sequence_while_the_log_goes_on() {
+async fn every_pod_returns_the_same_for_an_earlier_sequence_while_the_log_grows() {
     require_nats!();
     let (_nats, _upstream, scene) = world().await;
     let mut poller = scene.poller().await;

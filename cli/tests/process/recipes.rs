@@ -28,14 +28,14 @@ async fn a_job_that_cannot_pull_its_image_is_reported_within_half_a_minute() {
         return;
     };
     let outcome = cluster.apply(None).await;
-    assert_eq!(outcome.code, Some(1), "{}", outcome.told());
+    assert_eq!(outcome.code, Some(1), "{}", outcome.text());
     assert!(
         outcome.err.contains(&format!("tickwell-log-x7k2p: ImagePullBackOff: {NOT_FOUND}")),
         "{}",
-        outcome.told()
+        outcome.text()
     );
     assert!(outcome.took < REPORTED_WITHIN, "after {:?}", outcome.took);
-    assert!(!outcome.applied_all(), "pollers and pods must not be applied: {}", outcome.told());
+    assert!(!outcome.applied_all(), "pollers and pods must not be applied: {}", outcome.text());
 }
 
 #[tokio::test]
@@ -54,9 +54,9 @@ async fn every_stage_reports_a_pod_that_cannot_start() {
         });
         let cluster = Cluster::new(&scene)?;
         let outcome = cluster.apply(Some(1)).await;
-        assert_eq!(outcome.code, Some(1), "{component}: {}", outcome.told());
+        assert_eq!(outcome.code, Some(1), "{component}: {}", outcome.text());
         let line = format!("it: {reason}: for a reason");
-        assert!(outcome.err.lines().any(|it| it == line), "{component}: {}", outcome.told());
+        assert!(outcome.err.lines().any(|it| it == line), "{component}: {}", outcome.text());
         assert!(
             outcome.took < Duration::from_secs(60),
             "the script waited for {component}: {:?}",
@@ -75,9 +75,9 @@ async fn an_unschedulable_pod_is_reported_and_waited_for() {
     let scene = json!({ "jobs": jobs, "pods": { "log": [full], "smoke": [ended(0)] } });
     let Some(cluster) = Cluster::new(&scene) else { return };
     let outcome = cluster.apply(Some(1)).await;
-    assert!(outcome.code == Some(0) && outcome.applied_all(), "{}", outcome.told());
+    assert!(outcome.code == Some(0) && outcome.applied_all(), "{}", outcome.text());
     let reported = outcome.err.matches("Unschedulable: 0/3 nodes are available").count();
-    assert_eq!(reported, 1, "{}", outcome.told());
+    assert_eq!(reported, 1, "{}", outcome.text());
 }
 
 #[tokio::test]
@@ -107,7 +107,7 @@ async fn a_job_whose_pods_are_refused_is_reported_with_the_reason() {
         "tickwell-log: FailedCreate: no PriorityClass with name tickwell-log was found",
         "tickwell-api: FailedCreate: exceeded quota",
     ];
-    assert_eq!((outcome.code, lines), (Some(0), expected.to_vec()), "{}", outcome.told());
+    assert_eq!((outcome.code, lines), (Some(0), expected.to_vec()), "{}", outcome.text());
 }
 
 #[tokio::test]
@@ -118,8 +118,8 @@ async fn a_job_that_failed_is_reported_with_what_it_logged() {
         return;
     };
     let outcome = cluster.apply(Some(1)).await;
-    assert!(outcome.code == Some(1) && !outcome.applied_all(), "{}", outcome.told());
-    assert!(outcome.err.contains("the stream TICKS cannot be used"), "{}", outcome.told());
+    assert!(outcome.code == Some(1) && !outcome.applied_all(), "{}", outcome.text());
+    assert!(outcome.err.contains("the stream TICKS cannot be used"), "{}", outcome.text());
 }
 
 #[tokio::test]
@@ -129,14 +129,14 @@ async fn an_install_without_a_price_is_a_warning_with_the_sources_reasons() {
         let pods = json!({ "smoke": [ended(exit_code)] });
         let cluster = Cluster::new(&json!({ "jobs": [job(Some("Complete"))], "pods": pods, "logs": &logs }))?;
         let outcome = cluster.apply(Some(1)).await;
-        assert_eq!(outcome.code, Some(expected), "{}", outcome.told());
-        assert_eq!(outcome.err.contains("warning:"), warned, "{}", outcome.told());
-        assert!(outcome.out.contains("kraken: unreachable:12"), "{}", outcome.told());
+        assert_eq!(outcome.code, Some(expected), "{}", outcome.text());
+        assert_eq!(outcome.err.contains("warning:"), warned, "{}", outcome.text());
+        assert!(outcome.out.contains("kraken: unreachable:12"), "{}", outcome.text());
         let removed = |call: &&String| call.starts_with("delete --filename k8s/smoke.yaml");
-        assert_eq!(outcome.calls.iter().filter(removed).count(), 2, "before and after: {}", outcome.told());
+        assert_eq!(outcome.calls.iter().filter(removed).count(), 2, "before and after: {}", outcome.text());
         // If the smoke test is run alone, this is a failure.
         let outcome = cluster.run("k8s-smoke", &[], Some(1)).await;
-        assert_eq!(outcome.code, Some(exit_code), "{}", outcome.told());
+        assert_eq!(outcome.code, Some(exit_code), "{}", outcome.text());
         Some(())
     });
     join_all(endings).await;
@@ -219,19 +219,19 @@ async fn each_line_of_metrics_names_its_pod() {
     });
     let Some(cluster) = Cluster::new(&scene) else { return };
     let outcome = cluster.run("k8s-metrics", &["api"], None).await;
-    assert_eq!(outcome.code, Some(0), "{}", outcome.told());
+    assert_eq!(outcome.code, Some(0), "{}", outcome.text());
     for name in names {
         let line = format!("[{name}] tickwell_bus_permission_violations_total 0");
-        assert!(outcome.out.lines().any(|it| it == line), "{}", outcome.told());
+        assert!(outcome.out.lines().any(|it| it == line), "{}", outcome.text());
     }
-    assert!(outcome.out.lines().all(|line| line.starts_with("[pod/tickwell-api-")), "{}", outcome.told());
+    assert!(outcome.out.lines().all(|line| line.starts_with("[pod/tickwell-api-")), "{}", outcome.text());
 
     for who in ["nats", "pod/tickwell-nats-0"] {
         let outcome = cluster.run("k8s-metrics", &[who], None).await;
-        assert_eq!(outcome.code, Some(0), "{}", outcome.told());
+        assert_eq!(outcome.code, Some(0), "{}", outcome.text());
         for figure in ["{\"status\":\"ok\"}", "version \"", "name \"TICKS\"", "last_seq "] {
             let line = format!("[pod/tickwell-nats-0]   {figure}");
-            assert!(outcome.out.lines().any(|it| it.starts_with(&line)), "{figure}: {}", outcome.told());
+            assert!(outcome.out.lines().any(|it| it.starts_with(&line)), "{figure}: {}", outcome.text());
         }
     }
     drop(poller);

@@ -77,7 +77,7 @@ fn check(records: &[Record]) {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_recording_is_replayed_to_the_digit_and_goes_on_where_it_was_interrupted() {
+async fn a_recording_is_replayed_exactly_and_continues_where_it_was_interrupted() {
     let scene = scene();
     let mut first = Pod::of(at_speed(scene.command("store"), "60000x").arg("run").start().unwrap()).await;
     first.takes_in(20).await;

@@ -1,5 +1,5 @@
-//! The server with the configuration that we ship (`nats/nats.conf`), the real binary with each role's key, and what the roles
-//! may not do.
+//! The server with the configuration that we ship (`nats/nats.conf`), the real binary with each role's key, and what
+//! the roles may not do.
 
 use std::path::{Path, PathBuf};
 
@@ -114,7 +114,8 @@ async fn each_role_does_its_part_with_its_key() {
     let (_upstream, shipped, scene) = stage().await;
     let folder = scene.folder().to_owned();
 
-    // A poller may not create the stream or the lease's bucket. It logs which command does, and continues once they exist.
+    // A poller may not create the stream or the lease's bucket. It logs which command does, and continues once they
+    // exist.
     let poller = scene.as_role("poller", &shipped.seed_file("poller")).start().unwrap();
     let says_how = |line: &str| {
         ["STREAM.CREATE.KV_TICKS_lease", "ermissions Violation", "tickwell log apply"]
@@ -156,7 +157,7 @@ async fn each_role_does_its_part_with_its_key() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn what_a_role_must_not_do_the_server_refuses() {
+async fn the_server_refuses_what_a_role_must_not_do() {
     require_nats!();
     let folder = tempfile::tempdir().unwrap();
     let shipped = Shipped::start(folder.path()).await;
@@ -244,7 +245,7 @@ async fn what_a_role_must_not_do_the_server_refuses() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn three_servers_as_they_ship_are_one_log() {
+async fn three_servers_with_the_shipped_configuration_are_one_log() {
     require_nats!();
     let upstream = moving_upstream(INTERVAL).await;
     let scene = Scene::new(INTERVAL).asking(&upstream).with("TICKWELL__BUS__REPLICAS", "3");
@@ -291,7 +292,7 @@ async fn expect_refusal(refusals: &mut mpsc::Receiver<String>, role: &str, what:
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_process_with_anothers_key_says_which_right_is_missing() {
+async fn a_process_with_the_key_of_another_role_reports_the_missing_right() {
     require_nats!();
     let (_upstream, shipped, scene) = stage().await;
     let folder = scene.folder().to_owned();

@@ -46,7 +46,7 @@ async fn sigterm_ends_poller_and_pod_whatever_their_clients_do() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn sigterm_ends_a_process_whose_log_is_away() {
+async fn sigterm_ends_a_process_whose_log_is_down() {
     require_nats!();
     let (nats, _upstream, scene) = world().await;
     // Without a poller, there is no stream.

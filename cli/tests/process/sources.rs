@@ -29,7 +29,7 @@ fn cells<'a>(text: &'a str, start: &[&str]) -> Vec<&'a str> {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn each_source_is_listed_and_asked_once() {
+async fn each_source_is_listed_and_polled_once() {
     let upstream = moving_upstream(INTERVAL).await;
     let scene = Scene::new(INTERVAL).asking(&upstream).with("TICKWELL__FEED__PAIRS", "BTC-USD,ETH-USD");
 

@@ -49,7 +49,7 @@ async fn a_crash_costs_one_gap_and_nothing_that_was_acknowledged() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn without_sources_there_is_no_price_and_one_line_says_so() {
+async fn without_sources_there_is_no_price_and_one_line_reports_it() {
     let mut scene = Scene::new(INTERVAL).with("TICKWELL__FEED__PAIRS", &PAIRS.join(","));
     for source in ["KRAKEN", "COINBASE", "BITSTAMP"] {
         scene = scene.with(&format!("TICKWELL__SOURCES__{source}__URL"), CLOSED);
@@ -87,7 +87,7 @@ async fn without_sources_there_is_no_price_and_one_line_says_so() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn the_demo_says_that_it_is_simulated_and_keeps_to_itself() {
+async fn the_demo_is_labelled_as_simulated_and_shares_no_data() {
     let scene = Scene::new(INTERVAL);
     let demo = Pod::of(scene.command("only").args(["run", "--demo"]).start().unwrap()).await;
     let prices = wait_until("a price", DEADLINE, async || {
@@ -113,7 +113,7 @@ async fn the_demo_says_that_it_is_simulated_and_keeps_to_itself() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn what_is_in_use_is_named() {
+async fn a_store_or_address_that_is_in_use_is_named() {
     let upstream = moving_upstream(INTERVAL).await;
     let scene = Scene::new(INTERVAL).asking(&upstream);
     let first = scene.standalone("only").await;
@@ -133,7 +133,7 @@ async fn what_is_in_use_is_named() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn documents_and_operations_are_answered_offline() {
+async fn documents_and_operator_routes_are_served_offline() {
     let upstream = moving_upstream(INTERVAL).await;
     let scene = Scene::new(INTERVAL).asking(&upstream);
     let process = scene.standalone("only").await;
@@ -179,8 +179,8 @@ fn no_price(answer: &Answer) {
     assert!(answer.text().contains("run --demo"), "{}", answer.text());
 }
 
-/// The tags of a page with which a browser would fetch something from another host, including tags in its scripts. Links that
-/// a person has to follow are not included.
+/// The tags of a page with which a browser would fetch something from another host, including tags in its scripts.
+/// Links that a person has to follow are not included.
 fn foreign_references(page: &str) -> Vec<String> {
     let tags = ["<script", "<link", "<img", "<iframe", "<source", "<object", "<embed", "<base"];
     let starts = tags.iter().flat_map(|tag| page.match_indices(tag)).map(|(start, _)| &page[start..]);

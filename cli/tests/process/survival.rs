@@ -13,7 +13,7 @@ use crate::{
 const SOME: u64 = 10;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_killed_pod_goes_on_from_its_cursor_and_a_deleted_store_is_rebuilt() {
+async fn a_killed_pod_continues_from_its_cursor_and_a_deleted_store_is_rebuilt() {
     require_nats!();
     let (_nats, _upstream, scene) = world().await;
     let mut poller = scene.poller().await;
@@ -50,7 +50,7 @@ async fn a_killed_pod_goes_on_from_its_cursor_and_a_deleted_store_is_rebuilt() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_killed_log_loses_nothing_and_everybody_goes_on() {
+async fn a_killed_log_loses_nothing_and_the_feed_continues() {
     require_nats!();
     let (mut nats, upstream, scene) = world().await;
     let mut poller = scene.poller().await;
@@ -74,7 +74,8 @@ async fn a_killed_log_loses_nothing_and_everybody_goes_on() {
     pods_agree(pods).await;
     averages_are_right(pods[0]).await;
     assert_eq!(audit(&records).leads, 1, "the poller continued in the same epoch");
-    // Slots that were polled while the log was down were published afterwards. If the machine stalled, some were not polled.
+    // Slots that were polled while the log was down were published afterwards. If the machine stalled, some were not
+    // polled.
     let has_quotes = |slot: &&i64| {
         let covers =
             |record: &&Record| record.covers().is_some_and(|(from, last)| (from..=last).contains(*slot));
@@ -82,7 +83,8 @@ async fn a_killed_log_loses_nothing_and_everybody_goes_on() {
     };
     let kept = polled.iter().filter(has_quotes).count();
     assert!(kept * 2 >= polled.len(), "{kept} of {} slots that were polled have quotes", polled.len());
-    // The log itself, and not only the pods' copies, has every acknowledged record: a new pod can read them from the beginning.
+    // The log itself, and not only the pods' copies, has every acknowledged record: a new pod can read them from the
+    // beginning.
     let newcomer = scene.pod("newcomer").await;
     newcomer.reaches(records.last().unwrap().sequence).await;
     same_records([pods[0], &newcomer]).await;
@@ -90,7 +92,7 @@ async fn a_killed_log_loses_nothing_and_everybody_goes_on() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_killed_poller_leaves_one_gap_that_the_next_one_names() {
+async fn a_killed_poller_leaves_one_gap_that_the_next_one_records() {
     require_nats!();
     let (_nats, _upstream, scene) = world().await;
     let scene = scene.with_short_lease();
@@ -113,8 +115,8 @@ async fn a_killed_poller_leaves_one_gap_that_the_next_one_names() {
     check_takeovers(&records);
 }
 
-/// Checks the records around each takeover by another process. The audit has already checked that slots neither overlap nor
-/// are missing.
+/// Checks the records around each takeover by another process. The audit has already checked that slots neither overlap
+/// nor are missing.
 pub(crate) fn check_takeovers(records: &[Record]) {
     let mut leader = None;
     for around in records.windows(4).filter(|around| around[1].kind == Kind::Lead) {
@@ -144,8 +146,8 @@ pub(crate) async fn opened_at(pod: &Pod) -> u64 {
     field(&line, "sequence").unwrap().parse().unwrap()
 }
 
-/// Waits until the poller has polled this many more slots. Returns them, without the first and the last one, which may not be
-/// complete.
+/// Waits until the poller has polled this many more slots. Returns them, without the first and the last one, which may
+/// not be complete.
 async fn polls_pass(upstream: &FakeUpstream, count: usize) -> Vec<i64> {
     let since = testkit::clock::now_ms();
     let interval = i64::try_from(INTERVAL.as_millis()).unwrap();
@@ -161,7 +163,7 @@ async fn polls_pass(upstream: &FakeUpstream, count: usize) -> Vec<i64> {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_pod_answers_its_operators_while_it_waits_for_the_log() {
+async fn a_pod_serves_its_operators_while_it_waits_for_the_log() {
     require_nats!();
     let (mut nats, _upstream, scene) = world().await;
     nats.kill();

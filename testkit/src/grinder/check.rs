@@ -52,8 +52,8 @@ impl Play {
         Ok(())
     }
 
-    /// Starts everything with correct clocks. Then the log must get a new price, servers that are killed one by one must
-    /// recover, and each poller must exit cleanly.
+    /// Starts everything with correct clocks. Then the log must get a new price, servers that are killed one by one
+    /// must recover, and each poller must exit cleanly.
     async fn settle(&mut self) -> anyhow::Result<()> {
         self.due.clear();
         self.stage.put_right().await?;

@@ -80,7 +80,7 @@ impl Member {
     pub(super) fn kill(&mut self) -> anyhow::Result<bool> {
         let Some(mut process) = self.process.take() else { return Ok(false) };
         process.kill();
-        self.bury(&process, "killed")?;
+        self.save_output(&process, "killed")?;
         Ok(true)
     }
 
@@ -97,7 +97,7 @@ impl Member {
             Ok(())
         };
         let ended = ended.await.with_context(|| format!("{} received SIGTERM", self.name));
-        self.bury(&process, "ended")?;
+        self.save_output(&process, "ended")?;
         ended.map(|()| true)
     }
 
@@ -133,7 +133,7 @@ impl Member {
         }
         let lines = process.lines();
         if let Some(process) = self.process.take() {
-            self.bury(&process, "ended unexpectedly")?;
+            self.save_output(&process, "ended unexpectedly")?;
         }
         let panicked = lines.iter().any(|line| line.contains("panicked at"));
         match self.damage.take() {
@@ -166,7 +166,7 @@ impl Member {
     }
 
     /// Saves the output of a process, and removes what its clock left behind.
-    fn bury(&mut self, process: &Tickwell, how: &str) -> anyhow::Result<()> {
+    fn save_output(&mut self, process: &Tickwell, how: &str) -> anyhow::Result<()> {
         self.paused = false;
         faketime::forget(process.id());
         let mut file =

@@ -1,9 +1,9 @@
 //! Rounds in which two of three servers get older copies of their stores back, as if snapshots of volumes were restored,
 //! while pollers and pods keep running.
 //!
-//! If the third server becomes the leader, nothing is lost. Otherwise, the records that only it has are lost. nats-server
-//! then leaves the third server with its own records, and pollers write nothing to a log whose servers differ. An
-//! operator has to decide, with `tickwell log repair`, as described in `docs/operations.md`.
+//! If the third server becomes the leader, nothing is lost. Otherwise, the records that only it has are lost.
+//! nats-server then leaves the third server with its own records, and pollers write nothing to a log whose servers
+//! differ. An operator has to decide, with `tickwell log repair`, as described in `docs/operations.md`.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
@@ -18,7 +18,7 @@ use super::member::Member;
 use super::plan::Target;
 use super::play::Play;
 use super::round::{Round, Third};
-use super::stage::STREAM;
+use super::stage::{PAIRS, STREAM};
 use crate::clock::now_ms;
 use crate::nats::{Messages, replicas};
 use crate::process::Tickwell;
@@ -166,12 +166,12 @@ impl Play {
     async fn prices_continue(&mut self, before: &Before, tell: &mut impl FnMut(&str)) -> anyhow::Result<()> {
         let began = Instant::now();
         let url = self.stage.url.clone();
-        let prices = async || has_price_after(&url, before.copied, before.killed_ms).await;
+        let prices = async || has_prices_after(&url, before.copied, before.killed_ms).await;
         if poll_until(OPERATORS_PATIENCE, prices).await.is_none() {
             self.tell(tell, "the feed does not continue automatically; the operator repairs the log");
             self.repair().await?;
             self.report.count("repair by the operator");
-            let prices = async || has_price_after(&url, before.copied, before.killed_ms).await;
+            let prices = async || has_prices_after(&url, before.copied, before.killed_ms).await;
             let came = poll_until(DEADLINE, prices).await;
             let logs = || self.stage.members.iter().map(Member::tail).collect::<Vec<_>>().join("\n");
             came.with_context(|| format!("no price in {DEADLINE:?} after the repair:\n{}", logs()))?;
@@ -262,9 +262,10 @@ fn is_covered(log: &Log, pair: &str, slot: i64) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Whether the log has a tick after this sequence, for a slot after this time.
-async fn has_price_after(url: &str, sequence: u64, time_ms: i64) -> Option<()> {
+/// Whether the log has a tick of every pair after this sequence, for a slot after this time.
+async fn has_prices_after(url: &str, sequence: u64, time_ms: i64) -> Option<()> {
     let log = Log::read_after(url, sequence).await.ok()?;
     let is_new = |record: &Record| record.is_tick() && record.slot.is_some_and(|slot| slot.0 > time_ms);
-    log.records.iter().any(is_new).then_some(())
+    let has_new = |pair: &str| log.records.iter().any(|record| record.pair == pair && is_new(record));
+    PAIRS.into_iter().all(has_new).then_some(())
 }

@@ -10,9 +10,9 @@ use crate::recording::{RECORDED_PAIR, Recordings};
 
 /// Plays recordings: each slot shows one recorded minute, and the next slot the next minute.
 ///
-/// If a venue has no row for a minute, its last row is repeated, as an exchange repeats its last trade when nobody trades.
-/// The trade's age grows by one interval for each missing minute. After the end of a recording, the last row is repeated
-/// forever.
+/// If a venue has no row for a minute, its last row is repeated, as an exchange repeats its last trade when nobody
+/// trades. The trade's age grows by one interval for each missing minute. After the end of a recording, the last row is
+/// repeated forever.
 #[derive(Clone, Debug)]
 pub struct RecordedMarket {
     recordings: Recordings,
@@ -25,8 +25,8 @@ impl RecordedMarket {
     ///
     /// # Errors
     ///
-    /// Fails if the interval is not valid for a [`SlotGrid`], or if no minute was given and there is no minute for which
-    /// every venue has a row.
+    /// Fails if the interval is not valid for a [`SlotGrid`], or if no minute was given and there is no minute for
+    /// which every venue has a row.
     pub fn new(
         recordings: Recordings,
         interval: Duration,

@@ -12,11 +12,12 @@ use crate::venue::is_pair;
 /// One step of a script: the price of each pair at each venue.
 type Step = BTreeMap<Venue, BTreeMap<String, String>>;
 
-/// Serves one step of a script in each slot, and then repeats the last step. Before the market begins, it serves step 0.
+/// Serves one step of a script in each slot, and then repeats the last step. Before the market begins, it serves step
+/// 0.
 ///
-/// The script is JSON: `[{"kraken": {"BTC-USD": "100.10"}, "coinbase": {}, "bitstamp": {}}, …]`. A venue or a
-/// pair that a step leaves out has no market in that slot. A price may be any text and is served unchanged, so a script can
-/// also show what a source does with invalid prices.
+/// The script is JSON: `[{"kraken": {"BTC-USD": "100.10"}, "coinbase": {}, "bitstamp": {}}, …]`. A venue or a pair that
+/// a step leaves out has no market in that slot. A price may be any text and is served unchanged, so a script can also
+/// show what a source does with invalid prices.
 #[derive(Clone, Debug)]
 pub struct ScriptMarket {
     steps: Vec<Step>,
@@ -28,8 +29,8 @@ impl ScriptMarket {
     ///
     /// # Errors
     ///
-    /// Fails if the script does not have the form above, has no steps, or contains an unknown venue or a malformed pair, or
-    /// if the interval is not valid for a [`SlotGrid`].
+    /// Fails if the script does not have the form above, has no steps, or contains an unknown venue or a malformed
+    /// pair, or if the interval is not valid for a [`SlotGrid`].
     pub fn from_json(script: &str, interval: Duration, now_ms: i64) -> anyhow::Result<Self> {
         let parsed: Vec<BTreeMap<String, BTreeMap<String, String>>> =
             serde_json::from_str(script).context("the script is not a list of {venue: {pair: price}}")?;

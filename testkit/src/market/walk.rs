@@ -12,8 +12,8 @@ use crate::Venue;
 /// Prices are counted in hundred-thousandths of a dollar, for the five decimal places that Kraken sends.
 const UNITS_PER_DOLLAR: i64 = 100_000;
 
-/// The waves that all venues share. With slots of ten seconds, the longest wave has a turning point about once a day, and
-/// moves the price by up to one percent.
+/// The waves that all venues share. With slots of ten seconds, the longest wave has a turning point about once a day,
+/// and moves the price by up to one percent.
 const SHARED_WAVES: [Wave; 5] = [
     Wave { slots: 1, millionths: 20 },
     Wave { slots: 7, millionths: 60 },
@@ -25,8 +25,8 @@ const SHARED_WAVES: [Wave; 5] = [
 /// The waves of each venue. Venues differ by less than a fiftieth of a percent, and none is always the highest.
 const VENUE_WAVES: [Wave; 2] = [Wave { slots: 1, millionths: 20 }, Wave { slots: 30, millionths: 50 }];
 
-/// How much less a coin costs in USDT than in USD, in millionths. This is about the real discount in calm weeks. It is far
-/// more than venues differ, and small enough to be overlooked.
+/// How much less a coin costs in USDT than in USD, in millionths. This is about the real discount in calm weeks. It is
+/// far more than venues differ, and small enough to be overlooked.
 const TETHER_DISCOUNT_MILLIONTHS: i64 = 2_000;
 
 /// The coins. The digits of each venue are in the order of [`Venue::ALL`].
@@ -59,8 +59,8 @@ const COINS: [Coin; 2] = [
     },
 ];
 
-/// A random market at all venues and at all times: BTC near 97,000 dollars and ETH near 3,400 dollars. Binance quotes them
-/// in USDT, the others in USD.
+/// A random market at all venues and at all times: BTC near 97,000 dollars and ETH near 3,400 dollars. Binance quotes
+/// them in USDT, the others in USD.
 #[derive(Clone, Copy, Debug)]
 pub struct WalkMarket {
     seed: u64,

@@ -13,8 +13,8 @@
 //! | 8 | checksum |
 //!
 //! A compressed block begins with `cmp`. The server compresses a block when it has finished writing to it, so the
-//! newest block must be raw. nats-server 2.15.1 has a bug: while it recovers, it compresses its newest block and continues to
-//! append raw messages to it. At its next start, it cannot read that block.
+//! newest block must be raw. nats-server 2.15.1 has a bug: while it recovers, it compresses its newest block and
+//! continues to append raw messages to it. At its next start, it cannot read that block.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -68,14 +68,14 @@ impl NatsServer {
     ///
     /// # Errors
     ///
-    /// Fails if the newest block is compressed although the server still writes to it, if a block contains something that is
-    /// not a message, or if a sequence is missing.
+    /// Fails if the newest block is compressed although the server still writes to it, if a block contains something
+    /// that is not a message, or if a sequence is missing.
     pub fn read_replica(&self, stream: &str) -> anyhow::Result<ReplicaFiles> {
         read_blocks(&blocks(&self.store().join("jetstream"), stream)?)
     }
 
-    /// Whether the block to which a stream's next message will be written is compressed. `false` if the server does not have
-    /// the stream.
+    /// Whether the block to which a stream's next message will be written is compressed. `false` if the server does not
+    /// have the stream.
     ///
     /// # Errors
     ///
@@ -90,8 +90,8 @@ impl NatsServer {
         blocks(&self.store().join("jetstream"), stream).ok()?.pop_last().map(|(_, path)| path)
     }
 
-    /// Removes everything that the server has stored, as if its volume were replaced with an empty one. The server must not
-    /// be running.
+    /// Removes everything that the server has stored, as if its volume were replaced with an empty one. The server must
+    /// not be running.
     ///
     /// # Errors
     ///

@@ -13,8 +13,8 @@ use crate::wait::poll_until;
 /// The smallest number of nodes that survives the loss of one.
 const NODES: usize = 3;
 
-/// `sync_interval` is the same as in the configuration that we ship, because it changes how a server recovers its newest
-/// block. `max_file_store` is the same as for a single server.
+/// `sync_interval` is the same as in the configuration that we ship, because it changes how a server recovers its
+/// newest block. `max_file_store` is the same as for a single server.
 const SETTINGS: &str = "jetstream { sync_interval: always, max_file_store: 64GB }\n";
 
 /// How long the nodes may take to find each other. It usually takes a few seconds.

@@ -18,8 +18,8 @@ struct Health {
     error: String,
 }
 
-/// What a server logs when it cannot read its own copy of a stream. It may then get another copy from the other servers of
-/// its cluster, and be healthy.
+/// What a server logs when it cannot read its own copy of a stream. It may then get another copy from the other servers
+/// of its cluster, and be healthy.
 const LOST_COPY: &str = "Error recreating stream";
 
 impl NatsServer {

@@ -40,8 +40,8 @@ impl NatsServer {
         self.write(CONFIGURATION, &format!("{ROOM}{settings}"))
     }
 
-    /// Changes the public keys of a server that was started with the configuration that we ship. The server reloads them
-    /// shortly afterwards.
+    /// Changes the public keys of a server that was started with the configuration that we ship. The server reloads
+    /// them shortly afterwards.
     ///
     /// # Errors
     ///

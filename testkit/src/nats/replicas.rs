@@ -2,8 +2,8 @@
 //! files that the server can read at its next start.
 //!
 //! The records are read from each server's files, because there is no other way to see one server's own copy. Requests
-//! about a stream go to its leader, a direct get goes to any replica whichever server receives it, and `/jsz` can be equal
-//! on replicas with different records.
+//! about a stream go to its leader, a direct get goes to any replica whichever server receives it, and `/jsz` can be
+//! equal on replicas with different records.
 
 use std::time::Duration;
 
@@ -13,8 +13,8 @@ use async_nats::jetstream;
 use super::{Messages, NatsServer, connect};
 use crate::wait::poll_until_ok;
 
-/// How long servers may take to become healthy, and replicas to become the same. It usually takes seconds. A loaded machine
-/// takes longer.
+/// How long servers may take to become healthy, and replicas to become the same. It usually takes seconds. A loaded
+/// machine takes longer.
 const DEADLINE: Duration = Duration::from_secs(180);
 
 /// How long a message may take to be written. Until then, it looks like a damaged one. It usually takes milliseconds. A
@@ -35,8 +35,8 @@ pub struct Inspection {
     pub records: usize,
 }
 
-/// Inspects the servers of a stream to which nobody is writing. All must be sound. Then each is restarted cleanly, one at a
-/// time, and all must be sound again.
+/// Inspects the servers of a stream to which nobody is writing. All must be sound. Then each is restarted cleanly, one
+/// at a time, and all must be sound again.
 ///
 /// # Errors
 ///
@@ -59,8 +59,8 @@ pub async fn inspect(servers: &mut [NatsServer], stream: &str) -> anyhow::Result
     Ok(inspection)
 }
 
-/// Waits until the servers of a stream are sound: healthy, with the same records, in files that they can read at their next
-/// start. Returns how many records there are.
+/// Waits until the servers of a stream are sound: healthy, with the same records, in files that they can read at their
+/// next start. Returns how many records there are.
 ///
 /// # Errors
 ///
@@ -71,7 +71,8 @@ pub async fn are_sound(servers: &[NatsServer], stream: &str) -> anyhow::Result<u
     Ok(same_records(servers, stream).await?.len())
 }
 
-/// Waits until each server reports that it is healthy, and the stream's leader reports that each replica has everything.
+/// Waits until each server reports that it is healthy, and the stream's leader reports that each replica has
+/// everything.
 ///
 /// # Errors
 ///
@@ -102,12 +103,13 @@ async fn are_healthy(servers: &[NatsServer], stream: &str) -> anyhow::Result<()>
     Ok(())
 }
 
-/// Waits until the files of all servers contain the same messages, and returns them. The newest messages may take a moment to
-/// reach every server.
+/// Waits until the files of all servers contain the same messages, and returns them. The newest messages may take a
+/// moment to reach every server.
 ///
 /// # Errors
 ///
-/// Fails with the first message that still differed when the time was over, or with what is wrong with a server's files.
+/// Fails with the first message that still differed when the time was over, or with what is wrong with a server's
+/// files.
 pub async fn same_records(servers: &[NatsServer], stream: &str) -> anyhow::Result<Messages> {
     poll_until_ok(DEADLINE, async || compare(servers, stream)).await
 }

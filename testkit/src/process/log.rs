@@ -6,7 +6,8 @@ use std::io::{BufRead, BufReader, Read};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread;
 
-/// How many lines are kept; the oldest are dropped first. More than any test reads, even from a binary that logs every tick.
+/// How many lines are kept; the oldest are dropped first. More than any test reads, even from a binary that logs every
+/// tick.
 const MAX_LINES: usize = 20_000;
 
 /// A longer line is split into several, so that output without line breaks cannot fill the memory.
@@ -32,7 +33,8 @@ impl LineLog {
         self.lock().lines.iter().cloned().collect()
     }
 
-    /// The lines from number `first` on, and the number from which to continue. The first line ever written is number 0.
+    /// The lines from number `first` on, and the number from which to continue. The first line ever written is number
+    /// 0.
     pub(super) fn lines_since(&self, first: usize) -> (Vec<String>, usize) {
         let inner = self.lock();
         let skipped = first.saturating_sub(inner.dropped);
@@ -68,8 +70,8 @@ impl fmt::Display for LineLog {
     }
 }
 
-/// Reads an output to its end on a separate thread. If it were read on the test's runtime, which may be busy, the pipe could
-/// fill up and block the process.
+/// Reads an output to its end on a separate thread. If it were read on the test's runtime, which may be busy, the pipe
+/// could fill up and block the process.
 pub(super) fn read_lines(log: &Arc<LineLog>, output: impl Read + Send + 'static) {
     // Counted here and not on the thread, so that the log does not look complete before its readers have started.
     log.lock().open_outputs += 1;

@@ -37,8 +37,8 @@ impl Reply {
     }
 }
 
-/// A price as a JSON number with exactly its digits. If it is not a number, it is formatted as a careless program would:
-/// `NaN` and `Infinity` without quotes, other words in quotes.
+/// A price as a JSON number with exactly its digits. If it is not a number, it is formatted as a careless program
+/// would: `NaN` and `Infinity` without quotes, other words in quotes.
 pub(super) fn json_number(price: &str) -> String {
     let is_bare = price.parse::<f64>().is_ok();
     if is_bare { price.to_owned() } else { Value::from(price).to_string() }

@@ -114,7 +114,8 @@ async fn a_source_that_keeps_failing_is_polled_less_and_less_often() {
     assert!(asked_since(&trial, Kraken).len() <= slots.len() + 1);
 }
 
-/// Requests to CoinGecko have the configured key, in the header for this kind of key. Requests to other sources have none.
+/// Requests to CoinGecko have the configured key, in the header for this kind of key. Requests to other sources have
+/// none.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn only_coingecko_gets_its_key() {
     let keyed = |scene: Scene| scene.with("TICKWELL__SOURCES__COINGECKO__KEY", "CG-not-a-real-key");

@@ -47,7 +47,8 @@ def is_free(port):
         return one.connect_ex(("127.0.0.1", port)) != 0
 
 
-# Below the range of ports that systems choose for outgoing connections, because those could take a port before a pod does.
+# Below the range of ports that systems choose for outgoing connections, because those could take a port before a pod
+# does.
 FREE_PORTS = filter(is_free, random.sample(range(15_000, 32_000), 1_000))
 
 
@@ -221,7 +222,8 @@ def sees_more(pod, than):
 
 
 def verify(world):
-    done = subprocess.run([BINARY, "verify-pods", *[pod.url("http") for pod in world.of("api")]], capture_output=True, text=True)
+    urls = [pod.url("http") for pod in world.of("api")]
+    done = subprocess.run([BINARY, "verify-pods", *urls], capture_output=True, text=True)
     print(done.stdout.strip().splitlines()[-1:], done.stderr.strip())
     if done.returncode != 0:
         sys.exit("pods do not agree")

@@ -16,8 +16,8 @@ from network import End, allows, connects, matches
 from pods import Product, bytes_of, check_pod, check_probes, faults, hold, ports_of
 from rendered import OURS, WORKSPACE, Manifests, output
 
-# The size of one record in the log with seven sources, including planned fields. docs/operations.md has the measurements
-# ("How large the log gets").
+# The size of one record in the log with seven sources, including planned fields. docs/operations.md has the
+# measurements ("How large the log gets").
 RECORD_BYTES = 2_010
 
 PRODUCT, OVERLAY = Product(sys.argv[1], float(sys.argv[3])), sys.argv[2]
@@ -31,10 +31,11 @@ def check_selectors(manifests, templates):
 
     for item in manifests.of("StatefulSet", "Deployment"):
         name, own = item["metadata"]["name"], item["spec"]["template"]["metadata"]["labels"]
-        hold(picked(item["spec"]["selector"]) == [own[OURS + "component"]], name, "its selector does not select exactly its own pods")
+        hold(picked(item["spec"]["selector"]) == [own[OURS + "component"]], name, "its selector must match its own pods only")
         service = item["spec"].get("serviceName")
         found = service and manifests.find("Service", service)
-        hold(service is None or (found and found["spec"].get("clusterIP") == "None"), name, f"{service} is not a headless Service")
+        is_headless = found and found["spec"].get("clusterIP") == "None"
+        hold(service is None or is_headless, name, f"{service} is not a headless Service")
     for item in manifests.of("Service"):
         name, found = item["metadata"]["name"], picked({"matchLabels": item["spec"]["selector"]})
         hold(len(found) == 1, name, f"must select one component, selects {found}")
@@ -114,14 +115,16 @@ def check_priorities(manifests, templates):
     own = {component: values.get(templates[component][0]["spec"].get("priorityClassName"), 0) for component in templates}
     order = own["nats"] == own["log"] > own["poller"] > own["api"] > own["smoke"] == 0
     hold(order, "priorities", f"are in the wrong order: {own}")
-    hold(all("namespace" not in item["metadata"] for item in manifests.of("PriorityClass")), "priorities", "must not have a namespace")
+    named = [item for item in manifests.of("PriorityClass") if "namespace" in item["metadata"]]
+    hold(not named, "priorities", "must not have a namespace")
 
 
 def check_claims(manifests):
     """Volumes must be kept when the StatefulSet that uses them is deleted or scaled down."""
     for item in manifests.of("StatefulSet"):
         policy = item["spec"].get("persistentVolumeClaimRetentionPolicy")
-        hold(policy == {"whenDeleted": "Retain", "whenScaled": "Retain"}, item["metadata"]["name"], f"its claims must be retained, not {policy}")
+        retained = policy == {"whenDeleted": "Retain", "whenScaled": "Retain"}
+        hold(retained, item["metadata"]["name"], f"its claims must be retained, not {policy}")
 
 
 def check_autoscalers(manifests):
@@ -143,7 +146,8 @@ def check_ingress(manifests):
         for rule in rules:
             backend = rule["backend"]["service"]
             service = manifests.find("Service", backend["name"])
-            hold(service and backend["port"]["name"] in [port["name"] for port in service["spec"]["ports"]], name, f"there is no {backend}")
+            exists = service and backend["port"]["name"] in [port["name"] for port in service["spec"]["ports"]]
+            hold(exists, name, f"there is no {backend}")
             # ingress-nginx accepts only such paths, unless the type is ImplementationSpecific.
             plain = re.fullmatch(r"/[A-Za-z0-9_/-]*", rule["path"]) or rule["pathType"] == "ImplementationSpecific"
             hold(plain, name, f"ingress-nginx refuses {rule['path']} with pathType {rule['pathType']}")
@@ -178,12 +182,14 @@ def check_log(manifests):
     hold(bytes_of(claim) > 1.1 * bytes_of(allowed), "nats", f"a volume of {claim} is too small for {allowed}")
     container = owner["spec"]["template"]["spec"]["containers"][0]
     memory = {entry["name"]: entry.get("value") for entry in container["env"]}["GOMEMLIMIT"]
-    hold(bytes_of(memory) < bytes_of(container["resources"]["limits"]["memory"]), "nats", "GOMEMLIMIT must be less than the memory limit")
+    memory_limit = container["resources"]["limits"]["memory"]
+    hold(bytes_of(memory) < bytes_of(memory_limit), "nats", f"GOMEMLIMIT must be less than {memory_limit}")
     leaving = sum(
         int(re.search(rf"^\s*{name}:\s*\"(\d+)s\"", settings, re.MULTILINE)[1])
         for name in ["lame_duck_grace_period", "lame_duck_duration"]
     )
-    hold(owner["spec"]["template"]["spec"]["terminationGracePeriodSeconds"] > leaving, "nats", f"is killed before it has left the cluster, which takes {leaving} s")
+    grace = owner["spec"]["template"]["spec"]["terminationGracePeriodSeconds"]
+    hold(grace > leaving, "nats", f"is killed before its clients have moved to other servers, which takes {leaving} s")
 
 
 def main():

@@ -79,7 +79,8 @@ def check_pod(product, manifests, component, template, owner):
         hold(matches(constraint["labelSelector"], labels), where, "spreads pods other than its own")
     for volume in spec.get("volumes", []):
         mode = volume.get("secret", {}).get("defaultMode", 0o440)
-        hold(mode == 0o440 and ("secret" not in volume or pod.get("fsGroup")), where, "its key must be readable for its user and group only")
+        is_private = mode == 0o440 and ("secret" not in volume or pod.get("fsGroup"))
+        hold(is_private, where, "its key must be readable for its user and group only")
     for container in spec["containers"]:
         check_container(product, manifests, where, template, owner, container)
 
@@ -90,9 +91,11 @@ def check_container(product, manifests, where, template, owner, container):
     hold(security.get("allowPrivilegeEscalation") is False, where, "may get more rights")
     hold(security.get("capabilities") == {"drop": ["ALL"]}, where, "has capabilities")
     image, _, tag = container["image"].rpartition(":")
-    hold(tag.removesuffix("-alpine") == labels.get(OURS + "version"), where, f"its version label differs from {container['image']}")
+    version = tag.removesuffix("-alpine")
+    hold(version == labels.get(OURS + "version"), where, f"its version label differs from {container['image']}")
     resources = container["resources"]
-    hold("memory" in resources["limits"] and {"cpu", "memory"} <= set(resources["requests"]), where, "has no memory limit, or no requests for CPU and memory")
+    is_limited = "memory" in resources["limits"] and {"cpu", "memory"} <= set(resources["requests"])
+    hold(is_limited, where, "has no memory limit, or no requests for CPU and memory")
     requested, limit = (bytes_of(resources[name]["memory"]) for name in ["requests", "limits"])
     hold(requested <= limit, where, "requests more memory than its limit")
 
@@ -115,7 +118,8 @@ def check_container(product, manifests, where, template, owner, container):
         return None
     listening = {"http": settings["api"]["listen"], "admin": settings["admin"]["listen"]}
     hold(all(port_of(listening[name]) == port for name, port in ports.items()), where, f"listens on {listening}, not on {ports}")
-    hold(all(address.startswith("0.0.0.0:") for address in listening.values()), where, f"must listen on all addresses, not on {listening}")
+    is_reachable = all(address.startswith("0.0.0.0:") for address in listening.values())
+    hold(is_reachable, where, f"must listen on all addresses, not on {listening}")
     host, port = re.fullmatch(r"nats://([a-z-]+):(\d+)", settings["bus"]["url"]).groups()
     service = manifests.find("Service", host)
     hold(service and int(port) in [entry["port"] for entry in service["spec"]["ports"]], where, f"there is no {host}:{port}")

@@ -80,7 +80,7 @@ impl Cluster {
 }
 
 impl Outcome {
-    pub(super) fn told(&self) -> String {
+    pub(super) fn text(&self) -> String {
         format!("code {:?}\n{}\n{}\n{:#?}", self.code, self.out, self.err, self.calls)
     }
 

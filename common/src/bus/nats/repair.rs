@@ -49,34 +49,38 @@ impl Nats {
     /// because whatever damaged a server's copy of the log has probably damaged its copy of the bucket too.
     ///
     /// Waits until the copies of the log are complete, however long that takes. If it is interrupted, `tickwell log apply`
-    /// restores the number of replicas of both.
-    pub async fn repair(&self) -> Result<LeadersCopy, NatsError> {
+    /// restores the number of replicas of both. Calls `report` with each step.
+    pub async fn repair(&self, report: impl Fn(&str)) -> Result<LeadersCopy, NatsError> {
         let replicas = self.stream_info().await?.config.num_replicas;
-        self.renew_copies(&self.stream, replicas).await?;
+        self.renew_copies(&self.stream, replicas, &report).await?;
         let bucket = lease::stream_name(self);
-        let renewed = timeout(BUCKET_PATIENCE, self.renew_copies(&bucket, replicas)).await;
-        if let Some(reason) = match renewed {
+        let problem = match timeout(BUCKET_PATIENCE, self.renew_copies(&bucket, replicas, &report)).await {
             Ok(Ok(())) => None,
             Ok(Err(error)) => Some(chain(&error)),
             Err(elapsed) => Some(chain(&elapsed)),
-        } {
-            tracing::warn!(
-                event = "bucket_not_repaired",
-                bucket,
-                reason,
-                "the copies of the lease bucket are not complete yet; `tickwell log verify` shows when they are"
-            );
+        };
+        if let Some(problem) = problem {
+            report(&format!(
+                "{bucket}: the copies are not complete yet ({problem}); `tickwell log verify` shows when they are"
+            ));
         }
         self.leaders_copy().await
     }
 
-    async fn renew_copies(&self, stream: &str, replicas: usize) -> Result<(), NatsError> {
+    async fn renew_copies(
+        &self,
+        stream: &str,
+        replicas: usize,
+        report: &impl Fn(&str),
+    ) -> Result<(), NatsError> {
+        report(&format!("{stream}: removing the copies of the other servers"));
         let has_one_replica =
             |info: &Info| info.cluster.as_ref().is_none_or(|cluster| cluster.replicas.is_empty());
         tokio::select! {
             removed = self.set_replicas(stream, 1, has_one_replica) => removed?,
-            () = self.delete_stuck_consumers(), if stream == self.stream => {}
+            () = self.delete_stuck_consumers(report), if stream == self.stream => {}
         }
+        report(&format!("{stream}: waiting until {replicas} servers have the leader's copy"));
         self.set_replicas(stream, replicas, |info| Replicas::of(info).are_all_current()).await
     }
 
@@ -84,27 +88,30 @@ impl Nats {
     ///
     /// The servers move every consumer to the remaining server first, and wait forever for consumers whose state was lost
     /// when volumes were rolled back (nats-server 2.15.1). Pods notice that their consumer is gone and create a new one.
-    async fn delete_stuck_consumers(&self) {
+    async fn delete_stuck_consumers(&self, report: &impl Fn(&str)) {
         loop {
             sleep(REMOVAL_PATIENCE).await;
-            if let Err(error) = self.delete_consumers().await {
-                tracing::warn!(
-                    event = "consumers_not_deleted",
-                    reason = chain(&error),
-                    "cannot delete the consumers that may prevent the repair; retrying"
-                );
-            }
+            report(&match self.delete_consumers().await {
+                Ok(count) => {
+                    format!("{}: deleted {count} consumers, which may prevent the removal", self.stream)
+                }
+                Err(error) => format!(
+                    "{}: cannot delete the consumers, which may prevent the removal; retrying: {}",
+                    self.stream,
+                    chain(&error)
+                ),
+            });
         }
     }
 
-    async fn delete_consumers(&self) -> Result<(), ReadError> {
+    async fn delete_consumers(&self) -> Result<usize, ReadError> {
         let stream = self.context.get_stream_no_info(&self.stream).await;
         let stream = stream.map_err(|error| self.request_error(error))?;
         let names: Vec<String> =
             stream.consumer_names().try_collect().await.map_err(|error| self.request_error(error))?;
         // A stuck consumer is deleted, but nothing confirms that.
         let _ = join_all(names.iter().map(|name| stream.delete_consumer(name))).await;
-        Ok(())
+        Ok(names.len())
     }
 
     /// Sets a stream's number of replicas, and waits until `is_done` returns true. Requests get no response while the
