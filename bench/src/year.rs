@@ -1,7 +1,7 @@
 //! A generated year: two pairs with a record every ten seconds, prices of a random walk, and occasional gaps. The same seed
 //! results in the same records.
 
-use common::domain::{
+use common::domain::{PriceRule, 
     Body, Epoch, Evidence, Gap, GapCause, Interval, Judged, Lead, Observation, Origin, Pair, Policy, Price,
     Ratio, Record, Sequence, Slot, Span, Tick, Timestamp, Verdict,
 };
@@ -93,7 +93,7 @@ impl Year {
         let [low, median, high] = [0, 1, 2].map(|place| price(prices[place]));
         let spread = Ratio::distance(low, high, median);
         let evidence = Evidence { policy: policy(), quotes };
-        Some(Body::Tick(Tick { slot, interval: interval(), price: median, spread, evidence }))
+        Some(Body::Tick(Tick { slot, interval: interval(), price: median, spread, backfilled: false, evidence }))
     }
 }
 
@@ -125,13 +125,8 @@ fn price(cents: i64) -> Price {
 
 fn judged(source: &str, cents: i64, slot: Slot) -> Judged {
     let at = slot.start().plus(std::time::Duration::from_millis(214));
-    let observation = Observation {
-        price: price(cents),
-        observed_at: at,
-        source_time: Some(slot.start()),
-        unchanged_since: at,
-        max_age: None,
-    };
+    let observation =
+        Observation { source_time: Some(slot.start()), ..Observation::traded(price(cents), at) };
     Judged {
         source: source.parse().expect("a source"),
         observation: Some(observation),
@@ -141,6 +136,8 @@ fn judged(source: &str, cents: i64, slot: Slot) -> Judged {
 
 fn policy() -> Policy {
     Policy {
+        rules: Policy::RULES,
+        price: PriceRule::Mid,
         min_sources: 2,
         max_deviation: "2%".parse().expect("a ratio"),
         max_quote_age: Span::from_seconds(30),

@@ -130,8 +130,8 @@ fn line(
 ) -> [String; 5] {
     let (what, more) = match answer {
         Ok(sample) => {
-            let time = sample.time.map_or("(no time)".to_owned(), |time: Timestamp| time.to_string());
-            (sample.price.to_string(), time)
+            let time = sample.trade_time.map_or("(no time)".to_owned(), |time: Timestamp| time.to_string());
+            (sample.reported.to_string(), time)
         }
         Err(failure) => (failure.to_string(), source::meaning(*failure).to_owned()),
     };

@@ -2,12 +2,12 @@
 //!
 //! A [`Summary`] holds the sums and extremes of a run of ticks. The summaries of two adjacent runs merge into the
 //! summary of both, in any grouping, so that a window is merged from a few stored parts. Everything is exact: prices
-//! are counted in units of 10⁻¹³, and derived values are rounded once, at the end.
+//! are counted in units of 10⁻¹⁴, and derived values are rounded once, at the end.
 //!
-//! Bounds: a price is below 10²⁵ units (84 bits; [`Price`] rejects larger ones from sources and from the log), a span
+//! Bounds: a price is below 10²⁶ units (87 bits; [`Price`] rejects larger ones from sources and from the log), a span
 //! is at most ten years in milliseconds (39 bits), and no two ticks have the same millisecond. So sums of prices and
-//! of price × milliseconds are below 2¹²³. Sums of squares are below 2²⁰⁶, and four times n² of the variance is below
-//! 2²⁴⁸, so these have 256 bits.
+//! of price × milliseconds are below 2¹²⁶. Sums of squares are below 2²¹³, and four times n² of the variance is below
+//! 2²⁵⁴, so these have 256 bits.
 
 mod encoding;
 mod wide;

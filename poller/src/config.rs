@@ -7,7 +7,7 @@ use std::{collections::BTreeMap, num::NonZeroU32, str::FromStr, sync::Arc};
 
 use common::{
     clock::Clock,
-    domain::{Interval, Origin, Pair, Policy, Ratio, SourceName, Span},
+    domain::{Interval, Origin, Pair, Policy, PriceRule, Ratio, SourceName, Span},
     text,
 };
 use serde::{Deserialize, Serialize};
@@ -40,6 +40,10 @@ pub struct FeedConfig {
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct AggregateConfig {
+    /// Which price of a quote counts if a source returns both: `mid` is the midpoint of bid and ask, `last` the
+    /// price of the last trade. Sources that return only one of them always use that.
+    #[serde(with = "text")]
+    pub price: PriceRule,
     /// How many sources must agree on a price.
     #[serde(deserialize_with = "text::deserialize")]
     pub min_sources: MinSources,
@@ -52,8 +56,8 @@ pub struct AggregateConfig {
     /// How far a source's timestamp may be ahead of this machine's clock.
     #[serde(with = "text")]
     pub max_clock_skew: Span,
-    /// After how long an unchanged quote counts as frozen, if another source's price has changed in the
-    /// meantime.
+    /// After how long an unchanged quote counts as frozen, if the prices of other sources have moved away from
+    /// it by more than a tenth of `max_deviation`.
     #[serde(with = "text")]
     pub frozen_after: Span,
 }
@@ -200,8 +204,14 @@ impl PollerConfig {
     }
 
     fn policy(&self, members: &[Member]) -> Result<Policy, ConfigError> {
-        let AggregateConfig { min_sources, max_deviation, max_quote_age, max_clock_skew, frozen_after } =
-            self.aggregate;
+        let AggregateConfig {
+            price,
+            min_sources,
+            max_deviation,
+            max_quote_age,
+            max_clock_skew,
+            frozen_after,
+        } = self.aggregate;
         let min_sources = min_sources.0.get();
         let needed = usize::try_from(min_sources).unwrap_or(usize::MAX);
         for pair in &self.feed.pairs {
@@ -214,7 +224,15 @@ impl PollerConfig {
         if max_deviation.is_zero() || max_deviation.decimal() > rust_decimal::Decimal::new(5, 1) {
             return Err(ConfigError::Deviation);
         }
-        Ok(Policy { min_sources, max_deviation, max_quote_age, max_clock_skew, frozen_after })
+        Ok(Policy {
+            rules: Policy::RULES,
+            price,
+            min_sources,
+            max_deviation,
+            max_quote_age,
+            max_clock_skew,
+            frozen_after,
+        })
     }
 }
 
@@ -245,6 +263,7 @@ impl Default for AggregateConfig {
     #[expect(clippy::expect_used, reason = "a constant, parsed by the test below")]
     fn default() -> Self {
         Self {
+            price: PriceRule::Mid,
             min_sources: MinSources(NonZeroU32::MIN.saturating_add(1)),
             max_deviation: "2%".parse().expect("a valid ratio"),
             max_quote_age: Span::from_seconds(30),

@@ -35,7 +35,7 @@ use crate::{
     metrics::Metrics,
     publish::{PolledSlot, Takeover, soon_after},
     source::{
-        Answers, Sample,
+        Answers,
         patience::{FALLBACK_RESERVE, poll_time},
     },
 };
@@ -262,7 +262,11 @@ impl Poll {
 
     fn compare_clock(&mut self, asked: &[Asked]) {
         let samples = asked.iter().flat_map(|asked| {
-            asked.answers.values().flatten().map(|sample| sample.time.map(|time| asked.at.since(time)))
+            asked
+                .answers
+                .values()
+                .flatten()
+                .map(|sample| sample.trade_time.or(sample.book_time).map(|time| asked.at.since(time)))
         });
         self.clock_check.compare_with_sources(self.clock.now(), &samples.collect::<Vec<_>>());
     }
@@ -298,14 +302,16 @@ impl Poll {
         let (source, max_age) = (asked.member.source.name(), asked.member.max_age);
         let result = asked.answers.get(&pair).copied().unwrap_or(Err(Failure::Missing));
         let result = result.and_then(|sample| {
-            let unchanged_since = self.memory.record(source, pair, sample, asked.at);
-            let (price, basis) = sample.reported.price(&self.settings.policy).ok_or(Failure::Invalid)?;
+            let reported = sample.reported;
+            let (price, basis) = reported.price(&self.settings.policy).ok_or(Failure::Invalid)?;
+            let source_time = sample.time(basis);
+            let unchanged_since = self.memory.record(source, pair, (reported, source_time), asked.at);
             Ok(Observation {
                 price,
                 basis,
-                reported: sample.reported,
+                reported,
                 observed_at: asked.at,
-                source_time: sample.time,
+                source_time,
                 unchanged_since,
                 max_age,
             })

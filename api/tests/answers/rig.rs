@@ -14,7 +14,7 @@ use common::{
     clock::ManualClock,
     domain::{
         Body, Epoch, Evidence, Failure, Gap, GapCause, Interval, Judged, Lead, Observation, Origin, Policy,
-        Ratio, Record, Sequence, Slot, Span, Tick, Timestamp, Verdict,
+        PriceRule, Ratio, Record, Sequence, Slot, Span, Tick, Timestamp, Verdict,
     },
     readiness::Readiness,
     service::TaskError,
@@ -350,6 +350,8 @@ fn slot(seconds: i64) -> Slot {
 
 fn policy() -> Policy {
     Policy {
+        rules: Policy::RULES,
+        price: PriceRule::Mid,
         min_sources: 1,
         max_deviation: "2%".parse().unwrap(),
         max_quote_age: Span::from_seconds(30),
@@ -369,14 +371,22 @@ pub(crate) fn tick(pair: &str, seconds: i64, price: &str) -> Vec<u8> {
 
 pub(crate) fn tick_record(pair: &str, seconds: i64, price: &str) -> Record {
     let price = price.parse().unwrap();
-    let seen = at(seconds);
-    let observation =
-        Observation { price, observed_at: seen, source_time: None, unchanged_since: seen, max_age: None };
+    let observation = Observation::traded(price, at(seconds));
     let judged =
         Judged { source: "kraken".parse().unwrap(), observation: Some(observation), verdict: Verdict::Used };
     let evidence = Evidence { policy: policy(), quotes: vec![judged] };
     let spread = Ratio::distance(price, price, price);
-    record(pair, Body::Tick(Tick { slot: slot(seconds), interval: interval(), price, spread, evidence }))
+    record(
+        pair,
+        Body::Tick(Tick {
+            slot: slot(seconds),
+            interval: interval(),
+            price,
+            spread,
+            backfilled: false,
+            evidence,
+        }),
+    )
 }
 
 /// The bytes of a gap for which no source was polled.

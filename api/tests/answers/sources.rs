@@ -26,13 +26,7 @@ fn rig(keep: i64) -> Rig {
 }
 
 fn judged(source: &str, price: Option<&str>, verdict: Verdict) -> Judged {
-    let observation = price.map(|price| Observation {
-        price: price.parse().unwrap(),
-        observed_at: at(0),
-        source_time: None,
-        unchanged_since: at(0),
-        max_age: None,
-    });
+    let observation = price.map(|price| Observation::traded(price.parse().unwrap(), at(0)));
     Judged { source: source.parse().unwrap(), observation, verdict }
 }
 

@@ -59,6 +59,9 @@ pub(super) fn line(record: &Record, result: &Result<Outcome, Vec<Difference>>) -
     let result = match result {
         Ok(Outcome::Agrees) => "agrees".to_owned(),
         Ok(Outcome::NothingToRecompute) => "no quotes, nothing to recompute".to_owned(),
+        Ok(Outcome::OtherRules(rules)) => {
+            format!("not recomputed: a version with other rules (number {rules}) wrote it")
+        }
         Err(differences) => {
             let differences: Vec<String> = differences.iter().map(ToString::to_string).collect();
             format!("differs: {}", differences.join("; "))

@@ -4,11 +4,11 @@ use std::{fmt, str::FromStr};
 
 use rust_decimal::Decimal;
 
-/// An exact, positive price below 10¹², with at most 13 decimal places.
+/// An exact, positive price below 10¹², with at most 14 decimal places.
 ///
 /// The digits are kept: `97012.30` stays `97012.30`. Comparison is by value.
 ///
-/// The limits make all computations with prices exact. In units of 10⁻¹³ a price has 84 bits, so its product with a ratio,
+/// The limits make all computations with prices exact. In units of 10⁻¹⁴ a price has 87 bits, so its product with a ratio,
 /// and the sums of any window, fit in a `u128` (see `ledger::summary`). Prices from sources may have at most
 /// [`Price::MAX_QUOTED_DECIMALS`] places, because the midpoint of two prices may need one more.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -33,7 +33,7 @@ pub enum PriceError {
 
 impl Price {
     /// The largest number of decimal places of a price.
-    pub const MAX_DECIMALS: u32 = 13;
+    pub const MAX_DECIMALS: u32 = 14;
     /// The largest number of decimal places of a source's price, so that midpoints are exact.
     pub const MAX_QUOTED_DECIMALS: u32 = 12;
     /// 10¹². Every price is below this.
@@ -57,7 +57,7 @@ impl Price {
         self.0
     }
 
-    /// The exact price in units of 10⁻¹³, which is below 10²⁵.
+    /// The exact price in units of 10⁻¹⁴, which is below 10²⁶.
     pub fn units(self) -> u128 {
         let places = Self::MAX_DECIMALS.saturating_sub(self.0.scale());
         self.0.mantissa().unsigned_abs() * 10_u128.pow(places)
@@ -79,7 +79,7 @@ impl Price {
             // Half to even: of the two neighbours, take the even one.
             (sum / 2 + (sum / 2) % 2, scale)
         };
-        // Cannot fail: a value below 10¹² with 13 places fits in a decimal.
+        // Cannot fail: a value below 10¹² with 14 places fits in a decimal.
         Self(Decimal::try_from_i128_with_scale(mantissa, scale).unwrap_or(self.0))
     }
 
@@ -129,7 +129,7 @@ mod tests {
 
     #[test]
     fn digits_are_kept() {
-        for text in ["97012.30", "97012.3", "1", "0.0000000000001", "999999999999.9999999999999"] {
+        for text in ["97012.30", "97012.3", "1", "0.00000000000001", "999999999999.99999999999999"] {
             assert_eq!(price(text).to_string(), text);
         }
         assert_eq!(price("97012.30"), price("97012.3"));
@@ -150,7 +150,7 @@ mod tests {
             ("5.", PriceError::NotDecimal),
             ("1.2.3", PriceError::NotDecimal),
             ("1000000000000", PriceError::TooLarge),
-            ("0.00000000000001", PriceError::TooPrecise),
+            ("0.000000000000001", PriceError::TooPrecise),
         ] {
             assert_eq!(text.parse::<Price>(), Err(expected), "{text}");
         }

@@ -98,6 +98,21 @@ pub struct Observation {
     pub max_age: Option<Span>,
 }
 
+impl Observation {
+    /// The price of a last trade without a time, first returned at this moment.
+    pub fn traded(last: Price, at: Timestamp) -> Self {
+        Self {
+            price: last,
+            basis: Basis::Last,
+            reported: Reported::traded(last),
+            observed_at: at,
+            source_time: None,
+            unchanged_since: at,
+            max_age: None,
+        }
+    }
+}
+
 /// The result of requesting one pair from one source for one slot.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Quote {
@@ -216,6 +231,15 @@ impl Verdict {
     /// Every verdict.
     pub fn all() -> impl Iterator<Item = Self> {
         Self::ON_QUOTES.into_iter().chain(Failure::ALL.iter().copied().map(Self::Failed))
+    }
+}
+
+impl fmt::Display for Reported {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let named = [("last", self.last), ("bid", self.bid), ("ask", self.ask)];
+        let known =
+            named.into_iter().filter_map(|(name, price)| price.map(|price| format!("{name} {price}")));
+        formatter.write_str(&known.collect::<Vec<_>>().join(", "))
     }
 }
 

@@ -28,7 +28,7 @@ impl Ratio {
     /// `(high − low) / base`, rounded half to even to 8 places.
     pub fn distance(low: Price, high: Price, base: Price) -> Self {
         let (distance, base) = (high.units().abs_diff(low.units()), base.units());
-        // Both are below 2⁸⁴, so the product is below 2¹¹¹.
+        // Both are below 2⁸⁷, so the product is below 2¹¹⁴.
         let scaled = distance * u128::from(Self::ONE);
         let (quotient, remainder) = (scaled / base, scaled % base);
         let round_up = remainder * 2 > base || (remainder * 2 == base && quotient % 2 == 1);

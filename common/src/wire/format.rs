@@ -6,8 +6,9 @@ use serde::{Deserialize, Serialize};
 
 use crate::{
     domain::{
-        Basis, Body, Epoch, Evidence, Gap, GapCause, Interval, Judged, Lead, LeaderId, Observation, Origin, Pair,
-        Policy, Price, PriceRule, Ratio, Record, Reported, Slot, SourceName, Span, Tick, Timestamp, Verdict,
+        Basis, Body, Epoch, Evidence, Gap, GapCause, Interval, Judged, Lead, LeaderId, Observation, Origin,
+        Pair, Policy, Price, PriceRule, Ratio, Record, Reported, Slot, SourceName, Span, Tick, Timestamp,
+        Verdict,
     },
     object::Object,
     text,
@@ -230,8 +231,15 @@ impl TryFrom<RecordFormat> for Record {
 fn write_evidence(evidence: &Evidence) -> (Object<PolicyFormat>, Vec<QuoteFormat>) {
     let Policy { rules, price, min_sources, max_deviation, max_quote_age, max_clock_skew, frozen_after } =
         evidence.policy;
-    let policy =
-        PolicyFormat { rules, price, min_sources, max_deviation, max_quote_age, max_clock_skew, frozen_after };
+    let policy = PolicyFormat {
+        rules,
+        price,
+        min_sources,
+        max_deviation,
+        max_quote_age,
+        max_clock_skew,
+        frozen_after,
+    };
     let quotes = evidence.quotes.iter().map(|judged| QuoteFormat {
         source: judged.source,
         observation: judged.observation.map(
@@ -256,8 +264,15 @@ fn write_evidence(evidence: &Evidence) -> (Object<PolicyFormat>, Vec<QuoteFormat
 }
 
 fn read_evidence(Object(policy): Object<PolicyFormat>, quotes: Vec<QuoteFormat>) -> Result<Evidence, String> {
-    let PolicyFormat { rules, price, min_sources, max_deviation, max_quote_age, max_clock_skew, frozen_after } =
-        policy;
+    let PolicyFormat {
+        rules,
+        price,
+        min_sources,
+        max_deviation,
+        max_quote_age,
+        max_clock_skew,
+        frozen_after,
+    } = policy;
     let policy =
         Policy { rules, price, min_sources, max_deviation, max_quote_age, max_clock_skew, frozen_after };
     if min_sources == 0 {

@@ -4,8 +4,8 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::domain::{
-    Body, Epoch, Evidence, Failure, Gap, GapCause, Interval, Judged, Lead, LeaderId, Observation, Origin,
-    Policy, Price, Ratio, Span, Tick, Timestamp, Verdict, Words,
+    Basis, Body, Epoch, Evidence, Failure, Gap, GapCause, Interval, Judged, Lead, LeaderId, Observation,
+    Origin, Policy, Price, PriceRule, Ratio, Reported, Span, Tick, Timestamp, Verdict, Words,
 };
 
 fn timestamps() -> impl Strategy<Value = Timestamp> {
@@ -28,19 +28,18 @@ fn ratios() -> impl Strategy<Value = Ratio> {
 }
 
 fn judged() -> impl Strategy<Value = Judged> {
+    let some_price = || proptest::option::of(prices());
+    let reported =
+        (some_price(), some_price(), some_price()).prop_map(|(last, bid, ask)| Reported { last, bid, ask });
     let observation = (
-        prices(),
+        (prices(), proptest::sample::select(Basis::ALL), reported),
         timestamps(),
         proptest::option::of(timestamps()),
         timestamps(),
         proptest::option::of((1_u16..).prop_map(Span::from_seconds)),
     )
-        .prop_map(|(price, observed_at, source_time, unchanged_since, max_age)| Observation {
-            price,
-            observed_at,
-            source_time,
-            unchanged_since,
-            max_age,
+        .prop_map(|((price, basis, reported), observed_at, source_time, unchanged_since, max_age)| {
+            Observation { price, basis, reported, observed_at, source_time, unchanged_since, max_age }
         });
     let on_quote = (observation, proptest::sample::select(Verdict::ON_QUOTES.to_vec()))
         .prop_map(|(observation, verdict)| (Some(observation), verdict));
@@ -54,6 +53,8 @@ fn evidence() -> impl Strategy<Value = Evidence> {
     let spans = || (1_u64..1_000_000_000).prop_map(|millis| Span::from_millis(millis).unwrap());
     let policy = (1_u32.., ratios(), spans(), spans(), spans()).prop_map(
         |(min_sources, max_deviation, max_quote_age, max_clock_skew, frozen_after)| Policy {
+            rules: Policy::RULES,
+            price: PriceRule::Last,
             min_sources,
             max_deviation,
             max_quote_age,
@@ -71,7 +72,14 @@ fn evidence() -> impl Strategy<Value = Evidence> {
 fn records() -> impl Strategy<Value = Record> {
     let tick = (timestamps(), intervals(), prices(), ratios(), evidence()).prop_map(
         |(instant, interval, price, spread, evidence)| {
-            Body::Tick(Tick { slot: interval.slot_at(instant), interval, price, spread, evidence })
+            Body::Tick(Tick {
+                slot: interval.slot_at(instant),
+                interval,
+                price,
+                spread,
+                backfilled: false,
+                evidence,
+            })
         },
     );
     let gap = (

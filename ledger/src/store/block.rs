@@ -23,7 +23,7 @@ use crate::number::{self, fold, unfold};
 /// Fewer slots make long scans slower, because each block costs a look-up.
 const SLOTS: u64 = 256;
 
-/// Control bits. The lower four hold the decimal places, of which a price has at most 13.
+/// Control bits. The lower four hold the decimal places, of which a price has at most 14.
 const NEXT_SLOT: u8 = 0x10;
 const SAME_EPOCH: u8 = 0x20;
 const PLACES: u8 = 0x0f;

@@ -5,7 +5,9 @@ mod retention;
 
 use std::collections::BTreeMap;
 
-use common::domain::{Body, Epoch, Evidence, Gap, GapCause, Origin, Policy, Ratio, Span, Tick, Timestamp};
+use common::domain::{
+    Body, Epoch, Evidence, Gap, GapCause, Origin, Policy, PriceRule, Ratio, Span, Tick, Timestamp,
+};
 use proptest::prelude::*;
 
 use super::*;
@@ -31,6 +33,8 @@ pub(super) fn record(pair: &str, index: i64, price: Option<&str>) -> Record {
         Some(price) => {
             let price: Price = price.parse().unwrap();
             let policy = Policy {
+                rules: Policy::RULES,
+                price: PriceRule::Mid,
                 min_sources: 1,
                 max_deviation: "2%".parse().unwrap(),
                 max_quote_age: Span::from_seconds(30),
@@ -39,7 +43,14 @@ pub(super) fn record(pair: &str, index: i64, price: Option<&str>) -> Record {
             };
             let spread = Ratio::distance(price, price, price);
             let evidence = Evidence { policy, quotes: Vec::new() };
-            Body::Tick(Tick { slot: slot(index), interval: interval(), price, spread, evidence })
+            Body::Tick(Tick {
+                slot: slot(index),
+                interval: interval(),
+                price,
+                spread,
+                backfilled: false,
+                evidence,
+            })
         }
         None => Body::Gap(Gap {
             from: slot(index),

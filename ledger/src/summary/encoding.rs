@@ -10,7 +10,7 @@ use rust_decimal::Decimal;
 use super::{Point, Summary, wide::Wide};
 use crate::number::{fold, read, unfold, write};
 
-/// The bits for a price's scale. It is at most 13, so it shares a number with the digits.
+/// The bits for a price's scale. It is at most 14, so it shares a number with the digits.
 const SCALE_BITS: u32 = 4;
 
 impl Summary {

@@ -7,8 +7,8 @@
 use std::fmt;
 
 use common::domain::{
-    Basis, Body, Evidence, Failure, GapCause, Interval, Judged, Policy, Price, Quote, Ratio, Record, Reported,
-    Slot, SourceName, Verdict,
+    Basis, Body, Evidence, Failure, GapCause, Interval, Judged, Policy, Price, Quote, Ratio, Record,
+    Reported, Slot, SourceName, Verdict,
 };
 
 use super::aggregate;

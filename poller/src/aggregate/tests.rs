@@ -2,7 +2,7 @@
 
 use std::cmp::Ordering;
 
-use common::domain::{Failure, Span, Timestamp};
+use common::domain::{Failure, PriceRule, Span, Timestamp};
 use proptest::prelude::*;
 use rust_decimal::Decimal;
 
@@ -12,6 +12,8 @@ const NOW: &str = "2026-11-21T00:00:10.200Z";
 
 fn policy(min_sources: u32) -> Policy {
     Policy {
+        rules: Policy::RULES,
+        price: PriceRule::Mid,
         min_sources,
         max_deviation: "2%".parse().unwrap(),
         max_quote_age: Span::from_seconds(30),
@@ -29,8 +31,7 @@ fn seconds(count: u64) -> std::time::Duration {
 }
 
 fn observed(price: &str) -> Observation {
-    let price = price.parse().unwrap();
-    Observation { price, observed_at: now(), source_time: None, unchanged_since: now(), max_age: None }
+    Observation::traded(price.parse().unwrap(), now())
 }
 
 fn quotes(results: &[Result<Observation, Failure>]) -> Vec<Quote> {

@@ -3,18 +3,19 @@
 
 use std::collections::BTreeMap;
 
-use common::domain::{Pair, Record, SourceName, Timestamp};
-
-use crate::source::Sample;
+use common::domain::{Pair, Record, Reported, SourceName, Timestamp};
 
 /// What is known from earlier slots.
 #[derive(Debug, Default)]
 pub(super) struct Memory {
     /// The newest quote by source and pair, and since when it has been unchanged.
-    seen: BTreeMap<(SourceName, Pair), (Sample, Timestamp)>,
+    seen: BTreeMap<(SourceName, Pair), (Seen, Timestamp)>,
     /// Up to when the log covers every pair.
     covered: Option<Timestamp>,
 }
+
+/// What a source returned, with its own time of the price that counts.
+pub(super) type Seen = (Reported, Option<Timestamp>);
 
 impl Memory {
     /// The memory after the newest record of each pair, so that a source that froze under the previous leader
@@ -31,26 +32,20 @@ impl Memory {
     }
 
     /// Records a quote. Returns since when nothing of it has changed.
-    pub(super) fn record(
-        &mut self,
-        source: SourceName,
-        pair: Pair,
-        sample: Sample,
-        at: Timestamp,
-    ) -> Timestamp {
-        let seen = self.seen.entry((source, pair)).or_insert((sample, at));
+    pub(super) fn record(&mut self, source: SourceName, pair: Pair, quote: Seen, at: Timestamp) -> Timestamp {
+        let seen = self.seen.entry((source, pair)).or_insert((quote, at));
         // After the clock was set back, the known time may be in the future.
-        *seen = if seen.0 == sample { (sample, seen.1.min(at)) } else { (sample, at) };
+        *seen = if seen.0 == quote { (quote, seen.1.min(at)) } else { (quote, at) };
         seen.1
     }
 }
 
-fn seen(record: &Record) -> Vec<((SourceName, Pair), (Sample, Timestamp))> {
+fn seen(record: &Record) -> Vec<((SourceName, Pair), (Seen, Timestamp))> {
     let quotes = record.body.evidence().into_iter().flat_map(|evidence| &evidence.quotes);
     let seen = quotes.filter_map(|judged| {
         let observation = judged.observation?;
-        let sample = Sample { reported: observation.reported, time: observation.source_time };
-        Some(((judged.source, record.pair), (sample, observation.unchanged_since)))
+        let seen = (observation.reported, observation.source_time);
+        Some(((judged.source, record.pair), (seen, observation.unchanged_since)))
     });
     seen.collect()
 }

@@ -78,13 +78,7 @@ async fn a_standby_asks_no_source_and_takes_over_with_the_current_slot() {
 #[tokio::test(start_paused = true)]
 async fn a_new_leader_knows_which_sources_are_frozen() {
     let long_ago = Timestamp::from_unix_millis(START - 3_600_000).unwrap();
-    let observation = Observation {
-        price: "100.0".parse().unwrap(),
-        observed_at: long_ago,
-        source_time: None,
-        unchanged_since: long_ago,
-        max_age: None,
-    };
+    let observation = Observation::traded("100.0".parse().unwrap(), long_ago);
     let judged =
         Judged { source: "stuck".parse().unwrap(), observation: Some(observation), verdict: Verdict::Unused };
     let interval: Interval = "10s".parse().unwrap();

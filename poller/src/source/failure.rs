@@ -33,6 +33,18 @@ pub fn meaning(failure: Failure) -> &'static str {
             "its response does not have the documented format: check what is behind the URL"
         }
         Failure::Refused => "it reported an error: it may not have one of the pairs, or not accept the key",
+        Failure::Unlisted => {
+            "not asked: its list of markets does not contain the pair; it returns when the source lists it"
+        }
+        Failure::Halted => "it has halted trading of the pair",
+        Failure::Unavailable => "it says that its service is unavailable: wait",
+        Failure::LockedOut => {
+            "it has locked this IP address out for a while: wait, and find out what else sends requests from it"
+        }
+        Failure::Challenge => {
+            "a page that checks for browsers came instead of an answer: its content delivery network distrusts \
+             this IP address; use another one, or another source"
+        }
         Failure::Missing => "its response does not contain the pair: it may not trade it",
         Failure::Invalid => {
             "its price or timestamp is invalid: zero, negative, or with more digits than a price can hold"

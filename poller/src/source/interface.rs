@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use async_trait::async_trait;
-use common::domain::{Failure, Interval, Origin, Pair, Price, Reported, Slot, SourceName, Timestamp};
+use common::domain::{Basis, Failure, Interval, Origin, Pair, Price, Reported, Slot, SourceName, Timestamp};
 use tokio::time::Instant;
 
 use super::{key::Key, limit::Limit};
@@ -25,14 +25,50 @@ common::words! {
 pub struct Sample {
     /// The prices, with the digits that the source sent.
     pub reported: Reported,
-    /// The source's own timestamp for the prices, if it sends one.
-    pub time: Option<Timestamp>,
+    /// The source's own time of the last trade, if it sends one.
+    pub trade_time: Option<Timestamp>,
+    /// The source's own time of the order book, if it sends one.
+    pub book_time: Option<Timestamp>,
 }
 
 impl Sample {
     /// Only the price of the last trade.
     pub fn traded(last: Price, time: Option<Timestamp>) -> Self {
-        Self { reported: Reported::traded(last), time }
+        Self { reported: Reported::traded(last), trade_time: time, book_time: None }
+    }
+
+    /// The last trade and the best bid and ask, without times. A market may have no trade yet, or an empty book, which
+    /// sources report as zero or leave out.
+    ///
+    /// # Errors
+    ///
+    /// Fails if a price is not where the source's documentation puts it, or if there is neither a trade nor a book.
+    pub fn quoted(
+        last: Result<Price, Failure>,
+        bid: Result<Price, Failure>,
+        ask: Result<Price, Failure>,
+    ) -> Result<Self, Failure> {
+        let reported = Reported { last: if_any(last)?, bid: if_any(bid)?, ask: if_any(ask)? };
+        match (reported.bid.zip(reported.ask), last) {
+            (None, Err(failure)) => Err(failure),
+            _ => Ok(Self { reported, trade_time: None, book_time: None }),
+        }
+    }
+
+    /// The source's own time of the price that counts.
+    pub fn time(&self, basis: Basis) -> Option<Timestamp> {
+        match basis {
+            Basis::Mid => self.book_time,
+            Basis::Last | Basis::CandleClose => self.trade_time,
+        }
+    }
+}
+
+fn if_any(price: Result<Price, Failure>) -> Result<Option<Price>, Failure> {
+    match price {
+        Ok(price) => Ok(Some(price)),
+        Err(Failure::Invalid | Failure::Missing) => Ok(None),
+        Err(failure) => Err(failure),
     }
 }
 

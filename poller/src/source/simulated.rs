@@ -124,8 +124,9 @@ mod tests {
             match venue.sample(pair, slot) {
                 Ok(sample) => {
                     assert_eq!(venue.sample(pair, slot), Ok(sample));
-                    assert!((85_000..110_000).contains(&(sample.price.units() / 10_u128.pow(13))));
-                    prices.insert(sample.price);
+                    let last = sample.reported.last.unwrap();
+                    assert!((85_000..110_000).contains(&(last.units() / 10_u128.pow(Price::MAX_DECIMALS))));
+                    prices.insert(last);
                 }
                 Err(_) => failures += 1,
             }

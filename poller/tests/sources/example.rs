@@ -101,8 +101,8 @@ async fn one_request_brings_all_prices() {
     assert_eq!(request, "GET /v1/tickers?symbols=BTC_USD,ETH_USD HTTP/1.1");
     for (pair, price) in crate::pairs().iter().zip(["97012.30", "3400.10"]) {
         let sample = answers[pair].unwrap();
-        assert_eq!(sample.price.to_string(), price);
-        assert_eq!(sample.time.unwrap().to_string(), "2026-11-21T00:00:09.000Z");
+        assert_eq!(sample.reported.last.unwrap().to_string(), price);
+        assert_eq!(sample.trade_time.unwrap().to_string(), "2026-11-21T00:00:09.000Z");
     }
 }
 

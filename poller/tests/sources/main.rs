@@ -59,8 +59,8 @@ async fn each_exchange_is_read_from_the_fake_upstream() {
         let answers = ask(&source, PATIENT).await;
         for (pair, expected) in pairs().iter().zip(["97012.30", "3400.10"]) {
             let sample = answers[pair].unwrap();
-            assert_eq!(sample.price, expected.parse().unwrap(), "{venue} {pair}");
-            assert_eq!(sample.time.is_some(), venue.gives_time(), "{venue}");
+            assert_eq!(sample.reported.last, Some(expected.parse().unwrap()), "{venue} {pair}");
+            assert_eq!(sample.trade_time.is_some(), venue.gives_time(), "{venue}");
         }
         upstream.set_down(venue, true);
         assert!(

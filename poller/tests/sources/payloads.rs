@@ -111,7 +111,8 @@ fn text_after(body: &[u8], marks: &[&str]) -> String {
 
 fn read(exchange: &str, body: &[u8], pair: &str) -> Result<String, Failure> {
     let (exchange, pair) = (exchanges::named(exchange).unwrap(), pair.parse().unwrap());
-    exchange.read(body, &exchange.markets(&[pair]))?[&pair].map(|sample| sample.price.to_string())
+    exchange.read(body, &exchange.markets(&[pair]))?[&pair]
+        .map(|sample| sample.reported.last.unwrap().to_string())
 }
 
 #[test]

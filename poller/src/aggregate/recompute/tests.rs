@@ -1,7 +1,7 @@
 //! Records from the aggregator recompute to the same result, and any change to them is detected.
 
 use common::{
-    domain::{Epoch, Observation, Origin, Policy, Span, Timestamp, Words},
+    domain::{Epoch, Observation, Origin, Policy, PriceRule, Span, Timestamp, Words},
     wire,
 };
 use proptest::prelude::*;
@@ -26,7 +26,8 @@ prop_compose! {
         let source_time = age.map(|age| if ahead { now().plus(seconds(age / 4)) } else { now().minus(seconds(age)) });
         let price = Price::new(Decimal::new(cents, scale - 1) / Decimal::from(10_i64.pow(3 - scale))).unwrap();
         let max_age = own_limit.map(Span::from_seconds);
-        Observation { price, observed_at: now(), source_time, unchanged_since: now().minus(seconds(still)), max_age }
+        let unchanged_since = now().minus(seconds(still));
+        Observation { source_time, unchanged_since, max_age, ..Observation::traded(price, now()) }
     }
 }
 
@@ -52,6 +53,8 @@ prop_compose! {
     fn policy()(min_sources in 1_u32..4, deviation in prop::sample::select(vec!["0", "0.5%", "2%", "5%"]),
                 age in 1_u16..60, skew in 1_u16..20, frozen in 1_u16..1_200) -> Policy {
         Policy {
+            rules: Policy::RULES,
+            price: PriceRule::Mid,
             min_sources,
             max_deviation: deviation.parse().unwrap(),
             max_quote_age: Span::from_seconds(age),
@@ -154,6 +157,7 @@ proptest! {
                 interval: gap.interval,
                 price: "100".parse().unwrap(),
                 spread: "0".parse().unwrap(),
+                backfilled: false,
                 evidence: gap.evidence.unwrap(),
             }),
             Body::Lead(_) => unreachable!(),
@@ -176,11 +180,13 @@ fn evidence(record: &mut Record) -> &mut Evidence {
 
 fn observed(price: &str) -> Result<Observation, Failure> {
     let price = price.parse().unwrap();
-    Ok(Observation { price, observed_at: now(), source_time: None, unchanged_since: now(), max_age: None })
+    Ok(Observation::traded(price, now()))
 }
 
 fn some_policy() -> Policy {
     Policy {
+        rules: Policy::RULES,
+        price: PriceRule::Mid,
         min_sources: 2,
         max_deviation: "2%".parse().unwrap(),
         max_quote_age: Span::from_seconds(30),

@@ -5,14 +5,17 @@ use std::sync::{Mutex, PoisonError};
 use async_trait::async_trait;
 use common::{
     bus::lease::Term,
-    domain::{LeaderId, Origin, Policy, Record, SourceName, Span, Verdict},
+    domain::{LeaderId, Origin, Policy, PriceRule, Record, SourceName, Span, Verdict},
     readiness::{Condition, Readiness},
 };
 use prometheus::Registry;
 use tokio::sync::watch;
 
 use crate::publish::queue;
-use crate::{poll::*, source::Source};
+use crate::{
+    poll::*,
+    source::{Sample, Source},
+};
 
 pub(super) const START: i64 = 1_000_000_000_000;
 
@@ -98,6 +101,8 @@ pub(super) struct Rig {
 
 pub(super) fn policy(min_sources: u32) -> Policy {
     Policy {
+        rules: Policy::RULES,
+        price: PriceRule::Mid,
         min_sources,
         max_deviation: "2%".parse().unwrap(),
         max_quote_age: Span::from_seconds(30),

@@ -6,7 +6,9 @@ use async_trait::async_trait;
 use common::readiness::Readiness;
 use common::{
     bus::{AppendError, Newest, Source},
-    domain::{Evidence, Interval, Lead, LeaderId, Policy, Ratio, Record, Sequence, Span, Tick, Timestamp},
+    domain::{
+        Evidence, Interval, Lead, LeaderId, Policy, PriceRule, Ratio, Record, Sequence, Span, Tick, Timestamp,
+    },
 };
 use prometheus::Registry;
 use tokio::sync::watch;
@@ -132,6 +134,8 @@ pub(super) fn pair() -> Pair {
 
 pub(super) fn tick(index: i64) -> PolledSlot {
     let policy = Policy {
+        rules: Policy::RULES,
+        price: PriceRule::Mid,
         min_sources: 1,
         max_deviation: "2%".parse().unwrap(),
         max_quote_age: Span::from_seconds(30),
@@ -141,7 +145,14 @@ pub(super) fn tick(index: i64) -> PolledSlot {
     let price = "97012.30".parse().unwrap();
     let spread = Ratio::distance(price, price, price);
     let evidence = Evidence { policy, quotes: Vec::new() };
-    let body = Body::Tick(Tick { slot: slot(index), interval: interval(), price, spread, evidence });
+    let body = Body::Tick(Tick {
+        slot: slot(index),
+        interval: interval(),
+        price,
+        spread,
+        backfilled: false,
+        evidence,
+    });
     PolledSlot { slot: slot(index), bodies: vec![(pair(), body)] }
 }
 

@@ -126,7 +126,7 @@ mod tests {
     #[test]
     fn the_requested_market_is_read() {
         let answers = parse(BODY.as_bytes(), &pairs()).unwrap();
-        let price = |at: usize| answers[&pairs()[at]].map(|sample| sample.price.to_string());
+        let price = |at: usize| answers[&pairs()[at]].map(|sample| sample.reported.last.unwrap().to_string());
         assert_eq!(price(0).as_deref(), Ok("77726.10000000"));
         assert_eq!(price(1).as_deref(), Ok("2112.40000000"));
         assert_eq!(price(2), Err(Failure::Missing));

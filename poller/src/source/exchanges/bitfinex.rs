@@ -23,6 +23,9 @@ const COLUMNS: usize = 11;
 
 /// The column with the price of the last trade.
 const LAST: usize = 7;
+/// The columns of the best bid and ask.
+const BID: usize = 1;
+const ASK: usize = 3;
 
 pub(super) struct Bitfinex;
 
@@ -65,7 +68,8 @@ impl Exchange for Bitfinex {
             if row.len() != COLUMNS {
                 return Err(Failure::Malformed);
             }
-            Ok(Sample::traded(price_of_number(row.get(LAST).copied())?, None))
+            let price = |column: usize| price_of_number(row.get(column).copied());
+            Sample::quoted(price(LAST), price(BID), price(ASK))
         };
         Ok(answers(markets, read))
     }
@@ -122,7 +126,7 @@ mod tests {
     #[test]
     fn the_last_trade_is_read_exactly() {
         let answers = parse(BODY.as_bytes(), &pairs()).unwrap();
-        let price = |at: usize| answers[&pairs()[at]].map(|sample| sample.price.to_string());
+        let price = |at: usize| answers[&pairs()[at]].map(|sample| sample.reported.last.unwrap().to_string());
         assert_eq!(price(0).as_deref(), Ok("7381.2"));
         assert_eq!(price(1).as_deref(), Ok("0.00000015"));
         assert_eq!(price(2), Err(Failure::Missing));

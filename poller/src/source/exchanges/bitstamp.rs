@@ -14,7 +14,7 @@ use serde_json::value::RawValue;
 use crate::source::{
     exchange::{Exchange, Market, ReportedError, Request, answers},
     interface::{Answers, Sample},
-    json::{UniqueObject, only, price_of, seconds_of},
+    json::{UniqueObject, book_price, only, price_of, seconds_of},
     key::Plan,
     limit::Limit,
 };
@@ -32,6 +32,10 @@ struct Row<'a> {
     pair: Cow<'a, str>,
     #[serde(borrow)]
     last: Option<&'a RawValue>,
+    #[serde(borrow)]
+    bid: Option<&'a RawValue>,
+    #[serde(borrow)]
+    ask: Option<&'a RawValue>,
     #[serde(borrow)]
     timestamp: Option<&'a RawValue>,
 }
@@ -63,7 +67,10 @@ impl Exchange for Bitstamp {
         let rows: Vec<Object<Row>> = serde_json::from_str(body).map_err(|_| Failure::Malformed)?;
         let read = |market: &Market| {
             let row = only(rows.iter().map(|Object(row)| row).filter(|row| row.pair == market.symbol))?;
-            Ok(Sample::traded(price_of(row.last)?, Some(seconds_of(row.timestamp)?)))
+            let sample = Sample::quoted(price_of(row.last), book_price(row.bid), book_price(row.ask))?;
+            // The time of the response, so it is the time of both.
+            let time = Some(seconds_of(row.timestamp)?);
+            Ok(Sample { trade_time: time, book_time: time, ..sample })
         };
         Ok(answers(markets, read))
     }
@@ -94,8 +101,8 @@ mod tests {
             ("BTC-USD".parse().unwrap(), "ETH-USD".parse().unwrap(), "SOL-USD".parse().unwrap());
         let answers = parse(BODY.as_bytes(), &[btc, eth, sol]).unwrap();
         let sample = answers[&btc].unwrap();
-        assert_eq!(sample.price.to_string(), "2211.00");
-        assert_eq!(sample.time.unwrap().to_string(), "2022-01-31T14:43:06.000Z");
+        assert_eq!(sample.reported.last.unwrap().to_string(), "2211.00");
+        assert_eq!(sample.trade_time.unwrap().to_string(), "2022-01-31T14:43:06.000Z");
         assert_eq!(answers[&eth], Err(Failure::Malformed));
         assert_eq!(answers[&sol], Err(Failure::Missing));
     }

@@ -14,7 +14,7 @@ use serde_json::value::RawValue;
 use crate::source::{
     exchange::{Exchange, Market, Request, answers},
     interface::{Answers, Sample},
-    json::price_of,
+    json::{book_price, price_of},
     key::Plan,
     limit::Limit,
 };
@@ -26,6 +26,10 @@ pub(super) struct Coinbase;
 struct Body<'a> {
     #[serde(borrow)]
     price: Option<&'a RawValue>,
+    #[serde(borrow)]
+    bid: Option<&'a RawValue>,
+    #[serde(borrow)]
+    ask: Option<&'a RawValue>,
     #[serde(borrow)]
     time: Cow<'a, str>,
 }
@@ -58,7 +62,11 @@ impl Exchange for Coinbase {
         let Object(body): Object<Body> = serde_json::from_str(body).map_err(|_| Failure::Malformed)?;
         let time: Timestamp = body.time.parse().map_err(|_| Failure::Invalid)?;
         // The body does not name its pair. The request was for a single one.
-        Ok(answers(markets, |_| Ok(Sample::traded(price_of(body.price)?, Some(time)))))
+        Ok(answers(markets, |_| {
+            let sample = Sample::quoted(price_of(body.price), book_price(body.bid), book_price(body.ask))?;
+            // The time is that of the last trade, which may be hours ago in a thin market. The book is current.
+            Ok(Sample { trade_time: Some(time), ..sample })
+        }))
     }
 }
 
@@ -83,8 +91,8 @@ mod tests {
         let pair: Pair = "BTC-USD".parse().unwrap();
         let body = br#"{"trade_id":1,"price":"246.28000000","size":"0.05","bid":"637","ask":"637.11","volume":"4","time":"2015-04-08T20:49:06.506997Z"}"#;
         let sample = parse(body, &[pair]).unwrap()[&pair].unwrap();
-        assert_eq!(sample.price.to_string(), "246.28000000");
-        assert_eq!(sample.time.unwrap().to_string(), "2015-04-08T20:49:06.506Z");
+        assert_eq!(sample.reported.last.unwrap().to_string(), "246.28000000");
+        assert_eq!(sample.trade_time.unwrap().to_string(), "2015-04-08T20:49:06.506Z");
     }
 
     #[test]

@@ -191,9 +191,9 @@ mod tests {
     fn price_and_time_are_read() {
         let answers = parse(BODY.as_bytes(), &pairs()).unwrap();
         let sample = answers[&pairs()[0]].unwrap();
-        assert_eq!(sample.price.to_string(), "76975");
-        assert_eq!(sample.time.unwrap().unix_millis(), 1_779_092_258_000);
-        assert_eq!(answers[&pairs()[1]].unwrap().price.to_string(), "66512.3400000001");
+        assert_eq!(sample.reported.last.unwrap().to_string(), "76975");
+        assert_eq!(sample.trade_time.unwrap().unix_millis(), 1_779_092_258_000);
+        assert_eq!(answers[&pairs()[1]].unwrap().reported.last.unwrap().to_string(), "66512.3400000001");
         assert_eq!(answers[&pairs()[2]], Err(Failure::Missing));
         assert_eq!(answers[&pairs()[3]], Err(Failure::Missing));
     }

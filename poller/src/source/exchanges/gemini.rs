@@ -86,7 +86,10 @@ mod tests {
         let pairs = ["BTC-USD", "ETH-USD", "BTC-USDT"].map(|pair| pair.parse().unwrap());
         let answers = parse(BODY.as_bytes(), &pairs).unwrap();
         let sample = answers[&pairs[0]].unwrap();
-        assert_eq!((sample.price.to_string().as_str(), sample.time), ("97012.30", None));
+        assert_eq!(
+            (sample.reported.last.unwrap().to_string().as_str(), sample.trade_time),
+            ("97012.30", None)
+        );
         assert_eq!(answers[&pairs[1]], Err(Failure::Malformed));
         assert_eq!(answers[&pairs[2]], Err(Failure::Missing));
     }

@@ -14,7 +14,7 @@ use serde_json::value::RawValue;
 use crate::source::{
     exchange::{Exchange, Market, ReportedError, Request, answers},
     interface::{Answers, Sample},
-    json::{UniqueObject, only, price_of},
+    json::{UniqueObject, book_price, only, price_of},
     key::Plan,
     limit::Limit,
 };
@@ -41,6 +41,12 @@ struct Ticker<'a> {
     /// Last trade: price and volume.
     #[serde(borrow)]
     c: Vec<&'a RawValue>,
+    /// Best bid: price and volumes.
+    #[serde(borrow, default)]
+    b: Vec<&'a RawValue>,
+    /// Best ask: price and volumes.
+    #[serde(borrow, default)]
+    a: Vec<&'a RawValue>,
 }
 
 impl Exchange for Kraken {
@@ -75,7 +81,12 @@ impl Exchange for Kraken {
             let ticker = only(names_in_response(market.pair).iter().filter_map(|name| result.get(name)))?;
             let Object(ticker): Object<Ticker> =
                 serde_json::from_str(ticker.get()).map_err(|_| Failure::Malformed)?;
-            Ok(Sample::traded(price_of(ticker.c.first().copied())?, None))
+            let first = |list: &[&RawValue]| price_of(list.first().copied());
+            Sample::quoted(
+                first(&ticker.c),
+                book_price(ticker.b.first().copied()),
+                book_price(ticker.a.first().copied()),
+            )
         };
         Ok(answers(markets, read))
     }
@@ -132,7 +143,7 @@ mod tests {
     fn tickers_are_found_under_canonical_and_plain_names() {
         let body = br#"{"error":[],"result":{"XXBTZUSD":{"a":["1","1","1"],"c":["77726.10000","0.00001393"]},"ETHUSD":{"c":["2112.40","1"]}}}"#;
         let answers = parse(body, &pairs()).unwrap();
-        let price = |pair: &str| answers[&pair.parse().unwrap()].unwrap().price.to_string();
+        let price = |pair: &str| answers[&pair.parse().unwrap()].unwrap().reported.last.unwrap().to_string();
         assert_eq!(price("BTC-USD"), "77726.10000");
         assert_eq!(price("ETH-USD"), "2112.40");
     }

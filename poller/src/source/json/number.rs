@@ -38,6 +38,14 @@ pub fn price_of(value: Option<&RawValue>) -> Result<Price, Failure> {
     price(&text_of(value.ok_or(Failure::Malformed)?)?)
 }
 
+/// A price of an order book, as in [`price_of`]. Sources leave it out, or say null or zero, if that side is empty.
+pub fn book_price(value: Option<&RawValue>) -> Result<Price, Failure> {
+    match value {
+        Some(value) if value.get() != "null" => price_of(Some(value)),
+        _ => Err(Failure::Missing),
+    }
+}
+
 /// The price in a JSON number, which may have an exponent. Strings are refused. A price with more digits than
 /// [`Price`] can hold is refused rather than rounded.
 pub fn price_of_number(value: Option<&RawValue>) -> Result<Price, Failure> {

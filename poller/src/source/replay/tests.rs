@@ -23,7 +23,10 @@ fn a_row_is_valid_from_its_time_until_the_next_row() {
         [(60_000, "100.10", 60_000), (119_999, "100.10", 60_000), (900_000, "100.2", 120_000)]
     {
         let sample = recording.at(instant(FIRST + at)).unwrap();
-        assert_eq!((sample.price.to_string().as_str(), sample.time), (price, Some(instant(FIRST + time))));
+        assert_eq!(
+            (sample.reported.last.unwrap().to_string().as_str(), sample.trade_time),
+            (price, Some(instant(FIRST + time)))
+        );
     }
     assert_eq!(recording.span(), (instant(FIRST + 60_000), instant(FIRST + 120_000)));
 }
