@@ -263,6 +263,10 @@ pub struct RecordItem {
     /// Only for a tick whose quotes are still kept: the spread of the quotes used, (max − min) / price.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub spread: Option<DerivedText>,
+    /// Only for a tick: whether it was added afterwards from a source's candles, for a slot before the pair's first live
+    /// one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub backfilled: Option<bool>,
     /// Only for a gap: why there is no tick.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub cause: Option<String>,
@@ -278,6 +282,11 @@ pub struct RecordItem {
 /// The rules by which a price is computed from quotes.
 #[derive(Debug, Object, Serialize)]
 pub struct PolicyItem {
+    /// The number of the rules themselves. It changes when the same quotes and policy would give another result.
+    pub rules: u32,
+    /// Which price of a quote counts if the source returns both: `mid` for the midpoint of bid and ask, `last` for
+    /// the last trade.
+    pub price: String,
     /// The minimum number of quotes that must agree on a price.
     pub min_sources: u32,
     /// How far a quote may be from the median, and how far the used quotes may be from each other.
@@ -286,7 +295,8 @@ pub struct PolicyItem {
     pub max_quote_age: SpanText,
     /// How far the source's own time may be ahead of the poller's clock.
     pub max_clock_skew: SpanText,
-    /// How long a quote may stay unchanged before it counts as frozen, if another source moved in the meantime.
+    /// How long a quote may stay unchanged before it counts as frozen, if the median of the other live sources is
+    /// further from it than a tenth of `max_deviation`.
     pub frozen_after: SpanText,
 }
 
@@ -295,13 +305,21 @@ pub struct PolicyItem {
 pub struct QuoteItem {
     /// The source.
     pub source: String,
-    /// The quoted price. Null if the source gave none.
+    /// The price that counts. Null if the source gave none.
     pub price: Nullable<PriceText>,
+    /// Where the price comes from: `mid`, `last` or `candle_close`. Null if there is no quote.
+    pub basis: Nullable<String>,
+    /// The price of the last trade. Null if the source gave none.
+    pub last: Nullable<PriceText>,
+    /// The highest price that a buyer offers. Null if the source gave none.
+    pub bid: Nullable<PriceText>,
+    /// The lowest price at which a seller offers. Null if the source gave none.
+    pub ask: Nullable<PriceText>,
     /// When the poller received the quote. Null if there is no quote.
     pub observed_at: Nullable<TimeText>,
-    /// The source's own time for the price. Null if it gives none.
+    /// The source's own time of the price that counts. Null if it gives none.
     pub source_time: Nullable<TimeText>,
-    /// Since when the source has been quoting this same price. Null if there is no quote.
+    /// Since when the source has returned exactly the same prices and the same time. Null if there is no quote.
     pub unchanged_since: Nullable<TimeText>,
     /// How old the quote may be, if the source has a limit of its own instead of the policy's.
     #[serde(skip_serializing_if = "Option::is_none")]

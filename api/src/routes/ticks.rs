@@ -83,6 +83,7 @@ fn explain(sequence: Sequence, record: &Record) -> RecordItem {
             interval: Some(SpanText(tick.interval.span())),
             price: Some(PriceText(tick.price)),
             spread: Some(DerivedText(tick.spread.decimal())),
+            backfilled: tick.backfilled.then_some(true),
             ..item
         },
         Body::Gap(gap) => RecordItem {
@@ -150,6 +151,7 @@ fn bare(sequence: Sequence, pair: Pair, origin: Origin) -> RecordItem {
         origin: origin.to_string(),
         price: None,
         spread: None,
+        backfilled: None,
         cause: None,
         policy: None,
         quotes: Nullable(None),
@@ -159,6 +161,8 @@ fn bare(sequence: Sequence, pair: Pair, origin: Origin) -> RecordItem {
 
 fn policy(policy: &Policy) -> PolicyItem {
     PolicyItem {
+        rules: policy.rules,
+        price: policy.price.to_string(),
         min_sources: policy.min_sources,
         max_deviation: DerivedText(policy.max_deviation.decimal()),
         max_quote_age: SpanText(policy.max_quote_age),
@@ -172,6 +176,10 @@ fn quote(judged: &Judged) -> QuoteItem {
     QuoteItem {
         source: judged.source.to_string(),
         price: seen.map(|seen| PriceText(seen.price)).into(),
+        basis: seen.map(|seen| seen.basis.to_string()).into(),
+        last: seen.and_then(|seen| seen.reported.last).map(PriceText).into(),
+        bid: seen.and_then(|seen| seen.reported.bid).map(PriceText).into(),
+        ask: seen.and_then(|seen| seen.reported.ask).map(PriceText).into(),
         observed_at: seen.map(|seen| TimeText(seen.observed_at)).into(),
         source_time: seen.and_then(|seen| seen.source_time).map(TimeText).into(),
         unchanged_since: seen.map(|seen| TimeText(seen.unchanged_since)).into(),

@@ -104,17 +104,17 @@ mod tests {
 
     use super::*;
 
-    const TICK: &str = r#"{"version":1,"kind":"tick","pair":"BTC-USD","slot":"2026-11-21T00:00:10.000Z",
+    const TICK: &str = r#"{"version":2,"kind":"tick","pair":"BTC-USD","slot":"2026-11-21T00:00:10.000Z",
         "interval":"10s","epoch":42,"origin":"live","price":"97012.34","spread":"0",
-        "policy":{"min_sources":1,"max_deviation":"0.02","max_quote_age":"30s","max_clock_skew":"5s","frozen_after":"10m"},
-        "quotes":[{"source":"kraken","price":"97012.34","observed_at":"2026-11-21T00:00:10.214Z","source_time":null,
+        "policy":{"rules":1,"price":"mid","min_sources":1,"max_deviation":"0.02","max_quote_age":"30s","max_clock_skew":"5s","frozen_after":"10m"},
+        "quotes":[{"source":"kraken","price":"97012.34","basis":"last","last":"97012.34","observed_at":"2026-11-21T00:00:10.214Z","source_time":null,
                    "unchanged_since":"2026-11-21T00:00:00.198Z","verdict":"used"},
                   {"source":"gemini","verdict":"http_429"}]}"#;
 
     const LEAD: &str =
-        r#"{"version":1,"kind":"lead","pair":"BTC-USD","covered":null,"epoch":42,"origin":"live"}"#;
+        r#"{"version":2,"kind":"lead","pair":"BTC-USD","covered":null,"epoch":42,"origin":"live"}"#;
 
-    const GAP: &str = r#"{"version":1,"kind":"gap","pair":"BTC-USD","slot":"2026-11-21T00:00:40.000Z",
+    const GAP: &str = r#"{"version":2,"kind":"gap","pair":"BTC-USD","slot":"2026-11-21T00:00:40.000Z",
         "from":"2026-11-21T00:00:20.000Z","cause":"no_leader","interval":"10s","epoch":43,"origin":"live"}"#;
 
     fn line_of(text: &str) -> String {

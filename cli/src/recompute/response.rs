@@ -54,12 +54,19 @@ fn parse(mut members: Map<String, Value>, sequence: Sequence) -> Result<Found> {
 
 /// If a source returned no quote, its members are null in a response and missing in the log.
 fn remove_nulls(quote: &mut Value) -> Result<()> {
-    const MEMBERS: [&str; 4] = ["price", "observed_at", "source_time", "unchanged_since"];
+    const MEMBERS: [&str; 8] =
+        ["price", "basis", "last", "bid", "ask", "observed_at", "source_time", "unchanged_since"];
     let quote = quote.as_object_mut().context("a quote is not an object")?;
     ensure!(MEMBERS.iter().all(|part| quote.contains_key(*part)), "a quote lacks one of {MEMBERS:?}");
     if quote.get("price") == Some(&Value::Null) {
         let all_null = MEMBERS.iter().all(|part| quote.remove(*part) == Some(Value::Null));
         ensure!(all_null, "a quote without a price has other members");
+    }
+    // The log leaves out what the source did not return.
+    for part in ["last", "bid", "ask"] {
+        if quote.get(part) == Some(&Value::Null) {
+            quote.remove(part);
+        }
     }
     Ok(())
 }

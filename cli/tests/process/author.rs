@@ -75,7 +75,7 @@ impl Author {
         for at in 0..author.chains.len() {
             let pair = author.chains[at].pair;
             let lead = json!({
-                "version": 1, "kind": "lead", "pair": pair, "covered": null, "leader": "00000000000000a1",
+                "version": 2, "kind": "lead", "pair": pair, "covered": null, "leader": "00000000000000a1",
                 "epoch": EPOCH, "origin": "live",
             });
             sent.push(author.send(at, &format!("{pair}:lead:{EPOCH}"), &lead).await);
@@ -138,13 +138,13 @@ impl Author {
         let price = format!("{}.{:02}", *cents / 100, *cents % 100);
         let slot = from + gap.map_or(0, |(_, _, slots)| slots - 1) * INTERVAL_MS;
         let mut record = json!({
-            "version": 1, "kind": "tick", "pair": pair, "slot": time_text(slot), "interval": INTERVAL,
+            "version": 2, "kind": "tick", "pair": pair, "slot": time_text(slot), "interval": INTERVAL,
             "epoch": EPOCH, "origin": "live",
         });
         if gap.is_none_or(|(_, asked, _)| asked.is_some()) {
             record["policy"] = json!({
-                "min_sources": 1, "max_deviation": "0.02", "max_quote_age": "30s", "max_clock_skew": "5s",
-                "frozen_after": "10m",
+                "rules": 1, "price": "mid", "min_sources": 1, "max_deviation": "0.02", "max_quote_age": "30s",
+                "max_clock_skew": "5s", "frozen_after": "10m",
             });
             record["quotes"] = json!([{"source": "kraken", "verdict": "timeout"}]);
         }
@@ -157,8 +157,8 @@ impl Author {
                 let at = time_text(slot);
                 (record["price"], record["spread"]) = (price.clone().into(), "0".into());
                 record["quotes"] = json!([{
-                    "source": "kraken", "price": price, "observed_at": at, "source_time": null,
-                    "unchanged_since": at, "verdict": "used",
+                    "source": "kraken", "price": price, "basis": "last", "last": price, "observed_at": at,
+                    "source_time": null, "unchanged_since": at, "verdict": "used",
                 }]);
             }
         }

@@ -15,7 +15,7 @@ use crate::{
 const SUBJECT: &str = "ticks.BTC.USD";
 
 /// Several kinds of messages that are not records.
-const GARBAGE: [&[u8]; 4] = [b"\xff\xfe\x00", b"", b"[]", br#"{"version":1,"kind":"tick","pair":"BTC-USD"}"#];
+const GARBAGE: [&[u8]; 4] = [b"\xff\xfe\x00", b"", b"[]", br#"{"version":2,"kind":"tick","pair":"BTC-USD"}"#];
 
 /// A log with processes that use it, and another connection that writes messages to it.
 pub(crate) struct World {
@@ -189,7 +189,7 @@ async fn a_record_of_a_newer_version_stops_a_pod_that_keeps_what_it_has() {
     let mut pods = [world.scene.pod("one").await, world.scene.pod("other").await];
     has_price(&pods[0]).await;
     pods[0].takes_in(6).await;
-    let newer = world.first_tick(&pods[0]).await.replace(r#""version":1"#, r#""version":2"#);
+    let newer = world.first_tick(&pods[0]).await.replace(r#""version":2"#, r#""version":3"#);
     let sequence = world.put_fenced("a newer kind of id", &newer).await;
 
     // The poller exits. If it continued, it could repeat slots that the newer record covers.

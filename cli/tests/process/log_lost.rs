@@ -25,7 +25,7 @@ fn newest(records: &[Record], kind: Kind) -> &Record {
 /// Publishes the lead that a poller writes when a damaged server reports that the pair has no records.
 async fn begin_from_nothing(world: &mut World, epoch: u64) -> u64 {
     let lead = json!({
-        "version": 1, "kind": "lead", "pair": PAIR, "covered": null, "leader": "00000000000000ff",
+        "version": 2, "kind": "lead", "pair": PAIR, "covered": null, "leader": "00000000000000ff",
         "epoch": epoch, "origin": "live",
     });
     world.put_fenced(&format!("{PAIR}:lead:{epoch}"), &lead.to_string()).await

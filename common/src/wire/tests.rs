@@ -125,9 +125,9 @@ proptest! {
     }
 }
 
-const TICK: &str = r#"{"version":1,"kind":"tick","pair":"BTC-USD","slot":"2026-11-21T00:00:10.000Z","interval":"10s","epoch":42,"origin":"live","price":"97012.30","spread":"0","policy":{"min_sources":1,"max_deviation":"0.02","max_quote_age":"30s","max_clock_skew":"5s","frozen_after":"10m"},"quotes":[{"source":"kraken","price":"97012.30","observed_at":"2026-11-21T00:00:10.214Z","source_time":null,"unchanged_since":"2026-11-21T00:00:00.198Z","verdict":"used"},{"source":"gemini","verdict":"http_429"}]}"#;
+const TICK: &str = r#"{"version":2,"kind":"tick","pair":"BTC-USD","slot":"2026-11-21T00:00:10.000Z","interval":"10s","epoch":42,"origin":"live","price":"97012.30","spread":"0","policy":{"rules":1,"price":"mid","min_sources":1,"max_deviation":"0.02","max_quote_age":"30s","max_clock_skew":"5s","frozen_after":"10m"},"quotes":[{"source":"kraken","price":"97012.30","basis":"last","last":"97012.30","observed_at":"2026-11-21T00:00:10.214Z","source_time":null,"unchanged_since":"2026-11-21T00:00:00.198Z","verdict":"used"},{"source":"gemini","verdict":"http_429"}]}"#;
 
-const POLICY: &str = r#""policy":{"min_sources":1,"max_deviation":"0.02","max_quote_age":"30s","max_clock_skew":"5s","frozen_after":"10m"}"#;
+const POLICY: &str = r#""policy":{"rules":1,"price":"mid","min_sources":1,"max_deviation":"0.02","max_quote_age":"30s","max_clock_skew":"5s","frozen_after":"10m"}"#;
 
 #[test]
 fn a_tick_keeps_the_digits_of_its_price() {
@@ -140,7 +140,7 @@ fn a_tick_keeps_the_digits_of_its_price() {
 fn unknown_fields_are_ignored_and_invalid_records_are_rejected() {
     assert!(decode(TICK.replace(r#""epoch""#, r#""mood":"fine","epoch""#).as_bytes()).is_ok());
     for (from, to) in [
-        (r#""version":1"#, r#""version":2"#),
+        (r#""version":2"#, r#""version":3"#),
         (r#""kind":"tick""#, r#""kind":"rumour""#),
         (r#""slot":"2026-11-21T00:00:10"#, r#""slot":"2026-11-21T00:00:11"#),
         (r#""price":"97012.30","spread""#, r#""price":97012.30,"spread""#),
@@ -155,11 +155,11 @@ fn unknown_fields_are_ignored_and_invalid_records_are_rejected() {
         assert!(TICK.contains(from), "{from}");
         assert!(decode(TICK.replacen(from, to, 1).as_bytes()).is_err(), "{to}");
     }
-    let newer = decode(TICK.replace(r#""version":1"#, r#""version":2"#).as_bytes());
-    assert!(matches!(newer, Err(DecodeError::UnknownVersion { found: 2 })));
+    let newer = decode(TICK.replace(r#""version":2"#, r#""version":3"#).as_bytes());
+    assert!(matches!(newer, Err(DecodeError::UnknownVersion { found: 3 })));
 }
 
-const GAP: &str = r#"{"version":1,"kind":"gap","pair":"BTC-USD","slot":"2026-11-21T00:00:10.000Z","from":"2026-11-21T00:00:10.000Z","cause":"too_few_sources","interval":"10s","epoch":42,"origin":"live","policy":{"min_sources":1,"max_deviation":"0.02","max_quote_age":"30s","max_clock_skew":"5s","frozen_after":"10m"},"quotes":[{"source":"gemini","verdict":"http_429"}]}"#;
+const GAP: &str = r#"{"version":2,"kind":"gap","pair":"BTC-USD","slot":"2026-11-21T00:00:10.000Z","from":"2026-11-21T00:00:10.000Z","cause":"too_few_sources","interval":"10s","epoch":42,"origin":"live","policy":{"rules":1,"price":"mid","min_sources":1,"max_deviation":"0.02","max_quote_age":"30s","max_clock_skew":"5s","frozen_after":"10m"},"quotes":[{"source":"gemini","verdict":"http_429"}]}"#;
 
 #[test]
 fn a_gap_has_both_policy_and_quotes_or_neither() {
@@ -189,7 +189,7 @@ fn gap_causes_that_only_readers_use_are_rejected() {
 #[test]
 fn a_decoded_record_can_be_encoded_within_the_size_limit() {
     // Times without milliseconds are accepted, but are written with milliseconds, so such a record grows.
-    const QUOTE: &str = r#"{"source":"a_name_as_long_as_maynnn","price":"999999999999.9999999999999","observed_at":"2026-11-21T00:00:10Z","source_time":"2026-11-21T00:00:10Z","unchanged_since":"2026-11-21T00:00:10Z","verdict":"outlier"}"#;
+    const QUOTE: &str = r#"{"source":"a_name_as_long_as_maynnn","price":"999999999999.9999999999999","basis":"last","last":"999999999999.9999999999999","observed_at":"2026-11-21T00:00:10Z","source_time":"2026-11-21T00:00:10Z","unchanged_since":"2026-11-21T00:00:10Z","verdict":"outlier"}"#;
     let (head, _) = TICK.split_once("[").unwrap();
     let quote = |number: usize| QUOTE.replace("nnn", &format!("{number:03}"));
     let with = |quotes: usize| format!("{head}[{}]}}", (0..quotes).map(quote).collect::<Vec<_>>().join(","));
@@ -247,6 +247,7 @@ mod asyncapi {
         assert_eq!(listed("Verdict"), spelled(Verdict::all().map(Verdict::as_str).collect()));
         let causes = GapCause::ALL.iter().filter(|cause| cause.is_of_log());
         assert_eq!(listed("GapCause"), spelled(causes.map(|word| word.as_str()).collect()));
+        assert_eq!(listed("Basis"), spelled(Basis::ALL.iter().map(|word| word.as_str()).collect()));
         assert_eq!(listed("Origin"), spelled(Origin::ALL.iter().map(|word| word.as_str()).collect()));
     }
 }

@@ -8,7 +8,7 @@ fn tick() -> Value {
     json!({
         "sequence": 7, "kind": "tick", "pair": "BTC-USD", "slot": "2026-11-21T00:00:10.000Z", "interval": "10s",
         "epoch": 42, "origin": "live", "price": "97012.30", "spread": "0.00031",
-        "policy": {"min_sources": 2, "max_deviation": "0.02", "max_quote_age": "30s", "max_clock_skew": "5s",
+        "policy": {"rules":1,"price":"mid","min_sources": 2, "max_deviation": "0.02", "max_quote_age": "30s", "max_clock_skew": "5s",
                    "frozen_after": "10m"},
         "quotes": [
             {"source": "kraken", "price": "97012.30", "observed_at": "2026-11-21T00:00:10.214Z",
@@ -30,7 +30,7 @@ fn a_response_becomes_the_record_of_the_log() {
     let written = String::from_utf8(wire::encode(&record)).unwrap();
     assert_eq!(
         written,
-        r#"{"version":1,"kind":"tick","pair":"BTC-USD","slot":"2026-11-21T00:00:10.000Z","interval":"10s","epoch":42,"origin":"live","price":"97012.30","spread":"0.00031","policy":{"min_sources":2,"max_deviation":"0.02","max_quote_age":"30s","max_clock_skew":"5s","frozen_after":"10m"},"quotes":[{"source":"kraken","price":"97012.30","observed_at":"2026-11-21T00:00:10.214Z","source_time":null,"unchanged_since":"2026-11-21T00:00:00.198Z","verdict":"used"},{"source":"gemini","verdict":"http_429"}]}"#
+        r#"{"version":2,"kind":"tick","pair":"BTC-USD","slot":"2026-11-21T00:00:10.000Z","interval":"10s","epoch":42,"origin":"live","price":"97012.30","spread":"0.00031","policy":{"rules":1,"price":"mid","min_sources":2,"max_deviation":"0.02","max_quote_age":"30s","max_clock_skew":"5s","frozen_after":"10m"},"quotes":[{"source":"kraken","price":"97012.30","basis":"last","last":"97012.30","observed_at":"2026-11-21T00:00:10.214Z","source_time":null,"unchanged_since":"2026-11-21T00:00:00.198Z","verdict":"used"},{"source":"gemini","verdict":"http_429"}]}"#
     );
     let lead = json!({"sequence": 7, "kind": "lead", "pair": "BTC-USD", "epoch": 1, "origin": "live",
                       "quotes": null, "quotes_expired": false});
