@@ -18,6 +18,7 @@
 pub mod averages;
 pub mod candle;
 pub mod config;
+pub mod derived;
 pub mod events;
 pub mod ingest;
 pub mod local_log;

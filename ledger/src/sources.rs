@@ -13,9 +13,10 @@ use common::domain::{Body, Evidence, Pair, Price, Record, Sequence, Slot, Source
 use rust_decimal::Decimal;
 
 use crate::{
+    derived::quotient,
     snapshot::Snapshot,
     store::{Order, Store, StoreError},
-    summary::{DERIVED_DECIMALS, change_ratio, decimal_of_parts, half_even},
+    summary::change_ratio,
 };
 
 /// How far back from the newest slot statistics reach. Whole records must be kept for this long before the oldest
@@ -160,8 +161,7 @@ impl SourceStatistics {
     /// The share of those slots that used its quote, from 0 to 1.
     pub fn share_used(&self) -> Decimal {
         let used = self.verdicts.get(&Verdict::Used).copied().unwrap_or(0);
-        let parts = u128::from(used) * 10_u128.pow(DERIVED_DECIMALS);
-        decimal_of_parts(half_even(parts, u128::from(self.slots()).max(1)))
+        quotient(u128::from(used), u128::from(self.slots()).max(1), 0)
     }
 
     /// The difference between its newest quote and the price, relative to the price. `None` if it is too large for a

@@ -18,12 +18,7 @@ use common::domain::{Interval, Price, Slot, Timestamp};
 use rust_decimal::Decimal;
 
 use self::wide::Wide;
-
-/// Decimal places of derived values such as means and ratios. Prices themselves are never rounded.
-pub const DERIVED_DECIMALS: u32 = 8;
-
-/// The number of price units in 10⁻⁸.
-pub(crate) const UNITS_PER_PART: u128 = 10_u128.pow(Price::MAX_DECIMALS - DERIVED_DECIMALS);
+use crate::derived::{LEAST_DECIMALS, LEAST_DIGITS, MOST_DECIMALS, decimal, digits, mean_of_units, quotient};
 
 /// A tick stands for the time until the next one, if that is at most this many intervals later; otherwise, for one
 /// interval.
@@ -118,7 +113,7 @@ impl Summary {
 
     /// The mean of the prices.
     pub fn mean(&self) -> Decimal {
-        quotient(self.sum, u128::from(self.count))
+        self.within_extremes(mean_of_units(self.sum, u128::from(self.count)))
     }
 
     /// The time-weighted mean. Each tick weighs the time until the next one if that is at most
@@ -126,7 +121,12 @@ impl Summary {
     pub fn twap(&self) -> Decimal {
         let interval = self.last.interval.millis();
         let weighted = self.weighted + self.last.price.units() * u128::from(interval);
-        quotient(weighted, u128::from(self.weight + interval))
+        self.within_extremes(mean_of_units(weighted, u128::from(self.weight + interval)))
+    }
+
+    /// Rounding could move a mean past a price that has more digits than the mean.
+    fn within_extremes(&self, mean: Decimal) -> Decimal {
+        mean.clamp(self.min.price.decimal(), self.max.price.decimal())
     }
 
     /// The population standard deviation of the prices. Its square is the exact rational (n Σp² − (Σp)²) / n², and
@@ -134,23 +134,45 @@ impl Summary {
     pub fn stddev(&self) -> Decimal {
         let count = u128::from(self.count);
         let variance = self.squares.times(count).and_then(|squares| squares.minus(Wide::square(self.sum)));
-        let doubled = variance.and_then(|variance| variance.times(4)).unwrap_or(Wide::ZERO);
-        // With q parts of 10⁻⁸ and d = n × units per part, (2q − 1)² d² < 4 n² variance means that the root is above
-        // the middle between q − 1 and q.
-        let divisor = count * UNITS_PER_PART;
-        let middle = |parts: u128| Wide::square((2 * parts - 1) * divisor);
+        let variance = variance.unwrap_or(Wide::ZERO);
+        // The first root shows how many places the result needs.
+        let mut places = LEAST_DECIMALS;
+        let mut parts = self.root(variance, places).unwrap_or(0);
+        while digits(parts) < LEAST_DIGITS && places < MOST_DECIMALS && variance != Wide::ZERO {
+            let finer = if parts == 0 { MOST_DECIMALS } else { places + LEAST_DIGITS - digits(parts) };
+            match self.root(variance, finer.min(MOST_DECIMALS)) {
+                Some(root) => (parts, places) = (root, finer.min(MOST_DECIMALS)),
+                None => break,
+            }
+        }
+        decimal(parts, places)
+    }
+
+    /// √variance / n in parts of 10⁻ᵖˡᵃᶜᵉˢ, where the variance is in square units and multiplied by n². `None` if the
+    /// computation does not fit.
+    fn root(&self, variance: Wide, places: u32) -> Option<u128> {
+        let count = u128::from(self.count);
+        let power = 10_u128.checked_pow(places.abs_diff(Price::MAX_DECIMALS))?;
+        // With q parts and the divisor d of a part, (2q − 1)² d² < 4 n² variance means that the root is above the middle
+        // between q − 1 and q.
+        let (quadruple, divisor) = match places <= Price::MAX_DECIMALS {
+            true => (variance.times(4)?, count.checked_mul(power)?),
+            false => (variance.times(4)?.times(power)?.times(power)?, count),
+        };
         // The deviation is at most half the distance between the extremes.
-        let most = self.max.price.units().abs_diff(self.min.price.units()) / 2 / UNITS_PER_PART + 1;
+        let half = self.max.price.units().abs_diff(self.min.price.units()) / 2 + 1;
+        let most = if places <= Price::MAX_DECIMALS { half / power + 1 } else { half.checked_mul(power)? };
         let (mut parts, mut beyond) = (0, most + 1);
         while beyond - parts > 1 {
-            let tried = parts.midpoint(beyond);
-            if middle(tried) < doubled || (middle(tried) == doubled && tried.is_multiple_of(2)) {
+            let tried = u128::midpoint(parts, beyond);
+            let middle = Wide::square((2 * tried - 1).checked_mul(divisor)?);
+            if middle < quadruple || (middle == quadruple && tried.is_multiple_of(2)) {
                 parts = tried;
             } else {
                 beyond = tried;
             }
         }
-        decimal_of_parts(parts)
+        Some(parts)
     }
 
     /// The exact difference between the last and the first price.
@@ -166,7 +188,7 @@ impl Summary {
     /// The share of a span that the ticks cover, from 0 to 1.
     pub fn coverage(&self, span: Duration) -> Decimal {
         let span = u64::try_from(span.as_millis()).unwrap_or(u64::MAX).max(1);
-        rounded(u128::from(self.covered.min(span)) * 10_u128.pow(DERIVED_DECIMALS), u128::from(span))
+        quotient(u128::from(self.covered.min(span)), u128::from(span), 0)
     }
 
     /// The longest time without ticks in the window `(from, to]`, including its edges.
@@ -180,33 +202,12 @@ impl Summary {
 /// The change from one price to another, relative to the first. `None` above 10²⁰, which a decimal cannot hold.
 pub fn change_ratio(from: Price, to: Price) -> Option<Decimal> {
     let (from, to) = (from.units(), to.units());
-    let parts = half_even(to.abs_diff(from) * 10_u128.pow(DERIVED_DECIMALS), from);
-    let mut ratio = Decimal::try_from_i128_with_scale(i128::try_from(parts).ok()?, DERIVED_DECIMALS).ok()?;
-    ratio.set_sign_negative(to < from && !ratio.is_zero());
-    Some(ratio)
-}
-
-/// Price units divided by a count or weight, rounded to eight decimal places.
-pub(crate) fn quotient(units: u128, divisor: u128) -> Decimal {
-    rounded(units, divisor * UNITS_PER_PART)
-}
-
-/// A quotient in parts of 10⁻⁸, rounded half-even. It must be below 10²⁰, as means of prices are.
-fn rounded(dividend: u128, divisor: u128) -> Decimal {
-    decimal_of_parts(half_even(dividend, divisor))
-}
-
-/// A quotient, rounded half-even.
-pub(crate) fn half_even(dividend: u128, divisor: u128) -> u128 {
-    let (whole, rest) = (dividend / divisor, dividend % divisor);
-    let up = rest * 2 > divisor || (rest * 2 == divisor && whole % 2 == 1);
-    whole + u128::from(up)
-}
-
-/// Parts of 10⁻⁸ as a decimal, which can hold far more than 10²⁰ of them.
-pub(crate) fn decimal_of_parts(parts: u128) -> Decimal {
-    let parts = i128::try_from(parts).unwrap_or(i128::MAX);
-    Decimal::try_from_i128_with_scale(parts, DERIVED_DECIMALS).unwrap_or(Decimal::MAX)
+    let distance = to.abs_diff(from);
+    (distance / from < 10_u128.pow(20)).then(|| {
+        let mut ratio = quotient(distance, from, 0);
+        ratio.set_sign_negative(to < from && !ratio.is_zero());
+        ratio
+    })
 }
 
 #[cfg(test)]

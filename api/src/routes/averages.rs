@@ -24,15 +24,16 @@ use crate::{
 };
 use ledger::{
     averages::WindowAverages,
+    derived::LEAST_DECIMALS,
     snapshot::{PairView, Snapshot},
-    summary::{DERIVED_DECIMALS, Summary},
+    summary::Summary,
 };
 
 /// The maximum number of windows in one request.
 const MAX_WINDOWS: usize = 16;
 
 /// A coverage of zero, with as many decimal places as any other.
-const NOTHING_COVERED: Decimal = Decimal::from_parts(0, 0, 0, false, DERIVED_DECIMALS);
+const NOTHING_COVERED: Decimal = Decimal::from_parts(0, 0, 0, false, LEAST_DECIMALS);
 
 /// The window that is used if the request has none.
 const DEFAULT_WINDOW: Span = Span::from_seconds(600);

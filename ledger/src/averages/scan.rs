@@ -1,31 +1,42 @@
 //! Median and exponential moving average, in one pass over the ticks of a window.
 
-use super::Scanned;
-use crate::summary::{UNITS_PER_PART, decimal_of_parts, half_even, quotient};
+use common::domain::Price;
+use rust_decimal::Decimal;
 
-/// The precision of the moving average: 10⁻¹² of a price unit, which is 10⁻²⁵. A price below 10²⁵ units takes less
-/// than 2¹²³ of them, so twice that still fits. Each step is rounded to one of them, so after 100,000 steps the error
-/// is below 10⁻²⁰, far from the eighth decimal place that is reported.
+use super::Scanned;
+use crate::derived::{decimal, half_even, mean_of_units, quotient};
+
+/// Decimal places of a grain, the precision of the moving average: 10⁻²⁶, or 10⁻¹² of a price unit. A price below 10²⁶
+/// units is less than 10³⁸ grains, so twice that still fits. Each step is rounded to one grain, so after 100,000 steps the
+/// error is below 10⁻²¹.
+const GRAIN_DECIMALS: u32 = Price::MAX_DECIMALS + 12;
 const GRAINS_PER_UNIT: u128 = 10_u128.pow(12);
 
 /// Computes both over prices in units, oldest first. `expected` is the number of slots in the window. Returns `None`
 /// if there are no prices.
 pub(super) fn scan(mut units: Vec<u128>, expected: u64) -> Option<Scanned> {
-    let parts = ema(&units, expected)?;
+    let ema = ema(&units, expected)?;
+    let (low, high) = (price_of(*units.iter().min()?), price_of(*units.iter().max()?));
     let (middle, even) = (units.len() / 2, units.len().is_multiple_of(2));
     let (below, upper, _) = units.select_nth_unstable(middle);
     let lower = below.iter().max().filter(|_| even).unwrap_or(upper);
-    Some(Scanned { median: quotient(lower + *upper, 2), ema: decimal_of_parts(parts) })
+    let median = mean_of_units(lower + *upper, 2);
+    // Rounding could move either past a price that has more digits.
+    Some(Scanned { median: median.clamp(price_of(*lower), price_of(*upper)), ema: ema.clamp(low, high) })
 }
 
-/// The moving average in parts of 10⁻⁸, with α = 2 / (expected + 1), starting with the first price. Missing slots are
+fn price_of(units: u128) -> Decimal {
+    decimal(units, Price::MAX_DECIMALS).normalize()
+}
+
+/// The moving average, with α = 2 / (expected + 1), starting with the first price. Missing slots are
 /// skipped.
-fn ema(units: &[u128], expected: u64) -> Option<u128> {
+fn ema(units: &[u128], expected: u64) -> Option<Decimal> {
     let mut prices = units.iter().map(|units| units * GRAINS_PER_UNIT);
     let first = prices.next()?;
     let average = prices.fold(first, |average, price| {
         let step = half_even(2 * price.abs_diff(average), u128::from(expected) + 1);
         if price < average { average - step } else { average + step }
     });
-    Some(half_even(average, GRAINS_PER_UNIT * UNITS_PER_PART))
+    Some(quotient(average, 1, GRAIN_DECIMALS))
 }

@@ -7,10 +7,7 @@ use num_bigint::BigUint;
 use rust_decimal::Decimal;
 
 use super::Leg;
-use crate::summary::DERIVED_DECIMALS;
-
-/// The least number of significant digits of a rounded number, so that small numbers are useful too.
-const LEAST_DIGITS: i64 = 12;
+use crate::derived::{LEAST_DECIMALS, LEAST_DIGITS};
 
 /// More zeros than a number can have between its decimal point and its first significant digit: the smallest amount
 /// is 10⁻¹⁸, and two prices reduce it to no less than 10⁻²⁶ of that.
@@ -119,7 +116,7 @@ impl Fraction {
         // The number's digits, truncated long after the first significant one.
         let long = (&self.dividend * power(MOST_ZEROS) / &self.divisor).to_string();
         let whole_digits = i64::try_from(long.len()).unwrap_or(0) - i64::from(MOST_ZEROS);
-        let places = (LEAST_DIGITS - whole_digits).max(i64::from(DERIVED_DECIMALS));
+        let places = (i64::from(LEAST_DIGITS) - whole_digits).max(i64::from(LEAST_DECIMALS));
         let places = u32::try_from(places).unwrap_or(MOST_ZEROS);
         let scaled = &self.dividend * power(places);
         let (whole, rest) = (&scaled / &self.divisor, &scaled % &self.divisor);
