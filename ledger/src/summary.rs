@@ -12,13 +12,13 @@
 mod encoding;
 mod wide;
 
-use std::time::Duration;
+use std::{cmp::Ordering, time::Duration};
 
 use common::domain::{Interval, Price, Slot, Timestamp};
 use rust_decimal::Decimal;
 
 use self::wide::Wide;
-use crate::derived::{LEAST_DECIMALS, LEAST_DIGITS, MOST_DECIMALS, decimal, digits, mean_of_units, quotient};
+use crate::derived::{LEAST_DECIMALS, MOST_DECIMALS, decimal, digits, mean_of_units, places_of, quotient};
 
 /// A tick stands for the time until the next one, if that is at most this many intervals later; otherwise, for one
 /// interval.
@@ -134,45 +134,51 @@ impl Summary {
     pub fn stddev(&self) -> Decimal {
         let count = u128::from(self.count);
         let variance = self.squares.times(count).and_then(|squares| squares.minus(Wide::square(self.sum)));
-        let variance = variance.unwrap_or(Wide::ZERO);
-        // The first root shows how many places the result needs.
-        let mut places = LEAST_DECIMALS;
-        let mut parts = self.root(variance, places).unwrap_or(0);
-        while digits(parts) < LEAST_DIGITS && places < MOST_DECIMALS && variance != Wide::ZERO {
-            let finer = if parts == 0 { MOST_DECIMALS } else { places + LEAST_DIGITS - digits(parts) };
-            match self.root(variance, finer.min(MOST_DECIMALS)) {
-                Some(root) => (parts, places) = (root, finer.min(MOST_DECIMALS)),
-                None => break,
-            }
-        }
-        decimal(parts, places)
+        let rounded = variance.filter(|variance| *variance != Wide::ZERO).and_then(|variance| {
+            let places = self.places_of_root(variance)?;
+            Some(decimal(self.root(variance, places)?.nearest, places))
+        });
+        // Within the module's bounds, everything fits, so this is only for prices that are all equal.
+        rounded.unwrap_or_else(|| decimal(0, LEAST_DECIMALS))
+    }
+
+    /// How many decimal places the deviation is rounded to. The variance must not be zero.
+    fn places_of_root(&self, variance: Wide) -> Option<u32> {
+        // The most decimal places show the digits of any deviation, but only those of a small one fit.
+        let shown = [LEAST_DECIMALS, MOST_DECIMALS]
+            .into_iter()
+            .find_map(|places| Some((places, self.root(variance, places)?.floor)).filter(|(_, root)| *root > 0));
+        shown.map(|(places, root)| places_of(i64::from(digits(root)) - i64::from(places)))
     }
 
     /// √variance / n in parts of 10⁻ᵖˡᵃᶜᵉˢ, where the variance is in square units and multiplied by n². `None` if the
     /// computation does not fit.
-    fn root(&self, variance: Wide, places: u32) -> Option<u128> {
+    fn root(&self, variance: Wide, places: u32) -> Option<Root> {
         let count = u128::from(self.count);
         let power = 10_u128.checked_pow(places.abs_diff(Price::MAX_DECIMALS))?;
-        // With q parts and the divisor d of a part, (2q − 1)² d² < 4 n² variance means that the root is above the middle
-        // between q − 1 and q.
-        let (quadruple, divisor) = match places <= Price::MAX_DECIMALS {
-            true => (variance.times(4)?, count.checked_mul(power)?),
-            false => (variance.times(4)?.times(power)?.times(power)?, count),
+        // A part times the divisor is n times the deviation.
+        let (square, divisor) = match places <= Price::MAX_DECIMALS {
+            true => (variance, count.checked_mul(power)?),
+            false => (variance.times(power)?.times(power)?, count),
         };
         // The deviation is at most half the distance between the extremes.
         let half = self.max.price.units().abs_diff(self.min.price.units()) / 2 + 1;
         let most = if places <= Price::MAX_DECIMALS { half / power + 1 } else { half.checked_mul(power)? };
-        let (mut parts, mut beyond) = (0, most + 1);
-        while beyond - parts > 1 {
-            let tried = u128::midpoint(parts, beyond);
-            let middle = Wide::square((2 * tried - 1).checked_mul(divisor)?);
-            if middle < quadruple || (middle == quadruple && tried.is_multiple_of(2)) {
-                parts = tried;
-            } else {
-                beyond = tried;
+        let (mut floor, mut beyond) = (0, most + 1);
+        while beyond - floor > 1 {
+            let tried = u128::midpoint(floor, beyond);
+            match Wide::square(tried.checked_mul(divisor)?) <= square {
+                true => floor = tried,
+                false => beyond = tried,
             }
         }
-        Some(parts)
+        let middle = Wide::square((2 * floor + 1).checked_mul(divisor)?);
+        let up = match middle.cmp(&square.times(4)?) {
+            Ordering::Less => 1,
+            Ordering::Equal => floor % 2,
+            Ordering::Greater => 0,
+        };
+        Some(Root { floor, nearest: floor + up })
     }
 
     /// The exact difference between the last and the first price.
@@ -197,6 +203,14 @@ impl Summary {
         let after = to.millis_since(self.last.slot.start());
         Duration::from_millis(self.largest_gap.max(before).max(after))
     }
+}
+
+/// A square root in whole parts.
+struct Root {
+    /// Rounded down.
+    floor: u128,
+    /// Rounded half to even.
+    nearest: u128,
 }
 
 /// The change from one price to another, relative to the first. `None` above 10²⁰, which a decimal cannot hold.

@@ -17,7 +17,7 @@ fn intervals() -> impl Strategy<Value = Interval> {
 }
 
 fn prices() -> impl Strategy<Value = Price> {
-    (1_u64..u64::MAX, 0_u32..=13).prop_filter_map("a representable price", |(mantissa, scale)| {
+    (1_u64..u64::MAX, 0_u32..=14).prop_filter_map("a representable price", |(mantissa, scale)| {
         let value = rust_decimal::Decimal::try_from_i128_with_scale(mantissa.into(), scale).ok()?;
         Price::new(value).ok()
     })

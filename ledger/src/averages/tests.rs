@@ -1,5 +1,7 @@
 //! Median and moving average at extreme values. The other averages are tested in `api/tests/answers`.
 
+mod precision;
+
 use common::domain::{Epoch, Interval, Price};
 use proptest::prelude::*;
 use rust_decimal::RoundingStrategy;
@@ -94,9 +96,9 @@ fn a_window_of_too_many_ticks_has_everything_but_median_and_moving_average() {
         scans.window(&store, pair, &view, span).unwrap()
     };
     let (most, too_many) = (ticks(MAX_SCANNED_TICKS), ticks(MAX_SCANNED_TICKS + 1));
-    assert_eq!(most.scanned.unwrap().median.to_string(), "1.50000000");
+    assert_eq!(most.scanned.unwrap().median.to_string(), "1.50000000000");
     assert_eq!(too_many.summary.unwrap().count, MAX_SCANNED_TICKS + 1);
-    assert_eq!((too_many.summary.unwrap().mean().to_string(), too_many.scanned), ("1.50000000".into(), None));
+    assert_eq!((too_many.summary.unwrap().mean().to_string(), too_many.scanned), ("1.50000000000".into(), None));
 }
 
 #[test]

@@ -10,7 +10,7 @@ use super::Leg;
 use crate::derived::{LEAST_DECIMALS, LEAST_DIGITS};
 
 /// More zeros than a number can have between its decimal point and its first significant digit: the smallest amount
-/// is 10⁻¹⁸, and two prices reduce it to no less than 10⁻²⁶ of that.
+/// is 10⁻¹⁸, and two prices reduce it to no less than 10⁻²⁸ of that.
 const MOST_ZEROS: u32 = 64;
 
 /// An amount of an asset: above zero and below 10¹⁵, with at most 18 decimal places and 28 digits in all. Its digits
@@ -110,8 +110,8 @@ impl Fraction {
         Self { dividend: self.dividend * dividend, divisor: self.divisor * divisor }
     }
 
-    /// The number rounded half-even to eight decimal places, or to as many more as it takes to show twelve
-    /// significant digits.
+    /// The number rounded half-even by the rule of [`crate::derived`]: to eight decimal places, or to as many more as it
+    /// takes to show twelve significant digits. Unlike a [`Decimal`], it may have any number of places.
     pub fn rounded(&self) -> Rounded {
         // The number's digits, truncated long after the first significant one.
         let long = (&self.dividend * power(MOST_ZEROS) / &self.divisor).to_string();

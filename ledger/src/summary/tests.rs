@@ -9,7 +9,7 @@ use super::*;
 /// Any valid price: small and large, with few digits and with many.
 fn price() -> impl Strategy<Value = Price> {
     let bound = prop_oneof![Just(1_000_i128), Just(10_i128.pow(12)), Just(10_i128.pow(25))];
-    (bound, any::<u128>(), 0_u32..=13).prop_map(|(bound, number, scale)| {
+    (bound, any::<u128>(), 0_u32..=14).prop_map(|(bound, number, scale)| {
         let bound = bound.min(10_i128.pow(12 + scale)) - 1;
         let mantissa = i128::try_from(number % bound.cast_unsigned()).unwrap() + 1;
         Price::new(Decimal::from_i128_with_scale(mantissa, scale)).unwrap()
@@ -59,8 +59,10 @@ proptest! {
         let count = Decimal::from(prices.len());
         let mean = prices.iter().sum::<Decimal>() / count;
         let variance = prices.iter().map(|price| (price - mean) * (price - mean)).sum::<Decimal>() / count;
-        let expected = root(variance).round_dp_with_strategy(8, RoundingStrategy::MidpointNearestEven);
-        prop_assert_eq!(summary(&ticks).stddev(), expected);
+        let found = summary(&ticks).stddev();
+        // The number of places is tested over the whole range of prices, in `averages`.
+        let expected = root(variance).round_dp_with_strategy(found.scale(), RoundingStrategy::MidpointNearestEven);
+        prop_assert_eq!(found, expected);
     }
 
     #[test]
@@ -120,21 +122,25 @@ fn point(second: i64, price: &str) -> Point {
 
 #[test]
 fn deviation_is_rounded_to_the_even_neighbour() {
-    for (other, expected) in [
-        ("1", "0.00000000"),
-        ("1.00000001", "0.00000000"),
-        ("1.0000000100001", "0.00000001"),
-        ("1.0000000299999", "0.00000001"),
-        ("1.00000003", "0.00000002"),
-        ("1.00000005", "0.00000002"),
-        ("3", "1.00000000"),
+    for (one, other, expected) in [
+        ("1", "1", "0.00000000"),
+        // Twelve digits show these exactly.
+        ("1", "1.00000000000002", "0.0000000000000100000000000"),
+        ("1", "1.00000003", "0.0000000150000000000"),
+        ("1", "3", "1.00000000000"),
+        // From a thousand on there are eight places.
+        ("1", "2001.00000001", "1000.00000000"),
+        ("1", "2001.0000000100001", "1000.00000001"),
+        ("1", "2001.00000003", "1000.00000002"),
+        ("1", "2001.0000000299999", "1000.00000001"),
+        ("1", "2001.00000005", "1000.00000002"),
     ] {
-        let deviation = summary(&[point(10, "1"), point(20, other)]).stddev();
-        assert_eq!(deviation.to_string(), expected, "1 and {other}");
+        let deviation = summary(&[point(10, one), point(20, other)]).stddev();
+        assert_eq!(deviation.to_string(), expected, "{one} and {other}");
     }
     // 1, 2 and 4: a variance of 14/9.
     let three = summary(&[point(10, "1"), point(20, "2"), point(30, "4")]);
-    assert_eq!(three.stddev().to_string(), "1.24721913");
+    assert_eq!(three.stddev().to_string(), "1.24721912892");
 }
 
 /// The lowest and the highest valid price, alternating over ten years of the shortest interval.
@@ -143,7 +149,7 @@ fn ten_years_of_extremes_are_exact_and_can_be_encoded() {
     let interval: Interval = "100ms".parse().unwrap();
     let at = |millis: i64| interval.slot(Timestamp::from_unix_millis(millis).unwrap()).unwrap();
     let (low, high): (Price, Price) =
-        ("0.0000000000001".parse().unwrap(), "999999999999.9999999999999".parse().unwrap());
+        ("0.00000000000001".parse().unwrap(), "999999999999.99999999999999".parse().unwrap());
     let [one, other] = [low, high].map(|price| Point { slot: at(0), interval, price });
     // Each round doubles the number of ticks by merging the summary with a copy of itself at later slots.
     let mut run = Summary::of(one).merge(&Summary::of(Point { slot: at(100), ..other }));
@@ -157,7 +163,7 @@ fn ten_years_of_extremes_are_exact_and_can_be_encoded() {
     }
     assert_eq!(run.count, 1 << 31);
     assert_eq!(run.mean().to_string(), "500000000000.00000000");
-    // Each price is exactly 499,999,999,999.9999999999999 from the mean.
+    // Each price is exactly 499,999,999,999.99999999999999 from the mean.
     assert_eq!(run.stddev().to_string(), "500000000000.00000000");
     let mut bytes = Vec::new();
     run.encode(&mut bytes);
@@ -211,7 +217,7 @@ fn sums_that_no_ticks_have_are_refused() {
     };
     assert!(!refused(good));
     // Their variance would be larger than the extremes allow, or negative.
-    let square = Wide::square(10_u128.pow(13));
+    let square = Wide::square(10_u128.pow(14));
     assert!(refused(Summary { squares: good.squares.plus(square.times(2).unwrap()).unwrap(), ..good }));
     assert!(refused(Summary { squares: good.squares.minus(square.times(3).unwrap()).unwrap(), ..good }));
     for wrong in [

@@ -16,8 +16,13 @@ fn slot(index: i64) -> Slot {
     interval().slot(Timestamp::from_unix_millis(index * 10_000).unwrap()).unwrap()
 }
 
+/// Rounded to 8 decimal places, or to as many more as show twelve significant digits.
 fn half_even(value: Decimal) -> Decimal {
-    value.round_dp_with_strategy(8, RoundingStrategy::MidpointNearestEven)
+    let (mut places, mut bound) = (8, Decimal::ONE_THOUSAND);
+    while !value.is_zero() && value.abs() < bound && places < 28 {
+        (places, bound) = (places + 1, bound / Decimal::TEN);
+    }
+    value.round_dp_with_strategy(places, RoundingStrategy::MidpointNearestEven)
 }
 
 /// Ticks with increasing slots. Most are one slot apart, some have gaps between them.

@@ -36,14 +36,19 @@ fn numbers_have_eight_places_or_twelve_digits() {
         (&[("1", false)], "0.9999999999999", "1.000000000000"),
         (&[("3400.1", false), ("97012.30", true)], "1.5", "0.0525721996077"),
         (
-            &[("0.0000000000001", true), ("0.0000000000001", true)],
+            &[("0.00000000000001", true), ("0.00000000000001", true)],
             "999999999999999",
-            "99999999999999900000000000000000000000000.00000000",
+            "9999999999999990000000000000000000000000000.00000000",
         ),
         (
             &[("999999999999", true), ("999999999999", true)],
             "0.000000000000000001",
             "0.00000000000000000000000000000000000000000100000000000",
+        ),
+        (
+            &[("0.00000000000001", false), ("0.00000000000001", false)],
+            "0.000000000000000001",
+            "0.000000000000000000000000000000000000000000000100000000000",
         ),
     ] {
         assert_eq!(converted(legs, amount), expected, "{legs:?} × {amount}");
@@ -83,7 +88,7 @@ proptest! {
     /// The rounded number differs from the fraction by at most half of its last place.
     #[test]
     fn rounding_is_off_by_at_most_half_of_the_last_place(
-        one in 1_u64.., other in 1_u64.., scales in (0_u32..=13, 0_u32..=13), inverted: (bool, bool), amount in 1_u64..,
+        one in 1_u64.., other in 1_u64.., scales in (0_u32..=14, 0_u32..=14), inverted: (bool, bool), amount in 1_u64..,
         places in 4_u32..=18,
     ) {
         let price = |mantissa: u64, scale: u32| {

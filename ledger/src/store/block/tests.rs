@@ -10,7 +10,7 @@ prop_compose! {
     fn step()(slots in prop_oneof![8 => Just(1_u64), 2 => 1_u64..300], positions in 1_u64..1_000,
               epochs in prop_oneof![9 => Just(0_u64), 1 => 0_u64..u64::from(u32::MAX)],
               mantissa in prop_oneof![3 => 9_000_000_i128..9_100_000, 1 => 1_i128..10_000_000_000_000],
-              places in prop_oneof![4 => Just(2_u32), 1 => 0_u32..=13]) -> (u64, u64, u64, Price) {
+              places in prop_oneof![4 => Just(2_u32), 1 => 0_u32..=14]) -> (u64, u64, u64, Price) {
         let price = Decimal::try_from_i128_with_scale(mantissa, places).unwrap();
         (slots, positions, epochs, Price::new(price).unwrap_or("1".parse().unwrap()))
     }
