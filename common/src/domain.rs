@@ -4,6 +4,7 @@
 //! serialization: [`crate::wire`] defines the format of the log, and the API defines its own JSON.
 
 mod pair;
+mod policy;
 mod price;
 mod quote;
 mod ratio;
@@ -13,14 +14,12 @@ mod time;
 mod words;
 
 pub use pair::{Asset, AssetError, Pair, PairError};
+pub use policy::{Policy, PriceRule};
 pub use price::{Price, PriceError};
-pub use quote::{
-    Basis, Failure, Judged, Observation, PriceRule, Quote, Reported, SourceName, SourceNameError, Verdict,
-};
+pub use quote::{Basis, Failure, Judged, Observation, Quote, Reported, SourceName, SourceNameError, Verdict};
 pub use ratio::{Ratio, RatioError};
 pub use record::{
-    Body, Epoch, Evidence, Gap, GapCause, Lead, LeaderId, LeaderIdError, Origin, Policy, Record, Sequence,
-    Tick,
+    Body, Epoch, Evidence, Gap, GapCause, Lead, LeaderId, LeaderIdError, Origin, Record, Sequence, Tick,
 };
 pub use slot::{Interval, IntervalError, Slot};
 pub use time::{Span, SpanError, Timestamp, TimestampError};

@@ -145,9 +145,9 @@ impl Summary {
     /// How many decimal places the deviation is rounded to. The variance must not be zero.
     fn places_of_root(&self, variance: Wide) -> Option<u32> {
         // The most decimal places show the digits of any deviation, but only those of a small one fit.
-        let shown = [LEAST_DECIMALS, MOST_DECIMALS]
-            .into_iter()
-            .find_map(|places| Some((places, self.root(variance, places)?.floor)).filter(|(_, root)| *root > 0));
+        let shown = [LEAST_DECIMALS, MOST_DECIMALS].into_iter().find_map(|places| {
+            Some((places, self.root(variance, places)?.floor)).filter(|(_, root)| *root > 0)
+        });
         shown.map(|(places, root)| places_of(i64::from(digits(root)) - i64::from(places)))
     }
 

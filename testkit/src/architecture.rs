@@ -37,6 +37,7 @@ const MODULES: [(&str, &[&str]); 4] = [
         &[
             "config",
             "number",
+            "derived",
             "summary",
             "window",
             "position",

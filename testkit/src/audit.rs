@@ -126,8 +126,10 @@ mod tests {
     }
 
     fn tick(epoch: u64, slot: i64) -> Record {
-        let policy = json!({"min_sources": 1, "max_deviation": "0.02", "max_quote_age": "30s"});
-        let quotes = json!([{"source": "kraken", "price": "1", "verdict": "used"}]);
+        let policy =
+            json!({"price": "mid", "min_sources": 1, "max_deviation": "0.02", "max_quote_age": "30s"});
+        let quotes =
+            json!([{"source": "kraken", "price": "1", "basis": "last", "last": "1", "verdict": "used"}]);
         let slot = time_text(slot * 1_000);
         record(
             json!({"kind": "tick", "epoch": epoch, "slot": slot, "price": "1", "policy": policy, "quotes": quotes}),

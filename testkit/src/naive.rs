@@ -10,8 +10,11 @@
 use rust_decimal::{Decimal, RoundingStrategy};
 use serde_json::{Value, json};
 
-/// The decimal places of derived values.
-const DERIVED_DECIMALS: u32 = 8;
+/// The least number of decimal places of derived values.
+const LEAST_DECIMALS: u32 = 8;
+
+/// The least number of significant digits of derived values.
+const LEAST_DIGITS: u32 = 12;
 
 /// A tick is valid until the next one if that is at most this many intervals away, otherwise for one interval.
 const LONGEST_STANDING: i64 = 3;
@@ -159,14 +162,35 @@ fn root(of: Decimal) -> Decimal {
     root
 }
 
-/// Formats a derived value: rounded half-even to exactly eight decimal places.
-fn derived(value: Decimal) -> String {
-    let mut rounded = value.round_dp_with_strategy(DERIVED_DECIMALS, RoundingStrategy::MidpointNearestEven);
-    rounded.rescale(DERIVED_DECIMALS);
+/// Formats a derived value: rounded half-even to eight decimal places, or to as many more as show twelve significant
+/// digits.
+///
+/// # Panics
+///
+/// Panics if the value is too large for so many places.
+#[must_use]
+pub fn derived(value: Decimal) -> String {
+    let places = places(value);
+    let mut rounded = value.round_dp_with_strategy(places, RoundingStrategy::MidpointNearestEven);
+    rounded.rescale(places);
+    assert_eq!(rounded.scale(), places, "{value} is too large for {places} decimal places");
     if rounded.is_zero() {
         rounded.set_sign_positive(true);
     }
     rounded.to_string()
+}
+
+fn places(value: Decimal) -> u32 {
+    // 1,000, 100, 10 and so on, each of which takes one more place.
+    let bounds =
+        (LEAST_DECIMALS..Decimal::MAX_SCALE).map(|places| (places, power_of_ten(LEAST_DIGITS - 1, places)));
+    let is_enough = |(_, bound): &(u32, Decimal)| value.is_zero() || value.abs() >= *bound;
+    bounds.into_iter().find(is_enough).map_or(Decimal::MAX_SCALE, |(places, _)| places)
+}
+
+/// 10 to the power of `up − down`.
+fn power_of_ten(up: u32, down: u32) -> Decimal {
+    Decimal::from_i128_with_scale(10_i128.pow(up), down)
 }
 
 fn decimal(text: &str) -> Decimal {
@@ -202,12 +226,12 @@ mod tests {
         assert_eq!(
             window(&ticks, 90_000, 90_000, 10_000),
             json!({
-                "mean": "3.87500000", "twap": "3.25000000", "median": "3.25000000",
+                "mean": "3.87500000000", "twap": "3.25000000000", "median": "3.25000000000",
                 // 1, then a fifth of the way to 2, to 4.5 and to 8.
-                "ema": "3.08800000", "min": "1.0", "max": "8", "open": "1.0", "close": "8", "change": "7.0",
-                "change_ratio": "7.00000000",
+                "ema": "3.08800000000", "min": "1.0", "max": "8", "open": "1.0", "close": "8", "change": "7.0",
+                "change_ratio": "7.00000000000",
                 // The root of (8.265625 + 3.515625 + 0.390625 + 17.015625) / 4 = 7.296875.
-                "stddev": "2.70127285", "expected": 9, "observed": 4, "coverage": "0.44444444",
+                "stddev": "2.70127284812", "expected": 9, "observed": 4, "coverage": "0.444444444444",
                 "largest_gap": "30s", "complete": false,
             })
         );

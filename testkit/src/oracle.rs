@@ -6,16 +6,17 @@
     reason = "a test stops at the first record that is not as documented"
 )]
 
+use rust_decimal::Decimal;
 use serde_json::{Value, json};
 
 use crate::{
     naive,
-    records::{Kind, Point, Quote, Record, decimal, time_text},
+    records::{Kind, Point, Policy, Quote, Record, decimal, time_text},
 };
 
 pub use crate::naive::median;
 
-/// Checks a tick's price against its quotes.
+/// Checks a tick's price against its quotes, and the price of each quote against what the source returned.
 ///
 /// # Panics
 ///
@@ -28,6 +29,27 @@ pub fn check_price(tick: &Record) {
     if prices.len() % 2 == 1 {
         assert!(prices.contains(&price), "the price must have the digits of a used quote: {tick:?}");
     }
+    let policy = tick.policy.as_ref().unwrap();
+    for quote in tick.quotes().iter().filter(|quote| quote.price.is_some()) {
+        check_quote(quote, policy);
+    }
+}
+
+/// Checks which price of a quote counts: the midpoint of a book that is not crossed and not too wide, or the last trade.
+fn check_quote(quote: &Quote, policy: &Policy) {
+    let last = quote.last.as_deref().map(decimal);
+    let book = quote.bid.as_deref().map(decimal).zip(quote.ask.as_deref().map(decimal));
+    let mid = book.and_then(|(bid, ask)| {
+        let mid = (bid + ask) / Decimal::TWO;
+        (bid <= ask && ask - bid <= decimal(&policy.max_deviation) * mid).then_some(mid)
+    });
+    let (mid, last) = (mid.map(|mid| (mid, "mid")), last.map(|last| (last, "last")));
+    let (price, basis) = if policy.price == "last" { last.or(mid) } else { mid.or(last) }.unwrap();
+    assert_eq!(
+        (decimal(quote.price.as_deref().unwrap()), quote.basis.as_deref()),
+        (price, Some(basis)),
+        "{quote:?}"
+    );
 }
 
 /// Checks the verdict on each quote of a tick: too old, too far from the others, or used.

@@ -64,6 +64,8 @@ pub enum Kind {
 /// The parts of the policy that tests check.
 #[derive(Debug, Clone, Deserialize)]
 pub struct Policy {
+    /// Which price of a quote counts, such as `mid`.
+    pub price: String,
     /// How many sources must agree.
     pub min_sources: usize,
     /// How far a used price may be from the middle, as a ratio.
@@ -79,6 +81,14 @@ pub struct Quote {
     pub source: String,
     /// Its price, if it has one.
     pub price: Option<String>,
+    /// Where the price comes from, such as `mid`.
+    pub basis: Option<String>,
+    /// The price of the last trade, if the source returned one.
+    pub last: Option<String>,
+    /// The best bid, if the source returned one.
+    pub bid: Option<String>,
+    /// The best ask, if the source returned one.
+    pub ask: Option<String>,
     /// When the quote was received.
     pub observed_at: Option<Time>,
     /// The source's own timestamp.

@@ -4,7 +4,7 @@ use std::{fmt, str::FromStr};
 
 use arrayvec::ArrayString;
 
-use super::{Policy, Price, Span, Timestamp, UnknownWord, Words};
+use super::{Policy, Price, PriceRule, Span, Timestamp, UnknownWord, Words};
 
 /// The longest source name. Source names are used as metric labels and JSON values.
 const MAX_NAME_LENGTH: usize = 24;
@@ -19,16 +19,6 @@ pub struct SourceName(ArrayString<MAX_NAME_LENGTH>);
     "`{0}` is not a valid source name; use at most 24 lower-case letters, digits and _, starting with a letter"
 )]
 pub struct SourceNameError(String);
-
-crate::words! {
-    /// Which price of a quote counts, if the source returns both a last trade and an order book.
-    pub enum PriceRule ("price rule") {
-        /// The midpoint of bid and ask if the book is sane, otherwise the last trade.
-        Mid = "mid",
-        /// The last trade, otherwise the midpoint of bid and ask if the book is sane.
-        Last = "last",
-    }
-}
 
 crate::words! {
     /// Where the price of a quote comes from.
@@ -306,5 +296,58 @@ mod tests {
         for text in ["", "Kraken", "1kraken", "kra ken", "a_name_that_is_longer_than_a_label"] {
             assert!(text.parse::<SourceName>().is_err(), "{text}");
         }
+    }
+
+    fn reported(last: &str, bid: &str, ask: &str) -> Reported {
+        let price = |text: &str| (!text.is_empty()).then(|| text.parse().unwrap());
+        Reported { last: price(last), bid: price(bid), ask: price(ask) }
+    }
+
+    fn counts(reported: Reported, rule: PriceRule) -> Option<(String, Basis)> {
+        let policy = Policy {
+            rules: Policy::RULES,
+            price: rule,
+            min_sources: 1,
+            max_deviation: "2%".parse().unwrap(),
+            max_quote_age: Span::from_seconds(30),
+            max_clock_skew: Span::from_seconds(5),
+            frozen_after: Span::from_seconds(600),
+        };
+        reported.price(&policy).map(|(price, basis)| (price.to_string(), basis))
+    }
+
+    #[test]
+    fn the_midpoint_of_a_sane_book_counts() {
+        for (last, bid, ask, expected) in [
+            ("99.50", "100.00", "100.10", "100.05"),
+            ("", "100.00", "100.10", "100.05"),
+            // The midpoint may have one more decimal place.
+            ("99.50", "100.00", "100.01", "100.005"),
+            // Bid and ask may be equal, and 2 % apart.
+            ("99.50", "100.00", "100.00", "100.00"),
+            ("99.50", "99", "101", "100"),
+        ] {
+            let mid = Some((expected.to_owned(), Basis::Mid));
+            assert_eq!(counts(reported(last, bid, ask), PriceRule::Mid), mid, "{last} {bid} {ask}");
+        }
+    }
+
+    #[test]
+    fn the_last_trade_counts_if_the_book_is_crossed_too_wide_or_one_sided() {
+        for (bid, ask) in [("100.11", "100.10"), ("98.99", "101.01"), ("100", ""), ("", "100"), ("", "")] {
+            let last = Some(("99.50".to_owned(), Basis::Last));
+            assert_eq!(counts(reported("99.50", bid, ask), PriceRule::Mid), last, "{bid} {ask}");
+            for rule in [PriceRule::Mid, PriceRule::Last] {
+                assert_eq!(counts(reported("", bid, ask), rule), None, "{bid} {ask}");
+            }
+        }
+    }
+
+    #[test]
+    fn the_last_trade_counts_by_setting_and_the_book_replaces_it() {
+        let last = Some(("99.50".to_owned(), Basis::Last));
+        assert_eq!(counts(reported("99.50", "100.00", "100.10"), PriceRule::Last), last);
+        let mid = Some(("100.05".to_owned(), Basis::Mid));
+        assert_eq!(counts(reported("", "100.00", "100.10"), PriceRule::Last), mid);
     }
 }

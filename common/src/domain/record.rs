@@ -2,7 +2,7 @@
 
 use std::{fmt, str::FromStr};
 
-use super::{Interval, Judged, Pair, Price, PriceRule, Ratio, Slot, Span, Timestamp};
+use super::{Interval, Judged, Pair, Policy, Price, Ratio, Slot, Timestamp};
 
 /// A record's position in the log. The first position is 1. Zero means the position before the first record, and is the
 /// newest position of an empty log.
@@ -140,38 +140,6 @@ pub struct Evidence {
     pub policy: Policy,
     /// The quote or failure of every source, with its verdict.
     pub quotes: Vec<Judged>,
-}
-
-/// The rules for computing a price from quotes.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Policy {
-    /// The number of the rules themselves. It changes when the aggregator would compute something else from the same quotes
-    /// and policy.
-    pub rules: u32,
-    /// Which price of a quote counts.
-    pub price: PriceRule,
-    /// The smallest number of usable quotes for a price; at least one.
-    pub min_sources: u32,
-    /// The largest distance of a quote from the median, and between any two used quotes.
-    pub max_deviation: Ratio,
-    /// The largest age of a quote, by the source's own time.
-    pub max_quote_age: Span,
-    /// How far a source's own time may be ahead of the poller's clock.
-    pub max_clock_skew: Span,
-    /// How long a quote may stay unchanged before it counts as frozen, if the prices of other sources have moved away from
-    /// it.
-    pub frozen_after: Span,
-}
-
-impl Policy {
-    /// The number of the rules that this version applies.
-    pub const RULES: u32 = 1;
-
-    /// How far the median of the other sources must be from a quote that stands still, so that it counts as frozen: a tenth
-    /// of `max_deviation`. Anything less may be a normal difference between the sources.
-    pub fn movement(&self) -> Ratio {
-        self.max_deviation.tenth()
-    }
 }
 
 impl Record {

@@ -98,7 +98,10 @@ fn a_window_of_too_many_ticks_has_everything_but_median_and_moving_average() {
     let (most, too_many) = (ticks(MAX_SCANNED_TICKS), ticks(MAX_SCANNED_TICKS + 1));
     assert_eq!(most.scanned.unwrap().median.to_string(), "1.50000000000");
     assert_eq!(too_many.summary.unwrap().count, MAX_SCANNED_TICKS + 1);
-    assert_eq!((too_many.summary.unwrap().mean().to_string(), too_many.scanned), ("1.50000000000".into(), None));
+    assert_eq!(
+        (too_many.summary.unwrap().mean().to_string(), too_many.scanned),
+        ("1.50000000000".into(), None)
+    );
 }
 
 #[test]

@@ -133,14 +133,58 @@ fn a_source_may_have_an_age_limit_of_its_own() {
     assert_eq!(judge(&quotes, 2).1, vec!["used", "stale", "used", "stale"]);
 }
 
+/// A quote that has not changed for longer than `frozen_after`.
+fn still(price: &str) -> Observation {
+    Observation { unchanged_since: now().minus(seconds(601)), ..observed(price) }
+}
+
 #[test]
-fn unchanged_is_frozen_only_if_a_peer_moved() {
-    let still = Observation { unchanged_since: now().minus(seconds(601)), ..observed("100") };
-    assert_eq!(
-        judge(&quotes(&[Ok(still), Ok(still), Ok(observed("101"))]), 1).1,
-        vec!["frozen", "frozen", "used"]
-    );
-    assert_eq!(judge(&quotes(&[Ok(still), Ok(still)]), 2).1, vec!["used", "used"]);
+fn unchanged_is_frozen_only_if_the_median_of_the_peers_moved_away() {
+    // A tenth of the maximum deviation of 2 % is 0.2 %.
+    for (peers, verdict) in [
+        (["100.2", "100.3"].as_slice(), "frozen"),
+        (&["99.8", "99.7"], "frozen"),
+        (&["100.2"], "used"),
+        (&["99.81"], "used"),
+        // One peer alone does not decide.
+        (&["100", "100.05", "101.5"], "used"),
+        // Without a live peer, nothing contradicts it.
+        (&[], "used"),
+    ] {
+        let peers = peers.iter().map(|price| Ok(observed(price)));
+        let results: Vec<_> = [Ok(still("100"))].into_iter().chain(peers).collect();
+        assert_eq!(judge(&quotes(&results), 1).1[0], verdict, "{results:?}");
+    }
+}
+
+#[test]
+fn only_live_peers_show_that_the_market_moved() {
+    let moved = observed("101");
+    let stale = Observation { source_time: Some(now().minus(seconds(31))), ..moved };
+    for peer in [Ok(still("101")), Ok(stale), Err(Failure::Timeout)] {
+        assert_eq!(judge(&quotes(&[Ok(still("100")), peer]), 1).1[0], "used", "{peer:?}");
+    }
+    let mut with_shadow = quotes(&[Ok(still("100")), Ok(moved)]);
+    with_shadow[1].shadow = true;
+    assert_eq!(judge(&with_shadow, 1).1, ["used", "shadow"]);
+    assert_eq!(judge(&quotes(&[Ok(still("100")), Ok(moved)]), 1).1, ["frozen", "used"]);
+}
+
+/// Two venues of a stablecoin have shown the same price for ten minutes, because nothing happens. The third moves by a
+/// hundredth of a percent.
+#[test]
+fn a_quiet_market_keeps_its_price() {
+    let quiet = quotes(&[Ok(still("1.0000")), Ok(still("1.0001")), Ok(observed("1.0001"))]);
+    assert_eq!(judge(&quiet, 2), (Ok("1.0001".into()), vec!["used"; 3]));
+}
+
+#[test]
+fn a_feed_that_died_is_left_out_once_the_market_has_moved() {
+    let died = quotes(&[Ok(still("97000")), Ok(observed("97400")), Ok(observed("97410"))]);
+    assert_eq!(judge(&died, 2), (Ok("97405".into()), vec!["frozen", "used", "used"]));
+    // Two dead feeds do not outvote the live one.
+    let died = quotes(&[Ok(still("97000")), Ok(still("97000")), Ok(observed("97400"))]);
+    assert_eq!(judge(&died, 1), (Ok("97400".into()), vec!["frozen", "frozen", "used"]));
 }
 
 #[test]

@@ -49,3 +49,37 @@ fn seen(record: &Record) -> Vec<((SourceName, Pair), (Seen, Timestamp))> {
     });
     seen.collect()
 }
+
+#[cfg(test)]
+mod tests {
+    use common::domain::Price;
+
+    use super::*;
+
+    fn at(second: i64) -> Timestamp {
+        Timestamp::from_unix_millis(second * 1_000).unwrap()
+    }
+
+    #[test]
+    fn a_quote_is_unchanged_only_if_nothing_of_it_has_changed() {
+        let price = |text: &str| -> Option<Price> { Some(text.parse().unwrap()) };
+        let quote = Reported { last: price("100"), bid: price("99"), ask: price("101") };
+        let (source, pair) = ("kraken".parse().unwrap(), "BTC-USD".parse().unwrap());
+        for changed in [
+            (Reported { last: price("100.5"), ..quote }, Some(at(1))),
+            (Reported { bid: price("99.5"), ..quote }, Some(at(1))),
+            (Reported { ask: None, ..quote }, Some(at(1))),
+            (quote, Some(at(2))),
+            (quote, None),
+        ] {
+            let mut memory = Memory::default();
+            let mut record = |quote, second| memory.record(source, pair, quote, at(second));
+            assert_eq!(record((quote, Some(at(1))), 10), at(10));
+            assert_eq!(record((quote, Some(at(1))), 20), at(10));
+            assert_eq!(record(changed, 30), at(30), "{changed:?}");
+            assert_eq!(record(changed, 40), at(30), "{changed:?}");
+            // After the clock was set back.
+            assert_eq!(record(changed, 15), at(15), "{changed:?}");
+        }
+    }
+}

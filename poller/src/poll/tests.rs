@@ -87,6 +87,7 @@ async fn a_new_leader_knows_which_sources_are_frozen() {
     let gap = Gap { from: slot, slot, interval, cause: GapCause::TooFewSources, evidence };
     let newest = Record { pair: pair(), epoch: Epoch(1), origin: Origin::Live, body: Body::Gap(gap) };
     let mut rig = rig_after(Some(newest), leading(), &[("moves", 100, PRIMARY), ("stuck", 100, PRIMARY)], 1);
+    rig.set(0, "100.3");
     assert_eq!(verdicts(&rig.next().await.1), [Verdict::Used, Verdict::Frozen]);
 }
 
@@ -118,10 +119,20 @@ async fn shadows_are_asked_and_never_used() {
 async fn a_price_that_does_not_change_while_a_peer_moves_is_frozen() {
     let mut rig = rig(&[("moves", 100, PRIMARY), ("stuck", 100, PRIMARY)], 1);
     for round in 0..9 {
-        rig.set(0, if round % 2 == 0 { "100.1" } else { "100.2" });
+        rig.set(0, if round % 2 == 0 { "100.3" } else { "100.4" });
         let (second, body) = rig.next().await;
         let expected = if second > 70 { Verdict::Frozen } else { Verdict::Used };
         assert_eq!(verdicts(&body)[1], expected, "{second}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_price_that_does_not_change_while_its_own_time_advances_is_alive() {
+    let mut rig = rig(&[("moves", 100, PRIMARY), ("timed", 100, PRIMARY)], 1);
+    for round in 0..9 {
+        rig.set(0, if round % 2 == 0 { "100.3" } else { "100.4" });
+        let (second, body) = rig.next().await;
+        assert_eq!(verdicts(&body)[1], Verdict::Used, "{second}");
     }
 }
 

@@ -37,22 +37,17 @@ impl Sample {
         Self { reported: Reported::traded(last), trade_time: time, book_time: None }
     }
 
-    /// The last trade and the best bid and ask, without times. A market may have no trade yet, or an empty book, which
-    /// sources report as zero or leave out.
+    /// The last trade and the best bid and ask, without times.
+    ///
+    /// A side of the book is `None` if it is empty or not a valid price; the last trade stands in for the book then.
     ///
     /// # Errors
     ///
-    /// Fails if a price is not where the source's documentation puts it, or if there is neither a trade nor a book.
-    pub fn quoted(
-        last: Result<Price, Failure>,
-        bid: Result<Price, Failure>,
-        ask: Result<Price, Failure>,
-    ) -> Result<Self, Failure> {
-        let reported = Reported { last: if_any(last)?, bid: if_any(bid)?, ask: if_any(ask)? };
-        match (reported.bid.zip(reported.ask), last) {
-            (None, Err(failure)) => Err(failure),
-            _ => Ok(Self { reported, trade_time: None, book_time: None }),
-        }
+    /// Fails if there is neither a trade nor a book.
+    pub fn quoted(last: Option<Price>, bid: Option<Price>, ask: Option<Price>) -> Result<Self, Failure> {
+        let has_price = last.is_some() || bid.zip(ask).is_some();
+        let reported = Reported { last, bid, ask };
+        has_price.then_some(Self { reported, trade_time: None, book_time: None }).ok_or(Failure::Invalid)
     }
 
     /// The source's own time of the price that counts.
@@ -61,14 +56,6 @@ impl Sample {
             Basis::Mid => self.book_time,
             Basis::Last | Basis::CandleClose => self.trade_time,
         }
-    }
-}
-
-fn if_any(price: Result<Price, Failure>) -> Result<Option<Price>, Failure> {
-    match price {
-        Ok(price) => Ok(Some(price)),
-        Err(Failure::Invalid | Failure::Missing) => Ok(None),
-        Err(failure) => Err(failure),
     }
 }
 

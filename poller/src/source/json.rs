@@ -5,7 +5,7 @@ mod unique;
 
 use common::domain::Failure;
 
-pub use number::{book_price, price_of, price_of_number, seconds_of};
+pub use number::{if_traded, price_of, price_of_number, seconds_of};
 pub use unique::UniqueObject;
 
 /// The only item that was found. More than one is an error, because it is not known which is right.

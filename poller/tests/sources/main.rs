@@ -61,6 +61,14 @@ async fn each_exchange_is_read_from_the_fake_upstream() {
             let sample = answers[pair].unwrap();
             assert_eq!(sample.reported.last, Some(expected.parse().unwrap()), "{venue} {pair}");
             assert_eq!(sample.trade_time.is_some(), venue.gives_time(), "{venue}");
+            let book = sample.reported.bid.zip(sample.reported.ask);
+            let has_book =
+                [Venue::Kraken, Venue::Coinbase, Venue::Bitstamp, Venue::Bitfinex].contains(&venue);
+            assert_eq!(book.is_some(), has_book, "{venue}");
+            assert!(
+                book.is_none_or(|(bid, ask)| bid < ask && bid.midpoint(ask).to_string() == expected),
+                "{venue}"
+            );
         }
         upstream.set_down(venue, true);
         assert!(

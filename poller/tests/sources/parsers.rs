@@ -3,11 +3,11 @@
 
 use std::{fs, path::Path};
 
-use common::domain::Pair;
+use common::domain::{Pair, Reported};
 use poller::source::{Exchange, exchange::Market, exchanges};
 use proptest::prelude::*;
 
-use crate::oracle;
+use crate::oracle::{self, Part};
 
 /// A valid response to the first request for [`markets`].
 fn valid(exchange: &dyn Exchange) -> String {
@@ -35,13 +35,21 @@ fn check(exchange: &dyn Exchange, body: &[u8]) -> Result<usize, TestCaseError> {
     let body = std::str::from_utf8(body).unwrap();
     let mut prices = 0;
     for (pair, answer) in answers {
-        let Some(price) = answer.ok().and_then(|sample| sample.reported.last) else { continue };
+        let Ok(sample) = answer else { continue };
         prices += 1;
-        let (price, texts) = (price.to_string(), oracle::prices(exchange.name(), body, pair));
+        let Reported { last, bid, ask } = sample.reported;
         prop_assert!(
-            texts.iter().any(|text| oracle::is_same(text, &price)),
-            "{exchange} read {price} for {pair} from {body}"
+            last.is_some() || bid.zip(ask).is_some(),
+            "{exchange} read no price for {pair} from {body}"
         );
+        for (part, price) in [(Part::Last, last), (Part::Bid, bid), (Part::Ask, ask)] {
+            let Some(price) = price.map(|price| price.to_string()) else { continue };
+            let texts = oracle::prices(exchange.name(), body, pair, part);
+            prop_assert!(
+                texts.iter().any(|text| oracle::is_same(text, &price)),
+                "{exchange} read {price} as {part:?} of {pair} from {body}"
+            );
+        }
     }
     Ok(prices)
 }
@@ -103,6 +111,10 @@ fn json() -> impl Strategy<Value = String> {
         "pair",
         "BTC/USD",
         "last",
+        "bid",
+        "ask",
+        "b",
+        "a",
         "timestamp",
         "BTCUSD",
         "BTCUSDT",

@@ -28,24 +28,45 @@ pub fn pairs() -> impl Iterator<Item = Pair> {
     PAIRS.iter().map(|(pair, ..)| pair.parse().expect("a pair"))
 }
 
+/// The prices of a pair that a body may have.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Part {
+    /// The last trade.
+    Last,
+    /// The best bid.
+    Bid,
+    /// The best ask.
+    Ask,
+}
+
 /// The texts in all places where a body may have the price of a pair.
-pub fn prices(exchange: &str, body: &str, pair: Pair) -> Vec<String> {
+pub fn prices(exchange: &str, body: &str, pair: Pair, part: Part) -> Vec<String> {
     let names = PAIRS.iter().find(|(known, ..)| *known == pair.to_string()).expect("one of PAIRS");
     let (_, [base, quote], symbol, coin) = *names;
+    let of = |last, bid, ask| match part {
+        Part::Last => last,
+        Part::Bid => bid,
+        Part::Ask => ask,
+    };
     let found = match exchange {
-        "coinbase" => vec![member(body, "price")],
+        "coinbase" => vec![member(body, of("price", "bid", "ask"))],
+        // Of these, only the last trade is read.
+        "coingecko" | "gemini" | "binance" if part != Part::Last => Vec::new(),
         "coingecko" => vec![member(&member(body, coin), &pair.quote().to_lowercase())],
         "kraken" => {
             let names = [format!("X{base}Z{quote}"), format!("X{base}X{quote}"), format!("{base}{quote}")];
             let result = member(body, "result");
-            names.iter().map(|name| element(&member(&member(&result, name), "c"), 0)).collect()
+            names.iter().map(|name| element(&member(&member(&result, name), of("c", "b", "a")), 0)).collect()
         }
-        "bitstamp" => rows(body, "pair", &format!("{}/{}", pair.base(), pair.quote()), "last"),
+        "bitstamp" => {
+            rows(body, "pair", &format!("{}/{}", pair.base(), pair.quote()), of("last", "bid", "ask"))
+        }
         "gemini" => rows(body, "pair", &format!("{}{}", pair.base(), pair.quote()), "price"),
         "binance" => rows(body, "symbol", &format!("{}{}", pair.base(), pair.quote()), "price"),
         "bitfinex" => {
             let named = list(body).into_iter().filter(|row| text(&element(row.get(), 0)) == symbol);
-            named.map(|row| element(row.get(), 7)).collect()
+            let column = if part == Part::Last { 7 } else { usize::from(part == Part::Ask) * 2 + 1 };
+            named.map(|row| element(row.get(), column)).collect()
         }
         other => panic!("add {other} to `prices` in testkit/fuzz/src/oracle.rs"),
     };

@@ -157,8 +157,8 @@ mod tests {
         let text = json!({
             "sequence": sequence, "kind": "tick", "pair": "BTC-USD", "slot": time_text(slot), "interval": "1s",
             "epoch": 1, "origin": "live", "price": price,
-            "policy": {"min_sources": 1, "max_deviation": "0.02", "max_quote_age": "30s"},
-            "quotes": [{"source": "kraken", "price": price, "verdict": "used"}],
+            "policy": {"price": "mid", "min_sources": 1, "max_deviation": "0.02", "max_quote_age": "30s"},
+            "quotes": [{"source": "kraken", "price": price, "basis": "last", "last": price, "verdict": "used"}],
         });
         Record::read(text.to_string().as_bytes()).unwrap()
     }

@@ -5,7 +5,7 @@
 use http::StatusCode;
 use serde_json::json;
 
-use super::quotes::{Quoted, Quotes};
+use super::quotes::{Quoted, Quotes, book};
 use super::reply::{Reply, json_number};
 use super::request::Query;
 
@@ -43,11 +43,13 @@ fn symbol(pair: &str) -> String {
     format!("t{}", codes.join(separator))
 }
 
-/// All columns of a ticker. All except the price are constants with the right format.
+/// All columns of a ticker. All except the prices are constants with the right format.
 fn row(quoted: &Quoted) -> String {
     let price = json_number(&quoted.trade.price);
+    let (bid, ask) = book(&quoted.trade.price);
+    let (bid, ask) = (json_number(&bid), json_number(&ask));
     format!(
-        r#"["{}",{price},38.644979070000005,{price},32.145906579999995,126.6,1e-08,{price},1982.88275223,{price},{price}]"#,
+        r#"["{}",{bid},38.644979070000005,{ask},32.145906579999995,126.6,1e-08,{price},1982.88275223,{price},{price}]"#,
         symbol(&quoted.named)
     )
 }

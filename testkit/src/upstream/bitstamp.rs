@@ -3,7 +3,7 @@
 use http::StatusCode;
 use serde_json::{Value, json};
 
-use super::quotes::{Quoted, Quotes};
+use super::quotes::{Quoted, Quotes, book};
 use super::reply::Reply;
 use crate::market::Trade;
 
@@ -46,9 +46,10 @@ fn with_pair(quoted: &Quoted) -> Value {
     ticker
 }
 
-/// All fields of a ticker. All except price and time are constants with the right format.
+/// All fields of a ticker. All except prices and time are constants with the right format.
 fn ticker(trade: &Trade) -> Value {
     let price = &trade.price;
+    let (bid, ask) = book(price);
     json!({
         "timestamp": trade.time_ms.div_euclid(1_000).to_string(),
         "open": price,
@@ -57,8 +58,8 @@ fn ticker(trade: &Trade) -> Value {
         "last": price,
         "volume": "213.26801100",
         "vwap": price,
-        "bid": price,
-        "ask": price,
+        "bid": bid,
+        "ask": ask,
         "side": "0",
         "open_24": price,
         "percent_change_24": "0.00",

@@ -4,7 +4,7 @@ use chrono::DateTime;
 use http::StatusCode;
 use serde_json::json;
 
-use super::quotes::Quotes;
+use super::quotes::{Quotes, book};
 use super::reply::Reply;
 
 pub(super) fn answer(path: &str, quotes: &Quotes<'_>) -> Reply {
@@ -12,12 +12,13 @@ pub(super) fn answer(path: &str, quotes: &Quotes<'_>) -> Reply {
     let Some(trade) = product.and_then(|product| quotes.trade(product)) else {
         return Reply::json(StatusCode::NOT_FOUND, &json!({"message": "NotFound"}));
     };
+    let (bid, ask) = book(&trade.price);
     Reply::ok(&json!({
         "trade_id": trade.time_ms,
         "price": trade.price,
         "size": "0.05950000",
-        "bid": trade.price,
-        "ask": trade.price,
+        "bid": bid,
+        "ask": ask,
         "volume": "4661.70407704",
         "time": rfc3339_microseconds(trade.time_ms),
     }))

@@ -6,7 +6,7 @@
 use http::StatusCode;
 use serde_json::{Map, Value, json};
 
-use super::quotes::{Quoted, Quotes};
+use super::quotes::{Quoted, Quotes, book};
 use super::reply::Reply;
 use super::request::Query;
 
@@ -62,11 +62,12 @@ fn canonical_name(pair: &str) -> String {
     }
 }
 
-/// All fields of a ticker. All except the price are constants with the right format.
+/// All fields of a ticker. All except the prices are constants with the right format.
 fn ticker(price: &str) -> Value {
+    let (bid, ask) = book(price);
     json!({
-        "a": [price, "1", "1.000"],
-        "b": [price, "5", "5.000"],
+        "a": [ask, "1", "1.000"],
+        "b": [bid, "5", "5.000"],
         "c": [price, "0.00001393"],
         "v": ["615.68639239", "2388.56785114"],
         "p": [price, price],

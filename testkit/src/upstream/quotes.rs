@@ -98,8 +98,47 @@ impl<'a> Quotes<'a> {
     }
 }
 
+/// A bid and an ask around a price: one step of its last decimal place below it and above it, so that the midpoint has
+/// the price's digits. They are the price itself if the step is large, or if the price is not a number.
+pub(super) fn book(price: &str) -> (String, String) {
+    let number = price.parse::<Decimal>().ok().filter(|number| number.mantissa() >= FINE_PRICE);
+    let step = number.map(|number| Decimal::new(1, number.scale()));
+    number.zip(step).map_or_else(
+        || (price.to_owned(), price.to_owned()),
+        |(number, step)| ((number - step).to_string(), (number + step).to_string()),
+    )
+}
+
+/// The least number of last places in a price, so that one more or less is a usual distance of bid and ask: 0.1 %.
+const FINE_PRICE: i128 = 1_000;
+
 /// A script may quote text that is not a number. It is left unchanged.
 fn multiplied(price: &str, factor: Decimal) -> String {
     let product = price.parse::<Decimal>().ok().and_then(|price| price.checked_mul(factor));
     product.map_or_else(|| price.to_owned(), |product| product.normalize().to_string())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_midpoint_of_a_book_is_the_price_with_its_digits() {
+        for (price, bid, ask) in [
+            ("97012.30", "97012.29", "97012.31"),
+            ("97000.10000", "97000.09999", "97000.10001"),
+            ("96999", "96998", "97000"),
+            ("0.001000", "0.000999", "0.001001"),
+            ("1.5", "1.5", "1.5"),
+            ("0", "0", "0"),
+            ("-97012.30", "-97012.30", "-97012.30"),
+            ("NaN", "NaN", "NaN"),
+            ("1e400", "1e400", "1e400"),
+        ] {
+            assert_eq!(book(price), (bid.to_owned(), ask.to_owned()), "{price}");
+        }
+        let (bid, ask) = book("97012.30");
+        let midpoint = (bid.parse::<Decimal>().unwrap() + ask.parse::<Decimal>().unwrap()) / Decimal::TWO;
+        assert_eq!(midpoint, "97012.30".parse().unwrap());
+    }
 }

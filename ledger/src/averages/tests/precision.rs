@@ -15,7 +15,8 @@ fn units() -> impl Strategy<Value = u128> {
 /// Prices that are far apart, or close to each other.
 fn runs() -> impl Strategy<Value = Vec<u128>> {
     let close = (units(), prop::collection::vec(0_u128..100, 1..40));
-    let close = close.prop_map(|(start, steps)| steps.iter().map(|step| (start + step).min(LARGEST)).collect());
+    let close =
+        close.prop_map(|(start, steps)| steps.iter().map(|step| (start + step).min(LARGEST)).collect());
     prop_oneof![prop::collection::vec(units(), 1..40), close]
 }
 

@@ -105,7 +105,7 @@ fn the_error_for_another_format_says_what_was_found_and_what_to_do() {
         [(true, ["export it", "another store.path"]), (false, ["start a pod", "log"])]
     {
         let error = error(is_only_copy);
-        for part in ["data/store", "format 1", "format 3"].into_iter().chain(remedies) {
+        for part in ["data/store", "format 1", "format 4"].into_iter().chain(remedies) {
             assert!(error.contains(part), "{part} is missing in: {error}");
         }
     }

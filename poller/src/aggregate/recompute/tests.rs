@@ -31,9 +31,26 @@ prop_compose! {
     }
 }
 
+prop_compose! {
+    /// The same with a book around the last trade, which may be crossed or too wide.
+    fn with_book()(observation in observation(), below in -1_i64..3_000, above in -1_i64..3_000) -> Observation {
+        let last = observation.price;
+        let side = |ratio: i64| Price::new((last.decimal() * Decimal::new(100_000 + ratio, 5)).round_dp(4)).unwrap();
+        let reported = Reported { last: Some(last), bid: Some(side(-below)), ask: Some(side(above)) };
+        Observation { reported, ..observation }
+    }
+}
+
+/// The quote as the poller makes it of what a source reported.
+fn priced(observation: Observation, policy: &Policy) -> Observation {
+    let (price, basis) = observation.reported.price(policy).unwrap();
+    Observation { price, basis, ..observation }
+}
+
 fn result() -> impl Strategy<Value = Result<Observation, Failure>> {
     prop_oneof![
-        4 => observation().prop_map(Ok),
+        2 => observation().prop_map(Ok),
+        2 => with_book().prop_map(Ok),
         1 => prop::sample::select(Failure::ALL).prop_map(Err),
     ]
 }
@@ -50,11 +67,11 @@ prop_compose! {
 }
 
 prop_compose! {
-    fn policy()(min_sources in 1_u32..4, deviation in prop::sample::select(vec!["0", "0.5%", "2%", "5%"]),
+    fn policy()(price in prop::sample::select(PriceRule::ALL), min_sources in 1_u32..4, deviation in prop::sample::select(vec!["0", "0.5%", "2%", "5%"]),
                 age in 1_u16..60, skew in 1_u16..20, frozen in 1_u16..1_200) -> Policy {
         Policy {
             rules: Policy::RULES,
-            price: PriceRule::Mid,
+            price,
             min_sources,
             max_deviation: deviation.parse().unwrap(),
             max_quote_age: Span::from_seconds(age),
@@ -66,7 +83,9 @@ prop_compose! {
 
 fn record(quotes: &[Quote], policy: &Policy) -> Record {
     let interval: Interval = "10s".parse().unwrap();
-    let body = aggregate(quotes, policy, interval.slot_at(now()), interval);
+    let priced = |quote: &Quote| Quote { result: quote.result.map(|seen| priced(seen, policy)), ..*quote };
+    let quotes: Vec<Quote> = quotes.iter().map(priced).collect();
+    let body = aggregate(&quotes, policy, interval.slot_at(now()), interval);
     Record { pair: "BTC-USD".parse().unwrap(), epoch: Epoch(3), origin: Origin::Live, body }
 }
 
@@ -223,7 +242,8 @@ fn a_difference_shows_the_recorded_and_the_recomputed_value() {
 #[test]
 fn a_changed_quote_or_policy_is_detected() {
     let mut changed_quote = three(["97012.30", "97012.35", "97012.40"]);
-    evidence(&mut changed_quote).quotes[1].observation.as_mut().unwrap().price = "97012.36".parse().unwrap();
+    let seen = evidence(&mut changed_quote).quotes[1].observation.as_mut().unwrap();
+    (seen.price, seen.reported.last) = ("97012.36".parse().unwrap(), Some("97012.36".parse().unwrap()));
     assert!(matches!(recompute(&changed_quote).unwrap_err()[..], [Difference::Price(_)]));
     let mut changed_policy = three(["97012.30", "97012.35", "97012.40"]);
     evidence(&mut changed_policy).policy.min_sources = 4;
@@ -232,6 +252,80 @@ fn a_changed_quote_or_policy_is_detected() {
     let recomputed = Agreed::Gap(GapCause::TooFewSources);
     assert_eq!(differences[0], Difference::Kind(Both { recorded, recomputed }));
     assert_eq!(differences.len(), 4, "the kind, and the verdict of each quote: {differences:?}");
+}
+
+/// A tick of three sources, each of which returned a trade and a book.
+fn of_books() -> Record {
+    let quote = |(source, last, bid, ask): (&str, &str, &str, &str)| {
+        let price = |text: &str| Some(text.parse().unwrap());
+        let reported = Reported { last: price(last), bid: price(bid), ask: price(ask) };
+        let result = Ok(Observation { reported, ..Observation::traded(last.parse().unwrap(), now()) });
+        Quote { source: source.parse().unwrap(), shadow: false, result }
+    };
+    let quotes = [
+        ("kraken", "97012.10", "97012.20", "97012.40"),
+        ("coinbase", "97012.40", "97012.37", "97012.39"),
+        ("bitstamp", "97012.00", "97012.31", "97012.32"),
+    ];
+    record(&quotes.map(quote), &some_policy())
+}
+
+#[test]
+fn the_price_of_every_quote_follows_from_what_its_source_reported() {
+    let mut record = of_books();
+    let Body::Tick(tick) = &record.body else { unreachable!() };
+    assert_eq!(tick.price.to_string(), "97012.315");
+    assert!(tick.evidence.quotes.iter().all(|judged| judged.observation.unwrap().basis == Basis::Mid));
+    assert_eq!(recompute(&record), Ok(Outcome::Agrees));
+    // Under another rule, the same quotes would have other prices.
+    evidence(&mut record).policy.price = PriceRule::Last;
+    let quotes: Vec<Difference> = ["kraken", "coinbase", "bitstamp"]
+        .map(|source| Difference::Quote(source.parse().unwrap()))
+        .into_iter()
+        .collect();
+    assert_eq!(recompute(&record), Err(quotes));
+}
+
+#[test]
+fn a_changed_bid_basis_or_price_of_a_quote_is_detected() {
+    let price = |text: &str| -> Price { text.parse().unwrap() };
+    let changes: [&dyn Fn(&mut Observation); 8] = [
+        &|seen| seen.reported.bid = Some(price("97012.21")),
+        &|seen| seen.reported.ask = Some(price("97012.41")),
+        &|seen| seen.reported.bid = None,
+        &|seen| seen.basis = Basis::Last,
+        &|seen| seen.basis = Basis::CandleClose,
+        &|seen| seen.price = price("97012.31"),
+        // The same value with other digits.
+        &|seen| seen.price = price("97012.300"),
+        &|seen| seen.reported = Reported::default(),
+    ];
+    for (index, change) in changes.into_iter().enumerate() {
+        let mut record = of_books();
+        change(evidence(&mut record).quotes[0].observation.as_mut().unwrap());
+        let differences = recompute(&record).unwrap_err();
+        assert!(
+            differences.contains(&Difference::Quote("kraken".parse().unwrap())),
+            "{index}: {differences:?}"
+        );
+    }
+}
+
+#[test]
+fn the_close_of_a_candle_needs_no_other_price() {
+    let mut record = three(["97012.30", "97012.35", "97012.40"]);
+    for judged in &mut evidence(&mut record).quotes {
+        let seen = judged.observation.as_mut().unwrap();
+        (seen.basis, seen.reported) = (Basis::CandleClose, Reported::default());
+    }
+    assert_eq!(recompute(&record), Ok(Outcome::Agrees));
+}
+
+#[test]
+fn a_record_of_other_rules_is_not_judged() {
+    let mut record = of_books();
+    evidence(&mut record).policy.rules = Policy::RULES + 1;
+    assert_eq!(recompute(&record), Ok(Outcome::OtherRules(Policy::RULES + 1)));
 }
 
 #[test]

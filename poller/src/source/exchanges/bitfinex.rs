@@ -12,7 +12,7 @@ use serde_json::value::RawValue;
 use crate::source::{
     exchange::{Exchange, Market, ReportedError, Request, answers},
     interface::{Answers, Sample},
-    json::{UniqueObject, only, price_of_number},
+    json::{UniqueObject, if_traded, only, price_of_number},
     key::Plan,
     limit::Limit,
 };
@@ -68,8 +68,9 @@ impl Exchange for Bitfinex {
             if row.len() != COLUMNS {
                 return Err(Failure::Malformed);
             }
-            let price = |column: usize| price_of_number(row.get(column).copied());
-            Sample::quoted(price(LAST), price(BID), price(ASK))
+            let value = |column: usize| row.get(column).copied();
+            let side = |column| price_of_number(value(column)).ok();
+            Sample::quoted(if_traded(value(LAST), price_of_number)?, side(BID), side(ASK))
         };
         Ok(answers(markets, read))
     }
@@ -151,7 +152,6 @@ mod tests {
         }
         let btc = pairs()[0];
         for (last, expected) in [
-            ("0", Failure::Invalid),
             ("-7381.2", Failure::Invalid),
             ("1e400", Failure::Invalid),
             (r#""7381.2""#, Failure::Invalid),
@@ -161,5 +161,28 @@ mod tests {
             let body = BODY.replace("7381.2,", &format!("{last},"));
             assert_eq!(parse(body.as_bytes(), &pairs()).unwrap()[&btc], Err(expected), "{last}");
         }
+    }
+
+    #[test]
+    fn the_best_bid_and_ask_are_read_and_an_empty_side_is_left_out() {
+        let btc = pairs()[0];
+        for (bid, ask, last, expected) in [
+            ("7381.6", "7381.7", "7381.2", "last 7381.2, bid 7381.6, ask 7381.7"),
+            ("7.3816e3", "7381.7", "7381.2", "last 7381.2, bid 7381.6, ask 7381.7"),
+            ("0", "7381.7", "7381.2", "last 7381.2, ask 7381.7"),
+            ("7381.6", "null", "7381.2", "last 7381.2, bid 7381.6"),
+            ("null", "0", "7381.2", "last 7381.2"),
+            ("7381.6", "7381.7", "0", "bid 7381.6, ask 7381.7"),
+            ("7381.6", "7381.7", "null", "bid 7381.6, ask 7381.7"),
+            (r#""7381.6""#, "1e400", "7381.2", "last 7381.2"),
+        ] {
+            let body = BODY.replace("7381.6,", &format!("{bid},"));
+            let body = body.replace("7381.7,", &format!("{ask},")).replace("7381.2,", &format!("{last},"));
+            let sample = parse(body.as_bytes(), &pairs()).unwrap()[&btc].unwrap();
+            assert_eq!(sample.reported.to_string(), expected);
+            assert_eq!((sample.trade_time, sample.book_time), (None, None));
+        }
+        let empty = BODY.replace("7381.6,", "0,").replace("7381.2,", "0,");
+        assert_eq!(parse(empty.as_bytes(), &pairs()).unwrap()[&btc], Err(Failure::Invalid));
     }
 }

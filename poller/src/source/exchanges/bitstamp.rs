@@ -14,7 +14,7 @@ use serde_json::value::RawValue;
 use crate::source::{
     exchange::{Exchange, Market, ReportedError, Request, answers},
     interface::{Answers, Sample},
-    json::{UniqueObject, book_price, only, price_of, seconds_of},
+    json::{UniqueObject, if_traded, only, price_of, seconds_of},
     key::Plan,
     limit::Limit,
 };
@@ -67,7 +67,8 @@ impl Exchange for Bitstamp {
         let rows: Vec<Object<Row>> = serde_json::from_str(body).map_err(|_| Failure::Malformed)?;
         let read = |market: &Market| {
             let row = only(rows.iter().map(|Object(row)| row).filter(|row| row.pair == market.symbol))?;
-            let sample = Sample::quoted(price_of(row.last), book_price(row.bid), book_price(row.ask))?;
+            let side = |value| price_of(value).ok();
+            let sample = Sample::quoted(if_traded(row.last, price_of)?, side(row.bid), side(row.ask))?;
             // The time of the response, so it is the time of both.
             let time = Some(seconds_of(row.timestamp)?);
             Ok(Sample { trade_time: time, book_time: time, ..sample })
@@ -105,6 +106,29 @@ mod tests {
         assert_eq!(sample.trade_time.unwrap().to_string(), "2022-01-31T14:43:06.000Z");
         assert_eq!(answers[&eth], Err(Failure::Malformed));
         assert_eq!(answers[&sol], Err(Failure::Missing));
+    }
+
+    #[test]
+    fn the_best_bid_and_ask_are_read_and_an_empty_side_is_left_out() {
+        let pair: Pair = "BTC-USD".parse().unwrap();
+        let read = |last: &str, sides: &str| {
+            let body = format!(r#"[{{"pair":"BTC/USD","last":{last},{sides}"timestamp":"1643640186"}}]"#);
+            parse(body.as_bytes(), &[pair]).unwrap()[&pair]
+        };
+        for (sides, expected) in [
+            (r#""bid":"2210.50","ask":"2211.50","#, "last 2211.00, bid 2210.50, ask 2211.50"),
+            (r#""ask":"2211.50","#, "last 2211.00, ask 2211.50"),
+            (r#""bid":"2210.50","ask":"0.00","#, "last 2211.00, bid 2210.50"),
+            (r#""bid":null,"ask":null,"#, "last 2211.00"),
+        ] {
+            let sample = read(r#""2211.00""#, sides).unwrap();
+            assert_eq!(sample.reported.to_string(), expected);
+            // The time is that of the response.
+            assert!(sample.trade_time.is_some() && sample.book_time == sample.trade_time);
+        }
+        let without_trade = read(r#""0.00""#, r#""bid":"2210.50","ask":"2211.50","#).unwrap();
+        assert_eq!(without_trade.reported.to_string(), "bid 2210.50, ask 2211.50");
+        assert_eq!(read(r#""0.00""#, r#""bid":"2210.50","#), Err(Failure::Invalid));
     }
 
     #[test]

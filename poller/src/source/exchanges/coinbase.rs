@@ -14,7 +14,7 @@ use serde_json::value::RawValue;
 use crate::source::{
     exchange::{Exchange, Market, Request, answers},
     interface::{Answers, Sample},
-    json::{book_price, price_of},
+    json::{if_traded, price_of},
     key::Plan,
     limit::Limit,
 };
@@ -63,7 +63,8 @@ impl Exchange for Coinbase {
         let time: Timestamp = body.time.parse().map_err(|_| Failure::Invalid)?;
         // The body does not name its pair. The request was for a single one.
         Ok(answers(markets, |_| {
-            let sample = Sample::quoted(price_of(body.price), book_price(body.bid), book_price(body.ask))?;
+            let side = |value| price_of(value).ok();
+            let sample = Sample::quoted(if_traded(body.price, price_of)?, side(body.bid), side(body.ask))?;
             // The time is that of the last trade, which may be hours ago in a thin market. The book is current.
             Ok(Sample { trade_time: Some(time), ..sample })
         }))
@@ -93,6 +94,29 @@ mod tests {
         let sample = parse(body, &[pair]).unwrap()[&pair].unwrap();
         assert_eq!(sample.reported.last.unwrap().to_string(), "246.28000000");
         assert_eq!(sample.trade_time.unwrap().to_string(), "2015-04-08T20:49:06.506Z");
+    }
+
+    #[test]
+    fn the_best_bid_and_ask_are_read_and_an_empty_side_is_left_out() {
+        let pair: Pair = "BTC-USD".parse().unwrap();
+        let read = |price: &str, sides: &str| {
+            let body = format!(r#"{{"price":{price},{sides}"time":"2015-04-08T20:49:06Z"}}"#);
+            parse(body.as_bytes(), &[pair]).unwrap()[&pair]
+        };
+        for (sides, expected) in [
+            (r#""bid":"637","ask":"637.11","#, "last 637.01, bid 637, ask 637.11"),
+            (r#""bid":"637","#, "last 637.01, bid 637"),
+            (r#""bid":"0","ask":"637.11","#, "last 637.01, ask 637.11"),
+            (r#""bid":null,"ask":"","#, "last 637.01"),
+        ] {
+            let sample = read(r#""637.01""#, sides).unwrap();
+            assert_eq!(sample.reported.to_string(), expected);
+            // The time is that of the trade.
+            assert!(sample.trade_time.is_some() && sample.book_time.is_none());
+        }
+        let without_trade = read(r#""0""#, r#""bid":"637","ask":"637.11","#).unwrap();
+        assert_eq!(without_trade.reported.to_string(), "bid 637, ask 637.11");
+        assert_eq!(read(r#""0""#, r#""bid":"637","#), Err(Failure::Invalid));
     }
 
     #[test]

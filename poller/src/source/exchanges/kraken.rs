@@ -14,7 +14,7 @@ use serde_json::value::RawValue;
 use crate::source::{
     exchange::{Exchange, Market, ReportedError, Request, answers},
     interface::{Answers, Sample},
-    json::{UniqueObject, book_price, only, price_of},
+    json::{UniqueObject, if_traded, only, price_of},
     key::Plan,
     limit::Limit,
 };
@@ -81,12 +81,9 @@ impl Exchange for Kraken {
             let ticker = only(names_in_response(market.pair).iter().filter_map(|name| result.get(name)))?;
             let Object(ticker): Object<Ticker> =
                 serde_json::from_str(ticker.get()).map_err(|_| Failure::Malformed)?;
-            let first = |list: &[&RawValue]| price_of(list.first().copied());
-            Sample::quoted(
-                first(&ticker.c),
-                book_price(ticker.b.first().copied()),
-                book_price(ticker.a.first().copied()),
-            )
+            let side = |list: &[&RawValue]| price_of(list.first().copied()).ok();
+            let last = if_traded(ticker.c.first().copied(), price_of)?;
+            Sample::quoted(last, side(&ticker.b), side(&ticker.a))
         };
         Ok(answers(markets, read))
     }
@@ -146,6 +143,34 @@ mod tests {
         let price = |pair: &str| answers[&pair.parse().unwrap()].unwrap().reported.last.unwrap().to_string();
         assert_eq!(price("BTC-USD"), "77726.10000");
         assert_eq!(price("ETH-USD"), "2112.40");
+    }
+
+    #[test]
+    fn the_best_bid_and_ask_are_read_and_an_empty_side_is_left_out() {
+        for (sides, expected) in [
+            (r#""a":["77726.2","1"],"b":["77725.9","2"],"#, "last 77726.1, bid 77725.9, ask 77726.2"),
+            (r#""a":["77726.2","1"],"#, "last 77726.1, ask 77726.2"),
+            (r#""a":["0.00000","0"],"b":["77725.9","2"],"#, "last 77726.1, bid 77725.9"),
+            (r#""a":[null],"b":[],"#, "last 77726.1"),
+            (r#""a":["cheap"],"b":[[]],"#, "last 77726.1"),
+            ("", "last 77726.1"),
+        ] {
+            let body = format!(r#"{{"error":[],"result":{{"XXBTZUSD":{{{sides}"c":["77726.1","1"]}}}}}}"#);
+            let sample = parse(body.as_bytes(), &pairs()[..1]).unwrap()[&pairs()[0]].unwrap();
+            assert_eq!(sample.reported.to_string(), expected, "{sides}");
+            assert_eq!((sample.trade_time, sample.book_time), (None, None));
+        }
+    }
+
+    #[test]
+    fn a_book_without_a_trade_is_a_quote() {
+        let read = |sides: &str| {
+            let body = format!(r#"{{"error":[],"result":{{"XXBTZUSD":{{{sides},"c":["0.00000","0"]}}}}}}"#);
+            parse(body.as_bytes(), &pairs()[..1]).unwrap()[&pairs()[0]]
+        };
+        let sample = read(r#""a":["2"],"b":["1"]"#).unwrap();
+        assert_eq!(sample.reported.to_string(), "bid 1, ask 2");
+        assert_eq!(read(r#""a":["2"],"b":["0"]"#), Err(Failure::Invalid));
     }
 
     #[test]

@@ -38,12 +38,18 @@ pub fn price_of(value: Option<&RawValue>) -> Result<Price, Failure> {
     price(&text_of(value.ok_or(Failure::Malformed)?)?)
 }
 
-/// A price of an order book, as in [`price_of`]. Sources leave it out, or say null or zero, if that side is empty.
-pub fn book_price(value: Option<&RawValue>) -> Result<Price, Failure> {
-    match value {
-        Some(value) if value.get() != "null" => price_of(Some(value)),
-        _ => Err(Failure::Missing),
-    }
+/// A price of the last trade, read by [`price_of`] or [`price_of_number`]. Null and zero mean that there was no trade yet.
+pub fn if_traded<'a>(
+    value: Option<&'a RawValue>,
+    read: impl FnOnce(Option<&'a RawValue>) -> Result<Price, Failure>,
+) -> Result<Option<Price>, Failure> {
+    if value.is_some_and(is_nothing) { Ok(None) } else { read(value).map(Some) }
+}
+
+/// Whether a value is null or zero, as a string or as a number.
+fn is_nothing(value: &RawValue) -> bool {
+    let text = value.get().trim_matches('"');
+    text == "null" || (text.contains('0') && text.bytes().all(|byte| matches!(byte, b'0' | b'.')))
 }
 
 /// The price in a JSON number, which may have an exponent. Strings are refused. A price with more digits than
@@ -151,6 +157,23 @@ mod tests {
             let value: Box<RawValue> = serde_json::from_str(&format!("\"{text}\"")).unwrap();
             assert_eq!(price_of(Some(&value)).is_ok(), is_price, "{text}");
         }
+    }
+
+    #[test]
+    fn null_and_zero_mean_that_there_was_no_trade() {
+        let traded = |raw: &str| {
+            let value: Box<RawValue> = serde_json::from_str(raw).unwrap();
+            if_traded(Some(&value), price_of).map(|price| price.map(|price| price.to_string()))
+        };
+        for raw in ["null", "0", "0.00", r#""0""#, r#""0.00000000""#] {
+            assert_eq!(traded(raw), Ok(None), "{raw}");
+        }
+        for raw in [r#""""#, r#"".""#, r#""-0""#, "-1", "[]", "[[0]]", "{}", "true", "1e5", r#""nothing""#] {
+            assert_eq!(traded(raw), Err(Failure::Invalid), "{raw}");
+        }
+        assert_eq!(traded(r#""97012.30""#), Ok(Some("97012.30".to_owned())));
+        assert_eq!(traded("10"), Ok(Some("10".to_owned())));
+        assert_eq!(if_traded(None, price_of), Err(Failure::Malformed));
     }
 
     proptest! {
