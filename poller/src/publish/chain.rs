@@ -22,7 +22,7 @@ use std::{
 
 use common::{
     bus::{Newest, lease::Term},
-    domain::{Body, Epoch, Gap, GapCause, Lead, Pair, Record, Tick},
+    domain::{Body, Epoch, Gap, GapCause, Lead, Pair, Record, Slot, Tick, Timestamp},
     readiness::Condition,
 };
 use log::{Found, Link, Log, name};
@@ -85,15 +85,20 @@ impl Chain {
             }
         }
         let records: Vec<Record> = found.iter().filter_map(|(_, newest)| newest.record.clone()).collect();
+        let later_term = records.iter().max_by_key(|record| (record.epoch, record.covers_up_to())).cloned();
         let newest_epoch = records.iter().map(|record| record.epoch).chain(before).max().unwrap_or(Epoch(0));
         publisher.takeovers.send_replace(Some(Arc::new(Takeover { term, newest: records })));
         let epoch = newest_epoch.next().max(Epoch(term.0));
         let mut chain =
             Self { log, epoch, before, links: BTreeMap::new(), doubtful, next_check: Instant::now() };
         for (pair, newest) in found {
+            let unconfigured_until = later_term.as_ref().and_then(|later| unconfigured_until(&newest, later));
             match chain.take_over(pair, newest).await {
                 Err(PublishError::InDoubt { reason, .. }) => chain.doubt(pair, reason, None),
                 taken_over => taken_over?,
+            }
+            if let Some(link) = chain.links.get_mut(&pair) {
+                link.unconfigured_until = unconfigured_until;
             }
         }
         Ok(chain)
@@ -111,7 +116,10 @@ impl Chain {
             (false, false) => GapCause::NoLeader,
         };
         let newest = record.as_ref().map(name);
-        self.links.insert(pair, Link { sequence, newest, covered, cause, is_logged: false });
+        self.links.insert(
+            pair,
+            Link { sequence, newest, covered, cause, unconfigured_until: None, is_logged: false },
+        );
         let leader = Some(self.log.leadership.id());
         self.append(pair, Body::Lead(Lead { covered, leader })).await
     }
@@ -239,31 +247,40 @@ impl Chain {
             return Ok(());
         };
         let Some(link) = self.links.get_mut(&pair) else { return Ok(()) };
-        if let Some(covered) = link.covered {
-            if slot.start() <= covered {
-                // Another leader has covered the slot, or this machine's clock is behind.
-                if !std::mem::replace(&mut link.is_logged, true) && slot.start() < covered {
-                    tracing::warn!(
-                        event = "slot_already_covered", %pair, %slot, %covered,
-                        "the log already covers this slot; this machine's clock may be behind"
-                    );
-                }
-                return Ok(());
-            }
-            let cause = link.cause;
-            if let Some(gap) = self.log.gap_between(covered, *slot, cause) {
+        if let Some(covered) = link.covered.filter(|covered| slot.start() <= *covered) {
+            // Another leader has covered the slot, or this machine's clock is behind.
+            if !std::mem::replace(&mut link.is_logged, true) && slot.start() < covered {
                 tracing::warn!(
-                    event = "slots_missing", %pair, from = %gap.from, to = %gap.slot, %cause,
-                    "publishing a gap for missing slots"
+                    event = "slot_already_covered", %pair, %slot, %covered,
+                    "the log already covers this slot; this machine's clock may be behind"
                 );
-                self.append(pair, Body::Gap(gap)).await?;
             }
+            return Ok(());
         }
+        let cause = link.cause;
+        if let Some(end) = link.unconfigured_until.take() {
+            let next = self.log.slot_after(end).min(*slot);
+            self.fill(pair, next, GapCause::NotConfigured).await?;
+        }
+        self.fill(pair, *slot, cause).await?;
         self.append(pair, body.clone()).await?;
         if let Some(link) = self.links.get_mut(&pair) {
             (link.cause, link.is_logged) = (GapCause::Missed, false);
         }
         Ok(())
+    }
+
+    /// Appends a gap for the slots of a pair that are missing before this one, if there are any.
+    async fn fill(&mut self, pair: Pair, slot: Slot, cause: GapCause) -> Result<(), PublishError> {
+        let covered = self.links.get(&pair).and_then(|link| link.covered);
+        let Some(gap) = covered.and_then(|covered| self.log.gap_between(covered, slot, cause)) else {
+            return Ok(());
+        };
+        tracing::warn!(
+            event = "slots_missing", %pair, from = %gap.from, to = %gap.slot, %cause,
+            "publishing a gap for missing slots"
+        );
+        self.append(pair, Body::Gap(gap)).await
     }
 
     /// Appends a record. Returns once it is known to be stored.
@@ -277,4 +294,12 @@ impl Chain {
         self.set_readiness();
         Ok(())
     }
+}
+
+/// Up to which slot another pair was covered in a term that has no record of this pair. The leader of that term did not
+/// have this pair in its settings: each leader begins with a record of every pair.
+fn unconfigured_until(newest: &Newest, later: &Record) -> Option<Timestamp> {
+    let record = newest.record.as_ref()?;
+    let is_left_out = record.epoch < later.epoch && !newest.lost;
+    later.covers_up_to().filter(|covered| is_left_out && newest.covered.is_some_and(|own| own < *covered))
 }

@@ -4,8 +4,12 @@ mod rig;
 
 use std::time::Duration;
 
-use common::{bus::lease::Term, domain::Origin, readiness::Condition};
-use rig::{Fate, Rig, UnreliableLog, publish, words};
+use common::{
+    bus::lease::Term,
+    domain::{Origin, Pair},
+    readiness::Condition,
+};
+use rig::{Fate, Rig, UnreliableLog, pair, publish, words, words_of};
 
 use super::{PublishError, QUEUE_SLOTS};
 use crate::lead::LeadState;
@@ -300,4 +304,35 @@ async fn stopping_does_not_wait_for_an_unreachable_log() {
         rig.end().await.unwrap();
     }
     assert_eq!(words(&log), "");
+}
+
+/// Publishes slots of several pairs in one process.
+async fn publish_pairs(log: &std::sync::Arc<UnreliableLog>, pairs: &[Pair], slots: &[i64]) {
+    let rig = Rig::of(log, Origin::Live, pairs);
+    rig.leads(0);
+    rig.polls(slots).await;
+    rig.end().await.unwrap();
+}
+
+#[tokio::test(start_paused = true)]
+async fn slots_without_the_pair_in_the_settings_get_a_gap_that_says_so() {
+    let log = UnreliableLog::with(&[]);
+    let other: Pair = "ETH-USD".parse().unwrap();
+    publish_pairs(&log, &[pair(), other], &[7, 8]).await;
+    publish_pairs(&log, &[pair()], &[10, 11, 12]).await;
+    // No poller runs in slots 13 and 14.
+    publish_pairs(&log, &[pair(), other], &[15]).await;
+    assert_eq!(words_of(&log, other), "L1 T7 T8 L3 G9-12:not_configured G13-14:no_leader T15");
+    assert_eq!(words_of(&log, pair()), "L1 T7 T8 L2 G9-9:no_leader T10 T11 T12 L3 G13-14:no_leader T15");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_leader_that_ends_between_two_pairs_left_no_pair_out_of_its_settings() {
+    let log = UnreliableLog::with(&[]);
+    let other: Pair = "ETH-USD".parse().unwrap();
+    publish_pairs(&log, &[pair(), other], &[7, 8]).await;
+    // The last tick of the second pair was not published.
+    log.state().records.pop();
+    publish_pairs(&log, &[pair(), other], &[9]).await;
+    assert_eq!(words_of(&log, other), "L1 T7 L2 G8-8:no_leader T9");
 }

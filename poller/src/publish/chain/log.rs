@@ -22,6 +22,8 @@ pub(super) struct Link {
     /// Identifies the newest record. None if the pair has none.
     pub(super) newest: Option<(Epoch, String)>,
     pub(super) covered: Option<Timestamp>,
+    /// Up to where slots are missing because the pair was not in the settings of the pollers that led.
+    pub(super) unconfigured_until: Option<Timestamp>,
     /// The cause of the gap, if slots after the newest record are missing.
     pub(super) cause: GapCause,
     /// Whether it was logged that a polled slot is already covered.
@@ -67,6 +69,11 @@ impl Log {
             check: check.clone(),
             stop: stop.clone(),
         }
+    }
+
+    /// The first slot after a time.
+    pub(super) fn slot_after(&self, time: Timestamp) -> Slot {
+        self.interval.after(time)
     }
 
     /// A gap for the slots between `covered` and `slot`. None if there are none.

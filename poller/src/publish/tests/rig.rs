@@ -66,8 +66,11 @@ impl UnreliableLog {
 }
 
 impl State {
-    pub(super) fn last(&self) -> Sequence {
-        Sequence(u64::try_from(self.records.len()).unwrap_or(u64::MAX))
+    /// The position of the newest message under a pair's subject. Messages that are not records are under every subject.
+    fn last(&self, pair: Pair) -> Sequence {
+        let is_of_pair = |record: &Option<Record>| record.as_ref().is_none_or(|record| record.pair == pair);
+        let position = self.records.iter().rposition(is_of_pair).map_or(0, |index| index + 1);
+        Sequence(u64::try_from(position).unwrap_or(u64::MAX))
     }
 }
 
@@ -77,12 +80,13 @@ pub(super) fn lost() -> AppendError {
 
 #[async_trait]
 impl LogWriter for UnreliableLog {
-    async fn newest(&self, _pair: Pair) -> Result<Newest, ReadError> {
+    async fn newest(&self, pair: Pair) -> Result<Newest, ReadError> {
         let state = self.state();
         if let Some(reason) = state.doubt {
             return Err(ReadError::InDoubt(reason.to_owned()));
         }
-        let newest = Newest::new(state.last(), state.records.iter().flatten().next_back().cloned());
+        let record = state.records.iter().flatten().rfind(|record| record.pair == pair).cloned();
+        let newest = Newest::new(state.last(pair), record);
         Ok(Newest { lost: state.lost, ..newest })
     }
 
@@ -111,12 +115,12 @@ impl LogWriter for UnreliableLog {
             }
             Fate::Stored | Fate::AckLost => {}
         }
-        if state.last() != expected {
+        if state.last(record.pair) != expected {
             return Err(AppendError::WrongLastSequence);
         }
         state.records.push(Some(record.clone()));
         state.lost = false;
-        if fate == Fate::AckLost { Err(lost()) } else { Ok(state.last()) }
+        if fate == Fate::AckLost { Err(lost()) } else { Ok(state.last(record.pair)) }
     }
 }
 
@@ -132,7 +136,8 @@ pub(super) fn pair() -> Pair {
     "BTC-USD".parse().unwrap()
 }
 
-pub(super) fn tick(index: i64) -> PolledSlot {
+/// A tick of each pair in a slot.
+pub(super) fn ticks(pairs: &[Pair], index: i64) -> PolledSlot {
     let policy = Policy {
         rules: Policy::RULES,
         price: PriceRule::Mid,
@@ -153,7 +158,7 @@ pub(super) fn tick(index: i64) -> PolledSlot {
         backfilled: false,
         evidence,
     });
-    PolledSlot { slot: slot(index), bodies: vec![(pair(), body)] }
+    PolledSlot { slot: slot(index), bodies: pairs.iter().map(|pair| (*pair, body.clone())).collect() }
 }
 
 /// A running publisher and its queue.
@@ -164,17 +169,23 @@ pub(super) struct Rig {
     pub(super) task: tokio::task::JoinHandle<Result<(), TaskError>>,
     pub(super) leadership: Leadership,
     pub(super) readiness: Readiness,
+    pairs: Vec<Pair>,
 }
 
 impl Rig {
-    /// A publisher that stands by.
+    /// A publisher of one pair that stands by.
     pub(super) fn start(log: &Arc<UnreliableLog>, origin: Origin) -> Self {
+        Self::of(log, origin, &[pair()])
+    }
+
+    /// A publisher of these pairs that stands by.
+    pub(super) fn of(log: &Arc<UnreliableLog>, origin: Origin, pairs: &[Pair]) -> Self {
         let (state, leadership) = Leadership::channel(LeaderId(rand_id()));
         let (slots, receiver) = queue();
         let (stop, readiness) = (CancellationToken::new(), Readiness::default());
         let publisher = Publisher {
             writer: log.clone(),
-            pairs: vec![pair()],
+            pairs: pairs.to_vec(),
             interval: interval(),
             origin,
             leadership: leadership.clone(),
@@ -184,7 +195,7 @@ impl Rig {
             stop: stop.clone(),
         };
         let task = tokio::spawn(publisher.run(receiver));
-        Self { state, slots, stop, task, leadership, readiness }
+        Self { state, slots, stop, task, leadership, readiness, pairs: pairs.to_vec() }
     }
 
     pub(super) fn leads(&self, term: u64) {
@@ -194,7 +205,7 @@ impl Rig {
 
     pub(super) async fn polls(&self, slots: &[i64]) {
         for index in slots {
-            self.slots.send(tick(*index)).await.unwrap();
+            self.slots.send(ticks(&self.pairs, *index)).await.unwrap();
         }
     }
 
@@ -230,11 +241,16 @@ pub(super) async fn publish(
 /// A word per record: `L1` is a lead of epoch 1, `T3` the tick of slot 3, `G4-6:missed` a gap from slot 4 to
 /// 6.
 pub(super) fn words(log: &UnreliableLog) -> String {
+    words_of(log, pair())
+}
+
+/// The records of a pair in that form.
+pub(super) fn words_of(log: &UnreliableLog, pair: Pair) -> String {
     let index = |slot: Slot| slot.start().unix_millis() / 10_000;
     let word = |record: Record| match record.body {
         Body::Lead(_) => format!("L{}", record.epoch),
         Body::Tick(tick) => format!("T{}", index(tick.slot)),
         Body::Gap(gap) => format!("G{}-{}:{}", index(gap.from), index(gap.slot), gap.cause),
     };
-    log.records().into_iter().map(word).collect::<Vec<_>>().join(" ")
+    log.records().into_iter().filter(|record| record.pair == pair).map(word).collect::<Vec<_>>().join(" ")
 }
