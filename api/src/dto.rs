@@ -1,8 +1,8 @@
 //! The shapes of responses: what they look like in JSON and in the OpenAPI document.
 //!
 //! Members have the order in which the structs declare them, both in responses and in the document. Prices are strings
-//! with the digits of the log, derived values are strings with eight decimal places, and times are RFC 3339 with
-//! milliseconds. Nothing is computed here; [`crate::routes`] fills the structs in.
+//! with the digits of the log, derived values are strings with at least eight decimal places, and times are RFC
+//! 3339 with milliseconds. Nothing is computed here; [`crate::routes`] fills the structs in.
 
 mod conversion;
 mod event;

@@ -195,7 +195,8 @@ text_type!(
 text_type!(
     /// A value computed from prices.
     DerivedText(Decimal), "string_derived", decimal(&format!("-?{UNSIGNED}")),
-    "A decimal. Means and ratios are rounded half-even to eight decimal places. A difference of prices is exact.",
+    "A decimal. Means and ratios are rounded half-even to eight decimal places, or to more where that is needed for twelve \
+     significant digits, but at most 28. A difference of prices is exact.",
     "0.00031000"
 );
 

@@ -58,9 +58,9 @@ async fn the_daily_change_reaches_further_back_than_the_windows_in_memory() {
     let mut rig = Rig::new();
     rig.send(vec![tick("BTC-USD", 10, "100"), tick("BTC-USD", 20, "200")]).await;
     rig.send(vec![gap("BTC-USD", 30, 86_400 + 30), tick("BTC-USD", 86_400 + 40, "250")]).await;
-    assert_eq!(rig.get("/v1/prices/BTC-USD").await.body["change_24h"], json!("0.25000000"));
+    assert_eq!(rig.get("/v1/prices/BTC-USD").await.body["change_24h"], json!("0.250000000000"));
     rig.send(vec![tick("BTC-USD", 86_400 + 50, "150")]).await;
-    assert_eq!(rig.get("/v1/prices/BTC-USD").await.body["change_24h"], json!("-0.25000000"));
+    assert_eq!(rig.get("/v1/prices/BTC-USD").await.body["change_24h"], json!("-0.250000000000"));
     // The tick of the day before may be at most three intervals old at that time.
     rig.send(vec![tick("BTC-USD", 86_400 + 60, "150")]).await;
     assert_eq!(rig.get("/v1/prices/BTC-USD").await.body["change_24h"], Value::Null);
@@ -81,12 +81,12 @@ async fn averages_report_their_coverage() {
         body["windows"][1],
         json!({
             "window": "90s", "from": at(10).to_string(), "to": at(100).to_string(),
-            "mean": "100.16666667", "twap": "100.16666667", "median": "100.00000000",
+            "mean": "100.166666667", "twap": "100.166666667", "median": "100.000000000",
             // With nine slots, α is a fifth: a fifth of the way from 110.5 to 90, and from there to 100.
-            "ema": "105.12000000", "min": "90", "max": "110.5",
-            "open": "110.5", "close": "100.0", "change": "-10.5", "change_ratio": "-0.09502262",
+            "ema": "105.120000000", "min": "90", "max": "110.5",
+            "open": "110.5", "close": "100.0", "change": "-10.5", "change_ratio": "-0.0950226244344",
             // The root of (10.33..² + 10.17..² + 0.17..²) / 3.
-            "stddev": "8.36991969", "expected": 9, "observed": 3, "coverage": "0.33333333",
+            "stddev": "8.36991968633", "expected": 9, "observed": 3, "coverage": "0.333333333333",
             "largest_gap": "40s", "complete": false,
         })
     );

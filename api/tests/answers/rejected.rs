@@ -49,7 +49,7 @@ async fn a_message_without_a_fenced_id_is_not_a_record() {
     let mut rig = Rig::new();
     rig.send(vec![tick("BTC-USD", 10, "100")]).await;
     let newer =
-        String::from_utf8(tick("BTC-USD", 20, "6")).unwrap().replace("\"version\":1", "\"version\":2");
+        String::from_utf8(tick("BTC-USD", 20, "6")).unwrap().replace("\"version\":2", "\"version\":3");
     rig.send_as(vec![
         (None, tick("BTC-USD", 20, "666")),
         (None, newer.into_bytes()),
@@ -70,13 +70,13 @@ async fn a_message_without_a_fenced_id_is_not_a_record() {
 async fn a_record_of_a_newer_version_stops_ingest_before_it() {
     let mut rig = Rig::new();
     let newer =
-        String::from_utf8(tick("BTC-USD", 20, "101")).unwrap().replace("\"version\":1", "\"version\":2");
+        String::from_utf8(tick("BTC-USD", 20, "101")).unwrap().replace("\"version\":2", "\"version\":3");
     rig.send(vec![tick("BTC-USD", 10, "100")]).await;
     assert_eq!(rig.get("/readyz").await.status, 200);
     rig.send_only(vec![tick("ETH-USD", 10, "7"), newer.into_bytes(), tick("BTC-USD", 30, "102")]).await;
     let halted = || async {
         let report = rig.readiness.report();
-        matches!(report.first(), Some((_, Condition::Unready(reason))) if reason.contains("version 2"))
+        matches!(report.first(), Some((_, Condition::Unready(reason))) if reason.contains("version 3"))
             .then_some(())
     };
     testkit::wait_until("the pod is not ready", std::time::Duration::from_secs(60), halted).await;

@@ -82,11 +82,11 @@ async fn a_source_has_statistics_per_pair_and_in_total() {
         "from": at(30 - HOUR).to_string(), "to": at(30).to_string(),
         "items": [
             source("gemini", 2, "0.00000000", 20, "timeout", json!({"outlier": 1, "timeout": 1}), json!([
-                pair("BTC-USD", 2, "0.00000000", 20, "timeout", Some("-0.50000000"), json!({"outlier": 1, "timeout": 1})),
+                pair("BTC-USD", 2, "0.00000000", 20, "timeout", Some("-0.500000000000"), json!({"outlier": 1, "timeout": 1})),
             ])),
-            source("kraken", 4, "0.75000000", 30, "timeout", json!({"used": 3, "timeout": 1}), json!([
-                pair("BTC-USD", 3, "0.66666667", 30, "timeout", Some("0.00000000"), json!({"used": 2, "timeout": 1})),
-                pair("ETH-USD", 1, "1.00000000", 10, "used", Some("0.00012500"), json!({"used": 1})),
+            source("kraken", 4, "0.750000000000", 30, "timeout", json!({"used": 3, "timeout": 1}), json!([
+                pair("BTC-USD", 3, "0.666666666667", 30, "timeout", Some("-0.000000000100000000000"), json!({"used": 2, "timeout": 1})),
+                pair("ETH-USD", 1, "1.00000000000", 10, "used", Some("0.000125000000000"), json!({"used": 1})),
             ])),
             source("source_0", 1, "0.00000000", 20, "timeout", json!({"timeout": 1}), json!([
                 pair("ETH-USD", 1, "0.00000000", 20, "timeout", None, json!({"timeout": 1})),
@@ -148,14 +148,14 @@ fn naive(records: &[records::Record], least_from: i64) -> Value {
             *verdicts.entry(&quote.verdict).or_default() += 1;
         }
         let used = verdicts.get("used").copied().unwrap_or(0);
-        let share = eight_places(Decimal::from(used) / Decimal::from(mine.len()));
+        let share = testkit::naive::derived(Decimal::from(used) / Decimal::from(mine.len()));
         let mut item = json!({"slots": mine.len(), "share_used": share, "last_slot": time(*slot), "last_verdict": last.verdict,
                               "verdicts": verdicts});
         if let Some(pair) = pair {
             let deviation = mine.iter().rev().find_map(|(record, _, quote)| {
                 let [quote, price] = [quote.price.as_ref()?, record.price.as_ref()?]
                     .map(|text| text.parse::<Decimal>().unwrap());
-                Some(eight_places((quote - price) / price))
+                Some(testkit::naive::derived((quote - price) / price))
             });
             (item["pair"], item["deviation"]) = (json!(pair), json!(deviation));
         }
@@ -172,15 +172,6 @@ fn naive(records: &[records::Record], least_from: i64) -> Value {
         item
     };
     json!({"from": time(from), "to": time(to), "items": names.iter().map(source).collect::<Vec<_>>()})
-}
-
-fn eight_places(value: Decimal) -> String {
-    let mut rounded = value.round_dp_with_strategy(8, rust_decimal::RoundingStrategy::MidpointNearestEven);
-    rounded.rescale(8);
-    if rounded.is_zero() {
-        rounded.set_sign_positive(true);
-    }
-    rounded.to_string()
 }
 
 async fn explained(rig: &Rig, sequence: u64) -> records::Record {

@@ -2,7 +2,10 @@
 
 use std::{collections::BTreeMap, fmt::Write as _};
 
-use common::{domain::Words, telemetry::LogFormat};
+use common::{
+    domain::{PriceRule, Words},
+    telemetry::LogFormat,
+};
 use poller::{SourceConfig, config::Role, source::Plan};
 
 use super::code;
@@ -49,6 +52,7 @@ enum Format {
     RateLimit,
     Address,
     Role,
+    PriceRule,
     Plan,
     LogStyle,
     Path,
@@ -56,7 +60,7 @@ enum Format {
 }
 
 /// The format of each setting. `sources.NAME.…` stands for the settings of any source.
-const FORMATS: [(&str, Format); 35] = [
+const FORMATS: [(&str, Format); 36] = [
     ("feed.interval", Format::Duration),
     ("feed.pairs", Format::Pairs),
     ("feed.sources", Format::Sources),
@@ -66,6 +70,7 @@ const FORMATS: [(&str, Format); 35] = [
     ("sources.NAME.key", Format::Text),
     ("sources.NAME.key_file", Format::Path),
     ("sources.NAME.plan", Format::Plan),
+    ("aggregate.price", Format::PriceRule),
     ("aggregate.min_sources", Format::Number),
     ("aggregate.max_deviation", Format::Ratio),
     ("aggregate.max_quote_age", Format::Duration),
@@ -111,6 +116,7 @@ impl Format {
             Self::RateLimit => "`COUNT/UNIT` with unit `s`, `m` or `h`, or `off`".to_owned(),
             Self::Address => "`HOST:PORT`".to_owned(),
             Self::Role => one_of::<Role>(),
+            Self::PriceRule => one_of::<PriceRule>(),
             Self::Plan => one_of::<Plan>(),
             Self::LogStyle => one_of::<LogFormat>(),
             Self::Path => "path".to_owned(),
@@ -133,7 +139,7 @@ impl Format {
             Self::ApiKeys => Some("key"),
             Self::RateLimit => Some("600"),
             Self::Address => Some("127.0.0.1"),
-            Self::Role | Self::Plan | Self::LogStyle => Some("something"),
+            Self::Role | Self::PriceRule | Self::Plan | Self::LogStyle => Some("something"),
             Self::Path | Self::Text => None,
         }
     }

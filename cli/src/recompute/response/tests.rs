@@ -8,12 +8,13 @@ fn tick() -> Value {
     json!({
         "sequence": 7, "kind": "tick", "pair": "BTC-USD", "slot": "2026-11-21T00:00:10.000Z", "interval": "10s",
         "epoch": 42, "origin": "live", "price": "97012.30", "spread": "0.00031",
-        "policy": {"rules":1,"price":"mid","min_sources": 2, "max_deviation": "0.02", "max_quote_age": "30s", "max_clock_skew": "5s",
-                   "frozen_after": "10m"},
+        "policy": {"rules": 1, "price": "mid", "min_sources": 2, "max_deviation": "0.02", "max_quote_age": "30s",
+                   "max_clock_skew": "5s", "frozen_after": "10m"},
         "quotes": [
-            {"source": "kraken", "price": "97012.30", "observed_at": "2026-11-21T00:00:10.214Z",
+            {"source": "kraken", "price": "97012.30", "basis": "last", "last": "97012.30", "bid": null, "ask": null,
+             "observed_at": "2026-11-21T00:00:10.214Z",
              "source_time": null, "unchanged_since": "2026-11-21T00:00:00.198Z", "verdict": "used"},
-            {"source": "gemini", "price": null, "observed_at": null, "source_time": null,
+            {"source": "gemini", "price": null, "basis": null, "last": null, "bid": null, "ask": null, "observed_at": null, "source_time": null,
              "unchanged_since": null, "verdict": "http_429"},
         ],
         "quotes_expired": false,
@@ -56,7 +57,7 @@ fn expired_quotes_are_distinguished_from_no_quotes() {
 
 #[test]
 fn another_record_or_a_malformed_one_is_refused() {
-    let changes: [(&str, Value); 8] = [
+    let changes: [(&str, Value); 9] = [
         ("/sequence", 8.into()),
         ("/kind", "tock".into()),
         ("/price", Value::Null),
@@ -65,13 +66,14 @@ fn another_record_or_a_malformed_one_is_refused() {
         ("/quotes_expired", Value::Null),
         ("/quotes/1/verdict", "used".into()),
         ("/quotes/0/price", Value::Null),
+        ("/quotes/1/last", "97012.30".into()),
     ];
     for (place, value) in changes {
         let mut response = tick();
         *response.pointer_mut(place).unwrap() = value;
         assert!(read(&response).is_err(), "{place}");
     }
-    for place in ["price", "source_time", "unchanged_since"] {
+    for place in ["price", "basis", "bid", "source_time", "unchanged_since"] {
         let mut response = tick();
         response["quotes"][0].as_object_mut().unwrap().remove(place);
         assert!(read(&response).is_err(), "{place}");
