@@ -38,6 +38,8 @@ const DEMO_INTERVAL: &str = "1s";
 pub(crate) struct Settings {
     pub(crate) feed: poller::FeedConfig,
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+    pub(crate) pairs: BTreeMap<String, poller::PairConfig>,
+    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     pub(crate) sources: BTreeMap<String, poller::SourceConfig>,
     pub(crate) aggregate: poller::AggregateConfig,
     pub(crate) replay: poller::ReplayConfig,
@@ -112,7 +114,7 @@ fn merge(layers: SettingsLayers, mode: Mode) -> Result<Settings> {
         merged = merged.add_source(config::File::from_str(&text, config::FileFormat::Toml));
     }
     for (name, value) in layers.environment.into_iter().filter(|(name, _)| name.starts_with(PREFIX)) {
-        let key = name.trim_start_matches(PREFIX).to_ascii_lowercase().replace(SEPARATOR, ".");
+        let key = known::of_variable(name.trim_start_matches(PREFIX));
         known::require(&name, &key)?;
         merged = merged.set_override(&key, value)?;
         origins.insert(key, name);
@@ -152,6 +154,7 @@ impl Settings {
     pub(crate) fn poller(&self) -> poller::PollerConfig {
         poller::PollerConfig {
             feed: self.feed.clone(),
+            pairs: self.pairs.clone(),
             sources: self.sources.clone(),
             aggregate: self.aggregate.clone(),
             replay: self.replay.clone(),

@@ -1,9 +1,10 @@
 //! The settings of the feed, its sources, and how quotes become a price.
 
+mod pair;
 mod replay;
 mod upstream;
 
-use std::{collections::BTreeMap, num::NonZeroU32, str::FromStr, sync::Arc};
+use std::{collections::BTreeMap, fmt, num::NonZeroU32, str::FromStr, sync::Arc};
 
 use common::{
     clock::Clock,
@@ -15,6 +16,7 @@ use serde::{Deserialize, Serialize};
 use crate::source::{self, Client, Setup, Source, SourceError};
 
 pub use crate::source::Role;
+pub use pair::PairConfig;
 pub use replay::{ReplayConfig, ReplayError, ReplayFile, Speed};
 pub use upstream::SourceConfig;
 
@@ -73,6 +75,19 @@ pub struct MinSources(NonZeroU32);
 #[error("`{0}` is not a number of sources; use an integer of at least 1")]
 pub struct MinSourcesError(String);
 
+impl MinSources {
+    /// The number.
+    pub(crate) fn get(self) -> u32 {
+        self.0.get()
+    }
+}
+
+impl fmt::Display for MinSources {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(formatter)
+    }
+}
+
 impl FromStr for MinSources {
     type Err = MinSourcesError;
 
@@ -86,6 +101,8 @@ impl FromStr for MinSources {
 pub struct PollerConfig {
     /// Which prices are fetched.
     pub feed: FeedConfig,
+    /// Settings of single pairs, by their names. Pairs without an entry have the settings of all pairs.
+    pub pairs: BTreeMap<String, PairConfig>,
     /// Settings of single sources. Sources without an entry use the defaults.
     pub sources: BTreeMap<String, SourceConfig>,
     /// How quotes become a price.
@@ -98,12 +115,10 @@ pub struct PollerConfig {
 pub struct Settings {
     /// The distance between slots.
     pub interval: Interval,
-    /// The pairs, without repeats.
-    pub pairs: Vec<Pair>,
+    /// The pairs, and how the quotes of each become a price.
+    pub pairs: BTreeMap<Pair, Policy>,
     /// The sources and their roles.
     pub members: Vec<Member>,
-    /// How quotes become a price.
-    pub policy: Policy,
     /// The origin that records will have.
     pub origin: Origin,
     /// The clock of the recordings, if they are replayed.
@@ -117,8 +132,17 @@ pub struct Member {
     pub source: Arc<dyn Source>,
     /// Its role.
     pub role: Role,
+    /// The pairs that it is asked for, if it serves them.
+    pub pairs: Vec<Pair>,
     /// How old its timestamps may be. None means the policy's `max_quote_age`.
     pub max_age: Option<Span>,
+}
+
+impl Member {
+    /// Whether the source is asked for a pair.
+    pub fn serves(&self, pair: Pair) -> bool {
+        self.pairs.contains(&pair) && self.source.serves(pair)
+    }
 }
 
 /// Why settings are invalid.
@@ -130,6 +154,17 @@ pub enum ConfigError {
     /// A pair is repeated.
     #[error("feed.pairs: {0} is listed twice")]
     PairTwice(Pair),
+    /// There are settings for a pair that is not polled, or the text is not a pair.
+    #[error("pairs.{0}: there is no such pair in feed.pairs; add it there, or remove these settings")]
+    UnknownPair(String),
+    /// A pair uses a source that is not asked.
+    #[error("pairs.{pair}.sources: {name} is not in feed.sources; add it there, or remove it here")]
+    SourceOfPair {
+        /// The pair.
+        pair: Pair,
+        /// The source's name.
+        name: SourceName,
+    },
     /// No sources.
     #[error("feed.sources: set at least one source")]
     NoSources,
@@ -147,8 +182,8 @@ pub enum ConfigError {
     MixedOrigins,
     /// There are not enough sources for a price.
     #[error(
-        "aggregate.min_sources: {min_sources} sources must agree on {pair}, but only {count} in feed.sources serve it \
-         (not counting shadow sources); add sources or lower aggregate.min_sources"
+        "aggregate.min_sources: {min_sources} sources must agree on {pair}, but only {count} of its sources serve it \
+         (not counting shadow sources); add sources, or lower aggregate.min_sources or pairs.{pair}.min_sources"
     )]
     UnreachableQuorum {
         /// The pair.
@@ -159,8 +194,8 @@ pub enum ConfigError {
         count: usize,
     },
     /// A deviation that would accept no quote or almost any quote.
-    #[error("aggregate.max_deviation: must be above 0 and at most 50%")]
-    Deviation,
+    #[error("{0}: must be above 0 and at most 50%")]
+    Deviation(String),
 }
 
 impl PollerConfig {
@@ -176,21 +211,27 @@ impl PollerConfig {
         if let Some(name) = first_repeated(sources) {
             return Err(ConfigError::SourceTwice(name));
         }
+        let of_pairs = self.pair_settings()?;
         let client = Client::new()?;
         let member = |name: &SourceName| {
             let config = self.sources.get(name.as_str()).cloned().unwrap_or_default();
             let (role, max_age) = (config.role(*name), config.max_age(*name));
             let setup = Setup { key: config.key(*name)?, url: config.url, interval: *interval };
-            let source = source::build(*name, setup, pairs, &client)?;
+            let pairs = asked_for(*name, &of_pairs);
+            let source = source::build(*name, setup, &pairs, &client)?;
             source::check_limit(&*source, *interval)?;
-            Ok::<_, ConfigError>(Member { source, role, max_age })
+            Ok::<_, ConfigError>(Member { source, role, pairs, max_age })
         };
         let (mut members, mut clock) = (Vec::new(), None);
         for name in sources {
             if name.as_str() == source::REPLAY {
                 let recordings = self.replay.load(pairs)?;
                 clock = Some(recordings.clock(*interval, self.replay.speed));
-                members.extend(recordings.members(&self.sources));
+                members.extend(
+                    recordings
+                        .members(&self.sources)
+                        .map(|member| Member { pairs: asked_for(member.source.name(), &of_pairs), ..member }),
+                );
             } else {
                 members.push(member(name)?);
             }
@@ -199,11 +240,30 @@ impl PollerConfig {
         if members.iter().any(|member| member.source.origin() != origin) {
             return Err(ConfigError::MixedOrigins);
         }
-        let policy = self.policy(&members)?;
-        Ok(Settings { interval: *interval, pairs: pairs.clone(), members, policy, origin, clock })
+        let pairs = self.policies(&members, &of_pairs)?;
+        Ok(Settings { interval: *interval, pairs, members, origin, clock })
     }
 
-    fn policy(&self, members: &[Member]) -> Result<Policy, ConfigError> {
+    /// The settings of each pair, which may be the defaults.
+    fn pair_settings(&self) -> Result<BTreeMap<Pair, PairConfig>, ConfigError> {
+        let mut all: BTreeMap<Pair, PairConfig> =
+            self.feed.pairs.iter().map(|pair| (*pair, PairConfig::default())).collect();
+        for (name, config) in &self.pairs {
+            let own = name.parse().ok().and_then(|pair: Pair| Some((pair, all.get_mut(&pair)?)));
+            let (pair, own) = own.ok_or_else(|| ConfigError::UnknownPair(name.clone()))?;
+            if let Some(source) = config.sources.iter().find(|source| !self.feed.sources.contains(source)) {
+                return Err(ConfigError::SourceOfPair { pair, name: *source });
+            }
+            *own = config.clone();
+        }
+        Ok(all)
+    }
+
+    fn policies(
+        &self,
+        members: &[Member],
+        of_pairs: &BTreeMap<Pair, PairConfig>,
+    ) -> Result<BTreeMap<Pair, Policy>, ConfigError> {
         let AggregateConfig {
             price,
             min_sources,
@@ -212,28 +272,39 @@ impl PollerConfig {
             max_clock_skew,
             frozen_after,
         } = self.aggregate;
-        let min_sources = min_sources.0.get();
-        let needed = usize::try_from(min_sources).unwrap_or(usize::MAX);
-        for pair in &self.feed.pairs {
-            let usable = |member: &&Member| member.role != Role::Shadow && member.source.serves(*pair);
-            let count = members.iter().filter(usable).count();
-            if needed > count {
-                return Err(ConfigError::UnreachableQuorum { pair: *pair, min_sources, count });
-            }
-        }
-        if max_deviation.is_zero() || max_deviation.decimal() > rust_decimal::Decimal::new(5, 1) {
-            return Err(ConfigError::Deviation);
-        }
-        Ok(Policy {
+        require_useful(max_deviation, || "aggregate.max_deviation".to_owned())?;
+        let of_all = Policy {
             rules: Policy::RULES,
             price,
-            min_sources,
+            min_sources: min_sources.get(),
             max_deviation,
             max_quote_age,
             max_clock_skew,
             frozen_after,
-        })
+        };
+        let policy = |(pair, config): (&Pair, &PairConfig)| {
+            let policy = config.policy(of_all);
+            require_useful(policy.max_deviation, || format!("pairs.{pair}.max_deviation"))?;
+            let usable = |member: &&Member| member.role != Role::Shadow && member.serves(*pair);
+            let (min_sources, count) = (policy.min_sources, members.iter().filter(usable).count());
+            match usize::try_from(min_sources).is_ok_and(|needed| needed <= count) {
+                true => Ok((*pair, policy)),
+                false => Err(ConfigError::UnreachableQuorum { pair: *pair, min_sources, count }),
+            }
+        };
+        of_pairs.iter().map(policy).collect()
     }
+}
+
+/// The pairs that a source is asked for.
+fn asked_for(source: SourceName, of_pairs: &BTreeMap<Pair, PairConfig>) -> Vec<Pair> {
+    of_pairs.iter().filter(|(_, config)| config.uses(source)).map(|(pair, _)| *pair).collect()
+}
+
+/// Refuses a deviation that accepts no quote or almost any quote.
+fn require_useful(max_deviation: Ratio, setting: impl Fn() -> String) -> Result<(), ConfigError> {
+    let is_useful = !max_deviation.is_zero() && max_deviation.decimal() <= rust_decimal::Decimal::new(5, 1);
+    if is_useful { Ok(()) } else { Err(ConfigError::Deviation(setting())) }
 }
 
 fn first_repeated<T: PartialEq + Copy>(items: &[T]) -> Option<T> {

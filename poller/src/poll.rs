@@ -15,7 +15,7 @@ use std::{sync::Arc, time::Duration};
 use clock_check::{ClockCheck, MIN_JUMP};
 use common::{
     clock::Clock,
-    domain::{Body, Failure, Observation, Origin, Pair, Quote, Record, Slot, Timestamp},
+    domain::{Body, Failure, Observation, Origin, Pair, Policy, Quote, Record, Slot, Timestamp},
     readiness::Check,
     service::TaskError,
 };
@@ -236,17 +236,19 @@ impl Poll {
             .pairs
             .clone()
             .into_iter()
-            .map(|pair| (pair, self.agree(&asked, pair, slot)))
+            .map(|(pair, policy)| (pair, self.agree(&asked, pair, &policy, slot)))
             .collect();
         let open: Vec<Pair> = bodies.iter().filter(|(_, body)| is_gap(body)).map(|(pair, _)| *pair).collect();
         if has_fallbacks && !open.is_empty() {
             let can_help = |member: &Member| {
-                member.role == Role::Fallback && open.iter().any(|pair| member.source.serves(*pair))
+                member.role == Role::Fallback && open.iter().any(|pair| member.serves(*pair))
             };
             asked.extend(self.ask(slot, start + left, can_help).await);
             // Pairs on which the primaries agreed keep their price.
             for (pair, body) in bodies.iter_mut().filter(|(_, body)| is_gap(body)) {
-                *body = self.agree(&asked, *pair, slot);
+                if let Some(policy) = self.settings.pairs.get(pair).copied() {
+                    *body = self.agree(&asked, *pair, &policy, slot);
+                }
             }
         }
         self.health.observe(&bodies, &self.metrics);
@@ -292,18 +294,18 @@ impl Poll {
         join_all(asked).await
     }
 
-    fn agree(&mut self, asked: &[Asked], pair: Pair, slot: Slot) -> Body {
-        let serving = asked.iter().filter(|asked| asked.member.source.serves(pair));
-        let quotes: Vec<Quote> = serving.map(|asked| self.quote(asked, pair)).collect();
-        aggregate(&quotes, &self.settings.policy, slot, self.settings.interval)
+    fn agree(&mut self, asked: &[Asked], pair: Pair, policy: &Policy, slot: Slot) -> Body {
+        let serving = asked.iter().filter(|asked| asked.member.serves(pair));
+        let quotes: Vec<Quote> = serving.map(|asked| self.quote(asked, pair, policy)).collect();
+        aggregate(&quotes, policy, slot, self.settings.interval)
     }
 
-    fn quote(&mut self, asked: &Asked, pair: Pair) -> Quote {
+    fn quote(&mut self, asked: &Asked, pair: Pair, policy: &Policy) -> Quote {
         let (source, max_age) = (asked.member.source.name(), asked.member.max_age);
         let result = asked.answers.get(&pair).copied().unwrap_or(Err(Failure::Missing));
         let result = result.and_then(|sample| {
             let reported = sample.reported;
-            let (price, basis) = reported.price(&self.settings.policy).ok_or(Failure::Invalid)?;
+            let (price, basis) = reported.price(policy).ok_or(Failure::Invalid)?;
             let source_time = sample.time(basis);
             let unchanged_since = self.memory.record(source, pair, (reported, source_time), asked.at);
             Ok(Observation {

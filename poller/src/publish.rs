@@ -150,7 +150,7 @@ impl Publisher {
         stop: CancellationToken,
     ) -> Self {
         let Settings { interval, origin, .. } = *settings;
-        let (pairs, (takeovers, _)) = (settings.pairs.clone(), watch::channel(None));
+        let (pairs, (takeovers, _)) = (settings.pairs.keys().copied().collect(), watch::channel(None));
         check.set(Condition::Ready);
         Self { writer, pairs, interval, origin, leadership, takeovers, metrics, check, stop }
     }

@@ -59,8 +59,8 @@ enum Format {
     Text,
 }
 
-/// The format of each setting. `sources.NAME.…` stands for the settings of any source.
-const FORMATS: [(&str, Format); 36] = [
+/// The format of each setting. `sources.NAME.…` and `pairs.NAME.…` stand for the settings of any source and pair.
+const FORMATS: [(&str, Format); 42] = [
     ("feed.interval", Format::Duration),
     ("feed.pairs", Format::Pairs),
     ("feed.sources", Format::Sources),
@@ -76,6 +76,12 @@ const FORMATS: [(&str, Format); 36] = [
     ("aggregate.max_quote_age", Format::Duration),
     ("aggregate.max_clock_skew", Format::Duration),
     ("aggregate.frozen_after", Format::Duration),
+    ("pairs.NAME.sources", Format::Sources),
+    ("pairs.NAME.price", Format::PriceRule),
+    ("pairs.NAME.min_sources", Format::Number),
+    ("pairs.NAME.max_deviation", Format::Ratio),
+    ("pairs.NAME.max_quote_age", Format::Duration),
+    ("pairs.NAME.frozen_after", Format::Duration),
     ("replay.files", Format::Recordings),
     ("replay.speed", Format::Speed),
     ("bus.url", Format::Text),
@@ -169,9 +175,12 @@ fn sections() -> Vec<Section> {
         }
         let meaning = std::mem::take(&mut comment).join(" ");
         if let Some(name) = line.strip_prefix('[').and_then(|rest| rest.strip_suffix(']')) {
-            let name = if name.starts_with("sources.") { "sources.NAME" } else { name };
+            let name = match name.split_once('.') {
+                Some((kind, _)) => format!("{kind}.NAME"),
+                None => name.to_owned(),
+            };
             if sections.last().is_none_or(|last| last.name != name) {
-                sections.push(Section { name: name.to_owned(), meaning, settings: Vec::new() });
+                sections.push(Section { name, meaning, settings: Vec::new() });
             }
         } else if let (Some((name, _)), Some(section)) = (line.split_once(" = "), sections.last_mut()) {
             section.settings.push((name.to_owned(), meaning));
@@ -236,7 +245,8 @@ fn every_setting_is_described_once() {
         known::all().into_iter().partition(|key| key.starts_with("sources."));
     assert_eq!(of_a_source.len() % known::of_a_source().len(), 0);
     let of_a_source = known::of_a_source().iter().map(|name| format!("sources.NAME.{name}"));
-    let mut expected: Vec<String> = others.into_iter().chain(of_a_source).collect();
+    let of_a_pair = known::of_a_pair().iter().map(|name| format!("pairs.NAME.{name}"));
+    let mut expected: Vec<String> = others.into_iter().chain(of_a_source).chain(of_a_pair).collect();
     expected.sort();
     assert_eq!(described, expected);
     let mut formats: Vec<&str> = FORMATS.iter().map(|(key, _)| *key).collect();
@@ -248,7 +258,7 @@ fn every_setting_is_described_once() {
 fn each_format_matches_the_type_of_its_setting() {
     for (key, format) in FORMATS {
         let Some(value) = format.refused() else { continue };
-        let key = key.replace("NAME", "coingecko");
+        let key = key.replace("sources.NAME", "sources.coingecko").replace("pairs.NAME", "pairs.BTC-USD");
         let layers =
             SettingsLayers { overrides: vec![(key.clone(), value.to_owned())], ..Default::default() };
         let error = format!("{:#}", settings::load(layers, Mode::Run).expect_err(&key));

@@ -3,19 +3,19 @@
 use std::collections::BTreeSet;
 
 use anyhow::{Result, bail};
-use common::domain::nearest;
+use common::domain::{Pair, nearest};
 use serde::{
     Deserializer,
     de::{DeserializeOwned, Error as _, Visitor, value::Error},
     forward_to_deserialize_any,
 };
 
-use super::Settings;
+use super::{SEPARATOR, Settings};
 
 /// Refuses a key that is not a setting. `origin` says where the key was found.
 pub(super) fn require(origin: &str, key: &str) -> Result<()> {
     let known = all();
-    if known.contains(key) {
+    if known.contains(key) || is_of_a_pair(key) {
         return Ok(());
     }
     match nearest(known.iter().map(String::as_str), key) {
@@ -38,6 +38,31 @@ pub(crate) fn all() -> BTreeSet<String> {
 /// refuse it when they are created.
 pub(crate) fn of_a_source() -> &'static [&'static str] {
     field_names::<poller::SourceConfig>()
+}
+
+/// The names of the settings that each pair may have of its own.
+pub(crate) fn of_a_pair() -> &'static [&'static str] {
+    field_names::<poller::PairConfig>()
+}
+
+/// Whether this is a setting of a pair, such as `pairs.BTC-USD.min_sources`. Whether the pair is polled is checked when
+/// the settings are used.
+fn is_of_a_pair(key: &str) -> bool {
+    let name = key.strip_prefix("pairs.").and_then(|rest| rest.split_once('.'));
+    name.is_some_and(|(pair, name)| {
+        let is_pair = pair.parse::<Pair>().is_ok_and(|parsed| parsed.to_string() == pair);
+        is_pair && of_a_pair().contains(&name)
+    })
+}
+
+/// The key of an environment variable, whose name is given without the prefix. Keys are in lower case, except for the
+/// names of pairs.
+pub(super) fn of_variable(name: &str) -> String {
+    let key = name.to_ascii_lowercase().replace(SEPARATOR, ".");
+    match key.strip_prefix("pairs.").and_then(|rest| rest.split_once('.')) {
+        Some((pair, name)) => format!("pairs.{}.{name}", pair.to_ascii_uppercase()),
+        None => key,
+    }
 }
 
 /// The keys of all values in a table and its subtables.

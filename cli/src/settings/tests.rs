@@ -24,9 +24,9 @@ fn the_example_has_every_setting_at_its_default() {
     let written: std::collections::BTreeSet<String> = known::keys_of(&table).into_iter().collect();
     let defaults = toml::Table::try_from(Settings::default()).unwrap();
     let every: std::collections::BTreeSet<String> = known::keys_of(&defaults).into_iter().collect();
-    let of_a_source = |key: &String| key.starts_with("sources.");
+    let is_of_one = |key: &String| key.starts_with("sources.") || key.starts_with("pairs.");
     assert_eq!(
-        written.iter().filter(|key| !of_a_source(key)).cloned().collect::<std::collections::BTreeSet<_>>(),
+        written.iter().filter(|key| !is_of_one(key)).cloned().collect::<std::collections::BTreeSet<_>>(),
         every
     );
 
@@ -36,6 +36,9 @@ fn the_example_has_every_setting_at_its_default() {
         Some(poller::config::Role::Primary)
     );
     assert!(read.sources.remove("coingecko").is_some());
+    let pair = read.pairs.remove("BTC-USD").unwrap();
+    assert_eq!(pair.sources, read.feed.sources);
+    assert_eq!(pair.max_deviation, Some(read.aggregate.max_deviation));
     assert_eq!(read.to_toml().unwrap(), Settings::default().to_toml().unwrap());
 }
 
@@ -62,6 +65,41 @@ fn flags_override_environment_over_file_over_defaults() {
     );
     assert_eq!(settings.bus.stream, "FILE");
     assert_eq!(settings.bus.subject_prefix, "ticks");
+}
+
+#[test]
+fn a_pair_may_have_settings_of_its_own() {
+    let settings = with(
+        &[("pairs.ETH-USD.max_deviation", "0.5%"), ("pairs.ETH-USD.sources", "kraken,bitstamp")],
+        &[("TICKWELL__PAIRS__ETH-USD__MIN_SOURCES", "1")],
+        Mode::Run,
+    );
+    let feed = settings.unwrap().poller().resolve().unwrap();
+    let policy = |pair: &str| feed.pairs[&pair.parse().unwrap()];
+    assert_eq!(policy("ETH-USD").max_deviation.to_string(), "0.005");
+    assert_eq!((policy("ETH-USD").min_sources, policy("BTC-USD").min_sources), (1, 2));
+    let asked =
+        |pair: &str| feed.members.iter().filter(|member| member.serves(pair.parse().unwrap())).count();
+    assert_eq!((asked("ETH-USD"), asked("BTC-USD")), (2, 3));
+
+    for (key, value, problem) in [
+        ("pairs.SOL-USD.min_sources", "1", "pairs.SOL-USD: there is no such pair in feed.pairs"),
+        ("pairs.ETH-USD.sources", "kraken,gemini", "pairs.ETH-USD.sources: gemini is not in feed.sources"),
+        (
+            "pairs.ETH-USD.sources",
+            "kraken",
+            "aggregate.min_sources: 2 sources must agree on ETH-USD, but only 1",
+        ),
+        ("pairs.ETH-USD.max_deviation", "60%", "pairs.ETH-USD.max_deviation: must be"),
+        ("pairs.ETH-USD.max_deviation", "x", "--set: pairs.ETH-USD.max_deviation: "),
+        ("pairs.ETH-USD.interval", "1s", "there is no setting `pairs.ETH-USD.interval`"),
+    ] {
+        let refused = message(with(&[(key, value)], &[], Mode::Run));
+        assert!(refused.contains(problem), "{key}={value}: {refused}");
+    }
+    let table = "[pairs.\"ETH-USD\"]\nmax_deviation = \"1%\"\nmin_sources = 1\n";
+    let feed = with_file(table).unwrap().poller().resolve().unwrap();
+    assert_eq!(feed.pairs[&"ETH-USD".parse().unwrap()].max_deviation.to_string(), "0.01");
 }
 
 #[test]

@@ -131,6 +131,7 @@ impl Recordings {
             Member {
                 source: Arc::new(Replayed::new(venue, recordings)),
                 role: config.role(venue),
+                pairs: Vec::new(),
                 max_age: config.max_age(venue),
             }
         })

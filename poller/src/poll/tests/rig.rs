@@ -145,14 +145,14 @@ pub(super) fn rig_after(
                 clock: name.starts_with("timed").then(|| clock.clone()),
             }),
             role: *role,
+            pairs: vec![pair()],
             max_age: None,
         }
     });
     let settings = Settings {
         interval: "10s".parse().unwrap(),
-        pairs: vec![pair()],
+        pairs: [(pair(), policy(min_sources))].into(),
         members: members.collect(),
-        policy: policy(min_sources),
         origin: Origin::Live,
         clock: None,
     };
