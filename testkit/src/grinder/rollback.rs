@@ -32,6 +32,9 @@ const CAUSES_OF_LOST_SLOTS: &[&str] = &["log_lost"];
 /// that was just started some time to report what it has. A loaded machine takes longer.
 const OPERATORS_PATIENCE: Duration = Duration::from_secs(30);
 
+/// How long `tickwell log repair` may take before the operator does what it asks for.
+const REPAIR_PATIENCE: Duration = Duration::from_secs(60);
+
 /// How long anything may take once nothing prevents it. It usually takes seconds. A loaded machine takes longer.
 const DEADLINE: Duration = Duration::from_secs(180);
 
@@ -202,12 +205,23 @@ impl Play {
         Ok(())
     }
 
-    async fn repair(&self) -> anyhow::Result<()> {
+    async fn repair(&mut self) -> anyhow::Result<()> {
         let mut process = Tickwell::command(self.options.binary.canonicalize()?, &self.options.folder)
             .args(["log", "repair", "--yes"])
             .envs(self.stage.environment.iter().map(|(name, value)| (name, value)))
             .start()?;
-        let status = process.wait_exit(DEADLINE).await?;
+        let mut exited = process.wait_exit(REPAIR_PATIENCE).await;
+        if exited.is_err() {
+            // The command asks for the restart of a server whose consumer prevents the removal and cannot be deleted.
+            let asks = |line: &String| line.split_once("restart node-")?.1.split_once(' ')?.0.parse().ok();
+            let number: usize = process.lines().iter().find_map(asks).context("repairing takes too long")?;
+            let server = self.stage.servers.get_mut(number).context("a server")?;
+            server.stop().await?;
+            server.restart().await?;
+            self.report.count("restart during a repair");
+            exited = process.wait_exit(DEADLINE).await;
+        }
+        let status = exited?;
         ensure!(status.success(), "tickwell log repair: {status}:\n{}", process.lines().join("\n"));
         Ok(())
     }

@@ -20,6 +20,9 @@ const BUCKET_PATIENCE: Duration = Duration::from_secs(30);
 /// How long the servers may take to remove the other copies before the stream's consumers are deleted.
 const REMOVAL_PATIENCE: Duration = Duration::from_secs(5);
 
+/// How often the consumers are deleted before the operator is asked to restart a server.
+const DELETIONS: usize = 5;
+
 /// The leader's copy, from which all others are created.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct LeadersCopy {
@@ -89,8 +92,17 @@ impl Nats {
     /// The servers move every consumer to the remaining server first, and wait forever for consumers whose state was lost
     /// when volumes were rolled back (nats-server 2.15.1). Pods notice that their consumer is gone and create a new one.
     async fn delete_stuck_consumers(&self, report: &impl Fn(&str)) {
-        loop {
+        for attempt in 1_usize.. {
             sleep(REMOVAL_PATIENCE).await;
+            if attempt == DELETIONS {
+                // A consumer that is in the leader's store but not in the cluster's metadata cannot be deleted.
+                let server =
+                    self.leaders_copy().await.map_or_else(|_| "the leader".to_owned(), |copy| copy.server);
+                report(&format!(
+                    "{}: the copies are still not removed; restart {server} cleanly (one server, while this command waits)",
+                    self.stream
+                ));
+            }
             report(&match self.delete_consumers().await {
                 Ok(count) => {
                     format!("{}: deleted {count} consumers, which may prevent the removal", self.stream)
