@@ -1,4 +1,4 @@
-//! Tickwell's store, used as the product uses it.
+//! Tickwell's store, used in the same way as in a pod.
 
 use std::{path::Path, time::Duration};
 

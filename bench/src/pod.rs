@@ -103,7 +103,7 @@ impl Pod {
         });
         let text = String::new;
         let build = Build { version: text(), description: text(), commit: text(), build_time: text() };
-        // The limit is never reached, but checking it costs the same.
+        // The benchmark never reaches this limit, but checking it costs as much as checking the default one.
         let rate_limit: RateLimit = "1000000000/s".parse().map_err(|error| anyhow!("{error}"))?;
         let config = ApiConfig { rate_limit, ..ApiConfig::default() };
         let process = Process { readiness, registry, build };

@@ -182,7 +182,8 @@ async fn a_reader_never_continues_in_a_stream_that_replaced_its_own() {
     assert_eq!(next_of(&mut reader).await.unwrap().entries.len(), 1);
     held(&world.lease, None).await;
     world.outside.delete_stream("TICKS").await.unwrap();
-    // The new stream is longer than the old one: by position alone, its second record would be the next one.
+    // The new stream is longer than the old one. A reader that compared only sequences would continue with its second
+    // record.
     let mut last = Sequence(0);
     for epoch in 2..=9 {
         last = world.append(epoch, last).await;
@@ -215,7 +216,7 @@ async fn a_reader_recognises_its_log_by_the_newest_message_it_has_seen() {
     let mut reader = world.nats.follow(identity.clone(), Sequence(3), Some(seen(7)));
     let result = next_of(&mut reader).await;
     assert!(matches!(result, Err(ReadError::Replaced(_))), "{result:?}");
-    // At the end of the log this also happens before the reader reports that it has caught up.
+    // At the end of the log, the reader also notices the other message, before it reports that it has caught up.
     let at_end = Entry { sequence: Sequence(5), ..seen(7) };
     let result = world.nats.follow(identity, Sequence(5), Some(at_end)).next().await;
     assert!(matches!(result, Err(ReadError::Replaced(_))), "{result:?}");
@@ -279,7 +280,8 @@ async fn one_process_holds_the_lease_until_it_releases_it() {
     let renewed = held(&one, Some(first)).await;
     assert_eq!(renewed.term, first.term);
     assert!(renewed.revision > first.revision);
-    // After an unconfirmed renewal the lease is still ours, but it is a new term.
+    // `first` is outdated, as after a renewal that was not confirmed. The process still gets the lease, but in a new
+    // term.
     let again = held(&one, Some(first)).await;
     assert!(again.term > first.term);
 
@@ -328,7 +330,7 @@ async fn only_the_holder_of_the_lease_creates_the_stream() {
     let hold = held(&restore, None).await;
     world.outside.delete_stream("TICKS").await.unwrap();
 
-    // Neither a running poller nor a starting one creates it.
+    // Neither a running poller nor a starting one creates the stream.
     let appended = world.writer.append(&lead(1), Sequence(0)).await;
     assert!(matches!(appended, Err(AppendError::Unconfirmed(_))), "{appended:?}");
     let config = BusConfig { url: world.server.url(), ..BusConfig::default() };
@@ -341,6 +343,6 @@ async fn only_the_holder_of_the_lease_creates_the_stream() {
     assert!(restore.release(hold).await);
     starting.await.unwrap();
     world.outside.get_stream("TICKS").await.unwrap();
-    // The stream was created under the lease, which is free again.
+    // The poller held the lease to create the stream, and has released it.
     held(&restore, None).await;
 }

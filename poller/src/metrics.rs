@@ -59,7 +59,7 @@ impl Metrics {
         let metrics = Self {
             resting: gauges(
                 "tickwell_source_resting",
-                "1 while the source is not asked: it rests after failures, or until the time that it announced",
+                "1 while the source is not asked, because it failed or has announced a time until which to wait",
                 &["source"],
             )?,
             polls: counters(
@@ -91,7 +91,7 @@ impl Metrics {
             retries: counter("tickwell_bus_publish_retries_total", "Appends that were retried")?,
             dropped: counter(
                 "tickwell_poll_slots_dropped_total",
-                "Polled slots that were dropped because the publish queue was full; gaps cover them",
+                "Polled slots that were dropped because the publish queue was full; gaps are recorded instead",
             )?,
         };
         for kind in ["tick", "gap", "lead"] {

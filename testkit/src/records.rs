@@ -15,7 +15,7 @@ use serde::Deserialize;
 /// A record, with the members that tests check.
 #[derive(Debug, Clone, Deserialize)]
 pub struct Record {
-    /// Its sequence, 0 if it is unknown. The log's messages do not contain it.
+    /// The record's sequence; 0 if it is unknown, because the messages of the log do not contain the sequence.
     #[serde(default)]
     pub sequence: u64,
     /// Its kind.

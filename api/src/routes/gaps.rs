@@ -54,8 +54,8 @@ impl GapsApi {
     /// begins before `from` or ends after `to`. One outage can produce several items. The quotes and verdicts behind a
     /// gap are at `/v1/ticks/{sequence}`.
     ///
-    /// Pages stay stable while records arrive because a cursor is a point in time and not a count. With
-    /// `cause`, a page may be short or empty and still have a `next_cursor`. Continue until it is null.
+    /// New records do not shift the pages, because a cursor is a point in time and not a count. With `cause`, a page
+    /// may be short or empty and still have a `next_cursor`. Continue until `next_cursor` is null.
     #[oai(path = "/prices/:pair/gaps", method = "get", operation_id = "getGaps")]
     #[expect(clippy::too_many_arguments, reason = "each is a documented query parameter")]
     async fn gaps(
@@ -74,7 +74,7 @@ impl GapsApi {
         limit: Query<Option<LimitParameter>>,
         /// The `next_cursor` of the previous page.
         cursor: Query<Option<PageCursorParameter>>,
-        /// Use the log as it was at this position. Default: the newest.
+        /// Use the log as it was at this position. Default: the newest position.
         at_sequence: AsOf,
     ) -> Result<GapsResponse, Problem> {
         let pair = pair.0.value()?;

@@ -36,7 +36,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::document;
 
-/// A log that contains what the test sends.
+/// A log whose entries are the ones that the test sends.
 struct SentLog {
     batches: mpsc::Receiver<Batch>,
     stored: mpsc::Sender<Sequence>,
@@ -138,7 +138,7 @@ impl Rig {
         let Self { ingest, stop, keep, retention, folder, last, client, pod, .. } = self;
         stop.cancel();
         ingest.await.unwrap().unwrap();
-        // These are the last handles to the store.
+        // These are the last handles to the store. Drop them, so that the next pod can open it.
         drop((client, pod));
         Self::over(folder, keep, retention, last)
     }
@@ -305,7 +305,7 @@ impl Rig {
         self.pod.metrics.connections.get()
     }
 
-    /// A client that does not borrow the rig.
+    /// A client that does not borrow the rig, so that the test can send records while the client waits.
     pub(crate) fn another_client(&self) -> TestClient<SharedEndpoint> {
         self.configured(&unlimited())
     }
@@ -335,7 +335,7 @@ fn settled(open: impl Fn() -> Result<Store, OpenError>) -> Store {
 /// The start of these tests' slots, which is aligned to every interval that they use.
 const BASE_MILLIS: i64 = 1_700_000_000_000 - 1_700_000_000_000 % 86_400_000;
 
-/// The time this many seconds into the test.
+/// The time this many seconds after the start of the tests' slots.
 pub(crate) fn at(seconds: i64) -> Timestamp {
     Timestamp::from_unix_millis(BASE_MILLIS + seconds * 1_000).unwrap()
 }

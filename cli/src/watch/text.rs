@@ -8,7 +8,7 @@ use super::{
     state::{Connection, Shown},
 };
 
-/// Longer reasons are cut off, so that the line can be read at a glance.
+/// The length of a reason, in characters, beyond which it is cut off, so that the line can be read at a glance.
 const MAX_REASON: usize = 100;
 
 /// An event on one line.

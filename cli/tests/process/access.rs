@@ -41,7 +41,7 @@ async fn commands_send_the_key_that_a_pod_requires() {
     let keyed =
         Pod::of(scene.command("keyed").env("TICKWELL__API__KEYS", KNOWN).arg("api").start().unwrap()).await;
     has_price(&one).await;
-    // `watch` waits until there is a price.
+    // With the key, `watch` prints a price.
     let watching = Tickwell::command(BINARY, scene.folder())
         .args(["watch", "BTC-USD", "--json", "--url", &keyed.url])
         .env("TICKWELL_API_KEY", KEY);
@@ -55,7 +55,7 @@ async fn commands_send_the_key_that_a_pod_requires() {
     for command in commands(&one.url, &keyed.url) {
         let (code, said_with) = said(&scene, &command, &[], &[("TICKWELL_API_KEY", KEY)]).await;
         assert_eq!(code, Some(0), "{command:?}: {said_with}");
-        // The flag overrides the environment.
+        // The key in the file overrides the one in the environment, which is not valid.
         let (code, said_with) =
             said(&scene, &command, &["--key-file", file], &[("TICKWELL_API_KEY", "bar")]).await;
         assert_eq!(code, Some(0), "{command:?}: {said_with}");

@@ -14,7 +14,7 @@ use crate::{
     survival::end,
 };
 
-/// Enough for history to have pages, and for the store to have more than one file.
+/// How many records are stored before the damage: enough for several pages of history and several files in the store.
 const RECORDS: u64 = 12;
 
 /// How a pod reacted to the damage.

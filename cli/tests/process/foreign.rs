@@ -17,7 +17,7 @@ const SUBJECT: &str = "ticks.BTC.USD";
 /// Several kinds of messages that are not records.
 const GARBAGE: [&[u8]; 4] = [b"\xff\xfe\x00", b"", b"[]", br#"{"version":1,"kind":"tick","pair":"BTC-USD"}"#];
 
-/// A log with processes that use it, and another connection that writes messages to it.
+/// A log, the settings of the processes that use it, and a connection with which the test writes messages to it.
 pub(crate) struct World {
     pub(crate) nats: NatsServer,
     _upstream: FakeUpstream,
@@ -34,7 +34,8 @@ impl World {
         Self { nats, _upstream: upstream, scene, log, foreign: Vec::new() }
     }
 
-    /// Publishes a message without an id and without the fence, so the log does not refuse it.
+    /// Publishes a message without an id and without an expected last sequence (the fence), so the server does not
+    /// refuse it.
     async fn put(&mut self, payload: impl Into<Vec<u8>>) -> u64 {
         let payload: Vec<u8> = payload.into();
         let sent = self.log.publish(SUBJECT, payload.into()).await.unwrap();
@@ -43,7 +44,7 @@ impl World {
         sequence
     }
 
-    /// Publishes a message as a poller would, with an id and through the fence.
+    /// Publishes a message as a poller would, with an id and the expected last sequence (the fence).
     pub(crate) async fn put_fenced(&mut self, id: &str, payload: &str) -> u64 {
         let stream = self.log.get_stream("TICKS").await.unwrap();
         let try_once = async || {
@@ -60,7 +61,7 @@ impl World {
         sequence
     }
 
-    /// The text of the log's first tick, whose slot is long over.
+    /// The text of the log's first tick. Its slot passed long ago.
     async fn first_tick(&self, pod: &Pod) -> String {
         let records = records::all_but(pod, &self.foreign).await;
         self.message(records.iter().find(|record| record.is_tick()).unwrap().sequence).await
@@ -102,7 +103,7 @@ async fn pods_skip_messages_that_are_not_records_and_the_poller_continues() {
     pods_agree(pods).await;
     averages_are_right_but(pods[1], &world.foreign).await;
     history_is_the_log(pods[0], &records).await;
-    // A pod that reads all of it at once skips the same messages.
+    // A new pod that reads the whole log at once skips the same messages.
     let newcomer = world.scene.pod("newcomer").await;
     newcomer.reaches(records.last().unwrap().sequence).await;
     pods_agree([pods[0], &newcomer]).await;
@@ -192,7 +193,7 @@ async fn a_record_of_a_newer_version_stops_a_pod_that_keeps_what_it_has() {
     let newer = world.first_tick(&pods[0]).await.replace(r#""version":1"#, r#""version":2"#);
     let sequence = world.put_fenced("a newer kind of id", &newer).await;
 
-    // The poller exits. If it continued, it could repeat slots that the newer record covers.
+    // The poller exits. If it continued, it could publish slots again that the newer record already contains.
     let status = poller.wait_exit(DEADLINE).await.unwrap();
     assert_eq!(status.code(), Some(1));
     assert!(says_version(&poller), "{}", poller.lines().join("\n"));
@@ -201,7 +202,7 @@ async fn a_record_of_a_newer_version_stops_a_pod_that_keeps_what_it_has() {
     }
     pods_agree([&pods[0], &pods[1]]).await;
 
-    // A restart changes nothing, because the log is the same.
+    // A restarted pod stops at the same message, because the log is the same.
     end(&mut pods[1].process).await;
     pods[1] = world.scene.pod("other").await;
     check_stopped(&pods[1], sequence).await;
@@ -209,7 +210,7 @@ async fn a_record_of_a_newer_version_stops_a_pod_that_keeps_what_it_has() {
     let records: Vec<Record> = same_records_but([&pods[0], &pods[1]], &[]).await;
     assert!(audit(&records).ticks > 0 && records[0].kind == Kind::Lead);
 
-    // In a new log, the pod continues.
+    // If the log is replaced with a new one, the pod continues with the new log.
     world.log.delete_stream("TICKS").await.unwrap();
     let _poller = world.scene.poller().await;
     begins_anew(&pods[0], &world.scene, "one", 1).await;

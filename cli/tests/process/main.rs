@@ -18,8 +18,9 @@
 //!
 //! The tests do not use the product's own types, so that a mistake in them cannot hide on both sides of a comparison.
 //!
-//! The tests do not depend on the speed of the machine. A late quote is a `timeout` in its record, so expected prices are
-//! computed from the verdicts in the record. Deadlines only limit how long a failure takes.
+//! The tests do not depend on the speed of the machine. If a source responds too late, its verdict in the record is
+//! `timeout`, so tests compute the expected price from the verdicts in the record. Deadlines only limit how long a
+//! failure takes.
 
 #![expect(
     clippy::unwrap_used,

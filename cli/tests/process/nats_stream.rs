@@ -55,7 +55,7 @@ pub(crate) async fn is_in_trouble(pod: &Pod, trouble: &str, reason: &str) {
         ready.text().contains(reason).then_some(ready)
     })
     .await;
-    // Three intervals are less than five seconds here.
+    // The interval does not matter for the promised time: three intervals are less than five seconds here.
     println!("{trouble}: reported after {} ms, promised 5000 ms", now_ms() - since);
     assert_eq!(ready.status, 200, "a pod stays in service: {}", ready.text());
     assert_eq!(ready.json()["checks"][0]["condition"], "degraded");
@@ -112,7 +112,7 @@ async fn a_deleted_stream_is_recreated_and_the_feed_continues_in_the_new_log() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_pod_reports_the_problem_with_its_log_and_continues_to_serve() {
     require_nats!();
-    // No poller runs that could recreate the stream.
+    // The poller is stopped below, because it would recreate the stream.
     let (mut nats, _upstream, scene) = world().await;
     let log = operator(&nats).await;
     let mut poller = scene.poller().await;
@@ -189,7 +189,8 @@ async fn a_log_that_is_restored_to_an_older_state_is_rebuilt_from_by_every_pod()
     nats.restore(&saved).unwrap();
     nats.restart().await.unwrap();
     begins_anew(&pod, &scene, "pod", 1).await;
-    // The log has the same name and creation time, and is longer than the absent pod's copy.
+    // The restored log has the same name and creation time, and becomes longer than the absent pod's copy. The pod must
+    // notice nevertheless that its copy has other records.
     pod.reaches(before + SOME).await;
     let absent = scene.pod("absent").await;
     begins_anew(&absent, &scene, "absent", 1).await;

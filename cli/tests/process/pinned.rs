@@ -1,4 +1,4 @@
-//! Responses at an earlier sequence must be the same bytes from every pod, while the log grows.
+//! For a request at an earlier sequence, every pod must return the same bytes while the log grows.
 
 use testkit::require_nats;
 
@@ -12,7 +12,7 @@ use crate::{
 /// The minimum number of records between two rounds.
 const SOME: u64 = 6;
 
-/// How many records before the newest one the requested sequence is.
+/// How far the requested sequence is behind the newest one.
 const BACK: u64 = 4;
 
 /// The paths of all routes, with `at_sequence`.

@@ -97,8 +97,8 @@ fn describe_late(requests: usize, interval: Interval, late: &Late) -> String {
     let longer = at_least.map(|enough| format!("a longer feed.interval (at least {enough}) or "));
     format!(
         "{requests} pairs take one request each, and under the source's rate limit the last one is sent \
-         {delay:?} after the first; with feed.interval = {interval} a source has only {left:?} to respond if \
-         there are fallbacks; use {}fewer pairs (at most {at_most})",
+         {delay:?} after the first; but with feed.interval = {interval}, a source may have only {left:?} to respond \
+         (if there are fallback sources); use {}fewer pairs (at most {at_most})",
         longer.unwrap_or_default()
     )
 }

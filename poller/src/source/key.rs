@@ -5,15 +5,15 @@ use std::{fs::File, io::Read, path::Path};
 use reqwest::header::HeaderValue;
 use secrecy::{ExposeSecret, SecretString};
 
-/// The longest key file that is read. Keys have about thirty characters; the bound is for paths such as
-/// /dev/zero.
+/// The longest key file that is read. Keys have about thirty characters. The bound protects against paths such as
+/// /dev/zero, which never end.
 const MAX_KEY_BYTES: u64 = 4_096;
 
 /// Replaces a key wherever settings are shown.
 pub const REDACTED: &str = "[redacted]";
 
 common::words! {
-    /// The kind of account that a key belongs to. It may decide the base URL, the header and the rate limit.
+    /// The kind of account that a key belongs to. The base URL, the header and the rate limit may depend on it.
     pub enum Plan ("plan") {
         /// A free account.
         Demo = "demo",
@@ -74,7 +74,7 @@ pub enum KeyError {
         name: String,
     },
     /// The plan requires a key.
-    #[error("plan: pro needs key or key_file")]
+    #[error("plan: the plan pro needs an API key; set key or key_file")]
     Needed,
     /// The key would be sent unencrypted.
     #[error("url: a key is not sent over plain http except to this machine; use https")]

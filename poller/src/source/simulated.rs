@@ -1,8 +1,8 @@
 //! A simulated market, for trying Tickwell without internet access.
 //!
-//! A price is a pure function of pair and time (value noise on several time scales, in integers), so a
-//! restart does not make it jump. Occasionally a venue fails or is far off, so that the verdicts on its
-//! quotes can be seen.
+//! A price is a pure function of pair and time (value noise on several time scales, in integers), so the price
+//! does not jump when the process restarts. Occasionally a venue fails or is far off, so that the verdicts on
+//! its quotes can be seen.
 
 use async_trait::async_trait;
 use common::domain::{Failure, Origin, Pair, Price, Slot, SourceName};

@@ -1,5 +1,5 @@
-//! Every parser with arbitrary bytes, arbitrary JSON and mutated responses: it never panics, and every price
-//! that it returns is in the body, in the right place for its pair.
+//! Tests of every parser with arbitrary bytes, arbitrary JSON and mutated responses. A parser never panics, and
+//! every price that it returns is in the body, in the right place for its pair.
 
 use std::{fs, path::Path};
 
@@ -68,7 +68,7 @@ fn bodies_that_are_not_valid_json_are_malformed() {
         for body in [format!("\u{feff}{valid}"), format!("{valid}{valid}"), valid[1..].to_owned()] {
             assert_eq!(exchange.read(body.as_bytes(), &markets), Err(Malformed), "{exchange} {body}");
         }
-        // Invalid UTF-8 in a member that is not read.
+        // Add invalid UTF-8 to a member that is not read.
         let mut bytes = valid.as_bytes().to_vec();
         match valid.rfind('}') {
             Some(end) => bytes.splice(end..end, *b",\"more\":\"\xff\"").for_each(drop),

@@ -89,7 +89,7 @@ impl Upstream {
     }
 }
 
-/// Advances tokio's clock without waiting. It is paused only for that, because sockets need real time.
+/// Advances tokio's clock without waiting. The clock is paused only for that, because sockets need real time.
 async fn pass(length: Duration) {
     tokio::time::pause();
     tokio::time::advance(length).await;

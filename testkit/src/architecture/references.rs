@@ -7,8 +7,8 @@ use super::Source;
 /// How many re-exports are followed: more than any item has. Without a limit, a cycle of re-exports would never end.
 const MAX_REEXPORTS: usize = 8;
 
-/// One file uses something that another module of its crate defines. Both are module paths that begin with
-/// the crate's name.
+/// A file uses something that another module of its crate defines. `from` and `to` are module paths that
+/// begin with the crate's name.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) struct Reference {
     pub(super) file: String,

@@ -39,9 +39,9 @@ pub(super) struct Member {
     clock: Option<FakeClock>,
     pub(super) process: Option<Tickwell>,
     pub(super) paused: bool,
-    /// The time since which it has run without a pause.
+    /// Since when it has been running without a pause.
     pub(super) undisturbed_since: Instant,
-    /// The damage to its store since it was last known to be healthy.
+    /// The damage to its store since the last check that passed.
     pub(super) damage: Option<String>,
 }
 
@@ -84,14 +84,14 @@ impl Member {
         Ok(true)
     }
 
-    /// Tells it to exit, and waits until it has. It must exit with success.
+    /// Terminates it and waits until it has exited, which must be with success. Returns whether it was running.
     pub(super) async fn end(&mut self) -> anyhow::Result<bool> {
         self.resume()?;
         let Some(mut process) = self.process.take() else { return Ok(false) };
         let ended = async {
             process.signal("TERM")?;
             let status = process.wait_exit(END_DEADLINE).await?;
-            // Before its second log line it does not handle signals yet, so the signal kills it.
+            // A process that has not written its second log line yet does not handle signals, so SIGTERM kills it.
             let lines = process.lines();
             ensure!(status.success() || lines.len() < 2, "{status} after SIGTERM:\n{}", tail(&lines));
             Ok(())
@@ -124,8 +124,8 @@ impl Member {
         self.clock.as_ref().map_or(Ok(false), |clock| clock.set(ahead_seconds).map(|()| true))
     }
 
-    /// Fails if the process has exited unexpectedly. If its store was damaged, it may refuse the store with an error. In this
-    /// case, its store is deleted and it is started again. Returns whether that happened.
+    /// Fails if the process has exited unexpectedly. A process whose store was damaged may exit because it refuses the
+    /// store. In this case, deletes the store, starts the process again and returns `true`.
     pub(super) fn look_after(&mut self) -> anyhow::Result<bool> {
         let Some(process) = self.process.as_mut() else { return Ok(false) };
         if process.is_running()? {
@@ -151,7 +151,7 @@ impl Member {
         }
     }
 
-    /// Its address, once it has logged it.
+    /// The URL at which it listens; `None` until it has logged that.
     pub(super) fn url(&self) -> Option<String> {
         let says = |line: &String| {
             let line: Value = serde_json::from_str(line).ok()?;
@@ -181,7 +181,7 @@ impl Member {
 
 impl Drop for Member {
     fn drop(&mut self) {
-        // Errors do not matter here.
+        // Ignore errors, because this member is not used any more.
         let _killed = self.kill();
     }
 }

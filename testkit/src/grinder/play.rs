@@ -1,5 +1,5 @@
-//! The main loop: performs steps of the plan, undoes them when they are due, observes the pods, and checks everything from
-//! time to time.
+//! The main loop. It performs the steps of the plan, undoes them when they are due, observes the pods, and checks
+//! everything from time to time.
 
 use std::time::Duration;
 
@@ -14,7 +14,7 @@ use super::report::Report;
 use super::stage::{PAIRS, POLLERS, Stage};
 use super::{Options, member::Member};
 
-/// How often the loop checks what is due.
+/// How often the loop checks whether a step must be undone.
 const TICK: Duration = Duration::from_millis(50);
 
 /// The requests that are sent between checks. History and gaps would take too long.
@@ -117,7 +117,7 @@ impl Play {
         Ok(())
     }
 
-    /// Performs a step if its target is running. Returns a description.
+    /// Performs a step if its target is running. Returns a description of what was done.
     async fn step(&mut self, step: Step) -> anyhow::Result<Option<String>> {
         Ok(match step {
             Step::Kill(victims) => {
@@ -264,7 +264,7 @@ impl Play {
     }
 }
 
-/// The name without its number.
+/// The kind of a server or process, which is its name without the number.
 fn kind(name: &str) -> &str {
     name.split('-').next().unwrap_or(name)
 }

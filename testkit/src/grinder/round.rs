@@ -7,7 +7,7 @@ use rand::{Rng as _, rngs::StdRng, seq::SliceRandom as _};
 /// What happens to the server that keeps its store.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Third {
-    /// It keeps running while the others are started. It has the longest log, so it usually becomes the leader.
+    /// It keeps running while the others are down. It has the longest log, so it usually becomes the leader.
     RunsOn,
     /// It is killed too, and started together with the others.
     IsKilled,
@@ -22,7 +22,7 @@ pub(super) struct Round {
     pub(super) victims: [usize; 2],
     /// The third server.
     pub(super) third: usize,
-    /// Whether the two servers are stopped cleanly or killed before they are copied.
+    /// Whether the two servers are stopped cleanly before their stores are copied. Otherwise, they are killed.
     pub(super) is_clean: bool,
     /// How many records are published after the stores were copied.
     pub(super) records: u64,

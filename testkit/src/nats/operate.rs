@@ -1,4 +1,4 @@
-//! Does with a server what an operator does: changes its settings, and saves and restores its store.
+//! Operates a server as an operator does: changes its settings, and saves and restores its store.
 
 use std::path::Path;
 
@@ -25,8 +25,8 @@ const KEYS: &str = "keys.conf";
 /// The path of the store in the configuration that we ship.
 const SHIPPED_STORE: &str = "\"/data/jetstream\"";
 
-/// The server reserves a stream's `max_bytes` when the stream is created, so it must be allowed that much even if this
-/// machine's disk has less space left. A test that needs less sets it in its own settings, which come later and win.
+/// The server reserves a stream's `max_bytes` when the stream is created. This setting allows the server that much,
+/// even if this machine's disk has less space left. A test's own settings come later in the file and override it.
 const ROOM: &str = "jetstream { max_file_store: 64GB }\n";
 
 impl NatsServer {

@@ -1,9 +1,9 @@
-//! Checks whether the servers of a log are sound: healthy also after a clean restart, with the same records on each, in
-//! files that the server can read at its next start.
+//! Checks whether the servers of a log are sound: each is healthy, also after a clean restart, has the same records as
+//! the others, and will be able to read its files at its next start.
 //!
-//! The records are read from each server's files, because there is no other way to see one server's own copy. Requests
-//! about a stream go to its leader, a direct get goes to any replica whichever server receives it, and `/jsz` can be
-//! equal on replicas with different records.
+//! The records are read from each server's files, because there is no other way to see one server's own copy. The
+//! stream's leader responds to requests about the stream, any replica may respond to a direct get, whichever server
+//! receives it, and `/jsz` can be equal on replicas with different records.
 
 use std::time::Duration;
 
@@ -17,8 +17,8 @@ use crate::wait::poll_until_ok;
 /// machine takes longer.
 const DEADLINE: Duration = Duration::from_secs(180);
 
-/// How long a message may take to be written. Until then, it looks like a damaged one. It usually takes milliseconds. A
-/// loaded machine takes longer.
+/// How long a server may take to write a message to its file. Until then, the message looks damaged. Writing usually
+/// takes milliseconds. A loaded machine takes longer.
 const WRITE_TIME: Duration = Duration::from_secs(10);
 
 /// The timeout of a request to servers that may be unavailable.
@@ -114,8 +114,8 @@ pub async fn same_records(servers: &[NatsServer], stream: &str) -> anyhow::Resul
     poll_until_ok(DEADLINE, async || compare(servers, stream)).await
 }
 
-/// Checks that each server was able to read its files at every start, and will be at its next one. The servers may be
-/// running and writing to the files.
+/// Checks that each server was able to read its files at every start, and will be able to at its next start. The
+/// servers may be running and writing to the files.
 ///
 /// # Errors
 ///
@@ -208,7 +208,7 @@ mod tests {
         std::fs::write(&block, &bytes).unwrap();
         assert!(are_sane(&cluster.nodes, STREAM).is_err(), "a compressed newest block");
 
-        // The repair: a server with an empty store gets its copy from the other servers.
+        // Repair the server: with an empty store, it gets a new copy from the other servers.
         cluster.nodes[1].wipe().unwrap();
         cluster.nodes[1].restart().await.unwrap();
         wait_until_healthy(&cluster.nodes, STREAM).await.unwrap();

@@ -1,7 +1,7 @@
 //! Kraken: `GET /0/public/Ticker?pair=XBTUSD,ETHUSD`.
 //!
-//! The response uses each pair's canonical name as its key, whatever name was requested. Errors have HTTP 200, and
-//! one unknown pair fails the whole list. Prices have no timestamps.
+//! The response uses each pair's canonical name as its key, whatever name was requested. Errors have the HTTP status
+//! 200. One unknown pair fails the whole list. Prices have no timestamps.
 
 use http::StatusCode;
 use serde_json::{Map, Value, json};

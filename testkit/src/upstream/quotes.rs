@@ -98,7 +98,7 @@ impl<'a> Quotes<'a> {
     }
 }
 
-/// A script may quote text that is not a number. It is left unchanged.
+/// Multiplies a price. A script may contain a price that is not a number, which is left unchanged.
 fn multiplied(price: &str, factor: Decimal) -> String {
     let product = price.parse::<Decimal>().ok().and_then(|price| price.checked_mul(factor));
     product.map_or_else(|| price.to_owned(), |product| product.normalize().to_string())

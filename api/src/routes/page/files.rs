@@ -49,8 +49,8 @@ impl File {
     }
 }
 
-/// A name for all files of this build, which changes with any of them. So each file can be cached forever, and modules
-/// that import each other by relative names come from the same build.
+/// The name of the directory that contains the files of this build. The name changes with the content of any file. So
+/// each file can be cached forever, and modules that import each other by relative paths come from the same build.
 pub(super) fn build() -> String {
     name_of(FILES)
 }

@@ -6,7 +6,7 @@ use super::super::{State, no_price_yet, price_item::price_item};
 use crate::html::{escaped, marked_up};
 use ledger::snapshot::{PairView, Snapshot};
 
-/// The columns of the table. If a pair has no price, the reason spans all columns but the first.
+/// The columns of the table. If a pair has no price, the reason for that spans all columns but the first.
 const COLUMNS: [&str; 6] = ["Pair", "Price in the quote asset", "Slot", "State", "Origin", "Sources"];
 
 /// The newest price of each pair, or why it has none.

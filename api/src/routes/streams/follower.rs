@@ -34,7 +34,8 @@ const CHUNK: usize = 64;
 /// How many events are read from the store at once: one or two blocks of a pair.
 const PAGE: usize = 256;
 
-/// By how many records a client's lag may exceed the smallest lag that it has had.
+/// How far a client may fall behind: the number of records by which its lag may exceed the smallest lag that it has
+/// had.
 const MAX_FALLING_BEHIND: u64 = 10_000;
 
 /// What to send next on a stream.
@@ -55,7 +56,7 @@ pub(super) struct Follower {
     subscription: Subscription,
     /// The first events of a client without a cursor.
     first: Option<Vec<Arc<Event>>>,
-    /// Everything up to here was either sent or is not part of the subscription.
+    /// Every event up to this position was either sent or is not part of the subscription.
     position: Position,
     least_lag: u64,
     log: LogIdentity,
@@ -115,7 +116,7 @@ impl Follower {
         step
     }
 
-    /// The next events. The error is the end of the stream, or `None` if it is time for a heartbeat.
+    /// The next events. The error is the reason why the stream ends, or `None` if it is time for a heartbeat.
     async fn events(&mut self) -> Result<Vec<Arc<Event>>, Option<StreamEnd>> {
         if let Some(first) = self.first.take() {
             return Ok(first);
@@ -172,17 +173,17 @@ impl Follower {
         match state.readers.read(page).await {
             Ok(Some(events)) => Ok(events),
             Ok(None) => Err(Some(StreamEnd::HistoryGone)),
-            // Too many others are reading the store. Send a heartbeat and try again.
+            // Too many other requests are reading the store. Send a heartbeat, after which the stream tries again.
             Err(problem) if problem.code() == Code::Busy => Err(None),
             Err(problem) => {
-                tracing::warn!(event = "stream_read_failed", %problem, "ending a stream: reading the store failed");
+                tracing::warn!(event = "stream_read_failed", %problem, "ending a stream: it cannot read the store");
                 Err(Some(StreamEnd::StoreUnavailable))
             }
         }
     }
 }
 
-/// The next events of some pairs, or `None` if history no longer reaches back to them.
+/// The next events of some pairs, or `None` if the store no longer has all of them.
 fn page(
     store: &Store,
     snapshot: &Snapshot,
@@ -196,7 +197,7 @@ fn page(
     }
     for placed in store.ticks_and_gaps_after(ranges, after)? {
         let (position, tick_or_gap) = placed?;
-        // The store may be ahead of the snapshot.
+        // The store may already have records that are newer than the snapshot.
         if position.sequence > snapshot.sequence || events.len() == PAGE {
             break;
         }

@@ -1,4 +1,4 @@
-//! Bodies that would fill the memory must be rejected before they do.
+//! Bodies that would fill the memory must be rejected while the process is still small.
 
 use std::fs;
 
@@ -9,7 +9,7 @@ use super::Trial;
 /// How much the process's peak memory may grow because of such bodies, in kilobytes.
 const MAX_GROWTH_KILOBYTES: u64 = 16 * 1024;
 
-/// The minimum number of bodies that are sent.
+/// How many bodies must at least be rejected before the memory is measured.
 const BODIES: usize = 3;
 
 /// About 96 kB of gzip that decompress to 96 MiB.

@@ -14,7 +14,6 @@ use crate::{
 /// How long the scripts wait for a pod that does not start, in seconds.
 const PATIENCE_VARIABLE: &str = "TICKWELL_PATIENCE_SECONDS";
 
-/// A simulated cluster.
 pub(super) struct Cluster {
     folder: TempDir,
     path: String,
@@ -25,7 +24,7 @@ pub(super) struct Outcome {
     pub(super) code: Option<i32>,
     pub(super) out: String,
     pub(super) err: String,
-    /// The arguments of its calls of kubectl, in order.
+    /// The arguments of the script's calls of kubectl, in order.
     pub(super) calls: Vec<String>,
     pub(super) took: Duration,
 }

@@ -6,8 +6,12 @@
 
 use std::time::Duration;
 
-use async_nats::jetstream::stream::{Config, Info};
+use async_nats::jetstream::{
+    response::Response,
+    stream::{Config, Info},
+};
 use futures::{TryStreamExt, future::join_all};
+use serde_json::{Value, json};
 use tokio::time::{sleep, timeout};
 
 use super::{Nats, NatsError, lease, replicas::Replicas};
@@ -20,8 +24,11 @@ const BUCKET_PATIENCE: Duration = Duration::from_secs(30);
 /// How long the servers may take to remove the other copies before the stream's consumers are deleted.
 const REMOVAL_PATIENCE: Duration = Duration::from_secs(5);
 
-/// How often the consumers are deleted before the operator is asked to restart a server.
-const DELETIONS: usize = 5;
+/// How often the consumers are deleted before another server is asked to lead.
+const DELETIONS: usize = 3;
+
+/// How long to wait until another server leads.
+const ELECTION_TIME: Duration = Duration::from_secs(10);
 
 /// The leader's copy, from which all others are created.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -79,30 +86,24 @@ impl Nats {
         report(&format!("{stream}: removing the copies of the other servers"));
         let has_one_replica =
             |info: &Info| info.cluster.as_ref().is_none_or(|cluster| cluster.replicas.is_empty());
-        tokio::select! {
-            removed = self.set_replicas(stream, 1, has_one_replica) => removed?,
-            () = self.delete_stuck_consumers(report), if stream == self.stream => {}
+        loop {
+            tokio::select! {
+                removed = self.set_replicas(stream, 1, has_one_replica) => break removed?,
+                () = self.delete_stuck_consumers(report), if stream == self.stream => {}
+            }
+            self.change_leader(stream, replicas, report).await?;
         }
         report(&format!("{stream}: waiting until {replicas} servers have the leader's copy"));
         self.set_replicas(stream, replicas, |info| Replicas::of(info).are_all_current()).await
     }
 
-    /// Deletes the log's consumers again and again, if the other copies are not removed soon. Never returns.
+    /// Deletes the log's consumers a few times, if the other copies are not removed soon.
     ///
     /// The servers move every consumer to the remaining server first, and wait forever for consumers whose state was lost
     /// when volumes were rolled back (nats-server 2.15.1). Pods notice that their consumer is gone and create a new one.
     async fn delete_stuck_consumers(&self, report: &impl Fn(&str)) {
-        for attempt in 1_usize.. {
+        for _attempt in 0..DELETIONS {
             sleep(REMOVAL_PATIENCE).await;
-            if attempt == DELETIONS {
-                // A consumer that is in the leader's store but not in the cluster's metadata cannot be deleted.
-                let server =
-                    self.leaders_copy().await.map_or_else(|_| "the leader".to_owned(), |copy| copy.server);
-                report(&format!(
-                    "{}: the copies are still not removed; restart {server} cleanly (one server, while this command waits)",
-                    self.stream
-                ));
-            }
             report(&match self.delete_consumers().await {
                 Ok(count) => {
                     format!("{}: deleted {count} consumers, which may prevent the removal", self.stream)
@@ -114,6 +115,43 @@ impl Nats {
                 ),
             });
         }
+    }
+
+    /// Lets another server lead that has the same copy.
+    ///
+    /// A leader may wait for a consumer of its own store that the rest of the cluster does not know. Such a consumer cannot
+    /// be deleted, and it outlives a restart of the server. The other servers do not have it.
+    async fn change_leader(
+        &self,
+        stream: &str,
+        replicas: usize,
+        report: &impl Fn(&str),
+    ) -> Result<(), NatsError> {
+        let before = self.info_from_leader(stream).await?;
+        let leader = |info: &Info| info.cluster.as_ref().and_then(|cluster| cluster.leader.clone());
+        let (old, end) = (leader(&before), before.state.last_sequence);
+        self.set_replicas(stream, replicas, |_| true).await?;
+        report(&format!("{stream}: the removal does not proceed; trying it with another leader"));
+        let subject = format!("STREAM.LEADER.STEPDOWN.{stream}");
+        let response: Result<Response<Value>, _> = self.context.request(subject, &json!({})).await;
+        response.map_err(|error| self.request_error(error))?;
+        let is_new = |info: &Info| leader(info) != old;
+        // If the same server is elected again, the next attempt may elect another one.
+        let elected = timeout(ELECTION_TIME, self.set_replicas(stream, replicas, is_new)).await;
+        elected.unwrap_or(Ok(()))?;
+        let after = self.info_from_leader(stream).await?;
+        if after.state.last_sequence == end {
+            return Ok(());
+        }
+        Err(NatsError::Stream {
+            stream: stream.to_owned(),
+            reason: format!(
+                "{} leads now, and its copy ends at sequence {} instead of {end}: decide again whose copy to keep, and \
+                 repeat `tickwell log repair`",
+                leader(&after).unwrap_or_default(),
+                after.state.last_sequence
+            ),
+        })
     }
 
     async fn delete_consumers(&self) -> Result<usize, ReadError> {

@@ -7,7 +7,8 @@ use serde_json::value::RawValue;
 /// are written out.
 const MAX_EXPONENT: i32 = 40;
 
-/// A price with one decimal place fewer than [`Price`] can hold, so that the midpoint of two quotes is exact.
+/// Parses a price. It may have one decimal place fewer than [`Price`] can hold, so that the midpoint of two quotes
+/// is exact.
 fn price(text: &str) -> Result<Price, Failure> {
     // No exchange writes leading zeros. A price that has them is damaged.
     if text.starts_with('0') && text.as_bytes().get(1).is_some_and(u8::is_ascii_digit) {
