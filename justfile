@@ -229,7 +229,7 @@ k8s-log-backup:
 k8s-log-restore name *arguments:
     scripts/k8s-log-job restore /backups/{{ name }} {{ arguments }}
 
-# Make the NATS servers reload keys.conf, about 90 s after k8s-keys, when it has reached them; unchanged keys stay connected
+# Make the NATS servers reload keys.conf (wait 90 s after k8s-keys); connections with unchanged keys stay open
 [group('kubernetes')]
 k8s-reload:
     for pod in $(kubectl --namespace tickwell get pods --output name --selector app.kubernetes.io/component=nats); do \

@@ -3,8 +3,8 @@
 //! Records are JSON, so that any NATS subscriber can read them. `docs/asyncapi.yaml` describes the format, and a test checks
 //! the examples in it.
 //!
-//! Decoding ignores unknown fields and is strict about everything else. A decoded record is always valid. Encoding it again
-//! leaves out unknown fields and writes all times with milliseconds. Otherwise the bytes stay the same.
+//! Decoding ignores unknown fields and is strict about everything else. A decoded record is always valid. If Tickwell wrote
+//! it, encoding it again gives the same bytes, apart from unknown fields.
 
 mod format;
 

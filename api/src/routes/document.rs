@@ -1,8 +1,8 @@
 //! The OpenAPI document of `/openapi.json`, `/docs` and `docs/openapi.json`.
 //!
-//! The framework generates most of it from the handlers and the shapes of responses. This module adds what the
-//! framework cannot express: the problems of each route, headers, examples, and some limits of parameters. Members have
-//! the same order in schemas as in responses.
+//! The framework generates most of the document from the handlers and the shapes of responses. This module adds what
+//! the framework cannot express: the problems of each route, headers, examples, and some limits of parameters. Members
+//! have the same order in schemas as in responses.
 
 mod components;
 mod problems;

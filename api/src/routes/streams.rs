@@ -69,7 +69,7 @@ struct Place {
 }
 
 impl Streams {
-    /// Creates the streams of a process that allows this many connections. They end when `stop` is cancelled.
+    /// Creates the streams of a process that allows this many connections. The streams end when `stop` is cancelled.
     pub fn new(connections: usize, stop: CancellationToken, metrics: Metrics) -> Self {
         let max_streams = connections - connections / RESERVED_SHARE;
         let places = Arc::new(Semaphore::new(max_streams));

@@ -21,7 +21,7 @@ use tokio_io_timeout::TimeoutStream;
 const WRITE_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// The size of the kernel's send buffer. By default the buffer grows to 4 MB. A stream takes hours to fill that much,
-/// and until then nobody would notice that a client has stopped reading.
+/// and until then the pod would not notice that a client has stopped reading.
 const SEND_BUFFER_BYTES: usize = 64 * 1_024;
 
 /// An open connection.

@@ -50,7 +50,7 @@ pub(super) enum Step {
 
 /// A cursor over the log.
 pub(super) struct Follower {
-    /// Weak, so that a client that does not read cannot keep a store open that is being replaced.
+    /// This is weak, so that a client that has stopped reading does not keep a store open while it is being replaced.
     state: Weak<State>,
     snapshots: watch::Receiver<Arc<Snapshot>>,
     subscription: Subscription,
