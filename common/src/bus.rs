@@ -1,8 +1,8 @@
 //! The log, as three small traits.
 //!
-//! [`LogWriter`] appends records, [`LogReader`] follows them, and [`lease::Lease`] decides which poller may write. There are two implementations: JetStream ([`nats`], the only module that uses async-nats) and the
-//! in-process log, which lives in the crate of the store that it writes to. The code above these traits is the same for
-//! both.
+//! [`LogWriter`] appends records, [`LogReader`] follows them, and [`lease::Lease`] decides which poller may write.
+//! There are two implementations: JetStream ([`nats`], the only module that uses async-nats) and the in-process log,
+//! which lives in the crate of the store that it writes to. The code above these traits is the same for both.
 //!
 //! The fence is the central guarantee: a record is appended only if the pair's newest record is still the one that the
 //! writer has seen. So no slot is written twice, even if a poller crashes, is paused, or two pollers write at once.
@@ -28,8 +28,8 @@ use crate::{
 /// The underlying error of a failed operation on the log.
 pub type Source = Box<dyn std::error::Error + Send + Sync>;
 
-/// Identifies one log. It is derived from the stream's creation time, or is random for the in-process log, and consists of
-/// lower-case letters and digits. A cursor is only meaningful together with the identity of its log.
+/// Identifies one log. It is derived from the stream's creation time, or is random for the in-process log, and consists
+/// of lower-case letters and digits. A cursor is only meaningful together with the identity of its log.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct LogIdentity(String);
 
@@ -62,9 +62,9 @@ pub struct Newest {
     pub sequence: Sequence,
     /// The newest record under that subject. Messages after it, if any, are not records.
     pub record: Option<Record>,
-    /// The newest slot for which a tick or a gap of the pair is known to have been written. Usually, this is the slot of
-    /// `record`. But if `record` is a leader's first record that ignores earlier records, it is the newest slot of those.
-    /// If the log has lost all records of the pair, it may still be set although `record` is `None`.
+    /// The newest slot for which a tick or a gap of the pair is known to have been written. Usually, this is the slot
+    /// of `record`. But if `record` is a leader's first record that ignores earlier records, it is the newest slot of
+    /// those. If the log has lost all records of the pair, it may still be set although `record` is `None`.
     pub covered: Option<Timestamp>,
     /// Whether the log has lost acknowledged records. If so, slots after `covered` may have had records that are lost.
     pub lost: bool,
@@ -84,8 +84,8 @@ pub struct Batch {
 /// Why an append failed.
 #[derive(Debug, thiserror::Error)]
 pub enum AppendError {
-    /// The pair's newest record is not the expected one. After an unconfirmed append, the newest record may be the one that
-    /// was appended. So read the newest record and compare.
+    /// The pair's newest record is not the expected one. After an unconfirmed append, the newest record may be the one
+    /// that was appended. So read the newest record and compare.
     #[error("the log has a newer record of this pair than expected")]
     WrongLastSequence,
     /// The log sent no acknowledgement. The record may still be stored, now or later.
@@ -106,7 +106,8 @@ crate::words! {
         Refused = "refused",
         /// The stream is incomplete because a backup is being restored into it, or a restore was interrupted.
         Restoring = "restoring",
-        /// The log's servers contradict each other, or one of them has lost records, and it is unknown which server is right.
+        /// The log's servers contradict each other, or one of them has lost records, and it is unknown which server is
+        /// right.
         InDoubt = "in_doubt",
     }
 }
@@ -187,8 +188,8 @@ pub trait LogWriter: Send + Sync {
     ///
     /// # Errors
     ///
-    /// Fails with [`ReadError::InDoubt`] if the leader's response contradicts what this process knows, or if it cannot be
-    /// proven yet that the pair has no record. Retrying makes sense.
+    /// Fails with [`ReadError::InDoubt`] if the leader's response contradicts what this process knows, or if it cannot
+    /// be proven yet that the pair has no record. Retrying makes sense.
     async fn newest(&self, pair: Pair) -> Result<Newest, ReadError>;
 
     /// Returns where the prices of the log come from, or `None` if the log is empty.
@@ -204,25 +205,27 @@ pub trait LogWriter: Send + Sync {
 #[async_trait]
 pub trait LogReader: Send {
     /// Waits for the next entries. The first batch may be empty, if the reader starts at the end of the log. It is safe
-    /// to cancel this future. After an error with a [`Trouble`], call this again: the reader continues at the same position.
+    /// to cancel this future. After an error with a [`Trouble`], call this again: the reader continues at the same
+    /// position.
     async fn next(&mut self) -> Result<Batch, ReadError>;
 
     /// Reports that the reader has stored everything up to `sequence` durably.
     async fn stored(&mut self, sequence: Sequence);
 
-    /// Returns the slot of the log's newest record, if that can be read. A pod that is far behind uses this slot to find out
-    /// which quotes will be past their retention once the pod has caught up, and does not store them.
+    /// Returns the slot of the log's newest record, if that can be read. A pod that is far behind uses this slot to
+    /// find out which quotes will be past their retention once the pod has caught up, and does not store them.
     async fn newest_slot(&mut self) -> Option<Timestamp>;
 
-    /// Reports that nothing after `sequence` is stored. The reader continues after that position, as far as the log has it.
+    /// Reports that nothing after `sequence` is stored. The reader continues after that position, as far as the log has
+    /// it.
     async fn rewind(&mut self, sequence: Sequence);
 
     /// Checks with the log's leader that the log still has this record at this position, or that the record has expired.
     ///
     /// # Errors
     ///
-    /// Fails with [`ReadError::Replaced`] if the log has another record at this position, or none although it did not expire.
-    /// Then the log was reset to an older state.
+    /// Fails with [`ReadError::Replaced`] if the log has another record at this position, or none although it did not
+    /// expire. Then the log was reset to an older state.
     async fn require(&mut self, sequence: Sequence, record: &Record) -> Result<(), ReadError>;
 }
 

@@ -8,8 +8,8 @@ use tracing_subscriber::{
     EnvFilter, filter::LevelFilter, fmt, layer::SubscriberExt, util::SubscriberInitExt,
 };
 
-/// A filter that reduces the log output of libraries. async-nats logs nothing, because [`crate::bus::nats`] logs the events
-/// of its connection.
+/// A filter that reduces the log output of libraries. async-nats logs nothing, because [`crate::bus::nats`] logs the
+/// events of its connection.
 const QUIET: &str = "async_nats=off,sled=warn,hyper=warn,h2=warn,reqwest=warn,rustls=warn";
 
 /// The `[log]` table: what is logged, and in which format.

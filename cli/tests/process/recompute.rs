@@ -53,7 +53,7 @@ fn agreeing_line(record: &Record) -> String {
         ),
         (Kind::Gap, Some(quotes)) => {
             let cause = record.cause.as_ref().unwrap();
-            format!("{sequence} gap {pair} {slot}: {cause}, {} asked: agrees", quotes.len())
+            format!("{sequence} gap {pair} {slot}: {cause}, {} sources asked: agrees", quotes.len())
         }
         (Kind::Gap, None) => "no source asked: no quotes, nothing to recompute".to_owned(),
         (Kind::Lead, _) => {

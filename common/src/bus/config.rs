@@ -45,8 +45,8 @@ pub enum BusConfigError {
     /// `bus.lease` is too short to be renewed in time, or too long to be useful.
     #[error("bus.lease: {0} is out of range; use a duration from 1s to 10m")]
     Lease(Span),
-    /// `bus.replicas` is even or larger than 5. An even number of servers tolerates no more failures than the odd number below
-    /// it, and JetStream allows at most 5.
+    /// `bus.replicas` is even or larger than 5. An even number of servers tolerates no more failures than the odd
+    /// number below it, and JetStream allows at most 5.
     #[error("bus.replicas: {0} is not supported; use 1, 3 or 5")]
     Replicas(usize),
 }
@@ -100,7 +100,8 @@ pub fn redacted(url: &str) -> String {
     url.split(',').map(|url| one(url.trim())).collect::<Vec<_>>().join(",")
 }
 
-/// The shortest allowed lease. A server may take most of a second to respond, so a shorter lease could expire meanwhile.
+/// The shortest allowed lease. A server may take most of a second to respond, so a shorter lease could expire
+/// meanwhile.
 pub(super) const SHORTEST_LEASE: Span = Span::from_seconds(1);
 
 /// The longest allowed lease. If a leader dies, the feed stops for as long as the lease.

@@ -1,8 +1,8 @@
 //! The lease on writing a log. At most one poller holds it at a time.
 //!
-//! The lease provides liveness: one poller leads, and if that poller dies, another one takes over soon. The lease does not
-//! provide safety: a holder that was paused does not know that its lease has expired, and may write once more. The fence
-//! provides safety, because the log rejects such a record if the new holder has written (see [`crate::bus`]).
+//! The lease provides liveness: one poller leads, and if that poller dies, another one takes over soon. The lease does
+//! not provide safety: a holder that was paused does not know that its lease has expired, and may write once more. The
+//! fence provides safety, because the log rejects such a record if the new holder has written (see [`crate::bus`]).
 
 use std::time::Duration;
 

@@ -68,15 +68,15 @@ const QUIET_FAILURES: u32 = 3;
 /// The longest pause between attempts to reconnect. With the client's default of 4 s, whole slots could be missed.
 const MAX_RECONNECT_PAUSE: Duration = Duration::from_secs(1);
 
-/// The first version of nats-server that knows every option in the definition of the stream. Older servers silently ignore
-/// some of the options.
+/// The first version of nats-server that knows every option in the definition of the stream. Older servers silently
+/// ignore some of the options.
 const OLDEST_SERVER: (u64, u64) = (2, 11);
 
 /// The command that creates or corrects the stream and the lease bucket.
 const BY_HAND: &str = "tickwell log apply";
 
-/// What a connection is used for. Each role has its own permissions. It also has its own inbox prefix, so that a role can be
-/// permitted to subscribe to its own inbox only.
+/// What a connection is used for. Each role has its own permissions. It also has its own inbox prefix, so that a role
+/// can be permitted to subscribe to its own inbox only.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Role {
     /// Reads the newest records and publishes new ones. Creates the stream if it has the permission.
@@ -171,8 +171,8 @@ impl NatsError {
 }
 
 impl Nats {
-    /// Connects, and reconnects for as long as the returned value exists. While no server can be reached, this waits and logs
-    /// that once. To cancel it, drop the future.
+    /// Connects, and reconnects for as long as the returned value exists. While no server can be reached, this waits
+    /// and logs that once. To cancel it, drop the future.
     pub async fn connect(config: &BusConfig, role: Role, metrics: &Metrics) -> Result<Self, NatsError> {
         let subjects = Subjects::new(&config.subject_prefix).map_err(BusConfigError::from)?;
         let url = redacted(&config.url);
@@ -215,8 +215,8 @@ impl Nats {
     }
 }
 
-/// Opens the first connection, and retries until it succeeds. The retries happen here and not in the client library, so that
-/// permanent failures are reported: waiting does not help if the server rejects our key.
+/// Opens the first connection, and retries until it succeeds. The retries happen here and not in the client library, so
+/// that permanent failures are reported: waiting does not help if the server rejects our key.
 async fn first_connection(
     config: &BusConfig,
     role: Role,
@@ -270,8 +270,8 @@ fn options(config: &BusConfig, role: Role, events: ConnectionEvents) -> Result<C
             events.handle(&event);
             std::future::ready(())
         });
-    // The client library ignores the user name and password in a URL, so set them here. All servers of a cluster have the
-    // same users, so those in the first URL are enough.
+    // The client library ignores the user name and password in a URL, so set them here. All servers of a cluster have
+    // the same users, so those in the first URL are enough.
     let first: Option<ServerAddr> = config.url.split(',').find_map(|url| url.trim().parse().ok());
     let named = first.as_ref().and_then(|url| Some((url.username()?, url.password())));
     Ok(match named {
@@ -281,8 +281,8 @@ fn options(config: &BusConfig, role: Role, events: ConnectionEvents) -> Result<C
     })
 }
 
-/// Checks the credentials now, so that a fault in them is reported when the process starts. They are read again for each
-/// connection, so that a replaced key takes effect without a restart.
+/// Checks the credentials now, so that a fault in them is reported when the process starts. They are read again for
+/// each connection, so that a replaced key takes effect without a restart.
 fn authenticated(config: &BusConfig) -> Result<ConnectOptions, CredentialsError> {
     let path = &config.credentials_file;
     if path.as_os_str().is_empty() {
@@ -309,7 +309,8 @@ fn describe_key(file: &str) -> String {
     match file {
         "" => "a connection without a key: set this to the key file of the process's role".to_owned(),
         file => format!(
-            "the key in {file}: check that it is the key of the process's role, and that the server's keys.conf has its public key"
+            "the key in {file}: check that it is the key of the process's role, and that the server's keys.conf has \
+             its public key"
         ),
     }
 }
@@ -322,8 +323,8 @@ fn require_version(info: &ServerInfo) -> Result<(), NatsError> {
     Ok(())
 }
 
-/// The pause before an attempt to reconnect. It starts at 50 ms and doubles up to [`MAX_RECONNECT_PAUSE`]. Up to half of it
-/// is random, so that pods do not reconnect at the same time.
+/// The pause before an attempt to reconnect. It starts at 50 ms and doubles up to [`MAX_RECONNECT_PAUSE`]. Up to half
+/// of it is random, so that pods do not reconnect at the same time.
 fn reconnect_pause(attempts: usize) -> Duration {
     let doublings = u32::try_from(attempts).unwrap_or(u32::MAX).min(5);
     let pause = Duration::from_millis(50).saturating_mul(1 << doublings).min(MAX_RECONNECT_PAUSE);

@@ -31,7 +31,8 @@ pub struct Observation {
     pub source_time: Option<Timestamp>,
     /// Since when this source has returned the same price.
     pub unchanged_since: Timestamp,
-    /// The largest allowed age of `source_time`, if the source has a limit of its own. Otherwise the policy's limit applies.
+    /// The largest allowed age of `source_time`, if the source has a limit of its own. Otherwise the policy's limit
+    /// applies.
     pub max_age: Option<Span>,
 }
 
@@ -61,7 +62,8 @@ crate::words! {
     /// Why there is no quote from a source.
     #[derive(thiserror::Error)]
     pub enum Failure ("failure") {
-        /// No request was sent, because the source is paused after failures, or until the time that it asked us to wait for.
+        /// No request was sent, because the source is paused after failures, or until the time that it asked us to wait
+        /// for.
         BackingOff = "backing_off",
         /// There was no complete response before the slot's deadline.
         Timeout = "timeout",

@@ -31,18 +31,18 @@ impl Acknowledged {
         let file = create(&path).inspect_err(|error| {
             tracing::warn!(
                 event = "acknowledgements_not_recorded", %error, path = %path.display(),
-                "cannot record acknowledged sequences; a loss of records would go unnoticed"
+                "cannot open the file for acknowledged sequences; if the store loses records, that will go unnoticed"
             );
         });
         (Self { identity, file: file.ok() }, noted)
     }
 
-    /// Records a sequence.
+    /// Writes an acknowledged sequence to the file.
     pub(super) fn note(&self, position: Sequence) {
         let line = format!("{} {:020}\n", self.identity, position.0);
         // If this fails, a loss of records goes unnoticed, as it would without the file.
         if let Some(Err(error)) = self.file.as_ref().map(|file| file.write_all_at(line.as_bytes(), 0)) {
-            tracing::debug!(event = "acknowledgement_not_recorded", %error, "cannot record an acknowledged sequence");
+            tracing::debug!(event = "acknowledgement_not_recorded", %error, "cannot write an acknowledged sequence");
         }
     }
 }

@@ -4,8 +4,8 @@
 //! for a slow client, rows are first read into a temporary file beside the store. Rows are copied without being
 //! interpreted.
 //!
-//! - `file`: the layout of a backup, and reading it.
-//! - `restore`: creating a store from one.
+//! - `file` defines the layout of a backup, and writes and reads it.
+//! - `restore` creates a store from a backup.
 
 mod file;
 mod restore;

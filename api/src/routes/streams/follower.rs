@@ -176,7 +176,7 @@ impl Follower {
             // Too many other requests are reading the store. Send a heartbeat, after which the stream tries again.
             Err(problem) if problem.code() == Code::Busy => Err(None),
             Err(problem) => {
-                tracing::warn!(event = "stream_read_failed", %problem, "ending a stream: it cannot read the store");
+                tracing::warn!(event = "stream_read_failed", %problem, "reading the store failed; ending a stream");
                 Err(Some(StreamEnd::StoreUnavailable))
             }
         }

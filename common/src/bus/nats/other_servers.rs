@@ -1,7 +1,8 @@
 //! Reads messages from servers other than the stream's leader.
 //!
-//! Any server with a copy of the stream may respond to a direct get, including one whose copy differs from the leader's. The
-//! client cannot choose the server, so it repeats the request until every server has very likely responded.
+//! Any server with a copy of the stream may respond to a direct get, including one whose copy differs from the
+//! leader's. The client cannot choose the server, so it repeats the request until every server has very likely
+//! responded.
 
 use async_nats::jetstream::{
     message::StreamMessage,
@@ -12,8 +13,8 @@ use futures::future::join_all;
 use super::Nats;
 use crate::{bus::ReadError, domain::Sequence};
 
-/// How often a request is sent. NATS picks a random server each time. So the probability that a certain one of three servers
-/// never gets the request is (2/3)^16, which is 0.2 %.
+/// How often a request is sent. NATS picks a random server each time. So the probability that a certain one of three
+/// servers never gets the request is (2/3)^16, which is 0.2 %.
 const REQUESTS: usize = 16;
 
 /// A message to look for.

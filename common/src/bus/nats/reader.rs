@@ -1,12 +1,13 @@
 //! Follows the stream.
 //!
-//! The reader relies only on its own cursor. It does not use the client library's ordered consumer, for two reasons. After
-//! a server restart, an ordered consumer was seen to deliver nothing for 16 s. And if the stream is deleted, an ordered
-//! consumer recreates itself at the old position in whatever stream has the same name by then.
+//! The reader relies only on its own cursor. It does not use the client library's ordered consumer, for two reasons.
+//! After a server restart, an ordered consumer was seen to deliver nothing for 16 s. And if the stream is deleted, an
+//! ordered consumer recreates itself at the old position in whatever stream has the same name by then.
 //!
-//! Instead, the reader replaces a consumer that fails, skips a message, or was created on an earlier connection. The new
-//! consumer starts at the newest message that the reader has seen. Before the reader uses the new consumer's messages, it
-//! checks that the log has the same identity as before, and that the first message is the one that the reader has seen.
+//! Instead, the reader replaces a consumer that fails, skips a message, or was created on an earlier connection. The
+//! new consumer starts at the newest message that the reader has seen. Before the reader uses the new consumer's
+//! messages, it checks that the log has the same identity as before, and that the first message is the one that the
+//! reader has seen.
 
 mod position;
 
@@ -31,12 +32,12 @@ use crate::{
     retry::RETRY_PAUSE,
 };
 
-/// The largest number of entries in a batch. Large batches make the store's transactions efficient while the reader catches
-/// up. The limit keeps each transaction short.
+/// The largest number of entries in a batch. Large batches make the store's transactions efficient while the reader
+/// catches up. The limit keeps each transaction short.
 const MAX_BATCH_ENTRIES: usize = 1_000;
 
-/// The pause between checks of the stream. The pause and the timeout of a request add up to five seconds. So within five
-/// seconds, the reader notices that the log is unavailable, deleted or replaced, whatever the feed's interval is.
+/// The pause between checks of the stream. The pause and the timeout of a request add up to five seconds. So within
+/// five seconds, the reader notices that the log is unavailable, deleted or replaced, whatever the feed's interval is.
 const CHECK_PAUSE: Duration = Duration::from_secs(5).saturating_sub(REQUEST_TIMEOUT);
 
 /// The pause before checking again whether the servers agree. It is long because each check sends many requests.
@@ -55,10 +56,11 @@ pub struct NatsReader {
     behind: Option<u64>,
     /// Whether a message has arrived since the last check.
     received: bool,
-    /// Whether a batch was returned since the last error. If not, the reader returns an empty batch once it has caught up, to
-    /// report that.
+    /// Whether a batch was returned since the last error. If not, the reader returns an empty batch once it has caught
+    /// up, to report that.
     reported: bool,
-    /// Whether a message differs from the one seen earlier at the same position. Then the leader's copy must be checked.
+    /// Whether a message differs from the one seen earlier at the same position. Then the leader's copy must be
+    /// checked.
     disputed: bool,
 }
 
@@ -67,8 +69,8 @@ struct Messages {
     stream: Peekable<pull::Stream>,
     /// How many messages have arrived. The consumer numbers its messages, so the reader notices if one is lost.
     delivered: u64,
-    /// Whether this is known to be the same log as before: the newest message that the reader had seen has arrived again, or
-    /// no longer exists.
+    /// Whether this is known to be the same log as before: the newest message that the reader had seen has arrived
+    /// again, or no longer exists.
     proven: bool,
 }
 
@@ -78,8 +80,9 @@ impl Nats {
         Ok(identity(&self.stream_info().await?))
     }
 
-    /// Follows the log with this identity, starting after `cursor`. `newest` is the newest known message up to the cursor. If
-    /// the log has a different message at the position of `newest`, the reader fails, because this is another log.
+    /// Follows the log with this identity, starting after `cursor`. `newest` is the newest known message up to the
+    /// cursor. If the log has a different message at the position of `newest`, the reader fails, because this is
+    /// another log.
     pub fn follow(&self, identity: LogIdentity, cursor: Sequence, newest: Option<Entry>) -> NatsReader {
         let (nats, first) = (self.clone(), Sequence::default());
         let position = Position { nats, identity, cursor, first, has_skipped: false, newest, settings: None };
@@ -176,11 +179,12 @@ impl NatsReader {
         sleep_until(self.next_open).await;
         self.next_open = Instant::now() + RETRY_PAUSE;
         self.connections.mark_unchanged();
-        // Do not create a consumer while the stream is missing or being restored: nats-server 2.15.1 may accept the request,
-        // fail to find the stream, and report itself as unhealthy from then on.
+        // Do not create a consumer while the stream is missing or being restored: nats-server 2.15.1 may accept the
+        // request, fail to find the stream, and report itself as unhealthy from then on.
         self.position.check().await?;
         let opened = self.position.consumer().await;
-        // If the consumer could not be created, this check explains why. So return its error rather than that of `opened`.
+        // If the consumer could not be created, this check explains why. So return its error rather than that of
+        // `opened`.
         let StreamCheck { behind, .. } = self.position.check().await?;
         let first = self.position.first;
         let proven = self.position.newest.as_ref().is_none_or(|newest| newest.sequence < first);
@@ -214,8 +218,8 @@ impl NatsReader {
                 "JetStream delivers no messages although the log has more; creating a new consumer"
             );
         } else if let Some(messages) = &mut self.messages {
-            // The consumer starts at the newest message that the reader has seen. If nothing has arrived by now, the stream
-            // no longer has that message, so there is nothing to compare.
+            // The consumer starts at the newest message that the reader has seen. If nothing has arrived by now, the
+            // stream no longer has that message, so there is nothing to compare.
             messages.proven |= !self.received;
         }
         self.checked(behind);
@@ -265,7 +269,7 @@ impl NatsReader {
             Some(Ok(message)) => message,
             ended => {
                 let error = ended.and_then(Result::err).map(|error| error.to_string());
-                tracing::debug!(event = "consumer_ended", error, "the consumer of the log ended; creating a new one");
+                tracing::debug!(event = "consumer_ended", error, "the consumer ended; creating a new one");
                 self.messages = None;
                 return;
             }

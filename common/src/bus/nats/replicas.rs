@@ -12,8 +12,9 @@ use crate::{
     readiness::{Check, Condition},
 };
 
-/// If the leader has heard from a follower within this time, the follower cannot have elected another leader since then:
-/// nats-server's followers wait at least 4 s before they start an election. A healthy follower responds every second.
+/// If the leader has heard from a follower within this time, the follower cannot have elected another leader since
+/// then: nats-server's followers wait at least 4 s before they start an election. A healthy follower responds every
+/// second.
 const HEARD_WITHIN: Duration = Duration::from_secs(4);
 
 /// The replicas of a stream, according to its leader.
@@ -25,8 +26,9 @@ pub(super) struct Replicas {
     pub(super) current: usize,
     /// The servers that are down or do not have a complete copy.
     pub(super) behind: Vec<String>,
-    /// Whether the responding server is the leader and has recently heard from a majority. If not, it may be a former leader
-    /// that is cut off from the others and does not know the new leader. Such a server keeps responding for up to 20 s.
+    /// Whether the responding server is the leader and has recently heard from a majority. If not, it may be a former
+    /// leader that is cut off from the others and does not know the new leader. Such a server keeps responding for up
+    /// to 20 s.
     pub(super) is_led: bool,
 }
 
@@ -79,8 +81,8 @@ impl ReplicaReport {
     pub(super) fn unknown(&self) {
         self.metrics.replicas_current.set(0);
         if let Some(check) = &self.check {
-            let reason = "it is unknown how many NATS servers have a complete copy of the log, because the log does not respond, \
-                          has no leader or does not exist";
+            let reason = "it is unknown how many NATS servers have a complete copy of the log, because the log does \
+                          not respond, has no leader or does not exist";
             check.set(Condition::Degraded(reason.to_owned()));
         }
     }
@@ -128,8 +130,8 @@ impl ReplicaReport {
     }
 }
 
-/// Whether the leader has recently heard from a follower. `active` is the time since then. It is also zero if the leader has
-/// never heard from the follower, but then the follower is not `current` either.
+/// Whether the leader has recently heard from a follower. `active` is the time since then. It is also zero if the
+/// leader has never heard from the follower, but then the follower is not `current` either.
 fn is_heard(follower: &PeerInfo) -> bool {
     let heard_once = follower.current || !follower.active.is_zero();
     heard_once && !follower.offline && follower.active < HEARD_WITHIN

@@ -44,7 +44,7 @@ pub enum Presence {
 }
 
 impl StreamReport {
-    /// Adds what an earlier call did to the stream.
+    /// Adds to this report what an earlier call did to the stream.
     pub fn after(self, earlier: Self) -> Self {
         let presence = if earlier.presence == Presence::Created { Presence::Created } else { self.presence };
         let corrected = earlier.corrected.into_iter().chain(self.corrected).collect();
@@ -62,9 +62,9 @@ impl Nats {
         Ok(reports)
     }
 
-    /// Creates the log's stream and the lease bucket if they do not exist, and corrects differences from their definitions,
-    /// except where that would lose records. `max_bytes` is the size limit of the log, if it is to be larger than the
-    /// definition's.
+    /// Creates the log's stream and the lease bucket if they do not exist, and corrects differences from their
+    /// definitions, except where that would lose records. `max_bytes` is the size limit of the log, if it should be
+    /// larger than in the definition.
     pub async fn apply(&self, lease: Span, max_bytes: Option<i64>) -> Result<Vec<StreamReport>, NatsError> {
         let [log, bucket] = self.definitions(lease)?;
         let log = Config { max_bytes: max_bytes.unwrap_or_default().max(log.max_bytes), ..log };
@@ -136,7 +136,8 @@ impl Nats {
         Ok((found, StreamReport { stream, presence, corrected: Vec::new(), differing, behind }))
     }
 
-    /// The reason the server gave, if any. While a cluster is still starting, the reason is temporary.
+    /// The error for a stream that the server could not create or change. While a cluster is still starting, it is
+    /// temporary.
     fn setup_error(&self, act: &str, wanted: &Config, error: CreateStreamError) -> NatsError {
         let is_temporary = |reason: &jetstream::Error| {
             reason.code() == 503 || reason.error_code() == ErrorCode::CLUSTER_NO_PEERS
@@ -160,7 +161,8 @@ impl Nats {
     }
 }
 
-/// Without a leader, any server responds, and calls the others outdated even if only its own copy is.
+/// The servers that are down or do not have a complete copy. Without a leader this is unknown: any server may respond
+/// then, and it calls the others outdated even if only its own copy is.
 fn servers_behind(info: &Info) -> Vec<String> {
     match Replicas::of(info) {
         Replicas { is_led: true, behind, .. } => behind,

@@ -20,23 +20,23 @@ const FIRST_LINE: &str = "tickwell backup 1";
 /// What the first line starts with in every version.
 const KIND: &str = "tickwell backup ";
 
-/// Far longer than either line of text.
+/// The largest accepted length of a line of text. Both lines are much shorter.
 const MAX_LINE_BYTES: u64 = 4_096;
 
-/// Far longer than any key, which is made of pairs and instants.
+/// The largest accepted length of a key. Keys are made of pairs and instants, and are much shorter.
 const MAX_NAME_BYTES: u32 = 1_024;
 
-/// Far longer than any value: a record has at most 64 kB.
+/// The largest accepted length of a value. Values are much shorter: a record has at most 64 kB.
 const MAX_VALUE_BYTES: u32 = 1024 * 1024;
 
 /// The description at the start of a backup.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Header {
-    /// When it was made, as RFC 3339.
+    /// When the backup was made, as RFC 3339.
     pub made_at: String,
     /// The identity of the log that the store is a copy of.
     pub log: String,
-    /// The newest sequence of the log that it contains.
+    /// The newest sequence of the log that the backup contains.
     pub sequence: u64,
     /// The store format of its rows.
     pub format: String,

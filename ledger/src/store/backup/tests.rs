@@ -64,7 +64,7 @@ fn a_backup_is_consistent_while_records_arrive() {
         done.store(true, Ordering::Relaxed);
         copied
     });
-    // Batches have three records. The cursor shows if the backup ends inside one.
+    // Each batch has three records, so the sequence shows whether the backup ends inside a batch.
     let sequence = summary.header.sequence;
     assert!(sequence > 2_000 && (sequence - 2_000) % 3 == 0, "{sequence}");
     assert_eq!(restore(other.path(), bytes.as_slice()).unwrap(), summary);

@@ -70,7 +70,8 @@ impl Position {
         self.nats.require_connection()?;
         let begin = self.newest.as_ref().map_or(self.cursor.next(), |newest| newest.sequence);
         let config = pull::Config {
-            // With a name and a single filter, the request's subject contains the filter, so a permission can restrict it.
+            // With a name and a single filter, the request's subject contains the filter, so a permission can restrict
+            // it.
             name: Some(consumer_name()),
             filter_subject: self.nats.subjects.all(),
             deliver_policy: DeliverPolicy::ByStartSequence { start_sequence: begin.0 },
@@ -114,7 +115,12 @@ impl Position {
         if entry.sequence > self.cursor.next() {
             // The code that processes the batch detects the missing messages by their sequences.
             let (from, before) = (self.cursor.next().0, entry.sequence.0);
-            tracing::warn!(event = "messages_missing", from, before, "messages are missing in the log, because they have expired or were lost");
+            tracing::warn!(
+                event = "messages_missing",
+                from,
+                before,
+                "messages are missing in the log, because they have expired or were lost"
+            );
             self.has_skipped = true;
         }
         self.cursor = entry.sequence;
@@ -127,8 +133,8 @@ impl Position {
         seen.is_some_and(|seen| !is_same(seen, found))
     }
 
-    /// Checks that the leader still has the newest message that the reader has seen. If it does, the different message came
-    /// from a damaged copy on the server that runs the consumer, and not from another log.
+    /// Checks that the leader still has the newest message that the reader has seen. If it does, the different message
+    /// came from a damaged copy on the server that runs the consumer, and not from another log.
     pub(super) async fn verify_newest(&mut self) -> Result<(), ReadError> {
         let Some(newest) = self.newest.clone() else { return Ok(()) };
         let sequence = newest.sequence;
@@ -136,13 +142,13 @@ impl Position {
         tracing::warn!(
             event = "replica_differs",
             %sequence,
-            "a NATS server delivered a message that differs from the leader's copy; ignored it and creating a new consumer"
+            "ignored a message from a NATS server that differs from the leader's copy; creating a new consumer"
         );
         Ok(())
     }
 
-    /// The error if the log does not have a message that this reader has seen. The error is permanent unless another server
-    /// has the message, or may have it.
+    /// The error if the log does not have a message that this reader has seen. The error is permanent unless another
+    /// server has the message, or may have it.
     async fn gone_or_in_doubt(&self, sequence: Sequence, reason: String, info: &Info) -> ReadError {
         let replicas = Replicas::of(info);
         if !replicas.are_all_current() {
