@@ -74,7 +74,8 @@ pub fn run(clients: u64) -> Result<()> {
         format!(
             "{clients} clients on one connection each, {TICKS} ticks; the clients' own memory counts for both"
         ),
-        "Tickwell: from the message of the log to the last client, including ingesting and storing".to_owned(),
+        "Tickwell: from the message of the log to the last client, including ingesting and storing"
+            .to_owned(),
         "the other: one write of prepared bytes per client".to_owned(),
         "the target is 12 kB a client".to_owned(),
     ];
