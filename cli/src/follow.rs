@@ -196,7 +196,10 @@ impl Pod {
 
     /// Waits until the log exists, and returns its identity.
     async fn identity(&self, nats: &Nats) -> LogIdentity {
-        let failed = |error| Ok::<(), Infallible>(self.wait_for_log(&error));
+        let failed = |error| {
+            self.wait_for_log(&error);
+            Ok::<(), Infallible>(())
+        };
         let Ok(identity) = retry(|| nats.identity(), failed).await;
         identity
     }

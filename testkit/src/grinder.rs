@@ -12,7 +12,7 @@
 //! 7. `check`: repairs everything, and compares the log with all responses; `servers`: restarts the servers and compares
 //!    their copies of the log.
 //! 8. `rollback`: runs rounds instead of the plan. In each round, servers of a cluster get older copies of their stores
-//! back.
+//!    back.
 //!    `round` makes the random choices of a round.
 //! 9. [`Report`]: what was done, and what was wrong.
 //!
