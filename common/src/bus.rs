@@ -1,8 +1,9 @@
 //! The log, as three small traits.
 //!
 //! [`LogWriter`] appends records, [`LogReader`] follows them, and [`lease::Lease`] decides which poller may write.
-//! There are two implementations: JetStream ([`nats`], the only module that uses async-nats) and the in-process log,
-//! which lives in the crate of the store that it writes to. The code above these traits is the same for both.
+//! There are two implementations: JetStream ([`nats`], the only module of the product that uses async-nats) and the
+//! in-process log, which lives in the crate of the store that it writes to. The code above these traits is the same for
+//! both.
 //!
 //! The fence is the central guarantee: a record is appended only if the pair's newest record is still the one that the
 //! writer has seen. So no slot is written twice, even if a poller crashes, is paused, or two pollers write at once.
@@ -63,8 +64,9 @@ pub struct Newest {
     /// The newest record under that subject. Messages after it, if any, are not records.
     pub record: Option<Record>,
     /// The newest slot for which a tick or a gap of the pair is known to have been written. Usually, this is the slot
-    /// of `record`. But if `record` is a leader's first record that ignores earlier records, it is the newest slot of
-    /// those. If the log has lost all records of the pair, it may still be set although `record` is `None`.
+    /// of `record`. But if `record` is a lead record that wrongly says that the pair had no earlier records, `covered`
+    /// is the newest slot of those earlier records. If the log has lost all records of the pair, `covered` may be set
+    /// although `record` is `None`.
     pub covered: Option<Timestamp>,
     /// Whether the log has lost acknowledged records. If so, slots after `covered` may have had records that are lost.
     pub lost: bool,
@@ -201,7 +203,7 @@ pub trait LogWriter: Send + Sync {
     async fn append(&self, record: &Record, expected: Sequence) -> Result<Sequence, AppendError>;
 }
 
-/// Follows the log from where it was opened.
+/// Reads the log from the position at which the reader was opened, and then waits for new messages.
 #[async_trait]
 pub trait LogReader: Send {
     /// Waits for the next entries. The first batch may be empty, if the reader starts at the end of the log. It is safe
@@ -216,8 +218,8 @@ pub trait LogReader: Send {
     /// find out which quotes will be past their retention once the pod has caught up, and does not store them.
     async fn newest_slot(&mut self) -> Option<Timestamp>;
 
-    /// Reports that nothing after `sequence` is stored. The reader continues after that position, as far as the log has
-    /// it.
+    /// Reports that nothing after `sequence` is stored. The reader continues with the first message after that position
+    /// that the log still has.
     async fn rewind(&mut self, sequence: Sequence);
 
     /// Checks with the log's leader that the log still has this record at this position, or that the record has expired.

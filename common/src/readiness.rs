@@ -41,7 +41,7 @@ impl Readiness {
         check
     }
 
-    /// Makes the process unready permanently, because it is stopping. This is not logged.
+    /// Makes the process unready permanently, because it is stopping. Does not log that, because the caller does.
     pub fn withdraw(&self, reason: &str) {
         let check = Check { name: "running", readiness: self.clone() };
         check.insert(Condition::Unready(reason.to_owned()));

@@ -55,9 +55,9 @@ pub enum ServiceError {
     #[error("a task panicked")]
     Panicked(#[source] tokio::task::JoinError),
     /// Tasks were still running when the time limit expired.
-    #[error("{count} tasks did not end within {DRAIN_LIMIT:?}")]
+    #[error("shutdown was not clean: {count} tasks were still running after {DRAIN_LIMIT:?}")]
     Drain {
-        /// How many tasks.
+        /// How many tasks were still running.
         count: usize,
     },
 }

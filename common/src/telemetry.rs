@@ -60,7 +60,8 @@ impl LogConfig {
     /// Parses `level` as a filter.
     pub fn filter(&self) -> Result<EnvFilter, TelemetryError> {
         let error = || TelemetryError::Level { level: self.level.clone() };
-        // The parser would take a word that is not a level for the name of a module, and turn off all other logging.
+        // The parser would treat a word that is not a level as the name of a module, and turn off logging for all other
+        // modules.
         let lone = self.level.split(',').map(str::trim).filter(|directive| !directive.contains('='));
         for word in lone {
             word.parse::<LevelFilter>().map_err(|_| error())?;

@@ -17,8 +17,8 @@ pub const VERSION: u32 = 1;
 pub const MAX_RECORD_BYTES: usize = 64 * 1024;
 
 /// The largest number of quotes in a record that is accepted. A record can become larger when it is decoded and encoded
-/// again, because times are then written with milliseconds. With this limit, it always stays below
-/// [`MAX_RECORD_BYTES`].
+/// again, because times are then written with milliseconds. With this limit, the larger record is
+/// still below [`MAX_RECORD_BYTES`].
 pub const MAX_QUOTES: usize = 200;
 
 /// Why a message could not be decoded.

@@ -24,7 +24,7 @@ use crate::{
 /// all pods must return the same results.
 pub const MAX_SCANNED_TICKS: u64 = 100_000;
 
-/// The largest number of cached scans, enough for some tens of pairs with a few windows each.
+/// The largest number of cached results, enough for some tens of pairs with a few windows each.
 const MAX_CACHED: usize = 1_024;
 
 /// The averages of a window `(from, to]`.
@@ -51,7 +51,8 @@ pub struct Scanned {
     pub ema: Decimal,
 }
 
-/// A cache of scans. Entries never become invalid, because the ticks up to a sequence never change.
+/// Caches the averages that can only be computed by reading every tick of a window. Entries never become invalid,
+/// because the ticks up to a sequence never change.
 #[derive(Debug, Default)]
 pub struct Scans {
     /// Keyed by the sequence of the record that the window ends with, so that the oldest entry is evicted first.

@@ -121,7 +121,8 @@ impl Buckets {
     fn candle(&self, start: Timestamp, summary: Summary) -> Candle {
         let end = start.plus(Duration::from_millis(self.interval.millis().unsigned_abs()));
         let last = summary.last;
-        // `largest_gap` takes a range without its start, but a bucket includes its start.
+        // `largest_gap` excludes the start of its range, but a bucket includes its start. So the range begins a
+        // millisecond before the bucket.
         let before = start.previous();
         let complete = self.next.start() >= end
             && last.interval.after(last.slot.start()).start() >= end

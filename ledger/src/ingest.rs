@@ -37,12 +37,12 @@ const MAX_READY_LAG: u64 = 100;
 /// quotes of records that will be past retention once it has caught up.
 const FAR_BEHIND: u64 = 10_000;
 
-/// How long rows stay in the store after they are past retention, so that a request that uses an older snapshot still
-/// finds the rows that belong to it.
+/// How much longer rows stay in the store than their retention plus `windows.keep`, so that a request that uses an
+/// older snapshot still finds the rows that belong to that snapshot.
 const RECLAIM_DELAY: Duration = Duration::from_secs(3_600);
 
-/// The pause before a batch is read again. This happens if the batch does not continue what the store has, and the log
-/// cannot confirm at the moment that the store is a copy of it.
+/// The pause before a batch is read again. A batch is read again if it does not continue what the store has, and the
+/// log cannot confirm at the moment that the store is a copy of that log.
 const DOUBT_PAUSE: Duration = Duration::from_secs(3);
 
 /// Follows the log and keeps the store and the snapshot up to date.
@@ -58,7 +58,7 @@ pub struct Ingest {
     /// The snapshot that the next batch is added to: the newest one, or an older one while the store is catching up.
     current: Arc<Snapshot>,
     /// The quotes of slots before this will be past their retention once the pod has caught up. The records of these
-    /// slots are stored without quotes, except for each pair's newest ones.
+    /// slots are stored without quotes, except for each pair's newest tick and newest gap.
     whole_from: Timestamp,
     /// Set while the store cannot be written.
     closed: Option<Closed>,
@@ -75,7 +75,7 @@ pub enum Ended {
     Damaged(StoreError),
 }
 
-/// Why a batch was not stored, or only in part.
+/// Why a batch was not stored, or was stored only in part.
 #[derive(Debug, thiserror::Error)]
 enum IngestError {
     #[error(transparent)]
@@ -155,8 +155,8 @@ impl Ingest {
                 // read.
                 Err(ReadError::Closed) => break,
                 Err(ReadError::Replaced(reason)) => return Ok(Ended::Replaced(reason)),
-                // This version cannot read the log any further. Only another log, which is handled above, would change
-                // that.
+                // This version cannot read the log any further. Only a switch to another log would change that, and
+                // that case is handled above.
                 _ if halted => continue,
                 Err(error) if error.trouble().is_some() => {
                     self.report_unavailable(&error);

@@ -161,8 +161,8 @@ impl LogReader for LocalReader {
     }
 
     async fn rewind(&mut self, _sequence: Sequence) {
-        // Dropping these makes the appends fail as unconfirmed. Their records cannot be read again, because there is no
-        // other log.
+        // Dropping the senders makes the waiting appends fail as unconfirmed. The records of these appends cannot be
+        // read again, because there is no log outside of this process.
         self.waiting.clear();
     }
 }

@@ -28,8 +28,8 @@ pub const REACH: Duration = Duration::from_secs(3_600);
 pub struct Step {
     /// The pair.
     pub pair: Pair,
-    /// Whether the step goes from the pair's quote asset to its base asset. Then the rate is divided by the pair's
-    /// price.
+    /// Whether the step goes from the pair's quote asset to its base asset. If so, the rate is divided by the
+    /// pair's price.
     pub inverted: bool,
 }
 
@@ -100,7 +100,8 @@ fn newest(step: Step, view: &PairView) -> Option<Leg> {
     Some(Leg { step, price: newest.tick.price, slot: newest.tick.slot, sequence: newest.sequence })
 }
 
-/// The newest ticks of two pairs that have the same slot, at or before the given ticks.
+/// The ticks of two pairs in the newest slot in which both have a tick. The search goes back from the given ticks,
+/// which are the newest ones.
 fn common(store: &Store, one: Leg, other: Leg) -> Result<Option<Vec<Leg>>, StoreError> {
     let end = one.slot.min(other.slot).start();
     let [mut ones, mut others] = [one, other].map(|leg| {

@@ -75,7 +75,8 @@ common::words! {
         Undecodable = "undecodable",
         /// The record's origin is not that of the log's first record.
         Origin = "origin",
-        /// The pair already has a tick or a gap for the record's slots, or its newest one has a later epoch.
+        /// The pair already has a tick or a gap for the record's slots, or the pair's newest tick or gap has a later
+        /// epoch.
         Order = "order",
     }
 }
@@ -131,8 +132,8 @@ impl Snapshot {
         Ok(snapshot)
     }
 
-    /// The snapshot at an earlier sequence, if that is within `reach` of the newest slot. Whether it is too old depends
-    /// only on slots, so that all pods make the same decision.
+    /// The snapshot at an earlier sequence, if that is within `reach` of the newest slot. Whether the sequence is too
+    /// old depends only on slots, so that all pods make the same decision.
     pub fn at(&self, store: &Store, sequence: Sequence, reach: Duration) -> Result<Self, PinError> {
         if sequence > self.sequence {
             return Err(PinError::Ahead { newest: self.sequence });

@@ -44,7 +44,7 @@ pub struct Report {
 /// The statistics of one source for one pair or several.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SourceStatistics {
-    /// How often each verdict was given. There is at least one verdict.
+    /// How many times each verdict was given. There is at least one verdict.
     pub verdicts: BTreeMap<Verdict, u64>,
     /// The newest record with a verdict on this source: its sequence, its slot and the verdict.
     pub last: (Sequence, Slot, Verdict),
@@ -142,7 +142,8 @@ impl Report {
 }
 
 impl SourceStatistics {
-    /// Adds other statistics of the same source. If they are of the same pair, they must not be older than these.
+    /// Adds other statistics of the same source. If they are about the same pair, they must not be older than the
+    /// existing ones.
     pub fn merge(&mut self, other: &Self) {
         for (verdict, count) in &other.verdicts {
             *self.verdicts.entry(*verdict).or_default() += count;
@@ -158,15 +159,15 @@ impl SourceStatistics {
         self.verdicts.values().sum()
     }
 
-    /// In which share of these slots the source's quote was used, from 0 to 1.
+    /// The share of the slots that [`Self::slots`] counts in which the source's quote was used, from 0 to 1.
     pub fn share_used(&self) -> Decimal {
         let used = self.verdicts.get(&Verdict::Used).copied().unwrap_or(0);
         let parts = u128::from(used) * 10_u128.pow(DERIVED_DECIMALS);
         decimal_of_parts(half_even(parts, u128::from(self.slots()).max(1)))
     }
 
-    /// The difference between the source's newest quote and the price of the same slot, relative to the price. `None`
-    /// if there is no such quote, or if the difference is too large for a decimal.
+    /// The difference between the source's newest quote and the price of that quote's slot, relative to the price.
+    /// `None` if the source has no quote in a slot with a price, or if the difference is too large for a decimal.
     pub fn deviation(&self) -> Option<Decimal> {
         self.quoted.and_then(|(quote, price)| change_ratio(price, quote))
     }

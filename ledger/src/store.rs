@@ -208,7 +208,7 @@ impl Store {
         self.database.caught_up();
     }
 
-    /// Runs `write` with the writer. If it fails, what the writer remembers is discarded.
+    /// Runs `write` with the writer. If `write` fails, what the writer remembers is discarded.
     fn with_writer<T>(
         &self,
         write: impl FnOnce(&mut Writer) -> Result<T, StoreError>,

@@ -180,7 +180,8 @@ impl Summary {
     }
 }
 
-/// The change from one price to another, relative to the first. `None` if it is above 10²⁰, too large for a `Decimal`.
+/// The change from one price to another, relative to the first. `None` if the change is too large for a `Decimal`,
+/// which is the case above about 7.9 · 10²⁰.
 pub fn change_ratio(from: Price, to: Price) -> Option<Decimal> {
     let (from, to) = (from.units(), to.units());
     let parts = half_even(to.abs_diff(from) * 10_u128.pow(DERIVED_DECIMALS), from);
@@ -194,7 +195,8 @@ pub(crate) fn quotient(units: u128, divisor: u128) -> Decimal {
     rounded(units, divisor * UNITS_PER_PART)
 }
 
-/// Rounds a quotient half-even to whole parts of 10⁻⁸. It must be below 10²⁰ parts, as every mean of prices is.
+/// Rounds a quotient half-even to whole parts of 10⁻⁸. The quotient must be below 10²⁰ parts, as every mean of prices
+/// is.
 fn rounded(dividend: u128, divisor: u128) -> Decimal {
     decimal_of_parts(half_even(dividend, divisor))
 }

@@ -23,7 +23,7 @@ pub(crate) const PAGE: &str = "/";
 /// The path of the page's files. They are in a directory whose name is a hash of their content.
 pub(crate) const PAGE_FILES: &str = "/web";
 
-/// Where browsers look for an icon if a page does not name one, such as `/docs`.
+/// Where browsers look for an icon if a page, such as `/docs`, does not name one.
 pub(crate) const ICON: &str = "/favicon.ico";
 
 /// The name of the icon's file.

@@ -24,11 +24,12 @@ const STREAM: &str = "TICKS";
 /// The minimum number of records between two steps of a test.
 const SOME: u64 = 6;
 
-/// The lease setting for `log apply`, which creates the lease's bucket. It must be the same as in [`Scene::new`].
+/// The lease setting for `log apply`, which creates the lease's bucket. The value must be the same as in
+/// [`Scene::new`].
 const LEASE: [&str; 2] = ["--set", "bus.lease=60s"];
 
-/// The number and size of the messages that are added to the log so that copying it takes a while. They are almost as
-/// large as a message may be.
+/// The number and size of the messages that are added to the log so that copying the log takes a while. These messages
+/// are almost as large as a message may be.
 const BALLAST_MESSAGES: usize = 500;
 const BALLAST_BYTES: usize = 60_000;
 
@@ -236,7 +237,8 @@ async fn a_restore_begins_only_with_a_sound_backup_and_without_a_log_in_its_plac
     assert!(said.contains("has no SHA256SUMS"), "{said}");
     assert_eq!(stream(&log).await, there, "the stream is unchanged");
 
-    // If there is no log, such a backup is tried. If the server created a stream, the stream is marked as incomplete.
+    // If there is no log that could be lost, a backup without checksums is accepted. Restoring the damaged backup
+    // fails, and a stream that the server has created is marked as incomplete.
     log.delete_stream("TICKS").await.unwrap();
     fails(&scene, &["log", "restore", "flipped"]).await;
     assert!(stream(&log).await.is_none_or(|(_, is_marked)| is_marked));

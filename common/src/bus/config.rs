@@ -18,7 +18,8 @@ pub struct BusConfig {
     pub stream: String,
     /// The prefix of the records' subjects, which are `<prefix>.<base>.<quote>`.
     pub subject_prefix: String,
-    /// A file with the seed of an nkey (`SU…`), or a NATS `.creds` file. If empty, no credentials are sent.
+    /// A file with the seed of an nkey (`SU…`), or a NATS `.creds` file. If no file is set, no
+    /// credentials are sent.
     pub credentials_file: PathBuf,
     /// A standby takes over when the leader has not renewed its lease for this long.
     #[serde(with = "text")]

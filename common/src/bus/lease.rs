@@ -68,7 +68,7 @@ pub trait Lease: Send + Sync {
 pub struct Uncontested(LeaderId);
 
 impl Uncontested {
-    /// This lease does not expire, so its span is arbitrary. It only determines how often the lease is renewed.
+    /// This lease does not expire, so its span is arbitrary. The span only determines how often the lease is renewed.
     const SPAN: Duration = Duration::from_secs(60);
 
     /// Creates a lease that this process always holds.

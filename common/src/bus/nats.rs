@@ -1,4 +1,4 @@
-//! The log on NATS JetStream. The only part of Tickwell that uses async-nats.
+//! The log on NATS JetStream. In the product, only this module uses async-nats.
 //!
 //! In reading order:
 //!
@@ -171,8 +171,8 @@ impl NatsError {
 }
 
 impl Nats {
-    /// Connects, and reconnects for as long as the returned value exists. While no server can be reached, this waits
-    /// and logs that once. To cancel it, drop the future.
+    /// Connects, and reconnects for as long as the returned value exists. While no server can be reached, this function
+    /// waits, and logs one warning. To cancel it, drop its future.
     pub async fn connect(config: &BusConfig, role: Role, metrics: &Metrics) -> Result<Self, NatsError> {
         let subjects = Subjects::new(&config.subject_prefix).map_err(BusConfigError::from)?;
         let url = redacted(&config.url);
@@ -201,7 +201,8 @@ impl Nats {
         self.client.connection_state() == State::Connected
     }
 
-    /// The error for a failed request. If the server has just denied a permission, that is the reason, not `error`.
+    /// The error for a failed request. If the server has just denied a permission, the denial is the reason, not
+    /// `error`.
     fn request_error(&self, error: impl Into<Source>) -> ReadError {
         match self.events.denial() {
             Some(refusal) => ReadError::Refused(refusal),
@@ -307,7 +308,8 @@ fn entry(sequence: u64, headers: Option<&HeaderMap>, payload: Bytes) -> Entry {
 
 fn describe_key(file: &str) -> String {
     match file {
-        "" => "a connection without a key: set this to the key file of the process's role".to_owned(),
+        "" => "a connection without a key: set bus.credentials_file to the key file of the process's role"
+            .to_owned(),
         file => format!(
             "the key in {file}: check that it is the key of the process's role, and that the server's keys.conf has \
              its public key"

@@ -44,8 +44,8 @@ crate::words! {
         Disagreement = "disagreement",
         /// No poller was running.
         NoLeader = "no_leader",
-        /// The poller was running but missed slots, because it was paused, or because the log was unavailable for longer than
-        /// its queue can hold.
+        /// The poller was running but missed slots, because it was paused, or because the log was unavailable for so
+        /// long that the poller's queue was full.
         Missed = "missed",
         /// The log has lost the acknowledged records of these slots, or was continued without them. The poller that
         /// notices this writes the gap. If no poller did, readers add the gap to their own data.

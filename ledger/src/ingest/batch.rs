@@ -21,8 +21,8 @@ const WORTH_A_THREAD: usize = 128;
 const MAX_THREADS: usize = 4;
 
 impl Ingest {
-    /// Processes one batch. If it does not continue what the store holds, checks with the log whether the store is still
-    /// a copy of it.
+    /// Processes one batch. If it does not continue what the store holds, checks with the log whether the store is
+    /// still a copy of that log.
     pub(super) async fn process(
         self,
         batch: Batch,

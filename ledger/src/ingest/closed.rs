@@ -87,7 +87,7 @@ impl Ingest {
 /// Why the store is closed, and when to try to open it again.
 pub(super) struct Closed {
     pub(super) reason: String,
-    /// `None` once it has been reopened and is catching up with what was served from memory.
+    /// `None` once the store has been reopened and is catching up with what was served from memory.
     pub(super) retry: Option<Instant>,
 }
 

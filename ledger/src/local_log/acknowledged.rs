@@ -1,8 +1,8 @@
 //! The newest acknowledged sequence, kept in a file beside the store.
 //!
-//! When sled opens, it silently drops what it cannot read at the end of its log. For the copy of a NATS log that does
-//! not matter, because those records are read from the log again. Here the store is the log, so lost records must be
-//! reported and their sequences must not be used again. The file has one line, which is overwritten in place after
+//! When sled opens, it silently drops what it cannot read at the end of its own files. For the copy of a NATS log that
+//! does not matter, because those records are read from the log again. Here the store is the log, so lost records must
+//! be reported and their sequences must not be used again. The file has one line, which is overwritten in place after
 //! every acknowledgement. Like the store, it survives a crash of this process, but not necessarily a power failure.
 
 use std::{
@@ -23,7 +23,7 @@ pub(super) struct Acknowledged {
 }
 
 impl Acknowledged {
-    /// Opens the file beside a store. Also returns the sequence in it, if it belongs to this log.
+    /// Opens the file beside a store. Also returns the sequence in the file, if it was written for the store's log.
     pub(super) fn open(store: &Store) -> (Self, Option<Sequence>) {
         let path = store.path().with_file_name(ACKNOWLEDGED);
         let identity = store.identity().clone();

@@ -25,16 +25,16 @@ pub struct Amount(Decimal);
 /// Why a text is not an amount.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum AmountError {
-    /// It is not made of digits with an optional decimal point.
+    /// The text is not made of digits with an optional decimal point.
     #[error("not a plain decimal number like 1.5")]
     NotDecimal,
-    /// It is zero.
+    /// The amount is zero.
     #[error("an amount must be above zero")]
     NotPositive,
-    /// It is too large.
+    /// The amount is too large.
     #[error("an amount must be below 1000000000000000")]
     TooLarge,
-    /// It has too many digits.
+    /// The amount has too many digits.
     #[error("an amount must have at most {} decimal places and 28 digits in all", Amount::MAX_DECIMALS)]
     TooPrecise,
 }

@@ -41,7 +41,8 @@ pub enum BackupError {
     /// The store cannot be read.
     #[error(transparent)]
     Store(#[from] StoreError),
-    /// There is not enough space beside the store, or it cannot be written to.
+    /// The temporary file cannot be written to the directory that contains the store, for example because there is not
+    /// enough space.
     #[error(
         "cannot write the backup's temporary file beside the store; it needs as much free space as the store uses"
     )]

@@ -5,11 +5,11 @@
 //!
 //! | part | meaning |
 //! |---|---|
-//! | control, one byte | decimal places (low four bits); whether it is in the next slot; whether it has the same epoch |
-//! | distance in slots | from the tick before; only if the tick is not in the next slot |
+//! | control, one byte | decimal places (low four bits); flags: right after the tick before, same epoch as before |
+//! | distance in slots | from the tick before; only if it is not one slot |
 //! | distance in sequences | from the tick before |
-//! | difference of the epochs | only if the epoch is not the same |
-//! | difference of the mantissas | both are scaled to this tick's decimal places |
+//! | difference of the epochs | from the tick before; only if the epochs differ |
+//! | difference of the mantissas | from the tick before, whose mantissa is scaled to this tick's decimal places |
 //!
 //! Numbers are varints of seven bits a byte. Signed ones are zigzag-encoded, so that small ones stay short.
 

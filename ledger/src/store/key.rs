@@ -104,7 +104,8 @@ pub(super) fn oldest_value(hole: Option<Sequence>, first: Timestamp) -> Vec<u8> 
     [sequence(hole.unwrap_or_default()), instant(first)].concat()
 }
 
-/// The sequence in such a value, if it has one. Once the oldest slots have been removed, the value is only an instant.
+/// The sequence in a value of [`oldest_value`], if the value has one. Once the oldest slots have been removed, the
+/// value is only an instant.
 pub(super) fn read_hole_before(value: &[u8]) -> Option<Sequence> {
     let (hole, _first) = value.split_first_chunk::<8>().filter(|(_, rest)| rest.len() == 8)?;
     Some(Sequence(u64::from_be_bytes(*hole)))

@@ -32,7 +32,7 @@ pub(super) const DATA_FILE: &str = "db";
 pub(crate) const ACKNOWLEDGED: &str = "acknowledged";
 
 /// The prefix of every in-process log's identity. JetStream's identities are hexadecimal, so they never start with
-/// it.
+/// this prefix.
 const LOCAL: &str = "local";
 
 impl Store {
@@ -199,7 +199,7 @@ fn open(path: &Path) -> Result<Result<Found, StoreError>, OpenError> {
 }
 
 fn open_readable(path: &Path) -> Result<Found, StoreError> {
-    // sled panics on some kinds of damage while it opens. That is treated like any other unreadable store.
+    // sled panics on some kinds of damage while it opens. A panic is treated like any other unreadable store.
     let opened =
         std::panic::catch_unwind(|| sled::Config::new().path(path).cache_capacity(CACHE_BYTES).open());
     let database = opened.map_err(|_panic| StoreError::Damaged("sled cannot open it"))??;

@@ -172,7 +172,8 @@ impl Store {
             Body::Lead(_) => Fate::Expired,
             _ if record.covers_up_to() >= Some(cutoff) => Fate::WithinRetention,
             _ if [state.tick, state.tick_or_gap].contains(sequence) => Fate::StillNewest,
-            // By now, no snapshot within retention has it as the newest record, so its quotes are not served any more.
+            // In every snapshot within retention, the pair already has a newer tick or gap in its place, so the quotes
+            // of this record are not served any more.
             body if self.successor(record.pair, body)? < cutoff => Fate::Expired,
             _ => Fate::StillNewest,
         })
@@ -198,12 +199,12 @@ impl Store {
 /// What happens to a whole record.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Fate {
-    /// It is past retention and can be removed.
+    /// The record is past retention and can be removed.
     Expired,
-    /// It is past retention, but is or was a pair's newest record: the newest price is served with its quotes,
+    /// The record is past retention, but is or was a pair's newest record: the newest price is served with its quotes,
     /// however old it is, for past sequences too.
     StillNewest,
-    /// It is within retention.
+    /// The record is within retention.
     WithinRetention,
 }
 

@@ -63,8 +63,8 @@ impl Writer {
         batch: &mut sled::Batch,
     ) -> Result<(), StoreError> {
         let is_old = |record: &Record| record.covers_up_to().is_some_and(|covered| covered < whole_from);
-        // Each pair's newest tick and newest gap of these are stored whole. They may remain the pair's newest ones for
-        // long, and the newest price is served with its quotes.
+        // Of the records before `whole_from`, each pair's newest tick and newest gap are stored whole. They may remain
+        // the pair's newest ones for long, and the newest price is served with its quotes.
         let mut newest: BTreeMap<(Pair, bool), Sequence> = BTreeMap::new();
         for Stored { sequence, record } in records.iter().filter(|stored| is_old(&stored.record)) {
             if !matches!(record.body, Body::Lead(_)) {

@@ -35,7 +35,7 @@ export default async function ({ browser, url, behind }) {
     await until(`that it is ${what}`, () => other.text("#banner"), (words) => words.startsWith(says));
     assert(await other.page.locator("#banner").isVisible());
     await until("a price beside it", () => other.card("BTC-USD"), ({ price }) => /\d/.test(price));
-    // At this speed, the pod may refuse a request for one of the tables with 503.
+    // The replay runs as fast as possible, so the pod may refuse a request for one of the tables with 503.
     await other.goodbye(ANSWERED);
   }
 

@@ -18,7 +18,7 @@ use crate::bus::Metrics;
 /// a denied request fails only when it times out, and a rejected connection is retried first.
 const DENIAL_EXPLAINS: Duration = REQUEST_TIMEOUT.saturating_mul(2).saturating_add(MAX_RECONNECT_PAUSE);
 
-/// The same denial is not logged again within this time.
+/// A denial with the same reason as the previous one is not logged again within this time.
 const REPEAT_PAUSE: Duration = Duration::from_secs(60);
 
 /// The events of one connection. Clones share their state.

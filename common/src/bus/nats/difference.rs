@@ -1,7 +1,7 @@
 //! Compares the options of a stream with its definition.
 //!
-//! Both are compared as JSON, in the form that the server uses. This also finds options that are set on the server but not
-//! mentioned in the definition.
+//! Both are compared as JSON, in the form that the server uses. So options that are set on the server but not mentioned
+//! in the definition are found too.
 
 use std::{fmt, time::Duration};
 
@@ -107,8 +107,8 @@ fn options(config: &Config) -> serde_json::Result<Map<String, Value>> {
 }
 
 /// Whether the stream has more than the definition requires, which is not a difference: more replicas, a longer
-/// duplicate window (the server allows at most `max_age`), or a larger size limit for more pairs. No size limit at all
-/// is a difference, because the log could fill the disk.
+/// duplicate window (the server allows at most `max_age`), or a larger size limit for more pairs. A missing size limit
+/// is a difference, however, because the log could fill the disk.
 fn is_more(difference: &Difference, wanted: &Map<String, Value>) -> bool {
     let bound = match difference.option.as_str() {
         "num_replicas" => i64::MAX,

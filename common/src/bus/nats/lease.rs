@@ -81,7 +81,7 @@ impl NatsLease {
                 bucket = name,
                 ?found,
                 %wanted,
-                "the max_age of the lease bucket differs from bus.lease; using that max_age"
+                "the max_age of the lease bucket differs from bus.lease; using the bucket's max_age"
             );
         }
         let definition = with_max_age(definition, found);
@@ -116,7 +116,8 @@ impl NatsLease {
                 Claim::Taken(by) => from = by.or(from),
             }
             let entry = self.bucket.entry(KEY).await.map_err(|error| self.request_error(error))?;
-            // This fails if the holder renews the lease in between, or if a replica returned an outdated revision.
+            // The update fails if the holder renews the lease in between, or if a replica returned an outdated
+            // revision.
             if let Some(entry) = entry
                 && let Some(revision) = self.update(entry.revision).await?
             {
@@ -247,7 +248,8 @@ pub(super) fn definition(nats: &Nats, span: Span, num_replicas: usize) -> Result
     Ok(with_max_age(Config { name, subjects, num_replicas, ..definition }, span.duration()))
 }
 
-/// Sets `max_age`. Shortens the duplicate window to that if necessary, because the server does not allow a longer one.
+/// Sets `max_age`. Shortens the duplicate window to `max_age` if necessary, because the server does not allow a longer
+/// window.
 fn with_max_age(definition: Config, max_age: Duration) -> Config {
     Config { max_age, duplicate_window: max_age.min(definition.duplicate_window), ..definition }
 }

@@ -94,7 +94,7 @@ pub enum MaintenanceError {
         stream: String,
         /// How many messages it has.
         messages: u64,
-        /// The sequence of the newest one.
+        /// The sequence of the newest message.
         last: u64,
     },
     /// The lease could not be taken.
@@ -141,7 +141,7 @@ impl std::fmt::Display for Contents {
 }
 
 impl MaintenanceError {
-    /// Whether the same request may succeed a moment later.
+    /// Whether the request may succeed if it is repeated a moment later.
     pub(super) fn is_temporary(&self) -> bool {
         match self {
             Self::Log(ReadError::Unavailable(_)) | Self::NoResponders(_) => true,

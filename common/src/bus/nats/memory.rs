@@ -3,9 +3,9 @@
 //! A record *covers* the slot of its tick, or all slots of its gap. A pair is covered up to its newest such slot.
 //!
 //! JetStream guarantees that acknowledged records stay. It breaks this guarantee if a majority of the servers lose data,
-//! for example because their volumes were rolled back or damaged. The new leader then responds that there is no such
-//! record, and every retry gets the same response. So this process remembers every position that it has published, read or
-//! seen as the end of the log, and compares the leader's responses with that.
+//! for example because their volumes were rolled back or damaged. The new leader then responds that a lost record does
+//! not exist, and every retry gets the same response. So this process remembers every position that it has published,
+//! read or seen as the end of the log, and compares the leader's responses with those positions.
 //!
 //! A contradiction ends in one of two ways. Either the records reappear, because a server that has them becomes the
 //! leader. Or every server has been up to date with the leader for a while and none of them has the records; then they are
@@ -181,7 +181,7 @@ impl Memory {
         }
     }
 
-    /// Calls [`Self::forget`] if this is another log.
+    /// Calls [`Self::forget`] if `log` is not the log that this memory is about.
     fn switch_to(&mut self, log: &LogIdentity) {
         if self.log.as_ref() != Some(log) {
             self.forget();
@@ -275,7 +275,7 @@ mod tests {
         let missing = judged(&mut memory, (20, 0), true);
         assert!(matches!(missing, Judgement::Missing(Sequence(10), _)), "{missing:?}");
         memory.restart_wait(pair("BTC-USD"));
-        assert!(is_in_doubt(&judged(&mut memory, (20, 0), true)), "a server turned out to have it");
+        assert!(is_in_doubt(&judged(&mut memory, (20, 0), true)), "a server turned out to have the record");
         memory.accept_loss(Sequence(20));
         assert_eq!(
             judged(&mut memory, (20, 0), true),

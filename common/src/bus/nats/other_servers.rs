@@ -13,8 +13,8 @@ use futures::future::join_all;
 use super::Nats;
 use crate::{bus::ReadError, domain::Sequence};
 
-/// How often a request is sent. NATS picks a random server each time. So the probability that a certain one of three
-/// servers never gets the request is (2/3)^16, which is 0.2 %.
+/// How many times a request is sent. NATS picks a random server each time. So the probability that a certain one of
+/// three servers never gets the request is (2/3)^16, which is 0.2 %.
 const REQUESTS: usize = 16;
 
 /// A message to look for.
@@ -41,8 +41,8 @@ impl Nats {
         Ok(self.ask_any_server(info, Wanted::At(sequence), differs).await?.is_some())
     }
 
-    /// Requests a message so often that every server has very likely responded. Returns the first response for which
-    /// `is_wanted` is true, if there is one.
+    /// Requests a message so many times that every server has very likely responded. Returns the first response for
+    /// which `is_wanted` is true, if there is one.
     pub(super) async fn ask_any_server(
         &self,
         info: &Info,

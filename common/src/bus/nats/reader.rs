@@ -57,7 +57,7 @@ pub struct NatsReader {
     /// Whether a message has arrived since the last check.
     received: bool,
     /// Whether a batch was returned since the last error. If not, the reader returns an empty batch once it has caught
-    /// up, to report that.
+    /// up, so that the caller learns that it has caught up.
     reported: bool,
     /// Whether a message differs from the one seen earlier at the same position. Then the leader's copy must be
     /// checked.
@@ -152,7 +152,7 @@ impl NatsReader {
                     let mut batch = self.collect(message);
                     if std::mem::take(&mut self.position.has_skipped) {
                         // Messages are missing. The first position of the log shows whether they have expired or were
-                        // lost, so read it. If that fails, the next check reports the error.
+                        // lost, so read it. If reading it fails, the next check reports the error.
                         let _ = self.position.check().await;
                         batch.first = self.position.first;
                     }

@@ -26,9 +26,9 @@ pub(super) struct Replicas {
     pub(super) current: usize,
     /// The servers that are down or do not have a complete copy.
     pub(super) behind: Vec<String>,
-    /// Whether the responding server is the leader and has recently heard from a majority. If not, it may be a former
-    /// leader that is cut off from the others and does not know the new leader. Such a server keeps responding for up
-    /// to 20 s.
+    /// Whether the responding server is the leader and has recently heard from a majority. If not, the server may be
+    /// a former leader that is cut off from the others and does not know the new leader. A former leader keeps
+    /// responding for up to 20 s.
     pub(super) is_led: bool,
 }
 

@@ -55,7 +55,7 @@ pub enum Found {
     Log {
         /// How many messages it had.
         messages: u64,
-        /// The sequence of the newest one.
+        /// The sequence of the newest message.
         last: u64,
     },
 }
@@ -77,7 +77,7 @@ pub struct Restore {
     found: Found,
     /// The subject to which the pieces are sent; empty before [`Restore::begin`].
     target: String,
-    /// Whether [`Restore::begin`] was called, so that the server may have a part of the stream.
+    /// Whether [`Restore::begin`] was called. If so, the server may have a part of the stream.
     has_begun: bool,
 }
 
@@ -275,7 +275,8 @@ impl Restore {
         self.lease.release().await;
     }
 
-    /// Deletes the partial stream and releases the lease. If this fails, the next restore deletes the partial stream.
+    /// Deletes the partial stream and releases the lease. If the deletion fails, the next restore deletes the
+    /// partial stream.
     pub async fn discard(self) -> Result<(), MaintenanceError> {
         let removed = match self.nats.existing_stream().await {
             Ok(Found::Remnant | Found::Nothing) if self.has_begun => self.nats.delete_stream().await,

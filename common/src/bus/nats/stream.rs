@@ -71,8 +71,7 @@ impl Nats {
     }
 
     /// Returns a stream, and creates it if it does not exist. If a lease is given, takes that lease while it creates
-    /// the stream. While JetStream does not respond or denies permission, waits and logs which command creates the
-    /// stream.
+    /// the stream. While JetStream does not respond or denies permission, logs a warning and waits.
     pub(super) async fn ensure(&self, wanted: &Config, lease: Option<&NatsLease>) -> Stream {
         let attempt = || self.try_ensure(wanted, lease);
         retry_until_success(0, attempt, |obstacle| log_obstacle(&wanted.name, obstacle)).await

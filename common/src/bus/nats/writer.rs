@@ -157,7 +157,7 @@ impl NatsWriter {
         Ok(Newest::new(sequence, record))
     }
 
-    /// Compares what the leader returned for a pair with everything that this process knows about it.
+    /// Compares what the leader returned for a pair with everything that this process knows about the pair.
     async fn checked(
         &self,
         pair: Pair,
@@ -172,8 +172,8 @@ impl NatsWriter {
             return Err(ReadError::InDoubt(reason + &describe_behind(&replicas)));
         }
         let after_end = Sequence(info.state.last_sequence).next();
-        // If any server has a message after the leader's last one, the leader has lost records. This works even if this
-        // process has just started and knows nothing about the lost records.
+        // If any server has a message after the leader's last one, the leader has lost records. This check works even
+        // if this process has just started and knows nothing about the lost records.
         let has_more = self.nats.is_held_elsewhere(after_end, info).await?;
         if has_more {
             self.memory().saw_end(&log, after_end);

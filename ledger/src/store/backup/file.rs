@@ -38,7 +38,7 @@ pub struct Header {
     pub log: String,
     /// The newest sequence of the log that the backup contains.
     pub sequence: u64,
-    /// The store format of its rows.
+    /// The store format of the backup's rows.
     pub format: String,
 }
 
@@ -56,19 +56,19 @@ pub struct Summary {
 /// Why a file is not a valid backup.
 #[derive(Debug, thiserror::Error)]
 pub enum ReadBackupError {
-    /// It is some other file.
+    /// The file is not a Tickwell backup.
     #[error("this is not a Tickwell backup")]
     Foreign,
-    /// It has the layout of a newer version.
+    /// The backup has the layout of a newer version.
     #[error("a newer version of Tickwell made this backup; restore it with that version")]
     TooNew,
-    /// It ends too early.
+    /// The backup ends too early.
     #[error("the backup is incomplete; make another one or use an older one")]
     CutOff,
-    /// Its content has changed since it was written.
+    /// The backup's content has changed since it was written.
     #[error("the backup is damaged ({0}); make another one or use an older one")]
     Damaged(&'static str),
-    /// It cannot be read.
+    /// The file cannot be read.
     #[error("cannot read the backup")]
     Io(#[source] io::Error),
 }
@@ -222,7 +222,7 @@ impl<R: BufRead> Reader<R> {
     }
 }
 
-/// Reads a line with its line break, or as much of it as there is. Fails with `Foreign` if it is not text.
+/// Reads a line with its line break, or as much of it as there is. Fails with `Foreign` if the line is not text.
 fn line(read: &mut impl BufRead) -> Result<String, ReadBackupError> {
     let mut bytes = Vec::new();
     Read::take(read, MAX_LINE_BYTES).read_until(b'\n', &mut bytes)?;

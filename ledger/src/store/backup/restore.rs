@@ -120,7 +120,7 @@ impl TemporaryDirectory {
 
 impl Drop for TemporaryDirectory {
     fn drop(&mut self) {
-        // If this fails, the next restore removes it.
+        // If the removal fails, the next restore removes the directory.
         let _ = self.clear();
     }
 }

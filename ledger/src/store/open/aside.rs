@@ -17,9 +17,9 @@ const KEPT_ASIDE: usize = 3;
 const SNAPSHOT: &str = "snap.";
 
 impl Store {
-    /// Moves the store in a directory out of the way, even if it can be opened: its log is gone, or the store turned
-    /// out to be damaged. sled closes its file shortly after the last handle is dropped. Until then, this fails with
-    /// [`OpenError::InUse`].
+    /// Moves the store in a directory out of the way, even if the store can be opened. Callers do this if the store's
+    /// log no longer exists, or if the store turned out to be damaged. sled closes its file shortly after the last
+    /// handle is dropped. Until then, this fails with [`OpenError::InUse`].
     pub fn set_aside(folder: &Path, now: Timestamp) -> Result<(), OpenError> {
         let path = create_folder(folder)?;
         let error = |source| OpenError::Folder { path: path.display().to_string(), source };

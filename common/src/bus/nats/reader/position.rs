@@ -24,11 +24,12 @@ pub(super) struct Position {
     pub(super) nats: Nats,
     pub(super) identity: LogIdentity,
     pub(super) cursor: Sequence,
-    /// The oldest message of the stream at the last check.
+    /// The position of the stream's oldest message at the last check.
     pub(super) first: Sequence,
-    /// Whether messages are missing before the newest one, so that `first` must be updated.
+    /// Whether messages are missing before the newest one. If so, `first` must be updated.
     pub(super) has_skipped: bool,
-    /// The newest message that the reader has seen. If the log has a different one at its position, it is another log.
+    /// The newest message that the reader has seen. If the stream has a different message at that position, the stream
+    /// is another log.
     pub(super) newest: Option<Entry>,
     /// The stream's options at the last check.
     pub(super) settings: Option<Config>,
@@ -113,7 +114,7 @@ impl Position {
     /// Moves the cursor to a message and adds it to the batch.
     pub(super) fn advance(&mut self, entry: Entry, batch: &mut Batch) {
         if entry.sequence > self.cursor.next() {
-            // The code that processes the batch detects the missing messages by their sequences.
+            // The code that processes the batch detects the missing messages from the jump in the sequences.
             let (from, before) = (self.cursor.next().0, entry.sequence.0);
             tracing::warn!(
                 event = "messages_missing",
@@ -163,7 +164,9 @@ impl Position {
             held => held,
         };
         match held {
-            Ok(true) => ReadError::InDoubt(format!("{reason}, and the servers disagree about that")),
+            Ok(true) => ReadError::InDoubt(format!(
+                "{reason}, but another server has messages that the leader does not have"
+            )),
             Ok(false) => ReadError::Replaced(format!("{reason}, so the log has lost records")),
             Err(error) => error,
         }
