@@ -59,7 +59,7 @@ fn opening_for_reading_creates_nothing() {
 }
 
 /// Formats before and after the one that is written.
-const OTHER_FORMATS: [&str; 3] = ["1", "2", "4"];
+const OTHER_FORMATS: [&str; 4] = ["1", "2", "3", "5"];
 
 /// Commits one record and changes the format, so that the store looks as if another version had written it.
 fn written_in(format: &str, store: Store) {
