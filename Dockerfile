@@ -7,8 +7,8 @@ ARG RUNTIME=gcr.io/distroless/cc-debian12:nonroot
 FROM ${RUST} AS build
 WORKDIR /build
 
-# Build the dependencies in their own layer, with empty sources for our own crates, so that they are rebuilt only when a
-# manifest changes.
+# Build the dependencies in their own layer, with empty sources for our own crates. So the dependencies are rebuilt only
+# when a manifest changes.
 COPY Cargo.toml Cargo.lock ./
 COPY common/Cargo.toml common/
 COPY poller/Cargo.toml poller/
@@ -23,7 +23,8 @@ RUN mkdir common/src poller/src ledger/src api/src testkit/src cli/src \
 
 COPY . .
 ARG COMMIT
-# COPY keeps modification times. Without new ones, cargo would consider the empty sources up to date.
+# COPY keeps the modification times of our sources, which may be older than the build of the empty ones. Without touch,
+# cargo would not build them again.
 RUN touch common/src/lib.rs poller/src/lib.rs ledger/src/lib.rs api/src/lib.rs cli/src/main.rs \
     && TICKWELL_COMMIT="${COMMIT}" cargo build --release --locked --package tickwell \
     && mkdir /data
@@ -38,7 +39,7 @@ LABEL org.opencontainers.image.title="tickwell" \
     org.opencontainers.image.revision="${COMMIT}"
 COPY --from=build /build/target/release/tickwell /usr/local/bin/tickwell
 COPY container/tickwell.toml /etc/tickwell/tickwell.toml
-# An unprivileged user that owns only the store.
+# The image runs as an unprivileged user, which owns nothing but the directory of the store.
 COPY --from=build --chown=65532:65532 /data /data
 ENV TICKWELL_CONFIG=/etc/tickwell/tickwell.toml
 USER 65532:65532

@@ -11,22 +11,22 @@ image := env("TICKWELL_IMAGE", "tickwell")
 default:
     @just --list --unsorted
 
-# Everything in one process: poller, log and API
+# Run poller, log and API in one process
 [group('run')]
 run *arguments:
     cargo run -- {{ arguments }}
 
-# Everything in one process with a simulated market; works offline
+# Run everything in one process with a simulated market; works offline
 [group('run')]
 demo:
     cargo run -- run --demo
 
-# Live prices in a terminal, from a running pod
+# Show the live prices of a running pod in the terminal
 [group('run')]
 watch +pairs="BTC-USD ETH-USD":
     cargo run --quiet -- watch {{ pairs }}
 
-# A fake upstream for developing offline; MARKET is walk (random prices), recorded or script
+# Run a fake upstream for developing offline; MARKET is walk (random prices), recorded or script
 [group('run')]
 fake-upstream market="walk" *arguments:
     cargo run -p testkit --bin fake-upstream -- --market {{ market }} {{ arguments }}
@@ -38,20 +38,21 @@ lab *arguments:
     cargo run --quiet -p testkit --bin fault-lab -- \
         --binary "${CARGO_TARGET_DIR:-target}/debug/tickwell" {{ arguments }}
 
-# A NATS server with JetStream on 127.0.0.1:4222; its data is in .tools/nats
+# Run a NATS server with JetStream on 127.0.0.1:4222; its data is in .tools/nats
 [group('run')]
 nats:
     scripts/tools
-    # The log may grow to 16 GiB. Without this setting, a server refuses such a stream if the disk has less free space.
+    # The log may grow to 16 GiB. Without max_file_store, a server whose disk has less free space refuses to create the
+    # stream.
     echo 'jetstream { max_file_store: 34GiB, store_dir: .tools/nats }' >.tools/nats.conf
     .tools/venv/bin/nats-server --config .tools/nats.conf --addr 127.0.0.1
 
-# A poller that uses the server of `just nats`
+# Run a poller that uses the server of `just nats`
 [group('run')]
 poller:
     TICKWELL__BUS__URL=nats://127.0.0.1:4222 cargo run -- poller
 
-# An API pod that uses the server of `just nats`
+# Run an API pod that uses the server of `just nats`
 [group('run')]
 api listen="127.0.0.1:8080" store="./data/pod":
     TICKWELL__BUS__URL=nats://127.0.0.1:4222 TICKWELL__API__LISTEN={{ listen }} \
@@ -68,17 +69,17 @@ subscribe subject="ticks.>":
 test *arguments:
     ./scripts/test {{ arguments }}
 
-# Fuzz the parsers, the record codec and the aggregator: [TARGET…] [--runs N]
+# Fuzz the parsers, the record codec and the aggregator, or only the given targets; arguments: [TARGET…] [--runs N]
 [group('check')]
 fuzz *arguments:
     ./scripts/fuzz {{ arguments }}
 
-# Test a demo with valid and invalid requests generated from the OpenAPI document: [--max-examples N] [--seed S]
+# Test a demo with valid and invalid requests made from the OpenAPI document; arguments: [--max-examples N] [--seed S]
 [group('check')]
 schemathesis *arguments:
     ./scripts/schemathesis {{ arguments }}
 
-# Kill, pause and damage a feed at random for MINUTES, reproducibly by SEED: [--cluster] [--pods N] [--without KIND,…]
+# Kill, pause and damage a feed at random; the same SEED repeats a run; options: [--cluster] [--pods N] [--without KIND,…]
 [group('check')]
 grind minutes="1" seed="1" *arguments:
     scripts/tools
@@ -130,7 +131,7 @@ up:
 down *arguments:
     {{ compose }} down {{ arguments }}
 
-# Follow the logs of the services in compose.yaml: [SERVICE…]
+# Follow the logs of all services in compose.yaml, or only of the SERVICES given
 [group('containers')]
 compose-logs *services:
     {{ compose }} logs --follow --tail 100 {{ services }}
@@ -139,15 +140,15 @@ compose-logs *services:
 keys:
     mkdir -p -m 0700 secrets
     {{ compose }} run --rm --user "$(id -u):$(id -g)" keys
-    # Only the owner can enter the directory. The files are readable because the containers run as another user.
+    # The containers run as another user, so every user may read the files. But only the owner can enter the directory.
     chmod 0644 secrets/*
 
-# Back up the log from NATS (bus.url) into a new directory: DIR, or --keep N DIR; needs the maintenance key
+# Back up the log on NATS (bus.url) into a new directory; needs the maintenance key; arguments: DIR, or --keep N DIR
 [group('operate')]
 log-backup *arguments:
     cargo run --quiet -- log backup {{ arguments }}
 
-# Restore a backup of the log into NATS (bus.url): DIR [--replace] [--replicas N]; needs the maintenance key
+# Restore a backup of the log into NATS (bus.url); needs the maintenance key; arguments: DIR [--replace] [--replicas N]
 [group('operate')]
 log-restore *arguments:
     cargo run --quiet -- log restore {{ arguments }}
@@ -157,10 +158,10 @@ log-restore *arguments:
 backup file url="http://127.0.0.1:9090":
     cargo run --quiet -- backup --from {{ quote(url) }} --output {{ quote(file) }}
 
-# The installed binary. The recipes that operate a cluster use it, so that they build nothing
+# The recipes that operate a cluster use this installed binary, so that they build nothing
 tickwell := env("TICKWELL_BINARY", "tickwell")
 
-# Programs that scripts/tools installed, used if the system has none
+# If the system lacks a program, use the one that scripts/tools installed
 export PATH := env("PATH") + ":" + justfile_directory() / ".tools/venv/bin"
 
 # Print the manifests of an overlay: dev, production, or a directory of your own
@@ -168,10 +169,10 @@ export PATH := env("PATH") + ":" + justfile_directory() / ".tools/venv/bin"
 k8s-render overlay="production":
     kubectl kustomize "$(scripts/k8s-overlay {{ quote(overlay) }})"
 
-# Copy the keys that `tickwell log keys DIR` created to the cluster, before the first k8s-apply and after changes: DIR [maintenance]
+# Copy the keys in DIR to the cluster, before the first k8s-apply and after changes; arguments: DIR [maintenance]
 [group('kubernetes')]
 k8s-keys dir *roles:
-    # If a key is missing, nothing is applied.
+    # If a key is missing, scripts/k8s-keys fails, and nothing is applied.
     made="$(scripts/k8s-keys {{ quote(dir) }} {{ roles }})" && kubectl apply --filename k8s/base/namespace.yaml && \
         kubectl apply --server-side --force-conflicts --filename - <<<"$made"
 
@@ -180,7 +181,7 @@ k8s-keys dir *roles:
 k8s-apply overlay="production":
     scripts/k8s-apply "$(scripts/k8s-overlay {{ quote(overlay) }})"
 
-# Show the state of all objects, and the latest events
+# Show the state of all Kubernetes objects of Tickwell, and the latest events
 [group('kubernetes')]
 k8s-status:
     kubectl --namespace tickwell get statefulsets,deployments,jobs,pods,horizontalpodautoscalers,poddisruptionbudgets,persistentvolumeclaims,ingresses
@@ -198,7 +199,7 @@ scale minimum maximum=minimum:
     kubectl --namespace tickwell patch horizontalpodautoscaler tickwell-api \
         --patch '{"spec": {"minReplicas": {{ minimum }}, "maxReplicas": {{ maximum }}}}'
 
-# Print the metrics of a component (api, poller, nats) or of one pod (pod/tickwell-api-0), with pod names
+# Print the metrics of a component (api, poller, nats) or of one pod (pod/tickwell-api-0), with the pod's name in each line
 [group('kubernetes')]
 metrics who="api":
     scripts/k8s-metrics {{ quote(who) }}
@@ -223,12 +224,12 @@ k8s-backup file pod="tickwell-api-0":
 k8s-log-backup:
     scripts/k8s-log-job backup --keep 7 /backups
 
-# Restore a backup from that volume: NAME [--replace]; with an empty name, list the backups
+# Restore the backup NAME from the volume of log-backup: NAME [--replace]; if NAME is '', list the backups
 [group('kubernetes')]
 k8s-log-restore name *arguments:
     scripts/k8s-log-job restore /backups/{{ name }} {{ arguments }}
 
-# Make the NATS servers reload keys.conf, about 90 s after k8s-keys; connections with unchanged keys stay open
+# Make the NATS servers reload keys.conf (wait 90 s after k8s-keys); connections with unchanged keys stay open
 [group('kubernetes')]
 k8s-reload:
     for pod in $(kubectl --namespace tickwell get pods --output name --selector app.kubernetes.io/component=nats); do \

@@ -1,6 +1,5 @@
-// Compares the page with uPlot. Both draw the same day of two pairs while ticks arrive:
+// Compares the page with uPlot: both draw the same day of two pairs while ticks arrive. scripts/bench runs this script:
 //   node page.mjs BINARY [--redraws N] [--rounds N]
-// scripts/bench starts it.
 
 import { execFileSync } from "node:child_process";
 import { mkdtempSync, readFileSync, rmSync } from "node:fs";
@@ -15,9 +14,9 @@ import { at, median, write } from "./page/report.mjs";
 import { follow, look, open } from "./page/visit.mjs";
 
 const SIZES = [{ width: 1440, height: 1000 }, { width: 360, height: 780 }];
-/** A frame that comes later than this after the last one is late: at least one frame between them was missed. */
+/** A frame is late if it comes more than this long after the previous one: at least one frame was then skipped. */
 const LATE_MILLIS = (1_000 / 60) * 1.5;
-/** How often each page is opened in a round. */
+/** How many times a page is opened in each round. */
 const OPENINGS = 3;
 
 const here = (path) => fileURLToPath(new URL(path, import.meta.url));
@@ -39,7 +38,7 @@ async function serve() {
   return { url: `http://127.0.0.1:${server.address().port}`, close: () => server.close() };
 }
 
-/** Measures all pages at one size, in turns. Every second round runs in the opposite order. */
+/** Measures the pages at one size, one after the other. Every second round runs in the opposite order. */
 async function compare({ size, pod, peer, redraws, rounds }) {
   const page = `${pod.url}/#range=1d`;
   const { browser, colours, width, height } = await look({ url: page, size });

@@ -13,20 +13,21 @@ pub use access::{ClientKey, ClientKeyError, Network, NetworkError, WebOrigin, We
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct ApiConfig {
-    /// The address and port to listen on. Port 0 picks a free port and logs it.
+    /// The address and port to listen on. With port 0, the system picks a free port, which is logged.
     #[serde(with = "text")]
     pub listen: ListenAddress,
-    /// How many requests each client may send, such as `600/m` or `10/s`, or `off`.
+    /// How many requests each client may send per second, minute or hour, such as `10/s` or `600/m`. `off` removes the
+    /// limit.
     #[serde(with = "text")]
     pub rate_limit: RateLimit,
-    /// Origins of web pages that may read responses, exactly as browsers write them. If empty, only the pod's own
-    /// page may.
+    /// Origins of web pages that may read responses, exactly as browsers write them. If the list is empty, only the
+    /// pod's own page may read them.
     #[serde(with = "text::list")]
     pub cors_origins: Vec<WebOrigin>,
     /// Addresses or networks of proxies whose `X-Forwarded-For` or `Forwarded` header is trusted.
     #[serde(with = "text::list")]
     pub trusted_proxies: Vec<Network>,
-    /// API keys, each as name=SHA-256. A client must send one of them. If empty, no key is needed.
+    /// API keys, each as name=SHA-256. A client must send one of the keys. If the list is empty, no key is needed.
     #[serde(with = "text::list")]
     pub keys: Vec<ClientKey>,
 }
@@ -35,8 +36,8 @@ pub struct ApiConfig {
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct AdminConfig {
-    /// The address and port for metrics, health and backups of a pod's store. Empty turns it off. A pod also serves
-    /// metrics and health on `api.listen`; a poller serves them only here.
+    /// The address and port for metrics, health and backups of a pod's store. If the address is empty, there is no
+    /// admin listener. A pod also serves metrics and health on `api.listen`; a poller serves them only here.
     #[serde(with = "text")]
     pub listen: ListenAddress,
 }
@@ -55,7 +56,7 @@ pub enum RateLimit {
     },
 }
 
-/// Where to listen: a host name or address, a colon and a port. Empty if the listener is turned off.
+/// Where to listen: a host name or address, a colon and a port. The text is empty if the listener is turned off.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct ListenAddress(Option<String>);
 
@@ -93,11 +94,11 @@ impl std::fmt::Display for ListenAddress {
 
 /// The text is not a rate limit.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("`{0}` is not a rate limit; write requests per s, m or h, like 600/m, or off")]
+#[error("`{0}` is not a rate limit; write a number of requests per s, m or h, like 600/m, or `off`")]
 pub struct RateLimitError(String);
 
 impl RateLimit {
-    /// The number of requests allowed, and in how many seconds. `None` if there is no limit.
+    /// The number of requests that a client may send, and the period in seconds. `None` if there is no limit.
     pub fn quota(self) -> Option<(NonZeroU32, u32)> {
         let Self::Per { requests, unit } = self else { return None };
         let seconds = match unit {

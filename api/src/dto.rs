@@ -43,7 +43,7 @@ pub struct Pairs {
 pub struct PairItem {
     /// The pair.
     pub pair: PairText,
-    /// The newest slot, whether it has a tick or a gap.
+    /// The pair's newest slot, whether it has a tick or is part of a gap.
     pub slot: TimeText,
     /// The position of that slot's record in the log.
     pub sequence: u64,
@@ -58,8 +58,8 @@ pub struct PairItem {
 /// The newest prices.
 #[derive(Debug, Object, Serialize)]
 pub struct Prices {
-    /// One item for each pair that has a price, sorted by name. With `pairs`, one for each of them, in the order of
-    /// the request.
+    /// One item for each pair that has a price, sorted by name. With the parameter `pairs`, one item for each requested
+    /// pair, in the order of the request.
     pub items: Vec<PriceItem>,
 }
 
@@ -80,10 +80,11 @@ pub struct PriceItem {
     pub origin: String,
     /// The sources whose quotes the price was computed from.
     pub sources: Vec<String>,
-    /// The spread of those quotes: (max − min) / price.
+    /// The spread of the quotes that the price was computed from: (max − min) / price.
     pub spread: DerivedText,
-    /// The change over 24 hours as a ratio of the earlier price. Null if there is no tick within the three intervals
-    /// before that time.
+    /// The change over the 24 hours before `slot`, as a ratio of the earlier price. The earlier price is that of the
+    /// tick 24 hours before `slot` or, if there is none, of the last tick in the three intervals before that time. Null
+    /// if these intervals have no tick either.
     pub change_24h: Nullable<DerivedText>,
     /// Whether the price is too old to count as the current price.
     pub stale: bool,
@@ -96,7 +97,7 @@ pub struct PriceItem {
 pub struct Averages {
     /// The pair.
     pub pair: PairText,
-    /// The slot that every window ends with: the pair's newest.
+    /// The pair's newest slot. Every window ends with it.
     pub as_of: TimeText,
     /// The position of that slot's record in the log.
     pub sequence: u64,
@@ -115,10 +116,11 @@ pub struct WindowItem {
     pub to: TimeText,
     /// The mean of the ticks.
     pub mean: Nullable<DerivedText>,
-    /// The time-weighted mean. Each tick is weighted by the time until the next one if that is at most three
-    /// intervals, otherwise by one interval. The newest tick is weighted by one interval.
+    /// The time-weighted mean. Each tick is weighted by the time until the next tick, or by one interval if the next
+    /// tick is more than three intervals later. The last tick is weighted by one interval.
     pub twap: Nullable<DerivedText>,
-    /// The median price, or the midpoint of the middle two. Also null if the window has more than 100,000 ticks.
+    /// The median price: the middle price, or the mean of the two middle prices. Also null if the window has more than
+    /// 100,000 ticks.
     pub median: Nullable<DerivedText>,
     /// The exponential moving average with α = 2 / (`expected` + 1). It starts with the first tick and skips missing
     /// slots. Also null if the window has more than 100,000 ticks.
@@ -220,12 +222,12 @@ pub struct GapItem {
     /// Why there is no tick.
     pub cause: String,
     /// The gap's position in the log; `/v1/ticks/{sequence}` shows the record. Null if the log has no record of the
-    /// gap: its records had expired before this pod read them (`retention`), were lost (`log_lost`), or could not be
-    /// read (`unreadable`).
+    /// gap. Then `cause` says why: the records of these slots had expired before this pod read them (`retention`), were
+    /// lost (`log_lost`), or could not be read (`unreadable`).
     pub sequence: Nullable<u64>,
     /// The term of the poller that wrote the gap. Null if `sequence` is null.
     pub epoch: Nullable<u64>,
-    /// How many sources were asked. Null if none were.
+    /// How many sources were asked. Null if no source was asked.
     pub sources: Nullable<u32>,
 }
 
@@ -244,7 +246,7 @@ pub struct RecordItem {
     /// Only for a gap: its first slot.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub from: Option<TimeText>,
-    /// Only for a lead: the last slot that the log already covered for this pair.
+    /// Only for a lead: the last slot of this pair for which the log already had a tick or a gap.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub covered: Option<TimeText>,
     /// Only for a lead: the poller process that leads from here on, as named in its logs.
@@ -270,12 +272,12 @@ pub struct RecordItem {
     /// Only for a gap: why there is no tick.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub cause: Option<String>,
-    /// The rules by which the price was computed from the quotes, for as long as the quotes are kept.
+    /// The rules that were applied to the quotes. Absent if no source was asked or the quotes have expired.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub policy: Option<PolicyItem>,
     /// The quote and verdict of every source. Null if no source was asked or the quotes have expired.
     pub quotes: Nullable<Vec<QuoteItem>>,
-    /// Whether the quotes are past their retention.
+    /// Whether the record had quotes that are no longer returned because they are past their retention.
     pub quotes_expired: bool,
 }
 
@@ -321,7 +323,7 @@ pub struct QuoteItem {
     pub source_time: Nullable<TimeText>,
     /// Since when the source has returned exactly the same prices and the same time. Null if there is no quote.
     pub unchanged_since: Nullable<TimeText>,
-    /// How old the quote may be, if the source has a limit of its own instead of the policy's.
+    /// The maximum age of this source's quotes. Absent if the `max_quote_age` of the policy applies.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub max_quote_age: Option<SpanText>,
     /// `used`, or why the quote was not used.

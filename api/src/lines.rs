@@ -1,4 +1,4 @@
-//! Lists as lines of CSV or NDJSON. Routes and `tickwell export` write the same lines.
+//! Lists as lines of CSV or NDJSON. The routes and `tickwell export` both use this module to write lines.
 
 use std::io::{self, Write};
 
@@ -17,7 +17,7 @@ pub enum LineFormat {
 
 /// A value that is written as one line.
 pub trait Line: Serialize {
-    /// The names of its members, in order.
+    /// The names of the value's members, in order.
     const COLUMNS: &'static [&'static str];
 }
 
@@ -46,14 +46,14 @@ impl From<StoredTick> for TickLine {
 /// Why a line could not be written.
 #[derive(Debug, thiserror::Error)]
 pub enum LineError {
-    /// It cannot be serialized as CSV.
+    /// The line cannot be serialized as CSV.
     #[error("cannot write a line of CSV")]
     Csv(#[from] csv::Error),
-    /// It cannot be serialized as JSON.
+    /// The line cannot be serialized as JSON.
     #[error("cannot write a line of NDJSON")]
     Json(#[from] serde_json::Error),
     /// Writing to the output failed.
-    #[error("cannot write lines")]
+    #[error("cannot write the lines to the output")]
     Output(#[from] io::Error),
 }
 
@@ -67,7 +67,7 @@ pub enum Lines<W: Write> {
 }
 
 impl<W: Write> Lines<W> {
-    /// Begins an output. CSV always has a header row, even if no lines follow.
+    /// Begins an output. For CSV, this writes the header row, so an output without lines has one too.
     pub fn begin<L: Line>(format: LineFormat, output: W) -> Result<Self, LineError> {
         match format {
             LineFormat::Ndjson => Ok(Self::Ndjson(output)),

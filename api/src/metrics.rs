@@ -19,7 +19,7 @@ pub struct Metrics {
 }
 
 impl Metrics {
-    /// Creates the metrics and adds them to a registry, which must not have them yet.
+    /// Creates the metrics and registers them. Fails if the registry already has metrics with these names.
     pub fn new(registry: &Registry) -> Result<Self, prometheus::Error> {
         let stream_clients = Opts::new("tickwell_stream_clients", "Open streams, by transport");
         let stream_ends =
@@ -56,7 +56,7 @@ impl Metrics {
         self.stream_ends.with_label_values(&[transport.as_str(), reason.as_str()]).inc();
     }
 
-    /// Counts a request that was responded to, and the time it took.
+    /// Records the response to a request: its status, and the time it took.
     pub fn answered(&self, method: &str, route: &str, status: u16, took: Duration) {
         let status = status.to_string();
         self.requests.with_label_values(&[method, route, status.as_str()]).observe(took.as_secs_f64());

@@ -62,11 +62,11 @@ struct ProblemDetails {
     code: String,
     /// What happened, and what to do next.
     detail: String,
-    /// The parameter at fault, if there is one.
+    /// The name of the parameter that caused the problem, if one did.
     #[serde(skip_serializing_if = "Option::is_none")]
     parameter: Option<String>,
-    /// The trace id in 32 hex digits, taken from the request's `traceparent` or newly created. The server logs it with
-    /// every internal error.
+    /// The trace id in 32 hex digits, taken from the request's `traceparent` or newly created. The server logs the
+    /// trace id with every internal error.
     trace_id: String,
     /// Only for `contract_not_met`: the newest price, as `/v1/prices/{pair}` returns it.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -99,7 +99,7 @@ impl Problem {
         &self.detail
     }
 
-    /// Adds the parameter at fault.
+    /// Adds the name of the parameter that caused the problem.
     #[must_use]
     pub fn naming(self, parameter: &'static str) -> Self {
         Self { parameter: Some(parameter.into()), ..self }
@@ -123,7 +123,8 @@ impl Problem {
         Self { cause: Some(cause.to_string()), ..Self::new(Code::Internal, detail) }
     }
 
-    /// Converts an error of the framework. Only those that it attributes to the client become client errors.
+    /// Converts an error of the framework. It becomes a client error if its status is 4xx, and otherwise an internal
+    /// error.
     pub fn from_framework(error: &poem::Error) -> Self {
         if let Some(problem) = error.downcast_ref::<Self>() {
             return problem.clone();
@@ -154,12 +155,12 @@ impl Problem {
             trace_id: trace.to_string(),
             newest: self.newest.as_deref().cloned(),
         };
-        // Strings, a number and JSON that is already serialized can always be serialized.
+        // This cannot fail, because the members are strings, a number, and JSON that is already serialized.
         serde_json::to_string(&details).unwrap_or_default()
     }
 }
 
-/// Turns the result of a handler into a response, whatever it is.
+/// Turns the result of a handler into a response. An error becomes a problem.
 pub(crate) fn into_response<R: IntoResponse>(result: poem::Result<R>) -> Response {
     match result {
         Ok(response) => response.into_response(),
@@ -167,10 +168,10 @@ pub(crate) fn into_response<R: IntoResponse>(result: poem::Result<R>) -> Respons
     }
 }
 
-/// When to retry if the store is unavailable.
+/// The `Retry-After` if the store is unavailable.
 const STORE_RETRY_SECONDS: u64 = 10;
 
-/// The message of our own parser, without the type names that the framework wraps around it.
+/// Extracts the message of our own parser from the framework's message, which also contains type names.
 fn plain(reason: &str) -> &str {
     if reason.ends_with("expects an input value.") {
         return "this parameter is required; see /docs";
@@ -197,7 +198,8 @@ impl From<LineError> for Problem {
     }
 }
 
-/// When to retry if a pod has not read the log far enough. It needs only a moment to catch up with the other pods.
+/// The `Retry-After` if this pod has not read the log far enough. A pod is rarely further behind the other pods than
+/// this.
 const AHEAD_RETRY_SECONDS: u64 = 1;
 
 impl From<PinError> for Problem {
@@ -258,7 +260,7 @@ impl ResponseError for Problem {
     }
 }
 
-/// Problems as the document describes them.
+/// The body of a problem, for the OpenAPI document.
 pub(crate) struct ProblemJson;
 
 impl Payload for ProblemJson {
@@ -274,7 +276,8 @@ impl Payload for ProblemJson {
 }
 
 impl ApiResponse for Problem {
-    /// A placeholder. [`crate::routes`] replaces it in the document with the problems that each route can have.
+    /// A placeholder. In the finished document, [`crate::routes`] replaces it with the problems that each route can
+    /// have.
     fn meta() -> MetaResponses {
         let content =
             MetaMediaType { content_type: ProblemJson::CONTENT_TYPE, schema: ProblemJson::schema_ref() };

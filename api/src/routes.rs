@@ -55,13 +55,13 @@ pub use streams::Streams;
 pub struct State {
     /// The newest snapshot.
     pub snapshots: watch::Receiver<Arc<Snapshot>>,
-    /// History.
+    /// The store, which contains the history.
     pub store: Store,
-    /// The time. It only decides whether prices are fresh or stale.
+    /// The clock. It only decides whether prices are fresh or stale, and how long responses may be cached.
     pub clock: Arc<dyn Clock>,
     /// How long after its slot a price becomes stale.
     pub stale_after: Duration,
-    /// How far back ticks are kept in memory, and how far back `at_sequence` reaches.
+    /// How far back ticks are kept in memory. `at_sequence` reaches back equally far.
     pub keep_windows: Duration,
     /// How far back responses include ticks.
     pub retain_ticks: Duration,
@@ -69,18 +69,18 @@ pub struct State {
     pub retain_quotes: Duration,
     /// Limits how many requests read from the store at once.
     pub readers: Readers,
-    /// The cache of averages that had to read every tick.
+    /// Caches the averages that can only be computed by reading every tick of the window.
     pub scans: Scans,
     /// The open streams.
     pub streams: Streams,
-    /// The cache of statistics of the sources.
+    /// Caches the statistics of the sources.
     pub reports: Reports,
 }
 
 /// What the routes for operators report about a process.
 #[derive(Clone)]
 pub struct Process {
-    /// Whether the process is ready, and why not.
+    /// Whether the process is ready, and the reason if it is not.
     pub readiness: Readiness,
     /// The metrics.
     pub registry: Registry,
@@ -88,7 +88,7 @@ pub struct Process {
     pub build: Build,
 }
 
-/// The groups of routes in the document.
+/// The groups of routes in the OpenAPI document.
 #[derive(Tags)]
 enum Tag {
     /// The newest prices, averages and conversions.
@@ -104,7 +104,7 @@ enum Tag {
 }
 
 impl Tag {
-    /// All groups in the order in which the document shows them. The framework sorts them by name.
+    /// All groups in the order in which the document shows them. The framework would sort them by name.
     const SHOWN: [Self; 5] =
         [Self::Prices, Self::History, Self::Explanation, Self::Streams, Self::Operations];
 }
@@ -154,7 +154,7 @@ impl State {
         self.snapshots.borrow().clone()
     }
 
-    /// The snapshot of an earlier sequence. It reads from the store only what the newest snapshot does not have.
+    /// The snapshot of an earlier sequence. Reads from the store only what the newest snapshot does not have.
     pub(crate) async fn snapshot_at(
         self: &Arc<Self>,
         newest: Arc<Snapshot>,
@@ -182,18 +182,18 @@ impl State {
         self.now(snapshot, newest).since(slot.start()) > self.stale_after
     }
 
-    /// The time from which the age of a price is counted. `newest` is the newest slot of the pairs in the
-    /// response.
+    /// The time at which the age of a price is measured. `newest` is the newest slot of the pairs in the response.
     fn now(&self, snapshot: &Snapshot, newest: Slot) -> Timestamp {
         match snapshot.origin {
-            // A replay has its own time, which is in the past, so ages are counted from that.
+            // The slots of a replay are in the past, so the age of a price is counted back from the newest slot and not
+            // from the current time.
             Some(Origin::Replay) => newest.start(),
             _ => self.clock.now(),
         }
     }
 }
 
-/// A pair of the log, or a problem that names the parameter `pair`.
+/// The state of a pair, or a problem that names the parameter `pair` if the log does not have the pair.
 fn view(snapshot: &Snapshot, pair: Pair) -> Result<&PairView, Problem> {
     snapshot.pairs.get(&pair).ok_or_else(|| {
         if snapshot.pairs.is_empty() {
@@ -205,10 +205,10 @@ fn view(snapshot: &Snapshot, pair: Pair) -> Result<&PairView, Problem> {
     })
 }
 
-/// When to retry if it is not known when the next slot begins.
+/// The `Retry-After` if it is not known when the next slot begins.
 const RETRY_SECONDS: u64 = 10;
 
-/// The problem that a pair, or every pair, has no price yet.
+/// The problem that `pair` has no price yet or, if `pair` is `None`, that the log has no prices yet.
 fn no_price_yet(pair: Option<Pair>, view: Option<&PairView>) -> Problem {
     let seconds = view.map_or(RETRY_SECONDS, |view| view.interval.duration().as_secs());
     let of = pair.map(|pair| format!(" of {pair}")).unwrap_or_default();

@@ -1,7 +1,7 @@
 //! Connections and the middleware around the routes.
 //!
-//! The accept loop is our own because the framework's has no header timeout and no limit on connections, and it spins
-//! when file descriptors run out.
+//! The accept loop is our own, because the framework's accept loop has no header timeout and no limit on connections,
+//! and retries without a pause when file descriptors run out.
 
 mod caching;
 mod client;
@@ -40,11 +40,12 @@ const HEADER_TIMEOUT: Duration = Duration::from_secs(5);
 /// The largest request head.
 const MAX_HEADER_BYTES: usize = 16 * 1024;
 
-/// The pause after a failed accept, which happens when file descriptors run out.
+/// The pause after a connection could not be accepted. That happens when file descriptors run out, and an immediate
+/// retry would fail too.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
-/// How long open requests may take to finish at shutdown. It is shorter than the service's own limit so that the rest of
-/// the process still ends in time.
+/// How long open requests may take to finish at shutdown. This is shorter than [`common::service::DRAIN_LIMIT`], so
+/// that the rest of the process still has time to end before that limit.
 const DRAIN_LIMIT: Duration = Duration::from_secs(2);
 
 /// An endpoint that all connections share.
@@ -65,7 +66,7 @@ pub struct ListenError {
 }
 
 impl Listener {
-    /// Binds an address. `setting` is the name of the setting that it comes from.
+    /// Binds an address. `setting` is the name of the setting that the address comes from.
     pub async fn bind(setting: &'static str, address: &str) -> Result<Self, ListenError> {
         let bound = TcpListener::bind(address).await;
         bound.map(Self).map_err(|source| ListenError { setting, address: address.to_owned(), source })
@@ -77,8 +78,8 @@ impl Listener {
     }
 
     /// Serves connections until `stop` is cancelled, and then waits a limited time for open requests. Each request goes
-    /// to the newest endpoint, because a pod serves its operators before it can serve anything else. At most
-    /// `max_connections` are open at once; further clients wait in the kernel's queue.
+    /// to the newest of the `endpoints`: until a pod has its store, its endpoint serves only operators and the page. At
+    /// most `max_connections` are open at once. Further clients wait in the kernel's queue.
     pub async fn serve(
         self,
         endpoints: watch::Receiver<SharedEndpoint>,
@@ -88,8 +89,8 @@ impl Listener {
     ) -> Result<(), TaskError> {
         let places = Arc::new(Semaphore::new(max_connections));
         let open = TaskTracker::new();
-        // Only HTTP/1: version detection and HTTP/2 itself would wait for silent clients forever. Clients get HTTP/2
-        // from the proxy that terminates TLS.
+        // Only HTTP/1 is supported, because hyper's version detection and its HTTP/2 would wait forever for a client
+        // that sends nothing. A proxy that terminates TLS can offer HTTP/2.
         let mut builder = http1::Builder::new();
         builder.timer(TokioTimer::new()).header_read_timeout(HEADER_TIMEOUT).max_buf_size(MAX_HEADER_BYTES);
 
@@ -108,7 +109,7 @@ impl Listener {
             open.spawn(async move {
                 let mut connection = pin!(connection);
                 tokio::select! {
-                    // A broken connection is not a fault of the pod.
+                    // An error is ignored, because a broken connection is not a fault of the pod.
                     _ = connection.as_mut() => {}
                     () = stop.cancelled() => {
                         connection.as_mut().graceful_shutdown();
@@ -123,7 +124,7 @@ impl Listener {
             tracing::warn!(
                 event = "connections_cut",
                 limit_ms = DRAIN_LIMIT.as_millis(),
-                "closed connections that did not finish in time"
+                "some connections were still open when the time limit of the shutdown expired; closing them"
             );
         }
         Ok(())

@@ -26,8 +26,8 @@ common::words! {
 }
 
 impl StreamEnd {
-    /// The close code of a WebSocket (RFC 6455 and its registry): going away, service restart, policy violation, or try
-    /// again later.
+    /// The close code of a WebSocket (RFC 6455 and the IANA registry): 1001 is going away, 1008 policy violation, 1012
+    /// service restart, and 1013 try again later.
     pub fn close_code(self) -> u16 {
         match self {
             Self::ShuttingDown | Self::TooLong => 1001,
@@ -48,7 +48,8 @@ impl StreamEnd {
                 "The client reads too slowly: its distance to the newest record has grown by more than 10,000 records."
             }
             Self::TooLong => {
-                "The stream has reached its maximum age of one day, so that load balancers can move it."
+                "The stream has lasted one day, which is the maximum. A load balancer can choose another pod when the client \
+                 reconnects."
             }
             Self::HistoryGone => "The client is so far behind that its next events are no longer kept.",
             Self::StoreUnavailable => {
@@ -64,7 +65,8 @@ impl StreamEnd {
                 "this pod is shutting down; reconnect to another one with the id of the last event"
             }
             Self::LogReplaced => {
-                "the log was replaced or is being rebuilt; reconnect, and start without a cursor if yours is unknown"
+                "the log was replaced, or this pod is rebuilding its copy; reconnect with the id of the last event, or \
+                 without a cursor if the response to that is unknown_cursor"
             }
             Self::TooSlow => {
                 "you read more slowly than events arrive; reconnect with the id of the last event"
@@ -72,7 +74,7 @@ impl StreamEnd {
             Self::TooLong => "this stream is one day old; reconnect with the id of the last event",
             Self::HistoryGone => "your next events are no longer kept; reconnect without a cursor",
             Self::StoreUnavailable => {
-                "history is temporarily unavailable on this pod; reconnect to another one, or later"
+                "history is temporarily unavailable on this pod; reconnect to another pod, or retry later"
             }
         }
     }

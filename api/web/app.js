@@ -15,7 +15,7 @@ const ORIGINS = { simulated: "Simulated: these prices are made up.", replay: "Re
 const canvas = find("chart");
 const controls = find("controls");
 const pairs = new Map();
-/** The view: pairs, and a length in milliseconds that ends at `until` or now. */
+/** The view: its pairs, its length in milliseconds, and its end (now if undefined). */
 let [chosen, length, until] = [[], DAY];
 let [connection, reason] = ["connecting"];
 let cursor, loading, unread, later, frame, spoken;
@@ -28,9 +28,9 @@ function shown() {
 
 const names = () => shown().map(({ name }) => name);
 
-/** Now by the pod's clock. A replay has its own time. */
+/** The current time, or the newest slot of a replay. */
 const present = () => max(0, ...[...pairs.values()].map(({ newest, origin }) => max(newest, origin === "replay" ? 0 : now())));
-/** A candle is drawn at the middle of its time. */
+/** The view's right edge. A candle is drawn at its middle. */
 const edge = ({ candles, step } = shown()[0] ?? {}) => present() + (candles ? step / 2 : 0);
 const view = (to = until ?? edge()) => ({ from: to - length, to });
 const average = () => milliseconds(controls.average.value) || 0;
@@ -125,7 +125,7 @@ function take(event) {
 	redraw();
 }
 
-/** Appends an event to the data, if it continues the data and is new. */
+/** Appends a new event to the data, unless the data ends in the past. */
 function append(pair, { kind, price, slot, ...gap }) {
 	const { points, candles, step, to, gapItems } = pair;
 	if (kind === "gap") {
@@ -146,7 +146,7 @@ function append(pair, { kind, price, slot, ...gap }) {
 	points.push(pointOf({ ...item, start: new Date(time - (time % step)) }, step));
 }
 
-// A hidden page has a title but no frames.
+// A hidden page gets no animation frames.
 const redraw = () => (frame ??= (document.hidden ? setTimeout : requestAnimationFrame)(() => paint()));
 
 function paint() {
@@ -157,7 +157,7 @@ function paint() {
 		const { name, card, tick, origin, points, candles, step, interval } = pair;
 		pair.seen = within(points, seen);
 		const [first, last] = [pair.seen[0], pair.seen.at(-1)];
-		// The change covers only times with data.
+		// The change is since the first point.
 		const start = first && first.time - (candles ? step / 2 : 0);
 		const range = abs(start - seen.from) < 2 * interval ? `over ${span(length)}` : `since ${moment(start || 0).slice(0, 16)}`;
 		const move = first && change(first.text.open, last.text.close);
@@ -190,7 +190,7 @@ function showState(panels) {
 	write(find("spoken"), [connection, ...panels.map(({ name, tick, stale }) => `${name} ${tick?.price ?? "no price yet"}${stale ? " stale" : ""}`)].join(", "));
 }
 
-/** Loads the tables and whether prices are stale. */
+/** Loads the tables, and which prices are stale. */
 async function refresh() {
 	if (connection !== "live") return;
 	try {
@@ -248,7 +248,7 @@ document.onvisibilitychange = () => {
 	refresh();
 };
 setInterval(redraw, 1_000);
-// A fixed pace, however fast ticks arrive. Screen readers hear prices each minute.
+// Reload each 5 s. Screen readers speak each minute.
 setInterval(() => (unread ? look() : refresh()), 5_000);
 setInterval(() => (spoken = ""), 60_000);
 (onhashchange = () => {

@@ -9,7 +9,7 @@ const FOOT = 24;
 /** Draws panels over one time axis. Returns a function from x to time. */
 export function draw(canvas, { panels, view, cursor, candles, average }) {
 	const { clientWidth: width, clientHeight: height } = canvas;
-	// This also clears it.
+	// Also clears the canvas.
 	[canvas.width, canvas.height] = [width * devicePixelRatio, height * devicePixelRatio];
 	const pen = canvas.getContext("2d");
 	pen.scale(devicePixelRatio, devicePixelRatio);

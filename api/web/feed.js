@@ -1,8 +1,8 @@
 // Requests to the pod, and the stream of events.
 
-/** A live stream sends something every 15 seconds. */
+/** Streams send something every 15 s, unless broken. */
 const SILENCE = 40_000;
-/** Failures in a row before the state is offline. */
+/** After this many failures in a row, the state is offline. */
 const PATIENCE = 3;
 /** The codes after which the cursor is dropped. */
 const LOST = ["unknown_cursor", "sequence_gone", "log_replaced", "history_gone"];
@@ -57,7 +57,7 @@ async function* connection(cursor, opened) {
 	}
 }
 
-/** Follows the log forever. Calls `begin` without a cursor, `event` for ticks and gaps, `state` for the connection. */
+/** Follows the log forever. Calls `begin` if it has no cursor, `event` for ticks and gaps, `state` for the connection. */
 export async function follow({ begin, event, state }) {
 	let cursor;
 	for (let failures = 0; ; failures++) {

@@ -9,7 +9,7 @@ export const MAX_TICKS = 10_000;
 const CANDLES = ["1m", "5m", "15m", "1h", "4h", "1d"];
 const TIME_STEPS = "1s 2s 5s 10s 15s 30s 1m 2m 5m 10m 15m 30m 1h 2h 3h 6h 12h 1d 2d 7d 14d".split(" ").map(milliseconds);
 
-/** The data of a view: ticks if they fit, else the finest candles that fit or have `room`. */
+/** The data of a view: ticks if they fit and `room` is 0, else the finest candles that fit. */
 export function resolution(length, interval, room, lead) {
 	if (!room && (length + lead) / interval < MAX_TICKS) return { step: interval };
 	const fits = (name) => milliseconds(name) >= interval && length / milliseconds(name) <= (room || MAX_TICKS / 4);

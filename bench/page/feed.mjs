@@ -7,7 +7,7 @@ import { setTimeout as pause } from "node:timers/promises";
 
 export const PAIRS = ["BTC-USD", "ETH-USD"];
 const [PRICES, FIRST_MILLIS, SLOT_MILLIS, DAY_SLOTS] = [[60_000, 2_500], 1_700_000_000_000, 10_000, 8_640];
-/** The speed of the replay: five slots per second, for two pairs. */
+/** The speed of the replay. With slots of 10 s, five slots pass per second. Each slot has a tick of each pair. */
 const SPEED = "50x";
 const PATIENCE_MILLIS = 120_000;
 
@@ -19,7 +19,7 @@ function* chance(seed) {
   }
 }
 
-/** A random walk of this many days, as the text of a recording. */
+/** A random walk of this many days, as the text of a recording (CSV). */
 function walk(seed, start, days) {
   const random = chance(seed);
   let price = start;
@@ -73,8 +73,8 @@ async function start({ binary, folder, days, speed, origin }) {
 }
 
 /**
- * A pod whose responses may be read by pages of `origin`. A first process replays a day as fast as possible and exits.
- * A second process continues with the same store.
+ * Starts a pod that allows pages of `origin` to read its responses (CORS). A first process replays a day as fast as
+ * possible and exits. A second process continues with the same store.
  */
 export async function feed({ binary, folder, origin }) {
   const past = await start({ binary, folder, origin, days: 1, speed: "max" });
@@ -89,5 +89,5 @@ export async function newest(url) {
   return Date.parse(items[0].slot);
 }
 
-/** Ticks of all pairs per second, between two slots of the recording. */
+/** How many ticks of all pairs arrived per second while the recording advanced from one slot to another. */
 export const rate = (from, to, elapsedMillis) => ((to - from) / SLOT_MILLIS / (elapsedMillis / 1_000)) * PAIRS.length;

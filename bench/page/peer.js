@@ -1,4 +1,4 @@
-// The same prices in the same colours and size, drawn by uPlot: two charts, each as large as one of the page's panels.
+// Draws the page's prices with uPlot, in the same colours: two charts, each as large as one of the page's panels.
 
 const DAY_MILLIS = 86_400_000;
 const address = new URLSearchParams(location.hash.slice(1));

@@ -6,7 +6,7 @@ import { DEADLINE_MILLIS, launch } from "../../cli/tests/browser/browser.mjs";
 import { newest, rate } from "./feed.mjs";
 import { probe, probeDrawing } from "./probe.mjs";
 
-/** The minimum share of the canvas's width that a complete line covers. The rest is for the prices next to it. */
+/** A line is complete if it covers at least this share of the canvas's width. The price labels need the rest. */
 const LEAST_COVERED = 0.6;
 /** The number of redraws after which the browser has compiled the drawing code. */
 const WARM_UP = 30;
@@ -30,7 +30,7 @@ async function visit({ url, size }, scripts, act) {
   }
 }
 
-// Polls at intervals instead of once per frame, because that would add a frame callback to the page.
+// Polls at intervals, because polling once per frame would add a frame callback to the page that is measured.
 const until = (page, test, argument) => page.waitForFunction(test, argument, { polling: 100 });
 
 /** The size of the page's chart, the colours of its lines, and the version of the browser. */
@@ -45,7 +45,7 @@ export const look = (side) =>
     return { ...chart, browser: browser.version() };
   });
 
-/** How long it takes until the lines are drawn, and how many bytes are transferred until then. */
+/** Measures how long it takes until the lines are drawn, and how many bytes are transferred until then. */
 export const open = (side) =>
   visit(side, [[probe], [probeDrawing, { colours: side.colours, least: LEAST_COVERED }]], async ({ page, bytes }) => {
     const times = await until(page, () => {
@@ -62,7 +62,7 @@ export const follow = (side, redraws) =>
     const metric = async (wanted) => (await devtools.send("Performance.getMetrics")).metrics.find(({ name }) => name === wanted).value;
     const meter = async () => ({
       thread: (await metric("TaskDuration")) * 1_000,
-      // Other processes than the page's render some of the pixels.
+      // The CPU time of all of the browser's processes, because some of the pixels are not rendered in the page's process.
       browser: (await whole.send("SystemInfo.getProcessInfo")).processInfo.reduce((sum, { cpuTime }) => sum + cpuTime, 0) * 1_000,
       slot: await newest(side.pod),
       time: performance.now(),
@@ -75,7 +75,7 @@ export const follow = (side, redraws) =>
     const after = await meter();
     await devtools.send("HeapProfiler.collectGarbage");
     const heap = await metric("JSHeapUsedSize");
-    // Read the canvases only after the measurement, because reading one makes it slower.
+    // Read the canvases only after the measurement, because a canvas whose pixels have been read is drawn more slowly.
     const image = () => page.evaluate(() => [...document.querySelectorAll("canvas")].map((canvas) => canvas.toDataURL()).join());
     const covered = await page.evaluate((colours) => window.probed.covered(colours), side.colours);
     const first = await image();

@@ -1,4 +1,4 @@
-//! How long a backup of the year blocks commits, and how long it takes to restore it.
+//! Measures how long a backup of the generated year blocks commits, and how long restoring the backup takes.
 
 use std::{io::BufReader, path::Path, time::Instant};
 

@@ -1,5 +1,5 @@
-//! Responses of a pod, and the same bytes from a bare hyper server, with the same library and number of connections, in
-//! turns. The difference is the work that Tickwell does for a response.
+//! Compares a pod with a bare hyper server that returns the same bytes. Both use the same HTTP library and number of
+//! connections, and are measured in turns. The difference is the work that Tickwell does for a response.
 
 use std::{
     convert::Infallible,
@@ -45,7 +45,7 @@ const QUESTIONS: [(&str, &str, bool); 4] = [
 ];
 
 pub fn run(seconds: u64, rounds: u64) -> Result<()> {
-    // Both servers and the clients have their own threads, so that they do not wait for each other.
+    // The servers and the clients have separate threads, so that they do not wait for each other.
     let (servers, clients) =
         (Runtime::new()?, Builder::new_multi_thread().worker_threads(1).enable_all().build()?);
     let pod = servers.block_on(Pod::start())?;
@@ -80,7 +80,8 @@ pub fn run(seconds: u64, rounds: u64) -> Result<()> {
     report::write("http", "bare hyper", &about, &lines)
 }
 
-/// The request for a path, and the pod's response.
+/// Returns the request for a path, and the pod's response. If `known`, the request contains the `ETag` of the response
+/// that the client already has, so the pod responds with 304.
 async fn ask(address: SocketAddr, path: &str, known: bool) -> Result<(String, String)> {
     let plain = format!("GET {path} HTTP/1.1\r\nhost: bench\r\n\r\n");
     let answer = exchange(address, &plain).await?;
@@ -126,11 +127,11 @@ async fn exchange(address: SocketAddr, request: &str) -> Result<String> {
     stream.write_all(request.replace("\r\n\r\n", "\r\nconnection: close\r\n\r\n").as_bytes()).await?;
     let mut answer = String::new();
     stream.read_to_string(&mut answer).await?;
-    // A connection that stays open does not have this header.
+    // The responses in `load` do not have this header, because their connections stay open.
     Ok(answer.replace("connection: close\r\n", ""))
 }
 
-/// Requests per second over all connections.
+/// Sends requests over all connections for this time. Returns how many responses arrived per second.
 async fn load(address: SocketAddr, request: &str, length: usize, time: Duration) -> Result<f64> {
     let (answered, over) = (Arc::new(AtomicU64::new(0)), Arc::new(AtomicBool::new(false)));
     let mut clients = JoinSet::new();

@@ -1,4 +1,4 @@
-//! Tickwell's store, used as the product uses it.
+//! Tickwell's store, used in the same way as in a pod.
 
 use std::{path::Path, time::Duration};
 
@@ -28,7 +28,7 @@ pub fn identity() -> LogIdentity {
 }
 
 pub fn retention() -> Retention {
-    // More than a year, so that nothing is deleted.
+    // Ticks are kept for more than a year, so that none is deleted.
     Retention { ticks: DAY * 400, quotes: QUOTES }
 }
 

@@ -1,5 +1,5 @@
-//! Reads a log from a real nats-server into a store, as a pod does, and with the client library's ordered push consumer, which
-//! only counts bytes. Both read the same payloads from the same server, in turns.
+//! Measures how fast a log on a real nats-server is read into a store, as a pod does it, compared with the client
+//! library's ordered push consumer, which only counts bytes. Both read the same payloads from the same server, in turns.
 
 use std::{
     sync::Arc,
@@ -46,7 +46,7 @@ async fn measure(records: u64, rounds: u64) -> Result<()> {
     eprintln!("{records} records, {} bytes each", bytes / records);
     let (mut ours, mut plain) = (Vec::new(), Vec::new());
     for round in 0..rounds {
-        // In turns, so that other load on the machine affects both.
+        // Measure both in turns, so that other load on the machine affects both.
         let (first, second) = (round % 2 == 0, round % 2 == 1);
         if first {
             plain.push(count(&server, records, bytes).await?.as_secs_f64());
@@ -98,7 +98,8 @@ async fn publish(server: &NatsServer, records: u64) -> Result<u64> {
     Ok(bytes)
 }
 
-/// Reads everything and counts its bytes.
+/// Reads all messages with the ordered push consumer, and counts the bytes of their payloads. Returns how long that
+/// took.
 async fn count(server: &NatsServer, records: u64, bytes: u64) -> Result<Duration> {
     let client = async_nats::connect(server.url()).await?;
     let stream = jetstream::new(client.clone()).get_stream("TICKS").await?;
@@ -116,7 +117,7 @@ async fn count(server: &NatsServer, records: u64, bytes: u64) -> Result<Duration
     Ok(took)
 }
 
-/// Follows the log into a new store, up to its end.
+/// Reads the whole log into a new store. Returns how long that took.
 async fn follow(server: &NatsServer, records: u64) -> Result<Duration> {
     let folder = tempfile::tempdir()?;
     let config = BusConfig { url: server.url(), ..BusConfig::default() };

@@ -1,7 +1,8 @@
-//! The same work with SQLite: the same ticks, gaps, roll-ups, recent records and cursor, in one transaction per batch.
+//! Does the work of Tickwell's store with SQLite. Each batch is one transaction, which stores the same ticks, gaps,
+//! roll-ups, recent records and cursor as Tickwell's store.
 //!
 //! Durability is the same as in Tickwell's store: a commit survives a crash of the process (WAL, `synchronous = NORMAL`), but a
-//! power failure loses what the system has not written yet. Both page caches have 8 MiB.
+//! power failure loses what the operating system has not written to disk yet. Both page caches have 8 MiB.
 
 use std::{
     collections::{BTreeMap, VecDeque},
@@ -27,7 +28,7 @@ use crate::{
     year,
 };
 
-/// Minutes, hours, days.
+/// The lengths of roll-ups in milliseconds: a minute, an hour, a day.
 const TIERS: [i64; 3] = [60_000, 3_600_000, 86_400_000];
 
 const SCHEMA: &str = "
@@ -44,7 +45,7 @@ const SCHEMA: &str = "
 
 pub struct Sqlite {
     database: Connection,
-    /// The roll-ups that are still open.
+    /// The newest roll-up of each tier and pair, with its start. The next tick may still change it.
     open: BTreeMap<(i64, i64), (i64, Summary)>,
     windows: BTreeMap<i64, (Window, Slot)>,
     /// The last slot and sequence of each batch whose records have not been deleted.
@@ -175,7 +176,8 @@ impl Contender for Sqlite {
         if span <= KEEP {
             return Ok(std::hint::black_box(window.summarize(from, *to)).map_or(0, |summary| summary.count));
         }
-        // Ticks up to the first whole minute, minutes to the hour, hours to the day, days, and back down.
+        // Merge ticks up to the first full minute, minutes up to the first full hour, hours up to the first full day,
+        // and then days. Towards the end of the window, merge hours, minutes and ticks again.
         let mut whole: Option<Summary> = None;
         let mut add = |piece: Summary| whole = Some(whole.map_or(piece, |whole| whole.merge(&piece)));
         let (mut at, end) = (from.next(), to.start().next());

@@ -21,13 +21,13 @@ use crate::{
     year::{self, Year},
 };
 
-/// The number of records in a batch, as for the ingest task when it catches up.
+/// The number of records in a batch, as in a pod that catches up with the log.
 const BATCH: usize = 1_000;
 
 /// How many days are scanned, spread over the year.
 const SCANS: u32 = 200;
 
-/// How often each other query is repeated.
+/// How many times each of the other queries is repeated.
 const REPEATS: usize = 200;
 
 const WINDOWS: [(&str, u32); 4] =
@@ -78,14 +78,14 @@ pub fn run(days: u64) -> Result<()> {
     report::write("store", "SQLite", &about, &lines)
 }
 
-/// Writes the year with both stores, batch by batch.
+/// Writes the year with both stores, batch by batch. Returns the number of records, and how long each store took.
 fn fill(days: u64, ours: &Path, other: &Path) -> Result<(u64, [Duration; 2])> {
     let (mut mine, mut theirs) = (Ours::create(ours)?, Sqlite::create(other)?);
     let (mut year, mut records, mut took) = (Year::new(days), 0_u64, [Duration::ZERO; 2]);
     loop {
         let batch: Vec<Stored> = year.by_ref().take(BATCH).collect();
         let Some(cursor) = batch.last().map(|last| last.sequence) else { break };
-        // Alternate, because the second one finds the records in the CPU's cache.
+        // Alternate the order, because the second store finds the records in the CPU's cache.
         let turns: [usize; 2] = if records % 2_000 == 0 { [0, 1] } else { [1, 0] };
         for which in turns {
             let started = Instant::now();
@@ -110,7 +110,7 @@ fn open_elsewhere(kind: &str, folder: &Path, days: u64) -> Result<Value> {
     Ok(serde_json::from_slice(&output.stdout)?)
 }
 
-/// Opens one of the stores and runs all queries. Runs in its own process.
+/// Opens one of the stores, runs all queries and prints the results. Each store gets a process of its own.
 pub fn opened(arguments: &[String]) -> Result<()> {
     let [kind, folder, days] = arguments else { bail!("opened KIND DIRECTORY DAYS") };
     let (folder, days) = (Path::new(folder), days.parse()?);
@@ -148,7 +148,7 @@ fn ask<C: Contender>(folder: &Path, days: u32) -> Result<Value> {
             Ok(())
         };
     let day = |turn: usize| {
-        // Steps of 37 days, so that consecutive queries do not read neighbouring data.
+        // Take steps of 37 days, so that consecutive queries do not read neighbouring data.
         let number = u32::try_from(turn).unwrap_or(0) % SCANS * 37 % days;
         let from = year::begin().plus(DAY * number);
         (from, from.plus(DAY))

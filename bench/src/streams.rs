@@ -1,5 +1,5 @@
-//! Stream clients: how much memory each one needs, and how long it takes until all have a tick, compared with a server that
-//! only writes the same bytes to the same number of sockets.
+//! Measures how much memory each stream client needs, and how long it takes until all clients have a tick. Compares
+//! both with a server that only writes prepared bytes to the same number of sockets.
 
 use std::{
     net::SocketAddr,
@@ -24,7 +24,7 @@ use crate::{
 /// The number of ticks that are sent.
 const TICKS: usize = 50;
 
-/// The minimum time between two ticks. Each tick is sent only after the one before has arrived everywhere.
+/// The pause between two ticks. It begins when all clients have received the first of the two.
 const PAUSE: Duration = Duration::from_millis(20);
 
 pub fn run(clients: u64) -> Result<()> {
@@ -35,7 +35,7 @@ pub fn run(clients: u64) -> Result<()> {
     let alone = resident_kilobytes()?;
     let (seen, mut arrivals) = mpsc::unbounded_channel();
     readers.block_on(follow(pod.address, "/v1/stream", count, &seen))?;
-    // Each client receives the newest tick of each pair when it connects.
+    // Wait until all clients are connected. A client that has connected receives the newest tick of each pair.
     for _ in 0..count {
         readers.block_on(arrivals.recv()).context("a client")?;
     }
@@ -74,7 +74,8 @@ pub fn run(clients: u64) -> Result<()> {
         format!(
             "{clients} clients on one connection each, {TICKS} ticks; the clients' own memory counts for both"
         ),
-        "Tickwell: from the message of the log to the last client, including ingesting and storing".to_owned(),
+        "Tickwell: from the message of the log to the last client, including ingesting and storing"
+            .to_owned(),
         "the other: one write of prepared bytes per client".to_owned(),
         "the target is 12 kB a client".to_owned(),
     ];
@@ -85,7 +86,7 @@ pub fn run(clients: u64) -> Result<()> {
     report::write("streams", "raw sockets", &about, &lines)
 }
 
-/// Connects this many clients. Each reports when it has received an event.
+/// Connects this many clients. Each client sends the time to `seen` when it has received an event.
 async fn follow(
     address: SocketAddr,
     path: &str,

@@ -1,5 +1,5 @@
-//! A generated year: two pairs with a record every ten seconds, prices of a random walk, and occasional gaps. The same seed
-//! results in the same records.
+//! A generated year: two pairs with a record every ten seconds, prices of a random walk, and occasional gaps. The seed
+//! is a constant, so the records are the same in every run.
 
 use common::domain::{PriceRule, 
     Body, Epoch, Evidence, Gap, GapCause, Interval, Judged, Lead, Observation, Origin, Pair, Policy, Price,
@@ -19,7 +19,7 @@ const SOURCES: [&str; 3] = ["kraken", "coinbase", "bitstamp"];
 
 pub const SLOTS_A_DAY: u64 = 8_640;
 
-/// One in this many slots begins an outage.
+/// On average, an outage begins in one of this many slots.
 const SLOTS_AN_OUTAGE: u32 = 20_000;
 
 /// The maximum number of slots of an outage.
@@ -29,7 +29,7 @@ pub struct Year {
     random: StdRng,
     pairs: [Pair; 2],
     cents: [i64; 2],
-    /// The first slot of each pair's current outage, and how many are left.
+    /// The first slot of each pair's current outage, and how many more slots the outage lasts.
     outages: [Option<(Slot, u32)>; 2],
     slot: Slot,
     end: Timestamp,

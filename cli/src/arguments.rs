@@ -23,12 +23,12 @@ use crate::{
     watch::{self, WatchArguments},
 };
 
-/// A self-hosted crypto price feed. One poller asks public exchanges, agrees on one price per slot and
-/// publishes it. Any number of API pods serve the prices over HTTP.
+/// A self-hosted crypto price feed. One poller asks public exchanges, combines their prices into one price per slot
+/// and publishes it. Any number of API pods serve the prices over HTTP.
 ///
-/// Without a command, everything runs in one process and nothing else is needed. Settings come from flags, then
-/// environment variables (TICKWELL__FEED__INTERVAL=10s), then tickwell.toml, then defaults.
-/// `tickwell config example` prints all of them.
+/// Without a command, everything runs in one process and nothing else is needed. A setting is read from the first of
+/// these that has it: a flag (--set feed.interval=10s), an environment variable (TICKWELL__FEED__INTERVAL=10s), the
+/// file tickwell.toml, the defaults. `tickwell config example` prints all settings.
 #[derive(Debug, Parser)]
 #[command(name = "tickwell", version = show::VERSION_LINE, max_term_width = 100)]
 pub(crate) struct Arguments {
@@ -56,7 +56,7 @@ enum Command {
     ///
     /// The log is kept in the store (store.path), or on NATS if bus.url is set.
     Run {
-        /// Use a simulated market and a store of its own. Works offline; every price is labelled as simulated
+        /// Use simulated prices, labelled as such, and a separate store. Needs no internet access
         #[arg(long)]
         demo: bool,
     },
@@ -66,21 +66,21 @@ enum Command {
     Api,
     /// Show live prices from a running pod
     ///
-    /// On a terminal it shows a table with one line per pair, otherwise it prints one line per event. If the
-    /// connection is lost it reconnects, to the next pod if several are given, and resumes after the last event.
+    /// On a terminal, shows a table with one line per pair. Otherwise, prints one line per event. If the connection is
+    /// lost, reconnects (to the next pod if several are given) and continues after the last event.
     Watch(WatchArguments),
-    /// Show the requests and rate limit of each source, and ask each source once
+    /// Show how many requests each source gets and its rate limit, then ask each source for prices once
     ///
     /// Fails if a source does not return a price for every pair.
     Sources {
-        /// Do not ask the sources, only show the table
+        /// Only show the requests and rate limits, without asking the sources for prices
         #[arg(long)]
         no_probe: bool,
     },
     /// Recompute stored records from their quotes and report every record that differs
     ///
-    /// Reads the log on NATS if bus.url is set, otherwise the store in store.path, which must not be in use. To
-    /// read the records of a running process, give its address with --url.
+    /// Reads the log on NATS if bus.url is set, otherwise the store in store.path, which no running process may be
+    /// using. To read the records of a running process, give its address with --url.
     Recompute(RecomputeArguments),
     /// Export the ticks or gaps of a pair as CSV or NDJSON
     ///
@@ -94,23 +94,23 @@ enum Command {
     Backup(BackupArguments),
     /// Restore a store from a backup
     ///
-    /// Never overwrites an existing store. A restored pod resumes reading the log on NATS where the backup ends. A
-    /// restored `tickwell run` without bus.url loses everything that was recorded after the backup, and its log gets
-    /// a new identity.
+    /// Never overwrites an existing store. If the log is on NATS, a pod with the restored store continues to read the
+    /// log where the backup ends. If bus.url is not set, the store of `tickwell run` is the log itself: everything
+    /// that was recorded after the backup is lost, and the log gets a new identity.
     Restore(RestoreArguments),
     /// Compare the responses of several pods byte for byte and report every difference
     ///
-    /// Requests every route of /v1, pinned to the newest sequence that all pods have. Ignores whether a price is
-    /// marked as stale, because that also depends on the current time. Exits with 0 if all responses are the same, 1
-    /// if a response differs, and 2 if the pods could not be compared.
+    /// Requests every route of /v1 from each pod, as of the newest sequence that all pods have. Ignores whether a
+    /// price is marked as stale, because that also depends on the current time. Exits with 0 if all responses are the
+    /// same, with 1 if a response differs, and with 2 if the pods could not be compared.
     VerifyPods(VerifyArguments),
-    /// Check whether the process with these settings is alive
+    /// Check whether a running Tickwell process is alive
     ///
-    /// Made for container engines. Exits with 0 if the process is alive (or ready, with --ready), and with 1 and the
-    /// reason if not. Uses the address in admin.listen if it is set, otherwise api.listen. Pass the same flags that
-    /// the process was started with.
+    /// Made for the health checks of container engines. Exits with 0 if the process is alive (or ready, with --ready).
+    /// Otherwise prints the reason and exits with 1. The address of the process is taken from the settings: from
+    /// admin.listen if it is set, otherwise from api.listen. So use the same settings as the process.
     Healthcheck(HealthcheckArguments),
-    /// Create keys for NATS, and create, check or repair the stream that holds the log
+    /// Create, check, repair, back up or restore the log on NATS, and create keys for it
     #[command(subcommand)]
     Log(LogCommand),
     /// Show, check or explain the settings
@@ -141,7 +141,7 @@ impl Arguments {
         parsed.unwrap_or_else(|error| error.format(&mut command).exit())
     }
 
-    /// Runs the command. The exit code is for commands that distinguish more than success and failure.
+    /// Runs the command. Returns the exit code, because some commands distinguish more than success and failure.
     pub(crate) fn run(self) -> Result<ExitCode> {
         let SettingsArguments { config: file, overrides } = self.settings;
         let layers = SettingsLayers { file, overrides, environment: environment() };

@@ -27,7 +27,7 @@ const CHUNK_BYTES: usize = 1024 * 1024;
 #[derive(Debug, Args)]
 pub(crate) struct BackupArguments {
     /// The admin address (admin.listen) of a running pod, such as http://127.0.0.1:9090. If not given, the store in
-    /// store.path is read, which must not be in use
+    /// store.path is read, which no running process may be using
     #[arg(long, value_name = "URL")]
     from: Option<String>,
 
@@ -89,8 +89,8 @@ async fn copy(layers: SettingsLayers, output: &mut Output) -> Result<()> {
     let store = store.with_context(|| {
         let folder = settings.store.path.display();
         format!(
-            "there is no store in {folder}; set store.path to the directory of one, or use --from to back up a running \
-             pod"
+            "there is no store in {folder}; set store.path to the directory of a store, or use --from to back up a \
+             running pod"
         )
     })?;
     let Backup { mut file, summary, .. } = store.backup(SystemClock.now())?;

@@ -1,4 +1,5 @@
-//! Starts the parts that a mode needs and joins them: listeners, the log, a pod around it, and the poller.
+//! Starts the parts that a mode needs and connects them: the listeners, the log, the pod that serves the log, and the
+//! poller.
 
 use std::{sync::Arc, time::Duration};
 
@@ -36,7 +37,8 @@ use crate::{
 /// How long a pod keeps serving after SIGTERM, so that load balancers can take it out of rotation first.
 const GRACE: Duration = Duration::from_secs(1);
 
-/// How often a poller checks where the log ends. A standby that takes over a damaged log needs a recent position.
+/// How often a poller checks where the log ends. A standby that takes over needs a recent position to detect whether
+/// the log has lost records.
 const OBSERVE_PAUSE: Duration = Duration::from_secs(2);
 
 /// Runs one process until it receives a signal to stop, or one of its tasks fails.
@@ -65,8 +67,8 @@ async fn build(mode: Mode, settings: &Settings, service: &mut Service) -> Result
     let registry = Registry::new();
     let process = Process { readiness: service.readiness().clone(), registry, build: show::build() };
 
-    // Bind the addresses before anything else: if one is in use, nothing else has been started yet. It also makes
-    // the health routes available from the start, however long the process waits for the log.
+    // Bind the addresses before anything else: if one is in use, nothing else has been started yet. Binding first also
+    // makes the health routes available from the start, however long the process waits for the log.
     let pod = match mode.has_api() {
         true => Some(listen(settings, clock.clone(), &process, service).await?),
         false => {
@@ -96,7 +98,7 @@ async fn listen(
     let places = server::max_api_connections();
     let listener = Listener::bind("api.listen", settings.api.listen.get().unwrap_or_default()).await?;
     let address = listener.address()?;
-    tracing::info!(event = "listening", url = format!("http://{address}"), "listening");
+    tracing::info!(event = "listening", url = format!("http://{address}"), "listening for API requests");
     let metrics = api::Metrics::new(&process.registry)?;
     let copy_metrics = ledger::Metrics::new(&process.registry)?;
     let check = service.readiness().check("log");
@@ -155,7 +157,8 @@ async fn nats(
         return Ok(None);
     }
     // A process that only polls is not ready before it has reached the log. Otherwise a rolling update would replace a
-    // working poller with one that cannot connect. A process that also serves has the pod's own check.
+    // working poller with one that cannot connect. A process that also serves needs no such check, because its pod has
+    // one.
     let check = (!mode.has_api()).then(|| process.readiness.check("log"));
     let mut nats = Nats::connect(&settings.bus, Role::Poller, &metrics).await?;
     if !mode.has_api() {
@@ -170,8 +173,8 @@ async fn nats(
     Ok(Some(poller::Log { writer, lease }))
 }
 
-/// Checks the log regularly, as leader and as standby, so that this poller knows where the log ended and which servers
-/// have it.
+/// Checks the log regularly, both while leading and while standing by, so that this poller knows where the log ends and
+/// which servers have all of it.
 async fn observe(writer: Arc<NatsWriter>, stop: CancellationToken) -> Result<(), TaskError> {
     while stop.run_until_cancelled(sleep(OBSERVE_PAUSE)).await.is_some() {
         if let Err(error) = writer.observe().await {
@@ -197,7 +200,7 @@ async fn admin(
     tracing::info!(
         event = "admin_listening",
         url = format!("http://{}", listener.address()?),
-        "admin listening"
+        "listening for requests of operators"
     );
     let connections =
         prometheus::IntGauge::new("tickwell_admin_connections", "Open connections of operators")?;

@@ -24,7 +24,7 @@ pub(crate) async fn to_log(settings: &Settings, role: Role) -> Result<Nats> {
     connected.map_err(|_elapsed| unreachable(settings))?
 }
 
-/// Like [`to_log`], but also waits for a server that is still starting, and prints that it does.
+/// Like [`to_log`], but also waits for a server that is still starting, and prints that it is waiting.
 pub(crate) async fn to_starting_log(settings: &Settings, role: Role) -> Result<Nats> {
     let mut connecting = pin!(connect(settings, role));
     if let Ok(connected) = timeout(PATIENCE, &mut connecting).await {

@@ -3,8 +3,8 @@
 //! - [`commands`]: every command and flag, from clap's definitions.
 //! - [`configuration`]: every setting, from the settings types and the example file.
 //!
-//! Only compiled for tests. A test compares the generated text with the file in the repository, and writes the file
-//! instead if `TICKWELL_RENEW_DOCUMENTS` is set (`just documents`).
+//! These modules are only compiled for tests. A test compares the generated text with the file in the repository. If
+//! `TICKWELL_RENEW_DOCUMENTS` is set (`just documents`), the test writes the file before it compares.
 
 mod commands;
 mod configuration;

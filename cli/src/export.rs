@@ -2,8 +2,8 @@
 //!
 //! - [`rows`]: the rows, and where they are read from, page by page.
 //!
-//! Rows are ordered from oldest to newest. They end with the slot that was the pair's newest one when the export
-//! started, however long it takes. Only one page is in memory at a time.
+//! Rows are ordered from oldest to newest. The last row is for the slot that was the pair's newest one when the export
+//! started, however long the export takes. Only one page is in memory at a time.
 
 mod rows;
 
@@ -49,7 +49,7 @@ pub(crate) struct ExportArguments {
     #[arg(long, value_enum, default_value_t = Format::Csv)]
     format: Format,
 
-    /// Export the gaps, which are slots without a price and their causes, instead of the ticks
+    /// Export the gaps (slots without a price, with their causes) instead of the ticks
     #[arg(long)]
     gaps: bool,
 
@@ -61,8 +61,8 @@ pub(crate) struct ExportArguments {
     #[arg(long, requires = "output")]
     force: bool,
 
-    /// Read from this running pod, such as http://127.0.0.1:8080. If not given: from the store in store.path, which
-    /// must not be in use
+    /// Read from this running pod, such as http://127.0.0.1:8080. If not given, the store in store.path is read, which
+    /// no running process may be using
     #[arg(long, value_name = "URL")]
     url: Option<String>,
 
@@ -105,8 +105,8 @@ pub(crate) fn run(arguments: &ExportArguments, layers: SettingsLayers) -> Result
                 let folder = settings.store.path.display();
                 let store = store.with_context(|| {
                     format!(
-                        "there is no store in {folder}; set store.path to the directory of one, or use --url to read \
-                         from a running pod"
+                        "there is no store in {folder}; set store.path to the directory of a store, or use --url to \
+                         read from a running pod"
                     )
                 })?;
                 ExportInput::Store(store, settings.store.retain_ticks.duration())
@@ -125,7 +125,7 @@ async fn export<R: Row>(input: ExportInput, arguments: &ExportArguments) -> Resu
     let Some(path) = &arguments.output else {
         let written = write::<R>(input, asked, arguments.format, BufWriter::new(io::stdout().lock())).await;
         return match written {
-            // A closed pipe is not an error: its reader, such as `head`, needs no more.
+            // A closed pipe is not an error: its reader, such as `head`, needs no more output.
             Err(error) if output::is_broken_pipe(&error) => Ok(()),
             other => other.map(drop),
         };

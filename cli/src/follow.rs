@@ -1,9 +1,9 @@
 //! Keeps a pod following its log for as long as the process runs.
 //!
-//! A store is a copy of one log. The pod serves the copy it finds at once, whether or not the log can be reached; the
-//! reader finds out later whether the log is still the same one. If it is a different log, or the copy is damaged, the
-//! pod stops serving, moves the store aside, and rebuilds it from the log. A pod never continues with a log that does
-//! not match its copy, and problems with a log never make it exit or hang.
+//! A store is a copy of one log. A pod that finds a copy when it starts serves it at once, even if the log cannot be
+//! reached. Later, the reader checks whether the log is still the one that was copied. If the log is a different one,
+//! or the copy is damaged, the pod stops serving, moves the store aside, and rebuilds it from the log. A pod never
+//! continues with a log that does not match its copy, and problems with a log never make a pod exit or hang.
 
 use std::{convert::Infallible, net::SocketAddr, path::Path, sync::Arc, time::Duration};
 
@@ -39,16 +39,17 @@ use tokio_util::sync::CancellationToken;
 
 use crate::settings::Settings;
 
-/// After this time without a connection, the pod reports that NATS is unavailable, and keeps trying.
+/// After this time without a connection, the pod reports that NATS is unavailable. It keeps trying to connect.
 const CONNECT_PATIENCE: Duration = Duration::from_secs(1);
 
 /// The pause before a store is rebuilt. It limits the load on a disk that damages every new store.
 const REBUILD_PAUSE: Duration = Duration::from_secs(1);
 
-/// How long to wait for the lock on a store. The last requests may still use it, and sled releases it late.
+/// How long to wait for the lock on a store. The last requests may still use the store, and sled releases the lock
+/// late.
 const LOCK_PATIENCE: Duration = Duration::from_secs(10);
 
-/// The pause between two attempts to take that lock.
+/// The pause between two attempts to take the lock on a store.
 const LOCK_PAUSE: Duration = Duration::from_millis(50);
 
 /// A pod that already listens. Its endpoints are replaced when it starts or stops serving a store.
@@ -102,15 +103,16 @@ impl Pod {
         Ok(ingest)
     }
 
-    /// Follows the in-process log. It is the only copy, so a damaged store is an error instead of being rebuilt.
+    /// Follows the in-process log, which is the store itself. If the store is damaged, this fails: the store cannot be
+    /// rebuilt, because there is no other copy of the log.
     pub(crate) async fn follow_local(
         self,
         ingest: Ingest,
         log: impl LogReader + 'static,
     ) -> Result<(), TaskError> {
         let path = self.settings.store.path.display().to_string();
-        // Not cancelled by the stop token: the writer still appends its last records on shutdown, and the log ends
-        // when the writer is dropped.
+        // The ingest task is not cancelled by the stop token, because the writer still appends its last records on
+        // shutdown. The task ends when the writer is dropped, which ends the log.
         match ingest.run(Box::new(log), CancellationToken::new()).await? {
             Ended::Stopped => Ok(()),
             Ended::Damaged(source) => Err(OpenError::OnlyCopy { path, source }.into()),
@@ -169,7 +171,7 @@ impl Pod {
         Ok((ingest, Box::new(reader)))
     }
 
-    /// Waits for the connection to NATS. Calls `report_delay` once if that takes long.
+    /// Waits for the connection to NATS. Calls `report_delay` if that takes longer than [`CONNECT_PATIENCE`].
     async fn connected<'nats>(
         &self,
         nats: &'nats mut Option<Nats>,
@@ -195,7 +197,10 @@ impl Pod {
 
     /// Waits until the log exists, and returns its identity.
     async fn identity(&self, nats: &Nats) -> LogIdentity {
-        let failed = |error| Ok::<(), Infallible>(self.wait_for_log(&error));
+        let failed = |error| {
+            self.wait_for_log(&error);
+            Ok::<(), Infallible>(())
+        };
         let Ok(identity) = retry(|| nats.identity(), failed).await;
         identity
     }

@@ -1,7 +1,8 @@
-//! `tickwell healthcheck`: whether the process in this container is alive, for images without a shell and curl.
+//! `tickwell healthcheck`: checks whether the process in this container is alive, for images without a shell and curl.
 //!
-//! Checks liveness by default, because container engines may restart a container whose health check fails. A restart
-//! helps a process that hangs, but not one that waits for its log or catches up with it.
+//! By default, the command checks liveness and not readiness, because container engines may restart a container whose
+//! health check fails. A restart helps a process that hangs, but not one that waits for the log or is still reading
+//! the log.
 
 use std::{net::SocketAddr, time::Duration};
 
@@ -17,8 +18,8 @@ use crate::{
     show,
 };
 
-/// How long the process may take to respond. Shorter than the usual timeout of container engines, so that they show our
-/// reason instead of their timeout.
+/// How long the process may take to respond. This is shorter than the usual timeout of container engines, so that they
+/// show our reason instead of their timeout.
 const PATIENCE: Duration = Duration::from_secs(3);
 
 /// Which process to check, and for what.
@@ -28,12 +29,13 @@ pub(crate) struct HealthcheckArguments {
     #[arg(long)]
     ready: bool,
 
-    /// The address of the process, such as http://127.0.0.1:8080. If not given: admin.listen, or else api.listen
+    /// The address of the process, such as http://127.0.0.1:8080. If not given: the one in admin.listen or, if that is
+    /// empty, in api.listen
     #[arg(long, value_name = "URL")]
     url: Option<String>,
 }
 
-/// Sends one request. Fails if the process does not respond, or is not alive or ready.
+/// Sends one request. Fails if the process does not respond, is not alive or, with `--ready`, is not ready.
 pub(crate) fn run(arguments: &HealthcheckArguments, layers: SettingsLayers) -> Result<()> {
     let url = match &arguments.url {
         Some(url) => url.trim_end_matches('/').to_owned(),
@@ -45,8 +47,8 @@ pub(crate) fn run(arguments: &HealthcheckArguments, layers: SettingsLayers) -> R
     runtime::block_on(ask(&url, arguments.ready))
 }
 
-/// The address for the health of a process with these settings. The admin listener comes first: a poller has no other,
-/// and clients cannot use up its connections.
+/// The address at which the health of a process with these settings can be checked. The admin listener is preferred:
+/// it is a poller's only listener, and clients of the API cannot use up its connections.
 fn own_url(api: &ApiConfig, admin: &AdminConfig) -> Result<String> {
     let (name, address) = match (admin.listen.get(), api.listen.get()) {
         (Some(address), _) => ("admin.listen", address),
@@ -57,7 +59,8 @@ fn own_url(api: &ApiConfig, admin: &AdminConfig) -> Result<String> {
     };
     ensure!(
         !address.ends_with(":0"),
-        "{name}: {address} lets the process pick a free port; give its address with --url, or set {name} to a fixed port"
+        "{name}: {address} lets the process pick a free port; give the address of the process with --url, or set {name} \
+         to a fixed port"
     );
     Ok(match address.parse::<SocketAddr>() {
         Ok(any) if any.ip().is_unspecified() => {

@@ -2,8 +2,9 @@
 //!
 //! - [`keys`] creates a key for each role.
 //! - [`setup`] creates, corrects and checks the stream and the lease bucket.
-//! - [`repair`] replaces the other servers' copies with the leader's.
-//! - [`backup`] and [`restore`] copy the stream to a directory and back. [`folder`] defines its layout.
+//! - [`repair`] replaces the copies on all other servers with the leader's copy.
+//! - [`backup`] and [`restore`] copy the stream to a directory and back. [`folder`] defines the layout of the
+//!   directory.
 
 mod backup;
 mod folder;
@@ -38,33 +39,34 @@ pub(crate) enum LogCommand {
     /// Use the settings of the pollers (bus.url, bus.lease, bus.replicas) and the admin key (bus.credentials_file).
     /// Options that cannot be corrected without losing records are listed, and the exit code is 1.
     Apply {
-        /// The largest size of the log in bytes, if 16 GiB is not enough. It stays in effect for later calls;
-        /// "How large the log gets" in docs/operations.md says how much is needed
+        /// The largest size of the log in bytes, if 16 GiB is not enough. Later calls without this flag do not change
+        /// the size. "How large the log gets" in docs/operations.md says how much is needed
         #[arg(long, value_name = "BYTES")]
         max_bytes: Option<i64>,
     },
-    /// Replace every other NATS server's copy of the log with the leader's copy
+    /// Replace the copies of the log on all other NATS servers with the leader's copy
     ///
-    /// For a cluster whose servers contradict each other, for example after two of three volumes were rolled back.
-    /// Records that the leader does not have are lost; "The servers of the log contradict each other" in
-    /// docs/operations.md says what to try first. Use the admin key (bus.credentials_file). While the command runs, the
-    /// log is on one server.
+    /// Use this for a cluster whose servers contradict each other, for example after two of three volumes were rolled
+    /// back. Records that the leader does not have are lost. "The servers of the log contradict each other" in
+    /// docs/operations.md says what to try first. Use the admin key (bus.credentials_file). While the command runs, only
+    /// one server has the log.
     Repair {
         /// Make the change; without this flag the command only shows which server's copy would be kept
         #[arg(long)]
         yes: bool,
     },
-    /// Compare the NATS stream and the lease bucket with their definitions
+    /// Check the NATS stream and the lease bucket: their options, and whether each server has a complete copy
     ///
-    /// Lists each difference and each server that does not have all of the log. Changes nothing. The exit code is 1 if
-    /// there is a difference.
+    /// Lists each option that differs from what `tickwell log apply` would set, and each server whose copy is not
+    /// complete. Changes nothing. The exit code is 1 if something is listed. Use the admin key (bus.credentials_file).
     Verify,
     /// Copy the log from NATS to a directory while everything runs
     ///
-    /// The directory gets its name once the copy is complete and on disk. Use the maintenance key
+    /// Until the copy is complete and on disk, the name of the directory ends in .part. Use the maintenance key
     /// (bus.credentials_file).
     Backup {
-        /// The directory to create. With --keep: the directory for several backups, each named after the time
+        /// The directory to create. With --keep: the directory for several backups, each named after its time
+        /// of creation
         #[arg(value_name = "DIR")]
         folder: PathBuf,
 
@@ -74,14 +76,15 @@ pub(crate) enum LogCommand {
     },
     /// Copy a backup of the log to a NATS server that has no log
     ///
-    /// Pollers and pods may keep running; they wait until the log is complete. An interrupted restore can be repeated.
-    /// Use the maintenance key (bus.credentials_file).
+    /// Pollers and pods may keep running; they wait until the log is complete. If the command is interrupted, run it
+    /// again. Use the maintenance key (bus.credentials_file).
     Restore {
         /// The directory of the backup
         #[arg(value_name = "DIR")]
         folder: PathBuf,
 
-        /// Keep the log on N servers of the cluster instead of as many as when the backup was made
+        /// The number of servers of the cluster that keep a copy of the log. If not given: as many as when the backup
+        /// was made
         #[arg(long, value_name = "N")]
         replicas: Option<NonZeroUsize>,
 

@@ -3,23 +3,23 @@
 //! Every process:
 //!
 //! - [`arguments`]: the commands and flags.
-//! - [`settings`]: flags over environment over file over defaults.
+//! - [`settings`]: reads the settings from flags, environment variables, a file and the defaults.
 //! - [`mode`]: what one process runs: poller, API or both.
-//! - [`compose`]: starts the parts that a mode needs and joins them.
+//! - [`compose`]: starts the parts that a mode needs and connects them.
 //! - [`follow`]: keeps a pod following its log, even if the log or the store is lost and recreated.
 //!
 //! Commands that do one thing and exit:
 //!
-//! - [`watch`]: live prices in a terminal.
-//! - [`sources`]: the requests to each source, and whether it responds.
+//! - [`watch`]: shows live prices in a terminal.
+//! - [`sources`]: shows how many requests each source gets, and whether it responds.
 //! - [`recompute`]: recomputes stored records from their quotes.
-//! - [`export`]: ticks and gaps as CSV or NDJSON.
+//! - [`export`]: exports ticks and gaps as CSV or NDJSON.
 //! - [`backup`]: backs up a store into one file, and restores it.
 //! - [`verify`]: compares the responses of several pods.
-//! - [`healthcheck`]: whether the process in a container is alive.
-//! - [`log`]: creates keys for NATS, and creates, checks and repairs the stream of the log.
+//! - [`healthcheck`]: checks whether the process in a container is alive.
+//! - [`log`]: creates keys for NATS, and creates, checks, repairs, backs up and restores the stream of the log.
 //!
-//! What several of them use:
+//! What several commands use:
 //!
 //! - [`connect`]: connects a command to the log on NATS.
 //! - [`pod`]: an HTTP client of a running pod.
@@ -57,12 +57,13 @@ use std::process::ExitCode;
 use arguments::Arguments;
 
 fn main() -> ExitCode {
-    // Must happen before any TLS client is built. Fails only if a provider is already installed.
+    // rustls needs a crypto provider before any TLS client is built. Installing it fails only if there already is one,
+    // which is fine.
     let _ = rustls::crypto::ring::default_provider().install_default();
     match Arguments::of_process().run() {
         Ok(code) => code,
         Err(error) => {
-            // The only place that reports an error with its whole chain of causes.
+            // Functions return their errors, which are reported here with their whole chain of causes.
             show::failure(&error);
             ExitCode::FAILURE
         }

@@ -11,7 +11,8 @@ use anyhow::{Context, Result, ensure};
 use tempfile::NamedTempFile;
 use tokio::signal::unix::{SignalKind, signal};
 
-/// A file that is being written. It has a temporary name until it is complete, and is deleted if it is dropped before.
+/// A file that is being written. It has a temporary name until it is complete. If the `Output` is dropped before that,
+/// the file is deleted.
 pub(crate) struct Output {
     file: NamedTempFile,
     path: PathBuf,
@@ -28,7 +29,7 @@ impl Output {
         );
         let folder = path.parent().filter(|folder| !folder.as_os_str().is_empty());
         let mut builder = tempfile::Builder::new();
-        // The usual permissions of new files. Temporary files could only be read by their owner.
+        // Use the usual permissions of new files. By default, only its owner can read a temporary file.
         let builder = builder.prefix(".tickwell-").suffix(".part").permissions(Permissions::from_mode(0o666));
         let file = builder.tempfile_in(folder.unwrap_or(Path::new(".")));
         let file = file.with_context(|| format!("cannot create a file in the directory of {name}"))?;
@@ -76,7 +77,7 @@ pub(crate) async fn unless_interrupted<T>(work: impl Future<Output = Result<T>>)
     }
 }
 
-/// Whether an error, or one of its causes, is that the reader of a pipe has closed it.
+/// Whether an error or one of its causes shows that the reader of a pipe has closed the pipe.
 pub(crate) fn is_broken_pipe(error: &anyhow::Error) -> bool {
     let kind = |cause: &(dyn std::error::Error + 'static)| {
         let csv = cause.downcast_ref::<csv::Error>().and_then(|error| match error.kind() {

@@ -25,7 +25,7 @@ pub(crate) use reqwest::StatusCode;
 /// The longest time that one request may take.
 const MAX_REQUEST_TIME: Duration = Duration::from_secs(20);
 
-/// How long a pod may send nothing during a download. It copies its store before it sends the first byte.
+/// How long a pod may send nothing during a download. A pod copies its store before it sends the first byte.
 const MAX_SILENCE: Duration = Duration::from_secs(120);
 
 /// The largest response that is read into memory. A page of 10,000 items has about 2 MB.
@@ -40,7 +40,8 @@ const DEFAULT_WAIT: Duration = Duration::from_secs(5);
 /// How many times a request is sent before giving up.
 const MAX_ATTEMPTS: u32 = 10;
 
-/// The address of a pod with default settings: what commands use if none is given, and the example in messages.
+/// The address of a pod with default settings. Commands use it if no address is given, and messages use it as an
+/// example.
 pub(crate) const DEFAULT_URL: &str = "http://127.0.0.1:8080";
 
 /// The header with the sequence of the log that a response is about.
@@ -74,7 +75,7 @@ impl PodClient {
         Self::streaming(name, url, key, MAX_SILENCE)
     }
 
-    /// The same, but a response fails if the pod sends nothing for as long as `silence`.
+    /// Like [`Self::new`], but a response fails if the pod sends nothing for as long as `silence`.
     pub(crate) fn streaming(name: &'static str, url: &str, key: &Key, silence: Duration) -> Result<Self> {
         let parsed: Url = url.parse().with_context(|| format!("{name}: `{url}` is not a URL"))?;
         ensure!(
@@ -168,8 +169,8 @@ impl PodClient {
         let (url, status, name) = (self.url(), response.status, self.name);
         if response.code().is_empty() {
             return anyhow!(
-                "{url} does not respond like a Tickwell pod ({status}); set {name} to the address of a pod without a \
-                 path, such as {DEFAULT_URL}"
+                "{url} does not respond like a Tickwell pod ({status}); set {name} to the address of a pod, without \
+                 a path, such as {DEFAULT_URL}"
             );
         }
         anyhow!("{url} responded with {status}: {}", self.reason(response))
@@ -198,7 +199,7 @@ impl Response {
         header(&self.headers, SEQUENCE_HEADER)?.parse().ok().map(Sequence)
     }
 
-    /// How long the pod asks to wait before the next request, if it says so.
+    /// How long to wait before the next request, according to the response's `Retry-After`.
     pub(crate) fn retry_after(&self) -> Option<Duration> {
         header(&self.headers, RETRY_AFTER.as_str())?.parse().ok().map(Duration::from_secs)
     }

@@ -27,7 +27,7 @@ impl Progress {
     /// Updates the line, unless it was updated a moment ago.
     pub(crate) fn show(&mut self, text: impl FnOnce() -> String) {
         if self.is_terminal && self.shown.is_none_or(|shown| shown.elapsed() >= PAUSE) {
-            // Progress is not important enough to fail.
+            // A failure is ignored: the command can do its work without showing progress.
             let _ = write!(stderr(), "\r\x1b[K{}", text());
             self.shown = Some(Instant::now());
         }

@@ -34,7 +34,7 @@ pub(crate) struct RecomputeArguments {
     #[arg(value_name = "SEQ", value_parser = value_parser!(u64).range(1..))]
     sequences: Vec<u64>,
 
-    /// Recompute every record of the log. Prints the records that differ, and a summary
+    /// Recompute every record of the log, and print the records that differ and a summary
     #[arg(long)]
     all: bool,
 

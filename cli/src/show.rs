@@ -26,7 +26,7 @@ pub(crate) fn build() -> Build {
     }
 }
 
-/// Prints what runs and where to find it. Goes to standard output; logs go to standard error.
+/// Prints what runs and where to find it. This text goes to standard output, and logs go to standard error.
 pub(crate) fn welcome(mode: Mode, settings: &Settings, address: SocketAddr) {
     let pairs = settings.feed.pairs.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
     let sources = settings.feed.sources.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
@@ -59,7 +59,7 @@ fn needs_network(mode: Mode, sources: &[SourceName]) -> bool {
     mode == Mode::Run && sources.iter().any(is_live)
 }
 
-/// Writes to standard output. A closed pipe is not an error: its reader, such as `head`, needs no more.
+/// Writes to standard output. A closed pipe is not an error: its reader, such as `head`, needs no more output.
 pub(crate) fn print(text: &str) -> Result<()> {
     let mut output = std::io::stdout().lock();
     match output.write_all(text.as_bytes()).and_then(|()| output.flush()) {

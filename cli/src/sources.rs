@@ -1,4 +1,4 @@
-//! `tickwell sources`: the requests and rate limit of each source, and whether it responds.
+//! `tickwell sources`: shows the requests and rate limit of each source, and whether it responds.
 
 use std::{fmt::Write as _, time::Duration};
 
@@ -16,7 +16,7 @@ use tokio::time::Instant;
 
 use crate::{settings::Settings, show};
 
-/// How long the sources may take to respond: as long as the slowest may take in a slot, plus some time for the first
+/// How long the sources may take to respond: the 4 s that a source may take in a slot at most, plus 2 s for the first
 /// connection.
 const PATIENCE: Duration = Duration::from_secs(6);
 
@@ -45,7 +45,8 @@ pub(crate) fn run(settings: &Settings, probe: bool) -> Result<()> {
         .collect();
     if !failed.is_empty() {
         bail!(
-            "no price from {}; remove these sources from feed.sources, or the pairs that they lack from feed.pairs",
+            "no price from {} for at least one pair; remove these sources from feed.sources, or the pairs without a \
+             price from feed.pairs",
             failed.join(", ")
         );
     }
@@ -86,7 +87,7 @@ fn overview(members: &[Member], interval: Interval) -> String {
     let others: Vec<&str> =
         source::names().filter(|name| asked.iter().all(|asked| asked.as_str() != *name)).collect();
     let mut text = format!(
-        "Requests per slot of {interval}. A fallback source is counted as if it were always asked.\n\n"
+        "Requests in each slot of {interval}. A fallback source is counted as if it were asked in every slot.\n\n"
     );
     text.push_str(&aligned(&rows));
     if !others.is_empty() {

@@ -13,7 +13,8 @@ pub(crate) fn open(settings: &Settings, flag: &str, address: &ListenAddress) -> 
         Ok(store) => Ok(Some(store)),
         Err(OpenError::NotThere { .. }) => Ok(None),
         Err(OpenError::InUse { .. }) => {
-            // The address comes from our own settings, which may differ from those of the process. Port 0 says nothing.
+            // The address comes from our own settings, which may differ from those of the process. Port 0 does not say
+            // which port the process uses.
             let address = address.get().filter(|address| !address.ends_with(":0")).unwrap_or("HOST:PORT");
             bail!(
                 "the store {} is in use by another process; stop that process, or read through it \

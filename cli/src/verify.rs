@@ -24,7 +24,7 @@ use routes::Request;
 /// The maximum number of pods. All of them get a request at the same time, and all responses are in memory together.
 const MAX_PODS: usize = 16;
 
-/// The exit code if the pods could not be compared. 1 means that they differ.
+/// The exit code if the pods could not be compared. The exit code 1 means that their responses differ.
 const NOT_COMPARED: u8 = 2;
 
 /// Which pods to compare.
@@ -103,22 +103,22 @@ async fn verify(urls: &[String], key: &Key, say: Say<'_>) -> Result<Tally> {
     Ok(tally)
 }
 
-/// The response of one pod, as of the sequence. Fails if the pod cannot respond as of that sequence, or has an internal
-/// problem.
+/// Requests `path` from one pod, as of the sequence. Fails if the pod cannot respond as of that sequence, or has an
+/// internal problem.
 async fn ask(pod: &PodClient, path: &str, sequence: Sequence) -> Result<Response> {
     let response = pod.get(path).await.with_context(|| format!("{}{path} does not respond", pod.url()))?;
     match (response.status, response.sequence()) {
         (StatusCode::GONE, _) => bail!(
-            "{} no longer has sequence {sequence} in memory, because another pod is far behind it; try again when \
-             that pod has caught up",
+            "{} no longer has sequence {sequence} in memory, which is the newest one of another pod; try again when that \
+             other pod has caught up with the log",
             pod.url()
         ),
         (status, _) if status.is_server_error() && response.code() != "no_price_yet" => {
             Err(pod.refusal(&response).context(format!("cannot compare {path}")))
         }
         (StatusCode::OK, Some(other)) if other != sequence => bail!(
-            "{} responded as of sequence {other} instead of {sequence}: its version does not support at_sequence; \
-             upgrade it",
+            "{} responded as of sequence {other} instead of {sequence}: the version of this pod does not support \
+             at_sequence; upgrade the pod",
             pod.url()
         ),
         _ => Ok(response),

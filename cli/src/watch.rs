@@ -6,8 +6,8 @@
 //! - [`table`]: the table for a terminal of any size.
 //! - [`screen`]: writes lines or the table to the terminal.
 //!
-//! If a connection ends, it connects again, to the next pod if there are several, and resumes after the last event. So
-//! no event is missed and none is shown twice.
+//! If a connection ends, the command connects again (to the next pod if there are several) and resumes after the last
+//! event. So no event is missed and none is shown twice.
 
 mod event;
 mod screen;
@@ -42,7 +42,7 @@ use table::Size;
 /// A pod that sends nothing for this long is considered gone. Pods send a heartbeat every 15 seconds.
 const MAX_SILENCE: Duration = Duration::from_secs(45);
 
-/// The longest wait after the first failure. It doubles with every further failure.
+/// The longest wait after the first failure. The longest wait doubles with every further failure.
 const FIRST_WAIT: Duration = Duration::from_millis(500);
 
 /// How many times the wait doubles. The longest wait is then about half a minute.
@@ -83,7 +83,7 @@ pub(crate) struct WatchArguments {
     json: bool,
 }
 
-/// Watches until it is interrupted, or its output is closed.
+/// Watches until the command is interrupted or its output is closed.
 pub(crate) fn run(arguments: &WatchArguments) -> Result<()> {
     if arguments.urls.len() > MAX_PODS {
         bail!("--url: give at most {MAX_PODS} addresses, not {}", arguments.urls.len());
@@ -204,7 +204,7 @@ impl Watch {
                 // Ignore kinds of events that only later versions know.
                 Ok(Message::Other) => {}
                 Err(error) => {
-                    return Ok(Lost { why: format!("it sent an invalid event: {error}"), wait: None });
+                    return Ok(Lost { why: format!("the pod sent an invalid event: {error}"), wait: None });
                 }
             }
         }
@@ -231,7 +231,7 @@ impl Watch {
 /// Decides what a response that is not an event stream means: try again later, or give up with an error.
 fn refused(pod: &PodClient, response: &Response, state: &mut State) -> Result<Lost> {
     let why = match pod.reason(response) {
-        reason if reason.is_empty() => format!("it responded with {}", response.status),
+        reason if reason.is_empty() => format!("the pod responded with {}", response.status),
         reason => reason,
     };
     match response.status {
@@ -249,8 +249,8 @@ fn refused(pod: &PodClient, response: &Response, state: &mut State) -> Result<Lo
     Ok(Lost { why, wait: response.retry_after() })
 }
 
-/// How long to wait after this number of failures in a row, but at least as long as the pod `asked` for, within bounds.
-/// Half of it is random, so that clients that have lost the same pod do not reconnect all at once.
+/// How long to wait after this number of failures in a row. The wait is at least as long as the pod `asked` for, up to
+/// [`MAX_WAIT`]. A part of the wait is random, so that clients that have lost the same pod do not reconnect all at once.
 fn wait(
     first: Duration,
     failures: u32,

@@ -10,21 +10,22 @@ use tokio::time::sleep;
 
 use crate::domain::Timestamp;
 
-/// The longest uninterrupted sleep. Waiting happens in steps of this length, so that clock jumps are noticed.
+/// The longest uninterrupted sleep. Longer waits consist of several sleeps, so that a jump of the clock is noticed
+/// soon.
 const LONGEST_SLEEP: Duration = Duration::from_secs(1);
 
-/// A source of wall-clock time. Slots are defined by it, so that all processes agree on them.
+/// A source of wall-clock time. Slots are instants of wall-clock time, so that all processes agree on them.
 #[async_trait]
 pub trait Clock: Send + Sync + std::fmt::Debug {
     /// Returns the current time.
     fn now(&self) -> Timestamp;
 
-    /// Waits until `due`, or less: callers must check the time again afterwards.
+    /// Waits until `due`, or returns earlier. Callers must check the time again afterwards.
     async fn wait(&self, due: Timestamp) {
         sleep(due.since(self.now()).min(LONGEST_SLEEP)).await;
     }
 
-    /// Skips the time up to this instant. Only the clock of a recording supports this; a real clock ignores it.
+    /// Moves the clock forward to this instant without waiting. Only the clock of a recording does this.
     fn skip_to(&self, _past: Timestamp) {}
 }
 
@@ -40,8 +41,8 @@ impl Clock for SystemClock {
     }
 }
 
-/// The time of a recording. It stands still until a task waits for a later instant, may pass many times faster than real
-/// time, and ends with the recording.
+/// The clock of a recording. It only advances when a task waits for a later instant, possibly much faster than real
+/// time. A task that waits for an instant after the end of the recording waits forever.
 #[derive(Debug)]
 pub struct ReplayClock {
     now: Mutex<Timestamp>,

@@ -1,8 +1,8 @@
 //! The readiness of a process: several checks, each with a condition and a reason.
 //!
-//! Each part of the process has a [`Check`] and sets its condition. An unready check takes the process out of service. A
-//! degraded one is only reported: if pods became unready while the log or the sources are unavailable, all of them would
-//! leave the load balancer at once, and no pod would be left to serve the data it has.
+//! Each part of the process has a [`Check`] and sets its condition. An unready check takes the process out of service.
+//! A degraded check is only reported. It is used while the log or the sources are unavailable: if pods became unready
+//! then, all of them would leave the load balancer at once, and no pod would be left to serve the data that it has.
 
 use std::{
     collections::BTreeMap,
@@ -14,9 +14,9 @@ use std::{
 pub enum Condition {
     /// Everything works.
     Ready,
-    /// It works, but something is missing. Contains the reason.
+    /// The part works, but something is missing. Contains the reason.
     Degraded(String),
-    /// It does not work. Contains the reason.
+    /// The part does not work. Contains the reason.
     Unready(String),
 }
 
@@ -34,14 +34,14 @@ pub struct Check {
 }
 
 impl Readiness {
-    /// Adds a check. It is unready until it is set.
+    /// Adds a check. It is unready until its condition is set.
     pub fn check(&self, name: &'static str) -> Check {
         let check = Check { name, readiness: self.clone() };
         check.insert(Condition::Unready("starting".to_owned()));
         check
     }
 
-    /// Makes the process unready permanently, because it is stopping. This is not logged.
+    /// Makes the process unready permanently, because it is stopping. Does not log that, because the caller does.
     pub fn withdraw(&self, reason: &str) {
         let check = Check { name: "running", readiness: self.clone() };
         check.insert(Condition::Unready(reason.to_owned()));
@@ -67,12 +67,12 @@ impl Check {
             return;
         }
         match condition {
-            Condition::Ready => tracing::info!(event = "ready", check = self.name, "ready"),
+            Condition::Ready => tracing::info!(event = "ready", check = self.name, "the check is ready"),
             Condition::Degraded(reason) => {
-                tracing::warn!(event = "degraded", check = self.name, reason, "degraded");
+                tracing::warn!(event = "degraded", check = self.name, reason, "the check is degraded");
             }
             Condition::Unready(reason) => {
-                tracing::warn!(event = "unready", check = self.name, reason, "not ready");
+                tracing::warn!(event = "unready", check = self.name, reason, "the check is not ready");
             }
         }
     }

@@ -1,6 +1,6 @@
 //! Retries with a pause between attempts.
 //!
-//! Used by everything that waits for the log. Cancel a retry by dropping its future.
+//! Everything that waits for the log uses these functions. To cancel a retry, drop its future.
 
 use std::{convert::Infallible, time::Duration};
 
@@ -9,11 +9,11 @@ use tokio::time::sleep;
 /// The pause between two attempts.
 pub const RETRY_PAUSE: Duration = Duration::from_millis(250);
 
-/// Repeats an attempt until it succeeds, or until `failed` turns a failure into a final error.
+/// Repeats an attempt until it succeeds, or until `failed` returns an error for a failed attempt.
 ///
 /// # Errors
 ///
-/// The final error.
+/// Returns the error of `failed`.
 pub async fn retry<T, E, G, F: Future<Output = Result<T, E>>>(
     attempt: impl Fn() -> F,
     mut failed: impl FnMut(E) -> Result<(), G>,
@@ -27,7 +27,8 @@ pub async fn retry<T, E, G, F: Future<Output = Result<T, E>>>(
     }
 }
 
-/// Repeats an attempt until it succeeds, and logs a failure only once: the one after `quiet_failures` others.
+/// Repeats an attempt until it succeeds. The first `quiet_failures` failures are not logged, the next one is, and all
+/// later ones are not.
 pub async fn retry_until_success<T, E, F: Future<Output = Result<T, E>>>(
     quiet_failures: u32,
     attempt: impl Fn() -> F,

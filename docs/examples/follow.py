@@ -1,7 +1,7 @@
-"""Follows every tick and gap of a pod and never loses one: python follow.py [URL] [PAIRS]
+"""Prints every tick and gap from a pod, without losing any: python follow.py [URL] [PAIRS]
 
-Reads /v1/stream as NDJSON. After a lost connection it resumes after the last event that it has seen, so no event is lost
-or repeated. Needs nothing but Python.
+The program reads /v1/stream as NDJSON. After a lost connection it reconnects and resumes after the last event that it
+has received, so no event is lost or repeated. It only needs Python's standard library.
 """
 
 import http.client
@@ -30,7 +30,7 @@ def events(url, pairs):
         except urllib.error.HTTPError as error:
             problem = json.load(error)
             if problem["code"] == "unknown_cursor":
-                cursor = None  # Another log: start again with the newest events.
+                cursor = None  # The log was replaced by another log, so start again with the newest events.
             elif error.code not in (429, 503):
                 sys.exit(problem["detail"])
             time.sleep(float(error.headers.get("Retry-After", 1)))

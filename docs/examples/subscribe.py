@@ -1,6 +1,6 @@
-"""A plain subscriber of the feed: python subscribe.py [SERVER] [SUBJECT]
+"""Prints Tickwell's records from NATS as they are published: python subscribe.py [SERVER] [SUBJECT]
 
-Prints each record as it is published: pair, slot, and the price or why there is none. Needs nats-py.
+Each line has the pair, the slot, and the price or the reason why there is no price. Needs the package nats-py.
 """
 
 import asyncio
@@ -17,7 +17,7 @@ async def main(server="nats://127.0.0.1:4222", subject="ticks.>"):
     async for message in subscription.messages:
         record = json.loads(message.data)
         if record["version"] != 1:
-            sys.exit("a newer version of the feed: upgrade this reader")
+            sys.exit("a record has a newer format version that this program does not know; upgrade this program")
         if record["kind"] == "tick":
             print(record["pair"], record["slot"], record["price"], flush=True)
         elif record["kind"] == "gap":

@@ -5,9 +5,9 @@
 //! are counted in units of 10⁻¹⁴, and derived values are rounded once, at the end.
 //!
 //! Bounds: a price is below 10²⁶ units (87 bits; [`Price`] rejects larger ones from sources and from the log), a span
-//! is at most ten years in milliseconds (39 bits), and no two ticks have the same millisecond. So sums of prices and
-//! of price × milliseconds are below 2¹²⁶. Sums of squares are below 2²¹³, and four times n² of the variance is below
-//! 2²⁵⁴, so these have 256 bits.
+//! is at most ten years in milliseconds (39 bits), and no two ticks have the same millisecond. So sums of prices and of
+//! price × milliseconds are below 2¹²⁶. Sums of squares are below 2²¹³, and 4 n² times the variance is below 2²⁵⁴, so
+//! these numbers have 256 bits.
 
 mod encoding;
 mod wide;
@@ -20,20 +20,20 @@ use rust_decimal::Decimal;
 use self::wide::Wide;
 use crate::derived::{LEAST_DECIMALS, MOST_DECIMALS, decimal, digits, mean_of_units, places_of, quotient};
 
-/// A tick stands for the time until the next one, if that is at most this many intervals later; otherwise, for one
-/// interval.
+/// A tick's price holds until the next tick if that tick is at most this many intervals later. Otherwise, the price
+/// holds for one interval.
 ///
 /// This is a constant and not a setting, because all pods must return the same results.
 pub const MAX_CARRIED_INTERVALS: u32 = 3;
 
-/// The part of a tick that averages need.
+/// The parts of a tick that averages need.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Point {
-    /// Its slot.
+    /// The tick's slot.
     pub slot: Slot,
-    /// The interval between slots when it was written.
+    /// The interval between slots when the tick was written.
     pub interval: Interval,
-    /// Its price.
+    /// The tick's price.
     pub price: Price,
 }
 
@@ -50,17 +50,18 @@ pub struct Summary {
     pub min: Point,
     /// The first tick with the highest price.
     pub max: Point,
-    /// The sum of the prices, in units.
+    /// The sum of the prices, in units of 10⁻¹⁴.
     sum: u128,
-    /// The sum of the squared prices, in square units.
+    /// The sum of the squared prices, in units of 10⁻²⁶.
     squares: Wide,
-    /// The sum of price × milliseconds of all ticks but the last, whose duration is not known yet.
+    /// The sum of price × milliseconds over all ticks but the last. How long the price of the last tick holds is not
+    /// known yet.
     weighted: u128,
-    /// The milliseconds in `weighted`.
+    /// The sum of the milliseconds in `weighted`.
     weight: u64,
-    /// The milliseconds that the ticks cover, one interval each.
+    /// The milliseconds that the ticks cover: the sum of their intervals.
     covered: u64,
-    /// The longest time without ticks where slots are missing, in milliseconds; zero if none are.
+    /// The longest time without ticks between two ticks, in milliseconds. Zero if no slot between them is missing.
     largest_gap: u64,
 }
 
@@ -82,21 +83,22 @@ impl Summary {
         }
     }
 
-    /// Merges this run with a later one.
+    /// Merges this summary with the summary of later ticks.
     #[must_use]
     pub fn merge(&self, later: &Self) -> Self {
         let distance = later.first.slot.start().millis_since(self.last.slot.start());
         let interval = self.last.interval.millis();
         let duration =
             if distance <= interval * u64::from(MAX_CARRIED_INTERVALS) { distance } else { interval };
-        // If the interval changes, slots of either interval may be missing.
+        // If the interval changes here, the missing slots may be of either interval. The shorter one determines the
+        // gap.
         let shorter = interval.min(later.first.interval.millis());
-        // Nothing saturates within the module's bounds. Beyond them, nothing may panic.
+        // Within the bounds of this module, nothing saturates. Sums that exceed the bounds must not cause a panic.
         Self {
             count: self.count.saturating_add(later.count),
             first: self.first,
             last: later.last,
-            // If prices are equal, the earlier tick stays: its digits may differ.
+            // If prices are equal, keep the earlier tick, because the digits may differ (1.0 and 1.00).
             min: if later.min.price < self.min.price { later.min } else { self.min },
             max: if later.max.price > self.max.price { later.max } else { self.max },
             sum: self.sum.saturating_add(later.sum),
@@ -116,8 +118,8 @@ impl Summary {
         self.within_extremes(mean_of_units(self.sum, u128::from(self.count)))
     }
 
-    /// The time-weighted mean. Each tick weighs the time until the next one if that is at most
-    /// [`MAX_CARRIED_INTERVALS`] intervals, and otherwise one interval. The newest tick weighs one interval.
+    /// The time-weighted mean of the prices. The weight of a tick is the time for which its price holds (see
+    /// [`MAX_CARRIED_INTERVALS`]). The weight of the newest tick is one interval.
     pub fn twap(&self) -> Decimal {
         let interval = self.last.interval.millis();
         let weighted = self.weighted + self.last.price.units() * u128::from(interval);
@@ -129,8 +131,8 @@ impl Summary {
         mean.clamp(self.min.price.decimal(), self.max.price.decimal())
     }
 
-    /// The population standard deviation of the prices. Its square is the exact rational (n Σp² − (Σp)²) / n², and
-    /// the root is rounded once.
+    /// The population standard deviation of the prices. The variance is the exact fraction (n Σp² − (Σp)²) / n², and
+    /// only its root is rounded.
     pub fn stddev(&self) -> Decimal {
         let count = u128::from(self.count);
         let variance = self.squares.times(count).and_then(|squares| squares.minus(Wide::square(self.sum)));
@@ -191,13 +193,14 @@ impl Summary {
         change_ratio(self.first.price, self.last.price)
     }
 
-    /// The share of a span that the ticks cover, from 0 to 1.
+    /// The share of a span that the ticks cover, from 0 to 1. Each tick covers one interval.
     pub fn coverage(&self, span: Duration) -> Decimal {
         let span = u64::try_from(span.as_millis()).unwrap_or(u64::MAX).max(1);
         quotient(u128::from(self.covered.min(span)), u128::from(span), 0)
     }
 
-    /// The longest time without ticks in the window `(from, to]`, including its edges.
+    /// The longest time without ticks in the window `(from, to]`, including the times before the first and after the
+    /// last tick.
     pub fn largest_gap(&self, from: Timestamp, to: Timestamp) -> Duration {
         let before = self.first.slot.start().millis_since(from).saturating_sub(self.first.interval.millis());
         let after = to.millis_since(self.last.slot.start());
@@ -213,7 +216,8 @@ struct Root {
     nearest: u128,
 }
 
-/// The change from one price to another, relative to the first. `None` above 10²⁰, which a decimal cannot hold.
+/// The change from one price to another, relative to the first. `None` from 10²⁰ on, which is too large for a `Decimal`
+/// with eight decimal places.
 pub fn change_ratio(from: Price, to: Price) -> Option<Decimal> {
     let (from, to) = (from.units(), to.units());
     let distance = to.abs_diff(from);

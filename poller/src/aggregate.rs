@@ -4,16 +4,17 @@
 //! 2. Failed, stale and frozen quotes, and those from the future, are dropped. A quote is frozen if nothing of
 //!    it has changed for `frozen_after` and the median of its live peers has moved away from it. A quote that
 //!    stands still because its market does is not contradicted by its peers.
-//! 3. Quotes further than `max_deviation` from the median of the rest are outliers.
-//! 4. While the rest are still further apart than that, the farthest one is an outlier too, as long as a
-//!    majority remains.
+//! 3. Quotes further than `max_deviation` from the median of the remaining quotes are outliers.
+//! 4. While the quotes that remain are still further apart than `max_deviation`, the one farthest from their
+//!    median becomes an outlier too. This ends if the lowest and the highest quote are equally far from the median,
+//!    or if less than a majority of the quotes that step 3 compared, or fewer than `min_sources`, would remain.
 //! 5. At least `min_sources` quotes must remain, and their spread must be within `max_deviation`.
 //! 6. The price is the median of the remaining quotes. If their number is even, it is the exact midpoint of
 //!    the two in the middle.
 //!
-//! Earlier prices play no part, so a real crash on all venues is followed at once, and one wrong price cannot
-//! keep later right ones out. The result contains all input, including the policy, so that anyone can
-//! recompute it.
+//! Quotes are not compared with earlier prices. So the price follows a real crash on all venues at once, and a
+//! wrong price cannot cause correct ones after it to be rejected. The result contains all input, including the
+//! policy, so that anyone can recompute it.
 
 pub mod recompute;
 
@@ -35,7 +36,7 @@ pub fn aggregate(quotes: &[Quote], policy: &Policy, slot: Slot, interval: Interv
     let near = |price: Price| policy.max_deviation.admits(price, center, center);
     let mut verdicts = first_verdicts;
     mark_outliers(quotes, &mut verdicts, |price| !near(price));
-    // Without a majority, another group of sources could agree on another price.
+    // If less than a majority remained, the outliers could be a larger group that agrees on another price.
     let least = needed.max(candidates.len() / 2 + 1);
     while let Some(farthest) = farthest_out(&prices(quotes, &verdicts), policy, least) {
         mark_outliers(quotes, &mut verdicts, |price| price == farthest);
@@ -60,7 +61,7 @@ pub fn aggregate(quotes: &[Quote], policy: &Policy, slot: Slot, interval: Interv
     }
 }
 
-/// The verdict on a quote before prices are compared. None if it is a candidate.
+/// The verdict on a quote before prices are compared. None if the quote is a candidate for the price.
 fn reject(quote: &Quote, quotes: &[Quote], policy: &Policy) -> Option<Verdict> {
     let observation = match &quote.result {
         Err(failure) => return Some(Verdict::Failed(*failure)),
@@ -93,8 +94,8 @@ fn mark_outliers(quotes: &[Quote], verdicts: &mut [Option<Verdict>], is_outlier:
     }
 }
 
-/// The price farthest from the median, if the sorted prices are too far apart. None if both ends are equally
-/// far, or if fewer than `least` prices would remain.
+/// The price farthest from the median, if the sorted prices are too far apart. None if the lowest and the
+/// highest price are equally far from the median, or if fewer than `least` prices would remain.
 fn farthest_out(sorted: &[Price], policy: &Policy, least: usize) -> Option<Price> {
     let (low, high, middle) = (*sorted.first()?, *sorted.last()?, median(sorted)?);
     let (below, above) = (middle.units().abs_diff(low.units()), high.units().abs_diff(middle.units()));
@@ -122,7 +123,7 @@ fn unchanged_too_long(observation: &Observation, policy: &Policy) -> bool {
     observation.observed_at.since(observation.unchanged_since) > policy.frozen_after.duration()
 }
 
-/// The prices without a verdict so far, sorted.
+/// The prices of the quotes that have no verdict yet, sorted.
 fn prices(quotes: &[Quote], verdicts: &[Option<Verdict>]) -> Vec<Price> {
     let left = quotes.iter().zip(verdicts).filter(|(_, verdict)| verdict.is_none());
     let mut prices: Vec<Price> = left

@@ -20,7 +20,8 @@ pub use pair::PairConfig;
 pub use replay::{ReplayConfig, ReplayError, ReplayFile, Speed};
 pub use upstream::SourceConfig;
 
-/// How many pairs a poller may have. Each pair adds a record per slot, and a symbol to each request.
+/// The largest number of pairs of a poller. Each pair adds a record per slot, and for each source a symbol in its
+/// request or a request of its own.
 const MAX_PAIRS: usize = 50;
 
 /// `[feed]`: which prices are fetched, how often, and from where.
@@ -64,13 +65,13 @@ pub struct AggregateConfig {
     pub frozen_after: Span,
 }
 
-/// How many sources must agree on a price: at least one. It is parsed from text because the settings library
-/// would accept `true` for 1.
+/// How many sources must agree on a price: at least one. The number is parsed from text, because the settings
+/// library would accept `true` for 1.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(transparent)]
 pub struct MinSources(NonZeroU32);
 
-/// A text is not a number of sources.
+/// The error for a text that is not a number of sources.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("`{0}` is not a number of sources; use an integer of at least 1")]
 pub struct MinSourcesError(String);
@@ -134,7 +135,7 @@ pub struct Member {
     pub role: Role,
     /// The pairs that it is asked for, if it serves them.
     pub pairs: Vec<Pair>,
-    /// How old its timestamps may be. None means the policy's `max_quote_age`.
+    /// How old the source's timestamps may be. None means the policy's `max_quote_age`.
     pub max_age: Option<Span>,
 }
 
@@ -193,7 +194,7 @@ pub enum ConfigError {
         /// How many sources can be used for the pair.
         count: usize,
     },
-    /// A deviation that would accept no quote or almost any quote.
+    /// The maximum deviation is so small that no quote would be accepted, or so large that almost any would be.
     #[error("{0}: must be above 0 and at most 50%")]
     Deviation(String),
 }

@@ -3,7 +3,7 @@
 //! A poller stands by until it gets the lease. Then it leads: it polls and publishes. If the lease runs out
 //! because the log does not respond, the poller is suspended: it continues to poll, so that no slot is lost,
 //! but publishes nothing, because another poller may lead by now. If the log shows that another poller leads,
-//! this one stands by again. It never exits because of another leader.
+//! this one stands by again. A poller never exits because another one leads.
 
 use std::{sync::Arc, time::Duration};
 
@@ -25,19 +25,20 @@ use crate::metrics::{LeadStateLabel, Metrics};
 /// The longest pause between claims, however long the lease's span is, so that a standby takes over quickly.
 const LONGEST_PAUSE: Duration = Duration::from_secs(1);
 
-/// How many claims are made per span of the lease, so that some may fail and a standby still takes over
-/// quickly.
+/// How many times the lease is claimed during its span, at least. With several claims, some may fail without the
+/// leader losing the lease, and a standby takes over quickly after the lease has run out.
 const CLAIMS_PER_SPAN: u32 = 5;
 
 /// After this many tenths of the lease's span, the holder considers the lease lost. Others can take it only
 /// after the whole span.
 const SAFE_TENTHS: u32 = 9;
 
-/// How long a standby waits before it claims the lease after the log was unreachable. A suspended leader
-/// claims it earlier than that, and only that leader can publish the slots that it polled in the meantime.
+/// How long a standby waits before it claims the lease when the log is reachable again. A suspended leader does
+/// not wait, so it gets the lease first. Only that leader can publish the slots that it polled while the log
+/// was unreachable.
 const SUSPENDED_LEADER_HEAD_START: Duration = Duration::from_secs(5);
 
-/// How long to wait for the lease to be released. If that fails, the lease runs out on its own.
+/// How long to wait for the lease to be released. If the release fails, the lease runs out on its own.
 pub(crate) const RELEASE_TIME: Duration = Duration::from_millis(500);
 
 /// Whether a poller leads.
@@ -49,7 +50,7 @@ pub enum LeadState {
     Leading {
         /// The term that began when it got the lease.
         term: Term,
-        /// Until when no other poller can have taken over.
+        /// No other poller can take over before this instant.
         until: Instant,
     },
     /// This poller polls, and keeps the results until the log responds.
@@ -62,11 +63,11 @@ pub struct LeaseKeeper {
     state: watch::Sender<LeadState>,
     leadership: Leadership,
     held: Option<Hold>,
-    /// Until when the lease is certainly ours.
+    /// The lease is certainly ours until this instant.
     until: Instant,
     /// Whether the newest claim got no response.
     was_unreachable: bool,
-    /// What was logged while standing by, so that it is logged only once.
+    /// What was last logged while standing by, so that the same is not logged again.
     logged: Option<Logged>,
     metrics: Metrics,
     check: Check,
@@ -130,7 +131,8 @@ impl LeaseKeeper {
                 () = finished.cancelled() => break,
                 () = leadership.wait_until_fenced() => {
                     self.step_down().await;
-                    // Another poller leads, or should. Give it the time to get the lease.
+                    // Another poller leads, or this one has handed over. Wait for a whole span, so that the
+                    // other poller can get the lease.
                     pause = self.lease.span();
                 }
                 () = self.claim_after(pause) => {
@@ -154,7 +156,8 @@ impl LeaseKeeper {
             }
             sleep(SUSPENDED_LEADER_HEAD_START).await;
         }
-        // Measured before the request. The server measures from when it stores the claim, which is later.
+        // The lease's span is counted from before the request. The server counts from when it stores the claim,
+        // which is later. So this poller considers the lease lost before the server does.
         let sent_at = Instant::now();
         let claim = self.lease.claim(self.held);
         let claimed = match self.leadership.now() {
@@ -175,9 +178,9 @@ impl LeaseKeeper {
                 self.log_taken(by);
             }
             Err(_elapsed) if sent_at >= self.until => {
-                self.no_response("this process was paused past the end of its lease")
+                self.no_response("this process was paused until its lease had run out")
             }
-            Err(_elapsed) => self.no_response("no response in time"),
+            Err(_elapsed) => self.no_response("NATS did not respond in time"),
             Ok(Err(error)) => self.no_response(&chain(&error)),
         }
         self.check.set(self.condition());
@@ -189,7 +192,7 @@ impl LeaseKeeper {
                 "the lease could not be renewed; polled slots wait until the log responds".into(),
             ),
             LeadState::Standby if self.was_unreachable => {
-                Condition::Degraded("standing by, but claims of the lease get no response".into())
+                Condition::Degraded("standing by, but NATS does not respond to claims of the lease".into())
             }
             LeadState::Standby | LeadState::Leading { .. } => Condition::Ready,
         }
@@ -201,12 +204,16 @@ impl LeaseKeeper {
                 tracing::warn!(
                     event = "suspended",
                     reason,
-                    "the lease ran out before it could be renewed; still polling, but not publishing"
+                    "the lease ran out before it could be renewed; still polling, but not publishing the results yet"
                 );
                 self.set_state(LeadState::Suspended);
             }
             LeadState::Standby if self.logged != Some(Logged::Unreachable) => {
-                tracing::warn!(event = "lease_unreachable", reason, "claiming the lease failed; retrying");
+                tracing::warn!(
+                    event = "lease_unreachable",
+                    reason,
+                    "claiming the lease failed, so this poller cannot lead; retrying"
+                );
                 self.logged = Some(Logged::Unreachable);
             }
             _ => {}
@@ -214,7 +221,7 @@ impl LeaseKeeper {
     }
 
     fn log_taken(&mut self, by: Option<LeaderId>) {
-        // The id of the leader may become known a moment later, which is not worth another log line.
+        // The leader's id may become known a moment later. That is not worth another log line.
         let is_same = |before: Option<LeaderId>| before == by || before.is_none() || by.is_none();
         let known = matches!(self.logged, Some(Logged::Taken(before)) if is_same(before));
         if !known {
@@ -230,7 +237,7 @@ impl LeaseKeeper {
             (LeadState::Leading { term: before, .. }, LeadState::Leading { term: now, .. }) => before == now,
             (before, now) => before == now,
         };
-        // Renewals do not wake up the receivers.
+        // A renewal only changes `until`, so it does not wake up the receivers.
         self.state.send_if_modified(|state| {
             *state = now;
             !same
@@ -253,7 +260,7 @@ impl LeaseKeeper {
                 Ok(false) | Err(_) => {
                     tracing::info!(
                         event = "lease_not_released",
-                        "could not release the lease; it will run out on its own"
+                        "could not release the lease; another poller can lead once it has run out"
                     );
                 }
             }
@@ -283,7 +290,7 @@ impl Leadership {
         matches!(self.now(), LeadState::Leading { term: now, until } if now == term && Instant::now() < until)
     }
 
-    /// Waits for a state.
+    /// Waits until `is_awaited` returns true for the state.
     pub async fn until(&mut self, is_awaited: impl FnMut(&LeadState) -> bool) {
         // Fails only if the sender is dropped, which happens when the process ends.
         let _ = self.state.wait_for(is_awaited).await;
@@ -299,12 +306,12 @@ impl Leadership {
         self.fenced.notified().await;
     }
 
-    /// Reports that the log showed another leader. This poller stands by.
+    /// Reports that the log showed another leader, so that this poller stands by.
     pub fn fenced(&self) {
         self.fenced.notify_one();
     }
 
-    /// Lets another poller lead, if there can be one.
+    /// Gives up the lease so that another poller can lead. Does nothing if there can be no other poller.
     pub fn hand_over(&self) {
         if self.contested {
             self.fenced.notify_one();

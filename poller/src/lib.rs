@@ -1,16 +1,18 @@
-//! The poller: in every slot it asks all sources, agrees on one price per pair, and publishes a record to the
-//! log.
+//! The poller: in every slot it asks all sources, combines their quotes into one price per pair, and publishes
+//! a record per pair to the log.
 //!
-//! In the order in which a tick is produced:
+//! The modules, in the order in which a tick is produced:
 //!
 //! - [`source`]: asks upstreams, and turns their responses into prices or named failures.
-//! - [`aggregate`]: turns quotes into a tick or a gap. It is a pure function, and also checks stored records.
-//! - [`poll`]: the slot loop, which wakes up on the wall-clock grid and asks all sources at once.
-//! - [`lead`]: takes and keeps the lease, so that only one poller leads.
+//! - [`aggregate`]: turns quotes into a tick or a gap, with a pure function. Stored records are checked with the
+//!   same function.
+//! - [`poll`]: the slot loop, which wakes up at the start of each slot and asks all sources at once.
+//! - [`lead`]: takes and keeps the lease, so that only one poller publishes at a time.
 //! - [`publish`]: appends records to each pair's chain in the log, without holes or repeats.
 //! - [`config`], [`metrics`]: the settings and the metrics.
 //!
-//! The crate serves no HTTP and opens no store. It never uses an earlier price for a later slot.
+//! This crate neither serves HTTP nor opens a store. A slot's price is computed only from quotes of that slot;
+//! an earlier price is never used again.
 
 pub mod aggregate;
 pub mod config;
@@ -72,7 +74,7 @@ pub fn start(
     let takeovers = publisher.takeovers();
     let poll = poll::Poll::new(settings, clock, leadership, takeovers, metrics, readiness.check("sources"));
     service.spawn("poll", poll.run(queue, stop));
-    // The lease is released once everything that was polled is published.
+    // The lease keeper releases the lease when this token is cancelled, which is after the publisher has ended.
     let finished = CancellationToken::new();
     service.spawn("lead", keeper.run(finished.clone()));
     service.spawn("publish", async move {

@@ -23,7 +23,7 @@ pub struct Metrics {
     published: IntCounterVec,
     state: IntGaugeVec,
     epoch: IntGauge,
-    /// How often the log showed that another poller leads.
+    /// How many times the log showed that another poller leads.
     pub fenced: IntCounter,
     queued: IntGauge,
     resting: IntGaugeVec,
@@ -59,7 +59,7 @@ impl Metrics {
         let metrics = Self {
             resting: gauges(
                 "tickwell_source_resting",
-                "1 while the source is not asked: it rests after failures, or until the time that it announced",
+                "1 while the source is not asked, because of earlier failures or because it asked to wait",
                 &["source"],
             )?,
             polls: counters(
@@ -85,13 +85,13 @@ impl Metrics {
             epoch: gauge("tickwell_poller_epoch", "The newest epoch in which this poller led")?,
             fenced: counter(
                 "tickwell_poller_fenced_total",
-                "How often the log showed that another poller leads",
+                "How many times the log showed that another poller leads",
             )?,
             queued: gauge("tickwell_poll_queue_slots", "Polled slots that are waiting to be published")?,
             retries: counter("tickwell_bus_publish_retries_total", "Appends that were retried")?,
             dropped: counter(
                 "tickwell_poll_slots_dropped_total",
-                "Polled slots that were dropped because the publish queue was full; gaps cover them",
+                "Polled slots that were dropped because the publish queue was full; gaps are recorded instead",
             )?,
         };
         for kind in ["tick", "gap", "lead"] {
@@ -112,7 +112,7 @@ impl Metrics {
         }
     }
 
-    /// Sets whether a source rests.
+    /// Sets whether a source is resting, which means that it is not asked for a while.
     pub fn resting(&self, source: SourceName, rests: bool) {
         self.resting.with_label_values(&[source.as_str()]).set(rests.into());
     }

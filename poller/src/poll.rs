@@ -1,10 +1,10 @@
-//! The slot loop: wakes up on the wall-clock grid, asks all sources at once, and queues the result for
+//! The slot loop: wakes up at the start of each slot, asks all sources at once, and queues the result for
 //! publishing.
 //!
-//! After a pause it continues with the slot that is due now, rather than catching up. The slots in between
-//! become a gap when the next record is published. If the clock jumps far ahead, nothing is published until
-//! the sources' timestamps agree with it. A standby does not poll. When it takes over, it starts with the
-//! current slot.
+//! If the process was paused, the loop continues with the slot that is due now, rather than catching up. A gap
+//! is recorded for the slots in between when the next record is published. If the clock jumps far ahead,
+//! nothing is published until the sources' timestamps agree with the clock. A standby does not poll. When it
+//! takes over, it starts with the current slot.
 
 mod clock_check;
 mod health;
@@ -43,12 +43,13 @@ use crate::{
 /// When the process is stopped, a poll that is in progress gets this long to finish.
 pub(crate) const LAST_POLL_TIME: Duration = Duration::from_millis(1_500);
 
-/// How long a new leader waits for the newest records of the log. Without them it detects frozen sources
-/// later.
+/// How long a new leader waits for the newest records of the log. Without these records, it takes longer to
+/// detect frozen sources.
 const TAKEOVER_TIME: Duration = Duration::from_millis(500);
 
 /// The shortest time between two attempts to let another poller lead because this one's clock is wrong. Each
-/// term starts with a record, so this bounds their number.
+/// attempt starts a new term, and each term starts with a lead record per pair. So this limits how many lead
+/// records are written.
 const HAND_OVER_PAUSE: Duration = Duration::from_secs(60);
 
 /// The slot loop.
@@ -61,7 +62,7 @@ pub struct Poll {
     health: Health,
     memory: Memory,
     clock_check: ClockCheck,
-    /// When another poller was last allowed to lead because the clock is wrong.
+    /// When this poller last gave up the lease because its clock is wrong.
     handed_over: Option<Instant>,
 }
 
@@ -142,8 +143,9 @@ impl Poll {
     /// Polls every slot until this poller stands by or is stopped.
     async fn poll_slots(&mut self, queue: &mpsc::Sender<PolledSlot>, stop: &CancellationToken) {
         let interval = self.settings.interval;
-        // Start with the current slot. If another leader has published it, this one is dropped. If the log
-        // covers every pair, start after its end instead, which does not depend on this machine's clock.
+        // Start with the current slot. If another leader has already published that slot, the publisher drops
+        // this poller's result. If the log has records of every pair, start after the newest slot that it has
+        // for all pairs instead, because that does not depend on this machine's clock.
         let before_current = interval.before(interval.slot_at(self.clock.now()));
         let mut newest = self.memory.covered().map_or(before_current, |covered| interval.slot_at(covered));
         let (mut dropping, mut untrusted) = (false, None);
@@ -184,20 +186,23 @@ impl Poll {
                 (false, true) => {
                     tracing::warn!(
                         event = "queue_full", %slot,
-                        "the publish queue is full; dropping polled slots, which a gap will cover"
+                        "the publish queue is full; new slots are dropped, and a gap will be recorded for them"
                     )
                 }
                 (true, false) => {
-                    tracing::info!(event = "queue_has_room", %slot, "the publish queue has room again")
+                    tracing::info!(
+                        event = "queue_has_room", %slot,
+                        "the publish queue has room again; slots are no longer dropped"
+                    )
                 }
                 _ => {}
             }
         }
     }
 
-    /// Sleeps until the clock has reached the slot after `newest`, and a different slot than `untrusted`.
-    /// Returns the slot that it has reached. After a pause it may be a later one. It is newer than `newest`
-    /// even if the clock was set back.
+    /// Sleeps until the clock has reached a slot that is newer than `newest` and is not `untrusted`, and returns
+    /// that slot. Slots are skipped if the process was paused. The returned slot is newer than `newest` even if
+    /// the clock was set back.
     async fn slot_after(&mut self, newest: Slot, untrusted: Option<Slot>) -> Slot {
         let interval = self.settings.interval;
         let due = interval.after(newest.start()).start();
@@ -218,8 +223,8 @@ impl Poll {
         }
     }
 
-    /// Asks all sources about a slot. None if its time is over, as after a pause, or if the clock is not
-    /// trusted.
+    /// Asks all sources for a slot's prices. Returns None if it is too late to poll the slot, for example
+    /// because the process was paused, or if the clock is not trusted.
     async fn poll(&mut self, slot: Slot) -> Option<Vec<(Pair, Body)>> {
         let allowed = poll_time(self.settings.interval);
         let left = allowed.checked_sub(self.clock.now().since(slot.start()))?;
@@ -256,7 +261,7 @@ impl Poll {
     }
 
     fn check_clock(&mut self) {
-        // The clock of a replay may run at any speed.
+        // The clock of a replay may run at any speed, so it cannot be compared with the monotonic clock.
         if self.settings.origin != Origin::Replay {
             self.clock_check.observe(self.clock.now());
         }
@@ -273,7 +278,8 @@ impl Poll {
         self.clock_check.compare_with_sources(self.clock.now(), &samples.collect::<Vec<_>>());
     }
 
-    /// Lets another poller lead, whose clock may be right. If there is no other one, this one gets the lease again.
+    /// Gives up the lease, because another poller's clock may be right. If there is no other poller, this one gets
+    /// the lease again.
     fn hand_over(&mut self) {
         if self.handed_over.is_none_or(|before| before.elapsed() >= HAND_OVER_PAUSE) {
             self.handed_over = Some(Instant::now());

@@ -1,8 +1,8 @@
 //! Publishes polled slots while this poller leads.
 //!
-//! Slots come from the slot loop through a bounded queue. While this poller leads, they go to the log through
-//! the chain of the term. While it is suspended they wait. While it stands by they are dropped, because
-//! another poller publishes those slots.
+//! Slots come from the slot loop through a bounded queue. While this poller leads, the chain of the current
+//! term appends their records to the log. While this poller is suspended, the slots wait. While it stands by,
+//! the slots are dropped, because another poller publishes them.
 
 mod chain;
 
@@ -25,8 +25,8 @@ use crate::{
     metrics::Metrics,
 };
 
-/// How many polled slots wait for an unreachable log: an hour at the default interval. Later ones are dropped
-/// and covered by a gap.
+/// How many polled slots may wait while the log is unreachable: those of an hour at the default interval of
+/// 10 s. Later slots are dropped, and a gap is recorded for them.
 const QUEUE_SLOTS: usize = 360;
 
 /// When the process is stopped, this much time is left to finish the last poll and publish what was polled.
@@ -46,7 +46,7 @@ pub struct PolledSlot {
 #[derive(Debug, thiserror::Error)]
 pub enum PublishError {
     /// It is not certain which record of a pair is the newest.
-    #[error("the newest record of {pair} is in doubt: {reason}")]
+    #[error("it is uncertain which record of {pair} is the newest: {reason}")]
     InDoubt {
         /// The pair.
         pair: Pair,
@@ -54,7 +54,9 @@ pub enum PublishError {
         reason: String,
     },
     /// Another poller writes to the log.
-    #[error("another poller writes to this log: {pair} has a record of epoch {theirs}, ours is {ours}")]
+    #[error(
+        "another poller writes to this log: {pair} has a record of epoch {theirs}, but this poller's epoch is {ours}"
+    )]
     Fenced {
         /// The pair with the unexpected record.
         pair: Pair,
@@ -64,16 +66,16 @@ pub enum PublishError {
         theirs: Epoch,
     },
     /// This poller does not have the lease at the moment.
-    #[error("not leading")]
+    #[error("this poller does not have the lease at the moment")]
     NotLeading,
-    /// The log no longer has our newest record: it lost records, or was recreated.
+    /// The log no longer has our newest record, because the log lost records or was recreated.
     #[error("the log has lost the newest records of {pair}")]
     Rewound {
-        /// The pair with the unexpected record.
+        /// The pair whose newest record is not the one that this poller expects.
         pair: Pair,
     },
     /// Reading the newest records failed, and retrying does not help.
-    #[error("cannot continue this log")]
+    #[error("cannot publish to this log")]
     Log(#[source] ReadError),
     /// Live, replayed and simulated prices would be mixed.
     #[error(
@@ -86,7 +88,7 @@ pub enum PublishError {
         /// The origin in the log.
         theirs: Origin,
     },
-    /// The process is stopping. The next leader covers the rest with a gap.
+    /// The process is stopping. The next leader records a gap for the slots that were not published.
     #[error("stopped")]
     Stopped,
 }
@@ -130,7 +132,8 @@ struct Progress {
 }
 
 impl Progress {
-    /// Ends the chain, and keeps the bodies of pairs that were in doubt.
+    /// Ends the chain. Keeps the ticks and gaps that were held back because it was uncertain which record of their pair
+    /// is the newest.
     fn end_chain(&mut self) {
         if let Some((_, chain)) = self.chain.take() {
             let newer = std::mem::take(&mut self.waiting);
@@ -169,7 +172,8 @@ impl Publisher {
             () = soon_after(&stop, LAST_PUBLISH_TIME) => {
                 tracing::warn!(
                     event = "stopped_unpublished",
-                    "stopping although the log did not respond; a gap will cover the last slots"
+                    "stopping before the last slots are published, because the log did not respond in time; the next \
+                     leader will record a gap for them"
                 );
                 Ok(())
             }
@@ -188,11 +192,14 @@ impl Publisher {
                 Ok(()) => {}
                 Err(PublishError::Stopped) => return Ok(()),
                 Err(PublishError::NotLeading) => {
-                    // The lease may have run out before the lease keeper reported it.
+                    // The lease may have run out although the lease keeper has not reported that yet.
                     tokio::time::sleep(RETRY_PAUSE).await;
                 }
                 Err(rewound @ PublishError::Rewound { .. }) => {
-                    tracing::warn!(event = "chain_restarted", reason = %rewound, "taking over the log again");
+                    tracing::warn!(
+                        event = "chain_restarted", reason = %rewound,
+                        "reading the newest records of the log again and continuing after them"
+                    );
                     progress.end_chain();
                 }
                 Err(fenced @ PublishError::Fenced { .. }) => {
@@ -248,7 +255,10 @@ impl Publisher {
                 if let LeadState::Leading { term, .. } = self.leadership.now()
                     && progress.chain.as_ref().is_some_and(|(begun, _)| *begun == term)
                 {
-                    tracing::info!(event = "leading_again", "leading again; the lease was renewed");
+                    tracing::info!(
+                        event = "leading_again",
+                        "leading again: the lease was renewed, and the slots that waited will be published now"
+                    );
                 }
                 Ok(())
             }
@@ -256,15 +266,15 @@ impl Publisher {
         }
     }
 
-    /// Drops the polled slots, which the new leader covers.
+    /// Drops the polled slots, because another poller publishes them.
     async fn stand_by(&mut self, progress: &mut Progress) -> Result<(), PublishError> {
         progress.waiting.clear();
         (progress.chain, progress.epoch) = (None, None);
         self.metrics.queued(progress.slots.len());
-        // A standby does not publish, so it cannot fail to.
+        // A standby does not publish, so an earlier problem with publishing no longer matters.
         self.check.set(Condition::Ready);
         tokio::select! {
-            // Check the state first: slots that were polled since this poller leads must not be dropped.
+            // Check the state first: slots that were polled after this poller became the leader must not be dropped.
             biased;
             () = self.leadership.until(|state| *state != LeadState::Standby) => Ok(()),
             polled = progress.slots.recv() => polled.map(drop).ok_or(PublishError::Stopped),
@@ -272,7 +282,7 @@ impl Publisher {
     }
 }
 
-/// Waits until the process is stopped, and then for some time more.
+/// Waits until the process is stopped, and then for `time`.
 pub(crate) async fn soon_after(stop: &CancellationToken, time: Duration) {
     stop.cancelled().await;
     tokio::time::sleep(time).await;

@@ -1,7 +1,7 @@
 //! Sources: the upstreams that are asked for prices.
 //!
 //! A source returns a price or a named failure for each of many pairs at once. It never waits longer than its
-//! deadline, never retries (the next slot is the retry), and never guesses.
+//! deadline, never retries (it is asked again in the next slot anyway), and never guesses a price.
 //!
 //! In reading order:
 //!
@@ -10,9 +10,9 @@
 //! - [`exchanges`]: the exchanges, one file each, and their registry.
 //! - [`http`]: asks an exchange over HTTP, with rate limits, backoff and bounds on everything.
 //! - [`replay`] and `simulated`: sources without an upstream.
-//! - [`json`], [`key`], [`limit`], [`patience`], [`failure`]: what they share.
+//! - [`json`], [`key`], [`limit`], [`patience`], [`failure`]: what the sources share.
 //!
-//! The modules below use those that they need, but never this one.
+//! These modules may use each other, but they never use this one.
 
 pub mod error;
 pub mod exchange;
@@ -62,7 +62,8 @@ pub fn build(
 pub fn check_limit(source: &dyn Source, interval: Interval) -> Result<(), SourceError> {
     let (name, about) = (source.name(), source.about());
     let (Some(limit), requests) = (about.limit, about.requests) else { return Ok(()) };
-    // The pace comes first: an interval that keeps the pace also keeps the limit, but not the reverse.
+    // The pace is checked first, because the interval that `check_pace` recommends also keeps the limit. The interval
+    // that `check` recommends may not keep the pace.
     limit.check_pace(requests, interval).map_err(|late| SourceError::TooManyAtPace {
         name,
         requests,

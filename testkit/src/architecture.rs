@@ -13,7 +13,8 @@ use std::{
 
 use references::{Reference, code, references};
 
-/// Each of our crates, and which of the others it may depend on. Tests and build scripts may depend on any.
+/// Each of our crates, and which of our other crates it may depend on. Tests and build scripts may depend on any of
+/// them.
 const CRATES: [(&str, &[&str]); 6] = [
     ("common", &[]),
     ("poller", &["common"]),
@@ -25,7 +26,7 @@ const CRATES: [(&str, &[&str]); 6] = [
 
 const PRODUCT: &[&str] = &["common", "poller", "ledger", "api", "cli"];
 
-/// The modules of a crate, in the order in which data flows. Each may use those before it, and none after it.
+/// The modules of a crate, in the order in which data flows. A module may only use modules that come before it.
 const MODULES: [(&str, &[&str]); 4] = [
     (
         "common",
@@ -57,8 +58,8 @@ const MODULES: [(&str, &[&str]); 4] = [
     ("api", &["config", "html", "lines", "stream_end", "metrics", "problem", "dto", "routes", "server"]),
 ];
 
-/// Libraries that only some modules of a crate may use: the library, the crates in which this is checked, and the modules
-/// that may use it, each with everything below it.
+/// Libraries that only some modules of a crate may use: the library, the crates in which the rule is checked, and the
+/// modules that may use the library. Their submodules may use it too.
 const LIBRARIES: [(&str, &[&str], &[&str]); 8] = [
     ("async_nats", &["common"], &["common/src/bus/nats"]),
     ("nkeys", &["common"], &["common/src/bus/nats"]),
@@ -66,7 +67,7 @@ const LIBRARIES: [(&str, &[&str], &[&str]); 8] = [
     ("reqwest", &["poller", "cli"], &["poller/src/source", "cli/src/pod"]),
     ("poem", &["api"], &["api/src/routes", "api/src/server", "api/src/problem", "api/src/dto"]),
     ("poem_openapi", &["api"], &["api/src/routes", "api/src/server", "api/src/problem", "api/src/dto"]),
-    // Not in deny.toml, because many libraries depend on these.
+    // deny.toml has no rules for these, because many libraries depend on them.
     ("hyper", PRODUCT, &["api/src/server"]),
     ("tracing_subscriber", PRODUCT, &["common/src/telemetry"]),
 ];
@@ -87,7 +88,7 @@ fn check(sources: &[Source]) -> Vec<String> {
     of_files.chain(modules(&references)).chain(cycles(&references)).collect()
 }
 
-/// Our crates among the `[dependencies]` of a manifest.
+/// Dependencies in a manifest on those of our crates that [`CRATES`] does not allow.
 fn crates(source: &Source) -> Vec<String> {
     let Some(name) = source.path.strip_suffix("/Cargo.toml") else { return Vec::new() };
     let Some((_, allowed)) = CRATES.iter().find(|(known, _)| *known == name) else { return Vec::new() };
@@ -121,7 +122,8 @@ fn modules(references: &BTreeSet<Reference>) -> Vec<String> {
     references.iter().filter_map(later).collect()
 }
 
-/// Modules with the same parent that use each other, directly or through others. A module and its own descendants may.
+/// Modules with the same parent that use each other, directly or through others. A module and its own descendants may
+/// use each other.
 fn cycles(references: &BTreeSet<Reference>) -> Vec<String> {
     let mut graph: BTreeMap<String, BTreeMap<String, &str>> = BTreeMap::new();
     for reference in references {
@@ -294,7 +296,7 @@ mod tests {
         for (one, other) in [
             ("use crate::b::B;", "use super::a::A;"),
             ("fn f(b: crate::b::B) {}", "use super::{x, a::{self, A}};"),
-            // Through a name that the root exports.
+            // `a` uses `b` through a name that the crate root exports.
             ("use crate::B;", "use crate::a::A as Other;"),
         ] {
             let root = ("cli/src/main.rs", "mod a;\nmod b;\npub use b::B;");

@@ -15,13 +15,14 @@ pub struct Findings {
     pub gaps: usize,
     /// Leads: the start of each leader's epoch.
     pub leads: usize,
-    /// How often a pair was taken over by another poller process, including the first one.
+    /// How many times a pair got a leader that is not the same process as the pair's previous leader. Each pair's first
+    /// leader counts too.
     pub leaders: usize,
-    /// The number of slots that are covered.
+    /// The number of slots that have a tick or are part of a gap.
     pub slots: usize,
 }
 
-/// The end of a pair's chain of records.
+/// One pair after the records that were checked so far: its leader and epoch, and the last slot with a tick or gap.
 #[derive(Debug, Default, Clone)]
 struct Chain {
     epoch: u64,
@@ -29,8 +30,8 @@ struct Chain {
     covered: Option<i64>,
 }
 
-/// Checks the first invariant on a whole log: each elapsed slot of a pair is covered by exactly one tick or gap, in slot order,
-/// and epochs never go back. The interval must not have changed.
+/// Checks the invariant of a whole log: each elapsed slot of a pair has exactly one tick or is part of exactly one gap,
+/// records are in the order of their slots, and epochs never decrease. The interval must be the same in the whole log.
 ///
 /// # Errors
 ///

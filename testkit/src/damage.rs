@@ -1,7 +1,7 @@
 //! Damages the files of a stopped process in random places.
 //!
-//! It does not know what is in the files. The process that opens them again must either notice the damage or not depend on
-//! what was lost. It must never return wrong data silently.
+//! This module knows nothing about the contents of the files. The process that opens them again must either notice the
+//! damage or not need what was lost. The process must never return wrong data silently.
 
 use std::fmt;
 use std::fs::{self, File, OpenOptions};
@@ -26,7 +26,7 @@ pub enum Damage {
     Flipped,
     /// A block of a file is zeros, as if it was never written.
     HalfWritten,
-    /// A block of a file is overwritten with another part of it.
+    /// A block of a file is overwritten with another part of the same file.
     Misplaced,
     /// A file is deleted.
     Removed,
@@ -35,7 +35,7 @@ pub enum Damage {
 }
 
 impl Damage {
-    /// All of them.
+    /// All kinds of damage.
     pub const ALL: [Self; 6] =
         [Self::Truncated, Self::Flipped, Self::HalfWritten, Self::Misplaced, Self::Removed, Self::Emptied];
 
@@ -89,7 +89,7 @@ impl Damage {
             Self::Misplaced => {
                 let from = chance.random_range(0..length);
                 let block = read(&mut file, from, BLOCK_BYTES)?;
-                // Does not extend the file.
+                // Write only up to the end of the file, so that the file does not grow.
                 let room = usize::try_from(length - at)?.min(block.len());
                 write(&mut file, at, block.get(..room).unwrap_or(&block))?;
                 format!("{room} bytes from {from} are at {at} too, of {length}")

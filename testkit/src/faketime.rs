@@ -17,7 +17,8 @@ const INSTALLED: &str = ".tools/venv/lib";
 /// The library in its package.
 const IN_PACKAGE: &str = "site-packages/libfaketime/vendor/libfaketime/src/libfaketime.so.1";
 
-/// Where the library keeps state that a process's threads share, by process id. A killed process leaves it behind.
+/// Where the library keeps the state that a process's threads share, by process id. A killed process leaves this state
+/// behind.
 const SHARED_MEMORY: &str = "/dev/shm";
 
 /// The path of the library.
@@ -26,7 +27,7 @@ pub struct FakeTime {
     library: PathBuf,
 }
 
-/// One process's clock.
+/// The clock of one process. Its offset from the real time can be changed while the process runs.
 #[derive(Debug)]
 pub struct FakeClock {
     time: FakeTime,
@@ -46,7 +47,7 @@ impl FakeTime {
     ///
     /// # Panics
     ///
-    /// Panics if it is not installed and the variable `CI` is set. In CI, no test may be skipped.
+    /// Panics if the library is not installed and the variable `CI` is set. In CI, no test may be skipped.
     #[must_use]
     pub fn find_or_skip() -> Option<Self> {
         let found = Self::find();
@@ -57,7 +58,7 @@ impl FakeTime {
         found
     }
 
-    /// A clock that is correct for now. Its offset is stored in this file.
+    /// Creates a clock that shows the real time until [`FakeClock::set`] is called. `file` contains the clock's offset.
     ///
     /// # Errors
     ///
@@ -90,7 +91,7 @@ impl FakeClock {
     ///
     /// Fails if the file cannot be written.
     pub fn set(&self, ahead_seconds: i64) -> anyhow::Result<()> {
-        // Replaced atomically, so that no reader sees a partial file.
+        // Replace the file atomically, so that no reader sees a part of it.
         let next = self.file.with_extension("next");
         std::fs::write(&next, format!("{ahead_seconds:+}\n"))?;
         std::fs::rename(next, &self.file)?;
@@ -98,10 +99,11 @@ impl FakeClock {
     }
 }
 
-/// Removes the state that the library left behind for a killed process. A later process with the same id would fail otherwise.
+/// Removes the state that the library left behind for a killed process. If the state stayed, a later process with the
+/// same id would fail.
 pub fn forget(process_id: u32) {
     for name in [format!("faketime_shm_{process_id}"), format!("sem.faketime_sem_{process_id}")] {
-        // There is none if the process exited normally.
+        // Fails if there is no such file, because the process exited normally.
         let _gone = std::fs::remove_file(Path::new(SHARED_MEMORY).join(name));
     }
 }

@@ -1,6 +1,6 @@
 //! The faults that a venue can have. Each is written as a word, some with a value after a colon.
 //!
-//! [`Fault`] is only the name. [`crate::upstream`] implements the faults, and [`catalogue()`] describes them.
+//! A [`Fault`] only names a misbehaviour. [`crate::upstream`] implements the faults, and [`catalogue()`] describes them.
 
 mod assignment;
 mod catalogue;
@@ -22,7 +22,7 @@ pub enum Fault {
     Hang,
     /// Responds after this many seconds.
     Slow(u32),
-    /// Sends one byte every tenth of a second, without an end.
+    /// Sends one byte every tenth of a second, for about a day.
     Drip,
     /// Resets the connection in the middle of the body.
     Reset,
@@ -83,7 +83,7 @@ pub enum Fault {
 pub enum Status {
     /// 403: forbidden.
     Forbidden,
-    /// 418: banned, with some exchanges.
+    /// 418: some exchanges return it to clients that they have banned.
     Banned,
     /// 429: too many requests.
     TooMany,
@@ -105,7 +105,7 @@ pub enum RetryAfter {
 }
 
 impl Status {
-    /// All of them.
+    /// All statuses.
     pub const ALL: [Self; 6] =
         [Self::Forbidden, Self::Banned, Self::TooMany, Self::Elsewhere, Self::Broken, Self::Unavailable];
 

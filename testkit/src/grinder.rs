@@ -4,18 +4,18 @@
 //! In reading order:
 //!
 //! 1. [`Options`]: what to run, and for how long.
-//! 2. `plan`: chooses the next step. It depends only on the seed.
+//! 2. `plan`: chooses the next step. The choice depends only on the seed.
 //! 3. `stage`: the servers and processes, and what can be done to them; `member` is one process.
-//! 4. `play`: the main loop: performs steps, undoes them when they are due, observes the pods, and checks from time to time.
+//! 4. `play`: the main loop, which performs steps, undoes them when they are due, observes the pods, and starts checks.
 //! 5. `log`: the log, read directly from the server.
 //! 6. `probe`: responses of pods between checks; `answers`: what they should have been.
 //! 7. `check`: repairs everything, and compares the log with all responses; `servers`: restarts the servers and compares
 //!    their copies of the log.
-//! 8. `rollback`: instead of the plan, rounds in which servers of a cluster get older copies of their stores back;
-//!    `round` is what happens in one of them.
+//! 8. `rollback`: runs rounds instead of the plan. In each round, servers of a cluster get older copies of their stores
+//!    back. `round` makes the random choices of a round.
 //! 9. [`Report`]: what was done, and what was wrong.
 //!
-//! A failure ends the run, because further steps would only hide it.
+//! The first failure ends the run, because further steps would only hide its cause.
 
 mod answers;
 mod check;
@@ -44,7 +44,7 @@ pub struct Options {
     pub folder: PathBuf,
     /// The seed of all random choices.
     pub seed: u64,
-    /// No step begins after this time. The last check runs after it.
+    /// How long to run. No step begins after this time, but the last check may end later.
     pub duration: Duration,
     /// How many steps there are between two checks.
     pub steps_between_checks: usize,
@@ -54,9 +54,10 @@ pub struct Options {
     pub compression: Option<String>,
     /// The number of pods.
     pub pods: usize,
-    /// Kinds of steps to leave out, by their names in the report.
+    /// Kinds of steps to leave out, such as `kill` or `jump`.
     pub without: Vec<String>,
-    /// Instead of these steps, run up to this many rounds in which two of three servers lose their newest records.
+    /// If set, run up to this many rounds instead of steps. In each round, two of three servers lose their newest
+    /// records.
     pub rollback: Option<usize>,
 }
 

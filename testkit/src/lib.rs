@@ -17,14 +17,14 @@
 //!    computation of the responses to requests.
 //! 9. [`naive`]: the arithmetic of the oracle: averages and candles.
 //! 10. [`faketime`]: makes the clock of a running process jump; [`damage`]: damages the store of a stopped pod.
-//! 11. [`grinder`]: does all of this at random, reproducibly by a seed.
-//! 12. [`wait`]: waits for a condition with a deadline. It contains the only sleep of the test suite.
+//! 11. [`grinder`]: disturbs a whole feed at random, reproducibly by a seed, and checks the results.
+//! 12. [`wait`]: waits for a condition with a deadline. Tests use it instead of sleeping for a fixed time.
 //! 13. [`clock`]: the only module that reads the system clock.
 //!
 //! `architecture` tests the dependencies between crates and modules of the workspace.
 //!
-//! Three binaries use these modules: `fake-upstream` serves 3 to 5 on a fixed port, `fault-lab` shows how Tickwell reacts to
-//! faults, and `grind` is the command line of the grinder.
+//! Three binaries use these modules: `fake-upstream` runs the server of item 5 on a fixed port, `fault-lab` shows how
+//! Tickwell reacts to faults, and `grind` is the command line of the grinder.
 //!
 //! This crate must never
 //!

@@ -16,10 +16,11 @@ const LEAST_DECIMALS: u32 = 8;
 /// The least number of significant digits of derived values.
 const LEAST_DIGITS: u32 = 12;
 
-/// A tick is valid until the next one if that is at most this many intervals away, otherwise for one interval.
+/// A tick's price holds until the next tick if that tick is at most this many intervals later. Otherwise it holds for
+/// one interval.
 const LONGEST_STANDING: i64 = 3;
 
-/// The maximum number of ticks in a window with a median and an EMA.
+/// A window with more ticks than this has neither a median nor an EMA.
 const MAX_SCANNED: usize = 100_000;
 
 /// A tick: its slot and interval in milliseconds, and its price as text.
@@ -78,8 +79,8 @@ pub fn window(ticks: &[Tick], to: i64, span: i64, interval: i64) -> Value {
     })
 }
 
-/// What `/candles` must return, oldest first: buckets of `length` milliseconds on the calendar. `next` is the slot that is
-/// due next.
+/// What `/candles` must return, oldest first. Each candle is `length` milliseconds long and begins at a multiple of
+/// `length`. `next` is the slot that is due next.
 ///
 /// # Panics
 ///
@@ -132,7 +133,7 @@ fn extreme(ticks: &[&Tick], wanted: Option<&Decimal>) -> Option<String> {
     ticks.iter().find(|tick| Some(&decimal(&tick.price)) == wanted).map(|tick| tick.price.clone())
 }
 
-/// For how long each tick is valid.
+/// How long each tick's price holds, in milliseconds.
 fn standings(ticks: &[&Tick]) -> Vec<i64> {
     let next = ticks.iter().skip(1).map(|tick| Some(tick.slot)).chain([None]);
     let standing = |(tick, next): (&&Tick, Option<i64>)| match next.map(|next| next - tick.slot) {
@@ -142,7 +143,7 @@ fn standings(ticks: &[&Tick]) -> Vec<i64> {
     ticks.iter().zip(next).map(standing).collect()
 }
 
-/// The longest stretch of `(from, to]` that no tick covers. Each tick covers one interval up to its slot.
+/// The longest part of `(from, to]` that no tick covers. Each tick covers one interval, which ends at its slot.
 fn largest_gap(ticks: &[&Tick], from: i64, to: i64) -> i64 {
     let before = ticks[0].slot - from - ticks[0].interval;
     let after = to - ticks[ticks.len() - 1].slot;
@@ -219,15 +220,15 @@ mod tests {
     /// The expected values were computed by hand.
     #[test]
     fn a_window_with_holes() {
-        // In the window, the first tick is valid for 10 s, and the second for 30 s, up to the next tick. The third is
-        // valid for only 10 s, because the next tick is four intervals away. The last is valid for 10 s.
+        // In the window, the first price holds for 10 s and the second for 30 s, each until the next tick. The third
+        // price holds for only 10 s, because the next tick is four intervals later. The last price holds for 10 s.
         let ticks =
             [tick(0, "9"), tick(10_000, "1.0"), tick(20_000, "2"), tick(50_000, "4.50"), tick(90_000, "8")];
         assert_eq!(
             window(&ticks, 90_000, 90_000, 10_000),
             json!({
                 "mean": "3.87500000000", "twap": "3.25000000000", "median": "3.25000000000",
-                // 1, then a fifth of the way to 2, to 4.5 and to 8.
+                // The EMA starts at 1, and moves a fifth of the way to 2, then to 4.5, then to 8.
                 "ema": "3.08800000000", "min": "1.0", "max": "8", "open": "1.0", "close": "8", "change": "7.0",
                 "change_ratio": "7.00000000000",
                 // The root of (8.265625 + 3.515625 + 0.390625 + 17.015625) / 4 = 7.296875.

@@ -37,7 +37,7 @@ const START_DEADLINE: Duration = Duration::from_secs(60);
 /// How long a server may take to end after SIGTERM. It usually takes well under a second.
 const STOP_DEADLINE: Duration = Duration::from_secs(60);
 
-/// A nats-server process. Dropping it kills it and removes its store.
+/// A nats-server process. Dropping this kills the process and removes the store.
 #[derive(Debug)]
 pub struct NatsServer {
     binary: PathBuf,
@@ -51,7 +51,7 @@ pub struct NatsServer {
     configuration: &'static str,
     /// Additional arguments.
     arguments: Vec<String>,
-    /// `None` after a kill.
+    /// `None` while the server is not running.
     child: Option<Child>,
 }
 
@@ -67,7 +67,7 @@ impl NatsServer {
     }
 
     /// Starts a server on a free port of 127.0.0.1 with `nats/nats.conf`, the configuration that we ship, and these
-    /// public keys. Only the path of its store differs.
+    /// public keys. Only the path of the store differs from the shipped configuration.
     ///
     /// # Errors
     ///
@@ -123,7 +123,8 @@ impl NatsServer {
         format!("nats://127.0.0.1:{}", self.port)
     }
 
-    /// The port of its monitoring endpoints (`/healthz`, `/jsz`), which differs after each start; `None` after a kill.
+    /// The port of its monitoring endpoints (`/healthz`, `/jsz`), which differs after each start; `None` while the
+    /// server is not running.
     #[must_use]
     pub fn monitor_port(&self) -> Option<u16> {
         self.child.as_ref().map(|_running| self.monitoring_port)
@@ -208,7 +209,7 @@ impl NatsServer {
             Err(error) => Some(Err(error.into())),
         })
         .await;
-        // Stored before the outcome is checked, so that a server that failed to start is killed too.
+        // Store the child before checking the outcome, so that a server that failed to start is killed too.
         self.child = Some(child);
         let outcome = outcome.unwrap_or_else(|| Err(anyhow!("not ready after {START_DEADLINE:?}")));
         let Ports { clients, monitoring } =

@@ -1,6 +1,7 @@
-//! Runs the real binary as an operator does: with settings, and with signals, and reads its log lines.
+//! Runs the real binary as an operator does: starts it with settings, sends it signals and reads its log lines.
 //!
-//! Every error contains the output of the process. If a test panics while a process is running, its output is printed.
+//! Every error contains the output of the process. If a test panics while a process is running, the output of the
+//! process is printed.
 
 mod log;
 
@@ -28,7 +29,7 @@ pub struct TickwellCommand {
     command: Command,
 }
 
-/// A running process. Dropping it kills it.
+/// A running process. Dropping this kills the process.
 #[derive(Debug)]
 pub struct Tickwell {
     child: Child,
@@ -118,7 +119,7 @@ impl Tickwell {
     ) -> anyhow::Result<String> {
         let mut next = 0;
         let outcome = poll_until(deadline, async || {
-            // Checked before the lines are read, because no line can be added after the output is complete.
+            // Check this before reading the lines. If the output is already complete here, no line is missed below.
             let is_complete = self.log.is_complete();
             let (lines, end) = self.log.lines_since(next);
             next = end;
@@ -159,7 +160,7 @@ impl Tickwell {
     pub fn signal(&mut self, signal: &str) -> anyhow::Result<()> {
         ensure!(SIGNALS.contains(&signal), "{signal:?} is not one of {SIGNALS:?}");
         if let Some(status) = self.child.try_wait()? {
-            // Another process may have the same id by now.
+            // Do not send the signal, because another process may have the same id by now.
             bail!("the process has ended with {status}; it wrote:\n{}", self.log);
         }
         send_signal(self.id(), signal)
@@ -203,7 +204,7 @@ impl Drop for Tickwell {
 
 /// Sends a signal to a process that has not been waited for.
 pub(crate) fn send_signal(id: u32, signal: &str) -> anyhow::Result<()> {
-    // Uses the shell's built-in `kill`, because some systems do not have the program.
+    // Use the shell's built-in `kill`, because some systems do not have `kill` as a program.
     let status = Command::new("/bin/sh").arg("-c").arg(format!("kill -s {signal} {id}")).status()?;
     ensure!(status.success(), "kill -s {signal}: {status}");
     Ok(())

@@ -15,7 +15,7 @@ use serde::Deserialize;
 /// A record, with the members that tests check.
 #[derive(Debug, Clone, Deserialize)]
 pub struct Record {
-    /// Its sequence, 0 if it is unknown. The log's messages do not contain it.
+    /// The record's sequence; 0 if it is unknown, because the messages of the log do not contain the sequence.
     #[serde(default)]
     pub sequence: u64,
     /// Its kind.
@@ -26,7 +26,7 @@ pub struct Record {
     pub slot: Option<Time>,
     /// The first slot that a gap covers.
     pub from: Option<Time>,
-    /// The last slot that was already covered when a leader started.
+    /// For a lead: the pair's last slot that had a tick or was part of a gap when the leader started.
     pub covered: Option<Time>,
     /// The time between two slots.
     pub interval: Option<Span>,

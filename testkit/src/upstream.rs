@@ -40,8 +40,8 @@ use crate::market::Market;
 use crate::{Venue, clock};
 use state::State;
 
-/// The maximum number of concurrent connections; further ones wait to be accepted. More than any test opens, and few
-/// enough that the test's process does not run out of file descriptors.
+/// The maximum number of concurrent connections; further ones wait to be accepted. The limit is more than any test
+/// opens, and low enough that the test's process does not run out of file descriptors.
 const MAX_CONNECTIONS: usize = 256;
 
 /// A running server. Dropping it stops the server.
@@ -49,7 +49,7 @@ const MAX_CONNECTIONS: usize = 256;
 pub struct FakeUpstream {
     address: SocketAddr,
     state: Arc<State>,
-    /// Accepts connections and owns the tasks that serve them. When it ends, they are aborted.
+    /// Accepts connections and owns the tasks that serve them. When this task ends, those tasks are aborted.
     accepting: JoinHandle<()>,
 }
 
@@ -129,7 +129,7 @@ impl FakeUpstream {
         self.requests().into_iter().filter(|request| request.venue == Some(venue)).collect()
     }
 
-    /// Stops listening and closes every connection. When it returns, the port is free.
+    /// Stops listening and closes every connection. When this function returns, the port is free.
     pub async fn stop(mut self) {
         self.accepting.abort();
         // Returns an error, because the task was aborted.

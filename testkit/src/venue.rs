@@ -28,7 +28,7 @@ pub enum Venue {
 }
 
 impl Venue {
-    /// All of them.
+    /// All venues.
     pub const ALL: [Self; 7] = [
         Self::Kraken,
         Self::Coinbase,
@@ -60,7 +60,7 @@ impl Venue {
         }
     }
 
-    /// Whether its responses have timestamps of prices.
+    /// Whether the venue's responses contain the times of prices.
     #[must_use]
     pub const fn gives_time(self) -> bool {
         matches!(self, Self::Coinbase | Self::Bitstamp | Self::Coingecko)

@@ -1,6 +1,6 @@
 //! Waiting for a condition, with a deadline.
 //!
-//! Deadlines can be generous, because a test that passes never waits for one.
+//! Deadlines can be generous, because a test that passes never waits until the deadline.
 
 use std::time::Duration;
 
@@ -9,7 +9,7 @@ const PAUSE: Duration = Duration::from_millis(20);
 
 /// Tries `probe` until it returns `Some`, and returns what it found.
 ///
-/// The deadline also ends a probe that hangs. It uses tokio's clock, so tests must not pause that.
+/// The deadline also ends a probe that hangs. Deadlines use tokio's clock, so tests must not pause that clock.
 ///
 /// # Panics
 ///
@@ -35,7 +35,7 @@ pub async fn poll_until<T>(deadline: Duration, mut probe: impl AsyncFnMut() -> O
     tokio::time::timeout(deadline, polling).await.ok()
 }
 
-/// Like [`poll_until`], for probes that return errors. If the deadline passes, the last one is returned.
+/// Like [`poll_until`], for probes that return errors. If the deadline passes, the last error is returned.
 ///
 /// # Errors
 ///

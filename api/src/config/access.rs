@@ -4,7 +4,7 @@ use std::{fmt, net::IpAddr, str::FromStr};
 
 use ipnet::IpNet;
 
-/// The number of characters of an invalid setting that an error message repeats.
+/// How many characters of an invalid setting an error message repeats at most.
 const MAX_REPEATED: usize = 60;
 
 /// The origin of a web page, as browsers write it: scheme, host, and the port unless it is the default one.
@@ -92,7 +92,9 @@ pub struct ClientKey {
 
 /// The text is not a key. The error does not repeat the text, because it may contain the key itself.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("not a key; write a name, `=`, and the 64 hex digits that `printf %s KEY | sha256sum` prints")]
+#[error(
+    "this is not a key; write a name, `=`, and the 64 hex digits that `printf %s KEY | sha256sum` prints"
+)]
 pub struct ClientKeyError;
 
 impl FromStr for ClientKey {

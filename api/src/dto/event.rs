@@ -5,8 +5,8 @@ use serde::Serialize;
 
 use super::{Nullable, PairText, PriceText, SpanText, TimeText};
 
-/// One tick or gap in a stream. It never changes for as long as history is kept. The quotes behind it are at
-/// `/v1/ticks/{sequence}`.
+/// One tick or gap in a stream. As long as history is kept, an event has the same content whenever a client requests
+/// it. The quotes behind an event are at `/v1/ticks/{sequence}`.
 #[derive(Debug, Object, Serialize)]
 #[oai(rename = "Event")]
 pub struct EventItem {
@@ -17,7 +17,7 @@ pub struct EventItem {
     /// The pair.
     pub pair: PairText,
     /// The record's position in the log. Null if the log no longer had the records of these slots when this pod read
-    /// it.
+    /// the log.
     pub sequence: Nullable<u64>,
     /// The slot of a tick, or the last slot of a gap.
     pub slot: TimeText,

@@ -55,7 +55,7 @@ impl FromStr for List<Pair> {
     type Err = PairListError;
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
-        // One pair over the limit is enough to refuse the list.
+        // Parse only one pair more than the limit, which is enough to refuse the list.
         let pairs = each_once(text.split(',').take(MAX_PAIRS + 1), PairListError::Repeated)?;
         if pairs.len() > MAX_PAIRS { Err(PairListError::TooMany) } else { Ok(Self(pairs)) }
     }

@@ -24,15 +24,15 @@ pub struct Sources {
 pub struct SourceItem {
     /// The source.
     pub source: String,
-    /// The number of slots with a verdict on this source. A slot that two pairs share counts twice.
+    /// The number of slots with a verdict on this source, added up over all pairs.
     pub slots: u64,
-    /// The share of those slots whose price uses the source's quote, from 0 to 1.
+    /// The share of these slots, from 0 to 1, in which the price was computed with this source's quote.
     pub share_used: DerivedText,
-    /// The newest of those slots.
+    /// The newest slot with a verdict on this source.
     pub last_slot: TimeText,
-    /// The verdict in that slot: `used`, or why the quote was not used.
+    /// The verdict in `last_slot`: `used`, or why the quote was not used.
     pub last_verdict: String,
-    /// How often each verdict was given.
+    /// How many times each verdict was given.
     pub verdicts: BTreeMap<String, u64>,
     /// One item for each pair that the source was asked for, sorted by name.
     pub pairs: Vec<SourcePairItem>,
@@ -45,15 +45,15 @@ pub struct SourcePairItem {
     pub pair: PairText,
     /// The number of slots with a verdict on this source.
     pub slots: u64,
-    /// The share of those slots whose price uses the source's quote, from 0 to 1.
+    /// The share of these slots, from 0 to 1, in which the price was computed with this source's quote.
     pub share_used: DerivedText,
-    /// The newest of those slots.
+    /// The newest slot with a verdict on this source.
     pub last_slot: TimeText,
-    /// The verdict in that slot: `used`, or why the quote was not used.
+    /// The verdict in `last_slot`: `used`, or why the quote was not used.
     pub last_verdict: String,
-    /// How far the source's newest quote is from the agreed price: (quote − price) / price. Positive if the source
-    /// quoted more. It counts quotes that were not used, but only in slots that have a price. Null if there is none.
+    /// How far the source's newest quote in a slot with a price is from that price: (quote − price) / price. Positive
+    /// if the source quoted more. The quote counts even if it was not used. Null if there is no such quote.
     pub deviation: Nullable<DerivedText>,
-    /// How often each verdict was given.
+    /// How many times each verdict was given.
     pub verdicts: BTreeMap<String, u64>,
 }

@@ -1,4 +1,4 @@
-//! Values that are strings in JSON, each with its format in the document.
+//! Values that are strings in JSON, each with its format for the OpenAPI document.
 
 use std::{borrow::Cow, num::ParseIntError, time::Duration};
 
@@ -73,7 +73,8 @@ macro_rules! text_type {
             }
         }
 
-        // The framework requires both directions of every member of an `Object`. Responses are written by `Serialize`.
+        // The framework requires every member of an `Object` to have this conversion and the one below. Responses are
+        // written by `Serialize` instead.
         impl ToJSON for $name {
             fn to_json(&self) -> Option<serde_json::Value> {
                 Some(serde_json::Value::String(self.0.to_string()))
@@ -91,8 +92,8 @@ macro_rules! text_type {
     };
 }
 
-/// Defines a parameter in the path. The framework does not report the name of a path parameter that it cannot parse,
-/// so the handler parses it by calling `value()`.
+/// Defines a parameter in the path. If the framework cannot parse a path parameter, it does not report the parameter's
+/// name. So the handler parses the parameter by calling `value()`.
 macro_rules! path_parameter {
     ($(#[$meta:meta])* $name:ident($inner:ty), $parameter:literal, $schema:expr, $refuse:expr) => {
         $(#[$meta])*
@@ -170,7 +171,7 @@ parameter!(AmountParameter);
 text_type!(
     /// A rate, or the value of an amount at that rate.
     RateText(Rounded), "string_rate", decimal(UNSIGNED),
-    "A decimal, rounded half-even to eight decimal places, or to more where that is needed for twelve significant \
+    "A decimal, rounded half-even. It has eight decimal places, or more if they are needed for twelve significant \
      digits.", "0.0350481281981"
 );
 
@@ -195,7 +196,7 @@ text_type!(
 text_type!(
     /// A value computed from prices.
     DerivedText(Decimal), "string_derived", decimal(&format!("-?{UNSIGNED}")),
-    "A decimal. Means and ratios are rounded half-even to eight decimal places, or to more where that is needed for twelve \
+    "A decimal. Means and ratios are rounded half-even to eight decimal places, or more if they are needed for twelve \
      significant digits, but at most 28. A difference of prices is exact.",
     "0.00031000"
 );
@@ -247,14 +248,16 @@ text_type!(
     "RFC 3339, or unix milliseconds.", "2026-01-01T00:00:00Z"
 );
 
-/// A number below this is more likely to be in seconds: in milliseconds it would be a time before 1973.
+/// A number below this is more likely to be in seconds, because in milliseconds it would be a time before 1973.
 const LIKELY_SECONDS: i64 = 100_000_000_000;
 
 impl TimestampParameter {
     /// Parses RFC 3339 or unix milliseconds. Commands of the CLI accept the same times as routes do.
     pub fn read(text: &str) -> Result<Self, String> {
         let parsed = match text.parse::<i64>() {
-            Ok(0) => return Err("leave this parameter out to begin with the oldest record".to_owned()),
+            Ok(0) => {
+                return Err("0 is not a valid time; omit the time to begin with the oldest record".to_owned());
+            }
             Ok(number) if (1..LIKELY_SECONDS).contains(&number) => {
                 return Err(format!(
                     "{number} looks like seconds; use milliseconds ({number}000) or RFC 3339"
@@ -270,7 +273,7 @@ impl TimestampParameter {
     }
 }
 
-/// The same time in UTC, if only the time zone is missing.
+/// Completes a text to a time in UTC. This works if the time zone is missing, or the time of day and the time zone.
 fn with_zone(text: &str) -> Option<String> {
     let zoned = ["Z", "T00:00:00Z"].map(|missing| format!("{text}{missing}"));
     zoned.into_iter().find(|text| text.parse::<Timestamp>().is_ok())
@@ -316,7 +319,7 @@ text_type!(
 );
 parameter!(CursorParameter);
 
-/// The `next_cursor` of a page. Only the handler knows which order it belongs to, so it parses the cursor.
+/// The `next_cursor` of a page. The handler parses the cursor, because only the handler knows the order of the list.
 #[derive(Debug)]
 pub struct PageCursorParameter(pub String);
 

@@ -34,9 +34,9 @@ common::words! {
 /// Whether repeating the same request can help.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Retry {
-    /// The condition passes; `Retry-After` says when to try again.
+    /// Yes: the cause goes away without a change of the request. `Retry-After` says when to retry.
     Later,
-    /// The request has to change, or an operator has to act.
+    /// No: the request must change, or an operator must act.
     Never,
 }
 
@@ -89,14 +89,14 @@ impl Code {
                 StatusCode::CONFLICT,
                 Later,
                 "This pod has not yet read the log as far as `at_sequence`, or as far as the `cursor` of a page. \
-                 `parameter` says which.",
+                 `parameter` says which of the two.",
                 "Retry after `Retry-After`, or send the request to the pod that returned the sequence or cursor.",
             ),
             Self::SequenceGone => (
                 StatusCode::GONE,
                 Never,
                 "`at_sequence` is too far back, or a stream's cursor (`after` or `Last-Event-ID`) is older than \
-                 the history that is kept. `parameter` says which.",
+                 the history that is kept. `parameter` says which of the two.",
                 "Use a more recent sequence; `/v1/prices/{pair}/history` reaches further back. Start a stream with \
                  `after=0` to get everything that is kept, or without a cursor to start with the newest events.",
             ),
@@ -143,17 +143,17 @@ impl Code {
             Self::NoPriceYet => (
                 StatusCode::SERVICE_UNAVAILABLE,
                 Later,
-                "There is no agreed price yet. For a conversion it can also mean that its pairs have no prices in the same \
-                 slot within the last hour.",
+                "There is no agreed price yet. For a conversion, this code can also mean that the two pairs have no \
+                 prices in the same slot within the last hour.",
                 "Retry after `Retry-After`; `/readyz?verbose` says what is missing. The prices of a conversion can also \
                  be requested one by one.",
             ),
             Self::ContractNotMet => (
                 StatusCode::SERVICE_UNAVAILABLE,
                 Later,
-                "The newest price does not meet `max_age`, `min_sources` or `max_spread`. `parameter` says which one, and \
-                 `newest` is that price.",
-                "Proceed without a price, or retry after `Retry-After`, when the next slot begins.",
+                "The newest price does not meet `max_age`, `min_sources` or `max_spread`. `parameter` says which of \
+                 these, and `newest` is the price.",
+                "Proceed without a price, or retry after `Retry-After`, which is when the next slot begins.",
             ),
             Self::ThinWindow => (
                 StatusCode::SERVICE_UNAVAILABLE,
@@ -177,8 +177,8 @@ impl Code {
                 StatusCode::SERVICE_UNAVAILABLE,
                 Later,
                 "History is temporarily unavailable. The newest prices are still served.",
-                "Retry after `Retry-After`, or use another pod. Operators: `/readyz?verbose` gives the reason, usually a \
-                 full disk.",
+                "Retry after `Retry-After`, or use another pod. Operators find the reason at `/readyz?verbose`. It is \
+                 usually a full disk.",
             ),
             Self::BackupRunning => (
                 StatusCode::CONFLICT,

@@ -1,4 +1,4 @@
-//! The page of errors, which the `type` of every problem points to, as HTML and Markdown.
+//! The page that describes every error, as HTML and Markdown. The `type` of each problem links to it.
 
 use common::domain::Words;
 
@@ -12,20 +12,21 @@ pub const ERRORS_PATH: &str = "/docs/errors";
 const TITLE: &str = "Errors";
 
 const INTRODUCTION: &str = "Every error is `application/problem+json` (RFC 9457). `code` is a stable word for programs. \
-    `detail` explains in a sentence what happened and what to do next. `parameter` names the parameter at fault, and \
-    `type` links to this page. New codes may be added; a program that does not know a code should use the status. There \
-    is one exception: if a request is not valid HTTP or its head is larger than 16 KiB, the response is 400 or 431 \
-    without a body, and the connection is closed.";
+    `detail` explains in a sentence what happened and what to do next. `parameter` names the parameter that caused the \
+    error, if one did, and `type` links to this page. New codes may be added; a program that does not know a code \
+    should use the status. There is one exception: if a request is not valid HTTP or its head is larger than 16 KiB, \
+    the response is 400 or 431 without a body, and the connection is closed.";
 
 const ENDS: &str = "Ends of streams";
 
 const ENDS_ANCHOR: &str = "ends-of-streams";
 
-const ENDS_INTRODUCTION: &str = "When a pod ends a stream it gives the reason: over server-sent events as `event: end` \
-    with `code` and `detail`, in NDJSON as a last line `{\"kind\":\"end\",\"code\":…,\"detail\":…}`, and over a \
-    WebSocket in the close frame, whose reason is the code. Reconnect with the id of the last event as `Last-Event-ID` \
-    or `after`, and the stream continues without losing or repeating events. If a stream ends without a reason, the \
-    connection was interrupted, or the client read nothing for 30 seconds. Reconnect in the same way.";
+const ENDS_INTRODUCTION: &str = "Before a pod ends a stream, it sends the reason. Server-sent events end with \
+    `event: end`, which has `code` and `detail`. NDJSON ends with the line \
+    `{\"kind\":\"end\",\"code\":…,\"detail\":…}`. A WebSocket ends with a close frame, whose reason is the code. \
+    Reconnect with the id of the last event as `Last-Event-ID` or `after`, and the stream continues without losing or \
+    repeating events. If a stream ends without a reason, the connection was interrupted, or the client read nothing for \
+    30 seconds. Reconnect in the same way.";
 
 impl Code {
     /// An example of a problem with this code.

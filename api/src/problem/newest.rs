@@ -1,4 +1,4 @@
-//! The newest price, which is part of a problem if that price does not meet the client's contract.
+//! The newest price as a member of a problem. It is present if that price does not meet the client's requirements.
 
 use std::borrow::Cow;
 
@@ -17,7 +17,7 @@ use serde_json::{
 #[serde(transparent)]
 pub(super) struct Newest(pub(super) Box<RawValue>);
 
-/// The schema of a price. The routes that return prices register it.
+/// The name of the schema of a price. The routes that return prices register the schema.
 const SCHEMA: &str = "PriceItem";
 
 impl Type for Newest {

@@ -1,9 +1,9 @@
-//! The trace id of a request. It connects a problem with the server's log line about it.
+//! The trace id of a request. An internal error has the same trace id in the response and in the server's log.
 
 use http::HeaderMap;
 
-/// The header of W3C Trace Context: version, trace id, parent id and flags in lower-case hex. Versions after 00 may
-/// append further parts.
+/// The header of W3C Trace Context. Its value has a version, a trace id, a parent id and flags, in lower-case hex and
+/// separated by hyphens. Versions after 00 may append further parts.
 const TRACEPARENT: &str = "traceparent";
 
 /// The number of digits in each part of a `traceparent`.
@@ -28,7 +28,7 @@ impl TraceId {
         Self::parse(only.to_str().ok()?)
     }
 
-    /// The trace id of the current request, or a new one if the request had none.
+    /// The trace id of the current request, or a new random one if the request had none.
     pub(super) fn current() -> Self {
         let current = CURRENT.try_with(|current| *current).ok().flatten();
         current.unwrap_or_else(|| Self(rand::random::<u128>().max(1)))
@@ -52,7 +52,7 @@ impl std::fmt::Display for TraceId {
     }
 }
 
-/// Runs the handling of a request as part of a trace.
+/// Handles a request, during which [`TraceId::current`] returns this trace id if there is one.
 pub(crate) async fn in_trace<T>(trace: Option<TraceId>, handling: impl Future<Output = T>) -> T {
     CURRENT.scope(trace, handling).await
 }

@@ -26,10 +26,10 @@ const CHUNK_BYTES: usize = 64 * 1024;
 /// How many chunks are read ahead of the client.
 const CHUNKS_AHEAD: usize = 4;
 
-/// How long a client may read nothing before its backup is abandoned.
+/// How long a client may read nothing before the pod stops sending the backup.
 const MAX_STALL: Duration = Duration::from_secs(60);
 
-/// When to retry while another backup is running. Most backups take less time than this.
+/// The `Retry-After` while another backup is running. Most backups take less time than this.
 const RETRY_SECONDS: u64 = 10;
 
 /// The routes under `/admin`.
@@ -56,7 +56,7 @@ async fn backup(state: Data<&Arc<State>>, places: Data<&Arc<Semaphore>>) -> Resu
         rows = summary.rows,
         bytes = summary.bytes,
         held_millis,
-        "made a backup"
+        "made a backup of the store; sending it"
     );
     let (sender, mut chunks) = mpsc::channel(CHUNKS_AHEAD);
     tokio::spawn(send(tokio::fs::File::from_std(file), sender, place));
@@ -86,7 +86,7 @@ async fn send(
                 tracing::error!(
                     event = "backup_not_readable",
                     error = chain(&error),
-                    "cannot read the backup that was just made"
+                    "cannot read the file of a new backup; the client gets an incomplete copy"
                 );
                 Err(error)
             }
@@ -99,7 +99,7 @@ async fn send(
                 tracing::warn!(
                     event = "backup_abandoned",
                     stalled_ms = MAX_STALL.as_millis(),
-                    "abandoned a backup because its client stopped reading"
+                    "stopped sending a backup because the client no longer reads; the client's copy is incomplete"
                 );
                 return;
             }
@@ -108,13 +108,13 @@ async fn send(
 }
 
 fn refuse(error: BackupError) -> Problem {
-    tracing::error!(event = "backup_failed", error = chain(&error), "making a backup failed");
+    tracing::error!(event = "backup_failed", error = chain(&error), "making a backup of the store failed");
     match error {
         BackupError::Store(error) => error.into(),
         BackupError::Write(_) => Problem::new(
             Code::Internal,
-            "the backup could not be written next to the store; it needs as much free disk space as the store; the \
-             server's log has the details",
+            "the backup could not be written next to the store, where it needs as much free disk space as the store \
+             itself; the server's log has the details",
         ),
     }
 }

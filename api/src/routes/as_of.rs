@@ -13,11 +13,12 @@ use super::Lifetime;
 use crate::dto::sequence_schema;
 use ledger::snapshot::Snapshot;
 
-/// The `at_sequence` of a request. The server sets it.
+/// The `at_sequence` of a request. A middleware of the server attaches it to the request.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Pinned(pub(crate) Sequence);
 
-/// The snapshot of a request, which the server chose. The document shows it as the parameter `at_sequence`.
+/// The snapshot of a request, which a middleware of the server attached to the request. In the OpenAPI document, this
+/// is the parameter `at_sequence`.
 pub(super) struct AsOf {
     pub(super) snapshot: Arc<Snapshot>,
     /// The requested sequence, for links to further pages.

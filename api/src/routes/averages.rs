@@ -32,7 +32,7 @@ use ledger::{
 /// The maximum number of windows in one request.
 const MAX_WINDOWS: usize = 16;
 
-/// A coverage of zero, with as many decimal places as any other.
+/// A coverage of zero, with as many decimal places as any other coverage.
 const NOTHING_COVERED: Decimal = Decimal::from_parts(0, 0, 0, false, LEAST_DECIMALS);
 
 /// The window that is used if the request has none.
@@ -45,11 +45,11 @@ pub struct AveragesApi(pub(super) Arc<State>);
 impl AveragesApi {
     /// Get averages of a pair over one or more windows
     ///
-    /// A window of length `w` is `(to − w, to]`, where `to` is the pair's newest slot, whether that has a tick or a gap. A
-    /// window can be as long as history is kept.
+    /// A window of length `w` is `(to − w, to]`, where `to` is the pair's newest slot, which may have a tick or be
+    /// part of a gap. A window can be as long as history is kept.
     ///
-    /// `max_age`, `min_sources` and `max_spread` apply to the pair's newest price. If it does not meet them, the
-    /// response is 503 `contract_not_met`, with that price as `newest`.
+    /// `max_age`, `min_sources` and `max_spread` apply to the pair's newest price. If this price does not meet all of
+    /// them, the response is 503 `contract_not_met`, with the price as `newest`.
     #[oai(path = "/prices/:pair/averages", method = "get", operation_id = "getAverages")]
     #[expect(clippy::too_many_arguments, reason = "each is a documented query parameter")]
     async fn averages(
@@ -59,16 +59,16 @@ impl AveragesApi {
         /// The windows, separated by commas. Each is at least one slot long and at most as long as history is kept.
         /// Default: `10m`.
         window: Query<Option<SpansText>>,
-        /// The share of each window that ticks must cover, such as `0.95` or `95%`. If a window has less, the response
-        /// is 503 `thin_window`. Default: any coverage.
+        /// The share of each window that ticks must cover, such as `0.95` or `95%`. If ticks cover less of a window,
+        /// the response is 503 `thin_window`. Default: any coverage.
         min_coverage: Query<Option<CoverageParameter>>,
         /// The maximum age of the pair's newest price, counted from its slot. Default: any age.
         max_age: Query<Option<SpanText>>,
         /// The minimum number of sources of the newest price. Default: any number.
         min_sources: Query<Option<MinSources>>,
-        /// The maximum spread between those sources, such as `0.005` or `0.5%`. Default: any spread.
+        /// The maximum spread between the sources of the newest price, such as `0.005` or `0.5%`. Default: any spread.
         max_spread: Query<Option<RatioParameter>>,
-        /// Use the log as it was at this position. Default: the newest.
+        /// Use the log as it was at this position. Default: the newest position.
         at_sequence: AsOf,
     ) -> Result<Json<Averages>, Problem> {
         let pair = pair.0.value()?;
@@ -124,11 +124,11 @@ fn averages(
 fn check(state: &State, view: &PairView, span: Span) -> Result<(), Problem> {
     if span.duration() > state.retain_ticks {
         let limit = SpanText::of(state.retain_ticks).map_or_else(String::new, |limit| limit.0.to_string());
-        let detail = format!("{span} is longer than history is kept, which is {limit}");
+        let detail = format!("{span} is longer than the time for which history is kept, {limit}");
         return Err(Problem::parameter("window", detail));
     }
     if span.duration() < view.interval.duration() {
-        let detail = format!("{span} is shorter than one slot, which is {}", view.interval);
+        let detail = format!("{span} is shorter than the interval between slots, {}", view.interval);
         return Err(Problem::parameter("window", detail));
     }
     Ok(())

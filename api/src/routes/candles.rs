@@ -49,7 +49,7 @@ impl CandlesApi {
     /// Buckets `[start, start + interval)` are aligned to the UTC calendar. A bucket without a tick is left out. The
     /// newest bucket is included while it is still open, with `complete: false`.
     ///
-    /// Pages stay stable while records arrive because a cursor is a point in time and not a count.
+    /// New records do not shift the pages, because a cursor is a point in time and not a count.
     #[oai(path = "/prices/:pair/candles", method = "get", operation_id = "getCandles")]
     #[expect(clippy::too_many_arguments, reason = "each is a documented query parameter")]
     async fn candles(
@@ -68,7 +68,7 @@ impl CandlesApi {
         limit: Query<Option<LimitParameter>>,
         /// The `next_cursor` of the previous page.
         cursor: Query<Option<PageCursorParameter>>,
-        /// Use the log as it was at this position. Default: the newest.
+        /// Use the log as it was at this position. Default: the newest position.
         at_sequence: AsOf,
     ) -> Result<CandlesResponse, Problem> {
         let pair = pair.0.value()?;
@@ -96,7 +96,7 @@ fn read_page(
         return Ok(CandlesResponse::Page(Json(nothing), None));
     };
     let buckets = Buckets { pair: page.pair, interval, newest: view.slot, next: view.next_slot() };
-    // One more than fits on the page, to know whether there is another page.
+    // Read one item more than fits on the page, to know whether there is another page.
     let mut candles = buckets.page(&state.store, range, page.order(), page.limit + 1)?;
     let next_cursor = page.cut(&mut candles, |candle| candle.start);
     let filter = format!("interval={interval}&");

@@ -19,7 +19,7 @@ use crate::{
 };
 use ledger::snapshot::{NewestTick, PairView, Snapshot};
 
-/// The maximum number of sources of a price. It is limited by the number of quotes in a record.
+/// The maximum number of sources of a price, which is the maximum number of quotes in a record.
 #[expect(clippy::as_conversions, reason = "constants have no other conversion, and the value is 200")]
 const MAX_SOURCES: u64 = wire::MAX_QUOTES as u64;
 
@@ -32,7 +32,8 @@ pub(super) struct Contract {
     max_age: Option<Span>,
     min_sources: Option<u64>,
     max_spread: Option<Ratio>,
-    /// Whether the request has `at_sequence`. Then only the age of the price can change.
+    /// Whether the request has `at_sequence`. If so, repeating the request finds the same price, which has only become
+    /// older.
     is_pinned: bool,
     /// How long caches may keep the response.
     lifetime: Lifetime,
@@ -106,26 +107,25 @@ impl Contract {
         })
     }
 
-    /// The first parameter that the tick does not meet, and the reason.
+    /// The first requirement that the tick does not meet: the name of its parameter, and the reason.
     fn broken(&self, pair: Pair, tick: &Tick, age: Duration) -> Option<(&'static str, String)> {
         if let Some(limit) = self.max_age.filter(|limit| age > limit.duration()) {
             let slot = tick.slot.start();
             return Some((
                 "max_age",
-                format!("the newest price of {pair} is from {slot}, older than {limit}"),
+                format!("the price of {pair} is from {slot}, which is more than {limit} ago"),
             ));
         }
         let used = tick.evidence.quotes.iter().filter(|judged| judged.verdict == Verdict::Used).count();
         if let Some(least) =
             self.min_sources.filter(|least| u64::try_from(used).is_ok_and(|used| used < *least))
         {
-            let detail = format!("the newest price of {pair} has {used} sources; {least} are required");
+            let detail = format!("the price of {pair} has {used} sources, but at least {least} are required");
             return Some(("min_sources", detail));
         }
         let limit = self.max_spread.filter(|limit| tick.spread.decimal() > limit.decimal())?;
         let spread = tick.spread;
-        let detail =
-            format!("the spread of the newest price of {pair} is {spread}; at most {limit} is allowed");
+        let detail = format!("the spread of the price of {pair} is {spread}, but at most {limit} is allowed");
         Some(("max_spread", detail))
     }
 }
@@ -133,7 +133,7 @@ impl Contract {
 /// The whole seconds until the next slot, rounded up.
 fn seconds_to_next_slot(state: &State, snapshot: &Snapshot, view: &PairView) -> u64 {
     let now = state.now(snapshot, view.slot);
-    // Counted from the clock and not from the newest slot, because the slot after that may be overdue.
+    // The wait is counted from now and not from the newest slot, because the slot after the newest one may be overdue.
     let wait = view.interval.after(now).start().since(now);
     (wait + Duration::from_millis(999)).as_secs()
 }

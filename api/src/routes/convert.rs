@@ -32,18 +32,18 @@ pub struct ConvertApi(pub(super) Arc<State>);
 impl ConvertApi {
     /// Convert an amount of one asset to another
     ///
-    /// The rate is the price of the pair of the two assets, in either direction, or it is computed from two pairs that
-    /// share an asset: `ETH-USD` and `BTC-USD` give ETH in BTC. The rate uses as few pairs as possible. If several
-    /// paths are possible, the first one in the order of the pairs' names is used. Both prices belong to the same slot:
-    /// the newest slot in which both pairs have a tick. If there is none within one hour before the older of their
-    /// newest ticks, the response is 503 `no_price_yet`.
+    /// The rate is computed from the price of the pair of the two assets, in either direction. If that pair does not
+    /// exist or has no price yet, the rate is computed from two pairs that share an asset: `ETH-USD` and `BTC-USD` give
+    /// ETH in BTC. If several combinations of two pairs are possible, the first one in the order of their names is
+    /// used. The two prices belong to the same slot: the newest slot in which both pairs have a tick. If the pairs have
+    /// no common slot within one hour before the older of their newest ticks, the response is 503 `no_price_yet`.
     ///
-    /// `max_age`, `min_sources` and `max_spread` apply to both prices. If one does not meet them, the response is 503
-    /// `contract_not_met`, with the newest price of its pair as `newest`.
+    /// `max_age`, `min_sources` and `max_spread` apply to each price that is used. If a price does not meet all of
+    /// them, the response is 503 `contract_not_met`, with the newest price of that price's pair as `newest`.
     ///
-    /// `rate` and `result` are each rounded once from the exact quotient, half-even, to eight decimal places, or to more
-    /// where that is needed for twelve significant digits. So `rate` times `amount` may differ from `result` in the last
-    /// digits; `result` is the correct value.
+    /// `rate` and `result` are each computed exactly and rounded once, half-even. They have eight decimal places, or
+    /// more if they are needed for twelve significant digits. So `rate` times `amount` may differ from `result` in the
+    /// last digits; `result` is the correct value.
     #[oai(path = "/convert", method = "get", operation_id = "convert")]
     #[expect(clippy::too_many_arguments, reason = "each is a documented query parameter")]
     async fn convert(
@@ -61,7 +61,7 @@ impl ConvertApi {
         min_sources: Query<Option<MinSources>>,
         /// The maximum spread between the sources of each price, such as `0.005` or `0.5%`. Default: any spread.
         max_spread: Query<Option<RatioParameter>>,
-        /// Use the log as it was at this position. Default: the newest.
+        /// Use the log as it was at this position. Default: the newest position.
         at_sequence: AsOf,
     ) -> Result<Json<Conversion>, Problem> {
         let contract = Contract::of(max_age, min_sources, max_spread, &at_sequence);
@@ -122,7 +122,7 @@ fn tick(state: &State, view: &PairView, leg: &Leg) -> Result<Option<Arc<NewestTi
     }))
 }
 
-/// The first path whose pairs all have prices.
+/// Finds the pairs to convert with: the first path whose pairs all have prices.
 fn way(snapshot: &Snapshot, from: Asset, to: Asset) -> Result<Vec<Step>, Problem> {
     if from == to {
         let detail = format!("from and to are both {from}; use two different assets");
@@ -161,7 +161,7 @@ fn no_rate(snapshot: &Snapshot, from: Asset, to: Asset) -> Problem {
     }
 }
 
-/// The problem that the pairs have prices, but not in the same slot.
+/// The problem for pairs that have prices, but not in the same slot.
 fn not_together(snapshot: &Snapshot, way: &[Step]) -> Problem {
     let names: Vec<String> = way.iter().map(|step| step.pair.to_string()).collect();
     let seconds =

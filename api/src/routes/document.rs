@@ -1,8 +1,8 @@
 //! The OpenAPI document of `/openapi.json`, `/docs` and `docs/openapi.json`.
 //!
-//! The framework generates most of it from the handlers and the shapes of responses. This module adds what the
-//! framework cannot express: the problems of each route, headers, examples, and some limits of parameters. Members have
-//! the same order in schemas as in responses.
+//! The framework generates most of the document from the handlers and the shapes of responses. This module adds what
+//! the framework cannot express: the problems of each route, headers, examples, and some limits of parameters. Members
+//! have the same order in schemas as in responses.
 
 mod components;
 mod problems;
@@ -26,8 +26,8 @@ const EXAMPLES: &str = include_str!("document/examples.json");
 /// The header with the sequence of a response.
 const SEQUENCE_HEADER: &str = "X-Tickwell-Sequence";
 
-/// Parameters without an example. Swagger UI sends examples, and these would override the `Accept` header or filter the
-/// results.
+/// Parameters without an example. Swagger UI sends the example of each parameter. An example of `format` would override
+/// the `Accept` header, and an example of `cause` would filter the results.
 const WITHOUT_EXAMPLE: [&str; 2] = ["format", "cause"];
 
 /// The headers of every response under `/v1`.
@@ -45,7 +45,7 @@ impl Document {
     pub(crate) fn of(service: &Service) -> Self {
         let mut document = Tree::parse(&service.spec());
         let mut examples = Tree::parse(EXAMPLES);
-        // The framework only has floating-point numbers for limits.
+        // The framework writes the limits of whole numbers as floating-point numbers, such as 1.0.
         document.change_numbers(&|number| {
             let number = number.to_string();
             number.strip_suffix(".0").and_then(|whole| whole.parse::<i64>().ok()).map(Value::from)
@@ -66,7 +66,7 @@ impl Document {
                 complete_operation(path, operation, &mut examples);
             }
         }
-        // The document was parsed from JSON, so it can be serialized as JSON.
+        // This cannot fail, because the document was parsed from JSON.
         Self(format!("{}\n", serde_json::to_string_pretty(&document).unwrap_or_default()))
     }
 
@@ -75,7 +75,7 @@ impl Document {
         &self.0
     }
 
-    /// Swagger UI with the document, all in one page.
+    /// An HTML page with Swagger UI and the document, which loads nothing else.
     pub(crate) fn swagger_ui(&self, service: &Service) -> String {
         let page = service.swagger_ui_html().replace(&service.spec(), &self.0);
         page.replacen("<title>Swagger UI</title>", "<title>Tickwell</title>", 1)
@@ -90,7 +90,7 @@ fn complete_operation(path: &str, operation: &mut Tree, examples: &mut Tree) {
     parameters.iter_mut().for_each(|parameter| complete_parameter(&id, parameter));
     let problems = if is_api { problems::of(&id, parameters) } else { Vec::new() };
     if is_api {
-        // Either key, or none if the pod requires none.
+        // A request sends its key in one of two headers, or no key if the pod requires none.
         operation.set("security", json!([{}, {"bearer": []}, {"key": []}]));
     }
     let Some(Tree::Object(responses)) = operation.get_mut("responses") else { return };
@@ -144,7 +144,8 @@ fn is_problem(response: &Tree) -> bool {
     response.get("content").is_some_and(|content| content.get(ProblemJson::CONTENT_TYPE).is_some())
 }
 
-/// A reference to a header that [`headers`] describes. The framework writes header names in capitals.
+/// A reference to a header that [`headers`] describes, found by its name in any case because the framework writes
+/// header names in capitals.
 fn known_header(name: &str) -> Option<(String, Tree)> {
     let headers = headers();
     let known = headers.as_object()?.keys().find(|known| known.eq_ignore_ascii_case(name))?;
@@ -169,7 +170,7 @@ fn complete_parameter(operation: &str, parameter: &mut Tree) {
         "min_sources" => Some(json!(1)),
         "max_spread" => Some(json!("5%")),
         "verbose" => Some(json!("true")),
-        // The first records of a log of two pairs are one lead for each pair.
+        // In a log of two pairs, the first two records are a lead for each pair. The third is a tick or a gap.
         "sequence" => Some(json!(3)),
         _ => None,
     };

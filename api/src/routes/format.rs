@@ -15,7 +15,7 @@ use crate::problem::{Code, Problem};
 pub(super) trait Format: Copy + 'static {
     /// All formats in order of preference. The first one is the default.
     const ALL: &[Self];
-    /// The detail of the problem for a client that accepts none of them.
+    /// The detail of the problem for a client that accepts none of these formats.
     const NAMES: &str;
 
     /// The media type.
@@ -70,7 +70,8 @@ impl Format for FormatParameter {
 /// A client's preference for a format: its quality in thousandths, and how specific the matching media range is.
 type Preference = (u16, u8);
 
-/// Content negotiation as in RFC 9110, 12.5.1: the most specific range that matches a media type gives its quality.
+/// Content negotiation as in RFC 9110, 12.5.1: the quality of a media type is that of the most specific range in
+/// `Accept` that matches the media type.
 fn negotiate<F: Format>(headers: &HeaderMap) -> Result<F, Problem> {
     let texts = headers.get_all(header::ACCEPT).iter().filter_map(|value| value.to_str().ok());
     let ranges: Vec<Mime> =
@@ -80,7 +81,8 @@ fn negotiate<F: Format>(headers: &HeaderMap) -> Result<F, Problem> {
         return F::ALL.first().copied().ok_or_else(refused);
     }
     let accepted = F::ALL.iter().rev().filter_map(|format| Some((preference(&ranges, *format)?, *format)));
-    // `max_by_key` returns the last of several equal ones. The list is reversed, so that is our first choice.
+    // If the client likes several formats equally, `max_by_key` returns the last one. The list is reversed, so the last
+    // one is our first choice.
     accepted.max_by_key(|(preference, _)| *preference).map(|(_, format)| format).ok_or_else(refused)
 }
 
@@ -97,11 +99,11 @@ fn preference(ranges: &[Mime], format: impl Format) -> Option<Preference> {
     Some((quality(range), specificity)).filter(|(quality, _)| *quality > 0)
 }
 
-/// The quality of a range in thousandths. It is 1,000 if it is missing or cannot be parsed.
+/// The quality of a range in thousandths. The quality is 1,000 if `q` is missing or cannot be parsed.
 fn quality(range: &Mime) -> u16 {
     let thousandths = |text: &str| {
         let (whole, part) = text.split_once('.').unwrap_or((text, ""));
-        // At most three decimal places; missing ones are zero.
+        // Use exactly three decimal places: missing ones are zero, and further ones are ignored.
         let part: u16 = format!("{part:0<3}").get(..3)?.parse().ok()?;
         Some((whole.parse::<u16>().ok()?.saturating_mul(1_000) + part).min(1_000))
     };

@@ -1,4 +1,4 @@
-//! `/v1/prices/{pair}/gaps`: slots without a price, and why.
+//! `/v1/prices/{pair}/gaps`: the slots without a price, and why they have none.
 
 use std::sync::Arc;
 
@@ -26,7 +26,7 @@ use ledger::{
     store::{StoreError, StoredGap},
 };
 
-/// The maximum number of gaps that a request with `cause` reads. Reading them takes about a tenth of a second.
+/// The maximum number of gaps that a request with `cause` reads. Reading this many takes about a tenth of a second.
 const MAX_READ: usize = 100_000;
 
 /// The handler of gaps.
@@ -54,8 +54,8 @@ impl GapsApi {
     /// begins before `from` or ends after `to`. One outage can produce several items. The quotes and verdicts behind a
     /// gap are at `/v1/ticks/{sequence}`.
     ///
-    /// Pages stay stable while records arrive because a cursor is a point in time and not a count. With
-    /// `cause`, a page may be short or empty and still have a `next_cursor`. Continue until it is null.
+    /// New records do not shift the pages, because a cursor is a point in time and not a count. With `cause`, a page
+    /// may be short or empty and still have a `next_cursor`. Continue until `next_cursor` is null.
     #[oai(path = "/prices/:pair/gaps", method = "get", operation_id = "getGaps")]
     #[expect(clippy::too_many_arguments, reason = "each is a documented query parameter")]
     async fn gaps(
@@ -74,7 +74,7 @@ impl GapsApi {
         limit: Query<Option<LimitParameter>>,
         /// The `next_cursor` of the previous page.
         cursor: Query<Option<PageCursorParameter>>,
-        /// Use the log as it was at this position. Default: the newest.
+        /// Use the log as it was at this position. Default: the newest position.
         at_sequence: AsOf,
     ) -> Result<GapsResponse, Problem> {
         let pair = pair.0.value()?;

@@ -29,7 +29,7 @@ use ledger::{
     store::{Order, StoredTick},
 };
 
-/// The number of ticks that a range is thinned to, as a parameter.
+/// The maximum number of ticks that a range is thinned to, as a parameter.
 #[expect(clippy::as_conversions, reason = "constants have no other conversion, and the values are small")]
 type MaxPoints = WholeNumber<{ MIN_POINTS as u64 }, { MAX_POINTS as u64 }>;
 
@@ -65,15 +65,15 @@ impl HistoryApi {
     ///
     /// Returns the ticks whose slot is in `[from, to)`.
     ///
-    /// Pages stay stable while records arrive because a cursor is a point in time and not a count.
+    /// New records do not shift the pages, because a cursor is a point in time and not a count.
     ///
-    /// With `max_points` the response covers the whole range at once and is thinned if necessary. The range is divided
-    /// into buckets of equal length, and each bucket keeps its first, last, lowest and highest tick. So the response
-    /// always includes the first and last tick of the range, its minimum and its maximum. All items are real ticks and
-    /// none is an average.
+    /// With `max_points` the response covers the whole range at once, and is thinned if the range has more ticks than
+    /// that. The range is divided into buckets of equal length, and each bucket keeps its first, last, lowest and
+    /// highest tick. So the response always includes the first and last tick of the range, its minimum and its maximum.
+    /// All items are real ticks and none is an average.
     ///
-    /// The response is JSON, CSV or NDJSON. `format` selects it, or the `Accept` header if there is no `format`. In CSV
-    /// and NDJSON, the cursor of the next page is only in the `Link` header.
+    /// The response is JSON, CSV or NDJSON. The parameter `format` selects one of them. Without it, the `Accept` header
+    /// does. In CSV and NDJSON, the cursor of the next page is only in the `Link` header.
     #[oai(path = "/prices/:pair/history", method = "get", operation_id = "getHistory")]
     #[expect(clippy::too_many_arguments, reason = "each is a documented query parameter")]
     async fn history(
@@ -95,13 +95,13 @@ impl HistoryApi {
         max_points: Query<Option<MaxPoints>>,
         /// The format of the response. Default: chosen by the `Accept` header.
         format: Query<Option<FormatParameter>>,
-        /// Use the log as it was at this position. Default: the newest.
+        /// Use the log as it was at this position. Default: the newest position.
         at_sequence: AsOf,
     ) -> Result<HistoryResponse, Problem> {
         let pair = pair.0.value()?;
         if max_points.0.is_some() && (limit.0.is_some() || cursor.0.is_some()) {
             let detail =
-                "max_points returns the whole range at once; leave out limit and cursor, or max_points";
+                "max_points returns the whole range at once, so it cannot be combined with limit or cursor";
             return Err(Problem::parameter("max_points", detail));
         }
         let max_points = max_points.0.map(|points| usize::try_from(points.get())).transpose();
@@ -170,7 +170,7 @@ impl HistoryQuery {
         let Some((from, to)) = page.range(state, view(snapshot, page.pair)?)? else {
             return self.response(Vec::new(), None);
         };
-        // One more than fits on the page, to know whether there is another page.
+        // Read one item more than fits on the page, to know whether there is another page.
         let mut ticks = state
             .store
             .ticks(page.pair, from, to, page.order())

@@ -13,7 +13,7 @@ use common::domain::Origin;
 use super::State;
 use ledger::snapshot::{PairView, Snapshot};
 
-/// How long a response stays valid. The handler sets it and the server reads it.
+/// How long a response stays valid. The handler of the route sets this, and the caching middleware reads it.
 ///
 /// A response is closed if no future record can change it.
 #[derive(Debug, Clone, Default)]
@@ -58,10 +58,11 @@ impl State {
     /// How long a response from this snapshot is current by this pod's clock: until the next record of any pair is due,
     /// or until a fresh price becomes stale.
     ///
-    /// Stale pairs do not count. Otherwise one pair that is no longer polled would disable caching for all others.
+    /// Pairs with a stale price do not count. Otherwise one pair that is no longer polled would disable caching for all
+    /// others.
     pub(crate) fn time_to_live(&self, snapshot: &Snapshot) -> Duration {
         if snapshot.origin == Some(Origin::Replay) {
-            // A replay does not follow the clock.
+            // A replay does not follow the clock, so it is unknown when its next record is due.
             return Duration::ZERO;
         }
         let now = self.clock.now();

@@ -21,9 +21,9 @@ pub struct Build {
     pub version: String,
     /// What the program is, in one sentence.
     pub description: String,
-    /// The commit it was built from, or `unknown` if it was not built in a checkout.
+    /// The commit that the program was built from, or `unknown` if it was not built in a checkout.
     pub commit: String,
-    /// When it was built.
+    /// When the program was built.
     pub build_time: String,
 }
 
@@ -42,9 +42,9 @@ struct Ready {
 struct CheckItem {
     /// The part that is checked.
     name: String,
-    /// `ready`, `degraded` (it serves, but something is missing) or `unready`.
+    /// `ready`, `degraded` (the process serves requests, but something is missing) or `unready`.
     condition: String,
-    /// Why the part is not ready. Absent if it is.
+    /// Why the part is not ready. Absent if it is ready.
     #[serde(skip_serializing_if = "Option::is_none")]
     reason: Option<String>,
 }
@@ -74,8 +74,9 @@ impl OperationsApi {
 
     /// Check readiness
     ///
-    /// Says whether the process should receive requests. A pod that cannot reach its log, or whose sources are down, stays
-    /// ready: it marks old prices as stale. `verbose` says what is missing.
+    /// Reports whether the process should receive requests. A pod stays ready if it cannot reach the log or if the
+    /// sources are down, because it can still serve history and marks old prices as stale. With `verbose`, the response
+    /// says what is missing.
     #[oai(path = "/readyz", method = "get", operation_id = "getReadiness")]
     async fn readyz(
         &self,
@@ -88,7 +89,7 @@ impl OperationsApi {
 
     /// Get the version
     ///
-    /// Returns the released version and what it was built from.
+    /// Returns the version of the program, and when and from which commit it was built.
     #[oai(path = "/version", method = "get", operation_id = "getVersion")]
     async fn version(&self) -> Json<Build> {
         Json(self.0.build.clone())

@@ -23,26 +23,28 @@ pub(crate) const PAGE: &str = "/";
 /// The path of the page's files. They are in a directory whose name is a hash of their content.
 pub(crate) const PAGE_FILES: &str = "/web";
 
-/// Where browsers look for an icon. They do so for the documents too.
+/// Where browsers look for an icon if a page, such as `/docs`, does not name one.
 pub(crate) const ICON: &str = "/favicon.ico";
 
 /// The name of the icon's file.
 const ICON_FILE: &str = "icon.svg";
 
-/// The content security policy of the page: everything comes from the same pod, and no HTML is made from strings.
+/// The content security policy of the page. Everything must come from the same pod, and scripts must not turn strings
+/// into HTML.
 const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; img-src 'self'; \
     base-uri 'none'; form-action 'none'; frame-ancestors 'none'; require-trusted-types-for 'script'";
 
-/// The caching of a file whose name changes with its content.
+/// The `Cache-Control` of a file whose path changes with its content.
 const CACHE_FOREVER: &str = "public, max-age=31536000, immutable";
 
-/// The caching of a file that was requested under the name of another build.
+/// The `Cache-Control` of a file that was requested under the path of another build.
 const CACHE_NEVER: &str = "no-store";
 
 /// What the page and the API say while the pod is starting.
 pub(crate) const NOT_YET: &str = "the pod is still starting; /readyz?verbose says what it is waiting for";
 
-/// What the page says without scripts if keys are required: a browser cannot send one when it opens a page.
+/// What the page says without scripts if keys are required. The page has no prices then, because a browser cannot send
+/// a key when it opens a page.
 const KEY_NEEDED: &str = "this service needs an API key, which this page can only send with scripts enabled; programs \
     send it as `Authorization: Bearer KEY` or `X-API-Key: KEY`";
 
@@ -90,7 +92,8 @@ impl Page {
         let page = Arc::new(get(get_page).data(self.clone()));
         let routes =
             routes.at(format!("{PAGE_FILES}/:build/:name"), get(get_file).data(self)).at(ICON, get(get_icon));
-        // A service nested at `/` would also receive the requests for `/` itself, so the page is matched before it.
+        // A service nested at `/` would also receive the requests for `/` itself, so those requests are handled before
+        // they reach the service.
         routes.around(move |next, request| {
             let page = page.clone();
             async move {
@@ -120,8 +123,8 @@ fn get_page(page: Data<&Page>, request: &Request) -> Result<Response> {
 fn get_file(page: Data<&Page>, asked: Path<(String, String)>) -> Result<Response> {
     let Path((build, name)) = asked;
     let file = File::named(&name).ok_or(NotFoundError)?;
-    // During a rolling upgrade, the page of one pod may load the files of another. They must not be cached under the
-    // name of the first one.
+    // During a rolling upgrade, a page from one pod may load its files from a pod of another build. Such a file must
+    // not be cached under the path of the page's build.
     let caching = if build == *page.build { CACHE_FOREVER } else { CACHE_NEVER };
     Ok(Response::builder().content_type(file.content_type()).header("Cache-Control", caching).body(file.text))
 }

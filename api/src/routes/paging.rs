@@ -17,13 +17,13 @@ use ledger::{
     store::Order,
 };
 
-/// When to retry if this pod is behind the cursor. It needs only a moment to catch up with the other pods.
+/// The `Retry-After` if this pod is behind the cursor. A pod is rarely further behind the other pods than this.
 const BEHIND_RETRY_SECONDS: u64 = 1;
 
 /// The number of items on a page if the request has no `limit`.
 pub(super) const DEFAULT_LIMIT: u64 = 100;
 
-/// The maximum number of items on a page, which has one or two megabytes of JSON.
+/// The maximum number of items on a page. A page of this size has one or two megabytes of JSON.
 const MAX_LIMIT: u64 = 10_000;
 
 /// The number of items on a page, as a parameter.
@@ -108,17 +108,20 @@ impl PageRequest {
         Ok((from < to).then_some((from, to)))
     }
 
-    /// The problem for a cursor that is later than this state of the log.
+    /// The problem for a cursor that is later than the pair's newest slot in the snapshot.
     fn behind(&self) -> Problem {
         if self.at_sequence.is_some() {
-            return Problem::parameter("cursor", "this cursor belongs to a later at_sequence");
+            return Problem::parameter(
+                "cursor",
+                "this cursor is beyond at_sequence; use the at_sequence of the page that returned it",
+            );
         }
         let detail = "this pod has not yet read the log as far as this cursor; retry in a moment";
         Problem::new(Code::SequenceAhead, detail).naming("cursor").retry_after(BEHIND_RETRY_SECONDS)
     }
 
-    /// Whether no future record can change any page of this range. That is so if the request has `from` and `to`, `from`
-    /// is within the retention, and records cover everything before `needed(to)`.
+    /// Whether no future record can change any page of this range. That is the case if the request has `from` and `to`,
+    /// `from` is within the retention, and the log has a tick or a gap for every slot before `needed(to)`.
     pub(super) fn is_closed(
         &self,
         state: &State,
@@ -129,12 +132,13 @@ impl PageRequest {
             return false;
         };
         let newest = view.slot.start();
-        // The slot that is due does not count: if the pair's interval becomes shorter, another slot comes before it.
+        // The range must not extend beyond the newest slot. The time between that slot and the next one is not closed:
+        // if the pair's interval becomes shorter, another slot can begin in that time.
         from >= newest.minus(state.retain_ticks) && needed(to) <= newest.next()
     }
 
-    /// Removes the extra item that shows that there is another page, and returns the cursor of that page. `place` returns
-    /// the time at which an item begins.
+    /// If there is an item more than fits on the page, there is another page. Removes that item and returns the cursor
+    /// of the next page. `place` returns the time at which an item begins.
     pub(super) fn cut<T>(&self, items: &mut Vec<T>, place: impl Fn(&T) -> Timestamp) -> Option<String> {
         let next = items.get(self.limit).map(&place)?;
         items.truncate(self.limit);
@@ -183,7 +187,7 @@ fn parse_cursor(text: &str, order: OrderParameter) -> Result<Timestamp, Problem>
     parsed.and_then(|millis| Timestamp::from_unix_millis(millis).ok()).ok_or_else(|| {
         Problem::parameter(
             "cursor",
-            "this is not the next_cursor of a page in this order; leave it out to start with the first page",
+            "this is not the next_cursor of a page in this order; omit cursor to start with the first page",
         )
     })
 }

@@ -36,7 +36,7 @@ impl PricesApi {
     #[oai(path = "/pairs", method = "get", operation_id = "listPairs")]
     async fn pairs(
         &self,
-        /// Use the log as it was at this position. Default: the newest.
+        /// Use the log as it was at this position. Default: the newest position.
         at_sequence: AsOf,
     ) -> Result<Json<Pairs>, Problem> {
         let snapshot = &at_sequence.snapshot;
@@ -66,7 +66,7 @@ impl PricesApi {
         min_sources: Query<Option<MinSources>>,
         /// The maximum spread between the sources of each price, such as `0.005` or `0.5%`. Default: any spread.
         max_spread: Query<Option<RatioParameter>>,
-        /// Use the log as it was at this position. Default: the newest.
+        /// Use the log as it was at this position. Default: the newest position.
         at_sequence: AsOf,
     ) -> Result<Json<Prices>, Problem> {
         let (state, snapshot) = (&self.0, &at_sequence.snapshot);
@@ -114,7 +114,7 @@ impl PricesApi {
         min_sources: Query<Option<MinSources>>,
         /// The maximum spread between the sources of the price, such as `0.005` or `0.5%`. Default: any spread.
         max_spread: Query<Option<RatioParameter>>,
-        /// Use the log as it was at this position. Default: the newest.
+        /// Use the log as it was at this position. Default: the newest position.
         at_sequence: AsOf,
     ) -> Result<Json<PriceItem>, Problem> {
         let contract = Contract::of(max_age, min_sources, max_spread, &at_sequence);

@@ -1,4 +1,4 @@
-//! Reading from the store on threads that may block on the disk.
+//! Reads from the store on threads that may block on the disk.
 //!
 //! The task that follows the log uses the same pool of threads, so the number of readers is limited. A request waits a
 //! short time for a free place and is then refused.
@@ -9,14 +9,14 @@ use tokio::{sync::Semaphore, time::timeout};
 
 use crate::problem::{Code, Problem};
 
-/// The maximum number of concurrent reads of pages and single records. A disk cannot serve more in parallel.
+/// The maximum number of concurrent reads of pages and single records. More reads in parallel would not be faster.
 const MAX_PAGES: usize = 16;
 
 /// The maximum number of concurrent scans over every tick of a long window. Each takes some milliseconds and a few
 /// megabytes.
 const MAX_SCANS: usize = 2;
 
-/// How long a request waits for a place. After that, refusing it is better than letting the client wait.
+/// How long a request waits for a place. After that the request is refused, so that the client can use another pod.
 const MAX_WAIT: Duration = Duration::from_secs(2);
 
 /// Limits how many requests read from the store at once.

@@ -19,13 +19,13 @@ pub struct SourcesApi(pub(super) Arc<State>);
 impl SourcesApi {
     /// Get statistics of each source over the last hour
     ///
-    /// The hour ends with the newest slot of any pair and not with the current time. It is shorter if an hour has more
-    /// than 10,000 records; `from` says where it begins. Slots in which no source was asked, because no poller was
-    /// running, are not counted.
+    /// The hour ends with the newest slot of any pair and not with the current time. If that hour has more than 10,000
+    /// records, the statistics begin later. `from` says where they begin. Slots in which no source was asked, because
+    /// no poller was running, are not counted.
     #[oai(path = "/sources", method = "get", operation_id = "listSources")]
     async fn sources(
         &self,
-        /// Use the log as it was at this position. Default: the newest.
+        /// Use the log as it was at this position. Default: the newest position.
         at_sequence: AsOf,
     ) -> Result<Json<Sources>, Problem> {
         let (state, snapshot) = (self.0.clone(), at_sequence.snapshot);

@@ -1,8 +1,8 @@
-//! Streams: each client is a cursor over the log.
+//! Streams: the pod keeps the position of each client in the log.
 //!
-//! There are no queues per client. When a client can take more, it gets the events after its cursor, from memory if they
-//! are recent and otherwise from the store. So a slow client costs no more than a fast one, and a client that reconnects
-//! continues where it was, on any pod.
+//! There are no queues per client. When a client can take more, it gets the events after its position, from memory if
+//! they are recent and otherwise from the store. So a slow client costs no more than a fast one. A client that
+//! reconnects sends the position of its last event as a cursor, and continues there on any pod.
 
 mod follower;
 mod frame;
@@ -38,14 +38,15 @@ pub(super) use socket::SocketApi;
 /// One in this many connections is reserved for requests, including those of operators.
 const RESERVED_SHARE: usize = 6;
 
-/// How long streams may take to end at shutdown. A client that has stopped reading cannot be notified.
+/// How long the process waits at shutdown for streams to end. The time is limited because a client that has stopped
+/// reading never receives the end of its stream.
 const END_LIMIT: Duration = Duration::from_secs(2);
 
-/// When to retry if the pod has too many streams.
+/// The `Retry-After` if the pod has too many streams.
 const RETRY_SECONDS: u64 = 10;
 
-/// How long a client whose cursor is ahead of this pod waits for the pod to catch up. That usually takes a moment. A
-/// refusal would be worse, because a browser's `EventSource` does not reconnect after one.
+/// How long a client whose cursor is ahead of this pod waits for the pod to catch up. That usually takes a moment. The
+/// request is not refused at once, because a browser's `EventSource` does not reconnect after an error response.
 const AHEAD_MAX_WAIT: Duration = Duration::from_secs(2);
 
 /// What all streams of a process share. Clones refer to the same streams.
@@ -58,7 +59,7 @@ pub struct Streams {
     metrics: Metrics,
 }
 
-/// A place among the open streams, which is freed when it is dropped.
+/// A place among the open streams. Dropping it frees the place for another stream.
 #[derive(Debug)]
 struct Place {
     transport: Transport,
@@ -68,14 +69,14 @@ struct Place {
 }
 
 impl Streams {
-    /// Creates the streams of a process that allows this many connections. They end when `stop` is cancelled.
+    /// Creates the streams of a process that allows this many connections. The streams end when `stop` is cancelled.
     pub fn new(connections: usize, stop: CancellationToken, metrics: Metrics) -> Self {
         let max_streams = connections - connections / RESERVED_SHARE;
         let places = Arc::new(Semaphore::new(max_streams));
         Self { max_streams, places, open: TaskTracker::new(), stop, metrics }
     }
 
-    /// Waits a limited time until all streams have ended, which they do soon after `stop` is cancelled.
+    /// Waits a limited time until all streams have ended. Call this when `stop` is cancelled, which ends the streams.
     pub async fn ended(&self) {
         self.open.close();
         let _ = tokio::time::timeout(END_LIMIT, self.open.wait()).await;
@@ -107,9 +108,9 @@ impl Drop for Place {
 /// What a client subscribed to.
 #[derive(Debug)]
 struct Subscription {
-    /// The pairs, or all pairs of the log, including those that are added later.
+    /// The pairs. `None` stands for all pairs of the log, including those that are added later.
     pairs: Option<BTreeSet<Pair>>,
-    /// The position to continue after, or the newest.
+    /// The position to continue after. `None` starts with the newest events.
     after: Option<Position>,
 }
 
@@ -118,7 +119,7 @@ impl Subscription {
         self.pairs.as_ref().is_none_or(|pairs| pairs.contains(&pair))
     }
 
-    /// The subscribed pairs of the log, and the slots of each whose records are kept.
+    /// The subscribed pairs of the log. For each pair, the range of slots whose records are kept.
     fn ranges(&self, state: &State, snapshot: &Snapshot) -> Vec<Range> {
         let subscribed = snapshot.pairs.iter().filter(|(pair, _)| self.includes(**pair));
         subscribed.map(|(pair, view)| (*pair, state.history_from(view), view.slot.start().next())).collect()
@@ -128,8 +129,8 @@ impl Subscription {
 /// A pair, and a range of its slots.
 type Range = (Pair, Timestamp, Timestamp);
 
-/// Whether the store still has everything after a position in these ranges. After the zero position, a client gets
-/// whatever is kept.
+/// Whether the store still has everything after a position in these ranges. For the zero position the result is always
+/// true, because a client that sends it gets whatever is kept.
 fn reaches_back(store: &Store, ranges: &[Range], after: Position) -> Result<bool, StoreError> {
     if after == Position::default() {
         return Ok(true);
@@ -164,7 +165,7 @@ impl After {
     }
 }
 
-/// Checks a subscription against the log and starts to follow it.
+/// Checks a subscription against the log and starts to follow the log.
 async fn follow(
     state: &Arc<State>,
     pairs: Option<PairsParameter>,
@@ -188,7 +189,7 @@ async fn follow(
     if let Some(after) = after.as_ref().filter(|after| after.cursor.position.sequence > snapshot.sequence) {
         let (ahead, newest) = (after.cursor.position.sequence, snapshot.sequence);
         return after.unknown(format!(
-            "{ahead} is beyond the end of this pod's log, {newest}; retry, or reconnect without a cursor"
+            "the cursor is at {ahead}, but this pod's log ends at {newest}; retry, or reconnect without a cursor"
         ));
     }
     let subscription = Subscription { pairs, after: after.as_ref().map(|after| after.cursor.position) };
@@ -199,7 +200,7 @@ async fn follow(
         let reaches = move || Ok(reaches_back(&reading.store, &ranges, position)?);
         if !state.readers.read(reaches).await? {
             let detail = "the events after this cursor are no longer kept; use after=0 for everything that is kept, or \
-                          no cursor";
+                          no cursor to start with the newest events";
             return Err(Problem::new(Code::SequenceGone, detail).naming(after.parameter));
         }
     }

@@ -22,14 +22,14 @@ pub struct TicksApi(pub(super) Arc<State>);
 impl TicksApi {
     /// Get one record with the quote and verdict of every source
     ///
-    /// The price can be recomputed from the quotes and the policy. They are kept for a shorter time than prices; after
-    /// that, `quotes_expired` is true.
+    /// The price can be recomputed from the quotes and the policy. Quotes are kept for a shorter time than prices;
+    /// after that, `quotes_expired` is true.
     #[oai(path = "/ticks/:sequence", method = "get", operation_id = "getTick")]
     async fn tick(
         &self,
         /// The record's position in the log.
         sequence: Path<SequenceParameter>,
-        /// Use the log as it was at this position. Default: the newest.
+        /// Use the log as it was at this position. Default: the newest position.
         at_sequence: AsOf,
     ) -> Result<Json<RecordItem>, Problem> {
         let sequence = Sequence(sequence.0.value()?);
@@ -54,7 +54,8 @@ fn read(state: &State, snapshot: &Snapshot, sequence: Sequence) -> Result<Record
     };
     let record = state.store.record(sequence)?;
     let whole = record.as_ref().filter(|record| {
-        // Once the quotes have expired they are not returned, whether or not they are still on disk.
+        // Once the quotes have expired they are not returned, even if they are still on disk, so that all pods return
+        // the same response.
         matches!(record.body, Body::Lead(_))
             || !is_past(state.retain_quotes, snapshot.newest_slot(), record.covers_up_to())
     });
@@ -102,9 +103,9 @@ fn explain(sequence: Sequence, record: &Record) -> RecordItem {
     }
 }
 
-/// A record whose quotes have expired, with its pair and the last slot it covers.
+/// Describes a record whose quotes have expired. Returns its pair, its last slot, and the description.
 fn expired(tick_or_gap: &TickOrGap, snapshot: &Snapshot) -> (Pair, Option<Timestamp>, RecordItem) {
-    // A log that has a record has an origin.
+    // The default is never used, because a log that has a record has an origin.
     let origin = snapshot.origin.unwrap_or(Origin::Live);
     match tick_or_gap {
         TickOrGap::Tick(pair, tick) => {

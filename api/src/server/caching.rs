@@ -12,18 +12,19 @@ use super::Body as SentBody;
 use crate::routes::{ICON, Lifetime, PAGE, PAGE_FILES, State};
 use ledger::snapshot::Snapshot;
 
-/// How long closed history may be cached. It never changes, but it must disappear from caches some time after its
-/// retention has ended.
+/// How long a response about closed history may be cached. History is closed if no future record can change it. The
+/// time is limited, because caches must drop a response some time after the retention of its records has ended.
 const CLOSED_SECONDS: u64 = 86_400;
 
-/// The routes whose responses depend on the log. The page depends on it too.
+/// The prefix of the routes whose responses depend on the log. The page, which has another path, depends on the log
+/// too.
 const LOG_ROUTES: &str = "/v1/";
 
 /// The routes whose responses change only with the version of a pod. They may be cached but must be revalidated,
 /// except for the page's files, whose names change with their content.
 const DOCUMENTS: [&str; 5] = ["/docs", "/openapi.json", "/asyncapi.yaml", PAGE_FILES, ICON];
 
-/// Whether a path is one of the documents or below one.
+/// Whether a path is that of a document, or is below it.
 pub(super) fn is_document(path: &str) -> bool {
     DOCUMENTS.iter().any(|document| {
         path.strip_prefix(document).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
@@ -48,7 +49,7 @@ impl Audience {
     }
 }
 
-/// Adds `Cache-Control` and `ETag`, and returns 304 if the client already has the same response.
+/// Adds `Cache-Control` and `ETag`, and returns 304 if the client already has the current response.
 pub(super) async fn add_cache_headers<E: Endpoint>(
     next: Arc<E>,
     mut request: Request,
@@ -93,7 +94,8 @@ pub(super) async fn add_cache_headers<E: Endpoint>(
     Ok(response)
 }
 
-/// Takes the whole body, unless it is a stream. A stream stays in the response: it does not end, and cannot be cached.
+/// Takes the whole body out of the response. If the body is a stream, it stays in the response and the result is
+/// `None`, because a stream does not end and cannot be cached.
 async fn whole(response: &mut Response) -> Option<Bytes> {
     length(response)?;
     // The body is already in memory, so this neither waits nor fails.
@@ -108,7 +110,8 @@ pub(super) fn length(response: &mut Response) -> Option<u64> {
     length
 }
 
-/// Makes the tag weak, for a response that has the same content but other bytes, such as a compressed one.
+/// Makes the tag weak. This is needed if the bytes that are sent are not the ones that the tag was computed from, for
+/// example because they are compressed.
 pub(super) fn weaken(headers: &mut HeaderMap) {
     let strong = headers.get(header::ETAG).and_then(|tag| tag.to_str().ok());
     let weak = strong.filter(|tag| !tag.starts_with(WEAK)).map(|tag| value(&format!("{WEAK}{tag}")));
@@ -117,11 +120,11 @@ pub(super) fn weaken(headers: &mut HeaderMap) {
     }
 }
 
-/// The prefix of a weak tag, which does not identify the exact bytes.
+/// The prefix of a weak tag. A weak tag identifies the content, but not the exact bytes.
 const WEAK: &str = "W/";
 
 /// The tag of a body and its content type: the first 128 bits of their SHA-256. Tags only have to be unique among the
-/// responses of one URL. Among 10¹⁵ of them, the chance of a collision is below 10⁻⁸.
+/// responses of one URL. Among 10¹⁵ responses, the chance of a collision is below 10⁻⁸.
 struct Tag(String);
 
 impl Tag {
@@ -134,8 +137,8 @@ impl Tag {
         Self(format!("\"{number:032x}\""))
     }
 
-    /// The tag in the client's spelling, if it is among those that the client sent. A client that has the compressed
-    /// response sends the weak tag, and that matches too.
+    /// Returns this tag as the client wrote it, if the client sent it. The weak form matches too, because a client that
+    /// has a compressed response sends the weak form.
     fn found_in(&self, known: &[HeaderValue]) -> Option<String> {
         let texts = known.iter().filter_map(|list| list.to_str().ok());
         let mut tags = texts.flat_map(|list| list.split(',').map(str::trim));
@@ -145,6 +148,6 @@ impl Tag {
 }
 
 fn value(text: &str) -> HeaderValue {
-    // Our own words and digits are always valid in a header.
+    // This cannot fail, because our own words and digits are valid in a header.
     HeaderValue::from_str(text).unwrap_or(HeaderValue::from_static(""))
 }

@@ -11,13 +11,15 @@ use crate::config::{ClientKey, Network};
 
 const KEY_HEADER: HeaderName = HeaderName::from_static("x-api-key");
 
-/// The maximum number of keys of one request that are checked.
+/// How many keys of one request are checked at most. Further ones are ignored.
 const MAX_SENT_KEYS: usize = 4;
 
-/// The header in which most proxies put the client's address. `Forwarded`, the standard one, is used if this is missing.
+/// The header in which most proxies put the client's address. If it is missing, the standard header `Forwarded` is
+/// used.
 const FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 
-/// The size of the IPv6 network that counts as one client. Customers usually get a whole network of addresses.
+/// The prefix length of the IPv6 networks that count as one client each. A provider usually gives each customer at
+/// least one such network.
 const CUSTOMER_BITS: u32 = 64;
 
 /// A client, for rate limits.
@@ -36,7 +38,7 @@ pub(super) struct Clients {
 }
 
 impl Clients {
-    /// The client of a request. `None` if it has no key and its connection has no address.
+    /// The client of a request. `None` if the request has no valid key and the connection has no address.
     pub(super) fn of(&self, request: &Request) -> Option<Client> {
         if let Some(key) = self.key(request.headers()) {
             return Some(Client::Key(key));
@@ -45,7 +47,8 @@ impl Clients {
         Some(Client::Address(customer(self.behind_proxies(remote.to_canonical(), request.headers()))))
     }
 
-    /// The index of the key in a request. It compares all keys in constant time.
+    /// The index of the configured key that a request sends. All keys are compared in constant time, so that the time
+    /// taken reveals nothing about the keys.
     fn key(&self, headers: &HeaderMap) -> Option<usize> {
         if self.keys.is_empty() {
             return None;
@@ -65,7 +68,8 @@ impl Clients {
         self.keys.iter().enumerate().fold(None, matching)
     }
 
-    /// The last address in the chain of proxies that is not a trusted proxy. The addresses before it may be forged.
+    /// The last address in the chain of proxies that is not a trusted proxy. The client may have forged the addresses
+    /// before that one.
     fn behind_proxies(&self, remote: IpAddr, headers: &HeaderMap) -> IpAddr {
         let is_trusted = |address: IpAddr| self.proxies.iter().any(|network| network.contains(address));
         let mut hops = if self.proxies.is_empty() { Vec::new() } else { hops(headers) };
@@ -80,7 +84,7 @@ impl Clients {
     }
 }
 
-/// The addresses that proxies reported, oldest first. `None` stands for one that cannot be parsed.
+/// The addresses that proxies reported, oldest first. `None` stands for an address that cannot be parsed.
 fn hops(headers: &HeaderMap) -> Vec<Option<IpAddr>> {
     let texts = |name: HeaderName| {
         let values = headers.get_all(name).into_iter().filter_map(|value| value.to_str().ok());
@@ -142,8 +146,8 @@ mod tests {
             behind(&ours, "10.0.0.1", &[(header, "6.6.6.6"), (header, "1.1.1.1:80, 10.1.1.1")]),
             "1.1.1.1"
         );
-        // If all addresses are trusted proxies, the first one counts. Addresses before one that cannot be parsed are
-        // ignored.
+        // If all addresses are trusted proxies, the first one counts. An address that cannot be parsed hides the
+        // addresses before it.
         assert_eq!(behind(&ours, "10.0.0.1", &[(header, "10.0.0.3, 10.0.0.2")]), "10.0.0.3");
         assert_eq!(behind(&ours, "10.0.0.1", &[(header, "1.1.1.1, unknown, 10.0.0.2")]), "10.0.0.2");
         let forwarded = "for=6.6.6.6, For=\"[2001:db8::7]:4711\";proto=https, by=10.0.0.9;for=10.0.0.2";

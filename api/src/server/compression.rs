@@ -1,7 +1,7 @@
 //! Compression of responses for clients that accept it.
 //!
-//! The framework's own middleware compresses too much: streams, whose events then arrive late; the empty body of a 304;
-//! and responses to clients that refuse gzip with `gzip;q=0`.
+//! The framework's own middleware compresses too much. It compresses streams, so that their events arrive late, the
+//! empty body of a 304, and responses to clients that refuse gzip with `gzip;q=0`.
 
 use std::sync::Arc;
 
@@ -16,11 +16,11 @@ use super::caching;
 /// The smallest body that is compressed. A smaller one fits into one packet anyway.
 const MIN_BYTES: u64 = 1_024;
 
-/// The only coding that is offered. Every client supports it, and the fastest level costs a few milliseconds per
-/// megabyte.
+/// The only content coding that is offered. Practically every client supports gzip, and its fastest level takes a few
+/// milliseconds per megabyte.
 const CODING: CompressionAlgo = CompressionAlgo::GZIP;
 
-/// Compresses bodies that are long enough and not streams.
+/// Compresses a body if the client accepts gzip and the body is long enough and not a stream.
 pub(super) async fn compress<E: Endpoint>(next: Arc<E>, request: Request) -> Result<Response> {
     let is_accepted = accepts_gzip(request.headers());
     let mut response = next.call(request).await?.into_response();
@@ -43,7 +43,7 @@ fn accepts_gzip(headers: &HeaderMap) -> bool {
         let mut parts = offer.split(';').map(str::trim);
         let coding = parts.next().unwrap_or_default();
         let quality = parts.find_map(|part| part.strip_prefix("q=").or_else(|| part.strip_prefix("Q=")));
-        // A quality of zero, in any spelling, has no digit other than 0.
+        // A quality of zero may be written as 0, 0.0 or 0.000. Any other digit makes the quality more than zero.
         let is_accepted = quality.is_none_or(|quality| quality.contains(|digit| matches!(digit, '1'..='9')));
         match coding {
             "*" => any = Some(is_accepted),

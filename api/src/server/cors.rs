@@ -1,7 +1,7 @@
 //! CORS: which web pages of other origins may read responses.
 //!
-//! The framework's own middleware allows every origin if the list is empty, and it refuses requests of unknown origins
-//! instead of leaving out the headers.
+//! The framework's own middleware is not used. It allows every origin if the list is empty, and refuses requests from
+//! unknown origins where it should only leave out the CORS headers.
 
 use std::sync::Arc;
 
@@ -21,7 +21,7 @@ const ALLOWED_METHODS: HeaderValue = HeaderValue::from_static("GET, HEAD");
 const EXPOSED_HEADERS: HeaderValue =
     HeaderValue::from_static("etag, link, ratelimit, ratelimit-policy, retry-after, x-tickwell-sequence");
 
-/// How many seconds a browser may cache a preflight response: the maximum that any browser allows.
+/// How many seconds a browser may cache a preflight response. This is the maximum that Chromium allows.
 const PREFLIGHT_SECONDS: HeaderValue = HeaderValue::from_static("7200");
 
 /// Adds the CORS headers for pages of these origins, and responds to their preflight requests.
@@ -51,8 +51,8 @@ pub(super) async fn cors<E: Endpoint>(
         _ => into_response(next.call(request).await),
     };
     let headers = response.headers_mut();
-    // Even if the request has no origin: otherwise a cache could reuse that response, which has no CORS headers, for a
-    // page of a known origin.
+    // This is set even if the request has no origin. Otherwise a cache could reuse the response, which has no CORS
+    // headers, for a page of a known origin.
     headers.append(header::VARY, HeaderValue::from_static("Origin"));
     if let Some(known) = known {
         headers.insert(header::ACCESS_CONTROL_ALLOW_ORIGIN, known);

@@ -1,4 +1,4 @@
-//! How many connections the process can have open.
+//! Computes how many connections the process can have open at once.
 
 use rlimit::Resource;
 
@@ -14,8 +14,8 @@ pub const MAX_ADMIN_CONNECTIONS: usize = 64;
 /// The minimum number of connections, however low the limit on open files is.
 const MIN_CONNECTIONS: usize = 64;
 
-/// Raises the limit on open files as far as the system allows, and returns how many connections that permits. Shells set
-/// a low soft limit for old programs that use `select`.
+/// Raises the process's limit on open files as far as the system allows, and returns how many connections that permits.
+/// The limit must be raised because shells set a low one for old programs that use `select`.
 pub fn max_api_connections() -> usize {
     let raised = Resource::NOFILE.get().and_then(|(_, hard)| Resource::NOFILE.set(hard, hard));
     if let Err(error) = raised {
@@ -28,7 +28,7 @@ pub fn max_api_connections() -> usize {
             event = "open_files_limit_low",
             limit,
             connections = places.max(MIN_CONNECTIONS),
-            "the limit on open files allows only few connections; raise `ulimit -n`"
+            "the limit on open files allows fewer connections than this pod can serve; raise `ulimit -n`"
         );
     }
     places.clamp(MIN_CONNECTIONS, MAX_CONNECTIONS)

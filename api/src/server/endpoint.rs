@@ -31,10 +31,11 @@ use ledger::snapshot::Snapshot;
 /// The maximum length of a request target.
 const MAX_URI_BYTES: usize = 8 * 1024;
 
-/// The content security policy of a response that is not a page: a browser must not load or run anything for it.
+/// The content security policy of a response that is not HTML. If a browser shows the response, it must not load or run
+/// anything.
 const DATA_POLICY: &str = "default-src 'none'; frame-ancestors 'none'";
 
-/// The content security policy of a page that sets none itself.
+/// The content security policy of HTML whose route sets none itself.
 const PAGE_POLICY: &str = "object-src 'none'; base-uri 'none'; form-action 'self'; frame-ancestors 'none'";
 
 /// The AsyncAPI document of the NATS feed.
@@ -46,13 +47,13 @@ const SEQUENCE_HEADER: HeaderName = HeaderName::from_static("x-tickwell-sequence
 /// The header with the cursor of a client that reconnects to a stream.
 const LAST_EVENT_ID: HeaderName = HeaderName::from_static("last-event-id");
 
-/// The routes of a pod that need the log.
+/// The prefix of the routes that need the log.
 const API: &str = "/v1";
 
-/// The routes for operators on the admin listener.
+/// The prefix of the routes that exist only on a pod's admin listener.
 const ADMIN: &str = "/admin";
 
-/// Where `at_sequence` is accepted.
+/// The prefix of the routes that accept `at_sequence`.
 const PINNED_ROUTES: &str = "/v1/";
 
 /// All public routes of a pod.
@@ -78,7 +79,7 @@ pub fn endpoint(
     let origins: Arc<[WebOrigin]> = config.cors_origins.clone().into();
     let audience = if config.keys.is_empty() { Audience::Everybody } else { Audience::KeyHolders };
     let (pinning, caching) = (state.clone(), state.clone());
-    // The last layer is the outermost one.
+    // The last layer is the outermost one: it receives each request first.
     let endpoint = routes
         .around(move |next, request| add_cache_headers(next, request, caching.clone(), audience))
         .around(move |next, request| pin_sequence(next, request, pinning.clone()))
@@ -103,13 +104,13 @@ pub fn admin_endpoint(state: &Arc<State>, process: &Process) -> SharedEndpoint {
     for_operators(Route::new().nest_no_strip("/", operations).nest(ADMIN, routes::admin::routes(state)))
 }
 
-/// The public routes of a pod while it waits for the log: those for operators, and the page. Everything else returns
-/// 503 `starting`.
+/// The public routes of a pod while it waits for the log: those for operators, and the page. Everything under `/v1`
+/// returns 503 `starting`.
 pub fn starting_endpoint(process: &Process) -> SharedEndpoint {
     for_operators(Page::starting().added_to(not_yet(process, API)))
 }
 
-/// The routes on the admin listener while the pod waits for the log.
+/// The routes on the admin listener while the pod waits for the log. Everything under `/admin` returns 503 `starting`.
 pub fn starting_admin_endpoint(process: &Process) -> SharedEndpoint {
     for_operators(not_yet(process, ADMIN))
 }
@@ -165,8 +166,8 @@ fn requested_sequence(request: &Request) -> Result<Option<Sequence>, Problem> {
     requested.map(|(name, text)| sequence(text).ok_or_else(|| not_a_sequence(name))).transpose()
 }
 
-/// The outermost layer. It treats HEAD as GET, refuses malformed requests, turns errors into problems, sets the headers
-/// that every response has, and counts the request.
+/// The outermost layer. It treats HEAD as GET, refuses requests that are too long or have a body, turns errors into
+/// problems, sets the headers that every response has, and counts the request.
 async fn normalize_and_count<E: Endpoint>(
     next: Arc<E>,
     mut request: Request,
@@ -175,13 +176,13 @@ async fn normalize_and_count<E: Endpoint>(
     let started = Instant::now();
     let method = request.method().clone();
     if method == Method::HEAD {
-        // The connection omits the body, so every GET route supports HEAD.
+        // Handle the request as a GET, so that every GET route supports HEAD. hyper does not send the body.
         request.set_method(Method::GET);
-        // Only a GET request can switch protocols.
+        // Without this, the HEAD request would be treated as a GET that wants to switch to WebSocket.
         request.headers_mut().remove(header::UPGRADE);
     }
     if request.headers().get(LAST_EVENT_ID).is_some_and(HeaderValue::is_empty) {
-        // Some clients send an empty header before they have received any event.
+        // Some clients send an empty `Last-Event-ID` before they have received any event.
         request.headers_mut().remove(LAST_EVENT_ID);
     }
     let trace = TraceId::from_headers(request.headers());
@@ -202,8 +203,8 @@ async fn normalize_and_count<E: Endpoint>(
     headers.entry(header::CONTENT_SECURITY_POLICY).or_insert(HeaderValue::from_static(policy));
     // Nothing is cached unless its route allows it.
     headers.entry(header::CACHE_CONTROL).or_insert(HeaderValue::from_static("no-store"));
-    // Any response may be compressed, and shared caches must know that. Routes add the other headers that their
-    // responses depend on.
+    // Any response may be compressed, and shared caches must know that. If a response depends on further request
+    // headers, its route adds them to `Vary`.
     headers.append(header::VARY, HeaderValue::from_static("Accept-Encoding"));
     if let Some(metrics) = metrics {
         let route = response.data::<OperationId>().map_or("other", |operation| operation.0);
@@ -212,7 +213,7 @@ async fn normalize_and_count<E: Endpoint>(
     Ok(response)
 }
 
-/// Refuses request targets that are too long, and bodies, which no route reads.
+/// Refuses request targets that are too long, and GET requests with a body, because no route reads a body.
 fn check_size_and_body(request: &Request) -> Result<(), Problem> {
     let (uri, headers) = (request.uri(), request.headers());
     let target_bytes = uri.path_and_query().map_or(0, |target| target.as_str().len());
@@ -222,7 +223,7 @@ fn check_size_and_body(request: &Request) -> Result<(), Problem> {
     }
     let length = headers.get(header::CONTENT_LENGTH).is_some_and(|length| length.as_bytes() != b"0");
     if request.method() == Method::GET && (length || headers.contains_key(header::TRANSFER_ENCODING)) {
-        let detail = "GET requests must not have a body here; use query parameters";
+        let detail = "this route does not accept a request body; use query parameters";
         return Err(Problem::parameter("body", detail));
     }
     Ok(())

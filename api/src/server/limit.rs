@@ -23,8 +23,8 @@ use crate::{
     routes::PAGE,
 };
 
-/// Routes that are never limited, so that a limit cannot make a healthy pod look dead. Everything else counts,
-/// including the page and the documents.
+/// Routes that need no key and have no rate limit, so that a limit cannot make a healthy pod look dead to a probe.
+/// Requests to all other routes count, including those for the page and the documents.
 const EXEMPT: [&str; 4] = ["/livez", "/readyz", "/version", "/metrics"];
 
 /// How many clients are remembered before idle ones are forgotten.
@@ -34,7 +34,7 @@ const POLICY_HEADER: HeaderName = HeaderName::from_static("ratelimit-policy");
 
 const LIMIT_HEADER: HeaderName = HeaderName::from_static("ratelimit");
 
-/// Checks keys and counts requests for one pod.
+/// Checks the keys and counts the requests of all clients of a pod.
 pub(super) struct Gate {
     clients: Clients,
     limits: Option<Limits>,
@@ -44,7 +44,7 @@ struct Limits {
     clients: DefaultKeyedRateLimiter<Client, StateInformationMiddleware>,
     /// How many requests a client may send at once.
     burst: u32,
-    /// How long it takes until one more request is allowed.
+    /// How long a client without any quota left must wait until it may send one more request.
     one: Duration,
     policy: HeaderValue,
 }
@@ -68,8 +68,8 @@ impl Gate {
         Self { clients, limits }
     }
 
-    /// Refuses clients without a key if keys are required. The documents need no key, so that people can read how to use
-    /// the API, and neither does the page, which contains no prices itself.
+    /// Refuses clients without a key if keys are required. The documents need no key, so that people can read how to
+    /// use the API. The page needs no key either, because it contains no prices if keys are required.
     fn check_key(&self, path: &str, client: Option<Client>) -> Result<(), Problem> {
         let has_key = matches!(client, Some(Client::Key(_)));
         if self.clients.keys.is_empty() || has_key || path == PAGE || is_document(path) {
@@ -122,7 +122,7 @@ pub(super) async fn admit<E: Endpoint>(next: Arc<E>, request: Request, gate: Arc
         allowed?;
         return Ok(next.call(request).await?.into_response());
     };
-    // Requests with invalid keys count too, by address, which limits guessing.
+    // Requests with an invalid key count too, against the limit of the client's address. This slows down guessing.
     let (mut response, remaining) = match limits.take(client) {
         Ok(remaining) => {
             let result = match allowed {
@@ -133,7 +133,7 @@ pub(super) async fn admit<E: Endpoint>(next: Arc<E>, request: Request, gate: Arc
         }
         Err(wait) => {
             let detail = "too many requests from this client; Retry-After says how long to wait";
-            // Rounded up, because a client that returns too early is refused again.
+            // Rounded up, because a client that retries too early is refused again.
             let seconds = wait.as_secs() + 1;
             let problem = Problem::new(Code::RateLimited, detail).retry_after(seconds);
             (problem.into_response(), Remaining { requests: 0, full_in: Duration::from_secs(seconds) })

@@ -16,7 +16,8 @@ use poem_openapi::{
 
 use crate::problem::{Code, Problem};
 
-/// The routes whose parameters are validated. Operators' tools may send parameters of their own to the other routes.
+/// The prefix of the routes whose parameters are validated. The other routes accept any parameter, because operators'
+/// tools may send their own.
 const STRICT: &str = "/v1/";
 
 /// The number of characters of an unknown name or value that a problem repeats.
@@ -55,7 +56,8 @@ enum Accepts {
     Number { min: u64, max: u64 },
 }
 
-/// Refuses parameters that the route does not declare. If there is no such route, suggests the one that was meant.
+/// Refuses parameters that the route does not declare. If the path is not a route, the problem suggests the route that
+/// was probably meant.
 pub(super) async fn validate_parameters<E: Endpoint>(
     next: Arc<E>,
     request: Request,
@@ -76,14 +78,16 @@ impl KnownRoutes {
         A::register(&mut registry);
         let paths = A::meta().into_iter().flat_map(|api| api.paths);
         let mut routes: Vec<Route> = paths.map(|path| Route::of(&path, &registry)).collect();
-        // If both a fixed name and a parameter match, the framework prefers the name.
+        // If two routes match a path, the framework prefers the one with a fixed name where the other has a parameter.
+        // So routes with fewer parameters come first here.
         routes.sort_by_key(|route| {
             route.parts.iter().filter(|part| matches!(part, Part::Parameter(_))).count()
         });
         Self(routes)
     }
 
-    /// Refuses parameters that are unknown, repeated or malformed. Unknown routes are handled elsewhere.
+    /// Refuses parameters that are unknown, repeated or malformed. A path that is not a route passes this check and
+    /// gets a 404 later.
     pub(super) fn check(&self, request: &Request) -> Result<(), Problem> {
         let (path, query) = (request.uri().path(), request.uri().query().unwrap_or_default());
         let is_plain = query.is_empty() && !path.contains('%');
@@ -108,7 +112,7 @@ impl KnownRoutes {
         Problem::new(Code::NotFound, format!("there is no such route; {hint}"))
     }
 
-    /// The path with its one misspelt part corrected, if that makes it a route.
+    /// The path with one misspelt part corrected, if the corrected path is a route.
     fn meant(&self, path: &str) -> Option<String> {
         let given: Vec<&str> = path.split('/').collect();
         let slips: Vec<(usize, &str)> = self.0.iter().filter_map(|route| route.slip(&given)).collect();

@@ -6,7 +6,7 @@ use serde_json::json;
 
 use crate::rig::{Rig, tick};
 
-/// The output of `printf %s foo | sha256sum`, and the same for `bar`.
+/// Two API keys, `foo` and `bar`: a name, and the output of `printf %s KEY | sha256sum`.
 const KEYS: [&str; 2] = [
     "one=2c26b46b68ffc68ff99b453c1d30413413422d706483bfa0f98a5e886266e7ae",
     "two=fcde2b2edba56bf408601fb721fe9b5c338d10ee429ea04fae5511b68fbf8fb9",
@@ -33,7 +33,7 @@ async fn a_key_is_required_if_any_is_configured() {
         // Shared caches must not store responses to the holder of a key.
         assert!(answer.header("cache-control").unwrap().starts_with("private, max-age="), "{name}");
     }
-    // A gateway may use `Authorization` for its own tokens.
+    // A gateway may use `Authorization` for its own tokens, so one valid key in either header is enough.
     let both = [("authorization", "Bearer baz"), ("x-api-key", "foo")];
     assert_eq!(Rig::answer(&client, "/v1/pairs", &both).await.status, 200);
     for headers in [

@@ -1,4 +1,4 @@
-//! The admin listener.
+//! Tests of the admin listener.
 
 use std::io::BufReader;
 
@@ -7,7 +7,7 @@ use poem::test::TestClient;
 
 use crate::rig::{Rig, tick};
 
-/// Enough records that the backup is longer than what is read ahead of a client.
+/// So many records that the backup is longer than what the pod reads ahead of a client.
 const SLOTS: i64 = 4_000;
 
 const PAIRS: [&str; 4] = ["BTC-USD", "ETH-USD", "BTC-EUR", "ETH-EUR"];
@@ -16,7 +16,7 @@ const PAIRS: [&str; 4] = ["BTC-USD", "ETH-USD", "BTC-EUR", "ETH-EUR"];
 async fn backups_are_complete_and_only_one_is_sent_at_a_time() {
     let mut rig = Rig::new();
     for pair in PAIRS {
-        // Digits that do not compress well.
+        // Prices with digits that do not compress well, so that the backup is long.
         let price = |slot: i64| {
             format!(
                 "9.{:012}",

@@ -18,7 +18,7 @@ fn millis(span: &str) -> i64 {
     i64::try_from(span.millis()).unwrap()
 }
 
-/// Three pods that keep much, little and almost nothing in memory. The second is restarted now and then.
+/// Compares three pods that keep much, little and almost nothing in memory. The second one is restarted now and then.
 #[tokio::test]
 async fn every_window_equals_a_naive_computation_whatever_a_pod_keeps_in_memory() {
     for seed in 0..3 {

@@ -1,4 +1,4 @@
-//! Caching headers, and that a cached response equals a new one.
+//! Tests of caching headers and tags.
 
 use crate::rig::{Answer, Rig, at, gap, tick};
 
@@ -114,7 +114,8 @@ async fn closed_history_is_cached_for_a_day() {
     for (query, is_closed) in [
         (range(10, 300), true),
         (range(0, 0), true),
-        // The newest slot is recorded, and nothing after it.
+        // Slot 300 is the newest. As `to` is not included, a range may end one millisecond after that slot, but not
+        // later.
         (format!("from={}&to={}", millis(10), millis(300) + 1), true),
         (format!("from={}&to={}", millis(10), millis(300) + 2), false),
         (range(10, 310), false),
@@ -132,7 +133,7 @@ async fn closed_history_is_cached_for_a_day() {
             assert_eq!((answer.status, is_held), (200, is_closed), "{list}?{query}");
         }
     }
-    // The last bucket that begins in a range ends after it.
+    // A range is closed only if its last bucket has ended too, and a bucket that begins in the range may end after it.
     for (interval, from, to, is_closed) in [
         ("1m", 0, 300, true),
         ("1m", 0, 241, true),

@@ -13,7 +13,7 @@ use crate::{
 const INTERVALS: [(&str, i64); 6] =
     [("1m", 60), ("5m", 300), ("15m", 900), ("1h", 3_600), ("4h", 14_400), ("1d", 86_400)];
 
-/// The items of all pages, by following the links.
+/// The items of all pages, which are found by following the links.
 async fn pages(rig: &Rig, first: &str) -> Vec<Value> {
     let (mut path, mut found) = (first.to_owned(), Vec::new());
     loop {
@@ -89,7 +89,7 @@ async fn an_open_bucket_is_listed_and_a_bucket_with_a_missing_slot_is_incomplete
     assert_eq!(complete(&rig).await, [false]);
     rig.send(vec![tick("BTC-USD", 50, "1")]).await;
     assert_eq!(complete(&rig).await, [true]);
-    // The next bucket has no first slot, and the one after it has no last slot.
+    // In the next bucket the first slot has no tick, and in the one after it the last slot has none.
     rig.send(vec![gap("BTC-USD", 60, 60)]).await;
     rig.send((7..=16).map(|index| tick("BTC-USD", index * 10, "1")).collect()).await;
     rig.send(vec![gap("BTC-USD", 170, 170), tick("BTC-USD", 180, "1")]).await;

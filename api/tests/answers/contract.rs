@@ -1,4 +1,4 @@
-//! The freshness contract: a price that does not meet it is refused.
+//! Tests of the freshness contract: a price that does not meet the contract is refused.
 
 use common::{
     domain::{Body, Ratio},
@@ -96,7 +96,7 @@ async fn every_listed_price_must_meet_the_contract() {
     let many = rig.get("/v1/prices?min_sources=2").await;
     assert_eq!((many.status, &many.body["newest"]["pair"]), (503, &json!("BTC-USD")));
     assert_eq!(rig.get("/v1/prices?max_age=1s").await.body["items"].as_array().unwrap().len(), 2);
-    // A pair without a price meets no contract.
+    // A pair without a price does not meet any contract.
     for path in ["/v1/prices/SOL-USD?min_sources=1", "/v1/prices/SOL-USD/averages?max_age=1d"] {
         assert_eq!(rig.get(path).await.body["code"], json!("no_price_yet"), "{path}");
     }

@@ -26,7 +26,7 @@ async fn a_rate_is_made_of_the_prices_of_one_slot() {
         "legs": [leg("ETH-USD", "2000.0", 2, false), leg("BTC-USD", "80000.00", 1, true)],
     });
     assert_eq!(answer.body, expected);
-    // If one pair is a slot ahead or the other has a gap, the newest common slot is used.
+    // The newest common slot is used while one pair is a slot ahead, and also when the other pair then has a gap.
     rig.send(vec![tick("BTC-USD", 20, "90000")]).await;
     assert_eq!(rig.get("/v1/convert?from=ETH&to=BTC&amount=1.50").await.body, expected);
     rig.send(vec![gap("ETH-USD", 20, 20), gap("BTC-USD", 30, 30), tick("ETH-USD", 30, "2100")]).await;
@@ -145,7 +145,7 @@ async fn rates_equal_long_divisions_whatever_is_in_memory() {
             });
             let answer = much.get(CROSS).await;
             let other = little.get(CROSS).await;
-            // Problems differ in their trace ids.
+            // Problems have different trace ids, so only their status is compared.
             assert!(answer.status == other.status && (answer.status != 200 || answer.text == other.text));
             let last = |ticks: &[testkit::naive::Tick]| ticks.last().map(|tick| tick.slot);
             let reach = last(&btc).min(last(&eth)).unwrap_or_default() - 3_600_000;

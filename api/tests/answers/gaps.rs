@@ -1,4 +1,4 @@
-//! Slots without a price.
+//! Tests of slots without a price.
 
 use common::domain::{GapCause, Words};
 use serde_json::{Value, json};
@@ -7,7 +7,7 @@ use crate::rig::{Rig, at, gap, gap_of, lead, tick};
 
 const GAPS: &str = "/v1/prices/BTC-USD/gaps";
 
-/// The first and last slot of each gap on a page, in seconds into the test.
+/// The first and last slot of each gap on a page, in seconds since the start of the test's slots.
 fn spans(body: &Value) -> Vec<(i64, i64)> {
     let second = |time: &Value| {
         let time: common::domain::Timestamp = time.as_str().unwrap().parse().unwrap();

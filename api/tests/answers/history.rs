@@ -1,4 +1,4 @@
-//! History in formats other than JSON, and thinned history.
+//! Tests of history in formats other than JSON, and of thinned history.
 
 use std::time::Duration;
 
@@ -123,7 +123,7 @@ fn check(ticks: &[Tick], taken: &[usize], points: usize) {
     assert_eq!(extremes(&mut taken.iter().copied()), extremes(&mut (0..ticks.len())));
 }
 
-/// One pod keeps everything in memory. The other keeps almost nothing and is restarted.
+/// Compares a pod that keeps everything in memory with one that keeps almost nothing and is restarted.
 #[tokio::test]
 async fn thinned_history_keeps_the_extremes_and_has_only_real_ticks() {
     for seed in 30..33 {

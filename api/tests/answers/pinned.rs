@@ -1,4 +1,4 @@
-//! Responses at an earlier sequence (`at_sequence`).
+//! Tests of responses at an earlier sequence (`at_sequence`).
 
 use std::{collections::BTreeMap, time::Duration};
 
@@ -38,12 +38,12 @@ fn pinned(path: &str, sequence: u64) -> String {
     format!("{path}{mark}at_sequence={sequence}")
 }
 
-/// The response to a request with a fixed trace id, so that problems are the same too.
+/// The response to a request with a fixed trace id. Without that, two equal problems would have different trace ids.
 async fn traced(rig: &Rig, path: &str) -> Answer {
     rig.ask(path, &[("traceparent", "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01")]).await
 }
 
-/// The response at a sequence stays the same, also after a restart, until the sequence is too old.
+/// The response at a sequence stays the same until the sequence is too old, even after a restart.
 #[tokio::test]
 async fn an_answer_as_of_a_sequence_equals_the_answer_given_at_that_time() {
     for seed in 20..22 {
@@ -99,11 +99,11 @@ async fn a_sequence_that_is_ahead_and_one_that_is_gone_have_different_codes() {
         assert_eq!(ahead.body["parameter"], json!("at_sequence"));
         assert_eq!(ahead.header("retry-after"), Some("1"));
         assert_eq!(ahead.header("x-tickwell-sequence"), Some("3"));
-        // At the first record no slot had been covered.
+        // The first record is a lead, so at its sequence there was no tick or gap yet.
         let gone = rig.get(&pinned(path, 1)).await;
         assert_eq!((gone.status, &gone.body["code"]), (410, &json!("sequence_gone")), "{path}");
     }
-    // Records after the pinned sequence do not exist yet.
+    // At sequence 2, the record with sequence 3 does not exist yet.
     assert_eq!(rig.get(&pinned("/v1/ticks/3", 2)).await.body["code"], json!("unknown_sequence"));
     rig.send(vec![gap("BTC-USD", 30, 3_610)]).await;
     assert_eq!(rig.get(&pinned("/v1/prices/BTC-USD", 2)).await.body["price"], json!("1"));

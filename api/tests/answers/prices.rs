@@ -61,7 +61,8 @@ async fn the_daily_change_reaches_further_back_than_the_windows_in_memory() {
     assert_eq!(rig.get("/v1/prices/BTC-USD").await.body["change_24h"], json!("0.250000000000"));
     rig.send(vec![tick("BTC-USD", 86_400 + 50, "150")]).await;
     assert_eq!(rig.get("/v1/prices/BTC-USD").await.body["change_24h"], json!("-0.250000000000"));
-    // The tick of the day before may be at most three intervals old at that time.
+    // The newest tick is now at 60 s of the second day. At 60 s of the first day, the last tick (20 s) was more than
+    // three intervals old.
     rig.send(vec![tick("BTC-USD", 86_400 + 60, "150")]).await;
     assert_eq!(rig.get("/v1/prices/BTC-USD").await.body["change_24h"], Value::Null);
 }
@@ -82,7 +83,8 @@ async fn averages_report_their_coverage() {
         json!({
             "window": "90s", "from": at(10).to_string(), "to": at(100).to_string(),
             "mean": "100.166666667", "twap": "100.166666667", "median": "100.000000000",
-            // With nine slots, α is a fifth: a fifth of the way from 110.5 to 90, and from there to 100.
+            // With nine slots, α is 2 / 10. So the average moves a fifth of the way from 110.5 to 90, and then a fifth
+            // of the way from there to 100.
             "ema": "105.120000000", "min": "90", "max": "110.5",
             "open": "110.5", "close": "100.0", "change": "-10.5", "change_ratio": "-0.0950226244344",
             // The root of (10.33..² + 10.17..² + 0.17..²) / 3.
@@ -133,7 +135,7 @@ async fn records_past_their_retention_are_not_returned() {
     assert_eq!(
         (&second["quotes"], &second["quotes_expired"]),
         (&Value::Null, &json!(false)),
-        "it never had quotes"
+        "the gap never had quotes"
     );
     let third = rig.get("/v1/ticks/3").await.body;
     assert_eq!(third["quotes"][0]["verdict"], json!("used"));

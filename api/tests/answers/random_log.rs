@@ -1,4 +1,4 @@
-//! Random logs: ticks, short and long gaps, a pair that begins late, and batches of any size.
+//! Generates random logs. They have ticks, short and long gaps, a pair that begins late, and batches of any size.
 
 use common::domain::Timestamp;
 use rand::{Rng, SeedableRng, rngs::StdRng};
@@ -8,11 +8,11 @@ use crate::rig::{at, gap, lead, tick};
 
 pub(crate) const PAIRS: [&str; 2] = ["BTC-USD", "ETH-USD"];
 
-/// A log and what its records cover.
+/// A log, and the slots of its records.
 pub(crate) struct RandomLog {
     /// The records in the batches in which they arrive.
     pub(crate) batches: Vec<Vec<Vec<u8>>>,
-    /// What each record covers: its pair, its last slot in seconds, and its price if it is a tick.
+    /// The pair of each record, its last slot in seconds, and its price if the record is a tick. `None` for a lead.
     pub(crate) covered: Vec<Option<(&'static str, i64, Option<String>)>>,
 }
 
@@ -79,7 +79,7 @@ impl RandomLog {
         self.covered.iter().position(is_it).unwrap() as u64 + 1
     }
 
-    /// The newest slot of a pair, or of any, among the first `count` records, in seconds.
+    /// The newest slot of a pair, or of any pair, among the first `count` records, in seconds.
     pub(crate) fn newest_slot(&self, pair: Option<&str>, count: usize) -> Option<i64> {
         let all = self.covered[..count].iter().flatten();
         all.filter(|(of, ..)| pair.is_none_or(|pair| pair == *of)).map(|(_, last, _)| *last).max()

@@ -1,4 +1,4 @@
-//! Messages in the log that are not records, or that contradict earlier records.
+//! Tests with messages in the log that are not records, or that contradict earlier records.
 
 use common::{
     domain::{Epoch, Origin, Record},

@@ -36,7 +36,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::document;
 
-/// A log that contains what the test sends.
+/// A log whose entries are the ones that the test sends.
 struct SentLog {
     batches: mpsc::Receiver<Batch>,
     stored: mpsc::Sender<Sequence>,
@@ -122,12 +122,13 @@ impl Rig {
         Self::keeping(Duration::from_secs(3_600))
     }
 
-    /// A pod that keeps this much of the log in memory.
+    /// A pod that keeps ticks in memory for this long.
     pub(crate) fn keeping(keep: Duration) -> Self {
         Self::keeping_quotes(keep, Duration::from_secs(600))
     }
 
-    /// A pod that keeps this much of the log in memory, and whole records for this long.
+    /// A pod that keeps ticks in memory for as long as `keep`, and records with their quotes in the store for as long
+    /// as `quotes`.
     pub(crate) fn keeping_quotes(keep: Duration, quotes: Duration) -> Self {
         let retention = Retention { ticks: Duration::from_secs(2 * 86_400), quotes };
         Self::over(tempfile::tempdir().unwrap(), keep, retention, Sequence(0))
@@ -138,7 +139,7 @@ impl Rig {
         let Self { ingest, stop, keep, retention, folder, last, client, pod, .. } = self;
         stop.cancel();
         ingest.await.unwrap().unwrap();
-        // These are the last handles to the store.
+        // These are the last handles to the store. Drop them, so that the next pod can open it.
         drop((client, pod));
         Self::over(folder, keep, retention, last)
     }
@@ -235,13 +236,13 @@ impl Rig {
         Self::answer(&self.client, path, headers).await
     }
 
-    /// The same pod with other settings.
+    /// A client of this pod, as if the pod had these settings.
     pub(crate) fn configured(&self, config: &ApiConfig) -> TestClient<SharedEndpoint> {
         let Pod { state, process, metrics } = &self.pod;
         TestClient::new(server::endpoint(state, process, config, metrics.clone()))
     }
 
-    /// Sends a request with another client than the rig's own.
+    /// Sends a request with the given client instead of the rig's own.
     pub(crate) async fn answer(
         client: &TestClient<SharedEndpoint>,
         path: &str,
@@ -305,7 +306,7 @@ impl Rig {
         self.pod.metrics.connections.get()
     }
 
-    /// A client that does not borrow the rig.
+    /// A client that does not borrow the rig, so that the test can send records while the client waits.
     pub(crate) fn another_client(&self) -> TestClient<SharedEndpoint> {
         self.configured(&unlimited())
     }
@@ -335,7 +336,7 @@ fn settled(open: impl Fn() -> Result<Store, OpenError>) -> Store {
 /// The start of these tests' slots, which is aligned to every interval that they use.
 const BASE_MILLIS: i64 = 1_700_000_000_000 - 1_700_000_000_000 % 86_400_000;
 
-/// The time this many seconds into the test.
+/// The time this many seconds after the start of the tests' slots.
 pub(crate) fn at(seconds: i64) -> Timestamp {
     Timestamp::from_unix_millis(BASE_MILLIS + seconds * 1_000).unwrap()
 }

@@ -1,4 +1,4 @@
-//! What all responses have in common, and errors.
+//! Tests of errors and of what all responses have in common.
 
 use serde_json::json;
 
@@ -177,7 +177,7 @@ async fn a_cursor_that_is_ahead_of_the_pod_does_not_end_the_list() {
                 (&behind.body["parameter"], behind.header("retry-after")),
                 (&json!("cursor"), Some("1"))
             );
-            // With at_sequence, waiting does not help.
+            // With at_sequence, waiting does not help, so the status is not 409.
             let pinned = rig.get(&format!("{path}&at_sequence=1")).await;
             assert_eq!((pinned.status, &pinned.body["parameter"]), (400, &json!("cursor")), "{path}");
         }

@@ -251,8 +251,8 @@ async fn an_hour_with_too_many_records_is_shortened() {
     let total = records.len();
     assert_eq!(total, 11_000);
     let body = rig.get(SOURCES).await.body;
-    // The newest 10,000 records begin with slot 11, except for the pair that is ahead: its record of slot 11 is just
-    // before them. So the response does not include that slot.
+    // The newest 10,000 records include slot 11 of all pairs except the one that is ahead, whose record of slot 11 is
+    // just before them. So the response does not include slot 11 of any pair.
     assert_eq!((&body["from"], &body["to"]), (&json!(at(110).to_string()), &json!(at(1_100).to_string())));
     assert_eq!(body["items"][0]["slots"], json!(99 * 100));
 }

@@ -54,7 +54,7 @@ fn ids(events: &[String]) -> Vec<String> {
     events.iter().map(|event| field(event, "id").replace("abc-", "")).collect()
 }
 
-/// Ticks, gaps, a lead and a hole.
+/// Sends ticks, gaps, a lead and a message that is not a record. Five records in the middle are lost.
 async fn eventful(rig: &mut Rig) {
     rig.send(vec![lead("BTC-USD"), tick("BTC-USD", 10, "1.5"), tick("ETH-USD", 10, "2.50")]).await;
     rig.send(vec![gap("BTC-USD", 20, 40), tick("ETH-USD", 20, "2.51"), b"foreign".to_vec()]).await;
@@ -144,7 +144,7 @@ async fn a_cursor_of_another_log_or_beyond_the_end_is_refused() {
         assert_eq!(refused.body["parameter"], "after");
     }
     for (cursor, status) in [("other-3", 409), ("16", 409), ("1.5", 400)] {
-        // It takes precedence over a valid cursor.
+        // `Last-Event-ID` takes precedence, although `after` is valid.
         let refused = rig.ask("/v1/stream?after=0", &[("last-event-id", cursor)]).await;
         assert_eq!((refused.status, refused.body["parameter"].as_str()), (status, Some("Last-Event-ID")));
     }
@@ -174,7 +174,7 @@ async fn a_cursor_older_than_history_is_refused() {
     let mut rig = Rig::new();
     const DAY: i64 = 86_400;
     rig.send(vec![tick("BTC-USD", 0, "1"), tick("BTC-USD", 10, "2")]).await;
-    // Two days are kept.
+    // History is kept for two days, so after these records it begins with the tick at 10 s.
     rig.send(vec![gap("BTC-USD", 20, 2 * DAY), tick("BTC-USD", 2 * DAY + 10, "3")]).await;
     rig = rig.restarted().await;
     assert_eq!(ids(&Client::open(&rig, "&after=1").await.take(2).await), ["2", "3"]);
@@ -240,7 +240,7 @@ async fn a_client_that_falls_too_far_behind_is_disconnected_and_can_resume() {
     }
     let rest: Vec<_> = frames.map(Result::unwrap).collect().await;
     assert!(rest.len() == 1 && String::from_utf8_lossy(&rest[0]).contains("too_slow"), "{rest:?}");
-    // It reconnects, and is not disconnected again as long as it catches up.
+    // The client reconnects, and is not disconnected again as long as it catches up.
     let mut client = Client::open(&rig, "&after=abc-1").await;
     let all = client.take(11_000).await;
     assert_eq!((field(&all[0], "id"), field(&all[10_999], "id")), ("abc-2".into(), "abc-11001".into()));
@@ -266,7 +266,7 @@ async fn more_streams_than_the_limit_are_refused() {
 async fn a_client_whose_next_events_have_expired_is_disconnected() {
     let mut rig = Rig::new();
     let ticks = |from: i64, count: i64| (from..from + count).map(|index| tick("BTC-USD", 10 * index, "1"));
-    // Almost the two days that are kept.
+    // The gap takes the log almost to the end of the two days for which history is kept.
     rig.send(ticks(1, 900).chain([gap("BTC-USD", 9_010, 172_000)]).collect()).await;
     let mut response = rig.client().get("/v1/stream?after=0").send().await;
     let mut frames = response.0.take_body().into_bytes_stream();

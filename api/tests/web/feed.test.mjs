@@ -1,4 +1,4 @@
-// How the page follows the log, with a pod that fails as real ones do: it closes or breaks connections, refuses
+// Tests how the page follows the log of a pod that fails as real pods do. The pod closes or breaks connections, refuses
 // requests, stops responding, or no longer knows the cursor.
 //
 // The clock only advances when a test moves it, so nothing depends on the machine's speed.
@@ -12,7 +12,7 @@ import { ask, follow, list, now } from "../../web/feed.js";
 const SILENCE_MILLIS = 40_000;
 /** Longer than any pause between two attempts, and shorter than the silence after which a stream is given up. */
 const PAUSE_MILLIS = 20_000;
-/** A passing test never reaches this. */
+/** How many times `until` checks its condition before the test fails. */
 const MOST_TURNS = 20_000;
 
 const encoder = new TextEncoder();
@@ -56,7 +56,7 @@ async function until(isSo, what = `${isSo}`) {
   }
 }
 
-/** Lets everything happen that can happen without time passing. */
+/** Lets everything happen that can happen while the clock stands still. */
 async function rest() {
   for (let turn = 0; turn < 50; turn++) await new Promise(setImmediate);
 }
@@ -64,7 +64,7 @@ async function rest() {
 const headers = () => ({ Date: new Date().toUTCString() });
 const json = (status, body) => new Response(JSON.stringify(body), { status, headers: headers() });
 
-/** A response whose body the test writes. Like a real one, it fails when the request is aborted. */
+/** A response whose body the test writes. Like a real body, it fails when the request is aborted. */
 function stream(signal) {
   let control;
   const body = new ReadableStream({ start: (controller) => (control = controller) });
@@ -271,7 +271,7 @@ test("a silent stream is given up, and heartbeats keep it alive", async () => {
   await until(() => requests.length === 2);
   assert.equal(requests[1].cursor, "a-1");
 
-  // It does not wait forever for a response either.
+  // The page does not wait forever for a response either.
   mock.timers.tick(SILENCE_MILLIS);
   await until(() => heard.states.length === 3);
   assert.ok(requests[1].signal.aborted);

@@ -1,4 +1,4 @@
-// All modules of the page except app.js can be loaded without a page.
+// Tests that all modules of the page except app.js can be imported outside of a page.
 
 import assert from "node:assert/strict";
 import { readdir } from "node:fs/promises";

@@ -1,4 +1,5 @@
-// Gaps as the page shows them: outages, not records. Compared with a list of slots.
+// Tests the gaps that the page shows. Each gap is a whole outage, which may be several records of the log. The gaps are
+// compared with a list of slots.
 
 import assert from "node:assert/strict";
 import { test } from "node:test";

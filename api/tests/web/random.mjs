@@ -1,4 +1,4 @@
-// Reproducible random inputs: a failure reports its seed, and TICKWELL_TEST_SEED=… repeats only that one.
+// Random inputs that can be repeated: a failure reports its seed, and with TICKWELL_TEST_SEED=… only that input runs.
 
 import { randomInt } from "node:crypto";
 

@@ -1,4 +1,4 @@
-// Scales, marks and thinning, compared with naive computations.
+// Tests scales, marks and thinning, and compares them with naive computations.
 
 import assert from "node:assert/strict";
 import { test } from "node:test";
@@ -14,14 +14,14 @@ const { abs, floor, max, min } = Math;
 
 const [SECOND, MINUTE, HOUR] = [1_000, 60_000, 3_600_000];
 const YEAR = 366 * DAY;
-/** The candles of the API. */
+/** The candle lengths of the API. */
 const CANDLES = ["1m", "5m", "15m", "1h", "4h", "1d"];
 const INTERVALS = ["100ms", "1s", "2s", "7s", "10s", "30s", "1m", "5m", "1h", "12h", "1d"].map(milliseconds);
 
 const labels = (marks) => marks.map(({ label }) => label);
 const apart = (items) => items.slice(1).map((item, index) => item - items[index]);
 
-/** Points of a feed with some missing, singly or many at a time. */
+/** The points of a feed. Some are missing, singly or many in a row. */
 function feed(random, count, step, missing = random.pick([0, 0.02, 0.3])) {
   const points = [];
   let [time, close] = [random.whole(0, 1e6) * step, random.magnitude(1e-5, 1e5)];
@@ -280,7 +280,7 @@ test("the price range contains every point, and stays while it does", async () =
     const [lower, higher] = [low - spread * random.between(0, 0.05), high + spread * random.between(0, 0.05)];
     assert.equal(priceRange(range, lower, higher), range, `${low} to ${high} changes for ${lower} to ${higher}`);
 
-    // The range changes if it is far too large, if it does not contain the prices, or if one is too close to its edge.
+    // The range changes if it is far too large, does not contain the prices, or if a price is too close to its edge.
     const others = [
       { low: low - spread * random.between(1, 9), high: high + spread * random.between(1, 9) },
       { low: high + spread, high: high + spread * 2 },
@@ -338,7 +338,7 @@ test("a zoom keeps the time under the pointer, respects its limits, and never sh
     assert.ok(abs(view.to - view.from - expected) < 1, context);
     assert.ok(view.to <= newest + 0.01, context);
     const stays = abs((time - view.from) / expected - (time - from) / length) < 1e-6;
-    // The time may only move because the view must not extend beyond the newest time.
+    // The time under the pointer may only move if the view would otherwise extend beyond the newest time.
     assert.ok(stays || (abs(view.to - newest) < 0.01 && time <= view.to), context);
     assert.ok(stays || factor > 1, context);
   });

@@ -1,4 +1,4 @@
-// Numbers and times for people, compared with integers and the platform's calendar.
+// Tests how numbers and times are formatted, compared with integers and the platform's calendar.
 
 import assert from "node:assert/strict";
 import { test } from "node:test";

@@ -42,7 +42,7 @@ const EXAMPLES: [(&[&str], &str); 21] = [
     (&["config", "example"], "tickwell config example > tickwell.toml"),
 ];
 
-/// Adds its example to the help of each command.
+/// Adds an example to the help of each command.
 pub(super) fn add_to(command: Command) -> Command {
     EXAMPLES.iter().fold(command, |command, (path, example)| add(command, path, example))
 }
@@ -50,7 +50,7 @@ pub(super) fn add_to(command: Command) -> Command {
 fn add(command: Command, path: &[&str], example: &'static str) -> Command {
     match path.split_first() {
         None => command.after_help(format!("Example: {example}")),
-        // clap panics if it has no such command; a test builds all of them.
+        // clap panics if there is no command with this name. A test builds all commands, so it would fail.
         Some((name, rest)) => command.mut_subcommand(*name, |child| add(child, rest, example)),
     }
 }

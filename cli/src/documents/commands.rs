@@ -22,7 +22,7 @@ const EXIT_CODES: &str = "
 |---|---|
 | 0 | Success. For a command that runs until it is stopped: it received SIGINT or SIGTERM and shut down cleanly. |
 | 1 | Failure. The reason is on standard error. |
-| 2 | The command line is not valid. `tickwell verify-pods` also uses it if the pods could not be compared. |
+| 2 | The command line is not valid. `tickwell verify-pods` also exits with 2 if the pods could not be compared. |
 ";
 
 const VARIABLES: &str = "
@@ -31,8 +31,8 @@ const VARIABLES: &str = "
 | variable | meaning |
 |---|---|
 | `TICKWELL_CONFIG` | The settings file, like `--config`. |
-| `TICKWELL__…` | One setting each, see [configuration.md](configuration.md). |
-| `TICKWELL_API_KEY` | The API key for commands with `--key-file`, if that flag is not given. |
+| `TICKWELL__…` | Each of these variables sets one setting; see [configuration.md](configuration.md). |
+| `TICKWELL_API_KEY` | The API key, for commands that accept `--key-file`. Not used if that flag is given. |
 | `NO_COLOR` | If set and not empty, `tickwell watch` uses no colours. |
 ";
 
@@ -99,7 +99,7 @@ fn example(command: &Command) -> Option<String> {
     command.get_after_help()?.to_string().strip_prefix(EXAMPLE).map(str::to_owned)
 }
 
-/// A table of arguments; empty if there are none.
+/// A table of arguments, or an empty text if there are none.
 fn table<'a>(arguments: impl Iterator<Item = &'a Arg>) -> String {
     let rows: String = arguments.map(row).collect();
     if rows.is_empty() { rows } else { format!("\n| argument | meaning |\n|---|---|\n{rows}") }
@@ -146,7 +146,7 @@ fn takes_value(argument: &Arg) -> bool {
     matches!(argument.get_action(), ArgAction::Set | ArgAction::Append)
 }
 
-/// Help as Markdown. clap removes the full stop at the end of the first paragraph.
+/// Help as Markdown. clap removes the full stop at the end of the first paragraph, so the full stop is added again.
 fn prose(text: &str) -> String {
     let paragraphs = text.trim().split("\n\n").map(|paragraph| {
         let paragraph = code(paragraph).replace('|', "\\|");

@@ -29,9 +29,9 @@ places that has it:
    exists.
 4. The default.
 
-`tickwell config example` prints a file with all settings, `tickwell config show` the effective settings, and
-`tickwell config check` checks them without starting anything. An unknown setting is an error. Settings are read when a
-process starts; to change one, restart the process.
+`tickwell config example` prints a file with all settings. `tickwell config show` prints the effective settings, and
+`tickwell config check` checks them without starting anything. An unknown setting is an error. A process reads its
+settings when it starts, so restart it after changing one.
 
 Lists are written as TOML arrays in a file, and separated by commas in flags and environment variables.
 ";
@@ -119,7 +119,7 @@ impl Format {
             Self::WebOrigins => "list of origins, such as `https://example.org`".to_owned(),
             Self::Networks => "list of addresses or networks, such as `10.0.0.0/8`".to_owned(),
             Self::ApiKeys => "list of keys, each `NAME=SHA256`".to_owned(),
-            Self::RateLimit => "`COUNT/UNIT` with unit `s`, `m` or `h`, or `off`".to_owned(),
+            Self::RateLimit => "`COUNT/UNIT`, where `UNIT` is `s`, `m` or `h`; or `off`".to_owned(),
             Self::Address => "`HOST:PORT`".to_owned(),
             Self::Role => one_of::<Role>(),
             Self::PriceRule => one_of::<PriceRule>(),
@@ -157,7 +157,7 @@ fn one_of<T: Words>() -> String {
 
 /// One table of the example file.
 struct Section {
-    /// Such as `feed`, or `sources.NAME`.
+    /// The name of the table, such as `feed` or `sources.NAME`.
     name: String,
     meaning: String,
     /// The names of its settings, with their meaning.

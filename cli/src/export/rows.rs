@@ -118,7 +118,7 @@ impl ExportInput {
     }
 }
 
-/// The end of the newest slot that a pod has of a pair.
+/// The exclusive end of a time range that includes the newest slot that a pod has of a pair.
 async fn end_of(pod: &PodClient, pair: Pair) -> Result<Timestamp> {
     let page: Page<PairItem> = pod.parse(&pod.get("/v1/pairs").await?)?;
     match page.items.iter().find(|item| item.pair == pair.to_string()) {
@@ -155,7 +155,7 @@ impl<R: Row> Pages<R> {
         }
     }
 
-    /// The end of the time range. No row is later.
+    /// The exclusive end of the time range.
     pub(super) fn end(&self) -> Timestamp {
         match self {
             Self::Pod { end, .. } | Self::Store { end, .. } => *end,

@@ -22,7 +22,8 @@ use crate::{
     show,
 };
 
-/// Copies the stream to `folder`. With `keep`, creates a dated directory in it, and deletes all but the newest ones.
+/// Copies the stream to `folder`. With `keep`, copies it to a dated directory inside `folder`, and then deletes all but
+/// the newest `keep` backups there.
 pub(super) async fn run(settings: &Settings, folder: &Path, keep: Option<NonZeroUsize>) -> Result<()> {
     let stream = &settings.bus.stream;
     let name = dated(stream, SystemClock.now());
@@ -56,8 +57,8 @@ async fn copy(settings: &Settings, target: &Path) -> Result<(Description, u64)> 
     Ok((snapshot.description().clone(), bytes))
 }
 
-/// The name of a backup created at this time, such as TICKS-20261121T030000Z. Names sort by time, and only have
-/// characters that all file systems allow.
+/// The name of a backup that is created at this time, such as TICKS-20261121T030000Z. Names sort by time, and contain
+/// only characters that all file systems allow.
 fn dated(stream: &str, now: Timestamp) -> String {
     let seconds = now.to_string();
     let seconds = seconds.split('.').next().unwrap_or_default();

@@ -13,12 +13,12 @@ use sha2::{Digest, Sha256};
 use crate::progress::{Progress, far};
 
 /// The stream's options, and a summary of its contents.
-const DESCRIPTION: &str = "backup.json";
+pub(super) const DESCRIPTION: &str = "backup.json";
 
 /// The stream, in the server's format.
-const CONTENT: &str = "stream.tar.s2";
+pub(super) const CONTENT: &str = "stream.tar.s2";
 
-const CHECKSUMS: &str = "SHA256SUMS";
+pub(super) const CHECKSUMS: &str = "SHA256SUMS";
 
 /// The suffix of a directory whose backup is not complete.
 pub(super) const PART: &str = ".part";
@@ -26,7 +26,8 @@ pub(super) const PART: &str = ".part";
 /// How much of the content is read at once to verify it.
 const CHUNK_BYTES: usize = 1024 * 1024;
 
-/// A backup in progress. Its directory has the suffix [`PART`] until it is complete, and is deleted if that fails.
+/// A backup in progress. Its directory has the suffix [`PART`] until the backup is complete. If the backup fails, the
+/// directory is deleted.
 pub(super) struct Growing {
     folder: PathBuf,
     part: Part,
@@ -45,7 +46,7 @@ pub(super) struct Backup {
     pub(super) content: File,
     /// The size of the content.
     pub(super) bytes: u64,
-    /// Whether the checksums were verified. Backups created by other programs have none.
+    /// Whether the checksums were verified. Backups created by other programs have no checksums.
     pub(super) is_checked: bool,
 }
 
@@ -104,7 +105,7 @@ impl Growing {
             write_synced(&part.0.join(CHECKSUMS), &checksums)?;
             File::open(&part.0)?.sync_all()?;
             fs::rename(&part.0, &folder)?;
-            // The new name is stored in the parent directory.
+            // The new name is an entry of the parent directory, so that directory is synced too.
             let around = folder.parent().filter(|parent| !parent.as_os_str().is_empty());
             File::open(around.unwrap_or(Path::new(".")))?.sync_all()
         };
@@ -114,7 +115,7 @@ impl Growing {
 
 impl Drop for Part {
     fn drop(&mut self) {
-        // If the backup was completed, the directory no longer has this name.
+        // If the backup was completed, the directory no longer has this name, so nothing is deleted.
         let _removed = fs::remove_dir_all(&self.0);
     }
 }

@@ -1,4 +1,4 @@
-//! `tickwell log repair`: replaces the other servers' copies of the log with the leader's.
+//! `tickwell log repair`: replaces the copies of the log on all other servers with the leader's copy.
 
 use std::time::Duration;
 
@@ -11,7 +11,7 @@ use crate::{connect, runtime::block_on, settings::Settings, show};
 /// How long copying the log to the other servers may take. The log may have tens of gigabytes.
 const PATIENCE: Duration = Duration::from_secs(3_600);
 
-/// Repairs the copies, or only prints what would be done if `yes` is not set.
+/// Repairs the copies. If `yes` is not set, only prints which server's copy would be kept.
 pub(super) fn repair(settings: &Settings, yes: bool) -> Result<()> {
     block_on(async {
         let nats = connect::to_log(settings, Role::Admin).await?;
@@ -22,7 +22,7 @@ pub(super) fn repair(settings: &Settings, yes: bool) -> Result<()> {
         show::print(&describe(&settings.bus.stream, &copy))?;
         if !yes {
             bail!(
-                "nothing was changed; use --yes to delete every other server's copy and recreate it from this one"
+                "nothing was changed; use --yes to replace the copies on all other servers with the leader's copy"
             );
         }
         let repaired = timeout(PATIENCE, nats.repair(show::step)).await;

@@ -2,14 +2,14 @@
 
 use std::{io::Read, num::NonZeroUsize, path::Path, time::Duration};
 
-use anyhow::{Result, bail};
+use anyhow::{Result, bail, ensure};
 use common::{
     bus::nats::{Copies, Found, Nats, PIECE_BYTES, Restore, Role},
     clock::{Clock, SystemClock},
 };
 use tokio::time::{sleep, timeout};
 
-use super::folder::Backup;
+use super::folder::{Backup, CHECKSUMS, CONTENT, DESCRIPTION};
 use crate::{
     connect,
     output::{interruption, unless_interrupted},
@@ -22,7 +22,7 @@ use crate::{
 /// Until then nothing may be written to the log, because losing a single server could mean losing the log.
 const UNTIL_SAFE: Duration = Duration::from_secs(3_600);
 
-/// How long to wait for the remaining servers. Pollers and pods use the log meanwhile.
+/// How long to wait for the copies on the remaining servers. In the meantime, pollers and pods already use the log.
 const UNTIL_COMPLETE: Duration = Duration::from_secs(300);
 
 /// The pause between two checks of the copies.
@@ -31,8 +31,9 @@ const CHECK_PAUSE: Duration = Duration::from_millis(500);
 /// How long to wait for the server to delete the partial stream of an interrupted restore.
 const CLEAN_UP_TIME: Duration = Duration::from_secs(10);
 
-const PARTIAL_STREAM: &str = "the server may have kept a part of the stream. It is marked as incomplete, so pollers and pods \
-                           wait until a restore succeeds. The next restore replaces it";
+const PARTIAL_STREAM: &str = "if the server has kept a part of the stream, it is marked as incomplete: pollers and pods wait until \
+                           a restore succeeds, and the next restore replaces it. If the server has kept nothing, a poller may \
+                           start a new log; then repeat the restore with --replace";
 
 /// Copies a backup to a server.
 pub(super) async fn run(
@@ -44,7 +45,15 @@ pub(super) async fn run(
     let (stream, name) = (&settings.bus.stream, folder.display());
     let mut backup = Backup::open(folder, stream)?;
     if !backup.is_checked {
-        show::step(&format!("{name} has no checksums, so damage can only be detected by the server"));
+        // A damaged backup is noticed only while the server reads it, and by then the existing log is deleted.
+        ensure!(
+            !replace,
+            "{name} has no {CHECKSUMS}, so it cannot be checked before the existing log is deleted; if you trust it, \
+             create the file: cd {name} && sha256sum {DESCRIPTION} {CONTENT} > {CHECKSUMS}"
+        );
+        show::step(&format!(
+            "the backup {name} has no checksums, so only the NATS server can detect whether it is damaged"
+        ));
     }
     if let Some(replicas) = replicas {
         backup.description = backup.description.with_replicas(replicas.get());
@@ -63,7 +72,7 @@ pub(super) async fn run(
     let expired = match filled {
         Ok(expired) => expired,
         Err(error) => {
-            // The stream is not removed: pollers that may create it would begin an empty log in its place.
+            // The stream is kept although it is incomplete. Without it, a poller might create a new, empty log.
             let _released = timeout(CLEAN_UP_TIME, restore.release()).await;
             show::step(PARTIAL_STREAM);
             return Err(error);
@@ -128,7 +137,8 @@ async fn fill(restore: &mut Restore, backup: &mut Backup) -> Result<u64> {
     Ok(restore.finish(SystemClock.now()).await?)
 }
 
-/// Waits until enough servers have a complete copy. If that takes too long, the error is a list of those that do not.
+/// Waits until enough servers have a complete copy. If that takes too long, the error lists the servers whose copy is
+/// not complete.
 async fn copied(nats: &Nats, patience: Duration, is_enough: impl Fn(&Copies) -> bool) -> Result<(), String> {
     let mut behind = String::new();
     let mut progress = Progress::new();

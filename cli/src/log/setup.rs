@@ -31,7 +31,7 @@ pub(super) fn apply(settings: &Settings, max_bytes: Option<i64>) -> Result<()> {
         match (settled, done) {
             (Ok(Err(error)), _) => Err(error),
             (_, Some(done)) => Ok(done),
-            // Another attempt returns the error that explains the timeout.
+            // No attempt has succeeded in time. One more attempt returns the error that explains why.
             (_, None) => apply().await,
         }
     })?;
@@ -40,17 +40,19 @@ pub(super) fn apply(settings: &Settings, max_bytes: Option<i64>) -> Result<()> {
         0 => Ok(()),
         _ if reports.iter().all(|report| report.differing.is_empty()) => {
             bail!(
-                "a server of the cluster is down or not up to date: if another one fails now, the log may stop"
+                "a server of the cluster is down or not up to date: if another server fails now, the log may become \
+                 unavailable"
             )
         }
         _ => bail!(
-            "the remaining differences were not corrected, because that is impossible or would lose records: leave them, or \
-             change them with `nats stream edit`"
+            "the remaining differences were not corrected, because correcting them is impossible or would lose records: \
+             leave them, or change the options with `nats stream edit`"
         ),
     }
 }
 
-/// Applies the definitions until every server is up to date. `done` is the latest state, with all corrections so far.
+/// Applies the definitions until every server is up to date. `done` receives the latest state, with all corrections
+/// made so far.
 async fn settle(
     apply: impl AsyncFn() -> Result<Vec<StreamReport>, NatsError>,
     done: &mut Option<Vec<StreamReport>>,
@@ -79,8 +81,8 @@ pub(super) fn verify(settings: &Settings) -> Result<()> {
     print(&reports)?;
     match count_faults(&reports) {
         0 => Ok(()),
-        1 => bail!("1 difference; `tickwell log apply` corrects it if possible"),
-        count => bail!("{count} differences; `tickwell log apply` corrects them if possible"),
+        1 => bail!("there is 1 difference; `tickwell log apply` corrects it if possible"),
+        count => bail!("there are {count} differences; `tickwell log apply` corrects them if possible"),
     }
 }
 

@@ -14,7 +14,7 @@ use reqwest::header::{ACCEPT, CONTENT_TYPE};
 
 use super::{PodClient, Response, header, read};
 
-/// The largest event that is read. Real ones are far smaller: an event has one price and no quotes.
+/// The largest event that is read. Real events are far smaller: an event has one price and no quotes.
 const MAX_EVENT_BYTES: usize = 256 * 1024;
 
 const SERVER_SENT: &str = "text/event-stream";
@@ -29,7 +29,7 @@ pub(crate) struct ServerSent {
 /// Why following a pod failed.
 #[derive(Debug)]
 pub(crate) enum StreamError {
-    /// There was no response, for this reason.
+    /// There was no response. The text is the reason.
     Unreachable(String),
     /// The response is not an event stream.
     Refused(Box<Response>),
@@ -92,7 +92,7 @@ impl Events {
 /// A short reason. The innermost cause, such as "Connection refused", is the most helpful one.
 fn reason(error: &reqwest::Error) -> String {
     if error.is_timeout() {
-        return if error.is_connect() { "connecting timed out" } else { "it stopped sending data" }
+        return if error.is_connect() { "connecting timed out" } else { "the pod stopped sending data" }
             .to_owned();
     }
     if error.is_body() || error.is_decode() {

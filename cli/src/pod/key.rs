@@ -68,7 +68,7 @@ fn find(file: Option<&Path>, variable: Option<OsString>) -> Result<Key> {
     };
     ensure!(text.len() <= MAX_KEY_BYTES, "{place}: a key has at most {MAX_KEY_BYTES} bytes");
     let key = text.trim_ascii_end();
-    ensure!(!key.is_empty(), "{place}: it is empty");
+    ensure!(!key.is_empty(), "{place}: the key is empty");
     // Error messages must not contain the key.
     ensure!(
         key.iter().all(u8::is_ascii_graphic),

@@ -7,8 +7,8 @@ use common::domain::Record;
 pub(super) enum Found {
     /// A record.
     Record(Box<Record>),
-    /// This record, but without its quotes: they are past `store.retain_quotes`.
+    /// A record without its quotes, because they are older than `store.retain_quotes`. The text says which record.
     Expired(String),
-    /// No record, for this reason.
+    /// No record. The text is the reason.
     Absent(String),
 }

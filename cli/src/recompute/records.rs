@@ -25,7 +25,8 @@ use crate::{
 /// How long to wait for the log. Unlike a service, a command should fail soon.
 const PATIENCE: Duration = Duration::from_secs(10);
 
-/// Called for each position of the log that is in use, with what it holds and the end of the log.
+/// Called for each position of the log, in order: with the position, with what it holds, and with the last position of
+/// the log.
 pub(super) type Visit<'a> = &'a mut dyn FnMut(Sequence, Found, Sequence) -> Result<()>;
 
 /// The records of one log.
@@ -73,7 +74,7 @@ impl Records {
                         Some(entry) => found(entry),
                         None => Ok(absent()),
                     },
-                    // The log existed a moment ago, so this error means that it ends before the position.
+                    // The log existed a moment ago, so this error means that the log ends before the position.
                     Err(ReadError::Replaced(_)) => Ok(absent()),
                     Err(error) => Err(error.into()),
                 }
@@ -134,18 +135,18 @@ fn store(settings: &Settings, demo: bool) -> Result<Store> {
         Some(store) => Ok(store),
         None if demo => {
             bail!(
-                "there is no store of a demo in {folder}; set store.path as for the demo, or use --url to read from a \
-                 running one"
+                "there is no store of a demo in {folder}; set store.path to the same value as for the demo, or use --url \
+                 to read from a running demo"
             )
         }
         None => bail!(
-            "there is no store in {folder}; set store.path to the directory of one or bus.url to your NATS server, use \
-             --url to read from a running pod, or --demo to read the store of a demo"
+            "there is no store in {folder}; set store.path to the directory of a store, set bus.url to read the log on \
+             NATS, or use --url to read from a running pod, or --demo to read the store of a demo"
         ),
     }
 }
 
-/// The next entries of the log. Retries until [`PATIENCE`] is over.
+/// The next entries of the log. Retries for up to [`PATIENCE`].
 async fn next(reader: &mut NatsReader) -> Result<Batch, ReadError> {
     let mut reason = None;
     let batch = timeout(PATIENCE, async {
@@ -162,8 +163,8 @@ async fn next(reader: &mut NatsReader) -> Result<Batch, ReadError> {
     }
 }
 
-/// What a message of the log is. A record of a newer version is an error, because this version cannot tell whether it
-/// differs.
+/// Decodes a message of the log. Fails for a record in the format of another version, because this version cannot
+/// recompute it.
 fn found(entry: &Entry) -> Result<Found> {
     match entry.record() {
         Ok(record) => Ok(Found::Record(Box::new(record))),

@@ -1,4 +1,4 @@
-//! The line about one record, and the summary of all.
+//! The line that is printed about one record, and the summary of all records.
 
 use std::fmt;
 
@@ -30,7 +30,7 @@ impl Tally {
         self.differing += u64::from(result.is_err());
     }
 
-    /// Counts a position without a complete record.
+    /// Counts a position if it has no complete record.
     pub(super) fn count_others(&mut self, found: &Found) {
         match found {
             Found::Record(_) => {}
@@ -73,7 +73,8 @@ pub(super) fn line(record: &Record, result: &Result<Outcome, Vec<Difference>>) -
 /// The error about records that differ.
 pub(super) fn differing(which: &str) -> String {
     format!(
-        "{which}: the quotes give another result; the record was changed, or written by a version with other rules"
+        "{which}: the recorded result does not follow from the recorded quotes; the record was changed, or it was written \
+         by a version with other rules"
     )
 }
 
@@ -85,7 +86,7 @@ fn headline(record: &Record) -> String {
             format!("tick {pair} {slot}: {price} from {used} of {} quotes", evidence.quotes.len())
         }
         Body::Gap(Gap { slot, cause, evidence: Some(evidence), .. }) => {
-            format!("gap {pair} {slot}: {cause}, {} asked", evidence.quotes.len())
+            format!("gap {pair} {slot}: {cause}, {} sources asked", evidence.quotes.len())
         }
         Body::Gap(Gap { from, slot, cause, evidence: None, .. }) if from == slot => {
             format!("gap {pair} {slot}: {cause}, no source asked")

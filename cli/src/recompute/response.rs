@@ -28,8 +28,8 @@ pub(super) async fn record(pod: &PodClient, sequence: Sequence) -> Result<Found>
     }
 }
 
-/// Parses the body of a response. It has the members of the record in the log, and some that only a response has. Once
-/// those are removed, the codec checks the rest as it does for the log.
+/// Parses the body of a response. The body has the members of the record in the log, and some more that only a response
+/// has. This function removes the additional ones, and the codec of the log checks the others.
 fn parse(mut members: Map<String, Value>, sequence: Sequence) -> Result<Found> {
     let found = members.remove("sequence");
     ensure!(found == Some(sequence.0.into()), "it has sequence {found:?}");
@@ -52,7 +52,8 @@ fn parse(mut members: Map<String, Value>, sequence: Sequence) -> Result<Found> {
     Ok(Found::Record(Box::new(record)))
 }
 
-/// If a source returned no quote, its members are null in a response and missing in the log.
+/// Removes the members of a quote that are null because the source returned no quote. The log does not have these
+/// members.
 fn remove_nulls(quote: &mut Value) -> Result<()> {
     const MEMBERS: [&str; 8] =
         ["price", "basis", "last", "bid", "ask", "observed_at", "source_time", "unchanged_since"];

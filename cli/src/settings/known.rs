@@ -1,4 +1,4 @@
-//! The names of all settings, so that a misspelt one is an error that names it.
+//! The names of all settings. Any other name, such as a misspelt one, is refused with an error that contains it.
 
 use std::collections::BTreeSet;
 
@@ -34,8 +34,8 @@ pub(crate) fn all() -> BTreeSet<String> {
     keys_of(&defaults).into_iter().chain(of_sources).collect()
 }
 
-/// The names of the settings that each source has. Not every source takes a key; those that do not
-/// refuse it when they are created.
+/// The names of the settings that each source has. Not every source takes a key. A source that takes none refuses a key
+/// when it is created.
 pub(crate) fn of_a_source() -> &'static [&'static str] {
     field_names::<poller::SourceConfig>()
 }
@@ -77,7 +77,7 @@ pub(crate) fn keys_of(table: &toml::Table) -> Vec<String> {
     table.iter().flat_map(below).collect()
 }
 
-/// What is wrong with a value, without what `config` adds about its own layers.
+/// What is wrong with a value, without the location that the `config` crate adds.
 pub(super) fn reason(error: &config::ConfigError) -> String {
     match error {
         config::ConfigError::At { error, .. } => reason(error),
@@ -88,7 +88,7 @@ pub(super) fn reason(error: &config::ConfigError) -> String {
 /// The names of a struct's fields, as serde reads them.
 fn field_names<T: DeserializeOwned>() -> &'static [&'static str] {
     let mut names: &'static [&'static str] = &[];
-    // Always fails, after it has stored the names.
+    // This always fails, but only after `FieldNames` has stored the names.
     let _ = T::deserialize(FieldNames(&mut names));
     names
 }

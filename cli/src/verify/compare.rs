@@ -13,9 +13,9 @@ const SHOWN: usize = 60;
 /// The result of one request.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Compared {
-    /// All responses are the same. If all of them are errors: their status and code.
+    /// All responses are the same. If all of them are errors, this contains their status and code.
     Same(Option<String>),
-    /// Some differ from the response of the first pod.
+    /// Some responses differ from the response of the first pod.
     Differ(Vec<Difference>),
     /// These pods, by index, do not have the route, because they run another version.
     NoRoute(Vec<usize>),
@@ -87,12 +87,13 @@ fn difference(one: &Response, other: &Response) -> Option<(String, [String; 2])>
     Some((format!("byte {same}"), rest))
 }
 
-/// The body with every `stale` set to false. Cannot change a JSON string, because quotes in it are escaped.
+/// The body with every `stale` set to false. The replacement cannot change a JSON string, because quotes inside a string
+/// are escaped.
 fn without_freshness(body: &[u8]) -> String {
     String::from_utf8_lossy(body).replace("\"stale\":true", "\"stale\":false")
 }
 
-/// The first place where two values differ, and both values there; `None` if one is missing.
+/// The first place where two values differ, and the two values there. A value is `None` if it is missing.
 fn first_difference<'a>(one: &'a Value, other: &'a Value) -> Option<(String, [Option<&'a Value>; 2])> {
     let within = |name: String, one: Option<&'a Value>, other: Option<&'a Value>| {
         let (place, values) = match (one, other) {

@@ -8,7 +8,7 @@ use serde::Deserialize;
 pub(super) enum Message {
     /// A tick or a gap.
     Event(Event),
-    /// The pod ends the stream for this reason.
+    /// The pod ends the stream. The text is the reason.
     End(String),
     /// A kind that this version does not know.
     Other,

@@ -5,7 +5,8 @@ use tokio::time::Instant;
 
 use super::event::{Body, Event};
 
-/// After this number of refusals in a row, the cursor is given up. Fewer may come from pods that are a little behind.
+/// After this number of refusals in a row, the cursor is given up. Fewer refusals may only mean that a pod is a little
+/// behind.
 const MAX_REFUSALS: u32 = 4;
 
 /// Everything that is needed to draw the screen and to resume.
@@ -13,7 +14,7 @@ pub(super) struct State {
     pub(super) rows: Vec<Row>,
     pub(super) connection: Connection,
     last: Option<String>,
-    /// How often in a row the cursor was refused.
+    /// How many times in a row the cursor was refused.
     refusals: u32,
     events: u64,
     has_been_connected: bool,
@@ -24,7 +25,7 @@ pub(super) struct Row {
     pub(super) pair: Pair,
     /// The newest tick.
     pub(super) tick: Option<Tick>,
-    /// The first slot without a price after that tick. It may be followed by several gaps.
+    /// The first slot without a price after that tick, even if several gaps have followed since then.
     pub(super) since: Option<Timestamp>,
     /// The newest event, a tick or a gap.
     pub(super) newest: Option<Event>,
@@ -33,7 +34,7 @@ pub(super) struct Row {
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Tick {
     pub(super) price: Price,
-    /// The price of the tick before.
+    /// The price of the previous tick.
     pub(super) before: Option<Price>,
     pub(super) slot: Timestamp,
     pub(super) interval: Span,
@@ -42,7 +43,7 @@ pub(super) struct Tick {
 /// An event to be shown.
 pub(super) struct Shown {
     pub(super) event: Event,
-    /// The price of the tick before.
+    /// The price of the previous tick.
     pub(super) before: Option<Price>,
 }
 
@@ -92,8 +93,8 @@ impl State {
         self.has_been_connected
     }
 
-    /// Updates the state with an event. Returns what to show, or `None` if the event was shown before or is about
-    /// another pair.
+    /// Updates the state with an event. Returns what to show, or `None` if the event was already shown or its pair is
+    /// not being watched.
     pub(super) fn take(&mut self, event: Event) -> Option<Shown> {
         self.events += 1;
         self.refusals = 0;
@@ -109,7 +110,8 @@ impl State {
                 row.since = None;
             }
             Body::Gap { from, .. } => {
-                // A new client only gets the newest tick and the newest gap, which may be preceded by other gaps.
+                // A new client only gets the newest tick and the newest gap, and there may be other gaps between them.
+                // So the time without a price begins right after the tick.
                 let after = row.tick.map(|tick| tick.slot.plus(tick.interval.duration()));
                 row.since = row.since.or(after).map_or(Some(from), |since| Some(since.min(from)));
             }

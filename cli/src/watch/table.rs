@@ -14,7 +14,7 @@ use super::{
     text::{change, clean, connection, is_of_now, label},
 };
 
-/// A price is late after this number of intervals since its slot.
+/// A price is late if more than this number of intervals has passed since its slot.
 const LATE_AFTER: u32 = 3;
 
 /// The size of a terminal.
@@ -138,7 +138,7 @@ impl Line {
         self.parts.iter().map(|part| width(&part.text)).sum::<usize>() + between
     }
 
-    /// As many parts as fit, and an ellipsis if some do not.
+    /// Returns the parts that fit, followed by an ellipsis if some parts do not fit.
     fn text(&self, columns: usize, colour: bool) -> String {
         let room = if self.width() <= columns { columns } else { columns.saturating_sub(2) };
         let (mut text, mut taken) = (String::new(), 0);
@@ -164,7 +164,7 @@ impl Line {
 fn parts(row: &Row, now: Timestamp, detail: Detail, widths: Widths) -> Vec<Part> {
     let pair = Part::new(format!("{:<1$}", row.pair.to_string(), widths.pair));
     let Some(newest) = &row.newest else { return vec![pair, Part::new("waiting for a price")] };
-    // Times of a recording are compared with its own newest slot.
+    // A recording has its own time, so its times are compared with its newest slot.
     let today = if is_of_now(newest) { now } else { newest.slot };
     let label = label(newest).map(Part::new);
     let cause = match &newest.body {
@@ -194,7 +194,7 @@ fn parts(row: &Row, now: Timestamp, detail: Detail, widths: Widths) -> Vec<Part>
     [Some(pair), price, change, label, notice, slot].into_iter().flatten().collect()
 }
 
-/// The notice that there is no price, with the time since and the cause of the newest gap.
+/// The notice that there is no price: since when, and the cause of the newest gap.
 fn no_price(since: Option<Timestamp>, cause: &str, today: Timestamp, detail: Detail) -> String {
     let Some(since) = since.filter(|_| detail < Detail::Minimal) else { return "no price".to_owned() };
     let since = if detail == Detail::Full { since.to_string() } else { short(since, today) };
@@ -204,7 +204,7 @@ fn no_price(since: Option<Timestamp>, cause: &str, today: Timestamp, detail: Det
     }
 }
 
-/// The age of a price. With minimal detail, only shown if the price is late.
+/// The age of a price. With minimal detail, the age is only shown if the price is late.
 fn age(tick: Tick, now: Timestamp, detail: Detail) -> Option<Part> {
     let age = now.since(tick.slot);
     let words = in_words(age.as_secs());

@@ -21,7 +21,7 @@ use crate::{
     watch::{event::Body, text::line},
 };
 
-/// How long a pod may send nothing. Longer than any test takes.
+/// How long a pod may send nothing. This is longer than any test takes.
 const SILENCE: Duration = Duration::from_secs(600);
 
 const STREAM: &str =
@@ -77,8 +77,8 @@ pub(super) fn read(sent: &str) -> Event {
     }
 }
 
-/// A pod that sends these bytes to one client after the other and closes each connection. At an empty part it sends
-/// nothing until the client closes the connection. Returns its address, and the requests that it receives.
+/// A pod that sends these bytes to one client after the other and closes each connection. If a part is empty, it
+/// sends nothing until the client closes the connection. Returns its address, and the requests that it receives.
 async fn pod(says: Vec<Vec<String>>) -> (String, mpsc::Receiver<String>) {
     let _installed = rustls::crypto::ring::default_provider().install_default();
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
@@ -94,7 +94,7 @@ async fn pod(says: Vec<Vec<String>>) -> (String, mpsc::Receiver<String>) {
             requests.send(String::from_utf8(request).unwrap()).await.unwrap();
             for part in parts {
                 if part.is_empty() {
-                    // Until the client closes the connection.
+                    // Wait until the client closes the connection.
                     let _ = client.read_u8().await;
                 }
                 client.write_all(part.as_bytes()).await.unwrap();
@@ -152,7 +152,7 @@ async fn a_broken_stream_resumes_after_the_last_complete_event_at_the_next_pod()
     let second = tick(2, "101.50");
     let (half, _) = second.split_at(second.len() - 1);
     let (one, mut asked_one) = pod(vec![
-        // In pieces, with a comment between them and half an event at the end.
+        // The events arrive in pieces, with a comment before them and half an event at the end.
         vec![
             STREAM.into(),
             ": heartbeat\n\n".into(),
@@ -216,12 +216,12 @@ async fn an_unknown_cursor_is_given_up_and_that_is_reported() {
     );
     let (url, mut asked) = pod(vec![
         vec![STREAM.into(), tick(5, "100.00")],
-        // The first few times, the pod may only be behind.
+        // The first few refusals may only mean that the pod is behind.
         vec![refused.clone()],
         vec![refused.clone()],
         vec![refused.clone()],
         vec![refused],
-        // The newest event of that pair was already shown.
+        // The pod repeats the newest event, which was already shown.
         vec![STREAM.into(), tick(5, "100.00"), tick(6, "99.9"), String::new()],
     ])
     .await;

@@ -8,7 +8,7 @@ use super::{
     state::{Connection, Shown},
 };
 
-/// Longer reasons are cut off, so that the line can be read at a glance.
+/// The length of a reason, in characters, beyond which it is cut off, so that the line can be read at a glance.
 const MAX_REASON: usize = 100;
 
 /// An event on one line.
@@ -45,7 +45,7 @@ pub(super) fn clean(text: &str) -> String {
     text.chars().map(|sign| if sign.is_control() { ' ' } else { sign }).collect()
 }
 
-/// The change from the price before, with an arrow and a sign.
+/// The change from the previous price, with an arrow and a sign.
 pub(super) fn change(before: Option<Price>, price: Price) -> String {
     let Some(before) = before else { return String::new() };
     let difference = price.decimal() - before.decimal();

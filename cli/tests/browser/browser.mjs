@@ -15,10 +15,10 @@ const INSTALLED = join(TOOLS, "browser/chromium");
 /** The path of axe, a script that checks the accessibility of the page in which it runs. */
 export const axe = () => createRequire(join(TOOLS, "node/")).resolve("axe-core/axe.min.js");
 
-/** A passing test never reaches it, even on a slow machine. */
+/** The limit for waiting. It is so long that a passing test never reaches it, even on a slow machine. */
 export const DEADLINE_MILLIS = 120_000;
 
-/** The path of the browser's program. Throws an error that says what to do if there is none. */
+/** The path of the browser's program. If there is none, throws an error that says what to do. */
 function find() {
   if (process.env.TICKWELL_BROWSER) return process.env.TICKWELL_BROWSER;
   const folders = (process.env.PATH ?? "").split(delimiter);
@@ -34,24 +34,24 @@ export async function launch() {
   const executablePath = find();
   const env = { ...process.env };
   if (executablePath === INSTALLED) {
-    // Libraries and fonts that a server without a desktop lacks are next to the browser.
+    // A server without a desktop lacks some libraries and fonts, so they are installed next to the browser.
     env.LD_LIBRARY_PATH = join(TOOLS, "browser/al2023/lib");
     env.FONTCONFIG_PATH = join(TOOLS, "browser/fonts");
   }
-  // The sandbox does not work in containers, and the pages are our own.
+  // The sandbox does not work in containers. It is not needed either, because the tests only open our own pages.
   return chromium.launch({ executablePath, env, args: ["--no-sandbox"], timeout: DEADLINE_MILLIS });
 }
 
 /**
- * Opens a page in a new browser context, as for a first-time visitor. `options` are those of the context, and `prepare`
- * runs in the page before its own scripts. `problems` collects the page's errors.
+ * Opens a page in a new browser context, as for a first-time visitor. `options` configures the context. `prepare` runs in
+ * the page before the page's own scripts. `problems` collects the page's errors.
  */
 export async function visit(browser, url, options = {}, prepare = () => {}) {
   const context = await browser.newContext(options);
   const page = await context.newPage();
   page.setDefaultTimeout(DEADLINE_MILLIS);
   const problems = [];
-  // For messages about failed visits.
+  // page.mjs prints these if a scene fails.
   browser.problems = problems;
   page.on("pageerror", (error) => problems.push(`${error}`));
   page.on("console", (message) => {

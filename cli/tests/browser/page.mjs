@@ -1,8 +1,8 @@
 // Runs scenes with the page one after the other in one browser, and stops at the first failure:
 //   node page.mjs http://127.0.0.1:8080 prices chart
 //
-// To change something behind the page, it prints a request to stdout ("kill the pod") and waits for a line on stdin, which may
-// be the address of a pod that was started.
+// When a scene needs a change outside the browser, this script prints a request to stdout ("kill the pod") and waits
+// for a line on stdin. If the request was to start a pod, the line is the address of that pod.
 
 import { createInterface } from "node:readline";
 

@@ -1,4 +1,4 @@
-// Runs every operation of /docs with its examples: "Try it out", "Execute". Prints the results as JSON:
+// Clicks "Try it out" and "Execute" for every operation of /docs, with its example values. Prints the results as JSON:
 //   node swagger_ui.mjs http://127.0.0.1:8080
 
 import { open } from "./browser.mjs";
@@ -15,7 +15,7 @@ try {
     const answered = page.waitForResponse(() => true);
     await operation.locator(".execute").click();
     const answer = await answered;
-    // Swagger UI shows a response only when it is complete, and a stream never is.
+    // Swagger UI shows a response only when it is complete, and a stream never ends.
     const isStream = /event-stream|ndjson/.test(answer.headers()["content-type"] ?? "");
     const shown = operation.locator(".live-responses-table .response .response-col_status").first();
     // Try each media type if there are several, except for streams.
@@ -34,11 +34,11 @@ try {
       status: answer.status(),
       shown: isStream ? answer.status() : Number.parseInt(await shown.innerText(), 10),
     });
-    // Responses can be long, and the page is faster without them.
+    // Close the operation again, because long responses make the page slow.
     await summary.click();
   }
 } finally {
   await close();
 }
-// The browser's message about the WebSocket, which a page cannot open with a normal request.
+// Ignore the browser's message about the WebSocket operation: Swagger UI sends a normal request, and the pod responds with 426.
 console.log(JSON.stringify({ tried, problems: problems.filter((problem) => !problem.includes("status of 426")) }));

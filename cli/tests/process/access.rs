@@ -12,7 +12,7 @@ const KEY: &str = "foo";
 /// [`KEY`] as it is written in `api.keys`.
 pub(crate) const KNOWN: &str = "team=2c26b46b68ffc68ff99b453c1d30413413422d706483bfa0f98a5e886266e7ae";
 
-/// Every command that sends requests to pods, except `watch`, which does not end.
+/// The commands that send requests with an API key, except `watch`, which does not exit.
 fn commands(one: &str, keyed: &str) -> [Vec<String>; 3] {
     let words = |line: String| line.split(' ').map(str::to_owned).collect();
     [
@@ -41,7 +41,7 @@ async fn commands_send_the_key_that_a_pod_requires() {
     let keyed =
         Pod::of(scene.command("keyed").env("TICKWELL__API__KEYS", KNOWN).arg("api").start().unwrap()).await;
     has_price(&one).await;
-    // `watch` waits until there is a price.
+    // With the key, `watch` prints a price.
     let watching = Tickwell::command(BINARY, scene.folder())
         .args(["watch", "BTC-USD", "--json", "--url", &keyed.url])
         .env("TICKWELL_API_KEY", KEY);
@@ -55,7 +55,7 @@ async fn commands_send_the_key_that_a_pod_requires() {
     for command in commands(&one.url, &keyed.url) {
         let (code, said_with) = said(&scene, &command, &[], &[("TICKWELL_API_KEY", KEY)]).await;
         assert_eq!(code, Some(0), "{command:?}: {said_with}");
-        // The flag overrides the environment.
+        // The key in the file overrides the key in the environment variable, which is not valid here.
         let (code, said_with) =
             said(&scene, &command, &["--key-file", file], &[("TICKWELL_API_KEY", "bar")]).await;
         assert_eq!(code, Some(0), "{command:?}: {said_with}");

@@ -12,7 +12,7 @@ use crate::{
 /// The pair that most tests use.
 pub(crate) const PAIR: &str = "BTC-USD";
 
-/// The lengths of windows, from less than three slots to longer than any test runs.
+/// The lengths of windows, from a few slots to longer than any test runs.
 const WINDOWS: &str = "1s,2s,3s,5s,7s,15s,1m,10m,1d";
 
 /// Sends a request to both pods until both respond at the same sequence, and checks that the bodies are the same bytes.
@@ -28,7 +28,8 @@ pub(crate) async fn same_answer(pods: [&Pod; 2], path: &str) -> Answer {
     one
 }
 
-/// Compares the responses of both pods to every request about the present, at the same sequence.
+/// Compares the responses of both pods to each kind of request without `at_sequence`. Both responses of a comparison
+/// are based on the same sequence.
 pub(crate) async fn pods_agree(pods: [&Pod; 2]) {
     let base = format!("/v1/prices/{PAIR}");
     for path in ["/v1/pairs", "/v1/prices", &base] {
@@ -60,7 +61,7 @@ pub(crate) async fn same_records(pods: [&Pod; 2]) -> Vec<Record> {
     same_records_but(pods, &[]).await
 }
 
-/// The same for a log with `foreign` messages at some positions.
+/// Like [`same_records`], for a log in which the messages at the sequences `foreign` are not records.
 pub(crate) async fn same_records_but(pods: [&Pod; 2], foreign: &[u64]) -> Vec<Record> {
     let one = records::all_but(pods[0], foreign).await;
     pods[1].reaches(one.last().map_or(0, |record| record.sequence)).await;
@@ -74,7 +75,7 @@ pub(crate) async fn averages_are_right(pod: &Pod) {
     averages_are_right_but(pod, &[]).await;
 }
 
-/// The same for a log with `foreign` messages at some positions.
+/// Like [`averages_are_right`], for a log in which the messages at the sequences `foreign` are not records.
 pub(crate) async fn averages_are_right_but(pod: &Pod, foreign: &[u64]) {
     let answer = pod.get(&format!("/v1/prices/{PAIR}/averages?window={WINDOWS}")).await;
     let (sequence, averages) = (answer.sequence(), answer.found());
@@ -97,7 +98,7 @@ pub(crate) async fn averages_are_right_but(pod: &Pod, foreign: &[u64]) {
     }
 }
 
-/// All items of a list of a pair, such as its history, read page by page with `next_cursor`.
+/// Reads a pair's list, such as `history`, page by page with `next_cursor`. Returns the items of all pages.
 async fn list(pod: &Pod, name: &str, order: &str, limit: usize) -> Vec<Value> {
     let (mut all, mut cursor) = (Vec::new(), None::<String>);
     loop {
@@ -109,7 +110,7 @@ async fn list(pod: &Pod, name: &str, order: &str, limit: usize) -> Vec<Value> {
         let items = page["items"].as_array().unwrap();
         all.extend_from_slice(items);
         cursor = page["next_cursor"].as_str().map(str::to_owned);
-        // The link contains the same cursor, for clients that follow links.
+        // The `Link` header contains the same cursor, for clients that follow links.
         let link = answer.headers.get("link").map(|link| link.to_str().unwrap());
         match &cursor {
             Some(cursor) => {
@@ -125,20 +126,20 @@ async fn list(pod: &Pod, name: &str, order: &str, limit: usize) -> Vec<Value> {
     }
 }
 
-/// A pair's history, page by page.
+/// Reads the pair's history page by page.
 pub(crate) async fn history(pod: &Pod, order: &str, limit: usize) -> Vec<Point> {
     list(pod, "history", order, limit).await.iter().map(point).collect()
 }
 
-/// Checks that a pod's history, gaps and candles, in both orders, are exactly those of its log up to the last of these
-/// records.
+/// Checks a pod's history, gaps and candles at the sequence of the last of `records`, in both orders. These lists
+/// must be exactly those that follow from `records`.
 pub(crate) async fn history_is_the_log(pod: &Pod, records: &[Record]) {
     let mut ticks = records::points(records, PAIR);
     let newest = records.iter().rfind(|record| record.slot.is_some() && record.pair == PAIR).unwrap();
     let next = newest.slot.unwrap().0 + newest.interval();
     let mut candles = oracle::candles(&ticks, 60_000, next);
     for point in &mut ticks {
-        // History does not contain the interval.
+        // The items of `history` do not contain the interval.
         point.interval = 0;
     }
     assert!(ticks.len() > 6, "too few ticks to page through: {}", ticks.len());

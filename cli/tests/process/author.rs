@@ -1,7 +1,7 @@
-//! A log that the test writes itself: any number of slots as fast as possible, with the same message ids and expected
-//! sequences that a poller uses.
+//! Writes a log without a poller: any number of slots as fast as possible, with the message ids and expected sequences
+//! that a poller uses.
 //!
-//! Tests compare responses with what was written, which has not passed through a pod.
+//! Tests compare the responses of pods with what was written.
 
 use async_nats::jetstream::{self, context::PublishAckFuture, message::PublishMessage, stream::Config};
 use rand::{Rng as _, SeedableRng as _, rngs::StdRng};
@@ -20,10 +20,10 @@ const IN_FLIGHT: usize = 500;
 pub(crate) const INTERVAL_MS: i64 = 60_000;
 const INTERVAL: &str = "1m";
 
-/// One slot in this many is the first of a gap.
+/// On average, one of this many records is a gap.
 const GAP_IN: u32 = 40;
 
-/// The most slots that one gap covers.
+/// The maximum number of slots in a gap.
 const LONGEST_GAP: i64 = 30;
 
 /// The epoch of the only leader.
@@ -39,12 +39,12 @@ pub(crate) struct Author {
     written: Vec<Written>,
 }
 
-/// The end of one pair's chain of records.
+/// Where one pair's records end.
 struct Chain {
     pair: &'static str,
     /// The next slot to write.
     next: i64,
-    /// The sequence of its newest record.
+    /// The sequence of the pair's newest record.
     newest: u64,
     cents: u64,
 }
@@ -63,7 +63,7 @@ pub(crate) struct Written {
 }
 
 impl Author {
-    /// Creates the stream, and starts these pairs at a slot.
+    /// Creates the stream, and writes a lead for each of these pairs. The first slot of each pair will be `slot`.
     pub(crate) async fn begin(nats: &NatsServer, seed: u64, pairs: &[&'static str], slot: i64) -> Self {
         let log = jetstream::new(async_nats::connect(nats.url()).await.unwrap());
         let definition = std::fs::read(STREAM).unwrap();
@@ -88,7 +88,7 @@ impl Author {
     pub(crate) async fn write(&mut self, slots: i64) {
         let mut sent = Vec::new();
         let until = self.chains[0].next + slots * INTERVAL_MS;
-        // In the order of the slots, like a poller: pairs take turns.
+        // Write in the order of the slots, like a poller, so pairs take turns.
         while let Some(at) = (0..self.chains.len()).min_by_key(|at| self.chains[*at].next) {
             if self.chains[at].next >= until {
                 break;
@@ -110,7 +110,7 @@ impl Author {
         }
     }
 
-    /// Everything that was written, in the order of the log.
+    /// All ticks and gaps that were written, in the order of the log.
     pub(crate) fn written(&self) -> &[Written] {
         &self.written
     }
@@ -177,7 +177,8 @@ impl Author {
             .expected_last_subject_sequence(chain.newest)
             .payload(record.to_string().into());
         let subject = format!("ticks.{}", chain.pair.replace('-', "."));
-        // The server refuses the message if it would get another sequence than the expected one.
+        // There are no other writers, so the message gets the next sequence. If it got another one, the server would
+        // refuse the pair's next message.
         self.last += 1;
         chain.newest = self.last;
         self.log.send_publish(subject, message).await.unwrap()
@@ -203,7 +204,7 @@ impl Written {
         Some(json!({"slot": time_text(self.slot), "price": price, "sequence": self.sequence}))
     }
 
-    /// The event that a stream must send for it.
+    /// The event that a stream must send for this record.
     pub(crate) fn event(&self, log: &str) -> Value {
         let mut event = json!({
             "id": format!("{log}-{}", self.sequence), "pair": self.pair, "sequence": self.sequence,

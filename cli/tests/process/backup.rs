@@ -49,7 +49,7 @@ async fn a_restored_pod_follows_the_log_and_agrees_with_the_others() {
     let (code, said) =
         run(&scene, &["backup", "--from", &operators(&victim.process).await, "--output", "pod.backup"]).await;
     assert!(code == Some(1) && said.contains("--force"), "{said}");
-    // Only the admin listener serves backups, and a poller has no store.
+    // The API does not serve backups. A poller's admin listener does not either, because a poller has no store.
     assert_eq!(victim.get("/admin/backup").await.json()["code"], "not_found");
     let (code, said) = run(&scene, &["backup", "--from", &operators(&poller).await, "--output", "no"]).await;
     assert!(code == Some(1) && said.contains("404"), "{said}");

@@ -1,5 +1,5 @@
-//! Clients that follow the log. Even if they are disconnected, change pods or start far behind, they receive every
-//! event once and in order.
+//! Clients that follow the log receive every event once and in order, even if they are disconnected, change pods or
+//! start far behind.
 
 use std::path::Path;
 
@@ -19,7 +19,7 @@ use crate::{
 /// The seed of all random choices of the test.
 const SEED: u64 = 5;
 
-/// How often the client is disconnected. The environment variable overrides it.
+/// How many times the client is disconnected. The environment variable overrides this number.
 const CUTS: usize = 200;
 const CUTS_VARIABLE: &str = "TICKWELL_STREAM_CUTS";
 
@@ -29,10 +29,11 @@ const FIRST_SLOT: i64 = 1_790_812_800_000;
 /// The maximum number of bytes that the client receives before it is disconnected: about a hundred events.
 const LONGEST_BYTES: usize = 25_000;
 
-/// A number of bytes that is less than the length of any event.
+/// Every event is longer than this many bytes.
 const SHORTEST_EVENT: usize = 150;
 
-/// One in this many connections kills its pod. The pod is started again up to `AWAY_FOR` connections later.
+/// On average, in one of this many connections, the client's pod is to be killed after some events. If the client is
+/// not disconnected before that, the pod is killed, and is started again up to `AWAY_FOR` connections later.
 const KILLED_IN: u32 = 8;
 const AWAY_FOR: usize = 5;
 
@@ -107,7 +108,8 @@ async fn a_client_that_is_often_disconnected_while_pods_are_killed_receives_ever
         let from = if last.is_none() { "after=0" } else { "" };
         let mut stream = match Stream::open(&url, transport, from, last.as_deref()).await {
             Ok(stream) => stream,
-            // A pod that was just started may not listen yet, or may not have caught up with the client.
+            // A pod that was just started may not listen yet, or may not have read the event after which the client
+            // continues.
             Err(refusal) => {
                 if let Refusal::Refused(status, code) = &refusal {
                     assert!([409, 503].contains(status), "{refusal:?}");
@@ -144,7 +146,7 @@ async fn a_client_that_is_often_disconnected_while_pods_are_killed_receives_ever
     compare(&received, &author);
 }
 
-/// Compares what was received with what was written, from the beginning of the log.
+/// Checks that the received events are the first records that were written, in the same order.
 fn compare(received: &[Value], author: &Author) {
     same_events(received, author.written().iter());
     assert!(received.len() <= author.written().len());
@@ -171,7 +173,8 @@ pub(crate) async fn events(stream: &mut Stream, count: usize) -> Vec<Value> {
     events
 }
 
-/// Follows a long log from its beginning, and then while it grows, for all pairs and for one.
+/// Follows a long log from its beginning and then while it grows, once for all pairs and once for a single pair. Checks
+/// that every event arrives.
 pub(crate) async fn everything_is_streamed(pod: &Pod, author: &mut Author) {
     let (before, more) = (author.written().len(), 40);
     let of_pair = |author: &Author| author.up_to(PAIR, author.last()).count();
@@ -234,7 +237,7 @@ async fn third_party_clients_continue_after_each_other() {
     let (_nats, author, pods) = small_log().await;
     let script = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/process/follower.py");
     let mut command = tokio::process::Command::new(python);
-    // Four clients, which read a quarter of the log each.
+    // The script runs four clients, each of which reads a quarter of the log.
     command.arg(script).arg((author.written().len() / 4).to_string());
     command.args(pods.pods.iter().flatten().map(|pod| &pod.url)).kill_on_drop(true);
     let output = timeout(DEADLINE, command.output()).await.unwrap().unwrap();

@@ -1,4 +1,4 @@
-//! A log on three servers. With one of them down, the feed continues. With two of them down, pods serve what they have.
+//! Tests of a log on three servers. With one server down, the feed continues. With two down, pods serve what they have.
 
 use std::{sync::Arc, time::Duration};
 
@@ -25,7 +25,7 @@ const INTERVAL: Duration = Duration::from_secs(1);
 /// The minimum number of records between two steps of a test.
 const SOME: u64 = 4;
 
-/// Waits until a pod reports this condition of the log. The pod must stay in service meanwhile.
+/// Waits until a pod reports this condition of the log. The pod must stay ready meanwhile.
 async fn says_of_log(pod: &Pod, wanted: &str) {
     let found = async || {
         let ready = pod.get("/readyz?verbose").await;
@@ -38,7 +38,7 @@ async fn says_of_log(pod: &Pod, wanted: &str) {
     wait_until(&format!("the log is {wanted}"), DEADLINE, found).await;
 }
 
-/// The newest sequence of the log according to the stream's leader; `None` if there is no leader.
+/// The newest sequence of the log according to the stream's leader; `None` if there is no leader or no server responds.
 async fn last_position(cluster: &NatsCluster) -> Option<u64> {
     let servers: Vec<String> = cluster.url().split(',').map(str::to_owned).collect();
     let context = async_nats::jetstream::new(async_nats::connect(servers).await.ok()?);
@@ -46,14 +46,14 @@ async fn last_position(cluster: &NatsCluster) -> Option<u64> {
     info.cluster?.leader.map(|_leader| info.state.last_sequence)
 }
 
-/// A feed on three servers, whose volumes can be rolled back.
+/// A feed with its log on three servers. The test can roll back the volumes of two servers.
 struct Feed {
     cluster: NatsCluster,
     scene: Scene,
     upstream: FakeUpstream,
 }
 
-/// Two servers' volumes as they were at some time.
+/// Copies of the volumes of two servers.
 type Copies = [TempDir; 2];
 
 impl Feed {
@@ -80,7 +80,7 @@ impl Feed {
         [save(0).await, save(1).await]
     }
 
-    /// Kills all servers, and starts the two whose volumes were copied from those copies. They are a majority.
+    /// Kills all servers. Then starts two of them, which are a majority, with the older copies of their volumes.
     async fn roll_back(&mut self, copies: &Copies) {
         for node in &mut self.cluster.nodes {
             node.kill();
@@ -95,8 +95,8 @@ impl Feed {
         wait_until("the servers have a leader", DEADLINE, async || last_position(&self.cluster).await).await
     }
 
-    /// Repairs the log as an operator does, who decides to keep the leader's copy. Waits until the pods have followed
-    /// it past the sequence `seen`.
+    /// Runs `log repair`, with which an operator decides to keep the leader's copy of the log. Waits until the pods
+    /// have read the repaired log past the sequence `seen`.
     async fn repair(&self, pods: [&Pod; 2], seen: u64) {
         let mut repair = self.scene.command("admin").args(["log", "repair", "--yes"]).start().unwrap();
         assert!(repair.wait_exit(DEADLINE).await.unwrap().success(), "{}", repair.lines().join("\n"));
@@ -135,7 +135,8 @@ async fn a_log_on_three_servers_survives_the_loss_of_each_of_them() {
     pods[0].takes_in(SOME).await;
     cluster.nodes[follower].resume().unwrap();
 
-    // Two servers are down. Nothing can be stored, and pods serve what they have and report it.
+    // With two servers down, nothing can be stored. Pods still serve what they have, and report that the log is
+    // degraded.
     let before = records::all(pods[0]).await;
     let away = [leader, follower];
     for node in away {
@@ -145,7 +146,8 @@ async fn a_log_on_three_servers_survives_the_loss_of_each_of_them() {
         says_of_log(pod, "degraded").await;
         assert_eq!(pod.get("/v1/prices/BTC-USD").await.status, 200);
     }
-    // The remaining server has no leader, but still reports its own copy. Pods must not mistake that for the log.
+    // There is no leader, but the remaining server still reports its own copy of the stream. Pods must not treat that
+    // copy as the log.
     slots_pass(10, INTERVAL).await;
     for pod in pods {
         // The responses are not compared, because the last record may have reached only one of the pods.
@@ -167,8 +169,8 @@ async fn a_log_on_three_servers_survives_the_loss_of_each_of_them() {
     pods_agree(pods).await;
     averages_are_right(pods[1]).await;
     history_is_the_log(pods[1], &records).await;
-    // Check the cluster and not only the pods: each server has every record in its own files, also after a clean
-    // restart, and a new pod can read the log from the beginning.
+    // Check the servers and not only the pods. Each server must have every record in its own files, also after a clean
+    // restart, and a new pod must be able to read the log from the beginning.
     let inspection = replicas::inspect(&mut cluster.nodes, "TICKS").await.unwrap();
     assert_eq!((inspection.restarts, inspection.records), (3, records.len()));
     let newcomer = scene.pod("newcomer").await;
@@ -176,13 +178,13 @@ async fn a_log_on_three_servers_survives_the_loss_of_each_of_them() {
     same_records([pods[0], &newcomer]).await;
 }
 
-/// Checks that every slot of the records that pods have shown is still covered by a record.
+/// Checks that `records` have a tick or gap for every slot of the ticks and gaps in `shown`.
 fn shown_slots_are_covered(shown: &[Record], records: &[Record]) {
     for old in shown {
-        let Some((from, slot)) = old.covers() else { continue };
+        let Some((from, last)) = old.covers() else { continue };
         let of_pair = records.iter().filter(|record| record.pair == old.pair);
         let covered = of_pair.filter_map(Record::covers);
-        for slot in [from, slot] {
+        for slot in (from..=last).step_by(usize::try_from(old.interval()).unwrap()) {
             let is_covered = covered.clone().any(|(first, last)| (first..=last).contains(&slot));
             assert!(is_covered, "{} {slot}", old.pair);
         }
@@ -201,7 +203,7 @@ async fn records_that_a_majority_lost_are_not_given_up_while_a_server_still_has_
     let seen = pods[0].takes_in(4 * SOME).await;
     let shown = records::all(pods[0]).await;
 
-    // The majority does not have the newest records. The third server may have them.
+    // Two servers, which are a majority, lose the newest records. The third server is down, but still has them.
     feed.roll_back(&copies).await;
     poller.wait_for_line(|line| has_event(line, "pair_in_doubt"), DEADLINE).await.unwrap();
     let position = feed.last_position().await;
@@ -224,7 +226,8 @@ async fn records_that_a_majority_lost_are_not_given_up_while_a_server_still_has_
     history_is_the_log(pods[1], &records).await;
 }
 
-/// The poller was not running when the lost records were written. It learns of them from the third server.
+/// The new poller was not running when the lost records were written. The poller learns from the third server that
+/// these records exist.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_new_poller_does_not_write_over_records_that_only_one_server_has() {
     require_nats!();
@@ -243,7 +246,7 @@ async fn a_new_poller_does_not_write_over_records_that_only_one_server_has() {
     feed.cluster.nodes[2].restart().await.unwrap();
     let mut poller = feed.scene.command("new").arg("poller").start().unwrap();
     poller.wait_for_line(|line| has_event(line, "pair_in_doubt"), DEADLINE).await.unwrap();
-    // Longer than a new poller waits for servers that are not up to date.
+    // Wait for longer than all servers must have been up to date before a poller considers records lost.
     slots_pass(15, INTERVAL).await;
     assert_eq!(feed.last_position().await, position, "nothing is written in place of the lost records");
 

@@ -51,7 +51,7 @@ async fn the_example_and_the_shown_settings_are_valid_settings_files() {
         run(folder.path(), &["config", "show", "--set", "feed.interval=9s"], &override_interval).await;
     assert!(flagged.contains("interval = \"9s\""), "a flag overrides the environment:\n{flagged}");
 
-    // The effective settings, saved as a file, give the same settings again.
+    // If the output of `config show` is used as the settings file, the settings stay the same.
     let (_, shown) = run(folder.path(), &["config", "show"], &[]).await;
     std::fs::write(&file, &shown).unwrap();
     assert_eq!(run(folder.path(), &["config", "check"], &[]).await.0, Some(0));

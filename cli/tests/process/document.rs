@@ -9,8 +9,8 @@ use crate::{
     tools::{PYTHON_VARIABLE, browser_script, python, workspace},
 };
 
-/// How many random requests are generated for each operation, in addition to the examples in the document. This takes
-/// some seconds. `just schemathesis --max-examples 1000` generates more.
+/// How many random requests are generated for each operation, in addition to the examples in the document. With this
+/// number, the test takes some seconds. `just schemathesis --max-examples 1000` generates more requests.
 const GENERATED: &str = "10";
 const SEED: &str = "1";
 
@@ -41,7 +41,7 @@ async fn every_operation_can_be_tried_out_in_a_browser() {
     let document = pod.get("/openapi.json").await.found();
     for tried in tried {
         let responses = &document["paths"][tried["path"].as_str().unwrap()]["get"]["responses"];
-        // Swagger UI sends a normal request and cannot open a WebSocket.
+        // Swagger UI sends a normal request, with which a WebSocket cannot be opened.
         let expected = Value::from(if responses["101"].is_object() { 426 } else { 200 });
         assert_eq!((&tried["status"], &tried["shown"]), (&expected, &expected), "{tried}");
         for chosen in tried["chosen"].as_array().unwrap() {

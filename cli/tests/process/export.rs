@@ -89,7 +89,7 @@ async fn an_export_has_the_records_of_the_log_whether_the_process_runs_or_not() 
     assert!(code == Some(2) && said.contains("looks like seconds"), "{said}");
 }
 
-/// Checks the export into a file, which must be complete and only replace another one with `--force`.
+/// Checks the export into a file. The file must be complete, and must replace an existing file only with `--force`.
 async fn check_file(scene: &Scene, range: &[&str], ticks: &[String]) {
     let path = scene.folder().join("ticks.csv");
     let name = path.display().to_string();

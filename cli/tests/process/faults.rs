@@ -1,4 +1,4 @@
-//! Every fault that a source can have, each in a test of its own, against the real binary.
+//! Tests the real binary with every fault that a source can have. Each fault has its own test.
 //!
 //! A test waits for a few slots without a fault, then injects one fault and checks every later record, the metrics and
 //! readiness through the public interface. The correct prices are known because the fake market is a function of time.
@@ -27,8 +27,8 @@ use crate::{
     records::{self, Quote, Record},
 };
 
-/// The interval between slots. Many faults need many slots, so it is as short as a debug build on a busy machine can
-/// keep up with.
+/// The interval between slots. It is short because many faults show only after many slots. If it were shorter, a debug
+/// build on a busy machine could not keep up.
 pub(crate) const SLOT: Duration = Duration::from_millis(250);
 const SLOT_MS: i64 = 250;
 
@@ -37,13 +37,14 @@ const PAIR: &str = "BTC-USD";
 /// The verdict on a source that is not polled for a while after failures.
 const RESTING: &str = "backing_off";
 
-/// The verdict on a source that was too slow. On a machine that stalls, any source may be.
+/// The verdict on a source that was too slow. If the machine stalls, sources without a fault may get it too.
 const LATE: &str = "timeout";
 
-/// Failures after which a source is not polled for so long that a test sees them only once.
+/// Verdicts after which a source is not polled for a long time. Tests therefore wait until a source has got such a
+/// verdict once, and not several times.
 const LONG_RESTS: [&str; 5] = ["http_403", "http_418", "http_429", "http_451", "rate_limited"];
 
-/// A Tickwell process, and sources that get a fault.
+/// A Tickwell process and its sources, some of which get a fault.
 pub(crate) struct Trial {
     pub(crate) upstream: FakeUpstream,
     pub(crate) pod: Pod,
@@ -51,14 +52,14 @@ pub(crate) struct Trial {
     sources: Vec<Venue>,
     faulty: Vec<Venue>,
     began_ms: i64,
-    /// The records with quotes of the slots after the faults began.
+    /// The records of the slots after the faults began. Records without quotes are left out.
     pub(crate) records: Vec<Record>,
     next: u64,
     _scene: Scene,
 }
 
 impl Trial {
-    /// Starts with these sources, and returns when all of them have been used.
+    /// Starts with these sources, and returns after a slot in which all of them were used.
     pub(crate) async fn start(sources: &[Venue]) -> Self {
         Self::with(sources, |scene| scene).await
     }
@@ -128,7 +129,7 @@ impl Trial {
         .await;
     }
 
-    /// Whether no source without a fault was late. On a machine that stalls, any source may be.
+    /// Whether every source without a fault responded in time. If the machine stalls, any source may be late.
     pub(crate) fn is_undisturbed(&self, record: &Record) -> bool {
         let honest = record.quotes().iter().filter(|quote| !self.is_faulty(quote));
         honest.into_iter().all(|quote| quote.verdict != LATE)
@@ -138,8 +139,8 @@ impl Trial {
         self.faulty.iter().any(|venue| venue.name() == quote.source)
     }
 
-    /// Checks each record, if enough sources have no fault: every source has a verdict, those without a fault are used
-    /// with the prices that they quoted, and the price is their median.
+    /// Checks each record of a test in which enough sources have no fault. Every source must have a verdict. Sources
+    /// without a fault must be used, with the prices that they quoted. The price must be the median of the used quotes.
     pub(crate) fn check_honest(&self) {
         for record in &self.records {
             let asked: Vec<&str> = record.quotes().iter().map(|quote| quote.source.as_str()).collect();
@@ -156,8 +157,8 @@ impl Trial {
         }
     }
 
-    /// Checks that the market had the quoted price in the record's slot, or, if the machine stalled, in a later slot up
-    /// to the time at which the quote was received.
+    /// Checks that the quoted price is the market's price in the record's slot. If the machine stalled, it may be the
+    /// price of a later slot, up to the time at which the quote was received.
     fn check_price(&self, quote: &Quote, record: &Record) {
         let (Some(price), Some(seen)) = (&quote.price, quote.observed_at) else { return };
         let (venue, slot) = (quote.source.parse().unwrap(), record.slot.unwrap().0);
@@ -166,7 +167,7 @@ impl Trial {
         assert!(given.any(|time_ms| true_price(time_ms) == *price), "{quote:?} in {record:?}");
     }
 
-    /// How often a source got this verdict.
+    /// In how many of the records a source has this verdict.
     pub(crate) fn count(&self, venue: Venue, verdict: &str) -> usize {
         self.records.iter().filter(|record| record.verdict(venue.name()) == verdict).count()
     }
@@ -183,8 +184,8 @@ impl Trial {
     }
 }
 
-/// One of five sources has a fault with which its responses contain no quote. In every slot in which it is polled, it
-/// must have this verdict.
+/// Gives one of five sources a fault with which its responses contain no quote. The source must get this verdict
+/// whenever it is polled.
 pub(crate) async fn fails(venue: Venue, fault: &str, verdict: &str) -> Trial {
     let mut trial = Trial::start(&five_with(venue)).await;
     trial.begin(&[venue], fault);
@@ -194,8 +195,8 @@ pub(crate) async fn fails(venue: Venue, fault: &str, verdict: &str) -> Trial {
     trial
 }
 
-/// One of the sources has a fault that makes its quotes unusable. They must be in the record, but not be used for the
-/// price.
+/// Checks a source whose fault makes its quotes unusable. The quotes must be in the records, but must not be used for
+/// the price.
 pub(crate) async fn is_set_aside(trial: &mut Trial, venue: Venue, verdict: &str) {
     is_marked(trial, venue, verdict, 3).await;
     let counter = format!("tickwell_quotes_rejected_total{{reason=\"{verdict}\",source=\"{venue}\"}}");
@@ -206,7 +207,7 @@ pub(crate) async fn is_set_aside(trial: &mut Trial, venue: Venue, verdict: &str)
     }
 }
 
-/// Waits until the source has had the verdict this many times. It must not have any verdict that the fault does not
+/// Waits until the source has had the verdict this many times. The source must not get a verdict that the fault does not
 /// explain.
 async fn is_marked(trial: &mut Trial, venue: Venue, verdict: &str, times: usize) {
     wait_until(&format!("{venue} is {verdict}"), DEADLINE, async || {

@@ -1,7 +1,8 @@
-//! Three processes and a real nats-server, fed with recorded prices.
+//! A poller, two pods and a real nats-server, with recorded prices.
 //!
-//! The replay starts shortly before Coinbase's longest hole. During the hole, Coinbase repeats its last trade, which
-//! grows older with every slot. The published records are compared with the text of the recording.
+//! The replay starts shortly before the longest hole in Coinbase's recording: consecutive minutes without rows. During
+//! the hole, the simulated Coinbase repeats its last trade, whose age grows with every slot. The published records are
+//! compared with the text of the recording.
 
 use std::{
     sync::{Arc, OnceLock},
@@ -29,15 +30,17 @@ use crate::{
 const SLOT: Duration = Duration::from_secs(1);
 const SLOT_MS: i64 = 1_000;
 
-/// How old a quote may be, and for how many slots of the hole Coinbase's last trade is therefore still used.
+/// How old a quote may be.
 const MAX_QUOTE_AGE: &str = "3s";
+/// For how many slots of the hole Coinbase's last trade is still used: until it is as old as [`MAX_QUOTE_AGE`].
 const AGED_SLOTS: i64 = 3;
 
 /// How many minutes before the hole the replay starts, and how many minutes of the hole it includes.
 const MINUTES_BEFORE: i64 = 12;
 const MINUTES_WITHIN: i64 = 12;
 
-/// The minimum number of ticks that must show each of the two cases. On a slow machine, other ticks may show neither.
+/// How many ticks before the hole must use every source, and how many within it must have a stale quote of Coinbase. On
+/// a slow machine, some ticks show neither.
 const ENOUGH: usize = 3;
 
 /// A recording whose replay starts when the test calls [`DelayedMarket::begin`], however long the processes took to
@@ -117,8 +120,8 @@ async fn newest_slot(pod: &Pod) -> i64 {
 fn check_recorded(quote: &Quote, slot: i64, market: &RecordedMarket) {
     let Some(price) = &quote.price else { return };
     let venue: Venue = quote.source.parse().unwrap();
-    // The response usually comes from the slot itself. If the machine stalled, it may come from any slot up to the time
-    // at which it was received.
+    // The source usually sends its response in the slot itself. If the machine stalled, the response may come from any
+    // slot up to the time at which it was received.
     let seen = quote.observed_at.unwrap().0;
     let mut slots = (slot..=seen.max(slot)).step_by(usize::try_from(SLOT_MS).unwrap());
     let recorded = slots.any(|given| {
@@ -131,7 +134,8 @@ fn check_recorded(quote: &Quote, slot: i64, market: &RecordedMarket) {
     assert!(recorded, "{quote:?} in the slot of minute {}", market.minute_at(slot));
 }
 
-/// Checks that Coinbase was used before the hole and not within it, where the price comes from the two others.
+/// Checks that Coinbase's quotes were used before the hole, and not within the hole once Coinbase's last trade
+/// was too old. From then on, the price must come from the two other sources.
 fn check_hole(ticks: &[&Record], market: &RecordedMarket, hole: Hole) {
     let minute = |tick: &Record| market.minute_at(tick.slot.unwrap().0);
     // Whether no source was late, so that all quotes come from the slot's own minute.

@@ -17,13 +17,13 @@ const SUBJECT: &str = "ticks.BTC.USD";
 /// Several kinds of messages that are not records.
 const GARBAGE: [&[u8]; 4] = [b"\xff\xfe\x00", b"", b"[]", br#"{"version":2,"kind":"tick","pair":"BTC-USD"}"#];
 
-/// A log with processes that use it, and another connection that writes messages to it.
+/// A log, the settings of the processes that use it, and a connection with which the test writes messages to it.
 pub(crate) struct World {
     pub(crate) nats: NatsServer,
     _upstream: FakeUpstream,
     pub(crate) scene: Scene,
     log: jetstream::Context,
-    /// The sequences of the messages that were put into the log.
+    /// The sequences of the messages that the test has put into the log.
     pub(crate) foreign: Vec<u64>,
 }
 
@@ -34,7 +34,8 @@ impl World {
         Self { nats, _upstream: upstream, scene, log, foreign: Vec::new() }
     }
 
-    /// Publishes a message without an id and without the fence, so the log does not refuse it.
+    /// Publishes a message without an id and without an expected last sequence (the fence), so the server does not
+    /// refuse it.
     async fn put(&mut self, payload: impl Into<Vec<u8>>) -> u64 {
         let payload: Vec<u8> = payload.into();
         let sent = self.log.publish(SUBJECT, payload.into()).await.unwrap();
@@ -43,7 +44,7 @@ impl World {
         sequence
     }
 
-    /// Publishes a message as a poller would, with an id and through the fence.
+    /// Publishes a message as a poller would, with an id and the expected last sequence (the fence).
     pub(crate) async fn put_fenced(&mut self, id: &str, payload: &str) -> u64 {
         let stream = self.log.get_stream("TICKS").await.unwrap();
         let try_once = async || {
@@ -60,7 +61,7 @@ impl World {
         sequence
     }
 
-    /// The text of the log's first tick, whose slot is long over.
+    /// The text of the log's first tick. Its slot passed long ago.
     async fn first_tick(&self, pod: &Pod) -> String {
         let records = records::all_but(pod, &self.foreign).await;
         self.message(records.iter().find(|record| record.is_tick()).unwrap().sequence).await
@@ -102,7 +103,7 @@ async fn pods_skip_messages_that_are_not_records_and_the_poller_continues() {
     pods_agree(pods).await;
     averages_are_right_but(pods[1], &world.foreign).await;
     history_is_the_log(pods[0], &records).await;
-    // A pod that reads all of it at once skips the same messages.
+    // A new pod that reads the whole log at once skips the same messages as the other pods.
     let newcomer = world.scene.pod("newcomer").await;
     newcomer.reaches(records.last().unwrap().sequence).await;
     pods_agree([pods[0], &newcomer]).await;
@@ -136,7 +137,8 @@ async fn a_poller_does_not_continue_a_log_of_another_origin() {
     has_price(&pod).await;
     let simulated = simulated(&world.first_tick(&pod).await);
     end(&mut poller).await;
-    // The record needs a new slot, because the server would treat a message with a known id as a duplicate.
+    // The slot is a part of the message's id. With the slot of an existing record, the server would treat the message
+    // as a duplicate.
     let slot = "2099-01-01T00:00:00.000Z";
     let simulated = simulated.replace(&field(&simulated, "slot").unwrap(), slot);
     let sequence = world.put_fenced(&format!("BTC-USD:{slot}"), &simulated).await;
@@ -192,7 +194,8 @@ async fn a_record_of_a_newer_version_stops_a_pod_that_keeps_what_it_has() {
     let newer = world.first_tick(&pods[0]).await.replace(r#""version":2"#, r#""version":3"#);
     let sequence = world.put_fenced("a newer kind of id", &newer).await;
 
-    // The poller exits. If it continued, it could repeat slots that the newer record covers.
+    // The poller exits. If it continued, it could publish slots again that the record of the newer version already
+    // contains.
     let status = poller.wait_exit(DEADLINE).await.unwrap();
     assert_eq!(status.code(), Some(1));
     assert!(says_version(&poller), "{}", poller.lines().join("\n"));
@@ -201,7 +204,7 @@ async fn a_record_of_a_newer_version_stops_a_pod_that_keeps_what_it_has() {
     }
     pods_agree([&pods[0], &pods[1]]).await;
 
-    // A restart changes nothing, because the log is the same.
+    // After a restart, the pod stops at this message again, because the log still contains the message.
     end(&mut pods[1].process).await;
     pods[1] = world.scene.pod("other").await;
     check_stopped(&pods[1], sequence).await;
@@ -209,7 +212,7 @@ async fn a_record_of_a_newer_version_stops_a_pod_that_keeps_what_it_has() {
     let records: Vec<Record> = same_records_but([&pods[0], &pods[1]], &[]).await;
     assert!(audit(&records).ticks > 0 && records[0].kind == Kind::Lead);
 
-    // In a new log, the pod continues.
+    // If the log is replaced with a new one, the pod continues with the new log.
     world.log.delete_stream("TICKS").await.unwrap();
     let _poller = world.scene.poller().await;
     begins_anew(&pods[0], &world.scene, "one", 1).await;

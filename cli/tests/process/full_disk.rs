@@ -1,7 +1,8 @@
-//! A store that cannot be written to, as on a full disk. Prices continue, history is unavailable, and nothing is lost.
+//! Tests a process that cannot write to its store, as on a full disk: prices continue, history is unavailable, and
+//! nothing is lost.
 //!
-//! The disk is not really full. Instead, a limit on the size of files makes writes fail in the same places, with
-//! another error. The limit can be removed while the process runs.
+//! The disk is not really full. Instead, a limit on the size of files makes the same writes fail, although with another
+//! error. The limit can be removed while the process runs.
 
 use std::process::Command;
 
@@ -75,7 +76,7 @@ async fn a_pod_continues_in_memory_and_catches_up_on_disk() {
     assert!(opened > 0, "it continued where the store ended");
     pods_agree([&witness, &victim]).await;
 
-    // The records that the pod received meanwhile are on disk as well.
+    // The store also has the records that the pod received while it could not write.
     victim.process.kill();
     let victim = scene.pod("victim").await;
     victim.reaches(witness.sequence().await).await;

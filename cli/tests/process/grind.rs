@@ -9,8 +9,8 @@ use testkit::{
 
 use crate::harness::BINARY;
 
-/// Long enough for each kind of step. The seed decides the steps, and the speed of the machine decides how many are
-/// reached.
+/// Long enough for each kind of step. The seed decides which steps are performed, and the speed of the machine decides
+/// how many.
 const SHORT: Duration = Duration::from_secs(20);
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

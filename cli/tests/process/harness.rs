@@ -23,7 +23,7 @@ pub(crate) const BINARY: &str = env!("CARGO_BIN_EXE_tickwell");
 /// A limit that no passing test reaches, however slow the machine is.
 pub(crate) const DEADLINE: Duration = Duration::from_secs(180);
 
-/// The default interval of tests. Short, so that a few slots pass quickly.
+/// The default interval of tests. It is short, so that a few slots pass quickly.
 pub(crate) const INTERVAL: Duration = Duration::from_millis(500);
 
 /// A directory and the settings that the processes of one test share. Dropping it deletes the directory.
@@ -39,7 +39,6 @@ pub(crate) struct Pod {
     client: reqwest::Client,
 }
 
-/// A response.
 #[derive(Debug, Clone)]
 pub(crate) struct Answer {
     pub(crate) status: u16,
@@ -74,8 +73,8 @@ impl Scene {
         self
     }
 
-    /// The scene with a short lease, so that a standby soon takes over. On a slow machine, a running leader may lose it
-    /// too, so tests must not depend on who leads.
+    /// The scene with a short lease, so that a standby soon takes over. On a slow machine, even a running leader may
+    /// lose a short lease, so tests must not depend on which poller leads.
     pub(crate) fn with_short_lease(self) -> Self {
         self.with("TICKWELL__BUS__LEASE", "2s")
     }
@@ -85,7 +84,7 @@ impl Scene {
         self.with("TICKWELL__BUS__URL", &nats.url())
     }
 
-    /// The working directory of its processes.
+    /// The working directory of the scene's processes.
     pub(crate) fn folder(&self) -> &Path {
         self.folder.path()
     }
@@ -128,7 +127,7 @@ impl Scene {
         Pod::of(self.command(name).arg("api").start().unwrap()).await
     }
 
-    /// Starts a pod with the store of that name, and waits until it listens. It may not have a log yet.
+    /// Starts a pod with the store of that name, and waits until it listens. The pod may still be waiting for its log.
     pub(crate) async fn waiting_pod(&self, name: &str) -> Pod {
         Pod::listening(self.command(name).arg("api").start().unwrap()).await
     }
@@ -146,7 +145,7 @@ impl Pod {
         Self::at(process, url)
     }
 
-    /// Waits until a started process listens. It may not have a log yet.
+    /// Waits until a started process listens. The process may still be waiting for its log.
     pub(crate) async fn listening(process: Tickwell) -> Self {
         let line = process.wait_for_line(|line| has_event(line, "listening"), DEADLINE).await.unwrap();
         let url = field(&line, "url").unwrap();
@@ -155,14 +154,14 @@ impl Pod {
 
     /// A started process that listens at `url`.
     pub(crate) fn at(process: Tickwell, url: String) -> Self {
-        // Fails if another test has already installed it, which is fine.
+        // Fails if another test has already installed the provider, which is fine.
         let _installed = rustls::crypto::ring::default_provider().install_default();
-        // Bodies are compared as they are sent, so there is no decompression. The environment's proxy is not used.
+        // Do not decompress, because tests compare bodies as they are sent. Do not use the environment's proxy.
         let client = reqwest::Client::builder().timeout(DEADLINE).no_gzip().no_proxy().build().unwrap();
         Self { process, url, client }
     }
 
-    /// Sends a request. Panics if there is no response; the status can be any.
+    /// Sends a request, and returns the response whatever its status is. Panics if there is no response.
     pub(crate) async fn get(&self, path: &str) -> Answer {
         match self.try_get(path).await {
             Ok(answer) => answer,
@@ -185,13 +184,13 @@ impl Pod {
         self.get("/v1/pairs").await.sequence()
     }
 
-    /// Waits until the pod has `sequence` or a later one.
+    /// Waits until the pod has `sequence` or a later one. Returns the pod's newest sequence.
     pub(crate) async fn reaches(&self, sequence: u64) -> u64 {
         let what = format!("{} reaches sequence {sequence}", self.url);
         wait_until(&what, DEADLINE, async || Some(self.sequence().await).filter(|now| *now >= sequence)).await
     }
 
-    /// Waits until the pod has `count` more records than now.
+    /// Waits until the pod has `count` more records than now. Returns the pod's newest sequence.
     pub(crate) async fn takes_in(&self, count: u64) -> u64 {
         self.reaches(self.sequence().await + count).await
     }
@@ -205,7 +204,7 @@ impl Pod {
 }
 
 impl Answer {
-    /// The sequence of the log at which the response was made.
+    /// The sequence of the newest record that the response is based on.
     pub(crate) fn sequence(&self) -> u64 {
         self.headers["x-tickwell-sequence"].to_str().unwrap().parse().unwrap()
     }

@@ -13,7 +13,7 @@ use crate::{
 async fn check(setting: &str, url: &str, arguments: &[&str]) -> (Option<i32>, String) {
     let folder = tempfile::tempdir().unwrap();
     let address = url.strip_prefix("http://").unwrap();
-    // The check must not use the proxy.
+    // The check must ignore the proxy settings of the environment.
     let environment = [(setting, address), ("http_proxy", "http://127.0.0.1:1")];
     run(folder.path(), &[&["healthcheck"], arguments].concat(), &environment).await
 }
@@ -23,7 +23,7 @@ async fn a_process_can_be_alive_but_not_ready() {
     require_nats!();
     let (_nats, _upstream, scene) = world().await;
     let scene = scene.with("TICKWELL__ADMIN__LISTEN", "127.0.0.1:0");
-    // The pod waits for a stream that does not exist.
+    // No poller has created the stream yet, so the pod waits for it.
     let pod = scene.waiting_pod("pod").await;
     pod.process.wait_for_line(|line| line.contains("there is no stream TICKS"), DEADLINE).await.unwrap();
     let admin = operators(&pod.process).await;

@@ -1,7 +1,7 @@
 //! Two pollers and one log: who leads, who stands by, and what the log looks like afterwards.
 //!
-//! With `TICKWELL_ROUNDS=50`, each test runs 50 rounds, and fails if a round takes longer than promised. Without it,
-//! the times are only printed, because the machine may be busy.
+//! With `TICKWELL_ROUNDS=50`, each test runs 50 rounds, and fails if a round takes longer than promised. Without this
+//! variable, the times are only printed, because the machine may be busy.
 
 use std::{env, time::Duration};
 
@@ -124,7 +124,7 @@ async fn a_killed_leader_is_followed_by_the_standby() {
     for round in 0..rounds {
         let standby = scene.standby().await;
         pods[0].takes_in(1).await;
-        // Kill it at a different time within the slot in each round.
+        // In each round, kill the leader at a different time within the slot.
         let phase = u32::try_from(round % 7).unwrap();
         slots_pass(1, interval / 7 * phase + Duration::from_millis(1)).await;
         let (since, before) = (now_ms(), count(&standby, LEADING));
@@ -158,7 +158,7 @@ async fn a_leader_that_was_paused_becomes_a_standby() {
         leader.signal("STOP").unwrap();
         logs_again(&standby, LEADING, leading).await;
         pods[0].takes_in(SOME).await;
-        // If it was publishing a record, that is refused now.
+        // If the old leader was publishing a record when it was paused, the log now refuses the record.
         let since = now_ms();
         leader.signal("CONT").unwrap();
         logs_again(&leader, STANDING_BY, stands_by).await;
@@ -176,8 +176,8 @@ async fn a_leader_that_was_paused_becomes_a_standby() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_log_refuses_one_of_two_pollers_that_lead_at_once() {
     require_nats!();
-    // The test gives the lease to the standby without the leader's knowledge. The lease is long enough that the
-    // leader learns of it from the log before it renews.
+    // The test gives the lease to the standby without the leader's knowledge. The lease is so long that the leader first
+    // notices this when the log refuses a record, and not when it renews the lease.
     let (nats, _upstream, scene) = world().await;
     let scene = scene.with("TICKWELL__BUS__LEASE", "10s");
     let mut leader = scene.poller().await;
@@ -209,7 +209,7 @@ async fn the_log_refuses_one_of_two_pollers_that_lead_at_once() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_leader_that_is_terminated_hands_over() {
     require_nats!();
-    // The standby does not wait for the lease to expire.
+    // The leader releases the lease when it exits, so the standby does not have to wait until the lease expires.
     let (_nats, _upstream, scene) = world().await;
     let scene = scene.with("TICKWELL__BUS__LEASE", "20s");
     let mut leader = scene.poller().await;
@@ -230,7 +230,7 @@ async fn a_leader_that_is_terminated_hands_over() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_log_that_is_down_for_longer_than_the_lease_gets_every_slot_afterwards() {
     require_nats!();
-    // On a stalled machine the leader may be delayed for longer than the standby waits.
+    // If the machine stalls, the standby may take over before the leader continues. In this case, try again.
     for _try in 0..3 {
         if the_suspended_leader_leads_again().await {
             return;
@@ -268,7 +268,7 @@ async fn the_suspended_leader_leads_again() -> bool {
         return false;
     }
 
-    // Every slot of the outage is covered. Slots that were polled have their quotes, in a tick or in a gap.
+    // Every slot of the outage has a record. The records of slots that were polled contain the quotes.
     let last = records.iter().filter_map(Record::covers).map(|(_, last)| last).max().unwrap();
     assert!(last > until);
     let away = records

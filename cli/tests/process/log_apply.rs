@@ -43,14 +43,14 @@ async fn a_compressed_stream_is_a_fault_until_log_apply_turns_compression_off() 
     pod.process.wait_for_line(reported, DEADLINE).await.unwrap();
     let (code, said) = log(&nats, &["verify"]).await;
     assert!(code == Some(1) && said.contains("compression is s2"), "{said}");
-    // A poller that starts later reports it too.
+    // A poller that starts later reports the compression too.
     let standby = scene.command("standby").arg("poller").start().unwrap();
     standby.wait_for_line(reported, DEADLINE).await.unwrap();
 
     let (code, said) = log(&nats, &["apply"]).await;
     assert!(code == Some(0) && said.contains("corrected: compression is s2"), "{said}");
     assert_eq!(options(&nats).await.compression, Some(Compression::None));
-    // The output names an existing section of the documentation for what else must be done.
+    // The output refers to a section of the documentation for the remaining work. This section must exist.
     let operations = std::fs::read_to_string(workspace().join("docs/operations.md")).unwrap();
     let heading = operations.lines().find_map(|line| line.strip_prefix("## A NATS server")).unwrap();
     assert!(said.contains(&format!("A NATS server{heading}")), "{said}");

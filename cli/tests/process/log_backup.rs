@@ -24,10 +24,12 @@ const STREAM: &str = "TICKS";
 /// The minimum number of records between two steps of a test.
 const SOME: u64 = 6;
 
-/// The setting with which the lease's bucket is created. It is the same as in the scene.
+/// The lease setting for `log apply`, which creates the lease's bucket. The value must be the same as in
+/// [`Scene::new`].
 const LEASE: [&str; 2] = ["--set", "bus.lease=60s"];
 
-/// Messages that are added to the log, so that copying it takes a while. They are almost as large as a message may be.
+/// The number and size of the messages that are added to the log so that copying the log takes a while. These messages
+/// are almost as large as a message may be.
 const BALLAST_MESSAGES: usize = 500;
 const BALLAST_BYTES: usize = 60_000;
 
@@ -229,12 +231,16 @@ async fn a_restore_begins_only_with_a_sound_backup_and_without_a_log_in_its_plac
     fs::rename(folder("short"), folder("all/TICKS-20261121T030000Z")).unwrap();
     let said = fails(&scene, &["log", "restore", "all", "--replace"]).await;
     assert!(said.contains("TICKS-20261121T030000Z"), "{said}");
+    // Without checksums, only the server notices the damage, and by then the existing log would be deleted.
+    fs::remove_file(folder("flipped/SHA256SUMS")).unwrap();
+    let said = fails(&scene, &["log", "restore", "flipped", "--replace"]).await;
+    assert!(said.contains("has no SHA256SUMS"), "{said}");
     assert_eq!(stream(&log).await, there, "the stream is unchanged");
 
-    // Without checksums, only the server notices the damage. If it created a stream, the stream is marked as
-    // incomplete.
-    fs::remove_file(folder("flipped/SHA256SUMS")).unwrap();
-    fails(&scene, &["log", "restore", "flipped", "--replace"]).await;
+    // If there is no log that could be lost, a backup without checksums is accepted. Restoring the damaged backup
+    // fails, and a stream that the server has created is marked as incomplete.
+    log.delete_stream("TICKS").await.unwrap();
+    fails(&scene, &["log", "restore", "flipped"]).await;
     assert!(stream(&log).await.is_none_or(|(_, is_marked)| is_marked));
     succeeds(&scene, &["log", "restore", "copy"]).await;
     assert_eq!(stream(&log).await, there);
@@ -243,7 +249,7 @@ async fn a_restore_begins_only_with_a_sound_backup_and_without_a_log_in_its_plac
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_interrupted_restore_is_not_used_by_any_process_and_can_be_repeated() {
     require_nats!();
-    // In this scene, pollers have the right to create the stream.
+    // In this scene, pollers have the right to create the stream, but must not do so during a restore.
     let (mut nats, _upstream, scene) = world().await;
     let scene = scene.with_short_lease();
     let log = operator(&nats).await;
@@ -257,7 +263,7 @@ async fn an_interrupted_restore_is_not_used_by_any_process_and_can_be_repeated()
     let mut before = records::all_but(&pod, &ballast).await;
     let has_half = async || stream(&log).await.filter(|(messages, marked)| *messages > 0 && *marked);
 
-    // The command is killed.
+    // First, the command is killed during the restore.
     let mut process = begin(&scene, &["log", "restore", "copy", "--replace"]);
     wait_until("half of the stream is there", DEADLINE, has_half).await;
     process.signal("STOP").unwrap();
@@ -278,7 +284,7 @@ async fn an_interrupted_restore_is_not_used_by_any_process_and_can_be_repeated()
         |line: &str| has_event(line, "stream_unknown") && line.contains("does not have all of its records");
     newcomer.wait_for_line(waits, DEADLINE).await.unwrap();
 
-    // The server is killed.
+    // Then the server is killed during the restore.
     let mut process = begin(&scene, &["log", "restore", "copy"]);
     wait_until("half of the stream is there again", DEADLINE, async || {
         has_half().await.filter(|now| now.0 != half.0)
@@ -323,7 +329,7 @@ async fn a_cluster_whose_log_is_replaced_under_pollers_and_pods_is_sound_afterwa
         begins_anew(pods[1], &scene, "other", times).await;
         pods[0].takes_in(SOME).await;
         succeeds(&scene, &["log", "verify"]).await;
-        // A consumer that was created too early would be known to the cluster, but missing on all of its servers.
+        // If a pod had created its consumer too early, the cluster would know the consumer, but no server would have it.
         let request = log.request("CONSUMER.LIST.TICKS", &());
         let consumers: serde_json::Value = request.await.unwrap();
         assert!(consumers["consumers"].is_array() && consumers["missing"].is_null(), "{consumers}");

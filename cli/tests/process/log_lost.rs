@@ -1,4 +1,4 @@
-//! A log that lost acknowledged records, or was continued as if a pair had none.
+//! Tests of a log that has lost acknowledged records, or that was continued as if a pair had no records.
 
 use serde_json::{Value, json};
 use testkit::{require_nats, wait_until};
@@ -14,7 +14,7 @@ use crate::{
 
 const PAIR: &str = "BTC-USD";
 
-/// How many slots have no record. This is the number on the cluster where the problem was first seen.
+/// How many slots have no record.
 const HOLE: i64 = 11;
 
 /// The pair's newest record of a kind.
@@ -92,7 +92,7 @@ async fn a_successor_looks_further_back_than_a_lead_that_knew_of_no_record() {
     end(&mut poller).await;
     let mut records = same_records_but(pods, &[]).await;
     records.retain(|record| !world.foreign.contains(&record.sequence));
-    // Every slot is covered, because the chain continues after the newest tick.
+    // Every slot has a record, because the new leader continued after the newest tick.
     audit(&records);
     let lead = newest(&records, Kind::Lead);
     assert_eq!(lead.covered.unwrap().0, last.slot.unwrap().0);
@@ -129,7 +129,7 @@ async fn records_that_the_log_loses_under_a_running_poller_are_covered_by_a_gap(
     end(&mut poller).await;
     let records = same_records_but(pods, &[]).await;
     audit(&records);
-    // The newest slot that a pod had shown is still covered by a record.
+    // The newest slot that a pod has served must still have a record.
     let shown = newest(&before, Kind::Tick).slot.unwrap().0;
     let covers = |record: &Record| record.covers().is_some_and(|(from, slot)| from <= shown && shown <= slot);
     assert!(records.iter().any(|record| record.pair == PAIR && covers(record)));

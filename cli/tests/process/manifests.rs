@@ -17,7 +17,7 @@ const OVERLAYS: [&str; 3] = ["dev", "production", "production+log-backup"];
 /// The overlays whose pods are started. The last one contains everything of `production`.
 const STARTED: [&str; 2] = ["dev", "production+log-backup"];
 
-/// The interval between slots of the pods that are started. Long enough for many processes that start at the same time.
+/// The interval between slots of the pods that are started. It is long, because many processes start at the same time.
 const SLOTS: Duration = Duration::from_secs(2);
 
 /// Runs one of the scripts in `manifests`. Returns its output, as an error if it failed; `None` if the programs that it
@@ -60,7 +60,7 @@ async fn pods_started_as_the_manifests_say_are_a_working_system() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_poller_is_not_ready_before_it_has_reached_the_log() {
-    // Otherwise, a rolling update would continue although a new poller cannot reach the log.
+    // If a poller were ready earlier, a rolling update would continue although the new pollers cannot reach the log.
     require_nats!();
     let mut nats = NatsServer::start().await.unwrap();
     let upstream = moving_upstream(INTERVAL).await;
@@ -70,7 +70,7 @@ async fn a_poller_is_not_ready_before_it_has_reached_the_log() {
     let process = scene.command("poller").arg("poller").start().unwrap();
     let line = process.wait_for_line(|line| has_event(line, "admin_listening"), DEADLINE).await.unwrap();
     let poller = Pod::at(process, field(&line, "url").unwrap());
-    // From then on, the process only waits for its log.
+    // Once the process has logged this, it only waits for its log.
     let waits = |line: &str| has_event(line, "nats_unreachable");
     poller.process.wait_for_line(waits, DEADLINE).await.unwrap();
     let checks: Value = poller.get("/readyz?verbose").await.json();

@@ -1,8 +1,8 @@
 //! Compares candles of recorded minutes with those that the exchange published itself. The recording is from May 2021,
-//! when both coins lost a third within a day.
+//! when the prices of BTC and ETH fell by a third within a day.
 //!
-//! A recorded row is the close of a minute, and a candle contains the ticks whose slots are within it. Here, a row's
-//! time is therefore changed to the start of its minute, so that its slot is in the minute of which it is the close.
+//! A recorded row has the last price of a minute (the close), and its time is the end of the minute. The test changes
+//! the time to the start of the minute, so that the row's slot is in the same candle as the minute.
 //!
 //! The test replays two days around the crash, or the whole recording if `TICKWELL_WHOLE_RECORDING` is set.
 
@@ -33,7 +33,7 @@ const COINS: [(&str, &str, Option<&str>); 2] = [
     ),
 ];
 
-/// The closes of the minutes in a candle.
+/// The closing prices of the minutes in a candle.
 #[derive(Debug, Default, Clone, PartialEq, Eq)]
 struct Closes(Vec<Decimal>);
 

@@ -25,7 +25,7 @@ const MONTH: i64 = 30 * 24 * 60;
 /// How many slots are written while a pod is down, so that it is behind when it starts again.
 const MISSED: i64 = 1_000;
 
-/// How many slots are written that the pod which cannot reach the log does not get.
+/// How many slots are written while one of the pods cannot reach the log.
 const LOST: i64 = 600;
 
 const NAMES: [&str; 2] = ["one", "other"];
@@ -130,8 +130,8 @@ async fn a_pod_that_is_behind_refuses(scene: &Scene, pod: &Pod, mut behind: Pod,
 
 /// Compares what was listed with what was written.
 fn check(walk: &Walk, listed: &Listed, author: &Author) {
-    // In descending order, the list contains everything up to the sequence of the first page; in ascending order,
-    // everything up to that of the last page.
+    // In descending order, the list contains everything up to the sequence of the first page. In ascending order, it
+    // contains everything up to the sequence of the last page.
     let known = if walk.order == "asc" { listed.last } else { listed.first };
     let written = author.up_to(PAIR, known);
     let mut expected: Vec<Value> = match walk.list.split('?').next() {
@@ -201,7 +201,7 @@ impl Pods<'_> {
         unreachable!("pages are counted without end")
     }
 
-    /// Reads a page from a random pod. Sometimes reads it from both, which must return the same.
+    /// Reads a page from a random pod. Sometimes reads the page from both pods, which must return the same bytes.
     async fn page(&mut self, path: &str) -> Answer {
         let serving = async |pod: &Option<Pod>| match pod {
             Some(pod) => pod.get("/readyz").await.status == 200,

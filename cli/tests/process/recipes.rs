@@ -69,7 +69,7 @@ async fn every_stage_reports_a_pod_that_cannot_start() {
 
 #[tokio::test]
 async fn an_unschedulable_pod_is_reported_and_waited_for() {
-    // An autoscaled cluster may have a node for the pod in a minute.
+    // The script keeps waiting, because an autoscaled cluster may soon add a node for the pod.
     let full = unschedulable("tickwell-log-x7k2p", "0/3 nodes are available: 3 Insufficient memory.");
     let jobs = [vec![job(None); 2], vec![job(Some("Complete"))]].concat();
     let scene = json!({ "jobs": jobs, "pods": { "log": [full], "smoke": [ended(0)] } });
@@ -134,7 +134,8 @@ async fn an_install_without_a_price_is_a_warning_with_the_sources_reasons() {
         assert!(outcome.out.contains("kraken: unreachable:12"), "{}", outcome.text());
         let removed = |call: &&String| call.starts_with("delete --filename k8s/smoke.yaml");
         assert_eq!(outcome.calls.iter().filter(removed).count(), 2, "before and after: {}", outcome.text());
-        // If the smoke test is run alone, this is a failure.
+        // The script that runs only the smoke test exits with the smoke test's exit code, so a missing price is a
+        // failure.
         let outcome = cluster.run("k8s-smoke", &[], Some(1)).await;
         assert_eq!(outcome.code, Some(exit_code), "{}", outcome.text());
         Some(())
@@ -194,7 +195,7 @@ async fn the_smoke_test_distinguishes_a_price_no_price_yet_and_a_wrong_response(
         assert!(line.is_some_and(|line| line.contains("unreachable:")), "{source}: {said}");
     }
 
-    // The smoke test does not wait for a response to change if Tickwell never returns such a response.
+    // A response that Tickwell never returns fails the smoke test at once, because waiting would not help.
     let began = Instant::now();
     let (code, said) = smoke(&format!("{}/v2", pod.url)).await;
     assert!(code == Some(1) && said.contains("404"), "{said}");

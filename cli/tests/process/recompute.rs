@@ -19,7 +19,7 @@ async fn recompute(scene: &Scene, store: &str, arguments: &[&str]) -> (Option<i3
     (status.code(), process.lines().join("\n"))
 }
 
-/// A count in a summary.
+/// The number that a summary shows for `what`.
 fn count(summary: &str, what: &str) -> usize {
     let line = summary.lines().find_map(|line| line.trim_start().split_once(&format!("  {what}")));
     line.unwrap_or_else(|| panic!("no {what} in:\n{summary}")).0.parse().unwrap()
@@ -40,7 +40,7 @@ fn count_gaps_with_quotes(records: &[Record]) -> usize {
     records.iter().filter(|record| record.kind == Kind::Gap && record.quotes.is_some()).count()
 }
 
-/// The line about a record that agrees.
+/// The line that the command prints about an unchanged record.
 fn agreeing_line(record: &Record) -> String {
     let Record { sequence, pair, epoch, .. } = record;
     let slot = record.slot.map_or_else(String::new, |slot| time_text(slot.0));
@@ -53,7 +53,7 @@ fn agreeing_line(record: &Record) -> String {
         ),
         (Kind::Gap, Some(quotes)) => {
             let cause = record.cause.as_ref().unwrap();
-            format!("{sequence} gap {pair} {slot}: {cause}, {} asked: agrees", quotes.len())
+            format!("{sequence} gap {pair} {slot}: {cause}, {} sources asked: agrees", quotes.len())
         }
         (Kind::Gap, None) => "no source asked: no quotes, nothing to recompute".to_owned(),
         (Kind::Lead, _) => {
@@ -70,7 +70,7 @@ async fn a_changed_record_is_reported_and_all_others_agree() {
     let pod = scene.pod("pod").await;
     has_price(&pod).await;
     pod.takes_in(4).await;
-    // Some slots with too few sources, so that there are gaps with quotes too.
+    // Take down two of three sources, so that there are also gaps with quotes.
     for venue in [Venue::Kraken, Venue::Coinbase] {
         upstream.set_down(venue, true);
     }
@@ -126,7 +126,7 @@ async fn a_changed_record_is_reported_and_all_others_agree() {
         assert!(code == Some(1) && said.contains(way[0]) && said.contains("no "), "{way:?}: {said}");
     }
 
-    // Nine days later the pod no longer returns the quotes, but the log still has them.
+    // After a record that is nine days newer, the pod no longer has the old quotes. The log still has them.
     let later = put(&nats, tick, last + 9 * 86_400_000, price).await;
     pod.reaches(later).await;
     let (code, said) = recompute(&scene, "unused", &[&one, "--url", &pod.url]).await;
@@ -141,7 +141,7 @@ async fn a_changed_record_is_reported_and_all_others_agree() {
     assert_eq!(recompute(&scene, "unused", &[&one]).await.0, Some(1));
 }
 
-/// Every record, once the pod has the poller's last one. The poller must have ended.
+/// Waits until the pod has the log's last record, and returns all records. The poller must have exited.
 async fn settled(nats: &NatsServer, pod: &Pod) -> Vec<Record> {
     let log = jetstream::new(async_nats::connect(nats.url()).await.unwrap());
     let stream = log.get_stream("TICKS").await.unwrap();
@@ -149,14 +149,14 @@ async fn settled(nats: &NatsServer, pod: &Pod) -> Vec<Record> {
     records::all(pod).await
 }
 
-/// Appends a tick like a poller, with the quotes of `tick` but this price, which need not follow from them. Returns its
-/// sequence.
+/// Appends a tick like a poller, with the quotes of `tick` and this price. The price need not be the one
+/// that follows from the quotes. Returns the sequence of the new tick.
 async fn put(nats: &NatsServer, tick: &Record, slot: i64, price: &str) -> u64 {
     let log = jetstream::new(async_nats::connect(nats.url()).await.unwrap());
     let stream = log.get_stream("TICKS").await.unwrap();
     let payload = stream.get_raw_message(tick.sequence).await.unwrap().payload;
     let text = String::from_utf8(payload.to_vec()).unwrap();
-    // The record's own price and slot come before those of its quotes.
+    // Replace only the first occurrence, because the record's own price and slot come before those of its quotes.
     let field = |name: &str, value: &str| format!("\"{name}\":\"{value}\"");
     let (old_slot, slot) = (time_text(tick.slot.unwrap().0), time_text(slot));
     let changed = text

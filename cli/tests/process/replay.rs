@@ -19,10 +19,10 @@ const MINUTE: i64 = 60_000;
 /// The number of recorded minutes: enough that the replay can be interrupted.
 const MINUTES: i64 = 3_000;
 
-/// The minutes without rows of the second venue.
+/// The minutes for which the second venue has no rows.
 const HOLE: std::ops::Range<i64> = 100..105;
 
-/// The price of a venue in a minute. Venues differ by cents, and the trailing zero must be kept.
+/// The price of a venue in a minute. Venues differ by cents. The output must keep the trailing zero.
 fn price(venue: usize, minute: i64) -> String {
     format!("{}.{venue}0", 20_000 + minute % 97)
 }
@@ -30,7 +30,7 @@ fn price(venue: usize, minute: i64) -> String {
 fn write_recording(path: &Path, venue: usize, has: impl Fn(i64) -> bool) {
     let mut text = String::from("ts_ms,price,volume\n");
     for minute in (0..MINUTES).filter(|minute| has(*minute)) {
-        // A row has the time of its minute's last millisecond. The next slot, a millisecond later, uses it.
+        // A row's time is the last millisecond of its minute. The next slot begins a millisecond later and uses the row.
         writeln!(text, "{},{},1.5", FIRST + (minute + 1) * MINUTE - 1, price(venue, minute)).unwrap();
     }
     std::fs::write(path, text).unwrap();
@@ -50,7 +50,7 @@ pub(crate) fn at_speed(command: TickwellCommand, speed: &str) -> TickwellCommand
     command.arg("--set").arg(format!("replay.speed={speed}"))
 }
 
-/// Waits until the newest slot is the last one.
+/// Waits until the pod's newest slot is `last`.
 pub(crate) async fn is_over(pod: &Pod, last: i64) {
     let reached = async || {
         let newest = pod.get("/v1/pairs").await.json()["items"][0]["slot"].as_str()?.to_owned();
@@ -59,7 +59,8 @@ pub(crate) async fn is_over(pod: &Pod, last: i64) {
     wait_until("the end of the recording", DEADLINE, reached).await;
 }
 
-/// Checks that there is one record for every minute of the recording, with the same digits, and that the hole is gaps.
+/// Checks that there is one record for every minute of the recording: a gap in the hole, and otherwise a tick whose
+/// price has the recorded digits.
 fn check(records: &[Record]) {
     audit(records);
     let slots: Vec<&Record> = records.iter().filter(|record| record.covers().is_some()).collect();
@@ -112,7 +113,7 @@ async fn pods_over_nats_follow_a_recording_in_its_own_time() {
     is_over(&pod, FIRST + MINUTES * MINUTE).await;
     poller.wait_for_line(|line| has_event(line, "recording_ended"), DEADLINE).await.unwrap();
     check(&records::all(&pod).await);
-    // The price is fresh, because a recording's age is measured in its own time.
+    // The price is not stale, because a replay measures the age of a price in the time of the recording.
     assert_eq!(pod.get("/v1/prices/BTC-USD").await.found()["stale"], false);
     end(&mut poller).await;
 }

@@ -1,5 +1,5 @@
-//! The server with the configuration that we ship (`nats/nats.conf`), the real binary with each role's key, and what
-//! the roles may not do.
+//! Tests the real binary with each role's key on a server with the configuration that we ship (`nats/nats.conf`). The
+//! server must refuse what a role may not do.
 
 use std::path::{Path, PathBuf};
 
@@ -59,13 +59,13 @@ impl Shipped {
         run(folder, &[&["log", what], more].concat(), &environment).await
     }
 
-    /// Another server with the same keys, without a log.
+    /// Starts another server with the same keys and without a log.
     pub(crate) async fn another(&self) -> Self {
         let public = std::fs::read_to_string(self.keys.join("keys.conf")).unwrap();
         Self { nats: NatsServer::start_shipped(&public).await.unwrap(), keys: self.keys.clone() }
     }
 
-    /// A connection with a role's key, and a channel of the errors that the server sends on it.
+    /// Connects with a role's key. Also returns a channel with the errors that the server sends on this connection.
     async fn connect(&self, role: &str) -> (Client, mpsc::Receiver<String>) {
         let seed = std::fs::read_to_string(self.seed_file(role)).unwrap().trim().to_owned();
         let (refused, refusals) = mpsc::channel(REFUSALS);
@@ -114,8 +114,8 @@ async fn each_role_does_its_part_with_its_key() {
     let (_upstream, shipped, scene) = stage().await;
     let folder = scene.folder().to_owned();
 
-    // A poller may not create the stream or the lease's bucket. It logs which command does, and continues once they
-    // exist.
+    // A poller may not create the stream or the lease's bucket. If they do not exist, the poller logs which command
+    // creates them, and continues once they exist.
     let poller = scene.as_role("poller", &shipped.seed_file("poller")).start().unwrap();
     let says_how = |line: &str| {
         ["STREAM.CREATE.KV_TICKS_lease", "ermissions Violation", "tickwell log apply"]
@@ -235,7 +235,7 @@ async fn the_server_refuses_what_a_role_must_not_do() {
             expect_refusal(&mut refusals, role, &format!("Subscription to \"{subject}\"")).await;
         }
     }
-    // The request of a pod that is far behind is allowed.
+    // A pod that is far behind sends this request, so it must be allowed.
     let (pod, _refusals) = shipped.connect("api").await;
     let answer = pod.request("$JS.API.DIRECT.GET.TICKS", r#"{"seq":1}"#.into()).await.unwrap();
     assert_eq!(answer.status, Some(async_nats::StatusCode::NOT_FOUND), "{answer:?}");
@@ -315,7 +315,7 @@ async fn a_process_with_the_key_of_another_role_reports_the_missing_right() {
     let unready = |line: &str| has_event(line, "unready") && line.contains("_INBOX_api");
     pod.wait_for_line(unready, DEADLINE).await.unwrap();
 
-    // A key that the server does not know ends the process at once.
+    // A process whose key the server does not know exits at once.
     let stranger = make_keys(&folder, "strangers").await.join("poller.nk");
     let mut stranger = scene.as_role("poller", &stranger).start().unwrap();
     assert!(!stranger.wait_exit(DEADLINE).await.unwrap().success());

@@ -20,7 +20,8 @@ const PATIENCE: Duration = Duration::from_secs(10);
 /// How long a process continues to serve after SIGTERM, in milliseconds.
 const GRACE_MS: i64 = 1_000;
 
-/// How often a test is repeated that depends on a short period, which a machine that stalls may miss.
+/// The number of attempts for tests that must act within a short period. If the machine stalls, an attempt may miss
+/// that period.
 const TRIES: usize = 5;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -58,7 +59,7 @@ async fn sigterm_ends_a_process_whose_log_is_down() {
     let mut pod = scene.pod("pod").await;
     has_price(&pod).await;
     drop(nats);
-    // The poller has a record that it cannot publish.
+    // Wait until the poller has a record that it cannot publish.
     poller.wait_for_line(|line| has_event(line, "publish_failed"), DEADLINE).await.unwrap();
     terminate(&mut poller).await;
     terminate(&mut pod.process).await;
@@ -117,7 +118,7 @@ async fn sigint_ends_at_once() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_slot_that_is_being_polled_is_published_before_the_end() {
-    // Slots are long, so that it is known which one is being polled. Sources take a second to respond.
+    // Slots are long and sources take a second to respond, so that the test knows which slot is being polled.
     let interval = Duration::from_secs(4);
     let upstream = moving_upstream(interval).await;
     let scene = Scene::new(interval).asking(&upstream);

@@ -56,7 +56,7 @@ async fn each_source_is_listed_and_polled_once() {
     assert!(asked.contains("no price from bitstamp"), "{asked}");
 }
 
-/// An upstream that records its requests and responds like CoinGecko.
+/// Starts a server that responds like CoinGecko. Returns its URL and the requests that it receives.
 async fn listening() -> (String, Arc<Mutex<Vec<String>>>) {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let url = format!("http://{}", listener.local_addr().unwrap());
@@ -146,7 +146,7 @@ async fn a_source_that_is_down_is_polled_less_often_and_logged_once() {
     upstream.set_down(Venue::Bitstamp, true);
     let pod = Scene::new(INTERVAL).asking(&upstream).standalone("only").await;
     let rests = async || pod.metric("tickwell_source_resting{source=\"bitstamp\"}").await == 1;
-    // The first failure, the retry, and two more attempts, each after a longer rest.
+    // Wait for four requests: the first failure, the retry, and two more attempts, each after a longer rest.
     let asked = async || (upstream.requests_to(Venue::Bitstamp).len() >= 4 && rests().await).then_some(());
     wait_until("the source rests", DEADLINE, asked).await;
     let asked = upstream.requests_to(Venue::Bitstamp).len();

@@ -10,10 +10,10 @@ use crate::{
     survival::{check_takeovers, end},
 };
 
-/// Two pairs that share one log. Their records alternate, but each pair has its own chain.
+/// Two pairs that share one log. Their records alternate, but the records of each pair form a chain of their own.
 const PAIRS: [&str; 2] = ["BTC-USD", "ETH-USD"];
 
-/// A closed port. Binding it needs privileges, and no service in use today has it.
+/// An address at which nothing listens: listening on port 1 needs privileges, and no common service uses this port.
 const CLOSED: &str = "http://127.0.0.1:1";
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -79,8 +79,8 @@ async fn without_sources_there_is_no_price_and_one_line_reports_it() {
         };
         assert_eq!(lines.iter().filter(of_pair).count(), 1, "{pair} in:\n{}", lines.join("\n"));
     }
-    // Without sources, the process is degraded but ready. If it were not, a load balancer would make the known data
-    // unavailable.
+    // Without sources, the process is degraded but ready. If it were not ready, a load balancer would send it no
+    // requests, and clients could not read the records that it has.
     let ready = process.get("/readyz?verbose").await;
     assert_eq!(ready.status, 200);
     assert!(ready.text().contains("BTC-USD: too_few_sources"), "{}", ready.text());
@@ -160,7 +160,7 @@ async fn documents_and_operator_routes_are_served_offline() {
     }
 }
 
-/// Starts the same store again with an interval of a day, so that no more records are written.
+/// Starts a process with an existing store and an interval of a day, so that no more records are written.
 pub(crate) async fn resting(scene: &Scene, store: &str) -> Pod {
     let process = scene.command(store).arg("run");
     let process = process.env("TICKWELL__FEED__INTERVAL", "1d").env("TICKWELL__WINDOWS__STALE_AFTER", "2d");
@@ -170,7 +170,7 @@ pub(crate) async fn resting(scene: &Scene, store: &str) -> Pod {
     Pod::of(process).await
 }
 
-/// Checks the response if there is no price yet.
+/// Checks that a response is the error for "no price yet".
 fn no_price(answer: &Answer) {
     assert_eq!((answer.status, &answer.json()["code"]), (503, &"no_price_yet".into()), "{}", answer.text());
     assert_eq!(answer.headers["content-type"], "application/problem+json");

@@ -2,9 +2,9 @@
 
     subscriber.py NATS_URL ASYNCAPI_YAML COUNT
 
-It subscribes to the subjects until it has received COUNT records. Then it replays the stream from its first record with an
-ordered consumer, until it has received those again. Every message is checked with the document's schemas. The results are
-printed to stdout as one JSON object. The caller checks them.
+It subscribes to the subjects until it has received COUNT records. Then it reads the stream from its first record with an
+ordered consumer, until it has received the same records again. Every message is checked with the document's schemas. The
+results are printed to stdout as one JSON object. The caller checks them.
 """
 
 import asyncio

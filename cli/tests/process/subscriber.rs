@@ -27,7 +27,7 @@ async fn a_subscriber_receives_what_the_document_promises() {
         Scene::new(INTERVAL).asking(&upstream).over(&nats).with("TICKWELL__FEED__PAIRS", "BTC-USD,ETH-USD");
     let scene = scene.with_short_lease();
 
-    // Every kind of record: ticks, gaps with quotes, a lead, a gap without quotes.
+    // Produce every kind of record: ticks, gaps with quotes, a lead, a gap without quotes.
     let mut poller = scene.poller().await;
     let pod = scene.pod("pod").await;
     record_comes(&pod, |record| record.is_tick()).await;

@@ -27,7 +27,7 @@ async fn a_killed_pod_continues_from_its_cursor_and_a_deleted_store_is_rebuilt()
     let opened = opened_at(&victim).await;
     assert!((served..missed).contains(&opened), "served {served}, opened at {opened}, missed {missed}");
     let now = victim.reaches(missed).await;
-    // After the restart, it read only the records that it had missed.
+    // After the restart, the pod read only the records that it had missed.
     let taken = victim.metric("tickwell_ingest_records_total").await;
     assert!((now - opened..=victim.sequence().await - opened).contains(&taken), "{taken} since {opened}");
     pods_agree([&witness, &victim]).await;
@@ -74,8 +74,8 @@ async fn a_killed_log_loses_nothing_and_the_feed_continues() {
     pods_agree(pods).await;
     averages_are_right(pods[0]).await;
     assert_eq!(audit(&records).leads, 1, "the poller continued in the same epoch");
-    // Slots that were polled while the log was down were published afterwards. If the machine stalled, some were not
-    // polled.
+    // The slots that were polled while the log was down were published afterwards, with their quotes. If the machine
+    // stalled, some of them have no quotes.
     let has_quotes = |slot: &&i64| {
         let covers =
             |record: &&Record| record.covers().is_some_and(|(from, last)| (from..=last).contains(*slot));
@@ -83,8 +83,8 @@ async fn a_killed_log_loses_nothing_and_the_feed_continues() {
     };
     let kept = polled.iter().filter(has_quotes).count();
     assert!(kept * 2 >= polled.len(), "{kept} of {} slots that were polled have quotes", polled.len());
-    // The log itself, and not only the pods' copies, has every acknowledged record: a new pod can read them from the
-    // beginning.
+    // Not only the pods' copies have every acknowledged record, but also the log itself. To check this, a new pod reads
+    // the log from the beginning.
     let newcomer = scene.pod("newcomer").await;
     newcomer.reaches(records.last().unwrap().sequence).await;
     same_records([pods[0], &newcomer]).await;
@@ -115,8 +115,8 @@ async fn a_killed_poller_leaves_one_gap_that_the_next_one_records() {
     check_takeovers(&records);
 }
 
-/// Checks the records around each takeover by another process. The audit has already checked that slots neither overlap
-/// nor are missing.
+/// Checks the records around each takeover by another process. The audit has already checked that every slot has exactly
+/// one record.
 pub(crate) fn check_takeovers(records: &[Record]) {
     let mut leader = None;
     for around in records.windows(4).filter(|around| around[1].kind == Kind::Lead) {
@@ -134,7 +134,7 @@ pub(crate) fn check_takeovers(records: &[Record]) {
     }
 }
 
-/// Ends a process as an orchestrator does.
+/// Terminates a process with SIGTERM, as an orchestrator does. The process must exit with success.
 pub(crate) async fn end(process: &mut Tickwell) {
     process.signal("TERM").unwrap();
     assert!(process.wait_exit(DEADLINE).await.unwrap().success());
@@ -146,8 +146,8 @@ pub(crate) async fn opened_at(pod: &Pod) -> u64 {
     field(&line, "sequence").unwrap().parse().unwrap()
 }
 
-/// Waits until the poller has polled this many more slots. Returns them, without the first and the last one, which may
-/// not be complete.
+/// Waits until the poller has polled in `count` + 2 slots since the call. Returns these slots without the first and the
+/// last. The first slot may have begun before the call, and some requests of the last slot may not have been sent yet.
 async fn polls_pass(upstream: &FakeUpstream, count: usize) -> Vec<i64> {
     let since = testkit::clock::now_ms();
     let interval = i64::try_from(INTERVAL.as_millis()).unwrap();

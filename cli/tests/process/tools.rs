@@ -14,12 +14,12 @@ pub(crate) fn workspace() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).parent().unwrap().to_path_buf()
 }
 
-/// The Python to use.
+/// The path of the Python interpreter; `None` if it is not installed.
 pub(crate) fn python() -> Option<PathBuf> {
     std::env::var_os(PYTHON_VARIABLE).map(PathBuf::from).or_else(|| installed(PYTHON))
 }
 
-/// The Python to use, if kubectl is installed next to it.
+/// Like [`python`], but also `None` if kubectl is not installed next to the interpreter.
 pub(crate) fn python_beside_kubectl() -> Option<PathBuf> {
     let python = python()?;
     there(python.with_file_name("kubectl")).map(|_kubectl| python)

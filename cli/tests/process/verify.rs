@@ -1,4 +1,4 @@
-//! `tickwell verify-pods` of real pods.
+//! `tickwell verify-pods` with real pods.
 
 use testkit::require_nats;
 
@@ -26,7 +26,7 @@ async fn pods_of_one_log_agree_and_one_that_differs_is_reported() {
     }
     one.takes_in(6).await;
 
-    // Compare while records arrive.
+    // Compare the pods while records arrive.
     let (code, said) = verify(&scene, &[&one.url, &other.url]).await;
     assert_eq!(code, Some(0), "{said}");
     assert!(said.contains(" 0 differing, 0 skipped"), "{said}");

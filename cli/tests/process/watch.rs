@@ -39,7 +39,7 @@ fn watch(scene: &Scene, more: &[&str]) -> Tickwell {
         .unwrap()
 }
 
-/// The lines of events. Lines on standard error start differently.
+/// The lines that show events. They start with the year, unlike the lines on standard error.
 fn shown(process: &Tickwell) -> Vec<String> {
     process.lines().into_iter().filter(|line| line.starts_with("20")).collect()
 }
@@ -56,7 +56,7 @@ fn newest(written: &[Written]) -> Vec<Written> {
     newest.into_iter().cloned().collect()
 }
 
-/// The start of the line of an event.
+/// The text with which the line of an event must start.
 fn beginning(written: &Written) -> String {
     let said = match (&written.price, written.gap) {
         (Some(price), _) => price.clone(),
@@ -136,7 +136,8 @@ async fn errors_of_watching_are_reported() {
     assert!(code == Some(1) && said.contains("BTC-EUR") && said.contains("BTC-USD, ETH-USD"), "{said}");
     let (code, said) = run(scene.folder(), &["watch", "bitcoin"], &[]).await;
     assert!(code == Some(2) && said.contains("bitcoin"), "{said}");
-    // A NATS server sends its greeting at once, which is not HTTP.
+    // This is the address of a NATS server. As soon as a client connects, that server sends a greeting that is not
+    // HTTP.
     let stranger = nats.url().replace("nats://", "http://");
     let process = watch(&scene, &["--url", &stranger]);
     let retries = |line: &str| line.contains("not connected; ") && line.contains(&stranger);

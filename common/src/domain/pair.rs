@@ -4,7 +4,7 @@ use std::{fmt, str::FromStr};
 
 use arrayvec::ArrayString;
 
-/// The longest asset symbol that is accepted. The longest ones in wide use have nine characters.
+/// The largest length of an asset symbol. The longest symbols in wide use have nine characters.
 const MAX_ASSET_LENGTH: usize = 10;
 
 /// An asset, such as `BTC`: letters and digits. Parsing accepts any case; `Display` uses upper case.
@@ -61,7 +61,7 @@ impl FromStr for Pair {
 
 impl fmt::Display for Pair {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        // `pad` supports a width, so that pairs are aligned in terminal output.
+        // `pad` applies the width in the caller's format string, so that commands can print pairs in columns.
         formatter.pad(&format!("{}-{}", self.base, self.quote))
     }
 }

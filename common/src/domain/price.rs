@@ -1,4 +1,4 @@
-//! Prices: exact decimals that keep their digits.
+//! Prices, as exact decimals that keep their trailing zeros.
 
 use std::{fmt, str::FromStr};
 
@@ -6,10 +6,10 @@ use rust_decimal::Decimal;
 
 /// An exact, positive price below 10¹², with at most 14 decimal places.
 ///
-/// The digits are kept: `97012.30` stays `97012.30`. Comparison is by value.
+/// Trailing zeros are kept: `97012.30` is displayed as `97012.30`. It still compares as equal to `97012.3`.
 ///
-/// The limits make all computations with prices exact. In units of 10⁻¹⁴ a price has 87 bits, so its product with a ratio,
-/// and the sums of any window, fit in a `u128` (see `ledger::summary`). Prices from sources may have at most
+/// With these limits, all computations with prices are exact: in units of 10⁻¹⁴, a price has at most 87 bits, so the
+/// sums of any window fit in the integers that `ledger::summary` uses. Prices from sources may have at most
 /// [`Price::MAX_QUOTED_DECIMALS`] places, because the midpoint of two prices may need one more.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Price(Decimal);
@@ -17,16 +17,16 @@ pub struct Price(Decimal);
 /// Why a number is not a valid price.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum PriceError {
-    /// Not digits with an optional decimal point.
+    /// The text is not made of digits with an optional decimal point.
     #[error("not a plain decimal number")]
     NotDecimal,
-    /// Zero or below.
+    /// The number is zero or negative.
     #[error("a price must be above zero")]
     NotPositive,
-    /// At or above the limit.
+    /// The number is 10¹² or larger.
     #[error("a price must be below 1000000000000")]
     TooLarge,
-    /// Too many decimal places.
+    /// The number has more than [`Price::MAX_DECIMALS`] decimal places.
     #[error("a price can have at most {} decimal places", Price::MAX_DECIMALS)]
     TooPrecise,
 }
@@ -34,12 +34,13 @@ pub enum PriceError {
 impl Price {
     /// The largest number of decimal places of a price.
     pub const MAX_DECIMALS: u32 = 14;
-    /// The largest number of decimal places of a source's price, so that midpoints are exact.
+    /// The largest number of decimal places of a source's price. Two more places are left: one for the
+    /// exact midpoint of bid and ask, and one for the exact midpoint of two of those.
     pub const MAX_QUOTED_DECIMALS: u32 = 12;
     /// 10¹². Every price is below this.
     const BOUND: Decimal = Decimal::from_parts(0xd4a5_1000, 0xe8, 0, false, 0);
 
-    /// Creates a price from a decimal, and keeps its digits.
+    /// Creates a price from a decimal. Trailing zeros are kept.
     pub fn new(value: Decimal) -> Result<Self, PriceError> {
         if value <= Decimal::ZERO {
             Err(PriceError::NotPositive)
@@ -52,7 +53,7 @@ impl Price {
         }
     }
 
-    /// The exact value, with its original digits.
+    /// The exact value, including trailing zeros.
     pub fn decimal(self) -> Decimal {
         self.0
     }
@@ -63,7 +64,7 @@ impl Price {
         self.0.mantissa().unsigned_abs() * 10_u128.pow(places)
     }
 
-    /// The midpoint of two prices, with at most one more decimal place than they have.
+    /// The midpoint of two prices, with at most one more decimal place than the more precise one has.
     ///
     /// It is exact if both prices have at most [`Price::MAX_QUOTED_DECIMALS`] places, as sources' prices do. Otherwise it is
     /// rounded half to even at the last place.
@@ -76,14 +77,14 @@ impl Price {
         } else if scale < Self::MAX_DECIMALS {
             (sum * 5, scale + 1)
         } else {
-            // Half to even: of the two neighbours, take the even one.
+            // The midpoint lies between two numbers with `scale` places. Round half to even: take the even one.
             (sum / 2 + (sum / 2) % 2, scale)
         };
         // Cannot fail: a value below 10¹² with 14 places fits in a decimal.
         Self(Decimal::try_from_i128_with_scale(mantissa, scale).unwrap_or(self.0))
     }
 
-    /// The price in units of 10⁻ˢᶜᵃˡᵉ. `scale` must be at least the price's own.
+    /// The price in units of 10^(−scale). `scale` must be at least the price's own scale.
     fn mantissa_at(self, scale: u32) -> i128 {
         self.0.mantissa() * 10_i128.pow(scale.saturating_sub(self.0.scale()))
     }
@@ -154,7 +155,7 @@ mod tests {
         ] {
             assert_eq!(text.parse::<Price>(), Err(expected), "{text}");
         }
-        // Numbers that do not fit in a decimal are rejected too; the exact reason does not matter.
+        // Numbers that do not fit in a `Decimal` are rejected too. Which error they cause does not matter.
         for text in ["99999999999999999999999999999999999", "1.00000000000000000000000000000000000001"] {
             assert!(text.parse::<Price>().is_err(), "{text}");
         }

@@ -80,11 +80,12 @@ pub struct Observation {
     pub reported: Reported,
     /// When the response had arrived, by the poller's clock.
     pub observed_at: Timestamp,
-    /// The source's own time of the price, if it returns one.
+    /// The time that the source gives for the price, if it gives one.
     pub source_time: Option<Timestamp>,
     /// Since when this source has returned exactly the same prices and the same time.
     pub unchanged_since: Timestamp,
-    /// The largest age of `source_time`, if the source has its own limit instead of the policy's.
+    /// The largest allowed age of `source_time`, if the source has a limit of its own. Otherwise the policy's limit
+    /// applies.
     pub max_age: Option<Span>,
 }
 
@@ -103,7 +104,7 @@ impl Observation {
     }
 }
 
-/// The result of requesting one pair from one source for one slot.
+/// The result of requesting the price of one pair from one source for one slot.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Quote {
     /// The source.
@@ -126,14 +127,14 @@ pub struct Judged {
 }
 
 crate::words! {
-    /// Why a source returned no quote.
+    /// Why there is no quote from a source.
     #[derive(thiserror::Error)]
     pub enum Failure ("failure") {
-        /// Not requested: the source is paused after failures, or until the time that it announced.
+        /// No request was sent, because the source is not asked for a while after failures or after it asked to wait.
         BackingOff = "backing_off",
-        /// No complete response before the slot's deadline.
+        /// There was no complete response before the slot's deadline.
         Timeout = "timeout",
-        /// No HTTP connection: it was refused or reset, or the server uses another protocol.
+        /// There was no HTTP connection: it was refused or reset, or the server uses another protocol.
         Unreachable = "unreachable",
         /// The host name was not found.
         Dns = "dns",
@@ -149,7 +150,7 @@ crate::words! {
         Http429 = "http_429",
         /// HTTP 451: not available in this country.
         Http451 = "http_451",
-        /// Another HTTP 4xx.
+        /// Any other HTTP 4xx.
         Http4xx = "http_4xx",
         /// Any HTTP 5xx.
         Http5xx = "http_5xx",
@@ -157,9 +158,9 @@ crate::words! {
         TooLarge = "too_large",
         /// The body does not have the documented format.
         Malformed = "malformed",
-        /// The source reported in the body, and not with HTTP 429, that there were too many requests.
+        /// The body says that there were too many requests, although the status is not HTTP 429.
         RateLimited = "rate_limited",
-        /// The source reported another error in the body.
+        /// The body contains an error other than too many requests.
         Refused = "refused",
         /// The response does not contain the pair.
         Missing = "missing",
@@ -181,9 +182,9 @@ crate::words! {
 /// How the aggregator used a quote.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Verdict {
-    /// It was used for the price.
+    /// The quote was used to compute the price.
     Used,
-    /// It is too far from the median.
+    /// The quote is too far from the median.
     Outlier,
     /// The source's own time is too old.
     Stale,
@@ -193,14 +194,14 @@ pub enum Verdict {
     Frozen,
     /// The source is a shadow source.
     Shadow,
-    /// It was usable, but the slot has no price.
+    /// The quote was usable, but no price was computed for the slot.
     Unused,
-    /// There is no quote, for this reason.
+    /// There is no quote. Contains the reason.
     Failed(Failure),
 }
 
 impl Verdict {
-    /// The verdicts on quotes that have a price.
+    /// The verdicts that a quote with a price can have.
     pub const ON_QUOTES: [Self; 7] =
         [Self::Used, Self::Outlier, Self::Stale, Self::Future, Self::Frozen, Self::Shadow, Self::Unused];
 

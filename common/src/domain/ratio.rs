@@ -1,4 +1,4 @@
-//! Ratios, which express how far prices are apart.
+//! Ratios, which say how far two prices are apart.
 
 use std::{fmt, str::FromStr};
 
@@ -6,7 +6,9 @@ use rust_decimal::Decimal;
 
 use super::Price;
 
-/// A non-negative ratio of two prices, in units of 10⁻⁸. Written `0.02`; settings may also use `2%`.
+/// How far two prices are apart, relative to a price: never negative, stored in units of 10⁻⁸.
+///
+/// It is written as a fraction (`0.02`). Settings also accept a percentage (`2%`).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Ratio {
     parts: u64,
@@ -25,17 +27,17 @@ impl Ratio {
     /// The ratio 1 in units of 10⁻⁸.
     const ONE: u64 = 100_000_000;
 
-    /// `(high − low) / base`, rounded half to even to 8 places.
+    /// The distance between two prices divided by `base`, rounded half to even at the 8th decimal place.
     pub fn distance(low: Price, high: Price, base: Price) -> Self {
         let (distance, base) = (high.units().abs_diff(low.units()), base.units());
-        // Both are below 2⁸⁷, so the product is below 2¹¹⁴.
+        // `distance` is below 2⁸⁷ and `ONE` is below 2²⁷, so the product fits in a `u128`.
         let scaled = distance * u128::from(Self::ONE);
         let (quotient, remainder) = (scaled / base, scaled % base);
         let round_up = remainder * 2 > base || (remainder * 2 == base && quotient % 2 == 1);
         Self { parts: u64::try_from(quotient + u128::from(round_up)).unwrap_or(u64::MAX) }
     }
 
-    /// Whether the distance of two prices is at most this ratio of `base`. The comparison is exact.
+    /// Whether two prices are at most this ratio times `base` apart. The comparison is exact.
     pub fn admits(self, one: Price, other: Price, base: Price) -> bool {
         let apart = one.units().abs_diff(other.units()) * u128::from(Self::ONE);
         apart <= base.units().saturating_mul(u128::from(self.parts))
@@ -95,7 +97,7 @@ mod tests {
     }
 
     #[test]
-    fn percentages_and_parts_are_the_same() {
+    fn percentages_and_fractions_are_the_same() {
         assert_eq!(ratio("2%"), ratio("0.02"));
         assert_eq!(ratio("0.5%").to_string(), "0.005");
         assert_eq!(ratio("0").to_string(), "0");
@@ -109,7 +111,7 @@ mod tests {
         fn distance_and_admits_agree(a in 1_u64..1_000_000_000, b in 1_u64..1_000_000_000, parts in 0_u64..100_000_000) {
             let (a, b) = (Price::new(a.into()).unwrap(), Price::new(b.into()).unwrap());
             let limit = Ratio { parts };
-            // Decimal does the division on its own; its 28 digits are enough for these numbers.
+            // Compute the ratio independently with `Decimal`, whose 28 digits are enough for these numbers.
             let naive = (a.decimal() - b.decimal()).abs() / b.decimal();
             prop_assert_eq!(limit.admits(a, b, b), naive <= limit.decimal());
             let distance = Ratio::distance(a, b, b);

@@ -9,12 +9,12 @@ use super::{Interval, Judged, Pair, Policy, Price, Ratio, Slot, Timestamp};
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Default)]
 pub struct Sequence(pub u64);
 
-/// The term of the leader that wrote a record. It never decreases.
+/// The number of a leader. Each new leader uses a larger number, so the epochs of a pair's records never decrease.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Epoch(pub u64);
 
-/// Identifies the poller process that wrote a record. Each process draws a random id when it starts. Written as 16
-/// hexadecimal digits.
+/// Identifies the poller process that wrote a record. Each process draws a random id when it starts. The id is written
+/// as 16 hexadecimal digits.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct LeaderId(pub u64);
 
@@ -46,15 +46,16 @@ crate::words! {
         NoLeader = "no_leader",
         /// A poller was running, but the pair was not in its settings.
         NotConfigured = "not_configured",
-        /// The poller was running but missed slots, because it was paused, or because the log was unavailable for longer than
-        /// its queue can hold.
+        /// The poller was running but missed slots, because it was paused, or because the log was unavailable for so
+        /// long that the poller's queue was full.
         Missed = "missed",
-        /// The slots had records, but the log has lost them after acknowledging them, or was continued without them. Written
-        /// by the poller that notices it, or added by the reader.
+        /// The log has lost the acknowledged records of these slots, or was continued without them. The poller that
+        /// notices this writes the gap. If no poller did, readers add the gap to their own data.
         LogLost = "log_lost",
-        /// The records of these slots had expired before they were read. Added by the reader.
+        /// The records of these slots had expired before the reader could read them. Only readers add this gap.
         Retention = "retention",
-        /// The log has a message here that is not a record. Added by the reader.
+        /// The log has a message that is not a record where the records of these slots should be. Only readers add this
+        /// gap.
         Unreadable = "unreadable",
     }
 }
@@ -71,7 +72,7 @@ impl GapCause {
 pub struct Record {
     /// The pair.
     pub pair: Pair,
-    /// The term of the leader that wrote it.
+    /// The epoch of the leader that wrote the record.
     pub epoch: Epoch,
     /// Where the prices come from.
     pub origin: Origin,
@@ -95,11 +96,11 @@ pub enum Body {
 pub struct Tick {
     /// The slot.
     pub slot: Slot,
-    /// The interval between slots at that time.
+    /// The interval between slots when the tick was written.
     pub interval: Interval,
     /// The price.
     pub price: Price,
-    /// (max − min) / median of the used quotes.
+    /// How far the used quotes are apart: (max − min) / median.
     pub spread: Ratio,
     /// Whether the tick was added afterwards, from a source's candles, for slots before the pair's first live one.
     pub backfilled: bool,
@@ -110,26 +111,26 @@ pub struct Tick {
 /// Slots without a tick, and why.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Gap {
-    /// The first slot it covers.
+    /// The first slot of the gap.
     pub from: Slot,
-    /// The last slot it covers.
+    /// The last slot of the gap.
     pub slot: Slot,
-    /// The interval between slots at that time.
+    /// The interval between slots when the gap was written.
     pub interval: Interval,
     /// Why there is no tick.
     pub cause: GapCause,
-    /// The quotes, if any were requested.
+    /// The quotes and the policy, if any quotes were requested.
     pub evidence: Option<Evidence>,
 }
 
 /// The first record of a new leader on a pair.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Lead {
-    /// The slot up to which the log already covered the pair; `None` if the pair is new. The next leader needs it if this one
-    /// dies before its second record.
+    /// The newest slot for which the log already had a tick or a gap of the pair; `None` if the pair is new. If this
+    /// leader dies before its second record, the next leader continues after this slot.
     pub covered: Option<Timestamp>,
-    /// The id of the leader. Without it, two pollers that choose the same epoch would write identical records, and each would
-    /// mistake the other's record for its own. Missing in records of early versions.
+    /// The id of the leader. Without the id, two pollers that choose the same epoch would write identical records, and
+    /// each would mistake the other's record for its own. Records of early versions have no id.
     pub leader: Option<LeaderId>,
 }
 
@@ -143,7 +144,8 @@ pub struct Evidence {
 }
 
 impl Record {
-    /// The slot up to which the log covers the pair once it has this record.
+    /// The newest slot for which the log has a tick or a gap of the pair once this record is appended. A record covers
+    /// the slot of its tick, or all slots of its gap.
     pub fn covers_up_to(&self) -> Option<Timestamp> {
         match &self.body {
             Body::Tick(tick) => Some(tick.slot.start()),
@@ -154,7 +156,7 @@ impl Record {
 
     /// The record's message id in the log: `<pair>:<slot>`, or `<pair>:lead:<epoch>` for leads.
     ///
-    /// It contains the pair because NATS rejects duplicate ids across all subjects of a stream.
+    /// The id contains the pair because NATS rejects duplicate ids across all subjects of a stream.
     pub fn id(&self) -> String {
         match &self.body {
             Body::Tick(Tick { slot, .. }) | Body::Gap(Gap { slot, .. }) => format!("{}:{slot}", self.pair),

@@ -11,15 +11,16 @@ pub struct Interval(Span);
 /// Why a text is not a valid interval.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum IntervalError {
-    /// Not a duration.
+    /// The text is not a duration.
     #[error(transparent)]
     NotSpan(#[from] SpanError),
-    /// Too short to poll, or longer than a day.
+    /// The duration is shorter than 100 ms or longer than a day.
     #[error("an interval must be between 100ms and 1d")]
     OutOfRange,
 }
 
-/// An instant `k × interval` since 1970 in UTC, for a whole number k. All processes agree on the slots of an interval.
+/// An instant that is a whole number of intervals after 1970-01-01T00:00:00Z. So all processes agree on the slots of an
+/// interval.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Slot(Timestamp);
 
@@ -46,17 +47,17 @@ impl Interval {
         (self.millis_past_slot(instant) == 0).then_some(Slot(instant))
     }
 
-    /// The first slot after `instant`, which may be a slot of another interval.
+    /// The first slot after `instant`. `instant` can be any time, for example a slot of another interval.
     pub fn after(self, instant: Timestamp) -> Slot {
         Slot(self.slot_at(instant).start().plus(self.duration()))
     }
 
-    /// The slot before one of this interval's slots.
+    /// The slot one interval before `slot`, which must be a slot of this interval.
     pub fn before(self, slot: Slot) -> Slot {
         Slot(slot.start().minus(self.duration()))
     }
 
-    /// The first and the last slot between two others, both exclusive; `None` if there is no slot between them.
+    /// The first and the last slot strictly between two others; `None` if there is no slot between them.
     pub fn between(self, one: Slot, other: Slot) -> Option<(Slot, Slot)> {
         let (first, last) = (self.after(one.start()), self.before(other));
         (first <= last).then_some((first, last))
@@ -78,7 +79,7 @@ impl Interval {
     }
 
     fn millis_past_slot(self, instant: Timestamp) -> u64 {
-        // Timestamps are never negative.
+        // The conversion cannot fail, because timestamps are never negative.
         u64::try_from(instant.unix_millis()).unwrap_or(0) % self.millis()
     }
 }

@@ -6,7 +6,7 @@ use chrono::{DateTime, SecondsFormat, Utc};
 
 /// An instant in UTC with millisecond precision, from 1970 to the end of year 9999.
 ///
-/// Written as RFC 3339 with milliseconds: `2026-11-21T00:00:10.214Z`.
+/// It is written as RFC 3339 with milliseconds: `2026-11-21T00:00:10.214Z`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Timestamp {
     unix_millis: i64,
@@ -15,10 +15,10 @@ pub struct Timestamp {
 /// Why a text or number is not a valid timestamp.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum TimestampError {
-    /// Not RFC 3339.
+    /// The text is not an RFC 3339 time.
     #[error("`{0}` is not an RFC 3339 time like 2026-11-21T00:00:10.000Z")]
     NotRfc3339(String),
-    /// Before 1970 or after 9999.
+    /// The time is before 1970 or after 9999.
     #[error("the time must be within the years 1970 to 9999")]
     OutOfRange,
 }
@@ -43,17 +43,17 @@ impl Timestamp {
         self.unix_millis
     }
 
-    /// The time since `earlier`; zero if `earlier` is later than this.
+    /// The time since `earlier`; zero if `earlier` is later than `self`.
     pub fn since(self, earlier: Self) -> Duration {
         Duration::from_millis(self.millis_since(earlier))
     }
 
-    /// The milliseconds since `earlier`; zero if `earlier` is later than this.
+    /// The milliseconds since `earlier`; zero if `earlier` is later than `self`.
     pub fn millis_since(self, earlier: Self) -> u64 {
         u64::try_from(self.unix_millis - earlier.unix_millis).unwrap_or(0)
     }
 
-    /// Later by `length`, at most [`Timestamp::MAX`].
+    /// The instant that is later by `length`, but at most [`Timestamp::MAX`].
     #[must_use]
     pub fn plus(self, length: Duration) -> Self {
         let millis = self.unix_millis.saturating_add(whole_millis(length));
@@ -72,7 +72,7 @@ impl Timestamp {
         self.minus(Duration::from_millis(1))
     }
 
-    /// Earlier by `length`, at least [`Timestamp::EPOCH`].
+    /// The instant that is earlier by `length`, but at least [`Timestamp::EPOCH`].
     #[must_use]
     pub fn minus(self, length: Duration) -> Self {
         Self { unix_millis: self.unix_millis.saturating_sub(whole_millis(length)).max(0) }
@@ -99,8 +99,8 @@ impl fmt::Display for Timestamp {
 
 /// A duration: a positive number of whole milliseconds, at most 3,660 days (ten years).
 ///
-/// Written as a number and a unit, `^[1-9][0-9]*(ms|s|m|h|d)$`. `Display` uses the largest unit that is exact, so `60s`
-/// becomes `1m`.
+/// It is written as a number and a unit, `^[1-9][0-9]*(ms|s|m|h|d)$`. `Display` uses the largest unit that is exact, so
+/// `60s` becomes `1m`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Span {
     millis: u64,
@@ -118,12 +118,12 @@ const UNITS: [(&str, u64); 5] = [("ms", 1), ("d", 86_400_000), ("h", 3_600_000),
 impl Span {
     const MAX_MILLIS: u64 = 3_660 * 86_400_000;
 
-    /// Creates a span from milliseconds; `None` if they are out of range.
+    /// Creates a span from milliseconds; `None` if there are none or too many.
     pub fn from_millis(millis: u64) -> Option<Self> {
         (1..=Self::MAX_MILLIS).contains(&millis).then_some(Self { millis })
     }
 
-    /// Creates a span from seconds, for constants. Zero becomes one millisecond.
+    /// Creates a span from seconds in a constant. Zero seconds become one millisecond, because a span is never zero.
     pub const fn from_seconds(seconds: u16) -> Self {
         let millis = seconds as u64 * 1_000;
         Self { millis: if millis == 0 { 1 } else { millis } }

@@ -12,7 +12,7 @@ pub trait Words: Sized + Copy + 'static {
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("`{word}` is not a known {what} (known: {known}){}", suggestion(known.split(", "), word))]
 pub struct UnknownWord {
-    /// What the word was expected to be, for the message.
+    /// What kind of word was expected, such as `verdict`. It is used in the message.
     pub what: &'static str,
     /// The unknown word.
     pub word: String,

@@ -1,4 +1,4 @@
-//! The JSON format of records. The fields are written in this order.
+//! The JSON format of records. Fields are written in the order in which the structs declare them.
 
 use std::collections::BTreeSet;
 

@@ -1,4 +1,4 @@
-//! Tests the codec with generated records, and `docs/asyncapi.yaml` with the codec.
+//! Tests encoding and decoding with generated records, and checks that `docs/asyncapi.yaml` describes the same format.
 
 use proptest::prelude::*;
 
@@ -188,7 +188,8 @@ fn gap_causes_that_only_readers_use_are_rejected() {
 
 #[test]
 fn a_decoded_record_can_be_encoded_within_the_size_limit() {
-    // Times without milliseconds are accepted, but are written with milliseconds, so such a record grows.
+    // Times without milliseconds are accepted, but are encoded with milliseconds. So this record grows when it is
+    // encoded.
     const QUOTE: &str = r#"{"source":"a_name_as_long_as_maynnn","price":"999999999999.9999999999999","basis":"last","last":"999999999999.9999999999999","observed_at":"2026-11-21T00:00:10Z","source_time":"2026-11-21T00:00:10Z","unchanged_since":"2026-11-21T00:00:10Z","verdict":"outlier"}"#;
     let (head, _) = TICK.split_once("[").unwrap();
     let quote = |number: usize| QUOTE.replace("nnn", &format!("{number:03}"));

@@ -6,14 +6,14 @@ use rust_decimal::Decimal;
 use super::Scanned;
 use crate::derived::{decimal, half_even, mean_of_units, quotient};
 
-/// Decimal places of a grain, the precision of the moving average: 10⁻²⁶, or 10⁻¹² of a price unit. A price below 10²⁶
-/// units is less than 10³⁸ grains, so twice that still fits. Each step is rounded to one grain, so after 100,000 steps the
-/// error is below 10⁻²¹.
+/// Decimal places of a grain, which is the precision of the moving average: 10⁻¹² of a price unit, or 10⁻²⁶. A price is
+/// below 10²⁶ units and thus below 10³⁸ grains, so twice a price fits in a `u128`. Each step is rounded to whole grains.
+/// So after 100,000 steps, the error is below 10⁻²¹.
 const GRAIN_DECIMALS: u32 = Price::MAX_DECIMALS + 12;
 const GRAINS_PER_UNIT: u128 = 10_u128.pow(12);
 
-/// Computes both over prices in units, oldest first. `expected` is the number of slots in the window. Returns `None`
-/// if there are no prices.
+/// Computes both averages of prices in units of 10⁻¹⁴, oldest first. `expected` is the number of slots in the window.
+/// Returns `None` if there are no prices.
 pub(super) fn scan(mut units: Vec<u128>, expected: u64) -> Option<Scanned> {
     let ema = ema(&units, expected)?;
     let (low, high) = (price_of(*units.iter().min()?), price_of(*units.iter().max()?));

@@ -1,8 +1,8 @@
 //! Runs the quotes and the policy of a stored record through the aggregator again.
 //!
 //! The input is taken from the record: the prices and times of the sources, their failures, and which sources
-//! are shadows (only a shadow's verdict says so). Everything else is computed again and must be identical:
-//! the price and spread with all their digits, or the gap's cause, and all other verdicts.
+//! are shadows (a record shows that by the verdict `shadow`). Everything else is computed again and must be
+//! identical: the price and spread with all their digits, or the gap's cause, and all other verdicts.
 
 use std::fmt;
 
@@ -24,7 +24,7 @@ pub enum Outcome {
     OtherRules(u32),
 }
 
-/// The outcome of a slot.
+/// What a slot resulted in.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Agreed {
     /// A tick with this price.
@@ -44,7 +44,7 @@ pub enum Difference {
     Spread(Both<Ratio>),
     /// The gap's cause differs.
     Cause(Both<GapCause>),
-    /// The gap's first slot differs: it covers several slots, but has the quotes of one.
+    /// The gap's first slot differs: the gap covers several slots, although it has the quotes of only one.
     From(Both<Slot>),
     /// The verdict on a source differs.
     Verdict(SourceName, Both<Verdict>),
@@ -52,7 +52,7 @@ pub enum Difference {
     QuotesMissing(GapCause),
     /// The price of a source's quote, or its basis, does not follow from what the source reported.
     Quote(SourceName),
-    /// The quote of a source has been unchanged since a time after it was observed.
+    /// The `unchanged_since` of a source's quote is later than its `observed_at`, which is impossible.
     TimesReversed(SourceName),
 }
 
@@ -112,7 +112,8 @@ fn mispriced(judged: &Judged, policy: &Policy) -> Option<Difference> {
     (!agrees).then_some(Difference::Quote(judged.source))
 }
 
-/// No verdict depends on this, so comparing verdicts would not find it.
+/// Finds a quote whose `unchanged_since` is later than its `observed_at`. No verdict depends on the order of
+/// these times, so comparing verdicts would not find such a quote.
 fn reversed(judged: &Judged) -> Option<Difference> {
     let observation = judged.observation?;
     let is_reversed = observation.unchanged_since > observation.observed_at;
@@ -124,12 +125,13 @@ fn aggregate_again(evidence: &Evidence, slot: Slot, interval: Interval) -> Body 
     aggregate(&quotes, &evidence.policy, slot, interval)
 }
 
-/// The quote that the aggregator was given. For a failed source, it makes no difference whether it is a
-/// shadow.
+/// The quote that the aggregator was given. A record does not show whether a failed source is a shadow, but
+/// that makes no difference to the result.
 fn quote(judged: &Judged) -> Quote {
     let failure = match judged.verdict {
         Verdict::Failed(failure) => failure,
-        // The codec accepts no such record. With any failure, the verdict will differ.
+        // This failure is only used for a quote without an observation. Decoding refuses a record with such a quote if
+        // the quote's verdict is not a failure. For any other record with such a quote, the recomputed verdict differs.
         _ => Failure::Missing,
     };
     Quote {
@@ -143,7 +145,7 @@ fn compare(recorded: &Body, recomputed: &Body) -> Vec<Difference> {
     let mut differences = Vec::new();
     match (recorded, recomputed) {
         (Body::Tick(recorded), Body::Tick(recomputed)) => {
-            // Prices compare by value. Here, digits must be equal too.
+            // `Price` compares by value, so 1.50 equals 1.5. Here the digits must be equal too.
             if recorded.price.to_string() != recomputed.price.to_string() {
                 let (recorded, recomputed) = (recorded.price, recomputed.price);
                 differences.push(Difference::Price(Both { recorded, recomputed }));
@@ -222,10 +224,7 @@ impl fmt::Display for Difference {
                 write!(formatter, "the price of {source} does not follow from what it reported")
             }
             Self::TimesReversed(source) => {
-                write!(
-                    formatter,
-                    "the quote of {source} has been unchanged since a time after it was observed"
-                )
+                write!(formatter, "the quote of {source} has an unchanged_since later than its observed_at")
             }
         }
     }

@@ -1,4 +1,4 @@
-//! Single cases, and a comparison with a naive computation.
+//! Tests of single cases, and a comparison with a naive computation.
 
 use std::cmp::Ordering;
 
@@ -87,7 +87,7 @@ fn a_spread_beyond_the_limit_makes_a_gap_even_if_all_quotes_are_near_the_median(
 
 #[test]
 fn a_quote_near_the_median_but_too_far_from_its_peers_does_not_prevent_agreement() {
-    // 1.9% below the median, 2.2% below the highest.
+    // The lowest price is 1.9% below the median and 2.2% below the highest price.
     let near =
         quotes(&[Ok(observed("98.1")), Ok(observed("99.9")), Ok(observed("100.1")), Ok(observed("100.3"))]);
     assert_eq!(judge(&near, 2), (Ok("100.1".into()), vec!["outlier", "used", "used", "used"]));

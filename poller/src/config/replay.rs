@@ -42,12 +42,12 @@ pub enum Speed {
     Max,
 }
 
-/// A text is not a recording.
+/// The error for a text that does not name a recording.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("`{0}` must have the form venue:PAIR:path, such as kraken:BTC-USD:./kraken.csv.gz")]
 pub struct ReplayFileError(String);
 
-/// A text is not a speed.
+/// The error for a text that is not a speed.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("`{0}` is not a speed; use 1x for real time, 60x for sixty times faster, or max")]
 pub struct SpeedError(String);
@@ -61,7 +61,7 @@ pub enum ReplayError {
          such as kraken:BTC-USD:./kraken.csv.gz"
     )]
     NoFiles,
-    /// A recording of a pair that is not fetched.
+    /// The pair of a recording is not in `feed.pairs`.
     #[error("replay.files: {0} is not in feed.pairs; add it there or remove its recordings")]
     Pair(Pair),
     /// Two recordings of the same venue and pair.
@@ -110,7 +110,7 @@ impl ReplayConfig {
 }
 
 impl Recordings {
-    /// A clock that runs from the first slot with a price to the last one.
+    /// A clock that starts at the first slot with a price and ends at the first slot after the last row.
     pub(super) fn clock(&self, interval: Interval, speed: Speed) -> Arc<dyn Clock> {
         let spans = || self.venues.values().flat_map(BTreeMap::values).map(Recording::span);
         let first = spans().map(|(first, _)| first).min().unwrap_or(Timestamp::EPOCH);
@@ -124,7 +124,7 @@ impl Recordings {
         Arc::new(ReplayClock::new(first.start(), last.start(), speed))
     }
 
-    /// The venues, with the role that each has as a live source.
+    /// The venues as sources, each with the role and age limit that it has as a live source.
     pub(super) fn members(self, settings: &BTreeMap<String, SourceConfig>) -> impl Iterator<Item = Member> {
         self.venues.into_iter().map(|(venue, recordings)| {
             let config = settings.get(venue.as_str()).cloned().unwrap_or_default();

@@ -1,4 +1,4 @@
-//! Valid settings, and invalid ones, which are refused with the name of the setting.
+//! Tests that valid settings are accepted, and that invalid ones are refused with the name of the setting.
 
 use super::*;
 use crate::source::Plan;

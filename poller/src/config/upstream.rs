@@ -26,8 +26,8 @@ pub struct SourceConfig {
     /// refreshes prices once a minute and trails the exchanges, and `aggregate.max_quote_age` for all others.
     #[serde(with = "text::option", skip_serializing_if = "Option::is_none")]
     pub max_quote_age: Option<Span>,
-    /// The API key, for sources that take one. If empty, no key is sent. It is shown as `[redacted]` and never
-    /// logged.
+    /// The API key, for sources that take one. If empty, no key is sent. The key is shown as `[redacted]` and
+    /// never logged.
     #[serde(serialize_with = "redacted", skip_serializing_if = "is_empty")]
     pub key: SecretString,
     /// A file that contains the API key, instead of `key`. If empty, no file is read.

@@ -1,4 +1,4 @@
-//! The lease keeper with a lease that expires, is taken, or does not respond, on paused time.
+//! Tests of the lease keeper with a lease that expires, is taken, or does not respond. Tokio's clock is paused.
 
 use std::sync::{Mutex, PoisonError};
 

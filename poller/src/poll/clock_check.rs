@@ -1,16 +1,16 @@
 //! Detects that this machine's clock has jumped ahead.
 //!
-//! Slots are named after the wall clock and never go back. After a single record from a clock that is an hour
-//! ahead, nothing could be recorded for the hour that follows. So after a jump ahead nothing is published until
-//! the clock is set right again, or until the sources' timestamps agree with it. If they agree, the clock was
-//! wrong before the jump, or the machine was asleep.
+//! A slot's time comes from the wall clock, and slots never go back. If a single record were published while the
+//! clock is an hour ahead, nothing could be recorded during the next hour. So after a jump ahead, nothing is
+//! published until the clock is corrected, or until the sources' timestamps agree with the clock. If the
+//! timestamps agree, the clock was wrong before the jump, or the machine was asleep.
 
 use std::time::Duration;
 
 use common::domain::Timestamp;
 use tokio::time::Instant;
 
-/// Smaller jumps are ignored. Normal clock adjustments are smaller, and real time soon catches up with them.
+/// Smaller jumps are ignored. Normal clock adjustments are smaller, and real time soon catches up with the clock.
 pub(super) const MIN_JUMP: Duration = Duration::from_secs(60);
 
 /// Whether the clock is trusted.
@@ -23,7 +23,7 @@ pub(super) struct ClockCheck {
 }
 
 impl ClockCheck {
-    /// Starts with the time up to which the log covers every pair, unless the clock has been checked already.
+    /// Trusts the time up to which the log has records of every pair, unless the clock has been checked already.
     pub(super) fn start_at(&mut self, covered: Timestamp) {
         self.trusted.get_or_insert((covered, Instant::now()));
     }
@@ -40,14 +40,14 @@ impl ClockCheck {
         }
     }
 
-    /// Compares the clock with the sources' timestamps. `ages` has an entry for each price: its age by its
-    /// timestamp, if it has one. Without any prices the clock stays untrusted, since there is nothing to
-    /// publish anyway. Prices without timestamps cannot contradict the clock.
+    /// Compares the clock with the sources' timestamps. `ages` has an entry for each price: how old the price is
+    /// according to its timestamp, or None if it has no timestamp. Without any prices the clock stays untrusted,
+    /// since there is nothing to publish anyway. Prices without timestamps cannot contradict the clock.
     pub(super) fn compare_with_sources(&mut self, now: Timestamp, ages: &[Option<Duration>]) {
         let Some(ahead) = self.ahead else { return };
         let mut known = ages.iter().flatten().peekable();
-        // Timestamps may be old because trades are rare. That all of them are as old as the jump contradicts
-        // the clock.
+        // A timestamp may be old because trades are rare. But if every timestamp is older than half of the jump,
+        // the timestamps contradict the clock.
         let contradicted = known.peek().is_some() && known.all(|age| *age > ahead / 2);
         if !ages.is_empty() && !contradicted {
             self.trust(now);

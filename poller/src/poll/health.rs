@@ -36,7 +36,9 @@ impl Health {
     /// Reports that the clock was set back. Slots never go back, so no slot is due until the clock has caught
     /// up.
     pub(super) fn clock_is_behind(&self, due: Timestamp) {
-        self.check.set(Condition::Degraded(format!("the clock was set back; polling resumes at {due}")));
+        self.check.set(Condition::Degraded(format!(
+            "this machine's clock was set back; polling resumes when the clock reaches {due}"
+        )));
     }
 
     /// Reports that the clock jumped ahead. Nothing is published, because a record in a wrong slot cannot be
@@ -44,8 +46,8 @@ impl Health {
     pub(super) fn clock_is_ahead(&self, ahead: Duration) {
         let seconds = ahead.as_secs();
         self.check.set(Condition::Degraded(format!(
-            "the clock jumped ahead by {seconds} s, but the sources' timestamps did not; \
-             nothing is published until they agree"
+            "this machine's clock jumped ahead by {seconds} s, but the sources' timestamps did not; \
+             nothing is published until the clock and the timestamps agree"
         )));
     }
 
@@ -62,8 +64,8 @@ impl Health {
             }
         }
         for (source, now) in failures {
-            // A resting source keeps its last known state. Otherwise every attempt to ask it again would be
-            // logged.
+            // A source that is resting (not asked for a while) keeps its last known state. Otherwise every attempt to
+            // ask it again would be logged.
             let rests = now.contains(&Failure::BackingOff);
             metrics.resting(source, rests);
             if rests && self.sources.contains_key(&source) {
@@ -101,11 +103,17 @@ impl Health {
 fn log_source(source: SourceName, before: Option<&BTreeSet<Failure>>, now: &BTreeSet<Failure>) {
     if !now.is_empty() {
         let reasons = now.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
-        tracing::warn!(event = "source_failing", %source, reason = reasons, "the source returned no quote");
+        tracing::warn!(
+            event = "source_failing", %source, reason = reasons,
+            "the source returned no quote for at least one pair"
+        );
     } else if before.is_some() {
-        tracing::info!(event = "source_recovered", %source, "the source returns quotes again");
+        tracing::info!(
+            event = "source_recovered", %source,
+            "the source returns quotes for all of its pairs again"
+        );
     } else {
-        tracing::info!(event = "source_working", %source, "the source returns quotes");
+        tracing::info!(event = "source_working", %source, "the source returns quotes for all of its pairs");
     }
 }
 
@@ -128,7 +136,7 @@ fn log_pair(pair: Pair, before: Option<GapCause>, body: &Body) {
                 %pair,
                 cause = %gap.cause,
                 quotes = verdicts.join(", "),
-                "no agreed price; trying again in every slot"
+                "no agreed price, so a gap is recorded; trying again in every slot"
             );
         }
         Body::Lead(_) => {}

@@ -1,5 +1,5 @@
-//! What a slot needs to know of earlier ones: since when each source's quote is unchanged, and where the log
-//! ends.
+//! What must be known about earlier slots to poll the next one: since when each source's quote has been
+//! unchanged, and where the log ends.
 
 use std::collections::BTreeMap;
 
@@ -10,7 +10,7 @@ use common::domain::{Pair, Record, Reported, SourceName, Timestamp};
 pub(super) struct Memory {
     /// The newest quote by source and pair, and since when it has been unchanged.
     seen: BTreeMap<(SourceName, Pair), (Seen, Timestamp)>,
-    /// Up to when the log covers every pair.
+    /// The time up to which the log has records of every pair.
     covered: Option<Timestamp>,
 }
 
@@ -18,15 +18,15 @@ pub(super) struct Memory {
 pub(super) type Seen = (Reported, Option<Timestamp>);
 
 impl Memory {
-    /// The memory after the newest record of each pair, so that a source that froze under the previous leader
-    /// still counts as frozen. `pairs` is the number of configured pairs.
+    /// Restores the memory from the newest record of each pair, so that a source that froze under the previous
+    /// leader still counts as frozen. `pairs` is the number of configured pairs.
     pub(super) fn of(newest: &[Record], pairs: usize) -> Self {
         let every_pair = newest.len() == pairs;
         let covered = newest.iter().filter(|_| every_pair).filter_map(Record::covers_up_to).min();
         Self { seen: newest.iter().flat_map(seen).collect(), covered }
     }
 
-    /// Up to when the log covers every pair. None if a pair has no record.
+    /// The time up to which the log has records of every pair. None if a pair has no record.
     pub(super) fn covered(&self) -> Option<Timestamp> {
         self.covered
     }
@@ -34,7 +34,7 @@ impl Memory {
     /// Records a quote. Returns since when nothing of it has changed.
     pub(super) fn record(&mut self, source: SourceName, pair: Pair, quote: Seen, at: Timestamp) -> Timestamp {
         let seen = self.seen.entry((source, pair)).or_insert((quote, at));
-        // After the clock was set back, the known time may be in the future.
+        // If the clock was set back, the stored time may be in the future. So the earlier time is kept.
         *seen = if seen.0 == quote { (quote, seen.1.min(at)) } else { (quote, at) };
         seen.1
     }

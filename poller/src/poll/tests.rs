@@ -64,7 +64,7 @@ async fn a_standby_asks_no_source_and_takes_over_with_the_current_slot() {
     tokio::time::sleep(Duration::from_secs(17)).await;
     assert!(rig.slots.try_recv().is_err());
     assert_eq!(rig.readiness.report(), [("sources", Condition::Ready)]);
-    // Two seconds into slot 20, which is early enough to poll it.
+    // It is now two seconds after the start of slot 20, which is early enough to poll that slot.
     rig.state.send_replace(leading());
     assert_eq!(rig.next().await.0, 20);
     assert_eq!(rig.next().await.0, 30);

@@ -1,16 +1,16 @@
-//! The chain of records of each pair in one term: slots in order, without holes or repeats, fenced by the
-//! log.
+//! Appends each pair's records during one term. The records of a pair form a chain: their slots are in order,
+//! none is missing, and none is repeated. The log refuses an append if another poller has appended a record.
 //!
-//! One rule covers a start, a takeover, a paused process, a full queue and an unreachable log: before a
+//! One rule handles a start, a takeover, a paused process, a full queue and an unreachable log: before a
 //! slot's record is appended, a gap is appended for all slots since the pair's newest record.
 //!
-//! Another rule covers every append whose result is unknown: the same record is appended again, with the same
-//! expected sequence. If the log then reports a newer record than expected, that record is read. If it is
-//! ours, the first attempt had succeeded. Otherwise another poller leads, or the log lost records.
+//! Another rule handles every append whose result is unknown: the same record is appended again, with the same
+//! expected sequence. If the log then reports a newer record than expected, that record is read. If that record
+//! is ours, the first attempt had succeeded. Otherwise another poller leads, or the log lost records.
 //!
-//! A pair whose newest record is in doubt, because the log's servers contradict each other or cannot all be
-//! asked, is not continued. What is polled for it waits until the doubt is settled. The other pairs are not
-//! affected.
+//! A pair is "in doubt" if it is uncertain which of its records is the newest, because the log's servers
+//! contradict each other or cannot all be asked. Nothing is appended for such a pair: its polled results wait
+//! until the newest record is certain. The other pairs are not affected.
 
 mod log;
 
@@ -37,19 +37,20 @@ const DOUBT_PAUSE: Duration = Duration::from_secs(1);
 pub(super) struct Chain {
     log: Log,
     epoch: Epoch,
-    /// The newest earlier epoch in which this process led.
+    /// The epoch of this process's previous term. None if this is its first term, or if it has stood by since the
+    /// previous term.
     before: Option<Epoch>,
     links: BTreeMap<Pair, Link>,
-    /// The pairs whose newest record is in doubt.
+    /// The pairs that are in doubt.
     doubtful: BTreeMap<Pair, Doubtful>,
-    /// When they are checked again.
+    /// When the pairs in doubt are checked again.
     next_check: Instant,
 }
 
-/// A pair that is not continued for now.
+/// A pair that is in doubt.
 struct Doubtful {
     reason: String,
-    /// The results that wait to be published.
+    /// The polled results that wait until the newest record is certain.
     bodies: VecDeque<Body>,
     /// Whether results were dropped because too many wait.
     is_full: bool,
@@ -63,7 +64,7 @@ impl Doubtful {
 
 impl Chain {
     /// Takes over the chains: reads each pair's newest record and appends a lead record. `before` is the
-    /// newest epoch in which this process led.
+    /// epoch of this process's previous term, if it has not stood by since then.
     pub(super) async fn begin(
         publisher: &Publisher,
         term: Term,
@@ -79,7 +80,11 @@ impl Chain {
             match log.newest(*pair).await? {
                 Found::Newest(newest) => found.push((*pair, newest)),
                 Found::InDoubt(reason) => {
-                    tracing::warn!(event = "pair_in_doubt", %pair, reason, "not publishing the pair for now");
+                    tracing::warn!(
+                        event = "pair_in_doubt", %pair, reason,
+                        "it is uncertain which record of the pair is the newest; the pair's new ticks and gaps are \
+                         held back until that is certain"
+                    );
                     doubtful.insert(*pair, Doubtful::new(reason, None));
                 }
             }
@@ -108,8 +113,8 @@ impl Chain {
     async fn take_over(&mut self, pair: Pair, newest: Newest) -> Result<(), PublishError> {
         let Newest { sequence, record, covered, lost } = newest;
         let written_in = record.as_ref().map(|record| record.epoch);
-        // If no other poller has led since our last term, this process was running and something else was
-        // missing.
+        // If no other poller has led since this process's previous term, this process has been polling all the time. So
+        // missing slots are slots that this process missed: there was no time without a leader.
         let cause = match (lost, self.before.is_some() && written_in <= self.before) {
             (true, _) => GapCause::LogLost,
             (false, true) => GapCause::Missed,
@@ -124,17 +129,18 @@ impl Chain {
         self.append(pair, Body::Lead(Lead { covered, leader })).await
     }
 
-    /// Returns when pairs that are in doubt should be checked again. Never returns if there are none.
+    /// Returns when pairs that are in doubt should be checked again. Never returns if no pair is in doubt.
     pub(super) async fn doubt_is_due(&self) {
         match self.doubtful.is_empty() {
             true => std::future::pending().await,
-            // This sleeps until an instant and not for a duration: the caller calls it again after each slot, and
-            // slots may come more often than every `DOUBT_PAUSE`.
+            // This sleeps until an instant and not for a duration. The caller calls this function again after each
+            // slot, and if slots come more often than every `DOUBT_PAUSE`, a new pause each time would never end.
             false => tokio::time::sleep_until(self.next_check).await,
         }
     }
 
-    /// Continues the pairs that are no longer in doubt, and publishes what has been polled for them.
+    /// Checks the pairs in doubt again. If a pair's newest record is certain now, publishes the pair's waiting
+    /// results.
     pub(super) async fn settle_doubts(&mut self) -> Result<(), PublishError> {
         self.next_check = Instant::now() + DOUBT_PAUSE;
         for pair in self.doubtful.keys().copied().collect::<Vec<_>>() {
@@ -165,8 +171,8 @@ impl Chain {
         Ok(())
     }
 
-    /// Continues a pair that is no longer in doubt. Each waiting result is removed only once it is stored, because
-    /// the term may end in between.
+    /// Publishes the waiting results of a pair that is no longer in doubt. Each result is removed only once it is
+    /// stored, because the term may end in between.
     async fn settle(&mut self, pair: Pair, newest: Newest) -> Result<(), PublishError> {
         if let Err(error) = self.take_over(pair, newest).await {
             self.links.remove(&pair);
@@ -181,19 +187,27 @@ impl Chain {
         }
         self.doubtful.remove(&pair);
         self.set_readiness();
-        tracing::info!(event = "pair_settled", %pair, waited, "publishing the pair again");
+        tracing::info!(
+            event = "pair_settled", %pair, waited,
+            "it is certain again which record of the pair is the newest; the ticks and gaps that were held back have \
+             been published"
+        );
         Ok(())
     }
 
-    /// Stops publishing a pair until its newest record is certain.
+    /// Stops publishing a pair until it is certain which of its records is the newest.
     fn doubt(&mut self, pair: Pair, reason: String, body: Option<&Body>) {
-        tracing::warn!(event = "pair_in_doubt", %pair, reason, "not publishing the pair for now");
+        tracing::warn!(
+            event = "pair_in_doubt", %pair, reason,
+            "it is uncertain which record of the pair is the newest; the pair's new ticks and gaps are held back until \
+             that is certain"
+        );
         self.links.remove(&pair);
         self.doubtful.insert(pair, Doubtful::new(reason, body));
         self.set_readiness();
     }
 
-    /// What has been polled for pairs that are still in doubt.
+    /// Returns the results that wait for pairs that are still in doubt.
     pub(super) fn into_waiting(self) -> impl Iterator<Item = (Pair, Body)> {
         self.doubtful
             .into_iter()
@@ -214,11 +228,12 @@ impl Chain {
         self.epoch
     }
 
-    /// Appends a record for a slot, or keeps it while the pair is in doubt.
+    /// Appends a slot's record. While the pair is in doubt, queues the result instead, or drops it if the queue is
+    /// full.
     pub(super) async fn publish(&mut self, pair: Pair, body: &Body) -> Result<(), PublishError> {
         if let Some(Doubtful { bodies, is_full, .. }) = self.doubtful.get_mut(&pair) {
-            // The earliest results are kept and later ones are dropped, so that a gap with the cause `log_lost`
-            // covers only slots whose records may be lost.
+            // The earliest results are kept and later ones are dropped. Otherwise the gap for the lost records, which
+            // has the cause `log_lost`, would also include slots whose results were dropped here.
             if bodies.len() < QUEUE_SLOTS {
                 bodies.push_back(body.clone());
                 return Ok(());
@@ -227,7 +242,7 @@ impl Chain {
             if !std::mem::replace(is_full, true) {
                 tracing::warn!(
                     event = "queue_full", %pair,
-                    "the pair's queue is full; dropping polled slots, which a gap will cover"
+                    "the pair's queue is full; new slots are dropped, and a gap will be recorded for them"
                 );
             }
             return Ok(());
@@ -248,11 +263,12 @@ impl Chain {
         };
         let Some(link) = self.links.get_mut(&pair) else { return Ok(()) };
         if let Some(covered) = link.covered.filter(|covered| slot.start() <= *covered) {
-            // Another leader has covered the slot, or this machine's clock is behind.
+            // Another leader has already published the slot, or this machine's clock is behind.
             if !std::mem::replace(&mut link.is_logged, true) && slot.start() < covered {
                 tracing::warn!(
                     event = "slot_already_covered", %pair, %slot, %covered,
-                    "the log already covers this slot; this machine's clock may be behind"
+                    "the log already has a record for this slot, so the polled result is dropped; this machine's \
+                     clock may be behind"
                 );
             }
             return Ok(());
@@ -278,7 +294,7 @@ impl Chain {
         };
         tracing::warn!(
             event = "slots_missing", %pair, from = %gap.from, to = %gap.slot, %cause,
-            "publishing a gap for missing slots"
+            "slots are missing after the pair's newest record; publishing a gap for them"
         );
         self.append(pair, Body::Gap(gap)).await
     }

@@ -1,12 +1,12 @@
 //! What is specific to one exchange: the [`Exchange`] trait.
 //!
 //! Requests are values and parsing is pure, so an implementation never does I/O:
-//! [`HttpSource`](super::http::HttpSource) does that for all of them. To support more than current prices (such
-//! as lists of markets, or candles), the trait would get further methods, a request and a parser each, with
-//! defaults that report them as not supported.
+//! [`HttpSource`](super::http::HttpSource) does that for all of them. The trait only supports current prices. To
+//! support something else, such as candles or lists of markets, add a method that builds the requests and one that
+//! parses the responses, with defaults that report it as not supported.
 //!
-//! Pairs are mapped to the exchange's symbols before the requests are built, and requests and parsers only
-//! see the resulting [`Market`]s. So the symbols may later come from the exchange's own market list.
+//! Pairs are mapped to the exchange's symbols before the requests are built. Requests and parsers only see the
+//! resulting [`Market`]s, so they would not change if symbols came from the exchange's own list of markets.
 
 use std::fmt;
 
@@ -33,11 +33,11 @@ pub trait Exchange: Send + Sync {
     /// unknown.
     fn limit(&self, plan: Option<Plan>) -> Option<Limit>;
 
-    /// The exchange's symbol for a pair. None if the exchange is known not to have the pair; most exchanges
-    /// build a symbol for every pair and report unknown ones in their response.
+    /// The exchange's symbol for a pair. None if the exchange is known not to have the pair. Most implementations
+    /// build a symbol for every pair, and the exchange's response reports those that do not exist.
     fn symbol(&self, pair: Pair) -> Option<String>;
 
-    /// Why [`symbol`](Self::symbol) has none for a pair, and what to do about it.
+    /// Why [`symbol`](Self::symbol) returns None for a pair, and what to do about it.
     fn why_not_served(&self, pair: Pair) -> String {
         let name = self.name();
         format!("{name} is not known to have {pair}; use another pair, or remove {name} from feed.sources")
@@ -48,10 +48,10 @@ pub trait Exchange: Send + Sync {
 
     /// Parses the body of a successful response to a request for these markets.
     ///
-    /// It must never guess: a price that is not where the exchange's documentation puts it is a failure.
+    /// The parser must never guess: a price that is not where the exchange's documentation puts it is a failure.
     fn parse(&self, body: &str, markets: &[Market]) -> Result<Answers, Failure>;
 
-    /// The error that a response body reports, if it reports one. Called for every status, 200 included.
+    /// The error that a response body reports, if any. Called for every status, even for 200.
     fn parse_error(&self, _body: &str) -> Option<ReportedError> {
         None
     }
@@ -80,7 +80,7 @@ pub trait Exchange: Send + Sync {
 
     /// Reads the body of a successful response, which may still report an error. Not meant to be overridden.
     fn read(&self, body: &[u8], markets: &[Market]) -> Result<Answers, Failure> {
-        // JSON is UTF-8. A parser would not notice invalid bytes in members that it skips.
+        // JSON must be UTF-8. A JSON parser does not check members that it skips, so check the whole body here.
         let body = std::str::from_utf8(body).map_err(|_| Failure::Malformed)?;
         match self.parse_error(body) {
             Some(error) => Err(error.failure),
@@ -130,7 +130,7 @@ pub struct ReportedError {
 }
 
 impl ReportedError {
-    /// "Too many requests" if it is that, and any other error otherwise.
+    /// An error that means "too many requests" if `is_rate_limit` is true, otherwise a refusal for another reason.
     pub fn new(is_rate_limit: bool) -> Self {
         let failure = if is_rate_limit { Failure::RateLimited } else { Failure::Refused };
         Self { failure, until: None }

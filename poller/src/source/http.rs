@@ -102,7 +102,7 @@ impl HttpSource {
         answers.unwrap_or_else(|failure| all(markets, failure))
     }
 
-    /// Reads a response. A failure may rest the source.
+    /// Reads a response. After a failure the source may have to rest, which means that it is not asked for a while.
     fn read(&self, response: &Response, markets: &[Market], slot: Slot) -> Result<Answers, Failure> {
         let answers = match (response.status, &response.body) {
             (Ok(()), Ok(body)) => self.exchange.read(body, markets),
@@ -112,12 +112,13 @@ impl HttpSource {
         answers.map_err(|failure| self.failed(response, failure, slot))
     }
 
-    /// Rests the source if its response asks for that. Returns the failure that describes the response best.
+    /// Records a failed request, after which the source may have to rest. Returns the failure that describes the
+    /// response best.
     fn failed(&self, response: &Response, failure: Failure, slot: Slot) -> Failure {
         let body = response.body.as_deref().ok().and_then(|body| std::str::from_utf8(body).ok());
         let reported = body.and_then(|body| self.exchange.parse_error(body));
         let failure = match (failure, reported) {
-            // Exchanges use these statuses for errors of several kinds, and the body is more precise.
+            // Exchanges use each of these statuses for several kinds of errors, and the body is more precise.
             (Failure::Http4xx | Failure::Http5xx | Failure::Http403, Some(error))
                 if error.failure == Failure::RateLimited =>
             {
@@ -145,7 +146,7 @@ impl HttpSource {
             let seconds = rest.as_secs();
             tracing::warn!(
                 event = "source_resting", source = %self.name, %reason, seconds,
-                "not asking the source for a while"
+                "the source is not asked for this many seconds"
             );
         }
     }
@@ -186,7 +187,7 @@ fn all(markets: &[Market], failure: Failure) -> Answers {
     markets.iter().map(|market| (market.pair, Err(failure))).collect()
 }
 
-/// A URL that a path can be appended to.
+/// Parses a base URL, to which a path can be appended.
 fn parse_base(name: SourceName, address: &str) -> Result<Url, SourceError> {
     let url = parse_url(name, address)?;
     // Logs and commands show URLs, so they must not contain secrets.

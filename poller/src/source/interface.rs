@@ -59,7 +59,8 @@ impl Sample {
     }
 }
 
-/// What a source returned for each pair that it was asked for. Pairs without an entry are missing.
+/// What a source returned for each pair that it was asked for. A pair without an entry counts as
+/// [`Failure::Missing`].
 pub type Answers = BTreeMap<Pair, Result<Sample, Failure>>;
 
 /// What is known about a source without asking it.
@@ -84,7 +85,7 @@ pub struct Setup {
     pub url: String,
     /// The API key, if one is configured.
     pub key: Option<Key>,
-    /// The distance between slots. Pauses after failures are multiples of it.
+    /// The distance between slots. Pauses after failures are multiples of this distance.
     pub interval: Interval,
 }
 
@@ -94,11 +95,11 @@ pub trait Source: Send + Sync {
     /// The source's name in settings, records and metrics.
     fn name(&self) -> SourceName;
 
-    /// Whether its prices are live, replayed or simulated.
+    /// Whether the source's prices are live, replayed or simulated.
     fn origin(&self) -> Origin;
 
-    /// Whether the source can be asked for a pair. It is not expected to return pairs that it does not serve,
-    /// so they do not count as missing.
+    /// Whether the source can be asked for a pair. The source is not expected to return other pairs, so those do
+    /// not count as missing.
     fn serves(&self, _pair: Pair) -> bool {
         true
     }

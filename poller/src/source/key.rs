@@ -5,15 +5,15 @@ use std::{fs::File, io::Read, path::Path};
 use reqwest::header::HeaderValue;
 use secrecy::{ExposeSecret, SecretString};
 
-/// The longest key file that is read. Keys have about thirty characters; the bound is for paths such as
-/// /dev/zero.
+/// The longest key file that is read. Keys have about thirty characters. The bound protects against paths such as
+/// /dev/zero, which never end.
 const MAX_KEY_BYTES: u64 = 4_096;
 
 /// Replaces a key wherever settings are shown.
 pub const REDACTED: &str = "[redacted]";
 
 common::words! {
-    /// The kind of account that a key belongs to. It may decide the base URL, the header and the rate limit.
+    /// The kind of account that a key belongs to. The base URL, the header and the rate limit may depend on it.
     pub enum Plan ("plan") {
         /// A free account.
         Demo = "demo",
@@ -36,7 +36,7 @@ pub enum KeyError {
     /// Two keys are set.
     #[error("key and key_file are both set; remove one of them")]
     Both,
-    /// The placeholder that `config show` prints.
+    /// The key is the placeholder that `config show` prints instead of a key.
     #[error("key: {REDACTED} is the placeholder that `tickwell config show` prints; set the key itself")]
     Shown,
     /// The file cannot be read.
@@ -59,7 +59,7 @@ pub enum KeyError {
         /// The path of the file.
         path: String,
     },
-    /// Characters that cannot be sent in a header.
+    /// The key contains characters that cannot be sent in a header.
     #[error("{setting}: a key consists of printable ASCII characters without spaces")]
     Characters {
         /// The setting that the key came from.
@@ -74,7 +74,7 @@ pub enum KeyError {
         name: String,
     },
     /// The plan requires a key.
-    #[error("plan: pro needs key or key_file")]
+    #[error("plan: the plan pro needs an API key; set key or key_file")]
     Needed,
     /// The key would be sent unencrypted.
     #[error("url: a key is not sent over plain http except to this machine; use https")]

@@ -20,7 +20,7 @@ pub struct Limit {
     pub span: Span,
     /// How many requests may be sent at once, if that is documented.
     pub burst: Option<u32>,
-    /// Whether the source documents the limit. Otherwise it is what users report.
+    /// Whether the source documents the limit. Otherwise users have reported it.
     pub is_documented: bool,
 }
 
@@ -43,12 +43,12 @@ pub struct Excess {
     pub at_least: Option<Interval>,
 }
 
-/// A slot's requests cannot all be sent in time.
+/// The error if a slot's requests cannot all be sent in time.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Late {
     /// How long after the first request the last one may be sent.
     pub delay: Duration,
-    /// How long a source always has to respond.
+    /// The time that a source is guaranteed for its response: the primaries' part of the poll time.
     pub left: Duration,
     /// An interval that is long enough, if there is one.
     pub at_least: Option<Interval>,
@@ -103,7 +103,7 @@ impl Limit {
         let fits = |requests, interval| {
             self.is_in_time(requests, interval) && self.check(requests, interval).is_ok()
         };
-        // The time to respond is capped, so if none of these intervals is long enough, no longer one is.
+        // The time to respond is capped. So if none of these intervals is long enough, longer ones are not either.
         let longer =
             (1..=LONGEST_RECOMMENDED).map(Span::from_seconds).filter_map(|span| Interval::new(span).ok());
         Err(Late {
@@ -119,7 +119,7 @@ impl Limit {
         delay.is_zero() || delay < guaranteed_time(interval)
     }
 
-    /// The share of the limit that this many requests every interval use, in percent, rounded up.
+    /// The share of the limit that is used up by this many requests per interval, in percent, rounded up.
     pub fn share(self, requests: usize, interval: Interval) -> u128 {
         let asked = wide(requests) * u128::from(self.span.millis()) * 100;
         asked.div_ceil(u128::from(self.requests.max(1)) * u128::from(interval.millis()))
@@ -155,7 +155,7 @@ impl fmt::Display for PerMinute {
     }
 }
 
-/// Wide enough that no product here overflows: counts fit in 64 bits, times in 48.
+/// Converts a count to a type in which no product here overflows: counts fit in 64 bits, and times in 48.
 fn wide(count: usize) -> u128 {
     u128::try_from(count).unwrap_or(u64::MAX.into()).min(u64::MAX.into())
 }
@@ -234,7 +234,7 @@ mod tests {
                 limit.check_pace(requests, interval).is_ok() && limit.check(requests, interval).is_ok()
             };
             match limit.check_pace(requests, interval) {
-                // Then the interval that the limit recommends is in time as well.
+                // If all requests can be sent in time, that is also true for the interval that `check` recommends.
                 Ok(()) => if let Err(Excess { at_least: Some(enough), .. }) = limit.check(requests, interval) {
                     prop_assert!(fits(requests, enough));
                 },

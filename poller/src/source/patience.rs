@@ -8,7 +8,8 @@ use common::domain::Interval;
 /// slowest source.
 const MAX_POLL_TIME: Duration = Duration::from_secs(4);
 
-/// If there are fallbacks, the primaries get one part in this many of the time. The fallbacks get the rest.
+/// If there are fallbacks, the primaries get the poll time divided by this number. The fallbacks get the rest of
+/// the poll time.
 pub const FALLBACK_RESERVE: u32 = 2;
 
 /// How long after the start of a slot its sources may respond.
@@ -16,7 +17,7 @@ pub fn poll_time(interval: Interval) -> Duration {
     (interval.duration() / 2).min(MAX_POLL_TIME)
 }
 
-/// How much of the poll time a source always has: the primaries' part if there are fallbacks.
+/// The part of the poll time that a source is guaranteed even if there are fallbacks: the primaries' part.
 pub(super) fn guaranteed_time(interval: Interval) -> Duration {
     poll_time(interval) / FALLBACK_RESERVE
 }

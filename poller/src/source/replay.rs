@@ -1,7 +1,7 @@
 //! Replays recorded prices instead of asking a venue. Recordings are CSV files (`ts_ms,price,…`), plain or
 //! gzip.
 //!
-//! A row is the venue's price from its time until the next row. The row's time is passed on as the source's
+//! A row gives the venue's price from the row's time until the next row. The row's time is passed on as the source's
 //! timestamp, so that a hole in the recording makes the quote stale.
 
 use std::{
@@ -18,11 +18,11 @@ use tokio::time::Instant;
 
 use super::interface::{About, Answers, Sample, Source};
 
-/// The largest number of rows in a file: ten years of minutes, in about 200 MB.
+/// The largest number of rows in a file: ten years of minutes, which take about 200 MB of memory.
 const MAX_ROWS: usize = 5_300_000;
 
 /// 2001-09-09, earlier than any recording. A smaller number is a time in seconds by mistake: times in seconds
-/// stay below it until the year 33658.
+/// stay below this number until the year 33658.
 const FIRST_MILLIS: i64 = 1_000_000_000_000;
 
 /// One venue's prices of one pair, oldest first. It has at least one row.
@@ -83,7 +83,7 @@ pub enum RecordingError {
     #[error("the file has no rows")]
     Empty,
     /// The file has too many rows.
-    #[error("the file has more than {MAX_ROWS} rows; split it")]
+    #[error("the file has more than {MAX_ROWS} rows; replay a shorter part of it")]
     TooLong,
 }
 

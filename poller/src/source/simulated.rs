@@ -1,8 +1,8 @@
 //! A simulated market, for trying Tickwell without internet access.
 //!
-//! A price is a pure function of pair and time (value noise on several time scales, in integers), so a
-//! restart does not make it jump. Occasionally a venue fails or is far off, so that the verdicts on its
-//! quotes can be seen.
+//! A price is a pure function of pair and time (value noise on several time scales, in integers), so the price
+//! does not jump when the process restarts. Occasionally a venue fails or is far off, so that the verdicts on
+//! its quotes can be seen.
 
 use async_trait::async_trait;
 use common::domain::{Failure, Origin, Pair, Price, Slot, SourceName};
@@ -75,7 +75,7 @@ impl Source for Simulated {
     }
 }
 
-/// The price in cents that a pair moves around.
+/// The price in cents around which a pair's price moves.
 fn base_cents(pair: Pair) -> i64 {
     match (pair.base(), pair.quote()) {
         ("BTC", "USD") => 9_700_000,

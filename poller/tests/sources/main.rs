@@ -1,5 +1,5 @@
-//! Sources over real HTTP, against the fake upstream and against sockets that misbehave, and parsers with
-//! recorded responses and mutated ones.
+//! Tests of sources over real HTTP, with the fake upstream and with sockets that misbehave, and tests of parsers with
+//! recorded and mutated responses.
 #![expect(
     clippy::unwrap_used,
     clippy::expect_used,
@@ -41,7 +41,7 @@ async fn ask(source: &Arc<dyn Source>, time: Duration) -> Answers {
     source.ask(slot, Instant::now() + time).await
 }
 
-/// Far longer than any response takes.
+/// A time limit that is far longer than any response takes.
 const PATIENT: Duration = Duration::from_secs(60);
 
 #[tokio::test]
@@ -76,7 +76,7 @@ async fn each_exchange_is_read_from_the_fake_upstream() {
             "{venue}"
         );
     }
-    // One request for all pairs if the exchange supports that.
+    // Each source was asked twice, with one request for all pairs if the exchange supports that.
     assert_eq!(upstream.requests_to(Venue::Kraken).len(), 2);
     assert_eq!(upstream.requests_to(Venue::Bitstamp).len(), 2);
     assert_eq!(upstream.requests_to(Venue::Coinbase).len(), 4);

@@ -154,12 +154,12 @@ async fn a_response_that_drips_is_cut_off_at_the_deadline() {
     assert_eq!(answers.values().copied().collect::<Vec<_>>(), [Err(Failure::Timeout); 2]);
 }
 
-/// The status says that there is no price, so the body of an error is only waited for briefly.
+/// The status says that there is no price, so the client waits only briefly for the body of an error.
 #[tokio::test]
 async fn an_error_whose_body_hangs_is_reported_by_its_status() {
     let hanging = b"HTTP/1.1 429 Too Many Requests\r\ncontent-length: 999\r\n\r\n{".to_vec();
     let source = source("kraken", &misbehaving(hanging, true).await);
-    // Far longer than the client waits for the body of an error, and shorter than any other bound.
+    // This deadline is far later than the client stops waiting for the body of an error.
     let answers = ask(&source, Duration::from_secs(10)).await;
     assert_eq!(answers.values().copied().collect::<Vec<_>>(), [Err(Failure::Http429); 2]);
 }

@@ -1,5 +1,5 @@
-//! Every parser with arbitrary bytes, arbitrary JSON and mutated responses: it never panics, and every price
-//! that it returns is in the body, in the right place for its pair.
+//! Tests of every parser with arbitrary bytes, arbitrary JSON and mutated responses. A parser never panics, and
+//! every price that it returns is in the body, in the right place for its pair.
 
 use std::{fs, path::Path};
 
@@ -17,8 +17,8 @@ fn valid(exchange: &dyn Exchange) -> String {
     body.unwrap_or_else(|error| panic!("{}: {error}", path.display())).trim_end().to_owned()
 }
 
-/// BTC and ETH in USD, or in USDT if the exchange has no USD markets. Only BTC if each pair takes its own
-/// request.
+/// BTC and ETH in USD, or in USDT if the exchange has no USD markets. Only BTC if the exchange needs a separate
+/// request for each pair.
 fn markets(exchange: &dyn Exchange) -> Vec<Market> {
     let has_usd = exchange.symbol("BTC-USD".parse().unwrap()).is_some();
     let quote = if has_usd { "USD" } else { "USDT" };
@@ -76,7 +76,7 @@ fn bodies_that_are_not_valid_json_are_malformed() {
         for body in [format!("\u{feff}{valid}"), format!("{valid}{valid}"), valid[1..].to_owned()] {
             assert_eq!(exchange.read(body.as_bytes(), &markets), Err(Malformed), "{exchange} {body}");
         }
-        // Invalid UTF-8 in a member that is not read.
+        // Add invalid UTF-8 to a member that is not read.
         let mut bytes = valid.as_bytes().to_vec();
         match valid.rfind('}') {
             Some(end) => bytes.splice(end..end, *b",\"more\":\"\xff\"").for_each(drop),

@@ -1,5 +1,5 @@
-//! Recorded responses of the real exchanges. The price in the text is read, or the response is refused for
-//! the right reason. Responses of other endpoints and other exchanges are never misread.
+//! Tests with recorded responses of the real exchanges. A parser reads the price in the text, or refuses the
+//! response for the right reason. Responses of other endpoints and other exchanges are never misread.
 //!
 //! The recordings cannot be published, so they are not in the repository, and these tests do nothing without
 //! them. The parsers' own tests have small bodies of the same formats.

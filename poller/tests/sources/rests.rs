@@ -22,7 +22,7 @@ pub(crate) struct Server {
     pub(crate) requests: Arc<Mutex<Vec<String>>>,
 }
 
-/// A source at such a server, and the newest slot that it was asked for.
+/// A source that sends its requests to a [`Server`], and the newest slot for which the source was asked.
 struct Upstream {
     source: Arc<dyn Source>,
     server: Server,
@@ -89,7 +89,7 @@ impl Upstream {
     }
 }
 
-/// Advances tokio's clock without waiting. It is paused only for that, because sockets need real time.
+/// Advances tokio's clock without waiting. The clock is paused only for that, because sockets need real time.
 async fn pass(length: Duration) {
     tokio::time::pause();
     tokio::time::advance(length).await;

@@ -19,7 +19,7 @@ use poller::{
 use oracle::Part;
 use serde_json::Value;
 
-/// A parser never panics, and every price that it returns is in the body.
+/// Checks that a parser does not panic, and that the body contains every price that the parser returns.
 pub fn parser(exchange: &str, body: &[u8]) {
     let exchange = exchanges::named(exchange).expect("a registered exchange");
     let markets = exchange.markets(&oracle::pairs().collect::<Vec<Pair>>());
@@ -56,7 +56,7 @@ fn assert_in_bounds(price: Price) {
     assert!(Price::new(price.decimal()).is_ok(), "{price} is out of bounds");
 }
 
-/// A decoded record can be encoded again, and encoding is stable from then on.
+/// Checks that a decoded record can be encoded, and that decoding and encoding it again changes nothing.
 pub fn record(bytes: &[u8]) {
     let record = match wire::decode(bytes) {
         Ok(record) => record,
@@ -69,8 +69,8 @@ pub fn record(bytes: &[u8]) {
     assert!(is_contained(&written, &given), "{written} is not contained in {given}");
 }
 
-/// Whether everything that was written was in the input, in the same structure. Unknown members may be
-/// missing, and times and ratios may be formatted differently.
+/// Whether everything in `written` is also in `given`, in the same structure. `given` may have unknown
+/// members, and may format times and ratios differently.
 fn is_contained(written: &Value, given: &Value) -> bool {
     match (written, given) {
         (Value::Object(written), Value::Object(given)) => {
@@ -85,8 +85,8 @@ fn is_contained(written: &Value, given: &Value) -> bool {
     }
 }
 
-/// Any record can be recomputed, and what the aggregator makes of its quotes can be recomputed to the same
-/// result.
+/// Checks that any record can be recomputed without a panic. Then aggregates the record's quotes again, and
+/// checks that recomputing the result gives the same result.
 pub fn aggregate(bytes: &[u8]) {
     let Ok(record) = wire::decode(bytes) else { return };
     if let Err(differences) = recompute::recompute(&record) {
@@ -125,7 +125,7 @@ fn assert_written(record: &Record) {
     assert_eq!(wire::encode(&read), written);
 }
 
-/// At most half of the used prices are above the price, at most half below it, and there are enough of them.
+/// Checks that enough prices are used, and that at most half of them are above the price and at most half below.
 fn assert_in_the_middle(price: Price, evidence: &Evidence) {
     let used = evidence.quotes.iter().filter(|judged| judged.verdict == Verdict::Used);
     let used: Vec<Price> = used.filter_map(|judged| judged.observation).map(|seen| seen.price).collect();
@@ -139,7 +139,7 @@ fn assert_in_the_middle(price: Price, evidence: &Evidence) {
     assert!(used.iter().filter(|used| **used > price).count() <= half, "{price} is too low");
 }
 
-/// The quote that the aggregator was given.
+/// The quote as the aggregator received it, without the verdict.
 fn quote(judged: &Judged) -> Quote {
     let result = match (judged.observation, judged.verdict) {
         (Some(observation), _) => Ok(observation),

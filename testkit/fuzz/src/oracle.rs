@@ -1,8 +1,8 @@
 //! An independent reader of the exchanges' responses. It is slow and lenient, and shares no code with the
 //! parsers.
 //!
-//! It accepts more responses than the parsers do. It only has to know the places where a price may be. The
-//! fuzz targets use it, and so do the tests of the poller.
+//! It accepts more responses than the parsers do, because it only has to know the places where a price may be. The
+//! fuzz targets and the tests of the poller use it.
 
 use std::collections::BTreeMap;
 
@@ -95,7 +95,7 @@ fn digits(number: &str) -> Option<(String, i64)> {
     Some((significant.trim_start_matches('0').to_owned(), power))
 }
 
-/// In a list of objects, the member `wanted` of those whose member `key` is `name`.
+/// Finds the objects in a list whose member `key` is `name`, and returns their member `wanted`.
 fn rows(list_of_rows: &str, key: &str, name: &str, wanted: &str) -> Vec<String> {
     let named = list(list_of_rows).into_iter().filter(|row| text(&member(row.get(), key)) == name);
     named.map(|row| member(row.get(), wanted)).collect()
@@ -114,7 +114,7 @@ fn element(list_text: &str, at: usize) -> String {
     list(list_text).get(at).map(|raw| raw.get().to_owned()).unwrap_or_default()
 }
 
-/// A JSON string without its quotes and escapes. Any other value unchanged.
+/// Returns a JSON string without its quotes and escapes, and any other value unchanged.
 fn text(raw: &str) -> String {
     serde_json::from_str(raw).unwrap_or_else(|_| raw.to_owned())
 }

@@ -22,7 +22,7 @@ struct Arguments {
     /// Address to serve on.
     #[arg(long, default_value = "127.0.0.1:9000")]
     listen: SocketAddr,
-    /// How long a price stays the same, for example 10s, 500ms or 1m. Use Tickwell's feed.interval.
+    /// How long a price stays the same, for example 10s, 500ms or 1m. Use the value of Tickwell's setting feed.interval.
     #[arg(long, default_value = "10s", value_parser = parse_interval)]
     interval: Duration,
     /// Where prices come from.

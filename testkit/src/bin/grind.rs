@@ -1,5 +1,5 @@
-//! The command line of the grinder, which kills, pauses and damages a whole feed and changes its clocks at random, and
-//! checks the log and the pods' responses.
+//! The command line of the grinder. The grinder kills and pauses the processes of a feed, damages their stores and
+//! changes their clocks, all at random. It checks the log and the pods' responses.
 
 use std::io::{Write as _, stdout};
 use std::path::PathBuf;
@@ -25,10 +25,11 @@ struct Arguments {
     /// Use three nats-servers and three replicas instead of one.
     #[arg(long)]
     cluster: bool,
-    /// Create the NATS stream with this compression before the pollers start. With s2, a cluster must fail.
+    /// Create the NATS stream with this compression before the pollers start. With s2, a run with --cluster is
+    /// expected to find damage.
     #[arg(long, value_parser = ["none", "s2"])]
     compression: Option<String>,
-    /// How many pods.
+    /// How many pods to run.
     #[arg(long, default_value_t = 3)]
     pods: usize,
     /// How many steps there are between two checks of everything.
@@ -37,8 +38,8 @@ struct Arguments {
     /// Kinds of steps to leave out: kill, pause, restart, delete, corrupt, jump.
     #[arg(long, value_delimiter = ',')]
     without: Vec<String>,
-    /// Instead of these steps, run up to this many rounds in which two of three servers get older copies of their stores
-    /// back. Needs --cluster.
+    /// Run up to this many rounds of rollbacks instead of random steps. In each round, two of the three servers get
+    /// older copies of their stores back. Needs --cluster.
     #[arg(long, value_name = "ROUNDS", requires = "cluster")]
     rollback: Option<usize>,
 }
@@ -57,7 +58,7 @@ async fn main() -> ExitCode {
 
 async fn run(arguments: Arguments) -> anyhow::Result<bool> {
     let Arguments { minutes, seed, binary, cluster, compression, pods, steps, without, rollback } = arguments;
-    // Deleted only after a successful run, so that it survives a panic.
+    // The directory is deleted only after a successful run, so that it is still there after a panic.
     let folder = tempfile::Builder::new().prefix("tickwell-grind-").tempdir()?.keep();
     let options = Options {
         binary,
@@ -72,7 +73,7 @@ async fn run(arguments: Arguments) -> anyhow::Result<bool> {
         rollback,
     };
     let report = grinder::run(options, |line| {
-        // Continue if nobody reads the output any more.
+        // Writing fails if nobody reads the output any more. The run continues nevertheless.
         let _printed = writeln!(stdout(), "{line}");
     })
     .await?;

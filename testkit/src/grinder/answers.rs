@@ -104,7 +104,7 @@ fn gaps(pair: &str, records: &[Record], answer: &Value) -> anyhow::Result<()> {
     items.iter().zip(&expected).try_for_each(|(item, expected)| has(item, expected))
 }
 
-/// Checks that the slots of history and gaps, taken together, are every slot from the first to the newest, once each.
+/// Checks that every slot from the first to the newest is in exactly one item of the history or of the gaps.
 pub(super) fn covered_once(history: &[u8], gaps: &[u8], interval: Duration) -> anyhow::Result<()> {
     let interval = i64::try_from(interval.as_millis())?;
     let mut slots = Vec::new();

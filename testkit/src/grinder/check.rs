@@ -1,5 +1,5 @@
-//! A check: repairs everything, stops the pollers, audits the log, and compares the pods' earlier and current responses with
-//! it.
+//! A check repairs everything, stops the pollers, audits the log, and compares the pods' earlier and current responses
+//! with the log.
 
 use std::time::Duration;
 
@@ -17,14 +17,14 @@ use crate::nats::replicas;
 use crate::records::Record;
 use crate::wait::poll_until;
 
-/// How long anything may take once everything is repaired. It usually takes seconds.
+/// The limit of each wait once everything is repaired. A wait usually takes seconds.
 const RECOVERY_DEADLINE: Duration = Duration::from_secs(180);
 
-/// How many records are compared at each check.
+/// How many records, as pods return them, are compared with the log at each check.
 const EXPLAINED: u64 = 40;
 
 impl Play {
-    /// Checks everything. Failures are added to the report. An error ends the check.
+    /// Checks everything. Fails with the first problem.
     pub(super) async fn check(&mut self) -> anyhow::Result<()> {
         self.settle().await?;
         self.inspect_servers().await.context("the servers")?;
@@ -77,8 +77,8 @@ impl Play {
         Ok(())
     }
 
-    /// Every pod must reach the end of the log and be ready. A pod with records that the log has lost needs a moment to
-    /// notice.
+    /// Waits until every pod has reached the end of the log and is ready. If the log has lost records that a pod has,
+    /// the pod needs a moment to notice that.
     async fn wait_for_pods(&mut self) -> anyhow::Result<()> {
         for number in 0..self.stage.members.len() {
             let mut last = String::new();
@@ -161,7 +161,8 @@ impl Play {
         first.map(|(_, answer)| answer).context("there are pods")
     }
 
-    /// History and gaps together must cover every slot of the pair once. Every pod must return the same for both.
+    /// Checks that every slot of the pair is in exactly one item of the history or of the gaps, and that all pods
+    /// return the same history and gaps.
     async fn every_slot_once(&mut self, pair: &str) -> anyhow::Result<()> {
         let history = self.ask_all(&Question::History.path(pair)).await?;
         let gaps = self.ask_all(&Question::Gaps.path(pair)).await?;
@@ -178,7 +179,7 @@ impl Play {
             let answer = self.ask_all(&format!("/v1/ticks/{sequence}")).await?;
             let record = self.log.up_to(sequence).last().context("a record at every position")?;
             let mut written: Value = serde_json::from_slice(&record.bytes)?;
-            // The version is part of the log's format only. Responses do not have it.
+            // Only the records in the log have a version. Responses do not contain it.
             written.as_object_mut().context("a record is an object")?.remove("version");
             let found: Value = serde_json::from_slice(&answer.body)?;
             has(&found, &written).with_context(|| format!("/v1/ticks/{sequence}: {found}"))?;

@@ -10,10 +10,12 @@ use futures::StreamExt as _;
 use super::stage::STREAM;
 use crate::records::Record;
 
-/// If the server does not report within this time that there are no more messages, the request is repeated.
+/// How long to wait for the next message, or for the state of the stream. A server that takes longer is considered
+/// unresponsive.
 const SILENCE: Duration = Duration::from_secs(30);
 
-/// Records of a log, in order. Where positions matter, these must be all records.
+/// Records of a log, in order. [`Log::up_to`] and [`Log::last_before`] are correct only if these are all records of the
+/// log.
 #[derive(Debug, Default)]
 pub(super) struct Log {
     pub(super) records: Vec<Record>,
@@ -50,7 +52,7 @@ impl Log {
                 .context("the server stopped responding")?
                 .context("the server ended the delivery")??;
             let info = message.info().map_err(|error| anyhow::anyhow!("{error}"))?;
-            // The consumer may start again and repeat messages.
+            // The client library may create the consumer again, and messages are then repeated.
             if info.stream_sequence <= position {
                 continue;
             }

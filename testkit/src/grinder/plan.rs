@@ -1,5 +1,5 @@
-//! Chooses the next step. It depends only on the seed and not on the speed of the machine: the same seed results in the same
-//! steps in the same order.
+//! Chooses the next step. The choice depends only on the seed and not on the speed of the machine: the same seed
+//! results in the same steps in the same order.
 
 use std::time::Duration;
 
@@ -10,7 +10,7 @@ use crate::damage::Damage;
 /// The pollers' lease. Some pauses are shorter and some are longer.
 pub(super) const LEASE: Duration = Duration::from_secs(2);
 
-/// An hour.
+/// How far a clock jumps: an hour.
 const JUMP_SECONDS: i64 = 3_600;
 
 /// The target of a step.
@@ -33,7 +33,7 @@ pub(super) enum Step {
     Restart(usize),
     /// Kills a pod and deletes its store.
     Delete(usize),
-    /// Kills a pod and damages its store: the kind of damage, and the seed of the place.
+    /// Kills a pod and damages its store. The seed decides which part of the store is damaged.
     Corrupt(usize, Damage, u64),
     /// Sets a clock this many seconds ahead, for this long.
     Jump(usize, i64, Duration),
@@ -46,7 +46,7 @@ pub(super) struct Turn {
     pub(super) pause: Duration,
 }
 
-/// An endless plan.
+/// An endless sequence of random steps.
 pub(super) struct Plan {
     chance: StdRng,
     servers: usize,
@@ -97,7 +97,7 @@ impl Plan {
         }
     }
 
-    /// One to three at once.
+    /// Chooses one to three targets to kill at once.
     fn kill(&mut self) -> Step {
         let count = self.chance.random_range(1..=3);
         let targets = (0..self.members).map(Target::Member).chain((0..self.servers).map(Target::Server));
@@ -117,7 +117,7 @@ impl Plan {
         self.chance.random_range(self.pollers..self.members)
     }
 
-    /// Shorter than the lease, or longer.
+    /// Chooses a pause. Half of the pauses are shorter than the lease, and the others are longer.
     fn pause(&mut self) -> Duration {
         let lease = u64::try_from(LEASE.as_millis()).unwrap_or(u64::MAX);
         if self.chance.random() { self.millis(100..lease) } else { self.millis(lease..3 * lease) }

@@ -12,8 +12,8 @@ use crate::clock::now_ms;
 /// The timeout of a request. A pod that is being killed does not respond.
 const ANSWER_TIME: Duration = Duration::from_secs(30);
 
-/// A pod that reports that it has all of the log must have what the log contained this long ago. This is longer than a
-/// reader waits before it checks a silent log.
+/// If a pod reports that it has all of the log, it must have at least what the log contained this long ago. A pod that
+/// receives nothing checks sooner than this whether the log has more.
 pub(super) const READY_WITHIN: Duration = Duration::from_secs(20);
 
 /// A response.
@@ -36,7 +36,7 @@ pub(super) struct Sighting {
 pub(super) enum Seen {
     /// A response about a pair.
     Answer(Question, &'static str, Answer),
-    /// The pod was ready at this time, had all of the log, and was at this sequence.
+    /// At this time, the pod reported that it was ready and had all of the log. Its next response was at this sequence.
     Ready { time_ms: i64, sequence: u64 },
 }
 
@@ -45,7 +45,7 @@ pub(super) struct Client(reqwest::Client);
 
 impl Client {
     pub(super) fn new() -> anyhow::Result<Self> {
-        // Fails if it is already installed, which is fine.
+        // Fails if a provider is already installed, which is fine.
         let _installed = rustls::crypto::ring::default_provider().install_default();
         Ok(Self(reqwest::Client::builder().timeout(ANSWER_TIME).no_gzip().no_proxy().build()?))
     }
@@ -76,7 +76,7 @@ impl Client {
 }
 
 impl Sighting {
-    /// Compares it with the complete log.
+    /// Compares the observation with the complete log.
     pub(super) fn check(&self, log: &Log) -> anyhow::Result<()> {
         let checked = match &self.seen {
             Seen::Answer(question, pair, answer) => {

@@ -1,9 +1,10 @@
 //! Rounds in which two of three servers get older copies of their stores back, as if snapshots of volumes were restored,
 //! while pollers and pods keep running.
 //!
-//! If the third server becomes the leader, nothing is lost. Otherwise, the records that only it has are lost.
-//! nats-server then leaves the third server with its own records, and pollers write nothing to a log whose servers
-//! differ. An operator has to decide, with `tickwell log repair`, as described in `docs/operations.md`.
+//! If the third server becomes the leader, nothing is lost. Otherwise, the records that only the third server has are
+//! lost. In this case, nats-server does not replace the third server's copy of the log, and pollers write nothing,
+//! because the servers' copies differ. An operator has to decide with `tickwell log repair`, as described in
+//! `docs/operations.md`.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
@@ -32,18 +33,19 @@ const CAUSES_OF_LOST_SLOTS: &[&str] = &["log_lost"];
 /// that was just started some time to report what it has. A loaded machine takes longer.
 const OPERATORS_PATIENCE: Duration = Duration::from_secs(30);
 
-/// How long anything may take once nothing prevents it. It usually takes seconds. A loaded machine takes longer.
+/// The time limit of all other waits. If everything works, such a wait usually takes seconds. A loaded machine takes
+/// longer.
 const DEADLINE: Duration = Duration::from_secs(180);
 
 /// The state before two servers lost their newest records.
 struct Before {
     /// All records that any server had stored.
     messages: Messages,
-    /// The newest sequence that both copies have. Records up to it must not be lost.
+    /// The newest sequence that both older copies have. Records up to this sequence must not be lost.
     copied: u64,
-    /// The newest sequence that every pod had served.
+    /// The newest sequence that every pod had reached.
     shown: u64,
-    /// When the servers were killed, unix time in milliseconds.
+    /// When the two servers were killed, unix time in milliseconds.
     killed_ms: i64,
 }
 
@@ -77,7 +79,8 @@ impl Play {
         self.start_servers(round).await?;
         self.prices_continue(&before, tell).await?;
         self.restart_unhealthy(tell).await?;
-        // Records that both copies had must still exist.
+        // The next check expects the records in `self.log` to still exist. Newer records may be lost, so expect only
+        // those that both copies had.
         self.log.records.retain(|record| record.sequence <= copied);
         self.check_all(tell).await?;
         let lost = self.lost(&before)?;
@@ -121,7 +124,8 @@ impl Play {
         Ok(last)
     }
 
-    /// Kills the servers, and replaces the stores of two with the older copies.
+    /// Kills the servers and the member that the round names. The third server is not killed if it is to keep running.
+    /// Then replaces the stores of the two other servers with the older copies.
     async fn lose_newest(
         &mut self,
         round: &Round,
@@ -162,7 +166,7 @@ impl Play {
         self.stage.put_right().await
     }
 
-    /// Prices must continue, either automatically or after the operator has acted.
+    /// Waits until prices continue, either automatically or after the operator has repaired the log.
     async fn prices_continue(&mut self, before: &Before, tell: &mut impl FnMut(&str)) -> anyhow::Result<()> {
         let began = Instant::now();
         let url = self.stage.url.clone();
@@ -181,8 +185,8 @@ impl Play {
         Ok(())
     }
 
-    /// Restarts servers that stay unhealthy. A pod's consumer that is not in an older copy of the stream is lost, and
-    /// nats-server 2.15.1 may keep looking for it. `/healthz` then returns "consumer not found" until the server is
+    /// Restarts servers that stay unhealthy. An older copy of a store may lack the consumer of a pod. nats-server
+    /// 2.15.1 may keep looking for this consumer, and `/healthz` then returns "consumer not found" until the server is
     /// restarted.
     async fn restart_unhealthy(&mut self, tell: &mut impl FnMut(&str)) -> anyhow::Result<()> {
         let servers = &self.stage.servers;
@@ -212,8 +216,8 @@ impl Play {
         Ok(())
     }
 
-    /// How many of the records that pods had served are lost. Each of their slots must be covered by a tick, or by a gap
-    /// with a correct cause.
+    /// Returns how many of the records that pods had served are lost. Each slot of these records must now have a tick,
+    /// or be part of a gap whose cause is the loss.
     fn lost(&self, before: &Before) -> anyhow::Result<usize> {
         let kept: BTreeMap<u64, &Record> =
             self.log.records.iter().map(|record| (record.sequence, record)).collect();

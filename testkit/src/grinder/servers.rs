@@ -12,15 +12,16 @@ use crate::nats::replicas::{self, Inspection};
 use crate::wait::poll_until;
 
 /// How many times a server of a cluster is killed before each check, one server at a time. A mistake of a recovering
-/// server shows only if records are stored before, during and after its downtime. Between the steps of the plan, there
-/// is often no majority of servers that could store any. If the stream is compressed with `s2`, about every third of
-/// these kills damages a block.
+/// server shows only if records are stored before, during and after its downtime. Between the steps of the plan, often
+/// too few servers run to store any records. If the stream is compressed with `s2`, about every third of these kills
+/// damages a block.
 const KILLS: usize = 4;
 
-/// How many records must be published while a server is down, and after it has recovered. Each pair has one per slot.
+/// How many records must be published while a server is down, and after it has recovered. Each pair gets one record per
+/// slot.
 const RECORDS: u64 = 4;
 
-/// How long the records may take. It usually takes seconds.
+/// How long to wait for new records, which usually takes seconds.
 const DEADLINE: Duration = Duration::from_secs(180);
 
 impl Play {
@@ -45,8 +46,8 @@ impl Play {
         Ok(())
     }
 
-    /// Checks that the servers are sound, and still are after a clean restart. After a rollback, they have all just
-    /// been restarted, so they are not restarted again.
+    /// Checks that the servers are sound, and that they still are after a clean restart. After a rollback, all servers
+    /// have just been restarted, so they are not restarted again.
     pub(super) async fn inspect_servers(&mut self) -> anyhow::Result<()> {
         let servers = &mut self.stage.servers;
         let Inspection { health_checks, restarts, records } = match self.options.rollback {

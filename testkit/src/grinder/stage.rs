@@ -18,10 +18,10 @@ pub(super) const POLLERS: usize = 2;
 
 pub(super) const PAIRS: [&str; 2] = ["BTC-USD", "ETH-USD"];
 
-/// The NATS stream that the pollers create.
+/// The NATS stream that contains the log.
 pub(super) const STREAM: &str = "TICKS";
 
-/// The interval between slots. Short, so that there are many slots.
+/// The interval between slots. It is short, so that there are many slots.
 pub(super) const INTERVAL: Duration = Duration::from_secs(1);
 
 /// All servers and processes.
@@ -194,7 +194,7 @@ fn environment(upstream: &FakeUpstream, url: &str, replicas: usize) -> Vec<(Stri
         ("TICKWELL__BUS__REPLICAS", replicas.to_string()),
         ("TICKWELL__API__LISTEN", "127.0.0.1:0".to_owned()),
         ("TICKWELL__API__RATE_LIMIT", "off".to_owned()),
-        // Pods get the same request one after the other. A price must not become stale in between.
+        // Pods get the same request one after the other. No price may become stale between these requests.
         ("TICKWELL__WINDOWS__STALE_AFTER", "1h".to_owned()),
     ];
     let mut environment = upstream.environment();

@@ -26,7 +26,8 @@ const SHARED_WAVES: [Wave; 5] = [
 const VENUE_WAVES: [Wave; 2] = [Wave { slots: 1, millionths: 20 }, Wave { slots: 30, millionths: 50 }];
 
 /// How much less a coin costs in USDT than in USD, in millionths. This is about the real discount in calm weeks. It is
-/// far more than venues differ, and small enough to be overlooked.
+/// much larger than the differences between venues, but still so small that a mix-up of the currencies is easily
+/// overlooked.
 const TETHER_DISCOUNT_MILLIONTHS: i64 = 2_000;
 
 /// The coins. The digits of each venue are in the order of [`Venue::ALL`].
@@ -80,8 +81,8 @@ struct Coin {
     digits: [Digits; Venue::ALL.len()],
 }
 
-/// How many decimal places a venue's prices of a coin have: those that change, and those that are sent. The others are
-/// zeros.
+/// The decimal places of a venue's prices of a coin: how many of them change (`moving`), and how many are sent
+/// (`written`). The places that do not change are zeros.
 struct Digits {
     moving: u32,
     written: u32,
@@ -158,7 +159,8 @@ fn sum_of_waves(waves: &[Wave], seed: u64, slot: i64, middle: i64) -> i64 {
         let passed = slot.rem_euclid(wave.slots);
         let wave_seed = hash(seed, number);
         let (from, to) = (noise(wave_seed, turn), noise(wave_seed, turn + 1));
-        // Linear between the two turning points. `noise` has 32 bits, one of which is the sign.
+        // Interpolate linearly between the two turning points. `noise` returns 31 bits and a sign, so shifting by 31
+        // bits scales it to the range from -1 to 1.
         let between = (from * (wave.slots - passed) + to * passed) / wave.slots;
         (between * reach) >> 31
     });
@@ -201,7 +203,7 @@ mod tests {
             let middle = Decimal::from(middle);
             let mut moved = 0;
             for slot in 0..5_000 {
-                // Spread over months, so that every wave turns many times.
+                // The slots are spread over months, so that every wave has many turning points.
                 let now_ms = NOW_MS + slot * 1_230_000;
                 let quotes_it = |venue: &Venue| *venue != Venue::Binance;
                 let prices: Vec<Decimal> = Venue::ALL

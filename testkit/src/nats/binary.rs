@@ -22,7 +22,7 @@ pub fn nats_available() -> bool {
 ///
 /// # Panics
 ///
-/// Panics if it is not installed and the variable `CI` is set. In CI, no test may be skipped.
+/// Panics if nats-server is not installed and the variable `CI` is set. In CI, no test may be skipped.
 #[must_use]
 pub fn available_or_skip() -> bool {
     let available = nats_available();

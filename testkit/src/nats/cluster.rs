@@ -10,7 +10,7 @@ use futures::future::try_join_all;
 use super::{NatsServer, connect, operate::CLUSTER_CONFIGURATION};
 use crate::wait::poll_until;
 
-/// The smallest number of nodes that survives the loss of one.
+/// The smallest number of nodes with which a cluster still works after the loss of one.
 const NODES: usize = 3;
 
 /// `sync_interval` is the same as in the configuration that we ship, because it changes how a server recovers its
@@ -108,7 +108,7 @@ fn meeting_arguments() -> std::io::Result<[Vec<String>; NODES]> {
     }))
 }
 
-/// Free ports. Each node must know the others' ports before they start.
+/// Chooses free ports. They are chosen before the nodes start, because each node is started with the ports of all nodes.
 fn free_ports() -> std::io::Result<[u16; NODES]> {
     let mut ports = [0; NODES];
     // All ports stay bound until the last one is chosen, so that they differ.

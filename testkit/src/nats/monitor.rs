@@ -18,8 +18,8 @@ struct Health {
     error: String,
 }
 
-/// What a server logs when it cannot read its own copy of a stream. It may then get another copy from the other servers
-/// of its cluster, and be healthy.
+/// What a server logs when it cannot read its own copy of a stream. The server may then get a new copy from the other
+/// servers of its cluster, and report that it is healthy.
 const LOST_COPY: &str = "Error recreating stream";
 
 impl NatsServer {
@@ -40,7 +40,7 @@ impl NatsServer {
     /// Fails if the server is not `ok` (with the reason that it returns), or if it does not respond.
     pub async fn health(&self) -> anyhow::Result<()> {
         ensure!(self.is_running(), "the server is not running");
-        // Fails if it is already installed, which is fine.
+        // Fails if a provider is already installed, which is fine.
         let _installed = rustls::crypto::ring::default_provider().install_default();
         let client = reqwest::Client::builder().timeout(ANSWER_TIME).no_proxy().build()?;
         let url = format!("http://127.0.0.1:{}/healthz", self.monitoring_port);

@@ -7,9 +7,9 @@ use serde_json::Value;
 /// The ports on which a server listens.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) struct Ports {
-    /// For clients.
+    /// The port for clients.
     pub(super) clients: u16,
-    /// For `/healthz`, `/jsz` and the like.
+    /// The port for `/healthz`, `/jsz` and the like.
     pub(super) monitoring: u16,
 }
 

@@ -6,8 +6,8 @@ use std::io::{BufRead, BufReader, Read};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread;
 
-/// How many lines are kept; the oldest are dropped first. More than any test reads, even from a binary that logs every
-/// tick.
+/// How many lines are kept; the oldest are dropped first. The limit is more than any test reads, even from a binary
+/// that logs every tick.
 const MAX_LINES: usize = 20_000;
 
 /// A longer line is split into several, so that output without line breaks cannot fill the memory.
@@ -73,7 +73,7 @@ impl fmt::Display for LineLog {
 /// Reads an output to its end on a separate thread. If it were read on the test's runtime, which may be busy, the pipe
 /// could fill up and block the process.
 pub(super) fn read_lines(log: &Arc<LineLog>, output: impl Read + Send + 'static) {
-    // Counted here and not on the thread, so that the log does not look complete before its readers have started.
+    // Count the output here and not on the thread, so that the log does not look complete before the thread has started.
     log.lock().open_outputs += 1;
     let log = Arc::clone(log);
     thread::spawn(move || {

@@ -4,7 +4,7 @@ use std::os::unix::process::ExitStatusExt;
 
 use super::*;
 
-/// A passing test never reaches it.
+/// The limit for waiting. It is so long that a passing test never reaches it.
 const DEADLINE: Duration = Duration::from_secs(60);
 
 /// A script that keeps running must end in `exec`. A program that runs as a child of the shell would survive when the
@@ -95,8 +95,8 @@ async fn a_process_can_be_killed_twice() {
 #[tokio::test]
 async fn signals_arrive() {
     let script =
-        // TERM and not INT: a shell cannot trap a signal that was ignored when it started, and INT is ignored in a
-        // shell's background jobs.
+        // The test uses TERM and not INT. INT is ignored in a shell's background jobs, and a shell cannot trap a signal
+        // that was ignored when the shell started.
         "trap 'echo terminated; exit 7' TERM; echo started; while :; do :; done";
     let mut process = shell(script).start().unwrap();
     process.wait_for_line(|line| line == "started", DEADLINE).await.unwrap();

@@ -9,7 +9,7 @@ use super::quotes::{Quoted, Quotes};
 use super::reply::Reply;
 use super::request::Query;
 
-/// Every response says how much of the limit of 6,000 per minute is used.
+/// Every response has this header. Its value is how much of the limit of 6,000 per minute is used.
 const USED_WEIGHT: (&str, &str) = ("x-mbx-used-weight-1m", "4");
 
 pub(super) fn answer(path: &str, query: &Query, quotes: &Quotes<'_>) -> Reply {
@@ -45,7 +45,7 @@ pub(super) fn limited() -> Reply {
     Reply::json(StatusCode::TOO_MANY_REQUESTS, &body).with("retry-after", "30")
 }
 
-/// Its response in countries that it may not serve.
+/// Binance's response in countries that it may not serve.
 pub(super) fn elsewhere() -> Value {
     json!({
         "code": 0,

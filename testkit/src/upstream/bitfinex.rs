@@ -27,12 +27,13 @@ pub(super) fn error() -> Reply {
     Reply::json(StatusCode::INTERNAL_SERVER_ERROR, &json!(["error", 20_060, "maintenance"]))
 }
 
-/// It has no `Retry-After`. The documentation says to wait 60 seconds.
+/// The response has no `Retry-After`. The documentation says to wait 60 seconds.
 pub(super) fn limited() -> Reply {
     Reply::json(StatusCode::TOO_MANY_REQUESTS, &json!({"error": "ERR_RATE_LIMIT"}))
 }
 
-/// `BTC-USD` is `tBTCUSD`. Longer names are separated by a colon, and USDT is `UST`.
+/// Bitfinex's name of a pair: `BTC-USD` is `tBTCUSD`. If a code has more than three letters, a colon separates the two
+/// codes. USDT is `UST`.
 fn symbol(pair: &str) -> String {
     let own_code = |code: &str| match code {
         "USDT" => "UST".to_owned(),

@@ -33,7 +33,7 @@ fn not_found() -> Reply {
     Reply::empty(StatusCode::NOT_FOUND)
 }
 
-/// `BTC-USD` is `btcusd` in a path.
+/// The name of a pair in a path: `BTC-USD` is `btcusd`.
 fn url_symbol(pair: &str) -> String {
     pair.replace('-', "").to_lowercase()
 }

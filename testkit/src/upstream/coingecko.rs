@@ -1,6 +1,6 @@
 //! CoinGecko: `GET /api/v3/simple/price?ids=bitcoin,ethereum&vs_currencies=usd`, JSON numbers.
 //!
-//! Unknown ids are left out. An unknown currency results in an empty object.
+//! Unknown ids are left out. If the currency is unknown, the object of each coin is empty.
 
 use http::StatusCode;
 use serde_json::json;
@@ -33,12 +33,12 @@ pub(super) fn answer(path: &str, query: &Query, quotes: &Quotes<'_>) -> Reply {
     })
 }
 
-/// The fields of a coin without a price in the requested currency.
+/// The response if no coin has a price in the requested currency: each coin is an empty object.
 pub(super) fn empty(query: &Query, quotes: &Quotes<'_>) -> Reply {
     coins(query, quotes, |_markets| Vec::new())
 }
 
-/// Its response to an invalid key.
+/// CoinGecko's response to an invalid key.
 pub(super) fn error() -> Reply {
     status(StatusCode::UNAUTHORIZED, 10_002, "API Key Missing")
 }
@@ -63,7 +63,7 @@ fn coins(query: &Query, quotes: &Quotes<'_>, fields: impl Fn(&[&Quoted]) -> Vec<
     Reply::bytes(StatusCode::OK, format!("{{{}}}", coins.join(",")))
 }
 
-/// CoinGecko uses coins' names. Unknown ones are represented by their code.
+/// CoinGecko's id of a pair's base coin, such as `bitcoin`. For coins that are not listed here, the code is used.
 fn id(pair: &str) -> String {
     match pair.split('-').next().unwrap_or_default() {
         "BTC" => "bitcoin".to_owned(),

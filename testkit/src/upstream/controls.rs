@@ -1,6 +1,7 @@
 //! The faults and prices that a test has set. They override the market.
 //!
-//! A venue has one fault at a time. `quotes` implements faults of prices and times, `misconduct` all others.
+//! A venue has one fault at a time. `quotes` implements faults of prices and times, and `misconduct` implements all
+//! other faults.
 
 use std::collections::BTreeMap;
 
@@ -11,7 +12,7 @@ use crate::venue::is_pair;
 #[derive(Debug, Default)]
 pub(super) struct Controls {
     faults: BTreeMap<Venue, ActiveFault>,
-    /// By venue and pair. `None` removes the pair from the market.
+    /// The prices by venue and pair. `None` removes the pair from the market.
     prices: BTreeMap<Venue, BTreeMap<String, Option<String>>>,
 }
 
@@ -26,7 +27,8 @@ impl Controls {
     pub(super) fn set_fault(&mut self, venue: Venue, fault: Option<Fault>, now_ms: i64) {
         match fault {
             Some(fault) => {
-                // Otherwise it would have no effect, and the test would not show why.
+                // Without this check, a fault that does not apply would be ignored silently, and the test would not
+                // show why.
                 assert!(fault.applies_to(venue), "the fault {fault} has no effect on {venue}");
                 self.faults.insert(venue, ActiveFault { fault, since_ms: now_ms });
             }
@@ -37,7 +39,7 @@ impl Controls {
     }
 
     pub(super) fn set_price(&mut self, venue: Venue, pair: &str, price: Option<&str>) {
-        // Otherwise a misspelt pair would have no effect, and the test would not show why.
+        // Without this check, a misspelt pair would be ignored silently, and the test would not show why.
         assert!(is_pair(pair), "{pair:?} is not a pair written BASE-QUOTE");
         self.prices.entry(venue).or_default().insert(pair.to_owned(), price.map(str::to_owned));
     }

@@ -9,13 +9,13 @@ use tokio::net::TcpStream;
 use super::reply::{Reply, http_date};
 use crate::clock;
 
-/// Time between two bytes of a dripping response, short enough that no idle timeout ends it.
+/// The time between two bytes of a dripping response. It is so short that no idle timeout ends the response.
 const DRIP_PAUSE: Duration = Duration::from_millis(100);
 
-/// The announced length of a dripping response: not suspiciously long, but it would take a day.
+/// The announced length of a dripping response: not suspiciously long, but sending so many bytes would take a day.
 const DRIPPED_BYTES: usize = 900_000;
 
-/// How many announced bytes are missing.
+/// How many of the announced bytes are not sent with [`Delivery::Short`].
 const MISSING_BYTES: usize = 100;
 
 /// A chunk of an endless body.
@@ -23,23 +23,23 @@ const PIECE: [u8; 16 * 1024] = [b' '; 16 * 1024];
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Delivery {
-    /// Normally.
+    /// The response is sent normally.
     Whole,
-    /// Normally, after this delay.
+    /// The response is sent normally, after this delay.
     After(Duration),
     /// Nothing is sent, and the connection stays open.
     Never,
     /// Nothing is sent, and the connection is closed.
     Closed,
-    /// Byte by byte, slowly.
+    /// The body is sent byte by byte, slowly.
     Dripping,
-    /// Half of the body, then the connection is reset.
+    /// Half of the body is sent. Then the connection is reset.
     Reset,
     /// The announced length is too long, and the connection is closed.
     Short,
     /// The announced length is too short.
     Long,
-    /// Without an end, as fast as it is read.
+    /// A body without an end is sent as fast as the client reads it.
     Endless,
 }
 
@@ -94,7 +94,7 @@ pub(super) async fn deliver(stream: &mut TcpStream, reply: &Reply, delivery: Del
 }
 
 async fn send(stream: &mut TcpStream, reply: &Reply, announced: usize, body: &[u8]) -> io::Result<()> {
-    // A single write, so that a short response is a single packet.
+    // Use a single write, so that a short response is a single packet.
     let bytes = [head(reply, Some(announced)).as_bytes(), body].concat();
     stream.write_all(&bytes).await
 }

@@ -13,7 +13,7 @@ use crate::Venue;
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Question<'a> {
     pub(super) venue: Venue,
-    /// Without the venue's name.
+    /// The path after the venue's name.
     pub(super) path: &'a str,
     pub(super) query: &'a Query,
 }

@@ -1,7 +1,7 @@
 //! Kraken: `GET /0/public/Ticker?pair=XBTUSD,ETHUSD`.
 //!
-//! The response uses each pair's canonical name as its key, whatever name was requested. Errors have HTTP 200, and
-//! one unknown pair fails the whole list. Prices have no timestamps.
+//! The response uses each pair's canonical name as its key, whatever name was requested. Errors have the HTTP status
+//! 200. One unknown pair fails the whole list. Prices have no timestamps.
 
 use http::StatusCode;
 use serde_json::{Map, Value, json};
@@ -53,7 +53,8 @@ fn altname(pair: &str) -> String {
     pair.split('-').map(kraken_code).collect()
 }
 
-/// The name in responses. Kraken's oldest pairs have a special one; for all others it is the same as in requests.
+/// The name in responses. Kraken's oldest pairs have a special name in responses. Other pairs have the same name as in
+/// requests.
 fn canonical_name(pair: &str) -> String {
     match pair {
         "BTC-USD" => "XXBTZUSD".to_owned(),

@@ -52,7 +52,7 @@ pub(super) fn answer(
         Fault::Bomb => Reply::bytes(StatusCode::OK, bomb()).with("content-encoding", "gzip"),
         Fault::Html => Reply { content_type: "text/html", ..Reply::bytes(StatusCode::OK, PAGE) },
         Fault::Deep => Reply::bytes(StatusCode::OK, "[".repeat(NESTED_LISTS) + &"]".repeat(NESTED_LISTS)),
-        // Neither UTF-8 nor the start of a compressed format.
+        // These bytes are neither UTF-8 nor the start of a compressed format.
         Fault::Garbage => Reply::bytes(StatusCode::OK, [0xff, 0xfe, 0x00, 0xc3, 0x28].repeat(100)),
         Fault::Cut => {
             let mut reply = question.answer(quotes);
@@ -79,14 +79,15 @@ fn refusal(question: Question<'_>, status: Status, retry_after: Option<RetryAfte
     }
 }
 
-/// Prepares a fault. Compressing the bomb can take longer than a slot in a debug build, so it is done in advance.
+/// Prepares a fault before it begins. In a debug build, compressing the bomb can take longer than a slot, so that is
+/// done here.
 pub(super) fn prepare(fault: Fault) {
     if fault == Fault::Bomb {
         bomb();
     }
 }
 
-/// Compressed blanks, which are valid JSON up to the last one. Compressed only once.
+/// Compressed spaces, with which a JSON document may begin. The compression happens only at the first call.
 fn bomb() -> Vec<u8> {
     static BOMB: OnceLock<Vec<u8>> = OnceLock::new();
     let pack = || {

@@ -112,7 +112,7 @@ pub(super) fn book(price: &str) -> (String, String) {
 /// The least number of last places in a price, so that one more or less is a usual distance of bid and ask: 0.1 %.
 const FINE_PRICE: i128 = 1_000;
 
-/// A script may quote text that is not a number. It is left unchanged.
+/// Multiplies a price. A script may contain a price that is not a number, which is left unchanged.
 fn multiplied(price: &str, factor: Decimal) -> String {
     let product = price.parse::<Decimal>().ok().and_then(|price| price.checked_mul(factor));
     product.map_or_else(|| price.to_owned(), |product| product.normalize().to_string())

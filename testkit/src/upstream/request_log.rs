@@ -4,7 +4,8 @@ use std::collections::VecDeque;
 
 use crate::Venue;
 
-/// Requests that are kept; the oldest are dropped first. Enough for hours of polling once per second, in about 1 MB.
+/// How many requests are kept; the oldest are dropped first. This is enough for hours of polling once per second, and
+/// needs about 1 MB.
 const MAX_REQUESTS: usize = 10_000;
 
 /// A request that has reached the server, whether or not there was a response.

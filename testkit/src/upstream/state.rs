@@ -81,7 +81,8 @@ fn split_venue(path: &str) -> (Option<Venue>, &str) {
     }
 }
 
-/// A panic in another thread fails its own test. The state is still valid for others.
+/// Locks a mutex even if another thread has panicked while it held the lock. The panic fails that thread's own test,
+/// and the state is still valid for other tests.
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

@@ -49,7 +49,7 @@ async fn raw(upstream: &FakeUpstream, method: &str, path: &str, headers: &str, e
     let mut stream = TcpStream::connect(upstream.address).await.unwrap();
     let request = format!("{method} {path} HTTP/1.1\r\nhost: fake\r\nconnection: close\r\n{headers}\r\n");
     stream.write_all(request.as_bytes()).await.unwrap();
-    // Room for a whole response, so that one read takes everything available.
+    // There is room for a whole response, so that one read takes everything available.
     let mut response = Vec::with_capacity(64 * 1024);
     while response.len() < enough && stream.read_buf(&mut response).await.is_ok_and(|length| length > 0) {}
     response
@@ -163,7 +163,7 @@ async fn stopping_closes_connections_and_frees_the_port() {
     let upstream = start().await;
     let address = upstream.address;
     let mut idle = TcpStream::connect(address).await.unwrap();
-    // A response proves that the connection was accepted. It stays open afterwards.
+    // A response proves that the connection was accepted. The connection stays open afterwards.
     idle.write_all(b"GET /kraken/ HTTP/1.1\r\nhost: fake\r\n\r\n").await.unwrap();
     assert!(idle.read(&mut [0; 1_024]).await.unwrap() > 0);
     upstream.stop().await;

@@ -1,4 +1,4 @@
-//! Parts of the document that several operations refer to.
+//! Parts of the OpenAPI document that several operations refer to.
 
 use serde_json::{Value, json};
 
@@ -45,7 +45,7 @@ pub(super) fn headers() -> Value {
     })
 }
 
-/// How a request sends its API key.
+/// The two ways in which a request can send its API key.
 pub(super) fn key_schemes() -> Value {
     json!({
         "bearer": {
@@ -57,7 +57,7 @@ pub(super) fn key_schemes() -> Value {
             "type": "apiKey",
             "in": "header",
             "name": "X-API-Key",
-            "description": "The same key in a separate header.",
+            "description": "An API key, as an alternative to `Authorization: Bearer KEY`.",
         },
     })
 }

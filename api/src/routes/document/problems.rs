@@ -1,4 +1,4 @@
-//! The problems that each route can have, so that the document lists these and no others.
+//! The problems that each route can have. The OpenAPI document lists exactly these.
 
 use std::collections::BTreeMap;
 
@@ -24,7 +24,8 @@ const BY_PARAMETER: [(&str, &[Code]); 4] = [
 /// The operations that are streams.
 const STREAMS: [&str; 2] = ["streamEvents", "openSocket"];
 
-/// The problems of a stream, before it begins.
+/// The problems that a request for a stream can have. Once the stream has begun, there are no more problems: the stream
+/// ends with a reason ([`crate::stream_end`]).
 const OF_STREAMS: [Code; 5] =
     [Code::UnknownCursor, Code::SequenceGone, Code::TooManyStreams, Code::Busy, Code::StoreUnavailable];
 
@@ -65,7 +66,7 @@ pub(super) fn is_stream(id: &str) -> bool {
     STREAMS.contains(&id)
 }
 
-/// The response with a status that these codes share.
+/// The response for codes that share a status.
 fn response(codes: &[Code]) -> Tree {
     let lines: Vec<String> = codes.iter().map(|code| format!("`{code}`: {}", code.facts().meaning)).collect();
     let mut examples = Tree::object();

@@ -1,4 +1,4 @@
-//! JSON whose objects keep the order of their members. `serde_json::Value` sorts them by name.
+//! JSON whose objects keep the order of their members. `serde_json::Value` sorts the members by name.
 
 use std::fmt;
 
@@ -24,8 +24,8 @@ impl Default for Tree {
 }
 
 impl Tree {
-    /// Parses JSON that this crate generated or contains. If it were malformed, the result would be empty, and tests
-    /// would fail.
+    /// Parses JSON that this crate generated or contains. If the JSON were malformed, the result would be null, and
+    /// tests would fail.
     pub(super) fn parse(json: &str) -> Self {
         serde_json::from_str(json).unwrap_or_default()
     }

@@ -1,4 +1,4 @@
-//! Pages of gaps of one cause, with gaps of other causes between them.
+//! Tests that all pages together list every gap of one cause, although gaps of other causes lie between them.
 
 use common::domain::{Epoch, Interval, Sequence, Timestamp};
 use proptest::prelude::*;

@@ -49,8 +49,8 @@ impl File {
     }
 }
 
-/// A name for all files of this build, which changes with any of them. So each file can be cached forever, and modules
-/// that import each other by relative names come from the same build.
+/// The name of the directory that contains the files of this build. The name changes with the content of any file. So
+/// each file can be cached forever, and modules that import each other by relative paths come from the same build.
 pub(super) fn build() -> String {
     name_of(FILES)
 }
@@ -58,7 +58,7 @@ pub(super) fn build() -> String {
 fn name_of(files: &[File]) -> String {
     let mut digest = Sha256::new();
     for part in files.iter().flat_map(|file| [file.name, file.text]) {
-        // The length separates the parts; otherwise moving text from one file to the next would give the same name.
+        // The length separates the parts; otherwise moving text from one file to the next would not change the name.
         digest.update(part.len().to_be_bytes());
         digest.update(part);
     }

@@ -1,4 +1,4 @@
-//! A client's cursor over the log.
+//! Follows the log for one client.
 
 use std::{
     sync::{Arc, Weak},
@@ -34,7 +34,8 @@ const CHUNK: usize = 64;
 /// How many events are read from the store at once: one or two blocks of a pair.
 const PAGE: usize = 256;
 
-/// By how many records a client's lag may exceed the smallest lag that it has had.
+/// How far a client may fall behind: the number of records by which its lag may exceed the smallest lag that it has
+/// had.
 const MAX_FALLING_BEHIND: u64 = 10_000;
 
 /// What to send next on a stream.
@@ -47,15 +48,15 @@ pub(super) enum Step {
     End(StreamEnd),
 }
 
-/// A cursor over the log.
+/// Follows the log for one client: keeps the client's position, and returns the events after it.
 pub(super) struct Follower {
-    /// Weak, so that a client that does not read cannot keep a store open that is being replaced.
+    /// A weak reference, so that a client that has stopped reading does not keep a store open that is being replaced.
     state: Weak<State>,
     snapshots: watch::Receiver<Arc<Snapshot>>,
     subscription: Subscription,
     /// The first events of a client without a cursor.
     first: Option<Vec<Arc<Event>>>,
-    /// Everything up to here was either sent or is not part of the subscription.
+    /// Every event up to this position was either sent or is not part of the subscription.
     position: Position,
     least_lag: u64,
     log: LogIdentity,
@@ -96,7 +97,7 @@ impl Follower {
         &self.log
     }
 
-    /// Waits for the next step. It is cancel safe: dropping the future loses no events.
+    /// Waits for the next step. This method is cancel safe: dropping its future loses no events.
     pub(super) async fn next(&mut self) -> Step {
         let step = match self.events().await {
             Ok(events) => {
@@ -115,7 +116,7 @@ impl Follower {
         step
     }
 
-    /// The next events. The error is the end of the stream, or `None` if it is time for a heartbeat.
+    /// The next events. The error is the reason why the stream ends, or `None` if it is time for a heartbeat.
     async fn events(&mut self) -> Result<Vec<Arc<Event>>, Option<StreamEnd>> {
         if let Some(first) = self.first.take() {
             return Ok(first);
@@ -172,17 +173,17 @@ impl Follower {
         match state.readers.read(page).await {
             Ok(Some(events)) => Ok(events),
             Ok(None) => Err(Some(StreamEnd::HistoryGone)),
-            // Too many others are reading the store. Send a heartbeat and try again.
+            // Too many other requests are reading the store. Send a heartbeat, after which the stream tries again.
             Err(problem) if problem.code() == Code::Busy => Err(None),
             Err(problem) => {
-                tracing::warn!(event = "stream_read_failed", %problem, "ending a stream: reading the store failed");
+                tracing::warn!(event = "stream_read_failed", %problem, "reading the store failed; ending a stream");
                 Err(Some(StreamEnd::StoreUnavailable))
             }
         }
     }
 }
 
-/// The next events of some pairs, or `None` if history no longer reaches back to them.
+/// The next events after a position, or `None` if the store no longer has every event after that position.
 fn page(
     store: &Store,
     snapshot: &Snapshot,
@@ -196,7 +197,7 @@ fn page(
     }
     for placed in store.ticks_and_gaps_after(ranges, after)? {
         let (position, tick_or_gap) = placed?;
-        // The store may be ahead of the snapshot.
+        // The store may already have records that are newer than the snapshot.
         if position.sequence > snapshot.sequence || events.len() == PAGE {
             break;
         }

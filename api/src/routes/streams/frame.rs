@@ -14,7 +14,7 @@ use ledger::{
 pub(super) fn frame<'a>(event: &'a Event, log: &LogIdentity) -> &'a Frame {
     event.frame(|event| {
         let item = item(event, log);
-        // Strings and numbers can always be serialized.
+        // This cannot fail, because strings and numbers can be serialized.
         let json = serde_json::to_string(&item).unwrap_or_default();
         Frame::new(&item.id, &item.kind, &json)
     })

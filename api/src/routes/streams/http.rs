@@ -34,7 +34,7 @@ use crate::{
 /// The handler of streams over plain HTTP.
 pub struct StreamApi(pub(in crate::routes) Arc<State>);
 
-/// How soon a browser's `EventSource` reconnects.
+/// Tells a browser's `EventSource` to reconnect after one second.
 const RETRY: Bytes = Bytes::from_static(b"retry: 1000\n\n");
 
 /// A comment, which clients of server-sent events ignore.
@@ -76,32 +76,32 @@ struct Lines(Response);
 impl StreamApi {
     /// Stream ticks and gaps as they happen
     ///
-    /// Sends one server-sent event for each tick (`event: tick`) and each gap (`event: gap`), in the order of the log. A
-    /// client without a cursor starts with the newest tick of each pair. A client that reconnects sends the id of its last
-    /// event and continues with the next one, on any pod, without losing or repeating events. A browser's `EventSource`
-    /// does this automatically.
+    /// Sends one server-sent event for each tick (`event: tick`) and each gap (`event: gap`), in the order of the log.
+    /// A client without a cursor starts with the newest tick of each pair, and the gap after that tick if there is one.
+    /// A client that reconnects sends the id of its last event and continues with the next one, on any pod, without
+    /// losing or repeating events. A browser's `EventSource` does this automatically.
     ///
     /// With `format=ndjson`, each event is a line of JSON. In a terminal:
-    /// `curl -N 'http://127.0.0.1:8080/v1/stream?format=ndjson'`. "Try it out" shows nothing here because it waits for the
-    /// end of the response.
+    /// `curl -N 'http://127.0.0.1:8080/v1/stream?format=ndjson'`. "Try it out" in Swagger UI shows nothing, because it
+    /// waits for the end of the response.
     ///
-    /// After 15 seconds without an event the pod sends a heartbeat: a comment, or an empty line in NDJSON. Before the pod
-    /// ends a stream, it gives the reason: `event: end` with `code` and `detail`, or in NDJSON a last line
-    /// `{"kind":"end","code":…,"detail":…}`. Then reconnect with the id of the last event. The codes are listed at
-    /// [/docs/errors](/docs/errors#ends-of-streams).
+    /// After 15 seconds without an event the pod sends a heartbeat: a comment, or an empty line in NDJSON. Before the
+    /// pod ends a stream, it sends the reason as `event: end` with `code` and `detail`, or in NDJSON as a last line
+    /// `{"kind":"end","code":…,"detail":…}`. After that, reconnect with the id of the last event. The codes are listed
+    /// at [/docs/errors](/docs/errors#ends-of-streams).
     ///
     /// A stream lasts at most one day. If a client's distance to the newest record grows by more than 10,000 records,
     /// its stream ends with `too_slow`. A client that reads nothing for 30 seconds is disconnected without a reason.
-    /// Five sixths of a pod's connections may be streams, 10,000 by default; above that, the response is 503
-    /// `too_many_streams`.
+    /// At most five sixths of a pod's connections may be streams, which is 10,000 by default. Above that, the response
+    /// is 503 `too_many_streams`.
     #[oai(path = "/stream", method = "get", operation_id = "streamEvents")]
     async fn stream(
         &self,
         request: &Request,
         /// The pairs, separated by commas. Default: all pairs of the log, including those that are added later.
         pairs: Query<Option<PairsParameter>>,
-        /// Continue after this event: its id or a sequence. `0` starts with the oldest tick or gap that is kept. Default:
-        /// start with the newest.
+        /// Continue after the event with this id, or after this sequence. `0` starts with the oldest tick or gap that
+        /// is kept. Default: start with the newest tick of each pair.
         after: Query<Option<CursorParameter>>,
         /// The id of the client's last event. It takes precedence over `after`, which must still be valid.
         #[oai(name = "Last-Event-ID")]
@@ -155,7 +155,7 @@ fn respond(follower: Follower, format: StreamFormat, media_type: &str, first: Op
     Response::builder()
         .content_type(media_type)
         .header(header::CACHE_CONTROL, "no-store")
-        // Otherwise nginx buffers events before it forwards them.
+        // Without this header, nginx buffers events before it forwards them.
         .header("X-Accel-Buffering", "no")
         .body(Body::from_bytes_stream(frames))
 }
@@ -182,7 +182,8 @@ fn frames(step: &Step, follower: &Follower, format: StreamFormat) -> Vec<Bytes> 
     }
 }
 
-/// The last event of a stream. Server-sent events have the kind outside of the data.
+/// The last event of a stream, which has the reason for the end. `kind` is only for NDJSON, because server-sent events
+/// have the kind outside of the data.
 #[derive(Serialize)]
 struct LastEvent {
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -193,11 +194,11 @@ struct LastEvent {
 
 fn last_event(end: StreamEnd, kind: Option<&'static str>) -> String {
     let event = LastEvent { kind, code: end.as_str(), detail: end.detail() };
-    // Strings can always be serialized.
+    // This cannot fail, because strings can be serialized.
     serde_json::to_string(&event).unwrap_or_default()
 }
 
-/// Describes a body for the document. The handler creates the body itself.
+/// Describes a body for the OpenAPI document. The handler creates the body itself.
 macro_rules! stream_payload {
     ($name:ident, $content_type:literal, $schema:expr) => {
         impl Payload for $name {

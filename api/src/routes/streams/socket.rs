@@ -32,7 +32,7 @@ pub struct SocketApi(pub(in crate::routes) Arc<State>);
 /// The largest message that a client may send. Clients need not send anything.
 const MAX_MESSAGE_BYTES: usize = 4 * 1_024;
 
-/// How long a client has to receive the reason why its stream ends.
+/// How long the pod waits for a client to receive the reason why its stream ends.
 const CLOSE_LIMIT: Duration = Duration::from_secs(1);
 
 #[OpenApi(prefix_path = "/v1", tag = "Tag::Streams")]
@@ -44,16 +44,16 @@ impl SocketApi {
     /// [/docs/errors](/docs/errors#ends-of-streams). Messages from the client are ignored. The limits are those of
     /// `/v1/stream`.
     ///
-    /// "Try it out" can only show 426 here. In the console of a browser that has a page of this pod open:
-    /// `new WebSocket('/v1/ws').onmessage = event => console.log(event.data)`.
+    /// "Try it out" in Swagger UI can only show 426. To see events, open a page of this pod in a browser and enter this
+    /// in its console: `new WebSocket('/v1/ws').onmessage = event => console.log(event.data)`.
     #[oai(path = "/ws", method = "get", operation_id = "openSocket")]
     async fn socket(
         &self,
         request: &Request,
         /// The pairs, separated by commas. Default: all pairs of the log, including those that are added later.
         pairs: Query<Option<PairsParameter>>,
-        /// Continue after this event: its id or a sequence. `0` starts with the oldest tick or gap that is kept. Default:
-        /// start with the newest.
+        /// Continue after the event with this id, or after this sequence. `0` starts with the oldest tick or gap that
+        /// is kept. Default: start with the newest tick of each pair.
         after: Query<Option<CursorParameter>>,
     ) -> Result<SocketResponse, Problem> {
         let socket = WebSocket::from_request(request, &mut RequestBody::default()).await;
@@ -89,7 +89,7 @@ async fn serve(mut socket: WebSocketStream, mut follower: Follower) {
     };
     let close = async {
         let _ = socket.send(Message::Close(Some(close_frame))).await;
-        // Closing the connection before the client has read the close frame could discard it.
+        // Closing the connection before the client has read the close frame could discard the frame.
         while let Some(Ok(_)) = socket.next().await {}
     };
     let _ = timeout(CLOSE_LIMIT, close).await;
@@ -105,7 +105,7 @@ enum Input {
     Disconnected,
 }
 
-/// Waits for the next step, and ignores messages of the client until then. The library responds to pings.
+/// Waits for the next step, and ignores messages of the client until then. The WebSocket library responds to pings.
 async fn next_input(socket: &mut WebSocketStream, next: impl Future<Output = Step>) -> Input {
     let mut next = pin!(next);
     loop {
@@ -120,7 +120,7 @@ async fn next_input(socket: &mut WebSocketStream, next: impl Future<Output = Ste
     }
 }
 
-/// Sends a step. Returns the reason if it was the last one.
+/// Sends a step. Returns the reason if the step ends the stream.
 async fn send(
     socket: &mut WebSocketStream,
     follower: &Follower,
@@ -140,7 +140,7 @@ async fn send(
     }
 }
 
-/// The switch to WebSocket, with its description for the document.
+/// The response that switches to WebSocket, with its description for the OpenAPI document.
 struct SocketResponse(Response);
 
 impl IntoResponse for SocketResponse {

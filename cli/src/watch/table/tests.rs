@@ -129,7 +129,7 @@ fn an_age_is_in_its_largest_unit_and_other_days_are_dates() {
     assert!(row(&state, 50, 200).contains("  30s ago  "), "{}", row(&state, 50, 200));
     assert!(row(&state, 20 + 7_300, 200).contains("  2h ago late  "));
     assert!(row(&state, 86_420, 70).ends_with("  1d ago late  1970-01-01"), "{}", row(&state, 86_420, 70));
-    // A recording has its own time.
+    // A recording has its own time, so no age is shown.
     take(&mut state, &tick(3, "100").replace("\"live\"", "\"replay\""));
     assert!(row(&state, 1_000_000, 70).ends_with("replay  00:00:30Z"), "{}", row(&state, 1_000_000, 70));
 }

@@ -4,8 +4,9 @@ import assert from "node:assert/strict";
 
 import { PAIRS, answer, arrive, grouped, holds, until, width } from "./sight.mjs";
 
-/** The range of the chart, and how long before its end the gap ends, in milliseconds. */
+/** The range of the chart, in milliseconds. */
 const RANGE = 20_000;
+/** How long before the end of the range the gap ends, in milliseconds. */
 const BEHIND = 2_000;
 
 /** The interval between two ticks, in milliseconds. */
@@ -43,7 +44,10 @@ export default async function ({ browser, url, behind }) {
   for (const [panel, pair] of PAIRS.entries()) {
     const history = await answer(url, `/v1/prices/${pair}/history?from=${from}&to=${end + BEHIND + 1}&limit=1000`);
     const ticks = history.items.reverse().map(({ slot, price }) => ({ time: Date.parse(slot), price }));
-    /** The ticks before which the chart does not show what is in the log: a line, or the shade of a gap. */
+    /**
+     * The ticks for which the chart is wrong between the previous tick and this one. There must be a line or, if slots
+     * are missing, the shade of a gap.
+     */
     const wrong = ({ right, line, gap }) => {
       const x = (time) => ((time - from) / RANGE) * right;
       return ticks.slice(1).filter(({ time }, index) => {
@@ -51,9 +55,10 @@ export default async function ({ browser, url, behind }) {
         const columns = Array.from({ length: Math.max(0, Math.ceil(end - first)) }, (_, column) => first + column);
         const isGap = time - ticks[index].time > STEP * 1.5;
         const shaded = columns.filter((column) => holds(gap, column)).length;
-        // A gap must be shaded, without a line. Not every column has to be, because a grid line may cross the shade.
+        // A gap must be shaded and have no line. A tenth of its columns may lack the shade, because grid lines may
+        // cross the gap.
         if (isGap) return shaded < 0.9 * columns.length || columns.some((column) => holds(line, column));
-        // Otherwise there must be a line. The dot of a minimum or maximum may cover part of it.
+        // Without a gap, there must be a line. The dot of a minimum or maximum may cover a part of the line.
         return shaded || !columns.some((column) => holds(line, column));
       });
     };

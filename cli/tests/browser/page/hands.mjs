@@ -1,10 +1,10 @@
-// Keyboard, mouse and touch change the view, and the URL keeps it.
+// The view can be changed with keyboard, mouse and touch. The URL contains the view, so it survives a reload.
 
 import assert from "node:assert/strict";
 
 import { answer, arrive, grouped, until, width } from "./sight.mjs";
 
-/** Every stop of the Tab key between the links and the tables. */
+/** What the Tab key focuses after the links, in this order, up to the chart. */
 const STOPS = ["BTC-USD", "ETH-USD", "range", "average", "candles", "table", "chart"];
 
 export default async function ({ browser, url }) {
@@ -126,7 +126,7 @@ export default async function ({ browser, url }) {
   assert(await page.locator("#points").isVisible());
   assert(await page.getByRole("checkbox", { name: "Candles" }).isChecked());
 
-  // A card hides its pair, and shows it again.
+  // A click on a pair's card hides the pair in the chart. Another click shows the pair again.
   const card = page.getByRole("button", { name: "ETH-USD" });
   await page.getByRole("checkbox", { name: "Table" }).uncheck();
   await until("both pairs", words, (drawn) => drawn.includes("ETH-USD"));

@@ -1,4 +1,5 @@
-// In narrow and wide windows, in light and dark mode: nothing is cut off, and everything is accessible. Also without scripts.
+// In narrow and wide windows, in light and dark mode, nothing is cut off and everything is accessible. A browser without scripts
+// shows the prices too.
 
 import assert from "node:assert/strict";
 import { readFileSync } from "node:fs";

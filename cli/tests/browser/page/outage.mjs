@@ -1,4 +1,5 @@
-// The feed stops, and the pod is killed and started again: what the page shows meanwhile, and that nothing is missing afterwards.
+// First, all sources fail and recover. Then the pod is killed and started again. Checks what the page shows meanwhile,
+// and that no tick is missing on the page afterwards.
 
 import assert from "node:assert/strict";
 
@@ -38,7 +39,7 @@ export default async function ({ browser, url, behind }) {
   await isLive();
   assert.equal(await page.locator("#banner").isVisible(), false);
   await until("fresh", () => card("BTC-USD"), ({ fresh }) => fresh.startsWith("fresh"));
-  // The table contains the events from the time without the pod, and none of them twice.
+  // The table contains the ticks that were published while the pod was down, each of them once.
   for (const pair of PAIRS) {
     const moment = (slot) => new Date(slot).toISOString().slice(0, 19).replace("T", " ");
     const compared = async () => {

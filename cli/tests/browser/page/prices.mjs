@@ -1,4 +1,4 @@
-// Prices arrive by the stream and change. Below each price are the quotes that explain it.
+// Prices arrive through the stream and change. The page also shows the quotes that explain each pair's newest price.
 
 import assert from "node:assert/strict";
 
@@ -32,10 +32,10 @@ export default async function ({ browser, url }) {
   await until("the price in the title", titled, ([title, price]) => title === `${price} BTC-USD · Tickwell`);
   assert.equal(await text("#banner"), "");
   assert.equal(await page.locator("#key").isVisible(), false);
-  // Screen readers announce the first price at once, and then only calm updates.
+  // Screen readers announce the first prices at once. Later prices are announced once a minute, or when a state changes.
   assert.match(await text("#spoken"), /^live, BTC-USD [\d.]+, ETH-USD [\d.]+$/);
 
-  // The quotes of a tick, as in the log.
+  // The page shows the quotes of a tick as they are in the log.
   await until("quotes of both pairs", () => rows("quotes"), (found) => found.filter((cells) => cells.length === 1).length === 2);
   const [links, quotes] = await page.evaluate(() => {
     const table = document.getElementById("quotes");
@@ -56,7 +56,7 @@ export default async function ({ browser, url }) {
   assert.deepEqual(averages, PAIRS.flatMap((pair) => [pair, "10 min", "1 h", "1 d"]));
   assert.match((await rows("gaps"))[1].join(), /none|USD/);
 
-  // Only a refused request is repeated, at the page's normal pace.
+  // If the pod refuses a request, the page repeats only this request, at the normal interval.
   const asked = [];
   page.on("request", (request) => asked.push(new URL(request.url()).pathname));
   const refusal = { status: 429, contentType: "application/problem+json", body: '{"code":"rate_limited","detail":"too often"}' };

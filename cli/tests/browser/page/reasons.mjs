@@ -1,4 +1,4 @@
-// What the page shows if there is no price, an unreliable one, or the pod refuses requests.
+// What the page shows if there is no price, if prices are simulated or replayed, or if the pod refuses requests.
 
 import assert from "node:assert/strict";
 
@@ -35,7 +35,7 @@ export default async function ({ browser, url, behind }) {
     await until(`that it is ${what}`, () => other.text("#banner"), (words) => words.startsWith(says));
     assert(await other.page.locator("#banner").isVisible());
     await until("a price beside it", () => other.card("BTC-USD"), ({ price }) => /\d/.test(price));
-    // At this speed, the pod may refuse requests for one of the tables.
+    // The replay runs as fast as possible, so the pod may refuse a request for one of the tables with 503.
     await other.goodbye(ANSWERED);
   }
 
@@ -57,7 +57,7 @@ export default async function ({ browser, url, behind }) {
   await use("foo");
   await keyed.isLive();
   assert.deepEqual(await asks(), [false, ""]);
-  // The page requests the key only once.
+  // The page remembers the key, so it does not ask for the key after a reload.
   await keyed.page.reload();
   await keyed.isLive();
   assert.deepEqual([...new Set(sent.filter(Boolean))], ["wrong", "foo"]);

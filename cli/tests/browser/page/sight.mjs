@@ -6,7 +6,7 @@ import { DEADLINE_MILLIS, visit } from "../browser.mjs";
 
 export const PAIRS = ["BTC-USD", "ETH-USD"];
 
-/** Calls `look` repeatedly until `wanted` accepts the result, and returns it. */
+/** Calls `look` repeatedly until `wanted` accepts the result, and returns the result. */
 export async function until(what, look, wanted = Boolean) {
   const deadline = Date.now() + DEADLINE_MILLIS;
   for (;;) {
@@ -23,7 +23,7 @@ export const width = (stretches) => stretches.reduce((sum, [from, to]) => sum + 
 /** Whether a column of pixels is in one of the stretches. */
 export const holds = (stretches, column) => stretches.some(([from, to]) => from <= column && column < to);
 
-/** The JSON of a pod's response. */
+/** Sends a GET request to a pod, and returns the JSON of the response. */
 export const answer = async (url, path, headers = {}) => (await fetch(new URL(path, url), { headers })).json();
 
 /** A price with separators between thousands, formatted independently of the page. */
@@ -47,7 +47,7 @@ function watch() {
   window.drawn = [];
   window.states = [];
   HTMLCanvasElement.prototype.getContext = function (...how) {
-    // The page draws with one argument. Tests that only read pixels pass a second one.
+    // The page passes one argument, when it begins to draw. Tests pass a second argument, because they only read pixels.
     if (how.length === 1) window.drawn = [];
     return getContext.apply(this, how);
   };
@@ -77,7 +77,7 @@ export async function arrive(browser, url, options) {
       return { fresh, price, step, moves, why, direction, arrow: isDrawn ? arrow.clipPath : "", isShown: found.ariaPressed === "true" };
     }, pair);
 
-  /** One panel of the chart: the stretches of columns of pixels that contain a line or candles, or the shade of a gap. */
+  /** What a panel of the chart shows: the stretches of pixel columns with a line, an average, candles or a gap's shade. */
   const plot = (panel = 0, panels = 2) =>
     page.evaluate(([panel, panels]) => {
       const canvas = document.getElementById("chart");
@@ -85,7 +85,7 @@ export async function arrive(browser, url, options) {
       const style = getComputedStyle(canvas);
       const { width, height } = canvas;
       const ratio = width / canvas.clientWidth;
-      // The part of the panel below the text at its top, and above the times.
+      // Read only the part of the panel that is below the text at the top and above the times at the bottom.
       const tall = (height / ratio - 24) / panels;
       const [top, bottom] = [(panel * tall + 36) * ratio, (panel * tall + tall - 12) * ratio].map(Math.floor);
       const { data } = pen.getImageData(0, top, width, bottom - top);
@@ -121,7 +121,7 @@ export async function arrive(browser, url, options) {
       };
     }, [panel, panels]);
 
-  /** A hash of all pixels to the left of the prices, for comparison. */
+  /** A hash of all pixels to the left of the price labels, for comparison. */
   const pixels = (right) =>
     page.evaluate(([right]) => {
       const canvas = document.getElementById("chart");

@@ -25,7 +25,7 @@ each_fails! {
     service_unavailable: Kraken "503" => "http_5xx";
     /// An HTML page with status 200.
     an_html_page: Kraken "html" => "malformed";
-    /// Half a body that looks complete to HTTP.
+    /// Half of the body, with a `Content-Length` that matches it.
     a_truncated_body: Bitstamp "cut" => "malformed";
     /// Bytes that are not UTF-8.
     garbage: Gemini "garbage" => "malformed";
@@ -33,24 +33,24 @@ each_fails! {
     deeply_nested_json: Coingecko "deep" => "malformed";
     /// The response has a pair, but not the one that was asked for.
     another_pair: Kraken "wrong_pair" => "missing";
-    /// The same for a source that returns all its markets in one list.
+    /// A source that returns all its markets in one list returns other pairs than the requested one.
     another_pair_in_a_list: Bitstamp "wrong_pair" => "missing";
     /// Redirects are never followed. Nothing listens at the target, so following one would give another verdict.
     a_redirect: Kraken "redirect" => "redirect";
     /// Kraken's errors have status 200.
     an_error_of_krakens_own: Kraken "error" => "refused";
-    /// If the status is an error, the verdict is about the status.
+    /// The response has an error status, so the verdict names the status and not the message in the body.
     an_error_of_geminis_own: Gemini "error" => "http_4xx";
     /// CoinGecko's response to an invalid key.
     an_error_of_coingeckos_own: Coingecko "error" => "http_4xx";
     /// Bitfinex returns an empty list for an unknown symbol.
     nothing_from_bitfinex: Bitfinex "empty" => "missing";
-    /// CoinGecko returns an empty object for an unknown currency.
+    /// If the currency is unknown, CoinGecko returns an empty object for each coin.
     nothing_from_coingecko: Coingecko "empty" => "missing";
     nothing_from_kraken: Kraken "empty" => "missing";
 }
 
-/// Binance quotes prices in USDT, which must not be confused with USD. With the fault, it rejects the request.
+/// Binance quotes prices in USDT, which must not be confused with USD. With the fault, Binance rejects the request.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn binance_serves_usdt_alone() {
     let settings = |scene: crate::harness::Scene| {

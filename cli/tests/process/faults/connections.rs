@@ -26,13 +26,13 @@ async fn silence() {
     fails(Coinbase, "hang", "timeout").await;
 }
 
-/// A response after the deadline is discarded. It is not used for a later slot either.
+/// A response that arrives after the deadline is discarded. The response must not be used for a later slot either.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_answer_too_late() {
     fails(Bitstamp, "slow:1", "timeout").await;
 }
 
-/// A body that arrives one byte at a time ends at the deadline.
+/// If a body arrives one byte at a time, the poller stops reading it at the deadline.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_drip() {
     fails(Bitfinex, "drip", "timeout").await;
@@ -44,7 +44,7 @@ async fn too_long_a_length() {
     fails(Coinbase, "short", "malformed").await;
 }
 
-/// The rest of the body must not be read as the next slot's response.
+/// The body is longer than its announced length. The rest must not be read as the response to the next request.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn too_short_a_length_poisons_no_later_answer() {
     let mut trial = fails(Kraken, "long", "malformed").await;
@@ -70,7 +70,8 @@ async fn a_closed_port() {
     check_address("http://127.0.0.1:1", &["unreachable"]).await;
 }
 
-/// One of five sources has this address from the start. The price must come from the others.
+/// Checks a process in which one of five sources has this address from the start. The price must come from the other
+/// four.
 async fn check_address(url: &str, expected: &[&str]) {
     let broken = |scene: Scene| scene.with("TICKWELL__SOURCES__GEMINI__URL", url);
     let mut trial = Trial::unproven(&Venue::USD_EXCHANGES, broken).await;

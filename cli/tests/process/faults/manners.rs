@@ -24,7 +24,7 @@ async fn first_two(trial: &Trial, venue: Venue) -> [i64; 2] {
     .await
 }
 
-/// No request is sent before the time that the source named.
+/// The source asks for two seconds without requests. No request may be sent earlier.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn retry_after_in_seconds() {
     let mut trial = fails(Kraken, "429:2", "http_429").await;
@@ -36,12 +36,12 @@ async fn retry_after_in_seconds() {
     trial.read_until("it is used again", |records| records.last().unwrap().verdict("kraken") == "used").await;
 }
 
-/// The same with an HTTP date.
+/// `Retry-After` may also be an HTTP date.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn retry_after_as_a_date() {
     let trial = fails(Gemini, "429:date:3", "http_429").await;
     let [first, second] = first_two(&trial, Gemini).await;
-    // The date was in whole seconds.
+    // An HTTP date has whole seconds, so the fraction of a second was cut off.
     let named = (first + 3_000) / 1_000 * 1_000;
     assert!(second >= named, "asked {} ms too early", named - second);
 }
@@ -54,7 +54,7 @@ async fn unavailable_until_later() {
     assert!(second - first >= 2_000, "asked again after {} ms", second - first);
 }
 
-/// Like [`fails`], but waits for only one failure, because the source is then not polled for a while.
+/// Like [`fails`], but waits for only one failure, because the source is not polled for a while after it.
 async fn fails_once(venue: Venue, fault: &str, verdict: &str) -> Trial {
     let mut trial = Trial::start(&super::five_with(venue)).await;
     trial.begin(&[venue], fault);
@@ -66,13 +66,14 @@ async fn fails_once(venue: Venue, fault: &str, verdict: &str) -> Trial {
 async fn is_left_alone(venue: Venue, fault: &str, verdict: &str) {
     let mut trial = fails(venue, fault, verdict).await;
     trial.read_until("slots pass", |records| records.len() >= 8).await;
-    // One request got the response. If the machine stalled, earlier requests may have timed out.
+    // At most one request may have got the fault's response. If the machine stalled, requests before it may have timed
+    // out.
     let late = trial.count(venue, super::LATE);
     assert!(asked_since(&trial, venue).len() <= 1 + late, "{:?}", asked_since(&trial, venue));
     assert!(trial.count(venue, RESTING) >= 6);
 }
 
-/// Bitfinex blocks for a minute without a `Retry-After`.
+/// Bitfinex blocks a client for a minute, and does not send `Retry-After`.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn bitfinex_is_left_alone() {
     is_left_alone(Bitfinex, "limited", "http_429").await;
@@ -107,15 +108,15 @@ async fn a_source_that_keeps_failing_is_polled_less_and_less_often() {
     let tried = trial.records.iter().filter(|record| record.verdict("kraken") != RESTING);
     let slots: Vec<i64> = tried.map(|record| record.slot.unwrap().0 / super::SLOT_MS).collect();
     for (number, between) in slots.windows(2).enumerate() {
-        // On a machine that stalls, the distance may be longer, but never shorter.
+        // If the machine stalls, the distance between two attempts may be longer, but never shorter.
         assert!(between[1] - between[0] >= 1 << number, "{slots:?}");
     }
-    // One request per attempt. Another one may have been sent since the records were read.
+    // There is one request per attempt. Another one may have been sent since the records were read.
     assert!(asked_since(&trial, Kraken).len() <= slots.len() + 1);
 }
 
-/// Requests to CoinGecko have the configured key, in the header for this kind of key. Requests to other sources have
-/// none.
+/// Requests to CoinGecko have the configured key, in the header for this kind of key. Requests to other sources have no
+/// key.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn only_coingecko_gets_its_key() {
     let keyed = |scene: Scene| scene.with("TICKWELL__SOURCES__COINGECKO__KEY", "CG-not-a-real-key");

@@ -1,4 +1,4 @@
-//! Bodies that would fill the memory must be rejected before they do.
+//! Bodies that would fill the memory must be rejected while the process is still small.
 
 use std::fs;
 
@@ -6,10 +6,10 @@ use testkit::Venue::{self, Gemini, Kraken};
 
 use super::Trial;
 
-/// How much the process's peak memory may grow because of such bodies, in kilobytes.
+/// How much the process's peak memory may grow because of the bodies that are rejected, in kilobytes.
 const MAX_GROWTH_KILOBYTES: u64 = 16 * 1024;
 
-/// The minimum number of bodies that are sent.
+/// The minimum number of bodies that are rejected before the memory is measured.
 const BODIES: usize = 3;
 
 /// About 96 kB of gzip that decompress to 96 MiB.

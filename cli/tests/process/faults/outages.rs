@@ -8,7 +8,7 @@ use testkit::{
 use super::Trial;
 use crate::{audit::audit, harness::DEADLINE, harness::Scene, records};
 
-/// No price is invented: the newest one stays as it was, keeps its age and is labelled stale.
+/// While all sources are down, no price is invented: the API returns the newest price unchanged and marks it as stale.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn all_sources_down() {
     let soon = |scene: Scene| scene.with("TICKWELL__WINDOWS__STALE_AFTER", "1s");

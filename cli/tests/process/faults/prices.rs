@@ -21,7 +21,7 @@ invalid_prices! {
     zero_as_a_number: Bitfinex "zero" => "invalid";
     negative: Coinbase "negative" => "invalid";
     nan: Bitstamp "nan" => "invalid";
-    // A bare NaN is not JSON.
+    // NaN without quotation marks is not valid JSON.
     nan_as_a_number: Bitfinex "nan" => "malformed";
     infinite: Gemini "infinite" => "invalid";
     a_price_of_1e400: Kraken "huge" => "invalid";
@@ -55,7 +55,7 @@ async fn a_flash_crash_on_one_of_three() {
     is_set_aside(&mut trial, Coinbase, "outlier").await;
 }
 
-/// No earlier price is an input, so the first slot after the crash already has the new price.
+/// A price does not depend on earlier prices, so the first slot after the crash already has the new price.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_real_crash_is_followed_at_once() {
     let mut trial = Trial::start(&Venue::USD_EXCHANGES).await;
@@ -81,7 +81,7 @@ async fn a_real_crash_is_followed_at_once() {
     assert!(trial.records[0].is_tick() || trial.records[1].is_tick());
 }
 
-/// The price stays the same while the other sources move.
+/// Kraken's price stays the same while the prices of the other sources move.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_frozen_price() {
     let soon = |scene: Scene| scene.with("TICKWELL__AGGREGATE__FROZEN_AFTER", "1s");
@@ -92,7 +92,8 @@ async fn a_frozen_price() {
             records.iter().any(|record| record.verdict("kraken") == "frozen")
         })
         .await;
-    // The quote is used until the price has stayed the same for long enough. From then on, it is always frozen.
+    // The quote is used until its price has been the same for `frozen_after`. From then on, the verdict is always
+    // `frozen`.
     let verdicts: Vec<&str> = trial.records.iter().map(|record| record.verdict("kraken")).collect();
     let first = verdicts.iter().position(|verdict| *verdict == "frozen").unwrap();
     assert!(verdicts[..first].iter().all(|verdict| ["used", "timeout"].contains(verdict)), "{verdicts:?}");
@@ -118,7 +119,7 @@ async fn a_time_in_ten_minutes() {
     quotes_are(Coinbase, "early:600", "future").await;
 }
 
-/// CoinGecko gives its time in whole seconds.
+/// CoinGecko's timestamps, which have whole seconds, are ten minutes old.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_aggregator_that_trails() {
     quotes_are(Coingecko, "late:600", "stale").await;

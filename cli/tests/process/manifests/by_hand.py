@@ -26,7 +26,7 @@ from network import matches
 from rendered import Manifests, output
 
 BINARY, OVERLAY = sys.argv[1:]
-# A run that succeeds never reaches it, even on a slow machine.
+# The limit for waiting. It is so long that a run that succeeds never reaches it, even on a slow machine.
 DEADLINE_SECONDS = 180
 PROGRAMS = {"nats-server": os.environ.get("TICKWELL_NATS_SERVER") or shutil.which("nats-server")}
 
@@ -37,7 +37,7 @@ def wait_for(what, found):
     while time.monotonic() < until:
         if (answer := found()) is not None:
             return answer
-        # Below the pods' rate limit of 600 requests per minute.
+        # Five requests per second, so that the pods' rate limit of 600 requests per minute is not reached.
         time.sleep(0.2)
     sys.exit(f"timed out after {DEADLINE_SECONDS} s waiting for: {what}")
 
@@ -47,8 +47,8 @@ def is_free(port):
         return one.connect_ex(("127.0.0.1", port)) != 0
 
 
-# Below the range of ports that systems choose for outgoing connections, because those could take a port before a pod
-# does.
+# Systems choose the ports of outgoing connections from a higher range. A port from that range could be taken before a pod
+# uses it.
 FREE_PORTS = filter(is_free, random.sample(range(15_000, 32_000), 1_000))
 
 
@@ -124,7 +124,7 @@ class Pod:
         hook = self.container.get("lifecycle", {}).get("preStop", {}).get("exec")
         if hook:
             program, *more = hook["command"]
-            # In its container, the process has the id 1.
+            # The hook contains the process id 1, which the process has in its container. Replace it with the id on this machine.
             subprocess.run([PROGRAMS[program], *[text.replace("=1", f"={self.process.pid}") for text in more]], check=True)
         self.process.send_signal(signal.SIGTERM)
         try:
@@ -171,10 +171,10 @@ class World:
         """The NATS URLs of the pods behind a name in the cluster: a headless Service, or one of its pods."""
         *pod, service = host.split(".")
         if self.manifests.find("Service", service) is None:
-            # The name is an example in a comment.
+            # There is no such Service: the name is only an example in a comment of the configuration.
             return f"nats://{host}:{port}"
         found = [it for it in self.behind(service, port) if not pod or it[0].name == pod[0]]
-        # The list of servers in the configuration may contain more servers than the overlay has.
+        # The configuration may list more servers than the overlay has. Nothing listens at the address that is used for those.
         return ",".join(f"nats://127.0.0.1:{it.ports[number]}" for it, number in found) or "nats://127.0.0.1:1"
 
 
@@ -190,7 +190,7 @@ def get(url):
 
 
 def run_job(pod, world):
-    """Runs a Job, again and again until it succeeds."""
+    """Runs a Job repeatedly until it succeeds."""
 
     def ends():
         for server in world.of("nats"):

@@ -110,7 +110,7 @@ def check_network(manifests, templates):
 
 
 def check_priorities(manifests, templates):
-    """The priority of the log is the highest, then come pollers, pods, and everything without a class."""
+    """Checks the priorities: the log has the highest one, followed by pollers, pods, and everything without a PriorityClass."""
     values = {item["metadata"]["name"]: item["value"] for item in manifests.of("PriorityClass")}
     own = {component: values.get(templates[component][0]["spec"].get("priorityClassName"), 0) for component in templates}
     order = own["nats"] == own["log"] > own["poller"] > own["api"] > own["smoke"] == 0
@@ -137,7 +137,7 @@ def check_autoscalers(manifests):
 
 
 def check_ingress(manifests):
-    """The paths in the OpenAPI document are routed, and those for operators are not."""
+    """Checks that the Ingress routes the paths in the OpenAPI document, except those for operators."""
     operators = {"/livez", "/readyz", "/metrics"}
     documented = set(json.loads((WORKSPACE / "docs/openapi.json").read_text())["paths"]) - operators
     for item in manifests.of("Ingress"):
@@ -148,7 +148,7 @@ def check_ingress(manifests):
             service = manifests.find("Service", backend["name"])
             exists = service and backend["port"]["name"] in [port["name"] for port in service["spec"]["ports"]]
             hold(exists, name, f"there is no {backend}")
-            # ingress-nginx accepts only such paths, unless the type is ImplementationSpecific.
+            # Unless the type is ImplementationSpecific, ingress-nginx accepts only paths that match this expression.
             plain = re.fullmatch(r"/[A-Za-z0-9_/-]*", rule["path"]) or rule["pathType"] == "ImplementationSpecific"
             hold(plain, name, f"ingress-nginx refuses {rule['path']} with pathType {rule['pathType']}")
 
@@ -176,7 +176,7 @@ def check_log(manifests):
     settings = next(item["data"] for item in manifests.of("ConfigMap") if "nats.conf" in item["data"])["nats.conf"]
     allowed = re.search(r"^\s*max_file_store:\s*(\S+)", settings, re.MULTILINE)[1]
     claim = owner["spec"]["volumeClaimTemplates"][0]["spec"]["resources"]["requests"]["storage"]
-    # The log, a mirror of it, and the lease's bucket.
+    # The server needs room for the log, a mirror of the log, and the lease's bucket.
     hold(bytes_of(allowed) > 2 * limit + lease["max_bytes"], "nats", f"max_file_store {allowed} is too small for the log")
     # The file system needs some of a volume for itself.
     hold(bytes_of(claim) > 1.1 * bytes_of(allowed), "nats", f"a volume of {claim} is too small for {allowed}")

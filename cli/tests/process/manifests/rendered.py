@@ -27,7 +27,7 @@ def rendered(overlay, components):
         parts = {
             "resources": [str(k8s / "overlays" / overlay)],
             "components": [str(k8s / "components" / name) for name in components],
-            # The same as in the overlays. The objects of a component do not get them otherwise.
+            # The overlays set the same namespace and labels, but not for the objects of a component that is added here.
             "namespace": "tickwell",
             "labels": [
                 {
@@ -41,8 +41,8 @@ def rendered(overlay, components):
 
 
 class Manifests:
-    """Every object of an overlay, such as production, or production+log-backup, which adds a component of k8s/components.
-    Includes the smoke test, and the objects that `k8s-keys` makes from the keys in a directory."""
+    """Every object of an overlay. The overlay `production+log-backup` is `production` with the component `log-backup` of
+    k8s/components. Includes the smoke test, and the objects that `k8s-keys` creates from the keys in a directory."""
 
     def __init__(self, overlay, keys):
         overlay, *components = overlay.split("+")

@@ -1,7 +1,7 @@
 """A stand-in for kubectl that simulates a cluster, which a test describes.
 
 `kubectl get` runs the real program (REAL_KUBECTL) with a small API server in this process, so that the scripts' selectors
-and templates are tested too. Everything else is only recorded, with a result from the description.
+and templates are tested too. Other commands are only recorded, and get their results from the description.
 
 The variable SCENE is the path of a directory:
   scene.json   {"pods": {COMPONENT: [PODS, …]}, "jobs": [JOB, …], "rollouts": {NAME: SECONDS}, "events": [EVENT, …],
@@ -28,7 +28,7 @@ KINDS = {"v1": ["Pod", "Secret", "ConfigMap", "Event"], "batch/v1": ["Job"]}
 
 
 def turn(name, states):
-    """The next of these states. Several processes may call this at the same time."""
+    """Returns the next of these states. Several processes may call this at the same time."""
     with (FOLDER / f"turn-{name}").open("a+") as file:
         fcntl.flock(file, fcntl.LOCK_EX)
         file.seek(0)

@@ -11,10 +11,9 @@ use crate::{
     tools::{python_beside_kubectl, workspace},
 };
 
-/// How long the scripts wait for a pod that does not start, in seconds.
+/// The environment variable that sets how many seconds the scripts wait for a pod that does not start.
 const PATIENCE_VARIABLE: &str = "TICKWELL_PATIENCE_SECONDS";
 
-/// A simulated cluster.
 pub(super) struct Cluster {
     folder: TempDir,
     path: String,
@@ -25,7 +24,7 @@ pub(super) struct Outcome {
     pub(super) code: Option<i32>,
     pub(super) out: String,
     pub(super) err: String,
-    /// The arguments of its calls of kubectl, in order.
+    /// The arguments of the script's calls of kubectl, in order.
     pub(super) calls: Vec<String>,
     pub(super) took: Duration,
 }

@@ -20,7 +20,8 @@ fn seconds(count: u64) -> std::time::Duration {
 }
 
 prop_compose! {
-    /// Close to the limits of the policies below, so that every verdict and both causes occur.
+    /// An observation close to the limits of the policies below, so that every verdict and both causes of gaps
+    /// occur.
     fn observation()(cents in 9_700_000_i64..10_300_000, scale in 1_u32..4, age in prop::option::of(0_u64..60),
                      ahead in any::<bool>(), still in 0_u64..1_200, own_limit in prop::option::of(1_u16..90)) -> Observation {
         let source_time = age.map(|age| if ahead { now().plus(seconds(age / 4)) } else { now().minus(seconds(age)) });
@@ -104,7 +105,7 @@ fn other_digits(text: &str) -> Vec<String> {
 /// The record with another text in one of its own members. None if the result is not a valid record.
 fn with(record: &Record, field: &str, old: &str, new: &str) -> Option<Record> {
     let text = String::from_utf8(wire::encode(record)).unwrap();
-    // The record's own members come before those of its quotes.
+    // The record's own members come before those of its quotes, so the first match is the record's member.
     let (from, to) = (format!("\"{field}\":\"{old}\""), format!("\"{field}\":\"{new}\""));
     assert!(text.contains(&from), "{from} in {text}");
     wire::decode(text.replacen(&from, &to, 1).as_bytes()).ok()

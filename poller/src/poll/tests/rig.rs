@@ -19,7 +19,8 @@ use crate::{
 
 pub(super) const START: i64 = 1_000_000_000_000;
 
-/// The clock starts in the middle of a slot, too late to poll it, so the next slot is the first one.
+/// The clock starts in the middle of a slot, when it is too late to poll that slot. So the next slot is the
+/// first one that is polled.
 const FIRST_OFFSET_MILLIS: i64 = 5_000;
 
 /// A wall clock that follows tokio's paused clock and can jump.
@@ -125,7 +126,7 @@ pub(super) fn rig(sources: &[(&'static str, u64, Role)], min_sources: u32) -> Ri
     rig_after(None, leading(), sources, min_sources)
 }
 
-/// The same with a newest record in the log, and in a given state.
+/// Like [`rig`], but with a newest record in the log and with a given state of the leadership.
 pub(super) fn rig_after(
     newest: Option<Record>,
     initial: LeadState,

@@ -12,7 +12,7 @@ const HOUR: i64 = 3_600;
 /// A source with timestamps, and one without.
 const SOURCES: [(&str, u64, Role); 2] = [("timed", 100, PRIMARY), ("plain", 100, PRIMARY)];
 
-/// A newest record whose slot is this many seconds after the start.
+/// A newest record of the pair, for the slot that starts this many seconds after the start of the test.
 fn covered_up_to(second: i64) -> Record {
     let interval: Interval = "10s".parse().unwrap();
     let slot = interval.slot_at(Timestamp::from_unix_millis(START + second * 1_000).unwrap());

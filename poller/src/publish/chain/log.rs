@@ -26,7 +26,7 @@ pub(super) struct Link {
     pub(super) unconfigured_until: Option<Timestamp>,
     /// The cause of the gap, if slots after the newest record are missing.
     pub(super) cause: GapCause,
-    /// Whether it was logged that a polled slot is already covered.
+    /// Whether it was logged that the log already has a record for a polled slot.
     pub(super) is_logged: bool,
 }
 
@@ -34,7 +34,7 @@ pub(super) struct Link {
 enum Resolution {
     /// The record had been stored, with this sequence.
     Stored(Sequence),
-    /// Append the record again, after this sequence.
+    /// Append the record again, expecting this sequence.
     Retry(Sequence),
 }
 
@@ -76,7 +76,7 @@ impl Log {
         self.interval.after(time)
     }
 
-    /// A gap for the slots between `covered` and `slot`. None if there are none.
+    /// A gap for the slots between `covered` and `slot`. None if there are no slots between them.
     pub(super) fn gap_between(&self, covered: Timestamp, slot: Slot, cause: GapCause) -> Option<Gap> {
         let from = self.interval.after(covered);
         let last = self.interval.before(slot);
@@ -153,7 +153,8 @@ impl Log {
         Ok(Resolution::Retry(sequence))
     }
 
-    /// The pair's newest record, or why it is in doubt. Retries while the log does not respond.
+    /// The pair's newest record, or why it is uncertain which record that is. Retries while the log does not
+    /// respond.
     pub(super) async fn newest(&self, pair: Pair) -> Result<Found, PublishError> {
         let ask = || async {
             match self.writer.newest(pair).await {
@@ -165,7 +166,7 @@ impl Log {
         self.read(ask).await
     }
 
-    /// Reads from the log. Retries while it does not respond.
+    /// Reads from the log. Retries while the log does not respond.
     pub(super) async fn read<T, F>(&self, ask: impl Fn() -> F) -> Result<T, PublishError>
     where
         F: Future<Output = Result<T, ReadError>>,

@@ -24,13 +24,13 @@ pub(super) enum Fate {
     AckLost,
     /// Neither stored nor acknowledged.
     Lost,
-    /// Another poller's record of a later epoch is stored first.
+    /// Another poller's record of a later epoch is stored before this append.
     Overtaken,
-    /// Another poller's lead of the same epoch is stored first.
+    /// Another poller's lead record of the same epoch is stored before this append.
     SameEpoch,
-    /// A message that is not a record is stored first.
+    /// A message that is not a record is stored before this append.
     Disturbed,
-    /// The log loses its two newest records first.
+    /// The log loses its two newest records before this append.
     Rewound,
 }
 
@@ -44,7 +44,7 @@ pub(super) struct UnreliableLog {
 pub(super) struct State {
     pub(super) records: Vec<Option<Record>>,
     pub(super) fates: Vec<Fate>,
-    /// Why the newest record is in doubt.
+    /// Why it is uncertain which record is the newest, if it is.
     pub(super) doubt: Option<&'static str>,
     /// Whether acknowledged records are known to be lost. Reset by the next append.
     pub(super) lost: bool,

@@ -1,5 +1,5 @@
-//! Binance, spot prices from its public-data host: one request for all pairs, prices as strings, no
-//! timestamps.
+//! Binance: spot prices from its public-data host. One request returns all pairs. Prices are strings, and there
+//! are no timestamps.
 //!
 //! <https://developers.binance.com/docs/binance-spot-api-docs/rest-api/market-data-endpoints>
 
@@ -21,8 +21,8 @@ use crate::source::{
 };
 
 /// Fiat currencies, for which no request is made. Binance has no USD market. Its markets in other fiat
-/// currencies differ by region and come and go, and a single unknown symbol makes it refuse the whole
-/// request.
+/// currencies differ by region and come and go, and Binance refuses a whole request because of a single unknown
+/// symbol.
 const FIAT: [&str; 20] = [
     "USD", "EUR", "GBP", "JPY", "CHF", "CAD", "AUD", "NZD", "SEK", "NOK", "DKK", "PLN", "CZK", "TRY", "BRL",
     "ARS", "MXN", "ZAR", "UAH", "KRW",
@@ -33,7 +33,8 @@ const TOO_MANY_REQUESTS: &str = "-1003";
 
 pub(super) struct Binance;
 
-/// The price stays raw until the row is known to be of a requested market.
+/// The price stays raw until the row is known to be of a requested market, so that an odd row of another market
+/// does no harm.
 #[derive(Deserialize)]
 struct Row<'a> {
     #[serde(borrow)]
@@ -52,12 +53,12 @@ impl Exchange for Binance {
     }
 
     fn limit(&self, _plan: Option<Plan>) -> Option<Limit> {
-        // A weight of 6,000 a minute, and a list of symbols weighs 4:
+        // Binance allows a weight of 6,000 a minute, and a request for a list of symbols weighs 4:
         // https://developers.binance.com/docs/binance-spot-api-docs/rest-api/limits
         Some(Limit::new(1_500, 60))
     }
 
-    /// `BTCUSDT`. None if the pair contains a fiat currency. USDT does not stand in for USD.
+    /// `BTCUSDT`. None if the pair contains a fiat currency. USDT is not used in place of USD.
     fn symbol(&self, pair: Pair) -> Option<String> {
         let is_fiat = FIAT.contains(&pair.quote()) || FIAT.contains(&pair.base());
         (!is_fiat).then(|| format!("{}{}", pair.base(), pair.quote()))
@@ -72,7 +73,7 @@ impl Exchange for Binance {
     }
 
     fn requests(&self, markets: &[Market]) -> Vec<Request> {
-        // `["BTCUSDT","ETHUSDT"]`, percent-encoded. Symbols consist of letters and digits.
+        // `["BTCUSDT","ETHUSDT"]`, percent-encoded. Symbols need no encoding: they consist of letters and digits.
         let symbols: Vec<String> = markets.iter().map(|market| format!("%22{}%22", market.symbol)).collect();
         Request::for_all(format!("/api/v3/ticker/price?symbols=%5B{}%5D", symbols.join(",")), markets)
     }

@@ -1,5 +1,5 @@
-//! Bitfinex, tickers: one request for all pairs, rows without member names, prices as JSON numbers, no
-//! timestamps.
+//! Bitfinex: tickers. One request returns all pairs. Rows have no member names, prices are JSON numbers, and
+//! there are no timestamps.
 //!
 //! <https://docs.bitfinex.com/reference/rest-public-tickers>
 
@@ -18,7 +18,8 @@ use crate::source::{
 };
 
 /// Columns of a trading pair's row: symbol, bid, size, ask, size, change, relative change, last, volume,
-/// high, low. Funding rows have seventeen. A row of another length has a format that we don't know.
+/// high, low. Funding rows have seventeen columns. A trading pair's row with any other number of columns has a
+/// format that we don't know.
 const COLUMNS: usize = 11;
 
 /// The column with the price of the last trade.
@@ -43,7 +44,7 @@ impl Exchange for Bitfinex {
     }
 
     fn limit(&self, _plan: Option<Plan>) -> Option<Limit> {
-        // 30 a minute for the tickers: https://docs.bitfinex.com/reference/rest-public-tickers
+        // 30 requests a minute for the tickers: https://docs.bitfinex.com/reference/rest-public-tickers
         Some(Limit::new(30, 60))
     }
 
@@ -85,7 +86,7 @@ impl Exchange for Bitfinex {
                 text(row.get(2)).unwrap_or_default().into_owned()
             }
         };
-        // Objects carry the documented `ERR_RATE_LIMIT`, arrays `ratelimit: error`.
+        // An object contains the documented `ERR_RATE_LIMIT`, and an array contains `ratelimit: error`.
         Some(ReportedError::new(message.contains("RATE_LIMIT") || message.starts_with("ratelimit")))
     }
 }

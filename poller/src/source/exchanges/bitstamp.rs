@@ -1,4 +1,5 @@
-//! Bitstamp, list of all tickers: one request for every market it has, prices as strings, times in seconds.
+//! Bitstamp: list of all tickers. One request returns every market of the exchange. Prices are strings, and times
+//! are in seconds.
 //!
 //! <https://www.bitstamp.net/api/#tag/Tickers>
 

@@ -1,4 +1,5 @@
-//! Coinbase Exchange, product ticker: one request per pair, prices as strings, the time of the last trade.
+//! Coinbase Exchange: product ticker. Each pair takes one request. Prices are strings, and the timestamp is the
+//! time of the last trade.
 //!
 //! <https://docs.cdp.coinbase.com/exchange/reference/exchangerestapi_getproductticker>
 
@@ -19,7 +20,7 @@ use crate::source::{
     limit::Limit,
 };
 
-/// Its errors are texts without codes, so `parse_error` keeps its default.
+/// Coinbase's errors are texts without codes, so this uses the default `parse_error`, which recognizes no errors.
 pub(super) struct Coinbase;
 
 #[derive(Deserialize)]
@@ -61,7 +62,7 @@ impl Exchange for Coinbase {
     fn parse(&self, body: &str, markets: &[Market]) -> Result<Answers, Failure> {
         let Object(body): Object<Body> = serde_json::from_str(body).map_err(|_| Failure::Malformed)?;
         let time: Timestamp = body.time.parse().map_err(|_| Failure::Invalid)?;
-        // The body does not name its pair. The request was for a single one.
+        // The body does not name the pair, but each request is for a single pair.
         Ok(answers(markets, |_| {
             let side = |value| price_of(value).ok();
             let sample = Sample::quoted(if_traded(body.price, price_of)?, side(body.bid), side(body.ask))?;

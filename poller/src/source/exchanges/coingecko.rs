@@ -1,4 +1,4 @@
-//! CoinGecko, simple price: one request for all pairs, prices as JSON numbers, times in seconds.
+//! CoinGecko: simple price. One request returns all pairs. Prices are JSON numbers, and times are in seconds.
 //!
 //! CoinGecko aggregates exchanges itself and trails them, sometimes by minutes, so it is a fallback by
 //! default. We request its timestamps and refuse prices without one, because nothing else shows how old a
@@ -44,8 +44,8 @@ const COINS: [(&str, &str); 22] = [
     ("ALGO", "algorand"),
 ];
 
-/// The currencies that we request prices in, of those that `/simple/supported_vs_currencies` lists. It lists
-/// no stablecoin.
+/// The currencies in which we request prices. All of them are in CoinGecko's list
+/// `/simple/supported_vs_currencies`, which has no stablecoins.
 const CURRENCIES: [&str; 27] = [
     "USD", "EUR", "GBP", "JPY", "CHF", "CAD", "AUD", "NZD", "CNY", "HKD", "SGD", "KRW", "INR", "BRL", "MXN",
     "SEK", "NOK", "DKK", "PLN", "CZK", "TRY", "ZAR", "BTC", "ETH", "LTC", "BCH", "BNB",
@@ -86,7 +86,7 @@ impl Exchange for Coingecko {
         }
     }
 
-    /// `bitcoin/usd`: coin and currency, which are separate names at CoinGecko.
+    /// `bitcoin/usd`: the coin and the currency, which are separate parameters of a request.
     fn symbol(&self, pair: Pair) -> Option<String> {
         let (_, coin) = COINS.iter().find(|(code, _)| *code == pair.base())?;
         CURRENCIES.contains(&pair.quote()).then(|| format!("{coin}/{}", pair.quote().to_ascii_lowercase()))
@@ -126,7 +126,7 @@ impl Exchange for Coingecko {
         if members.text("error").is_some() {
             return Some(ReportedError::new(false));
         }
-        // There is a coin named `status`, so only a code makes it an error.
+        // A coin is named `status` too, so the member is an error only if it contains a code.
         let status: UniqueObject = serde_json::from_str(members.get("status")?.get()).ok()?;
         let code = status.get("error_code").map(RawValue::get)?;
         Some(ReportedError::new(code == TOO_MANY_REQUESTS))

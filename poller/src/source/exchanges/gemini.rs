@@ -1,4 +1,5 @@
-//! Gemini, price feed: one request for every market it has, prices as strings, no timestamps.
+//! Gemini: price feed. One request returns every market of the exchange. Prices are strings, and there are no
+//! timestamps.
 //!
 //! <https://docs.gemini.com/rest-api/#price-feed>
 
@@ -21,7 +22,8 @@ use crate::source::{
 
 pub(super) struct Gemini;
 
-/// The price stays raw until the row is known to be of a requested market.
+/// The price stays raw until the row is known to be of a requested market, so that an odd row of another market
+/// does no harm.
 #[derive(Deserialize)]
 struct Row<'a> {
     #[serde(borrow)]
@@ -40,7 +42,7 @@ impl Exchange for Gemini {
     }
 
     fn limit(&self, _plan: Option<Plan>) -> Option<Limit> {
-        // "120 requests per minute", and five more are queued: https://docs.gemini.com/rate-limit
+        // "120 requests per minute", and Gemini queues five more: https://docs.gemini.com/rate-limit
         Some(Limit::new(120, 60).with_burst(5))
     }
 

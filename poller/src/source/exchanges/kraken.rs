@@ -1,4 +1,5 @@
-//! Kraken, `Ticker`: one request for all pairs, prices as strings, no timestamps, errors inside HTTP 200.
+//! Kraken: `Ticker`. One request returns all pairs. Prices are strings, there are no timestamps, and errors come
+//! with the HTTP status 200.
 //!
 //! <https://docs.kraken.com/api/docs/rest-api/get-ticker-information>
 
@@ -22,7 +23,8 @@ use crate::source::{
 /// Prefixes of the errors that mean "too many requests".
 const RATE_LIMIT_ERRORS: [&str; 3] = ["EAPI:Rate limit exceeded", "EGeneral:Too many requests", THROTTLED];
 
-/// Followed by the time until which requests are refused: `EService: Throttled: 1779092258`.
+/// The prefix of the error that also contains the time until which requests are refused:
+/// `EService: Throttled: 1779092258`.
 const THROTTLED: &str = "EService: Throttled";
 
 pub(super) struct Kraken;
@@ -64,7 +66,7 @@ impl Exchange for Kraken {
         Some(Limit::new(1, 1).undocumented())
     }
 
-    /// `XBTUSD`, which Kraken calls the alternative name.
+    /// `XBTUSD`. Kraken calls this the pair's alternative name.
     fn symbol(&self, pair: Pair) -> Option<String> {
         Some(format!("{}{}", asset(pair.base()), asset(pair.quote())))
     }
@@ -110,8 +112,8 @@ fn asset(code: &str) -> &str {
     }
 }
 
-/// The names under which a response may list a pair. Old pairs have an X before coins and a Z before
-/// currencies.
+/// The names under which a response may list a pair. In the names of old pairs, an X precedes each coin and a Z
+/// precedes each currency.
 fn names_in_response(pair: Pair) -> [String; 3] {
     let (base, quote) = (asset(pair.base()), asset(pair.quote()));
     [format!("X{base}Z{quote}"), format!("X{base}X{quote}"), format!("{base}{quote}")]
@@ -218,7 +220,7 @@ mod tests {
         ] {
             assert_eq!(parse(body.as_bytes(), &pairs()), Err(Failure::Malformed), "{body}");
         }
-        // The last one is the shape of Kraken's response to a request for trades.
+        // The last result has the form of Kraken's response to a request for trades.
         for result in [
             r#"{"XXBTZUSD":{}}"#,
             r#"{"XXBTZUSD":{"c":["1"]},"XBTUSD":{"c":["2"]}}"#,

@@ -4,8 +4,8 @@
 //!
 //! - It rests: for as long as its response announced, or for a time that depends on the failure (too many
 //!   requests, banned, forbidden). Rests are measured on the monotonic clock.
-//! - It pauses after several failed slots in a row. Pauses last whole slots, so that requests stay on the
-//!   grid of slots and there are no retries within a slot.
+//! - It pauses after failed slots: until the next slot at first, and longer after several failed slots in a row.
+//!   Pauses last whole slots, so there are no retries within a slot.
 
 use std::time::Duration;
 
@@ -20,12 +20,12 @@ pub(super) const LONGEST_REST: Duration = Duration::from_secs(3 * 86_400);
 /// <https://docs.bitfinex.com/docs/requirements-and-limitations>
 const RATE_LIMITED: Duration = Duration::from_secs(60);
 
-/// The rest after a first ban without an announced end, doubled for each further ban. It is Binance's
-/// shortest ban.
+/// The rest after a first ban without an announced end. The rest doubles with each further ban. This is the length
+/// of Binance's shortest ban.
 const BANNED: Duration = Duration::from_secs(120);
 
-/// The rest after "forbidden" and "unavailable for legal reasons". A retry does not help, but an operator may
-/// fix it.
+/// The rest after "forbidden" and "unavailable for legal reasons". Retrying soon does not help, but an operator may
+/// fix the cause.
 const FORBIDDEN: Duration = Duration::from_secs(600);
 
 /// The longest pause of a source that keeps failing. If the interval is longer, the pause is one interval.
@@ -45,7 +45,7 @@ pub(super) struct Backoff {
     failures_in_a_row: u32,
     /// Whether a response to the current slot reported a ban.
     is_banned: bool,
-    /// Consecutive slots with a ban. Several requests of a slot that are refused count as one ban.
+    /// Consecutive slots with a ban. If a ban refuses several requests of one slot, they count as one ban.
     bans_in_a_row: u32,
 }
 
@@ -89,7 +89,8 @@ impl Backoff {
         }
     }
 
-    /// A rest that skips at least one slot: its reason and length. Each rest is returned once.
+    /// The reason and the length of the current rest, if it skips at least one slot. Each rest is returned only
+    /// once.
     pub(super) fn rest_to_report(
         &mut self,
         slot_began: Instant,
@@ -114,7 +115,8 @@ impl Backoff {
         } else if self.rest_left(now).is_none() {
             *self = Self::new(self.interval);
         } else {
-            // Some pairs got a price while others were refused. The rest stays, but no pause follows.
+            // A request of this slot returned a price, but another one failed, so the source rests. It does not pause
+            // in addition.
             self.failures_in_a_row = 0;
         }
     }

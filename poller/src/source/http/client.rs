@@ -20,13 +20,13 @@ const MAX_BODY_BYTES: usize = 1024 * 1024;
 /// The largest body of an error response that is read. Error messages are a line or two.
 const MAX_ERROR_BYTES: usize = 64 * 1024;
 
-/// How long to wait for the body of an error response. Its status already shows that there is no price.
+/// How long to wait for the body of an error response. The status already shows that there is no price.
 const MAX_ERROR_TIME: Duration = Duration::from_millis(500);
 
 /// Upper bound for one request. The slot's deadline is usually earlier.
 const MAX_REQUEST_TIME: Duration = Duration::from_secs(20);
 
-/// How long idle connections are kept. Longer than most intervals, so that most requests need no handshake.
+/// How long idle connections are kept. This is longer than most intervals, so that most requests need no handshake.
 const IDLE_CONNECTION_TIME: Duration = Duration::from_secs(90);
 
 /// An HTTP client that does not follow redirects and reads bounded bodies.
@@ -35,7 +35,7 @@ pub struct Client(reqwest::Client);
 
 /// A response, or its beginning.
 pub(super) struct Response {
-    /// Ok for the only status whose body may contain prices, 200.
+    /// Ok if the status is 200, the only one whose body may contain prices.
     pub(super) status: Result<(), Failure>,
     /// The headers. The HTTP library bounds their size.
     pub(super) headers: HeaderMap,
@@ -60,8 +60,8 @@ impl Client {
             .map_err(SourceError::Client)
     }
 
-    /// Sends one request. Fails only if no status and headers arrive: the headers of a response whose body
-    /// stalls may still contain when to ask again.
+    /// Sends one request. Fails only if no status and headers arrive. If only the body is missing, the headers are
+    /// returned, because they may say when to ask again.
     pub(super) async fn get(
         &self,
         url: Url,
@@ -122,9 +122,9 @@ fn failure(error: &reqwest::Error) -> Failure {
     causes.find_map(cause_of).unwrap_or(Failure::Unreachable)
 }
 
-/// The failure that a cause stands for. None if it is only a failed connection.
+/// The failure that a cause of an error identifies. None if it identifies none.
 fn cause_of(cause: &(dyn std::error::Error + 'static)) -> Option<Failure> {
-    // The TLS library's error is wrapped in one or more I/O errors, whose `source` skips it.
+    // The TLS library's error is wrapped in one or more I/O errors. Their `source` method skips the wrapped error.
     let mut inner = within(cause);
     while let Some(error) = inner {
         if error.is::<rustls::Error>() {

@@ -12,8 +12,8 @@ use super::backoff::LONGEST_REST;
 pub(super) struct ResponseTime(SystemTime);
 
 impl ResponseTime {
-    /// The response's `Date` header, so that the server's clock does not have to agree with ours. Without the
-    /// header it is the start of the slot, which is before the response and therefore never makes a wait too
+    /// The response's `Date` header, so that the server's clock does not have to agree with ours. Without that
+    /// header, the start of the slot is used. The slot starts before the response is sent, so a wait is never too
     /// short.
     pub(super) fn new(headers: &HeaderMap, slot: Slot) -> Self {
         let millis = u64::try_from(slot.start().unix_millis()).unwrap_or(0);
@@ -36,7 +36,7 @@ impl ResponseTime {
 pub(super) fn retry_after(headers: &HeaderMap, time: ResponseTime) -> Option<Duration> {
     let text = headers.get(RETRY_AFTER)?.to_str().ok()?.trim();
     if !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit()) {
-        // A number too large for `u64` is still a number.
+        // A number that is too large for `u64` is valid too, and means the longest rest.
         return Some(text.parse().map_or(LONGEST_REST, Duration::from_secs).min(LONGEST_REST));
     }
     date(headers, RETRY_AFTER).map(|until| time.until(until))
@@ -71,7 +71,7 @@ mod tests {
         assert_eq!(wait(&[(RETRY_AFTER, "99999999999999999999999")]), Some(LONGEST_REST));
         let date = (RETRY_AFTER, "Sat, 21 Nov 2026 00:01:00 GMT");
         assert_eq!(wait(std::slice::from_ref(&date)), seconds(50));
-        // Relative to the server's clock, which may be years away from ours.
+        // The wait is relative to the server's clock, which may be years away from ours.
         assert_eq!(wait(&[date.clone(), (DATE, "Sat, 21 Nov 2026 00:00:30 GMT")]), seconds(30));
         assert_eq!(wait(&[date.clone(), (DATE, "Sat, 21 Nov 2026 01:00:00 GMT")]), seconds(0));
         assert_eq!(wait(&[date, (DATE, "yesterday")]), seconds(50));

@@ -18,7 +18,8 @@ use super::{Arguments, metrics, table};
 /// The pair that is polled. There is only one, so that each slot is one line of output.
 const PAIR: &str = "BTC-USD";
 
-/// After how many slots an unchanged price is frozen. Low enough to be visible in a short run.
+/// After how many slots an unchanged price gets the verdict `frozen`. The number is low, so that the verdict appears
+/// even in a short run.
 const FROZEN_AFTER_SLOTS: u32 = 3;
 
 /// Added to every deadline, because the machine may be slow.
@@ -94,7 +95,8 @@ impl Subject {
             .env("TICKWELL__API__RATE_LIMIT", "off")
             .env("TICKWELL__STORE__PATH", folder.join("store"));
         for Assignment { venue, .. } in &arguments.faults {
-            // A fallback is asked only when the others cannot agree, and its fault would not be seen.
+            // Make each source with a fault a primary source. A fallback is polled only if the other sources do not
+            // agree, so its fault might not be seen.
             command =
                 command.env(format!("TICKWELL__SOURCES__{}__ROLE", venue.name().to_uppercase()), "primary");
         }
@@ -103,7 +105,7 @@ impl Subject {
         }
         let process = command.start()?;
         let url = process.url(PATIENCE).await?;
-        // Fails if it is already installed, which is fine.
+        // Fails if a provider is already installed, which is fine.
         let _installed = rustls::crypto::ring::default_provider().install_default();
         let client = reqwest::Client::builder().timeout(PATIENCE).no_proxy().build()?;
         Ok(Self { process, url, client })

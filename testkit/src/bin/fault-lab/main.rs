@@ -87,7 +87,7 @@ async fn main() -> ExitCode {
     match run(Arguments::parse()).await {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            // Without a backtrace: the cause is in the arguments or the machine, not in the code.
+            // Print no backtrace, because the cause is in the arguments or the machine and not in the code.
             eprintln!("fault-lab: {error:#}");
             ExitCode::FAILURE
         }

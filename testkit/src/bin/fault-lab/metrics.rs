@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-/// The metrics of sources and records.
+/// How the names of the watched metrics begin. These are the metrics of sources and records.
 const WATCHED: [&str; 4] = ["tickwell_source_", "tickwell_quotes_", "tickwell_poll_", "tickwell_bus_"];
 
 /// The watched metrics by their name and labels.

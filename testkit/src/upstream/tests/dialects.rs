@@ -136,7 +136,7 @@ async fn binance_returns_a_list_or_one_symbol_and_rejects_a_list_with_an_unknown
     assert_eq!(get(&upstream, &path("")).await.1.as_array().unwrap().len(), 2);
 
     let invalid = (400, json!({"code": -1121, "msg": "Invalid symbol."}));
-    // It has no market in USD, and Tickwell must not confuse USD with USDT.
+    // Binance has no market in USD, and Tickwell must not confuse USD with USDT.
     for query in ["?symbols=%5B%22BTCUSDT%22,%22BTCUSD%22%5D", "?symbol=BTCUSD", "?symbols=BTCUSDT"] {
         assert_eq!(get(&upstream, &path(query)).await, invalid, "{query}");
     }

@@ -28,7 +28,7 @@ async fn with_fault(upstream: &FakeUpstream, venue: Venue, fault: &str) -> Answe
     answer
 }
 
-/// Whether the response with this fault is complete. With the others, the client would wait, or gets no response.
+/// Whether the response with this fault is complete. With the faults listed here, the client waits or gets no response.
 fn is_complete(fault: &str) -> bool {
     !["hang", "close", "drip", "endless", "slow:2"].contains(&fault)
 }
@@ -40,7 +40,8 @@ async fn every_fault_changes_the_response_where_it_applies_until_it_is_removed()
         let honest = request(&upstream, "GET", &question(venue)).await;
         for entry in catalogue().iter().filter(|entry| is_complete(entry.example)) {
             let fault: Fault = entry.example.parse().unwrap();
-            // These change nothing here, because prices do not move and only one pair is requested.
+            // These faults are left out. Prices do not move here, so a stuck price is the same. `wire` tests wrong
+            // lengths and resets. With only one requested pair, there is nothing to swap.
             let same_text = matches!(fault, Fault::Stuck | Fault::Short | Fault::Long | Fault::Reset)
                 || (fault == Fault::Swapped && matches!(venue, Venue::Coinbase | Venue::Bitfinex));
             if !fault.applies_to(venue) || same_text {
@@ -106,8 +107,8 @@ async fn each_venue_sends_its_own_errors() {
     assert_eq!((binance.status, binance.header("retry-after")), (429, Some("30")));
 }
 
-/// A venue that sends prices as strings sends a string. A venue that sends numbers sends a bare word, as a careless
-/// program would print it.
+/// If a venue sends prices as strings, an invalid price is a string too. If it sends numbers, an invalid price is
+/// written as a careless program would: `NaN` and `Infinity` without quotes, other words in quotes.
 #[tokio::test]
 async fn invalid_prices_have_the_format_of_the_venues_prices() {
     let upstream = start().await;

@@ -68,7 +68,7 @@ async fn a_connection_can_end_without_a_response_or_in_the_middle_of_one() {
     let ended = stream.read_to_end(&mut received).await;
     assert_eq!(ended.unwrap_err().kind(), std::io::ErrorKind::ConnectionReset);
 
-    // Both are in the log, one of them without a status.
+    // Both requests are in the log, the first one without a status.
     let statuses: Vec<_> = upstream.requests().iter().map(|request| request.status).collect();
     assert_eq!(statuses, [None, Some(200)]);
 }

@@ -1,4 +1,4 @@
-//! Examples, and random histories on tokio's paused clock.
+//! Tests with examples and with random histories, on tokio's paused clock.
 
 use common::domain::Words;
 use proptest::prelude::*;
@@ -128,7 +128,8 @@ async fn one_refusal_among_prices_rests_the_source() {
     assert_eq!(rig.slots_until_asked(), 3);
 }
 
-/// A sequence of slots: a success, or a failure with an announced rest in seconds.
+/// The outcome of each of several slots: None is a success, and Some is a failure with its announced rest in
+/// seconds, if it has one.
 fn outcomes() -> impl Strategy<Value = Vec<Option<(Failure, Option<u64>)>>> {
     let failure = (proptest::sample::select(Failure::ALL), proptest::option::of(0_u64..400));
     proptest::collection::vec(proptest::option::weighted(0.7, failure), 1..60)
@@ -174,10 +175,10 @@ proptest! {
                         rig.backoff.slot_ended(rig.slot, true, answered);
                     }
                 }
-                // Advance to the slot in which the source is asked again, which must come.
+                // Advance to the slot in which the source may be asked again. It must come before the bound.
                 let bound = answered + rest.max(longest_pause) + rig.interval.duration();
                 loop {
-                    // Long rests are skipped in leaps of half of what is left, to keep the test fast.
+                    // To keep the test fast, each step skips half of the rest that is left.
                     let half = not_before.saturating_duration_since(rig.now) / 2;
                     let slots = half.as_millis() / u128::from(rig.interval.millis());
                     let leap = rig.interval.duration() * u32::try_from(slots).unwrap().max(1);

@@ -29,7 +29,7 @@ impl Authority {
         Self { certificate, issuer: Issuer::new(params, key) }
     }
 
-    /// A certificate for `host`, valid until the start of a year.
+    /// A certificate for `host` that is valid until the start of the year `until`.
     fn signed(&self, host: &str, until: i32) -> (Certificate, KeyPair) {
         let key = KeyPair::generate().unwrap();
         (params(host, until).signed_by(&key, &self.issuer).unwrap(), key)
