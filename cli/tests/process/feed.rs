@@ -77,6 +77,8 @@ async fn every_pod_returns_the_recorded_prices_unchanged() {
     let scene = Scene::new(SLOT)
         .asking(&upstream)
         .over(&nats)
+        // The recordings have trades. The fake exchanges invent order books around them, which have no time.
+        .with("TICKWELL__AGGREGATE__PRICE", "last")
         .with("TICKWELL__AGGREGATE__MAX_QUOTE_AGE", MAX_QUOTE_AGE);
     let mut poller = scene.poller().await;
     let pods = [&scene.pod("one").await, &scene.pod("other").await];

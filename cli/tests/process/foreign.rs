@@ -223,12 +223,12 @@ async fn a_record_of_a_newer_version_stops_a_pod_that_keeps_what_it_has() {
 async fn check_stopped(pod: &Pod, message: u64) {
     let ready = wait_until("the pod is unready", DEADLINE, async || {
         let ready = pod.get("/readyz?verbose").await;
-        ready.text().contains("has version 2").then_some(ready)
+        ready.text().contains("has version 3").then_some(ready)
     })
     .await;
     assert_eq!((ready.status, &ready.json()["ready"]), (503, &false.into()));
     let checks = ready.json()["checks"].to_string();
-    assert!(checks.contains(&message.to_string()) && checks.contains("version 2"), "{checks}");
+    assert!(checks.contains(&message.to_string()) && checks.contains("version 3"), "{checks}");
     assert_eq!(pod.get("/livez").await.status, 200, "a restart would not help");
     let price = pod.get("/v1/prices/BTC-USD").await;
     assert_eq!((price.status, price.sequence()), (200, message - 1), "{}", price.text());
@@ -236,5 +236,5 @@ async fn check_stopped(pod: &Pod, message: u64) {
 }
 
 fn says_version(process: &Tickwell) -> bool {
-    process.lines().iter().any(|line| line.contains("has version 2"))
+    process.lines().iter().any(|line| line.contains("has version 3"))
 }

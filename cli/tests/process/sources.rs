@@ -2,6 +2,7 @@
 
 use std::sync::{Arc, Mutex};
 
+use rust_decimal::Decimal;
 use testkit::{Venue, process::Tickwell, wait_until};
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
@@ -44,7 +45,9 @@ async fn each_source_is_listed_and_polled_once() {
     for source in ["kraken", "coinbase", "bitstamp"] {
         for pair in ["BTC-USD", "ETH-USD"] {
             let cells = cells(&asked, &[source, pair]);
-            assert!(cells[4].starts_with(|first: char| first.is_ascii_digit()), "{asked}");
+            assert_eq!((cells[4], cells[6], cells[8]), ("last", "bid", "ask"), "{asked}");
+            let price = |cell: usize| cells[cell].trim_end_matches(',').parse::<Decimal>().unwrap();
+            assert!(price(7) < price(5) && price(5) < price(9), "{asked}");
         }
     }
     assert_eq!(upstream.requests_to(Venue::Kraken).len(), 1);
