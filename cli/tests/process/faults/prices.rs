@@ -1,5 +1,7 @@
 //! Quotes that are wrong: invalid prices, prices of another pair, and wrong times.
 
+use std::collections::BTreeSet;
+
 use rust_decimal::Decimal;
 use testkit::Venue::{self, Bitfinex, Bitstamp, Coinbase, Coingecko, Gemini, Kraken};
 
@@ -81,32 +83,26 @@ async fn a_real_crash_is_followed_at_once() {
     assert!(trial.records[0].is_tick() || trial.records[1].is_tick());
 }
 
-/// Kraken's price stays the same while the prices of the other sources move.
+/// Kraken's quote stays the same. As long as the market hardly moves, it is used, even after `frozen_after`. Once the
+/// prices of the other sources have moved away from it by one percent, it is frozen.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_frozen_price() {
     let soon = |scene: Scene| scene.with("TICKWELL__AGGREGATE__FROZEN_AFTER", "1s");
     let mut trial = Trial::with(&Venue::USD_EXCHANGES, soon).await;
     trial.begin(&[Kraken], "stuck");
-    trial
-        .read_until("Kraken is frozen", |records| {
-            records.iter().any(|record| record.verdict("kraken") == "frozen")
-        })
-        .await;
-    // The quote is used until its price has been the same for `frozen_after`. From then on, the verdict is always
-    // `frozen`.
-    let verdicts: Vec<&str> = trial.records.iter().map(|record| record.verdict("kraken")).collect();
-    let first = verdicts.iter().position(|verdict| *verdict == "frozen").unwrap();
-    assert!(verdicts[..first].iter().all(|verdict| ["used", "timeout"].contains(verdict)), "{verdicts:?}");
-    assert!(first >= 3, "frozen within a second: {verdicts:?}");
-    let frozen = trial.records[first].clone();
-    trial.records.drain(..first);
+    trial.read_until("slots after a second", |records| records.len() >= 8).await;
+    for record in &trial.records {
+        assert!(["used", "timeout"].contains(&record.verdict("kraken")), "{record:?}");
+    }
+    let others: Vec<Venue> = Venue::USD_EXCHANGES.into_iter().filter(|venue| *venue != Kraken).collect();
+    trial.begin(&others, "times:1.01");
+    trial.faulty.push(Kraken);
     is_set_aside(&mut trial, Kraken, "frozen").await;
     let quoted = |record: &crate::records::Record| {
         record.quotes().iter().find(|quote| quote.source == "kraken").unwrap().price.clone()
     };
-    assert!(
-        trial.records.iter().all(|record| quoted(record).is_none_or(|price| Some(price) == quoted(&frozen)))
-    );
+    let prices: BTreeSet<String> = trial.records.iter().filter_map(quoted).collect();
+    assert_eq!(prices.len(), 1, "{prices:?}");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -116,7 +112,16 @@ async fn a_time_ten_minutes_ago() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_time_in_ten_minutes() {
-    quotes_are(Coinbase, "early:600", "future").await;
+    quotes_are(Bitstamp, "early:600", "future").await;
+}
+
+/// Coinbase's time is that of the last trade, so it only matters if the last trade counts.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_time_of_the_last_trade() {
+    let last = |scene: Scene| scene.with("TICKWELL__AGGREGATE__PRICE", "last");
+    let mut trial = Trial::with(&super::five_with(Coinbase), last).await;
+    trial.begin(&[Coinbase], "late:600");
+    is_set_aside(&mut trial, Coinbase, "stale").await;
 }
 
 /// CoinGecko's timestamps, which have whole seconds, are ten minutes old.
