@@ -101,7 +101,8 @@ pub fn aggregate(bytes: &[u8]) {
         assert_in_the_middle(tick.price, &tick.evidence);
     }
     let again = Record { body, ..record };
-    // The quotes' times are arbitrary and may be reversed. Nothing else may be wrong.
+    // The input's times are arbitrary: a quote's `unchanged_since` may be later than its `observed_at`. No other
+    // difference is allowed.
     let differences = recompute::recompute(&again).err().unwrap_or_default();
     let is_given = |difference: &_| matches!(difference, recompute::Difference::TimesReversed(_));
     assert!(differences.iter().all(is_given), "{differences:?}");
