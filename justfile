@@ -42,8 +42,8 @@ lab *arguments:
 [group('run')]
 nats:
     scripts/tools
-    # The log may grow to 16 GiB. Without max_file_store, a server whose disk has less free space refuses to create the
-    # stream.
+    # The log may grow to 16 GiB. Without max_file_store, a server whose disk has less free space than that refuses to
+    # create the stream.
     echo 'jetstream { max_file_store: 34GiB, store_dir: .tools/nats }' >.tools/nats.conf
     .tools/venv/bin/nats-server --config .tools/nats.conf --addr 127.0.0.1
 
@@ -140,7 +140,8 @@ compose-logs *services:
 keys:
     mkdir -p -m 0700 secrets
     {{ compose }} run --rm --user "$(id -u):$(id -g)" keys
-    # The containers run as another user, so every user may read the files. But only the owner can enter the directory.
+    # The containers do not run as the user who owns the files, so make the files readable by all users. Other users of
+    # this machine still cannot read them, because only its owner can enter the directory secrets/.
     chmod 0644 secrets/*
 
 # Back up the log on NATS (bus.url) into a new directory; needs the maintenance key; arguments: DIR, or --keep N DIR

@@ -62,7 +62,7 @@ pub struct ListenAddress(Option<String>);
 
 /// The text is not an address to listen on.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("`{0}` is not an address and port like 127.0.0.1:8080")]
+#[error("`{0}` is not an address or host name with a port, like 127.0.0.1:8080")]
 pub struct ListenAddressError(String);
 
 impl ListenAddress {
@@ -94,7 +94,9 @@ impl std::fmt::Display for ListenAddress {
 
 /// The text is not a rate limit.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("`{0}` is not a rate limit; write a number of requests per s, m or h, like 600/m, or `off`")]
+#[error(
+    "`{0}` is not a rate limit; write a whole number of requests per `s`, `m` or `h`, like `600/m`, or `off`"
+)]
 pub struct RateLimitError(String);
 
 impl RateLimit {

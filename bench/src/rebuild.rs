@@ -1,5 +1,6 @@
-//! Measures how fast a log on a real nats-server is read into a store, as a pod does it, compared with the client
-//! library's ordered push consumer, which only counts bytes. Both read the same payloads from the same server, in turns.
+//! Measures how fast a log on a real nats-server is read into a store, as a pod does it. For comparison, the same log
+//! is read with the client library's ordered push consumer, and its bytes are only counted. Both read the same payloads
+//! from the same server, in turns.
 
 use std::{
     sync::Arc,

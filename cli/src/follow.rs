@@ -81,7 +81,7 @@ impl Pod {
             move || Ingest::load(store, keep, retention, metrics, check)
         });
         // sled panics on some kinds of damage. Its panic message is already in the log.
-        let loaded = loading.await.unwrap_or(Err(StoreError::Damaged("loading it panicked")));
+        let loaded = loading.await.unwrap_or(Err(StoreError::Damaged("loading the store panicked")));
         let (ingest, snapshots) = loaded?;
         let state = Arc::new(State {
             snapshots,
@@ -99,7 +99,11 @@ impl Pod {
         let endpoint = server::endpoint(&state, &self.process, &self.settings.api, self.metrics.clone());
         self.endpoints.send_replace(endpoint);
         self.set_admin_endpoint(|| server::admin_endpoint(&state, &self.process));
-        tracing::info!(event = "serving", url = format!("http://{}", self.address), "serving");
+        tracing::info!(
+            event = "serving",
+            url = format!("http://{}", self.address),
+            "serving the log's records"
+        );
         Ok(ingest)
     }
 

@@ -112,7 +112,7 @@ impl PodClient {
         }
         bail!(
             "{} still limits the request rate, or has not caught up with the log, after {MAX_ATTEMPTS} attempts; raise \
-             its api.rate_limit, or try again later",
+             api.rate_limit in the settings of the pod, or try again later",
             self.url()
         )
     }

@@ -176,7 +176,7 @@ impl Settings {
         if matches!(mode, Mode::Poller | Mode::Api) && self.bus.url.is_empty() {
             bail!(
                 "bus.url: missing; set it to your NATS server, such as nats://127.0.0.1:4222. The {} needs NATS; to work \
-                 without it, use `tickwell run`",
+                 without NATS, use `tickwell run`",
                 mode.describe()
             );
         }

@@ -106,11 +106,11 @@ async fn verify(urls: &[String], key: &Key, say: Say<'_>) -> Result<Tally> {
 /// Requests `path` from one pod, as of the sequence. Fails if the pod cannot respond as of that sequence, or has an
 /// internal problem.
 async fn ask(pod: &PodClient, path: &str, sequence: Sequence) -> Result<Response> {
-    let response = pod.get(path).await.with_context(|| format!("{}{path} does not respond", pod.url()))?;
+    let response = pod.get(path).await.with_context(|| format!("cannot request {}{path}", pod.url()))?;
     match (response.status, response.sequence()) {
         (StatusCode::GONE, _) => bail!(
-            "{} no longer has sequence {sequence} in memory, which is the newest one of another pod; try again when that \
-             other pod has caught up with the log",
+            "{} no longer has sequence {sequence} in memory, which is the newest sequence of another pod; try again \
+             when that other pod has caught up with the log",
             pod.url()
         ),
         (status, _) if status.is_server_error() && response.code() != "no_price_yet" => {

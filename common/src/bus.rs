@@ -122,7 +122,8 @@ pub enum ReadError {
     Unavailable(#[source] Source),
     /// The stream does not exist.
     #[error(
-        "there is no stream {stream}: run `{by_hand}` to create it, unless a poller has the permission to do so"
+        "there is no stream {stream}: run `{by_hand}` to create it (not needed if a \
+         poller has the permission to create it)"
     )]
     Gone {
         /// The stream's name.
@@ -145,12 +146,15 @@ pub enum ReadError {
         by_hand: String,
     },
     /// The server denies permission.
-    #[error("NATS denied a request ({0}): check the permissions of this role and bus.credentials_file")]
+    #[error(
+        "NATS denied a request ({0}): check bus.credentials_file, and the permissions of this process's role in the \
+         server's nats.conf"
+    )]
     Refused(String),
     /// A backup is being restored into the stream, or a restore was interrupted.
     #[error(
         "the stream {stream} does not have all of its records yet: wait until `tickwell log restore` is complete, or \
-         repeat it if it was interrupted"
+         repeat that command if it was interrupted"
     )]
     Restoring {
         /// The stream's name.

@@ -40,7 +40,9 @@ crate::words! {
 #[derive(Debug, thiserror::Error)]
 pub enum TelemetryError {
     /// `log.level` is not a valid filter.
-    #[error("log.level: `{level}` is not valid; use a level like info, or a filter like info,poller=debug")]
+    #[error(
+        "log.level: `{level}` is not valid; use a level like `info`, or a filter like `info,poller=debug`"
+    )]
     Level {
         /// The given value.
         level: String,

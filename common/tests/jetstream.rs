@@ -309,7 +309,7 @@ async fn a_lease_that_is_not_renewed_expires() {
     };
     let theirs = testkit::wait_until("the lease expires", Duration::from_secs(60), taken).await;
     assert!(theirs.term > first.term);
-    // An existing bucket keeps its span.
+    // If the bucket already exists, the lease has the bucket's duration and not the one that was requested.
     assert_eq!(lease(&world, Span::from_seconds(30)).await.span(), Duration::from_secs(1));
 }
 

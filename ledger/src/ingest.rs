@@ -33,16 +33,16 @@ use crate::{
 /// A pod that is more than this many records behind the log is not ready, because its data is too old.
 const MAX_READY_LAG: u64 = 100;
 
-/// A pod that is more than this many records behind asks the log for its newest slot, so that it can skip storing the
-/// quotes of records that will be past retention once it has caught up.
+/// A pod that is more than this many records behind asks for the newest slot of the log. From that slot, the pod
+/// computes which quotes will be past retention once it has caught up, and does not store these quotes.
 const FAR_BEHIND: u64 = 10_000;
 
 /// How much longer rows stay in the store than their retention plus `windows.keep`, so that a request that uses an
 /// older snapshot still finds the rows that belong to that snapshot.
 const RECLAIM_DELAY: Duration = Duration::from_secs(3_600);
 
-/// The pause before a batch is read again. A batch is read again if it does not continue what the store has, and the
-/// log cannot confirm at the moment that the store is a copy of that log.
+/// The pause before a batch is read again. This happens if the batch does not follow directly on the store's newest
+/// record, and the log is currently unable to confirm that the store is a copy of it.
 const DOUBT_PAUSE: Duration = Duration::from_secs(3);
 
 /// Follows the log and keeps the store and the snapshot up to date.
@@ -80,9 +80,9 @@ pub enum Ended {
 enum IngestError {
     #[error(transparent)]
     Store(#[from] StoreError),
-    /// A record does not continue the store's record `ours`. If the log still has `ours`, records are missing in the
-    /// log. Otherwise, the store is a copy of another log.
-    #[error("the next record of the log does not continue the store's record at sequence {sequence}")]
+    /// A record does not directly follow `ours`, the store's newest tick or gap of the same pair. If the log still has
+    /// `ours`, records are missing in the log. Otherwise, the store is a copy of another log.
+    #[error("the next record of the log does not directly follow the store's record at sequence {sequence}")]
     Discontinuity { sequence: Sequence, ours: Box<Record> },
     #[error(transparent)]
     Log(#[from] ReadError),

@@ -62,7 +62,7 @@ pub struct Cursor {
 
 /// Why a text is not a cursor.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("this is neither the id of an event nor a sequence; leave it out to start with the newest events")]
+#[error("a cursor must be the id of an event or a sequence; omit the cursor to start with the newest events")]
 pub struct CursorError;
 
 impl fmt::Display for Cursor {

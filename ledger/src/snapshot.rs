@@ -92,8 +92,8 @@ pub enum PinError {
     },
     /// The sequence is too old, or is before the first tick or gap.
     #[error(
-        "that sequence is before the first slot, or older than windows.keep allows; \
-         the routes for history reach further back"
+        "the sequence is before the log's first tick or gap, or older than windows.keep allows; the routes for \
+         history reach further back"
     )]
     Gone,
     /// The store could not be read.

@@ -20,8 +20,8 @@ pub use pair::PairConfig;
 pub use replay::{ReplayConfig, ReplayError, ReplayFile, Speed};
 pub use upstream::SourceConfig;
 
-/// The largest number of pairs of a poller. Each pair adds a record per slot, and for each source a symbol in its
-/// request or a request of its own.
+/// The largest number of pairs of a poller. For each slot, each pair adds one record to the log, and one symbol or one
+/// request to what is sent to each source.
 const MAX_PAIRS: usize = 50;
 
 /// `[feed]`: which prices are fetched, how often, and from where.
@@ -73,7 +73,7 @@ pub struct MinSources(NonZeroU32);
 
 /// The error for a text that is not a number of sources.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("`{0}` is not a number of sources; use an integer of at least 1")]
+#[error("`{0}` is not a number of sources; use a whole number of at least 1")]
 pub struct MinSourcesError(String);
 
 impl MinSources {
@@ -150,7 +150,7 @@ impl Member {
 #[derive(Debug, thiserror::Error)]
 pub enum ConfigError {
     /// No pairs, or too many.
-    #[error("feed.pairs: set 1 to {MAX_PAIRS} pairs, not {0}")]
+    #[error("feed.pairs: {0} pairs are set; set at least 1 and at most {MAX_PAIRS}")]
     PairCount(usize),
     /// A pair is repeated.
     #[error("feed.pairs: {0} is listed twice")]

@@ -189,10 +189,10 @@ impl LeaseKeeper {
     fn condition(&self) -> Condition {
         match self.leadership.now() {
             LeadState::Suspended => Condition::Degraded(
-                "the lease could not be renewed; polled slots wait until the log responds".into(),
+                "the lease could not be renewed; polled slots are published once the log responds".into(),
             ),
             LeadState::Standby if self.was_unreachable => {
-                Condition::Degraded("standing by, but NATS does not respond to claims of the lease".into())
+                Condition::Degraded("standing by, and cannot take over: requests for the lease fail".into())
             }
             LeadState::Standby | LeadState::Leading { .. } => Condition::Ready,
         }
@@ -212,7 +212,7 @@ impl LeaseKeeper {
                 tracing::warn!(
                     event = "lease_unreachable",
                     reason,
-                    "claiming the lease failed, so this poller cannot lead; retrying"
+                    "could not claim the lease, so this poller cannot lead; retrying"
                 );
                 self.logged = Some(Logged::Unreachable);
             }
@@ -260,7 +260,7 @@ impl LeaseKeeper {
                 Ok(false) | Err(_) => {
                     tracing::info!(
                         event = "lease_not_released",
-                        "could not release the lease; another poller can lead once it has run out"
+                        "could not release the lease; another poller can lead once the lease has run out"
                     );
                 }
             }

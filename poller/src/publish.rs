@@ -79,8 +79,8 @@ pub enum PublishError {
     Log(#[source] ReadError),
     /// Live, replayed and simulated prices would be mixed.
     #[error(
-        "this log contains {theirs} prices, but feed.sources has {ours} sources; use another log \
-         (set bus.stream and bus.subject_prefix, or store.path if the log is in this process)"
+        "the prices in this log have the origin `{theirs}`, but the sources in feed.sources have the origin `{ours}`; \
+         use another log (set bus.stream and bus.subject_prefix, or store.path if the log is in this process)"
     )]
     Origin {
         /// The origin of our sources.
@@ -204,7 +204,11 @@ impl Publisher {
                 }
                 Err(fenced @ PublishError::Fenced { .. }) => {
                     let reason = fenced.to_string();
-                    tracing::warn!(event = "fenced", reason, "standing by; the log shows another leader");
+                    tracing::warn!(
+                        event = "fenced",
+                        reason,
+                        "the log shows that another poller leads, so this poller stands by"
+                    );
                     progress.chain = None;
                     self.metrics.fenced.inc();
                     self.leadership.fenced();

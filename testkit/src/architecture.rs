@@ -72,7 +72,7 @@ const LIBRARIES: [(&str, &[&str], &[&str]); 8] = [
     ("tracing_subscriber", PRODUCT, &["common/src/telemetry"]),
 ];
 
-/// Where a failure tells the reader to look.
+/// The end of each failure message, which says where the rules are.
 const TABLES: &str = "in testkit/src/architecture.rs";
 
 /// A source file or manifest: its path from the root, and its text.
@@ -88,7 +88,7 @@ fn check(sources: &[Source]) -> Vec<String> {
     of_files.chain(modules(&references)).chain(cycles(&references)).collect()
 }
 
-/// Dependencies in a manifest on those of our crates that [`CRATES`] does not allow.
+/// A message for each dependency in a manifest on one of our crates that [`CRATES`] does not allow.
 fn crates(source: &Source) -> Vec<String> {
     let Some(name) = source.path.strip_suffix("/Cargo.toml") else { return Vec::new() };
     let Some((_, allowed)) = CRATES.iter().find(|(known, _)| *known == name) else { return Vec::new() };
@@ -104,7 +104,7 @@ fn crates(source: &Source) -> Vec<String> {
         .collect()
 }
 
-/// References to a module that comes later in the flow of data.
+/// A message for each reference to a module that comes later in [`MODULES`].
 fn modules(references: &BTreeSet<Reference>) -> Vec<String> {
     let later = |reference: &Reference| {
         let (from, to) = reference.siblings()?;

@@ -1,7 +1,7 @@
 //! Damages the files of a stopped process in random places.
 //!
-//! This module knows nothing about the contents of the files. The process that opens them again must either notice the
-//! damage or not need what was lost. The process must never return wrong data silently.
+//! This module knows nothing about the contents of the files. When the process opens the damaged files again, it must
+//! either notice the damage or not need the data that was lost. It must never return wrong data silently.
 
 use std::fmt;
 use std::fs::{self, File, OpenOptions};

@@ -14,11 +14,11 @@ const LIBRARY_VARIABLE: &str = "TICKWELL_FAKETIME";
 /// Where `scripts/tools` installs Python packages, under the workspace root: a directory for each version of Python.
 const INSTALLED: &str = ".tools/venv/lib";
 
-/// The library in its package.
+/// The path of the library, relative to that directory.
 const IN_PACKAGE: &str = "site-packages/libfaketime/vendor/libfaketime/src/libfaketime.so.1";
 
-/// Where the library keeps the state that a process's threads share, by process id. A killed process leaves this state
-/// behind.
+/// Where the library keeps the state that a process's threads share. The names of the files contain the process id. If
+/// a process is killed, its files remain.
 const SHARED_MEMORY: &str = "/dev/shm";
 
 /// The path of the library.

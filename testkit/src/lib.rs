@@ -31,7 +31,7 @@
 //! - be a dependency of the product; it is only a dev-dependency;
 //! - depend on the product's crates: it uses HTTP and log lines like any other client, so that a mistake in the product's
 //!   types cannot hide on both sides of a test;
-//! - depend on the speed of the machine: deadlines limit how long a failure takes, and never decide whether a test passes.
+//! - depend on the speed of the machine: deadlines are so long that only a test that would never pass reaches one.
 
 use std::path::{Path, PathBuf};
 

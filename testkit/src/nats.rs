@@ -45,7 +45,7 @@ pub struct NatsServer {
     folder: TempDir,
     /// The port for clients. The server chooses it at the first start, and keeps it at later ones.
     port: u16,
-    /// The port of its monitoring endpoints, which differs after each start.
+    /// The port of the server's monitoring endpoints. The port differs after each start.
     monitoring_port: u16,
     /// The name of the configuration file in `folder`.
     configuration: &'static str,
@@ -123,8 +123,8 @@ impl NatsServer {
         format!("nats://127.0.0.1:{}", self.port)
     }
 
-    /// The port of its monitoring endpoints (`/healthz`, `/jsz`), which differs after each start; `None` while the
-    /// server is not running.
+    /// The port of the server's monitoring endpoints (`/healthz`, `/jsz`). The port differs after each start. `None`
+    /// while the server is not running.
     #[must_use]
     pub fn monitor_port(&self) -> Option<u16> {
         self.child.as_ref().map(|_running| self.monitoring_port)
@@ -247,7 +247,7 @@ impl Drop for NatsServer {
     }
 }
 
-/// Returns from the test if nats-server is not available, with the given value if there is one.
+/// If nats-server is not available, ends the test with `return`, or with `return $value` if a value is given.
 #[macro_export]
 macro_rules! require_nats {
     () => {

@@ -86,7 +86,7 @@ impl FakeUpstream {
         Venue::ALL.into_iter().map(|venue| (variable(venue), self.venue_url(venue))).collect()
     }
 
-    /// Makes the venue respond with 503 to every request, or stop doing so.
+    /// If `down` is true, the venue responds with 503 to every request. If it is false, the venue has no fault.
     pub fn set_down(&self, venue: Venue, down: bool) {
         self.set_fault(venue, down.then_some(Fault::Status(Status::Unavailable, None)));
     }

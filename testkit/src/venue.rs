@@ -8,7 +8,7 @@ use std::str::FromStr;
 
 use anyhow::bail;
 
-/// An exchange that the fake upstream can simulate.
+/// An exchange or an aggregator that the fake upstream can simulate.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Venue {
     /// Kraken, `GET /0/public/Ticker`.
@@ -39,7 +39,7 @@ impl Venue {
         Self::Binance,
     ];
 
-    /// Tickwell's default sources. Recordings exist for these.
+    /// Tickwell's default sources. [`Recordings`](crate::recording::Recordings) has a recording for each of them.
     pub const DEFAULT: [Self; 3] = [Self::Kraken, Self::Coinbase, Self::Bitstamp];
 
     /// The exchanges with markets in USD.

@@ -4,7 +4,8 @@
 
 use std::time::Duration;
 
-/// The time between two attempts: short compared with a test, long compared with an attempt.
+/// The pause between two attempts. It is short compared with the duration of a test, and long compared with that of an
+/// attempt.
 const PAUSE: Duration = Duration::from_millis(20);
 
 /// Tries `probe` until it returns `Some`, and returns what it found.

@@ -14,7 +14,8 @@ pub struct WebOrigin(String);
 /// The text is not an origin.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error(
-    "`{0}` is not an origin; write scheme and host as browsers do, like https://example.org or http://localhost:3000"
+    "`{0}` is not an origin; write scheme and host in lower case and without a path, like https://example.org or \
+     http://localhost:3000"
 )]
 pub struct WebOriginError(String);
 
@@ -93,7 +94,8 @@ pub struct ClientKey {
 /// The text is not a key. The error does not repeat the text, because it may contain the key itself.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error(
-    "this is not a key; write a name, `=`, and the 64 hex digits that `printf %s KEY | sha256sum` prints"
+    "this is not a key; write a name (letters, digits, `-`, `_` and `.`), `=`, and the 64 hex digits that \
+     `printf %s KEY | sha256sum` prints"
 )]
 pub struct ClientKeyError;
 

@@ -1,8 +1,8 @@
 //! Streams: the pod keeps the position of each client in the log.
 //!
-//! There are no queues per client. When a client can take more, it gets the events after its position, from memory if
-//! they are recent and otherwise from the store. So a slow client costs no more than a fast one. A client that
-//! reconnects sends the position of its last event as a cursor, and continues there on any pod.
+//! There are no queues per client. When a client is ready for more, the pod sends the events after the client's
+//! position. Recent events come from memory, older ones from the store. So a slow client costs no more than a fast one.
+//! A client that reconnects sends the position of its last event as a cursor, and continues there on any pod.
 
 mod follower;
 mod frame;

@@ -1,5 +1,5 @@
-//! One connection. It counts as open until it is dropped and not only until its request ends, because a WebSocket
-//! remains open after the end of the request that opened it.
+//! One connection. A connection counts as open until the [`Connection`] is dropped. It would be wrong to count it only
+//! until its request ends, because a WebSocket remains open after the request that opened it.
 
 use std::{
     io::{self, IoSlice},

@@ -7,7 +7,7 @@ use poem::test::TestClient;
 
 use crate::rig::{Rig, tick};
 
-/// So many records that the backup is longer than what the pod reads ahead of a client.
+/// With this many slots, the backup is longer than the part that the pod reads before the client receives anything.
 const SLOTS: i64 = 4_000;
 
 const PAIRS: [&str; 4] = ["BTC-USD", "ETH-USD", "BTC-EUR", "ETH-EUR"];

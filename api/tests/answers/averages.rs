@@ -10,7 +10,8 @@ use crate::{
     rig::{Rig, at, gap, tick},
 };
 
-/// From one slot to longer than anything kept in memory. Some are not a multiple of the interval.
+/// The lengths of windows, from one slot to longer than what the pods keep in memory. Some are not a multiple of the
+/// interval.
 const WINDOWS: [&str; 9] = ["10s", "20s", "45s", "5m", "37m", "1h", "3h", "1d", "2d"];
 
 fn millis(span: &str) -> i64 {
@@ -90,7 +91,7 @@ async fn a_window_is_complete_if_every_slot_of_it_has_a_tick() {
         body["windows"][0]["complete"].clone()
     };
     assert_eq!(complete(&rig, "1m").await, json!(true));
-    // The log begins too late for one more slot.
+    // This window has one slot more, which is before the log's first tick.
     assert_eq!(complete(&rig, "70s").await, json!(false));
     rig.send(vec![gap("BTC-USD", 70, 70)]).await;
     assert_eq!(complete(&rig, "10s").await, json!(false));

@@ -133,7 +133,8 @@ async fn closed_history_is_cached_for_a_day() {
             assert_eq!((answer.status, is_held), (200, is_closed), "{list}?{query}");
         }
     }
-    // A range is closed only if its last bucket has ended too, and a bucket that begins in the range may end after it.
+    // A range is closed only if its last bucket has ended too. A bucket that begins in the range may end after the
+    // range.
     for (interval, from, to, is_closed) in [
         ("1m", 0, 300, true),
         ("1m", 0, 241, true),

@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 
 use crate::rig::{Rig, at, gap, tick, tick_record};
 
-/// The bytes of a tick of two sources, half a percent apart.
+/// The bytes of a tick from two sources, with a spread of half a percent.
 fn wide_tick(pair: &str, seconds: i64) -> Vec<u8> {
     let mut record = tick_record(pair, seconds, "100");
     let Body::Tick(tick) = &mut record.body else { unreachable!("a tick was requested") };

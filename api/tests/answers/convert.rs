@@ -92,7 +92,7 @@ async fn the_way_is_the_shortest_and_then_the_first_by_name() {
         let detail = answer.body["detail"].as_str().unwrap();
         assert!(detail.contains("ADA, BTC, ETH, EUR, JPY, USD, XRP"), "{detail}");
     }
-    // A way through a pair without a price is not used if there is another way.
+    // A conversion through a pair without a price is not used if other pairs allow the conversion.
     rig.send(vec![gap("ETH-BTC", 10, 10), gap("ADA-USD", 10, 10)]).await;
     assert_eq!(rig.get(CROSS).await.body["rate"], json!("0.112500000000"));
     assert_eq!(rig.get("/v1/convert?from=ADA&to=USD").await.body["code"], json!("no_price_yet"));

@@ -17,9 +17,9 @@ const RENEW: &str = "TICKWELL_RENEW_DOCUMENTS";
 
 const PROBLEM: &str = "application/problem+json";
 
-/// The document in the repository.
+/// The operations and schemas of an OpenAPI document.
 struct Document {
-    /// The operations by path.
+    /// The paths, each with its operation.
     operations: Vec<(String, Members)>,
     schemas: BTreeMap<String, Members>,
 }
@@ -159,7 +159,7 @@ async fn answers_list_their_members_in_the_order_of_the_document() {
         "/v1/sources",
         "/readyz?verbose",
         "/version",
-        // A problem with every member.
+        // This error response has every member that a problem can have.
         "/v1/prices/BTC-USD?min_sources=9",
     ] {
         checked.append(&mut assert_promised(path, &rig.get(path).await));

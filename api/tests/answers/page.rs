@@ -24,7 +24,7 @@ fn folder() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("web")
 }
 
-/// The files in the directory, by name.
+/// The names and texts of the files of the page.
 fn files() -> Vec<(String, String)> {
     let entries = fs::read_dir(folder()).unwrap().map(|entry| entry.unwrap());
     let file = |entry: fs::DirEntry| {

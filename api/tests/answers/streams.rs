@@ -144,7 +144,7 @@ async fn a_cursor_of_another_log_or_beyond_the_end_is_refused() {
         assert_eq!(refused.body["parameter"], "after");
     }
     for (cursor, status) in [("other-3", 409), ("16", 409), ("1.5", 400)] {
-        // `Last-Event-ID` takes precedence, although `after` is valid.
+        // `Last-Event-ID` takes precedence over `after`, even if only `after` is valid.
         let refused = rig.ask("/v1/stream?after=0", &[("last-event-id", cursor)]).await;
         assert_eq!((refused.status, refused.body["parameter"].as_str()), (status, Some("Last-Event-ID")));
     }

@@ -78,7 +78,10 @@ const frame = ({ id, ...event }) => `id: ${id}\nevent: ${event.kind}\ndata: ${JS
 const end = (code) => `event: end\ndata: ${JSON.stringify({ code, detail: `It is ${code}.` })}\n\n`;
 const tick = (number) => ({ id: `a-${number}`, kind: "tick", number });
 
-/** A pod that responds to each stream request with the next function, and afterwards never responds. */
+/**
+ * A pod that answers each stream request by calling the next function in `answers`. Once they are used up, requests get no
+ * response.
+ */
 function pod(...answers) {
   const requests = [];
   replace("fetch", async (path, { headers: { ...sent }, signal }) => {

@@ -70,7 +70,7 @@ test("price marks are round, evenly spaced, within the range, and labelled with 
   assert.deepEqual(labels(priceMarks(96_800, 97_300, 5)), ["96,800", "96,900", "97,000", "97,100", "97,200", "97,300"]);
   assert.deepEqual(labels(priceMarks(0.00001229, 0.00001261, 4)), ["0.0000123", "0.0000124", "0.0000125", "0.0000126"]);
   assert.deepEqual(labels(priceMarks(0.9989, 1.0011, 3)), ["0.999", "1.000", "1.001"]);
-  // There is hardly any room for one mark.
+  // There is room for less than one mark.
   assert.deepEqual(labels(priceMarks(0.9, 2.1, 0.3)), ["2"]);
   await always((random) => {
     const low = random.magnitude(1e-8, 1e9);

@@ -157,7 +157,11 @@ impl Backup {
         let description: Description = serde_json::from_slice(&text)
             .with_context(|| format!("{name}: {DESCRIPTION} does not describe a stream"))?;
         let held = description.stream();
-        ensure!(held == stream, "{name} is a backup of the stream {held}, but bus.stream is {stream}");
+        ensure!(
+            held == stream,
+            "{name} is a backup of the stream {held}, but bus.stream is {stream}; use a backup of {stream}, or set \
+             bus.stream"
+        );
         let content = File::open(folder.join(CONTENT))?;
         Ok(Self { description, content, bytes, is_checked })
     }

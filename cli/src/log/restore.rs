@@ -31,9 +31,9 @@ const CHECK_PAUSE: Duration = Duration::from_millis(500);
 /// How long to wait for the server to delete the partial stream of an interrupted restore.
 const CLEAN_UP_TIME: Duration = Duration::from_secs(10);
 
-const PARTIAL_STREAM: &str = "if the server has kept a part of the stream, it is marked as incomplete: pollers and pods wait until \
-                           a restore succeeds, and the next restore replaces it. If the server has kept nothing, a poller may \
-                           start a new log; then repeat the restore with --replace";
+const PARTIAL_STREAM: &str = "if the server has kept a part of the stream, that part is marked as incomplete: pollers \
+                           and pods wait until a restore succeeds, and the next restore replaces the part. If the \
+                           server has kept nothing, a poller may start a new log; then repeat the restore with --replace";
 
 /// Copies a backup to a server.
 pub(super) async fn run(

@@ -126,7 +126,7 @@ async fn list(pod: &Pod, name: &str, order: &str, limit: usize) -> Vec<Value> {
     }
 }
 
-/// Reads the pair's history page by page.
+/// Reads the history of [`PAIR`] page by page.
 pub(crate) async fn history(pod: &Pod, order: &str, limit: usize) -> Vec<Point> {
     list(pod, "history", order, limit).await.iter().map(point).collect()
 }

@@ -32,8 +32,8 @@ const LONGEST_BYTES: usize = 25_000;
 /// Every event is longer than this many bytes.
 const SHORTEST_EVENT: usize = 150;
 
-/// On average, in one of this many connections, the client's pod is to be killed after some events. If the client is
-/// not disconnected before that, the pod is killed, and is started again up to `AWAY_FOR` connections later.
+/// On average, one of this many connections is chosen for a kill. The client's pod is then killed after a random number
+/// of events, unless the client is disconnected earlier. The pod is started again up to `AWAY_FOR` connections later.
 const KILLED_IN: u32 = 8;
 const AWAY_FOR: usize = 5;
 

@@ -226,8 +226,8 @@ async fn records_that_a_majority_lost_are_not_given_up_while_a_server_still_has_
     history_is_the_log(pods[1], &records).await;
 }
 
-/// The new poller was not running when the lost records were written. The poller learns from the third server that
-/// these records exist.
+/// The new poller was not running when the records were written that two of the servers have lost. The third server
+/// still has these records, so the poller learns of them from that server.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_new_poller_does_not_write_over_records_that_only_one_server_has() {
     require_nats!();
@@ -246,7 +246,8 @@ async fn a_new_poller_does_not_write_over_records_that_only_one_server_has() {
     feed.cluster.nodes[2].restart().await.unwrap();
     let mut poller = feed.scene.command("new").arg("poller").start().unwrap();
     poller.wait_for_line(|line| has_event(line, "pair_in_doubt"), DEADLINE).await.unwrap();
-    // Wait for longer than all servers must have been up to date before a poller considers records lost.
+    // A poller considers records lost only after all servers have been up to date for some time. Wait for longer than
+    // that.
     slots_pass(15, INTERVAL).await;
     assert_eq!(feed.last_position().await, position, "nothing is written in place of the lost records");
 

@@ -1,8 +1,8 @@
 //! Tests a process that cannot write to its store, as on a full disk: prices continue, history is unavailable, and
 //! nothing is lost.
 //!
-//! The disk is not really full. Instead, a limit on the size of files makes the same writes fail, although with another
-//! error. The limit can be removed while the process runs.
+//! The disk is not really full. Instead, a limit on the size of files makes the writes fail, although with another
+//! error than on a full disk. The limit can be removed while the process runs.
 
 use std::process::Command;
 

@@ -9,7 +9,8 @@ use crate::{
     harness::{DEADLINE, has_price, world},
 };
 
-/// Checks the process at `url`, which is found through a setting. Returns the exit code and the output.
+/// Runs the health check of the process at `url`. The command gets the process's address from `setting`. Returns the
+/// exit code and the output.
 async fn check(setting: &str, url: &str, arguments: &[&str]) -> (Option<i32>, String) {
     let folder = tempfile::tempdir().unwrap();
     let address = url.strip_prefix("http://").unwrap();

@@ -60,7 +60,8 @@ async fn pods_started_as_the_manifests_say_are_a_working_system() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_poller_is_not_ready_before_it_has_reached_the_log() {
-    // If a poller were ready earlier, a rolling update would continue although the new pollers cannot reach the log.
+    // If a poller were ready before it has reached the log, a rolling update would replace all pollers even if the new
+    // ones cannot reach the log.
     require_nats!();
     let mut nats = NatsServer::start().await.unwrap();
     let upstream = moving_upstream(INTERVAL).await;

@@ -304,7 +304,8 @@ async fn two_pollers_survive_a_server_that_loses_everything() {
     pods_agree(pods).await;
 }
 
-/// The server's settings with its users, and the subjects to which the poller and the pods may publish.
+/// A server configuration with the users `operator`, `poller` and, if `pod` is given, `pod`. The arguments are the
+/// subjects to which the poller and the pods may publish.
 fn permissions(poller: &[&str], pod: Option<&[&str]>) -> String {
     let list = |subjects: &[&str]| format!("{subjects:?}");
     let user = |name: &str, inbox: &str, publish: String| {

@@ -57,12 +57,12 @@ struct Listed {
     last: u64,
 }
 
-/// Two pods that follow one log. One of them may have been killed.
+/// Two pods that follow one log. One of them may be down.
 struct Pods<'a> {
     scene: &'a Scene,
     pods: [Option<Pod>; 2],
     chance: StdRng,
-    /// Requests to write this many more slots.
+    /// Tells the task that writes the log how many more slots to write.
     orders: mpsc::Sender<i64>,
 }
 

@@ -195,7 +195,8 @@ async fn the_smoke_test_distinguishes_a_price_no_price_yet_and_a_wrong_response(
         assert!(line.is_some_and(|line| line.contains("unreachable:")), "{source}: {said}");
     }
 
-    // A response that Tickwell never returns fails the smoke test at once, because waiting would not help.
+    // The path does not exist, so the pod returns 404. This status fails the smoke test at once, because waiting would
+    // not change it.
     let began = Instant::now();
     let (code, said) = smoke(&format!("{}/v2", pod.url)).await;
     assert!(code == Some(1) && said.contains("404"), "{said}");

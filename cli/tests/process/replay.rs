@@ -22,7 +22,7 @@ const MINUTES: i64 = 3_000;
 /// The minutes for which the second venue has no rows.
 const HOLE: std::ops::Range<i64> = 100..105;
 
-/// The price of a venue in a minute. Venues differ by cents. The output must keep the trailing zero.
+/// The price of a venue in a minute. The venues' prices differ by ten cents. The output must keep the trailing zero.
 fn price(venue: usize, minute: i64) -> String {
     format!("{}.{venue}0", 20_000 + minute % 97)
 }

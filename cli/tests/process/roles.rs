@@ -80,7 +80,7 @@ impl Shipped {
     }
 }
 
-/// Creates a key for each role in a directory with this name. Returns its path.
+/// Creates a key for each role in a directory with this name. Returns the path of the directory.
 async fn make_keys(folder: &Path, name: &str) -> PathBuf {
     let (code, said) = run(folder, &["log", "keys", name], &[]).await;
     assert_eq!(code, Some(0), "{said}");
@@ -307,7 +307,7 @@ async fn a_process_with_the_key_of_another_role_reports_the_missing_right() {
 
     let poller = scene.as_role("poller", &shipped.seed_file("api")).start().unwrap();
     is_refused(&poller, "_INBOX_poller").await;
-    // This poller cannot find out whether the stream exists.
+    // This poller has the key of a pod, with which it cannot find out whether the stream exists.
     let cannot_know = |line: &str| field(line, "event").is_some_and(|event| event == "stream_unknown");
     poller.wait_for_line(cannot_know, DEADLINE).await.unwrap();
     let pod = scene.as_role("api", &shipped.seed_file("poller")).start().unwrap();

@@ -160,7 +160,7 @@ async fn documents_and_operator_routes_are_served_offline() {
     }
 }
 
-/// Starts a process with an existing store and an interval of a day, so that no more records are written.
+/// Starts a process with an existing store and an interval of a day, so that no ticks or gaps are written.
 pub(crate) async fn resting(scene: &Scene, store: &str) -> Pod {
     let process = scene.command(store).arg("run");
     let process = process.env("TICKWELL__FEED__INTERVAL", "1d").env("TICKWELL__WINDOWS__STALE_AFTER", "2d");

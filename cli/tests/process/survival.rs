@@ -83,8 +83,8 @@ async fn a_killed_log_loses_nothing_and_the_feed_continues() {
     };
     let kept = polled.iter().filter(has_quotes).count();
     assert!(kept * 2 >= polled.len(), "{kept} of {} slots that were polled have quotes", polled.len());
-    // Not only the pods' copies have every acknowledged record, but also the log itself. To check this, a new pod reads
-    // the log from the beginning.
+    // Check that the log itself has every acknowledged record, and not only the pods' copies: a new pod reads the log
+    // from the beginning.
     let newcomer = scene.pod("newcomer").await;
     newcomer.reaches(records.last().unwrap().sequence).await;
     same_records([pods[0], &newcomer]).await;
@@ -128,7 +128,7 @@ pub(crate) fn check_takeovers(records: &[Record]) {
         assert_eq!((gap.kind, gap.cause.as_deref()), (Kind::Gap, Some("no_leader")), "{around:?}");
         let (missed_from, missed_to) = gap.covers().unwrap();
         assert!(missed_to - missed_from >= 2 * gap.interval(), "four slots passed: {gap:?}");
-        // The slots of the gap were not polled, so it has no quotes. The next slot was polled.
+        // The slots of the gap were not polled, so the gap has no quotes. The next slot was polled.
         assert!(gap.quotes.is_none() && next.quotes.is_some(), "{around:?}");
         assert_eq!(next.covers().unwrap(), (missed_to + gap.interval(), missed_to + gap.interval()));
     }

@@ -38,7 +38,7 @@ pub enum BusConfigError {
     )]
     Url(String),
     /// `bus.stream` is not a stream name.
-    #[error("bus.stream: `{0}` is not a valid stream name; use letters, digits, - and _")]
+    #[error("bus.stream: `{0}` is not a valid stream name; use letters, digits, `-` and `_`")]
     Stream(String),
     /// `bus.subject_prefix` is not a subject prefix.
     #[error("bus.subject_prefix: {0}")]

@@ -231,7 +231,8 @@ async fn first_connection(
     retry_until_success(QUIET_FAILURES, || try_connect(config, role, url, events), log).await
 }
 
-/// Connects. The inner error is permanent. After the outer error, retrying makes sense.
+/// Connects. An error in the inner result is permanent. An error in the outer result is temporary, so a retry makes
+/// sense.
 async fn try_connect(
     config: &BusConfig,
     role: Role,

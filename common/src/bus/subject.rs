@@ -10,7 +10,10 @@ pub struct Subjects {
 
 /// The text is not a valid subject prefix.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("`{0}` is not a valid subject prefix; use letters, digits, - and _, in parts separated by dots")]
+#[error(
+    "`{0}` is not a valid subject prefix; use letters, digits, `-` and `_` in parts separated by single dots, at \
+     most 100 characters in all"
+)]
 pub struct SubjectError(String);
 
 impl Subjects {

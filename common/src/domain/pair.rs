@@ -13,7 +13,7 @@ pub struct Asset(ArrayString<MAX_ASSET_LENGTH>);
 
 /// The text is not a valid asset.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("`{0}` is not a valid asset; use at most 10 letters and digits, like BTC")]
+#[error("`{0}` is not a valid asset; use 1 to 10 letters and digits, like BTC")]
 pub struct AssetError(String);
 
 /// A base asset and a quote asset. `BTC-USDT` and `BTC-USD` are different pairs.
@@ -27,7 +27,7 @@ pub struct Pair {
 
 /// The text is not a valid pair.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("`{0}` is not a valid pair; use two assets of at most 10 letters and digits each, like BTC-USD")]
+#[error("`{0}` is not a valid pair; use two different assets of 1 to 10 letters and digits, like BTC-USD")]
 pub struct PairError(String);
 
 impl Pair {

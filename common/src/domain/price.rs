@@ -26,8 +26,13 @@ pub enum PriceError {
     /// The number is 10¹² or larger.
     #[error("a price must be below 1000000000000")]
     TooLarge,
-    /// The number has more than [`Price::MAX_DECIMALS`] decimal places.
-    #[error("a price can have at most {} decimal places", Price::MAX_DECIMALS)]
+    /// The number has more than [`Price::MAX_DECIMALS`] decimal places, or it is the price of a source and has more than
+    /// [`Price::MAX_QUOTED_DECIMALS`].
+    #[error(
+        "a price can have at most {} decimal places, and at most {} if it comes from a source",
+        Price::MAX_DECIMALS,
+        Price::MAX_QUOTED_DECIMALS
+    )]
     TooPrecise,
 }
 

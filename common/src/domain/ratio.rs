@@ -17,7 +17,8 @@ pub struct Ratio {
 /// The text is not a valid ratio.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error(
-    "`{0}` is not a valid ratio; use a fraction like 0.02 or a percentage like 2%, with at most 8 decimal places"
+    "`{0}` is not a valid ratio; use a fraction like 0.02 with at most 8 decimal places, or a percentage like 2% with \
+     at most 6"
 )]
 pub struct RatioError(String);
 

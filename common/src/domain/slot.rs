@@ -15,7 +15,7 @@ pub enum IntervalError {
     #[error(transparent)]
     NotSpan(#[from] SpanError),
     /// The duration is shorter than 100 ms or longer than a day.
-    #[error("an interval must be between 100ms and 1d")]
+    #[error("an interval must be at least 100ms and at most 1d")]
     OutOfRange,
 }
 

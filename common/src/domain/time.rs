@@ -109,7 +109,8 @@ pub struct Span {
 /// The text is not a valid span.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error(
-    "`{0}` is not a valid duration; use a whole number and one of ms, s, m, h, d, like 10s, at most 3660d"
+    "`{0}` is not a valid duration; use a whole number without leading zeros and a unit (ms, s, m, h or d), like 10s; \
+     the longest duration is 3660d"
 )]
 pub struct SpanError(String);
 

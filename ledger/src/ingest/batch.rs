@@ -21,8 +21,8 @@ const WORTH_A_THREAD: usize = 128;
 const MAX_THREADS: usize = 4;
 
 impl Ingest {
-    /// Processes one batch. If it does not continue what the store holds, checks with the log whether the store is
-    /// still a copy of that log.
+    /// Processes one batch. If the batch does not follow directly on the store's newest records, asks the log whether
+    /// the store is still a copy of it.
     pub(super) async fn process(
         self,
         batch: Batch,
@@ -56,8 +56,9 @@ impl Ingest {
         processing.await.map_err(|_panic| Ended::Damaged(StoreError::Damaged("storing a batch panicked")))
     }
 
-    /// Processes one batch, up to the first record of another version if there is one. If a record does not continue
-    /// what the store has, fails before storing anything, unless the store is known to be a copy of this log. Blocks.
+    /// Processes one batch, up to the first record of another version if there is one. If a record does not follow
+    /// directly on the pair's newest tick or gap, fails before storing anything, unless the store is known to be a copy
+    /// of this log. Blocks.
     fn process_blocking(&mut self, batch: &Batch, is_known_copy: bool) -> Result<(), IngestError> {
         let entries = batch.entries.as_slice();
         let mut next = Snapshot::clone(&self.current);

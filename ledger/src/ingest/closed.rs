@@ -22,7 +22,7 @@ impl Ingest {
             let reason = chain(error);
             tracing::error!(
                 event = "store_closed", reason, path = %self.store.path().display(),
-                "cannot write to the store; closed it, and nothing is stored until it can be reopened"
+                "cannot write to the store, so it was closed; no records are stored until the store can be reopened"
             );
             self.store.close(reason.clone());
             self.closed = Some(Closed { reason, retry: Some(Instant::now() + REOPEN_PAUSE) });
@@ -38,7 +38,11 @@ impl Ingest {
             self.store.caught_up();
             self.closed = None;
             self.metrics.store_closed.set(0);
-            tracing::info!(event = "store_caught_up", sequence = %self.current.sequence, "the store has caught up");
+            tracing::info!(
+                event = "store_caught_up",
+                sequence = %self.current.sequence,
+                "the store has caught up with the log"
+            );
         }
     }
 
@@ -61,7 +65,8 @@ impl Ingest {
                 reader.rewind(loaded.sequence).await;
                 self.current = Arc::new(loaded);
                 if let Some(closed) = &mut self.closed {
-                    *closed = Closed { reason: "it is catching up with the log".to_owned(), retry: None };
+                    let reason = "the store is catching up with the log".to_owned();
+                    *closed = Closed { reason, retry: None };
                 }
                 self.caught_up();
                 self.update_readiness(0);

@@ -1,9 +1,10 @@
 //! The newest acknowledged sequence, kept in a file beside the store.
 //!
-//! When sled opens, it silently drops what it cannot read at the end of its own files. For the copy of a NATS log that
-//! does not matter, because those records are read from the log again. Here the store is the log, so lost records must
-//! be reported and their sequences must not be used again. The file has one line, which is overwritten in place after
-//! every acknowledgement. Like the store, it survives a crash of this process, but not necessarily a power failure.
+//! When sled opens a store, it silently drops what it cannot read at the end of the store's files. If the store is a
+//! copy of a NATS log, that does not matter, because the dropped records are read from the log again. But the store of
+//! an in-process log is the only copy. So a loss of records must be reported, and the sequences of the lost records
+//! must not be used again. The file has one line, which is overwritten in place after every acknowledgement. Like the
+//! store, the file survives a crash of this process, but not necessarily a power failure.
 
 use std::{
     fs::{self, File},
@@ -42,7 +43,10 @@ impl Acknowledged {
         let line = format!("{} {:020}\n", self.identity, position.0);
         // If this fails, a loss of records goes unnoticed, as it would without the file.
         if let Some(Err(error)) = self.file.as_ref().map(|file| file.write_all_at(line.as_bytes(), 0)) {
-            tracing::debug!(event = "acknowledgement_not_recorded", %error, "cannot write an acknowledged sequence");
+            tracing::debug!(
+                event = "acknowledgement_not_recorded", %error,
+                "cannot write an acknowledged sequence; if the store loses this record, that will go unnoticed"
+            );
         }
     }
 }

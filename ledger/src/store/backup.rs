@@ -44,7 +44,8 @@ pub enum BackupError {
     /// The temporary file cannot be written to the directory that contains the store, for example because there is not
     /// enough space.
     #[error(
-        "cannot write the backup's temporary file beside the store; it needs as much free space as the store uses"
+        "cannot write the backup's temporary file to the directory that contains the store; check that the directory \
+         is writable and has as much free space as the store uses"
     )]
     Write(#[from] io::Error),
 }

@@ -115,7 +115,9 @@ impl Database {
         match &*self.state.read().unwrap_or_else(PoisonError::into_inner) {
             State::Open(database) => Ok(database.clone()),
             State::CatchingUp(database) if self.is_writer => Ok(database.clone()),
-            State::CatchingUp(_) => Err(StoreError::Closed("it is catching up with the log".to_owned())),
+            State::CatchingUp(_) => {
+                Err(StoreError::Closed("the store is catching up with the log".to_owned()))
+            }
             State::Closed(reason) => Err(StoreError::Closed(reason.to_string())),
         }
     }

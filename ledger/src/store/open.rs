@@ -95,7 +95,7 @@ impl Store {
         }
         match opened.map_err(only_copy)? {
             Found::Empty(_) if folder.join(ACKNOWLEDGED).exists() => Err(only_copy(StoreError::Damaged(
-                "it is empty, although records in it have been acknowledged",
+                "there are no records, although some have been acknowledged",
             ))),
             Found::Empty(database) => create(database, new_identity(), path),
             Found::Store(found) if !is_local(&found.identity) => Err(OpenError::OtherKind {

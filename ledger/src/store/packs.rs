@@ -1,7 +1,7 @@
 //! Whole records with their quotes, compressed in packs.
 //!
-//! Consecutive records are nearly alike, so packing them takes a tenth of the space, and a tenth of the writes in the
-//! course of a day. The newest records, too few for a pack, have a row each.
+//! Consecutive records are nearly alike. So packing reduces the space that records take, and the number of bytes that
+//! are written in the course of a day, to a tenth. The newest records, which are too few for a pack, have a row each.
 
 use common::{
     domain::{Record, Sequence},

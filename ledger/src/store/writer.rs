@@ -145,8 +145,9 @@ impl NewestBreaks {
         }
     }
 
-    /// Why slots after the record at `newest` have no record. Pollers write a tick or a gap for every slot, so there
-    /// was a record. If no break explains why it is missing, the log has lost it or was continued without it.
+    /// Why slots after the record at `newest` have no record. Pollers write a tick or a gap for every slot, so these
+    /// slots had records. If no break explains why the records are missing, the log has lost them or was continued
+    /// without them.
     fn cause_since(self, newest: Sequence) -> GapCause {
         if self.expired.is_some_and(|expired| newest < expired) {
             GapCause::Retention

@@ -44,12 +44,15 @@ pub enum Speed {
 
 /// The error for a text that does not name a recording.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("`{0}` must have the form venue:PAIR:path, such as kraken:BTC-USD:./kraken.csv.gz")]
+#[error("`{0}` must have the form `venue:PAIR:path`, such as `kraken:BTC-USD:./kraken.csv.gz`")]
 pub struct ReplayFileError(String);
 
 /// The error for a text that is not a speed.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("`{0}` is not a speed; use 1x for real time, 60x for sixty times faster, or max")]
+#[error(
+    "`{0}` is not a speed; use a whole number and `x`, such as `1x` for real time or `60x` for sixty times faster, \
+     or `max`"
+)]
 pub struct SpeedError(String);
 
 /// Why recordings cannot be replayed.
@@ -57,8 +60,8 @@ pub struct SpeedError(String);
 pub enum ReplayError {
     /// There are no recordings.
     #[error(
-        "replay.files: feed.sources contains replay, so set at least one recording, \
-         such as kraken:BTC-USD:./kraken.csv.gz"
+        "replay.files: feed.sources contains `replay`, so set at least one recording, such as \
+         `kraken:BTC-USD:./kraken.csv.gz`"
     )]
     NoFiles,
     /// The pair of a recording is not in `feed.pairs`.

@@ -219,7 +219,10 @@ impl Chain {
             self.doubtful.iter().map(|(pair, doubtful)| format!("{pair}: {}", doubtful.reason)).collect();
         self.log.check.set(match doubts.is_empty() {
             true => Condition::Ready,
-            false => Condition::Degraded(format!("not publishing {}", doubts.join("; "))),
+            false => Condition::Degraded(format!(
+                "the ticks and gaps of some pairs are held back: {}",
+                doubts.join("; ")
+            )),
         });
     }
 

@@ -146,7 +146,7 @@ impl HttpSource {
             let seconds = rest.as_secs();
             tracing::warn!(
                 event = "source_resting", source = %self.name, %reason, seconds,
-                "the source is not asked for this many seconds"
+                "the source will not be asked for this many seconds"
             );
         }
     }

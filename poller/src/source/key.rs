@@ -60,7 +60,7 @@ pub enum KeyError {
         path: String,
     },
     /// The key contains characters that cannot be sent in a header.
-    #[error("{setting}: a key consists of printable ASCII characters without spaces")]
+    #[error("{setting}: a key must consist of visible ASCII characters, without spaces or line breaks")]
     Characters {
         /// The setting that the key came from.
         setting: &'static str,
@@ -74,10 +74,10 @@ pub enum KeyError {
         name: String,
     },
     /// The plan requires a key.
-    #[error("plan: the plan pro needs an API key; set key or key_file")]
+    #[error("plan: the plan `pro` needs an API key; set key or key_file")]
     Needed,
     /// The key would be sent unencrypted.
-    #[error("url: a key is not sent over plain http except to this machine; use https")]
+    #[error("url: an API key is sent only over https, or over http to this machine; use an https:// URL")]
     Plain,
 }
 

@@ -41,7 +41,7 @@ pub enum RecordingError {
     #[error("the file is not valid CSV")]
     Csv(#[from] csv::Error),
     /// The first columns are not `ts_ms` and `price`.
-    #[error("the header must start with ts_ms,price")]
+    #[error("the header must start with `ts_ms,price`")]
     Header,
     /// A time is not in Unix milliseconds.
     #[error("row {row}: ts_ms must be Unix milliseconds, but is `{text}`")]

@@ -27,8 +27,8 @@ use crate::rests::{canned, response};
 
 struct Example;
 
-/// Values stay raw until the row is known to be of a requested market, so that an odd row of another market
-/// does no harm.
+/// The price and the time of a row are parsed only if the row's market was requested. So an invalid row of another
+/// market does not fail the whole response.
 #[derive(Deserialize)]
 struct Row<'a> {
     #[serde(borrow)]

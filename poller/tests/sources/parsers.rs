@@ -76,7 +76,7 @@ fn bodies_that_are_not_valid_json_are_malformed() {
         for body in [format!("\u{feff}{valid}"), format!("{valid}{valid}"), valid[1..].to_owned()] {
             assert_eq!(exchange.read(body.as_bytes(), &markets), Err(Malformed), "{exchange} {body}");
         }
-        // Add invalid UTF-8 to a member that is not read.
+        // Add invalid UTF-8, if possible in a member that the parser does not read.
         let mut bytes = valid.as_bytes().to_vec();
         match valid.rfind('}') {
             Some(end) => bytes.splice(end..end, *b",\"more\":\"\xff\"").for_each(drop),

@@ -58,8 +58,9 @@ const REFUSALS: [(&str, &str, &str, Failure); 12] = [
     ("coingecko", "coingecko/connect_test-3.json", "BTC-USD", Failure::Invalid),
 ];
 
-/// CoinGecko's responses to requests without `include_last_updated_at`. Tickwell always requests it, refuses
-/// these responses, and reads them once the member is added.
+/// CoinGecko's responses to requests without `include_last_updated_at`. Tickwell always sends this parameter, so
+/// the parser must refuse these responses. Once the test has added the member `last_updated_at`, the parser must
+/// read them.
 const WITHOUT_TIME: [(&str, &str, &str); 9] = [
     ("coingecko/api_v3_simple_price-3.json", "BTC-ETH", "\"eth\":"),
     ("coingecko/api_v3_simple_price-4.json", "BTC-USD", "\"usd\":"),

@@ -73,7 +73,8 @@ pub fn prices(exchange: &str, body: &str, pair: Pair, part: Part) -> Vec<String>
     found.iter().map(|raw| text(raw)).collect()
 }
 
-/// Whether a price is the one in the text: the same digits, or the same number if the text has an exponent.
+/// Whether a parsed price is the price in the text: the same digits except for leading zeros or, if the text has an
+/// exponent, the same number.
 pub fn is_same(text: &str, price: &str) -> bool {
     let as_written = |number: &str| number.trim_start_matches('0').to_owned();
     match text.contains(['e', 'E']) {

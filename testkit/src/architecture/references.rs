@@ -4,7 +4,8 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::Source;
 
-/// How many re-exports are followed: more than any item has. Without a limit, a cycle of re-exports would never end.
+/// The maximum number of re-exports that are followed to find an item, which is more than any item needs. Without a
+/// limit, following a cycle of re-exports would never end.
 const MAX_REEXPORTS: usize = 8;
 
 /// A file uses something that another module of its crate defines. `from` and `to` are module paths that

@@ -1,6 +1,6 @@
 //! A fake of all the venues that Tickwell supports, on one port.
 //!
-//! It prints the settings that point Tickwell at it, and runs until Ctrl-C.
+//! The program prints the settings with which Tickwell uses the fake, and runs until Ctrl-C.
 
 use std::net::SocketAddr;
 use std::path::PathBuf;

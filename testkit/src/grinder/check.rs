@@ -106,7 +106,8 @@ impl Play {
         Ok(())
     }
 
-    /// `None` if the member has arrived or is not running, otherwise a description of its state.
+    /// `None` if the member has reached the end of the log and is ready, or if the member is not running. Otherwise, a
+    /// description of its state.
     async fn has_arrived(&mut self, number: usize) -> anyhow::Result<Option<String>> {
         let Some(member) = self.stage.members.get_mut(number) else { return Ok(None) };
         if member.look_after()? {
@@ -188,7 +189,7 @@ impl Play {
     }
 }
 
-/// Whether the log has a price after a position.
+/// Whether the log has a price after the sequence `first`.
 async fn ticks_since(url: &str, first: u64) -> Option<()> {
     let log = Log::read_after(url, first).await.ok()?;
     log.records.iter().any(Record::is_tick).then_some(())

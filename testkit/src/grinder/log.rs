@@ -29,7 +29,7 @@ impl Log {
         Self::read_after(url, 0).await
     }
 
-    /// Reads the records after a position.
+    /// Reads the records after a sequence.
     pub(super) async fn read_after(url: &str, after: u64) -> anyhow::Result<Self> {
         let stream = stream(url).await?;
         let state = &stream.cached_info().state;
@@ -71,24 +71,24 @@ impl Log {
         Ok(log)
     }
 
-    /// The newest position.
+    /// The newest sequence.
     pub(super) fn last(&self) -> u64 {
         self.records.last().map_or(0, |record| record.sequence)
     }
 
-    /// The records up to a position.
+    /// The records up to a sequence.
     pub(super) fn up_to(&self, sequence: u64) -> &[Record] {
         let end = usize::try_from(sequence).unwrap_or(usize::MAX).min(self.records.len());
         self.records.get(..end).unwrap_or_default()
     }
 
-    /// The newest position that was stored before an instant.
+    /// The sequence of the newest record that was stored before an instant.
     pub(super) fn last_before(&self, time_ms: i64) -> u64 {
         u64::try_from(self.stored_ms.partition_point(|stored| *stored < time_ms)).unwrap_or(u64::MAX)
     }
 }
 
-/// The newest position of the log, if the server is available and has one.
+/// The newest sequence of the log; `None` if the server or the stream is unavailable.
 pub(super) async fn last_sequence(url: &str) -> Option<u64> {
     let asked = tokio::time::timeout(SILENCE, stream(url)).await;
     asked.ok()?.ok().map(|stream| stream.cached_info().state.last_sequence)

@@ -13,8 +13,8 @@ use crate::wait::poll_until;
 
 /// How many times a server of a cluster is killed before each check, one server at a time. A mistake of a recovering
 /// server shows only if records are stored before, during and after its downtime. Between the steps of the plan, often
-/// too few servers run to store any records. If the stream is compressed with `s2`, about every third of these kills
-/// damages a block.
+/// too few servers run to store any records. If the stream is compressed with `s2`, about one in three of these
+/// kills damages a block.
 const KILLS: usize = 4;
 
 /// How many records must be published while a server is down, and after it has recovered. Each pair gets one record per

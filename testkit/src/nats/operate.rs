@@ -104,7 +104,8 @@ impl NatsServer {
     }
 }
 
-/// Creates the log's stream from the definition that we ship, with some of its options replaced by these.
+/// Creates the log's stream from the definition that we ship. `options` replace the definition's options with the same
+/// names.
 ///
 /// # Errors
 ///

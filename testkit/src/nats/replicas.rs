@@ -114,8 +114,8 @@ pub async fn same_records(servers: &[NatsServer], stream: &str) -> anyhow::Resul
     poll_until_ok(DEADLINE, async || compare(servers, stream)).await
 }
 
-/// Checks that each server was able to read its files at every start, and will be able to at its next start. The
-/// servers may be running and writing to the files.
+/// Checks that each server was able to read its files at every start, and will be able to read them at its next start.
+/// The servers may be running and writing to the files.
 ///
 /// # Errors
 ///

@@ -14,8 +14,8 @@ pub const RECORDED_PAIR: &str = "BTC-USD";
 /// The environment variable with the directory of recordings. Overrides all other rules of [`recordings_folder`].
 const FOLDER_VARIABLE: &str = "TICKWELL_RECORDINGS";
 
-/// The recorded venues, and the prefix of each one's file name. There is no recording of Bitstamp, so one of Binance US,
-/// another exchange with a USD market, is used instead.
+/// The venues for which a recording is loaded, and the prefix of each file's name. There is no recording of Bitstamp.
+/// Instead, a recording of Binance US is used, which also has a USD market.
 const FILES: [(Venue, &str); 3] = [
     (Venue::Kraken, "kraken-BTCUSD-"),
     (Venue::Coinbase, "coinbase-BTCUSD-"),

@@ -20,7 +20,8 @@ pub(super) fn answer(path: &str, quotes: &Quotes<'_>) -> Reply {
     }
 }
 
-/// The code is from the documentation, which does not say which HTTP status comes with it.
+/// The `response_code` is from Bitstamp's documentation. The documentation does not give the HTTP status, so 400 is an
+/// assumption.
 pub(super) fn limited() -> Reply {
     Reply::json(
         StatusCode::BAD_REQUEST,
@@ -28,7 +29,7 @@ pub(super) fn limited() -> Reply {
     )
 }
 
-/// The status is from the documentation. The body of a real 404 is not known.
+/// The status is from Bitstamp's documentation. The body of a real 404 is not known, so this body is empty.
 fn not_found() -> Reply {
     Reply::empty(StatusCode::NOT_FOUND)
 }

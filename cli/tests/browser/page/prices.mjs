@@ -56,7 +56,7 @@ export default async function ({ browser, url }) {
   assert.deepEqual(averages, PAIRS.flatMap((pair) => [pair, "10 min", "1 h", "1 d"]));
   assert.match((await rows("gaps"))[1].join(), /none|USD/);
 
-  // If the pod refuses a request, the page repeats only this request, at the normal interval.
+  // If the pod refuses one request, the page sends that request again at the normal interval, and does not reload the rest.
   const asked = [];
   page.on("request", (request) => asked.push(new URL(request.url()).pathname));
   const refusal = { status: 429, contentType: "application/problem+json", body: '{"code":"rate_limited","detail":"too often"}' };

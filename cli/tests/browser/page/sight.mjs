@@ -17,7 +17,10 @@ export async function until(what, look, wanted = Boolean) {
   }
 }
 
-/** The number of columns of pixels in these stretches. */
+/**
+ * The total number of pixel columns in some stretches. A stretch `[from, to]` consists of adjacent columns, from `from` up
+ * to but not including `to`.
+ */
 export const width = (stretches) => stretches.reduce((sum, [from, to]) => sum + to - from, 0);
 
 /** Whether a column of pixels is in one of the stretches. */

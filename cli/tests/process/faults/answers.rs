@@ -5,7 +5,7 @@ use testkit::Venue::{Binance, Bitfinex, Bitstamp, Coinbase, Coingecko, Gemini, K
 use super::{Trial, fails};
 use crate::harness::slots_pass;
 
-/// Defines a test for each line: its name, the venue, the fault, and the expected verdict.
+/// Defines a test for each line of the macro's input: its name, the venue, the fault, and the expected verdict.
 macro_rules! each_fails {
     ($($(#[$doc:meta])* $name:ident: $venue:ident $fault:literal => $verdict:literal;)+) => {
         $($(#[$doc])*

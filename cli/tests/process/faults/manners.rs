@@ -96,7 +96,7 @@ async fn a_ban_is_obeyed() {
     is_left_alone(Coinbase, "418", "http_418").await;
 }
 
-/// A source that keeps failing is asked again after one slot, then two, four and so on.
+/// A source that keeps failing is polled again after one slot, then after two slots, then after four, and so on.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_source_that_keeps_failing_is_polled_less_and_less_often() {
     let mut trial = fails(Kraken, "500", "http_5xx").await;

@@ -8,7 +8,8 @@ use testkit::Venue::{self, Bitfinex, Bitstamp, Coinbase, Coingecko, Gemini, Krak
 use super::{Trial, fails, is_set_aside};
 use crate::{harness::Scene, oracle, records::decimal};
 
-/// Defines a test of an invalid price for each line: its name, the venue, the fault, and the expected verdict.
+/// Defines a test of an invalid price for each line of the macro's input: its name, the venue, the fault, and the
+/// expected verdict.
 macro_rules! invalid_prices {
     ($($name:ident: $venue:ident $fault:literal => $verdict:literal;)+) => {
         $(#[tokio::test(flavor = "multi_thread", worker_threads = 2)]

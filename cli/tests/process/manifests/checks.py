@@ -110,7 +110,7 @@ def check_network(manifests, templates):
 
 
 def check_priorities(manifests, templates):
-    """Checks the priorities: the log has the highest one, followed by pollers, pods, and everything without a PriorityClass."""
+    """The NATS servers and the Job tickwell-log have the highest priority, then pollers, then API pods, then the smoke test."""
     values = {item["metadata"]["name"]: item["value"] for item in manifests.of("PriorityClass")}
     own = {component: values.get(templates[component][0]["spec"].get("priorityClassName"), 0) for component in templates}
     order = own["nats"] == own["log"] > own["poller"] > own["api"] > own["smoke"] == 0

@@ -98,7 +98,8 @@ impl ConnectionEvents {
             tracing::error!(
                 event = "nats_permission_denied",
                 reason,
-                "NATS denied a request; check the permissions of this role and bus.credentials_file"
+                "NATS denied a connection or a request; check bus.credentials_file, and the permissions of this \
+                 process's role in the server's nats.conf"
             );
         }
         denials.newest =

@@ -51,7 +51,9 @@ pub enum CredentialsFault {
     #[error("contains a public key (U…); use the file with its seed (SU…)")]
     Public,
     /// The file contains the seed of an account, an operator or a server.
-    #[error("contains a seed that is not a user's; the seed of a user begins with SU")]
+    #[error(
+        "contains the seed of an account, an operator or a server; use the seed of a user, which begins with SU"
+    )]
     NotUser,
     /// The file contains anything else, or a damaged seed.
     #[error(

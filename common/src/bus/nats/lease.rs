@@ -44,7 +44,7 @@ pub(super) enum NotHeld {
     Unclaimed(#[from] LeaseError),
     /// Another process holds the lease.
     #[error(
-        "another process holds the lease on the log, because it is creating the stream or restoring a backup into it"
+        "another process holds the lease on the log, and is expected to create the stream or restore a backup into it"
     )]
     Taken,
 }

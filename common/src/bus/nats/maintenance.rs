@@ -76,18 +76,18 @@ pub enum MaintenanceError {
     #[error("cannot parse the response of the NATS server")]
     Unreadable(#[from] serde_json::Error),
     /// No server receives requests on this subject.
-    #[error("no NATS server responds to requests on {0}")]
+    #[error("no NATS server responds to requests on {0}: check that JetStream is enabled on the servers")]
     NoResponders(String),
     /// The connection was lost, and pieces of the backup may have been lost in transfer.
     #[error("the connection to NATS was lost: repeat the command")]
     Disconnected,
     /// The server ended the backup early, or a piece of it was lost in transfer.
-    #[error("the backup was interrupted: {0}")]
+    #[error("the backup was interrupted ({0}): repeat the command")]
     Interrupted(String),
     /// A stream with messages already exists.
     #[error(
         "the stream {stream} exists already, with {messages} messages up to sequence {last}: back it up if it may still be \
-         needed, then repeat the restore with --replace, which deletes it first"
+         needed, then repeat the restore with --replace, which deletes the existing stream first"
     )]
     Occupied {
         /// The stream's name.

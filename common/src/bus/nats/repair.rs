@@ -57,11 +57,12 @@ impl Nats {
         Ok(LeadersCopy { server, behind, messages, last, replicas })
     }
 
-    /// Replaces every other server's copy of the log and of the lease bucket with the leader's. The bucket is included,
-    /// because whatever damaged a server's copy of the log has probably damaged its copy of the bucket too.
+    /// Replaces the copies of the log and of the lease bucket on all other servers with the leader's copies. The bucket
+    /// is included, because whatever damaged a server's copy of the log has probably damaged its copy of the bucket too.
     ///
-    /// Waits until the copies of the log are complete, however long that takes. If it is interrupted,
-    /// `tickwell log apply` restores the number of replicas of the log and the bucket. Calls `report` with each step.
+    /// Waits until the copies of the log are complete, however long that takes. Calls `report` with each step. If the
+    /// repair is interrupted, the log and the bucket may be left with too few replicas; `tickwell log apply` then
+    /// restores their number.
     pub async fn repair(&self, report: impl Fn(&str)) -> Result<LeadersCopy, NatsError> {
         let replicas = self.stream_info().await?.config.num_replicas;
         self.renew_copies(&self.stream, replicas, &report).await?;

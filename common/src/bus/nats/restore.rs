@@ -36,7 +36,8 @@ use crate::{
 /// lease at least once a second, and no request takes longer than the timeout.
 const UNTIL_POLLER_STOPS: Duration = Duration::from_secs(1).saturating_add(REQUEST_TIMEOUT);
 
-/// How many times the lease is renewed within its span. It is renewed at least once a second.
+/// The smallest number of renewals of the lease within its span. If the span is long, the lease is renewed more often:
+/// once a second.
 const RENEWALS_PER_SPAN: u32 = 5;
 
 /// How long it may take until every server of a cluster knows which server receives the pieces.

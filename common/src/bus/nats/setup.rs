@@ -83,13 +83,14 @@ impl Nats {
             let (_, now) = self.report(wanted).await?;
             return Ok(StreamReport { presence: Presence::Created, ..now });
         };
-        // Shorter limits do no harm to the lease bucket: its only key is rewritten all the time.
+        // Lowering a limit of the lease bucket does no harm, because the bucket's only key is rewritten all the time.
         let may_narrow = wanted.name != self.stream;
         // A stream with other subjects belongs to another program.
         let is_ours = found.subjects == wanted.subjects;
         let allowed = |it: &Difference| is_ours && (it.loses_nothing() || (may_narrow && it.is_limit()));
         let (correctable, _) = before.differing.into_iter().partition::<Vec<_>, _>(allowed);
-        // Limits come last: a server may have no space for a larger one, and that must not prevent the other corrections.
+        // Limits come last: a server may not have enough space for a larger `max_bytes`, and that must not prevent the
+        // other corrections.
         let (limits, rest) = correctable.into_iter().partition::<Vec<_>, _>(Difference::is_limit);
         let mut changed = found;
         let mut done = Vec::new();

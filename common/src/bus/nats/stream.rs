@@ -217,7 +217,7 @@ fn log_obstacle(stream: &str, obstacle: &Obstacle) {
             stream,
             reason,
             by_hand = BY_HAND,
-            "the stream does not exist and could not be created; retrying"
+            "the stream does not exist, and this process could not create it; retrying"
         ),
     }
 }

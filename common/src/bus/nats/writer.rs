@@ -49,7 +49,7 @@ pub struct NatsWriter {
 }
 
 #[derive(Debug, thiserror::Error)]
-#[error("{gone}; creating it failed: {}", chain(failure))]
+#[error("{gone}; this process could not create the stream: {}", chain(failure))]
 struct NotRecreated {
     gone: ReadError,
     failure: ReadError,
@@ -235,8 +235,8 @@ impl NatsWriter {
         Ok(found)
     }
 
-    /// Searches for a record of a pair in every other way, before it is accepted that the pair has none. If there is
-    /// one, it is remembered, so that the next judgement finds that it contradicts the leader.
+    /// Searches for a record of a pair in every other way, before it is accepted that the pair has none. Remembers a
+    /// record that is found, so that the next judgement finds a contradiction between this record and the leader.
     async fn look_for_any(
         &self,
         pair: Pair,

@@ -32,7 +32,9 @@ const CLOSE_PAUSE: Duration = Duration::from_millis(5);
 #[derive(Debug, thiserror::Error)]
 pub enum RestoreError {
     /// There is already a store.
-    #[error("there is already a store in {path}; name another directory, or move that one away")]
+    #[error(
+        "there is already a store in {path}; restore to another directory, or move the existing store away"
+    )]
     AlreadyThere {
         /// The existing store.
         path: String,
@@ -49,7 +51,7 @@ pub enum RestoreError {
     /// Another version of Tickwell wrote the store that was backed up, in a format that this version does not read.
     #[error(
         "the backup holds a store of format {found}, from another version of Tickwell; this version reads and writes \
-         format {written} only. Restore it with the version that made it"
+         format {written} only. Restore the backup with the version of Tickwell that made it"
     )]
     UnknownFormat {
         /// The format of the backup's rows.

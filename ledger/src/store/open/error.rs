@@ -22,7 +22,7 @@ pub enum OpenError {
     },
     /// The directory holds the only copy of an in-process log where a copy of a NATS log is expected, or the reverse.
     #[error(
-        "store.path: {path} holds {held}, but {wanted} is needed; set another store.path, or move that directory away"
+        "store.path: {path} holds {held}, but {wanted} is needed; set another store.path, or move {path} away"
     )]
     OtherKind {
         /// The store.
@@ -65,8 +65,8 @@ pub enum OpenError {
     },
     /// The only copy of an in-process log cannot be read.
     #[error(
-        "store.path: cannot read {path}, which is the only copy of its history; restore it from a backup, or move \
-         the directory away to start with an empty store"
+        "store.path: cannot read {path}, which is the only copy of an in-process log; restore the store from a \
+         backup, or move the directory away to start with an empty store"
     )]
     OnlyCopy {
         /// The store.
@@ -90,11 +90,12 @@ pub enum OpenError {
 fn remedy(is_only_copy: bool) -> &'static str {
     match is_only_copy {
         true => {
-            "It is the only copy of its history: export it with the version that wrote it, or set another store.path"
+            "The store is the only copy of this log's history: export it with the version of Tickwell that wrote \
+             it, or set another store.path"
         }
         false => {
-            "It is a copy of a NATS log: start a pod on it, which rebuilds it from the log, or use the version that \
-             wrote it"
+            "The store is a copy of a NATS log: start a pod with this store.path, which rebuilds the store from the \
+             log, or use the version of Tickwell that wrote it"
         }
     }
 }

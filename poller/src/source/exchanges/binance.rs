@@ -65,10 +65,9 @@ impl Exchange for Binance {
     }
 
     fn why_not_served(&self, pair: Pair) -> String {
-        let (base, quote) = (pair.base(), pair.quote());
         format!(
-            "binance has no {quote} pairs, and USDT is not {quote}; use a pair such as {base}-USDT, \
-             or remove binance from feed.sources"
+            "binance is not asked for {pair}, because one of the assets is a fiat currency, and USDT is not used in \
+             place of USD; use a pair such as BTC-USDT, or remove binance from feed.sources"
         )
     }
 

@@ -106,7 +106,7 @@ fn accept(status: StatusCode) -> Result<(), Failure> {
         451 => Err(Failure::Http451),
         400..500 => Err(Failure::Http4xx),
         500..600 => Err(Failure::Http5xx),
-        // No exchange sends prices with other 1xx and 2xx statuses.
+        // No exchange sends prices with a 1xx status or with a 2xx status other than 200.
         _ => Err(Failure::Malformed),
     }
 }

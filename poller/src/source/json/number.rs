@@ -7,8 +7,8 @@ use serde_json::value::RawValue;
 /// written out.
 const MAX_EXPONENT: i32 = 40;
 
-/// Parses a price. Its number of decimal places must be below the largest number that [`Price`] can hold, so that the
-/// midpoint of two quotes is exact.
+/// Parses a price. A price with more than [`Price::MAX_QUOTED_DECIMALS`] decimal places is invalid, because the midpoint
+/// of two such prices might not be exact.
 fn price(text: &str) -> Result<Price, Failure> {
     // No exchange writes leading zeros. A price that has them is damaged.
     if text.starts_with('0') && text.as_bytes().get(1).is_some_and(u8::is_ascii_digit) {

@@ -111,8 +111,8 @@ impl Subject {
         Ok(Self { process, url, client })
     }
 
-    /// Prints a line for each of this many slots with quotes, beginning with the record at `first`.
-    /// Returns the sequence after the last one.
+    /// Prints a line for each record with quotes, beginning at the sequence `first`, until `slots` lines are printed.
+    /// Returns the sequence after the last printed record.
     async fn watch(
         &self,
         first: u64,

@@ -40,7 +40,7 @@ struct Arguments {
     /// The interval between slots in milliseconds.
     #[arg(long, default_value_t = 1_000, value_parser = clap::value_parser!(u32).range(200..=60_000))]
     interval: u32,
-    /// The sources. The default is the five exchanges with markets in USD, and those with a fault.
+    /// The sources. The default is the five exchanges with markets in USD, and the venues with a fault.
     #[arg(long, value_delimiter = ',')]
     sources: Vec<Venue>,
     /// A setting for Tickwell, such as aggregate.min_sources=3. May be repeated.

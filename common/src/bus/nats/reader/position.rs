@@ -49,7 +49,7 @@ impl Position {
         let found = identity(&info);
         if found != self.identity {
             return Err(ReadError::Replaced(format!(
-                "its identity was {}, but now it is {found}",
+                "the identity of the log was {}, but now it is {found}",
                 self.identity
             )));
         }
