@@ -34,6 +34,8 @@ async function* connection(cursor, opened) {
 		clearTimeout(watchdog);
 		watchdog = setTimeout(() => abort.abort(), SILENCE);
 	};
+	// A network that is gone does not close the connection.
+	addEventListener("offline", () => abort.abort(), { signal: abort.signal });
 	try {
 		alive();
 		const { body } = await request("/v1/stream", abort.signal, { Accept: "text/event-stream", ...(cursor && { "Last-Event-ID": cursor }) });

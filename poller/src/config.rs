@@ -3,7 +3,12 @@
 mod replay;
 mod upstream;
 
-use std::{collections::BTreeMap, num::NonZeroU32, str::FromStr, sync::Arc};
+use std::{
+    collections::{BTreeMap, btree_map::Entry},
+    num::NonZeroU32,
+    str::FromStr,
+    sync::Arc,
+};
 
 use common::{
     clock::Clock,
@@ -16,7 +21,7 @@ use crate::source::{self, Client, Setup, Source, SourceError};
 
 pub use crate::source::Role;
 pub use replay::{ReplayConfig, ReplayError, ReplayFile, Speed};
-pub use upstream::SourceConfig;
+pub use upstream::{SourceConfig, SourcesConfig};
 
 /// The largest number of pairs of a poller. Each pair adds a record per slot, and a symbol to each request.
 const MAX_PAIRS: usize = 50;
@@ -82,8 +87,8 @@ impl FromStr for MinSources {
 pub struct PollerConfig {
     /// Which prices are fetched.
     pub feed: FeedConfig,
-    /// Settings of single sources. Sources without an entry use the defaults.
-    pub sources: BTreeMap<String, SourceConfig>,
+    /// Settings of all sources and of single ones.
+    pub sources: SourcesConfig,
     /// How quotes become a price.
     pub aggregate: AggregateConfig,
     /// Recordings that are replayed instead of asking sources.
@@ -172,12 +177,17 @@ impl PollerConfig {
         if let Some(name) = first_repeated(sources) {
             return Err(ConfigError::SourceTwice(name));
         }
-        let client = Client::new()?;
-        let member = |name: &SourceName| {
-            let config = self.sources.get(name.as_str()).cloned().unwrap_or_default();
+        let mut clients = BTreeMap::new();
+        let mut member = |name: &SourceName| {
+            let config = self.sources.by_name.get(name.as_str()).cloned().unwrap_or_default();
+            let proxy = config.proxy.or(&self.sources.proxy);
+            let client = match clients.entry(proxy.clone()) {
+                Entry::Occupied(shared) => shared.into_mut(),
+                Entry::Vacant(first) => first.insert(Client::new(proxy)?),
+            };
             let (role, max_age) = (config.role(*name), config.max_age(*name));
             let setup = Setup { key: config.key(*name)?, url: config.url, interval: *interval };
-            let source = source::build(*name, setup, pairs, &client)?;
+            let source = source::build(*name, setup, pairs, client)?;
             source::check_limit(&*source, *interval)?;
             Ok::<_, ConfigError>(Member { source, role, max_age })
         };
@@ -186,7 +196,7 @@ impl PollerConfig {
             if name.as_str() == source::REPLAY {
                 let recordings = self.replay.load(pairs)?;
                 clock = Some(recordings.clock(*interval, self.replay.speed));
-                members.extend(recordings.members(&self.sources));
+                members.extend(recordings.members(&self.sources.by_name));
             } else {
                 members.push(member(name)?);
             }

@@ -138,9 +138,9 @@ async fn an_export_is_replayed_without_editing() {
     let rows = exported(&scene, "first").await;
     assert_eq!(rows.len(), 1 + usize::try_from(MINUTES).unwrap() - HOLE.count());
 
-    let again = at_speed(scene.command("again"), "max").args(["run", "--set", "aggregate.min_sources=1"]);
-    let mut again =
-        Pod::of(again.args(["--set", "replay.files=kraken:BTC-USD:first.csv"]).start().unwrap()).await;
+    let again = at_speed(scene.command("again"), "max").arg("run");
+    let again = again.env("TICKWELL__REPLAY__FILES", "kraken:BTC-USD:first.csv");
+    let mut again = Pod::of(again.env("TICKWELL__AGGREGATE__MIN_SOURCES", "1").start().unwrap()).await;
     again.process.wait_for_line(|line| has_event(line, "recording_ended"), DEADLINE).await.unwrap();
     is_over(&again, FIRST + MINUTES * MINUTE).await;
     let records = records::all(&again).await;

@@ -15,7 +15,36 @@ const STEP = 500;
 /** How many columns of pixels a line may be away from the position of its tick. */
 const BLUR = 2;
 
+/** The numbers that the chart shows, which include those of the price axis. */
+const numbers = (words) => words.filter((text) => /^[\d,.]+$/.test(text));
+
+/** A part of the prices whose spread is a bit smaller has the same axis as if the page had always shown this part. */
+async function fits(browser, url) {
+  const to = Date.now() - RANGE;
+  // Newest first, as in the API's responses.
+  const items = Array.from({ length: RANGE / STEP }, (_, index) => {
+    const prices = index > RANGE / STEP / 2 ? ["100", "110"] : ["101", "109"];
+    return { slot: new Date(to - index * STEP).toISOString(), price: prices[index % 2] };
+  });
+  const seen = [];
+  for (const ranges of [[RANGE / 2], [RANGE, RANGE / 2]]) {
+    const { page, words, goodbye } = await arrive(browser, `${url}/#range=1m&to=${to - RANGE}`, {}, { "**/history?*": { items } });
+    for (const range of ranges) {
+      // Only the fragment differs, so the page is not loaded again.
+      await page.goto(`${url}/#range=${range}ms&to=${to}&average=&pairs=BTC-USD`);
+      const extremes = range === RANGE ? ["min 100", "max 110"] : ["min 101", "max 109"];
+      await until(`prices of ${range} ms`, words, (found) => extremes.every((extreme) => found.includes(extreme)));
+    }
+    // The axis is fitted when the data has been loaded, which may be after the first drawing.
+    const fitted = () => words().then(numbers);
+    if (seen.length) await until("the same axis", fitted, (found) => `${found}` === `${seen[0]}`);
+    else seen.push(await fitted());
+    await goodbye();
+  }
+}
+
 export default async function ({ browser, url, behind }) {
+  await fits(browser, url);
   const now = await arrive(browser, `${url}/#range=${RANGE}ms`);
   await now.isLive();
   for (const [panel, pair] of PAIRS.entries()) {

@@ -50,7 +50,8 @@ fn invalid_recordings_are_refused_with_the_row() {
 
 #[test]
 fn the_last_of_several_rows_with_the_same_time_counts() {
-    let text = "ts_ms,price\n1677888060000,1\n1677888060000,3\n1677888060000,2\n1677888060001,4\n1677888060001,5\n";
+    let text =
+        "ts_ms,price\n1677888060000,1\n1677888060000,3\n1677888060000,2\n1677888060001,4\n1677888060001,5\n";
     let recording = read(text).unwrap();
     let price = |at| recording.at(instant(FIRST + at)).map(|sample| sample.price.to_string());
     assert_eq!(price(59_999), Err(Failure::Missing));
