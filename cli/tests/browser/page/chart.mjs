@@ -28,7 +28,9 @@ async function fits(browser, url) {
   });
   const seen = [];
   for (const ranges of [[RANGE / 2], [RANGE, RANGE / 2]]) {
-    const { page, words, goodbye } = await arrive(browser, `${url}/#range=1m&to=${to - RANGE}`, {}, { "**/history?*": { items } });
+    const { page, words, address, isLive, goodbye } = await arrive(browser, `${url}/#range=1m&to=${to - RANGE}`, {}, { "**/history?*": { items } });
+    await isLive();
+    await until("the whole view in the address", address, ({ average }) => average);
     for (const range of ranges) {
       // Only the fragment differs, so the page is not loaded again.
       await page.goto(`${url}/#range=${range}ms&to=${to}&average=&pairs=BTC-USD`);
