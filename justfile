@@ -42,7 +42,7 @@ lab *arguments:
 [group('run')]
 nats:
     scripts/tools
-    # The log may grow to 16 GiB. Without this setting, a server whose disk has less free space refuses to create the
+    # The log may grow to 16 GiB. Without max_file_store, a server whose disk has less free space refuses to create the
     # stream.
     echo 'jetstream { max_file_store: 34GiB, store_dir: .tools/nats }' >.tools/nats.conf
     .tools/venv/bin/nats-server --config .tools/nats.conf --addr 127.0.0.1
@@ -74,7 +74,7 @@ test *arguments:
 fuzz *arguments:
     ./scripts/fuzz {{ arguments }}
 
-# Send a demo requests generated from the OpenAPI document, valid and invalid; arguments: [--max-examples N] [--seed S]
+# Test a demo with valid and invalid requests made from the OpenAPI document; arguments: [--max-examples N] [--seed S]
 [group('check')]
 schemathesis *arguments:
     ./scripts/schemathesis {{ arguments }}
@@ -181,7 +181,7 @@ k8s-keys dir *roles:
 k8s-apply overlay="production":
     scripts/k8s-apply "$(scripts/k8s-overlay {{ quote(overlay) }})"
 
-# Show the state of all objects, and the latest events
+# Show the state of all Kubernetes objects of Tickwell, and the latest events
 [group('kubernetes')]
 k8s-status:
     kubectl --namespace tickwell get statefulsets,deployments,jobs,pods,horizontalpodautoscalers,poddisruptionbudgets,persistentvolumeclaims,ingresses
@@ -229,7 +229,7 @@ k8s-log-backup:
 k8s-log-restore name *arguments:
     scripts/k8s-log-job restore /backups/{{ name }} {{ arguments }}
 
-# Make the NATS servers reload keys.conf, about 90 s after k8s-keys, when it has reached them; unchanged keys stay connected
+# Make the NATS servers reload keys.conf (wait 90 s after k8s-keys); connections with unchanged keys stay open
 [group('kubernetes')]
 k8s-reload:
     for pod in $(kubectl --namespace tickwell get pods --output name --selector app.kubernetes.io/component=nats); do \

@@ -16,7 +16,7 @@ import { follow, look, open } from "./page/visit.mjs";
 const SIZES = [{ width: 1440, height: 1000 }, { width: 360, height: 780 }];
 /** A frame is late if it comes more than this long after the previous one: at least one frame was then skipped. */
 const LATE_MILLIS = (1_000 / 60) * 1.5;
-/** How often each page is opened in a round. */
+/** How many times a page is opened in each round. */
 const OPENINGS = 3;
 
 const here = (path) => fileURLToPath(new URL(path, import.meta.url));

@@ -3,7 +3,8 @@
 use std::{env, path::Path, process::Command};
 
 fn main() {
-    // An image is built without .git, so the commit is passed in. It is empty if the build argument is missing.
+    // An image is built without .git, so the commit is passed in a variable, which is empty if the build argument is
+    // missing.
     let given = env::var("TICKWELL_COMMIT").ok().filter(|commit| !commit.is_empty());
     let commit = given.or_else(|| git(&["rev-parse", "--short=12", "HEAD"]));
     println!("cargo::rustc-env=TICKWELL_COMMIT={}", commit.unwrap_or_else(|| "unknown".to_owned()));

@@ -31,7 +31,7 @@ def is_question(query):
 
     Time ranges start in 1970 or later and do not end before they start. A range is either paged (limit, cursor) or
     thinned (max_points). An asset cannot be converted to itself. at_sequence cannot be combined with a cursor, and a
-    cursor must be for the same order.
+    cursor must be for the requested order.
     """
     if "max_points" in query and ("limit" in query or "cursor" in query):
         return False

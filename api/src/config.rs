@@ -13,7 +13,7 @@ pub use access::{ClientKey, ClientKeyError, Network, NetworkError, WebOrigin, We
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct ApiConfig {
-    /// The address and port to listen on. Port 0 picks a free port and logs it.
+    /// The address and port to listen on. With port 0, the system picks a free port, which is logged.
     #[serde(with = "text")]
     pub listen: ListenAddress,
     /// How many requests each client may send per second, minute or hour, such as `10/s` or `600/m`. `off` removes the

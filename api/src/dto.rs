@@ -80,11 +80,11 @@ pub struct PriceItem {
     pub origin: String,
     /// The sources whose quotes the price was computed from.
     pub sources: Vec<String>,
-    /// The spread of those quotes: (max − min) / price.
+    /// The spread of the quotes that the price was computed from: (max − min) / price.
     pub spread: DerivedText,
     /// The change over the 24 hours before `slot`, as a ratio of the earlier price. The earlier price is that of the
-    /// last tick up to 24 hours before `slot`. Null if there is no such tick, or if it is more than three intervals
-    /// older than that.
+    /// tick 24 hours before `slot` or, if there is none, of the last tick in the three intervals before that time. Null
+    /// if these intervals have no tick either.
     pub change_24h: Nullable<DerivedText>,
     /// Whether the price is too old to count as the current price.
     pub stale: bool,
@@ -273,7 +273,7 @@ pub struct RecordItem {
     pub policy: Option<PolicyItem>,
     /// The quote and verdict of every source. Null if no source was asked or the quotes have expired.
     pub quotes: Nullable<Vec<QuoteItem>>,
-    /// Whether the record had quotes, which are now past their retention.
+    /// Whether the record had quotes that are no longer returned because they are past their retention.
     pub quotes_expired: bool,
 }
 

@@ -6,11 +6,11 @@
 //! - [`routes`]: the handlers, one file per route, and the OpenAPI document.
 //! - [`dto`] and [`problem`]: the shapes of responses and errors.
 //! - [`lines`]: lists as CSV and NDJSON. [`stream_end`]: the reasons why streams end.
-//! - [`config`] and [`metrics`]: the settings and the metrics of all this.
+//! - [`config`] and [`metrics`]: the settings and the metrics of the HTTP side.
 //!
 //! The body of a 200 response under `/v1` depends only on the request, the log, the sequence, and whether prices are
 //! fresh or stale. So two pods at the same sequence return the same bytes, unless a price is stale by the clock of only
-//! one of them.
+//! one of the two pods.
 
 pub mod config;
 pub mod dto;

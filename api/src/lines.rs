@@ -1,4 +1,4 @@
-//! Lists as lines of CSV or NDJSON. Routes and `tickwell export` write the same lines.
+//! Lists as lines of CSV or NDJSON. The routes and `tickwell export` both use this module to write lines.
 
 use std::io::{self, Write};
 

@@ -65,8 +65,8 @@ struct ProblemDetails {
     /// The name of the parameter that caused the problem, if one did.
     #[serde(skip_serializing_if = "Option::is_none")]
     parameter: Option<String>,
-    /// The trace id in 32 hex digits, taken from the request's `traceparent` or newly created. The server logs it with
-    /// every internal error.
+    /// The trace id in 32 hex digits, taken from the request's `traceparent` or newly created. The server logs the
+    /// trace id with every internal error.
     trace_id: String,
     /// Only for `contract_not_met`: the newest price, as `/v1/prices/{pair}` returns it.
     #[serde(skip_serializing_if = "Option::is_none")]

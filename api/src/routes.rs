@@ -61,7 +61,7 @@ pub struct State {
     pub clock: Arc<dyn Clock>,
     /// How long after its slot a price becomes stale.
     pub stale_after: Duration,
-    /// How far back ticks are kept in memory, and how far back `at_sequence` reaches.
+    /// How far back ticks are kept in memory. `at_sequence` reaches back equally far.
     pub keep_windows: Duration,
     /// How far back responses include ticks.
     pub retain_ticks: Duration,
@@ -69,11 +69,11 @@ pub struct State {
     pub retain_quotes: Duration,
     /// Limits how many requests read from the store at once.
     pub readers: Readers,
-    /// The cache of averages that had to read every tick.
+    /// Caches the averages that can only be computed by reading every tick of the window.
     pub scans: Scans,
     /// The open streams.
     pub streams: Streams,
-    /// The cache of statistics of the sources.
+    /// Caches the statistics of the sources.
     pub reports: Reports,
 }
 
@@ -88,7 +88,7 @@ pub struct Process {
     pub build: Build,
 }
 
-/// The groups of routes in the document.
+/// The groups of routes in the OpenAPI document.
 #[derive(Tags)]
 enum Tag {
     /// The newest prices, averages and conversions.
@@ -185,7 +185,8 @@ impl State {
     /// The time at which the age of a price is measured. `newest` is the newest slot of the pairs in the response.
     fn now(&self, snapshot: &Snapshot, newest: Slot) -> Timestamp {
         match snapshot.origin {
-            // The slots of a replay are in the past, so ages are measured at its newest slot and not by the clock.
+            // The slots of a replay are in the past, so the age of a price is counted back from the newest slot and not
+            // from the current time.
             Some(Origin::Replay) => newest.start(),
             _ => self.clock.now(),
         }
@@ -207,7 +208,7 @@ fn view(snapshot: &Snapshot, pair: Pair) -> Result<&PairView, Problem> {
 /// The `Retry-After` if it is not known when the next slot begins.
 const RETRY_SECONDS: u64 = 10;
 
-/// The problem for a pair that has no price yet, or without a pair for a log that has no prices yet.
+/// The problem that `pair` has no price yet or, if `pair` is `None`, that the log has no prices yet.
 fn no_price_yet(pair: Option<Pair>, view: Option<&PairView>) -> Problem {
     let seconds = view.map_or(RETRY_SECONDS, |view| view.interval.duration().as_secs());
     let of = pair.map(|pair| format!(" of {pair}")).unwrap_or_default();

@@ -40,12 +40,12 @@ const HEADER_TIMEOUT: Duration = Duration::from_secs(5);
 /// The largest request head.
 const MAX_HEADER_BYTES: usize = 16 * 1024;
 
-/// The pause after accepting a connection failed. That happens when file descriptors run out, and an immediate retry
-/// would fail too.
+/// The pause after a connection could not be accepted. That happens when file descriptors run out, and an immediate
+/// retry would fail too.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
-/// How long open requests may take to finish at shutdown. It is shorter than [`common::service::DRAIN_LIMIT`], so that
-/// the rest of the process still ends in time.
+/// How long open requests may take to finish at shutdown. This is shorter than [`common::service::DRAIN_LIMIT`], so
+/// that the rest of the process still has time to end before that limit.
 const DRAIN_LIMIT: Duration = Duration::from_secs(2);
 
 /// An endpoint that all connections share.
@@ -66,7 +66,7 @@ pub struct ListenError {
 }
 
 impl Listener {
-    /// Binds an address. `setting` is the name of the setting that it comes from.
+    /// Binds an address. `setting` is the name of the setting that the address comes from.
     pub async fn bind(setting: &'static str, address: &str) -> Result<Self, ListenError> {
         let bound = TcpListener::bind(address).await;
         bound.map(Self).map_err(|source| ListenError { setting, address: address.to_owned(), source })

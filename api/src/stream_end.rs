@@ -48,7 +48,8 @@ impl StreamEnd {
                 "The client reads too slowly: its distance to the newest record has grown by more than 10,000 records."
             }
             Self::TooLong => {
-                "The stream has lasted one day, which is the maximum. A load balancer can then choose another pod."
+                "The stream has lasted one day, which is the maximum. A load balancer can choose another pod when the client \
+                 reconnects."
             }
             Self::HistoryGone => "The client is so far behind that its next events are no longer kept.",
             Self::StoreUnavailable => {

@@ -257,7 +257,7 @@ document.onvisibilitychange = () => {
 	refresh();
 };
 setInterval(redraw, 1_000);
-// At a fixed pace. Screen readers hear prices each minute.
+// Reload each 5 s. Screen readers speak each minute.
 setInterval(() => (unread || (isFitted && length < fitting()) ? look() : refresh()), 5_000);
 setInterval(() => (spoken = ""), 60_000);
 (onhashchange = () => {

@@ -7,7 +7,7 @@ import { setTimeout as pause } from "node:timers/promises";
 
 export const PAIRS = ["BTC-USD", "ETH-USD"];
 const [PRICES, FIRST_MILLIS, SLOT_MILLIS, DAY_SLOTS] = [[60_000, 2_500], 1_700_000_000_000, 10_000, 8_640];
-/** The speed of the replay. With slots of 10 s, these are five slots per second, and so ten ticks of the two pairs. */
+/** The speed of the replay. With slots of 10 s, five slots pass per second. Each slot has a tick of each pair. */
 const SPEED = "50x";
 const PATIENCE_MILLIS = 120_000;
 
@@ -73,8 +73,8 @@ async function start({ binary, folder, days, speed, origin }) {
 }
 
 /**
- * Starts a pod whose responses pages of `origin` may read. A first process replays a day as fast as possible and exits.
- * A second process continues with the same store.
+ * Starts a pod that allows pages of `origin` to read its responses (CORS). A first process replays a day as fast as
+ * possible and exits. A second process continues with the same store.
  */
 export async function feed({ binary, folder, origin }) {
   const past = await start({ binary, folder, origin, days: 1, speed: "max" });

@@ -11,7 +11,8 @@ export function probe() {
     request((time) => {
       const began = performance.now();
       redraw(time);
-      // uPlot draws in a microtask, which is already in the queue. This microtask runs after it, so the drawing counts.
+      // uPlot draws in a microtask, which is already in the queue. This microtask runs after that, so the measured time
+      // includes the drawing.
       queueMicrotask(() => probed.redraws.push(performance.now() - began));
     });
 
@@ -26,7 +27,7 @@ export function probe() {
   const keep = (list) => probed.longTasks.push(...list.getEntries().map(({ duration }) => duration));
   new PerformanceObserver(keep).observe({ type: "longtask" });
 
-  /** For each colour, the share of the canvas's width over which it is found. Averages are fainter and do not count. */
+  /** For each colour, the share of the canvas's columns that contain it. Averages are fainter and do not count. */
   probed.covered = (colours) => {
     const parts = colours.map((colour) => [1, 3, 5].map((place) => Number.parseInt(colour.slice(place, place + 2), 16)));
     const columns = parts.map(() => new Set());
@@ -43,7 +44,7 @@ export function probe() {
   };
 }
 
-/** Records the time at which each line covers at least the share `least` of the width for the first time. */
+/** Records the time at which all lines cover at least the share `least` of the width for the first time. */
 export function probeDrawing({ colours, least }) {
   const look = () => {
     if (window.probed.covered(colours).every((share) => share >= least)) window.probed.drawn = performance.now();

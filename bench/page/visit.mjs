@@ -75,7 +75,7 @@ export const follow = (side, redraws) =>
     const after = await meter();
     await devtools.send("HeapProfiler.collectGarbage");
     const heap = await metric("JSHeapUsedSize");
-    // Read the canvases only after the measurement, because reading one makes it slower.
+    // Read the canvases only after the measurement, because a canvas whose pixels have been read is drawn more slowly.
     const image = () => page.evaluate(() => [...document.querySelectorAll("canvas")].map((canvas) => canvas.toDataURL()).join());
     const covered = await page.evaluate((colours) => window.probed.covered(colours), side.colours);
     const first = await image();

@@ -28,7 +28,7 @@ pub fn identity() -> LogIdentity {
 }
 
 pub fn retention() -> Retention {
-    // More than a year, so that nothing is deleted.
+    // Ticks are kept for more than a year, so that none is deleted.
     Retention { ticks: DAY * 400, quotes: QUOTES }
 }
 

@@ -37,7 +37,7 @@ const PLACES: usize = 12_000;
 /// A pod that listens on its own port.
 pub struct Pod {
     pub address: std::net::SocketAddr,
-    /// Ingests the next record of the year.
+    /// Sends a batch of records to the pod, which ingests it.
     pub next: mpsc::Sender<Batch>,
     /// The records that have not been ingested yet.
     pub year: Box<dyn Iterator<Item = ledger::store::Stored> + Send>,
@@ -103,7 +103,7 @@ impl Pod {
         });
         let text = String::new;
         let build = Build { version: text(), description: text(), commit: text(), build_time: text() };
-        // The benchmark never reaches this limit, but checking it costs as much as checking the default one.
+        // The benchmark never reaches this limit, but checking it takes as long as checking the default limit.
         let rate_limit: RateLimit = "1000000000/s".parse().map_err(|error| anyhow!("{error}"))?;
         let config = ApiConfig { rate_limit, ..ApiConfig::default() };
         let process = Process { readiness, registry, build };

@@ -5,7 +5,7 @@ use std::{fs, path::Path, process::Command};
 use anyhow::Result;
 use serde_json::{Value, json};
 
-/// A line of the table: the result of both ways of doing the same work.
+/// A line of the table: the results of the two ways of doing the same work.
 pub struct Line {
     pub name: String,
     pub unit: &'static str,
@@ -23,7 +23,7 @@ pub fn median(mut values: Vec<f64>) -> f64 {
     values[values.len() / 2]
 }
 
-/// The bytes of all files in a directory and below.
+/// The total size of all files in a directory and its subdirectories, in bytes.
 pub fn size(folder: &Path) -> u64 {
     let entries = fs::read_dir(folder).into_iter().flatten().filter_map(Result::ok);
     entries

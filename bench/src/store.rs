@@ -27,7 +27,7 @@ const BATCH: usize = 1_000;
 /// How many days are scanned, spread over the year.
 const SCANS: u32 = 200;
 
-/// How often each other query is repeated.
+/// How many times each of the other queries is repeated.
 const REPEATS: usize = 200;
 
 const WINDOWS: [(&str, u32); 4] =

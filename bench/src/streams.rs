@@ -24,7 +24,7 @@ use crate::{
 /// The number of ticks that are sent.
 const TICKS: usize = 50;
 
-/// The pause between two ticks. It begins when all clients have the first one.
+/// The pause between two ticks. It begins when all clients have received the first of the two.
 const PAUSE: Duration = Duration::from_millis(20);
 
 pub fn run(clients: u64) -> Result<()> {
@@ -35,7 +35,7 @@ pub fn run(clients: u64) -> Result<()> {
     let alone = resident_kilobytes()?;
     let (seen, mut arrivals) = mpsc::unbounded_channel();
     readers.block_on(follow(pod.address, "/v1/stream", count, &seen))?;
-    // Wait until the clients are connected. Each client then receives the newest tick of each pair.
+    // Wait until all clients are connected. A client that has connected receives the newest tick of each pair.
     for _ in 0..count {
         readers.block_on(arrivals.recv()).context("a client")?;
     }
@@ -74,7 +74,8 @@ pub fn run(clients: u64) -> Result<()> {
         format!(
             "{clients} clients on one connection each, {TICKS} ticks; the clients' own memory counts for both"
         ),
-        "Tickwell: from the message of the log to the last client, including ingesting and storing".to_owned(),
+        "Tickwell: from the message of the log to the last client, including ingesting and storing"
+            .to_owned(),
         "the other: one write of prepared bytes per client".to_owned(),
         "the target is 12 kB a client".to_owned(),
     ];

@@ -39,13 +39,14 @@ use tokio_util::sync::CancellationToken;
 
 use crate::settings::Settings;
 
-/// After this time without a connection, the pod reports that NATS is unavailable, and keeps trying.
+/// After this time without a connection, the pod reports that NATS is unavailable. It keeps trying to connect.
 const CONNECT_PATIENCE: Duration = Duration::from_secs(1);
 
 /// The pause before a store is rebuilt. It limits the load on a disk that damages every new store.
 const REBUILD_PAUSE: Duration = Duration::from_secs(1);
 
-/// How long to wait for the lock on a store. The last requests may still use it, and sled releases it late.
+/// How long to wait for the lock on a store. The last requests may still use the store, and sled releases the lock
+/// late.
 const LOCK_PATIENCE: Duration = Duration::from_secs(10);
 
 /// The pause between two attempts to take the lock on a store.
@@ -196,7 +197,10 @@ impl Pod {
 
     /// Waits until the log exists, and returns its identity.
     async fn identity(&self, nats: &Nats) -> LogIdentity {
-        let failed = |error| Ok::<(), Infallible>(self.wait_for_log(&error));
+        let failed = |error| {
+            self.wait_for_log(&error);
+            Ok::<(), Infallible>(())
+        };
         let Ok(identity) = retry(|| nats.identity(), failed).await;
         identity
     }

@@ -1,7 +1,8 @@
 //! `tickwell healthcheck`: checks whether the process in this container is alive, for images without a shell and curl.
 //!
 //! By default, the command checks liveness and not readiness, because container engines may restart a container whose
-//! health check fails. A restart helps a process that hangs, but not one that waits for its log or is still reading it.
+//! health check fails. A restart helps a process that hangs, but not one that waits for the log or is still reading
+//! the log.
 
 use std::{net::SocketAddr, time::Duration};
 
@@ -34,7 +35,7 @@ pub(crate) struct HealthcheckArguments {
     url: Option<String>,
 }
 
-/// Sends one request. Fails if the process does not respond, is not alive or, if asked for, is not ready.
+/// Sends one request. Fails if the process does not respond, is not alive or, with `--ready`, is not ready.
 pub(crate) fn run(arguments: &HealthcheckArguments, layers: SettingsLayers) -> Result<()> {
     let url = match &arguments.url {
         Some(url) => url.trim_end_matches('/').to_owned(),

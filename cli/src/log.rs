@@ -2,8 +2,9 @@
 //!
 //! - [`keys`] creates a key for each role.
 //! - [`setup`] creates, corrects and checks the stream and the lease bucket.
-//! - [`repair`] replaces the other servers' copies with the leader's.
-//! - [`backup`] and [`restore`] copy the stream to a directory and back. [`folder`] defines its layout.
+//! - [`repair`] replaces the copies on all other servers with the leader's copy.
+//! - [`backup`] and [`restore`] copy the stream to a directory and back. [`folder`] defines the layout of the
+//!   directory.
 
 mod backup;
 mod folder;
@@ -43,7 +44,7 @@ pub(crate) enum LogCommand {
         #[arg(long, value_name = "BYTES")]
         max_bytes: Option<i64>,
     },
-    /// Replace every other NATS server's copy of the log with the leader's copy
+    /// Replace the copies of the log on all other NATS servers with the leader's copy
     ///
     /// Use this for a cluster whose servers contradict each other, for example after two of three volumes were rolled
     /// back. Records that the leader does not have are lost. "The servers of the log contradict each other" in
@@ -64,7 +65,8 @@ pub(crate) enum LogCommand {
     /// Until the copy is complete and on disk, the name of the directory ends in .part. Use the maintenance key
     /// (bus.credentials_file).
     Backup {
-        /// The directory to create. With --keep: the directory for several backups, each named after the time
+        /// The directory to create. With --keep: the directory for several backups, each named after its time
+        /// of creation
         #[arg(value_name = "DIR")]
         folder: PathBuf,
 
@@ -74,14 +76,15 @@ pub(crate) enum LogCommand {
     },
     /// Copy a backup of the log to a NATS server that has no log
     ///
-    /// Pollers and pods may keep running; they wait until the log is complete. An interrupted restore can be repeated.
-    /// Use the maintenance key (bus.credentials_file).
+    /// Pollers and pods may keep running; they wait until the log is complete. If the command is interrupted, run it
+    /// again. Use the maintenance key (bus.credentials_file).
     Restore {
         /// The directory of the backup
         #[arg(value_name = "DIR")]
         folder: PathBuf,
 
-        /// Keep the log on N servers of the cluster instead of as many as when the backup was made
+        /// The number of servers of the cluster that keep a copy of the log. If not given: as many as when the backup
+        /// was made
         #[arg(long, value_name = "N")]
         replicas: Option<NonZeroUsize>,
 

@@ -57,7 +57,8 @@ use std::process::ExitCode;
 use arguments::Arguments;
 
 fn main() -> ExitCode {
-    // This must happen before any TLS client is built. It fails only if a provider is already installed, which is fine.
+    // rustls needs a crypto provider before any TLS client is built. Installing it fails only if there already is one,
+    // which is fine.
     let _ = rustls::crypto::ring::default_provider().install_default();
     match Arguments::of_process().run() {
         Ok(code) => code,

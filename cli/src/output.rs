@@ -11,8 +11,8 @@ use anyhow::{Context, Result, ensure};
 use tempfile::NamedTempFile;
 use tokio::signal::unix::{SignalKind, signal};
 
-/// A file that is being written. It has a temporary name until it is complete. If it is dropped before, the file is
-/// deleted.
+/// A file that is being written. It has a temporary name until it is complete. If the `Output` is dropped before that,
+/// the file is deleted.
 pub(crate) struct Output {
     file: NamedTempFile,
     path: PathBuf,

@@ -171,8 +171,8 @@ impl PodClient {
         let (url, status, name) = (self.url(), response.status, self.name);
         if response.code().is_empty() {
             return anyhow!(
-                "{url} does not respond like a Tickwell pod ({status}); set {name} to the address of a pod without a \
-                 path, such as {DEFAULT_URL}"
+                "{url} does not respond like a Tickwell pod ({status}); set {name} to the address of a pod, without \
+                 a path, such as {DEFAULT_URL}"
             );
         }
         anyhow!("{url} responded with {status}: {}", self.reason(response))

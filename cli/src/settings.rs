@@ -60,7 +60,7 @@ pub(crate) struct SettingsLayers {
 }
 
 /// Parses `key=value`. Does not check whether the setting exists, because clap prints what this function refuses, and
-/// the value may be a secret. [`load`] checks it.
+/// the value may be a secret. [`load`] checks whether the setting exists.
 pub(crate) fn parse_override(text: &str) -> Result<(String, String), String> {
     let (key, value) = text.split_once('=').ok_or("write KEY=VALUE, such as feed.interval=5s")?;
     Ok((key.to_owned(), value.to_owned()))
@@ -82,7 +82,7 @@ pub(crate) fn load(layers: SettingsLayers, mode: Mode) -> Result<Settings> {
     Ok(settings)
 }
 
-/// Merges all layers for a command that only reads a log or a store. If `demo` is set, these are the ones of
+/// Merges all layers for a command that only reads a log or a store. With `demo`, the log and the store are those of
 /// `tickwell run --demo`. Does not check whether a poller or a pod could start with the settings.
 pub(crate) fn load_log(layers: SettingsLayers, demo: bool) -> Result<Settings> {
     let settings = merge(layers, if demo { Mode::Demo } else { Mode::Run })?;

@@ -83,7 +83,7 @@ pub(crate) struct WatchArguments {
     json: bool,
 }
 
-/// Watches until it is interrupted, or its output is closed.
+/// Watches until the command is interrupted or its output is closed.
 pub(crate) fn run(arguments: &WatchArguments) -> Result<()> {
     if arguments.urls.len() > MAX_PODS {
         bail!("--url: give at most {MAX_PODS} addresses, not {}", arguments.urls.len());

@@ -1,12 +1,12 @@
 //! The log, as three small traits.
 //!
-//! [`LogWriter`] appends records under a fence, [`LogReader`] follows them, and [`lease::Lease`] decides which poller
-//! may write. There are two implementations: JetStream ([`nats`], the only module that uses async-nats) and the
+//! [`LogWriter`] appends records, [`LogReader`] follows them, and [`lease::Lease`] decides which poller may write.
+//! There are two implementations: JetStream ([`nats`], the only module of the product that uses async-nats) and the
 //! in-process log, which lives in the crate of the store that it writes to. The code above these traits is the same for
 //! both.
 //!
 //! The fence is the central guarantee: a record is appended only if the pair's newest record is still the one that the
-//! writer has seen. Even if a poller crashes, pauses or runs twice, no slot is written twice.
+//! writer has seen. So no slot is written twice, even if a poller crashes, is paused, or two pollers write at once.
 
 mod config;
 pub mod lease;
@@ -29,17 +29,17 @@ use crate::{
 /// The underlying error of a failed operation on the log.
 pub type Source = Box<dyn std::error::Error + Send + Sync>;
 
-/// Identifies one log: derived from the stream's creation time, or a random id for the in-process log. Consists of
-/// lower-case letters and digits. A cursor is only meaningful together with the identity of its log.
+/// Identifies one log. It is derived from the stream's creation time, or is random for the in-process log, and consists
+/// of lower-case letters and digits. A cursor is only meaningful together with the identity of its log.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct LogIdentity(String);
 
 /// One message of the log, not decoded yet.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Entry {
-    /// Its position in the log.
+    /// The message's position in the log.
     pub sequence: Sequence,
-    /// The message id, if the message was published with the fence. `None` means that no poller wrote it.
+    /// The message id, if the message was published with the fence. `None` means that no poller wrote the message.
     pub id: Option<String>,
     /// The content of the message.
     pub payload: Bytes,
@@ -48,7 +48,7 @@ pub struct Entry {
 /// Why a message of the log is not a record.
 #[derive(Debug, thiserror::Error)]
 pub enum NotRecord {
-    /// It was published without the fence, or its message id is not the id of the record in it.
+    /// The message was published without the fence, or its message id is not the id of the record in it.
     #[error("no poller wrote this message")]
     Unfenced,
     /// The payload cannot be decoded.
@@ -59,15 +59,16 @@ pub enum NotRecord {
 /// The newest record of a pair, and the sequence that the next append must expect.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Newest {
-    /// The position of the newest message under the pair's subject: the fence of the next append.
+    /// The position of the newest message under the pair's subject. The next append must expect this position.
     pub sequence: Sequence,
     /// The newest record under that subject. Messages after it, if any, are not records.
     pub record: Option<Record>,
-    /// The newest slot of the pair that is known to have a record. Usually this is the slot that `record` covers. It is
-    /// older if `record` started a new chain although the pair already had records, and it is set without a `record`
-    /// if the log has lost all records of the pair.
+    /// The newest slot for which a tick or a gap of the pair is known to have been written. Usually, this is the slot
+    /// of `record`. But if `record` is a lead record that wrongly says that the pair had no earlier records, `covered`
+    /// is the newest slot of those earlier records. If the log has lost all records of the pair, `covered` may be set
+    /// although `record` is `None`.
     pub covered: Option<Timestamp>,
-    /// Whether the log has lost acknowledged records. If so, slots after `covered` had records that no longer exist.
+    /// Whether the log has lost acknowledged records. If so, slots after `covered` may have had records that are lost.
     pub lost: bool,
 }
 
@@ -85,8 +86,8 @@ pub struct Batch {
 /// Why an append failed.
 #[derive(Debug, thiserror::Error)]
 pub enum AppendError {
-    /// The pair's newest record is not the expected one. After an unconfirmed append this may be the record itself:
-    /// read the newest record and compare.
+    /// The pair's newest record is not the expected one. After an unconfirmed append, the newest record may be the one
+    /// that was appended. So read the newest record and compare.
     #[error("the log has a newer record of this pair than expected")]
     WrongLastSequence,
     /// The log sent no acknowledgement. The record may still be stored, now or later.
@@ -97,7 +98,7 @@ pub enum AppendError {
 crate::words! {
     /// Why the log is unavailable at the moment. Retrying makes sense: the log may recover, or an operator may repair it.
     pub enum Trouble ("trouble") {
-        /// It does not respond.
+        /// The log does not respond.
         Silent = "silent",
         /// The server responds, but the stream does not exist.
         Gone = "gone",
@@ -107,7 +108,8 @@ crate::words! {
         Refused = "refused",
         /// The stream is incomplete because a backup is being restored into it, or a restore was interrupted.
         Restoring = "restoring",
-        /// Its servers contradict each other, or one of them has lost records, and it is not yet known which one is right.
+        /// The log's servers contradict each other, or one of them has lost records, and it is unknown which server is
+        /// right.
         InDoubt = "in_doubt",
     }
 }
@@ -161,8 +163,8 @@ pub enum ReadError {
     /// The log was replaced by another one, or has lost its newest records.
     #[error("this is not the log that the reader has been following: {0}")]
     Replaced(String),
-    /// The in-process log was closed because its writer ended.
-    #[error("the log was closed")]
+    /// The in-process log was closed because the poller that writes to it ended.
+    #[error("the in-process log was closed because the poller that writes to it ended")]
     Closed,
     /// There are too many foreign messages at the end of the log to find the newest record.
     #[error(
@@ -176,7 +178,7 @@ pub enum ReadError {
         messages: u64,
     },
     /// A newer version of Tickwell has written to the log.
-    #[error("the log contains records of a newer version")]
+    #[error("a newer version of Tickwell has written to the log; upgrade this program")]
     TooNew(#[source] DecodeError),
 }
 
@@ -188,8 +190,8 @@ pub trait LogWriter: Send + Sync {
     ///
     /// # Errors
     ///
-    /// [`ReadError::InDoubt`] if the two contradict each other, or if it cannot be proven yet that the pair has no
-    /// record. Retrying makes sense.
+    /// Fails with [`ReadError::InDoubt`] if the leader's response contradicts what this process knows, or if it cannot
+    /// be proven yet that the pair has no record. Retrying makes sense.
     async fn newest(&self, pair: Pair) -> Result<Newest, ReadError>;
 
     /// Returns where the prices of the log come from, or `None` if the log is empty.
@@ -197,32 +199,35 @@ pub trait LogWriter: Send + Sync {
 
     /// Appends a record if the pair's newest record has the sequence `expected` (zero if the pair has no record).
     ///
-    /// When this returns the record's sequence, the record is stored durably.
+    /// Once this returns the record's sequence, the record is stored durably.
     async fn append(&self, record: &Record, expected: Sequence) -> Result<Sequence, AppendError>;
 }
 
-/// Follows the log from where it was opened.
+/// Reads the log from the position at which the reader was opened, and then waits for new messages.
 #[async_trait]
 pub trait LogReader: Send {
     /// Waits for the next entries. The first batch may be empty, if the reader starts at the end of the log. It is safe
-    /// to cancel this future. After a [`Trouble`] it may be called again and continues at the same position.
+    /// to cancel this future. After an error with a [`Trouble`], call this again: the reader continues at the same
+    /// position.
     async fn next(&mut self) -> Result<Batch, ReadError>;
 
     /// Reports that the reader has stored everything up to `sequence` durably.
     async fn stored(&mut self, sequence: Sequence);
 
-    /// Returns the newest slot that the log covers now, if it is known. A pod that is far behind uses it to skip storing
-    /// quotes that will be past their retention by the time it has caught up.
+    /// Returns the slot of the log's newest record, if that can be read. A pod that is far behind uses this slot to
+    /// find out which quotes will be past their retention once the pod has caught up, and does not store them.
     async fn newest_slot(&mut self) -> Option<Timestamp>;
 
-    /// Reports that nothing after `sequence` is stored. The reader continues after that position, if the log still has it.
+    /// Reports that nothing after `sequence` is stored. The reader continues with the first message after that position
+    /// that the log still has.
     async fn rewind(&mut self, sequence: Sequence);
 
     /// Checks with the log's leader that the log still has this record at this position, or that the record has expired.
     ///
     /// # Errors
     ///
-    /// [`ReadError::Replaced`] if there is another record, or none: then the log was set back to an older state.
+    /// Fails with [`ReadError::Replaced`] if the log has another record at this position, or none although it did not
+    /// expire. Then the log was reset to an older state.
     async fn require(&mut self, sequence: Sequence, record: &Record) -> Result<(), ReadError>;
 }
 

@@ -10,7 +10,8 @@ use tokio::time::sleep;
 
 use crate::domain::Timestamp;
 
-/// The longest uninterrupted sleep. Longer waits consist of several sleeps, so that a jump of the clock is noticed soon.
+/// The longest uninterrupted sleep. Longer waits consist of several sleeps, so that a jump of the clock is noticed
+/// soon.
 const LONGEST_SLEEP: Duration = Duration::from_secs(1);
 
 /// A source of wall-clock time. Slots are instants of wall-clock time, so that all processes agree on them.
@@ -40,8 +41,8 @@ impl Clock for SystemClock {
     }
 }
 
-/// The clock of a recording. It only advances when a task waits for a later instant, possibly much faster than real time. A
-/// task that waits for an instant after the end of the recording waits forever.
+/// The clock of a recording. It only advances when a task waits for a later instant, possibly much faster than real
+/// time. A task that waits for an instant after the end of the recording waits forever.
 #[derive(Debug)]
 pub struct ReplayClock {
     now: Mutex<Timestamp>,

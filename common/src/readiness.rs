@@ -1,8 +1,8 @@
 //! The readiness of a process: several checks, each with a condition and a reason.
 //!
-//! Each part of the process has a [`Check`] and sets its condition. An unready check takes the process out of service. A
-//! degraded check is only reported. It is used while the log or the sources are unavailable: if pods became unready then, all
-//! of them would leave the load balancer at once, and no pod would be left to serve the data that it has.
+//! Each part of the process has a [`Check`] and sets its condition. An unready check takes the process out of service.
+//! A degraded check is only reported. It is used while the log or the sources are unavailable: if pods became unready
+//! then, all of them would leave the load balancer at once, and no pod would be left to serve the data that it has.
 
 use std::{
     collections::BTreeMap,
@@ -41,7 +41,7 @@ impl Readiness {
         check
     }
 
-    /// Makes the process unready permanently, because it is stopping. This is not logged.
+    /// Makes the process unready permanently, because it is stopping. Does not log that, because the caller does.
     pub fn withdraw(&self, reason: &str) {
         let check = Check { name: "running", readiness: self.clone() };
         check.insert(Condition::Unready(reason.to_owned()));
@@ -67,12 +67,12 @@ impl Check {
             return;
         }
         match condition {
-            Condition::Ready => tracing::info!(event = "ready", check = self.name, "the readiness check is ready"),
+            Condition::Ready => tracing::info!(event = "ready", check = self.name, "the check is ready"),
             Condition::Degraded(reason) => {
-                tracing::warn!(event = "degraded", check = self.name, reason, "the readiness check is degraded");
+                tracing::warn!(event = "degraded", check = self.name, reason, "the check is degraded");
             }
             Condition::Unready(reason) => {
-                tracing::warn!(event = "unready", check = self.name, reason, "the readiness check is not ready");
+                tracing::warn!(event = "unready", check = self.name, reason, "the check is not ready");
             }
         }
     }

@@ -27,8 +27,8 @@ pub async fn retry<T, E, G, F: Future<Output = Result<T, E>>>(
     }
 }
 
-/// Repeats an attempt until it succeeds. The first `quiet_failures` failures are not logged, the next one is, and all later
-/// ones are not.
+/// Repeats an attempt until it succeeds. The first `quiet_failures` failures are not logged, the next one is, and all
+/// later ones are not.
 pub async fn retry_until_success<T, E, F: Future<Output = Result<T, E>>>(
     quiet_failures: u32,
     attempt: impl Fn() -> F,

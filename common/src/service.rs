@@ -1,7 +1,7 @@
 //! The lifecycle of a process: build, run, and drain within a time limit. Every long-running command uses it.
 //!
-//! Every task gets a cancellation token that tells it to stop. If a task ends before it was told to stop, the whole process
-//! ends with an error. So a process never keeps running without one of its parts.
+//! Every task gets a cancellation token that tells it to stop. If a task ends before it was told to stop, the whole
+//! process ends with an error. So a process never keeps running without one of its parts.
 
 use std::{future::Future, io, time::Duration};
 
@@ -55,9 +55,9 @@ pub enum ServiceError {
     #[error("a task panicked")]
     Panicked(#[source] tokio::task::JoinError),
     /// Tasks were still running when the time limit expired.
-    #[error("{count} tasks did not end within {DRAIN_LIMIT:?}")]
+    #[error("shutdown was not clean: {count} tasks were still running after {DRAIN_LIMIT:?}")]
     Drain {
-        /// How many tasks.
+        /// How many tasks were still running.
         count: usize,
     },
 }
@@ -108,8 +108,8 @@ where
     service.stop.cancel();
     let drained = service.drain().await;
     match (outcome, drained) {
-        // When a task fails, another task may end because of that and be noticed first. Report the failure, because it is
-        // the cause.
+        // When a task fails, another task may end because of that and be noticed first. Report the failure, because it
+        // is the cause.
         (Err(ServiceError::Ended { .. }), Err(failed @ ServiceError::Failed { .. })) => Err(failed),
         (outcome, drained) => outcome.and(drained),
     }

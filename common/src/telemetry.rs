@@ -8,8 +8,8 @@ use tracing_subscriber::{
     EnvFilter, filter::LevelFilter, fmt, layer::SubscriberExt, util::SubscriberInitExt,
 };
 
-/// A filter that reduces the log output of libraries. async-nats logs nothing, because [`crate::bus::nats`] logs the events
-/// of its connection.
+/// A filter that reduces the log output of libraries. async-nats logs nothing, because [`crate::bus::nats`] logs the
+/// events of its connection.
 const QUIET: &str = "async_nats=off,sled=warn,hyper=warn,h2=warn,reqwest=warn,rustls=warn";
 
 /// The `[log]` table: what is logged, and in which format.
@@ -60,7 +60,8 @@ impl LogConfig {
     /// Parses `level` as a filter.
     pub fn filter(&self) -> Result<EnvFilter, TelemetryError> {
         let error = || TelemetryError::Level { level: self.level.clone() };
-        // The parser would take a word that is not a level for the name of a module, and turn off all other logging.
+        // The parser would treat a word that is not a level as the name of a module, and turn off logging for all other
+        // modules.
         let lone = self.level.split(',').map(str::trim).filter(|directive| !directive.contains('='));
         for word in lone {
             word.parse::<LevelFilter>().map_err(|_| error())?;

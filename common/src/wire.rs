@@ -1,10 +1,10 @@
 //! Encodes records as log messages, and decodes them.
 //!
-//! Records are JSON, so that any NATS subscriber can read them. `docs/asyncapi.yaml` describes the format, and a test checks
-//! the examples in it.
+//! Records are JSON, so that any NATS subscriber can read them. `docs/asyncapi.yaml` describes the format, and a test
+//! checks the examples in it.
 //!
-//! Decoding ignores unknown fields and is strict about everything else. A decoded record is always valid. Encoding it again
-//! leaves out unknown fields and writes all times with milliseconds. Otherwise the bytes stay the same.
+//! Decoding ignores unknown fields and is strict about everything else. A decoded record is always valid. If Tickwell
+//! wrote the record, encoding it again gives the same bytes, apart from unknown fields.
 
 mod format;
 
@@ -17,7 +17,8 @@ pub const VERSION: u32 = 1;
 pub const MAX_RECORD_BYTES: usize = 64 * 1024;
 
 /// The largest number of quotes in a record that is accepted. A record can become larger when it is decoded and encoded
-/// again, because times are then written with milliseconds. With this limit, it always stays below [`MAX_RECORD_BYTES`].
+/// again, because times are then written with milliseconds. With this limit, the larger record is
+/// still below [`MAX_RECORD_BYTES`].
 pub const MAX_QUOTES: usize = 200;
 
 /// Why a message could not be decoded.

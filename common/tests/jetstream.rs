@@ -160,7 +160,7 @@ async fn a_reader_continues_after_its_cursor_and_reports_when_it_has_caught_up()
     assert!(matches!(beyond, Err(ReadError::Replaced(_))), "{beyond:?}");
 }
 
-/// The next result of a reader that is not an empty batch or a temporary error.
+/// Returns the reader's next result, and ignores empty batches and temporary errors.
 async fn next_of(reader: &mut NatsReader) -> Result<Batch, ReadError> {
     testkit::wait_until("the reader returns something", Duration::from_secs(60), async || {
         match reader.next().await {
@@ -182,13 +182,13 @@ async fn a_reader_never_continues_in_a_stream_that_replaced_its_own() {
     assert_eq!(next_of(&mut reader).await.unwrap().entries.len(), 1);
     held(&world.lease, None).await;
     world.outside.delete_stream("TICKS").await.unwrap();
-    // The new stream is longer than the old one. A reader that compared only sequences would continue with its second
-    // record.
+    // The new stream is longer than the old one. A reader that compared only sequences would continue with the second
+    // record of the new stream.
     let mut last = Sequence(0);
     for epoch in 2..=9 {
         last = world.append(epoch, last).await;
     }
-    // A reader that has seen nothing can only compare the identity.
+    // A reader that has not seen any message can only compare the log's identity.
     let newcomer = world.nats.follow(identity, Sequence(0), None);
     for mut reader in [reader, newcomer] {
         let result = next_of(&mut reader).await;
@@ -216,7 +216,8 @@ async fn a_reader_recognises_its_log_by_the_newest_message_it_has_seen() {
     let mut reader = world.nats.follow(identity.clone(), Sequence(3), Some(seen(7)));
     let result = next_of(&mut reader).await;
     assert!(matches!(result, Err(ReadError::Replaced(_))), "{result:?}");
-    // At the end of the log, the reader also notices the other message, before it reports that it has caught up.
+    // If the cursor is at the end of the log, the reader notices that the message there differs from the one it has
+    // seen, before it reports that it has caught up.
     let at_end = Entry { sequence: Sequence(5), ..seen(7) };
     let result = world.nats.follow(identity, Sequence(5), Some(at_end)).next().await;
     assert!(matches!(result, Err(ReadError::Replaced(_))), "{result:?}");
@@ -237,7 +238,8 @@ async fn a_newest_message_that_has_expired_does_not_stop_the_reader() {
     let gone = Entry { sequence: Sequence(3), id: None, payload: Bytes::new() };
     let entries = next_of(&mut world.nats.follow(identity.clone(), Sequence(3), Some(gone.clone()))).await;
     assert_eq!(entries.unwrap().entries[0].sequence, Sequence(5));
-    // Nothing arrives, because the expected message has expired and there are no others after the cursor.
+    // The message that the reader has seen no longer exists, and there is no message after the cursor. The reader
+    // reports that it has caught up.
     let caught_up = world.nats.follow(identity, Sequence(5), Some(gone)).next().await.unwrap();
     assert!(caught_up.entries.is_empty());
 }

@@ -1,4 +1,5 @@
-//! Averages of windows. Sums come from the tree in memory or from the store; median and EMA need every tick.
+//! Averages of windows. Most of them are computed from a summary, which comes from the tree in memory or from the
+//! store. The median and the exponential moving average (EMA) need every tick.
 //!
 //! Results do not depend on where the ticks came from, so they do not depend on how much this pod keeps in memory.
 
@@ -18,12 +19,12 @@ use crate::{
     summary::{Point, Summary},
 };
 
-/// The most ticks for which median and EMA are computed: a day of one-second slots, or eleven days of ten-second
-/// slots. This takes a few milliseconds and 16 bytes a tick. It is a constant and not a setting, because all pods must
-/// return the same results.
+/// The largest number of ticks for which median and EMA are computed: a day of one-second slots, or eleven days of
+/// ten-second slots. This takes a few milliseconds and 16 bytes per tick. It is a constant and not a setting, because
+/// all pods must return the same results.
 pub const MAX_SCANNED_TICKS: u64 = 100_000;
 
-/// The number of cached scans: some tens of pairs with a few windows each, at one sequence.
+/// The largest number of cached results, enough for some tens of pairs with a few windows each.
 const MAX_CACHED: usize = 1_024;
 
 /// The averages of a window `(from, to]`.
@@ -33,9 +34,9 @@ pub struct WindowAverages {
     pub from: Timestamp,
     /// The end, which is included.
     pub to: Slot,
-    /// The number of slots that it has at the current interval.
+    /// The number of slots of the window at the current interval.
     pub expected: u64,
-    /// The summary of its ticks, if there are any.
+    /// The summary of the window's ticks, if there are any.
     pub summary: Option<Summary>,
     /// Median and EMA, if there are ticks but not more than [`MAX_SCANNED_TICKS`].
     pub scanned: Option<Scanned>,
@@ -50,7 +51,8 @@ pub struct Scanned {
     pub ema: Decimal,
 }
 
-/// A cache of scans. Entries never become invalid, because a sequence always stands for the same ticks.
+/// Caches the averages that can only be computed by reading every tick of a window. Entries never become invalid,
+/// because the ticks up to a sequence never change.
 #[derive(Debug, Default)]
 pub struct Scans {
     /// Keyed by the sequence of the record that the window ends with, so that the oldest entry is evicted first.

@@ -27,7 +27,7 @@ common::words! {
     }
 }
 
-/// The most buckets that are read at once. Some may be empty. 10,000 summaries take about 2 MB.
+/// The largest number of buckets that are read at once, including empty ones. 10,000 summaries take about 2 MB.
 const MAX_BUCKETS: i64 = 10_000;
 
 /// A bucket with at least one tick.
@@ -71,7 +71,7 @@ pub struct Buckets {
     pub interval: CandleInterval,
     /// The pair's newest slot. Later ticks are not known yet.
     pub newest: Slot,
-    /// The next slot that is due.
+    /// The pair's next slot, which has no tick or gap yet.
     pub next: Slot,
 }
 
@@ -111,7 +111,7 @@ impl Buckets {
                     end = part.start;
                 }
             }
-            // Buckets may be empty, so each step reads more of them.
+            // Many buckets may be empty, so each step reads more buckets than the one before.
             count = (count * 2).min(MAX_BUCKETS);
         }
         found.truncate(limit);
@@ -121,7 +121,8 @@ impl Buckets {
     fn candle(&self, start: Timestamp, summary: Summary) -> Candle {
         let end = start.plus(Duration::from_millis(self.interval.millis().unsigned_abs()));
         let last = summary.last;
-        // A window excludes its start, a bucket includes it.
+        // `largest_gap` excludes the start of its range, but a bucket includes its start. So the range begins a
+        // millisecond before the bucket.
         let before = start.previous();
         let complete = self.next.start() >= end
             && last.interval.after(last.slot.start()).start() >= end
@@ -131,7 +132,7 @@ impl Buckets {
 }
 
 fn first_at_or_after(instant: Timestamp, length: i64) -> i64 {
-    // Timestamps are never negative.
+    // Timestamps are never negative, so their absolute value is the same.
     instant.unix_millis().unsigned_abs().div_ceil(length.unsigned_abs()).cast_signed()
 }
 

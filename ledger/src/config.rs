@@ -9,7 +9,7 @@ use serde::{Deserialize, Serialize};
 #[derive(Debug, Clone, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct StoreConfig {
-    /// The directory of the store. Created if it does not exist.
+    /// The directory of the store. It is created if it does not exist.
     pub path: PathBuf,
     /// How long ticks are served, counted back from the newest slot.
     #[serde(with = "text")]

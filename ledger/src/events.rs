@@ -21,16 +21,16 @@ const MAX_RECENT: usize = 1_024;
 /// A tick or gap as it is sent to clients.
 #[derive(Debug)]
 pub struct Event {
-    /// The position right after it.
+    /// The position right after the event.
     pub position: Position,
     /// The tick or gap.
     pub tick_or_gap: TickOrGap,
-    /// Where its price comes from.
+    /// Where the price comes from.
     pub origin: Origin,
     frame: OnceLock<Frame>,
 }
 
-/// A serialised server-sent event. Other transports are sent parts of it.
+/// A serialised server-sent event. Other transports send parts of it.
 #[derive(Debug)]
 pub struct Frame {
     bytes: Bytes,
@@ -80,7 +80,7 @@ impl Frame {
     }
 }
 
-/// The newest events of a log, without holes.
+/// The newest events of a log. None between the first and the last one is missing.
 #[derive(Debug, Clone, Default)]
 pub struct Recent {
     /// Every event after this position is in `events`.

@@ -2,10 +2,10 @@
 //!
 //! Each batch is decoded, checked and committed (records and cursor in one atomic batch). Then the new snapshot is
 //! published, and the batch is acknowledged to the log's reader. After a crash between any two steps, the batch is
-//! either read again or already committed.
+//! either read again or has already been committed.
 //!
-//! If the store cannot be written, for example because the disk is full, a copy of a NATS log continues in memory.
-//! The store catches up once it can be written again. An in-process log acknowledges nothing until then.
+//! If the store cannot be written, for example because the disk is full, a pod that follows a NATS log continues in
+//! memory. The store catches up once it can be written again. An in-process log acknowledges no record until then.
 
 mod batch;
 mod closed;
@@ -37,12 +37,12 @@ const MAX_READY_LAG: u64 = 100;
 /// quotes of records that will be past retention once it has caught up.
 const FAR_BEHIND: u64 = 10_000;
 
-/// How long rows stay in the store after readers stop using them. A request that uses an older snapshot still finds
-/// the rows that belong to it.
+/// How much longer rows stay in the store than their retention plus `windows.keep`, so that a request that uses an
+/// older snapshot still finds the rows that belong to that snapshot.
 const RECLAIM_DELAY: Duration = Duration::from_secs(3_600);
 
-/// If a batch does not continue the store, and the log cannot confirm at the moment that the store is a copy of it: the
-/// pause before the batch is read again.
+/// The pause before a batch is read again. A batch is read again if it does not continue what the store has, and the
+/// log cannot confirm at the moment that the store is a copy of that log.
 const DOUBT_PAUSE: Duration = Duration::from_secs(3);
 
 /// Follows the log and keeps the store and the snapshot up to date.
@@ -53,12 +53,12 @@ pub struct Ingest {
     retention: Retention,
     metrics: Metrics,
     check: Check,
-    /// Set if no message of the newest batch was accepted: why one was rejected.
+    /// Why a message of the newest batch was rejected. `None` if any message of that batch was accepted.
     rejecting: Option<Rejection>,
     /// The snapshot that the next batch is added to: the newest one, or an older one while the store is catching up.
     current: Arc<Snapshot>,
-    /// Records that cover slots before this will be past the quotes' retention once the pod has caught up. Apart
-    /// from the newest ones, they are stored without quotes.
+    /// The quotes of slots before this will be past their retention once the pod has caught up. The records of these
+    /// slots are stored without quotes, except for each pair's newest tick and newest gap.
     whole_from: Timestamp,
     /// Set while the store cannot be written.
     closed: Option<Closed>,
@@ -75,18 +75,18 @@ pub enum Ended {
     Damaged(StoreError),
 }
 
-/// Why a batch was not stored, or only in part.
+/// Why a batch was not stored, or was stored only in part.
 #[derive(Debug, thiserror::Error)]
 enum IngestError {
     #[error(transparent)]
     Store(#[from] StoreError),
-    /// A record does not continue what the store holds. If the log still holds `ours`, the log has a hole there;
-    /// otherwise, the store is a copy of another log.
-    #[error("the next record does not continue the one at sequence {sequence}")]
+    /// A record does not continue the store's record `ours`. If the log still has `ours`, records are missing in the
+    /// log. Otherwise, the store is a copy of another log.
+    #[error("the next record of the log does not continue the store's record at sequence {sequence}")]
     Discontinuity { sequence: Sequence, ours: Box<Record> },
     #[error(transparent)]
     Log(#[from] ReadError),
-    #[error("stopped reading before sequence {sequence}: {source}")]
+    #[error("stopped reading the log before sequence {sequence}: {source}")]
     UnknownVersion { sequence: Sequence, source: DecodeError },
 }
 
@@ -128,7 +128,7 @@ impl Ingest {
         Ok((ingest, receiver))
     }
 
-    /// Follows the log until stopped, or until the store turns out not to be a good copy of it.
+    /// Follows the log until stopped, or until the store turns out to be damaged or a copy of another log.
     pub async fn run(
         mut self,
         mut reader: Box<dyn LogReader>,
@@ -151,10 +151,12 @@ impl Ingest {
             };
             let batch = match batch {
                 Err(_) if stop.is_cancelled() => break,
-                // The in-process log ends with its writer, so everything it still wrote has been read.
+                // The in-process log is closed when its writer ends. By then, everything that was written has been
+                // read.
                 Err(ReadError::Closed) => break,
                 Err(ReadError::Replaced(reason)) => return Ok(Ended::Replaced(reason)),
-                // This version cannot read the log any further. Only another log would change that.
+                // This version cannot read the log any further. Only a switch to another log would change that, and
+                // that case is handled above.
                 _ if halted => continue,
                 Err(error) if error.trouble().is_some() => {
                     self.report_unavailable(&error);
@@ -186,7 +188,7 @@ impl Ingest {
                 Err(IngestError::Log(error)) if error.trouble().is_some() => {
                     self.report_unavailable(&error);
                     reader.rewind(self.current.sequence).await;
-                    // The reader will return the same batch, which has to be checked again.
+                    // The reader will return the same batch again, and it will be checked again.
                     stop.run_until_cancelled(tokio::time::sleep(DOUBT_PAUSE)).await;
                     continue;
                 }
@@ -197,7 +199,7 @@ impl Ingest {
                     // Skipping the record could hide prices, and a restarted process would stop at the same record.
                     tracing::error!(
                         event = "log_version_unsupported", %error,
-                        "a newer version of Tickwell wrote the log; upgrade this pod"
+                        "a newer version of Tickwell has written to the log; stopped reading until this pod is upgraded"
                     );
                     self.check.set(Condition::Unready(error.to_string()));
                     halted = true;
@@ -227,7 +229,7 @@ impl Ingest {
         tracing::debug!(
             event = "log_unavailable",
             error = common::telemetry::chain(error),
-            "the log cannot be read"
+            "the log cannot be read; serving what this pod has"
         );
         self.metrics.trouble(error.trouble());
         let reason = error.to_string();

@@ -2,7 +2,7 @@
 //!
 //! The modules in reading order, which is also the path of a record from the log to a response:
 //!
-//! - [`ingest`]: the one task that reads the log and the only writer of the store.
+//! - [`ingest`]: the task that reads the log. It is the only writer of the store.
 //! - [`store`]: records and the log cursor on disk. Each batch is written atomically.
 //! - [`local_log`]: the in-process log, whose records are kept in the store only.
 //! - [`summary`], [`window`]: mergeable sums and extremes of ticks, and the tree that computes any window from them.
@@ -12,8 +12,9 @@
 //! - [`rate`]: conversion between assets. [`sources`]: how often each source's quotes were used or rejected.
 //! - [`config`], [`metrics`]: the settings and metrics of this crate.
 //!
-//! Every result depends only on the log up to one sequence, never on the clock, the request or this pod's past. This
-//! crate knows nothing of HTTP, sends no requests to exchanges, and writes to no log but its own in-process one.
+//! Every result depends only on its parameters and on the log up to one sequence, never on the clock or on what this
+//! pod did before. This crate knows nothing of HTTP and sends no requests to exchanges. It writes to no log except the
+//! in-process one.
 
 pub mod averages;
 pub mod candle;

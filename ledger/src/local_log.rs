@@ -27,9 +27,9 @@ use acknowledged::Acknowledged;
 /// the queue rarely holds more than one record.
 const QUEUE_RECORDS: usize = 64;
 
-/// The log's reader has ended, so nothing can be appended any more.
+/// The log's reader, which belongs to the ingest task, has ended. So nothing can be appended any more.
 #[derive(Debug, thiserror::Error)]
-#[error("the in-process log is closed")]
+#[error("the in-process log is closed because the task that stores its records has ended")]
 struct Closed;
 
 struct Queued {
@@ -85,7 +85,7 @@ pub fn open(store: &Store) -> Result<(Arc<LocalWriter>, LocalReader), StoreError
 impl LogWriter for LocalWriter {
     async fn newest(&self, pair: Pair) -> Result<Newest, ReadError> {
         let unavailable = |error: StoreError| ReadError::Unavailable(error.into());
-        // While the lock is held, nothing is in flight: everything appended so far is in the store.
+        // `append` holds this lock until the record is stored. So everything that was appended is in the store now.
         let mut state = self.state.lock().await;
         let record = self.store.newest_record(pair).map_err(unavailable)?;
         let (sequence, record) =
@@ -161,7 +161,8 @@ impl LogReader for LocalReader {
     }
 
     async fn rewind(&mut self, _sequence: Sequence) {
-        // Dropping these reports the appends as unconfirmed. There is no log to read the records from again.
+        // Dropping the senders makes the waiting appends fail as unconfirmed. The records of these appends cannot be
+        // read again, because there is no log outside of this process.
         self.waiting.clear();
     }
 }
@@ -228,7 +229,7 @@ mod tests {
         let folder = tempfile::tempdir().unwrap();
         let store = Store::open_local(folder.path()).unwrap();
         let pair = "BTC-USD";
-        // Acknowledged but never committed, so these records are lost.
+        // These records are acknowledged but never committed, so they are lost.
         let (writer, mut reader) = open(&store).unwrap();
         let lost = tokio::spawn(async move {
             let first = writer.append(&lead(pair, 1), Sequence(0)).await.unwrap();

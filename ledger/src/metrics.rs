@@ -113,7 +113,7 @@ impl Metrics {
     /// Sets a pair's newest price.
     pub fn price(&self, pair: Pair, newest: &NewestTick) {
         let pair = pair.to_string();
-        // Prometheus gauges are floats. Nothing is computed from this one.
+        // Prometheus gauges are floats, so the price is not exact here. Nothing is computed from it.
         if let Some(price) = newest.tick.price.decimal().to_f64() {
             self.price.with_label_values(&[pair.as_str()]).set(price);
         }

@@ -15,7 +15,7 @@ pub struct Position {
 /// The side of the record that the position is on.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Default)]
 enum Side {
-    /// Before the record, but after the gap for records that the log had lost in front of it.
+    /// Right before the record. If a gap was added for records that are missing there, the position is after that gap.
     Before,
     #[default]
     After,
@@ -27,7 +27,8 @@ impl Position {
         Self { sequence, side: Side::After }
     }
 
-    /// The position right before a record, after the gap for records that the log had lost in front of it.
+    /// The position right before a record. If a gap was added for records that are missing there, the position is after
+    /// that gap.
     pub const fn before(sequence: Sequence) -> Self {
         Self { sequence, side: Side::Before }
     }

@@ -1,7 +1,8 @@
-//! Rates: what one asset is worth in another, from the price of one pair or of two pairs that share an asset.
+//! Rates: what one asset is worth in another. A rate is computed from the price of one pair, or of two that share an
+//! asset.
 //!
-//! The log alone decides which pairs and which slot are used. A rate is an exact fraction of prices. It is rounded
-//! once, when it is formatted, and so is an amount that was multiplied by it.
+//! Which pairs and which slot are used depends only on the log. A rate is an exact fraction, and so is an amount that
+//! was multiplied by a rate. Both are rounded once, when they are formatted.
 
 mod fraction;
 
@@ -16,10 +17,10 @@ use crate::{
     store::{Order, Store, StoreError},
 };
 
-/// How far back to look for a slot in which both pairs have a tick, from the older of their newest ticks. Pairs of a
-/// log are polled together, so it is nearly always the first slot. An hour of the shortest interval has 36,000 ticks
-/// a pair, which takes a few milliseconds. This is a constant and not a setting, because all pods must return the same
-/// results.
+/// How far back to look for a slot in which both pairs have a tick, counted from the older of their newest ticks. The
+/// pairs of a log are polled together, so the first slot nearly always has both. At worst, an hour of the shortest
+/// interval is read, which is 36,000 ticks of each pair and takes a few milliseconds. This is a constant and not a
+/// setting, because all pods must return the same results.
 pub const REACH: Duration = Duration::from_secs(3_600);
 
 /// One pair on the path from one asset to another.
@@ -27,7 +28,8 @@ pub const REACH: Duration = Duration::from_secs(3_600);
 pub struct Step {
     /// The pair.
     pub pair: Pair,
-    /// Whether the step goes from the pair's quote asset to its base asset, so that its price divides.
+    /// Whether the step goes from the pair's quote asset to its base asset. If so, the rate is divided by the
+    /// pair's price.
     pub inverted: bool,
 }
 
@@ -45,7 +47,7 @@ pub struct Leg {
 }
 
 /// The paths from one asset to another, preferred ones first: those of one pair before those of two, and then in the
-/// order of the pairs' names. `pairs` must be in that order too.
+/// order of the pairs' names. `pairs` must be sorted by name.
 pub fn paths<'a>(
     pairs: impl Iterator<Item = &'a Pair> + Clone,
     from: Asset,
@@ -98,7 +100,8 @@ fn newest(step: Step, view: &PairView) -> Option<Leg> {
     Some(Leg { step, price: newest.tick.price, slot: newest.tick.slot, sequence: newest.sequence })
 }
 
-/// The newest two ticks with the same slot, at or before the given ones.
+/// The ticks of two pairs in the newest slot in which both have a tick. The search goes back from the given ticks,
+/// which are the newest ones.
 fn common(store: &Store, one: Leg, other: Leg) -> Result<Option<Vec<Leg>>, StoreError> {
     let end = one.slot.min(other.slot).start();
     let [mut ones, mut others] = [one, other].map(|leg| {

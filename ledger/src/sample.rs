@@ -18,11 +18,11 @@ use crate::{
 /// The smallest allowed number of points: one bucket's first, last, lowest and highest ticks.
 pub const MIN_POINTS: usize = PER_BUCKET;
 
-/// The largest allowed number of points, more than a wide screen has columns. It also bounds the work. There are at
-/// most 2,500 buckets. Buckets shorter than two days are merged from hours, those shorter than two hours from
-/// minutes, and those shorter than two minutes from ticks. A roll-up stands for at least 16 ticks. So at most 4.5
-/// million ticks are read one by one at the worst interval, four seconds, and 1.8 million at the usual ten seconds,
-/// which takes a few tenths of a second.
+/// The largest allowed number of points, more than a wide screen has columns. It also limits the work, because there
+/// are at most 2,500 buckets. Buckets shorter than two days are merged from roll-ups of hours, those shorter than two
+/// hours from roll-ups of minutes, and those shorter than two minutes from ticks. But there is no roll-up of fewer than
+/// 16 ticks. So at the worst interval, four seconds, up to 4.5 million ticks are read one by one. At the usual interval
+/// of ten seconds, it is up to 1.8 million, which takes a few tenths of a second.
 pub const MAX_POINTS: usize = 10_000;
 
 /// The number of ticks that are taken from a bucket.
@@ -32,12 +32,11 @@ const PER_BUCKET: usize = 4;
 /// to the calendar, so that a chart does not flicker when its range advances by a slot.
 const UNITS_MILLIS: [u64; 4] = [86_400_000, 3_600_000, 60_000, 1_000];
 
-/// A bucket has at least this many units, so that rounding up its length adds at most a third or a half.
+/// A bucket has at least this many units, so that rounding its length up to whole units adds at most half of it.
 const LEAST_UNITS: u64 = 2;
 
-/// At most `points` of a pair's ticks with slots in `[from, to)`, oldest first, or all ticks if there are no more
-/// than that. `points` must be at least [`MIN_POINTS`], and `to` must not be later than the newest slot that is
-/// covered.
+/// At most `points` of a pair's ticks with slots in `[from, to)`, oldest first, or all ticks if there are no more than
+/// that. `points` must be at least [`MIN_POINTS`]. The range must not include slots after the pair's newest one.
 pub fn sample(
     store: &Store,
     pair: Pair,
@@ -65,7 +64,7 @@ pub fn sample(
 /// allowed.
 fn bucket_millis(whole: &Summary, count: usize) -> Option<i64> {
     let length = whole.last.slot.start().millis_since(whole.first.slot.start());
-    // The boundaries of the first and last buckets can be anywhere.
+    // The first tick can be anywhere in its bucket. So a range as long as `between` buckets can touch one bucket more.
     let between = u64::try_from(count.checked_sub(1)?).ok().filter(|between| *between > 0)?;
     let least = length.div_ceil(between).max(1);
     let unit = UNITS_MILLIS.into_iter().find(|unit| unit * LEAST_UNITS <= least).unwrap_or(1);

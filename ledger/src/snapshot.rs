@@ -1,4 +1,4 @@
-//! Snapshots: the immutable view that request handlers read, of everything known at one sequence.
+//! Snapshots: immutable views of everything that is known at one sequence of the log. Request handlers read them.
 
 use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
@@ -22,7 +22,7 @@ pub struct Snapshot {
     pub identity: LogIdentity,
     /// The newest sequence that is included.
     pub sequence: Sequence,
-    /// Where its prices come from. `None` while the log is empty.
+    /// Where the log's prices come from. `None` while the log is empty.
     pub origin: Option<Origin>,
     /// All pairs that have a tick or a gap.
     pub pairs: BTreeMap<Pair, PairView>,
@@ -39,7 +39,7 @@ pub struct PairView {
     pub sequence: Sequence,
     /// The current interval between slots.
     pub interval: Interval,
-    /// The epoch of the leader that wrote that record.
+    /// The epoch of the leader that wrote the record of that slot.
     pub epoch: Epoch,
     /// The epoch of the pair's newest record of any kind.
     pub term: Epoch,
@@ -51,7 +51,7 @@ pub struct PairView {
     pub day_ago: Option<Point>,
     /// Its newest ticks, and possibly some that are newer than this view.
     pub window: Window,
-    /// The window holds every tick from this instant on.
+    /// The instant from which on the window has every tick.
     pub kept_from: Timestamp,
 }
 
@@ -69,13 +69,14 @@ pub struct NewestTick {
 common::words! {
     /// Why a message of the log is rejected. All pods reject the same messages.
     pub enum Rejection ("rejection") {
-        /// It was published without the fence that pollers use, so no poller wrote it.
+        /// The message was published without the fence that pollers use, so no poller wrote it.
         Unfenced = "unfenced",
-        /// It cannot be decoded.
+        /// The message cannot be decoded.
         Undecodable = "undecodable",
-        /// Its prices come from another origin than the log's first record.
+        /// The record's origin is not that of the log's first record.
         Origin = "origin",
-        /// Its slots are already covered, or its epoch is older than the newest one.
+        /// The pair already has a tick or a gap for the record's slots, or the pair's newest tick or gap has a later
+        /// epoch.
         Order = "order",
     }
 }
@@ -86,13 +87,13 @@ pub enum PinError {
     /// This pod has not read the log that far.
     #[error("this pod has read the log up to sequence {newest} only; try again, or ask another pod")]
     Ahead {
-        /// The newest sequence that it has read.
+        /// The newest sequence that this pod has read.
         newest: Sequence,
     },
-    /// It is too old, or no slot was covered yet.
+    /// The sequence is too old, or is before the first tick or gap.
     #[error(
         "that sequence is before the first slot, or older than windows.keep allows; \
-         history reaches further back"
+         the routes for history reach further back"
     )]
     Gone,
     /// The store could not be read.
@@ -103,7 +104,7 @@ pub enum PinError {
 /// How far back the tick "a day ago" is.
 const DAY: Duration = Duration::from_secs(86_400);
 
-/// How far before the newest tick the tick "a day ago" can be. A tick stands for up to [`MAX_CARRIED_INTERVALS`]
+/// How far before the newest tick the tick "a day ago" can be. A tick's price holds for up to [`MAX_CARRIED_INTERVALS`]
 /// intervals, as in the time-weighted mean, and an interval is at most a day. Ticks must be kept for this long.
 pub const DAY_AGO_REACH: Duration = DAY.saturating_mul(1 + MAX_CARRIED_INTERVALS);
 
@@ -131,8 +132,8 @@ impl Snapshot {
         Ok(snapshot)
     }
 
-    /// The snapshot at an earlier sequence, if that is within `reach` of the newest slot. Whether it is too old depends
-    /// only on slots, so that all pods make the same decision.
+    /// The snapshot at an earlier sequence, if that is within `reach` of the newest slot. Whether the sequence is too
+    /// old depends only on slots, so that all pods make the same decision.
     pub fn at(&self, store: &Store, sequence: Sequence, reach: Duration) -> Result<Self, PinError> {
         if sequence > self.sequence {
             return Err(PinError::Ahead { newest: self.sequence });
@@ -199,7 +200,7 @@ impl Snapshot {
                 None => {
                     let mut found = store.ticks(*pair, oldest, then.next(), Order::Descending);
                     match found.next() {
-                        // The store is closed, so the tick is unknown until it has been reopened.
+                        // The store is closed, so the tick is unknown until the store has been reopened.
                         Some(Err(StoreError::Closed(_))) => None,
                         found => found.transpose()?.map(|tick| tick.point()),
                     }
@@ -209,10 +210,12 @@ impl Snapshot {
         Ok(())
     }
 
-    /// The sequence of the pair's newest slot if this record does not continue from there. In an intact log, each
-    /// term starts with a lead that names the newest slot, and each slot follows the one before. Otherwise, either
-    /// the log itself is broken here, or it was restored to an older state and what this pod knows is no longer part
-    /// of it.
+    /// Checks whether a record continues the pair's newest slot. If it does not, returns the sequence of that slot's
+    /// record.
+    ///
+    /// In an intact log, each term starts with a lead that names the newest slot, and each slot follows the one before.
+    /// If a record does not continue the newest slot, records are missing in the log, or the log was restored to an
+    /// older state and no longer has the records that this pod knows.
     pub fn discontinuity_at(&self, record: &Record) -> Option<Sequence> {
         let view = self.pairs.get(&record.pair)?;
         let joins = match &record.body {
@@ -248,7 +251,8 @@ impl Snapshot {
             view.map(|view| (view.tick.clone(), view.window.clone())).unwrap_or_default();
         let recent = Arc::make_mut(&mut self.recent);
         if view.is_some_and(|view| interval.between(view.slot, tick_or_gap.first()).is_some()) {
-            // The gap for records that the log had lost is an event too, but only the store has it.
+            // The gap for records that the log had lost is an event too, but only the store has it. So start after that
+            // gap.
             *recent = Recent::since(Position::before(*sequence));
         }
         recent.push(Event::new(Position::after(*sequence), tick_or_gap, record.origin));

@@ -18,13 +18,13 @@ use crate::{
     summary::{DERIVED_DECIMALS, change_ratio, decimal_of_parts, half_even},
 };
 
-/// How far back from the newest slot statistics reach. Whole records must be kept for this long before the oldest
+/// How far back from the newest slot the statistics reach. Whole records must be kept for this long before the oldest
 /// sequence that can be requested.
 pub const REACH: Duration = Duration::from_secs(3_600);
 
-/// The most sequences of the log that are read: an hour of two pairs at one-second intervals, which takes a tenth of
-/// a second. If an hour has more, the report starts later, which `from` shows. This is a constant and not a setting,
-/// because all pods must return the same results.
+/// The largest number of the log's sequences that are read. This is enough for an hour of two pairs at one-second
+/// intervals, and takes a tenth of a second. If the hour has more, the report starts later, as its field `from` shows.
+/// This is a constant and not a setting, because all pods must return the same results.
 const MAX_RECORDS: u64 = 10_000;
 
 /// The number of reports in the cache. Nearly all requests ask for the newest sequence.
@@ -44,11 +44,11 @@ pub struct Report {
 /// The statistics of one source for one pair or several.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct SourceStatistics {
-    /// How often each verdict was given. There is at least one verdict.
+    /// How many times each verdict was given. There is at least one verdict.
     pub verdicts: BTreeMap<Verdict, u64>,
     /// The newest record with a verdict on this source: its sequence, its slot and the verdict.
     pub last: (Sequence, Slot, Verdict),
-    /// Its newest quote in a slot that has a price, and that price.
+    /// The source's newest quote in a slot that has a price, and the price of that slot.
     pub quoted: Option<(Price, Price)>,
 }
 
@@ -91,7 +91,8 @@ impl Report {
         let Some(first) = report.first_sequence(store, snapshot)? else { return Ok(Some(report)) };
         let earliest = Sequence(snapshot.sequence.0.saturating_sub(MAX_RECORDS));
         if first <= earliest {
-            // For all pairs alike, the report leaves out slots up to the newest one whose record is not read.
+            // Some records are not read. The report starts after the newest slot of such a record, so that it covers
+            // the same slots for all pairs.
             for pair in snapshot.pairs.keys() {
                 let covered = store.pair_state_at(*pair, earliest)?.and_then(|state| state.covered);
                 report.from = report.from.max(covered.map_or(report.from, |(slot, _)| slot.start()));
@@ -111,7 +112,7 @@ impl Report {
         for pair in snapshot.pairs.keys() {
             let tick = store.ticks(*pair, from, to, Order::Ascending).next().transpose()?;
             let mut gaps = store.gaps(*pair, from, to, Order::Ascending);
-            // Gaps that this pod added have no record.
+            // Skip gaps without a record, which this pod has added.
             let gap = gaps.find_map(|gap| gap.map(|gap| gap.recorded).transpose()).transpose()?;
             let found = tick.map(|tick| tick.sequence).into_iter().chain(gap.map(|(sequence, _)| sequence));
             first = first.into_iter().chain(found).min();
@@ -141,7 +142,8 @@ impl Report {
 }
 
 impl SourceStatistics {
-    /// Adds other statistics of the same source. For the same pair, they must not be older.
+    /// Adds other statistics of the same source. If they are about the same pair, they must not be older than the
+    /// existing ones.
     pub fn merge(&mut self, other: &Self) {
         for (verdict, count) in &other.verdicts {
             *self.verdicts.entry(*verdict).or_default() += count;
@@ -157,15 +159,15 @@ impl SourceStatistics {
         self.verdicts.values().sum()
     }
 
-    /// The share of those slots that used its quote, from 0 to 1.
+    /// The share of the slots that [`Self::slots`] counts in which the source's quote was used, from 0 to 1.
     pub fn share_used(&self) -> Decimal {
         let used = self.verdicts.get(&Verdict::Used).copied().unwrap_or(0);
         let parts = u128::from(used) * 10_u128.pow(DERIVED_DECIMALS);
         decimal_of_parts(half_even(parts, u128::from(self.slots()).max(1)))
     }
 
-    /// The difference between its newest quote and the price, relative to the price. `None` if it is too large for a
-    /// decimal.
+    /// The difference between the source's newest quote and the price of that quote's slot, relative to the price.
+    /// `None` if the source has no quote in a slot with a price, or if the difference is too large for a decimal.
     pub fn deviation(&self) -> Option<Decimal> {
         self.quoted.and_then(|(quote, price)| change_ratio(price, quote))
     }

@@ -1,8 +1,8 @@
 //! History on disk: records and the log cursor, in sled. No other module uses sled.
 //!
-//! Each batch of the log becomes one atomic sled batch that includes the cursor, so after a crash the store is always
-//! between two batches. The store is a copy of the log and can be rebuilt from it, except for the in-process log,
-//! where it is the only copy. So a batch is flushed before it is acknowledged.
+//! Each batch of the log becomes one atomic sled batch that includes the cursor, so after a crash the store never has
+//! only a part of a batch. The store is a copy of the log and can be rebuilt from it. But for an in-process log, the
+//! store is the only copy. So a batch is flushed before it is acknowledged.
 //!
 //! [`crate::ingest`] is the only writer. Everything else only reads.
 
@@ -73,7 +73,7 @@ pub struct Stored {
     pub record: Record,
 }
 
-/// A place where the log has no record. It explains why the slots there are not covered.
+/// A place where the log has no record. It explains why slots have neither a tick nor a gap there.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Break {
     /// The messages before this sequence were dropped because of their age.
@@ -82,7 +82,7 @@ pub enum Break {
     Unreadable(Sequence),
 }
 
-/// The sequences of a pair's newest records, and the slot up to which they cover the pair.
+/// The sequences of a pair's newest records, and the newest slot that has a tick or a gap.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct PairState {
     /// The newest record of any kind.
@@ -108,7 +108,7 @@ pub enum Order {
 #[derive(Debug, thiserror::Error)]
 pub enum StoreError {
     /// The disk or sled failed.
-    #[error("the store failed")]
+    #[error("the disk or the database of the store failed")]
     Sled(#[from] sled::Error),
     /// Records could not be compressed.
     #[error("cannot compress records for the store")]
@@ -147,7 +147,7 @@ pub struct Store {
     database: Database,
     identity: LogIdentity,
     path: PathBuf,
-    /// What the writer remembers between batches. `None` before the first batch and after a failed one.
+    /// What the writer remembers between batches. `None` before the first batch and after a failed batch.
     writer: Arc<Mutex<Option<Writer>>>,
 }
 
@@ -208,12 +208,12 @@ impl Store {
         self.database.caught_up();
     }
 
-    /// Runs `write` with the writer. If it fails, what the writer remembers is discarded.
+    /// Runs `write` with the writer. If `write` fails, what the writer remembers is discarded.
     fn with_writer<T>(
         &self,
         write: impl FnOnce(&mut Writer) -> Result<T, StoreError>,
     ) -> Result<T, StoreError> {
-        // The writer is missing after a panic in here, and is then loaded again.
+        // The writer is missing before the first batch, and after a failure or a panic. Then it is loaded again.
         let mut kept = self.writer.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
         let mut writer = match kept.take() {
             Some(writer) => writer,

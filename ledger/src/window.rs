@@ -1,8 +1,8 @@
 //! Windows: a tree of summaries over the newest ticks.
 //!
-//! The tree is persistent. Adding a tick copies the few nodes on the right edge and shares all others, so every
-//! snapshot owns a tree at almost no cost. Any window is merged from a few stored summaries in O(log n), without any
-//! state per configured window.
+//! Adding a tick does not change the tree. It creates a new tree that shares all nodes with the old one, except for the
+//! few nodes on the right edge. So every snapshot owns a tree at almost no cost. The summary of any window is merged
+//! from a few summaries in the tree, in O(log n). So nothing has to be stored for each window that clients may request.
 
 use std::sync::Arc;
 
@@ -10,8 +10,9 @@ use common::domain::{Slot, Timestamp};
 
 use crate::summary::{Point, Summary};
 
-/// The number of children of a node. On each level of a window's left edge, half of them are merged one by one. With
-/// eight, a day of ten-second ticks takes half a microsecond; with sixteen, four times that.
+/// The largest number of children of a node. At the left edge of a window, on average half of a node's children are
+/// merged one by one on each level. With eight children, this takes half a microsecond for a day of ten-second ticks.
+/// With sixteen, it takes four times as long.
 const FAN_OUT: usize = 8;
 
 /// The newest ticks of one pair. Cloning is cheap because everything is shared.
@@ -46,8 +47,8 @@ impl Window {
         Self { root: Some(root) }
     }
 
-    /// The window without ticks before `cutoff`, to free memory. Some of them stay if their node also holds newer
-    /// ones; [`Window::summarize`] is exact either way.
+    /// The window without ticks before `cutoff`, to free memory. Some of those ticks stay, because their node also has
+    /// newer ones. [`Window::summarize`] is exact in any case.
     #[must_use]
     pub fn without_before(&self, cutoff: Timestamp) -> Self {
         let Some(root) = &self.root else { return Self::default() };
@@ -99,7 +100,7 @@ impl Node {
         Self { summary: Summary::of(point), children: Children::Ticks(vec![point]) }
     }
 
-    /// Creates a node above one or more nodes.
+    /// Creates the parent of one or more nodes.
     fn branch(children: Vec<Arc<Self>>) -> Self {
         let mut summaries = children.iter().map(|child| child.summary);
         let first = summaries.next();
@@ -137,7 +138,7 @@ impl Node {
         Pushed::Fitted(Arc::new(Self { summary, children }))
     }
 
-    /// Drops children that end before `cutoff`. The node's own last tick must not be before it.
+    /// Drops children that end before `cutoff`. The node's last tick must not be before `cutoff`.
     fn without_before(self: &Arc<Self>, cutoff: Timestamp) -> Arc<Self> {
         let Children::Nodes(nodes) = &self.children else { return self.clone() };
         let kept: Vec<Arc<Self>> =
@@ -179,7 +180,7 @@ impl Node {
         }
     }
 
-    /// Whether one of its ticks may be in the range.
+    /// Whether one of the node's ticks may be in the range.
     fn touches(&self, range: TimeRange) -> bool {
         self.summary.last.slot.start() > range.from && self.summary.first.slot.start() <= range.to
     }

@@ -4,7 +4,8 @@
 //! 2. Failed, stale and frozen quotes, and those from the future, are dropped.
 //! 3. Quotes further than `max_deviation` from the median of the remaining quotes are outliers.
 //! 4. While the quotes that remain are still further apart than `max_deviation`, the one farthest from their
-//!    median becomes an outlier too, as long as a majority remains.
+//!    median becomes an outlier too. This ends if the lowest and the highest quote are equally far from the median,
+//!    or if less than a majority of the quotes that step 3 compared, or fewer than `min_sources`, would remain.
 //! 5. At least `min_sources` quotes must remain, and their spread must be within `max_deviation`.
 //! 6. The price is the median of the remaining quotes. If their number is even, it is the exact midpoint of
 //!    the two in the middle.
@@ -84,7 +85,7 @@ fn mark_outliers(quotes: &[Quote], verdicts: &mut [Option<Verdict>], is_outlier:
 }
 
 /// The price farthest from the median, if the sorted prices are too far apart. None if the lowest and the
-/// highest price are equally far from it, or if fewer than `least` prices would remain.
+/// highest price are equally far from the median, or if fewer than `least` prices would remain.
 fn farthest_out(sorted: &[Price], policy: &Policy, least: usize) -> Option<Price> {
     let (low, high, middle) = (*sorted.first()?, *sorted.last()?, median(sorted)?);
     let (below, above) = (middle.units().abs_diff(low.units()), high.units().abs_diff(middle.units()));

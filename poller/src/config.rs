@@ -23,7 +23,8 @@ pub use crate::source::Role;
 pub use replay::{ReplayConfig, ReplayError, ReplayFile, Speed};
 pub use upstream::{SourceConfig, SourcesConfig};
 
-/// The largest number of pairs of a poller. Each pair adds a record per slot, and a symbol to each request.
+/// The largest number of pairs of a poller. Each pair adds a record per slot, and for each source a symbol in its
+/// request or a request of its own.
 const MAX_PAIRS: usize = 50;
 
 /// `[feed]`: which prices are fetched, how often, and from where.

@@ -25,8 +25,8 @@ use crate::metrics::{LeadStateLabel, Metrics};
 /// The longest pause between claims, however long the lease's span is, so that a standby takes over quickly.
 const LONGEST_PAUSE: Duration = Duration::from_secs(1);
 
-/// How often the lease is claimed during one span of it. Some claims may fail without the leader losing the
-/// lease, and a standby takes over quickly.
+/// How many times the lease is claimed during its span, at least. With several claims, some may fail without the
+/// leader losing the lease, and a standby takes over quickly after the lease has run out.
 const CLAIMS_PER_SPAN: u32 = 5;
 
 /// After this many tenths of the lease's span, the holder considers the lease lost. Others can take it only
@@ -38,7 +38,7 @@ const SAFE_TENTHS: u32 = 9;
 /// was unreachable.
 const SUSPENDED_LEADER_HEAD_START: Duration = Duration::from_secs(5);
 
-/// How long to wait for the lease to be released. If that fails, the lease runs out on its own.
+/// How long to wait for the lease to be released. If the release fails, the lease runs out on its own.
 pub(crate) const RELEASE_TIME: Duration = Duration::from_millis(500);
 
 /// Whether a poller leads.

@@ -6,7 +6,7 @@
 //! - [`source`]: asks upstreams, and turns their responses into prices or named failures.
 //! - [`aggregate`]: turns quotes into a tick or a gap, with a pure function. Stored records are checked with the
 //!   same function.
-//! - [`poll`]: the slot loop, which wakes up on the wall-clock grid and asks all sources at once.
+//! - [`poll`]: the slot loop, which wakes up at the start of each slot and asks all sources at once.
 //! - [`lead`]: takes and keeps the lease, so that only one poller publishes at a time.
 //! - [`publish`]: appends records to each pair's chain in the log, without holes or repeats.
 //! - [`config`], [`metrics`]: the settings and the metrics.

@@ -23,7 +23,7 @@ pub struct Metrics {
     published: IntCounterVec,
     state: IntGaugeVec,
     epoch: IntGauge,
-    /// How often the log showed that another poller leads.
+    /// How many times the log showed that another poller leads.
     pub fenced: IntCounter,
     queued: IntGauge,
     resting: IntGaugeVec,
@@ -59,7 +59,7 @@ impl Metrics {
         let metrics = Self {
             resting: gauges(
                 "tickwell_source_resting",
-                "1 while the source is not asked, because it failed or has announced a time until which to wait",
+                "1 while the source is not asked, because of earlier failures or because it asked to wait",
                 &["source"],
             )?,
             polls: counters(
@@ -85,7 +85,7 @@ impl Metrics {
             epoch: gauge("tickwell_poller_epoch", "The newest epoch in which this poller led")?,
             fenced: counter(
                 "tickwell_poller_fenced_total",
-                "How often the log showed that another poller leads",
+                "How many times the log showed that another poller leads",
             )?,
             queued: gauge("tickwell_poll_queue_slots", "Polled slots that are waiting to be published")?,
             retries: counter("tickwell_bus_publish_retries_total", "Appends that were retried")?,
@@ -112,7 +112,7 @@ impl Metrics {
         }
     }
 
-    /// Sets whether a source rests.
+    /// Sets whether a source is resting, which means that it is not asked for a while.
     pub fn resting(&self, source: SourceName, rests: bool) {
         self.resting.with_label_values(&[source.as_str()]).set(rests.into());
     }

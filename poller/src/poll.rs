@@ -1,4 +1,4 @@
-//! The slot loop: wakes up on the wall-clock grid, asks all sources at once, and queues the result for
+//! The slot loop: wakes up at the start of each slot, asks all sources at once, and queues the result for
 //! publishing.
 //!
 //! If the process was paused, the loop continues with the slot that is due now, rather than catching up. A gap

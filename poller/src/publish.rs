@@ -54,7 +54,9 @@ pub enum PublishError {
         reason: String,
     },
     /// Another poller writes to the log.
-    #[error("another poller writes to this log: {pair} has a record of epoch {theirs}, ours is {ours}")]
+    #[error(
+        "another poller writes to this log: {pair} has a record of epoch {theirs}, but this poller's epoch is {ours}"
+    )]
     Fenced {
         /// The pair with the unexpected record.
         pair: Pair,
@@ -69,7 +71,7 @@ pub enum PublishError {
     /// The log no longer has our newest record, because the log lost records or was recreated.
     #[error("the log has lost the newest records of {pair}")]
     Rewound {
-        /// The pair with the unexpected record.
+        /// The pair whose newest record is not the one that this poller expects.
         pair: Pair,
     },
     /// Reading the newest records failed, and retrying does not help.
@@ -130,7 +132,8 @@ struct Progress {
 }
 
 impl Progress {
-    /// Ends the chain. Keeps the bodies that its pairs in doubt could not publish yet.
+    /// Ends the chain. Keeps the ticks and gaps that were held back because it was uncertain which record of their pair
+    /// is the newest.
     fn end_chain(&mut self) {
         if let Some((_, chain)) = self.chain.take() {
             let newer = std::mem::take(&mut self.waiting);
@@ -254,7 +257,7 @@ impl Publisher {
                 {
                     tracing::info!(
                         event = "leading_again",
-                        "leading again: the lease was renewed, and the slots that waited are published"
+                        "leading again: the lease was renewed, and the slots that waited will be published now"
                     );
                 }
                 Ok(())

@@ -13,7 +13,8 @@ use std::{
 
 use references::{Reference, code, references};
 
-/// Each of our crates, and which of the others it may depend on. Tests and build scripts may depend on any.
+/// Each of our crates, and which of our other crates it may depend on. Tests and build scripts may depend on any of
+/// them.
 const CRATES: [(&str, &[&str]); 6] = [
     ("common", &[]),
     ("poller", &["common"]),

@@ -15,7 +15,8 @@ pub struct Findings {
     pub gaps: usize,
     /// Leads: the start of each leader's epoch.
     pub leads: usize,
-    /// How often a poller process took over a pair from another one. Each pair's first poller counts too.
+    /// How many times a pair got a leader that is not the same process as the pair's previous leader. Each pair's first
+    /// leader counts too.
     pub leaders: usize,
     /// The number of slots that have a tick or are part of a gap.
     pub slots: usize,

@@ -1,6 +1,7 @@
 //! The system clock.
 //!
-//! Everything else in this crate takes the time as an argument, so that unit tests can choose it.
+//! No other module of this crate reads the system clock directly. Markets take the time as an argument, so that unit
+//! tests can choose it.
 
 use std::time::{SystemTime, UNIX_EPOCH};
 

@@ -99,8 +99,8 @@ impl FakeClock {
     }
 }
 
-/// Removes the state that the library left behind for a killed process. With it, a later process with the same id would
-/// fail.
+/// Removes the state that the library left behind for a killed process. If the state stayed, a later process with the
+/// same id would fail.
 pub fn forget(process_id: u32) {
     for name in [format!("faketime_shm_{process_id}"), format!("sem.faketime_sem_{process_id}")] {
         // Fails if there is no such file, because the process exited normally.

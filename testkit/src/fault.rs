@@ -22,7 +22,7 @@ pub enum Fault {
     Hang,
     /// Responds after this many seconds.
     Slow(u32),
-    /// Sends one byte every tenth of a second, without an end.
+    /// Sends one byte every tenth of a second, for about a day.
     Drip,
     /// Resets the connection in the middle of the body.
     Reset,

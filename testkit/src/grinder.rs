@@ -4,7 +4,7 @@
 //! In reading order:
 //!
 //! 1. [`Options`]: what to run, and for how long.
-//! 2. `plan`: chooses the next step. It depends only on the seed.
+//! 2. `plan`: chooses the next step. The choice depends only on the seed.
 //! 3. `stage`: the servers and processes, and what can be done to them; `member` is one process.
 //! 4. `play`: the main loop, which performs steps, undoes them when they are due, observes the pods, and starts checks.
 //! 5. `log`: the log, read directly from the server.
@@ -12,8 +12,7 @@
 //! 7. `check`: repairs everything, and compares the log with all responses; `servers`: restarts the servers and compares
 //!    their copies of the log.
 //! 8. `rollback`: runs rounds instead of the plan. In each round, servers of a cluster get older copies of their stores
-//! back.
-//!    `round` makes the random choices of a round.
+//!    back. `round` makes the random choices of a round.
 //! 9. [`Report`]: what was done, and what was wrong.
 //!
 //! The first failure ends the run, because further steps would only hide its cause.

@@ -19,7 +19,7 @@
 //! 10. [`naive`]: the arithmetic of the oracle: averages and candles.
 //! 11. [`faketime`]: makes the clock of a running process jump; [`damage`]: damages the store of a stopped pod.
 //! 12. [`grinder`]: disturbs a whole feed at random, reproducibly by a seed, and checks the results.
-//! 13. [`wait`]: waits for a condition with a deadline. It contains the only sleep of the test suite.
+//! 13. [`wait`]: waits for a condition with a deadline. Tests use it instead of sleeping for a fixed time.
 //! 14. [`clock`]: the only module that reads the system clock.
 //!
 //! `architecture` tests the dependencies between crates and modules of the workspace.

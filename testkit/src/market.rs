@@ -1,7 +1,7 @@
 //! What the exchanges quote at a given moment.
 //!
-//! A market depends only on the time: it always returns the same trade for the same slot. A test can therefore ask it
-//! later what a slot must contain.
+//! A market depends only on the time: it always returns the same trade for the same slot. Later, a test can therefore
+//! ask the market what the record of a slot must contain.
 
 mod grid;
 mod recorded;

@@ -67,7 +67,7 @@ impl NatsServer {
     }
 
     /// Starts a server on a free port of 127.0.0.1 with `nats/nats.conf`, the configuration that we ship, and these
-    /// public keys. Only the path of its store differs.
+    /// public keys. Only the path of the store differs from the shipped configuration.
     ///
     /// # Errors
     ///

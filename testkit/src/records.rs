@@ -26,7 +26,7 @@ pub struct Record {
     pub slot: Option<Time>,
     /// The first slot that a gap covers.
     pub from: Option<Time>,
-    /// The last slot that was already covered when a leader started.
+    /// For a lead: the pair's last slot that had a tick or was part of a gap when the leader started.
     pub covered: Option<Time>,
     /// The time between two slots.
     pub interval: Option<Span>,

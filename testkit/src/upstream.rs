@@ -40,8 +40,8 @@ use crate::market::Market;
 use crate::{Venue, clock};
 use state::State;
 
-/// The maximum number of concurrent connections; further ones wait to be accepted. No test opens so many, and the test's
-/// process does not run out of file descriptors.
+/// The maximum number of concurrent connections; further ones wait to be accepted. The limit is more than any test
+/// opens, and low enough that the test's process does not run out of file descriptors.
 const MAX_CONNECTIONS: usize = 256;
 
 /// A running server. Dropping it stops the server.

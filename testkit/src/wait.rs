@@ -1,6 +1,6 @@
 //! Waiting for a condition, with a deadline.
 //!
-//! Deadlines can be generous, because a test that passes never waits for one.
+//! Deadlines can be generous, because a test that passes never waits until the deadline.
 
 use std::time::Duration;
 

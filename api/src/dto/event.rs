@@ -5,8 +5,8 @@ use serde::Serialize;
 
 use super::{Nullable, PairText, PriceText, SpanText, TimeText};
 
-/// One tick or gap in a stream. As long as history is kept, a client that requests the same event again gets the same
-/// content. The quotes behind an event are at `/v1/ticks/{sequence}`.
+/// One tick or gap in a stream. As long as history is kept, an event has the same content whenever a client requests
+/// it. The quotes behind an event are at `/v1/ticks/{sequence}`.
 #[derive(Debug, Object, Serialize)]
 #[oai(rename = "Event")]
 pub struct EventItem {

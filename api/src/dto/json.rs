@@ -13,7 +13,8 @@ use crate::problem::Problem;
 
 /// A response in JSON. Its members are in the order in which the type declares them.
 ///
-/// The framework's own payload goes through `serde_json::Value`, which sorts members by name.
+/// The framework's own JSON payload is not used, because it goes through `serde_json::Value`, which sorts members by
+/// name.
 #[derive(Debug)]
 pub struct Json<T>(pub T);
 

@@ -9,7 +9,8 @@ use poem_openapi::{
 use serde::Serialize;
 use serde_json::Value;
 
-/// A member that is always present, and null when there is no value. The document calls it required and nullable.
+/// A member that is always present, and null when there is no value. The OpenAPI document calls such a member required
+/// and nullable.
 ///
 /// For a member that is left out when there is no value, use a plain [`Option`] with `skip_serializing_if`.
 #[derive(Debug, Clone, Serialize)]

@@ -1,4 +1,4 @@
-//! Whole numbers as parameters. The document contains the range of each.
+//! Whole numbers as parameters. The OpenAPI document contains the range of each parameter.
 
 use std::borrow::Cow;
 

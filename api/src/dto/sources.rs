@@ -32,7 +32,7 @@ pub struct SourceItem {
     pub last_slot: TimeText,
     /// The verdict in `last_slot`: `used`, or why the quote was not used.
     pub last_verdict: String,
-    /// How often each verdict was given.
+    /// How many times each verdict was given.
     pub verdicts: BTreeMap<String, u64>,
     /// One item for each pair that the source was asked for, sorted by name.
     pub pairs: Vec<SourcePairItem>,
@@ -54,6 +54,6 @@ pub struct SourcePairItem {
     /// How far the source's newest quote in a slot with a price is from that price: (quote − price) / price. Positive
     /// if the source quoted more. The quote counts even if it was not used. Null if there is no such quote.
     pub deviation: Nullable<DerivedText>,
-    /// How often each verdict was given.
+    /// How many times each verdict was given.
     pub verdicts: BTreeMap<String, u64>,
 }

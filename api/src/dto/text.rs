@@ -1,4 +1,4 @@
-//! Values that are strings in JSON, each with its format in the document.
+//! Values that are strings in JSON, each with its format for the OpenAPI document.
 
 use std::{borrow::Cow, num::ParseIntError, time::Duration};
 
@@ -255,7 +255,7 @@ impl TimestampParameter {
     pub fn read(text: &str) -> Result<Self, String> {
         let parsed = match text.parse::<i64>() {
             Ok(0) => {
-                return Err("0 is not a valid time; leave it out to begin with the oldest record".to_owned());
+                return Err("0 is not a valid time; omit the time to begin with the oldest record".to_owned());
             }
             Ok(number) if (1..LIKELY_SECONDS).contains(&number) => {
                 return Err(format!(

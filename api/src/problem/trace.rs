@@ -1,4 +1,4 @@
-//! The trace id of a request. It connects a problem with the server's log line about the same error.
+//! The trace id of a request. An internal error has the same trace id in the response and in the server's log.
 
 use http::HeaderMap;
 
@@ -52,7 +52,7 @@ impl std::fmt::Display for TraceId {
     }
 }
 
-/// Handles a request with this trace as the current one.
+/// Handles a request, during which [`TraceId::current`] returns this trace id if there is one.
 pub(crate) async fn in_trace<T>(trace: Option<TraceId>, handling: impl Future<Output = T>) -> T {
     CURRENT.scope(trace, handling).await
 }

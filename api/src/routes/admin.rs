@@ -99,7 +99,7 @@ async fn send(
                 tracing::warn!(
                     event = "backup_abandoned",
                     stalled_ms = MAX_STALL.as_millis(),
-                    "stopped sending a backup because the client no longer reads; its copy is incomplete"
+                    "stopped sending a backup because the client no longer reads; the client's copy is incomplete"
                 );
                 return;
             }

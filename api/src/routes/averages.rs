@@ -44,11 +44,11 @@ pub struct AveragesApi(pub(super) Arc<State>);
 impl AveragesApi {
     /// Get averages of a pair over one or more windows
     ///
-    /// A window of length `w` is `(to − w, to]`, where `to` is the pair's newest slot, whether that has a tick or a gap. A
-    /// window can be as long as history is kept.
+    /// A window of length `w` is `(to − w, to]`, where `to` is the pair's newest slot, which may have a tick or be
+    /// part of a gap. A window can be as long as history is kept.
     ///
-    /// `max_age`, `min_sources` and `max_spread` apply to the pair's newest price. If it does not meet them, the
-    /// response is 503 `contract_not_met`, with that price as `newest`.
+    /// `max_age`, `min_sources` and `max_spread` apply to the pair's newest price. If this price does not meet all of
+    /// them, the response is 503 `contract_not_met`, with the price as `newest`.
     #[oai(path = "/prices/:pair/averages", method = "get", operation_id = "getAverages")]
     #[expect(clippy::too_many_arguments, reason = "each is a documented query parameter")]
     async fn averages(
@@ -65,7 +65,7 @@ impl AveragesApi {
         max_age: Query<Option<SpanText>>,
         /// The minimum number of sources of the newest price. Default: any number.
         min_sources: Query<Option<MinSources>>,
-        /// The maximum spread between those sources, such as `0.005` or `0.5%`. Default: any spread.
+        /// The maximum spread between the sources of the newest price, such as `0.005` or `0.5%`. Default: any spread.
         max_spread: Query<Option<RatioParameter>>,
         /// Use the log as it was at this position. Default: the newest position.
         at_sequence: AsOf,

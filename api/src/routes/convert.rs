@@ -35,11 +35,11 @@ impl ConvertApi {
     /// The rate is computed from the price of the pair of the two assets, in either direction. If that pair does not
     /// exist or has no price yet, the rate is computed from two pairs that share an asset: `ETH-USD` and `BTC-USD` give
     /// ETH in BTC. If several combinations of two pairs are possible, the first one in the order of their names is
-    /// used. The two prices belong to the same slot: the newest slot in which both pairs have a tick. If they have no
-    /// common slot within one hour before the older of their newest ticks, the response is 503 `no_price_yet`.
+    /// used. The two prices belong to the same slot: the newest slot in which both pairs have a tick. If the pairs have
+    /// no common slot within one hour before the older of their newest ticks, the response is 503 `no_price_yet`.
     ///
-    /// `max_age`, `min_sources` and `max_spread` apply to both prices. If one does not meet them, the response is 503
-    /// `contract_not_met`, with the newest price of its pair as `newest`.
+    /// `max_age`, `min_sources` and `max_spread` apply to each price that is used. If a price does not meet all of
+    /// them, the response is 503 `contract_not_met`, with the newest price of that price's pair as `newest`.
     ///
     /// `rate` and `result` are each computed exactly and rounded once, half-even. They have eight decimal places, or
     /// more if they are needed for twelve significant digits. So `rate` times `amount` may differ from `result` in the

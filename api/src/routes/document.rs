@@ -1,8 +1,8 @@
 //! The OpenAPI document of `/openapi.json`, `/docs` and `docs/openapi.json`.
 //!
-//! The framework generates most of it from the handlers and the shapes of responses. This module adds what the
-//! framework cannot express: the problems of each route, headers, examples, and some limits of parameters. Members have
-//! the same order in schemas as in responses.
+//! The framework generates most of the document from the handlers and the shapes of responses. This module adds what
+//! the framework cannot express: the problems of each route, headers, examples, and some limits of parameters. Members
+//! have the same order in schemas as in responses.
 
 mod components;
 mod problems;
@@ -26,8 +26,8 @@ const EXAMPLES: &str = include_str!("document/examples.json");
 /// The header with the sequence of a response.
 const SEQUENCE_HEADER: &str = "X-Tickwell-Sequence";
 
-/// Parameters without an example. Swagger UI sends the example of each parameter, and an example of these would
-/// override the `Accept` header or filter the results.
+/// Parameters without an example. Swagger UI sends the example of each parameter. An example of `format` would override
+/// the `Accept` header, and an example of `cause` would filter the results.
 const WITHOUT_EXAMPLE: [&str; 2] = ["format", "cause"];
 
 /// The headers of every response under `/v1`.

@@ -70,7 +70,8 @@ impl Format for FormatParameter {
 /// A client's preference for a format: its quality in thousandths, and how specific the matching media range is.
 type Preference = (u16, u8);
 
-/// Content negotiation as in RFC 9110, 12.5.1: the most specific range that matches a media type gives its quality.
+/// Content negotiation as in RFC 9110, 12.5.1: the quality of a media type is that of the most specific range in
+/// `Accept` that matches the media type.
 fn negotiate<F: Format>(headers: &HeaderMap) -> Result<F, Problem> {
     let texts = headers.get_all(header::ACCEPT).iter().filter_map(|value| value.to_str().ok());
     let ranges: Vec<Mime> =

@@ -1,4 +1,4 @@
-//! `/v1/prices/{pair}/gaps`: slots without a price, and why.
+//! `/v1/prices/{pair}/gaps`: the slots without a price, and why they have none.
 
 use std::sync::Arc;
 
@@ -26,7 +26,7 @@ use ledger::{
     store::{StoreError, StoredGap},
 };
 
-/// The maximum number of gaps that a request with `cause` reads. Reading them takes about a tenth of a second.
+/// The maximum number of gaps that a request with `cause` reads. Reading this many takes about a tenth of a second.
 const MAX_READ: usize = 100_000;
 
 /// The handler of gaps.

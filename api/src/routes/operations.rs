@@ -21,9 +21,9 @@ pub struct Build {
     pub version: String,
     /// What the program is, in one sentence.
     pub description: String,
-    /// The commit it was built from, or `unknown` if it was not built in a checkout.
+    /// The commit that the program was built from, or `unknown` if it was not built in a checkout.
     pub commit: String,
-    /// When it was built.
+    /// When the program was built.
     pub build_time: String,
 }
 
@@ -89,7 +89,7 @@ impl OperationsApi {
 
     /// Get the version
     ///
-    /// Returns the released version and what it was built from.
+    /// Returns the version of the program, and when and from which commit it was built.
     #[oai(path = "/version", method = "get", operation_id = "getVersion")]
     async fn version(&self) -> Json<Build> {
         Json(self.0.build.clone())

@@ -23,7 +23,7 @@ pub(crate) const PAGE: &str = "/";
 /// The path of the page's files. They are in a directory whose name is a hash of their content.
 pub(crate) const PAGE_FILES: &str = "/web";
 
-/// Where browsers look for an icon if a page does not name one, such as `/docs`.
+/// Where browsers look for an icon if a page, such as `/docs`, does not name one.
 pub(crate) const ICON: &str = "/favicon.ico";
 
 /// The name of the icon's file.
@@ -43,8 +43,8 @@ const CACHE_NEVER: &str = "no-store";
 /// What the page and the API say while the pod is starting.
 pub(crate) const NOT_YET: &str = "the pod is still starting; /readyz?verbose says what it is waiting for";
 
-/// What the page says without scripts if keys are required. It has no prices then, because a browser cannot send a key
-/// when it opens a page.
+/// What the page says without scripts if keys are required. The page has no prices then, because a browser cannot send
+/// a key when it opens a page.
 const KEY_NEEDED: &str = "this service needs an API key, which this page can only send with scripts enabled; programs \
     send it as `Authorization: Bearer KEY` or `X-API-Key: KEY`";
 

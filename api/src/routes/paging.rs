@@ -23,7 +23,7 @@ const BEHIND_RETRY_SECONDS: u64 = 1;
 /// The number of items on a page if the request has no `limit`.
 pub(super) const DEFAULT_LIMIT: u64 = 100;
 
-/// The maximum number of items on a page. So many items are one or two megabytes of JSON.
+/// The maximum number of items on a page. A page of this size has one or two megabytes of JSON.
 const MAX_LIMIT: u64 = 10_000;
 
 /// The number of items on a page, as a parameter.
@@ -108,7 +108,7 @@ impl PageRequest {
         Ok((from < to).then_some((from, to)))
     }
 
-    /// The problem for a cursor that is later than this state of the log.
+    /// The problem for a cursor that is later than the pair's newest slot in the snapshot.
     fn behind(&self) -> Problem {
         if self.at_sequence.is_some() {
             return Problem::parameter(
@@ -132,8 +132,8 @@ impl PageRequest {
             return false;
         };
         let newest = view.slot.start();
-        // The range must end with the newest slot. The time up to the next slot is not closed: if the pair's interval
-        // becomes shorter, another slot can begin in it.
+        // The range must not extend beyond the newest slot. The time between that slot and the next one is not closed:
+        // if the pair's interval becomes shorter, another slot can begin in that time.
         from >= newest.minus(state.retain_ticks) && needed(to) <= newest.next()
     }
 
@@ -187,7 +187,7 @@ fn parse_cursor(text: &str, order: OrderParameter) -> Result<Timestamp, Problem>
     parsed.and_then(|millis| Timestamp::from_unix_millis(millis).ok()).ok_or_else(|| {
         Problem::parameter(
             "cursor",
-            "this is not the next_cursor of a page in this order; leave it out to start with the first page",
+            "this is not the next_cursor of a page in this order; omit cursor to start with the first page",
         )
     })
 }

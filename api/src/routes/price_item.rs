@@ -9,7 +9,7 @@ use ledger::{
     summary::change_ratio,
 };
 
-/// The newest price of a pair, or `None` if it has none yet.
+/// The newest price of a pair, or `None` if the pair has no price yet.
 pub(super) fn price_item(
     state: &State,
     snapshot: &Snapshot,

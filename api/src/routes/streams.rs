@@ -1,8 +1,8 @@
-//! Streams: each client is a cursor over the log.
+//! Streams: the pod keeps the position of each client in the log.
 //!
-//! There are no queues per client. When a client can take more, it gets the events after its cursor, from memory if they
-//! are recent and otherwise from the store. So a slow client costs no more than a fast one, and a client that reconnects
-//! continues where it was, on any pod.
+//! There are no queues per client. When a client can take more, it gets the events after its position, from memory if
+//! they are recent and otherwise from the store. So a slow client costs no more than a fast one. A client that
+//! reconnects sends the position of its last event as a cursor, and continues there on any pod.
 
 mod follower;
 mod frame;
@@ -59,7 +59,7 @@ pub struct Streams {
     metrics: Metrics,
 }
 
-/// A place among the open streams, which is freed when it is dropped.
+/// A place among the open streams. Dropping it frees the place for another stream.
 #[derive(Debug)]
 struct Place {
     transport: Transport,
@@ -69,7 +69,7 @@ struct Place {
 }
 
 impl Streams {
-    /// Creates the streams of a process that allows this many connections. They end when `stop` is cancelled.
+    /// Creates the streams of a process that allows this many connections. The streams end when `stop` is cancelled.
     pub fn new(connections: usize, stop: CancellationToken, metrics: Metrics) -> Self {
         let max_streams = connections - connections / RESERVED_SHARE;
         let places = Arc::new(Semaphore::new(max_streams));
@@ -119,7 +119,7 @@ impl Subscription {
         self.pairs.as_ref().is_none_or(|pairs| pairs.contains(&pair))
     }
 
-    /// The subscribed pairs of the log, and the slots of each whose records are kept.
+    /// The subscribed pairs of the log. For each pair, the range of slots whose records are kept.
     fn ranges(&self, state: &State, snapshot: &Snapshot) -> Vec<Range> {
         let subscribed = snapshot.pairs.iter().filter(|(pair, _)| self.includes(**pair));
         subscribed.map(|(pair, view)| (*pair, state.history_from(view), view.slot.start().next())).collect()
@@ -165,7 +165,7 @@ impl After {
     }
 }
 
-/// Checks a subscription against the log and starts to follow it.
+/// Checks a subscription against the log and starts to follow the log.
 async fn follow(
     state: &Arc<State>,
     pairs: Option<PairsParameter>,

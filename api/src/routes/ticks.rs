@@ -102,7 +102,7 @@ fn explain(sequence: Sequence, record: &Record) -> RecordItem {
     }
 }
 
-/// A record whose quotes have expired, with its pair and the last slot it covers.
+/// Describes a record whose quotes have expired. Returns its pair, its last slot, and the description.
 fn expired(tick_or_gap: &TickOrGap, snapshot: &Snapshot) -> (Pair, Option<Timestamp>, RecordItem) {
     // The default is never used, because a log that has a record has an origin.
     let origin = snapshot.origin.unwrap_or(Origin::Live);

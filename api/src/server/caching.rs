@@ -12,8 +12,8 @@ use super::Body as SentBody;
 use crate::routes::{ICON, Lifetime, PAGE, PAGE_FILES, State};
 use ledger::snapshot::Snapshot;
 
-/// How long a response about closed history may be cached. History is closed if no future record can change it. Caches
-/// must still drop it some time after its retention has ended.
+/// How long a response about closed history may be cached. History is closed if no future record can change it. The
+/// time is limited, because caches must drop a response some time after the retention of its records has ended.
 const CLOSED_SECONDS: u64 = 86_400;
 
 /// The prefix of the routes whose responses depend on the log. The page, which has another path, depends on the log
@@ -49,7 +49,7 @@ impl Audience {
     }
 }
 
-/// Adds `Cache-Control` and `ETag`, and returns 304 if the client already has the same response.
+/// Adds `Cache-Control` and `ETag`, and returns 304 if the client already has the current response.
 pub(super) async fn add_cache_headers<E: Endpoint>(
     next: Arc<E>,
     mut request: Request,
@@ -110,8 +110,8 @@ pub(super) fn length(response: &mut Response) -> Option<u64> {
     length
 }
 
-/// Makes the tag weak. This is needed for a response that has the same content but other bytes, such as a compressed
-/// one.
+/// Makes the tag weak. This is needed if the bytes that are sent are not the ones that the tag was computed from, for
+/// example because they are compressed.
 pub(super) fn weaken(headers: &mut HeaderMap) {
     let strong = headers.get(header::ETAG).and_then(|tag| tag.to_str().ok());
     let weak = strong.filter(|tag| !tag.starts_with(WEAK)).map(|tag| value(&format!("{WEAK}{tag}")));
@@ -138,7 +138,7 @@ impl Tag {
     }
 
     /// Returns this tag as the client wrote it, if the client sent it. The weak form matches too, because a client that
-    /// has the compressed response sends that one.
+    /// has a compressed response sends the weak form.
     fn found_in(&self, known: &[HeaderValue]) -> Option<String> {
         let texts = known.iter().filter_map(|list| list.to_str().ok());
         let mut tags = texts.flat_map(|list| list.split(',').map(str::trim));

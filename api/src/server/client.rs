@@ -14,7 +14,8 @@ const KEY_HEADER: HeaderName = HeaderName::from_static("x-api-key");
 /// How many keys of one request are checked at most. Further ones are ignored.
 const MAX_SENT_KEYS: usize = 4;
 
-/// The header in which most proxies put the client's address. `Forwarded`, the standard one, is used if this is missing.
+/// The header in which most proxies put the client's address. If it is missing, the standard header `Forwarded` is
+/// used.
 const FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 
 /// The prefix length of the IPv6 networks that count as one client each. A provider usually gives each customer at
@@ -47,7 +48,7 @@ impl Clients {
     }
 
     /// The index of the configured key that a request sends. All keys are compared in constant time, so that the time
-    /// taken says nothing about them.
+    /// taken reveals nothing about the keys.
     fn key(&self, headers: &HeaderMap) -> Option<usize> {
         if self.keys.is_empty() {
             return None;
@@ -145,8 +146,8 @@ mod tests {
             behind(&ours, "10.0.0.1", &[(header, "6.6.6.6"), (header, "1.1.1.1:80, 10.1.1.1")]),
             "1.1.1.1"
         );
-        // If all addresses are trusted proxies, the first one counts. An address that cannot be parsed hides those
-        // before it.
+        // If all addresses are trusted proxies, the first one counts. An address that cannot be parsed hides the
+        // addresses before it.
         assert_eq!(behind(&ours, "10.0.0.1", &[(header, "10.0.0.3, 10.0.0.2")]), "10.0.0.3");
         assert_eq!(behind(&ours, "10.0.0.1", &[(header, "1.1.1.1, unknown, 10.0.0.2")]), "10.0.0.2");
         let forwarded = "for=6.6.6.6, For=\"[2001:db8::7]:4711\";proto=https, by=10.0.0.9;for=10.0.0.2";

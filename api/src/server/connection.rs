@@ -1,5 +1,5 @@
 //! One connection. It counts as open until it is dropped and not only until its request ends, because a WebSocket
-//! remains open after the request that opened it.
+//! remains open after the end of the request that opened it.
 
 use std::{
     io::{self, IoSlice},
@@ -21,7 +21,7 @@ use tokio_io_timeout::TimeoutStream;
 const WRITE_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// The size of the kernel's send buffer. By default the buffer grows to 4 MB. A stream takes hours to fill that much,
-/// and until then nobody would notice that a client has stopped reading.
+/// and until then the pod would not notice that a client has stopped reading.
 const SEND_BUFFER_BYTES: usize = 64 * 1_024;
 
 /// An open connection.
@@ -37,7 +37,8 @@ impl Connection {
         let _ = stream.set_nodelay(true);
         let socket = SockRef::from(&stream);
         let _ = socket.set_send_buffer_size(SEND_BUFFER_BYTES);
-        // The kernel also closes the connection if the client is gone, or does not read what is in the buffer.
+        // With this timeout, the kernel also closes the connection if the client is gone, or does not read what is in
+        // the buffer.
         #[cfg(target_os = "linux")]
         let _ = socket.set_tcp_user_timeout(Some(WRITE_TIMEOUT));
         let mut stream = TimeoutStream::new(stream);

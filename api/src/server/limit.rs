@@ -23,7 +23,7 @@ use crate::{
     routes::PAGE,
 };
 
-/// Routes without a key and without a rate limit, so that a limit cannot make a healthy pod look dead to a probe.
+/// Routes that need no key and have no rate limit, so that a limit cannot make a healthy pod look dead to a probe.
 /// Requests to all other routes count, including those for the page and the documents.
 const EXEMPT: [&str; 4] = ["/livez", "/readyz", "/version", "/metrics"];
 
@@ -133,7 +133,7 @@ pub(super) async fn admit<E: Endpoint>(next: Arc<E>, request: Request, gate: Arc
         }
         Err(wait) => {
             let detail = "too many requests from this client; Retry-After says how long to wait";
-            // Rounded up, because a client that returns too early is refused again.
+            // Rounded up, because a client that retries too early is refused again.
             let seconds = wait.as_secs() + 1;
             let problem = Problem::new(Code::RateLimited, detail).retry_after(seconds);
             (problem.into_response(), Remaining { requests: 0, full_in: Duration::from_secs(seconds) })

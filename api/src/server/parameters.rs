@@ -112,7 +112,7 @@ impl KnownRoutes {
         Problem::new(Code::NotFound, format!("there is no such route; {hint}"))
     }
 
-    /// The path with its one misspelt part corrected, if that makes it a route.
+    /// The path with one misspelt part corrected, if the corrected path is a route.
     fn meant(&self, path: &str) -> Option<String> {
         let given: Vec<&str> = path.split('/').collect();
         let slips: Vec<(usize, &str)> = self.0.iter().filter_map(|route| route.slip(&given)).collect();

@@ -6,7 +6,7 @@ use serde_json::json;
 
 use crate::rig::{Rig, tick};
 
-/// The output of `printf %s foo | sha256sum`, and the same for `bar`.
+/// Two API keys, `foo` and `bar`: a name, and the output of `printf %s KEY | sha256sum`.
 const KEYS: [&str; 2] = [
     "one=2c26b46b68ffc68ff99b453c1d30413413422d706483bfa0f98a5e886266e7ae",
     "two=fcde2b2edba56bf408601fb721fe9b5c338d10ee429ea04fae5511b68fbf8fb9",

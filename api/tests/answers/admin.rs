@@ -1,4 +1,4 @@
-//! The admin listener.
+//! Tests of the admin listener.
 
 use std::io::BufReader;
 

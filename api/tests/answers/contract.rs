@@ -1,4 +1,4 @@
-//! The freshness contract: a price that does not meet it is refused.
+//! Tests of the freshness contract: a price that does not meet the contract is refused.
 
 use common::{
     domain::{Body, Ratio},

@@ -12,7 +12,7 @@ use crate::{
     rig::{Answer, Rig, gap, lead, tick},
 };
 
-/// If this is set, the documents are written instead of compared: `just documents`.
+/// If this variable is set (`just documents`), the documents are written before they are compared.
 const RENEW: &str = "TICKWELL_RENEW_DOCUMENTS";
 
 const PROBLEM: &str = "application/problem+json";
@@ -40,7 +40,7 @@ impl Document {
     }
 
     /// Checks that a value has the members of its schema, in the order of the schema. Adds the names of the schemas
-    /// that were checked.
+    /// that it used to `checked`.
     fn check(&self, schema: &Members, value: &Raw, checked: &mut BTreeSet<String>) {
         if let Some(reference) = schema.parse::<String>("$ref") {
             let name = reference.rsplit('/').next().unwrap();
@@ -75,8 +75,8 @@ impl Document {
     }
 }
 
-/// Checks that the document lists such a response of this route: its status, the code of a problem, and its members in
-/// this order. Returns the names of the schemas that were checked.
+/// Checks that the document lists this response of the route: its status, the code of a problem, and its members in the
+/// same order as in the response. Returns the names of the schemas that were checked.
 pub(crate) fn assert_promised(path: &str, answer: &Answer) -> BTreeSet<String> {
     let document = &*COMMITTED;
     let mut checked = BTreeSet::new();

@@ -1,5 +1,5 @@
-//! From log entries to HTTP responses: ingest, store, snapshots and routes together, in one process and with a manual
-//! clock.
+//! Tests everything from log entries to HTTP responses: ingest, store, snapshots and routes run together, in one
+//! process and with a manual clock.
 #![expect(clippy::unwrap_used, clippy::indexing_slicing, reason = "tests stop at the first surprise")]
 
 mod access;

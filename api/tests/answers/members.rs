@@ -42,7 +42,7 @@ impl Members {
         self.0.iter().find(|(known, _)| known == name).map(|(_, value)| value)
     }
 
-    /// The object below several names.
+    /// The object that is found by following these names, one after the other.
     pub(crate) fn at(&self, names: &[&str]) -> Option<Self> {
         let (first, rest) = names.split_first()?;
         let first = self.get(first)?.members()?;

@@ -128,7 +128,7 @@ async fn each_file_of_a_build_is_cached_forever() {
         let coding = (text.len() >= 1_024).then_some("gzip");
         assert_eq!(packed.header("content-encoding"), coding, "{path}");
 
-        // The page of another pod's build, during a rolling upgrade.
+        // During a rolling upgrade, the page may come from a pod of another build.
         let of_another = rig.get(&format!("/web/0123456789abcdef/{name}")).await;
         assert_eq!((of_another.status, &of_another.text), (200, &text), "{name}");
         assert_eq!(of_another.header("content-type"), Some(content_type), "{name}");

@@ -1,4 +1,4 @@
-//! Responses at an earlier sequence (`at_sequence`).
+//! Tests of responses at an earlier sequence (`at_sequence`).
 
 use std::{collections::BTreeMap, time::Duration};
 

@@ -122,12 +122,13 @@ impl Rig {
         Self::keeping(Duration::from_secs(3_600))
     }
 
-    /// A pod that keeps this much of the log in memory.
+    /// A pod that keeps ticks in memory for this long.
     pub(crate) fn keeping(keep: Duration) -> Self {
         Self::keeping_quotes(keep, Duration::from_secs(600))
     }
 
-    /// A pod that keeps this much of the log in memory, and whole records for this long.
+    /// A pod that keeps ticks in memory for as long as `keep`, and records with their quotes in the store for as long
+    /// as `quotes`.
     pub(crate) fn keeping_quotes(keep: Duration, quotes: Duration) -> Self {
         let retention = Retention { ticks: Duration::from_secs(2 * 86_400), quotes };
         Self::over(tempfile::tempdir().unwrap(), keep, retention, Sequence(0))
@@ -235,13 +236,13 @@ impl Rig {
         Self::answer(&self.client, path, headers).await
     }
 
-    /// The same pod with other settings.
+    /// A client of this pod, as if the pod had these settings.
     pub(crate) fn configured(&self, config: &ApiConfig) -> TestClient<SharedEndpoint> {
         let Pod { state, process, metrics } = &self.pod;
         TestClient::new(server::endpoint(state, process, config, metrics.clone()))
     }
 
-    /// Sends a request with another client than the rig's own.
+    /// Sends a request with the given client instead of the rig's own.
     pub(crate) async fn answer(
         client: &TestClient<SharedEndpoint>,
         path: &str,

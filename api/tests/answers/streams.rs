@@ -174,7 +174,7 @@ async fn a_cursor_older_than_history_is_refused() {
     let mut rig = Rig::new();
     const DAY: i64 = 86_400;
     rig.send(vec![tick("BTC-USD", 0, "1"), tick("BTC-USD", 10, "2")]).await;
-    // History is kept for two days. After this, it begins with the tick at 10 s.
+    // History is kept for two days, so after these records it begins with the tick at 10 s.
     rig.send(vec![gap("BTC-USD", 20, 2 * DAY), tick("BTC-USD", 2 * DAY + 10, "3")]).await;
     rig = rig.restarted().await;
     assert_eq!(ids(&Client::open(&rig, "&after=1").await.take(2).await), ["2", "3"]);

@@ -12,7 +12,7 @@ import { ask, follow, list, now } from "../../web/feed.js";
 const SILENCE_MILLIS = 40_000;
 /** Longer than any pause between two attempts, and shorter than the silence after which a stream is given up. */
 const PAUSE_MILLIS = 20_000;
-/** How often `until` checks its condition before the test fails. */
+/** How many times `until` checks its condition before the test fails. */
 const MOST_TURNS = 20_000;
 
 const encoder = new TextEncoder();

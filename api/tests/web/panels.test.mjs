@@ -1,4 +1,4 @@
-// Tests the gaps that the page shows: each is a whole outage, which may be several records of the log. They are
+// Tests the gaps that the page shows. Each gap is a whole outage, which may be several records of the log. The gaps are
 // compared with a list of slots.
 
 import assert from "node:assert/strict";

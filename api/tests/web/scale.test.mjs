@@ -280,7 +280,7 @@ test("the price range contains every point, and stays while it does", async () =
     const [lower, higher] = [low - spread * random.between(0, 0.05), high + spread * random.between(0, 0.05)];
     assert.equal(priceRange(range, lower, higher), range, `${low} to ${high} changes for ${lower} to ${higher}`);
 
-    // The range changes if it is far too large, if it does not contain the prices, or if one is too close to its edge.
+    // The range changes if it is far too large, does not contain the prices, or if a price is too close to its edge.
     const others = [
       { low: low - spread * random.between(1, 9), high: high + spread * random.between(1, 9) },
       { low: high + spread, high: high + spread * 2 },

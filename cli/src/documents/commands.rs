@@ -32,7 +32,7 @@ const VARIABLES: &str = "
 |---|---|
 | `TICKWELL_CONFIG` | The settings file, like `--config`. |
 | `TICKWELL__…` | Each of these variables sets one setting; see [configuration.md](configuration.md). |
-| `TICKWELL_API_KEY` | The API key for commands with `--key-file`, if that flag is not given. |
+| `TICKWELL_API_KEY` | The API key, for commands that accept `--key-file`. Not used if that flag is given. |
 | `NO_COLOR` | If set and not empty, `tickwell watch` uses no colours. |
 ";
 
@@ -146,7 +146,7 @@ fn takes_value(argument: &Arg) -> bool {
     matches!(argument.get_action(), ArgAction::Set | ArgAction::Append)
 }
 
-/// Help as Markdown. clap removes the full stop at the end of the first paragraph, so it is added again.
+/// Help as Markdown. clap removes the full stop at the end of the first paragraph, so the full stop is added again.
 fn prose(text: &str) -> String {
     let paragraphs = text.trim().split("\n\n").map(|paragraph| {
         let paragraph = code(paragraph).replace('|', "\\|");

@@ -25,7 +25,7 @@ pub(super) fn make(folder: &Path) -> Result<()> {
     let (public, seeds) = (folder.join("keys.conf"), ROLES.map(|role| folder.join(format!("{role}.nk"))));
     if let Some(there) = seeds.iter().chain([&public]).find(|path| path.exists()) {
         bail!(
-            "{} exists already and is not overwritten, because its role could no longer connect: use another directory",
+            "{} exists already and is not overwritten, because programs may still use it; use another directory",
             there.display()
         );
     }
@@ -44,9 +44,9 @@ pub(super) fn make(folder: &Path) -> Result<()> {
 
 fn line(path: &Path) -> String {
     let what = if path.extension().is_some_and(|it| it == "nk") {
-        "secret: use it as bus.credentials_file of this role"
+        "secret: use this file as bus.credentials_file of the role"
     } else {
-        "public keys: copy it to the directory of the server's nats.conf"
+        "public keys: copy this file to the directory of the server's nats.conf"
     };
     format!("{}  {what}\n", path.display())
 }

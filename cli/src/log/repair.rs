@@ -1,4 +1,4 @@
-//! `tickwell log repair`: replaces the other servers' copies of the log with the leader's.
+//! `tickwell log repair`: replaces the copies of the log on all other servers with the leader's copy.
 
 use std::time::Duration;
 
@@ -22,7 +22,7 @@ pub(super) fn repair(settings: &Settings, yes: bool) -> Result<()> {
         show::print(&describe(&settings.bus.stream, &copy))?;
         if !yes {
             bail!(
-                "nothing was changed; use --yes to delete every other server's copy and recreate it from the leader's"
+                "nothing was changed; use --yes to replace the copies on all other servers with the leader's copy"
             );
         }
         let repaired = timeout(PATIENCE, nats.repair(show::step)).await;

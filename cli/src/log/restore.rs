@@ -22,7 +22,7 @@ use crate::{
 /// Until then nothing may be written to the log, because losing a single server could mean losing the log.
 const UNTIL_SAFE: Duration = Duration::from_secs(3_600);
 
-/// How long to wait for the remaining servers. Pollers and pods use the log meanwhile.
+/// How long to wait for the copies on the remaining servers. In the meantime, pollers and pods already use the log.
 const UNTIL_COMPLETE: Duration = Duration::from_secs(300);
 
 /// The pause between two checks of the copies.
@@ -72,7 +72,7 @@ pub(super) async fn run(
     let expired = match filled {
         Ok(expired) => expired,
         Err(error) => {
-            // The stream is not removed: pollers that may create it would begin an empty log in its place.
+            // The stream is kept although it is incomplete. Without it, a poller might create a new, empty log.
             let _released = timeout(CLEAN_UP_TIME, restore.release()).await;
             show::step(PARTIAL_STREAM);
             return Err(error);

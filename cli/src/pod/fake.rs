@@ -12,7 +12,7 @@ pub(crate) type FakeResponse = (u16, String, String);
 
 /// Starts a fake pod that runs until the test ends, and returns its address.
 pub(crate) async fn start(response_to: impl Fn(&str) -> FakeResponse + Send + Sync + 'static) -> String {
-    // Fails if another test has already installed it, which is fine.
+    // Fails if another test has already installed a TLS provider, which is fine.
     let _installed = rustls::crypto::ring::default_provider().install_default();
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let url = format!("http://{}", listener.local_addr().unwrap());

@@ -7,7 +7,7 @@ use common::domain::Record;
 pub(super) enum Found {
     /// A record.
     Record(Box<Record>),
-    /// This record without its quotes, because they are older than `store.retain_quotes`.
+    /// A record without its quotes, because they are older than `store.retain_quotes`. The text says which record.
     Expired(String),
     /// No record. The text is the reason.
     Absent(String),

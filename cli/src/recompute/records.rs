@@ -25,7 +25,8 @@ use crate::{
 /// How long to wait for the log. Unlike a service, a command should fail soon.
 const PATIENCE: Duration = Duration::from_secs(10);
 
-/// Called for the positions of the log, in order, with what each holds and with the last position of the log.
+/// Called for each position of the log, in order: with the position, with what it holds, and with the last position of
+/// the log.
 pub(super) type Visit<'a> = &'a mut dyn FnMut(Sequence, Found, Sequence) -> Result<()>;
 
 /// The records of one log.
@@ -145,7 +146,7 @@ fn store(settings: &Settings, demo: bool) -> Result<Store> {
     }
 }
 
-/// The next entries of the log. Retries until [`PATIENCE`] is over.
+/// The next entries of the log. Retries for up to [`PATIENCE`].
 async fn next(reader: &mut NatsReader) -> Result<Batch, ReadError> {
     let mut reason = None;
     let batch = timeout(PATIENCE, async {

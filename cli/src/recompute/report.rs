@@ -30,7 +30,7 @@ impl Tally {
         self.differing += u64::from(result.is_err());
     }
 
-    /// Counts a position without a complete record.
+    /// Counts a position if it has no complete record.
     pub(super) fn count_others(&mut self, found: &Found) {
         match found {
             Found::Record(_) => {}

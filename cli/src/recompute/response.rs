@@ -29,7 +29,7 @@ pub(super) async fn record(pod: &PodClient, sequence: Sequence) -> Result<Found>
 }
 
 /// Parses the body of a response. The body has the members of the record in the log, and some more that only a response
-/// has. Once these are removed, the codec of the log checks the other members.
+/// has. This function removes the additional ones, and the codec of the log checks the others.
 fn parse(mut members: Map<String, Value>, sequence: Sequence) -> Result<Found> {
     let found = members.remove("sequence");
     ensure!(found == Some(sequence.0.into()), "it has sequence {found:?}");

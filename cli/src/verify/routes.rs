@@ -7,8 +7,8 @@ use serde_json::Value;
 
 use crate::pod::{Response, text};
 
-/// Windows of averages. A window may be shorter than the pair's interval or longer than the history. Then all pods must
-/// refuse it with the same error.
+/// Windows of averages. A window may be shorter than the pair's interval or longer than the history. In that case, all
+/// pods are expected to refuse the request with the same error.
 const WINDOWS: [&str; 10] = ["1m", "5m", "10m", "1h", "6h", "1d", "7d", "30d", "90d", "365d"];
 
 const CANDLES: [&str; 6] = ["1m", "5m", "15m", "1h", "4h", "1d"];
@@ -21,7 +21,7 @@ const FORMATS: [&str; 2] = ["csv", "ndjson"];
 /// The values of `max_points`, to which the whole history is thinned.
 const POINTS: [u32; 3] = [4, 500, 10_000];
 
-/// The number of pages that are read of each list, from both ends.
+/// The maximum number of pages that are read from each end of a list.
 const MAX_PAGES: u32 = 3;
 
 /// The number of items per page.

@@ -14,7 +14,7 @@ pub(super) struct State {
     pub(super) rows: Vec<Row>,
     pub(super) connection: Connection,
     last: Option<String>,
-    /// How often in a row the cursor was refused.
+    /// How many times in a row the cursor was refused.
     refusals: u32,
     events: u64,
     has_been_connected: bool,
@@ -34,7 +34,7 @@ pub(super) struct Row {
 #[derive(Debug, Clone, Copy)]
 pub(super) struct Tick {
     pub(super) price: Price,
-    /// The price of the tick before.
+    /// The price of the previous tick.
     pub(super) before: Option<Price>,
     pub(super) slot: Timestamp,
     pub(super) interval: Span,
@@ -43,7 +43,7 @@ pub(super) struct Tick {
 /// An event to be shown.
 pub(super) struct Shown {
     pub(super) event: Event,
-    /// The price of the tick before.
+    /// The price of the previous tick.
     pub(super) before: Option<Price>,
 }
 
@@ -93,8 +93,8 @@ impl State {
         self.has_been_connected
     }
 
-    /// Updates the state with an event. Returns what to show, or `None` if the event was shown before or is about
-    /// another pair.
+    /// Updates the state with an event. Returns what to show, or `None` if the event was already shown or its pair is
+    /// not being watched.
     pub(super) fn take(&mut self, event: Event) -> Option<Shown> {
         self.events += 1;
         self.refusals = 0;

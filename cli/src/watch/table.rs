@@ -194,7 +194,7 @@ fn parts(row: &Row, now: Timestamp, detail: Detail, widths: Widths) -> Vec<Part>
     [Some(pair), price, change, label, notice, slot].into_iter().flatten().collect()
 }
 
-/// The notice that there is no price, with the time since and the cause of the newest gap.
+/// The notice that there is no price: since when, and the cause of the newest gap.
 fn no_price(since: Option<Timestamp>, cause: &str, today: Timestamp, detail: Detail) -> String {
     let Some(since) = since.filter(|_| detail < Detail::Minimal) else { return "no price".to_owned() };
     let since = if detail == Detail::Full { since.to_string() } else { short(since, today) };
@@ -204,7 +204,7 @@ fn no_price(since: Option<Timestamp>, cause: &str, today: Timestamp, detail: Det
     }
 }
 
-/// The age of a price. With minimal detail, only shown if the price is late.
+/// The age of a price. With minimal detail, the age is only shown if the price is late.
 fn age(tick: Tick, now: Timestamp, detail: Detail) -> Option<Part> {
     let age = now.since(tick.slot);
     let words = in_words(age.as_secs());

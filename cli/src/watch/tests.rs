@@ -77,8 +77,8 @@ pub(super) fn read(sent: &str) -> Event {
     }
 }
 
-/// A pod that sends these bytes to one client after the other and closes each connection. At an empty part it sends
-/// nothing until the client closes the connection. Returns its address, and the requests that it receives.
+/// A pod that sends these bytes to one client after the other and closes each connection. If a part is empty, it
+/// sends nothing until the client closes the connection. Returns its address, and the requests that it receives.
 async fn pod(says: Vec<Vec<String>>) -> (String, mpsc::Receiver<String>) {
     let _installed = rustls::crypto::ring::default_provider().install_default();
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
@@ -221,7 +221,7 @@ async fn an_unknown_cursor_is_given_up_and_that_is_reported() {
         vec![refused.clone()],
         vec![refused.clone()],
         vec![refused],
-        // The newest event of that pair was already shown.
+        // The pod repeats the newest event, which was already shown.
         vec![STREAM.into(), tick(5, "100.00"), tick(6, "99.9"), String::new()],
     ])
     .await;

@@ -45,7 +45,7 @@ pub(super) fn clean(text: &str) -> String {
     text.chars().map(|sign| if sign.is_control() { ' ' } else { sign }).collect()
 }
 
-/// The change from the price before, with an arrow and a sign.
+/// The change from the previous price, with an arrow and a sign.
 pub(super) fn change(before: Option<Price>, price: Price) -> String {
     let Some(before) = before else { return String::new() };
     let difference = price.decimal() - before.decimal();

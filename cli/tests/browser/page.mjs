@@ -1,8 +1,8 @@
 // Runs scenes with the page one after the other in one browser, and stops at the first failure:
 //   node page.mjs http://127.0.0.1:8080 prices chart
 //
-// When a scene needs a change behind the page, this script prints a request to stdout ("kill the pod") and waits for a line on
-// stdin. If a pod was started, the line is its address.
+// When a scene needs a change outside the browser, this script prints a request to stdout ("kill the pod") and waits
+// for a line on stdin. If the request was to start a pod, the line is the address of that pod.
 
 import { createInterface } from "node:readline";
 

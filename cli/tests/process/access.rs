@@ -12,7 +12,7 @@ const KEY: &str = "foo";
 /// [`KEY`] as it is written in `api.keys`.
 pub(crate) const KNOWN: &str = "team=2c26b46b68ffc68ff99b453c1d30413413422d706483bfa0f98a5e886266e7ae";
 
-/// Every command that sends requests to pods, except `watch`, which does not end.
+/// The commands that send requests with an API key, except `watch`, which does not exit.
 fn commands(one: &str, keyed: &str) -> [Vec<String>; 3] {
     let words = |line: String| line.split(' ').map(str::to_owned).collect();
     [
@@ -55,7 +55,7 @@ async fn commands_send_the_key_that_a_pod_requires() {
     for command in commands(&one.url, &keyed.url) {
         let (code, said_with) = said(&scene, &command, &[], &[("TICKWELL_API_KEY", KEY)]).await;
         assert_eq!(code, Some(0), "{command:?}: {said_with}");
-        // The key in the file overrides the one in the environment, which is not valid.
+        // The key in the file overrides the key in the environment variable, which is not valid here.
         let (code, said_with) =
             said(&scene, &command, &["--key-file", file], &[("TICKWELL_API_KEY", "bar")]).await;
         assert_eq!(code, Some(0), "{command:?}: {said_with}");

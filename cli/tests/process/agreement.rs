@@ -28,7 +28,8 @@ pub(crate) async fn same_answer(pods: [&Pod; 2], path: &str) -> Answer {
     one
 }
 
-/// Compares the responses of both pods to every request about the present, at the same sequence.
+/// Compares the responses of both pods to each kind of request without `at_sequence`. Both responses of a comparison
+/// are based on the same sequence.
 pub(crate) async fn pods_agree(pods: [&Pod; 2]) {
     let base = format!("/v1/prices/{PAIR}");
     for path in ["/v1/pairs", "/v1/prices", &base] {
@@ -130,8 +131,8 @@ pub(crate) async fn history(pod: &Pod, order: &str, limit: usize) -> Vec<Point> 
     list(pod, "history", order, limit).await.iter().map(point).collect()
 }
 
-/// Checks a pod's history, gaps and candles at the sequence of the last of `records`, in both orders. They must be
-/// exactly those that follow from `records`.
+/// Checks a pod's history, gaps and candles at the sequence of the last of `records`, in both orders. These lists
+/// must be exactly those that follow from `records`.
 pub(crate) async fn history_is_the_log(pod: &Pod, records: &[Record]) {
     let mut ticks = records::points(records, PAIR);
     let newest = records.iter().rfind(|record| record.slot.is_some() && record.pair == PAIR).unwrap();

@@ -63,7 +63,7 @@ pub(crate) struct Written {
 }
 
 impl Author {
-    /// Creates the stream, and writes a lead for each of these pairs. Their first slot is `slot`.
+    /// Creates the stream, and writes a lead for each of these pairs. The first slot of each pair will be `slot`.
     pub(crate) async fn begin(nats: &NatsServer, seed: u64, pairs: &[&'static str], slot: i64) -> Self {
         let log = jetstream::new(async_nats::connect(nats.url()).await.unwrap());
         let definition = std::fs::read(STREAM).unwrap();

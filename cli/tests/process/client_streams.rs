@@ -19,7 +19,7 @@ use crate::{
 /// The seed of all random choices of the test.
 const SEED: u64 = 5;
 
-/// How often the client is disconnected. The environment variable overrides it.
+/// How many times the client is disconnected. The environment variable overrides this number.
 const CUTS: usize = 200;
 const CUTS_VARIABLE: &str = "TICKWELL_STREAM_CUTS";
 
@@ -32,8 +32,8 @@ const LONGEST_BYTES: usize = 25_000;
 /// Every event is longer than this many bytes.
 const SHORTEST_EVENT: usize = 150;
 
-/// On average, the client's pod is killed during one of this many connections. The pod is started again up to `AWAY_FOR`
-/// connections later.
+/// On average, in one of this many connections, the client's pod is to be killed after some events. If the client is
+/// not disconnected before that, the pod is killed, and is started again up to `AWAY_FOR` connections later.
 const KILLED_IN: u32 = 8;
 const AWAY_FOR: usize = 5;
 

@@ -25,7 +25,7 @@ const INTERVAL: Duration = Duration::from_secs(1);
 /// The minimum number of records between two steps of a test.
 const SOME: u64 = 4;
 
-/// Waits until a pod reports this condition of the log. The pod must stay in service meanwhile.
+/// Waits until a pod reports this condition of the log. The pod must stay ready meanwhile.
 async fn says_of_log(pod: &Pod, wanted: &str) {
     let found = async || {
         let ready = pod.get("/readyz?verbose").await;
@@ -38,7 +38,7 @@ async fn says_of_log(pod: &Pod, wanted: &str) {
     wait_until(&format!("the log is {wanted}"), DEADLINE, found).await;
 }
 
-/// The newest sequence of the log according to the stream's leader; `None` if there is no leader.
+/// The newest sequence of the log according to the stream's leader; `None` if there is no leader or no server responds.
 async fn last_position(cluster: &NatsCluster) -> Option<u64> {
     let servers: Vec<String> = cluster.url().split(',').map(str::to_owned).collect();
     let context = async_nats::jetstream::new(async_nats::connect(servers).await.ok()?);
@@ -226,7 +226,8 @@ async fn records_that_a_majority_lost_are_not_given_up_while_a_server_still_has_
     history_is_the_log(pods[1], &records).await;
 }
 
-/// The new poller was not running when the lost records were written. It learns from the third server that they exist.
+/// The new poller was not running when the lost records were written. The poller learns from the third server that
+/// these records exist.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_new_poller_does_not_write_over_records_that_only_one_server_has() {
     require_nats!();
@@ -245,7 +246,7 @@ async fn a_new_poller_does_not_write_over_records_that_only_one_server_has() {
     feed.cluster.nodes[2].restart().await.unwrap();
     let mut poller = feed.scene.command("new").arg("poller").start().unwrap();
     poller.wait_for_line(|line| has_event(line, "pair_in_doubt"), DEADLINE).await.unwrap();
-    // Wait for longer than a new poller waits for servers that are not up to date.
+    // Wait for longer than all servers must have been up to date before a poller considers records lost.
     slots_pass(15, INTERVAL).await;
     assert_eq!(feed.last_position().await, position, "nothing is written in place of the lost records");
 

@@ -1,5 +1,5 @@
 //! Damages the store of a stopped pod. When the pod starts again, it must either return the same responses as before,
-//! or refuse the store with an error that says what to do. It must never return wrong numbers silently.
+//! or refuse the store with an error that says what to do. The pod must never return wrong numbers silently.
 
 use std::path::Path;
 
@@ -55,7 +55,7 @@ async fn a_damaged_store_is_rebuilt_or_refused() {
     }
 }
 
-/// Waits until a started process responds like the witness, or has refused its store.
+/// Waits until a started process returns the same responses as the witness, or has refused its store.
 async fn outcome_of(mut process: Tickwell, witness: &Pod, records: &[Record]) -> (Outcome, Option<Pod>) {
     let serves = process.wait_for_line(|line| has_event(line, "serving"), DEADLINE).await;
     if let Err(error) = serves {
@@ -100,7 +100,8 @@ async fn a_damaged_only_copy_is_refused_or_its_loss_is_named() {
         }
         let pod = Pod::of(process).await;
         let named = pod.process.lines().iter().any(|line| has_event(line, "acknowledged_records_lost"));
-        // New records must not get the sequences of lost ones, so the comparison waits for a new record.
+        // Wait for a new record first. If the new record had the sequence of a lost one, the comparison below would
+        // fail.
         pod.reaches(before.last().unwrap().sequence + 1).await;
         let mut lost = 0;
         for record in &before {

@@ -40,7 +40,8 @@ const RESTING: &str = "backing_off";
 /// The verdict on a source that was too slow. If the machine stalls, sources without a fault may get it too.
 const LATE: &str = "timeout";
 
-/// Verdicts after which a source is not polled for a long time. Tests therefore wait for only one of them.
+/// Verdicts after which a source is not polled for a long time. Tests therefore wait until a source has got such a
+/// verdict once, and not several times.
 const LONG_RESTS: [&str; 5] = ["http_403", "http_418", "http_429", "http_451", "rate_limited"];
 
 /// A Tickwell process and its sources, some of which get a fault.
@@ -58,7 +59,7 @@ pub(crate) struct Trial {
 }
 
 impl Trial {
-    /// Starts with these sources, and returns when all of them have been used.
+    /// Starts with these sources, and returns after a slot in which all of them were used.
     pub(crate) async fn start(sources: &[Venue]) -> Self {
         Self::with(sources, |scene| scene).await
     }
@@ -166,7 +167,7 @@ impl Trial {
         assert!(given.any(|time_ms| true_price(time_ms) == *price), "{quote:?} in {record:?}");
     }
 
-    /// How often a source got this verdict.
+    /// In how many of the records a source has this verdict.
     pub(crate) fn count(&self, venue: Venue, verdict: &str) -> usize {
         self.records.iter().filter(|record| record.verdict(venue.name()) == verdict).count()
     }

@@ -1,7 +1,8 @@
 //! A poller, two pods and a real nats-server, with recorded prices.
 //!
-//! The replay starts shortly before Coinbase's longest hole. During the hole, Coinbase repeats its last trade, which
-//! grows older with every slot. The published records are compared with the text of the recording.
+//! The replay starts shortly before the longest hole in Coinbase's recording: consecutive minutes without rows. During
+//! the hole, the simulated Coinbase repeats its last trade, whose age grows with every slot. The published records are
+//! compared with the text of the recording.
 
 use std::{
     sync::{Arc, OnceLock},
@@ -133,8 +134,8 @@ fn check_recorded(quote: &Quote, slot: i64, market: &RecordedMarket) {
     assert!(recorded, "{quote:?} in the slot of minute {}", market.minute_at(slot));
 }
 
-/// Checks that Coinbase's quotes were used before the hole and not within it. Within it, the price must come from the
-/// two other sources.
+/// Checks that Coinbase's quotes were used before the hole, and not within the hole once Coinbase's last trade
+/// was too old. From then on, the price must come from the two other sources.
 fn check_hole(ticks: &[&Record], market: &RecordedMarket, hole: Hole) {
     let minute = |tick: &Record| market.minute_at(tick.slot.unwrap().0);
     // Whether no source was late, so that all quotes come from the slot's own minute.

@@ -23,7 +23,7 @@ pub(crate) struct World {
     _upstream: FakeUpstream,
     pub(crate) scene: Scene,
     log: jetstream::Context,
-    /// The sequences of the messages that were put into the log.
+    /// The sequences of the messages that the test has put into the log.
     pub(crate) foreign: Vec<u64>,
 }
 
@@ -103,7 +103,7 @@ async fn pods_skip_messages_that_are_not_records_and_the_poller_continues() {
     pods_agree(pods).await;
     averages_are_right_but(pods[1], &world.foreign).await;
     history_is_the_log(pods[0], &records).await;
-    // A new pod that reads the whole log at once skips the same messages.
+    // A new pod that reads the whole log at once skips the same messages as the other pods.
     let newcomer = world.scene.pod("newcomer").await;
     newcomer.reaches(records.last().unwrap().sequence).await;
     pods_agree([pods[0], &newcomer]).await;
@@ -137,7 +137,8 @@ async fn a_poller_does_not_continue_a_log_of_another_origin() {
     has_price(&pod).await;
     let simulated = simulated(&world.first_tick(&pod).await);
     end(&mut poller).await;
-    // The record needs a new slot, because the server would treat a message with a known id as a duplicate.
+    // The slot is a part of the message's id. With the slot of an existing record, the server would treat the message
+    // as a duplicate.
     let slot = "2099-01-01T00:00:00.000Z";
     let simulated = simulated.replace(&field(&simulated, "slot").unwrap(), slot);
     let sequence = world.put_fenced(&format!("BTC-USD:{slot}"), &simulated).await;
@@ -193,7 +194,8 @@ async fn a_record_of_a_newer_version_stops_a_pod_that_keeps_what_it_has() {
     let newer = world.first_tick(&pods[0]).await.replace(r#""version":1"#, r#""version":2"#);
     let sequence = world.put_fenced("a newer kind of id", &newer).await;
 
-    // The poller exits. If it continued, it could publish slots again that the newer record already contains.
+    // The poller exits. If it continued, it could publish slots again that the record of the newer version already
+    // contains.
     let status = poller.wait_exit(DEADLINE).await.unwrap();
     assert_eq!(status.code(), Some(1));
     assert!(says_version(&poller), "{}", poller.lines().join("\n"));
@@ -202,7 +204,7 @@ async fn a_record_of_a_newer_version_stops_a_pod_that_keeps_what_it_has() {
     }
     pods_agree([&pods[0], &pods[1]]).await;
 
-    // A restarted pod stops at the same message, because the log is the same.
+    // After a restart, the pod stops at this message again, because the log still contains the message.
     end(&mut pods[1].process).await;
     pods[1] = world.scene.pod("other").await;
     check_stopped(&pods[1], sequence).await;

@@ -43,7 +43,7 @@ async fn a_compressed_stream_is_a_fault_until_log_apply_turns_compression_off() 
     pod.process.wait_for_line(reported, DEADLINE).await.unwrap();
     let (code, said) = log(&nats, &["verify"]).await;
     assert!(code == Some(1) && said.contains("compression is s2"), "{said}");
-    // A poller that starts later reports it too.
+    // A poller that starts later reports the compression too.
     let standby = scene.command("standby").arg("poller").start().unwrap();
     standby.wait_for_line(reported, DEADLINE).await.unwrap();
 

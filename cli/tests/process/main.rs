@@ -14,9 +14,10 @@
 //!    [`replay`], [`liar`], [`commands`], [`subscriber`], [`foreign`], [`recompute`], [`nats_stream`], [`full_disk`],
 //!    [`pinned`], [`paging`], [`client_streams`], [`export`], [`backup`], [`log_backup`], [`cluster`], [`damage`], [`grind`],
 //!    [`may_2021`], [`verify`], [`watch`], [`access`], [`document`], [`healthcheck`], [`roles`], [`manifests`],
-//!    [`page`], [`log_apply`], [`recipes`].
+//!    [`page`], [`log_apply`], [`log_lost`], [`recipes`].
 //!
-//! The tests do not use the product's own types, so that a mistake in them cannot hide on both sides of a comparison.
+//! The tests do not use the product's own types, so that a mistake in those types cannot hide on both sides of a
+//! comparison.
 //!
 //! The tests do not depend on the speed of the machine. If a source responds too late, its verdict in the record is
 //! `timeout`, so tests compute the expected price from the verdicts in the record. Deadlines only limit how long a

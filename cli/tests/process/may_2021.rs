@@ -1,8 +1,8 @@
 //! Compares candles of recorded minutes with those that the exchange published itself. The recording is from May 2021,
-//! when both coins lost a third within a day.
+//! when the prices of BTC and ETH fell by a third within a day.
 //!
 //! A recorded row has the last price of a minute (the close), and its time is the end of the minute. The test changes
-//! the time to the start of the minute. The row's slot then is in the same candle as the minute.
+//! the time to the start of the minute, so that the row's slot is in the same candle as the minute.
 //!
 //! The test replays two days around the crash, or the whole recording if `TICKWELL_WHOLE_RECORDING` is set.
 

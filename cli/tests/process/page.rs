@@ -1,7 +1,7 @@
 //! Tests the page in a real browser.
 //!
-//! The scenes are scripts in `tests/browser/page`. When something must happen behind the page, such as a failure of
-//! sources or the death of a pod, the script prints a request, and the test here carries it out.
+//! The scenes are scripts in `tests/browser/page`. When a scene needs a change outside the browser, such as a failure
+//! of sources or of a pod, the script prints a request, and the test here carries it out.
 
 use std::process::Stdio;
 
@@ -15,8 +15,8 @@ use crate::{
     tools::browser_script,
 };
 
-/// Plays scenes with the page of the pod at `url`. `act` carries out their requests, and returns the line that they
-/// wait for.
+/// Plays scenes with the page of the pod at `url`. `act` carries out the requests of the scenes. For each request, it
+/// returns the line for which the scene waits.
 async fn play(url: &str, scenes: &[&str], mut act: impl AsyncFnMut(&str) -> String) {
     let Some(mut script) = browser_script("page.mjs") else { return };
     let script = script.arg(url).args(scenes).stdin(Stdio::piped()).stdout(Stdio::piped());

@@ -15,7 +15,7 @@ const SOME: u64 = 6;
 /// How far the requested sequence is behind the newest one.
 const BACK: u64 = 4;
 
-/// The paths of all routes, with `at_sequence`.
+/// The paths of requests to all routes that accept `at_sequence`, each with this sequence.
 fn paths(sequence: u64) -> Vec<String> {
     let mut paths = vec!["/v1/pairs?".to_owned(), "/v1/prices?".to_owned(), format!("/v1/ticks/{sequence}?")];
     let of_pair = [
@@ -66,8 +66,8 @@ async fn every_pod_returns_the_same_for_an_earlier_sequence_while_the_log_grows(
             other = scene.pod("other").await;
             other.reaches(newest).await;
         }
-        // The responses at the first sequence must still be the same, although more records have arrived and a pod was
-        // restarted.
+        // The responses at the first sequence must be the same as in the first round, although more records have
+        // arrived and a pod was restarted.
         for pod in [&one, &other] {
             assert_eq!(&answers(pod, *sequence).await, bodies, "at {sequence}");
         }

@@ -134,7 +134,8 @@ async fn an_install_without_a_price_is_a_warning_with_the_sources_reasons() {
         assert!(outcome.out.contains("kraken: unreachable:12"), "{}", outcome.text());
         let removed = |call: &&String| call.starts_with("delete --filename k8s/smoke.yaml");
         assert_eq!(outcome.calls.iter().filter(removed).count(), 2, "before and after: {}", outcome.text());
-        // The script that runs only the smoke test returns its exit code, so a missing price is a failure there.
+        // The script that runs only the smoke test exits with the smoke test's exit code, so a missing price is a
+        // failure.
         let outcome = cluster.run("k8s-smoke", &[], Some(1)).await;
         assert_eq!(outcome.code, Some(exit_code), "{}", outcome.text());
         Some(())

@@ -53,7 +53,7 @@ fn agreeing_line(record: &Record) -> String {
         ),
         (Kind::Gap, Some(quotes)) => {
             let cause = record.cause.as_ref().unwrap();
-            format!("{sequence} gap {pair} {slot}: {cause}, {} asked: agrees", quotes.len())
+            format!("{sequence} gap {pair} {slot}: {cause}, {} sources asked: agrees", quotes.len())
         }
         (Kind::Gap, None) => "no source asked: no quotes, nothing to recompute".to_owned(),
         (Kind::Lead, _) => {
@@ -149,8 +149,8 @@ async fn settled(nats: &NatsServer, pod: &Pod) -> Vec<Record> {
     records::all(pod).await
 }
 
-/// Appends a tick like a poller, with the quotes of `tick` and this price. The price may be another one than follows
-/// from the quotes. Returns the sequence of the new tick.
+/// Appends a tick like a poller, with the quotes of `tick` and this price. The price need not be the one
+/// that follows from the quotes. Returns the sequence of the new tick.
 async fn put(nats: &NatsServer, tick: &Record, slot: i64, price: &str) -> u64 {
     let log = jetstream::new(async_nats::connect(nats.url()).await.unwrap());
     let stream = log.get_stream("TICKS").await.unwrap();

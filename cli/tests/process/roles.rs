@@ -114,8 +114,8 @@ async fn each_role_does_its_part_with_its_key() {
     let (_upstream, shipped, scene) = stage().await;
     let folder = scene.folder().to_owned();
 
-    // A poller may not create the stream or the lease's bucket. It logs which command creates them, and continues once
-    // they exist.
+    // A poller may not create the stream or the lease's bucket. If they do not exist, the poller logs which command
+    // creates them, and continues once they exist.
     let poller = scene.as_role("poller", &shipped.seed_file("poller")).start().unwrap();
     let says_how = |line: &str| {
         ["STREAM.CREATE.KV_TICKS_lease", "ermissions Violation", "tickwell log apply"]

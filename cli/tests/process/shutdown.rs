@@ -20,8 +20,8 @@ const PATIENCE: Duration = Duration::from_secs(10);
 /// How long a process continues to serve after SIGTERM, in milliseconds.
 const GRACE_MS: i64 = 1_000;
 
-/// How many attempts a test has that must act within a short period. If the machine stalls, an attempt may miss the
-/// period.
+/// The number of attempts for tests that must act within a short period. If the machine stalls, an attempt may miss
+/// that period.
 const TRIES: usize = 5;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

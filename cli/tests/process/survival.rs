@@ -83,8 +83,8 @@ async fn a_killed_log_loses_nothing_and_the_feed_continues() {
     };
     let kept = polled.iter().filter(has_quotes).count();
     assert!(kept * 2 >= polled.len(), "{kept} of {} slots that were polled have quotes", polled.len());
-    // Not only the pods' copies, but also the log has every acknowledged record: a new pod can read the log from the
-    // beginning.
+    // Not only the pods' copies have every acknowledged record, but also the log itself. To check this, a new pod reads
+    // the log from the beginning.
     let newcomer = scene.pod("newcomer").await;
     newcomer.reaches(records.last().unwrap().sequence).await;
     same_records([pods[0], &newcomer]).await;
@@ -134,7 +134,7 @@ pub(crate) fn check_takeovers(records: &[Record]) {
     }
 }
 
-/// Terminates a process with SIGTERM, as an orchestrator does. It must exit with success.
+/// Terminates a process with SIGTERM, as an orchestrator does. The process must exit with success.
 pub(crate) async fn end(process: &mut Tickwell) {
     process.signal("TERM").unwrap();
     assert!(process.wait_exit(DEADLINE).await.unwrap().success());
@@ -146,8 +146,8 @@ pub(crate) async fn opened_at(pod: &Pod) -> u64 {
     field(&line, "sequence").unwrap().parse().unwrap()
 }
 
-/// Waits until the poller has polled this many more slots. Returns them without the first and the last one, for which
-/// some requests may not have been sent yet.
+/// Waits until the poller has polled in `count` + 2 slots since the call. Returns these slots without the first and the
+/// last. The first slot may have begun before the call, and some requests of the last slot may not have been sent yet.
 async fn polls_pass(upstream: &FakeUpstream, count: usize) -> Vec<i64> {
     let since = testkit::clock::now_ms();
     let interval = i64::try_from(INTERVAL.as_millis()).unwrap();

@@ -1,4 +1,4 @@
-//! `tickwell verify-pods` of real pods.
+//! `tickwell verify-pods` with real pods.
 
 use testkit::require_nats;
 

@@ -136,7 +136,8 @@ async fn errors_of_watching_are_reported() {
     assert!(code == Some(1) && said.contains("BTC-EUR") && said.contains("BTC-USD, ETH-USD"), "{said}");
     let (code, said) = run(scene.folder(), &["watch", "bitcoin"], &[]).await;
     assert!(code == Some(2) && said.contains("bitcoin"), "{said}");
-    // This address is that of a NATS server. It sends a greeting as soon as a client connects, which is not HTTP.
+    // This is the address of a NATS server. As soon as a client connects, that server sends a greeting that is not
+    // HTTP.
     let stranger = nats.url().replace("nats://", "http://");
     let process = watch(&scene, &["--url", &stranger]);
     let retries = |line: &str| line.contains("not connected; ") && line.contains(&stranger);

@@ -18,40 +18,42 @@ pub struct BusConfig {
     pub stream: String,
     /// The prefix of the records' subjects, which are `<prefix>.<base>.<quote>`.
     pub subject_prefix: String,
-    /// A file with the seed of an nkey (`SU…`), or a NATS `.creds` file. If empty, no credentials are sent.
+    /// A file with the seed of an nkey (`SU…`), or a NATS `.creds` file. If no file is set, no
+    /// credentials are sent.
     pub credentials_file: PathBuf,
-    /// How long a leader may stop renewing its lease before a standby takes over.
+    /// A standby takes over when the leader has not renewed its lease for this long.
     #[serde(with = "text")]
     pub lease: Span,
-    /// How many servers of a cluster keep a copy of the log: 1, 3 or 5. Used when the stream is created;
-    /// `tickwell log apply` can raise it later.
+    /// How many servers of a cluster keep a copy of the log: 1, 3 or 5. This is used when the stream is created.
+    /// `tickwell log apply` can raise the number for an existing stream.
     pub replicas: usize,
 }
 
 /// An invalid setting of the log.
 #[derive(Debug, thiserror::Error)]
 pub enum BusConfigError {
-    /// Not a NATS URL.
+    /// `bus.url` is not a NATS URL.
     #[error(
         "bus.url: `{0}` is not a NATS URL; use one like nats://127.0.0.1:4222 (or tls://, ws://, wss://)"
     )]
     Url(String),
-    /// Not a stream name.
+    /// `bus.stream` is not a stream name.
     #[error("bus.stream: `{0}` is not a valid stream name; use letters, digits, - and _")]
     Stream(String),
-    /// Not a subject prefix.
+    /// `bus.subject_prefix` is not a subject prefix.
     #[error("bus.subject_prefix: {0}")]
     Prefix(#[from] SubjectError),
-    /// Too short to be renewed in time, or too long to be useful.
+    /// `bus.lease` is too short to be renewed in time, or too long to be useful.
     #[error("bus.lease: {0} is out of range; use a duration from 1s to 10m")]
     Lease(Span),
-    /// An even number, which does not tolerate more failures than the odd number below it, or more than JetStream allows.
+    /// `bus.replicas` is even or larger than 5. An even number of servers tolerates no more failures than the odd
+    /// number below it, and JetStream allows at most 5.
     #[error("bus.replicas: {0} is not supported; use 1, 3 or 5")]
     Replicas(usize),
 }
 
 impl BusConfig {
-    /// Checks everything but the credentials file, which [`super::nats::Credentials::check`] reads.
+    /// Checks all settings but the credentials file, which [`super::nats::Credentials::check`] checks.
     pub fn check(&self) -> Result<(), BusConfigError> {
         let schemes = ["nats://", "tls://", "ws://", "wss://"];
         let given = self.url.split(',').map(str::trim).filter(|_| !self.url.is_empty());
@@ -99,13 +101,14 @@ pub fn redacted(url: &str) -> String {
     url.split(',').map(|url| one(url.trim())).collect::<Vec<_>>().join(",")
 }
 
-/// A lease is renewed several times before it expires, and a server may take most of a second to respond.
+/// The shortest allowed lease. A server may take most of a second to respond, so a shorter lease could expire
+/// meanwhile.
 pub(super) const SHORTEST_LEASE: Span = Span::from_seconds(1);
 
-/// A feed must not stop for longer than this when its leader dies.
+/// The longest allowed lease. If a leader dies, the feed stops for as long as the lease.
 pub(super) const LONGEST_LEASE: Span = Span::from_seconds(600);
 
-/// Half of the default interval, so that a failover costs at most one slot.
+/// Half of the default interval of 10 s, so that at most one slot is missed when a standby takes over.
 const DEFAULT_LEASE: Span = Span::from_seconds(5);
 
 #[cfg(test)]

@@ -1,7 +1,8 @@
-//! The lease on writing a log. As far as clocks can tell, at most one poller holds it.
+//! The lease on writing a log. At most one poller holds it at a time.
 //!
-//! The lease provides liveness: one poller leads, and if it dies, another one takes over soon. It does not provide
-//! safety, because a paused holder does not know that its lease has expired. Safety comes from the fence.
+//! The lease provides liveness: one poller leads, and if that poller dies, another one takes over soon. The lease does
+//! not provide safety: a holder that was paused does not know that its lease has expired, and may write once more. The
+//! fence provides safety, because the log rejects such a record if the new holder has written (see [`crate::bus`]).
 
 use std::time::Duration;
 
@@ -17,7 +18,7 @@ pub struct Term(pub u64);
 /// What the holder of the lease needs to renew it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Hold {
-    /// The term. A lease that was lost and taken again has a later one.
+    /// The term. If the lease is lost and taken again, the term is greater.
     pub term: Term,
     /// The revision of the lease after this holder's last write.
     pub revision: u64,
@@ -26,9 +27,9 @@ pub struct Hold {
 /// The result of trying to take or renew the lease.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Claim {
-    /// This process holds the lease for its span, starting when the claim was sent.
+    /// This process holds the lease for [`Lease::span`], counted from the moment when the claim was sent.
     Held(Hold),
-    /// Another process holds the lease; its id, if it could be read.
+    /// Another process holds the lease. Contains the id of that process, if it could be read.
     Taken(Option<LeaderId>),
 }
 
@@ -67,7 +68,7 @@ pub trait Lease: Send + Sync {
 pub struct Uncontested(LeaderId);
 
 impl Uncontested {
-    /// Arbitrary, because this lease does not expire. It only determines how often the lease is renewed.
+    /// This lease does not expire, so its span is arbitrary. The span only determines how often the lease is renewed.
     const SPAN: Duration = Duration::from_secs(60);
 
     /// Creates a lease that this process always holds.
@@ -109,7 +110,7 @@ impl Lease for Uncontested {
     }
 }
 
-/// Draws an id for the lifetime of this process.
+/// Returns a random id, which identifies this process until it ends.
 pub(super) fn random_id() -> LeaderId {
     LeaderId(rand::random())
 }

@@ -9,7 +9,7 @@ pub struct Metrics {
     pub violations: IntCounter,
     /// How many servers have a complete copy of the log.
     pub replicas_current: IntGauge,
-    /// How many servers should have one.
+    /// How many servers should have a complete copy of the log.
     pub replicas_wanted: IntGauge,
 }
 

@@ -1,4 +1,4 @@
-//! The log on NATS JetStream. The only part of Tickwell that uses async-nats.
+//! The log on NATS JetStream. In the product, only this module uses async-nats.
 //!
 //! In reading order:
 //!
@@ -59,29 +59,31 @@ use replicas::ReplicaReport;
 /// How long one request to the server may take before it counts as failed.
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(2);
 
-/// A connection on which two pings in a row are unanswered is closed.
+/// The pause between two pings. The client closes a connection after two pings in a row without a response.
 const PING_INTERVAL: Duration = Duration::from_secs(5);
 
-/// How many failures of the first connection are not logged, so that a server that is just starting is not reported.
+/// How many failed attempts to open the first connection are not logged, because the server may just be starting.
 const QUIET_FAILURES: u32 = 3;
 
-/// The longest pause between attempts to reconnect. The client's default of 4 s would cost whole slots.
+/// The longest pause between attempts to reconnect. With the client's default of 4 s, whole slots could be missed.
 const MAX_RECONNECT_PAUSE: Duration = Duration::from_secs(1);
 
-/// The first version with every stream option that the definition uses. Older servers silently ignore some of them.
+/// The first version of nats-server that knows every option in the definition of the stream. Older servers silently
+/// ignore some of the options.
 const OLDEST_SERVER: (u64, u64) = (2, 11);
 
 /// The command that creates or corrects the stream and the lease bucket.
 const BY_HAND: &str = "tickwell log apply";
 
-/// What a connection is used for. Each role has its own permissions, and its own inbox prefix so that they can be narrow.
+/// What a connection is used for. Each role has its own permissions. It also has its own inbox prefix, so that a role
+/// can be permitted to subscribe to its own inbox only.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Role {
-    /// Creates the stream if it may, reads newest records, publishes.
+    /// Reads the newest records and publishes new ones. Creates the stream if it has the permission.
     Poller,
-    /// Reads.
+    /// Reads the log.
     Api,
-    /// Creates the stream and the lease bucket.
+    /// Creates and corrects the stream and the lease bucket.
     Admin,
     /// Backs up the stream and restores it.
     Maintenance,
@@ -108,7 +110,7 @@ pub struct Nats {
     subjects: Subjects,
     events: ConnectionEvents,
     replica_report: ReplicaReport,
-    /// The number of replicas for a stream that is created.
+    /// The number of replicas that the stream gets if this process creates it.
     replicas: usize,
 }
 
@@ -169,8 +171,8 @@ impl NatsError {
 }
 
 impl Nats {
-    /// Connects, and stays connected for as long as the value exists. Waits for a server that cannot be reached yet, and
-    /// logs that once. Cancel by dropping the future.
+    /// Connects, and reconnects for as long as the returned value exists. While no server can be reached, this function
+    /// waits, and logs one warning. To cancel it, drop its future.
     pub async fn connect(config: &BusConfig, role: Role, metrics: &Metrics) -> Result<Self, NatsError> {
         let subjects = Subjects::new(&config.subject_prefix).map_err(BusConfigError::from)?;
         let url = redacted(&config.url);
@@ -199,7 +201,8 @@ impl Nats {
         self.client.connection_state() == State::Connected
     }
 
-    /// The error for a failed request: a permission that was denied just now, or else the client's own error.
+    /// The error for a failed request. If the server has just denied a permission, the denial is the reason, not
+    /// `error`.
     fn request_error(&self, error: impl Into<Source>) -> ReadError {
         match self.events.denial() {
             Some(refusal) => ReadError::Refused(refusal),
@@ -207,14 +210,14 @@ impl Nats {
         }
     }
 
-    /// Fails while disconnected. Otherwise the client would queue a request and send it much later.
+    /// Fails while there is no connection. Without this check, the client would queue a request and send it much later.
     fn require_connection(&self) -> Result<(), ReadError> {
         if self.is_connected() { Ok(()) } else { Err(self.request_error(NotConnected)) }
     }
 }
 
-/// Retries the first connection here, and not in the client, so that permanent failures can be reported: waiting does not
-/// help if the server rejects our key.
+/// Opens the first connection, and retries until it succeeds. The retries happen here and not in the client library, so
+/// that permanent failures are reported: waiting does not help if the server rejects our key.
 async fn first_connection(
     config: &BusConfig,
     role: Role,
@@ -228,7 +231,7 @@ async fn first_connection(
     retry_until_success(QUIET_FAILURES, || try_connect(config, role, url, events), log).await
 }
 
-/// Connects. The inner error is permanent; after the outer one, retrying makes sense.
+/// Connects. The inner error is permanent. After the outer error, retrying makes sense.
 async fn try_connect(
     config: &BusConfig,
     role: Role,
@@ -268,7 +271,8 @@ fn options(config: &BusConfig, role: Role, events: ConnectionEvents) -> Result<C
             events.handle(&event);
             std::future::ready(())
         });
-    // The client ignores the user in a URL. All servers of a cluster have the same users, so one URL is enough.
+    // The client library ignores the user name and password in a URL, so set them here. All servers of a cluster have
+    // the same users, so those in the first URL are enough.
     let first: Option<ServerAddr> = config.url.split(',').find_map(|url| url.trim().parse().ok());
     let named = first.as_ref().and_then(|url| Some((url.username()?, url.password())));
     Ok(match named {
@@ -278,8 +282,8 @@ fn options(config: &BusConfig, role: Role, events: ConnectionEvents) -> Result<C
     })
 }
 
-/// Reads the credentials now, so that a fault in them is reported at the start, and again for each reconnection, so that a
-/// replaced key takes effect without a restart.
+/// Checks the credentials now, so that a fault in them is reported when the process starts. They are read again for
+/// each connection, so that a replaced key takes effect without a restart.
 fn authenticated(config: &BusConfig) -> Result<ConnectOptions, CredentialsError> {
     let path = &config.credentials_file;
     if path.as_os_str().is_empty() {
@@ -294,8 +298,8 @@ fn authenticated(config: &BusConfig) -> Result<ConnectOptions, CredentialsError>
     }))
 }
 
-/// Converts a message of the stream. The server rejects messages whose expected sequence is wrong, so any stored message
-/// with that header was published with the fence.
+/// Converts a message of the stream. If it has the header with the expected sequence, it was published with the fence,
+/// because the server does not store a message whose expected sequence is wrong.
 fn entry(sequence: u64, headers: Option<&HeaderMap>, payload: Bytes) -> Entry {
     let fenced = headers.filter(|headers| headers.get(NATS_EXPECTED_LAST_SUBJECT_SEQUENCE).is_some());
     let id = fenced.and_then(|headers| headers.get(NATS_MESSAGE_ID)).map(ToString::to_string);
@@ -304,9 +308,11 @@ fn entry(sequence: u64, headers: Option<&HeaderMap>, payload: Bytes) -> Entry {
 
 fn describe_key(file: &str) -> String {
     match file {
-        "" => "a connection without a key: set it to the key file of this process's role".to_owned(),
+        "" => "a connection without a key: set bus.credentials_file to the key file of the process's role"
+            .to_owned(),
         file => format!(
-            "the key in {file}: check that it is the key of this role, and that the server's keys.conf has its public key"
+            "the key in {file}: check that it is the key of the process's role, and that the server's keys.conf has \
+             its public key"
         ),
     }
 }
@@ -319,7 +325,8 @@ fn require_version(info: &ServerInfo) -> Result<(), NatsError> {
     Ok(())
 }
 
-/// Doubles from 50 ms. Up to half of the pause is random, so that pods do not reconnect at the same time.
+/// The pause before an attempt to reconnect. It starts at 50 ms and doubles up to [`MAX_RECONNECT_PAUSE`]. Up to half
+/// of it is random, so that pods do not reconnect at the same time.
 fn reconnect_pause(attempts: usize) -> Duration {
     let doublings = u32::try_from(attempts).unwrap_or(u32::MAX).min(5);
     let pause = Duration::from_millis(50).saturating_mul(1 << doublings).min(MAX_RECONNECT_PAUSE);

@@ -8,8 +8,8 @@ use rust_decimal::Decimal;
 ///
 /// Trailing zeros are kept: `97012.30` is displayed as `97012.30`. It still compares as equal to `97012.3`.
 ///
-/// With these limits, all computations with prices are exact: in units of 10⁻¹³, a price has at most 84 bits, so the sums of
-/// any window fit in the integers that `ledger::summary` uses. Prices from sources may have at most
+/// With these limits, all computations with prices are exact: in units of 10⁻¹³, a price has at most 84 bits, so the
+/// sums of any window fit in the integers that `ledger::summary` uses. Prices from sources may have at most
 /// [`Price::MAX_QUOTED_DECIMALS`] places, because the midpoint of two prices may need one more.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Price(Decimal);

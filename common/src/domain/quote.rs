@@ -31,7 +31,8 @@ pub struct Observation {
     pub source_time: Option<Timestamp>,
     /// Since when this source has returned the same price.
     pub unchanged_since: Timestamp,
-    /// The largest allowed age of `source_time`, if the source has a limit of its own. Otherwise the policy's limit applies.
+    /// The largest allowed age of `source_time`, if the source has a limit of its own. Otherwise the policy's limit
+    /// applies.
     pub max_age: Option<Span>,
 }
 
@@ -61,7 +62,7 @@ crate::words! {
     /// Why there is no quote from a source.
     #[derive(thiserror::Error)]
     pub enum Failure ("failure") {
-        /// No request was sent, because the source is paused after failures, or until the time that it asked us to wait for.
+        /// No request was sent, because the source is not asked for a while after failures or after it asked to wait.
         BackingOff = "backing_off",
         /// There was no complete response before the slot's deadline.
         Timeout = "timeout",
@@ -81,7 +82,7 @@ crate::words! {
         Http429 = "http_429",
         /// HTTP 451: not available in this country.
         Http451 = "http_451",
-        /// Another HTTP 4xx.
+        /// Any other HTTP 4xx.
         Http4xx = "http_4xx",
         /// Any HTTP 5xx.
         Http5xx = "http_5xx",
@@ -91,7 +92,7 @@ crate::words! {
         Malformed = "malformed",
         /// The body says that there were too many requests, although the status is not HTTP 429.
         RateLimited = "rate_limited",
-        /// The body contains another error of the source.
+        /// The body contains an error other than too many requests.
         Refused = "refused",
         /// The response does not contain the pair.
         Missing = "missing",

@@ -13,8 +13,8 @@ pub struct Sequence(pub u64);
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Epoch(pub u64);
 
-/// Identifies the poller process that wrote a record. Each process draws a random id when it starts. The id is written as
-/// 16 hexadecimal digits.
+/// Identifies the poller process that wrote a record. Each process draws a random id when it starts. The id is written
+/// as 16 hexadecimal digits.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub struct LeaderId(pub u64);
 
@@ -44,15 +44,16 @@ crate::words! {
         Disagreement = "disagreement",
         /// No poller was running.
         NoLeader = "no_leader",
-        /// The poller was running but missed slots, because it was paused, or because the log was unavailable for longer than
-        /// its queue can hold.
+        /// The poller was running but missed slots, because it was paused, or because the log was unavailable for so
+        /// long that the poller's queue was full.
         Missed = "missed",
-        /// The log has lost the acknowledged records of these slots, or was continued without them. The poller that notices
-        /// this writes the gap. If no poller did, readers add the gap to their own data.
+        /// The log has lost the acknowledged records of these slots, or was continued without them. The poller that
+        /// notices this writes the gap. If no poller did, readers add the gap to their own data.
         LogLost = "log_lost",
         /// The records of these slots had expired before the reader could read them. Only readers add this gap.
         Retention = "retention",
-        /// The log has a message that is not a record where the records of these slots should be. Only readers add this gap.
+        /// The log has a message that is not a record where the records of these slots should be. Only readers add this
+        /// gap.
         Unreadable = "unreadable",
     }
 }
@@ -121,11 +122,11 @@ pub struct Gap {
 /// The first record of a new leader on a pair.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Lead {
-    /// The newest slot for which the log already had a tick or a gap of the pair; `None` if the pair is new. If this leader
-    /// dies before its second record, the next leader continues after this slot.
+    /// The newest slot for which the log already had a tick or a gap of the pair; `None` if the pair is new. If this
+    /// leader dies before its second record, the next leader continues after this slot.
     pub covered: Option<Timestamp>,
-    /// The id of the leader. Without the id, two pollers that choose the same epoch would write identical records, and each
-    /// would mistake the other's record for its own. Records of early versions have no id.
+    /// The id of the leader. Without the id, two pollers that choose the same epoch would write identical records, and
+    /// each would mistake the other's record for its own. Records of early versions have no id.
     pub leader: Option<LeaderId>,
 }
 
@@ -155,8 +156,8 @@ pub struct Policy {
 }
 
 impl Record {
-    /// The newest slot for which the log has a tick or a gap of the pair once this record is appended. A record covers the
-    /// slot of its tick, or all slots of its gap.
+    /// The newest slot for which the log has a tick or a gap of the pair once this record is appended. A record covers
+    /// the slot of its tick, or all slots of its gap.
     pub fn covers_up_to(&self) -> Option<Timestamp> {
         match &self.body {
             Body::Tick(tick) => Some(tick.slot.start()),

@@ -180,7 +180,8 @@ fn gap_causes_that_only_readers_use_are_rejected() {
 
 #[test]
 fn a_decoded_record_can_be_encoded_within_the_size_limit() {
-    // Times without milliseconds are accepted, but are encoded with milliseconds. So this record grows when it is encoded.
+    // Times without milliseconds are accepted, but are encoded with milliseconds. So this record grows when it is
+    // encoded.
     const QUOTE: &str = r#"{"source":"a_name_as_long_as_maynnn","price":"999999999999.9999999999999","observed_at":"2026-11-21T00:00:10Z","source_time":"2026-11-21T00:00:10Z","unchanged_since":"2026-11-21T00:00:10Z","verdict":"outlier"}"#;
     let (head, _) = TICK.split_once("[").unwrap();
     let quote = |number: usize| QUOTE.replace("nnn", &format!("{number:03}"));

@@ -3,13 +3,14 @@
 use super::Scanned;
 use crate::summary::{UNITS_PER_PART, decimal_of_parts, half_even, quotient};
 
-/// The precision of the moving average: 10⁻¹² of a price unit, which is 10⁻²⁵. A price below 10²⁵ units takes less
-/// than 2¹²³ of them, so twice that still fits. Each step is rounded to one of them, so after 100,000 steps the error
-/// is below 10⁻²⁰, far from the eighth decimal place that is reported.
+/// The number of grains in a price unit. A grain is the precision of the moving average: 10⁻¹² of a price unit, which
+/// is 10⁻²⁵. A price is below 10²⁵ units and thus below 2¹²³ grains, so twice a price fits in a `u128`. Each step is
+/// rounded to whole grains. So after 100,000 steps, the error is below 10⁻²⁰, and only eight decimal places are
+/// reported.
 const GRAINS_PER_UNIT: u128 = 10_u128.pow(12);
 
-/// Computes both over prices in units, oldest first. `expected` is the number of slots in the window. Returns `None`
-/// if there are no prices.
+/// Computes both averages of prices in units of 10⁻¹³, oldest first. `expected` is the number of slots in the window.
+/// Returns `None` if there are no prices.
 pub(super) fn scan(mut units: Vec<u128>, expected: u64) -> Option<Scanned> {
     let parts = ema(&units, expected)?;
     let (middle, even) = (units.len() / 2, units.len().is_multiple_of(2));

@@ -1,4 +1,4 @@
-//! Median and moving average at extreme values. The other averages are tested in `api/tests/answers`.
+//! Tests median and moving average, also with extreme values. The other averages are tested in `api/tests/answers`.
 
 use common::domain::{Epoch, Interval};
 use proptest::prelude::*;

@@ -21,8 +21,8 @@ const WORTH_A_THREAD: usize = 128;
 const MAX_THREADS: usize = 4;
 
 impl Ingest {
-    /// Processes one batch. If it does not continue what the store holds, checks with the log whether the store is still
-    /// a copy of it.
+    /// Processes one batch. If it does not continue what the store holds, checks with the log whether the store is
+    /// still a copy of that log.
     pub(super) async fn process(
         self,
         batch: Batch,
@@ -56,8 +56,8 @@ impl Ingest {
         processing.await.map_err(|_panic| Ended::Damaged(StoreError::Damaged("storing a batch panicked")))
     }
 
-    /// Processes one batch, up to the first record of a newer version if there is one. Unless the store is known to
-    /// be a copy of this log, returns an error before storing anything if a record does not continue it. Blocks.
+    /// Processes one batch, up to the first record of a newer version if there is one. If a record does not continue
+    /// what the store has, fails before storing anything, unless the store is known to be a copy of this log. Blocks.
     fn process_blocking(&mut self, batch: &Batch, is_known_copy: bool) -> Result<(), IngestError> {
         let entries = batch.entries.as_slice();
         let mut next = Snapshot::clone(&self.current);
@@ -103,7 +103,7 @@ impl Ingest {
             self.metrics.rejected(*reason, *count);
             tracing::warn!(
                 event = "messages_rejected", %reason, count, up_to = %next.sequence,
-                "rejected messages of the log"
+                "rejected messages of the log; they are not served"
             );
         }
         if !entries.is_empty() {
@@ -136,7 +136,8 @@ impl Ingest {
     }
 }
 
-/// Decodes messages, in several threads if there are many, as when a pod catches up: decoding is most of the work.
+/// Decodes messages. If there are many, as when a pod catches up, several threads decode them, because decoding is most
+/// of the work.
 fn records(entries: &[Entry]) -> Vec<Result<Record, NotRecord>> {
     let threads = thread::available_parallelism().map_or(1, NonZeroUsize::get).min(MAX_THREADS);
     let share = entries.len().div_ceil(threads).max(WORTH_A_THREAD);

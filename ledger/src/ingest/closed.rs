@@ -17,12 +17,12 @@ const REOPEN_PAUSE: Duration = Duration::from_secs(5);
 impl Ingest {
     /// Closes the store after a failed write, and schedules the next attempt to open it.
     pub(super) fn close(&mut self, error: &StoreError) {
-        // It is closed at most once, but a reopened store can fail again while it is catching up.
+        // A store that is already closed stays as it is. A store that was reopened and is catching up can fail again.
         if self.closed.as_ref().is_none_or(|closed| closed.retry.is_none()) {
             let reason = chain(error);
             tracing::error!(
                 event = "store_closed", reason, path = %self.store.path().display(),
-                "cannot write to the store; closed it and will try to reopen it"
+                "cannot write to the store; closed it, and nothing is stored until it can be reopened"
             );
             self.store.close(reason.clone());
             self.closed = Some(Closed { reason, retry: Some(Instant::now() + REOPEN_PAUSE) });
@@ -87,7 +87,7 @@ impl Ingest {
 /// Why the store is closed, and when to try to open it again.
 pub(super) struct Closed {
     pub(super) reason: String,
-    /// `None` once it has been reopened and is catching up with what was served from memory.
+    /// `None` once the store has been reopened and is catching up with what was served from memory.
     pub(super) retry: Option<Instant>,
 }
 

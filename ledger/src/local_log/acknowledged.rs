@@ -1,8 +1,8 @@
 //! The newest acknowledged sequence, kept in a file beside the store.
 //!
-//! When sled opens, it silently drops what it cannot read at the end of its log. For the copy of a NATS log that does
-//! not matter, because those records are read from the log again. Here the store is the log, so lost records must be
-//! reported and their sequences must not be used again. The file has one line, which is overwritten in place after
+//! When sled opens, it silently drops what it cannot read at the end of its own files. For the copy of a NATS log that
+//! does not matter, because those records are read from the log again. Here the store is the log, so lost records must
+//! be reported and their sequences must not be used again. The file has one line, which is overwritten in place after
 //! every acknowledgement. Like the store, it survives a crash of this process, but not necessarily a power failure.
 
 use std::{
@@ -23,7 +23,7 @@ pub(super) struct Acknowledged {
 }
 
 impl Acknowledged {
-    /// Opens the file beside a store. Also returns the sequence in it, if it belongs to this log.
+    /// Opens the file beside a store. Also returns the sequence in the file, if it was written for the store's log.
     pub(super) fn open(store: &Store) -> (Self, Option<Sequence>) {
         let path = store.path().with_file_name(ACKNOWLEDGED);
         let identity = store.identity().clone();
@@ -31,18 +31,18 @@ impl Acknowledged {
         let file = create(&path).inspect_err(|error| {
             tracing::warn!(
                 event = "acknowledgements_not_recorded", %error, path = %path.display(),
-                "cannot record acknowledged sequences; a loss of records would go unnoticed"
+                "cannot open the file for acknowledged sequences; if the store loses records, that will go unnoticed"
             );
         });
         (Self { identity, file: file.ok() }, noted)
     }
 
-    /// Records a sequence.
+    /// Writes an acknowledged sequence to the file.
     pub(super) fn note(&self, position: Sequence) {
         let line = format!("{} {:020}\n", self.identity, position.0);
         // If this fails, a loss of records goes unnoticed, as it would without the file.
         if let Some(Err(error)) = self.file.as_ref().map(|file| file.write_all_at(line.as_bytes(), 0)) {
-            tracing::debug!(event = "acknowledgement_not_recorded", %error, "cannot record an acknowledged sequence");
+            tracing::debug!(event = "acknowledgement_not_recorded", %error, "cannot write an acknowledged sequence");
         }
     }
 }

@@ -9,31 +9,32 @@ use rust_decimal::Decimal;
 use super::Leg;
 use crate::summary::DERIVED_DECIMALS;
 
-/// The least number of significant digits of a rounded number, so that small numbers are useful too.
+/// The smallest number of significant digits of a rounded number, so that small numbers are not rounded to nearly
+/// nothing.
 const LEAST_DIGITS: i64 = 12;
 
-/// More zeros than a number can have between its decimal point and its first significant digit: the smallest amount
-/// is 10⁻¹⁸, and two prices reduce it to no less than 10⁻²⁶ of that.
+/// More zeros than a number can have between its decimal point and its first significant digit. The smallest amount is
+/// 10⁻¹⁸ and the smallest price is 10⁻¹³, so an amount multiplied by two prices is at least 10⁻⁴⁴.
 const MOST_ZEROS: u32 = 64;
 
-/// An amount of an asset: above zero and below 10¹⁵, with at most 18 decimal places and 28 digits in all. Its digits
-/// are preserved.
+/// An amount of an asset: above zero and below 10¹⁵, with at most 18 decimal places and 28 digits in all. Trailing
+/// zeros are kept.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Amount(Decimal);
 
 /// Why a text is not an amount.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum AmountError {
-    /// It is not made of digits with an optional decimal point.
+    /// The text is not made of digits with an optional decimal point.
     #[error("not a plain decimal number like 1.5")]
     NotDecimal,
-    /// It is zero.
+    /// The amount is zero.
     #[error("an amount must be above zero")]
     NotPositive,
-    /// It is too large.
+    /// The amount is too large.
     #[error("an amount must be below 1000000000000000")]
     TooLarge,
-    /// It has too many digits.
+    /// The amount has too many digits.
     #[error("an amount must have at most {} decimal places and 28 digits in all", Amount::MAX_DECIMALS)]
     TooPrecise,
 }
@@ -41,11 +42,11 @@ pub enum AmountError {
 impl Amount {
     /// One.
     pub const ONE: Self = Self(Decimal::ONE);
-    /// The most decimal places that an amount may have: as many as the finest asset in wide use.
+    /// The largest number of decimal places of an amount. No asset in wide use has more.
     const MAX_DECIMALS: u32 = 18;
-    /// The most digits before the decimal point.
+    /// The largest number of digits before the decimal point.
     const MAX_WHOLE_DIGITS: usize = 15;
-    /// Amounts must be below this: 10¹⁵.
+    /// 10¹⁵. Every amount is below this.
     const BOUND: Decimal = Decimal::from_parts(0xa4c6_8000, 0x3_8d7e, 0, false, 0);
 }
 
@@ -59,7 +60,7 @@ impl FromStr for Amount {
         if !is_number(whole) || !is_number(part) {
             return Err(AmountError::NotDecimal);
         }
-        // Decimal cannot hold this many digits, so there are too many before the point or after it.
+        // A `Decimal` cannot have this many digits. There are too many either before the decimal point or after it.
         let unheld = |_| match whole.trim_start_matches('0').len() > Self::MAX_WHOLE_DIGITS {
             true => AmountError::TooLarge,
             false => AmountError::TooPrecise,
@@ -91,7 +92,7 @@ pub struct Fraction {
 }
 
 impl Fraction {
-    /// What one unit of the first asset is worth in the last one.
+    /// The rate along these legs: what one unit of the first asset is worth in the last asset.
     pub fn of(legs: &[Leg]) -> Self {
         let one = Self { dividend: BigUint::from(1_u8), divisor: BigUint::from(1_u8) };
         legs.iter().fold(one, |rate, leg| {
@@ -116,7 +117,7 @@ impl Fraction {
     /// The number rounded half-even to eight decimal places, or to as many more as it takes to show twelve
     /// significant digits.
     pub fn rounded(&self) -> Rounded {
-        // The number's digits, truncated long after the first significant one.
+        // The number in units of 10⁻⁶⁴. It has enough digits to find the first significant one.
         let long = (&self.dividend * power(MOST_ZEROS) / &self.divisor).to_string();
         let whole_digits = i64::try_from(long.len()).unwrap_or(0) - i64::from(MOST_ZEROS);
         let places = (LEAST_DIGITS - whole_digits).max(i64::from(DERIVED_DECIMALS));
@@ -127,7 +128,7 @@ impl Fraction {
         let up = twice > self.divisor || (twice == self.divisor && whole.bit(0));
         let digits = (whole + u8::from(up)).to_string();
         let places = usize::try_from(places).unwrap_or(0);
-        // There is at least one digit before the point.
+        // Pad with zeros, so that there is at least one digit before the decimal point.
         let padded = format!("{digits:0>width$}", width = places + 1);
         let (whole, part) = padded.split_at(padded.len().saturating_sub(places));
         Rounded(format!("{whole}.{part}"))

@@ -4,8 +4,8 @@
 //! for a slow client, rows are first read into a temporary file beside the store. Rows are copied without being
 //! interpreted.
 //!
-//! - `file`: the layout of a backup, and reading it.
-//! - `restore`: creating a store from one.
+//! - `file` defines the layout of a backup, and writes and reads it.
+//! - `restore` creates a store from a backup.
 
 mod file;
 mod restore;
@@ -41,7 +41,8 @@ pub enum BackupError {
     /// The store cannot be read.
     #[error(transparent)]
     Store(#[from] StoreError),
-    /// There is not enough space beside the store, or it cannot be written to.
+    /// The temporary file cannot be written to the directory that contains the store, for example because there is not
+    /// enough space.
     #[error(
         "cannot write the backup's temporary file beside the store; it needs as much free space as the store uses"
     )]

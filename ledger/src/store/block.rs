@@ -1,15 +1,15 @@
 //! Blocks: the ticks of up to 256 consecutive slots in one value, at a few bytes each.
 //!
-//! A block starts with a tick and takes the ticks of its first 256 slots, as long as the interval stays the same.
+//! A block starts with a tick and has the ticks of the 256 slots from there on, as long as the interval stays the same.
 //! Ticks are appended as they arrive and never changed. Each one is encoded as the difference from the one before:
 //!
 //! | part | meaning |
 //! |---|---|
-//! | control, one byte | decimal places (low four bits); whether it is in the next slot; whether it has the same epoch |
-//! | slots since | only if it is not in the next slot |
-//! | sequences since | distance in the log |
-//! | epochs since | only if the epoch differs |
-//! | mantissa | the difference between the two, both scaled to this tick's decimal places |
+//! | control, one byte | decimal places (low four bits); flags: right after the tick before, same epoch as before |
+//! | distance in slots | from the tick before; only if it is not one slot |
+//! | distance in sequences | from the tick before |
+//! | difference of the epochs | from the tick before; only if the epochs differ |
+//! | difference of the mantissas | from the tick before, whose mantissa is scaled to this tick's decimal places |
 //!
 //! Numbers are varints of seven bits a byte. Signed ones are zigzag-encoded, so that small ones stay short.
 
@@ -36,7 +36,7 @@ pub(super) struct Block {
     bytes: Vec<u8>,
 }
 
-/// The state that the next tick is encoded against.
+/// The fields of the last tick, from which the next one is encoded as a difference.
 #[derive(Debug, Clone, Copy)]
 struct Last {
     interval: Interval,
@@ -104,7 +104,7 @@ fn read(start: Timestamp, mut bytes: &[u8], mut each: impl FnMut(StoredTick, Las
     let mut last = Last::before(start, Interval::new(interval).ok()?);
     while !rest.is_empty() {
         let tick = last.read(rest)?;
-        // `push` never writes such a tick.
+        // `push` never adds a tick after the last slot, so the block is damaged.
         if last.slot.millis_since(start) / last.interval.millis() >= SLOTS {
             return None;
         }

@@ -64,7 +64,7 @@ impl Store {
         }
         let newest = before.map(|before| (before.sequence.unwrap_or_default(), before.last, before.interval));
         let recorded = state.covered.map(|(slot, interval)| (state.tick_or_gap, slot, interval));
-        // Without any ticks, the newest one is past retention.
+        // If there are no ticks, the newest one was removed because it is past retention.
         if newest != recorded || newest_tick.is_some_and(|newest| newest != state.tick) {
             return Err(StoreError::Damaged("the newest rows are missing"));
         }

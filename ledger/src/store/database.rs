@@ -1,7 +1,7 @@
 //! The part of sled that the store uses: sorted rows and atomic batches.
 //!
 //! After a failed write, sled still returns the rows that it could not write, and accepts no more writes. So a failed
-//! write closes the database for every handle. Once reopened, it holds what it held before that write.
+//! write closes the database for every handle. Once it is reopened, the database has what it had before that write.
 
 use std::{
     ops::RangeBounds,
@@ -26,7 +26,7 @@ pub(super) struct Database {
 #[derive(Debug)]
 enum State {
     Open(sled::Db),
-    /// It lacks records that have already been served. Only the writer may use it until it has caught up.
+    /// The database lacks records that have already been served. Only the writer may use it until it has caught up.
     CatchingUp(sled::Db),
     Closed(Arc<str>),
 }
@@ -61,7 +61,7 @@ impl Database {
         rows(self.opened().map(|database| database.scan_prefix(prefix)))
     }
 
-    /// Writes a batch atomically. A crash may undo it until [`Database::flush`] returns.
+    /// Writes a batch atomically. Until [`Database::flush`] returns, a crash may undo the write.
     pub(super) fn apply(&self, batch: sled::Batch) -> Result<(), StoreError> {
         let written = self.opened()?.apply_batch(batch);
         self.close_if_failed(written)
@@ -98,7 +98,7 @@ impl Database {
         *self.state.write().unwrap_or_else(PoisonError::into_inner) = State::Closed(reason.into());
     }
 
-    /// Uses reopened files, for the writer only.
+    /// Uses reopened files. Only the writer may use them until [`Database::caught_up`] is called.
     pub(super) fn reopen(&self, opened: sled::Db) {
         *self.state.write().unwrap_or_else(PoisonError::into_inner) = State::CatchingUp(opened);
     }

@@ -22,7 +22,7 @@ impl Store {
     ) -> Result<impl Iterator<Item = Result<Positioned, StoreError>> + use<>, StoreError> {
         let mut readings = Vec::with_capacity(pairs.len());
         for (pair, from, to) in pairs {
-            // Within a pair, slots are in log order.
+            // Within a pair, slots are in log order, so start after the pair's newest slot at that position.
             let known = self.pair_state_at(*pair, after.last())?.and_then(|state| state.covered);
             let from = known.map_or(*from, |(slot, _)| slot.start().next().max(*from));
             let reading: Reading = Box::new(
@@ -45,7 +45,8 @@ impl Store {
         if let Some((slot, interval)) = self.pair_state_at(pair, last)?.and_then(|state| state.covered) {
             return Ok(interval.after(slot.start()).start() >= from);
         }
-        // The pair started later, unless its first records were lost.
+        // The store has nothing of the pair up to this position. Either the pair started later, or its records are
+        // missing.
         let Some(oldest) = self.database.get(key::oldest(pair))? else { return Ok(true) };
         let first = key::read_instant(&oldest).ok_or(StoreError::Damaged("oldest slot"))?;
         let hole = key::read_hole_before(&oldest).unwrap_or_default();

@@ -5,7 +5,7 @@ use common::domain::{Epoch, Gap, GapCause, Interval, Pair, Sequence, Slot, Times
 
 use super::{Order, Store, StoreError, database::Row, key};
 
-/// In a gap's row: no source was asked.
+/// The number in a gap's row if no source was asked.
 const NOT_ASKED: u32 = u32::MAX;
 
 /// A gap as history keeps it: everything of the record but the quotes.
@@ -87,7 +87,7 @@ impl StoredGap {
 
     /// Whether one of its slots is in `[from, to)`.
     fn touches(&self, from: Timestamp, to: Timestamp) -> bool {
-        // Its first slot at or after `from`, on the grid of its own interval.
+        // The gap's first slot at or after `from`.
         let first = match self.from.start() < from {
             true => self.interval.after(from.previous()),
             false => self.from,

@@ -98,13 +98,14 @@ pub(super) fn oldest(pair: Pair) -> Vec<u8> {
     [OLDEST_PREFIX, pair.to_string().as_bytes()].concat()
 }
 
-/// A pair's first slot, preceded by the newest sequence before which the log had already dropped records when the
-/// pair first appeared. Some of the dropped records may have been this pair's.
+/// The value for a new pair: its first slot, preceded by the newest sequence before which the log had already dropped
+/// records. Some of the dropped records may have been this pair's.
 pub(super) fn oldest_value(hole: Option<Sequence>, first: Timestamp) -> Vec<u8> {
     [sequence(hole.unwrap_or_default()), instant(first)].concat()
 }
 
-/// That sequence, if it is still known. Once the oldest slots have been reclaimed, the row holds only an instant.
+/// The sequence in a value of [`oldest_value`], if the value has one. Once the oldest slots have been removed, the
+/// value is only an instant.
 pub(super) fn read_hole_before(value: &[u8]) -> Option<Sequence> {
     let (hole, _first) = value.split_first_chunk::<8>().filter(|(_, rest)| rest.len() == 8)?;
     Some(Sequence(u64::from_be_bytes(*hole)))

@@ -32,12 +32,12 @@ pub(super) const DATA_FILE: &str = "db";
 pub(crate) const ACKNOWLEDGED: &str = "acknowledged";
 
 /// The prefix of every in-process log's identity. JetStream's identities are hexadecimal, so they never start with
-/// it.
+/// this prefix.
 const LOCAL: &str = "local";
 
 impl Store {
     /// Opens the copy of a NATS log. A store that cannot be read, has another format or is the copy of another log is
-    /// moved aside, and an empty one is created, to be rebuilt from the log.
+    /// moved aside. Then an empty store is created, to be rebuilt from the log.
     pub fn open_copy(folder: &Path, log: &LogIdentity, now: Timestamp) -> Result<Self, OpenError> {
         let path = create_folder(folder)?;
         match open(&path)? {
@@ -45,16 +45,16 @@ impl Store {
             Ok(Found::Store(found)) if is_local(&found.identity) => return Err(only_copy_there(&path)),
             Ok(Found::Store(found)) if found.format != FORMAT => tracing::warn!(
                 event = "store_format_unsupported", found = found.format, written = FORMAT, path = %path.display(),
-                "another version of Tickwell wrote the store, in another format"
+                "another version of Tickwell wrote the store; moving it aside to rebuild it from the log"
             ),
             Ok(Found::Store(found)) if found.identity != *log => tracing::warn!(
                 event = "store_of_another_log", held = %found.identity, log = %log, path = %path.display(),
-                "the store is a copy of another log"
+                "the store is a copy of another log; moving it aside to rebuild it from the log"
             ),
             Ok(Found::Store(found)) => return Ok(found.into_store(path)),
             Err(error) => tracing::error!(
                 event = "store_unreadable", error = common::telemetry::chain(&error), path = %path.display(),
-                "the store cannot be read"
+                "the store cannot be read; moving it aside to rebuild it from the log"
             ),
         }
         move_aside(folder, &path, now)?;
@@ -65,7 +65,7 @@ impl Store {
     /// `None` if there is no copy or it cannot be used as it is. Never creates or moves a store.
     pub fn open_present_copy(folder: &Path) -> Result<Option<Self>, OpenError> {
         let path = create_folder(folder)?;
-        // sled would create the store.
+        // Check this first, because sled would create a store that does not exist.
         if !path.join(DATA_FILE).exists() {
             return Ok(None);
         }
@@ -130,7 +130,7 @@ impl Store {
     pub fn open_records(folder: &Path) -> Result<Self, OpenError> {
         let path = folder.join("store");
         let name = || path.display().to_string();
-        // sled would create the store.
+        // Check this first, because sled would create a store that does not exist.
         if !path.join(DATA_FILE).exists() {
             return Err(OpenError::NotThere { path: name() });
         }
@@ -199,7 +199,7 @@ fn open(path: &Path) -> Result<Result<Found, StoreError>, OpenError> {
 }
 
 fn open_readable(path: &Path) -> Result<Found, StoreError> {
-    // sled panics on some kinds of damage while it opens. That is treated like any other unreadable store.
+    // sled panics on some kinds of damage while it opens. A panic is treated like any other unreadable store.
     let opened =
         std::panic::catch_unwind(|| sled::Config::new().path(path).cache_capacity(CACHE_BYTES).open());
     let database = opened.map_err(|_panic| StoreError::Damaged("sled cannot open it"))??;
@@ -209,7 +209,8 @@ fn open_readable(path: &Path) -> Result<Found, StoreError> {
             false => Err(StoreError::Damaged("no format")),
         };
     };
-    // The identity is read whatever the format: an only copy must never be moved.
+    // Read the identity whatever the format is. It shows whether this is the only copy of a log, which must never be
+    // moved.
     let identity = database.get(key::IDENTITY)?.ok_or(StoreError::Damaged("no identity"))?;
     let identity = std::str::from_utf8(&identity).ok().and_then(LogIdentity::new);
     let identity = identity.ok_or(StoreError::Damaged("identity"))?;

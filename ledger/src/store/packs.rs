@@ -1,7 +1,7 @@
 //! Whole records with their quotes, compressed in packs.
 //!
-//! Consecutive records are nearly alike, so a pack takes a tenth of the space of its records, and a day of packs a
-//! tenth of the writes. The newest records, too few for a pack, have a row each.
+//! Consecutive records are nearly alike, so packing them takes a tenth of the space, and a tenth of the writes in the
+//! course of a day. The newest records, too few for a pack, have a row each.
 
 use common::{
     domain::{Record, Sequence},
@@ -17,7 +17,7 @@ const RECORDS: usize = 64;
 /// A pack is closed once its records have this many bytes, even if they are only a few very large ones.
 const BYTES: usize = 64 * 1024;
 
-/// The largest size of a pack that was written here; anything larger is damage.
+/// The largest size of a pack before compression. A pack that is larger is damaged.
 const MAX_UNPACKED_BYTES: usize = BYTES + wire::MAX_RECORD_BYTES + RECORDS * 32;
 
 /// The compression level. The lowest is twice as fast as the default and compresses nearly as well.
@@ -36,7 +36,7 @@ pub(super) struct Packing {
 struct Waiting {
     sequence: Sequence,
     bytes: Vec<u8>,
-    /// Whether it has been written to a row of its own.
+    /// Whether the record has been written to a row of its own.
     has_row: bool,
 }
 

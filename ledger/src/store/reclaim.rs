@@ -1,5 +1,5 @@
-//! Deleting rows that are past retention. Readers apply the exact retention limits themselves. Deletion follows a
-//! little later, so that a request on an older snapshot still finds its rows.
+//! Deletes rows that are past retention. Readers apply the exact retention limits themselves. Rows are deleted a little
+//! later, so that a request on an older snapshot still finds its rows.
 
 use std::time::Duration;
 
@@ -10,8 +10,8 @@ use super::{
     rollup::{Tier, later},
 };
 
-/// The most rows of each kind that one call examines. More than the largest batch adds, so that the store does not
-/// grow once the pod has caught up with the log; few enough that readers are not delayed.
+/// The most rows of each kind that one call examines. These are more than the largest batch adds, so that the store
+/// does not grow once the pod has caught up with the log. They are few enough that readers are not delayed.
 const ROWS: usize = 2_000;
 
 /// The most blocks of a pair that one call removes, along with the gaps between their ticks.
@@ -23,9 +23,9 @@ const PACKS: usize = 32;
 /// How long rows are kept.
 #[derive(Debug, Clone, Copy)]
 pub struct Retention {
-    /// For ticks, roll-ups, gaps and leads, counted back from the pair's newest slot.
+    /// How long ticks, roll-ups, gaps and leads are kept, counted back from the pair's newest slot.
     pub ticks: Duration,
-    /// For whole records with their quotes, counted back from the newest slot of any pair.
+    /// How long whole records with their quotes are kept, counted back from the newest slot of any pair.
     pub quotes: Duration,
 }
 
@@ -43,7 +43,8 @@ impl Store {
             self.quotes_before(newest, retention, &mut batch)?;
         }
         if batch.rows > 0 {
-            // Backups hold the writer's lock so that they are consistent, and this is a write like any other.
+            // A backup holds the writer's lock so that no rows change meanwhile. So this needs the lock like any other
+            // write.
             self.with_writer(|_| self.database.apply(batch.batch))?;
         }
         Ok(batch.rows)
@@ -153,7 +154,7 @@ impl Store {
                 let (name, value) = row?;
                 let sequence = key::read_record_sequence(&name).ok_or(StoreError::Damaged("position"))?;
                 match packs::decode(sequence, &value)?.record.covers_up_to() {
-                    // The first lead of a pair has no slot before it.
+                    // The first lead of a pair names no slot, so its age is unknown. It stays.
                     None => {}
                     Some(covered) if covered < newest.minus(retention.ticks) => batch.remove(name),
                     Some(_) => break,
@@ -171,7 +172,8 @@ impl Store {
             Body::Lead(_) => Fate::Expired,
             _ if record.covers_up_to() >= Some(cutoff) => Fate::WithinRetention,
             _ if [state.tick, state.tick_or_gap].contains(sequence) => Fate::StillNewest,
-            // By now, no snapshot within retention has it as the newest record, so its quotes are not served any more.
+            // In every snapshot within retention, the pair already has a newer tick or gap in its place, so the quotes
+            // of this record are not served any more.
             body if self.successor(record.pair, body)? < cutoff => Fate::Expired,
             _ => Fate::StillNewest,
         })
@@ -197,16 +199,16 @@ impl Store {
 /// What happens to a whole record.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Fate {
-    /// It is past retention and can be removed.
+    /// The record is past retention and can be removed.
     Expired,
-    /// It is past retention, but is or was a pair's newest record: the newest price is served with its quotes,
+    /// The record is past retention, but is or was a pair's newest record: the newest price is served with its quotes,
     /// however old it is, for past sequences too.
     StillNewest,
-    /// It is within retention.
+    /// The record is within retention.
     WithinRetention,
 }
 
-/// Rows to remove, and how many they are.
+/// The rows to remove, and their number.
 #[derive(Default)]
 struct Removal {
     batch: sled::Batch,

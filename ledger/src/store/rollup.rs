@@ -44,7 +44,7 @@ impl Tier {
         }
     }
 
-    /// The letter that stands for it in keys.
+    /// The letter that stands for the tier in keys.
     pub(super) fn letter(self) -> u8 {
         match self {
             Self::Minute => b'm',

@@ -11,7 +11,7 @@ use crate::summary::Summary;
 impl Store {
     /// The summary of a pair's ticks with slots in `[from, to)`. `None` if there are none.
     ///
-    /// `to` must not be later than the newest slot that is covered.
+    /// The range must not include slots after the pair's newest one.
     pub fn summarize(
         &self,
         pair: Pair,
@@ -27,7 +27,7 @@ impl Store {
 
     /// The summaries of a pair's ticks in each bucket of `length` milliseconds that overlaps `[from, to)`, with the
     /// start of the bucket, oldest first. Buckets without ticks are left out. Buckets start at multiples of `length`
-    /// since the Unix epoch (UTC). The first and last ones include only ticks of the range.
+    /// since the Unix epoch (UTC). The first and the last bucket include only ticks in the range.
     pub fn candles(
         &self,
         pair: Pair,
@@ -48,8 +48,8 @@ impl Store {
         Ok(candles)
     }
 
-    /// Visits the ticks in `[from, to)` in order, merged into as few stored summaries as possible: of these tiers,
-    /// longest first, and otherwise of single ticks. No summary crosses a bucket boundary of the first tier.
+    /// Visits the ticks in `[from, to)` in order, as few summaries as possible: roll-ups of these tiers, longest first,
+    /// and single ticks where there are no roll-ups. No summary crosses a bucket boundary of the first tier.
     fn pieces(
         &self,
         tiers: &[Tier],
@@ -70,14 +70,14 @@ impl Store {
         {
             let (name, bytes) = row?;
             let start = key::read_instant(&name).ok_or(StoreError::Damaged("roll-up"))?;
-            // A damaged row is treated as missing: shorter tiers replace it.
+            // A damaged row is treated as missing, and shorter tiers are used instead.
             let buckets = Row::buckets(*tier, start, &bytes).unwrap_or_default();
             for (bucket, summary) in buckets {
                 let end = later(bucket, tier.millis());
                 if bucket < done || end > to {
                     continue;
                 }
-                // Buckets that were not written are made of shorter ones.
+                // There is no roll-up for the time before this bucket, so use shorter tiers.
                 if done < bucket {
                     self.pieces(shorter, pair, done, bucket, each)?;
                 }

@@ -1,4 +1,4 @@
-//! The store is compared with a plain map of what was committed, across reopening, and is opened in unusual directories.
+//! Compares the store with a plain map of what was committed, also after reopening it, and opens unusual directories.
 
 mod history;
 mod retention;
@@ -94,7 +94,7 @@ proptest! {
         let mut index = 0;
         let mut rest = slots.as_slice();
         for cut in cuts.iter().cycle().take(slots.len()) {
-            // Reopened for every batch, as after a restart.
+            // Reopen the store for every batch, as after a restart.
             let store = reopen(folder.path());
             prop_assert_eq!(store.cursor().unwrap().next(), next);
             let (batch, later) = rest.split_at((*cut).min(rest.len()));

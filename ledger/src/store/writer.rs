@@ -1,7 +1,7 @@
-//! The writer: which rows a batch of records changes.
+//! The writer determines which rows a batch of records changes.
 //!
 //! For each pair, the writer remembers the block that is being filled and the roll-ups that are still open, so that
-//! adding a record needs no reads. Its memory can always be rebuilt from the store, and is after a failed write.
+//! adding a record needs no reads. What it remembers can be rebuilt from the store, which happens after a failed write.
 
 use std::collections::{BTreeMap, btree_map::Entry};
 
@@ -26,8 +26,8 @@ pub(super) struct Writer {
     broken: NewestBreaks,
     /// The packs up to this sequence have been removed, or hold records that are kept permanently.
     pub(super) reclaimed: Sequence,
-    /// Set once the oldest remaining pack was found to be within retention: the end of the slots that it covers.
-    /// Looking again before that is past retention would be pointless.
+    /// Set once the oldest remaining pack was found to be within retention: the last slot that its records cover. The
+    /// pack need not be examined again before that slot is past retention.
     pub(super) retained_until: Option<Timestamp>,
     packing: Packing,
 }
@@ -63,8 +63,8 @@ impl Writer {
         batch: &mut sled::Batch,
     ) -> Result<(), StoreError> {
         let is_old = |record: &Record| record.covers_up_to().is_some_and(|covered| covered < whole_from);
-        // The newest of these ticks and gaps are kept whole for each pair: until there are newer ones, which can take
-        // long, they are the pair's newest records.
+        // Of the records before `whole_from`, each pair's newest tick and newest gap are stored whole. They may remain
+        // the pair's newest ones for long, and the newest price is served with its quotes.
         let mut newest: BTreeMap<(Pair, bool), Sequence> = BTreeMap::new();
         for Stored { sequence, record } in records.iter().filter(|stored| is_old(&stored.record)) {
             if !matches!(record.body, Body::Lead(_)) {
@@ -122,7 +122,7 @@ impl Writer {
     pub(super) fn load(store: &Store) -> Result<Self, StoreError> {
         let position = |name: &[u8]| -> Result<Option<Sequence>, StoreError> {
             let Some(bytes) = store.database.get(name)? else { return Ok(None) };
-            key::read_sequence(&bytes).map(Some).ok_or(StoreError::Damaged("hole"))
+            key::read_sequence(&bytes).map(Some).ok_or(StoreError::Damaged("the row of missing messages"))
         };
         let broken = NewestBreaks { expired: position(key::HOLE)?, unreadable: position(key::UNREADABLE)? };
         Ok(Self { broken, packing: Packing::load(store)?, ..Self::default() })
@@ -145,8 +145,8 @@ impl NewestBreaks {
         }
     }
 
-    /// Why slots after the record at `newest` have no record. The poller covers every slot, so there was a record. If
-    /// no break explains its absence, the log has lost it or was continued without it.
+    /// Why slots after the record at `newest` have no record. Pollers write a tick or a gap for every slot, so there
+    /// was a record. If no break explains why it is missing, the log has lost it or was continued without it.
     fn cause_since(self, newest: Sequence) -> GapCause {
         if self.expired.is_some_and(|expired| newest < expired) {
             GapCause::Retention
@@ -162,7 +162,7 @@ impl PairWriter {
     fn load(store: &Store, pair: Pair) -> Result<Self, StoreError> {
         let state = store.pair_state(pair)?.unwrap_or_default();
         let block = store.newest_block(pair)?;
-        // Without any block, the newest tick is past retention.
+        // If there is no block, the newest tick was removed because it is past retention.
         if block.as_ref().is_some_and(|block| block.last() != state.tick) {
             return Err(StoreError::Damaged("the newest tick is not in the newest block"));
         }
@@ -234,7 +234,7 @@ impl PairWriter {
         }
     }
 
-    /// The slots between the newest one and this one, which no record covers.
+    /// A gap for the slots between the newest slot and `first`, if there are any. No record covers them.
     fn lost(&self, first: Slot, interval: Interval, cause: GapCause) -> Option<StoredGap> {
         let (newest, _) = self.state.covered?;
         let (from, slot) = interval.between(newest, first)?;

@@ -1,8 +1,8 @@
 //! The binary encoding of a summary for the store: about 45 bytes for a minute of six ticks.
 //!
-//! Every number is a varint (seven bits a byte, lowest first). Everything but the first tick is encoded as the
-//! difference from a run of equal prices without missing slots. If the prices have few decimal places, their sums are
-//! multiples of a power of ten, which is factored out.
+//! Every number is a varint (see `crate::number`). The first tick is encoded as it is. All other fields are encoded as
+//! differences from what they would be if every tick had the first price and no slot were missing. If the prices have
+//! few decimal places, the differences of the sums are multiples of a power of ten, and are divided by that power.
 
 use common::domain::{Interval, Price, Slot, Span, Timestamp};
 use rust_decimal::Decimal;
@@ -10,7 +10,8 @@ use rust_decimal::Decimal;
 use super::{Point, Summary, wide::Wide};
 use crate::number::{fold, read, unfold, write};
 
-/// The bits for a price's scale. It is at most 13, so it shares a number with the digits.
+/// The number of bits for a price's scale, which is at most 13. They are the lowest bits of the number that also has
+/// the price's digits.
 const SCALE_BITS: u32 = 4;
 
 impl Summary {
@@ -81,7 +82,7 @@ impl Summary {
             (first.slot..=last.slot).contains(&point.slot) && (min.price..=max.price).contains(&point.price)
         });
         let one = *count == 1;
-        // Slots are whole milliseconds, and a span is at most ten years.
+        // Slots are whole milliseconds, so there is at most one tick in each. A summary spans at most ten years.
         (1..=distance + 1).contains(count)
             && one == (distance == 0)
             && (one || Span::from_millis(distance).is_some())
@@ -96,7 +97,7 @@ impl Summary {
     }
 }
 
-/// Whether the variance is not negative and at most what the extremes allow: (distance / 2)².
+/// Whether the variance is possible: not negative, and at most (distance / 2)² for the distance between the extremes.
 fn spread_is_possible(count: u64, sum: u128, squares: Wide, distance: u128) -> bool {
     let count = u128::from(count);
     let variance = squares.times(count).and_then(|squares| squares.minus(Wide::square(sum)));
@@ -105,7 +106,7 @@ fn spread_is_possible(count: u64, sum: u128, squares: Wide, distance: u128) -> b
     doubled.zip(bound).is_some_and(|(doubled, bound)| doubled <= bound)
 }
 
-/// The sums of a summary, over the differences from its first price.
+/// The sums of a summary if the first price is subtracted from every price.
 #[derive(Clone, Copy)]
 struct Offsets {
     sum: i128,
@@ -128,12 +129,12 @@ impl Offsets {
         }
     }
 
-    /// The largest power of ten, up to a price's decimal places, that divides all of them.
+    /// The exponent of the largest power of ten that divides all sums, at most [`Price::MAX_DECIMALS`].
     fn common_places(&self) -> u32 {
         (0..=Price::MAX_DECIMALS).rev().find(|places| self.without(*places).is_some()).unwrap_or(0)
     }
 
-    /// Divides by a power of ten, and squares by its square. `None` if there is a remainder.
+    /// Divides the sums by a power of ten, and the sum of squares by its square. `None` if there is a remainder.
     fn without(&self, places: u32) -> Option<Self> {
         let (power, unsigned) = (10_i128.pow(places), 10_u64.pow(places));
         let divides = self.sum % power == 0 && self.weighted % power == 0;
@@ -142,7 +143,7 @@ impl Offsets {
         Some(Self { sum: self.sum / power, weighted: self.weighted / power, squares })
     }
 
-    /// Multiplies by a power of ten, and squares by its square.
+    /// Multiplies the sums by a power of ten, and the sum of squares by its square.
     fn with(&self, places: u32) -> Option<Self> {
         let (power, unsigned) = (10_i128.pow(places), 10_u128.pow(places));
         Some(Self {
@@ -168,7 +169,8 @@ impl Offsets {
     }
 }
 
-/// Encodes a tick relative to the first one: by a number of slots on the same grid, otherwise in milliseconds.
+/// Encodes a tick relative to the first one. The distance is a number of slots if both have the same interval.
+/// Otherwise, it is a number of milliseconds.
 fn write_point(bytes: &mut Vec<u8>, first: &Point, point: &Point) {
     let distance = millis(point.slot).saturating_sub(millis(first.slot));
     if point.interval == first.interval {
@@ -191,7 +193,8 @@ fn read_point(bytes: &mut &[u8], first: &Point) -> Option<Point> {
     Some(Point { slot: on_grid(interval, slot)?, interval, price: read_price(bytes, first.price.units())? })
 }
 
-/// Encodes a price: its scale, and the difference of its digits from those of `units` truncated to the same scale.
+/// Encodes a price as its scale and a difference of digits: the difference from the price `units`, truncated to the
+/// same scale.
 fn write_price(bytes: &mut Vec<u8>, units: u128, price: Price) {
     let (mantissa, scale) = (price.decimal().mantissa(), price.decimal().scale());
     let difference = mantissa.saturating_sub_unsigned(cut(units, scale));

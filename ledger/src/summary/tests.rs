@@ -1,4 +1,4 @@
-//! The deviation is compared with its definition, and summaries are encoded and decoded, including extreme values.
+//! Compares the deviation with its definition, and encodes and decodes summaries, also of extreme prices.
 
 use common::domain::Span;
 use proptest::prelude::*;
@@ -132,7 +132,7 @@ fn deviation_is_rounded_to_the_even_neighbour() {
         let deviation = summary(&[point(10, "1"), point(20, other)]).stddev();
         assert_eq!(deviation.to_string(), expected, "1 and {other}");
     }
-    // 1, 2 and 4: a variance of 14/9.
+    // The variance of 1, 2 and 4 is 14/9.
     let three = summary(&[point(10, "1"), point(20, "2"), point(30, "4")]);
     assert_eq!(three.stddev().to_string(), "1.24721913");
 }
@@ -210,7 +210,7 @@ fn sums_that_no_ticks_have_are_refused() {
         Summary::decode(&mut bytes.as_slice()).is_none()
     };
     assert!(!refused(good));
-    // Their variance would be larger than the extremes allow, or negative.
+    // With these sums of squares, the variance would be larger than the extremes allow, or negative.
     let square = Wide::square(10_u128.pow(13));
     assert!(refused(Summary { squares: good.squares.plus(square.times(2).unwrap()).unwrap(), ..good }));
     assert!(refused(Summary { squares: good.squares.minus(square.times(3).unwrap()).unwrap(), ..good }));

@@ -1,4 +1,4 @@
-//! Windows are compared with one naive pass over their ticks, computed with Decimal and without merging.
+//! Compares windows with one simple pass over all of their ticks, which uses `Decimal` and merges nothing.
 
 use std::time::Duration;
 
@@ -55,7 +55,7 @@ fn naive(ticks: &[Point], from: i64, to: i64) -> Naive {
         weighted += point.price.decimal() * Decimal::from(standing);
         weight += standing;
     }
-    // Between two edges or ticks, at most one interval may pass without a gap.
+    // Between two neighbouring ticks, or a tick and an edge of the window, one interval may pass without a gap.
     let mut posts = vec![from];
     posts.extend(ticks.iter().map(at));
     posts.push(to + 10_000);

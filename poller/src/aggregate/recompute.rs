@@ -89,7 +89,7 @@ fn comes_from_quotes(cause: GapCause) -> bool {
 }
 
 /// Finds a quote whose `unchanged_since` is later than its `observed_at`. No verdict depends on the order of
-/// these times, so comparing verdicts would not find it.
+/// these times, so comparing verdicts would not find such a quote.
 fn reversed(judged: &Judged) -> Option<Difference> {
     let observation = judged.observation?;
     let is_reversed = observation.unchanged_since > observation.observed_at;
@@ -106,8 +106,8 @@ fn aggregate_again(evidence: &Evidence, slot: Slot, interval: Interval) -> Body 
 fn quote(judged: &Judged) -> Quote {
     let failure = match judged.verdict {
         Verdict::Failed(failure) => failure,
-        // This failure is only used for a quote without an observation. The codec refuses such a quote if its verdict
-        // is not a failure. If it did not, the verdict would differ from the recomputed one.
+        // This failure is only used for a quote without an observation. Decoding refuses a record with such a quote if
+        // the quote's verdict is not a failure. For any other record with such a quote, the recomputed verdict differs.
         _ => Failure::Missing,
     };
     Quote {

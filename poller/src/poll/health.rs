@@ -64,8 +64,8 @@ impl Health {
             }
         }
         for (source, now) in failures {
-            // A resting source keeps its last known state. Otherwise every attempt to ask it again would be
-            // logged.
+            // A source that is resting (not asked for a while) keeps its last known state. Otherwise every attempt to
+            // ask it again would be logged.
             let rests = now.contains(&Failure::BackingOff);
             metrics.resting(source, rests);
             if rests && self.sources.contains_key(&source) {

@@ -37,7 +37,8 @@ const DOUBT_PAUSE: Duration = Duration::from_secs(1);
 pub(super) struct Chain {
     log: Log,
     epoch: Epoch,
-    /// The epoch of this process's previous term. None if this process has stood by since then.
+    /// The epoch of this process's previous term. None if this is its first term, or if it has stood by since the
+    /// previous term.
     before: Option<Epoch>,
     links: BTreeMap<Pair, Link>,
     /// The pairs that are in doubt.
@@ -81,7 +82,8 @@ impl Chain {
                 Found::InDoubt(reason) => {
                     tracing::warn!(
                         event = "pair_in_doubt", %pair, reason,
-                        "it is uncertain which record of the pair is the newest; keeping its slots until that is certain"
+                        "it is uncertain which record of the pair is the newest; the pair's new ticks and gaps are \
+                         held back until that is certain"
                     );
                     doubtful.insert(*pair, Doubtful::new(reason, None));
                 }
@@ -106,8 +108,8 @@ impl Chain {
     async fn take_over(&mut self, pair: Pair, newest: Newest) -> Result<(), PublishError> {
         let Newest { sequence, record, covered, lost } = newest;
         let written_in = record.as_ref().map(|record| record.epoch);
-        // If no other poller has led since this process's previous term, this process has been polling all the time, so
-        // slots are not missing because there was no leader.
+        // If no other poller has led since this process's previous term, this process has been polling all the time. So
+        // missing slots are slots that this process missed: there was no time without a leader.
         let cause = match (lost, self.before.is_some() && written_in <= self.before) {
             (true, _) => GapCause::LogLost,
             (false, true) => GapCause::Missed,
@@ -179,7 +181,8 @@ impl Chain {
         self.set_readiness();
         tracing::info!(
             event = "pair_settled", %pair, waited,
-            "it is certain again which record of the pair is the newest; the slots that waited are published"
+            "it is certain again which record of the pair is the newest; the ticks and gaps that were held back have \
+             been published"
         );
         Ok(())
     }
@@ -188,7 +191,8 @@ impl Chain {
     fn doubt(&mut self, pair: Pair, reason: String, body: Option<&Body>) {
         tracing::warn!(
             event = "pair_in_doubt", %pair, reason,
-            "it is uncertain which record of the pair is the newest; keeping its slots until that is certain"
+            "it is uncertain which record of the pair is the newest; the pair's new ticks and gaps are held back until \
+             that is certain"
         );
         self.links.remove(&pair);
         self.doubtful.insert(pair, Doubtful::new(reason, body));

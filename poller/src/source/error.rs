@@ -83,8 +83,11 @@ fn describe_excess(requests: usize, interval: Interval, excess: &Excess) -> Stri
         1 => (format!("one request every {interval} makes"), ""),
         _ => (format!("{requests} pairs every {interval} make"), " or fewer pairs"),
     };
-    let limit =
-        if excess.is_documented { "its documented limit is" } else { "the limit that users report is" };
+    let limit = if excess.is_documented {
+        "the source's documented limit is"
+    } else {
+        "the limit that users report is"
+    };
     let longer = excess.at_least.map(|enough| format!(" (at least {enough})")).unwrap_or_default();
     format!(
         "{what} {} requests a minute, but {limit} {} a minute; use a longer feed.interval{longer}{fewer}",
@@ -96,7 +99,7 @@ fn describe_late(requests: usize, interval: Interval, late: &Late) -> String {
     let Late { delay, left, at_least, at_most } = late;
     let longer = at_least.map(|enough| format!("a longer feed.interval (at least {enough}) or "));
     format!(
-        "{requests} pairs take one request each, and under the source's rate limit the last one is sent \
+        "{requests} pairs take one request each, and under the source's rate limit the last request is sent \
          {delay:?} after the first; but with feed.interval = {interval}, a source may have only {left:?} to respond \
          (if there are fallback sources); use {}fewer pairs (at most {at_most})",
         longer.unwrap_or_default()

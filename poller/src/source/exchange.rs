@@ -37,7 +37,7 @@ pub trait Exchange: Send + Sync {
     /// build a symbol for every pair, and the exchange's response reports those that do not exist.
     fn symbol(&self, pair: Pair) -> Option<String>;
 
-    /// Why [`symbol`](Self::symbol) has none for a pair, and what to do about it.
+    /// Why [`symbol`](Self::symbol) returns None for a pair, and what to do about it.
     fn why_not_served(&self, pair: Pair) -> String {
         let name = self.name();
         format!("{name} is not known to have {pair}; use another pair, or remove {name} from feed.sources")

@@ -6,7 +6,7 @@ use common::domain::Failure;
 pub fn meaning(failure: Failure) -> &'static str {
     match failure {
         Failure::BackingOff => {
-            "the source was not asked, because it failed before or has announced a time until which to wait"
+            "the source was not asked, because of earlier failures or because it asked to wait"
         }
         Failure::Timeout => "no complete response in time: the source is slow, or the network drops packets",
         Failure::Unreachable => {

@@ -36,7 +36,7 @@ pub enum KeyError {
     /// Two keys are set.
     #[error("key and key_file are both set; remove one of them")]
     Both,
-    /// The placeholder that `config show` prints.
+    /// The key is the placeholder that `config show` prints instead of a key.
     #[error("key: {REDACTED} is the placeholder that `tickwell config show` prints; set the key itself")]
     Shown,
     /// The file cannot be read.
@@ -59,7 +59,7 @@ pub enum KeyError {
         /// The path of the file.
         path: String,
     },
-    /// Characters that cannot be sent in a header.
+    /// The key contains characters that cannot be sent in a header.
     #[error("{setting}: a key consists of printable ASCII characters without spaces")]
     Characters {
         /// The setting that the key came from.

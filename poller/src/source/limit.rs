@@ -48,7 +48,7 @@ pub struct Excess {
 pub struct Late {
     /// How long after the first request the last one may be sent.
     pub delay: Duration,
-    /// How long a source has to respond at least: the primaries' part of the poll time if there are fallbacks.
+    /// The time that a source is guaranteed for its response: the primaries' part of the poll time.
     pub left: Duration,
     /// An interval that is long enough, if there is one.
     pub at_least: Option<Interval>,
@@ -119,7 +119,7 @@ impl Limit {
         delay.is_zero() || delay < guaranteed_time(interval)
     }
 
-    /// The share of the limit that this many requests every interval use, in percent, rounded up.
+    /// The share of the limit that is used up by this many requests per interval, in percent, rounded up.
     pub fn share(self, requests: usize, interval: Interval) -> u128 {
         let asked = wide(requests) * u128::from(self.span.millis()) * 100;
         asked.div_ceil(u128::from(self.requests.max(1)) * u128::from(interval.millis()))

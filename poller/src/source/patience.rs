@@ -17,7 +17,7 @@ pub fn poll_time(interval: Interval) -> Duration {
     (interval.duration() / 2).min(MAX_POLL_TIME)
 }
 
-/// How much of the poll time a source has at least: the primaries' part if there are fallbacks.
+/// The part of the poll time that a source is guaranteed even if there are fallbacks: the primaries' part.
 pub(super) fn guaranteed_time(interval: Interval) -> Duration {
     poll_time(interval) / FALLBACK_RESERVE
 }

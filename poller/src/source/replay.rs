@@ -1,7 +1,7 @@
 //! Replays recorded prices instead of asking a venue. Recordings are CSV files, plain or gzip: `ts_ms,price,…` with Unix
 //! milliseconds, or `slot,price,…` with RFC 3339 times, as `tickwell export` writes them.
 //!
-//! A row is the venue's price from its time until the next row. The row's time is passed on as the source's
+//! A row gives the venue's price from the row's time until the next row. The row's time is passed on as the source's
 //! timestamp, so that a hole in the recording makes the quote stale.
 
 use std::{

@@ -75,7 +75,7 @@ impl Source for Simulated {
     }
 }
 
-/// The price in cents that a pair moves around.
+/// The price in cents around which a pair's price moves.
 fn base_cents(pair: Pair) -> i64 {
     match (pair.base(), pair.quote()) {
         ("BTC", "USD") => 9_700_000,

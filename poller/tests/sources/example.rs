@@ -4,7 +4,7 @@
 //! The exchange is invented. A real one lives in `poller/src/source/exchanges`, and its `use` lines start
 //! with `crate::source` instead of `poller::source`.
 
-use std::time::Duration;
+use std::{borrow::Cow, time::Duration};
 
 use common::{
     domain::{Failure, Interval, Pair},
@@ -31,7 +31,8 @@ struct Example;
 /// does no harm.
 #[derive(Deserialize)]
 struct Row<'a> {
-    symbol: &'a str,
+    #[serde(borrow)]
+    symbol: Cow<'a, str>,
     #[serde(borrow)]
     last: Option<&'a RawValue>,
     #[serde(borrow)]

@@ -1,5 +1,5 @@
-//! Tests of sources over real HTTP, with the fake upstream and with sockets that misbehave. Tests of parsers, with
-//! recorded responses and mutated ones.
+//! Tests of sources over real HTTP, with the fake upstream and with sockets that misbehave, and tests of parsers with
+//! recorded and mutated responses.
 #![expect(
     clippy::unwrap_used,
     clippy::expect_used,
@@ -41,7 +41,7 @@ async fn ask(source: &Arc<dyn Source>, time: Duration) -> Answers {
     source.ask(slot, Instant::now() + time).await
 }
 
-/// This is far longer than any response takes.
+/// A time limit that is far longer than any response takes.
 const PATIENT: Duration = Duration::from_secs(60);
 
 #[tokio::test]

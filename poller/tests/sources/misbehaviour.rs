@@ -159,7 +159,7 @@ async fn a_response_that_drips_is_cut_off_at_the_deadline() {
 async fn an_error_whose_body_hangs_is_reported_by_its_status() {
     let hanging = b"HTTP/1.1 429 Too Many Requests\r\ncontent-length: 999\r\n\r\n{".to_vec();
     let source = source("kraken", &misbehaving(hanging, true).await);
-    // This is far longer than the client waits for the body of an error, and shorter than any other bound.
+    // This deadline is far later than the client stops waiting for the body of an error.
     let answers = ask(&source, Duration::from_secs(10)).await;
     assert_eq!(answers.values().copied().collect::<Vec<_>>(), [Err(Failure::Http429); 2]);
 }

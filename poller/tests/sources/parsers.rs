@@ -17,8 +17,8 @@ fn valid(exchange: &dyn Exchange) -> String {
     body.unwrap_or_else(|error| panic!("{}: {error}", path.display())).trim_end().to_owned()
 }
 
-/// BTC and ETH in USD, or in USDT if the exchange has no USD markets. Only BTC if each pair takes its own
-/// request.
+/// BTC and ETH in USD, or in USDT if the exchange has no USD markets. Only BTC if the exchange needs a separate
+/// request for each pair.
 fn markets(exchange: &dyn Exchange) -> Vec<Market> {
     let has_usd = exchange.symbol("BTC-USD".parse().unwrap()).is_some();
     let quote = if has_usd { "USD" } else { "USDT" };

@@ -22,7 +22,7 @@ pub(crate) struct Server {
     pub(crate) requests: Arc<Mutex<Vec<String>>>,
 }
 
-/// A source at such a server, and the newest slot that it was asked for.
+/// A source that sends its requests to a [`Server`], and the newest slot for which the source was asked.
 struct Upstream {
     source: Arc<dyn Source>,
     server: Server,

@@ -18,7 +18,7 @@ use poller::{
 };
 use serde_json::Value;
 
-/// Checks that a parser does not panic, and that the body contains every price that it returns.
+/// Checks that a parser does not panic, and that the body contains every price that the parser returns.
 pub fn parser(exchange: &str, body: &[u8]) {
     let exchange = exchanges::named(exchange).expect("a registered exchange");
     let markets = exchange.markets(&oracle::pairs().collect::<Vec<Pair>>());

@@ -1,8 +1,8 @@
 //! An independent reader of the exchanges' responses. It is slow and lenient, and shares no code with the
 //! parsers.
 //!
-//! It accepts more responses than the parsers do. It only has to know the places where a price may be. The
-//! fuzz targets use it, and so do the tests of the poller.
+//! It accepts more responses than the parsers do, because it only has to know the places where a price may be. The
+//! fuzz targets and the tests of the poller use it.
 
 use std::collections::BTreeMap;
 

@@ -1,4 +1,4 @@
-//! Which files of a crate use which others, read from their text.
+//! Finds out, from the text of the source files of a crate, which of them use which others.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -122,7 +122,8 @@ impl<'a> Names<'a> {
     }
 }
 
-/// The module that defines what a path in the module `own` points to, if it is in the same crate. Re-exports are followed.
+/// The module that defines what a path in the module `own` points to; `None` if that module is in another crate.
+/// Re-exports are followed.
 fn resolve(modules: &Modules<'_>, own: &str, path: &[&str], reexports: usize) -> Option<String> {
     let child = |parent: &str, name: &str| {
         Some(format!("{parent}::{name}")).filter(|module| modules.contains_key(module))

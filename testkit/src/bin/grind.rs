@@ -25,8 +25,8 @@ struct Arguments {
     /// Use three nats-servers and three replicas instead of one.
     #[arg(long)]
     cluster: bool,
-    /// Create the NATS stream with this compression before the pollers start. With s2, a run with --cluster must find
-    /// damage.
+    /// Create the NATS stream with this compression before the pollers start. With s2, a run with --cluster is
+    /// expected to find damage.
     #[arg(long, value_parser = ["none", "s2"])]
     compression: Option<String>,
     /// How many pods to run.
@@ -38,8 +38,8 @@ struct Arguments {
     /// Kinds of steps to leave out: kill, pause, restart, delete, corrupt, jump.
     #[arg(long, value_delimiter = ',')]
     without: Vec<String>,
-    /// Instead of these steps, run up to this many rounds in which two of three servers get older copies of their stores
-    /// back. Needs --cluster.
+    /// Run up to this many rounds of rollbacks instead of random steps. In each round, two of the three servers get
+    /// older copies of their stores back. Needs --cluster.
     #[arg(long, value_name = "ROUNDS", requires = "cluster")]
     rollback: Option<usize>,
 }
@@ -73,7 +73,7 @@ async fn run(arguments: Arguments) -> anyhow::Result<bool> {
         rollback,
     };
     let report = grinder::run(options, |line| {
-        // Continue if nobody reads the output any more.
+        // Writing fails if nobody reads the output any more. The run continues nevertheless.
         let _printed = writeln!(stdout(), "{line}");
     })
     .await?;

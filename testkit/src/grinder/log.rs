@@ -10,10 +10,12 @@ use futures::StreamExt as _;
 use super::stage::STREAM;
 use crate::records::Record;
 
-/// How long to wait for the next message, or for the state of the stream. After this time, the server does not respond.
+/// How long to wait for the next message, or for the state of the stream. A server that takes longer is considered
+/// unresponsive.
 const SILENCE: Duration = Duration::from_secs(30);
 
-/// Records of a log, in order. [`Log::up_to`] and [`Log::last_before`] are correct only if these are all records.
+/// Records of a log, in order. [`Log::up_to`] and [`Log::last_before`] are correct only if these are all records of the
+/// log.
 #[derive(Debug, Default)]
 pub(super) struct Log {
     pub(super) records: Vec<Record>,

@@ -12,7 +12,7 @@ use tokio::time::Instant;
 use crate::faketime::{self, FakeClock};
 use crate::process::Tickwell;
 
-/// How long a process may take to exit. Its own drain limit is shorter.
+/// How long a process may take to exit after SIGTERM. The limit that the process sets itself is shorter.
 const END_DEADLINE: Duration = Duration::from_secs(60);
 
 /// The role of a member.
@@ -39,9 +39,9 @@ pub(super) struct Member {
     clock: Option<FakeClock>,
     pub(super) process: Option<Tickwell>,
     pub(super) paused: bool,
-    /// Since when it has been running without a pause.
+    /// When the process was last started or resumed.
     pub(super) undisturbed_since: Instant,
-    /// The damage to its store since the last check that passed.
+    /// The damage to the member's store since the last check that passed.
     pub(super) damage: Option<String>,
 }
 
@@ -51,12 +51,12 @@ impl Member {
         Self { name, role, setting, clock, process: None, paused: false, undisturbed_since, damage: None }
     }
 
-    /// The directory of its store.
+    /// The directory of the member's store.
     pub(super) fn data(&self) -> PathBuf {
         self.setting.folder.join(&self.name)
     }
 
-    /// Starts it unless it is running.
+    /// Starts the process unless it is running.
     pub(super) fn start(&mut self) -> anyhow::Result<()> {
         if self.process.is_none() {
             let command = match self.role {
@@ -76,7 +76,7 @@ impl Member {
         Ok(())
     }
 
-    /// Kills it. Returns whether it was running.
+    /// Kills the process. Returns whether it was running.
     pub(super) fn kill(&mut self) -> anyhow::Result<bool> {
         let Some(mut process) = self.process.take() else { return Ok(false) };
         process.kill();
@@ -84,7 +84,8 @@ impl Member {
         Ok(true)
     }
 
-    /// Terminates it and waits until it has exited, which must be with success. Returns whether it was running.
+    /// Terminates the process and waits until it has exited. The exit must be successful. Returns whether it was
+    /// running.
     pub(super) async fn end(&mut self) -> anyhow::Result<bool> {
         self.resume()?;
         let Some(mut process) = self.process.take() else { return Ok(false) };
@@ -101,7 +102,7 @@ impl Member {
         ended.map(|()| true)
     }
 
-    /// Pauses it. Returns whether it was running.
+    /// Pauses the process. Returns whether it was running.
     pub(super) fn pause(&mut self) -> anyhow::Result<bool> {
         let Some(process) = self.process.as_mut().filter(|_| !self.paused) else { return Ok(false) };
         process.signal("STOP")?;
@@ -109,7 +110,7 @@ impl Member {
         Ok(true)
     }
 
-    /// Resumes it if it was paused.
+    /// Resumes the process if it was paused.
     pub(super) fn resume(&mut self) -> anyhow::Result<()> {
         if let Some(process) = self.process.as_mut().filter(|_| self.paused) {
             process.signal("CONT")?;
@@ -119,7 +120,7 @@ impl Member {
         Ok(())
     }
 
-    /// Sets its clock. Returns whether its clock can be set.
+    /// Sets the member's clock. Returns whether the clock can be set.
     pub(super) fn set_clock(&self, ahead_seconds: i64) -> anyhow::Result<bool> {
         self.clock.as_ref().map_or(Ok(false), |clock| clock.set(ahead_seconds).map(|()| true))
     }
@@ -151,7 +152,7 @@ impl Member {
         }
     }
 
-    /// The URL at which it listens; `None` until it has logged that.
+    /// The URL at which the process listens; `None` until the process has logged the URL.
     pub(super) fn url(&self) -> Option<String> {
         let says = |line: &String| {
             let line: Value = serde_json::from_str(line).ok()?;
@@ -165,7 +166,7 @@ impl Member {
         self.process.as_ref().map_or_else(String::new, |process| tail(&process.lines()))
     }
 
-    /// Saves the output of a process, and removes what its clock left behind.
+    /// Saves the output of a process, and removes what libfaketime left behind for it.
     fn save_output(&mut self, process: &Tickwell, how: &str) -> anyhow::Result<()> {
         self.paused = false;
         faketime::forget(process.id());

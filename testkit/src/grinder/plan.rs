@@ -1,5 +1,5 @@
-//! Chooses the next step. It depends only on the seed and not on the speed of the machine: the same seed results in the same
-//! steps in the same order.
+//! Chooses the next step. The choice depends only on the seed and not on the speed of the machine: the same seed
+//! results in the same steps in the same order.
 
 use std::time::Duration;
 

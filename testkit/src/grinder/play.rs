@@ -35,7 +35,7 @@ pub(super) struct Play {
     pub(super) stage: Stage,
     pub(super) client: Client,
     pub(super) report: Report,
-    /// The log at the last check.
+    /// The log as the last check read it.
     pub(super) log: Log,
     pub(super) sightings: Vec<Sighting>,
     pub(super) due: Vec<(Instant, Undo)>,
@@ -170,7 +170,7 @@ impl Play {
         })
     }
 
-    /// Kills a pod, changes its store if it has one, and starts it again.
+    /// Kills a pod, changes its store if there is one, and starts the pod again. Returns a description of the change.
     fn change_store(
         &mut self,
         number: usize,
@@ -228,7 +228,7 @@ impl Play {
         Ok(())
     }
 
-    /// Sends requests to each pod that should respond.
+    /// Sends requests to each pod that is listening and not paused.
     async fn look_at_pods(&mut self) {
         let turn = self.sightings.len();
         let question = ASKED.get(turn % ASKED.len()).copied().unwrap_or(Question::Price);
@@ -252,7 +252,8 @@ impl Play {
         tell(&format!("{:>7.1} s  {what}", self.began.elapsed().as_secs_f64()));
     }
 
-    /// Saves the log of the last check, and the current store and log of each server, to investigate a failure.
+    /// Saves what is needed to investigate a failure: the records that the last check read, and a copy of each server's
+    /// store and log file.
     fn keep_evidence(&self) {
         let lines = self.log.records.iter().map(|record| String::from_utf8_lossy(&record.bytes).into_owned());
         let folder = &self.options.folder;

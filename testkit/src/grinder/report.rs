@@ -11,9 +11,9 @@ use crate::audit::Findings;
 pub struct Report {
     /// The seed.
     pub seed: u64,
-    /// How long it took.
+    /// How long the run took.
     pub took: Duration,
-    /// How often each step was performed, by the name of the step.
+    /// How many times each step was performed, by the name of the step.
     pub done: BTreeMap<String, usize>,
     /// What the log contained at the end.
     pub log: Findings,
@@ -40,7 +40,7 @@ impl Report {
         }
     }
 
-    /// How many steps were performed whose name begins with this text.
+    /// The number of performed steps whose names begin with this text.
     #[must_use]
     pub fn total(&self, begins: &str) -> usize {
         self.done.iter().filter(|(what, _)| what.starts_with(begins)).map(|(_, count)| count).sum()

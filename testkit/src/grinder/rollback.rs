@@ -33,7 +33,7 @@ const CAUSES_OF_LOST_SLOTS: &[&str] = &["log_lost"];
 /// that was just started some time to report what it has. A loaded machine takes longer.
 const OPERATORS_PATIENCE: Duration = Duration::from_secs(30);
 
-/// The limit of each wait for something that nothing prevents any more. It usually takes seconds. A loaded machine takes
+/// The time limit of all other waits. If everything works, such a wait usually takes seconds. A loaded machine takes
 /// longer.
 const DEADLINE: Duration = Duration::from_secs(180);
 
@@ -41,11 +41,11 @@ const DEADLINE: Duration = Duration::from_secs(180);
 struct Before {
     /// All records that any server had stored.
     messages: Messages,
-    /// The newest sequence that both copies have. Records up to this sequence must not be lost.
+    /// The newest sequence that both older copies have. Records up to this sequence must not be lost.
     copied: u64,
-    /// The newest sequence that every pod had served.
+    /// The newest sequence that every pod had reached.
     shown: u64,
-    /// When the servers were killed, unix time in milliseconds.
+    /// When the two servers were killed, unix time in milliseconds.
     killed_ms: i64,
 }
 
@@ -124,7 +124,8 @@ impl Play {
         Ok(last)
     }
 
-    /// Kills the servers, and replaces the stores of two with the older copies.
+    /// Kills the servers and the member that the round names. The third server is not killed if it is to keep running.
+    /// Then replaces the stores of the two other servers with the older copies.
     async fn lose_newest(
         &mut self,
         round: &Round,

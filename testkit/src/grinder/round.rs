@@ -7,11 +7,12 @@ use rand::{Rng as _, rngs::StdRng, seq::SliceRandom as _};
 /// What happens to the server that keeps its store.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Third {
-    /// It keeps running while the others are down. It has the longest log, so it usually becomes the leader.
+    /// The server keeps running while the others are down. It has the longest log, so it usually becomes the leader.
     RunsOn,
-    /// It is killed too, and started together with the others.
+    /// The server is killed too, and started together with the others.
     IsKilled,
-    /// It is killed too, and started only when the others have a leader. The records that only it has are then lost.
+    /// The server is killed too, and started only when the others have a leader. The records that only this server has
+    /// are then lost.
     ComesLate,
 }
 
@@ -27,7 +28,7 @@ pub(super) struct Round {
     /// How many records are published after the stores were copied.
     pub(super) records: u64,
     pub(super) third_fate: Third,
-    /// A poller or pod that is also killed, by its number. It is started again after the servers.
+    /// The number of a poller or pod that is also killed, if any. That process is started again after the servers.
     pub(super) member: Option<usize>,
     /// The servers in the order of their start, each with a delay.
     pub(super) starts: Vec<(usize, Duration)>,

@@ -18,7 +18,7 @@ pub(super) const POLLERS: usize = 2;
 
 pub(super) const PAIRS: [&str; 2] = ["BTC-USD", "ETH-USD"];
 
-/// The NATS stream that the pollers create.
+/// The NATS stream that contains the log.
 pub(super) const STREAM: &str = "TICKS";
 
 /// The interval between slots. It is short, so that there are many slots.

@@ -5,7 +5,7 @@ use std::time::Duration;
 use anyhow::{Context, ensure};
 
 /// Divides time into slots of equal length. As in Tickwell, slots begin at multiples of the interval since the unix
-/// epoch. They are numbered from 0, the slot in which the market began. Earlier slots have negative numbers.
+/// epoch. Slots are numbered: the market began in slot 0, and earlier slots have negative numbers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct SlotGrid {
     interval_ms: i64,

@@ -13,7 +13,7 @@ use crate::workspace_root;
 /// The name of the server's configuration file.
 pub(super) const CONFIGURATION: &str = "nats.conf";
 
-/// The name of the configuration file of a server in a cluster. It includes [`CONFIGURATION`].
+/// The name of the configuration file of a server in a cluster. This file includes [`CONFIGURATION`].
 pub(super) const CLUSTER_CONFIGURATION: &str = "cluster.conf";
 
 /// The definition of the log's stream that we ship. The path is relative to the workspace root.
@@ -25,8 +25,9 @@ const KEYS: &str = "keys.conf";
 /// The path of the store in the configuration that we ship.
 const SHIPPED_STORE: &str = "\"/data/jetstream\"";
 
-/// The server reserves a stream's `max_bytes` when the stream is created. This setting allows the server that much,
-/// even if this machine's disk has less space left. A test's own settings come later in the file and override it.
+/// The server reserves a stream's `max_bytes` when the stream is created. This setting allows the server to reserve
+/// that much, even if this machine's disk has less space left. A test's own settings come later in the file and
+/// override it.
 const ROOM: &str = "jetstream { max_file_store: 64GB }\n";
 
 impl NatsServer {
@@ -107,7 +108,7 @@ impl NatsServer {
 ///
 /// # Errors
 ///
-/// Fails if the definition has no such option, or the server does not create the stream.
+/// Fails if the definition lacks one of these options, or the server does not create the stream.
 pub async fn create_stream(url: &str, options: &[(&str, Value)]) -> anyhow::Result<()> {
     let shipped = std::fs::read(workspace_root().join(STREAM_DEFINITION))?;
     let mut definition: Value = serde_json::from_slice(&shipped)?;

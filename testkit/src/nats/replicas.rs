@@ -1,9 +1,9 @@
-//! Checks whether the servers of a log are sound: each is healthy, also after a clean restart, has the same records as
-//! the others, and will be able to read its files at its next start.
+//! Checks whether the servers of a log are sound: each server is healthy, has the same records as the others, and will
+//! be able to read its files at its next start.
 //!
-//! The records are read from each server's files, because there is no other way to see one server's own copy. The
-//! stream's leader responds to requests about the stream, any replica may respond to a direct get, whichever server
-//! receives it, and `/jsz` can be equal on replicas with different records.
+//! The records are read from each server's files, because there is no other way to see one server's own copy. Only the
+//! stream's leader responds to requests about the stream. Any replica may respond to a direct get, whichever server
+//! receives the request. `/jsz` can be the same on replicas with different records.
 
 use std::time::Duration;
 
@@ -13,8 +13,8 @@ use async_nats::jetstream;
 use super::{Messages, NatsServer, connect};
 use crate::wait::poll_until_ok;
 
-/// How long servers may take to become healthy, and replicas to become the same. It usually takes seconds. A loaded
-/// machine takes longer.
+/// How long servers may take to become healthy, and how long replicas may take until they contain the same messages.
+/// Both usually take seconds. A loaded machine takes longer.
 const DEADLINE: Duration = Duration::from_secs(180);
 
 /// How long a server may take to write a message to its file. Until then, the message looks damaged. Writing usually
@@ -27,16 +27,16 @@ const ASK_TIME: Duration = Duration::from_secs(2);
 /// What [`inspect`] did.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Inspection {
-    /// How often a server was found healthy.
+    /// How many times a server was found healthy.
     pub health_checks: usize,
-    /// How often a server was restarted cleanly.
+    /// How many times a server was restarted cleanly.
     pub restarts: usize,
     /// How many records were the same on every server.
     pub records: usize,
 }
 
-/// Inspects the servers of a stream to which nobody is writing. All must be sound. Then each is restarted cleanly, one
-/// at a time, and all must be sound again.
+/// Inspects the servers of a stream to which nobody is writing. All servers must be sound. Then they are restarted
+/// cleanly, one at a time, and all must be sound again.
 ///
 /// # Errors
 ///
@@ -208,7 +208,7 @@ mod tests {
         std::fs::write(&block, &bytes).unwrap();
         assert!(are_sane(&cluster.nodes, STREAM).is_err(), "a compressed newest block");
 
-        // Repair the server: with an empty store, it gets a new copy from the other servers.
+        // Repair the server: if its store is empty, the server gets a new copy of the stream from the other servers.
         cluster.nodes[1].wipe().unwrap();
         cluster.nodes[1].restart().await.unwrap();
         wait_until_healthy(&cluster.nodes, STREAM).await.unwrap();

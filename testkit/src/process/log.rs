@@ -6,8 +6,8 @@ use std::io::{BufRead, BufReader, Read};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread;
 
-/// How many lines are kept; the oldest are dropped first. This is more than any test reads, even from a binary that logs
-/// every tick.
+/// How many lines are kept; the oldest are dropped first. The limit is more than any test reads, even from a binary
+/// that logs every tick.
 const MAX_LINES: usize = 20_000;
 
 /// A longer line is split into several, so that output without line breaks cannot fill the memory.

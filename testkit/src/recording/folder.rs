@@ -70,8 +70,9 @@ impl Recordings {
     }
 }
 
-/// The directory with recordings: `$TICKWELL_RECORDINGS` if it is set; otherwise `shared/data/ticks` next to the
-/// workspace, if it exists, which has real recordings that we may not publish; otherwise [`fixtures_folder`].
+/// The directory with recordings: `$TICKWELL_RECORDINGS` if this variable is set; otherwise `shared/data/ticks` next to
+/// the workspace, if this directory exists; otherwise [`fixtures_folder`]. The recordings in `shared/data/ticks` are
+/// real and may not be published.
 #[must_use]
 pub fn recordings_folder() -> PathBuf {
     if let Some(folder) = std::env::var_os(FOLDER_VARIABLE) {

@@ -9,7 +9,7 @@ use super::quotes::{Quoted, Quotes};
 use super::reply::Reply;
 use super::request::Query;
 
-/// Every response has this header. It tells how much of the limit of 6,000 per minute is used.
+/// Every response has this header. Its value is how much of the limit of 6,000 per minute is used.
 const USED_WEIGHT: (&str, &str) = ("x-mbx-used-weight-1m", "4");
 
 pub(super) fn answer(path: &str, query: &Query, quotes: &Quotes<'_>) -> Reply {

@@ -1,6 +1,6 @@
 //! CoinGecko: `GET /api/v3/simple/price?ids=bitcoin,ethereum&vs_currencies=usd`, JSON numbers.
 //!
-//! Unknown ids are left out. An unknown currency results in an empty object.
+//! Unknown ids are left out. If the currency is unknown, the object of each coin is empty.
 
 use http::StatusCode;
 use serde_json::json;

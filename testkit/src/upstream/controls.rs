@@ -1,6 +1,7 @@
 //! The faults and prices that a test has set. They override the market.
 //!
-//! A venue has one fault at a time. `quotes` implements faults of prices and times, `misconduct` all others.
+//! A venue has one fault at a time. `quotes` implements faults of prices and times, and `misconduct` implements all
+//! other faults.
 
 use std::collections::BTreeMap;
 

@@ -9,10 +9,10 @@ use tokio::net::TcpStream;
 use super::reply::{Reply, http_date};
 use crate::clock;
 
-/// Time between two bytes of a dripping response, short enough that no idle timeout ends it.
+/// The time between two bytes of a dripping response. It is so short that no idle timeout ends the response.
 const DRIP_PAUSE: Duration = Duration::from_millis(100);
 
-/// The announced length of a dripping response: not suspiciously long, but it would take a day.
+/// The announced length of a dripping response: not suspiciously long, but sending so many bytes would take a day.
 const DRIPPED_BYTES: usize = 900_000;
 
 /// How many of the announced bytes are not sent with [`Delivery::Short`].

@@ -53,7 +53,8 @@ fn altname(pair: &str) -> String {
     pair.split('-').map(kraken_code).collect()
 }
 
-/// The name in responses. Kraken's oldest pairs have a special one; for all others it is the same as in requests.
+/// The name in responses. Kraken's oldest pairs have a special name in responses. Other pairs have the same name as in
+/// requests.
 fn canonical_name(pair: &str) -> String {
     match pair {
         "BTC-USD" => "XXBTZUSD".to_owned(),

@@ -87,7 +87,7 @@ pub(super) fn prepare(fault: Fault) {
     }
 }
 
-/// Compressed blanks, with which a JSON document may begin. They are compressed only at the first call.
+/// Compressed spaces, with which a JSON document may begin. The compression happens only at the first call.
 fn bomb() -> Vec<u8> {
     static BOMB: OnceLock<Vec<u8>> = OnceLock::new();
     let pack = || {

@@ -1,4 +1,4 @@
-//! Parts of the document that several operations refer to.
+//! Parts of the OpenAPI document that several operations refer to.
 
 use serde_json::{Value, json};
 
@@ -57,7 +57,7 @@ pub(super) fn key_schemes() -> Value {
             "type": "apiKey",
             "in": "header",
             "name": "X-API-Key",
-            "description": "The same key, sent in another header.",
+            "description": "An API key, as an alternative to `Authorization: Bearer KEY`.",
         },
     })
 }

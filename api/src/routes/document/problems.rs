@@ -1,4 +1,4 @@
-//! The problems that each route can have. The document lists exactly these.
+//! The problems that each route can have. The OpenAPI document lists exactly these.
 
 use std::collections::BTreeMap;
 
@@ -24,7 +24,8 @@ const BY_PARAMETER: [(&str, &[Code]); 4] = [
 /// The operations that are streams.
 const STREAMS: [&str; 2] = ["streamEvents", "openSocket"];
 
-/// The problems that a request for a stream can have. Once the stream has begun, it ends with a reason instead.
+/// The problems that a request for a stream can have. Once the stream has begun, there are no more problems: the stream
+/// ends with a reason ([`crate::stream_end`]).
 const OF_STREAMS: [Code; 5] =
     [Code::UnknownCursor, Code::SequenceGone, Code::TooManyStreams, Code::Busy, Code::StoreUnavailable];
 

@@ -1,4 +1,4 @@
-//! JSON whose objects keep the order of their members. `serde_json::Value` sorts them by name.
+//! JSON whose objects keep the order of their members. `serde_json::Value` sorts the members by name.
 
 use std::fmt;
 

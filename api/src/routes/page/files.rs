@@ -58,7 +58,7 @@ pub(super) fn build() -> String {
 fn name_of(files: &[File]) -> String {
     let mut digest = Sha256::new();
     for part in files.iter().flat_map(|file| [file.name, file.text]) {
-        // The length separates the parts; otherwise moving text from one file to the next would give the same name.
+        // The length separates the parts; otherwise moving text from one file to the next would not change the name.
         digest.update(part.len().to_be_bytes());
         digest.update(part);
     }

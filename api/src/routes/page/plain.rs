@@ -6,10 +6,10 @@ use super::super::{State, no_price_yet, price_item::price_item};
 use crate::html::{escaped, marked_up};
 use ledger::snapshot::{PairView, Snapshot};
 
-/// The columns of the table. If a pair has no price, the reason for that spans all columns but the first.
+/// The columns of the table. If a pair has no price, its row has the reason instead, across all columns but the first.
 const COLUMNS: [&str; 6] = ["Pair", "Price in the quote asset", "Slot", "State", "Origin", "Sources"];
 
-/// The newest price of each pair, or why it has none.
+/// The newest price of each pair, or why the pair has none.
 pub(super) fn prices(state: &State, snapshot: &Snapshot) -> String {
     if snapshot.pairs.is_empty() {
         return no_prices(no_price_yet(None, None).detail());

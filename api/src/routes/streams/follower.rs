@@ -1,4 +1,4 @@
-//! A client's cursor over the log.
+//! Follows the log for one client.
 
 use std::{
     sync::{Arc, Weak},
@@ -48,9 +48,9 @@ pub(super) enum Step {
     End(StreamEnd),
 }
 
-/// A cursor over the log.
+/// Follows the log for one client: keeps the client's position, and returns the events after it.
 pub(super) struct Follower {
-    /// Weak, so that a client that does not read cannot keep a store open that is being replaced.
+    /// A weak reference, so that a client that has stopped reading does not keep a store open that is being replaced.
     state: Weak<State>,
     snapshots: watch::Receiver<Arc<Snapshot>>,
     subscription: Subscription,
@@ -97,7 +97,7 @@ impl Follower {
         &self.log
     }
 
-    /// Waits for the next step. It is cancel safe: dropping the future loses no events.
+    /// Waits for the next step. This method is cancel safe: dropping its future loses no events.
     pub(super) async fn next(&mut self) -> Step {
         let step = match self.events().await {
             Ok(events) => {
@@ -176,14 +176,14 @@ impl Follower {
             // Too many other requests are reading the store. Send a heartbeat, after which the stream tries again.
             Err(problem) if problem.code() == Code::Busy => Err(None),
             Err(problem) => {
-                tracing::warn!(event = "stream_read_failed", %problem, "ending a stream: it cannot read the store");
+                tracing::warn!(event = "stream_read_failed", %problem, "reading the store failed; ending a stream");
                 Err(Some(StreamEnd::StoreUnavailable))
             }
         }
     }
 }
 
-/// The next events of some pairs, or `None` if the store no longer has all of them.
+/// The next events after a position, or `None` if the store no longer has every event after that position.
 fn page(
     store: &Store,
     snapshot: &Snapshot,

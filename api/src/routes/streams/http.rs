@@ -77,8 +77,8 @@ impl StreamApi {
     /// Stream ticks and gaps as they happen
     ///
     /// Sends one server-sent event for each tick (`event: tick`) and each gap (`event: gap`), in the order of the log.
-    /// A client without a cursor starts with the newest tick of each pair, and the gap since then if there is one. A
-    /// client that reconnects sends the id of its last event and continues with the next one, on any pod, without
+    /// A client without a cursor starts with the newest tick of each pair, and the gap after that tick if there is one.
+    /// A client that reconnects sends the id of its last event and continues with the next one, on any pod, without
     /// losing or repeating events. A browser's `EventSource` does this automatically.
     ///
     /// With `format=ndjson`, each event is a line of JSON. In a terminal:
@@ -198,7 +198,7 @@ fn last_event(end: StreamEnd, kind: Option<&'static str>) -> String {
     serde_json::to_string(&event).unwrap_or_default()
 }
 
-/// Describes a body for the document. The handler creates the body itself.
+/// Describes a body for the OpenAPI document. The handler creates the body itself.
 macro_rules! stream_payload {
     ($name:ident, $content_type:literal, $schema:expr) => {
         impl Payload for $name {

@@ -140,7 +140,7 @@ async fn send(
     }
 }
 
-/// The switch to WebSocket, with its description for the document.
+/// The response that switches to WebSocket, with its description for the OpenAPI document.
 struct SocketResponse(Response);
 
 impl IntoResponse for SocketResponse {

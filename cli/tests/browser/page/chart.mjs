@@ -75,7 +75,10 @@ export default async function ({ browser, url, behind }) {
   for (const [panel, pair] of PAIRS.entries()) {
     const history = await answer(url, `/v1/prices/${pair}/history?from=${from}&to=${end + BEHIND + 1}&limit=1000`);
     const ticks = history.items.reverse().map(({ slot, price }) => ({ time: Date.parse(slot), price }));
-    /** The ticks before which the chart is wrong. It must show a line, or the shade of a gap if slots are missing. */
+    /**
+     * The ticks for which the chart is wrong between the previous tick and this one. There must be a line or, if slots
+     * are missing, the shade of a gap.
+     */
     const wrong = ({ right, line, gap }) => {
       const x = (time) => ((time - from) / RANGE) * right;
       return ticks.slice(1).filter(({ time }, index) => {
@@ -83,7 +86,8 @@ export default async function ({ browser, url, behind }) {
         const columns = Array.from({ length: Math.max(0, Math.ceil(end - first)) }, (_, column) => first + column);
         const isGap = time - ticks[index].time > STEP * 1.5;
         const shaded = columns.filter((column) => holds(gap, column)).length;
-        // A gap must be shaded and have no line. A tenth of its columns may lack the shade, because grid lines may cross it.
+        // A gap must be shaded and have no line. A tenth of its columns may lack the shade, because grid lines may
+        // cross the gap.
         if (isGap) return shaded < 0.9 * columns.length || columns.some((column) => holds(line, column));
         // Without a gap, there must be a line. The dot of a minimum or maximum may cover a part of the line.
         return shaded || !columns.some((column) => holds(line, column));

@@ -1,5 +1,5 @@
-// The feed stops. Later, the pod is killed and started again. Checks what the page shows meanwhile, and that the page lacks no
-// tick afterwards.
+// First, all sources fail and recover. Then the pod is killed and started again. Checks what the page shows meanwhile,
+// and that no tick is missing on the page afterwards.
 
 import assert from "node:assert/strict";
 

@@ -50,7 +50,7 @@ export default async function ({ browser, url, behind }) {
       });
       await until("that it has ended", shown, (fresh) => fresh === `recording ended · ${END}`);
     }
-    // At this speed, the pod may refuse a request for one of the tables with 503.
+    // The replay runs as fast as possible, so the pod may refuse a request for one of the tables with 503.
     await other.goodbye(ANSWERED);
   }
 

@@ -45,7 +45,7 @@ each_fails! {
     an_error_of_coingeckos_own: Coingecko "error" => "http_4xx";
     /// Bitfinex returns an empty list for an unknown symbol.
     nothing_from_bitfinex: Bitfinex "empty" => "missing";
-    /// CoinGecko returns an empty object for an unknown currency.
+    /// If the currency is unknown, CoinGecko returns an empty object for each coin.
     nothing_from_coingecko: Coingecko "empty" => "missing";
     nothing_from_kraken: Kraken "empty" => "missing";
 }

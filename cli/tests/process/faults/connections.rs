@@ -26,7 +26,7 @@ async fn silence() {
     fails(Coinbase, "hang", "timeout").await;
 }
 
-/// A response that arrives after the deadline is discarded. It must not be used for a later slot either.
+/// A response that arrives after the deadline is discarded. The response must not be used for a later slot either.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_answer_too_late() {
     fails(Bitstamp, "slow:1", "timeout").await;

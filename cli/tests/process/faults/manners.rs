@@ -41,7 +41,7 @@ async fn retry_after_in_seconds() {
 async fn retry_after_as_a_date() {
     let trial = fails(Gemini, "429:date:3", "http_429").await;
     let [first, second] = first_two(&trial, Gemini).await;
-    // The date in the response had whole seconds, so the fraction was cut off.
+    // An HTTP date has whole seconds, so the fraction of a second was cut off.
     let named = (first + 3_000) / 1_000 * 1_000;
     assert!(second >= named, "asked {} ms too early", named - second);
 }
@@ -66,7 +66,8 @@ async fn fails_once(venue: Venue, fault: &str, verdict: &str) -> Trial {
 async fn is_left_alone(venue: Venue, fault: &str, verdict: &str) {
     let mut trial = fails(venue, fault, verdict).await;
     trial.read_until("slots pass", |records| records.len() >= 8).await;
-    // Only one request may have got this response. If the machine stalled, earlier requests may have timed out.
+    // At most one request may have got the fault's response. If the machine stalled, requests before it may have timed
+    // out.
     let late = trial.count(venue, super::LATE);
     assert!(asked_since(&trial, venue).len() <= 1 + late, "{:?}", asked_since(&trial, venue));
     assert!(trial.count(venue, RESTING) >= 6);

@@ -6,10 +6,10 @@ use testkit::Venue::{self, Gemini, Kraken};
 
 use super::Trial;
 
-/// How much the process's peak memory may grow because of such bodies, in kilobytes.
+/// How much the process's peak memory may grow because of the bodies that are rejected, in kilobytes.
 const MAX_GROWTH_KILOBYTES: u64 = 16 * 1024;
 
-/// How many bodies must at least be rejected before the memory is measured.
+/// The minimum number of bodies that are rejected before the memory is measured.
 const BODIES: usize = 3;
 
 /// About 96 kB of gzip that decompress to 96 MiB.

@@ -11,7 +11,7 @@ use crate::{
     tools::{python_beside_kubectl, workspace},
 };
 
-/// How long the scripts wait for a pod that does not start, in seconds.
+/// The environment variable that sets how many seconds the scripts wait for a pod that does not start.
 const PATIENCE_VARIABLE: &str = "TICKWELL_PATIENCE_SECONDS";
 
 pub(super) struct Cluster {

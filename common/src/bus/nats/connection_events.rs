@@ -14,11 +14,11 @@ use tokio::{sync::watch, time::Instant};
 use super::{MAX_RECONNECT_PAUSE, REQUEST_TIMEOUT};
 use crate::bus::Metrics;
 
-/// A failure within this time after a denial is explained by it. A denied request fails only when it times out, and a
-/// rejected connection is retried.
+/// If a request fails within this time after a denial, the denial is taken as the reason. The time is this long because
+/// a denied request fails only when it times out, and a rejected connection is retried first.
 const DENIAL_EXPLAINS: Duration = REQUEST_TIMEOUT.saturating_mul(2).saturating_add(MAX_RECONNECT_PAUSE);
 
-/// The same denial is not logged again within this time.
+/// A denial with the same reason as the previous one is not logged again within this time.
 const REPEAT_PAUSE: Duration = Duration::from_secs(60);
 
 /// The events of one connection. Clones share their state.
@@ -32,8 +32,8 @@ pub(super) struct ConnectionEvents {
 #[derive(Debug, Default)]
 struct Denials {
     newest: Option<Denial>,
-    /// Set if the server denied the subscription to our inbox, so that no response can arrive on this connection. The
-    /// client subscribes once for each connection, so the denial arrives once.
+    /// Set if the server denied the subscription to this process's inbox, so that no response can arrive on this
+    /// connection. The client subscribes only once for each connection, so this is kept until the next connection.
     inbox: Option<String>,
 }
 
@@ -49,12 +49,12 @@ impl ConnectionEvents {
         Self { metrics, connections: watch::channel(0).0, denials: Arc::default() }
     }
 
-    /// Counts the connections; changes with each new one.
+    /// The number of connections so far. It changes with each new connection.
     pub(super) fn connections(&self) -> watch::Receiver<u64> {
         self.connections.subscribe()
     }
 
-    /// The reason of a recent denial, or of the denied subscription to our inbox.
+    /// The reason of a recent denial, or of the denied subscription to this process's inbox.
     pub(super) fn denial(&self) -> Option<String> {
         let denials = self.denials.lock().unwrap_or_else(PoisonError::into_inner);
         let newest = denials.newest.as_ref().filter(|denial| denial.at.elapsed() < DENIAL_EXPLAINS);
@@ -74,10 +74,10 @@ impl ConnectionEvents {
             Event::SlowConsumer(_) => {
                 tracing::warn!(
                     event = "nats_messages_dropped",
-                    "NATS dropped messages for this process; reading them again"
+                    "messages from NATS were dropped because this process did not read them in time; reading them again"
                 );
             }
-            // This is all that the client reports if the server rejects the connection.
+            // If the server rejects the connection, this event is all that the client reports.
             Event::ClientError(ClientError::Other(reason)) if is_denial(reason) => self.denied(reason),
             Event::ServerError(ServerError::Other(reason)) if is_denial(reason) => self.denied(reason),
             Event::ServerError(ServerError::AuthorizationViolation) => self.denied("Authorization Violation"),
@@ -103,14 +103,14 @@ impl ConnectionEvents {
         }
         denials.newest =
             Some(Denial { reason: reason.to_owned(), at: now, logged_at: logged_at.unwrap_or(now) });
-        // We subscribe to nothing but our own inbox.
+        // This process subscribes to nothing but its own inbox, so it was the inbox that was denied.
         if reason.to_ascii_lowercase().contains("violation for subscription") {
             denials.inbox = Some(reason.to_owned());
         }
     }
 }
 
-/// NATS has no error code for these, only text.
+/// Whether an error is a denial. NATS has no error codes for denials, only texts.
 fn is_denial(reason: &str) -> bool {
     let reason = reason.to_ascii_lowercase();
     ["permissions violation", "authorization violation", "authentication"]

@@ -1,4 +1,5 @@
-//! How a process authenticates: with an nkey, which signs the server's challenge and never leaves the process.
+//! A process authenticates with an nkey: it signs the server's challenge with the key, and the key never leaves the
+//! process.
 //!
 //! The credentials file contains either the bare seed of the key, as written by `tickwell log keys`, or a seed and a JWT
 //! (a NATS `.creds` file). Error messages never contain anything from the file.
@@ -8,7 +9,8 @@ use std::{io::Read, path::Path};
 use async_nats::Auth;
 use nkeys::{KeyPair, KeyPairType};
 
-/// Much longer than any credentials file. A large file that is named by mistake is not read to its end.
+/// The largest number of bytes that is read, much more than a credentials file has. A large file that is named by
+/// mistake is not read to its end.
 const MAX_BYTES: u64 = 64 * 1024;
 
 /// The content of a credentials file.
@@ -45,13 +47,13 @@ pub enum CredentialsFault {
     /// The file is empty.
     #[error("is empty")]
     Empty,
-    /// It contains a public key instead of a seed.
+    /// The file contains a public key instead of a seed.
     #[error("contains a public key (U…); use the file with its seed (SU…)")]
     Public,
-    /// It contains the seed of an account, an operator or a server.
+    /// The file contains the seed of an account, an operator or a server.
     #[error("contains a seed that is not a user's; the seed of a user begins with SU")]
     NotUser,
-    /// It contains anything else, or a damaged seed.
+    /// The file contains anything else, or a damaged seed.
     #[error(
         "does not contain a valid seed of a user (SU…); use a file written by `tickwell log keys`, or a .creds file"
     )]
@@ -61,7 +63,7 @@ pub enum CredentialsFault {
 /// A newly generated key of a user.
 pub struct UserKey(KeyPair);
 
-/// The library returned no seed for a new key. This is not known to happen.
+/// The library returned no seed for a new key. This should never happen.
 #[derive(Debug, thiserror::Error)]
 #[error("cannot generate a key")]
 pub struct KeyError;

@@ -1,7 +1,7 @@
 //! Compares the options of a stream with its definition.
 //!
-//! Both are compared as JSON, in the form that the server uses. This also finds options that are set on the server but not
-//! mentioned in the definition.
+//! Both are compared as JSON, in the form that the server uses. So options that are set on the server but not mentioned
+//! in the definition are found too.
 
 use std::{fmt, time::Duration};
 
@@ -28,7 +28,7 @@ const LIMITS: [&str; 4] = ["max_age", "max_bytes", "max_msgs", "max_msgs_per_sub
 
 /// See `docs/decisions/0021-the-log-is-not-compressed.md`.
 const COMPRESSION_DAMAGES: &str = "a compressed stream can lose records: when a server of a cluster is killed, \
-    nats-server 2.15.1 may damage the newest block of its copy, and the server fails after its next restart";
+    nats-server 2.15.1 may damage the newest block of its copy, and that server fails after its next restart";
 
 /// An option of a stream that differs from the definition.
 #[derive(Debug, Clone, PartialEq)]
@@ -106,9 +106,9 @@ fn options(config: &Config) -> serde_json::Result<Map<String, Value>> {
     }
 }
 
-/// Whether the stream has more than the definition requires, which is fine: more replicas, a longer duplicate window (up to
-/// `max_age`, which the server requires), or a larger size limit for more pairs. No size limit at all is a difference,
-/// because the log could fill the disk.
+/// Whether the stream has more than the definition requires, which is not a difference: more replicas, a longer
+/// duplicate window (the server allows at most `max_age`), or a larger size limit for more pairs. A missing size limit
+/// is a difference, however, because the log could fill the disk.
 fn is_more(difference: &Difference, wanted: &Map<String, Value>) -> bool {
     let bound = match difference.option.as_str() {
         "num_replicas" => i64::MAX,
@@ -124,7 +124,7 @@ fn limit(value: &Value) -> i64 {
     value.as_i64().filter(|limit| *limit > 0).unwrap_or(i64::MAX)
 }
 
-/// A value as text. A missing value is shown as the default for the type of the other value.
+/// A value as text. A missing value is shown as the default of its type, which is the type of the other value.
 fn formatted(option: &str, value: &Value, other: &Value) -> String {
     let is_time = ["max_age", "duplicate_window"].contains(&option);
     match (value, other) {

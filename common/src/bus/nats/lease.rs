@@ -1,8 +1,8 @@
 //! The lease is a key in a KV bucket whose `max_age` is the span of the lease.
 //!
-//! The server deletes the key unless its holder rewrites it in time. Every write names the revision that it replaces, so
-//! if two pollers compete, one of them is rejected. The age limit belongs to the bucket and not to the key, because keys
-//! with an age limit of their own were seen to lose it (see `docs/decisions/0008-leadership.md`).
+//! The server deletes the key unless its holder rewrites it in time. Every write names the revision that it replaces,
+//! so if two pollers compete, one of them is rejected. The age limit belongs to the bucket and not to the key, because
+//! keys with an age limit of their own were seen to lose that limit (see `docs/decisions/0008-leadership.md`).
 
 use std::time::Duration;
 
@@ -43,7 +43,9 @@ pub(super) enum NotHeld {
     #[error(transparent)]
     Unclaimed(#[from] LeaseError),
     /// Another process holds the lease.
-    #[error("another process holds the lease; it is creating the stream or restoring a backup into it")]
+    #[error(
+        "another process holds the lease on the log, because it is creating the stream or restoring a backup into it"
+    )]
     Taken,
 }
 
@@ -58,9 +60,9 @@ pub struct NatsLease {
 }
 
 impl NatsLease {
-    /// Opens the lease on writing this connection's stream. Creates its bucket if it does not exist, with as many replicas
-    /// as the stream has, or with `bus.replicas` if there is no stream yet. If the bucket exists, its span is used instead
-    /// of `wanted`.
+    /// Opens the lease on writing this connection's stream. If the lease's bucket does not exist, it is created with
+    /// the span `wanted` and with as many replicas as the stream has, or with `bus.replicas` if there is no stream yet.
+    /// If the bucket exists, its `max_age` is the span.
     pub async fn open(nats: Nats, wanted: Span) -> Result<Self, NatsError> {
         let name = bucket_name(&nats);
         let definition = definition(&nats, wanted, nats.replicas().await)?;
@@ -79,7 +81,7 @@ impl NatsLease {
                 bucket = name,
                 ?found,
                 %wanted,
-                "the max_age of the lease bucket differs from bus.lease; using the bucket's"
+                "the max_age of the lease bucket differs from bus.lease; using the bucket's max_age"
             );
         }
         let definition = with_max_age(definition, found);
@@ -114,7 +116,8 @@ impl NatsLease {
                 Claim::Taken(by) => from = by.or(from),
             }
             let entry = self.bucket.entry(KEY).await.map_err(|error| self.request_error(error))?;
-            // This fails if the holder renews the lease in between, or if a replica returned an outdated revision.
+            // The update fails if the holder renews the lease in between, or if a replica returned an outdated
+            // revision.
             if let Some(entry) = entry
                 && let Some(revision) = self.update(entry.revision).await?
             {
@@ -122,7 +125,7 @@ impl NatsLease {
             }
             tokio::time::sleep(RETRY_PAUSE).await;
         }
-        Err(LeaseError("its holder keeps renewing it".into()))
+        Err(LeaseError("the holder of the lease renewed it before every attempt to take it".into()))
     }
 
     /// Writes the key if it still has this revision (zero: if it does not exist). Returns the new revision, or `None` if the
@@ -160,7 +163,7 @@ impl NatsLease {
         })
     }
 
-    /// Recreates the bucket if it was deleted. Returns whether it did.
+    /// Recreates the bucket if it was deleted. Returns whether the bucket was recreated.
     async fn recreate_bucket_if_missing(&self) -> bool {
         let Err(error) = self.nats.context.get_stream(&self.definition.name).await else { return false };
         let recreated = matches!(error.kind(), GetStreamErrorKind::JetStream(_))
@@ -220,7 +223,7 @@ async fn bucket(nats: &Nats, name: &str) -> Store {
     retry_until_success(0, || nats.context.get_key_value(name), log).await
 }
 
-/// The process that wrote the key. After the lease was released, the key has no value.
+/// The process that holds the lease, if any. After a release, the key has no value.
 fn holder(entry: &Entry) -> Option<LeaderId> {
     std::str::from_utf8(&entry.value).ok()?.parse().ok()
 }
@@ -245,7 +248,8 @@ pub(super) fn definition(nats: &Nats, span: Span, num_replicas: usize) -> Result
     Ok(with_max_age(Config { name, subjects, num_replicas, ..definition }, span.duration()))
 }
 
-/// Sets `max_age`. The server requires that the duplicate window is no longer than that.
+/// Sets `max_age`. Shortens the duplicate window to `max_age` if necessary, because the server does not allow a longer
+/// window.
 fn with_max_age(definition: Config, max_age: Duration) -> Config {
     Config { max_age, duplicate_window: max_age.min(definition.duplicate_window), ..definition }
 }

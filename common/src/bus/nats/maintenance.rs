@@ -78,10 +78,10 @@ pub enum MaintenanceError {
     /// No server receives requests on this subject.
     #[error("no NATS server responds to requests on {0}")]
     NoResponders(String),
-    /// The connection was lost, and a part of the stream may have been lost with it.
+    /// The connection was lost, and pieces of the backup may have been lost in transfer.
     #[error("the connection to NATS was lost: repeat the command")]
     Disconnected,
-    /// The backup ended early.
+    /// The server ended the backup early, or a piece of it was lost in transfer.
     #[error("the backup was interrupted: {0}")]
     Interrupted(String),
     /// A stream with messages already exists.
@@ -94,7 +94,7 @@ pub enum MaintenanceError {
         stream: String,
         /// How many messages it has.
         messages: u64,
-        /// The sequence of the newest one.
+        /// The sequence of the newest message.
         last: u64,
     },
     /// The lease could not be taken.
@@ -141,11 +141,11 @@ impl std::fmt::Display for Contents {
 }
 
 impl MaintenanceError {
-    /// Whether the same request may succeed a moment later.
+    /// Whether the request may succeed if it is repeated a moment later.
     pub(super) fn is_temporary(&self) -> bool {
         match self {
             Self::Log(ReadError::Unavailable(_)) | Self::NoResponders(_) => true,
-            // The servers of a cluster are still connecting to each other.
+            // 503: the servers of a cluster are still connecting to each other.
             Self::Rejected(error) => error.code() == 503,
             _ => false,
         }
@@ -162,7 +162,8 @@ impl Nats {
         read(&self.send(subject, body).await?.payload)
     }
 
-    /// Sends a request. NATS does not respond to a request without permission; the reason arrives as a separate event.
+    /// Sends a request. NATS does not respond if the permission is missing, but sends the reason as a separate event.
+    /// So this also checks for such an event while it waits.
     pub(super) async fn send(&self, subject: &str, body: Bytes) -> Result<Message, MaintenanceError> {
         self.require_connection().map_err(refused_or)?;
         let request = Request::new().payload(body).timeout(Some(STEP_TIMEOUT));
@@ -213,7 +214,7 @@ pub(super) fn refused_or(error: ReadError) -> MaintenanceError {
     }
 }
 
-/// Formats the body of a request.
+/// Formats the body of a request as JSON.
 pub(super) fn json(body: &impl Serialize) -> Result<Bytes, MaintenanceError> {
     Ok(serde_json::to_vec(body)?.into())
 }

@@ -1,9 +1,11 @@
 //! Remembers what is in the log, to detect that the log has lost records.
 //!
+//! A record *covers* the slot of its tick, or all slots of its gap. A pair is covered up to its newest such slot.
+//!
 //! JetStream guarantees that acknowledged records stay. It breaks this guarantee if a majority of the servers lose data,
-//! for example because their volumes were rolled back or damaged. The new leader then responds that there is no such
-//! record, and every retry gets the same response. So this process remembers every position that it has published, read or
-//! seen as the end of the log, and compares the leader's responses with that.
+//! for example because their volumes were rolled back or damaged. The new leader then responds that a lost record does
+//! not exist, and every retry gets the same response. So this process remembers every position that it has published,
+//! read or seen as the end of the log, and compares the leader's responses with those positions.
 //!
 //! A contradiction ends in one of two ways. Either the records reappear, because a server that has them becomes the
 //! leader. Or every server has been up to date with the leader for a while and none of them has the records; then they are
@@ -25,10 +27,11 @@ use crate::{
 };
 
 /// How long all servers must have been up to date before records are considered lost. A new leader hears from every
-/// follower within a second or two, so by then it is known which followers are not up to date.
+/// follower within a second or two. So after this time, it knows which followers are not up to date.
 pub(super) const SETTLED_AFTER: Duration = Duration::from_secs(5);
 
-/// A contradiction that was not seen again for this long is over.
+/// If a contradiction is not seen again for this long, it is forgotten, and the waiting time starts again at the next
+/// one.
 const FORGOTTEN_AFTER: Duration = Duration::from_secs(30);
 
 /// What this process knows about one log.
@@ -38,13 +41,13 @@ pub(super) struct Memory {
     /// The highest position that the log is known to have had.
     end: Sequence,
     pairs: BTreeMap<Pair, Known>,
-    /// If the log was replaced, for example by a restore: the slot up to which the previous log covered each pair. Removed
-    /// once the pair is continued.
+    /// If the log was replaced, for example by a restore: the slot up to which the previous log covered each pair. A
+    /// pair's entry is removed when a record of the pair is appended to the new log.
     previous: BTreeMap<Pair, Timestamp>,
-    /// For each pair: since when the leader has contradicted this memory although all servers are up to date, and when it
-    /// did so last.
+    /// For each pair: since when the leader has contradicted this memory although all servers are up to date, and when
+    /// it last did.
     contradicted: BTreeMap<Pair, (Instant, Instant)>,
-    /// Set once records are known to be lost: the pairs that have a new record since then.
+    /// Set once records are known to be lost: the pairs to which a record has been appended since then.
     continued: Option<BTreeSet<Pair>>,
 }
 
@@ -52,6 +55,7 @@ pub(super) struct Memory {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 struct Known {
     sequence: Sequence,
+    /// The slot up to which the pair is covered once the log has this message.
     covered: Option<Timestamp>,
 }
 
@@ -65,8 +69,8 @@ pub(super) struct LeaderResponse<'a> {
     pub(super) first: Sequence,
     /// The pair's newest position; zero if it has none.
     pub(super) newest: Sequence,
-    /// How long a contradiction must last before it counts as settled. `None` while a server that may have the records is
-    /// down or not up to date.
+    /// How long a contradiction must last before the missing records may be lost. `None` while a server that may have
+    /// the records is down or not up to date.
     pub(super) settled_after: Option<Duration>,
 }
 
@@ -78,14 +82,15 @@ pub(super) enum Judgement {
     /// Every server is up to date with the leader, but the response still contradicts the memory. The message at this
     /// position is lost if no server has it. The text describes the contradiction.
     Missing(Sequence, String),
-    /// Records are lost.
+    /// The log has lost records, and no record of the pair has been appended since.
     Lost {
-        /// The newest message of the pair that is known.
+        /// The newest message of the pair that this process knows.
         known: Option<Sequence>,
-        /// The pair was covered up to this slot.
+        /// The slot up to which the pair was covered, as far as this process knows.
         covered: Option<Timestamp>,
     },
-    /// The response contradicts the memory, and it is not settled which is right. The text describes the contradiction.
+    /// The response contradicts the memory, and it is unknown which of them is right. The text describes the
+    /// contradiction.
     InDoubt(String),
 }
 
@@ -129,7 +134,8 @@ impl Memory {
         self.continued = Some(BTreeSet::new());
     }
 
-    /// Restarts the waiting time, because a server has a message that the leader does not have.
+    /// Restarts the waiting time of a pair's contradiction, because a server has a message that the leader does not
+    /// have.
     pub(super) fn restart_wait(&mut self, pair: Pair) {
         self.contradicted.remove(&pair);
     }
@@ -175,7 +181,7 @@ impl Memory {
         }
     }
 
-    /// Calls [`Self::forget`] if this is another log.
+    /// Calls [`Self::forget`] if `log` is not the log that this memory is about.
     fn switch_to(&mut self, log: &LogIdentity) {
         if self.log.as_ref() != Some(log) {
             self.forget();
@@ -197,12 +203,12 @@ impl Memory {
                 "the newest message of {pair} was at sequence {}, but the leader says {}",
                 known.sequence,
                 if *newest == Sequence::default() {
-                    "there is none".to_owned()
+                    "that there is none".to_owned()
                 } else {
-                    format!("it is at {newest}")
+                    format!("that it is at {newest}")
                 }
             ),
-            _ => format!("the log ended at sequence {}, but the leader says {end}", self.end),
+            _ => format!("the log ended at sequence {}, but the leader says that it ends at {end}", self.end),
         }
     }
 }
@@ -269,7 +275,7 @@ mod tests {
         let missing = judged(&mut memory, (20, 0), true);
         assert!(matches!(missing, Judgement::Missing(Sequence(10), _)), "{missing:?}");
         memory.restart_wait(pair("BTC-USD"));
-        assert!(is_in_doubt(&judged(&mut memory, (20, 0), true)), "a server turned out to have it");
+        assert!(is_in_doubt(&judged(&mut memory, (20, 0), true)), "a server turned out to have the record");
         memory.accept_loss(Sequence(20));
         assert_eq!(
             judged(&mut memory, (20, 0), true),
@@ -278,7 +284,7 @@ mod tests {
         assert_eq!(
             judged(&mut memory, (20, 0), false),
             Judgement::Lost { known: Some(Sequence(10)), covered: slot(100) },
-            "until it is continued"
+            "the pair stays lost until a record is appended"
         );
         memory.appended(pair("BTC-USD"), Sequence(21), slot(100));
         assert_eq!(judged(&mut memory, (21, 21), false), Judgement::Consistent);
@@ -331,7 +337,7 @@ mod tests {
         let mut memory = Memory::default();
         memory.saw(&log("b"), pair("BTC-USD"), Sequence(10), slot(100));
         assert_eq!(judged(&mut memory, (0, 0), false), Judgement::Consistent);
-        // But it may cover less than the previous log did.
+        // The new log may end before the slots that the previous log covered.
         assert!(memory.had_later(pair("BTC-USD"), slot(90)));
         assert!(!memory.had_later(pair("BTC-USD"), slot(100)));
         assert!(!memory.had_later(pair("BTC-USD"), None), "an empty log starts new chains");

@@ -1,7 +1,8 @@
 //! Reads messages from servers other than the stream's leader.
 //!
-//! Any server with a copy of the stream may respond to a direct get, including one whose copy differs from the leader's. The
-//! client cannot choose the server. So it repeats the request often enough that every server has very likely responded.
+//! Any server with a copy of the stream may respond to a direct get, including one whose copy differs from the
+//! leader's. The client cannot choose the server, so it repeats the request until every server has very likely
+//! responded.
 
 use async_nats::jetstream::{
     message::StreamMessage,
@@ -12,8 +13,8 @@ use futures::future::join_all;
 use super::Nats;
 use crate::{bus::ReadError, domain::Sequence};
 
-/// The number of requests. NATS picks a server at random for each, so the probability that a certain one of three servers
-/// is never picked is (2/3)^16, which is 0.2 %.
+/// How many times a request is sent. NATS picks a random server each time. So the probability that a certain one of
+/// three servers never gets the request is (2/3)^16, which is 0.2 %.
 const REQUESTS: usize = 16;
 
 /// A message to look for.
@@ -24,7 +25,7 @@ pub(super) enum Wanted<'a> {
 }
 
 impl Nats {
-    /// Whether any server has a message at this position that differs from the leader's.
+    /// Whether any server has a message at this position that the leader does not have there.
     pub(super) async fn is_held_elsewhere(&self, sequence: Sequence, info: &Info) -> Result<bool, ReadError> {
         if !has_other_servers(info) {
             return Ok(false);
@@ -40,7 +41,8 @@ impl Nats {
         Ok(self.ask_any_server(info, Wanted::At(sequence), differs).await?.is_some())
     }
 
-    /// Sends a request so often that every server has very likely responded, and returns a wanted message if any did.
+    /// Requests a message so many times that every server has very likely responded. Returns the first response for
+    /// which `is_wanted` is true, if there is one.
     pub(super) async fn ask_any_server(
         &self,
         info: &Info,

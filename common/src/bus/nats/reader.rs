@@ -1,12 +1,13 @@
 //! Follows the stream.
 //!
-//! The reader relies only on its own cursor. It does not use the client library's ordered consumer, for two reasons: after
-//! a server restart, that was seen to deliver nothing for 16 s; and if its stream is deleted, it recreates itself at the
-//! old position in whatever stream has the same name by then.
+//! The reader relies only on its own cursor. It does not use the client library's ordered consumer, for two reasons.
+//! After a server restart, an ordered consumer was seen to deliver nothing for 16 s. And if the stream is deleted, an
+//! ordered consumer recreates itself at the old position in whatever stream has the same name by then.
 //!
-//! Instead, the reader replaces a consumer that fails, skips a message, or was created on an earlier connection. The new
-//! consumer starts at the newest message that the reader has seen. Before the reader uses its messages, it compares the
-//! identity of the log, and that first message, with what it knows.
+//! Instead, the reader replaces a consumer that fails, skips a message, or was created on an earlier connection. The
+//! new consumer starts at the newest message that the reader has seen. Before the reader uses the new consumer's
+//! messages, it checks that the log has the same identity as before, and that the first message is the one that the
+//! reader has seen.
 
 mod position;
 
@@ -31,15 +32,15 @@ use crate::{
     retry::RETRY_PAUSE,
 };
 
-/// The largest number of entries in a batch: enough to make store transactions efficient while catching up, few enough to
-/// keep them short.
+/// The largest number of entries in a batch. Large batches make the store's transactions efficient while the reader
+/// catches up. The limit keeps each transaction short.
 const MAX_BATCH_ENTRIES: usize = 1_000;
 
-/// The pause between checks of the stream. Together with the timeout of a request this is five seconds, so the reader
-/// notices within that time that the log is unavailable, was deleted or was replaced, whatever the feed's interval is.
+/// The pause between checks of the stream. The pause and the timeout of a request add up to five seconds. So within
+/// five seconds, the reader notices that the log is unavailable, deleted or replaced, whatever the feed's interval is.
 const CHECK_PAUSE: Duration = Duration::from_secs(5).saturating_sub(REQUEST_TIMEOUT);
 
-/// The pause before checking again whether the servers agree. Each check sends several requests to all of them.
+/// The pause before checking again whether the servers agree. It is long because each check sends many requests.
 const DOUBT_PAUSE: Duration = Duration::from_secs(3);
 
 /// Follows the stream with consumers of its own.
@@ -51,22 +52,25 @@ pub struct NatsReader {
     next_open: Instant,
     /// When to check the stream again.
     next_check: Instant,
-    /// How far the reader was behind at the last check; `None` after an error.
+    /// How many messages of the log the reader did not have yet at the last check; `None` after an error.
     behind: Option<u64>,
     /// Whether a message has arrived since the last check.
     received: bool,
-    /// Whether a batch was returned since the last error. If not, an empty batch reports that the reader has caught up.
+    /// Whether a batch was returned since the last error. If not, the reader returns an empty batch once it has caught
+    /// up, so that the caller learns that it has caught up.
     reported: bool,
-    /// Whether a message contradicts one that was seen before, so that the log's leader must decide.
+    /// Whether a message differs from the one seen earlier at the same position. Then the leader's copy must be
+    /// checked.
     disputed: bool,
 }
 
 /// The messages of one consumer.
 struct Messages {
     stream: Peekable<pull::Stream>,
-    /// How many messages have arrived. The consumer numbers its messages, so a lost one is noticed.
+    /// How many messages have arrived. The consumer numbers its messages, so the reader notices if one is lost.
     delivered: u64,
-    /// Whether the newest message seen before has arrived again, or has expired.
+    /// Whether this is known to be the same log as before: the newest message that the reader had seen has arrived
+    /// again, or no longer exists.
     proven: bool,
 }
 
@@ -76,8 +80,9 @@ impl Nats {
         Ok(identity(&self.stream_info().await?))
     }
 
-    /// Follows the log with this identity, starting after `cursor`. `newest` is the newest known message up to the cursor. If
-    /// the log has another message at that position, it is another log.
+    /// Follows the log with this identity, starting after `cursor`. `newest` is the newest known message up to the
+    /// cursor. If the log has a different message at the position of `newest`, the reader fails, because this is
+    /// another log.
     pub fn follow(&self, identity: LogIdentity, cursor: Sequence, newest: Option<Entry>) -> NatsReader {
         let (nats, first) = (self.clone(), Sequence::default());
         let position = Position { nats, identity, cursor, first, has_skipped: false, newest, settings: None };
@@ -103,7 +108,7 @@ impl LogReader for NatsReader {
         self.reported = batch.is_ok();
         if batch.as_ref().is_err_and(|error| error.trouble().is_some()) {
             self.behind = None;
-            // The caller retries immediately.
+            // The caller retries immediately, so pause here.
             let in_doubt = matches!(batch, Err(ReadError::InDoubt(_)));
             sleep(if in_doubt { DOUBT_PAUSE } else { RETRY_PAUSE }).await;
         }
@@ -111,7 +116,7 @@ impl LogReader for NatsReader {
     }
 
     async fn stored(&mut self, _sequence: Sequence) {
-        // The cursor is saved in the reader's store; the server keeps no state for us.
+        // There is nothing to do: the pod saves the cursor in its store, and the server keeps no state for the reader.
     }
 
     async fn newest_slot(&mut self) -> Option<Timestamp> {
@@ -141,13 +146,13 @@ impl NatsReader {
             }
             let Some(messages) = &mut self.messages else { continue };
             tokio::select! {
-                // Messages first: a check is only needed if none arrive.
+                // Take messages first, because a check is only needed if none arrive.
                 biased;
                 message = messages.stream.next() => {
                     let mut batch = self.collect(message);
                     if std::mem::take(&mut self.position.has_skipped) {
-                        // The first position of the log shows whether the messages have expired or were lost. Any error
-                        // is reported by the next check.
+                        // Messages are missing. The first position of the log shows whether they have expired or were
+                        // lost, so read it. If reading it fails, the next check reports the error.
                         let _ = self.position.check().await;
                         batch.first = self.position.first;
                     }
@@ -168,17 +173,18 @@ impl NatsReader {
         }
     }
 
-    /// Opens a consumer, and checks the stream afterwards. A consumer is deleted together with its stream, so a consumer
-    /// that was created before the check belongs to the stream that the check found.
+    /// Opens a consumer, and checks the stream before and after. A consumer is deleted together with its stream. So the
+    /// consumer belongs to the stream that the second check finds.
     async fn open(&mut self) -> Result<(), ReadError> {
         sleep_until(self.next_open).await;
         self.next_open = Instant::now() + RETRY_PAUSE;
         self.connections.mark_unchanged();
-        // No consumer must be created while the stream is missing or being restored: nats-server 2.15.1 may accept it, fail
-        // to find the stream, and report itself as unhealthy from then on.
+        // Do not create a consumer while the stream is missing or being restored: nats-server 2.15.1 may accept the
+        // request, fail to find the stream, and report itself as unhealthy from then on.
         self.position.check().await?;
         let opened = self.position.consumer().await;
-        // If no consumer could be created, the check explains why, so its error comes first.
+        // If the consumer could not be created, this check explains why. So return its error rather than that of
+        // `opened`.
         let StreamCheck { behind, .. } = self.position.check().await?;
         let first = self.position.first;
         let proven = self.position.newest.as_ref().is_none_or(|newest| newest.sequence < first);
@@ -187,11 +193,11 @@ impl NatsReader {
         Ok(())
     }
 
-    /// Checks the stream, and whether the consumer should have delivered a message.
+    /// Checks the stream. Drops the consumer if it has delivered nothing since the last check although it should have.
     async fn check_again(&mut self) -> Result<(), ReadError> {
         let behind = match self.position.check().await {
             Ok(check) => check.behind,
-            // Messages have arrived meanwhile, so the log works.
+            // A message has arrived meanwhile, so the log works.
             Err(ReadError::Unavailable(_) | ReadError::Refused(_)) if self.has_message() => {
                 self.next_check = Instant::now() + CHECK_PAUSE;
                 return Ok(());
@@ -209,10 +215,11 @@ impl NatsReader {
             tracing::info!(
                 event = "consumer_silent",
                 behind,
-                "the consumer delivers nothing; creating a new one"
+                "JetStream delivers no messages although the log has more; creating a new consumer"
             );
         } else if let Some(messages) = &mut self.messages {
-            // The newest message seen before would have arrived by now if the stream still had it.
+            // The consumer starts at the newest message that the reader has seen. If nothing has arrived by now, the
+            // stream no longer has that message, so there is nothing to compare.
             messages.proven |= !self.received;
         }
         self.checked(behind);
@@ -237,7 +244,7 @@ impl NatsReader {
             && self.messages.as_ref().is_some_and(|messages| messages.proven)
     }
 
-    /// Collects the message and all others that have already arrived.
+    /// Collects this message and all others that have already arrived.
     fn collect(&mut self, first: Option<Result<Message, MessagesError>>) -> Batch {
         let mut batch = Batch { entries: Vec::new(), pending: 0, first: self.position.first };
         let mut arrived = Some(first);
@@ -270,7 +277,7 @@ impl NatsReader {
         let Ok(info) = message.info() else {
             tracing::debug!(
                 event = "message_without_position",
-                "ignored a message that JetStream did not deliver"
+                "ignored a message that is not from the log's stream"
             );
             return;
         };
@@ -278,7 +285,7 @@ impl NatsReader {
         if info.consumer_sequence != messages.delivered {
             tracing::info!(
                 event = "consumer_messages_lost",
-                "the consumer lost messages; creating a new one"
+                "some messages from JetStream did not arrive; reading them again with a new consumer"
             );
             self.messages = None;
             return;

@@ -17,14 +17,16 @@ use tokio::time::{sleep, timeout};
 use super::{Nats, NatsError, lease, replicas::Replicas};
 use crate::{bus::ReadError, domain::Sequence, retry::RETRY_PAUSE, telemetry::chain};
 
-/// How long to wait until the copies of the lease bucket are complete. The bucket holds a single key, so if it takes longer,
-/// a server is stuck. The repair then succeeds anyway, because the copies of the log do not depend on it.
+/// How long to wait until the copies of the lease bucket are complete. The bucket holds a single key, so if this takes
+/// longer, a server is stuck. The repair then succeeds anyway, because the copies of the log do not depend on the
+/// bucket.
 const BUCKET_PATIENCE: Duration = Duration::from_secs(30);
 
-/// How long the servers may take to remove the other copies before the stream's consumers are deleted.
+/// How long to wait for the servers to remove the other copies. After that, the stream's consumers are deleted, because
+/// they may prevent the removal.
 const REMOVAL_PATIENCE: Duration = Duration::from_secs(5);
 
-/// How often the consumers are deleted before another server is asked to lead.
+/// How many times the consumers are deleted before another server is asked to lead.
 const DELETIONS: usize = 3;
 
 /// How long to wait until another server leads.
@@ -58,8 +60,8 @@ impl Nats {
     /// Replaces every other server's copy of the log and of the lease bucket with the leader's. The bucket is included,
     /// because whatever damaged a server's copy of the log has probably damaged its copy of the bucket too.
     ///
-    /// Waits until the copies of the log are complete, however long that takes. If it is interrupted, `tickwell log apply`
-    /// restores the number of replicas of both. Calls `report` with each step.
+    /// Waits until the copies of the log are complete, however long that takes. If it is interrupted,
+    /// `tickwell log apply` restores the number of replicas of the log and the bucket. Calls `report` with each step.
     pub async fn repair(&self, report: impl Fn(&str)) -> Result<LeadersCopy, NatsError> {
         let replicas = self.stream_info().await?.config.num_replicas;
         self.renew_copies(&self.stream, replicas, &report).await?;
@@ -71,7 +73,8 @@ impl Nats {
         };
         if let Some(problem) = problem {
             report(&format!(
-                "{bucket}: the copies are not complete yet ({problem}); `tickwell log verify` shows when they are"
+                "{bucket}: the copies are not complete yet ({problem}); `tickwell log verify` shows when they are \
+                 complete"
             ));
         }
         self.leaders_copy().await
@@ -117,7 +120,7 @@ impl Nats {
         }
     }
 
-    /// Lets another server lead that has the same copy.
+    /// Makes another server the leader of the stream. Fails if that server's copy ends at a different sequence.
     ///
     /// A leader may wait for a consumer of its own store that the rest of the cluster does not know. Such a consumer cannot
     /// be deleted, and it outlives a restart of the server. The other servers do not have it.
@@ -131,7 +134,7 @@ impl Nats {
         let leader = |info: &Info| info.cluster.as_ref().and_then(|cluster| cluster.leader.clone());
         let (old, end) = (leader(&before), before.state.last_sequence);
         self.set_replicas(stream, replicas, |_| true).await?;
-        report(&format!("{stream}: the removal does not proceed; trying it with another leader"));
+        report(&format!("{stream}: the other copies are still there; trying again with another leader"));
         let subject = format!("STREAM.LEADER.STEPDOWN.{stream}");
         let response: Result<Response<Value>, _> = self.context.request(subject, &json!({})).await;
         response.map_err(|error| self.request_error(error))?;
@@ -159,13 +162,13 @@ impl Nats {
         let stream = stream.map_err(|error| self.request_error(error))?;
         let names: Vec<String> =
             stream.consumer_names().try_collect().await.map_err(|error| self.request_error(error))?;
-        // A stuck consumer is deleted, but nothing confirms that.
+        // The servers delete a stuck consumer without confirming the deletion, so errors are ignored.
         let _ = join_all(names.iter().map(|name| stream.delete_consumer(name))).await;
         Ok(names.len())
     }
 
-    /// Sets a stream's number of replicas, and waits until `is_done` returns true. Requests get no response while the
-    /// servers elect a leader.
+    /// Sets a stream's number of replicas, and waits until `is_done` returns true. Retries if there is no response,
+    /// because requests get none while the servers elect a leader.
     async fn set_replicas(
         &self,
         stream: &str,

@@ -12,21 +12,23 @@ use crate::{
     readiness::{Check, Condition},
 };
 
-/// A follower that the leader has heard from within this time cannot have elected another leader since then: nats-server's
-/// followers wait at least 4 s before they start an election. A healthy follower responds every second.
+/// If the leader has heard from a follower within this time, the follower cannot have elected another leader since
+/// then: nats-server's followers wait at least 4 s before they start an election. A healthy follower responds every
+/// second.
 const HEARD_WITHIN: Duration = Duration::from_secs(4);
 
 /// The replicas of a stream, according to its leader.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Replicas {
-    /// How many there should be.
+    /// How many servers should have a copy.
     pub(super) wanted: usize,
-    /// How many have a complete copy, including the leader.
+    /// How many servers have a complete copy, including the leader. Zero if `is_led` is false.
     pub(super) current: usize,
     /// The servers that are down or do not have a complete copy.
     pub(super) behind: Vec<String>,
-    /// Whether the responding server is the leader and has recently heard from a majority. If not, it may be a former leader
-    /// that is cut off from the others and does not know the new leader. It keeps responding for up to 20 s.
+    /// Whether the responding server is the leader and has recently heard from a majority. If not, the server may be
+    /// a former leader that is cut off from the others and does not know the new leader. A former leader keeps
+    /// responding for up to 20 s.
     pub(super) is_led: bool,
 }
 
@@ -34,11 +36,11 @@ impl Replicas {
     pub(super) fn of(info: &Info) -> Self {
         let wanted = info.config.num_replicas.max(1);
         let Some(cluster) = &info.cluster else {
-            // A server without a cluster.
+            // The server is not part of a cluster, so it has the only copy.
             return Self { wanted, current: 1, behind: Vec::new(), is_led: true };
         };
         let followers = cluster.replicas.as_slice();
-        // While replicas are being removed, the remaining ones still count.
+        // While replicas are being removed, there may still be more of them than the options say. Count all of them.
         let wanted = wanted.max(followers.len() + 1);
         let heard = 1 + followers.iter().filter(|follower| is_heard(follower)).count();
         let is_led = cluster.leader.is_some() && heard > wanted / 2;
@@ -79,8 +81,8 @@ impl ReplicaReport {
     pub(super) fn unknown(&self) {
         self.metrics.replicas_current.set(0);
         if let Some(check) = &self.check {
-            let reason = "it is unknown how many NATS servers have a complete copy of the log, because it does not respond, \
-                          has no leader or does not exist";
+            let reason = "it is unknown how many NATS servers have a complete copy of the log, because the log does \
+                          not respond, has no leader or does not exist";
             check.set(Condition::Degraded(reason.to_owned()));
         }
     }
@@ -128,7 +130,8 @@ impl ReplicaReport {
     }
 }
 
-/// A follower that the leader has never heard from has an `active` of zero, and is not current.
+/// Whether the leader has recently heard from a follower. `active` is the time since then. It is also zero if the
+/// leader has never heard from the follower, but then the follower is not `current` either.
 fn is_heard(follower: &PeerInfo) -> bool {
     let heard_once = follower.current || !follower.active.is_zero();
     heard_once && !follower.offline && follower.active < HEARD_WITHIN
@@ -172,7 +175,7 @@ mod tests {
         assert_eq!(
             (cut_off.current, cut_off.is_led),
             (0, false),
-            "it still reports its followers as current"
+            "a leader that is cut off still reports its followers as current"
         );
         let leaderless = replicas(None, &[("n0", false, 0), ("n1", false, 0), ("n2", true, 970)]);
         assert!(!leaderless.is_led && !leaderless.are_all_current());

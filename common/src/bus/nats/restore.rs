@@ -1,9 +1,9 @@
 //! Restores a backup of the stream to a server that does not have the stream.
 //!
-//! nats-server 2.15.1 writes the pieces directly into the stream, which is visible as soon as it has the first block. If
-//! the restore is interrupted, by the client or by a server, the partial stream stays: a single server then shows a stream
-//! that looks complete, and a cluster shows an empty one. So the stream's metadata has a mark until the stream is complete.
-//! Pods and pollers do not use a marked stream, and the next restore deletes it.
+//! nats-server 2.15.1 writes the pieces directly into the stream, and shows the stream as soon as it has the first
+//! block. If the restore is interrupted, by the client or by a server, the partial stream stays: a single server then
+//! shows a stream that looks complete, and a cluster shows an empty one. So the stream's metadata has a mark until the
+//! stream is complete. Pods and pollers do not use a marked stream, and the next restore deletes it.
 //!
 //! While there is no stream yet, the lease prevents others from creating it: pollers create the stream only while they
 //! hold the lease, and a restore takes the lease, even from a leading poller.
@@ -32,17 +32,17 @@ use crate::{
     retry::retry,
 };
 
-/// How long a poller may take to notice that it lost the lease, and to finish its last request. It renews the lease at least
-/// once a second, and no request takes longer than the timeout.
+/// How long a poller may take to notice that it lost the lease, and to finish its last request. A poller renews the
+/// lease at least once a second, and no request takes longer than the timeout.
 const UNTIL_POLLER_STOPS: Duration = Duration::from_secs(1).saturating_add(REQUEST_TIMEOUT);
 
-/// The lease is renewed this many times in its span, and at least once a second.
+/// How many times the lease is renewed within its span. It is renewed at least once a second.
 const RENEWALS_PER_SPAN: u32 = 5;
 
 /// How long it may take until every server of a cluster knows which server receives the pieces.
 const ROUTES_SPREAD: Duration = Duration::from_secs(10);
 
-/// What existed under the stream's name before the restore. It is deleted.
+/// What existed under the stream's name before the restore, which deletes it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Found {
     /// No stream.
@@ -55,7 +55,7 @@ pub enum Found {
     Log {
         /// How many messages it had.
         messages: u64,
-        /// The sequence of the newest one.
+        /// The sequence of the newest message.
         last: u64,
     },
 }
@@ -63,13 +63,13 @@ pub enum Found {
 /// The servers' copies of the stream.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Copies {
-    /// Whether a majority of the servers has a complete copy, so that the stream survives the loss of one server.
+    /// Whether the stream has a leader and a majority of the servers has a complete copy.
     pub is_safe: bool,
     /// The servers that are down or do not have a complete copy.
     pub behind: Vec<String>,
 }
 
-/// A restore in progress. It holds the lease until it is dropped.
+/// A restore in progress. It renews the lease until it is dropped.
 pub struct Restore {
     nats: Nats,
     description: Description,
@@ -77,7 +77,7 @@ pub struct Restore {
     found: Found,
     /// The subject to which the pieces are sent; empty before [`Restore::begin`].
     target: String,
-    /// Whether [`Restore::begin`] was called, so that the server may have a part of the stream.
+    /// Whether [`Restore::begin`] was called. If so, the server may have a part of the stream.
     has_begun: bool,
 }
 
@@ -107,8 +107,8 @@ struct Configured {
 
 impl Nats {
     /// Prepares a restore: takes the lease, and deletes any existing stream. Fails if that stream has messages, unless
-    /// `replace` is set. Waits at most `patience` for servers that do not respond yet. `span` is the span of the lease if its
-    /// bucket has to be created.
+    /// `replace` is set. Waits at most `patience` for servers that do not respond yet. If the lease's bucket does not
+    /// exist, it is created with the span `span`.
     pub async fn prepare_restore(
         &self,
         description: Description,
@@ -130,7 +130,7 @@ impl Nats {
         if lease.from.is_some() {
             sleep(UNTIL_POLLER_STOPS).await;
         }
-        // From here on, no other process creates the stream or writes to it.
+        // This process holds the lease, so from here on no other process creates the stream or writes to it.
         let found = self.retry_for(patience, check_existing).await?;
         if found != Found::Nothing {
             self.delete_stream().await?;
@@ -161,7 +161,7 @@ impl Nats {
         let led = info.config.num_replicas <= 1 || Replicas::of(&info).is_led;
         match (info.state.last_sequence, led) {
             (0, true) => Ok(Found::Empty),
-            // Without a leader, the server responds with its own copy, which may be incomplete.
+            // Without a leader, the server responds with the state of its own copy, which may be incomplete.
             (0, false) => Err(silent("the stream exists, but has no leader")),
             (last, _) => Ok(Found::Log { messages: info.state.messages, last }),
         }
@@ -184,8 +184,8 @@ impl Nats {
             Err(MaintenanceError::Rejected(error)) if error.error_code() == ErrorCode::STREAM_NOT_FOUND => {}
             removed => drop(removed?),
         }
-        // In nats-server 2.15.1, a consumer that is created before its server has the stream stays broken until that server
-        // is restarted. After this pause, requests of pods that still saw the stream have timed out.
+        // In nats-server 2.15.1, a consumer that is created before its server has the stream stays broken until that
+        // server is restarted. So wait until the requests of pods that still saw the deleted stream have timed out.
         sleep(REQUEST_TIMEOUT).await;
         Ok(())
     }
@@ -197,7 +197,7 @@ impl Restore {
         self.found
     }
 
-    /// The poller from which the lease was taken.
+    /// The poller from which the lease was taken, if one held it.
     pub fn taken_from(&self) -> Option<LeaderId> {
         self.lease.from
     }
@@ -214,8 +214,9 @@ impl Restore {
         let (subject, request) = (format!("$JS.API.STREAM.RESTORE.{}", self.nats.stream), json(&marked)?);
         self.has_begun = true;
         let Target { deliver_subject } = match self.nats.ask(&subject, request.clone()).await {
-            // A cluster does not show a partial stream before it has the first block. So this is what an interrupted restore
-            // left behind: no other process creates the stream while we hold the lease.
+            // The name is taken by a partial stream of an interrupted restore, because no other process creates the
+            // stream while this one holds the lease. A cluster does not show such a stream before it has the first
+            // block.
             Err(MaintenanceError::Rejected(error))
                 if error.error_code() == ErrorCode::STREAM_NAME_EXIST_RESTORE_FAILED
                     && matches!(self.nats.existing_stream().await?, Found::Nothing | Found::Remnant) =>
@@ -237,7 +238,8 @@ impl Restore {
         let until = Instant::now() + ROUTES_SPREAD;
         let send = || self.nats.send(&self.target, piece.clone());
         let response = retry(send, |error| match error {
-            // No server received the piece, so it is safe to send it again. After any other error it is not.
+            // No server received the piece, so it is safe to send it again. After any other error, a server may have
+            // received it.
             MaintenanceError::NoResponders(_) if Instant::now() < until => Ok(()),
             error => Err(error),
         });
@@ -260,24 +262,25 @@ impl Restore {
         })
     }
 
-    /// Removes the mark from the stream and releases the lease. Pollers and pods continue.
+    /// Removes the mark from the stream and releases the lease. From then on, pollers and pods use the stream.
     pub async fn complete(self) -> Result<(), MaintenanceError> {
         self.nats.retry_for(STEP_TIMEOUT, async || self.nats.unmark().await).await?;
         self.lease.release().await;
         Ok(())
     }
 
-    /// Gives up and releases the lease. The partial stream stays. Its mark prevents others from using it, and its existence
-    /// prevents others from creating a new stream.
+    /// Ends the restore before it is complete, and releases the lease. The partial stream stays. Its mark prevents
+    /// others from using it, and its existence prevents others from creating a new stream.
     pub async fn release(self) {
         self.lease.release().await;
     }
 
-    /// Deletes the partial stream and releases the lease. If this fails, the next restore deletes it.
+    /// Deletes the partial stream and releases the lease. If the deletion fails, the next restore deletes the
+    /// partial stream.
     pub async fn discard(self) -> Result<(), MaintenanceError> {
         let removed = match self.nats.existing_stream().await {
             Ok(Found::Remnant | Found::Nothing) if self.has_begun => self.nats.delete_stream().await,
-            // Anything else was not created by this restore.
+            // Any other stream was not created by this restore, so it stays.
             other => other.map(drop),
         };
         self.lease.release().await;
@@ -312,7 +315,7 @@ async fn keep(lease: Arc<NatsLease>, mut hold: Hold, stop: CancellationToken) ->
         match lease.claim(Some(hold)).await {
             Ok(Claim::Held(renewed)) => hold = renewed,
             Ok(Claim::Taken(_)) => return None,
-            // While the server does not respond, other processes cannot take the lease either.
+            // Retry. While the server does not respond, other processes cannot take the lease either.
             Err(_) => {}
         }
     }
@@ -361,7 +364,11 @@ mod tests {
     #[test]
     fn a_restored_stream_has_every_message_that_has_not_expired() {
         assert_eq!(expired(&contents(90, 11, 100), 5), Some(0));
-        assert_eq!(expired(&contents(90, 11, 100), 500), Some(0), "the server deletes them a moment later");
+        assert_eq!(
+            expired(&contents(90, 11, 100), 500),
+            Some(0),
+            "the server deletes the expired messages a moment later"
+        );
         assert_eq!(expired(&contents(80, 21, 100), 500), Some(10));
         assert_eq!(expired(&contents(0, 101, 100), 500), Some(90));
         for (found, minutes) in [

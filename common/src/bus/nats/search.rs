@@ -12,12 +12,13 @@ use crate::{
     wire::DecodeError,
 };
 
-/// How many messages of a subject are examined before the search for a record fails. Takes a few seconds.
+/// How many messages of a subject are examined before the search for a record fails. Examining them takes a few
+/// seconds.
 pub(super) const MAX_LOOK_BACK: u64 = 10_000;
 
 /// A search for messages of one subject, or of several with a wildcard. All requests go to the stream's leader
-/// (`STREAM.MSG.GET`). A direct get could reach a follower that is not up to date, and a stored record would appear to be
-/// missing.
+/// (`STREAM.MSG.GET`). A direct get could reach a follower that is not up to date. A record that is stored would then
+/// appear to be missing.
 pub(super) struct Search<'a> {
     pub(super) stream: &'a Stream,
     pub(super) subject: &'a str,
@@ -44,7 +45,8 @@ impl Search<'_> {
         found(self.stream.get_first_raw_message_by_subject(self.subject, sequence).await)
     }
 
-    /// Searches backwards from a position for a record for which `wanted` returns a value.
+    /// Examines the records before a position, newest first. Returns the first value that `wanted` returns for one of
+    /// them.
     pub(super) async fn newest_before<T>(
         &self,
         sequence: u64,
@@ -62,11 +64,12 @@ impl Search<'_> {
         Err(SearchError::Read(ReadError::Buried { subject, messages: MAX_LOOK_BACK }))
     }
 
-    /// Returns the last message before a position. The server can find the next message of a subject, but not the previous
-    /// one. So this tries longer and longer ranges before the position until one contains a message, and then bisects it.
+    /// Returns the last message before a position. The server can find the next message of a subject, but not the
+    /// previous one. So this tries longer and longer ranges before the position until one contains a message. Then it
+    /// finds the last message in that range by bisection.
     async fn previous(&self, end: u64) -> Result<Option<StreamMessage>, SearchError> {
         let mut stretch = 1;
-        // There is no message of the subject from `upper` up to `end`.
+        // The subject has no message at `upper` or between `upper` and `end`.
         let mut upper = end;
         let mut found = loop {
             let begin = end.saturating_sub(stretch).max(self.first);

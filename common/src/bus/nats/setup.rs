@@ -1,5 +1,5 @@
-//! Creates and corrects the log's stream and the lease bucket. Operators do this with their own key, so that pollers and
-//! pods do not need the permissions.
+//! Creates and corrects the log's stream and the lease bucket. Operators do this with their own key, so that pollers
+//! and pods do not need the permission to do it.
 
 use async_nats::jetstream::{
     self, ErrorCode,
@@ -27,24 +27,24 @@ pub struct StreamReport {
     pub corrected: Vec<Difference>,
     /// The differences that remain.
     pub differing: Vec<Difference>,
-    /// The servers of a cluster that are down or do not have a complete copy yet. While there are any, the loss of another
-    /// server can lose records.
+    /// The servers of a cluster that are down or do not have a complete copy yet. While this list is not empty, the
+    /// loss of another server can lose records.
     pub behind: Vec<String>,
 }
 
 /// Whether a stream exists.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Presence {
-    /// It does not exist.
+    /// The stream does not exist.
     Missing,
-    /// It was created by this call.
+    /// The stream was created by this call.
     Created,
-    /// It existed before.
+    /// The stream existed before this call.
     Found,
 }
 
 impl StreamReport {
-    /// Adds what an earlier call did to the stream.
+    /// Adds to this report what an earlier call did to the stream.
     pub fn after(self, earlier: Self) -> Self {
         let presence = if earlier.presence == Presence::Created { Presence::Created } else { self.presence };
         let corrected = earlier.corrected.into_iter().chain(self.corrected).collect();
@@ -62,9 +62,9 @@ impl Nats {
         Ok(reports)
     }
 
-    /// Creates the log's stream and the lease bucket if they do not exist, and corrects differences from their definitions,
-    /// except where that would lose records. `max_bytes` is the size limit of the log, if it is to be larger than the
-    /// definition's.
+    /// Creates the log's stream and the lease bucket if they do not exist, and corrects differences from their
+    /// definitions, except where that would lose records. `max_bytes` is the size limit of the log, if it should be
+    /// larger than in the definition.
     pub async fn apply(&self, lease: Span, max_bytes: Option<i64>) -> Result<Vec<StreamReport>, NatsError> {
         let [log, bucket] = self.definitions(lease)?;
         let log = Config { max_bytes: max_bytes.unwrap_or_default().max(log.max_bytes), ..log };
@@ -136,7 +136,8 @@ impl Nats {
         Ok((found, StreamReport { stream, presence, corrected: Vec::new(), differing, behind }))
     }
 
-    /// The reason the server gave, if any. While a cluster is still starting, the reason is temporary.
+    /// The error for a stream that the server could not create or change. The error is temporary if the cluster may
+    /// still be starting.
     fn setup_error(&self, act: &str, wanted: &Config, error: CreateStreamError) -> NatsError {
         let is_temporary = |reason: &jetstream::Error| {
             reason.code() == 503 || reason.error_code() == ErrorCode::CLUSTER_NO_PEERS
@@ -145,9 +146,9 @@ impl Nats {
             CreateStreamErrorKind::JetStream(reason) if has_no_room(&reason) => NatsError::Stream {
                 stream: wanted.name.clone(),
                 reason: format!(
-                    "the server cannot {act} it, because its storage limit is too small for max_bytes = {} ({reason}): \
-                     raise max_file_store in the configuration of every server, as in nats/nats.conf, restart the \
-                     servers one at a time, and run `{BY_HAND}` again",
+                    "the server cannot {act} it, because the server's storage limit is too small for max_bytes = {} \
+                     ({reason}): raise max_file_store in the configuration of every server, as in nats/nats.conf, \
+                     restart the servers one at a time, and run `{BY_HAND}` again",
                     wanted.max_bytes
                 ),
             },
@@ -160,7 +161,8 @@ impl Nats {
     }
 }
 
-/// Without a leader, any server responds, and calls the others outdated even if only its own copy is.
+/// The servers that are down or do not have a complete copy. Without a leader this is unknown: any server may respond
+/// then, and that server reports the others as outdated even if only its own copy is.
 fn servers_behind(info: &Info) -> Vec<String> {
     match Replicas::of(info) {
         Replicas { is_led: true, behind, .. } => behind,

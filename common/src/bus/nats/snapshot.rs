@@ -1,7 +1,8 @@
 //! Copies the stream from the server, as it is at one moment, while pollers keep writing to it.
 //!
-//! The server sends the copy in pieces to a subject of ours. We acknowledge pieces, and the server then sends more. The
-//! subject for the acknowledgement contains the number of the piece, so a lost piece is noticed.
+//! The server sends the copy in pieces to an inbox of this process. The process acknowledges each piece, and the server
+//! then sends more. The subject for the acknowledgement contains the number of the piece, so the process notices if one
+//! is lost.
 
 use std::time::Duration;
 
@@ -20,7 +21,7 @@ use crate::bus::ReadError;
 /// The status of the last message of a successful snapshot.
 const END_OF_SNAPSHOT: u16 = 204;
 
-/// A copy of the stream in progress.
+/// A snapshot of the stream that is being received.
 pub struct Snapshot {
     nats: Nats,
     description: Description,
@@ -32,7 +33,7 @@ pub struct Snapshot {
 #[derive(Serialize)]
 struct SnapshotRequest {
     deliver_subject: String,
-    /// Consumers are not needed, because pods create new ones.
+    /// The stream's consumers are not backed up, because pods create new ones.
     no_consumers: bool,
     chunk_size: usize,
 }
@@ -63,10 +64,10 @@ impl Snapshot {
     pub async fn next(&mut self) -> Result<Option<Bytes>, MaintenanceError> {
         let piece = tokio::select! {
             piece = timeout(STEP_TIMEOUT, self.pieces.next()) => piece,
-            // Pieces that were sent while there was no connection are lost.
+            // The pieces that the server sent while there was no connection are lost.
             _ = self.connections.changed() => return Err(MaintenanceError::Disconnected),
         };
-        let piece = piece.map_err(|_elapsed| silent("the server stopped sending the backup"))?;
+        let piece = piece.map_err(|_elapsed| silent("the NATS server stopped sending the backup"))?;
         let piece = piece.ok_or(MaintenanceError::Disconnected)?;
         if piece.payload.is_empty() {
             return self.end(&piece).map(|()| None);
@@ -86,7 +87,7 @@ impl Snapshot {
         Ok(Some(piece.payload))
     }
 
-    /// Handles the last message, which has no content. If the snapshot failed, its status is an error.
+    /// Handles the last message, which has no content. If the snapshot failed, the status of that message is an error.
     fn end(&mut self, last: &Message) -> Result<(), MaintenanceError> {
         if self.connections.has_changed().unwrap_or(true) {
             return Err(MaintenanceError::Disconnected);

@@ -23,9 +23,9 @@ use crate::{
 /// The definition. It is a separate file so that operators can use it with the NATS command line.
 const DEFINITION: &str = include_str!("../../../../nats/stream.json");
 
-/// The key in a stream's metadata that marks a stream into which a backup is being restored. nats-server 2.15.1 shows such
-/// a stream as soon as it has the first block, and keeps the partial stream if the restore is interrupted. The mark tells
-/// readers and writers to leave it alone.
+/// The key in a stream's metadata that marks a stream into which a backup is being restored. nats-server 2.15.1 shows
+/// such a stream as soon as it has the first block, and keeps the partial stream if the restore is interrupted. The
+/// mark tells readers and writers not to use the stream.
 pub(super) const RESTORE_MARK: &str = "tickwell_restore";
 
 /// Why a stream cannot be used yet.
@@ -43,8 +43,8 @@ enum Obstacle {
 }
 
 impl Nats {
-    /// Returns the log's stream, and creates it if it does not exist. Only the holder of the lease creates it, so that no
-    /// poller does while a backup is being restored. Waits while JetStream does not respond.
+    /// Returns the log's stream, and creates it if it does not exist. Only the holder of the lease creates it, so that
+    /// no poller creates it while a backup is being restored. Waits while JetStream does not respond.
     pub(super) async fn ensure_stream(&self, lease: &NatsLease) -> Result<Stream, NatsError> {
         let wanted = self.definition()?;
         let stream = self.ensure(&wanted, Some(lease)).await;
@@ -70,8 +70,8 @@ impl Nats {
         retry_until_success(0, attempt, |obstacle| log_obstacle(&self.stream, obstacle)).await
     }
 
-    /// Returns a stream, and creates it if it does not exist, under the lease if one is given. Waits while JetStream does not
-    /// respond or denies permission, and logs which command creates the stream.
+    /// Returns a stream, and creates it if it does not exist. If a lease is given, takes that lease while it creates
+    /// the stream. While JetStream does not respond or denies permission, logs a warning and waits.
     pub(super) async fn ensure(&self, wanted: &Config, lease: Option<&NatsLease>) -> Stream {
         let attempt = || self.try_ensure(wanted, lease);
         retry_until_success(0, attempt, |obstacle| log_obstacle(&wanted.name, obstacle)).await
@@ -96,8 +96,8 @@ impl Nats {
         Ok(created)
     }
 
-    /// Returns information about the stream, if it has the subjects of the records and no others. A mirror has no subjects
-    /// of its own.
+    /// Returns information about the stream. Fails unless the stream has the subjects of the records and no others. The
+    /// subjects of a stream that copies another one are not checked, because a mirror has none of its own.
     pub(super) async fn stream_info(&self) -> Result<Info, ReadError> {
         let info = self.led_stream_info().await;
         if info.is_err() {
@@ -113,7 +113,7 @@ impl Nats {
         if is_being_restored(&info.config) {
             return Err(self.restoring());
         }
-        // Without a majority, any server responds with its own copy, which may be incomplete.
+        // Without a majority, any server responds with the state of its own copy, which may be incomplete.
         let replicas = Replicas::of(&info);
         self.replica_report.report(&replicas);
         if !replicas.is_led {
@@ -148,7 +148,7 @@ impl Nats {
     /// Recreates the stream after it was deleted while this process was running, if this process holds the lease.
     pub(super) async fn recreate_stream(&self, lease: &NatsLease) -> Result<(), ReadError> {
         if !lease.is_ours().await {
-            return Err(ReadError::Unavailable("this process does not hold the lease".into()));
+            return Err(ReadError::Unavailable("this process does not hold the lease on the log".into()));
         }
         let definition = self.definition().map_err(|error| ReadError::Unavailable(error.into()))?;
         self.context.create_stream(&definition).await.map_err(|error| self.request_error(error))?;
@@ -160,7 +160,7 @@ impl Nats {
         Ok(())
     }
 
-    /// The slot up to which the newest message covers its pair, if it can be read and is a record.
+    /// The slot of the stream's newest message, if the message can be read and is a record.
     pub(super) async fn newest_slot(&self) -> Option<Timestamp> {
         let stream = self.context.get_stream(&self.stream).await.ok()?;
         let last = stream.cached_info().state.last_sequence;
@@ -185,7 +185,8 @@ impl Nats {
     /// Fails if the stream has the wrong subjects. Other differences from the definition are only logged: an operator may
     /// have chosen them, or the server may be too old to know the option.
     fn check_definition(&self, wanted: &Config, found: &Config) -> Result<(), NatsError> {
-        // Messages under other subjects are not records, but would count as pending ones.
+        // Messages under other subjects are not records, but readers would count them as records that they have yet to
+        // read.
         if found.subjects != wanted.subjects {
             let (expected, found) = (self.subjects.all(), found.subjects.join(", "));
             return Err(self.unusable(format!(
@@ -226,7 +227,7 @@ pub(super) fn is_being_restored(config: &Config) -> bool {
     config.metadata.contains_key(RESTORE_MARK)
 }
 
-/// Compression can damage records, so it is reported separately.
+/// Logs the differences from the definition. Compression is logged separately, because it can damage records.
 fn log_differences(wanted: &Config, found: &Config) {
     let differing = differences(wanted, found).unwrap_or_default();
     let (compression, differing) = differing.into_iter().partition::<Vec<_>, _>(Difference::is_compression);
@@ -252,7 +253,7 @@ fn log_differences(wanted: &Config, found: &Config) {
     }
 }
 
-/// Derived from the creation time, so that a stream that was deleted and recreated has another identity.
+/// The identity is derived from the creation time, so a stream that was deleted and recreated has another identity.
 pub(super) fn identity(info: &Info) -> LogIdentity {
     let created = info.created.timestamp_nanos_opt().unwrap_or_default();
     LogIdentity(format!("{created:x}"))

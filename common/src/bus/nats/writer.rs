@@ -28,7 +28,7 @@ use crate::{
     wire,
 };
 
-/// How long the only server of a log must contradict this process's memory before its records are considered lost.
+/// How long the only server of a log must contradict this process's memory before records are considered lost.
 const SETTLED_AFTER_ALONE: Duration = Duration::from_secs(1);
 
 /// How long a new process waits for servers that are down or not up to date before it relies on the others. A new process
@@ -62,8 +62,8 @@ impl NatsWriter {
         Ok(Self { nats, lease, stream, memory: Mutex::default(), opened: Instant::now() })
     }
 
-    /// Reads and remembers where the stream ends. A standby does this regularly. If it has to take over later and the log has
-    /// been damaged meanwhile, this is evidence that does not depend on the servers.
+    /// Reads and remembers where the stream ends. A standby does this regularly. If the log loses records before the
+    /// standby takes over, the standby can tell from its memory, whatever the servers respond.
     pub async fn observe(&self) -> Result<(), ReadError> {
         let info = self.nats.stream_info().await?;
         self.memory().saw_end(&identity(&info), Sequence(info.state.last_sequence));
@@ -76,7 +76,7 @@ impl LogWriter for NatsWriter {
     async fn newest(&self, pair: Pair) -> Result<Newest, ReadError> {
         let subject = self.nats.subjects.of(pair);
         let found = self.newest_under(&subject).await?;
-        // The order matters: if the server is the confirmed leader now, it was the leader when it returned the message.
+        // Check after reading the message: if the server is the leader now, it also was when it returned the message.
         let info = self.nats.stream_info().await?;
         self.checked(pair, &subject, found, &info).await
     }
@@ -100,16 +100,18 @@ impl LogWriter for NatsWriter {
             Err(error) => Err(error),
         };
         match acknowledged {
-            // The log already has a message with this id, which may be from this process or from another one. Servers in a
-            // cluster check for duplicates before they check the fence.
+            // The log already has a message with this id, from this process or from another one. Servers in a cluster
+            // check for duplicates before they check the fence, so this is handled like a record that the fence
+            // rejected.
             Ok(acknowledgement) if acknowledgement.duplicate => Err(AppendError::WrongLastSequence),
             Ok(acknowledgement) => {
                 let sequence = Sequence(acknowledgement.sequence);
                 if sequence <= end {
-                    // The caller handles this like a record that the fence refused: it reads the newest record again.
+                    // The caller handles this like a record that the fence rejected: it reads the newest record again.
                     tracing::error!(
                         event = "log_set_back", %sequence, %end,
-                        "the log stored a record at a position that was already used; it was reset to an older state"
+                        "the log stored a record at a position that it had used before, so it was reset to an older \
+                         state and has lost records"
                     );
                     return Err(AppendError::WrongLastSequence);
                 }
@@ -119,7 +121,7 @@ impl LogWriter for NatsWriter {
             Err(error) if error.kind() == PublishErrorKind::WrongLastSequence => {
                 Err(AppendError::WrongLastSequence)
             }
-            // No stream has this subject.
+            // No stream has this subject. The stream may have been deleted.
             Err(error) if error.kind() == PublishErrorKind::StreamNotFound => {
                 Err(AppendError::Unconfirmed(self.diagnose_stream(error).await.into()))
             }
@@ -148,14 +150,14 @@ impl NatsWriter {
             event = "foreign_message",
             subject,
             %sequence,
-            "the newest message of this subject is not a record; searching for an earlier one"
+            "the newest message of this subject is not a record; searching for an earlier record"
         );
         let search = Search { first: self.nats.stream_info().await?.state.first_sequence, ..search };
         let record = self.or_diagnose(search.newest_before(sequence.0, Some).await).await?;
         Ok(Newest::new(sequence, record))
     }
 
-    /// Compares what the leader returned for a pair with everything that this process knows about it.
+    /// Compares what the leader returned for a pair with everything that this process knows about the pair.
     async fn checked(
         &self,
         pair: Pair,
@@ -170,8 +172,8 @@ impl NatsWriter {
             return Err(ReadError::InDoubt(reason + &describe_behind(&replicas)));
         }
         let after_end = Sequence(info.state.last_sequence).next();
-        // A server that has any message after the leader's last one shows that the leader has lost records, even if this
-        // process knows nothing about them, because it has just started.
+        // If any server has a message after the leader's last one, the leader has lost records. This check works even
+        // if this process has just started and knows nothing about the lost records.
         let has_more = self.nats.is_held_elsewhere(after_end, info).await?;
         if has_more {
             self.memory().saw_end(&log, after_end);
@@ -182,8 +184,8 @@ impl NatsWriter {
             first: Sequence(info.state.first_sequence),
             newest: found.sequence,
             settled_after: replicas.are_all_current().then_some(match replicas.wanted {
-                // No other server can have the record. The short wait is for requests of this process that overlap: memory
-                // may come from a response that is newer than this one.
+                // No other server can have the record. Wait for a moment only because requests of this process overlap:
+                // the memory may already contain a response that is newer than this one.
                 1 => SETTLED_AFTER_ALONE,
                 _ => SETTLED_AFTER,
             }),
@@ -198,7 +200,7 @@ impl NatsWriter {
             if has_more || self.nats.is_held_elsewhere(*sequence, info).await? {
                 self.memory().restart_wait(pair);
                 return Err(ReadError::InDoubt(format!(
-                    "{reason}, but another server has it{SEE_OPERATIONS}"
+                    "{reason}, but another server has the missing message{SEE_OPERATIONS}"
                 )));
             }
             tracing::error!(
@@ -233,8 +235,8 @@ impl NatsWriter {
         Ok(found)
     }
 
-    /// Searches for records of a pair in every other way before it is accepted that the pair has none. A record that is
-    /// found is remembered, and then contradicts the leader.
+    /// Searches for a record of a pair in every other way, before it is accepted that the pair has none. If there is
+    /// one, it is remembered, so that the next judgement finds that it contradicts the leader.
     async fn look_for_any(
         &self,
         pair: Pair,
@@ -248,7 +250,8 @@ impl NatsWriter {
         }
         let first = info.state.first_sequence;
         let search = Search { stream: &self.stream, subject, first };
-        // The leader uses one index to find a subject's newest message, and another one to find messages after a position.
+        // The leader finds a subject's newest message and the messages after a position with two different indexes. The
+        // first one found nothing, so try the second one.
         let mut found = self.or_diagnose(search.next(first).await).await?;
         if found.is_none() {
             found = self.nats.ask_any_server(info, Wanted::LastOf(subject), |_| true).await?;
@@ -261,8 +264,8 @@ impl NatsWriter {
         Ok(())
     }
 
-    /// If the newest record started a new chain although the pair has earlier records, continues from the earlier ones. This
-    /// happens if a previous leader trusted a damaged server.
+    /// A lead record without a slot says that the pair had no earlier record. If the pair does have earlier records,
+    /// continues from those. This happens if a previous leader trusted a damaged server.
     async fn continued(&self, subject: &str, found: Newest, info: &Info) -> Result<Newest, ReadError> {
         let starts_chain =
             matches!(found.record, Some(Record { body: Body::Lead(Lead { covered: None, .. }), .. }));

@@ -20,25 +20,25 @@ const FIRST_LINE: &str = "tickwell backup 1";
 /// What the first line starts with in every version.
 const KIND: &str = "tickwell backup ";
 
-/// Far longer than either line of text.
+/// The largest accepted length of a line of text. Both lines are much shorter.
 const MAX_LINE_BYTES: u64 = 4_096;
 
-/// Far longer than any key, which is made of pairs and instants.
+/// The largest accepted length of a key. Keys are made of pairs and instants, and are much shorter.
 const MAX_NAME_BYTES: u32 = 1_024;
 
-/// Far longer than any value: a record has at most 64 kB.
+/// The largest accepted length of a value. Values are much shorter: a record has at most 64 kB.
 const MAX_VALUE_BYTES: u32 = 1024 * 1024;
 
 /// The description at the start of a backup.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Header {
-    /// When it was made, as RFC 3339.
+    /// When the backup was made, as RFC 3339.
     pub made_at: String,
     /// The identity of the log that the store is a copy of.
     pub log: String,
-    /// The newest sequence of the log that it contains.
+    /// The newest sequence of the log that the backup contains.
     pub sequence: u64,
-    /// The store format of its rows.
+    /// The store format of the backup's rows.
     pub format: String,
 }
 
@@ -56,19 +56,19 @@ pub struct Summary {
 /// Why a file is not a valid backup.
 #[derive(Debug, thiserror::Error)]
 pub enum ReadBackupError {
-    /// It is some other file.
+    /// The file is not a Tickwell backup.
     #[error("this is not a Tickwell backup")]
     Foreign,
-    /// It has the layout of a newer version.
+    /// The backup has the layout of a newer version.
     #[error("a newer version of Tickwell made this backup; restore it with that version")]
     TooNew,
-    /// It ends too early.
+    /// The backup ends too early.
     #[error("the backup is incomplete; make another one or use an older one")]
     CutOff,
-    /// Its content has changed since it was written.
+    /// The backup's content has changed since it was written.
     #[error("the backup is damaged ({0}); make another one or use an older one")]
     Damaged(&'static str),
-    /// It cannot be read.
+    /// The file cannot be read.
     #[error("cannot read the backup")]
     Io(#[source] io::Error),
 }
@@ -222,7 +222,7 @@ impl<R: BufRead> Reader<R> {
     }
 }
 
-/// Reads a line with its line break, or as much of it as there is. Fails with `Foreign` if it is not text.
+/// Reads a line with its line break, or as much of it as there is. Fails with `Foreign` if the line is not text.
 fn line(read: &mut impl BufRead) -> Result<String, ReadBackupError> {
     let mut bytes = Vec::new();
     Read::take(read, MAX_LINE_BYTES).read_until(b'\n', &mut bytes)?;

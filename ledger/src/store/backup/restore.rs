@@ -16,16 +16,16 @@ use tokio::time::Instant;
 use super::file::{Header, ReadBackupError, Reader, Summary};
 use crate::store::{StoreError, database::Database, key, open};
 
-/// The number of rows that are written at once: enough to be quick, and small in memory whatever their size.
+/// The largest number of rows that are written at once.
 const BATCH_ROWS: usize = 1_000;
 
-/// The most bytes that are written at once, exceeded by at most one row.
+/// Rows are also written once they have this many bytes, so that a few large rows do not take too much memory.
 const BATCH_BYTES: usize = 4 * 1024 * 1024;
 
 /// How long sled may take to close the new store. It usually takes a few milliseconds.
 const CLOSE_LIMIT: Duration = Duration::from_secs(60);
 
-/// The pause between two checks whether sled has closed it.
+/// The pause between two checks whether sled has closed the new store.
 const CLOSE_PAUSE: Duration = Duration::from_millis(5);
 
 /// Why a backup could not be restored.
@@ -93,7 +93,7 @@ pub fn restore(folder: &Path, read: impl BufRead) -> Result<Summary, RestoreErro
     if is_in_use(&temporary) {
         return Err(RestoreError::Busy { path: name(&temporary) });
     }
-    // Left behind by an attempt that was interrupted.
+    // Remove what an interrupted restore may have left behind.
     let temporary = TemporaryDirectory(temporary);
     temporary.clear().map_err(cannot_use)?;
     build(&temporary.0, &mut reader)?;
@@ -120,7 +120,7 @@ impl TemporaryDirectory {
 
 impl Drop for TemporaryDirectory {
     fn drop(&mut self) {
-        // If this fails, the next restore removes it.
+        // If the removal fails, the next restore removes the directory.
         let _ = self.clear();
     }
 }
@@ -139,7 +139,7 @@ fn build(path: &Path, reader: &mut Reader<impl BufRead>) -> Result<(), RestoreEr
     check(&database, reader.header(), failed)?;
     database.flush().map_err(failed)?;
     drop(database);
-    // sled closes the files shortly after the last handle is dropped, and until then may write to the old path.
+    // sled closes the files shortly after the last handle is dropped. Until then, it may write to this path.
     let started = Instant::now();
     while is_in_use(path) {
         if started.elapsed() > CLOSE_LIMIT {

@@ -64,13 +64,13 @@ fn a_backup_is_consistent_while_records_arrive() {
         done.store(true, Ordering::Relaxed);
         copied
     });
-    // Batches have three records. The cursor shows if the backup ends inside one.
+    // Each batch has three records, so the sequence shows whether the backup ends inside a batch.
     let sequence = summary.header.sequence;
     assert!(sequence > 2_000 && (sequence - 2_000) % 3 == 0, "{sequence}");
     assert_eq!(restore(other.path(), bytes.as_slice()).unwrap(), summary);
     let restored = open_copy(other.path(), &identity);
 
-    // The same records, committed without a backup.
+    // Commit the records that the backup contains to another store, without a backup in between.
     let plain = tempfile::tempdir().unwrap();
     let plain = open_copy(plain.path(), &identity);
     fill(&plain, 1..=2_000);
@@ -106,7 +106,7 @@ fn an_existing_store_is_never_replaced() {
     let (bytes, _) = bytes(&store);
     assert!(matches!(restore(folder.path(), bytes.as_slice()), Err(RestoreError::AlreadyThere { .. })));
     assert_eq!(store.cursor().unwrap(), Sequence(3));
-    // Another process is restoring to the directory, and then leaves an unfinished restore behind.
+    // Open the temporary directory like another process that is restoring, and then leave it behind unfinished.
     let other = tempfile::tempdir().unwrap();
     let temporary = other.path().join("restoring");
     let held = sled::Config::new().path(&temporary).open().unwrap();
@@ -135,7 +135,7 @@ fn an_invalid_backup_leaves_nothing_behind() {
         let error = restore(other.path(), bytes).unwrap_err();
         assert_eq!(other.path().read_dir().unwrap().count(), 0, "{error}");
         let RestoreError::Backup(error) = error else { panic!("{error}") };
-        // Checking the file reports the same error.
+        // `check` reports the same error as `restore`.
         assert_eq!(check(bytes).unwrap_err().to_string(), error.to_string());
         error
     };

@@ -14,7 +14,7 @@ fn read(store: &Store, pairs: &[&str], after: Position, up_to: Sequence) -> Vec<
     found.take_while(|(position, _)| position.sequence <= up_to).collect()
 }
 
-/// The same, computed record by record.
+/// What [`read`] should return, computed record by record from the log.
 fn naive(log: &[Stored], pairs: &[&str], after: Position) -> Vec<Positioned> {
     let of_pairs = log.iter().filter(|stored| pairs.contains(&stored.record.pair.to_string().as_str()));
     let found = of_pairs.filter_map(|Stored { sequence, record }| {
@@ -67,7 +67,7 @@ fn a_gap_for_lost_records_is_positioned_before_the_next_record() {
     assert_eq!(places, ["1", "2", "before-7", "7", "before-8", "8"]);
     let lost = all[2].1.gap().unwrap();
     assert_eq!((lost.from, lost.slot, lost.cause), (tests::slot(2), tests::slot(3), GapCause::Retention));
-    // Continuing after any of them returns the rest.
+    // Reading after any of these positions returns the rest.
     for (index, (position, _)) in all.iter().enumerate() {
         assert_eq!(read(&store, &[one, other], *position, Sequence(8)), all[index + 1..]);
     }

@@ -17,9 +17,9 @@ const KEPT_ASIDE: usize = 3;
 const SNAPSHOT: &str = "snap.";
 
 impl Store {
-    /// Moves the store in a directory out of the way, even if it can be opened: its log is gone, or the store turned out
-    /// to be damaged. Fails with [`OpenError::InUse`] until sled has closed the file, shortly after the last handle
-    /// was dropped.
+    /// Moves the store in a directory out of the way, even if the store can be opened. Callers do this if the store's
+    /// log no longer exists, or if the store turned out to be damaged. sled closes its file shortly after the last
+    /// handle is dropped. Until then, this fails with [`OpenError::InUse`].
     pub fn set_aside(folder: &Path, now: Timestamp) -> Result<(), OpenError> {
         let path = create_folder(folder)?;
         let error = |source| OpenError::Folder { path: path.display().to_string(), source };
@@ -53,7 +53,7 @@ pub(super) fn move_aside(folder: &Path, path: &Path, now: Timestamp) -> Result<(
         .filter_map(|entry| entry.ok().map(|entry| entry.path()))
         .filter(|path| {
             let name = path.file_name().and_then(|name| name.to_str());
-            // The store that was just moved is kept even if the clock went back.
+            // The store that was just moved is kept even if the clock was set back and others have later times.
             name.is_some_and(|name| name.starts_with("damaged-")) && path.is_dir() && *path != aside
         })
         .collect();

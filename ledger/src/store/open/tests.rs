@@ -43,7 +43,7 @@ fn a_store_is_moved_aside_once_its_last_handle_is_dropped() {
     drop(store);
     assert!(matches!(Store::set_aside(folder.path(), now()), Err(OpenError::InUse { .. })));
     drop(reader);
-    // The new store has the same identity: only the content of the old one was wrong.
+    // The new store belongs to the same log as the store that was moved aside.
     let recreated = settled(|| {
         Store::set_aside(folder.path(), now())?;
         Store::open_copy(folder.path(), &identity("abc"), now())
@@ -84,11 +84,11 @@ fn an_only_copy_in_another_format_is_refused_and_stays_where_it_is() {
         let expected = (format.to_owned(), FORMAT, true);
         assert_eq!(other_format(settled(|| Store::open_local(folder.path()))), expected);
         assert_eq!(other_format(settled(|| Store::open_records(folder.path()))), expected);
-        // It is not mistaken for a copy that could be rebuilt either.
+        // The store is not mistaken for a copy that could be rebuilt either.
         let as_copy = settled(|| Store::open_copy(folder.path(), &identity("abc"), now()));
         assert!(matches!(as_copy, Err(OpenError::OtherKind { .. })), "{as_copy:?}");
         assert_eq!(aside(folder.path()), 0);
-        // Nothing was changed: the version that wrote it can still open it.
+        // Nothing was changed: the version that wrote the store can still open it.
         let Ok(Found::Store(found)) = open(&folder.path().join("store")).unwrap() else { panic!("{format}") };
         assert_eq!(found.format, format);
         assert!(found.into_store(PathBuf::new()).record(Sequence(1)).unwrap().is_some());

@@ -238,7 +238,7 @@ proptest! {
         which in any::<prop::sample::Index>(),
         earlier in any::<bool>(),
     ) {
-        // If the interval changes, the two grids do not show which slots were between them.
+        // All runs have the same interval. At a change of the interval, a missing gap cannot always be detected.
         let runs: Vec<Run> = runs.into_iter().map(|run| Run { interval: "10s", ..run }).collect();
         let log = log(&runs);
         prop_assume!(log.len() > 2);
@@ -246,7 +246,7 @@ proptest! {
         let store = fill(folder.path(), &log[..log.len() / 2], &[(1_000, false)]);
         let old: BTreeMap<_, _> = store.database.scan_prefix(b"").map(Result::unwrap).collect();
         drop(store);
-        // The same log in one batch: rows of the first half are now in their final state.
+        // The whole log in another store. There, the rows that the second half changes have their final values.
         let other = tempfile::tempdir().unwrap();
         let store = fill(other.path(), &log, &[(1_000, false)]);
         let rows: Vec<_> = store.database.scan_prefix(b"").map(|row| row.unwrap()).filter(|(name, _)| !name.starts_with(b"m")).collect();

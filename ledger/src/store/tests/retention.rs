@@ -103,7 +103,7 @@ fn whole_records_of_a_pair_without_new_records_do_not_keep_those_of_others() {
     store.commit(&records, Sequence(400), &[], Timestamp::EPOCH).unwrap();
     let retention = Retention { ticks: Duration::from_secs(86_400), quotes: Duration::from_secs(1_000) };
     while store.reclaim(retention).unwrap() > 0 {}
-    // They are removed a pack at a time. The pack with the other pair's newest tick stays.
+    // Records are removed a pack at a time. The pack with the other pair's newest tick stays.
     let left: Vec<u64> = store.records().map(|stored| stored.unwrap().sequence.0).collect();
     assert_eq!(left, (1..=64).chain(257..=400).collect::<Vec<_>>());
     assert_eq!(store.record(Sequence(1)).unwrap(), Some(dead.record));
@@ -166,7 +166,7 @@ fn a_record_that_was_the_newest_within_retention_is_kept_whole() {
         sequence: Sequence(number),
         record: record(pair, index, price),
     };
-    // The other pair has no price for a long time, and then another one.
+    // ETH-USD has one tick, then no record for a long time, and then a second tick.
     let mut log = vec![stored(1, "ETH-USD", 1, Some("5"))];
     log.extend((2..700).map(|number| stored(number, "BTC-USD", i64::try_from(number).unwrap(), Some("2"))));
     log.push(stored(700, "ETH-USD", 690, Some("6")));
@@ -178,9 +178,10 @@ fn a_record_that_was_the_newest_within_retention_is_kept_whole() {
         while store.reclaim(retention).unwrap() > 0 {}
         store.record(Sequence(1)).unwrap().is_some()
     };
-    assert!(reclaim(200), "at slot 600, which is within retention, it was the newest");
+    assert!(reclaim(200), "at slot 600, which is within retention, the first tick was the newest");
     assert_eq!(store.record(Sequence(200)).unwrap(), None);
-    // Once its successor is past retention too, no snapshot can have it as the newest.
+    // Once the pair's second tick is past retention too, the first one is not the newest in any snapshot within
+    // retention.
     *store.writer.lock().unwrap() = None;
     assert!(!reclaim(50));
 }

@@ -18,8 +18,8 @@ use crate::source::{
 };
 
 /// Columns of a trading pair's row: symbol, bid, size, ask, size, change, relative change, last, volume,
-/// high, low. Funding rows have seventeen columns. A trading pair's row of another length has a format that we
-/// don't know.
+/// high, low. Funding rows have seventeen columns. A trading pair's row with any other number of columns has a
+/// format that we don't know.
 const COLUMNS: usize = 11;
 
 /// The column with the price of the last trade.

@@ -20,7 +20,7 @@ use crate::source::{
     limit::Limit,
 };
 
-/// Coinbase's errors are texts without codes, so `parse_error` keeps its default.
+/// Coinbase's errors are texts without codes, so this uses the default `parse_error`, which recognizes no errors.
 pub(super) struct Coinbase;
 
 #[derive(Deserialize)]

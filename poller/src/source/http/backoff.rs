@@ -4,8 +4,8 @@
 //!
 //! - It rests: for as long as its response announced, or for a time that depends on the failure (too many
 //!   requests, banned, forbidden). Rests are measured on the monotonic clock.
-//! - It pauses after several failed slots in a row. Pauses last whole slots, so that requests stay on the
-//!   grid of slots and there are no retries within a slot.
+//! - It pauses after failed slots: until the next slot at first, and longer after several failed slots in a row.
+//!   Pauses last whole slots, so there are no retries within a slot.
 
 use std::time::Duration;
 
@@ -45,7 +45,7 @@ pub(super) struct Backoff {
     failures_in_a_row: u32,
     /// Whether a response to the current slot reported a ban.
     is_banned: bool,
-    /// Consecutive slots with a ban. Several requests of a slot that are refused count as one ban.
+    /// Consecutive slots with a ban. If a ban refuses several requests of one slot, they count as one ban.
     bans_in_a_row: u32,
 }
 

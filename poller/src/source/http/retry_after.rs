@@ -13,7 +13,8 @@ pub(super) struct ResponseTime(SystemTime);
 
 impl ResponseTime {
     /// The response's `Date` header, so that the server's clock does not have to agree with ours. Without that
-    /// header, the start of the slot is used. It is earlier than the response, so a wait is never too short.
+    /// header, the start of the slot is used. The slot starts before the response is sent, so a wait is never too
+    /// short.
     pub(super) fn new(headers: &HeaderMap, slot: Slot) -> Self {
         let millis = u64::try_from(slot.start().unix_millis()).unwrap_or(0);
         let slot = SystemTime::UNIX_EPOCH + Duration::from_millis(millis);

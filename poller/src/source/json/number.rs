@@ -3,12 +3,12 @@
 use common::domain::{Failure, Price, Timestamp};
 use serde_json::value::RawValue;
 
-/// Prices lie between 10⁻¹² and 10¹², so larger exponents cannot belong to a price. This bounds how many zeros
-/// are written out.
+/// Prices lie between 10⁻¹² and 10¹², so a price never needs a larger exponent. The limit bounds how many zeros are
+/// written out.
 const MAX_EXPONENT: i32 = 40;
 
-/// Parses a price. It may have one decimal place fewer than [`Price`] can hold, so that the midpoint of two quotes
-/// is exact.
+/// Parses a price. Its number of decimal places must be below the largest number that [`Price`] can hold, so that the
+/// midpoint of two quotes is exact.
 fn price(text: &str) -> Result<Price, Failure> {
     // No exchange writes leading zeros. A price that has them is damaged.
     if text.starts_with('0') && text.as_bytes().get(1).is_some_and(u8::is_ascii_digit) {

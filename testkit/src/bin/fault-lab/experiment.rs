@@ -18,7 +18,8 @@ use super::{Arguments, metrics, table};
 /// The pair that is polled. There is only one, so that each slot is one line of output.
 const PAIR: &str = "BTC-USD";
 
-/// After how many slots an unchanged price gets the verdict `frozen`. It is low, so that a short run shows it.
+/// After how many slots an unchanged price gets the verdict `frozen`. The number is low, so that the verdict appears
+/// even in a short run.
 const FROZEN_AFTER_SLOTS: u32 = 3;
 
 /// Added to every deadline, because the machine may be slow.

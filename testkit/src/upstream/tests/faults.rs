@@ -107,8 +107,8 @@ async fn each_venue_sends_its_own_errors() {
     assert_eq!((binance.status, binance.header("retry-after")), (429, Some("30")));
 }
 
-/// A venue that sends prices as strings sends a string. A venue that sends numbers sends a bare word, as a careless
-/// program would print it.
+/// If a venue sends prices as strings, an invalid price is a string too. If it sends numbers, an invalid price is
+/// written as a careless program would: `NaN` and `Infinity` without quotes, other words in quotes.
 #[tokio::test]
 async fn invalid_prices_have_the_format_of_the_venues_prices() {
     let upstream = start().await;

@@ -1,4 +1,4 @@
-//! The reader's position in the log, and the checks that this is still the log to which the position belongs.
+//! The reader's position in the log. Checks that the log is still the one to which the position belongs.
 
 use std::time::Duration;
 
@@ -24,11 +24,12 @@ pub(super) struct Position {
     pub(super) nats: Nats,
     pub(super) identity: LogIdentity,
     pub(super) cursor: Sequence,
-    /// The oldest message of the stream at the last check.
+    /// The position of the stream's oldest message at the last check.
     pub(super) first: Sequence,
-    /// Whether messages were missing before the newest one, so that `first` must be updated.
+    /// Whether messages are missing before the newest one. If so, `first` must be updated.
     pub(super) has_skipped: bool,
-    /// The newest message that the reader has seen, which identifies the log.
+    /// The newest message that the reader has seen. If the stream has a different message at that position, the stream
+    /// is another log.
     pub(super) newest: Option<Entry>,
     /// The stream's options at the last check.
     pub(super) settings: Option<Config>,
@@ -36,7 +37,7 @@ pub(super) struct Position {
 
 /// The result of a check of the stream.
 pub(super) struct StreamCheck {
-    /// How many messages there are between the cursor and the end of the stream.
+    /// How many messages there are after the cursor.
     pub(super) behind: u64,
     pub(super) info: Info,
 }
@@ -48,7 +49,7 @@ impl Position {
         let found = identity(&info);
         if found != self.identity {
             return Err(ReadError::Replaced(format!(
-                "its identity was {}, now it is {found}",
+                "its identity was {}, but now it is {found}",
                 self.identity
             )));
         }
@@ -59,18 +60,19 @@ impl Position {
         let (last, cursor) = (info.state.last_sequence, self.cursor);
         self.first = Sequence(info.state.first_sequence);
         let Some(behind) = last.checked_sub(cursor.0) else {
-            let reason = format!("it ends at sequence {last}, but this reader is already at {cursor}");
+            let reason = format!("the log ends at sequence {last}, but this reader is already at {cursor}");
             return Err(self.gone_or_in_doubt(cursor, reason, &info).await);
         };
         Ok(StreamCheck { behind, info })
     }
 
-    /// Creates a consumer that starts at the newest message seen.
+    /// Creates a consumer that starts at the newest message that the reader has seen.
     pub(super) async fn consumer(&self) -> Result<pull::Stream, ReadError> {
         self.nats.require_connection()?;
         let begin = self.newest.as_ref().map_or(self.cursor.next(), |newest| newest.sequence);
         let config = pull::Config {
-            // With a name and a single filter, the filter is part of the request's subject and can be part of a permission.
+            // With a name and a single filter, the request's subject contains the filter, so a permission can restrict
+            // it.
             name: Some(consumer_name()),
             filter_subject: self.nats.subjects.all(),
             deliver_policy: DeliverPolicy::ByStartSequence { start_sequence: begin.0 },
@@ -95,7 +97,7 @@ impl Position {
         let stream = self.nats.context.get_stream_no_info(&self.nats.stream).await;
         let stream = stream.map_err(|error| self.nats.request_error(error))?;
         let found = stream.get_raw_message(sequence.0).await;
-        // The order matters: if the server is the confirmed leader now, it was the leader when it returned the message.
+        // Check after reading the message: if the server is the leader now, it also was when it returned the message.
         let StreamCheck { info, .. } = self.check().await?;
         let holds = match found {
             Ok(message) => is_expected(&entry(message.sequence, Some(&message.headers), message.payload)),
@@ -103,7 +105,7 @@ impl Position {
             Err(error) => return Err(self.nats.request_error(error)),
         };
         if !holds {
-            let reason = format!("its message {sequence} has changed");
+            let reason = format!("message {sequence} of the log is missing or has changed");
             return Err(self.gone_or_in_doubt(sequence, reason, &info).await);
         }
         Ok(())
@@ -112,22 +114,28 @@ impl Position {
     /// Moves the cursor to a message and adds it to the batch.
     pub(super) fn advance(&mut self, entry: Entry, batch: &mut Batch) {
         if entry.sequence > self.cursor.next() {
-            // The code that processes the batch notices the missing messages by their sequences.
+            // The code that processes the batch detects the missing messages from the jump in the sequences.
             let (from, before) = (self.cursor.next().0, entry.sequence.0);
-            tracing::warn!(event = "messages_missing", from, before, "the log no longer has these messages");
+            tracing::warn!(
+                event = "messages_missing",
+                from,
+                before,
+                "messages are missing in the log, because they have expired or were lost"
+            );
             self.has_skipped = true;
         }
         self.cursor = entry.sequence;
         batch.entries.push(entry);
     }
 
-    /// Whether a message differs from the one that was seen at the same position.
+    /// Whether a message differs from the one that the reader has seen at the same position.
     pub(super) fn contradicts(&self, found: &Entry) -> bool {
         let seen = self.newest.as_ref().filter(|newest| newest.sequence == found.sequence);
         seen.is_some_and(|seen| !is_same(seen, found))
     }
 
-    /// Checks with the leader whether this is another log. The server that runs the consumer may itself be damaged.
+    /// Checks that the leader still has the newest message that the reader has seen. If it does, the different message
+    /// came from a damaged copy on the server that runs the consumer, and not from another log.
     pub(super) async fn verify_newest(&mut self) -> Result<(), ReadError> {
         let Some(newest) = self.newest.clone() else { return Ok(()) };
         let sequence = newest.sequence;
@@ -135,13 +143,13 @@ impl Position {
         tracing::warn!(
             event = "replica_differs",
             %sequence,
-            "a NATS server delivered a message that differs from the leader's; creating a new consumer"
+            "ignored a message from a NATS server that differs from the leader's copy; creating a new consumer"
         );
         Ok(())
     }
 
-    /// The error if the log does not have a message that this reader has seen. It is permanent unless another server has the
-    /// message, or may have it.
+    /// The error if the log does not have a message that this reader has seen. The error is permanent unless another
+    /// server has the message, or may have it.
     async fn gone_or_in_doubt(&self, sequence: Sequence, reason: String, info: &Info) -> ReadError {
         let replicas = Replicas::of(info);
         if !replicas.are_all_current() {
@@ -156,20 +164,22 @@ impl Position {
             held => held,
         };
         match held {
-            Ok(true) => ReadError::InDoubt(format!("{reason}; the servers disagree about it")),
-            Ok(false) => ReadError::Replaced(format!("{reason}, so it has lost records")),
+            Ok(true) => ReadError::InDoubt(format!(
+                "{reason}, but another server has messages that the leader does not have"
+            )),
+            Ok(false) => ReadError::Replaced(format!("{reason}, so the log has lost records")),
             Err(error) => error,
         }
     }
 }
 
-/// Compares two messages. A message that was rebuilt from a store may lack fields that the codec does not know, so records
-/// are compared as well.
+/// Whether two messages are equal, or contain the same record. A message that was rebuilt from the store may have other
+/// bytes, because it lacks the fields that this version does not know.
 fn is_same(one: &Entry, other: &Entry) -> bool {
     one == other || matches!((one.record(), other.record()), (Ok(one), Ok(other)) if one == other)
 }
 
-/// A unique name. All readers of the stream share one namespace.
+/// A unique name, because the consumers of one stream must have different names.
 fn consumer_name() -> String {
     format!("tickwell-api-{:016x}", rand::random::<u64>())
 }
