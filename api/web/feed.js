@@ -1,7 +1,7 @@
 // Requests to the pod, and the stream of events.
 
 /** Streams send something every 15 s, unless broken. */
-const SILENCE = 40_000;
+const SILENCE = 25_000;
 /** After this many failures in a row, the state is offline. */
 const PATIENCE = 3;
 /** The codes after which the cursor is dropped. */

@@ -132,7 +132,9 @@ export default async function ({ browser, url }) {
   assert(await page.locator("#points").isVisible());
   assert(await page.getByRole("checkbox", { name: "Candles" }).isChecked());
   for (const pair of PAIRS) {
-    const rows = (await until(`candles of ${pair}`, points, (seen) => seen[pair]?.length))[pair];
+    // The first rows may be ticks, which arrive while the candles are being loaded.
+    const areCandles = (rows) => rows?.length && rows.every(([time]) => time.endsWith(":00"));
+    const rows = (await until(`candles of ${pair}`, points, (seen) => areCandles(seen[pair])))[pair];
     const candles = (await answer(url, `/v1/prices/${pair}/candles?interval=1m&limit=1000`)).items;
     const starts = candles.map(({ start }) => start.slice(0, 19).replace("T", " "));
     for (const [time] of rows) assert(starts.includes(time), `${time} is not in ${starts}`);
