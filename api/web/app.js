@@ -15,10 +15,10 @@ const ORIGINS = { simulated: "Simulated: these prices are made up.", replay: "Re
 const canvas = find("chart");
 const controls = find("controls");
 const pairs = new Map();
-/** The view: its pairs, its length in milliseconds, and its end (now if undefined). */
-let [chosen, length, until] = [[], DAY];
+/** The view: its pairs, its length in milliseconds, whether that fits the history, and its end (now if undefined). */
+let [chosen, length, isFitted, until] = [[], DAY];
 let [connection, reason] = ["connecting"];
-let cursor, loading, unread, later, frame, spoken;
+let since, cursor, loading, unread, later, frame, spoken;
 let timeAt = () => 0;
 
 function shown() {
@@ -30,14 +30,15 @@ const names = () => shown().map(({ name }) => name);
 
 /** The current time, or the newest slot of a replay. */
 const present = () => max(0, ...[...pairs.values()].map(({ newest, origin }) => max(newest, origin === "replay" ? 0 : now())));
-/** The view's right edge. A candle is drawn at its middle. */
-const edge = ({ candles, step } = shown()[0] ?? {}) => present() + (candles ? step / 2 : 0);
-const view = (to = until ?? edge()) => ({ from: to - length, to });
+const view = (to = until ?? present()) => ({ from: to - length, to });
+/** The shortest range that shows the whole history, up to a day. */
+const fitting = () => RANGES.find((range) => range >= min(DAY, present() - since)) ?? DAY;
 const average = () => milliseconds(controls.average.value) || 0;
 
 function remember() {
 	const address = new URLSearchParams(new FormData(controls));
-	address.set("range", `${round(length)}ms`);
+	if (isFitted) address.delete("range");
+	else address.set("range", `${round(length)}ms`);
 	if (until) address.set("to", round(until));
 	if (chosen.length) address.set("pairs", chosen.join());
 	history.replaceState(null, "", `#${address}`);
@@ -45,7 +46,8 @@ function remember() {
 
 function recall() {
 	const address = new URLSearchParams(location.hash.slice(1));
-	length = min(milliseconds(address.get("range")), 366 * DAY) || DAY;
+	length = min(milliseconds(address.get("range")), 366 * DAY);
+	isFitted = !length;
 	until = max(0, min(address.get("to"), now())) || undefined;
 	chosen = address.get("pairs")?.split(",") ?? [];
 	controls.average.value = address.get("average") ?? "10m";
@@ -53,9 +55,8 @@ function recall() {
 }
 
 /** A candle or tick as a point. `text` keeps the digits of the log. */
-function pointOf({ slot, price, start, open = price, high = price, low = price, close = price }, step) {
-	const time = slot ? Date.parse(slot) : Date.parse(start) + step / 2;
-	return { time, open: +open, high: +high, low: +low, close: +close, text: { open, high, low, close } };
+function pointOf({ slot, price, start = slot, open = price, high = price, low = price, close = price }) {
+	return { time: +new Date(start), open: +open, high: +high, low: +low, close: +close, text: { open, high, low, close } };
 }
 
 /** Loads the data of the view. */
@@ -63,19 +64,20 @@ async function read(pair, signal) {
 	const lead = max(average(), length / 8);
 	const { candles, step } = resolution(length, pair.interval, controls.candles.checked && controls.clientWidth / 6, lead);
 	const start = view().from - lead;
-	const to = until < pair.newest ? ceil(until + step) : Infinity;
+	const to = until < pair.newest ? ceil(until + step) : "";
 	const path = (route, from) => `/v1/prices/${pair.name}/${route}from=${floor(from)}`;
 	const [items, gapItems] = await Promise.all([
-		list(path(candles ? `candles?interval=${candles}&` : "history?", start) + (to < Infinity ? `&to=${to}` : ""), signal),
+		list(path(candles ? `candles?interval=${candles}&` : "history?", start) + (to && `&to=${to}`), signal),
 		list(path("gaps?", min(start, present() - DAY)), signal),
 	]);
-	const points = items.map((item) => pointOf(item, step));
-	Object.assign(pair, { candles, step, to, points, gapItems, averages: undefined, gaps: undefined, note: "no prices" });
+	const points = items.map(pointOf);
+	Object.assign(pair, { candles, step, to, points, gapItems, averages: undefined, gaps: undefined, range: undefined, note: "no prices" });
 	for (const event of pair.recent) append(pair, event);
 }
 
 /** Updates the page after the view has changed. */
 function look(pause = 0) {
+	if (isFitted) length = fitting();
 	for (const radio of controls.range) radio.checked = !until && Number(radio.value) === length;
 	canvas.hidden = controls.table.checked;
 	find("points").parentNode.hidden = !canvas.hidden;
@@ -108,9 +110,12 @@ function know({ pair: name, interval, origin }) {
 
 async function begin() {
 	const { items } = await ask("/v1/pairs");
+	const [oldest] = items.length ? (await ask(`/v1/prices/${items[0].pair}/history?order=asc&limit=1`)).items : [];
+	since = Date.parse(oldest?.slot);
 	pairs.clear();
 	find("cards").replaceChildren();
 	for (const item of items) Object.assign(know(item), { stale: item.stale, newest: Date.parse(item.slot) });
+	look();
 }
 
 function take(event) {
@@ -118,8 +123,9 @@ function take(event) {
 	const time = Date.parse(event.slot);
 	if (time <= pair.time) return;
 	pair.time = pair.newest = time;
+	pair.arrived = performance.now();
 	if (event.kind === "gap") pair.gap = event;
-	else Object.assign(pair, { before: pair.tick?.price, tick: event, arrived: performance.now(), gap: undefined, stale: false, averages: undefined });
+	else Object.assign(pair, { before: pair.tick?.price, tick: event, gap: undefined, stale: false, averages: undefined });
 	pair.recent = [...pair.recent.slice(-99), event];
 	append(pair, event);
 	redraw();
@@ -135,15 +141,15 @@ function append(pair, { kind, price, slot, ...gap }) {
 		return;
 	}
 	const [time, end] = [Date.parse(slot), points.at(-1)?.time ?? 0];
-	if (to !== Infinity || time <= (candles ? end - step / 2 : end)) return;
+	if (to || time <= end) return;
 	if (points.length > 4 * MAX_TICKS) points.splice(0, MAX_TICKS);
 	if (!candles) return points.push(pointOf({ price, slot }));
-	const isSame = time < end + step / 2;
+	const isSame = time < end + step;
 	const item = isSame ? points.pop().text : { open: price, high: price, low: price };
 	item.close = price;
 	if (price - item.high > 0) item.high = price;
 	if (price - item.low < 0) item.low = price;
-	points.push(pointOf({ ...item, start: new Date(time - (time % step)) }, step));
+	points.push(pointOf({ ...item, start: time - (time % step) }));
 }
 
 // A hidden page gets no animation frames.
@@ -154,19 +160,21 @@ function paint() {
 	const seen = view();
 	if (cursor < seen.from) cursor = undefined;
 	for (const pair of pairs.values()) {
-		const { name, card, tick, origin, points, candles, step, interval } = pair;
+		const { name, card, tick, origin, points, step, interval } = pair;
 		pair.seen = within(points, seen);
 		const [first, last] = [pair.seen[0], pair.seen.at(-1)];
 		// The change is since the first point.
-		const start = first && first.time - (candles ? step / 2 : 0);
-		const range = abs(start - seen.from) < 2 * interval ? `over ${span(length)}` : `since ${moment(start || 0).slice(0, 16)}`;
+		const start = first?.time ?? 0;
+		const range = abs(start - seen.from) < 2 * interval ? `over ${span(length)}` : `since ${moment(start).slice(0, 16)}`;
 		const move = first && change(first.text.open, last.text.close);
-		const age = origin === "replay" ? performance.now() - pair.arrived : now() - Date.parse(tick?.slot);
+		// A replay is at least as fast as real time.
+		const hasEnded = performance.now() - pair.arrived > 1.5 * interval + 2_000;
+		const replay = origin === "replay" && (hasEnded ? "recording ended" : "replayed");
 		pair.gaps ??= joined(pair.gapItems);
 		pair.averages ??= movingAverage(points, average(), step);
 		pair.label = until ? "" : tick && grouped(tick.price);
 		card.ariaPressed = names().includes(name);
-		showCard(card, { ...pair, age, isConnected: connection === "live", move, range });
+		showCard(card, { ...pair, replay, isConnected: connection === "live", move, range });
 	}
 	const panels = shown();
 	if (!canvas.hidden && panels.length) timeAt = draw(canvas, { panels, view: seen, cursor, candles: controls.candles.checked, average: span(average()) });
@@ -205,6 +213,7 @@ async function refresh() {
 
 function show({ from, to }) {
 	length = to - from;
+	isFitted = false;
 	until = to >= present() - length / 200 ? undefined : to;
 	look(150);
 }
@@ -216,7 +225,7 @@ function point(time) {
 
 find("ranges").append(...RANGES.map((value) => make("label", [make("input", "", { type: "radio", name: "range", value }), span(value)])));
 controls.onchange = ({ target }) => {
-	if (target.name === "range") [length, until] = [Number(target.value)];
+	if (target.name === "range") [length, isFitted, until] = [Number(target.value)];
 	look();
 };
 find("key").onsubmit = (event) => {
@@ -249,7 +258,7 @@ document.onvisibilitychange = () => {
 };
 setInterval(redraw, 1_000);
 // Reload each 5 s. Screen readers speak each minute.
-setInterval(() => (unread ? look() : refresh()), 5_000);
+setInterval(() => (unread || (isFitted && length < fitting()) ? look() : refresh()), 5_000);
 setInterval(() => (spoken = ""), 60_000);
 (onhashchange = () => {
 	recall();

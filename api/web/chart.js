@@ -130,5 +130,5 @@ export function draw(canvas, { panels, view, cursor, candles, average }) {
 		upright(cursor, HEAD - 8);
 		text((view.to - view.from > DAY ? moment : clock)(cursor), x(cursor), height - 12, { colour: "ground", align: "center", margin: true });
 	}
-	return (place) => view.from + ((place ?? right / 2) / right) * (view.to - view.from);
+	return (place) => view.from + (place / right) * (view.to - view.from);
 }

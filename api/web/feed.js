@@ -1,7 +1,7 @@
 // Requests to the pod, and the stream of events.
 
 /** Streams send something every 15 s, unless broken. */
-const SILENCE = 40_000;
+const SILENCE = 25_000;
 /** After this many failures in a row, the state is offline. */
 const PATIENCE = 3;
 /** The codes after which the cursor is dropped. */
@@ -34,6 +34,8 @@ async function* connection(cursor, opened) {
 		clearTimeout(watchdog);
 		watchdog = setTimeout(() => abort.abort(), SILENCE);
 	};
+	// A network that is gone does not close the connection.
+	addEventListener("offline", () => abort.abort(), { signal: abort.signal });
 	try {
 		alive();
 		const { body } = await request("/v1/stream", abort.signal, { Accept: "text/event-stream", ...(cursor && { "Last-Event-ID": cursor }) });

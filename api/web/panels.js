@@ -1,6 +1,6 @@
 // The cards, and the tables that explain the prices.
 
-import { ask } from "./feed.js";
+import { ask, now } from "./feed.js";
 import { change, clock, grouped, milliseconds, moment, percent, places, span } from "./text.js";
 
 export const find = (id) => document.getElementById(id);
@@ -35,11 +35,12 @@ export function makeCard(name, hue) {
 	return card;
 }
 
-export function showCard(card, { tick, before, gap, stale, age, isConnected, move, range }) {
+export function showCard(card, { tick, before, gap, stale, replay, isConnected, move, range }) {
 	const [, fresh, price, last, moves, why] = card.children;
-	const state = !tick ? "no price yet" : !isConnected ? "not connected" : stale ? "stale" : "fresh";
-	write(fresh, tick ? `${state} · ${span(age)} ago` : state, `fresh ${state === "fresh" ? "" : "bad"}`);
-	write(price, tick ? grouped(tick.price) : "–", `price ${state === "fresh" ? "" : "old"}`);
+	const trouble = !tick ? "no price yet" : !isConnected ? "not connected" : stale && "stale";
+	const age = tick && ` · ${replay ? moment(tick.slot) : `${span(now() - Date.parse(tick.slot))} ago`}`;
+	write(fresh, `${trouble || replay || "fresh"}${age ?? ""}`, `fresh ${trouble ? "bad" : ""}`);
+	write(price, tick ? grouped(tick.price) : "–", `price ${trouble ? "old" : ""}`);
 	const step = tick && before && change(before, tick.price);
 	write(last, step?.amount ?? "", `arrow ${step?.direction ?? ""}`);
 	write(moves, move ? `${move.percent} (${move.amount}) ${range}` : "", `arrow ${move?.direction ?? ""}`);
@@ -48,7 +49,7 @@ export function showCard(card, { tick, before, gap, stale, age, isConnected, mov
 
 const showQuotes = (records) =>
 	fill("quotes", records.map(({ pair, price, sequence, epoch, slot, quotes }) => [
-		heading(`${pair} at ${clock(Date.parse(slot))} UTC, epoch ${epoch}, `, make("a", `sequence ${sequence}`, { href: `/v1/ticks/${sequence}` })),
+		heading(`${pair} at ${clock(slot)} UTC, epoch ${epoch}, `, make("a", `sequence ${sequence}`, { href: `/v1/ticks/${sequence}` })),
 		...(quotes ?? []).map(({ source, price: quoted, verdict }) =>
 			row(source, quoted && grouped(quoted), quoted && change(price, quoted, 3).percent, make("td", words(verdict), { className: verdict === "used" ? "up" : "bad" }))),
 	]));

@@ -82,7 +82,9 @@ impl PodClient {
             ["http", "https"].contains(&parsed.scheme()),
             "{name}: `{url}` must start with http:// or https://"
         );
+        // Pods are reached directly, even if the environment has a proxy for the internet.
         let client = reqwest::Client::builder()
+            .no_proxy()
             .redirect(Policy::none())
             .default_headers(key.headers())
             .connect_timeout(MAX_REQUEST_TIME)

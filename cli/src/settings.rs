@@ -39,8 +39,7 @@ pub(crate) struct Settings {
     pub(crate) feed: poller::FeedConfig,
     #[serde(skip_serializing_if = "BTreeMap::is_empty")]
     pub(crate) pairs: BTreeMap<String, poller::PairConfig>,
-    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
-    pub(crate) sources: BTreeMap<String, poller::SourceConfig>,
+    pub(crate) sources: poller::SourcesConfig,
     pub(crate) aggregate: poller::AggregateConfig,
     pub(crate) replay: poller::ReplayConfig,
     pub(crate) bus: BusConfig,

@@ -80,7 +80,7 @@ fn overview(members: &[Member], interval: Interval) -> String {
             limit,
             share,
             if about.has_key { "yes" } else { "no" }.to_owned(),
-            if about.address.is_empty() { "in this process".to_owned() } else { about.address },
+            place(&about),
         ]);
     }
     let asked: Vec<SourceName> = members.iter().map(|member| member.source.name()).collect();
@@ -94,6 +94,15 @@ fn overview(members: &[Member], interval: Interval) -> String {
         text.push_str(&format!("\nNot in feed.sources: {}\n", others.join(", ")));
     }
     text
+}
+
+/// Where a source is asked.
+fn place(about: &About) -> String {
+    match (about.address.as_str(), about.proxy.as_str()) {
+        ("", _) => "in this process".to_owned(),
+        (address, "") => address.to_owned(),
+        (address, proxy) => format!("{address} through {proxy}"),
+    }
 }
 
 fn allowed(about: &About, interval: Interval) -> [String; 2] {

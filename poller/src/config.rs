@@ -4,7 +4,13 @@ mod pair;
 mod replay;
 mod upstream;
 
-use std::{collections::BTreeMap, fmt, num::NonZeroU32, str::FromStr, sync::Arc};
+use std::{
+    collections::{BTreeMap, btree_map::Entry},
+    fmt,
+    num::NonZeroU32,
+    str::FromStr,
+    sync::Arc,
+};
 
 use common::{
     clock::Clock,
@@ -18,7 +24,7 @@ use crate::source::{self, Client, Setup, Source, SourceError};
 pub use crate::source::Role;
 pub use pair::PairConfig;
 pub use replay::{ReplayConfig, ReplayError, ReplayFile, Speed};
-pub use upstream::SourceConfig;
+pub use upstream::{SourceConfig, SourcesConfig};
 
 /// The largest number of pairs of a poller. For each slot, each pair adds one record to the log, and one symbol or one
 /// request to what is sent to each source.
@@ -104,8 +110,8 @@ pub struct PollerConfig {
     pub feed: FeedConfig,
     /// Settings of single pairs, by their names. Pairs without an entry have the settings of all pairs.
     pub pairs: BTreeMap<String, PairConfig>,
-    /// Settings of single sources. Sources without an entry use the defaults.
-    pub sources: BTreeMap<String, SourceConfig>,
+    /// Settings of all sources and of single ones.
+    pub sources: SourcesConfig,
     /// How quotes become a price.
     pub aggregate: AggregateConfig,
     /// Recordings that are replayed instead of asking sources.
@@ -213,13 +219,18 @@ impl PollerConfig {
             return Err(ConfigError::SourceTwice(name));
         }
         let of_pairs = self.pair_settings()?;
-        let client = Client::new()?;
-        let member = |name: &SourceName| {
-            let config = self.sources.get(name.as_str()).cloned().unwrap_or_default();
+        let mut clients = BTreeMap::new();
+        let mut member = |name: &SourceName| {
+            let config = self.sources.by_name.get(name.as_str()).cloned().unwrap_or_default();
+            let proxy = config.proxy.or(&self.sources.proxy);
+            let client = match clients.entry(proxy.clone()) {
+                Entry::Occupied(shared) => shared.into_mut(),
+                Entry::Vacant(first) => first.insert(Client::new(proxy)?),
+            };
             let (role, max_age) = (config.role(*name), config.max_age(*name));
             let setup = Setup { key: config.key(*name)?, url: config.url, interval: *interval };
             let pairs = asked_for(*name, &of_pairs);
-            let source = source::build(*name, setup, &pairs, &client)?;
+            let source = source::build(*name, setup, &pairs, client)?;
             source::check_limit(&*source, *interval)?;
             Ok::<_, ConfigError>(Member { source, role, pairs, max_age })
         };
@@ -230,7 +241,7 @@ impl PollerConfig {
                 clock = Some(recordings.clock(*interval, self.replay.speed));
                 members.extend(
                     recordings
-                        .members(&self.sources)
+                        .members(&self.sources.by_name)
                         .map(|member| Member { pairs: asked_for(member.source.name(), &of_pairs), ..member }),
                 );
             } else {

@@ -31,7 +31,9 @@ use common::{
 };
 use tokio_util::sync::CancellationToken;
 
-pub use config::{AggregateConfig, FeedConfig, PairConfig, PollerConfig, ReplayConfig, SourceConfig};
+pub use config::{
+    AggregateConfig, FeedConfig, PairConfig, PollerConfig, ReplayConfig, SourceConfig, SourcesConfig,
+};
 pub use metrics::Metrics;
 
 // When a poller is stopped, it finishes the current poll, publishes it, and releases the lease. All of that

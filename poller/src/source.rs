@@ -9,6 +9,7 @@
 //! - [`exchange`]: the [`Exchange`] trait with everything that is specific to one exchange.
 //! - [`exchanges`]: the exchanges, one file each, and their registry.
 //! - [`http`]: asks an exchange over HTTP, with rate limits, backoff and bounds on everything.
+//! - [`proxy`]: the proxy that requests go through.
 //! - [`replay`] and `simulated`: sources without an upstream.
 //! - [`json`], [`key`], [`limit`], [`patience`], [`failure`]: what the sources share.
 //!
@@ -24,6 +25,7 @@ pub mod json;
 pub mod key;
 pub mod limit;
 pub mod patience;
+pub mod proxy;
 pub mod replay;
 mod simulated;
 
@@ -38,6 +40,7 @@ pub use http::Client;
 pub use interface::{About, Answers, Role, Sample, Setup, Source};
 pub use key::{Key, KeyError, Plan, REDACTED};
 pub use limit::{Excess, Late, Limit, PerMinute};
+pub use proxy::EgressProxy;
 
 /// The name in `feed.sources` that stands for all recordings in `replay.files`.
 pub const REPLAY: &str = "replay";

@@ -10,16 +10,17 @@
 //! 4. [`fault`]: the faults that a venue can have.
 //! 5. [`upstream`]: an HTTP server that returns a market's prices in the venues' formats, with faults if requested, and logs
 //!    the requests.
-//! 6. [`nats`]: a real nats-server process. Tests check what a crash does to a NATS stream, and an imitation would only
+//! 6. [`proxy`]: an HTTP and SOCKS5 proxy.
+//! 7. [`nats`]: a real nats-server process. Tests check what a crash does to a NATS stream, and an imitation would only
 //!    repeat our assumptions.
-//! 7. [`process`]: the real `tickwell` binary, its log lines, and signals to it.
-//! 8. [`records`], [`audit`], [`oracle`]: an independent reader of records, the invariants of every log, and an independent
+//! 8. [`process`]: the real `tickwell` binary, its log lines, and signals to it.
+//! 9. [`records`], [`audit`], [`oracle`]: an independent reader of records, the invariants of every log, and an independent
 //!    computation of the responses to requests.
-//! 9. [`naive`]: the arithmetic of the oracle: averages and candles.
-//! 10. [`faketime`]: makes the clock of a running process jump; [`damage`]: damages the store of a stopped pod.
-//! 11. [`grinder`]: disturbs a whole feed at random, reproducibly by a seed, and checks the results.
-//! 12. [`wait`]: waits for a condition with a deadline. Tests use it instead of sleeping for a fixed time.
-//! 13. [`clock`]: the only module that reads the system clock.
+//! 10. [`naive`]: the arithmetic of the oracle: averages and candles.
+//! 11. [`faketime`]: makes the clock of a running process jump; [`damage`]: damages the store of a stopped pod.
+//! 12. [`grinder`]: disturbs a whole feed at random, reproducibly by a seed, and checks the results.
+//! 13. [`wait`]: waits for a condition with a deadline. Tests use it instead of sleeping for a fixed time.
+//! 14. [`clock`]: the only module that reads the system clock.
 //!
 //! `architecture` tests the dependencies between crates and modules of the workspace.
 //!
@@ -48,6 +49,7 @@ pub mod naive;
 pub mod nats;
 pub mod oracle;
 pub mod process;
+pub mod proxy;
 pub mod recording;
 pub mod records;
 pub mod upstream;

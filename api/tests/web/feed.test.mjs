@@ -9,7 +9,7 @@ import { afterEach, beforeEach, mock, test } from "node:test";
 import { always } from "./random.mjs";
 import { ask, follow, list, now } from "../../web/feed.js";
 
-const SILENCE_MILLIS = 40_000;
+const SILENCE_MILLIS = 25_000;
 /** Longer than any pause between two attempts, and shorter than the silence after which a stream is given up. */
 const PAUSE_MILLIS = 20_000;
 /** How many times `until` checks its condition before the test fails. */

@@ -51,6 +51,7 @@ enum Format {
     ApiKeys,
     RateLimit,
     Address,
+    Proxy,
     Role,
     PriceRule,
     Plan,
@@ -60,12 +61,14 @@ enum Format {
 }
 
 /// The format of each setting. `sources.NAME.…` and `pairs.NAME.…` stand for the settings of any source and pair.
-const FORMATS: [(&str, Format); 42] = [
+const FORMATS: [(&str, Format); 44] = [
     ("feed.interval", Format::Duration),
     ("feed.pairs", Format::Pairs),
     ("feed.sources", Format::Sources),
+    ("sources.proxy", Format::Proxy),
     ("sources.NAME.role", Format::Role),
     ("sources.NAME.url", Format::Text),
+    ("sources.NAME.proxy", Format::Proxy),
     ("sources.NAME.max_quote_age", Format::Duration),
     ("sources.NAME.key", Format::Text),
     ("sources.NAME.key_file", Format::Path),
@@ -121,6 +124,7 @@ impl Format {
             Self::ApiKeys => "list of keys, each `NAME=SHA256`".to_owned(),
             Self::RateLimit => "`COUNT/UNIT`, where `UNIT` is `s`, `m` or `h`; or `off`".to_owned(),
             Self::Address => "`HOST:PORT`".to_owned(),
+            Self::Proxy => "URL of a proxy, such as `http://proxy.example:3128`; or `off`".to_owned(),
             Self::Role => one_of::<Role>(),
             Self::PriceRule => one_of::<PriceRule>(),
             Self::Plan => one_of::<Plan>(),
@@ -145,6 +149,7 @@ impl Format {
             Self::ApiKeys => Some("key"),
             Self::RateLimit => Some("600"),
             Self::Address => Some("127.0.0.1"),
+            Self::Proxy => Some("proxy.example:3128"),
             Self::Role | Self::PriceRule | Self::Plan | Self::LogStyle => Some("something"),
             Self::Path | Self::Text => None,
         }
@@ -199,6 +204,7 @@ fn defaults() -> BTreeMap<String, String> {
         let (table, name) = key.split_once('.')?;
         Some((key.clone(), all.get(table)?.get(name)?.to_string()))
     };
+
     known::keys_of(&all).iter().filter_map(value).chain(of_sources).collect()
 }
 
@@ -241,8 +247,9 @@ fn every_setting_is_described_once() {
         }
     }
     described.sort();
-    let (of_a_source, others): (Vec<_>, Vec<_>) =
-        known::all().into_iter().partition(|key| key.starts_with("sources."));
+    let (of_a_source, others): (Vec<_>, Vec<_>) = known::all()
+        .into_iter()
+        .partition(|key| key.starts_with("sources.") && key.matches('.').count() == 2);
     assert_eq!(of_a_source.len() % known::of_a_source().len(), 0);
     let of_a_source = known::of_a_source().iter().map(|name| format!("sources.NAME.{name}"));
     let of_a_pair = known::of_a_pair().iter().map(|name| format!("pairs.NAME.{name}"));

@@ -44,9 +44,10 @@ export async function launch() {
 
 /**
  * Opens a page in a new browser context, as for a first-time visitor. `options` configures the context. `prepare` runs in
- * the page before the page's own scripts. `problems` collects the page's errors.
+ * the page before the page's own scripts. Requests whose URL matches a key of `canned` get its JSON as their response.
+ * `problems` collects the page's errors.
  */
-export async function visit(browser, url, options = {}, prepare = () => {}) {
+export async function visit(browser, url, options = {}, prepare = () => {}, canned = {}) {
   const context = await browser.newContext(options);
   const page = await context.newPage();
   page.setDefaultTimeout(DEADLINE_MILLIS);
@@ -66,6 +67,7 @@ export async function visit(browser, url, options = {}, prepare = () => {}) {
       console.error(`violation of its content security policy: ${violatedDirective}, ${blockedURI} ${sample}`));
   });
   await page.addInitScript(prepare);
+  for (const [pattern, json] of Object.entries(canned)) await page.route(pattern, (route) => route.fulfill({ json }));
   await page.goto(url);
   return { page, problems, leave: () => context.close() };
 }

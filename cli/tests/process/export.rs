@@ -11,7 +11,7 @@ use crate::{
 };
 
 /// Runs the command with the store of that name. Returns its exit code and its output.
-async fn export(scene: &Scene, store: &str, arguments: &[&str]) -> (Option<i32>, String) {
+pub(crate) async fn export(scene: &Scene, store: &str, arguments: &[&str]) -> (Option<i32>, String) {
     let command = scene.command(store).args(["export", "--pair", "btc_usd"]).args(arguments);
     let mut process = command.start().unwrap();
     let code = process.wait_exit(DEADLINE).await.unwrap().code();

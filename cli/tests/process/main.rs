@@ -59,6 +59,7 @@ mod nats_stream;
 mod page;
 mod paging;
 mod pinned;
+mod proxy;
 mod recipes;
 mod recompute;
 mod records;

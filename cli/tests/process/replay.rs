@@ -6,6 +6,7 @@ use testkit::{nats::NatsServer, process::TickwellCommand, require_nats, wait_unt
 
 use crate::{
     audit::audit,
+    export::export,
     harness::{DEADLINE, Pod, Scene, has_event},
     records::{self, Record},
     survival::end,
@@ -116,4 +117,36 @@ async fn pods_over_nats_follow_a_recording_in_its_own_time() {
     // The price is not stale, because a replay measures the age of a price in the time of the recording.
     assert_eq!(pod.get("/v1/prices/BTC-USD").await.found()["stale"], false);
     end(&mut poller).await;
+}
+
+/// The slots and prices of a stopped process, as `tickwell export` writes them to a file in the scene's folder.
+async fn exported(scene: &Scene, store: &str) -> Vec<String> {
+    let path = scene.folder().join(format!("{store}.csv"));
+    let (code, said) = export(scene, store, &["--output", &path.display().to_string()]).await;
+    assert_eq!(code, Some(0), "{said}");
+    let text = std::fs::read_to_string(path).unwrap();
+    text.lines().map(|line| line.rsplit_once(',').unwrap().0.to_owned()).collect()
+}
+
+/// A replay of an export has a tick for each of its rows, and no slot before the first or after the last one.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_export_is_replayed_without_editing() {
+    let scene = scene();
+    let mut first = Pod::of(at_speed(scene.command("first"), "max").arg("run").start().unwrap()).await;
+    is_over(&first, FIRST + MINUTES * MINUTE).await;
+    end(&mut first.process).await;
+    let rows = exported(&scene, "first").await;
+    assert_eq!(rows.len(), 1 + usize::try_from(MINUTES).unwrap() - HOLE.count());
+
+    let again = at_speed(scene.command("again"), "max").arg("run");
+    let again = again.env("TICKWELL__REPLAY__FILES", "kraken:BTC-USD:first.csv");
+    let mut again = Pod::of(again.env("TICKWELL__AGGREGATE__MIN_SOURCES", "1").start().unwrap()).await;
+    again.process.wait_for_line(|line| has_event(line, "recording_ended"), DEADLINE).await.unwrap();
+    is_over(&again, FIRST + MINUTES * MINUTE).await;
+    let records = records::all(&again).await;
+    audit(&records);
+    let slots = records.iter().filter(|record| record.covers().is_some());
+    assert_eq!(slots.count(), usize::try_from(MINUTES).unwrap());
+    end(&mut again.process).await;
+    assert_eq!(exported(&scene, "again").await, rows);
 }

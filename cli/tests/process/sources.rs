@@ -14,14 +14,14 @@ use crate::harness::{BINARY, DEADLINE, INTERVAL, Scene, field, has_event, moving
 const KEY: &str = "CG-nobody-may-see-this";
 
 /// Runs the command. Returns whether it succeeded, and its output.
-async fn sources(scene: &Scene, arguments: &[&str]) -> (bool, String) {
+pub(crate) async fn sources(scene: &Scene, arguments: &[&str]) -> (bool, String) {
     let mut process = scene.command("none").arg("sources").args(arguments).start().unwrap();
     let status = process.wait_exit(DEADLINE).await.unwrap();
     (status.success(), process.lines().join("\n"))
 }
 
 /// The cells of the row that starts with these cells.
-fn cells<'a>(text: &'a str, start: &[&str]) -> Vec<&'a str> {
+pub(crate) fn cells<'a>(text: &'a str, start: &[&str]) -> Vec<&'a str> {
     let lines = text.lines().map(|line| line.split_whitespace().collect::<Vec<_>>());
     lines
         .into_iter()

@@ -113,13 +113,14 @@ impl ReplayConfig {
 }
 
 impl Recordings {
-    /// A clock that starts at the first slot with a price and ends at the first slot after the last row.
+    /// A clock that starts at the first slot with a price. It ends at the last row or, if that is between two slots, at
+    /// the slot after it.
     pub(super) fn clock(&self, interval: Interval, speed: Speed) -> Arc<dyn Clock> {
         let spans = || self.venues.values().flat_map(BTreeMap::values).map(Recording::span);
         let first = spans().map(|(first, _)| first).min().unwrap_or(Timestamp::EPOCH);
         let last = spans().map(|(_, last)| last).max().unwrap_or(Timestamp::EPOCH);
-        let first = interval.slot(first).unwrap_or_else(|| interval.after(first));
-        let last = interval.after(last);
+        let [first, last] =
+            [first, last].map(|time| interval.slot(time).unwrap_or_else(|| interval.after(time)));
         let speed = match speed {
             Speed::Times(times) => Some(times.get()),
             Speed::Max => None,

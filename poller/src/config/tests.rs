@@ -26,7 +26,7 @@ fn coingecko_is_a_fallback_unless_a_role_is_set() {
     let role = |role: Option<Role>| {
         let settings = resolve(|config| {
             config.feed.sources.push("coingecko".parse().unwrap());
-            config.sources.insert("coingecko".into(), SourceConfig { role, ..Default::default() });
+            config.sources.by_name.insert("coingecko".into(), SourceConfig { role, ..Default::default() });
         });
         settings.unwrap().members.iter().map(|member| member.role).collect::<Vec<_>>()
     };
@@ -39,7 +39,10 @@ fn coingecko_quotes_may_be_older_unless_an_age_is_set() {
     let limits = |max_quote_age: Option<Span>| {
         let settings = resolve(|config| {
             config.feed.sources.push("coingecko".parse().unwrap());
-            config.sources.insert("coingecko".into(), SourceConfig { max_quote_age, ..Default::default() });
+            config
+                .sources
+                .by_name
+                .insert("coingecko".into(), SourceConfig { max_quote_age, ..Default::default() });
         });
         settings.unwrap().members.iter().map(|member| member.max_age).collect::<Vec<_>>()
     };
@@ -85,25 +88,29 @@ fn invalid_settings_are_refused_with_their_name() {
             config.feed.interval = "100ms".parse().unwrap();
         }),
         ("sources.kraken.key: ", |config| {
-            config.sources.insert("kraken".into(), keyed("", "CG-abc", None));
+            config.sources.by_name.insert("kraken".into(), keyed("", "CG-abc", None));
         }),
         ("sources.coingecko.url: ", |config| {
             config.feed.sources.push("coingecko".parse().unwrap());
-            config.sources.insert("coingecko".into(), keyed("http://coingecko.example", "CG-abc", None));
+            config
+                .sources
+                .by_name
+                .insert("coingecko".into(), keyed("http://coingecko.example", "CG-abc", None));
         }),
         ("sources.coingecko.plan: ", |config| {
             config.feed.sources.push("coingecko".parse().unwrap());
-            config.sources.insert("coingecko".into(), keyed("", "", Some(Plan::Pro)));
+            config.sources.by_name.insert("coingecko".into(), keyed("", "", Some(Plan::Pro)));
         }),
         ("sources.kraken.url: ", |config| {
-            config.sources.insert("kraken".into(), keyed("https://me:hunter2@host", "", None));
+            config.sources.by_name.insert("kraken".into(), keyed("https://me:hunter2@host", "", None));
         }),
         ("sources.kraken.url", |config| {
-            config.sources.insert("kraken".into(), keyed("https://host/?key=hunter2", "", None));
+            config.sources.by_name.insert("kraken".into(), keyed("https://host/?key=hunter2", "", None));
         }),
         ("sources.kraken.url", |config| {
             config
                 .sources
+                .by_name
                 .insert("kraken".into(), SourceConfig { url: "nowhere".into(), ..Default::default() });
         }),
     ] {
@@ -118,7 +125,7 @@ fn the_plan_of_a_key_decides_the_address_and_the_limit() {
     let about = |url: &str, key: &str, plan: Option<Plan>| {
         let settings = resolve(|config| {
             config.feed.sources.push("coingecko".parse().unwrap());
-            config.sources.insert("coingecko".into(), keyed(url, key, plan));
+            config.sources.by_name.insert("coingecko".into(), keyed(url, key, plan));
         });
         settings.unwrap().members.last().unwrap().source.about()
     };
@@ -139,7 +146,7 @@ fn more_requests_than_a_source_allows_are_refused_with_the_numbers() {
             config.feed.interval = interval.parse().unwrap();
             config.feed.pairs = (0..pairs).map(|n| format!("A{n}-USD").parse().unwrap()).collect();
             config.feed.sources = vec!["coinbase".parse().unwrap(), "bitstamp".parse().unwrap()];
-            config.sources.insert("coinbase".into(), keyed(url, "", None));
+            config.sources.by_name.insert("coinbase".into(), keyed(url, "", None));
         })
     };
     let refused = check(15, "1s", "").err().unwrap();
@@ -173,7 +180,10 @@ fn a_replayed_venue_has_the_role_that_is_set_for_it() {
         config.feed.sources = vec!["replay".parse().unwrap()];
         config.replay.files = ["bitstamp", "coingecko", "gemini", "kraken"].map(file).to_vec();
         let mut set = |venue: &str, role, max_quote_age| {
-            config.sources.insert(venue.into(), SourceConfig { role, max_quote_age, ..Default::default() })
+            config
+                .sources
+                .by_name
+                .insert(venue.into(), SourceConfig { role, max_quote_age, ..Default::default() })
         };
         set("gemini", Some(Role::Shadow), None);
         set("kraken", Some(Role::Fallback), Some(Span::from_seconds(90)));

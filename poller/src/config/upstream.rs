@@ -1,6 +1,9 @@
 //! The settings of one source.
 
-use std::path::{Path, PathBuf};
+use std::{
+    collections::BTreeMap,
+    path::{Path, PathBuf},
+};
 
 use common::{
     domain::{SourceName, Span},
@@ -9,7 +12,19 @@ use common::{
 use secrecy::{ExposeSecret, SecretString};
 use serde::{Deserialize, Serialize, Serializer};
 
-use crate::source::{Exchange, Key, KeyError, Plan, REDACTED, Role, SourceError, exchanges};
+use crate::source::{EgressProxy, Exchange, Key, KeyError, Plan, REDACTED, Role, SourceError, exchanges};
+
+/// `[sources]`: settings of all sources and of single ones.
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+#[serde(default)]
+pub struct SourcesConfig {
+    /// The proxy through which all sources are asked.
+    #[serde(with = "text")]
+    pub proxy: EgressProxy,
+    /// Settings of single sources, by name. Sources without an entry use the defaults.
+    #[serde(flatten)]
+    pub by_name: BTreeMap<String, SourceConfig>,
+}
 
 /// `[sources.<name>]`: one source.
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
@@ -22,6 +37,9 @@ pub struct SourceConfig {
     pub role: Option<Role>,
     /// The source's base URL. If empty, the public one is used.
     pub url: String,
+    /// The proxy for this source, instead of `sources.proxy`.
+    #[serde(with = "text")]
+    pub proxy: EgressProxy,
     /// How old the source's own timestamps may be. The default is three minutes for CoinGecko, which
     /// refreshes prices once a minute and trails the exchanges, and `aggregate.max_quote_age` for all others.
     #[serde(with = "text::option", skip_serializing_if = "Option::is_none")]

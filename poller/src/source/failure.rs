@@ -9,8 +9,13 @@ pub fn meaning(failure: Failure) -> &'static str {
             "the source was not asked, because of earlier failures or because it asked to wait"
         }
         Failure::Timeout => "no complete response in time: the source is slow, or the network drops packets",
-        Failure::Unreachable => "cannot connect over HTTP: check the network, the firewall and the URL",
-        Failure::Dns => "the host name was not found: check the DNS resolver and the URL",
+        Failure::Unreachable => {
+            "cannot connect over HTTP: check the network, the firewall, the URL, and sources.proxy with its user and \
+             password, if it is set"
+        }
+        Failure::Dns => {
+            "the host name was not found: check the DNS resolver, the URL, and sources.proxy if it is set"
+        }
         Failure::Tls => {
             "the source's TLS certificate was not accepted: check this machine's clock and root certificates, \
              and any proxy in between"

@@ -4,10 +4,7 @@ mod backoff;
 mod client;
 mod retry_after;
 
-use std::{
-    net::IpAddr,
-    sync::{Mutex, MutexGuard, PoisonError},
-};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use async_trait::async_trait;
 use common::domain::{Failure, Origin, Pair, Slot, SourceName};
@@ -17,7 +14,7 @@ use tokio::time::{Instant, sleep_until};
 
 use self::{
     backoff::Backoff,
-    client::Response,
+    client::{Response, is_loopback},
     retry_after::{ResponseTime, retry_after},
 };
 use super::{
@@ -68,6 +65,7 @@ impl HttpSource {
         let requests = exchange.requests(&markets).into_iter().map(request).collect::<Result<Vec<_>, _>>()?;
         let about = About {
             address: address.to_owned(),
+            proxy: client.proxy(&base),
             requests: requests.len(),
             // Proxies and other addresses have limits of their own.
             limit: if url.is_empty() { exchange.limit(plan) } else { None },
@@ -210,9 +208,7 @@ fn parse_url(name: SourceName, text: &str) -> Result<Url, SourceError> {
 
 /// Whether a request is encrypted or does not leave this machine.
 fn is_private(url: &Url) -> bool {
-    let host = url.host_str().unwrap_or_default().trim_matches(['[', ']']);
-    let is_loopback = host == "localhost" || host.parse().is_ok_and(|address: IpAddr| address.is_loopback());
-    url.scheme() == "https" || is_loopback
+    url.scheme() == "https" || is_loopback(url)
 }
 
 #[cfg(test)]

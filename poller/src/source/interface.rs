@@ -68,6 +68,8 @@ pub type Answers = BTreeMap<Pair, Result<Sample, Failure>>;
 pub struct About {
     /// The base URL. Empty for sources inside this process.
     pub address: String,
+    /// The proxy that is set for the source, without its user and password. Empty if none is set.
+    pub proxy: String,
     /// How many requests are sent per slot.
     pub requests: usize,
     /// The rate limit. None if it is unknown, or if the source is not at its public address.

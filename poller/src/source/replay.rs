@@ -1,5 +1,5 @@
-//! Replays recorded prices instead of asking a venue. Recordings are CSV files (`ts_ms,price,…`), plain or
-//! gzip.
+//! Replays recorded prices instead of asking a venue. Recordings are CSV files, plain or gzip: `ts_ms,price,…` with Unix
+//! milliseconds, or `slot,price,…` with RFC 3339 times, as `tickwell export` writes them.
 //!
 //! A row gives the venue's price from the row's time until the next row. The row's time is passed on as the source's
 //! timestamp, so that a hole in the recording makes the quote stale.
@@ -18,14 +18,14 @@ use tokio::time::Instant;
 
 use super::interface::{About, Answers, Sample, Source};
 
-/// The largest number of rows in a file: ten years of minutes, which take about 200 MB of memory.
+/// The largest number of rows with different times in a file: ten years of minutes, which take about 200 MB of memory.
 const MAX_ROWS: usize = 5_300_000;
 
 /// 2001-09-09, earlier than any recording. A smaller number is a time in seconds by mistake: times in seconds
 /// stay below this number until the year 33658.
 const FIRST_MILLIS: i64 = 1_000_000_000_000;
 
-/// One venue's prices of one pair, oldest first. It has at least one row.
+/// One venue's prices of one pair, oldest first. It has at least one row, and one row per time.
 #[derive(Debug, Clone)]
 pub struct Recording {
     rows: Vec<(Timestamp, Price)>,
@@ -40,17 +40,22 @@ pub enum RecordingError {
     /// The file is not valid CSV.
     #[error("the file is not valid CSV")]
     Csv(#[from] csv::Error),
-    /// The first columns are not `ts_ms` and `price`.
-    #[error("the header must start with `ts_ms,price`")]
+    /// The first columns are not a time and `price`.
+    #[error(
+        "the header must start with ts_ms,price (times in Unix milliseconds) or slot,price (RFC 3339 times, as in the \
+         CSV of `tickwell export`)"
+    )]
     Header,
-    /// A time is not in Unix milliseconds.
-    #[error("row {row}: ts_ms must be Unix milliseconds, but is `{text}`")]
+    /// A time does not have the format of its column.
+    #[error("row {row}: {column} must be {}, but is `{text}`", column.format())]
     Time {
         /// The number of the row, starting at 1.
         row: usize,
+        /// The column.
+        column: TimeColumn,
         /// The text in the file.
         text: String,
-        /// The reason, if the text is a number.
+        /// The reason. None if `ts_ms` is not a number.
         #[source]
         source: Option<TimestampError>,
     },
@@ -74,7 +79,7 @@ pub enum RecordingError {
         source: PriceError,
     },
     /// Rows are not in ascending order.
-    #[error("row {row}: ts_ms must be later than in the row before")]
+    #[error("row {row}: its time is before that of the previous row; sort the rows by time, oldest first")]
     Order {
         /// The number of the row, starting at 1.
         row: usize,
@@ -83,8 +88,45 @@ pub enum RecordingError {
     #[error("the file has no rows")]
     Empty,
     /// The file has too many rows.
-    #[error("the file has more than {MAX_ROWS} rows; replay a shorter part of it")]
+    #[error("the file has more than {MAX_ROWS} rows with different times; replay a shorter part of it")]
     TooLong,
+}
+
+common::words! {
+    /// The first column of a recording.
+    pub enum TimeColumn ("column") {
+        /// Unix milliseconds.
+        Millis = "ts_ms",
+        /// RFC 3339.
+        Slot = "slot",
+    }
+}
+
+impl TimeColumn {
+    /// How times in the column are written.
+    fn format(self) -> &'static str {
+        match self {
+            Self::Millis => "Unix milliseconds",
+            Self::Slot => "an RFC 3339 time, such as 2026-11-21T14:05:10Z",
+        }
+    }
+
+    fn parse(self, row: usize, time: &str) -> Result<Timestamp, RecordingError> {
+        let text = || time.chars().take(40).collect();
+        let no_time = |source| RecordingError::Time { row, column: self, text: text(), source };
+        let instant = match self {
+            Self::Millis => {
+                let millis = time.parse().map_err(|_| no_time(None))?;
+                Timestamp::from_unix_millis(millis)
+            }
+            Self::Slot => time.parse(),
+        };
+        let instant = instant.map_err(|error| no_time(Some(error)))?;
+        if self == Self::Millis && instant.unix_millis() < FIRST_MILLIS {
+            return Err(RecordingError::Seconds { row, text: text() });
+        }
+        Ok(instant)
+    }
 }
 
 impl Recording {
@@ -102,21 +144,24 @@ impl Recording {
     pub fn read(text: impl Read) -> Result<Self, RecordingError> {
         let mut reader = csv::Reader::from_reader(io::BufReader::new(text));
         let header = reader.headers()?;
-        if (header.get(0), header.get(1)) != (Some("ts_ms"), Some("price")) {
+        let column = header.get(0).and_then(|name| name.parse::<TimeColumn>().ok());
+        let (Some(column), Some("price")) = (column, header.get(1)) else {
             return Err(RecordingError::Header);
-        }
+        };
         let mut rows: Vec<(Timestamp, Price)> = Vec::new();
         for (row, record) in (1..).zip(reader.records()) {
             let record = record?;
-            let (time, price) =
-                parse(row, record.get(0).unwrap_or_default(), record.get(1).unwrap_or_default())?;
-            if rows.last().is_some_and(|(before, _)| *before >= time) {
-                return Err(RecordingError::Order { row });
+            let time = column.parse(row, record.get(0).unwrap_or_default())?;
+            let price = parse_price(row, record.get(1).unwrap_or_default())?;
+            match rows.last_mut() {
+                Some((before, _)) if *before > time => return Err(RecordingError::Order { row }),
+                // Several trades within a millisecond are common. The last one is the price from then on.
+                Some((before, last)) if *before == time => *last = price,
+                _ => rows.push((time, price)),
             }
-            if row > MAX_ROWS {
+            if rows.len() > MAX_ROWS {
                 return Err(RecordingError::TooLong);
             }
-            rows.push((time, price));
         }
         if rows.is_empty() { Err(RecordingError::Empty) } else { Ok(Self { rows }) }
     }
@@ -135,20 +180,9 @@ impl Recording {
     }
 }
 
-fn parse(row: usize, time: &str, price: &str) -> Result<(Timestamp, Price), RecordingError> {
-    let text = || time.chars().take(40).collect();
-    let no_time = |source| RecordingError::Time { row, text: text(), source };
-    let millis = time.parse().map_err(|_| no_time(None))?;
-    let instant = Timestamp::from_unix_millis(millis).map_err(|error| no_time(Some(error)))?;
-    if millis < FIRST_MILLIS {
-        return Err(RecordingError::Seconds { row, text: text() });
-    }
-    let no_price = |source| RecordingError::Price { row, text: price.chars().take(40).collect(), source };
-    let price: Price = price.parse().map_err(no_price)?;
-    if price.decimal().scale() > Price::MAX_QUOTED_DECIMALS {
-        return Err(no_price(PriceError::TooPrecise));
-    }
-    Ok((instant, price))
+fn parse_price(row: usize, price: &str) -> Result<Price, RecordingError> {
+    let text = || price.chars().take(40).collect();
+    price.parse().map_err(|source| RecordingError::Price { row, text: text(), source })
 }
 
 /// A venue whose recorded prices are replayed.

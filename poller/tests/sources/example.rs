@@ -11,7 +11,7 @@ use common::{
     object::Object,
 };
 use poller::source::{
-    Client, Setup, Source,
+    Client, EgressProxy, Setup, Source,
     exchange::{Exchange, Market, ReportedError, Request, answers},
     http::HttpSource,
     interface::{Answers, Sample},
@@ -87,7 +87,7 @@ async fn ask(status: &str, body: &str) -> (Answers, String) {
     let server = canned(&[response(status, "", body)]).await;
     let interval: Interval = "10s".parse().unwrap();
     let setup = Setup { url: server.url.clone(), key: None, interval };
-    let (name, client) = ("example".parse().unwrap(), Client::new().unwrap());
+    let (name, client) = ("example".parse().unwrap(), Client::new(&EgressProxy::Unset).unwrap());
     let source = HttpSource::new(name, &Example, setup, &crate::pairs(), client).unwrap();
     let slot = interval.slot_at("2026-11-21T00:00:10Z".parse().unwrap());
     let answers = source.ask(slot, Instant::now() + Duration::from_secs(60)).await;

@@ -21,7 +21,7 @@ mod rests;
 use std::{sync::Arc, time::Duration};
 
 use common::domain::{Failure, Interval, Pair, Timestamp};
-use poller::source::{self, Answers, Client, Setup, Source};
+use poller::source::{self, Answers, Client, EgressProxy, Setup, Source};
 use testkit::{Venue, clock::now_ms, market::ScriptMarket, upstream::FakeUpstream};
 use tokio::time::Instant;
 
@@ -32,7 +32,7 @@ fn pairs() -> Vec<Pair> {
 fn source(name: &str, url: &str) -> Arc<dyn Source> {
     let _ = rustls::crypto::ring::default_provider().install_default();
     let setup = Setup { url: url.to_owned(), key: None, interval: "10s".parse().unwrap() };
-    source::build(name.parse().unwrap(), setup, &pairs(), &Client::new().unwrap()).unwrap()
+    source::build(name.parse().unwrap(), setup, &pairs(), &Client::new(&EgressProxy::Unset).unwrap()).unwrap()
 }
 
 async fn ask(source: &Arc<dyn Source>, time: Duration) -> Answers {

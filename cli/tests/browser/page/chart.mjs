@@ -15,7 +15,40 @@ const STEP = 500;
 /** How many columns of pixels a line may be away from the position of its tick. */
 const BLUR = 2;
 
+/** The numbers that the chart shows, which include those of the price axis. */
+const numbers = (words) => words.filter((text) => /^[\d,.]+$/.test(text));
+
+/** A part of the prices whose spread is a bit smaller has the same axis as if the page had always shown this part. */
+async function fits(browser, url) {
+  const to = Date.now() - RANGE;
+  // Newest first, as in the API's responses.
+  const items = Array.from({ length: RANGE / STEP }, (_, index) => {
+    const prices = index > RANGE / STEP / 2 ? ["100", "110"] : ["102.5", "109.4"];
+    return { slot: new Date(to - index * STEP).toISOString(), price: prices[index % 2] };
+  });
+  const seen = [];
+  for (const ranges of [[RANGE / 2], [RANGE, RANGE / 2]]) {
+    const { page, words, address, isLive, goodbye } = await arrive(browser, `${url}/#range=1m&to=${to - RANGE}`, {}, { "**/history?*": { items } });
+    await isLive();
+    await until("the whole view in the address", address, ({ average }) => average);
+    for (const range of ranges) {
+      // Only the fragment differs, so the page is not loaded again. The page then writes it in another order.
+      const fragment = `#range=${range}ms&to=${to}&average=&pairs=BTC-USD`;
+      await page.goto(`${url}/${fragment}`);
+      await until("the view in the address", () => page.url(), (address) => !address.endsWith(fragment));
+      const extremes = range === RANGE ? ["min 100", "max 110"] : ["min 102.5", "max 109.4"];
+      await until(`prices of ${range} ms`, words, (found) => extremes.every((extreme) => found.includes(extreme)));
+    }
+    // The axis is fitted when the data has been loaded, which may be after the first drawing.
+    const fitted = () => words().then(numbers);
+    if (seen.length) await until("the same axis", fitted, (found) => `${found}` === `${seen[0]}`);
+    else seen.push(await fitted());
+    await goodbye();
+  }
+}
+
 export default async function ({ browser, url, behind }) {
+  await fits(browser, url);
   const now = await arrive(browser, `${url}/#range=${RANGE}ms`);
   await now.isLive();
   for (const [panel, pair] of PAIRS.entries()) {

@@ -2,13 +2,13 @@
 
 import assert from "node:assert/strict";
 
-import { answer, arrive, grouped, until, width } from "./sight.mjs";
+import { PAIRS, answer, arrive, grouped, until, width } from "./sight.mjs";
 
 /** What the Tab key focuses after the links, in this order, up to the chart. */
 const STOPS = ["BTC-USD", "ETH-USD", "range", "average", "candles", "table", "chart"];
 
 export default async function ({ browser, url }) {
-  const { page, words, plot, address, isLive, text, goodbye } = await arrive(browser, `${url}/#range=10m`, { hasTouch: true });
+  const { page, words, plot, address, isLive, text, points, goodbye } = await arrive(browser, `${url}/#range=10m`, { hasTouch: true });
   const { keyboard, mouse } = page;
   await isLive();
   await until("a line", () => plot(), ({ line }) => width(line) > 4);
@@ -116,6 +116,12 @@ export default async function ({ browser, url }) {
   await becomes("candles in the address", (_, { candles }) => candles);
   await until("which candles", () => text("#drawn"), (words) => words.startsWith("Drawn: 1m candles"));
   await until("candles", () => plot(), ({ candles, line }) => width(candles) > 0 && !line.length);
+  // The crosshair and the table show when a candle begins.
+  await chart.focus();
+  await keyboard.press("ArrowLeft");
+  await until("the crosshair at the start of a candle", pointed, ({ time }) => /^\d\d:\d\d:00$/.test(time));
+  await keyboard.press("Escape");
+  await page.getByRole("checkbox", { name: "Candles" }).focus();
   await keyboard.press("Tab");
   await keyboard.press("Space");
   await until("the table", () => page.locator("#points").isVisible());
@@ -125,6 +131,14 @@ export default async function ({ browser, url }) {
   await isLive();
   assert(await page.locator("#points").isVisible());
   assert(await page.getByRole("checkbox", { name: "Candles" }).isChecked());
+  for (const pair of PAIRS) {
+    // The first rows may be ticks, which arrive while the candles are being loaded.
+    const areCandles = (rows) => rows?.length && rows.every(([time]) => time.endsWith(":00"));
+    const rows = (await until(`candles of ${pair}`, points, (seen) => areCandles(seen[pair])))[pair];
+    const candles = (await answer(url, `/v1/prices/${pair}/candles?interval=1m&limit=1000`)).items;
+    const starts = candles.map(({ start }) => start.slice(0, 19).replace("T", " "));
+    for (const [time] of rows) assert(starts.includes(time), `${time} is not in ${starts}`);
+  }
 
   // A click on a pair's card hides the pair in the chart. Another click shows the pair again.
   const card = page.getByRole("button", { name: "ETH-USD" });

@@ -5,8 +5,8 @@ import assert from "node:assert/strict";
 
 import { PAIRS, answer, arrive, grouped, until } from "./sight.mjs";
 
-/** The errors that the browser itself logs when nothing listens at the address. */
-const UNREACHABLE = /net::ERR_(CONNECTION|SOCKET|INCOMPLETE|EMPTY)/;
+/** The errors that the browser itself logs when nothing listens at the address, or when it has no network. */
+const UNREACHABLE = /net::ERR_(INTERNET|CONNECTION|SOCKET|INCOMPLETE|EMPTY)/;
 
 const age = ({ fresh }) => Number(/ (\d+) s ago/.exec(fresh)?.[1]);
 
@@ -23,6 +23,16 @@ export default async function ({ browser, url, behind }) {
   assert.match(await until("stale for listeners", () => text("#spoken"), (said) => said.includes("stale")), /BTC-USD [\d.]+ stale/);
   await behind("sources recover");
   await until("fresh again", () => card("BTC-USD"), (card) => card.fresh.startsWith("fresh · ") && age(card) < age(stale));
+
+  // A browser that loses its network says so at once. The connection itself may seem alive for long.
+  const soon = page.evaluate(() => new Promise((resolve) => {
+    addEventListener("offline", () => setTimeout(() => resolve(document.getElementById("state").textContent), 1_000));
+  }));
+  await page.context().setOffline(true);
+  assert.equal(await soon, "offline");
+  assert.match((await card("BTC-USD")).fresh, /^not connected · /);
+  await page.context().setOffline(false);
+  await isLive();
 
   await page.getByRole("checkbox", { name: "Table" }).check();
   await until("a table", points, (seen) => PAIRS.every((pair) => seen[pair]?.length > 3));

@@ -5,8 +5,35 @@ import assert from "node:assert/strict";
 import { PAIRS, answer, arrive, difference, grouped, until } from "./sight.mjs";
 
 const CHANGES = 4;
+const [MINUTE, HOUR] = [60_000, 3_600_000];
+
+/** Without a range in its address, the page shows the shortest one that contains the whole history, but at most a day. */
+async function fits(browser, url) {
+  const began = (age) => ({
+    "**/history?order=asc&limit=1": { items: [{ slot: new Date(Date.now() - age).toISOString(), price: "1" }] },
+  });
+  for (const [age, range] of [[5 * MINUTE, "10 min"], [3 * HOUR, "6 h"], [10 * HOUR, "1 d"], [700 * HOUR, "1 d"]]) {
+    const { page, address, isLive, goodbye } = await arrive(browser, url, {}, began(age));
+    await isLive();
+    await until(`${range} for ${age} ms`, () => page.getByRole("radio", { name: range }).isChecked());
+    assert.equal(address().range, undefined, "a reload would not fit the history again");
+    await goodbye();
+  }
+
+  // The range grows with the history, until somebody chooses one.
+  const { page, address, isLive, goodbye } = await arrive(browser, url, {}, began(10 * MINUTE - 10_000));
+  await isLive();
+  await until("more than 10 minutes", () => page.getByRole("radio", { name: "1 h" }).isChecked());
+  await page.getByText("10 min", { exact: true }).first().click();
+  await until("10 minutes, as chosen", address, ({ range }) => range === "600000ms");
+  await page.waitForResponse((response) => response.url().endsWith("/v1/pairs"));
+  await page.waitForResponse((response) => response.url().endsWith("/v1/pairs"));
+  assert.equal(address().range, "600000ms");
+  await goodbye();
+}
 
 export default async function ({ browser, url }) {
+  await fits(browser, url);
   const { page, text, card, rows, isLive, goodbye } = await arrive(browser, url);
   await isLive();
 

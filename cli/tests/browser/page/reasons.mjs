@@ -4,6 +4,9 @@ import assert from "node:assert/strict";
 
 import { answer, arrive, until } from "./sight.mjs";
 
+/** The last slot of the recording. */
+const END = "2023-03-06 02:00:00";
+
 /** The message that the browser itself logs for a response with an error status. */
 const ANSWERED = /the server responded with a status of (401|503)/;
 
@@ -35,6 +38,18 @@ export default async function ({ browser, url, behind }) {
     await until(`that it is ${what}`, () => other.text("#banner"), (words) => words.startsWith(says));
     assert(await other.page.locator("#banner").isVisible());
     await until("a price beside it", () => other.card("BTC-USD"), ({ price }) => /\d/.test(price));
+    if (says === "Replayed: ") {
+      const last = async () => (await answer(other.page.url(), "/v1/prices/BTC-USD")).slot?.slice(0, 19).replace("T", " ");
+      await until("the end of the recording", last, (slot) => slot === END);
+      const shown = async () => (await other.card("BTC-USD")).fresh;
+      await until("its last price", shown, (fresh) => fresh === `replayed · ${END}`);
+      // The recording has a slot per minute, so a minute and a half without one means that it has ended.
+      await other.page.evaluate(() => {
+        const now = performance.now.bind(performance);
+        performance.now = () => now() + 95_000;
+      });
+      await until("that it has ended", shown, (fresh) => fresh === `recording ended · ${END}`);
+    }
     // The replay runs as fast as possible, so the pod may refuse a request for one of the tables with 503.
     await other.goodbye(ANSWERED);
   }

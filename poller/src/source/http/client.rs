@@ -1,6 +1,6 @@
 //! Sends one HTTP request. Responses are untrusted: everything about them is bounded.
 
-use std::time::Duration;
+use std::{net::IpAddr, time::Duration};
 
 use bytes::{Bytes, BytesMut};
 use common::domain::Failure;
@@ -11,7 +11,7 @@ use reqwest::{
 };
 use tokio::time::{Instant, timeout_at};
 
-use crate::source::error::SourceError;
+use crate::source::{error::SourceError, proxy::EgressProxy};
 
 /// The largest body that is read, after decompression. The largest valid response, Bitstamp's list of all
 /// markets, has about 150 kB.
@@ -30,8 +30,14 @@ const MAX_REQUEST_TIME: Duration = Duration::from_secs(20);
 const IDLE_CONNECTION_TIME: Duration = Duration::from_secs(90);
 
 /// An HTTP client that does not follow redirects and reads bounded bodies.
+///
+/// Requests to this machine never go through a proxy.
 #[derive(Debug, Clone)]
-pub struct Client(reqwest::Client);
+pub struct Client {
+    proxy: EgressProxy,
+    proxied: reqwest::Client,
+    direct: reqwest::Client,
+}
 
 /// A response, or its beginning.
 pub(super) struct Response {
@@ -44,20 +50,31 @@ pub(super) struct Response {
 }
 
 impl Client {
-    /// A client that all sources can share.
-    pub fn new() -> Result<Self, SourceError> {
-        Self::build(reqwest::Client::builder())
+    /// A client that all sources with the same proxy can share.
+    pub fn new(proxy: &EgressProxy) -> Result<Self, SourceError> {
+        Self::build(proxy, reqwest::Client::builder)
     }
 
-    fn build(builder: reqwest::ClientBuilder) -> Result<Self, SourceError> {
-        builder
-            .redirect(Policy::none())
-            .timeout(MAX_REQUEST_TIME)
-            .pool_idle_timeout(IDLE_CONNECTION_TIME)
-            .user_agent(concat!("tickwell/", env!("CARGO_PKG_VERSION")))
-            .build()
-            .map(Self)
-            .map_err(SourceError::Client)
+    fn build(proxy: &EgressProxy, builder: impl Fn() -> reqwest::ClientBuilder) -> Result<Self, SourceError> {
+        let client = |proxy: &EgressProxy| {
+            let builder = builder()
+                .redirect(Policy::none())
+                .timeout(MAX_REQUEST_TIME)
+                .pool_idle_timeout(IDLE_CONNECTION_TIME)
+                .user_agent(concat!("tickwell/", env!("CARGO_PKG_VERSION")));
+            proxy.apply(builder)?.build()
+        };
+        let clients = client(proxy).and_then(|proxied| Ok((proxied, client(&EgressProxy::Off)?)));
+        let (proxied, direct) = clients.map_err(SourceError::Client)?;
+        Ok(Self { proxy: proxy.clone(), proxied, direct })
+    }
+
+    /// The proxy that is set for requests to this URL. Empty if none is.
+    pub(super) fn proxy(&self, url: &Url) -> String {
+        match &self.proxy {
+            EgressProxy::At(proxy) if !is_loopback(url) => proxy.to_string(),
+            _ => String::new(),
+        }
     }
 
     /// Sends one request. Fails only if no status and headers arrive. If only the body is missing, the headers are
@@ -68,7 +85,8 @@ impl Client {
         header: Option<(&'static str, HeaderValue)>,
         deadline: Instant,
     ) -> Result<Response, Failure> {
-        let request = self.0.get(url);
+        let client = if is_loopback(&url) { &self.direct } else { &self.proxied };
+        let request = client.get(url);
         let request = match header {
             Some((name, value)) => request.header(name, value),
             None => request,
@@ -83,6 +101,12 @@ impl Client {
         let body = timeout_at(until, read(response, limit)).await.unwrap_or(Err(Failure::Timeout));
         Ok(Response { status, headers, body })
     }
+}
+
+/// Whether the host is this machine.
+pub(super) fn is_loopback(url: &Url) -> bool {
+    let host = url.host_str().unwrap_or_default().trim_matches(['[', ']']);
+    host == "localhost" || host.parse().is_ok_and(|address: IpAddr| address.is_loopback())
 }
 
 async fn read(mut response: reqwest::Response, limit: usize) -> Result<Bytes, Failure> {
@@ -101,6 +125,8 @@ fn accept(status: StatusCode) -> Result<(), Failure> {
         200 => Ok(()),
         300..400 => Err(Failure::Redirect),
         403 => Err(Failure::Http403),
+        // Only proxies respond with this status. Without HTTP forwarding, this is a failure to connect.
+        407 => Err(Failure::Unreachable),
         418 => Err(Failure::Http418),
         429 => Err(Failure::Http429),
         451 => Err(Failure::Http451),

@@ -37,8 +37,8 @@ fn invalid_recordings_are_refused_with_the_row() {
     assert!(matches!(read("price,ts_ms\n1,2\n"), Err(RecordingError::Header)));
     assert!(matches!(read(header), Err(RecordingError::Empty)));
     let broken = |rows: &str| read(&format!("{header}1677888060000,1\n{rows}")).unwrap_err();
-    assert!(matches!(broken("1677888060000,1\n"), RecordingError::Order { row: 2 }));
-    for price in ["0", "-1", "NaN", "1e5", "", "0.0000000000001"] {
+    assert!(matches!(broken("1677888059999,1\n"), RecordingError::Order { row: 2 }));
+    for price in ["0", "-1", "NaN", "1e5", "", "0.00000000000001"] {
         assert!(
             matches!(broken(&format!("1677888070000,{price}\n")), RecordingError::Price { row: 2, .. }),
             "{price}"
@@ -49,6 +49,39 @@ fn invalid_recordings_are_refused_with_the_row() {
     }
     assert!(matches!(broken("1677888070000,1,2,3\n"), RecordingError::Csv(_)));
     assert!(matches!(Recording::load(Path::new("/nowhere.csv")), Err(RecordingError::Io(_))));
+}
+
+#[test]
+fn the_last_of_several_rows_with_the_same_time_counts() {
+    let text =
+        "ts_ms,price\n1677888060000,1\n1677888060000,3\n1677888060000,2\n1677888060001,4\n1677888060001,5\n";
+    let recording = read(text).unwrap();
+    let price =
+        |at| recording.at(instant(FIRST + at)).map(|sample| sample.reported.last.unwrap().to_string());
+    assert_eq!(price(59_999), Err(Failure::Missing));
+    assert_eq!([price(60_000), price(60_001)], [Ok("2".to_owned()), Ok("5".to_owned())]);
+    assert_eq!(recording.span(), (instant(FIRST + 60_000), instant(FIRST + 60_001)));
+}
+
+#[test]
+fn an_export_is_a_recording() {
+    let text = "slot,price,sequence\n2023-03-04T00:01:00.000Z,100.10,7\n2023-03-04T00:02:00.000Z,0.0000000000001,9\n";
+    let recording = read(text).unwrap();
+    let expected = [(60_000, "100.10"), (120_000, "0.0000000000001")];
+    for (at, price) in expected {
+        let sample = recording.at(instant(FIRST + at)).unwrap();
+        assert_eq!(
+            (sample.reported.last.unwrap().to_string().as_str(), sample.trade_time),
+            (price, Some(instant(FIRST + at)))
+        );
+    }
+    for time in ["1677888060000", "2023-03-04 00:01", ""] {
+        let refused = read(&format!("slot,price\n{time},1\n")).unwrap_err();
+        assert!(
+            matches!(refused, RecordingError::Time { row: 1, column: TimeColumn::Slot, .. }),
+            "{time}: {refused}"
+        );
+    }
 }
 
 #[test]

@@ -5,6 +5,7 @@ use std::{net::SocketAddr, sync::Arc};
 
 use rcgen::{BasicConstraints, Certificate, CertificateParams, IsCa, Issuer, KeyPair, date_time_ymd};
 use rustls::{ServerConfig, pki_types::PrivateKeyDer};
+use testkit::proxy::{FakeProxy, Protocol};
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::TcpListener,
@@ -69,10 +70,62 @@ async fn serve((certificate, key): (Certificate, KeyPair)) -> SocketAddr {
 }
 
 async fn get(authority: &Authority, address: SocketAddr) -> Result<Response, Failure> {
-    let trusted = reqwest::Certificate::from_der(authority.certificate.der()).unwrap();
-    let builder = reqwest::Client::builder().no_proxy().resolve(HOST, address).tls_certs_only([trusted]);
+    let builder = || builder(authority).resolve(HOST, address);
     let url = format!("https://{HOST}:{}/", address.port());
-    Client::build(builder).unwrap().get(url.parse().unwrap(), None, far_deadline()).await
+    let client = Client::build(&EgressProxy::Off, builder).unwrap();
+    client.get(url.parse().unwrap(), None, far_deadline()).await
+}
+
+/// A client that trusts only this authority.
+fn builder(authority: &Authority) -> reqwest::ClientBuilder {
+    let trusted = reqwest::Certificate::from_der(authority.certificate.der()).unwrap();
+    reqwest::Client::builder().tls_certs_only([trusted])
+}
+
+/// Only the proxy can resolve the host. It sees neither the request nor the response, because they are encrypted.
+#[tokio::test]
+async fn https_goes_through_a_proxy_as_a_tunnel_except_to_this_machine() {
+    let _ = rustls::crypto::ring::default_provider().install_default();
+    let authority = Authority::new();
+    let server = serve(authority.signed(HOST, 4000)).await;
+    for (scheme, protocol) in [("http", Protocol::Connect), ("socks5h", Protocol::Socks5)] {
+        let fake = FakeProxy::start(server).await.unwrap();
+        let proxy: EgressProxy = format!("{scheme}://me:hunter2@{}", fake.address()).parse().unwrap();
+        let client = Client::build(&proxy, || builder(&authority)).unwrap();
+        let ask = async |url: &str| client.get(url.parse().unwrap(), None, far_deadline()).await;
+        let response = ask(&format!("https://{HOST}/")).await.unwrap();
+        assert_eq!(response.body.as_deref(), Ok(b"[]".as_slice()));
+        let seen = fake.seen();
+        assert_eq!(seen.len(), 1);
+        assert_eq!((seen[0].protocol, seen[0].host.as_str()), (protocol, HOST));
+        assert!(seen[0].credentials.is_some());
+        // The certificate is not for these names.
+        for host in ["127.0.0.1", "localhost"] {
+            let refused = ask(&format!("https://{host}:{}/", server.port())).await;
+            assert_eq!(refused.err(), Some(Failure::Tls), "{host}");
+        }
+        assert_eq!(fake.seen().len(), 1);
+    }
+}
+
+#[tokio::test]
+async fn a_proxy_that_refuses_the_password_counts_as_unreachable() {
+    let _ = rustls::crypto::ring::default_provider().install_default();
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let proxy: EgressProxy = format!("http://{}", listener.local_addr().unwrap()).parse().unwrap();
+    tokio::spawn(async move {
+        while let Ok((mut stream, _)) = listener.accept().await {
+            let _ = stream.read(&mut [0; 4096]).await;
+            let _ = stream
+                .write_all(b"HTTP/1.1 407 Proxy Authentication Required\r\ncontent-length: 0\r\n\r\n")
+                .await;
+        }
+    });
+    let client = Client::new(&proxy).unwrap();
+    for url in ["http://exchange.invalid/", "https://exchange.invalid/"] {
+        let response = client.get(url.parse().unwrap(), None, far_deadline()).await;
+        assert_eq!(response.and_then(|response| response.status).err(), Some(Failure::Unreachable), "{url}");
+    }
 }
 
 #[tokio::test]
@@ -113,8 +166,8 @@ async fn a_server_without_tls_is_refused() {
 #[tokio::test]
 async fn an_unknown_host_name_is_told_apart_from_an_unreachable_host() {
     let _ = rustls::crypto::ring::default_provider().install_default();
+    let client = Client::new(&EgressProxy::Off).unwrap();
     // `.invalid` is reserved for names that do not exist (RFC 2606).
-    let unknown =
-        Client::new().unwrap().get("http://exchange.invalid/".parse().unwrap(), None, far_deadline()).await;
+    let unknown = client.get("http://exchange.invalid/".parse().unwrap(), None, far_deadline()).await;
     assert_eq!(unknown.err(), Some(Failure::Dns));
 }
