@@ -38,7 +38,7 @@ fn invalid_recordings_are_refused_with_the_row() {
     assert!(matches!(read(header), Err(RecordingError::Empty)));
     let broken = |rows: &str| read(&format!("{header}1677888060000,1\n{rows}")).unwrap_err();
     assert!(matches!(broken("1677888059999,1\n"), RecordingError::Order { row: 2 }));
-    for price in ["0", "-1", "NaN", "1e5", "", "0.00000000000001"] {
+    for price in ["0", "-1", "NaN", "1e5", "", "0.000000000000001"] {
         assert!(
             matches!(broken(&format!("1677888070000,{price}\n")), RecordingError::Price { row: 2, .. }),
             "{price}"
