@@ -1,9 +1,9 @@
 //! A generated year: two pairs with a record every ten seconds, prices of a random walk, and occasional gaps. The seed
 //! is a constant, so the records are the same in every run.
 
-use common::domain::{PriceRule, 
+use common::domain::{
     Body, Epoch, Evidence, Gap, GapCause, Interval, Judged, Lead, Observation, Origin, Pair, Policy, Price,
-    Ratio, Record, Sequence, Slot, Span, Tick, Timestamp, Verdict,
+    PriceRule, Ratio, Record, Sequence, Slot, Span, Tick, Timestamp, Verdict,
 };
 use ledger::store::Stored;
 use rand::{Rng, SeedableRng, rngs::StdRng};
@@ -93,7 +93,14 @@ impl Year {
         let [low, median, high] = [0, 1, 2].map(|place| price(prices[place]));
         let spread = Ratio::distance(low, high, median);
         let evidence = Evidence { policy: policy(), quotes };
-        Some(Body::Tick(Tick { slot, interval: interval(), price: median, spread, backfilled: false, evidence }))
+        Some(Body::Tick(Tick {
+            slot,
+            interval: interval(),
+            price: median,
+            spread,
+            backfilled: false,
+            evidence,
+        }))
     }
 }
 

@@ -12,11 +12,11 @@ use common::{
     domain::{Body, Evidence, Judged, Pair, Price, Quote, Record, Reported, Verdict},
     wire,
 };
+use oracle::Part;
 use poller::{
     aggregate::{aggregate as aggregate_quotes, recompute},
     source::exchanges,
 };
-use oracle::Part;
 use serde_json::Value;
 
 /// Checks that a parser does not panic, and that the body contains every price that the parser returns.
