@@ -165,7 +165,7 @@ pub enum ReadError {
     #[error("it is uncertain whether the log is complete: {0}")]
     InDoubt(String),
     /// The log was replaced by another one, or has lost its newest records.
-    #[error("this is not the log that the reader has been following: {0}")]
+    #[error("the log was replaced or has lost records: {0}")]
     Replaced(String),
     /// The in-process log was closed because the poller that writes to it ended.
     #[error("the in-process log was closed because the poller that writes to it ended")]

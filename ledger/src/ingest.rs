@@ -41,8 +41,8 @@ const FAR_BEHIND: u64 = 10_000;
 /// older snapshot still finds the rows that belong to that snapshot.
 const RECLAIM_DELAY: Duration = Duration::from_secs(3_600);
 
-/// The pause before a batch is read again. This happens if the batch does not follow directly on the store's newest
-/// record, and the log is currently unable to confirm that the store is a copy of it.
+/// How long to wait before a batch is read again. A batch is read again if it does not continue the store's newest record,
+/// and if it cannot be checked at present whether the store is a copy of the log.
 const DOUBT_PAUSE: Duration = Duration::from_secs(3);
 
 /// Follows the log and keeps the store and the snapshot up to date.

@@ -68,7 +68,7 @@ pub struct Policy {
     pub price: String,
     /// How many sources must agree.
     pub min_sources: usize,
-    /// How far a used price may be from the middle, as a ratio.
+    /// How far the price of a used quote may be from the median, as a ratio.
     pub max_deviation: String,
     /// How old a quote may be, by its own timestamp.
     pub max_quote_age: Span,

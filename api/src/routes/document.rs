@@ -75,7 +75,7 @@ impl Document {
         &self.0
     }
 
-    /// An HTML page with Swagger UI and the document, which loads nothing else.
+    /// A self-contained HTML page: Swagger UI and the document are embedded, so the page loads nothing else.
     pub(crate) fn swagger_ui(&self, service: &Service) -> String {
         let page = service.swagger_ui_html().replace(&service.spec(), &self.0);
         page.replacen("<title>Swagger UI</title>", "<title>Tickwell</title>", 1)

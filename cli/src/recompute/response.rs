@@ -16,10 +16,10 @@ pub(super) async fn record(pod: &PodClient, sequence: Sequence) -> Result<Found>
     match response.status {
         StatusCode::OK => {
             let members = serde_json::from_slice(&response.body);
-            let members =
-                members.with_context(|| format!("{sequence}: the response is not a JSON object"))?;
+            let members = members
+                .with_context(|| format!("the response for sequence {sequence} is not a JSON object"))?;
             parse(members, sequence)
-                .with_context(|| format!("{sequence}: the response is not a record of this log"))
+                .with_context(|| format!("the response for sequence {sequence} is not a record of this log"))
         }
         _ if response.code() == "unknown_sequence" => {
             Ok(Found::Absent(text(&response.object(), "detail").to_owned()))

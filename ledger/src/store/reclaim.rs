@@ -201,8 +201,8 @@ impl Store {
 enum Fate {
     /// The record is past retention and can be removed.
     Expired,
-    /// The record is past retention, but is or was a pair's newest record: the newest price is served with its quotes,
-    /// however old it is, for past sequences too.
+    /// The record is past retention, but it is its pair's newest tick or gap, or it still was at some time within
+    /// retention. Requests for the newest price, including those with `at_sequence`, return that record with its quotes.
     StillNewest,
     /// The record is within retention.
     WithinRetention,

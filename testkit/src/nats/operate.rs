@@ -19,7 +19,7 @@ pub(super) const CLUSTER_CONFIGURATION: &str = "cluster.conf";
 /// The definition of the log's stream that we ship. The path is relative to the workspace root.
 pub const STREAM_DEFINITION: &str = "nats/stream.json";
 
-/// The file with keys that the configuration includes.
+/// The name of the file that contains the keys. The configuration file includes it.
 const KEYS: &str = "keys.conf";
 
 /// The path of the store in the configuration that we ship.

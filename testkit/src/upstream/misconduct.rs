@@ -1,6 +1,6 @@
-//! Applies a fault to a response: other bytes, or another way of sending them.
+//! Applies a fault to a response: changes its body or status, or how the response is sent (late, cut off, never).
 //!
-//! Faults of prices and times are not here, because `quotes` has already applied them.
+//! Faults that change prices or times are not handled here, because `quotes` has already applied them.
 
 use std::io::Write;
 use std::sync::OnceLock;

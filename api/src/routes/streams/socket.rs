@@ -101,7 +101,7 @@ enum Input {
     Step(Step),
     /// The client sent a message that is malformed or too long.
     Malformed,
-    /// The client has closed the connection.
+    /// The connection is closed or broken.
     Disconnected,
 }
 

@@ -40,7 +40,8 @@ const UNTIL_POLLER_STOPS: Duration = Duration::from_secs(1).saturating_add(REQUE
 /// once a second.
 const RENEWALS_PER_SPAN: u32 = 5;
 
-/// How long it may take until every server of a cluster knows which server receives the pieces.
+/// How long sending a piece of the backup is retried if no server receives the piece. It may take this long until every
+/// server of a cluster knows which server receives the pieces.
 const ROUTES_SPREAD: Duration = Duration::from_secs(10);
 
 /// What existed under the stream's name before the restore, which deletes it.
