@@ -97,7 +97,7 @@ async fn a_successor_looks_further_back_than_a_lead_that_knew_of_no_record() {
     let lead = newest(&records, Kind::Lead);
     assert_eq!(lead.covered.unwrap().0, last.slot.unwrap().0);
     assert!(lead.epoch > last.epoch + 2);
-    assert_eq!(newest(&records, Kind::Gap).cause.as_deref(), Some("log_lost"));
+    assert!(records.iter().any(|record| record.cause.as_deref() == Some("log_lost")));
     pods_agree(pods).await;
 }
 

@@ -98,7 +98,7 @@ async fn a_recording_is_replayed_exactly_and_continues_where_it_was_interrupted(
     let mut live = live.start().unwrap();
     assert!(!live.wait_exit(DEADLINE).await.unwrap().success());
     assert!(
-        live.lines().iter().any(|line| line.contains("replay prices") && line.contains("feed.sources")),
+        live.lines().iter().any(|line| line.contains("the origin `replay`") && line.contains("feed.sources")),
         "{:?}",
         live.lines()
     );

@@ -93,6 +93,13 @@ export default async function ({ browser, url }) {
     await mouse.up();
     const before = held;
     held = (await becomes("the past, dragged there", (_, { to }) => Number(to) < Number(before))).to;
+    // A slow machine may still be drawing the second half of the move.
+    await until("the end of the move", async () => {
+      const last = held;
+      await page.evaluate(() => new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(done))));
+      held = address().to;
+      return held === last;
+    }, (isStill) => isStill);
     return before - held;
   };
   const [near, far] = [await dragged(50), await dragged(100)];
