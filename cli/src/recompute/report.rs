@@ -13,6 +13,8 @@ pub(super) struct Tally {
     ticks: u64,
     gaps: u64,
     without_quotes: u64,
+    /// The number of records that were computed by rules which this version does not know.
+    other_rules: u64,
     expired: u64,
     absent: u64,
     /// The number of ticks and gaps that differ from what their quotes give.
@@ -24,6 +26,7 @@ impl Tally {
     pub(super) fn count(&mut self, record: &Record, result: &Result<Outcome, Vec<Difference>>) {
         match (result, &record.body) {
             (Ok(Outcome::NothingToRecompute), _) | (_, Body::Lead(_)) => self.without_quotes += 1,
+            (Ok(Outcome::OtherRules(_)), _) => self.other_rules += 1,
             (_, Body::Tick(_)) => self.ticks += 1,
             (_, Body::Gap(_)) => self.gaps += 1,
         }
@@ -46,6 +49,7 @@ impl fmt::Display for Tally {
             (self.ticks, "ticks"),
             (self.gaps, "gaps with quotes"),
             (self.without_quotes, "without quotes: leads, and gaps for which no source was asked"),
+            (self.other_rules, "not recomputed: from a version with other rules"),
             (self.expired, "expired: quotes older than store.retain_quotes"),
             (self.absent, "skipped: positions without a record"),
             (self.differing, "differing"),
@@ -73,8 +77,8 @@ pub(super) fn line(record: &Record, result: &Result<Outcome, Vec<Difference>>) -
 /// The error about records that differ.
 pub(super) fn differing(which: &str) -> String {
     format!(
-        "{which}: the recorded result does not follow from the recorded quotes; the record was changed, or it was written \
-         by a version with other rules"
+        "{which}: the recorded result does not follow from the recorded quotes; the record was changed after it was \
+         computed"
     )
 }
 
@@ -134,6 +138,13 @@ mod tests {
                 "{at}: 97012.35 from 1 of 2 quotes: differs: price recorded 97012.35, recomputed 97012.34"
             )
         );
+        let other = TICK.replace(r#""rules":1"#, r#""rules":7"#);
+        assert_eq!(
+            line_of(&other),
+            format!(
+                "{at}: 97012.34 from 1 of 2 quotes: not recomputed: a version with other rules (number 7) wrote it"
+            )
+        );
         assert_eq!(line_of(LEAD), "lead BTC-USD: epoch 42: no quotes, nothing to recompute");
         assert_eq!(
             line_of(GAP),
@@ -145,13 +156,23 @@ mod tests {
     #[test]
     fn every_position_is_counted_once() {
         let mut tally = Tally::default();
-        for text in [TICK, &TICK.replacen("97012.34", "97012.35", 1), LEAD, GAP] {
+        let (changed, other) =
+            (TICK.replacen("97012.34", "97012.35", 1), TICK.replace(r#""rules":1"#, r#""rules":7"#));
+        for text in [TICK, &changed, &other, LEAD, GAP] {
             let record = wire::decode(text.as_bytes()).unwrap();
             tally.count(&record, &recompute(&record));
         }
         tally.count_others(&Found::Expired(String::new()));
         tally.count_others(&Found::Absent(String::new()));
-        let expected = Tally { ticks: 2, gaps: 0, without_quotes: 2, expired: 1, absent: 1, differing: 1 };
+        let expected = Tally {
+            ticks: 2,
+            gaps: 0,
+            without_quotes: 2,
+            other_rules: 1,
+            expired: 1,
+            absent: 1,
+            differing: 1,
+        };
         assert_eq!(tally, expected);
         assert!(tally.to_string().contains("        1  differing\n"), "{tally}");
     }

@@ -155,8 +155,16 @@ fn unknown_fields_are_ignored_and_invalid_records_are_rejected() {
         assert!(TICK.contains(from), "{from}");
         assert!(decode(TICK.replacen(from, to, 1).as_bytes()).is_err(), "{to}");
     }
-    let newer = decode(TICK.replace(r#""version":2"#, r#""version":3"#).as_bytes());
-    assert!(matches!(newer, Err(DecodeError::UnknownVersion { found: 3 })));
+}
+
+#[test]
+fn a_record_of_another_version_is_refused_with_the_remedy() {
+    for (version, remedy) in [(1, "bus.stream"), (3, "upgrade this program")] {
+        let other = TICK.replace(r#""version":2"#, &format!(r#""version":{version}"#));
+        let error = decode(other.as_bytes()).unwrap_err();
+        assert!(matches!(error, DecodeError::UnknownVersion { found } if found == version), "{error}");
+        assert!(error.to_string().contains(remedy), "{error}");
+    }
 }
 
 const GAP: &str = r#"{"version":2,"kind":"gap","pair":"BTC-USD","slot":"2026-11-21T00:00:10.000Z","from":"2026-11-21T00:00:10.000Z","cause":"too_few_sources","interval":"10s","epoch":42,"origin":"live","policy":{"rules":1,"price":"mid","min_sources":1,"max_deviation":"0.02","max_quote_age":"30s","max_clock_skew":"5s","frozen_after":"10m"},"quotes":[{"source":"gemini","verdict":"http_429"}]}"#;
