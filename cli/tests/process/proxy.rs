@@ -80,10 +80,7 @@ async fn a_proxy_for_all_sources_is_not_used_for_this_machine_or_for_sources_tha
         .with("TICKWELL__SOURCES__COINBASE__PROXY", "off");
     let (succeeded, shown) = sources(&scene, &[]).await;
     assert!(!succeeded);
-    assert!(
-        cells(&shown, &["kraken", "BTC-USD"])[4].starts_with("last"),
-        "{shown}"
-    );
+    assert!(cells(&shown, &["kraken", "BTC-USD"])[4].starts_with("last"), "{shown}");
     assert_eq!(cells(&shown, &["coinbase", "BTC-USD"])[4], "dns", "{shown}");
     assert_eq!(upstream.requests_to(Venue::Bitstamp).len(), 1, "{shown}");
     assert_eq!(hosts(&proxy), ["kraken.invalid"]);
