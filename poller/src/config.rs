@@ -239,11 +239,8 @@ impl PollerConfig {
             if name.as_str() == source::REPLAY {
                 let recordings = self.replay.load(pairs)?;
                 clock = Some(recordings.clock(*interval, self.replay.speed));
-                members.extend(
-                    recordings
-                        .members(&self.sources.by_name)
-                        .map(|member| Member { pairs: asked_for(member.source.name(), &of_pairs), ..member }),
-                );
+                members
+                    .extend(recordings.members(&self.sources.by_name, |venue| asked_for(venue, &of_pairs)));
             } else {
                 members.push(member(name)?);
             }

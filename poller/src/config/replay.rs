@@ -128,14 +128,19 @@ impl Recordings {
         Arc::new(ReplayClock::new(first.start(), last.start(), speed))
     }
 
-    /// The venues as sources, each with the role and age limit that it has as a live source.
-    pub(super) fn members(self, settings: &BTreeMap<String, SourceConfig>) -> impl Iterator<Item = Member> {
-        self.venues.into_iter().map(|(venue, recordings)| {
+    /// The venues as sources, each with the role and age limit that it has as a live source. `pairs` returns the pairs that
+    /// a venue is asked for.
+    pub(super) fn members(
+        self,
+        settings: &BTreeMap<String, SourceConfig>,
+        pairs: impl Fn(SourceName) -> Vec<Pair>,
+    ) -> impl Iterator<Item = Member> {
+        self.venues.into_iter().map(move |(venue, recordings)| {
             let config = settings.get(venue.as_str()).cloned().unwrap_or_default();
             Member {
                 source: Arc::new(Replayed::new(venue, recordings)),
                 role: config.role(venue),
-                pairs: Vec::new(),
+                pairs: pairs(venue),
                 max_age: config.max_age(venue),
             }
         })

@@ -80,11 +80,7 @@ impl Chain {
             match log.newest(*pair).await? {
                 Found::Newest(newest) => found.push((*pair, newest)),
                 Found::InDoubt(reason) => {
-                    tracing::warn!(
-                        event = "pair_in_doubt", %pair, reason,
-                        "it is uncertain which record of the pair is the newest; the pair's new ticks and gaps are \
-                         held back until that is certain"
-                    );
+                    warn_of_doubt(*pair, &reason);
                     doubtful.insert(*pair, Doubtful::new(reason, None));
                 }
             }
@@ -197,11 +193,7 @@ impl Chain {
 
     /// Stops publishing a pair until it is certain which of its records is the newest.
     fn doubt(&mut self, pair: Pair, reason: String, body: Option<&Body>) {
-        tracing::warn!(
-            event = "pair_in_doubt", %pair, reason,
-            "it is uncertain which record of the pair is the newest; the pair's new ticks and gaps are held back until \
-             that is certain"
-        );
+        warn_of_doubt(pair, &reason);
         self.links.remove(&pair);
         self.doubtful.insert(pair, Doubtful::new(reason, body));
         self.set_readiness();
@@ -321,4 +313,12 @@ fn unconfigured_until(newest: &Newest, later: &Record) -> Option<Timestamp> {
     let record = newest.record.as_ref()?;
     let is_left_out = record.epoch < later.epoch && !newest.lost;
     later.covers_up_to().filter(|covered| is_left_out && newest.covered.is_some_and(|own| own < *covered))
+}
+
+fn warn_of_doubt(pair: Pair, reason: &str) {
+    tracing::warn!(
+        event = "pair_in_doubt", %pair, reason,
+        "it is uncertain which record of the pair is the newest; the pair's new ticks and gaps are held back until that \
+         is certain"
+    );
 }
