@@ -74,8 +74,7 @@ async fn candles_of_recorded_minutes_are_those_the_exchange_published() {
         .with("TICKWELL__AGGREGATE__MIN_SOURCES", "1");
     let pod = Pod::of(scene.command("store").arg("run").start().unwrap()).await;
     for ((pair, _, published), (last, expected)) in COINS.into_iter().zip(recorded) {
-        // The recording ends a minute after its last row, with a slot that has no price.
-        is_over(&pod, (last + 1) * MINUTE).await;
+        is_over(&pod, last * MINUTE).await;
         let returned = candles(&pod, pair).await;
         assert!(returned.keys().eq(expected.keys()), "{} of {}", returned.len(), expected.len());
         for (start, candle) in &returned {
