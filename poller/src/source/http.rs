@@ -1,8 +1,8 @@
 //! Asks an [`Exchange`] over HTTP.
 //!
-//! In every slot, [`HttpSource::ask`] sends the requests for the pairs that the exchange has. If the exchange refuses a
-//! request because of one symbol, [`Search`](super::search::Search) finds it. [`lists`] loads the exchange's own list of
-//! markets in the background, which decides what the next slots ask for.
+//! In every slot, the source sends the requests for the pairs that the exchange has. If the exchange refuses a request
+//! because of one symbol, `Search` finds it. In the background, `lists` loads the exchange's own list of markets, which
+//! decides what the next slots ask for.
 
 mod backoff;
 mod challenge;
