@@ -67,7 +67,7 @@ impl Metrics {
             )?,
             left_out: gauges(
                 "tickwell_source_left_out_pairs",
-                "Pairs that the source is not asked for: not in its list of markets (unlisted), or not traded (halted)",
+                "Pairs that the source is not asked for: not in its list of markets or refused (unlisted), or not traded (halted)",
                 &["source", "reason"],
             )?,
             polls: counters(
@@ -112,7 +112,7 @@ impl Metrics {
     pub fn expect_source(&self, source: SourceName) {
         self.polls.with_label_values(&[source.as_str(), "ok"]).inc_by(0);
         self.resting(source, false);
-        self.left_out(source, &LeftOut::new());
+        self.left_out(source, &LeftOut::default());
         for failure in Failure::ALL {
             self.polls.with_label_values(&[source.as_str(), failure.as_str()]).inc_by(0);
         }
@@ -129,7 +129,7 @@ impl Metrics {
     /// Sets how many pairs a source is not asked for.
     pub fn left_out(&self, source: SourceName, left_out: &LeftOut) {
         for reason in [Failure::Unlisted, Failure::Halted] {
-            let count = left_out.values().filter(|found| **found == reason).count();
+            let count = left_out.pairs.values().filter(|found| **found == reason).count();
             let gauge = self.left_out.with_label_values(&[source.as_str(), reason.as_str()]);
             gauge.set(i64::try_from(count).unwrap_or(i64::MAX));
         }
