@@ -159,12 +159,12 @@ async fn a_market_that_is_halted_or_unlisted_is_named_and_costs_no_other_market(
     assert_eq!(cells(&shown, &["kraken", "BTC-USD"])[4], "last", "{shown}");
 
     let pod = scene.standalone("only").await;
-    let expected = "kraken: ETH-USD halted";
+    let expected = "kraken is not asked for ETH-USD (halted)";
     let named = async || {
         let (condition, reason) = markets_check(&pod).await?;
         (condition == "degraded"
             && reason.contains(expected)
-            && reason.contains("coinbase: ETH-USD unlisted"))
+            && reason.contains("coinbase is not asked for ETH-USD (unlisted)"))
         .then_some(())
     };
     wait_until(expected, DEADLINE, named).await;
