@@ -51,7 +51,7 @@ pub(crate) fn run(mode: Mode, settings: Settings) -> Result<()> {
             event = "starting",
             mode = mode.describe(),
             version = show::VERSION_LINE,
-            bus = common::bus::nats::redacted(&settings.bus.url),
+            bus = common::bus::redacted(&settings.bus.url),
             store = %settings.store.path.display(),
             "starting"
         );

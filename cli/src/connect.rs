@@ -5,7 +5,8 @@ use std::{pin::pin, time::Duration};
 use anyhow::{Result, anyhow, bail};
 use common::bus::{
     Metrics,
-    nats::{Nats, Role, redacted},
+    nats::{Nats, Role},
+    redacted,
 };
 use prometheus::Registry;
 use tokio::time::timeout;

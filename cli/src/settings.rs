@@ -8,7 +8,7 @@ use std::{collections::BTreeMap, path::PathBuf, time::Duration};
 
 use anyhow::{Context, Result, bail};
 use common::{
-    bus::{BusConfig, nats::Credentials},
+    bus::{BusConfig, nats::check_login},
     domain::Span,
     telemetry::LogConfig,
 };
@@ -89,7 +89,7 @@ pub(crate) fn load(layers: SettingsLayers, mode: Mode) -> Result<Settings> {
 pub(crate) fn load_log(layers: SettingsLayers, demo: bool) -> Result<Settings> {
     let settings = merge(layers, if demo { Mode::Demo } else { Mode::Run })?;
     settings.bus.check()?;
-    Credentials::check(&settings.bus.credentials_file)?;
+    check_login(&settings.bus)?;
     Ok(settings)
 }
 
@@ -164,7 +164,7 @@ impl Settings {
     fn check(&self, mode: Mode) -> Result<()> {
         self.log.filter()?;
         self.bus.check()?;
-        Credentials::check(&self.bus.credentials_file)?;
+        check_login(&self.bus)?;
         if mode != Mode::Poller && self.api.listen.get().is_none() {
             bail!("api.listen: missing; set it to an address and port, such as 127.0.0.1:8080");
         }
@@ -238,7 +238,7 @@ impl Settings {
     /// The settings as TOML, without secrets.
     pub(crate) fn to_toml(&self) -> Result<String> {
         let mut shown = self.clone();
-        shown.bus.url = common::bus::nats::redacted(&self.bus.url);
+        shown.bus.url = common::bus::redacted(&self.bus.url);
         Ok(toml::to_string(&shown)?)
     }
 

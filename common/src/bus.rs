@@ -8,6 +8,7 @@
 //! The fence is the central guarantee: a record is appended only if the pair's newest record is still the one that the
 //! writer has seen. So no slot is written twice, even if a poller crashes, is paused, or two pollers write at once.
 
+mod address;
 mod config;
 pub mod lease;
 mod metrics;
@@ -17,6 +18,7 @@ mod subject;
 use async_trait::async_trait;
 use bytes::Bytes;
 
+pub use address::{AddressError, redacted};
 pub use config::{BusConfig, BusConfigError};
 pub use metrics::Metrics;
 pub use subject::{SubjectError, Subjects};
@@ -147,8 +149,8 @@ pub enum ReadError {
     },
     /// The server denies permission.
     #[error(
-        "NATS denied a request ({0}): check bus.credentials_file, and the permissions of this process's role in the \
-         server's nats.conf"
+        "NATS denied a request ({0}): check this process's login (bus.credentials_file, or bus.user and bus.password_file), \
+         and the permissions of its role in the server's nats.conf"
     )]
     Refused(String),
     /// A backup is being restored into the stream, or a restore was interrupted.

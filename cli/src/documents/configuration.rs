@@ -61,7 +61,7 @@ enum Format {
 }
 
 /// The format of each setting. `sources.NAME.…` and `pairs.NAME.…` stand for the settings of any source and pair.
-const FORMATS: [(&str, Format); 45] = [
+const FORMATS: [(&str, Format); 47] = [
     ("feed.interval", Format::Duration),
     ("feed.pairs", Format::Pairs),
     ("feed.sources", Format::Sources),
@@ -92,6 +92,8 @@ const FORMATS: [(&str, Format); 45] = [
     ("bus.stream", Format::Text),
     ("bus.subject_prefix", Format::Text),
     ("bus.credentials_file", Format::Path),
+    ("bus.user", Format::Text),
+    ("bus.password_file", Format::Path),
     ("bus.lease", Format::Duration),
     ("bus.replicas", Format::Number),
     ("api.listen", Format::Address),

@@ -6,7 +6,8 @@ use anyhow::{Context, Result, bail};
 use common::{
     bus::{
         Batch, Entry, LogIdentity, LogReader, NotRecord, ReadError,
-        nats::{Nats, NatsReader, Role, redacted},
+        nats::{Nats, NatsReader, Role},
+        redacted,
     },
     domain::Sequence,
     wire::DecodeError,

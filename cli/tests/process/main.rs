@@ -53,6 +53,7 @@ mod liar;
 mod log_apply;
 mod log_backup;
 mod log_lost;
+mod login;
 mod manifests;
 mod markets;
 mod may_2021;

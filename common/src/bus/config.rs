@@ -4,7 +4,10 @@ use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
-use super::{SubjectError, Subjects};
+use super::{
+    SubjectError, Subjects,
+    address::{AddressError, Servers},
+};
 use crate::{domain::Span, text};
 
 /// The `[bus]` table: where the log is and how to connect to it.
@@ -21,6 +24,10 @@ pub struct BusConfig {
     /// A file with the seed of an nkey (`SU…`), or a NATS `.creds` file. If no file is set, no
     /// credentials are sent.
     pub credentials_file: PathBuf,
+    /// The user name, for a server with passwords instead of keys.
+    pub user: String,
+    /// A file with the password of `user`.
+    pub password_file: PathBuf,
     /// A standby takes over when the leader has not renewed its lease for this long.
     #[serde(with = "text")]
     pub lease: Span,
@@ -33,10 +40,8 @@ pub struct BusConfig {
 #[derive(Debug, thiserror::Error)]
 pub enum BusConfigError {
     /// `bus.url` is not a NATS URL.
-    #[error(
-        "bus.url: `{0}` is not a NATS URL; use one like nats://127.0.0.1:4222 (or tls://, ws://, wss://)"
-    )]
-    Url(String),
+    #[error("bus.url: {0}")]
+    Url(#[from] AddressError),
     /// `bus.stream` is not a stream name.
     #[error("bus.stream: `{0}` is not a valid stream name; use letters, digits, `-` and `_`")]
     Stream(String),
@@ -53,15 +58,10 @@ pub enum BusConfigError {
 }
 
 impl BusConfig {
-    /// Checks all settings but the credentials file, which [`super::nats::Credentials::check`] checks.
+    /// Checks all settings but the login, which [`super::nats::check_login`] checks.
     pub fn check(&self) -> Result<(), BusConfigError> {
-        let schemes = ["nats://", "tls://", "ws://", "wss://"];
-        let given = self.url.split(',').map(str::trim).filter(|_| !self.url.is_empty());
-        for url in given {
-            let known = schemes.iter().any(|scheme| url.len() > scheme.len() && url.starts_with(scheme));
-            if !known && (url.is_empty() || url.contains("://")) {
-                return Err(BusConfigError::Url(redacted(url)));
-            }
+        if !self.url.is_empty() {
+            Servers::parse(&self.url)?;
         }
         let plain = |byte: u8| byte.is_ascii_alphanumeric() || b"-_".contains(&byte);
         if self.stream.is_empty() || !self.stream.bytes().all(plain) {
@@ -85,20 +85,12 @@ impl Default for BusConfig {
             stream: "TICKS".to_owned(),
             subject_prefix: "ticks".to_owned(),
             credentials_file: PathBuf::new(),
+            user: String::new(),
+            password_file: PathBuf::new(),
             lease: DEFAULT_LEASE,
             replicas: 1,
         }
     }
-}
-
-/// The URL or URLs without user names, passwords and tokens, for messages.
-pub fn redacted(url: &str) -> String {
-    let one = |url: &str| match (url.split_once("://"), url.rsplit_once('@')) {
-        (Some((scheme, _)), Some((_, host))) => format!("{scheme}://[redacted]@{host}"),
-        (None, Some((_, host))) => format!("[redacted]@{host}"),
-        _ => url.to_owned(),
-    };
-    url.split(',').map(|url| one(url.trim())).collect::<Vec<_>>().join(",")
 }
 
 /// The shortest allowed lease. A server may take most of a second to respond, so a shorter lease could expire
@@ -110,15 +102,3 @@ pub(super) const LONGEST_LEASE: Span = Span::from_seconds(600);
 
 /// Half of the default interval of 10 s, so that at most one slot is missed when a standby takes over.
 const DEFAULT_LEASE: Span = Span::from_seconds(5);
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn secrets_stay_out_of_messages() {
-        assert_eq!(redacted("nats://user:pass@host:4222"), "nats://[redacted]@host:4222");
-        assert_eq!(redacted("nats://a:1, nats://token@b:2"), "nats://a:1,nats://[redacted]@b:2");
-        assert_eq!(redacted("user:pass@host"), "[redacted]@host");
-    }
-}

@@ -2,20 +2,22 @@
 //!
 //! In reading order:
 //!
-//! - [`Nats`] is the connection. `credentials` authenticates it, and `connection_events` handles its events.
+//! - [`Nats`] is the connection. `login` authenticates it, with the key in `credentials` or with a password, and `connection_events` handles its events.
 //! - `stream` ensures that the stream exists and compares it with its definition; `difference` compares single options.
 //! - `writer` appends records. It uses `search` to find a pair's newest record, and `memory` and `other_servers` to detect
 //!   that servers have lost records.
 //! - `reader` follows the stream.
 //! - `replicas` reports which servers have a complete copy.
 //! - `lease` decides which poller may write.
-//! - `setup` and `repair` are for operators: they create and correct the stream and its copies.
+//! - `setup` and `repair` are for operators: they create and correct the stream and its copies. `room` explains what to do if
+//!   a server has too little storage.
 //! - `snapshot` backs the stream up and `restore` restores it; `maintenance` is shared by the two.
 
 mod connection_events;
 mod credentials;
 mod difference;
 mod lease;
+mod login;
 mod maintenance;
 mod memory;
 mod other_servers;
@@ -23,6 +25,7 @@ mod reader;
 mod repair;
 mod replicas;
 mod restore;
+mod room;
 mod search;
 mod setup;
 mod snapshot;
@@ -32,16 +35,17 @@ mod writer;
 use std::time::Duration;
 
 use async_nats::{
-    AuthError, Client, ConnectError, ConnectErrorKind, ConnectOptions, HeaderMap, ServerAddr, ServerInfo,
+    AuthError, Client, ConnectError, ConnectErrorKind, ConnectOptions, HeaderMap, ServerInfo,
     connection::State,
     header::{NATS_EXPECTED_LAST_SUBJECT_SEQUENCE, NATS_MESSAGE_ID},
     jetstream,
 };
 use bytes::Bytes;
 
-pub use credentials::{Credentials, CredentialsError, CredentialsFault, KeyError, UserKey};
+pub use credentials::{CredentialsError, CredentialsFault, KeyError, UserKey};
 pub use difference::Difference;
 pub use lease::NatsLease;
+pub use login::{LoginError, check_login};
 pub use maintenance::{Contents, Description, MaintenanceError, PIECE_BYTES};
 pub use reader::NatsReader;
 pub use repair::LeadersCopy;
@@ -50,10 +54,12 @@ pub use setup::{Presence, StreamReport};
 pub use snapshot::Snapshot;
 pub use writer::NatsWriter;
 
-pub use super::config::redacted;
-use super::{BusConfig, BusConfigError, Entry, Metrics, ReadError, Source, Subjects};
+use super::{
+    BusConfig, BusConfigError, Entry, Metrics, ReadError, Source, Subjects, address::Servers, redacted,
+};
 use crate::{domain::Sequence, readiness::Readiness, retry::retry_until_success, telemetry::chain};
 use connection_events::ConnectionEvents;
+use login::Login;
 use replicas::ReplicaReport;
 
 /// How long one request to the server may take before it counts as failed.
@@ -124,9 +130,9 @@ pub enum NatsError {
     /// A setting is invalid.
     #[error(transparent)]
     Config(#[from] BusConfigError),
-    /// The credentials file cannot be used.
+    /// The login cannot be used.
     #[error(transparent)]
-    Credentials(#[from] CredentialsError),
+    Login(#[from] LoginError),
     /// Connecting failed in a way that retrying would not fix.
     #[error("bus.url: cannot connect to {url}")]
     Connect {
@@ -136,13 +142,15 @@ pub enum NatsError {
         #[source]
         source: Source,
     },
-    /// The server does not know our key.
-    #[error("bus.credentials_file: NATS at {url} rejected {}", describe_key(file))]
+    /// The server refused our key, password or token.
+    #[error("{setting}: NATS at {url} refused {refusal}")]
     NotAuthorized {
+        /// The setting with the login.
+        setting: &'static str,
         /// The URL, without secrets.
         url: String,
-        /// The credentials file; empty if none is set.
-        file: String,
+        /// What the server refused, and what to check.
+        refusal: String,
     },
     /// The server is older than the options that the stream needs.
     #[error("the NATS server is version {found}; Tickwell needs 2.11 or newer: upgrade the server")]
@@ -176,8 +184,10 @@ impl Nats {
     pub async fn connect(config: &BusConfig, role: Role, metrics: &Metrics) -> Result<Self, NatsError> {
         let subjects = Subjects::new(&config.subject_prefix).map_err(BusConfigError::from)?;
         let url = redacted(&config.url);
-        let events = ConnectionEvents::new(metrics.clone());
-        let client = first_connection(config, role, &url, &events).await?;
+        let Servers { urls, login } = Servers::parse(&config.url).map_err(BusConfigError::from)?;
+        let login = Login::find(config, login)?;
+        let events = ConnectionEvents::new(metrics.clone(), login.name());
+        let client = first_connection(&urls, &login, role, &url, &events).await?;
         let info = client.server_info();
         require_version(&info)?;
         tracing::info!(event = "nats_connected", url, server = info.version, "connected to NATS");
@@ -219,7 +229,8 @@ impl Nats {
 /// Opens the first connection, and retries until it succeeds. The retries happen here and not in the client library, so
 /// that permanent failures are reported: waiting does not help if the server rejects our key.
 async fn first_connection(
-    config: &BusConfig,
+    servers: &[String],
+    login: &Login,
     role: Role,
     url: &str,
     events: &ConnectionEvents,
@@ -228,29 +239,26 @@ async fn first_connection(
         let reason = chain(error);
         tracing::warn!(event = "nats_unreachable", url, reason, "cannot connect to NATS; retrying");
     };
-    retry_until_success(QUIET_FAILURES, || try_connect(config, role, url, events), log).await
+    retry_until_success(QUIET_FAILURES, || try_connect(servers, login, role, url, events), log).await
 }
 
 /// Connects. An error in the inner result is permanent. An error in the outer result is temporary, so a retry makes
 /// sense.
 async fn try_connect(
-    config: &BusConfig,
+    servers: &[String],
+    login: &Login,
     role: Role,
     url: &str,
     events: &ConnectionEvents,
 ) -> Result<Result<Client, NatsError>, ConnectError> {
-    let options = match options(config, role, events.clone()) {
-        Ok(options) => options,
-        Err(error) => return Ok(Err(error)),
-    };
-    let servers: Vec<&str> = config.url.split(',').map(str::trim).collect();
-    match options.connect(servers.as_slice()).await {
+    match options(login, role, events.clone()).connect(servers).await {
         Ok(client) => Ok(Ok(client)),
         Err(error) => match error.kind() {
-            ConnectErrorKind::AuthorizationViolation => {
-                let file = config.credentials_file.display().to_string();
-                Ok(Err(NatsError::NotAuthorized { url: url.to_owned(), file }))
-            }
+            ConnectErrorKind::AuthorizationViolation => Ok(Err(NatsError::NotAuthorized {
+                setting: login.setting(),
+                url: url.to_owned(),
+                refusal: login.refusal(),
+            })),
             ConnectErrorKind::Authentication | ConnectErrorKind::ServerParse | ConnectErrorKind::Tls => {
                 Ok(Err(NatsError::Connect { url: url.to_owned(), source: error.into() }))
             }
@@ -259,9 +267,10 @@ async fn try_connect(
     }
 }
 
-fn options(config: &BusConfig, role: Role, events: ConnectionEvents) -> Result<ConnectOptions, NatsError> {
-    let role = role.name();
-    let options = authenticated(config)?
+fn options(login: &Login, role: Role, events: ConnectionEvents) -> ConnectOptions {
+    let (role, login) = (role.name(), login.clone());
+    let respond = move |nonce: Vec<u8>| std::future::ready(login.respond(&nonce).map_err(AuthError::new));
+    ConnectOptions::with_auth_callback(respond)
         .name(format!("tickwell {role}"))
         .custom_inbox_prefix(format!("_INBOX_{role}"))
         .connection_timeout(REQUEST_TIMEOUT)
@@ -271,32 +280,7 @@ fn options(config: &BusConfig, role: Role, events: ConnectionEvents) -> Result<C
         .event_callback(move |event| {
             events.handle(&event);
             std::future::ready(())
-        });
-    // The client library ignores the user name and password in a URL, so set them here. All servers of a cluster have
-    // the same users, so those in the first URL are enough.
-    let first: Option<ServerAddr> = config.url.split(',').find_map(|url| url.trim().parse().ok());
-    let named = first.as_ref().and_then(|url| Some((url.username()?, url.password())));
-    Ok(match named {
-        Some((user, Some(password))) => options.user_and_password(user.to_owned(), password.to_owned()),
-        Some((token, None)) => options.token(token.to_owned()),
-        None => options,
-    })
-}
-
-/// Checks the credentials now, so that a fault in them is reported when the process starts. They are read again for
-/// each connection, so that a replaced key takes effect without a restart.
-fn authenticated(config: &BusConfig) -> Result<ConnectOptions, CredentialsError> {
-    let path = &config.credentials_file;
-    if path.as_os_str().is_empty() {
-        return Ok(ConnectOptions::new());
-    }
-    Credentials::check(path)?;
-    let path = path.clone();
-    Ok(ConnectOptions::with_auth_callback(move |nonce| {
-        let credentials = Credentials::read(&path).map_err(|error| chain(&error));
-        let signed = credentials.and_then(|credentials| credentials.sign(&nonce));
-        std::future::ready(signed.map_err(AuthError::new))
-    }))
+        })
 }
 
 /// Converts a message of the stream. If it has the header with the expected sequence, it was published with the fence,
@@ -305,17 +289,6 @@ fn entry(sequence: u64, headers: Option<&HeaderMap>, payload: Bytes) -> Entry {
     let fenced = headers.filter(|headers| headers.get(NATS_EXPECTED_LAST_SUBJECT_SEQUENCE).is_some());
     let id = fenced.and_then(|headers| headers.get(NATS_MESSAGE_ID)).map(ToString::to_string);
     Entry { sequence: Sequence(sequence), id, payload }
-}
-
-fn describe_key(file: &str) -> String {
-    match file {
-        "" => "a connection without a key: set bus.credentials_file to the key file of the process's role"
-            .to_owned(),
-        file => format!(
-            "the key in {file}: check that it is the key of the process's role, and that the server's keys.conf has \
-             its public key"
-        ),
-    }
 }
 
 fn require_version(info: &ServerInfo) -> Result<(), NatsError> {

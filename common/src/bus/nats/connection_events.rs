@@ -25,6 +25,8 @@ const REPEAT_PAUSE: Duration = Duration::from_secs(60);
 #[derive(Debug, Clone)]
 pub(super) struct ConnectionEvents {
     metrics: Metrics,
+    /// What the server refuses if it refuses this process's login.
+    login: &'static str,
     connections: watch::Sender<u64>,
     denials: Arc<Mutex<Denials>>,
 }
@@ -45,8 +47,8 @@ struct Denial {
 }
 
 impl ConnectionEvents {
-    pub(super) fn new(metrics: Metrics) -> Self {
-        Self { metrics, connections: watch::channel(0).0, denials: Arc::default() }
+    pub(super) fn new(metrics: Metrics, login: &'static str) -> Self {
+        Self { metrics, login, connections: watch::channel(0).0, denials: Arc::default() }
     }
 
     /// The number of connections so far. It changes with each new connection.
@@ -77,15 +79,23 @@ impl ConnectionEvents {
                     "messages from NATS were dropped because this process did not read them in time; reading them again"
                 );
             }
-            // If the server rejects the connection, this event is all that the client reports.
+            // If the server refuses the login when this process reconnects, one of these events is all that the client
+            // reports.
+            Event::ClientError(ClientError::Other(reason)) if is_refused_login(reason) => {
+                self.refused_login()
+            }
+            Event::ServerError(ServerError::AuthorizationViolation) => self.refused_login(),
             Event::ClientError(ClientError::Other(reason)) if is_denial(reason) => self.denied(reason),
             Event::ServerError(ServerError::Other(reason)) if is_denial(reason) => self.denied(reason),
-            Event::ServerError(ServerError::AuthorizationViolation) => self.denied("Authorization Violation"),
             Event::ServerError(error) => {
                 tracing::error!(event = "nats_error", %error, "NATS reported an error")
             }
             other => tracing::debug!(event = "nats_event", detail = %other, "NATS client event"),
         }
+    }
+
+    fn refused_login(&self) {
+        self.denied(&format!("authorization violation: the server refused {}", self.login));
     }
 
     fn denied(&self, reason: &str) {
@@ -98,8 +108,8 @@ impl ConnectionEvents {
             tracing::error!(
                 event = "nats_permission_denied",
                 reason,
-                "NATS denied a connection or a request; check bus.credentials_file, and the permissions of this \
-                 process's role in the server's nats.conf"
+                "NATS denied a connection or a request; check this process's login (bus.credentials_file, or bus.user \
+                 and bus.password_file), and the permissions of its role in the server's nats.conf"
             );
         }
         denials.newest =
@@ -109,6 +119,11 @@ impl ConnectionEvents {
             denials.inbox = Some(reason.to_owned());
         }
     }
+}
+
+/// Whether the server refused the login.
+fn is_refused_login(reason: &str) -> bool {
+    reason.to_ascii_lowercase().contains("authorization violation")
 }
 
 /// Whether an error is a denial. NATS has no error codes for denials, only texts.
@@ -128,7 +143,7 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn a_denial_is_counted_and_kept_for_a_while() {
         let metrics = Metrics::new(&Registry::new()).unwrap();
-        let events = ConnectionEvents::new(metrics.clone());
+        let events = ConnectionEvents::new(metrics.clone(), "the key");
         events.handle(&Event::ServerError(ServerError::Other("maximum payload violation".to_owned())));
         assert_eq!((events.denial(), metrics.violations.get()), (None, 0));
         let reason = "Permissions Violation for Publish to \"$JS.API.STREAM.INFO.TICKS\"";
@@ -138,7 +153,11 @@ mod tests {
         tokio::time::advance(DENIAL_EXPLAINS).await;
         assert_eq!(events.denial(), None, "a failure now has another reason");
         events.handle(&Event::ClientError(ClientError::Other("authorization violation".to_owned())));
-        assert!(events.denial().is_some());
+        assert_eq!(
+            events.denial().as_deref(),
+            Some("authorization violation: the server refused the key"),
+            "the client's reason does not name what was refused"
+        );
         let inbox = "Permissions Violation for Subscription to \"_INBOX_api.x.*\"";
         events.handle(&Event::ServerError(ServerError::Other(inbox.to_owned())));
         events.handle(&Event::ServerError(ServerError::Other(reason.to_owned())));

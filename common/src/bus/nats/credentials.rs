@@ -14,7 +14,7 @@ use nkeys::{KeyPair, KeyPairType};
 const MAX_BYTES: u64 = 64 * 1024;
 
 /// The content of a credentials file.
-pub struct Credentials {
+pub(super) struct Credentials {
     key: KeyPair,
     jwt: Option<String>,
 }
@@ -71,11 +71,6 @@ pub struct UserKey(KeyPair);
 pub struct KeyError;
 
 impl Credentials {
-    /// Checks that the file, if one is set, contains valid credentials.
-    pub fn check(path: &Path) -> Result<(), CredentialsError> {
-        if path.as_os_str().is_empty() { Ok(()) } else { Self::read(path).map(drop) }
-    }
-
     pub(super) fn read(path: &Path) -> Result<Self, CredentialsError> {
         let name = || path.display().to_string();
         let mut text = Vec::new();

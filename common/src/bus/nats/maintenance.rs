@@ -72,6 +72,9 @@ pub enum MaintenanceError {
     /// The server returned an error.
     #[error("the NATS server returned an error: {0}")]
     Rejected(jetstream::Error),
+    /// The server has too little storage for the stream. The message says how much is needed, and where to set it.
+    #[error("{0}")]
+    TooSmall(String),
     /// The server's response does not have the expected format.
     #[error("cannot parse the response of the NATS server")]
     Unreadable(#[from] serde_json::Error),

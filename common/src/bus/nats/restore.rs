@@ -21,6 +21,7 @@ use super::{
     Nats, NatsLease, REQUEST_TIMEOUT,
     maintenance::{Contents, Description, MaintenanceError, STEP_TIMEOUT, json, read, refused_or, silent},
     replicas::Replicas,
+    room::too_small,
     stream::{RESTORE_MARK, is_being_restored},
 };
 use crate::{
@@ -225,6 +226,11 @@ impl Restore {
             {
                 self.nats.delete_stream().await?;
                 self.nats.ask(&subject, request).await?
+            }
+            Err(MaintenanceError::Rejected(error)) => {
+                let max_bytes = marked.config.get("max_bytes").and_then(Value::as_i64).unwrap_or_default();
+                let explained = too_small(&error, max_bytes).map(MaintenanceError::TooSmall);
+                return Err(explained.unwrap_or(MaintenanceError::Rejected(error)));
             }
             target => target?,
         };

@@ -8,10 +8,11 @@ use async_nats::jetstream::{
 };
 
 use super::{
-    BY_HAND, Nats, NatsError,
+    Nats, NatsError,
     difference::{Difference, corrected, differences},
     lease,
     replicas::Replicas,
+    room::too_small,
     stream::is_being_restored,
 };
 use crate::{bus::ReadError, domain::Span};
@@ -143,16 +144,12 @@ impl Nats {
         let is_temporary = |reason: &jetstream::Error| {
             reason.code() == 503 || reason.error_code() == ErrorCode::CLUSTER_NO_PEERS
         };
+        if let CreateStreamErrorKind::JetStream(reason) = error.kind()
+            && let Some(reason) = too_small(&reason, wanted.max_bytes)
+        {
+            return NatsError::Stream { stream: wanted.name.clone(), reason };
+        }
         match error.kind() {
-            CreateStreamErrorKind::JetStream(reason) if has_no_room(&reason) => NatsError::Stream {
-                stream: wanted.name.clone(),
-                reason: format!(
-                    "the server cannot {act} it, because the server's storage limit is too small for max_bytes = {} \
-                     ({reason}): raise max_file_store in the configuration of every server, as in nats/nats.conf, \
-                     restart the servers one at a time, and run `{BY_HAND}` again",
-                    wanted.max_bytes
-                ),
-            },
             CreateStreamErrorKind::JetStream(reason) if !is_temporary(&reason) => NatsError::Stream {
                 stream: wanted.name.clone(),
                 reason: format!("the server cannot {act} it: {reason}"),
@@ -168,16 +165,6 @@ fn servers_behind(info: &Info) -> Vec<String> {
     match Replicas::of(info) {
         Replicas { is_led: true, behind, .. } => behind,
         _ => vec!["unknown, because the stream has no leader".to_owned()],
-    }
-}
-
-/// The server reserves `max_bytes` when a stream is created or changed. A cluster has no error code for servers without
-/// enough space, only a text.
-fn has_no_room(reason: &jetstream::Error) -> bool {
-    match reason.error_code() {
-        ErrorCode::STORAGE_RESOURCES_EXCEEDED => true,
-        ErrorCode::CLUSTER_NO_PEERS => reason.to_string().contains("insufficient storage"),
-        _ => false,
     }
 }
 

@@ -2,7 +2,7 @@
 
 use async_nats::jetstream::{
     ErrorCode,
-    context::{GetStreamError, GetStreamErrorKind},
+    context::{CreateStreamError, CreateStreamErrorKind, GetStreamError, GetStreamErrorKind},
     stream::{Config, Info, Stream},
 };
 
@@ -12,6 +12,7 @@ use super::{
     entry,
     lease::{NatsLease, NotHeld},
     replicas::Replicas,
+    room::too_small,
 };
 use crate::{
     bus::{LogIdentity, ReadError},
@@ -91,7 +92,7 @@ impl Nats {
             Some(lease) => lease.while_held(creating).await?,
             None => creating.await,
         };
-        let created = created.map_err(|error| Obstacle::NotCreated(self.request_error(error)))?;
+        let created = created.map_err(|error| Obstacle::NotCreated(self.creation_error(wanted, error)))?;
         tracing::info!(event = "stream_created", stream = wanted.name, "created the stream");
         Ok(created)
     }
@@ -141,6 +142,18 @@ impl Nats {
         }
     }
 
+    /// The error for a stream that the server did not create. If the server has too little storage, the error says what
+    /// to do; the process retries, because an operator can raise the limit meanwhile.
+    fn creation_error(&self, wanted: &Config, error: CreateStreamError) -> ReadError {
+        match error.kind() {
+            CreateStreamErrorKind::JetStream(reason) => match too_small(&reason, wanted.max_bytes) {
+                Some(explained) => ReadError::Unavailable(explained.into()),
+                None => self.request_error(error),
+            },
+            _ => self.request_error(error),
+        }
+    }
+
     pub(super) fn restoring(&self) -> ReadError {
         ReadError::Restoring { stream: self.stream.clone() }
     }
@@ -151,7 +164,8 @@ impl Nats {
             return Err(ReadError::Unavailable("this process does not hold the lease on the log".into()));
         }
         let definition = self.definition().map_err(|error| ReadError::Unavailable(error.into()))?;
-        self.context.create_stream(&definition).await.map_err(|error| self.request_error(error))?;
+        let created = self.context.create_stream(&definition).await;
+        created.map_err(|error| self.creation_error(&definition, error))?;
         tracing::warn!(
             event = "stream_recreated",
             stream = self.stream,
