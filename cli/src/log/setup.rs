@@ -103,6 +103,8 @@ fn print(reports: &[StreamReport]) -> Result<()> {
         let state = match presence {
             Presence::Missing => "missing",
             Presence::Created => "created",
+            Presence::Outdated => "is a copy of an earlier log",
+            Presence::LeftOut(reason) => &format!("left out, because {reason}"),
             Presence::Found if !corrected.is_empty() => "corrected",
             Presence::Found if differing.is_empty() && behind.is_empty() => "ok",
             Presence::Found if differing.is_empty() => "not complete on all servers",
@@ -125,6 +127,6 @@ fn print(reports: &[StreamReport]) -> Result<()> {
 }
 
 fn count_faults(reports: &[StreamReport]) -> usize {
-    let missing = |it: &StreamReport| usize::from(it.presence == Presence::Missing);
+    let missing = |it: &StreamReport| usize::from(matches!(it.presence, Presence::Missing | Presence::Outdated));
     reports.iter().map(|it| missing(it) + it.differing.len() + it.behind.len()).sum()
 }

@@ -66,10 +66,12 @@ impl Shipped {
     }
 
     /// Connects with a role's key. Also returns a channel with the errors that the server sends on this connection.
-    async fn connect(&self, role: &str) -> (Client, mpsc::Receiver<String>) {
+    pub(crate) async fn connect(&self, role: &str) -> (Client, mpsc::Receiver<String>) {
         let seed = std::fs::read_to_string(self.seed_file(role)).unwrap().trim().to_owned();
         let (refused, refusals) = mpsc::channel(REFUSALS);
-        let options = ConnectOptions::with_nkey(seed).custom_inbox_prefix(format!("_INBOX_{role}"));
+        // External subscribers use the default inbox of their NATS client.
+        let inbox = if role == "feed" { "_INBOX".to_owned() } else { format!("_INBOX_{role}") };
+        let options = ConnectOptions::with_nkey(seed).custom_inbox_prefix(inbox);
         let options = options.event_callback(move |event| {
             if let Event::ServerError(error) = event {
                 let _gone = refused.try_send(error.to_string());
@@ -173,6 +175,8 @@ async fn the_server_refuses_what_a_role_must_not_do() {
                 "$JS.API.STREAM.PURGE.TICKS",
                 "$JS.API.CONSUMER.CREATE.TICKS.mine.ticks.>",
                 "$KV.TICKS_lease.other",
+                "FEED.API.STREAM.INFO.TICKS",
+                "TICKS_mirror.forged",
                 "elsewhere",
             ],
         ),
@@ -185,11 +189,29 @@ async fn the_server_refuses_what_a_role_must_not_do() {
                 "$JS.API.STREAM.INFO.KV_TICKS_lease",
                 "$JS.API.CONSUMER.CREATE.KV_TICKS_lease.mine.ticks.>",
                 "$JS.API.CONSUMER.DELETE.TICKS.other",
+                "FEED.API.STREAM.DELETE.TICKS",
             ],
         ),
         (
             "feed",
-            &["ticks.BTC.USD", "$JS.API.STREAM.INFO.TICKS", "$JS.API.CONSUMER.CREATE.TICKS.mine.ticks.>"],
+            &[
+                "ticks.BTC.USD",
+                "$KV.TICKS_lease.poller",
+                "$JS.API.INFO",
+                "$JS.API.STREAM.NAMES",
+                "$JS.API.STREAM.CREATE.TICKS",
+                "$JS.API.STREAM.UPDATE.TICKS",
+                "$JS.API.STREAM.DELETE.TICKS",
+                "$JS.API.STREAM.PURGE.TICKS",
+                "$JS.API.STREAM.MSG.DELETE.TICKS",
+                "$JS.API.STREAM.SNAPSHOT.TICKS",
+                "$JS.API.CONSUMER.CREATE.KV_TICKS_lease",
+                "$JS.API.CONSUMER.DURABLE.CREATE.TICKS.mine",
+                "$JS.API.CONSUMER.DELETE.TICKS.other",
+                "LOG.API.CONSUMER.CREATE.TICKS",
+                "FEED.API.STREAM.DELETE.TICKS",
+                "TICKS_mirror.forged",
+            ],
         ),
         (
             "admin",
@@ -202,6 +224,9 @@ async fn the_server_refuses_what_a_role_must_not_do() {
                 "$JS.API.STREAM.SNAPSHOT.TICKS",
                 "$JS.API.STREAM.RESTORE.TICKS",
                 "$JS.API.CONSUMER.CREATE.TICKS.mine.ticks.>",
+                "FEED.API.STREAM.PURGE.TICKS",
+                "FEED.API.CONSUMER.CREATE.TICKS",
+                "TICKS_mirror.forged",
             ],
         ),
         (
@@ -214,13 +239,14 @@ async fn the_server_refuses_what_a_role_must_not_do() {
                 "$JS.API.STREAM.RESTORE.OTHER",
                 "$JS.API.STREAM.DELETE.KV_TICKS_lease",
                 "$JS.API.CONSUMER.CREATE.TICKS.mine.ticks.>",
+                "FEED.API.STREAM.DELETE.TICKS",
             ],
         ),
     ];
     let subscribing: [(&str, &[&str]); 5] = [
         ("poller", &["ticks.>", "_INBOX_api.>"]),
         ("api", &["ticks.>", "_INBOX_poller.>", "$KV.>"]),
-        ("feed", &[">", "_INBOX_api.>", "$KV.>"]),
+        ("feed", &[">", "_INBOX_api.>", "$KV.>", "TICKS_mirror.>", "$JS.>"]),
         ("admin", &["ticks.>", "_INBOX_poller.>"]),
         ("maintenance", &["ticks.>", "_INBOX_admin.>", "$KV.>"]),
     ];

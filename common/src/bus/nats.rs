@@ -9,6 +9,7 @@
 //! - `reader` follows the stream.
 //! - `replicas` reports which servers have a complete copy.
 //! - `lease` decides which poller may write.
+//! - `mirror` is a copy of the log for external subscribers.
 //! - `setup` and `repair` are for operators: they create and correct the stream and its copies. `room` explains what to do if
 //!   a server has too little storage.
 //! - `snapshot` backs the stream up and `restore` restores it; `maintenance` is shared by the two.
@@ -20,6 +21,7 @@ mod lease;
 mod login;
 mod maintenance;
 mod memory;
+mod mirror;
 mod other_servers;
 mod reader;
 mod repair;

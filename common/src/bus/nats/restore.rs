@@ -22,7 +22,7 @@ use super::{
     maintenance::{Contents, Description, MaintenanceError, STEP_TIMEOUT, json, read, refused_or, silent},
     replicas::Replicas,
     room::too_small,
-    stream::{RESTORE_MARK, is_being_restored},
+    stream::{RESTORE_MARK, RESTORED_MARK, is_being_restored},
 };
 use crate::{
     bus::{
@@ -176,6 +176,7 @@ impl Nats {
         let Configured { mut config } = info;
         if let Some(Value::Object(metadata)) = config.get_mut("metadata") {
             metadata.remove(RESTORE_MARK);
+            metadata.insert(RESTORED_MARK.to_owned(), format!("{:016x}", rand::random::<u64>()).into());
         }
         self.ask::<Value>(&format!("$JS.API.STREAM.UPDATE.{name}"), json(&config)?).await.map(drop)
     }

@@ -42,9 +42,18 @@ pub enum Presence {
     Created,
     /// The stream existed before this call.
     Found,
+    /// The stream exists, but it is a copy of an earlier log.
+    Outdated,
+    /// The stream is not needed, for this reason.
+    LeftOut(&'static str),
 }
 
 impl StreamReport {
+    pub(super) fn missing(stream: &str) -> Self {
+        let (presence, stream) = (Presence::Missing, stream.to_owned());
+        Self { stream, presence, corrected: Vec::new(), differing: Vec::new(), behind: Vec::new() }
+    }
+
     /// Adds to this report what an earlier call did to the stream.
     pub fn after(self, earlier: Self) -> Self {
         let presence = if earlier.presence == Presence::Created { Presence::Created } else { self.presence };
@@ -54,34 +63,43 @@ impl StreamReport {
 }
 
 impl Nats {
-    /// Compares the log's stream and the lease bucket with their definitions. `lease` is `bus.lease`.
+    /// Compares the log's stream, the lease bucket and the mirror with their definitions. `lease` is `bus.lease`.
     pub async fn verify(&self, lease: Span) -> Result<Vec<StreamReport>, NatsError> {
         let mut reports = Vec::new();
         for wanted in self.definitions(lease)? {
-            reports.push(self.report(&wanted).await?.1);
+            reports.push(self.report(&self.context, &wanted).await?.1);
         }
+        reports.push(self.verify_mirror().await?);
         Ok(reports)
     }
 
-    /// Creates the log's stream and the lease bucket if they do not exist, and corrects differences from their
-    /// definitions, except where that would lose records. `max_bytes` is the size limit of the log, if it should be
+    /// Creates the log's stream, the lease bucket and the mirror if they do not exist, and corrects differences from
+    /// their definitions, except where that would lose records. A server without an account for external subscribers gets
+    /// no mirror. `max_bytes` is the size limit of the log, if it should be
     /// larger than in the definition.
     pub async fn apply(&self, lease: Span, max_bytes: Option<i64>) -> Result<Vec<StreamReport>, NatsError> {
         let [log, bucket] = self.definitions(lease)?;
         let log = Config { max_bytes: max_bytes.unwrap_or_default().max(log.max_bytes), ..log };
-        Ok(vec![self.apply_one(&log).await?, self.apply_one(&bucket).await?])
+        let log = self.apply_one(&self.context, &log).await?;
+        let bucket = self.apply_one(&self.context, &bucket).await?;
+        Ok(vec![log, bucket, self.apply_mirror().await?])
     }
 
     fn definitions(&self, lease: Span) -> Result<[Config; 2], NatsError> {
         Ok([self.definition()?, lease::definition(self, lease, self.replicas)?])
     }
 
-    async fn apply_one(&self, wanted: &Config) -> Result<StreamReport, NatsError> {
-        let (found, before) = self.report(wanted).await?;
+    /// Creates a stream, or corrects it.
+    pub(super) async fn apply_one(
+        &self,
+        context: &jetstream::Context,
+        wanted: &Config,
+    ) -> Result<StreamReport, NatsError> {
+        let (found, before) = self.report(context, wanted).await?;
         let Some(found) = found else {
-            let created = self.context.create_stream(wanted).await;
+            let created = context.create_stream(wanted).await;
             created.map_err(|error| self.setup_error("create", wanted, error))?;
-            let (_, now) = self.report(wanted).await?;
+            let (_, now) = self.report(context, wanted).await?;
             return Ok(StreamReport { presence: Presence::Created, ..now });
         };
         // Lowering a limit of the lease bucket does no harm, because the bucket's only key is rewritten all the time.
@@ -97,32 +115,37 @@ impl Nats {
         let mut done = Vec::new();
         for differences in [rest, limits] {
             if !differences.is_empty() {
-                changed = self.change(wanted, &changed, &differences).await?;
+                changed = self.change(context, wanted, &changed, &differences).await?;
             }
             done.extend(differences);
         }
-        let (_, now) = self.report(wanted).await?;
+        let (_, now) = self.report(context, wanted).await?;
         Ok(StreamReport { corrected: done, ..now })
     }
 
     /// Corrects these differences, and returns the new options of the stream.
     async fn change(
         &self,
+        context: &jetstream::Context,
         wanted: &Config,
         found: &Config,
         differences: &[Difference],
     ) -> Result<Config, NatsError> {
         let better = corrected(found, differences).map_err(|error| unreadable(wanted, &error))?;
-        let changed = self.context.update_stream(&better).await;
+        let changed = context.update_stream(&better).await;
         changed.map_err(|error| self.setup_error("change", wanted, error))?;
         Ok(better)
     }
 
     /// The stream's options, if it exists, and how they compare with the definition.
-    async fn report(&self, wanted: &Config) -> Result<(Option<Config>, StreamReport), NatsError> {
+    pub(super) async fn report(
+        &self,
+        context: &jetstream::Context,
+        wanted: &Config,
+    ) -> Result<(Option<Config>, StreamReport), NatsError> {
         let stream = wanted.name.clone();
         let info =
-            match self.context.get_stream(&stream).await.map_err(|error| self.not_found(&stream, error)) {
+            match context.get_stream(&stream).await.map_err(|error| self.not_found(&stream, error)) {
                 Ok(found) if is_being_restored(&found.cached_info().config) => {
                     return Err(self.restoring().into());
                 }

@@ -29,6 +29,10 @@ const DEFINITION: &str = include_str!("../../../../nats/stream.json");
 /// mark tells readers and writers not to use the stream.
 pub(super) const RESTORE_MARK: &str = "tickwell_restore";
 
+/// The key in a stream's metadata that a restore sets to a new random value. The creation time of a restored stream is
+/// the one of the stream in the backup, so it does not tell whether a stream was restored.
+pub(super) const RESTORED_MARK: &str = "tickwell_restored";
+
 /// Why a stream cannot be used yet.
 #[derive(Debug, thiserror::Error)]
 enum Obstacle {
