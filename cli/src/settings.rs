@@ -79,7 +79,11 @@ fn parse_file(name: &str, text: &str) -> Result<toml::Table> {
 
 /// Merges all layers and checks whether a process of this mode can start with the settings.
 pub(crate) fn load(layers: SettingsLayers, mode: Mode) -> Result<Settings> {
-    let settings = merge(layers, mode)?;
+    let mut settings = merge(layers, mode)?;
+    if mode == Mode::Demo {
+        settings.refuse_bus_in_demo()?;
+        settings.become_demo();
+    }
     settings.check(mode)?;
     Ok(settings)
 }
@@ -87,7 +91,10 @@ pub(crate) fn load(layers: SettingsLayers, mode: Mode) -> Result<Settings> {
 /// Merges all layers for a command that only reads a log or a store. With `demo`, the log and the store are those of
 /// `tickwell run --demo`. Does not check whether a poller or a pod could start with the settings.
 pub(crate) fn load_log(layers: SettingsLayers, demo: bool) -> Result<Settings> {
-    let settings = merge(layers, if demo { Mode::Demo } else { Mode::Run })?;
+    let mut settings = merge(layers, if demo { Mode::Demo } else { Mode::Run })?;
+    if demo {
+        settings.become_demo();
+    }
     settings.bus.check()?;
     check_login(&settings.bus)?;
     Ok(settings)
@@ -124,11 +131,7 @@ fn merge(layers: SettingsLayers, mode: Mode) -> Result<Settings> {
         origins.insert(key, "--set".to_owned());
     }
     let merged = merged.build()?;
-    let mut settings = read(merged, &origins)?;
-    if mode == Mode::Demo {
-        settings.become_demo();
-    }
-    Ok(settings)
+    read(merged, &origins)
 }
 
 /// Parses the merged layers. An error names the setting and the layer that its value came from.
@@ -240,6 +243,19 @@ impl Settings {
         let mut shown = self.clone();
         shown.bus.url = common::bus::redacted(&self.bus.url);
         Ok(toml::to_string(&shown)?)
+    }
+
+    /// A demo has its log in the process, because simulated prices must not get into the log of real ones.
+    fn refuse_bus_in_demo(&self) -> Result<()> {
+        if self.bus.url.is_empty() {
+            return Ok(());
+        }
+        let sources = poller::source::simulated_names();
+        let sources = sources.iter().map(ToString::to_string).collect::<Vec<_>>().join(",");
+        bail!(
+            "bus.url: a demo keeps its log in the process and does not use NATS; start it with --set bus.url= to ignore the \
+             setting, or publish simulated prices to NATS with: tickwell run --set feed.sources={sources}"
+        )
     }
 
     /// Switches to the simulated sources, a store of its own, and the in-process log.

@@ -16,7 +16,7 @@ async def main(server="nats://127.0.0.1:4222", subject="ticks.>"):
     print(f"waiting for records on {subject}; stop with Ctrl-C", file=sys.stderr)
     async for message in subscription.messages:
         record = json.loads(message.data)
-        if record["version"] != 1:
+        if record["version"] > 2:
             sys.exit("a record has a newer format version that this program does not know; upgrade this program")
         if record["kind"] == "tick":
             print(record["pair"], record["slot"], record["price"], flush=True)

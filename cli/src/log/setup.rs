@@ -127,6 +127,7 @@ fn print(reports: &[StreamReport]) -> Result<()> {
 }
 
 fn count_faults(reports: &[StreamReport]) -> usize {
-    let missing = |it: &StreamReport| usize::from(matches!(it.presence, Presence::Missing | Presence::Outdated));
+    let missing =
+        |it: &StreamReport| usize::from(matches!(it.presence, Presence::Missing | Presence::Outdated));
     reports.iter().map(|it| missing(it) + it.differing.len() + it.behind.len()).sum()
 }

@@ -171,6 +171,7 @@ fn settings_that_contradict_each_other_are_refused() {
         ("bus.url", "http://somewhere"),
         ("bus.stream", "a.b c"),
         ("bus.subject_prefix", "a b"),
+        ("bus.url", "nats://me:p%zz@host"),
         ("bus.credentials_file", "/nowhere/at.all"),
         ("windows.keep", "1s"),
         ("store.retain_ticks", "1d"),
@@ -191,7 +192,13 @@ fn settings_that_contradict_each_other_are_refused() {
 
 #[test]
 fn a_demo_simulates_prices_and_stores_them_separately() {
-    let demo = with(&[("bus.url", "nats://somewhere")], &[], Mode::Demo).unwrap();
+    let refused = message(with(&[("bus.url", "nats://somewhere")], &[], Mode::Demo));
+    assert!(
+        refused.starts_with("bus.url: a demo") && refused.contains("feed.sources=simulated_a"),
+        "{refused}"
+    );
+    let ignored = [("TICKWELL__BUS__URL", "nats://somewhere")];
+    let demo = with(&[("bus.url", "")], &ignored, Mode::Demo).unwrap();
     assert_eq!(demo.store.path, PathBuf::from("./data/demo"));
     assert!(demo.bus.url.is_empty());
     assert_eq!(demo.poller().resolve().unwrap().origin, common::domain::Origin::Simulated);

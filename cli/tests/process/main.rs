@@ -43,6 +43,7 @@ mod document;
 mod export;
 mod faults;
 mod feed;
+mod feed_mirror;
 mod foreign;
 mod full_disk;
 mod grind;

@@ -1,14 +1,15 @@
 //! A subscriber of the log that uses none of our code: a Python program and the public AsyncAPI document.
 
-use std::path::Path;
+use std::{path::Path, process::Stdio};
 
 use serde_json::Value;
 use testkit::{Venue, nats::NatsServer, require_nats, wait_until};
+use tokio::io::{AsyncBufReadExt, BufReader};
 
 use crate::{
     agreement::{PAIR, history},
     audit::audit,
-    harness::{DEADLINE, INTERVAL, Pod, Scene, moving_upstream, slots_pass},
+    harness::{DEADLINE, INTERVAL, Pod, Scene, moving_upstream, slots_pass, world},
     records::{self, Kind, Record},
     survival::end,
     tools::{python, workspace},
@@ -108,4 +109,19 @@ async fn record_comes(pod: &Pod, wanted: impl Fn(&Record) -> bool) {
         None
     })
     .await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_example_subscriber_prints_prices() {
+    require_nats!();
+    let Some(python) = python() else { return };
+    let (nats, _upstream, scene) = world().await;
+    let _poller = scene.poller().await;
+    let mut command = tokio::process::Command::new(python);
+    command.arg(workspace().join("docs/examples/subscribe.py")).arg(nats.url()).arg("ticks.BTC.*");
+    let mut process = command.stdout(Stdio::piped()).kill_on_drop(true).spawn().unwrap();
+    let mut lines = BufReader::new(process.stdout.take().unwrap()).lines();
+    let line = tokio::time::timeout(DEADLINE, lines.next_line()).await.unwrap().unwrap().unwrap();
+    let words: Vec<&str> = line.split(' ').collect();
+    assert!(words[0] == PAIR && words[2].parse::<f64>().is_ok(), "{line}");
 }

@@ -64,7 +64,8 @@ impl Nats {
             let deleted = feed.delete_stream(&self.stream).await;
             deleted.map_err(|error| self.request_error(error))?;
         }
-        let log = self.log_info().await?.ok_or_else(|| ReadError::Unavailable("there is no log to copy".into()))?;
+        let log =
+            self.log_info().await?.ok_or_else(|| ReadError::Unavailable("there is no log to copy".into()))?;
         let wanted = self.mirror_definition(&log)?;
         Ok(self.named(self.apply_one(&feed, &wanted).await?))
     }
@@ -88,7 +89,8 @@ impl Nats {
     }
 
     async fn log_info(&self) -> Result<Option<Info>, NatsError> {
-        match self.context.get_stream(&self.stream).await.map_err(|error| self.not_found(&self.stream, error)) {
+        match self.context.get_stream(&self.stream).await.map_err(|error| self.not_found(&self.stream, error))
+        {
             Ok(log) => Ok(Some(log.cached_info().clone())),
             Err(ReadError::Gone { .. }) => Ok(None),
             Err(error) => Err(error.into()),
@@ -111,7 +113,10 @@ impl Nats {
     }
 
     fn left_out(&self, reason: &'static str) -> StreamReport {
-        self.named(StreamReport { presence: Presence::LeftOut(reason), ..StreamReport::missing(&self.stream) })
+        self.named(StreamReport {
+            presence: Presence::LeftOut(reason),
+            ..StreamReport::missing(&self.stream)
+        })
     }
 
     /// The report under the mirror's own name, because the mirror is called like the log.

@@ -144,15 +144,14 @@ impl Nats {
         wanted: &Config,
     ) -> Result<(Option<Config>, StreamReport), NatsError> {
         let stream = wanted.name.clone();
-        let info =
-            match context.get_stream(&stream).await.map_err(|error| self.not_found(&stream, error)) {
-                Ok(found) if is_being_restored(&found.cached_info().config) => {
-                    return Err(self.restoring().into());
-                }
-                Ok(found) => Some(found.cached_info().clone()),
-                Err(ReadError::Gone { .. }) => None,
-                Err(error) => return Err(error.into()),
-            };
+        let info = match context.get_stream(&stream).await.map_err(|error| self.not_found(&stream, error)) {
+            Ok(found) if is_being_restored(&found.cached_info().config) => {
+                return Err(self.restoring().into());
+            }
+            Ok(found) => Some(found.cached_info().clone()),
+            Err(ReadError::Gone { .. }) => None,
+            Err(error) => return Err(error.into()),
+        };
         let behind = info.as_ref().map(servers_behind).unwrap_or_default();
         let found = info.map(|info| info.config);
         let presence = if found.is_some() { Presence::Found } else { Presence::Missing };

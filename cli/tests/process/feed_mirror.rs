@@ -1,0 +1,181 @@
+//! The mirror of the log for external subscribers, on a server with the configuration that we ship.
+
+use std::{path::Path, process::Stdio};
+
+use async_nats::jetstream::{
+    self,
+    consumer::{AckPolicy, DeliverPolicy, pull},
+    message::StreamMessage,
+};
+use futures::StreamExt;
+use testkit::{nats::NatsServer, require_nats, wait_until};
+use tokio::{
+    io::{AsyncBufReadExt, BufReader},
+    process::Command,
+    time::timeout,
+};
+
+use crate::{
+    commands::run,
+    harness::{DEADLINE, Pod, has_price},
+    records,
+    roles::{Shipped, stage},
+    survival::end,
+    tools::{python, workspace},
+};
+
+const STREAM: &str = "TICKS";
+
+const LEASE: [&str; 2] = ["--set", "bus.lease=60s"];
+
+/// How many records are read at once.
+const SOME: u64 = 5;
+
+/// How the commands call the mirror.
+const MIRROR: &str = "TICKS for external subscribers";
+
+/// The end of the mirror, as an external subscriber sees it.
+async fn mirror_end(feed: &jetstream::Context) -> Option<u64> {
+    Some(feed.get_stream(STREAM).await.ok()?.cached_info().state.last_sequence)
+}
+
+/// The sequences and contents of records from a position on.
+async fn replay(feed: &jetstream::Context, deliver_policy: DeliverPolicy) -> Vec<(u64, serde_json::Value)> {
+    let stream = feed.get_stream_no_info(STREAM).await.unwrap();
+    let config = pull::Config {
+        deliver_policy,
+        ack_policy: AckPolicy::None,
+        filter_subject: "ticks.BTC.*".to_owned(),
+        ..pull::Config::default()
+    };
+    let consumer = stream.create_consumer(config).await.unwrap();
+    let messages = consumer.messages().await.unwrap().take(usize::try_from(SOME).unwrap());
+    let read = messages.map(|message| {
+        let message = message.unwrap();
+        (message.info().unwrap().stream_sequence, serde_json::from_slice(&message.payload).unwrap())
+    });
+    timeout(DEADLINE, read.collect()).await.unwrap()
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_external_subscriber_can_replay_the_log_and_read_the_last_value() {
+    require_nats!();
+    let (_upstream, shipped, scene) = stage().await;
+    let folder = scene.folder().to_owned();
+    let (code, said) = shipped.log(&folder, "apply", "admin", &LEASE).await;
+    assert!(code == Some(0) && said.contains(&format!("{MIRROR}: created")), "{said}");
+    let (code, said) = shipped.log(&folder, "verify", "admin", &LEASE).await;
+    assert!(code == Some(0) && said.contains(&format!("{MIRROR}: ok")), "{said}");
+    let mut poller = scene.as_role("poller", &shipped.seed_file("poller")).start().unwrap();
+    let pod = Pod::of(scene.as_role("api", &shipped.seed_file("api")).start().unwrap()).await;
+    has_price(&pod).await;
+    pod.takes_in(2 * SOME).await;
+    end(&mut poller).await;
+    let log = records::all(&pod).await;
+    let end = log.last().unwrap().sequence;
+
+    let (client, mut refusals) = shipped.connect("feed").await;
+    let feed = jetstream::new(client);
+    let has_all = async || (mirror_end(&feed).await == Some(end)).then_some(());
+    wait_until("the mirror has all records", DEADLINE, has_all).await;
+    let stream = feed.get_stream(STREAM).await.unwrap();
+    let StreamMessage { sequence, payload, .. } =
+        stream.direct_get_last_for_subject("ticks.BTC.USD").await.unwrap();
+    let last: serde_json::Value = serde_json::from_slice(&payload).unwrap();
+    assert_eq!((sequence, last["epoch"].as_u64()), (end, Some(log.last().unwrap().epoch)));
+
+    // The sequences are those of the log.
+    let start = end - SOME;
+    let by_sequence = replay(&feed, DeliverPolicy::ByStartSequence { start_sequence: start }).await;
+    for (sequence, record) in &by_sequence {
+        let ours = log.iter().find(|ours| ours.sequence == *sequence).unwrap();
+        assert_eq!(
+            (record["price"].as_str(), record["epoch"].as_u64()),
+            (ours.price.as_deref(), Some(ours.epoch))
+        );
+    }
+    assert_eq!(by_sequence[0].0, start);
+    let start_time = stream.direct_get(start).await.unwrap().time;
+    let by_time = replay(&feed, DeliverPolicy::ByStartTime { start_time }).await;
+    assert_eq!(by_time, by_sequence);
+    assert!(refusals.try_recv().is_err(), "nothing was refused");
+}
+
+/// Runs the example until it has printed this many records. Returns their sequences.
+async fn example(python: &Path, shipped: &Shipped, state: &Path, count: u64) -> Vec<u64> {
+    let mut command = Command::new(python);
+    command.arg(workspace().join("docs/examples/resume.py")).arg(shipped.nats.url());
+    command.arg(state).arg(shipped.seed_file("feed"));
+    let mut process = command.stdout(Stdio::piped()).kill_on_drop(true).spawn().unwrap();
+    let mut lines = BufReader::new(process.stdout.take().unwrap()).lines();
+    let mut sequences = Vec::new();
+    while u64::try_from(sequences.len()).unwrap() < count {
+        let line = timeout(DEADLINE, lines.next_line()).await.unwrap().unwrap().unwrap();
+        sequences.push(line.split(' ').next().unwrap().parse().unwrap());
+    }
+    // The example saves its position after each line, so the position of the last line may not be saved yet.
+    let saved = async || {
+        let text = std::fs::read_to_string(state).ok()?;
+        let (_, sequence) = serde_json::from_str::<(String, u64)>(&text).ok()?;
+        (sequence >= *sequences.last()?).then_some(())
+    };
+    wait_until("the position is saved", DEADLINE, saved).await;
+    process.kill().await.unwrap();
+    while let Ok(Some(line)) = lines.next_line().await {
+        sequences.push(line.split(' ').next().unwrap().parse().unwrap());
+    }
+    sequences
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_example_resumes_and_the_mirror_follows_a_restored_log() {
+    require_nats!();
+    let Some(python) = python() else { return };
+    let (_upstream, shipped, scene) = stage().await;
+    let folder = scene.folder().to_owned();
+    let log = async |what: &str, role: &str, more: &[&str]| {
+        let (code, said) = shipped.log(&folder, what, role, more).await;
+        assert_eq!(code, Some(0), "{what}: {said}");
+        said
+    };
+    log("apply", "admin", &LEASE).await;
+    let mut poller = scene.as_role("poller", &shipped.seed_file("poller")).start().unwrap();
+    let pod = Pod::of(scene.as_role("api", &shipped.seed_file("api")).start().unwrap()).await;
+    has_price(&pod).await;
+    log("backup", "maintenance", &["early"]).await;
+
+    // The first run begins with the newest record, and the second one continues without a gap or a repetition.
+    let state = folder.join("position");
+    let mut heard = example(Path::new(&python), &shipped, &state, SOME).await;
+    heard.extend(example(Path::new(&python), &shipped, &state, SOME).await);
+    let first = heard[0];
+    assert!(first > 1, "not the oldest record");
+    let expected: Vec<u64> = (first..first + u64::try_from(heard.len()).unwrap()).collect();
+    assert_eq!(heard, expected);
+    end(&mut poller).await;
+
+    // A mirror of the replaced log never continues, so it is replaced too.
+    log("restore", "maintenance", &["early", "--replace"]).await;
+    let (code, said) = shipped.log(&folder, "verify", "admin", &LEASE).await;
+    assert!(code == Some(1) && said.contains(&format!("{MIRROR}: is a copy of an earlier log")), "{said}");
+    let said = log("apply", "admin", &LEASE).await;
+    assert!(said.contains(&format!("{MIRROR}: created")), "{said}");
+    log("verify", "admin", &LEASE).await;
+    let poller = scene.as_role("poller", &shipped.seed_file("poller")).start().unwrap();
+    // The position of the example is beyond the end of the restored log. The example starts again.
+    let again = example(Path::new(&python), &shipped, &state, SOME).await;
+    assert!(again.windows(2).all(|pair| pair[1] == pair[0] + 1), "{again:?}");
+    drop(poller);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_server_without_an_account_for_subscribers_has_no_mirror() {
+    require_nats!();
+    let nats = NatsServer::start().await.unwrap();
+    let folder = tempfile::tempdir().unwrap();
+    for what in ["apply", "verify"] {
+        let (code, said) = run(folder.path(), &["log", what], &[("TICKWELL__BUS__URL", &nats.url())]).await;
+        let left_out = format!("{MIRROR}: left out, because the NATS server has no account FEED");
+        assert!(code == Some(0) && said.contains(&left_out), "{said}");
+    }
+}

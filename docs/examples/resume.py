@@ -1,0 +1,70 @@
+"""Follows the feed on NATS, and continues where it stopped: python resume.py SERVER STATE_FILE [KEY_FILE]
+
+At the first start, it prints the newest record of each pair, and then all records that follow. After a restart, it
+continues after the last record that it printed. Needs the packages nats-py and nkeys.
+"""
+
+import asyncio
+import json
+import os
+import sys
+
+import nats
+from nats.js.api import AckPolicy, ConsumerConfig, DeliverPolicy
+
+STREAM, SUBJECTS = "TICKS", "ticks.>"
+
+# How many seconds without a record mean that something is wrong. Every slot has a record, and there is a slot every 10 s
+# by default. A few slots may pass until another poller or NATS server takes over.
+SILENCE = 60
+
+
+def load(path):
+    """The stream's creation time and the position of the last record; None at the first start."""
+    try:
+        with open(path) as file:
+            return json.load(file)
+    except FileNotFoundError:
+        return None
+
+
+def save(path, created, sequence):
+    with open(path + ".new", "w") as file:
+        json.dump([created, sequence], file)
+    os.replace(path + ".new", path)
+
+
+async def main(server, state_file, key_file=None):
+    connection = await nats.connect(server, nkeys_seed=key_file, max_reconnect_attempts=-1)
+    while True:
+        try:
+            info = json.loads((await connection.request(f"$JS.API.STREAM.INFO.{STREAM}", timeout=5)).data)
+            created, state = info["created"], load(state_file)
+            if state and state[0] != created:
+                print("the log was replaced; starting with the newest records", file=sys.stderr)
+                state = None
+            config = ConsumerConfig(ack_policy=AckPolicy.NONE, filter_subject=SUBJECTS)
+            if state:
+                config.deliver_policy, config.opt_start_seq = DeliverPolicy.BY_START_SEQUENCE, state[1] + 1
+            else:
+                config.deliver_policy = DeliverPolicy.LAST_PER_SUBJECT
+            records = await connection.jetstream().pull_subscribe(SUBJECTS, stream=STREAM, config=config)
+            while True:
+                # This fails if no record arrives in time, also if the consumer no longer exists.
+                for message in await records.fetch(100, timeout=SILENCE):
+                    record, sequence = json.loads(message.data), message.metadata.sequence.stream
+                    if record["version"] > 2:
+                        sys.exit("a record has a format that this program does not know; upgrade this program")
+                    # The newest record of a pair may also be a gap (no price) or a lead (another poller took over).
+                    print(sequence, record["kind"], record["pair"], record.get("price"), flush=True)
+                    save(state_file, created, sequence)
+        except (nats.errors.Error, nats.js.errors.Error) as error:
+            print(f"no record for {SILENCE} s, or NATS failed ({error!r}); retrying", file=sys.stderr)
+            await asyncio.sleep(1)
+
+
+if __name__ == "__main__":
+    try:
+        asyncio.run(main(*sys.argv[1:]))
+    except KeyboardInterrupt:
+        pass
