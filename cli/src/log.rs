@@ -37,7 +37,8 @@ pub(crate) enum LogCommand {
     /// Create the NATS stream and the lease bucket, or correct their options
     ///
     /// Use the settings of the pollers (bus.url, bus.lease, bus.replicas) and the admin key (bus.credentials_file).
-    /// Options that cannot be corrected without losing records are listed, and the exit code is 1.
+    /// If the server has the account FEED (nats/nats.conf), this also creates the mirror of the log for external
+    /// subscribers. Options that cannot be corrected without losing records are listed, and the exit code is 1.
     Apply {
         /// The largest size of the log in bytes, if 16 GiB is not enough. Later calls without this flag do not change
         /// the size. "How large the log gets" in docs/operations.md says how much is needed

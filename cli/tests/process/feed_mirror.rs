@@ -8,6 +8,7 @@ use async_nats::jetstream::{
     message::StreamMessage,
 };
 use futures::StreamExt;
+use serde_json::json;
 use testkit::{nats::NatsServer, require_nats, wait_until};
 use tokio::{
     io::{AsyncBufReadExt, BufReader},
@@ -16,11 +17,12 @@ use tokio::{
 };
 
 use crate::{
+    audit::audit,
     commands::run,
     harness::{DEADLINE, Pod, has_price},
     records,
     roles::{Shipped, stage},
-    survival::end,
+    survival::end as stop,
     tools::{python, workspace},
 };
 
@@ -70,7 +72,7 @@ async fn an_external_subscriber_can_replay_the_log_and_read_the_last_value() {
     let pod = Pod::of(scene.as_role("api", &shipped.seed_file("api")).start().unwrap()).await;
     has_price(&pod).await;
     pod.takes_in(2 * SOME).await;
-    end(&mut poller).await;
+    stop(&mut poller).await;
     let log = records::all(&pod).await;
     let end = log.last().unwrap().sequence;
 
@@ -99,6 +101,39 @@ async fn an_external_subscriber_can_replay_the_log_and_read_the_last_value() {
     let by_time = replay(&feed, DeliverPolicy::ByStartTime { start_time }).await;
     assert_eq!(by_time, by_sequence);
     assert!(refusals.try_recv().is_err(), "nothing was refused");
+
+    // A consumer may deliver to any subject, but what it delivers reaches neither the account of the log nor the other
+    // subscribers.
+    let mut heard = feed.client().subscribe("ticks.>").await.unwrap();
+    for deliver in [
+        "$KV.TICKS_lease.poller",
+        "$JS.API.STREAM.DELETE.TICKS",
+        "LOG.API.CONSUMER.CREATE.TICKS",
+        "FEED.API.STREAM.DELETE.TICKS",
+        "TICKS_mirror.x",
+        "$JS.FC.TICKS.x.y",
+        "ticks.BTC.USD",
+    ] {
+        let config = json!({"deliver_subject": deliver, "deliver_policy": "all", "ack_policy": "none",
+                            "replay_policy": "instant", "filter_subject": "ticks.>"});
+        let request = json!({"stream_name": STREAM, "config": config});
+        let subject = "$JS.API.CONSUMER.CREATE.TICKS";
+        let response = feed.client().request(subject, request.to_string().into()).await.unwrap();
+        let response: serde_json::Value = serde_json::from_slice(&response.payload).unwrap();
+        assert_eq!(response["error"], serde_json::Value::Null, "{deliver}");
+    }
+    assert_eq!(mirror_end(&feed).await, Some(end));
+    let (code, said) = shipped.log(&folder, "verify", "admin", &LEASE).await;
+    assert_eq!(code, Some(0), "{said}");
+    let _poller = scene.as_role("poller", &shipped.seed_file("poller")).start().unwrap();
+    let first = timeout(DEADLINE, heard.next()).await.unwrap().unwrap();
+    let first: serde_json::Value = serde_json::from_slice(&first.payload).unwrap();
+    assert!(first["kind"] == "lead" && first["epoch"].as_u64() > Some(log.last().unwrap().epoch), "{first}");
+    pod.takes_in(SOME).await;
+    audit(&records::all(&pod).await);
+    let continued = records::all(&pod).await;
+    let fenced = pod.metric("tickwell_ingest_rejected_total{reason=\"unfenced\"}").await;
+    assert_eq!((continued[log.len()].sequence, fenced), (end + 1, 0));
 }
 
 /// Runs the example until it has printed this many records. Returns their sequences.
@@ -152,7 +187,7 @@ async fn the_example_resumes_and_the_mirror_follows_a_restored_log() {
     assert!(first > 1, "not the oldest record");
     let expected: Vec<u64> = (first..first + u64::try_from(heard.len()).unwrap()).collect();
     assert_eq!(heard, expected);
-    end(&mut poller).await;
+    stop(&mut poller).await;
 
     // A mirror of the replaced log never continues, so it is replaced too.
     log("restore", "maintenance", &["early", "--replace"]).await;
