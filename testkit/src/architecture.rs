@@ -30,7 +30,19 @@ const PRODUCT: &[&str] = &["common", "poller", "ledger", "api", "cli"];
 const MODULES: [(&str, &[&str]); 4] = [
     (
         "common",
-        &["domain", "text", "object", "clock", "wire", "retry", "telemetry", "readiness", "bus", "service"],
+        &[
+            "domain",
+            "coins",
+            "text",
+            "object",
+            "clock",
+            "wire",
+            "retry",
+            "telemetry",
+            "readiness",
+            "bus",
+            "service",
+        ],
     ),
     ("poller", &["source", "aggregate", "config", "metrics", "lead", "markets", "publish", "poll"]),
     (
