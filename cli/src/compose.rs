@@ -102,7 +102,7 @@ async fn listen(
     let metrics = api::Metrics::new(&process.registry)?;
     let copy_metrics = ledger::Metrics::new(&process.registry)?;
     let check = service.readiness().check("log");
-    let (endpoints, newest) = watch::channel(server::starting_endpoint(process));
+    let (endpoints, newest) = watch::channel(server::starting_endpoint(process, &settings.api));
     service.spawn("api", listener.serve(newest, places, metrics.connections.clone(), service.stop()));
     let operators = admin(settings, server::starting_admin_endpoint(process), process, service).await?;
     let streams = Streams::new(places, service.stop(), metrics.clone());

@@ -11,8 +11,9 @@ use poem::{Endpoint, IntoResponse, Request, Response, Result};
 use crate::{config::WebOrigin, problem::into_response};
 
 /// The request headers that pages may send.
-const ALLOWED_HEADERS: HeaderValue =
-    HeaderValue::from_static("authorization, x-api-key, if-none-match, last-event-id, traceparent");
+const ALLOWED_HEADERS: HeaderValue = HeaderValue::from_static(
+    "authorization, x-api-key, x-cg-demo-api-key, x-cg-pro-api-key, if-none-match, last-event-id, traceparent",
+);
 
 /// The methods that pages may use.
 const ALLOWED_METHODS: HeaderValue = HeaderValue::from_static("GET, HEAD");

@@ -16,7 +16,7 @@ use crate::{
     config::{ApiConfig, WebOrigin},
     metrics::Metrics,
     problem::{Code, ERRORS_PATH, Problem, TraceId, in_trace, into_response},
-    routes::{self, Document, NOT_YET, Operations, Page, Pinned, Process, State},
+    routes::{self, Coins, Document, NOT_YET, Operations, Page, Pinned, Process, State, coingecko},
     server::{
         SharedEndpoint,
         caching::{Audience, add_cache_headers},
@@ -63,8 +63,8 @@ pub fn endpoint(
     config: &ApiConfig,
     metrics: Metrics,
 ) -> SharedEndpoint {
-    let service = routes::service(state, process);
-    let document = Document::of(&service);
+    let service = routes::service(state, process, Coins::with(&config.coingecko_ids));
+    let document = Document::of(&service, config.coingecko);
     let known = Arc::new(KnownRoutes::of::<routes::Apis>());
     let page = if config.keys.is_empty() { Page::open(state) } else { Page::for_key_holders() };
     let routes = Route::new()
@@ -78,7 +78,7 @@ pub fn endpoint(
     let (gate, state) = (Arc::new(Gate::new(config)), state.clone());
     let origins: Arc<[WebOrigin]> = config.cors_origins.clone().into();
     let audience = if config.keys.is_empty() { Audience::Everybody } else { Audience::KeyHolders };
-    let (pinning, caching) = (state.clone(), state.clone());
+    let (pinning, caching, has_dialect) = (state.clone(), state.clone(), config.coingecko);
     // The last layer is the outermost one: it receives each request first.
     let endpoint = routes
         .around(move |next, request| add_cache_headers(next, request, caching.clone(), audience))
@@ -86,6 +86,7 @@ pub fn endpoint(
         .around(move |next, request| validate_parameters(next, request, known.clone()))
         .around(move |next, request| admit(next, request, gate.clone()))
         .around(move |next, request| take_snapshot(next, request, state.clone()))
+        .around(move |next, request| coingecko::speak(next, request, has_dialect))
         .around(compress)
         .around(move |next, request| cors(next, request, origins.clone()))
         .around(move |next, request| normalize_and_count(next, request, Some(metrics.clone())))
@@ -105,19 +106,24 @@ pub fn admin_endpoint(state: &Arc<State>, process: &Process) -> SharedEndpoint {
 }
 
 /// The public routes of a pod while it waits for the log: those for operators, and the page. Everything under `/v1`
-/// returns 503 `starting`.
-pub fn starting_endpoint(process: &Process) -> SharedEndpoint {
-    for_operators(Page::starting().added_to(not_yet(process, API)))
+/// and `/api/v3` returns 503 `starting`.
+pub fn starting_endpoint(process: &Process, config: &ApiConfig) -> SharedEndpoint {
+    let has_dialect = config.coingecko;
+    let routes = Page::starting().added_to(not_yet(process, &[API, coingecko::PREFIX]));
+    for_operators(routes.around(move |next, request| coingecko::speak(next, request, has_dialect)))
 }
 
 /// The routes on the admin listener while the pod waits for the log. Everything under `/admin` returns 503 `starting`.
 pub fn starting_admin_endpoint(process: &Process) -> SharedEndpoint {
-    for_operators(not_yet(process, ADMIN))
+    for_operators(not_yet(process, &[ADMIN]))
 }
 
-fn not_yet(process: &Process, later: &str) -> Route {
-    let not_yet = make_sync(|_| Problem::new(Code::Starting, NOT_YET).retry_after(1));
-    Route::new().nest_no_strip("/", Operations::routes(process)).nest(later, not_yet)
+/// The routes for operators. Everything under the prefixes in `later` returns 503 `starting`.
+fn not_yet(process: &Process, later: &[&str]) -> Route {
+    let operations = Route::new().nest_no_strip("/", Operations::routes(process));
+    later.iter().fold(operations, |routes, prefix| {
+        routes.nest(*prefix, make_sync(|_| Problem::new(Code::Starting, NOT_YET).retry_after(1)))
+    })
 }
 
 fn for_operators(routes: impl Endpoint + 'static) -> SharedEndpoint {

@@ -7,6 +7,7 @@ mod admin;
 mod averages;
 mod caching;
 mod candles;
+mod coingecko;
 mod connections;
 mod contract;
 mod convert;

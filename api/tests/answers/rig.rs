@@ -293,7 +293,7 @@ impl Rig {
 
     /// The pod while it waits for its log.
     pub(crate) fn starting(&self) -> TestClient<SharedEndpoint> {
-        TestClient::new(server::starting_endpoint(&self.pod.process))
+        TestClient::new(server::starting_endpoint(&self.pod.process, &unlimited()))
     }
 
     /// The pod's admin listener.
