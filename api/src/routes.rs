@@ -29,6 +29,7 @@ use common::{
     clock::Clock,
     domain::{Origin, Pair, Sequence, Slot, Timestamp},
     readiness::Readiness,
+    telemetry::LogFilter,
 };
 use poem_openapi::{LicenseObject, OpenApiService, ServerObject, Tags};
 use prometheus::Registry;
@@ -86,6 +87,8 @@ pub struct Process {
     pub registry: Registry,
     /// The version.
     pub build: Build,
+    /// The filter of the log.
+    pub log_filter: LogFilter,
 }
 
 /// The groups of routes in the OpenAPI document.

@@ -12,6 +12,7 @@ mod descriptors;
 mod endpoint;
 mod limit;
 mod parameters;
+mod span;
 
 use std::{io, net::SocketAddr, pin::pin, sync::Arc, time::Duration};
 

@@ -15,6 +15,7 @@ use common::{
     clock::{Clock, SystemClock},
     domain::{Record, Sequence, Timestamp},
     readiness::Readiness,
+    telemetry::LogFilter,
     wire,
 };
 use ledger::{averages::Scans, ingest::Ingest, sources::Reports, store::Store};
@@ -68,7 +69,7 @@ impl LogReader for Sent {
 /// A record as a message of the log.
 pub fn entry(stored: &ledger::store::Stored) -> Entry {
     let payload = wire::encode(&stored.record).into();
-    Entry { sequence: stored.sequence, id: Some(stored.record.id()), payload }
+    Entry { sequence: stored.sequence, id: Some(stored.record.id()), payload, trace: None }
 }
 
 impl Pod {
@@ -106,7 +107,7 @@ impl Pod {
         // The benchmark never reaches this limit, but checking it takes as long as checking the default limit.
         let rate_limit: RateLimit = "1000000000/s".parse().map_err(|error| anyhow!("{error}"))?;
         let config = ApiConfig { rate_limit, ..ApiConfig::default() };
-        let process = Process { readiness, registry, build };
+        let process = Process { readiness, registry, build, log_filter: LogFilter::of_nothing() };
         let endpoint = server::endpoint(&state, &process, &config, metrics.clone());
         let listener = Listener::bind("bench", "127.0.0.1:0").await?;
         let address = listener.address()?;

@@ -17,7 +17,7 @@ use common::{
     clock::{Clock, SystemClock},
     readiness::Condition,
     service::{self, Service, TaskError},
-    telemetry,
+    telemetry::{self, LogFilter},
 };
 use ledger::{
     local_log,
@@ -43,10 +43,11 @@ const OBSERVE_PAUSE: Duration = Duration::from_secs(2);
 
 /// Runs one process until it receives a signal to stop, or one of its tasks fails.
 pub(crate) fn run(mode: Mode, settings: Settings) -> Result<()> {
-    telemetry::start(&settings.log)?;
+    let telemetry = telemetry::start(&settings.log, mode.service_name())?;
+    let log_filter = telemetry.log_filter().clone();
     let runtime = tokio::runtime::Runtime::new().context("cannot start the runtime")?;
     let grace = if mode.has_api() { GRACE } else { Duration::ZERO };
-    runtime.block_on(async {
+    let ended = runtime.block_on(async {
         tracing::info!(
             event = "starting",
             mode = mode.describe(),
@@ -55,17 +56,25 @@ pub(crate) fn run(mode: Mode, settings: Settings) -> Result<()> {
             store = %settings.store.path.display(),
             "starting"
         );
-        let ended = service::run(grace, async |service| build(mode, &settings, service).await).await;
+        let ended =
+            service::run(grace, async |service| build(mode, &settings, log_filter, service).await).await;
         tracing::info!(event = "stopped", "stopped");
         ended
-    })?;
-    Ok(())
+    });
+    telemetry.shut_down();
+    Ok(ended?)
 }
 
-async fn build(mode: Mode, settings: &Settings, service: &mut Service) -> Result<(), TaskError> {
+async fn build(
+    mode: Mode,
+    settings: &Settings,
+    log_filter: LogFilter,
+    service: &mut Service,
+) -> Result<(), TaskError> {
     let clock: Arc<dyn Clock> = Arc::new(SystemClock);
     let registry = Registry::new();
-    let process = Process { readiness: service.readiness().clone(), registry, build: show::build() };
+    let process =
+        Process { readiness: service.readiness().clone(), registry, build: show::build(), log_filter };
 
     // Bind the addresses before anything else: if one is in use, nothing else has been started yet. Binding first also
     // makes the health routes available from the start, however long the process waits for the log.

@@ -274,5 +274,8 @@ fn newest(store: &Store) -> Result<Option<Entry>, StoreError> {
     let sequence = store.pairs()?.into_iter().map(|(_, state)| state.newest).max();
     let Some(sequence) = sequence else { return Ok(None) };
     let record = store.record(sequence)?;
-    Ok(record.map(|record| Entry { sequence, id: Some(record.id()), payload: wire::encode(&record).into() }))
+    Ok(record.map(|record| {
+        let payload = wire::encode(&record).into();
+        Entry { sequence, id: Some(record.id()), payload, trace: None }
+    }))
 }

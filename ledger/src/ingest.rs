@@ -9,6 +9,7 @@
 
 mod batch;
 mod closed;
+mod span;
 
 use std::{sync::Arc, time::Duration};
 

@@ -18,6 +18,7 @@ use common::{
     domain::{Body, Failure, Observation, Origin, Pair, Policy, Quote, Record, Slot, Timestamp},
     readiness::Check,
     service::TaskError,
+    telemetry::TraceContext,
 };
 use futures::future::join_all;
 use health::Health;
@@ -27,6 +28,10 @@ use tokio::{
     time::Instant,
 };
 use tokio_util::sync::CancellationToken;
+use tracing::{
+    Instrument,
+    field::{Empty, display},
+};
 
 use crate::{
     aggregate::aggregate,
@@ -157,8 +162,9 @@ impl Poll {
                 () = stop.cancelled() => return,
             };
             self.check_clock();
+            let span = tracing::info_span!("slot", tickwell.slot = %slot);
             let polled = tokio::select! {
-                polled = self.poll(slot) => polled,
+                polled = self.poll(slot).instrument(span.clone()) => polled,
                 () = soon_after(stop, LAST_POLL_TIME) => return,
             };
             untrusted = self.clock_check.ahead().map(|ahead| {
@@ -177,7 +183,8 @@ impl Poll {
                 // A replay waits for room in the queue instead of dropping slots, until the process is stopped.
                 return;
             }
-            let dropped = queue.try_send(PolledSlot { slot, bodies }).is_err();
+            let trace = TraceContext::of(&span);
+            let dropped = queue.try_send(PolledSlot { slot, bodies, trace }).is_err();
             self.metrics.queued(queue.max_capacity() - queue.capacity());
             if dropped {
                 self.metrics.dropped.inc();
@@ -301,9 +308,17 @@ impl Poll {
     }
 
     fn agree(&mut self, asked: &[Asked], pair: Pair, policy: &Policy, slot: Slot) -> Body {
+        let span = tracing::info_span!("aggregate", tickwell.pair = %pair, tickwell.price = Empty, tickwell.gap = Empty);
+        let _entered = span.enter();
         let serving = asked.iter().filter(|asked| asked.member.serves(pair));
         let quotes: Vec<Quote> = serving.map(|asked| self.quote(asked, pair, policy)).collect();
-        aggregate(&quotes, policy, slot, self.settings.interval)
+        let body = aggregate(&quotes, policy, slot, self.settings.interval);
+        match &body {
+            Body::Tick(tick) => span.record("tickwell.price", display(tick.price)),
+            Body::Gap(gap) => span.record("tickwell.gap", display(gap.cause)),
+            Body::Lead(_) => &span,
+        };
+        body
     }
 
     fn quote(&mut self, asked: &Asked, pair: Pair, policy: &Policy) -> Quote {

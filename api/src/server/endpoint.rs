@@ -3,19 +3,20 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
-use common::domain::Sequence;
+use common::{domain::Sequence, telemetry::TraceContext};
 use http::{HeaderName, HeaderValue, Method, header};
 use poem::{
-    Endpoint, EndpointExt, IntoResponse, Request, Response, Result, Route, endpoint::make_sync, get, handler,
-    web::Data,
+    Endpoint, EndpointExt, IntoResponse, PathPattern, Request, Response, Result, Route, endpoint::make_sync,
+    get, handler, web::Data,
 };
 use poem_openapi::OperationId;
 use tokio::time::Instant;
+use tracing::Instrument;
 
 use crate::{
     config::{ApiConfig, WebOrigin},
     metrics::Metrics,
-    problem::{Code, ERRORS_PATH, Problem, TraceId, in_trace, into_response},
+    problem::{Code, ERRORS_PATH, Problem, caller, in_trace, into_response},
     routes::{self, Document, NOT_YET, Operations, Page, Pinned, Process, State},
     server::{
         SharedEndpoint,
@@ -24,6 +25,7 @@ use crate::{
         cors::cors,
         limit::{Gate, admit},
         parameters::{KnownRoutes, not_a_sequence, validate_parameters},
+        span,
     },
 };
 use ledger::snapshot::Snapshot;
@@ -93,31 +95,38 @@ pub fn endpoint(
     Arc::new(endpoint)
 }
 
-/// The routes for operators, for a process that serves no API.
+/// The routes on the admin listener of a process that serves no API.
 pub fn operations_endpoint(process: &Process) -> SharedEndpoint {
-    for_operators(Operations::routes(process))
+    for_operators(with_log_filter(process).nest_no_strip("/", Operations::routes(process)))
 }
 
 /// The routes on a pod's admin listener.
 pub fn admin_endpoint(state: &Arc<State>, process: &Process) -> SharedEndpoint {
     let operations = Operations::routes(process);
-    for_operators(Route::new().nest_no_strip("/", operations).nest(ADMIN, routes::admin::routes(state)))
+    let routes = with_log_filter(process).nest(ADMIN, routes::admin::routes(state));
+    for_operators(routes.nest_no_strip("/", operations))
 }
 
 /// The public routes of a pod while it waits for the log: those for operators, and the page. Everything under `/v1`
 /// returns 503 `starting`.
 pub fn starting_endpoint(process: &Process) -> SharedEndpoint {
-    for_operators(Page::starting().added_to(not_yet(process, API)))
+    for_operators(Page::starting().added_to(not_yet(Route::new(), process, API)))
 }
 
-/// The routes on the admin listener while the pod waits for the log. Everything under `/admin` returns 503 `starting`.
+/// The routes on the admin listener while the pod waits for the log. Everything under `/admin` returns 503 `starting`,
+/// except for the filter of the log.
 pub fn starting_admin_endpoint(process: &Process) -> SharedEndpoint {
-    for_operators(not_yet(process, ADMIN))
+    for_operators(not_yet(with_log_filter(process), process, ADMIN))
 }
 
-fn not_yet(process: &Process, later: &str) -> Route {
+fn not_yet(routes: Route, process: &Process, later: &str) -> Route {
     let not_yet = make_sync(|_| Problem::new(Code::Starting, NOT_YET).retry_after(1));
-    Route::new().nest_no_strip("/", Operations::routes(process)).nest(later, not_yet)
+    routes.nest_no_strip("/", Operations::routes(process)).nest(later, not_yet)
+}
+
+/// The route that every admin listener has.
+fn with_log_filter(process: &Process) -> Route {
+    Route::new().at(routes::admin::LOG_FILTER_PATH, routes::admin::log_filter_route(process))
 }
 
 fn for_operators(routes: impl Endpoint + 'static) -> SharedEndpoint {
@@ -174,8 +183,8 @@ async fn normalize_and_count<E: Endpoint>(
     metrics: Option<Metrics>,
 ) -> Result<Response> {
     let started = Instant::now();
-    let method = request.method().clone();
-    if method == Method::HEAD {
+    let label = method_label(request.method());
+    if *request.method() == Method::HEAD {
         // Handle the request as a GET, so that every GET route supports HEAD. hyper does not send the body.
         request.set_method(Method::GET);
         // Without this, the HEAD request would be treated as a GET that wants to switch to WebSocket.
@@ -185,7 +194,9 @@ async fn normalize_and_count<E: Endpoint>(
         // Some clients send an empty `Last-Event-ID` before they have received any event.
         request.headers_mut().remove(LAST_EVENT_ID);
     }
-    let trace = TraceId::from_headers(request.headers());
+    let caller = caller(request.headers());
+    let span = span::of_request(&request, label, caller);
+    let trace = TraceContext::of(&span).or(caller).map(|context| context.trace_id);
     let handling = async {
         let result = match check_size_and_body(&request) {
             Ok(()) => next.call(request).await,
@@ -193,7 +204,7 @@ async fn normalize_and_count<E: Endpoint>(
         };
         into_response(result)
     };
-    let mut response = in_trace(trace, handling).await;
+    let mut response = in_trace(trace, handling).instrument(span.clone()).await;
     let headers = response.headers_mut();
     headers.insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
     headers.insert(header::REFERRER_POLICY, HeaderValue::from_static("no-referrer"));
@@ -206,9 +217,11 @@ async fn normalize_and_count<E: Endpoint>(
     // Any response may be compressed, and shared caches must know that. If a response depends on further request
     // headers, its route adds them to `Vary`.
     headers.append(header::VARY, HeaderValue::from_static("Accept-Encoding"));
+    let route = response.data::<PathPattern>().map(|pattern| pattern.0.clone());
+    span::finish(&span, label, route.as_deref(), response.status());
     if let Some(metrics) = metrics {
         let route = response.data::<OperationId>().map_or("other", |operation| operation.0);
-        metrics.answered(method_label(&method), route, response.status().as_u16(), started.elapsed());
+        metrics.answered(label, route, response.status().as_u16(), started.elapsed());
     }
     Ok(response)
 }
@@ -229,7 +242,7 @@ fn check_size_and_body(request: &Request) -> Result<(), Problem> {
     Ok(())
 }
 
-/// The method as a metric label. Clients can invent methods, so unknown ones share one label.
+/// The method, as metrics and traces name it. Clients can invent methods, so unknown ones share one name.
 fn method_label(method: &Method) -> &'static str {
     match *method {
         Method::GET => "GET",

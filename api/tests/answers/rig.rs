@@ -18,6 +18,7 @@ use common::{
     },
     readiness::Readiness,
     service::TaskError,
+    telemetry::LogFilter,
     wire,
 };
 use futures::StreamExt;
@@ -171,7 +172,8 @@ impl Rig {
             commit: String::new(),
             build_time: String::new(),
         };
-        let process = Process { readiness: readiness.clone(), registry, build };
+        let log_filter = LogFilter::of_nothing();
+        let process = Process { readiness: readiness.clone(), registry, build, log_filter };
         let client = TestClient::new(server::endpoint(&state, &process, &unlimited(), metrics.clone()));
         let (batches, receiver) = mpsc::channel(1);
         let (sender, stored) = mpsc::channel(1);
@@ -205,7 +207,7 @@ impl Rig {
     pub(crate) async fn send_as(&mut self, messages: Vec<(Option<String>, Vec<u8>)>) {
         let entry = |(id, payload): (Option<String>, Vec<u8>)| {
             self.last = self.last.next();
-            Entry { sequence: self.last, id, payload: payload.into() }
+            Entry { sequence: self.last, id, payload: payload.into(), trace: None }
         };
         let entries = messages.into_iter().map(entry).collect();
         self.batches.send(Batch { entries, pending: 0, first: Sequence(u64::MAX) }).await.unwrap();

@@ -11,6 +11,7 @@ use common::domain::{Failure, Origin, Pair, Slot, SourceName};
 use futures::future::join_all;
 use reqwest::{Url, header::HeaderValue};
 use tokio::time::{Instant, sleep_until};
+use tracing::{Instrument, Span, field::Empty};
 
 use self::{
     backoff::Backoff,
@@ -95,7 +96,8 @@ impl HttpSource {
                 return all(markets, Failure::BackingOff);
             }
         }
-        let response = self.client.get(url.clone(), self.key.clone(), deadline).await;
+        let span = request_span(self.name, url);
+        let response = self.client.get(url.clone(), self.key.clone(), deadline).instrument(span).await;
         let answers = response.and_then(|response| self.read(&response, markets, slot));
         answers.unwrap_or_else(|failure| all(markets, failure))
     }
@@ -179,6 +181,22 @@ impl Source for HttpSource {
         self.slot_ended(slot, start, &answers);
         answers
     }
+}
+
+/// The span of a request. The client adds the result.
+fn request_span(name: SourceName, url: &Url) -> Span {
+    tracing::info_span!(
+        "source.request",
+        otel.kind = "client",
+        otel.status_code = Empty,
+        http.request.method = "GET",
+        http.response.status_code = Empty,
+        url.full = url.as_str(),
+        server.address = url.host_str(),
+        server.port = url.port_or_known_default(),
+        error.type = Empty,
+        tickwell.source = %name,
+    )
 }
 
 fn all(markets: &[Market], failure: Failure) -> Answers {

@@ -158,7 +158,8 @@ pub(super) fn ticks(pairs: &[Pair], index: i64) -> PolledSlot {
         backfilled: false,
         evidence,
     });
-    PolledSlot { slot: slot(index), bodies: pairs.iter().map(|pair| (*pair, body.clone())).collect() }
+    let bodies = pairs.iter().map(|pair| (*pair, body.clone())).collect();
+    PolledSlot { slot: slot(index), bodies, trace: None }
 }
 
 /// A running publisher and its queue.

@@ -1,0 +1,51 @@
+//! The span of a request. It ends when the head of the response is ready, so the span of a stream covers the handshake
+//! only.
+
+use common::telemetry::{TraceContext, samples_request};
+use http::{StatusCode, header};
+use poem::Request;
+use tracing::{Span, field::Empty};
+
+/// The span of a request, or a disabled span if the request is not recorded. `caller` is the span of the client, if the
+/// request names it.
+pub(super) fn of_request(request: &Request, method: &'static str, caller: Option<TraceContext>) -> Span {
+    if !samples_request(caller) {
+        return Span::none();
+    }
+    let text = |name| request.headers().get(name).and_then(|value| value.to_str().ok());
+    let original = Some(request.method().as_str()).filter(|original| *original != method);
+    let span = tracing::info_span!(
+        "request",
+        otel.name = method,
+        otel.kind = "server",
+        otel.status_code = Empty,
+        http.request.method = method,
+        http.request.method_original = original,
+        http.route = Empty,
+        http.response.status_code = Empty,
+        url.scheme = "http",
+        url.path = request.uri().path(),
+        url.query = request.uri().query(),
+        server.address = text(header::HOST),
+        user_agent.original = text(header::USER_AGENT),
+        error.type = Empty,
+    );
+    if let Some(caller) = caller {
+        caller.continue_in(&span);
+    }
+    span
+}
+
+/// Adds the result of the request. `route` is the template of its route, if it has one.
+pub(super) fn finish(span: &Span, method: &'static str, route: Option<&str>, status: StatusCode) {
+    if span.is_none() {
+        return;
+    }
+    if let Some(route) = route {
+        span.record("http.route", route).record("otel.name", format!("{method} {route}"));
+    }
+    span.record("http.response.status_code", status.as_u16());
+    if status.is_server_error() {
+        span.record("error.type", status.as_str()).record("otel.status_code", "ERROR");
+    }
+}
