@@ -6,8 +6,8 @@ use bytes::Bytes;
 use common::{domain::Sequence, telemetry::TraceContext};
 use http::{HeaderName, HeaderValue, Method, header};
 use poem::{
-    Endpoint, EndpointExt, IntoResponse, PathPattern, Request, Response, Result, Route, endpoint::make_sync,
-    get, handler, web::Data,
+    Endpoint, EndpointExt, IntoResponse, Request, Response, Result, Route, endpoint::make_sync, get, handler,
+    web::Data,
 };
 use poem_openapi::OperationId;
 use tokio::time::Instant;
@@ -68,6 +68,7 @@ pub fn endpoint(
     let service = routes::service(state, process);
     let document = Document::of(&service);
     let known = Arc::new(KnownRoutes::of::<routes::Apis>());
+    let templates = known.clone();
     let page = if config.keys.is_empty() { Page::open(state) } else { Page::for_key_holders() };
     let routes = Route::new()
         .at("/docs", get(docs).data(Docs(document.swagger_ui(&service).into())))
@@ -90,7 +91,9 @@ pub fn endpoint(
         .around(move |next, request| take_snapshot(next, request, state.clone()))
         .around(compress)
         .around(move |next, request| cors(next, request, origins.clone()))
-        .around(move |next, request| normalize_and_count(next, request, Some(metrics.clone())))
+        .around(move |next, request| {
+            normalize_and_count(next, request, Some((metrics.clone(), templates.clone())))
+        })
         .boxed();
     Arc::new(endpoint)
 }
@@ -180,7 +183,7 @@ fn requested_sequence(request: &Request) -> Result<Option<Sequence>, Problem> {
 async fn normalize_and_count<E: Endpoint>(
     next: Arc<E>,
     mut request: Request,
-    metrics: Option<Metrics>,
+    counted: Option<(Metrics, Arc<KnownRoutes>)>,
 ) -> Result<Response> {
     let started = Instant::now();
     let label = method_label(request.method());
@@ -195,7 +198,8 @@ async fn normalize_and_count<E: Endpoint>(
         request.headers_mut().remove(LAST_EVENT_ID);
     }
     let caller = caller(request.headers());
-    let span = span::of_request(&request, label, caller);
+    let known = counted.as_ref().map(|(_, known)| known.as_ref());
+    let span = span::of_request(&request, label, known, caller);
     let trace = TraceContext::of(&span).or(caller).map(|context| context.trace_id);
     let handling = async {
         let result = match check_size_and_body(&request) {
@@ -217,9 +221,8 @@ async fn normalize_and_count<E: Endpoint>(
     // Any response may be compressed, and shared caches must know that. If a response depends on further request
     // headers, its route adds them to `Vary`.
     headers.append(header::VARY, HeaderValue::from_static("Accept-Encoding"));
-    let route = response.data::<PathPattern>().map(|pattern| pattern.0.clone());
-    span::finish(&span, label, route.as_deref(), response.status());
-    if let Some(metrics) = metrics {
+    span::finish(&span, response.status());
+    if let Some((metrics, _)) = &counted {
         let route = response.data::<OperationId>().map_or("other", |operation| operation.0);
         metrics.answered(label, route, response.status().as_u16(), started.elapsed());
     }

@@ -6,25 +6,32 @@ use http::{StatusCode, header};
 use poem::Request;
 use tracing::{Span, field::Empty};
 
-/// The span of a request, or a disabled span if the request is not recorded. `caller` is the span of the client, if the
-/// request names it.
-pub(super) fn of_request(request: &Request, method: &'static str, caller: Option<TraceContext>) -> Span {
+use super::parameters::KnownRoutes;
+
+/// The span of a request, or a disabled span if the request is not recorded. `known` are the routes
+/// that have templates. `caller` is the span of the client, if the request names it.
+pub(super) fn of_request(
+    request: &Request,
+    method: &'static str,
+    known: Option<&KnownRoutes>,
+    caller: Option<TraceContext>,
+) -> Span {
     if !samples_request(caller) {
         return Span::none();
     }
+    let path = request.uri().path();
+    let route = known.and_then(|known| known.template(path));
     let text = |name| request.headers().get(name).and_then(|value| value.to_str().ok());
-    let original = Some(request.method().as_str()).filter(|original| *original != method);
     let span = tracing::info_span!(
         "request",
-        otel.name = method,
+        otel.name = route.map_or_else(|| method.to_owned(), |route| format!("{method} {route}")),
         otel.kind = "server",
         otel.status_code = Empty,
         http.request.method = method,
-        http.request.method_original = original,
-        http.route = Empty,
+        http.route = route,
         http.response.status_code = Empty,
         url.scheme = "http",
-        url.path = request.uri().path(),
+        url.path = path,
         url.query = request.uri().query(),
         server.address = text(header::HOST),
         user_agent.original = text(header::USER_AGENT),
@@ -36,14 +43,8 @@ pub(super) fn of_request(request: &Request, method: &'static str, caller: Option
     span
 }
 
-/// Adds the result of the request. `route` is the template of its route, if it has one.
-pub(super) fn finish(span: &Span, method: &'static str, route: Option<&str>, status: StatusCode) {
-    if span.is_none() {
-        return;
-    }
-    if let Some(route) = route {
-        span.record("http.route", route).record("otel.name", format!("{method} {route}"));
-    }
+/// Adds the result of the request.
+pub(super) fn finish(span: &Span, status: StatusCode) {
     span.record("http.response.status_code", status.as_u16());
     if status.is_server_error() {
         span.record("error.type", status.as_str()).record("otel.status_code", "ERROR");

@@ -14,7 +14,8 @@
 //!    [`replay`], [`liar`], [`commands`], [`subscriber`], [`foreign`], [`recompute`], [`nats_stream`], [`full_disk`],
 //!    [`pinned`], [`paging`], [`client_streams`], [`export`], [`backup`], [`log_backup`], [`cluster`], [`damage`], [`grind`],
 //!    [`may_2021`], [`verify`], [`watch`], [`access`], [`document`], [`healthcheck`], [`roles`], [`manifests`],
-//!    [`page`], [`log_apply`], [`log_lost`], [`recipes`].
+//!    [`page`], [`log_apply`], [`log_lost`], [`recipes`],
+//!    [`traces`].
 //!
 //! The tests do not use the product's own types, so that a mistake in those types cannot hide on both sides of a
 //! comparison.
@@ -72,6 +73,7 @@ mod stream_client;
 mod subscriber;
 mod survival;
 mod tools;
+mod traces;
 mod verify;
 mod watch;
 

@@ -350,6 +350,24 @@ mod tests {
     use super::*;
 
     #[test]
+    fn a_message_needs_no_trace_context_and_a_malformed_one_is_ignored() {
+        let context = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-00";
+        let trace_of = |name: &str, value: &str| {
+            let mut headers = HeaderMap::new();
+            headers.insert(NATS_EXPECTED_LAST_SUBJECT_SEQUENCE, "0");
+            headers.insert(NATS_MESSAGE_ID, "id");
+            headers.insert(name, value);
+            let entry = entry(1, Some(&headers), Bytes::new());
+            assert_eq!(entry.id.as_deref(), Some("id"));
+            entry.trace
+        };
+        assert_eq!(trace_of("traceparent", context).map(|trace| trace.to_string()).as_deref(), Some(context));
+        assert_eq!(trace_of("traceparent", &context[1..]), None);
+        assert_eq!(trace_of("traceparent", "nonsense"), None);
+        assert_eq!(trace_of("Content-Type", "application/json"), None);
+    }
+
+    #[test]
     fn reconnecting_never_waits_longer_than_a_second() {
         for attempts in [0, 1, 5, 1_000_000] {
             assert!(reconnect_pause(attempts) <= MAX_RECONNECT_PAUSE);
