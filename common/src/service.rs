@@ -98,9 +98,11 @@ where
         built = build(&mut service) => { built.map_err(ServiceError::Build)?; None }
         stop_signal = signals.next() => Some(stop_signal),
     };
+    let readiness = service.readiness.clone();
     let outcome = match signal_while_building {
         Some(_) => Ok(()),
         None => tokio::select! {
+            never = readiness.repeat_troubles() => match never {},
             ended = service.first_end() => Err(ended),
             stop_signal = signals.next() => service.wind_down(stop_signal, grace).await,
         },

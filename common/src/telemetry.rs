@@ -6,11 +6,13 @@
 //! - [`context`]: which trace a record or a request belongs to (W3C Trace Context).
 //! - [`sampling`]: which traces are recorded.
 //! - [`export`]: sends the recorded spans to an OpenTelemetry collector, and log lines if that is wanted.
+//! - [`environment`]: the environment variables that configure this.
 //!
 //! All other code creates spans with the macros of `tracing`. Without a collector, nothing receives these spans, and
 //! creating one costs about a nanosecond.
 
 mod context;
+mod environment;
 mod export;
 mod log;
 mod sampling;

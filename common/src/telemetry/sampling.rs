@@ -12,7 +12,7 @@ use opentelemetry::{
 };
 use opentelemetry_sdk::trace::{Sampler, SamplingDecision, SamplingResult, ShouldSample};
 
-use super::TraceContext;
+use super::{TraceContext, environment::variable};
 
 /// The share of requests that are recorded by default.
 const REQUESTS: f64 = 0.01;
@@ -51,9 +51,9 @@ impl Sampling {
 }
 
 fn configured() -> Result<Option<Sampler>, String> {
-    let Some(name) = super::export::variable("OTEL_TRACES_SAMPLER") else { return Ok(None) };
+    let Some(name) = variable("OTEL_TRACES_SAMPLER") else { return Ok(None) };
     let ratio = || {
-        let share = super::export::variable("OTEL_TRACES_SAMPLER_ARG").unwrap_or_else(|| "1".to_owned());
+        let share = variable("OTEL_TRACES_SAMPLER_ARG").unwrap_or_else(|| "1".to_owned());
         let share = share.parse().ok().filter(|share| (0.0..=1.0).contains(share));
         share.map(Sampler::TraceIdRatioBased).ok_or("OTEL_TRACES_SAMPLER_ARG must be a number from 0 to 1")
     };

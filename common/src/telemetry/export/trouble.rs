@@ -194,7 +194,10 @@ mod tests {
     #[test]
     fn a_loss_is_over_when_an_export_succeeds_and_the_queue_has_room() {
         let trouble = Trouble::new("spans", 4);
-        let lost = || (trouble.state().lost, trouble.state().is_reported);
+        let lost = || {
+            let state = trouble.state();
+            (state.lost, state.is_reported)
+        };
         let failed = Err(OTelSdkError::InternalFailure("refused".to_owned()));
         assert_eq!((0..6).filter(|_| trouble.enqueue()).count(), 4);
         assert_eq!(lost(), (2, false));
