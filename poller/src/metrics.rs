@@ -3,6 +3,8 @@
 use common::domain::{Body, Epoch, Failure, Judged, SourceName, Verdict, Words};
 use prometheus::{IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry};
 
+use crate::source::LeftOut;
+
 common::words! {
     /// The state of a poller, as the label `standing`.
     pub enum LeadStateLabel ("standing") {
@@ -27,6 +29,7 @@ pub struct Metrics {
     pub fenced: IntCounter,
     queued: IntGauge,
     resting: IntGaugeVec,
+    left_out: IntGaugeVec,
     /// How many appends were retried.
     pub retries: IntCounter,
     /// How many polled slots were dropped because the queue was full.
@@ -61,6 +64,11 @@ impl Metrics {
                 "tickwell_source_resting",
                 "1 while the source is not asked, because of earlier failures or because it asked to wait",
                 &["source"],
+            )?,
+            left_out: gauges(
+                "tickwell_source_left_out_pairs",
+                "Pairs that the source is not asked for: not in its list of markets (unlisted), or not traded (halted)",
+                &["source", "reason"],
             )?,
             polls: counters(
                 "tickwell_source_polls_total",
@@ -104,6 +112,7 @@ impl Metrics {
     pub fn expect_source(&self, source: SourceName) {
         self.polls.with_label_values(&[source.as_str(), "ok"]).inc_by(0);
         self.resting(source, false);
+        self.left_out(source, &LeftOut::new());
         for failure in Failure::ALL {
             self.polls.with_label_values(&[source.as_str(), failure.as_str()]).inc_by(0);
         }
@@ -115,6 +124,15 @@ impl Metrics {
     /// Sets whether a source is resting, which means that it is not asked for a while.
     pub fn resting(&self, source: SourceName, rests: bool) {
         self.resting.with_label_values(&[source.as_str()]).set(rests.into());
+    }
+
+    /// Sets how many pairs a source is not asked for.
+    pub fn left_out(&self, source: SourceName, left_out: &LeftOut) {
+        for reason in [Failure::Unlisted, Failure::Halted] {
+            let count = left_out.values().filter(|found| **found == reason).count();
+            let gauge = self.left_out.with_label_values(&[source.as_str(), reason.as_str()]);
+            gauge.set(i64::try_from(count).unwrap_or(i64::MAX));
+        }
     }
 
     /// Counts one judged quote.

@@ -9,6 +9,7 @@
 )]
 
 mod example;
+mod lists;
 mod misbehaviour;
 /// The fuzz targets and these tests share one independent reader of responses.
 #[expect(unreachable_pub, reason = "public in the crate of the fuzz targets")]
@@ -16,12 +17,13 @@ mod misbehaviour;
 mod oracle;
 mod parsers;
 mod payloads;
+mod recorded;
 mod rests;
 
 use std::{sync::Arc, time::Duration};
 
 use common::domain::{Failure, Interval, Pair, Timestamp};
-use poller::source::{self, Answers, Client, EgressProxy, Setup, Source};
+use poller::source::{self, Answers, Client, Contact, EgressProxy, Setup, Source};
 use testkit::{Venue, clock::now_ms, market::ScriptMarket, upstream::FakeUpstream};
 use tokio::time::Instant;
 
@@ -30,9 +32,19 @@ fn pairs() -> Vec<Pair> {
 }
 
 fn source(name: &str, url: &str) -> Arc<dyn Source> {
+    source_for(name, url, &pairs())
+}
+
+fn source_for(name: &str, url: &str, pairs: &[Pair]) -> Arc<dyn Source> {
     let _ = rustls::crypto::ring::default_provider().install_default();
     let setup = Setup { url: url.to_owned(), key: None, interval: "10s".parse().unwrap() };
-    source::build(name.parse().unwrap(), setup, &pairs(), &Client::new(&EgressProxy::Unset).unwrap()).unwrap()
+    source::build(
+        name.parse().unwrap(),
+        setup,
+        pairs,
+        &Client::new(&EgressProxy::Unset, &Contact::default()).unwrap(),
+    )
+    .unwrap()
 }
 
 async fn ask(source: &Arc<dyn Source>, time: Duration) -> Answers {
