@@ -104,7 +104,7 @@ format:
     cargo fmt --manifest-path testkit/fuzz/Cargo.toml
     cargo fmt --manifest-path bench/Cargo.toml
 
-# Run a benchmark (store, rebuild, http, streams or page) and write bench/results; bench/README.md has the options
+# Run a benchmark (store, rebuild, http, streams, telemetry or page) and write bench/results; bench/README.md has the options
 [group('check')]
 bench *arguments="store":
     scripts/bench {{ arguments }}
