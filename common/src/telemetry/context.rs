@@ -66,7 +66,7 @@ impl TraceContext {
 
     /// The position of the code that is running. `None` if it does not belong to a trace.
     pub fn current() -> Option<Self> {
-        Context::map_current(|context| Self::of_context(context))
+        Context::map_current(Self::of_context)
     }
 
     /// The position of a span. `None` if the span is disabled, which all spans are unless traces are exported.
