@@ -2,11 +2,11 @@
 //!
 //! In reading order:
 //!
-//! - [`log`]: log lines on standard error, and the filter that decides which of them are written.
-//! - [`context`]: which trace a record or a request belongs to (W3C Trace Context).
-//! - [`sampling`]: which traces are recorded.
-//! - [`export`]: sends the recorded spans to an OpenTelemetry collector, and log lines if that is wanted.
-//! - [`environment`]: the environment variables that configure this.
+//! - `log`: log lines on standard error, and the filter that decides which of them are written.
+//! - `context`: which trace a record or a request belongs to (W3C Trace Context).
+//! - `sampling`: which traces are recorded.
+//! - `export`: sends the recorded spans to an OpenTelemetry collector, and log lines if that is wanted.
+//! - `environment`: the environment variables that configure this.
 //!
 //! All other code creates spans with the macros of `tracing`. Without a collector, nothing receives these spans, and
 //! creating one costs about a nanosecond.
