@@ -101,12 +101,14 @@ impl Export {
     /// Sends what is still in the queues, for a limited time. Blocks.
     pub(super) fn shut_down(self) {
         // A collector that does not respond was reported when that began, so the results are not reported again.
-        if let Some(traces) = self.traces {
-            let _ = traces.shutdown_with_timeout(FLUSH_LIMIT);
-        }
-        if let Some(logs) = self.logs {
-            let _ = logs.shutdown_with_timeout(FLUSH_LIMIT);
-        }
+        std::thread::scope(|scope| {
+            if let Some(traces) = self.traces {
+                scope.spawn(move || traces.shutdown_with_timeout(FLUSH_LIMIT));
+            }
+            if let Some(logs) = self.logs {
+                scope.spawn(move || logs.shutdown_with_timeout(FLUSH_LIMIT));
+            }
+        });
     }
 }
 
