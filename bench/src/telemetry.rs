@@ -118,6 +118,8 @@ impl Measured {
 
 /// The process that [`run`] starts: serves a pod until its standard input ends.
 pub fn pod(mode: &str) -> Result<()> {
+    // Fails only if there is a provider already.
+    let _ = rustls::crypto::ring::default_provider().install_default();
     let telemetry = match mode {
         BARE => None,
         _ => {

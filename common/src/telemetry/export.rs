@@ -126,8 +126,9 @@ fn build<T>(signal: Signal, build: impl FnOnce() -> Result<T, String>) -> Result
 }
 
 fn traces(service: &str) -> Result<SdkTracerProvider, String> {
-    let sampling = Sampling::from_environment()?;
     let exporter = SpanExporter::builder().with_http().build().map_err(|error| super::chain(&error))?;
+    // This comes last, because it starts to record requests.
+    let sampling = Sampling::from_environment()?;
     let capacity =
         variable("OTEL_BSP_MAX_QUEUE_SIZE").and_then(|size| size.parse().ok()).unwrap_or(MAX_QUEUED_SPANS);
     let trouble = Trouble::new("spans", capacity);
