@@ -8,7 +8,7 @@
 //! - [`interface`]: the [`Source`] trait, which the rest of the poller uses.
 //! - [`exchange`]: the [`Exchange`] trait with everything that is specific to one exchange.
 //! - [`exchanges`]: the exchanges, one file each, and their registry.
-//! - [`market`], [`search`]: which pairs an exchange is asked for.
+//! - [`market`], `search`: which pairs an exchange is asked for.
 //! - [`http`]: asks an exchange over HTTP, with rate limits, backoff and bounds on everything.
 //! - [`proxy`]: the proxy that requests go through.
 //! - [`replay`] and `simulated`: sources without an upstream.

@@ -32,7 +32,7 @@ const MODULES: [(&str, &[&str]); 4] = [
         "common",
         &["domain", "text", "object", "clock", "wire", "retry", "telemetry", "readiness", "bus", "service"],
     ),
-    ("poller", &["source", "aggregate", "config", "metrics", "lead", "publish", "poll"]),
+    ("poller", &["source", "aggregate", "config", "metrics", "lead", "markets", "publish", "poll"]),
     (
         "ledger",
         &[

@@ -55,6 +55,7 @@ mod log_apply;
 mod log_backup;
 mod log_lost;
 mod manifests;
+mod markets;
 mod may_2021;
 mod nats_stream;
 mod page;

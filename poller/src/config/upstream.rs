@@ -25,6 +25,7 @@ pub struct SourcesConfig {
     pub proxy: EgressProxy,
     /// A URL or mail address of yours. It is sent to all sources in the `User-Agent` header, so that they can reach you
     /// before they block you. If empty, the header contains only the name and the version of Tickwell.
+    #[serde(with = "text")]
     pub contact: Contact,
     /// Settings of single sources, by name. Sources without an entry use the defaults.
     #[serde(flatten)]

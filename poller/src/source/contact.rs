@@ -2,14 +2,11 @@
 
 use std::{fmt, str::FromStr};
 
-use serde::{Deserialize, Serialize};
-
 /// The longest contact.
 const MAX_LENGTH: usize = 200;
 
 /// The URL or mail address under which the operator can be reached. Empty if none is set.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(try_from = "String", into = "String")]
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Contact(String);
 
 /// The text cannot be part of a header.
@@ -34,20 +31,6 @@ impl FromStr for Contact {
         let is_valid = text.len() <= MAX_LENGTH
             && text.bytes().all(|byte| byte.is_ascii_graphic() && !matches!(byte, b'(' | b')' | b'\\'));
         if is_valid { Ok(Self(text.to_owned())) } else { Err(ContactError) }
-    }
-}
-
-impl TryFrom<String> for Contact {
-    type Error = ContactError;
-
-    fn try_from(text: String) -> Result<Self, Self::Error> {
-        text.parse()
-    }
-}
-
-impl From<Contact> for String {
-    fn from(contact: Contact) -> Self {
-        contact.0
     }
 }
 

@@ -1,8 +1,8 @@
 //! Asks an [`Exchange`] over HTTP.
 //!
-//! In every slot, [`HttpSource::ask`] sends the requests for the pairs that the exchange has. If the exchange refuses a
-//! request because of one symbol, [`Search`](super::search::Search) finds it. [`lists`] loads the exchange's own list of
-//! markets in the background, which decides what the next slots ask for.
+//! In every slot, the source sends the requests for the pairs that the exchange has. If the exchange refuses a request
+//! because of one symbol, `Search` finds it. In the background, `lists` loads the exchange's own list of markets, which
+//! decides what the next slots ask for.
 
 mod backoff;
 mod challenge;
@@ -110,7 +110,7 @@ impl HttpSource {
             client,
             pairs: markets.iter().map(|market| market.pair).collect(),
             table: Mutex::new(Arc::new(Table::derived(markets))),
-            search: Mutex::default(),
+            search: Mutex::new(Search::new(interval)),
             lists: Mutex::default(),
             backoff: Mutex::new(Backoff::new(interval)),
         })
@@ -150,7 +150,9 @@ impl HttpSource {
                         answers.extend(all(&markets, failure));
                         if blames_symbol {
                             groups.extend(lock(&self.search).refused(&group, now));
-                            if let [pair] = group.as_slice() {
+                            if let [pair] = group.as_slice()
+                                && lock(&self.search).is_newly_refused(*pair)
+                            {
                                 lists::log_refused(self.name, *pair);
                             }
                         }
@@ -246,10 +248,12 @@ impl HttpSource {
     fn slot_ended(&self, slot: Slot, began: Instant, answers: &Answers) {
         let now = Instant::now();
         let mut backoff = lock(&self.backoff);
-        // A source that only refuses symbols works. It is asked again in the next slot, because the search continues.
-        let works = |answer: &Result<_, Failure>| matches!(answer, Ok(_) | Err(Failure::Refused));
-        let works = answers.values().any(Result::is_ok)
-            || (lock(&self.search).is_active() && answers.values().any(works));
+        // A source that only refuses symbols works. The search decides when it is asked for these pairs again.
+        let is_searching = lock(&self.search).is_active();
+        let works = answers.values().any(|answer| match answer {
+            Ok(_) | Err(Failure::Unlisted) => true,
+            Err(failure) => is_searching && *failure == Failure::Refused,
+        });
         backoff.slot_ended(slot, works, now);
         if let Some((reason, rest)) = backoff.rest_to_report(began, now) {
             let seconds = rest.as_secs();

@@ -12,21 +12,37 @@ use std::{
     time::Duration,
 };
 
-use common::domain::{Pair, Timestamp};
+use common::domain::{Interval, Pair, Timestamp};
 
-/// How long a pair that the exchange refused is not asked for. Then it is asked for in a request of its own.
-const REFUSED_FOR: Duration = Duration::from_secs(3_600);
+/// The longest time for which a pair that the exchange refused is not asked for. Then it is asked for in a request of its
+/// own.
+const LONGEST_PAUSE: Duration = Duration::from_secs(3_600);
 
 /// What is known about the pairs that an exchange refuses.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Search {
+    interval: Interval,
     /// Groups of pairs. The exchange refuses at least one pair of each, or has not been asked about it yet.
     suspects: VecDeque<Vec<Pair>>,
-    /// The pairs that the exchange refused when it was asked for them alone, and until when they are not asked for.
-    refused: BTreeMap<Pair, Timestamp>,
+    /// The pairs that the exchange refused when it was asked for them alone.
+    refused: BTreeMap<Pair, Refused>,
+}
+
+/// A pair that the exchange refused.
+#[derive(Debug, Clone, Copy)]
+struct Refused {
+    /// Until when the pair is not asked for.
+    until: Timestamp,
+    /// How many times in a row it was refused. Each time doubles the pause, which is one slot at first.
+    times: u32,
 }
 
 impl Search {
+    /// A search for an exchange that is asked once per interval.
+    pub(super) fn new(interval: Interval) -> Self {
+        Self { interval, suspects: VecDeque::new(), refused: BTreeMap::new() }
+    }
+
     /// The requests to send, at most `budget`: the pairs of each. `pairs` are all pairs that could be asked for. If there
     /// is only one request, it continues the search, so that the search ends.
     pub(super) fn groups(&self, pairs: &[Pair], budget: usize, now: Timestamp) -> Vec<Vec<Pair>> {
@@ -36,16 +52,22 @@ impl Search {
         let suspected: BTreeSet<Pair> = suspects.iter().flatten().copied().collect();
         let is_clear = |pair: &&Pair| !suspected.contains(pair) && !self.refused.contains_key(pair);
         let clear: Vec<Pair> = pairs.iter().filter(is_clear).copied().collect();
-        let again = self.refused.iter().filter(|(pair, until)| **until <= now && pairs.contains(pair));
+        let again =
+            self.refused.iter().filter(|(pair, refused)| refused.until <= now && pairs.contains(pair));
         let again = again.map(|(pair, _)| vec![*pair]);
         let mut search = suspects.into_iter().chain(again).filter(|group| !group.is_empty()).peekable();
         let clear = Some(clear).filter(|clear| !clear.is_empty() && (budget > 1 || search.peek().is_none()));
         clear.into_iter().chain(search).take(budget).collect()
     }
 
+    /// Whether the exchange refused the pair, and for the first time.
+    pub(super) fn is_newly_refused(&self, pair: Pair) -> bool {
+        self.refused.get(&pair).is_some_and(|refused| refused.times == 1)
+    }
+
     /// Whether the exchange refused the pair and is not asked for it at the moment.
     pub(super) fn is_refused(&self, pair: Pair, now: Timestamp) -> bool {
-        self.refused.get(&pair).is_some_and(|until| now < *until)
+        self.refused.get(&pair).is_some_and(|refused| now < refused.until)
     }
 
     /// Records that a request for these pairs was refused because of one of them. Returns the requests that continue the
@@ -53,7 +75,15 @@ impl Search {
     pub(super) fn refused(&mut self, group: &[Pair], now: Timestamp) -> Vec<Vec<Pair>> {
         self.forget(group);
         if let [pair] = group {
-            self.refused.insert(*pair, now.plus(REFUSED_FOR));
+            let before = self.refused.get(pair).map_or(0, |refused| refused.times);
+            let slots = 1_u32.checked_shl(before).unwrap_or(u32::MAX);
+            let pause = self
+                .interval
+                .duration()
+                .saturating_mul(slots)
+                .min(LONGEST_PAUSE.max(self.interval.duration()));
+            let refused = Refused { until: now.plus(pause), times: before.saturating_add(1) };
+            self.refused.insert(*pair, refused);
             return Vec::new();
         }
         let (first, second) = group.split_at(group.len() / 2);
@@ -76,9 +106,11 @@ impl Search {
         !self.suspects.is_empty()
     }
 
-    /// Forgets everything about the pairs for which `is_known` is true.
-    pub(super) fn forget_if(&mut self, is_known: impl Fn(Pair) -> bool) {
-        self.refused.retain(|pair, _| !is_known(*pair));
+    /// Forgets the refused pairs for which `is_known` is true, and returns them.
+    pub(super) fn forget_if(&mut self, is_known: impl Fn(Pair) -> bool) -> Vec<Pair> {
+        let known: Vec<Pair> = self.refused.keys().copied().filter(|pair| is_known(*pair)).collect();
+        self.refused.retain(|pair, _| !known.contains(pair));
+        known
     }
 
     fn forget(&mut self, group: &[Pair]) {
@@ -97,6 +129,10 @@ mod tests {
 
     fn pairs(count: usize) -> Vec<Pair> {
         (0..count).map(|number| format!("A{number}-USD").parse().unwrap()).collect()
+    }
+
+    fn search() -> Search {
+        Search::new("10s".parse().unwrap())
     }
 
     fn at(seconds: i64) -> Timestamp {
@@ -126,22 +162,29 @@ mod tests {
     }
 
     #[test]
-    fn one_culprit_is_found_and_left_out_for_an_hour() {
-        let (pairs, mut search) = (pairs(9), Search::default());
+    fn one_culprit_is_found_and_asked_for_alone_less_and_less_often() {
+        let (pairs, mut search) = (pairs(9), search());
         let bad = BTreeSet::from([pairs[4]]);
         let good: BTreeSet<Pair> = pairs.iter().copied().filter(|pair| !bad.contains(pair)).collect();
         assert_eq!(slot(&mut search, &pairs, &bad, 20, at(0)), good);
-        assert!(search.is_refused(pairs[4], at(10)) && !search.is_refused(pairs[3], at(10)));
-        assert_eq!(search.groups(&pairs, 20, at(10)), [good.iter().copied().collect::<Vec<_>>()]);
-        // It is asked again alone, so that it does no harm.
-        assert_eq!(search.groups(&pairs, 20, at(3_600)).len(), 2);
-        assert_eq!(slot(&mut search, &pairs, &BTreeSet::new(), 20, at(3_600)).len(), 9);
-        assert_eq!(search.groups(&pairs, 20, at(3_610)), [pairs]);
+        assert!(search.is_refused(pairs[4], at(9)) && !search.is_refused(pairs[3], at(9)));
+        assert_eq!(search.groups(&pairs, 20, at(9)), [good.iter().copied().collect::<Vec<_>>()]);
+        // It is asked for alone, so that it does no harm. The pause doubles up to an hour.
+        let mut asked = Vec::new();
+        for seconds in (10..9_000).step_by(10) {
+            if search.groups(&pairs, 20, at(seconds)).len() == 2 {
+                asked.push(seconds);
+            }
+            assert_eq!(slot(&mut search, &pairs, &bad, 20, at(seconds)), good);
+        }
+        assert_eq!(asked, [10, 30, 70, 150, 310, 630, 1_270, 2_550, 5_110, 8_710]);
+        assert_eq!(slot(&mut search, &pairs, &BTreeSet::new(), 20, at(12_310)).len(), 9);
+        assert_eq!(search.groups(&pairs, 20, at(12_320)), [pairs]);
     }
 
     #[test]
     fn the_pairs_of_a_refused_request_that_is_not_continued_are_asked_in_halves_in_the_next_slot() {
-        let (pairs, mut search) = (pairs(4), Search::default());
+        let (pairs, mut search) = (pairs(4), search());
         search.refused(&pairs, at(0));
         assert_eq!(search.groups(&pairs, 20, at(10)), [pairs[..2].to_vec(), pairs[2..].to_vec()]);
         // A pair that is no longer configured is not asked for.
@@ -155,15 +198,18 @@ mod tests {
             bad in proptest::collection::vec(0_usize..50, 0..6),
             budget in 1_usize..12,
         ) {
-            let (pairs, mut search) = (pairs(count), Search::default());
+            let (pairs, mut search) = (pairs(count), search());
             let bad: BTreeSet<Pair> = bad.into_iter().filter_map(|at| pairs.get(at).copied()).collect();
-            for number in 0..400 {
-                slot(&mut search, &pairs, &bad, budget, at(number));
+            for number in 0..2_000 {
+                slot(&mut search, &pairs, &bad, budget, at(number * 10));
             }
-            let answered = slot(&mut search, &pairs, &bad, budget, at(400));
-            prop_assert_eq!(answered.len() + bad.len(), count);
-            prop_assert!(bad.iter().all(|pair| search.is_refused(*pair, at(400))));
-            prop_assert!(search.groups(&pairs, 20, at(400)).len() <= 1);
+            prop_assert!(!search.is_active());
+            prop_assert!(bad.iter().all(|pair| search.refused.contains_key(pair)));
+            // In a slot in which no refused pair is asked for, every other pair is answered.
+            let answered = (2_000..2_400)
+                .map(|number| slot(&mut search, &pairs, &bad, budget, at(number * 10)).len())
+                .max();
+            prop_assert_eq!(answered, Some(count - bad.len()));
         }
     }
 }

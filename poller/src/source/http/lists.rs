@@ -84,16 +84,18 @@ impl HttpSource {
         let table = Arc::new(Table::listed(&self.pairs, list));
         let before = std::mem::replace(&mut *lock(&self.table), table.clone());
         // The list knows better whether the exchange has a pair, unless it said the same when the pair was refused.
-        lock(&self.search).forget_if(|pair| {
-            let symbol = |table: &Table| table.markets.iter().find(|market| market.pair == pair).cloned();
-            symbol(&before) != symbol(&table)
+        let refused = lock(&self.search).forget_if(|pair| {
+            let market = |table: &Table| table.markets.iter().find(|market| market.pair == pair).cloned();
+            market(&before) != market(&table)
         });
-        for (pair, reason) in
-            table.left_out.iter().filter(|(pair, why)| before.left_out.get(pair) != Some(why))
-        {
-            log_left_out(self.name, *pair, *reason);
+        for (pair, reason) in &table.left_out {
+            let is_known = before.left_out.get(pair) == Some(reason)
+                || (*reason == Failure::Unlisted && refused.contains(pair));
+            if !is_known {
+                log_left_out(self.name, *pair, *reason);
+            }
         }
-        for pair in before.left_out.keys().filter(|pair| !table.left_out.contains_key(pair)) {
+        for pair in before.left_out.keys().chain(&refused).filter(|pair| !table.left_out.contains_key(pair)) {
             log_available(self.name, *pair);
         }
         lock(&self.lists).has_failed = false;
@@ -130,7 +132,7 @@ pub(super) fn log_refused(source: SourceName, pair: Pair) {
     let reason = Failure::Unlisted;
     tracing::warn!(
         event = "market_left_out", %source, %pair, %reason,
-        "the source does not know the pair; it is not asked for the pair for an hour"
+        "the source does not know the pair, so it is asked for the pair alone, and less and less often"
     );
 }
 
