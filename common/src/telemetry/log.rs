@@ -164,14 +164,16 @@ where
         mut writer: Writer<'_>,
         event: &Event<'_>,
     ) -> fmt::Result {
-        // An event that gives its trace itself keeps that one: a line must not have the same member twice.
-        let has_trace = event.metadata().fields().field("trace_id").is_some();
-        let Some(trace) = TraceContext::current().filter(|_| !has_trace) else {
+        let Some(trace) = TraceContext::current() else {
             return self.0.format_event(context, writer, event);
         };
         let mut line = String::new();
         self.0.format_event(context, Writer::new(&mut line), event)?;
-        let open = line.trim_end().strip_suffix('}').unwrap_or(&line);
-        writeln!(writer, r#"{open},"trace_id":"{}","span_id":"{:016x}"}}"#, trace.trace_id, trace.span_id)
+        write!(writer, "{}", line.trim_end().strip_suffix('}').unwrap_or(&line))?;
+        // A line must not have the same member twice, and some events give their trace themselves.
+        if event.metadata().fields().field("trace_id").is_none() {
+            write!(writer, r#","trace_id":"{}""#, trace.trace_id)?;
+        }
+        writeln!(writer, r#","span_id":"{:016x}"}}"#, trace.span_id)
     }
 }
