@@ -14,6 +14,7 @@ use common::{
     bus::{Batch, Entry, LogReader, ReadError},
     clock::{Clock, SystemClock},
     domain::{Record, Sequence, Timestamp},
+    metrics::Prices,
     readiness::Readiness,
     wire,
 };
@@ -85,7 +86,7 @@ impl Pod {
         let metrics = api::Metrics::new(&registry)?;
         let check = readiness.check("log");
         let (ingest, snapshots) =
-            Ingest::load(store.clone(), KEEP, retention(), ledger::Metrics::new(&registry)?, check)?;
+            Ingest::load(store.clone(), KEEP, retention(), ledger::Metrics::new(&registry, Prices::new(&registry)?)?, check)?;
         let clock: Arc<dyn Clock> = Arc::new(SystemClock);
         let stop = CancellationToken::new();
         let state = Arc::new(State {
@@ -106,7 +107,7 @@ impl Pod {
         // The benchmark never reaches this limit, but checking it takes as long as checking the default limit.
         let rate_limit: RateLimit = "1000000000/s".parse().map_err(|error| anyhow!("{error}"))?;
         let config = ApiConfig { rate_limit, ..ApiConfig::default() };
-        let process = Process { readiness, registry, build };
+        let process = Process { readiness, registry, build, has_admin: false };
         let endpoint = server::endpoint(&state, &process, &config, metrics.clone());
         let listener = Listener::bind("bench", "127.0.0.1:0").await?;
         let address = listener.address()?;

@@ -15,6 +15,7 @@ use common::{
         nats::{Nats, Role},
     },
     domain::Sequence,
+    metrics::Prices,
     readiness::Readiness,
     wire,
 };
@@ -128,7 +129,7 @@ async fn follow(server: &NatsServer, records: u64) -> Result<Duration> {
     let started = Instant::now();
     let store = Store::open_copy(folder.path(), &identity, year::begin())?;
     let reader = nats.follow(identity, store.cursor()?, None);
-    let (metrics, check) = (ledger::Metrics::new(&registry)?, Readiness::default().check("log"));
+    let (metrics, check) = (ledger::Metrics::new(&registry, Prices::new(&registry)?)?, Readiness::default().check("log"));
     let (ingest, snapshots) = Ingest::load(store, KEEP, retention(), metrics, check)?;
     let stop = CancellationToken::new();
     let following = tokio::spawn(ingest.run(Box::new(reader), stop.clone()));

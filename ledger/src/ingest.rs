@@ -15,6 +15,7 @@ use std::{sync::Arc, time::Duration};
 use common::{
     bus::{LogReader, ReadError},
     domain::{Record, Sequence, Timestamp},
+    metrics::count,
     readiness::{Check, Condition},
     service::TaskError,
     wire::DecodeError,
@@ -217,11 +218,22 @@ impl Ingest {
 
     fn update_metrics(&self) {
         let snapshot = self.snapshots.borrow();
-        self.metrics.sequence.set(i64::try_from(snapshot.sequence.0).unwrap_or(i64::MAX));
+        self.metrics.sequence.set(count(snapshot.sequence.0));
         for (pair, view) in &snapshot.pairs {
             if let Some(newest) = &view.tick {
-                self.metrics.price(*pair, newest);
+                self.metrics.prices.set(*pair, newest.tick.price, newest.tick.slot);
             }
+        }
+        if let Some(newest) = snapshot.pairs.values().map(|view| view.slot.start()).max() {
+            self.metrics.slot(newest);
+        }
+        match self.store.disk_use() {
+            Ok(used) => self.metrics.disk(&used),
+            Err(error) => tracing::debug!(
+                event = "disk_use_unknown",
+                error = common::telemetry::chain(&error),
+                "cannot find out how much space the store takes"
+            ),
         }
     }
 
@@ -242,7 +254,7 @@ impl Ingest {
 
     fn update_readiness(&self, pending: u64) {
         self.metrics.trouble(None);
-        self.metrics.pending.set(i64::try_from(pending).unwrap_or(i64::MAX));
+        self.metrics.lag.set(count(pending));
         let condition = if pending > MAX_READY_LAG {
             Condition::Unready("catching up with the log".to_owned())
         } else if self.snapshots.borrow().pairs.is_empty() {

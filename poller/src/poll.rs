@@ -85,7 +85,11 @@ impl Poll {
         check: Check,
     ) -> Self {
         for member in &settings.members {
-            metrics.expect_source(member.source.name());
+            metrics.sources.expect_source(member.source.name());
+        }
+        for (pair, policy) in &settings.pairs {
+            metrics.expect_pair(*pair);
+            metrics.sources.expect_pair(*pair, policy.min_sources, settings.usable_sources(*pair));
         }
         Self {
             settings,
@@ -256,6 +260,7 @@ impl Poll {
                 }
             }
         }
+        bodies.iter().for_each(|(pair, body)| self.metrics.sources.observe(*pair, body));
         self.health.observe(&bodies, &self.metrics);
         Some(bodies)
     }
@@ -294,7 +299,12 @@ impl Poll {
     async fn ask(&self, slot: Slot, deadline: Instant, takes_part: impl Fn(&Member) -> bool) -> Vec<Asked> {
         let members = self.settings.members.iter().filter(|member| takes_part(member));
         let asked = members.map(async |member| {
+            let sent = Instant::now();
             let answers = member.source.ask(slot, deadline).await;
+            // A resting source was not asked.
+            if answers.values().any(|answer| *answer != Err(Failure::BackingOff)) {
+                self.metrics.sources.asked(member.source.name(), sent.elapsed());
+            }
             Asked { member: member.clone(), answers, at: self.clock.now() }
         });
         join_all(asked).await

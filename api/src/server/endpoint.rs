@@ -9,19 +9,19 @@ use poem::{
     Endpoint, EndpointExt, IntoResponse, Request, Response, Result, Route, endpoint::make_sync, get, handler,
     web::Data,
 };
-use poem_openapi::OperationId;
 use tokio::time::Instant;
 
 use crate::{
     config::{ApiConfig, WebOrigin},
     metrics::Metrics,
     problem::{Code, ERRORS_PATH, Problem, TraceId, in_trace, into_response},
-    routes::{self, Document, NOT_YET, Operations, Page, Pinned, Process, State},
+    routes::{self, Document, NOT_YET, Operations, Page, Pinned, Process, Side, State},
     server::{
         SharedEndpoint,
         caching::{Audience, add_cache_headers},
         compression::compress,
         cors::cors,
+        counting::Counting,
         limit::{Gate, admit},
         parameters::{KnownRoutes, not_a_sequence, validate_parameters},
     },
@@ -66,13 +66,13 @@ pub fn endpoint(
     let service = routes::service(state, process);
     let document = Document::of(&service);
     let known = Arc::new(KnownRoutes::of::<routes::Apis>());
+    let counting = Counting::new(metrics, known.clone());
     let page = if config.keys.is_empty() { Page::open(state) } else { Page::for_key_holders() };
-    let routes = Route::new()
+    let routes = Operations::with_metrics(Route::new(), process, Side::Clients)
         .at("/docs", get(docs).data(Docs(document.swagger_ui(&service).into())))
         .at("/openapi.json", get(openapi).data(document))
         .at(ERRORS_PATH, get(routes::errors))
         .at("/asyncapi.yaml", get(asyncapi))
-        .at("/metrics", routes::metrics_route(process))
         .nest_no_strip("/", service);
     let routes = page.added_to(routes);
     let (gate, state) = (Arc::new(Gate::new(config)), state.clone());
@@ -88,36 +88,42 @@ pub fn endpoint(
         .around(move |next, request| take_snapshot(next, request, state.clone()))
         .around(compress)
         .around(move |next, request| cors(next, request, origins.clone()))
-        .around(move |next, request| normalize_and_count(next, request, Some(metrics.clone())))
+        .around(move |next, request| normalize_and_count(next, request, Some(counting.clone())))
         .boxed();
     Arc::new(endpoint)
 }
 
 /// The routes for operators, for a process that serves no API.
 pub fn operations_endpoint(process: &Process) -> SharedEndpoint {
-    for_operators(Operations::routes(process))
+    for_operators(Operations::routes(process, Side::Operators))
 }
 
 /// The routes on a pod's admin listener.
 pub fn admin_endpoint(state: &Arc<State>, process: &Process) -> SharedEndpoint {
-    let operations = Operations::routes(process);
+    let operations = Operations::routes(process, Side::Operators);
     for_operators(Route::new().nest_no_strip("/", operations).nest(ADMIN, routes::admin::routes(state)))
 }
 
 /// The public routes of a pod while it waits for the log: those for operators, and the page. Everything under `/v1`
 /// returns 503 `starting`.
-pub fn starting_endpoint(process: &Process) -> SharedEndpoint {
-    for_operators(Page::starting().added_to(not_yet(process, API)))
+pub fn starting_endpoint(process: &Process, metrics: Metrics) -> SharedEndpoint {
+    let counting = Counting::new(metrics, Arc::new(KnownRoutes::of::<routes::Apis>()));
+    let routes = Page::starting().added_to(not_yet(process, Side::Clients, API));
+    Arc::new(
+        routes
+            .around(move |next, request| normalize_and_count(next, request, Some(counting.clone())))
+            .boxed(),
+    )
 }
 
 /// The routes on the admin listener while the pod waits for the log. Everything under `/admin` returns 503 `starting`.
 pub fn starting_admin_endpoint(process: &Process) -> SharedEndpoint {
-    for_operators(not_yet(process, ADMIN))
+    for_operators(not_yet(process, Side::Operators, ADMIN))
 }
 
-fn not_yet(process: &Process, later: &str) -> Route {
+fn not_yet(process: &Process, side: Side, later: &str) -> Route {
     let not_yet = make_sync(|_| Problem::new(Code::Starting, NOT_YET).retry_after(1));
-    Route::new().nest_no_strip("/", Operations::routes(process)).nest(later, not_yet)
+    Route::new().nest_no_strip("/", Operations::routes(process, side)).nest(later, not_yet)
 }
 
 fn for_operators(routes: impl Endpoint + 'static) -> SharedEndpoint {
@@ -171,10 +177,11 @@ fn requested_sequence(request: &Request) -> Result<Option<Sequence>, Problem> {
 async fn normalize_and_count<E: Endpoint>(
     next: Arc<E>,
     mut request: Request,
-    metrics: Option<Metrics>,
+    counting: Option<Counting>,
 ) -> Result<Response> {
     let started = Instant::now();
     let method = request.method().clone();
+    let route = counting.as_ref().map(|counting| counting.route(request.uri().path()));
     if method == Method::HEAD {
         // Handle the request as a GET, so that every GET route supports HEAD. hyper does not send the body.
         request.set_method(Method::GET);
@@ -206,9 +213,8 @@ async fn normalize_and_count<E: Endpoint>(
     // Any response may be compressed, and shared caches must know that. If a response depends on further request
     // headers, its route adds them to `Vary`.
     headers.append(header::VARY, HeaderValue::from_static("Accept-Encoding"));
-    if let Some(metrics) = metrics {
-        let route = response.data::<OperationId>().map_or("other", |operation| operation.0);
-        metrics.answered(method_label(&method), route, response.status().as_u16(), started.elapsed());
+    if let Some((counting, route)) = counting.as_ref().zip(route) {
+        counting.count(&method, route, &response, started.elapsed());
     }
     Ok(response)
 }
@@ -227,19 +233,6 @@ fn check_size_and_body(request: &Request) -> Result<(), Problem> {
         return Err(Problem::parameter("body", detail));
     }
     Ok(())
-}
-
-/// The method as a metric label. Clients can invent methods, so unknown ones share one label.
-fn method_label(method: &Method) -> &'static str {
-    match *method {
-        Method::GET => "GET",
-        Method::HEAD => "HEAD",
-        Method::POST => "POST",
-        Method::PUT => "PUT",
-        Method::DELETE => "DELETE",
-        Method::OPTIONS => "OPTIONS",
-        _ => "_OTHER",
-    }
 }
 
 /// The HTML of `/docs`, built once.

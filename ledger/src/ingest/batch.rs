@@ -7,6 +7,7 @@ use common::{
     domain::Record,
     wire::DecodeError,
 };
+use tokio::time::Instant;
 
 use super::{Ended, Ingest, IngestError};
 use crate::{
@@ -131,7 +132,9 @@ impl Ingest {
     }
 
     fn store(&self, accepted: &[Stored], next: &mut Snapshot, breaks: &[Break]) -> Result<(), StoreError> {
+        let begun = Instant::now();
         self.store.commit(accepted, next.sequence, breaks, self.whole_from)?;
+        self.metrics.committed(begun.elapsed());
         self.store.reclaim(self.retention)?;
         next.find_day_ago_ticks(&self.store)
     }

@@ -27,7 +27,8 @@ impl Health {
 
     /// Forgets all states, because a standby asks no sources.
     pub(super) fn stand_by(&mut self, metrics: &Metrics) {
-        self.sources.keys().for_each(|source| metrics.resting(*source, false));
+        self.sources.keys().for_each(|source| metrics.sources.resting(*source, false));
+        metrics.sources.stand_by();
         self.sources.clear();
         self.pairs.clear();
         self.check.set(Condition::Ready);
@@ -57,7 +58,6 @@ impl Health {
             bodies.iter().filter_map(|(_, body)| body.evidence()).flat_map(|evidence| &evidence.quotes);
         let mut failures: BTreeMap<SourceName, BTreeSet<Failure>> = BTreeMap::new();
         for judged in judged {
-            metrics.judged(judged);
             let failed = failures.entry(judged.source).or_default();
             if let Verdict::Failed(failure) = judged.verdict {
                 failed.insert(failure);
@@ -67,7 +67,7 @@ impl Health {
             // A source that is resting (not asked for a while) keeps its last known state. Otherwise every attempt to
             // ask it again would be logged.
             let rests = now.contains(&Failure::BackingOff);
-            metrics.resting(source, rests);
+            metrics.sources.resting(source, rests);
             if rests && self.sources.contains_key(&source) {
                 continue;
             }
