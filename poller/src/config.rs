@@ -133,9 +133,9 @@ pub struct Settings {
 }
 
 impl Settings {
-    /// How many sources can contribute to a pair's price.
-    pub(crate) fn usable_sources(&self, pair: Pair) -> usize {
-        usable_sources(&self.members, pair)
+    /// How many sources are always asked for a pair's price.
+    pub(crate) fn primaries(&self, pair: Pair) -> usize {
+        self.members.iter().filter(|member| member.role == Role::Primary && member.serves(pair)).count()
     }
 }
 
@@ -301,7 +301,8 @@ impl PollerConfig {
         let policy = |(pair, config): (&Pair, &PairConfig)| {
             let policy = config.policy(of_all);
             require_useful(policy.max_deviation, || format!("pairs.{pair}.max_deviation"))?;
-            let (min_sources, count) = (policy.min_sources, usable_sources(members, *pair));
+            let usable = |member: &&Member| member.role != Role::Shadow && member.serves(*pair);
+            let (min_sources, count) = (policy.min_sources, members.iter().filter(usable).count());
             match usize::try_from(min_sources).is_ok_and(|needed| needed <= count) {
                 true => Ok((*pair, policy)),
                 false => Err(ConfigError::UnreachableQuorum { pair: *pair, min_sources, count }),
@@ -309,11 +310,6 @@ impl PollerConfig {
         };
         of_pairs.iter().map(policy).collect()
     }
-}
-
-/// How many sources can contribute to a pair's price.
-fn usable_sources(members: &[Member], pair: Pair) -> usize {
-    members.iter().filter(|member| member.role != Role::Shadow && member.serves(pair)).count()
 }
 
 /// The pairs that a source is asked for.

@@ -89,7 +89,7 @@ impl Poll {
         }
         for (pair, policy) in &settings.pairs {
             metrics.expect_pair(*pair);
-            metrics.sources.expect_pair(*pair, policy.min_sources, settings.usable_sources(*pair));
+            metrics.sources.expect_pair(*pair, policy.min_sources, settings.primaries(*pair));
         }
         Self {
             settings,

@@ -24,6 +24,7 @@ pub(super) struct Process {
     cpu: Counter,
     /// How much CPU time, in ticks, the counter already has.
     counted: AtomicU64,
+    start: IntGauge,
     gauges: Vec<(IntGauge, fn() -> Option<u64>)>,
 }
 
@@ -39,25 +40,27 @@ impl Process {
             gauge("process_open_fds", "Open file descriptors", open_files)?,
             gauge("process_max_fds", "The largest allowed number of open file descriptors", max_open_files)?,
             gauge(
-                "process_start_time_seconds",
-                "When the process started, in seconds since the Unix epoch",
-                start_time,
-            )?,
-            gauge(
                 "tickwell_memory_limit_bytes",
-                "The memory limit of the container (control group) that the process runs in; absent if there is none",
+                "The memory limit of the container (control group) that the process runs in; 0 if there is none",
                 memory_limit,
             )?,
         ];
+        let start = IntGauge::new(
+            "process_start_time_seconds",
+            "When the process started, in seconds since the Unix epoch",
+        )?;
+        // Read only once, because the result changes when the clock is adjusted, which would look like a restart.
+        start.set(count(start_time().unwrap_or_default()));
         let cpu =
             Counter::new("process_cpu_seconds_total", "CPU time of the process, in user and system mode")?;
-        Ok(Self { cpu, counted: AtomicU64::new(0), gauges })
+        Ok(Self { cpu, counted: AtomicU64::new(0), start, gauges })
     }
 }
 
 impl Collector for Process {
     fn desc(&self) -> Vec<&Desc> {
-        self.gauges.iter().flat_map(|(gauge, _)| gauge.desc()).chain(self.cpu.desc()).collect()
+        let others = [self.cpu.desc(), self.start.desc()].concat();
+        self.gauges.iter().flat_map(|(gauge, _)| gauge.desc()).chain(others).collect()
     }
 
     fn collect(&self) -> Vec<MetricFamily> {
@@ -69,7 +72,7 @@ impl Collector for Process {
         if let Some(ticks) = cpu_ticks() {
             let new = ticks.saturating_sub(self.counted.fetch_max(ticks, Ordering::Relaxed));
             self.cpu.inc_by(time(new).as_secs_f64());
-            families.extend(self.cpu.collect());
+            families.extend([self.cpu.collect(), self.start.collect()].concat());
         }
         families
     }
@@ -124,10 +127,11 @@ fn field(text: &str, name: &str) -> Option<u64> {
 /// The limit of this process's control group (version 2). Inside a container, that group is the root of the file system.
 fn memory_limit() -> Option<u64> {
     let groups = fs::read_to_string("/proc/self/cgroup").ok()?;
-    let own = groups.lines().find_map(|line| line.strip_prefix("0::"))?;
+    let own = groups.lines().find_map(|line| line.strip_prefix("0::")).unwrap_or_default();
     let limit = |folder: &str| fs::read_to_string(format!("/sys/fs/cgroup{folder}/memory.max")).ok();
     // Without a limit, the file says `max`.
-    limit(own).or_else(|| limit("")).and_then(|text| text.trim().parse().ok())
+    let text = limit(own).or_else(|| limit("")).unwrap_or_default();
+    Some(text.trim().parse().unwrap_or_default())
 }
 
 #[cfg(all(test, target_os = "linux"))]

@@ -69,7 +69,7 @@ impl Sources {
             )?,
             configured: define.gauges(
                 "tickwell_price_sources_configured",
-                "Sources in the settings that can contribute to a price, including fallback sources",
+                "Primary sources in the settings, which are asked for the pair in every slot",
                 &["pair"],
             )?,
         })
@@ -88,7 +88,7 @@ impl Sources {
         }
     }
 
-    /// Sets how many sources a pair has, and how many of them must agree.
+    /// Sets how many primary sources a pair has, and how many sources must agree.
     pub fn expect_pair(&self, pair: Pair, required: u32, configured: usize) {
         let pair = pair.to_string();
         self.required.with_label_values(&[&pair]).set(required.into());
