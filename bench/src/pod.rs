@@ -18,7 +18,7 @@ use common::{
     readiness::Readiness,
     wire,
 };
-use ledger::{averages::Scans, ingest::Ingest, sources::Reports, store::Store};
+use ledger::{averages::Scans, ingest::{Checks, Ingest}, sources::Reports, store::Store};
 use prometheus::Registry;
 use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
@@ -84,9 +84,9 @@ impl Pod {
         }
         let (registry, readiness) = (Registry::new(), Readiness::default());
         let metrics = api::Metrics::new(&registry)?;
-        let check = readiness.check("log");
+        let checks = Checks::new(&readiness);
         let (ingest, snapshots) =
-            Ingest::load(store.clone(), KEEP, retention(), ledger::Metrics::new(&registry, Prices::new(&registry)?)?, check)?;
+            Ingest::load(store.clone(), KEEP, retention(), ledger::Metrics::new(&registry, Prices::new(&registry)?)?, checks)?;
         let clock: Arc<dyn Clock> = Arc::new(SystemClock);
         let stop = CancellationToken::new();
         let state = Arc::new(State {

@@ -22,6 +22,7 @@ use common::{
     telemetry,
 };
 use ledger::{
+    ingest::Checks,
     local_log,
     store::{OpenError, Store},
 };
@@ -129,7 +130,7 @@ async fn listen(
     let address = listener.address()?;
     tracing::info!(event = "listening", url = format!("http://{address}"), "listening for API requests");
     let PodMetrics { requests: metrics, copy: copy_metrics, connections } = metrics;
-    let check = service.readiness().check("log");
+    let checks = Checks::new(service.readiness());
     let (endpoints, newest) = watch::channel(server::starting_endpoint(process, metrics.clone()));
     service.spawn("api", listener.serve(newest, places, connections.api(), service.stop()));
     let endpoint = server::starting_admin_endpoint(process);
@@ -144,7 +145,18 @@ async fn listen(
         }
     });
     let (settings, process) = (settings.clone(), process.clone());
-    Ok(Pod { settings, clock, process, address, endpoints, operators, metrics, copy_metrics, streams, check })
+    Ok(Pod {
+        settings,
+        clock,
+        process,
+        address,
+        endpoints,
+        operators,
+        metrics,
+        copy_metrics,
+        streams,
+        checks,
+    })
 }
 
 /// Opens the in-process log, which is the store itself, and lets the pod serve it.

@@ -44,6 +44,9 @@ const ASYNCAPI: &str = include_str!("../../../docs/asyncapi.yaml");
 /// The header with the sequence that a response belongs to.
 const SEQUENCE_HEADER: HeaderName = HeaderName::from_static("x-tickwell-sequence");
 
+/// The header with the identity of the log, without which a sequence means nothing.
+const LOG_HEADER: HeaderName = HeaderName::from_static("x-tickwell-log");
+
 /// The header with the cursor of a client that reconnects to a stream.
 const LAST_EVENT_ID: HeaderName = HeaderName::from_static("last-event-id");
 
@@ -138,8 +141,12 @@ async fn take_snapshot<E: Endpoint>(
 ) -> Result<Response> {
     let snapshot = state.newest_snapshot();
     let sequence = snapshot.sequence.0;
+    let log = HeaderValue::from_str(snapshot.identity.as_str());
     request.set_data(snapshot);
     let mut response = into_response(next.call(request).await);
+    if let Ok(log) = log {
+        response.headers_mut().insert(LOG_HEADER, log);
+    }
     response.headers_mut().entry(SEQUENCE_HEADER).or_insert_with(|| HeaderValue::from(sequence));
     Ok(response)
 }

@@ -23,7 +23,7 @@ use common::{
 };
 use futures::StreamExt;
 use ledger::{
-    ingest::{Ended, Ingest},
+    ingest::{Checks, Ended, Ingest},
     store::{OpenError, Retention, Store},
 };
 use poem::test::{TestClient, TestResponse};
@@ -160,7 +160,7 @@ impl Rig {
         let copy_metrics = ledger::Metrics::new(&registry, Prices::new(&registry).unwrap()).unwrap();
         let connections = Connections::new(&registry).unwrap();
         let (ingest, snapshots) =
-            Ingest::load(store.clone(), keep, retention, copy_metrics, readiness.check("log")).unwrap();
+            Ingest::load(store.clone(), keep, retention, copy_metrics, Checks::new(&readiness)).unwrap();
         let state = Arc::new(State {
             snapshots,
             store,

@@ -124,7 +124,7 @@ impl Ingest {
             self.current = Arc::new(next);
             if self.current.sequence > self.snapshots.borrow().sequence {
                 self.snapshots.send_replace(self.current.clone());
-                self.update_metrics();
+                self.report_snapshot();
             }
             self.caught_up();
         }
