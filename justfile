@@ -87,6 +87,15 @@ grind minutes="1" seed="1" *arguments:
     "${CARGO_TARGET_DIR:-target}/debug/grind" {{ minutes }} {{ seed }} \
         --binary "${CARGO_TARGET_DIR:-target}/debug/tickwell" {{ arguments }}
 
+# Inject faults into real processes, and show how long a real Prometheus takes until the alerts fire and clear
+[group('check')]
+alert-trial *arguments:
+    scripts/tools
+    cargo build --quiet --workspace --bins
+    TICKWELL_NATS_SERVER="${TICKWELL_NATS_SERVER:-$PWD/.tools/venv/bin/nats-server}" \
+        "${CARGO_TARGET_DIR:-target}/debug/alert-trial" --binary "${CARGO_TARGET_DIR:-target}/debug/tickwell" \
+        --prometheus .tools/prometheus/usr/bin/prometheus --alerts container/monitoring/alerts.yaml {{ arguments }}
+
 # Check formatting, lints and documentation
 [group('check')]
 lint:

@@ -89,7 +89,7 @@ impl Metrics {
                 "Free space on the file system of the store, as far as this process may use it",
             )?,
             disk_size: define
-                .gauge("tickwell_store_disk_size_bytes", "Size of the file system of the store")?,
+                .gauge("tickwell_store_disk_size_bytes", "Size of the file system of the store: what is in use, and what is free")?,
         };
         for reason in Rejection::ALL {
             metrics.rejected.with_label_values(&[reason.as_str()]);

@@ -80,7 +80,7 @@ pub struct DiskUse {
     pub store: Option<u64>,
     /// What this process may still write.
     pub free: u64,
-    /// The whole file system.
+    /// What is in use on the file system, and what this process may still write.
     pub size: u64,
 }
 
@@ -177,8 +177,10 @@ impl Store {
     pub fn disk_use(&self) -> std::io::Result<DiskUse> {
         let system = rustix::fs::statvfs(&self.path)?;
         let bytes = |blocks: u64| blocks.saturating_mul(system.f_frsize);
-        let store = self.database.size().ok();
-        Ok(DiskUse { store, free: bytes(system.f_bavail), size: bytes(system.f_blocks) })
+        let (store, free) = (self.database.size().ok(), bytes(system.f_bavail));
+        // Some of the space may be reserved for root, or may not exist. df leaves that out too.
+        let used = bytes(system.f_blocks.saturating_sub(system.f_bfree));
+        Ok(DiskUse { store, free, size: used.saturating_add(free) })
     }
 
     /// The newest sequence that was committed.

@@ -25,13 +25,16 @@ pub(super) struct Process {
     /// How much CPU time, in ticks, the counter already has.
     counted: AtomicU64,
     start: IntGauge,
-    gauges: Vec<(IntGauge, fn() -> Option<u64>)>,
+    gauges: Vec<Measured>,
 }
+
+/// A gauge, and the function that reads its value.
+type Measured = (IntGauge, fn() -> Option<u64>);
 
 impl Process {
     pub(super) fn new() -> Result<Self, DefineError> {
         let gauge = |name: &str, help: &str, read: fn() -> Option<u64>| {
-            Ok::<_, DefineError>((IntGauge::new(name, help)?, read))
+            Ok::<Measured, DefineError>((IntGauge::new(name, help)?, read))
         };
         let gauges = vec![
             gauge("process_resident_memory_bytes", "Memory that is in RAM", || memory("VmRSS:"))?,

@@ -30,17 +30,23 @@ pub(crate) struct Stage {
     pub(crate) prometheus: Prometheus,
     pub(crate) upstream: FakeUpstream,
     pub(crate) nats: NatsServer,
-    pub(crate) processes: BTreeMap<&'static str, Tickwell>,
     /// Whether `pod-2` can reach the log.
     pub(crate) is_connected: watch::Sender<bool>,
+    pub(crate) client: reqwest::Client,
+    members: BTreeMap<&'static str, Member>,
     binary: PathBuf,
     folder: TempDir,
-    /// The address of the log for each process.
-    logs: BTreeMap<&'static str, String>,
-    /// The ports of the admin and the API listener of each process. They stay the same when it is restarted.
-    ports: BTreeMap<&'static str, [u16; 2]>,
-    settings: BTreeMap<&'static str, Vec<(&'static str, String)>>,
-    pub(crate) client: reqwest::Client,
+}
+
+/// A process that can be restarted.
+struct Member {
+    /// The address of its log.
+    log: String,
+    /// The ports of its listeners. They stay the same when it is restarted.
+    admin: u16,
+    api: u16,
+    settings: Vec<(&'static str, String)>,
+    process: Option<Tickwell>,
 }
 
 impl Stage {
@@ -51,25 +57,13 @@ impl Stage {
         let cable = TcpListener::bind("127.0.0.1:0").await?;
         let (direct, indirect) = (nats.url(), format!("nats://{}", cable.local_addr()?));
         tokio::spawn(forward(cable, direct.trim_start_matches("nats://").to_owned(), connected));
-        let logs = [("poller-1", &direct), ("poller-2", &direct), ("pod-1", &direct), ("pod-2", &indirect)];
-        let logs = logs.map(|(name, url)| (name, url.clone())).into();
         let client = reqwest::Client::builder().timeout(PATIENCE).no_proxy().build()?;
-        let mut stage = Self {
-            prometheus,
-            upstream,
-            nats,
-            processes: BTreeMap::new(),
-            is_connected,
-            binary,
-            folder: tempfile::tempdir()?,
-            logs,
-            ports: BTreeMap::new(),
-            settings: BTreeMap::new(),
-            client,
-        };
-        for name in ["poller-1", "poller-2", "pod-1", "pod-2"] {
-            stage.launch(name).await?;
+        let (members, folder) = (BTreeMap::new(), tempfile::tempdir()?);
+        let mut stage = Self { prometheus, upstream, nats, is_connected, client, members, binary, folder };
+        for name in ["poller-1", "poller-2", "pod-1"] {
+            stage.add(name, direct.clone(), Vec::new()).await?;
         }
+        stage.add("pod-2", indirect, Vec::new()).await?;
         let leads = "tickwell_lead_state{state=\"leading\"} == 1";
         let seen = async || stage.prometheus.has(leads).await.ok().filter(|leads| *leads);
         poll_until(PATIENCE, seen).await.context("Prometheus sees no leader")?;
@@ -84,24 +78,23 @@ impl Stage {
         log: String,
         settings: Vec<(&'static str, String)>,
     ) -> anyhow::Result<()> {
-        self.logs.insert(name, log);
-        self.settings.insert(name, settings);
+        let (admin, api) = (free_port()?, free_port()?);
+        self.members.insert(name, Member { log, admin, api, settings, process: None });
+        self.prometheus.scrape(name, &format!("127.0.0.1:{admin}"))?;
         self.launch(name).await
     }
 
     /// Kills a process that was added, and stops scraping it.
     pub(crate) fn remove(&mut self, name: &'static str) -> anyhow::Result<()> {
-        self.processes.remove(name);
+        self.members.remove(name);
         self.prometheus.forget(name)
     }
 
     /// Starts a process, or starts it again.
     pub(crate) async fn launch(&mut self, name: &'static str) -> anyhow::Result<()> {
-        self.processes.remove(name);
-        if !self.ports.contains_key(name) {
-            self.ports.insert(name, [free_port()?, free_port()?]);
-        }
-        let [admin, api] = self.ports[name];
+        let member = self.members.get_mut(name).context("no such process")?;
+        // Kills the process if it still runs.
+        member.process = None;
         let mode = if name.contains("poller") { "poller" } else { "api" };
         // A limit on the size of files sends this signal, which would kill the process.
         let command = Tickwell::command("/bin/sh", self.folder.path())
@@ -113,19 +106,20 @@ impl Stage {
             .env("TICKWELL__FEED__SOURCES", "kraken,coinbase,bitstamp")
             .env("TICKWELL__FEED__INTERVAL", "1s")
             .env("TICKWELL__AGGREGATE__FROZEN_AFTER", "3s")
+            // The prices of the fake upstream move slowly, and a source is only frozen if the others have moved away.
+            .env("TICKWELL__AGGREGATE__MAX_DEVIATION", "0.3%")
             .env("TICKWELL__WINDOWS__STALE_AFTER", "5s")
-            .env("TICKWELL__BUS__URL", &self.logs[name])
+            .env("TICKWELL__BUS__URL", &member.log)
             .env("TICKWELL__BUS__LEASE", "2s")
             .env("TICKWELL__API__RATE_LIMIT", "off")
-            .env("TICKWELL__API__LISTEN", format!("127.0.0.1:{api}"))
-            .env("TICKWELL__ADMIN__LISTEN", format!("127.0.0.1:{admin}"))
+            .env("TICKWELL__API__LISTEN", format!("127.0.0.1:{}", member.api))
+            .env("TICKWELL__ADMIN__LISTEN", format!("127.0.0.1:{}", member.admin))
             .env("TICKWELL__STORE__PATH", self.folder.path().join(name))
-            .envs(self.settings.get(name).cloned().unwrap_or_default());
+            .envs(member.settings.clone());
         let process = command.start()?;
-        let has_started = |line: &str| line.contains("\"admin_listening\"");
-        process.wait_for_line(has_started, PATIENCE).await?;
-        self.processes.insert(name, process);
-        self.prometheus.scrape(name, &format!("127.0.0.1:{admin}"))
+        process.wait_for_line(|line| line.contains("\"admin_listening\""), PATIENCE).await?;
+        member.process = Some(process);
+        Ok(())
     }
 
     /// Waits until no alert fires.
@@ -143,28 +137,31 @@ impl Stage {
         Ok(())
     }
 
-    pub(crate) fn signal(&mut self, name: &str, signal: &str) -> anyhow::Result<()> {
-        self.processes.get_mut(name).context("no such process")?.signal(signal)
+    fn process(&mut self, name: &str) -> anyhow::Result<&mut Tickwell> {
+        let member = self.members.get_mut(name);
+        member.and_then(|member| member.process.as_mut()).context("no such process")
     }
 
-    pub(crate) fn kill(&mut self, name: &str) {
-        if let Some(process) = self.processes.get_mut(name) {
-            process.kill();
-        }
+    pub(crate) fn signal(&mut self, name: &str, signal: &str) -> anyhow::Result<()> {
+        self.process(name)?.signal(signal)
+    }
+
+    pub(crate) fn kill(&mut self, name: &str) -> anyhow::Result<()> {
+        self.process(name)?.kill();
+        Ok(())
     }
 
     /// Changes a resource limit of a running process, with an argument of prlimit.
-    pub(crate) fn limit(&self, name: &str, limit: &str) -> anyhow::Result<()> {
-        let process = self.processes.get(name).context("no such process")?;
-        let done = Command::new("prlimit").args(["--pid", &process.id().to_string(), limit]).status()?;
+    pub(crate) fn limit(&mut self, name: &str, limit: &str) -> anyhow::Result<()> {
+        let process = self.process(name)?.id().to_string();
+        let done = Command::new("prlimit").args(["--pid", &process, limit]).status()?;
         ensure!(done.success(), "prlimit {limit} failed");
         Ok(())
     }
 
     /// How many files a process has open.
-    pub(crate) fn open_files(&self, name: &str) -> anyhow::Result<usize> {
-        let process = self.processes.get(name).context("no such process")?;
-        Ok(fs::read_dir(format!("/proc/{}/fd", process.id()))?.count())
+    pub(crate) fn open_files(&mut self, name: &str) -> anyhow::Result<usize> {
+        Ok(fs::read_dir(format!("/proc/{}/fd", self.process(name)?.id()))?.count())
     }
 
     /// The directory of a pod's store.
@@ -173,8 +170,9 @@ impl Stage {
     }
 
     /// The address of a pod's API.
-    pub(crate) fn url(&self, name: &str) -> String {
-        format!("http://127.0.0.1:{}", self.ports[name][1])
+    pub(crate) fn url(&self, name: &str) -> anyhow::Result<String> {
+        let member = self.members.get(name).context("no such process")?;
+        Ok(format!("http://127.0.0.1:{}", member.api))
     }
 
     /// Creates keys of all roles, and returns their directory.

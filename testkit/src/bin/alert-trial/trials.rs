@@ -158,8 +158,7 @@ async fn log(trials: &mut Trials) -> anyhow::Result<()> {
         .await?;
 
     let flap = async |stage: &mut Stage| {
-        for turn in 0..12 {
-            let name = ["poller-1", "poller-2"][turn % 2];
+        for name in ["poller-1", "poller-2"].repeat(6) {
             stage.signal(name, "STOP")?;
             sleep(Duration::from_secs(4)).await;
             stage.signal(name, "CONT")?;
@@ -180,7 +179,8 @@ async fn log(trials: &mut Trials) -> anyhow::Result<()> {
         let cluster = cluster.insert(stage.add_cluster().await?);
         sleep(Duration::from_secs(10)).await;
         let led = cluster.leader_of("OTHER").await.unwrap_or(0);
-        cluster.nodes[(led + 1) % 3].kill();
+        let followers = cluster.nodes.iter_mut().enumerate().filter(|(number, _)| *number != led);
+        followers.take(1).for_each(|(_, node)| node.kill());
         Ok(())
     };
     let remove = async |stage: &mut Stage| stage.remove("poller-3");
@@ -220,10 +220,10 @@ async fn processes(trials: &mut Trials) -> anyhow::Result<()> {
 
     let errors = async |stage: &mut Stage| {
         stage.is_connected.send_replace(false);
-        stage.kill("pod-2");
+        stage.kill("pod-2")?;
         std::fs::remove_dir_all(stage.store("pod-2"))?;
         stage.launch("pod-2").await?;
-        let (client, url) = (stage.client.clone(), stage.url("pod-2"));
+        let (client, url) = (stage.client.clone(), stage.url("pod-2")?);
         tokio::spawn(async move {
             while let Ok(response) = client.get(format!("{url}/v1/prices")).send().await {
                 if response.status() == 200 {
@@ -241,10 +241,7 @@ async fn processes(trials: &mut Trials) -> anyhow::Result<()> {
     let alerts = ["TickwellErrorRatio", "TickwellNotReady"];
     trials.run("clients ask a pod that waits for its log", &alerts, errors, mend).await?;
 
-    let kill = async |stage: &mut Stage| {
-        stage.kill("pod-1");
-        Ok(())
-    };
+    let kill = async |stage: &mut Stage| stage.kill("pod-1");
     trials.run("a pod is killed", &["TickwellDown"], kill, async |stage| stage.launch("pod-1").await).await?;
 
     let restart = async |stage: &mut Stage| {
