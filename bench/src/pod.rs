@@ -18,7 +18,12 @@ use common::{
     readiness::Readiness,
     wire,
 };
-use ledger::{averages::Scans, ingest::{Checks, Ingest}, sources::Reports, store::Store};
+use ledger::{
+    averages::Scans,
+    ingest::{Checks, Ingest},
+    sources::Reports,
+    store::Store,
+};
 use prometheus::Registry;
 use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
@@ -85,8 +90,13 @@ impl Pod {
         let (registry, readiness) = (Registry::new(), Readiness::default());
         let metrics = api::Metrics::new(&registry)?;
         let checks = Checks::new(&readiness);
-        let (ingest, snapshots) =
-            Ingest::load(store.clone(), KEEP, retention(), ledger::Metrics::new(&registry, Prices::new(&registry)?)?, checks)?;
+        let (ingest, snapshots) = Ingest::load(
+            store.clone(),
+            KEEP,
+            retention(),
+            ledger::Metrics::new(&registry, Prices::new(&registry)?)?,
+            checks,
+        )?;
         let clock: Arc<dyn Clock> = Arc::new(SystemClock);
         let stop = CancellationToken::new();
         let state = Arc::new(State {

@@ -20,7 +20,11 @@ use common::{
     wire,
 };
 use futures::StreamExt;
-use ledger::{ingest::{Checks, Ingest}, snapshot::Snapshot, store::Store};
+use ledger::{
+    ingest::{Checks, Ingest},
+    snapshot::Snapshot,
+    store::Store,
+};
 use testkit::nats::NatsServer;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
@@ -129,7 +133,8 @@ async fn follow(server: &NatsServer, records: u64) -> Result<Duration> {
     let started = Instant::now();
     let store = Store::open_copy(folder.path(), &identity, year::begin())?;
     let reader = nats.follow(identity, store.cursor()?, None);
-    let (metrics, checks) = (ledger::Metrics::new(&registry, Prices::new(&registry)?)?, Checks::new(&Readiness::default()));
+    let (metrics, checks) =
+        (ledger::Metrics::new(&registry, Prices::new(&registry)?)?, Checks::new(&Readiness::default()));
     let (ingest, snapshots) = Ingest::load(store, KEEP, retention(), metrics, checks)?;
     let stop = CancellationToken::new();
     let following = tokio::spawn(ingest.run(Box::new(reader), stop.clone()));

@@ -1,6 +1,6 @@
 //! The metrics of the poller.
 //!
-//! [`sources`] has those of sources and of the newest slot. The others are about leading and publishing.
+//! [`Sources`] has those of sources and of the newest slot. The others are about leading and publishing.
 
 mod sources;
 
