@@ -55,6 +55,7 @@ pub(crate) fn run(settings: &Settings, probe: bool) -> Result<()> {
 
 async fn ask(members: &[Member], interval: Interval) -> Vec<Probe> {
     let slot = interval.slot_at(SystemClock.now());
+    join_all(members.iter().map(|member| member.source.refresh_markets(slot))).await;
     let (start, deadline) = (Instant::now(), Instant::now() + PATIENCE);
     let asked = members.iter().map(async |member| {
         let answers = member.source.ask(slot, deadline).await;
@@ -108,10 +109,11 @@ fn place(about: &About) -> String {
 fn allowed(about: &About, interval: Interval) -> [String; 2] {
     match about.limit {
         Some(limit) => {
+            let month = limit.per_month.map(|month| format!(", {month} a month")).unwrap_or_default();
             let burst = limit.burst.map(|burst| format!(", burst {burst}")).unwrap_or_default();
             let certainty = if limit.is_documented { "" } else { " (undocumented)" };
             [
-                format!("{}{burst}{certainty}", limit.per_minute()),
+                format!("{}{burst}{month}{certainty}", limit.per_minute()),
                 format!("{}%", limit.share(about.requests, interval)),
             ]
         }

@@ -232,13 +232,13 @@ impl PollerConfig {
             let proxy = config.proxy.or(&self.sources.proxy);
             let client = match clients.entry(proxy.clone()) {
                 Entry::Occupied(shared) => shared.into_mut(),
-                Entry::Vacant(first) => first.insert(Client::new(proxy)?),
+                Entry::Vacant(first) => first.insert(Client::new(proxy, &self.sources.contact)?),
             };
             let (role, max_age) = (config.role(*name), config.max_age(*name));
             let setup = Setup { key: config.key(*name)?, url: config.url, interval: *interval };
             let pairs = asked_for(*name, &of_pairs);
             let source = source::build(*name, setup, &pairs, client)?;
-            source::check_limit(&*source, *interval)?;
+            source::check_limit(&*source, role, *interval)?;
             Ok::<_, ConfigError>(Member { source, role, pairs, max_age })
         };
         let (mut members, mut clock) = (Vec::new(), None);

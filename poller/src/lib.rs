@@ -7,6 +7,7 @@
 //! - [`aggregate`]: turns quotes into a tick or a gap, with a pure function. Stored records are checked with the
 //!   same function.
 //! - [`poll`]: the slot loop, which wakes up at the start of each slot and asks all sources at once.
+//! - `markets`: keeps the sources' lists of markets up to date, beside the slot loop.
 //! - [`lead`]: takes and keeps the lease, so that only one poller publishes at a time.
 //! - [`publish`]: appends records to each pair's chain in the log, without holes or repeats.
 //! - [`config`], [`metrics`]: the settings and the metrics.
@@ -17,6 +18,7 @@
 pub mod aggregate;
 pub mod config;
 pub mod lead;
+mod markets;
 pub mod metrics;
 pub mod poll;
 pub mod publish;
@@ -27,6 +29,7 @@ use std::sync::Arc;
 use common::{
     bus::{LogWriter, lease::Lease},
     clock::Clock,
+    domain::Origin,
     service::{DRAIN_LIMIT, Service},
 };
 use tokio_util::sync::CancellationToken;
@@ -74,6 +77,18 @@ pub fn start(
         stop.clone(),
     );
     let takeovers = publisher.takeovers();
+    if settings.origin == Origin::Live {
+        warn_of_monthly_limits(&settings);
+        let markets = markets::Markets {
+            members: settings.members.clone(),
+            interval: settings.interval,
+            clock: clock.clone(),
+            leadership: leadership.clone(),
+            metrics: metrics.clone(),
+            check: readiness.check("markets"),
+        };
+        service.spawn("markets", markets.run(stop.clone()));
+    }
     let poll = poll::Poll::new(settings, clock, leadership, takeovers, metrics, readiness.check("sources"));
     service.spawn("poll", poll.run(queue, stop));
     // The lease keeper releases the lease when this token is cancelled, which is after the publisher has ended.
@@ -84,4 +99,20 @@ pub fn start(
         publisher.run(slots).await
     });
     Ok(())
+}
+
+/// Warns if a fallback source would exceed its monthly limit if it were asked in every slot.
+fn warn_of_monthly_limits(settings: &config::Settings) {
+    for member in &settings.members {
+        let about = member.source.about();
+        let checked = about.limit.map(|limit| limit.check_month(about.requests, settings.interval));
+        if let Some(Err(excess)) = checked {
+            let (asked, allowed) = (excess.asked, excess.allowed);
+            tracing::warn!(
+                event = "monthly_limit", source = %member.source.name(), asked, allowed,
+                "if this fallback source were asked in every slot of a month, that would be more requests than its plan \
+                 allows; it may stop to return prices when it is needed for long"
+            );
+        }
+    }
 }

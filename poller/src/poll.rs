@@ -52,6 +52,9 @@ const TAKEOVER_TIME: Duration = Duration::from_millis(500);
 /// records are written.
 const HAND_OVER_PAUSE: Duration = Duration::from_secs(60);
 
+/// The failures for which nothing was sent to the source.
+const NOT_ASKED: [Failure; 3] = [Failure::BackingOff, Failure::Unlisted, Failure::Halted];
+
 /// The slot loop.
 pub struct Poll {
     settings: Settings,
@@ -301,8 +304,9 @@ impl Poll {
         let asked = members.map(async |member| {
             let sent = Instant::now();
             let answers = member.source.ask(slot, deadline).await;
-            // A resting source was not asked.
-            if answers.values().any(|answer| *answer != Err(Failure::BackingOff)) {
+            let was_asked =
+                |answer: &Result<_, _>| !answer.as_ref().is_err_and(|failure| NOT_ASKED.contains(failure));
+            if answers.values().any(was_asked) {
                 self.metrics.sources.asked(member.source.name(), sent.elapsed());
             }
             Asked { member: member.clone(), answers, at: self.clock.now() }

@@ -8,13 +8,15 @@
 //! - [`interface`]: the [`Source`] trait, which the rest of the poller uses.
 //! - [`exchange`]: the [`Exchange`] trait with everything that is specific to one exchange.
 //! - [`exchanges`]: the exchanges, one file each, and their registry.
+//! - [`market`], `search`: which pairs an exchange is asked for.
 //! - [`http`]: asks an exchange over HTTP, with rate limits, backoff and bounds on everything.
 //! - [`proxy`]: the proxy that requests go through.
 //! - [`replay`] and `simulated`: sources without an upstream.
-//! - [`json`], [`key`], [`limit`], [`patience`], [`failure`]: what the sources share.
+//! - [`json`], [`key`], [`contact`], [`limit`], [`patience`], [`failure`]: what the sources share.
 //!
 //! These modules may use each other, but they never use this one.
 
+pub mod contact;
 pub mod error;
 pub mod exchange;
 pub mod exchanges;
@@ -24,22 +26,26 @@ pub mod interface;
 pub mod json;
 pub mod key;
 pub mod limit;
+pub mod market;
 pub mod patience;
 pub mod proxy;
 pub mod replay;
+mod search;
 mod simulated;
 
 use std::sync::Arc;
 
 use common::domain::{Interval, Pair, SourceName};
 
+pub use contact::Contact;
 pub use error::SourceError;
 pub use exchange::Exchange;
 pub use failure::meaning;
 pub use http::Client;
-pub use interface::{About, Answers, Role, Sample, Setup, Source};
+pub use interface::{About, Answers, LeftOut, Role, Sample, Setup, Source};
 pub use key::{Key, KeyError, Plan, REDACTED};
-pub use limit::{Excess, Late, Limit, PerMinute};
+pub use limit::{Excess, Limit, MonthlyExcess, PerMinute};
+pub use market::{Market, MarketList};
 pub use proxy::EgressProxy;
 
 /// The name in `feed.sources` that stands for all recordings in `replay.files`.
@@ -60,21 +66,20 @@ pub fn build(
     Ok(Arc::new(http::HttpSource::new(name, exchange, setup, pairs, client.clone())?))
 }
 
-/// Checks that a source is not sent more requests than its rate limit allows. Fallbacks count as if they were
-/// asked in every slot, because that may happen.
-pub fn check_limit(source: &dyn Source, interval: Interval) -> Result<(), SourceError> {
+/// Checks that a source is not sent more requests than its rate limit allows. Fallbacks count as if they were asked in
+/// every slot, because that may happen for a while. They do not have to keep a monthly limit, because they are not asked
+/// in every slot of a month.
+pub fn check_limit(source: &dyn Source, role: Role, interval: Interval) -> Result<(), SourceError> {
     let (name, about) = (source.name(), source.about());
     let (Some(limit), requests) = (about.limit, about.requests) else { return Ok(()) };
-    // The pace is checked first, because the interval that `check_pace` recommends also keeps the limit. The interval
-    // that `check` recommends may not keep the pace.
-    limit.check_pace(requests, interval).map_err(|late| SourceError::TooManyAtPace {
-        name,
-        requests,
-        interval,
-        late,
-    })?;
     let checked = limit.check(requests, interval);
-    checked.map_err(|excess| SourceError::OverLimit { name, requests, interval, excess })
+    checked.map_err(|excess| SourceError::OverLimit { name, requests, interval, excess })?;
+    match limit.check_month(requests, interval) {
+        Err(excess) if role != Role::Fallback => {
+            Err(SourceError::OverMonthlyLimit { name, interval, excess })
+        }
+        _ => Ok(()),
+    }
 }
 
 /// The names of all sources.

@@ -44,7 +44,7 @@ const MODULES: [(&str, &[&str]); 4] = [
             "service",
         ],
     ),
-    ("poller", &["source", "aggregate", "config", "metrics", "lead", "publish", "poll"]),
+    ("poller", &["source", "aggregate", "config", "metrics", "lead", "markets", "publish", "poll"]),
     (
         "ledger",
         &[

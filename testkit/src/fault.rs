@@ -125,7 +125,8 @@ impl Status {
 
 impl Fault {
     /// Whether the fault has an effect on the venue. For example, a venue without timestamps cannot be late, and one whose
-    /// responses do not name the pair cannot name a wrong one.
+    /// responses do not name the pair cannot name a wrong one. Coinbase's response with all products has no time and
+    /// names them, but its ticker decides.
     #[must_use]
     pub const fn applies_to(self, venue: Venue) -> bool {
         match self {
@@ -134,5 +135,28 @@ impl Fault {
             Self::Error => !matches!(venue, Venue::Bitstamp),
             _ => true,
         }
+    }
+
+    /// Whether only responses with prices have the fault. Every other fault also affects lists of markets.
+    /// [`Fault::Error`] is among them because some venues' errors are about the requested market.
+    #[must_use]
+    pub const fn is_of_prices(self) -> bool {
+        matches!(
+            self,
+            Self::Empty
+                | Self::Nan
+                | Self::Infinite
+                | Self::Huge
+                | Self::Zero
+                | Self::Negative
+                | Self::Text
+                | Self::Times(_)
+                | Self::Stuck
+                | Self::Late(_)
+                | Self::Early(_)
+                | Self::WrongPair
+                | Self::Swapped
+                | Self::Error
+        )
     }
 }

@@ -1,8 +1,9 @@
 //! An HTTP server that imitates all venues.
 //!
 //! A source's base URL is the server's address followed by the venue's name, `http://127.0.0.1:PORT/kraken`. The paths
-//! below it are those of the real venue. Each venue's responses are in the file with its name, and follow the vendor's
-//! published documentation. Tests change what a venue does through `controls`; [`crate::fault`] lists the faults.
+//! below it are those of the real venue: its requests for prices, and its list of markets. Each venue's responses are in
+//! the file with its name, and follow the vendor's published documentation. Tests change what a venue does through
+//! `controls`; [`crate::fault`] lists the faults.
 //!
 //! HTTP is implemented here, because a well-behaved library cannot announce a wrong length or reset a connection. A
 //! request goes through `connection`, `request` and `state`, then through `dialect`, or through `misconduct` if the
@@ -19,6 +20,7 @@ mod delivery;
 mod dialect;
 mod gemini;
 mod kraken;
+mod listing;
 mod misconduct;
 mod quotes;
 mod reply;
@@ -33,6 +35,7 @@ use anyhow::Context;
 use tokio::net::{TcpListener, ToSocketAddrs};
 use tokio::task::{JoinHandle, JoinSet};
 
+pub use listing::Listing;
 pub use request_log::{LoggedRequest, SentKey};
 
 use crate::fault::{Fault, Status};
@@ -115,6 +118,22 @@ impl FakeUpstream {
     /// Undoes [`FakeUpstream::set_price`]: the venue follows the market again.
     pub fn follow_market(&self, venue: Venue, pair: &str) {
         self.state.controls().follow_market(venue, pair);
+    }
+
+    /// Changes the state of a market. The state stays until the next call, also if a price is set. It has no effect on a
+    /// pair for which neither the market nor [`FakeUpstream::set_price`] has a price.
+    ///
+    /// # Panics
+    ///
+    /// Panics if the venue cannot have a market in this state ([`Listing::applies_to`]), or if the pair is not written as
+    /// `BASE-QUOTE`.
+    pub fn set_listing(&self, venue: Venue, pair: &str, listing: Listing) {
+        self.state.controls().set_listing(venue, pair, listing, clock::now_ms());
+    }
+
+    /// If `available` is false, the venue responds with 503 to requests for its list of markets. Its prices still work.
+    pub fn set_lists(&self, venue: Venue, available: bool) {
+        self.state.controls().set_lists(venue, available);
     }
 
     /// The newest 10,000 requests, oldest first.

@@ -11,19 +11,20 @@ use anyhow::bail;
 /// An exchange or an aggregator that the fake upstream can simulate.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub enum Venue {
-    /// Kraken, `GET /0/public/Ticker`.
+    /// Kraken: prices at `/0/public/Ticker`, markets at `/0/public/AssetPairs`.
     Kraken,
-    /// Coinbase Exchange, `GET /products/{pair}/ticker`.
+    /// Coinbase Exchange: prices at `/products/{pair}/ticker` and `/products/stats`, markets at `/products`.
     Coinbase,
-    /// Bitstamp, `GET /api/v2/ticker/`.
+    /// Bitstamp: prices at `/api/v2/ticker/`, markets at `/api/v2/trading-pairs-info/`.
     Bitstamp,
-    /// Gemini, `GET /v1/pricefeed`.
+    /// Gemini: prices at `/v1/pricefeed` and `/v1/pubticker/{pair}`, markets at `/v1/symbols/details/all`.
     Gemini,
-    /// Bitfinex, `GET /v2/tickers`.
+    /// Bitfinex: prices at `/v2/tickers`, markets at `/v2/conf/`.
     Bitfinex,
-    /// CoinGecko, `GET /api/v3/simple/price`. An aggregator of other exchanges' prices.
+    /// CoinGecko: prices at `/api/v3/simple/price`, coins at `/api/v3/coins/list`. An aggregator of other exchanges' prices.
     Coingecko,
-    /// Binance, `GET /api/v3/ticker/price`. It has no market in USD, only in USDT.
+    /// Binance: prices at `/api/v3/ticker/24hr` and `/api/v3/ticker/price`, markets at `/api/v3/exchangeInfo`. It has no
+    /// market in USD, only in USDT.
     Binance,
 }
 
@@ -61,6 +62,10 @@ impl Venue {
     }
 
     /// Whether the venue's responses contain the times of prices.
+    ///
+    /// Coinbase's ticker has the time of the last trade, and its `/products/stats` has no time. Gemini's only time is that
+    /// of a five-minute count of the volume, and Binance's times delimit the statistics of a day. Neither is the time of
+    /// a price.
     #[must_use]
     pub const fn gives_time(self) -> bool {
         matches!(self, Self::Coinbase | Self::Bitstamp | Self::Coingecko)

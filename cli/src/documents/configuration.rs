@@ -61,11 +61,12 @@ enum Format {
 }
 
 /// The format of each setting. `sources.NAME.…` and `pairs.NAME.…` stand for the settings of any source and pair.
-const FORMATS: [(&str, Format); 44] = [
+const FORMATS: [(&str, Format); 45] = [
     ("feed.interval", Format::Duration),
     ("feed.pairs", Format::Pairs),
     ("feed.sources", Format::Sources),
     ("sources.proxy", Format::Proxy),
+    ("sources.contact", Format::Text),
     ("sources.NAME.role", Format::Role),
     ("sources.NAME.url", Format::Text),
     ("sources.NAME.proxy", Format::Proxy),

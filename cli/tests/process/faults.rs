@@ -42,7 +42,7 @@ const LATE: &str = "timeout";
 
 /// Verdicts after which a source is not polled for a long time. Tests therefore wait until a source has got such a
 /// verdict once, and not several times.
-const LONG_RESTS: [&str; 5] = ["http_403", "http_418", "http_429", "http_451", "rate_limited"];
+const LONG_RESTS: [&str; 6] = ["http_403", "http_418", "http_429", "http_451", "rate_limited", "challenge"];
 
 /// A Tickwell process and its sources, some of which get a fault.
 pub(crate) struct Trial {

@@ -54,6 +54,7 @@ mod log_apply;
 mod log_backup;
 mod log_lost;
 mod manifests;
+mod markets;
 mod may_2021;
 mod monitoring;
 mod nats_stream;

@@ -42,7 +42,7 @@ crate::words! {
         TooFewSources = "too_few_sources",
         /// Enough quotes were usable, but they were too far apart.
         Disagreement = "disagreement",
-        /// No poller was running.
+        /// No poller led: none was running, or none could reach the log.
         NoLeader = "no_leader",
         /// A poller was running, but the pair was not in its settings.
         NotConfigured = "not_configured",

@@ -140,7 +140,7 @@ fn the_plan_of_a_key_decides_the_address_and_the_limit() {
 }
 
 #[test]
-fn more_requests_than_a_source_allows_are_refused_with_the_numbers() {
+fn a_source_is_asked_for_single_pairs_only_as_long_as_its_limit_allows_it() {
     let check = |pairs: u32, interval: &str, url: &str| {
         resolve(|config| {
             config.feed.interval = interval.parse().unwrap();
@@ -149,24 +149,30 @@ fn more_requests_than_a_source_allows_are_refused_with_the_numbers() {
             config.sources.by_name.insert("coinbase".into(), keyed(url, "", None));
         })
     };
-    let refused = check(15, "1s", "").err().unwrap();
-    assert!(matches!(refused, ConfigError::Source(SourceError::OverLimit { requests: 15, .. })), "{refused}");
-    for number in ["sources.coinbase: 15 ", " 900 ", " 600 ", "(at least 1500ms)"] {
-        assert!(refused.to_string().contains(number), "{number}: {refused}");
-    }
-    assert!(check(15, "1500ms", "").is_ok());
+    // At most 34 products are asked for alone in ten seconds, and 15 in a second. One request returns all.
+    let requests = |pairs, interval| check(pairs, interval, "").unwrap().members[0].source.about().requests;
+    assert_eq!((requests(34, "10s"), requests(35, "10s"), requests(50, "10s")), (34, 1, 1));
+    assert_eq!((requests(10, "1s"), requests(11, "1s")), (10, 1));
     assert!(check(50, "1s", "https://ours.example").is_ok(), "the limit only holds at the public address");
-    let refused = check(30, "3s", "").err().unwrap();
-    assert!(
-        matches!(refused, ConfigError::Source(SourceError::TooManyAtPace { requests: 30, .. })),
-        "{refused}"
-    );
-    for number in ["1.5s", "3s", "750ms", "(at least 7s)", "(at most 22)"] {
+}
+
+#[test]
+fn a_monthly_limit_is_refused_for_a_source_that_is_always_asked() {
+    let check = |role: Option<Role>, interval: &str| {
+        resolve(|config| {
+            config.feed.interval = interval.parse().unwrap();
+            config.feed.sources.push("coingecko".parse().unwrap());
+            let own = SourceConfig { role, ..keyed("", "CG-abc", None) };
+            config.sources.by_name.insert("coingecko".into(), own);
+        })
+    };
+    let refused = check(Some(Role::Primary), "10s").err().unwrap();
+    assert!(matches!(refused, ConfigError::Source(SourceError::OverMonthlyLimit { .. })), "{refused}");
+    for number in [" 267840 ", " 10000;", "(at least 268s)"] {
         assert!(refused.to_string().contains(number), "{number}: {refused}");
     }
-    assert!(check(30, "7s", "").is_ok() && check(22, "3s", "").is_ok());
-    let refused = check(50, "1d", "").err().unwrap().to_string();
-    assert!(refused.contains("(at most 34)") && !refused.contains("at least"), "{refused}");
+    assert!(check(Some(Role::Primary), "5m").is_ok());
+    assert!(check(None, "10s").is_ok(), "a fallback is not asked in every slot");
 }
 
 #[test]

@@ -12,7 +12,9 @@ use common::{
 use secrecy::{ExposeSecret, SecretString};
 use serde::{Deserialize, Serialize, Serializer};
 
-use crate::source::{EgressProxy, Exchange, Key, KeyError, Plan, REDACTED, Role, SourceError, exchanges};
+use crate::source::{
+    Contact, EgressProxy, Exchange, Key, KeyError, Plan, REDACTED, Role, SourceError, exchanges,
+};
 
 /// `[sources]`: settings of all sources and of single ones.
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
@@ -21,6 +23,10 @@ pub struct SourcesConfig {
     /// The proxy through which all sources are asked.
     #[serde(with = "text")]
     pub proxy: EgressProxy,
+    /// A URL or mail address of yours. It is sent to all sources in the `User-Agent` header, so that they can reach you
+    /// before they block you. If empty, the header contains only the name and the version of Tickwell.
+    #[serde(with = "text")]
+    pub contact: Contact,
     /// Settings of single sources, by name. Sources without an entry use the defaults.
     #[serde(flatten)]
     pub by_name: BTreeMap<String, SourceConfig>,

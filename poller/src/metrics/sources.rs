@@ -9,6 +9,11 @@ use common::{
 use prometheus::{GaugeVec, HistogramVec, IntCounterVec, IntGaugeVec, Registry};
 use rust_decimal::prelude::ToPrimitive;
 
+use crate::source::LeftOut;
+
+/// Why a source may not be asked for a pair although it serves the pair.
+const LEFT_OUT: [Failure; 2] = [Failure::Unlisted, Failure::Halted];
+
 /// Metrics of sources. Clones share their values.
 #[derive(Debug, Clone)]
 pub struct Sources {
@@ -16,6 +21,7 @@ pub struct Sources {
     failures: IntCounterVec,
     duration: HistogramVec,
     resting: IntGaugeVec,
+    left_out: IntGaugeVec,
     age: GaugeVec,
     deviation: GaugeVec,
     used: IntGaugeVec,
@@ -46,6 +52,11 @@ impl Sources {
                 "tickwell_source_resting",
                 "1 while the source is not asked, because of earlier failures or because it asked to wait",
                 &["source"],
+            )?,
+            left_out: define.gauges(
+                "tickwell_source_left_out_pairs",
+                "Pairs that the source is not asked for, because its list of markets lacks them (unlisted) or because they are not traded (halted)",
+                &["source", "reason"],
             )?,
             age: define.fractions(
                 "tickwell_source_quote_age_seconds",
@@ -80,6 +91,9 @@ impl Sources {
         let source = source.as_str();
         self.duration.with_label_values(&[source]);
         self.resting.with_label_values(&[source]);
+        for reason in LEFT_OUT {
+            self.left_out.with_label_values(&[source, reason.as_str()]);
+        }
         for failure in Failure::ALL {
             self.failures.with_label_values(&[source, failure.as_str()]);
         }
@@ -98,6 +112,14 @@ impl Sources {
     /// Sets whether a source is resting, which means that it is not asked for a while.
     pub fn resting(&self, source: SourceName, rests: bool) {
         self.resting.with_label_values(&[source.as_str()]).set(rests.into());
+    }
+
+    /// Sets how many pairs a source is not asked for.
+    pub fn left_out(&self, source: SourceName, left_out: &LeftOut) {
+        for reason in LEFT_OUT {
+            let pairs = left_out.values().filter(|found| **found == reason).count();
+            self.left_out.with_label_values(&[source.as_str(), reason.as_str()]).set(count(pairs));
+        }
     }
 
     /// Records how long a source took in one slot.

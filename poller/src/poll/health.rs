@@ -59,8 +59,11 @@ impl Health {
         let mut failures: BTreeMap<SourceName, BTreeSet<Failure>> = BTreeMap::new();
         for judged in judged {
             let failed = failures.entry(judged.source).or_default();
-            if let Verdict::Failed(failure) = judged.verdict {
-                failed.insert(failure);
+            match judged.verdict {
+                // Each source reports these itself, when they begin and when they end.
+                Verdict::Failed(Failure::Unlisted | Failure::Halted) => {}
+                Verdict::Failed(failure) => _ = failed.insert(failure),
+                _ => {}
             }
         }
         for (source, now) in failures {

@@ -4,7 +4,7 @@ use common::domain::{Interval, SourceName};
 
 use super::{
     key::KeyError,
-    limit::{Excess, Late},
+    limit::{Excess, MonthlyExcess},
 };
 
 /// Why a source cannot be used.
@@ -60,17 +60,15 @@ pub enum SourceError {
         /// The configured rate and the allowed rate.
         excess: Excess,
     },
-    /// More requests than can be sent before the slot's deadline at the pace that the rate limit allows.
-    #[error("sources.{name}: {}", describe_late(*requests, *interval, late))]
-    TooManyAtPace {
+    /// More requests than the source allows in a month.
+    #[error("sources.{name}: {}", describe_month(*interval, excess))]
+    OverMonthlyLimit {
         /// The source.
         name: SourceName,
-        /// How many requests are sent per slot.
-        requests: usize,
         /// The distance between slots.
         interval: Interval,
-        /// How late the last request would be.
-        late: Late,
+        /// The configured and the allowed number of requests.
+        excess: MonthlyExcess,
     },
     /// The HTTP client cannot be built.
     #[error("cannot build the HTTP client")]
@@ -95,13 +93,11 @@ fn describe_excess(requests: usize, interval: Interval, excess: &Excess) -> Stri
     )
 }
 
-fn describe_late(requests: usize, interval: Interval, late: &Late) -> String {
-    let Late { delay, left, at_least, at_most } = late;
-    let longer = at_least.map(|enough| format!("a longer feed.interval (at least {enough}) or "));
+fn describe_month(interval: Interval, excess: &MonthlyExcess) -> String {
+    let MonthlyExcess { asked, allowed, at_least } = excess;
+    let longer = at_least.map(|enough| format!(" (at least {enough})")).unwrap_or_default();
     format!(
-        "{requests} pairs take one request each, and under the source's rate limit the last request is sent \
-         {delay:?} after the first; but with feed.interval = {interval}, a source may have only {left:?} to respond \
-         (if there are fallback sources); use {}fewer pairs (at most {at_most})",
-        longer.unwrap_or_default()
+        "a request every {interval} makes {asked} requests a month, but the plan allows {allowed}; give the source the \
+         role fallback, use a longer feed.interval{longer}, or use a key of a larger plan"
     )
 }

@@ -1,12 +1,12 @@
 //! What is specific to one exchange: the [`Exchange`] trait.
 //!
 //! Requests are values and parsing is pure, so an implementation never does I/O:
-//! [`HttpSource`](super::http::HttpSource) does that for all of them. The trait only supports current prices. To
-//! support something else, such as candles or lists of markets, add a method that builds the requests and one that
-//! parses the responses, with defaults that report it as not supported.
+//! [`HttpSource`](super::http::HttpSource) does that for all of them. The trait supports current prices and lists of
+//! markets. To support something else, such as candles, add a method that builds the requests and one that parses the
+//! responses, with defaults that report it as not supported.
 //!
-//! Pairs are mapped to the exchange's symbols before the requests are built. Requests and parsers only see the
-//! resulting [`Market`]s, so they would not change if symbols came from the exchange's own list of markets.
+//! Pairs are mapped to the exchange's symbols before the requests are built: by the exchange's own list of markets, or
+//! until that has arrived, by [`Exchange::market`]. Requests and parsers only see the resulting [`Market`]s.
 
 use std::fmt;
 
@@ -16,6 +16,7 @@ use super::{
     interface::{Answers, Role, Sample},
     key::Plan,
     limit::Limit,
+    market::{Market, MarketList},
 };
 
 /// Everything that is specific to one exchange.
@@ -33,18 +34,29 @@ pub trait Exchange: Send + Sync {
     /// unknown.
     fn limit(&self, plan: Option<Plan>) -> Option<Limit>;
 
-    /// The exchange's symbol for a pair. None if the exchange is known not to have the pair. Most implementations
-    /// build a symbol for every pair, and the exchange's response reports those that do not exist.
-    fn symbol(&self, pair: Pair) -> Option<String>;
+    /// The market of a pair according to the rules by which the exchange makes its symbols. It is used until the
+    /// exchange's list of markets has arrived. None if the exchange is known not to have the pair.
+    fn market(&self, pair: Pair) -> Option<Market>;
 
-    /// Why [`symbol`](Self::symbol) returns None for a pair, and what to do about it.
+    /// Why [`market`](Self::market) returns None for a pair, and what to do about it.
     fn why_not_served(&self, pair: Pair) -> String {
         let name = self.name();
         format!("{name} is not known to have {pair}; use another pair, or remove {name} from feed.sources")
     }
 
-    /// The requests for these markets: a single one if the exchange can return all of them at once.
-    fn requests(&self, markets: &[Market]) -> Vec<Request>;
+    /// The path and query that return the exchange's list of markets. None if it has none.
+    fn list_path(&self) -> Option<&'static str> {
+        None
+    }
+
+    /// Parses the list of markets. An entry that cannot be read is left out, but a list without any entries is a failure.
+    fn parse_list(&self, _body: &str) -> Result<MarketList, Failure> {
+        Err(Failure::Malformed)
+    }
+
+    /// The requests for these markets, at most `most` of them: a single one if the exchange can return all of them at
+    /// once.
+    fn requests(&self, markets: &[Market], most: usize) -> Vec<Request>;
 
     /// Parses the body of a successful response to a request for these markets.
     ///
@@ -72,10 +84,9 @@ pub trait Exchange: Send + Sync {
         None
     }
 
-    /// The markets of those pairs that the exchange serves. Not meant to be overridden.
+    /// The markets of those pairs that the exchange serves, by its rules. Not meant to be overridden.
     fn markets(&self, pairs: &[Pair]) -> Vec<Market> {
-        let market = |pair: &Pair| Some(Market { pair: *pair, symbol: self.symbol(*pair)? });
-        pairs.iter().filter_map(market).collect()
+        pairs.iter().filter_map(|pair| self.market(*pair)).collect()
     }
 
     /// Reads the body of a successful response, which may still report an error. Not meant to be overridden.
@@ -87,15 +98,6 @@ pub trait Exchange: Send + Sync {
             None => self.parse(body, markets),
         }
     }
-}
-
-/// A pair and the exchange's symbol for it.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Market {
-    /// The pair.
-    pub pair: Pair,
-    /// The symbol.
-    pub symbol: String,
 }
 
 /// One GET request.
@@ -123,17 +125,23 @@ impl Request {
 /// An error that an exchange reports in a response body.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct ReportedError {
-    /// [`Failure::RateLimited`] or [`Failure::Refused`].
+    /// What the error means.
     pub failure: Failure,
     /// Until when the exchange refuses requests, in Unix seconds, if it reports that.
     pub until: Option<i64>,
+    /// Whether the exchange refused the whole request because it does not know one of the symbols.
+    pub blames_symbol: bool,
 }
 
 impl ReportedError {
-    /// An error that means "too many requests" if `is_rate_limit` is true, otherwise a refusal for another reason.
-    pub fn new(is_rate_limit: bool) -> Self {
-        let failure = if is_rate_limit { Failure::RateLimited } else { Failure::Refused };
-        Self { failure, until: None }
+    /// An error with this meaning.
+    pub fn new(failure: Failure) -> Self {
+        Self { failure, until: None, blames_symbol: false }
+    }
+
+    /// The exchange does not know one of the symbols in the request.
+    pub fn unknown_symbol() -> Self {
+        Self { blames_symbol: true, ..Self::new(Failure::Refused) }
     }
 }
 

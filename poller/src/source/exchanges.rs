@@ -50,7 +50,7 @@ mod tests {
             assert!(!markets.is_empty(), "{exchange}");
             let symbols: BTreeSet<&str> = markets.iter().map(|market| market.symbol.as_str()).collect();
             assert_eq!(symbols.len(), markets.len(), "{exchange} {symbols:?}");
-            for request in exchange.requests(&markets) {
+            for request in exchange.requests(&markets, 10) {
                 assert!(request.path.starts_with('/') && !request.path.contains(' '), "{}", request.path);
             }
         }

@@ -6,9 +6,12 @@ use common::domain::Failure;
 pub fn meaning(failure: Failure) -> &'static str {
     match failure {
         Failure::BackingOff => {
-            "the source was not asked, because of earlier failures or because it asked to wait"
+            "the source was not asked, because of earlier failures or because it asked to wait: see the failure before"
         }
-        Failure::Timeout => "no complete response in time: the source is slow, or the network drops packets",
+        Failure::Timeout => {
+            "no complete response in time: the source is slow, or the network drops packets; check the network, or use a \
+             longer feed.interval"
+        }
         Failure::Unreachable => {
             "cannot connect over HTTP: check the network, the firewall, the URL, and sources.proxy with its user and \
              password, if it is set"
@@ -24,7 +27,8 @@ pub fn meaning(failure: Failure) -> &'static str {
             "the source redirects to another address, and redirects are not followed: check the URL"
         }
         Failure::Http403 => {
-            "the source refuses this IP address or key: it may block the network that this machine is in"
+            "the source refuses this IP address, key or client: it may block the network that this machine is in; use \
+             another network or source, and set sources.contact"
         }
         Failure::Http418 => {
             "the source has banned this IP address for sending too many requests: wait, and use a longer \
@@ -37,20 +41,24 @@ pub fn meaning(failure: Failure) -> &'static str {
         Failure::Http451 => {
             "the source is not available in the place where this machine is: use another source"
         }
-        Failure::Http4xx => "the source rejected the request: it may not have one of the pairs",
+        Failure::Http4xx => {
+            "the source rejected the request: check the URL and the key, and whether the source has the pairs"
+        }
         Failure::Http5xx => "the source has an internal error: wait until it recovers",
         Failure::TooLarge => "the response is larger than any valid one: check the URL",
         Failure::Malformed => {
             "the response does not have the documented format: check which server the URL leads to"
         }
         Failure::Refused => {
-            "the source reported an error: it may not have one of the pairs, or may not accept the key"
+            "the source reported an error: check the key and its plan, and whether the source has the pairs"
         }
         Failure::Unlisted => {
-            "the source was not asked, because its list of markets does not contain the pair; it is asked again \
-             when the source lists the pair"
+            "the source does not have the pair: its list of markets does not contain it, or it refused the symbol; the \
+             source is asked again when it lists the pair, or leave it out with pairs.<PAIR>.sources"
         }
-        Failure::Halted => "the source has halted trading of the pair",
+        Failure::Halted => {
+            "the source has halted trading of the pair: wait, or leave the source out with pairs.<PAIR>.sources"
+        }
         Failure::Unavailable => "the source reported that its service is unavailable: wait until it recovers",
         Failure::LockedOut => {
             "the source has locked this IP address out for a while: wait, and find out what else sends requests \
@@ -60,9 +68,13 @@ pub fn meaning(failure: Failure) -> &'static str {
             "instead of a response, there was a page that checks for browsers: the source's content delivery \
              network does not trust this IP address; use another one, or another source"
         }
-        Failure::Missing => "the response does not contain the pair: the source may not trade it",
+        Failure::Missing => {
+            "the response does not contain the pair: the source may not trade it; leave the source out with \
+             pairs.<PAIR>.sources"
+        }
         Failure::Invalid => {
-            "the price or timestamp is invalid: zero, negative, or with more digits than a price can hold"
+            "the price or timestamp is invalid: zero, negative, or with more digits than a price can hold; if that does \
+             not pass, leave the source out with pairs.<PAIR>.sources"
         }
     }
 }

@@ -1,10 +1,16 @@
 //! Asks an [`Exchange`] over HTTP.
+//!
+//! In every slot, the source sends the requests for the pairs that the exchange has. If the exchange refuses a request
+//! because of one symbol, `Search` finds it. In the background, `lists` loads the exchange's own list of markets, which
+//! decides what the next slots ask for.
 
 mod backoff;
+mod challenge;
 mod client;
+mod lists;
 mod retry_after;
 
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use async_trait::async_trait;
 use common::domain::{Failure, Origin, Pair, Slot, SourceName};
@@ -14,14 +20,17 @@ use tokio::time::{Instant, sleep_until};
 
 use self::{
     backoff::Backoff,
-    client::{Response, is_loopback},
+    client::{MAX_PRICES_BYTES, Response, is_loopback},
+    lists::Lists,
     retry_after::{ResponseTime, retry_after},
 };
 use super::{
     error::SourceError,
-    exchange::{Exchange, Market, Request},
-    interface::{About, Answers, Setup, Source},
+    exchange::{Exchange, ReportedError, Request},
+    interface::{About, Answers, LeftOut, Setup, Source},
     key::{Key, KeyError},
+    market::{Market, Table},
+    search::Search,
 };
 
 pub use client::Client;
@@ -31,11 +40,33 @@ pub struct HttpSource {
     name: SourceName,
     exchange: &'static dyn Exchange,
     about: About,
+    /// The base URL, without a trailing slash.
+    address: String,
+    /// How many requests may be sent in a slot.
+    most: usize,
     /// The name and value of the header with the API key.
     key: Option<(&'static str, HeaderValue)>,
     client: Client,
-    requests: Vec<(Url, Vec<Market>)>,
+    /// The pairs that the exchange serves, by its rules.
+    pairs: Vec<Pair>,
+    table: Mutex<Arc<Table>>,
+    search: Mutex<Search>,
+    lists: Mutex<Lists>,
     backoff: Mutex<Backoff>,
+}
+
+/// What a request brought.
+struct Asked {
+    markets: Vec<Market>,
+    /// The prices, or why there are none.
+    answers: Result<Answers, Failed>,
+}
+
+/// A failed request.
+struct Failed {
+    failure: Failure,
+    /// Whether the exchange refused the request because of one of its symbols.
+    blames_symbol: bool,
 }
 
 impl HttpSource {
@@ -58,88 +89,169 @@ impl HttpSource {
         if let (true, Some(pair)) = (markets.is_empty(), pairs.first()) {
             return Err(SourceError::NothingServed { name, reason: exchange.why_not_served(*pair) });
         }
-        let request = |request: Request| {
-            let full = format!("{}{}", address.trim_end_matches('/'), request.path);
-            Ok((parse_url(name, &full)?, request.markets))
-        };
-        let requests = exchange.requests(&markets).into_iter().map(request).collect::<Result<Vec<_>, _>>()?;
+        let most = exchange.limit(plan).map_or(usize::MAX, |limit| limit.most(interval));
         let about = About {
             address: address.to_owned(),
             proxy: client.proxy(&base),
-            requests: requests.len(),
+            requests: exchange.requests(&markets, most).len(),
             // Proxies and other addresses have limits of their own.
             limit: if url.is_empty() { exchange.limit(plan) } else { None },
             is_public: url.is_empty(),
             has_key: key.is_some(),
         };
-        let key = key.and_then(|key| Some((exchange.key_header(key.plan())?, key.value())));
-        let backoff = Mutex::new(Backoff::new(interval));
-        Ok(Self { name, exchange, about, key, client, requests, backoff })
+        Ok(Self {
+            name,
+            exchange,
+            about,
+            address: address.trim_end_matches('/').to_owned(),
+            most,
+            key: key.and_then(|key| Some((exchange.key_header(key.plan())?, key.value()))),
+            client,
+            pairs: markets.iter().map(|market| market.pair).collect(),
+            table: Mutex::new(Arc::new(Table::derived(markets))),
+            search: Mutex::new(Search::new(interval)),
+            lists: Mutex::default(),
+            backoff: Mutex::new(Backoff::new(interval)),
+        })
+    }
+
+    /// Sends the requests for groups of markets, and continues with parts of a group that was refused because of one of
+    /// its symbols, as long as requests are left.
+    async fn ask_groups(&self, table: &Table, slot: Slot, start: Instant, deadline: Instant) -> Answers {
+        let now = slot.start();
+        let pairs: Vec<Pair> = table.markets.iter().map(|market| market.pair).collect();
+        let mut answers = Answers::new();
+        let mut groups = lock(&self.search).groups(&pairs, self.most, now);
+        let mut sent = 0;
+        while !groups.is_empty() && sent < self.most && Instant::now() < deadline {
+            let requests: Vec<Request> = groups
+                .iter()
+                .map(|group| table.markets.iter().filter(|market| group.contains(&market.pair)).cloned())
+                .flat_map(|markets| self.exchange.requests(&markets.collect::<Vec<_>>(), self.most))
+                .collect();
+            // A group may take more than one request. At least one group is asked in every round.
+            let requests = requests.into_iter().take(self.most.saturating_sub(sent).max(1)).enumerate();
+            let asked: Vec<_> = requests
+                .map(|(number, request)| self.ask_one(sent + number, request, slot, start, deadline))
+                .collect();
+            sent += asked.len();
+            groups = Vec::new();
+            for Asked { markets, answers: brought } in join_all(asked).await {
+                let group: Vec<Pair> = markets.iter().map(|market| market.pair).collect();
+                match brought {
+                    Ok(brought) => {
+                        for pair in lock(&self.search).accepted(&group) {
+                            lists::log_available(self.name, pair);
+                        }
+                        answers.extend(brought);
+                    }
+                    Err(Failed { failure, blames_symbol }) => {
+                        answers.extend(all(&markets, failure));
+                        if blames_symbol {
+                            groups.extend(lock(&self.search).refused(&group, now));
+                            if let [pair] = group.as_slice()
+                                && lock(&self.search).is_newly_refused(*pair)
+                            {
+                                lists::log_refused(self.name, *pair);
+                            }
+                        }
+                    }
+                }
+            }
+        }
+        let search = lock(&self.search);
+        let is_refused = |pair: &&Pair| search.is_refused(**pair, now);
+        answers.extend(pairs.iter().filter(is_refused).map(|pair| (*pair, Err(Failure::Unlisted))));
+        drop(search);
+        // The search has no requests left in this slot.
+        for pair in &pairs {
+            answers.entry(*pair).or_insert(Err(Failure::Refused));
+        }
+        answers
     }
 
     /// Sends one request, once the rate limit allows it.
     async fn ask_one(
         &self,
-        (number, (url, markets)): (usize, &(Url, Vec<Market>)),
+        number: usize,
+        request: Request,
         slot: Slot,
         start: Instant,
         deadline: Instant,
-    ) -> Answers {
+    ) -> Asked {
+        let Request { path, markets } = request;
+        let answers = self.get_prices(number, &path, &markets, slot, (start, deadline)).await;
+        Asked { markets, answers }
+    }
+
+    async fn get_prices(
+        &self,
+        number: usize,
+        path: &str,
+        markets: &[Market],
+        slot: Slot,
+        (start, deadline): (Instant, Instant),
+    ) -> Result<Answers, Failed> {
+        let url = self.url(path)?;
         let turn = start + self.about.limit.map(|limit| limit.delay(number)).unwrap_or_default();
         if turn > start {
             if turn >= deadline {
-                return all(markets, Failure::Timeout);
+                return Err(Failure::Timeout.into());
             }
             sleep_until(turn).await;
-            if self.backoff().rest_left(Instant::now()).is_some() {
-                return all(markets, Failure::BackingOff);
+            if lock(&self.backoff).rest_left(Instant::now()).is_some() {
+                return Err(Failure::BackingOff.into());
             }
         }
-        let response = self.client.get(url.clone(), self.key.clone(), deadline).await;
-        let answers = response.and_then(|response| self.read(&response, markets, slot));
-        answers.unwrap_or_else(|failure| all(markets, failure))
+        let response = self.client.get(url, self.key.clone(), MAX_PRICES_BYTES, deadline).await?;
+        let read = read(&response, |body| self.exchange.read(body, markets));
+        read.map_err(|failure| {
+            let (failed, reported) = self.describe(&response, failure);
+            self.rest(&response, failed.failure, reported, slot);
+            failed
+        })
     }
 
-    /// Reads a response. After a failure the source may have to rest, which means that it is not asked for a while.
-    fn read(&self, response: &Response, markets: &[Market], slot: Slot) -> Result<Answers, Failure> {
-        let answers = match (response.status, &response.body) {
-            (Ok(()), Ok(body)) => self.exchange.read(body, markets),
-            (Ok(()), Err(failure)) => Err(*failure),
-            (Err(failure), _) => Err(failure),
-        };
-        answers.map_err(|failure| self.failed(response, failure, slot))
+    fn url(&self, path: &str) -> Result<Url, Failure> {
+        // The base address is a valid URL, and symbols have no special characters.
+        Url::parse(&format!("{}{path}", self.address)).map_err(|_| Failure::Malformed)
     }
 
-    /// Records a failed request, after which the source may have to rest. Returns the failure that describes the
-    /// response best.
-    fn failed(&self, response: &Response, failure: Failure, slot: Slot) -> Failure {
+    /// The failure that describes a response best, and the error that its body reports.
+    fn describe(&self, response: &Response, failure: Failure) -> (Failed, Option<ReportedError>) {
         let body = response.body.as_deref().ok().and_then(|body| std::str::from_utf8(body).ok());
         let reported = body.and_then(|body| self.exchange.parse_error(body));
         let failure = match (failure, reported) {
+            _ if challenge::is_challenge(&response.headers, body.unwrap_or_default()) => Failure::Challenge,
             // Exchanges use each of these statuses for several kinds of errors, and the body is more precise.
-            (Failure::Http4xx | Failure::Http5xx | Failure::Http403, Some(error))
-                if error.failure == Failure::RateLimited =>
-            {
-                Failure::RateLimited
+            (Failure::Http4xx, Some(error)) => error.failure,
+            (Failure::Http5xx | Failure::Http403, Some(error)) if error.failure != Failure::Refused => {
+                error.failure
             }
             (failure, _) => failure,
         };
+        (Failed { failure, blames_symbol: reported.is_some_and(|error| error.blames_symbol) }, reported)
+    }
+
+    /// After some failures, the source rests, which means that it is not asked for a while.
+    fn rest(&self, response: &Response, failure: Failure, reported: Option<ReportedError>, slot: Slot) {
         let time = ResponseTime::new(&response.headers, slot);
         let by_header = response.status.is_err().then(|| retry_after(&response.headers, time)).flatten();
         let by_body = reported.and_then(|error| error.until).map(|seconds| time.until_unix_seconds(seconds));
-        self.backoff().failed(failure, by_header.max(by_body), Instant::now());
-        failure
-    }
-
-    fn backoff(&self) -> MutexGuard<'_, Backoff> {
-        self.backoff.lock().unwrap_or_else(PoisonError::into_inner)
+        lock(&self.backoff).failed(failure, by_header.max(by_body), Instant::now());
     }
 
     /// Records how a slot went, which decides when the source is asked again.
     fn slot_ended(&self, slot: Slot, began: Instant, answers: &Answers) {
         let now = Instant::now();
-        let mut backoff = self.backoff();
-        backoff.slot_ended(slot, answers.values().any(Result::is_ok), now);
+        let mut backoff = lock(&self.backoff);
+        // A source that only refuses symbols works. The search decides when it is asked for these pairs again.
+        let is_searching = lock(&self.search).is_active();
+        let works = answers.values().any(|answer| match answer {
+            Ok(_) | Err(Failure::Unlisted) => true,
+            Err(failure) => is_searching && *failure == Failure::Refused,
+        });
+        backoff.slot_ended(slot, works, now);
         if let Some((reason, rest)) = backoff.rest_to_report(began, now) {
             let seconds = rest.as_secs();
             tracing::warn!(
@@ -161,7 +273,7 @@ impl Source for HttpSource {
     }
 
     fn serves(&self, pair: Pair) -> bool {
-        self.exchange.symbol(pair).is_some()
+        self.pairs.contains(&pair)
     }
 
     fn about(&self) -> About {
@@ -169,20 +281,54 @@ impl Source for HttpSource {
     }
 
     async fn ask(&self, slot: Slot, deadline: Instant) -> Answers {
-        let start = Instant::now();
-        if !self.backoff().may_ask(slot, start) {
-            return self.requests.iter().flat_map(|(_, markets)| all(markets, Failure::BackingOff)).collect();
+        let (start, table) = (Instant::now(), lock(&self.table).clone());
+        let left_out = table.left_out.iter().map(|(pair, failure)| (*pair, Err(*failure)));
+        if !lock(&self.backoff).may_ask(slot, start) {
+            return left_out.chain(all(&table.markets, Failure::BackingOff)).collect();
         }
-        let asked =
-            self.requests.iter().enumerate().map(|request| self.ask_one(request, slot, start, deadline));
-        let answers = join_all(asked).await.into_iter().flatten().collect();
+        if table.markets.is_empty() {
+            return left_out.collect();
+        }
+        let answers = self.ask_groups(&table, slot, start, deadline).await;
         self.slot_ended(slot, start, &answers);
-        answers
+        answers.into_iter().chain(left_out).collect()
+    }
+
+    async fn refresh_markets(&self, slot: Slot) {
+        self.refresh_list(slot).await;
+    }
+
+    fn left_out(&self, slot: Slot) -> LeftOut {
+        let table = lock(&self.table).clone();
+        let search = lock(&self.search);
+        let refused = table.markets.iter().filter(|market| search.is_refused(market.pair, slot.start()));
+        let refused = refused.map(|market| (market.pair, Failure::Unlisted));
+        table.left_out.iter().map(|(pair, failure)| (*pair, *failure)).chain(refused).collect()
+    }
+}
+
+impl From<Failure> for Failed {
+    fn from(failure: Failure) -> Self {
+        Self { failure, blames_symbol: false }
+    }
+}
+
+/// Reads the body of a successful response.
+fn read<T>(response: &Response, parse: impl FnOnce(&[u8]) -> Result<T, Failure>) -> Result<T, Failure> {
+    match (response.status, &response.body) {
+        (Ok(()), Ok(body)) => parse(body),
+        (Ok(()), Err(failure)) => Err(*failure),
+        (Err(failure), _) => Err(failure),
     }
 }
 
 fn all(markets: &[Market], failure: Failure) -> Answers {
     markets.iter().map(|market| (market.pair, Err(failure))).collect()
+}
+
+/// Locks a value. No code panics while it holds one of these locks.
+fn lock<T>(value: &Mutex<T>) -> MutexGuard<'_, T> {
+    value.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// Parses a base URL, to which a path can be appended.

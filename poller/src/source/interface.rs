@@ -63,6 +63,9 @@ impl Sample {
 /// [`Failure::Missing`].
 pub type Answers = BTreeMap<Pair, Result<Sample, Failure>>;
 
+/// The pairs that a source is not asked for: [`Failure::Unlisted`] or [`Failure::Halted`].
+pub type LeftOut = BTreeMap<Pair, Failure>;
+
 /// What is known about a source without asking it.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct About {
@@ -109,6 +112,15 @@ pub trait Source: Send + Sync {
     /// What is known about the source without asking it.
     fn about(&self) -> About {
         About::default()
+    }
+
+    /// Loads the source's list of markets if that is due. The list decides which pairs are asked for. This may take many
+    /// seconds, so it must not delay a slot.
+    async fn refresh_markets(&self, _slot: Slot) {}
+
+    /// The pairs that the source serves but is not asked for, and why.
+    fn left_out(&self, _slot: Slot) -> LeftOut {
+        LeftOut::new()
     }
 
     /// Asks for all pairs at once. A pair whose price has not arrived by the deadline fails with a timeout.

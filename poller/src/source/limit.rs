@@ -8,8 +8,11 @@ use super::patience::guaranteed_time;
 
 const MINUTE_MILLIS: u128 = 60_000;
 
-/// The longest interval that an error message recommends, in seconds.
-const LONGEST_RECOMMENDED: u16 = 3_600;
+/// A month of 31 days.
+const MONTH_MILLIS: u128 = 31 * 24 * 60 * MINUTE_MILLIS;
+
+/// No source is sent more requests than this in a slot, even if its limit is higher.
+const MOST_REQUESTS: usize = 1_000;
 
 /// A rate limit: a number of requests in a time span.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -22,6 +25,8 @@ pub struct Limit {
     pub burst: Option<u32>,
     /// Whether the source documents the limit. Otherwise users have reported it.
     pub is_documented: bool,
+    /// How many requests are allowed in a month, if that is limited.
+    pub per_month: Option<u32>,
 }
 
 /// Requests per minute, rounded up to a tenth.
@@ -43,23 +48,27 @@ pub struct Excess {
     pub at_least: Option<Interval>,
 }
 
-/// The error if a slot's requests cannot all be sent in time.
+/// More requests than a source's monthly limit.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Late {
-    /// How long after the first request the last one may be sent.
-    pub delay: Duration,
-    /// The time that a source is guaranteed for its response: the primaries' part of the poll time.
-    pub left: Duration,
-    /// An interval that is long enough, if there is one.
+pub struct MonthlyExcess {
+    /// How many requests a month of 31 days makes.
+    pub asked: u128,
+    /// How many are allowed.
+    pub allowed: u32,
+    /// The shortest interval that stays within the limit, if there is one.
     pub at_least: Option<Interval>,
-    /// How many requests would be in time.
-    pub at_most: usize,
 }
 
 impl Limit {
     /// A documented limit without a burst.
     pub const fn new(requests: u32, seconds: u16) -> Self {
-        Self { requests, span: Span::from_seconds(seconds), burst: None, is_documented: true }
+        Self {
+            requests,
+            span: Span::from_seconds(seconds),
+            burst: None,
+            is_documented: true,
+            per_month: None,
+        }
     }
 
     /// Marks the limit as reported by users rather than documented.
@@ -70,6 +79,11 @@ impl Limit {
     /// Allows `burst` requests at once. Requests beyond it are spread out at the pace of the limit.
     pub const fn with_burst(self, burst: u32) -> Self {
         Self { burst: Some(burst), ..self }
+    }
+
+    /// Allows only `requests` in a month.
+    pub const fn with_month(self, requests: u32) -> Self {
+        Self { per_month: Some(requests), ..self }
     }
 
     /// The limit as requests per minute.
@@ -95,23 +109,25 @@ impl Limit {
         })
     }
 
-    /// Whether this many requests every interval can all be sent before the slot's deadline.
-    pub fn check_pace(self, requests: usize, interval: Interval) -> Result<(), Late> {
-        if self.is_in_time(requests, interval) {
+    /// Whether this many requests every interval stay within the limit of a month, if there is one.
+    pub fn check_month(self, requests: usize, interval: Interval) -> Result<(), MonthlyExcess> {
+        let Some(allowed) = self.per_month else { return Ok(()) };
+        let asked = (wide(requests) * MONTH_MILLIS).div_ceil(u128::from(interval.millis()).max(1));
+        if asked <= allowed.into() {
             return Ok(());
         }
-        let fits = |requests, interval| {
-            self.is_in_time(requests, interval) && self.check(requests, interval).is_ok()
-        };
-        // The time to respond is capped. So if none of these intervals is long enough, longer ones are not either.
-        let longer =
-            (1..=LONGEST_RECOMMENDED).map(Span::from_seconds).filter_map(|span| Interval::new(span).ok());
-        Err(Late {
-            delay: self.delay(requests.saturating_sub(1)),
-            left: guaranteed_time(interval),
-            at_least: longer.filter(|longer| *longer > interval).find(|longer| fits(requests, *longer)),
-            at_most: (1..requests).rev().find(|fewer| fits(*fewer, interval)).unwrap_or(0),
-        })
+        let seconds = (wide(requests) * MONTH_MILLIS / 1_000).div_ceil(u128::from(allowed.max(1)));
+        let span =
+            u64::try_from(seconds).ok().and_then(|seconds| Span::from_millis(seconds.saturating_mul(1_000)));
+        Err(MonthlyExcess { asked, allowed, at_least: span.and_then(|span| Interval::new(span).ok()) })
+    }
+
+    /// How many requests can be sent in a slot: within the limit, and early enough for a response. At least one.
+    pub fn most(self, interval: Interval) -> usize {
+        let by_rate =
+            u128::from(self.requests) * u128::from(interval.millis()) / u128::from(self.span.millis()).max(1);
+        let by_rate = usize::try_from(by_rate).unwrap_or(usize::MAX).min(MOST_REQUESTS);
+        (1..=by_rate).rev().find(|count| self.is_in_time(*count, interval)).unwrap_or(1)
     }
 
     fn is_in_time(self, requests: usize, interval: Interval) -> bool {
@@ -190,28 +206,37 @@ mod tests {
     }
 
     #[test]
-    fn requests_that_would_be_too_late_are_refused() {
+    fn no_more_requests_are_sent_than_the_limit_and_the_time_allow() {
         let coinbase = Limit::new(10, 1).with_burst(15);
-        let ten = interval("10s");
-        assert_eq!(coinbase.check_pace(34, ten), Ok(()));
-        let late = coinbase.check_pace(35, ten).unwrap_err();
-        assert_eq!((late.delay.as_millis(), late.left.as_millis()), (2_000, 2_000));
-        assert_eq!((late.at_least, late.at_most), (None, 34));
-        let late = coinbase.check_pace(30, interval("3s")).unwrap_err();
-        assert_eq!((late.delay.as_millis(), late.left.as_millis()), (1_500, 750));
-        assert_eq!((late.at_least, late.at_most), (Some(interval("7s")), 22));
-        assert_eq!(
-            coinbase.check_pace(15, interval("100ms")),
-            Ok(()),
-            "requests within the burst are never late"
-        );
-        assert_eq!(Limit::new(1, 600).check_pace(1_000, ten), Ok(()), "a limit without a burst sets no pace");
+        assert_eq!(coinbase.most(interval("10s")), 34, "the 35th would be sent two seconds after the first");
+        assert_eq!(coinbase.most(interval("100ms")), 1);
+        assert_eq!(Limit::new(120, 60).with_burst(5).most(interval("10s")), 8);
+        assert_eq!(Limit::new(1, 1).most(interval("10s")), 10, "a limit without a burst sets no pace");
+        assert_eq!(Limit::new(1, 600).most(interval("10s")), 1);
+    }
+
+    #[test]
+    fn a_monthly_limit_counts_31_days() {
+        let limit = Limit::new(100, 60).with_month(10_000);
+        let excess = limit.check_month(1, interval("10s")).unwrap_err();
+        assert_eq!((excess.asked, excess.allowed), (267_840, 10_000));
+        assert_eq!(excess.at_least, Some(interval("268s")));
+        assert!(limit.check_month(1, interval("268s")).is_ok());
+        assert!(limit.check_month(1, interval("267s")).is_err());
+        assert!(Limit::new(100, 60).check_month(1, interval("1s")).is_ok());
     }
 
     #[test]
     fn extremes_do_not_overflow() {
-        let limit =
-            Limit { requests: 1, span: "3660d".parse().unwrap(), burst: Some(1), is_documented: true };
+        let limit = Limit {
+            requests: 1,
+            span: "3660d".parse().unwrap(),
+            burst: Some(1),
+            is_documented: true,
+            per_month: Some(0),
+        };
+        assert!(limit.check_month(usize::MAX, interval("100ms")).is_err());
+        assert_eq!(limit.most(interval("100ms")), 1);
         let excess = limit.check(usize::MAX, interval("100ms")).unwrap_err();
         assert_eq!(excess.at_least, None);
         let none = Limit { requests: 0, ..limit };
@@ -221,29 +246,18 @@ mod tests {
 
     proptest! {
         #[test]
-        fn recommendations_are_in_time_and_within_the_limit(
+        fn as_many_requests_as_possible_are_in_time_and_within_the_limit(
             per in 1_u32..100,
             seconds in 1_u16..20,
             burst in 1_u32..50,
-            requests in 1_usize..100,
             millis in 100_u64..10_000,
         ) {
             let limit = Limit::new(per, seconds).with_burst(burst);
             let interval = Interval::new(Span::from_millis(millis).unwrap()).unwrap();
-            let fits = |requests, interval| {
-                limit.check_pace(requests, interval).is_ok() && limit.check(requests, interval).is_ok()
-            };
-            match limit.check_pace(requests, interval) {
-                // If all requests can be sent in time, that is also true for the interval that `check` recommends.
-                Ok(()) => if let Err(Excess { at_least: Some(enough), .. }) = limit.check(requests, interval) {
-                    prop_assert!(fits(requests, enough));
-                },
-                Err(Late { at_least, at_most, .. }) => {
-                    prop_assert!(at_least.is_none_or(|enough| fits(requests, enough)));
-                    prop_assert!(at_most == 0 || fits(at_most, interval));
-                    prop_assert!(at_most < requests && !fits(at_most + 1, interval));
-                }
-            }
+            let fits = |requests| limit.is_in_time(requests, interval) && limit.check(requests, interval).is_ok();
+            let most = limit.most(interval);
+            prop_assert!(fits(most) || most == 1);
+            prop_assert!(!fits(most + 1));
         }
 
         #[test]

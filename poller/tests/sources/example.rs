@@ -6,18 +6,16 @@
 
 use std::{borrow::Cow, time::Duration};
 
-use common::{
-    domain::{Failure, Interval, Pair},
-    object::Object,
-};
+use common::domain::{Failure, Interval, Pair};
 use poller::source::{
-    Client, EgressProxy, Setup, Source,
-    exchange::{Exchange, Market, ReportedError, Request, answers},
+    Client, Contact, EgressProxy, Setup, Source,
+    exchange::{Exchange, ReportedError, Request, answers},
     http::HttpSource,
     interface::{Answers, Sample},
-    json::{UniqueObject, only, price_of, seconds_of},
+    json::{UniqueObject, only, price_of, rows, seconds_of},
     key::Plan,
     limit::Limit,
+    market::Market,
 };
 use serde::Deserialize;
 use serde_json::value::RawValue;
@@ -54,20 +52,20 @@ impl Exchange for Example {
     }
 
     /// `BTC_USD`
-    fn symbol(&self, pair: Pair) -> Option<String> {
-        Some(format!("{}_{}", pair.base(), pair.quote()))
+    fn market(&self, pair: Pair) -> Option<Market> {
+        Some(Market::new(pair, format!("{}_{}", pair.base(), pair.quote())))
     }
 
-    fn requests(&self, markets: &[Market]) -> Vec<Request> {
+    fn requests(&self, markets: &[Market], _most: usize) -> Vec<Request> {
         let symbols: Vec<&str> = markets.iter().map(|market| market.symbol.as_str()).collect();
         Request::for_all(format!("/v1/tickers?symbols={}", symbols.join(",")), markets)
     }
 
     /// `[{"symbol":"BTC_USD","last":"97012.30","time":1795219209}]`
     fn parse(&self, body: &str, markets: &[Market]) -> Result<Answers, Failure> {
-        let rows: Vec<Object<Row>> = serde_json::from_str(body).map_err(|_| Failure::Malformed)?;
+        let rows: Vec<Row> = rows(body)?;
         let read = |market: &Market| {
-            let row = only(rows.iter().map(|Object(row)| row).filter(|row| row.symbol == market.symbol))?;
+            let row = only(rows.iter().filter(|row| market.has_name(&row.symbol)))?;
             Ok(Sample::traded(price_of(row.last)?, Some(seconds_of(row.time)?)))
         };
         Ok(answers(markets, read))
@@ -77,7 +75,11 @@ impl Exchange for Example {
     fn parse_error(&self, body: &str) -> Option<ReportedError> {
         let members: UniqueObject = serde_json::from_str(body).ok()?;
         let error = members.text("error")?;
-        Some(ReportedError::new(error == "too_many_requests"))
+        Some(match error.as_ref() {
+            "too_many_requests" => ReportedError::new(Failure::RateLimited),
+            "unknown_symbol" => ReportedError::unknown_symbol(),
+            _ => ReportedError::new(Failure::Refused),
+        })
     }
 }
 
@@ -87,7 +89,8 @@ async fn ask(status: &str, body: &str) -> (Answers, String) {
     let server = canned(&[response(status, "", body)]).await;
     let interval: Interval = "10s".parse().unwrap();
     let setup = Setup { url: server.url.clone(), key: None, interval };
-    let (name, client) = ("example".parse().unwrap(), Client::new(&EgressProxy::Unset).unwrap());
+    let (name, client) =
+        ("example".parse().unwrap(), Client::new(&EgressProxy::Unset, &Contact::default()).unwrap());
     let source = HttpSource::new(name, &Example, setup, &crate::pairs(), client).unwrap();
     let slot = interval.slot_at("2026-11-21T00:00:10Z".parse().unwrap());
     let answers = source.ask(slot, Instant::now() + Duration::from_secs(60)).await;
@@ -112,7 +115,8 @@ async fn failures_have_names() {
     for (status, body, expected) in [
         ("200 OK", r#"{"error":"too_many_requests"}"#, Failure::RateLimited),
         ("400 Bad Request", r#"{"error":"too_many_requests"}"#, Failure::RateLimited),
-        ("200 OK", r#"{"error":"unknown_symbol"}"#, Failure::Refused),
+        ("200 OK", r#"{"error":"unknown_symbol"}"#, Failure::Unlisted),
+        ("400 Bad Request", r#"{"error":"maintenance"}"#, Failure::Refused),
         ("200 OK", "<html>", Failure::Malformed),
         ("200 OK", "[]", Failure::Missing),
         (

@@ -4,33 +4,48 @@
 use std::{fs, path::Path};
 
 use common::domain::{Pair, Reported};
-use poller::source::{Exchange, exchange::Market, exchanges};
+use poller::source::{Exchange, Market, exchanges};
 use proptest::prelude::*;
 
 use crate::oracle::{self, Part};
 
-/// A valid response to the first request for [`markets`].
-fn valid(exchange: &dyn Exchange) -> String {
-    let seeds = Path::new(env!("CARGO_MANIFEST_DIR")).join("../testkit/fuzz/seeds");
-    let path = seeds.join(format!("{exchange}/prices.json"));
-    let body = fs::read_to_string(&path);
-    body.unwrap_or_else(|error| panic!("{}: {error}", path.display())).trim_end().to_owned()
+/// A form of an exchange's responses: a valid body, and the markets that were asked for.
+#[derive(Debug, Clone)]
+struct Form {
+    exchange: &'static dyn Exchange,
+    markets: Vec<Market>,
+    body: String,
 }
 
-/// BTC and ETH in USD, or in USDT if the exchange has no USD markets. Only BTC if the exchange needs a separate
-/// request for each pair.
-fn markets(exchange: &dyn Exchange) -> Vec<Market> {
-    let has_usd = exchange.symbol("BTC-USD".parse().unwrap()).is_some();
-    let quote = if has_usd { "USD" } else { "USDT" };
-    let is_wanted = |pair: &Pair| pair.quote() == quote && ["BTC", "ETH"].contains(&pair.base());
-    let markets = exchange.markets(&oracle::pairs().filter(is_wanted).collect::<Vec<_>>());
-    exchange.requests(&markets).swap_remove(0).markets
+/// Every exchange's response to a request for BTC and ETH, in USD, or in USDT if the exchange has no USD markets. If the
+/// exchange can also be asked for one market alone, its response about BTC too.
+fn forms() -> Vec<Form> {
+    let seeds = Path::new(env!("CARGO_MANIFEST_DIR")).join("../testkit/fuzz/seeds");
+    let mut forms = Vec::new();
+    for exchange in exchanges::ALL {
+        let has_usd = exchange.market("BTC-USD".parse().unwrap()).is_some();
+        let quote = if has_usd { "USD" } else { "USDT" };
+        let is_wanted = |pair: &Pair| pair.quote() == quote && ["BTC", "ETH"].contains(&pair.base());
+        let markets = exchange.markets(&oracle::pairs().filter(is_wanted).collect::<Vec<_>>());
+        let mut add = |file: &str, most: usize| {
+            let path = seeds.join(format!("{exchange}/{file}"));
+            let body =
+                fs::read_to_string(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
+            let markets = exchange.requests(&markets, most).swap_remove(0).markets;
+            forms.push(Form { exchange: *exchange, markets, body: body.trim_end().to_owned() });
+        };
+        // If no requests for single markets are left, the exchange is asked for all markets at once.
+        add("prices.json", 0);
+        if exchange.requests(&markets, usize::MAX).len() > 1 {
+            add("ticker.json", usize::MAX);
+        }
+    }
+    forms
 }
 
 /// Parses a body and compares every price with the oracle. Returns the number of prices.
-fn check(exchange: &dyn Exchange, body: &[u8]) -> Result<usize, TestCaseError> {
-    let markets = markets(exchange);
-    let Ok(answers) = exchange.read(body, &markets) else { return Ok(0) };
+fn check(exchange: &dyn Exchange, markets: &[Market], body: &[u8]) -> Result<usize, TestCaseError> {
+    let Ok(answers) = exchange.read(body, markets) else { return Ok(0) };
     prop_assert_eq!(answers.len(), markets.len());
     let body = std::str::from_utf8(body).unwrap();
     let mut prices = 0;
@@ -56,17 +71,15 @@ fn check(exchange: &dyn Exchange, body: &[u8]) -> Result<usize, TestCaseError> {
 
 #[test]
 fn valid_bodies_have_a_price_for_every_pair() {
-    for exchange in exchanges::ALL {
-        let found = check(*exchange, valid(*exchange).as_bytes()).unwrap();
-        assert_eq!(found, markets(*exchange).len(), "{exchange}");
+    for Form { exchange, markets, body } in forms() {
+        assert_eq!(check(exchange, &markets, body.as_bytes()).unwrap(), markets.len(), "{exchange}");
     }
 }
 
 #[test]
 fn bodies_that_are_not_valid_json_are_malformed() {
     use common::domain::Failure::Malformed;
-    for exchange in exchanges::ALL {
-        let (valid, markets) = (valid(*exchange), markets(*exchange));
+    for Form { exchange, markets, body: valid } in forms() {
         let price = if valid.contains("97012.30") { "\"97012.30\"" } else { "97012.3" };
         for token in ["NaN", "Infinity", "-Infinity", "+1", ".5", "1.", "0x10", "01", "1_000", "'1'"] {
             let body = valid.replace(price, token);
@@ -94,8 +107,8 @@ fn bodies_that_are_not_valid_json_are_malformed() {
     }
 }
 
-fn any_exchange() -> impl Strategy<Value = &'static dyn Exchange> {
-    proptest::sample::select(exchanges::ALL)
+fn any_form() -> impl Strategy<Value = Form> {
+    proptest::sample::select(forms())
 }
 
 /// JSON made of words from the exchanges' formats, so that it resembles their responses.
@@ -198,21 +211,22 @@ proptest! {
     #![proptest_config(ProptestConfig::with_cases(1_000))]
 
     #[test]
-    fn arbitrary_bytes(exchange in any_exchange(), body in proptest::collection::vec(any::<u8>(), 0..200)) {
-        check(exchange, &body)?;
+    fn arbitrary_bytes(form in any_form(), body in proptest::collection::vec(any::<u8>(), 0..200)) {
+        check(form.exchange, &form.markets, &body)?;
     }
 
     #[test]
-    fn arbitrary_json(exchange in any_exchange(), body in json()) {
-        check(exchange, body.as_bytes())?;
+    fn arbitrary_json(form in any_form(), body in json()) {
+        check(form.exchange, &form.markets, body.as_bytes())?;
+        let _list = form.exchange.parse_list(&body);
     }
 
     #[test]
-    fn mutated_responses(exchange in any_exchange(), changes in changes()) {
-        let mut body = valid(exchange).as_bytes().to_vec();
+    fn mutated_responses(form in any_form(), changes in changes()) {
+        let mut body = form.body.clone().into_bytes();
         for change in changes {
             apply(&mut body, change);
         }
-        check(exchange, &body)?;
+        check(form.exchange, &form.markets, &body)?;
     }
 }

@@ -11,7 +11,7 @@ use std::{
 };
 
 use common::domain::{Failure, Pair, Price};
-use poller::source::exchanges;
+use poller::source::{Market, exchanges};
 use rust_decimal::Decimal;
 
 /// Responses of the endpoints that Tickwell uses: exchange, file, pair, and the texts that precede the price,
@@ -34,24 +34,22 @@ const PRICES: [(&str, &str, &str, &[&str]); 17] = [
         "BTC-USD",
         &["\"tBTCUSD\",", ",", ",", ",", ",", ",", ","],
     ),
-    ("binance", "binance/connect_test-1.json", "BTC-USDT", &["\"BTCUSDT\",\"price\":\""]),
-    ("binance", "binance/connect_test-2.json", "ETH-USDT", &["\"ETHUSDT\",\"price\":\""]),
-    ("binance", "binance/connect_test-5.json", "BTC-USDT", &["\"BTCUSDT\",\"price\":\""]),
-    ("binance", "binance/connect_test-6.json", "ETH-USDT", &["\"ETHUSDT\",\"price\":\""]),
+    ("binance", "binance/api_v1_ticker_24hr-1.json", "BTC-USDT", &["\"BTCUSDT\",", "\"lastPrice\":\""]),
+    ("binance", "binance/api_v1_ticker_24hr-1.json", "ETH-BTC", &["\"ETHBTC\",", "\"lastPrice\":\""]),
+    ("bitstamp", "bitstamp/api_v2_ticker_btcusd-1.json", "BTC-USD", &["\"last\":\""]),
+    ("gemini", "gemini/v1_pubticker_BTCUSD-1.json", "BTC-USD", &["\"last\":\""]),
     ("coingecko", "coingecko/oas_simple_price-1.json", "BTC-USD", &["\"usd\":"]),
 ];
 
 /// Responses of these endpoints without a usable price, and the expected failure.
-const REFUSALS: [(&str, &str, &str, Failure); 12] = [
+const REFUSALS: [(&str, &str, &str, Failure); 10] = [
     ("kraken", "kraken/connect_test-3.json", "BTC-USD", Failure::Invalid),
     ("kraken", "kraken/connect_test-4.json", "BTC-USD", Failure::Malformed),
     ("kraken", "kraken/connect_test-1.json", "ETH-USD", Failure::Missing),
     ("bitstamp", "bitstamp/connect_test-3.json", "BTC-USD", Failure::Missing),
-    // Bitstamp's and Gemini's tickers of one market, from endpoints that Tickwell does not use.
-    ("bitstamp", "bitstamp/api_v2_ticker_btcusd-1.json", "BTC-USD", Failure::Malformed),
-    ("gemini", "gemini/v1_pubticker_BTCUSD-1.json", "BTC-USD", Failure::Malformed),
     ("bitfinex", "bitfinex/xchange_ticker_data-1.json", "BTC-USD", Failure::Malformed),
-    ("binance", "binance/connect_test-3.json", "BTC-USDT", Failure::Invalid),
+    // Binance's prices from an endpoint that Tickwell does not use.
+    ("binance", "binance/connect_test-1.json", "BTC-USDT", Failure::Malformed),
     ("binance", "binance/connect_test-4.json", "BTC-USDT", Failure::Missing),
     ("coingecko", "coingecko/api_v3_simple_price-1.json", "BTC-ETH", Failure::Missing),
     ("coingecko", "coingecko/api_v3_simple_price-2.json", "BTC-USD", Failure::Refused),
@@ -73,13 +71,19 @@ const WITHOUT_TIME: [(&str, &str, &str); 9] = [
     ("coingecko/connect_test-5.json", "ETH-USD", "\"usd\":"),
 ];
 
-/// All recorded responses by file name. None if there are no recordings.
-fn recordings() -> Option<BTreeMap<String, Vec<u8>>> {
-    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../shared/data/payloads");
+/// A directory of recordings. None if it does not exist.
+pub(crate) fn recordings_in(name: &str) -> Option<PathBuf> {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../../shared/data").join(name);
     if !folder.is_dir() {
         println!("skipped: there are no recordings in {}", folder.display());
         return None;
     }
+    Some(folder)
+}
+
+/// All recorded responses by file name. None if there are no recordings.
+fn recordings() -> Option<BTreeMap<String, Vec<u8>>> {
+    let folder = recordings_in("payloads")?;
     let mut files = Vec::new();
     collect(&folder, &mut files);
     let named = files.into_iter().map(|path| {
@@ -89,12 +93,13 @@ fn recordings() -> Option<BTreeMap<String, Vec<u8>>> {
     Some(named.collect())
 }
 
-fn collect(folder: &Path, files: &mut Vec<PathBuf>) {
+/// The files in a directory and its subdirectories, without lists of the files.
+pub(crate) fn collect(folder: &Path, files: &mut Vec<PathBuf>) {
     for entry in fs::read_dir(folder).unwrap() {
         let path = entry.unwrap().path();
         if path.is_dir() {
             collect(&path, files);
-        } else if path.file_name().is_some_and(|name| name != "MANIFEST.json") {
+        } else if path.file_name().is_some_and(|name| name != "MANIFEST.json" && name != "MANIFEST") {
             files.push(path);
         }
     }
@@ -149,8 +154,10 @@ fn every_row_of_the_full_list_of_bitfinex_is_read() {
         else {
             continue;
         };
-        let name = |code: &str| code.replace("UST", "USDT").replace("UDC", "USDC");
-        let read = read("bitfinex", body, &format!("{}-{}", name(base), name(quote)));
+        let pair: Pair = format!("{base}-{quote}").parse().unwrap();
+        let exchange = exchanges::named("bitfinex").unwrap();
+        let answers = exchange.read(body, &[Market::new(pair, symbol)]).unwrap();
+        let read = answers[&pair].map(|sample| sample.reported.last.map(|last| last.to_string()).unwrap());
         let last = cells[7];
         let expected = Decimal::from_scientific(last).or_else(|_| last.parse()).unwrap();
         match read {

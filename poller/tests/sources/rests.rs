@@ -7,7 +7,7 @@ use std::{
 };
 
 use common::domain::{Failure, Interval, Slot, Timestamp};
-use poller::source::{self, Answers, Client, EgressProxy, Key, Plan, Setup, Source};
+use poller::source::{self, Answers, Client, Contact, EgressProxy, Key, Plan, Setup, Source};
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::TcpListener,
@@ -65,7 +65,7 @@ async fn upstream(name: &str, key: Option<Key>, responses: &[String]) -> Upstrea
     let server = canned(responses).await;
     let interval: Interval = "10s".parse().unwrap();
     let setup = Setup { url: server.url.clone(), key, interval };
-    let client = Client::new(&EgressProxy::Unset).unwrap();
+    let client = Client::new(&EgressProxy::Unset, &Contact::default()).unwrap();
     let source = source::build(name.parse().unwrap(), setup, &pairs(), &client).unwrap();
     let slot = interval.slot_at("2026-11-21T00:00:10Z".parse::<Timestamp>().unwrap());
     Upstream { source, server, slot, interval }

@@ -49,9 +49,13 @@ pub fn prices(exchange: &str, body: &str, pair: Pair, part: Part) -> Vec<String>
         Part::Ask => ask,
     };
     let found = match exchange {
-        "coinbase" => vec![member(body, of("price", "bid", "ask"))],
-        // Of these, only the last trade is read.
-        "coingecko" | "gemini" | "binance" if part != Part::Last => Vec::new(),
+        "coinbase" => {
+            let statistics = member(&member(body, &pair.to_string()), "stats_24hour");
+            let last = if part == Part::Last { member(&statistics, "last") } else { String::new() };
+            vec![member(body, of("price", "bid", "ask")), last]
+        }
+        // Only the last trade is read.
+        "coingecko" if part != Part::Last => Vec::new(),
         "coingecko" => vec![member(&member(body, coin), &pair.quote().to_lowercase())],
         "kraken" => {
             let names = [format!("X{base}Z{quote}"), format!("X{base}X{quote}"), format!("{base}{quote}")];
@@ -59,10 +63,22 @@ pub fn prices(exchange: &str, body: &str, pair: Pair, part: Part) -> Vec<String>
             names.iter().map(|name| element(&member(&member(&result, name), of("c", "b", "a")), 0)).collect()
         }
         "bitstamp" => {
-            rows(body, "pair", &format!("{}/{}", pair.base(), pair.quote()), of("last", "bid", "ask"))
+            let part = of("last", "bid", "ask");
+            let mut found = rows(body, "pair", &format!("{}/{}", pair.base(), pair.quote()), part);
+            found.push(member(body, part));
+            found
         }
-        "gemini" => rows(body, "pair", &format!("{}{}", pair.base(), pair.quote()), "price"),
-        "binance" => rows(body, "symbol", &format!("{}{}", pair.base(), pair.quote()), "price"),
+        "gemini" => {
+            let mut found = vec![member(body, of("last", "bid", "ask"))];
+            if part == Part::Last {
+                found.extend(rows(body, "pair", &format!("{}{}", pair.base(), pair.quote()), "price"));
+            }
+            found
+        }
+        "binance" => {
+            let symbol = format!("{}{}", pair.base(), pair.quote());
+            rows(body, "symbol", &symbol, of("lastPrice", "bidPrice", "askPrice"))
+        }
         "bitfinex" => {
             let named = list(body).into_iter().filter(|row| text(&element(row.get(), 0)) == symbol);
             let column = if part == Part::Last { 7 } else { usize::from(part == Part::Ask) * 2 + 1 };

@@ -16,7 +16,7 @@ use testkit::market::{Market, RecordedMarket, ScriptMarket, WalkMarket};
 use testkit::recording::{Recordings, recordings_folder};
 use testkit::upstream::FakeUpstream;
 
-/// Serves random, recorded or scripted prices in the formats of Kraken, Coinbase and others.
+/// Serves random, recorded or scripted prices, and lists of markets, in the formats of Kraken, Coinbase and others.
 #[derive(Debug, Parser)]
 struct Arguments {
     /// Address to serve on.

@@ -1,23 +1,41 @@
-//! Bitstamp: `GET /api/v2/ticker/` for all pairs, `GET /api/v2/ticker/btcusd/` for one.
+//! Bitstamp: `GET /api/v2/ticker/` for all pairs, `GET /api/v2/ticker/btcusd/` for one, and the list of markets,
+//! `GET /api/v2/trading-pairs-info/`.
 
 use http::StatusCode;
 use serde_json::{Value, json};
 
 use super::quotes::{Quoted, Quotes, book};
 use super::reply::Reply;
-use crate::market::Trade;
+
+pub(super) const LIST: &str = "/api/v2/trading-pairs-info/";
+
+const TICKER: &str = "/api/v2/ticker/";
+
+/// The pairs that also have a perpetual future, whose price is that of the pair.
+const PERPETUALS: [&str; 2] = ["BTC-USD", "ETH-USD"];
 
 pub(super) fn answer(path: &str, quotes: &Quotes<'_>) -> Reply {
-    let all = quotes.all();
-    match path.strip_prefix("/api/v2/ticker/") {
-        Some("") => Reply::ok(&all.iter().map(with_pair).collect()),
+    if path == LIST {
+        return Reply::ok(&quotes.markets().iter().filter_map(trading_pair).collect());
+    }
+    let all = quotes.priced();
+    match path.strip_prefix(TICKER) {
+        Some("") => {
+            let perpetuals = all.iter().filter(|quoted| PERPETUALS.contains(&quoted.pair.as_str()));
+            Reply::ok(&all.iter().map(spot_row).chain(perpetuals.map(perpetual_row)).collect())
+        }
         Some(one) => match all.iter().find(|quoted| one.strip_suffix('/') == Some(&url_symbol(&quoted.pair)))
         {
-            Some(quoted) => Reply::ok(&ticker(&quoted.trade)),
+            Some(quoted) => Reply::ok(&ticker(quoted)),
             None => not_found(),
         },
         None => not_found(),
     }
+}
+
+/// A list without rows, or a ticker without fields.
+pub(super) fn empty(path: &str) -> Reply {
+    Reply::ok(&if path == TICKER { json!([]) } else { json!({}) })
 }
 
 /// The `response_code` is from Bitstamp's documentation. The documentation does not give the HTTP status, so 400 is an
@@ -29,9 +47,8 @@ pub(super) fn limited() -> Reply {
     )
 }
 
-/// The status is from Bitstamp's documentation. The body of a real 404 is not known, so this body is empty.
 fn not_found() -> Reply {
-    Reply::empty(StatusCode::NOT_FOUND)
+    Reply::json(StatusCode::NOT_FOUND, &json!({"message": "Not found."}))
 }
 
 /// The name of a pair in a path: `BTC-USD` is `btcusd`.
@@ -39,20 +56,17 @@ fn url_symbol(pair: &str) -> String {
     pair.replace('-', "").to_lowercase()
 }
 
-fn with_pair(quoted: &Quoted) -> Value {
-    let mut ticker = ticker(&quoted.trade);
-    if let Some(fields) = ticker.as_object_mut() {
-        fields.insert("pair".to_owned(), quoted.named.replace('-', "/").into());
-    }
-    ticker
+/// The name of a pair in a response: `BTC-USD` is `BTC/USD`.
+fn market(pair: &str) -> String {
+    pair.replace('-', "/")
 }
 
-/// All fields of a ticker. All except prices and time are constants with the right format.
-fn ticker(trade: &Trade) -> Value {
-    let price = &trade.price;
+/// All fields of a ticker. All except names, prices and time are constants with the right format.
+fn ticker(quoted: &Quoted) -> Value {
+    let price = &quoted.trade.price;
     let (bid, ask) = book(price);
     json!({
-        "timestamp": trade.time_ms.div_euclid(1_000).to_string(),
+        "timestamp": quoted.trade.time_ms.div_euclid(1_000).to_string(),
         "open": price,
         "high": price,
         "low": price,
@@ -64,5 +78,51 @@ fn ticker(trade: &Trade) -> Value {
         "side": "0",
         "open_24": price,
         "percent_change_24": "0.00",
+        "market_type": "SPOT",
+        "market": market(&quoted.named),
     })
+}
+
+/// A row of the list: a ticker that also names its pair.
+fn spot_row(quoted: &Quoted) -> Value {
+    let pair = market(&quoted.named);
+    with(ticker(quoted), &[("pair", &pair)])
+}
+
+fn perpetual_row(quoted: &Quoted) -> Value {
+    let (market, price) = (format!("{}-PERP", market(&quoted.named)), &quoted.trade.price);
+    let fields = [
+        ("market_type", "PERPETUAL"),
+        ("pair", &market),
+        ("market", &market),
+        ("index_price", price),
+        ("mark_price", price),
+        ("open_interest", "66.98297"),
+        ("open_interest_value", "5173637.6974705640488"),
+    ];
+    with(ticker(quoted), &fields)
+}
+
+/// Adds or replaces fields.
+fn with(mut row: Value, fields: &[(&str, &str)]) -> Value {
+    if let Some(row) = row.as_object_mut() {
+        row.extend(fields.iter().map(|(name, value)| ((*name).to_owned(), Value::from(*value))));
+    }
+    row
+}
+
+/// A row of the list of markets. All fields except names and state are constants with the right format.
+fn trading_pair(listed: &Quoted) -> Option<Value> {
+    let trading = listed.listing.word("Enabled", "Disabled")?;
+    let (base, quote) = listed.pair.split_once('-')?;
+    Some(json!({
+        "name": market(&listed.pair),
+        "url_symbol": url_symbol(&listed.pair),
+        "base_decimals": 8,
+        "counter_decimals": 2,
+        "minimum_order": format!("20.0 {quote}"),
+        "trading": trading,
+        "instant_and_market_orders": "Enabled",
+        "description": format!("{base} / {quote}"),
+    }))
 }

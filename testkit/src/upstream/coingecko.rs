@@ -1,18 +1,28 @@
-//! CoinGecko: `GET /api/v3/simple/price?ids=bitcoin,ethereum&vs_currencies=usd`, JSON numbers.
+//! CoinGecko: `GET /api/v3/simple/price?ids=bitcoin,ethereum&vs_currencies=usd`, JSON numbers, and the list of coins,
+//! `GET /api/v3/coins/list`.
 //!
 //! Unknown ids are left out. If the currency is unknown, the object of each coin is empty.
 
+use std::collections::BTreeSet;
+
 use http::StatusCode;
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::quotes::{Quoted, Quotes};
 use super::reply::{Reply, json_number};
 use super::request::Query;
 
+pub(super) const LIST: &str = "/api/v3/coins/list";
+
 pub(super) fn answer(path: &str, query: &Query, quotes: &Quotes<'_>) -> Reply {
-    if path != "/api/v3/simple/price" {
-        return Reply::json(StatusCode::NOT_FOUND, &json!({"error": "Not Found"}));
+    match path {
+        "/api/v3/simple/price" => prices(query, quotes),
+        LIST => list(quotes),
+        _ => Reply::json(StatusCode::NOT_FOUND, &json!({"error": "Not Found"})),
     }
+}
+
+fn prices(query: &Query, quotes: &Quotes<'_>) -> Reply {
     let currencies = query.list("vs_currencies");
     if currencies.is_empty() {
         let body = json!({"error": "Missing parameter vs_currencies"});
@@ -53,7 +63,7 @@ fn status(status: StatusCode, code: u32, message: &str) -> Reply {
 
 /// An object with the requested coins that are known, each with the result of `fields`.
 fn coins(query: &Query, quotes: &Quotes<'_>, fields: impl Fn(&[&Quoted]) -> Vec<String>) -> Reply {
-    let all = quotes.all();
+    let all = quotes.priced();
     let coin = |wanted: String| {
         let markets: Vec<&Quoted> = all.iter().filter(|quoted| id(&quoted.pair) == wanted).collect();
         let named = id(&markets.first()?.named);
@@ -63,14 +73,70 @@ fn coins(query: &Query, quotes: &Quotes<'_>, fields: impl Fn(&[&Quoted]) -> Vec<
     Reply::bytes(StatusCode::OK, format!("{{{}}}", coins.join(",")))
 }
 
-/// CoinGecko's id of a pair's base coin, such as `bitcoin`. For coins that are not listed here, the code is used.
-fn id(pair: &str) -> String {
-    match pair.split('-').next().unwrap_or_default() {
-        "BTC" => "bitcoin".to_owned(),
-        "ETH" => "ethereum".to_owned(),
-        "LTC" => "litecoin".to_owned(),
-        "ETC" => "ethereum-classic".to_owned(),
-        "SOL" => "solana".to_owned(),
-        other => other.to_lowercase(),
+/// The known coins and those of all pairs. A coin is left out if none of its pairs is listed.
+fn list(quotes: &Quotes<'_>) -> Reply {
+    let markets = quotes.markets();
+    let base = |market: &Quoted| market.pair.split('-').next().unwrap_or_default().to_owned();
+    let listed: BTreeSet<String> =
+        markets.iter().filter(|market| market.listing.is_priced()).map(base).collect();
+    let mut codes: BTreeSet<String> = COINS.into_iter().map(|(code, ..)| code.to_owned()).collect();
+    for code in markets.iter().map(base) {
+        if listed.contains(&code) {
+            codes.insert(code);
+        } else {
+            codes.remove(&code);
+        }
     }
+    Reply::ok(&codes.iter().map(|code| coin(code)).collect())
 }
+
+fn coin(code: &str) -> Value {
+    let known = COINS.into_iter().find(|(known, ..)| *known == code);
+    let name = known.map_or(code, |(_, _, name)| name);
+    json!({"id": coin_id(code), "symbol": code.to_lowercase(), "name": name})
+}
+
+/// CoinGecko's id of a pair's base coin, such as `bitcoin`.
+fn id(pair: &str) -> String {
+    coin_id(pair.split('-').next().unwrap_or_default())
+}
+
+/// For coins that are not in the table, the id is the code.
+fn coin_id(code: &str) -> String {
+    let known = COINS.into_iter().find(|(known, ..)| *known == code);
+    known.map_or_else(|| code.to_lowercase(), |(_, id, _)| id.to_owned())
+}
+
+/// The code, the id and the name of coins.
+const COINS: [(&str, &str, &str); 30] = [
+    ("AAVE", "aave", "Aave"),
+    ("ADA", "cardano", "Cardano"),
+    ("ALGO", "algorand", "Algorand"),
+    ("ATOM", "cosmos", "Cosmos Hub"),
+    ("AVAX", "avalanche-2", "Avalanche"),
+    ("BCH", "bitcoin-cash", "Bitcoin Cash"),
+    ("BNB", "binancecoin", "BNB"),
+    ("BTC", "bitcoin", "Bitcoin"),
+    ("BTT", "bittorrent", "BitTorrent"),
+    ("DAI", "dai", "Dai"),
+    ("DOGE", "dogecoin", "Dogecoin"),
+    ("DOT", "polkadot", "Polkadot"),
+    ("ETC", "ethereum-classic", "Ethereum Classic"),
+    ("ETH", "ethereum", "Ethereum"),
+    ("EURT", "tether-eurt", "Euro Tether"),
+    ("LINK", "chainlink", "Chainlink"),
+    ("LTC", "litecoin", "Litecoin"),
+    ("NEAR", "near", "NEAR Protocol"),
+    ("PAXG", "pax-gold", "PAX Gold"),
+    ("PEPE", "pepe", "Pepe"),
+    ("SHIB", "shiba-inu", "Shiba Inu"),
+    ("SOL", "solana", "Solana"),
+    ("TRX", "tron", "TRON"),
+    ("UNI", "uniswap", "Uniswap"),
+    ("USDC", "usd-coin", "USDC"),
+    ("USDT", "tether", "Tether"),
+    ("XLM", "stellar", "Stellar"),
+    ("XMR", "monero", "Monero"),
+    ("XRP", "ripple", "XRP"),
+    ("XTZ", "tezos", "Tezos"),
+];

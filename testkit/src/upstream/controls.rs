@@ -1,10 +1,11 @@
-//! The faults and prices that a test has set. They override the market.
+//! The faults, prices and listings that a test has set. They override the market.
 //!
 //! A venue has one fault at a time. `quotes` implements faults of prices and times, and `misconduct` implements all
 //! other faults.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
+use super::listing::Listing;
 use crate::Venue;
 use crate::fault::Fault;
 use crate::venue::is_pair;
@@ -14,12 +15,23 @@ pub(super) struct Controls {
     faults: BTreeMap<Venue, ActiveFault>,
     /// The prices by venue and pair. `None` removes the pair from the market.
     prices: BTreeMap<Venue, BTreeMap<String, Option<String>>>,
+    /// The markets that are not open.
+    listings: BTreeMap<(Venue, String), ActiveListing>,
+    /// The venues that do not return their lists of markets.
+    without_lists: BTreeSet<Venue>,
 }
 
 /// A fault and when it began, unix time in milliseconds.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct ActiveFault {
     pub(super) fault: Fault,
+    pub(super) since_ms: i64,
+}
+
+/// The state of a market and when it began, unix time in milliseconds.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct ActiveListing {
+    pub(super) listing: Listing,
     pub(super) since_ms: i64,
 }
 
@@ -39,13 +51,31 @@ impl Controls {
     }
 
     pub(super) fn set_price(&mut self, venue: Venue, pair: &str, price: Option<&str>) {
-        // Without this check, a misspelt pair would be ignored silently, and the test would not show why.
-        assert!(is_pair(pair), "{pair:?} is not a pair written BASE-QUOTE");
+        assert_is_pair(pair);
         self.prices.entry(venue).or_default().insert(pair.to_owned(), price.map(str::to_owned));
     }
 
     pub(super) fn follow_market(&mut self, venue: Venue, pair: &str) {
         self.prices.entry(venue).or_default().remove(pair);
+    }
+
+    pub(super) fn set_listing(&mut self, venue: Venue, pair: &str, listing: Listing, now_ms: i64) {
+        assert_is_pair(pair);
+        assert!(listing.applies_to(venue), "{venue} has no markets that are {listing:?}");
+        let key = (venue, pair.to_owned());
+        if listing == Listing::Open {
+            self.listings.remove(&key);
+        } else {
+            self.listings.insert(key, ActiveListing { listing, since_ms: now_ms });
+        }
+    }
+
+    pub(super) fn set_lists(&mut self, venue: Venue, available: bool) {
+        if available {
+            self.without_lists.remove(&venue);
+        } else {
+            self.without_lists.insert(venue);
+        }
     }
 
     /// The venue's current fault.
@@ -57,4 +87,19 @@ impl Controls {
     pub(super) fn prices(&self, venue: Venue) -> Option<&BTreeMap<String, Option<String>>> {
         self.prices.get(&venue)
     }
+
+    /// The state of a market; `None` if it is open.
+    pub(super) fn listing(&self, venue: Venue, pair: &str) -> Option<ActiveListing> {
+        self.listings.get(&(venue, pair.to_owned())).copied()
+    }
+
+    /// Whether the venue returns its list of markets.
+    pub(super) fn has_list(&self, venue: Venue) -> bool {
+        !self.without_lists.contains(&venue)
+    }
+}
+
+/// Without this check, a misspelt pair would be ignored silently, and the test would not show why.
+fn assert_is_pair(pair: &str) {
+    assert!(is_pair(pair), "{pair:?} is not a pair written BASE-QUOTE");
 }

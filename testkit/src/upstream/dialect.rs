@@ -19,6 +19,20 @@ pub(super) struct Question<'a> {
 }
 
 impl Question<'_> {
+    /// Whether this is the request for the venue's list of markets.
+    pub(super) fn is_list(self) -> bool {
+        let list = match self.venue {
+            Venue::Kraken => kraken::LIST,
+            Venue::Coinbase => coinbase::LIST,
+            Venue::Bitstamp => bitstamp::LIST,
+            Venue::Gemini => gemini::LIST,
+            Venue::Bitfinex => bitfinex::LIST,
+            Venue::Coingecko => coingecko::LIST,
+            Venue::Binance => binance::LIST,
+        };
+        self.path == list
+    }
+
     /// The venue's normal response.
     pub(super) fn answer(self, quotes: &Quotes<'_>) -> Reply {
         let Self { venue, path, query } = self;
@@ -39,7 +53,9 @@ impl Question<'_> {
             Venue::Kraken => kraken::empty(),
             Venue::Coinbase => Reply::ok(&json!({})),
             Venue::Coingecko => coingecko::empty(self.query, quotes),
-            Venue::Bitstamp | Venue::Gemini | Venue::Bitfinex | Venue::Binance => Reply::ok(&json!([])),
+            Venue::Bitstamp => bitstamp::empty(self.path),
+            Venue::Gemini => gemini::empty(self.path),
+            Venue::Bitfinex | Venue::Binance => Reply::ok(&json!([])),
         }
     }
 

@@ -5,6 +5,7 @@ use std::collections::BTreeSet;
 use rust_decimal::Decimal;
 
 use super::controls::Controls;
+use super::listing::Listing;
 use crate::Venue;
 use crate::fault::Fault;
 use crate::market::{Market, Trade};
@@ -23,6 +24,7 @@ pub(super) struct Quoted {
     pub(super) pair: String,
     /// The pair that the response names. Different from `pair` only with a fault.
     pub(super) named: String,
+    pub(super) listing: Listing,
     pub(super) trade: Trade,
 }
 
@@ -36,13 +38,18 @@ impl<'a> Quotes<'a> {
         Self { market, controls, venue, fault: active.map(|active| active.fault), now_ms }
     }
 
-    /// The newest trade of the pair; `None` if the venue has no market for it.
-    pub(super) fn trade(&self, pair: &str) -> Option<Trade> {
-        self.all().into_iter().find(|quoted| quoted.pair == pair).map(|quoted| quoted.trade)
+    /// The time of these quotes.
+    pub(super) const fn now_ms(&self) -> i64 {
+        self.now_ms
     }
 
-    /// Every pair the venue has a market for, with its newest trade, sorted by name.
-    pub(super) fn all(&self) -> Vec<Quoted> {
+    /// The markets that the venue's ticker prices, sorted by pair.
+    pub(super) fn priced(&self) -> Vec<Quoted> {
+        self.markets().into_iter().filter(|quoted| quoted.listing.is_priced()).collect()
+    }
+
+    /// Every market with its newest trade, sorted by pair, including those that are delisted or unlisted.
+    pub(super) fn markets(&self) -> Vec<Quoted> {
         let mut pairs: BTreeSet<String> = self.market.pairs(self.venue, self.now_ms).into_iter().collect();
         pairs.extend(self.controls.prices(self.venue).into_iter().flatten().map(|(pair, _)| pair.clone()));
         let quoted = |pair: &String| self.true_trade(pair).map(|trade| (pair.clone(), trade));
@@ -55,6 +62,11 @@ impl<'a> Quotes<'a> {
         }
         let quoted = |(pair, trade): (String, Trade)| Quoted {
             named: self.named(&pair),
+            listing: self
+                .controls
+                .listing(self.venue, &pair)
+                .map(|active| active.listing)
+                .unwrap_or_default(),
             pair,
             trade: self.spoilt(trade),
         };
@@ -62,9 +74,13 @@ impl<'a> Quotes<'a> {
     }
 
     fn true_trade(&self, pair: &str) -> Option<Trade> {
+        let now_ms = match self.controls.listing(self.venue, pair) {
+            Some(active) if active.listing == Listing::Halted => active.since_ms.min(self.now_ms),
+            _ => self.now_ms,
+        };
         match self.controls.prices(self.venue).and_then(|prices| prices.get(pair)) {
-            Some(price) => price.clone().map(|price| Trade { price, time_ms: self.now_ms }),
-            None => self.market.trade(self.venue, pair, self.now_ms),
+            Some(price) => price.clone().map(|price| Trade { price, time_ms: now_ms }),
+            None => self.market.trade(self.venue, pair, now_ms),
         }
     }
 

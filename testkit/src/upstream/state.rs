@@ -13,6 +13,7 @@ use super::quotes::Quotes;
 use super::reply::Reply;
 use super::request::Request;
 use super::request_log::{LoggedRequest, RequestLog};
+use crate::fault::{Fault, Status};
 use crate::market::Market;
 use crate::{Venue, clock};
 
@@ -59,8 +60,8 @@ impl State {
     fn answer(&self, question: Question<'_>, now_ms: i64) -> (Reply, Delivery) {
         let controls = self.controls();
         let quotes = Quotes::new(self.market.as_ref(), &controls, question.venue, now_ms);
-        match controls.fault(question.venue) {
-            Some(active) => misconduct::answer(active.fault, question, &quotes, now_ms),
+        match fault(&controls, question) {
+            Some(fault) => misconduct::answer(fault, question, &quotes, now_ms),
             None => (question.answer(&quotes), Delivery::Whole),
         }
     }
@@ -70,6 +71,17 @@ impl fmt::Debug for State {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
         formatter.debug_struct("State").field("controls", &self.controls).finish_non_exhaustive()
     }
+}
+
+/// The fault of a response. A list of markets has only the faults that affect all requests to the venue.
+fn fault(controls: &Controls, question: Question<'_>) -> Option<Fault> {
+    let fault = controls.fault(question.venue).map(|active| active.fault);
+    if !question.is_list() {
+        return fault;
+    }
+    let without_list = Fault::Status(Status::Unavailable, None);
+    let has_list = controls.has_list(question.venue);
+    fault.filter(|fault| !fault.is_of_prices()).or_else(|| (!has_list).then_some(without_list))
 }
 
 /// Splits a path into the venue's name and the path on that venue.

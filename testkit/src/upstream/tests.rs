@@ -12,6 +12,8 @@ use crate::market::ScriptMarket;
 
 mod dialects;
 mod faults;
+mod listings;
+mod lists;
 mod wire;
 
 /// Long enough that no test spans two slots.
@@ -116,7 +118,7 @@ async fn a_price_set_at_run_time_overrides_the_market_until_the_market_is_follow
     upstream.set_price(Venue::Bitstamp, "BTC-USD", None);
     let (_, all) = get(&upstream, "/bitstamp/api/v2/ticker/").await;
     let pairs: Vec<&Value> = all.as_array().unwrap().iter().map(|one| &one["pair"]).collect();
-    assert_eq!(pairs, ["ETH/USD", "SOL/USD"]);
+    assert_eq!(pairs, ["ETH/USD", "SOL/USD", "ETH/USD-PERP"]);
 }
 
 #[tokio::test]

@@ -23,8 +23,8 @@ each_fails! {
     unavailable_for_legal_reasons: Bitstamp "451" => "http_451";
     internal_server_error: Bitfinex "500" => "http_5xx";
     service_unavailable: Kraken "503" => "http_5xx";
-    /// An HTML page with status 200.
-    an_html_page: Kraken "html" => "malformed";
+    /// A page with status 200 that checks for browsers.
+    an_html_page: Kraken "html" => "challenge";
     /// Half of the body, with a `Content-Length` that matches it.
     a_truncated_body: Bitstamp "cut" => "malformed";
     /// Bytes that are not UTF-8.
@@ -33,16 +33,16 @@ each_fails! {
     deeply_nested_json: Coingecko "deep" => "malformed";
     /// The response has a pair, but not the one that was asked for.
     another_pair: Kraken "wrong_pair" => "missing";
-    /// A source that returns all its markets in one list returns other pairs than the requested one.
-    another_pair_in_a_list: Bitstamp "wrong_pair" => "missing";
+    /// The response to a request for one market is about another one.
+    another_pair_alone: Bitstamp "wrong_pair" => "malformed";
     /// Redirects are never followed. Nothing listens at the target, so following one would give another verdict.
     a_redirect: Kraken "redirect" => "redirect";
     /// Kraken's errors have status 200.
-    an_error_of_krakens_own: Kraken "error" => "refused";
-    /// The response has an error status, so the verdict names the status and not the message in the body.
-    an_error_of_geminis_own: Gemini "error" => "http_4xx";
+    an_error_of_krakens_own: Kraken "error" => "unavailable";
+    /// The body says that Gemini does not know the symbol.
+    an_error_of_geminis_own: Gemini "error" => "unlisted";
     /// CoinGecko's response to an invalid key.
-    an_error_of_coingeckos_own: Coingecko "error" => "http_4xx";
+    an_error_of_coingeckos_own: Coingecko "error" => "refused";
     /// Bitfinex returns an empty list for an unknown symbol.
     nothing_from_bitfinex: Bitfinex "empty" => "missing";
     /// If the currency is unknown, CoinGecko returns an empty object for each coin.
@@ -60,7 +60,7 @@ async fn binance_serves_usdt_alone() {
     trial.begin(&[Binance], "error");
     trial.read_until("Binance refuses", |records| records.len() >= 3).await;
     let verdicts: Vec<&str> = trial.records.iter().map(|record| record.verdict("binance")).collect();
-    let known = ["http_4xx", "backing_off", "timeout"];
+    let known = ["unlisted", "timeout"];
     assert!(verdicts.iter().all(|verdict| known.contains(verdict)), "{verdicts:?}");
     assert!(trial.records.iter().all(|record| record.cause.as_deref() == Some("too_few_sources")));
     trial.upstream.set_fault(Binance, None);

@@ -1,46 +1,66 @@
-//! Binance: spot prices from its public-data host. One request returns all pairs. Prices are strings, and there
-//! are no timestamps.
+//! Binance: spot prices from its public-data host. One request returns up to twenty pairs with their last trades and best
+//! bids and asks. Prices are strings, and no time shows how old a price is. Markets that are not trading are left out.
 //!
 //! <https://developers.binance.com/docs/binance-spot-api-docs/rest-api/market-data-endpoints>
+//! <https://developers.binance.com/docs/binance-spot-api-docs/rest-api/general-endpoints>
 
 use std::borrow::Cow;
 
-use common::{
-    domain::{Failure, Pair},
-    object::Object,
-};
+use common::domain::{Failure, Pair};
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
 use crate::source::{
-    exchange::{Exchange, Market, ReportedError, Request, answers},
+    exchange::{Exchange, ReportedError, Request, answers},
     interface::{Answers, Sample},
-    json::{UniqueObject, only, price_of},
+    json::{UniqueObject, if_traded, only, price_of, rows},
     key::Plan,
     limit::Limit,
+    market::{Market, MarketList},
 };
 
-/// Fiat currencies, for which no request is made. Binance has no USD market. Its markets in other fiat
-/// currencies differ by region and come and go, and Binance refuses a whole request because of a single unknown
-/// symbol.
-const FIAT: [&str; 20] = [
-    "USD", "EUR", "GBP", "JPY", "CHF", "CAD", "AUD", "NZD", "SEK", "NOK", "DKK", "PLN", "CZK", "TRY", "BRL",
-    "ARS", "MXN", "ZAR", "UAH", "KRW",
-];
+/// How many pairs a request may name. A request for up to 20 weighs 2, and one for more weighs 40.
+const PAIRS_PER_REQUEST: usize = 20;
 
 /// The error code of "too many requests".
 const TOO_MANY_REQUESTS: &str = "-1003";
 
+/// The error codes about a symbol that Binance does not know or that is not trading.
+const UNKNOWN_SYMBOL: [&str; 2] = ["-1121", "-1220"];
+
 pub(super) struct Binance;
 
-/// The price stays raw until the row is known to be of a requested market, so that an odd row of another market
-/// does no harm.
 #[derive(Deserialize)]
 struct Row<'a> {
     #[serde(borrow)]
     symbol: Cow<'a, str>,
+    #[serde(borrow, rename = "lastPrice")]
+    last: Option<&'a RawValue>,
+    #[serde(borrow, rename = "bidPrice")]
+    bid: Option<&'a RawValue>,
+    #[serde(borrow, rename = "askPrice")]
+    ask: Option<&'a RawValue>,
+}
+
+/// The list of markets.
+#[derive(Deserialize)]
+struct List<'a> {
     #[serde(borrow)]
-    price: Option<&'a RawValue>,
+    symbols: &'a RawValue,
+}
+
+/// A market in Binance's list.
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Listing<'a> {
+    #[serde(borrow)]
+    symbol: Cow<'a, str>,
+    #[serde(borrow)]
+    base_asset: Cow<'a, str>,
+    #[serde(borrow)]
+    quote_asset: Cow<'a, str>,
+    #[serde(borrow)]
+    status: Cow<'a, str>,
 }
 
 impl Exchange for Binance {
@@ -53,35 +73,58 @@ impl Exchange for Binance {
     }
 
     fn limit(&self, _plan: Option<Plan>) -> Option<Limit> {
-        // Binance allows a weight of 6,000 a minute, and a request for a list of symbols weighs 4:
+        // Binance allows a weight of 6,000 a minute, and a request for up to 20 symbols weighs 2:
         // https://developers.binance.com/docs/binance-spot-api-docs/rest-api/limits
-        Some(Limit::new(1_500, 60))
+        Some(Limit::new(3_000, 60))
     }
 
-    /// `BTCUSDT`. None if the pair contains a fiat currency. USDT is not used in place of USD.
-    fn symbol(&self, pair: Pair) -> Option<String> {
-        let is_fiat = FIAT.contains(&pair.quote()) || FIAT.contains(&pair.base());
-        (!is_fiat).then(|| format!("{}{}", pair.base(), pair.quote()))
+    /// `BTCUSDT`. Binance has no market in USD, and USDT is not used in place of USD.
+    fn market(&self, pair: Pair) -> Option<Market> {
+        let has_dollar = pair.base() == "USD" || pair.quote() == "USD";
+        (!has_dollar).then(|| Market::new(pair, format!("{}{}", pair.base(), pair.quote())))
+    }
+
+    fn list_path(&self) -> Option<&'static str> {
+        Some("/api/v3/exchangeInfo?showPermissionSets=false")
+    }
+
+    fn parse_list(&self, body: &str) -> Result<MarketList, Failure> {
+        let List { symbols } = serde_json::from_str(body).map_err(|_| Failure::Malformed)?;
+        let mut list = MarketList::default();
+        for listing in rows::<Listing>(symbols.get())? {
+            if let Ok(pair) = format!("{}-{}", listing.base_asset, listing.quote_asset).parse() {
+                list.add(Market::new(pair, listing.symbol), listing.status != "TRADING");
+            }
+        }
+        list.unless_empty()
     }
 
     fn why_not_served(&self, pair: Pair) -> String {
         format!(
-            "binance is not asked for {pair}, because one of the assets is a fiat currency, and USDT is not used in \
-             place of USD; use a pair such as BTC-USDT, or remove binance from feed.sources"
+            "binance is not asked for {pair}, because it has no market in USD, and USDT is not used in place of USD; use a \
+             pair such as BTC-USDT, or remove binance from feed.sources"
         )
     }
 
-    fn requests(&self, markets: &[Market]) -> Vec<Request> {
-        // `["BTCUSDT","ETHUSDT"]`, percent-encoded. Symbols need no encoding: they consist of letters and digits.
-        let symbols: Vec<String> = markets.iter().map(|market| format!("%22{}%22", market.symbol)).collect();
-        Request::for_all(format!("/api/v3/ticker/price?symbols=%5B{}%5D", symbols.join(",")), markets)
+    fn requests(&self, markets: &[Market], _most: usize) -> Vec<Request> {
+        let request = |markets: &[Market]| {
+            // `["BTCUSDT","ETHUSDT"]`, percent-encoded. Symbols need no encoding: they consist of letters and digits.
+            let symbols: Vec<String> =
+                markets.iter().map(|market| format!("%22{}%22", market.symbol)).collect();
+            let symbols = symbols.join(",");
+            let path = format!("/api/v3/ticker/24hr?symbolStatus=TRADING&symbols=%5B{symbols}%5D");
+            Request { path, markets: markets.to_vec() }
+        };
+        markets.chunks(PAIRS_PER_REQUEST).map(request).collect()
     }
 
     fn parse(&self, body: &str, markets: &[Market]) -> Result<Answers, Failure> {
-        let rows: Vec<Object<Row>> = serde_json::from_str(body).map_err(|_| Failure::Malformed)?;
+        let rows: Vec<Row> = rows(body)?;
         let read = |market: &Market| {
-            let row = only(rows.iter().map(|Object(row)| row).filter(|row| row.symbol == market.symbol))?;
-            Ok(Sample::traded(price_of(row.price)?, None))
+            let row = only(rows.iter().filter(|row| market.has_name(&row.symbol)))?;
+            let side = |value| price_of(value).ok();
+            // A market that was removed may still be listed, with prices of zero.
+            Sample::quoted(if_traded(row.last, price_of)?, side(row.bid), side(row.ask))
         };
         Ok(answers(markets, read))
     }
@@ -89,7 +132,12 @@ impl Exchange for Binance {
     /// `{"code":-1121,"msg":"Invalid symbol."}`
     fn parse_error(&self, body: &str) -> Option<ReportedError> {
         let members: UniqueObject = serde_json::from_str(body).ok()?;
-        Some(ReportedError::new(members.get("code")?.get() == TOO_MANY_REQUESTS))
+        let code = members.get("code")?.get();
+        Some(match code {
+            TOO_MANY_REQUESTS => ReportedError::new(Failure::RateLimited),
+            _ if UNKNOWN_SYMBOL.contains(&code) => ReportedError::unknown_symbol(),
+            _ => ReportedError::new(Failure::Refused),
+        })
     }
 }
 
@@ -101,8 +149,7 @@ mod tests {
         Binance.read(body, &Binance.markets(pairs))
     }
 
-    const BODY: &str =
-        r#"[{"symbol":"BTCUSDT","price":"77726.10000000"},{"symbol":"ETHUSDT","price":"2112.40000000"}]"#;
+    const BODY: &str = r#"[{"symbol":"BTCUSDT","lastPrice":"77726.10000000","bidPrice":"77726.00000000","askPrice":"77726.20000000","closeTime":1779092258000},{"symbol":"ETHUSDT","lastPrice":"2112.40000000"}]"#;
 
     fn pairs() -> [Pair; 3] {
         ["BTC-USDT", "ETH-USDT", "ETH-BTC"].map(|pair| pair.parse().unwrap())
@@ -110,17 +157,20 @@ mod tests {
 
     #[test]
     fn tether_is_not_the_dollar() {
-        assert!(pairs().into_iter().all(|pair| Binance.symbol(pair).is_some()));
-        for pair in ["BTC-USD", "BTC-EUR", "EUR-USDT"] {
-            assert!(Binance.symbol(pair.parse().unwrap()).is_none(), "{pair}");
+        assert!(pairs().into_iter().all(|pair| Binance.market(pair).is_some()));
+        for pair in ["BTC-USD", "EUR-USD", "USD-JPY"] {
+            assert!(Binance.market(pair.parse().unwrap()).is_none(), "{pair}");
         }
     }
 
     #[test]
     fn one_request_without_spaces_asks_for_all_pairs() {
-        let requests = Binance.requests(&Binance.markets(&pairs()[..2]));
+        let requests = Binance.requests(&Binance.markets(&pairs()[..2]), 10);
         assert_eq!(requests.len(), 1);
-        assert_eq!(requests[0].path, "/api/v3/ticker/price?symbols=%5B%22BTCUSDT%22,%22ETHUSDT%22%5D");
+        assert_eq!(
+            requests[0].path,
+            "/api/v3/ticker/24hr?symbolStatus=TRADING&symbols=%5B%22BTCUSDT%22,%22ETHUSDT%22%5D"
+        );
     }
 
     #[test]
@@ -141,7 +191,7 @@ mod tests {
             ("{}", Failure::Malformed),
             ("[{}]", Failure::Malformed),
             (r#"[["BTCUSDT","77726.1"]]"#, Failure::Malformed),
-            (r#"{"symbol":"BTCUSDT","price":"1"}"#, Failure::Malformed),
+            (r#"{"symbol":"BTCUSDT","lastPrice":"1"}"#, Failure::Malformed),
             (r#"{"code":-1121,"msg":"Invalid symbol."}"#, Failure::Refused),
             (r#"{"code":-1003,"msg":"Too many requests."}"#, Failure::RateLimited),
             (r#"{"code":0,"msg":"Service unavailable from a restricted location"}"#, Failure::Refused),
@@ -149,9 +199,49 @@ mod tests {
             assert_eq!(parse(body.as_bytes(), &pairs()), Err(expected), "{body}");
         }
         let btc = pairs()[0];
+        let alone = r#"[{"symbol":"BTCUSDT","lastPrice":PRICE}]"#;
         for price in [r#""0""#, r#""-1""#, r#""$46707.03000000""#, r#""1e5""#, "1e400", "[]"] {
-            let body = BODY.replace(r#""77726.10000000""#, price);
+            let body = alone.replace("PRICE", price);
             assert_eq!(parse(body.as_bytes(), &[btc]).unwrap()[&btc], Err(Failure::Invalid), "{price}");
         }
+    }
+
+    #[test]
+    fn the_best_bid_and_ask_are_read_and_zero_means_that_there_is_none() {
+        let sample = parse(BODY.as_bytes(), &pairs()).unwrap()[&pairs()[0]].unwrap();
+        assert_eq!(
+            sample.reported.to_string(),
+            "last 77726.10000000, bid 77726.00000000, ask 77726.20000000"
+        );
+        assert_eq!((sample.trade_time, sample.book_time), (None, None));
+        let removed = r#"[{"symbol":"BTCUSDT","lastPrice":"0.00000000","bidPrice":"0.00000000","askPrice":"0.00000000"}]"#;
+        assert_eq!(parse(removed.as_bytes(), &pairs()[..1]).unwrap()[&pairs()[0]], Err(Failure::Invalid));
+    }
+
+    #[test]
+    fn more_than_twenty_pairs_take_several_requests() {
+        let many: Vec<Pair> = (0..41).map(|number| format!("A{number}-USDT").parse().unwrap()).collect();
+        let requests = Binance.requests(&Binance.markets(&many), 10);
+        let counts: Vec<usize> = requests.iter().map(|request| request.markets.len()).collect();
+        assert_eq!(counts, [20, 20, 1]);
+    }
+
+    #[test]
+    fn the_list_shows_which_markets_are_traded() {
+        let body = r#"{"timezone":"UTC","symbols":[{"symbol":"BTCUSDT","status":"TRADING","baseAsset":"BTC","quoteAsset":"USDT"},{"symbol":"ETHUSDT","status":"BREAK","baseAsset":"ETH","quoteAsset":"USDT"},{"symbol":1}]}"#;
+        let list = Binance.parse_list(body).unwrap();
+        assert!(!list.get(pairs()[0]).unwrap().is_halted && list.get(pairs()[1]).unwrap().is_halted);
+        assert!(list.get(pairs()[2]).is_none());
+        assert!(Binance.parse_list(r#"{"symbols":[]}"#).is_err() && Binance.parse_list("[]").is_err());
+    }
+
+    #[test]
+    fn an_unknown_symbol_fails_the_whole_request() {
+        for code in [-1121, -1220] {
+            let body = format!(r#"{{"code":{code},"msg":"Invalid symbol."}}"#);
+            assert_eq!(Binance.parse_error(&body), Some(ReportedError::unknown_symbol()));
+        }
+        let other = Binance.parse_error(r#"{"code":-1100,"msg":"Illegal characters"}"#).unwrap();
+        assert!(!other.blames_symbol);
     }
 }

@@ -2,24 +2,25 @@
 //! there are no timestamps.
 //!
 //! <https://docs.bitfinex.com/reference/rest-public-tickers>
+//! <https://docs.bitfinex.com/reference/rest-public-conf>
 
-use std::borrow::Cow;
+use std::{borrow::Cow, collections::BTreeMap};
 
 use common::domain::{Failure, Pair};
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
 use crate::source::{
-    exchange::{Exchange, Market, ReportedError, Request, answers},
+    exchange::{Exchange, ReportedError, Request, answers},
     interface::{Answers, Sample},
     json::{UniqueObject, if_traded, only, price_of_number},
     key::Plan,
     limit::Limit,
+    market::{Market, MarketList},
 };
 
-/// Columns of a trading pair's row: symbol, bid, size, ask, size, change, relative change, last, volume,
-/// high, low. Funding rows have seventeen columns. A trading pair's row with any other number of columns has a
-/// format that we don't know.
+/// The least number of columns of a trading pair's row: symbol, bid, size, ask, size, change, relative change, last,
+/// volume, high, low. More may follow.
 const COLUMNS: usize = 11;
 
 /// The column with the price of the last trade.
@@ -27,6 +28,39 @@ const LAST: usize = 7;
 /// The columns of the best bid and ask.
 const BID: usize = 1;
 const ASK: usize = 3;
+
+/// Bitfinex's own codes for assets. They are used until Bitfinex's list has arrived. A code in the second column stands
+/// for that asset only: AMP is Ampleforth, so there is no market of the coin that others call AMP.
+const OWN_CODES: [(&str, &str); 24] = [
+    ("USDT", "UST"),
+    ("USDC", "UDC"),
+    ("TUSD", "TSD"),
+    ("EURT", "EUT"),
+    ("EURS", "EUS"),
+    ("GUSD", "GSD"),
+    ("BCH", "BCHN"),
+    ("DASH", "DSH"),
+    ("ATOM", "ATO"),
+    ("ALGO", "ALG"),
+    ("IOTA", "IOT"),
+    ("QTUM", "QTM"),
+    ("MANA", "MNA"),
+    ("WBTC", "WBT"),
+    ("STORJ", "STJ"),
+    ("OMNI", "OMN"),
+    ("DATA", "DAT"),
+    ("POLY", "POY"),
+    ("AMPL", "AMP"),
+    ("AION", "AIO"),
+    ("IOST", "IOS"),
+    ("XCHF", "XCH"),
+    ("VSYS", "VSY"),
+    ("MITH", "MIT"),
+];
+
+/// The error codes of an unknown symbol and of maintenance.
+const UNKNOWN_SYMBOL: &str = "10020";
+const MAINTENANCE: &str = "20060";
 
 pub(super) struct Bitfinex;
 
@@ -49,24 +83,51 @@ impl Exchange for Bitfinex {
     }
 
     /// `tBTCUSD`, or `tDOGE:USD` if an asset's code is longer than three letters.
-    fn symbol(&self, pair: Pair) -> Option<String> {
-        let (base, quote) = (asset(pair.base()), asset(pair.quote()));
+    fn market(&self, pair: Pair) -> Option<Market> {
+        let (base, quote) = (own_code(pair.base())?, own_code(pair.quote())?);
         let colon = if base.len() > 3 || quote.len() > 3 { ":" } else { "" };
-        Some(format!("t{base}{colon}{quote}"))
+        Some(Market::new(pair, format!("t{base}{colon}{quote}")))
     }
 
-    fn requests(&self, markets: &[Market]) -> Vec<Request> {
+    fn list_path(&self) -> Option<&'static str> {
+        Some("/v2/conf/pub:list:pair:exchange,pub:map:currency:sym")
+    }
+
+    /// `[["BTCUSD","LINK:USD"],[["UST","USDt"]]]`: the markets, and the assets whose codes are not the usual ones.
+    fn parse_list(&self, body: &str) -> Result<MarketList, Failure> {
+        let (names, codes): (Vec<&RawValue>, Vec<&RawValue>) =
+            serde_json::from_str(body).map_err(|_| Failure::Malformed)?;
+        let codes = codes.iter().filter_map(|row| serde_json::from_str::<(String, String)>(row.get()).ok());
+        let codes: BTreeMap<String, String> = codes.collect();
+        let common = |own: &str| codes.get(own).map_or(own, String::as_str).to_owned();
+        let mut list = MarketList::default();
+        for name in names.iter().filter_map(|name| text(Some(name))) {
+            let parts = name.split_once(':').or_else(|| name.split_at_checked(3));
+            let pair =
+                parts.map(|(base, quote)| format!("{}-{}", usual(&common(base)), usual(&common(quote))));
+            if let Some(Ok(pair)) = pair.map(|pair| pair.parse()) {
+                list.add(Market::new(pair, format!("t{name}")), false);
+            }
+        }
+        list.unless_empty()
+    }
+
+    fn requests(&self, markets: &[Market], _most: usize) -> Vec<Request> {
         let symbols: Vec<&str> = markets.iter().map(|market| market.symbol.as_str()).collect();
         Request::for_all(format!("/v2/tickers?symbols={}", symbols.join(",")), markets)
     }
 
     fn parse(&self, body: &str, markets: &[Market]) -> Result<Answers, Failure> {
-        let rows: Vec<Vec<&RawValue>> = serde_json::from_str(body).map_err(|_| Failure::Malformed)?;
-        let named = rows.iter().map(|row| Ok((text(row.first()).ok_or(Failure::Malformed)?, row)));
-        let named = named.collect::<Result<Vec<_>, Failure>>()?;
+        let elements: Vec<&RawValue> = serde_json::from_str(body).map_err(|_| Failure::Malformed)?;
+        // A row that cannot be read may belong to a market that nobody asked for.
+        let rows = elements.iter().filter_map(|row| serde_json::from_str::<Vec<&RawValue>>(row.get()).ok());
+        let named: Vec<_> = rows.filter_map(|row| Some((text(row.first())?, row))).collect();
+        if named.is_empty() && !elements.is_empty() {
+            return Err(Failure::Malformed);
+        }
         let read = |market: &Market| {
-            let (_, row) = only(named.iter().filter(|(name, _)| *name == market.symbol))?;
-            if row.len() != COLUMNS {
+            let (_, row) = only(named.iter().filter(|(name, _)| market.has_name(name)))?;
+            if row.len() < COLUMNS {
                 return Err(Failure::Malformed);
             }
             let value = |column: usize| row.get(column).copied();
@@ -78,16 +139,23 @@ impl Exchange for Bitfinex {
 
     /// `["error",10020,"symbol: invalid"]`, or `{"error":"ERR_RATE_LIMIT"}`.
     fn parse_error(&self, body: &str) -> Option<ReportedError> {
-        let message = match serde_json::from_str::<UniqueObject>(body) {
-            Ok(members) => members.text("error")?.into_owned(),
+        let (code, message) = match serde_json::from_str::<UniqueObject>(body) {
+            Ok(members) => (None, members.text("error")?.into_owned()),
             Err(_) => {
                 let row: Vec<&RawValue> = serde_json::from_str(body).ok()?;
                 text(row.first()).filter(|first| first == "error")?;
-                text(row.get(2)).unwrap_or_default().into_owned()
+                (row.get(1).map(|code| code.get()), text(row.get(2)).unwrap_or_default().into_owned())
             }
         };
-        // An object contains the documented `ERR_RATE_LIMIT`, and an array contains `ratelimit: error`.
-        Some(ReportedError::new(message.contains("RATE_LIMIT") || message.starts_with("ratelimit")))
+        Some(match code {
+            Some(UNKNOWN_SYMBOL) => ReportedError::unknown_symbol(),
+            Some(MAINTENANCE) => ReportedError::new(Failure::Unavailable),
+            // An object contains the documented `ERR_RATE_LIMIT`, and an array contains `ratelimit: error`.
+            _ if message.contains("RATE_LIMIT") || message.starts_with("ratelimit") => {
+                ReportedError::new(Failure::RateLimited)
+            }
+            _ => ReportedError::new(Failure::Refused),
+        })
     }
 }
 
@@ -95,12 +163,19 @@ fn text<'a>(value: Option<&&'a RawValue>) -> Option<Cow<'a, str>> {
     serde_json::from_str::<Text<'a>>(value?.get()).ok().map(|text| text.0)
 }
 
-/// Bitfinex has its own codes for some assets.
-fn asset(code: &str) -> &str {
+/// Bitfinex's code for an asset. None if Bitfinex uses the code for another asset.
+fn own_code(code: &str) -> Option<&str> {
+    let own = OWN_CODES.into_iter().find(|(common, _)| *common == code).map(|(_, own)| own);
+    let is_of_another = || OWN_CODES.into_iter().any(|(_, own)| own == code);
+    own.or_else(|| (!is_of_another()).then_some(code))
+}
+
+/// The usual code of an asset that Bitfinex's own list writes differently: `USDt` is USDT, and BAB and BCHN are BCH.
+fn usual(code: &str) -> String {
     match code {
-        "USDT" => "UST",
-        "USDC" => "UDC",
-        other => other,
+        "BAB" | "BCHN" => "BCH".to_owned(),
+        "ALG" => "ALGO".to_owned(),
+        _ => code.to_ascii_uppercase(),
     }
 }
 
@@ -120,7 +195,7 @@ mod tests {
 
     #[test]
     fn one_request_asks_for_all_pairs_by_symbol() {
-        let requests = Bitfinex.requests(&Bitfinex.markets(&pairs()));
+        let requests = Bitfinex.requests(&Bitfinex.markets(&pairs()), 10);
         assert_eq!(requests.len(), 1);
         assert_eq!(requests[0].path, "/v2/tickers?symbols=tBTCUSD,tDOGE:USD,tETHUST");
     }
@@ -144,7 +219,7 @@ mod tests {
             ("[[]]", Failure::Malformed),
             ("[[7381.6,38,7381.7]]", Failure::Malformed),
             (r#"["error",10020,"symbol: invalid"]"#, Failure::Refused),
-            (r#"["error",20060,"maintenance"]"#, Failure::Refused),
+            (r#"["error",20060,"maintenance"]"#, Failure::Unavailable),
             (r#"["error",11010,"ratelimit: error"]"#, Failure::RateLimited),
             (r#"{"error":"ERR_RATE_LIMIT"}"#, Failure::RateLimited),
             (r#"{"error":"ERR_OTHER"}"#, Failure::Refused),
@@ -157,7 +232,6 @@ mod tests {
             ("1e400", Failure::Invalid),
             (r#""7381.2""#, Failure::Invalid),
             ("7381.2000000000001", Failure::Invalid),
-            ("7381.2,1", Failure::Malformed),
         ] {
             let body = BODY.replace("7381.2,", &format!("{last},"));
             assert_eq!(parse(body.as_bytes(), &pairs()).unwrap()[&btc], Err(expected), "{last}");
@@ -185,5 +259,41 @@ mod tests {
         }
         let empty = BODY.replace("7381.6,", "0,").replace("7381.2,", "0,");
         assert_eq!(parse(empty.as_bytes(), &pairs()).unwrap()[&btc], Err(Failure::Invalid));
+    }
+
+    #[test]
+    fn an_odd_row_does_no_harm_and_further_columns_are_allowed() {
+        let longer = BODY.replace("],[", ",1,null],[").replace("]]", ",1,null]]");
+        let body = longer.replace("[[", r#"[null,7,[],["fUSD",0.0003],{"a":1},["tXYZUSD"],["#);
+        let answers = parse(BODY.as_bytes(), &pairs()).unwrap();
+        assert!(answers[&pairs()[0]].is_ok());
+        for (pair, answer) in parse(body.as_bytes(), &pairs()).unwrap() {
+            assert_eq!(answer, answers[&pair], "{body}");
+        }
+        let short = r#"[["tBTCUSD",7381.6,38,7381.7,32,126.6,0.0175,7381.2,1982,7390]]"#;
+        assert_eq!(parse(short.as_bytes(), &pairs()).unwrap()[&pairs()[0]], Err(Failure::Malformed));
+    }
+
+    #[test]
+    fn the_list_names_markets_and_renamed_assets() {
+        let body = r#"[["BTCUSD","LINK:UST","ATOUSD","BCHN:USD","BTCF0:USTF0",7,"ÄÖ"],[["UST","USDt"],["ATO","ATOM"],["BAB","BCH"],["LES","LEO-EOS"]]]"#;
+        let list = Bitfinex.parse_list(body).unwrap();
+        let symbol = |pair: &str| list.get(pair.parse().unwrap()).map(|listed| listed.market.symbol.clone());
+        assert_eq!(symbol("BTC-USD").as_deref(), Some("tBTCUSD"));
+        assert_eq!(symbol("LINK-USDT").as_deref(), Some("tLINK:UST"));
+        assert_eq!(symbol("ATOM-USD").as_deref(), Some("tATOUSD"));
+        assert_eq!(symbol("BCH-USD").as_deref(), Some("tBCHN:USD"));
+        assert_eq!(symbol("ATO-USD"), None);
+        for other in ["[]", "[[],[]]", r#"[["BTCUSD"]]"#, "{}", ""] {
+            assert!(Bitfinex.parse_list(other).is_err(), "{other}");
+        }
+    }
+
+    #[test]
+    fn a_code_of_another_asset_has_no_market() {
+        let market = |pair: &str| Bitfinex.market(pair.parse().unwrap()).map(|market| market.symbol);
+        assert_eq!(market("AMPL-USD").as_deref(), Some("tAMPUSD"));
+        assert_eq!(market("AMP-USD"), None);
+        assert_eq!(market("DASH-USD").as_deref(), Some("tDSHUSD"));
     }
 }

@@ -1,7 +1,12 @@
-//! Coinbase Exchange: product ticker. Each pair takes one request. Prices are strings, and the timestamp is the
-//! time of the last trade.
+//! Coinbase Exchange: product ticker, and statistics of all products. Prices are strings.
+//!
+//! A ticker has the last trade with its time, and the best bid and ask, but each pair takes a request. If there are more
+//! pairs than requests are possible in a slot, one request returns the last trades of all products, without times. Then
+//! the price of a quote is the last trade, and only the rule about frozen quotes shows that a market is dead.
 //!
 //! <https://docs.cdp.coinbase.com/exchange/reference/exchangerestapi_getproductticker>
+//! <https://docs.cdp.coinbase.com/exchange/reference/exchangerestapi_getproductsstats>
+//! <https://docs.cdp.coinbase.com/exchange/reference/exchangerestapi_getproducts>
 
 use std::borrow::Cow;
 
@@ -13,18 +18,22 @@ use serde::Deserialize;
 use serde_json::value::RawValue;
 
 use crate::source::{
-    exchange::{Exchange, Market, Request, answers},
+    exchange::{Exchange, ReportedError, Request, answers},
     interface::{Answers, Sample},
-    json::{if_traded, price_of},
+    json::{UniqueObject, if_traded, price_of, rows},
     key::Plan,
     limit::Limit,
+    market::{Market, MarketList},
 };
 
-/// Coinbase's errors are texts without codes, so this uses the default `parse_error`, which recognizes no errors.
+/// Coinbase's errors are texts without codes.
+const UNKNOWN_PRODUCT: [&str; 2] = ["NotFound", "Not allowed for delisted products"];
+const RATE_LIMIT: &str = "rate limit exceeded";
+
 pub(super) struct Coinbase;
 
 #[derive(Deserialize)]
-struct Body<'a> {
+struct Ticker<'a> {
     #[serde(borrow)]
     price: Option<&'a RawValue>,
     #[serde(borrow)]
@@ -33,6 +42,40 @@ struct Body<'a> {
     ask: Option<&'a RawValue>,
     #[serde(borrow)]
     time: Cow<'a, str>,
+}
+
+/// The statistics of a product.
+#[derive(Deserialize)]
+struct Statistics<'a> {
+    #[serde(borrow)]
+    stats_24hour: Object<Day<'a>>,
+}
+
+#[derive(Deserialize)]
+struct Day<'a> {
+    #[serde(borrow)]
+    last: Option<&'a RawValue>,
+}
+
+/// A product in Coinbase's list.
+#[derive(Deserialize)]
+struct Listing<'a> {
+    #[serde(borrow)]
+    id: Cow<'a, str>,
+    #[serde(borrow)]
+    base_currency: Cow<'a, str>,
+    #[serde(borrow)]
+    quote_currency: Cow<'a, str>,
+    #[serde(borrow)]
+    status: Cow<'a, str>,
+    #[serde(default)]
+    trading_disabled: bool,
+    #[serde(default)]
+    cancel_only: bool,
+    #[serde(default)]
+    post_only: bool,
+    #[serde(default)]
+    auction_mode: bool,
 }
 
 impl Exchange for Coinbase {
@@ -51,24 +94,83 @@ impl Exchange for Coinbase {
     }
 
     /// `BTC-USD`
-    fn symbol(&self, pair: Pair) -> Option<String> {
-        Some(pair.to_string())
+    fn market(&self, pair: Pair) -> Option<Market> {
+        Some(Market::new(pair, pair.to_string()))
     }
 
-    fn requests(&self, markets: &[Market]) -> Vec<Request> {
-        Request::for_each(|market| format!("/products/{}/ticker", market.symbol), markets)
+    fn list_path(&self) -> Option<&'static str> {
+        Some("/products")
+    }
+
+    fn parse_list(&self, body: &str) -> Result<MarketList, Failure> {
+        let mut list = MarketList::default();
+        for listing in rows::<Listing>(body)? {
+            let pair = format!("{}-{}", listing.base_currency, listing.quote_currency).parse();
+            if let (Ok(pair), true) = (pair, listing.status != "delisted") {
+                let is_halted = listing.status != "online"
+                    || listing.trading_disabled
+                    || listing.cancel_only
+                    || listing.post_only
+                    || listing.auction_mode;
+                list.add(Market::new(pair, listing.id), is_halted);
+            }
+        }
+        list.unless_empty()
+    }
+
+    fn requests(&self, markets: &[Market], most: usize) -> Vec<Request> {
+        if markets.len() <= most {
+            Request::for_each(|market| format!("/products/{}/ticker", market.symbol), markets)
+        } else {
+            Request::for_all("/products/stats".to_owned(), markets)
+        }
     }
 
     fn parse(&self, body: &str, markets: &[Market]) -> Result<Answers, Failure> {
-        let Object(body): Object<Body> = serde_json::from_str(body).map_err(|_| Failure::Malformed)?;
-        let time: Timestamp = body.time.parse().map_err(|_| Failure::Invalid)?;
-        // The body does not name the pair, but each request is for a single pair.
+        let members: UniqueObject = serde_json::from_str(body).map_err(|_| Failure::Malformed)?;
+        if members.get("time").is_none() {
+            return statistics(&members, markets);
+        }
+        // A ticker does not name the pair, but each request is for a single pair.
+        let [_] = markets else { return Err(Failure::Malformed) };
+        let Object(ticker): Object<Ticker> = serde_json::from_str(body).map_err(|_| Failure::Malformed)?;
+        let time: Timestamp = ticker.time.parse().map_err(|_| Failure::Invalid)?;
         Ok(answers(markets, |_| {
             let side = |value| price_of(value).ok();
-            let sample = Sample::quoted(if_traded(body.price, price_of)?, side(body.bid), side(body.ask))?;
+            let sample =
+                Sample::quoted(if_traded(ticker.price, price_of)?, side(ticker.bid), side(ticker.ask))?;
             // The time is that of the last trade, which may be hours ago in a thin market. The book is current.
             Ok(Sample { trade_time: Some(time), ..sample })
         }))
+    }
+
+    /// `{"message":"NotFound"}`
+    fn parse_error(&self, body: &str) -> Option<ReportedError> {
+        let members: UniqueObject = serde_json::from_str(body).ok()?;
+        let message = members.text("message")?;
+        Some(if UNKNOWN_PRODUCT.contains(&message.as_ref()) {
+            ReportedError::unknown_symbol()
+        } else if message.contains(RATE_LIMIT) {
+            ReportedError::new(Failure::RateLimited)
+        } else {
+            ReportedError::new(Failure::Refused)
+        })
+    }
+}
+
+/// The last trades in the statistics of all products: `{"BTC-USD":{"stats_24hour":{"last":"65237"}}}`.
+fn statistics(products: &UniqueObject, markets: &[Market]) -> Result<Answers, Failure> {
+    let read = |market: &Market| {
+        let product = products.get(&market.symbol).ok_or(Failure::Missing)?;
+        let Object(Statistics { stats_24hour: Object(day) }) =
+            serde_json::from_str(product.get()).map_err(|_| Failure::Malformed)?;
+        Ok(Sample::traded(price_of(day.last)?, None))
+    };
+    let is_product = |value: &RawValue| serde_json::from_str::<Object<Statistics>>(value.get()).is_ok();
+    if products.iter().any(|(_, value)| is_product(value)) {
+        Ok(answers(markets, read))
+    } else {
+        Err(Failure::Malformed)
     }
 }
 
@@ -83,8 +185,11 @@ mod tests {
     #[test]
     fn each_pair_takes_one_request() {
         let pairs = ["BTC-USD".parse().unwrap(), "ETH-USD".parse().unwrap()];
-        let paths: Vec<String> =
-            Coinbase.requests(&Coinbase.markets(&pairs)).into_iter().map(|request| request.path).collect();
+        let paths: Vec<String> = Coinbase
+            .requests(&Coinbase.markets(&pairs), 10)
+            .into_iter()
+            .map(|request| request.path)
+            .collect();
         assert_eq!(paths, ["/products/BTC-USD/ticker", "/products/ETH-USD/ticker"]);
     }
 
@@ -123,13 +228,73 @@ mod tests {
     #[test]
     fn other_bodies_are_refused() {
         let pair: Pair = "BTC-USD".parse().unwrap();
-        for body in
-            ["", "[]", r#"["1","2015-04-08T20:49:06Z"]"#, r#"{"message":"NotFound"}"#, r#"{"price":"1"}"#]
-        {
+        for body in ["", "[]", r#"["1","2015-04-08T20:49:06Z"]"#, "{}", r#"{"price":"1"}"#] {
             assert_eq!(parse(body.as_bytes(), &[pair]), Err(Failure::Malformed), "{body}");
         }
         assert_eq!(parse(br#"{"price":"1","time":"yesterday"}"#, &[pair]), Err(Failure::Invalid));
         let zero = parse(br#"{"price":"0","time":"2015-04-08T20:49:06Z"}"#, &[pair]).unwrap();
         assert_eq!(zero[&pair], Err(Failure::Invalid));
+    }
+
+    #[test]
+    fn all_products_are_requested_at_once_if_there_are_more_than_can_be_asked_for_alone() {
+        let pairs: Vec<Pair> = (0..35).map(|number| format!("A{number}-USD").parse().unwrap()).collect();
+        let requests = |count: usize| Coinbase.requests(&Coinbase.markets(&pairs[..count]), 34);
+        assert_eq!(requests(34).len(), 34);
+        assert_eq!(requests(35), Request::for_all("/products/stats".into(), &Coinbase.markets(&pairs)));
+    }
+
+    #[test]
+    fn the_last_trades_of_all_products_are_read_without_a_time() {
+        let pairs = ["BTC-USD", "ETH-USD", "SOL-USD", "DOGE-USD"].map(|pair| pair.parse().unwrap());
+        let body = r#"{"BTC-USD":{"stats_30day":{"volume":"1"},"stats_24hour":{"open":"64000","last":"65237"}},"ETH-USD":{"stats_24hour":{"open":"1","last":"0"}},"SOL-USD":null}"#;
+        let answers = parse(body.as_bytes(), &pairs).unwrap();
+        let sample = answers[&pairs[0]].unwrap();
+        assert_eq!((sample.reported.to_string().as_str(), sample.trade_time), ("last 65237", None));
+        let others: Vec<_> = pairs[1..].iter().map(|pair| answers[pair].unwrap_err()).collect();
+        assert_eq!(others, [Failure::Invalid, Failure::Malformed, Failure::Missing]);
+        assert_eq!(parse(br#"{"a":{},"b":1}"#, &pairs), Err(Failure::Malformed));
+    }
+
+    #[test]
+    fn a_ticker_is_not_read_as_the_price_of_several_pairs() {
+        let pairs = ["BTC-USD", "ETH-USD"].map(|pair| pair.parse().unwrap());
+        assert_eq!(parse(br#"{"price":"1","time":"2015-04-08T20:49:06Z"}"#, &pairs), Err(Failure::Malformed));
+    }
+
+    #[test]
+    fn errors_have_their_meanings() {
+        for (message, expected) in [
+            ("NotFound", ReportedError::unknown_symbol()),
+            ("Not allowed for delisted products", ReportedError::unknown_symbol()),
+            ("Public rate limit exceeded", ReportedError::new(Failure::RateLimited)),
+            ("Internal server error", ReportedError::new(Failure::Refused)),
+        ] {
+            let body = format!(r#"{{"message":"{message}"}}"#);
+            assert_eq!(Coinbase.parse_error(&body), Some(expected), "{body}");
+        }
+    }
+
+    #[test]
+    fn the_list_shows_which_products_are_traded() {
+        let entry = |id: &str, more: &str| {
+            let (base, quote) = id.split_once('-').unwrap();
+            format!(r#"{{"id":"{id}","base_currency":"{base}","quote_currency":"{quote}",{more}}}"#)
+        };
+        let body = format!(
+            "[{},{},{},{},{},null]",
+            entry("BTC-USD", r#""status":"online","limit_only":true"#),
+            entry("ETH-USD", r#""status":"offline""#),
+            entry("SOL-USD", r#""status":"online","trading_disabled":true"#),
+            entry("XRP-USD", r#""status":"online","auction_mode":true"#),
+            entry("OLD-USD", r#""status":"delisted""#),
+        );
+        let list = Coinbase.parse_list(&body).unwrap();
+        let halted = |pair: &str| list.get(pair.parse().unwrap()).map(|listed| listed.is_halted);
+        assert_eq!(
+            ["BTC-USD", "ETH-USD", "SOL-USD", "XRP-USD"].map(halted),
+            [false, true, true, true].map(Some)
+        );
+        assert_eq!(halted("OLD-USD"), None);
     }
 }

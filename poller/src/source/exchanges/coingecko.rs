@@ -5,21 +5,26 @@
 //! price is.
 //!
 //! <https://docs.coingecko.com/reference/simple-price>
+//! <https://docs.coingecko.com/reference/coins-list>
+
+use std::{borrow::Cow, collections::BTreeSet};
 
 use common::domain::{Failure, Pair, Span};
+use serde::Deserialize;
 use serde_json::value::RawValue;
 
 use crate::source::{
-    exchange::{Exchange, Market, ReportedError, Request, answers},
+    exchange::{Exchange, ReportedError, Request, answers},
     interface::{Answers, Role, Sample},
-    json::{UniqueObject, price_of_number, seconds_of},
+    json::{UniqueObject, price_of_number, rows, seconds_of},
     key::Plan,
     limit::Limit,
+    market::{Market, MarketList},
 };
 
 /// The known coins and CoinGecko's identifiers for them. CoinGecko's symbols are not unique: several coins
 /// use BTC.
-const COINS: [(&str, &str); 22] = [
+const COINS: [(&str, &str); 45] = [
     ("BTC", "bitcoin"),
     ("ETH", "ethereum"),
     ("USDT", "tether"),
@@ -42,6 +47,29 @@ const COINS: [(&str, &str); 22] = [
     ("ETC", "ethereum-classic"),
     ("XMR", "monero"),
     ("ALGO", "algorand"),
+    ("AAVE", "aave"),
+    ("APT", "aptos"),
+    ("ARB", "arbitrum"),
+    ("BONK", "bonk"),
+    ("BSV", "bitcoin-cash-sv"),
+    ("CRV", "curve-dao-token"),
+    ("DASH", "dash"),
+    ("FIL", "filecoin"),
+    ("HBAR", "hedera-hashgraph"),
+    ("ICP", "internet-computer"),
+    ("INJ", "injective-protocol"),
+    ("MKR", "maker"),
+    ("NEAR", "near"),
+    ("OP", "optimism"),
+    ("PAXG", "pax-gold"),
+    ("PEPE", "pepe"),
+    ("SHIB", "shiba-inu"),
+    ("SUI", "sui"),
+    ("TON", "the-open-network"),
+    ("WBTC", "wrapped-bitcoin"),
+    ("XTZ", "tezos"),
+    ("ZEC", "zcash"),
+    ("BTT", "bittorrent"),
 ];
 
 /// The currencies in which we request prices. All of them are in CoinGecko's list
@@ -55,13 +83,23 @@ const CURRENCIES: [&str; 27] = [
 /// sixteen for cheap coins, more than [`Price`](common::domain::Price) can hold.
 const PRECISION: &str = "12";
 
-/// The error code of "too many requests" inside the `status` object.
+/// The error code of "too many requests".
 const TOO_MANY_REQUESTS: &str = "429";
+
+/// How many requests a month the demo plan allows: <https://www.coingecko.com/en/api/pricing>
+const DEMO_REQUESTS_PER_MONTH: u32 = 10_000;
 
 /// CoinGecko refreshes prices once a minute, and has been seen to trail the exchanges by more than that.
 const MAX_QUOTE_AGE: Span = Span::from_seconds(180);
 
 pub(super) struct Coingecko;
+
+/// A coin in CoinGecko's list.
+#[derive(Deserialize)]
+struct Listing<'a> {
+    #[serde(borrow)]
+    id: Cow<'a, str>,
+}
 
 impl Exchange for Coingecko {
     fn name(&self) -> &'static str {
@@ -78,7 +116,7 @@ impl Exchange for Coingecko {
     fn limit(&self, plan: Option<Plan>) -> Option<Limit> {
         // https://docs.coingecko.com/docs/errors-and-rate-limits
         match plan {
-            Some(Plan::Demo) => Some(Limit::new(100, 60)),
+            Some(Plan::Demo) => Some(Limit::new(100, 60).with_month(DEMO_REQUESTS_PER_MONTH)),
             // Each paid plan has its own limit.
             Some(Plan::Pro) => None,
             // Without a key, all clients at the same IP address share the limit, which is not documented.
@@ -87,12 +125,28 @@ impl Exchange for Coingecko {
     }
 
     /// `bitcoin/usd`: the coin and the currency, which are separate parameters of a request.
-    fn symbol(&self, pair: Pair) -> Option<String> {
+    fn market(&self, pair: Pair) -> Option<Market> {
         let (_, coin) = COINS.iter().find(|(code, _)| *code == pair.base())?;
-        CURRENCIES.contains(&pair.quote()).then(|| format!("{coin}/{}", pair.quote().to_ascii_lowercase()))
+        let is_known = CURRENCIES.contains(&pair.quote());
+        is_known.then(|| Market::new(pair, format!("{coin}/{}", pair.quote().to_ascii_lowercase())))
     }
 
-    fn requests(&self, markets: &[Market]) -> Vec<Request> {
+    fn list_path(&self) -> Option<&'static str> {
+        Some("/api/v3/coins/list")
+    }
+
+    /// `[{"id":"bitcoin","symbol":"btc","name":"Bitcoin"}]`. The list shows which of the known coins CoinGecko still has.
+    fn parse_list(&self, body: &str) -> Result<MarketList, Failure> {
+        let ids: BTreeSet<Cow<str>> = rows::<Listing>(body)?.into_iter().map(|listing| listing.id).collect();
+        let mut list = MarketList::default();
+        for (code, _) in COINS.iter().filter(|(_, id)| ids.contains(*id)) {
+            let pairs = CURRENCIES.iter().filter_map(|currency| format!("{code}-{currency}").parse().ok());
+            pairs.filter_map(|pair| self.market(pair)).for_each(|market| list.add(market, false));
+        }
+        list.unless_empty()
+    }
+
+    fn requests(&self, markets: &[Market], _most: usize) -> Vec<Request> {
         let (mut coins, mut currencies): (Vec<&str>, Vec<&str>) = markets.iter().filter_map(names).unzip();
         for names in [&mut coins, &mut currencies] {
             names.sort_unstable();
@@ -120,16 +174,19 @@ impl Exchange for Coingecko {
         Ok(answers(markets, read))
     }
 
-    /// `{"error":"Missing parameter ids"}` or `{"status":{"error_code":10002,"error_message":"…"}}`.
+    /// `{"error":"Missing parameter ids"}`, `{"status":{"error_code":10002,"error_message":"…"}}` or
+    /// `{"error_code":10010,"status":{"error_message":"…"}}`.
     fn parse_error(&self, body: &str) -> Option<ReportedError> {
         let members: UniqueObject = serde_json::from_str(body).ok()?;
         if members.text("error").is_some() {
-            return Some(ReportedError::new(false));
+            return Some(ReportedError::new(Failure::Refused));
         }
-        // A coin is named `status` too, so the member is an error only if it contains a code.
-        let status: UniqueObject = serde_json::from_str(members.get("status")?.get()).ok()?;
-        let code = status.get("error_code").map(RawValue::get)?;
-        Some(ReportedError::new(code == TOO_MANY_REQUESTS))
+        // A coin is named `status` too, so the member is an error only if there is a code.
+        let status = members.get("status").and_then(|status| serde_json::from_str(status.get()).ok());
+        let in_status = status.and_then(|status: UniqueObject| status.get("error_code"));
+        let code = members.get("error_code").or(in_status).map(RawValue::get)?;
+        let is_rate_limit = code == TOO_MANY_REQUESTS;
+        Some(ReportedError::new(if is_rate_limit { Failure::RateLimited } else { Failure::Refused }))
     }
 
     /// CoinGecko ignores a key in the wrong header.
@@ -170,15 +227,15 @@ mod tests {
 
     #[test]
     fn known_coins_and_currencies_are_served() {
-        assert!(pairs().into_iter().all(|pair| Coingecko.symbol(pair).is_some()));
+        assert!(pairs().into_iter().all(|pair| Coingecko.market(pair).is_some()));
         for pair in ["BTC-USDT", "FOO-USD", "ETH-FOO"] {
-            assert!(Coingecko.symbol(pair.parse().unwrap()).is_none(), "{pair}");
+            assert!(Coingecko.market(pair.parse().unwrap()).is_none(), "{pair}");
         }
     }
 
     #[test]
     fn one_request_lists_each_name_once() {
-        let requests = Coingecko.requests(&Coingecko.markets(&pairs()[..3]));
+        let requests = Coingecko.requests(&Coingecko.markets(&pairs()[..3]), 10);
         assert_eq!(requests.len(), 1);
         assert_eq!(
             requests[0].path,
@@ -226,5 +283,26 @@ mod tests {
             let body = BODY.replace(from, to);
             assert_eq!(parse(body.as_bytes(), &[btc]).unwrap()[&btc], Err(expected), "{to}");
         }
+    }
+
+    #[test]
+    fn errors_have_their_meanings() {
+        for (body, expected) in [
+            (r#"{"error_code":10010,"status":{"error_message":"host"}}"#, Failure::Refused),
+            (r#"{"error_code":429,"status":{"error_message":"slow down"}}"#, Failure::RateLimited),
+        ] {
+            assert_eq!(Coingecko.parse_error(body), Some(ReportedError::new(expected)), "{body}");
+        }
+        let coin = r#"{"status":{"usd":0.0098,"last_updated_at":1}}"#;
+        assert_eq!(Coingecko.parse_error(coin), None);
+    }
+
+    #[test]
+    fn a_coin_that_is_no_longer_in_the_list_is_left_out() {
+        let body = r#"[{"id":"bitcoin","symbol":"btc","name":"Bitcoin"},{"id":"other","symbol":"eth"},null]"#;
+        let list = Coingecko.parse_list(body).unwrap();
+        let has = |pair: &str| list.get(pair.parse().unwrap()).is_some();
+        assert!(has("BTC-USD") && has("BTC-ETH") && !has("ETH-USD") && !has("BTC-USDT"));
+        assert!(Coingecko.parse_list(r#"[{"id":"other"}]"#).is_err());
     }
 }

@@ -1,7 +1,11 @@
-//! Kraken: `Ticker`. One request returns all pairs. Prices are strings, there are no timestamps, and errors come
-//! with the HTTP status 200.
+//! Kraken: `Ticker`. One request returns all pairs that it names. Prices are strings, there are no timestamps, and errors
+//! come with the HTTP status 200.
+//!
+//! `Ticker` without names returns all of Kraken's markets, but that takes 433 kB. It would only be the smaller response
+//! for more than a thousand pairs, so it is not used.
 //!
 //! <https://docs.kraken.com/api/docs/rest-api/get-ticker-information>
+//! <https://docs.kraken.com/api/docs/rest-api/get-tradable-asset-pairs>
 
 use std::borrow::Cow;
 
@@ -13,11 +17,12 @@ use serde::Deserialize;
 use serde_json::value::RawValue;
 
 use crate::source::{
-    exchange::{Exchange, Market, ReportedError, Request, answers},
+    exchange::{Exchange, ReportedError, Request, answers},
     interface::{Answers, Sample},
     json::{UniqueObject, if_traded, only, price_of},
     key::Plan,
     limit::Limit,
+    market::{Market, MarketList},
 };
 
 /// Prefixes of the errors that mean "too many requests".
@@ -26,6 +31,27 @@ const RATE_LIMIT_ERRORS: [&str; 3] = ["EAPI:Rate limit exceeded", "EGeneral:Too 
 /// The prefix of the error that also contains the time until which requests are refused:
 /// `EService: Throttled: 1779092258`.
 const THROTTLED: &str = "EService: Throttled";
+
+/// What the beginning of other errors means. Other errors are refusals.
+const ERRORS: [(&str, Failure); 3] = [
+    ("EGeneral:Temporary lockout", Failure::LockedOut),
+    ("EGeneral:Internal error", Failure::Unavailable),
+    ("EService", Failure::Unavailable),
+];
+
+/// Kraken refuses a whole request because of one unknown pair.
+const UNKNOWN_PAIR: &str = "EQuery:Unknown asset pair";
+
+/// The states of a market in which nothing is traded.
+const HALTED: [&str; 2] = ["cancel_only", "post_only"];
+
+/// Kraken's own codes for assets.
+const OWN_CODES: [(&str, &str); 2] = [("BTC", "XBT"), ("DOGE", "XDG")];
+
+/// The coins and currencies whose codes have a prefix in responses, if the market is one of Kraken's oldest.
+const OLD_COINS: [&str; 12] =
+    ["ETC", "ETH", "ICN", "LTC", "MLN", "REP", "XBT", "XDG", "XLM", "XMR", "XRP", "ZEC"];
+const OLD_CURRENCIES: [&str; 6] = ["AUD", "CAD", "EUR", "GBP", "JPY", "USD"];
 
 pub(super) struct Kraken;
 
@@ -51,6 +77,18 @@ struct Ticker<'a> {
     a: Vec<&'a RawValue>,
 }
 
+/// A market in Kraken's list.
+#[derive(Deserialize)]
+struct Listing<'a> {
+    #[serde(borrow)]
+    altname: Cow<'a, str>,
+    /// Base and quote, such as `XBT/USD`.
+    #[serde(borrow)]
+    wsname: Cow<'a, str>,
+    #[serde(borrow)]
+    status: Cow<'a, str>,
+}
+
 impl Exchange for Kraken {
     fn name(&self) -> &'static str {
         "kraken"
@@ -66,12 +104,36 @@ impl Exchange for Kraken {
         Some(Limit::new(1, 1).undocumented())
     }
 
-    /// `XBTUSD`. Kraken calls this the pair's alternative name.
-    fn symbol(&self, pair: Pair) -> Option<String> {
-        Some(format!("{}{}", asset(pair.base()), asset(pair.quote())))
+    /// `XBTUSD`, which Kraken calls the pair's alternative name. In responses, the oldest markets have other names.
+    fn market(&self, pair: Pair) -> Option<Market> {
+        let (base, quote) = (own_code(pair.base()), own_code(pair.quote()));
+        let symbol = format!("{base}{quote}");
+        let old = old_code(base).zip(old_code(quote)).map(|(base, quote)| format!("{base}{quote}"));
+        let names = old.into_iter().filter(|old| *old != symbol).chain([symbol.clone()]).collect::<Vec<_>>();
+        Some(Market::named(pair, symbol, names))
     }
 
-    fn requests(&self, markets: &[Market]) -> Vec<Request> {
+    fn list_path(&self) -> Option<&'static str> {
+        Some("/0/public/AssetPairs")
+    }
+
+    fn parse_list(&self, body: &str) -> Result<MarketList, Failure> {
+        let Object(body): Object<Body> = serde_json::from_str(body).map_err(|_| Failure::Malformed)?;
+        let mut list = MarketList::default();
+        for (name, listing) in body.result.ok_or(Failure::Malformed)?.iter() {
+            let Ok(Object(listing)) = serde_json::from_str::<Object<Listing>>(listing.get()) else {
+                continue;
+            };
+            let Some((base, quote)) = listing.wsname.split_once('/') else { continue };
+            if let Ok(pair) = format!("{}-{}", common_code(base), common_code(quote)).parse() {
+                let market = Market::named(pair, listing.altname, [name.to_owned()]);
+                list.add(market, HALTED.contains(&listing.status.as_ref()));
+            }
+        }
+        list.unless_empty()
+    }
+
+    fn requests(&self, markets: &[Market], _most: usize) -> Vec<Request> {
         let symbols: Vec<&str> = markets.iter().map(|market| market.symbol.as_str()).collect();
         Request::for_all(format!("/0/public/Ticker?pair={}", symbols.join(",")), markets)
     }
@@ -80,7 +142,7 @@ impl Exchange for Kraken {
         let Object(body): Object<Body> = serde_json::from_str(body).map_err(|_| Failure::Malformed)?;
         let read = |market: &Market| {
             let result = body.result.as_ref().ok_or(Failure::Malformed)?;
-            let ticker = only(names_in_response(market.pair).iter().filter_map(|name| result.get(name)))?;
+            let ticker = only(market.names.iter().filter_map(|name| result.get(name)))?;
             let Object(ticker): Object<Ticker> =
                 serde_json::from_str(ticker.get()).map_err(|_| Failure::Malformed)?;
             let side = |list: &[&RawValue]| price_of(list.first().copied()).ok();
@@ -90,33 +152,46 @@ impl Exchange for Kraken {
         Ok(answers(markets, read))
     }
 
-    /// `{"error":["EAPI:Rate limit exceeded"]}`
+    /// `{"error":["EAPI:Rate limit exceeded"]}`. An error that comes with results does not concern these results.
     fn parse_error(&self, body: &str) -> Option<ReportedError> {
         let Object(body): Object<Body> = serde_json::from_str(body).ok()?;
-        let mut errors = body.error.iter().filter(|error| !error.starts_with('W')).peekable();
-        errors.peek()?;
-        let is_rate_limit =
-            errors.any(|error| RATE_LIMIT_ERRORS.iter().any(|start| error.starts_with(start)));
-        let until = body.error.iter().filter_map(|error| error.strip_prefix(THROTTLED)?.strip_prefix(':'));
+        if body.result.is_some_and(|result| result.iter().next().is_some()) {
+            return None;
+        }
+        let errors: Vec<&str> =
+            body.error.iter().map(AsRef::as_ref).filter(|error| !error.starts_with('W')).collect();
+        let starts = |with: &str| errors.iter().any(|error| error.starts_with(with));
+        let is_rate_limit = RATE_LIMIT_ERRORS.into_iter().any(starts);
+        let known = || ERRORS.into_iter().find(|(start, _)| starts(start)).map(|(_, failure)| failure);
+        let failure = match (is_rate_limit, errors.first()) {
+            (_, None) => return None,
+            (true, _) => Failure::RateLimited,
+            (false, _) => known().unwrap_or(Failure::Refused),
+        };
+        let until = errors.iter().filter_map(|error| error.strip_prefix(THROTTLED)?.strip_prefix(':'));
         let until = until.filter_map(|seconds| seconds.trim().parse().ok()).max();
-        Some(ReportedError { until, ..ReportedError::new(is_rate_limit) })
+        let blames_symbol = failure == Failure::Refused && starts(UNKNOWN_PAIR);
+        Some(ReportedError { failure, until, blames_symbol })
     }
 }
 
-/// Kraken has its own codes for some assets.
-fn asset(code: &str) -> &str {
+fn own_code(code: &str) -> &str {
+    OWN_CODES.into_iter().find(|(common, _)| *common == code).map_or(code, |(_, own)| own)
+}
+
+fn common_code(own: &str) -> &str {
+    OWN_CODES.into_iter().find(|(_, code)| *code == own).map_or(own, |(common, _)| common)
+}
+
+/// The code in the names of Kraken's oldest markets: an X precedes each coin and a Z each currency. USDT has no prefix,
+/// but its market with the dollar is named like an old one, `USDTZUSD`.
+fn old_code(code: &str) -> Option<String> {
     match code {
-        "BTC" => "XBT",
-        "DOGE" => "XDG",
-        other => other,
+        "USDT" => Some(code.to_owned()),
+        _ if OLD_COINS.contains(&code) => Some(format!("X{code}")),
+        _ if OLD_CURRENCIES.contains(&code) => Some(format!("Z{code}")),
+        _ => None,
     }
-}
-
-/// The names under which a response may list a pair. In the names of old pairs, an X precedes each coin and a Z
-/// precedes each currency.
-fn names_in_response(pair: Pair) -> [String; 3] {
-    let (base, quote) = (asset(pair.base()), asset(pair.quote()));
-    [format!("X{base}Z{quote}"), format!("X{base}X{quote}"), format!("{base}{quote}")]
 }
 
 #[cfg(test)]
@@ -133,7 +208,7 @@ mod tests {
 
     #[test]
     fn one_request_asks_for_all() {
-        let requests = Kraken.requests(&Kraken.markets(&pairs()));
+        let requests = Kraken.requests(&Kraken.markets(&pairs()), 10);
         assert_eq!(requests.len(), 1);
         assert_eq!(requests[0].path, "/0/public/Ticker?pair=XBTUSD,ETHUSD");
     }
@@ -186,7 +261,9 @@ mod tests {
     fn errors_inside_success_are_failures_and_warnings_are_not() {
         for (error, expected) in [
             ("EQuery:Unknown asset pair", Failure::Refused),
-            ("EService:Unavailable", Failure::Refused),
+            ("EService:Unavailable", Failure::Unavailable),
+            ("EService:Busy", Failure::Unavailable),
+            ("EGeneral:Temporary lockout", Failure::LockedOut),
             ("EAPI:Rate limit exceeded", Failure::RateLimited),
             ("EGeneral:Too many requests", Failure::RateLimited),
             ("EService: Throttled: 1779092258", Failure::RateLimited),
@@ -232,6 +309,65 @@ mod tests {
                 Err(Failure::Malformed),
                 "{result}"
             );
+        }
+    }
+
+    #[test]
+    fn only_an_unknown_pair_is_blamed_on_a_symbol() {
+        let blames =
+            |error: &str| Kraken.parse_error(&format!(r#"{{"error":["{error}"]}}"#)).unwrap().blames_symbol;
+        assert!(blames("EQuery:Unknown asset pair"));
+        for other in ["EService:Unavailable", "EGeneral:Invalid arguments", "EGeneral:Temporary lockout"] {
+            assert!(!blames(other), "{other}");
+        }
+    }
+
+    #[test]
+    fn results_that_come_with_an_error_are_used() {
+        let body = br#"{"error":["EQuery:Unknown asset pair"],"result":{"XXBTZUSD":{"c":["1.5","1"]}}}"#;
+        let answers = parse(body, &pairs()).unwrap();
+        assert!(answers[&pairs()[0]].is_ok());
+        assert_eq!(answers[&pairs()[1]], Err(Failure::Missing));
+        let empty = br#"{"error":["EQuery:Unknown asset pair"],"result":{}}"#;
+        assert_eq!(parse(empty, &pairs()), Err(Failure::Refused));
+    }
+
+    #[test]
+    fn names_follow_kraken_s_rules_until_there_is_a_list() {
+        for (pair, symbol, names) in [
+            ("BTC-USD", "XBTUSD", vec!["XXBTZUSD", "XBTUSD"]),
+            ("USDT-USD", "USDTUSD", vec!["USDTZUSD", "USDTUSD"]),
+            ("EUR-USD", "EURUSD", vec!["ZEURZUSD", "EURUSD"]),
+            ("ETH-BTC", "ETHXBT", vec!["XETHXXBT", "ETHXBT"]),
+            ("XTZ-USD", "XTZUSD", vec!["XTZUSD"]),
+            ("T-USD", "TUSD", vec!["TUSD"]),
+            ("AIO-USD", "AIOUSD", vec!["AIOUSD"]),
+            ("DOGE-USD", "XDGUSD", vec!["XXDGZUSD", "XDGUSD"]),
+        ] {
+            let market = Kraken.market(pair.parse().unwrap()).unwrap();
+            assert_eq!(
+                (market.symbol.as_str(), market.names),
+                (symbol, names.iter().map(|name| (*name).to_owned()).collect())
+            );
+        }
+    }
+
+    #[test]
+    fn the_list_names_markets_and_shows_which_are_traded() {
+        let body = r#"{"error":[],"result":{"USDTZUSD":{"altname":"USDTUSD","wsname":"USDT/USD","status":"online"},"XXDGXXBT":{"altname":"XDGXBT","wsname":"XDG/XBT","status":"limit_only"},"RHEAUSD":{"altname":"RHEAUSD","wsname":"RHEA/USD","status":"cancel_only"},"ODD":{"altname":7},"BTC/USD:BTNL":{"altname":"BTCUSDBTNL","wsname":"BTC/USD:BTNL","status":"online"}}}"#;
+        let list = Kraken.parse_list(body).unwrap();
+        let market = |pair: &str| list.get(pair.parse().unwrap()).unwrap();
+        assert_eq!(
+            (market("USDT-USD").market.symbol.as_str(), &market("USDT-USD").market.names[..]),
+            ("USDTUSD", &["USDTZUSD".to_owned()][..])
+        );
+        assert_eq!(market("DOGE-BTC").market.names, ["XXDGXXBT"]);
+        let halted: Vec<bool> =
+            ["USDT-USD", "DOGE-BTC", "RHEA-USD"].map(|pair| market(pair).is_halted).into();
+        assert_eq!(halted, [false, false, true]);
+        assert_eq!(list.iter().count(), 3);
+        for other in [r#"{"error":["EService:Unavailable"]}"#, r#"{"error":[],"result":{}}"#, "[]", ""] {
+            assert!(Kraken.parse_list(other).is_err(), "{other}");
         }
     }
 }

@@ -28,6 +28,9 @@ const BANNED: Duration = Duration::from_secs(120);
 /// fix the cause.
 const FORBIDDEN: Duration = Duration::from_secs(600);
 
+/// The rest after a lock-out without an announced end.
+const LOCKED_OUT: Duration = Duration::from_secs(900);
+
 /// The longest pause of a source that keeps failing. If the interval is longer, the pause is one interval.
 const LONGEST_PAUSE: Duration = Duration::from_secs(60);
 
@@ -78,7 +81,8 @@ impl Backoff {
         let rest = announced.or(match failure {
             Failure::Http429 | Failure::RateLimited => Some(RATE_LIMITED),
             Failure::Http418 => Some(doubled(BANNED, self.bans_in_a_row)),
-            Failure::Http403 | Failure::Http451 => Some(FORBIDDEN),
+            Failure::Http403 | Failure::Http451 | Failure::Challenge => Some(FORBIDDEN),
+            Failure::LockedOut => Some(LOCKED_OUT),
             _ => None,
         });
         self.is_banned |= failure == Failure::Http418;

@@ -11,11 +11,11 @@ use reqwest::{
 };
 use tokio::time::{Instant, timeout_at};
 
-use crate::source::{error::SourceError, proxy::EgressProxy};
+use crate::source::{contact::Contact, error::SourceError, proxy::EgressProxy};
 
-/// The largest body that is read, after decompression. The largest valid response, Bitstamp's list of all
+/// The largest response with prices that is read, after decompression. The largest valid one, Bitstamp's list of all
 /// markets, has about 150 kB.
-const MAX_BODY_BYTES: usize = 1024 * 1024;
+pub(super) const MAX_PRICES_BYTES: usize = 1024 * 1024;
 
 /// The largest body of an error response that is read. Error messages are a line or two.
 const MAX_ERROR_BYTES: usize = 64 * 1024;
@@ -51,8 +51,8 @@ pub(super) struct Response {
 
 impl Client {
     /// A client that all sources with the same proxy can share.
-    pub fn new(proxy: &EgressProxy) -> Result<Self, SourceError> {
-        Self::build(proxy, reqwest::Client::builder)
+    pub fn new(proxy: &EgressProxy, contact: &Contact) -> Result<Self, SourceError> {
+        Self::build(proxy, || reqwest::Client::builder().user_agent(contact.user_agent()))
     }
 
     fn build(proxy: &EgressProxy, builder: impl Fn() -> reqwest::ClientBuilder) -> Result<Self, SourceError> {
@@ -60,8 +60,7 @@ impl Client {
             let builder = builder()
                 .redirect(Policy::none())
                 .timeout(MAX_REQUEST_TIME)
-                .pool_idle_timeout(IDLE_CONNECTION_TIME)
-                .user_agent(concat!("tickwell/", env!("CARGO_PKG_VERSION")));
+                .pool_idle_timeout(IDLE_CONNECTION_TIME);
             proxy.apply(builder)?.build()
         };
         let clients = client(proxy).and_then(|proxied| Ok((proxied, client(&EgressProxy::Off)?)));
@@ -83,6 +82,7 @@ impl Client {
         &self,
         url: Url,
         header: Option<(&'static str, HeaderValue)>,
+        max_bytes: usize,
         deadline: Instant,
     ) -> Result<Response, Failure> {
         let client = if is_loopback(&url) { &self.direct } else { &self.proxied };
@@ -95,7 +95,7 @@ impl Client {
         let response = sent.map_err(|error| failure(&error))?;
         let (status, headers) = (accept(response.status()), response.headers().clone());
         let (limit, until) = match status {
-            Ok(()) => (MAX_BODY_BYTES, deadline),
+            Ok(()) => (max_bytes, deadline),
             Err(_) => (MAX_ERROR_BYTES, deadline.min(Instant::now() + MAX_ERROR_TIME)),
         };
         let body = timeout_at(until, read(response, limit)).await.unwrap_or(Err(Failure::Timeout));

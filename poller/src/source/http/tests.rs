@@ -15,7 +15,7 @@ use tokio::{
 };
 
 use super::*;
-use crate::source::{exchanges, limit::Limit, proxy::EgressProxy};
+use crate::source::{contact::Contact, exchanges, limit::Limit, proxy::EgressProxy};
 
 /// Responds to every request with the same bytes, and counts the requests.
 async fn counting(answer: &'static str) -> (String, Arc<AtomicUsize>) {
@@ -39,8 +39,14 @@ fn limited(url: String, limit: Limit) -> HttpSource {
     let pairs: Vec<Pair> = (0..4).map(|number| format!("A{number}-USD").parse().unwrap()).collect();
     let setup = Setup { url, key: None, interval: "10s".parse().unwrap() };
     let (name, exchange) = ("coinbase".parse().unwrap(), exchanges::named("coinbase").unwrap());
-    let mut source =
-        HttpSource::new(name, exchange, setup, &pairs, Client::new(&EgressProxy::Unset).unwrap()).unwrap();
+    let mut source = HttpSource::new(
+        name,
+        exchange,
+        setup,
+        &pairs,
+        Client::new(&EgressProxy::Unset, &Contact::default()).unwrap(),
+    )
+    .unwrap();
     source.about.limit = Some(limit);
     source
 }

@@ -24,6 +24,11 @@ impl<'a> UniqueObject<'a> {
         self.0.get(name).copied()
     }
 
+    /// All members, sorted by name.
+    pub fn iter(&self) -> impl Iterator<Item = (&str, &'a RawValue)> {
+        self.0.iter().map(|(name, value)| (name.as_ref(), *value))
+    }
+
     /// The value of a member if it is a string.
     pub fn text(&self, name: &str) -> Option<Cow<'a, str>> {
         serde_json::from_str::<Name<'a>>(self.get(name)?.get()).ok().map(|name| name.0)

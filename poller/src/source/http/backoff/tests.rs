@@ -162,7 +162,8 @@ proptest! {
                         bans += u32::from(failure == Failure::Http418);
                         let usual = match failure {
                             Failure::Http429 | Failure::RateLimited => 60,
-                            Failure::Http403 | Failure::Http451 => 600,
+                            Failure::Http403 | Failure::Http451 | Failure::Challenge => 600,
+                            Failure::LockedOut => 900,
                             Failure::Http418 => 120_u64.saturating_mul(1 << (bans.min(30) - 1)),
                             _ => 0,
                         };

@@ -73,7 +73,7 @@ async fn get(authority: &Authority, address: SocketAddr) -> Result<Response, Fai
     let builder = || builder(authority).resolve(HOST, address);
     let url = format!("https://{HOST}:{}/", address.port());
     let client = Client::build(&EgressProxy::Off, builder).unwrap();
-    client.get(url.parse().unwrap(), None, far_deadline()).await
+    client.get(url.parse().unwrap(), None, MAX_PRICES_BYTES, far_deadline()).await
 }
 
 /// A client that trusts only this authority.
@@ -92,7 +92,8 @@ async fn https_goes_through_a_proxy_as_a_tunnel_except_to_this_machine() {
         let fake = FakeProxy::start(server).await.unwrap();
         let proxy: EgressProxy = format!("{scheme}://me:hunter2@{}", fake.address()).parse().unwrap();
         let client = Client::build(&proxy, || builder(&authority)).unwrap();
-        let ask = async |url: &str| client.get(url.parse().unwrap(), None, far_deadline()).await;
+        let ask =
+            async |url: &str| client.get(url.parse().unwrap(), None, MAX_PRICES_BYTES, far_deadline()).await;
         let response = ask(&format!("https://{HOST}/")).await.unwrap();
         assert_eq!(response.body.as_deref(), Ok(b"[]".as_slice()));
         let seen = fake.seen();
@@ -121,9 +122,9 @@ async fn a_proxy_that_refuses_the_password_counts_as_unreachable() {
                 .await;
         }
     });
-    let client = Client::new(&proxy).unwrap();
+    let client = Client::new(&proxy, &Contact::default()).unwrap();
     for url in ["http://exchange.invalid/", "https://exchange.invalid/"] {
-        let response = client.get(url.parse().unwrap(), None, far_deadline()).await;
+        let response = client.get(url.parse().unwrap(), None, MAX_PRICES_BYTES, far_deadline()).await;
         assert_eq!(response.and_then(|response| response.status).err(), Some(Failure::Unreachable), "{url}");
     }
 }
@@ -166,8 +167,9 @@ async fn a_server_without_tls_is_refused() {
 #[tokio::test]
 async fn an_unknown_host_name_is_told_apart_from_an_unreachable_host() {
     let _ = rustls::crypto::ring::default_provider().install_default();
-    let client = Client::new(&EgressProxy::Off).unwrap();
+    let client = Client::new(&EgressProxy::Off, &Contact::default()).unwrap();
     // `.invalid` is reserved for names that do not exist (RFC 2606).
-    let unknown = client.get("http://exchange.invalid/".parse().unwrap(), None, far_deadline()).await;
+    let unknown =
+        client.get("http://exchange.invalid/".parse().unwrap(), None, MAX_PRICES_BYTES, far_deadline()).await;
     assert_eq!(unknown.err(), Some(Failure::Dns));
 }
