@@ -5,7 +5,7 @@ use std::{fs, path::Path};
 
 use serde_json::Value;
 
-use super::{assert_is_committed, promql::Known};
+use super::{assert_is_committed, metrics::sections, promql::Known};
 
 const ALERTS: &str = include_str!("../../../container/monitoring/alerts.yaml");
 const TESTS: &str = include_str!("../../../container/monitoring/alerts.test.yaml");
@@ -113,4 +113,22 @@ fn every_expression_of_the_dashboard_refers_to_exported_metrics() {
         }
     }
     assert!(count > 20, "{count} expressions");
+}
+
+#[test]
+fn every_metric_that_the_documentation_mentions_is_exported() {
+    let known = known();
+    let families = sections().into_iter().flat_map(|section| section.families);
+    let families: Vec<String> = families.map(|family| family.name().to_owned()).collect();
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
+    let pages = ["runbook.md", "operations.md", "reliability.md", "sources.md", "../nats/README.md"];
+    for name in pages {
+        let page = fs::read_to_string(root.join("docs").join(name)).unwrap();
+        // Every second part is in backticks.
+        let codes = page.split('`').skip(1).step_by(2).filter(|code| code.contains("tickwell_"));
+        // The name alone may be that of a histogram.
+        for code in codes.filter(|code| !families.iter().any(|family| family == code)) {
+            assert_eq!(known.faults(code), Vec::<String>::new(), "{name}: {code}");
+        }
+    }
 }
