@@ -29,16 +29,16 @@ const HEAD: &str = "\
 Every process serves its metrics in Prometheus' text format at `/metrics`: at `admin.listen` if that is set, and
 otherwise at `api.listen`. A poller without `admin.listen` serves nothing, and logs a warning when it starts.
 
-- Names, units and labels follow the conventions of Prometheus and, where they define a metric, the semantic conventions of
-  OpenTelemetry. Counters end in `_total`. Times and durations are in seconds, and sizes in bytes.
+- Names, units and labels follow the conventions of Prometheus and, where they define a metric, the semantic conventions
+  of OpenTelemetry. Counters end in `_total`. Times and durations are in seconds, and sizes in bytes.
 - Series whose labels are known in advance exist from the start, with the value 0. Every label has a limited number of
   values. The tables list the values of labels that have fixed ones.
 - If one process is both poller and pod (`tickwell run`), it has the metrics of both.
 - A standby has no prices of its own. To get the newest price of a pair, take the maximum over all processes:
   `max by (pair) (tickwell_price_timestamp_seconds)`.
 
-[The alerts](../container/monitoring/alerts.yaml) use these metrics, and [runbook.md](runbook.md) says what to do about each
-alert. The section on monitoring in [operations.md](operations.md#monitor) says how to start Prometheus and Grafana.
+[The alerts](../container/monitoring/alerts.yaml) use these metrics, and [runbook.md](runbook.md) says what to do about
+each alert. The section on monitoring in [operations.md](operations.md#monitor) says how to start Prometheus and Grafana.
 ";
 
 /// A slot with one source that agreed and one that did not respond.

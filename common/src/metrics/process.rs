@@ -19,6 +19,9 @@ use super::{DefineError, count};
 /// for, whatever its internal timer does.
 const TICK: Duration = Duration::from_millis(10);
 
+/// A memory limit that is as large as this is none.
+const NO_LIMIT: u64 = 1 << 60;
+
 /// Reads `/proc` whenever the metrics are scraped.
 pub(super) struct Process {
     cpu: Counter,
@@ -127,14 +130,15 @@ fn field(text: &str, name: &str) -> Option<u64> {
     rest.split_whitespace().next()?.parse().ok()
 }
 
-/// The limit of this process's control group (version 2). Inside a container, that group is the root of the file system.
+/// The limit of this process's control group. Inside a container, that group is the root of the file system.
 fn memory_limit() -> Option<u64> {
     let groups = fs::read_to_string("/proc/self/cgroup").ok()?;
     let own = groups.lines().find_map(|line| line.strip_prefix("0::")).unwrap_or_default();
     let limit = |folder: &str| fs::read_to_string(format!("/sys/fs/cgroup{folder}/memory.max")).ok();
-    // Without a limit, the file says `max`.
-    let text = limit(own).or_else(|| limit("")).unwrap_or_default();
-    Some(text.trim().parse().unwrap_or_default())
+    let of_version_1 = || fs::read_to_string("/sys/fs/cgroup/memory/memory.limit_in_bytes").ok();
+    let text = limit(own).or_else(|| limit("")).or_else(of_version_1).unwrap_or_default();
+    // Without a limit, the file says `max`, or contains a very large number.
+    Some(text.trim().parse().ok().filter(|bytes| *bytes < NO_LIMIT).unwrap_or_default())
 }
 
 #[cfg(all(test, target_os = "linux"))]

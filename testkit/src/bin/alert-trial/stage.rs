@@ -176,8 +176,8 @@ impl Stage {
     }
 
     /// Creates keys of all roles, and returns their directory.
-    pub(crate) fn keys(&self, name: &str) -> anyhow::Result<PathBuf> {
-        let folder = self.folder.path().join(name);
+    pub(crate) fn keys(&self) -> anyhow::Result<PathBuf> {
+        let folder = self.folder.path().join("keys");
         let made = Command::new(&self.binary).args(["log", "keys"]).arg(&folder).output()?;
         ensure!(made.status.success(), "{}", String::from_utf8_lossy(&made.stderr));
         Ok(folder)

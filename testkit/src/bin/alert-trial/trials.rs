@@ -189,20 +189,16 @@ async fn log(trials: &mut Trials) -> anyhow::Result<()> {
         .await?;
 
     let mut strict = None;
-    let stranger = async |stage: &mut Stage| {
-        let keys = std::fs::read_to_string(stage.keys("ours")?.join("keys.conf"))?;
-        let server = strict.insert(NatsServer::start_shipped(&keys).await?);
-        let key = stage.keys("theirs")?.join("api.nk").display().to_string();
+    let wrong_key = async |stage: &mut Stage| {
+        let keys = stage.keys()?;
+        let public = std::fs::read_to_string(keys.join("keys.conf"))?;
+        let server = strict.insert(NatsServer::start_shipped(&public).await?);
+        let key = keys.join("poller.nk").display().to_string();
         stage.add("pod-3", server.url(), vec![("TICKWELL__BUS__CREDENTIALS_FILE", key)]).await
     };
     let remove = async |stage: &mut Stage| stage.remove("pod-3");
     trials
-        .run(
-            "a pod has another key than NATS expects",
-            &["TickwellKeyRefused", "TickwellNotReady"],
-            stranger,
-            remove,
-        )
+        .run("a pod has the key of a poller", &["TickwellKeyRefused", "TickwellNotReady"], wrong_key, remove)
         .await
 }
 
