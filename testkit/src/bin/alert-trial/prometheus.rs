@@ -121,9 +121,9 @@ fn shortened(alerts: &str) -> String {
     for line in alerts.lines() {
         let line = match line.trim().strip_prefix("for: ").and_then(seconds) {
             Some(seconds) => line.replace(line.trim(), &format!("for: {}s", shorter(seconds))),
-            None => line.split_inclusive('[').map(with_shorter_range).collect(),
+            None => line.split_inclusive('[').map(with_shorter_range).collect::<String>(),
         };
-        shortened.push_str(&line);
+        shortened.push_str(&with_shorter_offset(&line));
         shortened.push('\n');
     }
     shortened
@@ -133,6 +133,15 @@ fn shortened(alerts: &str) -> String {
 fn with_shorter_range(text: &str) -> String {
     let range = text.split_once(']').and_then(|(range, rest)| Some((seconds(range)?, rest)));
     range.map_or_else(|| text.to_owned(), |(seconds, rest)| format!("{}s]{rest}", shorter(seconds)))
+}
+
+/// Replaces the duration after `offset`.
+fn with_shorter_offset(line: &str) -> String {
+    let offset = line.split_once("offset ").and_then(|(before, after)| {
+        let (duration, rest) = after.split_once(' ')?;
+        Some(format!("{before}offset {}s {rest}", shorter(seconds(duration)?)))
+    });
+    offset.unwrap_or_else(|| line.to_owned())
 }
 
 fn shorter(seconds: u64) -> u64 {
@@ -156,8 +165,8 @@ mod tests {
 
     #[test]
     fn only_durations_are_shortened() {
-        let text = "a: |\n  rate(x{reason=~\"http_(403|4xx)\"}[5m]) / rate(y[1h]) > 0.5\n  z > 60\nfor: 10m\nfor: 1m\n";
-        let short = "a: |\n  rate(x{reason=~\"http_(403|4xx)\"}[15s]) / rate(y[180s]) > 0.5\n  z > 6\nfor: 30s\nfor: 3s\n";
+        let text = "a: |\n  rate(x{reason=~\"http_(403|4xx)\"}[5m]) / rate(y[1h]) > 0.5\n  z > 60\n  - (a offset 10m or b)\nfor: 10m\nfor: 1m\n";
+        let short = "a: |\n  rate(x{reason=~\"http_(403|4xx)\"}[15s]) / rate(y[180s]) > 0.5\n  z > 6\n  - (a offset 30s or b)\nfor: 30s\nfor: 3s\n";
         assert_eq!(shortened(text), short);
     }
 }

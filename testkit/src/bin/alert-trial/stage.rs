@@ -25,6 +25,9 @@ const INTERVAL: Duration = Duration::from_secs(1);
 
 const PATIENCE: Duration = Duration::from_secs(120);
 
+/// The size of a small file system. A new store takes less than a megabyte.
+const SMALL_DISK: &str = "size=48m";
+
 /// Two pollers, two pods, their log and their sources, and the Prometheus that watches them.
 pub(crate) struct Stage {
     pub(crate) prometheus: Prometheus,
@@ -33,6 +36,8 @@ pub(crate) struct Stage {
     /// Whether `pod-2` can reach the log.
     pub(crate) is_connected: watch::Sender<bool>,
     pub(crate) client: reqwest::Client,
+    /// Streams that are open.
+    pub(crate) streams: Vec<reqwest::Response>,
     members: BTreeMap<&'static str, Member>,
     binary: PathBuf,
     folder: TempDir,
@@ -58,8 +63,9 @@ impl Stage {
         let (direct, indirect) = (nats.url(), format!("nats://{}", cable.local_addr()?));
         tokio::spawn(forward(cable, direct.trim_start_matches("nats://").to_owned(), connected));
         let client = reqwest::Client::builder().timeout(PATIENCE).no_proxy().build()?;
-        let (members, folder) = (BTreeMap::new(), tempfile::tempdir()?);
-        let mut stage = Self { prometheus, upstream, nats, is_connected, client, members, binary, folder };
+        let (members, streams, folder) = (BTreeMap::new(), Vec::new(), tempfile::tempdir()?);
+        let mut stage =
+            Self { prometheus, upstream, nats, is_connected, client, streams, members, binary, folder };
         for name in ["poller-1", "poller-2", "pod-1"] {
             stage.add(name, direct.clone(), Vec::new()).await?;
         }
@@ -159,6 +165,15 @@ impl Stage {
         Ok(())
     }
 
+    /// Opens streams of a pod.
+    pub(crate) async fn open_streams(&mut self, name: &str, count: usize) -> anyhow::Result<()> {
+        let url = format!("{}/v1/stream", self.url(name)?);
+        for _stream in 0..count {
+            self.streams.push(self.client.get(&url).send().await?);
+        }
+        Ok(())
+    }
+
     /// How many files a process has open.
     pub(crate) fn open_files(&mut self, name: &str) -> anyhow::Result<usize> {
         Ok(fs::read_dir(format!("/proc/{}/fd", self.process(name)?.id()))?.count())
@@ -167,6 +182,20 @@ impl Stage {
     /// The directory of a pod's store.
     pub(crate) fn store(&self, name: &str) -> PathBuf {
         self.folder.path().join(name)
+    }
+
+    /// Mounts a small file system for the store of a pod. Returns whether that is allowed, which it is for root.
+    pub(crate) fn mount_disk(&self, name: &str) -> anyhow::Result<bool> {
+        fs::create_dir_all(self.store(name))?;
+        let options = ["-t", "tmpfs", "-o", SMALL_DISK, "tmpfs"];
+        Ok(Command::new("mount").args(options).arg(self.store(name)).status()?.success())
+    }
+
+    /// Removes the small file system again.
+    pub(crate) fn unmount_disk(&self, name: &str) -> anyhow::Result<()> {
+        let done = Command::new("umount").arg("--lazy").arg(self.store(name)).status()?;
+        ensure!(done.success(), "umount failed");
+        Ok(())
     }
 
     /// The address of a pod's API.

@@ -20,8 +20,14 @@ const CLEARS_WITHIN: Duration = Duration::from_secs(300);
 /// How often Prometheus is asked. It evaluates the alerts every second.
 const PAUSE: Duration = Duration::from_millis(200);
 
-/// Cannot be injected here: they need a small file system, a container's memory limit, and slow requests.
-const NOT_INJECTED: [&str; 3] = ["TickwellStoreFilling", "TickwellMemory", "TickwellSlow"];
+/// How many streams are opened to use up file descriptors.
+const STREAMS: usize = 100;
+
+/// More than nine tenths of a small file system.
+const FILLER_BYTES: usize = 45 * 1024 * 1024;
+
+/// Cannot be injected here: they need a container's memory limit, and slow requests.
+const NOT_INJECTED: [&str; 2] = ["TickwellMemory", "TickwellSlow"];
 
 struct Trials {
     stage: Stage,
@@ -207,12 +213,32 @@ async fn processes(trials: &mut Trials) -> anyhow::Result<()> {
     let freed = async |stage: &mut Stage| stage.limit("pod-1", "--fsize=unlimited:unlimited");
     trials.run("a pod cannot write to its store", &["TickwellStoreClosed"], full, freed).await?;
 
+    if trials.stage.mount_disk("pod-4")? {
+        let log = trials.stage.nats.url();
+        trials.stage.add("pod-4", log, Vec::new()).await?;
+        let filler = trials.stage.store("pod-4").join("filler");
+        let fill = async |_: &mut Stage| Ok(std::fs::write(&filler, vec![0; FILLER_BYTES])?);
+        let empty = async |_: &mut Stage| Ok(std::fs::remove_file(&filler)?);
+        trials.run("the disk of a store is almost full", &["TickwellStoreFilling"], fill, empty).await?;
+        trials.stage.remove("pod-4")?;
+        trials.stage.unmount_disk("pod-4")?;
+    } else {
+        writeln!(
+            stdout(),
+            "| the disk of a store is almost full | skipped: only root can mount a small disk | | |"
+        )?;
+    }
+
     let few = async |stage: &mut Stage| {
+        stage.open_streams("pod-1", STREAMS).await?;
         let open = stage.open_files("pod-1")?;
-        stage.limit("pod-1", &format!("--nofile={}:", open + 4))
+        stage.limit("pod-1", &format!("--nofile={}:", open + open / 8))
     };
-    let many = async |stage: &mut Stage| stage.limit("pod-1", "--nofile=1024:");
-    trials.run("a low limit of file descriptors", &["TickwellDescriptors"], few, many).await?;
+    let many = async |stage: &mut Stage| {
+        stage.streams.clear();
+        stage.limit("pod-1", "--nofile=1024:")
+    };
+    trials.run("streams use up the file descriptors", &["TickwellDescriptors"], few, many).await?;
 
     let errors = async |stage: &mut Stage| {
         stage.is_connected.send_replace(false);
