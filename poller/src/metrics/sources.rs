@@ -55,7 +55,7 @@ impl Sources {
             )?,
             left_out: define.gauges(
                 "tickwell_source_left_out_pairs",
-                "Pairs that the source is not asked for, because its list of markets lacks them (unlisted) or because they are not traded (halted)",
+                "Pairs that the source is not asked for, because its list of markets lacks them or it refuses them (unlisted), or because they are not traded (halted)",
                 &["source", "reason"],
             )?,
             age: define.fractions(
@@ -117,7 +117,7 @@ impl Sources {
     /// Sets how many pairs a source is not asked for.
     pub fn left_out(&self, source: SourceName, left_out: &LeftOut) {
         for reason in LEFT_OUT {
-            let pairs = left_out.values().filter(|found| **found == reason).count();
+            let pairs = left_out.pairs.values().filter(|found| **found == reason).count();
             self.left_out.with_label_values(&[source.as_str(), reason.as_str()]).set(count(pairs));
         }
     }

@@ -58,12 +58,13 @@ impl Health {
             bodies.iter().filter_map(|(_, body)| body.evidence()).flat_map(|evidence| &evidence.quotes);
         let mut failures: BTreeMap<SourceName, BTreeSet<Failure>> = BTreeMap::new();
         for judged in judged {
+            // Each source reports itself which pairs it is not asked for.
+            if matches!(judged.verdict, Verdict::Failed(Failure::Unlisted | Failure::Halted)) {
+                continue;
+            }
             let failed = failures.entry(judged.source).or_default();
-            match judged.verdict {
-                // Each source reports these itself, when they begin and when they end.
-                Verdict::Failed(Failure::Unlisted | Failure::Halted) => {}
-                Verdict::Failed(failure) => _ = failed.insert(failure),
-                _ => {}
+            if let Verdict::Failed(failure) = judged.verdict {
+                failed.insert(failure);
             }
         }
         for (source, now) in failures {
@@ -113,10 +114,10 @@ fn log_source(source: SourceName, before: Option<&BTreeSet<Failure>>, now: &BTre
     } else if before.is_some() {
         tracing::info!(
             event = "source_recovered", %source,
-            "the source returns quotes for all of its pairs again"
+            "the source returns quotes for all pairs that it is asked for again"
         );
     } else {
-        tracing::info!(event = "source_working", %source, "the source returns quotes for all of its pairs");
+        tracing::info!(event = "source_working", %source, "the source returns quotes for all pairs that it is asked for");
     }
 }
 
