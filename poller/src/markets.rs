@@ -82,7 +82,7 @@ impl Markets {
             let left_out = member.source.left_out();
             self.metrics.sources.left_out(name, &left_out);
             let pairs: Vec<String> =
-                left_out.pairs.iter().map(|(pair, reason)| format!("{pair} {reason}")).collect();
+                left_out.pairs.iter().map(|(pair, reason)| format!("{pair} ({reason})")).collect();
             if !pairs.is_empty() {
                 reasons.push(format!("{name} is not asked for {}", pairs.join(", ")));
             }

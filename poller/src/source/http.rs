@@ -154,8 +154,13 @@ impl HttpSource {
                         answers.extend(all(&markets, failure));
                         if blames_symbol {
                             groups.extend(lock(&self.search).refused(&group, now));
+                            // A list that has arrived in the meantime may have said so already.
+                            let is_listed = |pair: &Pair| {
+                                lock(&self.table).markets.iter().any(|market| market.pair == *pair)
+                            };
                             if let [pair] = group.as_slice()
                                 && lock(&self.search).is_newly_refused(*pair)
+                                && is_listed(pair)
                             {
                                 lists::log_refused(self.name, *pair);
                             }
