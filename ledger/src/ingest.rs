@@ -77,8 +77,12 @@ pub struct Checks {
 impl Checks {
     /// Adds the checks to those of the process.
     pub fn new(readiness: &Readiness) -> Self {
-        Self { log: readiness.check("log"), prices: readiness.check("prices") }
+        Self { log: readiness.check("log"), prices: readiness.check_that_is("prices", no_price_yet()) }
     }
+}
+
+fn no_price_yet() -> Condition {
+    Condition::Degraded("no price has been agreed yet".to_owned())
 }
 
 /// How following a log ended.
@@ -243,7 +247,7 @@ impl Ingest {
         }
         self.checks.prices.set(match snapshot.pairs.values().any(|view| view.tick.is_some()) {
             true => Condition::Ready,
-            false => Condition::Degraded("no price has been agreed yet".to_owned()),
+            false => no_price_yet(),
         });
         if let Some(newest) = snapshot.pairs.values().map(|view| view.slot.start()).max() {
             self.metrics.slot(newest);
