@@ -75,13 +75,19 @@ async fn build(mode: Mode, settings: &Settings, service: &mut Service) -> Result
     let has_admin = settings.admin.listen.get().is_some();
     let process = Process { readiness, registry, build, has_admin };
 
+    // These exist before the poller has reached the log, so that alerts fire if it never does.
+    let poller_metrics = match mode.has_poller() {
+        true => Some(poller::Metrics::new(&process.registry, prices.clone(), &settings.feed.pairs)?),
+        false => None,
+    };
+
     // Bind the addresses before anything else: if one is in use, nothing else has been started yet. Binding first also
     // makes the health routes available from the start, however long the process waits for the log.
     let pod = match mode.has_api() {
         true => {
             let metrics = PodMetrics {
                 requests: api::Metrics::new(&process.registry)?,
-                copy: ledger::Metrics::new(&process.registry, prices.clone())?,
+                copy: ledger::Metrics::new(&process.registry, prices)?,
                 connections,
             };
             Some(listen(settings, clock.clone(), &process, metrics, service).await?)
@@ -103,8 +109,7 @@ async fn build(mode: Mode, settings: &Settings, service: &mut Service) -> Result
         true => local(mode, settings, pod, service).await?,
         false => nats(mode, settings, pod, &process, service).await?,
     };
-    if let Some(log) = log {
-        let metrics = poller::Metrics::new(&process.registry, prices)?;
+    if let Some((log, metrics)) = log.zip(poller_metrics) {
         poller::start(&settings.poller(), log, clock, metrics, service)?;
     }
     Ok(())

@@ -51,10 +51,11 @@ pub struct Metrics {
 }
 
 impl Metrics {
-    /// Registers the metrics. Fails if the registry already has them.
-    pub fn new(registry: &Registry, prices: Prices) -> Result<Self, DefineError> {
+    /// Registers the metrics. Fails if the registry already has them. Creates the series of these pairs, so that an alert
+    /// also fires if a pair never gets a price, for example because the poller never reaches the log.
+    pub fn new(registry: &Registry, prices: Prices, pairs: &[Pair]) -> Result<Self, DefineError> {
         let define = Define(registry);
-        Ok(Self {
+        let metrics = Self {
             sources: Sources::new(registry)?,
             prices,
             slots: define.counters(
@@ -88,18 +89,20 @@ impl Metrics {
                 "Time from the first attempt to append a record until the log has acknowledged it",
             )?,
             retries: define.counter("tickwell_publish_retries_total", "Appends that were retried")?,
-        })
+        };
+        metrics.state(LeadStateLabel::Standby);
+        pairs.iter().for_each(|pair| metrics.expect_pair(*pair));
+        Ok(metrics)
     }
 
     /// Metrics that nobody reads.
     #[cfg(test)]
     pub(crate) fn unregistered() -> Self {
         let registry = Registry::new();
-        Self::new(&registry, Prices::new(&registry).unwrap()).unwrap()
+        Self::new(&registry, Prices::new(&registry).unwrap(), &[]).unwrap()
     }
 
-    /// Creates the series of a pair, so that an alert also fires if the pair never gets a price.
-    pub fn expect_pair(&self, pair: Pair) {
+    fn expect_pair(&self, pair: Pair) {
         self.prices.expect(pair);
         let causes = GapCause::ALL.iter().filter(|cause| cause.is_of_log()).map(|cause| cause.as_str());
         for outcome in causes.chain([PRICE]) {
@@ -155,9 +158,8 @@ mod tests {
     #[test]
     fn each_slot_of_a_gap_is_counted_once_and_the_pair_exists_before_its_first_price() {
         let registry = Registry::new();
-        let metrics = Metrics::new(&registry, Prices::new(&registry).unwrap()).unwrap();
         let pair: Pair = "BTC-USD".parse().unwrap();
-        metrics.expect_pair(pair);
+        let metrics = Metrics::new(&registry, Prices::new(&registry).unwrap(), &[pair]).unwrap();
         let text = |registry: &Registry| prometheus::TextEncoder::new().encode_to_string(&registry.gather());
         let before = text(&registry).unwrap();
         assert!(before.contains("tickwell_price_timestamp_seconds{pair=\"BTC-USD\"} 0\n"), "{before}");

@@ -91,7 +91,6 @@ impl Poll {
             metrics.sources.expect_source(member.source.name());
         }
         for (pair, policy) in &settings.pairs {
-            metrics.expect_pair(*pair);
             metrics.sources.expect_pair(*pair, policy.min_sources, settings.primaries(*pair));
         }
         Self {

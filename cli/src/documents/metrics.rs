@@ -93,13 +93,12 @@ fn prices(registry: &Registry) {
 }
 
 fn poller(registry: &Registry) {
-    let metrics = poller::Metrics::new(registry, Prices::new(&Registry::new()).unwrap()).unwrap();
     let record = wire::decode(TICK).unwrap();
-    metrics.expect_pair(record.pair);
+    let prices = Prices::new(&Registry::new()).unwrap();
+    let metrics = poller::Metrics::new(registry, prices, &[record.pair]).unwrap();
     metrics.sources.expect_pair(record.pair, 1, 1);
     metrics.sources.expect_source("kraken".parse().unwrap());
     metrics.sources.observe(record.pair, &record.body);
-    metrics.state(poller::metrics::LeadStateLabel::Leading);
 }
 
 fn pod(registry: &Registry) {

@@ -148,3 +148,22 @@ async fn metrics_are_on_the_admin_listener_and_a_poller_without_one_warns() {
     assert_eq!((refused.status, &refused.json()["code"]), (404, &"not_found".into()));
     assert_eq!(pod.get("/livez").await.status, 200);
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_poller_that_never_reaches_the_log_exports_its_pairs_without_a_price() {
+    require_nats!();
+    let (mut nats, _upstream, scene) = world().await;
+    nats.kill();
+    let scene = scene.with("TICKWELL__ADMIN__LISTEN", "127.0.0.1:0");
+    let process = scene.command("poller").arg("poller").start().unwrap();
+    process.wait_for_line(|line| has_event(line, "nats_unreachable"), DEADLINE).await.unwrap();
+    let line = process.wait_for_line(|line| has_event(line, "admin_listening"), DEADLINE).await.unwrap();
+    let text = Pod::at(process, field(&line, "url").unwrap()).get("/metrics").await.text();
+    for line in [
+        "tickwell_price_timestamp_seconds{pair=\"BTC-USD\"} 0\n",
+        "tickwell_lead_state{state=\"leading\"} 0\n",
+        "tickwell_ready{check=\"log\"} 0\n",
+    ] {
+        assert!(text.contains(line), "{line}{text}");
+    }
+}
