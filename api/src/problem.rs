@@ -247,7 +247,10 @@ impl IntoResponse for Problem {
             response =
                 upgrade.into_iter().fold(response, |response, (name, value)| response.header(name, value));
         }
-        response.body(self.json(trace))
+        let mut response = response.body(self.json(trace));
+        // For the metrics.
+        response.set_data(self.code);
+        response
     }
 }
 

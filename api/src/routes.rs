@@ -47,7 +47,7 @@ pub(crate) use as_of::Pinned;
 pub(crate) use document::Document;
 pub(crate) use lifetime::Lifetime;
 pub use operations::{Build, Operations};
-pub(crate) use operations::{errors, metrics_route};
+pub(crate) use operations::{Side, errors};
 pub(crate) use page::{ICON, NOT_YET, PAGE, PAGE_FILES, Page};
 pub use reading::Readers;
 pub use streams::Streams;
@@ -89,6 +89,8 @@ pub struct Process {
     pub build: Build,
     /// The filter of the log.
     pub log_filter: LogFilter,
+    /// Whether the process has an admin listener. If so, only that listener serves the metrics.
+    pub has_admin: bool,
 }
 
 /// The groups of routes in the OpenAPI document.

@@ -8,6 +8,7 @@ mod client;
 mod compression;
 mod connection;
 mod cors;
+mod counting;
 mod descriptors;
 mod endpoint;
 mod limit;

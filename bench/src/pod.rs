@@ -14,11 +14,17 @@ use common::{
     bus::{Batch, Entry, LogReader, ReadError},
     clock::{Clock, SystemClock},
     domain::{Record, Sequence, Timestamp},
+    metrics::Prices,
     readiness::Readiness,
     telemetry::LogFilter,
     wire,
 };
-use ledger::{averages::Scans, ingest::Ingest, sources::Reports, store::Store};
+use ledger::{
+    averages::Scans,
+    ingest::{Checks, Ingest},
+    sources::Reports,
+    store::Store,
+};
 use prometheus::Registry;
 use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
@@ -84,9 +90,14 @@ impl Pod {
         }
         let (registry, readiness) = (Registry::new(), Readiness::default());
         let metrics = api::Metrics::new(&registry)?;
-        let check = readiness.check("log");
-        let (ingest, snapshots) =
-            Ingest::load(store.clone(), KEEP, retention(), ledger::Metrics::new(&registry)?, check)?;
+        let checks = Checks::new(&readiness);
+        let (ingest, snapshots) = Ingest::load(
+            store.clone(),
+            KEEP,
+            retention(),
+            ledger::Metrics::new(&registry, Prices::new(&registry)?)?,
+            checks,
+        )?;
         let clock: Arc<dyn Clock> = Arc::new(SystemClock);
         let stop = CancellationToken::new();
         let state = Arc::new(State {
@@ -107,7 +118,8 @@ impl Pod {
         // The benchmark never reaches this limit, but checking it takes as long as checking the default limit.
         let rate_limit: RateLimit = "1000000000/s".parse().map_err(|error| anyhow!("{error}"))?;
         let config = ApiConfig { rate_limit, ..ApiConfig::default() };
-        let process = Process { readiness, registry, build, log_filter: LogFilter::of_nothing() };
+        let log_filter = LogFilter::of_nothing();
+        let process = Process { readiness, registry, build, log_filter, has_admin: false };
         let endpoint = server::endpoint(&state, &process, &config, metrics.clone());
         let listener = Listener::bind("bench", "127.0.0.1:0").await?;
         let address = listener.address()?;

@@ -5,6 +5,7 @@ use std::{sync::Arc, time::Duration};
 
 use anyhow::{Context, Result};
 use api::{
+    metrics::Connections,
     routes::{Process, Streams},
     server::{self, Listener, SharedEndpoint},
 };
@@ -15,15 +16,17 @@ use common::{
         nats::{Nats, NatsLease, NatsWriter, Role},
     },
     clock::{Clock, SystemClock},
+    metrics::{self, Prices},
     readiness::Condition,
     service::{self, Service, TaskError},
     telemetry::{self, LogFilter},
 };
 use ledger::{
+    ingest::Checks,
     local_log,
     store::{OpenError, Store},
 };
-use prometheus::Registry;
+use prometheus::{IntGauge, Registry};
 use tokio::{sync::watch, time::sleep};
 use tokio_util::sync::CancellationToken;
 
@@ -73,15 +76,39 @@ async fn build(
 ) -> Result<(), TaskError> {
     let clock: Arc<dyn Clock> = Arc::new(SystemClock);
     let registry = Registry::new();
-    let process =
-        Process { readiness: service.readiness().clone(), registry, build: show::build(), log_filter };
+    let (readiness, build) = (service.readiness().clone(), show::build());
+    metrics::of_process(&registry, &build.version, &build.commit, &readiness)?;
+    let prices = Prices::new(&registry)?;
+    let connections = Connections::new(&registry)?;
+    let has_admin = settings.admin.listen.get().is_some();
+    let process = Process { readiness, registry, build, log_filter, has_admin };
+
+    // These exist before the poller has reached the log, so that alerts fire if it never does.
+    let poller_metrics = match mode.has_poller() {
+        true => Some(poller::Metrics::new(&process.registry, prices.clone(), &settings.feed.pairs)?),
+        false => None,
+    };
 
     // Bind the addresses before anything else: if one is in use, nothing else has been started yet. Binding first also
     // makes the health routes available from the start, however long the process waits for the log.
     let pod = match mode.has_api() {
-        true => Some(listen(settings, clock.clone(), &process, service).await?),
+        true => {
+            let metrics = PodMetrics {
+                requests: api::Metrics::new(&process.registry)?,
+                copy: ledger::Metrics::new(&process.registry, prices)?,
+                connections,
+            };
+            Some(listen(settings, clock.clone(), &process, metrics, service).await?)
+        }
         false => {
-            admin(settings, server::operations_endpoint(&process), &process, service).await?;
+            if !has_admin {
+                tracing::warn!(
+                    event = "metrics_not_served",
+                    "this poller has no listener, so nothing can scrape its metrics or check its health; set admin.listen, \
+                     for example to 127.0.0.1:9090"
+                );
+            }
+            admin(settings, server::operations_endpoint(&process), connections.admin(), service).await?;
             None
         }
     };
@@ -90,11 +117,17 @@ async fn build(
         true => local(mode, settings, pod, service).await?,
         false => nats(mode, settings, pod, &process, service).await?,
     };
-    if let Some(log) = log {
-        let metrics = poller::Metrics::new(&process.registry)?;
+    if let Some((log, metrics)) = log.zip(poller_metrics) {
         poller::start(&settings.poller(), log, clock, metrics, service)?;
     }
     Ok(())
+}
+
+/// The metrics of a pod.
+struct PodMetrics {
+    requests: api::Metrics,
+    copy: ledger::Metrics,
+    connections: Connections,
 }
 
 /// Starts the listeners of a pod. Until it has a store, the pod only serves health and metrics.
@@ -102,18 +135,19 @@ async fn listen(
     settings: &Settings,
     clock: Arc<dyn Clock>,
     process: &Process,
+    metrics: PodMetrics,
     service: &mut Service,
 ) -> Result<Pod, TaskError> {
     let places = server::max_api_connections();
     let listener = Listener::bind("api.listen", settings.api.listen.get().unwrap_or_default()).await?;
     let address = listener.address()?;
     tracing::info!(event = "listening", url = format!("http://{address}"), "listening for API requests");
-    let metrics = api::Metrics::new(&process.registry)?;
-    let copy_metrics = ledger::Metrics::new(&process.registry)?;
-    let check = service.readiness().check("log");
-    let (endpoints, newest) = watch::channel(server::starting_endpoint(process));
-    service.spawn("api", listener.serve(newest, places, metrics.connections.clone(), service.stop()));
-    let operators = admin(settings, server::starting_admin_endpoint(process), process, service).await?;
+    let PodMetrics { requests: metrics, copy: copy_metrics, connections } = metrics;
+    let checks = Checks::new(service.readiness());
+    let (endpoints, newest) = watch::channel(server::starting_endpoint(process, metrics.clone()));
+    service.spawn("api", listener.serve(newest, places, connections.api(), service.stop()));
+    let endpoint = server::starting_admin_endpoint(process);
+    let operators = admin(settings, endpoint, connections.admin(), service).await?;
     let streams = Streams::new(places, service.stop(), metrics.clone());
     service.spawn("streams", {
         let (streams, stop) = (streams.clone(), service.stop());
@@ -124,7 +158,18 @@ async fn listen(
         }
     });
     let (settings, process) = (settings.clone(), process.clone());
-    Ok(Pod { settings, clock, process, address, endpoints, operators, metrics, copy_metrics, streams, check })
+    Ok(Pod {
+        settings,
+        clock,
+        process,
+        address,
+        endpoints,
+        operators,
+        metrics,
+        copy_metrics,
+        streams,
+        checks,
+    })
 }
 
 /// Opens the in-process log, which is the store itself, and lets the pod serve it.
@@ -201,7 +246,7 @@ async fn observe(writer: Arc<NatsWriter>, stop: CancellationToken) -> Result<(),
 async fn admin(
     settings: &Settings,
     endpoint: SharedEndpoint,
-    process: &Process,
+    connections: IntGauge,
     service: &mut Service,
 ) -> Result<Option<watch::Sender<SharedEndpoint>>, TaskError> {
     let Some(address) = settings.admin.listen.get() else { return Ok(None) };
@@ -211,9 +256,6 @@ async fn admin(
         url = format!("http://{}", listener.address()?),
         "listening for requests of operators"
     );
-    let connections =
-        prometheus::IntGauge::new("tickwell_admin_connections", "Open connections of operators")?;
-    process.registry.register(Box::new(connections.clone()))?;
     let (endpoints, newest) = watch::channel(endpoint);
     service
         .spawn("admin", listener.serve(newest, server::MAX_ADMIN_CONNECTIONS, connections, service.stop()));

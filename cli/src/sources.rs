@@ -5,7 +5,7 @@ use std::{fmt::Write as _, time::Duration};
 use anyhow::{Context, Result, bail};
 use common::{
     clock::{Clock, SystemClock},
-    domain::{Failure, Interval, Pair, SourceName, Timestamp},
+    domain::{Failure, Interval, Pair, Slot, SourceName, Timestamp},
 };
 use futures::future::join_all;
 use poller::{
@@ -29,15 +29,19 @@ struct Probe {
 /// Prints the sources, and asks each once if `probe` is set. Fails if a source has no price for a pair.
 pub(crate) fn run(settings: &Settings, probe: bool) -> Result<()> {
     let feed = settings.poller().resolve()?;
-    show::print(&overview(&feed.members, feed.interval))?;
     if !probe {
-        return Ok(());
+        return show::print(&overview(&feed.members, feed.interval));
     }
     let runtime = tokio::runtime::Runtime::new().context("cannot start the runtime")?;
-    let probes = runtime.block_on(ask(&feed.members, feed.interval));
-    let asked: Vec<(SourceName, Probe)> =
-        feed.members.iter().map(|member| member.source.name()).zip(probes).collect();
+    let slot = feed.interval.slot_at(SystemClock.now());
+    let lists = runtime.block_on(load_lists(&feed.members, slot));
+    // How many requests are sent depends on the lists of markets.
+    show::print(&overview(&feed.members, feed.interval))?;
+    let probes = runtime.block_on(ask(&feed.members, slot));
+    let names = || feed.members.iter().map(|member| member.source.name());
+    let asked: Vec<(SourceName, Probe)> = names().zip(probes).collect();
     show::print(&report(&asked))?;
+    show::print(&failed_lists(&names().zip(lists).collect::<Vec<_>>()))?;
     let failed: Vec<&str> = asked
         .iter()
         .filter(|(_, probe)| probe.answers.values().any(Result::is_err))
@@ -45,23 +49,42 @@ pub(crate) fn run(settings: &Settings, probe: bool) -> Result<()> {
         .collect();
     if !failed.is_empty() {
         bail!(
-            "no price from {} for at least one pair; remove these sources from feed.sources, or the pairs without a \
-             price from feed.pairs",
+            "no price from {} for at least one pair; list the pair's other sources in pairs.<PAIR>.sources, or remove \
+             these sources from feed.sources, or the pairs without a price from feed.pairs",
             failed.join(", ")
         );
     }
     Ok(())
 }
 
-async fn ask(members: &[Member], interval: Interval) -> Vec<Probe> {
-    let slot = interval.slot_at(SystemClock.now());
-    join_all(members.iter().map(|member| member.source.refresh_markets(slot))).await;
+/// Loads each source's list of markets. Returns why a list could not be loaded.
+async fn load_lists(members: &[Member], slot: Slot) -> Vec<Result<(), Failure>> {
+    let loaded = members.iter().map(async |member| {
+        let loaded = tokio::time::timeout(PATIENCE, member.source.refresh_markets(slot)).await;
+        loaded.unwrap_or(Err(Failure::Timeout))
+    });
+    join_all(loaded).await
+}
+
+async fn ask(members: &[Member], slot: Slot) -> Vec<Probe> {
     let (start, deadline) = (Instant::now(), Instant::now() + PATIENCE);
     let asked = members.iter().map(async |member| {
         let answers = member.source.ask(slot, deadline).await;
         Probe { answers, latency: start.elapsed() }
     });
     join_all(asked).await
+}
+
+/// A line for each list of markets that could not be loaded.
+fn failed_lists(lists: &[(SourceName, Result<(), Failure>)]) -> String {
+    let failed = lists.iter().filter_map(|(name, loaded)| Some((name, loaded.err()?)));
+    let line = |(name, failure): (&SourceName, Failure)| {
+        format!(
+            "\nThe list of markets of {name} could not be loaded ({failure}): {}\n",
+            source::meaning(failure)
+        )
+    };
+    failed.map(line).collect()
 }
 
 /// A table with one row per source, and the names of the sources that are not used.

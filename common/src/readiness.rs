@@ -64,8 +64,13 @@ pub struct Check {
 impl Readiness {
     /// Adds a check. It is unready until its condition is set.
     pub fn check(&self, name: &'static str) -> Check {
+        self.check_that_is(name, Condition::Unready("starting".to_owned()))
+    }
+
+    /// Adds a check with its first condition, which is not logged.
+    pub fn check_that_is(&self, name: &'static str, condition: Condition) -> Check {
         let check = Check { name, readiness: self.clone() };
-        check.insert(Condition::Unready("starting".to_owned()));
+        check.insert(condition);
         check
     }
 

@@ -111,7 +111,7 @@ fn warn_of_monthly_limits(settings: &config::Settings) {
             tracing::warn!(
                 event = "monthly_limit", source = %member.source.name(), asked, allowed,
                 "if this fallback source were asked in every slot of a month, that would be more requests than its plan \
-                 allows; it may stop to return prices when it is needed for long"
+                 allows; it may stop returning prices when it is needed for a long time"
             );
         }
     }

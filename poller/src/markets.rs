@@ -18,6 +18,7 @@ use crate::{
     config::Member,
     lead::{LeadState, Leadership},
     metrics::Metrics,
+    source::LeftOut,
 };
 
 /// How often to look whether a list is due. Sources decide when that is.
@@ -42,35 +43,57 @@ impl Markets {
     }
 
     async fn keep_up_to_date(&mut self) {
+        let mut standby = self.leadership.clone();
         loop {
             if self.leadership.now() == LeadState::Standby {
-                self.check.set(Condition::Ready);
+                self.stand_by();
                 self.leadership.until(|state| *state != LeadState::Standby).await;
             }
+            tokio::select! {
+                // Each source on its own, so that a slow list does not delay the others.
+                _never = join_all(self.members.iter().map(|member| self.refresh(member))) => {}
+                () = standby.until(|state| *state == LeadState::Standby) => {}
+            }
+        }
+    }
+
+    async fn refresh(&self, member: &Member) {
+        loop {
             let slot = self.interval.slot_at(self.clock.now());
-            join_all(self.members.iter().map(|member| member.source.refresh_markets(slot))).await;
+            // The source logs a failure, and keeps it for the report.
+            let _failure = member.source.refresh_markets(slot).await;
             self.report();
             tokio::time::sleep(LOOK_EVERY).await;
         }
     }
 
+    /// A standby asks no sources.
+    fn stand_by(&self) {
+        self.members
+            .iter()
+            .for_each(|member| self.metrics.sources.left_out(member.source.name(), &LeftOut::default()));
+        self.check.set(Condition::Ready);
+    }
+
     fn report(&self) {
-        let slot = self.interval.slot_at(self.clock.now());
         let mut reasons = Vec::new();
         for member in &self.members {
             let name = member.source.name();
-            let left_out = member.source.left_out(slot);
-            self.metrics.left_out(name, &left_out);
-            if !left_out.is_empty() {
-                let pairs: Vec<String> =
-                    left_out.iter().map(|(pair, reason)| format!("{pair} {reason}")).collect();
-                reasons.push(format!("{name}: {}", pairs.join(", ")));
+            let left_out = member.source.left_out();
+            self.metrics.sources.left_out(name, &left_out);
+            let pairs: Vec<String> =
+                left_out.pairs.iter().map(|(pair, reason)| format!("{pair} ({reason})")).collect();
+            if !pairs.is_empty() {
+                reasons.push(format!("{name} is not asked for {}", pairs.join(", ")));
+            }
+            if let Some(failure) = left_out.list {
+                reasons.push(format!("{name}'s list of markets cannot be loaded ({failure})"));
             }
         }
         self.check.set(match reasons.is_empty() {
             true => Condition::Ready,
             false => Condition::Degraded(format!(
-                "some sources are not asked for some pairs ({}); if that is permanent, set pairs.<PAIR>.sources",
+                "{}. If a source will never have a pair, list the pair's other sources in pairs.<PAIR>.sources",
                 reasons.join("; ")
             )),
         });

@@ -57,6 +57,9 @@ const TAKEOVER_TIME: Duration = Duration::from_millis(500);
 /// records are written.
 const HAND_OVER_PAUSE: Duration = Duration::from_secs(60);
 
+/// The failures for which nothing was sent to the source.
+const NOT_ASKED: [Failure; 3] = [Failure::BackingOff, Failure::Unlisted, Failure::Halted];
+
 /// The slot loop.
 pub struct Poll {
     settings: Settings,
@@ -90,7 +93,10 @@ impl Poll {
         check: Check,
     ) -> Self {
         for member in &settings.members {
-            metrics.expect_source(member.source.name());
+            metrics.sources.expect_source(member.source.name());
+        }
+        for (pair, policy) in &settings.pairs {
+            metrics.sources.expect_pair(*pair, policy.min_sources, settings.primaries(*pair));
         }
         Self {
             settings,
@@ -263,6 +269,7 @@ impl Poll {
                 }
             }
         }
+        bodies.iter().for_each(|(pair, body)| self.metrics.sources.observe(*pair, body));
         self.health.observe(&bodies, &self.metrics);
         Some(bodies)
     }
@@ -301,7 +308,13 @@ impl Poll {
     async fn ask(&self, slot: Slot, deadline: Instant, takes_part: impl Fn(&Member) -> bool) -> Vec<Asked> {
         let members = self.settings.members.iter().filter(|member| takes_part(member));
         let asked = members.map(async |member| {
+            let sent = Instant::now();
             let answers = member.source.ask(slot, deadline).await;
+            let was_asked =
+                |answer: &Result<_, _>| !answer.as_ref().is_err_and(|failure| NOT_ASKED.contains(failure));
+            if answers.values().any(was_asked) {
+                self.metrics.sources.asked(member.source.name(), sent.elapsed());
+            }
             Asked { member: member.clone(), answers, at: self.clock.now() }
         });
         join_all(asked).await

@@ -282,7 +282,7 @@ impl Publisher {
     async fn begin(&self, term: Term, before: Option<Epoch>) -> Result<Chain, PublishError> {
         let chain = Chain::begin(self, term, before).await?;
         tracing::info!(event = "leading", epoch = %chain.epoch(), leader = %self.leadership.id(), "leading");
-        self.metrics.epoch(chain.epoch());
+        self.metrics.term(chain.epoch());
         Ok(chain)
     }
 

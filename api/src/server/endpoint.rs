@@ -9,7 +9,6 @@ use poem::{
     Endpoint, EndpointExt, IntoResponse, Request, Response, Result, Route, endpoint::make_sync, get, handler,
     web::Data,
 };
-use poem_openapi::OperationId;
 use tokio::time::Instant;
 use tracing::Instrument;
 
@@ -17,12 +16,13 @@ use crate::{
     config::{ApiConfig, WebOrigin},
     metrics::Metrics,
     problem::{Code, ERRORS_PATH, Problem, caller, in_trace, into_response},
-    routes::{self, Document, NOT_YET, Operations, Page, Pinned, Process, State},
+    routes::{self, Document, NOT_YET, Operations, Page, Pinned, Process, Side, State},
     server::{
         SharedEndpoint,
         caching::{Audience, add_cache_headers},
         compression::compress,
         cors::cors,
+        counting::{Counting, method_label},
         limit::{Gate, admit},
         parameters::{KnownRoutes, not_a_sequence, validate_parameters},
         span,
@@ -46,6 +46,9 @@ const ASYNCAPI: &str = include_str!("../../../docs/asyncapi.yaml");
 /// The header with the sequence that a response belongs to.
 const SEQUENCE_HEADER: HeaderName = HeaderName::from_static("x-tickwell-sequence");
 
+/// The header with the identity of the log, without which a sequence means nothing.
+const LOG_HEADER: HeaderName = HeaderName::from_static("x-tickwell-log");
+
 /// The header with the cursor of a client that reconnects to a stream.
 const LAST_EVENT_ID: HeaderName = HeaderName::from_static("last-event-id");
 
@@ -68,14 +71,13 @@ pub fn endpoint(
     let service = routes::service(state, process);
     let document = Document::of(&service);
     let known = Arc::new(KnownRoutes::of::<routes::Apis>());
-    let templates = known.clone();
+    let counting = Counting::new(metrics, known.clone());
     let page = if config.keys.is_empty() { Page::open(state) } else { Page::for_key_holders() };
-    let routes = Route::new()
+    let routes = Operations::with_metrics(Route::new(), process, Side::Clients)
         .at("/docs", get(docs).data(Docs(document.swagger_ui(&service).into())))
         .at("/openapi.json", get(openapi).data(document))
         .at(ERRORS_PATH, get(routes::errors))
         .at("/asyncapi.yaml", get(asyncapi))
-        .at("/metrics", routes::metrics_route(process))
         .nest_no_strip("/", service);
     let routes = page.added_to(routes);
     let (gate, state) = (Arc::new(Gate::new(config)), state.clone());
@@ -91,40 +93,43 @@ pub fn endpoint(
         .around(move |next, request| take_snapshot(next, request, state.clone()))
         .around(compress)
         .around(move |next, request| cors(next, request, origins.clone()))
-        .around(move |next, request| {
-            normalize_and_count(next, request, Some((metrics.clone(), templates.clone())))
-        })
+        .around(move |next, request| normalize_and_count(next, request, Some(counting.clone())))
         .boxed();
     Arc::new(endpoint)
 }
 
 /// The routes on the admin listener of a process that serves no API.
 pub fn operations_endpoint(process: &Process) -> SharedEndpoint {
-    for_operators(with_log_filter(process).nest_no_strip("/", Operations::routes(process)))
+    for_operators(with_log_filter(process).nest_no_strip("/", Operations::routes(process, Side::Operators)))
 }
 
 /// The routes on a pod's admin listener.
 pub fn admin_endpoint(state: &Arc<State>, process: &Process) -> SharedEndpoint {
-    let operations = Operations::routes(process);
     let routes = with_log_filter(process).nest(ADMIN, routes::admin::routes(state));
-    for_operators(routes.nest_no_strip("/", operations))
+    for_operators(routes.nest_no_strip("/", Operations::routes(process, Side::Operators)))
 }
 
 /// The public routes of a pod while it waits for the log: those for operators, and the page. Everything under `/v1`
 /// returns 503 `starting`.
-pub fn starting_endpoint(process: &Process) -> SharedEndpoint {
-    for_operators(Page::starting().added_to(not_yet(Route::new(), process, API)))
+pub fn starting_endpoint(process: &Process, metrics: Metrics) -> SharedEndpoint {
+    let counting = Counting::new(metrics, Arc::new(KnownRoutes::of::<routes::Apis>()));
+    let routes = Page::starting().added_to(not_yet(Route::new(), process, Side::Clients, API));
+    Arc::new(
+        routes
+            .around(move |next, request| normalize_and_count(next, request, Some(counting.clone())))
+            .boxed(),
+    )
 }
 
 /// The routes on the admin listener while the pod waits for the log. Everything under `/admin` returns 503 `starting`,
 /// except for the filter of the log.
 pub fn starting_admin_endpoint(process: &Process) -> SharedEndpoint {
-    for_operators(not_yet(with_log_filter(process), process, ADMIN))
+    for_operators(not_yet(with_log_filter(process), process, Side::Operators, ADMIN))
 }
 
-fn not_yet(routes: Route, process: &Process, later: &str) -> Route {
+fn not_yet(routes: Route, process: &Process, side: Side, later: &str) -> Route {
     let not_yet = make_sync(|_| Problem::new(Code::Starting, NOT_YET).retry_after(1));
-    routes.nest_no_strip("/", Operations::routes(process)).nest(later, not_yet)
+    routes.nest_no_strip("/", Operations::routes(process, side)).nest(later, not_yet)
 }
 
 /// The route that every admin listener has.
@@ -144,8 +149,12 @@ async fn take_snapshot<E: Endpoint>(
 ) -> Result<Response> {
     let snapshot = state.newest_snapshot();
     let sequence = snapshot.sequence.0;
+    let log = HeaderValue::from_str(snapshot.identity.as_str());
     request.set_data(snapshot);
     let mut response = into_response(next.call(request).await);
+    if let Ok(log) = log {
+        response.headers_mut().insert(LOG_HEADER, log);
+    }
     response.headers_mut().entry(SEQUENCE_HEADER).or_insert_with(|| HeaderValue::from(sequence));
     Ok(response)
 }
@@ -183,10 +192,11 @@ fn requested_sequence(request: &Request) -> Result<Option<Sequence>, Problem> {
 async fn normalize_and_count<E: Endpoint>(
     next: Arc<E>,
     mut request: Request,
-    counted: Option<(Metrics, Arc<KnownRoutes>)>,
+    counting: Option<Counting>,
 ) -> Result<Response> {
     let started = Instant::now();
-    let label = method_label(request.method());
+    let method = method_label(request.method());
+    let route = counting.as_ref().map(|counting| counting.route(request.uri().path()));
     if *request.method() == Method::HEAD {
         // Handle the request as a GET, so that every GET route supports HEAD. hyper does not send the body.
         request.set_method(Method::GET);
@@ -198,8 +208,7 @@ async fn normalize_and_count<E: Endpoint>(
         request.headers_mut().remove(LAST_EVENT_ID);
     }
     let caller = caller(request.headers());
-    let known = counted.as_ref().map(|(_, known)| known.as_ref());
-    let span = span::of_request(&request, label, known, caller);
+    let span = span::of_request(&request, method, route, caller);
     let trace = TraceContext::of(&span).or(caller).map(|context| context.trace_id);
     let handling = async {
         let result = match check_size_and_body(&request) {
@@ -222,9 +231,8 @@ async fn normalize_and_count<E: Endpoint>(
     // headers, its route adds them to `Vary`.
     headers.append(header::VARY, HeaderValue::from_static("Accept-Encoding"));
     span::finish(&span, response.status());
-    if let Some((metrics, _)) = &counted {
-        let route = response.data::<OperationId>().map_or("other", |operation| operation.0);
-        metrics.answered(label, route, response.status().as_u16(), started.elapsed());
+    if let Some((counting, route)) = counting.as_ref().zip(route) {
+        counting.count(method, route, &response, started.elapsed());
     }
     Ok(response)
 }
@@ -243,19 +251,6 @@ fn check_size_and_body(request: &Request) -> Result<(), Problem> {
         return Err(Problem::parameter("body", detail));
     }
     Ok(())
-}
-
-/// The method, as metrics and traces name it. Clients can invent methods, so unknown ones share one name.
-fn method_label(method: &Method) -> &'static str {
-    match *method {
-        Method::GET => "GET",
-        Method::HEAD => "HEAD",
-        Method::POST => "POST",
-        Method::PUT => "PUT",
-        Method::DELETE => "DELETE",
-        Method::OPTIONS => "OPTIONS",
-        _ => "_OTHER",
-    }
 }
 
 /// The HTML of `/docs`, built once.

@@ -88,6 +88,11 @@ impl KnownRoutes {
         Self(routes)
     }
 
+    /// The templates of all routes.
+    pub(super) fn templates(&self) -> impl Iterator<Item = &str> {
+        self.0.iter().map(|route| route.template.as_str())
+    }
+
     /// The template of the route that fits a path.
     pub(super) fn template(&self, path: &str) -> Option<&str> {
         self.0.iter().find(|route| route.fits(path)).map(|route| route.template.as_str())

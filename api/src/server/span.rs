@@ -6,21 +6,18 @@ use http::{StatusCode, header};
 use poem::Request;
 use tracing::{Span, field::Empty};
 
-use super::parameters::KnownRoutes;
-
-/// The span of a request, or a disabled span if the request is not recorded. `known` are the routes
-/// that have templates. `caller` is the span of the client, if the request names it.
+/// The span of a request, or a disabled span if the request is not recorded. `route` is the template of its route: empty if
+/// no route fits, and `None` for the routes of operators. `caller` is the span of the client, if the request names it.
 pub(super) fn of_request(
     request: &Request,
     method: &'static str,
-    known: Option<&KnownRoutes>,
+    route: Option<&str>,
     caller: Option<TraceContext>,
 ) -> Span {
     if !samples_request(caller) {
         return Span::none();
     }
-    let path = request.uri().path();
-    let route = known.and_then(|known| known.template(path));
+    let route = route.filter(|route| !route.is_empty());
     let text = |name| request.headers().get(name).and_then(|value| value.to_str().ok());
     let span = tracing::info_span!(
         "request",
@@ -31,7 +28,7 @@ pub(super) fn of_request(
         http.route = route,
         http.response.status_code = Empty,
         url.scheme = "http",
-        url.path = path,
+        url.path = request.uri().path(),
         url.query = request.uri().query(),
         server.address = text(header::HOST),
         user_agent.original = text(header::USER_AGENT),

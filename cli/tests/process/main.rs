@@ -14,8 +14,7 @@
 //!    [`replay`], [`liar`], [`commands`], [`subscriber`], [`foreign`], [`recompute`], [`nats_stream`], [`full_disk`],
 //!    [`pinned`], [`paging`], [`client_streams`], [`export`], [`backup`], [`log_backup`], [`cluster`], [`damage`], [`grind`],
 //!    [`may_2021`], [`verify`], [`watch`], [`access`], [`document`], [`healthcheck`], [`roles`], [`manifests`],
-//!    [`page`], [`log_apply`], [`log_lost`], [`recipes`],
-//!    [`traces`].
+//!    [`page`], [`log_apply`], [`log_lost`], [`recipes`], [`monitoring`], [`traces`].
 //!
 //! The tests do not use the product's own types, so that a mistake in those types cannot hide on both sides of a
 //! comparison.
@@ -57,6 +56,7 @@ mod log_lost;
 mod manifests;
 mod markets;
 mod may_2021;
+mod monitoring;
 mod nats_stream;
 mod page;
 mod paging;

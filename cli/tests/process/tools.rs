@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 pub(crate) const PYTHON_VARIABLE: &str = "TICKWELL_PYTHON";
 
 const PYTHON: &str = ".tools/venv/bin/python";
+const PROMTOOL: &str = ".tools/prometheus/usr/bin/promtool";
 const BROWSER_DRIVER: &str = ".tools/node/node_modules/playwright-core";
 
 /// The root of the repository.
@@ -23,6 +24,11 @@ pub(crate) fn python() -> Option<PathBuf> {
 pub(crate) fn python_beside_kubectl() -> Option<PathBuf> {
     let python = python()?;
     there(python.with_file_name("kubectl")).map(|_kubectl| python)
+}
+
+/// The path of promtool; `None` if it is not installed.
+pub(crate) fn promtool() -> Option<PathBuf> {
+    installed(PROMTOOL)
 }
 
 /// A command that runs a script from `tests/browser` with Node.js.

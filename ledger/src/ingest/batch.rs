@@ -7,6 +7,7 @@ use common::{
     domain::Record,
     wire::DecodeError,
 };
+use tokio::time::Instant;
 
 use super::{Ended, Ingest, IngestError, span};
 use crate::{
@@ -132,7 +133,7 @@ impl Ingest {
                 let _span =
                     tracing::info_span!("snapshot", tickwell.sequence = self.current.sequence.0).entered();
                 self.snapshots.send_replace(self.current.clone());
-                self.update_metrics();
+                self.report_snapshot();
             }
             self.caught_up();
         }
@@ -141,7 +142,9 @@ impl Ingest {
 
     fn store(&self, accepted: &[Stored], next: &mut Snapshot, breaks: &[Break]) -> Result<(), StoreError> {
         let _span = span::of_commit(accepted.len(), next.sequence).entered();
+        let begun = Instant::now();
         self.store.commit(accepted, next.sequence, breaks, self.whole_from)?;
+        self.metrics.committed(begun.elapsed());
         self.store.reclaim(self.retention)?;
         next.find_day_ago_ticks(&self.store)
     }

@@ -28,7 +28,8 @@ impl Health {
 
     /// Forgets all states, because a standby asks no sources.
     pub(super) fn stand_by(&mut self, metrics: &Metrics) {
-        self.sources.keys().for_each(|source| metrics.resting(*source, false));
+        self.sources.keys().for_each(|source| metrics.sources.resting(*source, false));
+        metrics.sources.stand_by();
         self.sources.clear();
         self.pairs.clear();
         self.check.set(Condition::Ready);
@@ -58,20 +59,20 @@ impl Health {
             bodies.iter().filter_map(|(_, body)| body.evidence()).flat_map(|evidence| &evidence.quotes);
         let mut failures: BTreeMap<SourceName, BTreeSet<Failure>> = BTreeMap::new();
         for judged in judged {
-            metrics.judged(judged);
+            // Each source reports itself which pairs it is not asked for.
+            if matches!(judged.verdict, Verdict::Failed(Failure::Unlisted | Failure::Halted)) {
+                continue;
+            }
             let failed = failures.entry(judged.source).or_default();
-            match judged.verdict {
-                // Each source reports these itself, when they begin and when they end.
-                Verdict::Failed(Failure::Unlisted | Failure::Halted) => {}
-                Verdict::Failed(failure) => _ = failed.insert(failure),
-                _ => {}
+            if let Verdict::Failed(failure) = judged.verdict {
+                failed.insert(failure);
             }
         }
         for (source, now) in failures {
             // A source that is resting (not asked for a while) keeps its last known state. Otherwise every attempt to
             // ask it again would be logged.
             let rests = now.contains(&Failure::BackingOff);
-            metrics.resting(source, rests);
+            metrics.sources.resting(source, rests);
             if rests && self.sources.contains_key(&source) {
                 continue;
             }
@@ -122,10 +123,10 @@ fn log_source(source: SourceName, before: Option<&BTreeSet<Failure>>, now: &BTre
     } else if before.is_some() {
         tracing::info!(
             event = "source_recovered", %source,
-            "the source returns quotes for all of its pairs again"
+            "the source returns quotes for all pairs that it is asked for again"
         );
     } else {
-        tracing::info!(event = "source_working", %source, "the source returns quotes for all of its pairs");
+        tracing::info!(event = "source_working", %source, "the source returns quotes for all pairs that it is asked for");
     }
 }
 
@@ -167,6 +168,7 @@ fn cause(body: &Body) -> Option<(GapCause, Slot)> {
 mod tests {
     use common::{
         domain::{Gap, Interval},
+        metrics::Prices,
         readiness::Readiness,
     };
     use prometheus::Registry;
@@ -176,7 +178,8 @@ mod tests {
     #[test]
     fn the_reason_says_for_each_pair_since_when_it_has_no_price() {
         let readiness = Readiness::default();
-        let metrics = Metrics::new(&Registry::new()).unwrap();
+        let registry = Registry::new();
+        let metrics = Metrics::new(&registry, Prices::new(&registry).unwrap(), &[]).unwrap();
         let mut health = Health::new(readiness.check("sources"));
         let interval: Interval = "10s".parse().unwrap();
         let gap = |pair: &str, time: &str, cause| {

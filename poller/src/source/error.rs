@@ -97,7 +97,7 @@ fn describe_month(interval: Interval, excess: &MonthlyExcess) -> String {
     let MonthlyExcess { asked, allowed, at_least } = excess;
     let longer = at_least.map(|enough| format!(" (at least {enough})")).unwrap_or_default();
     format!(
-        "a request every {interval} makes {asked} requests a month, but the plan allows {allowed}; give the source the \
+        "a request every {interval} makes {asked} requests a month, but the plan allows {allowed} (and some for lists of markets); give the source the \
          role fallback, use a longer feed.interval{longer}, or use a key of a larger plan"
     )
 }

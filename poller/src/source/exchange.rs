@@ -8,7 +8,7 @@
 //! Pairs are mapped to the exchange's symbols before the requests are built: by the exchange's own list of markets, or
 //! until that has arrived, by [`Exchange::market`]. Requests and parsers only see the resulting [`Market`]s.
 
-use std::fmt;
+use std::{fmt, time::Duration};
 
 use common::domain::{Failure, Pair, Span};
 
@@ -18,6 +18,9 @@ use super::{
     limit::Limit,
     market::{Market, MarketList},
 };
+
+/// How long a list is used if nothing else shows that a market is halted.
+pub const LIST_WITH_HALTS: Duration = Duration::from_secs(900);
 
 /// Everything that is specific to one exchange.
 ///
@@ -47,6 +50,11 @@ pub trait Exchange: Send + Sync {
     /// The path and query that return the exchange's list of markets. None if it has none.
     fn list_path(&self) -> Option<&'static str> {
         None
+    }
+
+    /// How long a list is used before it is loaded again.
+    fn list_is_used_for(&self) -> Duration {
+        Duration::from_secs(6 * 3_600)
     }
 
     /// Parses the list of markets. An entry that cannot be read is left out, but a list without any entries is a failure.

@@ -6,7 +6,8 @@ use common::domain::Failure;
 pub fn meaning(failure: Failure) -> &'static str {
     match failure {
         Failure::BackingOff => {
-            "the source was not asked, because of earlier failures or because it asked to wait: see the failure before"
+            "the source was not asked, because of earlier failures or because it asked to wait: see the earlier events of \
+             the source in the poller's log"
         }
         Failure::Timeout => {
             "no complete response in time: the source is slow, or the network drops packets; check the network, or use a \
@@ -53,11 +54,11 @@ pub fn meaning(failure: Failure) -> &'static str {
             "the source reported an error: check the key and its plan, and whether the source has the pairs"
         }
         Failure::Unlisted => {
-            "the source does not have the pair: its list of markets does not contain it, or it refused the symbol; the \
-             source is asked again when it lists the pair, or leave it out with pairs.<PAIR>.sources"
+            "the source does not have the pair: its list of markets does not contain it, or it refused the symbol. It is \
+             asked again when it lists the pair; if it never will, list the pair's other sources in pairs.<PAIR>.sources"
         }
         Failure::Halted => {
-            "the source has halted trading of the pair: wait, or leave the source out with pairs.<PAIR>.sources"
+            "the source has halted trading of the pair: wait, or list the pair's other sources in pairs.<PAIR>.sources"
         }
         Failure::Unavailable => "the source reported that its service is unavailable: wait until it recovers",
         Failure::LockedOut => {
@@ -69,12 +70,12 @@ pub fn meaning(failure: Failure) -> &'static str {
              network does not trust this IP address; use another one, or another source"
         }
         Failure::Missing => {
-            "the response does not contain the pair: the source may not trade it; leave the source out with \
+            "the response does not contain the pair: the source may not trade it; if so, list the pair's other sources in \
              pairs.<PAIR>.sources"
         }
         Failure::Invalid => {
             "the price or timestamp is invalid: zero, negative, or with more digits than a price can hold; if that does \
-             not pass, leave the source out with pairs.<PAIR>.sources"
+             not pass, list the pair's other sources in pairs.<PAIR>.sources"
         }
     }
 }

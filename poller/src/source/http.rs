@@ -40,6 +40,7 @@ pub use client::Client;
 pub struct HttpSource {
     name: SourceName,
     exchange: &'static dyn Exchange,
+    /// Everything about the source but the number of requests, which depends on the markets.
     about: About,
     /// The base URL, without a trailing slash.
     address: String,
@@ -48,8 +49,10 @@ pub struct HttpSource {
     /// The name and value of the header with the API key.
     key: Option<(&'static str, HeaderValue)>,
     client: Client,
-    /// The pairs that the exchange serves, by its rules.
+    /// The configured pairs.
     pairs: Vec<Pair>,
+    /// The markets of those pairs that the exchange has according to its rules.
+    by_rules: Vec<Market>,
     table: Mutex<Arc<Table>>,
     search: Mutex<Search>,
     lists: Mutex<Lists>,
@@ -94,7 +97,7 @@ impl HttpSource {
         let about = About {
             address: address.to_owned(),
             proxy: client.proxy(&base),
-            requests: exchange.requests(&markets, most).len(),
+            requests: 0,
             // Proxies and other addresses have limits of their own.
             limit: if url.is_empty() { exchange.limit(plan) } else { None },
             is_public: url.is_empty(),
@@ -108,8 +111,9 @@ impl HttpSource {
             most,
             key: key.and_then(|key| Some((exchange.key_header(key.plan())?, key.value()))),
             client,
-            pairs: markets.iter().map(|market| market.pair).collect(),
-            table: Mutex::new(Arc::new(Table::derived(markets))),
+            pairs: pairs.to_vec(),
+            table: Mutex::new(Arc::new(Table::derived(markets.clone()))),
+            by_rules: markets,
             search: Mutex::new(Search::new(interval)),
             lists: Mutex::default(),
             backoff: Mutex::new(Backoff::new(interval)),
@@ -124,7 +128,8 @@ impl HttpSource {
         let mut answers = Answers::new();
         let mut groups = lock(&self.search).groups(&pairs, self.most, now);
         let mut sent = 0;
-        while !groups.is_empty() && sent < self.most && Instant::now() < deadline {
+        let may_ask = || lock(&self.backoff).rest_left(Instant::now()).is_none() && Instant::now() < deadline;
+        while !groups.is_empty() && sent < self.most && (sent == 0 || may_ask()) {
             let requests: Vec<Request> = groups
                 .iter()
                 .map(|group| table.markets.iter().filter(|market| group.contains(&market.pair)).cloned())
@@ -150,8 +155,13 @@ impl HttpSource {
                         answers.extend(all(&markets, failure));
                         if blames_symbol {
                             groups.extend(lock(&self.search).refused(&group, now));
+                            // A list that has arrived in the meantime may have said so already.
+                            let is_listed = |pair: &Pair| {
+                                lock(&self.table).markets.iter().any(|market| market.pair == *pair)
+                            };
                             if let [pair] = group.as_slice()
                                 && lock(&self.search).is_newly_refused(*pair)
+                                && is_listed(pair)
                             {
                                 lists::log_refused(self.name, *pair);
                             }
@@ -161,12 +171,13 @@ impl HttpSource {
             }
         }
         let search = lock(&self.search);
-        let is_refused = |pair: &&Pair| search.is_refused(**pair, now);
-        answers.extend(pairs.iter().filter(is_refused).map(|pair| (*pair, Err(Failure::Unlisted))));
-        drop(search);
-        // The search has no requests left in this slot.
         for pair in &pairs {
-            answers.entry(*pair).or_insert(Err(Failure::Refused));
+            if search.is_refused(*pair) {
+                answers.insert(*pair, Err(Failure::Unlisted));
+            } else {
+                // The search has no requests left in this slot.
+                answers.entry(*pair).or_insert(Err(Failure::Refused));
+            }
         }
         answers
     }
@@ -228,6 +239,7 @@ impl HttpSource {
             _ if challenge::is_challenge(&response.headers, body.unwrap_or_default()) => Failure::Challenge,
             // Exchanges use each of these statuses for several kinds of errors, and the body is more precise.
             (Failure::Http4xx, Some(error)) => error.failure,
+            (Failure::Http5xx, Some(error)) if error.blames_symbol => error.failure,
             (Failure::Http5xx | Failure::Http403, Some(error)) if error.failure != Failure::Refused => {
                 error.failure
             }
@@ -255,7 +267,13 @@ impl HttpSource {
             Err(failure) => is_searching && *failure == Failure::Refused,
         });
         backoff.slot_ended(slot, works, now);
-        if let Some((reason, rest)) = backoff.rest_to_report(began, now) {
+        drop(backoff);
+        self.report_rest(began);
+    }
+
+    /// Logs a rest that skips at least one slot, once.
+    fn report_rest(&self, began: Instant) {
+        if let Some((reason, rest)) = lock(&self.backoff).rest_to_report(began, Instant::now()) {
             let seconds = rest.as_secs();
             tracing::warn!(
                 event = "source_resting", source = %self.name, %reason, seconds,
@@ -276,11 +294,13 @@ impl Source for HttpSource {
     }
 
     fn serves(&self, pair: Pair) -> bool {
-        self.pairs.contains(&pair)
+        let is_of = |market: &Market| market.pair == pair;
+        self.by_rules.iter().any(is_of) || lock(&self.table).markets.iter().any(is_of)
     }
 
     fn about(&self) -> About {
-        self.about.clone()
+        let requests = self.exchange.requests(&lock(&self.table).markets, self.most).len();
+        About { requests, ..self.about.clone() }
     }
 
     async fn ask(&self, slot: Slot, deadline: Instant) -> Answers {
@@ -297,16 +317,17 @@ impl Source for HttpSource {
         answers.into_iter().chain(left_out).collect()
     }
 
-    async fn refresh_markets(&self, slot: Slot) {
-        self.refresh_list(slot).await;
+    async fn refresh_markets(&self, slot: Slot) -> Result<(), Failure> {
+        self.refresh_list(slot).await
     }
 
-    fn left_out(&self, slot: Slot) -> LeftOut {
+    fn left_out(&self) -> LeftOut {
         let table = lock(&self.table).clone();
         let search = lock(&self.search);
-        let refused = table.markets.iter().filter(|market| search.is_refused(market.pair, slot.start()));
+        let refused = table.markets.iter().filter(|market| search.is_refused(market.pair));
         let refused = refused.map(|market| (market.pair, Failure::Unlisted));
-        table.left_out.iter().map(|(pair, failure)| (*pair, *failure)).chain(refused).collect()
+        let pairs = table.left_out.iter().map(|(pair, failure)| (*pair, *failure)).chain(refused).collect();
+        LeftOut { pairs, list: lock(&self.lists).failure }
     }
 }
 

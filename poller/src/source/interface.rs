@@ -63,8 +63,15 @@ impl Sample {
 /// [`Failure::Missing`].
 pub type Answers = BTreeMap<Pair, Result<Sample, Failure>>;
 
-/// The pairs that a source is not asked for: [`Failure::Unlisted`] or [`Failure::Halted`].
-pub type LeftOut = BTreeMap<Pair, Failure>;
+/// What a source is not asked for.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct LeftOut {
+    /// The pairs, and why: [`Failure::Unlisted`] if the source does not list the pair or refused it, or
+    /// [`Failure::Halted`].
+    pub pairs: BTreeMap<Pair, Failure>,
+    /// Why the source's list of markets could not be loaded the last time, if it could not.
+    pub list: Option<Failure>,
+}
 
 /// What is known about a source without asking it.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -115,12 +122,14 @@ pub trait Source: Send + Sync {
     }
 
     /// Loads the source's list of markets if that is due. The list decides which pairs are asked for. This may take many
-    /// seconds, so it must not delay a slot.
-    async fn refresh_markets(&self, _slot: Slot) {}
+    /// seconds, so it must not delay a slot. Returns why the list could not be loaded.
+    async fn refresh_markets(&self, _slot: Slot) -> Result<(), Failure> {
+        Ok(())
+    }
 
     /// The pairs that the source serves but is not asked for, and why.
-    fn left_out(&self, _slot: Slot) -> LeftOut {
-        LeftOut::new()
+    fn left_out(&self) -> LeftOut {
+        LeftOut::default()
     }
 
     /// Asks for all pairs at once. A pair whose price has not arrived by the deadline fails with a timeout.

@@ -11,6 +11,9 @@ const MINUTE_MILLIS: u128 = 60_000;
 /// A month of 31 days.
 const MONTH_MILLIS: u128 = 31 * 24 * 60 * MINUTE_MILLIS;
 
+/// How many of a month's requests are kept for lists of markets.
+const LISTS_PER_MONTH: u32 = 100;
+
 /// No source is sent more requests than this in a slot, even if its limit is higher.
 const MOST_REQUESTS: usize = 1_000;
 
@@ -53,7 +56,7 @@ pub struct Excess {
 pub struct MonthlyExcess {
     /// How many requests a month of 31 days makes.
     pub asked: u128,
-    /// How many are allowed.
+    /// How many are allowed for prices.
     pub allowed: u32,
     /// The shortest interval that stays within the limit, if there is one.
     pub at_least: Option<Interval>,
@@ -112,6 +115,7 @@ impl Limit {
     /// Whether this many requests every interval stay within the limit of a month, if there is one.
     pub fn check_month(self, requests: usize, interval: Interval) -> Result<(), MonthlyExcess> {
         let Some(allowed) = self.per_month else { return Ok(()) };
+        let allowed = allowed.saturating_sub(LISTS_PER_MONTH);
         let asked = (wide(requests) * MONTH_MILLIS).div_ceil(u128::from(interval.millis()).max(1));
         if asked <= allowed.into() {
             return Ok(());
@@ -219,10 +223,10 @@ mod tests {
     fn a_monthly_limit_counts_31_days() {
         let limit = Limit::new(100, 60).with_month(10_000);
         let excess = limit.check_month(1, interval("10s")).unwrap_err();
-        assert_eq!((excess.asked, excess.allowed), (267_840, 10_000));
-        assert_eq!(excess.at_least, Some(interval("268s")));
-        assert!(limit.check_month(1, interval("268s")).is_ok());
-        assert!(limit.check_month(1, interval("267s")).is_err());
+        assert_eq!((excess.asked, excess.allowed), (267_840, 9_900));
+        assert_eq!(excess.at_least, Some(interval("271s")));
+        assert!(limit.check_month(1, interval("271s")).is_ok());
+        assert!(limit.check_month(1, interval("270s")).is_err());
         assert!(Limit::new(100, 60).check_month(1, interval("1s")).is_ok());
     }
 

@@ -1,6 +1,6 @@
 //! Which markets an exchange has: its own list of markets, and which of the configured pairs it is asked for.
 
-use std::collections::{BTreeMap, btree_map::Entry};
+use std::collections::BTreeMap;
 
 use common::domain::{Failure, Pair};
 
@@ -27,9 +27,9 @@ pub struct Listed {
     pub is_halted: bool,
 }
 
-/// An exchange's own list of its markets.
+/// An exchange's own list of its markets. An exchange may have several markets of a pair.
 #[derive(Debug, Clone, Default)]
-pub struct MarketList(BTreeMap<Pair, Listed>);
+pub struct MarketList(BTreeMap<Pair, Vec<Listed>>);
 
 /// The configured pairs as an exchange has them.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -67,30 +67,34 @@ impl Market {
 }
 
 impl MarketList {
-    /// Adds a market. If the exchange lists a pair twice, the first market that is not halted counts.
+    /// Adds a market, unless its symbol cannot be part of a request.
     pub fn add(&mut self, market: Market, is_halted: bool) {
-        if !market.is_plain() {
-            return;
-        }
-        match self.0.entry(market.pair) {
-            Entry::Vacant(entry) => {
-                entry.insert(Listed { market, is_halted });
-            }
-            Entry::Occupied(mut entry) if entry.get().is_halted && !is_halted => {
-                entry.insert(Listed { market, is_halted });
-            }
-            Entry::Occupied(_) => {}
+        if market.is_plain() {
+            self.0.entry(market.pair).or_default().push(Listed { market, is_halted });
         }
     }
 
-    /// The market of a pair.
-    pub fn get(&self, pair: Pair) -> Option<&Listed> {
-        self.0.get(&pair)
+    /// The market of a pair. If there are several, those that are not halted count. If it is still not certain which, the
+    /// one that the exchange's rules name counts, and otherwise the rules themselves.
+    pub fn find(&self, pair: Pair, by_rules: Option<&Market>) -> Option<Listed> {
+        let all = self.0.get(&pair)?;
+        let open: Vec<&Listed> = all.iter().filter(|listed| !listed.is_halted).collect();
+        let is_by_rules =
+            |listed: &&&Listed| by_rules.is_some_and(|market| market.symbol == listed.market.symbol);
+        match open.as_slice() {
+            [] => all.first().cloned(),
+            [one] => Some((*one).clone()),
+            several => several
+                .iter()
+                .find(is_by_rules)
+                .map(|listed| (*listed).clone())
+                .or_else(|| by_rules.map(|market| Listed { market: market.clone(), is_halted: false })),
+        }
     }
 
     /// All markets.
     pub fn iter(&self) -> impl Iterator<Item = &Listed> {
-        self.0.values()
+        self.0.values().flatten()
     }
 
     /// A list without a single market is not believed.
@@ -101,7 +105,7 @@ impl MarketList {
 
 impl Table {
     /// The markets according to the rules by which the exchange makes its symbols. Two pairs that these rules do not
-    /// tell apart are left out until there is a list.
+    /// tell apart are left out until there is a list: a price could be either's.
     pub fn derived(markets: Vec<Market>) -> Self {
         let is_shared = |market: &Market| {
             markets.iter().any(|other| {
@@ -112,14 +116,17 @@ impl Table {
         Self { markets, left_out: shared.into_iter().map(|market| (market.pair, Failure::Missing)).collect() }
     }
 
-    /// The markets of these pairs according to the exchange's own list.
-    pub fn listed(pairs: &[Pair], list: &MarketList) -> Self {
+    /// The markets of these pairs according to the exchange's own list. `by_rules` are the markets according to the rules.
+    /// A pair that neither contains is not left out, because nobody expects the exchange to have it.
+    pub fn listed(pairs: &[Pair], list: &MarketList, by_rules: &[Market]) -> Self {
         let mut table = Self::default();
         for pair in pairs {
-            match list.get(*pair) {
-                Some(Listed { market, is_halted: false }) => table.markets.push(market.clone()),
+            let market = by_rules.iter().find(|market| market.pair == *pair);
+            match list.find(*pair, market) {
+                Some(Listed { market, is_halted: false }) => table.markets.push(market),
                 Some(_) => _ = table.left_out.insert(*pair, Failure::Halted),
-                None => _ = table.left_out.insert(*pair, Failure::Unlisted),
+                None if market.is_some() => _ = table.left_out.insert(*pair, Failure::Unlisted),
+                None => {}
             }
         }
         table
@@ -139,19 +146,31 @@ mod tests {
         let mut list = MarketList::default();
         list.add(Market::new(pair("BTC-USD"), "XBTUSD"), false);
         list.add(Market::new(pair("ETH-USD"), "ETHUSD"), true);
-        let table = Table::listed(&["BTC-USD", "ETH-USD", "FOO-USD"].map(pair), &list);
+        let pairs = ["BTC-USD", "ETH-USD", "FOO-USD", "BAR-USD"].map(pair);
+        // Of the last pair, the rules say that the exchange does not have it.
+        let by_rules: Vec<Market> =
+            pairs[..3].iter().map(|pair| Market::new(*pair, pair.to_string())).collect();
+        let table = Table::listed(&pairs, &list, &by_rules);
         assert_eq!(table.markets, [Market::new(pair("BTC-USD"), "XBTUSD")]);
         let expected = [(pair("ETH-USD"), Failure::Halted), (pair("FOO-USD"), Failure::Unlisted)];
         assert_eq!(table.left_out, expected.into());
     }
 
     #[test]
-    fn an_open_market_replaces_a_halted_one_of_the_same_pair() {
-        let mut list = MarketList::default();
-        list.add(Market::new(pair("BTC-USD"), "OLD"), true);
-        list.add(Market::new(pair("BTC-USD"), "NEW"), false);
-        list.add(Market::new(pair("BTC-USD"), "OTHER"), false);
-        assert_eq!(list.get(pair("BTC-USD")).unwrap().market.symbol, "NEW");
+    fn of_several_markets_of_a_pair_the_open_one_that_the_rules_name_counts() {
+        let symbol = |rows: &[(&str, bool)], by_rules: &str| {
+            let mut list = MarketList::default();
+            rows.iter()
+                .for_each(|(symbol, is_halted)| list.add(Market::new(pair("BTC-USD"), *symbol), *is_halted));
+            let by_rules = Market::new(pair("BTC-USD"), by_rules);
+            list.find(pair("BTC-USD"), Some(&by_rules)).map(|found| (found.market.symbol, found.is_halted))
+        };
+        let found = |symbol: &str, is_halted| Some((symbol.to_owned(), is_halted));
+        assert_eq!(symbol(&[("OLD", true), ("NEW", false)], "OLD"), found("NEW", false));
+        assert_eq!(symbol(&[("OTHER", false), ("BTCUSD", false)], "BTCUSD"), found("BTCUSD", false));
+        assert_eq!(symbol(&[("ONE", false), ("TWO", false)], "BTCUSD"), found("BTCUSD", false));
+        assert_eq!(symbol(&[("OLD", true)], "BTCUSD"), found("OLD", true));
+        assert_eq!(symbol(&[], "BTCUSD"), None);
     }
 
     #[test]

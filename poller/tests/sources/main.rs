@@ -37,19 +37,10 @@ fn source(name: &str, url: &str) -> Arc<dyn Source> {
 }
 
 fn source_for(name: &str, url: &str, pairs: &[Pair]) -> Arc<dyn Source> {
-    source_with(name, url, pairs, "10s".parse().unwrap())
-}
-
-fn source_with(name: &str, url: &str, pairs: &[Pair], interval: Interval) -> Arc<dyn Source> {
     let _ = rustls::crypto::ring::default_provider().install_default();
-    let setup = Setup { url: url.to_owned(), key: None, interval };
-    source::build(
-        name.parse().unwrap(),
-        setup,
-        pairs,
-        &Client::new(&EgressProxy::Unset, &Contact::default()).unwrap(),
-    )
-    .unwrap()
+    let setup = Setup { url: url.to_owned(), key: None, interval: "10s".parse().unwrap() };
+    let client = Client::new(&EgressProxy::Unset, &Contact::default()).unwrap();
+    source::build(name.parse().unwrap(), setup, pairs, &client).unwrap()
 }
 
 async fn ask(source: &Arc<dyn Source>, time: Duration) -> Answers {

@@ -25,8 +25,8 @@ const PAIRS_PER_REQUEST: usize = 20;
 /// The error code of "too many requests".
 const TOO_MANY_REQUESTS: &str = "-1003";
 
-/// The error codes about a symbol that Binance does not know or that is not trading.
-const UNKNOWN_SYMBOL: [&str; 2] = ["-1121", "-1220"];
+/// The error code about a symbol that Binance does not know.
+const UNKNOWN_SYMBOL: &str = "-1121";
 
 pub(super) struct Binance;
 
@@ -108,7 +108,7 @@ impl Exchange for Binance {
 
     fn requests(&self, markets: &[Market], _most: usize) -> Vec<Request> {
         let request = |markets: &[Market]| {
-            // `["BTCUSDT","ETHUSDT"]`, percent-encoded. Symbols need no encoding: they consist of letters and digits.
+            // `["BTCUSDT","ETHUSDT"]`, percent-encoded. Symbols have no characters that need encoding.
             let symbols: Vec<String> =
                 markets.iter().map(|market| format!("%22{}%22", market.symbol)).collect();
             let symbols = symbols.join(",");
@@ -135,7 +135,7 @@ impl Exchange for Binance {
         let code = members.get("code")?.get();
         Some(match code {
             TOO_MANY_REQUESTS => ReportedError::new(Failure::RateLimited),
-            _ if UNKNOWN_SYMBOL.contains(&code) => ReportedError::unknown_symbol(),
+            UNKNOWN_SYMBOL => ReportedError::unknown_symbol(),
             _ => ReportedError::new(Failure::Refused),
         })
     }
@@ -230,17 +230,17 @@ mod tests {
     fn the_list_shows_which_markets_are_traded() {
         let body = r#"{"timezone":"UTC","symbols":[{"symbol":"BTCUSDT","status":"TRADING","baseAsset":"BTC","quoteAsset":"USDT"},{"symbol":"ETHUSDT","status":"BREAK","baseAsset":"ETH","quoteAsset":"USDT"},{"symbol":1}]}"#;
         let list = Binance.parse_list(body).unwrap();
-        assert!(!list.get(pairs()[0]).unwrap().is_halted && list.get(pairs()[1]).unwrap().is_halted);
-        assert!(list.get(pairs()[2]).is_none());
+        assert!(
+            !list.find(pairs()[0], None).unwrap().is_halted && list.find(pairs()[1], None).unwrap().is_halted
+        );
+        assert!(list.find(pairs()[2], None).is_none());
         assert!(Binance.parse_list(r#"{"symbols":[]}"#).is_err() && Binance.parse_list("[]").is_err());
     }
 
     #[test]
     fn an_unknown_symbol_fails_the_whole_request() {
-        for code in [-1121, -1220] {
-            let body = format!(r#"{{"code":{code},"msg":"Invalid symbol."}}"#);
-            assert_eq!(Binance.parse_error(&body), Some(ReportedError::unknown_symbol()));
-        }
+        let unknown = Binance.parse_error(r#"{"code":-1121,"msg":"Invalid symbol."}"#);
+        assert_eq!(unknown, Some(ReportedError::unknown_symbol()));
         let other = Binance.parse_error(r#"{"code":-1100,"msg":"Illegal characters"}"#).unwrap();
         assert!(!other.blames_symbol);
     }

@@ -31,31 +31,49 @@ const ASK: usize = 3;
 
 /// Bitfinex's own codes for assets. They are used until Bitfinex's list has arrived. A code in the second column stands
 /// for that asset only: AMP is Ampleforth, so there is no market of the coin that others call AMP.
-const OWN_CODES: [(&str, &str); 24] = [
-    ("USDT", "UST"),
-    ("USDC", "UDC"),
-    ("TUSD", "TSD"),
-    ("EURT", "EUT"),
-    ("EURS", "EUS"),
-    ("GUSD", "GSD"),
-    ("BCH", "BCHN"),
-    ("DASH", "DSH"),
-    ("ATOM", "ATO"),
-    ("ALGO", "ALG"),
-    ("IOTA", "IOT"),
-    ("QTUM", "QTM"),
-    ("MANA", "MNA"),
-    ("WBTC", "WBT"),
-    ("STORJ", "STJ"),
-    ("OMNI", "OMN"),
-    ("DATA", "DAT"),
-    ("POLY", "POY"),
-    ("AMPL", "AMP"),
+const OWN_CODES: [(&str, &str); 42] = [
+    ("ABYSS", "ABS"),
     ("AION", "AIO"),
+    ("ALGO", "ALG"),
+    ("AMPL", "AMP"),
+    ("ATOM", "ATO"),
+    ("BCH", "BCHN"),
+    ("CS", "CSX"),
+    ("CTXC", "CTX"),
+    ("DASH", "DSH"),
+    ("DATA", "DAT"),
+    ("DRGN", "DRN"),
+    ("DT", "DTX"),
+    ("EDGE", "DAD"),
+    ("EURS", "EUS"),
+    ("EURT", "EUT"),
+    ("GUSD", "GSD"),
     ("IOST", "IOS"),
-    ("XCHF", "XCH"),
-    ("VSYS", "VSY"),
+    ("IOTA", "IOT"),
+    ("LBTC", "LBT"),
+    ("MANA", "MNA"),
     ("MITH", "MIT"),
+    ("NCASH", "NCA"),
+    ("OMNI", "OMN"),
+    ("PASS", "PAS"),
+    ("POLY", "POY"),
+    ("QASH", "QSH"),
+    ("QTUM", "QTM"),
+    ("RBTC", "RBT"),
+    ("SNGLS", "SNG"),
+    ("SPANK", "SPK"),
+    ("STORJ", "STJ"),
+    ("TUSD", "TSD"),
+    ("USDC", "UDC"),
+    ("USDK", "USK"),
+    ("USDT", "UST"),
+    ("UTNP", "UTN"),
+    ("VSYS", "VSY"),
+    ("WBTC", "WBT"),
+    ("XCHF", "XCH"),
+    ("XD", "SCR"),
+    ("YEED", "YGG"),
+    ("YOYOW", "YYW"),
 ];
 
 /// The error codes of an unknown symbol and of maintenance.
@@ -278,7 +296,8 @@ mod tests {
     fn the_list_names_markets_and_renamed_assets() {
         let body = r#"[["BTCUSD","LINK:UST","ATOUSD","BCHN:USD","BTCF0:USTF0",7,"ÄÖ"],[["UST","USDt"],["ATO","ATOM"],["BAB","BCH"],["LES","LEO-EOS"]]]"#;
         let list = Bitfinex.parse_list(body).unwrap();
-        let symbol = |pair: &str| list.get(pair.parse().unwrap()).map(|listed| listed.market.symbol.clone());
+        let symbol =
+            |pair: &str| list.find(pair.parse().unwrap(), None).map(|listed| listed.market.symbol.clone());
         assert_eq!(symbol("BTC-USD").as_deref(), Some("tBTCUSD"));
         assert_eq!(symbol("LINK-USDT").as_deref(), Some("tLINK:UST"));
         assert_eq!(symbol("ATOM-USD").as_deref(), Some("tATOUSD"));

@@ -4,7 +4,7 @@
 //! <https://www.bitstamp.net/api/#tag/Tickers>
 //! <https://www.bitstamp.net/api/#tag/Market-info>
 
-use std::borrow::Cow;
+use std::{borrow::Cow, time::Duration};
 
 use common::{
     domain::{Failure, Pair},
@@ -14,7 +14,7 @@ use serde::Deserialize;
 use serde_json::value::RawValue;
 
 use crate::source::{
-    exchange::{Exchange, ReportedError, Request, answers},
+    exchange::{Exchange, LIST_WITH_HALTS, ReportedError, Request, answers},
     interface::{Answers, Sample},
     json::{UniqueObject, if_traded, only, price_of, rows, seconds_of},
     key::Plan,
@@ -82,6 +82,10 @@ impl Exchange for Bitstamp {
         let (base, quote) = (pair.base(), pair.quote());
         let symbol = format!("{base}{quote}").to_ascii_lowercase();
         Some(Market::named(pair, symbol, [format!("{base}/{quote}")]))
+    }
+
+    fn list_is_used_for(&self) -> Duration {
+        LIST_WITH_HALTS
     }
 
     fn list_path(&self) -> Option<&'static str> {
@@ -249,7 +253,7 @@ mod tests {
         let halted: Vec<bool> = list.iter().map(|listed| listed.is_halted).collect();
         assert_eq!(halted, [false, true]);
         assert_eq!(
-            list.get("BTC-USD".parse().unwrap()).unwrap().market,
+            list.find("BTC-USD".parse().unwrap(), None).unwrap().market,
             Bitstamp.market("BTC-USD".parse().unwrap()).unwrap()
         );
     }

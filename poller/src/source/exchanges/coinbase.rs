@@ -8,7 +8,7 @@
 //! <https://docs.cdp.coinbase.com/exchange/reference/exchangerestapi_getproductsstats>
 //! <https://docs.cdp.coinbase.com/exchange/reference/exchangerestapi_getproducts>
 
-use std::borrow::Cow;
+use std::{borrow::Cow, time::Duration};
 
 use common::{
     domain::{Failure, Pair, Timestamp},
@@ -18,7 +18,7 @@ use serde::Deserialize;
 use serde_json::value::RawValue;
 
 use crate::source::{
-    exchange::{Exchange, ReportedError, Request, answers},
+    exchange::{Exchange, LIST_WITH_HALTS, ReportedError, Request, answers},
     interface::{Answers, Sample},
     json::{UniqueObject, if_traded, price_of, rows},
     key::Plan,
@@ -68,14 +68,10 @@ struct Listing<'a> {
     quote_currency: Cow<'a, str>,
     #[serde(borrow)]
     status: Cow<'a, str>,
-    #[serde(default)]
-    trading_disabled: bool,
-    #[serde(default)]
-    cancel_only: bool,
-    #[serde(default)]
-    post_only: bool,
-    #[serde(default)]
-    auction_mode: bool,
+    trading_disabled: Option<bool>,
+    cancel_only: Option<bool>,
+    post_only: Option<bool>,
+    auction_mode: Option<bool>,
 }
 
 impl Exchange for Coinbase {
@@ -98,6 +94,10 @@ impl Exchange for Coinbase {
         Some(Market::new(pair, pair.to_string()))
     }
 
+    fn list_is_used_for(&self) -> Duration {
+        LIST_WITH_HALTS
+    }
+
     fn list_path(&self) -> Option<&'static str> {
         Some("/products")
     }
@@ -107,11 +107,9 @@ impl Exchange for Coinbase {
         for listing in rows::<Listing>(body)? {
             let pair = format!("{}-{}", listing.base_currency, listing.quote_currency).parse();
             if let (Ok(pair), true) = (pair, listing.status != "delisted") {
-                let is_halted = listing.status != "online"
-                    || listing.trading_disabled
-                    || listing.cancel_only
-                    || listing.post_only
-                    || listing.auction_mode;
+                let flags =
+                    [listing.trading_disabled, listing.cancel_only, listing.post_only, listing.auction_mode];
+                let is_halted = listing.status != "online" || flags.contains(&Some(true));
                 list.add(Market::new(pair, listing.id), is_halted);
             }
         }
@@ -290,7 +288,7 @@ mod tests {
             entry("OLD-USD", r#""status":"delisted""#),
         );
         let list = Coinbase.parse_list(&body).unwrap();
-        let halted = |pair: &str| list.get(pair.parse().unwrap()).map(|listed| listed.is_halted);
+        let halted = |pair: &str| list.find(pair.parse().unwrap(), None).map(|listed| listed.is_halted);
         assert_eq!(
             ["BTC-USD", "ETH-USD", "SOL-USD", "XRP-USD"].map(halted),
             [false, true, true, true].map(Some)

@@ -7,7 +7,7 @@
 //! <https://docs.coingecko.com/reference/simple-price>
 //! <https://docs.coingecko.com/reference/coins-list>
 
-use std::{borrow::Cow, collections::BTreeSet};
+use std::{borrow::Cow, collections::BTreeSet, time::Duration};
 
 use common::domain::{Failure, Pair, Span};
 use serde::Deserialize;
@@ -86,6 +86,9 @@ const PRECISION: &str = "12";
 /// The error code of "too many requests".
 const TOO_MANY_REQUESTS: &str = "429";
 
+/// Coins hardly ever disappear, and every request counts towards the monthly limit.
+const LIST_OF_COINS: Duration = Duration::from_secs(86_400);
+
 /// How many requests a month the demo plan allows: <https://www.coingecko.com/en/api/pricing>
 const DEMO_REQUESTS_PER_MONTH: u32 = 10_000;
 
@@ -129,6 +132,10 @@ impl Exchange for Coingecko {
         let (_, coin) = COINS.iter().find(|(code, _)| *code == pair.base())?;
         let is_known = CURRENCIES.contains(&pair.quote());
         is_known.then(|| Market::new(pair, format!("{coin}/{}", pair.quote().to_ascii_lowercase())))
+    }
+
+    fn list_is_used_for(&self) -> Duration {
+        LIST_OF_COINS
     }
 
     fn list_path(&self) -> Option<&'static str> {
@@ -301,7 +308,7 @@ mod tests {
     fn a_coin_that_is_no_longer_in_the_list_is_left_out() {
         let body = r#"[{"id":"bitcoin","symbol":"btc","name":"Bitcoin"},{"id":"other","symbol":"eth"},null]"#;
         let list = Coingecko.parse_list(body).unwrap();
-        let has = |pair: &str| list.get(pair.parse().unwrap()).is_some();
+        let has = |pair: &str| list.find(pair.parse().unwrap(), None).is_some();
         assert!(has("BTC-USD") && has("BTC-ETH") && !has("ETH-USD") && !has("BTC-USDT"));
         assert!(Coingecko.parse_list(r#"[{"id":"other"}]"#).is_err());
     }

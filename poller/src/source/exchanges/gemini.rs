@@ -5,7 +5,7 @@
 //! <https://docs.gemini.com/rest-api/#price-feed>
 //! <https://docs.gemini.com/rest-api/#symbol-details>
 
-use std::borrow::Cow;
+use std::{borrow::Cow, time::Duration};
 
 use common::{
     domain::{Failure, Pair},
@@ -15,7 +15,7 @@ use serde::Deserialize;
 use serde_json::value::RawValue;
 
 use crate::source::{
-    exchange::{Exchange, ReportedError, Request, answers},
+    exchange::{Exchange, LIST_WITH_HALTS, ReportedError, Request, answers},
     interface::{Answers, Sample},
     json::{UniqueObject, if_traded, only, price_of, rows},
     key::Plan,
@@ -86,6 +86,10 @@ impl Exchange for Gemini {
     /// `BTCUSD`
     fn market(&self, pair: Pair) -> Option<Market> {
         Some(Market::new(pair, format!("{}{}", pair.base(), pair.quote())))
+    }
+
+    fn list_is_used_for(&self) -> Duration {
+        LIST_WITH_HALTS
     }
 
     fn list_path(&self) -> Option<&'static str> {

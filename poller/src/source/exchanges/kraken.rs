@@ -7,7 +7,7 @@
 //! <https://docs.kraken.com/api/docs/rest-api/get-ticker-information>
 //! <https://docs.kraken.com/api/docs/rest-api/get-tradable-asset-pairs>
 
-use std::borrow::Cow;
+use std::{borrow::Cow, time::Duration};
 
 use common::{
     domain::{Failure, Pair},
@@ -17,7 +17,7 @@ use serde::Deserialize;
 use serde_json::value::RawValue;
 
 use crate::source::{
-    exchange::{Exchange, ReportedError, Request, answers},
+    exchange::{Exchange, LIST_WITH_HALTS, ReportedError, Request, answers},
     interface::{Answers, Sample},
     json::{UniqueObject, if_traded, only, price_of},
     key::Plan,
@@ -86,7 +86,7 @@ struct Listing<'a> {
     #[serde(borrow)]
     wsname: Cow<'a, str>,
     #[serde(borrow)]
-    status: Cow<'a, str>,
+    status: Option<Cow<'a, str>>,
 }
 
 impl Exchange for Kraken {
@@ -100,8 +100,8 @@ impl Exchange for Kraken {
 
     fn limit(&self, _plan: Option<Plan>) -> Option<Limit> {
         // The documentation says only that public calls are limited per IP address. Users report about one a
-        // second.
-        Some(Limit::new(1, 1).undocumented())
+        // second, and short bursts.
+        Some(Limit::new(1, 1).with_burst(3).undocumented())
     }
 
     /// `XBTUSD`, which Kraken calls the pair's alternative name. In responses, the oldest markets have other names.
@@ -111,6 +111,10 @@ impl Exchange for Kraken {
         let old = old_code(base).zip(old_code(quote)).map(|(base, quote)| format!("{base}{quote}"));
         let names = old.into_iter().filter(|old| *old != symbol).chain([symbol.clone()]).collect::<Vec<_>>();
         Some(Market::named(pair, symbol, names))
+    }
+
+    fn list_is_used_for(&self) -> Duration {
+        LIST_WITH_HALTS
     }
 
     fn list_path(&self) -> Option<&'static str> {
@@ -127,7 +131,8 @@ impl Exchange for Kraken {
             let Some((base, quote)) = listing.wsname.split_once('/') else { continue };
             if let Ok(pair) = format!("{}-{}", common_code(base), common_code(quote)).parse() {
                 let market = Market::named(pair, listing.altname, [name.to_owned()]);
-                list.add(market, HALTED.contains(&listing.status.as_ref()));
+                let is_halted = listing.status.is_some_and(|status| HALTED.contains(&status.as_ref()));
+                list.add(market, is_halted);
             }
         }
         list.unless_empty()
@@ -356,7 +361,7 @@ mod tests {
     fn the_list_names_markets_and_shows_which_are_traded() {
         let body = r#"{"error":[],"result":{"USDTZUSD":{"altname":"USDTUSD","wsname":"USDT/USD","status":"online"},"XXDGXXBT":{"altname":"XDGXBT","wsname":"XDG/XBT","status":"limit_only"},"RHEAUSD":{"altname":"RHEAUSD","wsname":"RHEA/USD","status":"cancel_only"},"ODD":{"altname":7},"BTC/USD:BTNL":{"altname":"BTCUSDBTNL","wsname":"BTC/USD:BTNL","status":"online"}}}"#;
         let list = Kraken.parse_list(body).unwrap();
-        let market = |pair: &str| list.get(pair.parse().unwrap()).unwrap();
+        let market = |pair: &str| list.find(pair.parse().unwrap(), None).unwrap();
         assert_eq!(
             (market("USDT-USD").market.symbol.as_str(), &market("USDT-USD").market.names[..]),
             ("USDTUSD", &["USDTZUSD".to_owned()][..])

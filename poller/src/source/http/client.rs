@@ -27,9 +27,6 @@ const MAX_ERROR_BYTES: usize = 64 * 1024;
 /// How long to wait for the body of an error response. The status already shows that there is no price.
 const MAX_ERROR_TIME: Duration = Duration::from_millis(500);
 
-/// Upper bound for one request. The slot's deadline is usually earlier.
-const MAX_REQUEST_TIME: Duration = Duration::from_secs(20);
-
 /// How long idle connections are kept. This is longer than most intervals, so that most requests need no handshake.
 const IDLE_CONNECTION_TIME: Duration = Duration::from_secs(90);
 
@@ -62,10 +59,7 @@ impl Client {
 
     fn build(proxy: &EgressProxy, builder: impl Fn() -> reqwest::ClientBuilder) -> Result<Self, SourceError> {
         let client = |proxy: &EgressProxy| {
-            let builder = builder()
-                .redirect(Policy::none())
-                .timeout(MAX_REQUEST_TIME)
-                .pool_idle_timeout(IDLE_CONNECTION_TIME);
+            let builder = builder().redirect(Policy::none()).pool_idle_timeout(IDLE_CONNECTION_TIME);
             proxy.apply(builder)?.build()
         };
         let clients = client(proxy).and_then(|proxied| Ok((proxied, client(&EgressProxy::Off)?)));
@@ -121,7 +115,7 @@ impl Client {
         deadline: Instant,
     ) -> Result<Response, Failure> {
         let client = if is_loopback(&url) { &self.direct } else { &self.proxied };
-        let request = client.get(url);
+        let request = client.get(url).timeout(deadline.saturating_duration_since(Instant::now()));
         let request = match header {
             Some((name, value)) => request.header(name, value),
             None => request,

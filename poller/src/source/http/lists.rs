@@ -1,6 +1,6 @@
 //! Loads an exchange's list of markets, rarely and in the background.
 //!
-//! A list that cannot be loaded changes nothing: the pairs stay as they were, and the list is requested again later.
+//! If a list cannot be loaded, the source is asked for the same pairs as before, and the list is requested again later.
 
 use std::{sync::Arc, time::Duration};
 
@@ -13,17 +13,15 @@ use crate::source::{
     market::{MarketList, Table},
 };
 
-/// How long a list is used if it contains all pairs.
-const COMPLETE_FOR: Duration = Duration::from_secs(6 * 3_600);
-
-/// How long a list is used if a pair is missing or halted, so that the pair does not wait long once it is traded.
+/// How long a list is used at most if a pair is missing or halted, so that the pair does not wait long once it is traded.
 const INCOMPLETE_FOR: Duration = Duration::from_secs(1_800);
 
-/// How long to wait after a list could not be loaded.
+/// How long to wait after a list could not be loaded. Each failure in a row doubles the time, up to the longest.
 const FAILED_FOR: Duration = Duration::from_secs(600);
+const LONGEST_WAIT: Duration = Duration::from_secs(6 * 3_600);
 
 /// How long a list may take. Lists have up to several megabytes.
-const MAX_TIME: Duration = Duration::from_secs(30);
+const MAX_TIME: Duration = Duration::from_secs(60);
 
 /// The largest list that is read, after decompression. Binance's has about 5 MB.
 const MAX_LIST_BYTES: usize = 16 * 1024 * 1024;
@@ -37,26 +35,31 @@ const TOO_MANY_REQUESTS: [Failure; 4] =
 pub(super) struct Lists {
     /// When the list is due. None means at once.
     due: Option<Instant>,
-    /// Whether the last attempt failed, so that only the first failure is logged.
-    has_failed: bool,
+    /// Why the list could not be loaded the last time, and how many times in a row.
+    pub(super) failure: Option<Failure>,
+    failures: u32,
 }
 
 impl HttpSource {
     /// Loads the list if it is due and the source may be asked.
-    pub(super) async fn refresh_list(&self, slot: Slot) {
-        let Some(path) = self.exchange.list_path() else { return };
-        let now = Instant::now();
-        if lock(&self.lists).due.is_some_and(|due| now < due) || !lock(&self.backoff).may_ask(slot, now) {
-            return;
+    pub(super) async fn refresh_list(&self, slot: Slot) -> Result<(), Failure> {
+        let Some(path) = self.exchange.list_path() else { return Ok(()) };
+        let began = Instant::now();
+        if lock(&self.lists).due.is_some_and(|due| began < due) || !lock(&self.backoff).may_ask(slot, began) {
+            return Ok(());
         }
-        // The list has its turn after the requests of a slot, which may be in progress.
+        // The requests of a slot may be in progress, so this one waits as long as the request limit asks for.
         sleep(self.pause_between_requests()).await;
+        if lock(&self.backoff).rest_left(Instant::now()).is_some() {
+            return Ok(());
+        }
         let loaded = self.load_list(path, slot).await;
-        let next = match loaded {
-            Ok(list) => self.use_list(&list),
-            Err(failure) => self.list_failed(failure),
+        let next = match &loaded {
+            Ok(list) => self.use_list(list),
+            Err(failure) => self.list_failed(*failure, began),
         };
         lock(&self.lists).due = Some(Instant::now() + next);
+        loaded.map(|_| ())
     }
 
     async fn load_list(&self, path: &str, slot: Slot) -> Result<MarketList, Failure> {
@@ -81,7 +84,7 @@ impl HttpSource {
 
     /// Asks for what the list contains from the next slot on. Returns how long the list is used.
     fn use_list(&self, list: &MarketList) -> Duration {
-        let table = Arc::new(Table::listed(&self.pairs, list));
+        let table = Arc::new(Table::listed(&self.pairs, list, &self.by_rules));
         let before = std::mem::replace(&mut *lock(&self.table), table.clone());
         // The list knows better whether the exchange has a pair, unless it said the same when the pair was refused.
         let refused = lock(&self.search).forget_if(|pair| {
@@ -98,19 +101,34 @@ impl HttpSource {
         for pair in before.left_out.keys().chain(&refused).filter(|pair| !table.left_out.contains_key(pair)) {
             log_available(self.name, *pair);
         }
-        lock(&self.lists).has_failed = false;
-        if table.left_out.is_empty() { COMPLETE_FOR } else { INCOMPLETE_FOR }
-    }
-
-    fn list_failed(&self, failure: Failure) -> Duration {
-        if !std::mem::replace(&mut lock(&self.lists).has_failed, true) {
-            tracing::warn!(
-                event = "market_list_failed", source = %self.name, reason = %failure,
-                "the source's list of markets cannot be loaded; the source is asked for the same pairs as before, and \
-                 the list is requested again in ten minutes"
+        let mut lists = lock(&self.lists);
+        if lists.failure.take().is_some() {
+            tracing::info!(
+                event = "market_list_loaded", source = %self.name, "the source's list of markets can be loaded again"
             );
         }
-        FAILED_FOR
+        lists.failures = 0;
+        let usual = self.exchange.list_is_used_for();
+        if table.left_out.is_empty() { usual } else { usual.min(INCOMPLETE_FOR) }
+    }
+
+    /// Returns after how long the list is requested again.
+    fn list_failed(&self, failure: Failure, began: Instant) -> Duration {
+        let mut lists = lock(&self.lists);
+        let wait = FAILED_FOR.saturating_mul(1_u32.checked_shl(lists.failures).unwrap_or(u32::MAX));
+        let wait = wait.min(LONGEST_WAIT);
+        lists.failures = lists.failures.saturating_add(1);
+        if lists.failure.replace(failure) != Some(failure) {
+            let seconds = wait.as_secs();
+            tracing::warn!(
+                event = "market_list_failed", source = %self.name, reason = %failure, seconds,
+                "the source's list of markets cannot be loaded; it is requested again after this many seconds, and until \
+                 then, the source is asked for the same pairs as before"
+            );
+        }
+        drop(lists);
+        self.report_rest(began);
+        wait
     }
 
     fn pause_between_requests(&self) -> Duration {
@@ -120,22 +138,30 @@ impl HttpSource {
 }
 
 fn log_left_out(source: SourceName, pair: Pair, reason: Failure) {
-    tracing::warn!(
-        event = "market_left_out", %source, %pair, %reason,
-        "the source is not asked for the pair: its list of markets does not contain the pair (unlisted), or says that it \
-         is not traded at the moment (halted)"
-    );
+    if reason == Failure::Halted {
+        tracing::warn!(
+            event = "market_left_out", %source, %pair, %reason,
+            "the source's list of markets says that the pair is not traded at the moment, so the source is not asked for it"
+        );
+    } else {
+        tracing::warn!(
+            event = "market_left_out", %source, %pair, %reason,
+            "the source's list of markets does not contain the pair, so the source is not asked for it"
+        );
+    }
 }
 
-/// Logs that the source refused the pair, which its list of markets contains or which it has no list for.
+/// Logs that the source refused the pair. Its list of markets contains the pair, or could not be loaded.
 pub(super) fn log_refused(source: SourceName, pair: Pair) {
     let reason = Failure::Unlisted;
     tracing::warn!(
         event = "market_left_out", %source, %pair, %reason,
-        "the source does not know the pair, so it is asked for the pair alone, and less and less often"
+        "the source refused the symbol of the pair; it is retried alone, after 1, 2, 4 … slots and at most ten minutes"
     );
 }
 
 pub(super) fn log_available(source: SourceName, pair: Pair) {
-    tracing::info!(event = "market_available", %source, %pair, "the source is asked for the pair again");
+    tracing::info!(
+        event = "market_available", %source, %pair, "the source has the pair and trades it, so it is asked for it again"
+    );
 }
