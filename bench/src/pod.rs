@@ -6,6 +6,7 @@ use anyhow::{Result, anyhow};
 use api::{
     ApiConfig,
     config::RateLimit,
+    metrics::Connections,
     routes::{Build, Process, Readers, State, Streams},
     server::{self, Listener},
 };
@@ -119,6 +120,7 @@ impl Pod {
         let rate_limit: RateLimit = "1000000000/s".parse().map_err(|error| anyhow!("{error}"))?;
         let config = ApiConfig { rate_limit, ..ApiConfig::default() };
         let log_filter = LogFilter::of_nothing();
+        let connections = Connections::new(&registry)?.api();
         let process = Process { readiness, registry, build, log_filter, has_admin: false };
         let endpoint = server::endpoint(&state, &process, &config, metrics.clone());
         let listener = Listener::bind("bench", "127.0.0.1:0").await?;
@@ -126,7 +128,7 @@ impl Pod {
         let (next, batches) = mpsc::channel(1);
         tokio::spawn(ingest.run(Box::new(Sent(batches)), stop.clone()));
         let (_, endpoints) = watch::channel(endpoint);
-        tokio::spawn(listener.serve(endpoints, PLACES, metrics.connections.clone(), stop));
+        tokio::spawn(listener.serve(endpoints, PLACES, connections, stop));
         Ok(Self { address, next, year: Box::new(year), _folder: folder })
     }
 }
