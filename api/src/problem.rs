@@ -9,6 +9,7 @@ mod trace;
 
 use std::borrow::Cow;
 
+use common::telemetry::TraceId;
 use http::StatusCode;
 use poem::{IntoResponse, Response, error::ResponseError};
 use poem_openapi::{
@@ -25,7 +26,7 @@ pub use code::Code;
 pub(crate) use code::Retry;
 pub use errors_page::{ERRORS_PATH, errors_html, errors_markdown};
 use newest::Newest;
-pub(crate) use trace::{TraceId, in_trace};
+pub(crate) use trace::{caller, in_trace};
 
 use crate::lines::LineError;
 use ledger::{snapshot::PinError, store::StoreError};
@@ -66,7 +67,7 @@ struct ProblemDetails {
     #[serde(skip_serializing_if = "Option::is_none")]
     parameter: Option<String>,
     /// The trace id in 32 hex digits, taken from the request's `traceparent` or newly created. The server logs the
-    /// trace id with every internal error.
+    /// trace id with every internal error. If the server records traces, this is the id of the request's trace.
     trace_id: String,
     /// Only for `contract_not_met`: the newest price, as `/v1/prices/{pair}` returns it.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -233,7 +234,7 @@ impl From<PinError> for Problem {
 
 impl IntoResponse for Problem {
     fn into_response(self) -> Response {
-        let trace = TraceId::current();
+        let trace = trace::current();
         if self.code == Code::Internal {
             let (trace_id, error) = (trace.to_string(), self.cause.as_deref().unwrap_or(&self.detail));
             tracing::error!(
@@ -263,8 +264,8 @@ impl IntoResponse for Problem {
                 upgrade.into_iter().fold(response, |response, (name, value)| response.header(name, value));
         }
         let body = self.json(trace);
-        // A dialect that writes errors in another form needs the problem itself.
-        response.extension(self).body(body)
+        // The code is for the metrics. A dialect that writes errors in another form needs the whole problem.
+        response.extension(self.code).extension(self).body(body)
     }
 }
 

@@ -30,6 +30,7 @@ use common::{
     clock::Clock,
     domain::{Origin, Pair, Sequence, Slot, Timestamp},
     readiness::Readiness,
+    telemetry::LogFilter,
 };
 use poem_openapi::{LicenseObject, OpenApiService, ServerObject, Tags};
 use prometheus::Registry;
@@ -48,7 +49,7 @@ pub(crate) use coingecko::Coins;
 pub(crate) use document::Document;
 pub(crate) use lifetime::Lifetime;
 pub use operations::{Build, Operations};
-pub(crate) use operations::{errors, metrics_route};
+pub(crate) use operations::{Side, errors};
 pub(crate) use page::{ICON, NOT_YET, PAGE, PAGE_FILES, Page};
 pub use reading::Readers;
 pub use streams::Streams;
@@ -88,6 +89,10 @@ pub struct Process {
     pub registry: Registry,
     /// The version.
     pub build: Build,
+    /// The filter of the log.
+    pub log_filter: LogFilter,
+    /// Whether the process has an admin listener. If so, only that listener serves the metrics.
+    pub has_admin: bool,
 }
 
 /// The groups of routes in the OpenAPI document.

@@ -162,7 +162,7 @@ impl Settings {
 
     /// Checks everything that can be checked without starting anything.
     fn check(&self, mode: Mode) -> Result<()> {
-        self.log.filter()?;
+        self.log.check()?;
         self.bus.check()?;
         Credentials::check(&self.bus.credentials_file)?;
         if mode != Mode::Poller && self.api.listen.get().is_none() {

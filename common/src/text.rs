@@ -1,5 +1,7 @@
-//! Serde helpers that represent a value as text: `#[serde(with = "common::text")]` reads with `FromStr` and writes with
-//! `Display`, so that a value is spelled the same in settings, in the log and on the screen.
+//! Values as text.
+//!
+//! `#[serde(with = "common::text")]` reads a value with `FromStr` and writes it with `Display`, so that a value is spelled
+//! the same in settings, in the log and on the screen. [`redacted`] removes secrets from URLs.
 
 use std::{fmt::Display, str::FromStr};
 
@@ -76,5 +78,27 @@ pub mod list {
             Given::Many(texts) => texts,
         };
         texts.iter().map(|text| text.parse().map_err(D::Error::custom)).collect()
+    }
+}
+
+/// The URL or URLs without user names, passwords and tokens, for messages.
+pub fn redacted(url: &str) -> String {
+    let one = |url: &str| match (url.split_once("://"), url.rsplit_once('@')) {
+        (Some((scheme, _)), Some((_, host))) => format!("{scheme}://[redacted]@{host}"),
+        (None, Some((_, host))) => format!("[redacted]@{host}"),
+        _ => url.to_owned(),
+    };
+    url.split(',').map(|url| one(url.trim())).collect::<Vec<_>>().join(",")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn secrets_stay_out_of_messages() {
+        assert_eq!(redacted("nats://user:pass@host:4222"), "nats://[redacted]@host:4222");
+        assert_eq!(redacted("nats://a:1, nats://token@b:2"), "nats://a:1,nats://[redacted]@b:2");
+        assert_eq!(redacted("user:pass@host"), "[redacted]@host");
     }
 }

@@ -27,15 +27,19 @@ const EXAMPLES: &str = include_str!("document/examples.json");
 /// The header with the sequence of a response.
 const SEQUENCE_HEADER: &str = "X-Tickwell-Sequence";
 
+/// The header with the identity of the log.
+const LOG_HEADER: &str = "X-Tickwell-Log";
+
 /// Parameters without an example. Swagger UI sends the example of each parameter. An example of `format` would override
 /// the `Accept` header, and an example of `cause` would filter the results.
 const WITHOUT_EXAMPLE: [&str; 2] = ["format", "cause"];
 
 /// The headers of every response under `/v1`.
-const HEADERS: [&str; 5] = ["Cache-Control", "ETag", "RateLimit", "RateLimit-Policy", SEQUENCE_HEADER];
+const HEADERS: [&str; 6] =
+    ["Cache-Control", "ETag", "RateLimit", "RateLimit-Policy", LOG_HEADER, SEQUENCE_HEADER];
 
 /// The headers of a stream, which cannot be cached.
-const STREAM_HEADERS: [&str; 3] = ["RateLimit", "RateLimit-Policy", SEQUENCE_HEADER];
+const STREAM_HEADERS: [&str; 4] = ["RateLimit", "RateLimit-Policy", LOG_HEADER, SEQUENCE_HEADER];
 
 /// The finished document.
 #[derive(Debug, Clone)]

@@ -19,8 +19,9 @@ const ALLOWED_HEADERS: HeaderValue = HeaderValue::from_static(
 const ALLOWED_METHODS: HeaderValue = HeaderValue::from_static("GET, HEAD");
 
 /// The response headers that pages may read.
-const EXPOSED_HEADERS: HeaderValue =
-    HeaderValue::from_static("etag, link, ratelimit, ratelimit-policy, retry-after, x-tickwell-sequence");
+const EXPOSED_HEADERS: HeaderValue = HeaderValue::from_static(
+    "etag, link, ratelimit, ratelimit-policy, retry-after, x-tickwell-log, x-tickwell-sequence",
+);
 
 /// How many seconds a browser may cache a preflight response. This is the maximum that Chromium allows.
 const PREFLIGHT_SECONDS: HeaderValue = HeaderValue::from_static("7200");

@@ -12,7 +12,7 @@ const KEYS: [&str; 2] = [
     "two=fcde2b2edba56bf408601fb721fe9b5c338d10ee429ea04fae5511b68fbf8fb9",
 ];
 
-fn keyed(rate_limit: &str) -> ApiConfig {
+pub(crate) fn keyed(rate_limit: &str) -> ApiConfig {
     let keys = KEYS.iter().map(|key| key.parse().unwrap()).collect();
     ApiConfig { rate_limit: rate_limit.parse().unwrap(), keys, ..ApiConfig::default() }
 }

@@ -15,6 +15,7 @@ mod document;
 mod gaps;
 mod history;
 mod members;
+mod metrics;
 mod page;
 mod pinned;
 mod prices;

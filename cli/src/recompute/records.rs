@@ -117,7 +117,7 @@ impl Records {
                 Ok(())
             }
             Self::Pod(pod) => {
-                let end = pod.newest().await?;
+                let (end, _log) = pod.newest().await?;
                 for number in 1..=end.0 {
                     let sequence = Sequence(number);
                     visit(sequence, response::record(pod, sequence).await?, end)?;

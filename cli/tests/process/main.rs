@@ -14,7 +14,8 @@
 //!    [`replay`], [`liar`], [`commands`], [`subscriber`], [`foreign`], [`recompute`], [`nats_stream`], [`full_disk`],
 //!    [`pinned`], [`paging`], [`client_streams`], [`export`], [`backup`], [`log_backup`], [`cluster`], [`damage`], [`grind`],
 //!    [`may_2021`], [`verify`], [`watch`], [`access`], [`document`], [`healthcheck`], [`roles`], [`manifests`],
-//!    [`page`], [`log_apply`], [`log_lost`], [`recipes`], [`coingecko`].
+//!    [`page`], [`log_apply`], [`log_lost`], [`recipes`], [`monitoring`], [`traces`],
+//!    [`coingecko`].
 //!
 //! The tests do not use the product's own types, so that a mistake in those types cannot hide on both sides of a
 //! comparison.
@@ -57,6 +58,7 @@ mod log_lost;
 mod manifests;
 mod markets;
 mod may_2021;
+mod monitoring;
 mod nats_stream;
 mod page;
 mod paging;
@@ -74,6 +76,7 @@ mod stream_client;
 mod subscriber;
 mod survival;
 mod tools;
+mod traces;
 mod verify;
 mod watch;
 

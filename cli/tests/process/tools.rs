@@ -8,6 +8,7 @@ pub(crate) const PYTHON_VARIABLE: &str = "TICKWELL_PYTHON";
 
 const PYTHON: &str = ".tools/venv/bin/python";
 const NODE_PACKAGES: &str = ".tools/node/node_modules";
+const PROMTOOL: &str = ".tools/prometheus/usr/bin/promtool";
 const BROWSER_DRIVER: &str = ".tools/node/node_modules/playwright-core";
 
 /// The root of the repository.
@@ -42,6 +43,11 @@ pub(crate) fn python_with(modules: &[&str]) -> Option<PathBuf> {
 pub(crate) fn node_packages(package: &str) -> Option<PathBuf> {
     let packages = workspace().join(NODE_PACKAGES);
     there(packages.join(package)).map(|_package| packages)
+}
+
+/// The path of promtool; `None` if it is not installed.
+pub(crate) fn promtool() -> Option<PathBuf> {
+    installed(PROMTOOL)
 }
 
 /// A command that runs a script from `tests/browser` with Node.js.

@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use super::SEQUENCE_HEADER;
+use super::{LOG_HEADER, SEQUENCE_HEADER};
 
 /// The headers of responses.
 pub(super) fn headers() -> Value {
@@ -36,6 +36,10 @@ pub(super) fn headers() -> Value {
         "Vary": header(
             "The request headers that the response depends on.",
             json!({"type": "string", "example": "Accept-Encoding"}),
+        ),
+        (LOG_HEADER): header(
+            "The identity of the log that the pod follows. Sequences of different logs have nothing to do with each other.",
+            json!({"type": "string", "example": "3k9v1a"}),
         ),
         (SEQUENCE_HEADER): header(
             "The position in the log that the response belongs to. Send it as `at_sequence` to get the same response \
