@@ -145,7 +145,7 @@ fn rows(ticks: &[Point], from: i64, to: i64, length: i64) -> Vec<Value> {
             rows.push(row(tick));
         }
     }
-    let last = found().last().map(row);
+    let last = found().next_back().map(row);
     if rows.last() != last.as_ref() {
         rows.extend(last);
     }
