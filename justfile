@@ -87,6 +87,15 @@ grind minutes="1" seed="1" *arguments:
     "${CARGO_TARGET_DIR:-target}/debug/grind" {{ minutes }} {{ seed }} \
         --binary "${CARGO_TARGET_DIR:-target}/debug/tickwell" {{ arguments }}
 
+# Inject faults into real processes, and show how long a real Prometheus takes until the alerts fire and clear
+[group('check')]
+alert-trial *arguments:
+    scripts/tools
+    cargo build --quiet --workspace --bins
+    TICKWELL_NATS_SERVER="${TICKWELL_NATS_SERVER:-$PWD/.tools/venv/bin/nats-server}" \
+        "${CARGO_TARGET_DIR:-target}/debug/alert-trial" --binary "${CARGO_TARGET_DIR:-target}/debug/tickwell" \
+        --prometheus .tools/prometheus/usr/bin/prometheus --alerts container/monitoring/alerts.yaml {{ arguments }}
+
 # Check formatting, lints and documentation
 [group('check')]
 lint:
@@ -104,7 +113,7 @@ format:
     cargo fmt --manifest-path testkit/fuzz/Cargo.toml
     cargo fmt --manifest-path bench/Cargo.toml
 
-# Run a benchmark (store, rebuild, http, streams or page) and write bench/results; bench/README.md has the options
+# Run a benchmark (store, rebuild, http, streams, telemetry or page) and write bench/results; bench/README.md has the options
 [group('check')]
 bench *arguments="store":
     scripts/bench {{ arguments }}
@@ -115,26 +124,28 @@ image *arguments:
     {{ engine }} build --tag {{ image }} --build-arg COMMIT="$(git rev-parse --short=12 HEAD)" \
         --build-arg VERSION="$(grep --max-count 1 '^version' Cargo.toml | cut -d '"' -f 2)" {{ arguments }} .
 
-# Start everything in compose.yaml: NATS, pollers, pods, load balancer; builds the image and creates keys if missing
+# Start everything in compose.yaml; PROFILE monitoring adds Prometheus and Grafana; builds image and keys if missing
 [group('containers')]
-up:
+up profile=env("COMPOSE_PROFILES", ""):
     {{ engine }} image inspect {{ image }} >/dev/null 2>&1 || {{ just_executable() }} image
     [ -e secrets/keys.conf ] || {{ just_executable() }} keys
-    {{ compose }} up --detach
+    COMPOSE_PROFILES={{ quote(profile) }} {{ compose }} up --detach
     @echo "page     http://${TICKWELL_PUBLISH:-127.0.0.1:8080}/"
     @echo "docs     http://${TICKWELL_PUBLISH:-127.0.0.1:8080}/docs"
     @echo "feed     nats://${TICKWELL_PUBLISH_FEED:-127.0.0.1:4222}, subject ticks.>, with secrets/feed.nk"
+    @[ {{ quote(profile) }} != monitoring ] || echo "dashboard http://${TICKWELL_PUBLISH_GRAFANA:-127.0.0.1:3000}/"
+    @[ {{ quote(profile) }} != monitoring ] || echo "alerts   http://${TICKWELL_PUBLISH_PROMETHEUS:-127.0.0.1:9090}/alerts"
     @echo "Show the logs with: just compose-logs. Stop everything with: just down"
 
 # Stop everything in compose.yaml; keeps the log and the stores unless --volumes is given
 [group('containers')]
 down *arguments:
-    {{ compose }} down {{ arguments }}
+    {{ compose }} --profile monitoring down {{ arguments }}
 
 # Follow the logs of all services in compose.yaml, or only of the SERVICES given
 [group('containers')]
 compose-logs *services:
-    {{ compose }} logs --follow --tail 100 {{ services }}
+    {{ compose }} --profile monitoring logs --follow --tail 100 {{ services }}
 
 [private]
 keys:
@@ -242,7 +253,7 @@ k8s-reload:
 release:
     cargo build --release --locked
 
-# Generate docs/openapi.json, errors.md, configuration.md and cli.md from the code
+# Generate docs/openapi.json, errors.md, configuration.md, cli.md, metrics.md and the alerts for Kubernetes
 [group('docs')]
 documents:
     TICKWELL_RENEW_DOCUMENTS=1 cargo test --quiet -p api --test answers document::

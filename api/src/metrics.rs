@@ -2,45 +2,77 @@
 
 use std::time::Duration;
 
-use common::domain::Words;
-use ledger::metrics::registered;
-use prometheus::{HistogramOpts, HistogramVec, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry};
+use common::{
+    domain::Words,
+    metrics::{Define, DefineError},
+};
+use prometheus::{HistogramVec, IntCounterVec, IntGauge, IntGaugeVec, Registry};
 
-use crate::stream_end::{StreamEnd, Transport};
+use crate::{
+    problem::Code,
+    stream_end::{StreamEnd, Transport},
+};
 
-/// Metrics of connections, requests and streams. Clones share the same counts.
+/// Open connections, by listener. Clones share the same counts.
+#[derive(Debug, Clone)]
+pub struct Connections(IntGaugeVec);
+
+impl Connections {
+    /// Defines the metric.
+    pub fn new(registry: &Registry) -> Result<Self, DefineError> {
+        let help = "Open connections, by listener: api (api.listen) or admin (admin.listen)";
+        Ok(Self(Define(registry).gauges("tickwell_http_connections", help, &["listener"])?))
+    }
+
+    /// The open connections of clients.
+    pub fn api(&self) -> IntGauge {
+        self.0.with_label_values(&["api"])
+    }
+
+    /// The open connections of operators.
+    pub fn admin(&self) -> IntGauge {
+        self.0.with_label_values(&["admin"])
+    }
+}
+
+/// Metrics of requests and streams. Clones share the same counts.
 #[derive(Debug, Clone)]
 pub struct Metrics {
-    /// Open connections.
-    pub connections: IntGauge,
     requests: HistogramVec,
+    problems: IntCounterVec,
     stream_clients: IntGaugeVec,
     stream_ends: IntCounterVec,
 }
 
 impl Metrics {
     /// Creates the metrics and registers them. Fails if the registry already has metrics with these names.
-    pub fn new(registry: &Registry) -> Result<Self, prometheus::Error> {
-        let stream_clients = Opts::new("tickwell_stream_clients", "Open streams, by transport");
-        let stream_ends =
-            Opts::new("tickwell_stream_ends_total", "Streams that this pod ended, by transport and reason");
-        let requests =
-            HistogramOpts::new("http_server_request_duration_seconds", "Time taken to respond to a request")
-                .buckets(vec![0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5]);
-        let labels = ["http_request_method", "http_route", "http_response_status_code"];
+    pub fn new(registry: &Registry) -> Result<Self, DefineError> {
+        let define = Define(registry);
         let metrics = Self {
-            connections: registered(
-                registry,
-                IntGauge::new("tickwell_http_connections", "Open connections"),
+            requests: define.durations(
+                "http_server_request_duration_seconds",
+                "Time until the response to a request of a client was ready; http_route is the template of the route, or empty if there is no such route",
+                &["http_request_method", "http_route", "http_response_status_code"],
             )?,
-            requests: registered(registry, HistogramVec::new(requests, &labels))?,
-            stream_clients: registered(registry, IntGaugeVec::new(stream_clients, &["transport"]))?,
-            stream_ends: registered(registry, IntCounterVec::new(stream_ends, &["transport", "reason"]))?,
+            problems: define.counters(
+                "tickwell_http_problems_total",
+                "Responses that are problems, by code; rate_limited and too_many_streams are requests over a limit",
+                &["code"],
+            )?,
+            stream_clients: define.gauges("tickwell_stream_clients", "Open streams, by transport", &["transport"])?,
+            stream_ends: define.counters(
+                "tickwell_stream_ends_total",
+                "Streams that this pod ended, by transport and reason",
+                &["transport", "reason"],
+            )?,
         };
+        for code in Code::ALL {
+            metrics.problems.with_label_values(&[code.as_str()]);
+        }
         for transport in Transport::ALL {
             metrics.stream_clients(*transport).set(0);
             for reason in StreamEnd::ALL {
-                metrics.stream_ends.with_label_values(&[transport.as_str(), reason.as_str()]).inc_by(0);
+                metrics.stream_ends.with_label_values(&[transport.as_str(), reason.as_str()]);
             }
         }
         Ok(metrics)
@@ -56,9 +88,19 @@ impl Metrics {
         self.stream_ends.with_label_values(&[transport.as_str(), reason.as_str()]).inc();
     }
 
+    /// Creates the series of successful requests to a route.
+    pub fn expect(&self, route: &str) {
+        self.requests.with_label_values(&["GET", route, "200"]);
+    }
+
     /// Records the response to a request: its status, and the time it took.
     pub fn answered(&self, method: &str, route: &str, status: u16, took: Duration) {
         let status = status.to_string();
         self.requests.with_label_values(&[method, route, status.as_str()]).observe(took.as_secs_f64());
+    }
+
+    /// Counts a response that is a problem.
+    pub fn problem(&self, code: Code) {
+        self.problems.with_label_values(&[code.as_str()]).inc();
     }
 }

@@ -9,6 +9,7 @@ mod trace;
 
 use std::borrow::Cow;
 
+use common::telemetry::TraceId;
 use http::StatusCode;
 use poem::{IntoResponse, Response, error::ResponseError};
 use poem_openapi::{
@@ -25,7 +26,7 @@ pub use code::Code;
 pub(crate) use code::Retry;
 pub use errors_page::{ERRORS_PATH, errors_html, errors_markdown};
 use newest::Newest;
-pub(crate) use trace::{TraceId, in_trace};
+pub(crate) use trace::{caller, in_trace};
 
 use crate::lines::LineError;
 use ledger::{snapshot::PinError, store::StoreError};
@@ -66,7 +67,7 @@ struct ProblemDetails {
     #[serde(skip_serializing_if = "Option::is_none")]
     parameter: Option<String>,
     /// The trace id in 32 hex digits, taken from the request's `traceparent` or newly created. The server logs the
-    /// trace id with every internal error.
+    /// trace id with every internal error. If the server records traces, this is the id of the request's trace.
     trace_id: String,
     /// Only for `contract_not_met`: the newest price, as `/v1/prices/{pair}` returns it.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -89,6 +90,19 @@ impl Problem {
     /// A parameter that is malformed or out of range.
     pub fn parameter(name: impl Into<Cow<'static, str>>, detail: impl Into<Cow<'static, str>>) -> Self {
         Self { parameter: Some(name.into()), ..Self::new(Code::InvalidParameter, detail) }
+    }
+
+    /// A required parameter that the request does not have.
+    pub(crate) fn missing(name: &'static str) -> Self {
+        Self::parameter(name, MISSING_PARAMETER)
+    }
+
+    pub(crate) fn is_missing_parameter(&self) -> bool {
+        self.detail == MISSING_PARAMETER
+    }
+
+    pub(crate) fn parameter_name(&self) -> Option<&str> {
+        self.parameter.as_deref()
     }
 
     pub(crate) fn code(&self) -> Code {
@@ -171,10 +185,13 @@ pub(crate) fn into_response<R: IntoResponse>(result: poem::Result<R>) -> Respons
 /// The `Retry-After` if the store is unavailable.
 const STORE_RETRY_SECONDS: u64 = 10;
 
+/// The detail of a problem about a required parameter that is missing.
+const MISSING_PARAMETER: &str = "this parameter is required; see /docs";
+
 /// Extracts the message of our own parser from the framework's message, which also contains type names.
 fn plain(reason: &str) -> &str {
     if reason.ends_with("expects an input value.") {
-        return "this parameter is required; see /docs";
+        return MISSING_PARAMETER;
     }
     let inner = reason.split_once("\": ").filter(|(before, _)| before.starts_with("failed to parse"));
     let inner = inner.map_or(reason, |(_, inner)| inner);
@@ -217,7 +234,7 @@ impl From<PinError> for Problem {
 
 impl IntoResponse for Problem {
     fn into_response(self) -> Response {
-        let trace = TraceId::current();
+        let trace = trace::current();
         if self.code == Code::Internal {
             let (trace_id, error) = (trace.to_string(), self.cause.as_deref().unwrap_or(&self.detail));
             tracing::error!(
@@ -246,7 +263,9 @@ impl IntoResponse for Problem {
             response =
                 upgrade.into_iter().fold(response, |response, (name, value)| response.header(name, value));
         }
-        response.body(self.json(trace))
+        let body = self.json(trace);
+        // The code is for the metrics. A dialect that writes errors in another form needs the whole problem.
+        response.extension(self.code).extension(self).body(body)
     }
 }
 

@@ -6,6 +6,7 @@ pub(crate) mod admin;
 mod as_of;
 mod averages;
 mod candles;
+pub(crate) mod coingecko;
 mod contract;
 mod convert;
 mod document;
@@ -29,6 +30,7 @@ use common::{
     clock::Clock,
     domain::{Origin, Pair, Sequence, Slot, Timestamp},
     readiness::Readiness,
+    telemetry::LogFilter,
 };
 use poem_openapi::{LicenseObject, OpenApiService, ServerObject, Tags};
 use prometheus::Registry;
@@ -43,10 +45,11 @@ use ledger::{
 };
 
 pub(crate) use as_of::Pinned;
+pub(crate) use coingecko::Coins;
 pub(crate) use document::Document;
 pub(crate) use lifetime::Lifetime;
 pub use operations::{Build, Operations};
-pub(crate) use operations::{errors, metrics_route};
+pub(crate) use operations::{Side, errors};
 pub(crate) use page::{ICON, NOT_YET, PAGE, PAGE_FILES, Page};
 pub use reading::Readers;
 pub use streams::Streams;
@@ -86,6 +89,10 @@ pub struct Process {
     pub registry: Registry,
     /// The version.
     pub build: Build,
+    /// The filter of the log.
+    pub log_filter: LogFilter,
+    /// Whether the process has an admin listener. If so, only that listener serves the metrics.
+    pub has_admin: bool,
 }
 
 /// The groups of routes in the OpenAPI document.
@@ -99,14 +106,16 @@ enum Tag {
     Explanation,
     /// Ticks and gaps as they happen.
     Streams,
+    /// The prices in CoinGecko's dialect, for programs that were written for CoinGecko.
+    CoinGecko,
     /// For operators.
     Operations,
 }
 
 impl Tag {
     /// All groups in the order in which the document shows them. The framework would sort them by name.
-    const SHOWN: [Self; 5] =
-        [Self::Prices, Self::History, Self::Explanation, Self::Streams, Self::Operations];
+    const SHOWN: [Self; 6] =
+        [Self::Prices, Self::History, Self::Explanation, Self::Streams, Self::CoinGecko, Self::Operations];
 }
 
 /// The documented routes of a pod, in the order in which the document shows them.
@@ -121,6 +130,7 @@ pub type Apis = (
     sources::SourcesApi,
     streams::StreamApi,
     streams::SocketApi,
+    coingecko::CoinGeckoApi,
     operations::OperationsApi,
 );
 
@@ -128,7 +138,7 @@ pub type Apis = (
 pub type Service = OpenApiService<Apis, ()>;
 
 /// Creates the documented routes of a pod.
-pub fn service(state: &Arc<State>, process: &Process) -> Service {
+pub(crate) fn service(state: &Arc<State>, process: &Process, coins: Coins) -> Service {
     let apis = (
         prices::PricesApi(state.clone()),
         averages::AveragesApi(state.clone()),
@@ -140,6 +150,7 @@ pub fn service(state: &Arc<State>, process: &Process) -> Service {
         sources::SourcesApi(state.clone()),
         streams::StreamApi(state.clone()),
         streams::SocketApi(state.clone()),
+        coingecko::CoinGeckoApi { state: state.clone(), coins: Arc::new(coins) },
         operations::OperationsApi(process.clone()),
     );
     OpenApiService::new(apis, "Tickwell", &process.build.version)

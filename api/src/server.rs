@@ -8,10 +8,12 @@ mod client;
 mod compression;
 mod connection;
 mod cors;
+mod counting;
 mod descriptors;
 mod endpoint;
 mod limit;
 mod parameters;
+mod span;
 
 use std::{io, net::SocketAddr, pin::pin, sync::Arc, time::Duration};
 

@@ -82,7 +82,7 @@ pub fn run(seconds: u64, rounds: u64) -> Result<()> {
 
 /// Returns the request for a path, and the pod's response. If `known`, the request contains the `ETag` of the response
 /// that the client already has, so the pod responds with 304.
-async fn ask(address: SocketAddr, path: &str, known: bool) -> Result<(String, String)> {
+pub async fn ask(address: SocketAddr, path: &str, known: bool) -> Result<(String, String)> {
     let plain = format!("GET {path} HTTP/1.1\r\nhost: bench\r\n\r\n");
     let answer = exchange(address, &plain).await?;
     ensure!(answer.starts_with("HTTP/1.1 200"), "{answer}");
@@ -132,7 +132,7 @@ async fn exchange(address: SocketAddr, request: &str) -> Result<String> {
 }
 
 /// Sends requests over all connections for this time. Returns how many responses arrived per second.
-async fn load(address: SocketAddr, request: &str, length: usize, time: Duration) -> Result<f64> {
+pub async fn load(address: SocketAddr, request: &str, length: usize, time: Duration) -> Result<f64> {
     let (answered, over) = (Arc::new(AtomicU64::new(0)), Arc::new(AtomicBool::new(false)));
     let mut clients = JoinSet::new();
     for _ in 0..CONNECTIONS {

@@ -4,6 +4,7 @@
 //! - [`store`]: that year written and read by Tickwell's store, and by SQLite.
 //! - [`rebuild`]: a log read into a store, and read by a consumer that only counts bytes.
 //! - [`pod`], [`http`], [`streams`]: a pod's responses compared with bare hyper, and its streams compared with raw sockets.
+//! - [`telemetry`]: a pod with traces compared with one without.
 //! - [`report`]: writes results as a table and as JSON.
 
 mod backup;
@@ -16,6 +17,7 @@ mod report;
 mod sqlite;
 mod store;
 mod streams;
+mod telemetry;
 mod year;
 
 use anyhow::{Context, Result, bail};
@@ -35,11 +37,13 @@ fn main() -> Result<()> {
         Some("rebuild") => rebuild::run(number("--records", 300_000)?, number("--rounds", 3)?),
         Some("http") => http::run(number("--seconds", 5)?, number("--rounds", 5)?),
         Some("streams") => streams::run(number("--clients", 3_000)?),
+        Some("telemetry") => telemetry::run(number("--seconds", 5)?, number("--rounds", 9)?),
+        Some("telemetry-pod") => telemetry::pod(arguments.get(1).context("a mode")?),
         // Started by `store` as a separate process, so that the measured memory is that of a single store.
         Some("opened") => store::opened(&arguments[1..]),
         _ => bail!(
             "bench store [--days N] | bench rebuild [--records N] [--rounds N] | bench http [--seconds N] [--rounds N] | \
-                 bench streams [--clients N]"
+                 bench streams [--clients N] | bench telemetry [--seconds N] [--rounds N]"
         ),
     }
 }

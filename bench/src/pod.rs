@@ -6,6 +6,7 @@ use anyhow::{Result, anyhow};
 use api::{
     ApiConfig,
     config::RateLimit,
+    metrics::Connections,
     routes::{Build, Process, Readers, State, Streams},
     server::{self, Listener},
 };
@@ -14,10 +15,17 @@ use common::{
     bus::{Batch, Entry, LogReader, ReadError},
     clock::{Clock, SystemClock},
     domain::{Record, Sequence, Timestamp},
+    metrics::Prices,
     readiness::Readiness,
+    telemetry::LogFilter,
     wire,
 };
-use ledger::{averages::Scans, ingest::Ingest, sources::Reports, store::Store};
+use ledger::{
+    averages::Scans,
+    ingest::{Checks, Ingest},
+    sources::Reports,
+    store::Store,
+};
 use prometheus::Registry;
 use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
@@ -68,7 +76,7 @@ impl LogReader for Sent {
 /// A record as a message of the log.
 pub fn entry(stored: &ledger::store::Stored) -> Entry {
     let payload = wire::encode(&stored.record).into();
-    Entry { sequence: stored.sequence, id: Some(stored.record.id()), payload }
+    Entry { sequence: stored.sequence, id: Some(stored.record.id()), payload, trace: None }
 }
 
 impl Pod {
@@ -83,9 +91,14 @@ impl Pod {
         }
         let (registry, readiness) = (Registry::new(), Readiness::default());
         let metrics = api::Metrics::new(&registry)?;
-        let check = readiness.check("log");
-        let (ingest, snapshots) =
-            Ingest::load(store.clone(), KEEP, retention(), ledger::Metrics::new(&registry)?, check)?;
+        let checks = Checks::new(&readiness);
+        let (ingest, snapshots) = Ingest::load(
+            store.clone(),
+            KEEP,
+            retention(),
+            ledger::Metrics::new(&registry, Prices::new(&registry)?)?,
+            checks,
+        )?;
         let clock: Arc<dyn Clock> = Arc::new(SystemClock);
         let stop = CancellationToken::new();
         let state = Arc::new(State {
@@ -106,14 +119,16 @@ impl Pod {
         // The benchmark never reaches this limit, but checking it takes as long as checking the default limit.
         let rate_limit: RateLimit = "1000000000/s".parse().map_err(|error| anyhow!("{error}"))?;
         let config = ApiConfig { rate_limit, ..ApiConfig::default() };
-        let process = Process { readiness, registry, build };
+        let log_filter = LogFilter::of_nothing();
+        let connections = Connections::new(&registry)?.api();
+        let process = Process { readiness, registry, build, log_filter, has_admin: false };
         let endpoint = server::endpoint(&state, &process, &config, metrics.clone());
         let listener = Listener::bind("bench", "127.0.0.1:0").await?;
         let address = listener.address()?;
         let (next, batches) = mpsc::channel(1);
         tokio::spawn(ingest.run(Box::new(Sent(batches)), stop.clone()));
         let (_, endpoints) = watch::channel(endpoint);
-        tokio::spawn(listener.serve(endpoints, PLACES, metrics.connections.clone(), stop));
+        tokio::spawn(listener.serve(endpoints, PLACES, connections, stop));
         Ok(Self { address, next, year: Box::new(year), _folder: folder })
     }
 }

@@ -15,11 +15,16 @@ use common::{
         nats::{Nats, Role},
     },
     domain::Sequence,
+    metrics::Prices,
     readiness::Readiness,
     wire,
 };
 use futures::StreamExt;
-use ledger::{ingest::Ingest, snapshot::Snapshot, store::Store};
+use ledger::{
+    ingest::{Checks, Ingest},
+    snapshot::Snapshot,
+    store::Store,
+};
 use testkit::nats::NatsServer;
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
@@ -128,8 +133,9 @@ async fn follow(server: &NatsServer, records: u64) -> Result<Duration> {
     let started = Instant::now();
     let store = Store::open_copy(folder.path(), &identity, year::begin())?;
     let reader = nats.follow(identity, store.cursor()?, None);
-    let (metrics, check) = (ledger::Metrics::new(&registry)?, Readiness::default().check("log"));
-    let (ingest, snapshots) = Ingest::load(store, KEEP, retention(), metrics, check)?;
+    let (metrics, checks) =
+        (ledger::Metrics::new(&registry, Prices::new(&registry)?)?, Checks::new(&Readiness::default()));
+    let (ingest, snapshots) = Ingest::load(store, KEEP, retention(), metrics, checks)?;
     let stop = CancellationToken::new();
     let following = tokio::spawn(ingest.run(Box::new(reader), stop.clone()));
     reach(snapshots, Sequence(records)).await?;

@@ -71,7 +71,7 @@ pub(crate) fn backup(arguments: &BackupArguments, layers: SettingsLayers) -> Res
 async fn download(pod: &PodClient, output: &mut Output) -> Result<()> {
     let mut progress = Progress::new();
     progress.show(|| "waiting for the pod to copy its store".to_owned());
-    let mut download = pod.download("/admin/backup").await?;
+    let mut download = pod.download_backup().await?;
     let (length, mut taken) = (download.length(), 0);
     let mut write = BufWriter::new(output);
     while let Some(chunk) = download.next().await? {

@@ -5,6 +5,7 @@ use std::{sync::Arc, time::Duration};
 
 use anyhow::{Context, Result};
 use api::{
+    metrics::Connections,
     routes::{Process, Streams},
     server::{self, Listener, SharedEndpoint},
 };
@@ -15,15 +16,17 @@ use common::{
         nats::{Nats, NatsLease, NatsWriter, Role},
     },
     clock::{Clock, SystemClock},
+    metrics::{self, Prices},
     readiness::Condition,
     service::{self, Service, TaskError},
-    telemetry,
+    telemetry::{self, LogFilter},
 };
 use ledger::{
+    ingest::Checks,
     local_log,
     store::{OpenError, Store},
 };
-use prometheus::Registry;
+use prometheus::{IntGauge, Registry};
 use tokio::{sync::watch, time::sleep};
 use tokio_util::sync::CancellationToken;
 
@@ -43,36 +46,69 @@ const OBSERVE_PAUSE: Duration = Duration::from_secs(2);
 
 /// Runs one process until it receives a signal to stop, or one of its tasks fails.
 pub(crate) fn run(mode: Mode, settings: Settings) -> Result<()> {
-    telemetry::start(&settings.log)?;
+    let telemetry = telemetry::start(&settings.log, mode.service_name())?;
+    let log_filter = telemetry.log_filter().clone();
     let runtime = tokio::runtime::Runtime::new().context("cannot start the runtime")?;
     let grace = if mode.has_api() { GRACE } else { Duration::ZERO };
-    runtime.block_on(async {
+    let ended = runtime.block_on(async {
         tracing::info!(
             event = "starting",
             mode = mode.describe(),
             version = show::VERSION_LINE,
-            bus = common::bus::redacted(&settings.bus.url),
+            bus = common::text::redacted(&settings.bus.url),
             store = %settings.store.path.display(),
             "starting"
         );
-        let ended = service::run(grace, async |service| build(mode, &settings, service).await).await;
+        let ended =
+            service::run(grace, async |service| build(mode, &settings, log_filter, service).await).await;
         tracing::info!(event = "stopped", "stopped");
         ended
-    })?;
-    Ok(())
+    });
+    telemetry.shut_down();
+    Ok(ended?)
 }
 
-async fn build(mode: Mode, settings: &Settings, service: &mut Service) -> Result<(), TaskError> {
+async fn build(
+    mode: Mode,
+    settings: &Settings,
+    log_filter: LogFilter,
+    service: &mut Service,
+) -> Result<(), TaskError> {
     let clock: Arc<dyn Clock> = Arc::new(SystemClock);
     let registry = Registry::new();
-    let process = Process { readiness: service.readiness().clone(), registry, build: show::build() };
+    let (readiness, build) = (service.readiness().clone(), show::build());
+    metrics::of_process(&registry, &build.version, &build.commit, &readiness)?;
+    let prices = Prices::new(&registry)?;
+    let connections = Connections::new(&registry)?;
+    let has_admin = settings.admin.listen.get().is_some();
+    let process = Process { readiness, registry, build, log_filter, has_admin };
+
+    // These exist before the poller has reached the log, so that alerts fire if it never does.
+    let poller_metrics = match mode.has_poller() {
+        true => Some(poller::Metrics::new(&process.registry, prices.clone(), &settings.feed.pairs)?),
+        false => None,
+    };
 
     // Bind the addresses before anything else: if one is in use, nothing else has been started yet. Binding first also
     // makes the health routes available from the start, however long the process waits for the log.
     let pod = match mode.has_api() {
-        true => Some(listen(settings, clock.clone(), &process, service).await?),
+        true => {
+            let metrics = PodMetrics {
+                requests: api::Metrics::new(&process.registry)?,
+                copy: ledger::Metrics::new(&process.registry, prices)?,
+                connections,
+            };
+            Some(listen(settings, clock.clone(), &process, metrics, service).await?)
+        }
         false => {
-            admin(settings, server::operations_endpoint(&process), &process, service).await?;
+            if !has_admin {
+                tracing::warn!(
+                    event = "metrics_not_served",
+                    "this poller has no listener, so nothing can scrape its metrics or check its health; set admin.listen, \
+                     for example to 127.0.0.1:9090"
+                );
+            }
+            admin(settings, server::operations_endpoint(&process), connections.admin(), service).await?;
             None
         }
     };
@@ -81,11 +117,17 @@ async fn build(mode: Mode, settings: &Settings, service: &mut Service) -> Result
         true => local(mode, settings, pod, service).await?,
         false => nats(mode, settings, pod, &process, service).await?,
     };
-    if let Some(log) = log {
-        let metrics = poller::Metrics::new(&process.registry)?;
+    if let Some((log, metrics)) = log.zip(poller_metrics) {
         poller::start(&settings.poller(), log, clock, metrics, service)?;
     }
     Ok(())
+}
+
+/// The metrics of a pod.
+struct PodMetrics {
+    requests: api::Metrics,
+    copy: ledger::Metrics,
+    connections: Connections,
 }
 
 /// Starts the listeners of a pod. Until it has a store, the pod only serves health and metrics.
@@ -93,18 +135,20 @@ async fn listen(
     settings: &Settings,
     clock: Arc<dyn Clock>,
     process: &Process,
+    metrics: PodMetrics,
     service: &mut Service,
 ) -> Result<Pod, TaskError> {
     let places = server::max_api_connections();
     let listener = Listener::bind("api.listen", settings.api.listen.get().unwrap_or_default()).await?;
     let address = listener.address()?;
     tracing::info!(event = "listening", url = format!("http://{address}"), "listening for API requests");
-    let metrics = api::Metrics::new(&process.registry)?;
-    let copy_metrics = ledger::Metrics::new(&process.registry)?;
-    let check = service.readiness().check("log");
-    let (endpoints, newest) = watch::channel(server::starting_endpoint(process));
-    service.spawn("api", listener.serve(newest, places, metrics.connections.clone(), service.stop()));
-    let operators = admin(settings, server::starting_admin_endpoint(process), process, service).await?;
+    let PodMetrics { requests: metrics, copy: copy_metrics, connections } = metrics;
+    let checks = Checks::new(service.readiness());
+    let (endpoints, newest) =
+        watch::channel(server::starting_endpoint(process, &settings.api, metrics.clone()));
+    service.spawn("api", listener.serve(newest, places, connections.api(), service.stop()));
+    let endpoint = server::starting_admin_endpoint(process);
+    let operators = admin(settings, endpoint, connections.admin(), service).await?;
     let streams = Streams::new(places, service.stop(), metrics.clone());
     service.spawn("streams", {
         let (streams, stop) = (streams.clone(), service.stop());
@@ -115,7 +159,18 @@ async fn listen(
         }
     });
     let (settings, process) = (settings.clone(), process.clone());
-    Ok(Pod { settings, clock, process, address, endpoints, operators, metrics, copy_metrics, streams, check })
+    Ok(Pod {
+        settings,
+        clock,
+        process,
+        address,
+        endpoints,
+        operators,
+        metrics,
+        copy_metrics,
+        streams,
+        checks,
+    })
 }
 
 /// Opens the in-process log, which is the store itself, and lets the pod serve it.
@@ -192,7 +247,7 @@ async fn observe(writer: Arc<NatsWriter>, stop: CancellationToken) -> Result<(),
 async fn admin(
     settings: &Settings,
     endpoint: SharedEndpoint,
-    process: &Process,
+    connections: IntGauge,
     service: &mut Service,
 ) -> Result<Option<watch::Sender<SharedEndpoint>>, TaskError> {
     let Some(address) = settings.admin.listen.get() else { return Ok(None) };
@@ -202,9 +257,6 @@ async fn admin(
         url = format!("http://{}", listener.address()?),
         "listening for requests of operators"
     );
-    let connections =
-        prometheus::IntGauge::new("tickwell_admin_connections", "Open connections of operators")?;
-    process.registry.register(Box::new(connections.clone()))?;
     let (endpoints, newest) = watch::channel(endpoint);
     service
         .spawn("admin", listener.serve(newest, server::MAX_ADMIN_CONNECTIONS, connections, service.stop()));

@@ -3,10 +3,12 @@
 use std::{pin::pin, time::Duration};
 
 use anyhow::{Result, anyhow, bail};
-use common::bus::{
-    Metrics,
-    nats::{Nats, Role},
-    redacted,
+use common::{
+    bus::{
+        Metrics,
+        nats::{Nats, Role},
+    },
+    text::redacted,
 };
 use prometheus::Registry;
 use tokio::time::timeout;

@@ -1,13 +1,19 @@
-//! The reference documents that are generated from the code: `docs/configuration.md` and `docs/cli.md`.
+//! The files that are generated from the code: `docs/configuration.md`, `docs/cli.md`, `docs/metrics.md`, and the alerts
+//! for Kubernetes.
 //!
 //! - [`commands`]: every command and flag, from clap's definitions.
 //! - [`configuration`]: every setting, from the settings types and the example file.
+//! - [`metrics`]: every metric, from the definitions.
+//! - [`monitoring`]: the alerts and the dashboard, which use these metrics. [`promql`] finds the metrics in an expression.
 //!
 //! These modules are only compiled for tests. A test compares the generated text with the file in the repository. If
 //! `TICKWELL_RENEW_DOCUMENTS` is set (`just documents`), the test writes the file before it compares.
 
 mod commands;
 mod configuration;
+mod metrics;
+mod monitoring;
+mod promql;
 
 use std::{env, fs, path::Path};
 
@@ -17,12 +23,12 @@ use crate::settings::known;
 const RENEW: &str = "TICKWELL_RENEW_DOCUMENTS";
 
 fn assert_is_committed(name: &str, generated: &str) {
-    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("../docs").join(name);
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("..").join(name);
     if env::var_os(RENEW).is_some() {
         fs::write(&path, generated).unwrap();
     }
     let committed = fs::read_to_string(&path).unwrap_or_default();
-    assert!(committed == generated, "docs/{name} differs from the code; renew it with: just documents");
+    assert!(committed == generated, "{name} differs from the code; renew it with: just documents");
 }
 
 /// Marks the names of settings, flags, variables and addresses in a text as code.
@@ -47,10 +53,19 @@ fn code(text: &str) -> String {
 
 #[test]
 fn the_configuration_reference_is_the_committed_one() {
-    assert_is_committed("configuration.md", &configuration::markdown());
+    assert_is_committed("docs/configuration.md", &configuration::markdown());
+}
+
+#[test]
+#[cfg_attr(
+    not(target_os = "linux"),
+    ignore = "other systems have no /proc, so some metrics are missing there"
+)]
+fn the_metrics_reference_is_the_committed_one() {
+    assert_is_committed("docs/metrics.md", &metrics::markdown());
 }
 
 #[test]
 fn the_command_reference_is_the_committed_one() {
-    assert_is_committed("cli.md", &commands::markdown());
+    assert_is_committed("docs/cli.md", &commands::markdown());
 }

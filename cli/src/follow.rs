@@ -17,7 +17,7 @@ use common::{
         nats::{Nats, NatsError, Role},
     },
     clock::Clock,
-    readiness::{Check, Condition},
+    readiness::Condition,
     retry::retry,
     service::TaskError,
     telemetry::chain,
@@ -25,7 +25,7 @@ use common::{
 };
 use ledger::{
     averages::Scans,
-    ingest::{Ended, Ingest},
+    ingest::{Checks, Ended, Ingest},
     metrics::Rebuild,
     sources::Reports,
     store::{OpenError, Retention, Store, StoreError},
@@ -64,7 +64,7 @@ pub(crate) struct Pod {
     pub(crate) metrics: api::Metrics,
     pub(crate) copy_metrics: ledger::Metrics,
     pub(crate) streams: Streams,
-    pub(crate) check: Check,
+    pub(crate) checks: Checks,
 }
 
 impl Pod {
@@ -75,10 +75,10 @@ impl Pod {
             ticks: self.settings.store.retain_ticks.duration(),
             quotes: self.settings.store.retain_quotes.duration(),
         };
-        let (metrics, check) = (self.copy_metrics.clone(), self.check.clone());
+        let (metrics, checks) = (self.copy_metrics.clone(), self.checks.clone());
         let loading = spawn_blocking({
             let store = store.clone();
-            move || Ingest::load(store, keep, retention, metrics, check)
+            move || Ingest::load(store, keep, retention, metrics, checks)
         });
         // sled panics on some kinds of damage. Its panic message is already in the log.
         let loaded = loading.await.unwrap_or(Err(StoreError::Damaged("loading the store panicked")));
@@ -212,7 +212,7 @@ impl Pod {
     /// Reports that the pod is not ready: it has no copy to serve and waits for the log.
     fn wait_for_log(&self, error: &ReadError) {
         self.copy_metrics.trouble(error.trouble());
-        self.check.set(Condition::Unready(error.to_string()));
+        self.checks.log.set(Condition::Unready(error.to_string()));
     }
 
     fn set_admin_endpoint(&self, endpoint: impl FnOnce() -> SharedEndpoint) {
@@ -229,8 +229,12 @@ impl Pod {
             "moving the store aside and rebuilding it from the log"
         );
         self.copy_metrics.rebuilt(why);
-        self.check.set(Condition::Unready(format!("rebuilding the store: {reason}")));
-        self.endpoints.send_replace(server::starting_endpoint(&self.process));
+        self.checks.log.set(Condition::Unready(format!("rebuilding the store: {reason}")));
+        self.endpoints.send_replace(server::starting_endpoint(
+            &self.process,
+            &self.settings.api,
+            self.metrics.clone(),
+        ));
         self.set_admin_endpoint(|| server::starting_admin_endpoint(&self.process));
         sleep(REBUILD_PAUSE).await;
         let (path, now) = (self.settings.store.path.clone(), self.clock.now());
@@ -274,5 +278,8 @@ fn newest(store: &Store) -> Result<Option<Entry>, StoreError> {
     let sequence = store.pairs()?.into_iter().map(|(_, state)| state.newest).max();
     let Some(sequence) = sequence else { return Ok(None) };
     let record = store.record(sequence)?;
-    Ok(record.map(|record| Entry { sequence, id: Some(record.id()), payload: wire::encode(&record).into() }))
+    Ok(record.map(|record| {
+        let payload = wire::encode(&record).into();
+        Entry { sequence, id: Some(record.id()), payload, trace: None }
+    }))
 }

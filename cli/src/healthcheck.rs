@@ -9,7 +9,7 @@ use std::{net::SocketAddr, time::Duration};
 use anyhow::{Result, bail, ensure};
 use api::{AdminConfig, ApiConfig};
 use clap::Args;
-use serde_json::Value;
+use serde_json::{Map, Value};
 
 use crate::{
     pod::{PodClient, Response, StatusCode, text},
@@ -25,7 +25,8 @@ const PATIENCE: Duration = Duration::from_secs(3);
 /// Which process to check, and for what.
 #[derive(Debug, Args)]
 pub(crate) struct HealthcheckArguments {
-    /// Check whether the process is ready for requests, not only whether it is alive
+    /// Check whether the process is ready for requests and, if it is a pod, whether it has ever had a price; not only
+    /// whether it is alive
     #[arg(long)]
     ready: bool,
 
@@ -75,6 +76,9 @@ async fn ask(url: &str, ready: bool) -> Result<()> {
     let path = if ready { "/readyz?verbose" } else { "/livez" };
     let response = PodClient::get_here(url, path, PATIENCE).await?;
     match response.status {
+        StatusCode::OK if ready && !no_price(&response).is_empty() => {
+            bail!("{url} is ready for requests, but has no price: {}", no_price(&response))
+        }
         StatusCode::OK => show::print(&format!("{url} is {}\n", if ready { "ready" } else { "alive" })),
         StatusCode::SERVICE_UNAVAILABLE if ready => {
             bail!("{url} is not ready: {}", unready_checks(&response))
@@ -87,14 +91,22 @@ async fn ask(url: &str, ready: bool) -> Result<()> {
 
 /// The failing checks with their reasons.
 fn unready_checks(response: &Response) -> String {
+    reasons(response, |check| text(check, "condition") == "unready")
+}
+
+/// Why a pod has never had a price; empty if it has had one. A load balancer may send requests to such a pod, which can
+/// say what is missing. For whoever waits until the feed works, it has failed.
+fn no_price(response: &Response) -> String {
+    reasons(response, |check| text(check, "name") == "prices" && text(check, "condition") != "ready")
+}
+
+/// The reasons of the checks that `is_meant`.
+fn reasons(response: &Response, is_meant: impl Fn(&Map<String, Value>) -> bool) -> String {
     let report = response.object();
     let checks = report.get("checks").and_then(Value::as_array).map(Vec::as_slice).unwrap_or_default();
-    let unready =
-        checks.iter().filter_map(Value::as_object).filter(|check| text(check, "condition") == "unready");
-    unready
-        .map(|check| format!("{}: {}", text(check, "name"), text(check, "reason")))
-        .collect::<Vec<_>>()
-        .join("; ")
+    let meant = checks.iter().filter_map(Value::as_object).filter(|check| is_meant(check));
+    let reasons = meant.map(|check| format!("{}: {}", text(check, "name"), text(check, "reason")));
+    reasons.collect::<Vec<_>>().join("; ")
 }
 
 #[cfg(test)]

@@ -22,6 +22,15 @@ impl Mode {
         self != Self::Poller
     }
 
+    /// The name of the process in traces, unless the environment sets another one.
+    pub(crate) fn service_name(self) -> &'static str {
+        match self {
+            Self::Run | Self::Demo => "tickwell",
+            Self::Poller => "tickwell-poller",
+            Self::Api => "tickwell-api",
+        }
+    }
+
     /// The mode, as it is written in logs and messages.
     pub(crate) fn describe(self) -> &'static str {
         match self {

@@ -47,6 +47,9 @@ pub(crate) const DEFAULT_URL: &str = "http://127.0.0.1:8080";
 /// The header with the sequence of the log that a response is about.
 const SEQUENCE_HEADER: &str = "x-tickwell-sequence";
 
+/// The header with the identity of the log that a pod follows.
+const LOG_HEADER: &str = "x-tickwell-log";
+
 /// A client of a pod, or of any process that serves the same routes.
 #[derive(Debug)]
 pub(crate) struct PodClient {
@@ -134,25 +137,34 @@ impl PodClient {
         read(response).await
     }
 
-    /// Sends a request for something that is too large to be read into memory.
-    pub(crate) async fn download(&self, path: &str) -> Result<Download> {
-        let url = format!("{}{path}", self.url());
+    /// Requests a backup of the pod's store, which is too large to be read into memory.
+    pub(crate) async fn download_backup(&self) -> Result<Download> {
+        let url = format!("{}/admin/backup", self.url());
         let response = self.client.get(&url).send().await.with_context(|| self.unreachable())?;
         if response.status() == StatusCode::OK {
             return Ok(Download(response));
         }
-        Err(self.refusal(&read(response).await.with_context(|| format!("GET {url}"))?))
+        let refused = read(response).await.with_context(|| format!("GET {url}"))?;
+        if refused.status == StatusCode::NOT_FOUND && self.url.path() == "/" && !refused.code().is_empty() {
+            bail!(
+                "{} makes no backups: it is the address of the API or of a poller; set {} to the address in admin.listen of \
+                 a process that has a store",
+                self.url(),
+                self.name
+            );
+        }
+        Err(self.refusal(&refused))
     }
 
     fn unreachable(&self) -> String {
         format!("{}: cannot reach {}; check the address and that the pod is running", self.name, self.url())
     }
 
-    /// The newest sequence of the log that the pod has.
-    pub(crate) async fn newest(&self) -> Result<Sequence> {
+    /// The newest sequence of the log that the pod has, and the identity of that log, which old versions do not send.
+    pub(crate) async fn newest(&self) -> Result<(Sequence, Option<String>)> {
         let response = self.get("/v1/pairs").await?;
         match response.sequence() {
-            Some(sequence) if response.status == StatusCode::OK => Ok(sequence),
+            Some(sequence) if response.status == StatusCode::OK => Ok((sequence, response.log())),
             _ => Err(self.refusal(&response)),
         }
     }
@@ -199,6 +211,11 @@ impl Response {
     /// The sequence of the log that the response is about, if it has one.
     pub(crate) fn sequence(&self) -> Option<Sequence> {
         header(&self.headers, SEQUENCE_HEADER)?.parse().ok().map(Sequence)
+    }
+
+    /// The identity of the log that the response is about.
+    fn log(&self) -> Option<String> {
+        header(&self.headers, LOG_HEADER).map(str::to_owned)
     }
 
     /// How long to wait before the next request, according to the response's `Retry-After`.

@@ -165,7 +165,7 @@ impl Settings {
 
     /// Checks everything that can be checked without starting anything.
     fn check(&self, mode: Mode) -> Result<()> {
-        self.log.filter()?;
+        self.log.check()?;
         self.bus.check()?;
         check_login(&self.bus)?;
         if mode != Mode::Poller && self.api.listen.get().is_none() {
@@ -241,7 +241,7 @@ impl Settings {
     /// The settings as TOML, without secrets.
     pub(crate) fn to_toml(&self) -> Result<String> {
         let mut shown = self.clone();
-        shown.bus.url = common::bus::redacted(&self.bus.url);
+        shown.bus.url = common::text::redacted(&self.bus.url);
         Ok(toml::to_string(&shown)?)
     }
 

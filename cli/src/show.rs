@@ -33,7 +33,7 @@ pub(crate) fn welcome(mode: Mode, settings: &Settings, address: SocketAddr) {
     let log = if settings.bus.url.is_empty() {
         format!("in this process, stored in {}", settings.store.path.display())
     } else {
-        format!("{} on {}", settings.bus.stream, common::bus::redacted(&settings.bus.url))
+        format!("{} on {}", settings.bus.stream, common::text::redacted(&settings.bus.url))
     };
     let first = settings.feed.pairs.first().map(ToString::to_string).unwrap_or_default();
     let offline = if needs_network(mode, &settings.feed.sources) {

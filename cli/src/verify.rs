@@ -75,7 +75,10 @@ async fn verify(urls: &[String], key: &Key, say: Say<'_>) -> Result<Tally> {
     let newest = try_join_all(pods.iter().map(async |pod| {
         pod.newest().await.with_context(|| format!("cannot read the newest sequence of {}", pod.url()))
     }));
-    let sequence = newest.await?.into_iter().min().unwrap_or_default();
+    let newest = newest.await?;
+    let logs = pods.iter().zip(&newest).filter_map(|(pod, (_, log))| Some((pod.url(), log.as_deref()?)));
+    require_one_log(&logs.collect::<Vec<_>>())?;
+    let sequence = newest.into_iter().map(|(sequence, _log)| sequence).min().unwrap_or_default();
     ensure!(
         sequence > Sequence(0),
         "the log has no records yet, so there is nothing to compare; try again once there is a price"
@@ -101,6 +104,19 @@ async fn verify(urls: &[String], key: &Key, say: Say<'_>) -> Result<Tally> {
     }
     say(&format!("{tally}\n"))?;
     Ok(tally)
+}
+
+/// Fails if two pods follow different logs. Then the same sequence means different records, so that almost every
+/// response differs.
+fn require_one_log(logs: &[(&str, &str)]) -> Result<()> {
+    let Some(((first, log), others)) = logs.split_first() else { return Ok(()) };
+    match others.iter().find(|(_, other)| other != log) {
+        Some((url, other)) => bail!(
+            "{first} and {url} follow different logs ({log} and {other}), so their responses cannot be the same; compare \
+             pods with the same bus.url and bus.stream"
+        ),
+        None => Ok(()),
+    }
 }
 
 /// Requests `path` from one pod, as of the sequence. Fails if the pod cannot respond as of that sequence, or has an

@@ -18,18 +18,22 @@ mod subject;
 use async_trait::async_trait;
 use bytes::Bytes;
 
-pub use address::{AddressError, redacted};
+pub use address::AddressError;
 pub use config::{BusConfig, BusConfigError};
 pub use metrics::Metrics;
 pub use subject::{SubjectError, Subjects};
 
 use crate::{
     domain::{Origin, Pair, Record, Sequence, Timestamp},
+    telemetry::TraceContext,
     wire::{self, DecodeError},
 };
 
 /// The underlying error of a failed operation on the log.
 pub type Source = Box<dyn std::error::Error + Send + Sync>;
+
+/// The transport of a log in the same process, as traces name it.
+const IN_PROCESS: &str = "in_process";
 
 /// Identifies one log. It is derived from the stream's creation time, or is random for the in-process log, and consists
 /// of lower-case letters and digits. A cursor is only meaningful together with the identity of its log.
@@ -45,6 +49,8 @@ pub struct Entry {
     pub id: Option<String>,
     /// The content of the message.
     pub payload: Bytes,
+    /// The span that published the message. `None` if its writer sends no traces, or is not a poller.
+    pub trace: Option<TraceContext>,
 }
 
 /// Why a message of the log is not a record.
@@ -191,6 +197,11 @@ pub enum ReadError {
 /// Appends records.
 #[async_trait]
 pub trait LogWriter: Send + Sync {
+    /// What transports the records, for traces.
+    fn system(&self) -> &'static str {
+        IN_PROCESS
+    }
+
     /// Returns the pair's newest record according to the log's leader, checked against everything that this process
     /// knows about the log.
     ///
@@ -212,6 +223,11 @@ pub trait LogWriter: Send + Sync {
 /// Reads the log from the position at which the reader was opened, and then waits for new messages.
 #[async_trait]
 pub trait LogReader: Send {
+    /// What transports the records, for traces.
+    fn system(&self) -> &'static str {
+        IN_PROCESS
+    }
+
     /// Waits for the next entries. The first batch may be empty, if the reader starts at the end of the log. It is safe
     /// to cancel this future. After an error with a [`Trouble`], call this again: the reader continues at the same
     /// position.

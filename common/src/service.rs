@@ -3,7 +3,7 @@
 //! Every task gets a cancellation token that tells it to stop. If a task ends before it was told to stop, the whole
 //! process ends with an error. So a process never keeps running without one of its parts.
 
-use std::{future::Future, io, time::Duration};
+use std::{future::Future, io, pin::pin, time::Duration};
 
 use tokio::{
     signal::unix::{Signal, SignalKind, signal},
@@ -94,13 +94,17 @@ where
     let mut service =
         Service { tasks: JoinSet::new(), stop: CancellationToken::new(), readiness: Readiness::default() };
 
+    let readiness = service.readiness.clone();
+    let mut repeating = pin!(readiness.repeat_troubles());
     let signal_while_building = tokio::select! {
+        never = &mut repeating => match never {},
         built = build(&mut service) => { built.map_err(ServiceError::Build)?; None }
         stop_signal = signals.next() => Some(stop_signal),
     };
     let outcome = match signal_while_building {
         Some(_) => Ok(()),
         None => tokio::select! {
+            never = &mut repeating => match never {},
             ended = service.first_end() => Err(ended),
             stop_signal = signals.next() => service.wind_down(stop_signal, grace).await,
         },

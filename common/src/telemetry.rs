@@ -1,45 +1,32 @@
-//! Logging: readable text with colours on a terminal, JSON otherwise.
+//! Log lines and traces.
+//!
+//! In reading order:
+//!
+//! - `log`: log lines on standard error, and the filter that decides which of them are written.
+//! - `context`: which trace a record or a request belongs to (W3C Trace Context).
+//! - `sampling`: which traces are recorded.
+//! - `export`: sends the recorded spans to an OpenTelemetry collector, and log lines if that is wanted.
+//! - `environment`: the environment variables that configure this.
+//!
+//! All other code creates spans with the macros of `tracing`. Without a collector, nothing receives these spans, and
+//! creating one costs about a nanosecond.
 
-use std::io::{IsTerminal, stderr};
+mod context;
+mod environment;
+mod export;
+mod log;
+mod sampling;
 
-use serde::{Deserialize, Serialize};
+use tracing_subscriber::{Layer, Registry, layer::SubscriberExt, util::SubscriberInitExt};
 
-use tracing_subscriber::{
-    EnvFilter, filter::LevelFilter, fmt, layer::SubscriberExt, util::SubscriberInitExt,
-};
+pub use context::{TraceContext, TraceId};
+pub use log::{LogConfig, LogFilter, LogFormat};
+pub use sampling::samples_request;
 
-/// A filter that reduces the log output of libraries. async-nats logs nothing, because [`crate::bus::nats`] logs the
-/// events of its connection.
-const QUIET: &str = "async_nats=off,sled=warn,hyper=warn,h2=warn,reqwest=warn,rustls=warn";
-
-/// The `[log]` table: what is logged, and in which format.
-#[derive(Debug, Clone, Serialize, Deserialize)]
-#[serde(default, deny_unknown_fields)]
-pub struct LogConfig {
-    /// `text`, `json`, or `auto` (text on a terminal, JSON otherwise).
-    #[serde(with = "crate::text")]
-    pub format: LogFormat,
-    /// The lowest level that is logged (`error`, `warn`, `info`, `debug` or `trace`), or a filter such as
-    /// `info,poller=debug`.
-    pub level: String,
-}
-
-crate::words! {
-    /// The format of log lines.
-    pub enum LogFormat ("log format") {
-        /// Text on a terminal, JSON otherwise.
-        Auto = "auto",
-        /// One readable line per event.
-        Text = "text",
-        /// One JSON object per event.
-        Json = "json",
-    }
-}
-
-/// Why logging cannot be started.
+/// Why logging cannot be started, or why its filter cannot be changed.
 #[derive(Debug, thiserror::Error)]
 pub enum TelemetryError {
-    /// `log.level` is not a valid filter.
+    /// The level or filter is not valid.
     #[error(
         "log.level: `{level}` is not valid; use a level like `info`, or a filter like `info,poller=debug`"
     )]
@@ -52,42 +39,46 @@ pub enum TelemetryError {
     Twice,
 }
 
-impl Default for LogConfig {
-    fn default() -> Self {
-        Self { format: LogFormat::Auto, level: "info".to_owned() }
-    }
+/// The running telemetry of a process.
+#[derive(Debug)]
+#[must_use = "shut this down at the end of the process; otherwise the last spans are lost"]
+pub struct Telemetry {
+    filter: LogFilter,
+    export: export::Export,
 }
 
-impl LogConfig {
-    /// Parses `level` as a filter.
-    pub fn filter(&self) -> Result<EnvFilter, TelemetryError> {
-        let error = || TelemetryError::Level { level: self.level.clone() };
-        // The parser would treat a word that is not a level as the name of a module, and turn off logging for all other
-        // modules.
-        let lone = self.level.split(',').map(str::trim).filter(|directive| !directive.contains('='));
-        for word in lone {
-            word.parse::<LevelFilter>().map_err(|_| error())?;
-        }
-        EnvFilter::builder().parse(format!("{QUIET},{}", self.level)).map_err(|_| error())
+/// Starts logging to standard error, and sends traces if the environment names an OpenTelemetry collector. `service` is
+/// the name under which the collector sees this process, unless the environment sets another one.
+///
+/// If a collector is named but cannot be used, this is logged, and the process continues without it.
+pub fn start(config: &LogConfig, service: &str) -> Result<Telemetry, TelemetryError> {
+    let (filter, reloadable) = LogFilter::new(config)?;
+    let (export, faults) = export::Export::from_environment(service);
+    // These are in a list, because a layer that is an `Option` makes every disabled span cost a hundred times as much.
+    let mut layers: Vec<Box<dyn Layer<Registry> + Send + Sync>> = vec![log::layer(config, reloadable)];
+    layers.extend(export.layers(&filter));
+    tracing_subscriber::registry().with(layers).try_init().map_err(|_| TelemetryError::Twice)?;
+    for fault in faults {
+        tracing::error!(
+            event = "telemetry_not_exported",
+            error = fault,
+            "the OpenTelemetry settings cannot be used, so nothing is sent to the collector"
+        );
     }
+    export.describe();
+    Ok(Telemetry { filter, export })
 }
 
-/// Starts logging to standard error, for the whole process.
-pub fn start(config: &LogConfig) -> Result<(), TelemetryError> {
-    let registry = tracing_subscriber::registry().with(config.filter()?);
-    let text = match config.format {
-        LogFormat::Auto => stderr().is_terminal(),
-        LogFormat::Text => true,
-        LogFormat::Json => false,
-    };
-    let started = if text {
-        let colour = stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none();
-        let layer = fmt::layer().with_writer(stderr).with_ansi(colour).with_target(false);
-        registry.with(layer).try_init()
-    } else {
-        registry.with(fmt::layer().with_writer(stderr).json().flatten_event(true)).try_init()
-    };
-    started.map_err(|_| TelemetryError::Twice)
+impl Telemetry {
+    /// The filter of the log, which can be changed while the process runs.
+    pub fn log_filter(&self) -> &LogFilter {
+        &self.filter
+    }
+
+    /// Sends what has not been sent yet. Blocks for a limited time, and must not be called from asynchronous code.
+    pub fn shut_down(self) {
+        self.export.shut_down();
+    }
 }
 
 /// Formats an error and its causes on one line.

@@ -1,5 +1,7 @@
-//! Serde helpers that represent a value as text: `#[serde(with = "common::text")]` reads with `FromStr` and writes with
-//! `Display`, so that a value is spelled the same in settings, in the log and on the screen.
+//! Values as text.
+//!
+//! `#[serde(with = "common::text")]` reads a value with `FromStr` and writes it with `Display`, so that a value is spelled
+//! the same in settings, in the log and on the screen. [`redacted`] removes secrets from URLs.
 
 use std::{fmt::Display, str::FromStr};
 
@@ -76,5 +78,40 @@ pub mod list {
             Given::Many(texts) => texts,
         };
         texts.iter().map(|text| text.parse().map_err(D::Error::custom)).collect()
+    }
+}
+
+/// The URL or URLs without user names, passwords and tokens, for messages.
+pub fn redacted(urls: &str) -> String {
+    let one = |url: &str| match (url.split_once("://"), url.rsplit_once('@')) {
+        (Some((scheme, _)), Some((_, host))) => format!("{scheme}://[redacted]@{host}"),
+        (None, Some((_, host))) => format!("[redacted]@{host}"),
+        // This may be a piece of a password that contains a comma.
+        (_, None) if urls.contains('@') && !is_address(url) => "[redacted]".to_owned(),
+        _ => url.to_owned(),
+    };
+    urls.split(',').map(|url| one(url.trim())).collect::<Vec<_>>().join(",")
+}
+
+/// Whether this is a URL of just a scheme, a host and a port.
+fn is_address(url: &str) -> bool {
+    let address = url.split_once("://").map(|(_, address)| address).unwrap_or_default();
+    let (host, port) = address.rsplit_once(':').unwrap_or((address, ""));
+    let is_host = |byte: u8| byte.is_ascii_alphanumeric() || b".-_[]:".contains(&byte);
+    !host.is_empty() && host.bytes().all(is_host) && port.bytes().all(|byte| byte.is_ascii_digit())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn secrets_stay_out_of_messages() {
+        assert_eq!(redacted("nats://user:pass@host:4222"), "nats://[redacted]@host:4222");
+        assert_eq!(redacted("nats://a:1, nats://token@b:2"), "nats://a:1,nats://[redacted]@b:2");
+        assert_eq!(redacted("user:pass@host"), "[redacted]@host");
+        assert_eq!(redacted("nats://host:port"), "nats://host:port");
+        assert_eq!(redacted("nats://user:pa,ss,word@host"), "[redacted],[redacted],[redacted]@host");
+        assert_eq!(redacted(""), "");
     }
 }

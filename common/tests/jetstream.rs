@@ -209,6 +209,7 @@ async fn a_reader_recognises_its_log_by_the_newest_message_it_has_seen() {
         sequence: Sequence(3),
         id: Some(lead(epoch).id()),
         payload: wire::encode(&lead(epoch)).into(),
+        trace: None,
     };
     let mut reader = world.nats.follow(identity.clone(), Sequence(3), Some(seen(3)));
     let entries = next_of(&mut reader).await.unwrap().entries;
@@ -235,7 +236,7 @@ async fn a_newest_message_that_has_expired_does_not_stop_the_reader() {
     let mut config = world.outside.get_stream("TICKS").await.unwrap().cached_info().config.clone();
     config.max_messages = 1;
     world.outside.update_stream(config).await.unwrap();
-    let gone = Entry { sequence: Sequence(3), id: None, payload: Bytes::new() };
+    let gone = Entry { sequence: Sequence(3), id: None, payload: Bytes::new(), trace: None };
     let entries = next_of(&mut world.nats.follow(identity.clone(), Sequence(3), Some(gone.clone()))).await;
     assert_eq!(entries.unwrap().entries[0].sequence, Sequence(5));
     // The message that the reader has seen no longer exists, and there is no message after the cursor. The reader

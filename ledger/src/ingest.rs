@@ -9,13 +9,15 @@
 
 mod batch;
 mod closed;
+mod span;
 
 use std::{sync::Arc, time::Duration};
 
 use common::{
     bus::{LogReader, ReadError},
     domain::{Record, Sequence, Timestamp},
-    readiness::{Check, Condition},
+    metrics::count,
+    readiness::{Check, Condition, Readiness},
     service::TaskError,
     wire::DecodeError,
 };
@@ -52,7 +54,7 @@ pub struct Ingest {
     keep: Duration,
     retention: Retention,
     metrics: Metrics,
-    check: Check,
+    checks: Checks,
     /// Why a message of the newest batch was rejected. `None` if any message of that batch was accepted.
     rejecting: Option<Rejection>,
     /// The snapshot that the next batch is added to: the newest one, or an older one while the store is catching up.
@@ -62,6 +64,26 @@ pub struct Ingest {
     whole_from: Timestamp,
     /// Set while the store cannot be written.
     closed: Option<Closed>,
+}
+
+/// The readiness checks of a pod's copy of the log. Clones share the same checks.
+#[derive(Debug, Clone)]
+pub struct Checks {
+    /// Whether the pod has what it needs to serve requests.
+    pub log: Check,
+    /// Whether there has ever been a price. Without one, the pod is degraded and not unready: it can say what is missing.
+    pub prices: Check,
+}
+
+impl Checks {
+    /// Adds the checks to those of the process.
+    pub fn new(readiness: &Readiness) -> Self {
+        Self { log: readiness.check("log"), prices: readiness.check_that_is("prices", no_price_yet()) }
+    }
+}
+
+fn no_price_yet() -> Condition {
+    Condition::Degraded("no price has been agreed yet".to_owned())
 }
 
 /// How following a log ended.
@@ -97,7 +119,7 @@ impl Ingest {
         keep: Duration,
         retention: Retention,
         metrics: Metrics,
-        check: Check,
+        checks: Checks,
     ) -> Result<(Self, watch::Receiver<Arc<Snapshot>>), StoreError> {
         store.check()?;
         let snapshot = Snapshot::load(&store, keep)?;
@@ -118,13 +140,13 @@ impl Ingest {
             keep,
             retention,
             metrics,
-            check,
+            checks,
             rejecting: None,
             current,
             whole_from: Timestamp::EPOCH,
             closed: None,
         };
-        ingest.update_metrics();
+        ingest.report_snapshot();
         Ok((ingest, receiver))
     }
 
@@ -202,7 +224,7 @@ impl Ingest {
                         "another version of Tickwell has written to the log; stopped reading, because skipping its records could hide \
                          prices"
                     );
-                    self.check.set(Condition::Unready(error.to_string()));
+                    self.checks.log.set(Condition::Unready(error.to_string()));
                     halted = true;
                     continue;
                 }
@@ -215,13 +237,29 @@ impl Ingest {
         Ok(Ended::Stopped)
     }
 
-    fn update_metrics(&self) {
+    /// Reports what the newest snapshot has.
+    fn report_snapshot(&self) {
         let snapshot = self.snapshots.borrow();
-        self.metrics.sequence.set(i64::try_from(snapshot.sequence.0).unwrap_or(i64::MAX));
+        self.metrics.sequence.set(count(snapshot.sequence.0));
         for (pair, view) in &snapshot.pairs {
             if let Some(newest) = &view.tick {
-                self.metrics.price(*pair, newest);
+                self.metrics.prices.set(*pair, newest.tick.price, newest.tick.slot);
             }
+        }
+        self.checks.prices.set(match snapshot.pairs.values().any(|view| view.tick.is_some()) {
+            true => Condition::Ready,
+            false => no_price_yet(),
+        });
+        if let Some(newest) = snapshot.pairs.values().map(|view| view.slot.start()).max() {
+            self.metrics.slot(newest);
+        }
+        match self.store.disk_use() {
+            Ok(used) => self.metrics.disk(&used),
+            Err(error) => tracing::debug!(
+                event = "disk_use_unknown",
+                error = common::telemetry::chain(&error),
+                "cannot find out how much space the store takes"
+            ),
         }
     }
 
@@ -234,7 +272,7 @@ impl Ingest {
         );
         self.metrics.trouble(error.trouble());
         let reason = error.to_string();
-        self.check.set(match self.snapshots.borrow().pairs.is_empty() {
+        self.checks.log.set(match self.snapshots.borrow().pairs.is_empty() {
             true => Condition::Unready(reason),
             false => Condition::Degraded(reason),
         });
@@ -242,7 +280,7 @@ impl Ingest {
 
     fn update_readiness(&self, pending: u64) {
         self.metrics.trouble(None);
-        self.metrics.pending.set(i64::try_from(pending).unwrap_or(i64::MAX));
+        self.metrics.lag.set(count(pending));
         let condition = if pending > MAX_READY_LAG {
             Condition::Unready("catching up with the log".to_owned())
         } else if self.snapshots.borrow().pairs.is_empty() {
@@ -254,6 +292,6 @@ impl Ingest {
         } else {
             Condition::Ready
         };
-        self.check.set(condition);
+        self.checks.log.set(condition);
     }
 }

@@ -16,6 +16,7 @@ use bytes::Bytes;
 use common::{
     bus::{AppendError, Batch, Entry, LogReader, LogWriter, Newest, ReadError},
     domain::{Origin, Pair, Record, Sequence, Timestamp},
+    telemetry::TraceContext,
     wire,
 };
 use tokio::sync::{Mutex, mpsc, oneshot};
@@ -112,7 +113,8 @@ impl LogWriter for LocalWriter {
         // The sequence is used up even if the append fails.
         state.last = sequence;
         let (stored, acknowledged) = oneshot::channel();
-        let entry = Entry { sequence, id: Some(record.id()), payload: Bytes::from(wire::encode(record)) };
+        let payload = Bytes::from(wire::encode(record));
+        let entry = Entry { sequence, id: Some(record.id()), payload, trace: TraceContext::current() };
         self.queue
             .send(Queued { entry, stored })
             .await

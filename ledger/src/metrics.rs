@@ -1,32 +1,37 @@
 //! The metrics of a pod's copy of the log.
 
+use std::time::Duration;
+
 use common::{
     bus::Trouble,
-    domain::{Pair, Timestamp, Words},
+    domain::{Timestamp, Words},
+    metrics::{Define, DefineError, Prices, count, seconds},
 };
-use prometheus::{
-    GaugeVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry, core::Collector,
-};
-use rust_decimal::prelude::ToPrimitive;
+use prometheus::{Gauge, Histogram, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Registry};
 
-use crate::snapshot::{NewestTick, Rejection};
+use crate::{snapshot::Rejection, store::DiskUse};
 
-/// The metrics of following the log. Clones share the same values.
+/// The metrics of following the log. Clones share their values.
 #[derive(Debug, Clone)]
 pub struct Metrics {
+    /// The newest price of each pair.
+    pub prices: Prices,
     /// Records read from the log and accepted.
     pub ingested: IntCounter,
     rejected: IntCounterVec,
     /// The newest sequence that is served.
     pub sequence: IntGauge,
+    slot: Gauge,
     /// Records in the log that were not read yet.
-    pub pending: IntGauge,
+    pub lag: IntGauge,
+    trouble: IntGaugeVec,
     /// 1 while the store cannot be written.
     pub store_closed: IntGauge,
-    trouble: IntGaugeVec,
     rebuilds: IntCounterVec,
-    price: GaugeVec,
-    price_timestamp: GaugeVec,
+    commit_duration: Histogram,
+    size: IntGauge,
+    disk_free: IntGauge,
+    disk_size: IntGauge,
 }
 
 common::words! {
@@ -41,51 +46,56 @@ common::words! {
 
 impl Metrics {
     /// Registers the metrics. Fails if the registry has them already.
-    pub fn new(registry: &Registry) -> Result<Self, prometheus::Error> {
-        let rejected =
-            Opts::new("tickwell_ingest_rejected_total", "Messages of the log that were rejected, by reason");
-        let trouble = Opts::new(
-            "tickwell_bus_trouble",
-            "1 while the log cannot be followed, by reason: silent, gone, reconfigured, refused, restoring or in_doubt; the pod serves what it has",
-        );
-        let rebuilds =
-            Opts::new("tickwell_store_rebuilds_total", "Stores that were moved aside and rebuilt, by reason");
-        let price = Opts::new("tickwell_price", "The newest agreed price");
-        let price_timestamp = Opts::new(
-            "tickwell_price_timestamp_seconds",
-            "The slot of the newest agreed price, in seconds since the Unix epoch",
-        );
+    pub fn new(registry: &Registry, prices: Prices) -> Result<Self, DefineError> {
+        let define = Define(registry);
         let metrics = Self {
-            ingested: registered(
-                registry,
-                IntCounter::new("tickwell_ingest_records_total", "Records read from the log and accepted"),
+            prices,
+            ingested: define
+                .counter("tickwell_ingest_records_total", "Records read from the log and accepted")?,
+            rejected: define.counters(
+                "tickwell_ingest_rejected_total",
+                "Messages of the log that were rejected, by reason",
+                &["reason"],
             )?,
-            rejected: registered(registry, IntCounterVec::new(rejected, &["reason"]))?,
-            sequence: registered(
-                registry,
-                IntGauge::new("tickwell_ingest_sequence", "The newest sequence that was read from the log"),
+            sequence: define
+                .gauge("tickwell_ingest_sequence", "The newest sequence that was read from the log")?,
+            slot: define.fraction(
+                "tickwell_ingest_slot_timestamp_seconds",
+                "The newest slot that was read from the log, in seconds since the Unix epoch",
             )?,
-            pending: registered(
-                registry,
-                IntGauge::new("tickwell_ingest_pending_records", "Records in the log that were not read yet"),
+            lag: define
+                .gauge("tickwell_ingest_lag_records", "Records in the log that were not read yet")?,
+            trouble: define.gauges(
+                "tickwell_log_trouble",
+                "1 while the log cannot be followed, by kind of trouble; the pod serves what it has",
+                &["trouble"],
             )?,
-            store_closed: registered(
-                registry,
-                IntGauge::new(
-                    "tickwell_store_closed",
-                    "1 while the store cannot be written, for example because the disk is full; prices are served from memory",
-                ),
+            store_closed: define.gauge(
+                "tickwell_store_closed",
+                "1 while the store cannot be written, for example because the disk is full; prices are served from memory",
             )?,
-            trouble: registered(registry, IntGaugeVec::new(trouble, &["trouble"]))?,
-            rebuilds: registered(registry, IntCounterVec::new(rebuilds, &["reason"]))?,
-            price: registered(registry, GaugeVec::new(price, &["pair"]))?,
-            price_timestamp: registered(registry, GaugeVec::new(price_timestamp, &["pair"]))?,
+            rebuilds: define.counters(
+                "tickwell_store_rebuilds_total",
+                "Stores that were moved aside and rebuilt, by reason",
+                &["reason"],
+            )?,
+            commit_duration: define.duration(
+                "tickwell_store_commit_duration_seconds",
+                "Time to write one batch of records to the store, until it survives a crash of the process",
+            )?,
+            size: define.gauge("tickwell_store_size_bytes", "Size of the store's files")?,
+            disk_free: define.gauge(
+                "tickwell_store_disk_free_bytes",
+                "Free space on the file system of the store, as far as this process may use it",
+            )?,
+            disk_size: define
+                .gauge("tickwell_store_disk_size_bytes", "Size of the file system of the store: what is in use, and what is free")?,
         };
         for reason in Rejection::ALL {
-            metrics.rejected.with_label_values(&[reason.as_str()]).inc_by(0);
+            metrics.rejected.with_label_values(&[reason.as_str()]);
         }
         for reason in Rebuild::ALL {
-            metrics.rebuilds.with_label_values(&[reason.as_str()]).inc_by(0);
+            metrics.rebuilds.with_label_values(&[reason.as_str()]);
         }
         metrics.trouble(None);
         Ok(metrics)
@@ -100,8 +110,7 @@ impl Metrics {
 
     /// Counts a rebuild of the store and clears the prices.
     pub fn rebuilt(&self, reason: Rebuild) {
-        self.price.reset();
-        self.price_timestamp.reset();
+        self.prices.clear();
         self.rebuilds.with_label_values(&[reason.as_str()]).inc();
     }
 
@@ -110,24 +119,22 @@ impl Metrics {
         self.rejected.with_label_values(&[reason.as_str()]).inc_by(count);
     }
 
-    /// Sets a pair's newest price.
-    pub fn price(&self, pair: Pair, newest: &NewestTick) {
-        let pair = pair.to_string();
-        // Prometheus gauges are floats, so the price is not exact here. Nothing is computed from it.
-        if let Some(price) = newest.tick.price.decimal().to_f64() {
-            self.price.with_label_values(&[pair.as_str()]).set(price);
-        }
-        let seconds = newest.tick.slot.start().since(Timestamp::EPOCH).as_secs_f64();
-        self.price_timestamp.with_label_values(&[pair.as_str()]).set(seconds);
+    /// Sets the newest slot that was read from the log.
+    pub fn slot(&self, start: Timestamp) {
+        self.slot.set(seconds(start));
     }
-}
 
-/// Registers a metric and returns it.
-pub fn registered<C: Collector + Clone + 'static>(
-    registry: &Registry,
-    collector: Result<C, prometheus::Error>,
-) -> Result<C, prometheus::Error> {
-    let collector = collector?;
-    registry.register(Box::new(collector.clone()))?;
-    Ok(collector)
+    /// Records how long it took to write a batch.
+    pub fn committed(&self, took: Duration) {
+        self.commit_duration.observe(took.as_secs_f64());
+    }
+
+    /// Sets how much space the store takes, and how much is left.
+    pub fn disk(&self, used: &DiskUse) {
+        if let Some(bytes) = used.store {
+            self.size.set(count(bytes));
+        }
+        self.disk_free.set(count(used.free));
+        self.disk_size.set(count(used.size));
+    }
 }

@@ -73,6 +73,17 @@ pub struct Stored {
     pub record: Record,
 }
 
+/// How much space a store takes, and how much its file system has, in bytes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct DiskUse {
+    /// The store's files. `None` while the store is closed.
+    pub store: Option<u64>,
+    /// What this process may still write.
+    pub free: u64,
+    /// What is in use on the file system, and what this process may still write.
+    pub size: u64,
+}
+
 /// A place where the log has no record. It explains why slots have neither a tick nor a gap there.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Break {
@@ -160,6 +171,16 @@ impl Store {
     /// The directory of the store.
     pub fn path(&self) -> &Path {
         &self.path
+    }
+
+    /// How much space the store takes, and how much is left.
+    pub fn disk_use(&self) -> std::io::Result<DiskUse> {
+        let system = rustix::fs::statvfs(&self.path)?;
+        let bytes = |blocks: u64| blocks.saturating_mul(system.f_frsize);
+        let (store, free) = (self.database.size().ok(), bytes(system.f_bavail));
+        // Some of the space may be reserved for root, or may not exist. df leaves that out too.
+        let used = bytes(system.f_blocks.saturating_sub(system.f_bfree));
+        Ok(DiskUse { store, free, size: used.saturating_add(free) })
     }
 
     /// The newest sequence that was committed.

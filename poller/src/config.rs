@@ -132,6 +132,13 @@ pub struct Settings {
     pub clock: Option<Arc<dyn Clock>>,
 }
 
+impl Settings {
+    /// How many sources are always asked for a pair's price.
+    pub(crate) fn primaries(&self, pair: Pair) -> usize {
+        self.members.iter().filter(|member| member.role == Role::Primary && member.serves(pair)).count()
+    }
+}
+
 /// A source and its settings.
 #[derive(Clone)]
 pub struct Member {

@@ -71,7 +71,7 @@ impl Markets {
     fn stand_by(&self) {
         self.members
             .iter()
-            .for_each(|member| self.metrics.left_out(member.source.name(), &LeftOut::default()));
+            .for_each(|member| self.metrics.sources.left_out(member.source.name(), &LeftOut::default()));
         self.check.set(Condition::Ready);
     }
 
@@ -80,7 +80,7 @@ impl Markets {
         for member in &self.members {
             let name = member.source.name();
             let left_out = member.source.left_out();
-            self.metrics.left_out(name, &left_out);
+            self.metrics.sources.left_out(name, &left_out);
             let pairs: Vec<String> =
                 left_out.pairs.iter().map(|(pair, reason)| format!("{pair} ({reason})")).collect();
             if !pairs.is_empty() {

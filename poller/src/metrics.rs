@@ -1,13 +1,22 @@
 //! The metrics of the poller.
+//!
+//! [`Sources`] has those of sources and of the newest slot. The others are about leading and publishing.
 
-use common::domain::{Body, Epoch, Failure, Judged, SourceName, Verdict, Words};
-use prometheus::{IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Opts, Registry};
+mod sources;
 
-use crate::source::LeftOut;
+use std::time::Duration;
+
+use common::{
+    domain::{Body, Epoch, GapCause, Interval, Pair, Record, Slot, Words},
+    metrics::{Define, DefineError, Prices, count, seconds},
+};
+use prometheus::{Gauge, Histogram, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Registry};
+
+pub use sources::Sources;
 
 common::words! {
-    /// The state of a poller, as the label `standing`.
-    pub enum LeadStateLabel ("standing") {
+    /// The state of a poller, as the label `state`.
+    pub enum LeadStateLabel ("state") {
         /// Polls and publishes.
         Leading = "leading",
         /// Polls, but cannot publish at the moment.
@@ -17,136 +26,88 @@ common::words! {
     }
 }
 
+/// The outcome of a slot that has a price. The outcome of another slot is the cause of its gap.
+const PRICE: &str = "price";
+
 /// The metrics of the poller. Clones share their values.
 #[derive(Debug, Clone)]
 pub struct Metrics {
-    polls: IntCounterVec,
-    rejected: IntCounterVec,
-    published: IntCounterVec,
+    /// Sources, their quotes, and the newest slot.
+    pub sources: Sources,
+    prices: Prices,
+    slots: IntCounterVec,
+    newest_slot: Gauge,
     state: IntGaugeVec,
     epoch: IntGauge,
+    terms: IntCounter,
     /// How many times the log showed that another poller leads.
     pub fenced: IntCounter,
     queued: IntGauge,
-    resting: IntGaugeVec,
-    left_out: IntGaugeVec,
-    /// How many appends were retried.
-    pub retries: IntCounter,
     /// How many polled slots were dropped because the queue was full.
     pub dropped: IntCounter,
+    publish_duration: Histogram,
+    /// How many appends were retried.
+    pub retries: IntCounter,
 }
 
 impl Metrics {
-    /// Registers the metrics. Fails if the registry already has them.
-    pub fn new(registry: &Registry) -> Result<Self, prometheus::Error> {
-        let counters = |name: &str, help: &str, labels: &[&str]| {
-            let counters = IntCounterVec::new(Opts::new(name, help), labels)?;
-            registry.register(Box::new(counters.clone()))?;
-            Ok::<_, prometheus::Error>(counters)
-        };
-        let counter = |name: &str, help: &str| {
-            let counter = IntCounter::new(name, help)?;
-            registry.register(Box::new(counter.clone()))?;
-            Ok::<_, prometheus::Error>(counter)
-        };
-        let gauge = |name: &str, help: &str| {
-            let gauge = IntGauge::new(name, help)?;
-            registry.register(Box::new(gauge.clone()))?;
-            Ok::<_, prometheus::Error>(gauge)
-        };
-        let gauges = |name: &str, help: &str, labels: &[&str]| {
-            let gauges = IntGaugeVec::new(Opts::new(name, help), labels)?;
-            registry.register(Box::new(gauges.clone()))?;
-            Ok::<_, prometheus::Error>(gauges)
-        };
+    /// Registers the metrics. Fails if the registry already has them. Creates the series of these pairs, so that an alert
+    /// also fires if a pair never gets a price, for example because the poller never reaches the log.
+    pub fn new(registry: &Registry, prices: Prices, pairs: &[Pair]) -> Result<Self, DefineError> {
+        let define = Define(registry);
         let metrics = Self {
-            resting: gauges(
-                "tickwell_source_resting",
-                "1 while the source is not asked, because of earlier failures or because it asked to wait",
-                &["source"],
+            sources: Sources::new(registry)?,
+            prices,
+            slots: define.counters(
+                "tickwell_slots_total",
+                "Slots of which the log has acknowledged a record from this poller, by outcome: price, or the cause of the gap",
+                &["pair", "outcome"],
             )?,
-            left_out: gauges(
-                "tickwell_source_left_out_pairs",
-                "Pairs that the source is not asked for: not in its list of markets or refused (unlisted), or not traded (halted)",
-                &["source", "reason"],
+            newest_slot: define.fraction(
+                "tickwell_publish_slot_timestamp_seconds",
+                "The newest slot of which the log has acknowledged a record from this poller, in seconds since the Unix epoch",
             )?,
-            polls: counters(
-                "tickwell_source_polls_total",
-                "Results per source, pair and slot, by outcome: ok, the name of the failure, or backing_off if the source was not asked",
-                &["source", "outcome"],
+            state: define.gauges(
+                "tickwell_lead_state",
+                "1 for the current state of this poller: leading, suspended (it polls, but cannot publish) or standby",
+                &["state"],
             )?,
-            rejected: counters(
-                "tickwell_quotes_rejected_total",
-                "Quotes that were not used, by verdict",
-                &["source", "reason"],
-            )?,
-            published: counters(
-                "tickwell_bus_published_total",
-                "Records that the log acknowledged, by kind",
-                &["kind"],
-            )?,
-            state: gauges(
-                "tickwell_poller_standing",
-                "1 for the current state of this poller: leading, suspended or standby",
-                &["standing"],
-            )?,
-            epoch: gauge("tickwell_poller_epoch", "The newest epoch in which this poller led")?,
-            fenced: counter(
-                "tickwell_poller_fenced_total",
+            epoch: define.gauge("tickwell_lead_epoch", "The newest epoch in which this poller led")?,
+            terms: define.counter("tickwell_lead_terms_total", "How many times this poller began to lead")?,
+            fenced: define.counter(
+                "tickwell_lead_fenced_total",
                 "How many times the log showed that another poller leads",
             )?,
-            queued: gauge("tickwell_poll_queue_slots", "Polled slots that are waiting to be published")?,
-            retries: counter("tickwell_bus_publish_retries_total", "Appends that were retried")?,
-            dropped: counter(
-                "tickwell_poll_slots_dropped_total",
+            queued: define
+                .gauge("tickwell_publish_queue_slots", "Polled slots that are waiting to be published")?,
+            dropped: define.counter(
+                "tickwell_publish_dropped_slots_total",
                 "Polled slots that were dropped because the publish queue was full; gaps are recorded instead",
             )?,
+            publish_duration: define.duration(
+                "tickwell_publish_duration_seconds",
+                "Time from the first attempt to append a record until the log has acknowledged it",
+            )?,
+            retries: define.counter("tickwell_publish_retries_total", "Appends that were retried")?,
         };
-        for kind in ["tick", "gap", "lead"] {
-            metrics.published.with_label_values(&[kind]).reset();
-        }
+        metrics.state(LeadStateLabel::Standby);
+        pairs.iter().for_each(|pair| metrics.expect_pair(*pair));
         Ok(metrics)
     }
 
-    /// Creates all series of a source, with value 0.
-    pub fn expect_source(&self, source: SourceName) {
-        self.polls.with_label_values(&[source.as_str(), "ok"]).inc_by(0);
-        self.resting(source, false);
-        self.left_out(source, &LeftOut::default());
-        for failure in Failure::ALL {
-            self.polls.with_label_values(&[source.as_str(), failure.as_str()]).inc_by(0);
-        }
-        for verdict in Verdict::ON_QUOTES.iter().filter(|verdict| **verdict != Verdict::Used) {
-            self.rejected.with_label_values(&[source.as_str(), verdict.as_str()]).inc_by(0);
-        }
+    /// Metrics that nobody reads.
+    #[cfg(test)]
+    pub(crate) fn unregistered() -> Self {
+        let registry = Registry::new();
+        Self::new(&registry, Prices::new(&registry).unwrap(), &[]).unwrap()
     }
 
-    /// Sets whether a source is resting, which means that it is not asked for a while.
-    pub fn resting(&self, source: SourceName, rests: bool) {
-        self.resting.with_label_values(&[source.as_str()]).set(rests.into());
-    }
-
-    /// Sets how many pairs a source is not asked for.
-    pub fn left_out(&self, source: SourceName, left_out: &LeftOut) {
-        for reason in [Failure::Unlisted, Failure::Halted] {
-            let count = left_out.pairs.values().filter(|found| **found == reason).count();
-            let gauge = self.left_out.with_label_values(&[source.as_str(), reason.as_str()]);
-            gauge.set(i64::try_from(count).unwrap_or(i64::MAX));
+    fn expect_pair(&self, pair: Pair) {
+        self.prices.expect(pair);
+        let causes = GapCause::ALL.iter().filter(|cause| cause.is_of_log()).map(|cause| cause.as_str());
+        for outcome in causes.chain([PRICE]) {
+            self.slots.with_label_values(&[&pair.to_string(), outcome]);
         }
-    }
-
-    /// Counts one judged quote.
-    pub fn judged(&self, judged: &Judged) {
-        let source = judged.source;
-        let outcome = match judged.verdict {
-            Verdict::Failed(failure) => failure.as_str(),
-            Verdict::Used => "ok",
-            rejected => {
-                self.rejected.with_label_values(&[source.as_str(), rejected.as_str()]).inc();
-                "ok"
-            }
-        };
-        self.polls.with_label_values(&[source.as_str(), outcome]).inc();
     }
 
     /// Sets the state of the poller.
@@ -156,23 +117,67 @@ impl Metrics {
         }
     }
 
+    /// Records the beginning of a term.
+    pub fn term(&self, epoch: Epoch) {
+        self.epoch.set(count(epoch.0));
+        self.terms.inc();
+    }
+
     /// Sets how many polled slots are waiting to be published.
     pub fn queued(&self, slots: usize) {
-        self.queued.set(i64::try_from(slots).unwrap_or(i64::MAX));
+        self.queued.set(count(slots));
     }
 
-    /// Sets the epoch of a new term.
-    pub fn epoch(&self, epoch: Epoch) {
-        self.epoch.set(i64::try_from(epoch.0).unwrap_or(i64::MAX));
-    }
-
-    /// Counts one acknowledged record.
-    pub fn published(&self, body: &Body) {
-        let kind = match body {
-            Body::Tick(_) => "tick",
-            Body::Gap(_) => "gap",
-            Body::Lead(_) => "lead",
+    /// Records that the log has acknowledged a record, and how long that took.
+    pub fn published(&self, record: &Record, took: Duration) {
+        self.publish_duration.observe(took.as_secs_f64());
+        let (newest, outcome, slots) = match &record.body {
+            Body::Tick(tick) => {
+                self.prices.set(record.pair, tick.price, tick.slot);
+                (tick.slot, PRICE, 1)
+            }
+            Body::Gap(gap) => (gap.slot, gap.cause.as_str(), slots_between(gap.from, gap.slot, gap.interval)),
+            Body::Lead(_) => return,
         };
-        self.published.with_label_values(&[kind]).inc();
+        self.newest_slot.set(seconds(newest.start()));
+        self.slots.with_label_values(&[&record.pair.to_string(), outcome]).inc_by(slots);
+    }
+}
+
+/// How many slots there are from one to another, including both.
+fn slots_between(from: Slot, to: Slot, interval: Interval) -> u64 {
+    to.start().millis_since(from.start()) / interval.millis() + 1
+}
+
+#[cfg(test)]
+mod tests {
+    use common::domain::{Gap, Origin, Timestamp};
+
+    use super::*;
+
+    #[test]
+    fn each_slot_of_a_gap_is_counted_once_and_the_pair_exists_before_its_first_price() {
+        let registry = Registry::new();
+        let pair: Pair = "BTC-USD".parse().unwrap();
+        let metrics = Metrics::new(&registry, Prices::new(&registry).unwrap(), &[pair]).unwrap();
+        let text = |registry: &Registry| prometheus::TextEncoder::new().encode_to_string(&registry.gather());
+        let before = text(&registry).unwrap();
+        assert!(before.contains("tickwell_price_timestamp_seconds{pair=\"BTC-USD\"} 0\n"), "{before}");
+        assert!(!before.contains("tickwell_price{"), "{before}");
+
+        let interval: Interval = "10s".parse().unwrap();
+        let slot = |seconds: i64| interval.slot_at(Timestamp::from_unix_millis(seconds * 1_000).unwrap());
+        let gap = Gap { from: slot(100), slot: slot(130), interval, cause: GapCause::Missed, evidence: None };
+        let record = Record { pair, epoch: Epoch(1), origin: Origin::Live, body: Body::Gap(gap) };
+        metrics.published(&record, Duration::from_millis(3));
+        let after = text(&registry).unwrap();
+        for line in [
+            "tickwell_slots_total{outcome=\"missed\",pair=\"BTC-USD\"} 4\n",
+            "tickwell_slots_total{outcome=\"price\",pair=\"BTC-USD\"} 0\n",
+            "tickwell_publish_slot_timestamp_seconds 130\n",
+            "tickwell_publish_duration_seconds_count 1\n",
+        ] {
+            assert!(after.contains(line), "{line}: {after}");
+        }
     }
 }

@@ -18,6 +18,7 @@ use common::{
     domain::{Body, Failure, Observation, Origin, Pair, Policy, Quote, Record, Slot, Timestamp},
     readiness::Check,
     service::TaskError,
+    telemetry::TraceContext,
 };
 use futures::future::join_all;
 use health::Health;
@@ -27,6 +28,10 @@ use tokio::{
     time::Instant,
 };
 use tokio_util::sync::CancellationToken;
+use tracing::{
+    Instrument,
+    field::{Empty, display},
+};
 
 use crate::{
     aggregate::aggregate,
@@ -51,6 +56,9 @@ const TAKEOVER_TIME: Duration = Duration::from_millis(500);
 /// attempt starts a new term, and each term starts with a lead record per pair. So this limits how many lead
 /// records are written.
 const HAND_OVER_PAUSE: Duration = Duration::from_secs(60);
+
+/// The failures for which nothing was sent to the source.
+const NOT_ASKED: [Failure; 3] = [Failure::BackingOff, Failure::Unlisted, Failure::Halted];
 
 /// The slot loop.
 pub struct Poll {
@@ -85,7 +93,10 @@ impl Poll {
         check: Check,
     ) -> Self {
         for member in &settings.members {
-            metrics.expect_source(member.source.name());
+            metrics.sources.expect_source(member.source.name());
+        }
+        for (pair, policy) in &settings.pairs {
+            metrics.sources.expect_pair(*pair, policy.min_sources, settings.primaries(*pair));
         }
         Self {
             settings,
@@ -157,8 +168,9 @@ impl Poll {
                 () = stop.cancelled() => return,
             };
             self.check_clock();
+            let span = tracing::info_span!("slot", tickwell.slot = %slot);
             let polled = tokio::select! {
-                polled = self.poll(slot) => polled,
+                polled = self.poll(slot).instrument(span.clone()) => polled,
                 () = soon_after(stop, LAST_POLL_TIME) => return,
             };
             untrusted = self.clock_check.ahead().map(|ahead| {
@@ -177,7 +189,8 @@ impl Poll {
                 // A replay waits for room in the queue instead of dropping slots, until the process is stopped.
                 return;
             }
-            let dropped = queue.try_send(PolledSlot { slot, bodies }).is_err();
+            let trace = TraceContext::of(&span);
+            let dropped = queue.try_send(PolledSlot { slot, bodies, trace }).is_err();
             self.metrics.queued(queue.max_capacity() - queue.capacity());
             if dropped {
                 self.metrics.dropped.inc();
@@ -256,6 +269,7 @@ impl Poll {
                 }
             }
         }
+        bodies.iter().for_each(|(pair, body)| self.metrics.sources.observe(*pair, body));
         self.health.observe(&bodies, &self.metrics);
         Some(bodies)
     }
@@ -294,16 +308,30 @@ impl Poll {
     async fn ask(&self, slot: Slot, deadline: Instant, takes_part: impl Fn(&Member) -> bool) -> Vec<Asked> {
         let members = self.settings.members.iter().filter(|member| takes_part(member));
         let asked = members.map(async |member| {
+            let sent = Instant::now();
             let answers = member.source.ask(slot, deadline).await;
+            let was_asked =
+                |answer: &Result<_, _>| !answer.as_ref().is_err_and(|failure| NOT_ASKED.contains(failure));
+            if answers.values().any(was_asked) {
+                self.metrics.sources.asked(member.source.name(), sent.elapsed());
+            }
             Asked { member: member.clone(), answers, at: self.clock.now() }
         });
         join_all(asked).await
     }
 
     fn agree(&mut self, asked: &[Asked], pair: Pair, policy: &Policy, slot: Slot) -> Body {
+        let span = tracing::info_span!("aggregate", tickwell.pair = %pair, tickwell.price = Empty, tickwell.gap = Empty);
+        let _entered = span.enter();
         let serving = asked.iter().filter(|asked| asked.member.serves(pair));
         let quotes: Vec<Quote> = serving.map(|asked| self.quote(asked, pair, policy)).collect();
-        aggregate(&quotes, policy, slot, self.settings.interval)
+        let body = aggregate(&quotes, policy, slot, self.settings.interval);
+        match &body {
+            Body::Tick(tick) => span.record("tickwell.price", display(tick.price)),
+            Body::Gap(gap) => span.record("tickwell.gap", display(gap.cause)),
+            Body::Lead(_) => &span,
+        };
+        body
     }
 
     fn quote(&mut self, asked: &Asked, pair: Pair, policy: &Policy) -> Quote {

@@ -15,9 +15,11 @@ use common::{
     readiness::{Check, Condition},
     retry::RETRY_PAUSE,
     service::TaskError,
+    telemetry::TraceContext,
 };
 use tokio::sync::{mpsc, watch};
 use tokio_util::sync::CancellationToken;
+use tracing::{Instrument, Span, field::Empty};
 
 use crate::{
     config::Settings,
@@ -40,6 +42,17 @@ pub struct PolledSlot {
     pub slot: Slot,
     /// The tick or gap of each pair.
     pub bodies: Vec<(Pair, Body)>,
+    /// The span of the slot.
+    pub trace: Option<TraceContext>,
+}
+
+/// A tick or gap that waits to be published.
+#[derive(Debug)]
+struct Waiting {
+    pair: Pair,
+    body: Body,
+    /// The span of its slot. `None` if it waited for so long that the span no longer matters.
+    trace: Option<TraceContext>,
 }
 
 /// Why publishing ended or was interrupted.
@@ -123,8 +136,8 @@ pub struct Publisher {
 /// The part of the publisher's state that is kept when the leadership changes.
 struct Progress {
     slots: mpsc::Receiver<PolledSlot>,
-    /// Bodies that were taken from the queue and are not known to be stored.
-    waiting: VecDeque<(Pair, Body)>,
+    /// What was taken from the queue and is not known to be stored.
+    waiting: VecDeque<Waiting>,
     /// The chain of the newest term in which this poller led. It is kept while suspended.
     chain: Option<(Term, Chain)>,
     /// The newest epoch in which this poller led.
@@ -137,7 +150,8 @@ impl Progress {
     fn end_chain(&mut self) {
         if let Some((_, chain)) = self.chain.take() {
             let newer = std::mem::take(&mut self.waiting);
-            self.waiting = chain.into_waiting().chain(newer).collect();
+            let held_back = chain.into_waiting().map(|(pair, body)| Waiting { pair, body, trace: None });
+            self.waiting = held_back.chain(newer).collect();
         }
     }
 }
@@ -229,13 +243,15 @@ impl Publisher {
         }
         let Some((_, chain)) = &mut progress.chain else { return Ok(()) };
         loop {
-            while let Some((pair, body)) = progress.waiting.front() {
-                chain.publish(*pair, body).await?;
+            while let Some(waiting) = progress.waiting.front() {
+                let span = self.span(waiting);
+                chain.publish(waiting.pair, &waiting.body).instrument(span).await?;
                 progress.waiting.pop_front();
             }
             tokio::select! {
                 polled = progress.slots.recv() => {
-                    progress.waiting.extend(polled.ok_or(PublishError::Stopped)?.bodies);
+                    let PolledSlot { bodies, trace, .. } = polled.ok_or(PublishError::Stopped)?;
+                    progress.waiting.extend(bodies.into_iter().map(|(pair, body)| Waiting { pair, body, trace }));
                     self.metrics.queued(progress.slots.len());
                 }
                 () = chain.doubt_is_due() => chain.settle_doubts().await?,
@@ -244,11 +260,29 @@ impl Publisher {
         }
     }
 
+    /// The span in which a tick or gap is published, as a child of the slot's span. The writer adds where the record goes.
+    fn span(&self, waiting: &Waiting) -> Span {
+        let span = tracing::info_span!(
+            "publish",
+            otel.kind = "producer",
+            messaging.system = self.writer.system(),
+            messaging.operation.name = "publish",
+            messaging.operation.type = "send",
+            messaging.destination.name = Empty,
+            messaging.message.id = Empty,
+            tickwell.pair = %waiting.pair,
+        );
+        if let Some(trace) = waiting.trace {
+            trace.continue_in(&span);
+        }
+        span
+    }
+
     /// Takes over the chains of all pairs.
     async fn begin(&self, term: Term, before: Option<Epoch>) -> Result<Chain, PublishError> {
         let chain = Chain::begin(self, term, before).await?;
         tracing::info!(event = "leading", epoch = %chain.epoch(), leader = %self.leadership.id(), "leading");
-        self.metrics.epoch(chain.epoch());
+        self.metrics.term(chain.epoch());
         Ok(chain)
     }
 

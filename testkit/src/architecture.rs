@@ -30,7 +30,20 @@ const PRODUCT: &[&str] = &["common", "poller", "ledger", "api", "cli"];
 const MODULES: [(&str, &[&str]); 4] = [
     (
         "common",
-        &["domain", "text", "object", "clock", "wire", "retry", "telemetry", "readiness", "bus", "service"],
+        &[
+            "domain",
+            "coins",
+            "text",
+            "object",
+            "clock",
+            "wire",
+            "retry",
+            "telemetry",
+            "readiness",
+            "metrics",
+            "bus",
+            "service",
+        ],
     ),
     ("poller", &["source", "aggregate", "config", "metrics", "lead", "markets", "publish", "poll"]),
     (
@@ -55,12 +68,12 @@ const MODULES: [(&str, &[&str]); 4] = [
             "ingest",
         ],
     ),
-    ("api", &["config", "html", "lines", "stream_end", "metrics", "problem", "dto", "routes", "server"]),
+    ("api", &["config", "html", "lines", "stream_end", "problem", "metrics", "dto", "routes", "server"]),
 ];
 
 /// Libraries that only some modules of a crate may use: the library, the crates in which the rule is checked, and the
 /// modules that may use the library. Their submodules may use it too.
-const LIBRARIES: [(&str, &[&str], &[&str]); 8] = [
+const LIBRARIES: [(&str, &[&str], &[&str]); 13] = [
     ("async_nats", &["common"], &["common/src/bus/nats"]),
     ("nkeys", &["common"], &["common/src/bus/nats"]),
     ("sled", &["ledger"], &["ledger/src/store"]),
@@ -70,6 +83,11 @@ const LIBRARIES: [(&str, &[&str], &[&str]); 8] = [
     // deny.toml has no rules for these, because many libraries depend on them.
     ("hyper", PRODUCT, &["api/src/server"]),
     ("tracing_subscriber", PRODUCT, &["common/src/telemetry"]),
+    ("tracing_opentelemetry", PRODUCT, &["common/src/telemetry"]),
+    ("opentelemetry", PRODUCT, &["common/src/telemetry"]),
+    ("opentelemetry_sdk", PRODUCT, &["common/src/telemetry"]),
+    ("opentelemetry_otlp", PRODUCT, &["common/src/telemetry"]),
+    ("opentelemetry_appender_tracing", PRODUCT, &["common/src/telemetry"]),
 ];
 
 /// The end of each failure message, which says where the rules are.

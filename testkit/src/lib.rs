@@ -21,6 +21,7 @@
 //! 12. [`grinder`]: disturbs a whole feed at random, reproducibly by a seed, and checks the results.
 //! 13. [`wait`]: waits for a condition with a deadline. Tests use it instead of sleeping for a fixed time.
 //! 14. [`clock`]: the only module that reads the system clock.
+//! 15. [`collector`]: receives traces, as an OpenTelemetry collector does.
 //!
 //! `architecture` tests the dependencies between crates and modules of the workspace.
 //!
@@ -40,6 +41,7 @@ use std::path::{Path, PathBuf};
 mod architecture;
 pub mod audit;
 pub mod clock;
+pub mod collector;
 pub mod damage;
 pub mod faketime;
 pub mod fault;

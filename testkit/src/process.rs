@@ -17,8 +17,9 @@ use serde_json::Value;
 use crate::wait::poll_until;
 use log::LineLog;
 
-/// The prefix of Tickwell's settings. Settings in the environment of the test run must not reach the binary under test.
-const SETTINGS_PREFIX: &str = "TICKWELL__";
+/// The prefixes of Tickwell's settings and of those of OpenTelemetry. Settings in the environment of the test run must not
+/// reach the binary under test.
+const SETTINGS_PREFIXES: [&str; 2] = ["TICKWELL__", "OTEL_"];
 
 /// The signals that [`Tickwell::signal`] sends.
 const SIGNALS: [&str; 4] = ["TERM", "INT", "STOP", "CONT"];
@@ -88,7 +89,9 @@ impl Tickwell {
         let mut command = Command::new(binary);
         command.current_dir(working_directory);
         command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped());
-        let is_setting = |name: &OsString| name.to_string_lossy().starts_with(SETTINGS_PREFIX);
+        let is_setting = |name: &OsString| {
+            SETTINGS_PREFIXES.iter().any(|prefix| name.to_string_lossy().starts_with(prefix))
+        };
         for (name, _) in std::env::vars_os().filter(|(name, _)| is_setting(name) || name == "RUST_LOG") {
             command.env_remove(name);
         }

@@ -1,8 +1,8 @@
 //! The page that describes every error, as HTML and Markdown. The `type` of each problem links to it.
 
-use common::domain::Words;
+use common::{domain::Words, telemetry::TraceId};
 
-use super::{Code, Problem, TraceId};
+use super::{Code, Problem};
 use crate::html::marked_up;
 use crate::stream_end::StreamEnd;
 

@@ -1,5 +1,7 @@
 //! The routes on the admin listener.
 
+mod log_filter;
+
 use std::{io, sync::Arc, time::Duration};
 
 use bytes::{Bytes, BytesMut};
@@ -17,6 +19,8 @@ use super::State;
 use crate::problem::{Code, Problem};
 use ledger::store::backup::{Backup, BackupError};
 
+pub(crate) use log_filter::{LOG_FILTER_PATH, log_filter_route};
+
 /// The maximum number of concurrent backups. Each needs as much disk space as the store.
 const MAX_BACKUPS: usize = 1;
 
@@ -32,7 +36,7 @@ const MAX_STALL: Duration = Duration::from_secs(60);
 /// The `Retry-After` while another backup is running. Most backups take less time than this.
 const RETRY_SECONDS: u64 = 10;
 
-/// The routes under `/admin`.
+/// The routes under `/admin` that need the store.
 pub(crate) fn routes(state: &Arc<State>) -> impl Endpoint + use<> {
     let places = Arc::new(Semaphore::new(MAX_BACKUPS));
     Route::new().at("/backup", get(backup).data(state.clone()).data(places))

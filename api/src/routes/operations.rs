@@ -2,7 +2,7 @@
 
 use common::readiness::Condition;
 use http::StatusCode;
-use poem::{Endpoint, Response, Route, get, handler, web::Data};
+use poem::{Endpoint, EndpointExt, Response, Route, get, handler, web::Data};
 use poem_openapi::{ApiResponse, Object, OpenApi, param::Query, payload::PlainText};
 use prometheus::{Encoder, TextEncoder};
 use serde::Serialize;
@@ -123,24 +123,34 @@ impl Process {
     }
 }
 
+/// Whom a listener is for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Side {
+    /// The listener for clients, `api.listen`.
+    Clients,
+    /// The listener for operators, `admin.listen`.
+    Operators,
+}
+
 /// The routes for operators only.
 pub struct Operations;
 
 impl Operations {
     /// `/livez`, `/readyz`, `/version`, `/metrics`, and the page of errors.
-    pub fn routes(process: &Process) -> impl Endpoint + use<> {
+    pub(crate) fn routes(process: &Process, side: Side) -> impl Endpoint + use<> {
         let service = poem_openapi::OpenApiService::new(OperationsApi(process.clone()), "Tickwell", "");
-        Route::new()
-            .nest_no_strip("/", service)
-            .at("/metrics", metrics_route(process))
-            .at(ERRORS_PATH, get(errors))
+        let routes = Route::new().nest_no_strip("/", service).at(ERRORS_PATH, get(errors));
+        Self::with_metrics(routes, process, side)
     }
-}
 
-/// `/metrics` in Prometheus's text format.
-pub(crate) fn metrics_route(process: &Process) -> impl Endpoint + use<> {
-    use poem::EndpointExt;
-    get(metrics).data(process.clone())
+    /// Adds `/metrics`, in Prometheus's text format. A process with an admin listener serves it only there, because
+    /// clients need not see it.
+    pub(crate) fn with_metrics(routes: Route, process: &Process, side: Side) -> Route {
+        match side {
+            Side::Clients if process.has_admin => routes,
+            Side::Clients | Side::Operators => routes.at("/metrics", get(metrics).data(process.clone())),
+        }
+    }
 }
 
 /// The page of errors, which the `type` of every problem points to.

@@ -3,27 +3,29 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
-use common::domain::Sequence;
+use common::{domain::Sequence, telemetry::TraceContext};
 use http::{HeaderName, HeaderValue, Method, header};
 use poem::{
     Endpoint, EndpointExt, IntoResponse, Request, Response, Result, Route, endpoint::make_sync, get, handler,
     web::Data,
 };
-use poem_openapi::OperationId;
 use tokio::time::Instant;
+use tracing::Instrument;
 
 use crate::{
     config::{ApiConfig, WebOrigin},
     metrics::Metrics,
-    problem::{Code, ERRORS_PATH, Problem, TraceId, in_trace, into_response},
-    routes::{self, Document, NOT_YET, Operations, Page, Pinned, Process, State},
+    problem::{Code, ERRORS_PATH, Problem, caller, in_trace, into_response},
+    routes::{self, Coins, Document, NOT_YET, Operations, Page, Pinned, Process, Side, State, coingecko},
     server::{
         SharedEndpoint,
         caching::{Audience, add_cache_headers},
         compression::compress,
         cors::cors,
+        counting::{Counting, method_label},
         limit::{Gate, admit},
         parameters::{KnownRoutes, not_a_sequence, validate_parameters},
+        span,
     },
 };
 use ledger::snapshot::Snapshot;
@@ -44,6 +46,9 @@ const ASYNCAPI: &str = include_str!("../../../docs/asyncapi.yaml");
 /// The header with the sequence that a response belongs to.
 const SEQUENCE_HEADER: HeaderName = HeaderName::from_static("x-tickwell-sequence");
 
+/// The header with the identity of the log, without which a sequence means nothing.
+const LOG_HEADER: HeaderName = HeaderName::from_static("x-tickwell-log");
+
 /// The header with the cursor of a client that reconnects to a stream.
 const LAST_EVENT_ID: HeaderName = HeaderName::from_static("last-event-id");
 
@@ -63,22 +68,22 @@ pub fn endpoint(
     config: &ApiConfig,
     metrics: Metrics,
 ) -> SharedEndpoint {
-    let service = routes::service(state, process);
-    let document = Document::of(&service);
+    let service = routes::service(state, process, Coins::with(&config.coingecko_ids));
+    let document = Document::of(&service, config.coingecko);
     let known = Arc::new(KnownRoutes::of::<routes::Apis>());
+    let counting = Counting::new(metrics, known.clone());
     let page = if config.keys.is_empty() { Page::open(state) } else { Page::for_key_holders() };
-    let routes = Route::new()
+    let routes = Operations::with_metrics(Route::new(), process, Side::Clients)
         .at("/docs", get(docs).data(Docs(document.swagger_ui(&service).into())))
         .at("/openapi.json", get(openapi).data(document))
         .at(ERRORS_PATH, get(routes::errors))
         .at("/asyncapi.yaml", get(asyncapi))
-        .at("/metrics", routes::metrics_route(process))
         .nest_no_strip("/", service);
     let routes = page.added_to(routes);
     let (gate, state) = (Arc::new(Gate::new(config)), state.clone());
     let origins: Arc<[WebOrigin]> = config.cors_origins.clone().into();
     let audience = if config.keys.is_empty() { Audience::Everybody } else { Audience::KeyHolders };
-    let (pinning, caching) = (state.clone(), state.clone());
+    let (pinning, caching, has_dialect) = (state.clone(), state.clone(), config.coingecko);
     // The last layer is the outermost one: it receives each request first.
     let endpoint = routes
         .around(move |next, request| add_cache_headers(next, request, caching.clone(), audience))
@@ -86,38 +91,57 @@ pub fn endpoint(
         .around(move |next, request| validate_parameters(next, request, known.clone()))
         .around(move |next, request| admit(next, request, gate.clone()))
         .around(move |next, request| take_snapshot(next, request, state.clone()))
+        .around(move |next, request| coingecko::speak(next, request, has_dialect))
         .around(compress)
         .around(move |next, request| cors(next, request, origins.clone()))
-        .around(move |next, request| normalize_and_count(next, request, Some(metrics.clone())))
+        .around(move |next, request| normalize_and_count(next, request, Some(counting.clone())))
         .boxed();
     Arc::new(endpoint)
 }
 
-/// The routes for operators, for a process that serves no API.
+/// The routes on the admin listener of a process that serves no API.
 pub fn operations_endpoint(process: &Process) -> SharedEndpoint {
-    for_operators(Operations::routes(process))
+    for_operators(with_log_filter(process).nest_no_strip("/", Operations::routes(process, Side::Operators)))
 }
 
 /// The routes on a pod's admin listener.
 pub fn admin_endpoint(state: &Arc<State>, process: &Process) -> SharedEndpoint {
-    let operations = Operations::routes(process);
-    for_operators(Route::new().nest_no_strip("/", operations).nest(ADMIN, routes::admin::routes(state)))
+    let routes = with_log_filter(process).nest(ADMIN, routes::admin::routes(state));
+    for_operators(routes.nest_no_strip("/", Operations::routes(process, Side::Operators)))
 }
 
 /// The public routes of a pod while it waits for the log: those for operators, and the page. Everything under `/v1`
-/// returns 503 `starting`.
-pub fn starting_endpoint(process: &Process) -> SharedEndpoint {
-    for_operators(Page::starting().added_to(not_yet(process, API)))
+/// and `/api/v3` returns 503 `starting`.
+pub fn starting_endpoint(process: &Process, config: &ApiConfig, metrics: Metrics) -> SharedEndpoint {
+    let counting = Counting::new(metrics, Arc::new(KnownRoutes::of::<routes::Apis>()));
+    let has_dialect = config.coingecko;
+    let routes = not_yet(Route::new(), process, Side::Clients, &[API, coingecko::PREFIX]);
+    Arc::new(
+        Page::starting()
+            .added_to(routes)
+            .around(move |next, request| coingecko::speak(next, request, has_dialect))
+            .around(move |next, request| normalize_and_count(next, request, Some(counting.clone())))
+            .boxed(),
+    )
 }
 
-/// The routes on the admin listener while the pod waits for the log. Everything under `/admin` returns 503 `starting`.
+/// The routes on the admin listener while the pod waits for the log. Everything under `/admin` returns 503 `starting`,
+/// except for the filter of the log.
 pub fn starting_admin_endpoint(process: &Process) -> SharedEndpoint {
-    for_operators(not_yet(process, ADMIN))
+    for_operators(not_yet(with_log_filter(process), process, Side::Operators, &[ADMIN]))
 }
 
-fn not_yet(process: &Process, later: &str) -> Route {
-    let not_yet = make_sync(|_| Problem::new(Code::Starting, NOT_YET).retry_after(1));
-    Route::new().nest_no_strip("/", Operations::routes(process)).nest(later, not_yet)
+/// Adds the routes for operators. Everything under the prefixes in `later` returns 503 `starting`.
+fn not_yet(routes: Route, process: &Process, side: Side, later: &[&str]) -> Route {
+    let routes = routes.nest_no_strip("/", Operations::routes(process, side));
+    later.iter().fold(routes, |routes, prefix| {
+        routes.nest(*prefix, make_sync(|_| Problem::new(Code::Starting, NOT_YET).retry_after(1)))
+    })
+}
+
+/// The route that every admin listener has.
+fn with_log_filter(process: &Process) -> Route {
+    Route::new().at(routes::admin::LOG_FILTER_PATH, routes::admin::log_filter_route(process))
 }
 
 fn for_operators(routes: impl Endpoint + 'static) -> SharedEndpoint {
@@ -132,8 +156,12 @@ async fn take_snapshot<E: Endpoint>(
 ) -> Result<Response> {
     let snapshot = state.newest_snapshot();
     let sequence = snapshot.sequence.0;
+    let log = HeaderValue::from_str(snapshot.identity.as_str());
     request.set_data(snapshot);
     let mut response = into_response(next.call(request).await);
+    if let Ok(log) = log {
+        response.headers_mut().insert(LOG_HEADER, log);
+    }
     response.headers_mut().entry(SEQUENCE_HEADER).or_insert_with(|| HeaderValue::from(sequence));
     Ok(response)
 }
@@ -166,16 +194,18 @@ fn requested_sequence(request: &Request) -> Result<Option<Sequence>, Problem> {
     requested.map(|(name, text)| sequence(text).ok_or_else(|| not_a_sequence(name))).transpose()
 }
 
-/// The outermost layer. It treats HEAD as GET, refuses requests that are too long or have a body, turns errors into
+/// The outermost layer. It treats HEAD as GET, ignores a slash at the end in CoinGecko's dialect, refuses requests that are too long or have a body, turns errors into
 /// problems, sets the headers that every response has, and counts the request.
 async fn normalize_and_count<E: Endpoint>(
     next: Arc<E>,
     mut request: Request,
-    metrics: Option<Metrics>,
+    counting: Option<Counting>,
 ) -> Result<Response> {
     let started = Instant::now();
-    let method = request.method().clone();
-    if method == Method::HEAD {
+    let method = method_label(request.method());
+    coingecko::ignore_slash(&mut request);
+    let route = counting.as_ref().map(|counting| counting.route(request.uri().path()));
+    if *request.method() == Method::HEAD {
         // Handle the request as a GET, so that every GET route supports HEAD. hyper does not send the body.
         request.set_method(Method::GET);
         // Without this, the HEAD request would be treated as a GET that wants to switch to WebSocket.
@@ -185,7 +215,9 @@ async fn normalize_and_count<E: Endpoint>(
         // Some clients send an empty `Last-Event-ID` before they have received any event.
         request.headers_mut().remove(LAST_EVENT_ID);
     }
-    let trace = TraceId::from_headers(request.headers());
+    let caller = caller(request.headers());
+    let span = span::of_request(&request, method, route, caller);
+    let trace = TraceContext::of(&span).or(caller).map(|context| context.trace_id);
     let handling = async {
         let result = match check_size_and_body(&request) {
             Ok(()) => next.call(request).await,
@@ -193,7 +225,7 @@ async fn normalize_and_count<E: Endpoint>(
         };
         into_response(result)
     };
-    let mut response = in_trace(trace, handling).await;
+    let mut response = in_trace(trace, handling).instrument(span.clone()).await;
     let headers = response.headers_mut();
     headers.insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
     headers.insert(header::REFERRER_POLICY, HeaderValue::from_static("no-referrer"));
@@ -206,9 +238,9 @@ async fn normalize_and_count<E: Endpoint>(
     // Any response may be compressed, and shared caches must know that. If a response depends on further request
     // headers, its route adds them to `Vary`.
     headers.append(header::VARY, HeaderValue::from_static("Accept-Encoding"));
-    if let Some(metrics) = metrics {
-        let route = response.data::<OperationId>().map_or("other", |operation| operation.0);
-        metrics.answered(method_label(&method), route, response.status().as_u16(), started.elapsed());
+    span::finish(&span, response.status());
+    if let Some((counting, route)) = counting.as_ref().zip(route) {
+        counting.count(method, route, &response, started.elapsed());
     }
     Ok(response)
 }
@@ -227,19 +259,6 @@ fn check_size_and_body(request: &Request) -> Result<(), Problem> {
         return Err(Problem::parameter("body", detail));
     }
     Ok(())
-}
-
-/// The method as a metric label. Clients can invent methods, so unknown ones share one label.
-fn method_label(method: &Method) -> &'static str {
-    match *method {
-        Method::GET => "GET",
-        Method::HEAD => "HEAD",
-        Method::POST => "POST",
-        Method::PUT => "PUT",
-        Method::DELETE => "DELETE",
-        Method::OPTIONS => "OPTIONS",
-        _ => "_OTHER",
-    }
 }
 
 /// The HTML of `/docs`, built once.

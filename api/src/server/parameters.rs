@@ -29,6 +29,8 @@ pub(super) struct KnownRoutes(Vec<Route>);
 
 #[derive(Debug)]
 struct Route {
+    /// The path as the document has it, such as `/v1/prices/{pair}`.
+    template: String,
     /// The parts of the path between slashes.
     parts: Vec<Part>,
     parameters: Vec<Parameter>,
@@ -86,6 +88,16 @@ impl KnownRoutes {
         Self(routes)
     }
 
+    /// The templates of all routes.
+    pub(super) fn templates(&self) -> impl Iterator<Item = &str> {
+        self.0.iter().map(|route| route.template.as_str())
+    }
+
+    /// The template of the route that fits a path.
+    pub(super) fn template(&self, path: &str) -> Option<&str> {
+        self.0.iter().find(|route| route.fits(path)).map(|route| route.template.as_str())
+    }
+
     /// Refuses parameters that are unknown, repeated or malformed. A path that is not a route passes this check and
     /// gets a 404 later.
     pub(super) fn check(&self, request: &Request) -> Result<(), Problem> {
@@ -132,6 +144,7 @@ impl Route {
         let parameters = get.flat_map(|operation| &operation.params);
         let query = parameters.filter(|parameter| parameter.in_type == MetaParamIn::Query);
         Self {
+            template: path.path.clone(),
             parts: path.path.split('/').map(Part::of).collect(),
             parameters: query.map(|parameter| Parameter::of(parameter, registry)).collect(),
         }

@@ -4,7 +4,7 @@ use std::{net::SocketAddr, sync::Arc, time::Duration};
 
 use api::{
     config::{ApiConfig, RateLimit},
-    metrics::Metrics,
+    metrics::{Connections, Metrics},
     routes::{Build, Process, Readers, State, Streams},
     server::{self, Listener, SharedEndpoint},
 };
@@ -16,13 +16,15 @@ use common::{
         Body, Epoch, Evidence, Failure, Gap, GapCause, Interval, Judged, Lead, Observation, Origin, Policy,
         PriceRule, Ratio, Record, Sequence, Slot, Span, Tick, Timestamp, Verdict,
     },
+    metrics::Prices,
     readiness::Readiness,
     service::TaskError,
+    telemetry::LogFilter,
     wire,
 };
 use futures::StreamExt;
 use ledger::{
-    ingest::{Ended, Ingest},
+    ingest::{Checks, Ended, Ingest},
     store::{OpenError, Retention, Store},
 };
 use poem::test::{TestClient, TestResponse};
@@ -85,6 +87,7 @@ struct Pod {
     state: Arc<State>,
     process: Process,
     metrics: Metrics,
+    connections: Connections,
 }
 
 /// The pod on a real port.
@@ -134,6 +137,12 @@ impl Rig {
         Self::over(tempfile::tempdir().unwrap(), keep, retention, Sequence(0))
     }
 
+    /// The pod if it had an admin listener.
+    pub(crate) fn with_admin(mut self) -> Self {
+        self.pod.process.has_admin = true;
+        self
+    }
+
     /// The pod after a restart, with the same store.
     pub(crate) async fn restarted(self) -> Self {
         let Self { ingest, stop, keep, retention, folder, last, client, pod, .. } = self;
@@ -149,9 +158,10 @@ impl Rig {
         let store = settled(|| Store::open_copy(folder.path(), &LogIdentity::new("abc").unwrap(), at(0)));
         let (registry, readiness) = (Registry::new(), Readiness::default());
         let metrics = Metrics::new(&registry).unwrap();
-        let copy_metrics = ledger::Metrics::new(&registry).unwrap();
+        let copy_metrics = ledger::Metrics::new(&registry, Prices::new(&registry).unwrap()).unwrap();
+        let connections = Connections::new(&registry).unwrap();
         let (ingest, snapshots) =
-            Ingest::load(store.clone(), keep, retention, copy_metrics, readiness.check("log")).unwrap();
+            Ingest::load(store.clone(), keep, retention, copy_metrics, Checks::new(&readiness)).unwrap();
         let state = Arc::new(State {
             snapshots,
             store,
@@ -171,13 +181,14 @@ impl Rig {
             commit: String::new(),
             build_time: String::new(),
         };
-        let process = Process { readiness: readiness.clone(), registry, build };
+        let log_filter = LogFilter::of_nothing();
+        let process = Process { readiness: readiness.clone(), registry, build, log_filter, has_admin: false };
         let client = TestClient::new(server::endpoint(&state, &process, &unlimited(), metrics.clone()));
         let (batches, receiver) = mpsc::channel(1);
         let (sender, stored) = mpsc::channel(1);
         let log = SentLog { batches: receiver, stored: sender };
         let ingest = tokio::spawn(ingest.run(Box::new(log), stop.clone()));
-        let pod = Pod { state, process, metrics };
+        let pod = Pod { state, process, metrics, connections };
         Self { clock, readiness, client, pod, batches, stored, last, ingest, stop, keep, retention, folder }
     }
 
@@ -205,7 +216,7 @@ impl Rig {
     pub(crate) async fn send_as(&mut self, messages: Vec<(Option<String>, Vec<u8>)>) {
         let entry = |(id, payload): (Option<String>, Vec<u8>)| {
             self.last = self.last.next();
-            Entry { sequence: self.last, id, payload: payload.into() }
+            Entry { sequence: self.last, id, payload: payload.into(), trace: None }
         };
         let entries = messages.into_iter().map(entry).collect();
         self.batches.send(Batch { entries, pending: 0, first: Sequence(u64::MAX) }).await.unwrap();
@@ -238,7 +249,7 @@ impl Rig {
 
     /// A client of this pod, as if the pod had these settings.
     pub(crate) fn configured(&self, config: &ApiConfig) -> TestClient<SharedEndpoint> {
-        let Pod { state, process, metrics } = &self.pod;
+        let Pod { state, process, metrics, .. } = &self.pod;
         TestClient::new(server::endpoint(state, process, config, metrics.clone()))
     }
 
@@ -281,19 +292,19 @@ impl Rig {
     }
 
     pub(crate) async fn serve_as(&self, config: &ApiConfig) -> Served {
-        let Pod { state, process, metrics } = &self.pod;
+        let Pod { state, process, metrics, connections } = &self.pod;
         let listener = Listener::bind("api.listen", "127.0.0.1:0").await.unwrap();
         let address = listener.address().unwrap();
         let stop = CancellationToken::new();
         let endpoint = server::endpoint(state, process, config, metrics.clone());
         let (_, endpoints) = watch::channel(endpoint);
-        let task = tokio::spawn(listener.serve(endpoints, 64, metrics.connections.clone(), stop.clone()));
+        let task = tokio::spawn(listener.serve(endpoints, 64, connections.api(), stop.clone()));
         Served { address, stop, task }
     }
 
     /// The pod while it waits for its log.
     pub(crate) fn starting(&self) -> TestClient<SharedEndpoint> {
-        TestClient::new(server::starting_endpoint(&self.pod.process))
+        TestClient::new(server::starting_endpoint(&self.pod.process, &unlimited(), self.pod.metrics.clone()))
     }
 
     /// The pod's admin listener.
@@ -303,7 +314,7 @@ impl Rig {
 
     /// The number of open connections.
     pub(crate) fn connections(&self) -> i64 {
-        self.pod.metrics.connections.get()
+        self.pod.connections.api().get()
     }
 
     /// A client that does not borrow the rig, so that the test can send records while the client waits.

@@ -7,9 +7,9 @@ use common::{
     bus::{
         Batch, Entry, LogIdentity, LogReader, NotRecord, ReadError,
         nats::{Nats, NatsReader, Role},
-        redacted,
     },
     domain::Sequence,
+    text::redacted,
     wire::DecodeError,
 };
 use ledger::store::Store;
@@ -118,7 +118,7 @@ impl Records {
                 Ok(())
             }
             Self::Pod(pod) => {
-                let end = pod.newest().await?;
+                let (end, _log) = pod.newest().await?;
                 for number in 1..=end.0 {
                     let sequence = Sequence(number);
                     visit(sequence, response::record(pod, sequence).await?, end)?;

@@ -169,6 +169,19 @@ async fn pods_that_cannot_be_compared_are_an_error() {
     .await;
     let old = pod(8, |_, _, response| response.1 = "X-Tickwell-Sequence: 8\r\n".to_owned()).await;
     let foreign = pod(7, |_, _, response| response.1.clear()).await;
+    let of_log = |log: &'static str| {
+        move |_: &str, _, response: &mut FakeResponse| {
+            response.1.push_str(&format!("X-Tickwell-Log: {log}\r\n"));
+        }
+    };
+    let (a, b) = (pod(7, of_log("aaa")).await, pod(7, of_log("bbb")).await);
+    let error = verified(&[&one, &a, &b]).await.0.unwrap_err().to_string();
+    assert!(error.contains(&format!("{a} and {b} follow different logs (aaa and bbb)")), "{error}");
+    assert_eq!(
+        verified(&[&one, &a, &a]).await.0.unwrap().differing,
+        0,
+        "an old version does not send its log"
+    );
     let empty = pod(0, unchanged).await;
     for (other, reason) in [
         (gone, "sequence 7"),

@@ -51,8 +51,10 @@ async fn a_restored_pod_follows_the_log_and_agrees_with_the_others() {
     assert!(code == Some(1) && said.contains("--force"), "{said}");
     // The API does not serve backups. A poller's admin listener does not either, because a poller has no store.
     assert_eq!(victim.get("/admin/backup").await.json()["code"], "not_found");
-    let (code, said) = run(&scene, &["backup", "--from", &operators(&poller).await, "--output", "no"]).await;
-    assert!(code == Some(1) && said.contains("404"), "{said}");
+    for url in [&victim.url, &operators(&poller).await] {
+        let (code, said) = run(&scene, &["backup", "--from", url, "--output", "no"]).await;
+        assert!(code == Some(1) && said.contains(url) && said.contains("admin.listen"), "{said}");
+    }
     assert!(!scene.folder().join("no").exists());
 
     victim.takes_in(SOME).await;

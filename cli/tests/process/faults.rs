@@ -190,7 +190,7 @@ pub(crate) async fn fails(venue: Venue, fault: &str, verdict: &str) -> Trial {
     let mut trial = Trial::start(&five_with(venue)).await;
     trial.begin(&[venue], fault);
     is_marked(&mut trial, venue, verdict, if LONG_RESTS.contains(&verdict) { 1 } else { 2 }).await;
-    let counter = format!("tickwell_source_polls_total{{outcome=\"{verdict}\",source=\"{venue}\"}}");
+    let counter = format!("tickwell_source_failures_total{{reason=\"{verdict}\",source=\"{venue}\"}}");
     assert!(trial.pod.metric(&counter).await >= count(&trial, venue, verdict), "{counter}");
     trial
 }
@@ -199,7 +199,7 @@ pub(crate) async fn fails(venue: Venue, fault: &str, verdict: &str) -> Trial {
 /// the price.
 pub(crate) async fn is_set_aside(trial: &mut Trial, venue: Venue, verdict: &str) {
     is_marked(trial, venue, verdict, 3).await;
-    let counter = format!("tickwell_quotes_rejected_total{{reason=\"{verdict}\",source=\"{venue}\"}}");
+    let counter = format!("tickwell_source_quotes_total{{source=\"{venue}\",verdict=\"{verdict}\"}}");
     assert!(trial.pod.metric(&counter).await >= count(trial, venue, verdict), "{counter}");
     for record in trial.records.iter().filter(|record| record.verdict(venue.name()) == verdict) {
         let quote = record.quotes().iter().find(|quote| quote.source == venue.name()).unwrap();

@@ -1,12 +1,12 @@
 //! `tickwell healthcheck`, as a container engine runs it: next to the process, with the same settings.
 
-use testkit::require_nats;
+use testkit::{Venue, require_nats, wait_until};
 use tokio::net::TcpListener;
 
 use crate::{
     backup::operators,
     commands::run,
-    harness::{DEADLINE, has_price, world},
+    harness::{DEADLINE, INTERVAL, Scene, has_price, moving_upstream, world},
 };
 
 /// Runs the health check of the process at `url`. The command gets the process's address from `setting`. Returns the
@@ -65,4 +65,28 @@ async fn the_check_fails_in_time_if_the_process_hangs_is_not_running_or_is_not_t
         assert_eq!((code, said.lines().count()), (Some(1), 1), "{said}");
         assert!(said.contains(url) && said.contains(reason), "{said}");
     }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_pod_is_ready_but_the_check_fails_until_there_has_been_a_price() {
+    let upstream = moving_upstream(INTERVAL).await;
+    Venue::USD_EXCHANGES.into_iter().for_each(|venue| upstream.set_down(venue, true));
+    let pod = Scene::new(INTERVAL).asking(&upstream).standalone("only").await;
+    // Once the pod has a record, it is ready: it can say why there is no price.
+    wait_until("the pod is ready", DEADLINE, async || (pod.get("/readyz").await.status == 200).then_some(()))
+        .await;
+    assert_eq!(check("TICKWELL__API__LISTEN", &pod.url, &[]).await.0, Some(0));
+    let (code, said) = check("TICKWELL__API__LISTEN", &pod.url, &["--ready"]).await;
+    assert!(code == Some(1) && said.contains("prices: no price has been agreed yet"), "{said}");
+
+    Venue::USD_EXCHANGES.into_iter().for_each(|venue| upstream.set_down(venue, false));
+    has_price(&pod).await;
+    let ready = (Some(0), format!("{} is ready", pod.url));
+    assert_eq!(check("TICKWELL__API__LISTEN", &pod.url, &["--ready"]).await, ready);
+
+    // Later, the check passes also without sources, because the pod has a price.
+    Venue::USD_EXCHANGES.into_iter().for_each(|venue| upstream.set_down(venue, true));
+    let gap = async || (pod.get("/readyz?verbose").await.text().contains("too_few_sources")).then_some(());
+    wait_until("the sources are down", DEADLINE, gap).await;
+    assert_eq!(check("TICKWELL__API__LISTEN", &pod.url, &["--ready"]).await, ready);
 }

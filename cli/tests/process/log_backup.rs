@@ -136,7 +136,7 @@ async fn a_log_that_is_restored_with_the_maintenance_key_gives_the_same_bytes() 
         pod.reaches(witness.sequence().await).await;
         pods_agree([&witness, &pod]).await;
         nothing_lost(&before, &same_records([&witness, &pod]).await);
-        assert_eq!(pod.metric("tickwell_bus_permission_violations_total").await, 0);
+        assert_eq!(pod.metric("tickwell_nats_denials_total").await, 0);
 
         // The feed continues on the restored log.
         let poller =

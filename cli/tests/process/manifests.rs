@@ -12,7 +12,8 @@ use crate::{
 };
 
 /// The overlays that are checked. A component that can be added to an overlay follows the plus sign.
-const OVERLAYS: [&str; 3] = ["dev", "production", "production+log-backup"];
+const OVERLAYS: [&str; 4] =
+    ["dev", "production", "production+log-backup", "production+log-backup+monitoring"];
 
 /// The overlays whose pods are started. The last one contains everything of `production`.
 const STARTED: [&str; 2] = ["dev", "production+log-backup"];

@@ -59,7 +59,7 @@ pub(crate) async fn is_in_trouble(pod: &Pod, trouble: &str, reason: &str) {
     // Pods promise to report this within five seconds, whatever the interval between slots is.
     println!("{trouble}: reported after {} ms, promised 5000 ms", now_ms() - since);
     assert_eq!(ready.status, 200, "a pod stays in service: {}", ready.text());
-    assert_eq!(pod.metric(&format!("tickwell_bus_trouble{{trouble=\"{trouble}\"}}")).await, 1);
+    assert_eq!(pod.metric(&format!("tickwell_log_trouble{{trouble=\"{trouble}\"}}")).await, 1);
     assert_eq!(pod.get("/v1/prices").await.status, 200);
 }
 
@@ -135,7 +135,7 @@ async fn a_pod_reports_the_problem_with_its_log_and_continues_to_serve() {
     is_well(&pod).await;
     log.delete_stream(STREAM).await.unwrap();
     is_in_trouble(&pod, "gone", "there is no stream TICKS").await;
-    assert_eq!(pod.metric("tickwell_bus_trouble{trouble=\"silent\"}").await, 0);
+    assert_eq!(pod.metric("tickwell_log_trouble{trouble=\"silent\"}").await, 0);
 
     // A pod without a copy of the log reports the missing stream too, and cannot serve.
     let newcomer = scene.waiting_pod("newcomer").await;
@@ -350,7 +350,7 @@ async fn a_request_that_nats_refuses_is_named_and_counted() {
     let pod =
         Pod::of(scene.command("pod").arg("api").env("TICKWELL__BUS__URL", as_pod).start().unwrap()).await;
     has_price(&pod).await;
-    let violations = async || pod.metric("tickwell_bus_permission_violations_total").await;
+    let violations = async || pod.metric("tickwell_nats_denials_total").await;
     assert_eq!(violations().await, 0, "the documented rights are enough");
 
     // While messages arrive, a refused request for the stream's state is only counted and logged.

@@ -223,7 +223,7 @@ async fn each_line_of_metrics_names_its_pod() {
     let outcome = cluster.run("k8s-metrics", &["api"], None).await;
     assert_eq!(outcome.code, Some(0), "{}", outcome.text());
     for name in names {
-        let line = format!("[{name}] tickwell_bus_permission_violations_total 0");
+        let line = format!("[{name}] tickwell_nats_denials_total 0");
         assert!(outcome.out.lines().any(|it| it == line), "{}", outcome.text());
     }
     assert!(outcome.out.lines().all(|line| line.starts_with("[pod/tickwell-api-")), "{}", outcome.text());

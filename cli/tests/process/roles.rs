@@ -143,7 +143,7 @@ async fn each_role_does_its_part_with_its_key() {
     let record: serde_json::Value = serde_json::from_slice(&message.payload).unwrap();
     assert_eq!((message.subject.as_str(), &record["pair"]), ("ticks.BTC.USD", &"BTC-USD".into()));
     pod.takes_in(2).await;
-    assert_eq!(pod.metric("tickwell_bus_permission_violations_total").await, 0);
+    assert_eq!(pod.metric("tickwell_nats_denials_total").await, 0);
     audit(&records::all(&pod).await);
 
     // A seed must not appear anywhere except in its file.
@@ -305,7 +305,7 @@ async fn three_servers_with_the_shipped_configuration_are_one_log() {
         cluster.nodes[number].restart().await.unwrap();
         pod.takes_in(4).await;
     }
-    assert_eq!(pod.metric("tickwell_bus_permission_violations_total").await, 0);
+    assert_eq!(pod.metric("tickwell_nats_denials_total").await, 0);
     assert!(!poller.lines().iter().any(|line| has_event(line, DENIED)));
     audit(&records::all(&pod).await);
 }

@@ -154,7 +154,7 @@ async fn documents_and_operator_routes_are_served_offline() {
     assert_eq!(process.get("/version").await.found()["version"], env!("CARGO_PKG_VERSION"));
     let metrics = process.get("/metrics").await.text();
     for name in
-        ["tickwell_price{pair=\"BTC-USD\"}", "tickwell_source_polls_total", "tickwell_ingest_sequence"]
+        ["tickwell_price{pair=\"BTC-USD\"}", "tickwell_source_quotes_total", "tickwell_ingest_sequence"]
     {
         assert!(metrics.contains(name), "{name} in:\n{metrics}");
     }

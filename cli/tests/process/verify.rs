@@ -55,3 +55,19 @@ async fn pods_of_one_log_agree_and_one_that_differs_is_reported() {
     let (code, said) = verify(&scene, &[&one.url, &gone.url]).await;
     assert!(code == Some(2) && said.contains(&gone.url), "{said}");
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn pods_of_different_logs_are_not_compared() {
+    require_nats!();
+    let (ours, theirs) = (world().await, world().await);
+    let mut pods = Vec::new();
+    for (_nats, _upstream, scene) in [&ours, &theirs] {
+        let poller = scene.poller().await;
+        let pod = scene.pod("pod").await;
+        has_price(&pod).await;
+        pods.push((poller, pod));
+    }
+    let (code, said) = verify(&ours.2, &[&pods[0].1.url, &pods[1].1.url]).await;
+    assert!(code == Some(2) && said.contains("follow different logs"), "{said}");
+    assert!(pods.iter().all(|(_, pod)| said.contains(&pod.url)), "{said}");
+}

@@ -56,10 +56,14 @@ pub use setup::{Presence, StreamReport};
 pub use snapshot::Snapshot;
 pub use writer::NatsWriter;
 
-use super::{
-    BusConfig, BusConfigError, Entry, Metrics, ReadError, Source, Subjects, address::Servers, redacted,
+use super::{BusConfig, BusConfigError, Entry, Metrics, ReadError, Source, Subjects, address::Servers};
+use crate::{
+    domain::Sequence,
+    readiness::Readiness,
+    retry::retry_until_success,
+    telemetry::{TraceContext, chain},
+    text::redacted,
 };
-use crate::{domain::Sequence, readiness::Readiness, retry::retry_until_success, telemetry::chain};
 use connection_events::ConnectionEvents;
 use login::Login;
 use replicas::ReplicaReport;
@@ -82,6 +86,9 @@ const OLDEST_SERVER: (u64, u64) = (2, 11);
 
 /// The command that creates or corrects the stream and the lease bucket.
 const BY_HAND: &str = "tickwell log apply";
+
+/// The name of NATS in traces.
+const SYSTEM: &str = "nats";
 
 /// What a connection is used for. Each role has its own permissions. It also has its own inbox prefix, so that a role
 /// can be permitted to subscribe to its own inbox only.
@@ -286,11 +293,14 @@ fn options(login: &Login, role: Role, events: ConnectionEvents) -> ConnectOption
 }
 
 /// Converts a message of the stream. If it has the header with the expected sequence, it was published with the fence,
-/// because the server does not store a message whose expected sequence is wrong.
+/// because the server does not store a message whose expected sequence is wrong. A trace context is optional, and ignored
+/// if it is malformed.
 fn entry(sequence: u64, headers: Option<&HeaderMap>, payload: Bytes) -> Entry {
     let fenced = headers.filter(|headers| headers.get(NATS_EXPECTED_LAST_SUBJECT_SEQUENCE).is_some());
     let id = fenced.and_then(|headers| headers.get(NATS_MESSAGE_ID)).map(ToString::to_string);
-    Entry { sequence: Sequence(sequence), id, payload }
+    let trace = fenced.and_then(|headers| headers.get(TraceContext::HEADER));
+    let trace = trace.and_then(|value| TraceContext::parse(value.as_str()));
+    Entry { sequence: Sequence(sequence), id, payload, trace }
 }
 
 fn require_version(info: &ServerInfo) -> Result<(), NatsError> {
@@ -312,6 +322,24 @@ fn reconnect_pause(attempts: usize) -> Duration {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_message_needs_no_trace_context_and_a_malformed_one_is_ignored() {
+        let context = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-00";
+        let trace_of = |name: &str, value: &str| {
+            let mut headers = HeaderMap::new();
+            headers.insert(NATS_EXPECTED_LAST_SUBJECT_SEQUENCE, "0");
+            headers.insert(NATS_MESSAGE_ID, "id");
+            headers.insert(name, value);
+            let entry = entry(1, Some(&headers), Bytes::new());
+            assert_eq!(entry.id.as_deref(), Some("id"));
+            entry.trace
+        };
+        assert_eq!(trace_of("traceparent", context).map(|trace| trace.to_string()).as_deref(), Some(context));
+        assert_eq!(trace_of("traceparent", &context[1..]), None);
+        assert_eq!(trace_of("traceparent", "nonsense"), None);
+        assert_eq!(trace_of("Content-Type", "application/json"), None);
+    }
 
     #[test]
     fn reconnecting_never_waits_longer_than_a_second() {

@@ -7,8 +7,9 @@ use common::{
     domain::Record,
     wire::DecodeError,
 };
+use tokio::time::Instant;
 
-use super::{Ended, Ingest, IngestError};
+use super::{Ended, Ingest, IngestError, span};
 use crate::{
     snapshot::{Rejection, Snapshot},
     store::{Break, StoreError, Stored},
@@ -28,13 +29,15 @@ impl Ingest {
         batch: Batch,
         reader: &mut dyn LogReader,
     ) -> Result<(Self, Result<(), IngestError>), Ended> {
-        let (ingest, batch, outcome) = self.process_on_blocking_thread(batch, false).await?;
+        let system = reader.system();
+        let (ingest, batch, outcome) = self.process_on_blocking_thread(batch, system, false).await?;
         let Err(IngestError::Discontinuity { sequence, ours }) = outcome else {
             return Ok((ingest, outcome));
         };
         match reader.require(sequence, &ours).await {
             Ok(()) => {
-                let (ingest, _batch, outcome) = ingest.process_on_blocking_thread(batch, true).await?;
+                let (ingest, _batch, outcome) =
+                    ingest.process_on_blocking_thread(batch, system, true).await?;
                 Ok((ingest, outcome))
             }
             Err(ReadError::Replaced(reason)) => Err(Ended::Replaced(reason)),
@@ -46,10 +49,15 @@ impl Ingest {
     async fn process_on_blocking_thread(
         mut self,
         batch: Batch,
+        system: &'static str,
         is_known_copy: bool,
     ) -> Result<(Self, Batch, Result<(), IngestError>), Ended> {
         let processing = tokio::task::spawn_blocking(move || {
-            let outcome = self.process_blocking(&batch, is_known_copy);
+            let span = span::of_ingest(&batch, system);
+            let outcome = span.in_scope(|| self.process_blocking(&batch, is_known_copy));
+            if let Err(error) = &outcome {
+                span.record("otel.status_code", "ERROR").record("otel.status_description", error.to_string());
+            }
             (self, batch, outcome)
         });
         // sled panics on some kinds of damage. The panic hook has logged where.
@@ -122,8 +130,10 @@ impl Ingest {
             self.metrics.ingested.inc_by(u64::try_from(accepted.len()).unwrap_or(u64::MAX));
             self.current = Arc::new(next);
             if self.current.sequence > self.snapshots.borrow().sequence {
+                let _span =
+                    tracing::info_span!("snapshot", tickwell.sequence = self.current.sequence.0).entered();
                 self.snapshots.send_replace(self.current.clone());
-                self.update_metrics();
+                self.report_snapshot();
             }
             self.caught_up();
         }
@@ -131,7 +141,10 @@ impl Ingest {
     }
 
     fn store(&self, accepted: &[Stored], next: &mut Snapshot, breaks: &[Break]) -> Result<(), StoreError> {
+        let _span = span::of_commit(accepted.len(), next.sequence).entered();
+        let begun = Instant::now();
         self.store.commit(accepted, next.sequence, breaks, self.whole_from)?;
+        self.metrics.committed(begun.elapsed());
         self.store.reclaim(self.retention)?;
         next.find_day_ago_ticks(&self.store)
     }

@@ -80,6 +80,11 @@ impl Database {
         self.apply(batch)
     }
 
+    /// The size of the files.
+    pub(super) fn size(&self) -> Result<u64, StoreError> {
+        Ok(self.opened()?.size_on_disk()?)
+    }
+
     /// Waits until everything written so far survives a crash of this process.
     pub(super) fn flush(&self) -> Result<(), StoreError> {
         let flushed = self.opened()?.flush();

@@ -4,7 +4,6 @@ use std::sync::{Mutex, PoisonError};
 
 use async_trait::async_trait;
 use common::{bus::lease::LeaseError, readiness::Readiness};
-use prometheus::Registry;
 
 use tokio::time::sleep;
 
@@ -90,7 +89,7 @@ struct Rig {
 fn start(server: &Arc<Server>, id: u64) -> Rig {
     let lease = Arc::new(Client { server: server.clone(), id: LeaderId(id) });
     let readiness = Readiness::default();
-    let metrics = Metrics::new(&Registry::new()).unwrap();
+    let metrics = Metrics::unregistered();
     let (keeper, leadership) = LeaseKeeper::new(lease, metrics, readiness.check("lead"));
     let finished = CancellationToken::new();
     tokio::spawn(keeper.run(finished.clone()));

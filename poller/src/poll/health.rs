@@ -7,7 +7,7 @@ use std::{
 };
 
 use common::{
-    domain::{Body, Failure, GapCause, Pair, SourceName, Timestamp, Verdict},
+    domain::{Body, Failure, GapCause, Pair, Slot, SourceName, Timestamp, Verdict},
     readiness::{Check, Condition},
 };
 
@@ -17,7 +17,8 @@ use crate::metrics::Metrics;
 pub(super) struct Health {
     check: Check,
     sources: BTreeMap<SourceName, BTreeSet<Failure>>,
-    pairs: BTreeMap<Pair, Option<GapCause>>,
+    /// For each pair without an agreed price: the reason, and the first slot without one.
+    pairs: BTreeMap<Pair, Option<(GapCause, Slot)>>,
 }
 
 impl Health {
@@ -27,7 +28,8 @@ impl Health {
 
     /// Forgets all states, because a standby asks no sources.
     pub(super) fn stand_by(&mut self, metrics: &Metrics) {
-        self.sources.keys().for_each(|source| metrics.resting(*source, false));
+        self.sources.keys().for_each(|source| metrics.sources.resting(*source, false));
+        metrics.sources.stand_by();
         self.sources.clear();
         self.pairs.clear();
         self.check.set(Condition::Ready);
@@ -57,7 +59,6 @@ impl Health {
             bodies.iter().filter_map(|(_, body)| body.evidence()).flat_map(|evidence| &evidence.quotes);
         let mut failures: BTreeMap<SourceName, BTreeSet<Failure>> = BTreeMap::new();
         for judged in judged {
-            metrics.judged(judged);
             // Each source reports itself which pairs it is not asked for.
             if matches!(judged.verdict, Verdict::Failed(Failure::Unlisted | Failure::Halted)) {
                 continue;
@@ -71,7 +72,7 @@ impl Health {
             // A source that is resting (not asked for a while) keeps its last known state. Otherwise every attempt to
             // ask it again would be logged.
             let rests = now.contains(&Failure::BackingOff);
-            metrics.resting(source, rests);
+            metrics.sources.resting(source, rests);
             if rests && self.sources.contains_key(&source) {
                 continue;
             }
@@ -81,10 +82,12 @@ impl Health {
             }
         }
         for (pair, body) in bodies {
-            let now = cause(body);
-            let before = self.pairs.insert(*pair, now);
+            let before = self.pairs.get(pair).copied();
+            let since = before.flatten().map(|(_, since)| since);
+            let now = cause(body).map(|(cause, slot)| (cause, since.unwrap_or(slot)));
+            self.pairs.insert(*pair, now);
             if before != Some(now) {
-                log_pair(*pair, before.flatten(), body);
+                log_pair(*pair, before.flatten().map(|(cause, _)| cause), body);
             }
         }
         self.check.set(self.condition());
@@ -94,21 +97,27 @@ impl Health {
         let without: Vec<String> = self
             .pairs
             .iter()
-            .filter_map(|(pair, cause)| cause.map(|cause| format!("{pair}: {cause}")))
+            .filter_map(|(pair, gap)| gap.map(|(cause, since)| format!("{pair}: {cause} since {since}")))
             .collect();
         if without.is_empty() {
-            Condition::Ready
-        } else {
-            Condition::Degraded(format!("no agreed price ({})", without.join(", ")))
+            return Condition::Ready;
         }
+        let failing = self.sources.iter().filter(|(_, failures)| !failures.is_empty());
+        let failing: Vec<String> =
+            failing.map(|(source, failures)| format!("{source}: {}", joined(failures))).collect();
+        let sources = if failing.is_empty() {
+            String::new()
+        } else {
+            format!("; failing sources ({})", failing.join("; "))
+        };
+        Condition::Degraded(format!("no agreed price ({}){sources}", without.join(", ")))
     }
 }
 
 fn log_source(source: SourceName, before: Option<&BTreeSet<Failure>>, now: &BTreeSet<Failure>) {
     if !now.is_empty() {
-        let reasons = now.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
         tracing::warn!(
-            event = "source_failing", %source, reason = reasons,
+            event = "source_failing", %source, reason = joined(now),
             "the source returned no quote for at least one pair"
         );
     } else if before.is_some() {
@@ -147,6 +156,47 @@ fn log_pair(pair: Pair, before: Option<GapCause>, body: &Body) {
     }
 }
 
-fn cause(body: &Body) -> Option<GapCause> {
-    if let Body::Gap(gap) = body { Some(gap.cause) } else { None }
+fn joined(failures: &BTreeSet<Failure>) -> String {
+    failures.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ")
+}
+
+fn cause(body: &Body) -> Option<(GapCause, Slot)> {
+    if let Body::Gap(gap) = body { Some((gap.cause, gap.slot)) } else { None }
+}
+
+#[cfg(test)]
+mod tests {
+    use common::{
+        domain::{Gap, Interval},
+        metrics::Prices,
+        readiness::Readiness,
+    };
+    use prometheus::Registry;
+
+    use super::*;
+
+    #[test]
+    fn the_reason_says_for_each_pair_since_when_it_has_no_price() {
+        let readiness = Readiness::default();
+        let registry = Registry::new();
+        let metrics = Metrics::new(&registry, Prices::new(&registry).unwrap(), &[]).unwrap();
+        let mut health = Health::new(readiness.check("sources"));
+        let interval: Interval = "10s".parse().unwrap();
+        let gap = |pair: &str, time: &str, cause| {
+            let slot = interval.slot_at(time.parse().unwrap());
+            (pair.parse().unwrap(), Body::Gap(Gap { from: slot, slot, interval, cause, evidence: None }))
+        };
+        let reason = || readiness.report().first().map(|(_, condition)| condition.clone());
+        let expected = |reason: &str| Some(Condition::Degraded(format!("no agreed price ({reason})")));
+
+        health.observe(&[gap("BTC-USD", "2026-11-21T00:00:00Z", GapCause::TooFewSources)], &metrics);
+        assert_eq!(reason(), expected("BTC-USD: too_few_sources since 2026-11-21T00:00:00.000Z"));
+        // The cause may change, but the pair has been without a price since the first slot.
+        let later = "2026-11-21T00:00:10Z";
+        let bodies =
+            [gap("BTC-USD", later, GapCause::Disagreement), gap("ETH-USD", later, GapCause::TooFewSources)];
+        health.observe(&bodies, &metrics);
+        let both = "BTC-USD: disagreement since 2026-11-21T00:00:00.000Z, ETH-USD: too_few_sources since 2026-11-21T00:00:10.000Z";
+        assert_eq!(reason(), expected(both));
+    }
 }

@@ -298,10 +298,11 @@ impl Chain {
     async fn append(&mut self, pair: Pair, body: Body) -> Result<(), PublishError> {
         let Some(link) = self.links.get_mut(&pair) else { return Ok(()) };
         let record = Record { pair, epoch: self.epoch, origin: self.log.origin, body };
+        let begun = Instant::now();
         let sequence = self.log.append(&record, link).await?;
         (link.sequence, link.newest) = (sequence, Some(name(&record)));
         link.covered = record.covers_up_to();
-        self.log.metrics.published(&record.body);
+        self.log.metrics.published(&record, begun.elapsed());
         self.set_readiness();
         Ok(())
     }

@@ -13,10 +13,11 @@ mod retry_after;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use async_trait::async_trait;
-use common::domain::{Failure, Origin, Pair, Slot, SourceName};
+use common::domain::{Failure, Origin, Pair, Slot, SourceName, Timestamp};
 use futures::future::join_all;
 use reqwest::{Url, header::HeaderValue};
 use tokio::time::{Instant, sleep_until};
+use tracing::{Instrument, Span, field::Empty};
 
 use self::{
     backoff::Backoff,
@@ -134,40 +135,14 @@ impl HttpSource {
                 .map(|group| table.markets.iter().filter(|market| group.contains(&market.pair)).cloned())
                 .flat_map(|markets| self.exchange.requests(&markets.collect::<Vec<_>>(), self.most))
                 .collect();
-            // A group may take more than one request. At least one group is asked in every round.
-            let requests = requests.into_iter().take(self.most.saturating_sub(sent).max(1)).enumerate();
+            // A group may take more than one request.
+            let requests = requests.into_iter().take(self.most.saturating_sub(sent)).enumerate();
             let asked: Vec<_> = requests
                 .map(|(number, request)| self.ask_one(sent + number, request, slot, start, deadline))
                 .collect();
             sent += asked.len();
-            groups = Vec::new();
-            for Asked { markets, answers: brought } in join_all(asked).await {
-                let group: Vec<Pair> = markets.iter().map(|market| market.pair).collect();
-                match brought {
-                    Ok(brought) => {
-                        for pair in lock(&self.search).accepted(&group) {
-                            lists::log_available(self.name, pair);
-                        }
-                        answers.extend(brought);
-                    }
-                    Err(Failed { failure, blames_symbol }) => {
-                        answers.extend(all(&markets, failure));
-                        if blames_symbol {
-                            groups.extend(lock(&self.search).refused(&group, now));
-                            // A list that has arrived in the meantime may have said so already.
-                            let is_listed = |pair: &Pair| {
-                                lock(&self.table).markets.iter().any(|market| market.pair == *pair)
-                            };
-                            if let [pair] = group.as_slice()
-                                && lock(&self.search).is_newly_refused(*pair)
-                                && is_listed(pair)
-                            {
-                                lists::log_refused(self.name, *pair);
-                            }
-                        }
-                    }
-                }
-            }
+            let asked = join_all(asked).await;
+            groups = asked.into_iter().flat_map(|asked| self.record(asked, now, &mut answers)).collect();
         }
         let search = lock(&self.search);
         for pair in &pairs {
@@ -175,10 +150,40 @@ impl HttpSource {
                 answers.insert(*pair, Err(Failure::Unlisted));
             } else {
                 // The search has no requests left in this slot.
-                answers.entry(*pair).or_insert(Err(Failure::Refused));
+                answers.entry(*pair).or_insert(Err(Failure::BackingOff));
             }
         }
         answers
+    }
+
+    /// Adds what a request brought to the answers. If the exchange refused the request because of one of its symbols,
+    /// returns the groups in which the search for that symbol continues.
+    fn record(&self, asked: Asked, now: Timestamp, answers: &mut Answers) -> Vec<Vec<Pair>> {
+        let Asked { markets, answers: brought } = asked;
+        let group: Vec<Pair> = markets.iter().map(|market| market.pair).collect();
+        let mut search = lock(&self.search);
+        match brought {
+            Ok(brought) => {
+                answers.extend(brought);
+                search.accepted(&group).into_iter().for_each(|pair| lists::log_available(self.name, pair));
+                Vec::new()
+            }
+            Err(Failed { failure, blames_symbol }) => {
+                answers.extend(all(&markets, failure));
+                if !blames_symbol {
+                    return Vec::new();
+                }
+                let halves = search.refused(&group, now);
+                if let [pair] = group.as_slice()
+                    && search.is_newly_refused(*pair)
+                    // A list that has arrived in the meantime may have said so already.
+                    && lock(&self.table).markets.iter().any(|market| market.pair == *pair)
+                {
+                    lists::log_refused(self.name, *pair);
+                }
+                halves
+            }
+        }
     }
 
     /// Sends one request, once the rate limit allows it.
@@ -214,7 +219,9 @@ impl HttpSource {
                 return Err(Failure::BackingOff.into());
             }
         }
-        let response = self.client.get(url, self.key.clone(), MAX_PRICES_BYTES, deadline).await?;
+        let span = request_span(self.name, &url);
+        let sent = self.client.get(url, self.key.clone(), MAX_PRICES_BYTES, deadline);
+        let response = sent.instrument(span).await?;
         let read = read(&response, |body| self.exchange.read(body, markets));
         read.map_err(|failure| {
             let (failed, reported) = self.describe(&response, failure);
@@ -341,6 +348,22 @@ fn read<T>(response: &Response, parse: impl FnOnce(&[u8]) -> Result<T, Failure>)
         (Ok(()), Err(failure)) => Err(*failure),
         (Err(failure), _) => Err(failure),
     }
+}
+
+/// The span of a request. The client adds the result.
+fn request_span(name: SourceName, url: &Url) -> Span {
+    tracing::info_span!(
+        "source.request",
+        otel.kind = "client",
+        otel.status_code = Empty,
+        http.request.method = "GET",
+        http.response.status_code = Empty,
+        url.full = url.as_str(),
+        server.address = url.host_str(),
+        server.port = url.port_or_known_default(),
+        error.type = Empty,
+        tickwell.source = %name,
+    )
 }
 
 fn all(markets: &[Market], failure: Failure) -> Answers {

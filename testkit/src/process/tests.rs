@@ -48,7 +48,7 @@ async fn arguments_environment_and_directory_reach_the_process() {
     let lines = process.lines();
     assert_eq!(lines[0], "argument 1 2");
     assert!(folder.path().join("here").exists());
-    let settings: Vec<&String> = lines.iter().filter(|line| line.starts_with(SETTINGS_PREFIX)).collect();
+    let settings: Vec<&String> = lines.iter().filter(|line| line.starts_with(SETTINGS_PREFIXES[0])).collect();
     assert_eq!(settings, ["TICKWELL__OWN=set by the test"]);
 }
 

@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use super::SEQUENCE_HEADER;
+use super::{LOG_HEADER, SEQUENCE_HEADER};
 
 /// The headers of responses.
 pub(super) fn headers() -> Value {
@@ -37,6 +37,10 @@ pub(super) fn headers() -> Value {
             "The request headers that the response depends on.",
             json!({"type": "string", "example": "Accept-Encoding"}),
         ),
+        (LOG_HEADER): header(
+            "The identity of the log that the pod follows. Sequences of different logs have nothing to do with each other.",
+            json!({"type": "string", "example": "3k9v1a"}),
+        ),
         (SEQUENCE_HEADER): header(
             "The position in the log that the response belongs to. Send it as `at_sequence` to get the same response \
              again.",
@@ -58,6 +62,13 @@ pub(super) fn key_schemes() -> Value {
             "in": "header",
             "name": "X-API-Key",
             "description": "An API key, as an alternative to `Authorization: Bearer KEY`.",
+        },
+        "coingecko": {
+            "type": "apiKey",
+            "in": "header",
+            "name": "x-cg-demo-api-key",
+            "description": "An API key, as CoinGecko's clients send it. `x-cg-pro-api-key` means the same, and so do the \
+                            parameters `x_cg_demo_api_key` and `x_cg_pro_api_key`.",
         },
     })
 }

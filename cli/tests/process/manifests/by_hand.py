@@ -206,7 +206,7 @@ def leaders(world):
     return [
         pod
         for pod in world.of("poller")
-        if pod.process.poll() is None and pod.metric('tickwell_poller_standing{standing="leading"}') == 1
+        if pod.process.poll() is None and pod.metric('tickwell_lead_state{state="leading"}') == 1
     ]
 
 
@@ -266,7 +266,7 @@ def run(world):
         if made != [["SHA256SUMS", "backup.json", "stream.tar.s2"]]:
             sys.exit(f"{job.name} created {made}")
     for pod in world.of("poller") + world.of("api"):
-        if pod.metric("tickwell_bus_permission_violations_total") != 0:
+        if pod.metric("tickwell_nats_denials_total") != 0:
             sys.exit(f"{pod.name} lacks a right at NATS")
     for pod in running[::-1]:
         pod.lives()

@@ -78,6 +78,8 @@ def check_network(manifests, templates):
     others.append(End("subscribers", namespace={"kubernetes.io/metadata.name": "any", "tickwell-feed": "allowed"}))
     system = {"kubernetes.io/metadata.name": "kube-system"}
     servers_of_names = [End(app, {"k8s-app": app}, system, {"dns": 53}) for app in ["kube-dns", "node-local-dns"]]
+    # The OpenTelemetry collector.
+    collector = foreign_pod("monitoring")
     outside = [address("internet", "104.16.0.1"), address("internet6", "2606:4700::1")]
     inside = [address("metadata", "169.254.169.254"), address("node", "10.0.0.1"), address("node6", "fd00::1")]
 
@@ -90,8 +92,8 @@ def check_network(manifests, templates):
                 if connects(policies, home, source, target, port)
             }
     for source in pods:
-        for target in outside + inside + servers_of_names:
-            for port in [22, 53, 80, 443, 6443]:
+        for target in outside + inside + servers_of_names + [collector]:
+            for port in [22, 53, 80, 443, 4318, 6443]:
                 through |= {(source.name, target.name, port)} if connects(policies, home, source, target, port) else set()
         for names in servers_of_names:
             hold(connects(policies, home, source, names, 53, "UDP"), source.name, f"cannot send DNS queries to {names.name}")
@@ -101,12 +103,29 @@ def check_network(manifests, templates):
     expected |= {("log-backup", "nats", 4222)} if "log-backup" in templates else set()
     expected |= {("nats", "nats", 6222), ("ingress-nginx", "api", 8080), ("smoke", "api", 8080)}
     expected |= {("monitoring", "poller", 9090), ("monitoring", "api", 9090), ("monitoring", "nats", 8222)}
+    if manifests.of("PodMonitor"):
+        expected |= {("poller", "monitoring", 4318), ("api", "monitoring", 4318)}
     expected |= {("poller", "internet", 443), ("poller", "internet6", 443)}
     by_name = {pod.name: pod for pod in pods}
     tried = allows(policies, home, "Egress", by_name["smoke"], by_name["api"], 9090, "TCP")
     hold(tried, "smoke", "cannot reach port 9090 because of its own policy, so it does not test the policy of the pods")
     for source, target, port in through ^ expected:
         hold(False, "network", f"{source} {'reaches' if (source, target, port) in through else 'does not reach'} {target}:{port}")
+
+
+def check_monitors(manifests, templates):
+    """Each PodMonitor must select one component, and a port of it that serves metrics and that Prometheus may reach."""
+    selected = []
+    for item in manifests.of("PodMonitor"):
+        name, spec = item["metadata"]["name"], item["spec"]
+        found = [
+            component for component in templates if matches(spec["selector"], templates[component][0]["metadata"]["labels"])
+        ]
+        hold(len(found) == 1, name, f"must select one component, selects {found}")
+        ports = [(endpoint["port"], endpoint["path"]) for endpoint in spec["podMetricsEndpoints"]]
+        hold(ports == [("admin", "/metrics")] and "admin" in ports_of(templates[found[0]][0]), name, f"has the ports {ports}")
+        selected += found
+    hold(sorted(selected) in ([], ["api", "poller"]), "monitors", f"select {selected}")
 
 
 def check_priorities(manifests, templates):
@@ -204,6 +223,7 @@ def main():
     check_probes(templates)
     check_selectors(manifests, templates)
     check_network(manifests, templates)
+    check_monitors(manifests, templates)
     check_priorities(manifests, templates)
     check_claims(manifests)
     check_autoscalers(manifests)

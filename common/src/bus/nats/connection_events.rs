@@ -66,6 +66,7 @@ impl ConnectionEvents {
     pub(super) fn handle(&self, event: &Event) {
         match event {
             Event::Connected => {
+                self.metrics.connections.inc();
                 tracing::info!(event = "nats_connection_up", "the connection to NATS is up");
                 self.denials.lock().unwrap_or_else(PoisonError::into_inner).inbox = None;
                 self.connections.send_modify(|count| *count = count.wrapping_add(1));
@@ -99,7 +100,7 @@ impl ConnectionEvents {
     }
 
     fn denied(&self, reason: &str) {
-        self.metrics.violations.inc();
+        self.metrics.denials.inc();
         let now = Instant::now();
         let mut denials = self.denials.lock().unwrap_or_else(PoisonError::into_inner);
         let before = denials.newest.take().filter(|before| before.reason == reason);
@@ -145,11 +146,11 @@ mod tests {
         let metrics = Metrics::new(&Registry::new()).unwrap();
         let events = ConnectionEvents::new(metrics.clone(), "the key");
         events.handle(&Event::ServerError(ServerError::Other("maximum payload violation".to_owned())));
-        assert_eq!((events.denial(), metrics.violations.get()), (None, 0));
+        assert_eq!((events.denial(), metrics.denials.get()), (None, 0));
         let reason = "Permissions Violation for Publish to \"$JS.API.STREAM.INFO.TICKS\"";
         events.handle(&Event::ServerError(ServerError::Other(reason.to_owned())));
         events.handle(&Event::ServerError(ServerError::Other(reason.to_owned())));
-        assert_eq!((events.denial().as_deref(), metrics.violations.get()), (Some(reason), 2));
+        assert_eq!((events.denial().as_deref(), metrics.denials.get()), (Some(reason), 2));
         tokio::time::advance(DENIAL_EXPLAINS).await;
         assert_eq!(events.denial(), None, "a failure now has another reason");
         events.handle(&Event::ClientError(ClientError::Other("authorization violation".to_owned())));
@@ -165,6 +166,6 @@ mod tests {
         tokio::time::advance(DENIAL_EXPLAINS).await;
         assert_eq!(events.denial().as_deref(), Some(inbox), "no response can arrive on this connection");
         events.handle(&Event::Connected);
-        assert_eq!(events.denial(), None);
+        assert_eq!((events.denial(), metrics.connections.get()), (None, 1));
     }
 }

@@ -25,7 +25,7 @@ use tokio::{
     time::{Instant, sleep, sleep_until},
 };
 
-use super::{Nats, REQUEST_TIMEOUT, entry, stream::identity};
+use super::{Nats, REQUEST_TIMEOUT, SYSTEM, entry, stream::identity};
 use crate::{
     bus::{Batch, Entry, LogIdentity, LogReader, ReadError},
     domain::{Record, Sequence, Timestamp},
@@ -103,6 +103,10 @@ impl Nats {
 
 #[async_trait]
 impl LogReader for NatsReader {
+    fn system(&self) -> &'static str {
+        SYSTEM
+    }
+
     async fn next(&mut self) -> Result<Batch, ReadError> {
         let batch = self.try_next().await;
         self.reported = batch.is_ok();

@@ -12,9 +12,10 @@ use async_nats::jetstream::{
 };
 use async_trait::async_trait;
 use tokio::time::Instant;
+use tracing::Span;
 
 use super::{
-    Nats, NatsError, NatsLease,
+    Nats, NatsError, NatsLease, SYSTEM,
     memory::{Judgement, LeaderResponse, Memory, SETTLED_AFTER},
     other_servers::Wanted,
     replicas::Replicas,
@@ -24,7 +25,7 @@ use super::{
 use crate::{
     bus::{AppendError, LogWriter, Newest, ReadError, Source},
     domain::{Body, Lead, Origin, Pair, Record, Sequence},
-    telemetry::chain,
+    telemetry::{TraceContext, chain},
     wire,
 };
 
@@ -73,6 +74,10 @@ impl NatsWriter {
 
 #[async_trait]
 impl LogWriter for NatsWriter {
+    fn system(&self) -> &'static str {
+        SYSTEM
+    }
+
     async fn newest(&self, pair: Pair) -> Result<Newest, ReadError> {
         let subject = self.nats.subjects.of(pair);
         let found = self.newest_under(&subject).await?;
@@ -88,13 +93,20 @@ impl LogWriter for NatsWriter {
 
     async fn append(&self, record: &Record, expected: Sequence) -> Result<Sequence, AppendError> {
         self.nats.require_connection().map_err(|error| AppendError::Unconfirmed(error.into()))?;
-        let message = PublishMessage::build()
-            .message_id(record.id())
+        let (subject, id) = (self.nats.subjects.of(record.pair), record.id());
+        let span = Span::current();
+        span.record("messaging.destination.name", &subject).record("messaging.message.id", &id);
+        let mut message = PublishMessage::build()
+            .message_id(id)
             .expected_last_subject_sequence(expected.0)
             .header("Content-Type", "application/json")
             .payload(wire::encode(record).into());
+        // The header is also sent if the trace is not recorded, so that the readers do not record it either.
+        if let Some(trace) = TraceContext::current() {
+            message = message.header(TraceContext::HEADER, trace.to_string());
+        }
         let end = self.memory().end();
-        let sent = self.nats.context.send_publish(self.nats.subjects.of(record.pair), message).await;
+        let sent = self.nats.context.send_publish(subject, message).await;
         let acknowledged = match sent {
             Ok(acknowledgement) => acknowledgement.await,
             Err(error) => Err(error),

@@ -8,7 +8,6 @@ use common::{
     domain::{LeaderId, Origin, Policy, PriceRule, Record, SourceName, Span, Verdict},
     readiness::{Condition, Readiness},
 };
-use prometheus::Registry;
 use tokio::sync::watch;
 
 use crate::publish::queue;
@@ -158,7 +157,7 @@ pub(super) fn rig_after(
         clock: None,
     };
     let readiness = Readiness::default();
-    let metrics = Metrics::new(&Registry::new()).unwrap();
+    let metrics = Metrics::unregistered();
     let (state, leadership) = Leadership::channel(LeaderId(1));
     state.send_replace(initial);
     let newest = newest.into_iter().collect();

@@ -10,7 +10,6 @@ use common::{
         Evidence, Interval, Lead, LeaderId, Policy, PriceRule, Ratio, Record, Sequence, Span, Tick, Timestamp,
     },
 };
-use prometheus::Registry;
 use tokio::sync::watch;
 
 use crate::publish::*;
@@ -158,7 +157,8 @@ pub(super) fn ticks(pairs: &[Pair], index: i64) -> PolledSlot {
         backfilled: false,
         evidence,
     });
-    PolledSlot { slot: slot(index), bodies: pairs.iter().map(|pair| (*pair, body.clone())).collect() }
+    let bodies = pairs.iter().map(|pair| (*pair, body.clone())).collect();
+    PolledSlot { slot: slot(index), bodies, trace: None }
 }
 
 /// A running publisher and its queue.
@@ -191,7 +191,7 @@ impl Rig {
             leadership: leadership.clone(),
             takeovers: watch::channel(None).0,
             check: readiness.check("publish"),
-            metrics: Metrics::new(&Registry::new()).unwrap(),
+            metrics: Metrics::unregistered(),
             stop: stop.clone(),
         };
         let task = tokio::spawn(publisher.run(receiver));

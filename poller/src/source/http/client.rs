@@ -3,13 +3,17 @@
 use std::{net::IpAddr, time::Duration};
 
 use bytes::{Bytes, BytesMut};
-use common::domain::Failure;
+use common::{
+    domain::{Failure, Words},
+    telemetry::chain,
+};
 use reqwest::{
     StatusCode, Url,
     header::{HeaderMap, HeaderValue},
     redirect::Policy,
 };
 use tokio::time::{Instant, timeout_at};
+use tracing::Span;
 
 use crate::source::{contact::Contact, error::SourceError, proxy::EgressProxy};
 
@@ -38,6 +42,7 @@ pub struct Client {
 
 /// A response, or its beginning.
 pub(super) struct Response {
+    pub(super) code: StatusCode,
     /// Ok if the status is 200, the only one whose body may contain prices.
     pub(super) status: Result<(), Failure>,
     /// The headers. The HTTP library bounds their size.
@@ -70,9 +75,39 @@ impl Client {
         }
     }
 
-    /// Sends one request. Fails only if no status and headers arrive. If only the body is missing, the headers are
-    /// returned, because they may say when to ask again.
+    /// Sends one request, and logs its result. Fails only if no status and headers arrive. If only the body is missing,
+    /// the headers are returned, because they may say when to ask again.
     pub(super) async fn get(
+        &self,
+        url: Url,
+        header: Option<(&'static str, HeaderValue)>,
+        max_bytes: usize,
+        deadline: Instant,
+    ) -> Result<Response, Failure> {
+        let (text, sent) = (url.to_string(), Instant::now());
+        let result = self.exchange(url, header, max_bytes, deadline).await;
+        let failure = result.as_ref().map_or_else(|failure| Some(*failure), Response::failure);
+        if let Some(failure) = failure {
+            Span::current().record("error.type", failure.as_str()).record("otel.status_code", "ERROR");
+        }
+        let millis = u64::try_from(sent.elapsed().as_millis()).unwrap_or(u64::MAX);
+        let (status, bytes) = match &result {
+            Ok(Response { code, body, .. }) => (Some(code.as_u16()), body.as_ref().ok().map(Bytes::len)),
+            Err(_) => (None, None),
+        };
+        tracing::debug!(
+            event = "source_requested",
+            url = text,
+            status,
+            bytes,
+            millis,
+            failure = failure.map(Failure::as_str),
+            "sent a request to a source"
+        );
+        result
+    }
+
+    async fn exchange(
         &self,
         url: Url,
         header: Option<(&'static str, HeaderValue)>,
@@ -87,13 +122,21 @@ impl Client {
         };
         let sent = timeout_at(deadline, request.send()).await.map_err(|_| Failure::Timeout)?;
         let response = sent.map_err(|error| failure(&error))?;
-        let (status, headers) = (accept(response.status()), response.headers().clone());
+        let (code, headers) = (response.status(), response.headers().clone());
+        Span::current().record("http.response.status_code", code.as_u16());
+        let status = accept(code);
         let (limit, until) = match status {
             Ok(()) => (max_bytes, deadline),
             Err(_) => (MAX_ERROR_BYTES, deadline.min(Instant::now() + MAX_ERROR_TIME)),
         };
         let body = timeout_at(until, read(response, limit)).await.unwrap_or(Err(Failure::Timeout));
-        Ok(Response { status, headers, body })
+        Ok(Response { code, status, headers, body })
+    }
+}
+
+impl Response {
+    fn failure(&self) -> Option<Failure> {
+        self.status.err().or(self.body.as_ref().err().copied())
     }
 }
 
@@ -132,6 +175,8 @@ fn accept(status: StatusCode) -> Result<(), Failure> {
 }
 
 fn failure(error: &reqwest::Error) -> Failure {
+    // The failure is only a category. The text of the DNS, TLS or HTTP library says more.
+    tracing::debug!(event = "source_request_error", error = chain(error), "a request to a source failed");
     if error.is_timeout() {
         return Failure::Timeout;
     }

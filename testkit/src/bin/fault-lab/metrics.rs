@@ -2,8 +2,16 @@
 
 use std::collections::BTreeMap;
 
-/// How the names of the watched metrics begin. These are the metrics of sources and records.
-const WATCHED: [&str; 4] = ["tickwell_source_", "tickwell_quotes_", "tickwell_poll_", "tickwell_bus_"];
+/// How the names of the watched metrics begin. These are the counts of quotes, slots and records.
+const WATCHED: [&str; 7] = [
+    "tickwell_source_quotes_",
+    "tickwell_source_failures_",
+    "tickwell_source_resting",
+    "tickwell_slots_",
+    "tickwell_publish_queue_",
+    "tickwell_publish_dropped_",
+    "tickwell_publish_retries_",
+];
 
 /// The watched metrics by their name and labels.
 pub(crate) fn read(text: &str) -> BTreeMap<String, i64> {
@@ -30,9 +38,9 @@ mod tests {
 
     #[test]
     fn a_changed_metric_is_shown_with_its_labels() {
-        let polls = "tickwell_source_polls_total{outcome=\"ok\",source=\"kraken\"}";
+        let polls = "tickwell_source_quotes_total{source=\"kraken\",verdict=\"used\"}";
         let before = read(&format!("# HELP x y\n{polls} 4\ntickwell_price{{pair=\"BTC-USD\"}} 1.5\n"));
-        let after = read(&format!("{polls} 12\ntickwell_bus_publish_retries_total 0\n"));
+        let after = read(&format!("{polls} 12\ntickwell_publish_retries_total 0\n"));
         assert_eq!(before.len(), 1);
         assert_eq!(moved(&before, &after), [format!("  {polls} +8")]);
     }
