@@ -4,6 +4,7 @@
 //! with the digits of the log, derived values are strings with at least eight decimal places, and times are RFC
 //! 3339 with milliseconds. Nothing is computed here; [`crate::routes`] fills the structs in.
 
+mod at;
 mod conversion;
 mod event;
 mod json;
@@ -17,6 +18,7 @@ mod text;
 use poem_openapi::Object;
 use serde::Serialize;
 
+pub use at::{PriceAtItem, PricesAt, TimesParameter};
 pub use conversion::{Conversion, LegItem};
 pub use event::EventItem;
 pub use json::Json;

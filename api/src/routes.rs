@@ -4,6 +4,7 @@
 
 pub(crate) mod admin;
 mod as_of;
+mod at;
 mod averages;
 mod candles;
 mod contract;
@@ -122,6 +123,7 @@ pub type Apis = (
     history::HistoryApi,
     candles::CandlesApi,
     gaps::GapsApi,
+    at::AtApi,
     ticks::TicksApi,
     sources::SourcesApi,
     streams::StreamApi,
@@ -141,6 +143,7 @@ pub fn service(state: &Arc<State>, process: &Process) -> Service {
         history::HistoryApi(state.clone()),
         candles::CandlesApi(state.clone()),
         gaps::GapsApi(state.clone()),
+        at::AtApi(state.clone()),
         ticks::TicksApi(state.clone()),
         sources::SourcesApi(state.clone()),
         streams::StreamApi(state.clone()),

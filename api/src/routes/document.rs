@@ -176,6 +176,7 @@ fn complete_parameter(operation: &str, parameter: &mut Tree) {
         "verbose" => Some(json!("true")),
         // In a log of two pairs, the first two records are a lead for each pair. The third is a tick or a gap.
         "sequence" => Some(json!(3)),
+        "time" => Some(json!(["2026-01-01T00:00:00Z"])),
         _ => None,
     };
     if let Some(schema) = parameter.get_mut("schema") {
@@ -196,7 +197,7 @@ fn complete_parameter(operation: &str, parameter: &mut Tree) {
         "pair" => {
             "Upper or lower case, with `-`, `_` or `%2F`: `btc-usd`, `BTC_USD` and `BTC%2FUSD` all mean `BTC-USD`."
         }
-        "from" | "to" if operation != "convert" => {
+        "from" | "to" | "time" if operation != "convert" => {
             "RFC 3339 (write `+` as `%2B`) or unix milliseconds. A number that looks like seconds is refused."
         }
         _ => return,

@@ -56,6 +56,8 @@ enum Accepts {
     Words(Vec<String>),
     /// A whole number in a range.
     Number { min: u64, max: u64 },
+    /// Texts, each in a parameter of its own.
+    Repeated,
 }
 
 /// Refuses parameters that the route does not declare. If the path is not a route, the problem suggests the route that
@@ -187,7 +189,7 @@ impl Route {
             let name = decoded(name).ok_or_else(|| not_utf8(shortened(name)))?;
             let known = self.parameters.iter().enumerate().find(|(_, known)| known.name == name);
             let (index, known) = known.ok_or_else(|| self.unknown(&name))?;
-            if seen.contains(&index) {
+            if seen.contains(&index) && !matches!(known.accepts, Accepts::Repeated) {
                 return Err(Problem::parameter(known.name.clone(), "this parameter is repeated"));
             }
             seen.push(index);
@@ -256,6 +258,7 @@ impl Accepts {
                 Self::Number { min, max: schema.maximum.and_then(whole).unwrap_or(u64::MAX) }
             }
             "string" if !words.is_empty() => Self::Words(words),
+            "array" => Self::Repeated,
             _ => Self::Text,
         }
     }
