@@ -46,6 +46,7 @@ use ledger::{
 
 pub(crate) use as_of::Pinned;
 pub(crate) use document::Document;
+pub(crate) use format::accept_json;
 pub(crate) use lifetime::Lifetime;
 pub use operations::{Build, Operations};
 pub(crate) use operations::{Side, errors};
@@ -208,7 +209,10 @@ fn view(snapshot: &Snapshot, pair: Pair) -> Result<&PairView, Problem> {
             return no_price_yet(None, None);
         }
         let known: Vec<String> = snapshot.pairs.keys().map(ToString::to_string).collect();
-        let detail = format!("the log has no pair {pair}; its pairs are {}", known.join(", "));
+        let detail = format!(
+            "the log has no pair {pair}; its pairs are {}. The operator of the service can add pairs to feed.pairs",
+            known.join(", ")
+        );
         Problem::new(Code::UnknownPair, detail).naming("pair")
     })
 }

@@ -84,11 +84,11 @@ impl ParseFromParameter for TimesParameter {
 
     fn parse_from_parameters<I: IntoIterator<Item = A>, A: AsRef<str>>(values: I) -> ParseResult<Self> {
         // Read only one time more than the limit, which is enough to refuse the request.
-        let times = values.into_iter().take(MAX_TIMES + 1).map(|value| {
-            let time = TimestampParameter::parse_from_parameter(value.as_ref());
-            time.map(|time| time.0).map_err(ParseError::propagate)
-        });
-        let times = times.collect::<ParseResult<Vec<Timestamp>>>()?;
+        let times = values
+            .into_iter()
+            .take(MAX_TIMES + 1)
+            .map(|value| TimestampParameter::parse_from_parameter(value.as_ref()).map(|time| time.0));
+        let times: Vec<Timestamp> = times.collect::<Result<_, _>>().map_err(ParseError::propagate)?;
         match times.len() {
             0 => Err(ParseError::custom("give at least one time, such as time=2026-11-21T00:00:00Z")),
             count if count > MAX_TIMES => {

@@ -10,7 +10,9 @@ use poem_openapi::{
 
 use super::{State, Tag, as_of::AsOf, gaps, history, view};
 use crate::{
-    dto::{Json, Nullable, PairParameter, PairText, PriceAtItem, PriceText, PricesAt, TimeText, TimesParameter},
+    dto::{
+        Json, Nullable, PairParameter, PairText, PriceAtItem, PriceText, PricesAt, TimeText, TimesParameter,
+    },
     problem::Problem,
 };
 use ledger::store::{Extent, Standing};

@@ -198,7 +198,7 @@ fn complete_parameter(operation: &str, parameter: &mut Tree) {
             "Upper or lower case, with `-`, `_` or `%2F`: `btc-usd`, `BTC_USD` and `BTC%2FUSD` all mean `BTC-USD`."
         }
         "from" | "to" | "time" if operation != "convert" => {
-            "RFC 3339 (write `+` as `%2B`) or unix milliseconds. A number that looks like seconds is refused."
+            "RFC 3339 (write `+` as `%2B`), a date (the start of that day in UTC) or unix milliseconds. A number that looks like seconds is refused."
         }
         _ => return,
     };

@@ -74,8 +74,8 @@ async fn each_time_has_the_tick_that_stood_or_the_reason_why_there_is_none() {
         item(10_000_000, "future"),
     ];
     let times = [
-        45_000, 9_999, 10_000, 29_999, 30_000, 39_999, 40_000, 49_999, 50_000, 79_999, 80_000, 80_001, 45_000,
-        10_000_000,
+        45_000, 9_999, 10_000, 29_999, 30_000, 39_999, 40_000, 49_999, 50_000, 79_999, 80_000, 80_001,
+        45_000, 10_000_000,
     ];
     let answer = rig.get(&path(&times)).await;
     assert_eq!(answer.body, json!({"pair": "BTC-USD", "items": expected}));
@@ -150,7 +150,8 @@ async fn what_is_past_retention_is_before_history() {
     ])
     .await;
     let answer = rig.get(&path(&[19_000, 29_999, 30_000, 45_000, 50_000, 60_000])).await;
-    let found = |item: &Value| (item["outcome"].as_str().unwrap().to_owned(), item["before"]["price"].clone());
+    let found =
+        |item: &Value| (item["outcome"].as_str().unwrap().to_owned(), item["before"]["price"].clone());
     let items: Vec<_> = answer.body["items"].as_array().unwrap().iter().map(found).collect();
     let expected = [
         ("before_history", Value::Null),
@@ -207,7 +208,8 @@ async fn any_time_of_a_random_log_has_what_a_scan_of_the_log_finds() {
                 covered.map(|(_, last, price)| (*last, price.as_ref())).collect();
             let newest = records[records.len() - 1].0;
             let first = records[0].0;
-            let times: Vec<i64> = (0..100).map(|index| first + (newest - first) * index / 99 + index % 7).collect();
+            let times: Vec<i64> =
+                (0..100).map(|index| first + (newest - first) * index / 99 + index % 7).collect();
             let query: Vec<String> =
                 times.iter().map(|second| format!("time={}", at(*second).unix_millis())).collect();
             let answer = rig.get(&format!("/v1/prices/{pair}/at?{}", query.join("&"))).await;

@@ -38,7 +38,8 @@ pub(crate) async fn pods_agree(pods: [&Pod; 2]) {
     let price = same_answer(pods, &base).await.json();
     let slot = time(price["slot"].as_str().unwrap()).unwrap();
     let times = [slot - 3_600_000, slot - 1_500, slot, slot + 500, slot + 3_600_000];
-    let found = same_answer(pods, &format!("{base}/at?{}", times.map(|time| format!("time={time}")).join("&"))).await;
+    let found =
+        same_answer(pods, &format!("{base}/at?{}", times.map(|time| format!("time={time}")).join("&"))).await;
     assert_eq!(found.json()["items"][2]["price"], price["price"]);
     for query in [
         format!("averages?window={WINDOWS}"),
