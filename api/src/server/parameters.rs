@@ -137,10 +137,10 @@ impl KnownRoutes {
         let trimmed = path.trim_end_matches('/');
         let hint = if trimmed != path && self.0.iter().any(|route| route.fits(trimmed)) {
             format!("remove the slash at the end: {}", shortened(trimmed))
-        } else if let Some(meant) = self.meant(path) {
-            format!("did you mean `{}`?", shortened(&meant))
         } else if let Some(longer) = self.0.iter().find(|route| route.continues(trimmed)) {
             format!("did you mean `{}`?", longer.template)
+        } else if let Some(meant) = self.meant(path) {
+            format!("did you mean `{}`?", shortened(&meant))
         } else {
             "see /docs".to_owned()
         };
