@@ -1,6 +1,7 @@
 //! The settings of the HTTP side: addresses, access and rate limits.
 
 mod access;
+mod coins;
 
 use std::{num::NonZeroU32, str::FromStr};
 
@@ -8,6 +9,7 @@ use common::text;
 use serde::{Deserialize, Serialize};
 
 pub use access::{ClientKey, ClientKeyError, Network, NetworkError, WebOrigin, WebOriginError};
+pub use coins::{CoinId, CoinIdError};
 
 /// `[api]`: the public listener and who may use it.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -30,6 +32,11 @@ pub struct ApiConfig {
     /// API keys, each as name=SHA-256. A client must send one of the keys. If the list is empty, no key is needed.
     #[serde(with = "text::list")]
     pub keys: Vec<ClientKey>,
+    /// Whether the prices are also served in CoinGecko's dialect, under `/api/v3`.
+    pub coingecko: bool,
+    /// Ids of assets in CoinGecko's dialect, each as asset=id. They add to the ids of the better-known coins.
+    #[serde(with = "text::list")]
+    pub coingecko_ids: Vec<CoinId>,
 }
 
 /// `[admin]`: the listener for operators.
@@ -141,9 +148,10 @@ impl Default for ApiConfig {
     fn default() -> Self {
         let requests = NonZeroU32::MIN.saturating_add(599);
         let listen = ListenAddress(Some("127.0.0.1:8080".to_owned()));
-        let (cors_origins, trusted_proxies, keys) = Default::default();
+        let (cors_origins, trusted_proxies, keys, coingecko_ids) = Default::default();
         let rate_limit = RateLimit::Per { requests, unit: 'm' };
-        Self { listen, rate_limit, cors_origins, trusted_proxies, keys }
+        let coingecko = true;
+        Self { listen, rate_limit, cors_origins, trusted_proxies, keys, coingecko, coingecko_ids }
     }
 }
 

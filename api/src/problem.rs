@@ -92,6 +92,19 @@ impl Problem {
         Self { parameter: Some(name.into()), ..Self::new(Code::InvalidParameter, detail) }
     }
 
+    /// A required parameter that the request does not have.
+    pub(crate) fn missing(name: &'static str) -> Self {
+        Self::parameter(name, MISSING_PARAMETER)
+    }
+
+    pub(crate) fn is_missing_parameter(&self) -> bool {
+        self.detail == MISSING_PARAMETER
+    }
+
+    pub(crate) fn parameter_name(&self) -> Option<&str> {
+        self.parameter.as_deref()
+    }
+
     pub(crate) fn code(&self) -> Code {
         self.code
     }
@@ -172,10 +185,13 @@ pub(crate) fn into_response<R: IntoResponse>(result: poem::Result<R>) -> Respons
 /// The `Retry-After` if the store is unavailable.
 const STORE_RETRY_SECONDS: u64 = 10;
 
+/// The detail of a problem about a required parameter that is missing.
+const MISSING_PARAMETER: &str = "this parameter is required; see /docs";
+
 /// Extracts the message of our own parser from the framework's message, which also contains type names.
 fn plain(reason: &str) -> &str {
     if reason.ends_with("expects an input value.") {
-        return "this parameter is required; see /docs";
+        return MISSING_PARAMETER;
     }
     let inner = reason.split_once("\": ").filter(|(before, _)| before.starts_with("failed to parse"));
     let inner = inner.map_or(reason, |(_, inner)| inner);
@@ -247,10 +263,9 @@ impl IntoResponse for Problem {
             response =
                 upgrade.into_iter().fold(response, |response, (name, value)| response.header(name, value));
         }
-        let mut response = response.body(self.json(trace));
-        // For the metrics.
-        response.set_data(self.code);
-        response
+        let body = self.json(trace);
+        // The code is for the metrics. A dialect that writes errors in another form needs the whole problem.
+        response.extension(self.code).extension(self).body(body)
     }
 }
 

@@ -7,6 +7,7 @@ mod as_of;
 mod at;
 mod averages;
 mod candles;
+pub(crate) mod coingecko;
 mod contract;
 mod convert;
 mod document;
@@ -45,6 +46,7 @@ use ledger::{
 };
 
 pub(crate) use as_of::Pinned;
+pub(crate) use coingecko::Coins;
 pub(crate) use document::Document;
 pub(crate) use format::accept_json;
 pub(crate) use lifetime::Lifetime;
@@ -106,14 +108,16 @@ enum Tag {
     Explanation,
     /// Ticks and gaps as they happen.
     Streams,
+    /// The prices in CoinGecko's dialect, for programs that were written for CoinGecko.
+    CoinGecko,
     /// For operators.
     Operations,
 }
 
 impl Tag {
     /// All groups in the order in which the document shows them. The framework would sort them by name.
-    const SHOWN: [Self; 5] =
-        [Self::Prices, Self::History, Self::Explanation, Self::Streams, Self::Operations];
+    const SHOWN: [Self; 6] =
+        [Self::Prices, Self::History, Self::Explanation, Self::Streams, Self::CoinGecko, Self::Operations];
 }
 
 /// The documented routes of a pod, in the order in which the document shows them.
@@ -129,6 +133,7 @@ pub type Apis = (
     sources::SourcesApi,
     streams::StreamApi,
     streams::SocketApi,
+    coingecko::CoinGeckoApi,
     operations::OperationsApi,
 );
 
@@ -136,7 +141,7 @@ pub type Apis = (
 pub type Service = OpenApiService<Apis, ()>;
 
 /// Creates the documented routes of a pod.
-pub fn service(state: &Arc<State>, process: &Process) -> Service {
+pub(crate) fn service(state: &Arc<State>, process: &Process, coins: Coins) -> Service {
     let apis = (
         prices::PricesApi(state.clone()),
         averages::AveragesApi(state.clone()),
@@ -149,6 +154,7 @@ pub fn service(state: &Arc<State>, process: &Process) -> Service {
         sources::SourcesApi(state.clone()),
         streams::StreamApi(state.clone()),
         streams::SocketApi(state.clone()),
+        coingecko::CoinGeckoApi { state: state.clone(), coins: Arc::new(coins) },
         operations::OperationsApi(process.clone()),
     );
     OpenApiService::new(apis, "Tickwell", &process.build.version)

@@ -144,7 +144,8 @@ async fn listen(
     tracing::info!(event = "listening", url = format!("http://{address}"), "listening for API requests");
     let PodMetrics { requests: metrics, copy: copy_metrics, connections } = metrics;
     let checks = Checks::new(service.readiness());
-    let (endpoints, newest) = watch::channel(server::starting_endpoint(process, metrics.clone()));
+    let (endpoints, newest) =
+        watch::channel(server::starting_endpoint(process, &settings.api, metrics.clone()));
     service.spawn("api", listener.serve(newest, places, connections.api(), service.stop()));
     let endpoint = server::starting_admin_endpoint(process);
     let operators = admin(settings, endpoint, connections.admin(), service).await?;

@@ -230,7 +230,11 @@ impl Pod {
         );
         self.copy_metrics.rebuilt(why);
         self.checks.log.set(Condition::Unready(format!("rebuilding the store: {reason}")));
-        self.endpoints.send_replace(server::starting_endpoint(&self.process, self.metrics.clone()));
+        self.endpoints.send_replace(server::starting_endpoint(
+            &self.process,
+            &self.settings.api,
+            self.metrics.clone(),
+        ));
         self.set_admin_endpoint(|| server::starting_admin_endpoint(&self.process));
         sleep(REBUILD_PAUSE).await;
         let (path, now) = (self.settings.store.path.clone(), self.clock.now());

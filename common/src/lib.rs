@@ -3,6 +3,7 @@
 //! In reading order:
 //!
 //! - [`domain`]: the domain types (pair, price, slot, quote, verdict, record). Their values are always valid.
+//! - [`coins`]: the better-known coins under CoinGecko's names.
 //! - [`wire`]: encodes and decodes records.
 //! - [`clock`]: injectable time.
 //! - [`bus`]: the log, as three small traits ([`bus::LogWriter`], [`bus::LogReader`] and [`bus::lease::Lease`]) and their
@@ -18,6 +19,7 @@
 
 pub mod bus;
 pub mod clock;
+pub mod coins;
 pub mod domain;
 pub mod metrics;
 pub mod object;

@@ -32,6 +32,7 @@ const MODULES: [(&str, &[&str]); 4] = [
         "common",
         &[
             "domain",
+            "coins",
             "text",
             "object",
             "clock",

@@ -123,7 +123,7 @@ fn tick(state: &State, view: &PairView, leg: &Leg) -> Result<Option<Arc<NewestTi
 }
 
 /// Finds the pairs to convert with: the first path whose pairs all have prices.
-fn way(snapshot: &Snapshot, from: Asset, to: Asset) -> Result<Vec<Step>, Problem> {
+pub(super) fn way(snapshot: &Snapshot, from: Asset, to: Asset) -> Result<Vec<Step>, Problem> {
     if from == to {
         let detail = format!("from and to are both {from}; use two different assets");
         return Err(Problem::parameter("to", detail));

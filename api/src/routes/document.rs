@@ -5,6 +5,7 @@
 //! have the same order in schemas as in responses.
 
 mod components;
+mod dialect;
 mod problems;
 mod tree;
 
@@ -14,7 +15,7 @@ use serde_json::{Value, json};
 use components::{headers, key_schemes};
 use tree::Tree;
 
-use super::{Service, Tag, paging::DEFAULT_LIMIT};
+use super::{Service, Tag, coingecko::is_of_dialect, paging::DEFAULT_LIMIT};
 use crate::problem::ProblemJson;
 
 /// The version of OpenAPI. The framework writes 3.0.0, whose JSON schema has errors.
@@ -46,7 +47,7 @@ pub(crate) struct Document(String);
 
 impl Document {
     /// The document of these routes.
-    pub(crate) fn of(service: &Service) -> Self {
+    pub(crate) fn of(service: &Service, has_dialect: bool) -> Self {
         let mut document = Tree::parse(&service.spec());
         let mut examples = Tree::parse(EXAMPLES);
         // The framework writes the limits of whole numbers as floating-point numbers, such as 1.0.
@@ -58,6 +59,7 @@ impl Document {
         if let Some(components) = document.get_mut("components") {
             components.set("headers", headers());
             components.set("securitySchemes", key_schemes());
+            components.set("responses", dialect::responses());
         }
         if let Some(tags) = document.get_mut("tags") {
             tags.items_mut().sort_by_key(|tag| {
@@ -69,6 +71,9 @@ impl Document {
             for (_method, operation) in item.members_mut() {
                 complete_operation(path, operation, &mut examples);
             }
+        }
+        if !has_dialect {
+            dialect::remove(&mut document);
         }
         // This cannot fail, because the document was parsed from JSON.
         Self(format!("{}\n", serde_json::to_string_pretty(&document).unwrap_or_default()))
@@ -92,7 +97,15 @@ fn complete_operation(path: &str, operation: &mut Tree, examples: &mut Tree) {
     let is_api = path.starts_with("/v1/");
     let parameters = operation.get_mut("parameters").map(Tree::items_mut).unwrap_or_default();
     parameters.iter_mut().for_each(|parameter| complete_parameter(&id, parameter));
-    let problems = if is_api { problems::of(&id, parameters) } else { Vec::new() };
+    let is_dialect = is_of_dialect(path);
+    let problems = match () {
+        () if is_api => problems::of(&id, parameters),
+        () if is_dialect => dialect::errors(parameters),
+        () => Vec::new(),
+    };
+    if is_dialect {
+        operation.set("security", dialect::keys());
+    }
     if is_api {
         // A request sends its key in one of two headers, or no key if the pod requires none.
         operation.set("security", json!([{}, {"bearer": []}, {"key": []}]));
@@ -102,11 +115,14 @@ fn complete_operation(path: &str, operation: &mut Tree, examples: &mut Tree) {
     for (status, response) in responses.iter_mut() {
         let examples = examples.get_mut(&id).and_then(|examples| examples.get_mut(status));
         complete_success(response, &summary, examples);
-        if is_api && status.starts_with('2') {
+        if (is_api || is_dialect) && status.starts_with('2') {
             add_headers(response, if problems::is_stream(&id) { &STREAM_HEADERS } else { &HEADERS });
         }
     }
-    if is_api && responses.iter().any(|(status, _)| status == "200") && !problems::is_stream(&id) {
+    if (is_api || is_dialect)
+        && responses.iter().any(|(status, _)| status == "200")
+        && !problems::is_stream(&id)
+    {
         let mut unchanged =
             json!({"description": "The response that `If-None-Match` identifies is still current"}).into();
         add_headers(&mut unchanged, &HEADERS);
@@ -165,6 +181,7 @@ fn complete_parameter(operation: &str, parameter: &mut Tree) {
     let Some(name) = parameter.get("name").and_then(Tree::as_str).map(str::to_owned) else { return };
     let example = match name.as_str() {
         "to" if operation == "convert" => Some(json!("USD")),
+        _ if operation.starts_with(dialect::OPERATIONS) => dialect::example(&name),
         "limit" => Some(json!(DEFAULT_LIMIT)),
         "order" => Some(json!("desc")),
         "to" => Some(json!("2100-01-01T00:00:00Z")),
@@ -197,8 +214,9 @@ fn complete_parameter(operation: &str, parameter: &mut Tree) {
         "pair" => {
             "Upper or lower case, with `-`, `_` or `%2F`: `btc-usd`, `BTC_USD` and `BTC%2FUSD` all mean `BTC-USD`."
         }
-        "from" | "to" | "time" if operation != "convert" => {
-            "RFC 3339 (write `+` as `%2B`), a date (the start of that day in UTC) or unix milliseconds. A number that looks like seconds is refused."
+        "from" | "to" | "time" if operation != "convert" && !operation.starts_with(dialect::OPERATIONS) => {
+            "RFC 3339 (write `+` as `%2B`), a date (the start of that day in UTC) or unix milliseconds. A number that \
+             looks like seconds is refused."
         }
         _ => return,
     };

@@ -9,15 +9,15 @@ use poem::{Body, Endpoint, IntoResponse, Request, Response, Result};
 use sha2::{Digest, Sha256};
 
 use super::Body as SentBody;
-use crate::routes::{ICON, Lifetime, PAGE, PAGE_FILES, State};
+use crate::routes::{ICON, Lifetime, PAGE, PAGE_FILES, State, coingecko::is_of_dialect};
 use ledger::snapshot::Snapshot;
 
 /// How long a response about closed history may be cached. History is closed if no future record can change it. The
 /// time is limited, because caches must drop a response some time after the retention of its records has ended.
 const CLOSED_SECONDS: u64 = 86_400;
 
-/// The prefix of the routes whose responses depend on the log. The page, which has another path, depends on the log
-/// too.
+/// The prefix of the routes whose responses depend on the log. Those of the page and of CoinGecko's dialect, which have
+/// other paths, depend on the log too.
 const LOG_ROUTES: &str = "/v1/";
 
 /// The routes whose responses change only with the version of a pod. They may be cached but must be revalidated,
@@ -57,7 +57,7 @@ pub(super) async fn add_cache_headers<E: Endpoint>(
     audience: Audience,
 ) -> Result<Response> {
     let path = request.uri().path();
-    let is_of_log = path == PAGE || path.starts_with(LOG_ROUTES);
+    let is_of_log = path == PAGE || path.starts_with(LOG_ROUTES) || is_of_dialect(path);
     let is_document = is_document(path);
     let known = request.headers().get_all(header::IF_NONE_MATCH).iter().cloned().collect::<Vec<_>>();
     let snapshot = request.data::<Arc<Snapshot>>().cloned();

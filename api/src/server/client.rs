@@ -7,7 +7,10 @@ use poem::Request;
 use sha2::{Digest, Sha256};
 use subtle::ConstantTimeEq;
 
-use crate::config::{ClientKey, Network};
+use crate::{
+    config::{ClientKey, Network},
+    routes::coingecko::sent_keys,
+};
 
 const KEY_HEADER: HeaderName = HeaderName::from_static("x-api-key");
 
@@ -40,7 +43,7 @@ pub(super) struct Clients {
 impl Clients {
     /// The client of a request. `None` if the request has no valid key and the connection has no address.
     pub(super) fn of(&self, request: &Request) -> Option<Client> {
-        if let Some(key) = self.key(request.headers()) {
+        if let Some(key) = self.key(request) {
             return Some(Client::Key(key));
         }
         let remote = request.remote_addr().as_socket_addr().map(SocketAddr::ip)?;
@@ -49,16 +52,19 @@ impl Clients {
 
     /// The index of the configured key that a request sends. All keys are compared in constant time, so that the time
     /// taken reveals nothing about the keys.
-    fn key(&self, headers: &HeaderMap) -> Option<usize> {
+    fn key(&self, request: &Request) -> Option<usize> {
         if self.keys.is_empty() {
             return None;
         }
+        let headers = request.headers();
         let bearers = headers.get_all(header::AUTHORIZATION).into_iter().filter_map(|value| {
             let (scheme, token) = value.to_str().ok()?.split_once(' ')?;
             scheme.eq_ignore_ascii_case("bearer").then(|| token.trim().as_bytes())
         });
         // A gateway may use `Authorization` for its own tokens, so both headers are checked.
         let keys = headers.get_all(KEY_HEADER).into_iter().map(|value| value.as_bytes());
+        let in_dialect = sent_keys(request);
+        let keys = keys.chain(in_dialect.iter().map(Vec::as_slice));
         let sent: Vec<_> = bearers.chain(keys).take(MAX_SENT_KEYS).map(Sha256::digest).collect();
         let is_sent = |known: &ClientKey| {
             sent.iter()

@@ -10,9 +10,13 @@ use poem::{Endpoint, IntoResponse, Request, Response, Result};
 
 use crate::{config::WebOrigin, problem::into_response};
 
-/// The request headers that pages may send.
-const ALLOWED_HEADERS: HeaderValue =
-    HeaderValue::from_static("authorization, x-api-key, if-none-match, last-event-id, traceparent");
+/// The request headers that pages may send. Generated clients, such as CoinGecko's, send headers about themselves, and a
+/// browser sends no request with a header that is not allowed.
+const ALLOWED_HEADERS: HeaderValue = HeaderValue::from_static(
+    "authorization, x-api-key, x-cg-demo-api-key, x-cg-pro-api-key, if-none-match, last-event-id, traceparent, user-agent, \
+     x-stainless-arch, x-stainless-lang, x-stainless-os, x-stainless-package-version, x-stainless-retry-count, \
+     x-stainless-runtime, x-stainless-runtime-version, x-stainless-timeout",
+);
 
 /// The methods that pages may use.
 const ALLOWED_METHODS: HeaderValue = HeaderValue::from_static("GET, HEAD");

@@ -16,7 +16,7 @@ use crate::{
     config::{ApiConfig, WebOrigin},
     metrics::Metrics,
     problem::{Code, ERRORS_PATH, Problem, caller, in_trace, into_response},
-    routes::{self, Document, NOT_YET, Operations, Page, Pinned, Process, Side, State},
+    routes::{self, Coins, Document, NOT_YET, Operations, Page, Pinned, Process, Side, State, coingecko},
     server::{
         SharedEndpoint,
         caching::{Audience, add_cache_headers},
@@ -68,8 +68,8 @@ pub fn endpoint(
     config: &ApiConfig,
     metrics: Metrics,
 ) -> SharedEndpoint {
-    let service = routes::service(state, process);
-    let document = Document::of(&service);
+    let service = routes::service(state, process, Coins::with(&config.coingecko_ids));
+    let document = Document::of(&service, config.coingecko);
     let known = Arc::new(KnownRoutes::of::<routes::Apis>());
     let counting = Counting::new(metrics, known.clone());
     let page = if config.keys.is_empty() { Page::open(state) } else { Page::for_key_holders() };
@@ -83,7 +83,7 @@ pub fn endpoint(
     let (gate, state) = (Arc::new(Gate::new(config)), state.clone());
     let origins: Arc<[WebOrigin]> = config.cors_origins.clone().into();
     let audience = if config.keys.is_empty() { Audience::Everybody } else { Audience::KeyHolders };
-    let (pinning, caching) = (state.clone(), state.clone());
+    let (pinning, caching, has_dialect) = (state.clone(), state.clone(), config.coingecko);
     // The last layer is the outermost one: it receives each request first.
     let endpoint = routes
         .around(move |next, request| add_cache_headers(next, request, caching.clone(), audience))
@@ -91,6 +91,7 @@ pub fn endpoint(
         .around(move |next, request| validate_parameters(next, request, known.clone()))
         .around(move |next, request| admit(next, request, gate.clone()))
         .around(move |next, request| take_snapshot(next, request, state.clone()))
+        .around(move |next, request| coingecko::speak(next, request, has_dialect))
         .around(compress)
         .around(move |next, request| cors(next, request, origins.clone()))
         .around(move |next, request| normalize_and_count(next, request, Some(counting.clone())))
@@ -110,12 +111,15 @@ pub fn admin_endpoint(state: &Arc<State>, process: &Process) -> SharedEndpoint {
 }
 
 /// The public routes of a pod while it waits for the log: those for operators, and the page. Everything under `/v1`
-/// returns 503 `starting`.
-pub fn starting_endpoint(process: &Process, metrics: Metrics) -> SharedEndpoint {
+/// and `/api/v3` returns 503 `starting`.
+pub fn starting_endpoint(process: &Process, config: &ApiConfig, metrics: Metrics) -> SharedEndpoint {
     let counting = Counting::new(metrics, Arc::new(KnownRoutes::of::<routes::Apis>()));
-    let routes = Page::starting().added_to(not_yet(Route::new(), process, Side::Clients, API));
+    let has_dialect = config.coingecko;
+    let routes = not_yet(Route::new(), process, Side::Clients, &[API, coingecko::PREFIX]);
     Arc::new(
-        routes
+        Page::starting()
+            .added_to(routes)
+            .around(move |next, request| coingecko::speak(next, request, has_dialect))
             .around(move |next, request| normalize_and_count(next, request, Some(counting.clone())))
             .boxed(),
     )
@@ -124,12 +128,15 @@ pub fn starting_endpoint(process: &Process, metrics: Metrics) -> SharedEndpoint 
 /// The routes on the admin listener while the pod waits for the log. Everything under `/admin` returns 503 `starting`,
 /// except for the filter of the log.
 pub fn starting_admin_endpoint(process: &Process) -> SharedEndpoint {
-    for_operators(not_yet(with_log_filter(process), process, Side::Operators, ADMIN))
+    for_operators(not_yet(with_log_filter(process), process, Side::Operators, &[ADMIN]))
 }
 
-fn not_yet(routes: Route, process: &Process, side: Side, later: &str) -> Route {
-    let not_yet = make_sync(|_| Problem::new(Code::Starting, NOT_YET).retry_after(1));
-    routes.nest_no_strip("/", Operations::routes(process, side)).nest(later, not_yet)
+/// Adds the routes for operators. Everything under the prefixes in `later` returns 503 `starting`.
+fn not_yet(routes: Route, process: &Process, side: Side, later: &[&str]) -> Route {
+    let routes = routes.nest_no_strip("/", Operations::routes(process, side));
+    later.iter().fold(routes, |routes, prefix| {
+        routes.nest(*prefix, make_sync(|_| Problem::new(Code::Starting, NOT_YET).retry_after(1)))
+    })
 }
 
 /// The route that every admin listener has.
@@ -187,7 +194,7 @@ fn requested_sequence(request: &Request) -> Result<Option<Sequence>, Problem> {
     requested.map(|(name, text)| sequence(text).ok_or_else(|| not_a_sequence(name))).transpose()
 }
 
-/// The outermost layer. It treats HEAD as GET, refuses requests that are too long or have a body, turns errors into
+/// The outermost layer. It treats HEAD as GET, ignores a slash at the end in CoinGecko's dialect, refuses requests that are too long or have a body, turns errors into
 /// problems, sets the headers that every response has, and counts the request.
 async fn normalize_and_count<E: Endpoint>(
     next: Arc<E>,
@@ -196,6 +203,7 @@ async fn normalize_and_count<E: Endpoint>(
 ) -> Result<Response> {
     let started = Instant::now();
     let method = method_label(request.method());
+    coingecko::ignore_slash(&mut request);
     let route = counting.as_ref().map(|counting| counting.route(request.uri().path()));
     if *request.method() == Method::HEAD {
         // Handle the request as a GET, so that every GET route supports HEAD. hyper does not send the body.

@@ -6,6 +6,8 @@ use http::{StatusCode, header};
 use poem::Request;
 use tracing::{Span, field::Empty};
 
+use crate::routes::coingecko::query_without_keys;
+
 /// The span of a request, or a disabled span if the request is not recorded. `route` is the template of its route: empty if
 /// no route fits, and `None` for the routes of operators. `caller` is the span of the client, if the request names it.
 pub(super) fn of_request(
@@ -29,7 +31,7 @@ pub(super) fn of_request(
         http.response.status_code = Empty,
         url.scheme = "http",
         url.path = request.uri().path(),
-        url.query = request.uri().query(),
+        url.query = query_without_keys(request.uri()).as_deref(),
         server.address = text(header::HOST),
         user_agent.original = text(header::USER_AGENT),
         error.type = Empty,

@@ -69,6 +69,9 @@ impl Document {
                 self.check(&schema, value, checked);
             }
         }
+        if let (Some(values), Some(members)) = (schema.at(&["additionalProperties"]), value.members()) {
+            members.0.iter().for_each(|(_, value)| self.check(&values, value, checked));
+        }
         if let (Some(items), Some(values)) = (schema.at(&["items"]), value.list()) {
             values.iter().for_each(|value| self.check(&items, value, checked));
         }
@@ -160,6 +163,10 @@ async fn answers_list_their_members_in_the_order_of_the_document() {
         "/v1/sources",
         "/readyz?verbose",
         "/version",
+        "/api/v3/ping",
+        "/api/v3/coins/list",
+        "/api/v3/coins/bitcoin/market_chart?vs_currency=usd&days=1",
+        "/api/v3/exchange_rates",
         // This error response has every member that a problem can have.
         "/v1/prices/BTC-USD?min_sources=9",
     ] {

@@ -8,6 +8,7 @@ mod at;
 mod averages;
 mod caching;
 mod candles;
+mod coingecko;
 mod connections;
 mod contract;
 mod convert;

@@ -304,7 +304,7 @@ impl Rig {
 
     /// The pod while it waits for its log.
     pub(crate) fn starting(&self) -> TestClient<SharedEndpoint> {
-        TestClient::new(server::starting_endpoint(&self.pod.process, self.pod.metrics.clone()))
+        TestClient::new(server::starting_endpoint(&self.pod.process, &unlimited(), self.pod.metrics.clone()))
     }
 
     /// The pod's admin listener.

@@ -49,6 +49,8 @@ enum Format {
     WebOrigins,
     Networks,
     ApiKeys,
+    Switch,
+    CoinIds,
     RateLimit,
     Address,
     Proxy,
@@ -61,7 +63,7 @@ enum Format {
 }
 
 /// The format of each setting. `sources.NAME.…` and `pairs.NAME.…` stand for the settings of any source and pair.
-const FORMATS: [(&str, Format); 45] = [
+const FORMATS: [(&str, Format); 47] = [
     ("feed.interval", Format::Duration),
     ("feed.pairs", Format::Pairs),
     ("feed.sources", Format::Sources),
@@ -99,6 +101,8 @@ const FORMATS: [(&str, Format); 45] = [
     ("api.cors_origins", Format::WebOrigins),
     ("api.trusted_proxies", Format::Networks),
     ("api.keys", Format::ApiKeys),
+    ("api.coingecko", Format::Switch),
+    ("api.coingecko_ids", Format::CoinIds),
     ("admin.listen", Format::Address),
     ("store.path", Format::Path),
     ("store.retain_ticks", Format::Duration),
@@ -123,6 +127,8 @@ impl Format {
             Self::WebOrigins => "list of origins, such as `https://example.org`".to_owned(),
             Self::Networks => "list of addresses or networks, such as `10.0.0.0/8`".to_owned(),
             Self::ApiKeys => "list of keys, each `NAME=SHA256`".to_owned(),
+            Self::Switch => "`true` or `false`".to_owned(),
+            Self::CoinIds => "list of ids, each `ASSET=ID`, such as `FOO=foo-protocol`".to_owned(),
             Self::RateLimit => "`COUNT/UNIT`, where `UNIT` is `s`, `m` or `h`; or `off`".to_owned(),
             Self::Address => "`HOST:PORT`".to_owned(),
             Self::Proxy => "URL of a proxy, such as `http://proxy.example:3128`; or `off`".to_owned(),
@@ -148,6 +154,8 @@ impl Format {
             Self::WebOrigins => Some("example.org"),
             Self::Networks => Some("10.0.0.0/33"),
             Self::ApiKeys => Some("key"),
+            Self::Switch => Some("maybe"),
+            Self::CoinIds => Some("FOO"),
             Self::RateLimit => Some("600"),
             Self::Address => Some("127.0.0.1"),
             Self::Proxy => Some("proxy.example:3128"),

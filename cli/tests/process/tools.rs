@@ -7,6 +7,7 @@ use std::path::{Path, PathBuf};
 pub(crate) const PYTHON_VARIABLE: &str = "TICKWELL_PYTHON";
 
 const PYTHON: &str = ".tools/venv/bin/python";
+const NODE_PACKAGES: &str = ".tools/node/node_modules";
 const PROMTOOL: &str = ".tools/prometheus/usr/bin/promtool";
 const BROWSER_DRIVER: &str = ".tools/node/node_modules/playwright-core";
 
@@ -24,6 +25,24 @@ pub(crate) fn python() -> Option<PathBuf> {
 pub(crate) fn python_beside_kubectl() -> Option<PathBuf> {
     let python = python()?;
     there(python.with_file_name("kubectl")).map(|_kubectl| python)
+}
+
+/// Like [`python`], but also `None` if a module is not installed.
+pub(crate) fn python_with(modules: &[&str]) -> Option<PathBuf> {
+    let python = python()?;
+    let import = format!("import {}", modules.join(", "));
+    let imported = std::process::Command::new(&python).arg("-c").arg(&import).output().unwrap();
+    if imported.status.success() {
+        return Some(python);
+    }
+    missing(&format!("{} in {}", modules.join(" or "), python.display()));
+    None
+}
+
+/// The directory of the Node.js packages; `None` if this package is not installed.
+pub(crate) fn node_packages(package: &str) -> Option<PathBuf> {
+    let packages = workspace().join(NODE_PACKAGES);
+    there(packages.join(package)).map(|_package| packages)
 }
 
 /// The path of promtool; `None` if it is not installed.
@@ -47,7 +66,11 @@ fn there(path: PathBuf) -> Option<PathBuf> {
     if path.exists() {
         return Some(path);
     }
-    assert!(std::env::var_os("CI").is_none(), "{} is missing, and CI must not skip tests", path.display());
-    println!("skipped: {} not found; run scripts/test to install it", path.display());
+    missing(&path.display().to_string());
     None
+}
+
+fn missing(what: &str) {
+    assert!(std::env::var_os("CI").is_none(), "{what} is missing, and CI must not skip tests");
+    println!("skipped: {what} not found; run scripts/test to install it");
 }

@@ -63,5 +63,12 @@ pub(super) fn key_schemes() -> Value {
             "name": "X-API-Key",
             "description": "An API key, as an alternative to `Authorization: Bearer KEY`.",
         },
+        "coingecko": {
+            "type": "apiKey",
+            "in": "header",
+            "name": "x-cg-demo-api-key",
+            "description": "An API key, as CoinGecko's clients send it. `x-cg-pro-api-key` means the same, and so do the \
+                            parameters `x_cg_demo_api_key` and `x_cg_pro_api_key`.",
+        },
     })
 }

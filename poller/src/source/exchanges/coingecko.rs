@@ -9,7 +9,10 @@
 
 use std::{borrow::Cow, collections::BTreeSet, time::Duration};
 
-use common::domain::{Failure, Pair, Span};
+use common::{
+    coins::COINS,
+    domain::{Failure, Pair, Span},
+};
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
@@ -21,56 +24,6 @@ use crate::source::{
     limit::Limit,
     market::{Market, MarketList},
 };
-
-/// The known coins and CoinGecko's identifiers for them. CoinGecko's symbols are not unique: several coins
-/// use BTC.
-const COINS: [(&str, &str); 45] = [
-    ("BTC", "bitcoin"),
-    ("ETH", "ethereum"),
-    ("USDT", "tether"),
-    ("USDC", "usd-coin"),
-    ("DAI", "dai"),
-    ("BNB", "binancecoin"),
-    ("SOL", "solana"),
-    ("XRP", "ripple"),
-    ("ADA", "cardano"),
-    ("DOGE", "dogecoin"),
-    ("TRX", "tron"),
-    ("DOT", "polkadot"),
-    ("AVAX", "avalanche-2"),
-    ("LINK", "chainlink"),
-    ("LTC", "litecoin"),
-    ("BCH", "bitcoin-cash"),
-    ("XLM", "stellar"),
-    ("ATOM", "cosmos"),
-    ("UNI", "uniswap"),
-    ("ETC", "ethereum-classic"),
-    ("XMR", "monero"),
-    ("ALGO", "algorand"),
-    ("AAVE", "aave"),
-    ("APT", "aptos"),
-    ("ARB", "arbitrum"),
-    ("BONK", "bonk"),
-    ("BSV", "bitcoin-cash-sv"),
-    ("CRV", "curve-dao-token"),
-    ("DASH", "dash"),
-    ("FIL", "filecoin"),
-    ("HBAR", "hedera-hashgraph"),
-    ("ICP", "internet-computer"),
-    ("INJ", "injective-protocol"),
-    ("MKR", "maker"),
-    ("NEAR", "near"),
-    ("OP", "optimism"),
-    ("PAXG", "pax-gold"),
-    ("PEPE", "pepe"),
-    ("SHIB", "shiba-inu"),
-    ("SUI", "sui"),
-    ("TON", "the-open-network"),
-    ("WBTC", "wrapped-bitcoin"),
-    ("XTZ", "tezos"),
-    ("ZEC", "zcash"),
-    ("BTT", "bittorrent"),
-];
 
 /// The currencies in which we request prices. All of them are in CoinGecko's list
 /// `/simple/supported_vs_currencies`, which has no stablecoins.
@@ -129,9 +82,9 @@ impl Exchange for Coingecko {
 
     /// `bitcoin/usd`: the coin and the currency, which are separate parameters of a request.
     fn market(&self, pair: Pair) -> Option<Market> {
-        let (_, coin) = COINS.iter().find(|(code, _)| *code == pair.base())?;
+        let coin = COINS.iter().find(|coin| coin.asset == pair.base())?;
         let is_known = CURRENCIES.contains(&pair.quote());
-        is_known.then(|| Market::new(pair, format!("{coin}/{}", pair.quote().to_ascii_lowercase())))
+        is_known.then(|| Market::new(pair, format!("{}/{}", coin.id, pair.quote().to_ascii_lowercase())))
     }
 
     fn list_is_used_for(&self) -> Duration {
@@ -146,8 +99,9 @@ impl Exchange for Coingecko {
     fn parse_list(&self, body: &str) -> Result<MarketList, Failure> {
         let ids: BTreeSet<Cow<str>> = rows::<Listing>(body)?.into_iter().map(|listing| listing.id).collect();
         let mut list = MarketList::default();
-        for (code, _) in COINS.iter().filter(|(_, id)| ids.contains(*id)) {
-            let pairs = CURRENCIES.iter().filter_map(|currency| format!("{code}-{currency}").parse().ok());
+        for coin in COINS.iter().filter(|coin| ids.contains(coin.id)) {
+            let pairs =
+                CURRENCIES.iter().filter_map(|currency| format!("{}-{currency}", coin.asset).parse().ok());
             pairs.filter_map(|pair| self.market(pair)).for_each(|market| list.add(market, false));
         }
         list.unless_empty()
