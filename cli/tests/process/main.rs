@@ -63,6 +63,7 @@ mod nats_stream;
 mod page;
 mod paging;
 mod pinned;
+mod price;
 mod proxy;
 mod recipes;
 mod recompute;
