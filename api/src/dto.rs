@@ -18,7 +18,7 @@ mod text;
 use poem_openapi::Object;
 use serde::Serialize;
 
-pub use at::{PriceAtItem, PricesAt, TimesParameter};
+pub use at::{MAX_TIMES, PriceAtItem, PricesAt, TimesParameter};
 pub use conversion::{Conversion, LegItem};
 pub use event::EventItem;
 pub use json::Json;

@@ -9,7 +9,7 @@ mod found;
 use std::path::PathBuf;
 
 use anyhow::{Result, bail};
-use api::dto::TimestampParameter;
+use api::dto::{MAX_TIMES, TimestampParameter};
 use clap::Args;
 use common::domain::{Pair, Sequence, Span, Timestamp};
 use serde::Deserialize;
@@ -21,9 +21,6 @@ use crate::{
 };
 use annotate::{Annotation, Columns};
 use found::{Found, FoundItem};
-
-/// The maximum number of times that one request may have.
-const MAX_TIMES: usize = 100;
 
 /// What to look up, and at which pod.
 #[derive(Debug, Args)]

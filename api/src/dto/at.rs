@@ -13,7 +13,7 @@ use serde::Serialize;
 use super::{GapItem, HistoryItem, Nullable, PairText, PriceText, TimeText, TimestampParameter};
 
 /// The maximum number of times in one request. A look-up takes some ten microseconds.
-const MAX_TIMES: usize = 100;
+pub const MAX_TIMES: usize = 100;
 
 /// The prices of a pair at the requested times.
 #[derive(Debug, Object, Serialize)]
@@ -40,10 +40,12 @@ pub struct PriceAtItem {
     pub sequence: Nullable<u64>,
     /// The milliseconds from the tick's slot to `time`.
     pub age_millis: Nullable<u64>,
-    /// The gap. Null unless `outcome` is `gap`.
-    pub gap: Nullable<GapItem>,
-    /// The newest tick before the gap. Null unless `outcome` is `gap`, or if history has no tick before the gap.
-    pub before: Nullable<HistoryItem>,
+    /// Only if `outcome` is `gap`: the gap.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub gap: Option<GapItem>,
+    /// Only if `outcome` is `gap` and history has a tick before the gap: the newest one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub before: Option<HistoryItem>,
 }
 
 /// Times as a parameter that can be repeated: at least one, and at most [`MAX_TIMES`].

@@ -10,9 +10,7 @@ use poem_openapi::{
 
 use super::{State, Tag, as_of::AsOf, gaps, history, view};
 use crate::{
-    dto::{
-        Json, Nullable, PairParameter, PairText, PriceAtItem, PriceText, PricesAt, TimeText, TimesParameter,
-    },
+    dto::{Json, PairParameter, PairText, PriceAtItem, PriceText, PricesAt, TimeText, TimesParameter},
     problem::Problem,
 };
 use ledger::store::{Extent, Standing};
@@ -75,7 +73,7 @@ fn item(time: Timestamp, standing: Standing) -> PriceAtItem {
         slot: tick.map(|tick| TimeText(tick.slot.start())).into(),
         sequence: tick.map(|tick| tick.sequence.0).into(),
         age_millis: tick.map(|tick| time.millis_since(tick.slot.start())).into(),
-        gap: Nullable(gap.map(gaps::item)),
-        before: Nullable(before.map(history::item)),
+        gap: gap.map(gaps::item),
+        before: before.map(history::item),
     }
 }

@@ -19,8 +19,7 @@ fn path(millis: &[i64]) -> String {
 
 fn item(time: i64, outcome: &str) -> Value {
     let time = at(0).plus(std::time::Duration::from_millis(time.unsigned_abs())).to_string();
-    json!({"time": time, "outcome": outcome, "price": null, "slot": null, "sequence": null, "age_millis": null,
-           "gap": null, "before": null})
+    json!({"time": time, "outcome": outcome, "price": null, "slot": null, "sequence": null, "age_millis": null})
 }
 
 fn with(mut item: Value, more: &Value) -> Value {

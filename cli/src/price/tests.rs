@@ -24,7 +24,7 @@ fn tick(slot: i64) -> Value {
 fn item(millis: i64) -> Value {
     let slot = millis - millis % 10_000;
     if millis > NEWEST {
-        return json!({"outcome": "future", "price": null, "slot": null, "sequence": null, "gap": null, "before": null});
+        return json!({"outcome": "future", "price": null, "slot": null, "sequence": null});
     }
     if slot % GAP != 0 {
         let mut item = tick(slot);
