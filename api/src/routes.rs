@@ -231,8 +231,8 @@ fn no_price_yet(pair: Option<Pair>, view: Option<&PairView>) -> Problem {
     let seconds = view.map_or(RETRY_SECONDS, |view| view.interval.duration().as_secs());
     let of = pair.map(|pair| format!(" of {pair}")).unwrap_or_default();
     let detail = format!(
-        "there is no agreed price{of} yet; /readyz?verbose says why. If no source is reachable, `tickwell run --demo` \
-         (in a checkout: `cargo run -- run --demo`) serves simulated prices"
+        "there is no agreed price{of} yet; /readyz?verbose of the poller says why. If no source is reachable, `tickwell run \
+         --demo` (in a checkout: `cargo run -- run --demo`) serves simulated prices"
     );
     Problem::new(Code::NoPriceYet, detail).retry_after(seconds)
 }
