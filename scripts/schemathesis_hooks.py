@@ -29,7 +29,7 @@ def are_pairs(text):
 def is_question(query):
     """Whether the query parameters are allowed together.
 
-    Time ranges start in 1970 or later and do not end before they start. A range is either paged (limit, cursor) or
+    Times are in 1970 or later. Time ranges do not end before they start. A range is either paged (limit, cursor) or
     thinned (max_points). An asset cannot be converted to itself. at_sequence cannot be combined with a cursor, and a
     cursor must be for the requested order.
     """
@@ -41,7 +41,8 @@ def is_question(query):
         return False
     bounds = [millis(query[name]) for name in ("from", "to") if name in query]
     known = [bound for bound in bounds if bound is not None]
-    if any(bound < 0 for bound in known) or known != sorted(known):
+    times = query["time"] if isinstance(query.get("time"), list) else [query.get("time")]
+    if any(time < 0 for time in [*known, *map(millis, times)] if time is not None) or known != sorted(known):
         return False
     if "at_sequence" in query and "cursor" in query:
         return False
@@ -57,10 +58,13 @@ def is_span(text):
 
 
 def millis(text):
-    """Milliseconds of a timestamp in either format, or None if it is not a timestamp."""
+    """Milliseconds of a timestamp in any format, or None if it is not a timestamp."""
     if re.fullmatch("[0-9]+", str(text)):
         return int(text)
     try:
-        return (datetime.fromisoformat(str(text)) - EPOCH).total_seconds() * 1000
+        time = datetime.fromisoformat(str(text))
+        # A date is the start of that day in UTC. Other times need an offset.
+        is_date = re.fullmatch("[0-9]{4}-[0-9]{2}-[0-9]{2}", str(text))
+        return ((time.replace(tzinfo=timezone.utc) if is_date else time) - EPOCH).total_seconds() * 1000
     except (TypeError, ValueError, OverflowError):
         return None

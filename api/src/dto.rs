@@ -4,6 +4,7 @@
 //! with the digits of the log, derived values are strings with at least eight decimal places, and times are RFC
 //! 3339 with milliseconds. Nothing is computed here; [`crate::routes`] fills the structs in.
 
+mod at;
 mod conversion;
 mod event;
 mod json;
@@ -17,9 +18,11 @@ mod text;
 use poem_openapi::Object;
 use serde::Serialize;
 
+pub use at::{MAX_TIMES, PriceAtItem, PricesAt, TimesParameter};
 pub use conversion::{Conversion, LegItem};
 pub use event::EventItem;
 pub use json::Json;
+pub use list::WindowLength;
 pub use nullable::Nullable;
 pub use number::WholeNumber;
 pub use schema::sequence_schema;
@@ -28,7 +31,7 @@ pub use text::{
     AmountParameter, AmountText, AssetText, CandleIntervalParameter, CauseParameter, CoverageParameter,
     CursorParameter, DerivedText, FromAssetText, PageCursorParameter, PairParameter, PairText,
     PairsParameter, PriceText, RateText, RatioParameter, SequenceParameter, SpanText, SpansText, TimeText,
-    TimestampParameter, ToAssetText,
+    TimestampParameter, ToAssetText, WindowText,
 };
 
 /// The pairs in the log.
@@ -97,10 +100,10 @@ pub struct PriceItem {
 pub struct Averages {
     /// The pair.
     pub pair: PairText,
-    /// The pair's newest slot. Every window ends with it.
+    /// The slot that every window ends with: the pair's newest one, or its newest one at or before `to`.
     pub as_of: TimeText,
-    /// The position of that slot's record in the log.
-    pub sequence: u64,
+    /// The position of that slot's record in the log. Null if the log has no record of the slot; see `sequence` of a gap.
+    pub sequence: Nullable<u64>,
     /// One item for each requested window, in the order of the request.
     pub windows: Vec<WindowItem>,
 }
@@ -108,8 +111,8 @@ pub struct Averages {
 /// Averages over one window `(from, to]`. In a window without ticks the averages are null.
 #[derive(Debug, Object, Serialize)]
 pub struct WindowItem {
-    /// The requested length in its canonical form: `60m` becomes `1h`.
-    pub window: SpanText,
+    /// The requested length, as the request has it.
+    pub window: WindowText,
     /// Where the window begins. A tick at exactly this time is not included.
     pub from: TimeText,
     /// Where the window ends. A tick at exactly this time is included.

@@ -4,6 +4,7 @@
 
 pub(crate) mod admin;
 mod as_of;
+mod at;
 mod averages;
 mod candles;
 pub(crate) mod coingecko;
@@ -47,6 +48,7 @@ use ledger::{
 pub(crate) use as_of::Pinned;
 pub(crate) use coingecko::Coins;
 pub(crate) use document::Document;
+pub(crate) use format::accept_json;
 pub(crate) use lifetime::Lifetime;
 pub use operations::{Build, Operations};
 pub(crate) use operations::{Side, errors};
@@ -126,6 +128,7 @@ pub type Apis = (
     history::HistoryApi,
     candles::CandlesApi,
     gaps::GapsApi,
+    at::AtApi,
     ticks::TicksApi,
     sources::SourcesApi,
     streams::StreamApi,
@@ -146,6 +149,7 @@ pub(crate) fn service(state: &Arc<State>, process: &Process, coins: Coins) -> Se
         history::HistoryApi(state.clone()),
         candles::CandlesApi(state.clone()),
         gaps::GapsApi(state.clone()),
+        at::AtApi(state.clone()),
         ticks::TicksApi(state.clone()),
         sources::SourcesApi(state.clone()),
         streams::StreamApi(state.clone()),
@@ -211,7 +215,10 @@ fn view(snapshot: &Snapshot, pair: Pair) -> Result<&PairView, Problem> {
             return no_price_yet(None, None);
         }
         let known: Vec<String> = snapshot.pairs.keys().map(ToString::to_string).collect();
-        let detail = format!("the log has no pair {pair}; its pairs are {}", known.join(", "));
+        let detail = format!(
+            "the log has no pair {pair}; its pairs are {}. The operator of the service can add pairs to feed.pairs",
+            known.join(", ")
+        );
         Problem::new(Code::UnknownPair, detail).naming("pair")
     })
 }
@@ -224,8 +231,8 @@ fn no_price_yet(pair: Option<Pair>, view: Option<&PairView>) -> Problem {
     let seconds = view.map_or(RETRY_SECONDS, |view| view.interval.duration().as_secs());
     let of = pair.map(|pair| format!(" of {pair}")).unwrap_or_default();
     let detail = format!(
-        "there is no agreed price{of} yet; /readyz?verbose says why. If no source is reachable, `tickwell run --demo` \
-         (in a checkout: `cargo run -- run --demo`) serves simulated prices"
+        "there is no agreed price{of} yet; /readyz?verbose of the poller says why. If no source is reachable, `tickwell run \
+         --demo` (in a checkout: `cargo run -- run --demo`) serves simulated prices"
     );
     Problem::new(Code::NoPriceYet, detail).retry_after(seconds)
 }

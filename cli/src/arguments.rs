@@ -16,6 +16,7 @@ use crate::{
     healthcheck::{self, HealthcheckArguments},
     log::{self, LogCommand},
     mode::Mode,
+    price::{self, PriceArguments},
     recompute::{self, RecomputeArguments},
     settings::{self, SettingsLayers},
     show, sources,
@@ -69,6 +70,15 @@ enum Command {
     /// On a terminal, shows a table with one line per pair. Otherwise, prints one line per event. If the connection is
     /// lost, reconnects (to the next pod if several are given) and continues after the last event.
     Watch(WatchArguments),
+    /// Show the price of a pair now or at given times, or add price columns to a CSV file
+    ///
+    /// The price at a time is that of the newest slot at or before it. If that slot has no price, the reason is shown
+    /// instead: a gap with its cause, a time before history, or a time after the newest slot. Exits with 1 if there is
+    /// no price at one of the times of --at.
+    ///
+    /// With --annotate, all prices are those of one sequence of the log, which the command prints at the end. A row
+    /// without a price gets empty cells, and the column price_outcome has the reason.
+    Price(PriceArguments),
     /// Show how many requests each source gets and its rate limit, then ask each source for prices once
     ///
     /// Fails if a source does not return a price for every pair.
@@ -157,6 +167,7 @@ impl Arguments {
             Command::Backup(arguments) => backup::backup(&arguments, layers),
             Command::Restore(arguments) => backup::restore(&arguments, layers),
             Command::VerifyPods(arguments) => return Ok(verify::run(&arguments)),
+            Command::Price(arguments) => price::run(&arguments),
             Command::Watch(arguments) => watch::run(&arguments),
             Command::Healthcheck(arguments) => healthcheck::run(&arguments, layers),
             Command::Log(command) => log::run(&command, layers),

@@ -37,11 +37,11 @@ pub(crate) struct ExportArguments {
     #[arg(long)]
     pair: Pair,
 
-    /// Start of the time range (inclusive), as RFC 3339 or unix milliseconds. If not given: the start of history
+    /// Start of the time range (inclusive), as RFC 3339, a date or unix milliseconds. If not given: the start of history
     #[arg(long, value_name = "TIME", value_parser = instant)]
     from: Option<Timestamp>,
 
-    /// End of the time range (exclusive), as RFC 3339 or unix milliseconds. If not given: now
+    /// End of the time range (exclusive), as RFC 3339, a date or unix milliseconds. If not given: now
     #[arg(long, value_name = "TIME", value_parser = instant)]
     to: Option<Timestamp>,
 

@@ -11,6 +11,7 @@
 //! Commands that do one thing and exit:
 //!
 //! - [`watch`]: shows live prices in a terminal.
+//! - [`price`]: shows the price of a pair now or at given times, and adds price columns to a CSV file.
 //! - [`sources`]: shows how many requests each source gets, and whether it responds.
 //! - [`recompute`]: recomputes stored records from their quotes.
 //! - [`export`]: exports ticks and gaps as CSV or NDJSON.
@@ -42,6 +43,7 @@ mod log;
 mod mode;
 mod output;
 mod pod;
+mod price;
 mod progress;
 mod recompute;
 mod runtime;

@@ -47,6 +47,11 @@ pub(crate) fn run(settings: &Settings, probe: bool) -> Result<()> {
         .filter(|(_, probe)| probe.answers.values().any(Result::is_err))
         .map(|(name, _)| name.as_str())
         .collect();
+    if failed.len() == asked.len() && failed.len() > 1 {
+        bail!(
+            "no source returned a price for all of its pairs; if none responds, check the network and sources.proxy"
+        );
+    }
     if !failed.is_empty() {
         bail!(
             "no price from {} for at least one pair; list the pair's other sources in pairs.<PAIR>.sources, or remove \

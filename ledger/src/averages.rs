@@ -10,7 +10,7 @@ use std::{
     sync::{Mutex, MutexGuard, PoisonError},
 };
 
-use common::domain::{Pair, Sequence, Slot, Span, Timestamp};
+use common::domain::{Pair, Slot, Span, Timestamp};
 use rust_decimal::Decimal;
 
 use crate::{
@@ -52,11 +52,11 @@ pub struct Scanned {
 }
 
 /// Caches the averages that can only be computed by reading every tick of a window. Entries never become invalid,
-/// because the ticks up to a sequence never change.
+/// because the ticks up to a slot that the log has covered never change.
 #[derive(Debug, Default)]
 pub struct Scans {
-    /// Keyed by the sequence of the record that the window ends with, so that the oldest entry is evicted first.
-    cache: Mutex<BTreeMap<(Sequence, Pair, Span), Scanned>>,
+    /// Keyed by the slot that the window ends with, so that the oldest entry is evicted first.
+    cache: Mutex<BTreeMap<(Slot, Pair, Span), Scanned>>,
 }
 
 impl Scans {
@@ -89,13 +89,13 @@ impl Scans {
             }
             Ok(scan::scan(units, expected))
         };
-        let scanned = if few { self.cached_or((view.sequence, pair, span), scan)? } else { None };
+        let scanned = if few { self.cached_or((to, pair, span), scan)? } else { None };
         Ok(WindowAverages { from, to, expected, summary, scanned })
     }
 
     fn cached_or(
         &self,
-        key: (Sequence, Pair, Span),
+        key: (Slot, Pair, Span),
         scan: impl FnOnce() -> Result<Option<Scanned>, StoreError>,
     ) -> Result<Option<Scanned>, StoreError> {
         let cached = || lock(&self.cache).get(&key).copied();

@@ -18,6 +18,7 @@ mod packs;
 mod reclaim;
 mod records;
 mod rollup;
+mod standing;
 mod summarize;
 mod ticks;
 mod writer;
@@ -40,6 +41,7 @@ pub(crate) use open::ACKNOWLEDGED;
 pub use open::OpenError;
 pub use reclaim::Retention;
 pub use records::TickOrGap;
+pub use standing::{Extent, Standing};
 use writer::Writer;
 
 /// A tick as history keeps it: without its quotes.

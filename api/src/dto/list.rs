@@ -1,6 +1,6 @@
 //! Lists as parameters: values separated by commas, without duplicates.
 
-use std::{collections::BTreeSet, fmt, str::FromStr};
+use std::{cmp::Ordering, collections::BTreeSet, fmt, str::FromStr};
 
 use common::domain::{Pair, PairError, Span, SpanError};
 
@@ -19,7 +19,7 @@ pub enum SpansError {
     Span(#[from] SpanError),
     /// A duration is listed twice.
     #[error("{0} is listed twice")]
-    Repeated(Span),
+    Repeated(WindowLength),
 }
 
 /// Why a text is not a valid list of pairs.
@@ -43,7 +43,61 @@ impl<T: fmt::Display> fmt::Display for List<T> {
     }
 }
 
-impl FromStr for List<Span> {
+/// A window's length, which is written as in the request: `24h` stays `24h`, although `1d` is the same length.
+///
+/// Two windows are equal if they are of the same length.
+#[derive(Debug, Clone, Copy)]
+pub struct WindowLength {
+    /// The length.
+    pub span: Span,
+    unit: Option<(&'static str, u64)>,
+}
+
+impl From<Span> for WindowLength {
+    fn from(span: Span) -> Self {
+        Self { span, unit: None }
+    }
+}
+
+impl FromStr for WindowLength {
+    type Err = SpanError;
+
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let span: Span = text.parse()?;
+        Ok(Self { span, unit: Span::UNITS.into_iter().find(|(unit, _)| text.ends_with(unit)) })
+    }
+}
+
+impl fmt::Display for WindowLength {
+    fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.unit {
+            Some((unit, millis)) => write!(formatter, "{}{unit}", self.span.millis() / millis),
+            None => self.span.fmt(formatter),
+        }
+    }
+}
+
+impl PartialEq for WindowLength {
+    fn eq(&self, other: &Self) -> bool {
+        self.span == other.span
+    }
+}
+
+impl Eq for WindowLength {}
+
+impl PartialOrd for WindowLength {
+    fn partial_cmp(&self, other: &Self) -> Option<Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+impl Ord for WindowLength {
+    fn cmp(&self, other: &Self) -> Ordering {
+        self.span.cmp(&other.span)
+    }
+}
+
+impl FromStr for List<WindowLength> {
     type Err = SpansError;
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {

@@ -56,7 +56,7 @@ pub(super) fn formatted(format: &'static str) -> MetaSchema {
     MetaSchema::new_with_format("string", format)
 }
 
-/// A time in RFC 3339 or unix milliseconds. The milliseconds range from the smallest number that is unlikely to be in
+/// A time in RFC 3339, a date, or unix milliseconds. The milliseconds range from the smallest number that is unlikely to be in
 /// seconds to the end of the year 9999.
 pub(super) fn instant() -> MetaSchema {
     let millis = MetaSchema {
@@ -64,7 +64,7 @@ pub(super) fn instant() -> MetaSchema {
         maximum: Some(253_402_300_799_999.0),
         ..MetaSchema::new("integer")
     };
-    let spellings = [formatted("date-time"), millis];
+    let spellings = [formatted("date-time"), formatted("date"), millis];
     MetaSchema {
         any_of: spellings.map(|spelling| MetaSchemaRef::Inline(Box::new(spelling))).into(),
         ..MetaSchema::ANY

@@ -11,7 +11,7 @@ use rust_decimal::Decimal;
 use serde::{Serialize, Serializer};
 
 use super::{
-    list::List,
+    list::{List, WindowLength},
     schema::{
         ABOVE_ZERO, ASSET, PAGE_CURSOR, PAIR, RATIO, SPAN, STREAM_CURSOR, UNSIGNED, UP_TO_ONE, decimal,
         formatted, instant, list_of, one_of, sequence_schema, shaped,
@@ -243,16 +243,22 @@ text_type!(
 parameter!(CoverageParameter);
 
 text_type!(
-    /// A time as a parameter: RFC 3339 or unix milliseconds.
+    /// A time as a parameter: RFC 3339, a date or unix milliseconds.
     TimestampParameter(Timestamp), "string_timestamp", instant(),
-    "RFC 3339, or unix milliseconds.", "2026-01-01T00:00:00Z"
+    "RFC 3339, a date (the start of that day in UTC), or unix milliseconds.", "2026-01-01T00:00:00Z"
 );
+
+/// The length of a date like `2026-11-21`.
+const DATE_LENGTH: usize = 10;
+
+/// What completes a date to the time at which it begins in UTC.
+const MIDNIGHT: &str = "T00:00:00Z";
 
 /// A number below this is more likely to be in seconds, because in milliseconds it would be a time before 1973.
 const LIKELY_SECONDS: i64 = 100_000_000_000;
 
 impl TimestampParameter {
-    /// Parses RFC 3339 or unix milliseconds. Commands of the CLI accept the same times as routes do.
+    /// Parses RFC 3339, a date or unix milliseconds. Commands of the CLI accept the same times as routes do.
     pub fn read(text: &str) -> Result<Self, String> {
         let parsed = match text.parse::<i64>() {
             Ok(0) => {
@@ -264,6 +270,10 @@ impl TimestampParameter {
                 ));
             }
             Ok(number) if !text.starts_with('+') => Timestamp::from_unix_millis(number),
+            // A date means the start of that day in UTC.
+            _ if text.len() == DATE_LENGTH => {
+                format!("{text}{MIDNIGHT}").parse().map_err(|_| TimestampError::NotRfc3339(text.to_owned()))
+            }
             _ => text.parse(),
         };
         parsed.map(Self).map_err(|error: TimestampError| match with_zone(text) {
@@ -273,10 +283,9 @@ impl TimestampParameter {
     }
 }
 
-/// Completes a text to a time in UTC. This works if the time zone is missing, or the time of day and the time zone.
+/// Completes a text whose time zone is missing to a time in UTC.
 fn with_zone(text: &str) -> Option<String> {
-    let zoned = ["Z", "T00:00:00Z"].map(|missing| format!("{text}{missing}"));
-    zoned.into_iter().find(|text| text.parse::<Timestamp>().is_ok())
+    Some(format!("{text}Z")).filter(|text| text.parse::<Timestamp>().is_ok())
 }
 
 /// Whether this is a time whose `+` was decoded to a space, because it was not escaped in the query.
@@ -297,8 +306,14 @@ impl ParseFromParameter for TimestampParameter {
 }
 
 text_type!(
+    /// The length of a window, as the request has it.
+    WindowText(WindowLength), "string_window", shaped(SPAN),
+    "A duration: a whole number followed by ms, s, m, h or d.", "24h"
+);
+
+text_type!(
     /// Windows as a parameter.
-    SpansText(List<Span>), "string_spans",
+    SpansText(List<WindowLength>), "string_spans",
     list_of(SPAN),
     "One or more durations, separated by commas, without duplicates.", "10m,1h,24h"
 );

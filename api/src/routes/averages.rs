@@ -1,8 +1,8 @@
-//! `/v1/prices/{pair}/averages`: averages over windows that end with the pair's newest slot.
+//! `/v1/prices/{pair}/averages`: averages over windows that end with the pair's newest slot, or with an earlier one.
 
 use std::sync::Arc;
 
-use common::domain::{Pair, Ratio, Span};
+use common::domain::{Pair, Ratio, Sequence, Span, Timestamp};
 use poem_openapi::{
     OpenApi,
     param::{Path, Query},
@@ -18,14 +18,15 @@ use super::{
 use crate::{
     dto::{
         Averages, CoverageParameter, DerivedText, Json, PairParameter, PairText, PriceText, RatioParameter,
-        SpanText, SpansText, TimeText, WindowItem,
+        SpanText, SpansText, TimeText, TimestampParameter, WindowItem, WindowLength, WindowText,
     },
     problem::{Code, Problem},
 };
 use ledger::{
     averages::WindowAverages,
     derived::LEAST_DECIMALS,
-    snapshot::{PairView, Snapshot},
+    snapshot::PairView,
+    store::{Extent, Standing},
     summary::Summary,
 };
 
@@ -45,8 +46,8 @@ pub struct AveragesApi(pub(super) Arc<State>);
 impl AveragesApi {
     /// Get averages of a pair over one or more windows
     ///
-    /// A window of length `w` is `(to − w, to]`, where `to` is the pair's newest slot, which may have a tick or be
-    /// part of a gap. A window can be as long as history is kept.
+    /// A window of length `w` is `(end − w, end]`, where `end` is the pair's newest slot, or its newest slot at or
+    /// before `to`. This slot may have a tick or be part of a gap. A window can reach back as far as history is kept.
     ///
     /// `max_age`, `min_sources` and `max_spread` apply to the pair's newest price. If this price does not meet all of
     /// them, the response is 503 `contract_not_met`, with the price as `newest`.
@@ -59,6 +60,8 @@ impl AveragesApi {
         /// The windows, separated by commas. Each is at least one slot long and at most as long as history is kept.
         /// Default: `10m`.
         window: Query<Option<SpansText>>,
+        /// End all windows with the pair's newest slot at or before this time. Default: the pair's newest slot.
+        to: Query<Option<TimestampParameter>>,
         /// The share of each window that ticks must cover, such as `0.95` or `95%`. If ticks cover less of a window,
         /// the response is 503 `thin_window`. Default: any coverage.
         min_coverage: Query<Option<CoverageParameter>>,
@@ -72,9 +75,9 @@ impl AveragesApi {
         at_sequence: AsOf,
     ) -> Result<Json<Averages>, Problem> {
         let pair = pair.0.value()?;
-        let spans = window.0.map_or_else(|| vec![DEFAULT_WINDOW], |spans| spans.0.0);
-        if spans.len() > MAX_WINDOWS {
-            let detail = format!("request at most {MAX_WINDOWS} windows, not {}", spans.len());
+        let windows = window.0.map_or_else(|| vec![DEFAULT_WINDOW.into()], |windows| windows.0.0);
+        if windows.len() > MAX_WINDOWS {
+            let detail = format!("request at most {MAX_WINDOWS} windows, not {}", windows.len());
             return Err(Problem::parameter("window", detail));
         }
         let min_coverage = min_coverage.0.map(|ratio| ratio.0);
@@ -83,13 +86,21 @@ impl AveragesApi {
         }
         let contract = Contract::of(max_age, min_sources, max_spread, &at_sequence);
         let (state, snapshot) = (self.0.clone(), at_sequence.snapshot);
-        let view = view(&snapshot, pair)?;
-        contract.check(&state, &snapshot, pair, view)?;
-        let begins = |span: &Span| view.slot.start().minus(span.duration());
-        let in_memory = spans.iter().all(|span| view.window_since(begins(span)).is_some());
+        let newest = view(&snapshot, pair)?;
+        contract.check(&state, &snapshot, pair, newest)?;
+        let to = to.0.map(|to| to.0);
+        let end = to.map_or(newest.slot.start(), |to| to.min(newest.slot.start()));
+        let begins = |window: &WindowLength| end.minus(window.span.duration());
+        let in_memory = windows.iter().all(|window| newest.window_since(begins(window)).is_some());
         let readers = state.readers.clone();
         let is_pinned = at_sequence.sequence.is_some();
-        let work = move || averages(&state, &snapshot, pair, &spans, min_coverage, is_pinned);
+        // A later slot cannot change windows that end with an earlier one. But whether the newest price meets a contract
+        // changes.
+        let is_past = to.is_some_and(|to| to <= newest.slot.start());
+        at_sequence.lifetime.close_if(is_past && contract.is_empty());
+        let is_final = is_pinned || is_past;
+        let request = Requested { pair, windows, to, min_coverage, is_final };
+        let work = move || averages(&state, view(&snapshot, pair)?, &request);
         match in_memory {
             true => readers.read(work).await,
             false => readers.scan(work).await,
@@ -98,33 +109,73 @@ impl AveragesApi {
     }
 }
 
-fn averages(
-    state: &State,
-    snapshot: &Snapshot,
+/// A valid request.
+struct Requested {
     pair: Pair,
-    spans: &[Span],
+    windows: Vec<WindowLength>,
+    to: Option<Timestamp>,
     min_coverage: Option<Ratio>,
-    is_pinned: bool,
-) -> Result<Averages, Problem> {
-    let view = view(snapshot, pair)?;
-    spans.iter().try_for_each(|span| check(state, view, *span))?;
-    let item = |span: &Span| {
-        let averages = state.scans.window(&state.store, pair, view, *span)?;
-        let item = item(*span, &averages);
+    /// Whether the response never changes, so that retrying does not help.
+    is_final: bool,
+}
+
+fn averages(state: &State, newest: &PairView, requested: &Requested) -> Result<Averages, Problem> {
+    let Requested { pair, windows, to, min_coverage, is_final } = requested;
+    let (view, sequence) = match to {
+        Some(to) => ending_at(state, newest, *pair, *to)?,
+        None => (newest.clone(), Some(newest.sequence)),
+    };
+    let begin = state.history_from(newest);
+    windows.iter().try_for_each(|window| check(state, &view, window.span, begin))?;
+    let item = |window: &WindowLength| {
+        let averages = state.scans.window(&state.store, *pair, &view, window.span)?;
+        let item = item(*window, &averages);
         match min_coverage {
-            Some(least) if item.coverage.0 < least.decimal() => Err(thin(view, &item, least, is_pinned)),
+            Some(least) if item.coverage.0 < least.decimal() => Err(thin(&view, &item, *least, *is_final)),
             _ => Ok(item),
         }
     };
-    let windows = spans.iter().map(item).collect::<Result<_, _>>()?;
-    let (as_of, sequence) = (TimeText(view.slot.start()), view.sequence.0);
-    Ok(Averages { pair: PairText(pair), as_of, sequence, windows })
+    let windows = windows.iter().map(item).collect::<Result<_, _>>()?;
+    let (as_of, sequence) = (TimeText(view.slot.start()), sequence.map(|sequence| sequence.0).into());
+    Ok(Averages { pair: PairText(*pair), as_of, sequence, windows })
 }
 
-fn check(state: &State, view: &PairView, span: Span) -> Result<(), Problem> {
+/// The view of a pair as if its newest slot were the one at or before `to`, and the sequence of that slot's record. Only
+/// what averages need is replaced.
+fn ending_at(
+    state: &State,
+    newest: &PairView,
+    pair: Pair,
+    to: Timestamp,
+) -> Result<(PairView, Option<Sequence>), Problem> {
+    let extent = Extent { from: state.history_from(newest), newest: newest.slot };
+    let instant = to.min(newest.slot.start());
+    let (slot, interval, sequence) = match state.store.standing(pair, extent, instant)? {
+        Standing::Tick(tick) => (tick.slot, tick.interval, Some(tick.sequence)),
+        Standing::Gap { gap, .. } => {
+            let slot = gap.interval.slot_at(instant).min(gap.slot);
+            (slot, gap.interval, gap.recorded.map(|(sequence, _)| sequence))
+        }
+        Standing::BeforeHistory | Standing::Future => {
+            let detail = format!("{to} is before the history of {pair}; use a later time");
+            return Err(Problem::parameter("to", detail));
+        }
+    };
+    Ok((PairView { slot, interval, ..newest.clone() }, sequence))
+}
+
+/// Checks the length of a window. `begin` is where history begins.
+fn check(state: &State, view: &PairView, span: Span, begin: Timestamp) -> Result<(), Problem> {
     if span.duration() > state.retain_ticks {
         let limit = SpanText::of(state.retain_ticks).map_or_else(String::new, |limit| limit.0.to_string());
         let detail = format!("{span} is longer than the time for which history is kept, {limit}");
+        return Err(Problem::parameter("window", detail));
+    }
+    if view.slot.start().minus(span.duration()) < begin {
+        let detail = format!(
+            "{span} up to {} begins before {begin}, and older history is not kept; use a shorter window or a later `to`",
+            view.slot
+        );
         return Err(Problem::parameter("window", detail));
     }
     if span.duration() < view.interval.duration() {
@@ -134,22 +185,22 @@ fn check(state: &State, view: &PairView, span: Span) -> Result<(), Problem> {
     Ok(())
 }
 
-fn thin(view: &PairView, window: &WindowItem, least: Ratio, is_pinned: bool) -> Problem {
+fn thin(view: &PairView, window: &WindowItem, least: Ratio, is_final: bool) -> Problem {
     let detail = format!(
         "ticks cover {} of the window {}, less than {least}; use a lower min_coverage or another window",
         window.coverage.0, window.window.0
     );
     let problem = Problem::new(Code::ThinWindow, detail).naming("min_coverage");
-    // With `at_sequence`, the response never changes, so retrying does not help.
-    if is_pinned { problem } else { problem.retry_after(view.interval.duration().as_secs()) }
+    if is_final { problem } else { problem.retry_after(view.interval.duration().as_secs()) }
 }
 
-fn item(span: Span, window: &WindowAverages) -> WindowItem {
+fn item(length: WindowLength, window: &WindowAverages) -> WindowItem {
+    let span = length.span;
     let (from, to) = (window.from, window.to.start());
     let (of, scanned) = (window.summary.as_ref(), window.scanned);
     let gap = of.map(|summary| summary.largest_gap(from, to));
     WindowItem {
-        window: SpanText(span),
+        window: WindowText(length),
         from: TimeText(from),
         to: TimeText(to),
         mean: of.map(|summary| DerivedText(summary.mean())).into(),

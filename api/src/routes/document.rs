@@ -193,6 +193,7 @@ fn complete_parameter(operation: &str, parameter: &mut Tree) {
         "verbose" => Some(json!("true")),
         // In a log of two pairs, the first two records are a lead for each pair. The third is a tick or a gap.
         "sequence" => Some(json!(3)),
+        "time" => Some(json!(["2026-01-01T00:00:00Z"])),
         _ => None,
     };
     if let Some(schema) = parameter.get_mut("schema") {
@@ -213,8 +214,9 @@ fn complete_parameter(operation: &str, parameter: &mut Tree) {
         "pair" => {
             "Upper or lower case, with `-`, `_` or `%2F`: `btc-usd`, `BTC_USD` and `BTC%2FUSD` all mean `BTC-USD`."
         }
-        "from" | "to" if operation != "convert" && !operation.starts_with(dialect::OPERATIONS) => {
-            "RFC 3339 (write `+` as `%2B`) or unix milliseconds. A number that looks like seconds is refused."
+        "from" | "to" | "time" if operation != "convert" && !operation.starts_with(dialect::OPERATIONS) => {
+            "RFC 3339 (write `+` as `%2B`), a date (the start of that day in UTC) or unix milliseconds. A number that \
+             looks like seconds is refused."
         }
         _ => return,
     };

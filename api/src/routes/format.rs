@@ -27,6 +27,25 @@ pub(super) fn choose<F: Format>(parameter: Option<F>, headers: &HeaderMap) -> Re
     parameter.map_or_else(|| negotiate(headers), Ok)
 }
 
+/// Refuses a request whose `Accept` header excludes JSON, for routes that have no other format.
+pub(crate) fn accept_json(headers: &HeaderMap) -> Result<(), Problem> {
+    negotiate::<OnlyJson>(headers).map(|_| ())
+}
+
+/// The format of a route that has only one.
+#[derive(Clone, Copy)]
+struct OnlyJson;
+
+impl Format for OnlyJson {
+    const ALL: &[Self] = &[Self];
+    const NAMES: &str =
+        "this route supports application/json only; list it in the Accept header, or leave out Accept";
+
+    fn type_and_subtype(self) -> (&'static str, &'static str) {
+        ("application", "json")
+    }
+}
+
 /// The request header that the responses of routes with several formats depend on.
 pub(super) const VARY: &str = "Accept";
 

@@ -133,7 +133,7 @@ fn collect(
     Ok((found, None))
 }
 
-fn item(gap: StoredGap) -> GapItem {
+pub(super) fn item(gap: StoredGap) -> GapItem {
     GapItem {
         from: TimeText(gap.from.start()),
         to: TimeText(gap.slot.start()),

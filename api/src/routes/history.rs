@@ -199,7 +199,7 @@ impl HistoryQuery {
     }
 }
 
-fn item(tick: StoredTick) -> HistoryItem {
+pub(super) fn item(tick: StoredTick) -> HistoryItem {
     HistoryItem { slot: TimeText(tick.slot.start()), price: PriceText(tick.price), sequence: tick.sequence.0 }
 }
 

@@ -6,7 +6,7 @@
 use std::{borrow::Cow, sync::Arc};
 
 use common::domain::nearest;
-use http::Method;
+use http::{Method, StatusCode};
 use percent_encoding::percent_decode_str;
 use poem::{Endpoint, IntoResponse, Request, Response, Result as PoemResult, error::NotFoundError};
 use poem_openapi::{
@@ -14,7 +14,10 @@ use poem_openapi::{
     registry::{MetaOperationParam, MetaParamIn, MetaPath, MetaSchema, MetaSchemaRef, Registry},
 };
 
-use crate::problem::{Code, Problem};
+use crate::{
+    problem::{Code, Problem},
+    routes::accept_json,
+};
 
 /// The prefix of the routes whose parameters are validated. The other routes accept any parameter, because operators'
 /// tools may send their own.
@@ -22,6 +25,18 @@ const STRICT: &str = "/v1/";
 
 /// The number of characters of an unknown name or value that a problem repeats.
 const MAX_REPEATED: usize = 60;
+
+/// The media type of most routes.
+const JSON: &str = "application/json";
+
+/// Parameters that look like a request for the price at a time.
+const OF_A_TIME: [&str; 5] = ["at", "time", "timestamp", "date", "when"];
+
+/// The prefix of the routes for prices.
+const PRICES: &str = "/v1/prices";
+
+/// The route for the price at a time, as problems suggest it.
+const PRICES_AT: &str = "/v1/prices/{pair}/at?time=2026-11-21T00:00:00Z";
 
 /// The documented routes and their parameters.
 #[derive(Debug)]
@@ -34,6 +49,8 @@ struct Route {
     /// The parts of the path between slashes.
     parts: Vec<Part>,
     parameters: Vec<Parameter>,
+    /// Whether JSON is the only format of the route. The handlers of other routes read `Accept` themselves.
+    is_json: bool,
 }
 
 #[derive(Debug)]
@@ -45,6 +62,7 @@ enum Part {
 #[derive(Debug)]
 struct Parameter {
     name: String,
+    is_required: bool,
     accepts: Accepts,
 }
 
@@ -56,6 +74,8 @@ enum Accepts {
     Words(Vec<String>),
     /// A whole number in a range.
     Number { min: u64, max: u64 },
+    /// Texts, each in a parameter of its own.
+    Repeated,
 }
 
 /// Refuses parameters that the route does not declare. If the path is not a route, the problem suggests the route that
@@ -98,17 +118,18 @@ impl KnownRoutes {
         self.0.iter().find(|route| route.fits(path)).map(|route| route.template.as_str())
     }
 
-    /// Refuses parameters that are unknown, repeated or malformed. A path that is not a route passes this check and
+    /// Refuses parameters that are unknown, repeated, malformed or missing, and an `Accept` that excludes JSON if the
+    /// route has no other format. A path that is not a route passes this check and
     /// gets a 404 later.
     pub(super) fn check(&self, request: &Request) -> Result<(), Problem> {
         let (path, query) = (request.uri().path(), request.uri().query().unwrap_or_default());
-        let is_plain = query.is_empty() && !path.contains('%');
-        if is_plain || request.method() != Method::GET || !path.starts_with(STRICT) {
+        if request.method() != Method::GET || !path.starts_with(STRICT) {
             return Ok(());
         }
         let Some(route) = self.0.iter().find(|route| route.fits(path)) else { return Ok(()) };
         route.check_path(path)?;
-        route.check_query(query)
+        route.check_query(query)?;
+        if route.is_json { accept_json(request.headers()) } else { Ok(()) }
     }
 
     /// The problem for a path that is not a route, with the route that was most likely meant.
@@ -116,6 +137,8 @@ impl KnownRoutes {
         let trimmed = path.trim_end_matches('/');
         let hint = if trimmed != path && self.0.iter().any(|route| route.fits(trimmed)) {
             format!("remove the slash at the end: {}", shortened(trimmed))
+        } else if let Some(longer) = self.0.iter().find(|route| route.continues(trimmed)) {
+            format!("did you mean `{}`?", longer.template)
         } else if let Some(meant) = self.meant(path) {
             format!("did you mean `{}`?", shortened(&meant))
         } else {
@@ -141,12 +164,17 @@ impl KnownRoutes {
 impl Route {
     fn of(path: &MetaPath, registry: &Registry) -> Self {
         let get = path.operations.iter().filter(|operation| operation.method == Method::GET);
-        let parameters = get.flat_map(|operation| &operation.params);
+        let parameters = get.clone().flat_map(|operation| &operation.params);
         let query = parameters.filter(|parameter| parameter.in_type == MetaParamIn::Query);
+        let responses = get.flat_map(|operation| &operation.responses.responses);
+        let successes = responses.filter(|response| response.status == Some(StatusCode::OK.as_u16()));
+        let formats: Vec<&str> =
+            successes.flat_map(|response| &response.content).map(|content| content.content_type).collect();
         Self {
             template: path.path.clone(),
             parts: path.path.split('/').map(Part::of).collect(),
             parameters: query.map(|parameter| Parameter::of(parameter, registry)).collect(),
+            is_json: !formats.is_empty() && formats.iter().all(|format| format.starts_with(JSON)),
         }
     }
 
@@ -158,6 +186,12 @@ impl Route {
             (_, None) => false,
         };
         self.parts.iter().all(fits) && given.next().is_none()
+    }
+
+    /// Whether the route is this path with one more part, which is a parameter.
+    fn continues(&self, path: &str) -> bool {
+        let before = self.template.rsplit_once("/{").map(|(before, _)| before);
+        matches!(self.parts.last(), Some(Part::Parameter(_))) && before == Some(path)
     }
 
     /// The name and position of the only fixed part that differs from the given path, if everything else fits.
@@ -187,18 +221,23 @@ impl Route {
             let name = decoded(name).ok_or_else(|| not_utf8(shortened(name)))?;
             let known = self.parameters.iter().enumerate().find(|(_, known)| known.name == name);
             let (index, known) = known.ok_or_else(|| self.unknown(&name))?;
-            if seen.contains(&index) {
+            if seen.contains(&index) && !matches!(known.accepts, Accepts::Repeated) {
                 return Err(Problem::parameter(known.name.clone(), "this parameter is repeated"));
             }
             seen.push(index);
             known.check(&decoded(value).ok_or_else(|| not_utf8(known.name.clone()))?)?;
         }
-        Ok(())
+        let mut missing = self.parameters.iter().enumerate().filter(|(index, _)| !seen.contains(index));
+        missing.try_for_each(|(_, known)| known.check_missing())
     }
 
     fn unknown(&self, name: &str) -> Problem {
         let names = || self.parameters.iter().map(|known| known.name.as_str());
-        let meant = nearest(names(), name).map(|nearest| format!("; did you mean `{nearest}`?"));
+        let meant = match OF_A_TIME.contains(&name) && self.template.starts_with(PRICES) {
+            true if names().any(|known| known == "time") => Some("; did you mean `time`?".to_owned()),
+            true => Some(format!("; for the price at a time, use {PRICES_AT}.")),
+            false => nearest(names(), name).map(|nearest| format!("; did you mean `{nearest}`?")),
+        };
         let all = names().collect::<Vec<_>>().join(", ");
         let accepted = if all.is_empty() { "none".to_owned() } else { all };
         let name = shortened(name);
@@ -214,7 +253,18 @@ impl Parameter {
             MetaSchemaRef::Inline(schema) => Accepts::of(schema),
             MetaSchemaRef::Reference(name) => registry.schemas.get(name).map_or(Accepts::Text, Accepts::of),
         };
-        Self { name: parameter.name.clone(), accepts }
+        Self { name: parameter.name.clone(), is_required: parameter.required, accepts }
+    }
+
+    /// If a required parameter has a few values, names them. The handlers report other missing parameters.
+    fn check_missing(&self) -> Result<(), Problem> {
+        match &self.accepts {
+            Accepts::Words(words) if self.is_required => {
+                let detail = format!("this parameter is required; its values are {}", words.join(", "));
+                Err(Problem::parameter(self.name.clone(), detail))
+            }
+            _ => Ok(()),
+        }
     }
 
     fn check(&self, value: &str) -> Result<(), Problem> {
@@ -256,6 +306,7 @@ impl Accepts {
                 Self::Number { min, max: schema.maximum.and_then(whole).unwrap_or(u64::MAX) }
             }
             "string" if !words.is_empty() => Self::Words(words),
+            "array" => Self::Repeated,
             _ => Self::Text,
         }
     }

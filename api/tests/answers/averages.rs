@@ -55,6 +55,92 @@ async fn every_window_equals_a_naive_computation_whatever_a_pod_keeps_in_memory(
     }
 }
 
+/// With `to`, the windows are those that the pod returned when its newest slot was the one at or before that time.
+/// The longest window would begin before history.
+#[tokio::test]
+async fn windows_up_to_a_time_are_those_that_ended_with_its_slot() {
+    for seed in 5..7 {
+        let log = RandomLog::new(seed, 160);
+        let mut rig = Rig::keeping(Duration::from_secs(600));
+        let mut given = Vec::new();
+        let mut count = 0;
+        for batch in &log.batches {
+            rig.send(batch.clone()).await;
+            count += batch.len();
+            for pair in PAIRS {
+                let Some(newest) = log.newest_slot(Some(pair), count) else { continue };
+                let path = format!("/v1/prices/{pair}/averages?window={}", WINDOWS[..8].join(","));
+                given.push((path.clone(), newest, rig.get(&path).await.body));
+            }
+        }
+        for (path, newest, body) in &given {
+            let time = at(*newest).unix_millis();
+            for time in [time, time + 9_999] {
+                let again = rig.get(&format!("{path}&to={time}")).await;
+                assert_eq!((again.status, &again.body), (200, body), "{path}&to={time}");
+            }
+        }
+    }
+}
+
+#[tokio::test]
+async fn the_end_of_windows_can_be_any_time_within_history() {
+    let mut rig = Rig::new();
+    rig.send(vec![
+        tick("BTC-USD", 10, "1"),
+        tick("BTC-USD", 20, "2"),
+        gap("BTC-USD", 30, 60),
+        tick("BTC-USD", 70, "7"),
+    ])
+    .await;
+    rig.clock.set(at(72));
+    let path = |to: i64| format!("/v1/prices/BTC-USD/averages?window=20s&to={}", at(to).unix_millis());
+    for (to, as_of, sequence, close) in [
+        (10, 10, 1, json!("1")),
+        (29, 20, 2, json!("2")),
+        // Within the gap, the windows end with the gap's slot at or before that time.
+        (45, 40, 3, json!(null)),
+        (35, 30, 3, json!("2")),
+        (69, 60, 3, json!(null)),
+        (70, 70, 4, json!("7")),
+        (80, 70, 4, json!("7")),
+    ] {
+        let answer = rig.get(&path(to)).await;
+        let window = &answer.body["windows"][0];
+        let found = (answer.body["as_of"].clone(), answer.body["sequence"].clone(), window["close"].clone());
+        assert_eq!(found, (json!(at(as_of).to_string()), json!(sequence), close), "{to}");
+        assert_eq!(window["to"], answer.body["as_of"]);
+        let expected =
+            if to <= 70 { "public, max-age=86400, immutable" } else { "public, max-age=8, must-revalidate" };
+        assert_eq!(answer.header("cache-control"), Some(expected), "{to}");
+    }
+    let contract = rig.get(&format!("{}&max_age=10s", path(20))).await;
+    assert_eq!(contract.header("cache-control"), Some("public, max-age=8, must-revalidate"));
+    let before = rig.get(&path(9)).await;
+    assert_eq!((before.status, &before.body["parameter"]), (400, &json!("to")));
+    // History is kept for two days.
+    let days = 2 * 86_400;
+    rig.send(vec![gap("BTC-USD", 80, days), tick("BTC-USD", days + 10, "1")]).await;
+    assert_eq!(rig.get(&path(30)).await.status, 200);
+    for to in [20, 29] {
+        let past = rig.get(&path(to)).await;
+        assert_eq!((past.status, &past.body["parameter"]), (400, &json!("window")), "{to}");
+    }
+}
+
+#[tokio::test]
+async fn a_window_is_written_as_in_the_request() {
+    let mut rig = Rig::new();
+    rig.send(vec![tick("BTC-USD", 10, "1")]).await;
+    let asked = ["24h", "1440s", "60m", "90000ms", "10m", "2d"];
+    let body = rig.get(&format!("/v1/prices/BTC-USD/averages?window={}", asked.join(","))).await.body;
+    let windows: Vec<&str> =
+        body["windows"].as_array().unwrap().iter().map(|item| item["window"].as_str().unwrap()).collect();
+    assert_eq!(windows, asked);
+    let default = rig.get("/v1/prices/BTC-USD/averages").await.body;
+    assert_eq!(default["windows"][0]["window"], json!("10m"));
+}
+
 #[tokio::test]
 async fn a_thin_window_can_be_refused() {
     let mut rig = Rig::new();

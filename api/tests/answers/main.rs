@@ -4,6 +4,7 @@
 
 mod access;
 mod admin;
+mod at;
 mod averages;
 mod caching;
 mod candles;

@@ -25,6 +25,7 @@ fn paths(sequence: u64) -> Vec<String> {
             "/history?max_points=30",
             "/gaps",
             "/gaps?order=asc&limit=2",
+            "/at?time=1699923600000&time=1699924000000&time=1699926000000&time=1699930000000",
             "/candles?interval=1m&limit=7",
             "/candles?interval=1h&order=asc",
         ];

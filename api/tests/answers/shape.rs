@@ -112,7 +112,15 @@ async fn an_unknown_parameter_is_refused_with_the_nearest_known_one() {
         ("/v1/ticks/99999999999999999999", "sequence", "18446744073709551615"),
         ("/v1/prices/BTC-USD/gaps?from=2023-11-14T00:00:00+01:00", "from", "2023-11-14T00:00:00%2B01:00"),
         ("/v1/prices/BTC-USD/gaps?from=2023-11-14T00:00:00", "from", "2023-11-14T00:00:00Z"),
-        ("/v1/prices/BTC-USD/gaps?to=2023-11-14", "to", "2023-11-14T00:00:00Z"),
+        ("/v1/prices/BTC-USD/gaps?to=2023-11-31", "to", "2023-11-31"),
+        ("/v1/prices/BTC-USD?at=2023-11-14", "at", "/v1/prices/{pair}/at?time="),
+        ("/v1/prices/BTC-USD/history?time=2023-11-14", "time", "/v1/prices/{pair}/at?time="),
+        ("/v1/prices?timestamp=1", "timestamp", "/v1/prices/{pair}/at?time="),
+        ("/v1/prices/BTC-USD/at?at=2023-11-14", "at", "`time`"),
+        ("/v1/prices/BTC-USD/candles", "interval", "1m, 5m, 15m, 1h, 4h, 1d"),
+        ("/v1/prices/BTC-USD/candles?limit=5", "interval", "1m, 5m, 15m, 1h, 4h, 1d"),
+        ("/v1/convert?from=BTC&to=USD&amount=-1", "amount", "above zero"),
+        ("/v1/convert?from=BTC&to=USD&amount=-0.5", "amount", "above zero"),
         ("/v1/prices/BTC-USD/averages?window=60m,1h", "window", "1h"),
         ("/v1/prices/BTC%FFUSD", "pair", "not UTF-8"),
         ("/v1/ticks/%FF", "sequence", "not UTF-8"),
@@ -143,6 +151,10 @@ async fn a_problem_suggests_what_was_probably_meant() {
         ("/v1/price/BTC-USD", "not_found", None, "`/v1/prices/BTC-USD`"),
         ("/v1/prices/BTC-USD/histroy?limit=1", "not_found", None, "`/v1/prices/BTC-USD/history`"),
         ("/v1/zzz", "not_found", None, "/docs"),
+        ("/v1/ticks", "not_found", None, "`/v1/ticks/{sequence}`"),
+        ("/v1/ticks/", "not_found", None, "`/v1/ticks/{sequence}`"),
+        ("/v1/prices/BTC-EUR", "unknown_pair", Some("pair"), "its pairs are ADA-USD, BTC-USD"),
+        ("/v1/prices/BTC-EUR", "unknown_pair", Some("pair"), "feed.pairs"),
         ("/v1/", "not_found", None, "/docs"),
         ("/v1/prices/DOGE-USD", "unknown_pair", Some("pair"), "DOGE-USD"),
         ("/v1/prices/DOGE-USD/candles?interval=1m", "unknown_pair", Some("pair"), "DOGE-USD"),
@@ -207,6 +219,55 @@ async fn unknown_routes_and_methods_are_problems_too() {
 }
 
 #[tokio::test]
+async fn a_format_that_a_route_does_not_have_is_refused() {
+    let mut rig = Rig::new();
+    rig.send(vec![tick("BTC-USD", 10, "100")]).await;
+    for path in [
+        "/v1/pairs",
+        "/v1/prices/BTC-USD",
+        "/v1/prices/BTC-USD/gaps",
+        "/v1/prices/BTC-USD/at?time=1700000000000",
+        "/v1/ticks/1",
+        "/v1/convert?from=BTC&to=USD",
+    ] {
+        for accept in ["text/csv", "application/x-ndjson, text/csv;q=0.5", "application/json;q=0"] {
+            let refused = rig.get_as(path, accept).await;
+            assert_eq!(
+                (refused.status, &refused.body["code"]),
+                (406, &json!("not_acceptable")),
+                "{path} {accept}"
+            );
+        }
+        for accept in
+            ["*/*", "text/csv, */*;q=0.1", "application/json", "application/*", "text/csv, application/json"]
+        {
+            assert_eq!(rig.get_as(path, accept).await.status, 200, "{path} {accept}");
+        }
+    }
+    // These routes have the format. `/openapi.json` is not a route of /v1.
+    assert_eq!(rig.get_as("/v1/prices/BTC-USD/history", "text/csv").await.status, 200);
+    assert_eq!(rig.get_as("/v1/prices/BTC-USD/history?format=json", "text/csv").await.status, 200);
+    assert_eq!(rig.get_as("/openapi.json", "text/csv").await.status, 200);
+}
+
+#[tokio::test]
+async fn a_date_is_the_start_of_a_day_in_utc() {
+    let mut rig = Rig::new();
+    // The slots of the tests begin at the start of a day.
+    rig.send([-10, 0, 10].map(|second| tick("BTC-USD", second, "1")).to_vec()).await;
+    let day = at(0).to_string().split('T').next().unwrap().to_owned();
+    for (list, query) in [("history", "from"), ("history", "to"), ("gaps", "from"), ("candles", "to")] {
+        let interval = if list == "candles" { "interval=1m&" } else { "" };
+        let ask =
+            async |time: &str| rig.get(&format!("/v1/prices/BTC-USD/{list}?{interval}{query}={time}")).await;
+        let (dated, timed) = (ask(&day).await, ask(&at(0).to_string()).await);
+        assert_eq!((dated.status, dated.body), (200, timed.body), "{list} {query}");
+    }
+    let found = rig.get(&format!("/v1/prices/BTC-USD/at?time={day}")).await;
+    assert_eq!(found.body["items"][0]["slot"], json!(at(0).to_string()));
+}
+
+#[tokio::test]
 async fn a_request_body_is_refused() {
     let rig = Rig::new();
     for (name, value) in [("content-length", "3"), ("transfer-encoding", "chunked")] {
@@ -241,6 +302,7 @@ async fn every_route_supports_head_requests() {
         "/v1/prices/BTC-USD",
         "/v1/prices/BTC-USD/gaps",
         "/v1/prices/BTC-USD/history?format=csv",
+        "/v1/prices/BTC-USD/at?time=1700000000000",
         "/v1/convert?from=BTC&to=USD",
         "/v1/sources",
         "/v1/ticks/1",
@@ -267,6 +329,7 @@ async fn documents_are_served_and_need_no_other_host() {
         "/v1/prices/{pair}/averages",
         "/v1/prices/{pair}/history",
         "/v1/prices/{pair}/gaps",
+        "/v1/prices/{pair}/at",
         "/v1/prices/{pair}/candles",
         "/v1/ticks/{sequence}",
         "/v1/convert",

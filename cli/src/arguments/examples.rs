@@ -3,12 +3,13 @@
 use clap::Command;
 
 /// Each command's path below `tickwell`, and an example.
-const EXAMPLES: [(&[&str], &str); 21] = [
+const EXAMPLES: [(&[&str], &str); 22] = [
     (&[], "tickwell run --demo"),
     (&["run"], "tickwell run --set feed.pairs=BTC-USD,ETH-USD,SOL-USD"),
     (&["poller"], "tickwell poller --set bus.url=nats://127.0.0.1:4222"),
     (&["api"], "tickwell api --set bus.url=nats://127.0.0.1:4222 --set api.listen=0.0.0.0:8080"),
     (&["watch"], "tickwell watch BTC-USD ETH-USD --url http://127.0.0.1:8080"),
+    (&["price"], "tickwell price BTC-USD --at 2026-05-01T12:00:00Z --at 2026-05-02"),
     (&["sources"], "tickwell sources --set feed.sources=kraken,coinbase,gemini"),
     (&["recompute"], "tickwell recompute --all --url http://127.0.0.1:8080"),
     (&["export"], "tickwell export --pair BTC-USD --from 2026-05-01T00:00:00Z --output may.csv"),

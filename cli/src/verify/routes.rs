@@ -1,8 +1,8 @@
 //! The requests: every route of `/v1`, with the parameters that users typically send.
 
-use std::{collections::VecDeque, fmt};
+use std::{collections::VecDeque, fmt, time::Duration};
 
-use common::domain::Sequence;
+use common::domain::{Sequence, Timestamp};
 use serde_json::Value;
 
 use crate::pod::{Response, text};
@@ -20,6 +20,9 @@ const FORMATS: [&str; 2] = ["csv", "ndjson"];
 
 /// The values of `max_points`, to which the whole history is thinned.
 const POINTS: [u32; 3] = [4, 500, 10_000];
+
+/// How long before the pair's newest slot its prices at given times are compared.
+const AGES_SECONDS: [u64; 8] = [0, 1, 60, 900, 3_600, 86_400, 604_800, 31_536_000];
 
 /// The maximum number of pages that are read from each end of a list.
 const MAX_PAGES: u32 = 3;
@@ -91,7 +94,9 @@ impl Request {
                 let items = body.get("items").and_then(Value::as_array).into_iter().flatten();
                 let pairs = items.filter_map(|item| item.get("pair")?.as_str());
                 let pairs: Vec<&str> = pairs.take(MAX_PAIRS).collect();
-                pairs.iter().flat_map(|pair| about(pair)).chain(conversions(&pairs)).collect()
+                let items = body.get("items").and_then(Value::as_array).into_iter().flatten();
+                let times = items.take(MAX_PAIRS).filter_map(at_times);
+                pairs.iter().flat_map(|pair| about(pair)).chain(times).chain(conversions(&pairs)).collect()
             }
             Kind::Page(read) => {
                 let cursor = text(&body, "next_cursor");
@@ -122,6 +127,15 @@ fn about(pair: &str) -> Vec<Request> {
         }));
     }
     requests
+}
+
+/// The request for a pair's prices at several times before its newest slot.
+fn at_times(item: &Value) -> Option<Request> {
+    let (pair, slot) = (item.get("pair")?.as_str()?, item.get("slot")?.as_str()?);
+    let newest: Timestamp = slot.parse().ok()?;
+    let time = |seconds| newest.minus(Duration::from_secs(seconds)).unix_millis();
+    let times: Vec<String> = AGES_SECONDS.iter().map(|age| format!("time={}", time(*age))).collect();
+    Some(Request::single(format!("/v1/prices/{pair}/at?{}", times.join("&"))))
 }
 
 /// Conversions between the assets of each pair in both directions, and between the bases of neighbouring pairs.

@@ -25,7 +25,9 @@ async fn pod(newest: u64, change: impl Fn(&str, u64, &mut FakeResponse) + Send +
 
 fn body(path: &str, query: &str, at: u64) -> Value {
     match path {
-        "/v1/pairs" => json!({"items": [{"pair": "BTC-USD", "sequence": at, "stale": false}]}),
+        "/v1/pairs" => {
+            json!({"items": [{"pair": "BTC-USD", "slot": "2026-11-21T00:00:10.000Z", "sequence": at, "stale": false}]})
+        }
         _ if path.ends_with("/history") => {
             let next = if query.contains("cursor=") { Value::Null } else { json!("a1") };
             json!({"items": [{"price": "1.50", "sequence": at}, {"price": "1.40", "sequence": at}], "next_cursor": next})
@@ -64,6 +66,7 @@ async fn pods_are_compared_at_the_oldest_of_their_sequences() {
         "interval=4h",
         "order=asc&limit=1000&cursor=a1",
         "gaps?order=desc",
+        "BTC-USD/at?time=1795219210000&time=1795219209000&time=",
     ] {
         assert!(printed.contains(part), "{part} in:\n{printed}");
     }

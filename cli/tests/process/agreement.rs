@@ -6,7 +6,7 @@ use testkit::wait_until;
 use crate::{
     harness::{Answer, DEADLINE, Pod},
     oracle,
-    records::{self, Point, Record, Span, Time, time_text},
+    records::{self, Point, Record, Span, Time, time, time_text},
 };
 
 /// The pair that most tests use.
@@ -35,6 +35,12 @@ pub(crate) async fn pods_agree(pods: [&Pod; 2]) {
     for path in ["/v1/pairs", "/v1/prices", &base] {
         same_answer(pods, path).await;
     }
+    let price = same_answer(pods, &base).await.json();
+    let slot = time(price["slot"].as_str().unwrap()).unwrap();
+    let times = [slot - 3_600_000, slot - 1_500, slot, slot + 500, slot + 3_600_000];
+    let found =
+        same_answer(pods, &format!("{base}/at?{}", times.map(|time| format!("time={time}")).join("&"))).await;
+    assert_eq!(found.json()["items"][2]["price"], price["price"]);
     for query in [
         format!("averages?window={WINDOWS}"),
         "averages".to_owned(),

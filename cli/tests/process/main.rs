@@ -65,6 +65,7 @@ mod nats_stream;
 mod page;
 mod paging;
 mod pinned;
+mod price;
 mod proxy;
 mod recipes;
 mod recompute;

@@ -5,7 +5,7 @@ use testkit::require_nats;
 use crate::{
     agreement::{PAIR, pods_agree},
     harness::{Answer, Pod, world},
-    records::Kind,
+    records::{Kind, time},
     survival::end,
 };
 
@@ -15,8 +15,9 @@ const SOME: u64 = 6;
 /// How far the requested sequence is behind the newest one.
 const BACK: u64 = 4;
 
-/// The paths of requests to all routes that accept `at_sequence`, each with this sequence.
-fn paths(sequence: u64) -> Vec<String> {
+/// The paths of requests to all routes that accept `at_sequence`, each with this sequence. `slot` is the pair's newest
+/// slot at that sequence.
+fn paths(sequence: u64, slot: i64) -> Vec<String> {
     let mut paths = vec!["/v1/pairs?".to_owned(), "/v1/prices?".to_owned(), format!("/v1/ticks/{sequence}?")];
     let of_pair = [
         "?",
@@ -29,12 +30,16 @@ fn paths(sequence: u64) -> Vec<String> {
         "/candles?interval=1m&limit=1&order=asc&",
     ];
     paths.extend(of_pair.map(|rest| format!("/v1/prices/{PAIR}{rest}")));
+    let times = [slot - 3_600_000, slot - 1_500, slot, slot + 1].map(|time| format!("time={time}&"));
+    paths.push(format!("/v1/prices/{PAIR}/at?{}", times.concat()));
     paths.iter().map(|path| format!("{path}at_sequence={sequence}")).collect()
 }
 
 async fn answers(pod: &Pod, sequence: u64) -> Vec<String> {
     let mut bodies = Vec::new();
-    for path in paths(sequence) {
+    let pairs = pod.get(&format!("/v1/pairs?at_sequence={sequence}")).await.json();
+    let slot = time(pairs["items"][0]["slot"].as_str().unwrap()).unwrap();
+    for path in paths(sequence, slot) {
         let answer = pod.get(&path).await;
         assert_eq!((answer.status, answer.sequence()), (200, sequence), "{path}: {}", answer.text());
         bodies.push(answer.text());

@@ -1,6 +1,6 @@
 //! The records of a log, read back through the API, one by one.
 
-pub(crate) use testkit::records::{Kind, Point, Quote, Record, Span, Time, decimal, points, time_text};
+pub(crate) use testkit::records::{Kind, Point, Quote, Record, Span, Time, decimal, points, time, time_text};
 
 use crate::harness::{Answer, Pod};
 

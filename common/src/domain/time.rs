@@ -114,9 +114,11 @@ pub struct Span {
 )]
 pub struct SpanError(String);
 
-const UNITS: [(&str, u64); 5] = [("ms", 1), ("d", 86_400_000), ("h", 3_600_000), ("m", 60_000), ("s", 1_000)];
-
 impl Span {
+    /// The units and their milliseconds. `ms` comes before `s`, because `10ms` also ends in `s`. The others are from
+    /// the largest to the smallest.
+    pub const UNITS: [(&str, u64); 5] =
+        [("ms", 1), ("d", 86_400_000), ("h", 3_600_000), ("m", 60_000), ("s", 1_000)];
     const MAX_MILLIS: u64 = 3_660 * 86_400_000;
 
     /// Creates a span from milliseconds; `None` if there are none or too many.
@@ -145,8 +147,7 @@ impl FromStr for Span {
     type Err = SpanError;
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
-        // `ms` must be checked before `s`, because `10ms` also ends in `s`.
-        UNITS
+        Self::UNITS
             .iter()
             .find_map(|(unit, factor)| text.strip_suffix(unit).map(|number| (number, *factor)))
             .filter(|(number, _)| !number.starts_with('0') && number.bytes().all(|b| b.is_ascii_digit()))
@@ -158,7 +159,7 @@ impl FromStr for Span {
 
 impl fmt::Display for Span {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let largest = UNITS.iter().skip(1).find(|(_, factor)| self.millis.is_multiple_of(*factor));
+        let largest = Self::UNITS.iter().skip(1).find(|(_, factor)| self.millis.is_multiple_of(*factor));
         let (unit, factor) = largest.copied().unwrap_or(("ms", 1));
         write!(formatter, "{}{unit}", self.millis / factor)
     }

@@ -2,7 +2,7 @@
 
 mod precision;
 
-use common::domain::{Epoch, Interval, Price};
+use common::domain::{Epoch, Interval, Price, Sequence};
 use proptest::prelude::*;
 use rust_decimal::RoundingStrategy;
 
@@ -109,11 +109,13 @@ fn the_cache_is_bounded_and_keeps_the_newest() {
     let scans = Scans::default();
     let found = Scanned { median: Decimal::ONE, ema: Decimal::ONE };
     let (pair, span) = ("BTC-USD".parse().unwrap(), Span::from_seconds(60));
-    for sequence in 1..=5_000 {
-        let key = (Sequence(sequence), pair, span);
+    let interval: Interval = "10s".parse().unwrap();
+    let slot = |number: i64| interval.slot(Timestamp::from_unix_millis(number * 10_000).unwrap()).unwrap();
+    for number in 1..=5_000 {
+        let key = (slot(number), pair, span);
         assert_eq!(scans.cached_or(key, || Ok(Some(found))).unwrap(), Some(found));
     }
     let cache = lock(&scans.cache);
     assert_eq!(cache.len(), MAX_CACHED);
-    assert_eq!(cache.last_key_value().unwrap().0.0, Sequence(5_000));
+    assert_eq!(cache.last_key_value().unwrap().0.0, slot(5_000));
 }

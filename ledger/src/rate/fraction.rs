@@ -24,7 +24,7 @@ pub enum AmountError {
     /// The text is not made of digits with an optional decimal point.
     #[error("not a plain decimal number like 1.5")]
     NotDecimal,
-    /// The amount is zero.
+    /// The amount is zero or negative.
     #[error("an amount must be above zero")]
     NotPositive,
     /// The amount is too large.
@@ -51,10 +51,14 @@ impl FromStr for Amount {
 
     /// Parses digits with an optional decimal point. Signs, exponents and separators are not allowed.
     fn from_str(text: &str) -> Result<Self, Self::Err> {
-        let (whole, part) = text.split_once('.').unwrap_or((text, "0"));
         let is_number = |part: &str| !part.is_empty() && part.bytes().all(|byte| byte.is_ascii_digit());
+        let (sign, digits) = text.strip_prefix('-').map_or(("", text), |digits| ("-", digits));
+        let (whole, part) = digits.split_once('.').unwrap_or((digits, "0"));
         if !is_number(whole) || !is_number(part) {
             return Err(AmountError::NotDecimal);
+        }
+        if !sign.is_empty() {
+            return Err(AmountError::NotPositive);
         }
         // A `Decimal` cannot have this many digits. There are too many either before the decimal point or after it.
         let unheld = |_| match whole.trim_start_matches('0').len() > Self::MAX_WHOLE_DIGITS {

@@ -22,7 +22,10 @@ const BY_PARAMETER: [(&str, &[Code]); 4] = [
 ];
 
 /// The operations that are streams.
-const STREAMS: [&str; 2] = ["streamEvents", "openSocket"];
+const STREAMS: [&str; 2] = ["streamEvents", SOCKET];
+
+/// The operation that switches to WebSocket.
+const SOCKET: &str = "openSocket";
 
 /// The problems that a request for a stream can have. Once the stream has begun, there are no more problems: the stream
 /// ends with a reason ([`crate::stream_end`]).
@@ -30,14 +33,12 @@ const OF_STREAMS: [Code; 5] =
     [Code::UnknownCursor, Code::SequenceGone, Code::TooManyStreams, Code::Busy, Code::StoreUnavailable];
 
 /// Further problems of single operations.
-const BY_OPERATION: [(&str, &[Code]); 8] = [
+const BY_OPERATION: [(&str, &[Code]); 6] = [
     ("listPrices", &[Code::NoPriceYet]),
     ("getAverages", &[Code::ThinWindow]),
-    ("getHistory", &[Code::NotAcceptable]),
     ("getTick", &[Code::UnknownSequence]),
     ("convert", &[Code::NoRate, Code::NoPriceYet]),
     ("listSources", &[Code::NoPriceYet]),
-    ("streamEvents", &[Code::NotAcceptable]),
     ("openSocket", &[Code::UpgradeRequired]),
 ];
 
@@ -48,11 +49,14 @@ pub(super) fn of(id: &str, parameters: &[Tree]) -> Vec<(String, Tree)> {
     };
     let by_parameter = BY_PARAMETER.iter().filter(|(name, _)| has(name));
     let by_operation = BY_OPERATION.iter().filter(|(known, _)| *known == id);
+    // The response of a WebSocket has no format to choose.
+    let of_format = [Code::NotAcceptable].into_iter().filter(|_| id != SOCKET);
     let of_stream = OF_STREAMS.into_iter().filter(|_| is_stream(id));
     let more: Vec<Code> = by_parameter
         .chain(by_operation)
         .flat_map(|(_, codes)| codes.iter().copied())
         .chain(of_stream)
+        .chain(of_format)
         .collect();
     let mut by_status = BTreeMap::<String, Vec<Code>>::new();
     for code in Code::ALL.iter().filter(|code| ALWAYS.contains(code) || more.contains(code)) {

@@ -66,7 +66,10 @@ fn amounts_have_bounds() {
     for (text, expected) in [
         ("0", AmountError::NotPositive),
         ("0.0", AmountError::NotPositive),
-        ("-1", AmountError::NotDecimal),
+        ("-1", AmountError::NotPositive),
+        ("-0.5", AmountError::NotPositive),
+        ("-", AmountError::NotDecimal),
+        ("--1", AmountError::NotDecimal),
         ("+1", AmountError::NotDecimal),
         ("1e3", AmountError::NotDecimal),
         ("1_000", AmountError::NotDecimal),
