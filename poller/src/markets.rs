@@ -76,7 +76,7 @@ impl Markets {
     }
 
     fn report(&self) {
-        let mut reasons = Vec::new();
+        let (mut reasons, mut advice) = (Vec::new(), "");
         for member in &self.members {
             let name = member.source.name();
             let left_out = member.source.left_out();
@@ -84,6 +84,7 @@ impl Markets {
             let pairs: Vec<String> =
                 left_out.pairs.iter().map(|(pair, reason)| format!("{pair} ({reason})")).collect();
             if !pairs.is_empty() {
+                advice = ". If a source will never have a pair, list the pair's other sources in pairs.<PAIR>.sources";
                 reasons.push(format!("{name} is not asked for {}", pairs.join(", ")));
             }
             if let Some(failure) = left_out.list {
@@ -92,10 +93,7 @@ impl Markets {
         }
         self.check.set(match reasons.is_empty() {
             true => Condition::Ready,
-            false => Condition::Degraded(format!(
-                "{}. If a source will never have a pair, list the pair's other sources in pairs.<PAIR>.sources",
-                reasons.join("; ")
-            )),
+            false => Condition::Degraded(format!("{}{advice}", reasons.join("; "))),
         });
     }
 }
