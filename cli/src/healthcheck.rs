@@ -94,8 +94,8 @@ fn unready_checks(response: &Response) -> String {
     reasons(response, |check| text(check, "condition") == "unready")
 }
 
-/// Why a pod has never had a price; empty if it has had one. A load balancer may send requests to such a pod, which can
-/// say what is missing. For whoever waits until the feed works, it has failed.
+/// Why a pod has never had a price; empty if it has had one. Such a pod is ready for a load balancer, because its responses
+/// say what is missing, but it fails the check of an operator who waits for a working feed.
 fn no_price(response: &Response) -> String {
     reasons(response, |check| text(check, "name") == "prices" && text(check, "condition") != "ready")
 }

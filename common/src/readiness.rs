@@ -188,7 +188,7 @@ mod tests {
         sources.set(Condition::Ready);
         sleep(REPEAT_AFTER).await;
         assert_eq!(due(), []);
-        // The next trouble begins anew.
+        // The duration of the next trouble is counted from its own start.
         sources.set(degraded("tls"));
         sleep(REPEAT_AFTER).await;
         assert_eq!(due(), [trouble(300, degraded("tls"))]);

@@ -106,17 +106,13 @@ pub(crate) struct Answer {
 }
 
 impl Answer {
+    /// Every value of a header that may be repeated.
     pub(crate) fn headers(&self, name: &str) -> Vec<&str> {
         self.response.0.headers().get_all(name).iter().map(|value| value.to_str().unwrap()).collect()
     }
 
     pub(crate) fn header(&self, name: &str) -> Option<&str> {
         self.response.0.headers().get(name).map(|value| value.to_str().unwrap())
-    }
-
-    /// Every value of a header that may be repeated.
-    pub(crate) fn all(&self, name: &str) -> Vec<&str> {
-        self.response.0.headers().get_all(name).iter().map(|value| value.to_str().unwrap()).collect()
     }
 }
 

@@ -19,7 +19,7 @@ use super::{DefineError, count};
 /// for, whatever its internal timer does.
 const TICK: Duration = Duration::from_millis(10);
 
-/// A memory limit that is as large as this is none.
+/// The kernel reports a limit of at least this size if there is no limit.
 const NO_LIMIT: u64 = 1 << 60;
 
 /// Reads `/proc` whenever the metrics are scraped.

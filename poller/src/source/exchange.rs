@@ -19,8 +19,8 @@ use super::{
     market::{Market, MarketList},
 };
 
-/// How long a list is used if nothing else shows that a market is halted.
-pub const LIST_WITH_HALTS: Duration = Duration::from_secs(900);
+/// How long a list is used if it does not show halts, or if every response with prices leaves out halted markets.
+pub const LIST_WITHOUT_HALTS: Duration = Duration::from_secs(6 * 3_600);
 
 /// Everything that is specific to one exchange.
 ///
@@ -52,12 +52,13 @@ pub trait Exchange: Send + Sync {
         None
     }
 
-    /// How long a list is used before it is loaded again.
+    /// How long a list is used before it is loaded again. The default is short, because for most exchanges, only the list
+    /// shows that a market is halted.
     fn list_is_used_for(&self) -> Duration {
-        Duration::from_secs(6 * 3_600)
+        Duration::from_secs(900)
     }
 
-    /// Parses the list of markets. An entry that cannot be read is left out, but a list without any entries is a failure.
+    /// Parses the list of markets. An entry that cannot be read is left out.
     fn parse_list(&self, _body: &str) -> Result<MarketList, Failure> {
         Err(Failure::Malformed)
     }
@@ -99,12 +100,21 @@ pub trait Exchange: Send + Sync {
 
     /// Reads the body of a successful response, which may still report an error. Not meant to be overridden.
     fn read(&self, body: &[u8], markets: &[Market]) -> Result<Answers, Failure> {
+        self.parse(self.without_error(body)?, markets)
+    }
+
+    /// Reads the body of a successful response to the request for the list of markets. A list without a single market is
+    /// not believed. Not meant to be overridden.
+    fn read_list(&self, body: &[u8]) -> Result<MarketList, Failure> {
+        let list = self.parse_list(self.without_error(body)?)?;
+        if list.is_empty() { Err(Failure::Malformed) } else { Ok(list) }
+    }
+
+    /// The text of a body that reports no error. Not meant to be overridden.
+    fn without_error<'a>(&self, body: &'a [u8]) -> Result<&'a str, Failure> {
         // JSON must be UTF-8. A JSON parser does not check members that it skips, so check the whole body here.
         let body = std::str::from_utf8(body).map_err(|_| Failure::Malformed)?;
-        match self.parse_error(body) {
-            Some(error) => Err(error.failure),
-            None => self.parse(body, markets),
-        }
+        self.parse_error(body).map_or(Ok(body), |error| Err(error.failure))
     }
 }
 

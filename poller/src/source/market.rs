@@ -18,6 +18,11 @@ pub struct Market {
     pub names: Vec<String>,
 }
 
+/// The pair of two assets in an exchange's list. None if their codes are not valid here.
+pub fn pair_of(base: &str, quote: &str) -> Option<Pair> {
+    format!("{base}-{quote}").parse().ok()
+}
+
 /// A market in an exchange's own list.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Listed {
@@ -97,9 +102,9 @@ impl MarketList {
         self.0.values().flatten()
     }
 
-    /// A list without a single market is not believed.
-    pub fn unless_empty(self) -> Result<Self, Failure> {
-        if self.0.is_empty() { Err(Failure::Malformed) } else { Ok(self) }
+    /// Whether the list has no market.
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
     }
 }
 
@@ -178,7 +183,7 @@ mod tests {
         for symbol in ["", "A&B", "A?B", "A B", "../x", "A%42", "Ä", &"A".repeat(41)] {
             let mut list = MarketList::default();
             list.add(Market::new(pair("BTC-USD"), symbol), false);
-            assert!(list.unless_empty().is_err(), "{symbol}");
+            assert!(list.is_empty(), "{symbol}");
         }
     }
 

@@ -1,4 +1,4 @@
-//! How long sources may take to respond.
+//! How long sources may take to respond, and how long pauses after failures become.
 
 use std::time::Duration;
 
@@ -20,4 +20,9 @@ pub fn poll_time(interval: Interval) -> Duration {
 /// The part of the poll time that a source is guaranteed even if there are fallbacks: the primaries' part.
 pub(super) fn guaranteed_time(interval: Interval) -> Duration {
     poll_time(interval) / FALLBACK_RESERVE
+}
+
+/// A pause that has been doubled this many times.
+pub(super) fn doubled(pause: Duration, times: u32) -> Duration {
+    pause.saturating_mul(1_u32.checked_shl(times).unwrap_or(u32::MAX))
 }

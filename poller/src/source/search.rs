@@ -15,6 +15,8 @@ use std::{
 
 use common::domain::{Interval, Pair, Timestamp};
 
+use super::patience::doubled;
+
 /// The longest time for which a pair that the exchange refused is not asked for. Then it is asked for in a request of its
 /// own.
 const LONGEST_PAUSE: Duration = Duration::from_secs(600);
@@ -78,12 +80,8 @@ impl Search {
         self.forget(group);
         if let [pair] = group {
             let before = self.refused.get(pair).map_or(0, |refused| refused.times);
-            let slots = 1_u32.checked_shl(before).unwrap_or(u32::MAX);
-            let pause = self
-                .interval
-                .duration()
-                .saturating_mul(slots)
-                .min(LONGEST_PAUSE.max(self.interval.duration()));
+            let interval = self.interval.duration();
+            let pause = doubled(interval, before).min(LONGEST_PAUSE.max(interval));
             let refused = Refused { until: now.plus(pause), times: before.saturating_add(1) };
             self.refused.insert(*pair, refused);
             return Vec::new();

@@ -18,19 +18,23 @@ pub(super) struct Question<'a> {
     pub(super) query: &'a Query,
 }
 
+/// The path of the venue's list of markets.
+pub(super) const fn list_path(venue: Venue) -> &'static str {
+    match venue {
+        Venue::Kraken => kraken::LIST,
+        Venue::Coinbase => coinbase::LIST,
+        Venue::Bitstamp => bitstamp::LIST,
+        Venue::Gemini => gemini::LIST,
+        Venue::Bitfinex => bitfinex::LIST,
+        Venue::Coingecko => coingecko::LIST,
+        Venue::Binance => binance::LIST,
+    }
+}
+
 impl Question<'_> {
     /// Whether this is the request for the venue's list of markets.
     pub(super) fn is_list(self) -> bool {
-        let list = match self.venue {
-            Venue::Kraken => kraken::LIST,
-            Venue::Coinbase => coinbase::LIST,
-            Venue::Bitstamp => bitstamp::LIST,
-            Venue::Gemini => gemini::LIST,
-            Venue::Bitfinex => bitfinex::LIST,
-            Venue::Coingecko => coingecko::LIST,
-            Venue::Binance => binance::LIST,
-        };
-        self.path == list
+        self.path == list_path(self.venue)
     }
 
     /// The venue's normal response.

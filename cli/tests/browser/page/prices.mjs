@@ -20,7 +20,7 @@ async function fits(browser, url) {
     await goodbye();
   }
 
-  // The range grows with the history, until somebody chooses one.
+  // The range grows with the history until the user chooses one.
   const { page, address, isLive, goodbye } = await arrive(browser, url, {}, began(10 * MINUTE - 10_000));
   await isLive();
   await until("more than 10 minutes", () => page.getByRole("radio", { name: "1 h" }).isChecked());

@@ -40,7 +40,7 @@ impl Trouble {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Takes a place in the queue. If there is none, returns false and counts the loss. The loss is reported after the
+    /// Takes a place in the queue. If the queue is full, returns false and counts the loss. The loss is reported after the
     /// next export, because this may be called while the end of a span is processed, where nothing may be logged.
     fn enqueue(&self) -> bool {
         let mut state = self.state();

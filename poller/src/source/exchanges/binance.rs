@@ -4,19 +4,19 @@
 //! <https://developers.binance.com/docs/binance-spot-api-docs/rest-api/market-data-endpoints>
 //! <https://developers.binance.com/docs/binance-spot-api-docs/rest-api/general-endpoints>
 
-use std::borrow::Cow;
+use std::{borrow::Cow, time::Duration};
 
 use common::domain::{Failure, Pair};
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
 use crate::source::{
-    exchange::{Exchange, ReportedError, Request, answers},
+    exchange::{Exchange, LIST_WITHOUT_HALTS, ReportedError, Request, answers},
     interface::{Answers, Sample},
     json::{UniqueObject, if_traded, only, price_of, rows},
     key::Plan,
     limit::Limit,
-    market::{Market, MarketList},
+    market::{Market, MarketList, pair_of},
 };
 
 /// How many pairs a request may name. A request for up to 20 weighs 2, and one for more weighs 40.
@@ -84,6 +84,10 @@ impl Exchange for Binance {
         (!has_dollar).then(|| Market::new(pair, format!("{}{}", pair.base(), pair.quote())))
     }
 
+    fn list_is_used_for(&self) -> Duration {
+        LIST_WITHOUT_HALTS
+    }
+
     fn list_path(&self) -> Option<&'static str> {
         Some("/api/v3/exchangeInfo?showPermissionSets=false")
     }
@@ -92,11 +96,11 @@ impl Exchange for Binance {
         let List { symbols } = serde_json::from_str(body).map_err(|_| Failure::Malformed)?;
         let mut list = MarketList::default();
         for listing in rows::<Listing>(symbols.get())? {
-            if let Ok(pair) = format!("{}-{}", listing.base_asset, listing.quote_asset).parse() {
+            if let Some(pair) = pair_of(&listing.base_asset, &listing.quote_asset) {
                 list.add(Market::new(pair, listing.symbol), listing.status != "TRADING");
             }
         }
-        list.unless_empty()
+        Ok(list)
     }
 
     fn why_not_served(&self, pair: Pair) -> String {
@@ -229,12 +233,15 @@ mod tests {
     #[test]
     fn the_list_shows_which_markets_are_traded() {
         let body = r#"{"timezone":"UTC","symbols":[{"symbol":"BTCUSDT","status":"TRADING","baseAsset":"BTC","quoteAsset":"USDT"},{"symbol":"ETHUSDT","status":"BREAK","baseAsset":"ETH","quoteAsset":"USDT"},{"symbol":1}]}"#;
-        let list = Binance.parse_list(body).unwrap();
+        let list = Binance.read_list(body.as_bytes()).unwrap();
         assert!(
             !list.find(pairs()[0], None).unwrap().is_halted && list.find(pairs()[1], None).unwrap().is_halted
         );
         assert!(list.find(pairs()[2], None).is_none());
-        assert!(Binance.parse_list(r#"{"symbols":[]}"#).is_err() && Binance.parse_list("[]").is_err());
+        assert!(
+            Binance.read_list(r#"{"symbols":[]}"#.as_bytes()).is_err()
+                && Binance.read_list("[]".as_bytes()).is_err()
+        );
     }
 
     #[test]

@@ -4,19 +4,19 @@
 //! <https://docs.bitfinex.com/reference/rest-public-tickers>
 //! <https://docs.bitfinex.com/reference/rest-public-conf>
 
-use std::{borrow::Cow, collections::BTreeMap};
+use std::{borrow::Cow, collections::BTreeMap, time::Duration};
 
 use common::domain::{Failure, Pair};
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
 use crate::source::{
-    exchange::{Exchange, ReportedError, Request, answers},
+    exchange::{Exchange, LIST_WITHOUT_HALTS, ReportedError, Request, answers},
     interface::{Answers, Sample},
     json::{UniqueObject, if_traded, only, price_of_number},
     key::Plan,
     limit::Limit,
-    market::{Market, MarketList},
+    market::{Market, MarketList, pair_of},
 };
 
 /// The least number of columns of a trading pair's row: symbol, bid, size, ask, size, change, relative change, last,
@@ -107,6 +107,10 @@ impl Exchange for Bitfinex {
         Some(Market::new(pair, format!("t{base}{colon}{quote}")))
     }
 
+    fn list_is_used_for(&self) -> Duration {
+        LIST_WITHOUT_HALTS
+    }
+
     fn list_path(&self) -> Option<&'static str> {
         Some("/v2/conf/pub:list:pair:exchange,pub:map:currency:sym")
     }
@@ -121,13 +125,12 @@ impl Exchange for Bitfinex {
         let mut list = MarketList::default();
         for name in names.iter().filter_map(|name| text(Some(name))) {
             let parts = name.split_once(':').or_else(|| name.split_at_checked(3));
-            let pair =
-                parts.map(|(base, quote)| format!("{}-{}", usual(&common(base)), usual(&common(quote))));
-            if let Some(Ok(pair)) = pair.map(|pair| pair.parse()) {
+            let code = |own: &str| usual(&common(own));
+            if let Some(pair) = parts.and_then(|(base, quote)| pair_of(&code(base), &code(quote))) {
                 list.add(Market::new(pair, format!("t{name}")), false);
             }
         }
-        list.unless_empty()
+        Ok(list)
     }
 
     fn requests(&self, markets: &[Market], _most: usize) -> Vec<Request> {
@@ -295,7 +298,7 @@ mod tests {
     #[test]
     fn the_list_names_markets_and_renamed_assets() {
         let body = r#"[["BTCUSD","LINK:UST","ATOUSD","BCHN:USD","BTCF0:USTF0",7,"ÄÖ"],[["UST","USDt"],["ATO","ATOM"],["BAB","BCH"],["LES","LEO-EOS"]]]"#;
-        let list = Bitfinex.parse_list(body).unwrap();
+        let list = Bitfinex.read_list(body.as_bytes()).unwrap();
         let symbol =
             |pair: &str| list.find(pair.parse().unwrap(), None).map(|listed| listed.market.symbol.clone());
         assert_eq!(symbol("BTC-USD").as_deref(), Some("tBTCUSD"));
@@ -304,7 +307,7 @@ mod tests {
         assert_eq!(symbol("BCH-USD").as_deref(), Some("tBCHN:USD"));
         assert_eq!(symbol("ATO-USD"), None);
         for other in ["[]", "[[],[]]", r#"[["BTCUSD"]]"#, "{}", ""] {
-            assert!(Bitfinex.parse_list(other).is_err(), "{other}");
+            assert!(Bitfinex.read_list(other.as_bytes()).is_err(), "{other}");
         }
     }
 

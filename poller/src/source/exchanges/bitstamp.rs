@@ -4,7 +4,7 @@
 //! <https://www.bitstamp.net/api/#tag/Tickers>
 //! <https://www.bitstamp.net/api/#tag/Market-info>
 
-use std::{borrow::Cow, time::Duration};
+use std::borrow::Cow;
 
 use common::{
     domain::{Failure, Pair},
@@ -14,7 +14,7 @@ use serde::Deserialize;
 use serde_json::value::RawValue;
 
 use crate::source::{
-    exchange::{Exchange, LIST_WITH_HALTS, ReportedError, Request, answers},
+    exchange::{Exchange, ReportedError, Request, answers},
     interface::{Answers, Sample},
     json::{UniqueObject, if_traded, only, price_of, rows, seconds_of},
     key::Plan,
@@ -84,10 +84,6 @@ impl Exchange for Bitstamp {
         Some(Market::named(pair, symbol, [format!("{base}/{quote}")]))
     }
 
-    fn list_is_used_for(&self) -> Duration {
-        LIST_WITH_HALTS
-    }
-
     fn list_path(&self) -> Option<&'static str> {
         Some("/api/v2/trading-pairs-info/")
     }
@@ -99,7 +95,7 @@ impl Exchange for Bitstamp {
                 list.add(Market::named(pair, url_symbol, [name.into_owned()]), trading == "Disabled");
             }
         }
-        list.unless_empty()
+        Ok(list)
     }
 
     fn requests(&self, markets: &[Market], most: usize) -> Vec<Request> {
@@ -249,7 +245,7 @@ mod tests {
     #[test]
     fn the_list_shows_which_markets_are_traded() {
         let body = r#"[{"name":"BTC/USD","trading":"Enabled","url_symbol":"btcusd"},{"name":"PAX/USD","trading":"Disabled","url_symbol":"paxusd"},{"name":"BTC/USD-PERP","trading":"Enabled","url_symbol":"btcusd-perp"},null]"#;
-        let list = Bitstamp.parse_list(body).unwrap();
+        let list = Bitstamp.read_list(body.as_bytes()).unwrap();
         let halted: Vec<bool> = list.iter().map(|listed| listed.is_halted).collect();
         assert_eq!(halted, [false, true]);
         assert_eq!(

@@ -8,7 +8,7 @@
 //! <https://docs.cdp.coinbase.com/exchange/reference/exchangerestapi_getproductsstats>
 //! <https://docs.cdp.coinbase.com/exchange/reference/exchangerestapi_getproducts>
 
-use std::{borrow::Cow, time::Duration};
+use std::borrow::Cow;
 
 use common::{
     domain::{Failure, Pair, Timestamp},
@@ -18,12 +18,12 @@ use serde::Deserialize;
 use serde_json::value::RawValue;
 
 use crate::source::{
-    exchange::{Exchange, LIST_WITH_HALTS, ReportedError, Request, answers},
+    exchange::{Exchange, ReportedError, Request, answers},
     interface::{Answers, Sample},
     json::{UniqueObject, if_traded, price_of, rows},
     key::Plan,
     limit::Limit,
-    market::{Market, MarketList},
+    market::{Market, MarketList, pair_of},
 };
 
 /// Coinbase's errors are texts without codes.
@@ -94,10 +94,6 @@ impl Exchange for Coinbase {
         Some(Market::new(pair, pair.to_string()))
     }
 
-    fn list_is_used_for(&self) -> Duration {
-        LIST_WITH_HALTS
-    }
-
     fn list_path(&self) -> Option<&'static str> {
         Some("/products")
     }
@@ -105,15 +101,15 @@ impl Exchange for Coinbase {
     fn parse_list(&self, body: &str) -> Result<MarketList, Failure> {
         let mut list = MarketList::default();
         for listing in rows::<Listing>(body)? {
-            let pair = format!("{}-{}", listing.base_currency, listing.quote_currency).parse();
-            if let (Ok(pair), true) = (pair, listing.status != "delisted") {
+            let pair = pair_of(&listing.base_currency, &listing.quote_currency);
+            if let (Some(pair), true) = (pair, listing.status != "delisted") {
                 let flags =
                     [listing.trading_disabled, listing.cancel_only, listing.post_only, listing.auction_mode];
                 let is_halted = listing.status != "online" || flags.contains(&Some(true));
                 list.add(Market::new(pair, listing.id), is_halted);
             }
         }
-        list.unless_empty()
+        Ok(list)
     }
 
     fn requests(&self, markets: &[Market], most: usize) -> Vec<Request> {
@@ -287,7 +283,7 @@ mod tests {
             entry("XRP-USD", r#""status":"online","auction_mode":true"#),
             entry("OLD-USD", r#""status":"delisted""#),
         );
-        let list = Coinbase.parse_list(&body).unwrap();
+        let list = Coinbase.read_list(body.as_bytes()).unwrap();
         let halted = |pair: &str| list.find(pair.parse().unwrap(), None).map(|listed| listed.is_halted);
         assert_eq!(
             ["BTC-USD", "ETH-USD", "SOL-USD", "XRP-USD"].map(halted),

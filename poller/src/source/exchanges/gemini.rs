@@ -5,7 +5,7 @@
 //! <https://docs.gemini.com/rest-api/#price-feed>
 //! <https://docs.gemini.com/rest-api/#symbol-details>
 
-use std::{borrow::Cow, time::Duration};
+use std::borrow::Cow;
 
 use common::{
     domain::{Failure, Pair},
@@ -15,12 +15,12 @@ use serde::Deserialize;
 use serde_json::value::RawValue;
 
 use crate::source::{
-    exchange::{Exchange, LIST_WITH_HALTS, ReportedError, Request, answers},
+    exchange::{Exchange, ReportedError, Request, answers},
     interface::{Answers, Sample},
     json::{UniqueObject, if_traded, only, price_of, rows},
     key::Plan,
     limit::Limit,
-    market::{Market, MarketList},
+    market::{Market, MarketList, pair_of},
 };
 
 /// Up to this number of pairs, each is asked for alone. Gemini accepts a burst of five requests.
@@ -88,10 +88,6 @@ impl Exchange for Gemini {
         Some(Market::new(pair, format!("{}{}", pair.base(), pair.quote())))
     }
 
-    fn list_is_used_for(&self) -> Duration {
-        LIST_WITH_HALTS
-    }
-
     fn list_path(&self) -> Option<&'static str> {
         Some("/v1/symbols/details/all")
     }
@@ -99,14 +95,14 @@ impl Exchange for Gemini {
     fn parse_list(&self, body: &str) -> Result<MarketList, Failure> {
         let mut list = MarketList::default();
         for listing in rows::<Listing>(body)? {
-            let pair = format!("{}-{}", listing.base_currency, listing.quote_currency).parse();
+            let pair = pair_of(&listing.base_currency, &listing.quote_currency);
             let is_spot = listing.product_type.is_none_or(|product| product == "spot");
-            if let (Ok(pair), true) = (pair, is_spot) {
+            if let (Some(pair), true) = (pair, is_spot) {
                 let market = Market::new(pair, listing.symbol.to_ascii_uppercase());
                 list.add(market, HALTED.contains(&listing.status.as_ref()));
             }
         }
-        list.unless_empty()
+        Ok(list)
     }
 
     fn requests(&self, markets: &[Market], most: usize) -> Vec<Request> {
@@ -240,7 +236,7 @@ mod tests {
     #[test]
     fn the_list_shows_which_spot_markets_are_traded() {
         let body = r#"[{"symbol":"btcusd","base_currency":"BTC","quote_currency":"USD","status":"open","product_type":"spot"},{"symbol":"EFILFIL","base_currency":"EFIL","quote_currency":"FIL","status":"closed"},{"symbol":"BTCGUSDPERP","base_currency":"BTC","quote_currency":"GUSD","status":"open","product_type":"swap"}]"#;
-        let list = Gemini.parse_list(body).unwrap();
+        let list = Gemini.read_list(body.as_bytes()).unwrap();
         let listed: Vec<_> =
             list.iter().map(|listed| (listed.market.symbol.as_str(), listed.is_halted)).collect();
         assert_eq!(listed, [("BTCUSD", false), ("EFILFIL", true)]);

@@ -7,7 +7,7 @@
 //! <https://docs.kraken.com/api/docs/rest-api/get-ticker-information>
 //! <https://docs.kraken.com/api/docs/rest-api/get-tradable-asset-pairs>
 
-use std::{borrow::Cow, time::Duration};
+use std::borrow::Cow;
 
 use common::{
     domain::{Failure, Pair},
@@ -17,12 +17,12 @@ use serde::Deserialize;
 use serde_json::value::RawValue;
 
 use crate::source::{
-    exchange::{Exchange, LIST_WITH_HALTS, ReportedError, Request, answers},
+    exchange::{Exchange, ReportedError, Request, answers},
     interface::{Answers, Sample},
     json::{UniqueObject, if_traded, only, price_of},
     key::Plan,
     limit::Limit,
-    market::{Market, MarketList},
+    market::{Market, MarketList, pair_of},
 };
 
 /// Prefixes of the errors that mean "too many requests".
@@ -113,10 +113,6 @@ impl Exchange for Kraken {
         Some(Market::named(pair, symbol, names))
     }
 
-    fn list_is_used_for(&self) -> Duration {
-        LIST_WITH_HALTS
-    }
-
     fn list_path(&self) -> Option<&'static str> {
         Some("/0/public/AssetPairs")
     }
@@ -129,13 +125,13 @@ impl Exchange for Kraken {
                 continue;
             };
             let Some((base, quote)) = listing.wsname.split_once('/') else { continue };
-            if let Ok(pair) = format!("{}-{}", common_code(base), common_code(quote)).parse() {
+            if let Some(pair) = pair_of(common_code(base), common_code(quote)) {
                 let market = Market::named(pair, listing.altname, [name.to_owned()]);
                 let is_halted = listing.status.is_some_and(|status| HALTED.contains(&status.as_ref()));
                 list.add(market, is_halted);
             }
         }
-        list.unless_empty()
+        Ok(list)
     }
 
     fn requests(&self, markets: &[Market], _most: usize) -> Vec<Request> {
@@ -360,7 +356,7 @@ mod tests {
     #[test]
     fn the_list_names_markets_and_shows_which_are_traded() {
         let body = r#"{"error":[],"result":{"USDTZUSD":{"altname":"USDTUSD","wsname":"USDT/USD","status":"online"},"XXDGXXBT":{"altname":"XDGXBT","wsname":"XDG/XBT","status":"limit_only"},"RHEAUSD":{"altname":"RHEAUSD","wsname":"RHEA/USD","status":"cancel_only"},"ODD":{"altname":7},"BTC/USD:BTNL":{"altname":"BTCUSDBTNL","wsname":"BTC/USD:BTNL","status":"online"}}}"#;
-        let list = Kraken.parse_list(body).unwrap();
+        let list = Kraken.read_list(body.as_bytes()).unwrap();
         let market = |pair: &str| list.find(pair.parse().unwrap(), None).unwrap();
         assert_eq!(
             (market("USDT-USD").market.symbol.as_str(), &market("USDT-USD").market.names[..]),
@@ -372,7 +368,7 @@ mod tests {
         assert_eq!(halted, [false, false, true]);
         assert_eq!(list.iter().count(), 3);
         for other in [r#"{"error":["EService:Unavailable"]}"#, r#"{"error":[],"result":{}}"#, "[]", ""] {
-            assert!(Kraken.parse_list(other).is_err(), "{other}");
+            assert!(Kraken.read_list(other.as_bytes()).is_err(), "{other}");
         }
     }
 }

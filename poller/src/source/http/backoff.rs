@@ -12,6 +12,8 @@ use std::time::Duration;
 use common::domain::{Failure, Interval, Slot, Timestamp};
 use tokio::time::Instant;
 
+use crate::source::patience::doubled;
+
 /// The longest rest. Binance bans for up to three days:
 /// <https://developers.binance.com/docs/binance-spot-api-docs/rest-api/limits>
 pub(super) const LONGEST_REST: Duration = Duration::from_secs(3 * 86_400);
@@ -112,8 +114,7 @@ impl Backoff {
             self.bans_in_a_row = self.bans_in_a_row.saturating_add(1);
         }
         if !any_price {
-            let slots = 1_u32.checked_shl(self.failures_in_a_row).unwrap_or(u32::MAX);
-            let pause = self.interval.duration().saturating_mul(slots).min(self.longest_pause());
+            let pause = doubled(self.interval.duration(), self.failures_in_a_row).min(self.longest_pause());
             self.paused_until = slot.start().plus(pause);
             self.failures_in_a_row = self.failures_in_a_row.saturating_add(1);
         } else if self.rest_left(now).is_none() {
@@ -130,11 +131,6 @@ impl Backoff {
         let slots = LONGEST_PAUSE.as_millis() / u128::from(self.interval.millis()).max(1);
         self.interval.duration().saturating_mul(u32::try_from(slots).unwrap_or(u32::MAX).max(1))
     }
-}
-
-fn doubled(length: Duration, times: u32) -> Duration {
-    let factor = 1_u32.checked_shl(times).unwrap_or(u32::MAX);
-    length.saturating_mul(factor).min(LONGEST_REST)
 }
 
 #[cfg(test)]

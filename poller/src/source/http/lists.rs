@@ -11,6 +11,7 @@ use super::{Failed, HttpSource, lock, read};
 use crate::source::{
     limit::Limit,
     market::{MarketList, Table},
+    patience::doubled,
 };
 
 /// How long a list is used at most if a pair is missing or halted, so that the pair does not wait long once it is traded.
@@ -65,14 +66,7 @@ impl HttpSource {
     async fn load_list(&self, path: &str, slot: Slot) -> Result<MarketList, Failure> {
         let deadline = Instant::now() + MAX_TIME;
         let response = self.client.get(self.url(path)?, self.key.clone(), MAX_LIST_BYTES, deadline).await?;
-        let read = read(&response, |body| {
-            let body = std::str::from_utf8(body).map_err(|_| Failure::Malformed)?;
-            match self.exchange.parse_error(body) {
-                Some(error) => Err(error.failure),
-                None => self.exchange.parse_list(body),
-            }
-        });
-        read.map_err(|failure| {
+        read(&response, |body| self.exchange.read_list(body)).map_err(|failure| {
             let (Failed { failure, .. }, reported) = self.describe(&response, failure);
             // Other failures may concern the list only.
             if TOO_MANY_REQUESTS.contains(&failure) {
@@ -115,8 +109,7 @@ impl HttpSource {
     /// Returns after how long the list is requested again.
     fn list_failed(&self, failure: Failure, began: Instant) -> Duration {
         let mut lists = lock(&self.lists);
-        let wait = FAILED_FOR.saturating_mul(1_u32.checked_shl(lists.failures).unwrap_or(u32::MAX));
-        let wait = wait.min(LONGEST_WAIT);
+        let wait = doubled(FAILED_FOR, lists.failures).min(LONGEST_WAIT);
         lists.failures = lists.failures.saturating_add(1);
         if lists.failure.replace(failure) != Some(failure) {
             let seconds = wait.as_secs();

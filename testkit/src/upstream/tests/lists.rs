@@ -7,16 +7,7 @@ use crate::fault::catalogue;
 
 /// The request for a venue's list of markets.
 fn list_path(venue: Venue) -> String {
-    let path = match venue {
-        Venue::Kraken => kraken::LIST,
-        Venue::Coinbase => coinbase::LIST,
-        Venue::Bitstamp => bitstamp::LIST,
-        Venue::Gemini => gemini::LIST,
-        Venue::Bitfinex => bitfinex::LIST,
-        Venue::Coingecko => coingecko::LIST,
-        Venue::Binance => binance::LIST,
-    };
-    format!("/{venue}{path}")
+    format!("/{venue}{}", dialect::list_path(venue))
 }
 
 async fn list(upstream: &FakeUpstream, venue: Venue) -> Value {
