@@ -268,8 +268,9 @@ pub struct RecordItem {
     /// Only for a tick whose quotes are still kept: the spread of the quotes used, (max − min) / price.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub spread: Option<DerivedText>,
-    /// Only for a tick: whether it was added afterwards from a source's candles, for a slot before the pair's first live
-    /// one.
+    /// True if the record is about slots before the pair's first live one and was added afterwards, from the sources'
+    /// candles or from prices that a user imported. A lead has this member if it continues after such a record. Absent
+    /// otherwise.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub backfilled: Option<bool>,
     /// Only for a gap: why there is no tick.
@@ -303,6 +304,10 @@ pub struct PolicyItem {
     /// How long a quote may stay unchanged before it counts as frozen, if the median of the other live sources is
     /// further from it than a tenth of `max_deviation`.
     pub frozen_after: SpanText,
+    /// `slot` if the age of a quote is measured at the slot, which is the rule for prices of the past. Absent if it is
+    /// measured at `observed_at`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub aged_at: Option<String>,
 }
 
 /// One source's quote.
@@ -312,7 +317,7 @@ pub struct QuoteItem {
     pub source: String,
     /// The price that counts. Null if the source gave none.
     pub price: Nullable<PriceText>,
-    /// Where the price comes from: `mid`, `last` or `candle_close`. Null if there is no quote.
+    /// Where the price comes from: `mid`, `last`, `candle_close` or `imported`. Null if there is no quote.
     pub basis: Nullable<String>,
     /// The price of the last trade. Null if the source gave none.
     pub last: Nullable<PriceText>,

@@ -2,7 +2,7 @@
 //! is a constant, so the records are the same in every run.
 
 use common::domain::{
-    Body, Epoch, Evidence, Gap, GapCause, Interval, Judged, Lead, Observation, Origin, Pair, Policy, Price,
+    AgeRule, Body, Epoch, Evidence, Gap, GapCause, Interval, Judged, Lead, Observation, Origin, Pair, Policy, Price,
     PriceRule, Ratio, Record, Sequence, Slot, Span, Tick, Timestamp, Verdict,
 };
 use ledger::store::Stored;
@@ -110,7 +110,7 @@ impl Iterator for Year {
     fn next(&mut self) -> Option<Stored> {
         if self.sequence < 2 {
             let which = usize::try_from(self.sequence).expect("0 or 1");
-            return Some(self.stored(self.pairs[which], Body::Lead(Lead { covered: None, leader: None })));
+            return Some(self.stored(self.pairs[which], Body::Lead(Lead { covered: None, backfilled: false, leader: None })));
         }
         while self.slot.start() < self.end {
             let (which, slot) = (self.pair, self.slot);
@@ -150,5 +150,6 @@ fn policy() -> Policy {
         max_quote_age: Span::from_seconds(30),
         max_clock_skew: Span::from_seconds(5),
         frozen_after: Span::from_seconds(600),
+        aged_at: AgeRule::Arrival,
     }
 }

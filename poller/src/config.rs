@@ -1,5 +1,6 @@
 //! The settings of the feed, its sources, and how quotes become a price.
 
+mod backfill;
 mod pair;
 mod replay;
 mod upstream;
@@ -14,7 +15,7 @@ use std::{
 
 use common::{
     clock::Clock,
-    domain::{Interval, Origin, Pair, Policy, PriceRule, Ratio, SourceName, Span},
+    domain::{AgeRule, Interval, Origin, Pair, Policy, PriceRule, Ratio, SourceName, Span},
     text,
 };
 use serde::{Deserialize, Serialize};
@@ -22,6 +23,7 @@ use serde::{Deserialize, Serialize};
 use crate::source::{self, Client, Setup, Source, SourceError};
 
 pub use crate::source::Role;
+pub use backfill::{BackfillConfig, BackfillSpan};
 pub use pair::PairConfig;
 pub use replay::{ReplayConfig, ReplayError, ReplayFile, Speed};
 pub use upstream::{SourceConfig, SourcesConfig};
@@ -114,6 +116,8 @@ pub struct PollerConfig {
     pub sources: SourcesConfig,
     /// How quotes become a price.
     pub aggregate: AggregateConfig,
+    /// How much of the past is published.
+    pub backfill: BackfillConfig,
     /// Recordings that are replayed instead of asking sources.
     pub replay: ReplayConfig,
 }
@@ -126,6 +130,8 @@ pub struct Settings {
     pub pairs: BTreeMap<Pair, Policy>,
     /// The sources and their roles.
     pub members: Vec<Member>,
+    /// How much of the past is published before a pair's first live slot, if any is.
+    pub backfill: Option<Span>,
     /// The origin that records will have.
     pub origin: Origin,
     /// The clock of the recordings, if they are replayed.
@@ -257,7 +263,9 @@ impl PollerConfig {
             return Err(ConfigError::MixedOrigins);
         }
         let pairs = self.policies(&members, &of_pairs)?;
-        Ok(Settings { interval: *interval, pairs, members, origin, clock })
+        // A recording has no past but itself.
+        let backfill = self.backfill.span.get().filter(|_| origin != Origin::Replay);
+        Ok(Settings { interval: *interval, pairs, members, backfill, origin, clock })
     }
 
     /// The settings of each pair, which may be the defaults.
@@ -297,6 +305,7 @@ impl PollerConfig {
             max_quote_age,
             max_clock_skew,
             frozen_after,
+            aged_at: AgeRule::Arrival,
         };
         let policy = |(pair, config): (&Pair, &PairConfig)| {
             let policy = config.policy(of_all);

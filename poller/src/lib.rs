@@ -6,6 +6,7 @@
 //! - [`source`]: asks upstreams, and turns their responses into prices or named failures.
 //! - [`aggregate`]: turns quotes into a tick or a gap, with a pure function. Stored records are checked with the
 //!   same function.
+//! - `backfill`: turns sources' candles into the ticks and gaps before a pair's first live slot.
 //! - [`poll`]: the slot loop, which wakes up at the start of each slot and asks all sources at once.
 //! - `markets`: keeps the sources' lists of markets up to date, beside the slot loop.
 //! - [`lead`]: takes and keeps the lease, so that only one poller publishes at a time.
@@ -16,6 +17,7 @@
 //! an earlier price is never used again.
 
 pub mod aggregate;
+mod backfill;
 pub mod config;
 pub mod lead;
 mod markets;
@@ -35,7 +37,8 @@ use common::{
 use tokio_util::sync::CancellationToken;
 
 pub use config::{
-    AggregateConfig, FeedConfig, PairConfig, PollerConfig, ReplayConfig, SourceConfig, SourcesConfig,
+    AggregateConfig, BackfillConfig, BackfillSpan, FeedConfig, PairConfig, PollerConfig, ReplayConfig,
+    SourceConfig, SourcesConfig,
 };
 pub use metrics::Metrics;
 
@@ -70,6 +73,7 @@ pub fn start(
     let (queue, slots) = publish::queue();
     let publisher = publish::Publisher::new(
         &settings,
+        backfill::Backfill::new(&settings, clock.clone()),
         log.writer,
         leadership.clone(),
         metrics.clone(),

@@ -13,8 +13,8 @@ use common::{
     bus::{Batch, Entry, LogIdentity, LogReader, ReadError},
     clock::ManualClock,
     domain::{
-        Body, Epoch, Evidence, Failure, Gap, GapCause, Interval, Judged, Lead, Observation, Origin, Policy,
-        PriceRule, Ratio, Record, Sequence, Slot, Span, Tick, Timestamp, Verdict,
+        AgeRule, Body, Epoch, Evidence, Failure, Gap, GapCause, Interval, Judged, Lead, Observation, Origin,
+        Policy, PriceRule, Ratio, Record, Sequence, Slot, Span, Tick, Timestamp, Verdict,
     },
     metrics::Prices,
     readiness::Readiness,
@@ -365,6 +365,7 @@ fn policy() -> Policy {
         max_quote_age: Span::from_seconds(30),
         max_clock_skew: Span::from_seconds(5),
         frozen_after: Span::from_seconds(600),
+        aged_at: AgeRule::Arrival,
     }
 }
 
@@ -411,11 +412,11 @@ pub(crate) fn gap_of(pair: &str, from: i64, to: i64, cause: GapCause, asked: Opt
         verdict: Verdict::Failed(Failure::Timeout),
     };
     let evidence = asked.map(|count| Evidence { policy: policy(), quotes: (0..count).map(failed).collect() });
-    let gap = Gap { from, slot, interval: interval(), cause, evidence };
+    let gap = Gap { from, slot, interval: interval(), cause, backfilled: false, evidence };
     wire::encode(&record(pair, Body::Gap(gap)))
 }
 
 /// The bytes of a lead.
 pub(crate) fn lead(pair: &str) -> Vec<u8> {
-    wire::encode(&record(pair, Body::Lead(Lead { covered: None, leader: None })))
+    wire::encode(&record(pair, Body::Lead(Lead { covered: None, backfilled: false, leader: None })))
 }

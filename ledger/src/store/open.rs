@@ -20,7 +20,7 @@ use aside::{move_aside, set_snapshots_aside};
 pub use error::OpenError;
 
 /// The number of the row format that this version reads and writes.
-pub(super) const FORMAT: &str = "4";
+pub(super) const FORMAT: &str = "5";
 
 /// The size of sled's page cache. sled's default is 1 GB; more than 8 MB costs memory and hardly speeds up scans.
 pub(super) const CACHE_BYTES: u64 = 8 * 1024 * 1024;

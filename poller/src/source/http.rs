@@ -204,8 +204,8 @@ impl Source for HttpSource {
         answers.into_iter().chain(left_out).collect()
     }
 
-    async fn past(&self, range: CandleRange, slot: Slot, deadline: Instant) -> Pasts {
-        self.ask_past(range, slot, deadline).await
+    async fn past(&self, pairs: &[Pair], range: CandleRange, slot: Slot, deadline: Instant) -> Pasts {
+        self.ask_past(pairs, range, slot, deadline).await
     }
 
     async fn refresh_markets(&self, slot: Slot) -> Result<(), Failure> {

@@ -58,7 +58,7 @@ impl Sample {
     pub fn time(&self, basis: Basis) -> Option<Timestamp> {
         match basis {
             Basis::Mid => self.book_time,
-            Basis::Last | Basis::CandleClose => self.trade_time,
+            Basis::Last | Basis::CandleClose | Basis::Imported => self.trade_time,
         }
     }
 }
@@ -136,9 +136,9 @@ pub trait Source: Send + Sync {
         LeftOut::default()
     }
 
-    /// Asks for the closes of past minutes. A pair without an entry has no past at this source. `slot` is the current
-    /// slot.
-    async fn past(&self, _range: CandleRange, _slot: Slot, _deadline: Instant) -> Pasts {
+    /// Asks for the closes of past minutes of these pairs. A pair without an entry has no past at this source. `slot` is
+    /// the current slot.
+    async fn past(&self, _pairs: &[Pair], _range: CandleRange, _slot: Slot, _deadline: Instant) -> Pasts {
         Pasts::new()
     }
 

@@ -73,7 +73,7 @@ impl Source for Simulated {
         Origin::Simulated
     }
 
-    async fn past(&self, range: CandleRange, _slot: Slot, _deadline: Instant) -> Pasts {
+    async fn past(&self, pairs: &[Pair], range: CandleRange, _slot: Slot, _deadline: Instant) -> Pasts {
         let ends = || std::iter::successors(Some(range.first), |start| Some(start.plus(MINUTE)));
         let close = |pair: Pair, end: Timestamp| Some((end, self.sample(pair, end).ok()?.reported.last?));
         let closes = |pair: &Pair| {
@@ -81,7 +81,7 @@ impl Source for Simulated {
             ends.filter_map(|end| close(*pair, end)).collect()
         };
         let past = |pair: &Pair| (*pair, Past { closes: closes(pair), otherwise: Failure::Timeout });
-        self.pairs.iter().map(past).collect()
+        self.pairs.iter().filter(|pair| pairs.contains(pair)).map(past).collect()
     }
 
     async fn ask(&self, slot: Slot, _deadline: Instant) -> Answers {

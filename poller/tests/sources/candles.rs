@@ -34,9 +34,9 @@ fn range(hours: i64) -> (CandleRange, i64) {
     (CandleRange::ending_in(at(to - hours * 60 * MINUTE_MS), at(to)), to)
 }
 
-async fn past(source: &Arc<dyn Source>, range: CandleRange) -> Pasts {
+async fn past(source: &Arc<dyn Source>, pairs: &[Pair], range: CandleRange) -> Pasts {
     let interval: Interval = "10s".parse().unwrap();
-    source.past(range, interval.slot_at(at(now_ms())), Instant::now() + PATIENT).await
+    source.past(pairs, range, interval.slot_at(at(now_ms())), Instant::now() + PATIENT).await
 }
 
 #[tokio::test]
@@ -46,7 +46,7 @@ async fn the_closes_of_a_day_are_those_of_the_market() {
     for venue in Venue::ALL {
         let source = source_for(venue.name(), &upstream.venue_url(venue), &pairs(venue));
         let (range, to) = range(24);
-        let pasts = past(&source, range).await;
+        let pasts = past(&source, &pairs(venue), range).await;
         if venue == Venue::Coingecko {
             assert!(pasts.is_empty(), "CoinGecko has no one-minute candles");
             continue;
@@ -85,7 +85,7 @@ async fn failures_have_names_and_are_those_of_one_source() {
     ] {
         let source = source_for("kraken", &upstream.venue_url(Venue::Kraken), &pairs(Venue::Kraken));
         upstream.set_fault(Venue::Kraken, fault);
-        let pasts = past(&source, range(1).0).await;
+        let pasts = past(&source, &pairs(Venue::Kraken), range(1).0).await;
         let failures: Vec<_> = pasts.values().map(|past| past.otherwise).collect();
         let is_expected = |failure: &Failure| {
             *failure == expected || expected == Failure::RateLimited && *failure == Failure::BackingOff
@@ -103,7 +103,7 @@ async fn an_unknown_pair_leaves_the_other_pairs_alone() {
     for venue in Venue::USD_EXCHANGES {
         let all = [pairs(venue), vec![unknown]].concat();
         let source = source_for(venue.name(), &upstream.venue_url(venue), &all);
-        let pasts = past(&source, range(1).0).await;
+        let pasts = past(&source, &all, range(1).0).await;
         assert!(pasts[&unknown].closes.is_empty(), "{venue}");
         let expected = if venue == Venue::Bitfinex { Failure::Missing } else { Failure::Unlisted };
         assert_eq!(pasts[&unknown].otherwise, expected, "{venue}");

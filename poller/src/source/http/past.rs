@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeMap, time::Duration};
 
-use common::domain::{Failure, Slot};
+use common::domain::{Failure, Pair, Slot};
 use futures::future::join_all;
 use tokio::time::{Instant, sleep_until};
 use tracing::Instrument;
@@ -21,11 +21,19 @@ type Page = Result<Vec<Candle>, Failure>;
 impl HttpSource {
     /// Asks for the candles of all markets. Of each market, the newest page is requested first, so that the newest part
     /// of the past is there if time runs out.
-    pub(super) async fn ask_past(&self, range: CandleRange, slot: Slot, deadline: Instant) -> Pasts {
+    pub(super) async fn ask_past(
+        &self,
+        pairs: &[Pair],
+        range: CandleRange,
+        slot: Slot,
+        deadline: Instant,
+    ) -> Pasts {
         let Some(candles) = self.exchange.candles() else { return Pasts::new() };
         let table = lock(&self.table).clone();
-        let mut pasts: Pasts =
-            table.left_out.iter().map(|(pair, failure)| (*pair, Past::failed(*failure))).collect();
+        let markets: Vec<&Market> =
+            table.markets.iter().filter(|market| pairs.contains(&market.pair)).collect();
+        let left_out = table.left_out.iter().filter(|(pair, _)| pairs.contains(pair));
+        let mut pasts: Pasts = left_out.map(|(pair, failure)| (*pair, Past::failed(*failure))).collect();
         // The newest candle is never used, so one more is requested than the range has.
         let range = CandleRange { last: range.last.plus(MINUTE), ..range };
         let pages = match candles.has_pages() {
@@ -33,7 +41,7 @@ impl HttpSource {
             false => vec![range],
         };
         let (start, pause) = (Instant::now(), self.pause_between_candles());
-        let requests = pages.iter().flat_map(|page| table.markets.iter().map(move |market| (market, *page)));
+        let requests = pages.iter().flat_map(|page| markets.iter().map(move |market| (*market, *page)));
         let asked = requests.zip(0_u32..).map(async |((market, page), number)| {
             let turn = start + pause.saturating_mul(number);
             (market, self.get_page(candles, market, page, slot, (turn, deadline)).await)
