@@ -186,12 +186,12 @@ impl Rig {
 
     /// A publisher of these pairs that stands by.
     pub(super) fn of(log: &Arc<UnreliableLog>, origin: Origin, pairs: &[Pair]) -> Self {
-        Self::with_past(log, origin, pairs, None)
+        Self::with_past(log.clone(), origin, pairs, None)
     }
 
     /// A publisher that may publish the past of pairs first.
     pub(super) fn with_past(
-        log: &Arc<UnreliableLog>,
+        log: Arc<dyn LogWriter>,
         origin: Origin,
         pairs: &[Pair],
         backfill: Option<Backfill>,
@@ -200,7 +200,7 @@ impl Rig {
         let (slots, receiver) = queue();
         let (stop, readiness) = (CancellationToken::new(), Readiness::default());
         let publisher = Publisher {
-            writer: log.clone(),
+            writer: log,
             pairs: pairs.to_vec(),
             backfill,
             interval: interval(),
