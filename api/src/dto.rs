@@ -91,6 +91,10 @@ pub struct PriceItem {
     pub change_24h: Nullable<DerivedText>,
     /// Whether the price is too old to count as the current price.
     pub stale: bool,
+    /// True if the pair has no live price yet, so that this one was added afterwards, from the sources' candles or from
+    /// prices that a user imported. Absent otherwise.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub backfilled: Option<bool>,
     /// When the pair's next record is due.
     pub next_slot: TimeText,
 }
@@ -146,6 +150,8 @@ pub struct WindowItem {
     pub expected: u64,
     /// The number of ticks in the window.
     pub observed: u64,
+    /// How many of these ticks were added afterwards, for slots before the pair's first live one.
+    pub backfilled: u64,
     /// The share of the window that is covered by ticks, from 0 to 1.
     pub coverage: DerivedText,
     /// The longest part of the window without ticks. Null if no slot is missing.
@@ -178,6 +184,8 @@ pub struct CandleItem {
     pub close: PriceText,
     /// The number of ticks in the bucket.
     pub samples: u64,
+    /// How many of these ticks were added afterwards, for slots before the pair's first live one.
+    pub backfilled: u64,
     /// Whether the bucket has ended and every slot of it has a tick.
     pub complete: bool,
 }
@@ -200,6 +208,9 @@ pub struct HistoryItem {
     pub price: PriceText,
     /// The tick's position in the log. `/v1/ticks/{sequence}` shows how the price was computed.
     pub sequence: u64,
+    /// Whether the tick was added afterwards, for a slot before the pair's first live one: from the sources' candles, or
+    /// from prices that a user imported.
+    pub backfilled: bool,
 }
 
 /// Gaps of a pair.
@@ -224,6 +235,8 @@ pub struct GapItem {
     pub interval: SpanText,
     /// Why there is no tick.
     pub cause: String,
+    /// Whether the gap is about slots before the pair's first live one.
+    pub backfilled: bool,
     /// The gap's position in the log; `/v1/ticks/{sequence}` shows the record. Null if the log has no record of the
     /// gap. Then `cause` says why: the records of these slots had expired before this pod read them (`retention`), were
     /// lost (`log_lost`), or could not be read (`unreadable`).

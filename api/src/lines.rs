@@ -30,16 +30,19 @@ pub struct TickLine {
     pub price: String,
     /// The tick's position in the log.
     pub sequence: u64,
+    /// Whether the tick was added afterwards, for a slot before the pair's first live one.
+    #[serde(default)]
+    pub backfilled: bool,
 }
 
 impl Line for TickLine {
-    const COLUMNS: &'static [&'static str] = &["slot", "price", "sequence"];
+    const COLUMNS: &'static [&'static str] = &["slot", "price", "sequence", "backfilled"];
 }
 
 impl From<StoredTick> for TickLine {
     fn from(tick: StoredTick) -> Self {
         let (slot, price) = (tick.slot.start().to_string(), tick.price.to_string());
-        Self { slot, price, sequence: tick.sequence.0 }
+        Self { slot, price, sequence: tick.sequence.0, backfilled: tick.backfilled }
     }
 }
 

@@ -36,4 +36,8 @@ pub struct EventItem {
     /// Only for a gap: why there is no tick.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub cause: Option<String>,
+    /// True if the event is about slots before the pair's first live one. Absent otherwise. A stream has such events only
+    /// if it was requested from an earlier position.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub backfilled: Option<bool>,
 }

@@ -151,8 +151,7 @@ impl Payload for Csv {
     const CONTENT_TYPE: &'static str = "text/csv";
 
     fn schema_ref() -> MetaSchemaRef {
-        let example =
-            "slot,price,sequence\n2026-11-21T00:00:20.000Z,97012.34,4\n2026-11-21T00:00:10.000Z,97012.30,2\n";
+        let example = "slot,price,sequence,backfilled\n2026-11-21T00:00:20.000Z,97012.34,4,false\n2026-11-21T00:00:10.000Z,97012.30,2,false\n";
         let description =
             "A header row, then one tick per row. The link to the next page is in the `Link` header.";
         text_schema(description, example)
@@ -163,8 +162,8 @@ impl Payload for Ndjson {
     const CONTENT_TYPE: &'static str = "application/x-ndjson";
 
     fn schema_ref() -> MetaSchemaRef {
-        let example = "{\"slot\":\"2026-11-21T00:00:20.000Z\",\"price\":\"97012.34\",\"sequence\":4}\n\
-                       {\"slot\":\"2026-11-21T00:00:10.000Z\",\"price\":\"97012.30\",\"sequence\":2}\n";
+        let example = "{\"slot\":\"2026-11-21T00:00:20.000Z\",\"price\":\"97012.34\",\"sequence\":4,\"backfilled\":false}\n\
+                       {\"slot\":\"2026-11-21T00:00:10.000Z\",\"price\":\"97012.30\",\"sequence\":2,\"backfilled\":false}\n";
         let description = "One `HistoryItem` per line. The link to the next page is in the `Link` header.";
         text_schema(description, example)
     }

@@ -200,7 +200,12 @@ impl HistoryQuery {
 }
 
 pub(super) fn item(tick: StoredTick) -> HistoryItem {
-    HistoryItem { slot: TimeText(tick.slot.start()), price: PriceText(tick.price), sequence: tick.sequence.0 }
+    HistoryItem {
+        slot: TimeText(tick.slot.start()),
+        price: PriceText(tick.price),
+        sequence: tick.sequence.0,
+        backfilled: tick.backfilled,
+    }
 }
 
 fn lines(format: LineFormat, ticks: Vec<StoredTick>) -> Result<Vec<u8>, Problem> {

@@ -71,7 +71,7 @@ async fn a_range_selects_buckets_by_their_start() {
     assert_eq!(
         rig.get(&path).await.body,
         json!({"items": [{"start": at(120).to_string(), "open": "12", "high": "17", "low": "12", "close": "17",
-                          "samples": 6, "complete": true}], "next_cursor": null})
+                          "samples": 6, "backfilled": 0, "complete": true}], "next_cursor": null})
     );
     let none = format!("/v1/prices/BTC-USD/candles?interval=1m&from={from}&to={from}");
     assert_eq!(rig.get(&none).await.body, json!({"items": [], "next_cursor": null}));

@@ -398,6 +398,24 @@ pub(crate) fn tick_record(pair: &str, seconds: i64, price: &str) -> Record {
     )
 }
 
+/// The bytes of a backfilled tick.
+pub(crate) fn backfilled(pair: &str, seconds: i64, price: &str) -> Vec<u8> {
+    let mut record = tick_record(pair, seconds, price);
+    if let Body::Tick(tick) = &mut record.body {
+        let interval: Interval = "1m".parse().unwrap();
+        (tick.slot, tick.interval, tick.backfilled) = (interval.slot(at(seconds)).unwrap(), interval, true);
+        tick.evidence.policy.aged_at = AgeRule::Slot;
+    }
+    wire::encode(&record)
+}
+
+/// The bytes of a gap before a pair's first live slot.
+pub(crate) fn not_backfilled(pair: &str, from: i64, to: i64) -> Vec<u8> {
+    let (from, slot, cause) = (slot(from), slot(to), GapCause::NotBackfilled);
+    let gap = Gap { from, slot, interval: interval(), cause, backfilled: true, evidence: None };
+    wire::encode(&record(pair, Body::Gap(gap)))
+}
+
 /// The bytes of a gap for which no source was polled.
 pub(crate) fn gap(pair: &str, from: i64, to: i64) -> Vec<u8> {
     gap_of(pair, from, to, GapCause::NoLeader, None)

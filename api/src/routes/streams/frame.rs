@@ -33,6 +33,7 @@ fn item(event: &Event, log: &LogIdentity) -> EventItem {
         origin: event.origin.to_string(),
         price: None,
         cause: None,
+        backfilled: event.tick_or_gap.is_backfilled().then_some(true),
     };
     match event.tick_or_gap {
         TickOrGap::Tick(_, tick) => EventItem {
