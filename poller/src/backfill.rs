@@ -162,11 +162,12 @@ fn is_gap(body: &Body) -> bool {
 /// One slot a minute.
 const MINUTELY: Interval = Interval::MINUTE;
 
-/// The slots of a span before the current slot of the feed. The current slot will be polled, so it is not backfilled.
+/// The slots of a span before the current slot of the feed, with both ends, so that the first live slot finds a price a
+/// span ago. The current slot will be polled, so it is not backfilled.
 fn wanted(now: Timestamp, feed: Interval, span: Span, covered: Option<Timestamp>) -> Option<Wanted> {
     let interval = feed.max(MINUTELY);
     let last = interval.slot_at(feed.slot_at(now).start().previous());
-    let oldest = last.start().minus(span.duration());
+    let oldest = last.start().minus(span.duration()).minus(interval.duration());
     let after = covered.map_or(oldest, |covered| covered.max(oldest));
     (after < last.start()).then_some(Wanted { after, last })
 }

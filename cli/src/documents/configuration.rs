@@ -64,7 +64,7 @@ enum Format {
 }
 
 /// The format of each setting. `sources.NAME.…` and `pairs.NAME.…` stand for the settings of any source and pair.
-const FORMATS: [(&str, Format); 49] = [
+const FORMATS: [(&str, Format); 50] = [
     ("feed.interval", Format::Duration),
     ("feed.pairs", Format::Pairs),
     ("feed.sources", Format::Sources),

@@ -35,6 +35,7 @@ mod access;
 mod agreement;
 mod audit;
 mod author;
+mod backfill;
 mod backup;
 mod client_streams;
 mod cluster;

@@ -182,16 +182,16 @@ fn the_wanted_slots_end_before_the_current_slot_and_begin_behind_the_log() {
     };
     let back = |number: u64| minute(0).minus(Duration::from_secs(number * 60));
     // The current slot begins at the minute, so it is not backfilled.
-    assert_eq!(bounds(at(9), ten, None), Some((back(61), back(1))));
-    assert_eq!(bounds(at(10), ten, None), Some((back(60), minute(0))));
+    assert_eq!(bounds(at(9), ten, None), Some((back(62), back(1))));
+    assert_eq!(bounds(at(10), ten, None), Some((back(61), minute(0))));
     assert_eq!(bounds(at(10), ten, Some(back(7))), Some((back(7), minute(0))));
-    assert_eq!(bounds(at(10), ten, Some(back(90))), Some((back(60), minute(0))));
+    assert_eq!(bounds(at(10), ten, Some(back(90))), Some((back(61), minute(0))));
     for covered in [minute(0), minute(5)] {
         assert_eq!(bounds(at(10), ten, Some(covered)), None);
     }
     // The slots are multiples of five minutes since 1970, as minute 0 is.
-    assert_eq!(bounds(at(200), five, None), Some((back(65), back(5))));
-    assert_eq!(bounds(at(300), five, None), Some((back(60), minute(0))));
+    assert_eq!(bounds(at(200), five, None), Some((back(70), back(5))));
+    assert_eq!(bounds(at(300), five, None), Some((back(65), minute(0))));
 }
 
 /// The median of the closes at a minute that are within 2 % of the median of all of them, if there are two or more and

@@ -182,7 +182,7 @@ async fn the_past_of_a_new_pair_comes_before_its_first_live_slot() {
     polls(&rig, &[2, 3]).await;
     rig.end().await.unwrap();
     // The newest finished minute ends with slot 0, and the feed's slots continue with slot 1.
-    assert_eq!(words(&log, pair()), "L1 ~T-354..0 ~G1-1:not_backfilled T2 T3");
+    assert_eq!(words(&log, pair()), "L1 ~T-360..0 ~G1-1:not_backfilled T2 T3");
     audit(&log, pair());
     // After the first live slot, nothing is backfilled.
     let rig = Rig::with_past(log.clone(), Origin::Live, &[pair()], Some(backfill("1h", &[pair()], &[])));
@@ -201,7 +201,7 @@ async fn a_minute_without_a_price_is_a_gap_with_its_quotes() {
     polls(&rig, &[2]).await;
     rig.end().await.unwrap();
     let expected =
-        "L1 ~T-24..-18 ~G-12--12:too_few_sources ~G-6--6:too_few_sources ~T0..0 ~G1-1:not_backfilled T2";
+        "L1 ~T-30..-18 ~G-12--12:too_few_sources ~G-6--6:too_few_sources ~T0..0 ~G1-1:not_backfilled T2";
     assert_eq!(words(&log, pair()), expected);
     audit(&log, pair());
 }
@@ -231,7 +231,7 @@ async fn only_pairs_without_a_live_slot_are_backfilled() {
     polls(&rig, &[2]).await;
     rig.end().await.unwrap();
     assert_eq!(words(&log, old), "L1 T-20 L2 G-19-1:no_leader T2");
-    assert_eq!(words(&log, new), "L2 ~T-24..0 ~G1-1:not_backfilled T2");
+    assert_eq!(words(&log, new), "L2 ~T-30..0 ~G1-1:not_backfilled T2");
     audit(&log, old);
     audit(&log, new);
 }
@@ -239,7 +239,7 @@ async fn only_pairs_without_a_live_slot_are_backfilled() {
 #[tokio::test(start_paused = true)]
 async fn over_a_slow_log_the_newest_part_is_written_within_the_time() {
     let pairs: Vec<Pair> = ["BTC-USD", "ETH-USD"].map(|pair| pair.parse().unwrap()).to_vec();
-    for (millis, most) in [(1, 1_440), (100, 150), (5_000, 3), (20_000, 0)] {
+    for (millis, most) in [(1, 1_441), (100, 150), (5_000, 3), (20_000, 0)] {
         let log = UnreliableLog::with(&[]);
         let begun = Instant::now();
         let writer = slow(&log, millis, usize::MAX);
@@ -308,7 +308,7 @@ async fn a_log_that_becomes_slow_still_gets_the_newest_part() {
 
 #[tokio::test(start_paused = true)]
 async fn a_successor_continues_behind_the_newest_backfilled_record() {
-    for died_after in [0, 1, 2, 40, 61] {
+    for died_after in [0, 1, 2, 40, 62] {
         let log = UnreliableLog::with(&[]);
         let past = || Some(backfill("1h", &[pair()], &[]));
         let dying = Rig::with_past(slow(&log, 1, died_after), Origin::Live, &[pair()], past());
@@ -328,7 +328,7 @@ async fn a_successor_continues_behind_the_newest_backfilled_record() {
         let words = words(&log, pair());
         assert!(words.ends_with(" ~G1-8:not_backfilled T9"), "{died_after}: {words}");
         let is_past = |record: &&Record| matches!(&record.body, Body::Tick(tick) if tick.backfilled);
-        assert_eq!(log.records().iter().filter(is_past).count(), 60, "{died_after}: {words}");
+        assert_eq!(log.records().iter().filter(is_past).count(), 61, "{died_after}: {words}");
     }
 }
 
@@ -344,7 +344,7 @@ async fn a_leader_whose_term_is_interrupted_goes_live() {
     rig.state.send_replace(LeadState::Standby);
     rig.settle().await;
     audit(&log, pair());
-    assert!(words(&log, pair()).starts_with("L1 ~T-354.."));
+    assert!(words(&log, pair()).starts_with("L1 ~T-360.."));
 }
 
 fn fates() -> impl Strategy<Value = Vec<Fate>> {
