@@ -108,3 +108,24 @@ async fn the_newest_price_says_that_it_was_backfilled_until_there_is_a_live_one(
     let prices: Vec<_> = history["items"].as_array().unwrap().iter().map(|item| &item["price"]).collect();
     assert_eq!(prices, ["1.7", "1.6", "1.5"]);
 }
+
+#[tokio::test]
+async fn the_price_a_day_ago_is_looked_for_as_far_back_as_its_own_interval_allows() {
+    const DAY: i64 = 86_400;
+    // The tick of a minute holds for three minutes, and a live tick of ten seconds for half a minute.
+    for (older, seconds, has_change) in [
+        (backfilled("BTC-USD", 60, "100"), 60 + 180, true),
+        (backfilled("BTC-USD", 60, "100"), 60 + 190, false),
+        (tick("BTC-USD", 60, "100"), 60 + 30, true),
+        (tick("BTC-USD", 60, "100"), 60 + 40, false),
+    ] {
+        for keep in [Duration::from_secs(2 * 86_400), Duration::from_secs(60)] {
+            let mut rig = Rig::keeping(keep);
+            rig.send(vec![lead("BTC-USD"), older.clone()]).await;
+            rig.send(vec![tick("BTC-USD", DAY + seconds, "110")]).await;
+            let change = rig.get("/v1/prices/BTC-USD").await.body["change_24h"].clone();
+            let expected = if has_change { json!("0.100000000000") } else { Value::Null };
+            assert_eq!(change, expected, "{seconds} {keep:?}");
+        }
+    }
+}
