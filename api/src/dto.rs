@@ -86,8 +86,8 @@ pub struct PriceItem {
     /// The spread of the quotes that the price was computed from: (max − min) / price.
     pub spread: DerivedText,
     /// The change over the 24 hours before `slot`, as a ratio of the earlier price. The earlier price is that of the
-    /// tick 24 hours before `slot` or, if there is none, of the last tick in the three intervals before that time. Null
-    /// if these intervals have no tick either.
+    /// tick 24 hours before `slot` or, if there is none, of the last tick before that time, unless that time is more than
+    /// three of that tick's intervals later. Null if there is no such tick.
     pub change_24h: Nullable<DerivedText>,
     /// Whether the price is too old to count as the current price.
     pub stale: bool,
