@@ -6,7 +6,7 @@ use rand::{Rng, SeedableRng, rngs::StdRng, seq::IndexedRandom};
 
 use crate::{
     random_log::RandomLog,
-    rig::{Answer, Rig, at},
+    rig::{Answer, Rig, at, tick},
 };
 
 /// Requests to every route whose answers are kept, with every parameter. `{seq}`, `{old}` and `{time}` stand for values
@@ -115,4 +115,39 @@ async fn compare(rig: &Rig, target: &str, accept: &str, gzip: &str, is_known: bo
         assert_eq!((kept.status, seen(&kept)), (304, seen(&computed)), "{target} {accept} {gzip} {tag}");
     }
     is_kept
+}
+
+#[tokio::test]
+async fn clients_that_ask_at_once_share_one_computation() {
+    let mut rig = Rig::new();
+    rig.send(vec![tick("BTC-USD", 10, "100")]).await;
+    // This request reads the store on another thread, so the requests overlap.
+    let requests = (0..8).map(|_| rig.get("/v1/prices/BTC-USD/history?limit=7"));
+    let answers = futures::future::join_all(requests).await;
+    assert!(answers.iter().all(|answer| answer.status == 200 && answer.bytes == answers[0].bytes));
+    assert_eq!(rig.kept_answers(), 7);
+    // Errors are not shared.
+    let requests = (0..8).map(|_| rig.get("/v1/ticks/77"));
+    let answers = futures::future::join_all(requests).await;
+    assert!(answers.iter().all(|answer| answer.status == 404));
+    assert_eq!(rig.kept_answers(), 7);
+}
+
+#[tokio::test]
+async fn a_limited_number_of_answers_is_kept_until_the_next_record() {
+    let mut rig = Rig::new();
+    rig.send(vec![tick("BTC-USD", 10, "100")]).await;
+    let ask_twice = async |rig: &Rig, target: &str| {
+        let before = rig.kept_answers();
+        assert_eq!(rig.get(target).await.status, 200);
+        assert_eq!(rig.get(target).await.status, 200);
+        rig.kept_answers() - before
+    };
+    for limit in 1..=4_096 {
+        rig.get(&format!("/v1/prices/BTC-USD/history?limit={limit}")).await;
+    }
+    assert_eq!(ask_twice(&rig, "/v1/prices/BTC-USD").await, 0);
+    assert_eq!(ask_twice(&rig, "/v1/prices/BTC-USD/history?limit=1").await, 2);
+    rig.send(vec![tick("BTC-USD", 20, "100")]).await;
+    assert_eq!(ask_twice(&rig, "/v1/prices/BTC-USD").await, 1);
 }
