@@ -4,6 +4,7 @@
 //! write closes the database for every handle. Once it is reopened, the database has what it had before that write.
 
 use std::{
+    io,
     ops::RangeBounds,
     path::Path,
     sync::{Arc, PoisonError, RwLock},
@@ -13,7 +14,7 @@ use std::{
 use sled::IVec;
 use tokio::time::Instant;
 
-use super::{RewriteError, StoreError, files};
+use super::{StoreError, files};
 
 /// The pause between two checks whether others still use the database.
 const READERS_PAUSE: Duration = Duration::from_millis(1);
@@ -35,6 +36,17 @@ enum State {
     /// The database lacks records that have already been served. Only the writer may use it until it has caught up.
     CatchingUp(Arc<sled::Db>),
     Closed(Arc<str>),
+}
+
+/// Why a database was not replaced by another one.
+#[derive(Debug)]
+pub(super) enum NotReplaced {
+    /// It is still in use.
+    InUse,
+    /// The directories did not change places.
+    Files(io::Error),
+    /// It cannot be opened again. It is closed.
+    Lost(StoreError),
 }
 
 impl Database {
@@ -120,25 +132,25 @@ impl Database {
         &self,
         path: &Path,
         deadline: Instant,
-        change_places: impl FnOnce() -> Result<(), RewriteError>,
-    ) -> Result<(), RewriteError> {
+        change_places: impl FnOnce() -> io::Result<()>,
+    ) -> Result<(), NotReplaced> {
         let mut state = self.state.write().unwrap_or_else(PoisonError::into_inner);
         let State::Open(database) = &*state else {
-            return Err(StoreError::Closed("it is being opened again".to_owned()).into());
+            return Err(NotReplaced::InUse);
         };
         while Arc::strong_count(database) > 1 {
             if Instant::now() >= deadline {
-                return Err(RewriteError::Readers);
+                return Err(NotReplaced::InUse);
             }
             std::thread::sleep(READERS_PAUSE);
         }
         // This drops the last handle.
         *state = State::Closed("the store is being rewritten".into());
         let changed = match files::wait_until_closed(path) {
-            true => change_places(),
-            false => Err(RewriteError::Readers),
+            true => change_places().map_err(NotReplaced::Files),
+            false => Err(NotReplaced::InUse),
         };
-        let opened = files::open(path).map_err(|error| RewriteError::Lost(error.into()))?;
+        let opened = files::open(path).map_err(|error| NotReplaced::Lost(error.into()))?;
         *state = State::Open(Arc::new(opened));
         changed
     }

@@ -16,7 +16,11 @@ use std::{
 
 use tokio::time::Instant;
 
-use super::{Store, StoreError, database::Database, files, writer::Writer};
+use super::{
+    Store, StoreError,
+    database::{Database, NotReplaced},
+    files,
+};
 
 /// Files below this size are not worth rewriting.
 const MIN_FILE_BYTES: u64 = 64 * 1024 * 1024;
@@ -84,6 +88,16 @@ pub enum RewriteError {
     Lost(#[source] StoreError),
 }
 
+impl From<NotReplaced> for RewriteError {
+    fn from(error: NotReplaced) -> Self {
+        match error {
+            NotReplaced::InUse => Self::Readers,
+            NotReplaced::Files(error) => Self::Replace(error),
+            NotReplaced::Lost(error) => Self::Lost(error),
+        }
+    }
+}
+
 impl Store {
     /// Rewrites the store if the files are large compared with the rows, and if it was not tried a short time ago.
     /// Commits wait for at most about `limit`. Blocks.
@@ -92,7 +106,7 @@ impl Store {
         // The writer is missing before the first commit, and after a failed one.
         let Some(writer) = kept.as_mut() else { return Ok(None) };
         let before = self.database.size()?;
-        if !is_due(writer, before) {
+        if !is_due(writer.rewritten, before) {
             return Ok(None);
         }
         writer.rewritten = Some(Attempt { file_bytes: before, failed: None });
@@ -125,20 +139,20 @@ impl Store {
         let copy = Copied::of(self, started + limit, limit)?;
         let old = self.path.clone();
         let change_places = || {
-            files::exchange(&copy.0, &old).map_err(RewriteError::Replace)?;
-            sync(old.parent().unwrap_or(&old)).map_err(RewriteError::Replace)
+            files::exchange(&copy.0, &old)?;
+            sync(old.parent().unwrap_or(&old))
         };
         self.database.replace(&old, Instant::now() + READERS_LIMIT, change_places)?;
         Ok(true)
     }
 }
 
-fn is_due(writer: &Writer, file_bytes: u64) -> bool {
+fn is_due(last: Option<Attempt>, file_bytes: u64) -> bool {
     let (more, than) = GROWTH;
     let has_grown = |attempt: Attempt| file_bytes / more >= attempt.file_bytes / than;
     let is_past = |failed: Instant| failed.elapsed() >= RETRY_PAUSE;
     file_bytes >= MIN_FILE_BYTES
-        && writer.rewritten.is_none_or(|attempt| attempt.failed.map_or_else(|| has_grown(attempt), is_past))
+        && last.is_none_or(|attempt| attempt.failed.map_or_else(|| has_grown(attempt), is_past))
 }
 
 /// A complete and closed copy of a store's rows. Dropping it removes the directory, which has the old database once the
