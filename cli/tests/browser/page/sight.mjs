@@ -27,7 +27,7 @@ export const width = (stretches) => stretches.reduce((sum, [from, to]) => sum + 
 export const holds = (stretches, column) => stretches.some(([from, to]) => from <= column && column < to);
 
 /** Sends a GET request to a pod, and returns the JSON of the response. */
-export const answer = async (url, path, headers = {}) => (await fetch(new URL(path, url), { headers })).json();
+export const answer = async (url, path, headers = {}) => (await fetch(`${url}${path}`, { headers })).json();
 
 /** A price with separators between thousands, formatted independently of the page. */
 export const grouped = (decimal) =>
