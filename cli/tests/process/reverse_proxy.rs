@@ -17,6 +17,9 @@ use crate::{
 };
 use servers::{PREFIX, Proxy};
 
+/// Every way in which events are sent.
+const ALL: [Transport; 3] = [Transport::Sse, Transport::Lines, Transport::Socket];
+
 /// Headers with which a client pretends to have another address. The first one is none.
 const FORGED: [&str; 4] = ["", "X-Forwarded-For: 9.9.9.9", "Forwarded: for=9.9.9.9", "X-Real-IP: 9.9.9.9"];
 
@@ -43,9 +46,9 @@ async fn quiet() -> (NatsServer, Author, Pod) {
 async fn everything_works_behind_nginx_under_a_prefix() {
     require_nats!();
     let (_nats, mut author, pod) = quiet().await;
-    let Some(nginx) = Proxy::nginx(&[&pod.url]).await else { return };
+    let Some(nginx) = Proxy::nginx(&pod.url).await else { return };
     addresses_lead_to_the_pod(&pod, &nginx).await;
-    events_arrive_one_by_one(&nginx, &mut author).await;
+    events_arrive_one_by_one(&nginx, &mut author, &ALL).await;
     commands_work(&pod, &nginx).await;
 }
 
@@ -55,7 +58,17 @@ async fn everything_works_behind_caddy_under_a_prefix() {
     let (_nats, mut author, pod) = quiet().await;
     let Some(caddy) = Proxy::caddy(&pod.url).await else { return };
     addresses_lead_to_the_pod(&pod, &caddy).await;
-    events_arrive_one_by_one(&caddy, &mut author).await;
+    events_arrive_one_by_one(&caddy, &mut author, &ALL).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_nginx_with_default_settings_does_not_hold_events_back() {
+    require_nats!();
+    let (_nats, mut author, pod) = quiet().await;
+    // By default, nginx buffers responses, and forwards requests as HTTP/1.0, with which it cannot tell where a piece of
+    // a response ends.
+    let Some(nginx) = Proxy::nginx_with_defaults(&pod.url).await else { return };
+    events_arrive_one_by_one(&nginx, &mut author, &[Transport::Sse, Transport::Lines]).await;
 }
 
 /// Follows every kind of address that a pod writes.
@@ -118,9 +131,9 @@ async fn addresses_lead_to_the_pod(pod: &Pod, proxy: &Proxy) {
 }
 
 /// Each event must arrive although no further event pushes it out of a buffer of the proxy.
-async fn events_arrive_one_by_one(proxy: &Proxy, author: &mut Author) {
-    for transport in [Transport::Sse, Transport::Lines, Transport::Socket] {
-        let mut stream = Stream::open(&proxy.url, transport, "", None).await.unwrap();
+async fn events_arrive_one_by_one(proxy: &Proxy, author: &mut Author, transports: &[Transport]) {
+    for transport in transports {
+        let mut stream = Stream::open(&proxy.url, *transport, "", None).await.unwrap();
         arrives(&mut stream, author.last()).await;
         for _ in 0..2 {
             author.write(1).await;
@@ -164,7 +177,7 @@ async fn behind_nginx_each_client_has_its_own_rate_limit_and_cannot_forge_anothe
         .with("TICKWELL__API__TRUSTED_PROXIES", "127.0.0.1")
         .with("TICKWELL__API__RATE_LIMIT", "4/m");
     let pod = scene.standalone("pod").await;
-    let Some(nginx) = Proxy::nginx(&[&pod.url]).await else { return };
+    let Some(nginx) = Proxy::nginx(&pod.url).await else { return };
     let from = |address: &str| {
         let address: IpAddr = address.parse().unwrap();
         reqwest::Client::builder().no_proxy().local_address(address).timeout(DEADLINE).build().unwrap()
@@ -229,6 +242,6 @@ async fn the_page_and_swagger_ui_work_behind_nginx_under_a_prefix() {
     let scene = Scene::new(INTERVAL).asking(&upstream).with("TICKWELL__FEED__PAIRS", "BTC-USD,ETH-USD");
     let pod = scene.standalone("only").await;
     has_price(&pod).await;
-    let Some(nginx) = Proxy::nginx(&[&pod.url]).await else { return };
+    let Some(nginx) = Proxy::nginx(&pod.url).await else { return };
     play(&nginx.url, &["prefix"], async |request| panic!("unknown request: {request}")).await;
 }

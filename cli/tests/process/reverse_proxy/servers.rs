@@ -44,14 +44,22 @@ pub(super) struct Proxy {
 }
 
 impl Proxy {
-    /// nginx in front of these pods. `None` if it is not installed.
-    pub(super) async fn nginx(pods: &[&str]) -> Option<Self> {
+    /// nginx in front of a pod. `None` if it is not installed.
+    pub(super) async fn nginx(pod: &str) -> Option<Self> {
+        let server = format!("server {};", host(pod));
+        Self::nginx_with(&replaced(&configuration("nginx"), "server 127.0.0.1:8080;", &server)).await
+    }
+
+    /// nginx in front of a pod, with the default of every setting.
+    pub(super) async fn nginx_with_defaults(pod: &str) -> Option<Self> {
+        let location = format!("location {PREFIX}/ {{ proxy_pass {pod}/; }}");
+        Self::nginx_with(&format!("server {{ listen 80; {location} }}")).await
+    }
+
+    async fn nginx_with(config: &str) -> Option<Self> {
         let program = nginx()?;
-        let servers = pods.iter().map(|pod| format!("server {};", host(pod)));
-        let servers = servers.collect::<Vec<_>>().join("\n");
         let proxy = Self::start(|folder, port| {
-            let config = replaced(&configuration("nginx"), "server 127.0.0.1:8080;", &servers);
-            let config = replaced(&config, "listen 80;", &format!("listen 127.0.0.1:{port};"));
+            let config = replaced(config, "listen 80;", &format!("listen 127.0.0.1:{port};"));
             std::fs::write(folder.join("tickwell.conf"), config).unwrap();
             let main = folder.join("nginx.conf");
             std::fs::write(&main, NGINX.replace("FOLDER", folder.to_str().unwrap())).unwrap();
