@@ -133,7 +133,9 @@ async fn addresses_lead_to_the_pod(pod: &Pod, proxy: &Proxy) {
 /// Each event must arrive although no further event pushes it out of a buffer of the proxy.
 async fn events_arrive_one_by_one(proxy: &Proxy, author: &mut Author, transports: &[Transport]) {
     for transport in transports {
-        let mut stream = Stream::open(&proxy.url, *transport, "", None).await.unwrap();
+        // A proxy that holds events back holds the head of the response back, too.
+        let opened = timeout(DEADLINE, Stream::open(&proxy.url, *transport, "", None)).await;
+        let mut stream = opened.expect("the proxy must not hold events back").unwrap();
         arrives(&mut stream, author.last()).await;
         for _ in 0..2 {
             author.write(1).await;
