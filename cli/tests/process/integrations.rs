@@ -59,6 +59,25 @@ async fn every_program_of_the_integrations_runs() {
     assert!(ran > 20 || said.contains("skipped: "), "only {ran} programs ran: {said}");
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn every_route_of_the_comparison_exists() {
+    let upstream = moving_upstream(INTERVAL).await;
+    let scene = Scene::new(INTERVAL).asking(&upstream).with("TICKWELL__FEED__PAIRS", "BTC-USD,ETH-USD");
+    let pod = scene.standalone("only").await;
+    has_price(&pod).await;
+    let page = std::fs::read_to_string(workspace().join("docs/compared.md")).unwrap();
+    let table = page.split("\n| theirs | ours |\n").nth(1).unwrap().split("\n\n").next().unwrap();
+    let ours = table.lines().filter_map(|row| row.trim_end_matches(" |").rsplit_once(" | "));
+    let paths =
+        ours.flat_map(|(_, ours)| ours.split('`').skip(1).step_by(2)).filter(|path| path.starts_with('/'));
+    // A stream does not end, so its response is not read here.
+    let paths: Vec<&str> = paths.filter(|path| !path.starts_with("/v1/stream")).collect();
+    assert!(paths.len() > 20, "{paths:?}");
+    for path in paths {
+        assert_eq!(pod.get(path).await.status, 200, "{path}");
+    }
+}
+
 /// A server that receives alerts.
 struct Receiver {
     url: String,
