@@ -39,7 +39,7 @@ export default async function ({ browser, url }) {
   const shown = operation.locator(".live-responses-table .response .response-col_status").first();
   assert.match(await shown.innerText(), /^200/);
   const { pair, sequence } = await response.json();
-  assert.deepEqual((await answer(url, `/v1/ticks/${sequence}`)).pair, pair);
+  assert.deepEqual((await answer(`${url}/`, `/v1/ticks/${sequence}`)).pair, pair);
   assert.deepEqual(docs.problems, []);
   await docs.leave();
 }
