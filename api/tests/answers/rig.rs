@@ -122,6 +122,12 @@ impl Answer {
     }
 }
 
+/// The path that a `Link` header leads to from `path`. The link is relative to the last part of the path.
+pub(crate) fn followed(path: &str, link: &str) -> String {
+    let folder = path.split('?').next().unwrap().rsplit_once('/').unwrap().0;
+    format!("{folder}/{}", link.split(['<', '>']).nth(1).unwrap())
+}
+
 impl Rig {
     pub(crate) fn new() -> Self {
         Self::keeping(Duration::from_secs(3_600))
