@@ -233,7 +233,7 @@ impl Written {
         let (cause, asked) = self.gap?;
         Some(json!({
             "from": time_text(self.from), "to": time_text(self.slot),
-            "slots": (self.slot - self.from) / INTERVAL_MS + 1, "interval": INTERVAL, "cause": cause,
+            "slots": (self.slot - self.from) / INTERVAL_MS + 1, "interval": INTERVAL, "cause": cause, "backfilled": false,
             "sequence": self.sequence, "epoch": EPOCH, "sources": asked,
         }))
     }
