@@ -283,11 +283,8 @@ impl PollerConfig {
         Ok(all)
     }
 
-    fn policies(
-        &self,
-        members: &[Member],
-        of_pairs: &BTreeMap<Pair, PairConfig>,
-    ) -> Result<BTreeMap<Pair, Policy>, ConfigError> {
+    /// The policy of pairs without settings of their own.
+    pub(crate) fn policy_of_all(&self) -> Result<Policy, ConfigError> {
         let AggregateConfig {
             price,
             min_sources,
@@ -297,7 +294,7 @@ impl PollerConfig {
             frozen_after,
         } = self.aggregate;
         require_useful(max_deviation, || "aggregate.max_deviation".to_owned())?;
-        let of_all = Policy {
+        Ok(Policy {
             rules: Policy::RULES,
             price,
             min_sources: min_sources.get(),
@@ -306,7 +303,15 @@ impl PollerConfig {
             max_clock_skew,
             frozen_after,
             aged_at: AgeRule::Arrival,
-        };
+        })
+    }
+
+    fn policies(
+        &self,
+        members: &[Member],
+        of_pairs: &BTreeMap<Pair, PairConfig>,
+    ) -> Result<BTreeMap<Pair, Policy>, ConfigError> {
+        let of_all = self.policy_of_all()?;
         let policy = |(pair, config): (&Pair, &PairConfig)| {
             let policy = config.policy(of_all);
             require_useful(policy.max_deviation, || format!("pairs.{pair}.max_deviation"))?;

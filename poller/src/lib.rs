@@ -11,6 +11,7 @@
 //! - `markets`: keeps the sources' lists of markets up to date, beside the slot loop.
 //! - [`lead`]: takes and keeps the lease, so that only one poller publishes at a time.
 //! - [`publish`]: appends records to each pair's chain in the log, without holes or repeats.
+//! - [`import`]: a user's own history, before a pair's first live slot.
 //! - [`config`], [`metrics`]: the settings and the metrics.
 //!
 //! This crate neither serves HTTP nor opens a store. A slot's price is computed only from quotes of that slot;
@@ -19,6 +20,7 @@
 pub mod aggregate;
 mod backfill;
 pub mod config;
+pub mod import;
 pub mod lead;
 mod markets;
 pub mod metrics;

@@ -7,10 +7,11 @@
 //! the slots are dropped, because another poller publishes them.
 
 mod chain;
+mod import;
 
 use std::{collections::VecDeque, sync::Arc, time::Duration};
 
-use chain::Chain;
+use chain::{Chain, past::WRITE_TIME};
 use common::{
     bus::{LogWriter, ReadError, lease::Term},
     domain::{Body, Epoch, Interval, Origin, Pair, Record, Slot},
@@ -104,6 +105,15 @@ pub enum PublishError {
         /// The origin in the log.
         theirs: Origin,
     },
+    /// The log has records of the pair, so nothing can be imported.
+    #[error(
+        "the log already has records of {0}, and history can only be imported before the first of them; use another log \
+         (set bus.stream and bus.subject_prefix, or store.path if bus.url is not set)"
+    )]
+    HasRecords(Pair),
+    /// Another process has the lease, so nothing can be imported.
+    #[error("another poller leads this log; stop all pollers, import, and start them again")]
+    Led,
     /// The process is stopping. The next leader records a gap for the slots that were not published.
     #[error("stopped")]
     Stopped,
@@ -289,7 +299,7 @@ impl Publisher {
             );
             return Ok(());
         }
-        chain.append_past(past, backfill.interval()).await
+        chain.append_past(past, backfill.interval(), WRITE_TIME, &mut |_left, _total| {}).await
     }
 
     /// The span in which a tick or gap is published, as a child of the slot's span. The writer adds where the record goes.

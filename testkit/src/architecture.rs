@@ -47,7 +47,18 @@ const MODULES: [(&str, &[&str]); 4] = [
     ),
     (
         "poller",
-        &["source", "aggregate", "config", "backfill", "metrics", "lead", "markets", "publish", "poll"],
+        &[
+            "source",
+            "aggregate",
+            "config",
+            "backfill",
+            "metrics",
+            "lead",
+            "markets",
+            "publish",
+            "import",
+            "poll",
+        ],
     ),
     (
         "ledger",

@@ -13,7 +13,7 @@
 //! until the newest record is certain. The other pairs are not affected.
 
 mod log;
-mod past;
+pub(super) mod past;
 
 use std::{
     collections::{BTreeMap, VecDeque},
@@ -231,6 +231,11 @@ impl Chain {
                 doubts.join("; ")
             )),
         });
+    }
+
+    /// Whether the log has no tick and no gap of a pair.
+    pub(super) fn is_new(&self, pair: Pair) -> bool {
+        self.links.get(&pair).is_some_and(|link| link.covered.is_none() && !link.is_lost)
     }
 
     /// The epoch of this term.

@@ -1,5 +1,5 @@
 //! Replays recorded prices instead of asking a venue. Recordings are CSV files, plain or gzip: `ts_ms,price,…` with Unix
-//! milliseconds, or `slot,price,…` with RFC 3339 times, as `tickwell export` writes them.
+//! milliseconds, or `time,price,…` or `slot,price,…` with RFC 3339 times. `tickwell export` writes the last form.
 //!
 //! A row gives the venue's price from the row's time until the next row. The row's time is passed on as the source's
 //! timestamp, so that a hole in the recording makes the quote stale.
@@ -42,8 +42,8 @@ pub enum RecordingError {
     Csv(#[from] csv::Error),
     /// The first columns are not a time and `price`.
     #[error(
-        "the header must start with ts_ms,price (times in Unix milliseconds) or slot,price (RFC 3339 times, as in the \
-         CSV of `tickwell export`)"
+        "the header must start with ts_ms,price (times in Unix milliseconds), time,price or slot,price (RFC 3339 times; \
+         the CSV of `tickwell export` has a slot)"
     )]
     Header,
     /// A time does not have the format of its column.
@@ -99,6 +99,8 @@ common::words! {
         Millis = "ts_ms",
         /// RFC 3339.
         Slot = "slot",
+        /// RFC 3339.
+        Time = "time",
     }
 }
 
@@ -107,7 +109,7 @@ impl TimeColumn {
     fn format(self) -> &'static str {
         match self {
             Self::Millis => "Unix milliseconds",
-            Self::Slot => "an RFC 3339 time, such as 2026-11-21T14:05:10Z",
+            Self::Slot | Self::Time => "an RFC 3339 time, such as 2026-11-21T14:05:10Z",
         }
     }
 
@@ -119,7 +121,7 @@ impl TimeColumn {
                 let millis = time.parse().map_err(|_| no_time(None))?;
                 Timestamp::from_unix_millis(millis)
             }
-            Self::Slot => time.parse(),
+            Self::Slot | Self::Time => time.parse(),
         };
         let instant = instant.map_err(|error| no_time(Some(error)))?;
         if self == Self::Millis && instant.unix_millis() < FIRST_MILLIS {
@@ -173,10 +175,14 @@ impl Recording {
     }
 
     /// The newest row at a point in time.
-    fn at(&self, instant: Timestamp) -> Result<Sample, Failure> {
+    pub fn newest_at(&self, instant: Timestamp) -> Option<(Timestamp, Price)> {
         let later = self.rows.partition_point(|(time, _)| *time <= instant);
-        let newest = later.checked_sub(1).and_then(|newest| self.rows.get(newest));
-        newest.map(|(time, price)| Sample::traded(*price, Some(*time))).ok_or(Failure::Missing)
+        later.checked_sub(1).and_then(|newest| self.rows.get(newest)).copied()
+    }
+
+    fn at(&self, instant: Timestamp) -> Result<Sample, Failure> {
+        let newest = self.newest_at(instant);
+        newest.map(|(time, price)| Sample::traded(price, Some(time))).ok_or(Failure::Missing)
     }
 }
 

@@ -17,7 +17,7 @@ use super::{
 use crate::backfill::{Backfill, Past, Wanted};
 
 /// How long the past may take to be written. Live slots wait in the meantime.
-const WRITE_TIME: Duration = Duration::from_secs(15);
+pub(in crate::publish) const WRITE_TIME: Duration = Duration::from_secs(15);
 
 /// How many slots of each pair are written before the time is checked again.
 const ROUND: u32 = 96;
@@ -31,18 +31,22 @@ impl Chain {
         links.filter_map(|(pair, link)| Some((*pair, backfill.wanted(link.covered)?))).collect()
     }
 
-    /// Appends the past of these pairs, all pairs at once and one record after the other of each pair. Logs the progress.
+    /// Appends the past of these pairs, all pairs at once and one record after the other of each pair. Leaves out
+    /// the oldest slots for which there is not enough `time`. Calls `progress` with the number of slots that are left, and
+    /// with the number of all.
     pub(in crate::publish) async fn append_past(
         &mut self,
         past: Past,
         interval: Interval,
+        time: Duration,
+        progress: &mut (dyn FnMut(u32, u32) + Send),
     ) -> Result<(), PublishError> {
         let begun = Instant::now();
         let mut left = Left::new(past, interval);
         let total = left.slots();
         let mut pace = self.first_pace();
         let mut appended = 0;
-        while let Some(slots) = left.slots_in(WRITE_TIME.saturating_sub(begun.elapsed()), pace) {
+        while let Some(slots) = left.slots_in(time.saturating_sub(begun.elapsed()), pace) {
             if slots < left.slots() {
                 left.leave_out(left.slots() - slots);
             }
@@ -51,6 +55,7 @@ impl Chain {
             self.append_round(round, interval).await?;
             pace = began.elapsed() / ROUND.min(slots);
             tracing::debug!(event = "backfill_progress", left = left.slots(), total, "writing the past");
+            progress(left.slots(), total);
         }
         let millis = u64::try_from(begun.elapsed().as_millis()).unwrap_or(u64::MAX);
         tracing::info!(
