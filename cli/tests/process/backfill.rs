@@ -37,7 +37,7 @@ fn scene(upstream: &FakeUpstream, span: &str) -> Scene {
 }
 
 /// Waits until the newest price is a live one.
-async fn is_live(pod: &Pod) {
+pub(crate) async fn is_live(pod: &Pod) {
     wait_until("a live price", DEADLINE, async || {
         let answer = pod.get(&format!("/v1/prices/{PAIR}")).await;
         (answer.status == 200 && answer.json().get("backfilled").is_none()).then_some(())
@@ -71,7 +71,7 @@ fn is_of_the_market(records: &[Record], venues: &[Venue]) {
 }
 
 /// Checks that one gap, with a cause of its own, leads from the newest backfilled slot to the first live one.
-fn has_one_seam(records: &[Record]) {
+pub(crate) fn has_one_seam(records: &[Record]) {
     let of_pair: Vec<&Record> =
         records.iter().filter(|record| record.pair == PAIR && record.kind != Kind::Lead).collect();
     let live = of_pair.iter().position(|record| !record.backfilled).unwrap();
@@ -85,7 +85,7 @@ fn has_one_seam(records: &[Record]) {
 }
 
 /// Runs `tickwell recompute` over the log. Every record must agree.
-async fn recomputes(scene: &Scene, store: &str) {
+pub(crate) async fn recomputes(scene: &Scene, store: &str) {
     let mut process = scene.command(store).args(["recompute", "--all"]).start().unwrap();
     let status = process.wait_exit(DEADLINE).await.unwrap();
     assert_eq!(status.code(), Some(0), "{}", process.lines().join("\n"));

@@ -52,6 +52,7 @@ mod full_disk;
 mod grind;
 mod harness;
 mod healthcheck;
+mod import;
 mod integrations;
 mod leadership;
 mod liar;
