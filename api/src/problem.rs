@@ -109,6 +109,11 @@ impl Problem {
         self.code
     }
 
+    /// After how many seconds the client should retry, if a retry can help.
+    pub(crate) fn retry_seconds(&self) -> Option<u64> {
+        self.retry_after_seconds
+    }
+
     pub(crate) fn detail(&self) -> &str {
         &self.detail
     }

@@ -55,6 +55,7 @@ pub(crate) use operations::{Side, errors};
 pub(crate) use page::{ICON, NOT_YET, PAGE, PAGE_FILES, Page};
 pub use reading::Readers;
 pub use streams::Streams;
+pub(crate) use streams::{event_source, max_streams};
 
 /// What the handlers share.
 pub struct State {

@@ -16,13 +16,17 @@ use crate::{
     config::{ApiConfig, WebOrigin},
     metrics::Metrics,
     problem::{Code, ERRORS_PATH, Problem, caller, in_trace, into_response},
-    routes::{self, Coins, Document, NOT_YET, Operations, Page, Pinned, Process, Side, State, coingecko},
+    routes::{
+        self, Coins, Document, NOT_YET, Operations, Page, Pinned, Process, Side, State, coingecko,
+        event_source,
+    },
     server::{
         SharedEndpoint,
         caching::{Audience, add_cache_headers},
         compression::compress,
         cors::cors,
         counting::{Counting, method_label},
+        hold::hold,
         limit::{Gate, admit},
         parameters::{KnownRoutes, not_a_sequence, validate_parameters},
         span,
@@ -92,6 +96,7 @@ pub fn endpoint(
         .around(move |next, request| admit(next, request, gate.clone()))
         .around(move |next, request| take_snapshot(next, request, state.clone()))
         .around(move |next, request| coingecko::speak(next, request, has_dialect))
+        .around(event_source::survive)
         .around(compress)
         .around(move |next, request| cors(next, request, origins.clone()))
         .around(move |next, request| normalize_and_count(next, request, Some(counting.clone())))
@@ -111,7 +116,7 @@ pub fn admin_endpoint(state: &Arc<State>, process: &Process) -> SharedEndpoint {
 }
 
 /// The public routes of a pod while it waits for the log: those for operators, and the page. Everything under `/v1`
-/// and `/api/v3` returns 503 `starting`.
+/// and `/api/v3` returns 503 `starting`, except that server-sent events are held until the pod has started.
 pub fn starting_endpoint(process: &Process, config: &ApiConfig, metrics: Metrics) -> SharedEndpoint {
     let counting = Counting::new(metrics, Arc::new(KnownRoutes::of::<routes::Apis>()));
     let has_dialect = config.coingecko;
@@ -120,7 +125,9 @@ pub fn starting_endpoint(process: &Process, config: &ApiConfig, metrics: Metrics
         Page::starting()
             .added_to(routes)
             .around(move |next, request| coingecko::speak(next, request, has_dialect))
+            .around(event_source::survive)
             .around(move |next, request| normalize_and_count(next, request, Some(counting.clone())))
+            .around(hold)
             .boxed(),
     )
 }

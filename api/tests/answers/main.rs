@@ -13,6 +13,7 @@ mod connections;
 mod contract;
 mod convert;
 mod document;
+mod event_source;
 mod gaps;
 mod history;
 mod members;

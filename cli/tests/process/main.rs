@@ -42,6 +42,7 @@ mod coingecko;
 mod commands;
 mod damage;
 mod document;
+mod event_source;
 mod export;
 mod faults;
 mod feed;

@@ -20,6 +20,7 @@ use super::{
     After, Follower, StreamEnd, Transport, follow,
     follower::Step,
     frame::frame,
+    named_pairs,
 };
 use crate::{
     dto::{CursorParameter, PairsParameter},
@@ -62,7 +63,8 @@ impl SocketApi {
                 "this route only supports WebSocket (version 13); /v1/stream has the same events over HTTP";
             Problem::new(Code::UpgradeRequired, detail)
         })?;
-        let follower = follow(&self.0, pairs.0, After::named("after", after.0), Transport::WebSocket).await?;
+        let after = After::named("after", after.0);
+        let follower = follow(&self.0, named_pairs(pairs.0), after, Transport::WebSocket).await?;
         let mut config = WebSocketConfig::default();
         config.max_message_size = Some(MAX_MESSAGE_BYTES);
         config.max_frame_size = Some(MAX_MESSAGE_BYTES);
