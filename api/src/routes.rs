@@ -23,6 +23,7 @@ mod prices;
 mod reading;
 mod sources;
 mod streams;
+pub(crate) mod tickets;
 mod ticks;
 
 use std::{sync::Arc, time::Duration};
@@ -134,6 +135,7 @@ pub type Apis = (
     sources::SourcesApi,
     streams::StreamApi,
     streams::SocketApi,
+    tickets::TicketsApi,
     coingecko::CoinGeckoApi,
     operations::OperationsApi,
 );
@@ -155,6 +157,7 @@ pub(crate) fn service(state: &Arc<State>, process: &Process, coins: Coins) -> Se
         sources::SourcesApi(state.clone()),
         streams::StreamApi(state.clone()),
         streams::SocketApi(state.clone()),
+        tickets::TicketsApi(state.clone()),
         coingecko::CoinGeckoApi { state: state.clone(), coins: Arc::new(coins) },
         operations::OperationsApi(process.clone()),
     );

@@ -13,6 +13,7 @@ mod descriptors;
 mod endpoint;
 mod hold;
 mod limit;
+mod origins;
 mod parameters;
 mod span;
 

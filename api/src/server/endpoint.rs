@@ -13,7 +13,7 @@ use tokio::time::Instant;
 use tracing::Instrument;
 
 use crate::{
-    config::{ApiConfig, WebOrigin},
+    config::ApiConfig,
     metrics::Metrics,
     problem::{Code, ERRORS_PATH, Problem, caller, in_trace, into_response},
     routes::{
@@ -28,6 +28,7 @@ use crate::{
         counting::{Counting, method_label},
         hold::hold,
         limit::{Gate, admit},
+        origins::Origins,
         parameters::{KnownRoutes, not_a_sequence, validate_parameters},
         span,
     },
@@ -84,8 +85,8 @@ pub fn endpoint(
         .at("/asyncapi.yaml", get(asyncapi))
         .nest_no_strip("/", service);
     let routes = page.added_to(routes);
-    let (gate, state) = (Arc::new(Gate::new(config)), state.clone());
-    let origins: Arc<[WebOrigin]> = config.cors_origins.clone().into();
+    let (gate, state) = (Arc::new(Gate::new(config, state.clock.clone())), state.clone());
+    let origins = Arc::new(Origins::new(config));
     let audience = if config.keys.is_empty() { Audience::Everybody } else { Audience::KeyHolders };
     let (pinning, caching, has_dialect) = (state.clone(), state.clone(), config.coingecko);
     // The last layer is the outermost one: it receives each request first.
@@ -119,13 +120,14 @@ pub fn admin_endpoint(state: &Arc<State>, process: &Process) -> SharedEndpoint {
 /// and `/api/v3` returns 503 `starting`, except that server-sent events are held until the pod has started.
 pub fn starting_endpoint(process: &Process, config: &ApiConfig, metrics: Metrics) -> SharedEndpoint {
     let counting = Counting::new(metrics, Arc::new(KnownRoutes::of::<routes::Apis>()));
-    let has_dialect = config.coingecko;
+    let (has_dialect, origins) = (config.coingecko, Arc::new(Origins::new(config)));
     let routes = not_yet(Route::new(), process, Side::Clients, &[API, coingecko::PREFIX]);
     Arc::new(
         Page::starting()
             .added_to(routes)
             .around(move |next, request| coingecko::speak(next, request, has_dialect))
             .around(event_source::survive)
+            .around(move |next, request| cors(next, request, origins.clone()))
             .around(move |next, request| normalize_and_count(next, request, Some(counting.clone())))
             .around(hold)
             .boxed(),

@@ -15,7 +15,7 @@ use poem_openapi::{
 };
 
 use crate::{
-    problem::{Code, Problem},
+    problem::{Code, Problem, READING},
     routes::accept_json,
 };
 
@@ -25,6 +25,9 @@ const STRICT: &str = "/v1/";
 
 /// The number of characters of an unknown name or value that a problem repeats.
 const MAX_REPEATED: usize = 60;
+
+/// The method of the routes that cannot be read.
+const WRITING: &str = "POST";
 
 /// The media type of most routes.
 const JSON: &str = "application/json";
@@ -49,6 +52,7 @@ struct Route {
     /// The parts of the path between slashes.
     parts: Vec<Part>,
     parameters: Vec<Parameter>,
+    methods: &'static str,
     /// Whether JSON is the only format of the route. The handlers of other routes read `Accept` themselves.
     is_json: bool,
 }
@@ -89,6 +93,9 @@ pub(super) async fn validate_parameters<E: Endpoint>(
     let uri = request.uri().clone();
     match next.call(request).await {
         Err(error) if error.is::<NotFoundError>() => Err(known.not_found(uri.path()).into()),
+        Err(error) if error.status() == StatusCode::METHOD_NOT_ALLOWED => {
+            Err(Problem::method_not_allowed(known.methods(uri.path())).into())
+        }
         result => Ok(result?.into_response()),
     }
 }
@@ -116,6 +123,11 @@ impl KnownRoutes {
     /// The template of the route that fits a path.
     pub(super) fn template(&self, path: &str) -> Option<&str> {
         self.0.iter().find(|route| route.fits(path)).map(|route| route.template.as_str())
+    }
+
+    /// The methods of the route that fits a path.
+    fn methods(&self, path: &str) -> &'static str {
+        self.0.iter().find(|route| route.fits(path)).map_or(READING, |route| route.methods)
     }
 
     /// Refuses parameters that are unknown, repeated, malformed or missing, and an `Accept` that excludes JSON if the
@@ -164,6 +176,7 @@ impl KnownRoutes {
 impl Route {
     fn of(path: &MetaPath, registry: &Registry) -> Self {
         let get = path.operations.iter().filter(|operation| operation.method == Method::GET);
+        let methods = if get.clone().next().is_some() { READING } else { WRITING };
         let parameters = get.clone().flat_map(|operation| &operation.params);
         let query = parameters.filter(|parameter| parameter.in_type == MetaParamIn::Query);
         let responses = get.flat_map(|operation| &operation.responses.responses);
@@ -173,6 +186,7 @@ impl Route {
         Self {
             template: path.path.clone(),
             parts: path.path.split('/').map(Part::of).collect(),
+            methods,
             parameters: query.map(|parameter| Parameter::of(parameter, registry)).collect(),
             is_json: !formats.is_empty() && formats.iter().all(|format| format.starts_with(JSON)),
         }

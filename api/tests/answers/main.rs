@@ -27,3 +27,4 @@ mod rig;
 mod shape;
 mod sources;
 mod streams;
+mod tickets;

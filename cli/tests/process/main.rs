@@ -63,6 +63,7 @@ mod markets;
 mod may_2021;
 mod monitoring;
 mod nats_stream;
+mod other_origin;
 mod page;
 mod paging;
 mod pinned;

@@ -10,8 +10,14 @@ use super::tree::Tree;
 use crate::problem::{Code, ProblemJson, Retry};
 
 /// The problems of every route of `/v1`.
-const ALWAYS: [Code; 5] =
-    [Code::InvalidParameter, Code::Unauthorized, Code::RateLimited, Code::Starting, Code::Internal];
+const ALWAYS: [Code; 6] = [
+    Code::InvalidParameter,
+    Code::Unauthorized,
+    Code::OriginNotAllowed,
+    Code::RateLimited,
+    Code::Starting,
+    Code::Internal,
+];
 
 /// The problems of routes with a parameter of this name.
 const BY_PARAMETER: [(&str, &[Code]); 4] = [
@@ -26,6 +32,9 @@ const STREAMS: [&str; 2] = ["streamEvents", SOCKET];
 
 /// The operation that switches to WebSocket.
 const SOCKET: &str = "openSocket";
+
+/// The operations whose responses have no format to choose.
+const WITHOUT_FORMAT: [&str; 2] = [SOCKET, "createTicket"];
 
 /// The problems that a request for a stream can have. Once the stream has begun, there are no more problems: the stream
 /// ends with a reason ([`crate::stream_end`]).
@@ -49,8 +58,7 @@ pub(super) fn of(id: &str, parameters: &[Tree]) -> Vec<(String, Tree)> {
     };
     let by_parameter = BY_PARAMETER.iter().filter(|(name, _)| has(name));
     let by_operation = BY_OPERATION.iter().filter(|(known, _)| *known == id);
-    // The response of a WebSocket has no format to choose.
-    let of_format = [Code::NotAcceptable].into_iter().filter(|_| id != SOCKET);
+    let of_format = [Code::NotAcceptable].into_iter().filter(|_| !WITHOUT_FORMAT.contains(&id));
     let of_stream = OF_STREAMS.into_iter().filter(|_| is_stream(id));
     let more: Vec<Code> = by_parameter
         .chain(by_operation)

@@ -116,6 +116,9 @@ impl StreamApi {
         last_event_id: Header<Option<LastEventIdParameter>>,
         /// The format of the events. It takes precedence over the `Accept` header. Default: `sse`.
         format: Query<Option<StreamFormat>>,
+        /// A ticket of `/v1/tickets`. Only for browsers, which cannot send an API key otherwise.
+        #[oai(name = "ticket")]
+        _ticket: Query<Option<String>>,
     ) -> Result<StreamResponse, Problem> {
         let (pairs, format) = (named_pairs(pairs.0), format::choose(format.0, request.headers())?);
         let after = match last_event_id.0 {

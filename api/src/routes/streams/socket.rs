@@ -56,6 +56,9 @@ impl SocketApi {
         /// Continue after the event with this id, or after this sequence. `0` starts with the oldest tick or gap that
         /// is kept. Default: start with the newest tick of each pair.
         after: Query<Option<CursorParameter>>,
+        /// A ticket of `/v1/tickets`. Only for browsers, which cannot send an API key otherwise.
+        #[oai(name = "ticket")]
+        _ticket: Query<Option<String>>,
     ) -> Result<SocketResponse, Problem> {
         let socket = WebSocket::from_request(request, &mut RequestBody::default()).await;
         let socket = socket.map_err(|_not_asked_for| {
