@@ -56,7 +56,7 @@ pub(crate) use operations::{Side, errors};
 pub(crate) use page::{ICON, NOT_YET, PAGE, PAGE_FILES, Page};
 pub use reading::Readers;
 pub use streams::Streams;
-pub(crate) use streams::{event_source, max_streams};
+pub(crate) use streams::{STREAM_PATHS, event_source, max_streams};
 
 /// What the handlers share.
 pub struct State {
@@ -164,7 +164,8 @@ pub(crate) fn service(state: &Arc<State>, process: &Process, coins: Coins) -> Se
     OpenApiService::new(apis, "Tickwell", &process.build.version)
         .description(include_str!("routes/description.md"))
         .license(LicenseObject::new("Apache-2.0").url("https://www.apache.org/licenses/LICENSE-2.0"))
-        .server(ServerObject::new("/").description("The pod that serves this document"))
+        // Relative to the document, so that it is also right behind a proxy that removes a prefix of the path.
+        .server(ServerObject::new(".").description("The pod that serves this document"))
 }
 
 impl State {

@@ -40,6 +40,12 @@ use follower::Follower;
 pub(super) use http::StreamApi;
 pub(super) use socket::SocketApi;
 
+/// The routes of streams.
+pub(crate) const STREAM_PATHS: [&str; 2] = [EVENTS_PATH, "/v1/ws"];
+
+/// The route of streams over plain HTTP.
+const EVENTS_PATH: &str = "/v1/stream";
+
 /// One in this many connections is reserved for requests, including those of operators.
 const RESERVED_SHARE: usize = 6;
 

@@ -14,7 +14,7 @@ use serde::Serialize;
 use sha2::Sha256;
 use subtle::ConstantTimeEq;
 
-use super::{State, Tag};
+use super::{STREAM_PATHS, State, Tag};
 use crate::dto::{Json, TimeText};
 
 /// How long a ticket is valid.
@@ -22,9 +22,6 @@ const LIFE: Duration = Duration::from_secs(60);
 
 /// The parameter with a ticket.
 pub(crate) const TICKET: &str = "ticket";
-
-/// The routes that accept tickets.
-const ROUTES: [&str; 2] = ["/v1/stream", "/v1/ws"];
 
 /// What is authenticated together with the time at which a ticket ends, so that the digest can be used for other codes.
 const PURPOSE: &str = "tickwell ticket for streams until ";
@@ -90,7 +87,7 @@ impl KeyDigest {
 
 /// The ticket that a request sends to a route that accepts tickets.
 pub(crate) fn sent(request: &Request) -> Option<String> {
-    if !ROUTES.contains(&request.uri().path()) {
+    if !STREAM_PATHS.contains(&request.uri().path()) {
         return None;
     }
     let parameters: Vec<(String, String)> = request.params().unwrap_or_default();

@@ -193,7 +193,22 @@ async fn a_client_of_a_pod_that_is_behind_keeps_its_cursor() {
     assert_eq!(stream.event().await.1["id"], "abc-4");
 }
 
-/// Sends a request for a stream over a real connection. Returns what arrives until `enough`.
+#[tokio::test]
+async fn clients_that_wait_for_a_pod_do_not_wait_for_each_other() {
+    let mut rig = Rig::new();
+    rig.send(vec![tick("BTC-USD", 10, "100")]).await;
+    let rig = rig.restarted().await;
+    let one = async || {
+        let begun = tokio::time::Instant::now();
+        Blocks::of(rig.client(), "/v1/stream", Some(b"abc-3")).await.only_says("unknown_cursor").await;
+        begun.elapsed()
+    };
+    let alone = one().await;
+    let all = futures::future::join_all((0..10).map(|_| one())).await;
+    assert!(all.iter().all(|elapsed| *elapsed < 5 * alone), "{alone:?} alone, {all:?}");
+}
+
+/// Sends a request over a real connection. Returns the connection, and a text for what it receives.
 async fn ask(served: &Served, target: &str) -> (TcpStream, String) {
     let mut client = TcpStream::connect(served.address).await.unwrap();
     let request = format!("GET {target} HTTP/1.1\r\nhost: pod\r\n\r\n");

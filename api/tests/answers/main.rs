@@ -16,6 +16,7 @@ mod document;
 mod event_source;
 mod gaps;
 mod history;
+mod kept;
 mod members;
 mod metrics;
 mod page;

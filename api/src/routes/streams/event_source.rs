@@ -19,21 +19,21 @@ use http::{HeaderValue, Method, StatusCode, header};
 use poem::{Body, Endpoint, Request, Response, Result};
 use poem_openapi::{payload::Payload, types::ParseFromParameter};
 
-use super::http::{ServerSent, StreamFormat, end_event};
+use super::{
+    EVENTS_PATH,
+    http::{ServerSent, StreamFormat, end_event},
+};
 use crate::{
     problem::{Problem, into_response},
     routes::format,
 };
-
-/// The route of event streams.
-const STREAM: &str = "/v1/stream";
 
 /// When a client reconnects if the refusal does not say.
 const RETRY_SECONDS: u64 = 5;
 
 /// Whether a request would get server-sent events if nothing kept it from getting them.
 pub(crate) fn is_asked(request: &Request) -> bool {
-    if *request.method() != Method::GET || request.uri().path() != STREAM {
+    if *request.method() != Method::GET || request.uri().path() != EVENTS_PATH {
         return false;
     }
     let parameters: Vec<(String, String)> = request.params().unwrap_or_default();
