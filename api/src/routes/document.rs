@@ -193,6 +193,7 @@ fn complete_parameter(operation: &str, parameter: &mut Tree) {
         "max_age" => Some(json!("1d")),
         "min_sources" => Some(json!(1)),
         "max_spread" => Some(json!("5%")),
+        "Last-Event-ID" => Some(json!("0")),
         "verbose" => Some(json!("true")),
         // In a log of two pairs, the first two records are a lead for each pair. The third is a tick or a gap.
         "sequence" => Some(json!(3)),
