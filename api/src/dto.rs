@@ -14,12 +14,12 @@ mod number;
 mod schema;
 mod sources;
 mod text;
-mod word;
 
 use common::domain::{Basis, GapCause, Origin, PriceRule, Verdict};
 use poem_openapi::Object;
 use serde::Serialize;
 
+pub use crate::word::{CheckCondition, Outcome, RecordKind, Word};
 pub use at::{MAX_TIMES, PriceAtItem, PricesAt, TimesParameter};
 pub use conversion::{Conversion, LegItem};
 pub use event::{EndEvent, EndKind, EventItem, GapEvent, GapKind, TickEvent, TickKind};
@@ -35,7 +35,6 @@ pub use text::{
     PairsParameter, PriceText, RateText, RatioParameter, SequenceParameter, SpanText, SpansText, TimeText,
     TimestampParameter, ToAssetText, WindowText,
 };
-pub use word::{CheckCondition, OTHER, Outcome, RecordKind, Word};
 
 /// The pairs in the log.
 #[derive(Debug, Object, Serialize)]

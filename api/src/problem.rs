@@ -28,7 +28,7 @@ pub use errors_page::{ERRORS_PATH, errors_html, errors_markdown};
 use newest::Newest;
 pub(crate) use trace::{caller, in_trace};
 
-use crate::{dto::Word, lines::LineError};
+use crate::{lines::LineError, word::Word};
 use ledger::{snapshot::PinError, store::StoreError};
 
 /// The methods of every route: the API is read-only.

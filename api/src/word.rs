@@ -14,7 +14,7 @@ use poem_openapi::{
 use serde::{Serialize, Serializer};
 use serde_json::Value;
 
-use crate::{problem::Code, stream_end::StreamEnd};
+use crate::stream_end::StreamEnd;
 
 /// What the server will return under `/v1` in place of a word that a later release adds to a list, because clients that
 /// were generated from an older document refuse words that they do not know. No release returns it yet.
@@ -137,20 +137,26 @@ macro_rules! may_grow {
     };
 }
 
+pub(crate) fn all<W: Words>() -> Vec<&'static str> {
+    W::ALL.iter().map(|word| word.as_str()).collect()
+}
+
 /// Describes a list whose words are the variants of an enum.
 macro_rules! vocabulary {
     ($words:ty, $name:literal, $meaning:expr, may_grow = $may_grow:literal) => {
-        impl Vocabulary for $words {
+        impl $crate::word::Vocabulary for $words {
             const NAME: &'static str = $name;
             const MEANING: &'static str = $meaning;
             const MAY_GROW: bool = $may_grow;
 
             fn words() -> Vec<&'static str> {
-                <$words as Words>::ALL.iter().map(|word| word.as_str()).collect()
+                $crate::word::all::<$words>()
             }
         }
     };
 }
+
+pub(crate) use {may_grow, vocabulary};
 
 vocabulary!(
     Origin,
@@ -205,16 +211,6 @@ vocabulary!(
     may_grow!(
         "Why the pod ended a stream. [/docs/errors](/docs/errors#ends-of-streams) explains each word.",
         "`shutting_down`: reconnect with the id of the last event."
-    ),
-    may_grow = true
-);
-
-vocabulary!(
-    Code,
-    "ProblemCode",
-    may_grow!(
-        "What went wrong, as a word for programs. [/docs/errors](/docs/errors) explains each word.",
-        "any problem with the same HTTP status."
     ),
     may_grow = true
 );
