@@ -209,7 +209,7 @@ vocabulary!(
     StreamEnd,
     "StreamEnd",
     may_grow!(
-        "Why the pod ended a stream. [/docs/errors](/docs/errors#ends-of-streams) explains each word.",
+        "Why the pod ended a stream. [/docs/errors](docs/errors#ends-of-streams) explains each word.",
         "`shutting_down`: reconnect with the id of the last event."
     ),
     may_grow = true

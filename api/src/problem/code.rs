@@ -37,7 +37,7 @@ vocabulary!(
     Code,
     "ProblemCode",
     may_grow!(
-        "What went wrong, as a word for programs. [/docs/errors](/docs/errors) explains each word.",
+        "What went wrong, as a word for programs. [/docs/errors](docs/errors) explains each word.",
         "any problem with the same HTTP status."
     ),
     may_grow = true
