@@ -52,7 +52,8 @@ struct Route {
     /// The parts of the path between slashes.
     parts: Vec<Part>,
     parameters: Vec<Parameter>,
-    methods: &'static str,
+    /// A route has only one method.
+    method: Method,
     /// Whether JSON is the only format of the route. The handlers of other routes read `Accept` themselves.
     is_json: bool,
 }
@@ -127,7 +128,8 @@ impl KnownRoutes {
 
     /// The methods of the route that fits a path.
     fn methods(&self, path: &str) -> &'static str {
-        self.0.iter().find(|route| route.fits(path)).map_or(READING, |route| route.methods)
+        let route = self.0.iter().find(|route| route.fits(path));
+        if route.is_some_and(|route| route.method == Method::POST) { WRITING } else { READING }
     }
 
     /// Refuses parameters that are unknown, repeated, malformed or missing, and an `Accept` that excludes JSON if the
@@ -135,10 +137,8 @@ impl KnownRoutes {
     /// gets a 404 later.
     pub(super) fn check(&self, request: &Request) -> Result<(), Problem> {
         let (path, query) = (request.uri().path(), request.uri().query().unwrap_or_default());
-        if request.method() != Method::GET || !path.starts_with(STRICT) {
-            return Ok(());
-        }
-        let Some(route) = self.0.iter().find(|route| route.fits(path)) else { return Ok(()) };
+        let route = self.0.iter().filter(|_| path.starts_with(STRICT)).find(|route| route.fits(path));
+        let Some(route) = route.filter(|route| route.method == request.method()) else { return Ok(()) };
         route.check_path(path)?;
         route.check_query(query)?;
         if route.is_json { accept_json(request.headers()) } else { Ok(()) }
@@ -175,18 +175,20 @@ impl KnownRoutes {
 
 impl Route {
     fn of(path: &MetaPath, registry: &Registry) -> Self {
-        let get = path.operations.iter().filter(|operation| operation.method == Method::GET);
-        let methods = if get.clone().next().is_some() { READING } else { WRITING };
-        let parameters = get.clone().flat_map(|operation| &operation.params);
+        let operations = path.operations.iter();
+        let method = operations.clone().next().map_or(Method::GET, |operation| operation.method.clone());
+        let parameters = operations.clone().flat_map(|operation| &operation.params);
         let query = parameters.filter(|parameter| parameter.in_type == MetaParamIn::Query);
-        let responses = get.flat_map(|operation| &operation.responses.responses);
-        let successes = responses.filter(|response| response.status == Some(StatusCode::OK.as_u16()));
+        let responses = operations.flat_map(|operation| &operation.responses.responses);
+        let is_success =
+            |status| [StatusCode::OK, StatusCode::CREATED].iter().any(|ok| ok.as_u16() == status);
+        let successes = responses.filter(|response| response.status.is_some_and(is_success));
         let formats: Vec<&str> =
             successes.flat_map(|response| &response.content).map(|content| content.content_type).collect();
         Self {
             template: path.path.clone(),
             parts: path.path.split('/').map(Part::of).collect(),
-            methods,
+            method,
             parameters: query.map(|parameter| Parameter::of(parameter, registry)).collect(),
             is_json: !formats.is_empty() && formats.iter().all(|format| format.starts_with(JSON)),
         }

@@ -76,6 +76,8 @@ async fn a_ticket_needs_a_key_and_is_not_cached() {
     for forged in ["", "x", "1700000000000-0", "99999999999999999999-0"] {
         assert_eq!(status(&client, &format!("/v1/stream?ticket={forged}")).await, 401, "{forged}");
     }
+    let unknown = client.post("/v1/tickets?pair=BTC-USD").header("x-api-key", "foo").send().await;
+    unknown.assert_status(poem::http::StatusCode::BAD_REQUEST);
     let get = Rig::answer(&client, TICKETS, &[("x-api-key", "foo")]).await;
     assert_eq!((get.status, get.header("allow")), (405, Some("POST")));
     let post = client.post("/v1/pairs").header("x-api-key", "foo").send().await;

@@ -15,7 +15,7 @@
 //!    [`pinned`], [`paging`], [`client_streams`], [`export`], [`backup`], [`log_backup`], [`cluster`], [`damage`], [`grind`],
 //!    [`may_2021`], [`verify`], [`watch`], [`access`], [`document`], [`healthcheck`], [`roles`], [`manifests`],
 //!    [`page`], [`log_apply`], [`log_lost`], [`recipes`], [`monitoring`], [`traces`],
-//!    [`coingecko`], [`reverse_proxy`], [`integrations`].
+//!    [`coingecko`], [`reverse_proxy`], [`integrations`], [`typed_clients`].
 //!
 //! The tests do not use the product's own types, so that a mistake in those types cannot hide on both sides of a
 //! comparison.
@@ -84,6 +84,7 @@ mod subscriber;
 mod survival;
 mod tools;
 mod traces;
+mod typed_clients;
 mod verify;
 mod watch;
 

@@ -12,9 +12,7 @@ use poem_openapi::{
     param::{Header, Query},
     payload::Payload,
     registry::{MetaSchema, MetaSchemaRef, Registry},
-    types::Type,
 };
-
 use serde::Serialize;
 
 use super::{
@@ -29,7 +27,7 @@ use super::{
     reset::Reset,
 };
 use crate::{
-    dto::{CursorParameter, EventItem, LastEventIdParameter, PairsParameter},
+    dto::{CursorParameter, EndEvent, EndKind, EventItem, LastEventIdParameter, PairsParameter, Word},
     problem::Problem,
 };
 use ledger::position::CursorError;
@@ -219,33 +217,27 @@ fn frames(step: &Step, follower: &Follower, format: StreamFormat) -> Vec<Bytes> 
             vec![end_event(end.as_str(), end.detail()).into()]
         }
         (Step::End(end), StreamFormat::Ndjson) => {
-            let line = LastEvent { kind: Some("end"), code: end.as_str(), detail: end.detail() }.json();
-            vec![format!("{line}\n").into()]
+            let line = EndEvent { kind: EndKind, code: Word(*end), detail: end.detail().to_owned() };
+            vec![format!("{}\n", json(&line)).into()]
         }
     }
 }
 
-/// The last event of a stream, which has the reason for the end. `kind` is only for NDJSON, because server-sent events
-/// have the kind outside of the data.
+/// The data of the last server-sent event. Its kind is outside of the data.
 #[derive(Serialize)]
-struct LastEvent<'a> {
-    #[serde(skip_serializing_if = "Option::is_none")]
-    kind: Option<&'static str>,
+struct EndData<'a> {
     code: &'static str,
     detail: &'a str,
 }
 
-impl LastEvent<'_> {
-    fn json(&self) -> String {
-        // This cannot fail, because strings can be serialized.
-        serde_json::to_string(self).unwrap_or_default()
-    }
+/// The last server-sent event of a stream.
+pub(super) fn end_event(code: &'static str, detail: &str) -> String {
+    format!("event: end\ndata: {}\n\n", json(&EndData { code, detail }))
 }
 
-/// The last event of a stream of server-sent events.
-pub(super) fn end_event(code: &'static str, detail: &str) -> String {
-    let data = LastEvent { kind: None, code, detail }.json();
-    format!("event: end\ndata: {data}\n\n")
+fn json(event: &impl Serialize) -> String {
+    // This cannot fail, because strings can be serialized.
+    serde_json::to_string(event).unwrap_or_default()
 }
 
 /// Describes a body for the OpenAPI document. The handler creates the body itself.
