@@ -12,7 +12,7 @@
 //! 8. [`stream_client`]: a client of the event streams, whose connection can be cut off after any byte.
 //! 9. The tests: [`feed`], [`sources`], [`faults`], [`survival`], [`leadership`], [`shutdown`], [`standalone`],
 //!    [`replay`], [`liar`], [`commands`], [`subscriber`], [`foreign`], [`recompute`], [`nats_stream`], [`full_disk`],
-//!    [`pinned`], [`paging`], [`client_streams`], [`export`], [`backup`], [`log_backup`], [`cluster`], [`damage`], [`grind`],
+//!    [`pinned`], [`paging`], [`client_streams`], [`export`], [`tables`], [`backup`], [`log_backup`], [`cluster`], [`damage`], [`grind`],
 //!    [`may_2021`], [`verify`], [`watch`], [`access`], [`document`], [`healthcheck`], [`roles`], [`manifests`],
 //!    [`page`], [`log_apply`], [`log_lost`], [`recipes`], [`monitoring`], [`traces`],
 //!    [`coingecko`].
@@ -78,6 +78,7 @@ mod standalone;
 mod stream_client;
 mod subscriber;
 mod survival;
+mod tables;
 mod tools;
 mod traces;
 mod verify;
