@@ -16,6 +16,7 @@ mod document;
 mod gaps;
 mod history;
 mod members;
+mod merged_gaps;
 mod metrics;
 mod page;
 mod pinned;
