@@ -49,16 +49,23 @@ async def main(server, state_file, key_file=None):
             else:
                 config.deliver_policy = DeliverPolicy.LAST_PER_SUBJECT
             records = await connection.jetstream().pull_subscribe(SUBJECTS, stream=STREAM, config=config)
+            delivered = 0
             while True:
                 # This fails if no record arrives in time, also if the consumer no longer exists.
                 for message in await records.fetch(100, timeout=SILENCE):
-                    record, sequence = json.loads(message.data), message.metadata.sequence.stream
+                    record, sequence = json.loads(message.data), message.metadata.sequence
+                    # The server counts what it delivers. If the count is not the next number, the connection was lost or
+                    # the server was restarted on the way, so begin again after the last record that was printed.
+                    delivered += 1
+                    if sequence.consumer != delivered:
+                        raise nats.errors.Error("records were lost or repeated on the way")
                     if record["version"] > 2:
                         sys.exit("a record has a format that this program does not know; upgrade this program")
                     # The newest record of a pair may also be a gap (no price) or a lead (another poller took over).
-                    print(sequence, record["kind"], record["pair"], record.get("price"), flush=True)
-                    save(state_file, created, sequence)
-        except (nats.errors.Error, nats.js.errors.Error) as error:
+                    print(sequence.stream, record["kind"], record["pair"], record.get("price", "-"), flush=True)
+                    save(state_file, created, sequence.stream)
+        except (nats.errors.Error, nats.js.errors.Error, KeyError) as error:
+            # KeyError: there is no such stream, for example while the operator replaces it.
             print(f"no record for {SILENCE} s, or NATS failed ({error!r}); retrying", file=sys.stderr)
             await asyncio.sleep(1)
 
