@@ -72,7 +72,7 @@ impl Example {
     pub(crate) fn start(&self, shipped: &Shipped, state: &Path) -> Running {
         let mut command = Command::new(&self.command[0]);
         command.args(&self.command[1..]).arg(shipped.nats.url()).arg(state).arg(shipped.seed_file("feed"));
-        command.stdout(Stdio::piped()).stderr(if self.is_impatient { Stdio::piped() } else { Stdio::inherit() }).kill_on_drop(true);
+        command.stdout(Stdio::piped()).stderr(Stdio::piped()).kill_on_drop(true);
         let mut process = command.spawn().unwrap();
         let lines = BufReader::new(process.stdout.take().unwrap()).lines();
         Running { process, lines, sequences: Vec::new(), state: state.to_owned() }

@@ -15,7 +15,7 @@
 //!    [`pinned`], [`paging`], [`client_streams`], [`export`], [`tables`], [`backup`], [`log_backup`], [`cluster`], [`damage`], [`grind`],
 //!    [`may_2021`], [`verify`], [`watch`], [`access`], [`document`], [`healthcheck`], [`roles`], [`manifests`],
 //!    [`page`], [`log_apply`], [`log_lost`], [`recipes`], [`monitoring`], [`traces`],
-//!    [`coingecko`], [`feed_mirror`], [`feed_examples`].
+//!    [`coingecko`], [`feed_mirror`], [`feed_cluster`], [`feed_examples`].
 //!
 //! The tests do not use the product's own types, so that a mistake in those types cannot hide on both sides of a
 //! comparison.
@@ -45,6 +45,7 @@ mod document;
 mod export;
 mod faults;
 mod feed;
+mod feed_cluster;
 mod feed_examples;
 mod feed_mirror;
 mod foreign;
