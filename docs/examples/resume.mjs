@@ -12,7 +12,7 @@ const [STREAM, SUBJECTS] = ["TICKS", "ticks.>"];
 
 // How long a time without a record means that something is wrong. Every slot has a record, and there is a slot every
 // 10 s by default. A few slots may pass until another poller or NATS server takes over.
-const SILENCE_MS = 60_000;
+const SILENCE_MS = 30_000;
 
 // The stream's creation time and the position of the last record; undefined at the first start.
 function load(path) {

@@ -16,7 +16,7 @@ STREAM, SUBJECTS = "TICKS", "ticks.>"
 
 # How many seconds without a record mean that something is wrong. Every slot has a record, and there is a slot every 10 s
 # by default. A few slots may pass until another poller or NATS server takes over.
-SILENCE = 60
+SILENCE = 30
 
 
 def load(path):

@@ -21,7 +21,7 @@ const SUBJECTS: &str = "ticks.>";
 
 /// How long a time without a record means that something is wrong. Every slot has a record, and there is a slot every
 /// 10 s by default. A few slots may pass until another poller or NATS server takes over.
-const SILENCE: Duration = Duration::from_secs(60);
+const SILENCE: Duration = Duration::from_secs(30);
 
 /// The state of the stream, as far as this program needs it.
 #[derive(Deserialize)]
