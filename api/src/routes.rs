@@ -161,7 +161,8 @@ pub(crate) fn service(state: &Arc<State>, process: &Process, coins: Coins) -> Se
     OpenApiService::new(apis, "Tickwell", &process.build.version)
         .description(include_str!("routes/description.md"))
         .license(LicenseObject::new("Apache-2.0").url("https://www.apache.org/licenses/LICENSE-2.0"))
-        .server(ServerObject::new("/").description("The pod that serves this document"))
+        // Relative to the document, so that it is also right behind a proxy that removes a prefix of the path.
+        .server(ServerObject::new(".").description("The pod that serves this document"))
 }
 
 impl State {

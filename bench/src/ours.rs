@@ -18,6 +18,9 @@ use crate::{
     year,
 };
 
+/// How long a commit of a pod may wait while the store is rewritten, with slots of 10 s.
+const MAX_REWRITE: Duration = Duration::from_secs(5);
+
 pub struct Ours {
     store: Store,
     snapshot: Option<Snapshot>,
@@ -40,6 +43,7 @@ impl Contender for Ours {
     fn commit(&mut self, records: &[Stored], cursor: Sequence) -> Result<()> {
         self.store.commit(records, cursor, &[], Timestamp::EPOCH)?;
         self.store.reclaim(retention())?;
+        self.store.rewrite_if_worthwhile(MAX_REWRITE)?;
         Ok(())
     }
 

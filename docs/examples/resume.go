@@ -1,7 +1,8 @@
-// Follows the feed on NATS, and continues where it stopped: go run resume.go SERVER STATE_FILE [KEY_FILE]
+// Follows the feed on NATS, and continues where it stopped: go run resume.go SERVER STATE_FILE [KEY_FILE [TIME]]
 //
 // At the first start, it prints the newest record of each pair, and then all records that follow. After a restart, it
-// continues after the last record that it printed. Needs the module github.com/nats-io/nats.go.
+// continues after the last record that it printed. With TIME, such as 2026-11-21T00:00:00Z, the first start begins with the
+// first record that was stored at or after that time. Needs the module github.com/nats-io/nats.go.
 package main
 
 import (
@@ -61,7 +62,7 @@ type record struct {
 }
 
 // Prints records until something fails.
-func follow(connection *nats.Conn, stateFile string) error {
+func follow(connection *nats.Conn, stateFile string, first *time.Time) error {
 	answer, err := connection.Request("$JS.API.STREAM.INFO."+stream, nil, 5*time.Second)
 	if err != nil {
 		return err
@@ -83,6 +84,8 @@ func follow(connection *nats.Conn, stateFile string) error {
 	}
 	if last != nil && last.created == info.Created {
 		config.DeliverPolicy, config.OptStartSeq = nats.DeliverByStartSequencePolicy, last.sequence+1
+	} else if last == nil && first != nil {
+		config.DeliverPolicy, config.OptStartTime = nats.DeliverByStartTimePolicy, first
 	} else if last != nil {
 		log.Print("the log was replaced; starting with the newest records")
 	}
@@ -146,7 +149,7 @@ func follow(connection *nats.Conn, stateFile string) error {
 
 func main() {
 	if len(os.Args) < 3 {
-		log.Fatal("usage: go run resume.go SERVER STATE_FILE [KEY_FILE]")
+		log.Fatal("usage: go run resume.go SERVER STATE_FILE [KEY_FILE [TIME]]")
 	}
 	options := []nats.Option{nats.MaxReconnects(-1)}
 	if len(os.Args) > 3 {
@@ -156,12 +159,20 @@ func main() {
 		}
 		options = append(options, key)
 	}
+	var first *time.Time
+	if len(os.Args) > 4 {
+		parsed, err := time.Parse(time.RFC3339, os.Args[4])
+		if err != nil {
+			log.Fatal(err)
+		}
+		first = &parsed
+	}
 	connection, err := nats.Connect(os.Args[1], options...)
 	if err != nil {
 		log.Fatal(err)
 	}
 	for {
-		log.Printf("%v; retrying", follow(connection, os.Args[2]))
+		log.Printf("%v; retrying", follow(connection, os.Args[2], first))
 		time.Sleep(time.Second)
 	}
 }

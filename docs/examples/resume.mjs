@@ -1,7 +1,8 @@
-// Follows the feed on NATS, and continues where it stopped: node resume.mjs SERVER STATE_FILE [KEY_FILE]
+// Follows the feed on NATS, and continues where it stopped: node resume.mjs SERVER STATE_FILE [KEY_FILE [TIME]]
 //
 // At the first start, it prints the newest record of each pair, and then all records that follow. After a restart, it
-// continues after the last record that it printed. Needs the packages @nats-io/transport-node and @nats-io/jetstream.
+// continues after the last record that it printed. With TIME, such as 2026-11-21T00:00:00Z, the first start begins with the
+// first record that was stored at or after that time. Needs the packages @nats-io/transport-node and @nats-io/jetstream.
 
 import { existsSync, readFileSync, renameSync, writeFileSync } from "node:fs";
 import { setTimeout as sleep } from "node:timers/promises";
@@ -25,7 +26,7 @@ function save(path, created, sequence) {
 }
 
 // Prints records until something fails.
-async function follow(connection, stateFile) {
+async function follow(connection, stateFile, time) {
   // The key of the feed may not ask for the state of the whole account, so the client must not check that.
   const manager = await jetstreamManager(connection, { checkAPI: false });
   const { created } = await manager.streams.info(STREAM);
@@ -34,9 +35,12 @@ async function follow(connection, stateFile) {
     console.error("the log was replaced; starting with the newest records");
     state = undefined;
   }
-  const start = state
-    ? { deliver_policy: DeliverPolicy.StartSequence, opt_start_seq: state[1] + 1 }
-    : { deliver_policy: DeliverPolicy.LastPerSubject };
+  let start = { deliver_policy: DeliverPolicy.LastPerSubject };
+  if (state) {
+    start = { deliver_policy: DeliverPolicy.StartSequence, opt_start_seq: state[1] + 1 };
+  } else if (time) {
+    start = { deliver_policy: DeliverPolicy.StartTime, opt_start_time: time };
+  }
   const config = { ack_policy: AckPolicy.None, filter_subject: SUBJECTS, ...start };
   const { name } = await manager.consumers.add(STREAM, config);
   const consumer = await jetstream(connection, { checkAPI: false }).consumers.get(STREAM, name);
@@ -66,7 +70,7 @@ async function follow(connection, stateFile) {
   }
 }
 
-const [server, stateFile, keyFile] = process.argv.slice(2);
+const [server, stateFile, keyFile, time] = process.argv.slice(2);
 const seed = keyFile && new TextEncoder().encode(readFileSync(keyFile, "utf8").trim());
 const connection = await connect({
   servers: server,
@@ -74,6 +78,6 @@ const connection = await connect({
   maxReconnectAttempts: -1,
 });
 for (;;) {
-  await follow(connection, stateFile).catch((error) => console.error(`${error.message}; retrying`));
+  await follow(connection, stateFile, time).catch((error) => console.error(`${error.message}; retrying`));
   await sleep(1_000);
 }

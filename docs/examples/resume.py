@@ -1,13 +1,15 @@
-"""Follows the feed on NATS, and continues where it stopped: python resume.py SERVER STATE_FILE [KEY_FILE]
+"""Follows the feed on NATS, and continues where it stopped: python resume.py SERVER STATE_FILE [KEY_FILE [TIME]]
 
 At the first start, it prints the newest record of each pair, and then all records that follow. After a restart, it
-continues after the last record that it printed. Needs the packages nats-py and nkeys.
+continues after the last record that it printed. With TIME, such as 2026-11-21T00:00:00Z, the first start begins with the
+first record that was stored at or after that time. Needs the packages nats-py and nkeys.
 """
 
 import asyncio
 import json
 import os
 import sys
+from datetime import datetime
 
 import nats
 from nats.js.api import AckPolicy, ConsumerConfig, DeliverPolicy
@@ -34,7 +36,7 @@ def save(path, created, sequence):
     os.replace(path + ".new", path)
 
 
-async def main(server, state_file, key_file=None):
+async def main(server, state_file, key_file=None, time=None):
     connection = await nats.connect(server, nkeys_seed=key_file, max_reconnect_attempts=-1)
     while True:
         try:
@@ -46,6 +48,8 @@ async def main(server, state_file, key_file=None):
             config = ConsumerConfig(ack_policy=AckPolicy.NONE, filter_subject=SUBJECTS)
             if state:
                 config.deliver_policy, config.opt_start_seq = DeliverPolicy.BY_START_SEQUENCE, state[1] + 1
+            elif time:
+                config.deliver_policy, config.opt_start_time = DeliverPolicy.BY_START_TIME, datetime.fromisoformat(time)
             else:
                 config.deliver_policy = DeliverPolicy.LAST_PER_SUBJECT
             records = await connection.jetstream().pull_subscribe(SUBJECTS, stream=STREAM, config=config)

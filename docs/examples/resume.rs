@@ -1,8 +1,9 @@
-//! Follows the feed on NATS, and continues where it stopped: `resume SERVER STATE_FILE [KEY_FILE]`
+//! Follows the feed on NATS, and continues where it stopped: `resume SERVER STATE_FILE [KEY_FILE [TIME]]`
 //!
 //! At the first start, it prints the newest record of each pair, and then all records that follow. After a restart, it
-//! continues after the last record that it printed. Needs the crates async-nats, futures, serde, serde_json and
-//! tokio.
+//! continues after the last record that it printed. With TIME, such as 2026-11-21T00:00:00Z, the first start begins with
+//! the first record that was stored at or after that time. Needs the crates async-nats (with the feature `chrono`),
+//! chrono, futures, serde, serde_json and tokio.
 
 use std::{error::Error, fs, time::Duration};
 
@@ -39,23 +40,24 @@ struct Record {
     price: Option<String>,
 }
 
+type Time = chrono::DateTime<chrono::Utc>;
 type Failure = Box<dyn Error + Send + Sync>;
 
 #[tokio::main]
 async fn main() -> Result<(), Failure> {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
-    let (server, state_file, options) = match arguments.as_slice() {
-        [server, state_file] => (server, state_file, ConnectOptions::new()),
-        [server, state_file, key_file] => {
-            let seed = fs::read_to_string(key_file)?.trim().to_owned();
-            (server, state_file, ConnectOptions::with_nkey(seed))
-        }
-        _ => return Err("usage: resume SERVER STATE_FILE [KEY_FILE]".into()),
+    let [server, state_file, more @ ..] = arguments.as_slice() else {
+        return Err("usage: resume SERVER STATE_FILE [KEY_FILE [TIME]]".into());
     };
+    let options = match more.first() {
+        Some(key_file) => ConnectOptions::with_nkey(fs::read_to_string(key_file)?.trim().to_owned()),
+        None => ConnectOptions::new(),
+    };
+    let time = more.get(1).map(|time| time.parse()).transpose()?;
     // After a lost connection, the client reconnects on its own.
     let feed = jetstream::new(options.connect(server).await?);
     loop {
-        match follow(&feed, state_file).await {
+        match follow(&feed, state_file, time).await {
             Ok(()) => {
                 return Err(
                     "a record has a format that this program does not know; upgrade this program".into()
@@ -68,7 +70,7 @@ async fn main() -> Result<(), Failure> {
 }
 
 /// Prints records until something fails, or until a record has an unknown format.
-async fn follow(feed: &jetstream::Context, state_file: &str) -> Result<(), Failure> {
+async fn follow(feed: &jetstream::Context, state_file: &str, time: Option<Time>) -> Result<(), Failure> {
     let client = feed.client();
     let info = client.request(format!("$JS.API.STREAM.INFO.{STREAM}"), "".into()).await?;
     let Info { created } = serde_json::from_slice(&info.payload)?;
@@ -80,7 +82,9 @@ async fn follow(feed: &jetstream::Context, state_file: &str) -> Result<(), Failu
             eprintln!("the log was replaced; starting with the newest records");
             DeliverPolicy::LastPerSubject
         }
-        None => DeliverPolicy::LastPerSubject,
+        None => {
+            time.map_or(DeliverPolicy::LastPerSubject, |start_time| DeliverPolicy::ByStartTime { start_time })
+        }
     };
     let config = pull::Config {
         deliver_policy,

@@ -74,7 +74,8 @@ pub fn errors_html() -> String {
         format!("<h3 id=\"end-{end}\"><code>{end}</code></h3>\n<p>{}</p>\n", marked_up(&describe(*end)))
     };
     format!(
-        "<!doctype html>\n<html lang=\"en\">\n<meta charset=\"utf-8\">\n<title>{TITLE}</title>\n<h1>{TITLE}</h1>\n\
+        "<!doctype html>\n<html lang=\"en\">\n<meta charset=\"utf-8\">\n<title>{TITLE}</title>\n\
+         <link rel=\"icon\" href=\"../favicon.ico\">\n<h1>{TITLE}</h1>\n\
          <p>{}</p>\n{}<h2 id=\"{ENDS_ANCHOR}\">{ENDS}</h2>\n<p>{}</p>\n{}</html>\n",
         marked_up(INTRODUCTION),
         Code::ALL.iter().map(entry).collect::<String>(),

@@ -87,7 +87,9 @@ impl Document {
     /// A self-contained HTML page: Swagger UI and the document are embedded, so the page loads nothing else.
     pub(crate) fn swagger_ui(&self, service: &Service) -> String {
         let page = service.swagger_ui_html().replace(&service.spec(), &self.0);
-        page.replacen("<title>Swagger UI</title>", "<title>Tickwell</title>", 1)
+        // Without a link to the icon, a browser requests it from the root of the host, which may not be the pod's.
+        let head = "<title>Tickwell</title><link rel=\"icon\" href=\"favicon.ico\">";
+        page.replacen("<title>Swagger UI</title>", head, 1)
     }
 }
 

@@ -2,18 +2,18 @@
 
 use std::{
     sync::{
-        Arc,
+        Arc, OnceLock,
         atomic::{AtomicBool, AtomicU64, Ordering},
     },
     time::Duration,
 };
 
-use common::domain::Origin;
+use common::domain::{Origin, Slot, Timestamp};
 
 use super::State;
 use ledger::snapshot::{PairView, Snapshot};
 
-/// How long a response stays valid. The handler of the route sets this, and the caching middleware reads it.
+/// How long a response stays valid. The handler of the route sets this, and the middleware that keeps answers reads it.
 ///
 /// A response is closed if no future record can change it.
 #[derive(Debug, Clone, Default)]
@@ -23,11 +23,16 @@ pub(crate) struct Lifetime(Arc<Limits>);
 struct Limits {
     closed: AtomicBool,
     at_most_millis: AtomicU64,
+    pinned: OnceLock<Arc<Snapshot>>,
 }
 
 impl Default for Limits {
     fn default() -> Self {
-        Self { closed: AtomicBool::new(false), at_most_millis: AtomicU64::new(u64::MAX) }
+        Self {
+            closed: AtomicBool::new(false),
+            at_most_millis: AtomicU64::new(u64::MAX),
+            pinned: OnceLock::new(),
+        }
     }
 }
 
@@ -38,9 +43,20 @@ impl Lifetime {
         self.0.at_most_millis.fetch_min(millis, Ordering::Relaxed);
     }
 
-    /// The given lifetime, or the handler's limit if that is shorter.
-    pub(crate) fn limit(&self, lifetime: Duration) -> Duration {
-        lifetime.min(Duration::from_millis(self.0.at_most_millis.load(Ordering::Relaxed)))
+    /// The handler's limit.
+    pub(crate) fn at_most(&self) -> Duration {
+        Duration::from_millis(self.0.at_most_millis.load(Ordering::Relaxed))
+    }
+
+    /// Sets the earlier snapshot that the response is from.
+    pub(crate) fn pin(&self, snapshot: Arc<Snapshot>) {
+        // A request is pinned once.
+        let _ = self.0.pinned.set(snapshot);
+    }
+
+    /// The earlier snapshot that the response is from, if it is not from the newest one.
+    pub(crate) fn pinned(&self) -> Option<&Arc<Snapshot>> {
+        self.0.pinned.get()
     }
 
     /// Sets whether the response is closed.
@@ -72,5 +88,22 @@ impl State {
             Some(view.next_slot().start().min(stale).since(now))
         };
         snapshot.pairs.values().filter_map(until).min().unwrap_or_default()
+    }
+
+    /// How long the price of a slot, which is fresh now, stays fresh. `None` if it will not become stale, or is stale
+    /// already.
+    pub(super) fn fresh_for(&self, snapshot: &Snapshot, slot: Slot) -> Option<Duration> {
+        let (now, last) = (self.clock.now(), slot.start().plus(self.stale_after));
+        (snapshot.origin != Some(Origin::Replay) && now <= last).then(|| last.since(now))
+    }
+
+    /// The last instant, from `now` on, until which the same pairs have a stale price.
+    pub(crate) fn steady_until(&self, snapshot: &Snapshot, now: Timestamp) -> Timestamp {
+        if snapshot.origin == Some(Origin::Replay) {
+            return Timestamp::MAX;
+        }
+        let ticks = snapshot.pairs.values().filter_map(|view| view.tick.as_ref());
+        let last_fresh = ticks.map(|newest| newest.tick.slot.start().plus(self.stale_after));
+        last_fresh.filter(|last| *last >= now).min().unwrap_or(Timestamp::MAX)
     }
 }

@@ -15,6 +15,7 @@ mod convert;
 mod document;
 mod gaps;
 mod history;
+mod kept;
 mod members;
 mod merged_gaps;
 mod metrics;

@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 
 use crate::{
     random_log::RandomLog,
-    rig::{Answer, Rig, gap, lead, tick},
+    rig::{Answer, Rig, followed, gap, lead, tick},
 };
 
 const KEEP_SECONDS: i64 = 3_600;
@@ -136,7 +136,7 @@ async fn pages_stay_at_their_sequence() {
                 let items = answer.body["items"].as_array().unwrap().iter();
                 found += items.filter(|item| item["cause"] != json!("log_lost")).count();
                 let Some(link) = answer.header("link") else { break };
-                path = link.split(['<', '>']).nth(1).unwrap().to_owned();
+                path = followed(&path, link);
                 rig.send(records(10 + i64::try_from(found).unwrap()..11 + i64::try_from(found).unwrap()))
                     .await;
             }

@@ -8,6 +8,7 @@ use testkit::{
     nats::{NatsCluster, NatsServer},
     require_nats, wait_until,
 };
+use tokio::time::Instant;
 
 use crate::{
     commands::run,
@@ -68,7 +69,7 @@ async fn messages(context: &jetstream::Context, range: std::ops::RangeInclusive<
 /// Waits until the mirror has all records that the log has now, and checks that each is the same.
 async fn is_the_same(log: &jetstream::Context, feed: &jetstream::Context) {
     let (_, last) = wait_until("the state of the log", DEADLINE, async || state(log).await).await;
-    let began = std::time::Instant::now();
+    let began = Instant::now();
     let caught_up = async || state(feed).await.filter(|(_, mirrored)| *mirrored >= last);
     wait_until("the mirror has all records", DEADLINE, caught_up).await;
     println!("the mirror had record {last} after {:?}", began.elapsed());

@@ -78,9 +78,14 @@ impl Example {
 
     /// Starts the program with the key of the role feed, and with a file for its position.
     pub(crate) fn start(&self, shipped: &Shipped, state: &Path) -> Running {
+        self.start_at(shipped, state, None)
+    }
+
+    /// Like [`Example::start`]. If there is no position yet, the program begins with the records of this time.
+    fn start_at(&self, shipped: &Shipped, state: &Path, time: Option<&str>) -> Running {
         let mut command = Command::new(&self.command[0]);
         command.args(&self.command[1..]).arg(shipped.nats.url()).arg(state).arg(shipped.seed_file("feed"));
-        command.stdout(Stdio::piped()).stderr(Stdio::piped()).kill_on_drop(true);
+        command.args(time).stdout(Stdio::piped()).stderr(Stdio::piped()).kill_on_drop(true);
         let mut process = command.spawn().unwrap();
         let lines = BufReader::new(process.stdout.take().unwrap()).lines();
         Running { process, lines, sequences: Vec::new(), state: state.to_owned() }
@@ -202,6 +207,17 @@ async fn hand_over(examples: &[Example]) {
         heard.extend(running.killed().await);
         // Records that are published while no program runs are not lost.
         pod.takes_in(2).await;
+    }
+    // Each can also begin with the records of a time.
+    let (client, _refusals) = shipped.connect("feed").await;
+    let mirror = async_nats::jetstream::new(client).get_stream_no_info("TICKS").await.unwrap();
+    let start = heard[SOME];
+    let time = mirror.direct_get(start).await.unwrap().time.to_rfc3339();
+    for (number, example) in examples.iter().enumerate() {
+        let state = folder.join(format!("position-{number}"));
+        let mut running = example.start_at(&shipped, &state, Some(&time));
+        running.prints(1).await;
+        assert_eq!(running.killed().await[0], start, "{time}");
     }
     let first = heard[0];
     assert!(first > 1, "the first program does not begin with the oldest record");

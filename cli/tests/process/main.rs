@@ -15,7 +15,7 @@
 //!    [`pinned`], [`paging`], [`client_streams`], [`export`], [`tables`], [`backup`], [`log_backup`], [`cluster`], [`damage`], [`grind`],
 //!    [`may_2021`], [`verify`], [`watch`], [`access`], [`document`], [`healthcheck`], [`roles`], [`manifests`],
 //!    [`page`], [`log_apply`], [`log_lost`], [`recipes`], [`monitoring`], [`traces`],
-//!    [`coingecko`], [`feed_mirror`], [`feed_cluster`], [`feed_examples`].
+//!    [`coingecko`], [`reverse_proxy`], [`integrations`], [`feed_mirror`], [`feed_cluster`], [`feed_examples`].
 //!
 //! The tests do not use the product's own types, so that a mistake in those types cannot hide on both sides of a
 //! comparison.
@@ -53,6 +53,7 @@ mod full_disk;
 mod grind;
 mod harness;
 mod healthcheck;
+mod integrations;
 mod leadership;
 mod liar;
 mod log_apply;
@@ -73,6 +74,7 @@ mod recipes;
 mod recompute;
 mod records;
 mod replay;
+mod reverse_proxy;
 mod roles;
 mod shutdown;
 mod sources;

@@ -123,7 +123,7 @@ async fn replayed(exported: &str, scene: &Scene) {
     let again = Scene::new(std::time::Duration::from_secs(60));
     let command = at_speed(again.command("again"), "max").arg("run").env("TICKWELL__FEED__SOURCES", "replay");
     let path = scene.folder().join("btc.csv");
-    let command = command.env("TICKWELL__REPLAY__FILES", &format!("kraken:BTC-USD:{}", path.display()));
+    let command = command.env("TICKWELL__REPLAY__FILES", format!("kraken:BTC-USD:{}", path.display()));
     let command = command.env("TICKWELL__AGGREGATE__MIN_SOURCES", "1");
     let command =
         command.env("TICKWELL__AGGREGATE__MAX_QUOTE_AGE", "1h").env("TICKWELL__FEED__PAIRS", "BTC-USD");

@@ -88,7 +88,7 @@ impl StreamApi {
     /// After 15 seconds without an event the pod sends a heartbeat: a comment, or an empty line in NDJSON. Before the
     /// pod ends a stream, it sends the reason as `event: end` with `code` and `detail`, or in NDJSON as a last line
     /// `{"kind":"end","code":…,"detail":…}`. After that, reconnect with the id of the last event. The codes are listed
-    /// at [/docs/errors](/docs/errors#ends-of-streams).
+    /// at [/docs/errors](docs/errors#ends-of-streams).
     ///
     /// A stream lasts at most one day. If a client's distance to the newest record grows by more than 10,000 records,
     /// its stream ends with `too_slow`. A client that reads nothing for 30 seconds is disconnected without a reason.

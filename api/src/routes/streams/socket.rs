@@ -41,7 +41,7 @@ impl SocketApi {
     ///
     /// Sends the events of `/v1/stream`, one text message each. After 15 seconds without an event the pod sends a ping.
     /// When the pod ends a stream, the reason in the close frame is one of the codes at
-    /// [/docs/errors](/docs/errors#ends-of-streams). Messages from the client are ignored. The limits are those of
+    /// [/docs/errors](docs/errors#ends-of-streams). Messages from the client are ignored. The limits are those of
     /// `/v1/stream`.
     ///
     /// "Try it out" in Swagger UI can only show 426. To see events, open a page of this pod in a browser and enter this
