@@ -107,7 +107,8 @@ enum Tag {
     History,
     /// How prices were computed, and how the sources performed.
     Explanation,
-    /// Ticks and gaps as they happen.
+    /// Ticks and gaps as they happen. `/v1/ws` sends the events of `/v1/stream` over a WebSocket, one text message each, and
+    /// takes the same `pairs` and `after`: `new WebSocket('v1/ws?pairs=BTC-USD')`.
     Streams,
     /// The prices in CoinGecko's dialect, for programs that were written for CoinGecko.
     CoinGecko,

@@ -17,7 +17,7 @@ use super::{
 use crate::{
     dto::{
         CauseParameter, GapCauseItem, GapItem, Gaps, Json, Nullable, PageCursorParameter, PairParameter,
-        SpanText, TimeText, TimestampParameter,
+        SpanText, TimeText, TimestampParameter, Word,
     },
     problem::Problem,
 };
@@ -173,7 +173,7 @@ pub(super) fn item(gap: StoredGap) -> GapItem {
         to: TimeText(gap.slot.start()),
         slots: gap.slots(),
         interval: SpanText(gap.interval.span()),
-        cause: gap.cause.to_string(),
+        cause: Word(gap.cause),
         sequence: gap.recorded.map(|(sequence, _)| sequence.0).into(),
         epoch: gap.recorded.map(|(_, epoch)| epoch.0).into(),
         sources: gap.asked.into(),
@@ -184,7 +184,7 @@ pub(super) fn item(gap: StoredGap) -> GapItem {
 
 fn merged_item(gap: &MergedGap) -> GapItem {
     let causes = gap.causes().into_iter();
-    let causes = causes.map(|(cause, slots)| GapCauseItem { cause: cause.to_string(), slots });
+    let causes = causes.map(|(cause, slots)| GapCauseItem { cause: Word(cause), slots });
     GapItem {
         to: TimeText(gap.last.slot.start()),
         slots: gap.slots(),

@@ -71,7 +71,7 @@ pub fn endpoint(
     metrics: Metrics,
 ) -> SharedEndpoint {
     let service = routes::service(state, process, Coins::with(&config.coingecko_ids));
-    let document = Document::of(&service, config.coingecko);
+    let document = Document::of(&service, config.coingecko, !config.keys.is_empty());
     let known = Arc::new(KnownRoutes::of::<routes::Apis>());
     let counting = Counting::new(metrics.clone(), known.clone());
     let page = if config.keys.is_empty() { Page::open(state) } else { Page::for_key_holders() };

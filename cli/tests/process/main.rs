@@ -15,7 +15,8 @@
 //!    [`pinned`], [`paging`], [`client_streams`], [`export`], [`tables`], [`backup`], [`log_backup`], [`cluster`], [`damage`], [`grind`],
 //!    [`may_2021`], [`verify`], [`watch`], [`access`], [`document`], [`healthcheck`], [`roles`], [`manifests`],
 //!    [`page`], [`log_apply`], [`log_lost`], [`recipes`], [`monitoring`], [`traces`],
-//!    [`coingecko`], [`reverse_proxy`], [`integrations`], [`feed_mirror`], [`feed_cluster`], [`feed_examples`].
+//!    [`coingecko`], [`reverse_proxy`], [`integrations`], [`typed_clients`], [`feed_mirror`], [`feed_cluster`],
+//!    [`feed_examples`].
 //!
 //! The tests do not use the product's own types, so that a mistake in those types cannot hide on both sides of a
 //! comparison.
@@ -85,6 +86,7 @@ mod survival;
 mod tables;
 mod tools;
 mod traces;
+mod typed_clients;
 mod verify;
 mod watch;
 

@@ -43,9 +43,6 @@ impl SocketApi {
     /// When the pod ends a stream, the reason in the close frame is one of the codes at
     /// [/docs/errors](docs/errors#ends-of-streams). Messages from the client are ignored. The limits are those of
     /// `/v1/stream`.
-    ///
-    /// "Try it out" in Swagger UI can only show 426. To see events, open a page of this pod in a browser and enter this
-    /// in its console: `new WebSocket('/v1/ws').onmessage = event => console.log(event.data)`.
     #[oai(path = "/ws", method = "get", operation_id = "openSocket")]
     async fn socket(
         &self,
