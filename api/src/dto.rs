@@ -15,12 +15,14 @@ mod schema;
 mod sources;
 mod text;
 
+use common::domain::{Basis, GapCause, Origin, PriceRule, Verdict};
 use poem_openapi::Object;
 use serde::Serialize;
 
+pub use crate::word::{CheckCondition, Outcome, RecordKind, Word};
 pub use at::{MAX_TIMES, PriceAtItem, PricesAt, TimesParameter};
 pub use conversion::{Conversion, LegItem};
-pub use event::EventItem;
+pub use event::{EndEvent, EndKind, EventItem, GapEvent, GapKind, TickEvent, TickKind};
 pub use json::Json;
 pub use list::WindowLength;
 pub use nullable::Nullable;
@@ -29,9 +31,9 @@ pub use schema::sequence_schema;
 pub use sources::{SourceItem, SourcePairItem, Sources};
 pub use text::{
     AmountParameter, AmountText, AssetText, CandleIntervalParameter, CauseParameter, CoverageParameter,
-    CursorParameter, DerivedText, FromAssetText, PageCursorParameter, PairParameter, PairText,
-    PairsParameter, PriceText, RateText, RatioParameter, SequenceParameter, SpanText, SpansText, TimeText,
-    TimestampParameter, ToAssetText, WindowText,
+    CursorParameter, DerivedText, FromAssetText, LastEventIdParameter, PageCursorParameter, PairParameter,
+    PairText, PairsParameter, PriceText, RateText, RatioParameter, SequenceParameter, SpanText, SpansText,
+    TimeText, TimestampParameter, ToAssetText, WindowText,
 };
 
 /// The pairs in the log.
@@ -52,8 +54,8 @@ pub struct PairItem {
     pub sequence: u64,
     /// The distance between slots.
     pub interval: SpanText,
-    /// `live`, `replay` or `simulated`.
-    pub origin: String,
+    /// Where the records of the log come from.
+    pub origin: Word<Origin>,
     /// Whether the newest tick is too old to count as the current price.
     pub stale: bool,
 }
@@ -79,8 +81,8 @@ pub struct PriceItem {
     pub sequence: u64,
     /// The term of the poller that wrote the tick.
     pub epoch: u64,
-    /// `live`, `replay` or `simulated`.
-    pub origin: String,
+    /// Where the records of the log come from.
+    pub origin: Word<Origin>,
     /// The sources whose quotes the price was computed from.
     pub sources: Vec<String>,
     /// The spread of the quotes that the price was computed from: (max − min) / price.
@@ -216,13 +218,15 @@ pub struct HistoryItem {
 /// Gaps of a pair.
 #[derive(Debug, Object, Serialize)]
 pub struct Gaps {
-    /// One item per gap record.
+    /// One item per gap record. With `merge=true`, consecutive gap records are one item.
     pub items: Vec<GapItem>,
     /// The `cursor` of the next page. Null if there are no more gaps now.
     pub next_cursor: Nullable<String>,
 }
 
-/// Consecutive slots of a pair that have no tick.
+/// Consecutive slots of a pair that have no tick. If the item was merged from several gap records, `from` is from the
+/// first and `to` from the last of them, `slots` is the number of all their slots, and `interval`, `cause`, `sequence`,
+/// `epoch` and `sources` are those of the first record.
 #[derive(Debug, Object, Serialize)]
 pub struct GapItem {
     /// The first slot of the gap.
@@ -234,7 +238,7 @@ pub struct GapItem {
     /// The distance between slots.
     pub interval: SpanText,
     /// Why there is no tick.
-    pub cause: String,
+    pub cause: Word<GapCause>,
     /// Whether the gap is about slots before the pair's first live one.
     pub backfilled: bool,
     /// The gap's position in the log; `/v1/ticks/{sequence}` shows the record. Null if the log has no record of the
@@ -245,6 +249,21 @@ pub struct GapItem {
     pub epoch: Nullable<u64>,
     /// How many sources were asked. Null if no source was asked.
     pub sources: Nullable<u32>,
+    /// Only with `merge=true`: the number of gap records in this item.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub records: Option<u64>,
+    /// Only with `merge=true`: the causes of these records, those with the most slots first.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub causes: Option<Vec<GapCauseItem>>,
+}
+
+/// A cause of a merged gap.
+#[derive(Debug, Object, Serialize)]
+pub struct GapCauseItem {
+    /// Why there is no tick.
+    pub cause: Word<GapCause>,
+    /// The number of slots with this cause.
+    pub slots: u64,
 }
 
 /// One record of the log with everything in it. Which members are present depends on `kind`.
@@ -252,8 +271,8 @@ pub struct GapItem {
 pub struct RecordItem {
     /// The record's position in the log.
     pub sequence: u64,
-    /// `tick`, `gap` or `lead`.
-    pub kind: String,
+    /// What kind of record it is.
+    pub kind: Word<RecordKind>,
     /// The pair.
     pub pair: PairText,
     /// The slot of a tick, or the last slot of a gap.
@@ -273,8 +292,8 @@ pub struct RecordItem {
     pub interval: Option<SpanText>,
     /// The term of the poller that wrote the record.
     pub epoch: u64,
-    /// `live`, `replay` or `simulated`.
-    pub origin: String,
+    /// Where the records of the log come from.
+    pub origin: Word<Origin>,
     /// Only for a tick: the agreed price.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub price: Option<PriceText>,
@@ -288,7 +307,7 @@ pub struct RecordItem {
     pub backfilled: Option<bool>,
     /// Only for a gap: why there is no tick.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub cause: Option<String>,
+    pub cause: Option<Word<GapCause>>,
     /// The rules that were applied to the quotes. Absent if no source was asked or the quotes have expired.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub policy: Option<PolicyItem>,
@@ -303,9 +322,8 @@ pub struct RecordItem {
 pub struct PolicyItem {
     /// The number of the rules themselves. It changes when the same quotes and policy would give another result.
     pub rules: u32,
-    /// Which price of a quote counts if the source returns both: `mid` for the midpoint of bid and ask, `last` for
-    /// the last trade.
-    pub price: String,
+    /// Which price of a quote counts if the source returns both.
+    pub price: Word<PriceRule>,
     /// The minimum number of quotes that must agree on a price.
     pub min_sources: u32,
     /// How far a quote may be from the median, and how far the used quotes may be from each other.
@@ -331,7 +349,7 @@ pub struct QuoteItem {
     /// The price that counts. Null if the source gave none.
     pub price: Nullable<PriceText>,
     /// Where the price comes from: `mid`, `last`, `candle_close` or `imported`. Null if there is no quote.
-    pub basis: Nullable<String>,
+    pub basis: Nullable<Word<Basis>>,
     /// The price of the last trade. Null if the source gave none.
     pub last: Nullable<PriceText>,
     /// The highest price that a buyer offers. Null if the source gave none.
@@ -348,5 +366,5 @@ pub struct QuoteItem {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub max_quote_age: Option<SpanText>,
     /// `used`, or why the quote was not used.
-    pub verdict: String,
+    pub verdict: Word<Verdict>,
 }

@@ -5,6 +5,7 @@
 //! - [`server`]: connections and their limits, and the middleware that every request passes through.
 //! - [`routes`]: the handlers, one file per route, and the OpenAPI document.
 //! - [`dto`] and [`problem`]: the shapes of responses and errors.
+//! - [`word`]: words as members of responses, which are enums in the document.
 //! - [`lines`]: lists as CSV and NDJSON. [`stream_end`]: the reasons why streams end.
 //! - [`config`] and [`metrics`]: the settings and the metrics of the HTTP side.
 //!
@@ -21,6 +22,7 @@ pub mod problem;
 pub mod routes;
 pub mod server;
 pub mod stream_end;
+pub mod word;
 
 pub use config::{AdminConfig, ApiConfig};
 pub use metrics::Metrics;

@@ -21,8 +21,10 @@ mod paging;
 mod price_item;
 mod prices;
 mod reading;
+mod rows;
 mod sources;
 mod streams;
+pub(crate) mod tickets;
 mod ticks;
 
 use std::{sync::Arc, time::Duration};
@@ -55,6 +57,7 @@ pub(crate) use operations::{Side, errors};
 pub(crate) use page::{ICON, NOT_YET, PAGE, PAGE_FILES, Page};
 pub use reading::Readers;
 pub use streams::Streams;
+pub(crate) use streams::{STREAM_PATHS, event_source, max_streams};
 
 /// What the handlers share.
 pub struct State {
@@ -106,7 +109,8 @@ enum Tag {
     History,
     /// How prices were computed, and how the sources performed.
     Explanation,
-    /// Ticks and gaps as they happen.
+    /// Ticks and gaps as they happen. `/v1/ws` sends the events of `/v1/stream` over a WebSocket, one text message each, and
+    /// takes the same `pairs` and `after`: `new WebSocket('v1/ws?pairs=BTC-USD')`.
     Streams,
     /// The prices in CoinGecko's dialect, for programs that were written for CoinGecko.
     CoinGecko,
@@ -133,6 +137,7 @@ pub type Apis = (
     sources::SourcesApi,
     streams::StreamApi,
     streams::SocketApi,
+    tickets::TicketsApi,
     coingecko::CoinGeckoApi,
     operations::OperationsApi,
 );
@@ -154,6 +159,7 @@ pub(crate) fn service(state: &Arc<State>, process: &Process, coins: Coins) -> Se
         sources::SourcesApi(state.clone()),
         streams::StreamApi(state.clone()),
         streams::SocketApi(state.clone()),
+        tickets::TicketsApi(state.clone()),
         coingecko::CoinGeckoApi { state: state.clone(), coins: Arc::new(coins) },
         operations::OperationsApi(process.clone()),
     );

@@ -215,7 +215,7 @@ text_type!(
 parameter!(SpanText);
 
 text_type!(
-    /// A gap's cause as a parameter. In responses it is a plain string because more causes may be added.
+    /// A gap's cause as a parameter. In responses, the list of causes has one more word, `other`.
     CauseParameter(GapCause), "string_cause", one_of::<GapCause>(),
     "Why there is no tick.", "no_leader"
 );
@@ -333,6 +333,23 @@ text_type!(
     "The `id` of an event, or a sequence.", "0"
 );
 parameter!(CursorParameter);
+
+/// The header of a client that reconnects. The handler parses it, because for server-sent events even an unreadable one
+/// has a response.
+#[derive(Debug)]
+pub struct LastEventIdParameter(pub String);
+
+value_type!(
+    LastEventIdParameter,
+    "string_last_event_id",
+    MetaSchemaRef::Inline(Box::new(MetaSchema::new("string")))
+);
+
+impl ParseFromParameter for LastEventIdParameter {
+    fn parse_from_parameter(value: &str) -> ParseResult<Self> {
+        Ok(Self(value.to_owned()))
+    }
+}
 
 /// The `next_cursor` of a page. The handler parses the cursor, because only the handler knows the order of the list.
 #[derive(Debug)]

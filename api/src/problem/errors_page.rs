@@ -13,9 +13,9 @@ const TITLE: &str = "Errors";
 
 const INTRODUCTION: &str = "Every error is `application/problem+json` (RFC 9457). `code` is a stable word for programs. \
     `detail` explains in a sentence what happened and what to do next. `parameter` names the parameter that caused the \
-    error, if one did, and `type` links to this page. New codes may be added; a program that does not know a code \
-    should use the status. There is one exception: if a request is not valid HTTP or its head is larger than 16 KiB, \
-    the response is 400 or 431 without a body, and the connection is closed.";
+    error, if one did, and `type` links to this page. A code that a later release adds will be returned as `other`; \
+    then use the status. There is one exception: if a request is not valid HTTP or its head is larger than 16 KiB, the \
+    response is 400 or 431 without a body, and the connection is closed.";
 
 const ENDS: &str = "Ends of streams";
 
@@ -26,7 +26,8 @@ const ENDS_INTRODUCTION: &str = "Before a pod ends a stream, it sends the reason
     `{\"kind\":\"end\",\"code\":…,\"detail\":…}`. A WebSocket ends with a close frame, whose reason is the code. \
     Reconnect with the id of the last event as `Last-Event-ID` or `after`, and the stream continues without losing or \
     repeating events. If a stream ends without a reason, the connection was interrupted, or the client read nothing for \
-    30 seconds. Reconnect in the same way.";
+    30 seconds. Reconnect in the same way. A stream of server-sent events can also end at once with the code of an error that \
+    passes, because an `EventSource` never reconnects after a response other than 200.";
 
 impl Code {
     /// An example of a problem with this code.

@@ -8,6 +8,7 @@ pub(crate) const PYTHON_VARIABLE: &str = "TICKWELL_PYTHON";
 
 const PYTHON: &str = ".tools/venv/bin/python";
 const NODE_PACKAGES: &str = ".tools/node/node_modules";
+const OPENAPI_PACKAGES: &str = ".tools/openapi/node_modules";
 const PROMTOOL: &str = ".tools/prometheus/usr/bin/promtool";
 const NGINX: &str = ".tools/nginx/usr/sbin/nginx";
 const CADDY: &str = ".tools/caddy/usr/bin/caddy";
@@ -45,6 +46,11 @@ pub(crate) fn python_with(modules: &[&str]) -> Option<PathBuf> {
 pub(crate) fn node_packages(package: &str) -> Option<PathBuf> {
     let packages = workspace().join(NODE_PACKAGES);
     there(packages.join(package)).map(|_package| packages)
+}
+
+/// The directory of the Node.js packages that make and check clients; `None` if they are not installed.
+pub(crate) fn openapi_packages() -> Option<PathBuf> {
+    installed(OPENAPI_PACKAGES)
 }
 
 /// The path of promtool; `None` if it is not installed.
