@@ -87,7 +87,7 @@ async fn candles_come_in_the_requested_format_on_all_pages() {
     let columns = ["start", "open", "high", "low", "close", "samples", "backfilled", "complete"];
     let csv: Vec<String> =
         items.iter().map(|item| columns.map(|column| text(&item[column])).join(",")).collect();
-    assert_eq!(csv[1], format!("{},6.50,11.50,6.50,11.50,6,true", at(60)));
+    assert_eq!(csv[1], format!("{},6.50,11.50,6.50,11.50,6,0,true", at(60)));
     for (query, accept, media) in [
         ("&format=csv", "*/*", "text/csv; charset=utf-8; header=present"),
         ("", "text/csv", "text/csv; charset=utf-8; header=present"),
