@@ -21,6 +21,7 @@ mod paging;
 mod price_item;
 mod prices;
 mod reading;
+mod rows;
 mod sources;
 mod streams;
 pub(crate) mod tickets;

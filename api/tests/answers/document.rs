@@ -185,6 +185,7 @@ async fn answers_list_their_members_in_the_order_of_the_document() {
         "/v1/prices/BTC-USD/history",
         "/v1/prices/BTC-USD/candles?interval=1m",
         "/v1/prices/BTC-USD/gaps",
+        "/v1/prices/BTC-USD/gaps?merge=true",
         "/v1/prices/BTC-USD/at?time=1699920010000&time=1699920025000",
         "/v1/ticks/1",
         "/v1/ticks/2",

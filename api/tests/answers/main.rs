@@ -18,6 +18,7 @@ mod gaps;
 mod history;
 mod kept;
 mod members;
+mod merged_gaps;
 mod metrics;
 mod page;
 mod pinned;
