@@ -31,9 +31,9 @@ pub use schema::sequence_schema;
 pub use sources::{SourceItem, SourcePairItem, Sources};
 pub use text::{
     AmountParameter, AmountText, AssetText, CandleIntervalParameter, CauseParameter, CoverageParameter,
-    CursorParameter, DerivedText, FromAssetText, PageCursorParameter, PairParameter, PairText,
-    PairsParameter, PriceText, RateText, RatioParameter, SequenceParameter, SpanText, SpansText, TimeText,
-    TimestampParameter, ToAssetText, WindowText,
+    CursorParameter, DerivedText, FromAssetText, LastEventIdParameter, PageCursorParameter, PairParameter,
+    PairText, PairsParameter, PriceText, RateText, RatioParameter, SequenceParameter, SpanText, SpansText,
+    TimeText, TimestampParameter, ToAssetText, WindowText,
 };
 
 /// The pairs in the log.
