@@ -177,6 +177,7 @@ pub(super) fn item(gap: StoredGap) -> GapItem {
         slots: gap.slots(),
         interval: SpanText(gap.interval.span()),
         cause: Word(gap.cause),
+        backfilled: gap.backfilled,
         sequence: gap.recorded.map(|(sequence, _)| sequence.0).into(),
         epoch: gap.recorded.map(|(_, epoch)| epoch.0).into(),
         sources: gap.asked.into(),

@@ -22,11 +22,13 @@ impl Memory {
     /// leader still counts as frozen. `pairs` is the number of configured pairs.
     pub(super) fn of(newest: &[Record], pairs: usize) -> Self {
         let every_pair = newest.len() == pairs;
-        let covered = newest.iter().filter(|_| every_pair).filter_map(Record::covers_up_to).min();
+        // Backfilled slots may end long before now, so they do not show what time it is.
+        let is_live = every_pair && !newest.iter().any(Record::is_backfilled);
+        let covered = newest.iter().filter(|_| is_live).filter_map(Record::covers_up_to).min();
         Self { seen: newest.iter().flat_map(seen).collect(), covered }
     }
 
-    /// The time up to which the log has records of every pair. None if a pair has no record.
+    /// The time up to which the log has records of every pair. None if a pair has no live record.
     pub(super) fn covered(&self) -> Option<Timestamp> {
         self.covered
     }
