@@ -14,9 +14,11 @@ mod descriptors;
 mod endpoint;
 mod hold;
 mod limit;
+mod offload;
 mod origins;
 mod parameters;
 mod span;
+mod unread;
 
 use std::{io, net::SocketAddr, pin::pin, sync::Arc, time::Duration};
 

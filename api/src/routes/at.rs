@@ -48,7 +48,7 @@ impl AtApi {
         at_sequence.lifetime.close_if(times.iter().all(is_final));
         let readers = state.readers.clone();
         let items = readers.read(move || look_up(&state, pair, extent, &times)).await?;
-        Ok(Json(PricesAt { pair: PairText(pair), items }))
+        Ok(Json::of(PricesAt { pair: PairText(pair), items }))
     }
 }
 

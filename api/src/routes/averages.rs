@@ -105,7 +105,7 @@ impl AveragesApi {
             true => readers.read(work).await,
             false => readers.scan(work).await,
         }
-        .map(Json)
+        .map(Json::of)
     }
 }
 

@@ -81,7 +81,7 @@ impl ConvertApi {
         if let Some(time) = fresh_for {
             lifetime.end_after(time);
         }
-        conversion(&self.0, &snapshot, [from, to], amount, &legs).map(Json)
+        conversion(&self.0, &snapshot, [from, to], amount, &legs).map(Json::of)
     }
 }
 

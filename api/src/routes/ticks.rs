@@ -37,7 +37,7 @@ impl TicksApi {
         let sequence = Sequence(sequence.0.value()?);
         let (state, snapshot) = (self.0.clone(), at_sequence.snapshot);
         let readers = state.readers.clone();
-        readers.read(move || read(&state, &snapshot, sequence)).await.map(Json)
+        readers.read(move || read(&state, &snapshot, sequence)).await.map(Json::of)
     }
 }
 

@@ -109,7 +109,7 @@ async fn candles_come_in_the_requested_format_on_all_pages() {
             lines.extend(answer.text.lines().skip(usize::from(is_csv)).map(str::to_owned));
             let Some(link) = answer.header("link") else { break };
             assert!(link.contains(query.trim_start_matches('&')), "{link}");
-            path = link.split(['<', '>']).nth(1).unwrap().to_owned();
+            path = followed(&path, link);
         }
         if media.starts_with("text/csv") {
             assert_eq!(lines, csv);
