@@ -68,7 +68,21 @@ const MODULES: [(&str, &[&str]); 4] = [
             "ingest",
         ],
     ),
-    ("api", &["config", "html", "lines", "stream_end", "problem", "metrics", "dto", "routes", "server"]),
+    (
+        "api",
+        &[
+            "config",
+            "html",
+            "lines",
+            "stream_end",
+            "problem",
+            "metrics",
+            "freshness",
+            "dto",
+            "routes",
+            "server",
+        ],
+    ),
 ];
 
 /// Libraries that only some modules of a crate may use: the library, the crates in which the rule is checked, and the

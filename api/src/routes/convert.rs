@@ -180,9 +180,11 @@ fn conversion(
     amount: Amount,
     legs: &[Leg],
 ) -> Result<Conversion, Problem> {
-    let views = legs.iter().filter_map(|leg| snapshot.pairs.get(&leg.step.pair));
-    let newest = views.map(|view| view.slot).max();
-    let (Some(first), Some(newest)) = (legs.first(), newest) else { return Err(no_price_yet(None, None)) };
+    let Some(first) = legs.first() else { return Err(no_price_yet(None, None)) };
+    let is_stale = |leg: &Leg| {
+        let view = snapshot.pairs.get(&leg.step.pair);
+        view.is_none_or(|view| state.freshness.is_stale(snapshot, leg.step.pair, view, leg.slot))
+    };
     let sequence = legs.iter().map(|leg| leg.sequence).max().unwrap_or_default();
     let rate = Fraction::of(legs);
     Ok(Conversion {
@@ -195,7 +197,7 @@ fn conversion(
         sequence: sequence.0,
         legs: legs.iter().map(item).collect(),
         origin: origin(snapshot),
-        stale: state.is_past(snapshot, first.slot, newest),
+        stale: legs.iter().any(is_stale),
     })
 }
 

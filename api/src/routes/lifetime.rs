@@ -8,7 +8,7 @@ use std::{
     time::Duration,
 };
 
-use common::domain::Origin;
+use common::domain::{Origin, Pair};
 
 use super::State;
 use ledger::snapshot::{PairView, Snapshot};
@@ -56,7 +56,7 @@ impl Lifetime {
 
 impl State {
     /// How long a response from this snapshot is current by this pod's clock: until the next record of any pair is due,
-    /// or until a fresh price becomes stale.
+    /// or until a fresh price becomes stale. At most one interval, even if the clock is behind the log.
     ///
     /// Pairs with a stale price do not count. Otherwise one pair that is no longer polled would disable caching for all
     /// others.
@@ -65,12 +65,12 @@ impl State {
             // A replay does not follow the clock, so it is unknown when its next record is due.
             return Duration::ZERO;
         }
-        let now = self.clock.now();
-        let until = |view: &PairView| {
-            let newest = view.tick.as_ref().filter(|_| !self.is_stale(snapshot, view))?;
-            let stale = newest.tick.slot.start().plus(self.stale_after);
-            Some(view.next_slot().start().min(stale).since(now))
+        let until = |(pair, view): (&Pair, &PairView)| {
+            let slot = view.tick.as_ref()?.tick.slot;
+            let fresh_for = self.freshness.fresh_for(snapshot, *pair, view, slot)?;
+            let next = view.next_slot().start().since(self.freshness.now(snapshot, *pair, view));
+            Some(fresh_for.min(next).min(view.interval.duration()))
         };
-        snapshot.pairs.values().filter_map(until).min().unwrap_or_default()
+        snapshot.pairs.iter().filter_map(until).min().unwrap_or_default()
     }
 }

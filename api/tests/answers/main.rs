@@ -8,6 +8,7 @@ mod at;
 mod averages;
 mod caching;
 mod candles;
+mod clocks;
 mod coingecko;
 mod connections;
 mod contract;
