@@ -70,7 +70,7 @@ pub fn start(
     let (queue, slots) = publish::queue();
     let publisher = publish::Publisher::new(
         &settings,
-        log.writer,
+        log.writer.clone(),
         leadership.clone(),
         metrics.clone(),
         readiness.check("publish"),
@@ -89,7 +89,15 @@ pub fn start(
         };
         service.spawn("markets", markets.run(stop.clone()));
     }
-    let poll = poll::Poll::new(settings, clock, leadership, takeovers, metrics, readiness.check("sources"));
+    let poll = poll::Poll::new(
+        settings,
+        clock,
+        leadership,
+        takeovers,
+        log.writer,
+        metrics,
+        readiness.check("sources"),
+    );
     service.spawn("poll", poll.run(queue, stop));
     // The lease keeper releases the lease when this token is cancelled, which is after the publisher has ended.
     let finished = CancellationToken::new();

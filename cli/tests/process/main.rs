@@ -14,7 +14,7 @@
 //!    [`replay`], [`liar`], [`commands`], [`subscriber`], [`foreign`], [`recompute`], [`nats_stream`], [`full_disk`],
 //!    [`pinned`], [`paging`], [`client_streams`], [`export`], [`backup`], [`log_backup`], [`cluster`], [`damage`], [`grind`],
 //!    [`may_2021`], [`verify`], [`watch`], [`access`], [`document`], [`healthcheck`], [`roles`], [`manifests`],
-//!    [`page`], [`log_apply`], [`log_lost`], [`recipes`], [`monitoring`], [`traces`],
+//!    [`page`], [`clocks`], [`log_apply`], [`log_lost`], [`recipes`], [`monitoring`], [`traces`],
 //!    [`coingecko`].
 //!
 //! The tests do not use the product's own types, so that a mistake in those types cannot hide on both sides of a
@@ -37,6 +37,7 @@ mod audit;
 mod author;
 mod backup;
 mod client_streams;
+mod clocks;
 mod cluster;
 mod coingecko;
 mod commands;
