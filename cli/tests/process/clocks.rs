@@ -39,8 +39,7 @@ async fn a_pod_whose_clock_is_an_hour_behind_serves_no_price_as_fresh() {
     let sequence = right.takes_in(4).await;
     let clock = time.clock(&scene.folder().join("clock")).unwrap();
     clock.set(-HOUR).unwrap();
-    let behind =
-        Pod::of(scene.command("behind").envs(clock.environment()).arg("api").start().unwrap()).await;
+    let behind = Pod::of(scene.command("behind").envs(clock.environment()).arg("api").start().unwrap()).await;
     behind.reaches(sequence).await;
     drop(poller);
     behind.reaches(right.sequence().await).await;
@@ -59,7 +58,10 @@ async fn a_pod_whose_clock_is_an_hour_behind_serves_no_price_as_fresh() {
     // The pod notices that its clock is corrected, and trusts it once a new price agrees.
     clock.set(0).unwrap();
     behind.process.wait_for_line(|line| has_event(line, "clock_jumped"), DEADLINE).await.unwrap();
-    wait_until("the slots are not ahead", DEADLINE, async || (slot_ahead(&behind).await == 0.0).then_some(())).await;
+    wait_until("the slots are not ahead", DEADLINE, async || {
+        (slot_ahead(&behind).await == 0.0).then_some(())
+    })
+    .await;
     assert!(!clock_check(&behind).await.0);
     let _poller = scene.poller().await;
     wait_until("the clock is trusted", DEADLINE, async || clock_check(&behind).await.0.then_some(())).await;

@@ -14,7 +14,7 @@
 //!    [`replay`], [`liar`], [`commands`], [`subscriber`], [`foreign`], [`recompute`], [`nats_stream`], [`full_disk`],
 //!    [`pinned`], [`paging`], [`client_streams`], [`export`], [`backup`], [`log_backup`], [`cluster`], [`damage`], [`grind`],
 //!    [`may_2021`], [`verify`], [`watch`], [`access`], [`document`], [`healthcheck`], [`roles`], [`manifests`],
-//!    [`page`], [`clocks`], [`log_apply`], [`log_lost`], [`recipes`], [`monitoring`], [`traces`],
+//!    [`page`], [`clocks`], [`future`], [`log_apply`], [`log_lost`], [`recipes`], [`monitoring`], [`traces`],
 //!    [`coingecko`].
 //!
 //! The tests do not use the product's own types, so that a mistake in those types cannot hide on both sides of a
@@ -49,6 +49,7 @@ mod feed;
 mod feed_mirror;
 mod foreign;
 mod full_disk;
+mod future;
 mod grind;
 mod harness;
 mod healthcheck;

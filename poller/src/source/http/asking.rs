@@ -7,9 +7,7 @@ use reqwest::Url;
 use tokio::time::{Instant, sleep_until};
 use tracing::{Instrument, Span, field::Empty};
 
-use super::{
-    Failed, HttpSource, all, client::MAX_PRICES_BYTES, lists, lock, read, retry_after::server_time,
-};
+use super::{Failed, HttpSource, all, client::MAX_PRICES_BYTES, lists, lock, read, retry_after::server_time};
 use crate::source::{
     exchange::Request,
     interface::Answers,
