@@ -250,8 +250,8 @@ impl Ingest {
             true => Condition::Ready,
             false => no_price_yet(),
         });
-        if let Some(newest) = snapshot.pairs.values().map(|view| view.slot.start()).max() {
-            self.metrics.slot(newest);
+        if let Some(reached) = snapshot.reached() {
+            self.metrics.slot(reached.start());
         }
         match self.store.disk_use() {
             Ok(used) => self.metrics.disk(&used),

@@ -101,6 +101,10 @@ pub enum PinError {
     Store(#[from] StoreError),
 }
 
+/// A pair is being written if its newest tick or gap is among this many of the log's last records, times the number of
+/// pairs. The pairs take turns, and a new leader writes one more record for each.
+const RECORDS_PER_PAIR: u64 = 4;
+
 /// How far back the tick "a day ago" is.
 const DAY: Duration = Duration::from_secs(86_400);
 
@@ -132,7 +136,7 @@ impl Snapshot {
         Ok(snapshot)
     }
 
-    /// The snapshot at an earlier sequence, if that is within `reach` of the newest slot. Whether the sequence is too
+    /// The snapshot at an earlier sequence, if that is within `reach` of the slot that the log has reached. Whether the sequence is too
     /// old depends only on slots, so that all pods make the same decision.
     pub fn at(&self, store: &Store, sequence: Sequence, reach: Duration) -> Result<Self, PinError> {
         if sequence > self.sequence {
@@ -155,17 +159,29 @@ impl Snapshot {
         }
         let (identity, origin, recent) = (self.identity.clone(), self.origin, Arc::default());
         let mut pinned = Self { identity, sequence, origin, pairs, recent };
-        let oldest = self.newest_slot().map(|slot| slot.start().minus(reach));
-        if pinned.newest_slot().map(Slot::start) < oldest {
+        let oldest = self.reached().map(|slot| slot.start().minus(reach));
+        if pinned.reached().map(Slot::start) < oldest {
             return Err(PinError::Gone);
         }
         pinned.find_day_ago_ticks(store)?;
         Ok(pinned)
     }
 
-    /// The newest slot of any pair.
-    pub fn newest_slot(&self) -> Option<Slot> {
-        self.pairs.values().map(|view| view.slot).max()
+    /// The slot that the log has reached: the earliest of the newest slots of those pairs that are being written.
+    ///
+    /// A pair is being written if its newest tick or gap is among the last records of the log. So a pair that has stopped
+    /// does not hold the log back. A pair whose records are ahead, because a poller's clock was ahead, does not push it
+    /// forward: such a pair gets no more records until its newest slot has passed. A pair whose newest tick is
+    /// backfilled counts only if there is no other.
+    pub fn reached(&self) -> Option<Slot> {
+        let newest = self.pairs.values().map(|view| view.sequence).max()?;
+        let pairs = u64::try_from(self.pairs.len()).unwrap_or(u64::MAX);
+        let records = pairs.saturating_mul(RECORDS_PER_PAIR);
+        let is_written = |view: &&PairView| newest.0 - view.sequence.0 < records;
+        let is_live = |view: &&PairView| view.tick.as_ref().is_none_or(|newest| !newest.tick.backfilled);
+        let written = || self.pairs.values().filter(is_written);
+        let live = written().filter(is_live).map(|view| view.slot).min();
+        live.or_else(|| written().map(|view| view.slot).max())
     }
 
     /// The events that a client without a cursor starts with, in log order: each pair's newest tick and the gap since

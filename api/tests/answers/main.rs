@@ -18,6 +18,7 @@ mod gaps;
 mod history;
 mod members;
 mod metrics;
+mod one_pair;
 mod page;
 mod pinned;
 mod prices;

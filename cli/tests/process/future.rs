@@ -96,8 +96,7 @@ async fn records_from_the_future_can_be_left_out_of_a_restored_log() {
     };
     wait_until("ETH-USD has prices again", DEADLINE, is_back).await;
     let after = records::all_but(&pod, &poison).await;
-    let kept: Vec<_> =
-        before.into_iter().filter(|record| !poison.contains(&record.sequence)).collect();
+    let kept: Vec<_> = before.into_iter().filter(|record| !poison.contains(&record.sequence)).collect();
     nothing_lost(&kept, &after);
     audit(&after);
 
