@@ -1,10 +1,11 @@
 //! `tickwell export`: ticks or gaps of a pair, as CSV or NDJSON.
 //!
-//! - [`rows`]: the rows, and where they are read from, page by page.
+//! - [`rows`]: the rows, and where they are read from, page by page. [`check`] checks those of a pod.
 //!
 //! Rows are ordered from oldest to newest. The last row is for the slot that was the pair's newest one when the export
 //! started, however long the export takes. Only one page is in memory at a time.
 
+mod check;
 mod rows;
 
 use std::{

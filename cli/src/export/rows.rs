@@ -4,7 +4,7 @@
 
 use std::{collections::VecDeque, time::Duration};
 
-use anyhow::{Result, bail};
+use anyhow::{Context, Result, ensure};
 use api::lines::{Line, TickLine};
 use common::domain::{Pair, Timestamp};
 use ledger::{
@@ -13,6 +13,7 @@ use ledger::{
 };
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 
+use super::check::Check;
 use crate::pod::PodClient;
 
 /// The number of rows per page: the largest limit that the API accepts.
@@ -70,7 +71,7 @@ pub(super) enum ExportInput {
 
 /// Reads rows page by page.
 pub(super) enum Pages<R> {
-    Pod { pod: PodClient, path: String, cursor: Option<String>, ended: bool, end: Timestamp },
+    Pod { pod: PodClient, path: String, cursor: Option<String>, ended: bool, end: Timestamp, check: Check },
     Store { rows: Stored<R>, end: Timestamp },
 }
 
@@ -100,7 +101,7 @@ impl ExportInput {
                     from.map(|from| format!("&from={}", from.min(end).unix_millis())).unwrap_or_default();
                 let (list, end_millis) = (R::LIST.route(), end.unix_millis());
                 let path = format!("/v1/prices/{pair}/{list}?order=asc&limit={PAGE}{from}&to={end_millis}");
-                Ok(Pages::Pod { pod, path, cursor: None, ended: false, end })
+                Ok(Pages::Pod { pod, path, cursor: None, ended: false, end, check: Check::default() })
             }
             Self::Store(store, retain) => {
                 let snapshot = Snapshot::load(&store, Duration::ZERO)?;
@@ -116,6 +117,11 @@ impl ExportInput {
             }
         }
     }
+}
+
+/// Whether a character may be in a cursor, which becomes a part of the next request's URL.
+fn is_of_cursor(byte: u8) -> bool {
+    byte.is_ascii_alphanumeric() || b"-_.~".contains(&byte)
 }
 
 /// The exclusive end of a time range that includes the newest slot that a pod has of a pair.
@@ -143,14 +149,18 @@ impl<R: Row> Pages<R> {
                 Ok(Some(page).filter(|page| !page.is_empty()))
             }
             Self::Pod { ended: true, .. } => Ok(None),
-            Self::Pod { pod, path, cursor, ended, .. } => {
+            Self::Pod { pod, path, cursor, ended, check, .. } => {
                 let cursor_part = cursor.as_ref().map(|at| format!("&cursor={at}")).unwrap_or_default();
                 let page: Page<R> = pod.parse(&pod.get(&format!("{path}{cursor_part}")).await?)?;
-                if page.next_cursor.is_some() && page.next_cursor == *cursor {
-                    bail!("{} returned the same page twice", pod.url());
-                }
+                let rows = Vec::from(page.items);
+                check.page(&rows, page.next_cursor.is_none()).with_context(|| pod.url().to_owned())?;
+                ensure!(
+                    page.next_cursor.as_ref().is_none_or(|next| next.bytes().all(is_of_cursor)),
+                    "{} sent an invalid cursor",
+                    pod.url()
+                );
                 (*ended, *cursor) = (page.next_cursor.is_none(), page.next_cursor);
-                Ok(Some(page.items.into()))
+                Ok(Some(rows))
             }
         }
     }

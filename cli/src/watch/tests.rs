@@ -332,5 +332,11 @@ fn malformed_events_are_refused() {
     }
     let zero = tick(1, "0");
     assert!(Message::read("tick", zero.lines().nth(2).unwrap().strip_prefix("data: ").unwrap()).is_err());
+    // An id becomes a header. Before, one with a line break made every further connection fail.
+    for id in ["", "a\\nb", "a\\u0000", "a b", "é"] {
+        let hostile = tick(1, "1").replace("\"id\":\"log-1\"", &format!("\"id\":\"{id}\""));
+        let data = hostile.lines().nth(2).unwrap().strip_prefix("data: ").unwrap();
+        assert!(Message::read("tick", data).unwrap_err().starts_with("id"), "{data}");
+    }
     assert_eq!(Message::read("novelty", "{}"), Ok(Message::Other));
 }
