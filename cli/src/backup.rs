@@ -21,7 +21,8 @@ use crate::{
     progress::{MEGABYTE, Progress, far},
     runtime,
     settings::{self, SettingsLayers},
-    show, stopped,
+    show,
+    stopped::{self, Incomplete},
 };
 
 /// How much is copied before the next check for an interruption.
@@ -42,6 +43,9 @@ pub(crate) struct BackupArguments {
     /// Replace the file if it already exists
     #[arg(long)]
     force: bool,
+
+    #[command(flatten)]
+    incomplete: Incomplete,
 }
 
 /// What to restore, and where to.
@@ -62,7 +66,7 @@ pub(crate) fn backup(arguments: &BackupArguments, layers: SettingsLayers) -> Res
         let mut output = Output::begin(&arguments.output, arguments.force)?;
         match &arguments.from {
             Some(url) => download(&PodClient::new("--from", url, &Key::default())?, &mut output).await?,
-            None => copy(layers, &mut output).await?,
+            None => copy(layers, arguments.incomplete, &mut output).await?,
         }
         let summary = check(BufReader::new(output.reread()?))?;
         output.finish()?;
@@ -87,9 +91,9 @@ async fn download(pod: &PodClient, output: &mut Output) -> Result<()> {
     Ok(write.flush()?)
 }
 
-async fn copy(layers: SettingsLayers, output: &mut Output) -> Result<()> {
+async fn copy(layers: SettingsLayers, incomplete: Incomplete, output: &mut Output) -> Result<()> {
     let settings = settings::load_log(layers, false)?;
-    let store = stopped::open(&settings, "--from", &settings.admin.listen)?;
+    let store = stopped::open(&settings, "--from", &settings.admin.listen, incomplete)?;
     let store = store.with_context(|| {
         let folder = settings.store.path.display();
         format!(

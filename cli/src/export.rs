@@ -27,7 +27,8 @@ use crate::{
     progress::Progress,
     runtime,
     settings::{self, SettingsLayers},
-    show, stopped,
+    show,
+    stopped::{self, Incomplete},
 };
 use rows::{Asked, ExportInput, GapRow, Row};
 
@@ -68,6 +69,9 @@ pub(crate) struct ExportArguments {
     url: Option<String>,
 
     #[command(flatten)]
+    incomplete: Incomplete,
+
+    #[command(flatten)]
     key: KeyArguments,
 }
 
@@ -102,7 +106,7 @@ pub(crate) fn run(arguments: &ExportArguments, layers: SettingsLayers) -> Result
             Some(url) => ExportInput::Pod(PodClient::new("--url", url, &arguments.key.find()?)?),
             None => {
                 let settings = settings::load_log(layers, false)?;
-                let store = stopped::open(&settings, "--url", &settings.api.listen)?;
+                let store = stopped::open(&settings, "--url", &settings.api.listen, arguments.incomplete)?;
                 let folder = settings.store.path.display();
                 let store = store.with_context(|| {
                     format!(
