@@ -69,6 +69,11 @@ subscribe subject="ticks.>":
 test *arguments:
     ./scripts/test {{ arguments }}
 
+# Check the clients that take long to build, or only those whose name contains an argument
+[group('check')]
+clients *arguments:
+    ./scripts/clients {{ arguments }}
+
 # Fuzz the parsers, the record codec and the aggregator, or only the given targets; arguments: [TARGET…] [--runs N]
 [group('check')]
 fuzz *arguments:

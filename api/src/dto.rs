@@ -15,12 +15,14 @@ mod schema;
 mod sources;
 mod text;
 
+use common::domain::{Basis, GapCause, Origin, PriceRule, Verdict};
 use poem_openapi::Object;
 use serde::Serialize;
 
+pub use crate::word::{CheckCondition, Outcome, RecordKind, Word};
 pub use at::{MAX_TIMES, PriceAtItem, PricesAt, TimesParameter};
 pub use conversion::{Conversion, LegItem};
-pub use event::EventItem;
+pub use event::{EndEvent, EndKind, EventItem, GapEvent, GapKind, TickEvent, TickKind};
 pub use json::Json;
 pub use list::WindowLength;
 pub use nullable::Nullable;
@@ -52,8 +54,8 @@ pub struct PairItem {
     pub sequence: u64,
     /// The distance between slots.
     pub interval: SpanText,
-    /// `live`, `replay` or `simulated`.
-    pub origin: String,
+    /// Where the records of the log come from.
+    pub origin: Word<Origin>,
     /// Whether the newest tick is too old to count as the current price.
     pub stale: bool,
 }
@@ -79,8 +81,8 @@ pub struct PriceItem {
     pub sequence: u64,
     /// The term of the poller that wrote the tick.
     pub epoch: u64,
-    /// `live`, `replay` or `simulated`.
-    pub origin: String,
+    /// Where the records of the log come from.
+    pub origin: Word<Origin>,
     /// The sources whose quotes the price was computed from.
     pub sources: Vec<String>,
     /// The spread of the quotes that the price was computed from: (max − min) / price.
@@ -223,7 +225,7 @@ pub struct GapItem {
     /// The distance between slots.
     pub interval: SpanText,
     /// Why there is no tick.
-    pub cause: String,
+    pub cause: Word<GapCause>,
     /// The gap's position in the log; `/v1/ticks/{sequence}` shows the record. Null if the log has no record of the
     /// gap. Then `cause` says why: the records of these slots had expired before this pod read them (`retention`), were
     /// lost (`log_lost`), or could not be read (`unreadable`).
@@ -239,8 +241,8 @@ pub struct GapItem {
 pub struct RecordItem {
     /// The record's position in the log.
     pub sequence: u64,
-    /// `tick`, `gap` or `lead`.
-    pub kind: String,
+    /// What kind of record it is.
+    pub kind: Word<RecordKind>,
     /// The pair.
     pub pair: PairText,
     /// The slot of a tick, or the last slot of a gap.
@@ -260,8 +262,8 @@ pub struct RecordItem {
     pub interval: Option<SpanText>,
     /// The term of the poller that wrote the record.
     pub epoch: u64,
-    /// `live`, `replay` or `simulated`.
-    pub origin: String,
+    /// Where the records of the log come from.
+    pub origin: Word<Origin>,
     /// Only for a tick: the agreed price.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub price: Option<PriceText>,
@@ -274,7 +276,7 @@ pub struct RecordItem {
     pub backfilled: Option<bool>,
     /// Only for a gap: why there is no tick.
     #[serde(skip_serializing_if = "Option::is_none")]
-    pub cause: Option<String>,
+    pub cause: Option<Word<GapCause>>,
     /// The rules that were applied to the quotes. Absent if no source was asked or the quotes have expired.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub policy: Option<PolicyItem>,
@@ -289,9 +291,8 @@ pub struct RecordItem {
 pub struct PolicyItem {
     /// The number of the rules themselves. It changes when the same quotes and policy would give another result.
     pub rules: u32,
-    /// Which price of a quote counts if the source returns both: `mid` for the midpoint of bid and ask, `last` for
-    /// the last trade.
-    pub price: String,
+    /// Which price of a quote counts if the source returns both.
+    pub price: Word<PriceRule>,
     /// The minimum number of quotes that must agree on a price.
     pub min_sources: u32,
     /// How far a quote may be from the median, and how far the used quotes may be from each other.
@@ -313,7 +314,7 @@ pub struct QuoteItem {
     /// The price that counts. Null if the source gave none.
     pub price: Nullable<PriceText>,
     /// Where the price comes from: `mid`, `last` or `candle_close`. Null if there is no quote.
-    pub basis: Nullable<String>,
+    pub basis: Nullable<Word<Basis>>,
     /// The price of the last trade. Null if the source gave none.
     pub last: Nullable<PriceText>,
     /// The highest price that a buyer offers. Null if the source gave none.
@@ -330,5 +331,5 @@ pub struct QuoteItem {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub max_quote_age: Option<SpanText>,
     /// `used`, or why the quote was not used.
-    pub verdict: String,
+    pub verdict: Word<Verdict>,
 }

@@ -84,6 +84,26 @@ impl Freshness {
         self.age(snapshot, pair, view, slot).and_then(|age| self.stale_after.checked_sub(age))
     }
 
+    /// How long, from now on, a price of this slot stays fresh, or stays stale. `None` if it stays stale.
+    pub fn steady_for(
+        &self,
+        snapshot: &Snapshot,
+        pair: Pair,
+        view: &PairView,
+        slot: Slot,
+    ) -> Option<Duration> {
+        if snapshot.origin == Some(Origin::Replay) {
+            return None;
+        }
+        match self.ahead(view, slot) {
+            // One millisecond before the slot is no longer too far ahead.
+            Some(ahead) => {
+                Some(ahead.saturating_sub(allowance(view)).saturating_sub(Duration::from_millis(1)))
+            }
+            None => self.fresh_for(snapshot, pair, view, slot),
+        }
+    }
+
     /// The time at which the age of a pair's prices is measured.
     pub fn now(&self, snapshot: &Snapshot, pair: Pair, view: &PairView) -> Timestamp {
         // The slots of a replay are in the past, so the age of a price is counted back from the pair's newest slot and
@@ -92,18 +112,14 @@ impl Freshness {
             return view.slot.start();
         }
         let arrival = self.arrivals.read().unwrap_or_else(PoisonError::into_inner).get(&pair).copied();
-        let at_least = arrival.map(|(slot, arrived)| slot.start().plus(arrived.elapsed()));
+        let at_least = arrival.map(|(slot, arrived)| slot.start().plus(self.clock.steady() - arrived));
         at_least.into_iter().fold(self.clock.now(), Timestamp::max)
     }
 
-    /// How far a slot is ahead of the clock, if it is further ahead than clocks may differ: a poller may write a slot's
-    /// record as soon as the slot begins on its own clock, which may differ from this one by the `max_clock_skew` in the
-    /// pair's policy. One interval more is allowed, so that a clock that is barely wrong does not make prices stale.
+    /// How far a slot is ahead of the clock, if it is further ahead than clocks may differ.
     fn ahead(&self, view: &PairView, slot: Slot) -> Option<Duration> {
-        let policy = view.tick.as_ref().map(|newest| newest.tick.evidence.policy);
-        let skew = policy.map_or(Duration::ZERO, |policy| policy.max_clock_skew.duration());
         let ahead = slot.start().since(self.clock.now());
-        (ahead > skew + view.interval.duration()).then_some(ahead)
+        (ahead > allowance(view)).then_some(ahead)
     }
 
     /// Notes when the newest ticks arrived. Returns whether a tick arrived that is fresh on the clock.
@@ -115,7 +131,7 @@ impl Freshness {
             if arrivals.get(pair).is_some_and(|(known, _)| *known == slot) {
                 continue;
             }
-            arrivals.insert(*pair, (slot, Instant::now()));
+            arrivals.insert(*pair, (slot, self.clock.steady()));
             let is_old = self.clock.now().since(slot.start()) > self.stale_after;
             is_confirmed |= !is_old && self.ahead(view, slot).is_none();
         }
@@ -124,10 +140,10 @@ impl Freshness {
 
     /// Notes when ticks arrive, and reports troubles with clocks, until nobody sends snapshots any more.
     pub async fn watch(&self, mut snapshots: watch::Receiver<Arc<Snapshot>>, report: ClockReport) {
-        let mut jumps = Jumps::new(self.clock.now());
+        let mut jumps = Jumps::new(self.clock.now(), self.clock.steady());
         loop {
             let snapshot = snapshots.borrow_and_update().clone();
-            if let Some(jump) = jumps.observe(self.clock.now()) {
+            if let Some(jump) = jumps.observe(self.clock.now(), self.clock.steady()) {
                 report.metrics.jumped(jump);
                 tracing::warn!(
                     event = "clock_jumped",
@@ -163,6 +179,15 @@ impl Freshness {
             (true, None) => Condition::Ready,
         });
     }
+}
+
+/// How far a slot may be ahead: a poller may write a slot's record as soon as the slot begins on its own clock, which may
+/// differ from this one by the `max_clock_skew` in the pair's policy. One interval more is allowed, so that a clock that is
+/// barely wrong does not make prices stale.
+fn allowance(view: &PairView) -> Duration {
+    let policy = view.tick.as_ref().map(|newest| newest.tick.evidence.policy);
+    let skew = policy.map_or(Duration::ZERO, |policy| policy.max_clock_skew.duration());
+    skew + view.interval.duration()
 }
 
 /// The reason names slots and not the distance, which changes all the time: each change of a reason is logged.

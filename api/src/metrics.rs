@@ -6,7 +6,7 @@ use common::{
     domain::Words,
     metrics::{Define, DefineError},
 };
-use prometheus::{Gauge, HistogramVec, IntCounterVec, IntGauge, IntGaugeVec, Registry};
+use prometheus::{Gauge, HistogramVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Registry};
 
 use crate::{
     problem::Code,
@@ -79,6 +79,7 @@ impl ClockMetrics {
 pub struct Metrics {
     requests: HistogramVec,
     problems: IntCounterVec,
+    kept_answers: IntCounter,
     stream_clients: IntGaugeVec,
     stream_ends: IntCounterVec,
 }
@@ -97,6 +98,10 @@ impl Metrics {
                 "tickwell_http_problems_total",
                 "Responses that are problems, by code; rate_limited and too_many_streams are requests over a limit",
                 &["code"],
+            )?,
+            kept_answers: define.counter(
+                "tickwell_http_kept_answers_total",
+                "Requests that were answered with a response that had been computed for an earlier request",
             )?,
             stream_clients: define.gauges("tickwell_stream_clients", "Open streams, by transport", &["transport"])?,
             stream_ends: define.counters(
@@ -136,6 +141,16 @@ impl Metrics {
     pub fn answered(&self, method: &str, route: &str, status: u16, took: Duration) {
         let status = status.to_string();
         self.requests.with_label_values(&[method, route, status.as_str()]).observe(took.as_secs_f64());
+    }
+
+    /// Counts a request that was answered with a kept answer.
+    pub fn kept_answer(&self) {
+        self.kept_answers.inc();
+    }
+
+    /// How many requests were answered with a kept answer.
+    pub fn kept_answers(&self) -> u64 {
+        self.kept_answers.get()
     }
 
     /// Counts a response that is a problem.

@@ -28,7 +28,7 @@ pub use errors_page::{ERRORS_PATH, errors_html, errors_markdown};
 use newest::Newest;
 pub(crate) use trace::{caller, in_trace};
 
-use crate::lines::LineError;
+use crate::{lines::LineError, word::Word};
 use ledger::{snapshot::PinError, store::StoreError};
 
 /// The methods of every route: the API is read-only.
@@ -60,7 +60,7 @@ struct ProblemDetails {
     /// The HTTP status.
     status: u16,
     /// A stable word for programs that says what went wrong.
-    code: String,
+    code: Word<Code>,
     /// What happened, and what to do next.
     detail: String,
     /// The name of the parameter that caused the problem, if one did.
@@ -163,7 +163,7 @@ impl Problem {
             kind: format!("{ERRORS_PATH}#{}", self.code),
             title: status.canonical_reason().unwrap_or_default().to_owned(),
             status: status.as_u16(),
-            code: self.code.to_string(),
+            code: Word(self.code),
             detail: self.detail.clone().into_owned(),
             parameter: self.parameter.clone().map(Cow::into_owned),
             trace_id: trace.to_string(),

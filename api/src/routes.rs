@@ -109,7 +109,8 @@ enum Tag {
     History,
     /// How prices were computed, and how the sources performed.
     Explanation,
-    /// Ticks and gaps as they happen.
+    /// Ticks and gaps as they happen. `/v1/ws` sends the events of `/v1/stream` over a WebSocket, one text message each, and
+    /// takes the same `pairs` and `after`: `new WebSocket('v1/ws?pairs=BTC-USD')`.
     Streams,
     /// The prices in CoinGecko's dialect, for programs that were written for CoinGecko.
     CoinGecko,
@@ -163,7 +164,8 @@ pub(crate) fn service(state: &Arc<State>, process: &Process, coins: Coins) -> Se
     OpenApiService::new(apis, "Tickwell", &process.build.version)
         .description(include_str!("routes/description.md"))
         .license(LicenseObject::new("Apache-2.0").url("https://www.apache.org/licenses/LICENSE-2.0"))
-        .server(ServerObject::new("/").description("The pod that serves this document"))
+        // Relative to the document, so that it is also right behind a proxy that removes a prefix of the path.
+        .server(ServerObject::new(".").description("The pod that serves this document"))
 }
 
 impl State {

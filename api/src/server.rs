@@ -3,6 +3,7 @@
 //! The accept loop is our own, because the framework's accept loop has no header timeout and no limit on connections,
 //! and retries without a pause when file descriptors run out.
 
+mod answers;
 mod caching;
 mod client;
 mod compression;

@@ -65,7 +65,7 @@ async function read(pair, signal) {
 	const { candles, step } = resolution(length, pair.interval, controls.candles.checked && controls.clientWidth / 6, lead);
 	const start = view().from - lead;
 	const to = until < pair.newest ? ceil(until + step) : "";
-	const path = (route, from) => `/v1/prices/${pair.name}/${route}from=${floor(from)}`;
+	const path = (route, from) => `v1/prices/${pair.name}/${route}from=${floor(from)}`;
 	const [items, gapItems] = await Promise.all([
 		list(path(candles ? `candles?interval=${candles}&` : "history?", start) + (to && `&to=${to}`), signal),
 		list(path("gaps?", min(start, present() - DAY)), signal),
@@ -109,8 +109,8 @@ function know({ pair: name, interval, origin }) {
 }
 
 async function begin() {
-	const { items } = await ask("/v1/pairs");
-	const [oldest] = items.length ? (await ask(`/v1/prices/${items[0].pair}/history?order=asc&limit=1`)).items : [];
+	const { items } = await ask("v1/pairs");
+	const [oldest] = items.length ? (await ask(`v1/prices/${items[0].pair}/history?order=asc&limit=1`)).items : [];
 	since = Date.parse(oldest?.slot);
 	pairs.clear();
 	find("cards").replaceChildren();
@@ -202,7 +202,7 @@ function showState(panels) {
 async function refresh() {
 	if (connection !== "live") return;
 	try {
-		for (const item of (await ask("/v1/pairs")).items) know(item).stale = item.stale;
+		for (const item of (await ask("v1/pairs")).items) know(item).stale = item.stale;
 		if (!document.hidden) await readTables(shown());
 		reason = unread;
 	} catch (error) {

@@ -38,7 +38,7 @@ async function* connection(cursor, opened) {
 	addEventListener("offline", () => abort.abort(), { signal: abort.signal });
 	try {
 		alive();
-		const { body } = await request("/v1/stream", abort.signal, { Accept: "text/event-stream", ...(cursor && { "Last-Event-ID": cursor }) });
+		const { body } = await request("v1/stream", abort.signal, { Accept: "text/event-stream", ...(cursor && { "Last-Event-ID": cursor }) });
 		opened();
 		const reader = body.pipeThrough(new TextDecoderStream()).getReader();
 		let rest = "";

@@ -49,7 +49,7 @@ export function showCard(card, { tick, before, gap, stale, replay, isConnected, 
 
 const showQuotes = (records) =>
 	fill("quotes", records.map(({ pair, price, sequence, epoch, slot, quotes }) => [
-		heading(`${pair} at ${clock(slot)} UTC, epoch ${epoch}, `, make("a", `sequence ${sequence}`, { href: `/v1/ticks/${sequence}` })),
+		heading(`${pair} at ${clock(slot)} UTC, epoch ${epoch}, `, make("a", `sequence ${sequence}`, { href: `v1/ticks/${sequence}` })),
 		...(quotes ?? []).map(({ source, price: quoted, verdict }) =>
 			row(source, quoted && grouped(quoted), quoted && change(price, quoted, 3).percent, make("td", words(verdict), { className: verdict === "used" ? "up" : "bad" }))),
 	]));
@@ -98,7 +98,7 @@ export async function readTables(pairs) {
 	showGaps(pairs);
 	if (find("chart").hidden) showPoints(pairs);
 	const ticks = pairs.map(({ tick }) => tick).filter(Boolean);
-	showQuotes(await Promise.all(ticks.map(({ sequence }) => ask(`/v1/ticks/${sequence}`))));
-	showAverages(await Promise.all(ticks.map(({ pair }) => ask(`/v1/prices/${pair}/averages?window=10m,1h,24h`))));
-	showSources(await ask("/v1/sources"));
+	showQuotes(await Promise.all(ticks.map(({ sequence }) => ask(`v1/ticks/${sequence}`))));
+	showAverages(await Promise.all(ticks.map(({ pair }) => ask(`v1/prices/${pair}/averages?window=10m,1h,24h`))));
+	showSources(await ask("v1/sources"));
 }

@@ -18,6 +18,9 @@ use crate::{
     year,
 };
 
+/// How long a commit of a pod may wait while the store is rewritten, with slots of 10 s.
+const MAX_REWRITE: Duration = Duration::from_secs(5);
+
 pub struct Ours {
     store: Store,
     snapshot: Option<Snapshot>,
@@ -44,6 +47,7 @@ impl Contender for Ours {
             _ => None,
         };
         self.store.reclaim(retention(), records.iter().rev().find_map(slot))?;
+        self.store.rewrite_if_worthwhile(MAX_REWRITE)?;
         Ok(())
     }
 

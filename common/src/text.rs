@@ -4,9 +4,12 @@
 //! the same in settings, in the log and on the screen. [`redacted`] removes secrets from URLs. [`printable`] and
 //! [`one_line`] make text from elsewhere safe to print.
 
-use std::{fmt::Display, str::FromStr};
+use std::{fmt, fmt::Display, marker::PhantomData, str::FromStr};
 
-use serde::{Deserialize, Deserializer, Serializer, de::Error as _};
+use serde::{
+    Deserialize, Deserializer, Serializer,
+    de::{Error, Visitor},
+};
 
 /// Serializes the value as text.
 pub fn serialize<T: Display, S: Serializer>(value: &T, serializer: S) -> Result<S::Ok, S::Error> {
@@ -19,15 +22,40 @@ where
     T: FromStr<Err: Display>,
     D: Deserializer<'de>,
 {
-    let text = String::deserialize(deserializer)?;
-    text.parse().map_err(D::Error::custom)
+    deserializer.deserialize_str(Parsing(PhantomData))
+}
+
+/// Parses a value without copying its text.
+struct Parsing<T>(PhantomData<T>);
+
+impl<T: FromStr<Err: Display>> Visitor<'_> for Parsing<T> {
+    type Value = T;
+
+    fn expecting(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
+        formatter.write_str("a string")
+    }
+
+    fn visit_str<E: Error>(self, text: &str) -> Result<T, E> {
+        text.parse().map_err(E::custom)
+    }
+}
+
+/// A value that is represented as text.
+struct Text<T>(T);
+
+impl<'de, T: FromStr<Err: Display>> Deserialize<'de> for Text<T> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserialize(deserializer).map(Self)
+    }
 }
 
 /// Serde helpers for optional values: `None` is `null`, and a value is represented as text.
 pub mod option {
     use std::{fmt::Display, str::FromStr};
 
-    use serde::{Deserialize, Deserializer, Serializer, de::Error as _};
+    use serde::{Deserialize, Deserializer, Serializer};
+
+    use super::Text;
 
     /// Serializes the value as text, or null.
     pub fn serialize<T: Display, S: Serializer>(value: &Option<T>, serializer: S) -> Result<S::Ok, S::Error> {
@@ -43,8 +71,32 @@ pub mod option {
         T: FromStr<Err: Display>,
         D: Deserializer<'de>,
     {
-        let text = Option::<String>::deserialize(deserializer)?;
-        text.map(|text| text.parse().map_err(D::Error::custom)).transpose()
+        Ok(Option::<Text<T>>::deserialize(deserializer)?.map(|Text(value)| value))
+    }
+}
+
+/// Serde helpers for a field that may be missing, and that may be null if it is present. With `#[serde(default)]`, the
+/// outer `None` is a missing field, and the inner `None` is `null`.
+pub mod nullable {
+    use std::{fmt::Display, str::FromStr};
+
+    use serde::{Deserializer, Serializer};
+
+    /// Serializes the value as text, or null.
+    pub fn serialize<T: Display, S: Serializer>(
+        value: &Option<Option<T>>,
+        serializer: S,
+    ) -> Result<S::Ok, S::Error> {
+        super::option::serialize(&value.as_ref().and_then(Option::as_ref), serializer)
+    }
+
+    /// Deserializes the value from text, or null.
+    pub fn deserialize<'de, T, D>(deserializer: D) -> Result<Option<Option<T>>, D::Error>
+    where
+        T: FromStr<Err: Display>,
+        D: Deserializer<'de>,
+    {
+        super::option::deserialize(deserializer).map(Some)
     }
 }
 

@@ -8,7 +8,7 @@
 
 mod format;
 
-use crate::domain::Record;
+use crate::{domain::Record, object::Object};
 
 /// The version of the format. Other versions are not supported.
 pub const VERSION: u32 = 2;
@@ -63,12 +63,12 @@ pub fn decode(bytes: &[u8]) -> Result<Record, DecodeError> {
         return Err(DecodeError::TooLarge { bytes: bytes.len() });
     }
     // Check the version first: the rest of a newer record may not parse.
-    let format::VersionFormat { version } = serde_json::from_slice(bytes).map_err(DecodeError::Malformed)?;
-    if version != VERSION {
-        return Err(DecodeError::UnknownVersion { found: version });
+    let Object(head): Object<format::Head<'_>> =
+        serde_json::from_slice(bytes).map_err(DecodeError::Malformed)?;
+    if head.version != VERSION {
+        return Err(DecodeError::UnknownVersion { found: head.version });
     }
-    let record: format::RecordFormat = serde_json::from_slice(bytes).map_err(DecodeError::Malformed)?;
-    Record::try_from(record).map_err(|reason| DecodeError::Malformed(serde::de::Error::custom(reason)))
+    head.read(bytes).map_err(DecodeError::Malformed)
 }
 
 #[cfg(test)]

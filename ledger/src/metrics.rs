@@ -28,6 +28,8 @@ pub struct Metrics {
     /// 1 while the store cannot be written.
     pub store_closed: IntGauge,
     rebuilds: IntCounterVec,
+    /// How often the store was rewritten.
+    pub store_rewrites: IntCounter,
     commit_duration: Histogram,
     size: IntGauge,
     disk_free: IntGauge,
@@ -78,6 +80,10 @@ impl Metrics {
                 "tickwell_store_rebuilds_total",
                 "Stores that were moved aside and rebuilt, by reason",
                 &["reason"],
+            )?,
+            store_rewrites: define.counter(
+                "tickwell_store_rewrites_total",
+                "How often the store's files were rewritten because most of their space was no longer in use",
             )?,
             commit_duration: define.duration(
                 "tickwell_store_commit_duration_seconds",

@@ -105,6 +105,10 @@ pub enum PinError {
 /// pairs. The pairs take turns, and a new leader writes one more record for each.
 const RECORDS_PER_PAIR: u64 = 4;
 
+/// How many intervals one pair may be ahead of another: while the records of a slot are being written, one, and one more if
+/// a slot of the other pair is late.
+const MAX_LEAD: u32 = 2;
+
 /// How far back the tick "a day ago" is.
 const DAY: Duration = Duration::from_secs(86_400);
 
@@ -167,7 +171,8 @@ impl Snapshot {
         Ok(pinned)
     }
 
-    /// The slot that the log has reached: the earliest of the newest slots of those pairs that are being written.
+    /// The slot that the log has reached: the newest slot of those pairs that are being written, without those that are
+    /// more than [`MAX_LEAD`] intervals ahead of another one.
     ///
     /// A pair is being written if its newest tick or gap is among the last records of the log. So a pair that has stopped
     /// does not hold the log back. A pair whose records are ahead, because a poller's clock was ahead, does not push it
@@ -180,8 +185,11 @@ impl Snapshot {
         let is_written = |view: &&PairView| newest.0 - view.sequence.0 < records;
         let is_live = |view: &&PairView| view.tick.as_ref().is_none_or(|newest| !newest.tick.backfilled);
         let written = || self.pairs.values().filter(is_written);
-        let live = written().filter(is_live).map(|view| view.slot).min();
-        live.or_else(|| written().map(|view| view.slot).max())
+        let Some(last) = written().filter(is_live).min_by_key(|view| view.slot) else {
+            return written().map(|view| view.slot).max();
+        };
+        let limit = last.slot.start().plus(last.interval.duration() * MAX_LEAD);
+        written().filter(is_live).map(|view| view.slot).filter(|slot| slot.start() <= limit).max()
     }
 
     /// The events that a client without a cursor starts with, in log order: each pair's newest tick and the gap since

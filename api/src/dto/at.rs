@@ -10,7 +10,9 @@ use poem_openapi::{
 };
 use serde::Serialize;
 
-use super::{GapItem, HistoryItem, Nullable, PairText, PriceText, TimeText, TimestampParameter};
+use super::{
+    GapItem, HistoryItem, Nullable, Outcome, PairText, PriceText, TimeText, TimestampParameter, Word,
+};
 
 /// The maximum number of times in one request. A look-up takes some ten microseconds.
 pub const MAX_TIMES: usize = 100;
@@ -29,9 +31,8 @@ pub struct PricesAt {
 pub struct PriceAtItem {
     /// The requested time.
     pub time: TimeText,
-    /// `tick` if the pair's newest slot at or before `time` has a tick; `gap` if that slot belongs to a gap;
-    /// `before_history` if history has no slot at or before `time`; `future` if `time` is after the pair's newest slot.
-    pub outcome: String,
+    /// What the log has for `time`.
+    pub outcome: Word<Outcome>,
     /// The price of the tick. Null unless `outcome` is `tick`, and so are the next three members.
     pub price: Nullable<PriceText>,
     /// The tick's slot.

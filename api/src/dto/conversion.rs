@@ -1,9 +1,10 @@
 //! The value of an amount of one asset in another.
 
+use common::domain::Origin;
 use poem_openapi::Object;
 use serde::Serialize;
 
-use super::{AmountText, AssetText, PairText, PriceText, RateText, TimeText};
+use super::{AmountText, AssetText, PairText, PriceText, RateText, TimeText, Word};
 
 /// The value of an amount of one asset in another.
 #[derive(Debug, Object, Serialize)]
@@ -24,8 +25,8 @@ pub struct Conversion {
     pub sequence: u64,
     /// The prices that the rate is computed from, in order from `from` to `to`.
     pub legs: Vec<LegItem>,
-    /// `live`, `replay` or `simulated`.
-    pub origin: String,
+    /// Where the records of the log come from.
+    pub origin: Word<Origin>,
     /// Whether the prices are too old to count as the current ones.
     pub stale: bool,
 }

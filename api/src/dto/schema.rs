@@ -66,7 +66,7 @@ pub(super) fn instant() -> MetaSchema {
     };
     let spellings = [formatted("date-time"), formatted("date"), millis];
     MetaSchema {
-        any_of: spellings.map(|spelling| MetaSchemaRef::Inline(Box::new(spelling))).into(),
+        one_of: spellings.map(|spelling| MetaSchemaRef::Inline(Box::new(spelling))).into(),
         ..MetaSchema::ANY
     }
 }

@@ -2,10 +2,11 @@
 
 use std::collections::BTreeMap;
 
+use common::domain::Verdict;
 use poem_openapi::Object;
 use serde::Serialize;
 
-use super::{DerivedText, Nullable, PairText, TimeText};
+use super::{DerivedText, Nullable, PairText, TimeText, Word};
 
 /// How the sources performed in the slots of `(from, to]`.
 #[derive(Debug, Object, Serialize)]
@@ -31,7 +32,7 @@ pub struct SourceItem {
     /// The newest slot with a verdict on this source.
     pub last_slot: TimeText,
     /// The verdict in `last_slot`: `used`, or why the quote was not used.
-    pub last_verdict: String,
+    pub last_verdict: Word<Verdict>,
     /// How many times each verdict was given.
     pub verdicts: BTreeMap<String, u64>,
     /// One item for each pair that the source was asked for, sorted by name.
@@ -50,7 +51,7 @@ pub struct SourcePairItem {
     /// The newest slot with a verdict on this source.
     pub last_slot: TimeText,
     /// The verdict in `last_slot`: `used`, or why the quote was not used.
-    pub last_verdict: String,
+    pub last_verdict: Word<Verdict>,
     /// How far the source's newest quote in a slot with a price is from that price: (quote − price) / price. Positive
     /// if the source quoted more. The quote counts even if it was not used. Null if there is no such quote.
     pub deviation: Nullable<DerivedText>,

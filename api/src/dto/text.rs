@@ -215,7 +215,7 @@ text_type!(
 parameter!(SpanText);
 
 text_type!(
-    /// A gap's cause as a parameter. In responses it is a plain string because more causes may be added.
+    /// A gap's cause as a parameter. In responses, the list of causes has one more word, `other`.
     CauseParameter(GapCause), "string_cause", one_of::<GapCause>(),
     "Why there is no tick.", "no_leader"
 );

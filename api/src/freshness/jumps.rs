@@ -16,16 +16,16 @@ pub(super) struct Jumps {
 }
 
 impl Jumps {
-    pub(super) fn new(now: Timestamp) -> Self {
-        Self { last: (now, Instant::now()), millis: 0 }
+    pub(super) fn new(now: Timestamp, steady: Instant) -> Self {
+        Self { last: (now, steady), millis: 0 }
     }
 
     /// Compares the wall clock with the monotonic clock. Returns the jump since the last call in milliseconds, if there
     /// was one.
-    pub(super) fn observe(&mut self, now: Timestamp) -> Option<i64> {
+    pub(super) fn observe(&mut self, now: Timestamp, steady: Instant) -> Option<i64> {
         let (shown, then) = self.last;
-        self.last = (now, Instant::now());
-        let passed = i64::try_from(then.elapsed().as_millis()).unwrap_or(i64::MAX);
+        self.last = (now, steady);
+        let passed = i64::try_from((steady - then).as_millis()).unwrap_or(i64::MAX);
         let shown = now.unix_millis().saturating_sub(shown.unix_millis());
         let jump = shown.saturating_sub(passed);
         if jump.abs() < MIN_JUMP_MILLIS {
@@ -57,23 +57,24 @@ mod tests {
         Timestamp::from_unix_millis(1_700_000_000_000 + seconds * 1_000).unwrap()
     }
 
-    #[tokio::test(start_paused = true)]
-    async fn a_clock_that_is_set_is_noticed_and_one_that_drifts_is_not() {
-        let mut jumps = Jumps::new(at(0));
-        let mut after = async |monotonic: u64, wall: i64| {
-            tokio::time::advance(Duration::from_secs(monotonic)).await;
-            let jump = jumps.observe(at(wall));
+    #[test]
+    fn a_clock_that_is_set_is_noticed_and_one_that_drifts_is_not() {
+        let mut steady = Instant::now();
+        let mut jumps = Jumps::new(at(0), steady);
+        let mut after = |monotonic: u64, wall: i64| {
+            steady += Duration::from_secs(monotonic);
+            let jump = jumps.observe(at(wall), steady);
             (jump, jumps.unconfirmed())
         };
-        assert_eq!(after(1, 1).await, (None, None));
+        assert_eq!(after(1, 1), (None, None));
         // Slow drift is corrected by NTP, however much it adds up to.
         for (monotonic, wall) in [(100, 95), (100, 190), (100, 285)] {
-            assert_eq!(after(monotonic, wall).await, (None, None));
+            assert_eq!(after(monotonic, wall), (None, None));
         }
-        assert_eq!(after(1, 285 - 3_599).await, (Some(-3_600_000), Some(-3_600_000)));
-        assert_eq!(after(10, 285 - 3_589).await, (None, Some(-3_600_000)));
-        assert_eq!(after(0, 285 + 11).await, (Some(3_600_000), None));
-        assert_eq!(after(0, 285 + 100_011).await, (Some(100_000_000), Some(100_000_000)));
+        assert_eq!(after(1, 285 - 3_599), (Some(-3_600_000), Some(-3_600_000)));
+        assert_eq!(after(10, 285 - 3_589), (None, Some(-3_600_000)));
+        assert_eq!(after(0, 285 + 11), (Some(3_600_000), None));
+        assert_eq!(after(0, 285 + 100_011), (Some(100_000_000), Some(100_000_000)));
         jumps.forget();
         assert_eq!(jumps.unconfirmed(), None);
     }

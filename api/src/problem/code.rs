@@ -2,6 +2,8 @@
 
 use http::StatusCode;
 
+use crate::word::{may_grow, vocabulary};
+
 common::words! {
     /// A stable word that identifies what went wrong. [`Code::facts`] describes each one.
     #[expect(missing_docs, reason = "`Code::facts` describes each code, for the documents too")]
@@ -30,6 +32,16 @@ common::words! {
         Internal = "internal",
     }
 }
+
+vocabulary!(
+    Code,
+    "ProblemCode",
+    may_grow!(
+        "What went wrong, as a word for programs. [/docs/errors](docs/errors) explains each word.",
+        "any problem with the same HTTP status."
+    ),
+    may_grow = true
+);
 
 /// Whether repeating the same request can help.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

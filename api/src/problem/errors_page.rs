@@ -13,9 +13,9 @@ const TITLE: &str = "Errors";
 
 const INTRODUCTION: &str = "Every error is `application/problem+json` (RFC 9457). `code` is a stable word for programs. \
     `detail` explains in a sentence what happened and what to do next. `parameter` names the parameter that caused the \
-    error, if one did, and `type` links to this page. New codes may be added; a program that does not know a code \
-    should use the status. There is one exception: if a request is not valid HTTP or its head is larger than 16 KiB, \
-    the response is 400 or 431 without a body, and the connection is closed.";
+    error, if one did, and `type` links to this page. A code that a later release adds will be returned as `other`; \
+    then use the status. There is one exception: if a request is not valid HTTP or its head is larger than 16 KiB, the \
+    response is 400 or 431 without a body, and the connection is closed.";
 
 const ENDS: &str = "Ends of streams";
 
@@ -74,7 +74,8 @@ pub fn errors_html() -> String {
         format!("<h3 id=\"end-{end}\"><code>{end}</code></h3>\n<p>{}</p>\n", marked_up(&describe(*end)))
     };
     format!(
-        "<!doctype html>\n<html lang=\"en\">\n<meta charset=\"utf-8\">\n<title>{TITLE}</title>\n<h1>{TITLE}</h1>\n\
+        "<!doctype html>\n<html lang=\"en\">\n<meta charset=\"utf-8\">\n<title>{TITLE}</title>\n\
+         <link rel=\"icon\" href=\"../favicon.ico\">\n<h1>{TITLE}</h1>\n\
          <p>{}</p>\n{}<h2 id=\"{ENDS_ANCHOR}\">{ENDS}</h2>\n<p>{}</p>\n{}</html>\n",
         marked_up(INTRODUCTION),
         Code::ALL.iter().map(entry).collect::<String>(),

@@ -10,7 +10,10 @@ use poem_openapi::{
 
 use super::{State, Tag, as_of::AsOf, gaps, history, view};
 use crate::{
-    dto::{Json, PairParameter, PairText, PriceAtItem, PriceText, PricesAt, TimeText, TimesParameter},
+    dto::{
+        Json, Outcome, PairParameter, PairText, PriceAtItem, PriceText, PricesAt, TimeText, TimesParameter,
+        Word,
+    },
     problem::Problem,
 };
 use ledger::store::{Extent, Standing};
@@ -61,14 +64,14 @@ fn look_up(
 
 fn item(time: Timestamp, standing: Standing) -> PriceAtItem {
     let (outcome, tick, gap, before) = match standing {
-        Standing::Tick(tick) => ("tick", Some(tick), None, None),
-        Standing::Gap { gap, before } => ("gap", None, Some(gap), before),
-        Standing::BeforeHistory => ("before_history", None, None, None),
-        Standing::Future => ("future", None, None, None),
+        Standing::Tick(tick) => (Outcome::Tick, Some(tick), None, None),
+        Standing::Gap { gap, before } => (Outcome::Gap, None, Some(gap), before),
+        Standing::BeforeHistory => (Outcome::BeforeHistory, None, None, None),
+        Standing::Future => (Outcome::Future, None, None, None),
     };
     PriceAtItem {
         time: TimeText(time),
-        outcome: outcome.to_owned(),
+        outcome: Word(outcome),
         price: tick.map(|tick| PriceText(tick.price)).into(),
         slot: tick.map(|tick| TimeText(tick.slot.start())).into(),
         sequence: tick.map(|tick| tick.sequence.0).into(),

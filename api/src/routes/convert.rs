@@ -65,7 +65,8 @@ impl ConvertApi {
         at_sequence: AsOf,
     ) -> Result<Json<Conversion>, Problem> {
         let contract = Contract::of(max_age, min_sources, max_spread, &at_sequence);
-        let (from, to, snapshot) = (from.0.0, to.0.0, at_sequence.snapshot);
+        let AsOf { snapshot, lifetime, .. } = at_sequence;
+        let (from, to) = (from.0.0, to.0.0);
         let amount = amount.0.map_or(Amount::ONE, |amount| amount.0);
         let way = way(&snapshot, from, to)?;
         let legs = match rate::newest_legs(&snapshot, &way) {
@@ -74,6 +75,13 @@ impl ConvertApi {
         };
         if !contract.is_empty() {
             self.check(contract, snapshot.clone(), legs.clone()).await?;
+        }
+        // Caches must not return the conversion as fresh once its slot, which may be an earlier one, is stale.
+        for leg in &legs {
+            let (pair, view) = (leg.step.pair, view(&snapshot, leg.step.pair)?);
+            if let Some(time) = self.0.freshness.steady_for(&snapshot, pair, view, leg.slot) {
+                lifetime.end_after(time);
+            }
         }
         conversion(&self.0, &snapshot, [from, to], amount, &legs).map(Json)
     }

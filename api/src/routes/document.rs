@@ -6,16 +6,19 @@
 
 mod components;
 mod dialect;
+mod parameters;
 mod problems;
+mod schemas;
 mod tree;
 
 use poem_openapi::{Tags, payload::Payload};
 use serde_json::{Value, json};
 
 use components::{headers, key_schemes};
+use problems::Shared;
 use tree::Tree;
 
-use super::{Service, Tag, coingecko::is_of_dialect, paging::DEFAULT_LIMIT};
+use super::{Service, Tag, coingecko::is_of_dialect};
 use crate::problem::ProblemJson;
 
 /// The version of OpenAPI. The framework writes 3.0.0, whose JSON schema has errors.
@@ -30,9 +33,9 @@ const SEQUENCE_HEADER: &str = "X-Tickwell-Sequence";
 /// The header with the identity of the log.
 const LOG_HEADER: &str = "X-Tickwell-Log";
 
-/// Parameters without an example. Swagger UI sends the example of each parameter. An example of `format` would override
-/// the `Accept` header, and an example of `cause` would filter the results.
-const WITHOUT_EXAMPLE: [&str; 2] = ["format", "cause"];
+/// The route of WebSockets. It is left out, because OpenAPI cannot describe WebSockets: Swagger UI cannot open them, and
+/// generated clients do not compile. The description of the group `Streams` has it.
+const SOCKET: &str = "/v1/ws";
 
 /// The headers of every response under `/v1`.
 const HEADERS: [&str; 6] =
@@ -46,31 +49,44 @@ const STREAM_HEADERS: [&str; 4] = ["RateLimit", "RateLimit-Policy", LOG_HEADER, 
 pub(crate) struct Document(String);
 
 impl Document {
-    /// The document of these routes.
-    pub(crate) fn of(service: &Service, has_dialect: bool) -> Self {
+    /// The document of these routes. The document in the repository is that of a pod without API keys: its clients can
+    /// send a key too, whereas clients that are generated from a document with keys must send one.
+    pub(crate) fn of(service: &Service, has_dialect: bool, has_keys: bool) -> Self {
         let mut document = Tree::parse(&service.spec());
         let mut examples = Tree::parse(EXAMPLES);
-        // The framework writes the limits of whole numbers as floating-point numbers, such as 1.0.
-        document.change_numbers(&|number| {
-            let number = number.to_string();
-            number.strip_suffix(".0").and_then(|whole| whole.parse::<i64>().ok()).map(Value::from)
-        });
+        let mut problems = Shared::default();
+        document.visit(&mut whole_number);
+        schemas::rewrite(&mut document);
         document.set("openapi", OPENAPI);
+        if let Some(Tree::Object(paths)) = document.get_mut("paths") {
+            paths.retain(|(path, _)| path != SOCKET);
+        }
+        for (path, item) in document.get_mut("paths").into_iter().flat_map(Tree::members_mut) {
+            for (_method, operation) in item.members_mut() {
+                complete_operation(path, operation, &mut examples, &mut problems);
+                if has_keys {
+                    require_key(path, operation);
+                }
+            }
+        }
         if let Some(components) = document.get_mut("components") {
             components.set("headers", headers());
-            components.set("securitySchemes", key_schemes());
-            components.set("responses", dialect::responses());
+            components.set("responses", problems.responses());
+            components.set("examples", problems.examples());
+            if let Some(responses) = components.get_mut("responses").filter(|_| has_dialect) {
+                dialect::responses().for_each(|(name, response)| responses.set(&name, response));
+            }
+            if has_keys {
+                components.set("securitySchemes", key_schemes());
+            }
         }
+        // Operations that require a key say so themselves.
+        document.set("security", json!([]));
         if let Some(tags) = document.get_mut("tags") {
             tags.items_mut().sort_by_key(|tag| {
                 let name = tag.get("name").and_then(Tree::as_str);
                 Tag::SHOWN.iter().position(|shown| Some(shown.name()) == name)
             });
-        }
-        for (path, item) in document.get_mut("paths").into_iter().flat_map(Tree::members_mut) {
-            for (_method, operation) in item.members_mut() {
-                complete_operation(path, operation, &mut examples);
-            }
         }
         if !has_dialect {
             dialect::remove(&mut document);
@@ -87,29 +103,41 @@ impl Document {
     /// A self-contained HTML page: Swagger UI and the document are embedded, so the page loads nothing else.
     pub(crate) fn swagger_ui(&self, service: &Service) -> String {
         let page = service.swagger_ui_html().replace(&service.spec(), &self.0);
-        page.replacen("<title>Swagger UI</title>", "<title>Tickwell</title>", 1)
+        // Without a link to the icon, a browser requests it from the root of the host, which may not be the pod's.
+        let head = "<title>Tickwell</title><link rel=\"icon\" href=\"favicon.ico\">";
+        page.replacen("<title>Swagger UI</title>", head, 1)
     }
 }
 
-fn complete_operation(path: &str, operation: &mut Tree, examples: &mut Tree) {
+/// Removes the fraction of a whole number. The framework writes limits as floating-point numbers, such as 1.0.
+fn whole_number(tree: &mut Tree) {
+    let Tree::Leaf(Value::Number(number)) = tree else { return };
+    if let Some(whole) = number.to_string().strip_suffix(".0").and_then(|whole| whole.parse::<i64>().ok()) {
+        *tree = Value::from(whole).into();
+    }
+}
+
+/// Lists the headers in which an operation takes a key.
+fn require_key(path: &str, operation: &mut Tree) {
+    if is_of_dialect(path) {
+        operation.set("security", dialect::keys());
+    } else if path.starts_with("/v1/") {
+        operation.set("security", json!([{"bearer": []}, {"key": []}]));
+    }
+}
+
+fn complete_operation(path: &str, operation: &mut Tree, examples: &mut Tree, shared: &mut Shared) {
     let text = |name: &str| operation.get(name).and_then(Tree::as_str).unwrap_or_default().to_owned();
     let (id, summary) = (text("operationId"), text("summary"));
     let is_api = path.starts_with("/v1/");
     let parameters = operation.get_mut("parameters").map(Tree::items_mut).unwrap_or_default();
-    parameters.iter_mut().for_each(|parameter| complete_parameter(&id, parameter));
+    parameters.iter_mut().for_each(|parameter| parameters::complete(&id, parameter));
     let is_dialect = is_of_dialect(path);
     let problems = match () {
-        () if is_api => problems::of(&id, parameters),
+        () if is_api => shared.of(&id, parameters),
         () if is_dialect => dialect::errors(parameters),
         () => Vec::new(),
     };
-    if is_dialect {
-        operation.set("security", dialect::keys());
-    }
-    if is_api {
-        // A request sends its key in one of two headers, or no key if the pod requires none.
-        operation.set("security", json!([{}, {"bearer": []}, {"key": []}]));
-    }
     let Some(Tree::Object(responses)) = operation.get_mut("responses") else { return };
     responses.retain(|(_status, response)| !is_problem(response));
     for (status, response) in responses.iter_mut() {
@@ -136,10 +164,13 @@ fn complete_success(response: &mut Tree, summary: &str, mut examples: Option<&mu
     if response.get("description").and_then(Tree::as_str).unwrap_or_default().is_empty() {
         response.set("description", summary);
     }
-    for (media_type, content) in response.get_mut("content").into_iter().flat_map(Tree::members_mut) {
-        let name = media_type.split(';').next().unwrap_or_default();
-        if let Some(example) = examples.as_mut().and_then(|examples| examples.get_mut(name)) {
-            content.set("example", std::mem::take(example));
+    if let Some(Tree::Object(contents)) = response.get_mut("content") {
+        for (media_type, content) in contents {
+            // Generators and their users look for `application/json` without parameters.
+            media_type.truncate(media_type.find(';').unwrap_or(media_type.len()));
+            if let Some(example) = examples.as_mut().and_then(|examples| examples.get_mut(media_type)) {
+                content.set("example", std::mem::take(example));
+            }
         }
     }
     if let Some(Tree::Object(headers)) = response.get_mut("headers") {
@@ -174,53 +205,4 @@ fn known_header(name: &str) -> Option<(String, Tree)> {
 
 fn reference(kind: &str, name: &str) -> Value {
     json!({"$ref": format!("#/components/{kind}/{name}")})
-}
-
-/// Adds a parameter's default, an example that works, and how it may be written.
-fn complete_parameter(operation: &str, parameter: &mut Tree) {
-    let Some(name) = parameter.get("name").and_then(Tree::as_str).map(str::to_owned) else { return };
-    let example = match name.as_str() {
-        "to" if operation == "convert" => Some(json!("USD")),
-        _ if operation.starts_with(dialect::OPERATIONS) => dialect::example(&name),
-        "limit" => Some(json!(DEFAULT_LIMIT)),
-        "order" => Some(json!("desc")),
-        "to" => Some(json!("2100-01-01T00:00:00Z")),
-        "min_coverage" => Some(json!("0")),
-        // Any recently agreed price meets these three.
-        "max_age" => Some(json!("1d")),
-        "min_sources" => Some(json!(1)),
-        "max_spread" => Some(json!("5%")),
-        "verbose" => Some(json!("true")),
-        // In a log of two pairs, the first two records are a lead for each pair. The third is a tick or a gap.
-        "sequence" => Some(json!(3)),
-        "time" => Some(json!(["2026-01-01T00:00:00Z"])),
-        _ => None,
-    };
-    if let Some(schema) = parameter.get_mut("schema") {
-        match name.as_str() {
-            "limit" => schema.set("default", json!(DEFAULT_LIMIT)),
-            // The framework's floating-point limits cannot hold this number.
-            "sequence" | "at_sequence" => schema.set("maximum", json!(u64::MAX)),
-            _ => {}
-        }
-        if example.is_some() || WITHOUT_EXAMPLE.contains(&name.as_str()) {
-            schema.remove("example");
-        }
-    }
-    if let Some(example) = example {
-        parameter.set("example", example);
-    }
-    let spelling = match name.as_str() {
-        "pair" => {
-            "Upper or lower case, with `-`, `_` or `%2F`: `btc-usd`, `BTC_USD` and `BTC%2FUSD` all mean `BTC-USD`."
-        }
-        "from" | "to" | "time" if operation != "convert" && !operation.starts_with(dialect::OPERATIONS) => {
-            "RFC 3339 (write `+` as `%2B`), a date (the start of that day in UTC) or unix milliseconds. A number that \
-             looks like seconds is refused."
-        }
-        _ => return,
-    };
-    let description = parameter.get("description").and_then(Tree::as_str).unwrap_or_default();
-    let description = format!("{description}\n\n{spelling}");
-    parameter.set("description", description.as_str());
 }

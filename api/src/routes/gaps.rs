@@ -17,7 +17,7 @@ use super::{
 use crate::{
     dto::{
         CauseParameter, GapItem, Gaps, Json, Nullable, PageCursorParameter, PairParameter, SpanText,
-        TimeText, TimestampParameter,
+        TimeText, TimestampParameter, Word,
     },
     problem::Problem,
 };
@@ -139,7 +139,7 @@ pub(super) fn item(gap: StoredGap) -> GapItem {
         to: TimeText(gap.slot.start()),
         slots: gap.slots(),
         interval: SpanText(gap.interval.span()),
-        cause: gap.cause.to_string(),
+        cause: Word(gap.cause),
         sequence: gap.recorded.map(|(sequence, _)| sequence.0).into(),
         epoch: gap.recorded.map(|(_, epoch)| epoch.0).into(),
         sources: gap.asked.into(),

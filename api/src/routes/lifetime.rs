@@ -2,7 +2,7 @@
 
 use std::{
     sync::{
-        Arc,
+        Arc, OnceLock,
         atomic::{AtomicBool, AtomicU64, Ordering},
     },
     time::Duration,
@@ -13,7 +13,7 @@ use common::domain::{Origin, Pair};
 use super::State;
 use ledger::snapshot::{PairView, Snapshot};
 
-/// How long a response stays valid. The handler of the route sets this, and the caching middleware reads it.
+/// How long a response stays valid. The handler of the route sets this, and the middleware that keeps answers reads it.
 ///
 /// A response is closed if no future record can change it.
 #[derive(Debug, Clone, Default)]
@@ -23,11 +23,16 @@ pub(crate) struct Lifetime(Arc<Limits>);
 struct Limits {
     closed: AtomicBool,
     at_most_millis: AtomicU64,
+    pinned: OnceLock<Arc<Snapshot>>,
 }
 
 impl Default for Limits {
     fn default() -> Self {
-        Self { closed: AtomicBool::new(false), at_most_millis: AtomicU64::new(u64::MAX) }
+        Self {
+            closed: AtomicBool::new(false),
+            at_most_millis: AtomicU64::new(u64::MAX),
+            pinned: OnceLock::new(),
+        }
     }
 }
 
@@ -38,9 +43,20 @@ impl Lifetime {
         self.0.at_most_millis.fetch_min(millis, Ordering::Relaxed);
     }
 
-    /// The given lifetime, or the handler's limit if that is shorter.
-    pub(crate) fn limit(&self, lifetime: Duration) -> Duration {
-        lifetime.min(Duration::from_millis(self.0.at_most_millis.load(Ordering::Relaxed)))
+    /// The handler's limit.
+    pub(crate) fn at_most(&self) -> Duration {
+        Duration::from_millis(self.0.at_most_millis.load(Ordering::Relaxed))
+    }
+
+    /// Sets the earlier snapshot that the response is from.
+    pub(crate) fn pin(&self, snapshot: Arc<Snapshot>) {
+        // A request is pinned once.
+        let _ = self.0.pinned.set(snapshot);
+    }
+
+    /// The earlier snapshot that the response is from, if it is not from the newest one.
+    pub(crate) fn pinned(&self) -> Option<&Arc<Snapshot>> {
+        self.0.pinned.get()
     }
 
     /// Sets whether the response is closed.
@@ -72,5 +88,13 @@ impl State {
             Some(fresh_for.min(next).min(view.interval.duration()))
         };
         snapshot.pairs.iter().filter_map(until).min().unwrap_or_default()
+    }
+
+    /// How long, from now on, the same pairs have a stale price. `None` if that does not end.
+    pub(crate) fn steady_for(&self, snapshot: &Snapshot) -> Option<Duration> {
+        let steady = |(pair, view): (&Pair, &PairView)| {
+            self.freshness.steady_for(snapshot, *pair, view, view.tick.as_ref()?.tick.slot)
+        };
+        snapshot.pairs.iter().filter_map(steady).min()
     }
 }

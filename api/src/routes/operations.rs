@@ -9,7 +9,7 @@ use serde::Serialize;
 
 use super::{Process, Tag};
 use crate::{
-    dto::Json,
+    dto::{CheckCondition, Json, Word},
     problem::{ERRORS_PATH, errors_html},
 };
 
@@ -42,8 +42,8 @@ struct Ready {
 struct CheckItem {
     /// The part that is checked.
     name: String,
-    /// `ready`, `degraded` (the process serves requests, but something is missing) or `unready`.
-    condition: String,
+    /// Whether it works.
+    condition: Word<CheckCondition>,
     /// Why the part is not ready. Absent if it is ready.
     #[serde(skip_serializing_if = "Option::is_none")]
     reason: Option<String>,
@@ -101,11 +101,11 @@ impl Process {
         let ready = self.readiness.is_ready();
         let item = |(name, condition): (&str, Condition)| {
             let (condition, reason) = match condition {
-                Condition::Ready => ("ready", None),
-                Condition::Degraded(reason) => ("degraded", Some(reason)),
-                Condition::Unready(reason) => ("unready", Some(reason)),
+                Condition::Ready => (CheckCondition::Ready, None),
+                Condition::Degraded(reason) => (CheckCondition::Degraded, Some(reason)),
+                Condition::Unready(reason) => (CheckCondition::Unready, Some(reason)),
             };
-            CheckItem { name: name.to_owned(), condition: condition.to_owned(), reason }
+            CheckItem { name: name.to_owned(), condition: Word(condition), reason }
         };
         let checks = verbose.then(|| self.readiness.report().into_iter().map(item).collect());
         (ready, Ready { ready, checks })

@@ -83,7 +83,9 @@ impl Page {
 
     fn new(without_scripts: WithoutScripts) -> Self {
         let build = files::build();
-        let html = files::TEMPLATE.replace("{{assets}}", &format!("{PAGE_FILES}/{build}"));
+        // Relative, like every address in the page: a proxy may serve the pod under a prefix that the pod does not know.
+        let folder = PAGE_FILES.trim_start_matches('/');
+        let html = files::TEMPLATE.replace("{{assets}}", &format!("{folder}/{build}"));
         Self { build: build.into(), html: html.into(), without_scripts }
     }
 

@@ -158,8 +158,9 @@ impl PageRequest {
         format!("{}{}", mark(self.order), place.unix_millis())
     }
 
-    /// The `Link` header to the page with this cursor. `list` is the last part of the route. `more` has the route's other
-    /// parameters, each as `name=value&`.
+    /// The `Link` header to the page with this cursor. `list` is the last part of the route, to which the link is
+    /// relative, so that it also leads to the next page behind a proxy that removes a prefix of the path. `more` has the
+    /// route's other parameters, each as `name=value&`.
     pub(super) fn link(&self, list: &str, more: &str, cursor: &str) -> String {
         let millis = |name: &str, at: Option<Timestamp>| {
             at.map(|at| format!("{name}={}&", at.unix_millis())).unwrap_or_default()
@@ -170,8 +171,7 @@ impl PageRequest {
             OrderParameter::Desc => "desc",
         };
         format!(
-            "</v1/prices/{}/{list}?{}{}{more}{pinned}order={order}&limit={}&cursor={cursor}>; rel=\"next\"",
-            self.pair,
+            "<{list}?{}{}{more}{pinned}order={order}&limit={}&cursor={cursor}>; rel=\"next\"",
             millis("from", self.from),
             millis("to", self.to),
             self.limit,

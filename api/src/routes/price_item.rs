@@ -1,9 +1,9 @@
 //! The newest price of a pair, as several routes return it.
 
-use common::domain::{Pair, Verdict};
+use common::domain::{Origin, Pair, Verdict};
 
 use super::State;
-use crate::dto::{DerivedText, PairText, PriceItem, PriceText, SpanText, TimeText};
+use crate::dto::{DerivedText, PairText, PriceItem, PriceText, SpanText, TimeText, Word};
 use ledger::{
     snapshot::{PairView, Snapshot},
     summary::change_ratio,
@@ -38,6 +38,8 @@ pub(super) fn interval(view: &PairView) -> SpanText {
     SpanText(view.interval.span())
 }
 
-pub(super) fn origin(snapshot: &Snapshot) -> String {
-    snapshot.origin.map_or_else(String::new, |origin| origin.to_string())
+/// The origin of a log that has records.
+pub(super) fn origin(snapshot: &Snapshot) -> Word<Origin> {
+    // The default is never used, because a log that has a record has an origin.
+    Word(snapshot.origin.unwrap_or(Origin::Live))
 }

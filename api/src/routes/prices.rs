@@ -1,4 +1,4 @@
-//! `/v1/pairs`, `/v1/prices` and `/v1/prices/{pair}`: the pairs in the log, and their newest prices.
+//! `/v1/prices/{pair}`, `/v1/prices` and `/v1/pairs`: the newest prices, and the pairs in the log.
 
 use std::sync::Arc;
 
@@ -30,25 +30,30 @@ pub struct PricesApi(pub(super) Arc<State>);
 
 #[OpenApi(prefix_path = "/v1", tag = "Tag::Prices")]
 impl PricesApi {
-    /// List the pairs in the log
+    /// Get the newest price of a pair
     ///
-    /// Each pair comes with its newest slot, whether or not that slot has a price.
-    #[oai(path = "/pairs", method = "get", operation_id = "listPairs")]
-    async fn pairs(
+    /// With `max_age`, `min_sources` or `max_spread`, the price is returned only if it meets all of them. Otherwise the
+    /// response is 503 `contract_not_met`, with the price as `newest`. Without these parameters, the price is always
+    /// returned, with `stale: true` if it is too old to count as the current price.
+    #[oai(path = "/prices/:pair", method = "get", operation_id = "getPrice")]
+    async fn price(
         &self,
+        /// The pair.
+        pair: Path<PairParameter>,
+        /// The maximum age of the price, counted from its slot. Default: any age.
+        max_age: Query<Option<SpanText>>,
+        /// The minimum number of sources of the price. Default: any number.
+        min_sources: Query<Option<MinSources>>,
+        /// The maximum spread between the sources of the price, such as `0.005` or `0.5%`. Default: any spread.
+        max_spread: Query<Option<RatioParameter>>,
         /// Use the log as it was at this position. Default: the newest position.
         at_sequence: AsOf,
-    ) -> Result<Json<Pairs>, Problem> {
-        let snapshot = &at_sequence.snapshot;
-        let item = |(pair, view): (&Pair, &PairView)| PairItem {
-            pair: PairText(*pair),
-            slot: TimeText(view.slot.start()),
-            sequence: view.sequence.0,
-            interval: interval(view),
-            origin: origin(snapshot),
-            stale: self.0.is_stale(snapshot, *pair, view),
-        };
-        Ok(Json(Pairs { items: snapshot.pairs.iter().map(item).collect() }))
+    ) -> Result<Json<PriceItem>, Problem> {
+        let contract = Contract::of(max_age, min_sources, max_spread, &at_sequence);
+        let (state, snapshot, pair) = (&self.0, &at_sequence.snapshot, pair.0.value()?);
+        let view = view(snapshot, pair)?;
+        contract.check(state, snapshot, pair, view)?;
+        price_item(state, snapshot, pair, view).map(Json).ok_or_else(|| no_price_yet(Some(pair), Some(view)))
     }
 
     /// Get the newest prices of all pairs, or of selected pairs
@@ -98,29 +103,24 @@ impl PricesApi {
         Ok(Json(Prices { items }))
     }
 
-    /// Get the newest price of a pair
+    /// List the pairs in the log
     ///
-    /// With `max_age`, `min_sources` or `max_spread`, the price is returned only if it meets all of them. Otherwise the
-    /// response is 503 `contract_not_met`, with the price as `newest`. Without these parameters, the price is always
-    /// returned, with `stale: true` if it is too old to count as the current price.
-    #[oai(path = "/prices/:pair", method = "get", operation_id = "getPrice")]
-    async fn price(
+    /// Each pair comes with its newest slot, whether or not that slot has a price.
+    #[oai(path = "/pairs", method = "get", operation_id = "listPairs")]
+    async fn pairs(
         &self,
-        /// The pair.
-        pair: Path<PairParameter>,
-        /// The maximum age of the price, counted from its slot. Default: any age.
-        max_age: Query<Option<SpanText>>,
-        /// The minimum number of sources of the price. Default: any number.
-        min_sources: Query<Option<MinSources>>,
-        /// The maximum spread between the sources of the price, such as `0.005` or `0.5%`. Default: any spread.
-        max_spread: Query<Option<RatioParameter>>,
         /// Use the log as it was at this position. Default: the newest position.
         at_sequence: AsOf,
-    ) -> Result<Json<PriceItem>, Problem> {
-        let contract = Contract::of(max_age, min_sources, max_spread, &at_sequence);
-        let (state, snapshot, pair) = (&self.0, &at_sequence.snapshot, pair.0.value()?);
-        let view = view(snapshot, pair)?;
-        contract.check(state, snapshot, pair, view)?;
-        price_item(state, snapshot, pair, view).map(Json).ok_or_else(|| no_price_yet(Some(pair), Some(view)))
+    ) -> Result<Json<Pairs>, Problem> {
+        let snapshot = &at_sequence.snapshot;
+        let item = |(pair, view): (&Pair, &PairView)| PairItem {
+            pair: PairText(*pair),
+            slot: TimeText(view.slot.start()),
+            sequence: view.sequence.0,
+            interval: interval(view),
+            origin: origin(snapshot),
+            stale: self.0.is_stale(snapshot, *pair, view),
+        };
+        Ok(Json(Pairs { items: snapshot.pairs.iter().map(item).collect() }))
     }
 }

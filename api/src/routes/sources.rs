@@ -7,7 +7,7 @@ use poem_openapi::OpenApi;
 
 use super::{State, Tag, as_of::AsOf, no_price_yet};
 use crate::{
-    dto::{DerivedText, Json, PairText, SourceItem, SourcePairItem, Sources, TimeText},
+    dto::{DerivedText, Json, PairText, SourceItem, SourcePairItem, Sources, TimeText, Word},
     problem::Problem,
 };
 use ledger::sources::{Report, SourceStatistics};
@@ -58,7 +58,7 @@ fn item(source: SourceName, pairs: &BTreeMap<Pair, SourceStatistics>) -> Option<
         slots: all.slots(),
         share_used: DerivedText(all.share_used()),
         last_slot: TimeText(slot.start()),
-        last_verdict: verdict.to_string(),
+        last_verdict: Word(verdict),
         verdicts: counts(&all),
         pairs: pairs.iter().map(|(pair, standing)| pair_item(*pair, standing)).collect(),
     })
@@ -71,7 +71,7 @@ fn pair_item(pair: Pair, standing: &SourceStatistics) -> SourcePairItem {
         slots: standing.slots(),
         share_used: DerivedText(standing.share_used()),
         last_slot: TimeText(slot.start()),
-        last_verdict: verdict.to_string(),
+        last_verdict: Word(verdict),
         deviation: standing.deviation().map(DerivedText).into(),
         verdicts: counts(standing),
     }

@@ -5,11 +5,11 @@ use std::sync::Arc;
 use common::domain::{Body, Epoch, Judged, Lead, Origin, Pair, Policy, Record, Sequence, Slot, Timestamp};
 use poem_openapi::{OpenApi, param::Path};
 
-use super::{State, Tag, as_of::AsOf};
+use super::{State, Tag, as_of::AsOf, price_item::origin};
 use crate::{
     dto::{
-        DerivedText, Json, Nullable, PairText, PolicyItem, PriceText, QuoteItem, RecordItem,
-        SequenceParameter, SpanText, TimeText,
+        DerivedText, Json, Nullable, PairText, PolicyItem, PriceText, QuoteItem, RecordItem, RecordKind,
+        SequenceParameter, SpanText, TimeText, Word,
     },
     problem::{Code, Problem},
 };
@@ -75,11 +75,11 @@ fn explain(sequence: Sequence, record: &Record) -> RecordItem {
         epoch: record.epoch.0,
         policy: evidence.map(|evidence| policy(&evidence.policy)),
         quotes: evidence.map(|evidence| evidence.quotes.iter().map(quote).collect()).into(),
-        ..bare(sequence, record.pair, record.origin)
+        ..bare(sequence, record.pair, Word(record.origin))
     };
     match &record.body {
         Body::Tick(tick) => RecordItem {
-            kind: "tick".to_owned(),
+            kind: Word(RecordKind::Tick),
             slot: Some(TimeText(tick.slot.start())),
             interval: Some(SpanText(tick.interval.span())),
             price: Some(PriceText(tick.price)),
@@ -88,11 +88,11 @@ fn explain(sequence: Sequence, record: &Record) -> RecordItem {
             ..item
         },
         Body::Gap(gap) => RecordItem {
-            kind: "gap".to_owned(),
+            kind: Word(RecordKind::Gap),
             slot: Some(TimeText(gap.slot.start())),
             from: Some(TimeText(gap.from.start())),
             interval: Some(SpanText(gap.interval.span())),
-            cause: Some(gap.cause.to_string()),
+            cause: Some(Word(gap.cause)),
             ..item
         },
         Body::Lead(Lead { covered, leader }) => RecordItem {
@@ -105,12 +105,11 @@ fn explain(sequence: Sequence, record: &Record) -> RecordItem {
 
 /// Describes a record whose quotes have expired. Returns its pair, its last slot, and the description.
 fn expired(tick_or_gap: &TickOrGap, snapshot: &Snapshot) -> (Pair, Option<Timestamp>, RecordItem) {
-    // The default is never used, because a log that has a record has an origin.
-    let origin = snapshot.origin.unwrap_or(Origin::Live);
+    let origin = origin(snapshot);
     match tick_or_gap {
         TickOrGap::Tick(pair, tick) => {
             let item = RecordItem {
-                kind: "tick".to_owned(),
+                kind: Word(RecordKind::Tick),
                 epoch: tick.epoch.0,
                 slot: Some(TimeText(tick.slot.start())),
                 interval: Some(SpanText(tick.interval.span())),
@@ -123,12 +122,12 @@ fn expired(tick_or_gap: &TickOrGap, snapshot: &Snapshot) -> (Pair, Option<Timest
         TickOrGap::Gap(pair, gap) => {
             let (sequence, epoch) = gap.recorded.unwrap_or((Sequence::default(), Epoch(0)));
             let item = RecordItem {
-                kind: "gap".to_owned(),
+                kind: Word(RecordKind::Gap),
                 epoch: epoch.0,
                 slot: Some(TimeText(gap.slot.start())),
                 from: Some(TimeText(gap.from.start())),
                 interval: Some(SpanText(gap.interval.span())),
-                cause: Some(gap.cause.to_string()),
+                cause: Some(Word(gap.cause)),
                 quotes_expired: gap.asked.is_some(),
                 ..bare(sequence, *pair, origin)
             };
@@ -138,10 +137,10 @@ fn expired(tick_or_gap: &TickOrGap, snapshot: &Snapshot) -> (Pair, Option<Timest
 }
 
 /// A record with only the members that every record has. Its kind is `lead` until the caller changes it.
-fn bare(sequence: Sequence, pair: Pair, origin: Origin) -> RecordItem {
+fn bare(sequence: Sequence, pair: Pair, origin: Word<Origin>) -> RecordItem {
     RecordItem {
         sequence: sequence.0,
-        kind: "lead".to_owned(),
+        kind: Word(RecordKind::Lead),
         pair: PairText(pair),
         slot: None,
         from: None,
@@ -149,7 +148,7 @@ fn bare(sequence: Sequence, pair: Pair, origin: Origin) -> RecordItem {
         leader: None,
         interval: None,
         epoch: 0,
-        origin: origin.to_string(),
+        origin,
         price: None,
         spread: None,
         backfilled: None,
@@ -163,7 +162,7 @@ fn bare(sequence: Sequence, pair: Pair, origin: Origin) -> RecordItem {
 fn policy(policy: &Policy) -> PolicyItem {
     PolicyItem {
         rules: policy.rules,
-        price: policy.price.to_string(),
+        price: Word(policy.price),
         min_sources: policy.min_sources,
         max_deviation: DerivedText(policy.max_deviation.decimal()),
         max_quote_age: SpanText(policy.max_quote_age),
@@ -177,7 +176,7 @@ fn quote(judged: &Judged) -> QuoteItem {
     QuoteItem {
         source: judged.source.to_string(),
         price: seen.map(|seen| PriceText(seen.price)).into(),
-        basis: seen.map(|seen| seen.basis.to_string()).into(),
+        basis: seen.map(|seen| Word(seen.basis)).into(),
         last: seen.and_then(|seen| seen.reported.last).map(PriceText).into(),
         bid: seen.and_then(|seen| seen.reported.bid).map(PriceText).into(),
         ask: seen.and_then(|seen| seen.reported.ask).map(PriceText).into(),
@@ -185,6 +184,6 @@ fn quote(judged: &Judged) -> QuoteItem {
         source_time: seen.and_then(|seen| seen.source_time).map(TimeText).into(),
         unchanged_since: seen.map(|seen| TimeText(seen.unchanged_since)).into(),
         max_quote_age: seen.and_then(|seen| seen.max_age).map(SpanText),
-        verdict: judged.verdict.to_string(),
+        verdict: Word(judged.verdict),
     }
 }

@@ -1,42 +1,44 @@
-//! Compression of responses for clients that accept it.
+//! Compression of responses for clients that accept gzip, which practically every client does.
 //!
-//! The framework's own middleware compresses too much. It compresses streams, so that their events arrive late, the
-//! empty body of a 304, and responses to clients that refuse gzip with `gzip;q=0`.
+//! The framework's own middleware is not used. It compresses streams, so that their events arrive late, the empty body
+//! of a 304, and responses to clients that refuse gzip with `gzip;q=0`. It also compresses a response each time it is
+//! sent.
 
-use std::sync::Arc;
+use std::io::Write;
 
-use http::{HeaderMap, StatusCode, header};
-use poem::{
-    Endpoint, IntoResponse, Request, Response, Result,
-    web::{Compress, CompressionAlgo, CompressionLevel},
-};
-
-use super::caching;
+use bytes::Bytes;
+use flate2::{Compression, write::GzEncoder};
+use http::{HeaderMap, header};
 
 /// The smallest body that is compressed. A smaller one fits into one packet anyway.
-const MIN_BYTES: u64 = 1_024;
+const MIN_BYTES: usize = 1_024;
 
-/// The only content coding that is offered. Practically every client supports gzip, and its fastest level takes a few
-/// milliseconds per megabyte.
-const CODING: CompressionAlgo = CompressionAlgo::GZIP;
+/// A body of at least this length is compressed on a thread of its own. The fastest level takes about a millisecond for
+/// it, and the other requests would have to wait for longer ones.
+const LONG_BYTES: usize = 128 * 1024;
 
-/// Compresses a body if the client accepts gzip and the body is long enough and not a stream.
-pub(super) async fn compress<E: Endpoint>(next: Arc<E>, request: Request) -> Result<Response> {
-    let is_accepted = accepts_gzip(request.headers());
-    let mut response = next.call(request).await?.into_response();
-    if !is_accepted
-        || response.status() != StatusCode::OK
-        || response.headers().contains_key(header::CONTENT_ENCODING)
-        || caching::length(&mut response).is_none_or(|bytes| bytes < MIN_BYTES)
-    {
-        return Ok(response);
-    }
-    caching::weaken(response.headers_mut());
-    Ok(Compress::new(response, CODING).with_quality(CompressionLevel::Fastest).into_response())
+/// Compresses a body. Returns `None` if it is too short, or if the result is not shorter.
+pub(super) async fn compressed(body: &Bytes) -> Option<Bytes> {
+    let compressed = match body.len() {
+        ..MIN_BYTES => return None,
+        MIN_BYTES..LONG_BYTES => gzip(body),
+        LONG_BYTES.. => {
+            let body = body.clone();
+            tokio::task::spawn_blocking(move || gzip(&body)).await.ok()?
+        }
+    };
+    compressed.filter(|compressed| compressed.len() < body.len())
+}
+
+fn gzip(body: &[u8]) -> Option<Bytes> {
+    let mut encoder = GzEncoder::new(Vec::with_capacity(body.len() / 4), Compression::fast());
+    // Writing to memory does not fail.
+    encoder.write_all(body).ok()?;
+    encoder.finish().ok().map(Bytes::from)
 }
 
 /// Whether a client accepts gzip: it lists gzip or `*`, without `q=0`.
-fn accepts_gzip(headers: &HeaderMap) -> bool {
+pub(super) fn accepts_gzip(headers: &HeaderMap) -> bool {
     let texts = headers.get_all(header::ACCEPT_ENCODING).iter().filter_map(|value| value.to_str().ok());
     let (mut gzip, mut any) = (None, None);
     for offer in texts.flat_map(|text| text.split(',')) {

@@ -16,11 +16,13 @@ use crate::{
     config::{ApiConfig, WebOrigin},
     metrics::Metrics,
     problem::{Code, ERRORS_PATH, Problem, caller, in_trace, into_response},
-    routes::{self, Coins, Document, NOT_YET, Operations, Page, Pinned, Process, Side, State, coingecko},
+    routes::{
+        self, Coins, Document, Lifetime, NOT_YET, Operations, Page, Pinned, Process, Side, State, coingecko,
+    },
     server::{
         SharedEndpoint,
-        caching::{Audience, add_cache_headers},
-        compression::compress,
+        answers::{Answers, answer},
+        caching::Audience,
         cors::cors,
         counting::{Counting, method_label},
         limit::{Gate, admit},
@@ -69,9 +71,9 @@ pub fn endpoint(
     metrics: Metrics,
 ) -> SharedEndpoint {
     let service = routes::service(state, process, Coins::with(&config.coingecko_ids));
-    let document = Document::of(&service, config.coingecko);
+    let document = Document::of(&service, config.coingecko, !config.keys.is_empty());
     let known = Arc::new(KnownRoutes::of::<routes::Apis>());
-    let counting = Counting::new(metrics, known.clone());
+    let counting = Counting::new(metrics.clone(), known.clone());
     let page = if config.keys.is_empty() { Page::open(state) } else { Page::for_key_holders() };
     let routes = Operations::with_metrics(Route::new(), process, Side::Clients)
         .at("/docs", get(docs).data(Docs(document.swagger_ui(&service).into())))
@@ -83,16 +85,16 @@ pub fn endpoint(
     let (gate, state) = (Arc::new(Gate::new(config)), state.clone());
     let origins: Arc<[WebOrigin]> = config.cors_origins.clone().into();
     let audience = if config.keys.is_empty() { Audience::Everybody } else { Audience::KeyHolders };
-    let (pinning, caching, has_dialect) = (state.clone(), state.clone(), config.coingecko);
+    let answers = Arc::new(Answers::new(state.clone(), audience, metrics));
+    let (pinning, has_dialect) = (state.clone(), config.coingecko);
     // The last layer is the outermost one: it receives each request first.
     let endpoint = routes
-        .around(move |next, request| add_cache_headers(next, request, caching.clone(), audience))
         .around(move |next, request| pin_sequence(next, request, pinning.clone()))
         .around(move |next, request| validate_parameters(next, request, known.clone()))
+        .around(move |next, request| answer(next, request, answers.clone()))
         .around(move |next, request| admit(next, request, gate.clone()))
         .around(move |next, request| take_snapshot(next, request, state.clone()))
         .around(move |next, request| coingecko::speak(next, request, has_dialect))
-        .around(compress)
         .around(move |next, request| cors(next, request, origins.clone()))
         .around(move |next, request| normalize_and_count(next, request, Some(counting.clone())))
         .boxed();
@@ -176,7 +178,11 @@ async fn pin_sequence<E: Endpoint>(
     let (Some(sequence), Some(newest)) = (requested, request.data::<Arc<Snapshot>>().cloned()) else {
         return Ok(next.call(request).await?.into_response());
     };
-    request.set_data(state.snapshot_at(newest, sequence).await?);
+    let snapshot = state.snapshot_at(newest, sequence).await?;
+    if let Some(lifetime) = request.data::<Lifetime>() {
+        lifetime.pin(snapshot.clone());
+    }
+    request.set_data(snapshot);
     request.set_data(Pinned(sequence));
     let mut response = into_response(next.call(request).await);
     response.headers_mut().insert(SEQUENCE_HEADER, HeaderValue::from(sequence.0));

@@ -2,7 +2,7 @@
 
 use api::config::{ApiConfig, RateLimit};
 use poem::http::{Method, StatusCode};
-use serde_json::json;
+use serde_json::{Value, json};
 
 use crate::rig::{Rig, tick};
 
@@ -59,6 +59,23 @@ async fn a_key_is_required_if_any_is_configured() {
         assert_eq!(Rig::answer(&client, path, &[]).await.status, 200, "{path}");
     }
     assert_eq!(Rig::answer(&client, "/", &[]).await.status, 200);
+}
+
+#[tokio::test]
+async fn the_document_says_whether_a_route_requires_a_key() {
+    let rig = Rig::new();
+    let open = rig.get("/openapi.json").await.body;
+    let keyed = Rig::answer(&rig.configured(&keyed("off")), "/openapi.json", &[]).await.body;
+    let security = |document: &Value, path: &str| document["paths"][path]["get"]["security"].clone();
+    for document in [&open, &keyed] {
+        assert_eq!((&document["security"], security(document, "/livez")), (&json!([]), Value::Null));
+    }
+    assert_eq!(security(&open, "/v1/pairs"), Value::Null);
+    assert_eq!(open["components"]["securitySchemes"], Value::Null);
+    assert_eq!(security(&keyed, "/v1/pairs"), json!([{"bearer": []}, {"key": []}]));
+    for scheme in ["bearer", "key", "coingecko"] {
+        assert!(keyed["components"]["securitySchemes"][scheme].is_object(), "{scheme}");
+    }
 }
 
 #[tokio::test]

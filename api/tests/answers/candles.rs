@@ -7,7 +7,7 @@ use testkit::naive;
 
 use crate::{
     random_log::{PAIRS, RandomLog},
-    rig::{Rig, at, gap, tick},
+    rig::{Rig, at, followed, gap, tick},
 };
 
 const INTERVALS: [(&str, i64); 6] =
@@ -25,7 +25,7 @@ async fn pages(rig: &Rig, first: &str) -> Vec<Value> {
             return found;
         };
         assert!(link.contains(answer.body["next_cursor"].as_str().unwrap()), "{link}");
-        path = link.split(['<', '>']).nth(1).unwrap().to_owned();
+        path = followed(&path, link);
     }
 }
 

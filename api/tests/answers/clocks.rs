@@ -21,8 +21,6 @@ async fn rig(btc_slot: i64, eth_slot: i64, clock: i64) -> Rig {
     ])
     .await;
     settled().await;
-    // From now on, the monotonic clock stands still unless a test advances it.
-    tokio::time::pause();
     rig
 }
 
@@ -92,7 +90,7 @@ async fn a_pair_that_is_ten_days_ahead_leaves_the_other_fresh() {
 async fn a_price_does_not_become_fresh_again_when_the_clock_is_set_back() {
     let rig = rig(10, 10, 12).await;
     assert_eq!(seen(&rig, "BTC-USD").await, (false, 8, 200));
-    tokio::time::advance(Duration::from_secs(60)).await;
+    rig.clock.pass(Duration::from_secs(60));
     rig.clock.set(at(72));
     assert_eq!(seen(&rig, "BTC-USD").await, (true, 0, 503));
     // The feed has stopped, and somebody sets the clock back by a minute. On that clock alone, the price is 2 s old.
@@ -107,7 +105,9 @@ async fn a_jump_of_the_clock_is_reported_until_a_new_price_confirms_the_clock() 
     rig.clock.set(at(12 + HOUR));
     rig.send(vec![tick("ETH-USD", 20, "3400.1")]).await;
     settled().await;
-    assert!(matches!(clock_check(&rig), Condition::Degraded(reason) if reason.contains("jumped ahead by 3")));
+    assert!(
+        matches!(clock_check(&rig), Condition::Degraded(reason) if reason.contains("jumped ahead by 3600 s"))
+    );
     assert_eq!(metric(&rig, "tickwell_clock_jumps_total{direction=\"ahead\"}").await, 1.0);
     assert_eq!(seen(&rig, "ETH-USD").await, (true, 0, 503));
     rig.clock.set(at(32));

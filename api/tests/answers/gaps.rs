@@ -3,7 +3,7 @@
 use common::domain::{GapCause, Words};
 use serde_json::{Value, json};
 
-use crate::rig::{Rig, at, gap, gap_of, lead, tick};
+use crate::rig::{Rig, at, followed, gap, gap_of, lead, tick};
 
 const GAPS: &str = "/v1/prices/BTC-USD/gaps";
 
@@ -111,7 +111,7 @@ async fn pages_neither_repeat_nor_miss_while_records_arrive() {
             found.extend(spans(&answer.body));
             let Some(link) = answer.header("link") else { break };
             assert!(link.contains(answer.body["next_cursor"].as_str().unwrap()), "{link}");
-            path = link.split(['<', '>']).nth(1).unwrap().to_owned();
+            path = followed(&path, link);
             if arriving > 0 {
                 arriving -= 1;
                 rig.send(more(2)).await;

@@ -8,7 +8,7 @@ use testkit::naive::Tick;
 
 use crate::{
     random_log::{PAIRS, RandomLog},
-    rig::{Rig, at, tick},
+    rig::{Rig, at, followed, tick},
 };
 
 const HISTORY: &str = "/v1/prices/BTC-USD/history";
@@ -73,7 +73,7 @@ async fn links_between_pages_keep_the_format() {
             pages += 1;
             let Some(link) = answer.header("link") else { break };
             assert!(link.contains(query), "{link}");
-            path = link.split(['<', '>']).nth(1).unwrap().to_owned();
+            path = followed(&path, link);
         }
         assert_eq!((pages, lines.len()), (2, 3), "{query}");
         assert!(lines[0].contains("0.00000001") && lines[2].contains("97012.30"), "{lines:?}");

@@ -16,6 +16,7 @@ mod convert;
 mod document;
 mod gaps;
 mod history;
+mod kept;
 mod members;
 mod metrics;
 mod one_pair;

@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 
 use crate::{
     random_log::RandomLog,
-    rig::{Answer, Rig, gap, lead, tick},
+    rig::{Answer, Rig, followed, gap, lead, tick},
 };
 
 const KEEP_SECONDS: i64 = 3_600;
@@ -74,9 +74,9 @@ async fn an_answer_as_of_a_sequence_equals_the_answer_given_at_that_time() {
 }
 
 async fn check(rig: &Rig, log: &RandomLog, count: usize, given: &BTreeMap<u64, Vec<(String, u16, Value)>>) {
-    let now = log.newest_slot(None, count).unwrap();
+    let now = log.reached(count).unwrap();
     for (sequence, answers) in given {
-        let then = log.newest_slot(None, usize::try_from(*sequence).unwrap());
+        let then = log.reached(usize::try_from(*sequence).unwrap());
         let gone = then.is_none_or(|then| then < now - KEEP_SECONDS);
         for (path, status, body) in answers {
             let answer = traced(rig, &pinned(path, *sequence)).await;
@@ -136,7 +136,7 @@ async fn pages_stay_at_their_sequence() {
                 let items = answer.body["items"].as_array().unwrap().iter();
                 found += items.filter(|item| item["cause"] != json!("log_lost")).count();
                 let Some(link) = answer.header("link") else { break };
-                path = link.split(['<', '>']).nth(1).unwrap().to_owned();
+                path = followed(&path, link);
                 rig.send(records(10 + i64::try_from(found).unwrap()..11 + i64::try_from(found).unwrap()))
                     .await;
             }

@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use crate::rig::{Rig, at, gap, lead, tick};
+use crate::rig::{Rig, at, followed, gap, lead, tick};
 
 #[tokio::test]
 async fn an_empty_log_has_no_price() {
@@ -115,7 +115,7 @@ async fn pages_of_history_have_every_tick_in_either_order() {
             }
             let Some(link) = answer.header("link") else { break };
             assert!(link.contains(answer.body["next_cursor"].as_str().unwrap()));
-            path = link.split(['<', '>']).nth(1).unwrap().to_owned();
+            path = followed(&path, link);
         }
         assert_eq!(found, expected, "{order}");
     }

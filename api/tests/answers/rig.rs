@@ -112,9 +112,21 @@ impl Answer {
         self.response.0.headers().get_all(name).iter().map(|value| value.to_str().unwrap()).collect()
     }
 
+    /// All headers, in any order.
+    pub(crate) fn all_headers(&self) -> Vec<(String, String)> {
+        let headers = self.response.0.headers().iter();
+        headers.map(|(name, value)| (name.to_string(), value.to_str().unwrap().to_owned())).collect()
+    }
+
     pub(crate) fn header(&self, name: &str) -> Option<&str> {
         self.response.0.headers().get(name).map(|value| value.to_str().unwrap())
     }
+}
+
+/// The path that a `Link` header leads to from `path`. The link is relative to the last part of the path.
+pub(crate) fn followed(path: &str, link: &str) -> String {
+    let folder = path.split('?').next().unwrap().rsplit_once('/').unwrap().0;
+    format!("{folder}/{}", link.split(['<', '>']).nth(1).unwrap())
 }
 
 impl Rig {
@@ -316,6 +328,11 @@ impl Rig {
     /// The pod's admin listener.
     pub(crate) fn operators(&self) -> SharedEndpoint {
         server::admin_endpoint(&self.pod.state, &self.pod.process)
+    }
+
+    /// How many requests were answered with an answer that had been computed for an earlier request.
+    pub(crate) fn kept_answers(&self) -> u64 {
+        self.pod.metrics.kept_answers()
     }
 
     /// The number of open connections.

@@ -85,7 +85,7 @@ const tick = (number) => ({ id: `a-${number}`, kind: "tick", number });
 function pod(...answers) {
   const requests = [];
   replace("fetch", async (path, { headers: { ...sent }, signal }) => {
-    assert.equal(path, "/v1/stream");
+    assert.equal(path, "v1/stream");
     const request = { cursor: sent["Last-Event-ID"], headers: sent, signal, at: Date.now() };
     requests.push(request);
     const answer = answers.shift();
@@ -351,17 +351,17 @@ test("ask returns the body, and throws the code and detail of a problem", async 
     paths.push(path);
     return answers.shift();
   });
-  assert.deepEqual(await list("/v1/prices/BTC-USD/history?from=5"), [1, 2, 3]);
-  await assert.rejects(ask("/v1/pairs"), { code: "unauthorized", message: "Send a key." });
-  await assert.rejects(ask("/v1/pairs"), { code: undefined, message: "the response is HTTP 502" });
-  assert.deepEqual(paths, ["/v1/prices/BTC-USD/history?from=5&limit=10000", "/v1/pairs", "/v1/pairs"]);
+  assert.deepEqual(await list("v1/prices/BTC-USD/history?from=5"), [1, 2, 3]);
+  await assert.rejects(ask("v1/pairs"), { code: "unauthorized", message: "Send a key." });
+  await assert.rejects(ask("v1/pairs"), { code: undefined, message: "the response is HTTP 502" });
+  assert.deepEqual(paths, ["v1/prices/BTC-USD/history?from=5&limit=10000", "v1/pairs", "v1/pairs"]);
 });
 
 test("now follows the pod's clock, and does not jump because Date headers have whole seconds", async () => {
   const answer = async (ahead) => {
     const date = new Date(Math.floor((Date.now() + ahead) / 1_000) * 1_000).toUTCString();
     replace("fetch", async () => new Response("{}", { headers: { Date: date } }));
-    await ask("/v1/pairs");
+    await ask("v1/pairs");
     return now() - Date.now();
   };
   for (const ahead of [3_600_000, -7_200_000, 90_000]) {
@@ -374,6 +374,6 @@ test("now follows the pod's clock, and does not jump because Date headers have w
   }
   replace("fetch", async () => new Response("{}"));
   const before = now();
-  await ask("/v1/pairs");
+  await ask("v1/pairs");
   assert.equal(now(), before);
 });

@@ -28,8 +28,8 @@ function find() {
   return found;
 }
 
-/** Launches a browser that can open any number of pages. */
-export async function launch() {
+/** Launches a browser that can open any number of pages. `more` are arguments of the browser's command line. */
+export async function launch(...more) {
   const { chromium } = createRequire(join(TOOLS, "node/"))("playwright-core");
   const executablePath = find();
   const env = { ...process.env };
@@ -39,7 +39,7 @@ export async function launch() {
     env.FONTCONFIG_PATH = join(TOOLS, "browser/fonts");
   }
   // The sandbox does not work in containers. It is not needed either, because the tests only open our own pages.
-  return chromium.launch({ executablePath, env, args: ["--no-sandbox"], timeout: DEADLINE_MILLIS });
+  return chromium.launch({ executablePath, env, args: ["--no-sandbox", ...more], timeout: DEADLINE_MILLIS });
 }
 
 /**

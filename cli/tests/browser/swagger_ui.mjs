@@ -5,13 +5,21 @@ import { open } from "./browser.mjs";
 
 const { page, problems, close } = await open(`${process.argv[2]}/docs`);
 const tried = [];
+let padlocks;
 try {
   const operations = page.locator(".opblock");
   await operations.first().waitFor();
+  padlocks = await page.locator(".authorization__btn, .auth-wrapper .authorize").count();
   for (const operation of await operations.all()) {
     const summary = operation.locator(".opblock-summary-control");
     await summary.click();
     await operation.locator(".try-out__btn").click();
+    // The optional parameters that are filled in.
+    const optional = operation.locator("tr[data-param-name]:not(:has(.parameter__name.required))");
+    const filledIn = await optional.evaluateAll((rows) =>
+      rows
+        .filter((row) => row.querySelector("input, select, textarea")?.value)
+        .map((row) => row.dataset.paramName));
     const answered = page.waitForResponse(() => true);
     await operation.locator(".execute").click();
     const answer = await answered;
@@ -29,6 +37,7 @@ try {
     }
     tried.push({
       chosen,
+      filledIn,
       path: await operation.locator(".opblock-summary-path").getAttribute("data-path"),
       asked: answer.url(),
       status: answer.status(),
@@ -40,5 +49,4 @@ try {
 } finally {
   await close();
 }
-// Ignore the browser's message about the WebSocket operation: Swagger UI sends a normal request, and the pod responds with 426.
-console.log(JSON.stringify({ tried, problems: problems.filter((problem) => !problem.includes("status of 426")) }));
+console.log(JSON.stringify({ tried, padlocks, problems }));

@@ -15,7 +15,7 @@
 //!    [`pinned`], [`paging`], [`client_streams`], [`export`], [`backup`], [`log_backup`], [`cluster`], [`damage`], [`grind`],
 //!    [`may_2021`], [`verify`], [`watch`], [`access`], [`document`], [`healthcheck`], [`roles`], [`manifests`],
 //!    [`page`], [`clocks`], [`future`], [`log_apply`], [`log_lost`], [`recipes`], [`monitoring`], [`traces`],
-//!    [`coingecko`].
+//!    [`coingecko`], [`reverse_proxy`], [`integrations`], [`typed_clients`].
 //!
 //! The tests do not use the product's own types, so that a mistake in those types cannot hide on both sides of a
 //! comparison.
@@ -53,6 +53,7 @@ mod future;
 mod grind;
 mod harness;
 mod healthcheck;
+mod integrations;
 mod leadership;
 mod liar;
 mod log_apply;
@@ -73,6 +74,7 @@ mod recipes;
 mod recompute;
 mod records;
 mod replay;
+mod reverse_proxy;
 mod roles;
 mod shutdown;
 mod sources;
@@ -82,6 +84,7 @@ mod subscriber;
 mod survival;
 mod tools;
 mod traces;
+mod typed_clients;
 mod verify;
 mod watch;
 

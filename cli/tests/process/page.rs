@@ -17,7 +17,7 @@ use crate::{
 
 /// Plays scenes with the page of the pod at `url`. `act` carries out the requests of the scenes. For each request, it
 /// returns the line for which the scene waits.
-async fn play(url: &str, scenes: &[&str], mut act: impl AsyncFnMut(&str) -> String) {
+pub(crate) async fn play(url: &str, scenes: &[&str], mut act: impl AsyncFnMut(&str) -> String) {
     let Some(mut script) = browser_script("page.mjs") else { return };
     let script = script.arg(url).args(scenes).stdin(Stdio::piped()).stdout(Stdio::piped());
     let mut script = script.spawn().unwrap();

@@ -194,7 +194,7 @@ impl Pods<'_> {
             };
             assert_eq!(items.len(), walk.limit, "only the last page may be short: {path}");
             path = match walk.by_link {
-                true => linked(&answer),
+                true => linked(&path, &answer),
                 false => format!("{start}&cursor={cursor}"),
             };
         }
@@ -226,8 +226,10 @@ impl Pods<'_> {
     }
 }
 
-/// The URL in the `Link` header.
-fn linked(answer: &Answer) -> String {
+/// The path of the URL in the `Link` header of a response from this path.
+fn linked(path: &str, answer: &Answer) -> String {
     let link = answer.headers["link"].to_str().unwrap();
-    link.strip_prefix('<').unwrap().strip_suffix(">; rel=\"next\"").unwrap().to_owned()
+    let link = link.strip_prefix('<').unwrap().strip_suffix(">; rel=\"next\"").unwrap();
+    let linked = reqwest::Url::parse("http://pod").unwrap().join(path).unwrap().join(link).unwrap();
+    format!("{}?{}", linked.path(), linked.query().unwrap())
 }

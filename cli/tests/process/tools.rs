@@ -8,7 +8,10 @@ pub(crate) const PYTHON_VARIABLE: &str = "TICKWELL_PYTHON";
 
 const PYTHON: &str = ".tools/venv/bin/python";
 const NODE_PACKAGES: &str = ".tools/node/node_modules";
+const OPENAPI_PACKAGES: &str = ".tools/openapi/node_modules";
 const PROMTOOL: &str = ".tools/prometheus/usr/bin/promtool";
+const NGINX: &str = ".tools/nginx/usr/sbin/nginx";
+const CADDY: &str = ".tools/caddy/usr/bin/caddy";
 const BROWSER_DRIVER: &str = ".tools/node/node_modules/playwright-core";
 
 /// The root of the repository.
@@ -45,9 +48,32 @@ pub(crate) fn node_packages(package: &str) -> Option<PathBuf> {
     there(packages.join(package)).map(|_package| packages)
 }
 
+/// The directory of the Node.js packages that make and check clients; `None` if they are not installed.
+pub(crate) fn openapi_packages() -> Option<PathBuf> {
+    installed(OPENAPI_PACKAGES)
+}
+
 /// The path of promtool; `None` if it is not installed.
 pub(crate) fn promtool() -> Option<PathBuf> {
     installed(PROMTOOL)
+}
+
+/// The path of nginx; `None` if it is not installed.
+pub(crate) fn nginx() -> Option<PathBuf> {
+    installed(NGINX)
+}
+
+/// The path of Caddy; `None` if it is not installed.
+pub(crate) fn caddy() -> Option<PathBuf> {
+    installed(CADDY)
+}
+
+/// The blocks of code in this language on a page of the documentation.
+pub(crate) fn code_blocks(page: &str, language: &str) -> Vec<String> {
+    let text = std::fs::read_to_string(workspace().join(page)).unwrap();
+    let begin = format!("\n```{language}\n");
+    let blocks = text.split(begin.as_str()).skip(1);
+    blocks.map(|block| block.split("\n```\n").next().unwrap().to_owned()).collect()
 }
 
 /// A command that runs a script from `tests/browser` with Node.js.

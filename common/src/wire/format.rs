@@ -2,7 +2,8 @@
 
 use std::collections::BTreeSet;
 
-use serde::{Deserialize, Serialize};
+use serde::{Deserialize, Serialize, de::Error as _};
+use serde_json::value::RawValue;
 
 use crate::{
     domain::{
@@ -14,24 +15,36 @@ use crate::{
     text,
 };
 
+/// What is read of a record first, because it says how to read the rest.
 #[derive(Deserialize)]
-pub(super) struct VersionFormat {
+pub(super) struct Head<'a> {
     pub(super) version: u32,
+    /// Not parsed yet, because another version may have other kinds.
+    #[serde(borrow)]
+    kind: Option<&'a RawValue>,
 }
 
-#[derive(Serialize, Deserialize)]
-#[serde(tag = "kind", rename_all = "lowercase")]
+#[derive(Deserialize)]
+#[serde(rename_all = "lowercase")]
 enum Kind {
+    Tick,
+    Gap,
+    Lead,
+}
+
+#[derive(Serialize)]
+#[serde(tag = "kind", rename_all = "lowercase")]
+enum BodyFormat {
     Tick(TickFormat),
     Gap(GapFormat),
     Lead(LeadFormat),
 }
 
-#[derive(Serialize, Deserialize)]
+#[derive(Serialize)]
 pub(super) struct RecordFormat {
     version: u32,
     #[serde(flatten)]
-    kind: Kind,
+    body: BodyFormat,
 }
 
 #[derive(Serialize, Deserialize)]
@@ -105,45 +118,41 @@ struct PolicyFormat {
     frozen_after: Span,
 }
 
+/// A quote or, if the source has failed, only the source and the verdict.
 #[derive(Serialize, Deserialize)]
 struct QuoteFormat {
     #[serde(with = "text")]
     source: SourceName,
-    #[serde(flatten)]
-    observation: Option<ObservationFormat>,
-    #[serde(with = "text")]
-    verdict: Verdict,
-}
-
-#[derive(Serialize, Deserialize)]
-struct ObservationFormat {
-    #[serde(with = "text")]
-    price: Price,
-    #[serde(with = "text")]
-    basis: Basis,
+    #[serde(default, with = "text::option", skip_serializing_if = "Option::is_none")]
+    price: Option<Price>,
+    #[serde(default, with = "text::option", skip_serializing_if = "Option::is_none")]
+    basis: Option<Basis>,
     #[serde(default, with = "text::option", skip_serializing_if = "Option::is_none")]
     last: Option<Price>,
     #[serde(default, with = "text::option", skip_serializing_if = "Option::is_none")]
     bid: Option<Price>,
     #[serde(default, with = "text::option", skip_serializing_if = "Option::is_none")]
     ask: Option<Price>,
-    #[serde(with = "text")]
-    observed_at: Timestamp,
-    #[serde(with = "text::option")]
-    source_time: Option<Timestamp>,
-    #[serde(with = "text")]
-    unchanged_since: Timestamp,
+    #[serde(default, with = "text::option", skip_serializing_if = "Option::is_none")]
+    observed_at: Option<Timestamp>,
+    /// The inner `None` is `null`: the source gave no time.
+    #[serde(default, with = "text::nullable", skip_serializing_if = "Option::is_none")]
+    source_time: Option<Option<Timestamp>>,
+    #[serde(default, with = "text::option", skip_serializing_if = "Option::is_none")]
+    unchanged_since: Option<Timestamp>,
     #[serde(default, with = "text::option", skip_serializing_if = "Option::is_none")]
     max_quote_age: Option<Span>,
+    #[serde(with = "text")]
+    verdict: Verdict,
 }
 
 impl From<&Record> for RecordFormat {
     fn from(record: &Record) -> Self {
         let (pair, epoch, origin) = (record.pair, record.epoch.0, record.origin);
-        let kind = match &record.body {
+        let body = match &record.body {
             Body::Tick(tick) => {
                 let (policy, quotes) = write_evidence(&tick.evidence);
-                Kind::Tick(TickFormat {
+                BodyFormat::Tick(TickFormat {
                     pair,
                     slot: tick.slot.start(),
                     interval: tick.interval,
@@ -158,7 +167,7 @@ impl From<&Record> for RecordFormat {
             }
             Body::Gap(gap) => {
                 let (policy, quotes) = gap.evidence.as_ref().map(write_evidence).unzip();
-                Kind::Gap(GapFormat {
+                BodyFormat::Gap(GapFormat {
                     pair,
                     slot: gap.slot.start(),
                     from: gap.from.start(),
@@ -172,58 +181,89 @@ impl From<&Record> for RecordFormat {
             }
             Body::Lead(Lead { covered, leader }) => {
                 let (covered, leader) = (*covered, *leader);
-                Kind::Lead(LeadFormat { pair, covered, leader, epoch, origin })
+                BodyFormat::Lead(LeadFormat { pair, covered, leader, epoch, origin })
             }
         };
-        Self { version: super::VERSION, kind }
+        Self { version: super::VERSION, body }
     }
 }
 
-impl TryFrom<RecordFormat> for Record {
+impl Head<'_> {
+    /// Reads the record that this head belongs to. `bytes` is the whole record.
+    pub(super) fn read(&self, bytes: &[u8]) -> Result<Record, serde_json::Error> {
+        let kind = self.kind.ok_or_else(|| serde_json::Error::missing_field("kind"))?;
+        match serde_json::from_str(kind.get())? {
+            Kind::Tick => read::<TickFormat>(bytes),
+            Kind::Gap => read::<GapFormat>(bytes),
+            Kind::Lead => read::<LeadFormat>(bytes),
+        }
+    }
+}
+
+fn read<'a, F>(bytes: &'a [u8]) -> Result<Record, serde_json::Error>
+where
+    F: Deserialize<'a>,
+    Record: TryFrom<F, Error = String>,
+{
+    let Object(format): Object<F> = serde_json::from_slice(bytes)?;
+    Record::try_from(format).map_err(serde_json::Error::custom)
+}
+
+impl TryFrom<TickFormat> for Record {
     type Error = String;
 
-    fn try_from(format: RecordFormat) -> Result<Self, Self::Error> {
-        Ok(match format.kind {
-            Kind::Tick(tick) => Self {
-                pair: tick.pair,
-                epoch: Epoch(tick.epoch),
-                origin: tick.origin,
-                body: Body::Tick(Tick {
-                    slot: on_grid(tick.interval, tick.slot)?,
-                    interval: tick.interval,
-                    price: tick.price,
-                    spread: tick.spread,
-                    backfilled: tick.backfilled,
-                    evidence: read_evidence(tick.policy, tick.quotes)?,
-                }),
-            },
-            Kind::Gap(gap) => {
-                let (from, slot) = (on_grid(gap.interval, gap.from)?, on_grid(gap.interval, gap.slot)?);
-                if from > slot {
-                    return Err(format!("the gap ends at {slot}, before it starts at {from}"));
-                }
-                if !gap.cause.is_of_log() {
-                    return Err(format!("a gap in the log cannot have the cause {}", gap.cause));
-                }
-                let evidence = match (gap.policy, gap.quotes) {
-                    (Some(policy), Some(quotes)) => Some(read_evidence(policy, quotes)?),
-                    (None, None) => None,
-                    (Some(_), None) => return Err("the gap has a policy but no quotes".to_owned()),
-                    (None, Some(_)) => return Err("the gap has quotes but no policy".to_owned()),
-                };
-                Self {
-                    pair: gap.pair,
-                    epoch: Epoch(gap.epoch),
-                    origin: gap.origin,
-                    body: Body::Gap(Gap { from, slot, interval: gap.interval, cause: gap.cause, evidence }),
-                }
-            }
-            Kind::Lead(lead) => Self {
-                pair: lead.pair,
-                epoch: Epoch(lead.epoch),
-                origin: lead.origin,
-                body: Body::Lead(Lead { covered: lead.covered, leader: lead.leader }),
-            },
+    fn try_from(tick: TickFormat) -> Result<Self, Self::Error> {
+        Ok(Self {
+            pair: tick.pair,
+            epoch: Epoch(tick.epoch),
+            origin: tick.origin,
+            body: Body::Tick(Tick {
+                slot: on_grid(tick.interval, tick.slot)?,
+                interval: tick.interval,
+                price: tick.price,
+                spread: tick.spread,
+                backfilled: tick.backfilled,
+                evidence: read_evidence(tick.policy, tick.quotes)?,
+            }),
+        })
+    }
+}
+
+impl TryFrom<GapFormat> for Record {
+    type Error = String;
+
+    fn try_from(gap: GapFormat) -> Result<Self, Self::Error> {
+        let (from, slot) = (on_grid(gap.interval, gap.from)?, on_grid(gap.interval, gap.slot)?);
+        if from > slot {
+            return Err(format!("the gap ends at {slot}, before it starts at {from}"));
+        }
+        if !gap.cause.is_of_log() {
+            return Err(format!("a gap in the log cannot have the cause {}", gap.cause));
+        }
+        let evidence = match (gap.policy, gap.quotes) {
+            (Some(policy), Some(quotes)) => Some(read_evidence(policy, quotes)?),
+            (None, None) => None,
+            (Some(_), None) => return Err("the gap has a policy but no quotes".to_owned()),
+            (None, Some(_)) => return Err("the gap has quotes but no policy".to_owned()),
+        };
+        Ok(Self {
+            pair: gap.pair,
+            epoch: Epoch(gap.epoch),
+            origin: gap.origin,
+            body: Body::Gap(Gap { from, slot, interval: gap.interval, cause: gap.cause, evidence }),
+        })
+    }
+}
+
+impl TryFrom<LeadFormat> for Record {
+    type Error = String;
+
+    fn try_from(lead: LeadFormat) -> Result<Self, Self::Error> {
+        Ok(Self {
+            pair: lead.pair,
+            epoch: Epoch(lead.epoch),
+            origin: lead.origin,
+            body: Body::Lead(Lead { covered: lead.covered, leader: lead.leader }),
         })
     }
 }
@@ -240,26 +280,7 @@ fn write_evidence(evidence: &Evidence) -> (Object<PolicyFormat>, Vec<QuoteFormat
         max_clock_skew,
         frozen_after,
     };
-    let quotes = evidence.quotes.iter().map(|judged| QuoteFormat {
-        source: judged.source,
-        observation: judged.observation.map(
-            |Observation { price, basis, reported, observed_at, source_time, unchanged_since, max_age }| {
-                let Reported { last, bid, ask } = reported;
-                ObservationFormat {
-                    price,
-                    basis,
-                    last,
-                    bid,
-                    ask,
-                    observed_at,
-                    source_time,
-                    unchanged_since,
-                    max_quote_age: max_age,
-                }
-            },
-        ),
-        verdict: judged.verdict,
-    });
+    let quotes = evidence.quotes.iter().map(QuoteFormat::from);
     (Object(policy), quotes.collect())
 }
 
@@ -290,33 +311,57 @@ fn read_evidence(Object(policy): Object<PolicyFormat>, quotes: Vec<QuoteFormat>)
         if !sources.insert(quote.source) {
             return Err(format!("{}: there are two quotes from this source", quote.source));
         }
-        let failed = matches!(quote.verdict, Verdict::Failed(_));
-        if failed == quote.observation.is_some() {
-            return Err(format!(
-                "{}: the verdict `{}` does not match the fields of the quote",
-                quote.source, quote.verdict
-            ));
-        }
-        let observation = quote.observation.map(
-            |ObservationFormat {
-                 price,
-                 basis,
-                 last,
-                 bid,
-                 ask,
-                 observed_at,
-                 source_time,
-                 unchanged_since,
-                 max_quote_age,
-             }| {
-                let reported = Reported { last, bid, ask };
-                let max_age = max_quote_age;
-                Observation { price, basis, reported, observed_at, source_time, unchanged_since, max_age }
-            },
-        );
-        Ok(Judged { source: quote.source, observation, verdict: quote.verdict })
+        Judged::try_from(quote)
     });
     Ok(Evidence { policy, quotes: quotes.collect::<Result<_, _>>()? })
+}
+
+impl From<&Judged> for QuoteFormat {
+    fn from(judged: &Judged) -> Self {
+        let observed = judged.observation.as_ref();
+        let reported = observed.map(|observed| observed.reported);
+        Self {
+            source: judged.source,
+            price: observed.map(|observed| observed.price),
+            basis: observed.map(|observed| observed.basis),
+            last: reported.and_then(|reported| reported.last),
+            bid: reported.and_then(|reported| reported.bid),
+            ask: reported.and_then(|reported| reported.ask),
+            observed_at: observed.map(|observed| observed.observed_at),
+            source_time: observed.map(|observed| observed.source_time),
+            unchanged_since: observed.map(|observed| observed.unchanged_since),
+            max_quote_age: observed.and_then(|observed| observed.max_age),
+            verdict: judged.verdict,
+        }
+    }
+}
+
+impl TryFrom<QuoteFormat> for Judged {
+    type Error = String;
+
+    fn try_from(quote: QuoteFormat) -> Result<Self, Self::Error> {
+        let QuoteFormat { source, verdict, .. } = quote;
+        let observation = quote.observation();
+        if matches!(verdict, Verdict::Failed(_)) == observation.is_some() {
+            return Err(format!("{source}: the verdict `{verdict}` does not match the fields of the quote"));
+        }
+        Ok(Self { source, observation, verdict })
+    }
+}
+
+impl QuoteFormat {
+    /// What the source reported, if the quote has all the fields for it.
+    fn observation(&self) -> Option<Observation> {
+        Some(Observation {
+            price: self.price?,
+            basis: self.basis?,
+            reported: Reported { last: self.last, bid: self.bid, ask: self.ask },
+            observed_at: self.observed_at?,
+            source_time: self.source_time?,
+            unchanged_since: self.unchanged_since?,
+            max_age: self.max_quote_age,
+        })
+    }
 }
 
 fn on_grid(interval: Interval, instant: Timestamp) -> Result<Slot, String> {

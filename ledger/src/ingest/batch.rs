@@ -1,10 +1,11 @@
 //! Processing one batch: decode, check, commit, publish the snapshot.
 
-use std::{collections::BTreeMap, num::NonZeroUsize, sync::Arc, thread};
+use std::{collections::BTreeMap, num::NonZeroUsize, sync::Arc, thread, time::Duration};
 
 use common::{
     bus::{Batch, Entry, LogReader, NotRecord, ReadError},
     domain::Record,
+    telemetry::chain,
     wire::DecodeError,
 };
 use tokio::time::Instant;
@@ -12,11 +13,14 @@ use tokio::time::Instant;
 use super::{Ended, Ingest, IngestError, span};
 use crate::{
     snapshot::{Rejection, Snapshot},
-    store::{Break, StoreError, Stored},
+    store::{Break, Rewritten, StoreError, Stored},
 };
 
 /// Decoding fewer entries than this takes less time than starting a thread.
 const WORTH_A_THREAD: usize = 128;
+
+/// How long commits may wait while the store is rewritten, if the interval between slots is long enough.
+const MAX_REWRITE: Duration = Duration::from_secs(5);
 
 /// More threads than this would only wait for the store.
 const MAX_THREADS: usize = 4;
@@ -125,6 +129,7 @@ impl Ingest {
                     self.close(&error);
                     next.find_day_ago_ticks(&self.store)?;
                 }
+                Ok(()) if batch.pending == 0 => self.rewrite_store(&next),
                 Ok(()) => {}
             }
             self.metrics.ingested.inc_by(u64::try_from(accepted.len()).unwrap_or(u64::MAX));
@@ -138,6 +143,30 @@ impl Ingest {
             self.caught_up();
         }
         halted
+    }
+
+    /// Rewrites the store if that saves much space. The next records are expected in a slot from now, so there is time.
+    fn rewrite_store(&self, snapshot: &Snapshot) {
+        let intervals = snapshot.pairs.values().map(|view| view.interval.duration());
+        let limit = intervals.min().map_or(MAX_REWRITE, |interval| MAX_REWRITE.min(interval / 2));
+        match self.store.rewrite_if_worthwhile(limit) {
+            Ok(None) => {}
+            Ok(Some(Rewritten { before, after, held })) => {
+                self.metrics.store_rewrites.inc();
+                tracing::info!(
+                    event = "store_rewritten",
+                    before_bytes = before,
+                    after_bytes = after,
+                    held_ms = held.as_millis(),
+                    "rewrote the store's files without the space that was no longer in use"
+                );
+            }
+            Err(error) => tracing::warn!(
+                event = "store_not_rewritten",
+                error = chain(&error),
+                "the store's files have much space that is no longer in use, and could not be rewritten without it"
+            ),
+        }
     }
 
     fn store(&self, accepted: &[Stored], next: &mut Snapshot, breaks: &[Break]) -> Result<(), StoreError> {

@@ -16,18 +16,17 @@ use std::{
 
 use common::{bus::LogIdentity, domain::Timestamp};
 
-use super::{Store, StoreError, database::Database, key};
+use super::{
+    Store, StoreError,
+    database::Database,
+    files::{self, DATA_FILE},
+    key, rewrite,
+};
 use aside::{move_aside, set_snapshots_aside};
 pub use error::OpenError;
 
 /// The number of the row format that this version reads and writes.
 pub(super) const FORMAT: &str = "4";
-
-/// The size of sled's page cache. sled's default is 1 GB; more than 8 MB costs memory and hardly speeds up scans.
-pub(super) const CACHE_BYTES: u64 = 8 * 1024 * 1024;
-
-/// sled's data file. sled holds a lock on it while the store is open.
-pub(super) const DATA_FILE: &str = "db";
 
 /// The file beside the store that records what an in-process log has acknowledged.
 pub(crate) const ACKNOWLEDGED: &str = "acknowledged";
@@ -208,9 +207,9 @@ fn open(path: &Path) -> Result<Result<Found, StoreError>, OpenError> {
 
 fn open_readable(path: &Path) -> Result<Found, StoreError> {
     // sled panics on some kinds of damage while it opens. A panic is treated like any other unreadable store.
-    let opened =
-        std::panic::catch_unwind(|| sled::Config::new().path(path).cache_capacity(CACHE_BYTES).open());
+    let opened = std::panic::catch_unwind(|| files::open(path));
     let database = opened.map_err(|_panic| StoreError::Damaged("sled cannot open it"))??;
+    rewrite::clean_up(path);
     let Some(format) = database.get(key::FORMAT)? else {
         return match database.is_empty() {
             true => Ok(Found::Empty(database)),

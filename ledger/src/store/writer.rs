@@ -15,6 +15,7 @@ use super::{
     block::Block,
     key,
     packs::Packing,
+    rewrite::Attempt,
     rollup::{Rolling, Row, Tier},
 };
 use crate::summary::Summary;
@@ -29,6 +30,8 @@ pub(super) struct Writer {
     /// Set once the oldest remaining pack was found to be within retention: the last slot that its records cover. The
     /// pack need not be examined again before that slot is past retention.
     pub(super) retained_until: Option<Timestamp>,
+    /// When it was last tried to rewrite the store; `None` if it was not tried since the writer was loaded.
+    pub(super) rewritten: Option<Attempt>,
     packing: Packing,
 }
 

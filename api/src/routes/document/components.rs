@@ -26,8 +26,8 @@ pub(super) fn headers() -> Value {
             json!({"type": "string", "example": "\"default\";q=600;w=60"}),
         ),
         "Link": header(
-            "A link to the next page, as `<…>; rel=\"next\"`. Absent on the last page.",
-            json!({"type": "string", "example": "</v1/prices/BTC-USD/gaps?order=desc&limit=100&cursor=d1763683200000>; rel=\"next\""}),
+            "A link to the next page, as `<…>; rel=\"next\"`, relative to the address of the response. Absent on the last page.",
+            json!({"type": "string", "example": "<gaps?order=desc&limit=100&cursor=d1763683200000>; rel=\"next\""}),
         ),
         "Retry-After": header(
             "How many seconds to wait before retrying.",

@@ -46,10 +46,8 @@ pub(super) fn errors(parameters: &[Tree]) -> Vec<(String, Tree)> {
 }
 
 /// The errors of all operations, by name.
-pub(super) fn responses() -> Value {
-    let response =
-        |(status, meaning, example): &(&str, &str, &str)| (name(status), error(status, meaning, example));
-    Value::Object(ERRORS.iter().map(response).collect())
+pub(super) fn responses() -> impl Iterator<Item = (String, Value)> {
+    ERRORS.iter().map(|(status, meaning, example)| (name(status), error(status, meaning, example)))
 }
 
 fn name(status: &str) -> String {
@@ -67,7 +65,7 @@ fn error(status: &str, meaning: &str, example: &str) -> Value {
     } else {
         json!({"type": "object", "required": ["error"], "properties": {"error": text}})
     };
-    let content = json!({"application/json; charset=utf-8": {"schema": schema, "example": example}});
+    let content = json!({"application/json": {"schema": schema, "example": example}});
     let retry = json!({"Retry-After": reference("headers", "Retry-After")});
     match status {
         "429" | "503" => json!({"description": meaning, "content": content, "headers": retry}),
@@ -75,9 +73,9 @@ fn error(status: &str, meaning: &str, example: &str) -> Value {
     }
 }
 
-/// A request sends its key like one for `/v1` or as CoinGecko's clients do, or no key if the pod requires none.
+/// A request sends its key like one for `/v1` or as CoinGecko's clients do.
 pub(super) fn keys() -> Value {
-    json!([{}, {"coingecko": []}, {"bearer": []}, {"key": []}])
+    json!([{"coingecko": []}, {"bearer": []}, {"key": []}])
 }
 
 /// An example of a parameter that works.
@@ -100,9 +98,6 @@ pub(super) fn example(parameter: &str) -> Option<Value> {
 pub(super) fn remove(document: &mut Tree) {
     if let Some(Tree::Object(paths)) = document.get_mut("paths") {
         paths.retain(|(path, _)| !is_of_dialect(path));
-    }
-    if let Some(components) = document.get_mut("components") {
-        components.remove("responses");
     }
     if let Some(Tree::List(tags)) = document.get_mut("tags") {
         tags.retain(|tag| tag.get("name").and_then(Tree::as_str) != Some(Tag::CoinGecko.name()));

@@ -10,8 +10,14 @@ use super::tree::Tree;
 use crate::problem::{Code, ProblemJson, Retry};
 
 /// The problems of every route of `/v1`.
-const ALWAYS: [Code; 5] =
-    [Code::InvalidParameter, Code::Unauthorized, Code::RateLimited, Code::Starting, Code::Internal];
+const ALWAYS: [Code; 6] = [
+    Code::InvalidParameter,
+    Code::Unauthorized,
+    Code::NotAcceptable,
+    Code::RateLimited,
+    Code::Starting,
+    Code::Internal,
+];
 
 /// The problems of routes with a parameter of this name.
 const BY_PARAMETER: [(&str, &[Code]); 4] = [
@@ -21,11 +27,11 @@ const BY_PARAMETER: [(&str, &[Code]); 4] = [
     ("pairs", &[Code::UnknownPair, Code::NoPriceYet]),
 ];
 
-/// The operations that are streams.
-const STREAMS: [&str; 2] = ["streamEvents", SOCKET];
+/// The operation that is a stream.
+const STREAM: &str = "streamEvents";
 
-/// The operation that switches to WebSocket.
-const SOCKET: &str = "openSocket";
+/// The problems of every status 503 that reads the store.
+const UNAVAILABLE: [Code; 3] = [Code::Busy, Code::StoreUnavailable, Code::Starting];
 
 /// The problems that a request for a stream can have. Once the stream has begun, there are no more problems: the stream
 /// ends with a reason ([`crate::stream_end`]).
@@ -33,51 +39,97 @@ const OF_STREAMS: [Code; 5] =
     [Code::UnknownCursor, Code::SequenceGone, Code::TooManyStreams, Code::Busy, Code::StoreUnavailable];
 
 /// Further problems of single operations.
-const BY_OPERATION: [(&str, &[Code]); 6] = [
+const BY_OPERATION: [(&str, &[Code]); 5] = [
     ("listPrices", &[Code::NoPriceYet]),
     ("getAverages", &[Code::ThinWindow]),
     ("getTick", &[Code::UnknownSequence]),
     ("convert", &[Code::NoRate, Code::NoPriceYet]),
     ("listSources", &[Code::NoPriceYet]),
-    ("openSocket", &[Code::UpgradeRequired]),
 ];
 
+/// The responses that operations refer to, by name: the codes of the problems that each stands for.
+#[derive(Debug, Default)]
+pub(super) struct Shared(BTreeMap<String, Vec<Code>>);
+
+impl Shared {
+    /// References to the responses of an operation with problems, by status.
+    pub(super) fn of(&mut self, id: &str, parameters: &[Tree]) -> Vec<(String, Tree)> {
+        let refer = |(status, codes): (String, Vec<Code>)| {
+            let name = name(&codes);
+            let response = super::reference("responses", &name).into();
+            self.0.insert(name, codes);
+            (status, response)
+        };
+        by_status(id, parameters).into_iter().map(refer).collect()
+    }
+
+    /// The responses, by name.
+    pub(super) fn responses(&self) -> Tree {
+        let mut responses = Tree::object();
+        self.0.iter().for_each(|(name, codes)| responses.set(name, response(codes)));
+        responses
+    }
+
+    /// An example of each problem, by code.
+    pub(super) fn examples(&self) -> Tree {
+        let mut examples = Tree::object();
+        let is_used = |code: &&Code| self.0.values().flatten().any(|used| used == *code);
+        for code in Code::ALL.iter().filter(is_used) {
+            let mut example = Tree::object();
+            example.set("value", Tree::parse(&code.example()));
+            examples.set(code.as_str(), example);
+        }
+        examples
+    }
+}
+
 /// The problems of an operation, by status.
-pub(super) fn of(id: &str, parameters: &[Tree]) -> Vec<(String, Tree)> {
+fn by_status(id: &str, parameters: &[Tree]) -> BTreeMap<String, Vec<Code>> {
     let has = |name: &str| {
         parameters.iter().any(|parameter| parameter.get("name").and_then(Tree::as_str) == Some(name))
     };
     let by_parameter = BY_PARAMETER.iter().filter(|(name, _)| has(name));
     let by_operation = BY_OPERATION.iter().filter(|(known, _)| *known == id);
-    // The response of a WebSocket has no format to choose.
-    let of_format = [Code::NotAcceptable].into_iter().filter(|_| id != SOCKET);
     let of_stream = OF_STREAMS.into_iter().filter(|_| is_stream(id));
     let more: Vec<Code> = by_parameter
         .chain(by_operation)
         .flat_map(|(_, codes)| codes.iter().copied())
         .chain(of_stream)
-        .chain(of_format)
         .collect();
     let mut by_status = BTreeMap::<String, Vec<Code>>::new();
     for code in Code::ALL.iter().filter(|code| ALWAYS.contains(code) || more.contains(code)) {
         by_status.entry(code.status().as_u16().to_string()).or_default().push(*code);
     }
-    by_status.into_iter().map(|(status, codes)| (status, response(&codes))).collect()
+    by_status
 }
 
 /// Whether an operation is a stream.
 pub(super) fn is_stream(id: &str) -> bool {
-    STREAMS.contains(&id)
+    id == STREAM
 }
 
-/// The response for codes that share a status.
+/// The name of the response that all operations with these codes refer to, such as `NoPriceYetOrUnavailable`.
+fn name(codes: &[Code]) -> String {
+    let is_common = |code: &&Code| UNAVAILABLE.contains(code);
+    let special = codes.iter().filter(|code| !is_common(code)).map(|code| camel_case(code.as_str()));
+    let common = codes.iter().any(|code| is_common(&code)).then(|| "Unavailable".to_owned());
+    special.chain(common).collect::<Vec<_>>().join("Or")
+}
+
+fn camel_case(word: &str) -> String {
+    let capital = |part: &str| {
+        let (first, rest) = part.split_at_checked(1).unwrap_or_default();
+        first.to_uppercase() + rest
+    };
+    word.split('_').map(capital).collect()
+}
+
+/// The response for codes that share a status. It refers to [`Shared::examples`].
 fn response(codes: &[Code]) -> Tree {
     let lines: Vec<String> = codes.iter().map(|code| format!("`{code}`: {}", code.facts().meaning)).collect();
     let mut examples = Tree::object();
     for code in codes {
-        let mut example = Tree::object();
-        example.set("value", Tree::parse(&code.example()));
-        examples.set(code.as_str(), example);
+        examples.set(code.as_str(), super::reference("examples", code.as_str()));
     }
     let mut problem = Tree::object();
     problem.set("schema", super::reference("schemas", "Problem"));

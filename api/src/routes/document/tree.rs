@@ -73,16 +73,13 @@ impl Tree {
         }
     }
 
-    /// Applies a change to every number.
-    pub(super) fn change_numbers(&mut self, change: &impl Fn(&serde_json::Number) -> Option<Value>) {
+    /// Calls a function with this value, and then with every value that it contains.
+    pub(super) fn visit(&mut self, function: &mut impl FnMut(&mut Self)) {
+        function(self);
         match self {
-            Self::Object(members) => members.iter_mut().for_each(|(_, value)| value.change_numbers(change)),
-            Self::List(items) => items.iter_mut().for_each(|item| item.change_numbers(change)),
-            Self::Leaf(leaf) => {
-                if let Some(changed) = leaf.as_number().and_then(change) {
-                    *leaf = changed;
-                }
-            }
+            Self::Object(members) => members.iter_mut().for_each(|(_, value)| value.visit(function)),
+            Self::List(items) => items.iter_mut().for_each(|item| item.visit(function)),
+            Self::Leaf(_) => {}
         }
     }
 }

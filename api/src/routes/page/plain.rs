@@ -31,7 +31,13 @@ fn price(state: &State, snapshot: &Snapshot, pair: Pair, view: &PairView) -> Opt
     let item = price_item(state, snapshot, pair, view)?;
     let freshness = if item.stale { "stale" } else { "fresh" };
     let sources = item.sources.len().to_string();
-    Some(vec![item.price.0.to_string(), item.slot.0.to_string(), freshness.to_owned(), item.origin, sources])
+    Some(vec![
+        item.price.0.to_string(),
+        item.slot.0.to_string(),
+        freshness.to_owned(),
+        item.origin.0.to_string(),
+        sources,
+    ])
 }
 
 fn no_price(view: &PairView) -> String {

@@ -1,10 +1,9 @@
 //! Encodes events as JSON.
 
-use crate::dto::{EventItem, Nullable, PairText, PriceText, SpanText, TimeText};
-use common::{
-    bus::LogIdentity,
-    domain::{Interval, Slot},
+use crate::dto::{
+    EventItem, GapEvent, GapKind, PairText, PriceText, SpanText, TickEvent, TickKind, TimeText, Word,
 };
+use common::bus::LogIdentity;
 use ledger::{
     events::{Event, Frame},
     store::TickOrGap,
@@ -14,39 +13,39 @@ use ledger::{
 pub(super) fn frame<'a>(event: &'a Event, log: &LogIdentity) -> &'a Frame {
     event.frame(|event| {
         let item = item(event, log);
+        let (id, kind) = item.id_and_kind();
         // This cannot fail, because strings and numbers can be serialized.
         let json = serde_json::to_string(&item).unwrap_or_default();
-        Frame::new(&item.id, &item.kind, &json)
+        Frame::new(id, kind, &json)
     })
 }
 
 fn item(event: &Event, log: &LogIdentity) -> EventItem {
-    let common = |kind: &str, slot: Slot, interval: Interval| EventItem {
-        id: format!("{log}-{}", event.position),
-        kind: kind.to_owned(),
-        pair: PairText(event.pair()),
-        sequence: Nullable(None),
-        slot: TimeText(slot.start()),
-        from: None,
-        interval: SpanText(interval.span()),
-        epoch: Nullable(None),
-        origin: event.origin.to_string(),
-        price: None,
-        cause: None,
-    };
+    let id = format!("{log}-{}", event.position);
+    let (pair, origin) = (PairText(event.pair()), Word(event.origin));
     match event.tick_or_gap {
-        TickOrGap::Tick(_, tick) => EventItem {
-            sequence: Nullable(Some(tick.sequence.0)),
-            epoch: Nullable(Some(tick.epoch.0)),
-            price: Some(PriceText(tick.price)),
-            ..common("tick", tick.slot, tick.interval)
-        },
-        TickOrGap::Gap(_, gap) => EventItem {
+        TickOrGap::Tick(_, tick) => EventItem::Tick(TickEvent {
+            id,
+            kind: TickKind,
+            pair,
+            sequence: tick.sequence.0,
+            slot: TimeText(tick.slot.start()),
+            interval: SpanText(tick.interval.span()),
+            epoch: tick.epoch.0,
+            origin,
+            price: PriceText(tick.price),
+        }),
+        TickOrGap::Gap(_, gap) => EventItem::Gap(GapEvent {
+            id,
+            kind: GapKind,
+            pair,
             sequence: gap.recorded.map(|(sequence, _)| sequence.0).into(),
+            slot: TimeText(gap.slot.start()),
+            from: TimeText(gap.from.start()),
+            interval: SpanText(gap.interval.span()),
             epoch: gap.recorded.map(|(_, epoch)| epoch.0).into(),
-            from: Some(TimeText(gap.from.start())),
-            cause: Some(gap.cause.to_string()),
-            ..common("gap", gap.slot, gap.interval)
-        },
+            origin,
+            cause: Word(gap.cause),
+        }),
     }
 }

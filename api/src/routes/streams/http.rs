@@ -3,7 +3,6 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
-use common::domain::Words;
 use futures::{StreamExt, stream};
 use http::header;
 use poem::{Body, IntoResponse, Request, Response};
@@ -12,9 +11,7 @@ use poem_openapi::{
     param::{Header, Query},
     payload::Payload,
     registry::{MetaSchema, MetaSchemaRef, Registry},
-    types::Type,
 };
-
 use serde::Serialize;
 
 use super::{
@@ -27,7 +24,7 @@ use super::{
     frame::frame,
 };
 use crate::{
-    dto::{CursorParameter, EventItem, PairsParameter},
+    dto::{CursorParameter, EndEvent, EndKind, EventItem, PairsParameter, Word},
     problem::Problem,
 };
 
@@ -88,7 +85,7 @@ impl StreamApi {
     /// After 15 seconds without an event the pod sends a heartbeat: a comment, or an empty line in NDJSON. Before the
     /// pod ends a stream, it sends the reason as `event: end` with `code` and `detail`, or in NDJSON as a last line
     /// `{"kind":"end","code":…,"detail":…}`. After that, reconnect with the id of the last event. The codes are listed
-    /// at [/docs/errors](/docs/errors#ends-of-streams).
+    /// at [/docs/errors](docs/errors#ends-of-streams).
     ///
     /// A stream lasts at most one day. If a client's distance to the newest record grows by more than 10,000 records,
     /// its stream ends with `too_slow`. A client that reads nothing for 30 seconds is disconnected without a reason.
@@ -172,30 +169,26 @@ fn frames(step: &Step, follower: &Follower, format: StreamFormat) -> Vec<Bytes> 
         (Step::Heartbeat, StreamFormat::Sse) => vec![HEARTBEAT],
         (Step::Heartbeat, StreamFormat::Ndjson) => vec![EMPTY_LINE],
         (Step::End(end), StreamFormat::Sse) => {
-            let data = last_event(*end, None);
+            let data = json(&EndData { code: Word(*end), detail: end.detail() });
             vec![format!("event: end\ndata: {data}\n\n").into()]
         }
         (Step::End(end), StreamFormat::Ndjson) => {
-            let line = last_event(*end, Some("end"));
-            vec![format!("{line}\n").into()]
+            let line = EndEvent { kind: EndKind, code: Word(*end), detail: end.detail().to_owned() };
+            vec![format!("{}\n", json(&line)).into()]
         }
     }
 }
 
-/// The last event of a stream, which has the reason for the end. `kind` is only for NDJSON, because server-sent events
-/// have the kind outside of the data.
+/// The data of the last server-sent event. Its kind is outside of the data.
 #[derive(Serialize)]
-struct LastEvent {
-    #[serde(skip_serializing_if = "Option::is_none")]
-    kind: Option<&'static str>,
-    code: &'static str,
+struct EndData {
+    code: Word<StreamEnd>,
     detail: &'static str,
 }
 
-fn last_event(end: StreamEnd, kind: Option<&'static str>) -> String {
-    let event = LastEvent { kind, code: end.as_str(), detail: end.detail() };
+fn json(event: &impl Serialize) -> String {
     // This cannot fail, because strings can be serialized.
-    serde_json::to_string(&event).unwrap_or_default()
+    serde_json::to_string(event).unwrap_or_default()
 }
 
 /// Describes a body for the OpenAPI document. The handler creates the body itself.

@@ -41,11 +41,8 @@ impl SocketApi {
     ///
     /// Sends the events of `/v1/stream`, one text message each. After 15 seconds without an event the pod sends a ping.
     /// When the pod ends a stream, the reason in the close frame is one of the codes at
-    /// [/docs/errors](/docs/errors#ends-of-streams). Messages from the client are ignored. The limits are those of
+    /// [/docs/errors](docs/errors#ends-of-streams). Messages from the client are ignored. The limits are those of
     /// `/v1/stream`.
-    ///
-    /// "Try it out" in Swagger UI can only show 426. To see events, open a page of this pod in a browser and enter this
-    /// in its console: `new WebSocket('/v1/ws').onmessage = event => console.log(event.data)`.
     #[oai(path = "/ws", method = "get", operation_id = "openSocket")]
     async fn socket(
         &self,

@@ -26,8 +26,8 @@ export const width = (stretches) => stretches.reduce((sum, [from, to]) => sum + 
 /** Whether a column of pixels is in one of the stretches. */
 export const holds = (stretches, column) => stretches.some(([from, to]) => from <= column && column < to);
 
-/** Sends a GET request to a pod, and returns the JSON of the response. */
-export const answer = async (url, path, headers = {}) => (await fetch(new URL(path, url), { headers })).json();
+/** Sends a GET request to a pod whose page is at `url`, and returns the JSON of the response. */
+export const answer = async (url, path, headers = {}) => (await fetch(new URL(path.replace(/^\//, ""), url), { headers })).json();
 
 /** A price with separators between thousands, formatted independently of the page. */
 export const grouped = (decimal) =>

@@ -7,26 +7,12 @@ use std::{
     fs::{self, File},
     io::{self, BufRead},
     path::{Path, PathBuf},
-    time::Duration,
 };
 
 use common::bus::LogIdentity;
-use tokio::time::Instant;
 
 use super::file::{Header, ReadBackupError, Reader, Summary};
-use crate::store::{StoreError, database::Database, key, open};
-
-/// The largest number of rows that are written at once.
-const BATCH_ROWS: usize = 1_000;
-
-/// Rows are also written once they have this many bytes, so that a few large rows do not take too much memory.
-const BATCH_BYTES: usize = 4 * 1024 * 1024;
-
-/// How long sled may take to close the new store. It usually takes a few milliseconds.
-const CLOSE_LIMIT: Duration = Duration::from_secs(60);
-
-/// The pause between two checks whether sled has closed the new store.
-const CLOSE_PAUSE: Duration = Duration::from_millis(5);
+use crate::store::{StoreError, database::Database, files, key, open};
 
 /// Why a backup could not be restored.
 #[derive(Debug, thiserror::Error)]
@@ -92,7 +78,7 @@ pub fn restore(folder: &Path, read: impl BufRead) -> Result<Summary, RestoreErro
     }
     let mut reader = Reader::begin(read)?;
     fs::create_dir_all(folder).map_err(cannot_use)?;
-    if is_in_use(&temporary) {
+    if files::is_in_use(&temporary) {
         return Err(RestoreError::Busy { path: name(&temporary) });
     }
     // Remove what an interrupted restore may have left behind.
@@ -127,52 +113,19 @@ impl Drop for TemporaryDirectory {
     }
 }
 
-/// Whether a process has this store open: sled holds a lock on its file.
-fn is_in_use(path: &Path) -> bool {
-    File::open(path.join(open::DATA_FILE)).is_ok_and(|file| file.try_lock().is_err())
-}
-
 /// Writes every row to a new store and closes it.
 fn build(path: &Path, reader: &mut Reader<impl BufRead>) -> Result<(), RestoreError> {
     let failed = |source| RestoreError::Write { path: path.display().to_string(), source };
-    let config = sled::Config::new().path(path).cache_capacity(open::CACHE_BYTES);
-    let database = Database::new(config.open().map_err(|error| failed(error.into()))?);
-    write(&database, reader, failed)?;
+    let database = Database::new(files::open(path).map_err(|error| failed(error.into()))?);
+    for rows in files::batches(std::iter::from_fn(|| reader.row().transpose())) {
+        database.apply(rows?).map_err(failed)?;
+    }
     check(&database, reader.header(), failed)?;
     database.flush().map_err(failed)?;
     drop(database);
-    // sled closes the files shortly after the last handle is dropped. Until then, it may write to this path.
-    let started = Instant::now();
-    while is_in_use(path) {
-        if started.elapsed() > CLOSE_LIMIT {
-            return Err(RestoreError::Busy { path: path.display().to_string() });
-        }
-        std::thread::sleep(CLOSE_PAUSE);
-    }
-    Ok(())
-}
-
-fn write(
-    database: &Database,
-    reader: &mut Reader<impl BufRead>,
-    failed: impl Fn(StoreError) -> RestoreError,
-) -> Result<(), RestoreError> {
-    let (mut batch, mut rows, mut bytes) = (sled::Batch::default(), 0, 0);
-    loop {
-        let row = reader.row()?;
-        let is_last = row.is_none();
-        if let Some((name, value)) = row {
-            rows += 1;
-            bytes += name.len() + value.len();
-            batch.insert(name, value);
-        }
-        if is_last || rows >= BATCH_ROWS || bytes >= BATCH_BYTES {
-            database.apply(std::mem::take(&mut batch)).map_err(&failed)?;
-            (rows, bytes) = (0, 0);
-        }
-        if is_last {
-            return Ok(());
-        }
+    match files::wait_until_closed(path) {
+        true => Ok(()),
+        false => Err(RestoreError::Busy { path: path.display().to_string() }),
     }
 }
 

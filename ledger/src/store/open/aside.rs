@@ -7,8 +7,8 @@ use std::{
 
 use common::domain::Timestamp;
 
-use super::{DATA_FILE, OpenError, create_folder};
-use crate::store::Store;
+use super::{OpenError, create_folder};
+use crate::store::{Store, files::DATA_FILE};
 
 /// How many of the stores that were moved aside are kept.
 const KEPT_ASIDE: usize = 3;
