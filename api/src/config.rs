@@ -26,11 +26,11 @@ pub struct ApiConfig {
     /// limit.
     #[serde(with = "text")]
     pub rate_limit: RateLimit,
-    /// Origins of web pages that may read responses, exactly as browsers write them. If the list is empty, only the
-    /// pod's own page may read them.
+    /// Origins of web pages that may send requests, exactly as browsers write them, or `*` for all pages. If the list is
+    /// empty, only the pod's own pages may.
     #[serde(with = "text::list")]
     pub cors_origins: Vec<WebOrigin>,
-    /// Addresses or networks of proxies whose `X-Forwarded-For` or `Forwarded` header is trusted.
+    /// Addresses or networks of proxies whose headers `X-Forwarded-For`, `Forwarded` and `X-Forwarded-Host` are trusted.
     #[serde(with = "text::list")]
     pub trusted_proxies: Vec<Network>,
     /// API keys, each as name=SHA-256. A client must send one of the keys. If the list is empty, no key is needed.

@@ -31,9 +31,9 @@ pub use schema::sequence_schema;
 pub use sources::{SourceItem, SourcePairItem, Sources};
 pub use text::{
     AmountParameter, AmountText, AssetText, CandleIntervalParameter, CauseParameter, CoverageParameter,
-    CursorParameter, DerivedText, FromAssetText, PageCursorParameter, PairParameter, PairText,
-    PairsParameter, PriceText, RateText, RatioParameter, SequenceParameter, SpanText, SpansText, TimeText,
-    TimestampParameter, ToAssetText, WindowText,
+    CursorParameter, DerivedText, FromAssetText, LastEventIdParameter, PageCursorParameter, PairParameter,
+    PairText, PairsParameter, PriceText, RateText, RatioParameter, SequenceParameter, SpanText, SpansText,
+    TimeText, TimestampParameter, ToAssetText, WindowText,
 };
 
 /// The pairs in the log.
@@ -207,13 +207,15 @@ pub struct HistoryItem {
 /// Gaps of a pair.
 #[derive(Debug, Object, Serialize)]
 pub struct Gaps {
-    /// One item per gap record.
+    /// One item per gap record. With `merge=true`, consecutive gap records are one item.
     pub items: Vec<GapItem>,
     /// The `cursor` of the next page. Null if there are no more gaps now.
     pub next_cursor: Nullable<String>,
 }
 
-/// Consecutive slots of a pair that have no tick.
+/// Consecutive slots of a pair that have no tick. If the item was merged from several gap records, `from` is from the
+/// first and `to` from the last of them, `slots` is the number of all their slots, and `interval`, `cause`, `sequence`,
+/// `epoch` and `sources` are those of the first record.
 #[derive(Debug, Object, Serialize)]
 pub struct GapItem {
     /// The first slot of the gap.
@@ -234,6 +236,21 @@ pub struct GapItem {
     pub epoch: Nullable<u64>,
     /// How many sources were asked. Null if no source was asked.
     pub sources: Nullable<u32>,
+    /// Only with `merge=true`: the number of gap records in this item.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub records: Option<u64>,
+    /// Only with `merge=true`: the causes of these records, those with the most slots first.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub causes: Option<Vec<GapCauseItem>>,
+}
+
+/// A cause of a merged gap.
+#[derive(Debug, Object, Serialize)]
+pub struct GapCauseItem {
+    /// Why there is no tick.
+    pub cause: Word<GapCause>,
+    /// The number of slots with this cause.
+    pub slots: u64,
 }
 
 /// One record of the log with everything in it. Which members are present depends on `kind`.

@@ -4,7 +4,7 @@ use std::io::{self, Write};
 
 use serde::{Deserialize, Serialize};
 
-use ledger::store::StoredTick;
+use ledger::{candle::Candle, store::StoredTick};
 
 /// The format of the lines.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -40,6 +40,45 @@ impl From<StoredTick> for TickLine {
     fn from(tick: StoredTick) -> Self {
         let (slot, price) = (tick.slot.start().to_string(), tick.price.to_string());
         Self { slot, price, sequence: tick.sequence.0 }
+    }
+}
+
+/// A candle.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CandleLine {
+    /// Where the bucket begins.
+    pub start: String,
+    /// The first price.
+    pub open: String,
+    /// The highest price.
+    pub high: String,
+    /// The lowest price.
+    pub low: String,
+    /// The last price.
+    pub close: String,
+    /// The number of ticks in the bucket.
+    pub samples: u64,
+    /// Whether the bucket has ended and every slot of it has a tick.
+    pub complete: bool,
+}
+
+impl Line for CandleLine {
+    const COLUMNS: &'static [&'static str] =
+        &["start", "open", "high", "low", "close", "samples", "complete"];
+}
+
+impl From<Candle> for CandleLine {
+    fn from(candle: Candle) -> Self {
+        let summary = candle.summary;
+        Self {
+            start: candle.start.to_string(),
+            open: summary.first.price.to_string(),
+            high: summary.max.price.to_string(),
+            low: summary.min.price.to_string(),
+            close: summary.last.price.to_string(),
+            samples: summary.count,
+            complete: candle.complete,
+        }
     }
 }
 

@@ -31,8 +31,8 @@ pub(crate) use trace::{caller, in_trace};
 use crate::{lines::LineError, word::Word};
 use ledger::{snapshot::PinError, store::StoreError};
 
-/// The methods of every route: the API is read-only.
-const ALLOWED_METHODS: &str = "GET, HEAD";
+/// The methods of nearly every route: the API is read-only.
+pub(crate) const READING: &str = "GET, HEAD";
 
 /// An error that is returned to the client.
 #[derive(Debug, Clone, thiserror::Error)]
@@ -45,6 +45,8 @@ pub struct Problem {
     /// The cause of an internal error. It is logged and never sent.
     cause: Option<String>,
     newest: Option<Box<Newest>>,
+    /// The methods of the route, if the request has another one.
+    allowed: &'static str,
 }
 
 /// An error as described by RFC 9457.
@@ -84,7 +86,14 @@ impl Problem {
             retry_after_seconds: None,
             cause: None,
             newest: None,
+            allowed: READING,
         }
+    }
+
+    /// A method that the route does not support. `allowed` lists those that it supports.
+    pub(crate) fn method_not_allowed(allowed: &'static str) -> Self {
+        let detail = format!("this route supports {allowed} only; see /docs");
+        Self { allowed, ..Self::new(Code::MethodNotAllowed, detail) }
     }
 
     /// A parameter that is malformed or out of range.
@@ -107,6 +116,11 @@ impl Problem {
 
     pub(crate) fn code(&self) -> Code {
         self.code
+    }
+
+    /// After how many seconds the client should retry, if a retry can help.
+    pub(crate) fn retry_seconds(&self) -> Option<u64> {
+        self.retry_after_seconds
     }
 
     pub(crate) fn detail(&self) -> &str {
@@ -148,9 +162,7 @@ impl Problem {
         }
         match error.status() {
             StatusCode::NOT_FOUND => Self::new(Code::NotFound, "there is no such route; see /docs"),
-            StatusCode::METHOD_NOT_ALLOWED => {
-                Self::new(Code::MethodNotAllowed, "this route supports GET and HEAD only; see /docs")
-            }
+            StatusCode::METHOD_NOT_ALLOWED => Self::method_not_allowed(READING),
             status if status.is_client_error() => Self::new(Code::InvalidParameter, error.to_string()),
             _ => Self::internal(error),
         }
@@ -252,7 +264,7 @@ impl IntoResponse for Problem {
             response = response.header("Retry-After", seconds);
         }
         if self.code == Code::MethodNotAllowed {
-            response = response.header("Allow", ALLOWED_METHODS);
+            response = response.header("Allow", self.allowed);
         }
         if self.code == Code::Unauthorized {
             response = response.header("WWW-Authenticate", "Bearer");

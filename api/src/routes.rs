@@ -21,8 +21,10 @@ mod paging;
 mod price_item;
 mod prices;
 mod reading;
+mod rows;
 mod sources;
 mod streams;
+pub(crate) mod tickets;
 mod ticks;
 
 use std::{sync::Arc, time::Duration};
@@ -58,6 +60,7 @@ pub(crate) use operations::{Side, errors};
 pub(crate) use page::{ICON, NOT_YET, PAGE, PAGE_FILES, Page};
 pub use reading::Readers;
 pub use streams::Streams;
+pub(crate) use streams::{STREAM_PATHS, event_source, max_streams};
 
 /// What the handlers share.
 pub struct State {
@@ -137,6 +140,7 @@ pub type Apis = (
     sources::SourcesApi,
     streams::StreamApi,
     streams::SocketApi,
+    tickets::TicketsApi,
     coingecko::CoinGeckoApi,
     operations::OperationsApi,
 );
@@ -158,6 +162,7 @@ pub(crate) fn service(state: &Arc<State>, process: &Process, coins: Coins) -> Se
         sources::SourcesApi(state.clone()),
         streams::StreamApi(state.clone()),
         streams::SocketApi(state.clone()),
+        tickets::TicketsApi(state.clone()),
         coingecko::CoinGeckoApi { state: state.clone(), coins: Arc::new(coins) },
         operations::OperationsApi(process.clone()),
     );

@@ -12,7 +12,9 @@ mod cors;
 mod counting;
 mod descriptors;
 mod endpoint;
+mod hold;
 mod limit;
+mod origins;
 mod parameters;
 mod span;
 
@@ -30,6 +32,7 @@ use tokio::{
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
 use connection::Connection;
+use hold::Waiting;
 
 pub use descriptors::{MAX_ADMIN_CONNECTIONS, max_api_connections};
 pub use endpoint::{
@@ -91,6 +94,7 @@ impl Listener {
         stop: CancellationToken,
     ) -> Result<(), TaskError> {
         let places = Arc::new(Semaphore::new(max_connections));
+        let waiting = Waiting::new(endpoints, max_connections, stop.clone());
         let open = TaskTracker::new();
         // Only HTTP/1 is supported, because hyper's version detection and its HTTP/2 would wait forever for a client
         // that sends nothing. A proxy that terminates TLS can offer HTTP/2.
@@ -100,10 +104,10 @@ impl Listener {
         while let Some(accepted) = stop.run_until_cancelled(accept(&self.0, &places)).await {
             let Some((stream, remote, place)) = accepted else { continue };
             let service = service_fn({
-                let (endpoints, local) = (endpoints.clone(), stream.local_addr());
+                let (waiting, local) = (waiting.clone(), stream.local_addr());
                 move |request| {
                     let local = local.as_ref().ok().copied().unwrap_or(remote);
-                    handle(endpoints.borrow().clone(), request, local, remote)
+                    handle(waiting.clone(), request, local, remote)
                 }
             });
             let stream = TokioIo::new(Connection::new(stream, connections.clone(), place));
@@ -152,14 +156,16 @@ async fn accept(listener: &TcpListener, places: &Arc<Semaphore>) -> Option<Accep
 }
 
 async fn handle(
-    endpoint: SharedEndpoint,
+    mut waiting: Waiting,
     request: hyper::Request<hyper::body::Incoming>,
     local: SocketAddr,
     remote: SocketAddr,
 ) -> Result<hyper::Response<Body>, std::convert::Infallible> {
     let local = poem::web::LocalAddr(poem::Addr::SocketAddr(local));
     let remote = poem::web::RemoteAddr(poem::Addr::SocketAddr(remote));
-    let request = poem::Request::from((request, local, remote, http::uri::Scheme::HTTP));
+    let mut request = poem::Request::from((request, local, remote, http::uri::Scheme::HTTP));
+    let endpoint = waiting.newest();
+    request.set_data(waiting);
     let response = endpoint.call(request).await.unwrap_or_else(poem::Error::into_response);
     Ok(response.into())
 }

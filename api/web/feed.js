@@ -38,7 +38,7 @@ async function* connection(cursor, opened) {
 	addEventListener("offline", () => abort.abort(), { signal: abort.signal });
 	try {
 		alive();
-		const { body } = await request("v1/stream", abort.signal, { Accept: "text/event-stream", ...(cursor && { "Last-Event-ID": cursor }) });
+		const { body } = await request("v1/stream", abort.signal, { Accept: "application/x-ndjson", ...(cursor && { "Last-Event-ID": cursor }) });
 		opened();
 		const reader = body.pipeThrough(new TextDecoderStream()).getReader();
 		let rest = "";
@@ -46,12 +46,9 @@ async function* connection(cursor, opened) {
 			const { done, value } = await reader.read();
 			if (done) return;
 			alive();
-			const blocks = (rest + value).split("\n\n");
-			rest = blocks.pop();
-			for (const block of blocks) {
-				const data = /^data: (.*)$/m.exec(block);
-				if (data) yield JSON.parse(data[1]);
-			}
+			const lines = (rest + value).split("\n");
+			rest = lines.pop();
+			for (const line of lines) if (line) yield JSON.parse(line);
 		}
 	} finally {
 		clearTimeout(watchdog);
@@ -67,7 +64,7 @@ export async function follow({ begin, event, state }) {
 		try {
 			if (!cursor) await begin();
 			for await (const next of connection(cursor, () => state("live"))) {
-				if (!next.kind) throw refused(next);
+				if (next.kind === "end") throw refused(next);
 				failures = 0;
 				cursor = next.id;
 				event(next);

@@ -98,7 +98,7 @@ impl Pod {
             KEEP,
             retention(),
             ledger::Metrics::new(&registry, Prices::new(&registry)?)?,
-            checks,
+            checks.clone(),
         )?;
         let clock: Arc<dyn Clock> = Arc::new(SystemClock);
         let stop = CancellationToken::new();
@@ -113,7 +113,7 @@ impl Pod {
             readers: Readers::default(),
             scans: Scans::default(),
             reports: Reports::default(),
-            streams: Streams::new(PLACES, stop.clone(), metrics.clone()),
+            streams: Streams::new(PLACES, stop.clone(), checks.log.clone(), metrics.clone()),
         });
         let text = String::new;
         let build = Build { version: text(), description: text(), commit: text(), build_time: text() };

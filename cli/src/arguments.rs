@@ -92,7 +92,7 @@ enum Command {
     /// Reads the log on NATS if bus.url is set, otherwise the store in store.path, which no running process may be
     /// using. To read the records of a running process, give its address with --url.
     Recompute(RecomputeArguments),
-    /// Export the ticks or gaps of a pair as CSV or NDJSON
+    /// Export the ticks, gaps or candles of a pair as CSV or NDJSON
     ///
     /// Rows are ordered from oldest to newest, and prices have the same digits as in the log. Reads from a running
     /// pod (--url), or from the store of a stopped one (store.path).

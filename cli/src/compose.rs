@@ -153,7 +153,7 @@ async fn listen(
     service.spawn("api", listener.serve(newest, places, connections.api(), service.stop()));
     let endpoint = server::starting_admin_endpoint(process);
     let operators = admin(settings, endpoint, connections.admin(), service).await?;
-    let streams = Streams::new(places, service.stop(), metrics.clone());
+    let streams = Streams::new(places, service.stop(), checks.log.clone(), metrics.clone());
     service.spawn("streams", {
         let (streams, stop) = (streams.clone(), service.stop());
         async move {

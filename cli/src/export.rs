@@ -1,6 +1,6 @@
-//! `tickwell export`: ticks or gaps of a pair, as CSV or NDJSON.
+//! `tickwell export`: ticks, gaps or candles of a pair, as CSV or NDJSON.
 //!
-//! - [`rows`]: the rows, and where they are read from, page by page. [`check`] checks those of a pod.
+//! - [`rows`]: the lists, and where their rows are read from, page by page. [`check`] checks the rows of a pod.
 //!
 //! Rows are ordered from oldest to newest. The last row is for the slot that was the pair's newest one when the export
 //! started, however long the export takes. Only one page is in memory at a time.
@@ -16,10 +16,11 @@ use std::{
 use anyhow::{Context, Result, ensure};
 use api::{
     dto::TimestampParameter,
-    lines::{LineFormat, Lines, TickLine},
+    lines::{LineFormat, Lines},
 };
 use clap::{Args, ValueEnum};
 use common::domain::{Pair, Timestamp};
+use ledger::candle::CandleInterval;
 
 use crate::{
     output::{self, Output},
@@ -30,7 +31,7 @@ use crate::{
     show,
     stopped::{self, Incomplete},
 };
-use rows::{Asked, ExportInput, GapRow, Row};
+use rows::{Asked, Candles, ExportInput, Gaps, List, Ticks};
 
 /// What to export, and where to.
 #[derive(Debug, Args)]
@@ -54,6 +55,11 @@ pub(crate) struct ExportArguments {
     /// Export the gaps (slots without a price, with their causes) instead of the ticks
     #[arg(long)]
     gaps: bool,
+
+    /// Export candles of this length (1m, 5m, 15m, 1h, 4h or 1d) instead of the ticks. The time range selects candles
+    /// by their start
+    #[arg(long, value_name = "INTERVAL", conflicts_with = "gaps")]
+    candles: Option<CandleInterval>,
 
     /// Write to this file. If not given: to standard output
     #[arg(long, value_name = "FILE")]
@@ -117,18 +123,19 @@ pub(crate) fn run(arguments: &ExportArguments, layers: SettingsLayers) -> Result
                 ExportInput::Store(store, settings.store.retain_ticks.duration())
             }
         };
-        match arguments.gaps {
-            true => export::<GapRow>(input, arguments).await,
-            false => export::<TickLine>(input, arguments).await,
+        match arguments.candles {
+            Some(interval) => export(&Candles(interval), input, arguments).await,
+            None if arguments.gaps => export(&Gaps, input, arguments).await,
+            None => export(&Ticks, input, arguments).await,
         }
     };
     runtime::block_on(output::unless_interrupted(exported))
 }
 
-async fn export<R: Row>(input: ExportInput, arguments: &ExportArguments) -> Result<()> {
+async fn export<L: List>(list: &L, input: ExportInput, arguments: &ExportArguments) -> Result<()> {
     let asked = Asked { pair: arguments.pair, from: arguments.from, to: arguments.to };
     let Some(path) = &arguments.output else {
-        let written = write::<R>(input, asked, arguments.format, BufWriter::new(io::stdout().lock())).await;
+        let written = write(list, input, asked, arguments.format, BufWriter::new(io::stdout().lock())).await;
         return match written {
             // A closed pipe is not an error: its reader, such as `head`, needs no more output.
             Err(error) if output::is_broken_pipe(&error) => Ok(()),
@@ -136,20 +143,21 @@ async fn export<R: Row>(input: ExportInput, arguments: &ExportArguments) -> Resu
         };
     };
     let mut output = Output::begin(path, arguments.force)?;
-    let count = write::<R>(input, asked, arguments.format, BufWriter::new(&mut output)).await?;
+    let count = write(list, input, asked, arguments.format, BufWriter::new(&mut output)).await?;
     output.finish()?;
-    show::print(&format!(
-        "Exported {count} {} of {} to {}\n",
-        R::LIST.items(),
-        arguments.pair,
-        path.display()
-    ))
+    show::print(&format!("Exported {count} {} of {} to {}\n", L::ITEMS, arguments.pair, path.display()))
 }
 
 /// Writes all rows. Returns the number of rows.
-async fn write<R: Row>(input: ExportInput, asked: Asked, format: Format, output: impl Write) -> Result<u64> {
-    let mut pages = input.pages::<R>(asked).await?;
-    let mut lines = Lines::begin::<R>(format.lines(), output)?;
+async fn write<L: List>(
+    list: &L,
+    input: ExportInput,
+    asked: Asked,
+    format: Format,
+    output: impl Write,
+) -> Result<u64> {
+    let mut pages = input.pages(list, asked).await?;
+    let mut lines = Lines::begin::<L::Row>(format.lines(), output)?;
     let (mut count, mut progress) = (0_u64, Progress::new());
     while let Some(page) = pages.next().await? {
         for row in &page {
@@ -158,8 +166,8 @@ async fn write<R: Row>(input: ExportInput, asked: Asked, format: Format, output:
         }
         if let Some(last) = page.last() {
             progress.show(|| {
-                let (last, end) = (last.last_slot(), pages.end());
-                format!("{count} {}, up to {last} of {end}", R::LIST.items())
+                let (last, end) = (L::time(last), pages.end());
+                format!("{count} {}, up to {last} of {end}", L::ITEMS)
             });
         }
     }

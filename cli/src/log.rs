@@ -45,6 +45,10 @@ pub(crate) enum LogCommand {
         /// the size. "How large the log gets" in docs/operations.md says how much is needed
         #[arg(long, value_name = "BYTES")]
         max_bytes: Option<i64>,
+
+        /// Delete the mirror and create it again. Use this after the log has lost records (gaps with the cause log_lost)
+        #[arg(long)]
+        new_mirror: bool,
     },
     /// Replace the copies of the log on all other NATS servers with the leader's copy
     ///
@@ -104,7 +108,9 @@ pub(crate) enum LogCommand {
 pub(crate) fn run(command: &LogCommand, layers: SettingsLayers) -> Result<()> {
     match command {
         LogCommand::Keys { folder } => keys::make(folder),
-        LogCommand::Apply { max_bytes } => setup::apply(&settings::load_log(layers, false)?, *max_bytes),
+        LogCommand::Apply { max_bytes, new_mirror } => {
+            setup::apply(&settings::load_log(layers, false)?, *max_bytes, *new_mirror)
+        }
         LogCommand::Repair { yes } => repair::repair(&settings::load_log(layers, false)?, *yes),
         LogCommand::Verify => setup::verify(&settings::load_log(layers, false)?),
         LogCommand::Backup { folder, keep } => {

@@ -29,8 +29,9 @@ pub(crate) const PREFIX: &str = "TICKWELL__";
 /// What replaces the dot of a setting's name in environment variables.
 pub(crate) const SEPARATOR: &str = "__";
 
-/// A demo has one slot per second, so that prices visibly move.
-const DEMO_INTERVAL: &str = "1s";
+/// The settings of a demo that have other defaults. It has one slot per second, so that prices visibly move. Its prices are
+/// simulated, so every web page may read them.
+const OF_DEMO: [(&str, &str); 2] = [("feed.interval", "1s"), ("api.cors_origins", "*")];
 
 /// All settings. Each part is defined by the crate that uses it.
 #[derive(Debug, Clone, Default, Serialize, Deserialize)]
@@ -104,8 +105,10 @@ fn merge(layers: SettingsLayers, mode: Mode) -> Result<Settings> {
     // Values of all layers are parsed in the same way, even the defaults.
     let mut merged = config::Config::builder().add_source(config::Config::try_from(&Settings::default())?);
     if mode == Mode::Demo {
-        let demo = config::Config::builder().set_default("feed.interval", DEMO_INTERVAL)?.build()?;
-        merged = merged.add_source(demo);
+        let defaults = OF_DEMO
+            .iter()
+            .try_fold(config::Config::builder(), |defaults, (key, value)| defaults.set_default(*key, *value));
+        merged = merged.add_source(defaults?.build()?);
     }
     let mut origins = BTreeMap::new();
     let file = layers.file.or_else(|| Some(PathBuf::from(DEFAULT_FILE)).filter(|path| path.exists()));

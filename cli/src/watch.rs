@@ -198,8 +198,8 @@ impl Watch {
                 Ok(sent) => sent,
                 Err(why) => return Ok(Lost { why, wait: None }),
             };
-            match Message::read(&sent.kind, &sent.data) {
-                Ok(Message::Event(event)) => self.show(event, &sent.data)?,
+            match Message::read(&sent) {
+                Ok(Message::Event(event)) => self.show(event, &sent)?,
                 Ok(Message::End(why)) => return Ok(Lost { why, wait: None }),
                 // Ignore kinds of events that only later versions know.
                 Ok(Message::Other) => {}

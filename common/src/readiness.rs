@@ -126,6 +126,11 @@ impl Readiness {
 }
 
 impl Check {
+    /// Whether this part is ready.
+    pub fn is_ready(&self) -> bool {
+        self.readiness.checks().get(self.name).is_some_and(|state| state.condition == Condition::Ready)
+    }
+
     /// Sets the condition, and logs it if it has changed.
     pub fn set(&self, condition: Condition) {
         if !self.insert(condition.clone()) {

@@ -9,6 +9,7 @@
 //! - [`position`], [`events`]: the position of a stream's client in the log, and the events that the client receives.
 //! - [`snapshot`]: the immutable view that request handlers read. Each batch replaces it.
 //! - [`candle`], [`sample`], [`averages`]: buckets, downsampled ranges and window averages, from memory or the store.
+//! - [`merged_gaps`]: consecutive gaps as one.
 //! - [`rate`]: conversion between assets. [`sources`]: how often each source's quotes were used or rejected.
 //! - [`config`], [`metrics`]: the settings and metrics of this crate.
 //!
@@ -23,6 +24,7 @@ pub mod derived;
 pub mod events;
 pub mod ingest;
 pub mod local_log;
+pub mod merged_gaps;
 pub mod metrics;
 mod number;
 pub mod position;

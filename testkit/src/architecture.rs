@@ -60,6 +60,7 @@ const MODULES: [(&str, &[&str]); 4] = [
             "candle",
             "events",
             "sample",
+            "merged_gaps",
             "snapshot",
             "averages",
             "rate",

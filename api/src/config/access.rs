@@ -8,7 +8,8 @@ use sha2::{Digest, Sha256};
 /// How many characters of an invalid setting an error message repeats at most.
 const MAX_REPEATED: usize = 60;
 
-/// The origin of a web page, as browsers write it: scheme, host, and the port unless it is the default one.
+/// The origin of web pages, as browsers write it: scheme, host, and the port unless it is the default one. `*` stands for
+/// every origin.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct WebOrigin(String);
 
@@ -16,11 +17,19 @@ pub struct WebOrigin(String);
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error(
     "`{0}` is not an origin; write scheme and host in lower case and without a path, like https://example.org or \
-     http://localhost:3000"
+     http://localhost:3000, or `*` for all pages"
 )]
 pub struct WebOriginError(String);
 
 impl WebOrigin {
+    /// What stands for every origin.
+    const ANY: &str = "*";
+
+    /// Whether this stands for every origin.
+    pub fn is_any(&self) -> bool {
+        self.0 == Self::ANY
+    }
+
     /// The origin as it appears in headers.
     pub fn as_str(&self) -> &str {
         &self.0
@@ -31,6 +40,9 @@ impl FromStr for WebOrigin {
     type Err = WebOriginError;
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
+        if text == Self::ANY {
+            return Ok(Self(text.to_owned()));
+        }
         let host = text.strip_prefix("https://").or_else(|| text.strip_prefix("http://"));
         let is_host = |host: &str| {
             let fits = |byte: u8| {
@@ -199,12 +211,19 @@ mod tests {
 
     #[test]
     fn an_origin_must_be_written_exactly_as_browsers_do() {
-        for text in ["https://example.org", "http://localhost:3000", "http://[::1]:8080"] {
-            assert_eq!(text.parse::<WebOrigin>().unwrap().to_string(), text);
+        for text in ["https://example.org", "http://localhost:3000", "http://[::1]:8080", "*"] {
+            let origin = text.parse::<WebOrigin>().unwrap();
+            assert_eq!((origin.to_string().as_str(), origin.is_any()), (text, text == "*"));
         }
-        for text in
-            ["", "*", "null", "example.org", "https://", "https://example.org/", "https://Example.org"]
-        {
+        for text in [
+            "",
+            "null",
+            "example.org",
+            "https://",
+            "https://example.org/",
+            "https://Example.org",
+            "https://*.example.org",
+        ] {
             assert!(text.parse::<WebOrigin>().is_err(), "{text}");
         }
     }

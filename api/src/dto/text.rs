@@ -334,6 +334,23 @@ text_type!(
 );
 parameter!(CursorParameter);
 
+/// The header of a client that reconnects. The handler parses it, because for server-sent events even an unreadable one
+/// has a response.
+#[derive(Debug)]
+pub struct LastEventIdParameter(pub String);
+
+value_type!(
+    LastEventIdParameter,
+    "string_last_event_id",
+    MetaSchemaRef::Inline(Box::new(MetaSchema::new("string")))
+);
+
+impl ParseFromParameter for LastEventIdParameter {
+    fn parse_from_parameter(value: &str) -> ParseResult<Self> {
+        Ok(Self(value.to_owned()))
+    }
+}
+
 /// The `next_cursor` of a page. The handler parses the cursor, because only the handler knows the order of the list.
 #[derive(Debug)]
 pub struct PageCursorParameter(pub String);

@@ -20,6 +20,7 @@ common::words! {
         MethodNotAllowed = "method_not_allowed",
         UpgradeRequired = "upgrade_required",
         Unauthorized = "unauthorized",
+        OriginNotAllowed = "origin_not_allowed",
         RateLimited = "rate_limited",
         NoPriceYet = "no_price_yet",
         ContractNotMet = "contract_not_met",
@@ -143,7 +144,17 @@ impl Code {
                 StatusCode::UNAUTHORIZED,
                 Never,
                 "This route needs an API key, and the request has none that is valid.",
-                "Send `Authorization: Bearer KEY` or `X-API-Key: KEY`. The operator of the service issues keys.",
+                "Send `Authorization: Bearer KEY` or `X-API-Key: KEY`. The operator of the service issues keys. A browser's \
+                 `EventSource` or WebSocket sends a ticket of `/v1/tickets` as the parameter `ticket`, and needs a new one \
+                 after a minute.",
+            ),
+            Self::OriginNotAllowed => (
+                StatusCode::FORBIDDEN,
+                Never,
+                "The request comes from a web page of another origin, and the pod does not allow pages of this origin.",
+                "The operator of the service can add the value of the header `Origin` to `api.cors_origins`, or set \
+                 `api.cors_origins` to `*`. If the page is from the pod itself, a proxy has changed the header `Host`: it must \
+                 pass `Host` on, or send `X-Forwarded-Host` and be listed in `api.trusted_proxies`.",
             ),
             Self::RateLimited => (
                 StatusCode::TOO_MANY_REQUESTS,

@@ -26,7 +26,8 @@ const ENDS_INTRODUCTION: &str = "Before a pod ends a stream, it sends the reason
     `{\"kind\":\"end\",\"code\":…,\"detail\":…}`. A WebSocket ends with a close frame, whose reason is the code. \
     Reconnect with the id of the last event as `Last-Event-ID` or `after`, and the stream continues without losing or \
     repeating events. If a stream ends without a reason, the connection was interrupted, or the client read nothing for \
-    30 seconds. Reconnect in the same way.";
+    30 seconds. Reconnect in the same way. A stream of server-sent events can also end at once with the code of an error that \
+    passes, because an `EventSource` never reconnects after a response other than 200.";
 
 impl Code {
     /// An example of a problem with this code.

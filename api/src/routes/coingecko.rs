@@ -47,7 +47,7 @@ use ledger::{
 };
 
 pub(crate) use coins::Coins;
-pub(crate) use dialect::{ignore_slash, is_of_dialect, query_without_keys, sent_keys, speak};
+pub(crate) use dialect::{KEY_PARAMETERS, ignore_slash, is_of_dialect, sent_keys, speak};
 
 /// Where the dialect's routes are. It is the path of CoinGecko's own, so that only the host changes for a client.
 pub(crate) const PREFIX: &str = "/api/v3";

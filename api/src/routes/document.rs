@@ -41,7 +41,7 @@ const SOCKET: &str = "/v1/ws";
 const HEADERS: [&str; 6] =
     ["Cache-Control", "ETag", "RateLimit", "RateLimit-Policy", LOG_HEADER, SEQUENCE_HEADER];
 
-/// The headers of a stream, which cannot be cached.
+/// The headers of a response that cannot be cached, such as a stream.
 const STREAM_HEADERS: [&str; 4] = ["RateLimit", "RateLimit-Policy", LOG_HEADER, SEQUENCE_HEADER];
 
 /// The finished document.
@@ -144,7 +144,8 @@ fn complete_operation(path: &str, operation: &mut Tree, examples: &mut Tree, sha
         let examples = examples.get_mut(&id).and_then(|examples| examples.get_mut(status));
         complete_success(response, &summary, examples);
         if (is_api || is_dialect) && status.starts_with('2') {
-            add_headers(response, if problems::is_stream(&id) { &STREAM_HEADERS } else { &HEADERS });
+            let can_be_cached = status == "200" && !problems::is_stream(&id);
+            add_headers(response, if can_be_cached { &HEADERS } else { &STREAM_HEADERS });
         }
     }
     if (is_api || is_dialect)

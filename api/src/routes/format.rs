@@ -138,12 +138,8 @@ pub(super) struct Ndjson(pub(super) Vec<u8>);
 /// The full media type of CSV responses.
 const CSV_WITH_HEADER: &str = "text/csv; charset=utf-8; header=present";
 
-fn text_schema(description: &'static str, example: &str) -> MetaSchemaRef {
-    let schema = MetaSchema {
-        description: Some(description),
-        example: Some(example.into()),
-        ..MetaSchema::new("string")
-    };
+fn text_schema(description: &'static str) -> MetaSchemaRef {
+    let schema = MetaSchema { description: Some(description), ..MetaSchema::new("string") };
     MetaSchemaRef::Inline(Box::new(schema))
 }
 
@@ -151,11 +147,7 @@ impl Payload for Csv {
     const CONTENT_TYPE: &'static str = "text/csv";
 
     fn schema_ref() -> MetaSchemaRef {
-        let example =
-            "slot,price,sequence\n2026-11-21T00:00:20.000Z,97012.34,4\n2026-11-21T00:00:10.000Z,97012.30,2\n";
-        let description =
-            "A header row, then one tick per row. The link to the next page is in the `Link` header.";
-        text_schema(description, example)
+        text_schema("A header row, then one item per row. The link to the next page is in the `Link` header.")
     }
 }
 
@@ -163,10 +155,7 @@ impl Payload for Ndjson {
     const CONTENT_TYPE: &'static str = "application/x-ndjson";
 
     fn schema_ref() -> MetaSchemaRef {
-        let example = "{\"slot\":\"2026-11-21T00:00:20.000Z\",\"price\":\"97012.34\",\"sequence\":4}\n\
-                       {\"slot\":\"2026-11-21T00:00:10.000Z\",\"price\":\"97012.30\",\"sequence\":2}\n";
-        let description = "One `HistoryItem` per line. The link to the next page is in the `Link` header.";
-        text_schema(description, example)
+        text_schema("One item of the list per line. The link to the next page is in the `Link` header.")
     }
 }
 

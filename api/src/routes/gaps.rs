@@ -16,17 +16,18 @@ use super::{
 };
 use crate::{
     dto::{
-        CauseParameter, GapItem, Gaps, Json, Nullable, PageCursorParameter, PairParameter, SpanText,
-        TimeText, TimestampParameter, Word,
+        CauseParameter, GapCauseItem, GapItem, Gaps, Json, Nullable, PageCursorParameter, PairParameter,
+        SpanText, TimeText, TimestampParameter, Word,
     },
     problem::Problem,
 };
 use ledger::{
+    merged_gaps::{self, Limits, MergedGap},
     snapshot::Snapshot,
     store::{StoreError, StoredGap},
 };
 
-/// The maximum number of gaps that a request with `cause` reads. Reading this many takes about a tenth of a second.
+/// The maximum number of gaps that a request with `cause` or `merge` reads. Reading this many takes about a tenth of a second.
 const MAX_READ: usize = 100_000;
 
 /// The handler of gaps.
@@ -54,8 +55,12 @@ impl GapsApi {
     /// begins before `from` or ends after `to`. One outage can produce several items. The quotes and verdicts behind a
     /// gap are at `/v1/ticks/{sequence}`.
     ///
-    /// New records do not shift the pages, because a cursor is a point in time and not a count. With `cause`, a page
-    /// may be short or empty and still have a `next_cursor`. Continue until `next_cursor` is null.
+    /// With `merge=true`, gap records that follow each other without a tick between them are one item, with all their
+    /// causes. Only records that have a slot in `[from, to)` are merged. Like an open candle, the newest item may grow.
+    /// If more than 100,000 records follow each other, they are several items.
+    ///
+    /// New records do not shift the pages, because a cursor is a point in time and not a count. With `cause` or `merge`,
+    /// a page may be short or empty and still have a `next_cursor`. Continue until `next_cursor` is null.
     #[oai(path = "/prices/:pair/gaps", method = "get", operation_id = "getGaps")]
     #[expect(clippy::too_many_arguments, reason = "each is a documented query parameter")]
     async fn gaps(
@@ -68,6 +73,8 @@ impl GapsApi {
         to: Query<Option<TimestampParameter>>,
         /// Return only gaps with this cause. Default: any cause.
         cause: Query<Option<CauseParameter>>,
+        /// Return consecutive gaps as one item. Cannot be combined with `cause`. Default: `false`.
+        merge: Query<Option<bool>>,
         /// The order of the items. Default: newest first (`desc`).
         order: Query<Option<OrderParameter>>,
         /// The number of gaps on a page.
@@ -81,28 +88,55 @@ impl GapsApi {
         let parameters = Parameters { from, to, order, limit, cursor, at_sequence: at_sequence.sequence };
         let page = parameters.check(pair)?;
         at_sequence.lifetime.close_if(page.is_closed(&self.0, &at_sequence.snapshot, |to| to));
-        let cause = cause.0.map(|cause| cause.0);
+        let records = match (merge.0, cause.0) {
+            (Some(true), Some(_)) => {
+                let detail =
+                    "merged gaps can have several causes, so merge=true cannot be combined with cause";
+                return Err(Problem::parameter("merge", detail));
+            }
+            (Some(true), None) => Records::Merged,
+            (_, cause) => Records::Single(cause.map(|cause| cause.0)),
+        };
         let (state, snapshot) = (self.0.clone(), at_sequence.snapshot);
         let readers = state.readers.clone();
-        readers.read(move || read_page(&state, &snapshot, &page, cause)).await
+        readers.read(move || read_page(&state, &snapshot, &page, records)).await
     }
+}
+
+/// Which gap records become an item.
+#[derive(Clone, Copy)]
+enum Records {
+    /// Each record, or each with this cause.
+    Single(Option<GapCause>),
+    /// All records that follow each other.
+    Merged,
 }
 
 fn read_page(
     state: &State,
     snapshot: &Snapshot,
     page: &PageRequest,
-    cause: Option<GapCause>,
+    records: Records,
 ) -> Result<GapsResponse, Problem> {
-    let Some((from, to)) = page.range(state, view(snapshot, page.pair)?)? else {
+    let Some(range) = page.range(state, view(snapshot, page.pair)?)? else {
         return Ok(GapsResponse::Page(Json(Gaps { items: Vec::new(), next_cursor: Nullable(None) }), None));
     };
-    let gaps = state.store.gaps(page.pair, from, to, page.order());
-    let (gaps, more) = collect(gaps, cause, page.limit, MAX_READ)?;
-    let next_cursor = more.map(|(last, next)| page.cursor_between(last.from.start(), next.from.start()));
-    let filter = cause.map_or_else(String::new, |cause| format!("cause={cause}&"));
-    let link = next_cursor.as_ref().map(|cursor| page.link("gaps", &filter, cursor));
-    let items = gaps.into_iter().map(item).collect();
+    let (items, next, query) = match records {
+        Records::Single(cause) => {
+            let gaps = state.store.gaps(page.pair, range.0, range.1, page.order());
+            let (gaps, next) = collect(gaps, cause, page.limit, MAX_READ)?;
+            let next = next.map(|(last, next)| (last.from.start(), next.from.start()));
+            let query = cause.map_or_else(String::new, |cause| format!("cause={cause}&"));
+            (gaps.into_iter().map(item).collect(), next, query)
+        }
+        Records::Merged => {
+            let limits = Limits { items: page.limit, gaps: MAX_READ };
+            let merged = merged_gaps::page(&state.store, page.pair, range, page.order(), limits)?;
+            (merged.items.iter().map(merged_item).collect(), merged.next, "merge=true&".to_owned())
+        }
+    };
+    let next_cursor = next.map(|(last, next)| page.cursor_between(last, next));
+    let link = next_cursor.as_ref().map(|cursor| page.link("gaps", &query, cursor));
     Ok(GapsResponse::Page(Json(Gaps { items, next_cursor: Nullable(next_cursor) }), link))
 }
 
@@ -143,6 +177,20 @@ pub(super) fn item(gap: StoredGap) -> GapItem {
         sequence: gap.recorded.map(|(sequence, _)| sequence.0).into(),
         epoch: gap.recorded.map(|(_, epoch)| epoch.0).into(),
         sources: gap.asked.into(),
+        records: None,
+        causes: None,
+    }
+}
+
+fn merged_item(gap: &MergedGap) -> GapItem {
+    let causes = gap.causes().into_iter();
+    let causes = causes.map(|(cause, slots)| GapCauseItem { cause: Word(cause), slots });
+    GapItem {
+        to: TimeText(gap.last.slot.start()),
+        slots: gap.slots(),
+        records: Some(gap.count),
+        causes: Some(causes.collect()),
+        ..item(gap.first)
     }
 }
 

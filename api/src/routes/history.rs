@@ -4,23 +4,24 @@ use std::sync::Arc;
 
 use http::HeaderMap;
 use poem_openapi::{
-    ApiResponse, OpenApi, ResponseContent,
+    ApiResponse, OpenApi,
     param::{Path, Query},
 };
 
 use super::{
     State, Tag,
     as_of::AsOf,
-    format::{self, Csv, FormatParameter, Ndjson, VARY},
+    format::{FormatParameter, VARY},
     paging::{LimitParameter, OrderParameter, PageRequest, Parameters},
+    rows::{ChosenFormat, Formatted},
     view,
 };
 use crate::{
     dto::{
-        History, HistoryItem, Json, Nullable, PageCursorParameter, PairParameter, PriceText, TimeText,
+        History, HistoryItem, Nullable, PageCursorParameter, PairParameter, PriceText, TimeText,
         TimestampParameter, WholeNumber,
     },
-    lines::{LineFormat, Lines, TickLine},
+    lines::TickLine,
     problem::Problem,
 };
 use ledger::{
@@ -41,7 +42,7 @@ enum HistoryResponse {
     /// A page of ticks
     #[oai(status = 200)]
     Page(
-        HistoryPage,
+        Formatted<History>,
         /// A link to the next page, as `<…>; rel="next"`. Absent on the last page.
         #[oai(header = "Link")]
         Option<String>,
@@ -49,14 +50,6 @@ enum HistoryResponse {
         #[oai(header = "Vary")]
         String,
     ),
-}
-
-/// A page in one of its formats.
-#[derive(ResponseContent)]
-enum HistoryPage {
-    Json(Json<History>),
-    Csv(Csv),
-    Ndjson(Ndjson),
 }
 
 #[OpenApi(prefix_path = "/v1", tag = "Tag::History")]
@@ -109,8 +102,7 @@ impl HistoryApi {
         let query = HistoryQuery {
             page: parameters.check(pair)?,
             max_points: max_points.map_err(Problem::internal)?,
-            format: format::choose(format.0, headers)?,
-            named_format: format.0,
+            format: ChosenFormat::of(format.0, headers)?,
         };
         let is_closed = query.page.is_closed(&self.0, &at_sequence.snapshot, |to| to);
         at_sequence.lifetime.close_if(is_closed);
@@ -130,9 +122,7 @@ const SHORT_SLOTS: u64 = 50_000;
 struct HistoryQuery {
     page: PageRequest,
     max_points: Option<usize>,
-    format: FormatParameter,
-    /// The `format` parameter of the request, for links to further pages.
-    named_format: Option<FormatParameter>,
+    format: ChosenFormat,
 }
 
 impl HistoryQuery {
@@ -185,28 +175,17 @@ impl HistoryQuery {
         ticks: Vec<StoredTick>,
         next_cursor: Option<String>,
     ) -> Result<HistoryResponse, Problem> {
-        let format = self.named_format.map(|format| format!("format={}&", format.word())).unwrap_or_default();
-        let link = next_cursor.as_ref().map(|cursor| self.page.link("history", &format, cursor));
-        let page = match self.format {
-            FormatParameter::Json => {
-                let items = ticks.into_iter().map(item).collect();
-                HistoryPage::Json(Json(History { items, next_cursor: Nullable(next_cursor) }))
-            }
-            FormatParameter::Csv => HistoryPage::Csv(Csv(lines(LineFormat::Csv, ticks)?)),
-            FormatParameter::Ndjson => HistoryPage::Ndjson(Ndjson(lines(LineFormat::Ndjson, ticks)?)),
+        let link = next_cursor.as_ref().map(|cursor| self.page.link("history", &self.format.query(), cursor));
+        let rows = ticks.iter().copied().map(TickLine::from);
+        let list = || History {
+            items: ticks.iter().copied().map(item).collect(),
+            next_cursor: Nullable(next_cursor),
         };
+        let page = self.format.page(list, rows)?;
         Ok(HistoryResponse::Page(page, link, VARY.to_owned()))
     }
 }
 
 pub(super) fn item(tick: StoredTick) -> HistoryItem {
     HistoryItem { slot: TimeText(tick.slot.start()), price: PriceText(tick.price), sequence: tick.sequence.0 }
-}
-
-fn lines(format: LineFormat, ticks: Vec<StoredTick>) -> Result<Vec<u8>, Problem> {
-    let mut bytes = Vec::new();
-    let mut lines = Lines::begin::<TickLine>(format, &mut bytes)?;
-    ticks.into_iter().try_for_each(|tick| lines.write(&TickLine::from(tick)))?;
-    lines.finish()?;
-    Ok(bytes)
 }

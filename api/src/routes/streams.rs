@@ -4,14 +4,19 @@
 //! position. Recent events come from memory, older ones from the store. So a slow client costs no more than a fast one.
 //! A client that reconnects sends the position of its last event as a cursor, and continues there on any pod.
 
+pub(crate) mod event_source;
 mod follower;
 mod frame;
 mod http;
+mod reset;
 mod socket;
 
 use std::{collections::BTreeSet, sync::Arc, time::Duration};
 
-use common::domain::{Pair, Timestamp};
+use common::{
+    domain::{Pair, Timestamp},
+    readiness::Check,
+};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio_util::{
     sync::CancellationToken,
@@ -35,6 +40,12 @@ use follower::Follower;
 pub(super) use http::StreamApi;
 pub(super) use socket::SocketApi;
 
+/// The routes of streams.
+pub(crate) const STREAM_PATHS: [&str; 2] = [EVENTS_PATH, "/v1/ws"];
+
+/// The route of streams over plain HTTP.
+const EVENTS_PATH: &str = "/v1/stream";
+
 /// One in this many connections is reserved for requests, including those of operators.
 const RESERVED_SHARE: usize = 6;
 
@@ -45,9 +56,14 @@ const END_LIMIT: Duration = Duration::from_secs(2);
 /// The `Retry-After` if the pod has too many streams.
 const RETRY_SECONDS: u64 = 10;
 
-/// How long a client whose cursor is ahead of this pod waits for the pod to catch up. That usually takes a moment. The
-/// request is not refused at once, because a browser's `EventSource` does not reconnect after an error response.
+/// How long a client whose cursor is ahead of this pod waits for the pod to catch up, which usually takes a moment.
 const AHEAD_MAX_WAIT: Duration = Duration::from_secs(2);
+
+/// The `Retry-After` if what a client asks for may be in a part of the log that this pod has not read yet.
+const BEHIND_RETRY_SECONDS: u64 = 1;
+
+/// The header with the id of a client's last event.
+const LAST_EVENT_ID: &str = "Last-Event-ID";
 
 /// What all streams of a process share. Clones refer to the same streams.
 #[derive(Debug, Clone)]
@@ -56,6 +72,8 @@ pub struct Streams {
     places: Arc<Semaphore>,
     open: TaskTracker,
     stop: CancellationToken,
+    /// Whether the pod has read the log to its end.
+    log: Check,
     metrics: Metrics,
 }
 
@@ -70,10 +88,11 @@ struct Place {
 
 impl Streams {
     /// Creates the streams of a process that allows this many connections. The streams end when `stop` is cancelled.
-    pub fn new(connections: usize, stop: CancellationToken, metrics: Metrics) -> Self {
-        let max_streams = connections - connections / RESERVED_SHARE;
+    /// `log` is ready once the pod has read the log to its end.
+    pub fn new(connections: usize, stop: CancellationToken, log: Check, metrics: Metrics) -> Self {
+        let max_streams = max_streams(connections);
         let places = Arc::new(Semaphore::new(max_streams));
-        Self { max_streams, places, open: TaskTracker::new(), stop, metrics }
+        Self { max_streams, places, open: TaskTracker::new(), stop, log, metrics }
     }
 
     /// Waits a limited time until all streams have ended. Call this when `stop` is cancelled, which ends the streams.
@@ -93,6 +112,11 @@ impl Streams {
     }
 }
 
+/// How many of a process's connections may be streams.
+pub(crate) fn max_streams(connections: usize) -> usize {
+    connections - connections / RESERVED_SHARE
+}
+
 impl Place {
     fn ended(&self, end: StreamEnd) {
         self.metrics.stream_ended(self.transport, end);
@@ -109,7 +133,7 @@ impl Drop for Place {
 #[derive(Debug)]
 struct Subscription {
     /// The pairs. `None` stands for all pairs of the log, including those that are added later.
-    pairs: Option<BTreeSet<Pair>>,
+    pairs: Pairs,
     /// The position to continue after. `None` starts with the newest events.
     after: Option<Position>,
 }
@@ -139,6 +163,13 @@ fn reaches_back(store: &Store, ranges: &[Range], after: Position) -> Result<bool
     ranges.iter().map(reaches).try_fold(true, |all, reaches| Ok(all && reaches?))
 }
 
+/// The pairs that a client names, or `None` for all pairs.
+type Pairs = Option<BTreeSet<Pair>>;
+
+fn named_pairs(parameter: Option<PairsParameter>) -> Pairs {
+    parameter.map(|pairs| pairs.0.0.into_iter().collect())
+}
+
 /// The cursor to continue after, and the parameter that it came from.
 #[derive(Debug)]
 struct After {
@@ -151,14 +182,14 @@ impl After {
         cursor.map(|cursor| Self { cursor: cursor.0, parameter })
     }
 
-    fn unknown<T>(&self, detail: String) -> Result<T, Problem> {
-        Err(Problem::new(Code::UnknownCursor, detail).naming(self.parameter))
+    fn unknown(&self, detail: String) -> Problem {
+        Problem::new(Code::UnknownCursor, detail).naming(self.parameter)
     }
 
     fn is_of_log(&self, snapshot: &Snapshot) -> Result<(), Problem> {
         match &self.cursor.log {
             Some(log) if *log != snapshot.identity.to_string() => {
-                self.unknown("this cursor belongs to another log; reconnect without it".to_owned())
+                Err(self.unknown("this cursor belongs to another log; reconnect without it".to_owned()))
             }
             _ => Ok(()),
         }
@@ -168,11 +199,10 @@ impl After {
 /// Checks a subscription against the log and starts to follow the log.
 async fn follow(
     state: &Arc<State>,
-    pairs: Option<PairsParameter>,
+    pairs: Pairs,
     after: Option<After>,
     transport: Transport,
 ) -> Result<Follower, Problem> {
-    let pairs = pairs.map(|pairs| pairs.0.0.into_iter().collect::<BTreeSet<_>>());
     let place = state.streams.place(transport)?;
     let mut snapshots = state.snapshots.clone();
     if let Some(after) = &after {
@@ -183,14 +213,20 @@ async fn follow(
     // If the pod does not catch up in time, the check below refuses the cursor.
     let _ = tokio::time::timeout(AHEAD_MAX_WAIT, arrived).await;
     let snapshot = snapshots.borrow_and_update().clone();
+    // A pod that is still reading the log may know more in a moment.
+    let perhaps_later = |problem: Problem| match state.streams.log.is_ready() {
+        true => problem,
+        false => problem.retry_after(BEHIND_RETRY_SECONDS),
+    };
     for pair in pairs.iter().flatten() {
-        view(&snapshot, *pair).map_err(|problem| problem.naming("pairs"))?;
+        view(&snapshot, *pair).map_err(|problem| perhaps_later(problem.naming("pairs")))?;
     }
     if let Some(after) = after.as_ref().filter(|after| after.cursor.position.sequence > snapshot.sequence) {
         let (ahead, newest) = (after.cursor.position.sequence, snapshot.sequence);
-        return after.unknown(format!(
+        let detail = format!(
             "the cursor is at {ahead}, but this pod's log ends at {newest}; retry, or reconnect without a cursor"
-        ));
+        );
+        return Err(perhaps_later(after.unknown(detail)));
     }
     let subscription = Subscription { pairs, after: after.as_ref().map(|after| after.cursor.position) };
     if let Some((after, position)) = after.as_ref().zip(subscription.after)

@@ -9,7 +9,7 @@ use poem::{Body, Request, Response};
 use sha2::{Digest, Sha256};
 
 use super::Body as SentBody;
-use crate::routes::{ICON, PAGE, PAGE_FILES, coingecko::is_of_dialect};
+use crate::routes::{ICON, PAGE, PAGE_FILES, STREAM_PATHS, coingecko::is_of_dialect};
 
 /// How long a response about closed history may be cached. History is closed if no future record can change it. The
 /// time is limited, because caches must drop a response some time after the retention of its records has ended.
@@ -33,12 +33,16 @@ pub(super) enum Kind {
 }
 
 impl Kind {
-    /// The kind of the response to a request. `None` if it may not be cached, such as a response for operators.
+    /// The kind of the response to a request. `None` if it may not be cached. A stream may not, and may take a while to
+    /// begin, for which no other client must wait.
     pub(super) fn of(request: &Request) -> Option<Self> {
         if *request.method() != Method::GET {
             return None;
         }
         let path = request.uri().path();
+        if STREAM_PATHS.contains(&path) {
+            return None;
+        }
         let is_of_log = path == PAGE || path.starts_with(LOG_ROUTES) || is_of_dialect(path);
         let log = is_of_log.then_some(Self::Log);
         log.or_else(|| is_document(path).then_some(Self::Document))

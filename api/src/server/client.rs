@@ -1,7 +1,11 @@
 //! Identifies clients, by API key or by address.
 
-use std::net::{IpAddr, Ipv6Addr, SocketAddr};
+use std::{
+    net::{IpAddr, Ipv6Addr, SocketAddr},
+    sync::Arc,
+};
 
+use common::clock::Clock;
 use http::{HeaderMap, HeaderName, header};
 use poem::Request;
 use sha2::{Digest, Sha256};
@@ -9,7 +13,10 @@ use subtle::ConstantTimeEq;
 
 use crate::{
     config::{ClientKey, Network},
-    routes::coingecko::sent_keys,
+    routes::{
+        coingecko::sent_keys,
+        tickets::{self, KeyDigest},
+    },
 };
 
 const KEY_HEADER: HeaderName = HeaderName::from_static("x-api-key");
@@ -38,6 +45,8 @@ pub(super) enum Client {
 pub(super) struct Clients {
     pub(super) keys: Vec<ClientKey>,
     pub(super) proxies: Vec<Network>,
+    /// Decides whether a ticket has ended.
+    pub(super) clock: Arc<dyn Clock>,
 }
 
 impl Clients {
@@ -50,7 +59,7 @@ impl Clients {
         Some(Client::Address(customer(self.behind_proxies(remote.to_canonical(), request.headers()))))
     }
 
-    /// The index of the configured key that a request sends. All keys are compared in constant time, so that the time
+    /// The index of the configured key that a request sends, or that its ticket was made from. All keys are compared in constant time, so that the time
     /// taken reveals nothing about the keys.
     fn key(&self, request: &Request) -> Option<usize> {
         if self.keys.is_empty() {
@@ -66,9 +75,13 @@ impl Clients {
         let in_dialect = sent_keys(request);
         let keys = keys.chain(in_dialect.iter().map(Vec::as_slice));
         let sent: Vec<_> = bearers.chain(keys).take(MAX_SENT_KEYS).map(Sha256::digest).collect();
+        let (ticket, now) = (tickets::sent(request), self.clock.now());
         let is_sent = |known: &ClientKey| {
-            sent.iter()
-                .fold(false, |found, digest| found | bool::from(digest.as_slice().ct_eq(&known.digest)))
+            let is_from_ticket =
+                ticket.as_ref().is_some_and(|ticket| KeyDigest(known.digest).accepts(ticket, now));
+            sent.iter().fold(is_from_ticket, |found, digest| {
+                found | bool::from(digest.as_slice().ct_eq(&known.digest))
+            })
         };
         let matching = |found, (place, known)| if is_sent(known) { Some(place) } else { found };
         self.keys.iter().enumerate().fold(None, matching)
@@ -127,6 +140,8 @@ fn customer(address: IpAddr) -> IpAddr {
 
 #[cfg(test)]
 mod tests {
+    use common::clock::SystemClock;
+
     use super::*;
 
     fn behind(proxies: &[&str], remote: &str, sent: &[(&'static str, &str)]) -> String {
@@ -135,7 +150,7 @@ mod tests {
         for (name, value) in sent {
             headers.append(*name, value.parse().unwrap());
         }
-        let clients = Clients { keys: Vec::new(), proxies };
+        let clients = Clients { keys: Vec::new(), proxies, clock: Arc::new(SystemClock) };
         clients.behind_proxies(remote.parse().unwrap(), &headers).to_string()
     }
 

@@ -13,11 +13,12 @@ use tokio::time::Instant;
 use tracing::Instrument;
 
 use crate::{
-    config::{ApiConfig, WebOrigin},
+    config::ApiConfig,
     metrics::Metrics,
     problem::{Code, ERRORS_PATH, Problem, caller, in_trace, into_response},
     routes::{
         self, Coins, Document, Lifetime, NOT_YET, Operations, Page, Pinned, Process, Side, State, coingecko,
+        event_source,
     },
     server::{
         SharedEndpoint,
@@ -25,7 +26,9 @@ use crate::{
         caching::Audience,
         cors::cors,
         counting::{Counting, method_label},
+        hold::hold,
         limit::{Gate, admit},
+        origins::Origins,
         parameters::{KnownRoutes, not_a_sequence, validate_parameters},
         span,
     },
@@ -82,8 +85,8 @@ pub fn endpoint(
         .at("/asyncapi.yaml", get(asyncapi))
         .nest_no_strip("/", service);
     let routes = page.added_to(routes);
-    let (gate, state) = (Arc::new(Gate::new(config)), state.clone());
-    let origins: Arc<[WebOrigin]> = config.cors_origins.clone().into();
+    let (gate, state) = (Arc::new(Gate::new(config, state.clock.clone())), state.clone());
+    let origins = Arc::new(Origins::new(config));
     let audience = if config.keys.is_empty() { Audience::Everybody } else { Audience::KeyHolders };
     let answers = Arc::new(Answers::new(state.clone(), audience, metrics));
     let (pinning, has_dialect) = (state.clone(), config.coingecko);
@@ -95,6 +98,7 @@ pub fn endpoint(
         .around(move |next, request| admit(next, request, gate.clone()))
         .around(move |next, request| take_snapshot(next, request, state.clone()))
         .around(move |next, request| coingecko::speak(next, request, has_dialect))
+        .around(event_source::survive)
         .around(move |next, request| cors(next, request, origins.clone()))
         .around(move |next, request| normalize_and_count(next, request, Some(counting.clone())))
         .boxed();
@@ -113,16 +117,19 @@ pub fn admin_endpoint(state: &Arc<State>, process: &Process) -> SharedEndpoint {
 }
 
 /// The public routes of a pod while it waits for the log: those for operators, and the page. Everything under `/v1`
-/// and `/api/v3` returns 503 `starting`.
+/// and `/api/v3` returns 503 `starting`, except that server-sent events are held until the pod has started.
 pub fn starting_endpoint(process: &Process, config: &ApiConfig, metrics: Metrics) -> SharedEndpoint {
     let counting = Counting::new(metrics, Arc::new(KnownRoutes::of::<routes::Apis>()));
-    let has_dialect = config.coingecko;
+    let (has_dialect, origins) = (config.coingecko, Arc::new(Origins::new(config)));
     let routes = not_yet(Route::new(), process, Side::Clients, &[API, coingecko::PREFIX]);
     Arc::new(
         Page::starting()
             .added_to(routes)
             .around(move |next, request| coingecko::speak(next, request, has_dialect))
+            .around(event_source::survive)
+            .around(move |next, request| cors(next, request, origins.clone()))
             .around(move |next, request| normalize_and_count(next, request, Some(counting.clone())))
+            .around(hold)
             .boxed(),
     )
 }

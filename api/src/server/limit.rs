@@ -5,6 +5,7 @@
 
 use std::{sync::Arc, time::Duration};
 
+use common::clock::Clock;
 use governor::{
     DefaultKeyedRateLimiter, Quota,
     clock::{Clock as _, DefaultClock},
@@ -20,7 +21,10 @@ use super::{
 use crate::{
     config::ApiConfig,
     problem::{Code, Problem, into_response},
-    routes::PAGE,
+    routes::{
+        PAGE,
+        tickets::{self, KeyDigest},
+    },
 };
 
 /// Routes that need no key and have no rate limit, so that a limit cannot make a healthy pod look dead to a probe.
@@ -56,7 +60,7 @@ struct Remaining {
 }
 
 impl Gate {
-    pub(super) fn new(config: &ApiConfig) -> Self {
+    pub(super) fn new(config: &ApiConfig, clock: Arc<dyn Clock>) -> Self {
         let limits = config.rate_limit.quota().and_then(|(requests, seconds)| {
             let one = Duration::from_secs(seconds.into()) / requests.get();
             let quota = Quota::with_period(one)?.allow_burst(requests);
@@ -64,19 +68,24 @@ impl Gate {
             let clients = DefaultKeyedRateLimiter::keyed(quota).with_middleware();
             Some(Limits { clients, burst: requests.get(), one, policy })
         });
-        let clients = Clients { keys: config.keys.clone(), proxies: config.trusted_proxies.clone() };
+        let clients = Clients { keys: config.keys.clone(), proxies: config.trusted_proxies.clone(), clock };
         Self { clients, limits }
     }
 
     /// Refuses clients without a key if keys are required. The documents need no key, so that people can read how to
     /// use the API. The page needs no key either, because it contains no prices if keys are required.
-    fn check_key(&self, path: &str, client: Option<Client>) -> Result<(), Problem> {
+    fn check_key(&self, request: &Request, client: Option<Client>) -> Result<(), Problem> {
+        let path = request.uri().path();
         let has_key = matches!(client, Some(Client::Key(_)));
         if self.clients.keys.is_empty() || has_key || path == PAGE || is_document(path) {
             return Ok(());
         }
-        let detail =
-            "this request has no valid API key; send one as `Authorization: Bearer KEY` or `X-API-Key: KEY`";
+        let detail = match tickets::sent(request) {
+            Some(_) => "the ticket has ended or is not valid; get a new one with POST /v1/tickets",
+            None => {
+                "this request has no valid API key; send one as `Authorization: Bearer KEY` or `X-API-Key: KEY`"
+            }
+        };
         Err(Problem::new(Code::Unauthorized, detail))
     }
 }
@@ -111,13 +120,22 @@ impl Limits {
 }
 
 /// Lets a request through if its client has a valid key and is within its limit, and adds the rate limit headers.
-pub(super) async fn admit<E: Endpoint>(next: Arc<E>, request: Request, gate: Arc<Gate>) -> Result<Response> {
+pub(super) async fn admit<E: Endpoint>(
+    next: Arc<E>,
+    mut request: Request,
+    gate: Arc<Gate>,
+) -> Result<Response> {
     let path = request.uri().path();
     if EXEMPT.contains(&path) {
         return Ok(next.call(request).await?.into_response());
     }
     let client = gate.clients.of(&request);
-    let allowed = gate.check_key(path, client);
+    let allowed = gate.check_key(&request, client);
+    if let Some(Client::Key(index)) = client
+        && let Some(key) = gate.clients.keys.get(index)
+    {
+        request.set_data(KeyDigest(key.digest));
+    }
     let (Some(limits), Some(client)) = (&gate.limits, client) else {
         allowed?;
         return Ok(next.call(request).await?.into_response());

@@ -15,7 +15,7 @@ use poem_openapi::{
 };
 
 use crate::{
-    problem::{Code, Problem},
+    problem::{Code, Problem, READING},
     routes::accept_json,
 };
 
@@ -25,6 +25,9 @@ const STRICT: &str = "/v1/";
 
 /// The number of characters of an unknown name or value that a problem repeats.
 const MAX_REPEATED: usize = 60;
+
+/// The method of the routes that cannot be read.
+const WRITING: &str = "POST";
 
 /// The media type of most routes.
 const JSON: &str = "application/json";
@@ -49,6 +52,8 @@ struct Route {
     /// The parts of the path between slashes.
     parts: Vec<Part>,
     parameters: Vec<Parameter>,
+    /// A route has only one method.
+    method: Method,
     /// Whether JSON is the only format of the route. The handlers of other routes read `Accept` themselves.
     is_json: bool,
 }
@@ -89,6 +94,9 @@ pub(super) async fn validate_parameters<E: Endpoint>(
     let uri = request.uri().clone();
     match next.call(request).await {
         Err(error) if error.is::<NotFoundError>() => Err(known.not_found(uri.path()).into()),
+        Err(error) if error.status() == StatusCode::METHOD_NOT_ALLOWED => {
+            Err(Problem::method_not_allowed(known.methods(uri.path())).into())
+        }
         result => Ok(result?.into_response()),
     }
 }
@@ -118,15 +126,19 @@ impl KnownRoutes {
         self.0.iter().find(|route| route.fits(path)).map(|route| route.template.as_str())
     }
 
+    /// The methods of the route that fits a path.
+    fn methods(&self, path: &str) -> &'static str {
+        let route = self.0.iter().find(|route| route.fits(path));
+        if route.is_some_and(|route| route.method == Method::POST) { WRITING } else { READING }
+    }
+
     /// Refuses parameters that are unknown, repeated, malformed or missing, and an `Accept` that excludes JSON if the
     /// route has no other format. A path that is not a route passes this check and
     /// gets a 404 later.
     pub(super) fn check(&self, request: &Request) -> Result<(), Problem> {
         let (path, query) = (request.uri().path(), request.uri().query().unwrap_or_default());
-        if request.method() != Method::GET || !path.starts_with(STRICT) {
-            return Ok(());
-        }
-        let Some(route) = self.0.iter().find(|route| route.fits(path)) else { return Ok(()) };
+        let route = self.0.iter().filter(|_| path.starts_with(STRICT)).find(|route| route.fits(path));
+        let Some(route) = route.filter(|route| route.method == request.method()) else { return Ok(()) };
         route.check_path(path)?;
         route.check_query(query)?;
         if route.is_json { accept_json(request.headers()) } else { Ok(()) }
@@ -163,16 +175,20 @@ impl KnownRoutes {
 
 impl Route {
     fn of(path: &MetaPath, registry: &Registry) -> Self {
-        let get = path.operations.iter().filter(|operation| operation.method == Method::GET);
-        let parameters = get.clone().flat_map(|operation| &operation.params);
+        let operations = path.operations.iter();
+        let method = operations.clone().next().map_or(Method::GET, |operation| operation.method.clone());
+        let parameters = operations.clone().flat_map(|operation| &operation.params);
         let query = parameters.filter(|parameter| parameter.in_type == MetaParamIn::Query);
-        let responses = get.flat_map(|operation| &operation.responses.responses);
-        let successes = responses.filter(|response| response.status == Some(StatusCode::OK.as_u16()));
+        let responses = operations.flat_map(|operation| &operation.responses.responses);
+        let is_success =
+            |status| [StatusCode::OK, StatusCode::CREATED].iter().any(|ok| ok.as_u16() == status);
+        let successes = responses.filter(|response| response.status.is_some_and(is_success));
         let formats: Vec<&str> =
             successes.flat_map(|response| &response.content).map(|content| content.content_type).collect();
         Self {
             template: path.path.clone(),
             parts: path.path.split('/').map(Part::of).collect(),
+            method,
             parameters: query.map(|parameter| Parameter::of(parameter, registry)).collect(),
             is_json: !formats.is_empty() && formats.iter().all(|format| format.starts_with(JSON)),
         }

@@ -1,8 +1,15 @@
 //! API keys, rate limits, and CORS.
 
-use api::config::{ApiConfig, RateLimit};
-use poem::http::{Method, StatusCode};
+use api::{
+    config::{ApiConfig, RateLimit},
+    server::SharedEndpoint,
+};
+use poem::{
+    http::{Method, StatusCode, header::ORIGIN},
+    test::{TestClient, TestResponse},
+};
 use serde_json::{Value, json};
+use tokio_tungstenite::tungstenite::{Error, client::IntoClientRequest};
 
 use crate::rig::{Rig, tick};
 
@@ -94,49 +101,107 @@ async fn each_key_has_its_own_limit() {
     assert_eq!(statuses("bar").await, [200, 200, 429]);
 }
 
+/// The preflight of a GET request with a key.
+async fn preflight(client: &TestClient<SharedEndpoint>, origin: &'static str) -> TestResponse {
+    let request = client.request(Method::OPTIONS, "/v1/prices").header("origin", origin);
+    let request = request.header("access-control-request-method", "GET");
+    request.header("access-control-request-headers", "x-api-key").send().await
+}
+
+fn allowing(origins: &[&str]) -> ApiConfig {
+    let cors_origins = origins.iter().map(|origin| origin.parse().unwrap()).collect();
+    ApiConfig { rate_limit: RateLimit::Off, cors_origins, ..ApiConfig::default() }
+}
+
+const FOREIGN: [&str; 2] = ["https://one.example.org", "null"];
+
 #[tokio::test]
-async fn only_pages_of_configured_origins_may_read_answers() {
+async fn only_pages_of_configured_origins_may_send_requests() {
     let mut rig = Rig::new();
     rig.send(vec![tick("BTC-USD", 10, "100")]).await;
     let origins = ["https://one.example", "http://localhost:3000"];
-    let cors_origins = origins.iter().map(|origin| origin.parse().unwrap()).collect();
-    let client =
-        rig.configured(&ApiConfig { rate_limit: RateLimit::Off, cors_origins, ..ApiConfig::default() });
+    let client = rig.configured(&allowing(&origins));
     for path in ["/v1/prices/BTC-USD", "/v1/nothing", "/v1/pairs?x=1", "/livez"] {
         for origin in origins {
             let answer = Rig::answer(&client, path, &[("origin", origin)]).await;
             assert_eq!(answer.header("access-control-allow-origin"), Some(origin), "{path}");
+            assert!(answer.status != 403);
             let exposed = answer.header("access-control-expose-headers").unwrap();
             assert!(exposed.contains("etag") && exposed.contains("x-tickwell-sequence"));
         }
-        for headers in [&[][..], &[("origin", "https://one.example.org")], &[("origin", "null")]] {
-            let answer = Rig::answer(&client, path, headers).await;
-            assert_eq!(answer.header("access-control-allow-origin"), None, "{path} {headers:?}");
-            let varies = answer.headers("vary");
+        for headers in [&[][..], &[("origin", "https://pod.example"), ("host", "pod.example")]] {
+            let own = Rig::answer(&client, path, headers).await;
+            assert_eq!(own.header("access-control-allow-origin"), None, "{path} {headers:?}");
+            assert!(own.status != 403);
+            let varies = own.headers("vary");
             assert!(varies.contains(&"Origin") && varies.contains(&"Accept-Encoding"));
         }
     }
-    let preflight = |origin: &'static str| {
-        let request = client.request(Method::OPTIONS, "/v1/prices").header("origin", origin);
-        request
-            .header("access-control-request-method", "GET")
-            .header("access-control-request-headers", "x-api-key")
-    };
-    let allowed = preflight(origins[0]).send().await;
-    allowed.assert_status(StatusCode::NO_CONTENT);
-    allowed.assert_header("access-control-allow-origin", origins[0]);
-    allowed.assert_header("access-control-allow-methods", "GET, HEAD");
-    let allowed_headers = allowed.0.headers()["access-control-allow-headers"].to_str().unwrap();
-    for name in ["x-api-key", "x-cg-demo-api-key", "x-stainless-lang"] {
-        assert!(allowed_headers.contains(name), "{name}");
+    // The page can read why it is refused.
+    for origin in FOREIGN {
+        for client in [&client, rig.client()] {
+            let refused = Rig::answer(client, "/v1/prices/BTC-USD", &[("origin", origin)]).await;
+            assert_eq!((refused.status, &refused.body["code"]), (403, &json!("origin_not_allowed")));
+            assert!(refused.body["detail"].as_str().unwrap().contains("api.cors_origins"));
+            assert_eq!(refused.header("access-control-allow-origin"), Some(origin));
+            assert!(refused.headers("vary").contains(&"Origin"));
+        }
     }
-    let foreign = preflight("https://other.example").send().await;
-    foreign.assert_status(StatusCode::METHOD_NOT_ALLOWED);
-    foreign.assert_header_is_not_exist("access-control-allow-origin");
+    for origin in [origins[0], FOREIGN[0]] {
+        let allowed = preflight(&client, origin).await;
+        allowed.assert_status(StatusCode::NO_CONTENT);
+        allowed.assert_header("access-control-allow-origin", origin);
+        allowed.assert_header("access-control-allow-methods", "GET, HEAD, POST");
+        let allowed_headers = allowed.0.headers()["access-control-allow-headers"].to_str().unwrap();
+        for name in ["x-api-key", "x-cg-demo-api-key", "x-stainless-lang"] {
+            assert!(allowed_headers.contains(name), "{name}");
+        }
+    }
+}
 
-    // Without configured origins, no page may read responses, and responses do not depend on the origin.
-    let answer = rig.ask("/v1/prices/BTC-USD", &[("origin", origins[0])]).await;
-    assert_eq!((answer.header("access-control-allow-origin"), answer.headers("vary").len()), (None, 1));
+#[tokio::test]
+async fn all_pages_may_send_requests_if_any_origin_is_allowed() {
+    let mut rig = Rig::new();
+    rig.send(vec![tick("BTC-USD", 10, "100")]).await;
+    let client = rig.configured(&allowing(&["*"]));
+    for headers in [&[][..], &[("origin", FOREIGN[0])], &[("origin", FOREIGN[1])]] {
+        let answer = Rig::answer(&client, "/v1/prices/BTC-USD", headers).await;
+        assert_eq!((answer.status, answer.header("access-control-allow-origin")), (200, Some("*")));
+        // Caches need not distinguish pages.
+        assert_eq!(answer.headers("vary"), ["Accept-Encoding"]);
+        // There are no cookies.
+        assert_eq!(answer.header("access-control-allow-credentials"), None);
+    }
+    preflight(&client, FOREIGN[0]).await.assert_header("access-control-allow-origin", "*");
+}
+
+#[tokio::test]
+async fn a_page_can_read_that_the_pod_is_starting() {
+    let rig = Rig::new();
+    let starting = rig.starting();
+    let own = Rig::answer(&starting, "/v1/pairs", &[("origin", "http://pod"), ("host", "pod")]).await;
+    assert_eq!((own.status, &own.body["code"]), (503, &json!("starting")));
+    let foreign = Rig::answer(&starting, "/v1/pairs", &[("origin", FOREIGN[0])]).await;
+    assert_eq!((foreign.status, foreign.header("access-control-allow-origin")), (403, Some(FOREIGN[0])));
+}
+
+#[tokio::test]
+async fn a_websocket_follows_the_same_rule() {
+    let rig = Rig::new();
+    let served = rig.serve(RateLimit::Off).await;
+    let own = format!("http://{}", served.address);
+    for (origin, expected) in
+        [(None, 101), (Some(own.as_str()), 101), (Some(FOREIGN[0]), 403), (Some("null"), 403)]
+    {
+        let mut request = format!("ws://{}/v1/ws", served.address).into_client_request().unwrap();
+        request.headers_mut().extend(origin.map(|origin| (ORIGIN, origin.parse().unwrap())));
+        let status = match tokio_tungstenite::connect_async(request).await {
+            Ok((_, response)) => response.status(),
+            Err(Error::Http(response)) => response.status(),
+            Err(error) => panic!("{error}"),
+        };
+        assert_eq!(status.as_u16(), expected, "{origin:?}");
+    }
 }
 
 #[tokio::test]

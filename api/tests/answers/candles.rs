@@ -78,6 +78,50 @@ async fn a_range_selects_buckets_by_their_start() {
 }
 
 #[tokio::test]
+async fn candles_come_in_the_requested_format_on_all_pages() {
+    let mut rig = Rig::new();
+    rig.send((1..=30).map(|index| tick("BTC-USD", index * 10, &format!("{index}.50"))).collect()).await;
+    let path = "/v1/prices/BTC-USD/candles?interval=1m&order=asc";
+    let items = rig.get(path).await.body["items"].as_array().unwrap().clone();
+    let text = |value: &Value| value.as_str().map_or_else(|| value.to_string(), str::to_owned);
+    let columns = ["start", "open", "high", "low", "close", "samples", "complete"];
+    let csv: Vec<String> =
+        items.iter().map(|item| columns.map(|column| text(&item[column])).join(",")).collect();
+    assert_eq!(csv[1], format!("{},6.50,11.50,6.50,11.50,6,true", at(60)));
+    for (query, accept, media) in [
+        ("&format=csv", "*/*", "text/csv; charset=utf-8; header=present"),
+        ("", "text/csv", "text/csv; charset=utf-8; header=present"),
+        ("&format=ndjson", "text/csv", "application/x-ndjson"),
+        ("", "application/x-ndjson", "application/x-ndjson"),
+    ] {
+        let (mut path, mut lines) = (format!("{path}&limit=2{query}"), Vec::new());
+        loop {
+            let answer = rig.get_as(&path, accept).await;
+            assert_eq!((answer.status, answer.header("content-type")), (200, Some(media)), "{path}");
+            assert_eq!(answer.header("vary"), Some("Accept"));
+            let is_csv = media.starts_with("text/csv");
+            if is_csv {
+                assert!(answer.text.starts_with("start,open,high,low,close,samples,complete\n"), "{path}");
+            }
+            lines.extend(answer.text.lines().skip(usize::from(is_csv)).map(str::to_owned));
+            let Some(link) = answer.header("link") else { break };
+            assert!(link.contains(query.trim_start_matches('&')), "{link}");
+            path = link.split(['<', '>']).nth(1).unwrap().to_owned();
+        }
+        if media.starts_with("text/csv") {
+            assert_eq!(lines, csv);
+        } else {
+            let found: Vec<Value> = lines.iter().map(|line| serde_json::from_str(line).unwrap()).collect();
+            assert_eq!(found, items);
+        }
+    }
+    let empty = rig.get(&format!("{path}&format=csv&to={}", at(0).unix_millis())).await;
+    assert_eq!(empty.text, "start,open,high,low,close,samples,complete\n");
+    let refused = rig.get_as(path, "text/html").await;
+    assert_eq!((refused.status, &refused.body["code"]), (406, &json!("not_acceptable")));
+}
+
+#[tokio::test]
 async fn an_open_bucket_is_listed_and_a_bucket_with_a_missing_slot_is_incomplete() {
     let mut rig = Rig::new();
     let complete = async |rig: &Rig| {

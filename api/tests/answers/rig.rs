@@ -169,8 +169,9 @@ impl Rig {
         let metrics = Metrics::new(&registry).unwrap();
         let copy_metrics = ledger::Metrics::new(&registry, Prices::new(&registry).unwrap()).unwrap();
         let connections = Connections::new(&registry).unwrap();
-        let (ingest, snapshots) =
-            Ingest::load(store.clone(), keep, retention, copy_metrics, Checks::new(&readiness)).unwrap();
+        let checks = Checks::new(&readiness);
+        let log = checks.log.clone();
+        let (ingest, snapshots) = Ingest::load(store.clone(), keep, retention, copy_metrics, checks).unwrap();
         let report = ClockReport {
             check: readiness.check_that_is("clock", Condition::Ready),
             metrics: ClockMetrics::new(&registry).unwrap(),
@@ -190,7 +191,7 @@ impl Rig {
             retain_quotes: retention.quotes,
             readers: Readers::default(),
             scans: ledger::averages::Scans::default(),
-            streams: Streams::new(12, stop.clone(), metrics.clone()),
+            streams: Streams::new(12, stop.clone(), log, metrics.clone()),
             reports: ledger::sources::Reports::default(),
         });
         let build = Build {
@@ -318,6 +319,20 @@ impl Rig {
         let (_, endpoints) = watch::channel(endpoint);
         let task = tokio::spawn(listener.serve(endpoints, 64, connections.api(), stop.clone()));
         Served { address, stop, task }
+    }
+
+    /// The pod on a real port while it waits for its log. The returned function ends the wait.
+    pub(crate) async fn serve_starting(&self) -> (Served, impl FnOnce()) {
+        let Pod { state, process, metrics, connections } = &self.pod;
+        let listener = Listener::bind("api.listen", "127.0.0.1:0").await.unwrap();
+        let address = listener.address().unwrap();
+        let stop = CancellationToken::new();
+        let starting = server::starting_endpoint(process, &unlimited(), metrics.clone());
+        let (newest, endpoints) = watch::channel(starting);
+        let task = tokio::spawn(listener.serve(endpoints, 64, connections.api(), stop.clone()));
+        let endpoint = server::endpoint(state, process, &unlimited(), metrics.clone());
+        let start = move || drop(newest.send_replace(endpoint));
+        (Served { address, stop, task }, start)
     }
 
     /// The pod while it waits for its log.

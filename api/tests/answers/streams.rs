@@ -139,13 +139,13 @@ async fn a_cursor_of_another_log_or_beyond_the_end_is_refused() {
         ("a.b-1", 400, "invalid_parameter"),
         ("1.5", 400, "invalid_parameter"),
     ] {
-        let refused = rig.get(&format!("/v1/stream?after={cursor}")).await;
+        let refused = rig.get(&format!("/v1/stream?format=ndjson&after={cursor}")).await;
         assert_eq!((refused.status, refused.body["code"].as_str()), (status, Some(code)), "{cursor}");
         assert_eq!(refused.body["parameter"], "after");
     }
     for (cursor, status) in [("other-3", 409), ("16", 409), ("1.5", 400)] {
         // `Last-Event-ID` takes precedence over `after`, even if only `after` is valid.
-        let refused = rig.ask("/v1/stream?after=0", &[("last-event-id", cursor)]).await;
+        let refused = rig.ask("/v1/stream?after=0&format=ndjson", &[("last-event-id", cursor)]).await;
         assert_eq!((refused.status, refused.body["parameter"].as_str()), (status, Some("Last-Event-ID")));
     }
     let json = rig.get_as("/v1/stream", "application/json").await;
@@ -180,7 +180,7 @@ async fn a_cursor_older_than_history_is_refused() {
     assert_eq!(ids(&Client::open(&rig, "&after=1").await.take(2).await), ["2", "3"]);
     rig.send(vec![tick("BTC-USD", 2 * DAY + 20, "4")]).await;
     rig = rig.restarted().await;
-    let gone = rig.get("/v1/stream?after=1").await;
+    let gone = rig.get("/v1/stream?format=ndjson&after=1").await;
     assert_eq!((gone.status, gone.body["code"].as_str()), (410, Some("sequence_gone")));
     assert_eq!(ids(&Client::open(&rig, "&after=2").await.take(2).await), ["3", "4"]);
     assert_eq!(ids(&Client::open(&rig, "&after=0").await.take(2).await), ["3", "4"]);
@@ -255,7 +255,7 @@ async fn more_streams_than_the_limit_are_refused() {
     for _ in 0..10 {
         clients.push(Client::open(&rig, "").await);
     }
-    let refused = rig.get("/v1/stream").await;
+    let refused = rig.get("/v1/stream?format=ndjson").await;
     assert_eq!((refused.status, refused.body["code"].as_str()), (503, Some("too_many_streams")));
     assert!(refused.header("retry-after").is_some() && rig.get("/v1/pairs").await.status == 200);
     clients.pop();
@@ -285,7 +285,7 @@ async fn a_client_whose_next_events_have_expired_is_disconnected() {
     assert!(last.contains("history_gone"), "{last}");
     let sequence = |event: &String| event[8..event.find('\n').unwrap()].parse::<u64>().unwrap();
     assert!(events.windows(2).all(|pair| sequence(&pair[0]) + 1 == sequence(&pair[1])));
-    let behind = format!("/v1/stream?after=abc-{}", sequence(events.last().unwrap()));
+    let behind = format!("/v1/stream?format=ndjson&after=abc-{}", sequence(events.last().unwrap()));
     assert_eq!(rig.get(&behind).await.body["code"].as_str(), Some("sequence_gone"));
 }
 

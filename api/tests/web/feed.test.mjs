@@ -74,8 +74,8 @@ function stream(signal) {
   return { response, write, close: () => control.close(), break: () => control.error(new TypeError("terminated")) };
 }
 
-const frame = ({ id, ...event }) => `id: ${id}\nevent: ${event.kind}\ndata: ${JSON.stringify({ id, ...event })}\n\n`;
-const end = (code) => `event: end\ndata: ${JSON.stringify({ code, detail: `It is ${code}.` })}\n\n`;
+const frame = (event) => `${JSON.stringify(event)}\n`;
+const end = (code) => frame({ kind: "end", code, detail: `It is ${code}.` });
 const tick = (number) => ({ id: `a-${number}`, kind: "tick", number });
 
 /**
@@ -133,11 +133,11 @@ test("events arrive as they are in the log, however the bytes are split and conn
 
       const { response, write, close, break: breaks } = stream(signal);
       const last = random.whole(first, log.length);
-      const comment = () => random.pick(["", "", ": heartbeat\n\n", ": data: {}\n\n"]);
-      const frames = log.slice(first, last).map((event) => comment() + frame(event));
+      const heartbeat = () => random.pick(["", "", "\n", "\n\n"]);
+      const frames = log.slice(first, last).map((event) => heartbeat() + frame(event));
       const ending = random.pick(["closes", "breaks", "ends", "cut"]);
       const farewell = ending === "ends" ? end("shutting_down") : "";
-      const bytes = encoder.encode(["retry: 1000\n\n", ...frames, farewell].join(""));
+      const bytes = encoder.encode([...frames, farewell].join(""));
       const length = ending === "cut" ? random.whole(0, bytes.length) : bytes.length;
       const cuts = Array.from({ length: random.whole(0, 20) }, () => random.whole(0, length)).sort((a, b) => a - b);
       const chunks = [0, ...cuts].map((from, index) => bytes.slice(from, [...cuts, length][index]));
@@ -174,7 +174,7 @@ test("an event is reported once it is complete", async () => {
   pod(({ signal }) => (body = stream(signal)).response);
   const heard = listen();
   await until(() => body);
-  body.write(": data: {}\n\n");
+  body.write("\n");
   const text = frame(tick(1)) + frame(tick(2));
   body.write(text.slice(0, -1));
   await until(() => heard.events.length === 1);
@@ -260,7 +260,7 @@ test("a silent stream is given up, and heartbeats keep it alive", async () => {
     mock.timers.tick(SILENCE_MILLIS - 1);
     await rest();
     assert.ok(!requests[0].signal.aborted, `after ${beat} heartbeats`);
-    body.write(": heartbeat\n\n");
+    body.write("\n");
     await rest();
   }
   assert.deepEqual(heard.states, ["live"]);
@@ -333,11 +333,11 @@ test("every request carries the key, and no header is empty", async () => {
   const requests = pod(({ signal }) => stream(signal).response, ({ signal }) => stream(signal).response);
   listen();
   await until(() => requests.length === 1);
-  assert.deepEqual(requests[0].headers, { Accept: "text/event-stream" });
+  assert.deepEqual(requests[0].headers, { Accept: "application/x-ndjson" });
   sessionStorage.apiKey = "one";
   listen();
   await until(() => requests.length === 2);
-  assert.deepEqual(requests[1].headers, { Accept: "text/event-stream", "X-API-Key": "one" });
+  assert.deepEqual(requests[1].headers, { Accept: "application/x-ndjson", "X-API-Key": "one" });
 });
 
 test("ask returns the body, and throws the code and detail of a problem", async () => {

@@ -126,7 +126,7 @@ impl Format {
             Self::Sources => "list of source names".to_owned(),
             Self::Recordings => "list of recordings, each `venue:PAIR:path`".to_owned(),
             Self::Speed => "factor such as `60x`, or `max`".to_owned(),
-            Self::WebOrigins => "list of origins, such as `https://example.org`".to_owned(),
+            Self::WebOrigins => "list of origins, such as `https://example.org`, or `*`".to_owned(),
             Self::Networks => "list of addresses or networks, such as `10.0.0.0/8`".to_owned(),
             Self::ApiKeys => "list of keys, each `NAME=SHA256`".to_owned(),
             Self::Switch => "`true` or `false`".to_owned(),

@@ -1,14 +1,15 @@
-//! The rows, and where they are read from.
+//! The lists that can be exported, and where their rows are read from.
 //!
 //! A row has the same members in the same order as an item of the API's lists, whether it is read from a pod or a store.
 
 use std::{collections::VecDeque, time::Duration};
 
 use anyhow::{Context, Result, ensure};
-use api::lines::{Line, TickLine};
+use api::lines::{CandleLine, Line, TickLine};
 use common::domain::{Pair, Timestamp};
 use ledger::{
-    snapshot::Snapshot,
+    candle::{Buckets, CandleInterval},
+    snapshot::{PairView, Snapshot},
     store::{Order, Store, StoreError, StoredGap},
 };
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
@@ -20,23 +21,31 @@ use crate::pod::PodClient;
 const PAGE: usize = 10_000;
 
 /// One of the API's lists over time.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum List {
-    Ticks,
-    Gaps,
-}
+pub(super) trait List {
+    /// A row of the list.
+    type Row: Line + DeserializeOwned + 'static;
 
-/// One row of the output.
-pub(super) trait Row: Line + DeserializeOwned + Sized + 'static {
-    /// The list that the row belongs to.
-    const LIST: List;
+    /// What the list contains, for messages.
+    const ITEMS: &'static str;
+
+    /// The last part of the list's route, with the parameters that select the list.
+    fn route(&self) -> String;
 
     /// All rows of a store in a time range, oldest first.
-    fn of_store(store: &Store, pair: Pair, from: Timestamp, to: Timestamp) -> Stored<Self>;
+    fn of_store(&self, store: &Store, range: &Range) -> Stored<Self::Row>;
 
-    /// The last slot of the row.
-    fn last_slot(&self) -> &str;
+    /// The time that a row ends with, for messages.
+    fn time(row: &Self::Row) -> &str;
 }
+
+/// The prices of slots.
+pub(super) struct Ticks;
+
+/// The slots without a price.
+pub(super) struct Gaps;
+
+/// The prices of time buckets.
+pub(super) struct Candles(pub(super) CandleInterval);
 
 /// Rows that are read from a store.
 pub(super) type Stored<R> = Box<dyn Iterator<Item = Result<R, StoreError>>>;
@@ -59,6 +68,14 @@ pub(super) struct Asked {
     pub(super) pair: Pair,
     pub(super) from: Option<Timestamp>,
     pub(super) to: Option<Timestamp>,
+}
+
+/// Which rows of a store to export: those of the pair in `[from, to)`.
+pub(super) struct Range {
+    pair: Pair,
+    view: PairView,
+    from: Timestamp,
+    to: Timestamp,
 }
 
 /// Where rows come from.
@@ -91,7 +108,7 @@ struct PairItem {
 
 impl ExportInput {
     /// Starts reading the requested rows, up to the current newest slot of the pair.
-    pub(super) async fn pages<R: Row>(self, asked: Asked) -> Result<Pages<R>> {
+    pub(super) async fn pages<L: List>(self, list: &L, asked: Asked) -> Result<Pages<L::Row>> {
         let Asked { pair, from, to } = asked;
         match self {
             Self::Pod(pod) => {
@@ -99,8 +116,8 @@ impl ExportInput {
                 let end = to.map_or(end, |to| to.min(end));
                 let from =
                     from.map(|from| format!("&from={}", from.min(end).unix_millis())).unwrap_or_default();
-                let (list, end_millis) = (R::LIST.route(), end.unix_millis());
-                let path = format!("/v1/prices/{pair}/{list}?order=asc&limit={PAGE}{from}&to={end_millis}");
+                let (list, end_millis) = (list.route(), end.unix_millis());
+                let path = format!("/v1/prices/{pair}/{list}order=asc&limit={PAGE}{from}&to={end_millis}");
                 Ok(Pages::Pod { pod, path, cursor: None, ended: false, end, check: Check::default() })
             }
             Self::Store(store, retain) => {
@@ -113,7 +130,8 @@ impl ExportInput {
                 let (begin, end) = (view.slot.start().minus(retain), view.slot.start().next());
                 let end = to.map_or(end, |to| to.min(end));
                 let from = from.map_or(begin, |from| from.max(begin)).min(end);
-                Ok(Pages::Store { rows: R::of_store(&store, pair, from, end), end })
+                let range = Range { pair, view: view.clone(), from, to: end };
+                Ok(Pages::Store { rows: list.of_store(&store, &range), end })
             }
         }
     }
@@ -138,7 +156,7 @@ fn unknown(pair: Pair, known: Vec<String>) -> anyhow::Error {
     anyhow::anyhow!("--pair: the log has no pair {pair}; it has {known}")
 }
 
-impl<R: Row> Pages<R> {
+impl<R: DeserializeOwned + Serialize> Pages<R> {
     /// The next page, or `None` at the end.
     pub(super) async fn next(&mut self) -> Result<Option<Vec<R>>> {
         match self {
@@ -173,50 +191,77 @@ impl<R: Row> Pages<R> {
     }
 }
 
-impl List {
-    fn route(self) -> &'static str {
-        match self {
-            Self::Ticks => "history",
-            Self::Gaps => "gaps",
-        }
+impl List for Ticks {
+    type Row = TickLine;
+
+    const ITEMS: &'static str = "ticks";
+
+    fn route(&self) -> String {
+        "history?".to_owned()
     }
 
-    /// What the list contains, for messages.
-    pub(super) fn items(self) -> &'static str {
-        match self {
-            Self::Ticks => "ticks",
-            Self::Gaps => "gaps",
-        }
+    fn of_store(&self, store: &Store, range: &Range) -> Stored<TickLine> {
+        let ticks = store.ticks(range.pair, range.from, range.to, Order::Ascending);
+        Box::new(ticks.map(|tick| tick.map(TickLine::from)))
+    }
+
+    fn time(row: &TickLine) -> &str {
+        &row.slot
     }
 }
 
-impl Row for TickLine {
-    const LIST: List = List::Ticks;
+impl List for Gaps {
+    type Row = GapRow;
 
-    fn of_store(store: &Store, pair: Pair, from: Timestamp, to: Timestamp) -> Stored<Self> {
-        Box::new(store.ticks(pair, from, to, Order::Ascending).map(|tick| tick.map(Self::from)))
+    const ITEMS: &'static str = "gaps";
+
+    fn route(&self) -> String {
+        "gaps?".to_owned()
     }
 
-    fn last_slot(&self) -> &str {
-        &self.slot
+    fn of_store(&self, store: &Store, range: &Range) -> Stored<GapRow> {
+        let gaps = store.gaps(range.pair, range.from, range.to, Order::Ascending);
+        Box::new(gaps.map(|gap| gap.map(GapRow::from)))
+    }
+
+    fn time(row: &GapRow) -> &str {
+        &row.to
+    }
+}
+
+impl List for Candles {
+    type Row = CandleLine;
+
+    const ITEMS: &'static str = "candles";
+
+    fn route(&self) -> String {
+        format!("candles?interval={}&", self.0)
+    }
+
+    fn of_store(&self, store: &Store, range: &Range) -> Stored<CandleLine> {
+        let Range { pair, view, to, .. } = range;
+        let (store, to, mut next) = (store.clone(), *to, Some(range.from));
+        let buckets = Buckets { pair: *pair, interval: self.0, newest: view.slot, next: view.next_slot() };
+        let pages = std::iter::from_fn(move || {
+            let page = buckets.page(&store, (next.take()?, to), Order::Ascending, PAGE);
+            // A failure ends the export, so nothing is read after it.
+            next = page.as_ref().ok().and_then(|page| page.last()).map(|last| last.start.next());
+            Some(page)
+        });
+        Box::new(pages.flat_map(|page| match page {
+            Ok(page) => page.into_iter().map(|candle| Ok(CandleLine::from(candle))).collect::<Vec<_>>(),
+            Err(error) => vec![Err(error)],
+        }))
+    }
+
+    fn time(row: &CandleLine) -> &str {
+        &row.start
     }
 }
 
 impl Line for GapRow {
     const COLUMNS: &'static [&'static str] =
         &["from", "to", "slots", "interval", "cause", "sequence", "epoch", "sources"];
-}
-
-impl Row for GapRow {
-    const LIST: List = List::Gaps;
-
-    fn of_store(store: &Store, pair: Pair, from: Timestamp, to: Timestamp) -> Stored<Self> {
-        Box::new(store.gaps(pair, from, to, Order::Ascending).map(|gap| gap.map(Self::from)))
-    }
-
-    fn last_slot(&self) -> &str {
-        &self.to
-    }
 }
 
 impl From<StoredGap> for GapRow {

@@ -3,7 +3,7 @@
 use api::lines::Line;
 use serde_json::json;
 
-use super::*;
+use super::{rows::GapRow, *};
 use crate::pod::{Key, fake};
 
 const HISTORY: [(&str, &str, u64); 3] = [
@@ -35,25 +35,25 @@ async fn pod() -> PodClient {
     PodClient::new("--url", &url.await, &Key::default()).unwrap()
 }
 
-async fn written<R: Row>(pair: &str, format: Format) -> Result<String> {
+async fn written(pair: &str, format: Format) -> Result<String> {
     let asked = Asked { pair: pair.parse().unwrap(), from: None, to: None };
     let mut bytes = Vec::new();
-    write::<R>(ExportInput::Pod(pod().await), asked, format, &mut bytes).await?;
+    write(&Ticks, ExportInput::Pod(pod().await), asked, format, &mut bytes).await?;
     Ok(String::from_utf8(bytes).unwrap())
 }
 
 #[tokio::test]
 async fn lines_have_the_digits_of_the_log() {
-    let csv = written::<TickLine>("BTC-USD", Format::Csv).await.unwrap();
+    let csv = written("BTC-USD", Format::Csv).await.unwrap();
     let lines: Vec<String> =
         HISTORY.iter().map(|(slot, price, at)| format!("{slot},{price},{at}\n")).collect();
     assert_eq!(csv, format!("slot,price,sequence\n{}", lines.concat()));
-    let ndjson = written::<TickLine>("BTC-USD", Format::Ndjson).await.unwrap();
+    let ndjson = written("BTC-USD", Format::Ndjson).await.unwrap();
     let line = |(slot, price, at): &(&str, &str, u64)| {
         format!("{{\"slot\":\"{slot}\",\"price\":\"{price}\",\"sequence\":{at}}}\n")
     };
     assert_eq!(ndjson, HISTORY.iter().map(line).collect::<String>());
-    let unknown = written::<TickLine>("ETH-USD", Format::Csv).await.unwrap_err().to_string();
+    let unknown = written("ETH-USD", Format::Csv).await.unwrap_err().to_string();
     assert!(unknown.contains("no pair ETH-USD; it has BTC-USD"), "{unknown}");
 }
 
@@ -78,7 +78,7 @@ async fn exported(page: serde_json::Value) -> Result<u64> {
     });
     let pod = PodClient::new("--url", &url.await, &Key::default()).unwrap();
     let asked = Asked { pair: "BTC-USD".parse().unwrap(), from: None, to: None };
-    write::<TickLine>(ExportInput::Pod(pod), asked, Format::Csv, io::sink()).await
+    write(&Ticks, ExportInput::Pod(pod), asked, Format::Csv, io::sink()).await
 }
 
 #[tokio::test]

@@ -6,6 +6,7 @@ use anyhow::{Context, Result, bail};
 use common::bus::nats::{LeadersCopy, Role};
 use tokio::time::timeout;
 
+use super::setup;
 use crate::{connect, runtime::block_on, settings::Settings, show};
 
 /// How long copying the log to the other servers may take. The log may have tens of gigabytes.
@@ -31,7 +32,10 @@ pub(super) fn repair(settings: &Settings, yes: bool) -> Result<()> {
         show::print(&format!(
             "{}: {} servers have the leader's copy, up to sequence {}\n",
             settings.bus.stream, copy.replicas, copy.last
-        ))
+        ))?;
+        // The mirror may still have the records that were given up.
+        nats.delete_mirror().await?;
+        setup::print(&[nats.apply_mirror().await?])
     })
 }
 

@@ -22,9 +22,13 @@ const AFTER_COMPRESSION: &str = "    new blocks are no longer compressed; existi
     \"A NATS server is not ready\")
 ";
 
-/// Creates or corrects the streams, and waits until all servers have their copies.
-pub(super) fn apply(settings: &Settings, max_bytes: Option<i64>) -> Result<()> {
+/// Creates or corrects the streams, and waits until all servers have their copies. If `new_mirror` is set, the
+/// mirror is deleted first.
+pub(super) fn apply(settings: &Settings, max_bytes: Option<i64>, new_mirror: bool) -> Result<()> {
     let reports = run(settings, async |nats| {
+        if new_mirror {
+            nats.delete_mirror().await?;
+        }
         let mut done = None;
         let apply = async || nats.apply(settings.bus.lease, max_bytes).await;
         let settled = timeout(PATIENCE, settle(apply, &mut done)).await;
@@ -97,7 +101,7 @@ fn run(
 }
 
 /// Prints a line for each stream, each corrected or differing option, and each server without a complete copy.
-fn print(reports: &[StreamReport]) -> Result<()> {
+pub(super) fn print(reports: &[StreamReport]) -> Result<()> {
     let mut text = String::new();
     for StreamReport { stream, presence, corrected, differing, behind } in reports {
         let state = match presence {

@@ -1,15 +1,5 @@
-//! The event stream of a pod, as server-sent events.
+//! The event stream of a pod, as lines of JSON.
 
-use std::{
-    pin::Pin,
-    sync::{
-        Arc,
-        atomic::{AtomicUsize, Ordering},
-    },
-};
-
-use eventsource_stream::{EventStreamError, Eventsource};
-use futures::{Stream, StreamExt};
 use reqwest::header::{ACCEPT, CONTENT_TYPE};
 
 use super::{PodClient, Response, header, read};
@@ -17,14 +7,9 @@ use super::{PodClient, Response, header, read};
 /// The largest event that is read. Real events are far smaller: an event has one price and no quotes.
 const MAX_EVENT_BYTES: usize = 256 * 1024;
 
-const SERVER_SENT: &str = "text/event-stream";
-
-/// One server-sent event.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(crate) struct ServerSent {
-    pub(crate) kind: String,
-    pub(crate) data: String,
-}
+/// Refusals of a stream of lines have their own statuses. Refusals of server-sent events often have 200, for the sake of
+/// browsers.
+const LINES: &str = "application/x-ndjson";
 
 /// Why following a pod failed.
 #[derive(Debug)]
@@ -35,56 +20,52 @@ pub(crate) enum StreamError {
     Refused(Box<Response>),
 }
 
-type Source = dyn Stream<Item = Result<eventsource_stream::Event, EventStreamError<reqwest::Error>>> + Send;
-
 /// The events of one connection.
 pub(crate) struct Events {
-    source: Pin<Box<Source>>,
-    /// Bytes received since the last complete event.
-    unfinished: Arc<AtomicUsize>,
+    response: reqwest::Response,
+    /// The bytes received after the last complete line.
+    unfinished: Vec<u8>,
 }
 
 impl PodClient {
     /// Opens the event stream at `path`, resuming after the event with the id `last` if there is one.
     pub(crate) async fn follow(&self, path: &str, last: Option<&str>) -> Result<Events, StreamError> {
-        let mut request = self.client.get(format!("{}{path}", self.url())).header(ACCEPT, SERVER_SENT);
+        let mut request = self.client.get(format!("{}{path}", self.url())).header(ACCEPT, LINES);
         if let Some(last) = last {
             request = request.header("Last-Event-ID", last);
         }
         let response = request.send().await.map_err(|error| StreamError::Unreachable(reason(&error)))?;
         let media_type = header(response.headers(), CONTENT_TYPE.as_str()).unwrap_or_default();
-        if !response.status().is_success() || !media_type.starts_with(SERVER_SENT) {
+        if !response.status().is_success() || !media_type.starts_with(LINES) {
             let refusal =
                 read(response).await.map_err(|error| StreamError::Unreachable(format!("{error:#}")))?;
             return Err(StreamError::Refused(Box::new(refusal)));
         }
-        let unfinished = Arc::new(AtomicUsize::new(0));
-        let counted = unfinished.clone();
-        let bytes = response.bytes_stream().inspect(move |bytes| {
-            let length = bytes.as_ref().map_or(0, |bytes| bytes.len());
-            counted.fetch_add(length, Ordering::Relaxed);
-        });
-        // Ends the connection if an event is too large, before all of it is in memory.
-        let limit = unfinished.clone();
-        let bytes = bytes.take_while(move |_| {
-            let fits = limit.load(Ordering::Relaxed) <= MAX_EVENT_BYTES;
-            async move { fits }
-        });
-        Ok(Events { source: Box::pin(bytes.eventsource()), unfinished })
+        Ok(Events { response, unfinished: Vec::new() })
     }
 }
 
 impl Events {
-    /// The next event, or the reason why the connection ended.
-    pub(crate) async fn next(&mut self) -> Result<ServerSent, String> {
-        match self.source.next().await {
-            Some(Ok(event)) => {
-                self.unfinished.store(0, Ordering::Relaxed);
-                Ok(ServerSent { kind: event.event, data: event.data })
+    /// The JSON of the next event, or the reason why the connection ended. This method is cancel safe.
+    pub(crate) async fn next(&mut self) -> Result<String, String> {
+        loop {
+            if let Some(end) = self.unfinished.iter().position(|byte| *byte == b'\n') {
+                let line: Vec<u8> = self.unfinished.drain(..=end).collect();
+                let line = String::from_utf8(line).map_err(|_| "the event stream is not UTF-8".to_owned())?;
+                // An empty line is a heartbeat.
+                match line.trim_end() {
+                    "" => continue,
+                    line => return Ok(line.to_owned()),
+                }
             }
-            Some(Err(EventStreamError::Transport(error))) => Err(reason(&error)),
-            Some(Err(error)) => Err(format!("the event stream is malformed: {error}")),
-            None => Err("the pod closed the connection".to_owned()),
+            if self.unfinished.len() > MAX_EVENT_BYTES {
+                return Err(format!("an event is longer than {MAX_EVENT_BYTES} bytes"));
+            }
+            match self.response.chunk().await {
+                Ok(Some(bytes)) => self.unfinished.extend_from_slice(&bytes),
+                Ok(None) => return Err("the pod closed the connection".to_owned()),
+                Err(error) => return Err(reason(&error)),
+            }
         }
     }
 }

@@ -133,7 +133,7 @@ fn an_invalid_value_is_refused_with_its_name_and_layer() {
         ("aggregate.max_deviation", "lots"),
         ("sources.kraken.role", "boss"),
         ("api.rate_limit", "fast"),
-        ("api.cors_origins", "*"),
+        ("api.cors_origins", "https://*.example.org"),
         ("api.trusted_proxies", "10.0.0.0/33"),
         ("api.listen", "nonsense"),
         ("admin.listen", "host:port"),
@@ -221,6 +221,10 @@ fn a_demo_simulates_prices_and_stores_them_separately() {
     assert!(demo.bus.url.is_empty());
     assert_eq!(demo.poller().resolve().unwrap().origin, common::domain::Origin::Simulated);
     assert_eq!(demo.feed.interval.to_string(), "1s");
+    assert!(demo.api.cors_origins.iter().all(api::config::WebOrigin::is_any));
+    assert_eq!(demo.api.cors_origins.len(), 1);
+    let own_only = with(&[("api.cors_origins", "")], &[], Mode::Demo).unwrap();
+    assert!(own_only.api.cors_origins.is_empty());
     assert_eq!(with(&[("feed.interval", "5s")], &[], Mode::Demo).unwrap().feed.interval.to_string(), "5s");
 }
 

@@ -6,7 +6,7 @@ use serde::Deserialize;
 /// The longest id of an event. Those of pods have about 40 characters.
 const MAX_ID_BYTES: usize = 200;
 
-/// A parsed server-sent event.
+/// A parsed line of a stream.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Message {
     /// A tick or a gap.
@@ -38,6 +38,11 @@ pub(super) enum Body {
 }
 
 #[derive(Deserialize)]
+struct Kind {
+    kind: String,
+}
+
+#[derive(Deserialize)]
 struct Sent {
     id: String,
     pair: String,
@@ -55,20 +60,19 @@ struct End {
 }
 
 impl Message {
-    /// Parses the data of an event of this kind.
-    pub(super) fn read(kind: &str, data: &str) -> Result<Self, String> {
-        match kind {
-            "tick" | "gap" => {
-                let sent: Sent = serde_json::from_str(data).map_err(|error| error.to_string())?;
-                sent.read(kind).map(Self::Event)
-            }
-            "end" => {
-                let end: End = serde_json::from_str(data).map_err(|error| error.to_string())?;
-                Ok(Self::End(end.detail))
-            }
+    /// Parses the JSON of an event.
+    pub(super) fn read(json: &str) -> Result<Self, String> {
+        let Kind { kind } = members(json)?;
+        match kind.as_str() {
+            "tick" | "gap" => members::<Sent>(json)?.read(&kind).map(Self::Event),
+            "end" => Ok(Self::End(members::<End>(json)?.detail)),
             _ => Ok(Self::Other),
         }
     }
+}
+
+fn members<'a, T: Deserialize<'a>>(json: &'a str) -> Result<T, String> {
+    serde_json::from_str(json).map_err(|error| error.to_string())
 }
 
 impl Sent {

@@ -24,8 +24,7 @@ use crate::{
 /// How long a pod may send nothing. This is longer than any test takes.
 const SILENCE: Duration = Duration::from_secs(600);
 
-const STREAM: &str =
-    "HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\nconnection: close\r\n\r\nretry: 1000\n\n";
+const STREAM: &str = "HTTP/1.1 200 OK\r\ncontent-type: application/x-ndjson\r\nconnection: close\r\n\r\n\n";
 
 /// An output that keeps everything that is written to it.
 #[derive(Clone, Default)]
@@ -57,7 +56,7 @@ pub(super) fn tick(number: i64, price: &str) -> String {
     let data = format!(
         r#"{{"id":"log-{number}","kind":"tick","pair":"BTC-USD","sequence":{number},"slot":"{slot}","interval":"10s","price":"{price}","epoch":1,"origin":"live"}}"#
     );
-    format!("id: log-{number}\nevent: tick\ndata: {data}\n\n")
+    format!("{data}\n")
 }
 
 pub(super) fn gap(number: i64, from: i64) -> String {
@@ -65,13 +64,11 @@ pub(super) fn gap(number: i64, from: i64) -> String {
     let data = format!(
         r#"{{"id":"log-{number}","kind":"gap","pair":"BTC-USD","sequence":null,"slot":"{slot}","from":"{from}","interval":"10s","cause":"retention","epoch":null,"origin":"simulated"}}"#
     );
-    format!("id: log-{number}\nevent: gap\ndata: {data}\n\n")
+    format!("{data}\n")
 }
 
 pub(super) fn read(sent: &str) -> Event {
-    let data = sent.lines().find_map(|line| line.strip_prefix("data: ")).unwrap();
-    let kind = sent.lines().find_map(|line| line.strip_prefix("event: ")).unwrap();
-    match Message::read(kind, data).unwrap() {
+    match Message::read(sent).unwrap() {
         Message::Event(event) => event,
         other => panic!("{other:?}"),
     }
@@ -152,10 +149,10 @@ async fn a_broken_stream_resumes_after_the_last_complete_event_at_the_next_pod()
     let second = tick(2, "101.50");
     let (half, _) = second.split_at(second.len() - 1);
     let (one, mut asked_one) = pod(vec![
-        // The events arrive in pieces, with a comment before them and half an event at the end.
+        // The events arrive in pieces, with a heartbeat before them and half an event at the end.
         vec![
             STREAM.into(),
-            ": heartbeat\n\n".into(),
+            "\n".into(),
             tick(1, "100.00")[..20].into(),
             tick(1, "100.00")[20..].into(),
             half.into(),
@@ -163,7 +160,7 @@ async fn a_broken_stream_resumes_after_the_last_complete_event_at_the_next_pod()
         vec![STREAM.into(), tick(4, "101.2"), String::new()],
     ])
     .await;
-    let end = "event: end\ndata: {\"code\":\"shutting_down\",\"detail\":\"this pod is about to stop\"}\n\n";
+    let end = "{\"kind\":\"end\",\"code\":\"shutting_down\",\"detail\":\"this pod is about to stop\"}\n";
     let (other, mut asked_other) =
         pod(vec![vec![STREAM.into(), tick(2, "101.50"), gap(3, 3), end.into()], vec![String::new()]]).await;
     let (shown, noted) = watched(Look::Plain, &[&one, &other], |text| text.lines().count() == 4).await;
@@ -199,7 +196,7 @@ async fn a_pod_that_sends_nothing_is_considered_gone() {
 #[tokio::test]
 async fn an_event_without_an_end_is_cut_off() {
     let (url, _asked) = pod(vec![
-        vec![STREAM.into(), tick(1, "1"), format!("data: {}", "x".repeat(2 * 1024 * 1024)), String::new()],
+        vec![STREAM.into(), tick(1, "1"), "x".repeat(2 * 1024 * 1024), String::new()],
         vec![STREAM.into(), tick(2, "2"), String::new()],
     ])
     .await;
@@ -322,21 +319,20 @@ fn a_resized_terminal_is_cleared() {
 
 #[test]
 fn malformed_events_are_refused() {
-    for (kind, data) in [
-        ("tick", "{}"),
-        ("tick", "no JSON"),
-        ("gap", tick(1, "1").lines().find_map(|line| line.strip_prefix("data: ")).unwrap()),
-        ("end", "{}"),
+    for json in [
+        "{}",
+        "no JSON",
+        r#"{"kind":"tick"}"#,
+        r#"{"kind":"end"}"#,
+        &tick(1, "1").replace(r#""kind":"tick""#, r#""kind":"gap""#),
+        &tick(1, "0"),
     ] {
-        assert!(Message::read(kind, data).is_err(), "{kind} {data}");
+        assert!(Message::read(json).is_err(), "{json}");
     }
-    let zero = tick(1, "0");
-    assert!(Message::read("tick", zero.lines().nth(2).unwrap().strip_prefix("data: ").unwrap()).is_err());
-    // An id becomes a header. Before, one with a line break made every further connection fail.
+    // An id becomes a part of a request. Before, one with a line break made every further connection fail.
     for id in ["", "a\\nb", "a\\u0000", "a b", "é"] {
         let hostile = tick(1, "1").replace("\"id\":\"log-1\"", &format!("\"id\":\"{id}\""));
-        let data = hostile.lines().nth(2).unwrap().strip_prefix("data: ").unwrap();
-        assert!(Message::read("tick", data).unwrap_err().starts_with("id"), "{data}");
+        assert!(Message::read(&hostile).unwrap_err().starts_with("id"), "{hostile}");
     }
-    assert_eq!(Message::read("novelty", "{}"), Ok(Message::Other));
+    assert_eq!(Message::read(r#"{"kind":"novelty"}"#), Ok(Message::Other));
 }

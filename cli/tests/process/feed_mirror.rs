@@ -1,7 +1,5 @@
 //! The mirror of the log for external subscribers, on a server with the configuration that we ship.
 
-use std::{path::Path, process::Stdio};
-
 use async_nats::jetstream::{
     self,
     consumer::{AckPolicy, DeliverPolicy, pull},
@@ -10,20 +8,16 @@ use async_nats::jetstream::{
 use futures::StreamExt;
 use serde_json::json;
 use testkit::{nats::NatsServer, require_nats, wait_until};
-use tokio::{
-    io::{AsyncBufReadExt, BufReader},
-    process::Command,
-    time::timeout,
-};
+use tokio::time::timeout;
 
 use crate::{
     audit::audit,
     commands::run,
+    feed_examples::Example,
     harness::{DEADLINE, Pod, has_price},
     records,
-    roles::{Shipped, stage},
+    roles::stage,
     survival::end as stop,
-    tools::{python, workspace},
 };
 
 const STREAM: &str = "TICKS";
@@ -136,36 +130,10 @@ async fn an_external_subscriber_can_replay_the_log_and_read_the_last_value() {
     assert_eq!((continued[log.len()].sequence, fenced), (end + 1, 0));
 }
 
-/// Runs the example until it has printed this many records. Returns their sequences.
-async fn example(python: &Path, shipped: &Shipped, state: &Path, count: u64) -> Vec<u64> {
-    let mut command = Command::new(python);
-    command.arg(workspace().join("docs/examples/resume.py")).arg(shipped.nats.url());
-    command.arg(state).arg(shipped.seed_file("feed"));
-    let mut process = command.stdout(Stdio::piped()).kill_on_drop(true).spawn().unwrap();
-    let mut lines = BufReader::new(process.stdout.take().unwrap()).lines();
-    let mut sequences = Vec::new();
-    while u64::try_from(sequences.len()).unwrap() < count {
-        let line = timeout(DEADLINE, lines.next_line()).await.unwrap().unwrap().unwrap();
-        sequences.push(line.split(' ').next().unwrap().parse().unwrap());
-    }
-    // The example saves its position after each line, so the position of the last line may not be saved yet.
-    let saved = async || {
-        let text = std::fs::read_to_string(state).ok()?;
-        let (_, sequence) = serde_json::from_str::<(String, u64)>(&text).ok()?;
-        (sequence >= *sequences.last()?).then_some(())
-    };
-    wait_until("the position is saved", DEADLINE, saved).await;
-    process.kill().await.unwrap();
-    while let Ok(Some(line)) = lines.next_line().await {
-        sequences.push(line.split(' ').next().unwrap().parse().unwrap());
-    }
-    sequences
-}
-
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_example_resumes_and_the_mirror_follows_a_restored_log() {
     require_nats!();
-    let Some(python) = python() else { return };
+    let Some(example) = Example::python() else { return };
     let (_upstream, shipped, scene) = stage().await;
     let folder = scene.folder().to_owned();
     let log = async |what: &str, role: &str, more: &[&str]| {
@@ -181,8 +149,13 @@ async fn the_example_resumes_and_the_mirror_follows_a_restored_log() {
 
     // The first run begins with the newest record, and the second one continues without a gap or a repetition.
     let state = folder.join("position");
-    let mut heard = example(Path::new(&python), &shipped, &state, SOME).await;
-    heard.extend(example(Path::new(&python), &shipped, &state, SOME).await);
+    let run = async || {
+        let mut running = example.start(&shipped, &state);
+        running.prints(usize::try_from(SOME).unwrap()).await;
+        running.killed().await
+    };
+    let mut heard = run().await;
+    heard.extend(run().await);
     let first = heard[0];
     assert!(first > 1, "not the oldest record");
     let expected: Vec<u64> = (first..first + u64::try_from(heard.len()).unwrap()).collect();
@@ -198,7 +171,7 @@ async fn the_example_resumes_and_the_mirror_follows_a_restored_log() {
     log("verify", "admin", &LEASE).await;
     let poller = scene.as_role("poller", &shipped.seed_file("poller")).start().unwrap();
     // The position of the example is beyond the end of the restored log. The example starts again.
-    let again = example(Path::new(&python), &shipped, &state, SOME).await;
+    let again = run().await;
     assert!(again.windows(2).all(|pair| pair[1] == pair[0] + 1), "{again:?}");
     drop(poller);
 }

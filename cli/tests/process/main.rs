@@ -12,10 +12,11 @@
 //! 8. [`stream_client`]: a client of the event streams, whose connection can be cut off after any byte.
 //! 9. The tests: [`feed`], [`sources`], [`faults`], [`survival`], [`leadership`], [`shutdown`], [`standalone`],
 //!    [`replay`], [`liar`], [`commands`], [`subscriber`], [`foreign`], [`recompute`], [`nats_stream`], [`full_disk`],
-//!    [`pinned`], [`paging`], [`client_streams`], [`export`], [`backup`], [`log_backup`], [`cluster`], [`damage`], [`grind`],
+//!    [`pinned`], [`paging`], [`client_streams`], [`export`], [`tables`], [`backup`], [`log_backup`], [`cluster`], [`damage`], [`grind`],
 //!    [`may_2021`], [`verify`], [`watch`], [`access`], [`document`], [`healthcheck`], [`roles`], [`manifests`],
 //!    [`page`], [`clocks`], [`future`], [`log_apply`], [`log_lost`], [`recipes`], [`monitoring`], [`traces`],
-//!    [`coingecko`], [`reverse_proxy`], [`integrations`], [`typed_clients`].
+//!    [`coingecko`], [`reverse_proxy`], [`integrations`], [`typed_clients`], [`feed_mirror`], [`feed_cluster`],
+//!    [`feed_examples`].
 //!
 //! The tests do not use the product's own types, so that a mistake in those types cannot hide on both sides of a
 //! comparison.
@@ -43,9 +44,12 @@ mod coingecko;
 mod commands;
 mod damage;
 mod document;
+mod event_source;
 mod export;
 mod faults;
 mod feed;
+mod feed_cluster;
+mod feed_examples;
 mod feed_mirror;
 mod foreign;
 mod full_disk;
@@ -65,6 +69,7 @@ mod markets;
 mod may_2021;
 mod monitoring;
 mod nats_stream;
+mod other_origin;
 mod page;
 mod paging;
 mod pinned;
@@ -82,6 +87,7 @@ mod standalone;
 mod stream_client;
 mod subscriber;
 mod survival;
+mod tables;
 mod tools;
 mod traces;
 mod typed_clients;

@@ -83,7 +83,7 @@ impl Shipped {
 }
 
 /// Creates a key for each role in a directory with this name. Returns the path of the directory.
-async fn make_keys(folder: &Path, name: &str) -> PathBuf {
+pub(crate) async fn make_keys(folder: &Path, name: &str) -> PathBuf {
     let (code, said) = run(folder, &["log", "keys", name], &[]).await;
     assert_eq!(code, Some(0), "{said}");
     folder.join(name)

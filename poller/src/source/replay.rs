@@ -1,8 +1,9 @@
 //! Replays recorded prices instead of asking a venue. Recordings are CSV files, plain or gzip: `ts_ms,price,…` with Unix
 //! milliseconds, or `slot,price,…` with RFC 3339 times, as `tickwell export` writes them.
 //!
-//! A row gives the venue's price from the row's time until the next row. The row's time is passed on as the source's
-//! timestamp, so that a hole in the recording makes the quote stale.
+//! With `ts_ms`, a row gives the venue's price from the row's time until the next row. The row's time is passed on as the
+//! source's timestamp, so that a hole in the recording makes the quote stale. With `slot`, a row gives the price of that
+//! slot only, because an export has a row for every slot that has a price.
 
 use std::{
     collections::BTreeMap,
@@ -28,6 +29,7 @@ const FIRST_MILLIS: i64 = 1_000_000_000_000;
 /// One venue's prices of one pair, oldest first. It has at least one row, and one row per time.
 #[derive(Debug, Clone)]
 pub struct Recording {
+    column: TimeColumn,
     rows: Vec<(Timestamp, Price)>,
 }
 
@@ -163,7 +165,7 @@ impl Recording {
                 return Err(RecordingError::TooLong);
             }
         }
-        if rows.is_empty() { Err(RecordingError::Empty) } else { Ok(Self { rows }) }
+        if rows.is_empty() { Err(RecordingError::Empty) } else { Ok(Self { column, rows }) }
     }
 
     /// The times of the first and the last row.
@@ -172,10 +174,15 @@ impl Recording {
         (time(self.rows.first()), time(self.rows.last()))
     }
 
-    /// The newest row at a point in time.
+    /// The price at a point in time.
     fn at(&self, instant: Timestamp) -> Result<Sample, Failure> {
         let later = self.rows.partition_point(|(time, _)| *time <= instant);
         let newest = later.checked_sub(1).and_then(|newest| self.rows.get(newest));
+        let counts = |time: Timestamp| match self.column {
+            TimeColumn::Millis => true,
+            TimeColumn::Slot => time == instant,
+        };
+        let newest = newest.filter(|(time, _)| counts(*time));
         newest.map(|(time, price)| Sample::traded(*price, Some(*time))).ok_or(Failure::Missing)
     }
 }

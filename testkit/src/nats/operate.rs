@@ -102,6 +102,18 @@ impl NatsServer {
         std::fs::remove_dir_all(&store)?;
         copy_folder(&saved.path().join("store"), &store)
     }
+
+    /// Kills the server, and replaces one stream of an account with the one in a copy from [`NatsServer::save`].
+    ///
+    /// # Errors
+    ///
+    /// Fails if the stream's files cannot be replaced.
+    pub fn restore_stream(&mut self, saved: &TempDir, account: &str, stream: &str) -> anyhow::Result<()> {
+        self.kill();
+        let files = Path::new("jetstream").join(account).join("streams").join(stream);
+        std::fs::remove_dir_all(self.store().join(&files))?;
+        copy_folder(&saved.path().join("store").join(&files), &self.store().join(&files))
+    }
 }
 
 /// Creates the log's stream from the definition that we ship. `options` replace the definition's options with the same

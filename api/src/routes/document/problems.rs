@@ -10,9 +10,10 @@ use super::tree::Tree;
 use crate::problem::{Code, ProblemJson, Retry};
 
 /// The problems of every route of `/v1`.
-const ALWAYS: [Code; 6] = [
+const ALWAYS: [Code; 7] = [
     Code::InvalidParameter,
     Code::Unauthorized,
+    Code::OriginNotAllowed,
     Code::NotAcceptable,
     Code::RateLimited,
     Code::Starting,

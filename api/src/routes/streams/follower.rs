@@ -6,7 +6,10 @@ use std::{
     time::Duration,
 };
 
-use common::{bus::LogIdentity, domain::Pair};
+use common::{
+    bus::LogIdentity,
+    domain::{Pair, Sequence},
+};
 use tokio::{
     sync::watch,
     time::{Instant, sleep_until},
@@ -100,6 +103,12 @@ impl Follower {
 
     pub(super) fn log(&self) -> &LogIdentity {
         &self.log
+    }
+
+    /// The last record before the next events. Before a client without a cursor has its first events, it is the newest
+    /// record of the log.
+    pub(super) fn sequence(&self) -> Sequence {
+        self.position.last()
     }
 
     /// Waits for the next step. This method is cancel safe: dropping its future loses no events.

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
+use common::domain::Words;
 use futures::{StreamExt, stream};
 use http::header;
 use poem::{Body, IntoResponse, Request, Response};
@@ -19,14 +20,17 @@ use super::{
         State, Tag,
         format::{self, Format},
     },
-    After, Follower, StreamEnd, Transport, follow,
+    After, Follower, LAST_EVENT_ID, Pairs, Transport, follow,
     follower::Step,
     frame::frame,
+    named_pairs,
+    reset::Reset,
 };
 use crate::{
-    dto::{CursorParameter, EndEvent, EndKind, EventItem, PairsParameter, Word},
+    dto::{CursorParameter, EndEvent, EndKind, EventItem, LastEventIdParameter, PairsParameter, Word},
     problem::Problem,
 };
+use ledger::position::CursorError;
 
 /// The handler of streams over plain HTTP.
 pub struct StreamApi(pub(in crate::routes) Arc<State>);
@@ -43,7 +47,7 @@ const EMPTY_LINE: Bytes = Bytes::from_static(b"\n");
 /// The format of the events.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Enum)]
 #[oai(rename_all = "lowercase")]
-enum StreamFormat {
+pub(super) enum StreamFormat {
     /// Server-sent events.
     Sse,
     /// One JSON object per line.
@@ -63,8 +67,8 @@ enum StreamContent {
     Ndjson(Lines),
 }
 
-/// Server-sent events: `id`, `event` (`tick`, `gap` or `end`) and `data`, which is an `Event` in JSON.
-struct ServerSent(Response);
+/// Server-sent events: `id`, `event` (`tick`, `gap`, `reset` or `end`) and `data`, which is JSON.
+pub(super) struct ServerSent(Response);
 
 /// An `Event` per line. Empty lines are heartbeats, and the last line says why the stream ends.
 struct Lines(Response);
@@ -78,6 +82,11 @@ impl StreamApi {
     /// A client that reconnects sends the id of its last event and continues with the next one, on any pod, without
     /// losing or repeating events. A browser's `EventSource` does this automatically.
     ///
+    /// An `EventSource` never reconnects after an error, so server-sent events get errors only if waiting does not help. A
+    /// pod that is starting holds the request. A refusal that passes, such as `rate_limited`, is a stream of `retry:` and
+    /// `event: end`. If the stream cannot continue after the client's last event, it begins with `event: reset`, which has
+    /// `code`, `detail`, `log` and `sequence`, and then starts again with the newest events.
+    ///
     /// With `format=ndjson`, each event is a line of JSON. In a terminal:
     /// `curl -N 'http://127.0.0.1:8080/v1/stream?format=ndjson'`. "Try it out" in Swagger UI shows nothing, because it
     /// waits for the end of the response.
@@ -90,7 +99,7 @@ impl StreamApi {
     /// A stream lasts at most one day. If a client's distance to the newest record grows by more than 10,000 records,
     /// its stream ends with `too_slow`. A client that reads nothing for 30 seconds is disconnected without a reason.
     /// At most five sixths of a pod's connections may be streams, which is 10,000 by default. Above that, the response
-    /// is 503 `too_many_streams`.
+    /// is 503 `too_many_streams`, or for server-sent events a stream that ends with this code.
     #[oai(path = "/stream", method = "get", operation_id = "streamEvents")]
     async fn stream(
         &self,
@@ -102,29 +111,65 @@ impl StreamApi {
         after: Query<Option<CursorParameter>>,
         /// The id of the client's last event. It takes precedence over `after`, which must still be valid.
         #[oai(name = "Last-Event-ID")]
-        last_event_id: Header<Option<CursorParameter>>,
+        last_event_id: Header<Option<LastEventIdParameter>>,
         /// The format of the events. It takes precedence over the `Accept` header. Default: `sse`.
         format: Query<Option<StreamFormat>>,
+        /// A ticket of `/v1/tickets`. Only for browsers, which cannot send an API key otherwise.
+        #[oai(name = "ticket")]
+        _ticket: Query<Option<String>>,
     ) -> Result<StreamResponse, Problem> {
-        let after = After::named("Last-Event-ID", last_event_id.0).or(After::named("after", after.0));
-        let format = format::choose(format.0, request.headers())?;
-        let transport = match format {
-            StreamFormat::Sse => Transport::Sse,
-            StreamFormat::Ndjson => Transport::Ndjson,
+        let (pairs, format) = (named_pairs(pairs.0), format::choose(format.0, request.headers())?);
+        let after = match last_event_id.0 {
+            Some(id) => last_event(&id).map(Some),
+            None if request.headers().contains_key(LAST_EVENT_ID) => Err(unreadable(CursorError)),
+            None => Ok(After::named("after", after.0)),
         };
-        let follower = follow(&self.0, pairs.0, after, transport).await?;
         Ok(StreamResponse::Events(match format {
-            StreamFormat::Sse => StreamContent::Sse(ServerSent(respond(
-                follower,
-                format,
-                ServerSent::CONTENT_TYPE,
-                Some(RETRY),
-            ))),
+            StreamFormat::Sse => {
+                let (follower, reset) = self.follow_or_reset(pairs, after).await?;
+                let first = [Some(RETRY), reset.map(|reset| reset.event())];
+                let first = first.into_iter().flatten().collect();
+                StreamContent::Sse(ServerSent(respond(follower, format, ServerSent::CONTENT_TYPE, first)))
+            }
             StreamFormat::Ndjson => {
-                StreamContent::Ndjson(Lines(respond(follower, format, Lines::CONTENT_TYPE, None)))
+                let follower = follow(&self.0, pairs, after?, Transport::Ndjson).await?;
+                StreamContent::Ndjson(Lines(respond(follower, format, Lines::CONTENT_TYPE, Vec::new())))
             }
         }))
     }
+}
+
+impl StreamApi {
+    /// Follows the log after a cursor or, if it cannot be continued after that cursor, from the newest events.
+    async fn follow_or_reset(
+        &self,
+        pairs: Pairs,
+        after: Result<Option<After>, Problem>,
+    ) -> Result<(Follower, Option<Reset>), Problem> {
+        let followed = match after {
+            Ok(after) => follow(&self.0, pairs.clone(), after, Transport::Sse).await,
+            Err(unreadable) => Err(unreadable),
+        };
+        match followed {
+            Ok(follower) => Ok((follower, None)),
+            Err(refusal) if Reset::is_due(&refusal) => {
+                let follower = follow(&self.0, pairs, None, Transport::Sse).await?;
+                let reset = Reset::after(&refusal, &follower);
+                Ok((follower, Some(reset)))
+            }
+            Err(refusal) => Err(refusal),
+        }
+    }
+}
+
+/// The cursor in a `Last-Event-ID`.
+fn last_event(id: &LastEventIdParameter) -> Result<After, Problem> {
+    let cursor = id.0.parse().map_err(unreadable)?;
+    Ok(After { cursor, parameter: LAST_EVENT_ID })
+}
+
+fn unreadable(error: CursorError) -> Problem {
+    Problem::parameter(LAST_EVENT_ID, error.to_string())
 }
 
 impl Format for StreamFormat {
@@ -140,7 +185,7 @@ impl Format for StreamFormat {
     }
 }
 
-fn respond(follower: Follower, format: StreamFormat, media_type: &str, first: Option<Bytes>) -> Response {
+fn respond(follower: Follower, format: StreamFormat, media_type: &str, first: Vec<Bytes>) -> Response {
     let steps = stream::unfold(Some(follower), move |follower| async move {
         let mut follower = follower?;
         let step = follower.next().await;
@@ -169,8 +214,7 @@ fn frames(step: &Step, follower: &Follower, format: StreamFormat) -> Vec<Bytes> 
         (Step::Heartbeat, StreamFormat::Sse) => vec![HEARTBEAT],
         (Step::Heartbeat, StreamFormat::Ndjson) => vec![EMPTY_LINE],
         (Step::End(end), StreamFormat::Sse) => {
-            let data = json(&EndData { code: Word(*end), detail: end.detail() });
-            vec![format!("event: end\ndata: {data}\n\n").into()]
+            vec![end_event(end.as_str(), end.detail()).into()]
         }
         (Step::End(end), StreamFormat::Ndjson) => {
             let line = EndEvent { kind: EndKind, code: Word(*end), detail: end.detail().to_owned() };
@@ -181,9 +225,14 @@ fn frames(step: &Step, follower: &Follower, format: StreamFormat) -> Vec<Bytes> 
 
 /// The data of the last server-sent event. Its kind is outside of the data.
 #[derive(Serialize)]
-struct EndData {
-    code: Word<StreamEnd>,
-    detail: &'static str,
+struct EndData<'a> {
+    code: &'static str,
+    detail: &'a str,
+}
+
+/// The last server-sent event of a stream.
+pub(super) fn end_event(code: &'static str, detail: &str) -> String {
+    format!("event: end\ndata: {}\n\n", json(&EndData { code, detail }))
 }
 
 fn json(event: &impl Serialize) -> String {
@@ -218,8 +267,8 @@ macro_rules! stream_payload {
 fn server_sent_schema() -> MetaSchemaRef {
     let schema = MetaSchema {
         description: Some(
-            "Each event has an `id`, its kind as `event`, and an `Event` in JSON as `data`. Comments are heartbeats. The \
-             last event is `event: end`.",
+            "Each event has an `id`, its kind as `event`, and an `Event` in JSON as `data`. Comments are heartbeats. An \
+             `event: reset` says that events may be missing. The last event is `event: end`.",
         ),
         ..MetaSchema::new("string")
     };

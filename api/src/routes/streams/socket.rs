@@ -20,6 +20,7 @@ use super::{
     After, Follower, StreamEnd, Transport, follow,
     follower::Step,
     frame::frame,
+    named_pairs,
 };
 use crate::{
     dto::{CursorParameter, PairsParameter},
@@ -52,6 +53,9 @@ impl SocketApi {
         /// Continue after the event with this id, or after this sequence. `0` starts with the oldest tick or gap that
         /// is kept. Default: start with the newest tick of each pair.
         after: Query<Option<CursorParameter>>,
+        /// A ticket of `/v1/tickets`. Only for browsers, which cannot send an API key otherwise.
+        #[oai(name = "ticket")]
+        _ticket: Query<Option<String>>,
     ) -> Result<SocketResponse, Problem> {
         let socket = WebSocket::from_request(request, &mut RequestBody::default()).await;
         let socket = socket.map_err(|_not_asked_for| {
@@ -59,7 +63,8 @@ impl SocketApi {
                 "this route only supports WebSocket (version 13); /v1/stream has the same events over HTTP";
             Problem::new(Code::UpgradeRequired, detail)
         })?;
-        let follower = follow(&self.0, pairs.0, After::named("after", after.0), Transport::WebSocket).await?;
+        let after = After::named("after", after.0);
+        let follower = follow(&self.0, named_pairs(pairs.0), after, Transport::WebSocket).await?;
         let mut config = WebSocketConfig::default();
         config.max_message_size = Some(MAX_MESSAGE_BYTES);
         config.max_frame_size = Some(MAX_MESSAGE_BYTES);

@@ -7,6 +7,7 @@ Differences from a cluster: a pod listens on ports of 127.0.0.1, its mounted pat
 of a Service is replaced by the addresses of its pods.
 """
 
+import asyncio
 import json
 import os
 import pathlib
@@ -22,6 +23,7 @@ import urllib.error
 import urllib.request
 from socket import socket
 
+import nats
 from network import matches
 from rendered import Manifests, output
 
@@ -229,6 +231,33 @@ def verify(world):
         sys.exit("pods do not agree")
 
 
+def check_mirror(world):
+    """Checks that the Job has created the mirror for external subscribers, and that the key of the role feed reads it."""
+    [pod] = world.of("log")
+    if "TICKS for external subscribers: created" not in (pod.folder / "log").read_text():
+        sys.exit(f"{pod.name} did not create the mirror")
+    servers = world.addresses("tickwell-nats", 4222).split(",")
+    # The key is not stored in the cluster.
+    found = wait_for("a record in the mirror", lambda: asyncio.run(mirror(servers, str(pod.folder.parent / "keys/feed.nk"))))
+    print(f"the mirror has {found[0]} copies and record {found[1]}")
+    if found[0] != len(world.of("nats")):
+        sys.exit("the mirror must be on every server")
+
+
+async def mirror(servers, key):
+    """The number of the mirror's copies, and its newest position. None if it has no record or does not respond."""
+    client = await nats.connect(servers, nkeys_seed=key)
+    try:
+        info = json.loads((await client.request("$JS.API.STREAM.INFO.TICKS", timeout=5)).data)
+        newest = await client.request("$JS.API.DIRECT.GET.TICKS.ticks.BTC.USD", timeout=5)
+        sequence = int((newest.headers or {}).get("Nats-Sequence", 0))
+        return (info["config"]["num_replicas"], sequence) if "config" in info and sequence > 0 else None
+    except nats.errors.Error:
+        return None
+    finally:
+        await client.close()
+
+
 def run(world):
     for pod in world.of("nats"):
         pod.start(world)
@@ -258,6 +287,7 @@ def run(world):
         print(f"{lost.name} was killed; price {sees_more(api, sees_more(api, newest(api)))}")
         lost.start(world)
         lost.probe("readinessProbe")
+    check_mirror(world)
     if len(world.of("api")) > 1:
         verify(world)
     for job in world.of("log-backup"):

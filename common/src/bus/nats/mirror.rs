@@ -54,20 +54,32 @@ impl Nats {
 
     /// Creates the mirror, or corrects its options. A mirror of an earlier log is deleted and created again, because it
     /// would never continue.
-    pub(super) async fn apply_mirror(&self) -> Result<StreamReport, NatsError> {
+    pub async fn apply_mirror(&self) -> Result<StreamReport, NatsError> {
         let found = self.verify_mirror().await?;
         if matches!(found.presence, Presence::LeftOut(_)) {
             return Ok(found);
         }
-        let feed = self.feed();
         if found.presence == Presence::Outdated {
-            let deleted = feed.delete_stream(&self.stream).await;
-            deleted.map_err(|error| self.request_error(error))?;
+            self.delete_existing_mirror().await?;
         }
         let log =
             self.log_info().await?.ok_or_else(|| ReadError::Unavailable("there is no log to copy".into()))?;
         let wanted = self.mirror_definition(&log)?;
-        Ok(self.named(self.apply_one(&feed, &wanted).await?))
+        Ok(self.named(self.apply_one(&self.feed(), &wanted).await?))
+    }
+
+    /// Deletes the mirror if there is one, so that it can be created again. This is needed if the log has lost records: the
+    /// mirror may still have them, and keeps them when the log continues with other records at the same positions.
+    pub async fn delete_mirror(&self) -> Result<(), NatsError> {
+        match self.verify_mirror().await?.presence {
+            Presence::LeftOut(_) | Presence::Missing => Ok(()),
+            _ => self.delete_existing_mirror().await,
+        }
+    }
+
+    async fn delete_existing_mirror(&self) -> Result<(), NatsError> {
+        let deleted = self.feed().delete_stream(&self.stream).await;
+        deleted.map(drop).map_err(|error| self.request_error(error).into())
     }
 
     /// The account for external subscribers, as the role admin reaches it.

@@ -75,6 +75,10 @@ fn an_export_is_a_recording() {
             (price, Some(instant(FIRST + at)))
         );
     }
+    // The slots between two rows had no price.
+    for at in [59_999, 60_001, 119_999, 120_001] {
+        assert_eq!(recording.at(instant(FIRST + at)), Err(Failure::Missing), "{at}");
+    }
     for time in ["1677888060000", "2023-03-04 00:01", ""] {
         let refused = read(&format!("slot,price\n{time},1\n")).unwrap_err();
         assert!(
