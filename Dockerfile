@@ -39,6 +39,8 @@ LABEL org.opencontainers.image.title="tickwell" \
     org.opencontainers.image.revision="${COMMIT}"
 COPY --from=build /build/target/release/tickwell /usr/local/bin/tickwell
 COPY container/tickwell.toml /etc/tickwell/tickwell.toml
+# The licences of Tickwell and of the libraries in its binary.
+COPY LICENSE THIRD-PARTY /usr/share/doc/tickwell/
 # Containers of this image run as an unprivileged user, which owns nothing but the directory of the store.
 COPY --from=build --chown=65532:65532 /data /data
 ENV TICKWELL_CONFIG=/etc/tickwell/tickwell.toml

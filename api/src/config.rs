@@ -3,7 +3,11 @@
 mod access;
 mod coins;
 
-use std::{num::NonZeroU32, str::FromStr};
+use std::{
+    net::{Ipv4Addr, Ipv6Addr},
+    num::NonZeroU32,
+    str::FromStr,
+};
 
 use common::text;
 use serde::{Deserialize, Serialize};
@@ -37,6 +41,13 @@ pub struct ApiConfig {
     /// Ids of assets in CoinGecko's dialect, each as asset=id. They add to the ids of the better-known coins.
     #[serde(with = "text::list")]
     pub coingecko_ids: Vec<CoinId>,
+}
+
+impl ApiConfig {
+    /// Checks what the settings mean together.
+    pub fn check(&self) -> Result<(), ClientKeyError> {
+        ClientKey::require_distinct(&self.keys)
+    }
 }
 
 /// `[admin]`: the listener for operators.
@@ -77,14 +88,44 @@ impl ListenAddress {
     pub fn get(&self) -> Option<&str> {
         self.0.as_deref()
     }
+
+    /// Whether a process cannot listen on both addresses, as far as the texts show. Port 0 is fine for both: each gets its
+    /// own free port.
+    pub fn conflicts_with(&self, other: &Self) -> bool {
+        let parts = |address: &Self| {
+            let (host, port) = address.get()?.rsplit_once(':')?;
+            let host = if host == "localhost" { "127.0.0.1" } else { host };
+            Some((
+                host.trim_matches(['[', ']']).to_owned(),
+                port.parse::<u16>().ok().filter(|port| *port > 0)?,
+            ))
+        };
+        let is_any = |host: &str| ["0.0.0.0", "::"].contains(&host);
+        parts(self).zip(parts(other)).is_some_and(|((host, port), (other, other_port))| {
+            port == other_port && (host == other || is_any(&host) || is_any(&other))
+        })
+    }
+}
+
+/// Whether a text is an IPv4 address, an IPv6 address in brackets, or a host name.
+fn is_host(text: &str) -> bool {
+    match text.strip_prefix('[') {
+        Some(rest) => rest.strip_suffix(']').is_some_and(|address| address.parse::<Ipv6Addr>().is_ok()),
+        // A text of digits and dots only is a mistyped address and not a name.
+        None if text.bytes().all(|byte| byte.is_ascii_digit() || byte == b'.') => {
+            text.parse::<Ipv4Addr>().is_ok()
+        }
+        None => text.bytes().all(|byte| byte.is_ascii_alphanumeric() || b".-_".contains(&byte)),
+    }
 }
 
 impl FromStr for ListenAddress {
     type Err = ListenAddressError;
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
-        let parts =
-            text.rsplit_once(':').filter(|(host, port)| !host.is_empty() && port.parse::<u16>().is_ok());
+        let is_port =
+            |port: &str| port.bytes().all(|byte| byte.is_ascii_digit()) && port.parse::<u16>().is_ok();
+        let parts = text.rsplit_once(':').filter(|(host, port)| is_host(host) && is_port(port));
         match parts {
             _ if text.is_empty() => Ok(Self(None)),
             Some(_) => Ok(Self(Some(text.to_owned()))),
@@ -171,6 +212,42 @@ mod tests {
         assert_eq!(quota("600/m").map(|(requests, seconds)| (requests.get(), seconds)), Some((600, 60)));
         assert_eq!(quota("1/h").map(|(requests, seconds)| (requests.get(), seconds)), Some((1, 3_600)));
         assert_eq!(quota("off"), None);
+    }
+
+    #[test]
+    fn an_address_to_listen_on_is_a_host_and_a_port() {
+        for text in ["127.0.0.1:8080", "[::1]:0", "[::]:80", "localhost:8080", "pod-1.internal:9090", ""] {
+            assert_eq!(text.parse::<ListenAddress>().unwrap().to_string(), text);
+        }
+        for text in [
+            "127.0.0.1",
+            ":8080",
+            "127.0.0.1:",
+            "127.0.0.1:+80",
+            "127.0.0.1:65536",
+            "::1:8080",
+            "[::1:8080",
+            "[x]:80",
+            "300.0.0.1:80",
+            "1.2.3:80",
+            "local host:80",
+            "http://localhost:80",
+            "localhost:80/",
+        ] {
+            assert!(text.parse::<ListenAddress>().is_err(), "{text}");
+        }
+    }
+
+    #[test]
+    fn two_listeners_conflict_if_one_address_contains_the_other() {
+        let conflict = |one: &str, other: &str| {
+            let (one, other) = (one.parse::<ListenAddress>().unwrap(), other.parse().unwrap());
+            one.conflicts_with(&other)
+        };
+        assert!(conflict("127.0.0.1:80", "127.0.0.1:80") && conflict("localhost:80", "127.0.0.1:80"));
+        assert!(conflict("0.0.0.0:80", "127.0.0.1:80") && conflict("127.0.0.1:80", "[::]:80"));
+        assert!(!conflict("127.0.0.1:80", "127.0.0.1:81") && !conflict("127.0.0.1:0", "127.0.0.1:0"));
+        assert!(!conflict("127.0.0.1:80", "127.0.0.2:80") && !conflict("127.0.0.1:80", ""));
     }
 
     #[test]

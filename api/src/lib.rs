@@ -5,6 +5,7 @@
 //! - [`server`]: connections and their limits, and the middleware that every request passes through.
 //! - [`routes`]: the handlers, one file per route, and the OpenAPI document.
 //! - [`dto`] and [`problem`]: the shapes of responses and errors.
+//! - [`freshness`]: which prices are fresh, although clocks can be wrong.
 //! - [`word`]: words as members of responses, which are enums in the document.
 //! - [`lines`]: lists as CSV and NDJSON. [`stream_end`]: the reasons why streams end.
 //! - [`config`] and [`metrics`]: the settings and the metrics of the HTTP side.
@@ -15,6 +16,7 @@
 
 pub mod config;
 pub mod dto;
+pub mod freshness;
 mod html;
 pub mod lines;
 pub mod metrics;

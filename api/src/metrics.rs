@@ -6,7 +6,7 @@ use common::{
     domain::Words,
     metrics::{Define, DefineError},
 };
-use prometheus::{HistogramVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Registry};
+use prometheus::{Gauge, HistogramVec, IntCounter, IntCounterVec, IntGauge, IntGaugeVec, Registry};
 
 use crate::{
     problem::Code,
@@ -32,6 +32,45 @@ impl Connections {
     /// The open connections of operators.
     pub fn admin(&self) -> IntGauge {
         self.0.with_label_values(&["admin"])
+    }
+}
+
+/// Metrics of this machine's clock. Clones share the same values.
+#[derive(Debug, Clone)]
+pub struct ClockMetrics {
+    slot_ahead: Gauge,
+    jumps: IntCounterVec,
+}
+
+impl ClockMetrics {
+    /// Creates the metrics and registers them. Fails if the registry already has metrics with these names.
+    pub fn new(registry: &Registry) -> Result<Self, DefineError> {
+        let define = Define(registry);
+        let metrics = Self {
+            slot_ahead: define.fraction(
+                "tickwell_slot_ahead_seconds",
+                "How far the newest slot of the log is ahead of this machine's clock, of the pair that is furthest ahead; 0 if no pair is further ahead than aggregate.max_clock_skew and one interval",
+            )?,
+            jumps: define.counters(
+                "tickwell_clock_jumps_total",
+                "How often this machine's wall clock jumped by 10 s or more against its monotonic clock, by direction: ahead or back",
+                &["direction"],
+            )?,
+        };
+        for direction in ["ahead", "back"] {
+            metrics.jumps.with_label_values(&[direction]);
+        }
+        Ok(metrics)
+    }
+
+    /// Sets how far the newest slot is ahead of the clock.
+    pub fn slot_ahead(&self, ahead: Duration) {
+        self.slot_ahead.set(ahead.as_secs_f64());
+    }
+
+    /// Counts a jump of the clock, in milliseconds. It is above zero if the clock jumped ahead.
+    pub fn jumped(&self, millis: i64) {
+        self.jumps.with_label_values(&[if millis > 0 { "ahead" } else { "back" }]).inc();
     }
 }
 

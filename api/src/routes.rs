@@ -31,7 +31,7 @@ use std::{sync::Arc, time::Duration};
 
 use common::{
     clock::Clock,
-    domain::{Origin, Pair, Sequence, Slot, Timestamp},
+    domain::{Pair, Sequence, Timestamp},
     readiness::Readiness,
     telemetry::LogFilter,
 };
@@ -39,7 +39,10 @@ use poem_openapi::{LicenseObject, OpenApiService, ServerObject, Tags};
 use prometheus::Registry;
 use tokio::sync::watch;
 
-use crate::problem::{Code, Problem};
+use crate::{
+    freshness::Freshness,
+    problem::{Code, Problem},
+};
 use ledger::{
     averages::Scans,
     snapshot::{PairView, Snapshot},
@@ -65,10 +68,10 @@ pub struct State {
     pub snapshots: watch::Receiver<Arc<Snapshot>>,
     /// The store, which contains the history.
     pub store: Store,
-    /// The clock. It only decides whether prices are fresh or stale, and how long responses may be cached.
+    /// The clock, for the time of a backup.
     pub clock: Arc<dyn Clock>,
-    /// How long after its slot a price becomes stale.
-    pub stale_after: Duration,
+    /// Which prices are fresh.
+    pub freshness: Arc<Freshness>,
     /// How far back ticks are kept in memory. `at_sequence` reaches back equally far.
     pub keep_windows: Duration,
     /// How far back responses include ticks.
@@ -195,23 +198,10 @@ impl State {
         view.slot.start().minus(self.retain_ticks)
     }
 
-    fn is_stale(&self, snapshot: &Snapshot, view: &PairView) -> bool {
-        view.tick.as_ref().is_none_or(|newest| self.is_past(snapshot, newest.tick.slot, view.slot))
-    }
-
-    /// Whether the price of a slot is stale. `newest` is the newest slot of the pairs in the response.
-    fn is_past(&self, snapshot: &Snapshot, slot: Slot, newest: Slot) -> bool {
-        self.now(snapshot, newest).since(slot.start()) > self.stale_after
-    }
-
-    /// The time at which the age of a price is measured. `newest` is the newest slot of the pairs in the response.
-    fn now(&self, snapshot: &Snapshot, newest: Slot) -> Timestamp {
-        match snapshot.origin {
-            // The slots of a replay are in the past, so the age of a price is counted back from the newest slot and not
-            // from the current time.
-            Some(Origin::Replay) => newest.start(),
-            _ => self.clock.now(),
-        }
+    /// Whether the newest price of a pair is stale, or the pair has none.
+    fn is_stale(&self, snapshot: &Snapshot, pair: Pair, view: &PairView) -> bool {
+        let newest = view.tick.as_ref();
+        newest.is_none_or(|newest| self.freshness.is_stale(snapshot, pair, view, newest.tick.slot))
     }
 }
 

@@ -5,7 +5,7 @@ use std::{path::Path, time::Duration};
 use anyhow::Result;
 use common::{
     bus::LogIdentity,
-    domain::{Pair, Sequence, Timestamp},
+    domain::{Body, Pair, Sequence, Timestamp},
 };
 use ledger::{
     snapshot::Snapshot,
@@ -42,7 +42,11 @@ impl Contender for Ours {
 
     fn commit(&mut self, records: &[Stored], cursor: Sequence) -> Result<()> {
         self.store.commit(records, cursor, &[], Timestamp::EPOCH)?;
-        self.store.reclaim(retention())?;
+        let slot = |stored: &Stored| match &stored.record.body {
+            Body::Tick(tick) => Some(tick.slot),
+            _ => None,
+        };
+        self.store.reclaim(retention(), records.iter().rev().find_map(slot))?;
         self.store.rewrite_if_worthwhile(MAX_REWRITE)?;
         Ok(())
     }

@@ -4,6 +4,7 @@ use std::{sync::Arc, time::Duration};
 
 use anyhow::{Result, anyhow};
 use api::{
+    freshness::Freshness,
     ApiConfig,
     config::RateLimit,
     metrics::Connections,
@@ -104,8 +105,8 @@ impl Pod {
         let state = Arc::new(State {
             snapshots,
             store,
-            clock,
-            stale_after: Duration::from_secs(30),
+            clock: clock.clone(),
+            freshness: Arc::new(Freshness::new(clock, Duration::from_secs(30))),
             keep_windows: KEEP,
             retain_ticks: retention().ticks,
             retain_quotes: retention().quotes,

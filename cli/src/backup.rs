@@ -4,6 +4,10 @@ use std::{
     fs::File,
     io::{self, BufReader, BufWriter, Read, Write},
     path::{Path, PathBuf},
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
 };
 
 use anyhow::{Context, Result, ensure};
@@ -17,7 +21,8 @@ use crate::{
     progress::{MEGABYTE, Progress, far},
     runtime,
     settings::{self, SettingsLayers},
-    show, stopped,
+    show,
+    stopped::{self, Incomplete},
 };
 
 /// How much is copied before the next check for an interruption.
@@ -38,6 +43,9 @@ pub(crate) struct BackupArguments {
     /// Replace the file if it already exists
     #[arg(long)]
     force: bool,
+
+    #[command(flatten)]
+    incomplete: Incomplete,
 }
 
 /// What to restore, and where to.
@@ -58,7 +66,7 @@ pub(crate) fn backup(arguments: &BackupArguments, layers: SettingsLayers) -> Res
         let mut output = Output::begin(&arguments.output, arguments.force)?;
         match &arguments.from {
             Some(url) => download(&PodClient::new("--from", url, &Key::default())?, &mut output).await?,
-            None => copy(layers, &mut output).await?,
+            None => copy(layers, arguments.incomplete, &mut output).await?,
         }
         let summary = check(BufReader::new(output.reread()?))?;
         output.finish()?;
@@ -83,9 +91,9 @@ async fn download(pod: &PodClient, output: &mut Output) -> Result<()> {
     Ok(write.flush()?)
 }
 
-async fn copy(layers: SettingsLayers, output: &mut Output) -> Result<()> {
+async fn copy(layers: SettingsLayers, incomplete: Incomplete, output: &mut Output) -> Result<()> {
     let settings = settings::load_log(layers, false)?;
-    let store = stopped::open(&settings, "--from", &settings.admin.listen)?;
+    let store = stopped::open(&settings, "--from", &settings.admin.listen, incomplete)?;
     let store = store.with_context(|| {
         let folder = settings.store.path.display();
         format!(
@@ -120,8 +128,24 @@ pub(crate) fn restore(arguments: &RestoreArguments, layers: SettingsLayers) -> R
         Ok((file, length))
     };
     let (read, length) = open().with_context(|| format!("cannot read {}", file.display()))?;
-    let source = BackupFile { read, length, taken: 0, progress: Progress::new() };
-    let restored = restore_store(&folder, BufReader::with_capacity(CHUNK_BYTES, source));
+    let stopped = Arc::new(AtomicBool::new(false));
+    let source = BackupFile { read, length, taken: 0, progress: Progress::new(), stopped: stopped.clone() };
+    let work = {
+        let folder = folder.clone();
+        move || restore_store(&folder, BufReader::with_capacity(CHUNK_BYTES, source))
+    };
+    let restored = runtime::block_on(async {
+        let mut restoring = tokio::task::spawn_blocking(work);
+        tokio::select! {
+            restored = &mut restoring => anyhow::Ok(restored?),
+            interrupted = output::interruption() => {
+                interrupted?;
+                // The next read fails, and so does the restore, which then deletes what it has written.
+                stopped.store(true, Ordering::Relaxed);
+                Ok(restoring.await?)
+            }
+        }
+    })?;
     let summary = restored.with_context(|| format!("cannot restore {}", file.display()))?;
     show::print(&restored_text(&summary, &folder))
 }
@@ -147,10 +171,15 @@ struct BackupFile {
     length: u64,
     taken: u64,
     progress: Progress,
+    /// Set if the process was asked to stop.
+    stopped: Arc<AtomicBool>,
 }
 
 impl Read for BackupFile {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        if self.stopped.load(Ordering::Relaxed) {
+            return Err(io::Error::other("interrupted; unfinished files were deleted"));
+        }
         let read = self.read.read(buffer)?;
         self.taken += u64::try_from(read).unwrap_or(u64::MAX);
         let (taken, length) = (self.taken, self.length);

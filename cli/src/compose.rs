@@ -5,7 +5,8 @@ use std::{sync::Arc, time::Duration};
 
 use anyhow::{Context, Result};
 use api::{
-    metrics::Connections,
+    freshness::ClockReport,
+    metrics::{ClockMetrics, Connections},
     routes::{Process, Streams},
     server::{self, Listener, SharedEndpoint},
 };
@@ -104,6 +105,7 @@ async fn build(
             let metrics = PodMetrics {
                 requests: api::Metrics::new(&process.registry)?,
                 copy: ledger::Metrics::new(&process.registry, prices)?,
+                clock: ClockMetrics::new(&process.registry)?,
                 connections,
             };
             Some(listen(settings, clock.clone(), &process, metrics, service).await?)
@@ -135,6 +137,7 @@ async fn build(
 struct PodMetrics {
     requests: api::Metrics,
     copy: ledger::Metrics,
+    clock: ClockMetrics,
     connections: Connections,
 }
 
@@ -150,8 +153,9 @@ async fn listen(
     let listener = Listener::bind("api.listen", settings.api.listen.get().unwrap_or_default()).await?;
     let address = listener.address()?;
     tracing::info!(event = "listening", url = format!("http://{address}"), "listening for API requests");
-    let PodMetrics { requests: metrics, copy: copy_metrics, connections } = metrics;
+    let PodMetrics { requests: metrics, copy: copy_metrics, clock: clock_metrics, connections } = metrics;
     let checks = Checks::new(service.readiness());
+    let clock_check = service.readiness().check_that_is("clock", Condition::Ready);
     let (endpoints, newest) =
         watch::channel(server::starting_endpoint(process, &settings.api, metrics.clone()));
     service.spawn("api", {
@@ -186,6 +190,7 @@ async fn listen(
         copy_metrics,
         streams,
         checks,
+        clock_report: ClockReport { check: clock_check, metrics: clock_metrics },
     })
 }
 

@@ -1,10 +1,11 @@
 //! `tickwell export`: ticks, gaps or candles of a pair, as CSV or NDJSON.
 //!
-//! - [`rows`]: the lists, and where their rows are read from, page by page.
+//! - [`rows`]: the lists, and where their rows are read from, page by page. [`check`] checks the rows of a pod.
 //!
 //! Rows are ordered from oldest to newest. The last row is for the slot that was the pair's newest one when the export
 //! started, however long the export takes. Only one page is in memory at a time.
 
+mod check;
 mod rows;
 
 use std::{
@@ -27,7 +28,8 @@ use crate::{
     progress::Progress,
     runtime,
     settings::{self, SettingsLayers},
-    show, stopped,
+    show,
+    stopped::{self, Incomplete},
 };
 use rows::{Asked, Candles, ExportInput, Gaps, List, Ticks};
 
@@ -73,6 +75,9 @@ pub(crate) struct ExportArguments {
     url: Option<String>,
 
     #[command(flatten)]
+    incomplete: Incomplete,
+
+    #[command(flatten)]
     key: KeyArguments,
 }
 
@@ -107,7 +112,7 @@ pub(crate) fn run(arguments: &ExportArguments, layers: SettingsLayers) -> Result
             Some(url) => ExportInput::Pod(PodClient::new("--url", url, &arguments.key.find()?)?),
             None => {
                 let settings = settings::load_log(layers, false)?;
-                let store = stopped::open(&settings, "--url", &settings.api.listen)?;
+                let store = stopped::open(&settings, "--url", &settings.api.listen, arguments.incomplete)?;
                 let folder = settings.store.path.display();
                 let store = store.with_context(|| {
                     format!(

@@ -8,6 +8,7 @@
 use std::{convert::Infallible, net::SocketAddr, path::Path, sync::Arc, time::Duration};
 
 use api::{
+    freshness::{ClockReport, Freshness},
     routes::{Process, Readers, State, Streams},
     server::{self, SharedEndpoint},
 };
@@ -27,6 +28,7 @@ use ledger::{
     averages::Scans,
     ingest::{Checks, Ended, Ingest},
     metrics::Rebuild,
+    snapshot::Snapshot,
     sources::Reports,
     store::{OpenError, Retention, Store, StoreError},
 };
@@ -65,6 +67,8 @@ pub(crate) struct Pod {
     pub(crate) copy_metrics: ledger::Metrics,
     pub(crate) streams: Streams,
     pub(crate) checks: Checks,
+    /// Where the state of this machine's clock is reported.
+    pub(crate) clock_report: ClockReport,
 }
 
 impl Pod {
@@ -83,11 +87,12 @@ impl Pod {
         // sled panics on some kinds of damage. Its panic message is already in the log.
         let loaded = loading.await.unwrap_or(Err(StoreError::Damaged("loading the store panicked")));
         let (ingest, snapshots) = loaded?;
+        let freshness = self.freshness(snapshots.clone());
         let state = Arc::new(State {
             snapshots,
             store,
             clock: self.clock.clone(),
-            stale_after: self.settings.windows.stale_after.duration(),
+            freshness,
             keep_windows: keep,
             retain_ticks: retention.ticks,
             retain_quotes: retention.quotes,
@@ -105,6 +110,15 @@ impl Pod {
             "serving the log's records"
         );
         Ok(ingest)
+    }
+
+    /// Starts to watch the clock for as long as the store's snapshots are published.
+    fn freshness(&self, snapshots: watch::Receiver<Arc<Snapshot>>) -> Arc<Freshness> {
+        let stale_after = self.settings.windows.stale_after.duration();
+        let freshness = Arc::new(Freshness::new(self.clock.clone(), stale_after));
+        let (watched, report) = (freshness.clone(), self.clock_report.clone());
+        tokio::spawn(async move { watched.watch(snapshots, report).await });
+        freshness
     }
 
     /// Follows the in-process log, which is the store itself. If the store is damaged, this fails: the store cannot be

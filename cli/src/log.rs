@@ -17,6 +17,7 @@ use std::{num::NonZeroUsize, path::PathBuf};
 
 use anyhow::Result;
 use clap::Subcommand;
+use common::domain::Timestamp;
 
 use crate::{
     runtime,
@@ -96,6 +97,11 @@ pub(crate) enum LogCommand {
         /// Delete the existing log with all of its records first
         #[arg(long)]
         replace: bool,
+
+        /// Leave out, of each pair, the records of slots after this time, such as 2026-11-21T03:00:00Z. Use this if the
+        /// clock of a poller was ahead and the log has records from the future
+        #[arg(long, value_name = "TIME")]
+        until: Option<Timestamp>,
     },
 }
 
@@ -111,9 +117,9 @@ pub(crate) fn run(command: &LogCommand, layers: SettingsLayers) -> Result<()> {
             let settings = settings::load_log(layers, false)?;
             runtime::block_on(backup::run(&settings, folder, *keep))
         }
-        LogCommand::Restore { folder, replicas, replace } => {
+        LogCommand::Restore { folder, replicas, replace, until } => {
             let settings = settings::load_log(layers, false)?;
-            runtime::block_on(restore::run(&settings, folder, *replicas, *replace))
+            runtime::block_on(restore::run(&settings, folder, *replicas, *replace, *until))
         }
     }
 }

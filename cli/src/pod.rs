@@ -9,7 +9,7 @@ mod key;
 use std::time::Duration;
 
 use anyhow::{Context, Result, anyhow, bail, ensure};
-use common::domain::Sequence;
+use common::{domain::Sequence, text::one_line};
 use reqwest::{
     Url,
     header::{HeaderMap, RETRY_AFTER},
@@ -193,7 +193,7 @@ impl PodClient {
     /// The reason that the pod gives for refusing a request, or a remedy if there is one for this command. Empty if the
     /// response gives no reason.
     pub(crate) fn reason(&self, response: &Response) -> String {
-        let detail = text(&response.object(), "detail").to_owned();
+        let detail = one_line(text(&response.object(), "detail"));
         match (response.code().as_str(), self.url.path()) {
             ("unauthorized", _) => key::advice(&self.key),
             ("not_found", path) if path != "/" => {
@@ -274,6 +274,15 @@ pub(crate) mod fake;
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[tokio::test]
+    async fn the_text_of_a_hostile_pod_cannot_change_the_terminal() {
+        let body = r#"{"code":"unknown_pair","detail":"no\u001b]0;title\u0007\nfake: line\u202e"}"#;
+        let url = fake::start(move |_| (404, String::new(), body.to_owned())).await;
+        let pod = PodClient::new("--url", &url, &Key::default()).unwrap();
+        let refusal = pod.refusal(&pod.get("/v1/prices/X-Y").await.unwrap()).to_string();
+        assert!(refusal.ends_with("no ]0;title  fake: line "), "{refusal:?}");
+    }
 
     #[test]
     fn the_default_url_is_where_a_pod_listens_by_default() {

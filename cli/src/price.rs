@@ -11,7 +11,7 @@ use std::path::PathBuf;
 use anyhow::{Result, bail};
 use api::dto::{MAX_TIMES, TimestampParameter};
 use clap::Args;
-use common::domain::{Pair, Sequence, Span, Timestamp};
+use common::domain::{Pair, Price, Sequence, Span, Timestamp};
 use serde::Deserialize;
 
 use crate::{
@@ -110,6 +110,7 @@ pub(crate) fn run(arguments: &PriceArguments) -> Result<()> {
 async fn newest(pod: &PodClient, pair: Pair) -> Result<()> {
     let Newest { slot, price, sequence, stale } =
         pod.parse(&pod.get(&format!("/v1/prices/{pair}")).await?)?;
+    let (slot, price): (Timestamp, Price) = (slot.parse()?, price.parse()?);
     let stale = if stale { ", stale" } else { "" };
     show::print(&format!("{pair} {price} (slot {slot}, sequence {sequence}{stale})\n"))
 }

@@ -5,6 +5,7 @@ use std::{
     time::Duration,
 };
 
+use common::text::one_line;
 use tokio::time::Instant;
 
 /// The shortest time between two updates.
@@ -28,7 +29,7 @@ impl Progress {
     pub(crate) fn show(&mut self, text: impl FnOnce() -> String) {
         if self.is_terminal && self.shown.is_none_or(|shown| shown.elapsed() >= PAUSE) {
             // A failure is ignored: the command can do its work without showing progress.
-            let _ = write!(stderr(), "\r\x1b[K{}", text());
+            let _ = write!(stderr(), "\r\x1b[K{}", one_line(&text()));
             self.shown = Some(Instant::now());
         }
     }

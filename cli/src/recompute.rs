@@ -21,6 +21,7 @@ use crate::{
     runtime,
     settings::{self, SettingsLayers},
     show,
+    stopped::Incomplete,
 };
 use found::Found;
 use records::Records;
@@ -48,6 +49,9 @@ pub(crate) struct RecomputeArguments {
     /// Read the store of `tickwell run --demo`
     #[arg(long)]
     demo: bool,
+
+    #[command(flatten)]
+    incomplete: Incomplete,
 }
 
 /// Recomputes the requested records. Fails if a record differs or does not exist.
@@ -57,7 +61,8 @@ pub(crate) fn run(arguments: &RecomputeArguments, layers: SettingsLayers) -> Res
             Some(url) => Records::of_pod(url, &arguments.key.find()?)?,
             None => {
                 let settings = settings::load_log(layers, arguments.demo)?;
-                Records::open(&settings, arguments.demo).await?
+                let incomplete = arguments.incomplete.or_if(!arguments.all);
+                Records::open(&settings, arguments.demo, incomplete).await?
             }
         };
         match arguments.all {

@@ -178,6 +178,7 @@ impl Settings {
         }
         if mode != Mode::Poller {
             self.check_listeners()?;
+            self.api.check().map_err(|error| anyhow::anyhow!("api.keys: {error}"))?;
         }
         self.check_memory()?;
         if matches!(mode, Mode::Poller | Mode::Api) && self.bus.url.is_empty() {
@@ -201,14 +202,15 @@ impl Settings {
         Ok(())
     }
 
-    /// The API and the admin listener need different addresses. Port 0 is fine for both: each gets its own free port.
+    /// The API and the admin listener need different addresses.
     fn check_listeners(&self) -> Result<()> {
-        match (self.api.listen.get(), self.admin.listen.get()) {
-            (Some(api), Some(admin)) if api == admin && !api.ends_with(":0") => {
-                bail!("admin.listen: {admin} is already used by api.listen; change the port of one of them")
-            }
-            _ => Ok(()),
+        let (api, admin) = (&self.api.listen, &self.admin.listen);
+        if api.conflicts_with(admin) {
+            bail!(
+                "admin.listen: {admin} is already used by api.listen ({api}); change the port of one of them"
+            );
         }
+        Ok(())
     }
 
     /// Checks that a pod keeps everything that responses need. Otherwise a response would depend on what a pod has

@@ -7,7 +7,10 @@ use std::{
 
 use anyhow::{Context, Result};
 use api::routes::Build;
-use common::domain::{SourceName, Timestamp};
+use common::{
+    domain::{SourceName, Timestamp},
+    text::printable,
+};
 
 use crate::{mode::Mode, settings::Settings};
 
@@ -59,10 +62,10 @@ fn needs_network(mode: Mode, sources: &[SourceName]) -> bool {
     mode == Mode::Run && sources.iter().any(is_live)
 }
 
-/// Writes to standard output. A closed pipe is not an error: its reader, such as `head`, needs no more output.
+/// Writes to standard output, without characters that could change the terminal. A closed pipe is not an error: its reader, such as `head`, needs no more output.
 pub(crate) fn print(text: &str) -> Result<()> {
     let mut output = std::io::stdout().lock();
-    match output.write_all(text.as_bytes()).and_then(|()| output.flush()) {
+    match output.write_all(printable(text).as_bytes()).and_then(|()| output.flush()) {
         Err(error) if error.kind() != ErrorKind::BrokenPipe => {
             Err(error).context("cannot write to standard output")
         }
@@ -72,7 +75,7 @@ pub(crate) fn print(text: &str) -> Result<()> {
 
 /// Reports a step of a command that takes a while, on standard error.
 pub(crate) fn step(text: &str) {
-    eprintln!("{text}");
+    eprintln!("{}", printable(text));
 }
 
 /// Reports the error that ends the process, with its causes: as a log line once logging has started, otherwise as text
@@ -85,7 +88,7 @@ pub(crate) fn failure(error: &anyhow::Error) {
             "tickwell stopped because of an error"
         );
     } else {
-        eprintln!("tickwell: {error:#}");
+        eprintln!("tickwell: {}", printable(&format!("{error:#}")));
     }
 }
 

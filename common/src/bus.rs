@@ -202,6 +202,12 @@ pub trait LogWriter: Send + Sync {
         IN_PROCESS
     }
 
+    /// Returns the time on the clock of the log's server, or `None` if the server has no clock of its own or does not
+    /// respond.
+    async fn server_time(&self) -> Option<Timestamp> {
+        None
+    }
+
     /// Returns the pair's newest record according to the log's leader, checked against everything that this process
     /// knows about the log.
     ///

@@ -6,7 +6,7 @@ use std::{
 };
 
 use async_trait::async_trait;
-use tokio::time::sleep;
+use tokio::time::{Instant, sleep};
 
 use crate::domain::Timestamp;
 
@@ -19,6 +19,11 @@ const LONGEST_SLEEP: Duration = Duration::from_secs(1);
 pub trait Clock: Send + Sync + std::fmt::Debug {
     /// Returns the current time.
     fn now(&self) -> Timestamp;
+
+    /// The current instant on the monotonic clock, which nobody can set.
+    fn steady(&self) -> Instant {
+        Instant::now()
+    }
 
     /// Waits until `due`, or returns earlier. Callers must check the time again afterwards.
     async fn wait(&self, due: Timestamp) {
@@ -87,22 +92,34 @@ impl Clock for ReplayClock {
 
 /// A clock for tests that only moves when it is set.
 #[derive(Debug)]
-pub struct ManualClock(Mutex<Timestamp>);
+pub struct ManualClock {
+    now: Mutex<Timestamp>,
+    steady: Mutex<Instant>,
+}
 
 impl ManualClock {
     /// Creates a clock that shows `now`.
     pub fn new(now: Timestamp) -> Self {
-        Self(Mutex::new(now))
+        Self { now: Mutex::new(now), steady: Mutex::new(Instant::now()) }
     }
 
-    /// Moves the clock forward or back.
+    /// Moves the wall clock forward or back. The monotonic clock stands still.
     pub fn set(&self, now: Timestamp) {
-        *self.0.lock().unwrap_or_else(PoisonError::into_inner) = now;
+        *self.now.lock().unwrap_or_else(PoisonError::into_inner) = now;
+    }
+
+    /// Moves the monotonic clock forward.
+    pub fn pass(&self, time: Duration) {
+        *self.steady.lock().unwrap_or_else(PoisonError::into_inner) += time;
     }
 }
 
 impl Clock for ManualClock {
     fn now(&self) -> Timestamp {
-        *self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        *self.now.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn steady(&self) -> Instant {
+        *self.steady.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

@@ -1,7 +1,8 @@
 //! Values as text.
 //!
 //! `#[serde(with = "common::text")]` reads a value with `FromStr` and writes it with `Display`, so that a value is spelled
-//! the same in settings, in the log and on the screen. [`redacted`] removes secrets from URLs.
+//! the same in settings, in the log and on the screen. [`redacted`] removes secrets from URLs. [`printable`] and
+//! [`one_line`] make text from elsewhere safe to print.
 
 use std::{fmt, fmt::Display, marker::PhantomData, str::FromStr};
 
@@ -133,6 +134,26 @@ pub mod list {
     }
 }
 
+/// A text without characters that could change a terminal or the order of what it shows: control characters, and those that
+/// change the direction of writing. Each becomes a space. Line breaks stay.
+pub fn printable(text: &str) -> String {
+    let is_harmless = |sign: char| sign == '\n' || !(sign.is_control() || is_direction(sign));
+    text.chars().map(|sign| if is_harmless(sign) { sign } else { ' ' }).collect()
+}
+
+/// A text from elsewhere, to be a part of a line. Like [`printable`], without line breaks.
+pub fn one_line(text: &str) -> String {
+    printable(text).replace('\n', " ")
+}
+
+/// Whether a character changes the direction of writing, or separates lines or paragraphs.
+fn is_direction(sign: char) -> bool {
+    let marks = ['\u{61c}', '\u{200e}', '\u{200f}', '\u{2028}', '\u{2029}'];
+    marks.contains(&sign)
+        || ('\u{202a}'..='\u{202e}').contains(&sign)
+        || ('\u{2066}'..='\u{2069}').contains(&sign)
+}
+
 /// The URL or URLs without user names, passwords and tokens, for messages.
 pub fn redacted(urls: &str) -> String {
     let one = |url: &str| match (url.split_once("://"), url.rsplit_once('@')) {
@@ -156,6 +177,14 @@ fn is_address(url: &str) -> bool {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn text_from_elsewhere_cannot_change_a_terminal() {
+        let hostile = "a\u{1b}[2J\u{1b}]0;title\u{7}\rb\u{202e}c\u{9b}31m\u{2028}d\te\nf";
+        assert_eq!(printable(hostile), "a [2J ]0;title  b c 31m d e\nf");
+        assert_eq!(one_line(hostile), "a [2J ]0;title  b c 31m d e f");
+        assert_eq!(printable("▲ +1.5 ₿ é"), "▲ +1.5 ₿ é");
+    }
 
     #[test]
     fn secrets_stay_out_of_messages() {

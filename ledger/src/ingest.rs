@@ -24,7 +24,7 @@ use common::{
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
-use closed::{Closed, until};
+use closed::{Closed, MISPLACED, PLACE_CHECK, until};
 
 use crate::{
     metrics::Metrics,
@@ -64,6 +64,8 @@ pub struct Ingest {
     whole_from: Timestamp,
     /// Set while the store cannot be written.
     closed: Option<Closed>,
+    /// Whether the files of the only copy were deleted or replaced.
+    misplaced: bool,
 }
 
 /// The readiness checks of a pod's copy of the log. Clones share the same checks.
@@ -145,6 +147,7 @@ impl Ingest {
             current,
             whole_from: Timestamp::EPOCH,
             closed: None,
+            misplaced: false,
         };
         ingest.report_snapshot();
         Ok((ingest, receiver))
@@ -157,6 +160,7 @@ impl Ingest {
         stop: CancellationToken,
     ) -> Result<Ended, TaskError> {
         let mut halted = false;
+        let mut place_check = tokio::time::interval(PLACE_CHECK);
         loop {
             let retry = self.closed.as_ref().and_then(|closed| closed.retry);
             let batch = tokio::select! {
@@ -169,6 +173,10 @@ impl Ingest {
                     self = ingest;
                     continue;
                 }
+                _ = place_check.tick() => match self.check_place() {
+                    Ok(()) => continue,
+                    Err(error) => return Ok(Ended::Damaged(error)),
+                },
                 batch = reader.next() => batch,
             };
             let batch = match batch {
@@ -250,8 +258,8 @@ impl Ingest {
             true => Condition::Ready,
             false => no_price_yet(),
         });
-        if let Some(newest) = snapshot.pairs.values().map(|view| view.slot.start()).max() {
-            self.metrics.slot(newest);
+        if let Some(reached) = snapshot.reached() {
+            self.metrics.slot(reached.start());
         }
         match self.store.disk_use() {
             Ok(used) => self.metrics.disk(&used),
@@ -287,6 +295,8 @@ impl Ingest {
             Condition::Unready("the log has no records yet".to_owned())
         } else if let Some(Closed { reason, .. }) = &self.closed {
             Condition::Degraded(format!("the store is unavailable, so history cannot be served: {reason}"))
+        } else if self.misplaced {
+            Condition::Degraded(MISPLACED.to_owned())
         } else if let Some(reason) = self.rejecting {
             Condition::Degraded(format!("the newest messages of the log were rejected: {reason}"))
         } else {

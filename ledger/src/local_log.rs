@@ -67,6 +67,16 @@ pub struct LocalReader {
     begun: bool,
 }
 
+/// The acknowledged positions that a store has lost. `None` if it has all of them, or is not the store of an in-process
+/// log.
+pub fn lost(store: &Store) -> Result<Option<(Sequence, Sequence)>, StoreError> {
+    if !store.is_only_copy() {
+        return Ok(None);
+    }
+    let stored = store.cursor()?;
+    Ok(acknowledged::noted(store).filter(|noted| *noted > stored).map(|noted| (stored.next(), noted)))
+}
+
 /// Opens the in-process log whose records are kept in `store`.
 pub fn open(store: &Store) -> Result<(Arc<LocalWriter>, LocalReader), StoreError> {
     let (sender, receiver) = mpsc::channel(QUEUE_RECORDS);

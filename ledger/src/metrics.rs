@@ -63,7 +63,7 @@ impl Metrics {
                 .gauge("tickwell_ingest_sequence", "The newest sequence that was read from the log")?,
             slot: define.fraction(
                 "tickwell_ingest_slot_timestamp_seconds",
-                "The newest slot that was read from the log, in seconds since the Unix epoch",
+                "The newest slot that was read from the log, in seconds since the Unix epoch; pairs that are no longer written, or whose slots are ahead, do not count",
             )?,
             lag: define
                 .gauge("tickwell_ingest_lag_records", "Records in the log that were not read yet")?,

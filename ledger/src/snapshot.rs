@@ -101,6 +101,14 @@ pub enum PinError {
     Store(#[from] StoreError),
 }
 
+/// A pair is being written if its newest tick or gap is among this many of the log's last records, times the number of
+/// pairs. The pairs take turns, and a new leader writes one more record for each.
+const RECORDS_PER_PAIR: u64 = 4;
+
+/// How many intervals one pair may be ahead of another: while the records of a slot are being written, one, and one more if
+/// a slot of the other pair is late.
+const MAX_LEAD: u32 = 2;
+
 /// How far back the tick "a day ago" is.
 const DAY: Duration = Duration::from_secs(86_400);
 
@@ -132,7 +140,7 @@ impl Snapshot {
         Ok(snapshot)
     }
 
-    /// The snapshot at an earlier sequence, if that is within `reach` of the newest slot. Whether the sequence is too
+    /// The snapshot at an earlier sequence, if that is within `reach` of the slot that the log has reached. Whether the sequence is too
     /// old depends only on slots, so that all pods make the same decision.
     pub fn at(&self, store: &Store, sequence: Sequence, reach: Duration) -> Result<Self, PinError> {
         if sequence > self.sequence {
@@ -155,17 +163,33 @@ impl Snapshot {
         }
         let (identity, origin, recent) = (self.identity.clone(), self.origin, Arc::default());
         let mut pinned = Self { identity, sequence, origin, pairs, recent };
-        let oldest = self.newest_slot().map(|slot| slot.start().minus(reach));
-        if pinned.newest_slot().map(Slot::start) < oldest {
+        let oldest = self.reached().map(|slot| slot.start().minus(reach));
+        if pinned.reached().map(Slot::start) < oldest {
             return Err(PinError::Gone);
         }
         pinned.find_day_ago_ticks(store)?;
         Ok(pinned)
     }
 
-    /// The newest slot of any pair.
-    pub fn newest_slot(&self) -> Option<Slot> {
-        self.pairs.values().map(|view| view.slot).max()
+    /// The slot that the log has reached: the newest slot of those pairs that are being written, without those that are
+    /// more than [`MAX_LEAD`] intervals ahead of another one.
+    ///
+    /// A pair is being written if its newest tick or gap is among the last records of the log. So a pair that has stopped
+    /// does not hold the log back. A pair whose records are ahead, because a poller's clock was ahead, does not push it
+    /// forward: such a pair gets no more records until its newest slot has passed. A pair whose newest tick is
+    /// backfilled counts only if there is no other.
+    pub fn reached(&self) -> Option<Slot> {
+        let newest = self.pairs.values().map(|view| view.sequence).max()?;
+        let pairs = u64::try_from(self.pairs.len()).unwrap_or(u64::MAX);
+        let records = pairs.saturating_mul(RECORDS_PER_PAIR);
+        let is_written = |view: &&PairView| newest.0 - view.sequence.0 < records;
+        let is_live = |view: &&PairView| view.tick.as_ref().is_none_or(|newest| !newest.tick.backfilled);
+        let written = || self.pairs.values().filter(is_written);
+        let Some(last) = written().filter(is_live).min_by_key(|view| view.slot) else {
+            return written().map(|view| view.slot).max();
+        };
+        let limit = last.slot.start().plus(last.interval.duration() * MAX_LEAD);
+        written().filter(is_live).map(|view| view.slot).filter(|slot| slot.start() <= limit).max()
     }
 
     /// The events that a client without a cursor starts with, in log order: each pair's newest tick and the gap since

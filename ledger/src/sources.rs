@@ -1,6 +1,6 @@
 //! Source statistics: the verdicts on each source's quotes in the last hour of slots.
 //!
-//! They are computed from whole records, including their quotes, up to the newest slot of a snapshot. So every pod
+//! They are computed from whole records, including their quotes, up to the slot that the log has reached. So every pod
 //! computes the same statistics for a sequence, and they can be cached by sequence.
 
 use std::{
@@ -36,7 +36,7 @@ const MAX_CACHED: usize = 8;
 pub struct Report {
     /// The start, which is excluded.
     pub from: Timestamp,
-    /// The newest slot of any pair, which is included.
+    /// The slot that the log has reached, which is included.
     pub to: Slot,
     /// The statistics, by source and pair.
     pub sources: BTreeMap<SourceName, BTreeMap<Pair, SourceStatistics>>,
@@ -87,7 +87,7 @@ impl Reports {
 
 impl Report {
     fn of(store: &Store, snapshot: &Snapshot) -> Result<Option<Self>, StoreError> {
-        let Some(to) = snapshot.newest_slot() else { return Ok(None) };
+        let Some(to) = snapshot.reached() else { return Ok(None) };
         let mut report = Self { from: to.start().minus(REACH), to, sources: BTreeMap::new() };
         let Some(first) = report.first_sequence(store, snapshot)? else { return Ok(Some(report)) };
         let earliest = Sequence(snapshot.sequence.0.saturating_sub(MAX_RECORDS));

@@ -166,6 +166,8 @@ pub struct Store {
     database: Database,
     identity: LogIdentity,
     path: PathBuf,
+    /// The device and inode of the data file when it was opened.
+    file: Option<(u64, u64)>,
     /// What the writer remembers between batches. `None` before the first batch and after a failed batch.
     writer: Arc<Mutex<Option<Writer>>>,
 }
@@ -179,6 +181,12 @@ impl Store {
     /// The directory of the store.
     pub fn path(&self) -> &Path {
         &self.path
+    }
+
+    /// Whether the data file is still where it was when the store was opened. If somebody has deleted or replaced it, the
+    /// process writes to a file that no longer has a name, and everything in it is lost when the process ends.
+    pub fn is_in_place(&self) -> bool {
+        self.file == open::place(&self.path)
     }
 
     /// How much space the store takes, and how much is left.

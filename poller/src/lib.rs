@@ -76,7 +76,7 @@ pub fn start(
     let publisher = publish::Publisher::new(
         &settings,
         backfill::Backfill::new(&settings, clock.clone()),
-        log.writer,
+        log.writer.clone(),
         leadership.clone(),
         metrics.clone(),
         readiness.check("publish"),
@@ -95,7 +95,15 @@ pub fn start(
         };
         service.spawn("markets", markets.run(stop.clone()));
     }
-    let poll = poll::Poll::new(settings, clock, leadership, takeovers, metrics, readiness.check("sources"));
+    let poll = poll::Poll::new(
+        settings,
+        clock,
+        leadership,
+        takeovers,
+        log.writer,
+        metrics,
+        readiness.check("sources"),
+    );
     service.spawn("poll", poll.run(queue, stop));
     // The lease keeper releases the lease when this token is cancelled, which is after the publisher has ended.
     let finished = CancellationToken::new();

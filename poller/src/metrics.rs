@@ -45,6 +45,8 @@ pub struct Metrics {
     queued: IntGauge,
     /// How many polled slots were dropped because the queue was full.
     pub dropped: IntCounter,
+    /// How far this machine's clock seems to be ahead, in seconds.
+    pub clock_ahead: Gauge,
     publish_duration: Histogram,
     backfilled: IntCounter,
     /// How many appends were retried.
@@ -84,6 +86,10 @@ impl Metrics {
             dropped: define.counter(
                 "tickwell_publish_dropped_slots_total",
                 "Polled slots that were dropped because the publish queue was full; gaps are recorded instead",
+            )?,
+            clock_ahead: define.fraction(
+                "tickwell_poll_clock_ahead_seconds",
+                "How far this machine's clock seems to be ahead; nothing is published while it is above 0. 0 on a standby",
             )?,
             publish_duration: define.duration(
                 "tickwell_publish_duration_seconds",

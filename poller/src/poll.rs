@@ -3,7 +3,7 @@
 //!
 //! If the process was paused, the loop continues with the slot that is due now, rather than catching up. A gap
 //! is recorded for the slots in between when the next record is published. If the clock jumps far ahead,
-//! nothing is published until the sources' timestamps agree with the clock. A standby does not poll. When it
+//! nothing is published until several other clocks agree with it. A standby does not poll. When it
 //! takes over, it starts with the current slot.
 
 mod clock_check;
@@ -14,6 +14,7 @@ use std::{sync::Arc, time::Duration};
 
 use clock_check::{ClockCheck, MIN_JUMP};
 use common::{
+    bus::LogWriter,
     clock::Clock,
     domain::{Body, Failure, Observation, Origin, Pair, Policy, Quote, Record, Slot, Timestamp},
     readiness::Check,
@@ -25,7 +26,7 @@ use health::Health;
 use memory::Memory;
 use tokio::{
     sync::{mpsc, watch},
-    time::Instant,
+    time::{Instant, timeout},
 };
 use tokio_util::sync::CancellationToken;
 use tracing::{
@@ -57,6 +58,9 @@ const TAKEOVER_TIME: Duration = Duration::from_millis(500);
 /// records are written.
 const HAND_OVER_PAUSE: Duration = Duration::from_secs(60);
 
+/// How long to wait for the time of the log's server.
+const SERVER_TIME_PATIENCE: Duration = Duration::from_millis(500);
+
 /// The failures for which nothing was sent to the source.
 const NOT_ASKED: [Failure; 3] = [Failure::BackingOff, Failure::Unlisted, Failure::Halted];
 
@@ -66,6 +70,7 @@ pub struct Poll {
     clock: Arc<dyn Clock>,
     leadership: Leadership,
     takeovers: watch::Receiver<Option<Arc<Takeover>>>,
+    log: Arc<dyn LogWriter>,
     metrics: Metrics,
     health: Health,
     memory: Memory,
@@ -79,6 +84,18 @@ struct Asked {
     member: Member,
     answers: Answers,
     at: Timestamp,
+    /// What the source's clock showed in this slot, and when.
+    clock: Option<(Timestamp, Instant)>,
+}
+
+impl Asked {
+    /// The newest time that the source gave in this slot, by its clock or with a price.
+    fn newest_time(&self) -> Option<Timestamp> {
+        let of_clock = self.clock.map(|(shown, arrived)| shown.plus(arrived.elapsed()));
+        let samples = self.answers.values().flatten();
+        let of_prices = samples.flat_map(|sample| [sample.trade_time, sample.book_time]).flatten();
+        of_prices.chain(of_clock).max()
+    }
 }
 
 impl Poll {
@@ -89,6 +106,7 @@ impl Poll {
         clock: Arc<dyn Clock>,
         leadership: Leadership,
         takeovers: watch::Receiver<Option<Arc<Takeover>>>,
+        log: Arc<dyn LogWriter>,
         metrics: Metrics,
         check: Check,
     ) -> Self {
@@ -102,6 +120,7 @@ impl Poll {
             settings,
             clock,
             takeovers,
+            log,
             leadership,
             metrics,
             health: Health::new(check),
@@ -129,13 +148,16 @@ impl Poll {
     async fn wait_for_leadership(&mut self) {
         if self.leadership.now() == LeadState::Standby {
             self.health.stand_by(&self.metrics);
+            self.metrics.clock_ahead.set(0.0);
             self.leadership.until(|state| *state != LeadState::Standby).await;
         }
-        let newest = tokio::time::timeout(TAKEOVER_TIME, self.newest_records()).await.unwrap_or_default();
+        let newest = timeout(TAKEOVER_TIME, self.newest_records()).await.unwrap_or_default();
         self.memory = Memory::of(&newest, self.settings.pairs.len());
         if let Some(covered) = self.memory.covered() {
             self.clock.skip_to(covered);
-            self.clock_check.start_at(covered);
+        }
+        if let Some(newest) = self.memory.newest_before(self.clock.now()) {
+            self.clock_check.start_at(newest);
         }
     }
 
@@ -173,7 +195,9 @@ impl Poll {
                 polled = self.poll(slot).instrument(span.clone()) => polled,
                 () = soon_after(stop, LAST_POLL_TIME) => return,
             };
-            untrusted = self.clock_check.ahead().map(|ahead| {
+            let ahead = self.clock_check.ahead();
+            self.metrics.clock_ahead.set(ahead.unwrap_or_default().as_secs_f64());
+            untrusted = ahead.map(|ahead| {
                 self.health.clock_is_ahead(ahead);
                 slot
             });
@@ -245,7 +269,7 @@ impl Poll {
         let first_deadline = start + if has_fallbacks { left / FALLBACK_RESERVE } else { left };
 
         let mut asked = self.ask(slot, first_deadline, |member| member.role != Role::Fallback).await;
-        self.compare_clock(&asked);
+        self.compare_clock(&asked).await;
         if self.clock_check.ahead().is_some() {
             return None;
         }
@@ -281,15 +305,18 @@ impl Poll {
         }
     }
 
-    fn compare_clock(&mut self, asked: &[Asked]) {
-        let samples = asked.iter().flat_map(|asked| {
-            asked
-                .answers
-                .values()
-                .flatten()
-                .map(|sample| sample.trade_time.or(sample.book_time).map(|time| asked.at.since(time)))
-        });
-        self.clock_check.compare_with_sources(self.clock.now(), &samples.collect::<Vec<_>>());
+    /// Compares the clock with those of the sources and of the log's server, if it is not trusted.
+    async fn compare_clock(&mut self, asked: &[Asked]) {
+        if self.settings.origin == Origin::Replay || !self.clock_check.needs_witnesses() {
+            return;
+        }
+        let server_time = timeout(SERVER_TIME_PATIENCE, self.log.server_time()).await.unwrap_or_default();
+        let now = self.clock.now();
+        let sources = asked.iter().filter(|asked| asked.member.source.origin() == Origin::Live);
+        let mut behind: Vec<_> =
+            sources.map(|asked| asked.newest_time().map(|time| asked.at.since(time))).collect();
+        behind.extend(server_time.map(|time| Some(now.since(time))));
+        self.clock_check.compare(now, &behind);
     }
 
     /// Gives up the lease, because another poller's clock may be right. If there is no other poller, this one gets
@@ -315,7 +342,8 @@ impl Poll {
             if answers.values().any(was_asked) {
                 self.metrics.sources.asked(member.source.name(), sent.elapsed());
             }
-            Asked { member: member.clone(), answers, at: self.clock.now() }
+            let clock = member.source.clock().filter(|(_, arrived)| *arrived >= sent);
+            Asked { member: member.clone(), answers, at: self.clock.now(), clock }
         });
         join_all(asked).await
     }

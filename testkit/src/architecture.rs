@@ -85,7 +85,19 @@ const MODULES: [(&str, &[&str]); 4] = [
     ),
     (
         "api",
-        &["config", "html", "lines", "stream_end", "word", "problem", "metrics", "dto", "routes", "server"],
+        &[
+            "config",
+            "html",
+            "lines",
+            "stream_end",
+            "word",
+            "problem",
+            "metrics",
+            "freshness",
+            "dto",
+            "routes",
+            "server",
+        ],
     ),
 ];
 

@@ -3,6 +3,7 @@
 use std::{fmt, net::IpAddr, str::FromStr};
 
 use ipnet::IpNet;
+use sha2::{Digest, Sha256};
 
 /// How many characters of an invalid setting an error message repeats at most.
 const MAX_REPEATED: usize = 60;
@@ -103,28 +104,91 @@ pub struct ClientKey {
     pub digest: [u8; 32],
 }
 
-/// The text is not a key. The error does not repeat the text, because it may contain the key itself.
+/// Why a key is refused. The error does not repeat the text, because it may contain the key itself.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error(
-    "this is not a key; write a name (letters, digits, `-`, `_` and `.`), `=`, and the 64 hex digits that \
-     `printf %s KEY | sha256sum` prints"
-)]
-pub struct ClientKeyError;
+pub enum ClientKeyError {
+    /// The text is not a key.
+    #[error(
+        "this is not a key; write a name (letters, digits, `-`, `_` and `.`), `=`, and the 64 hex digits that \
+         `printf %s KEY | sha256sum` prints"
+    )]
+    Malformed,
+    /// The digest is that of a text that everybody would try first.
+    #[error(
+        "the key {0} is empty, has only one or two characters, or is a placeholder such as `changeme`; choose a random one: \
+         key=$(openssl rand -hex 16); printf %s \"$key\" | sha256sum"
+    )]
+    Weak(String),
+    /// Two keys have the same name or the same digest.
+    #[error(
+        "{0} and {1} are the same key or have the same name; give each client a key and a name of its own"
+    )]
+    Repeated(String, String),
+}
+
+/// Texts that are used as keys by mistake, in lower case. The empty one is what `printf %s "$KEY"` prints if the variable
+/// is not set.
+const PLACEHOLDERS: [&str; 14] = [
+    "",
+    "key",
+    "apikey",
+    "api-key",
+    "api_key",
+    "test",
+    "secret",
+    "password",
+    "changeme",
+    "change-me",
+    "admin",
+    "token",
+    "example",
+    "tickwell",
+];
+
+/// Whether a digest is that of a placeholder, or of a key of one or two printable characters. The length of other keys
+/// cannot be seen from their digests. The key may have been given to `sha256sum` with a line break.
+fn is_weak(digest: &[u8; 32]) -> bool {
+    let is_of = |text: &[u8]| {
+        let with_break = [text, b"\n"].concat();
+        [text, &with_break].into_iter().any(|text| Sha256::digest(text).as_slice() == digest)
+    };
+    let printable = || b' '..=b'~';
+    let is_word = |word: &&str| is_of(word.as_bytes()) || is_of(word.to_ascii_uppercase().as_bytes());
+    PLACEHOLDERS.iter().any(|word| is_word(word))
+        || printable().any(|one| is_of(&[one]) || printable().any(|other| is_of(&[one, other])))
+}
+
+impl ClientKey {
+    /// Checks that no two keys have the same name or the same digest.
+    pub(super) fn require_distinct(keys: &[Self]) -> Result<(), ClientKeyError> {
+        for (place, key) in keys.iter().enumerate() {
+            let mut others = keys.iter().skip(place + 1);
+            if let Some(other) = others.find(|other| other.name == key.name || other.digest == key.digest) {
+                return Err(ClientKeyError::Repeated(key.name.clone(), other.name.clone()));
+            }
+        }
+        Ok(())
+    }
+}
 
 impl FromStr for ClientKey {
     type Err = ClientKeyError;
 
     fn from_str(text: &str) -> Result<Self, Self::Err> {
-        let (name, digits) = text.split_once('=').ok_or(ClientKeyError)?;
+        let (name, digits) = text.split_once('=').ok_or(ClientKeyError::Malformed)?;
         let is_name = |byte: u8| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_' | b'.');
         if name.is_empty() || !name.bytes().all(is_name) || digits.len() != 64 {
-            return Err(ClientKeyError);
+            return Err(ClientKeyError::Malformed);
         }
         let mut digest = [0; 32];
         for (byte, at) in digest.iter_mut().zip((0..64).step_by(2)) {
             let pair =
                 digits.get(at..at + 2).filter(|pair| pair.bytes().all(|digit| digit.is_ascii_hexdigit()));
-            *byte = pair.and_then(|pair| u8::from_str_radix(pair, 16).ok()).ok_or(ClientKeyError)?;
+            *byte =
+                pair.and_then(|pair| u8::from_str_radix(pair, 16).ok()).ok_or(ClientKeyError::Malformed)?;
+        }
+        if is_weak(&digest) {
+            return Err(ClientKeyError::Weak(name.to_owned()));
         }
         Ok(Self { name: name.to_owned(), digest })
     }
@@ -188,5 +252,34 @@ mod tests {
             let error = text.parse::<ClientKey>().unwrap_err().to_string();
             assert!(!error.contains("secret"), "{error}");
         }
+    }
+
+    /// A key as it is written in the settings.
+    fn written(name: &str, key: &str) -> String {
+        let digits: String = Sha256::digest(key).iter().map(|byte| format!("{byte:02x}")).collect();
+        format!("{name}={digits}")
+    }
+
+    #[test]
+    fn keys_that_everybody_would_try_first_are_refused() {
+        for weak in ["", "\n", "a", "~~", "a\n", "KEY", "secret", "Changeme".to_lowercase().as_str()] {
+            let refused = written("team", weak).parse::<ClientKey>();
+            assert_eq!(refused, Err(ClientKeyError::Weak("team".to_owned())), "{weak:?}");
+        }
+        // The digest of the empty string, as `sha256sum < /dev/null` prints it.
+        let empty = "team=e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855";
+        assert!(empty.parse::<ClientKey>().is_err());
+        assert!(written("team", "b3d41f0e9a5c7d21").parse::<ClientKey>().is_ok());
+    }
+
+    #[test]
+    fn keys_and_their_names_are_distinct() {
+        let key = |name: &str, key: &str| written(name, key).parse::<ClientKey>().unwrap();
+        let distinct = |keys: &[ClientKey]| ClientKey::require_distinct(keys).is_ok();
+        let (a, b) = (key("a", "b3d41f0e9a5c7d21"), key("b", "0e9a5c7d21b3d41f"));
+        assert!(distinct(&[]) && distinct(&[a.clone(), b.clone()]));
+        assert!(!distinct(&[a.clone(), b.clone(), a.clone()]));
+        assert!(!distinct(&[a.clone(), key("a", "0e9a5c7d21b3d41f")]));
+        assert!(!distinct(&[b, key("c", "0e9a5c7d21b3d41f")]));
     }
 }

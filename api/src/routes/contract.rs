@@ -86,11 +86,11 @@ impl Contract {
         view: &PairView,
         tick: &NewestTick,
     ) -> Result<(), Problem> {
-        let age = state.now(snapshot, view.slot).since(tick.tick.slot.start());
+        let age = state.freshness.age(snapshot, pair, view, tick.tick.slot);
         let Some((parameter, detail)) = self.broken(pair, &tick.tick, age) else {
             if let Some(limit) = self.max_age {
                 // A cache must not return a price that has become too old in the meantime.
-                self.lifetime.end_after(limit.duration().saturating_sub(age));
+                self.lifetime.end_after(limit.duration().saturating_sub(age.unwrap_or_default()));
             }
             return Ok(());
         };
@@ -98,7 +98,7 @@ impl Contract {
         // With `at_sequence`, the price never changes, so retrying does not help.
         let problem = match self.is_pinned {
             true => problem,
-            false => problem.retry_after(seconds_to_next_slot(state, snapshot, view)),
+            false => problem.retry_after(seconds_to_next_slot(state, snapshot, pair, view)),
         };
         let newest = price_item(state, snapshot, pair, view);
         Err(match newest.and_then(|item| to_raw_value(&item).ok()) {
@@ -108,13 +108,17 @@ impl Contract {
     }
 
     /// The first requirement that the tick does not meet: the name of its parameter, and the reason.
-    fn broken(&self, pair: Pair, tick: &Tick, age: Duration) -> Option<(&'static str, String)> {
-        if let Some(limit) = self.max_age.filter(|limit| age > limit.duration()) {
+    fn broken(&self, pair: Pair, tick: &Tick, age: Option<Duration>) -> Option<(&'static str, String)> {
+        let is_too_old = |limit: &Span| age.is_none_or(|age| age > limit.duration());
+        if let Some(limit) = self.max_age.filter(is_too_old) {
             let slot = tick.slot.start();
-            return Some((
-                "max_age",
-                format!("the price of {pair} is from {slot}, which is more than {limit} ago"),
-            ));
+            let detail = match age {
+                Some(_) => format!("the price of {pair} is from {slot}, which is more than {limit} ago"),
+                None => format!(
+                    "the price of {pair} is from {slot}, which is ahead of this pod's clock, so its age is unknown"
+                ),
+            };
+            return Some(("max_age", detail));
         }
         let used = tick.evidence.quotes.iter().filter(|judged| judged.verdict == Verdict::Used).count();
         if let Some(least) =
@@ -131,8 +135,8 @@ impl Contract {
 }
 
 /// The whole seconds until the next slot, rounded up.
-fn seconds_to_next_slot(state: &State, snapshot: &Snapshot, view: &PairView) -> u64 {
-    let now = state.now(snapshot, view.slot);
+fn seconds_to_next_slot(state: &State, snapshot: &Snapshot, pair: Pair, view: &PairView) -> u64 {
+    let now = state.freshness.now(snapshot, pair, view);
     // The wait is counted from now and not from the newest slot, because the slot after the newest one may be overdue.
     let wait = view.interval.after(now).start().since(now);
     (wait + Duration::from_millis(999)).as_secs()

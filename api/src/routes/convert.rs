@@ -77,9 +77,11 @@ impl ConvertApi {
             self.check(contract, snapshot.clone(), legs.clone()).await?;
         }
         // Caches must not return the conversion as fresh once its slot, which may be an earlier one, is stale.
-        let fresh_for = legs.first().and_then(|first| self.0.fresh_for(&snapshot, first.slot));
-        if let Some(time) = fresh_for {
-            lifetime.end_after(time);
+        for leg in &legs {
+            let (pair, view) = (leg.step.pair, view(&snapshot, leg.step.pair)?);
+            if let Some(time) = self.0.freshness.steady_for(&snapshot, pair, view, leg.slot) {
+                lifetime.end_after(time);
+            }
         }
         conversion(&self.0, &snapshot, [from, to], amount, &legs).map(Json::of)
     }
@@ -186,9 +188,11 @@ fn conversion(
     amount: Amount,
     legs: &[Leg],
 ) -> Result<Conversion, Problem> {
-    let views = legs.iter().filter_map(|leg| snapshot.pairs.get(&leg.step.pair));
-    let newest = views.map(|view| view.slot).max();
-    let (Some(first), Some(newest)) = (legs.first(), newest) else { return Err(no_price_yet(None, None)) };
+    let Some(first) = legs.first() else { return Err(no_price_yet(None, None)) };
+    let is_stale = |leg: &Leg| {
+        let view = snapshot.pairs.get(&leg.step.pair);
+        view.is_none_or(|view| state.freshness.is_stale(snapshot, leg.step.pair, view, leg.slot))
+    };
     let sequence = legs.iter().map(|leg| leg.sequence).max().unwrap_or_default();
     let rate = Fraction::of(legs);
     Ok(Conversion {
@@ -201,7 +205,7 @@ fn conversion(
         sequence: sequence.0,
         legs: legs.iter().map(item).collect(),
         origin: origin(snapshot),
-        stale: state.is_past(snapshot, first.slot, newest),
+        stale: legs.iter().any(is_stale),
     })
 }
 

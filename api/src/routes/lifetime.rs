@@ -8,7 +8,7 @@ use std::{
     time::Duration,
 };
 
-use common::domain::{Origin, Slot, Timestamp};
+use common::domain::{Origin, Pair};
 
 use super::State;
 use ledger::snapshot::{PairView, Snapshot};
@@ -72,7 +72,7 @@ impl Lifetime {
 
 impl State {
     /// How long a response from this snapshot is current by this pod's clock: until the next record of any pair is due,
-    /// or until a fresh price becomes stale.
+    /// or until a fresh price becomes stale. At most one interval, even if the clock is behind the log.
     ///
     /// Pairs with a stale price do not count. Otherwise one pair that is no longer polled would disable caching for all
     /// others.
@@ -81,29 +81,20 @@ impl State {
             // A replay does not follow the clock, so it is unknown when its next record is due.
             return Duration::ZERO;
         }
-        let now = self.clock.now();
-        let until = |view: &PairView| {
-            let newest = view.tick.as_ref().filter(|_| !self.is_stale(snapshot, view))?;
-            let stale = newest.tick.slot.start().plus(self.stale_after);
-            Some(view.next_slot().start().min(stale).since(now))
+        let until = |(pair, view): (&Pair, &PairView)| {
+            let slot = view.tick.as_ref()?.tick.slot;
+            let fresh_for = self.freshness.fresh_for(snapshot, *pair, view, slot)?;
+            let next = view.next_slot().start().since(self.freshness.now(snapshot, *pair, view));
+            Some(fresh_for.min(next).min(view.interval.duration()))
         };
-        snapshot.pairs.values().filter_map(until).min().unwrap_or_default()
+        snapshot.pairs.iter().filter_map(until).min().unwrap_or_default()
     }
 
-    /// How long the price of a slot, which is fresh now, stays fresh. `None` if it will not become stale, or is stale
-    /// already.
-    pub(super) fn fresh_for(&self, snapshot: &Snapshot, slot: Slot) -> Option<Duration> {
-        let (now, last) = (self.clock.now(), slot.start().plus(self.stale_after));
-        (snapshot.origin != Some(Origin::Replay) && now <= last).then(|| last.since(now))
-    }
-
-    /// The last instant, from `now` on, until which the same pairs have a stale price.
-    pub(crate) fn steady_until(&self, snapshot: &Snapshot, now: Timestamp) -> Timestamp {
-        if snapshot.origin == Some(Origin::Replay) {
-            return Timestamp::MAX;
-        }
-        let ticks = snapshot.pairs.values().filter_map(|view| view.tick.as_ref());
-        let last_fresh = ticks.map(|newest| newest.tick.slot.start().plus(self.stale_after));
-        last_fresh.filter(|last| *last >= now).min().unwrap_or(Timestamp::MAX)
+    /// How long, from now on, the same pairs have a stale price. `None` if that does not end.
+    pub(crate) fn steady_for(&self, snapshot: &Snapshot) -> Option<Duration> {
+        let steady = |(pair, view): (&Pair, &PairView)| {
+            self.freshness.steady_for(snapshot, *pair, view, view.tick.as_ref()?.tick.slot)
+        };
+        snapshot.pairs.iter().filter_map(steady).min()
     }
 }

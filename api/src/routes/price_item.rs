@@ -29,7 +29,7 @@ pub(super) fn price_item(
         sources: used.map(|judged| judged.source.to_string()).collect(),
         spread: DerivedText(newest.tick.spread.decimal()),
         change_24h: change.map(DerivedText).into(),
-        stale: state.is_stale(snapshot, view),
+        stale: state.is_stale(snapshot, pair, view),
         backfilled: newest.tick.backfilled.then_some(true),
         next_slot: TimeText(view.next_slot().start()),
     })

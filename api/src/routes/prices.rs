@@ -121,7 +121,7 @@ impl PricesApi {
             sequence: view.sequence.0,
             interval: interval(view),
             origin: origin(snapshot),
-            stale: self.0.is_stale(snapshot, view),
+            stale: self.0.is_stale(snapshot, *pair, view),
         };
         Ok(Json::of(Pairs { items: snapshot.pairs.iter().map(item).collect() }))
     }

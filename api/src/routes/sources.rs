@@ -19,7 +19,8 @@ pub struct SourcesApi(pub(super) Arc<State>);
 impl SourcesApi {
     /// Get statistics of each source over the last hour
     ///
-    /// The hour ends with the newest slot of any pair and not with the current time. If that hour has more than 10,000
+    /// The hour ends with the newest slot that the log has reached for all pairs that are being written, and not with the
+    /// current time. If that hour has more than 10,000
     /// records, the statistics begin later. `from` says where they begin. Slots in which no source was asked, because
     /// no poller was running, are not counted.
     #[oai(path = "/sources", method = "get", operation_id = "listSources")]

@@ -59,7 +59,7 @@ fn read(state: &State, snapshot: &Snapshot, sequence: Sequence) -> Result<Record
         // Once the quotes have expired they are not returned, even if they are still on disk, so that all pods return
         // the same response.
         matches!(record.body, Body::Lead(_))
-            || !is_past(state.retain_quotes, snapshot.newest_slot(), record.covers_up_to())
+            || !is_past(state.retain_quotes, snapshot.reached(), record.covers_up_to())
     });
     let (pair, covered, item) = match (whole, &record) {
         (Some(record), _) => (record.pair, record.covers_up_to(), explain(sequence, record)),

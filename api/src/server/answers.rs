@@ -15,7 +15,7 @@ use bytes::Bytes;
 use common::domain::Timestamp;
 use http::{HeaderMap, HeaderValue, StatusCode, header};
 use poem::{Endpoint, IntoResponse, Request, Response, Result};
-use tokio::sync::OnceCell;
+use tokio::{sync::OnceCell, time::Instant};
 
 use super::{
     caching::{Audience, Kind, Tag, whole},
@@ -77,6 +77,13 @@ struct Answer {
     validity: Validity,
 }
 
+/// The time on both clocks.
+#[derive(Clone, Copy)]
+struct Now {
+    wall: Timestamp,
+    steady: Instant,
+}
+
 /// How long an answer is valid.
 #[derive(Clone, Copy)]
 enum Validity {
@@ -90,6 +97,8 @@ enum Validity {
         from: Timestamp,
         /// The last instant at which the same prices are stale.
         until: Timestamp,
+        /// The same instant on the monotonic clock, because the clock may be set back. `None` if there is none.
+        expires: Option<Instant>,
         /// The last instant at which a cache may return it.
         cached_until: Timestamp,
     },
@@ -108,9 +117,10 @@ pub(super) async fn answer<E: Endpoint>(
     let snapshot = request.data::<Arc<Snapshot>>().cloned();
     let key = kind.and_then(|kind| key(kind, &request)).zip(snapshot);
     let client = request.data::<Client>().copied();
-    let now = answers.state.clock.now();
+    let now = answers.now();
     let send = async |answer: &Answer| -> Result<Response> {
-        let (mut response, body) = answer.response(&known, is_gzip_accepted, now, answers.audience).await;
+        let (mut response, body) =
+            answer.response(&known, is_gzip_accepted, now.wall, answers.audience).await;
         response.set_body(answers.unread.send(client, body)?);
         Ok(response)
     };
@@ -135,7 +145,7 @@ pub(super) async fn answer<E: Endpoint>(
             let response = send(answer).await;
             match is_new {
                 true if is_kept => {
-                    settle(shelf, &key, &place, answer.is_worth_keeping(answers.state.clock.now()));
+                    settle(shelf, &key, &place, answer.is_worth_keeping(answers.now()));
                 }
                 true => {}
                 false => answers.metrics.kept_answer(),
@@ -164,12 +174,7 @@ fn key(kind: Kind, request: &Request) -> Option<Box<str>> {
 }
 
 /// The place of an answer, and whether it is on the shelf. A place that is not on the shelf is only for this request.
-fn place(
-    shelf: &RwLock<Shelf>,
-    snapshot: Option<&Arc<Snapshot>>,
-    key: &str,
-    now: Timestamp,
-) -> (Place, bool) {
+fn place(shelf: &RwLock<Shelf>, snapshot: Option<&Arc<Snapshot>>, key: &str, now: Now) -> (Place, bool) {
     let is_current = |shelf: &Shelf| match (&shelf.snapshot, snapshot) {
         (Some(kept), Some(snapshot)) => Arc::ptr_eq(kept, snapshot),
         (kept, snapshot) => kept.is_none() && snapshot.is_none(),
@@ -241,6 +246,10 @@ impl Answers {
         }
     }
 
+    fn now(&self) -> Now {
+        Now { wall: self.state.clock.now(), steady: self.state.clock.steady() }
+    }
+
     /// Calls the route. Returns its response in `Err` if it is not an answer that other clients could get, too: if it is
     /// an error or a stream.
     async fn compute<E: Endpoint>(
@@ -275,9 +284,11 @@ impl Answers {
     }
 
     fn validity(&self, snapshot: &Snapshot, lifetime: &Lifetime, from: Timestamp) -> Validity {
-        let until = self.state.steady_until(snapshot, from).min(from.plus(lifetime.at_most()));
+        let steady =
+            self.state.steady_for(snapshot).map_or(lifetime.at_most(), |time| time.min(lifetime.at_most()));
+        let (until, expires) = (from.plus(steady), self.state.clock.steady().checked_add(steady));
         let current = lifetime.at_most().min(self.state.time_to_live(snapshot));
-        Validity::Until { from, until, cached_until: self.state.clock.now().plus(current) }
+        Validity::Until { from, until, expires, cached_until: self.state.clock.now().plus(current) }
     }
 }
 
@@ -287,16 +298,18 @@ impl Answer {
         2 * self.body.len()
     }
 
-    fn is_valid_at(&self, now: Timestamp) -> bool {
+    fn is_valid_at(&self, now: Now) -> bool {
         match self.validity {
             Validity::Always | Validity::Closed => true,
-            Validity::Until { from, until, .. } => from <= now && now <= until,
+            Validity::Until { from, until, expires, .. } => {
+                from <= now.wall && now.wall <= until && expires.is_none_or(|expires| now.steady <= expires)
+            }
         }
     }
 
     /// Whether the answer may be kept. `now` is an instant after it was computed. If the answer is no longer valid by
     /// then, it is unknown which prices were stale when it was computed.
-    fn is_worth_keeping(&self, now: Timestamp) -> bool {
+    fn is_worth_keeping(&self, now: Now) -> bool {
         let is_refused = |value: &HeaderValue| value.as_bytes() == b"no-store";
         self.is_valid_at(now) && !self.headers.get(header::CACHE_CONTROL).is_some_and(is_refused)
     }

@@ -74,9 +74,9 @@ async fn an_answer_as_of_a_sequence_equals_the_answer_given_at_that_time() {
 }
 
 async fn check(rig: &Rig, log: &RandomLog, count: usize, given: &BTreeMap<u64, Vec<(String, u16, Value)>>) {
-    let now = log.newest_slot(None, count).unwrap();
+    let now = log.reached(count).unwrap();
     for (sequence, answers) in given {
-        let then = log.newest_slot(None, usize::try_from(*sequence).unwrap());
+        let then = log.reached(usize::try_from(*sequence).unwrap());
         let gone = then.is_none_or(|then| then < now - KEEP_SECONDS);
         for (path, status, body) in answers {
             let answer = traced(rig, &pinned(path, *sequence)).await;

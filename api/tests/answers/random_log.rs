@@ -79,6 +79,25 @@ impl RandomLog {
         self.covered.iter().position(is_it).unwrap() as u64 + 1
     }
 
+    /// The slot that the first `count` records have reached, in seconds: the newest one of those pairs that have a record
+    /// among the last four for each pair, unless it is more than two intervals ahead of another of these pairs.
+    pub(crate) fn reached(&self, count: usize) -> Option<i64> {
+        let known: Vec<(usize, i64)> = PAIRS
+            .iter()
+            .filter_map(|pair| {
+                let records = self.covered[..count].iter().enumerate();
+                records.rev().find_map(|(index, record)| {
+                    record.as_ref().filter(|(of, ..)| of == pair).map(|(_, last, _)| (index, *last))
+                })
+            })
+            .collect();
+        let newest = known.iter().map(|(index, _)| *index).max()?;
+        let written = known.iter().filter(|(index, _)| newest - index < 4 * known.len());
+        let slots: Vec<i64> = written.map(|(_, slot)| *slot).collect();
+        let limit = slots.iter().min()? + 20;
+        slots.into_iter().filter(|slot| *slot <= limit).max()
+    }
+
     /// The newest slot of a pair, or of any pair, among the first `count` records, in seconds.
     pub(crate) fn newest_slot(&self, pair: Option<&str>, count: usize) -> Option<i64> {
         let all = self.covered[..count].iter().flatten();

@@ -59,11 +59,12 @@ async fn a_message_without_a_fenced_id_is_not_a_record() {
     rig.taken_in().await;
     assert_eq!(rejected(&rig, "unfenced").await, "3");
     let degraded = rig.get("/readyz?verbose").await;
-    assert_eq!((degraded.status, &degraded.body["checks"][0]["condition"]), (200, &json!("degraded")));
+    assert_eq!((degraded.status, &degraded.body["checks"][1]["name"]), (200, &json!("log")));
+    assert_eq!(degraded.body["checks"][1]["condition"], json!("degraded"));
     assert_eq!(rig.get("/v1/prices/BTC-USD").await.body["price"], json!("100"));
     rig.send(vec![tick("BTC-USD", 20, "101")]).await;
     assert_eq!(rig.get("/v1/prices/BTC-USD").await.body["price"], json!("101"));
-    assert_eq!(rig.get("/readyz?verbose").await.body["checks"][0]["condition"], json!("ready"));
+    assert_eq!(rig.get("/readyz?verbose").await.body["checks"][1]["condition"], json!("ready"));
 }
 
 #[tokio::test]
@@ -76,8 +77,10 @@ async fn a_record_of_a_newer_version_stops_ingest_before_it() {
     rig.send_only(vec![tick("ETH-USD", 10, "7"), newer.into_bytes(), tick("BTC-USD", 30, "102")]).await;
     let halted = || async {
         let report = rig.readiness.report();
-        matches!(report.first(), Some((_, Condition::Unready(reason))) if reason.contains("version 3"))
-            .then_some(())
+        let is_halted = |(name, condition): &(&str, Condition)| {
+            *name == "log" && matches!(condition, Condition::Unready(reason) if reason.contains("version 3"))
+        };
+        report.iter().any(is_halted).then_some(())
     };
     testkit::wait_until("the pod is not ready", std::time::Duration::from_secs(60), halted).await;
     assert_eq!(rig.get("/readyz").await.status, 503);

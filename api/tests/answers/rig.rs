@@ -4,7 +4,8 @@ use std::{net::SocketAddr, sync::Arc, time::Duration};
 
 use api::{
     config::{ApiConfig, RateLimit},
-    metrics::{Connections, Metrics},
+    freshness::{ClockReport, Freshness},
+    metrics::{ClockMetrics, Connections, Metrics},
     routes::{Build, Process, Readers, State, Streams},
     server::{self, Listener, SharedEndpoint},
 };
@@ -17,7 +18,7 @@ use common::{
         Policy, PriceRule, Ratio, Record, Sequence, Slot, Span, Tick, Timestamp, Verdict,
     },
     metrics::Prices,
-    readiness::Readiness,
+    readiness::{Condition, Readiness},
     service::TaskError,
     telemetry::LogFilter,
     wire,
@@ -171,11 +172,20 @@ impl Rig {
         let checks = Checks::new(&readiness);
         let log = checks.log.clone();
         let (ingest, snapshots) = Ingest::load(store.clone(), keep, retention, copy_metrics, checks).unwrap();
+        let report = ClockReport {
+            check: readiness.check_that_is("clock", Condition::Ready),
+            metrics: ClockMetrics::new(&registry).unwrap(),
+        };
+        let freshness = Arc::new(Freshness::new(clock.clone(), Duration::from_secs(30)));
+        tokio::spawn({
+            let (freshness, snapshots) = (freshness.clone(), snapshots.clone());
+            async move { freshness.watch(snapshots, report).await }
+        });
         let state = Arc::new(State {
             snapshots,
             store,
             clock: clock.clone(),
-            stale_after: Duration::from_secs(30),
+            freshness: freshness.clone(),
             keep_windows: keep,
             retain_ticks: retention.ticks,
             retain_quotes: retention.quotes,

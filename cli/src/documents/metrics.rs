@@ -103,6 +103,7 @@ fn poller(registry: &Registry) {
 
 fn pod(registry: &Registry) {
     ledger::Metrics::new(registry, Prices::new(&Registry::new()).unwrap()).unwrap();
+    api::metrics::ClockMetrics::new(registry).unwrap();
     let metrics = api::Metrics::new(registry).unwrap();
     metrics.answered("GET", "/v1/prices", 200, Duration::ZERO);
 }

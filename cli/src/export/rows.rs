@@ -4,7 +4,7 @@
 
 use std::{collections::VecDeque, time::Duration};
 
-use anyhow::{Result, bail};
+use anyhow::{Context, Result, ensure};
 use api::lines::{CandleLine, Line, TickLine};
 use common::domain::{Pair, Timestamp};
 use ledger::{
@@ -14,6 +14,7 @@ use ledger::{
 };
 use serde::{Deserialize, Serialize, de::DeserializeOwned};
 
+use super::check::Check;
 use crate::pod::PodClient;
 
 /// The number of rows per page: the largest limit that the API accepts.
@@ -89,7 +90,7 @@ pub(super) enum ExportInput {
 
 /// Reads rows page by page.
 pub(super) enum Pages<R> {
-    Pod { pod: PodClient, path: String, cursor: Option<String>, ended: bool, end: Timestamp },
+    Pod { pod: PodClient, path: String, cursor: Option<String>, ended: bool, end: Timestamp, check: Check },
     Store { rows: Stored<R>, end: Timestamp },
 }
 
@@ -119,7 +120,7 @@ impl ExportInput {
                     from.map(|from| format!("&from={}", from.min(end).unix_millis())).unwrap_or_default();
                 let (list, end_millis) = (list.route(), end.unix_millis());
                 let path = format!("/v1/prices/{pair}/{list}order=asc&limit={PAGE}{from}&to={end_millis}");
-                Ok(Pages::Pod { pod, path, cursor: None, ended: false, end })
+                Ok(Pages::Pod { pod, path, cursor: None, ended: false, end, check: Check::default() })
             }
             Self::Store(store, retain) => {
                 let snapshot = Snapshot::load(&store, Duration::ZERO)?;
@@ -138,6 +139,11 @@ impl ExportInput {
     }
 }
 
+/// Whether a character may be in a cursor, which becomes a part of the next request's URL.
+fn is_of_cursor(byte: u8) -> bool {
+    byte.is_ascii_alphanumeric() || b"-_.~".contains(&byte)
+}
+
 /// The exclusive end of a time range that includes the newest slot that a pod has of a pair.
 async fn end_of(pod: &PodClient, pair: Pair) -> Result<Timestamp> {
     let page: Page<PairItem> = pod.parse(&pod.get("/v1/pairs").await?)?;
@@ -152,7 +158,7 @@ fn unknown(pair: Pair, known: Vec<String>) -> anyhow::Error {
     anyhow::anyhow!("--pair: the log has no pair {pair}; it has {known}")
 }
 
-impl<R: DeserializeOwned> Pages<R> {
+impl<R: DeserializeOwned + Serialize> Pages<R> {
     /// The next page, or `None` at the end.
     pub(super) async fn next(&mut self) -> Result<Option<Vec<R>>> {
         match self {
@@ -163,14 +169,18 @@ impl<R: DeserializeOwned> Pages<R> {
                 Ok(Some(page).filter(|page| !page.is_empty()))
             }
             Self::Pod { ended: true, .. } => Ok(None),
-            Self::Pod { pod, path, cursor, ended, .. } => {
+            Self::Pod { pod, path, cursor, ended, check, .. } => {
                 let cursor_part = cursor.as_ref().map(|at| format!("&cursor={at}")).unwrap_or_default();
                 let page: Page<R> = pod.parse(&pod.get(&format!("{path}{cursor_part}")).await?)?;
-                if page.next_cursor.is_some() && page.next_cursor == *cursor {
-                    bail!("{} returned the same page twice", pod.url());
-                }
+                let rows = Vec::from(page.items);
+                check.page(&rows, page.next_cursor.is_none()).with_context(|| pod.url().to_owned())?;
+                ensure!(
+                    page.next_cursor.as_ref().is_none_or(|next| next.bytes().all(is_of_cursor)),
+                    "{} sent an invalid cursor",
+                    pod.url()
+                );
                 (*ended, *cursor) = (page.next_cursor.is_none(), page.next_cursor);
-                Ok(Some(page.items.into()))
+                Ok(Some(rows))
             }
         }
     }

@@ -67,3 +67,33 @@ fn columns_are_the_members_in_their_order() {
         GapRow::COLUMNS.iter().map(|name| row.find(&format!("\"{name}\":")).unwrap()).collect();
     assert!(places.is_sorted(), "{row}");
 }
+
+/// What an export of a pod writes that sends this page for every request.
+async fn exported(page: serde_json::Value) -> Result<u64> {
+    let url = fake::start(move |target| {
+        let pairs =
+            json!({"items": [{"pair": "BTC-USD", "slot": "2026-11-21T00:00:40.000Z", "stale": true}]});
+        let body = if target == "/v1/pairs" { pairs } else { page.clone() };
+        (200, String::new(), body.to_string())
+    });
+    let pod = PodClient::new("--url", &url.await, &Key::default()).unwrap();
+    let asked = Asked { pair: "BTC-USD".parse().unwrap(), from: None, to: None };
+    write(&Ticks, ExportInput::Pod(pod), asked, Format::Csv, io::sink()).await
+}
+
+#[tokio::test]
+async fn a_pod_cannot_put_formulas_into_a_file_or_lead_an_export_in_circles() {
+    let page = |price: &str, next: serde_json::Value| {
+        let item = json!({"slot": "2026-11-21T00:00:10.000Z", "price": price, "sequence": 1});
+        json!({"items": [item], "next_cursor": next})
+    };
+    assert_eq!(exported(page("1", json!(null))).await.unwrap(), 1);
+    // Before, the first was written as it is, and the second one never ended, because a cursor may also be repeated after
+    // another one.
+    for hostile in
+        [page("=cmd|'/C calc'!A0", json!(null)), page("1", json!("again")), page("1", json!("a&b=c"))]
+    {
+        let error = exported(hostile).await.unwrap_err();
+        assert!(!format!("{error:#}").contains("calc"), "{error:#}");
+    }
+}

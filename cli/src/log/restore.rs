@@ -4,8 +4,9 @@ use std::{io::Read, num::NonZeroUsize, path::Path, time::Duration};
 
 use anyhow::{Result, bail, ensure};
 use common::{
-    bus::nats::{Copies, Found, Nats, PIECE_BYTES, Restore, Role},
+    bus::nats::{Copies, Cut, Found, Nats, PIECE_BYTES, Restore, Role},
     clock::{Clock, SystemClock},
+    domain::Timestamp,
 };
 use tokio::time::{sleep, timeout};
 
@@ -41,6 +42,7 @@ pub(super) async fn run(
     folder: &Path,
     replicas: Option<NonZeroUsize>,
     replace: bool,
+    until: Option<Timestamp>,
 ) -> Result<()> {
     let (stream, name) = (&settings.bus.stream, folder.display());
     let mut backup = Backup::open(folder, stream)?;
@@ -59,7 +61,7 @@ pub(super) async fn run(
         backup.description = backup.description.with_replicas(replicas.get());
     }
     let nats = unless_interrupted(connect::to_starting_log(settings, Role::Maintenance)).await?;
-    let mut restore = unless_interrupted(prepare(&nats, settings, &backup, replace)).await?;
+    let mut restore = unless_interrupted(prepare(&nats, settings, &backup, replace)).await?.until(until);
     let filled = tokio::select! {
         filled = fill(&mut restore, &mut backup) => filled,
         _ = interruption() => {
@@ -69,8 +71,8 @@ pub(super) async fn run(
             bail!("interrupted");
         }
     };
-    let expired = match filled {
-        Ok(expired) => expired,
+    let (expired, cuts) = match filled {
+        Ok(filled) => filled,
         Err(error) => {
             // The stream is kept although it is incomplete. Without it, a poller might create a new, empty log.
             let _released = timeout(CLEAN_UP_TIME, restore.release()).await;
@@ -81,6 +83,9 @@ pub(super) async fn run(
     // All records have arrived. From here on the restored stream is kept, whatever happens.
     let safe = copied(&nats, UNTIL_SAFE, |copies| copies.is_safe).await;
     restore.complete().await?;
+    for Cut { pair, from, messages } in cuts {
+        show::step(&format!("{pair}: left out {messages} records, from sequence {from} on"));
+    }
     let dropped = match expired {
         0 => String::new(),
         count => format!(" ({count} of them had expired)"),
@@ -123,8 +128,8 @@ async fn prepare(nats: &Nats, settings: &Settings, backup: &Backup, replace: boo
     Ok(restore)
 }
 
-/// Sends the backup. Returns how many messages had expired.
-async fn fill(restore: &mut Restore, backup: &mut Backup) -> Result<u64> {
+/// Sends the backup. Returns how many messages had expired, and what was left out.
+async fn fill(restore: &mut Restore, backup: &mut Backup) -> Result<(u64, Vec<Cut>)> {
     restore.begin().await?;
     let (mut progress, mut done) = (Progress::new(), 0);
     let mut piece = Vec::with_capacity(PIECE_BYTES);
@@ -134,7 +139,8 @@ async fn fill(restore: &mut Restore, backup: &mut Backup) -> Result<u64> {
         restore.send(std::mem::take(&mut piece).into()).await?;
         progress.show(|| far(done, Some(backup.bytes)));
     }
-    Ok(restore.finish(SystemClock.now()).await?)
+    let expired = restore.finish(SystemClock.now()).await?;
+    Ok((expired, restore.cut().await?))
 }
 
 /// Waits until enough servers have a complete copy. If that takes too long, the error lists the servers whose copy is

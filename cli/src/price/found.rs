@@ -3,8 +3,11 @@
 use std::fmt;
 
 use anyhow::{Error, anyhow};
-use common::domain::Timestamp;
+use common::domain::{Price, Timestamp};
 use serde::Deserialize;
+
+/// The longest word of the API.
+const MAX_WORD_BYTES: usize = 64;
 
 /// One item of the response, as it is in JSON.
 #[derive(Debug, Deserialize)]
@@ -52,6 +55,7 @@ pub(super) struct FoundTick {
 
 impl FoundTick {
     fn of(price: String, slot: &str, sequence: u64) -> Result<Self, Error> {
+        price.parse::<Price>()?;
         Ok(Self { price, slot: slot.parse()?, sequence })
     }
 }
@@ -66,12 +70,21 @@ impl TryFrom<FoundItem> for Found {
             }
             ("gap", _, _, _, Some(GapItem { from, to, cause })) => {
                 let before = item.before.map(|tick| FoundTick::of(tick.price, &tick.slot, tick.sequence));
+                let time = |text: String| Ok::<_, Error>(text.parse::<Timestamp>()?.to_string());
+                let (from, to, cause) = (time(from)?, time(to)?, word(cause)?);
                 Ok(Self::Gap { from, to, cause, before: before.transpose()? })
             }
             ("tick" | "gap", ..) => Err(anyhow!("an item with the outcome {} is incomplete", item.outcome)),
-            _ => Ok(Self::Nothing(item.outcome)),
+            _ => Ok(Self::Nothing(word(item.outcome)?)),
         }
     }
+}
+
+/// A word of the API, such as `too_few_sources`. Later versions may have other words, but no other characters.
+pub(crate) fn word(text: String) -> Result<String, Error> {
+    let is_word = (1..=MAX_WORD_BYTES).contains(&text.len())
+        && text.bytes().all(|byte| byte.is_ascii_lowercase() || byte.is_ascii_digit() || byte == b'_');
+    if is_word { Ok(text) } else { Err(anyhow!("the pod sent something else where a word was expected")) }
 }
 
 impl fmt::Display for Found {

@@ -20,7 +20,7 @@ use crate::{
     connect,
     pod::{Key, PodClient},
     settings::Settings,
-    stopped,
+    stopped::{self, Incomplete},
 };
 
 /// How long to wait for the log. Unlike a service, a command should fail soon.
@@ -47,9 +47,9 @@ impl Records {
     }
 
     /// The records of the log in the settings.
-    pub(super) async fn open(settings: &Settings, demo: bool) -> Result<Self> {
+    pub(super) async fn open(settings: &Settings, demo: bool, incomplete: Incomplete) -> Result<Self> {
         if settings.bus.url.is_empty() {
-            return store(settings, demo).map(Self::Store);
+            return store(settings, demo, incomplete).map(Self::Store);
         }
         let url = redacted(&settings.bus.url);
         let nats = connect::to_log(settings, Role::Api).await?;
@@ -130,9 +130,9 @@ impl Records {
 }
 
 /// Opens the store of a stopped `tickwell run` or pod.
-fn store(settings: &Settings, demo: bool) -> Result<Store> {
+fn store(settings: &Settings, demo: bool, incomplete: Incomplete) -> Result<Store> {
     let folder = settings.store.path.display();
-    match stopped::open(settings, "--url", &settings.api.listen)? {
+    match stopped::open(settings, "--url", &settings.api.listen, incomplete)? {
         Some(store) => Ok(store),
         None if demo => {
             bail!(

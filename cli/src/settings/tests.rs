@@ -137,6 +137,9 @@ fn an_invalid_value_is_refused_with_its_name_and_layer() {
         ("api.trusted_proxies", "10.0.0.0/33"),
         ("api.listen", "nonsense"),
         ("admin.listen", "host:port"),
+        ("admin.listen", "127.0.0.1:+80"),
+        ("admin.listen", "127.0.0.300:80"),
+        ("api.listen", "::1:8080"),
         ("aggregate.min_sources", "true"),
         ("aggregate.min_sources", "0"),
         ("log.format", "xml"),
@@ -147,6 +150,11 @@ fn an_invalid_value_is_refused_with_its_name_and_layer() {
     }
     let key = message(with(&[("api.keys", "team=secret")], &[], Mode::Run));
     assert!(key.starts_with("--set: api.keys: ") && !key.contains("secret"), "{key}");
+    // The digest of the empty string, which `printf %s "$KEY" | sha256sum` prints if the variable is not set.
+    let empty = "team=e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855";
+    assert!(
+        message(with(&[("api.keys", empty)], &[], Mode::Run)).starts_with("--set: api.keys: the key team")
+    );
     let lists = with(
         &[],
         &[("TICKWELL__API__CORS_ORIGINS", ""), ("TICKWELL__API__TRUSTED_PROXIES", "::1, 10.0.0.0/8")],
@@ -168,6 +176,16 @@ fn settings_that_contradict_each_other_are_refused() {
     for (key, value) in [
         ("log.level", "a=b=c"),
         ("log.level", "loud"),
+        // These were accepted: the first one logged everything of the poller, and the second one nothing at all.
+        ("log.level", "info,poller="),
+        ("log.level", "=debug"),
+        ("log.level", "info,poller=verbose"),
+        ("admin.listen", "localhost:8080"),
+        ("admin.listen", "0.0.0.0:8080"),
+        (
+            "api.keys",
+            "a=0123456789012345678901234567890123456789012345678901234567890123,b=0123456789012345678901234567890123456789012345678901234567890123",
+        ),
         ("bus.url", "http://somewhere"),
         ("bus.stream", "a.b c"),
         ("bus.subject_prefix", "a b"),

@@ -3,6 +3,9 @@
 use common::domain::{Pair, Price, Span, Timestamp};
 use serde::Deserialize;
 
+/// The longest id of an event. Those of pods have about 40 characters.
+const MAX_ID_BYTES: usize = 200;
+
 /// A parsed line of a stream.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Message {
@@ -79,6 +82,12 @@ impl Sent {
             ("gap", _, Some(from), Some(cause)) => Body::Gap { from: parse("from", &from)?, cause },
             _ => return Err(format!("a {kind} event lacks a member")),
         };
+        // The id is sent back in a header when the stream is resumed.
+        let is_id = (1..=MAX_ID_BYTES).contains(&self.id.len())
+            && self.id.bytes().all(|byte| byte.is_ascii_graphic());
+        if !is_id {
+            return Err("id: this is not the id of an event".to_owned());
+        }
         Ok(Event {
             id: self.id,
             pair: parse("pair", &self.pair)?,

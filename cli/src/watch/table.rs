@@ -5,13 +5,16 @@
 
 use std::cmp::Ordering;
 
-use common::domain::{Price, Timestamp};
+use common::{
+    domain::{Price, Timestamp},
+    text::one_line,
+};
 use tokio::time::Instant;
 
 use super::{
     event::Body,
     state::{Row, State, Tick},
-    text::{change, clean, connection, is_of_now, label},
+    text::{change, connection, is_of_now, label},
 };
 
 /// A price is late if more than this number of intervals has passed since its slot.
@@ -199,7 +202,7 @@ fn no_price(since: Option<Timestamp>, cause: &str, today: Timestamp, detail: Det
     let Some(since) = since.filter(|_| detail < Detail::Minimal) else { return "no price".to_owned() };
     let since = if detail == Detail::Full { since.to_string() } else { short(since, today) };
     match detail < Detail::NoChange {
-        true => format!("no price since {since}, now {}", clean(cause)),
+        true => format!("no price since {since}, now {}", one_line(cause)),
         false => format!("no price since {since}"),
     }
 }

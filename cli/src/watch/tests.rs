@@ -329,5 +329,10 @@ fn malformed_events_are_refused() {
     ] {
         assert!(Message::read(json).is_err(), "{json}");
     }
+    // An id becomes a part of a request. Before, one with a line break made every further connection fail.
+    for id in ["", "a\\nb", "a\\u0000", "a b", "é"] {
+        let hostile = tick(1, "1").replace("\"id\":\"log-1\"", &format!("\"id\":\"{id}\""));
+        assert!(Message::read(&hostile).unwrap_err().starts_with("id"), "{hostile}");
+    }
     assert_eq!(Message::read(r#"{"kind":"novelty"}"#), Ok(Message::Other));
 }

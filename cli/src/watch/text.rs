@@ -1,6 +1,9 @@
 //! Events and the state of the connection as text, for lines and for the table.
 
-use common::domain::{Origin, Price, Words};
+use common::{
+    domain::{Origin, Price, Words},
+    text::one_line,
+};
 use tokio::time::Instant;
 
 use super::{
@@ -20,7 +23,7 @@ pub(super) fn line(shown: &Shown) -> String {
             parts.push(price.to_string());
             parts.extend(Some(change(shown.before, *price)).filter(|change| !change.is_empty()));
         }
-        Body::Gap { from, cause } => parts.push(format!("gap {} from {from}", clean(cause))),
+        Body::Gap { from, cause } => parts.push(format!("gap {} from {from}", one_line(cause))),
     }
     parts.extend(label(event));
     parts.join(" ")
@@ -32,17 +35,12 @@ pub(super) fn connection(connection: &Connection, now: Instant) -> String {
         Connection::Beginning => "connecting".to_owned(),
         Connection::Connected { url } => format!("connected to {url}"),
         Connection::Lost { why, next, until } => {
-            let why: String = clean(why).chars().take(MAX_REASON).collect();
+            let why: String = one_line(why).chars().take(MAX_REASON).collect();
             let left = until.saturating_duration_since(now);
             let seconds = left.as_secs() + u64::from(left.subsec_nanos() > 0);
             format!("not connected; next try in {seconds}s at {next}; reason: {why}")
         }
     }
-}
-
-/// A text from the network without control characters, which could change the terminal.
-pub(super) fn clean(text: &str) -> String {
-    text.chars().map(|sign| if sign.is_control() { ' ' } else { sign }).collect()
 }
 
 /// The change from the previous price, with an arrow and a sign.
@@ -58,7 +56,7 @@ pub(super) fn change(before: Option<Price>, price: Price) -> String {
 
 /// The label of prices that are not live.
 pub(super) fn label(event: &Event) -> Option<String> {
-    (event.origin != Origin::Live.as_str()).then(|| clean(&event.origin))
+    (event.origin != Origin::Live.as_str()).then(|| one_line(&event.origin))
 }
 
 /// Whether the age of the event can be measured with the clock. A recording has its own time.

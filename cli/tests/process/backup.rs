@@ -1,6 +1,8 @@
 //! `tickwell backup` of running and stopped processes, and `tickwell restore`.
 
-use testkit::{process::Tickwell, require_nats};
+use std::io::Write;
+
+use testkit::{process::Tickwell, require_nats, wait_until};
 
 use crate::{
     agreement::{averages_are_right, history_is_the_log, pods_agree, same_records},
@@ -123,4 +125,33 @@ async fn a_restored_only_copy_continues_after_its_newest_sequence() {
     assert_eq!(code, Some(0), "{said}");
     let path = scene.store("again").display().to_string();
     assert_eq!(run(&scene, &["restore", "stopped.backup", "--path", &path]).await.0, Some(0));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_restore_that_is_terminated_leaves_nothing_behind() {
+    let upstream = moving_upstream(INTERVAL).await;
+    let scene = Scene::new(INTERVAL).asking(&upstream).with("TICKWELL__ADMIN__LISTEN", "127.0.0.1:0");
+    let process = scene.standalone("only").await;
+    process.takes_in(SOME).await;
+    back_up(&scene, &process.process, "only.backup").await;
+    let whole = std::fs::read(scene.folder().join("only.backup")).unwrap();
+
+    // The backup arrives through a pipe, so that the restore is in the middle of it.
+    let pipe = scene.folder().join("pipe.backup");
+    assert!(std::process::Command::new("mkfifo").arg(&pipe).status().unwrap().success());
+    let path = scene.store("restored").display().to_string();
+    let restore = scene.command("unused").args(["restore", "pipe.backup", "--path", &path]);
+    let mut restore = restore.start().unwrap();
+    let (half, rest) = whole.split_at(whole.len() / 2);
+    let mut writer = std::fs::OpenOptions::new().write(true).open(&pipe).unwrap();
+    writer.write_all(half).unwrap();
+    let temporary = scene.store("restored").join("restoring");
+    wait_until("the restore has begun", DEADLINE, async || temporary.exists().then_some(())).await;
+    restore.signal("TERM").unwrap();
+    // The process handles the signal before it reads the rest, unless it is very slow; then it reads the rest and fails, too,
+    // because the backup is cut off.
+    let _written = writer.write_all(&rest[..rest.len() - 1]);
+    drop(writer);
+    assert_eq!(restore.wait_exit(DEADLINE).await.unwrap().code(), Some(1));
+    assert!(!temporary.exists() && !scene.store("restored").join("store").exists());
 }

@@ -5,7 +5,7 @@ use std::path::Path;
 
 use rand::{SeedableRng as _, rngs::StdRng};
 use serde_json::Value;
-use testkit::{damage::Damage, process::Tickwell, require_nats};
+use testkit::{damage::Damage, process::Tickwell, require_nats, wait_until};
 
 use crate::{
     agreement::{averages_are_right, history_is_the_log, pods_agree, same_records},
@@ -118,6 +118,78 @@ async fn a_damaged_only_copy_is_refused_or_its_loss_is_named() {
         assert!(lost == 0 || named, "{done}: lost {lost} records without logging it");
         println!("seed {seed}, {done}: came back without {lost} of {} records", before.len());
     }
+}
+
+/// The exit code and the output of a command that reads a store without starting a process on it.
+async fn read_store(scene: &Scene, name: &str, arguments: &[&str]) -> (Option<i32>, String) {
+    let mut process = scene.command(name).args(arguments).start().unwrap();
+    let code = process.wait_exit(DEADLINE).await.unwrap().code();
+    (code, process.lines().join("\n"))
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_damaged_only_copy_is_not_read_as_if_it_were_whole() {
+    let upstream = moving_upstream(INTERVAL).await;
+    let scene = Scene::new(INTERVAL).asking(&upstream);
+    let mut process = scene.standalone("only").await;
+    let early = scene.store("early");
+    process.takes_in(RECORDS).await;
+    end(&mut process.process).await;
+    // The store as it was earlier, with the note of what was acknowledged later: the newest records are lost.
+    copy(&scene.store("only"), &early);
+    let mut process = scene.standalone("only").await;
+    process.takes_in(RECORDS).await;
+    end(&mut process.process).await;
+    let noted = std::fs::read_to_string(scene.store("only").join("acknowledged")).unwrap();
+    std::fs::write(early.join("acknowledged"), &noted).unwrap();
+    let last = noted.trim().rsplit(' ').next().unwrap().trim_start_matches('0');
+
+    for arguments in [
+        &["export", "--pair", "BTC-USD"][..],
+        &["backup", "--output", "early.backup"],
+        &["recompute", "--all"],
+    ] {
+        // Before, each of these succeeded with what was left.
+        let (code, said) = read_store(&scene, "early", arguments).await;
+        assert!(code == Some(1) && said.contains("has lost the records"), "{arguments:?}: {said}");
+        assert!(said.contains(&format!("to {last},")) && !said.contains("2026-"), "{said}");
+        assert!(arguments[0] != "backup" || !scene.folder().join("early.backup").exists());
+        let accepting = [arguments, &["--allow-incomplete"]].concat();
+        let (code, said) = read_store(&scene, "early", &accepting).await;
+        assert!(code == Some(0) && said.contains("has lost the records"), "{accepting:?}: {said}");
+        let (code, said) = read_store(&scene, "only", &[arguments, &["--allow-incomplete"]].concat()).await;
+        assert!(arguments[0] == "backup" || code == Some(0) && !said.contains("has lost"), "{said}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_store_that_is_deleted_under_a_running_process_is_noticed() {
+    require_nats!();
+    let (_nats, upstream, scene) = world().await;
+    let _poller = scene.poller().await;
+    let pod = scene.pod("pod").await;
+    pod.takes_in(RECORDS).await;
+    std::fs::remove_dir_all(scene.store("pod").join("store")).unwrap();
+    // Before, the pod served until it was restarted, with files that no longer had a name. Now it rebuilds its store.
+    pod.process.wait_for_line(|line| has_event(line, "store_rebuilding"), DEADLINE).await.unwrap();
+    let database = scene.store("pod").join("store/db");
+    wait_until("the store is rebuilt", DEADLINE, async || database.exists().then_some(())).await;
+    let rebuilt = async || (pod.try_get("/v1/prices").await.ok()?.status == 200).then_some(());
+    wait_until("the pod serves again", DEADLINE, rebuilt).await;
+
+    // The only copy stays open, because it can still be backed up.
+    let scene = Scene::new(INTERVAL).asking(&upstream).with("TICKWELL__ADMIN__LISTEN", "127.0.0.1:0");
+    let only = scene.standalone("only").await;
+    only.takes_in(RECORDS).await;
+    std::fs::remove_dir_all(scene.store("only").join("store")).unwrap();
+    only.process.wait_for_line(|line| has_event(line, "store_misplaced"), DEADLINE).await.unwrap();
+    let ready = only.get("/readyz?verbose").await.json();
+    let log = ready["checks"].as_array().unwrap().iter().find(|check| check["name"] == "log").unwrap();
+    assert!(log["condition"] == "degraded" && log["reason"].as_str().unwrap().contains("backup"), "{log}");
+    let operators = crate::backup::operators(&only.process).await;
+    let arguments = ["backup", "--from", &operators, "--output", "saved.backup"];
+    let (code, said) = read_store(&scene, "unused", &arguments).await;
+    assert_eq!(code, Some(0), "{said}");
 }
 
 fn copy(from: &Path, to: &Path) {

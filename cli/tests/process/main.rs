@@ -14,7 +14,7 @@
 //!    [`replay`], [`liar`], [`commands`], [`subscriber`], [`foreign`], [`recompute`], [`nats_stream`], [`full_disk`],
 //!    [`pinned`], [`paging`], [`client_streams`], [`export`], [`tables`], [`backup`], [`log_backup`], [`cluster`], [`damage`], [`grind`],
 //!    [`may_2021`], [`verify`], [`watch`], [`access`], [`document`], [`healthcheck`], [`roles`], [`manifests`],
-//!    [`page`], [`log_apply`], [`log_lost`], [`recipes`], [`monitoring`], [`traces`],
+//!    [`page`], [`clocks`], [`future`], [`log_apply`], [`log_lost`], [`recipes`], [`monitoring`], [`traces`],
 //!    [`coingecko`], [`reverse_proxy`], [`integrations`], [`typed_clients`], [`feed_mirror`], [`feed_cluster`],
 //!    [`feed_examples`].
 //!
@@ -39,6 +39,7 @@ mod author;
 mod backfill;
 mod backup;
 mod client_streams;
+mod clocks;
 mod cluster;
 mod coingecko;
 mod commands;
@@ -53,6 +54,7 @@ mod feed_examples;
 mod feed_mirror;
 mod foreign;
 mod full_disk;
+mod future;
 mod grind;
 mod harness;
 mod healthcheck;

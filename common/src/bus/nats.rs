@@ -12,10 +12,12 @@
 //! - `mirror` is a copy of the log for external subscribers.
 //! - `setup` and `repair` are for operators: they create and correct the stream and its copies. `room` explains what to do if
 //!   a server has too little storage.
-//! - `snapshot` backs the stream up and `restore` restores it; `maintenance` is shared by the two.
+//! - `snapshot` backs the stream up and `restore` restores it; `maintenance` is shared by the two. `cut` leaves records
+//!   out of a restore.
 
 mod connection_events;
 mod credentials;
+mod cut;
 mod difference;
 mod lease;
 mod login;
@@ -45,6 +47,7 @@ use async_nats::{
 use bytes::Bytes;
 
 pub use credentials::{CredentialsError, CredentialsFault, KeyError, UserKey};
+pub use cut::Cut;
 pub use difference::Difference;
 pub use lease::NatsLease;
 pub use login::{LoginError, check_login};

@@ -121,10 +121,15 @@ impl LogFilter {
 
 fn parse(level: &str) -> Result<EnvFilter, TelemetryError> {
     let error = || TelemetryError::Level { level: level.to_owned() };
-    // The parser would treat a word that is not a level as the name of a module, and turn off logging for all other
-    // modules.
-    for word in level.split(',').map(str::trim).filter(|directive| !directive.contains('=')) {
-        word.parse::<LevelFilter>().map_err(|_| error())?;
+    for directive in level.split(',').map(str::trim) {
+        match directive.split_once('=') {
+            // The parser would treat a word that is not a level as the name of a module, and turn off logging for all
+            // other modules.
+            None => drop(directive.parse::<LevelFilter>().map_err(|_| error())?),
+            // It would also accept `poller=`, and log everything of that module.
+            Some((target, wanted)) if target.is_empty() || wanted.is_empty() => return Err(error()),
+            Some(_) => {}
+        }
     }
     EnvFilter::builder().parse(format!("{QUIET},{level}")).map_err(|_| error())
 }

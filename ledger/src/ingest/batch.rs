@@ -174,7 +174,7 @@ impl Ingest {
         let begun = Instant::now();
         self.store.commit(accepted, next.sequence, breaks, self.whole_from)?;
         self.metrics.committed(begun.elapsed());
-        self.store.reclaim(self.retention)?;
+        self.store.reclaim(self.retention, next.reached())?;
         next.find_day_ago_ticks(&self.store)
     }
 }

@@ -11,6 +11,14 @@ use crate::{
     store::{OpenError, StoreError},
 };
 
+/// How often it is checked whether the store's files are still in their place.
+pub(super) const PLACE_CHECK: Duration = Duration::from_secs(5);
+
+/// What to do if the files of the only copy are gone.
+pub(super) const MISPLACED: &str = "the store's files were deleted or replaced while they were in use: back the records up with \
+                                    `tickwell backup --from` the address in admin.listen before this process ends, and \
+                                    restore that backup";
+
 /// The pause before a closed store is opened again.
 const REOPEN_PAUSE: Duration = Duration::from_secs(5);
 
@@ -29,6 +37,29 @@ impl Ingest {
         }
         self.metrics.store_closed.set(1);
         self.update_readiness(0);
+    }
+
+    /// Checks whether the store's files are still in their place. If not, the copy of a NATS log counts as damaged: it is
+    /// rebuilt in its place. The only copy of a log is kept open, because it can still be backed up.
+    pub(super) fn check_place(&mut self) -> Result<(), StoreError> {
+        if self.store.is_in_place() {
+            if std::mem::take(&mut self.misplaced) {
+                self.update_readiness(0);
+            }
+            return Ok(());
+        }
+        if !self.store.is_only_copy() {
+            return Err(StoreError::Damaged("its files were deleted or replaced while they were in use"));
+        }
+        if !std::mem::replace(&mut self.misplaced, true) {
+            tracing::error!(
+                event = "store_misplaced", path = %self.store.path().display(),
+                "the store's files were deleted or replaced while they were in use; everything in them will be lost when \
+                 this process ends"
+            );
+            self.update_readiness(0);
+        }
+        Ok(())
     }
 
     /// Lets readers use the store again, if it now holds everything that was served from memory.

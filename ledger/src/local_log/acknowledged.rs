@@ -26,16 +26,14 @@ pub(super) struct Acknowledged {
 impl Acknowledged {
     /// Opens the file beside a store. Also returns the sequence in the file, if it was written for the store's log.
     pub(super) fn open(store: &Store) -> (Self, Option<Sequence>) {
-        let path = store.path().with_file_name(ACKNOWLEDGED);
-        let identity = store.identity().clone();
-        let noted = fs::read_to_string(&path).ok().and_then(|line| read(&line, &identity));
+        let (path, noted) = (path(store), noted(store));
         let file = create(&path).inspect_err(|error| {
             tracing::warn!(
                 event = "acknowledgements_not_recorded", %error, path = %path.display(),
                 "cannot open the file for acknowledged sequences; if the store loses records, that will go unnoticed"
             );
         });
-        (Self { identity, file: file.ok() }, noted)
+        (Self { identity: store.identity().clone(), file: file.ok() }, noted)
     }
 
     /// Writes an acknowledged sequence to the file.
@@ -49,6 +47,15 @@ impl Acknowledged {
             );
         }
     }
+}
+
+/// The sequence in the file beside a store, if it was written for the store's log.
+pub(super) fn noted(store: &Store) -> Option<Sequence> {
+    read(&fs::read_to_string(path(store)).ok()?, store.identity())
+}
+
+fn path(store: &Store) -> PathBuf {
+    store.path().with_file_name(ACKNOWLEDGED)
 }
 
 fn create(path: &PathBuf) -> io::Result<File> {

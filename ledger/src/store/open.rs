@@ -9,6 +9,7 @@ mod error;
 
 use std::{
     fs, io,
+    os::unix::fs::MetadataExt,
     path::{Path, PathBuf},
     sync::Arc,
 };
@@ -140,8 +141,15 @@ impl Store {
     }
 
     fn from_parts(database: sled::Db, identity: LogIdentity, path: PathBuf) -> Self {
-        Self { database: Database::new(database), identity, path, writer: Arc::default() }
+        let file = place(&path);
+        Self { database: Database::new(database), identity, path, file, writer: Arc::default() }
     }
+}
+
+/// The device and inode of the data file at a path. `None` if there is none.
+pub(super) fn place(path: &Path) -> Option<(u64, u64)> {
+    let about = fs::metadata(path.join(DATA_FILE)).ok()?;
+    Some((about.dev(), about.ino()))
 }
 
 /// What is in a store's directory.

@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use common::domain::{Body, Pair, Sequence, Timestamp};
+use common::domain::{Body, Pair, Sequence, Slot, Timestamp};
 
 use super::{
     Order, Store, StoreError, Stored, StoredGap, block, key, packs,
@@ -25,22 +25,21 @@ const PACKS: usize = 32;
 pub struct Retention {
     /// How long ticks, roll-ups, gaps and leads are kept, counted back from the pair's newest slot.
     pub ticks: Duration,
-    /// How long whole records with their quotes are kept, counted back from the newest slot of any pair.
+    /// How long whole records with their quotes are kept, counted back from the slot that the log has reached.
     pub quotes: Duration,
 }
 
 impl Store {
-    /// Removes some of the oldest rows that are past retention. Returns how many.
-    pub fn reclaim(&self, retention: Retention) -> Result<usize, StoreError> {
+    /// Removes some of the oldest rows that are past retention. `reached` is the slot that the log has reached. Returns
+    /// how many.
+    pub fn reclaim(&self, retention: Retention, reached: Option<Slot>) -> Result<usize, StoreError> {
         let mut batch = Removal::default();
-        let mut newest: Option<Timestamp> = None;
         for (pair, state) in self.pairs()? {
             let Some((slot, _)) = state.covered else { continue };
-            newest = newest.max(Some(slot.start()));
             self.history_before(pair, slot.start().minus(retention.ticks), &mut batch)?;
         }
-        if let Some(newest) = newest {
-            self.quotes_before(newest, retention, &mut batch)?;
+        if let Some(reached) = reached {
+            self.quotes_before(reached.start(), retention, &mut batch)?;
         }
         if batch.rows > 0 {
             // A backup holds the writer's lock so that no rows change meanwhile. So this needs the lock like any other
@@ -137,10 +136,9 @@ impl Store {
                 let fate = |(sequence, bytes): &(Sequence, Vec<u8>)| {
                     self.fate(&packs::decode(*sequence, bytes)?, cutoff)
                 };
-                // The last record of a pack is the newest.
-                let (Some(first), Some(last)) = (records.first(), records.last()) else { break };
-                if fate(last)? == Fate::WithinRetention {
-                    writer.retained_until = packs::decode(last.0, &last.1)?.record.covers_up_to();
+                let Some(first) = records.first() else { break };
+                if let Some(covered) = last_covered(&records, newest)?.filter(|covered| *covered >= cutoff) {
+                    writer.retained_until = Some(covered);
                     break;
                 }
                 let fates = records.iter().map(fate).collect::<Result<Vec<Fate>, StoreError>>()?;
@@ -156,6 +154,8 @@ impl Store {
                 match packs::decode(sequence, &value)?.record.covers_up_to() {
                     // The first lead of a pair names no slot, so its age is unknown. It stays.
                     None => {}
+                    // A pair whose records are ahead does not keep the leads of other pairs.
+                    Some(covered) if covered > newest => {}
                     Some(covered) if covered < newest.minus(retention.ticks) => batch.remove(name),
                     Some(_) => break,
                 }
@@ -194,6 +194,22 @@ impl Store {
         let slots = tick.map(|tick| tick.slot.start()).into_iter().chain(gap.map(|gap| gap.from.start()));
         Ok(slots.min().unwrap_or(Timestamp::MAX))
     }
+}
+
+/// The slot of the newest record of a pack, which is its last one. Records that are ahead of the slot that the log has
+/// reached do not count. Neither do leads, which are kept in rows of their own. `None` if all records are of these kinds.
+fn last_covered(
+    records: &[(Sequence, Vec<u8>)],
+    reached: Timestamp,
+) -> Result<Option<Timestamp>, StoreError> {
+    for (sequence, bytes) in records.iter().rev() {
+        let record = packs::decode(*sequence, bytes)?.record;
+        let covered = record.covers_up_to().filter(|covered| *covered <= reached);
+        if covered.is_some() && !matches!(record.body, Body::Lead(_)) {
+            return Ok(covered);
+        }
+    }
+    Ok(None)
 }
 
 /// What happens to a whole record.

@@ -48,8 +48,8 @@ impl Health {
     pub(super) fn clock_is_ahead(&self, ahead: Duration) {
         let seconds = ahead.as_secs();
         self.check.set(Condition::Degraded(format!(
-            "this machine's clock jumped ahead by {seconds} s, but the sources' timestamps did not; \
-             nothing is published until the clock and the timestamps agree"
+            "this machine's clock is ahead by {seconds} s, and too few of the sources and NATS servers agree with it; \
+             nothing is published until the clock is corrected, or enough of them agree"
         )));
     }
 

@@ -12,6 +12,8 @@ pub(super) struct Memory {
     seen: BTreeMap<(SourceName, Pair), (Seen, Timestamp)>,
     /// The time up to which the log has records of every pair.
     covered: Option<Timestamp>,
+    /// The times up to which the log has live records of the pairs that have any.
+    newest: Vec<Timestamp>,
 }
 
 /// What a source returned, with its own time of the price that counts.
@@ -25,12 +27,20 @@ impl Memory {
         // Backfilled slots may end long before now, so they do not show what time it is.
         let is_live = every_pair && !newest.iter().any(Record::is_backfilled);
         let covered = newest.iter().filter(|_| is_live).filter_map(Record::covers_up_to).min();
-        Self { seen: newest.iter().flat_map(seen).collect(), covered }
+        let live = newest.iter().filter(|record| !record.is_backfilled());
+        let each = live.filter_map(Record::covers_up_to).collect();
+        Self { seen: newest.iter().flat_map(seen).collect(), covered, newest: each }
     }
 
     /// The time up to which the log has records of every pair. None if a pair has no live record.
     pub(super) fn covered(&self) -> Option<Timestamp> {
         self.covered
+    }
+
+    /// The newest time before `now` up to which the log has records of a pair. A pair whose records are ahead of the
+    /// clock says nothing about the time.
+    pub(super) fn newest_before(&self, now: Timestamp) -> Option<Timestamp> {
+        self.newest.iter().filter(|newest| **newest <= now).max().copied()
     }
 
     /// Records a quote. Returns since when nothing of it has changed.

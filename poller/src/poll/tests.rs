@@ -82,7 +82,7 @@ async fn a_new_leader_knows_which_sources_are_frozen() {
     let judged =
         Judged { source: "stuck".parse().unwrap(), observation: Some(observation), verdict: Verdict::Unused };
     let interval: Interval = "10s".parse().unwrap();
-    let slot = interval.slot_at(long_ago);
+    let slot = interval.slot_at(Timestamp::from_unix_millis(START).unwrap());
     let evidence = Some(Evidence { policy: policy(1), quotes: vec![judged] });
     let gap = Gap { from: slot, slot, interval, cause: GapCause::TooFewSources, backfilled: false, evidence };
     let newest = Record { pair: pair(), epoch: Epoch(1), origin: Origin::Live, body: Body::Gap(gap) };

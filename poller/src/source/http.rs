@@ -15,7 +15,7 @@ mod retry_after;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use async_trait::async_trait;
-use common::domain::{Failure, Interval, Origin, Pair, Slot, SourceName};
+use common::domain::{Failure, Interval, Origin, Pair, Slot, SourceName, Timestamp};
 use reqwest::{Url, header::HeaderValue};
 use tokio::time::Instant;
 
@@ -59,6 +59,8 @@ pub struct HttpSource {
     search: Mutex<Search>,
     lists: Mutex<Lists>,
     backoff: Mutex<Backoff>,
+    /// The newest `Date` of a response, and when that response arrived.
+    clock: Mutex<Option<(Timestamp, Instant)>>,
 }
 
 /// A failed request.
@@ -113,6 +115,7 @@ impl HttpSource {
             search: Mutex::new(Search::new(interval)),
             lists: Mutex::default(),
             backoff: Mutex::new(Backoff::new(interval)),
+            clock: Mutex::default(),
         })
     }
 
@@ -188,6 +191,10 @@ impl Source for HttpSource {
     fn about(&self) -> About {
         let requests = self.exchange.requests(&lock(&self.table).markets, self.most).len();
         About { requests, ..self.about.clone() }
+    }
+
+    fn clock(&self) -> Option<(Timestamp, Instant)> {
+        *lock(&self.clock)
     }
 
     async fn ask(&self, slot: Slot, deadline: Instant) -> Answers {

@@ -142,6 +142,12 @@ pub trait Source: Send + Sync {
         Pasts::new()
     }
 
+    /// What the source's clock showed when its newest response arrived, and when that was. None if the source does not
+    /// say. Unlike the times of prices, this time is not older if the market is quiet.
+    fn clock(&self) -> Option<(Timestamp, Instant)> {
+        None
+    }
+
     /// Asks for all pairs at once. A pair whose price has not arrived by the deadline fails with a timeout.
     async fn ask(&self, slot: Slot, deadline: Instant) -> Answers;
 }

@@ -1,11 +1,15 @@
 //! Follows the log for one client.
 
 use std::{
+    collections::BTreeSet,
     sync::{Arc, Weak},
     time::Duration,
 };
 
-use common::{bus::LogIdentity, domain::Sequence};
+use common::{
+    bus::LogIdentity,
+    domain::{Pair, Sequence},
+};
 use tokio::{
     sync::watch,
     time::{Instant, sleep_until},
@@ -58,6 +62,9 @@ pub(super) struct Follower {
     first: Option<Vec<Arc<Event>>>,
     /// Every event up to this position was either sent or is not part of the subscription.
     position: Position,
+    /// For a client that began at the zero position: the pairs of which it has got events. Of the other pairs, it gets
+    /// whatever is kept by then. So a pair that stopped long ago does not keep the client from the others.
+    begun: Option<BTreeSet<Pair>>,
     least_lag: u64,
     log: LogIdentity,
     stop: CancellationToken,
@@ -85,6 +92,7 @@ impl Follower {
         Self {
             state: Arc::downgrade(state),
             snapshots,
+            begun: (subscription.after == Some(Position::default())).then(BTreeSet::new),
             subscription,
             first: first.filter(|events| !events.is_empty()),
             position,
@@ -156,6 +164,9 @@ impl Follower {
             };
             if let Some(last) = events.last() {
                 self.position = last.position;
+                if let Some(begun) = &mut self.begun {
+                    begun.extend(events.iter().map(|event| event.pair()));
+                }
                 return Ok(events);
             }
             self.position = self.position.max(Position::after(snapshot.sequence));
@@ -188,8 +199,10 @@ impl Follower {
     async fn read(&self, snapshot: &Arc<Snapshot>) -> Result<Vec<Arc<Event>>, Option<StreamEnd>> {
         let Some(state) = self.state.upgrade() else { return Err(Some(StreamEnd::LogReplaced)) };
         let ranges = self.subscription.ranges(&state, snapshot);
+        let needs_all = |pair: &Pair| self.begun.as_ref().is_none_or(|begun| begun.contains(pair));
+        let needed: Vec<Range> = ranges.iter().filter(|(pair, ..)| needs_all(pair)).copied().collect();
         let (reading, snapshot, after) = (state.clone(), snapshot.clone(), self.position);
-        let page = move || Ok(page(&reading.store, &snapshot, &ranges, after)?);
+        let page = move || Ok(page(&reading.store, &snapshot, &ranges, &needed, after)?);
         match state.readers.read(page).await {
             Ok(Some(events)) => Ok(events),
             Ok(None) => Err(Some(StreamEnd::HistoryGone)),
@@ -203,16 +216,18 @@ impl Follower {
     }
 }
 
-/// The next events after a position, or `None` if the store no longer has every event after that position.
+/// The next events after a position, or `None` if the store no longer has every event of the `needed` ranges after that
+/// position.
 fn page(
     store: &Store,
     snapshot: &Snapshot,
     ranges: &[Range],
+    needed: &[Range],
     after: Position,
 ) -> Result<Option<Vec<Arc<Event>>>, StoreError> {
     let mut events = Vec::new();
     let Some(origin) = snapshot.origin else { return Ok(Some(events)) };
-    if !reaches_back(store, ranges, after)? {
+    if !reaches_back(store, needed, after)? {
         return Ok(None);
     }
     for placed in store.ticks_and_gaps_after(ranges, after)? {

@@ -18,7 +18,7 @@ use tokio::time::{Instant, sleep, timeout};
 use tokio_util::{sync::CancellationToken, task::AbortOnDropHandle};
 
 use super::{
-    Nats, NatsLease, REQUEST_TIMEOUT,
+    Cut, Nats, NatsLease, REQUEST_TIMEOUT,
     maintenance::{Contents, Description, MaintenanceError, STEP_TIMEOUT, json, read, refused_or, silent},
     replicas::Replicas,
     room::too_small,
@@ -44,6 +44,9 @@ const RENEWALS_PER_SPAN: u32 = 5;
 /// How long sending a piece of the backup is retried if no server receives the piece. It may take this long until every
 /// server of a cluster knows which server receives the pieces.
 const ROUTES_SPREAD: Duration = Duration::from_secs(10);
+
+/// The option of a stream that denies deletes.
+const DENY_DELETE: &str = "deny_delete";
 
 /// What existed under the stream's name before the restore, which deletes it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -78,6 +81,8 @@ pub struct Restore {
     description: Description,
     lease: SeizedLease,
     found: Found,
+    /// The time of the last slot whose records are restored, if some are to be left out.
+    until: Option<Timestamp>,
     /// The subject to which the pieces are sent; empty before [`Restore::begin`].
     target: String,
     /// Whether [`Restore::begin`] was called. If so, the server may have a part of the stream.
@@ -138,7 +143,7 @@ impl Nats {
         if found != Found::Nothing {
             self.delete_stream().await?;
         }
-        Ok(Restore { nats, description, lease, found, target: String::new(), has_begun: false })
+        Ok(Restore { nats, description, lease, found, until: None, target: String::new(), has_begun: false })
     }
 
     /// Returns which servers have a complete copy of the stream.
@@ -170,13 +175,17 @@ impl Nats {
         }
     }
 
-    async fn unmark(&self) -> Result<(), MaintenanceError> {
+    /// Removes the mark. `denies_deletes` says whether the stream denies deletes from then on, if that is known.
+    async fn unmark(&self, denies_deletes: Option<&Value>) -> Result<(), MaintenanceError> {
         let name = &self.stream;
         let info = self.ask(&format!("$JS.API.STREAM.INFO.{name}"), Bytes::new()).await?;
         let Configured { mut config } = info;
         if let Some(Value::Object(metadata)) = config.get_mut("metadata") {
             metadata.remove(RESTORE_MARK);
             metadata.insert(RESTORED_MARK.to_owned(), format!("{:016x}", rand::random::<u64>()).into());
+        }
+        if let Some(denies) = denies_deletes {
+            config.insert(DENY_DELETE.to_owned(), denies.clone());
         }
         self.ask::<Value>(&format!("$JS.API.STREAM.UPDATE.{name}"), json(&config)?).await.map(drop)
     }
@@ -206,6 +215,12 @@ impl Restore {
         self.lease.from
     }
 
+    /// Leaves out the records of slots after this time. Must be called before the restore begins.
+    #[must_use]
+    pub fn until(self, until: Option<Timestamp>) -> Self {
+        Self { until, ..self }
+    }
+
     /// Asks the server to start the restore.
     pub async fn begin(&mut self) -> Result<(), MaintenanceError> {
         let mut marked = self.description.clone();
@@ -214,6 +229,9 @@ impl Restore {
         match metadata {
             Value::Object(metadata) => metadata.extend(mark),
             other => *other = Map::from_iter(mark).into(),
+        }
+        if self.until.is_some() {
+            marked.config.insert(DENY_DELETE.to_owned(), false.into());
         }
         let (subject, request) = (format!("$JS.API.STREAM.RESTORE.{}", self.nats.stream), json(&marked)?);
         self.has_begun = true;
@@ -271,9 +289,18 @@ impl Restore {
         })
     }
 
+    /// Deletes the records of slots after [`Restore::until`]. Must be called after [`Restore::finish`].
+    pub async fn cut(&self) -> Result<Vec<Cut>, MaintenanceError> {
+        match self.until {
+            Some(until) => self.nats.cut(until).await,
+            None => Ok(Vec::new()),
+        }
+    }
+
     /// Removes the mark from the stream and releases the lease. From then on, pollers and pods use the stream.
     pub async fn complete(self) -> Result<(), MaintenanceError> {
-        self.nats.retry_for(STEP_TIMEOUT, async || self.nats.unmark().await).await?;
+        let denies = self.description.config.get(DENY_DELETE);
+        self.nats.retry_for(STEP_TIMEOUT, async || self.nats.unmark(denies).await).await?;
         self.lease.release().await;
         Ok(())
     }

@@ -178,12 +178,15 @@ impl Nats {
         Ok(())
     }
 
-    /// The slot of the stream's newest message, if the message can be read and is a record.
+    /// The slot of the stream's newest message, if the message can be read and is a record. At most the time at which the
+    /// server stored it, because the slot may be ahead if a poller's clock was.
     pub(super) async fn newest_slot(&self) -> Option<Timestamp> {
         let stream = self.context.get_stream(&self.stream).await.ok()?;
         let last = stream.cached_info().state.last_sequence;
         let message = stream.direct_get(last).await.ok()?;
-        entry(last, Some(&message.headers), message.payload).record().ok()?.covers_up_to()
+        let stored = Timestamp::from_unix_millis(message.time.timestamp_millis()).ok()?;
+        let slot = entry(last, Some(&message.headers), message.payload).record().ok()?.covers_up_to();
+        slot.map(|slot| slot.min(stored))
     }
 
     /// Logs which options of the stream differ from the definition.

@@ -11,6 +11,8 @@ use async_nats::jetstream::{
     stream::{Info, Stream},
 };
 use async_trait::async_trait;
+use bytes::Bytes;
+use serde::Deserialize;
 use tokio::time::Instant;
 use tracing::Span;
 
@@ -24,7 +26,7 @@ use super::{
 };
 use crate::{
     bus::{AppendError, LogWriter, Newest, ReadError, Source},
-    domain::{Body, Lead, Origin, Pair, Record, Sequence},
+    domain::{Body, Lead, Origin, Pair, Record, Sequence, Timestamp},
     telemetry::{TraceContext, chain},
     wire,
 };
@@ -47,6 +49,12 @@ pub struct NatsWriter {
     stream: Stream,
     memory: Mutex<Memory>,
     opened: Instant,
+}
+
+/// The part of a description of a stream that says when the server wrote it.
+#[derive(Debug, Deserialize)]
+struct ServerTime {
+    ts: String,
 }
 
 #[derive(Debug, thiserror::Error)]
@@ -76,6 +84,12 @@ impl NatsWriter {
 impl LogWriter for NatsWriter {
     fn system(&self) -> &'static str {
         SYSTEM
+    }
+
+    async fn server_time(&self) -> Option<Timestamp> {
+        let subject = format!("$JS.API.STREAM.INFO.{}", self.nats.stream);
+        let ServerTime { ts } = self.nats.ask(&subject, Bytes::new()).await.ok()?;
+        ts.parse().ok()
     }
 
     async fn newest(&self, pair: Pair) -> Result<Newest, ReadError> {

@@ -16,6 +16,11 @@ fn history(store: &Store, pair: Pair, from: Timestamp) -> (Vec<StoredTick>, Vec<
     (ticks.collect(), gaps.collect())
 }
 
+/// The newest slot of any pair.
+fn newest(store: &Store) -> Option<Slot> {
+    store.pairs().unwrap().into_iter().filter_map(|(_, state)| Some(state.covered?.0)).max()
+}
+
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(24))]
 
@@ -38,7 +43,7 @@ proptest! {
             let from = slot.minus(retention.ticks);
             (history(&store, *pair, from), store.summarize(*pair, from, slot.next()).unwrap())
         }).collect();
-        while store.reclaim(retention).unwrap() > 0 {
+        while store.reclaim(retention, newest(&store)).unwrap() > 0 {
             store.check().unwrap();
         }
         for ((pair, slot), wanted) in cutoffs.iter().zip(wanted) {
@@ -102,7 +107,7 @@ fn whole_records_of_a_pair_without_new_records_do_not_keep_those_of_others() {
         .collect();
     store.commit(&records, Sequence(400), &[], Timestamp::EPOCH).unwrap();
     let retention = Retention { ticks: Duration::from_secs(86_400), quotes: Duration::from_secs(1_000) };
-    while store.reclaim(retention).unwrap() > 0 {}
+    while store.reclaim(retention, newest(&store)).unwrap() > 0 {}
     // Records are removed a pack at a time. The pack with the other pair's newest tick stays.
     let left: Vec<u64> = store.records().map(|stored| stored.unwrap().sequence.0).collect();
     assert_eq!(left, (1..=64).chain(257..=400).collect::<Vec<_>>());
@@ -175,7 +180,7 @@ fn a_record_that_was_the_newest_within_retention_is_kept_whole() {
     let reclaim = |slots: u64| {
         let retention =
             Retention { ticks: Duration::from_secs(86_400), quotes: Duration::from_secs(slots * 10) };
-        while store.reclaim(retention).unwrap() > 0 {}
+        while store.reclaim(retention, newest(&store)).unwrap() > 0 {}
         store.record(Sequence(1)).unwrap().is_some()
     };
     assert!(reclaim(200), "at slot 600, which is within retention, the first tick was the newest");
@@ -224,4 +229,26 @@ fn only_the_writer_can_use_a_store_that_is_catching_up() {
     writer.commit(&[], Sequence(8), &[], Timestamp::EPOCH).unwrap();
     writer.caught_up();
     assert_eq!(store.cursor().unwrap(), Sequence(8));
+}
+
+#[test]
+fn a_pair_that_is_ahead_does_not_touch_the_quotes_of_another() {
+    let folder = tempfile::tempdir().unwrap();
+    let store = Store::open_copy(folder.path(), &LogIdentity::new("abc").unwrap(), Timestamp::EPOCH).unwrap();
+    let stored = |number: u64, pair: &str, index: i64| Stored {
+        sequence: Sequence(number),
+        record: record(pair, index, Some("2")),
+    };
+    let mut log: Vec<Stored> =
+        (1..=64).map(|number| stored(number, "BTC-USD", i64::try_from(number).unwrap())).collect();
+    // The first pack ends with a record that is 100,000 slots ahead.
+    log.push(stored(65, "ETH-USD", 100_065));
+    log.extend((66..=400).map(|number| stored(number, "BTC-USD", i64::try_from(number).unwrap())));
+    store.commit(&log, Sequence(400), &[], Timestamp::EPOCH).unwrap();
+    let snapshot = crate::snapshot::Snapshot::load(&store, Duration::from_secs(3_600)).unwrap();
+    let retention = Retention { ticks: Duration::from_secs(86_400), quotes: Duration::from_secs(1_000) };
+    while store.reclaim(retention, snapshot.reached()).unwrap() > 0 {}
+    // Before, everything but the newest pack was removed, because the quotes of BTC-USD were 100,000 slots old.
+    let left: Vec<u64> = store.records().map(|stored| stored.unwrap().sequence.0).collect();
+    assert!(left.contains(&300) && !left.contains(&10), "{left:?}");
 }

@@ -1,11 +1,11 @@
-//! A slot loop with a controllable clock and scripted sources.
+//! A slot loop with a controllable clock, scripted sources, and a log whose server has a clock.
 
 use std::sync::{Mutex, PoisonError};
 
 use async_trait::async_trait;
 use common::{
-    bus::lease::Term,
-    domain::{AgeRule, LeaderId, Origin, Policy, PriceRule, Record, SourceName, Span, Verdict},
+    bus::{AppendError, Newest, ReadError, lease::Term},
+    domain::{AgeRule, LeaderId, Origin, Policy, PriceRule, Record, Sequence, SourceName, Span, Verdict},
     readiness::{Condition, Readiness},
 };
 use tokio::sync::watch;
@@ -58,8 +58,7 @@ pub(super) struct Scripted {
     name: &'static str,
     takes: Duration,
     price: Arc<Mutex<&'static str>>,
-    /// If set, prices have the correct time as their timestamp.
-    clock: Option<Arc<FollowingClock>>,
+    clock: Arc<FollowingClock>,
 }
 
 #[async_trait]
@@ -72,16 +71,42 @@ impl Source for Scripted {
         Origin::Live
     }
 
+    fn clock(&self) -> Option<(Timestamp, Instant)> {
+        self.name.starts_with("dated").then(|| (self.clock.correct(), Instant::now()))
+    }
+
     async fn ask(&self, _slot: Slot, deadline: Instant) -> Answers {
         let price = *self.price.lock().unwrap_or_else(PoisonError::into_inner);
         let answer = match tokio::time::timeout_at(deadline, tokio::time::sleep(self.takes)).await {
             Ok(()) => {
-                let time = self.clock.as_ref().map(|clock| clock.correct());
+                let time = self.name.starts_with("timed").then(|| self.clock.correct());
                 Ok(Sample::traded(price.parse().unwrap(), time))
             }
             Err(_) => Err(Failure::Timeout),
         };
         [(pair(), answer)].into()
+    }
+}
+
+/// A log whose server has the correct clock. Nothing else is asked of it.
+pub(super) struct ServerClock(Option<Arc<FollowingClock>>);
+
+#[async_trait]
+impl LogWriter for ServerClock {
+    async fn server_time(&self) -> Option<Timestamp> {
+        self.0.as_ref().map(|clock| clock.correct())
+    }
+
+    async fn newest(&self, _pair: Pair) -> Result<Newest, ReadError> {
+        unreachable!("the slot loop does not read the log")
+    }
+
+    async fn origin(&self) -> Result<Option<Origin>, ReadError> {
+        unreachable!("the slot loop does not read the log")
+    }
+
+    async fn append(&self, _record: &Record, _expected: Sequence) -> Result<Sequence, AppendError> {
+        unreachable!("the slot loop does not write to the log")
     }
 }
 
@@ -121,7 +146,8 @@ pub(super) fn leading() -> LeadState {
 }
 
 /// A slot loop that leads, with an interval of 10 s. Sources are given by name, response time in milliseconds
-/// and role. Those whose name starts with `timed` send timestamps.
+/// and role. Those whose name starts with `timed` send timestamps with their prices, and those whose name starts with
+/// `dated` send the time of their response. A source `log` is the server of the log instead, which has a clock.
 pub(super) fn rig(sources: &[(&'static str, u64, Role)], min_sources: u32) -> Rig {
     rig_after(None, leading(), sources, min_sources)
 }
@@ -135,7 +161,9 @@ pub(super) fn rig_after(
 ) -> Rig {
     let clock = FollowingClock::new();
     let mut prices = Vec::new();
-    let members = sources.iter().map(|(name, millis, role)| {
+    let has_clock = sources.iter().any(|(name, ..)| *name == "log");
+    let log = Arc::new(ServerClock(has_clock.then(|| clock.clone())));
+    let members = sources.iter().filter(|(name, ..)| *name != "log").map(|(name, millis, role)| {
         let price = Arc::new(Mutex::new("100.0"));
         prices.push(price.clone());
         Member {
@@ -143,7 +171,7 @@ pub(super) fn rig_after(
                 name,
                 takes: Duration::from_millis(*millis),
                 price,
-                clock: name.starts_with("timed").then(|| clock.clone()),
+                clock: clock.clone(),
             }),
             role: *role,
             pairs: vec![pair()],
@@ -169,6 +197,7 @@ pub(super) fn rig_after(
         clock.clone(),
         leadership.clone(),
         takeovers,
+        log,
         metrics,
         readiness.check("sources"),
     );

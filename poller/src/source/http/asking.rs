@@ -7,7 +7,7 @@ use reqwest::Url;
 use tokio::time::{Instant, sleep_until};
 use tracing::{Instrument, Span, field::Empty};
 
-use super::{Failed, HttpSource, all, client::MAX_PRICES_BYTES, lists, lock, read};
+use super::{Failed, HttpSource, all, client::MAX_PRICES_BYTES, lists, lock, read, retry_after::server_time};
 use crate::source::{
     exchange::Request,
     interface::Answers,
@@ -130,6 +130,9 @@ impl HttpSource {
         let span = request_span(self.name, &url);
         let sent = self.client.get(url, self.key.clone(), MAX_PRICES_BYTES, deadline);
         let response = sent.instrument(span).await?;
+        if let Some(time) = server_time(&response.headers) {
+            *lock(&self.clock) = Some((time, Instant::now()));
+        }
         let read = read(&response, |body| self.exchange.read(body, markets));
         read.map_err(|failure| {
             let (failed, reported) = self.describe(&response, failure);

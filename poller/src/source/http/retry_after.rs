@@ -2,8 +2,8 @@
 
 use std::time::{Duration, SystemTime};
 
-use common::domain::Slot;
-use reqwest::header::{DATE, HeaderMap, HeaderName, RETRY_AFTER};
+use common::domain::{Slot, Timestamp};
+use reqwest::header::{AGE, DATE, HeaderMap, HeaderName, RETRY_AFTER};
 
 use super::backoff::LONGEST_REST;
 
@@ -40,6 +40,14 @@ pub(super) fn retry_after(headers: &HeaderMap, time: ResponseTime) -> Option<Dur
         return Some(text.parse().map_or(LONGEST_REST, Duration::from_secs).min(LONGEST_REST));
     }
     date(headers, RETRY_AFTER).map(|until| time.until(until))
+}
+
+/// The server's time according to the `Date` header. A cache keeps the header of the original response, and says in `Age`
+/// how many seconds ago that was.
+pub(super) fn server_time(headers: &HeaderMap) -> Option<Timestamp> {
+    let date = date(headers, DATE)?.duration_since(SystemTime::UNIX_EPOCH).ok()?;
+    let age = headers.get(AGE).and_then(|age| age.to_str().ok()?.parse::<u32>().ok()).unwrap_or(0);
+    Some(Timestamp::EPOCH.plus(date).plus(Duration::from_secs(age.into())))
 }
 
 fn date(headers: &HeaderMap, name: HeaderName) -> Option<SystemTime> {
@@ -79,6 +87,23 @@ mod tests {
             assert_eq!(wait(&[(RETRY_AFTER, nonsense)]), None, "{nonsense}");
         }
         assert_eq!(wait(&[]), None);
+    }
+
+    #[test]
+    fn the_time_of_a_server_is_its_date_and_the_age_in_a_cache() {
+        let time = |headers: &[(HeaderName, &str)]| {
+            let headers = headers.iter().map(|(name, value)| (name.clone(), value.parse().unwrap()));
+            server_time(&headers.collect())
+        };
+        let date = (DATE, "Sat, 21 Nov 2026 00:01:00 GMT");
+        let at = |text: &str| Some(text.parse().unwrap());
+        assert_eq!(time(std::slice::from_ref(&date)), at("2026-11-21T00:01:00Z"));
+        assert_eq!(time(&[date.clone(), (AGE, "42")]), at("2026-11-21T00:01:42Z"));
+        assert_eq!(time(&[date, (AGE, "-1")]), at("2026-11-21T00:01:00Z"));
+        for nonsense in ["yesterday", "", "Sat, 99 Nov 2026 00:01:00 GMT"] {
+            assert_eq!(time(&[(DATE, nonsense)]), None, "{nonsense}");
+        }
+        assert_eq!(time(&[(AGE, "42")]), None);
     }
 
     #[test]
