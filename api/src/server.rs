@@ -14,6 +14,7 @@ mod descriptors;
 mod endpoint;
 mod hold;
 mod limit;
+mod operators;
 mod origins;
 mod parameters;
 mod span;
