@@ -22,7 +22,7 @@ use log::LineLog;
 const SETTINGS_PREFIXES: [&str; 2] = ["TICKWELL__", "OTEL_"];
 
 /// The signals that [`Tickwell::signal`] sends.
-const SIGNALS: [&str; 4] = ["TERM", "INT", "STOP", "CONT"];
+const SIGNALS: [&str; 5] = ["TERM", "INT", "HUP", "STOP", "CONT"];
 
 /// A process that is not started yet, created by [`Tickwell::command`].
 #[derive(Debug)]

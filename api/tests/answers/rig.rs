@@ -173,7 +173,7 @@ impl Rig {
         let log = checks.log.clone();
         let (ingest, snapshots) = Ingest::load(store.clone(), keep, retention, copy_metrics, checks).unwrap();
         let report = ClockReport {
-            check: readiness.check_that_is("clock", Condition::Ready),
+            check: readiness.check_that_is("time", Condition::Ready),
             metrics: ClockMetrics::new(&registry).unwrap(),
         };
         let freshness = Arc::new(Freshness::new(clock.clone(), Duration::from_secs(30)));
