@@ -88,11 +88,15 @@ pub struct PriceItem {
     /// The spread of the quotes that the price was computed from: (max − min) / price.
     pub spread: DerivedText,
     /// The change over the 24 hours before `slot`, as a ratio of the earlier price. The earlier price is that of the
-    /// tick 24 hours before `slot` or, if there is none, of the last tick in the three intervals before that time. Null
-    /// if these intervals have no tick either.
+    /// tick 24 hours before `slot` or, if there is none, of the last tick before that time, unless that time is more than
+    /// three of that tick's intervals later. Null if there is no such tick.
     pub change_24h: Nullable<DerivedText>,
     /// Whether the price is too old to count as the current price.
     pub stale: bool,
+    /// True if the pair has no live price yet, so that this one was added afterwards, from the sources' candles or from
+    /// prices that a user imported. Absent otherwise.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub backfilled: Option<bool>,
     /// When the pair's next record is due.
     pub next_slot: TimeText,
 }
@@ -148,6 +152,8 @@ pub struct WindowItem {
     pub expected: u64,
     /// The number of ticks in the window.
     pub observed: u64,
+    /// How many of these ticks were added afterwards, for slots before the pair's first live one.
+    pub backfilled: u64,
     /// The share of the window that is covered by ticks, from 0 to 1.
     pub coverage: DerivedText,
     /// The longest part of the window without ticks. Null if no slot is missing.
@@ -180,6 +186,8 @@ pub struct CandleItem {
     pub close: PriceText,
     /// The number of ticks in the bucket.
     pub samples: u64,
+    /// How many of these ticks were added afterwards, for slots before the pair's first live one.
+    pub backfilled: u64,
     /// Whether the bucket has ended and every slot of it has a tick.
     pub complete: bool,
 }
@@ -202,6 +210,9 @@ pub struct HistoryItem {
     pub price: PriceText,
     /// The tick's position in the log. `/v1/ticks/{sequence}` shows how the price was computed.
     pub sequence: u64,
+    /// Whether the tick was added afterwards, for a slot before the pair's first live one: from the sources' candles, or
+    /// from prices that a user imported.
+    pub backfilled: bool,
 }
 
 /// Gaps of a pair.
@@ -228,6 +239,8 @@ pub struct GapItem {
     pub interval: SpanText,
     /// Why there is no tick.
     pub cause: Word<GapCause>,
+    /// Whether the gap is about slots before the pair's first live one.
+    pub backfilled: bool,
     /// The gap's position in the log; `/v1/ticks/{sequence}` shows the record. Null if the log has no record of the
     /// gap. Then `cause` says why: the records of these slots had expired before this pod read them (`retention`), were
     /// lost (`log_lost`), or could not be read (`unreadable`).
@@ -287,8 +300,9 @@ pub struct RecordItem {
     /// Only for a tick whose quotes are still kept: the spread of the quotes used, (max − min) / price.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub spread: Option<DerivedText>,
-    /// Only for a tick: whether it was added afterwards from a source's candles, for a slot before the pair's first live
-    /// one.
+    /// True if the record is about slots before the pair's first live one and was added afterwards, from the sources'
+    /// candles or from prices that a user imported. A lead has this member if it continues after such a record. Absent
+    /// otherwise.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub backfilled: Option<bool>,
     /// Only for a gap: why there is no tick.
@@ -321,6 +335,10 @@ pub struct PolicyItem {
     /// How long a quote may stay unchanged before it counts as frozen, if the median of the other live sources is
     /// further from it than a tenth of `max_deviation`.
     pub frozen_after: SpanText,
+    /// `slot` if the age of a quote is measured at the slot, which is the rule for prices of the past. Absent if it is
+    /// measured at `observed_at`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub aged_at: Option<String>,
 }
 
 /// One source's quote.
@@ -330,7 +348,7 @@ pub struct QuoteItem {
     pub source: String,
     /// The price that counts. Null if the source gave none.
     pub price: Nullable<PriceText>,
-    /// Where the price comes from: `mid`, `last` or `candle_close`. Null if there is no quote.
+    /// Where the price comes from: `mid`, `last`, `candle_close` or `imported`. Null if there is no quote.
     pub basis: Nullable<Word<Basis>>,
     /// The price of the last trade. Null if the source gave none.
     pub last: Nullable<PriceText>,

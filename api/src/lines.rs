@@ -30,16 +30,19 @@ pub struct TickLine {
     pub price: String,
     /// The tick's position in the log.
     pub sequence: u64,
+    /// Whether the tick was added afterwards, for a slot before the pair's first live one.
+    #[serde(default)]
+    pub backfilled: bool,
 }
 
 impl Line for TickLine {
-    const COLUMNS: &'static [&'static str] = &["slot", "price", "sequence"];
+    const COLUMNS: &'static [&'static str] = &["slot", "price", "sequence", "backfilled"];
 }
 
 impl From<StoredTick> for TickLine {
     fn from(tick: StoredTick) -> Self {
         let (slot, price) = (tick.slot.start().to_string(), tick.price.to_string());
-        Self { slot, price, sequence: tick.sequence.0 }
+        Self { slot, price, sequence: tick.sequence.0, backfilled: tick.backfilled }
     }
 }
 
@@ -58,13 +61,16 @@ pub struct CandleLine {
     pub close: String,
     /// The number of ticks in the bucket.
     pub samples: u64,
+    /// How many of these ticks were added afterwards, for slots before the pair's first live one.
+    #[serde(default)]
+    pub backfilled: u64,
     /// Whether the bucket has ended and every slot of it has a tick.
     pub complete: bool,
 }
 
 impl Line for CandleLine {
     const COLUMNS: &'static [&'static str] =
-        &["start", "open", "high", "low", "close", "samples", "complete"];
+        &["start", "open", "high", "low", "close", "samples", "backfilled", "complete"];
 }
 
 impl From<Candle> for CandleLine {
@@ -77,6 +83,7 @@ impl From<Candle> for CandleLine {
             low: summary.min.price.to_string(),
             close: summary.last.price.to_string(),
             samples: summary.count,
+            backfilled: summary.backfilled,
             complete: candle.complete,
         }
     }

@@ -14,10 +14,12 @@ mod descriptors;
 mod endpoint;
 mod hold;
 mod limit;
+mod offload;
 mod operators;
 mod origins;
 mod parameters;
 mod span;
+mod unread;
 
 use std::{io, net::SocketAddr, pin::pin, sync::Arc, time::Duration};
 

@@ -55,8 +55,8 @@ function recall() {
 }
 
 /** A candle or tick as a point. `text` keeps the digits of the log. */
-function pointOf({ slot, price, start = slot, open = price, high = price, low = price, close = price }) {
-	return { time: +new Date(start), open: +open, high: +high, low: +low, close: +close, text: { open, high, low, close } };
+function pointOf({ slot, price, backfilled, start = slot, open = price, high = price, low = price, close = price }) {
+	return { time: +new Date(start), open: +open, high: +high, low: +low, close: +close, past: backfilled, text: { open, high, low, close } };
 }
 
 /** Loads the data of the view. */
@@ -182,8 +182,9 @@ function paint() {
 }
 
 function showState(panels) {
-	const [{ name, tick, candles, gap, stale, origin } = {}] = panels;
-	write(find("drawn"), `Drawn: ${candles ? `${candles} candles` : "every tick"}. Shaded: gaps.`);
+	const [{ name, tick, candles, gap, stale, origin, seen } = {}] = panels;
+	const past = seen?.[0]?.past ? " Dashed or pale: filled in afterwards." : "";
+	write(find("drawn"), `Drawn: ${candles ? `${candles} candles` : "every tick"}. Shaded: gaps.${past}`);
 	write(find("state"), connection, connection);
 	const isRefused = reason?.code === "unauthorized";
 	const why = isRefused && sessionStorage.apiKey ? "this key is not valid" : gap ? words(gap.cause) : (reason?.message ?? "waiting for a tick");

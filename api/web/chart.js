@@ -97,20 +97,27 @@ export function draw(canvas, { panels, view, cursor, candles, average }) {
 		ink("grid");
 		for (const { price } of marks) level(y(price), right);
 		const body = candles ? min(14, x(view.from + step) * 0.7) : 0;
-		for (const { time, open, high, low, close } of within(points, view, 1)) {
+		for (const { time, open, high, low, close, past } of within(points, view, 1)) {
 			if (high === low && !body) continue;
 			// A line chart shows each candle's range as a wick.
-			ink(body ? (close < open ? "down" : "up") : hue, 1, body ? 1 : 0.4);
+			ink(body ? (close < open ? "down" : "up") : hue, 1, body && !past ? 1 : 0.4);
 			stroke([x(time), y(high)], [x(time), y(low)]);
 			const [upper, lower] = [y(max(open, close)), y(min(open, close))];
 			pen.fillRect(x(time) - body / 2, upper, body, max(1, lower - upper));
 		}
-		const curve = (points, lineWidth, alpha) => {
+		const curve = (points, lineWidth, alpha, dash = []) => {
 			ink(hue, lineWidth, alpha);
+			pen.setLineDash(dash);
 			stroke(...decimated(within(points, view, 1), step, x).map((point) => point && [x(point.time), y(point.close)]));
 		};
 		curve(averages, 2.5, 0.5);
-		if (!body) curve(points, 1.5);
+		if (!body) {
+			// What was backfilled comes first.
+			const live = points.findIndex(({ past }) => !past);
+			curve(points.slice(0, live < 0 ? undefined : live + 1), 1.5, 0.7, [4, 3]);
+			if (live >= 0) curve(points.slice(live), 1.5);
+		}
+		pen.setLineDash([]);
 		ink("muted");
 		for (const [place, name] of ["low", "high"].entries()) {
 			const point = seen.find((point) => point[name] === extremes[place]);

@@ -58,11 +58,12 @@ export const within = (points, { from, to }, beyond = 0) =>
 export function decimated(points, step, x) {
 	const line = [];
 	let [first, low, high] = [0, 0, 0];
-	points.forEach(({ time, close }, index) => {
+	points.forEach(({ time, close, past }, index) => {
 		if (close < points[low].close) low = index;
 		if (close > points[high].close) high = index;
 		const next = points[index + 1]?.time;
-		const breaks = next - time > step * 1.5;
+		// What was backfilled has one tick a minute, or one per slot if the interval is longer.
+		const breaks = next - time > max(step, past ? 60_000 : 0) * 1.5;
 		if (next && !breaks && floor(x(next)) === floor(x(time))) return;
 		for (const place of new Set([first, min(low, high), max(low, high), index])) line.push(points[place]);
 		if (breaks) line.push(null);

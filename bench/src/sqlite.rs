@@ -90,7 +90,8 @@ impl Contender for Sqlite {
                         let price = tick.price.decimal();
                         let mantissa = i64::try_from(price.mantissa())?;
                         ticks.execute(params![pair, slot, sequence, mantissa, price.scale()])?;
-                        let point = Point { slot: tick.slot, interval: tick.interval, price: tick.price };
+                        let (interval, backfilled) = (tick.interval, tick.backfilled);
+                        let point = Point { slot: tick.slot, interval, price: tick.price, backfilled };
                         let one = Summary::of(point);
                         for (number, tier) in (0..).zip(TIERS) {
                             let start = slot - slot % tier;
@@ -217,7 +218,7 @@ impl Sqlite {
             let slot = Timestamp::from_unix_millis(row.get(0)?)?;
             let price = Decimal::try_from_i128_with_scale(row.get::<_, i64>(2)?.into(), row.get(3)?)?;
             let slot = interval.slot(slot).context("a slot")?;
-            visit(Point { slot, interval, price: Price::new(price)? }, row.get(1)?);
+            visit(Point { slot, interval, price: Price::new(price)?, backfilled: false }, row.get(1)?);
         }
         Ok(())
     }

@@ -2,8 +2,8 @@
 //! is a constant, so the records are the same in every run.
 
 use common::domain::{
-    Body, Epoch, Evidence, Gap, GapCause, Interval, Judged, Lead, Observation, Origin, Pair, Policy, Price,
-    PriceRule, Ratio, Record, Sequence, Slot, Span, Tick, Timestamp, Verdict,
+    AgeRule, Body, Epoch, Evidence, Gap, GapCause, Interval, Judged, Lead, Observation, Origin, Pair, Policy,
+    Price, PriceRule, Ratio, Record, Sequence, Slot, Span, Tick, Timestamp, Verdict,
 };
 use ledger::store::Stored;
 use rand::{Rng, SeedableRng, rngs::StdRng};
@@ -77,7 +77,8 @@ impl Year {
             }
             self.outages[which] = None;
             let cause = GapCause::NoLeader;
-            return Some(Body::Gap(Gap { from, slot, interval: interval(), cause, evidence: None }));
+            let (interval, backfilled) = (interval(), false);
+            return Some(Body::Gap(Gap { from, slot, interval, cause, backfilled, evidence: None }));
         }
         if self.random.random_ratio(1, SLOTS_AN_OUTAGE) {
             self.outages[which] = Some((slot, self.random.random_range(0..LONGEST_OUTAGE)));
@@ -110,7 +111,10 @@ impl Iterator for Year {
     fn next(&mut self) -> Option<Stored> {
         if self.sequence < 2 {
             let which = usize::try_from(self.sequence).expect("0 or 1");
-            return Some(self.stored(self.pairs[which], Body::Lead(Lead { covered: None, leader: None })));
+            return Some(self.stored(
+                self.pairs[which],
+                Body::Lead(Lead { covered: None, backfilled: false, leader: None }),
+            ));
         }
         while self.slot.start() < self.end {
             let (which, slot) = (self.pair, self.slot);
@@ -150,5 +154,6 @@ fn policy() -> Policy {
         max_quote_age: Span::from_seconds(30),
         max_clock_skew: Span::from_seconds(5),
         frozen_after: Span::from_seconds(600),
+        aged_at: AgeRule::Arrival,
     }
 }

@@ -14,6 +14,7 @@ use crate::{
     compose,
     export::{self, ExportArguments},
     healthcheck::{self, HealthcheckArguments},
+    import::{self, ImportArguments},
     log::{self, LogCommand},
     mode::Mode,
     price::{self, PriceArguments},
@@ -97,6 +98,12 @@ enum Command {
     /// Rows are ordered from oldest to newest, and prices have the same digits as in the log. Reads from a running
     /// pod (--url), or from the store of a stopped one (store.path).
     Export(ExportArguments),
+    /// Import your own history of a pair into a new log, before the first record of the pair
+    ///
+    /// The records are marked as backfilled, and their quotes as imported. Writes to the log on NATS if bus.url is set,
+    /// otherwise to the store in store.path; no poller may be running. Refused if the log already has records of the pair.
+    /// When a poller starts, it continues behind the imported history.
+    Import(ImportArguments),
     /// Back up a store into one file
     ///
     /// Copies the store of a running pod (--from) or of a stopped one (store.path). The backup is a snapshot: it
@@ -164,6 +171,7 @@ impl Arguments {
             Command::Sources { no_probe } => sources::run(&settings::load(layers, Mode::Run)?, !no_probe),
             Command::Recompute(arguments) => recompute::run(&arguments, layers),
             Command::Export(arguments) => export::run(&arguments, layers),
+            Command::Import(arguments) => import::run(&arguments, layers),
             Command::Backup(arguments) => backup::backup(&arguments, layers),
             Command::Restore(arguments) => backup::restore(&arguments, layers),
             Command::VerifyPods(arguments) => return Ok(verify::run(&arguments)),

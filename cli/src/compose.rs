@@ -28,7 +28,10 @@ use ledger::{
     store::{OpenError, Store},
 };
 use prometheus::{IntGauge, Registry};
-use tokio::{sync::watch, time::sleep};
+use tokio::{
+    sync::watch,
+    time::{sleep, timeout},
+};
 use tokio_util::sync::CancellationToken;
 
 use crate::{
@@ -40,6 +43,11 @@ use crate::{
 
 /// How long a pod keeps serving after SIGTERM, so that load balancers can take it out of rotation first.
 const GRACE: Duration = Duration::from_secs(1);
+
+/// How long the first requests to a starting pod wait until the pod serves its store. Most stores are loaded in much less
+/// time, so that a restarted pod has its newest price for the first client. After this time, the pod responds that it is
+/// starting.
+const LOADING_PATIENCE: Duration = Duration::from_secs(2);
 
 /// How often a poller checks where the log ends. A standby that takes over needs a recent position to detect whether
 /// the log has lost records.
@@ -150,7 +158,15 @@ async fn listen(
     let clock_check = service.readiness().check_that_is("time", Condition::Ready);
     let (endpoints, newest) =
         watch::channel(server::starting_endpoint(process, &settings.api, metrics.clone()));
-    service.spawn("api", listener.serve(newest, places, connections.api(), service.stop()));
+    service.spawn("api", {
+        let (mut loaded, stop, connections) = (newest.clone(), service.stop(), connections.api());
+        async move {
+            // Until then, the operating system holds the connections.
+            let loading = timeout(LOADING_PATIENCE, loaded.changed());
+            let _ = stop.run_until_cancelled(loading).await;
+            listener.serve(newest, places, connections, stop).await
+        }
+    });
     let endpoint = server::starting_admin_endpoint(process);
     let operators = admin(settings, endpoint, connections.admin(), service).await?;
     let streams = Streams::new(places, service.stop(), checks.log.clone(), metrics.clone());

@@ -15,6 +15,7 @@
 //! - [`sources`]: shows how many requests each source gets, and whether it responds.
 //! - [`recompute`]: recomputes stored records from their quotes.
 //! - [`export`]: exports ticks and gaps as CSV or NDJSON.
+//! - [`import`]: imports a user's own history of a pair.
 //! - [`backup`]: backs up a store into one file, and restores it.
 //! - [`verify`]: compares the responses of several pods.
 //! - [`healthcheck`]: checks whether the process in a container is alive.
@@ -39,6 +40,7 @@ mod documents;
 mod export;
 mod follow;
 mod healthcheck;
+mod import;
 mod log;
 mod mode;
 mod output;

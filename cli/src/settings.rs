@@ -42,6 +42,7 @@ pub(crate) struct Settings {
     pub(crate) pairs: BTreeMap<String, poller::PairConfig>,
     pub(crate) sources: poller::SourcesConfig,
     pub(crate) aggregate: poller::AggregateConfig,
+    pub(crate) backfill: poller::BackfillConfig,
     pub(crate) replay: poller::ReplayConfig,
     pub(crate) bus: BusConfig,
     pub(crate) api: api::ApiConfig,
@@ -162,6 +163,7 @@ impl Settings {
             pairs: self.pairs.clone(),
             sources: self.sources.clone(),
             aggregate: self.aggregate.clone(),
+            backfill: self.backfill.clone(),
             replay: self.replay.clone(),
         }
     }

@@ -224,6 +224,32 @@ pub trait LogWriter: Send + Sync {
     ///
     /// Once this returns the record's sequence, the record is stored durably.
     async fn append(&self, record: &Record, expected: Sequence) -> Result<Sequence, AppendError>;
+
+    /// How many records [`append_all`](Self::append_all) stores at once.
+    fn most_at_once(&self) -> usize {
+        1
+    }
+
+    /// Appends consecutive records of one pair, each like [`append`](Self::append), and returns the sequence of the last
+    /// one. There must be at least one record.
+    async fn append_all(&self, records: &[Record], expected: Sequence) -> Result<Sequence, Partly> {
+        let mut last = expected;
+        for (stored, record) in records.iter().enumerate() {
+            last = self.append(record, last).await.map_err(|error| Partly { stored, last, error })?;
+        }
+        Ok(last)
+    }
+}
+
+/// Only some of several records are known to be stored.
+#[derive(Debug)]
+pub struct Partly {
+    /// How many of the first records are stored.
+    pub stored: usize,
+    /// The sequence of the last one that is stored, or the expected sequence if none is.
+    pub last: Sequence,
+    /// Why the next one was not stored.
+    pub error: AppendError,
 }
 
 /// Reads the log from the position at which the reader was opened, and then waits for new messages.

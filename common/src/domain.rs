@@ -14,7 +14,7 @@ mod time;
 mod words;
 
 pub use pair::{Asset, AssetError, Pair, PairError};
-pub use policy::{Policy, PriceRule};
+pub use policy::{AgeRule, Policy, PriceRule};
 pub use price::{Price, PriceError};
 pub use quote::{Basis, Failure, Judged, Observation, Quote, Reported, SourceName, SourceNameError, Verdict};
 pub use ratio::{Ratio, RatioError};

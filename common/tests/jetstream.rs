@@ -30,7 +30,7 @@ fn lead(epoch: u64) -> Record {
         pair: pair(),
         epoch: Epoch(epoch),
         origin: Origin::Live,
-        body: Body::Lead(Lead { covered: None, leader: None }),
+        body: Body::Lead(Lead { covered: None, backfilled: false, leader: None }),
     }
 }
 

@@ -14,7 +14,7 @@ use std::{
 use async_trait::async_trait;
 use bytes::Bytes;
 use common::{
-    bus::{AppendError, Batch, Entry, LogReader, LogWriter, Newest, ReadError},
+    bus::{AppendError, Batch, Entry, LogReader, LogWriter, Newest, Partly, ReadError},
     domain::{Origin, Pair, Record, Sequence, Timestamp},
     telemetry::TraceContext,
     wire,
@@ -33,8 +33,13 @@ const QUEUE_RECORDS: usize = 64;
 #[error("the in-process log is closed because the task that stores its records has ended")]
 struct Closed;
 
+/// How many records are appended at once at most, if there are many. They are committed and flushed together, so this
+/// bounds how long other appends wait and how much memory a commit takes.
+const MOST_AT_ONCE: usize = 256;
+
+/// Records that are stored together or not at all.
 struct Queued {
-    entry: Entry,
+    entries: Vec<Entry>,
     stored: oneshot::Sender<()>,
 }
 
@@ -119,20 +124,55 @@ impl LogWriter for LocalWriter {
         if state.newest.get(&record.pair).copied().unwrap_or_default() != expected {
             return Err(AppendError::WrongLastSequence);
         }
-        let sequence = state.last.next();
-        // The sequence is used up even if the append fails.
-        state.last = sequence;
+        self.store(&mut state, record.pair, std::slice::from_ref(record)).await
+    }
+
+    fn most_at_once(&self) -> usize {
+        MOST_AT_ONCE
+    }
+
+    async fn append_all(&self, records: &[Record], expected: Sequence) -> Result<Sequence, Partly> {
+        let mut last = expected;
+        for (number, together) in records.chunks(MOST_AT_ONCE).enumerate() {
+            let Some(first) = together.first() else { continue };
+            let mut state = self.state.lock().await;
+            let is_fenced = state.newest.get(&first.pair).copied().unwrap_or_default() != last;
+            let stored = match is_fenced {
+                true => Err(AppendError::WrongLastSequence),
+                false => self.store(&mut state, first.pair, together).await,
+            };
+            last = stored.map_err(|error| Partly { stored: number * MOST_AT_ONCE, last, error })?;
+        }
+        Ok(last)
+    }
+}
+
+impl LocalWriter {
+    /// Stores records of a pair, all of them or none. Returns the sequence of the last one.
+    async fn store(
+        &self,
+        state: &mut State,
+        pair: Pair,
+        records: &[Record],
+    ) -> Result<Sequence, AppendError> {
+        let entries = records.iter().map(|record| {
+            // The sequence is used up even if the append fails.
+            state.last = state.last.next();
+            let payload = Bytes::from(wire::encode(record));
+            let trace = TraceContext::current();
+            Entry { sequence: state.last, id: Some(record.id()), payload, trace }
+        });
+        let entries: Vec<Entry> = entries.collect();
+        let sequence = state.last;
         let (stored, acknowledged) = oneshot::channel();
-        let payload = Bytes::from(wire::encode(record));
-        let entry = Entry { sequence, id: Some(record.id()), payload, trace: TraceContext::current() };
         self.queue
-            .send(Queued { entry, stored })
+            .send(Queued { entries, stored })
             .await
             .map_err(|_| AppendError::Unconfirmed(Closed.into()))?;
         acknowledged.await.map_err(|_| AppendError::Unconfirmed(Closed.into()))?;
-        state.newest.insert(record.pair, sequence);
+        state.newest.insert(pair, sequence);
         if let Some(continued) = &mut state.continued {
-            continued.insert(record.pair);
+            continued.insert(pair);
         }
         state.acknowledged.note(sequence);
         Ok(sequence)
@@ -148,8 +188,9 @@ impl LogReader for LocalReader {
         let Some(queued) = self.queue.recv().await else {
             return Err(ReadError::Closed);
         };
-        self.waiting.push((queued.entry.sequence, queued.stored));
-        Ok(Batch { entries: vec![queued.entry], pending: 0, first: Sequence::default() })
+        let last = queued.entries.last().map(|entry| entry.sequence).unwrap_or_default();
+        self.waiting.push((last, queued.stored));
+        Ok(Batch { entries: queued.entries, pending: 0, first: Sequence::default() })
     }
 
     async fn stored(&mut self, sequence: Sequence) {
@@ -186,7 +227,7 @@ mod tests {
     use super::*;
 
     fn lead(pair: &str, epoch: u64) -> Record {
-        let body = Body::Lead(Lead { covered: None, leader: None });
+        let body = Body::Lead(Lead { covered: None, backfilled: false, leader: None });
         Record { pair: pair.parse().unwrap(), epoch: Epoch(epoch), origin: Origin::Live, body }
     }
 

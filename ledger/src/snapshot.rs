@@ -76,7 +76,7 @@ common::words! {
         /// The record's origin is not that of the log's first record.
         Origin = "origin",
         /// The pair already has a tick or a gap for the record's slots, or the pair's newest tick or gap has a later
-        /// epoch.
+        /// epoch, or the record is backfilled although the pair has a live slot.
         Order = "order",
     }
 }
@@ -216,11 +216,11 @@ impl Snapshot {
         for (pair, view) in &mut self.pairs {
             let Some(newest) = &view.tick else { continue };
             let then = newest.tick.slot.start().minus(DAY);
-            let oldest = then.minus(newest.tick.interval.duration() * MAX_CARRIED_INTERVALS);
-            // If memory has a tick at exactly that instant, no better one exists.
-            let in_memory = view.window.summarize(then.previous(), newest.tick.interval.slot_at(then));
-            view.day_ago = match in_memory {
-                Some(then) => Some(then.last),
+            let oldest = newest.tick.slot.start().minus(DAY_AGO_REACH);
+            // The window has every tick from its first one on, so if it has a tick at or before that instant, the store
+            // has no later one.
+            let before = match view.window.newest_at(then) {
+                Some(tick) => Some(tick),
                 None => {
                     let mut found = store.ticks(*pair, oldest, then.next(), Order::Descending);
                     match found.next() {
@@ -230,6 +230,11 @@ impl Snapshot {
                     }
                 }
             };
+            // How long a price holds is a matter of its own interval. A newer tick may have a shorter one.
+            view.day_ago = before.filter(|tick| {
+                let reach = tick.interval.duration() * MAX_CARRIED_INTERVALS;
+                then.since(tick.slot.start()) <= reach
+            });
         }
         Ok(())
     }
@@ -264,6 +269,10 @@ impl Snapshot {
         if view.is_some_and(|view| record.epoch < view.epoch || !follows(&record.body, view.slot)) {
             return Some(Rejection::Order);
         }
+        // The past of a pair ends where its first live slot begins.
+        if record.is_backfilled() && view.is_some_and(|view| !view.is_backfilled()) {
+            return Some(Rejection::Order);
+        }
         self.origin = Some(record.origin);
         if let Some(view) = self.pairs.get_mut(&record.pair) {
             view.term = view.term.max(record.epoch);
@@ -281,7 +290,8 @@ impl Snapshot {
         }
         recent.push(Event::new(Position::after(*sequence), tick_or_gap, record.origin));
         if let Body::Tick(new) = &record.body {
-            let point = Point { slot: new.slot, interval: new.interval, price: new.price };
+            let Tick { slot, interval, price, backfilled, .. } = *new;
+            let point = Point { slot, interval, price, backfilled };
             let newest = NewestTick { sequence: *sequence, epoch: record.epoch, tick: new.clone() };
             (tick, window) = (Some(Arc::new(newest)), window.push(point));
         }
@@ -298,8 +308,8 @@ impl Snapshot {
 impl NewestTick {
     /// The tick as history keeps it.
     fn stored(&self) -> StoredTick {
-        let Tick { slot, interval, price, .. } = self.tick;
-        StoredTick { slot, interval, price, sequence: self.sequence, epoch: self.epoch }
+        let Tick { slot, interval, price, backfilled, .. } = self.tick;
+        StoredTick { slot, interval, price, sequence: self.sequence, epoch: self.epoch, backfilled }
     }
 }
 
@@ -326,6 +336,15 @@ impl PairView {
     /// The ticks in memory, if they reach back far enough for windows that start at `from`.
     pub fn window_since(&self, from: Timestamp) -> Option<&Window> {
         (from >= self.kept_from).then_some(&self.window)
+    }
+
+    /// Whether the pair has no live slot yet.
+    pub fn is_backfilled(&self) -> bool {
+        match (&self.gap, &self.tick) {
+            (Some(gap), _) => gap.backfilled,
+            (None, Some(newest)) => newest.tick.backfilled,
+            (None, None) => false,
+        }
     }
 
     /// The next slot that is due.

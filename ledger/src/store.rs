@@ -60,12 +60,15 @@ pub struct StoredTick {
     pub sequence: Sequence,
     /// The epoch of the leader that wrote it.
     pub epoch: Epoch,
+    /// Whether it was backfilled.
+    pub backfilled: bool,
 }
 
 impl StoredTick {
     /// The part of the tick that summaries need.
     pub fn point(&self) -> Point {
-        Point { slot: self.slot, interval: self.interval, price: self.price }
+        let Self { slot, interval, price, backfilled, .. } = *self;
+        Point { slot, interval, price, backfilled }
     }
 }
 

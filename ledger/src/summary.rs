@@ -35,6 +35,8 @@ pub struct Point {
     pub interval: Interval,
     /// The tick's price.
     pub price: Price,
+    /// Whether the tick was backfilled.
+    pub backfilled: bool,
 }
 
 /// The sums and extremes of one or more ticks in slot order.
@@ -42,6 +44,8 @@ pub struct Point {
 pub struct Summary {
     /// The number of ticks.
     pub count: u64,
+    /// How many of them were backfilled.
+    pub backfilled: u64,
     /// The first tick.
     pub first: Point,
     /// The last tick.
@@ -70,6 +74,7 @@ impl Summary {
     pub fn of(point: Point) -> Self {
         Self {
             count: 1,
+            backfilled: u64::from(point.backfilled),
             first: point,
             last: point,
             min: point,
@@ -96,6 +101,7 @@ impl Summary {
         // Within the bounds of this module, nothing saturates. Sums that exceed the bounds must not cause a panic.
         Self {
             count: self.count.saturating_add(later.count),
+            backfilled: self.backfilled.saturating_add(later.backfilled),
             first: self.first,
             last: later.last,
             // If prices are equal, keep the earlier tick, because the digits may differ (1.0 and 1.00).

@@ -67,6 +67,11 @@ impl Window {
         found
     }
 
+    /// The newest tick at or before an instant. `None` if the window has none.
+    pub fn newest_at(&self, instant: Timestamp) -> Option<Point> {
+        self.root.as_ref()?.newest_at(instant)
+    }
+
     /// Visits the ticks in `(from, to]`, oldest first.
     pub fn visit(&self, from: Timestamp, to: Slot, each: &mut impl FnMut(&Point)) {
         if let Some(root) = &self.root {
@@ -177,6 +182,17 @@ impl Node {
             Children::Ticks(ticks) => {
                 ticks.iter().filter(|point| range.contains(point.slot)).for_each(each);
             }
+        }
+    }
+
+    fn newest_at(&self, instant: Timestamp) -> Option<Point> {
+        let is_at = |point: &Point| point.slot.start() <= instant;
+        if is_at(&self.summary.last) || !is_at(&self.summary.first) {
+            return Some(self.summary.last).filter(is_at);
+        }
+        match &self.children {
+            Children::Nodes(nodes) => nodes.iter().rev().find_map(|node| node.newest_at(instant)),
+            Children::Ticks(ticks) => ticks.iter().rfind(|point| is_at(point)).copied(),
         }
     }
 

@@ -19,14 +19,14 @@
 pub mod recompute;
 
 use common::domain::{
-    Body, Evidence, Gap, GapCause, Interval, Judged, Observation, Policy, Price, Quote, Ratio, Slot, Tick,
-    Verdict,
+    AgeRule, Body, Evidence, Gap, GapCause, Interval, Judged, Observation, Policy, Price, Quote, Ratio, Slot,
+    Tick, Verdict,
 };
 
 /// Turns the quotes of a slot into a tick, or into a gap if there is no agreement.
 pub fn aggregate(quotes: &[Quote], policy: &Policy, slot: Slot, interval: Interval) -> Body {
     let first_verdicts: Vec<Option<Verdict>> =
-        quotes.iter().map(|quote| reject(quote, quotes, policy)).collect();
+        quotes.iter().map(|quote| reject(quote, quotes, policy, slot)).collect();
     let candidates = prices(quotes, &first_verdicts);
     let needed = usize::try_from(policy.min_sources.max(1)).unwrap_or(usize::MAX);
 
@@ -62,25 +62,26 @@ pub fn aggregate(quotes: &[Quote], policy: &Policy, slot: Slot, interval: Interv
 }
 
 /// The verdict on a quote before prices are compared. None if the quote is a candidate for the price.
-fn reject(quote: &Quote, quotes: &[Quote], policy: &Policy) -> Option<Verdict> {
+fn reject(quote: &Quote, quotes: &[Quote], policy: &Policy, slot: Slot) -> Option<Verdict> {
     let observation = match &quote.result {
         Err(failure) => return Some(Verdict::Failed(*failure)),
         Ok(_) if quote.shadow => return Some(Verdict::Shadow),
         Ok(observation) => observation,
     };
-    if let Some(verdict) = mistimed(observation, policy) {
+    if let Some(verdict) = mistimed(observation, policy, slot) {
         return Some(verdict);
     }
-    (unchanged_too_long(observation, policy) && peers_moved_away(quote, observation.price, quotes, policy))
+    (unchanged_too_long(observation, policy) && peers_moved_away(quote, quotes, policy, slot))
         .then_some(Verdict::Frozen)
 }
 
 /// Whether the live peers of a quote contradict its price: those that have changed recently enough.
-fn peers_moved_away(quote: &Quote, price: Price, quotes: &[Quote], policy: &Policy) -> bool {
+fn peers_moved_away(quote: &Quote, quotes: &[Quote], policy: &Policy, slot: Slot) -> bool {
+    let Ok(Observation { price, .. }) = quote.result else { return false };
     let peers = quotes.iter().filter(|peer| !peer.shadow && peer.source != quote.source);
     let live = peers
         .filter_map(|peer| peer.result.as_ref().ok())
-        .filter(|peer| mistimed(peer, policy).is_none() && !unchanged_too_long(peer, policy));
+        .filter(|peer| mistimed(peer, policy, slot).is_none() && !unchanged_too_long(peer, policy));
     let mut prices: Vec<Price> = live.map(|peer| peer.price).collect();
     prices.sort_unstable();
     median(&prices).is_some_and(|median| !policy.movement().admits(price, median, median))
@@ -107,12 +108,16 @@ fn farthest_out(sorted: &[Price], policy: &Policy, least: usize) -> Option<Price
     (left >= least).then_some(farthest)
 }
 
-fn mistimed(observation: &Observation, policy: &Policy) -> Option<Verdict> {
+fn mistimed(observation: &Observation, policy: &Policy, slot: Slot) -> Option<Verdict> {
     let source_time = observation.source_time?;
+    let measured_at = match policy.aged_at {
+        AgeRule::Arrival => observation.observed_at,
+        AgeRule::Slot => slot.start(),
+    };
     let max_age = observation.max_age.unwrap_or(policy.max_quote_age);
-    if observation.observed_at.since(source_time) > max_age.duration() {
+    if measured_at.since(source_time) > max_age.duration() {
         Some(Verdict::Stale)
-    } else if source_time.since(observation.observed_at) > policy.max_clock_skew.duration() {
+    } else if source_time.since(measured_at) > policy.max_clock_skew.duration() {
         Some(Verdict::Future)
     } else {
         None
@@ -150,7 +155,7 @@ fn gap(
     cause: GapCause,
 ) -> Body {
     let evidence = Some(evidence(quotes, verdicts, Verdict::Unused, policy));
-    Body::Gap(Gap { from: slot, slot, interval, cause, evidence })
+    Body::Gap(Gap { from: slot, slot, interval, cause, backfilled: false, evidence })
 }
 
 fn evidence(

@@ -1,5 +1,6 @@
 //! The settings of the feed, its sources, and how quotes become a price.
 
+mod backfill;
 mod pair;
 mod replay;
 mod upstream;
@@ -14,7 +15,7 @@ use std::{
 
 use common::{
     clock::Clock,
-    domain::{Interval, Origin, Pair, Policy, PriceRule, Ratio, SourceName, Span},
+    domain::{AgeRule, Interval, Origin, Pair, Policy, PriceRule, Ratio, SourceName, Span},
     text,
 };
 use serde::{Deserialize, Serialize};
@@ -22,6 +23,7 @@ use serde::{Deserialize, Serialize};
 use crate::source::{self, Client, Setup, Source, SourceError};
 
 pub use crate::source::Role;
+pub use backfill::{BackfillConfig, BackfillSpan};
 pub use pair::PairConfig;
 pub use replay::{ReplayConfig, ReplayError, ReplayFile, Speed};
 pub use upstream::{SourceConfig, SourcesConfig};
@@ -114,6 +116,8 @@ pub struct PollerConfig {
     pub sources: SourcesConfig,
     /// How quotes become a price.
     pub aggregate: AggregateConfig,
+    /// How much of the past is published.
+    pub backfill: BackfillConfig,
     /// Recordings that are replayed instead of asking sources.
     pub replay: ReplayConfig,
 }
@@ -126,6 +130,8 @@ pub struct Settings {
     pub pairs: BTreeMap<Pair, Policy>,
     /// The sources and their roles.
     pub members: Vec<Member>,
+    /// How much of the past is published before a pair's first live slot, if any is.
+    pub backfill: Option<Span>,
     /// The origin that records will have.
     pub origin: Origin,
     /// The clock of the recordings, if they are replayed.
@@ -257,7 +263,9 @@ impl PollerConfig {
             return Err(ConfigError::MixedOrigins);
         }
         let pairs = self.policies(&members, &of_pairs)?;
-        Ok(Settings { interval: *interval, pairs, members, origin, clock })
+        // A recording has no past but itself.
+        let backfill = self.backfill.span.get().filter(|_| origin != Origin::Replay);
+        Ok(Settings { interval: *interval, pairs, members, backfill, origin, clock })
     }
 
     /// The settings of each pair, which may be the defaults.
@@ -275,11 +283,8 @@ impl PollerConfig {
         Ok(all)
     }
 
-    fn policies(
-        &self,
-        members: &[Member],
-        of_pairs: &BTreeMap<Pair, PairConfig>,
-    ) -> Result<BTreeMap<Pair, Policy>, ConfigError> {
+    /// The policy of pairs without settings of their own.
+    pub(crate) fn policy_of_all(&self) -> Result<Policy, ConfigError> {
         let AggregateConfig {
             price,
             min_sources,
@@ -289,7 +294,7 @@ impl PollerConfig {
             frozen_after,
         } = self.aggregate;
         require_useful(max_deviation, || "aggregate.max_deviation".to_owned())?;
-        let of_all = Policy {
+        Ok(Policy {
             rules: Policy::RULES,
             price,
             min_sources: min_sources.get(),
@@ -297,7 +302,16 @@ impl PollerConfig {
             max_quote_age,
             max_clock_skew,
             frozen_after,
-        };
+            aged_at: AgeRule::Arrival,
+        })
+    }
+
+    fn policies(
+        &self,
+        members: &[Member],
+        of_pairs: &BTreeMap<Pair, PairConfig>,
+    ) -> Result<BTreeMap<Pair, Policy>, ConfigError> {
+        let of_all = self.policy_of_all()?;
         let policy = |(pair, config): (&Pair, &PairConfig)| {
             let policy = config.policy(of_all);
             require_useful(policy.max_deviation, || format!("pairs.{pair}.max_deviation"))?;

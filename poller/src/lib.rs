@@ -6,17 +6,21 @@
 //! - [`source`]: asks upstreams, and turns their responses into prices or named failures.
 //! - [`aggregate`]: turns quotes into a tick or a gap, with a pure function. Stored records are checked with the
 //!   same function.
+//! - `backfill`: turns sources' candles into the ticks and gaps before a pair's first live slot.
 //! - [`poll`]: the slot loop, which wakes up at the start of each slot and asks all sources at once.
 //! - `markets`: keeps the sources' lists of markets up to date, beside the slot loop.
 //! - [`lead`]: takes and keeps the lease, so that only one poller publishes at a time.
 //! - [`publish`]: appends records to each pair's chain in the log, without holes or repeats.
+//! - [`import`]: a user's own history, before a pair's first live slot.
 //! - [`config`], [`metrics`]: the settings and the metrics.
 //!
 //! This crate neither serves HTTP nor opens a store. A slot's price is computed only from quotes of that slot;
 //! an earlier price is never used again.
 
 pub mod aggregate;
+mod backfill;
 pub mod config;
+pub mod import;
 pub mod lead;
 mod markets;
 pub mod metrics;
@@ -35,7 +39,8 @@ use common::{
 use tokio_util::sync::CancellationToken;
 
 pub use config::{
-    AggregateConfig, FeedConfig, PairConfig, PollerConfig, ReplayConfig, SourceConfig, SourcesConfig,
+    AggregateConfig, BackfillConfig, BackfillSpan, FeedConfig, PairConfig, PollerConfig, ReplayConfig,
+    SourceConfig, SourcesConfig,
 };
 pub use metrics::Metrics;
 
@@ -70,6 +75,7 @@ pub fn start(
     let (queue, slots) = publish::queue();
     let publisher = publish::Publisher::new(
         &settings,
+        backfill::Backfill::new(&settings, clock.clone()),
         log.writer.clone(),
         leadership.clone(),
         metrics.clone(),

@@ -48,6 +48,7 @@ pub struct Metrics {
     /// How far this machine's clock seems to be ahead, in seconds.
     pub clock_ahead: Gauge,
     publish_duration: Histogram,
+    backfilled: IntCounter,
     /// How many appends were retried.
     pub retries: IntCounter,
 }
@@ -94,6 +95,10 @@ impl Metrics {
                 "tickwell_publish_duration_seconds",
                 "Time from the first attempt to append a record until the log has acknowledged it",
             )?,
+            backfilled: define.counter(
+                "tickwell_publish_backfilled_records_total",
+                "Records of slots before a pair's first live one of which the log has acknowledged a record from this poller; they are not counted in tickwell_slots_total",
+            )?,
             retries: define.counter("tickwell_publish_retries_total", "Appends that were retried")?,
         };
         metrics.state(LeadStateLabel::Standby);
@@ -132,6 +137,11 @@ impl Metrics {
     /// Sets how many polled slots are waiting to be published.
     pub fn queued(&self, slots: usize) {
         self.queued.set(count(slots));
+    }
+
+    /// Records that the log has acknowledged these backfilled records.
+    pub fn backfilled(&self, records: &[Record]) {
+        self.backfilled.inc_by(u64::try_from(records.len()).unwrap_or(u64::MAX));
     }
 
     /// Records that the log has acknowledged a record, and how long that took.
@@ -173,7 +183,14 @@ mod tests {
 
         let interval: Interval = "10s".parse().unwrap();
         let slot = |seconds: i64| interval.slot_at(Timestamp::from_unix_millis(seconds * 1_000).unwrap());
-        let gap = Gap { from: slot(100), slot: slot(130), interval, cause: GapCause::Missed, evidence: None };
+        let gap = Gap {
+            from: slot(100),
+            slot: slot(130),
+            interval,
+            cause: GapCause::Missed,
+            backfilled: false,
+            evidence: None,
+        };
         let record = Record { pair, epoch: Epoch(1), origin: Origin::Live, body: Body::Gap(gap) };
         metrics.published(&record, Duration::from_millis(3));
         let after = text(&registry).unwrap();

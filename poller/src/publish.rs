@@ -1,14 +1,17 @@
 //! Publishes polled slots while this poller leads.
 //!
+//! If the log has no record of a pair yet, the pair's past is published first, from the sources' candles.
+//!
 //! Slots come from the slot loop through a bounded queue. While this poller leads, the chain of the current
 //! term appends their records to the log. While this poller is suspended, the slots wait. While it stands by,
 //! the slots are dropped, because another poller publishes them.
 
 mod chain;
+mod import;
 
 use std::{collections::VecDeque, sync::Arc, time::Duration};
 
-use chain::Chain;
+use chain::{Chain, past::WRITE_TIME};
 use common::{
     bus::{LogWriter, ReadError, lease::Term},
     domain::{Body, Epoch, Interval, Origin, Pair, Record, Slot},
@@ -22,6 +25,7 @@ use tokio_util::sync::CancellationToken;
 use tracing::{Instrument, Span, field::Empty};
 
 use crate::{
+    backfill::Backfill,
     config::Settings,
     lead::{LeadState, Leadership},
     metrics::Metrics,
@@ -101,6 +105,15 @@ pub enum PublishError {
         /// The origin in the log.
         theirs: Origin,
     },
+    /// The log has records of the pair, so nothing can be imported.
+    #[error(
+        "the log already has records of {0}, and history can only be imported before the first of them; use another log \
+         (set bus.stream and bus.subject_prefix, or store.path if bus.url is not set)"
+    )]
+    HasRecords(Pair),
+    /// Another process has the lease, so nothing can be imported.
+    #[error("another poller leads this log; stop all pollers, import, and start them again")]
+    Led,
     /// The process is stopping. The next leader records a gap for the slots that were not published.
     #[error("stopped")]
     Stopped,
@@ -124,6 +137,7 @@ pub fn queue() -> (mpsc::Sender<PolledSlot>, mpsc::Receiver<PolledSlot>) {
 pub struct Publisher {
     writer: Arc<dyn LogWriter>,
     pairs: Vec<Pair>,
+    backfill: Option<Backfill>,
     interval: Interval,
     origin: Origin,
     leadership: Leadership,
@@ -158,8 +172,9 @@ impl Progress {
 
 impl Publisher {
     /// A publisher for validated settings.
-    pub fn new(
+    pub(crate) fn new(
         settings: &Settings,
+        backfill: Option<Backfill>,
         writer: Arc<dyn LogWriter>,
         leadership: Leadership,
         metrics: Metrics,
@@ -169,7 +184,7 @@ impl Publisher {
         let Settings { interval, origin, .. } = *settings;
         let (pairs, (takeovers, _)) = (settings.pairs.keys().copied().collect(), watch::channel(None));
         check.set(Condition::Ready);
-        Self { writer, pairs, interval, origin, leadership, takeovers, metrics, check, stop }
+        Self { writer, pairs, backfill, interval, origin, leadership, takeovers, metrics, check, stop }
     }
 
     /// What the publisher finds in the log at the start of each term.
@@ -240,6 +255,9 @@ impl Publisher {
             let chain = self.begin(term, progress.epoch).await?;
             progress.epoch = Some(chain.epoch());
             progress.chain = Some((term, chain));
+            if let Some((_, chain)) = &mut progress.chain {
+                self.append_past(term, chain).await?;
+            }
         }
         let Some((_, chain)) = &mut progress.chain else { return Ok(()) };
         loop {
@@ -258,6 +276,30 @@ impl Publisher {
                 () = self.leadership.ended(term) => return Ok(()),
             }
         }
+    }
+
+    /// Appends the past of pairs that have no live record yet. Slots that are polled in the meantime wait in the queue.
+    async fn append_past(&mut self, term: Term, chain: &mut Chain) -> Result<(), PublishError> {
+        let Some(backfill) = &self.backfill else { return Ok(()) };
+        let wanted = chain.wanted(backfill);
+        let Some(slots) = wanted.values().map(|wanted| wanted.last).max() else { return Ok(()) };
+        tracing::info!(
+            event = "backfilling", pairs = wanted.len(), up_to = %slots,
+            "the log has no live record of some pairs yet, so their past is published first"
+        );
+        let past = tokio::select! {
+            past = backfill.ask(&wanted) => past,
+            () = self.leadership.ended(term) => return Ok(()),
+            () = self.stop.cancelled() => return Ok(()),
+        };
+        if past.is_empty() {
+            tracing::warn!(
+                event = "nothing_backfilled",
+                "the sources have no candles on which enough of them agree, so history begins with the first live slot"
+            );
+            return Ok(());
+        }
+        chain.append_past(past, backfill.interval(), WRITE_TIME, &mut |_left, _total| {}).await
     }
 
     /// The span in which a tick or gap is published, as a child of the slot's span. The writer adds where the record goes.

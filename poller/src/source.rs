@@ -8,6 +8,7 @@
 //! - [`interface`]: the [`Source`] trait, which the rest of the poller uses.
 //! - [`exchange`]: the [`Exchange`] trait with everything that is specific to one exchange.
 //! - [`exchanges`]: the exchanges, one file each, and their registry.
+//! - [`candle`]: the prices of the past.
 //! - [`market`], `search`: which pairs an exchange is asked for.
 //! - [`http`]: asks an exchange over HTTP, with rate limits, backoff and bounds on everything.
 //! - [`proxy`]: the proxy that requests go through.
@@ -16,6 +17,7 @@
 //!
 //! These modules may use each other, but they never use this one.
 
+pub mod candle;
 pub mod contact;
 pub mod error;
 pub mod exchange;
@@ -37,6 +39,7 @@ use std::sync::Arc;
 
 use common::domain::{Interval, Pair, SourceName};
 
+pub use candle::{CandleRange, MINUTE, Past, Pasts};
 pub use contact::Contact;
 pub use error::SourceError;
 pub use exchange::Exchange;

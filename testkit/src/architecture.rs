@@ -45,7 +45,21 @@ const MODULES: [(&str, &[&str]); 4] = [
             "service",
         ],
     ),
-    ("poller", &["source", "aggregate", "config", "metrics", "lead", "markets", "publish", "poll"]),
+    (
+        "poller",
+        &[
+            "source",
+            "aggregate",
+            "config",
+            "backfill",
+            "metrics",
+            "lead",
+            "markets",
+            "publish",
+            "import",
+            "poll",
+        ],
+    ),
     (
         "ledger",
         &[

@@ -28,10 +28,11 @@ struct Chain {
     epoch: u64,
     leader: Option<String>,
     covered: Option<i64>,
+    is_live: bool,
 }
 
 /// Checks the invariant of a whole log: each elapsed slot of a pair has exactly one tick or is part of exactly one gap,
-/// records are in the order of their slots, and epochs never decrease. The interval must be the same in the whole log.
+/// records are in the order of their slots, epochs never decrease, and nothing is backfilled after a live slot. The interval must be the same in the whole log.
 ///
 /// # Errors
 ///
@@ -59,6 +60,8 @@ pub fn audit(records: &[Record]) -> anyhow::Result<Findings> {
             }
             Kind::Tick | Kind::Gap => {
                 ensure!(record.epoch == chain.epoch, "not in its leader's epoch: {record:?} after {chain:?}");
+                ensure!(!(chain.is_live && record.backfilled), "backfilled after a live slot: {record:?}");
+                chain.is_live |= !record.backfilled;
                 let slots = extend(record, chain)?;
                 match record.kind {
                     Kind::Tick => findings.ticks += 1,

@@ -32,6 +32,8 @@ pub struct Tick {
     pub interval: i64,
     /// The price, with its exact digits.
     pub price: String,
+    /// Whether it was backfilled.
+    pub backfilled: bool,
 }
 
 /// What `/averages` must return for the window `(to − span, to]` of a pair whose slots are now `interval`
@@ -47,7 +49,7 @@ pub fn window(ticks: &[Tick], to: i64, span: i64, interval: i64) -> Value {
         return json!({
             "mean": null, "twap": null, "median": null, "ema": null, "min": null, "max": null, "open": null,
             "close": null, "change": null, "change_ratio": null, "stddev": null, "expected": expected,
-            "observed": 0, "coverage": derived(Decimal::ZERO), "largest_gap": span_text(span), "complete": false,
+            "observed": 0, "backfilled": 0, "coverage": derived(Decimal::ZERO), "largest_gap": span_text(span), "complete": false,
         });
     };
     let prices: Vec<Decimal> = inside.iter().map(|tick| decimal(&tick.price)).collect();
@@ -73,6 +75,7 @@ pub fn window(ticks: &[Tick], to: i64, span: i64, interval: i64) -> Value {
         "stddev": derived(root(variance)),
         "expected": expected,
         "observed": prices.len(),
+        "backfilled": backfilled(&inside),
         "coverage": derived(coverage),
         "largest_gap": (gap > 0).then(|| span_text(gap)),
         "complete": gap == 0,
@@ -102,10 +105,15 @@ pub fn candles(ticks: &[Tick], length: i64, next: i64) -> Vec<Value> {
             "low": extreme(&inside, prices.iter().min()),
             "close": last.price,
             "samples": inside.len(),
+            "backfilled": backfilled(&inside),
             "complete": filled && next >= end,
         })
     };
     starts.into_iter().map(candle).collect()
+}
+
+fn backfilled(ticks: &[&Tick]) -> usize {
+    ticks.iter().filter(|tick| tick.backfilled).count()
 }
 
 /// The median of some prices.
@@ -214,7 +222,7 @@ mod tests {
     use super::*;
 
     fn tick(slot: i64, price: &str) -> Tick {
-        Tick { slot, interval: 10_000, price: price.to_owned() }
+        Tick { slot, interval: 10_000, price: price.to_owned(), backfilled: false }
     }
 
     /// The expected values were computed by hand.
@@ -232,7 +240,7 @@ mod tests {
                 "ema": "3.08800000000", "min": "1.0", "max": "8", "open": "1.0", "close": "8", "change": "7.0",
                 "change_ratio": "7.00000000000",
                 // The root of (8.265625 + 3.515625 + 0.390625 + 17.015625) / 4 = 7.296875.
-                "stddev": "2.70127284812", "expected": 9, "observed": 4, "coverage": "0.444444444444",
+                "stddev": "2.70127284812", "expected": 9, "observed": 4, "backfilled": 0, "coverage": "0.444444444444",
                 "largest_gap": "30s", "complete": false,
             })
         );
@@ -251,7 +259,7 @@ mod tests {
                 .collect();
         let candle = |start: &str, prices: [&str; 4], samples: u64, complete: bool| {
             json!({"start": start, "open": prices[0], "high": prices[1], "low": prices[2], "close": prices[3],
-                   "samples": samples, "complete": complete})
+                   "samples": samples, "backfilled": 0, "complete": complete})
         };
         assert_eq!(
             candles(&ticks, 60_000, 80_000),

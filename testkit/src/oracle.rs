@@ -94,6 +94,7 @@ fn ticks(points: &[Point]) -> Vec<naive::Tick> {
         slot: point.slot,
         interval: point.interval,
         price: point.price.clone(),
+        backfilled: point.backfilled,
     };
     points.iter().map(tick).collect()
 }
@@ -114,6 +115,7 @@ pub fn gaps(records: &[Record], pair: &str) -> Vec<Value> {
             "slots": (last - from) / record.interval() + 1,
             "interval": explained["interval"],
             "cause": explained["cause"],
+            "backfilled": record.backfilled,
             "sequence": record.sequence,
             "epoch": record.epoch,
             "sources": record.quotes.as_ref().map(Vec::len),

@@ -21,6 +21,9 @@ use log::LineLog;
 /// reach the binary under test.
 const SETTINGS_PREFIXES: [&str; 2] = ["TICKWELL__", "OTEL_"];
 
+/// The setting that says how much of the past is published first.
+const BACKFILL_SPAN: &str = "TICKWELL__BACKFILL__SPAN";
+
 /// The signals that [`Tickwell::signal`] sends.
 const SIGNALS: [&str; 5] = ["TERM", "INT", "HUP", "STOP", "CONT"];
 
@@ -83,7 +86,8 @@ impl TickwellCommand {
 impl Tickwell {
     /// A command that runs `binary` (a test's `env!("CARGO_BIN_EXE_tickwell")`) in a working directory.
     ///
-    /// It inherits the environment of the test, except for Tickwell's settings and the log filter.
+    /// It inherits the environment of the test, except for Tickwell's settings and the log filter. Nothing is backfilled,
+    /// unless the command is given another span.
     #[must_use]
     pub fn command(binary: impl AsRef<OsStr>, working_directory: &Path) -> TickwellCommand {
         let mut command = Command::new(binary);
@@ -95,6 +99,8 @@ impl Tickwell {
         for (name, _) in std::env::vars_os().filter(|(name, _)| is_setting(name) || name == "RUST_LOG") {
             command.env_remove(name);
         }
+        // Most tests expect that the first record of a log is a live one. Tests of the past set another span.
+        command.env(BACKFILL_SPAN, "off");
         TickwellCommand { command }
     }
 

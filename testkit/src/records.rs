@@ -40,6 +40,9 @@ pub struct Record {
     pub price: Option<String>,
     /// The cause of a gap.
     pub cause: Option<String>,
+    /// Whether it is about slots before the pair's first live one.
+    #[serde(default)]
+    pub backfilled: bool,
     /// The policy of the aggregation.
     pub policy: Option<Policy>,
     /// The sources' quotes.
@@ -118,6 +121,8 @@ pub struct Point {
     pub interval: i64,
     /// Its price.
     pub price: String,
+    /// Whether it was backfilled.
+    pub backfilled: bool,
 }
 
 impl Record {
@@ -248,6 +253,7 @@ pub fn points(records: &[Record], pair: &str) -> Vec<Point> {
             slot: record.slot.unwrap().0,
             interval: record.interval(),
             price: record.price.clone().unwrap(),
+            backfilled: record.backfilled,
         })
         .collect()
 }

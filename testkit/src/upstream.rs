@@ -1,7 +1,7 @@
 //! An HTTP server that imitates all venues.
 //!
 //! A source's base URL is the server's address followed by the venue's name, `http://127.0.0.1:PORT/kraken`. The paths
-//! below it are those of the real venue: its requests for prices, and its list of markets. Each venue's responses are in
+//! below it are those of the real venue: its requests for prices and candles, and its list of markets. Each venue's responses are in
 //! the file with its name, and follow the vendor's published documentation. Tests change what a venue does through
 //! `controls`; [`crate::fault`] lists the faults.
 //!
@@ -134,6 +134,11 @@ impl FakeUpstream {
     /// If `available` is false, the venue responds with 503 to requests for its list of markets. Its prices still work.
     pub fn set_lists(&self, venue: Venue, available: bool) {
         self.state.controls().set_lists(venue, available);
+    }
+
+    /// If `available` is false, the venue responds with 503 to requests for candles. Its prices still work.
+    pub fn set_candles(&self, venue: Venue, available: bool) {
+        self.state.controls().set_candles(venue, available);
     }
 
     /// The newest 10,000 requests, oldest first.

@@ -39,6 +39,9 @@ pub struct PriceAtItem {
     pub slot: Nullable<TimeText>,
     /// The tick's position in the log. `/v1/ticks/{sequence}` shows how the price was computed.
     pub sequence: Nullable<u64>,
+    /// True if the tick was added afterwards, for a slot before the pair's first live one. Absent otherwise.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub backfilled: Option<bool>,
     /// The milliseconds from the tick's slot to `time`.
     pub age_millis: Nullable<u64>,
     /// Only if `outcome` is `gap`: the gap.

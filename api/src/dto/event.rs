@@ -45,6 +45,10 @@ pub struct TickEvent {
     pub origin: Word<Origin>,
     /// The agreed price.
     pub price: PriceText,
+    /// True if the event is about slots before the pair's first live one. Absent otherwise. A stream has such events only
+    /// if it was requested from an earlier position.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub backfilled: Option<bool>,
 }
 
 /// A gap in a stream.
@@ -71,6 +75,10 @@ pub struct GapEvent {
     pub origin: Word<Origin>,
     /// Why there is no tick.
     pub cause: Word<GapCause>,
+    /// True if the event is about slots before the pair's first live one. Absent otherwise. A stream has such events only
+    /// if it was requested from an earlier position.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub backfilled: Option<bool>,
 }
 
 /// The last line of a stream of NDJSON.

@@ -159,7 +159,7 @@ impl Code {
             Self::RateLimited => (
                 StatusCode::TOO_MANY_REQUESTS,
                 Later,
-                "This client has sent too many requests.",
+                "This client has sent too many requests, or has not read its earlier responses.",
                 "Wait as long as `Retry-After` says. `RateLimit-Policy` says how many requests are allowed in how many \
                  seconds.",
             ),
@@ -193,7 +193,7 @@ impl Code {
             Self::Busy => (
                 StatusCode::SERVICE_UNAVAILABLE,
                 Later,
-                "Too many other requests are reading history.",
+                "Too many other requests are reading history, or many clients read their responses slowly.",
                 "Retry after `Retry-After`, or use another pod.",
             ),
             Self::StoreUnavailable => (

@@ -48,7 +48,7 @@ impl AtApi {
         at_sequence.lifetime.close_if(times.iter().all(is_final));
         let readers = state.readers.clone();
         let items = readers.read(move || look_up(&state, pair, extent, &times)).await?;
-        Ok(Json(PricesAt { pair: PairText(pair), items }))
+        Ok(Json::of(PricesAt { pair: PairText(pair), items }))
     }
 }
 
@@ -75,6 +75,7 @@ fn item(time: Timestamp, standing: Standing) -> PriceAtItem {
         price: tick.map(|tick| PriceText(tick.price)).into(),
         slot: tick.map(|tick| TimeText(tick.slot.start())).into(),
         sequence: tick.map(|tick| tick.sequence.0).into(),
+        backfilled: tick.and_then(|tick| tick.backfilled.then_some(true)),
         age_millis: tick.map(|tick| time.millis_since(tick.slot.start())).into(),
         gap: gap.map(gaps::item),
         before: before.map(history::item),

@@ -105,7 +105,7 @@ impl AveragesApi {
             true => readers.read(work).await,
             false => readers.scan(work).await,
         }
-        .map(Json)
+        .map(Json::of)
     }
 }
 
@@ -216,6 +216,7 @@ fn item(length: WindowLength, window: &WindowAverages) -> WindowItem {
         stddev: of.map(|summary| DerivedText(summary.stddev())).into(),
         expected: window.expected,
         observed: of.map_or(0, |summary| summary.count),
+        backfilled: of.map_or(0, |summary| summary.backfilled),
         coverage: DerivedText(of.map_or(NOTHING_COVERED, |summary| summary.coverage(span.duration()))),
         largest_gap: gap.map_or(Some(SpanText(span)), SpanText::of).into(),
         complete: gap.is_some_and(|gap| gap.is_zero()),

@@ -128,6 +128,7 @@ fn item(candle: Candle) -> CandleItem {
         low: PriceText(summary.min.price),
         close: PriceText(summary.last.price),
         samples: summary.count,
+        backfilled: summary.backfilled,
         complete: candle.complete,
     }
 }

@@ -71,7 +71,7 @@ impl CoinGeckoApi {
     /// Returns CoinGecko's words, because some clients compare them.
     #[oai(path = "/ping", method = "get", operation_id = "coingeckoPing")]
     async fn ping(&self) -> Json<CoinGeckoPing> {
-        Json(CoinGeckoPing { gecko_says: "(V3) To the Moon!".to_owned() })
+        Json::of(CoinGeckoPing { gecko_says: "(V3) To the Moon!".to_owned() })
     }
 
     /// Get the newest prices of coins
@@ -120,7 +120,7 @@ impl CoinGeckoApi {
             is_base.then(|| quotes(&snapshot, asset, &currencies, change, time))
         };
         let coins = requested.into_iter().filter_map(|(name, asset)| Some((name, quotes_of(asset?)?)));
-        Ok(Json(coins.collect()))
+        Ok(Json::of(coins.collect()))
     }
 
     /// List the currencies that coins have prices in
@@ -134,7 +134,7 @@ impl CoinGeckoApi {
     async fn supported_currencies(&self, snapshot: Current<'_>) -> Json<Vec<String>> {
         let currencies: BTreeSet<String> =
             snapshot.pairs.keys().map(|pair| pair.quote().to_ascii_lowercase()).collect();
-        Json(currencies.into_iter().collect())
+        Json::of(currencies.into_iter().collect())
     }
 
     /// List the coins that have prices
@@ -149,7 +149,7 @@ impl CoinGeckoApi {
             let symbol = asset.to_string().to_ascii_lowercase();
             Some(CoinGeckoCoin { id: known.id.clone(), symbol, name: known.name.clone() })
         };
-        Json(bases.into_iter().filter_map(coin).collect())
+        Json::of(bases.into_iter().filter_map(coin).collect())
     }
 
     /// Get a chart of the last days
@@ -223,7 +223,7 @@ impl CoinGeckoApi {
         let next = view.next_slot();
         let found = self.read(pair, buckets).await?;
         let closed = chart::closed(found, buckets.length, next);
-        Ok(Json(closed.map(|(end, candle)| shape::candle_row(end, &candle)).collect()))
+        Ok(Json::of(closed.map(|(end, candle)| shape::candle_row(end, &candle)).collect()))
     }
 
     /// Get what one bitcoin is worth
@@ -251,7 +251,7 @@ impl CoinGeckoApi {
                     value.map(|value| (asset.to_string().to_ascii_lowercase(), named(&coins, asset, value))),
                 );
             }
-            Ok(Json(CoinGeckoRates { rates }))
+            Ok(Json::of(CoinGeckoRates { rates }))
         };
         self.state.readers.read(read).await
     }
@@ -285,7 +285,7 @@ impl CoinGeckoApi {
     async fn chart(&self, pair: Pair, buckets: Buckets) -> Result<Json<CoinGeckoChart>, Problem> {
         let points = chart::points(&self.read(pair, buckets).await?);
         let prices = points.iter().map(shape::point_row).collect();
-        Ok(Json(CoinGeckoChart { prices, market_caps: Vec::new(), total_volumes: Vec::new() }))
+        Ok(Json::of(CoinGeckoChart { prices, market_caps: Vec::new(), total_volumes: Vec::new() }))
     }
 
     async fn read(

@@ -83,7 +83,7 @@ impl ConvertApi {
                 lifetime.end_after(time);
             }
         }
-        conversion(&self.0, &snapshot, [from, to], amount, &legs).map(Json)
+        conversion(&self.0, &snapshot, [from, to], amount, &legs).map(Json::of)
     }
 }
 

@@ -119,7 +119,10 @@ fn read_page(
     records: Records,
 ) -> Result<GapsResponse, Problem> {
     let Some(range) = page.range(state, view(snapshot, page.pair)?)? else {
-        return Ok(GapsResponse::Page(Json(Gaps { items: Vec::new(), next_cursor: Nullable(None) }), None));
+        return Ok(GapsResponse::Page(
+            Json::of(Gaps { items: Vec::new(), next_cursor: Nullable(None) }),
+            None,
+        ));
     };
     let (items, next, query) = match records {
         Records::Single(cause) => {
@@ -137,7 +140,7 @@ fn read_page(
     };
     let next_cursor = next.map(|(last, next)| page.cursor_between(last, next));
     let link = next_cursor.as_ref().map(|cursor| page.link("gaps", &query, cursor));
-    Ok(GapsResponse::Page(Json(Gaps { items, next_cursor: Nullable(next_cursor) }), link))
+    Ok(GapsResponse::Page(Json::of(Gaps { items, next_cursor: Nullable(next_cursor) }), link))
 }
 
 /// The gaps of a page. If there is a next page, also the last gap that was read, and the gap that follows it.
@@ -174,6 +177,7 @@ pub(super) fn item(gap: StoredGap) -> GapItem {
         slots: gap.slots(),
         interval: SpanText(gap.interval.span()),
         cause: Word(gap.cause),
+        backfilled: gap.backfilled,
         sequence: gap.recorded.map(|(sequence, _)| sequence.0).into(),
         epoch: gap.recorded.map(|(_, epoch)| epoch.0).into(),
         sources: gap.asked.into(),

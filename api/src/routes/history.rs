@@ -187,5 +187,10 @@ impl HistoryQuery {
 }
 
 pub(super) fn item(tick: StoredTick) -> HistoryItem {
-    HistoryItem { slot: TimeText(tick.slot.start()), price: PriceText(tick.price), sequence: tick.sequence.0 }
+    HistoryItem {
+        slot: TimeText(tick.slot.start()),
+        price: PriceText(tick.price),
+        sequence: tick.sequence.0,
+        backfilled: tick.backfilled,
+    }
 }

@@ -84,7 +84,7 @@ impl OperationsApi {
         verbose: Query<Option<String>>,
     ) -> ReadyResponse {
         let (ready, report) = self.0.ready(verbose.0.is_some());
-        if ready { ReadyResponse::Ready(Json(report)) } else { ReadyResponse::Unready(Json(report)) }
+        if ready { ReadyResponse::Ready(Json::of(report)) } else { ReadyResponse::Unready(Json::of(report)) }
     }
 
     /// Get the version
@@ -92,7 +92,7 @@ impl OperationsApi {
     /// Returns the version of the program, and when and from which commit it was built.
     #[oai(path = "/version", method = "get", operation_id = "getVersion")]
     async fn version(&self) -> Json<Build> {
-        Json(self.0.build.clone())
+        Json::of(self.0.build.clone())
     }
 }
 

@@ -30,6 +30,7 @@ pub(super) fn price_item(
         spread: DerivedText(newest.tick.spread.decimal()),
         change_24h: change.map(DerivedText).into(),
         stale: state.is_stale(snapshot, pair, view),
+        backfilled: newest.tick.backfilled.then_some(true),
         next_slot: TimeText(view.next_slot().start()),
     })
 }

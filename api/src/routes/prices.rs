@@ -53,7 +53,9 @@ impl PricesApi {
         let (state, snapshot, pair) = (&self.0, &at_sequence.snapshot, pair.0.value()?);
         let view = view(snapshot, pair)?;
         contract.check(state, snapshot, pair, view)?;
-        price_item(state, snapshot, pair, view).map(Json).ok_or_else(|| no_price_yet(Some(pair), Some(view)))
+        price_item(state, snapshot, pair, view)
+            .map(Json::of)
+            .ok_or_else(|| no_price_yet(Some(pair), Some(view)))
     }
 
     /// Get the newest prices of all pairs, or of selected pairs
@@ -100,7 +102,7 @@ impl PricesApi {
         if items.is_empty() {
             return Err(no_price_yet(None, snapshot.pairs.values().next()));
         }
-        Ok(Json(Prices { items }))
+        Ok(Json::of(Prices { items }))
     }
 
     /// List the pairs in the log
@@ -121,6 +123,6 @@ impl PricesApi {
             origin: origin(snapshot),
             stale: self.0.is_stale(snapshot, *pair, view),
         };
-        Ok(Json(Pairs { items: snapshot.pairs.iter().map(item).collect() }))
+        Ok(Json::of(Pairs { items: snapshot.pairs.iter().map(item).collect() }))
     }
 }

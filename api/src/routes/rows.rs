@@ -44,7 +44,7 @@ impl ChosenFormat {
         rows: impl Iterator<Item = L>,
     ) -> Result<Formatted<T>, Problem> {
         match self.format {
-            FormatParameter::Json => Ok(Formatted::Json(Json(list()))),
+            FormatParameter::Json => Ok(Formatted::Json(Json::of(list()))),
             FormatParameter::Csv => Ok(Formatted::Csv(Csv(lines(LineFormat::Csv, rows)?))),
             FormatParameter::Ndjson => Ok(Formatted::Ndjson(Ndjson(lines(LineFormat::Ndjson, rows)?))),
         }

@@ -31,11 +31,11 @@ impl SourcesApi {
     ) -> Result<Json<Sources>, Problem> {
         let (state, snapshot) = (self.0.clone(), at_sequence.snapshot);
         if let Some(report) = state.reports.known(&snapshot) {
-            return Ok(Json(sources(&report)));
+            return Ok(Json::of(sources(&report)));
         }
         let readers = state.readers.clone();
         let report = readers.scan(move || Ok(state.reports.of(&state.store, &snapshot)?)).await?;
-        report.map(|report| Json(sources(&report))).ok_or_else(|| no_price_yet(None, None))
+        report.map(|report| Json::of(sources(&report))).ok_or_else(|| no_price_yet(None, None))
     }
 }
 

@@ -31,6 +31,7 @@ use crate::{
     stream_end::{StreamEnd, Transport},
 };
 use ledger::{
+    events::Event,
     position::{Cursor, Position},
     snapshot::Snapshot,
     store::{Store, StoreError},
@@ -141,6 +142,12 @@ struct Subscription {
 impl Subscription {
     fn includes(&self, pair: Pair) -> bool {
         self.pairs.as_ref().is_none_or(|pairs| pairs.contains(&pair))
+    }
+
+    /// Whether an event is part of the stream. A client that starts with the newest events has not asked for the past,
+    /// even if it is being added right now.
+    fn wants(&self, event: &Event) -> bool {
+        self.includes(event.pair()) && (self.after.is_some() || !event.tick_or_gap.is_backfilled())
     }
 
     /// The subscribed pairs of the log. For each pair, the range of slots whose records are kept.

@@ -62,7 +62,10 @@ impl TicketsApi {
     async fn create(&self, digest: Option<Data<&KeyDigest>>) -> TicketResponse {
         let digest = digest.map(|digest| *digest.0).unwrap_or_default();
         let expires = self.0.clock.now().plus(LIFE);
-        TicketResponse::Created(Json(Ticket { ticket: digest.ticket(expires), expires: TimeText(expires) }))
+        TicketResponse::Created(Json::of(Ticket {
+            ticket: digest.ticket(expires),
+            expires: TimeText(expires),
+        }))
     }
 }
 

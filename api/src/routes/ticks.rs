@@ -2,7 +2,9 @@
 
 use std::sync::Arc;
 
-use common::domain::{Body, Epoch, Judged, Lead, Origin, Pair, Policy, Record, Sequence, Slot, Timestamp};
+use common::domain::{
+    AgeRule, Body, Epoch, Judged, Lead, Origin, Pair, Policy, Record, Sequence, Slot, Timestamp,
+};
 use poem_openapi::{OpenApi, param::Path};
 
 use super::{State, Tag, as_of::AsOf, price_item::origin};
@@ -35,7 +37,7 @@ impl TicksApi {
         let sequence = Sequence(sequence.0.value()?);
         let (state, snapshot) = (self.0.clone(), at_sequence.snapshot);
         let readers = state.readers.clone();
-        readers.read(move || read(&state, &snapshot, sequence)).await.map(Json)
+        readers.read(move || read(&state, &snapshot, sequence)).await.map(Json::of)
     }
 }
 
@@ -93,9 +95,11 @@ fn explain(sequence: Sequence, record: &Record) -> RecordItem {
             from: Some(TimeText(gap.from.start())),
             interval: Some(SpanText(gap.interval.span())),
             cause: Some(Word(gap.cause)),
+            backfilled: gap.backfilled.then_some(true),
             ..item
         },
-        Body::Lead(Lead { covered, leader }) => RecordItem {
+        Body::Lead(Lead { covered, backfilled, leader }) => RecordItem {
+            backfilled: backfilled.then_some(true),
             covered: covered.map(TimeText),
             leader: leader.map(|leader| leader.to_string()),
             ..item
@@ -114,6 +118,7 @@ fn expired(tick_or_gap: &TickOrGap, snapshot: &Snapshot) -> (Pair, Option<Timest
                 slot: Some(TimeText(tick.slot.start())),
                 interval: Some(SpanText(tick.interval.span())),
                 price: Some(PriceText(tick.price)),
+                backfilled: tick.backfilled.then_some(true),
                 quotes_expired: true,
                 ..bare(tick.sequence, *pair, origin)
             };
@@ -128,6 +133,7 @@ fn expired(tick_or_gap: &TickOrGap, snapshot: &Snapshot) -> (Pair, Option<Timest
                 from: Some(TimeText(gap.from.start())),
                 interval: Some(SpanText(gap.interval.span())),
                 cause: Some(Word(gap.cause)),
+                backfilled: gap.backfilled.then_some(true),
                 quotes_expired: gap.asked.is_some(),
                 ..bare(sequence, *pair, origin)
             };
@@ -168,6 +174,7 @@ fn policy(policy: &Policy) -> PolicyItem {
         max_quote_age: SpanText(policy.max_quote_age),
         max_clock_skew: SpanText(policy.max_clock_skew),
         frozen_after: SpanText(policy.frozen_after),
+        aged_at: (policy.aged_at != AgeRule::Arrival).then(|| policy.aged_at.to_string()),
     }
 }
 

@@ -19,7 +19,10 @@ use tokio::{sync::OnceCell, time::Instant};
 
 use super::{
     caching::{Audience, Kind, Tag, whole},
+    client::Client,
     compression::{accepts_gzip, compressed},
+    offload::offload,
+    unread::Unread,
 };
 use crate::{
     metrics::Metrics,
@@ -45,6 +48,7 @@ pub(super) struct Answers {
     state: Arc<State>,
     metrics: Metrics,
     audience: Audience,
+    unread: Arc<Unread>,
     /// The answers about the log from the newest snapshot.
     newest: RwLock<Shelf>,
     /// The documents, which only change with the version of the pod.
@@ -112,12 +116,17 @@ pub(super) async fn answer<E: Endpoint>(
     let is_gzip_accepted = accepts_gzip(request.headers());
     let snapshot = request.data::<Arc<Snapshot>>().cloned();
     let key = kind.and_then(|kind| key(kind, &request)).zip(snapshot);
+    let client = request.data::<Client>().copied();
     let now = answers.now();
-    let send =
-        async |answer: &Answer| answer.response(&known, is_gzip_accepted, now.wall, answers.audience).await;
+    let send = async |answer: &Answer| -> Result<Response> {
+        let (mut response, body) =
+            answer.response(&known, is_gzip_accepted, now.wall, answers.audience).await;
+        response.set_body(answers.unread.send(client, body)?);
+        Ok(response)
+    };
     let Some((key, snapshot)) = key else {
         return match answers.compute(&*next, request, kind).await {
-            Ok(answer) => Ok(send(&answer).await),
+            Ok(answer) => send(&answer).await,
             Err(response) => response,
         };
     };
@@ -141,7 +150,7 @@ pub(super) async fn answer<E: Endpoint>(
                 true => {}
                 false => answers.metrics.kept_answer(),
             }
-            Ok(response)
+            response
         }
         Err(response) => {
             settle(shelf, &key, &place, false);
@@ -227,7 +236,14 @@ impl Shelf {
 
 impl Answers {
     pub(super) fn new(state: Arc<State>, audience: Audience, metrics: Metrics) -> Self {
-        Self { state, metrics, audience, newest: RwLock::default(), documents: RwLock::default() }
+        Self {
+            state,
+            metrics,
+            audience,
+            unread: Arc::default(),
+            newest: RwLock::default(),
+            documents: RwLock::default(),
+        }
     }
 
     fn now(&self) -> Now {
@@ -256,8 +272,14 @@ impl Answers {
             Some(newest) => self.validity(lifetime.pinned().unwrap_or(&newest), &lifetime, from),
             None => Validity::Always,
         };
-        let tag = kind.map(|_| Tag::of(&body, response.headers().get(header::CONTENT_TYPE)));
         let headers = std::mem::take(response.headers_mut());
+        let tag = match kind {
+            Some(_) => {
+                let (body, content_type) = (body.clone(), headers.get(header::CONTENT_TYPE).cloned());
+                offload(body.len(), move || Tag::of(&body, content_type.as_ref())).await
+            }
+            None => None,
+        };
         Ok(Answer { headers, body, compressed: OnceCell::new(), tag, validity })
     }
 
@@ -292,14 +314,14 @@ impl Answer {
         self.is_valid_at(now) && !self.headers.get(header::CACHE_CONTROL).is_some_and(is_refused)
     }
 
-    /// The response to a client that has the representations `known`.
+    /// The response to a client that has the representations `known`, and its body.
     async fn response(
         &self,
         known: &[HeaderValue],
         is_gzip_accepted: bool,
         now: Timestamp,
         audience: Audience,
-    ) -> Response {
+    ) -> (Response, Bytes) {
         let mut response = Response::default();
         *response.headers_mut() = self.headers.clone();
         let compressed = match is_gzip_accepted && !self.headers.contains_key(header::CONTENT_ENCODING) {
@@ -313,19 +335,15 @@ impl Answer {
                 headers.insert(header::ETAG, as_known);
                 headers.remove(header::CONTENT_TYPE);
                 response.set_status(StatusCode::NOT_MODIFIED);
-                return response;
+                return (response, Bytes::new());
             }
             let tag = if compressed.is_some() { tag.weak() } else { tag.strong() };
             headers.insert(header::ETAG, tag);
         }
-        match compressed {
-            Some(body) => {
-                headers.insert(header::CONTENT_ENCODING, HeaderValue::from_static("gzip"));
-                response.set_body(body);
-            }
-            None => response.set_body(self.body.clone()),
+        if compressed.is_some() {
+            headers.insert(header::CONTENT_ENCODING, HeaderValue::from_static("gzip"));
         }
-        response
+        (response, compressed.unwrap_or_else(|| self.body.clone()))
     }
 
     fn cache_control(&self, now: Timestamp, audience: Audience) -> HeaderValue {

@@ -10,23 +10,18 @@ use bytes::Bytes;
 use flate2::{Compression, write::GzEncoder};
 use http::{HeaderMap, header};
 
+use super::offload::offload;
+
 /// The smallest body that is compressed. A smaller one fits into one packet anyway.
 const MIN_BYTES: usize = 1_024;
 
-/// A body of at least this length is compressed on a thread of its own. The fastest level takes about a millisecond for
-/// it, and the other requests would have to wait for longer ones.
-const LONG_BYTES: usize = 128 * 1024;
-
 /// Compresses a body. Returns `None` if it is too short, or if the result is not shorter.
 pub(super) async fn compressed(body: &Bytes) -> Option<Bytes> {
-    let compressed = match body.len() {
-        ..MIN_BYTES => return None,
-        MIN_BYTES..LONG_BYTES => gzip(body),
-        LONG_BYTES.. => {
-            let body = body.clone();
-            tokio::task::spawn_blocking(move || gzip(&body)).await.ok()?
-        }
-    };
+    if body.len() < MIN_BYTES {
+        return None;
+    }
+    let plain = body.clone();
+    let compressed = offload(body.len(), move || gzip(&plain)).await?;
     compressed.filter(|compressed| compressed.len() < body.len())
 }
 

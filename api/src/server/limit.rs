@@ -155,6 +155,9 @@ pub(super) async fn admit<E: Endpoint>(
     {
         request.set_data(KeyDigest(key.digest));
     }
+    if let Some(client) = client {
+        request.set_data(client);
+    }
     let (Some(limits), Some(client)) = (&gate.limits, client) else {
         allowed?;
         return Ok(next.call(request).await?.into_response());

@@ -49,11 +49,11 @@ async fn each_time_has_the_tick_that_stood_or_the_reason_why_there_is_none() {
         with(item(time, "tick"), &found)
     };
     let first = json!({"gap": {"from": at(10).to_string(), "to": at(20).to_string(), "slots": 2, "interval": "10s",
-                               "cause": "no_leader", "sequence": 2, "epoch": 1, "sources": null}});
+                               "cause": "no_leader", "backfilled": false, "sequence": 2, "epoch": 1, "sources": null}});
     let second = json!({
         "gap": {"from": at(50).to_string(), "to": at(70).to_string(), "slots": 3, "interval": "10s",
-                "cause": "disagreement", "sequence": 6, "epoch": 1, "sources": 3},
-        "before": {"slot": at(40).to_string(), "price": "101", "sequence": 5},
+                "cause": "disagreement", "backfilled": false, "sequence": 6, "epoch": 1, "sources": 3},
+        "before": {"slot": at(40).to_string(), "price": "101", "sequence": 5, "backfilled": false},
     });
     // The order is that of the request, and a time may be repeated.
     let expected = [

@@ -71,7 +71,7 @@ async fn a_range_selects_buckets_by_their_start() {
     assert_eq!(
         rig.get(&path).await.body,
         json!({"items": [{"start": at(120).to_string(), "open": "12", "high": "17", "low": "12", "close": "17",
-                          "samples": 6, "complete": true}], "next_cursor": null})
+                          "samples": 6, "backfilled": 0, "complete": true}], "next_cursor": null})
     );
     let none = format!("/v1/prices/BTC-USD/candles?interval=1m&from={from}&to={from}");
     assert_eq!(rig.get(&none).await.body, json!({"items": [], "next_cursor": null}));
@@ -84,10 +84,10 @@ async fn candles_come_in_the_requested_format_on_all_pages() {
     let path = "/v1/prices/BTC-USD/candles?interval=1m&order=asc";
     let items = rig.get(path).await.body["items"].as_array().unwrap().clone();
     let text = |value: &Value| value.as_str().map_or_else(|| value.to_string(), str::to_owned);
-    let columns = ["start", "open", "high", "low", "close", "samples", "complete"];
+    let columns = ["start", "open", "high", "low", "close", "samples", "backfilled", "complete"];
     let csv: Vec<String> =
         items.iter().map(|item| columns.map(|column| text(&item[column])).join(",")).collect();
-    assert_eq!(csv[1], format!("{},6.50,11.50,6.50,11.50,6,true", at(60)));
+    assert_eq!(csv[1], format!("{},6.50,11.50,6.50,11.50,6,0,true", at(60)));
     for (query, accept, media) in [
         ("&format=csv", "*/*", "text/csv; charset=utf-8; header=present"),
         ("", "text/csv", "text/csv; charset=utf-8; header=present"),
@@ -101,12 +101,15 @@ async fn candles_come_in_the_requested_format_on_all_pages() {
             assert_eq!(answer.header("vary"), Some("Accept"));
             let is_csv = media.starts_with("text/csv");
             if is_csv {
-                assert!(answer.text.starts_with("start,open,high,low,close,samples,complete\n"), "{path}");
+                assert!(
+                    answer.text.starts_with("start,open,high,low,close,samples,backfilled,complete\n"),
+                    "{path}"
+                );
             }
             lines.extend(answer.text.lines().skip(usize::from(is_csv)).map(str::to_owned));
             let Some(link) = answer.header("link") else { break };
             assert!(link.contains(query.trim_start_matches('&')), "{link}");
-            path = link.split(['<', '>']).nth(1).unwrap().to_owned();
+            path = followed(&path, link);
         }
         if media.starts_with("text/csv") {
             assert_eq!(lines, csv);
@@ -116,7 +119,7 @@ async fn candles_come_in_the_requested_format_on_all_pages() {
         }
     }
     let empty = rig.get(&format!("{path}&format=csv&to={}", at(0).unix_millis())).await;
-    assert_eq!(empty.text, "start,open,high,low,close,samples,complete\n");
+    assert_eq!(empty.text, "start,open,high,low,close,samples,backfilled,complete\n");
     let refused = rig.get_as(path, "text/html").await;
     assert_eq!((refused.status, &refused.body["code"]), (406, &json!("not_acceptable")));
 }

@@ -5,10 +5,10 @@ use std::{net::SocketAddr, time::Duration};
 use api::config::{ApiConfig, RateLimit};
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
-    net::TcpStream,
+    net::{TcpSocket, TcpStream},
 };
 
-use crate::rig::Rig;
+use crate::rig::{Rig, tick};
 
 const DEADLINE: Duration = Duration::from_secs(60);
 
@@ -56,6 +56,52 @@ async fn a_client_over_its_limit_learns_when_to_retry() {
     }
     let unlimited = rig.serve(RateLimit::Off).await;
     assert!(!get(unlimited.address, "/v1/pairs").await.contains("ratelimit"));
+}
+
+#[tokio::test]
+async fn a_client_that_does_not_read_its_responses_gets_no_more_of_them() {
+    let mut rig = Rig::keeping(Duration::from_secs(200_000));
+    for batch in 0..10 {
+        let slots = (0..1_000).map(|place| 10 * (batch * 1_000 + place));
+        rig.send(slots.map(|slot| tick("BTC-USD", slot, "97012.345678")).collect()).await;
+    }
+    let served = rig.serve(RateLimit::Off).await;
+    // Each path has another response of about a megabyte.
+    let unread = async |number: usize| {
+        let socket = TcpSocket::new_v4().unwrap();
+        // Otherwise the kernel reads the whole response on the client's behalf.
+        socket.set_recv_buffer_size(4_096).unwrap();
+        let mut stream = socket.connect(served.address).await.unwrap();
+        let path = format!("/v1/prices/BTC-USD/history?limit={}", 10_000 - number);
+        let request = format!("GET {path} HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n");
+        stream.write_all(request.as_bytes()).await.unwrap();
+        let mut head = [0; 12];
+        stream.read_exact(&mut head).await.unwrap();
+        (stream, String::from_utf8(head.to_vec()).unwrap())
+    };
+    let mut open = Vec::new();
+    loop {
+        let (stream, head) = unread(open.len()).await;
+        if head == "HTTP/1.1 429" {
+            break;
+        }
+        assert_eq!(head, "HTTP/1.1 200");
+        open.push(stream);
+        assert!(open.len() < 40, "{} responses are unread", open.len());
+    }
+    assert!(open.len() > 10, "only {} responses may be unread", open.len());
+    // Small responses are still sent, and large ones are again once the others have been read or closed.
+    assert!(get(served.address, "/v1/prices/BTC-USD").await.starts_with("HTTP/1.1 200"));
+    let whole = read(open.remove(0)).await;
+    assert!(whole.ends_with('}') && whole.len() > 700_000, "{} bytes", whole.len());
+    drop(open);
+    testkit::wait_until("the pod notices", DEADLINE, async || {
+        get(served.address, "/v1/prices/BTC-USD/history?limit=5000")
+            .await
+            .starts_with("HTTP/1.1 200")
+            .then_some(())
+    })
+    .await;
 }
 
 #[tokio::test]

@@ -33,7 +33,7 @@ async fn a_gap_has_its_slots_and_its_cause() {
     assert_eq!((answer.header("x-tickwell-sequence"), answer.header("link")), (Some("6"), None));
     let item = |from: i64, to: i64, slots: u64, cause: &str, sequence: u64, sources: Option<u32>| {
         json!({"from": at(from).to_string(), "to": at(to).to_string(), "slots": slots, "interval": "10s",
-               "cause": cause, "sequence": sequence, "epoch": 1, "sources": sources})
+               "cause": cause, "backfilled": false, "sequence": sequence, "epoch": 1, "sources": sources})
     };
     let expected = json!({
         "items": [

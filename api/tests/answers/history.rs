@@ -25,10 +25,15 @@ async fn three_ticks() -> Rig {
 #[tokio::test]
 async fn history_comes_in_the_requested_format() {
     let rig = three_ticks().await;
-    let line = |second: i64, price: &str, sequence: u64| format!("{},{price},{sequence}\n", at(second));
-    let csv = ["slot,price,sequence\n".to_owned(), line(10, "97012.30", 1), line(20, "97012.3", 2)].concat();
+    let line = |second: i64, price: &str, sequence: u64| format!("{},{price},{sequence},false\n", at(second));
+    let csv =
+        ["slot,price,sequence,backfilled\n".to_owned(), line(10, "97012.30", 1), line(20, "97012.3", 2)]
+            .concat();
     let object = |second: i64, price: &str, sequence: u64| {
-        format!("{{\"slot\":\"{}\",\"price\":\"{price}\",\"sequence\":{sequence}}}\n", at(second))
+        format!(
+            "{{\"slot\":\"{}\",\"price\":\"{price}\",\"sequence\":{sequence},\"backfilled\":false}}\n",
+            at(second)
+        )
     };
     let ndjson = [object(10, "97012.30", 1), object(20, "97012.3", 2)].concat();
     let to = at(30).unix_millis();
@@ -54,7 +59,7 @@ async fn history_comes_in_the_requested_format() {
         }
     }
     let empty = rig.get(&format!("{HISTORY}?format=csv&to={}", at(10).unix_millis())).await;
-    assert_eq!(empty.text, "slot,price,sequence\n");
+    assert_eq!(empty.text, "slot,price,sequence,backfilled\n");
     let empty = rig.get(&format!("{HISTORY}?format=ndjson&to={}", at(10).unix_millis())).await;
     assert_eq!((empty.status, empty.text.as_str()), (200, ""));
     let refused = rig.get_as(HISTORY, "text/html, application/xml;q=0.9").await;

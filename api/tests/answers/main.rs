@@ -6,6 +6,7 @@ mod access;
 mod admin;
 mod at;
 mod averages;
+mod backfilled;
 mod caching;
 mod candles;
 mod clocks;

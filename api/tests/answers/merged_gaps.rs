@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 
 use crate::{
     random_log::{PAIRS, RandomLog},
-    rig::{Rig, at, gap, gap_of, lead, tick},
+    rig::{Rig, at, followed, gap, gap_of, lead, tick},
 };
 
 const GAPS: &str = "/v1/prices/BTC-USD/gaps";
@@ -57,7 +57,7 @@ async fn pages(rig: &mut Rig, first: &str, mut between: impl AsyncFnMut(&mut Rig
             return found;
         };
         assert!(link.contains(answer.body["next_cursor"].as_str().unwrap()), "{link}");
-        path = link.split(['<', '>']).nth(1).unwrap().to_owned();
+        path = followed(&path, link);
         between(rig).await;
     }
 }

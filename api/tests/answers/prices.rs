@@ -88,7 +88,7 @@ async fn averages_report_their_coverage() {
             "ema": "105.120000000", "min": "90", "max": "110.5",
             "open": "110.5", "close": "100.0", "change": "-10.5", "change_ratio": "-0.0950226244344",
             // The root of (10.33..² + 10.17..² + 0.17..²) / 3.
-            "stddev": "8.36991968633", "expected": 9, "observed": 3, "coverage": "0.333333333333",
+            "stddev": "8.36991968633", "expected": 9, "observed": 3, "backfilled": 0, "coverage": "0.333333333333",
             "largest_gap": "40s", "complete": false,
         })
     );

@@ -66,7 +66,7 @@ impl RandomLog {
         let of_pair = self.covered[..count].iter().flatten().filter(|(of, ..)| *of == pair);
         let tick = |(_, second, price): &(&str, i64, Option<String>)| {
             let slot = at(*second).unix_millis();
-            price.clone().map(|price| Tick { slot, interval: 10_000, price })
+            price.clone().map(|price| Tick { slot, interval: 10_000, price, backfilled: false })
         };
         of_pair.filter_map(tick).collect()
     }

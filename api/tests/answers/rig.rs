@@ -14,8 +14,8 @@ use common::{
     bus::{Batch, Entry, LogIdentity, LogReader, ReadError},
     clock::ManualClock,
     domain::{
-        Body, Epoch, Evidence, Failure, Gap, GapCause, Interval, Judged, Lead, Observation, Origin, Policy,
-        PriceRule, Ratio, Record, Sequence, Slot, Span, Tick, Timestamp, Verdict,
+        AgeRule, Body, Epoch, Evidence, Failure, Gap, GapCause, Interval, Judged, Lead, Observation, Origin,
+        Policy, PriceRule, Ratio, Record, Sequence, Slot, Span, Tick, Timestamp, Verdict,
     },
     metrics::Prices,
     readiness::{Condition, Readiness},
@@ -422,6 +422,7 @@ fn policy() -> Policy {
         max_quote_age: Span::from_seconds(30),
         max_clock_skew: Span::from_seconds(5),
         frozen_after: Span::from_seconds(600),
+        aged_at: AgeRule::Arrival,
     }
 }
 
@@ -454,6 +455,24 @@ pub(crate) fn tick_record(pair: &str, seconds: i64, price: &str) -> Record {
     )
 }
 
+/// The bytes of a backfilled tick.
+pub(crate) fn backfilled(pair: &str, seconds: i64, price: &str) -> Vec<u8> {
+    let mut record = tick_record(pair, seconds, price);
+    if let Body::Tick(tick) = &mut record.body {
+        let interval: Interval = "1m".parse().unwrap();
+        (tick.slot, tick.interval, tick.backfilled) = (interval.slot(at(seconds)).unwrap(), interval, true);
+        tick.evidence.policy.aged_at = AgeRule::Slot;
+    }
+    wire::encode(&record)
+}
+
+/// The bytes of a gap before a pair's first live slot.
+pub(crate) fn not_backfilled(pair: &str, from: i64, to: i64) -> Vec<u8> {
+    let (from, slot, cause) = (slot(from), slot(to), GapCause::NotBackfilled);
+    let gap = Gap { from, slot, interval: interval(), cause, backfilled: true, evidence: None };
+    wire::encode(&record(pair, Body::Gap(gap)))
+}
+
 /// The bytes of a gap for which no source was polled.
 pub(crate) fn gap(pair: &str, from: i64, to: i64) -> Vec<u8> {
     gap_of(pair, from, to, GapCause::NoLeader, None)
@@ -468,11 +487,11 @@ pub(crate) fn gap_of(pair: &str, from: i64, to: i64, cause: GapCause, asked: Opt
         verdict: Verdict::Failed(Failure::Timeout),
     };
     let evidence = asked.map(|count| Evidence { policy: policy(), quotes: (0..count).map(failed).collect() });
-    let gap = Gap { from, slot, interval: interval(), cause, evidence };
+    let gap = Gap { from, slot, interval: interval(), cause, backfilled: false, evidence };
     wire::encode(&record(pair, Body::Gap(gap)))
 }
 
 /// The bytes of a lead.
 pub(crate) fn lead(pair: &str) -> Vec<u8> {
-    wire::encode(&record(pair, Body::Lead(Lead { covered: None, leader: None })))
+    wire::encode(&record(pair, Body::Lead(Lead { covered: None, backfilled: false, leader: None })))
 }

@@ -8,7 +8,7 @@ use poem::test::TestClient;
 use serde_json::Value;
 use tokio_tungstenite::tungstenite::Message;
 
-use crate::rig::{Rig, gap, lead, tick};
+use crate::rig::{Rig, backfilled, gap, lead, not_backfilled, tick};
 
 /// Long enough for any machine, and short enough for a failing test.
 const DEADLINE: Duration = Duration::from_secs(60);
@@ -184,6 +184,24 @@ async fn a_cursor_older_than_history_is_refused() {
     assert_eq!((gone.status, gone.body["code"].as_str()), (410, Some("sequence_gone")));
     assert_eq!(ids(&Client::open(&rig, "&after=2").await.take(2).await), ["3", "4"]);
     assert_eq!(ids(&Client::open(&rig, "&after=0").await.take(2).await), ["3", "4"]);
+}
+
+#[tokio::test]
+async fn a_client_gets_backfilled_events_only_if_it_asks_for_them() {
+    let mut rig = Rig::new();
+    rig.send(vec![lead("BTC-USD"), backfilled("BTC-USD", 60, "1.1"), backfilled("BTC-USD", 120, "1.2")])
+        .await;
+    let (mut newest, mut all) = (Client::open(&rig, "").await, Client::open(&rig, "&after=0").await);
+    // More than memory has, so that these are read from the store.
+    let past = (3..=1_500).map(|minute| backfilled("BTC-USD", minute * 60, "1.3"));
+    rig.send(past.chain([not_backfilled("BTC-USD", 90_010, 90_020)]).collect()).await;
+    rig.send(vec![tick("BTC-USD", 90_030, "2"), tick("BTC-USD", 90_040, "3")]).await;
+    let events = newest.take(2).await;
+    assert_eq!(events.iter().map(|event| field(event, "price")).collect::<Vec<_>>(), ["2", "3"]);
+    let events = all.take(1_503).await;
+    assert_eq!(events.iter().filter(|event| field(event, "backfilled") == "true").count(), 1_501);
+    assert_eq!(field(&events[1_502], "backfilled"), "null");
+    assert!(events.iter().all(|event| field(event, "origin") == "live"));
 }
 
 /// The reason that a stream gives at its end.

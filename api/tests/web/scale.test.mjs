@@ -343,3 +343,12 @@ test("a zoom keeps the time under the pointer, respects its limits, and never sh
     assert.ok(stays || factor > 1, context);
   });
 });
+
+test("a line of minutes that were backfilled breaks only where a minute is missing", () => {
+	const points = [0, 1, 2, 4].map((minute) => ({ time: minute * 60_000, close: 1, past: true }));
+	const line = (past) => decimated(points.map((point) => ({ ...point, past })), 10_000, (time) => time / 1_000);
+	const breaks = (line) => line.filter((point) => point === null).length;
+	assert.equal(breaks(line(true)), 1);
+	assert.equal(breaks(line(1)), 1);
+	assert.equal(breaks(line(false)), 3);
+});

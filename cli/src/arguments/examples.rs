@@ -3,7 +3,7 @@
 use clap::Command;
 
 /// Each command's path below `tickwell`, and an example.
-const EXAMPLES: [(&[&str], &str); 22] = [
+const EXAMPLES: [(&[&str], &str); 23] = [
     (&[], "tickwell run --demo"),
     (&["run"], "tickwell run --set feed.pairs=BTC-USD,ETH-USD,SOL-USD"),
     (&["poller"], "tickwell poller --set bus.url=nats://127.0.0.1:4222"),
@@ -13,6 +13,10 @@ const EXAMPLES: [(&[&str], &str); 22] = [
     (&["sources"], "tickwell sources --set feed.sources=kraken,coinbase,gemini"),
     (&["recompute"], "tickwell recompute --all --url http://127.0.0.1:8080"),
     (&["export"], "tickwell export --pair BTC-USD --from 2026-05-01T00:00:00Z --output may.csv"),
+    (
+        &["import"],
+        "tickwell import --pair BTC-USD kraken:./kraken.csv.gz coinbase:./coinbase.csv.gz --dry-run",
+    ),
     (&["backup"], "tickwell backup --from http://127.0.0.1:9090 --output pod.backup"),
     (&["restore"], "tickwell restore pod.backup --path ./data"),
     (&["verify-pods"], "tickwell verify-pods http://127.0.0.1:8080 http://127.0.0.1:8081"),

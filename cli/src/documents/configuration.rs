@@ -46,6 +46,7 @@ enum Format {
     Sources,
     Recordings,
     Speed,
+    BackfillSpan,
     WebOrigins,
     Networks,
     ApiKeys,
@@ -63,7 +64,7 @@ enum Format {
 }
 
 /// The format of each setting. `sources.NAME.…` and `pairs.NAME.…` stand for the settings of any source and pair.
-const FORMATS: [(&str, Format); 49] = [
+const FORMATS: [(&str, Format); 50] = [
     ("feed.interval", Format::Duration),
     ("feed.pairs", Format::Pairs),
     ("feed.sources", Format::Sources),
@@ -88,6 +89,7 @@ const FORMATS: [(&str, Format); 49] = [
     ("pairs.NAME.max_deviation", Format::Ratio),
     ("pairs.NAME.max_quote_age", Format::Duration),
     ("pairs.NAME.frozen_after", Format::Duration),
+    ("backfill.span", Format::BackfillSpan),
     ("replay.files", Format::Recordings),
     ("replay.speed", Format::Speed),
     ("bus.url", Format::Text),
@@ -125,6 +127,7 @@ impl Format {
             Self::Pairs => "list of pairs, such as `BTC-USD`".to_owned(),
             Self::Sources => "list of source names".to_owned(),
             Self::Recordings => "list of recordings, each `venue:PAIR:path`".to_owned(),
+            Self::BackfillSpan => "duration of at most 24h, or `off`".to_owned(),
             Self::Speed => "factor such as `60x`, or `max`".to_owned(),
             Self::WebOrigins => "list of origins, such as `https://example.org`, or `*`".to_owned(),
             Self::Networks => "list of addresses or networks, such as `10.0.0.0/8`".to_owned(),
@@ -152,6 +155,7 @@ impl Format {
             Self::Pairs => Some("BTCUSD"),
             Self::Sources => Some("not a name"),
             Self::Recordings => Some("file.csv"),
+            Self::BackfillSpan => Some("25h"),
             Self::Speed => Some("60"),
             Self::WebOrigins => Some("example.org"),
             Self::Networks => Some("10.0.0.0/33"),

@@ -57,6 +57,8 @@ pub(super) struct GapRow {
     slots: u64,
     interval: String,
     cause: String,
+    #[serde(default)]
+    backfilled: bool,
     sequence: Option<u64>,
     epoch: Option<u64>,
     sources: Option<u32>,
@@ -278,7 +280,7 @@ impl List for Candles {
 
 impl Line for GapRow {
     const COLUMNS: &'static [&'static str] =
-        &["from", "to", "slots", "interval", "cause", "sequence", "epoch", "sources"];
+        &["from", "to", "slots", "interval", "cause", "backfilled", "sequence", "epoch", "sources"];
 }
 
 impl From<StoredGap> for GapRow {
@@ -289,6 +291,7 @@ impl From<StoredGap> for GapRow {
             slots: gap.slots(),
             interval: gap.interval.to_string(),
             cause: gap.cause.to_string(),
+            backfilled: gap.backfilled,
             sequence: gap.recorded.map(|(sequence, _)| sequence.0),
             epoch: gap.recorded.map(|(_, epoch)| epoch.0),
             sources: gap.asked,

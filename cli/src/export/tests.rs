@@ -46,11 +46,11 @@ async fn written(pair: &str, format: Format) -> Result<String> {
 async fn lines_have_the_digits_of_the_log() {
     let csv = written("BTC-USD", Format::Csv).await.unwrap();
     let lines: Vec<String> =
-        HISTORY.iter().map(|(slot, price, at)| format!("{slot},{price},{at}\n")).collect();
-    assert_eq!(csv, format!("slot,price,sequence\n{}", lines.concat()));
+        HISTORY.iter().map(|(slot, price, at)| format!("{slot},{price},{at},false\n")).collect();
+    assert_eq!(csv, format!("slot,price,sequence,backfilled\n{}", lines.concat()));
     let ndjson = written("BTC-USD", Format::Ndjson).await.unwrap();
     let line = |(slot, price, at): &(&str, &str, u64)| {
-        format!("{{\"slot\":\"{slot}\",\"price\":\"{price}\",\"sequence\":{at}}}\n")
+        format!("{{\"slot\":\"{slot}\",\"price\":\"{price}\",\"sequence\":{at},\"backfilled\":false}}\n")
     };
     assert_eq!(ndjson, HISTORY.iter().map(line).collect::<String>());
     let unknown = written("ETH-USD", Format::Csv).await.unwrap_err().to_string();

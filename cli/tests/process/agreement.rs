@@ -170,5 +170,11 @@ pub(crate) async fn history_is_the_log(pod: &Pod, records: &[Record]) {
 fn point(item: &Value) -> Point {
     let slot = Time::try_from(item["slot"].as_str().unwrap().to_owned()).unwrap().0;
     let price = item["price"].as_str().unwrap().to_owned();
-    Point { sequence: item["sequence"].as_u64().unwrap(), slot, interval: 0, price }
+    Point {
+        sequence: item["sequence"].as_u64().unwrap(),
+        slot,
+        interval: 0,
+        price,
+        backfilled: item["backfilled"].as_bool().unwrap(),
+    }
 }

@@ -195,13 +195,21 @@ impl Written {
     /// The tick, as a point of history.
     pub(crate) fn point(&self) -> Option<Point> {
         let price = self.price.clone()?;
-        Some(Point { sequence: self.sequence, slot: self.slot, interval: INTERVAL_MS, price })
+        Some(Point {
+            sequence: self.sequence,
+            slot: self.slot,
+            interval: INTERVAL_MS,
+            price,
+            backfilled: false,
+        })
     }
 
     /// The tick, as an item of `/history`.
     pub(crate) fn history_item(&self) -> Option<Value> {
         let price = self.price.as_ref()?;
-        Some(json!({"slot": time_text(self.slot), "price": price, "sequence": self.sequence}))
+        Some(
+            json!({"slot": time_text(self.slot), "price": price, "sequence": self.sequence, "backfilled": false}),
+        )
     }
 
     /// The event that a stream must send for this record.
@@ -225,7 +233,7 @@ impl Written {
         let (cause, asked) = self.gap?;
         Some(json!({
             "from": time_text(self.from), "to": time_text(self.slot),
-            "slots": (self.slot - self.from) / INTERVAL_MS + 1, "interval": INTERVAL, "cause": cause,
+            "slots": (self.slot - self.from) / INTERVAL_MS + 1, "interval": INTERVAL, "cause": cause, "backfilled": false,
             "sequence": self.sequence, "epoch": EPOCH, "sources": asked,
         }))
     }

@@ -66,7 +66,7 @@ impl Client {
         while !self.events.last().is_some_and(&enough) {
             let line = timeout(DEADLINE, self.lines.next_line()).await;
             let line = line.unwrap_or_else(|_| panic!("{}: nothing more; ends: {:?}", self.name, self.ends));
-            let line = line.unwrap().expect("the client runs");
+            let line = line.unwrap().unwrap_or_else(|| panic!("{}: the client has ended", self.name));
             let mut said: Value = serde_json::from_str(&line).unwrap();
             let (kind, data) = (said["kind"].as_str().unwrap().to_owned(), said["data"].take());
             match kind.as_str() {
@@ -121,7 +121,7 @@ async fn no_event_source_gives_up_while_its_pod_is_killed_and_its_log_is_replace
     for client in &mut clients {
         client.hears_sequence(author.last()).await;
     }
-    let begun = std::time::Instant::now();
+    let begun = tokio::time::Instant::now();
     for round in 0..restarts {
         author.write_up_to(author.written().len() + 3).await;
         // In every second round, the pod is killed before some clients have connected again.

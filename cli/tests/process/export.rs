@@ -20,7 +20,7 @@ pub(crate) async fn export(scene: &Scene, store: &str, arguments: &[&str]) -> (O
 
 fn tick_line(record: &Record) -> String {
     let slot = time_text(record.slot.unwrap().0);
-    format!("{slot},{},{}", record.price.as_ref().unwrap(), record.sequence)
+    format!("{slot},{},{},false", record.price.as_ref().unwrap(), record.sequence)
 }
 
 /// The expected rows of the records before `to`: ticks as CSV, gaps as JSON.
@@ -32,11 +32,11 @@ fn expected(records: &[Record], to: i64) -> (Vec<String>, Vec<Value>) {
         let (from, last) = record.covers().unwrap();
         json!({
             "from": time_text(from), "to": time_text(last), "slots": (last - from) / record.interval() + 1,
-            "interval": explained["interval"], "cause": record.cause, "sequence": record.sequence,
+            "interval": explained["interval"], "cause": record.cause, "backfilled": false, "sequence": record.sequence,
             "epoch": record.epoch, "sources": record.quotes.as_ref().map(Vec::len),
         })
     });
-    (["slot,price,sequence".to_owned()].into_iter().chain(ticks).collect(), gaps.collect())
+    (["slot,price,sequence,backfilled".to_owned()].into_iter().chain(ticks).collect(), gaps.collect())
 }
 
 async fn restarted(scene: &Scene, mut process: Pod) -> Pod {

@@ -1,11 +1,13 @@
 //! `tickwell run` without NATS: a single process, whose store contains the only copy of the log.
 
-use testkit::wait_until;
+use testkit::{Venue, wait_until};
 
 use crate::{
     agreement::{averages_are_right, history_is_the_log},
     audit::{audit, nothing_lost},
-    harness::{Answer, DEADLINE, INTERVAL, Pod, Scene, field, has_event, moving_upstream, slots_pass},
+    harness::{
+        Answer, DEADLINE, INTERVAL, Pod, Scene, field, has_event, has_price, moving_upstream, slots_pass,
+    },
     records::{self, Record},
     survival::{check_takeovers, end},
 };
@@ -189,4 +191,32 @@ fn foreign_references(page: &str) -> Vec<String> {
         |tag: &String| ["http:", "https:", "=\"//", "='//", "=//"].iter().any(|part| tag.contains(part));
     let imports = page.match_indices("@import").map(|(start, _)| page[start..].chars().take(80).collect());
     starts.map(tag).filter(is_foreign).chain(imports).collect()
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_restarted_process_has_its_last_price_for_the_first_client() {
+    let upstream = moving_upstream(INTERVAL).await;
+    let scene = Scene::new(INTERVAL).asking(&upstream).with("TICKWELL__WINDOWS__STALE_AFTER", "1s");
+    let mut pod = scene.standalone("only").await;
+    has_price(&pod).await;
+    for venue in Venue::DEFAULT {
+        upstream.set_down(venue, true);
+    }
+    // The newest price becomes stale.
+    let price = wait_until("a stale price", DEADLINE, async || {
+        let price = pod.get("/v1/prices/BTC-USD").await.found();
+        price["stale"].as_bool().unwrap().then_some(price)
+    })
+    .await;
+    pod.process.kill();
+    for _round in 0..3 {
+        // The first request is sent as soon as the process listens, before it has loaded its store.
+        let process = scene.command("only").arg("run").start().unwrap();
+        let mut pod = Pod::listening(process).await;
+        let first = pod.get("/v1/prices/BTC-USD").await.found();
+        for member in ["price", "slot", "sequence", "stale", "origin"] {
+            assert_eq!(first[member], price[member], "{member}");
+        }
+        pod.process.kill();
+    }
 }

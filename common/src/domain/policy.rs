@@ -12,6 +12,16 @@ crate::words! {
     }
 }
 
+crate::words! {
+    /// The instant at which the age of a quote is measured.
+    pub enum AgeRule ("age rule") {
+        /// When the response arrived. This is the rule for current prices.
+        Arrival = "arrival",
+        /// The slot. This is the rule for prices of the past, whose responses arrive much later.
+        Slot = "slot",
+    }
+}
+
 /// The rules for computing a price from quotes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Policy {
@@ -31,6 +41,8 @@ pub struct Policy {
     /// How long a quote may stay unchanged before it counts as frozen, if the prices of other sources have moved away from
     /// it.
     pub frozen_after: Span,
+    /// The instant at which `max_quote_age` and `max_clock_skew` are compared with the source's own time.
+    pub aged_at: AgeRule,
 }
 
 impl Policy {

@@ -29,6 +29,8 @@ crate::words! {
         Last = "last",
         /// The close of a finished candle.
         CandleClose = "candle_close",
+        /// A price that a user imported.
+        Imported = "imported",
     }
 }
 
@@ -76,7 +78,7 @@ pub struct Observation {
     pub price: Price,
     /// Where `price` comes from.
     pub basis: Basis,
-    /// The prices that the source returned. Empty if the price is a candle's close.
+    /// The prices that the source returned. Empty if the price is a candle's close or was imported.
     pub reported: Reported,
     /// When the response had arrived, by the poller's clock.
     pub observed_at: Timestamp,
@@ -282,6 +284,7 @@ impl fmt::Display for SourceName {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::domain::AgeRule;
 
     #[test]
     fn every_verdict_has_its_own_spelling_and_round_trips() {
@@ -313,6 +316,7 @@ mod tests {
             max_quote_age: Span::from_seconds(30),
             max_clock_skew: Span::from_seconds(5),
             frozen_after: Span::from_seconds(600),
+            aged_at: AgeRule::Arrival,
         };
         reported.price(&policy).map(|(price, basis)| (price.to_string(), basis))
     }

@@ -46,6 +46,9 @@ crate::words! {
         NoLeader = "no_leader",
         /// A poller was running, but the pair was not in its settings.
         NotConfigured = "not_configured",
+        /// The slots are before the pair's first live one and were not backfilled: those between the newest backfilled
+        /// slot and the first live one, or those that there was no time to backfill.
+        NotBackfilled = "not_backfilled",
         /// The poller was running but missed slots, because it was paused, or because the log was unavailable for so
         /// long that the poller's queue was full.
         Missed = "missed",
@@ -102,7 +105,8 @@ pub struct Tick {
     pub price: Price,
     /// How far the used quotes are apart: (max − min) / median.
     pub spread: Ratio,
-    /// Whether the tick was added afterwards, from a source's candles, for slots before the pair's first live one.
+    /// Whether the tick is about a slot before the pair's first live one, and was added afterwards: from sources'
+    /// candles, or from prices that a user imported.
     pub backfilled: bool,
     /// The quotes and the policy from which the price was computed.
     pub evidence: Evidence,
@@ -119,6 +123,8 @@ pub struct Gap {
     pub interval: Interval,
     /// Why there is no tick.
     pub cause: GapCause,
+    /// Whether the gap is about slots before the pair's first live one, like a backfilled tick.
+    pub backfilled: bool,
     /// The quotes and the policy, if any quotes were requested.
     pub evidence: Option<Evidence>,
 }
@@ -129,6 +135,8 @@ pub struct Lead {
     /// The newest slot for which the log already had a tick or a gap of the pair; `None` if the pair is new. If this
     /// leader dies before its second record, the next leader continues after this slot.
     pub covered: Option<Timestamp>,
+    /// Whether the record of that slot was backfilled, so that the pair has no live slot yet.
+    pub backfilled: bool,
     /// The id of the leader. Without the id, two pollers that choose the same epoch would write identical records, and
     /// each would mistake the other's record for its own. Records of early versions have no id.
     pub leader: Option<LeaderId>,
@@ -151,6 +159,15 @@ impl Record {
             Body::Tick(tick) => Some(tick.slot.start()),
             Body::Gap(gap) => Some(gap.slot.start()),
             Body::Lead(lead) => lead.covered,
+        }
+    }
+
+    /// Whether the record is about slots before the pair's first live one, or is a lead that continues after them.
+    pub fn is_backfilled(&self) -> bool {
+        match &self.body {
+            Body::Tick(tick) => tick.backfilled,
+            Body::Gap(gap) => gap.backfilled,
+            Body::Lead(lead) => lead.backfilled,
         }
     }
 

@@ -25,6 +25,8 @@ pub enum IntervalError {
 pub struct Slot(Timestamp);
 
 impl Interval {
+    /// A minute.
+    pub const MINUTE: Self = Self(Span::from_seconds(60));
     const MIN_MILLIS: u64 = 100;
     const MAX_MILLIS: u64 = 86_400_000;
 

@@ -121,6 +121,9 @@ impl Span {
         [("ms", 1), ("d", 86_400_000), ("h", 3_600_000), ("m", 60_000), ("s", 1_000)];
     const MAX_MILLIS: u64 = 3_660 * 86_400_000;
 
+    /// A day.
+    pub const DAY: Self = Self { millis: 86_400_000 };
+
     /// Creates a span from milliseconds; `None` if there are none or too many.
     pub fn from_millis(millis: u64) -> Option<Self> {
         (1..=Self::MAX_MILLIS).contains(&millis).then_some(Self { millis })

@@ -7,9 +7,9 @@ use serde_json::value::RawValue;
 
 use crate::{
     domain::{
-        Basis, Body, Epoch, Evidence, Gap, GapCause, Interval, Judged, Lead, LeaderId, Observation, Origin,
-        Pair, Policy, Price, PriceRule, Ratio, Record, Reported, Slot, SourceName, Span, Tick, Timestamp,
-        Verdict,
+        AgeRule, Basis, Body, Epoch, Evidence, Gap, GapCause, Interval, Judged, Lead, LeaderId, Observation,
+        Origin, Pair, Policy, Price, PriceRule, Ratio, Record, Reported, Slot, SourceName, Span, Tick,
+        Timestamp, Verdict,
     },
     object::Object,
     text,
@@ -78,6 +78,8 @@ struct GapFormat {
     from: Timestamp,
     #[serde(with = "text")]
     cause: GapCause,
+    #[serde(default, skip_serializing_if = "is_false")]
+    backfilled: bool,
     #[serde(with = "text")]
     interval: Interval,
     epoch: u64,
@@ -95,6 +97,8 @@ struct LeadFormat {
     pair: Pair,
     #[serde(default, with = "text::option")]
     covered: Option<Timestamp>,
+    #[serde(default, skip_serializing_if = "is_false")]
+    backfilled: bool,
     #[serde(default, with = "text::option", skip_serializing_if = "Option::is_none")]
     leader: Option<LeaderId>,
     epoch: u64,
@@ -116,6 +120,9 @@ struct PolicyFormat {
     max_clock_skew: Span,
     #[serde(with = "text")]
     frozen_after: Span,
+    /// Left out if it is the rule for current prices.
+    #[serde(default, with = "text::option", skip_serializing_if = "Option::is_none")]
+    aged_at: Option<AgeRule>,
 }
 
 /// A quote or, if the source has failed, only the source and the verdict.
@@ -172,6 +179,7 @@ impl From<&Record> for RecordFormat {
                     slot: gap.slot.start(),
                     from: gap.from.start(),
                     cause: gap.cause,
+                    backfilled: gap.backfilled,
                     interval: gap.interval,
                     epoch,
                     origin,
@@ -179,9 +187,9 @@ impl From<&Record> for RecordFormat {
                     quotes,
                 })
             }
-            Body::Lead(Lead { covered, leader }) => {
-                let (covered, leader) = (*covered, *leader);
-                BodyFormat::Lead(LeadFormat { pair, covered, leader, epoch, origin })
+            Body::Lead(Lead { covered, backfilled, leader }) => {
+                let (covered, backfilled, leader) = (*covered, *backfilled, *leader);
+                BodyFormat::Lead(LeadFormat { pair, covered, backfilled, leader, epoch, origin })
             }
         };
         Self { version: super::VERSION, body }
@@ -250,7 +258,14 @@ impl TryFrom<GapFormat> for Record {
             pair: gap.pair,
             epoch: Epoch(gap.epoch),
             origin: gap.origin,
-            body: Body::Gap(Gap { from, slot, interval: gap.interval, cause: gap.cause, evidence }),
+            body: Body::Gap(Gap {
+                from,
+                slot,
+                interval: gap.interval,
+                cause: gap.cause,
+                backfilled: gap.backfilled,
+                evidence,
+            }),
         })
     }
 }
@@ -263,14 +278,26 @@ impl TryFrom<LeadFormat> for Record {
             pair: lead.pair,
             epoch: Epoch(lead.epoch),
             origin: lead.origin,
-            body: Body::Lead(Lead { covered: lead.covered, leader: lead.leader }),
+            body: Body::Lead(Lead {
+                covered: lead.covered,
+                backfilled: lead.backfilled,
+                leader: lead.leader,
+            }),
         })
     }
 }
 
 fn write_evidence(evidence: &Evidence) -> (Object<PolicyFormat>, Vec<QuoteFormat>) {
-    let Policy { rules, price, min_sources, max_deviation, max_quote_age, max_clock_skew, frozen_after } =
-        evidence.policy;
+    let Policy {
+        rules,
+        price,
+        min_sources,
+        max_deviation,
+        max_quote_age,
+        max_clock_skew,
+        frozen_after,
+        aged_at,
+    } = evidence.policy;
     let policy = PolicyFormat {
         rules,
         price,
@@ -279,6 +306,7 @@ fn write_evidence(evidence: &Evidence) -> (Object<PolicyFormat>, Vec<QuoteFormat
         max_quote_age,
         max_clock_skew,
         frozen_after,
+        aged_at: (aged_at != AgeRule::Arrival).then_some(aged_at),
     };
     let quotes = evidence.quotes.iter().map(QuoteFormat::from);
     (Object(policy), quotes.collect())
@@ -293,9 +321,18 @@ fn read_evidence(Object(policy): Object<PolicyFormat>, quotes: Vec<QuoteFormat>)
         max_quote_age,
         max_clock_skew,
         frozen_after,
+        aged_at,
     } = policy;
-    let policy =
-        Policy { rules, price, min_sources, max_deviation, max_quote_age, max_clock_skew, frozen_after };
+    let policy = Policy {
+        rules,
+        price,
+        min_sources,
+        max_deviation,
+        max_quote_age,
+        max_clock_skew,
+        frozen_after,
+        aged_at: aged_at.unwrap_or(AgeRule::Arrival),
+    };
     if min_sources == 0 {
         return Err("min_sources: must be at least 1".to_owned());
     }

@@ -4,8 +4,8 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::domain::{
-    Basis, Body, Epoch, Evidence, Failure, Gap, GapCause, Interval, Judged, Lead, LeaderId, Observation,
-    Origin, Policy, Price, PriceRule, Ratio, Reported, Span, Tick, Timestamp, Verdict, Words,
+    AgeRule, Basis, Body, Epoch, Evidence, Failure, Gap, GapCause, Interval, Judged, Lead, LeaderId,
+    Observation, Origin, Policy, Price, PriceRule, Ratio, Reported, Span, Tick, Timestamp, Verdict, Words,
 };
 
 fn timestamps() -> impl Strategy<Value = Timestamp> {
@@ -51,8 +51,9 @@ fn judged() -> impl Strategy<Value = Judged> {
 
 fn evidence() -> impl Strategy<Value = Evidence> {
     let spans = || (1_u64..1_000_000_000).prop_map(|millis| Span::from_millis(millis).unwrap());
-    let policy = (1_u32.., ratios(), spans(), spans(), spans()).prop_map(
-        |(min_sources, max_deviation, max_quote_age, max_clock_skew, frozen_after)| Policy {
+    let age_rules = proptest::sample::select(AgeRule::ALL);
+    let policy = (1_u32.., ratios(), spans(), spans(), spans(), age_rules).prop_map(
+        |(min_sources, max_deviation, max_quote_age, max_clock_skew, frozen_after, aged_at)| Policy {
             rules: Policy::RULES,
             price: PriceRule::Last,
             min_sources,
@@ -60,6 +61,7 @@ fn evidence() -> impl Strategy<Value = Evidence> {
             max_quote_age,
             max_clock_skew,
             frozen_after,
+            aged_at,
         },
     );
     (policy, proptest::collection::vec(judged(), 0..6)).prop_map(|(policy, mut quotes)| {
@@ -70,14 +72,14 @@ fn evidence() -> impl Strategy<Value = Evidence> {
 }
 
 fn records() -> impl Strategy<Value = Record> {
-    let tick = (timestamps(), intervals(), prices(), ratios(), evidence()).prop_map(
-        |(instant, interval, price, spread, evidence)| {
+    let tick = (timestamps(), intervals(), prices(), ratios(), any::<bool>(), evidence()).prop_map(
+        |(instant, interval, price, spread, backfilled, evidence)| {
             Body::Tick(Tick {
                 slot: interval.slot_at(instant),
                 interval,
                 price,
                 spread,
-                backfilled: false,
+                backfilled,
                 evidence,
             })
         },
@@ -87,14 +89,17 @@ fn records() -> impl Strategy<Value = Record> {
         timestamps(),
         intervals(),
         proptest::sample::select(GapCause::ALL).prop_filter("of the log", |cause| cause.is_of_log()),
+        any::<bool>(),
         proptest::option::of(evidence()),
     )
-        .prop_map(|(one, other, interval, cause, evidence)| {
+        .prop_map(|(one, other, interval, cause, backfilled, evidence)| {
             let (from, slot) = (interval.slot_at(one.min(other)), interval.slot_at(one.max(other)));
-            Body::Gap(Gap { from, slot, interval, cause, evidence })
+            Body::Gap(Gap { from, slot, interval, cause, backfilled, evidence })
         });
-    let lead = (proptest::option::of(timestamps()), proptest::option::of(any::<u64>()))
-        .prop_map(|(covered, leader)| Body::Lead(Lead { covered, leader: leader.map(LeaderId) }));
+    let lead = (proptest::option::of(timestamps()), any::<bool>(), proptest::option::of(any::<u64>()))
+        .prop_map(|(covered, backfilled, leader)| {
+            Body::Lead(Lead { covered, backfilled, leader: leader.map(LeaderId) })
+        });
     let body = prop_oneof![tick, gap, lead];
     (body, any::<u64>(), proptest::sample::select(Origin::ALL), "[A-Z]{2,5}-[0-9]{2,5}").prop_map(
         |(body, epoch, origin, pair)| Record {

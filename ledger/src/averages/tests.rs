@@ -82,7 +82,7 @@ fn a_window_of_too_many_ticks_has_everything_but_median_and_moving_average() {
         kept_from: Timestamp::EPOCH,
     };
     for index in 1..=MAX_SCANNED_TICKS + 1 {
-        let point = Point { slot: slot(index), interval, price: "1.5".parse().unwrap() };
+        let point = Point { slot: slot(index), interval, price: "1.5".parse().unwrap(), backfilled: false };
         view = PairView {
             slot: slot(index),
             sequence: Sequence(index),

@@ -12,7 +12,15 @@ fn gap(from: i64, slots: i64, cause: GapCause) -> StoredGap {
     let slot =
         |number: i64| interval.slot(Timestamp::from_unix_millis(number * INTERVAL_MILLIS).unwrap()).unwrap();
     let recorded = Some((Sequence(u64::try_from(from).unwrap()), Epoch(1)));
-    StoredGap { from: slot(from), slot: slot(from + slots - 1), interval, cause, recorded, asked: None }
+    StoredGap {
+        from: slot(from),
+        slot: slot(from + slots - 1),
+        interval,
+        cause,
+        backfilled: false,
+        recorded,
+        asked: None,
+    }
 }
 
 /// Whether one gap begins right after the other ends, in either order.

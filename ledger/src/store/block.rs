@@ -5,7 +5,7 @@
 //!
 //! | part | meaning |
 //! |---|---|
-//! | control, one byte | decimal places (low four bits); flags: right after the tick before, same epoch as before |
+//! | control, one byte | decimal places (low four bits); flags: right after the tick before, same epoch as before, backfilled |
 //! | distance in slots | from the tick before; only if it is not one slot |
 //! | distance in sequences | from the tick before |
 //! | difference of the epochs | from the tick before; only if the epochs differ |
@@ -26,6 +26,7 @@ const SLOTS: u64 = 256;
 /// Control bits. The lower four hold the decimal places, of which a price has at most 14.
 const NEXT_SLOT: u8 = 0x10;
 const SAME_EPOCH: u8 = 0x20;
+const BACKFILLED: u8 = 0x40;
 const PLACES: u8 = 0x0f;
 
 /// A block that can still grow.
@@ -127,6 +128,7 @@ impl Last {
         let mut control = u8::try_from(price.scale()).unwrap_or(PLACES) & PLACES;
         control |= if steps == 1 { NEXT_SLOT } else { 0 };
         control |= if epochs == 0 { SAME_EPOCH } else { 0 };
+        control |= if tick.backfilled { BACKFILLED } else { 0 };
         bytes.push(control);
         if steps != 1 {
             number::write(bytes, steps.into());
@@ -147,7 +149,7 @@ impl Last {
     }
 
     fn read(&mut self, rest: &mut &[u8]) -> Option<StoredTick> {
-        let (control, after) = rest.split_first()?;
+        let (&control, after) = rest.split_first()?;
         *rest = after;
         let steps = if control & NEXT_SLOT == 0 { number::read_u64(rest)? } else { 1 };
         let positions = number::read_u64(rest)?;
@@ -164,6 +166,7 @@ impl Last {
             price: Price::new(Decimal::try_from_i128_with_scale(mantissa, places).ok()?).ok()?,
             sequence: Sequence(self.sequence),
             epoch: Epoch(self.epoch),
+            backfilled: control & BACKFILLED != 0,
         })
     }
 

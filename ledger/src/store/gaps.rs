@@ -1,5 +1,5 @@
 //! Gaps: their rows, and reading the gaps of a pair by slot. A row holds, in this order: sequence, first slot,
-//! interval, epoch, how many sources were asked, cause.
+//! interval, epoch, how many sources were asked, whether it is backfilled, cause.
 
 use common::domain::{Epoch, Gap, GapCause, Interval, Pair, Sequence, Slot, Timestamp, Words};
 
@@ -19,6 +19,8 @@ pub struct StoredGap {
     pub interval: Interval,
     /// Why there is no tick.
     pub cause: GapCause,
+    /// Whether it is about slots before the pair's first live one.
+    pub backfilled: bool,
     /// The sequence of its record and the epoch of the leader that wrote it. `None` if the log has no record of these
     /// slots, so that the pod added the gap.
     pub recorded: Option<(Sequence, Epoch)>,
@@ -35,6 +37,7 @@ impl StoredGap {
             slot: gap.slot,
             interval: gap.interval,
             cause: gap.cause,
+            backfilled: gap.backfilled,
             recorded: Some((sequence, epoch)),
             // A record of at most 64 kB holds a few hundred quotes.
             asked: asked.map(|count| u32::try_from(count).unwrap_or(NOT_ASKED - 1)),
@@ -50,6 +53,7 @@ impl StoredGap {
             &self.interval.millis().to_be_bytes(),
             &epoch.0.to_be_bytes(),
             &self.asked.unwrap_or(NOT_ASKED).to_be_bytes(),
+            &[u8::from(self.backfilled)],
             self.cause.as_str().as_bytes(),
         ]
         .concat()
@@ -66,7 +70,8 @@ impl StoredGap {
         let (from, rest) = rest.split_at_checked(8)?;
         let (millis, rest) = rest.split_at_checked(8)?;
         let (epoch, rest) = rest.split_at_checked(8)?;
-        let (asked, cause) = rest.split_at_checked(4)?;
+        let (asked, rest) = rest.split_at_checked(4)?;
+        let (backfilled, cause) = rest.split_first()?;
         let interval = key::read_interval(millis)?;
         let asked = u32::from_be_bytes(asked.try_into().ok()?);
         let (at, epoch) = (key::read_sequence(at)?, Epoch(u64::from_be_bytes(epoch.try_into().ok()?)));
@@ -75,6 +80,7 @@ impl StoredGap {
             slot: key::read_slot(interval, last)?,
             interval,
             cause: std::str::from_utf8(cause).ok()?.parse::<GapCause>().ok()?,
+            backfilled: *backfilled == 1,
             recorded: (at != Sequence::default()).then_some((at, epoch)),
             asked: (asked != NOT_ASKED).then_some(asked),
         })

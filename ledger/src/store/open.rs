@@ -26,7 +26,7 @@ use aside::{move_aside, set_snapshots_aside};
 pub use error::OpenError;
 
 /// The number of the row format that this version reads and writes.
-pub(super) const FORMAT: &str = "4";
+pub(super) const FORMAT: &str = "5";
 
 /// The file beside the store that records what an in-process log has acknowledged.
 pub(crate) const ACKNOWLEDGED: &str = "acknowledged";

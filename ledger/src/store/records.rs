@@ -19,8 +19,9 @@ impl TickOrGap {
         let (pair, epoch) = (record.pair, record.epoch);
         match &record.body {
             Body::Tick(tick) => {
-                let Tick { slot, interval, price, .. } = *tick;
-                Some(Self::Tick(pair, StoredTick { slot, interval, price, sequence, epoch }))
+                let Tick { slot, interval, price, backfilled, .. } = *tick;
+                let stored = StoredTick { slot, interval, price, sequence, epoch, backfilled };
+                Some(Self::Tick(pair, stored))
             }
             Body::Gap(gap) => Some(Self::Gap(pair, StoredGap::of(sequence, epoch, gap))),
             Body::Lead(_) => None,
@@ -34,6 +35,14 @@ impl TickOrGap {
         match self {
             Self::Tick(_, tick) => tick.slot,
             Self::Gap(_, gap) => gap.from,
+        }
+    }
+
+    /// Whether it is about slots before the pair's first live one.
+    pub fn is_backfilled(&self) -> bool {
+        match self {
+            Self::Tick(_, tick) => tick.backfilled,
+            Self::Gap(_, gap) => gap.backfilled,
         }
     }
 

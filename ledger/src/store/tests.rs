@@ -6,7 +6,7 @@ mod retention;
 use std::collections::BTreeMap;
 
 use common::domain::{
-    Body, Epoch, Evidence, Gap, GapCause, Origin, Policy, PriceRule, Ratio, Span, Tick, Timestamp,
+    AgeRule, Body, Epoch, Evidence, Gap, GapCause, Origin, Policy, PriceRule, Ratio, Span, Tick, Timestamp,
 };
 use proptest::prelude::*;
 
@@ -40,6 +40,7 @@ pub(super) fn record(pair: &str, index: i64, price: Option<&str>) -> Record {
                 max_quote_age: Span::from_seconds(30),
                 max_clock_skew: Span::from_seconds(5),
                 frozen_after: Span::from_seconds(600),
+                aged_at: AgeRule::Arrival,
             };
             let spread = Ratio::distance(price, price, price);
             let evidence = Evidence { policy, quotes: Vec::new() };
@@ -57,6 +58,7 @@ pub(super) fn record(pair: &str, index: i64, price: Option<&str>) -> Record {
             slot: slot(index),
             interval: interval(),
             cause: GapCause::Missed,
+            backfilled: false,
             evidence: None,
         }),
     };

@@ -242,7 +242,7 @@ impl PairWriter {
     fn lost(&self, first: Slot, interval: Interval, cause: GapCause) -> Option<StoredGap> {
         let (newest, _) = self.state.covered?;
         let (from, slot) = interval.between(newest, first)?;
-        Some(StoredGap { from, slot, interval, cause, recorded: None, asked: None })
+        Some(StoredGap { from, slot, interval, cause, backfilled: false, recorded: None, asked: None })
     }
 
     fn finish(&mut self, batch: &mut sled::Batch) {

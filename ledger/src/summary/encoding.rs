@@ -19,7 +19,8 @@ impl Summary {
     pub fn encode(&self, bytes: &mut Vec<u8>) {
         let start = &self.first;
         write(bytes, u128::from(self.count));
-        write(bytes, millis(start.slot));
+        write(bytes, u128::from(self.backfilled));
+        write(bytes, (millis(start.slot) << 1) | u128::from(start.backfilled));
         write(bytes, u128::from(start.interval.millis()));
         write_price(bytes, 0, start.price);
         for point in [&self.last, &self.min, &self.max] {
@@ -41,9 +42,16 @@ impl Summary {
     /// can have are invalid too, so that the result is safe to merge.
     pub fn decode(bytes: &mut &[u8]) -> Option<Self> {
         let count = u64::try_from(read(bytes)?).ok()?;
-        let slot = i64::try_from(read(bytes)?).ok()?;
+        let backfilled = u64::try_from(read(bytes)?).ok()?;
+        let start = read(bytes)?;
+        let slot = i64::try_from(start >> 1).ok()?;
         let interval = interval(read(bytes)?)?;
-        let first = Point { slot: on_grid(interval, slot)?, interval, price: read_price(bytes, 0)? };
+        let first = Point {
+            slot: on_grid(interval, slot)?,
+            interval,
+            price: read_price(bytes, 0)?,
+            backfilled: start & 1 == 1,
+        };
         let last = read_point(bytes, &first)?;
         let (min, max) = (read_point(bytes, &first)?, read_point(bytes, &first)?);
 
@@ -65,14 +73,26 @@ impl Summary {
             .squares
             .plus(Wide::product(2 * start, sum))?
             .minus(Wide::square(start).times(u128::from(count))?)?;
-        let read =
-            Self { count, first, last, min, max, sum, squares, weighted, weight, covered, largest_gap };
+        let read = Self {
+            count,
+            backfilled,
+            first,
+            last,
+            min,
+            max,
+            sum,
+            squares,
+            weighted,
+            weight,
+            covered,
+            largest_gap,
+        };
         read.is_possible().then_some(read)
     }
 
     /// Whether any ticks can have these sums and extremes.
     fn is_possible(&self) -> bool {
-        let Self { count, first, last, min, max, sum, squares, weighted, weight, .. } = self;
+        let Self { count, backfilled, first, last, min, max, sum, squares, weighted, weight, .. } = self;
         let distance = last.slot.start().millis_since(first.slot.start());
         let (low, high) = (min.price.units(), max.price.units());
         let within = |total: u128, count: u64| {
@@ -85,6 +105,8 @@ impl Summary {
         // Slots are whole milliseconds, so there is at most one tick in each. A summary spans at most ten years.
         (1..=distance + 1).contains(count)
             && one == (distance == 0)
+            && backfilled <= count
+            && (!one || (*backfilled == 1) == first.backfilled)
             && (one || Span::from_millis(distance).is_some())
             && (!one || (last == first && min == first && max == first))
             && in_order
@@ -170,13 +192,14 @@ impl Offsets {
 }
 
 /// Encodes a tick relative to the first one. The distance is a number of slots if both have the same interval.
-/// Otherwise, it is a number of milliseconds.
+/// Otherwise, it is a number of milliseconds. The lowest two bits say which, and whether the tick was backfilled.
 fn write_point(bytes: &mut Vec<u8>, first: &Point, point: &Point) {
     let distance = millis(point.slot).saturating_sub(millis(first.slot));
+    let backfilled = u128::from(point.backfilled) << 1;
     if point.interval == first.interval {
-        write(bytes, (distance / u128::from(first.interval.millis())) << 1);
+        write(bytes, ((distance / u128::from(first.interval.millis())) << 2) | backfilled);
     } else {
-        write(bytes, (distance << 1) | 1);
+        write(bytes, (distance << 2) | backfilled | 1);
         write(bytes, u128::from(point.interval.millis()));
     }
     write_price(bytes, first.price.units(), point.price);
@@ -184,13 +207,14 @@ fn write_point(bytes: &mut Vec<u8>, first: &Point, point: &Point) {
 
 fn read_point(bytes: &mut &[u8], first: &Point) -> Option<Point> {
     let number = read(bytes)?;
-    let (same_grid, distance) = (number & 1 == 0, number >> 1);
+    let (same_grid, backfilled, distance) = (number & 1 == 0, number & 2 == 2, number >> 2);
     let (interval, distance) = match same_grid {
         true => (first.interval, distance.checked_mul(u128::from(first.interval.millis()))?),
         false => (interval(read(bytes)?)?, distance),
     };
     let slot = first.slot.start().unix_millis().checked_add(i64::try_from(distance).ok()?)?;
-    Some(Point { slot: on_grid(interval, slot)?, interval, price: read_price(bytes, first.price.units())? })
+    let price = read_price(bytes, first.price.units())?;
+    Some(Point { slot: on_grid(interval, slot)?, interval, price, backfilled })
 }
 
 /// Encodes a price as its scale and a difference of digits: the difference from the price `units`, truncated to the

@@ -31,7 +31,7 @@ fn ticks(prices: impl Strategy<Value = Price>) -> impl Strategy<Value = Vec<Poin
             let interval = Interval::new(Span::from_millis(millis).unwrap()).unwrap();
             let slot = interval.after(now.plus(interval.duration() * u32::try_from(steps).unwrap() / 1_000));
             now = slot.start();
-            Point { slot, interval, price }
+            Point { slot, interval, price, backfilled: slot.start().unix_millis() % 30_000 == 0 }
         };
         ticks.into_iter().map(point).collect()
     })
@@ -57,6 +57,8 @@ proptest! {
     fn deviation_is_the_root_of_the_mean_square_distance(ticks in ticks(near(9_701_230))) {
         let prices: Vec<Decimal> = ticks.iter().map(|tick| tick.price.decimal()).collect();
         let count = Decimal::from(prices.len());
+        let backfilled = ticks.iter().filter(|tick| tick.backfilled).count();
+        prop_assert_eq!(summary(&ticks).backfilled, backfilled as u64);
         let mean = prices.iter().sum::<Decimal>() / count;
         let variance = prices.iter().map(|price| (price - mean) * (price - mean)).sum::<Decimal>() / count;
         let found = summary(&ticks).stddev();
@@ -117,7 +119,7 @@ proptest! {
 fn point(second: i64, price: &str) -> Point {
     let interval: Interval = "10s".parse().unwrap();
     let slot = interval.slot(Timestamp::from_unix_millis(second * 1_000).unwrap()).unwrap();
-    Point { slot, interval, price: price.parse().unwrap() }
+    Point { slot, interval, price: price.parse().unwrap(), backfilled: false }
 }
 
 #[test]
@@ -150,7 +152,7 @@ fn ten_years_of_extremes_are_exact_and_can_be_encoded() {
     let at = |millis: i64| interval.slot(Timestamp::from_unix_millis(millis).unwrap()).unwrap();
     let (low, high): (Price, Price) =
         ("0.00000000000001".parse().unwrap(), "999999999999.99999999999999".parse().unwrap());
-    let [one, other] = [low, high].map(|price| Point { slot: at(0), interval, price });
+    let [one, other] = [low, high].map(|price| Point { slot: at(0), interval, price, backfilled: false });
     // Each round doubles the number of ticks by merging the summary with a copy of itself at later slots.
     let mut run = Summary::of(one).merge(&Summary::of(Point { slot: at(100), ..other }));
     for _ in 0..30 {
@@ -194,7 +196,7 @@ fn where_the_interval_changes_the_shorter_one_determines_what_is_missing() {
     let at = |second: i64, interval: &str| {
         let interval: Interval = interval.parse().unwrap();
         let slot = interval.slot(Timestamp::from_unix_millis(second * 1_000).unwrap()).unwrap();
-        Point { slot, interval, price: "1".parse().unwrap() }
+        Point { slot, interval, price: "1".parse().unwrap(), backfilled: false }
     };
     let gap = |ticks: [Point; 2]| {
         summary(&ticks)

@@ -33,7 +33,7 @@ fn ticks() -> impl Strategy<Value = Vec<Point>> {
         let point = |(step, mantissa, scale)| {
             index += step;
             let price = Price::new(Decimal::new(mantissa, scale)).unwrap();
-            Point { slot: slot(index), interval: interval(), price }
+            Point { slot: slot(index), interval: interval(), price, backfilled: false }
         };
         steps.into_iter().map(point).collect()
     })
@@ -162,7 +162,7 @@ fn the_tree_of_a_long_run_stays_shallow_and_small() {
     let price: Price = "1.5".parse().unwrap();
     let mut window = Window::default();
     for index in 0..50_000 {
-        let point = Point { slot: slot(index), interval: interval(), price };
+        let point = Point { slot: slot(index), interval: interval(), price, backfilled: false };
         window = window.push(point).without_before(slot(index).start().minus(Duration::from_secs(86_400)));
     }
     let root = window.root.as_ref().unwrap();

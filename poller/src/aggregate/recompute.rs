@@ -90,6 +90,7 @@ fn comes_from_quotes(cause: GapCause) -> bool {
         GapCause::TooFewSources | GapCause::Disagreement => true,
         GapCause::NoLeader
         | GapCause::NotConfigured
+        | GapCause::NotBackfilled
         | GapCause::Missed
         | GapCause::LogLost
         | GapCause::Retention
@@ -97,12 +98,12 @@ fn comes_from_quotes(cause: GapCause) -> bool {
     }
 }
 
-/// A candle's close is the only price of its quote, so there is nothing to compare it with.
+/// A candle's close or an imported price is the only price of its quote, so there is nothing to compare it with.
 fn mispriced(judged: &Judged, policy: &Policy) -> Option<Difference> {
     let observation = judged.observation?;
     let written = |price: Price, basis: Basis| (price.to_string(), basis);
     let agrees = match observation.basis {
-        Basis::CandleClose => observation.reported == Reported::default(),
+        Basis::CandleClose | Basis::Imported => observation.reported == Reported::default(),
         Basis::Mid | Basis::Last => {
             let recomputed = observation.reported.price(policy);
             recomputed.map(|(price, basis)| written(price, basis))

@@ -2,7 +2,7 @@
 
 use std::cmp::Ordering;
 
-use common::domain::{Failure, PriceRule, Span, Timestamp};
+use common::domain::{AgeRule, Failure, PriceRule, Span, Timestamp};
 use proptest::prelude::*;
 use rust_decimal::Decimal;
 
@@ -19,6 +19,7 @@ fn policy(min_sources: u32) -> Policy {
         max_quote_age: Span::from_seconds(30),
         max_clock_skew: Span::from_seconds(5),
         frozen_after: Span::from_seconds(600),
+        aged_at: AgeRule::Arrival,
     }
 }
 

@@ -210,7 +210,10 @@ mod tests {
             let quotes = vec![Judged { source, observation, verdict }];
             let evidence = Some(common::domain::Evidence { policy, quotes });
             let cause = GapCause::TooFewSources;
-            sources.observe(pair, &Body::Gap(Gap { from: slot, slot, interval, cause, evidence }));
+            sources.observe(
+                pair,
+                &Body::Gap(Gap { from: slot, slot, interval, cause, backfilled: false, evidence }),
+            );
         };
         let mut seen = Observation::traded("100".parse().unwrap(), at(100));
         seen.source_time = Some(at(88));

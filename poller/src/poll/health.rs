@@ -184,7 +184,10 @@ mod tests {
         let interval: Interval = "10s".parse().unwrap();
         let gap = |pair: &str, time: &str, cause| {
             let slot = interval.slot_at(time.parse().unwrap());
-            (pair.parse().unwrap(), Body::Gap(Gap { from: slot, slot, interval, cause, evidence: None }))
+            (
+                pair.parse().unwrap(),
+                Body::Gap(Gap { from: slot, slot, interval, cause, backfilled: false, evidence: None }),
+            )
         };
         let reason = || readiness.report().first().map(|(_, condition)| condition.clone());
         let expected = |reason: &str| Some(Condition::Degraded(format!("no agreed price ({reason})")));

@@ -12,7 +12,7 @@ pub(super) struct Memory {
     seen: BTreeMap<(SourceName, Pair), (Seen, Timestamp)>,
     /// The time up to which the log has records of every pair.
     covered: Option<Timestamp>,
-    /// The times up to which the log has records of the pairs that have any.
+    /// The times up to which the log has live records of the pairs that have any.
     newest: Vec<Timestamp>,
 }
 
@@ -24,12 +24,15 @@ impl Memory {
     /// leader still counts as frozen. `pairs` is the number of configured pairs.
     pub(super) fn of(newest: &[Record], pairs: usize) -> Self {
         let every_pair = newest.len() == pairs;
-        let covered = newest.iter().filter(|_| every_pair).filter_map(Record::covers_up_to).min();
-        let each = newest.iter().filter_map(Record::covers_up_to).collect();
+        // Backfilled slots may end long before now, so they do not show what time it is.
+        let is_live = every_pair && !newest.iter().any(Record::is_backfilled);
+        let covered = newest.iter().filter(|_| is_live).filter_map(Record::covers_up_to).min();
+        let live = newest.iter().filter(|record| !record.is_backfilled());
+        let each = live.filter_map(Record::covers_up_to).collect();
         Self { seen: newest.iter().flat_map(seen).collect(), covered, newest: each }
     }
 
-    /// The time up to which the log has records of every pair. None if a pair has no record.
+    /// The time up to which the log has records of every pair. None if a pair has no live record.
     pub(super) fn covered(&self) -> Option<Timestamp> {
         self.covered
     }

@@ -84,7 +84,7 @@ async fn a_new_leader_knows_which_sources_are_frozen() {
     let interval: Interval = "10s".parse().unwrap();
     let slot = interval.slot_at(Timestamp::from_unix_millis(START).unwrap());
     let evidence = Some(Evidence { policy: policy(1), quotes: vec![judged] });
-    let gap = Gap { from: slot, slot, interval, cause: GapCause::TooFewSources, evidence };
+    let gap = Gap { from: slot, slot, interval, cause: GapCause::TooFewSources, backfilled: false, evidence };
     let newest = Record { pair: pair(), epoch: Epoch(1), origin: Origin::Live, body: Body::Gap(gap) };
     let mut rig = rig_after(Some(newest), leading(), &[("moves", 100, PRIMARY), ("stuck", 100, PRIMARY)], 1);
     rig.set(0, "100.3");

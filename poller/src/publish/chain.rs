@@ -13,6 +13,7 @@
 //! until the newest record is certain. The other pairs are not affected.
 
 mod log;
+pub(super) mod past;
 
 use std::{
     collections::{BTreeMap, VecDeque},
@@ -45,6 +46,8 @@ pub(super) struct Chain {
     doubtful: BTreeMap<Pair, Doubtful>,
     /// When the pairs in doubt are checked again.
     next_check: Instant,
+    /// The shortest time in which the log has acknowledged a record of this term.
+    quickest_append: Duration,
 }
 
 /// A pair that is in doubt.
@@ -90,8 +93,8 @@ impl Chain {
         let newest_epoch = records.iter().map(|record| record.epoch).chain(before).max().unwrap_or(Epoch(0));
         publisher.takeovers.send_replace(Some(Arc::new(Takeover { term, newest: records })));
         let epoch = newest_epoch.next().max(Epoch(term.0));
-        let mut chain =
-            Self { log, epoch, before, links: BTreeMap::new(), doubtful, next_check: Instant::now() };
+        let (links, next_check, quickest_append) = (BTreeMap::new(), Instant::now(), Duration::MAX);
+        let mut chain = Self { log, epoch, before, links, doubtful, next_check, quickest_append };
         for (pair, newest) in found {
             let unconfigured_until = later_term.as_ref().and_then(|later| unconfigured_until(&newest, later));
             match chain.take_over(pair, newest).await {
@@ -109,20 +112,32 @@ impl Chain {
     async fn take_over(&mut self, pair: Pair, newest: Newest) -> Result<(), PublishError> {
         let Newest { sequence, record, covered, lost } = newest;
         let written_in = record.as_ref().map(|record| record.epoch);
+        let backfilled = record.as_ref().is_some_and(Record::is_backfilled);
         // If no other poller has led since this process's previous term, this process has been polling all the time. So
         // missing slots are slots that this process missed: there was no time without a leader.
         let cause = match (lost, self.before.is_some() && written_in <= self.before) {
             (true, _) => GapCause::LogLost,
+            // No slot is live yet, so no poller has missed one.
+            (false, _) if backfilled => GapCause::NotBackfilled,
             (false, true) => GapCause::Missed,
             (false, false) => GapCause::NoLeader,
         };
         let newest = record.as_ref().map(name);
         self.links.insert(
             pair,
-            Link { sequence, newest, covered, cause, unconfigured_until: None, is_logged: false },
+            Link {
+                sequence,
+                newest,
+                covered,
+                is_backfilled: backfilled,
+                is_lost: lost,
+                cause,
+                unconfigured_until: None,
+                is_logged: false,
+            },
         );
         let leader = Some(self.log.leadership.id());
-        self.append(pair, Body::Lead(Lead { covered, leader })).await
+        self.append(pair, Body::Lead(Lead { covered, backfilled, leader })).await
     }
 
     /// Returns when pairs that are in doubt should be checked again. Never returns if no pair is in doubt.
@@ -218,6 +233,11 @@ impl Chain {
         });
     }
 
+    /// Whether the log has no tick and no gap of a pair.
+    pub(super) fn is_new(&self, pair: Pair) -> bool {
+        self.links.get(&pair).is_some_and(|link| link.covered.is_none() && !link.is_lost)
+    }
+
     /// The epoch of this term.
     pub(super) fn epoch(&self) -> Epoch {
         self.epoch
@@ -287,6 +307,9 @@ impl Chain {
         let Some(gap) = covered.and_then(|covered| self.log.gap_between(covered, slot, cause)) else {
             return Ok(());
         };
+        if cause == GapCause::NotBackfilled {
+            return self.append(pair, Body::Gap(gap)).await;
+        }
         tracing::warn!(
             event = "slots_missing", %pair, from = %gap.from, to = %gap.slot, %cause,
             "slots are missing after the pair's newest record; publishing a gap for them"
@@ -300,8 +323,8 @@ impl Chain {
         let record = Record { pair, epoch: self.epoch, origin: self.log.origin, body };
         let begun = Instant::now();
         let sequence = self.log.append(&record, link).await?;
-        (link.sequence, link.newest) = (sequence, Some(name(&record)));
-        link.covered = record.covers_up_to();
+        link.advance(sequence, &record);
+        self.quickest_append = self.quickest_append.min(begun.elapsed());
         self.log.metrics.published(&record, begun.elapsed());
         self.set_readiness();
         Ok(())

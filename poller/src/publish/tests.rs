@@ -1,5 +1,6 @@
 //! The publisher with a log that loses acknowledgements or records, is unreachable, or has another writer.
 
+mod past;
 mod rig;
 
 use std::time::Duration;

@@ -1,9 +1,8 @@
 //! What is specific to one exchange: the [`Exchange`] trait.
 //!
 //! Requests are values and parsing is pure, so an implementation never does I/O:
-//! [`HttpSource`](super::http::HttpSource) does that for all of them. The trait supports current prices and lists of
-//! markets. To support something else, such as candles, add a method that builds the requests and one that parses the
-//! responses, with defaults that report it as not supported.
+//! [`HttpSource`](super::http::HttpSource) does that for all of them. The trait supports current prices, lists of markets
+//! and candles.
 //!
 //! Pairs are mapped to the exchange's symbols before the requests are built: by the exchange's own list of markets, or
 //! until that has arrived, by [`Exchange::market`]. Requests and parsers only see the resulting [`Market`]s.
@@ -13,6 +12,7 @@ use std::{fmt, time::Duration};
 use common::domain::{Failure, Pair, Span};
 
 use super::{
+    candle::{Candle, Candles},
     interface::{Answers, Role, Sample},
     key::Plan,
     limit::Limit,
@@ -72,6 +72,11 @@ pub trait Exchange: Send + Sync {
     /// The parser must never guess: a price that is not where the exchange's documentation puts it is a failure.
     fn parse(&self, body: &str, markets: &[Market]) -> Result<Answers, Failure>;
 
+    /// The exchange's one-minute candles. None if it has none, or none that are fit for minutes.
+    fn candles(&self) -> Option<&'static dyn Candles> {
+        None
+    }
+
     /// The error that a response body reports, if any. Called for every status, even for 200.
     fn parse_error(&self, _body: &str) -> Option<ReportedError> {
         None
@@ -108,6 +113,16 @@ pub trait Exchange: Send + Sync {
     fn read_list(&self, body: &[u8]) -> Result<MarketList, Failure> {
         let list = self.parse_list(self.without_error(body)?)?;
         if list.is_empty() { Err(Failure::Malformed) } else { Ok(list) }
+    }
+
+    /// Reads the body of a successful response to a request for a market's candles. Not meant to be overridden.
+    fn read_candles(
+        &self,
+        body: &[u8],
+        market: &Market,
+        candles: &dyn Candles,
+    ) -> Result<Vec<Candle>, Failure> {
+        candles.parse(self.without_error(body)?, market)
     }
 
     /// The text of a body that reports no error. Not meant to be overridden.

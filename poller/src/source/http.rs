@@ -1,7 +1,7 @@
 //! Asks an [`Exchange`] over HTTP.
 //!
 //! In every slot, `asking` sends the requests for the pairs that the exchange has. If the exchange refuses a request
-//! because of one symbol, `Search` finds it. In the background, `lists` loads the exchange's own list of markets, which
+//! because of one symbol, `Search` finds it. `past` asks for candles. In the background, `lists` loads the exchange's own list of markets, which
 //! decides what the next slots ask for.
 
 mod asking;
@@ -9,12 +9,13 @@ mod backoff;
 mod challenge;
 mod client;
 mod lists;
+mod past;
 mod retry_after;
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use async_trait::async_trait;
-use common::domain::{Failure, Origin, Pair, Slot, SourceName, Timestamp};
+use common::domain::{Failure, Interval, Origin, Pair, Slot, SourceName, Timestamp};
 use reqwest::{Url, header::HeaderValue};
 use tokio::time::Instant;
 
@@ -25,6 +26,7 @@ use self::{
     retry_after::{ResponseTime, retry_after},
 };
 use super::{
+    candle::{CandleRange, Pasts},
     error::SourceError,
     exchange::{Exchange, ReportedError},
     interface::{About, Answers, LeftOut, Setup, Source},
@@ -45,6 +47,7 @@ pub struct HttpSource {
     address: String,
     /// How many requests may be sent in a slot.
     most: usize,
+    interval: Interval,
     /// The name and value of the header with the API key.
     key: Option<(&'static str, HeaderValue)>,
     client: Client,
@@ -103,6 +106,7 @@ impl HttpSource {
             about,
             address: address.trim_end_matches('/').to_owned(),
             most,
+            interval,
             key: key.and_then(|key| Some((exchange.key_header(key.plan())?, key.value()))),
             client,
             pairs: pairs.to_vec(),
@@ -205,6 +209,10 @@ impl Source for HttpSource {
         let answers = self.ask_groups(&table, slot, start, deadline).await;
         self.slot_ended(slot, start, &answers);
         answers.into_iter().chain(left_out).collect()
+    }
+
+    async fn past(&self, pairs: &[Pair], range: CandleRange, slot: Slot, deadline: Instant) -> Pasts {
+        self.ask_past(pairs, range, slot, deadline).await
     }
 
     async fn refresh_markets(&self, slot: Slot) -> Result<(), Failure> {

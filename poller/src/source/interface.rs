@@ -6,7 +6,11 @@ use async_trait::async_trait;
 use common::domain::{Basis, Failure, Interval, Origin, Pair, Price, Reported, Slot, SourceName, Timestamp};
 use tokio::time::Instant;
 
-use super::{key::Key, limit::Limit};
+use super::{
+    candle::{CandleRange, Pasts},
+    key::Key,
+    limit::Limit,
+};
 
 common::words! {
     /// How a source takes part in a price.
@@ -54,7 +58,7 @@ impl Sample {
     pub fn time(&self, basis: Basis) -> Option<Timestamp> {
         match basis {
             Basis::Mid => self.book_time,
-            Basis::Last | Basis::CandleClose => self.trade_time,
+            Basis::Last | Basis::CandleClose | Basis::Imported => self.trade_time,
         }
     }
 }
@@ -130,6 +134,12 @@ pub trait Source: Send + Sync {
     /// The pairs that the source serves but is not asked for, and why.
     fn left_out(&self) -> LeftOut {
         LeftOut::default()
+    }
+
+    /// Asks for the closes of past minutes of these pairs. A pair without an entry has no past at this source. `slot` is
+    /// the current slot.
+    async fn past(&self, _pairs: &[Pair], _range: CandleRange, _slot: Slot, _deadline: Instant) -> Pasts {
+        Pasts::new()
     }
 
     /// What the source's clock showed when its newest response arrived, and when that was. None if the source does not

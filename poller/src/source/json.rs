@@ -7,7 +7,7 @@ use common::{domain::Failure, object::Object};
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
-pub use number::{if_traded, price_of, price_of_number, seconds_of};
+pub use number::{if_traded, millis_of, price_of, price_of_number, seconds_of};
 pub use unique::UniqueObject;
 
 /// The only item that was found. More than one is an error, because it is not known which is right.
@@ -29,6 +29,11 @@ pub fn rows<'a, T: Deserialize<'a>>(body: &'a str) -> Result<Vec<T>, Failure> {
         .map(|Object(row)| row)
         .collect();
     if rows.is_empty() && !elements.is_empty() { Err(Failure::Malformed) } else { Ok(rows) }
+}
+
+/// Rows without member names.
+pub fn arrays(body: &str) -> Result<Vec<Vec<&RawValue>>, Failure> {
+    serde_json::from_str(body).map_err(|_| Failure::Malformed)
 }
 
 #[cfg(test)]

@@ -139,6 +139,14 @@ impl Limit {
         delay.is_zero() || delay < guaranteed_time(interval)
     }
 
+    /// The pause between further requests, beside this many in every interval: as short as the limit allows, but at most
+    /// ten times as long as without the others.
+    pub fn pause_beside(self, requests: usize, interval: Interval) -> Duration {
+        let spare = 100_u128.saturating_sub(self.share(requests, interval)).max(10);
+        let pause = u128::from(self.span.millis()) * 100 / (u128::from(self.requests.max(1)) * spare);
+        Duration::from_millis(u64::try_from(pause).unwrap_or(u64::MAX).saturating_add(1))
+    }
+
     /// The share of the limit that is used up by this many requests per interval, in percent, rounded up.
     pub fn share(self, requests: usize, interval: Interval) -> u128 {
         let asked = wide(requests) * u128::from(self.span.millis()) * 100;

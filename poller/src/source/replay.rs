@@ -1,7 +1,7 @@
 //! Replays recorded prices instead of asking a venue. Recordings are CSV files, plain or gzip: `ts_ms,price,…` with Unix
-//! milliseconds, or `slot,price,…` with RFC 3339 times, as `tickwell export` writes them.
+//! milliseconds, or `time,price,…` or `slot,price,…` with RFC 3339 times. `tickwell export` writes the last form.
 //!
-//! With `ts_ms`, a row gives the venue's price from the row's time until the next row. The row's time is passed on as the
+//! With `ts_ms` or `time`, a row gives the venue's price from the row's time until the next row. The row's time is passed on as the
 //! source's timestamp, so that a hole in the recording makes the quote stale. With `slot`, a row gives the price of that
 //! slot only, because an export has a row for every slot that has a price.
 
@@ -44,8 +44,8 @@ pub enum RecordingError {
     Csv(#[from] csv::Error),
     /// The first columns are not a time and `price`.
     #[error(
-        "the header must start with ts_ms,price (times in Unix milliseconds) or slot,price (RFC 3339 times, as in the \
-         CSV of `tickwell export`)"
+        "the header must start with ts_ms,price (times in Unix milliseconds), time,price or slot,price (RFC 3339 times; \
+         the CSV of `tickwell export` has a slot)"
     )]
     Header,
     /// A time does not have the format of its column.
@@ -101,6 +101,8 @@ common::words! {
         Millis = "ts_ms",
         /// RFC 3339.
         Slot = "slot",
+        /// RFC 3339.
+        Time = "time",
     }
 }
 
@@ -109,7 +111,7 @@ impl TimeColumn {
     fn format(self) -> &'static str {
         match self {
             Self::Millis => "Unix milliseconds",
-            Self::Slot => "an RFC 3339 time, such as 2026-11-21T14:05:10Z",
+            Self::Slot | Self::Time => "an RFC 3339 time, such as 2026-11-21T14:05:10Z",
         }
     }
 
@@ -121,7 +123,7 @@ impl TimeColumn {
                 let millis = time.parse().map_err(|_| no_time(None))?;
                 Timestamp::from_unix_millis(millis)
             }
-            Self::Slot => time.parse(),
+            Self::Slot | Self::Time => time.parse(),
         };
         let instant = instant.map_err(|error| no_time(Some(error)))?;
         if self == Self::Millis && instant.unix_millis() < FIRST_MILLIS {
@@ -174,16 +176,20 @@ impl Recording {
         (time(self.rows.first()), time(self.rows.last()))
     }
 
+    /// The newest row at or before a point in time.
+    pub fn newest_at(&self, instant: Timestamp) -> Option<(Timestamp, Price)> {
+        let later = self.rows.partition_point(|(time, _)| *time <= instant);
+        later.checked_sub(1).and_then(|newest| self.rows.get(newest)).copied()
+    }
+
     /// The price at a point in time.
     fn at(&self, instant: Timestamp) -> Result<Sample, Failure> {
-        let later = self.rows.partition_point(|(time, _)| *time <= instant);
-        let newest = later.checked_sub(1).and_then(|newest| self.rows.get(newest));
         let counts = |time: Timestamp| match self.column {
-            TimeColumn::Millis => true,
+            TimeColumn::Millis | TimeColumn::Time => true,
             TimeColumn::Slot => time == instant,
         };
-        let newest = newest.filter(|(time, _)| counts(*time));
-        newest.map(|(time, price)| Sample::traded(*price, Some(*time))).ok_or(Failure::Missing)
+        let newest = self.newest_at(instant).filter(|(time, _)| counts(*time));
+        newest.map(|(time, price)| Sample::traded(price, Some(time))).ok_or(Failure::Missing)
     }
 }
 

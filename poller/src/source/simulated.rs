@@ -5,11 +5,14 @@
 //! its quotes can be seen.
 
 use async_trait::async_trait;
-use common::domain::{Failure, Origin, Pair, Price, Slot, SourceName};
+use common::domain::{Failure, Origin, Pair, Price, Slot, SourceName, Timestamp};
 use rust_decimal::Decimal;
 use tokio::time::Instant;
 
-use super::interface::{Answers, Sample, Source};
+use super::{
+    candle::{CandleRange, MINUTE, Past, Pasts},
+    interface::{Answers, Sample, Source},
+};
 
 /// Three venues, so that an outlier can be outvoted and a quorum can be lost.
 pub(super) const NAMES: [&str; 3] = ["simulated_a", "simulated_b", "simulated_c"];
@@ -37,8 +40,8 @@ impl Simulated {
         Some(Self { name, venue, pairs: pairs.to_vec() })
     }
 
-    fn sample(&self, pair: Pair, slot: Slot) -> Result<Sample, Failure> {
-        let millis = slot.start().unix_millis();
+    fn sample(&self, pair: Pair, time: Timestamp) -> Result<Sample, Failure> {
+        let millis = time.unix_millis();
         let seed = seed_of(pair);
         let dice = hash(seed ^ self.venue, millis) % 1_000;
         if dice < 10 {
@@ -56,7 +59,7 @@ impl Simulated {
             .sum();
         let cents = base_cents(pair) * (1_000_000 + market + own + far_off) / 1_000_000;
         let price = Price::new(Decimal::new(cents, 2)).map_err(|_| Failure::Invalid)?;
-        Ok(Sample::traded(price, Some(slot.start())))
+        Ok(Sample::traded(price, Some(time)))
     }
 }
 
@@ -70,8 +73,19 @@ impl Source for Simulated {
         Origin::Simulated
     }
 
+    async fn past(&self, pairs: &[Pair], range: CandleRange, _slot: Slot, _deadline: Instant) -> Pasts {
+        let ends = || std::iter::successors(Some(range.first), |start| Some(start.plus(MINUTE)));
+        let close = |pair: Pair, end: Timestamp| Some((end, self.sample(pair, end).ok()?.reported.last?));
+        let closes = |pair: &Pair| {
+            let ends = ends().take_while(|start| *start <= range.last).map(|start| start.plus(MINUTE));
+            ends.filter_map(|end| close(*pair, end)).collect()
+        };
+        let past = |pair: &Pair| (*pair, Past { closes: closes(pair), otherwise: Failure::Timeout });
+        self.pairs.iter().filter(|pair| pairs.contains(pair)).map(past).collect()
+    }
+
     async fn ask(&self, slot: Slot, _deadline: Instant) -> Answers {
-        self.pairs.iter().map(|pair| (*pair, self.sample(*pair, slot))).collect()
+        self.pairs.iter().map(|pair| (*pair, self.sample(*pair, slot.start()))).collect()
     }
 }
 
@@ -121,9 +135,9 @@ mod tests {
         let mut slot = interval.slot_at("2026-11-21T00:00:00Z".parse::<Timestamp>().unwrap());
         let (mut prices, mut failures) = (std::collections::BTreeSet::new(), 0);
         for _ in 0..8_640 {
-            match venue.sample(pair, slot) {
+            match venue.sample(pair, slot.start()) {
                 Ok(sample) => {
-                    assert_eq!(venue.sample(pair, slot), Ok(sample));
+                    assert_eq!(venue.sample(pair, slot.start()), Ok(sample));
                     let last = sample.reported.last.unwrap();
                     assert!((85_000..110_000).contains(&(last.units() / 10_u128.pow(Price::MAX_DECIMALS))));
                     prices.insert(last);

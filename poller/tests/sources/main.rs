@@ -8,6 +8,7 @@
     reason = "tests stop at the first surprise"
 )]
 
+mod candles;
 mod example;
 mod lists;
 mod markets;

@@ -2,6 +2,8 @@
 
 use std::os::unix::process::ExitStatusExt;
 
+use std::collections::BTreeSet;
+
 use super::*;
 
 /// The limit for waiting. It is so long that a passing test never reaches it.
@@ -48,8 +50,9 @@ async fn arguments_environment_and_directory_reach_the_process() {
     let lines = process.lines();
     assert_eq!(lines[0], "argument 1 2");
     assert!(folder.path().join("here").exists());
-    let settings: Vec<&String> = lines.iter().filter(|line| line.starts_with(SETTINGS_PREFIXES[0])).collect();
-    assert_eq!(settings, ["TICKWELL__OWN=set by the test"]);
+    let settings = lines.iter().filter(|line| line.starts_with(SETTINGS_PREFIXES[0]));
+    let settings: BTreeSet<&str> = settings.map(String::as_str).collect();
+    assert_eq!(settings, ["TICKWELL__OWN=set by the test", "TICKWELL__BACKFILL__SPAN=off"].into());
 }
 
 #[tokio::test]

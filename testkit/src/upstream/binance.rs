@@ -1,5 +1,5 @@
-//! Binance: `GET /api/v3/ticker/24hr?symbols=["BTCUSDT","ETHUSDT"]`, the shorter `GET /api/v3/ticker/price`, and the list
-//! of markets, `GET /api/v3/exchangeInfo`.
+//! Binance: `GET /api/v3/ticker/24hr?symbols=["BTCUSDT","ETHUSDT"]`, the shorter `GET /api/v3/ticker/price`, candles
+//! at `GET /api/v3/klines`, and the list of markets, `GET /api/v3/exchangeInfo`.
 //!
 //! Prices have no times of their own. One unknown symbol fails the whole list. With `symbolStatus=TRADING`, halted markets
 //! are left out. The response to `symbol=BTCUSDT` is an object.
@@ -8,11 +8,13 @@ use http::StatusCode;
 use serde_json::{Value, json};
 
 use super::listing::Listing;
-use super::quotes::{Quoted, Quotes, book};
+use super::quotes::{Candle, MINUTE_MS, Quoted, Quotes, book};
 use super::reply::Reply;
 use super::request::Query;
 
 pub(super) const LIST: &str = "/api/v3/exchangeInfo";
+
+pub(super) const CANDLES: &str = "/api/v3/klines";
 
 /// Every response has this header. Its value is how much of the limit of 6,000 per minute is used.
 const USED_WEIGHT: (&str, &str) = ("x-mbx-used-weight-1m", "4");
@@ -28,6 +30,7 @@ pub(super) fn answer(path: &str, query: &Query, quotes: &Quotes<'_>) -> Reply {
             known.retain(|market| market.listing != Listing::Unlisted);
             tickers(query, &known, price)
         }
+        CANDLES => candles(query, quotes),
         LIST => list(quotes),
         _ => Reply::empty(StatusCode::NOT_FOUND),
     };
@@ -55,6 +58,37 @@ fn tickers(query: &Query, known: &[Quoted], row: fn(&Quoted) -> Value) -> Reply 
     };
     let rows = |wanted: Vec<&Quoted>| wanted.into_iter().filter(has_status).map(row).collect();
     wanted.map_or_else(error, |wanted| Reply::ok(&rows(wanted)))
+}
+
+/// The oldest candles of a range, oldest first.
+fn candles(query: &Query, quotes: &Quotes<'_>) -> Reply {
+    let wanted = query.get("symbol");
+    let all = quotes.priced();
+    let Some(quoted) = all.iter().find(|quoted| Some(symbol(&quoted.pair)) == wanted) else {
+        return error();
+    };
+    let limit = query.number("limit").and_then(|limit| usize::try_from(limit).ok()).unwrap_or(500);
+    let [start, end] = ["startTime", "endTime"].map(|name| query.number(name));
+    let row = |Candle { start_ms, close }| {
+        let volumes = ["121.20139100", "815879.49416818", "56.19067400", "378311.74215876"];
+        let [base, quote, bought, paid] = volumes;
+        json!([
+            start_ms,
+            close,
+            close,
+            close,
+            close,
+            base,
+            start_ms + MINUTE_MS - 1,
+            quote,
+            2_208,
+            bought,
+            paid,
+            "0"
+        ])
+    };
+    let candles = quotes.candles(&quoted.pair, start.unwrap_or(0), end.unwrap_or_else(|| quotes.now_ms()));
+    Reply::ok(&candles.into_iter().take(limit.min(1_000)).map(row).collect())
 }
 
 fn list(quotes: &Quotes<'_>) -> Reply {

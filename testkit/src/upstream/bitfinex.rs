@@ -1,4 +1,5 @@
-//! Bitfinex: `GET /v2/tickers?symbols=tBTCUSD,tETHUSD`, rows of JSON numbers, without times. The list of markets is
+//! Bitfinex: `GET /v2/tickers?symbols=tBTCUSD,tETHUSD`, rows of JSON numbers, without times. Candles are at
+//! `GET /v2/candles/trade:1m:tBTCUSD/hist`. The list of markets is
 //! `GET /v2/conf/` with two keys: the pairs, and the assets that Bitfinex has renamed.
 //!
 //! Unknown symbols are left out, so the response to a list of unknown symbols is `[]`.
@@ -6,16 +7,20 @@
 use http::StatusCode;
 use serde_json::json;
 
-use super::quotes::{Quoted, Quotes, book};
+use super::quotes::{Candle, Quoted, Quotes, book};
 use super::reply::{Reply, json_number};
 use super::request::Query;
 
 pub(super) const LIST: &str = "/v2/conf/pub:list:pair:exchange,pub:map:currency:sym";
 
+/// The beginning of the path of a market's candles.
+pub(super) const CANDLES: &str = "/v2/candles/trade:1m:";
+
 pub(super) fn answer(path: &str, query: &Query, quotes: &Quotes<'_>) -> Reply {
     match path {
         "/v2/tickers" => tickers(query, quotes),
         LIST => list(quotes),
+        _ if path.starts_with(CANDLES) => candles(path, query, quotes),
         _ => Reply::json(StatusCode::NOT_FOUND, &json!(["error", null, "ERR_UNK_ENDPOINT"])),
     }
 }
@@ -28,6 +33,23 @@ fn tickers(query: &Query, quotes: &Quotes<'_>) -> Reply {
     let everything = wanted == ["ALL"];
     let is_wanted = |quoted: &&Quoted| everything || wanted.contains(&symbol(&quoted.pair));
     let rows: Vec<String> = quotes.priced().iter().filter(is_wanted).map(row).collect();
+    Reply::bytes(StatusCode::OK, format!("[{}]", rows.join(",")))
+}
+
+/// The newest candles of a range, newest first. Without a market there is no error, but there are no candles either.
+fn candles(path: &str, query: &Query, quotes: &Quotes<'_>) -> Reply {
+    let wanted = path.strip_prefix(CANDLES).and_then(|rest| rest.strip_suffix("/hist"));
+    let end_ms = query.number("end").unwrap_or_else(|| quotes.now_ms());
+    let start_ms = query.number("start").unwrap_or(0);
+    let limit = query.number("limit").and_then(|limit| usize::try_from(limit).ok()).unwrap_or(100);
+    let all = quotes.priced();
+    let quoted = all.iter().find(|quoted| Some(symbol(&quoted.pair).as_str()) == wanted);
+    let candles = quoted.map(|quoted| quotes.candles(&quoted.pair, start_ms, end_ms)).unwrap_or_default();
+    let row = |Candle { start_ms, close }| {
+        let close = json_number(&close);
+        format!("[{start_ms},{close},{close},{close},{close},1.5]")
+    };
+    let rows: Vec<String> = candles.into_iter().rev().take(limit).map(row).collect();
     Reply::bytes(StatusCode::OK, format!("[{}]", rows.join(",")))
 }
 

@@ -1,24 +1,32 @@
-//! Bitstamp: `GET /api/v2/ticker/` for all pairs, `GET /api/v2/ticker/btcusd/` for one, and the list of markets,
-//! `GET /api/v2/trading-pairs-info/`.
+//! Bitstamp: `GET /api/v2/ticker/` for all pairs, `GET /api/v2/ticker/btcusd/` for one, candles at
+//! `GET /api/v2/ohlc/btcusd/`, and the list of markets, `GET /api/v2/trading-pairs-info/`.
 
 use http::StatusCode;
 use serde_json::{Value, json};
 
-use super::quotes::{Quoted, Quotes, book};
+use super::quotes::{Candle, MINUTE_MS, Quoted, Quotes, book};
 use super::reply::Reply;
+use super::request::Query;
 
 pub(super) const LIST: &str = "/api/v2/trading-pairs-info/";
+
+/// The beginning of the path of a market's candles.
+pub(super) const CANDLES: &str = "/api/v2/ohlc/";
 
 const TICKER: &str = "/api/v2/ticker/";
 
 /// The pairs that also have a perpetual future, whose price is that of the pair.
 const PERPETUALS: [&str; 2] = ["BTC-USD", "ETH-USD"];
 
-pub(super) fn answer(path: &str, quotes: &Quotes<'_>) -> Reply {
+pub(super) fn answer(path: &str, query: &Query, quotes: &Quotes<'_>) -> Reply {
     if path == LIST {
         return Reply::ok(&quotes.markets().iter().filter_map(trading_pair).collect());
     }
     let all = quotes.priced();
+    if let Some(one) = path.strip_prefix(CANDLES) {
+        let is_wanted = |quoted: &&Quoted| one.strip_suffix('/') == Some(&url_symbol(&quoted.pair));
+        return all.iter().find(is_wanted).map_or_else(not_found, |quoted| candles(quoted, query, quotes));
+    }
     match path.strip_prefix(TICKER) {
         Some("") => {
             let perpetuals = all.iter().filter(|quoted| PERPETUALS.contains(&quoted.pair.as_str()));
@@ -31,6 +39,28 @@ pub(super) fn answer(path: &str, quotes: &Quotes<'_>) -> Reply {
         },
         None => not_found(),
     }
+}
+
+/// The `limit` newest candles that start at or before `end`. If there is an `end`, a `start` has no effect.
+fn candles(quoted: &Quoted, query: &Query, quotes: &Quotes<'_>) -> Reply {
+    let limit = query.number("limit").filter(|limit| (1..=1_000).contains(limit));
+    let (Some(limit), Some(60)) = (limit, query.number("step")) else {
+        return Reply::json(StatusCode::BAD_REQUEST, &json!({"code": 4, "errors": []}));
+    };
+    let end_ms = query.number("end").map_or(quotes.now_ms(), |end| end * 1_000);
+    let row = |Candle { start_ms, close }| {
+        json!({
+            "close": close,
+            "high": close,
+            "low": close,
+            "open": close,
+            "timestamp": (start_ms / 1_000).to_string(),
+            "volume": "0.08549090",
+        })
+    };
+    let first_ms = end_ms - (limit - 1) * MINUTE_MS;
+    let rows: Vec<Value> = quotes.candles(&quoted.pair, first_ms, end_ms).into_iter().map(row).collect();
+    Reply::ok(&json!({"data": {"ohlc": rows, "pair": market(&quoted.named)}}))
 }
 
 /// A list without rows, or a ticker without fields.

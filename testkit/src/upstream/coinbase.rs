@@ -1,5 +1,5 @@
-//! Coinbase Exchange: `GET /products/BTC-USD/ticker` for one product, `GET /products/stats` for all, and the list of
-//! markets, `GET /products`.
+//! Coinbase Exchange: `GET /products/BTC-USD/ticker` for one product, `GET /products/stats` for all, candles at
+//! `GET /products/BTC-USD/candles`, and the list of markets, `GET /products`.
 //!
 //! The ticker has the time of the last trade. The statistics have no time.
 
@@ -8,19 +8,27 @@ use http::StatusCode;
 use serde_json::{Map, Value, json};
 
 use super::listing::Listing;
-use super::quotes::{Quoted, Quotes, book};
-use super::reply::Reply;
+use super::quotes::{Candle, Quoted, Quotes, book};
+use super::reply::{Reply, json_number};
+use super::request::Query;
 use crate::market::Trade;
 
 pub(super) const LIST: &str = "/products";
 
+/// The end of the path of a product's candles.
+pub(super) const CANDLES: &str = "/candles";
+
+/// More candles in a request are refused.
+const MOST_CANDLES: i64 = 300;
+
 const STATS: &str = "/products/stats";
 
-pub(super) fn answer(path: &str, quotes: &Quotes<'_>) -> Reply {
+pub(super) fn answer(path: &str, query: &Query, quotes: &Quotes<'_>) -> Reply {
     let markets = quotes.markets();
     match path {
         LIST => Reply::ok(&markets.iter().filter_map(product).collect()),
         STATS => stats(quotes),
+        _ if path.ends_with(CANDLES) => candles(path, query, quotes),
         _ => {
             let wanted = path.strip_prefix("/products/").and_then(|rest| rest.strip_suffix("/ticker"));
             match markets.iter().find(|market| Some(market.pair.as_str()) == wanted) {
@@ -59,6 +67,32 @@ fn ticker(trade: &Trade) -> Value {
         "time": rfc3339_nanoseconds(trade.time_ms),
         "rfq_volume": "20.622389",
     })
+}
+
+/// The candles of a product, newest first. Minutes without trades are left out.
+fn candles(path: &str, query: &Query, quotes: &Quotes<'_>) -> Reply {
+    let wanted = path.strip_prefix("/products/").and_then(|rest| rest.strip_suffix(CANDLES));
+    let all = quotes.priced();
+    let Some(quoted) = all.iter().find(|quoted| Some(quoted.pair.as_str()) == wanted) else {
+        return failure(StatusCode::NOT_FOUND, "NotFound");
+    };
+    let [granularity, start, end] = ["granularity", "start", "end"].map(|name| query.number(name));
+    let now = quotes.now_ms() / 1_000;
+    let (start, end) = start.zip(end).unwrap_or((now - MOST_CANDLES * 60, now));
+    if granularity != Some(60) {
+        return failure(StatusCode::BAD_REQUEST, "Unsupported granularity");
+    }
+    if (end - start) / 60 >= MOST_CANDLES {
+        let message = "granularity too small for the requested time range";
+        return failure(StatusCode::BAD_REQUEST, message);
+    }
+    let row = |Candle { start_ms, close }| {
+        let close = json_number(&close);
+        format!("[{},{close},{close},{close},{close},0.69450254]", start_ms / 1_000)
+    };
+    let candles = quotes.candles(&quoted.pair, start * 1_000, end * 1_000);
+    let rows: Vec<String> = candles.into_iter().rev().map(row).collect();
+    Reply::bytes(StatusCode::OK, format!("[{}]", rows.join(",")))
 }
 
 fn stats(quotes: &Quotes<'_>) -> Reply {

@@ -19,6 +19,8 @@ pub(super) struct Controls {
     listings: BTreeMap<(Venue, String), ActiveListing>,
     /// The venues that do not return their lists of markets.
     without_lists: BTreeSet<Venue>,
+    /// The venues that do not return candles.
+    without_candles: BTreeSet<Venue>,
 }
 
 /// A fault and when it began, unix time in milliseconds.
@@ -78,6 +80,14 @@ impl Controls {
         }
     }
 
+    pub(super) fn set_candles(&mut self, venue: Venue, available: bool) {
+        if available {
+            self.without_candles.remove(&venue);
+        } else {
+            self.without_candles.insert(venue);
+        }
+    }
+
     /// The venue's current fault.
     pub(super) fn fault(&self, venue: Venue) -> Option<ActiveFault> {
         self.faults.get(&venue).copied()
@@ -91,6 +101,11 @@ impl Controls {
     /// The state of a market; `None` if it is open.
     pub(super) fn listing(&self, venue: Venue, pair: &str) -> Option<ActiveListing> {
         self.listings.get(&(venue, pair.to_owned())).copied()
+    }
+
+    /// Whether the venue returns candles.
+    pub(super) fn has_candles(&self, venue: Venue) -> bool {
+        !self.without_candles.contains(&venue)
     }
 
     /// Whether the venue returns its list of markets.

@@ -37,13 +37,27 @@ impl Question<'_> {
         self.path == list_path(self.venue)
     }
 
+    /// Whether this is a request for candles.
+    pub(super) fn is_candles(self) -> bool {
+        let of_venue = match self.venue {
+            Venue::Kraken => kraken::CANDLES,
+            Venue::Coinbase => return self.path.ends_with(coinbase::CANDLES),
+            Venue::Bitstamp => bitstamp::CANDLES,
+            Venue::Gemini => gemini::CANDLES,
+            Venue::Bitfinex => bitfinex::CANDLES,
+            Venue::Binance => binance::CANDLES,
+            Venue::Coingecko => return false,
+        };
+        self.path.starts_with(of_venue)
+    }
+
     /// The venue's normal response.
     pub(super) fn answer(self, quotes: &Quotes<'_>) -> Reply {
         let Self { venue, path, query } = self;
         match venue {
             Venue::Kraken => kraken::answer(path, query, quotes),
-            Venue::Coinbase => coinbase::answer(path, quotes),
-            Venue::Bitstamp => bitstamp::answer(path, quotes),
+            Venue::Coinbase => coinbase::answer(path, query, quotes),
+            Venue::Bitstamp => bitstamp::answer(path, query, quotes),
             Venue::Gemini => gemini::answer(path, quotes),
             Venue::Bitfinex => bitfinex::answer(path, query, quotes),
             Venue::Coingecko => coingecko::answer(path, query, quotes),

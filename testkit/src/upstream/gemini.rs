@@ -1,4 +1,5 @@
-//! Gemini: `GET /v1/pricefeed` for all pairs, `GET /v1/pubticker/btcusd` for one, and the list of markets,
+//! Gemini: `GET /v1/pricefeed` for all pairs, `GET /v1/pubticker/btcusd` for one, candles at
+//! `GET /v2/candles/btcusd/1m`, and the list of markets,
 //! `GET /v1/symbols/details/all`.
 //!
 //! The price feed has no times. The only time of a ticker is that of its volume, which is counted every five minutes.
@@ -6,10 +7,13 @@
 use http::StatusCode;
 use serde_json::{Value, json};
 
-use super::quotes::{Quoted, Quotes, book};
-use super::reply::Reply;
+use super::quotes::{Candle, MINUTE_MS, Quoted, Quotes, book};
+use super::reply::{Reply, json_number};
 
 pub(super) const LIST: &str = "/v1/symbols/details/all";
+
+/// The beginning of the path of a market's candles.
+pub(super) const CANDLES: &str = "/v2/candles/";
 
 const PRICE_FEED: &str = "/v1/pricefeed";
 
@@ -19,6 +23,7 @@ pub(super) fn answer(path: &str, quotes: &Quotes<'_>) -> Reply {
     match path {
         PRICE_FEED => Reply::ok(&quotes.priced().iter().map(row).collect()),
         LIST => list(quotes),
+        _ if path.starts_with(CANDLES) => candles(path, quotes),
         _ => match path.strip_prefix("/v1/pubticker/") {
             Some(wanted) => match quotes.priced().iter().find(|quoted| is_symbol(&quoted.pair, wanted)) {
                 Some(quoted) => Reply::ok(&ticker(quoted, quotes.now_ms())),
@@ -30,6 +35,22 @@ pub(super) fn answer(path: &str, quotes: &Quotes<'_>) -> Reply {
             }
         },
     }
+}
+
+/// The candles of the last day, newest first.
+fn candles(path: &str, quotes: &Quotes<'_>) -> Reply {
+    let wanted = path.strip_prefix(CANDLES).and_then(|rest| rest.strip_suffix("/1m")).unwrap_or_default();
+    let all = quotes.priced();
+    let Some(quoted) = all.iter().find(|quoted| is_symbol(&quoted.pair, wanted)) else {
+        return unsupported(wanted);
+    };
+    let row = |Candle { start_ms, close }| {
+        let close = json_number(&close);
+        format!("[{start_ms},{close},{close},{close},{close},0.5]")
+    };
+    let candles = quotes.candles(&quoted.pair, quotes.now_ms() - 1_440 * MINUTE_MS, quotes.now_ms());
+    let rows: Vec<String> = candles.into_iter().rev().map(row).collect();
+    Reply::bytes(StatusCode::OK, format!("[{}]", rows.join(",")))
 }
 
 /// A list without rows, or a ticker without fields.

@@ -1,4 +1,5 @@
-//! Kraken: `GET /0/public/Ticker?pair=XBTUSD,ETHUSD`, and the list of markets, `GET /0/public/AssetPairs`.
+//! Kraken: `GET /0/public/Ticker?pair=XBTUSD,ETHUSD`, candles at `GET /0/public/OHLC`, and the list of markets,
+//! `GET /0/public/AssetPairs`.
 //!
 //! The response uses each pair's canonical name as its key, whatever name was requested. Errors have the HTTP status
 //! 200. One unknown pair fails the whole list. Prices have no timestamps.
@@ -6,15 +7,21 @@
 use http::StatusCode;
 use serde_json::{Map, Value, json};
 
-use super::quotes::{Quoted, Quotes, book};
+use super::quotes::{Candle, MINUTE_MS, Quoted, Quotes, book};
 use super::reply::Reply;
 use super::request::Query;
 
 pub(super) const LIST: &str = "/0/public/AssetPairs";
 
+pub(super) const CANDLES: &str = "/0/public/OHLC";
+
+/// How many candles Kraken has, whatever `since` is.
+const MOST_CANDLES: i64 = 720;
+
 pub(super) fn answer(path: &str, query: &Query, quotes: &Quotes<'_>) -> Reply {
     match path {
         "/0/public/Ticker" => tickers(query, quotes),
+        CANDLES => candles(query, quotes),
         LIST => list(quotes),
         _ => Reply::json(StatusCode::NOT_FOUND, &json!({"error": ["EGeneral:Unknown method"]})),
     }
@@ -36,6 +43,30 @@ fn tickers(query: &Query, quotes: &Quotes<'_>) -> Reply {
         result.extend([answered(quoted)]);
     }
     Reply::ok(&json!({"error": [], "result": result}))
+}
+
+/// The newest candles of one pair; the last one is still running.
+fn candles(query: &Query, quotes: &Quotes<'_>) -> Reply {
+    let name = query.get("pair").unwrap_or_default();
+    let all = quotes.priced();
+    let Some(quoted) = all.iter().find(|quoted| altname(&quoted.pair) == name) else {
+        return failure("EQuery:Unknown asset pair");
+    };
+    if query.get("interval").as_deref() != Some("1") {
+        return failure("EGeneral:Invalid arguments");
+    }
+    let now_ms = quotes.now_ms();
+    let since_ms = query.number("since").unwrap_or(0) * 1_000;
+    let first_ms = since_ms.max(now_ms - MOST_CANDLES * MINUTE_MS);
+    let rows: Vec<Value> = quotes
+        .candles(&quoted.pair, first_ms, now_ms)
+        .into_iter()
+        .map(|Candle { start_ms, close }| {
+            json!([start_ms / 1_000, close, close, close, close, close, "1.5", 7])
+        })
+        .collect();
+    let last = rows.iter().rev().nth(1).map_or(json!(0), |row| row[0].clone());
+    Reply::ok(&json!({"error": [], "result": {canonical_name(&quoted.named): rows, "last": last}}))
 }
 
 fn list(quotes: &Quotes<'_>) -> Reply {

@@ -28,6 +28,18 @@ pub(super) struct Quoted {
     pub(super) trade: Trade,
 }
 
+/// A one-minute candle. Tickwell uses only the close, so the other prices are the same.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Candle {
+    pub(super) start_ms: i64,
+    pub(super) close: String,
+}
+
+pub(super) const MINUTE_MS: i64 = 60_000;
+
+/// No response has the candles of more minutes than this.
+const MOST_MINUTES: i64 = 10_000;
+
 impl<'a> Quotes<'a> {
     pub(super) fn new(market: &'a dyn Market, controls: &'a Controls, venue: Venue, now_ms: i64) -> Self {
         let active = controls.fault(venue);
@@ -73,10 +85,30 @@ impl<'a> Quotes<'a> {
         all.into_iter().map(quoted).collect()
     }
 
+    /// The one-minute candles of a market that start in `first_ms..=last_ms`, oldest first. A minute without a trade has
+    /// none. The candle of the current minute is still running: its close is the newest trade.
+    pub(super) fn candles(&self, pair: &str, first_ms: i64, last_ms: i64) -> Vec<Candle> {
+        let last_ms = last_ms.min(self.now_ms);
+        let first_ms = first_ms.max(last_ms - MOST_MINUTES * MINUTE_MS);
+        let mut start_ms = first_ms + (-first_ms).rem_euclid(MINUTE_MS);
+        let mut candles = Vec::new();
+        while start_ms <= last_ms {
+            let end_ms = (start_ms + MINUTE_MS - 1).min(self.now_ms);
+            let trade = self.true_trade_at(pair, end_ms).filter(|trade| trade.time_ms >= start_ms);
+            candles.extend(trade.map(|trade| Candle { start_ms, close: self.spoilt(trade).price }));
+            start_ms += MINUTE_MS;
+        }
+        candles
+    }
+
     fn true_trade(&self, pair: &str) -> Option<Trade> {
+        self.true_trade_at(pair, self.now_ms)
+    }
+
+    fn true_trade_at(&self, pair: &str, at_ms: i64) -> Option<Trade> {
         let now_ms = match self.controls.listing(self.venue, pair) {
-            Some(active) if active.listing == Listing::Halted => active.since_ms.min(self.now_ms),
-            _ => self.now_ms,
+            Some(active) if active.listing == Listing::Halted => active.since_ms.min(at_ms),
+            _ => at_ms,
         };
         match self.controls.prices(self.venue).and_then(|prices| prices.get(pair)) {
             Some(price) => price.clone().map(|price| Trade { price, time_ms: now_ms }),

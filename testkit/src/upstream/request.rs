@@ -67,6 +67,11 @@ impl Query {
         parameters.into_iter().find(|(known, _)| *known == name).map(|(_, value)| percent_decode(value))
     }
 
+    /// A parameter that is a whole number.
+    pub(super) fn number(&self, name: &str) -> Option<i64> {
+        self.get(name)?.parse().ok()
+    }
+
     /// The parts of a comma-separated parameter; empty if it is missing.
     pub(super) fn list(&self, name: &str) -> Vec<String> {
         self.get(name).iter().flat_map(|list| list.split(',')).map(str::to_owned).collect()

@@ -76,12 +76,15 @@ impl fmt::Debug for State {
 /// The fault of a response. A list of markets has only the faults that affect all requests to the venue.
 fn fault(controls: &Controls, question: Question<'_>) -> Option<Fault> {
     let fault = controls.fault(question.venue).map(|active| active.fault);
+    let unavailable = Fault::Status(Status::Unavailable, None);
+    if question.is_candles() && !controls.has_candles(question.venue) {
+        return Some(unavailable);
+    }
     if !question.is_list() {
         return fault;
     }
-    let without_list = Fault::Status(Status::Unavailable, None);
     let has_list = controls.has_list(question.venue);
-    fault.filter(|fault| !fault.is_of_prices()).or_else(|| (!has_list).then_some(without_list))
+    fault.filter(|fault| !fault.is_of_prices()).or_else(|| (!has_list).then_some(unavailable))
 }
 
 /// Splits a path into the venue's name and the path on that venue.

@@ -10,7 +10,15 @@ fn gap(index: usize, cause: GapCause) -> StoredGap {
     let millis = i64::try_from(index).unwrap() * 10_000;
     let slot = interval.slot(Timestamp::from_unix_millis(millis).unwrap()).unwrap();
     let (sequence, epoch) = (Sequence(u64::try_from(index).unwrap()), Epoch(1));
-    StoredGap { from: slot, slot, interval, cause, recorded: Some((sequence, epoch)), asked: None }
+    StoredGap {
+        from: slot,
+        slot,
+        interval,
+        cause,
+        backfilled: false,
+        recorded: Some((sequence, epoch)),
+        asked: None,
+    }
 }
 
 proptest! {

@@ -84,7 +84,11 @@ impl Follower {
         let now = Instant::now();
         let position = subscription.after.unwrap_or(Position::after(newest.sequence));
         let is_new = subscription.after.is_none();
-        let first = is_new.then(|| newest.newest_events(|pair| subscription.includes(pair)));
+        let first = is_new.then(|| {
+            let mut events = newest.newest_events(|pair| subscription.includes(pair));
+            events.retain(|event| subscription.wants(event));
+            events
+        });
         Self {
             state: Arc::downgrade(state),
             snapshots,
@@ -143,10 +147,20 @@ impl Follower {
             self.keeps_up(&snapshot)?;
             let events = match snapshot.recent.after(self.position) {
                 Some(recent) => {
-                    let subscribed = recent.filter(|event| self.subscription.includes(event.pair()));
+                    let subscribed = recent.filter(|event| self.subscription.wants(event));
                     subscribed.take(CHUNK).cloned().collect::<Vec<_>>()
                 }
-                None => self.read(&snapshot).await?,
+                None => {
+                    let mut events = self.read(&snapshot).await?;
+                    let last = events.last().map(|event| event.position);
+                    events.retain(|event| self.subscription.wants(event));
+                    if let (true, Some(last)) = (events.is_empty(), last) {
+                        // There may be more in the store behind these.
+                        self.position = last;
+                        continue;
+                    }
+                    events
+                }
             };
             if let Some(last) = events.last() {
                 self.position = last.position;

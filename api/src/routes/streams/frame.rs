@@ -23,6 +23,7 @@ pub(super) fn frame<'a>(event: &'a Event, log: &LogIdentity) -> &'a Frame {
 fn item(event: &Event, log: &LogIdentity) -> EventItem {
     let id = format!("{log}-{}", event.position);
     let (pair, origin) = (PairText(event.pair()), Word(event.origin));
+    let backfilled = event.tick_or_gap.is_backfilled().then_some(true);
     match event.tick_or_gap {
         TickOrGap::Tick(_, tick) => EventItem::Tick(TickEvent {
             id,
@@ -34,6 +35,7 @@ fn item(event: &Event, log: &LogIdentity) -> EventItem {
             epoch: tick.epoch.0,
             origin,
             price: PriceText(tick.price),
+            backfilled,
         }),
         TickOrGap::Gap(_, gap) => EventItem::Gap(GapEvent {
             id,
@@ -46,6 +48,7 @@ fn item(event: &Event, log: &LogIdentity) -> EventItem {
             epoch: gap.recorded.map(|(_, epoch)| epoch.0).into(),
             origin,
             cause: Word(gap.cause),
+            backfilled,
         }),
     }
 }

@@ -30,7 +30,7 @@ fn summary(units: &[u128]) -> Summary {
     let interval: Interval = "10s".parse().unwrap();
     let ticks = units.iter().zip(1..).map(|(units, index)| {
         let slot = interval.slot(Timestamp::from_unix_millis(index * 10_000).unwrap()).unwrap();
-        Summary::of(Point { slot, interval, price: price(*units) })
+        Summary::of(Point { slot, interval, price: price(*units), backfilled: false })
     });
     ticks.reduce(|one, other| one.merge(&other)).unwrap()
 }

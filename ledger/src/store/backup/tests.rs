@@ -187,7 +187,7 @@ fn a_backup_whose_header_does_not_match_its_rows_is_refused() {
         let other = tempfile::tempdir().unwrap();
         match restore(other.path(), bytes(&store).0.as_slice()) {
             Err(RestoreError::UnknownFormat { found, written }) => {
-                assert_eq!((&*found, written), (format, "4"))
+                assert_eq!((&*found, written), (format, "5"))
             }
             other => panic!("{other:?}"),
         }

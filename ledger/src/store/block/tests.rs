@@ -23,7 +23,8 @@ fn ticks_of(interval: Interval, steps: &[(u64, u64, u64, Price)]) -> Vec<StoredT
         slot =
             interval.slot(slot.start().plus(interval.duration() * u32::try_from(*slots).unwrap())).unwrap();
         (sequence, epoch) = (sequence + positions, epoch + epochs);
-        StoredTick { slot, interval, price: *price, sequence: Sequence(sequence), epoch: Epoch(epoch) }
+        let (sequence, epoch, backfilled) = (Sequence(sequence), Epoch(epoch), sequence % 3 == 0);
+        StoredTick { slot, interval, price: *price, sequence, epoch, backfilled }
     };
     steps.iter().map(tick).collect()
 }

@@ -50,7 +50,7 @@ fn log(plans: &[Plan]) -> Vec<Stored> {
                     quotes: (0..count).map(judged).collect(),
                 };
                 let (cause, evidence) = (GapCause::ALL[plan.cause], plan.asked.map(evidence));
-                *body = Body::Gap(Gap { from, slot, interval, cause, evidence });
+                *body = Body::Gap(Gap { from, slot, interval, cause, backfilled: false, evidence });
             }
         }
         Stored { sequence: Sequence(number), record: Record { epoch: Epoch(number * 3), ..record } }
@@ -81,6 +81,7 @@ fn naive(log: &[Stored], pair: &str, from: Timestamp, to: Timestamp) -> Vec<Stor
             slot: gap.slot,
             interval: gap.interval,
             cause: gap.cause,
+            backfilled: gap.backfilled,
             recorded: Some((*sequence, record.epoch)),
             asked,
         };
@@ -139,8 +140,14 @@ fn a_range_between_two_slots_of_a_gap_is_empty() {
     let folder = tempfile::tempdir().unwrap();
     let store = Store::open_local(folder.path()).unwrap();
     let (first, last) = (tests::slot(10), tests::slot(12));
-    let gap =
-        Gap { from: first, slot: last, interval: tests::interval(), cause: GapCause::Missed, evidence: None };
+    let gap = Gap {
+        from: first,
+        slot: last,
+        interval: tests::interval(),
+        cause: GapCause::Missed,
+        backfilled: false,
+        evidence: None,
+    };
     let record = Record {
         pair: "BTC-USD".parse().unwrap(),
         epoch: Epoch(1),

@@ -63,11 +63,20 @@ pub(super) fn log(runs: &[Run]) -> Vec<Stored> {
         let first = interval.after(covered[run.pair]);
         let last = interval.slot(first.start().plus(interval.duration() * (run.slots - 1))).unwrap();
         match run.kind {
-            Kind::Lead => put(Body::Lead(Lead { covered: Some(covered[run.pair]), leader: None })),
+            Kind::Lead => {
+                put(Body::Lead(Lead { covered: Some(covered[run.pair]), backfilled: false, leader: None }))
+            }
             Kind::Lost => next += u64::from(run.slots),
             Kind::Gap => {
                 let cause = GapCause::ALL[usize::try_from(number).unwrap() % 4];
-                put(Body::Gap(Gap { from: first, slot: last, interval, cause, evidence: None }));
+                put(Body::Gap(Gap {
+                    from: first,
+                    slot: last,
+                    interval,
+                    cause,
+                    backfilled: false,
+                    evidence: None,
+                }));
             }
             Kind::Ticks => {
                 let Body::Tick(tick) = &template.body else { unreachable!() };
@@ -131,7 +140,15 @@ fn naive(log: &[Stored], pair: Pair) -> (Vec<StoredTick>, Vec<StoredGap>) {
             covered.map(|covered| interval.after(covered.start())).filter(|from| *from < first)
         {
             let (slot, cause) = (interval.before(first), GapCause::Retention);
-            gaps.push(StoredGap { from, slot, interval, cause, recorded: None, asked: None });
+            gaps.push(StoredGap {
+                from,
+                slot,
+                interval,
+                cause,
+                backfilled: false,
+                recorded: None,
+                asked: None,
+            });
         }
         covered = Some(last);
         match TickOrGap::of(*sequence, record).unwrap() {

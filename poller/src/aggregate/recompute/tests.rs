@@ -1,7 +1,7 @@
 //! Records from the aggregator recompute to the same result, and any change to them is detected.
 
 use common::{
-    domain::{Epoch, Observation, Origin, Policy, PriceRule, Span, Timestamp, Words},
+    domain::{AgeRule, Epoch, Observation, Origin, Policy, PriceRule, Span, Timestamp, Words},
     wire,
 };
 use proptest::prelude::*;
@@ -78,6 +78,7 @@ prop_compose! {
             max_quote_age: Span::from_seconds(age),
             max_clock_skew: Span::from_seconds(skew),
             frozen_after: Span::from_seconds(frozen),
+            aged_at: AgeRule::Arrival,
         }
     }
 }
@@ -170,6 +171,7 @@ proptest! {
                 slot: tick.slot,
                 interval: tick.interval,
                 cause: GapCause::Disagreement,
+                backfilled: false,
                 evidence: Some(tick.evidence),
             }),
             Body::Gap(gap) => Body::Tick(common::domain::Tick {
@@ -212,6 +214,7 @@ fn some_policy() -> Policy {
         max_quote_age: Span::from_seconds(30),
         max_clock_skew: Span::from_seconds(5),
         frozen_after: Span::from_seconds(600),
+        aged_at: AgeRule::Arrival,
     }
 }
 
@@ -332,7 +335,7 @@ fn a_record_of_other_rules_is_not_judged() {
 #[test]
 fn without_quotes_there_is_nothing_to_recompute() {
     let mut record = three(["1", "1", "1"]);
-    record.body = Body::Lead(common::domain::Lead { covered: None, leader: None });
+    record.body = Body::Lead(common::domain::Lead { covered: None, backfilled: false, leader: None });
     assert_eq!(recompute(&record), Ok(Outcome::NothingToRecompute));
     let mut record = three(["100", "200", "400"]);
     let Body::Gap(gap) = &mut record.body else { unreachable!() };

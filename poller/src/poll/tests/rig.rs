@@ -5,7 +5,7 @@ use std::sync::{Mutex, PoisonError};
 use async_trait::async_trait;
 use common::{
     bus::{AppendError, Newest, ReadError, lease::Term},
-    domain::{LeaderId, Origin, Policy, PriceRule, Record, Sequence, SourceName, Span, Verdict},
+    domain::{AgeRule, LeaderId, Origin, Policy, PriceRule, Record, Sequence, SourceName, Span, Verdict},
     readiness::{Condition, Readiness},
 };
 use tokio::sync::watch;
@@ -133,6 +133,7 @@ pub(super) fn policy(min_sources: u32) -> Policy {
         max_quote_age: Span::from_seconds(30),
         max_clock_skew: Span::from_seconds(5),
         frozen_after: Span::from_seconds(60),
+        aged_at: AgeRule::Arrival,
     }
 }
 
@@ -181,6 +182,7 @@ pub(super) fn rig_after(
         interval: "10s".parse().unwrap(),
         pairs: [(pair(), policy(min_sources))].into(),
         members: members.collect(),
+        backfill: None,
         origin: Origin::Live,
         clock: None,
     };

@@ -17,7 +17,8 @@ const SOURCES: [(&str, u64, Role); 3] =
 fn covered_up_to(second: i64) -> Record {
     let interval: Interval = "10s".parse().unwrap();
     let slot = interval.slot_at(Timestamp::from_unix_millis(START + second * 1_000).unwrap());
-    let gap = Gap { from: slot, slot, interval, cause: GapCause::NoLeader, evidence: None };
+    let gap =
+        Gap { from: slot, slot, interval, cause: GapCause::NoLeader, backfilled: false, evidence: None };
     Record { pair: pair(), epoch: Epoch(1), origin: Origin::Live, body: Body::Gap(gap) }
 }
 

@@ -4,7 +4,7 @@
 use std::sync::Arc;
 
 use common::{
-    bus::{AppendError, LogWriter, Newest, ReadError, lease::Term},
+    bus::{AppendError, LogWriter, Newest, Partly, ReadError, lease::Term},
     domain::{Body, Epoch, Gap, GapCause, Interval, Origin, Pair, Record, Sequence, Slot, Timestamp},
     readiness::{Check, Condition},
     retry::{RETRY_PAUSE, retry},
@@ -22,12 +22,24 @@ pub(super) struct Link {
     /// Identifies the newest record. None if the pair has none.
     pub(super) newest: Option<(Epoch, String)>,
     pub(super) covered: Option<Timestamp>,
+    /// Whether the covered slot was backfilled, so that the pair has no live slot yet.
+    pub(super) is_backfilled: bool,
+    /// Whether the log has lost records of the pair.
+    pub(super) is_lost: bool,
     /// Up to where slots are missing because the pair was not in the settings of the pollers that led.
     pub(super) unconfigured_until: Option<Timestamp>,
     /// The cause of the gap, if slots after the newest record are missing.
     pub(super) cause: GapCause,
     /// Whether it was logged that the log already has a record for a polled slot.
     pub(super) is_logged: bool,
+}
+
+impl Link {
+    /// Continues after a record that was stored.
+    pub(super) fn advance(&mut self, sequence: Sequence, record: &Record) {
+        (self.sequence, self.newest) = (sequence, Some(name(record)));
+        (self.covered, self.is_backfilled) = (record.covers_up_to(), record.is_backfilled());
+    }
 }
 
 /// What to do after the log reported an unexpected newest record.
@@ -80,7 +92,35 @@ impl Log {
     pub(super) fn gap_between(&self, covered: Timestamp, slot: Slot, cause: GapCause) -> Option<Gap> {
         let from = self.interval.after(covered);
         let last = self.interval.before(slot);
-        (from < slot).then_some(Gap { from, slot: last, interval: self.interval, cause, evidence: None })
+        let (interval, backfilled) = (self.interval, cause == GapCause::NotBackfilled);
+        (from < slot).then_some(Gap { from, slot: last, interval, cause, backfilled, evidence: None })
+    }
+
+    /// Appends consecutive records of a pair and advances the link. Returns how many are stored. The rest may be stored
+    /// or not.
+    pub(super) async fn append_all(
+        &self,
+        records: &[Record],
+        link: &mut Link,
+    ) -> Result<usize, PublishError> {
+        if !self.leadership.may_write(self.term) {
+            return Err(PublishError::NotLeading);
+        }
+        let (stored, last) = match self.writer.append_all(records, link.sequence).await {
+            Ok(last) => (records.len(), last),
+            Err(Partly { stored, last, error }) => {
+                tracing::debug!(
+                    event = "append_interrupted",
+                    error = chain(&error),
+                    "appending several records failed"
+                );
+                (stored, last)
+            }
+        };
+        if let Some(record) = stored.checked_sub(1).and_then(|last| records.get(last)) {
+            link.advance(last, record);
+        }
+        Ok(stored)
     }
 
     pub(super) async fn append(&self, record: &Record, link: &mut Link) -> Result<Sequence, PublishError> {

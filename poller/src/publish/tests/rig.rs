@@ -7,7 +7,8 @@ use common::readiness::Readiness;
 use common::{
     bus::{AppendError, Newest, Source},
     domain::{
-        Evidence, Interval, Lead, LeaderId, Policy, PriceRule, Ratio, Record, Sequence, Span, Tick, Timestamp,
+        AgeRule, Evidence, Interval, Lead, LeaderId, Policy, PriceRule, Ratio, Record, Sequence, Span, Tick,
+        Timestamp,
     },
 };
 use tokio::sync::watch;
@@ -109,7 +110,11 @@ impl LogWriter for UnreliableLog {
                 state.records.push(Some(theirs));
             }
             Fate::SameEpoch => {
-                let lead = Lead { covered: record.covers_up_to(), leader: Some(LeaderId(u64::MAX)) };
+                let lead = Lead {
+                    covered: record.covers_up_to(),
+                    backfilled: false,
+                    leader: Some(LeaderId(u64::MAX)),
+                };
                 state.records.push(Some(Record { body: Body::Lead(lead), ..record.clone() }));
             }
             Fate::Stored | Fate::AckLost => {}
@@ -145,6 +150,7 @@ pub(super) fn ticks(pairs: &[Pair], index: i64) -> PolledSlot {
         max_quote_age: Span::from_seconds(30),
         max_clock_skew: Span::from_seconds(5),
         frozen_after: Span::from_seconds(600),
+        aged_at: AgeRule::Arrival,
     };
     let price = "97012.30".parse().unwrap();
     let spread = Ratio::distance(price, price, price);
@@ -180,12 +186,23 @@ impl Rig {
 
     /// A publisher of these pairs that stands by.
     pub(super) fn of(log: &Arc<UnreliableLog>, origin: Origin, pairs: &[Pair]) -> Self {
+        Self::with_past(log.clone(), origin, pairs, None)
+    }
+
+    /// A publisher that may publish the past of pairs first.
+    pub(super) fn with_past(
+        log: Arc<dyn LogWriter>,
+        origin: Origin,
+        pairs: &[Pair],
+        backfill: Option<Backfill>,
+    ) -> Self {
         let (state, leadership) = Leadership::channel(LeaderId(rand_id()));
         let (slots, receiver) = queue();
         let (stop, readiness) = (CancellationToken::new(), Readiness::default());
         let publisher = Publisher {
-            writer: log.clone(),
+            writer: log,
             pairs: pairs.to_vec(),
+            backfill,
             interval: interval(),
             origin,
             leadership: leadership.clone(),

@@ -3,17 +3,20 @@
 //!
 //! <https://developers.binance.com/docs/binance-spot-api-docs/rest-api/market-data-endpoints>
 //! <https://developers.binance.com/docs/binance-spot-api-docs/rest-api/general-endpoints>
+//!
+//! Candles are `klines`, which are described with the other market data.
 
 use std::{borrow::Cow, time::Duration};
 
-use common::domain::{Failure, Pair};
+use common::domain::{Failure, Pair, Timestamp};
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
 use crate::source::{
+    candle::{Candle, CandleRange, Candles, from_rows},
     exchange::{Exchange, LIST_WITHOUT_HALTS, ReportedError, Request, answers},
     interface::{Answers, Sample},
-    json::{UniqueObject, if_traded, only, price_of, rows},
+    json::{UniqueObject, arrays, if_traded, millis_of, only, price_of, rows},
     key::Plan,
     limit::Limit,
     market::{Market, MarketList, pair_of},
@@ -103,6 +106,10 @@ impl Exchange for Binance {
         Ok(list)
     }
 
+    fn candles(&self) -> Option<&'static dyn Candles> {
+        Some(&Binance)
+    }
+
     fn why_not_served(&self, pair: Pair) -> String {
         format!(
             "binance is not asked for {pair}, because it has no market in USD, and USDT is not used in place of USD; use a \
@@ -142,6 +149,23 @@ impl Exchange for Binance {
             UNKNOWN_SYMBOL => ReportedError::unknown_symbol(),
             _ => ReportedError::new(Failure::Refused),
         })
+    }
+}
+
+/// `klines`, which weigh 2 like prices. Rows are start, open, high, low, close, and more.
+impl Candles for Binance {
+    fn most(&self) -> u16 {
+        1_000
+    }
+
+    fn path(&self, market: &Market, range: CandleRange) -> String {
+        let [start, end] = [range.first, range.last].map(Timestamp::unix_millis);
+        let (symbol, limit) = (&market.symbol, range.count());
+        format!("/api/v3/klines?symbol={symbol}&interval=1m&limit={limit}&startTime={start}&endTime={end}")
+    }
+
+    fn parse(&self, body: &str, _market: &Market) -> Result<Vec<Candle>, Failure> {
+        from_rows(&arrays(body)?, 4, millis_of, price_of)
     }
 }
 

@@ -3,17 +3,19 @@
 //!
 //! <https://docs.bitfinex.com/reference/rest-public-tickers>
 //! <https://docs.bitfinex.com/reference/rest-public-conf>
+//! <https://docs.bitfinex.com/reference/rest-public-candles>
 
 use std::{borrow::Cow, collections::BTreeMap, time::Duration};
 
-use common::domain::{Failure, Pair};
+use common::domain::{Failure, Pair, Timestamp};
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
 use crate::source::{
+    candle::{Candle, CandleRange, Candles, from_rows},
     exchange::{Exchange, LIST_WITHOUT_HALTS, ReportedError, Request, answers},
     interface::{Answers, Sample},
-    json::{UniqueObject, if_traded, only, price_of_number},
+    json::{UniqueObject, arrays, if_traded, millis_of, only, price_of_number},
     key::Plan,
     limit::Limit,
     market::{Market, MarketList, pair_of},
@@ -133,6 +135,10 @@ impl Exchange for Bitfinex {
         Ok(list)
     }
 
+    fn candles(&self) -> Option<&'static dyn Candles> {
+        Some(&Bitfinex)
+    }
+
     fn requests(&self, markets: &[Market], _most: usize) -> Vec<Request> {
         let symbols: Vec<&str> = markets.iter().map(|market| market.symbol.as_str()).collect();
         Request::for_all(format!("/v2/tickers?symbols={}", symbols.join(",")), markets)
@@ -177,6 +183,23 @@ impl Exchange for Bitfinex {
             }
             _ => ReportedError::new(Failure::Refused),
         })
+    }
+}
+
+/// Rows are start, open, close, high, low, volume. Minutes without trades are left out.
+impl Candles for Bitfinex {
+    fn most(&self) -> u16 {
+        10_000
+    }
+
+    fn path(&self, market: &Market, range: CandleRange) -> String {
+        let [start, end] = [range.first, range.last].map(Timestamp::unix_millis);
+        let (symbol, limit) = (&market.symbol, range.count());
+        format!("/v2/candles/trade:1m:{symbol}/hist?limit={limit}&sort=-1&start={start}&end={end}")
+    }
+
+    fn parse(&self, body: &str, _market: &Market) -> Result<Vec<Candle>, Failure> {
+        from_rows(&arrays(body)?, 2, millis_of, price_of_number)
     }
 }
 

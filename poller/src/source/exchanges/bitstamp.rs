@@ -3,6 +3,7 @@
 //!
 //! <https://www.bitstamp.net/api/#tag/Tickers>
 //! <https://www.bitstamp.net/api/#tag/Market-info>
+//! <https://www.bitstamp.net/api/#tag/Tickers/operation/GetOHLCData>
 
 use std::borrow::Cow;
 
@@ -14,6 +15,7 @@ use serde::Deserialize;
 use serde_json::value::RawValue;
 
 use crate::source::{
+    candle::{Candle, CandleRange, Candles},
     exchange::{Exchange, ReportedError, Request, answers},
     interface::{Answers, Sample},
     json::{UniqueObject, if_traded, only, price_of, rows, seconds_of},
@@ -63,6 +65,29 @@ struct Listing<'a> {
     trading: Cow<'a, str>,
 }
 
+#[derive(Deserialize)]
+struct Ohlc<'a> {
+    #[serde(borrow)]
+    data: Object<OhlcOfMarket<'a>>,
+}
+
+#[derive(Deserialize)]
+struct OhlcOfMarket<'a> {
+    #[serde(borrow)]
+    pair: Cow<'a, str>,
+    #[serde(borrow)]
+    ohlc: Vec<Object<OhlcRow<'a>>>,
+}
+
+/// A candle.
+#[derive(Deserialize)]
+struct OhlcRow<'a> {
+    #[serde(borrow)]
+    timestamp: &'a RawValue,
+    #[serde(borrow)]
+    close: &'a RawValue,
+}
+
 impl Exchange for Bitstamp {
     fn name(&self) -> &'static str {
         "bitstamp"
@@ -96,6 +121,10 @@ impl Exchange for Bitstamp {
             }
         }
         Ok(list)
+    }
+
+    fn candles(&self) -> Option<&'static dyn Candles> {
+        Some(&Bitstamp)
     }
 
     fn requests(&self, markets: &[Market], most: usize) -> Vec<Request> {
@@ -144,6 +173,32 @@ impl Exchange for Bitstamp {
             let is_error = members.text("status").is_some_and(|status| status == "error");
             (is_error || code.is_some() || message.is_some()).then(|| ReportedError::new(Failure::Refused))
         }
+    }
+}
+
+/// `{"data":{"ohlc":[{"timestamp":"1577836200","close":"7170.66",…}],"pair":"BTC/USD"}}`. Minutes without trades may be
+/// left out.
+impl Candles for Bitstamp {
+    fn most(&self) -> u16 {
+        1_000
+    }
+
+    /// The number of candles and the end decide which ones are returned. If there is a `start` too, Bitstamp ignores it.
+    fn path(&self, market: &Market, range: CandleRange) -> String {
+        let (limit, end) = (range.count().max(2), range.last.unix_millis() / 1_000);
+        format!("/api/v2/ohlc/{}/?step=60&limit={limit}&end={end}", market.symbol)
+    }
+
+    fn parse(&self, body: &str, market: &Market) -> Result<Vec<Candle>, Failure> {
+        let Object(Ohlc { data: Object(data) }) =
+            serde_json::from_str(body).map_err(|_| Failure::Malformed)?;
+        if !market.has_name(&data.pair) {
+            return Err(Failure::Malformed);
+        }
+        let candle = |Object(row): &Object<OhlcRow>| {
+            Ok(Candle { start: seconds_of(Some(row.timestamp))?, close: price_of(Some(row.close))? })
+        };
+        data.ohlc.iter().map(candle).collect()
     }
 }
 

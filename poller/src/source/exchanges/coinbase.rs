@@ -6,6 +6,7 @@
 //!
 //! <https://docs.cdp.coinbase.com/exchange/reference/exchangerestapi_getproductticker>
 //! <https://docs.cdp.coinbase.com/exchange/reference/exchangerestapi_getproductsstats>
+//! <https://docs.cdp.coinbase.com/exchange/reference/exchangerestapi_getproductcandles>
 //! <https://docs.cdp.coinbase.com/exchange/reference/exchangerestapi_getproducts>
 
 use std::borrow::Cow;
@@ -18,9 +19,10 @@ use serde::Deserialize;
 use serde_json::value::RawValue;
 
 use crate::source::{
+    candle::{Candle, CandleRange, Candles, from_rows},
     exchange::{Exchange, ReportedError, Request, answers},
     interface::{Answers, Sample},
-    json::{UniqueObject, if_traded, price_of, rows},
+    json::{UniqueObject, arrays, if_traded, price_of, price_of_number, rows, seconds_of},
     key::Plan,
     limit::Limit,
     market::{Market, MarketList, pair_of},
@@ -112,6 +114,10 @@ impl Exchange for Coinbase {
         Ok(list)
     }
 
+    fn candles(&self) -> Option<&'static dyn Candles> {
+        Some(&Coinbase)
+    }
+
     fn requests(&self, markets: &[Market], most: usize) -> Vec<Request> {
         if markets.len() <= most {
             Request::for_each(|market| format!("/products/{}/ticker", market.symbol), markets)
@@ -149,6 +155,22 @@ impl Exchange for Coinbase {
         } else {
             ReportedError::new(Failure::Refused)
         })
+    }
+}
+
+/// Rows are start, low, high, open, close, volume. Minutes without trades are left out.
+impl Candles for Coinbase {
+    fn most(&self) -> u16 {
+        300
+    }
+
+    fn path(&self, market: &Market, range: CandleRange) -> String {
+        let [start, end] = [range.first, range.last].map(|instant| instant.unix_millis() / 1_000);
+        format!("/products/{}/candles?granularity=60&start={start}&end={end}", market.symbol)
+    }
+
+    fn parse(&self, body: &str, _market: &Market) -> Result<Vec<Candle>, Failure> {
+        from_rows(&arrays(body)?, 4, seconds_of, price_of_number)
     }
 }
 

@@ -4,6 +4,7 @@
 //! <https://docs.gemini.com/rest-api/#ticker>
 //! <https://docs.gemini.com/rest-api/#price-feed>
 //! <https://docs.gemini.com/rest-api/#symbol-details>
+//! <https://docs.gemini.com/rest-api/#candles>
 
 use std::borrow::Cow;
 
@@ -15,9 +16,10 @@ use serde::Deserialize;
 use serde_json::value::RawValue;
 
 use crate::source::{
+    candle::{Candle, CandleRange, Candles, from_rows},
     exchange::{Exchange, ReportedError, Request, answers},
     interface::{Answers, Sample},
-    json::{UniqueObject, if_traded, only, price_of, rows},
+    json::{UniqueObject, arrays, if_traded, millis_of, only, price_of, price_of_number, rows},
     key::Plan,
     limit::Limit,
     market::{Market, MarketList, pair_of},
@@ -105,6 +107,10 @@ impl Exchange for Gemini {
         Ok(list)
     }
 
+    fn candles(&self) -> Option<&'static dyn Candles> {
+        Some(&Gemini)
+    }
+
     fn requests(&self, markets: &[Market], most: usize) -> Vec<Request> {
         if markets.len() <= ALONE_UP_TO.min(most) {
             let path = |market: &Market| format!("/v1/pubticker/{}", market.symbol.to_ascii_lowercase());
@@ -147,6 +153,25 @@ impl Exchange for Gemini {
             reason if reason.starts_with("RateLimit") => ReportedError::new(Failure::RateLimited),
             _ => ReportedError::new(Failure::Refused),
         })
+    }
+}
+
+/// The candles of about a day. Rows are start, open, high, low, close, volume.
+impl Candles for Gemini {
+    fn most(&self) -> u16 {
+        1_440
+    }
+
+    fn has_pages(&self) -> bool {
+        false
+    }
+
+    fn path(&self, market: &Market, _range: CandleRange) -> String {
+        format!("/v2/candles/{}/1m", market.symbol.to_ascii_lowercase())
+    }
+
+    fn parse(&self, body: &str, _market: &Market) -> Result<Vec<Candle>, Failure> {
+        from_rows(&arrays(body)?, 4, millis_of, price_of_number)
     }
 }
 

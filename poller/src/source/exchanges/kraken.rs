@@ -5,6 +5,7 @@
 //! for more than a thousand pairs, so it is not used.
 //!
 //! <https://docs.kraken.com/api/docs/rest-api/get-ticker-information>
+//! <https://docs.kraken.com/api/docs/rest-api/get-ohlc-data>
 //! <https://docs.kraken.com/api/docs/rest-api/get-tradable-asset-pairs>
 
 use std::borrow::Cow;
@@ -17,9 +18,10 @@ use serde::Deserialize;
 use serde_json::value::RawValue;
 
 use crate::source::{
+    candle::{Candle, CandleRange, Candles, from_rows},
     exchange::{Exchange, ReportedError, Request, answers},
     interface::{Answers, Sample},
-    json::{UniqueObject, if_traded, only, price_of},
+    json::{UniqueObject, arrays, if_traded, only, price_of, seconds_of},
     key::Plan,
     limit::Limit,
     market::{Market, MarketList, pair_of},
@@ -153,6 +155,10 @@ impl Exchange for Kraken {
         Ok(answers(markets, read))
     }
 
+    fn candles(&self) -> Option<&'static dyn Candles> {
+        Some(&Kraken)
+    }
+
     /// `{"error":["EAPI:Rate limit exceeded"]}`. An error that comes with results does not concern these results.
     fn parse_error(&self, body: &str) -> Option<ReportedError> {
         let Object(body): Object<Body> = serde_json::from_str(body).ok()?;
@@ -173,6 +179,29 @@ impl Exchange for Kraken {
         let until = until.filter_map(|seconds| seconds.trim().parse().ok()).max();
         let blames_symbol = failure == Failure::Refused && starts(UNKNOWN_PAIR);
         Some(ReportedError { failure, until, blames_symbol })
+    }
+}
+
+/// `OHLC`: the newest 720 candles, whatever is asked for. Rows are start, open, high, low, close, and more.
+impl Candles for Kraken {
+    fn most(&self) -> u16 {
+        720
+    }
+
+    fn has_pages(&self) -> bool {
+        false
+    }
+
+    fn path(&self, market: &Market, range: CandleRange) -> String {
+        let since = range.first.unix_millis() / 1_000;
+        format!("/0/public/OHLC?pair={}&interval=1&since={since}", market.symbol)
+    }
+
+    fn parse(&self, body: &str, market: &Market) -> Result<Vec<Candle>, Failure> {
+        let Object(body): Object<Body> = serde_json::from_str(body).map_err(|_| Failure::Malformed)?;
+        let result = body.result.ok_or(Failure::Malformed)?;
+        let rows = only(market.names.iter().filter_map(|name| result.get(name)))?;
+        from_rows(&arrays(rows.get())?, 4, seconds_of, price_of)
     }
 }
 

@@ -143,7 +143,7 @@ impl HttpSource {
 }
 
 /// The span of a request. The client adds the result.
-fn request_span(name: SourceName, url: &Url) -> Span {
+pub(super) fn request_span(name: SourceName, url: &Url) -> Span {
     tracing::info_span!(
         "source.request",
         otel.kind = "client",

@@ -28,7 +28,7 @@ const MAX_TIME: Duration = Duration::from_secs(60);
 const MAX_LIST_BYTES: usize = 16 * 1024 * 1024;
 
 /// After these failures, the source must not be asked for prices either.
-const TOO_MANY_REQUESTS: [Failure; 4] =
+pub(super) const TOO_MANY_REQUESTS: [Failure; 4] =
     [Failure::Http429, Failure::Http418, Failure::RateLimited, Failure::LockedOut];
 
 /// When an exchange's list is loaded.

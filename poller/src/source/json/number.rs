@@ -99,6 +99,12 @@ pub fn seconds_of(value: Option<&RawValue>) -> Result<Timestamp, Failure> {
     Timestamp::from_unix_millis(millis).map_err(|_| Failure::Invalid)
 }
 
+/// The time in a JSON number of Unix milliseconds.
+pub fn millis_of(value: Option<&RawValue>) -> Result<Timestamp, Failure> {
+    let millis: i64 = value.ok_or(Failure::Malformed)?.get().parse().map_err(|_| Failure::Invalid)?;
+    Timestamp::from_unix_millis(millis).map_err(|_| Failure::Invalid)
+}
+
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;

@@ -81,7 +81,12 @@ fn a_range_of_a_day_has_five_minutes_only_if_it_ends_now() {
 fn bucket(slots: &[(i64, &str)]) -> Summary {
     let point = |(millis, price): &(i64, &str)| {
         let price: Price = price.parse().unwrap();
-        Summary::of(Point { slot: interval().slot_at(at(*millis)), interval: interval(), price })
+        Summary::of(Point {
+            slot: interval().slot_at(at(*millis)),
+            interval: interval(),
+            price,
+            backfilled: false,
+        })
     };
     slots.iter().map(point).reduce(|one, next| one.merge(&next)).unwrap()
 }
