@@ -15,6 +15,7 @@ mod endpoint;
 mod hold;
 mod limit;
 mod offload;
+mod operators;
 mod origins;
 mod parameters;
 mod span;
@@ -26,13 +27,15 @@ use common::service::TaskError;
 use http_body_util::combinators::BoxBody;
 use hyper::{server::conn::http1, service::service_fn};
 use hyper_util::rt::{TokioIo, TokioTimer};
-use poem::{Endpoint, Response, endpoint::BoxEndpoint};
+use poem::{Endpoint, IntoResponse, Response, endpoint::BoxEndpoint};
 use tokio::{
     net::{TcpListener, TcpStream},
     sync::{Semaphore, watch},
+    time::Instant,
 };
 use tokio_util::{sync::CancellationToken, task::TaskTracker};
 
+use crate::problem::Problem;
 use connection::Connection;
 use hold::Waiting;
 
@@ -51,6 +54,9 @@ const MAX_HEADER_BYTES: usize = 16 * 1024;
 /// The pause after a connection could not be accepted. That happens when file descriptors run out, and an immediate
 /// retry would fail too.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
+
+/// The pause between two log lines about connections that could not be accepted.
+const ACCEPT_LOG_PAUSE: Duration = Duration::from_secs(60);
 
 /// How long open requests may take to finish at shutdown. This is shorter than [`common::service::DRAIN_LIMIT`], so
 /// that the rest of the process still has time to end before that limit.
@@ -103,7 +109,8 @@ impl Listener {
         let mut builder = http1::Builder::new();
         builder.timer(TokioTimer::new()).header_read_timeout(HEADER_TIMEOUT).max_buf_size(MAX_HEADER_BYTES);
 
-        while let Some(accepted) = stop.run_until_cancelled(accept(&self.0, &places)).await {
+        let mut failures = AcceptFailures::default();
+        while let Some(accepted) = stop.run_until_cancelled(accept(&self.0, &places, &mut failures)).await {
             let Some((stream, remote, place)) = accepted else { continue };
             let service = service_fn({
                 let (waiting, local) = (waiting.clone(), stream.local_addr());
@@ -145,14 +152,51 @@ type Body = BoxBody<bytes::Bytes, io::Error>;
 
 type Accepted = (TcpStream, SocketAddr, tokio::sync::OwnedSemaphorePermit);
 
-async fn accept(listener: &TcpListener, places: &Arc<Semaphore>) -> Option<Accepted> {
+/// The failures to accept a connection. While file descriptors are exhausted, there are ten per second.
+#[derive(Debug, Default)]
+struct AcceptFailures {
+    logged: Option<Instant>,
+    since_then: u64,
+}
+
+impl AcceptFailures {
+    /// Logs a failure, unless another one was logged in the last minute.
+    fn log(&mut self, error: &io::Error) {
+        self.since_then += 1;
+        if self.logged.is_none_or(|logged| logged.elapsed() >= ACCEPT_LOG_PAUSE) {
+            let failures = self.since_then;
+            tracing::warn!(event = "accept_failed", %error, failures, "accepting connections failed; retrying");
+            *self = Self { logged: Some(Instant::now()), since_then: 0 };
+        }
+    }
+}
+
+async fn accept(
+    listener: &TcpListener,
+    places: &Arc<Semaphore>,
+    failures: &mut AcceptFailures,
+) -> Option<Accepted> {
     let place = places.clone().acquire_owned().await.ok()?;
     match listener.accept().await {
         Ok((stream, remote)) => Some((stream, remote, place)),
         Err(error) => {
-            tracing::warn!(event = "accept_failed", %error, "accepting a connection failed; retrying");
+            failures.log(&error);
             tokio::time::sleep(ACCEPT_PAUSE).await;
             None
+        }
+    }
+}
+
+/// Refuses requests without a host or with several (RFC 9112, section 3.2). A proxy could read such a request as one for another
+/// host.
+fn check_host<B>(request: &hyper::Request<B>) -> Result<(), Problem> {
+    let hosts = request.headers().get_all(http::header::HOST).iter().count();
+    match (request.version(), hosts) {
+        (_, 1) | (http::Version::HTTP_10 | http::Version::HTTP_09, 0) => Ok(()),
+        (_, hosts) => {
+            let detail =
+                format!("a request must have the header `Host` once, but this one has it {hosts} times");
+            Err(Problem::parameter("Host", detail))
         }
     }
 }
@@ -163,6 +207,9 @@ async fn handle(
     local: SocketAddr,
     remote: SocketAddr,
 ) -> Result<hyper::Response<Body>, std::convert::Infallible> {
+    if let Err(problem) = check_host(&request) {
+        return Ok(problem.into_response().into());
+    }
     let local = poem::web::LocalAddr(poem::Addr::SocketAddr(local));
     let remote = poem::web::RemoteAddr(poem::Addr::SocketAddr(remote));
     let mut request = poem::Request::from((request, local, remote, http::uri::Scheme::HTTP));

@@ -155,7 +155,7 @@ async fn listen(
     tracing::info!(event = "listening", url = format!("http://{address}"), "listening for API requests");
     let PodMetrics { requests: metrics, copy: copy_metrics, clock: clock_metrics, connections } = metrics;
     let checks = Checks::new(service.readiness());
-    let clock_check = service.readiness().check_that_is("clock", Condition::Ready);
+    let clock_check = service.readiness().check_that_is("time", Condition::Ready);
     let (endpoints, newest) =
         watch::channel(server::starting_endpoint(process, &settings.api, metrics.clone()));
     service.spawn("api", {

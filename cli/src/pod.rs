@@ -140,11 +140,11 @@ impl PodClient {
     /// Requests a backup of the pod's store, which is too large to be read into memory.
     pub(crate) async fn download_backup(&self) -> Result<Download> {
         let url = format!("{}/admin/backup", self.url());
-        let response = self.client.get(&url).send().await.with_context(|| self.unreachable())?;
+        let response = self.client.post(&url).send().await.with_context(|| self.unreachable())?;
         if response.status() == StatusCode::OK {
             return Ok(Download(response));
         }
-        let refused = read(response).await.with_context(|| format!("GET {url}"))?;
+        let refused = read(response).await.with_context(|| format!("POST {url}"))?;
         if refused.status == StatusCode::NOT_FOUND && self.url.path() == "/" && !refused.code().is_empty() {
             bail!(
                 "{} makes no backups: it is the address of the API or of a poller; set {} to the address in admin.listen of \

@@ -84,7 +84,7 @@ impl Service {
 
 /// Builds a process, runs it until a signal arrives or a task ends, and drains it.
 ///
-/// On SIGTERM the process becomes unready at once, but keeps serving for `grace`, so that load balancers can send requests
+/// On SIGTERM, and on SIGHUP when its terminal is closed, the process becomes unready at once, but keeps serving for `grace`, so that load balancers can send requests
 /// elsewhere. On SIGINT (Ctrl-C) it stops at once.
 pub async fn run<B>(grace: Duration, build: B) -> Result<(), ServiceError>
 where
@@ -123,22 +123,29 @@ where
 enum StopSignal {
     Interrupt,
     Terminate,
+    HangUp,
 }
 
 struct Signals {
     interrupt: Signal,
     terminate: Signal,
+    hang_up: Signal,
 }
 
 impl Signals {
     fn install() -> io::Result<Self> {
-        Ok(Self { interrupt: signal(SignalKind::interrupt())?, terminate: signal(SignalKind::terminate())? })
+        Ok(Self {
+            interrupt: signal(SignalKind::interrupt())?,
+            terminate: signal(SignalKind::terminate())?,
+            hang_up: signal(SignalKind::hangup())?,
+        })
     }
 
     async fn next(&mut self) -> StopSignal {
         tokio::select! {
             _ = self.interrupt.recv() => StopSignal::Interrupt,
             _ = self.terminate.recv() => StopSignal::Terminate,
+            _ = self.hang_up.recv() => StopSignal::HangUp,
         }
     }
 }

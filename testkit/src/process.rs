@@ -25,7 +25,7 @@ const SETTINGS_PREFIXES: [&str; 2] = ["TICKWELL__", "OTEL_"];
 const BACKFILL_SPAN: &str = "TICKWELL__BACKFILL__SPAN";
 
 /// The signals that [`Tickwell::signal`] sends.
-const SIGNALS: [&str; 4] = ["TERM", "INT", "STOP", "CONT"];
+const SIGNALS: [&str; 5] = ["TERM", "INT", "HUP", "STOP", "CONT"];
 
 /// A process that is not started yet, created by [`Tickwell::command`].
 #[derive(Debug)]

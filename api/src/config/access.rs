@@ -154,7 +154,7 @@ fn is_weak(digest: &[u8; 32]) -> bool {
     };
     let printable = || b' '..=b'~';
     let is_word = |word: &&str| is_of(word.as_bytes()) || is_of(word.to_ascii_uppercase().as_bytes());
-    PLACEHOLDERS.iter().any(|word| is_word(word))
+    PLACEHOLDERS.iter().any(is_word)
         || printable().any(|one| is_of(&[one]) || printable().any(|other| is_of(&[one, other])))
 }
 

@@ -8,7 +8,7 @@ use bytes::{Bytes, BytesMut};
 use common::telemetry::chain;
 use futures::stream;
 use http::header;
-use poem::{Body, Endpoint, EndpointExt, Response, Route, get, handler, web::Data};
+use poem::{Body, Endpoint, EndpointExt, Response, Route, handler, post, web::Data};
 use tokio::{
     io::AsyncReadExt,
     sync::{OwnedSemaphorePermit, Semaphore, mpsc},
@@ -39,10 +39,10 @@ const RETRY_SECONDS: u64 = 10;
 /// The routes under `/admin` that need the store.
 pub(crate) fn routes(state: &Arc<State>) -> impl Endpoint + use<> {
     let places = Arc::new(Semaphore::new(MAX_BACKUPS));
-    Route::new().at("/backup", get(backup).data(state.clone()).data(places))
+    Route::new().at("/backup", post(backup).data(state.clone()).data(places))
 }
 
-/// Sends a consistent copy of the store.
+/// Sends a consistent copy of the store. This is a POST, so that no link or image can start a backup.
 #[handler]
 async fn backup(state: Data<&Arc<State>>, places: Data<&Arc<Semaphore>>) -> Result<Response, Problem> {
     let place = places.0.clone().try_acquire_owned().map_err(|_| {

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
-use common::{domain::Sequence, telemetry::TraceContext};
+use common::{clock::SystemClock, domain::Sequence, telemetry::TraceContext};
 use http::{HeaderName, HeaderValue, Method, header};
 use poem::{
     Endpoint, EndpointExt, IntoResponse, Request, Response, Result, Route, endpoint::make_sync, get, handler,
@@ -27,7 +27,8 @@ use crate::{
         cors::cors,
         counting::{Counting, method_label},
         hold::hold,
-        limit::{Gate, admit},
+        limit::{Gate, admit, protect_metrics},
+        operators::refuse_pages,
         origins::Origins,
         parameters::{KnownRoutes, not_a_sequence, validate_parameters},
         span,
@@ -121,11 +122,13 @@ pub fn admin_endpoint(state: &Arc<State>, process: &Process) -> SharedEndpoint {
 pub fn starting_endpoint(process: &Process, config: &ApiConfig, metrics: Metrics) -> SharedEndpoint {
     let counting = Counting::new(metrics, Arc::new(KnownRoutes::of::<routes::Apis>()));
     let (has_dialect, origins) = (config.coingecko, Arc::new(Origins::new(config)));
+    let gate = Arc::new(Gate::new(config, Arc::new(SystemClock)));
     let routes = not_yet(Route::new(), process, Side::Clients, &[API, coingecko::PREFIX]);
     Arc::new(
         Page::starting()
             .added_to(routes)
             .around(move |next, request| coingecko::speak(next, request, has_dialect))
+            .around(move |next, request| protect_metrics(next, request, gate.clone()))
             .around(event_source::survive)
             .around(move |next, request| cors(next, request, origins.clone()))
             .around(move |next, request| normalize_and_count(next, request, Some(counting.clone())))
@@ -154,6 +157,7 @@ fn with_log_filter(process: &Process) -> Route {
 }
 
 fn for_operators(routes: impl Endpoint + 'static) -> SharedEndpoint {
+    let routes = routes.around(refuse_pages);
     Arc::new(routes.around(|next, request| normalize_and_count(next, request, None)).boxed())
 }
 
@@ -258,13 +262,17 @@ async fn normalize_and_count<E: Endpoint>(
     Ok(response)
 }
 
-/// Refuses request targets that are too long, and GET requests with a body, because no route reads a body.
+/// Refuses request targets that are too long, cursors that are not text, and GET requests with a body, because no route reads a body.
 fn check_size_and_body(request: &Request) -> Result<(), Problem> {
     let (uri, headers) = (request.uri(), request.headers());
     let target_bytes = uri.path_and_query().map_or(0, |target| target.as_str().len());
     if target_bytes > MAX_URI_BYTES {
         let detail = format!("the request target is longer than {MAX_URI_BYTES} bytes");
         return Err(Problem::parameter("uri", detail));
+    }
+    if headers.get(LAST_EVENT_ID).is_some_and(|id| id.to_str().is_err()) {
+        let detail = "the header is not text; send the id of an event as it was received";
+        return Err(Problem::parameter("Last-Event-ID", detail));
     }
     let length = headers.get(header::CONTENT_LENGTH).is_some_and(|length| length.as_bytes() != b"0");
     if request.method() == Method::GET && (length || headers.contains_key(header::TRANSFER_ENCODING)) {

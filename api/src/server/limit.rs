@@ -27,9 +27,12 @@ use crate::{
     },
 };
 
+/// The metrics need a key, because they show how the pod is used. They have no rate limit.
+const METRICS: &str = "/metrics";
+
 /// Routes that need no key and have no rate limit, so that a limit cannot make a healthy pod look dead to a probe.
 /// Requests to all other routes count, including those for the page and the documents.
-const EXEMPT: [&str; 4] = ["/livez", "/readyz", "/version", "/metrics"];
+const EXEMPT: [&str; 3] = ["/livez", "/readyz", "/version"];
 
 /// How many clients are remembered before idle ones are forgotten.
 const MAX_LIMITED_CLIENTS: usize = 10_000;
@@ -119,6 +122,19 @@ impl Limits {
     }
 }
 
+/// Lets a request for the metrics through only if its client has a valid key, if keys are required. Lets all other requests
+/// through.
+pub(super) async fn protect_metrics<E: Endpoint>(
+    next: Arc<E>,
+    request: Request,
+    gate: Arc<Gate>,
+) -> Result<Response> {
+    if request.uri().path() == METRICS {
+        gate.check_key(&request, gate.clients.of(&request))?;
+    }
+    Ok(next.call(request).await?.into_response())
+}
+
 /// Lets a request through if its client has a valid key and is within its limit, and adds the rate limit headers.
 pub(super) async fn admit<E: Endpoint>(
     next: Arc<E>,
@@ -128,6 +144,9 @@ pub(super) async fn admit<E: Endpoint>(
     let path = request.uri().path();
     if EXEMPT.contains(&path) {
         return Ok(next.call(request).await?.into_response());
+    }
+    if path == METRICS {
+        return protect_metrics(next, request, gate).await;
     }
     let client = gate.clients.of(&request);
     let allowed = gate.check_key(&request, client);

@@ -62,7 +62,13 @@ async fn a_key_is_required_if_any_is_configured() {
             assert_eq!(answer.header("www-authenticate"), Some("Bearer"));
         }
     }
-    for path in ["/livez", "/version", "/metrics", "/docs", "/openapi.json", "/asyncapi.yaml"] {
+    // Before, anybody could read the metrics of a pod that requires keys.
+    for client in [&client, &rig.starting_as(&keyed("off"))] {
+        assert_eq!(client.get("/metrics").send().await.0.status().as_u16(), 401);
+        let with_key = client.get("/metrics").header("x-api-key", "foo").send().await;
+        assert_eq!(with_key.0.status().as_u16(), 200);
+    }
+    for path in ["/livez", "/version", "/docs", "/openapi.json", "/asyncapi.yaml"] {
         assert_eq!(Rig::answer(&client, path, &[]).await.status, 200, "{path}");
     }
     assert_eq!(Rig::answer(&client, "/", &[]).await.status, 200);

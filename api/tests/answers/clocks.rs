@@ -47,7 +47,7 @@ async fn seen(rig: &Rig, pair: &str) -> (bool, u64, u16) {
 
 fn clock_check(rig: &Rig) -> Condition {
     let report = rig.readiness.report();
-    report.into_iter().find_map(|(name, condition)| (name == "clock").then_some(condition)).unwrap()
+    report.into_iter().find_map(|(name, condition)| (name == "time").then_some(condition)).unwrap()
 }
 
 async fn metric(rig: &Rig, name: &str) -> f64 {

@@ -162,3 +162,24 @@ async fn clients_behind_a_trusted_proxy_have_a_limit_each() {
         assert_eq!(statuses, [200, second, 429], "{proxies:?}");
     }
 }
+
+#[tokio::test]
+async fn a_request_has_one_host_and_a_readable_cursor() {
+    let rig = Rig::new();
+    let served = rig.serve(RateLimit::Off).await;
+    let status = async |head: &str| {
+        let answer = read(open(served.address, &format!("{head}connection: close\r\n\r\n")).await).await;
+        answer.split(' ').nth(1).unwrap_or_default().to_owned()
+    };
+    // Before, the first two got 200, and the third one began with the newest events.
+    for refused in [
+        "GET /v1/pairs HTTP/1.1\r\n",
+        "GET /v1/pairs HTTP/1.1\r\nhost: a\r\nHost: b\r\n",
+        "GET /v1/stream HTTP/1.1\r\nhost: a\r\nlast-event-id: \u{e9}\r\n",
+    ] {
+        assert_eq!(status(refused).await, "400", "{refused:?}");
+    }
+    for allowed in ["GET /v1/pairs HTTP/1.1\r\nhost: a\r\n", "GET /v1/pairs HTTP/1.0\r\n"] {
+        assert_eq!(status(allowed).await, "200", "{allowed:?}");
+    }
+}

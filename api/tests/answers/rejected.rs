@@ -59,12 +59,12 @@ async fn a_message_without_a_fenced_id_is_not_a_record() {
     rig.taken_in().await;
     assert_eq!(rejected(&rig, "unfenced").await, "3");
     let degraded = rig.get("/readyz?verbose").await;
-    assert_eq!((degraded.status, &degraded.body["checks"][1]["name"]), (200, &json!("log")));
-    assert_eq!(degraded.body["checks"][1]["condition"], json!("degraded"));
+    assert_eq!((degraded.status, &degraded.body["checks"][0]["name"]), (200, &json!("log")));
+    assert_eq!(degraded.body["checks"][0]["condition"], json!("degraded"));
     assert_eq!(rig.get("/v1/prices/BTC-USD").await.body["price"], json!("100"));
     rig.send(vec![tick("BTC-USD", 20, "101")]).await;
     assert_eq!(rig.get("/v1/prices/BTC-USD").await.body["price"], json!("101"));
-    assert_eq!(rig.get("/readyz?verbose").await.body["checks"][1]["condition"], json!("ready"));
+    assert_eq!(rig.get("/readyz?verbose").await.body["checks"][0]["condition"], json!("ready"));
 }
 
 #[tokio::test]

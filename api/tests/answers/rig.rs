@@ -173,7 +173,7 @@ impl Rig {
         let log = checks.log.clone();
         let (ingest, snapshots) = Ingest::load(store.clone(), keep, retention, copy_metrics, checks).unwrap();
         let report = ClockReport {
-            check: readiness.check_that_is("clock", Condition::Ready),
+            check: readiness.check_that_is("time", Condition::Ready),
             metrics: ClockMetrics::new(&registry).unwrap(),
         };
         let freshness = Arc::new(Freshness::new(clock.clone(), Duration::from_secs(30)));
@@ -321,6 +321,16 @@ impl Rig {
         Served { address, stop, task }
     }
 
+    /// The pod's admin listener on a real port.
+    pub(crate) async fn serve_operators(&self) -> Served {
+        let listener = Listener::bind("admin.listen", "127.0.0.1:0").await.unwrap();
+        let (address, stop) = (listener.address().unwrap(), CancellationToken::new());
+        let (_, endpoints) = watch::channel(self.operators());
+        let connections = self.pod.connections.admin();
+        let task = tokio::spawn(listener.serve(endpoints, 8, connections, stop.clone()));
+        Served { address, stop, task }
+    }
+
     /// The pod on a real port while it waits for its log. The returned function ends the wait.
     pub(crate) async fn serve_starting(&self) -> (Served, impl FnOnce()) {
         let Pod { state, process, metrics, connections } = &self.pod;
@@ -337,7 +347,12 @@ impl Rig {
 
     /// The pod while it waits for its log.
     pub(crate) fn starting(&self) -> TestClient<SharedEndpoint> {
-        TestClient::new(server::starting_endpoint(&self.pod.process, &unlimited(), self.pod.metrics.clone()))
+        self.starting_as(&unlimited())
+    }
+
+    /// The pod while it waits for its log, as if it had these settings.
+    pub(crate) fn starting_as(&self, config: &ApiConfig) -> TestClient<SharedEndpoint> {
+        TestClient::new(server::starting_endpoint(&self.pod.process, config, self.pod.metrics.clone()))
     }
 
     /// The pod's admin listener.

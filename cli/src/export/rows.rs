@@ -90,8 +90,18 @@ pub(super) enum ExportInput {
 
 /// Reads rows page by page.
 pub(super) enum Pages<R> {
-    Pod { pod: PodClient, path: String, cursor: Option<String>, ended: bool, end: Timestamp, check: Check },
-    Store { rows: Stored<R>, end: Timestamp },
+    Pod {
+        pod: Box<PodClient>,
+        path: String,
+        cursor: Option<String>,
+        ended: bool,
+        end: Timestamp,
+        check: Check,
+    },
+    Store {
+        rows: Stored<R>,
+        end: Timestamp,
+    },
 }
 
 /// A page of one of the API's lists.
@@ -120,7 +130,14 @@ impl ExportInput {
                     from.map(|from| format!("&from={}", from.min(end).unix_millis())).unwrap_or_default();
                 let (list, end_millis) = (list.route(), end.unix_millis());
                 let path = format!("/v1/prices/{pair}/{list}order=asc&limit={PAGE}{from}&to={end_millis}");
-                Ok(Pages::Pod { pod, path, cursor: None, ended: false, end, check: Check::default() })
+                Ok(Pages::Pod {
+                    pod: Box::new(pod),
+                    path,
+                    cursor: None,
+                    ended: false,
+                    end,
+                    check: Check::default(),
+                })
             }
             Self::Store(store, retain) => {
                 let snapshot = Snapshot::load(&store, Duration::ZERO)?;

@@ -3,7 +3,10 @@
 use serde_json::{Value, json};
 use testkit::{faketime::FakeTime, process::Tickwell, require_nats, wait_until};
 
-use crate::harness::{DEADLINE, Pod, Scene, has_event, world};
+use crate::{
+    harness::{DEADLINE, Pod, Scene, has_event, world},
+    survival::end,
+};
 
 const HOUR: i64 = 3_600;
 const TEN_DAYS: i64 = 240 * HOUR;
@@ -11,7 +14,7 @@ const TEN_DAYS: i64 = 240 * HOUR;
 /// The reason of the check `clock`, and whether it is ready.
 async fn clock_check(pod: &Pod) -> (bool, String) {
     let ready = pod.get("/readyz?verbose").await.json();
-    let check = ready["checks"].as_array().unwrap().iter().find(|check| check["name"] == "clock").unwrap();
+    let check = ready["checks"].as_array().unwrap().iter().find(|check| check["name"] == "time").unwrap();
     (check["condition"] == "ready", check["reason"].as_str().unwrap_or_default().to_owned())
 }
 
@@ -34,14 +37,14 @@ async fn a_pod_whose_clock_is_an_hour_behind_serves_no_price_as_fresh() {
     require_nats!();
     let Some(time) = FakeTime::find_or_skip() else { return };
     let (_nats, _upstream, scene) = world().await;
-    let poller = scene.poller().await;
+    let mut poller = scene.poller().await;
     let right = scene.pod("right").await;
     let sequence = right.takes_in(4).await;
     let clock = time.clock(&scene.folder().join("clock")).unwrap();
     clock.set(-HOUR).unwrap();
     let behind = Pod::of(scene.command("behind").envs(clock.environment()).arg("api").start().unwrap()).await;
     behind.reaches(sequence).await;
-    drop(poller);
+    end(&mut poller).await;
     behind.reaches(right.sequence().await).await;
 
     // Without the check: `stale: false`, max-age=3600, and 200 with `max_age=5s`.

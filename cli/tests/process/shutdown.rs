@@ -149,6 +149,18 @@ async fn a_slot_that_is_being_polled_is_published_before_the_end() {
     panic!("in {TRIES} attempts, no slot that was being polled became a tick");
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn sighup_drains_like_sigterm() {
+    let upstream = moving_upstream(INTERVAL).await;
+    let scene = Scene::new(INTERVAL).asking(&upstream);
+    let mut both = scene.standalone("both").await;
+    has_price(&both).await;
+    // Before, the process was killed by the signal, without a word.
+    both.process.signal("HUP").unwrap();
+    assert_eq!(both.process.wait_exit(PATIENCE).await.unwrap().code(), Some(0));
+    assert!(both.process.lines().iter().any(|line| has_event(line, "stopped")));
+}
+
 async fn terminate(process: &mut Tickwell) {
     process.signal("TERM").unwrap();
     let status = process.wait_exit(PATIENCE).await.unwrap();
