@@ -36,8 +36,13 @@ def save(path, created, sequence):
     os.replace(path + ".new", path)
 
 
+async def report(error):
+    """Without this, nats-py prints a traceback whenever it cannot reach the server."""
+    print(f"NATS: {error!r}", file=sys.stderr)
+
+
 async def main(server, state_file, key_file=None, time=None):
-    connection = await nats.connect(server, nkeys_seed=key_file, max_reconnect_attempts=-1)
+    connection = await nats.connect(server, nkeys_seed=key_file, max_reconnect_attempts=-1, error_cb=report)
     while True:
         try:
             info = json.loads((await connection.request(f"$JS.API.STREAM.INFO.{STREAM}", timeout=5)).data)

@@ -10,8 +10,13 @@ import sys
 import nats
 
 
+async def report(error):
+    """Without this, nats-py prints a traceback whenever it cannot reach the server."""
+    print(f"NATS: {error!r}", file=sys.stderr)
+
+
 async def main(server="nats://127.0.0.1:4222", subject="ticks.>"):
-    connection = await nats.connect(server)
+    connection = await nats.connect(server, max_reconnect_attempts=-1, error_cb=report)
     subscription = await connection.subscribe(subject)
     print(f"waiting for records on {subject}; stop with Ctrl-C", file=sys.stderr)
     async for message in subscription.messages:

@@ -7,7 +7,8 @@ use crate::{
     harness::{BINARY, DEADLINE, Pod, Scene, has_price, world},
 };
 
-const KEY: &str = "foo";
+/// The key that [`KNOWN`] contains.
+pub(crate) const KEY: &str = "foo";
 
 /// [`KEY`] as it is written in `api.keys`.
 pub(crate) const KNOWN: &str = "team=2c26b46b68ffc68ff99b453c1d30413413422d706483bfa0f98a5e886266e7ae";

@@ -85,10 +85,12 @@ impl Example {
     fn start_at(&self, shipped: &Shipped, state: &Path, time: Option<&str>) -> Running {
         let mut command = Command::new(&self.command[0]);
         command.args(&self.command[1..]).arg(shipped.nats.url()).arg(state).arg(shipped.seed_file("feed"));
-        command.args(time).stdout(Stdio::piped()).stderr(Stdio::piped()).kill_on_drop(true);
+        let said = state.with_extension("stderr");
+        let stderr = fs::File::create(&said).unwrap();
+        command.args(time).stdout(Stdio::piped()).stderr(stderr).kill_on_drop(true);
         let mut process = command.spawn().unwrap();
         let lines = BufReader::new(process.stdout.take().unwrap()).lines();
-        Running { process, lines, sequences: Vec::new(), state: state.to_owned() }
+        Running { process, lines, sequences: Vec::new(), state: state.to_owned(), said }
     }
 }
 
@@ -111,6 +113,8 @@ pub(crate) struct Running {
     lines: Lines<BufReader<ChildStdout>>,
     sequences: Vec<u64>,
     state: PathBuf,
+    /// The file with what the program writes to stderr.
+    said: PathBuf,
 }
 
 impl Running {
@@ -123,16 +127,10 @@ impl Running {
     }
 
     /// Waits until the program has reported that there are no records.
-    async fn reports_silence(&mut self) {
-        let mut said = BufReader::new(self.process.stderr.take().unwrap()).lines();
-        loop {
-            let line = timeout(DEADLINE, said.next_line()).await.unwrap().unwrap().unwrap();
-            if line.contains(&format!("no record for {SILENCE_SECONDS} s")) {
-                break;
-            }
-        }
-        // Keep reading, so that the program can write.
-        tokio::spawn(async move { while let Ok(Some(_)) = said.next_line().await {} });
+    async fn reports_silence(&self) {
+        let report = format!("no record for {SILENCE_SECONDS} s");
+        let is_reported = async || fs::read_to_string(&self.said).unwrap().contains(&report).then_some(());
+        wait_until("the program reports silence", DEADLINE, is_reported).await;
     }
 
     /// Kills the program. Returns the sequences of the records whose positions it saved. It may have printed one more,
@@ -145,6 +143,8 @@ impl Running {
         while let Ok(Some(line)) = self.lines.next_line().await {
             self.sequences.push(sequence(&line));
         }
+        let said = fs::read_to_string(&self.said).unwrap();
+        assert!(!said.contains("Traceback"), "a lost connection is reported in a line: {said}");
         let saved = self.saved().unwrap();
         let (kept, repeated): (Vec<u64>, Vec<u64>) =
             self.sequences.iter().partition(|sequence| **sequence <= saved);

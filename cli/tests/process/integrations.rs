@@ -2,6 +2,7 @@
 
 use std::{
     path::Path,
+    process::Stdio,
     sync::{
         Arc,
         atomic::{AtomicBool, Ordering},
@@ -12,13 +13,15 @@ use std::{
 use serde_json::Value;
 use testkit::{nats::NatsServer, require_nats, wait_until};
 use tokio::{
-    io::{AsyncReadExt, AsyncWriteExt},
+    io::{AsyncBufReadExt, AsyncReadExt, AsyncWriteExt, BufReader},
     net::TcpListener,
     process::{Child, Command},
     sync::Mutex,
+    time::timeout,
 };
 
 use crate::{
+    access,
     author::{Author, Written},
     harness::{DEADLINE, INTERVAL, Scene, has_price, moving_upstream},
     tools::{browser_script, code_blocks, node_packages, python_with, workspace},
@@ -198,6 +201,39 @@ async fn an_alert_is_neither_repeated_nor_forgotten_when_its_program_is_killed()
     wait_until("every alert", DEADLINE, async || (received().await.len() >= all.len()).then_some(())).await;
     assert_eq!(received().await, all);
     drop(running);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn programs_send_their_key_and_end_with_the_reason_if_a_pod_refuses_them() {
+    let Some(python) = python_with(&["json"]) else { return };
+    let upstream = moving_upstream(INTERVAL).await;
+    let scene = Scene::new(INTERVAL).asking(&upstream).with("TICKWELL__API__KEYS", access::KNOWN);
+    let pod = scene.standalone("keyed").await;
+    let alert = scene.folder().join("alert.py");
+    std::fs::write(&alert, &code_blocks(ALERTS, "python")[0]).unwrap();
+    let follow = workspace().join("docs/examples/follow.py");
+    let command = |program: &Path, key: &str, arguments: &[&str]| {
+        let mut command = Command::new(&python);
+        command.arg(program).args(arguments).env("POD", &pod.url).env("TICKWELL_API_KEY", key);
+        command.env("no_proxy", "*").current_dir(scene.folder()).kill_on_drop(true);
+        command
+    };
+    let url = pod.url.as_str();
+    for (program, arguments) in
+        [(&alert, ["BTC-USD", LEVEL, "http://127.0.0.1:1"].as_slice()), (&follow, &[url, "BTC-USD"])]
+    {
+        let ended = timeout(DEADLINE, command(program, "wrong", arguments).output()).await.unwrap().unwrap();
+        let said = String::from_utf8(ended.stderr).unwrap();
+        assert!(ended.status.code() == Some(1) && said.contains("no valid API key"), "{said}");
+    }
+    let mut following =
+        command(&follow, access::KEY, &[url, "BTC-USD"]).stdout(Stdio::piped()).spawn().unwrap();
+    let mut lines = BufReader::new(following.stdout.take().unwrap()).lines();
+    let line = timeout(DEADLINE, lines.next_line()).await.unwrap().unwrap().unwrap();
+    assert!(line.contains("-USD "), "{line}");
+    let _alerting = command(&alert, access::KEY, &["BTC-USD", LEVEL, "http://127.0.0.1:1"]).spawn().unwrap();
+    let saved = async || scene.folder().join("alert-BTC-USD.json").exists().then_some(());
+    wait_until("the program has a price", DEADLINE, saved).await;
 }
 
 /// Writes until there must be another alert.

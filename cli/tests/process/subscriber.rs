@@ -115,13 +115,27 @@ async fn record_comes(pod: &Pod, wanted: impl Fn(&Record) -> bool) {
 async fn the_example_subscriber_prints_prices() {
     require_nats!();
     let Some(python) = python() else { return };
-    let (nats, _upstream, scene) = world().await;
+    let (mut nats, _upstream, scene) = world().await;
     let _poller = scene.poller().await;
+    let said = scene.folder().join("said");
     let mut command = tokio::process::Command::new(python);
+    command.stderr(std::fs::File::create(&said).unwrap());
     command.arg(workspace().join("docs/examples/subscribe.py")).arg(nats.url()).arg("ticks.BTC.*");
     let mut process = command.stdout(Stdio::piped()).kill_on_drop(true).spawn().unwrap();
     let mut lines = BufReader::new(process.stdout.take().unwrap()).lines();
-    let line = tokio::time::timeout(DEADLINE, lines.next_line()).await.unwrap().unwrap().unwrap();
-    let words: Vec<&str> = line.split(' ').collect();
-    assert!(words[0] == PAIR && words[2].parse::<f64>().is_ok(), "{line}");
+    let mut prints = async || {
+        let line = tokio::time::timeout(DEADLINE, lines.next_line()).await.unwrap().unwrap().unwrap();
+        let words: Vec<&str> = line.split(' ').collect();
+        assert!(words[0] == PAIR, "{line}");
+        words[2].parse::<f64>().is_ok()
+    };
+    assert!(prints().await, "a price");
+    // It reports a lost connection in a line, and goes on.
+    nats.kill();
+    let said = async || std::fs::read_to_string(&said).unwrap();
+    wait_until("a report", DEADLINE, async || said().await.contains("NATS: ").then_some(())).await;
+    nats.restart().await.unwrap();
+    while !prints().await {}
+    let said = said().await;
+    assert!(!said.contains("Traceback"), "{said}");
 }

@@ -43,9 +43,11 @@ const { all, noData } = await bars(now, 300);
 assert.equal(noData, false);
 assert(all.every(({ time }, at) => time % 60_000 === 0 && (at === 0 || time > all[at - 1].time)));
 assert(all.every(({ open, high, low, close }) => low <= Math.min(open, close) && high >= Math.max(open, close)));
-const { items } = await (await fetch(`${url}/v1/prices/BTC-USD/candles?interval=1m&order=asc&limit=1`)).json();
-assert.deepEqual([all[0].time, all[0].open], [Date.parse(items[0].start), Number(items[0].open)]);
-const before = await bars(Date.parse(items[0].start) / 1000, 300);
+const candles = async (query) => (await (await fetch(`${url}/v1/prices/BTC-USD/candles?interval=1m&${query}`)).json()).items;
+const first = (await candles(`limit=300&to=${now * 1000}`)).at(-1);
+assert.deepEqual([all[0].time, all[0].open], [Date.parse(first.start), Number(first.open)]);
+const [oldest] = await candles("order=asc&limit=1");
+const before = await bars(Date.parse(oldest.start) / 1000, 300);
 assert.deepEqual([before.all.length, before.noData], [0, true]);
 
 const bar = await new Promise((resolve) => feed.subscribeBars(symbol, "1", resolve, "one"));
