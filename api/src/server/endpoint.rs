@@ -99,6 +99,7 @@ pub fn endpoint(
         .around(move |next, request| take_snapshot(next, request, state.clone()))
         .around(move |next, request| coingecko::speak(next, request, has_dialect))
         .around(event_source::survive)
+        .around(routes::shake_hands)
         .around(move |next, request| cors(next, request, origins.clone()))
         .around(move |next, request| normalize_and_count(next, request, Some(counting.clone())))
         .boxed();
@@ -127,6 +128,7 @@ pub fn starting_endpoint(process: &Process, config: &ApiConfig, metrics: Metrics
             .added_to(routes)
             .around(move |next, request| coingecko::speak(next, request, has_dialect))
             .around(event_source::survive)
+            .around(routes::shake_hands)
             .around(move |next, request| cors(next, request, origins.clone()))
             .around(move |next, request| normalize_and_count(next, request, Some(counting.clone())))
             .around(hold)
