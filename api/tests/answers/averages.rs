@@ -115,7 +115,9 @@ async fn the_end_of_windows_can_be_any_time_within_history() {
         assert_eq!(answer.header("cache-control"), Some(expected), "{to}");
     }
     // A contract is about the newest price, even if `to` is in the future.
-    for (to, contract) in [(20, "max_age=1d"), (20, "min_sources=1"), (20, "max_spread=1"), (999, "max_age=1d")] {
+    for (to, contract) in
+        [(20, "max_age=1d"), (20, "min_sources=1"), (20, "max_spread=1"), (999, "max_age=1d")]
+    {
         let refused = rig.get(&format!("{}&{contract}", path(to))).await;
         let named = contract.split('=').next();
         assert_eq!((refused.status, refused.body["parameter"].as_str()), (400, named), "{contract}");
