@@ -1,19 +1,28 @@
-//! The handshakes of WebSockets, and how a browser learns why one is refused.
+//! The opening and closing handshakes of WebSockets, and how a browser learns why one is refused.
 //!
 //! A browser does not show a page the response to a refused handshake: whatever the status is, the page gets close code
 //! 1006. So the handshake of a browser is completed even if the request is refused, and the socket is closed with a code
 //! that says why. Programs get the refusal as an HTTP response.
 
-use std::sync::{Arc, Mutex, PoisonError};
-
-use common::domain::Words;
-use http::header;
-use poem::{
-    Endpoint, FromRequest, IntoResponse, Request, RequestBody, Response, Result, web::websocket::WebSocket,
+use std::{
+    sync::{Arc, Mutex, PoisonError},
+    time::Duration,
 };
 
-use super::{SOCKET_PATH, socket::close};
+use common::domain::Words;
+use futures::{SinkExt, StreamExt};
+use http::header;
+use poem::{
+    Endpoint, FromRequest, IntoResponse, Request, RequestBody, Response, Result,
+    web::websocket::{CloseCode, Message, WebSocket, WebSocketStream},
+};
+use tokio::time::timeout;
+
+use super::SOCKET_PATH;
 use crate::problem::{Code, Problem, into_response};
+
+/// How long the pod waits for a client to receive the reason why its stream ends.
+const CLOSE_LIMIT: Duration = Duration::from_secs(1);
 
 /// The close code of a refusal is this plus the HTTP status. Codes from 4000 are for applications (RFC 6455).
 const FIRST_CLOSE_CODE: u16 = 4_000;
@@ -64,4 +73,14 @@ pub(crate) async fn shake_hands<E: Endpoint>(next: Arc<E>, mut request: Request)
 
 fn close_code(code: Code) -> u16 {
     FIRST_CLOSE_CODE + code.status().as_u16()
+}
+
+/// Sends a close frame, and waits a limited time until the client has received it.
+pub(super) async fn close(mut socket: WebSocketStream, close_frame: (CloseCode, String)) {
+    let closing = async {
+        let _ = socket.send(Message::Close(Some(close_frame))).await;
+        // Closing the connection before the client has read the close frame could discard the frame.
+        while let Some(Ok(_)) = socket.next().await {}
+    };
+    let _ = timeout(CLOSE_LIMIT, closing).await;
 }

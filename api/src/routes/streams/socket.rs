@@ -1,6 +1,6 @@
 //! `/v1/ws`: streams over a WebSocket.
 
-use std::{io::ErrorKind, pin::pin, sync::Arc, time::Duration};
+use std::{io::ErrorKind, pin::pin, sync::Arc};
 
 use futures::{SinkExt, StreamExt};
 use http::StatusCode;
@@ -13,14 +13,13 @@ use poem_openapi::{
     param::Query,
     registry::{MetaResponse, MetaResponses, Registry},
 };
-use tokio::time::timeout;
 
 use super::{
     super::{State, Tag},
     After, Follower, StreamEnd, Transport, follow,
     follower::Step,
     frame::frame,
-    handshake::Handshake,
+    handshake::{Handshake, close},
     named_pairs,
 };
 use crate::{
@@ -33,9 +32,6 @@ pub struct SocketApi(pub(in crate::routes) Arc<State>);
 
 /// The largest message that a client may send. Clients need not send anything.
 const MAX_MESSAGE_BYTES: usize = 4 * 1_024;
-
-/// How long the pod waits for a client to receive the reason why its stream ends.
-const CLOSE_LIMIT: Duration = Duration::from_secs(1);
 
 #[OpenApi(prefix_path = "/v1", tag = "Tag::Streams")]
 impl SocketApi {
@@ -92,16 +88,6 @@ async fn serve(mut socket: WebSocketStream, mut follower: Follower) {
         }
     };
     close(socket, close_frame).await;
-}
-
-/// Sends a close frame, and waits a limited time until the client has received it.
-pub(super) async fn close(mut socket: WebSocketStream, close_frame: (CloseCode, String)) {
-    let closing = async {
-        let _ = socket.send(Message::Close(Some(close_frame))).await;
-        // Closing the connection before the client has read the close frame could discard the frame.
-        while let Some(Ok(_)) = socket.next().await {}
-    };
-    let _ = timeout(CLOSE_LIMIT, closing).await;
 }
 
 /// The next thing that happens on a connection.
