@@ -7,6 +7,7 @@
 mod at;
 mod conversion;
 mod event;
+mod flag;
 mod json;
 mod list;
 mod nullable;
@@ -23,6 +24,7 @@ pub use crate::word::{CheckCondition, Outcome, RecordKind, Word};
 pub use at::{MAX_TIMES, PriceAtItem, PricesAt, TimesParameter};
 pub use conversion::{Conversion, LegItem};
 pub use event::{EndEvent, EndKind, EventItem, GapEvent, GapKind, TickEvent, TickKind};
+pub use flag::FlagParameter;
 pub use json::Json;
 pub use list::WindowLength;
 pub use nullable::Nullable;

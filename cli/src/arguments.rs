@@ -1,8 +1,10 @@
 //! Commands and flags.
 //!
 //! - [`examples`]: an example of each command, for its help.
+//! - [`mistakes`]: what was probably meant by a command line that cannot be parsed.
 
 mod examples;
+mod mistakes;
 
 use std::{path::PathBuf, process::ExitCode};
 
@@ -154,8 +156,9 @@ impl Arguments {
     /// Parses the command line. Prints help or an error and exits if there is nothing to run.
     pub(crate) fn of_process() -> Self {
         let mut command = command();
-        let parsed = Self::from_arg_matches(&command.get_matches_mut());
-        parsed.unwrap_or_else(|error| error.format(&mut command).exit())
+        let matches = command.try_get_matches_from_mut(std::env::args_os());
+        let parsed = matches.and_then(|matches| Self::from_arg_matches(&matches));
+        parsed.unwrap_or_else(|error| mistakes::explained(error).format(&mut command).exit())
     }
 
     /// Runs the command. Returns the exit code, because some commands distinguish more than success and failure.

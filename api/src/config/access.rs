@@ -110,13 +110,13 @@ pub enum ClientKeyError {
     /// The text is not a key.
     #[error(
         "this is not a key; write a name (letters, digits, `-`, `_` and `.`), `=`, and the 64 hex digits that \
-         `printf %s KEY | sha256sum` prints"
+         `printf %s KEY | sha256sum | cut -d' ' -f1` prints"
     )]
     Malformed,
     /// The digest is that of a text that everybody would try first.
     #[error(
         "the key {0} is empty, has only one or two characters, or is a placeholder such as `changeme`; choose a random one: \
-         key=$(openssl rand -hex 16); printf %s \"$key\" | sha256sum"
+         key=$(openssl rand -hex 16); printf %s \"$key\" | sha256sum | cut -d' ' -f1"
     )]
     Weak(String),
     /// Two keys have the same name or the same digest.

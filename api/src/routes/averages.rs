@@ -50,7 +50,7 @@ impl AveragesApi {
     /// before `to`. This slot may have a tick or be part of a gap. A window can reach back as far as history is kept.
     ///
     /// `max_age`, `min_sources` and `max_spread` apply to the pair's newest price. If this price does not meet all of
-    /// them, the response is 503 `contract_not_met`, with the price as `newest`.
+    /// them, the response is 503 `contract_not_met`, with the price as `newest`. So they cannot be combined with `to`.
     #[oai(path = "/prices/:pair/averages", method = "get", operation_id = "getAverages")]
     #[expect(clippy::too_many_arguments, reason = "each is a documented query parameter")]
     async fn averages(
@@ -65,11 +65,13 @@ impl AveragesApi {
         /// The share of each window that ticks must cover, such as `0.95` or `95%`. If ticks cover less of a window,
         /// the response is 503 `thin_window`. Default: any coverage.
         min_coverage: Query<Option<CoverageParameter>>,
-        /// The maximum age of the pair's newest price, counted from its slot. Default: any age.
+        /// The maximum age of the pair's newest price, counted from its slot. Cannot be combined with `to`. Default: any
+        /// age.
         max_age: Query<Option<SpanText>>,
-        /// The minimum number of sources of the newest price. Default: any number.
+        /// The minimum number of sources of the newest price. Cannot be combined with `to`. Default: any number.
         min_sources: Query<Option<MinSources>>,
-        /// The maximum spread between the sources of the newest price, such as `0.005` or `0.5%`. Default: any spread.
+        /// The maximum spread between the sources of the newest price, such as `0.005` or `0.5%`. Cannot be combined with
+        /// `to`. Default: any spread.
         max_spread: Query<Option<RatioParameter>>,
         /// Use the log as it was at this position. Default: the newest position.
         at_sequence: AsOf,
@@ -85,19 +87,21 @@ impl AveragesApi {
             return Err(Problem::parameter("min_coverage", "must be at most 1, or 100%"));
         }
         let contract = Contract::of(max_age, min_sources, max_spread, &at_sequence);
+        let to = to.0.map(|to| to.0);
+        if let Some(parameter) = contract.parameter().filter(|_| to.is_some()) {
+            return Err(about_the_past(parameter));
+        }
         let (state, snapshot) = (self.0.clone(), at_sequence.snapshot);
         let newest = view(&snapshot, pair)?;
         contract.check(&state, &snapshot, pair, newest)?;
-        let to = to.0.map(|to| to.0);
         let end = to.map_or(newest.slot.start(), |to| to.min(newest.slot.start()));
         let begins = |window: &WindowLength| end.minus(window.span.duration());
         let in_memory = windows.iter().all(|window| newest.window_since(begins(window)).is_some());
         let readers = state.readers.clone();
         let is_pinned = at_sequence.sequence.is_some();
-        // A later slot cannot change windows that end with an earlier one. But whether the newest price meets a contract
-        // changes.
+        // A later slot cannot change windows that end with an earlier one.
         let is_past = to.is_some_and(|to| to <= newest.slot.start());
-        at_sequence.lifetime.close_if(is_past && contract.is_empty());
+        at_sequence.lifetime.close_if(is_past);
         let is_final = is_pinned || is_past;
         let request = Requested { pair, windows, to, min_coverage, is_final };
         let work = move || averages(&state, view(&snapshot, pair)?, &request);
@@ -107,6 +111,14 @@ impl AveragesApi {
         }
         .map(Json::of)
     }
+}
+
+fn about_the_past(parameter: &'static str) -> Problem {
+    let detail = format!(
+        "{parameter} is a requirement for the pair's newest price, which says nothing about windows that end at `to`; omit \
+         {parameter} or `to`. For windows in the past, min_coverage says how much of them must have prices"
+    );
+    Problem::parameter(parameter, detail)
 }
 
 /// A valid request.

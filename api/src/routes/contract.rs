@@ -74,7 +74,17 @@ impl Contract {
 
     /// Whether the client requires nothing.
     pub(super) fn is_empty(&self) -> bool {
-        self.max_age.is_none() && self.min_sources.is_none() && self.max_spread.is_none()
+        self.parameter().is_none()
+    }
+
+    /// The name of the first parameter that requires something.
+    pub(super) fn parameter(&self) -> Option<&'static str> {
+        let given = [
+            ("max_age", self.max_age.is_some()),
+            ("min_sources", self.min_sources.is_some()),
+            ("max_spread", self.max_spread.is_some()),
+        ];
+        given.into_iter().find(|(_, is_given)| *is_given).map(|(name, _)| name)
     }
 
     /// Refuses a tick of a pair if it does not meet the contract.

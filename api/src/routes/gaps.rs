@@ -16,8 +16,8 @@ use super::{
 };
 use crate::{
     dto::{
-        CauseParameter, GapCauseItem, GapItem, Gaps, Json, Nullable, PageCursorParameter, PairParameter,
-        SpanText, TimeText, TimestampParameter, Word,
+        CauseParameter, FlagParameter, GapCauseItem, GapItem, Gaps, Json, Nullable, PageCursorParameter,
+        PairParameter, SpanText, TimeText, TimestampParameter, Word,
     },
     problem::Problem,
 };
@@ -74,7 +74,7 @@ impl GapsApi {
         /// Return only gaps with this cause. Default: any cause.
         cause: Query<Option<CauseParameter>>,
         /// Return consecutive gaps as one item. Cannot be combined with `cause`. Default: `false`.
-        merge: Query<Option<bool>>,
+        merge: Query<Option<FlagParameter>>,
         /// The order of the items. Default: newest first (`desc`).
         order: Query<Option<OrderParameter>>,
         /// The number of gaps on a page.
@@ -88,7 +88,7 @@ impl GapsApi {
         let parameters = Parameters { from, to, order, limit, cursor, at_sequence: at_sequence.sequence };
         let page = parameters.check(pair)?;
         at_sequence.lifetime.close_if(page.is_closed(&self.0, &at_sequence.snapshot, |to| to));
-        let records = match (merge.0, cause.0) {
+        let records = match (merge.0.map(|merge| merge.0), cause.0) {
             (Some(true), Some(_)) => {
                 let detail =
                     "merged gaps can have several causes, so merge=true cannot be combined with cause";

@@ -7,6 +7,7 @@
 pub(crate) mod event_source;
 mod follower;
 mod frame;
+mod handshake;
 mod http;
 mod reset;
 mod socket;
@@ -38,14 +39,18 @@ use ledger::{
 };
 
 use follower::Follower;
+pub(crate) use handshake::shake_hands;
 pub(super) use http::StreamApi;
 pub(super) use socket::SocketApi;
 
 /// The routes of streams.
-pub(crate) const STREAM_PATHS: [&str; 2] = [EVENTS_PATH, "/v1/ws"];
+pub(crate) const STREAM_PATHS: [&str; 2] = [EVENTS_PATH, SOCKET_PATH];
 
 /// The route of streams over plain HTTP.
 const EVENTS_PATH: &str = "/v1/stream";
+
+/// The route of streams over a WebSocket.
+const SOCKET_PATH: &str = "/v1/ws";
 
 /// One in this many connections is reserved for requests, including those of operators.
 const RESERVED_SHARE: usize = 6;

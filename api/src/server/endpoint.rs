@@ -100,6 +100,7 @@ pub fn endpoint(
         .around(move |next, request| take_snapshot(next, request, state.clone()))
         .around(move |next, request| coingecko::speak(next, request, has_dialect))
         .around(event_source::survive)
+        .around(routes::shake_hands)
         .around(move |next, request| cors(next, request, origins.clone()))
         .around(move |next, request| normalize_and_count(next, request, Some(counting.clone())))
         .boxed();
@@ -130,6 +131,7 @@ pub fn starting_endpoint(process: &Process, config: &ApiConfig, metrics: Metrics
             .around(move |next, request| coingecko::speak(next, request, has_dialect))
             .around(move |next, request| protect_metrics(next, request, gate.clone()))
             .around(event_source::survive)
+            .around(routes::shake_hands)
             .around(move |next, request| cors(next, request, origins.clone()))
             .around(move |next, request| normalize_and_count(next, request, Some(counting.clone())))
             .around(hold)

@@ -3,9 +3,11 @@
 //! Otherwise a misspelt parameter would be ignored, and `?windw=1h` would have the same response as a request without a
 //! window. The declarations are those that the OpenAPI document is generated from, so a new route needs no change here.
 
+mod hints;
+
 use std::{borrow::Cow, sync::Arc};
 
-use common::domain::nearest;
+use common::domain::{Pair, nearest};
 use http::{Method, StatusCode};
 use percent_encoding::percent_decode_str;
 use poem::{Endpoint, IntoResponse, Request, Response, Result as PoemResult, error::NotFoundError};
@@ -18,6 +20,7 @@ use crate::{
     problem::{Code, Problem, READING},
     routes::accept_json,
 };
+use ledger::snapshot::Snapshot;
 
 /// The prefix of the routes whose parameters are validated. The other routes accept any parameter, because operators'
 /// tools may send their own.
@@ -25,6 +28,9 @@ const STRICT: &str = "/v1/";
 
 /// The number of characters of an unknown name or value that a problem repeats.
 const MAX_REPEATED: usize = 60;
+
+/// The number of characters of a hint, which may repeat a path.
+const MAX_HINT: usize = 240;
 
 /// The method of the routes that cannot be read.
 const WRITING: &str = "POST";
@@ -40,6 +46,13 @@ const PRICES: &str = "/v1/prices";
 
 /// The route for the price at a time, as problems suggest it.
 const PRICES_AT: &str = "/v1/prices/{pair}/at?time=2026-11-21T00:00:00Z";
+
+/// The parameter of the routes with several formats.
+const FORMAT: &str = "format";
+
+/// The end of the route for gaps, and how to get gaps in another format.
+const GAPS: &str = "/gaps";
+const EXPORT_GAPS: &str = ". `tickwell export --gaps` writes gaps as CSV or NDJSON";
 
 /// The documented routes and their parameters.
 #[derive(Debug)]
@@ -90,10 +103,11 @@ pub(super) async fn validate_parameters<E: Endpoint>(
     request: Request,
     known: Arc<KnownRoutes>,
 ) -> PoemResult<Response> {
-    known.check(&request)?;
-    let uri = request.uri().clone();
+    let (uri, snapshot) = (request.uri().clone(), request.data::<Arc<Snapshot>>().cloned());
+    let pairs = || snapshot.iter().flat_map(|snapshot| snapshot.pairs.keys().copied()).collect::<Vec<Pair>>();
+    known.check(&request, &pairs)?;
     match next.call(request).await {
-        Err(error) if error.is::<NotFoundError>() => Err(known.not_found(uri.path()).into()),
+        Err(error) if error.is::<NotFoundError>() => Err(known.not_found(uri.path(), &pairs()).into()),
         Err(error) if error.status() == StatusCode::METHOD_NOT_ALLOWED => {
             Err(Problem::method_not_allowed(known.methods(uri.path())).into())
         }
@@ -135,22 +149,24 @@ impl KnownRoutes {
     /// Refuses parameters that are unknown, repeated, malformed or missing, and an `Accept` that excludes JSON if the
     /// route has no other format. A path that is not a route passes this check and
     /// gets a 404 later.
-    pub(super) fn check(&self, request: &Request) -> Result<(), Problem> {
+    fn check(&self, request: &Request, pairs: &impl Fn() -> Vec<Pair>) -> Result<(), Problem> {
         let (path, query) = (request.uri().path(), request.uri().query().unwrap_or_default());
         let route = self.0.iter().filter(|_| path.starts_with(STRICT)).find(|route| route.fits(path));
         let Some(route) = route.filter(|route| route.method == request.method()) else { return Ok(()) };
-        route.check_path(path)?;
-        route.check_query(query)?;
+        route.check_path(path, pairs)?;
+        route.check_query(query, pairs)?;
         if route.is_json { accept_json(request.headers()) } else { Ok(()) }
     }
 
     /// The problem for a path that is not a route, with the route that was most likely meant.
-    fn not_found(&self, path: &str) -> Problem {
+    fn not_found(&self, path: &str, pairs: &[Pair]) -> Problem {
         let trimmed = path.trim_end_matches('/');
         let hint = if trimmed != path && self.0.iter().any(|route| route.fits(trimmed)) {
             format!("remove the slash at the end: {}", shortened(trimmed))
         } else if let Some(longer) = self.0.iter().find(|route| route.continues(trimmed)) {
             format!("did you mean `{}`?", longer.template)
+        } else if let Some(hint) = hints::of_path(trimmed, pairs, |path| self.template(path).is_some()) {
+            hint.chars().take(MAX_HINT).collect()
         } else if let Some(meant) = self.meant(path) {
             format!("did you mean `{}`?", shortened(&meant))
         } else {
@@ -221,16 +237,17 @@ impl Route {
         slip.filter(|_| slips.next().is_none())
     }
 
-    fn check_path(&self, path: &str) -> Result<(), Problem> {
+    fn check_path(&self, path: &str, pairs: &impl Fn() -> Vec<Pair>) -> Result<(), Problem> {
         for (part, given) in self.parts.iter().zip(path.split('/')) {
             if let Part::Parameter(name) = part {
-                percent_decode_str(given).decode_utf8().map_err(|_| not_utf8(name.clone()))?;
+                let given = percent_decode_str(given).decode_utf8().map_err(|_| not_utf8(name.clone()))?;
+                check_pairs(name, &given, pairs)?;
             }
         }
         Ok(())
     }
 
-    fn check_query(&self, query: &str) -> Result<(), Problem> {
+    fn check_query(&self, query: &str, pairs: &impl Fn() -> Vec<Pair>) -> Result<(), Problem> {
         let mut seen = Vec::new();
         for given in query.split('&').filter(|given| !given.is_empty()) {
             let (name, value) = given.split_once('=').unwrap_or((given, ""));
@@ -241,7 +258,9 @@ impl Route {
                 return Err(Problem::parameter(known.name.clone(), "this parameter is repeated"));
             }
             seen.push(index);
-            known.check(&decoded(value).ok_or_else(|| not_utf8(known.name.clone()))?)?;
+            let value = decoded(value).ok_or_else(|| not_utf8(known.name.clone()))?;
+            check_pairs(&known.name, &value, pairs)?;
+            known.check(&value)?;
         }
         let mut missing = self.parameters.iter().enumerate().filter(|(index, _)| !seen.contains(index));
         missing.try_for_each(|(_, known)| known.check_missing())
@@ -249,6 +268,13 @@ impl Route {
 
     fn unknown(&self, name: &str) -> Problem {
         let names = || self.parameters.iter().map(|known| known.name.as_str());
+        if name == FORMAT && self.is_json {
+            let export = if self.template.ends_with(GAPS) { EXPORT_GAPS } else { "" };
+            return Problem::parameter(
+                FORMAT,
+                format!("this route only returns JSON; omit `{FORMAT}`{export}"),
+            );
+        }
         let meant = match OF_A_TIME.contains(&name) && self.template.starts_with(PRICES) {
             true if names().any(|known| known == "time") => Some("; did you mean `time`?".to_owned()),
             true => Some(format!("; for the price at a time, use {PRICES_AT}.")),
@@ -294,7 +320,7 @@ impl Parameter {
                 }
             }
             Accepts::Words(words) if !words.iter().any(|word| word == value) => {
-                let meant = nearest(words.iter().map(String::as_str), value)
+                let meant = hints::of_word(words, value)
                     .map_or_else(String::new, |nearest| format!("; did you mean `{nearest}`?"));
                 problem(format!("`{}` is not one of {}{meant}", shortened(value), words.join(", ")))
             }
@@ -325,6 +351,24 @@ impl Accepts {
             "array" => Self::Repeated,
             _ => Self::Text,
         }
+    }
+}
+
+/// Refuses a text that is not a pair if it is known which pair of the log was meant. The handlers refuse the others.
+fn check_pairs(name: &str, text: &str, pairs: &impl Fn() -> Vec<Pair>) -> Result<(), Problem> {
+    let texts = match name {
+        "pair" | "pairs" => text.split(','),
+        _ => return Ok(()),
+    };
+    let mut meant = texts
+        .filter(|text| text.parse::<Pair>().is_err())
+        .filter_map(|text| hints::of_pair(text, &pairs()).map(|hint| (text, hint)));
+    match meant.next() {
+        Some((text, hint)) => {
+            let detail = format!("`{}` is not a valid pair; {hint}", shortened(text));
+            Err(Problem::parameter(name.to_owned(), detail))
+        }
+        None => Ok(()),
     }
 }
 

@@ -114,8 +114,15 @@ async fn the_end_of_windows_can_be_any_time_within_history() {
             if to <= 70 { "public, max-age=86400, immutable" } else { "public, max-age=8, must-revalidate" };
         assert_eq!(answer.header("cache-control"), Some(expected), "{to}");
     }
-    let contract = rig.get(&format!("{}&max_age=10s", path(20))).await;
-    assert_eq!(contract.header("cache-control"), Some("public, max-age=8, must-revalidate"));
+    // A contract is about the newest price, even if `to` is in the future.
+    for (to, contract) in
+        [(20, "max_age=1d"), (20, "min_sources=1"), (20, "max_spread=1"), (999, "max_age=1d")]
+    {
+        let refused = rig.get(&format!("{}&{contract}", path(to))).await;
+        let named = contract.split('=').next();
+        assert_eq!((refused.status, refused.body["parameter"].as_str()), (400, named), "{contract}");
+        assert!(refused.body["detail"].as_str().unwrap().contains("newest price"), "{}", refused.body);
+    }
     let before = rig.get(&path(9)).await;
     assert_eq!((before.status, &before.body["parameter"]), (400, &json!("to")));
     // History is kept for two days.

@@ -125,23 +125,26 @@ async fn what_does_not_pass_is_an_error() {
 async fn a_cursor_that_cannot_be_continued_resets_the_stream() {
     let mut rig = Rig::new();
     rig.send(vec![tick("BTC-USD", 10, "100"), tick("ETH-USD", 10, "5"), gap("BTC-USD", 20, 40)]).await;
-    let cases: [(&str, Option<&[u8]>, &str); 7] = [
-        ("", Some(b"other-3"), "unknown_cursor"),
-        ("", Some(b"abc-999"), "unknown_cursor"),
-        ("?after=other-3", None, "unknown_cursor"),
-        ("?after=999", None, "unknown_cursor"),
-        ("", Some(b"nonsense"), "invalid_parameter"),
-        ("", Some(b"\xff"), "invalid_parameter"),
+    let cases: [(&str, Option<&[u8]>, &str, &str); 7] = [
+        ("", Some(b"other-3"), "unknown_cursor", "replaced by another"),
+        ("", Some(b"abc-999"), "unknown_cursor", "ends before"),
+        ("?after=other-3", None, "unknown_cursor", "replaced by another"),
+        ("?after=999", None, "unknown_cursor", "ends before"),
+        ("", Some(b"nonsense"), "invalid_parameter", "cannot be read"),
+        ("", Some(b"\xff"), "invalid_parameter", "cannot be read"),
         // The header takes precedence, even if only the parameter can be continued.
-        ("?after=0", Some(b"other-3"), "unknown_cursor"),
+        ("?after=0", Some(b"other-3"), "unknown_cursor", "replaced by another"),
     ];
-    for (query, last, code) in cases {
+    for (query, last, code, words) in cases {
         let mut stream = Blocks::of(rig.client(), &format!("/v1/stream{query}"), last).await;
         assert_eq!(stream.next().await.as_deref(), Some("retry: 1000\n\n"));
         let (kind, reset) = stream.event().await;
         assert_eq!((kind.as_str(), &reset["code"]), ("reset", &json!(code)), "{query} {last:?}");
         assert_eq!((&reset["log"], &reset["sequence"]), (&json!("abc"), &json!(3)));
-        assert!(!reset["detail"].as_str().unwrap().is_empty());
+        // The stream has already started again, so it would be wrong to tell the client to reconnect.
+        let detail = reset["detail"].as_str().unwrap();
+        assert!(detail.contains(words) && detail.contains("continues with the newest"), "{detail}");
+        assert!(!detail.contains("reconnect") && !detail.contains("omit"), "{detail}");
         let mut ids = Vec::new();
         for _newest in 0..3 {
             ids.push(stream.event().await.1["id"].clone());

@@ -30,6 +30,7 @@ mod random_log;
 mod rejected;
 mod rig;
 mod shape;
+mod sockets;
 mod sources;
 mod streams;
 mod tickets;

@@ -123,6 +123,35 @@ async fn an_unknown_parameter_is_refused_with_the_nearest_known_one() {
         ("/v1/convert?from=BTC&to=USD&amount=-0.5", "amount", "above zero"),
         ("/v1/prices/BTC-USD/averages?window=60m,1h", "window", "1h"),
         ("/v1/prices/BTC%FFUSD", "pair", "not UTF-8"),
+        ("/v1/prices/BTC-USD/candles?interval=1", "interval", "mean `1m`?"),
+        ("/v1/prices/BTC-USD/candles?interval=60", "interval", "mean `1h`?"),
+        ("/v1/prices/BTC-USD/candles?interval=86400", "interval", "mean `1d`?"),
+        ("/v1/prices/BTC-USD/candles?interval=7", "interval", "`7` is not one of 1m, 5m, 15m, 1h, 4h, 1d"),
+        ("/v1/prices/BTC-USD/gaps?format=csv", "format", "tickwell export --gaps"),
+        ("/v1/prices?format=csv", "format", "only returns JSON"),
+        ("/v1/prices/BTC-USD/gaps?merge=1", "merge", "`1` is not `true` or `false`"),
+        ("/v1/prices/BTC-USD/gaps?from=20231114", "from", "write 2023-11-14"),
+        ("/v1/prices/BTC-USD/gaps?from=20231131", "from", "looks like seconds"),
+        (
+            "/v1/prices/BTC-USD/gaps?from=2023-11-14T01:00",
+            "from",
+            "no seconds and no time zone; write 2023-11-14T01:00:00Z",
+        ),
+        ("/v1/prices/BTC-USD/gaps?from=2023-11-14T01:00Z", "from", "no seconds; write 2023-11-14T01:00:00Z"),
+        ("/v1/prices/BTC-USD/at?time=2023-11-31", "time", "no day 2023-11-31"),
+        ("/v1/prices/BTC-USD/at?time=2023-11-31T01:00:00Z", "time", "no day 2023-11-31"),
+        ("/v1/prices/BTC-USD/at?time=now", "time", "unix milliseconds"),
+        ("/v1/prices/BTC-USD/at?time=29.11.2023", "time", "a date like"),
+        ("/v1/prices/BTC-USD/at?time=2023-11-14T25:00:00Z", "time", "a date like"),
+        ("/v1/prices/BTCUSD", "pair", "mean `BTC-USD`?"),
+        ("/v1/prices/btc%20usd/at?time=1", "pair", "mean `BTC-USD`?"),
+        ("/v1/prices/bitcoin", "pair", "mean `BTC-USD`?"),
+        ("/v1/prices/BTC", "pair", "mean `BTC-USD`?"),
+        ("/v1/prices?pairs=BTC-USD,BTCUSD", "pairs", "mean `BTC-USD`?"),
+        ("/v1/stream?pairs=btcusd", "pairs", "mean `BTC-USD`?"),
+        ("/v1/prices/ETHUSD", "pair", "/v1/pairs"),
+        ("/v1/prices/ethereum", "pair", "/v1/pairs"),
+        ("/v1/ticks/latest", "sequence", "`sequence`"),
         ("/v1/ticks/%FF", "sequence", "not UTF-8"),
     ] {
         let answer = rig.get(path).await;
@@ -151,6 +180,16 @@ async fn a_problem_suggests_what_was_probably_meant() {
         ("/v1/price/BTC-USD", "not_found", None, "`/v1/prices/BTC-USD`"),
         ("/v1/prices/BTC-USD/histroy?limit=1", "not_found", None, "`/v1/prices/BTC-USD/history`"),
         ("/v1/zzz", "not_found", None, "/docs"),
+        ("/health", "not_found", None, "/livez"),
+        ("/v1/status", "not_found", None, "/readyz"),
+        ("/stream", "not_found", None, "`/v1/stream`"),
+        ("/prices/BTC-USD", "not_found", None, "`/v1/prices/BTC-USD`"),
+        ("/v1/history/BTC-USD", "not_found", None, "`/v1/prices/BTC-USD/history`"),
+        ("/v1/candles/BTC-USD/", "not_found", None, "`/v1/prices/BTC-USD/candles`"),
+        ("/v1/prices/BTC/USD", "not_found", None, "`/v1/prices/BTC-USD`"),
+        ("/v1/prices/btc/usd/gaps", "not_found", None, "`/v1/prices/btc-usd/gaps`"),
+        ("/api/v3simple/price", "not_found", None, "must end with a slash"),
+        ("/api/v3zzz", "not_found", None, "/docs"),
         ("/v1/ticks", "not_found", None, "`/v1/ticks/{sequence}`"),
         ("/v1/ticks/", "not_found", None, "`/v1/ticks/{sequence}`"),
         ("/v1/prices/BTC-EUR", "unknown_pair", Some("pair"), "its pairs are ADA-USD, BTC-USD"),
@@ -171,6 +210,16 @@ async fn a_problem_suggests_what_was_probably_meant() {
         );
         let detail = answer.body["detail"].as_str().unwrap();
         assert!(detail.contains(fragment), "{path}: {detail}");
+    }
+}
+
+#[tokio::test]
+async fn true_and_false_may_have_any_case() {
+    let mut rig = Rig::new();
+    rig.send(vec![tick("BTC-USD", 10, "100"), gap("BTC-USD", 20, 20), gap("BTC-USD", 30, 30)]).await;
+    for (merge, count) in [("true", 1), ("True", 1), ("TRUE", 1), ("false", 2), ("False", 2)] {
+        let gaps = rig.get(&format!("/v1/prices/BTC-USD/gaps?merge={merge}")).await;
+        assert_eq!(gaps.body["items"].as_array().map(Vec::len), Some(count), "{merge}: {}", gaps.body);
     }
 }
 

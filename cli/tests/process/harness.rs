@@ -265,3 +265,9 @@ pub(crate) async fn slots_pass(count: u32, interval: Duration) {
     let passed = async || (testkit::clock::now_ms() > until).then_some(());
     wait_until("slots pass", interval * count + DEADLINE, passed).await;
 }
+
+/// The readiness check with this name, or null if there is none.
+pub(crate) fn check(ready: &Value, name: &str) -> Value {
+    let mut checks = ready["checks"].as_array().into_iter().flatten();
+    checks.find(|check| check["name"] == name).cloned().unwrap_or_default()
+}

@@ -12,7 +12,7 @@ use testkit::{clock::now_ms, nats::NatsServer, process::Tickwell, require_nats, 
 use crate::{
     agreement::{history_is_the_log, pods_agree, same_records},
     audit::{audit, nothing_lost},
-    harness::{DEADLINE, INTERVAL, Pod, Scene, has_event, has_price, slots_pass, world},
+    harness::{DEADLINE, INTERVAL, Pod, Scene, check, has_event, has_price, slots_pass, world},
     records::{self, Kind, Record},
     survival::end,
 };
@@ -52,7 +52,7 @@ pub(crate) async fn is_in_trouble(pod: &Pod, trouble: &str, reason: &str) {
     let since = now_ms();
     let ready = wait_until(&format!("the pod reports {reason:?}"), DEADLINE, async || {
         let ready = pod.get("/readyz?verbose").await;
-        let log = ready.json()["checks"][0].clone();
+        let log = check(&ready.json(), "log");
         (log["condition"] == "degraded" && log["reason"].to_string().contains(reason)).then_some(ready)
     })
     .await;

@@ -84,7 +84,8 @@ async fn exports_are_read_by_pandas_polars_and_duckdb_and_replayed() {
     let row = |item: Value, columns: &[&str]| {
         columns.iter().map(|column| cell(&item[column])).collect::<Vec<_>>().join(",")
     };
-    let prices: Vec<String> = items.map(|item| row(item, &["slot", "price", "sequence"])).collect();
+    let prices: Vec<String> =
+        items.map(|item| row(item, &["slot", "price", "sequence"]) + ",false").collect();
     let exported = read(&scene, "btc.csv");
     assert_eq!(exported.lines().skip(1).collect::<Vec<_>>(), prices);
     let columns = ["from", "to", "slots", "interval", "cause", "sequence", "epoch", "sources"];

@@ -146,6 +146,7 @@ impl StreamApi {
         pairs: Pairs,
         after: Result<Option<After>, Problem>,
     ) -> Result<(Follower, Option<Reset>), Problem> {
+        let log = after.as_ref().ok().and_then(Option::as_ref).and_then(|after| after.cursor.log.clone());
         let followed = match after {
             Ok(after) => follow(&self.0, pairs.clone(), after, Transport::Sse).await,
             Err(unreadable) => Err(unreadable),
@@ -154,7 +155,7 @@ impl StreamApi {
             Ok(follower) => Ok((follower, None)),
             Err(refusal) if Reset::is_due(&refusal) => {
                 let follower = follow(&self.0, pairs, None, Transport::Sse).await?;
-                let reset = Reset::after(&refusal, &follower);
+                let reset = Reset::after(&refusal, log.as_deref(), &follower);
                 Ok((follower, Some(reset)))
             }
             Err(refusal) => Err(refusal),

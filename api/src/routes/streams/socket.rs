@@ -1,30 +1,30 @@
 //! `/v1/ws`: streams over a WebSocket.
 
-use std::{io::ErrorKind, pin::pin, sync::Arc, time::Duration};
+use std::{io::ErrorKind, pin::pin, sync::Arc};
 
 use futures::{SinkExt, StreamExt};
 use http::StatusCode;
 use poem::{
-    FromRequest, IntoResponse, Request, RequestBody, Response,
-    web::websocket::{CloseCode, Message, WebSocket, WebSocketConfig, WebSocketStream},
+    IntoResponse, Request, Response,
+    web::websocket::{CloseCode, Message, WebSocketConfig, WebSocketStream},
 };
 use poem_openapi::{
     ApiResponse, OpenApi,
     param::Query,
     registry::{MetaResponse, MetaResponses, Registry},
 };
-use tokio::time::timeout;
 
 use super::{
     super::{State, Tag},
     After, Follower, StreamEnd, Transport, follow,
     follower::Step,
     frame::frame,
+    handshake::{Handshake, close},
     named_pairs,
 };
 use crate::{
     dto::{CursorParameter, PairsParameter},
-    problem::{Code, Problem},
+    problem::Problem,
 };
 
 /// The handler of streams over a WebSocket.
@@ -33,16 +33,18 @@ pub struct SocketApi(pub(in crate::routes) Arc<State>);
 /// The largest message that a client may send. Clients need not send anything.
 const MAX_MESSAGE_BYTES: usize = 4 * 1_024;
 
-/// How long the pod waits for a client to receive the reason why its stream ends.
-const CLOSE_LIMIT: Duration = Duration::from_secs(1);
-
 #[OpenApi(prefix_path = "/v1", tag = "Tag::Streams")]
 impl SocketApi {
     /// Stream ticks and gaps over a WebSocket
     ///
     /// Sends the events of `/v1/stream`, one text message each. After 15 seconds without an event the pod sends a ping.
     /// When the pod ends a stream, the reason in the close frame is one of the codes at
-    /// [/docs/errors](docs/errors#ends-of-streams). Messages from the client are ignored. The limits are those of
+    /// [/docs/errors](docs/errors#ends-of-streams).
+    ///
+    /// A browser does not show the status of a refused handshake. So if the request has the header `Origin`, which browsers
+    /// always send, a refusal is a socket that is closed at once. Its close code is 4000 plus the HTTP status, and the
+    /// reason is the problem's code: 4409 `unknown_cursor`, 4410 `sequence_gone`, 4401 `unauthorized`, 4429
+    /// `rate_limited` and so on. Only pages of an origin that is not allowed get 403. Messages from the client are ignored. The limits are those of
     /// `/v1/stream`.
     #[oai(path = "/ws", method = "get", operation_id = "openSocket")]
     async fn socket(
@@ -57,14 +59,10 @@ impl SocketApi {
         #[oai(name = "ticket")]
         _ticket: Query<Option<String>>,
     ) -> Result<SocketResponse, Problem> {
-        let socket = WebSocket::from_request(request, &mut RequestBody::default()).await;
-        let socket = socket.map_err(|_not_asked_for| {
-            let detail =
-                "this route only supports WebSocket (version 13); /v1/stream has the same events over HTTP";
-            Problem::new(Code::UpgradeRequired, detail)
-        })?;
+        let handshake = Handshake::of(request)?;
         let after = After::named("after", after.0);
         let follower = follow(&self.0, named_pairs(pairs.0), after, Transport::WebSocket).await?;
+        let socket = handshake.take()?;
         let mut config = WebSocketConfig::default();
         config.max_message_size = Some(MAX_MESSAGE_BYTES);
         config.max_frame_size = Some(MAX_MESSAGE_BYTES);
@@ -89,12 +87,7 @@ async fn serve(mut socket: WebSocketStream, mut follower: Follower) {
             Input::Disconnected => return,
         }
     };
-    let close = async {
-        let _ = socket.send(Message::Close(Some(close_frame))).await;
-        // Closing the connection before the client has read the close frame could discard the frame.
-        while let Some(Ok(_)) = socket.next().await {}
-    };
-    let _ = timeout(CLOSE_LIMIT, close).await;
+    close(socket, close_frame).await;
 }
 
 /// The next thing that happens on a connection.
