@@ -4,9 +4,9 @@ use std::{sync::Arc, time::Duration};
 
 use anyhow::{Result, anyhow};
 use api::{
-    freshness::Freshness,
     ApiConfig,
     config::RateLimit,
+    freshness::Freshness,
     metrics::Connections,
     routes::{Build, Process, Readers, State, Streams},
     server::{self, Listener},
