@@ -172,7 +172,7 @@ impl Snapshot {
     }
 
     /// The slot that the log has reached: the newest slot of those pairs that are being written, without those that are
-    /// more than `MAX_LEAD` intervals ahead of another one.
+    /// more than two intervals ahead of another one.
     ///
     /// A pair is being written if its newest tick or gap is among the last records of the log. So a pair that has stopped
     /// does not hold the log back. A pair whose records are ahead, because a poller's clock was ahead, does not push it

@@ -264,17 +264,13 @@ async fn normalize_and_count<E: Endpoint>(
     Ok(response)
 }
 
-/// Refuses request targets that are too long, cursors that are not text, and GET requests with a body, because no route reads a body.
+/// Refuses request targets that are too long, and GET requests with a body, because no route reads a body.
 fn check_size_and_body(request: &Request) -> Result<(), Problem> {
     let (uri, headers) = (request.uri(), request.headers());
     let target_bytes = uri.path_and_query().map_or(0, |target| target.as_str().len());
     if target_bytes > MAX_URI_BYTES {
         let detail = format!("the request target is longer than {MAX_URI_BYTES} bytes");
         return Err(Problem::parameter("uri", detail));
-    }
-    if headers.get(LAST_EVENT_ID).is_some_and(|id| id.to_str().is_err()) {
-        let detail = "the header is not text; send the id of an event as it was received";
-        return Err(Problem::parameter("Last-Event-ID", detail));
     }
     let length = headers.get(header::CONTENT_LENGTH).is_some_and(|length| length.as_bytes() != b"0");
     if request.method() == Method::GET && (length || headers.contains_key(header::TRANSFER_ENCODING)) {

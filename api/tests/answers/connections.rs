@@ -175,7 +175,7 @@ async fn a_request_has_one_host_and_a_readable_cursor() {
     for refused in [
         "GET /v1/pairs HTTP/1.1\r\n",
         "GET /v1/pairs HTTP/1.1\r\nhost: a\r\nHost: b\r\n",
-        "GET /v1/stream HTTP/1.1\r\nhost: a\r\nlast-event-id: \u{e9}\r\n",
+        "GET /v1/stream?format=ndjson HTTP/1.1\r\nhost: a\r\nlast-event-id: \u{e9}\r\n",
     ] {
         assert_eq!(status(refused).await, "400", "{refused:?}");
     }
