@@ -43,16 +43,26 @@ def expected(name):
         return [{column: cell or None for column, cell in row.items()} for row in csv.DictReader(file)]
 
 
+def truth(text):
+    return {"true": True, "false": False}[text]
+
+
 def typed(row):
     """The values that a row of texts stands for. Prices are floating-point numbers."""
-    kinds = {"interval": str, "cause": str, "complete": lambda text: {"true": True, "false": False}[text]}
+    kinds = {"interval": str, "cause": str, "complete": truth}
+    # Of a candle, it is the number of its samples that were backfilled.
+    kinds["backfilled"] = int if "start" in row else truth
     kinds |= dict.fromkeys(["slot", "from", "to", "start"], datetime.fromisoformat)
     kinds |= dict.fromkeys(["price", "open", "high", "low", "close"], float)
     return {column: None if text is None else kinds.get(column, int)(text) for column, text in row.items()}
 
 
 def exactly(rows):
-    return [(datetime.fromisoformat(row["slot"]), Decimal(row["price"]), int(row["sequence"])) for row in rows]
+    def exact(row):
+        slot, price = datetime.fromisoformat(row["slot"]), Decimal(row["price"])
+        return slot, price, int(row["sequence"]), truth(row["backfilled"])
+
+    return [exact(row) for row in rows]
 
 
 def same(found, expected, what):
@@ -72,7 +82,7 @@ document = blocks(sys.argv[1])
 # pandas
 read, _ = run(document["pandas"])
 frames = {"btc": read["prices"], "gaps": read["gaps"], "candles": read["candles"]}
-assert [str(kind) for kind in frames["btc"].dtypes] == ["datetime64[us, UTC]", "float64", "int64"]
+assert [str(kind) for kind in frames["btc"].dtypes] == ["datetime64[us, UTC]", "float64", "int64", "bool"]
 assert str(frames["candles"]["complete"].dtype) == "bool"
 assert str(frames["gaps"]["sources"].dtype) == "float64"
 for name, frame in frames.items():
@@ -85,7 +95,8 @@ assert str(whole["sources"].dtype) == "Int64"
 # polars
 read, _ = run(document["polars"])
 frames = {"btc": read["prices"], "gaps": read["gaps"], "candles": read["candles"]}
-assert dict(frames["btc"].schema) == {"slot": pl.Datetime("us", "UTC"), "price": pl.Float64, "sequence": pl.Int64}
+kinds = {"slot": pl.Datetime("us", "UTC"), "price": pl.Float64, "sequence": pl.Int64, "backfilled": pl.Boolean}
+assert dict(frames["btc"].schema) == kinds
 for name, frame in frames.items():
     same(frame.to_dicts(), values[name], f"polars {name}")
 same(read["exact"].rows(), exact, "polars exact")
@@ -97,13 +108,13 @@ for name, result in zip(["btc", "gaps", "candles"], results):
     rows = [dict(zip(result.columns, row)) for row in result.fetchall()]
     rows = [{k: v.astimezone(UTC) if isinstance(v, datetime) else v for k, v in row.items()} for row in rows]
     same(rows, values[name], f"DuckDB {name}")
-assert [str(kind) for kind in results[0].types] == ["TIMESTAMP WITH TIME ZONE", "DOUBLE", "BIGINT"]
+assert [str(kind) for kind in results[0].types] == ["TIMESTAMP WITH TIME ZONE", "DOUBLE", "BIGINT", "BOOLEAN"]
 same([(at.astimezone(UTC), *rest) for at, *rest in results[3].fetchall()], exact, "DuckDB exact")
 
 # Parquet: each program reads the file of the other one.
 run(document["Parquet"])
 same(pl.read_parquet("btc-duckdb.parquet").rows(), exact, "Parquet of DuckDB")
 result = duckdb.sql("FROM 'btc-polars.parquet'")
-assert [str(kind) for kind in result.types] == ["TIMESTAMP WITH TIME ZONE", "DECIMAL(38,14)", "BIGINT"]
+assert [str(kind) for kind in result.types] == ["TIMESTAMP WITH TIME ZONE", "DECIMAL(38,14)", "BIGINT", "BOOLEAN"]
 same([(at.astimezone(UTC), *rest) for at, *rest in result.fetchall()], exact, "Parquet of polars")
 print(len(exact), "prices")
