@@ -142,15 +142,13 @@ pub(super) async fn answer<E: Endpoint>(
         .await;
     match computed {
         Ok(answer) => {
-            let response = send(answer).await;
-            match is_new {
-                true if is_kept => {
-                    settle(shelf, &key, &place, answer.is_worth_keeping(answers.now()));
-                }
-                true => {}
-                false => answers.metrics.kept_answer(),
+            // This must not wait for the answer to be compressed: the client may give up meanwhile.
+            if !is_new {
+                answers.metrics.kept_answer();
+            } else if is_kept {
+                settle(shelf, &key, &place, answer.is_worth_keeping(answers.now()));
             }
-            response
+            send(answer).await
         }
         Err(response) => {
             settle(shelf, &key, &place, false);

@@ -7,27 +7,11 @@ use testkit::naive;
 
 use crate::{
     random_log::{PAIRS, RandomLog},
-    rig::{Rig, at, followed, gap, tick},
+    rig::{Rig, at, followed, gap, pages, tick},
 };
 
 const INTERVALS: [(&str, i64); 6] =
     [("1m", 60), ("5m", 300), ("15m", 900), ("1h", 3_600), ("4h", 14_400), ("1d", 86_400)];
-
-/// The items of all pages, which are found by following the links.
-async fn pages(rig: &Rig, first: &str) -> Vec<Value> {
-    let (mut path, mut found) = (first.to_owned(), Vec::new());
-    loop {
-        let answer = rig.get(&path).await;
-        assert_eq!(answer.status, 200, "{path}: {}", answer.body);
-        found.extend_from_slice(answer.body["items"].as_array().unwrap());
-        let Some(link) = answer.header("link") else {
-            assert_eq!(answer.body["next_cursor"], Value::Null);
-            return found;
-        };
-        assert!(link.contains(answer.body["next_cursor"].as_str().unwrap()), "{link}");
-        path = followed(&path, link);
-    }
-}
 
 #[tokio::test]
 async fn candles_equal_a_naive_computation_page_by_page() {
@@ -51,7 +35,7 @@ async fn candles_equal_a_naive_computation_page_by_page() {
                             let path = format!(
                                 "/v1/prices/{pair}/candles?interval={interval}&order={order}&limit={limit}"
                             );
-                            let found = pages(&rig, &path).await;
+                            let found = pages(&mut rig, &path, async |_| ()).await;
                             assert_eq!(found, expected, "{path}, seed {seed}, {count} records");
                         }
                         expected.reverse();

@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 
 use crate::{
     random_log::{PAIRS, RandomLog},
-    rig::{Rig, at, followed, gap, gap_of, lead, tick},
+    rig::{Rig, at, gap, gap_of, lead, pages, tick},
 };
 
 const GAPS: &str = "/v1/prices/BTC-USD/gaps";
@@ -43,23 +43,6 @@ fn naive(items: &[Value], ticks: &[i64]) -> Vec<Value> {
             merged
         })
         .collect()
-}
-
-/// The items of all pages. Between two pages, `between` may change the pod.
-async fn pages(rig: &mut Rig, first: &str, mut between: impl AsyncFnMut(&mut Rig)) -> Vec<Value> {
-    let (mut path, mut found) = (first.to_owned(), Vec::new());
-    loop {
-        let answer = rig.get(&path).await;
-        assert_eq!(answer.status, 200, "{path}: {}", answer.body);
-        found.extend_from_slice(answer.body["items"].as_array().unwrap());
-        let Some(link) = answer.header("link") else {
-            assert_eq!(answer.body["next_cursor"], Value::Null);
-            return found;
-        };
-        assert!(link.contains(answer.body["next_cursor"].as_str().unwrap()), "{link}");
-        path = followed(&path, link);
-        between(rig).await;
-    }
 }
 
 #[tokio::test]

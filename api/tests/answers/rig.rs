@@ -123,6 +123,23 @@ impl Answer {
     }
 }
 
+/// The items of all pages, which are found by following the links. Between two pages, `between` may change the pod.
+pub(crate) async fn pages(rig: &mut Rig, first: &str, mut between: impl AsyncFnMut(&mut Rig)) -> Vec<Value> {
+    let (mut path, mut found) = (first.to_owned(), Vec::new());
+    loop {
+        let answer = rig.get(&path).await;
+        assert_eq!(answer.status, 200, "{path}: {}", answer.body);
+        found.extend_from_slice(answer.body["items"].as_array().unwrap());
+        let Some(link) = answer.header("link") else {
+            assert_eq!(answer.body["next_cursor"], Value::Null);
+            return found;
+        };
+        assert!(link.contains(answer.body["next_cursor"].as_str().unwrap()), "{link}");
+        path = followed(&path, link);
+        between(rig).await;
+    }
+}
+
 /// The path that a `Link` header leads to from `path`. The link is relative to the last part of the path.
 pub(crate) fn followed(path: &str, link: &str) -> String {
     let folder = path.split('?').next().unwrap().rsplit_once('/').unwrap().0;

@@ -4,16 +4,13 @@
 use std::{collections::BTreeMap, path::Path};
 
 use async_nats::{ConnectOptions, jetstream};
-use testkit::{
-    nats::{NatsCluster, NatsServer},
-    require_nats, wait_until,
-};
+use testkit::{nats::NatsServer, require_nats, wait_until};
 use tokio::time::Instant;
 
 use crate::{
     commands::run,
     harness::{DEADLINE, INTERVAL, Pod, Scene, has_event, has_price, moving_upstream},
-    roles::make_keys,
+    roles::{make_keys, three_servers},
     survival::end,
 };
 
@@ -91,12 +88,8 @@ async fn leader(context: &jetstream::Context) -> usize {
 async fn the_mirror_on_three_servers_has_the_records_of_the_log_after_its_leader_was_killed() {
     require_nats!();
     let upstream = moving_upstream(INTERVAL).await;
-    let scene = Scene::new(INTERVAL).asking(&upstream).with("TICKWELL__BUS__REPLICAS", "3");
-    let keys = make_keys(scene.folder(), "keys").await;
-    let public = std::fs::read_to_string(keys.join("keys.conf")).unwrap();
-    let mut cluster = NatsCluster::start_shipped(&public).await.unwrap();
+    let (scene, mut cluster, keys) = three_servers(&upstream).await;
     let (url, admin) = (cluster.url(), keys.join("admin.nk").display().to_string());
-    let scene = scene.with("TICKWELL__BUS__URL", &url);
     let environment = [("TICKWELL__BUS__URL", url.as_str()), ("TICKWELL__BUS__CREDENTIALS_FILE", &admin)];
     let log = async |what: &str| {
         let options = ["--set", "bus.lease=60s", "--set", "bus.replicas=3"];

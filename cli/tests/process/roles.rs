@@ -98,6 +98,17 @@ pub(crate) async fn stage() -> (FakeUpstream, Shipped, Scene) {
     (upstream, shipped, scene)
 }
 
+/// Three servers with the configuration that we ship, a scene that uses them and these sources, and the directory of the
+/// keys.
+pub(crate) async fn three_servers(upstream: &FakeUpstream) -> (Scene, NatsCluster, PathBuf) {
+    let scene = Scene::new(INTERVAL).asking(upstream).with("TICKWELL__BUS__REPLICAS", "3");
+    let keys = make_keys(scene.folder(), "keys").await;
+    let public = std::fs::read_to_string(keys.join("keys.conf")).unwrap();
+    let cluster = NatsCluster::start_shipped(&public).await.unwrap();
+    let scene = scene.with("TICKWELL__BUS__URL", &cluster.url());
+    (scene, cluster, keys)
+}
+
 impl Scene {
     pub(crate) fn as_role(&self, role: &str, key: &Path) -> testkit::process::TickwellCommand {
         self.command(role).arg(role).env("TICKWELL__BUS__CREDENTIALS_FILE", key)
@@ -274,12 +285,8 @@ async fn the_server_refuses_what_a_role_must_not_do() {
 async fn three_servers_with_the_shipped_configuration_are_one_log() {
     require_nats!();
     let upstream = moving_upstream(INTERVAL).await;
-    let scene = Scene::new(INTERVAL).asking(&upstream).with("TICKWELL__BUS__REPLICAS", "3");
-    let keys = make_keys(scene.folder(), "keys").await;
-    let public = std::fs::read_to_string(keys.join("keys.conf")).unwrap();
-    let mut cluster = NatsCluster::start_shipped(&public).await.unwrap();
+    let (scene, mut cluster, keys) = three_servers(&upstream).await;
     let (url, admin) = (cluster.url(), keys.join("admin.nk").display().to_string());
-    let scene = scene.with("TICKWELL__BUS__URL", &url);
     let environment = [("TICKWELL__BUS__URL", url.as_str()), ("TICKWELL__BUS__CREDENTIALS_FILE", &admin)];
     let log = async |arguments: &[&str]| {
         let replicas = ["--set", "bus.lease=60s", "--set"];
