@@ -12,7 +12,6 @@ use std::{
 };
 
 use bytes::Bytes;
-use futures::FutureExt;
 use http::{HeaderValue, Version, header};
 use http_body_util::BodyExt;
 use hyper::body::{Frame, SizeHint};
@@ -24,9 +23,6 @@ use tokio_util::task::TaskTracker;
 
 use super::{Body, connection::Connection};
 use crate::routes::IsStream;
-
-/// How many bytes of events are collected before they are written.
-const MAX_COLLECTED_BYTES: usize = 16 * 1024;
 
 /// The last chunk of a body.
 const LAST_CHUNK: &[u8] = b"0\r\n\r\n";
@@ -74,49 +70,29 @@ impl Handover {
 async fn send(connection: &mut Connection, mut body: Body, is_chunked: bool) -> io::Result<()> {
     let mut ignored = [0; 64];
     loop {
-        let mut next = tokio::select! {
+        let frame = tokio::select! {
             frame = body.frame() => frame,
             read = connection.read(&mut ignored) => match read? {
                 0 => return Ok(()),
                 _ => continue,
             },
         };
-        let mut bytes = Vec::new();
-        let is_over = loop {
-            let Some(frame) = next else { break true };
-            if let Ok(data) = frame?.into_data() {
-                append(&mut bytes, &data, is_chunked);
-            }
-            next = match body.frame().now_or_never() {
-                Some(frame) if bytes.len() < MAX_COLLECTED_BYTES => frame,
-                Some(frame) => {
-                    connection.write_all(&bytes).await?;
-                    bytes.clear();
-                    frame
-                }
-                None => break false,
-            };
+        let data = match frame {
+            Some(frame) => frame?.into_data().unwrap_or_default(),
+            None if is_chunked => return connection.write_all(LAST_CHUNK).await,
+            None => return Ok(()),
         };
-        if is_over && is_chunked {
-            bytes.extend_from_slice(LAST_CHUNK);
-        }
-        connection.write_all(&bytes).await?;
-        if is_over {
-            return Ok(());
+        match is_chunked {
+            // An empty chunk would end the body.
+            true if data.is_empty() => {}
+            true => connection.write_all(&chunk(&data)).await?,
+            false => connection.write_all(&data).await?,
         }
     }
 }
 
-/// Adds a piece of a body in the encoding of the response. An empty chunk would end the body.
-fn append(bytes: &mut Vec<u8>, data: &[u8], is_chunked: bool) {
-    match is_chunked && !data.is_empty() {
-        true => {
-            bytes.extend_from_slice(format!("{:x}\r\n", data.len()).as_bytes());
-            bytes.extend_from_slice(data);
-            bytes.extend_from_slice(b"\r\n");
-        }
-        false => bytes.extend_from_slice(data),
-    }
+fn chunk(data: &[u8]) -> Vec<u8> {
+    [format!("{:x}\r\n", data.len()).as_bytes(), data, b"\r\n"].concat()
 }
 
 /// The body that hyper gets instead of the one of a stream. hyper polls it after it has written the head to its buffer.
