@@ -12,6 +12,7 @@ use std::{
 };
 
 use bytes::Bytes;
+use futures::FutureExt;
 use http::{HeaderValue, Version, header};
 use http_body_util::BodyExt;
 use hyper::body::{Frame, SizeHint};
@@ -23,6 +24,9 @@ use tokio_util::task::TaskTracker;
 
 use super::{Body, connection::Connection};
 use crate::routes::IsStream;
+
+/// How many bytes of events are collected before they are written.
+const MAX_COLLECTED_BYTES: usize = 16 * 1024;
 
 /// The last chunk of a body.
 const LAST_CHUNK: &[u8] = b"0\r\n\r\n";
@@ -70,29 +74,42 @@ impl Handover {
 async fn send(connection: &mut Connection, mut body: Body, is_chunked: bool) -> io::Result<()> {
     let mut ignored = [0; 64];
     loop {
-        let frame = tokio::select! {
+        let mut next = tokio::select! {
             frame = body.frame() => frame,
             read = connection.read(&mut ignored) => match read? {
                 0 => return Ok(()),
                 _ => continue,
             },
         };
-        let data = match frame {
-            Some(frame) => frame?.into_data().unwrap_or_default(),
-            None if is_chunked => return connection.write_all(LAST_CHUNK).await,
-            None => return Ok(()),
+        // Events that are there at the same time are written in one piece.
+        let mut bytes = Vec::new();
+        let is_over = loop {
+            let Some(frame) = next else { break true };
+            append(&mut bytes, &frame?.into_data().unwrap_or_default(), is_chunked);
+            let more = if bytes.len() < MAX_COLLECTED_BYTES { body.frame().now_or_never() } else { None };
+            let Some(frame) = more else { break false };
+            next = frame;
         };
-        match is_chunked {
-            // An empty chunk would end the body.
-            true if data.is_empty() => {}
-            true => connection.write_all(&chunk(&data)).await?,
-            false => connection.write_all(&data).await?,
+        if is_over && is_chunked {
+            bytes.extend_from_slice(LAST_CHUNK);
+        }
+        connection.write_all(&bytes).await?;
+        if is_over {
+            return Ok(());
         }
     }
 }
 
-fn chunk(data: &[u8]) -> Vec<u8> {
-    [format!("{:x}\r\n", data.len()).as_bytes(), data, b"\r\n"].concat()
+/// Adds a piece of a body in the encoding of the response.
+fn append(bytes: &mut Vec<u8>, data: &[u8], is_chunked: bool) {
+    if !is_chunked {
+        bytes.extend_from_slice(data);
+    } else if !data.is_empty() {
+        // An empty chunk would end the body.
+        bytes.extend_from_slice(format!("{:x}\r\n", data.len()).as_bytes());
+        bytes.extend_from_slice(data);
+        bytes.extend_from_slice(b"\r\n");
+    }
 }
 
 /// The body that hyper gets instead of the one of a stream. hyper polls it after it has written the head to its buffer.

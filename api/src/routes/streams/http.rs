@@ -30,7 +30,7 @@ use crate::{
     dto::{CursorParameter, EndEvent, EndKind, EventItem, LastEventIdParameter, PairsParameter, Word},
     problem::Problem,
 };
-use ledger::{events::Event, position::CursorError};
+use ledger::position::CursorError;
 
 /// The handler of streams over plain HTTP.
 pub struct StreamApi(pub(in crate::routes) Arc<State>);
@@ -194,39 +194,37 @@ fn respond(follower: Follower, format: StreamFormat, media_type: &str, first: Ve
     let steps = stream::unfold(Some(follower), move |follower| async move {
         let mut follower = follower?;
         let step = follower.next().await;
-        let bytes = bytes_of(&step, &follower, format);
+        let frames = frames(&step, &follower, format);
         let follower = if let Step::End(_) = step { None } else { Some(follower) };
-        Some((bytes, follower))
+        Some((stream::iter(frames), follower))
     });
-    let pieces = stream::iter(first).chain(steps).map(Ok::<_, std::io::Error>);
+    let frames = stream::iter(first).chain(steps.flatten()).map(Ok::<_, std::io::Error>);
     Response::builder()
         .content_type(media_type)
         .header(header::CACHE_CONTROL, "no-store")
         // Without this header, nginx buffers events before it forwards them.
         .header("X-Accel-Buffering", "no")
         .extension(IsStream)
-        .body(Body::from_bytes_stream(pieces))
+        .body(Body::from_bytes_stream(frames))
 }
 
-/// The bytes to send for a step. A step is sent in one piece, and all clients share the bytes of a single event.
-fn bytes_of(step: &Step, follower: &Follower, format: StreamFormat) -> Bytes {
+/// The bytes to send for a step.
+fn frames(step: &Step, follower: &Follower, format: StreamFormat) -> Vec<Bytes> {
     match (step, format) {
-        (Step::Events(events), _) => {
-            let bytes_of = |event: &Arc<Event>| match format {
-                StreamFormat::Sse => frame(event, follower.log()).server_sent(),
-                StreamFormat::Ndjson => frame(event, follower.log()).line(),
-            };
-            match events.as_slice() {
-                [event] => bytes_of(event),
-                events => events.iter().map(bytes_of).collect::<Vec<_>>().concat().into(),
-            }
+        (Step::Events(events), StreamFormat::Sse) => {
+            events.iter().map(|event| frame(event, follower.log()).server_sent()).collect()
         }
-        (Step::Heartbeat, StreamFormat::Sse) => HEARTBEAT,
-        (Step::Heartbeat, StreamFormat::Ndjson) => EMPTY_LINE,
-        (Step::End(end), StreamFormat::Sse) => end_event(end.as_str(), end.detail()).into(),
+        (Step::Events(events), StreamFormat::Ndjson) => {
+            events.iter().map(|event| frame(event, follower.log()).line()).collect()
+        }
+        (Step::Heartbeat, StreamFormat::Sse) => vec![HEARTBEAT],
+        (Step::Heartbeat, StreamFormat::Ndjson) => vec![EMPTY_LINE],
+        (Step::End(end), StreamFormat::Sse) => {
+            vec![end_event(end.as_str(), end.detail()).into()]
+        }
         (Step::End(end), StreamFormat::Ndjson) => {
             let line = EndEvent { kind: EndKind, code: Word(*end), detail: end.detail().to_owned() };
-            format!("{}\n", json(&line)).into()
+            vec![format!("{}\n", json(&line)).into()]
         }
     }
 }
