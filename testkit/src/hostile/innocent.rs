@@ -8,7 +8,7 @@ use std::{
         atomic::{AtomicBool, Ordering},
     },
     thread::JoinHandle,
-    time::{Duration, Instant},
+    time::Duration,
 };
 
 use anyhow::{Context as _, ensure};
@@ -18,6 +18,7 @@ use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
     net::TcpStream,
     task::JoinSet,
+    time::Instant,
 };
 
 use super::clients::send;
@@ -47,7 +48,7 @@ pub struct Innocents {
 pub struct Report {
     /// How long the responses took, in ascending order.
     pub latencies: Vec<Duration>,
-    /// The first failures, and how many there were.
+    /// The failures.
     pub failures: Vec<String>,
     /// The highest age of a price, since the beginning of its slot.
     pub oldest: Duration,
@@ -153,7 +154,7 @@ async fn ask(
     };
     ensure!(received.starts_with(b"HTTP/1.1 200"), "{}", String::from_utf8_lossy(&received));
     let price: Value = serde_json::from_slice(body)?;
-    let slot = DateTime::parse_from_rfc3339(price["slot"].as_str().context("a slot")?)?;
+    let slot = DateTime::parse_from_rfc3339(price.get("slot").and_then(Value::as_str).context("a slot")?)?;
     Ok(Duration::from_millis(u64::try_from(now_ms() - slot.timestamp_millis()).unwrap_or_default()))
 }
 
