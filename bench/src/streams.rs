@@ -86,7 +86,8 @@ pub fn run(clients: u64, rounds: u64) -> Result<()> {
     let about = [
         format!("{clients} clients on one connection each, {TICKS} ticks; median of {rounds} rounds"),
         "each server is a process of its own; the clients share the machine with it".to_owned(),
-        "Tickwell: from the message of the log to the last client, including ingesting and storing".to_owned(),
+        "Tickwell: from the message of the log to the last client, including ingesting and storing"
+            .to_owned(),
         "the other: one write of prepared bytes per client".to_owned(),
         "the targets are 12 kB for a client, and a ratio of 1.2 for a tick".to_owned(),
     ];

@@ -37,18 +37,18 @@ async fn read(stream: &mut TcpStream, until: Option<&str>) -> String {
 
 /// A head and a body.
 fn split(response: &str) -> (&str, &str) {
-    response.split_once("\r\n\r\n").expect(response)
+    response.split_once("\r\n\r\n").unwrap()
 }
 
 /// Decodes a chunked body.
 fn unchunked(mut body: &str) -> String {
     let mut text = String::new();
     loop {
-        let (length, rest) = body.split_once("\r\n").expect(body);
+        let (length, rest) = body.split_once("\r\n").unwrap();
         let length = usize::from_str_radix(length, 16).unwrap();
         let (chunk, rest) = rest.split_at(length);
         text.push_str(chunk);
-        body = rest.strip_prefix("\r\n").expect(rest);
+        body = rest.strip_prefix("\r\n").unwrap();
         if length == 0 {
             assert_eq!(body, "", "the last chunk is at the end");
             return text;
