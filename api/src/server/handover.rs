@@ -15,7 +15,7 @@ use bytes::Bytes;
 use futures::FutureExt;
 use http::{HeaderValue, Version, header};
 use http_body_util::BodyExt;
-use hyper::body::{Frame, SizeHint};
+use hyper::body::Frame;
 use tokio::{
     io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt, ReadBuf},
     sync::oneshot,
@@ -126,19 +126,10 @@ impl hyper::body::Body for Offer {
         mut self: Pin<&mut Self>,
         _context: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, io::Error>>> {
-        let taker = self.taker.take();
-        let mut slot = self.handover.slot();
-        match taker {
-            Some(taker) => *slot = Some(taker),
-            // The connection was taken over. This error makes hyper forget it.
-            None if slot.is_none() => return Poll::Ready(Some(Err(io::ErrorKind::BrokenPipe.into()))),
-            None => {}
+        if let Some(taker) = self.taker.take() {
+            *self.handover.slot() = Some(taker);
         }
         Poll::Pending
-    }
-
-    fn size_hint(&self) -> SizeHint {
-        SizeHint::default()
     }
 }
 
@@ -200,6 +191,7 @@ impl AsyncWrite for Lent {
             {
                 // This cannot fail, because the taker waits until it has the connection.
                 let _ = taker.send(connection);
+                // hyper's next call fails, and then hyper forgets the connection.
                 context.waker().wake_by_ref();
             }
         }

@@ -10,7 +10,7 @@ use tokio::{
 
 use crate::rig::{Rig, Served, tick};
 
-const DEADLINE: Duration = Duration::from_secs(60);
+const DEADLINE: Duration = Duration::from_secs(20);
 
 const PATH: &str = "/v1/stream?format=ndjson&after=0";
 
@@ -96,6 +96,8 @@ async fn a_client_that_leaves_or_never_reads_the_body_frees_its_place() {
     let mut rig = Rig::new();
     rig.send(vec![tick("BTC-USD", 10, "1.5")]).await;
     let served = rig.serve(RateLimit::Off).await;
+    let tasks = || tokio::runtime::Handle::current().metrics().num_alive_tasks();
+    let before = tasks();
     // What a client sends after its request is ignored, whether it arrives before or after the stream begins.
     let request = format!("GET {PATH} HTTP/1.1\r\nhost: x\r\n\r\n");
     let mut chatty = open(&served, &format!("{request}{request}")).await;
@@ -110,6 +112,12 @@ async fn a_client_that_leaves_or_never_reads_the_body_frees_its_place() {
     streams(&rig, 1).await;
     drop(chatty);
     streams(&rig, 0).await;
+    // This client only announces that it leaves.
+    let mut polite = open(&served, &request).await;
+    read(&mut polite, Some("\"sequence\":2,")).await;
+    polite.shutdown().await.unwrap();
+    streams(&rig, 0).await;
     testkit::wait_until("no connection is open", DEADLINE, async || (rig.connections() == 0).then_some(()))
         .await;
+    testkit::wait_until("no task is left", DEADLINE, async || (tasks() <= before).then_some(())).await;
 }
