@@ -5,36 +5,44 @@ use std::{
     io::{BufRead, BufReader, Write},
     net::SocketAddr,
     process::{Child, ChildStdin, Command, Stdio},
+    time::{Duration, Instant},
 };
 
 use anyhow::{Context, Result};
+
+/// How long a server may take to stop.
+const STOP_LIMIT: Duration = Duration::from_secs(5);
 
 /// A server that runs until this is dropped.
 pub struct Server {
     pub address: SocketAddr,
     process: Child,
-    input: ChildStdin,
+    /// The server stops when this is dropped.
+    input: Option<ChildStdin>,
+    /// Whether the process only starts the processes of the server.
+    is_starter: bool,
 }
 
 impl Server {
     /// Starts this program with these arguments.
     pub fn start(arguments: &[&str]) -> Result<Self> {
-        Self::spawn(Command::new(std::env::current_exe()?).args(arguments))
+        Self::spawn(Command::new(std::env::current_exe()?).args(arguments), false)
     }
 
-    /// Starts a process, which must print its address as the first line.
-    pub fn spawn(command: &mut Command) -> Result<Self> {
+    /// Starts a process, which must print its address as the first line. If it `is_starter`, only the processes that it
+    /// starts are measured.
+    pub fn spawn(command: &mut Command, is_starter: bool) -> Result<Self> {
         let mut process = command.stdout(Stdio::piped()).stdin(Stdio::piped()).spawn()?;
-        let input = process.stdin.take().context("an input")?;
+        let input = process.stdin.take();
         let mut address = String::new();
         BufReader::new(process.stdout.take().context("an output")?).read_line(&mut address)?;
         let address = address.trim().parse().with_context(|| format!("{command:?} printed {address:?}"))?;
-        Ok(Self { address, process, input })
+        Ok(Self { address, process, input, is_starter })
     }
 
     /// Writes a line to the process.
     pub fn tell(&mut self, line: &str) -> Result<()> {
-        Ok(writeln!(self.input, "{line}")?)
+        Ok(writeln!(self.input.as_mut().context("an input")?, "{line}")?)
     }
 
     /// The CPU time of the process until now. The kernel counts it in hundredths of a second.
@@ -47,20 +55,31 @@ impl Server {
         self.everywhere(resident_kilobytes)
     }
 
-    /// The sum over the process and its children.
+    /// The sum over the process and all processes below it.
     fn everywhere(&self, of: fn(u32) -> Result<f64>) -> Result<f64> {
-        let process = self.process.id();
-        let children = fs::read_to_string(format!("/proc/{process}/task/{process}/children"))?;
-        let children = children.split_whitespace().map(|child| anyhow::Ok(child.parse::<u32>()?));
-        std::iter::once(Ok(process)).chain(children).map(|process| of(process?)).sum()
+        tree(self.process.id())?.into_iter().skip(usize::from(self.is_starter)).map(of).sum()
     }
 }
 
 impl Drop for Server {
     fn drop(&mut self) {
+        drop(self.input.take());
+        let until = Instant::now() + STOP_LIMIT;
+        while matches!(self.process.try_wait(), Ok(None)) && Instant::now() < until {
+            std::thread::sleep(Duration::from_millis(20));
+        }
         let _killed = self.process.kill();
         let _reaped = self.process.wait();
     }
+}
+
+fn tree(process: u32) -> Result<Vec<u32>> {
+    let children = fs::read_to_string(format!("/proc/{process}/task/{process}/children"))?;
+    let mut all = vec![process];
+    for child in children.split_whitespace() {
+        all.append(&mut tree(child.parse()?)?);
+    }
+    Ok(all)
 }
 
 fn cpu_micros(process: u32) -> Result<f64> {

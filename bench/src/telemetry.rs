@@ -88,7 +88,7 @@ impl Measured {
         if let Some(sampler) = sampler {
             command.env("OTEL_EXPORTER_OTLP_ENDPOINT", collector.url()).env("OTEL_TRACES_SAMPLER", sampler);
         }
-        let server = Server::spawn(&mut command)?;
+        let server = Server::spawn(&mut command, false)?;
         Ok(Self { name, server, rates: Vec::new(), costs: Vec::new() })
     }
 }
