@@ -20,7 +20,10 @@ use common::{
     service::TaskError,
     telemetry::TraceContext,
 };
-use tokio::sync::{mpsc, watch};
+use tokio::{
+    sync::{mpsc, watch},
+    time::Instant,
+};
 use tokio_util::sync::CancellationToken;
 use tracing::{Instrument, Span, field::Empty};
 
@@ -34,6 +37,9 @@ use crate::{
 /// How many polled slots may wait while the log is unreachable: those of an hour at the default interval of
 /// 10 s. Later slots are dropped, and a gap is recorded for them.
 const QUEUE_SLOTS: usize = 360;
+
+/// How often the progress of publishing the past is logged.
+const PROGRESS_PAUSE: Duration = Duration::from_secs(3);
 
 /// When the process is stopped, this much time is left to finish the last poll and publish what was polled.
 /// Together with releasing the lease it must fit into the drain limit.
@@ -299,7 +305,14 @@ impl Publisher {
             );
             return Ok(());
         }
-        chain.append_past(past, backfill.interval(), WRITE_TIME, &mut |_left, _total| {}).await
+        let mut logged = Instant::now();
+        let mut progress = |left, total| {
+            if logged.elapsed() >= PROGRESS_PAUSE {
+                logged = Instant::now();
+                tracing::info!(event = "backfill_progress", left, total, "writing the past");
+            }
+        };
+        chain.append_past(past, backfill.interval(), WRITE_TIME, &mut progress).await
     }
 
     /// The span in which a tick or gap is published, as a child of the slot's span. The writer adds where the record goes.

@@ -13,7 +13,8 @@
 //! 6. [`proxy`]: an HTTP and SOCKS5 proxy.
 //! 7. [`nats`]: a real nats-server process. Tests check what a crash does to a NATS stream, and an imitation would only
 //!    repeat our assumptions.
-//! 8. [`process`]: the real `tickwell` binary, its log lines, and signals to it.
+//! 8. [`process`]: the real `tickwell` binary, its log lines, and signals to it; [`usage`]: the memory and the descriptors of
+//!    a process.
 //! 9. [`records`], [`audit`], [`oracle`]: an independent reader of records, the invariants of every log, and an independent
 //!    computation of the responses to requests.
 //! 10. [`naive`]: the arithmetic of the oracle: averages and candles.
@@ -26,8 +27,9 @@
 //!
 //! `architecture` tests the dependencies between crates and modules of the workspace.
 //!
-//! Four binaries use these modules: `fake-upstream` runs the server of item 5 on a fixed port, `fault-lab` shows how
-//! Tickwell reacts to faults, `grind` is the command line of the grinder, and `hostile` runs the hostile clients.
+//! Five binaries use these modules: `fake-upstream` runs the server of item 5 on a fixed port, `fault-lab` shows how
+//! Tickwell reacts to faults, `grind` is the command line of the grinder, `alert-trial` shows that the alerts fire and clear,
+//! and `hostile` runs the hostile clients. The last two end as [`trial`] says.
 //!
 //! This crate must never
 //!
@@ -56,7 +58,9 @@ pub mod process;
 pub mod proxy;
 pub mod recording;
 pub mod records;
+pub mod trial;
 pub mod upstream;
+pub mod usage;
 pub mod venue;
 pub mod wait;
 

@@ -9,7 +9,7 @@ use super::event::{Body, Event};
 /// behind.
 const MAX_REFUSALS: u32 = 4;
 
-/// The maximum number of pairs of which something is known. Events of further pairs are shown, but not kept.
+/// The maximum number of pairs of which something is known. Further pairs are not shown.
 const MAX_ROWS: usize = 1_000;
 
 /// Everything that is needed to draw the screen and to resume.
@@ -30,7 +30,7 @@ pub(super) struct Row {
     pub(super) pair: Pair,
     /// The newest tick.
     pub(super) tick: Option<Tick>,
-    /// The first slot without a price after that tick, even if several gaps have followed since then.
+    /// The first slot without a price after that tick, even if several gaps have followed since then. None without a tick.
     pub(super) since: Option<Timestamp>,
     /// The newest event, a tick or a gap.
     pub(super) newest: Option<Event>,
@@ -48,10 +48,9 @@ pub(super) struct Tick {
 /// An event to be shown.
 pub(super) struct Shown {
     pub(super) event: Event,
-    /// The price of the previous tick.
+    /// The price of the previous tick. None if the pair has had no tick before: a pod begins with the newest tick of each
+    /// pair, however old it is.
     pub(super) before: Option<Price>,
-    /// Whether the pair has had no tick so far. A pod begins with the newest tick of each pair, however old it is.
-    pub(super) never: bool,
 }
 
 /// The state of the connection.
@@ -127,11 +126,11 @@ impl State {
                 // A new client only gets the newest tick and the newest gap, and there may be other gaps between them.
                 // So the time without a price begins right after the tick.
                 let after = row.tick.map(|tick| tick.slot.plus(tick.interval.duration()));
-                row.since = row.since.or(after).map_or(Some(from), |since| Some(since.min(from)));
+                row.since = row.since.or(after).map(|since| since.min(from));
             }
         }
         row.newest = Some(event.clone());
-        Some(Shown { event, before, never: row.tick.is_none() })
+        Some(Shown { event, before })
     }
 
     /// The row of a pair, in alphabetical order if all pairs are watched. None if the pair is not watched.

@@ -182,10 +182,7 @@ fn parts(row: &Row, now: Timestamp, detail: Detail, widths: Widths) -> Vec<Part>
         if cause.is_some() { Part::painted(text, DIM) } else { Part::new(text) }
     });
     let notice = match (cause, row.tick) {
-        (Some(cause), tick) => {
-            // Without a tick, the gap says since when the feed runs, not since when there is no price.
-            Some(Part::painted(no_price(tick.and(row.since), cause, today, detail), YELLOW))
-        }
+        (Some(cause), _) => Some(Part::painted(no_price(row.since, cause, today, detail), YELLOW)),
         (None, Some(tick)) if is_of_now(newest) => age(tick, now, detail),
         (None, _) => None,
     };

@@ -25,7 +25,7 @@ pub(super) fn line(shown: &Shown) -> String {
         }
         Body::Gap { from, cause } => {
             parts.push(format!("gap {} from {from}", one_line(cause)));
-            parts.extend(shown.never.then(|| "there has been no price yet".to_owned()));
+            parts.extend(shown.before.is_none().then(|| "there has been no price yet".to_owned()));
         }
     }
     parts.extend(label(event));

@@ -48,19 +48,23 @@ pub fn address(number: u16) -> Ipv4Addr {
 /// A request without a body, after which the connection stays open.
 #[must_use]
 pub fn get(path: &str) -> Vec<u8> {
-    format!("GET {path} HTTP/1.1\r\nhost: hostile\r\n\r\n").into_bytes()
+    request(path, "")
 }
 
 /// A request without a body, after which the server closes the connection.
 #[must_use]
 pub fn get_once(path: &str) -> Vec<u8> {
-    format!("GET {path} HTTP/1.1\r\nhost: hostile\r\nconnection: close\r\n\r\n").into_bytes()
+    request(path, "connection: close\r\n")
 }
 
 /// The handshake of a WebSocket.
 #[must_use]
 pub fn upgrade(path: &str) -> Vec<u8> {
-    format!("GET {path} HTTP/1.1\r\nhost: hostile\r\n{WEB_SOCKET}\r\n").into_bytes()
+    request(path, WEB_SOCKET)
+}
+
+fn request(path: &str, headers: &str) -> Vec<u8> {
+    format!("GET {path} HTTP/1.1\r\nhost: hostile\r\n{headers}\r\n").into_bytes()
 }
 
 /// Connects as a client, and sends bytes. If it `stalls`, its receive buffer is small, and the caller must not read.

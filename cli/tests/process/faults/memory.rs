@@ -1,8 +1,9 @@
 //! Bodies that would fill the memory must be rejected while the process is still small.
 
-use std::fs;
-
-use testkit::Venue::{self, Gemini, Kraken};
+use testkit::{
+    Venue::{self, Gemini, Kraken},
+    usage::kilobytes,
+};
 
 use super::Trial;
 
@@ -35,7 +36,5 @@ async fn stays_small(venue: Venue, fault: &str) {
 
 /// The peak memory of the process.
 fn peak_kilobytes(trial: &Trial) -> u64 {
-    let status = fs::read_to_string(format!("/proc/{}/status", trial.pod.process.id())).unwrap();
-    let peak = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).unwrap();
-    peak.trim().strip_suffix(" kB").unwrap().parse().unwrap()
+    kilobytes(trial.pod.process.id(), "VmHWM").unwrap()
 }

@@ -14,9 +14,8 @@ mod trials;
 
 use std::{path::PathBuf, process::ExitCode};
 
-use anyhow::{Context as _, bail};
+use anyhow::Context as _;
 use clap::Parser;
-use tokio::signal::unix::{SignalKind, signal};
 
 /// Injects faults, and shows how long it takes until the alerts fire and clear. Takes about a quarter of an hour.
 #[derive(Debug, Parser)]
@@ -37,23 +36,7 @@ struct Arguments {
 
 #[tokio::main(flavor = "multi_thread", worker_threads = 2)]
 async fn main() -> ExitCode {
-    // If the trial is interrupted, the processes that it has started end with it.
-    let trial = async {
-        let mut terminated = signal(SignalKind::terminate())?;
-        tokio::select! {
-            ended = run(Arguments::parse()) => ended,
-            _ = terminated.recv() => bail!("terminated"),
-            interrupted = tokio::signal::ctrl_c() => interrupted.map(|()| false).map_err(Into::into),
-        }
-    };
-    match trial.await {
-        Ok(true) => ExitCode::SUCCESS,
-        Ok(false) => ExitCode::FAILURE,
-        Err(error) => {
-            eprintln!("alert-trial: {error:#}");
-            ExitCode::FAILURE
-        }
-    }
+    testkit::trial::exit_code("alert-trial", run(Arguments::parse())).await
 }
 
 /// Returns whether every alert fired and cleared.

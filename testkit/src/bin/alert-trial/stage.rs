@@ -11,6 +11,7 @@ use testkit::{
     nats::{NatsCluster, NatsServer},
     process::Tickwell,
     upstream::FakeUpstream,
+    usage::descriptors,
     wait::poll_until,
 };
 use tokio::{
@@ -176,7 +177,7 @@ impl Stage {
 
     /// How many files a process has open.
     pub(crate) fn open_files(&mut self, name: &str) -> anyhow::Result<usize> {
-        Ok(fs::read_dir(format!("/proc/{}/fd", self.process(name)?.id()))?.count())
+        descriptors(self.process(name)?.id())
     }
 
     /// The directory of a pod's store.

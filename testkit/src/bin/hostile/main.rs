@@ -11,9 +11,8 @@ mod trial;
 
 use std::{path::PathBuf, process::ExitCode, time::Duration};
 
-use anyhow::{Context as _, bail};
+use anyhow::Context as _;
 use clap::{Parser, Subcommand};
-use tokio::signal::unix::{SignalKind, signal};
 
 /// Runs hostile clients against a process in a memory limit.
 #[derive(Debug, Parser)]
@@ -28,8 +27,8 @@ struct Arguments {
     #[arg(long, default_value_t = 350)]
     days: u32,
     /// An environment variable for the process, such as MALLOC_ARENA_MAX=2. May be repeated.
-    #[arg(long = "env", value_name = "NAME=VALUE")]
-    variables: Vec<String>,
+    #[arg(long = "env", value_name = "NAME=VALUE", value_parser = variable)]
+    variables: Vec<(String, String)>,
     #[command(subcommand)]
     what: What,
 }
@@ -54,23 +53,7 @@ enum What {
 
 #[tokio::main(flavor = "multi_thread", worker_threads = 2)]
 async fn main() -> ExitCode {
-    // If the trial is interrupted, the process that it has started ends with it.
-    let trial = async {
-        let mut terminated = signal(SignalKind::terminate())?;
-        tokio::select! {
-            ended = run(Arguments::parse()) => ended,
-            _ = terminated.recv() => bail!("terminated"),
-            interrupted = tokio::signal::ctrl_c() => interrupted.map(|()| false).map_err(Into::into),
-        }
-    };
-    match trial.await {
-        Ok(true) => ExitCode::SUCCESS,
-        Ok(false) => ExitCode::FAILURE,
-        Err(error) => {
-            eprintln!("hostile: {error:#}");
-            ExitCode::FAILURE
-        }
-    }
+    testkit::trial::exit_code("hostile", run(Arguments::parse())).await
 }
 
 /// Returns whether the process survived and every polite client was served.
@@ -78,12 +61,14 @@ async fn run(arguments: Arguments) -> anyhow::Result<bool> {
     // Fails if a provider is already installed, which is fine.
     let _installed = rustls::crypto::ring::default_provider().install_default();
     let binary = arguments.binary.canonicalize().with_context(|| arguments.binary.display().to_string())?;
-    let variable =
-        |text: &String| text.split_once('=').map(|(name, value)| (name.to_owned(), value.to_owned()));
-    let variables = arguments.variables.iter().filter_map(variable).collect();
-    let mut stage = stage::Stage::new(binary, arguments.memory, arguments.days, variables).await?;
+    let mut stage = stage::Stage::new(binary, arguments.memory, arguments.days, arguments.variables).await?;
     match arguments.what {
         What::Trial { seconds, only } => trial::run(&mut stage, Duration::from_secs(seconds), &only).await,
         What::Soak { minutes } => soak::run(&mut stage, Duration::from_secs(minutes * 60)).await,
     }
+}
+
+fn variable(text: &str) -> anyhow::Result<(String, String)> {
+    let (name, value) = text.split_once('=').context("must be NAME=VALUE")?;
+    Ok((name.to_owned(), value.to_owned()))
 }

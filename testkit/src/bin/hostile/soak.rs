@@ -35,8 +35,7 @@ pub(crate) async fn run(stage: &mut Stage, time: Duration) -> anyhow::Result<boo
             let seen = watch(stage, server, TIME).await?;
             drop(crowd);
             println!("  {}: {} at most; {}", attack.name(), mebibytes(seen.peak), line(&seen.report));
-            peak.memory = peak.memory.max(seen.peak.memory);
-            peak.descriptors = peak.descriptors.max(seen.peak.descriptors);
+            peak = peak.highest(seen.peak);
             beside.add(seen.report);
             sleep(PAUSE).await;
         }

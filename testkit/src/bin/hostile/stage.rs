@@ -7,13 +7,11 @@ use chrono::{DateTime, SecondsFormat};
 use tempfile::TempDir;
 use testkit::{
     clock::now_ms,
-    hostile::{
-        cgroup::MemoryLimit,
-        usage::{Usage, usage},
-    },
+    hostile::cgroup::MemoryLimit,
     market::WalkMarket,
     process::{Tickwell, TickwellCommand},
     upstream::FakeUpstream,
+    usage::{Usage, usage},
     wait::poll_until,
 };
 

@@ -2,9 +2,11 @@
 
 use std::{net::SocketAddr, time::Duration};
 
-use testkit::hostile::{
-    clients::{get, upgrade},
-    innocent::{Innocents, Report},
+use testkit::{
+    hostile::{
+        clients::{get, upgrade},
+        innocent::{Innocents, Report},
+    },
     usage::Usage,
 };
 use tokio::time::{Instant, sleep};
@@ -97,8 +99,7 @@ pub(crate) async fn watch(stage: &Stage, server: SocketAddr, time: Duration) -> 
     while begun.elapsed() < time {
         sleep(SAMPLE).await;
         last = stage.usage()?;
-        peak.memory = peak.memory.max(last.memory);
-        peak.descriptors = peak.descriptors.max(last.descriptors);
+        peak = peak.highest(last);
     }
     Ok(Seen { report: innocents.finish()?, peak, last })
 }
