@@ -101,6 +101,12 @@ alert-trial *arguments:
         "${CARGO_TARGET_DIR:-target}/debug/alert-trial" --binary "${CARGO_TARGET_DIR:-target}/debug/tickwell" \
         --prometheus .tools/prometheus/usr/bin/prometheus --alerts container/monitoring/alerts.yaml {{ arguments }}
 
+# Run hostile clients against a process in a memory limit (as root): `trial`, or `soak --minutes 60`
+[group('check')]
+hostile *arguments:
+    cargo build --quiet --release --package tickwell --package testkit --bin tickwell --bin hostile
+    "${CARGO_TARGET_DIR:-target}/release/hostile" --binary "${CARGO_TARGET_DIR:-target}/release/tickwell" {{ arguments }}
+
 # Check formatting, lints and documentation
 [group('check')]
 lint:

@@ -57,14 +57,14 @@ const REDRAW: Duration = Duration::from_secs(1);
 /// The maximum number of pods.
 const MAX_PODS: usize = 16;
 
-/// The maximum number of pairs: as many lines as fit on most screens.
+/// The maximum number of pairs that can be named: as many lines as fit on most screens.
 const MAX_PAIRS: usize = 20;
 
 /// What to watch, and at which pods.
 #[derive(Debug, Args)]
 pub(crate) struct WatchArguments {
-    /// The pairs to watch, such as BTC-USD
-    #[arg(value_name = "PAIR", required = true, num_args = 1..=MAX_PAIRS)]
+    /// The pairs to watch, such as BTC-USD. Without any, all pairs of the feed are watched
+    #[arg(value_name = "PAIR", num_args = 0..=MAX_PAIRS)]
     pairs: Vec<Pair>,
 
     /// The address of a pod. Can be repeated: if a connection is lost, the next pod is tried
@@ -164,8 +164,13 @@ impl Watch {
     /// Opens one connection and shows its events until it ends.
     async fn connection(&mut self, number: usize) -> Result<Lost> {
         let Some(pod) = self.pods.get(number) else { bail!("--url: no address is given") };
-        let pairs: Vec<String> = self.state.pairs().map(|pair| pair.to_string()).collect();
-        let path = format!("/v1/stream?pairs={}", pairs.join(","));
+        let path = match self.state.named() {
+            [] => "/v1/stream".to_owned(),
+            named => {
+                let named: Vec<String> = named.iter().map(ToString::to_string).collect();
+                format!("/v1/stream?pairs={}", named.join(","))
+            }
+        };
         let last = self.state.last().map(str::to_owned);
         self.screen.redraw(&self.state, self.clock.now())?;
         let mut redraw = interval(REDRAW);

@@ -20,7 +20,7 @@ use tokio::time::Instant;
 use crate::{
     aggregate::aggregate,
     config::{Member, Role, Settings},
-    source::{CandleRange, Pasts},
+    source::{CandleRange, Pasts, meaning},
 };
 
 /// How long the sources may take for their candles. Live slots are polled in the meantime, and published afterwards.
@@ -110,7 +110,7 @@ impl Backfill {
                 pasts.values().map(|past| past.otherwise).find(|failure| *failure != Failure::Missing);
             tracing::info!(
                 event = "past_received", source = %member.source.name(), closes,
-                failure = failure.map(Words::as_str),
+                failure = failure.map(Words::as_str), meaning = failure.map(meaning),
                 "asked a source for the closes of its past candles"
             );
             Heard { member: member.clone(), pasts, at: self.clock.now() }

@@ -19,14 +19,15 @@
 //! 10. [`naive`]: the arithmetic of the oracle: averages and candles.
 //! 11. [`faketime`]: makes the clock of a running process jump; [`damage`]: damages the store of a stopped pod.
 //! 12. [`grinder`]: disturbs a whole feed at random, reproducibly by a seed, and checks the results.
-//! 13. [`wait`]: waits for a condition with a deadline. Tests use it instead of sleeping for a fixed time.
-//! 14. [`clock`]: the only module that reads the system clock.
-//! 15. [`collector`]: receives traces, as an OpenTelemetry collector does.
+//! 13. [`hostile`]: clients that try to exhaust a pod, and polite ones.
+//! 14. [`wait`]: waits for a condition with a deadline. Tests use it instead of sleeping for a fixed time.
+//! 15. [`clock`]: the only module that reads the system clock.
+//! 16. [`collector`]: receives traces, as an OpenTelemetry collector does.
 //!
 //! `architecture` tests the dependencies between crates and modules of the workspace.
 //!
-//! Three binaries use these modules: `fake-upstream` runs the server of item 5 on a fixed port, `fault-lab` shows how
-//! Tickwell reacts to faults, and `grind` is the command line of the grinder.
+//! Four binaries use these modules: `fake-upstream` runs the server of item 5 on a fixed port, `fault-lab` shows how
+//! Tickwell reacts to faults, `grind` is the command line of the grinder, and `hostile` runs the hostile clients.
 //!
 //! This crate must never
 //!
@@ -46,6 +47,7 @@ pub mod damage;
 pub mod faketime;
 pub mod fault;
 pub mod grinder;
+pub mod hostile;
 pub mod market;
 pub mod naive;
 pub mod nats;

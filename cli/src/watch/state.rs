@@ -9,8 +9,13 @@ use super::event::{Body, Event};
 /// behind.
 const MAX_REFUSALS: u32 = 4;
 
+/// The maximum number of pairs of which something is known. Events of further pairs are shown, but not kept.
+const MAX_ROWS: usize = 1_000;
+
 /// Everything that is needed to draw the screen and to resume.
 pub(super) struct State {
+    /// The pairs that the user named. If there are none, all pairs are watched.
+    named: Vec<Pair>,
     pub(super) rows: Vec<Row>,
     pub(super) connection: Connection,
     last: Option<String>,
@@ -45,6 +50,8 @@ pub(super) struct Shown {
     pub(super) event: Event,
     /// The price of the previous tick.
     pub(super) before: Option<Price>,
+    /// Whether the pair has had no tick so far. A pod begins with the newest tick of each pair, however old it is.
+    pub(super) never: bool,
 }
 
 /// The state of the connection.
@@ -61,12 +68,18 @@ pub(super) enum Connection {
     },
 }
 
+impl Row {
+    fn new(pair: Pair) -> Self {
+        Self { pair, tick: None, since: None, newest: None }
+    }
+}
+
 impl State {
+    /// What is known before the first event. Without `pairs`, all pairs are watched.
     pub(super) fn new(pairs: Vec<Pair>) -> Self {
-        let rows =
-            pairs.into_iter().map(|pair| Row { pair, tick: None, since: None, newest: None }).collect();
         Self {
-            rows,
+            rows: pairs.iter().copied().map(Row::new).collect(),
+            named: pairs,
             connection: Connection::Beginning,
             last: None,
             refusals: 0,
@@ -75,8 +88,9 @@ impl State {
         }
     }
 
-    pub(super) fn pairs(&self) -> impl Iterator<Item = Pair> {
-        self.rows.iter().map(|row| row.pair)
+    /// The pairs that the user named.
+    pub(super) fn named(&self) -> &[Pair] {
+        &self.named
     }
 
     /// The id of the last event, after which to resume.
@@ -99,7 +113,7 @@ impl State {
         self.events += 1;
         self.refusals = 0;
         self.last = Some(event.id.clone());
-        let row = self.rows.iter_mut().find(|row| row.pair == event.pair)?;
+        let row = self.row(event.pair)?;
         if row.newest.as_ref().is_some_and(|newest| newest.id == event.id) {
             return None;
         }
@@ -117,7 +131,20 @@ impl State {
             }
         }
         row.newest = Some(event.clone());
-        Some(Shown { event, before })
+        Some(Shown { event, before, never: row.tick.is_none() })
+    }
+
+    /// The row of a pair, in alphabetical order if all pairs are watched. None if the pair is not watched.
+    fn row(&mut self, pair: Pair) -> Option<&mut Row> {
+        let known = self.rows.iter().position(|row| row.pair == pair);
+        let number = known.or_else(|| {
+            (self.named.is_empty() && self.rows.len() < MAX_ROWS).then(|| {
+                let number = self.rows.partition_point(|row| row.pair < pair);
+                self.rows.insert(number, Row::new(pair));
+                number
+            })
+        });
+        self.rows.get_mut(number?)
     }
 
     pub(super) fn connected(&mut self, url: String) {

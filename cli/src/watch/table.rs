@@ -117,6 +117,9 @@ pub(super) fn table(state: &State, now: Timestamp, size: Size, colour: bool) -> 
     if !has_room {
         lines.push(cut(&format!("… {} more do not fit", state.rows.len() - shown), size.columns));
     }
+    if state.rows.is_empty() {
+        lines.push(cut("waiting for the first record of any pair", size.columns));
+    }
     lines.push(cut(&connection(&state.connection, Instant::now()), size.columns));
     lines.truncate(room);
     lines
@@ -179,7 +182,10 @@ fn parts(row: &Row, now: Timestamp, detail: Detail, widths: Widths) -> Vec<Part>
         if cause.is_some() { Part::painted(text, DIM) } else { Part::new(text) }
     });
     let notice = match (cause, row.tick) {
-        (Some(cause), _) => Some(Part::painted(no_price(row.since, cause, today, detail), YELLOW)),
+        (Some(cause), tick) => {
+            // Without a tick, the gap says since when the feed runs, not since when there is no price.
+            Some(Part::painted(no_price(tick.and(row.since), cause, today, detail), YELLOW))
+        }
         (None, Some(tick)) if is_of_now(newest) => age(tick, now, detail),
         (None, _) => None,
     };
@@ -197,14 +203,15 @@ fn parts(row: &Row, now: Timestamp, detail: Detail, widths: Widths) -> Vec<Part>
     [Some(pair), price, change, label, notice, slot].into_iter().flatten().collect()
 }
 
-/// The notice that there is no price: since when, and the cause of the newest gap.
+/// The notice that there is no price: since when, or that there never was one, and the cause of the newest gap.
 fn no_price(since: Option<Timestamp>, cause: &str, today: Timestamp, detail: Detail) -> String {
-    let Some(since) = since.filter(|_| detail < Detail::Minimal) else { return "no price".to_owned() };
-    let since = if detail == Detail::Full { since.to_string() } else { short(since, today) };
-    match detail < Detail::NoChange {
-        true => format!("no price since {since}, now {}", one_line(cause)),
-        false => format!("no price since {since}"),
-    }
+    let text = match since {
+        None => "no price yet".to_owned(),
+        Some(_) if detail == Detail::Minimal => "no price".to_owned(),
+        Some(since) if detail == Detail::Full => format!("no price since {since}"),
+        Some(since) => format!("no price since {}", short(since, today)),
+    };
+    if detail < Detail::NoChange { format!("{text}, now {}", one_line(cause)) } else { text }
 }
 
 /// The age of a price. With minimal detail, the age is only shown if the price is late.

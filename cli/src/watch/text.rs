@@ -23,7 +23,10 @@ pub(super) fn line(shown: &Shown) -> String {
             parts.push(price.to_string());
             parts.extend(Some(change(shown.before, *price)).filter(|change| !change.is_empty()));
         }
-        Body::Gap { from, cause } => parts.push(format!("gap {} from {from}", one_line(cause))),
+        Body::Gap { from, cause } => {
+            parts.push(format!("gap {} from {from}", one_line(cause)));
+            parts.extend(shown.never.then(|| "there has been no price yet".to_owned()));
+        }
     }
     parts.extend(label(event));
     parts.join(" ")

@@ -32,11 +32,12 @@ async fn world() -> (NatsServer, Scene, Author, [Pod; 2]) {
 }
 
 fn watch(scene: &Scene, more: &[&str]) -> Tickwell {
-    Tickwell::command(BINARY, scene.folder())
-        .args(["watch", "btc_usd", "ETH-USD"])
-        .args(more)
-        .start()
-        .unwrap()
+    watch_pairs(scene, &["btc_usd", "ETH-USD"], more)
+}
+
+fn watch_pairs(scene: &Scene, pairs: &[&str], more: &[&str]) -> Tickwell {
+    let command = Tickwell::command(BINARY, scene.folder()).args(["watch"]);
+    command.args(pairs).args(more).start().unwrap()
 }
 
 /// The lines that show events. They start with the year, unlike the lines on standard error.
@@ -98,6 +99,24 @@ async fn watching_continues_at_another_pod_without_missing_or_repeating_a_line()
     }
     let log = process.lines().join("\n");
     assert!(log.contains(&format!("connected to {}", other.url)) && log.contains("not connected; "), "{log}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn without_pairs_all_pairs_of_the_feed_are_watched() {
+    require_nats!();
+    let (_nats, scene, mut author, [pod, _]) = world().await;
+    let process = watch_pairs(&scene, &[], &["--url", &pod.url]);
+    let mut expected = newest(author.written()).len();
+    for _ in 0..2 {
+        wait_until("the lines", DEADLINE, async || (shown(&process).len() >= expected).then_some(())).await;
+        let before = author.written().len();
+        author.write(1).await;
+        expected += author.written().len() - before;
+    }
+    let lines = shown(&process);
+    for pair in PAIRS {
+        assert!(lines.iter().any(|line| line.contains(pair)), "{pair}: {lines:#?}");
+    }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

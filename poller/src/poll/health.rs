@@ -11,7 +11,7 @@ use common::{
     readiness::{Check, Condition},
 };
 
-use crate::metrics::Metrics;
+use crate::{metrics::Metrics, source::meaning};
 
 /// The last known state of each source and pair.
 pub(super) struct Health {
@@ -117,7 +117,7 @@ impl Health {
 fn log_source(source: SourceName, before: Option<&BTreeSet<Failure>>, now: &BTreeSet<Failure>) {
     if !now.is_empty() {
         tracing::warn!(
-            event = "source_failing", %source, reason = joined(now),
+            event = "source_failing", %source, reason = joined(now), meaning = meanings(now),
             "the source returned no quote for at least one pair"
         );
     } else if before.is_some() {
@@ -154,6 +154,10 @@ fn log_pair(pair: Pair, before: Option<GapCause>, body: &Body) {
         }
         Body::Lead(_) => {}
     }
+}
+
+fn meanings(failures: &BTreeSet<Failure>) -> String {
+    failures.iter().map(|failure| meaning(*failure)).collect::<Vec<_>>().join("; ")
 }
 
 fn joined(failures: &BTreeSet<Failure>) -> String {

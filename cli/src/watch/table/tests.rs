@@ -102,14 +102,7 @@ fn columns_are_aligned() {
 fn consecutive_gaps_are_shown_as_one_period() {
     let mut state = state(&["BTC-USD"]);
     let disagreeing = |number| gap(number, number).replace("retention", "disagreement");
-    take(&mut state, &disagreeing(3));
-    take(&mut state, &disagreeing(4));
     let since = |state: &State| row(state, 50, 200).split_once("since ").unwrap().1.to_owned();
-    assert_eq!(
-        since(&state),
-        "1970-01-01T00:00:30.000Z, now disagreement",
-        "the period starts at the first gap"
-    );
     take(&mut state, &tick(5, "100"));
     // A new client only gets the newest tick and the newest gap, not the gaps between them.
     for number in 8..12 {
@@ -120,6 +113,36 @@ fn consecutive_gaps_are_shown_as_one_period() {
     assert!(!row(&state, 125, 80).contains("no price"));
     take(&mut state, &disagreeing(13));
     assert_eq!(since(&state), "1970-01-01T00:02:10.000Z, now disagreement");
+}
+
+#[test]
+fn a_pair_without_any_tick_has_no_price_yet() {
+    let mut state = state(&["BTC-USD"]);
+    for number in 3..5 {
+        take(&mut state, &gap(number, 3));
+        for (columns, expected) in [
+            (80, "BTC-USD    simulated  no price yet, now retention"),
+            (40, "BTC-USD  simulated  no price yet"),
+            (30, "BTC-USD simulated no price yet"),
+        ] {
+            assert_eq!(row(&state, 50, columns), expected, "{columns}");
+        }
+    }
+    take(&mut state, &tick(5, "100"));
+    take(&mut state, &gap(6, 6));
+    assert!(row(&state, 70, 80).contains("no price since 00:01:00Z"), "{}", row(&state, 70, 80));
+}
+
+#[test]
+fn without_named_pairs_every_pair_gets_a_row_in_alphabetical_order() {
+    let mut state = state(&[]);
+    assert_eq!(rows(&state, 0, 80), ["waiting for the first record of any pair"]);
+    for (number, pair) in (1..).zip(["ETH-USD", "BTC-USD", "SOL-USD", "ETH-USD"]) {
+        take(&mut state, &tick(number, "100").replace("BTC-USD", pair));
+    }
+    let pairs: Vec<String> =
+        rows(&state, 40, 80).iter().map(|row| row.split_once(' ').unwrap().0.to_owned()).collect();
+    assert_eq!(pairs, ["BTC-USD", "ETH-USD", "SOL-USD"]);
 }
 
 #[test]

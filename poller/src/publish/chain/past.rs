@@ -19,6 +19,9 @@ use crate::backfill::{Backfill, Past, Wanted};
 /// How long the past may take to be written. Live slots wait in the meantime.
 pub(in crate::publish) const WRITE_TIME: Duration = Duration::from_secs(15);
 
+/// How often the progress is logged.
+const PROGRESS_PAUSE: Duration = Duration::from_secs(3);
+
 /// How many slots of each pair are written before the time is checked again.
 const ROUND: u32 = 96;
 
@@ -45,7 +48,7 @@ impl Chain {
         let mut left = Left::new(past, interval);
         let total = left.slots();
         let mut pace = self.first_pace();
-        let mut appended = 0;
+        let (mut appended, mut logged) = (0, begun);
         while let Some(slots) = left.slots_in(time.saturating_sub(begun.elapsed()), pace) {
             if slots < left.slots() {
                 left.leave_out(left.slots() - slots);
@@ -54,7 +57,10 @@ impl Chain {
             appended += round.values().map(Vec::len).sum::<usize>();
             self.append_round(round, interval).await?;
             pace = began.elapsed() / ROUND.min(slots);
-            tracing::debug!(event = "backfill_progress", left = left.slots(), total, "writing the past");
+            if logged.elapsed() >= PROGRESS_PAUSE {
+                logged = Instant::now();
+                tracing::info!(event = "backfill_progress", left = left.slots(), total, "writing the past");
+            }
             progress(left.slots(), total);
         }
         let millis = u64::try_from(begun.elapsed().as_millis()).unwrap_or(u64::MAX);

@@ -11,6 +11,7 @@ use super::{Failed, HttpSource, lock, read};
 use crate::source::{
     limit::Limit,
     market::{MarketList, Table},
+    meaning,
     patience::doubled,
 };
 
@@ -114,7 +115,8 @@ impl HttpSource {
         if lists.failure.replace(failure) != Some(failure) {
             let seconds = wait.as_secs();
             tracing::warn!(
-                event = "market_list_failed", source = %self.name, reason = %failure, seconds,
+                event = "market_list_failed", source = %self.name, reason = %failure,
+                meaning = meaning(failure), seconds,
                 "the source's list of markets cannot be loaded; it is requested again after this many seconds, and until \
                  then, the source is asked for the same pairs as before"
             );
