@@ -95,7 +95,7 @@ impl FromStr for Timestamp {
 
 impl fmt::Display for Timestamp {
     fn fmt(&self, formatter: &mut fmt::Formatter<'_>) -> fmt::Result {
-        // Records consist of timestamps for the most part, and this is ten times as fast as chrono's formatting.
+        // Each quote of a record has several timestamps, and chrono's own formatting allocates.
         let instant = DateTime::<Utc>::from_timestamp_millis(self.unix_millis).unwrap_or_default();
         let mut text = *b"0000-00-00T00:00:00.000Z";
         let mut put = |place: Range<usize>, mut number: u32| {
@@ -115,7 +115,8 @@ impl fmt::Display for Timestamp {
     }
 }
 
-/// Reads a timestamp as this program writes it, many times as fast as chrono does. `None` if it is written in another way.
+/// Reads a timestamp as this program writes it, which takes less time than chrono's parser. `None` if it is written in
+/// another way.
 fn read_canonical(text: &[u8]) -> Option<Timestamp> {
     let number = |place: Range<usize>| {
         let digits = text.get(place)?.iter();

@@ -66,8 +66,10 @@ impl LogReader for Held {
 fn entry(number: u64) -> Entry {
     let slot = Timestamp::from_unix_millis(1_763_683_200_000 + i64::try_from(number / 2).unwrap() * 10_000);
     let (slot, cents) = (slot.unwrap(), 9_700_000 + number * number % 977);
-    let (pair, price) =
-        (["BTC-USD", "ETH-USD"][usize::from(number % 2 == 0)], format!("{}.{:02}", cents / 100, cents % 100));
+    let (pair, price) = (
+        ["BTC-USD", "ETH-USD"][usize::from(number.is_multiple_of(2))],
+        format!("{}.{:02}", cents / 100, cents % 100),
+    );
     let quote = format!(
         r#"{{"source":"kraken","price":"{price}","basis":"last","last":"{price}","observed_at":"{slot}","source_time":null,"unchanged_since":"{slot}","verdict":"used"}}"#
     );
