@@ -280,7 +280,11 @@ async fn a_call_that_is_cancelled_loses_no_message() {
             assert!(times > 5, "the call waited only {times} times");
             break;
         }
-        assert_eq!(next_of(&mut reader).await.unwrap().entries[0].sequence, last, "cancelled after {times} polls");
+        assert_eq!(
+            next_of(&mut reader).await.unwrap().entries[0].sequence,
+            last,
+            "cancelled after {times} polls"
+        );
     }
 }
 
