@@ -14,6 +14,9 @@ pub(super) const WINDOWS: &str = "1s,2s,3s,5s,7s,15s,1m,10m,1h,1d";
 /// The maximum number of items in a response.
 pub(super) const PAGE: usize = 10_000;
 
+/// The interval of slots that were backfilled.
+const MINUTE_MS: i64 = 60_000;
+
 /// A request about a pair.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Question {
@@ -104,7 +107,7 @@ fn gaps(pair: &str, records: &[Record], answer: &Value) -> anyhow::Result<()> {
     items.iter().zip(&expected).try_for_each(|(item, expected)| has(item, expected))
 }
 
-/// Checks that every slot from the first to the newest is in exactly one item of the history or of the gaps.
+/// Checks that every slot, or minute of the past, from the first to the newest is in exactly one item of the history or of the gaps.
 pub(super) fn covered_once(history: &[u8], gaps: &[u8], interval: Duration) -> anyhow::Result<()> {
     let interval = i64::try_from(interval.as_millis())?;
     let mut slots = Vec::new();
@@ -115,13 +118,17 @@ pub(super) fn covered_once(history: &[u8], gaps: &[u8], interval: Duration) -> a
         for item in items {
             let time = |name: &str| item.get(name).and_then(Value::as_str).and_then(records::time);
             let (first, last) = time(first).zip(time(last)).with_context(|| format!("no slots: {item}"))?;
-            slots.push((first, last));
+            let is_past = item.get("backfilled") == Some(&Value::Bool(true));
+            slots.push((first, last, is_past));
         }
     }
     slots.sort_unstable();
     for (before, after) in slots.iter().zip(slots.iter().skip(1)) {
-        let text = |(first, last): &(i64, i64)| format!("{} to {}", time_text(*first), time_text(*last));
-        ensure!(after.0 == before.1 + interval, "{} is followed by {}", text(before), text(after));
+        let text =
+            |(first, last, _): &(i64, i64, bool)| format!("{} to {}", time_text(*first), time_text(*last));
+        // The last item of the past is the gap up to the first live slot, which has the interval of the feed.
+        let follows = after.0 == before.1 + interval || (after.2 && after.0 == before.1 + MINUTE_MS);
+        ensure!(follows, "{} is followed by {}", text(before), text(after));
     }
     Ok(())
 }
@@ -175,6 +182,7 @@ mod tests {
             covered_once(&bodies[0], &bodies[1], Duration::from_secs(1))
         };
         check(&[1, 2, 6], &[(3, 5)]).unwrap();
+        assert!(check(&[60, 120, 121], &[]).is_err(), "live slots are not a minute apart");
         assert!(check(&[1, 2, 6], &[(3, 4)]).is_err(), "a hole");
         assert!(check(&[1, 2, 6], &[(2, 5)]).is_err(), "a slot with a tick and a gap");
         assert!(check(&[1, 2, 2, 3], &[]).is_err(), "a slot with two ticks");

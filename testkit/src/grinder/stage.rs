@@ -189,6 +189,7 @@ fn environment(upstream: &FakeUpstream, url: &str, replicas: usize) -> Vec<(Stri
     let settings = [
         ("TICKWELL__FEED__PAIRS", PAIRS.join(",")),
         ("TICKWELL__FEED__INTERVAL", format!("{}ms", INTERVAL.as_millis())),
+        ("TICKWELL__BACKFILL__SPAN", "3h".to_owned()),
         ("TICKWELL__BUS__URL", url.to_owned()),
         ("TICKWELL__BUS__LEASE", format!("{}ms", LEASE.as_millis())),
         ("TICKWELL__BUS__REPLICAS", replicas.to_string()),
