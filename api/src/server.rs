@@ -15,7 +15,6 @@ mod endpoint;
 mod handover;
 mod hold;
 mod limit;
-mod offload;
 mod operators;
 mod origins;
 mod parameters;

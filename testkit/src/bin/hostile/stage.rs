@@ -11,7 +11,7 @@ use testkit::{
     market::WalkMarket,
     process::{Tickwell, TickwellCommand},
     upstream::FakeUpstream,
-    usage::{Usage, usage},
+    usage::{Usage, cpu_time, usage},
     wait::poll_until,
 };
 
@@ -121,6 +121,11 @@ impl Stage {
     pub(crate) fn usage(&self) -> anyhow::Result<Usage> {
         let process = self.process.as_ref().context("a process")?;
         usage(process.id()).with_context(|| process.lines().join("\n"))
+    }
+
+    /// The CPU time that the process has used.
+    pub(crate) fn cpu_time(&self) -> anyhow::Result<Duration> {
+        cpu_time(self.process.as_ref().context("a process")?.id())
     }
 
     /// How often the kernel has killed the process, as far as there is a limit.
