@@ -20,6 +20,7 @@ mod origins;
 mod parameters;
 mod span;
 mod unread;
+mod weight;
 
 use std::{convert::Infallible, io, net::SocketAddr, pin::pin, sync::Arc, time::Duration};
 

@@ -32,7 +32,8 @@ async fn get(address: SocketAddr, path: &str) -> String {
 
 #[tokio::test]
 async fn a_client_over_its_limit_learns_when_to_retry() {
-    let rig = Rig::new();
+    let mut rig = Rig::new();
+    rig.send(vec![tick("BTC-USD", 10, "100")]).await;
     let served = rig.serve("3/h".parse().unwrap()).await;
     // Errors count too, and every response says how many requests are left.
     for (path, status, left) in [
@@ -53,6 +54,18 @@ async fn a_client_over_its_limit_learns_when_to_retry() {
     for path in ["/livez", "/metrics", "/version"] {
         let exempt = get(served.address, path).await;
         assert!(exempt.starts_with("HTTP/1.1 200") && !exempt.contains("ratelimit"), "{exempt}");
+    }
+    // A large page counts as several requests. If too few are left for it, a smaller one may still be allowed.
+    let served = rig.serve("12/h".parse().unwrap()).await;
+    for (path, status, left) in [
+        ("/v1/prices/BTC-USD/history?limit=7000", 200, "r=5;t=2100"),
+        ("/v1/prices/BTC-USD/history?limit=7000", 429, "r=5;t=6"),
+        ("/v1/prices/BTC-USD/history?max_points=3001", 200, "r=1;t=3300"),
+        ("/v1/pairs", 200, "r=0;t=300"),
+    ] {
+        let answer = get(served.address, path).await;
+        assert!(answer.starts_with(&format!("HTTP/1.1 {status}")), "{answer}");
+        assert!(answer.contains(&format!("\r\nratelimit: \"default\";{left}")), "{left} {answer}");
     }
     let unlimited = rig.serve(RateLimit::Off).await;
     assert!(!get(unlimited.address, "/v1/pairs").await.contains("ratelimit"));
