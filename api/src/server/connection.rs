@@ -8,6 +8,7 @@ use std::{
     time::Duration,
 };
 
+use super::head::Heads;
 use prometheus::IntGauge;
 use socket2::SockRef;
 use tokio::{
@@ -30,6 +31,7 @@ const TURN_BYTES: usize = SEND_BUFFER_BYTES;
 
 /// An open connection.
 pub(super) struct Connection {
+    heads: Heads,
     /// How many bytes were written in this turn.
     written: usize,
     stream: Pin<Box<TimeoutStream<TcpStream>>>,
@@ -50,7 +52,7 @@ impl Connection {
         let mut stream = TimeoutStream::new(stream);
         stream.set_write_timeout(Some(WRITE_TIMEOUT));
         open.inc();
-        Self { written: 0, stream: Box::pin(stream), open, _place: place }
+        Self { heads: Heads::default(), written: 0, stream: Box::pin(stream), open, _place: place }
     }
 }
 
@@ -92,7 +94,10 @@ impl AsyncRead for Connection {
         context: &mut Context<'_>,
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
-        self.stream.as_mut().poll_read(context, buffer)
+        let before = buffer.filled().len();
+        ready!(self.stream.as_mut().poll_read(context, buffer))?;
+        self.heads.check(buffer.filled_mut().get_mut(before..).unwrap_or_default());
+        Poll::Ready(Ok(()))
     }
 }
 

@@ -196,3 +196,28 @@ async fn a_request_has_one_host_and_a_readable_cursor() {
         assert_eq!(status(allowed).await, "200", "{allowed:?}");
     }
 }
+
+#[tokio::test]
+async fn heads_with_other_line_ends_and_the_preface_of_http_2_get_400() {
+    let mut rig = Rig::new();
+    rig.send(vec![tick("BTC-USD", 10, "100")]).await;
+    let served = rig.serve(RateLimit::Off).await;
+    for (sent, statuses) in [
+        ("GET /v1/pairs HTTP/1.1\nhost: x\n\n", &["400"][..]),
+        ("GET /v1/pairs HTTP/1.1\r\nhost: x\nconnection: close\r\n\r\n", &["400"]),
+        ("GET /v1/pairs HTTP/1.1\r\nhost: x\r\n\n", &["400"]),
+        ("GET /v1/pairs HTTP/1.1\r\nhost: x\r\n\r\nGET /v1/pairs HTTP/1.1\nhost: x\r\n\r\n", &["200", "400"]),
+        ("PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", &["400"]),
+        // A body may contain anything. No further request is read after it.
+        (
+            "GET /v1/pairs HTTP/1.1\r\nhost: x\r\ncontent-length: 1\r\n\r\n\nGET /v1/pairs HTTP/1.1\nhost: x\n\n",
+            &["400"],
+        ),
+        ("POST /v1/tickets HTTP/1.1\r\nhost: x\r\ncontent-length: 0\r\n\r\nGET / HTTP/1.1\n", &["201"]),
+    ] {
+        let answers = read(open(served.address, sent).await).await;
+        let seen: Vec<_> =
+            answers.split("HTTP/1.1 ").skip(1).map(|answer| answer.split(' ').next().unwrap()).collect();
+        assert_eq!(seen, statuses, "{sent:?}: {answers}");
+    }
+}
