@@ -6,7 +6,7 @@ use common::{
     bus::{Batch, Entry, LogReader, NotRecord, ReadError},
     domain::Record,
     telemetry::chain,
-    wire::DecodeError,
+    wire::{self, DecodeError},
 };
 use tokio::time::Instant;
 
@@ -185,10 +185,8 @@ impl Ingest {
         let begun = Instant::now();
         let encoded = |stored: &Stored| {
             let place = entries.binary_search_by_key(&stored.sequence, |entry| entry.sequence);
-            place
-                .ok()
-                .and_then(|place| entries.get(place))
-                .map_or_else(Vec::new, |entry| entry.payload.to_vec())
+            let entry = place.ok().and_then(|place| entries.get(place));
+            entry.map_or_else(|| wire::encode(&stored.record), |entry| entry.payload.to_vec())
         };
         self.store.commit_encoded(accepted, encoded, next.sequence, breaks, self.whole_from)?;
         self.metrics.committed(begun.elapsed());
