@@ -21,6 +21,10 @@ pub(crate) const PAIR: &str = "BTC-USD";
 /// The interval between slots. It is shorter than the default, so that a short run has many.
 pub(crate) const INTERVAL: Duration = Duration::from_secs(2);
 
+/// The variables of the allocator in the image.
+const ALLOCATOR: [(&str, &str); 2] =
+    [("MALLOC_MMAP_THRESHOLD_", "131072"), ("MALLOC_TRIM_THRESHOLD_", "131072")];
+
 /// A limit that a working process does not reach.
 const PATIENCE: Duration = Duration::from_secs(120);
 
@@ -86,6 +90,7 @@ impl Stage {
             .env("TICKWELL__FEED__INTERVAL", format!("{}ms", INTERVAL.as_millis()))
             .env("TICKWELL__API__LISTEN", "127.0.0.1:0")
             .env("TICKWELL__STORE__PATH", self.folder.path().join("store"))
+            .envs(ALLOCATOR)
             .envs(self.variables.clone())
     }
 
