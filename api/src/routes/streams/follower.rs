@@ -36,8 +36,9 @@ const MAX_LIFE: Duration = Duration::from_secs(24 * 3_600);
 /// memory.
 const CHUNK: usize = 64;
 
-/// How many events are read from the store at once: one or two blocks of a pair.
-const PAGE: usize = 256;
+/// How many events are read from the store at once. Each takes about half a kilobyte until its client has read it, so this
+/// is most of what a client that does not read costs.
+const PAGE: usize = 32;
 
 /// How far a client may fall behind: the number of records by which its lag may exceed the smallest lag that it has
 /// had.
