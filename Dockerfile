@@ -44,6 +44,9 @@ COPY LICENSE THIRD-PARTY /usr/share/doc/tickwell/
 # Containers of this image run as an unprivileged user, which owns nothing but the directory of the store.
 COPY --from=build --chown=65532:65532 /data /data
 ENV TICKWELL_CONFIG=/etc/tickwell/tickwell.toml
+# By default, the allocator raises these thresholds as soon as a large block was freed, and then keeps the memory of large
+# responses. With fixed thresholds it returns their memory to the system.
+ENV MALLOC_MMAP_THRESHOLD_=131072 MALLOC_TRIM_THRESHOLD_=131072
 USER 65532:65532
 WORKDIR /data
 # The only directory that must be writable.

@@ -6,6 +6,7 @@
 //! - [`routes`]: the handlers, one file per route, and the OpenAPI document.
 //! - [`dto`] and [`problem`]: the shapes of responses and errors.
 //! - [`freshness`]: which prices are fresh, although clocks can be wrong.
+//! - [`work`]: long work and reads from the disk, away from the threads that serve connections.
 //! - [`word`]: words as members of responses, which are enums in the document.
 //! - [`lines`]: lists as CSV and NDJSON. [`stream_end`]: the reasons why streams end.
 //! - [`config`] and [`metrics`]: the settings and the metrics of the HTTP side.
@@ -25,6 +26,7 @@ pub mod routes;
 pub mod server;
 pub mod stream_end;
 pub mod word;
+pub mod work;
 
 pub use config::{AdminConfig, ApiConfig};
 pub use metrics::Metrics;

@@ -20,7 +20,6 @@ mod page;
 mod paging;
 mod price_item;
 mod prices;
-mod reading;
 mod rows;
 mod sources;
 mod streams;
@@ -42,6 +41,7 @@ use tokio::sync::watch;
 use crate::{
     freshness::Freshness,
     problem::{Code, Problem},
+    work::Workers,
 };
 use ledger::{
     averages::Scans,
@@ -58,7 +58,6 @@ pub(crate) use lifetime::Lifetime;
 pub use operations::{Build, Operations};
 pub(crate) use operations::{Side, errors};
 pub(crate) use page::{ICON, NOT_YET, PAGE, PAGE_FILES, Page};
-pub use reading::Readers;
 pub use streams::Streams;
 pub(crate) use streams::{IsStream, STREAM_PATHS, event_source, max_streams, shake_hands};
 
@@ -78,8 +77,8 @@ pub struct State {
     pub retain_ticks: Duration,
     /// How far back responses include quotes.
     pub retain_quotes: Duration,
-    /// Limits how many requests read from the store at once.
-    pub readers: Readers,
+    /// Limits how much work is done for requests at once.
+    pub workers: Workers,
     /// Caches the averages that can only be computed by reading every tick of the window.
     pub scans: Scans,
     /// The open streams.
@@ -189,8 +188,8 @@ impl State {
             return Ok(newest);
         }
         let state = self.clone();
-        let readers = state.readers.clone();
-        readers.read(move || Ok(Arc::new(newest.at(&state.store, sequence, state.keep_windows)?))).await
+        let workers = state.workers.clone();
+        workers.read(move || Ok(Arc::new(newest.at(&state.store, sequence, state.keep_windows)?))).await
     }
 
     /// Where a pair's history begins: older records are past their retention.

@@ -13,18 +13,20 @@ mod counting;
 mod descriptors;
 mod endpoint;
 mod handover;
+mod head;
 mod hold;
 mod limit;
-mod offload;
 mod operators;
 mod origins;
 mod parameters;
 mod span;
 mod unread;
+mod weight;
 
 use std::{convert::Infallible, io, net::SocketAddr, pin::pin, sync::Arc, time::Duration};
 
 use common::service::TaskError;
+use http::{HeaderValue, StatusCode};
 use http_body_util::combinators::BoxBody;
 use hyper::{server::conn::http1, service::service_fn};
 use hyper_util::rt::{TokioIo, TokioTimer};
@@ -211,18 +213,32 @@ fn check_host<B>(request: &hyper::Request<B>) -> Result<(), Problem> {
 }
 
 async fn handle(
-    mut waiting: Waiting,
+    waiting: Waiting,
     request: hyper::Request<hyper::body::Incoming>,
     local: SocketAddr,
     remote: SocketAddr,
 ) -> hyper::Response<Body> {
-    if let Err(problem) = check_host(&request) {
-        return problem.into_response().into();
+    let is_last = head::is_last(request.headers());
+    let mut response = match check_host(&request) {
+        Ok(()) => respond(waiting, request, local, remote).await,
+        Err(problem) => problem.into_response(),
+    };
+    if is_last && response.status() != StatusCode::SWITCHING_PROTOCOLS {
+        response.headers_mut().insert(http::header::CONNECTION, HeaderValue::from_static("close"));
     }
+    response.into()
+}
+
+async fn respond(
+    mut waiting: Waiting,
+    request: hyper::Request<hyper::body::Incoming>,
+    local: SocketAddr,
+    remote: SocketAddr,
+) -> Response {
     let local = poem::web::LocalAddr(poem::Addr::SocketAddr(local));
     let remote = poem::web::RemoteAddr(poem::Addr::SocketAddr(remote));
     let mut request = poem::Request::from((request, local, remote, http::uri::Scheme::HTTP));
     let endpoint = waiting.newest();
     request.set_data(waiting);
-    endpoint.call(request).await.unwrap_or_else(poem::Error::into_response).into()
+    endpoint.call(request).await.unwrap_or_else(poem::Error::into_response)
 }

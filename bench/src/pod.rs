@@ -8,7 +8,8 @@ use api::{
     config::RateLimit,
     freshness::Freshness,
     metrics::Connections,
-    routes::{Build, Process, Readers, State, Streams},
+    routes::{Build, Process, State, Streams},
+    work::Workers,
     server::{self, Listener},
 };
 use async_trait::async_trait;
@@ -110,7 +111,7 @@ impl Pod {
             keep_windows: KEEP,
             retain_ticks: retention().ticks,
             retain_quotes: retention().quotes,
-            readers: Readers::default(),
+            workers: Workers::default(),
             scans: Scans::default(),
             reports: Reports::default(),
             streams: Streams::new(PLACES, stop.clone(), checks.log.clone(), metrics.clone()),

@@ -9,8 +9,9 @@ use std::{convert::Infallible, net::SocketAddr, path::Path, sync::Arc, time::Dur
 
 use api::{
     freshness::{ClockReport, Freshness},
-    routes::{Process, Readers, State, Streams},
+    routes::{Process, State, Streams},
     server::{self, SharedEndpoint},
+    work::Workers,
 };
 use common::{
     bus::{
@@ -96,7 +97,7 @@ impl Pod {
             keep_windows: keep,
             retain_ticks: retention.ticks,
             retain_quotes: retention.quotes,
-            readers: Readers::default(),
+            workers: Workers::default(),
             scans: Scans::default(),
             streams: self.streams.clone(),
             reports: Reports::default(),

@@ -27,7 +27,7 @@ use common::{
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
 
-use closed::{Closed, MISPLACED, PLACE_CHECK, until};
+use closed::{Closed, DISK_FULL, MISPLACED, PLACE_CHECK, until};
 use read_ahead::ReadAhead;
 
 use crate::{
@@ -70,6 +70,8 @@ pub struct Ingest {
     closed: Option<Closed>,
     /// Whether the files of the only copy were deleted or replaced.
     misplaced: bool,
+    /// Whether there is space on the disk with which the store could be opened again.
+    has_reserve: bool,
 }
 
 /// The readiness checks of a pod's copy of the log. Clones share the same checks.
@@ -152,6 +154,7 @@ impl Ingest {
             whole_from: Timestamp::EPOCH,
             closed: None,
             misplaced: false,
+            has_reserve: true,
         };
         ingest.report_snapshot();
         Ok((ingest, receiver))
@@ -178,10 +181,13 @@ impl Ingest {
                     self = ingest;
                     continue;
                 }
-                _ = place_check.tick() => match self.check_place() {
-                    Ok(()) => continue,
-                    Err(error) => return Ok(Ended::Damaged(error)),
-                },
+                _ = place_check.tick() => {
+                    if let Err(error) = self.check_place() {
+                        return Ok(Ended::Damaged(error));
+                    }
+                    self.check_reserve();
+                    continue;
+                }
                 batch = reader.next() => batch,
             };
             let batch = match batch {
@@ -302,6 +308,8 @@ impl Ingest {
             Condition::Degraded(format!("the store is unavailable, so history cannot be served: {reason}"))
         } else if self.misplaced {
             Condition::Degraded(MISPLACED.to_owned())
+        } else if !self.has_reserve {
+            Condition::Degraded(DISK_FULL.to_owned())
         } else if let Some(reason) = self.rejecting {
             Condition::Degraded(format!("the newest messages of the log were rejected: {reason}"))
         } else {

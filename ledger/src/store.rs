@@ -18,6 +18,7 @@ mod open;
 mod packs;
 mod reclaim;
 mod records;
+mod reserve;
 mod rewrite;
 mod rollup;
 mod standing;
@@ -187,6 +188,12 @@ impl Store {
     /// process writes to a file that no longer has a name, and everything in it is lost when the process ends.
     pub fn is_in_place(&self) -> bool {
         self.file == open::place(&self.path)
+    }
+
+    /// Keeps some space of the disk, with which the store can be opened while the disk is full. Returns whether there is such
+    /// space.
+    pub fn keep_reserve(&self) -> std::io::Result<bool> {
+        reserve::keep(&self.path)
     }
 
     /// How much space the store takes, and how much is left.

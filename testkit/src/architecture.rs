@@ -92,6 +92,7 @@ const MODULES: [(&str, &[&str]); 4] = [
             "stream_end",
             "word",
             "problem",
+            "work",
             "metrics",
             "freshness",
             "dto",

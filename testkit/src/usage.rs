@@ -1,8 +1,11 @@
 //! The memory and the descriptors of a process, from `/proc`.
 
-use std::fs;
+use std::{fs, time::Duration};
 
 use anyhow::Context as _;
+
+/// The kernel counts CPU time in hundredths of a second, on every architecture that Tickwell runs on.
+const MILLIS_A_TICK: u64 = 10;
 
 /// What a process uses at one moment.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -40,6 +43,20 @@ pub fn kilobytes(process: u32, kind: &str) -> anyhow::Result<u64> {
     let status = fs::read_to_string(format!("/proc/{process}/status"))?;
     let value = status.lines().find_map(|line| line.strip_prefix(kind)?.strip_prefix(':'));
     Ok(value.with_context(|| kind.to_owned())?.trim().trim_end_matches(" kB").parse()?)
+}
+
+/// Reads the CPU time that a process has used.
+///
+/// # Errors
+///
+/// Fails if the process has exited.
+pub fn cpu_time(process: u32) -> anyhow::Result<Duration> {
+    let text = fs::read_to_string(format!("/proc/{process}/stat"))?;
+    // The name of the process, in parentheses, may contain spaces. After it, the times are the 12th and the 13th field.
+    let (_, fields) = text.rsplit_once(')').context("the name of the process")?;
+    let times = fields.split_whitespace().skip(11).take(2).map(str::parse::<u64>);
+    let ticks: u64 = times.collect::<Result<Vec<_>, _>>()?.iter().sum();
+    Ok(Duration::from_millis(ticks * MILLIS_A_TICK))
 }
 
 /// Counts the open descriptors of a process.

@@ -161,7 +161,8 @@ impl Code {
                 Later,
                 "This client has sent too many requests, or has not read its earlier responses.",
                 "Wait as long as `Retry-After` says. `RateLimit-Policy` says how many requests are allowed in how many \
-                 seconds.",
+                 seconds. A request counts once for each 1,000 items of its `limit` or `max_points`, so smaller pages may \
+                 still be allowed.",
             ),
             Self::NoPriceYet => (
                 StatusCode::SERVICE_UNAVAILABLE,

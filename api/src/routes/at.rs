@@ -46,8 +46,8 @@ impl AtApi {
         let extent = Extent { from: state.history_from(view), newest: view.slot };
         let is_final = |time: &Timestamp| (extent.from..=extent.newest.start()).contains(time);
         at_sequence.lifetime.close_if(times.iter().all(is_final));
-        let readers = state.readers.clone();
-        let items = readers.read(move || look_up(&state, pair, extent, &times)).await?;
+        let workers = state.workers.clone();
+        let items = workers.read(move || look_up(&state, pair, extent, &times)).await?;
         Ok(Json::of(PricesAt { pair: PairText(pair), items }))
     }
 }

@@ -97,7 +97,7 @@ impl AveragesApi {
         let end = to.map_or(newest.slot.start(), |to| to.min(newest.slot.start()));
         let begins = |window: &WindowLength| end.minus(window.span.duration());
         let in_memory = windows.iter().all(|window| newest.window_since(begins(window)).is_some());
-        let readers = state.readers.clone();
+        let workers = state.workers.clone();
         let is_pinned = at_sequence.sequence.is_some();
         // A later slot cannot change windows that end with an earlier one.
         let is_past = to.is_some_and(|to| to <= newest.slot.start());
@@ -106,8 +106,8 @@ impl AveragesApi {
         let request = Requested { pair, windows, to, min_coverage, is_final };
         let work = move || averages(&state, view(&snapshot, pair)?, &request);
         match in_memory {
-            true => readers.read(work).await,
-            false => readers.scan(work).await,
+            true => workers.read(work).await,
+            false => workers.compute(work).await,
         }
         .map(Json::of)
     }

@@ -91,8 +91,10 @@ impl CandlesApi {
             page.is_closed(&self.0, &at_sequence.snapshot, |to| interval.end_of_buckets_before(to));
         at_sequence.lifetime.close_if(is_closed);
         let (state, snapshot) = (self.0.clone(), at_sequence.snapshot);
-        let readers = state.readers.clone();
-        readers.read(move || read_page(&state, &snapshot, &page, interval, format)).await
+        let workers = state.workers.clone();
+        let is_long = page.is_long();
+        let work = move || read_page(&state, &snapshot, &page, interval, format);
+        if is_long { workers.compute(work).await } else { workers.read(work).await }
     }
 }
 

@@ -221,9 +221,11 @@ impl CoinGeckoApi {
         let (pair, view) = self.pair(&snapshot, &id.0, &vs_currency.0)?;
         let buckets = chart::candles(self.known(view), Days::parse(&days.0)?, interval.0.as_deref())?;
         let next = view.next_slot();
-        let found = self.read(pair, buckets).await?;
-        let closed = chart::closed(found, buckets.length, next);
-        Ok(Json::of(closed.map(|(end, candle)| shape::candle_row(end, &candle)).collect()))
+        let rows = move |found| {
+            let closed = chart::closed(found, buckets.length, next);
+            Json::of(closed.map(|(end, candle)| shape::candle_row(end, &candle)).collect())
+        };
+        self.read(pair, buckets, rows).await
     }
 
     /// Get what one bitcoin is worth
@@ -253,9 +255,12 @@ impl CoinGeckoApi {
             }
             Ok(Json::of(CoinGeckoRates { rates }))
         };
-        self.state.readers.read(read).await
+        self.state.workers.read(read).await
     }
 }
+
+/// Candles, each with its start.
+type Found = Vec<(common::domain::Timestamp, Summary)>;
 
 impl CoinGeckoApi {
     /// The pair of a coin and a currency, or an error in CoinGecko's words.
@@ -283,21 +288,26 @@ impl CoinGeckoApi {
     }
 
     async fn chart(&self, pair: Pair, buckets: Buckets) -> Result<Json<CoinGeckoChart>, Problem> {
-        let points = chart::points(&self.read(pair, buckets).await?);
-        let prices = points.iter().map(shape::point_row).collect();
-        Ok(Json::of(CoinGeckoChart { prices, market_caps: Vec::new(), total_volumes: Vec::new() }))
+        let rows = |found: Found| {
+            let prices = chart::points(&found).iter().map(shape::point_row).collect();
+            Json::of(CoinGeckoChart { prices, market_caps: Vec::new(), total_volumes: Vec::new() })
+        };
+        self.read(pair, buckets, rows).await
     }
 
-    async fn read(
+    /// Reads candles, and makes the response of them.
+    async fn read<T: Send + 'static>(
         &self,
         pair: Pair,
         Buckets { length, from, to }: Buckets,
-    ) -> Result<Vec<(common::domain::Timestamp, Summary)>, Problem> {
-        if from >= to {
-            return Ok(Vec::new());
-        }
+        response: impl FnOnce(Found) -> T + Send + 'static,
+    ) -> Result<T, Problem> {
         let store = self.state.store.clone();
-        self.state.readers.read(move || Ok(store.candles(pair, length, from, to)?)).await
+        let found = move || match from < to {
+            true => store.candles(pair, length, from, to),
+            false => Ok(Found::new()),
+        };
+        self.state.workers.read(move || Ok(response(found()?))).await
     }
 }
 

@@ -104,7 +104,7 @@ impl ConvertApi {
                 contract.check_tick(&state, &snapshot, pair, view, &tick)
             })
         };
-        self.0.readers.read(check).await
+        self.0.workers.read(check).await
     }
 
     /// Finds the newest slot in which all pairs of a path have a tick.
@@ -114,7 +114,7 @@ impl ConvertApi {
             rate::legs_in_shared_slot(&state.store, &snapshot, &way)?
                 .ok_or_else(|| not_together(&snapshot, &way))
         };
-        self.0.readers.read(find).await
+        self.0.workers.read(find).await
     }
 }
 

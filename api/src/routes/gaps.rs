@@ -98,8 +98,10 @@ impl GapsApi {
             (_, cause) => Records::Single(cause.map(|cause| cause.0)),
         };
         let (state, snapshot) = (self.0.clone(), at_sequence.snapshot);
-        let readers = state.readers.clone();
-        readers.read(move || read_page(&state, &snapshot, &page, records)).await
+        let workers = state.workers.clone();
+        let is_long = page.is_long() || !matches!(records, Records::Single(None));
+        let work = move || read_page(&state, &snapshot, &page, records);
+        if is_long { workers.compute(work).await } else { workers.read(work).await }
     }
 }
 

@@ -107,10 +107,10 @@ impl HistoryApi {
         let is_closed = query.page.is_closed(&self.0, &at_sequence.snapshot, |to| to);
         at_sequence.lifetime.close_if(is_closed);
         let (state, snapshot) = (self.0.clone(), at_sequence.snapshot);
-        let readers = state.readers.clone();
+        let workers = state.workers.clone();
         match query.is_long(&state, &snapshot) {
-            true => readers.scan(move || query.respond(&state, &snapshot)).await,
-            false => readers.read(move || query.respond(&state, &snapshot)).await,
+            true => workers.compute(move || query.respond(&state, &snapshot)).await,
+            false => workers.read(move || query.respond(&state, &snapshot)).await,
         }
     }
 }
@@ -126,8 +126,11 @@ struct HistoryQuery {
 }
 
 impl HistoryQuery {
-    /// Whether the request may have to read many ticks.
+    /// Whether the response may have many ticks, or may be computed from many.
     fn is_long(&self, state: &State, snapshot: &Snapshot) -> bool {
+        if self.page.is_long() {
+            return true;
+        }
         let view = self.max_points.and_then(|_| snapshot.pairs.get(&self.page.pair));
         view.and_then(|view| {
             let (from, to) = self.page.range(state, view).ok()??;

@@ -26,6 +26,9 @@ pub(super) const DEFAULT_LIMIT: u64 = 100;
 /// The maximum number of items on a page. A page of this size has one or two megabytes of JSON.
 const MAX_LIMIT: u64 = 10_000;
 
+/// A page of at most this many items is computed within about a millisecond.
+const SHORT_ITEMS: usize = 1_000;
+
 /// The number of items on a page, as a parameter.
 pub(super) type LimitParameter = WholeNumber<1, MAX_LIMIT>;
 
@@ -78,6 +81,11 @@ impl Parameters {
 }
 
 impl PageRequest {
+    /// Whether the page may have many items.
+    pub(super) fn is_long(&self) -> bool {
+        self.limit > SHORT_ITEMS
+    }
+
     pub(super) fn order(&self) -> Order {
         match self.order {
             OrderParameter::Asc => Order::Ascending,

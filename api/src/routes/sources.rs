@@ -33,8 +33,8 @@ impl SourcesApi {
         if let Some(report) = state.reports.known(&snapshot) {
             return Ok(Json::of(sources(&report)));
         }
-        let readers = state.readers.clone();
-        let report = readers.scan(move || Ok(state.reports.of(&state.store, &snapshot)?)).await?;
+        let workers = state.workers.clone();
+        let report = workers.compute(move || Ok(state.reports.of(&state.store, &snapshot)?)).await?;
         report.map(|report| Json::of(sources(&report))).ok_or_else(|| no_price_yet(None, None))
     }
 }

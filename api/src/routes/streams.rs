@@ -247,7 +247,7 @@ async fn follow(
     {
         let (reading, ranges) = (state.clone(), subscription.ranges(state, &snapshot));
         let reaches = move || Ok(reaches_back(&reading.store, &ranges, position)?);
-        if !state.readers.read(reaches).await? {
+        if !state.workers.read(reaches).await? {
             let detail = "the events after this cursor are no longer kept; use after=0 for everything that is kept, or \
                           no cursor to start with the newest events";
             return Err(Problem::new(Code::SequenceGone, detail).naming(after.parameter));

@@ -36,8 +36,8 @@ impl TicksApi {
     ) -> Result<Json<RecordItem>, Problem> {
         let sequence = Sequence(sequence.0.value()?);
         let (state, snapshot) = (self.0.clone(), at_sequence.snapshot);
-        let readers = state.readers.clone();
-        readers.read(move || read(&state, &snapshot, sequence)).await.map(Json::of)
+        let workers = state.workers.clone();
+        workers.read(move || read(&state, &snapshot, sequence)).await.map(Json::of)
     }
 }
 

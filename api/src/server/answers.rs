@@ -21,7 +21,6 @@ use super::{
     caching::{Audience, Kind, Tag, whole},
     client::Client,
     compression::{accepts_gzip, compressed},
-    offload::offload,
     unread::Unread,
 };
 use crate::{
@@ -119,8 +118,7 @@ pub(super) async fn answer<E: Endpoint>(
     let client = request.data::<Client>().copied();
     let now = answers.now();
     let send = async |answer: &Answer| -> Result<Response> {
-        let (mut response, body) =
-            answer.response(&known, is_gzip_accepted, now.wall, answers.audience).await;
+        let (mut response, body) = answer.response(&known, is_gzip_accepted, now.wall, &answers).await;
         response.set_body(answers.unread.send(client, body)?);
         Ok(response)
     };
@@ -273,8 +271,10 @@ impl Answers {
         let headers = std::mem::take(response.headers_mut());
         let tag = match kind {
             Some(_) => {
-                let (body, content_type) = (body.clone(), headers.get(header::CONTENT_TYPE).cloned());
-                offload(body.len(), move || Tag::of(&body, content_type.as_ref())).await
+                let (bytes, content_type) = (body.len(), headers.get(header::CONTENT_TYPE).cloned());
+                let body = body.clone();
+                let tag = move || Tag::of(&body, content_type.as_ref());
+                self.state.workers.finish(bytes, tag).await
             }
             None => None,
         };
@@ -318,17 +318,20 @@ impl Answer {
         known: &[HeaderValue],
         is_gzip_accepted: bool,
         now: Timestamp,
-        audience: Audience,
+        of: &Answers,
     ) -> (Response, Bytes) {
         let mut response = Response::default();
         *response.headers_mut() = self.headers.clone();
         let compressed = match is_gzip_accepted && !self.headers.contains_key(header::CONTENT_ENCODING) {
-            true => self.compressed.get_or_init(async || compressed(&self.body).await).await.clone(),
+            true => {
+                let compress = async || compressed(&self.body, &of.state.workers).await;
+                self.compressed.get_or_init(compress).await.clone()
+            }
             false => None,
         };
         let headers = response.headers_mut();
         if let Some(tag) = &self.tag {
-            headers.entry(header::CACHE_CONTROL).or_insert_with(|| self.cache_control(now, audience));
+            headers.entry(header::CACHE_CONTROL).or_insert_with(|| self.cache_control(now, of.audience));
             if let Some(as_known) = tag.found_in(known) {
                 headers.insert(header::ETAG, as_known);
                 headers.remove(header::CONTENT_TYPE);

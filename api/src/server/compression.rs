@@ -10,18 +10,18 @@ use bytes::Bytes;
 use flate2::{Compression, write::GzEncoder};
 use http::{HeaderMap, header};
 
-use super::offload::offload;
+use crate::work::Workers;
 
 /// The smallest body that is compressed. A smaller one fits into one packet anyway.
 const MIN_BYTES: usize = 1_024;
 
 /// Compresses a body. Returns `None` if it is too short, or if the result is not shorter.
-pub(super) async fn compressed(body: &Bytes) -> Option<Bytes> {
+pub(super) async fn compressed(body: &Bytes, workers: &Workers) -> Option<Bytes> {
     if body.len() < MIN_BYTES {
         return None;
     }
     let plain = body.clone();
-    let compressed = offload(body.len(), move || gzip(&plain)).await?;
+    let compressed = workers.finish(body.len(), move || gzip(&plain)).await?;
     compressed.filter(|compressed| compressed.len() < body.len())
 }
 

@@ -1,9 +1,10 @@
 //! API keys and rate limits.
 //!
 //! The headers follow draft-ietf-httpapi-ratelimit-headers: `RateLimit-Policy` has the quota and its window, and
-//! `RateLimit` has what is left of the quota and the seconds until it is full again.
+//! `RateLimit` has what is left of the quota and the seconds until it is full again. A request for many items counts as
+//! several requests.
 
-use std::{sync::Arc, time::Duration};
+use std::{num::NonZeroU32, sync::Arc, time::Duration};
 
 use common::clock::Clock;
 use governor::{
@@ -17,6 +18,7 @@ use poem::{Endpoint, IntoResponse, Request, Response, Result};
 use super::{
     caching::is_document,
     client::{Client, Clients},
+    weight::weight,
 };
 use crate::{
     config::ApiConfig,
@@ -50,7 +52,7 @@ pub(super) struct Gate {
 struct Limits {
     clients: DefaultKeyedRateLimiter<Client, StateInformationMiddleware>,
     /// How many requests a client may send at once.
-    burst: u32,
+    burst: NonZeroU32,
     /// How long a client without any quota left must wait until it may send one more request.
     one: Duration,
     policy: HeaderValue,
@@ -69,7 +71,7 @@ impl Gate {
             let quota = Quota::with_period(one)?.allow_burst(requests);
             let policy = HeaderValue::from_str(&format!("\"default\";q={requests};w={seconds}")).ok()?;
             let clients = DefaultKeyedRateLimiter::keyed(quota).with_middleware();
-            Some(Limits { clients, burst: requests.get(), one, policy })
+            Some(Limits { clients, burst: requests, one, policy })
         });
         let clients = Clients { keys: config.keys.clone(), proxies: config.trusted_proxies.clone(), clock };
         Self { clients, limits }
@@ -94,20 +96,31 @@ impl Gate {
 }
 
 impl Limits {
-    /// Counts a request and returns what is left of the quota, or how long the client must wait.
-    fn take(&self, client: Client) -> Result<Remaining, Duration> {
+    /// Counts a request as `weight` requests and returns what is left of the quota. If too little is left, the error is the same
+    /// and how long the client must wait.
+    fn take(&self, client: Client, weight: NonZeroU32) -> Result<Remaining, (Remaining, Duration)> {
         if self.clients.len() > MAX_LIMITED_CLIENTS {
             self.clients.retain_recent();
         }
-        match self.clients.check_key(&client) {
-            Ok(state) => {
+        // If a request counts more than the whole quota, it takes all of it.
+        let weight = weight.min(self.burst);
+        match self.clients.check_key_n(&client, weight) {
+            Ok(Ok(state)) => {
                 let requests = state.remaining_burst_capacity();
-                let taken = self.burst.saturating_sub(requests);
+                let taken = self.burst.get().saturating_sub(requests);
                 // If nothing is left, report when the next request is allowed.
                 let awaited = if requests == 0 { 1 } else { taken };
                 Ok(Remaining { requests, full_in: self.one.saturating_mul(awaited) })
             }
-            Err(until) => Err(until.wait_time_from(DefaultClock::default().now())),
+            Ok(Err(until)) => {
+                let wait = until.wait_time_from(DefaultClock::default().now());
+                let missing = wait.as_nanos().div_ceil(self.one.as_nanos().max(1));
+                let requests = weight.get().saturating_sub(u32::try_from(missing).unwrap_or(u32::MAX));
+                // Rounded up, because a client that retries too early is refused again.
+                let wait = Duration::from_secs(wait.as_secs() + 1);
+                Err((Remaining { requests, full_in: wait }, wait))
+            }
+            Err(_more_than_all) => Err((Remaining { requests: 0, full_in: self.one }, self.one)),
         }
     }
 
@@ -163,7 +176,7 @@ pub(super) async fn admit<E: Endpoint>(
         return Ok(next.call(request).await?.into_response());
     };
     // Requests with an invalid key count too, against the limit of the client's address. This slows down guessing.
-    let (mut response, remaining) = match limits.take(client) {
+    let (mut response, remaining) = match limits.take(client, weight(&request)) {
         Ok(remaining) => {
             let result = match allowed {
                 Ok(()) => next.call(request).await,
@@ -171,12 +184,10 @@ pub(super) async fn admit<E: Endpoint>(
             };
             (into_response(result), remaining)
         }
-        Err(wait) => {
+        Err((remaining, wait)) => {
             let detail = "too many requests from this client; Retry-After says how long to wait";
-            // Rounded up, because a client that retries too early is refused again.
-            let seconds = wait.as_secs() + 1;
-            let problem = Problem::new(Code::RateLimited, detail).retry_after(seconds);
-            (problem.into_response(), Remaining { requests: 0, full_in: Duration::from_secs(seconds) })
+            let problem = Problem::new(Code::RateLimited, detail).retry_after(wait.as_secs());
+            (problem.into_response(), remaining)
         }
     };
     limits.add_headers(&mut response, &remaining);

@@ -32,7 +32,8 @@ async fn get(address: SocketAddr, path: &str) -> String {
 
 #[tokio::test]
 async fn a_client_over_its_limit_learns_when_to_retry() {
-    let rig = Rig::new();
+    let mut rig = Rig::new();
+    rig.send(vec![tick("BTC-USD", 10, "100")]).await;
     let served = rig.serve("3/h".parse().unwrap()).await;
     // Errors count too, and every response says how many requests are left.
     for (path, status, left) in [
@@ -53,6 +54,18 @@ async fn a_client_over_its_limit_learns_when_to_retry() {
     for path in ["/livez", "/metrics", "/version"] {
         let exempt = get(served.address, path).await;
         assert!(exempt.starts_with("HTTP/1.1 200") && !exempt.contains("ratelimit"), "{exempt}");
+    }
+    // A large page counts as several requests. If too few are left for it, a smaller one may still be allowed.
+    let served = rig.serve("12/h".parse().unwrap()).await;
+    for (path, status, left) in [
+        ("/v1/prices/BTC-USD/history?limit=7000", 200, "r=5;t=2100"),
+        ("/v1/prices/BTC-USD/history?limit=7000", 429, "r=5;t=6"),
+        ("/v1/prices/BTC-USD/history?max_points=3001", 200, "r=1;t=3300"),
+        ("/v1/pairs", 200, "r=0;t=300"),
+    ] {
+        let answer = get(served.address, path).await;
+        assert!(answer.starts_with(&format!("HTTP/1.1 {status}")), "{answer}");
+        assert!(answer.contains(&format!("\r\nratelimit: \"default\";{left}")), "{left} {answer}");
     }
     let unlimited = rig.serve(RateLimit::Off).await;
     assert!(!get(unlimited.address, "/v1/pairs").await.contains("ratelimit"));
@@ -181,5 +194,30 @@ async fn a_request_has_one_host_and_a_readable_cursor() {
     }
     for allowed in ["GET /v1/pairs HTTP/1.1\r\nhost: a\r\n", "GET /v1/pairs HTTP/1.0\r\n"] {
         assert_eq!(status(allowed).await, "200", "{allowed:?}");
+    }
+}
+
+#[tokio::test]
+async fn heads_with_other_line_ends_and_the_preface_of_http_2_get_400() {
+    let mut rig = Rig::new();
+    rig.send(vec![tick("BTC-USD", 10, "100")]).await;
+    let served = rig.serve(RateLimit::Off).await;
+    for (sent, statuses) in [
+        ("GET /v1/pairs HTTP/1.1\nhost: x\n\n", &["400"][..]),
+        ("GET /v1/pairs HTTP/1.1\r\nhost: x\nconnection: close\r\n\r\n", &["400"]),
+        ("GET /v1/pairs HTTP/1.1\r\nhost: x\r\n\n", &["400"]),
+        ("GET /v1/pairs HTTP/1.1\r\nhost: x\r\n\r\nGET /v1/pairs HTTP/1.1\nhost: x\r\n\r\n", &["200", "400"]),
+        ("PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", &["400"]),
+        // A body may contain anything. No further request is read after it.
+        (
+            "GET /v1/pairs HTTP/1.1\r\nhost: x\r\ncontent-length: 1\r\n\r\n\nGET /v1/pairs HTTP/1.1\nhost: x\n\n",
+            &["400"],
+        ),
+        ("POST /v1/tickets HTTP/1.1\r\nhost: x\r\ncontent-length: 0\r\n\r\nGET / HTTP/1.1\n", &["201"]),
+    ] {
+        let answers = read(open(served.address, sent).await).await;
+        let seen: Vec<_> =
+            answers.split("HTTP/1.1 ").skip(1).map(|answer| answer.split(' ').next().unwrap()).collect();
+        assert_eq!(seen, statuses, "{sent:?}: {answers}");
     }
 }

@@ -6,8 +6,9 @@ use api::{
     config::{ApiConfig, RateLimit},
     freshness::{ClockReport, Freshness},
     metrics::{ClockMetrics, Connections, Metrics},
-    routes::{Build, Process, Readers, State, Streams},
+    routes::{Build, Process, State, Streams},
     server::{self, Listener, SharedEndpoint},
+    work::Workers,
 };
 use async_trait::async_trait;
 use common::{
@@ -206,7 +207,7 @@ impl Rig {
             keep_windows: keep,
             retain_ticks: retention.ticks,
             retain_quotes: retention.quotes,
-            readers: Readers::default(),
+            workers: Workers::default(),
             scans: ledger::averages::Scans::default(),
             streams: Streams::new(12, stop.clone(), log, metrics.clone()),
             reports: ledger::sources::Reports::default(),

@@ -91,11 +91,11 @@ async fn the_mirror_on_three_servers_has_the_records_of_the_log_after_its_leader
     let (scene, mut cluster, keys) = three_servers(&upstream).await;
     let (url, admin) = (cluster.url(), keys.join("admin.nk").display().to_string());
     let environment = [("TICKWELL__BUS__URL", url.as_str()), ("TICKWELL__BUS__CREDENTIALS_FILE", &admin)];
-    let log = async |what: &str| {
+    let log = async |what: &[&str]| {
         let options = ["--set", "bus.lease=60s", "--set", "bus.replicas=3"];
-        run(scene.folder(), &[&["log", what], options.as_slice()].concat(), &environment).await
+        run(scene.folder(), &[&["log"], what, options.as_slice()].concat(), &environment).await
     };
-    let (code, said) = log("apply").await;
+    let (code, said) = log(&["apply"]).await;
     assert!(code == Some(0) && said.contains(&format!("{MIRROR}: created")), "{said}");
 
     let poller = scene.as_role("poller", &keys.join("poller.nk")).start().unwrap();
@@ -115,7 +115,14 @@ async fn the_mirror_on_three_servers_has_the_records_of_the_log_after_its_leader
         pod.takes_in(SOME).await;
         is_the_same(&of_log, &of_feed).await;
     }
-    let complete = async || (log("verify").await.0 == Some(0)).then_some(());
+    let complete = async || (log(&["verify"]).await.0 == Some(0)).then_some(());
+    wait_until("all servers have all records", DEADLINE, complete).await;
+
+    // A repair of the log replaces the mirror too.
+    let (code, said) = log(&["repair", "--yes"]).await;
+    assert!(code == Some(0) && said.contains(&format!("{MIRROR}: created")), "{said}");
+    pod.takes_in(SOME).await;
+    is_the_same(&of_log, &of_feed).await;
     wait_until("all servers have all records", DEADLINE, complete).await;
 }
 

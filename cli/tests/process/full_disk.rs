@@ -1,17 +1,25 @@
 //! Tests a process that cannot write to its store, as on a full disk: prices continue, history is unavailable, and
 //! nothing is lost.
 //!
-//! The disk is not really full. Instead, a limit on the size of files makes the writes fail, although with another
-//! error than on a full disk. The limit can be removed while the process runs.
+//! In most of these tests, the disk is not really full. Instead, a limit on the size of files makes the writes fail, although
+//! with another error than on a full disk. The limit can be removed while the process runs. One test fills a small file
+//! system, which only root can create.
 
-use std::process::Command;
+use std::{
+    fs,
+    io::Write as _,
+    path::{Path, PathBuf},
+    process::Command,
+};
 
 use testkit::{process::Tickwell, require_nats, wait_until};
 
 use crate::{
     agreement::{averages_are_right, history_is_the_log, pods_agree, same_answer, same_records},
     audit::{audit, nothing_lost},
-    harness::{BINARY, DEADLINE, INTERVAL, Pod, Scene, field, has_event, has_price, moving_upstream, world},
+    harness::{
+        BINARY, DEADLINE, INTERVAL, Pod, Scene, check, field, has_event, has_price, moving_upstream, world,
+    },
     records,
     survival::end,
 };
@@ -114,6 +122,79 @@ async fn if_the_store_is_the_log_nothing_is_acknowledged_until_it_can_be_written
         }
     }
     let records = records::all_but(&process, &unused).await;
+    nothing_lost(&before, &records);
+    audit(&records);
+}
+
+/// A file system of 64 MiB, which is unmounted at the end.
+struct SmallDisk(PathBuf);
+
+impl SmallDisk {
+    /// Mounts the file system at a path. `None` if this user may not do that.
+    fn mount(path: &Path) -> Option<Self> {
+        fs::create_dir_all(path).unwrap();
+        let mounted =
+            Command::new("mount").args(["-t", "tmpfs", "-o", "size=64m", "tmpfs"]).arg(path).output();
+        mounted.is_ok_and(|mounted| mounted.status.success()).then(|| Self(path.to_owned()))
+    }
+
+    /// Writes a file until there is no space left.
+    fn fill(&self) {
+        let mut file = fs::File::create(self.0.join("fill")).unwrap();
+        while file.write_all(&[0; 4_096]).is_ok() {}
+    }
+
+    fn make_room(&self) {
+        fs::remove_file(self.0.join("fill")).unwrap();
+    }
+}
+
+impl Drop for SmallDisk {
+    fn drop(&mut self) {
+        let _unmounted = Command::new("umount").arg("--lazy").arg(&self.0).status();
+    }
+}
+
+/// Waits until the pod says that the disk is full, or that it is ready again.
+async fn says_that_the_disk_is_full(pod: &Pod, is_full: bool) {
+    wait_until(if is_full { "the disk is full" } else { "the disk has room" }, DEADLINE, async || {
+        let ready = pod.get("/readyz?verbose").await;
+        let log = check(&ready.json(), "log").to_string();
+        (ready.status == 200 && log.contains("the disk is full") == is_full).then_some(())
+    })
+    .await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_process_starts_on_a_full_disk_and_says_so() {
+    let upstream = moving_upstream(INTERVAL).await;
+    let scene = Scene::new(INTERVAL).asking(&upstream);
+    let Some(disk) = SmallDisk::mount(&scene.store("only")) else {
+        eprintln!("skipped: only root can mount a small file system");
+        return;
+    };
+    let mut process = scene.standalone("only").await;
+    has_price(&process).await;
+    process.takes_in(SOME).await;
+    wait_until("the reserve", DEADLINE, async || disk.0.join("reserve").exists().then_some(())).await;
+    let before = records::all(&process).await;
+    process.process.kill();
+
+    disk.fill();
+    let mut process = scene.standalone("only").await;
+    process.process.wait_for_line(|line| has_event(line, "store_reserve_used"), DEADLINE).await.unwrap();
+    says_that_the_disk_is_full(&process, true).await;
+    process.takes_in(SOME).await;
+    // It also starts a second time, because it has needed only a part of the reserve.
+    end(&mut process.process).await;
+    let process = scene.standalone("only").await;
+    says_that_the_disk_is_full(&process, true).await;
+
+    disk.make_room();
+    says_that_the_disk_is_full(&process, false).await;
+    assert!(disk.0.join("reserve").exists());
+    process.takes_in(SOME).await;
+    let records = records::all(&process).await;
     nothing_lost(&before, &records);
     audit(&records);
 }

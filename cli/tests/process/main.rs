@@ -11,7 +11,7 @@
 //! 7. [`author`]: writes a log directly, which is faster than a poller.
 //! 8. [`stream_client`]: a client of the event streams, whose connection can be cut off after any byte.
 //! 9. The tests: [`feed`], [`sources`], [`faults`], [`survival`], [`leadership`], [`shutdown`], [`standalone`],
-//!    [`replay`], [`liar`], [`commands`], [`subscriber`], [`foreign`], [`recompute`], [`nats_stream`], [`full_disk`],
+//!    [`replay`], [`liar`], [`commands`], [`subscriber`], [`foreign`], [`recompute`], [`nats_stream`], [`full_disk`], [`hostile`],
 //!    [`pinned`], [`paging`], [`client_streams`], [`export`], [`tables`], [`backup`], [`log_backup`], [`cluster`], [`damage`], [`grind`],
 //!    [`may_2021`], [`verify`], [`watch`], [`access`], [`document`], [`healthcheck`], [`roles`], [`manifests`],
 //!    [`page`], [`clocks`], [`future`], [`log_apply`], [`log_lost`], [`recipes`], [`monitoring`], [`traces`],
@@ -58,6 +58,7 @@ mod future;
 mod grind;
 mod harness;
 mod healthcheck;
+mod hostile;
 mod import;
 mod integrations;
 mod leadership;

@@ -19,6 +19,10 @@ pub(super) const MISPLACED: &str = "the store's files were deleted or replaced w
                                     `tickwell backup --from` the address in admin.listen before this process ends, and \
                                     restore that backup";
 
+/// What to do if the disk is full.
+pub(super) const DISK_FULL: &str = "the disk is full, and the space that was reserved for this case is in use: make room on the \
+                                    disk, before the store cannot be written or opened any more";
+
 /// The pause before a closed store is opened again.
 const REOPEN_PAUSE: Duration = Duration::from_secs(5);
 
@@ -37,6 +41,18 @@ impl Ingest {
         }
         self.metrics.store_closed.set(1);
         self.update_readiness(0);
+    }
+
+    /// Checks whether there is space on the disk with which the store could be opened again.
+    pub(super) fn check_reserve(&mut self) {
+        let has_reserve = self.store.keep_reserve().unwrap_or_else(|error| {
+            tracing::debug!(event = "store_reserve_unknown", %error, "cannot find out how much space is left");
+            true
+        });
+        if self.has_reserve != has_reserve {
+            self.has_reserve = has_reserve;
+            self.update_readiness(0);
+        }
     }
 
     /// Checks whether the store's files are still in their place. If not, the copy of a NATS log counts as damaged: it is

@@ -20,7 +20,7 @@ use super::{
     Store, StoreError,
     database::Database,
     files::{self, DATA_FILE},
-    key, rewrite,
+    key, reserve, rewrite,
 };
 use aside::{move_aside, set_snapshots_aside};
 pub use error::OpenError;
@@ -196,7 +196,17 @@ fn create_folder(folder: &Path) -> Result<PathBuf, OpenError> {
 /// the store: another process has it open, or the system refused access.
 fn open(path: &Path) -> Result<Result<Found, StoreError>, OpenError> {
     let name = || path.display().to_string();
-    match open_readable(path) {
+    let mut opened = open_readable(path);
+    if matches!(&opened, Err(StoreError::Sled(sled::Error::Io(error))) if error.kind() == io::ErrorKind::StorageFull)
+        && reserve::give_up(path)
+    {
+        tracing::warn!(
+            event = "store_reserve_used", path = %path.display(),
+            "the disk is full; opening the store with the space that was reserved for this"
+        );
+        opened = open_readable(path);
+    }
+    match opened {
         Err(StoreError::Sled(sled::Error::Io(source))) if is_lock(&source) => {
             Err(OpenError::InUse { path: name() })
         }

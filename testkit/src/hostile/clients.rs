@@ -3,12 +3,14 @@
 use std::{
     io,
     net::{Ipv4Addr, SocketAddr, SocketAddrV4},
+    sync::LazyLock,
     time::Duration,
 };
 
 use tokio::{
     io::{AsyncReadExt as _, AsyncWriteExt as _},
     net::{TcpSocket, TcpStream},
+    runtime::{Builder, Runtime},
     task::JoinSet,
 };
 
@@ -21,6 +23,17 @@ const REFUSED_PAUSE: Duration = Duration::from_millis(100);
 /// A key for the handshake of WebSockets.
 const WEB_SOCKET: &str = "connection: upgrade\r\nupgrade: websocket\r\nsec-websocket-version: 13\r\n\
     sec-websocket-key: dGhlIHNhbXBsZSBub25jZQ==\r\n";
+
+/// Hostile clients are usually on other machines. So their threads only get the CPU time that no other thread needs, and what
+/// the polite clients wait for is the server.
+static RUNTIME: LazyLock<io::Result<Runtime>> = LazyLock::new(|| {
+    let yields = || {
+        let _priority = rustix::process::nice(LOWEST_PRIORITY);
+    };
+    Builder::new_multi_thread().worker_threads(2).on_thread_start(yields).enable_all().build()
+});
+
+const LOWEST_PRIORITY: i32 = 19;
 
 /// Shapes of requests that are wrong, unfinished or ambiguous.
 pub const SHAPES: [&[u8]; 12] = [
@@ -85,7 +98,7 @@ pub async fn send(server: SocketAddr, client: Ipv4Addr, bytes: &[u8], stalls: bo
 
 /// Repeats a request of [`get_once`] on new connections until it is aborted, and reads what comes.
 pub fn repeat(tasks: &mut JoinSet<()>, server: SocketAddr, client: Ipv4Addr, request: Vec<u8>) {
-    tasks.spawn(async move {
+    spawn(tasks, async move {
         let mut buffer = vec![0; 64 * 1_024];
         loop {
             let Ok(mut stream) = send(server, client, &request, false).await else {
@@ -104,7 +117,7 @@ pub fn repeat(tasks: &mut JoinSet<()>, server: SocketAddr, client: Ipv4Addr, req
 
 /// Sends a byte of a request's head at a time until it is aborted, on new connections when the server closes one.
 pub fn trickle(tasks: &mut JoinSet<()>, server: SocketAddr, client: Ipv4Addr) {
-    tasks.spawn(async move {
+    spawn(tasks, async move {
         loop {
             if let Ok(mut stream) = send(server, client, b"GET / HTTP/1.1\r\nhost: a\r\nx-slow: ", true).await
             {
@@ -119,8 +132,15 @@ pub fn trickle(tasks: &mut JoinSet<()>, server: SocketAddr, client: Ipv4Addr) {
 
 /// Reads from a stream until it is aborted.
 pub fn read(tasks: &mut JoinSet<()>, mut stream: TcpStream) {
-    tasks.spawn(async move {
+    spawn(tasks, async move {
         let mut buffer = vec![0; 16 * 1_024];
         while stream.read(&mut buffer).await.is_ok_and(|bytes| bytes > 0) {}
     });
+}
+
+fn spawn(tasks: &mut JoinSet<()>, client: impl Future<Output = ()> + Send + 'static) {
+    match &*RUNTIME {
+        Ok(runtime) => tasks.spawn_on(client, runtime.handle()),
+        Err(_) => tasks.spawn(client),
+    };
 }

@@ -18,7 +18,8 @@ pub(super) fn headers() -> Value {
             json!({"type": "string", "example": "\"9f86d081884c7d659a2feaa0c55ad015\""}),
         ),
         "RateLimit": header(
-            "How many requests are left, and in how many seconds the quota is full again. Absent if there is no limit.",
+            "How many requests are left, and in how many seconds the quota is full again. A request counts once for each \
+             1,000 items of its `limit` or `max_points`. Absent if there is no limit.",
             json!({"type": "string", "example": "\"default\";r=599;t=1"}),
         ),
         "RateLimit-Policy": header(

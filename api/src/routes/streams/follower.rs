@@ -17,7 +17,7 @@ use tokio::{
 };
 use tokio_util::sync::{CancellationToken, WaitForCancellationFutureOwned};
 
-use super::{Place, Range, State, StreamEnd, Subscription, reaches_back};
+use super::{Place, Range, State, StreamEnd, Subscription, frame::frame, reaches_back};
 use crate::problem::Code;
 use ledger::{
     events::Event,
@@ -36,8 +36,9 @@ const MAX_LIFE: Duration = Duration::from_secs(24 * 3_600);
 /// memory.
 const CHUNK: usize = 64;
 
-/// How many events are read from the store at once: one or two blocks of a pair.
-const PAGE: usize = 256;
+/// How many events are read from the store at once. Each takes about half a kilobyte until its client has read it, so this
+/// is most of what a client that does not read costs.
+const PAGE: usize = 32;
 
 /// How far a client may fall behind: the number of records by which its lag may exceed the smallest lag that it has
 /// had.
@@ -221,8 +222,14 @@ impl Follower {
         let needs_all = |pair: &Pair| self.begun.as_ref().is_none_or(|begun| begun.contains(pair));
         let needed: Vec<Range> = ranges.iter().filter(|(pair, ..)| needs_all(pair)).copied().collect();
         let (reading, snapshot, after) = (state.clone(), snapshot.clone(), self.position);
-        let page = move || Ok(page(&reading.store, &snapshot, &ranges, &needed, after)?);
-        match state.readers.read(page).await {
+        let log = self.log.clone();
+        let page = move || {
+            let events = page(&reading.store, &snapshot, &ranges, &needed, after)?;
+            // Events are encoded here, because this takes longer than reading them.
+            events.iter().flatten().for_each(|event| drop(frame(event, &log).json()));
+            Ok(events)
+        };
+        match state.workers.catch_up(page).await {
             Ok(Some(events)) => Ok(events),
             Ok(None) => Err(Some(StreamEnd::HistoryGone)),
             // Too many other requests are reading the store. Send a heartbeat, after which the stream tries again.

@@ -11,7 +11,7 @@ use testkit::{
     market::WalkMarket,
     process::{Tickwell, TickwellCommand},
     upstream::FakeUpstream,
-    usage::{Usage, usage},
+    usage::{Usage, cpu_time, usage},
     wait::poll_until,
 };
 
@@ -20,6 +20,10 @@ pub(crate) const PAIR: &str = "BTC-USD";
 
 /// The interval between slots. It is shorter than the default, so that a short run has many.
 pub(crate) const INTERVAL: Duration = Duration::from_secs(2);
+
+/// The variables of the allocator in the image.
+const ALLOCATOR: [(&str, &str); 2] =
+    [("MALLOC_MMAP_THRESHOLD_", "131072"), ("MALLOC_TRIM_THRESHOLD_", "131072")];
 
 /// A limit that a working process does not reach.
 const PATIENCE: Duration = Duration::from_secs(120);
@@ -86,6 +90,7 @@ impl Stage {
             .env("TICKWELL__FEED__INTERVAL", format!("{}ms", INTERVAL.as_millis()))
             .env("TICKWELL__API__LISTEN", "127.0.0.1:0")
             .env("TICKWELL__STORE__PATH", self.folder.path().join("store"))
+            .envs(ALLOCATOR)
             .envs(self.variables.clone())
     }
 
@@ -121,6 +126,11 @@ impl Stage {
     pub(crate) fn usage(&self) -> anyhow::Result<Usage> {
         let process = self.process.as_ref().context("a process")?;
         usage(process.id()).with_context(|| process.lines().join("\n"))
+    }
+
+    /// The CPU time that the process has used.
+    pub(crate) fn cpu_time(&self) -> anyhow::Result<Duration> {
+        cpu_time(self.process.as_ref().context("a process")?.id())
     }
 
     /// How often the kernel has killed the process, as far as there is a limit.

@@ -28,6 +28,8 @@ pub(crate) struct Seen {
     pub(crate) peak: Usage,
     /// The usage at the end, while the clients were still connected.
     pub(crate) last: Usage,
+    /// The share of a CPU that the process used, in percent.
+    pub(crate) cpu: u128,
 }
 
 /// Returns whether the process survived and every polite client was served.
@@ -54,6 +56,7 @@ pub(crate) async fn run(stage: &mut Stage, time: Duration, only: &str) -> anyhow
             "  descriptors: {}, {}, {}",
             alone.last.descriptors, seen.peak.descriptors, after.descriptors
         );
+        println!("  CPU: {} % before, {} % during", alone.cpu, seen.cpu);
         println!("  innocent clients alone:  {}", line(&alone.report));
         println!("  innocent clients beside: {}", line(&seen.report));
         is_well &= seen.report.failures.is_empty();
@@ -94,14 +97,15 @@ async fn idle(stage: &mut Stage, attack: Attack, time: Duration) -> anyhow::Resu
 pub(crate) async fn watch(stage: &Stage, server: SocketAddr, time: Duration) -> anyhow::Result<Seen> {
     let innocents = Innocents::start(server, PAIR);
     let begun = Instant::now();
-    let mut last = stage.usage()?;
+    let (mut last, used) = (stage.usage()?, stage.cpu_time()?);
     let mut peak = last;
     while begun.elapsed() < time {
         sleep(SAMPLE).await;
         last = stage.usage()?;
         peak = peak.highest(last);
     }
-    Ok(Seen { report: innocents.finish()?, peak, last })
+    let cpu = (stage.cpu_time()? - used).as_millis() * 100 / begun.elapsed().as_millis().max(1);
+    Ok(Seen { report: innocents.finish()?, peak, last, cpu })
 }
 
 pub(crate) fn mebibytes(usage: Usage) -> String {
